@@ -1,0 +1,117 @@
+'use strict';
+
+const http = require('node:http');
+const net = require('node:net');
+const { DEADLINE } = require('./processes.js');
+
+/**
+ * What became of one client: `answered` got bytes and then the end; `closed` got the end, or a reset, and no byte; `refused`
+ * never was connected; `hung` got neither an answer nor an end.
+ * @typedef {{ outcome: 'answered' | 'closed' | 'refused' | 'hung', text: string, code?: string }} Result
+ */
+
+/**
+ * Connects, sends if there is something to send, and reads to the end.
+ * @param {net.NetConnectOpts} target
+ * @param {string} [send]
+ * @param {number} [deadline] after which the client counts as hung
+ * @returns {Promise<Result>}
+ */
+function exchange(target, send, deadline = DEADLINE / 2) {
+  return new Promise((resolve) => {
+    let text = '';
+    let code;
+    let hung = false;
+    let connected = false;
+    const socket = net.connect(target, () => {
+      connected = true;
+      if (send !== undefined) socket.write(send);
+    });
+    const timer = setTimeout(() => {
+      hung = true;
+      socket.destroy();
+    }, deadline);
+    socket.setEncoding('utf8').on('data', (chunk) => { text += chunk; });
+    socket.on('error', (error) => { code = /** @type {any} */ (error).code; });
+    socket.on('close', () => {
+      clearTimeout(timer);
+      const outcome = hung ? 'hung' : text && !code ? 'answered' : connected ? 'closed' : 'refused';
+      resolve({ outcome, text, code });
+    });
+  });
+}
+
+/**
+ * A client that stays: it is connected, has had its first words from the server, and holds on until it is told to close.
+ * @param {net.NetConnectOpts} target
+ * @returns {{ socket: net.Socket, connected: Promise<void>, text: Promise<string>, close: () => Promise<void> }}
+ */
+function hold(target) {
+  const socket = net.connect(target);
+  const closed = new Promise((resolve) => { socket.once('close', resolve); });
+  const connected = new Promise((resolve, reject) => {
+    socket.once('connect', resolve);
+    socket.once('error', reject);
+  });
+  const text = new Promise((resolve, reject) => {
+    socket.setEncoding('utf8').once('data', resolve);
+    socket.once('error', reject);
+    socket.once('close', () => reject(new Error('closed before the first words')));
+  });
+  // Who does not wait for one of these still hears of a failure through the others.
+  connected.catch(() => {});
+  text.catch(() => {});
+  return { socket, connected, text, close: () => { socket.destroy(); return closed; } };
+}
+
+/**
+ * One HTTP request on a connection of its own.
+ * @param {http.RequestOptions & { ca?: string, module?: typeof http | typeof import('node:https') }} options
+ * @param {string} [body]
+ * @returns {Promise<{ status: number, headers: http.IncomingHttpHeaders, body: string }>}
+ */
+function get({ module = http, ...options }, body) {
+  return new Promise((resolve, reject) => {
+    const request = module.request({ agent: false, ...options }, (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (chunk) => { text += chunk; });
+      response.on('end', () => resolve({ status: response.statusCode, headers: response.headers, body: text }));
+      response.on('error', reject);
+    });
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
+/** Clients that come one after another, several at a time, until they are told to stop; each of them is counted. */
+class Load {
+  /**
+   * @param {net.NetConnectOpts} target
+   * @param {number} abreast how many at a time
+   * @param {(number: number) => string} request what the n-th client sends
+   */
+  constructor(target, abreast, request) {
+    /** @type {(Result & { number: number })[]} */
+    this.results = [];
+    this.stopped = false;
+    let next = 0;
+    const client = async () => {
+      while (!this.stopped) {
+        const number = next++;
+        this.results.push({ number, ...await exchange(target, request(number)) });
+      }
+    };
+    this.clients = Promise.all(Array.from({ length: abreast }, client));
+  }
+
+  /** @returns {Promise<Record<Result['outcome'], (Result & { number: number })[]>>} */
+  async stop() {
+    this.stopped = true;
+    await this.clients;
+    const byOutcome = { answered: [], closed: [], refused: [], hung: [] };
+    for (const result of this.results) byOutcome[result.outcome].push(result);
+    return byOutcome;
+  }
+}
+
+module.exports = { exchange, hold, get, Load };

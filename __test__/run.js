@@ -1,0 +1,29 @@
+'use strict';
+
+// Runs the tests: all of them, or those whose path contains one of the words given.
+//
+//   node __test__/run.js
+//   node __test__/run.js parity hostage
+//   RCLUSTER_SUBJECT=node:cluster node __test__/run.js
+//
+// The files are listed here because the versions of Node differ in what `node --test <directory>` takes for a test.
+
+const { spawn } = require('node:child_process');
+const fs = require('node:fs');
+const path = require('node:path');
+
+const words = process.argv.slice(2);
+const files = fs.readdirSync(__dirname, { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.test.js') && !file.includes('node_modules'))
+  .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
+  .sort()
+  .map((file) => path.join(__dirname, file));
+
+if (files.length === 0) {
+  console.error(`no test file has ${words.join(' or ')} in its name`);
+  process.exit(1);
+}
+
+const runner = spawn(process.execPath, ['--test', '--test-concurrency=2', ...files], { stdio: 'inherit' });
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => runner.kill(signal));
+runner.on('exit', (code, signal) => { process.exitCode = signal ? 1 : code; });

@@ -1,0 +1,52 @@
+// The forms in which a program imports and uses the package.
+
+import cluster, { Worker, availableParallelism, fork, isPrimary, setupPrimary, workers } from 'rcluster';
+import type { Address, Cluster, ClusterSettings } from 'rcluster';
+import * as namespace from 'rcluster';
+import 'rcluster/register';
+
+const settings: ClusterSettings = {
+  exec: 'worker.js',
+  args: ['--verbose'] as const,
+  stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  inspectPort: () => 9230,
+  serialization: 'advanced',
+};
+setupPrimary(settings);
+
+const all: Cluster = cluster;
+const primary: boolean = isPrimary && namespace.isPrimary && !all.isWorker;
+const count: number = availableParallelism();
+const worker: Worker = fork({ ROLE: 'web', COUNT: count });
+const listed: Worker | undefined = workers?.[worker.id];
+const sent: boolean = worker.send(
+  { primary, listed: listed !== undefined },
+  (error: Error | null) => error?.message,
+);
+
+// Listeners know the types of their arguments, and each method returns its object.
+cluster
+  .on('exit', (dead, code, signal) => console.log(dead.id, code.toFixed(), signal.toLowerCase(), sent))
+  .once('listening', (_worker, address) => address.port.toFixed())
+  .on('setup', (current) => current.silent)
+  .on('an event of the app', (...args) => args.length);
+worker
+  .on('listening', (address: Address) => address.addressType)
+  .on('message', (message, handle) => worker.send(message, handle))
+  .on('error', (error) => error.message)
+  .disconnect()
+  .kill('SIGTERM');
+new Worker({ id: 3, state: 'none' }).isDead();
+cluster.schedulingPolicy = cluster.SCHED_NONE;
+cluster.disconnect(() => {});
+cluster.emit('message', worker, 'hello', undefined);
+
+// Mistakes are found.
+// @ts-expect-error There is no such encoding.
+setupPrimary({ serialization: 'xml' });
+// @ts-expect-error Listeners of 'online' get the worker only.
+cluster.on('online', (worker: Worker, code: number) => code);
+// @ts-expect-error Whether this is a worker cannot be changed.
+cluster.isWorker = true;
+// @ts-expect-error The callback takes no arguments.
+cluster.disconnect((error: Error) => error);

@@ -1,0 +1,162 @@
+'use strict';
+
+/**
+ * What a cluster costs while nothing happens: memory and CPU time of the primary, with its workers listening,
+ * and the time that loading the module adds to the start of a process.
+ */
+
+const path = require('node:path');
+const { spawnSync } = require('node:child_process');
+const { performance } = require('node:perf_hooks');
+const { setTimeout: delay } = require('node:timers/promises');
+const { App } = require('./lib/app');
+const { chooseContestants } = require('./lib/contestants');
+const { run } = require('./lib/main');
+const { flags, readOptions } = require('./lib/options');
+const { activity, cpuBetween, memory, threadTimes } = require('./lib/proc');
+const { createRandom, shuffle } = require('./lib/random');
+const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
+const { interleave } = require('./lib/rounds');
+const { summarise, sum } = require('./lib/stats');
+const { printTargets } = require('./lib/targets');
+
+/** Seconds after the start in which V8 still tidies up behind it. */
+const SETTLE = 3;
+const EMPTY = 'nothing';
+
+const columns = /** @type {const} */ (['rss', 'pss', 'workersPss', 'ticks', 'cpu', 'switches']);
+
+run(async () => {
+  const options = readOptions('Memory and CPU time of an idle cluster, and time to load the module.', {
+    workers: flags.workers,
+    seconds: { default: 5, help: 'seconds for which an idle cluster is watched' },
+    processes: { default: 60, help: 'fresh processes in which each module is loaded' },
+    rounds: flags.rounds,
+    only: flags.only,
+    seed: flags.seed,
+    check: flags.check,
+  });
+  const chosen = chooseContestants(options.only, ['builtin-rr', 'rcluster']);
+  const machine = circumstances();
+  print(describe(machine));
+  print(`${options.workers} workers, ${options.rounds} rounds of ${options.seconds} s, seed ${options.seed}`);
+
+  const results = await interleave(chosen, options, (contestant) => measureIdle(contestant, options));
+  const idle = results.map(({ contestant, samples }) => ({
+    id: contestant.id,
+    label: contestant.label,
+    figures: /** @type {Record<typeof columns[number], import('./lib/stats').Summary>} */ (
+      Object.fromEntries(
+        columns.map((column) => [column, summarise(samples.map((sample) => sample[column]))]),
+      )
+    ),
+  }));
+  print(`\nIdle primary: memory in KiB, and in ${options.seconds} s its CPU time and how often it was woken`);
+  print(
+    textTable(
+      ['', 'RSS', 'PSS', 'PSS of workers', 'CPU ticks', 'CPU µs', 'wake-ups'],
+      idle.map(({ label, figures }) => [label, ...columns.map((column) => range(figures[column], 0))]),
+    ),
+  );
+
+  const loading = measureLoading(chosen, options);
+  print(`\nLoading the module, ms (${options.processes} fresh processes each)`);
+  print(
+    textTable(
+      ['', 'require()', 'whole process', 'more than an empty script'],
+      loading.map(({ name, inside, whole, added }) => [
+        name,
+        range(inside, 2),
+        range(whole, 1),
+        added.toFixed(2),
+      ]),
+    ),
+  );
+  print(`\neverything: ${writeResults('idle', { machine, options, idle, loading, results })}`);
+  if (options.check) {
+    const own = idle.find(({ id }) => id === 'rcluster')?.figures;
+    const builtin = idle.find(({ id }) => id === 'builtin-rr')?.figures;
+    const more = own && builtin ? (own.rss.median - builtin.rss.median) / 1024 : undefined;
+    printTargets([
+      { name: 'memory of the idle primary more than the built-in takes, MiB', value: more, atMost: 6 },
+      { name: 'CPU ticks of the idle primary', value: own?.ticks.median, atMost: 0 },
+      {
+        name: 'require(), ms',
+        value: loading.find(({ name }) => name === 'rcluster')?.inside.median,
+        atMost: 5,
+      },
+    ]);
+  }
+});
+
+/**
+ * @param {import('./lib/contestants').Contestant} contestant
+ * @param {{ workers: number, seconds: number }} options
+ */
+async function measureIdle(contestant, { workers, seconds }) {
+  const app = await App.start(contestant, { workers });
+  const { pid } = app;
+  await delay(SETTLE * 1000);
+  const [times, before] = [threadTimes(pid), activity(pid)];
+  await delay(seconds * 1000);
+  const [cpu, after] = [cpuBetween(times, threadTimes(pid)), activity(pid)];
+  const { rss, pss } = memory(pid);
+  const workersPss = sum(app.pids.map((worker) => memory(worker).pss));
+  await app.stop();
+  return {
+    rss,
+    pss,
+    workersPss,
+    ticks: after.ticks - before.ticks,
+    switches: after.switches - before.switches,
+    cpu: cpu.total,
+    cpuByThread: cpu.byThread,
+  };
+}
+
+/**
+ * @param {readonly import('./lib/contestants').Contestant[]} chosen
+ * @param {{ processes: number, seed: number }} options
+ */
+function measureLoading(chosen, { processes, seed }) {
+  const random = createRandom(seed);
+  const script = path.join(__dirname, 'fixtures', 'load-module.js');
+  const cases = [
+    {
+      name: EMPTY,
+      args: [script],
+      inside: /** @type {number[]} */ ([]),
+      whole: /** @type {number[]} */ ([]),
+    },
+    ...chosen.map(({ id, module }) => ({
+      name: id,
+      args: [script, module],
+      inside: /** @type {number[]} */ ([]),
+      whole: /** @type {number[]} */ ([]),
+    })),
+  ];
+  for (let i = 0; i < processes; i++) {
+    for (const { args, inside, whole } of shuffle(cases, random)) {
+      const start = performance.now();
+      const { status, stdout, stderr, error } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+      whole.push(performance.now() - start);
+      if (error) throw error;
+      if (status !== 0) throw new Error(stderr);
+      inside.push(Number(stdout));
+    }
+  }
+  const summaries = cases.map(({ name, inside, whole }) => ({
+    name,
+    inside: summarise(inside),
+    whole: summarise(whole),
+  }));
+  return summaries.map((row) => ({ ...row, added: row.whole.median - summaries[0].whole.median }));
+}
+
+/**
+ * @param {import('./lib/stats').Summary} summary
+ * @param {number} digits
+ */
+function range({ median, min, max }, digits) {
+  return `${median.toFixed(digits)} (${min.toFixed(digits)}–${max.toFixed(digits)})`;
+}

@@ -1,0 +1,24 @@
+'use strict';
+
+const { createRandom, shuffle } = require('./random');
+
+/**
+ * Runs every contestant once in each round, in an order that differs from round to round.
+ * @template T
+ * @param {readonly import('./contestants').Contestant[]} contestants
+ * @param {{ rounds: number, seed: number }} options
+ * @param {(contestant: import('./contestants').Contestant, round: number) => Promise<T>} measure
+ * @returns {Promise<{ contestant: import('./contestants').Contestant, samples: T[] }[]>} in the order given
+ */
+async function interleave(contestants, { rounds, seed }, measure) {
+  const random = createRandom(seed);
+  const all = contestants.map((contestant) => ({ contestant, samples: /** @type {T[]} */ ([]) }));
+  for (let round = 1; round <= rounds; round++) {
+    for (const { contestant, samples } of shuffle(all, random)) {
+      samples.push(await measure(contestant, round));
+    }
+  }
+  return all;
+}
+
+module.exports = { interleave };

@@ -1,0 +1,283 @@
+import { ChildProcess, MessageOptions, SendHandle, Serializable } from 'node:child_process';
+import { EventEmitter } from 'node:events';
+
+/**
+ * A drop-in replacement for Node's `cluster`: the same functions, events and settings, with supervision and the
+ * distribution of connections on native threads.
+ *
+ * ```js
+ * const cluster = require('rcluster');
+ * const http = require('node:http');
+ *
+ * if (cluster.isPrimary) {
+ *   for (let i = 0; i < cluster.availableParallelism(); i++) cluster.fork();
+ *   cluster.on('exit', (worker) => {
+ *     if (!worker.exitedAfterDisconnect) cluster.fork();
+ *   });
+ * } else {
+ *   http.createServer((request, response) => response.end(`worker ${cluster.worker.id}\n`)).listen(8000);
+ * }
+ * ```
+ *
+ * In a worker this object is the built-in one, so `require('cluster')` and `require('rcluster')` are the same there.
+ *
+ * On Linux, loading it throws `ERR_RCLUSTER_BINDING` in a primary whose installation lacks the native part. Elsewhere
+ * it is the built-in module, and the primary emits one process warning with the code `RCLUSTER_FALLBACK`.
+ */
+declare const cluster: cluster.Cluster;
+
+declare namespace cluster {
+  /** How workers are started. Set by `setupPrimary()`; a change affects later forks only. */
+  interface ClusterSettings {
+    /** Options for the `node` executable. Default: `process.execArgv`. */
+    execArgv?: string[] | undefined;
+    /** The file that a worker runs. Default: `process.argv[1]`. */
+    exec?: string | undefined;
+    /** The arguments of that file. Default: `process.argv.slice(2)`. */
+    args?: readonly string[] | undefined;
+    /** The working directory of workers. Default: the primary's. */
+    cwd?: string | undefined;
+    /** How messages are encoded; `'advanced'` is the structured clone algorithm. Default: `'json'`. */
+    serialization?: 'json' | 'advanced' | undefined;
+    /** Whether `worker.process.stdout` and `stderr` are streams instead of the primary's own output. Default: `false`. */
+    silent?: boolean | undefined;
+    /** The fds of workers as in `child_process.spawn()`, one of them `'ipc'`. Overrides `silent`. */
+    stdio?: any[] | undefined;
+    /** The user id of workers. Default: the primary's. */
+    uid?: number | undefined;
+    /** The group id of workers. Default: the primary's. */
+    gid?: number | undefined;
+    /**
+     * The inspector's port in a worker, or a function called at each fork that returns it. It counts only where an
+     * option of the worker turns the inspector on. Default: the primary's port plus 1, 2, 3 and so on.
+     */
+    inspectPort?: number | (() => number) | undefined;
+    /** Of no effect on Linux. */
+    windowsHide?: boolean | undefined;
+  }
+
+  /** Where a worker listens. */
+  interface Address {
+    /** The address as the worker gave it; `null` if it gave none. For a Unix socket, its path. */
+    address: string;
+    /** The port it really got; -1 for a Unix socket. */
+    port: number;
+    /** 4 or 6 for TCP, -1 for a Unix socket. */
+    addressType: 4 | 6 | -1 | 'udp4' | 'udp6';
+  }
+
+  /** The events of a worker with the arguments of their listeners. */
+  interface WorkerEventMap {
+    /** The IPC channel is closed: after `disconnect()`, or because the worker ended. */
+    disconnect: [];
+    /** The worker could not be started, could not be signalled, or a message could not be sent to it. */
+    error: [error: Error];
+    /** The worker has ended, with an exit code or by a signal; the other one is `null`. */
+    exit: [code: number, signal: string];
+    /** A server or UDP socket of the worker listens. */
+    listening: [address: Address];
+    /** The worker has called `process.send()`; `handle` is undefined if it sent none. */
+    message: [message: any, handle: any];
+    /** The worker runs. It has not necessarily begun with the app's code. */
+    online: [];
+  }
+
+  /** The events of the cluster: those of all workers with the worker in front, and two of its own. */
+  interface ClusterEventMap {
+    disconnect: [worker: Worker];
+    exit: [worker: Worker, code: number, signal: string];
+    /** A worker has been forked; emitted on the next tick. */
+    fork: [worker: Worker];
+    listening: [worker: Worker, address: Address];
+    message: [worker: Worker, message: any, handle: any];
+    online: [worker: Worker];
+    /** `setupPrimary()` was called, be it by `fork()`; emitted on the next tick with the settings of that call. */
+    setup: [settings: ClusterSettings];
+  }
+
+  /** The methods of an emitter that take a listener or emit, for the events in `Events` and for any other. */
+  interface TypedEmitter<Events> extends EventEmitter {
+    addListener<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+    addListener(event: string | symbol, listener: (...args: any[]) => void): this;
+    emit<E extends keyof Events>(event: E, ...args: Arguments<Events[E]>): boolean;
+    emit(event: string | symbol, ...args: any[]): boolean;
+    on<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+    on(event: string | symbol, listener: (...args: any[]) => void): this;
+    once<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+    once(event: string | symbol, listener: (...args: any[]) => void): this;
+    prependListener<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+    prependListener(event: string | symbol, listener: (...args: any[]) => void): this;
+    prependOnceListener<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+    prependOnceListener(event: string | symbol, listener: (...args: any[]) => void): this;
+  }
+
+  type Arguments<T> = T extends any[] ? T : never;
+  type Listener<T> = (...args: Arguments<T>) => void;
+
+  interface WorkerOptions {
+    /** Default: 0. */
+    id?: number | undefined;
+    /** The process whose 'error' and 'message' events the worker repeats. Default: none. */
+    process?: ChildProcess | undefined;
+    /** Default: `'none'`. */
+    state?: string | undefined;
+  }
+
+  interface WorkerConstructor {
+    new (options?: WorkerOptions): Worker;
+    readonly prototype: Worker;
+  }
+
+  /** A worker: in the primary one of `cluster.workers`, in the worker itself `cluster.worker`. */
+  interface Worker extends WorkerMembers {}
+
+  /** The cluster object. In a worker it has only the members that are marked so; the others are undefined there. */
+  interface Cluster extends TypedEmitter<ClusterEventMap> {
+    /** Whether this process is a worker. In workers, too. */
+    readonly isWorker: boolean;
+
+    /**
+     * The same as `isPrimary`. In workers, too.
+     * @deprecated
+     */
+    readonly isMaster: boolean;
+
+    /** Whether this process forks workers and is none itself. In workers, too. */
+    readonly isPrimary: boolean;
+
+    /** This worker. Only in workers. */
+    readonly worker?: Worker;
+
+    /** The class of workers. In workers, too. */
+    readonly Worker: WorkerConstructor;
+
+    /** The workers by id. One is removed when `disconnect()` is called, else when it is both disconnected and dead. */
+    readonly workers?: NodeJS.Dict<Worker>;
+
+    /** The settings of the last `setupPrimary()` or `fork()`; empty before the first. */
+    readonly settings: ClusterSettings;
+
+    /** The policy by which the kernel decides which worker accepts a connection. */
+    readonly SCHED_NONE: number;
+
+    /** The policy by which the primary gives connections to workers in turn. */
+    readonly SCHED_RR: number;
+
+    /**
+     * One of the two; what counts is the value at the first `setupPrimary()` or `fork()`. Default: `SCHED_RR`, or what
+     * the environment variable NODE_CLUSTER_SCHED_POLICY says, `rr` or `none`.
+     */
+    schedulingPolicy: number;
+
+    /**
+     * Changes settings for later forks. What is not mentioned stays as it is.
+     *
+     * ```js
+     * cluster.setupPrimary({ exec: 'worker.js', args: ['--verbose'], silent: true });
+     * cluster.fork().process.stdout.pipe(process.stdout);
+     * ```
+     * @throws {Error} `ERR_INTERNAL_ASSERTION` at the first call, if `schedulingPolicy` is neither of the two.
+     */
+    setupPrimary(settings?: ClusterSettings): void;
+
+    /**
+     * The same as `setupPrimary()`.
+     * @deprecated
+     */
+    setupMaster(settings?: ClusterSettings): void;
+
+    /**
+     * Starts a worker.
+     * @param env Variables to add to the primary's environment.
+     * @returns The worker. If the system refused to start it (a `cwd` that does not exist, no more processes), it emits
+     * 'error' and 'disconnect' and neither 'online' nor 'exit'.
+     * @throws {Error} For wrong settings what `child_process.fork()` throws: `ERR_INVALID_ARG_TYPE`,
+     * `ERR_CHILD_PROCESS_IPC_REQUIRED`, `EPERM` for a `uid` that is not allowed and others; `ERR_SOCKET_BAD_PORT` for
+     * `inspectPort`.
+     */
+    fork(env?: any): Worker;
+
+    /**
+     * Calls `disconnect()` on all workers.
+     * @param callback Called, without arguments and never at once, when a worker is gone and none is listed.
+     */
+    disconnect(callback?: () => void): void;
+
+    /**
+     * How many workers make sense: the number of CPUs that this process may use, which is also limited by its CPU
+     * affinity and by the CPU quota of its container. At least 1. Not in the built-in. In workers, too.
+     */
+    availableParallelism(): number;
+  }
+}
+
+// What a `Worker` has. It stands apart because `Worker` is a value and a type in one name, and where TypeScript joins the
+// two, methods that return `this` keep their type only if they are inherited.
+interface WorkerMembers extends cluster.TypedEmitter<cluster.WorkerEventMap> {
+  /** 1, 2, 3 and so on in the order of forks. An id is not used twice. */
+  id: number;
+
+  /** In the primary the child process, in the worker the global `process`. */
+  process: ChildProcess;
+
+  /**
+   * Whether the worker ended, or is ending, because `disconnect()` was called, by either side, or because it called
+   * `kill()` on itself. It is `undefined` until `disconnect()` is called or 'disconnect' or 'exit' is emitted.
+   *
+   * ```js
+   * cluster.on('exit', (worker, code, signal) => {
+   *   if (!worker.exitedAfterDisconnect) console.log('worker died:', signal ?? code);
+   * });
+   * ```
+   */
+  exitedAfterDisconnect: boolean;
+
+  /**
+   * Sends a message, in the primary to this worker, in the worker to the primary.
+   * @param message What `settings.serialization` can encode.
+   * @param sendHandle A socket or server that the other side gets as well.
+   * @param callback Called when the message has been sent, with an error (`ERR_IPC_CHANNEL_CLOSED` among others) if
+   * that failed; without it, 'error' is emitted instead.
+   * @returns `false` if so many messages wait that it would be better not to send more.
+   * @throws {TypeError} `ERR_MISSING_ARGS`, `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_HANDLE_TYPE`.
+   */
+  send(message: Serializable, callback?: (error: Error | null) => void): boolean;
+  send(message: Serializable, sendHandle: SendHandle, callback?: (error: Error | null) => void): boolean;
+  send(
+    message: Serializable,
+    sendHandle: SendHandle,
+    options?: MessageOptions,
+    callback?: (error: Error | null) => void,
+  ): boolean;
+
+  /**
+   * In the primary: sends a signal to the worker, without any preparation for its end.
+   * In the worker: closes the channel and exits with code 0.
+   * @param signal Default: `'SIGTERM'`.
+   * @throws {TypeError} `ERR_UNKNOWN_SIGNAL`
+   */
+  kill(signal?: string): void;
+
+  /** The same as `kill()`. */
+  destroy(signal?: string): void;
+
+  /**
+   * Makes the worker close all its servers, let open connections end and then close the channel. It gets no new
+   * connections from now on and is no longer in `cluster.workers`.
+   *
+   * ```js
+   * const worker = cluster.fork();
+   * worker.once('listening', () => worker.disconnect());
+   * worker.once('exit', (code) => console.log('left with', code)); // left with 0
+   * ```
+   */
+  disconnect(): this;
+
+  /** Whether the channel is open. */
+  isConnected(): boolean;
+
+  /** Whether the process has ended, by itself or by a signal. */
+  isDead(): boolean;
+}
+
+export = cluster;

@@ -1,0 +1,33 @@
+'use strict';
+
+const builtin = require('./lib/builtin');
+
+// `import { fork } from 'rcluster'` works because Node finds these names by reading this line, not by running it.
+exports.isWorker =
+  exports.isMaster =
+  exports.isPrimary =
+  exports.worker =
+  exports.Worker =
+  exports.workers =
+  exports.settings =
+  exports.SCHED_NONE =
+  exports.SCHED_RR =
+  exports.schedulingPolicy =
+  exports.setupPrimary =
+  exports.setupMaster =
+  exports.fork =
+  exports.disconnect =
+  exports.availableParallelism =
+    undefined;
+
+// @ts-ignore An object that is first filled and then replaced is none that TypeScript knows.
+module.exports = /** @type {any} */ (cluster());
+
+function cluster() {
+  if (process.platform !== 'linux') return require('./lib/fallback');
+  // The preload that the primary started this worker with has already turned the built-in object into ours.
+  if (builtin.isWorker) return require('./lib/extras').addExtras(builtin);
+  // Loaded now rather than at the first fork: an installation that lacks the native part should say so at once.
+  require('./lib/load-binding').loadBinding();
+  return require('./lib/primary').getPrimary();
+}

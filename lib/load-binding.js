@@ -1,0 +1,92 @@
+'use strict';
+
+const fs = require('node:fs');
+const path = require('node:path');
+
+/** @typedef {typeof import('../binding')} Binding */
+
+const ROOT = path.join(__dirname, '..');
+
+/** The file that `napi build` generates. It picks the native library that fits the machine. */
+const BINDING = path.join(ROOT, 'binding.js');
+
+/** The machines a binary is published for. */
+const PUBLISHED = ['linux-x64-gnu', 'linux-x64-musl', 'linux-arm64-gnu', 'linux-arm64-musl'];
+
+/** @type {Binding | undefined} */
+let binding;
+
+/**
+ * Loads the native part, once.
+ * @returns {Binding}
+ * @throws {Error} ERR_RCLUSTER_BINDING, with the loader's own error as its `cause`.
+ */
+function loadBinding() {
+  if (binding === undefined) {
+    try {
+      binding = /** @type {Binding} */ (require(BINDING));
+    } catch (cause) {
+      const error = new Error(`rcluster cannot load its native part. ${explain(cause)}`, { cause });
+      throw Object.assign(error, { code: 'ERR_RCLUSTER_BINDING' });
+    }
+  }
+  return binding;
+}
+
+/**
+ * Says what is missing and what to do about it. The loader's own message cannot be relied on for that: it has tried
+ * every place a binary might be in, and which of these failures was the telling one depends on the installation.
+ * @param {unknown} cause
+ */
+function explain(cause) {
+  if (!fs.existsSync(BINDING)) {
+    return (
+      'binding.js does not exist: this is a source checkout that has not been built. ' +
+      'Run `npm install && npm run build` in it, which needs a Rust toolchain (https://rustup.rs).'
+    );
+  }
+
+  const target = `${process.platform}-${process.arch}-${libc()}`;
+  const glibc = /version `?(GLIBC_[\d.]+)'? not found/.exec(messages(cause));
+  if (glibc) {
+    return (
+      `The binary for ${target} needs ${glibc[1]} and this system's C library is older. ` +
+      'Use a newer base system, or build from source: `npm run build` in a checkout, with a Rust toolchain.'
+    );
+  }
+  if (!PUBLISHED.includes(target)) {
+    return (
+      `No binary is published for ${target} (there is one for ${PUBLISHED.join(', ')}). ` +
+      'Build from source: `npm run build` in a checkout, with a Rust toolchain.'
+    );
+  }
+  return (
+    `The binary for ${target} is missing or broken. It comes in the optional dependency ` +
+    `${packageName()}-${target}: install without --omit=optional, on the same kind of system that runs it ` +
+    '(a node_modules copied from macOS, or from glibc to musl, lacks it), with a lock file that lists it.'
+  );
+}
+
+/**
+ * The messages of an error and of everything that caused it; the generated loader nests them.
+ * @param {unknown} error
+ * @returns {string}
+ */
+function messages(error) {
+  if (!(error instanceof Error)) return Array.isArray(error) ? error.map(messages).join('\n') : '';
+  return `${error.message}\n${messages(error.cause)}`;
+}
+
+/** @returns {'gnu' | 'musl'} The C library that Node itself runs on. */
+function libc() {
+  const report = /** @type {{ header?: { glibcVersionRuntime?: string } }} */ (process.report.getReport());
+  return report.header?.glibcVersionRuntime ? 'gnu' : 'musl';
+}
+
+/** @returns {string} */
+function packageName() {
+  const manifest = JSON.parse(fs.readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
+  return manifest.napi?.packageName ?? manifest.name;
+}
+
+module.exports = { loadBinding };

@@ -1,0 +1,199 @@
+'use strict';
+
+const EventEmitter = require('node:events');
+const os = require('node:os');
+
+const { addExtras } = require('../extras');
+const { forkNative } = require('../seam/primary');
+const { inspectorArgs } = require('./inspector');
+const { createMessageHandler, send } = require('./messages');
+const { SCHED_NONE, SCHED_RR, mergeSettings, initialPolicy, checkPolicy } = require('./settings');
+const { Supervision } = require('./supervision');
+const { createWorkerClass } = require('./worker');
+
+/**
+ * @typedef {import('../../index').Cluster} Cluster
+ * @typedef {import('../../index').ClusterSettings} ClusterSettings
+ * @typedef {import('./messages').Worker} Worker
+ * @typedef {{ -readonly [Key in keyof Cluster]: Cluster[Key] }} MutableCluster
+ */
+
+/**
+ * Makes `target` the primary's cluster object. All that the app can read it can also replace, as in the built-in:
+ * `workers`, `settings` and `schedulingPolicy` are therefore read from the object whenever they are needed.
+ * @param {EventEmitter} target A new emitter, or the built-in cluster object.
+ * @returns {Cluster}
+ */
+function createPrimary(target) {
+  const cluster = /** @type {MutableCluster} */ (/** @type {unknown} */ (target));
+
+  /** Tells callbacks of disconnect() that no worker is left. */
+  const intercom = new EventEmitter();
+
+  let initialized = false;
+  let policy = initialPolicy();
+  let lastId = 0;
+
+  // Policies other than the two are refused; if the app goes on all the same, the kernel balances.
+  const supervision = new Supervision(() => policy !== SCHED_RR);
+  const onInternalMessage = createMessageHandler(target);
+
+  const Worker = createWorkerClass((worker) => {
+    send(/** @type {Worker} */ (worker), { act: 'disconnect' });
+    supervision.leave(worker.id);
+    removeWorker(worker);
+  });
+
+  /** @param {ClusterSettings} [options] */
+  function setupPrimary(options) {
+    const settings = mergeSettings(cluster.settings, options);
+    cluster.settings = settings;
+    if (!initialized) {
+      initialized = true;
+      policy = cluster.schedulingPolicy;
+      checkPolicy(policy);
+      process.on('internalMessage', onDebuggerEnabled);
+    }
+    process.nextTick(() => target.emit('setup', settings));
+  }
+
+  /**
+   * The first SIGUSR1 turns on the primary's inspector, of which Node informs in this way. The workers follow.
+   * @param {{ cmd: string }} message
+   */
+  function onDebuggerEnabled(message) {
+    if (message.cmd !== 'NODE_DEBUG_ENABLED') return;
+    for (const worker of /** @type {Worker[]} */ (Object.values(cluster.workers ?? {}))) {
+      const enable = () => supervision.kill(worker.id, os.constants.signals.SIGUSR1);
+      if (worker.state === 'online' || worker.state === 'listening') enable();
+      // Before a worker is online it may not have a handler yet, and the signal would end it.
+      else worker.once('online', enable);
+    }
+  }
+
+  /**
+   * @param {number} id
+   * @param {any} env
+   */
+  function forkProcess(id, env) {
+    const settings = cluster.settings;
+    return forkNative(id, supervision, /** @type {string} */ (settings.exec), settings.args ?? [], {
+      cwd: settings.cwd,
+      env: { ...process.env, ...env, NODE_UNIQUE_ID: `${id}` },
+      serialization: settings.serialization,
+      silent: settings.silent,
+      windowsHide: settings.windowsHide,
+      execArgv: [...(settings.execArgv ?? []), ...inspectorArgs(settings)],
+      stdio: settings.stdio,
+      gid: settings.gid,
+      uid: settings.uid,
+    });
+  }
+
+  /** @param {any} [env] */
+  function fork(env) {
+    cluster.setupPrimary();
+    const id = ++lastId;
+    const worker = /** @type {Worker} */ (new Worker({ id, process: forkProcess(id, env) }));
+    const child = worker.process;
+
+    worker.on('message', (message, handle) => target.emit('message', worker, message, handle));
+    child.once('exit', (code, signal) => onExit(worker, code, signal));
+    child.once('disconnect', () => onDisconnect(worker));
+    child.on('internalMessage', (message) => onInternalMessage(worker, message));
+
+    process.nextTick(() => target.emit('fork', worker));
+    /** @type {NodeJS.Dict<Worker>} */ (cluster.workers)[id] = worker;
+    return worker;
+  }
+
+  /**
+   * @param {Worker} worker
+   * @param {number | null} code
+   * @param {NodeJS.Signals | null} signal
+   */
+  function onExit(worker, code, signal) {
+    // As long as messages of it may come, it stays in the list: the last of the two events removes it.
+    if (!worker.isConnected()) removeWorker(worker);
+    // Runs after the listeners below, also if one of them throws. They are where an app forks a replacement.
+    setImmediate(() => supervision.settle(worker.id));
+
+    worker.exitedAfterDisconnect = !!worker.exitedAfterDisconnect;
+    worker.state = 'dead';
+    worker.emit('exit', code, signal);
+    target.emit('exit', worker, code, signal);
+  }
+
+  /** @param {Worker} worker */
+  function onDisconnect(worker) {
+    if (worker.isDead()) removeWorker(worker);
+    // One that leaves by agreement has left its listeners. One that has just lost its channel is about to die: its
+    // listeners stay open for its replacement until it is known whether there will be one.
+    else if (worker.exitedAfterDisconnect) supervision.leave(worker.id);
+
+    worker.exitedAfterDisconnect = !!worker.exitedAfterDisconnect;
+    worker.state = 'disconnected';
+    worker.emit('disconnect');
+    target.emit('disconnect', worker);
+  }
+
+  /** @param {import('../../index').Worker} worker */
+  function removeWorker(worker) {
+    const workers = /** @type {NodeJS.Dict<Worker>} */ (cluster.workers);
+    delete workers[worker.id];
+    if (Object.keys(workers).length === 0) intercom.emit('disconnect');
+  }
+
+  /** @param {() => void} [callback] */
+  function disconnect(callback) {
+    const workers = /** @type {Worker[]} */ (Object.values(cluster.workers ?? {}));
+    if (workers.length === 0) process.nextTick(() => intercom.emit('disconnect'));
+    for (const worker of workers) {
+      if (worker.isConnected()) worker.disconnect();
+    }
+    if (typeof callback === 'function') intercom.once('disconnect', callback);
+  }
+
+  // The order is what the app sees when it lists the object.
+  cluster.isWorker = false;
+  cluster.isMaster = true;
+  cluster.isPrimary = true;
+  cluster.Worker = Worker;
+  cluster.workers = {};
+  cluster.settings = {};
+  cluster.SCHED_NONE = SCHED_NONE;
+  cluster.SCHED_RR = SCHED_RR;
+  cluster.schedulingPolicy = policy;
+  cluster.setupPrimary = setupPrimary;
+  cluster.setupMaster = setupPrimary;
+  cluster.fork = fork;
+  cluster.disconnect = disconnect;
+  return /** @type {Cluster} */ (addExtras(target));
+}
+
+/** @type {Cluster | undefined} */
+let primary;
+
+/** @returns {Cluster} The cluster object of this process. */
+function getPrimary() {
+  primary ??= createPrimary(new EventEmitter());
+  return primary;
+}
+
+/**
+ * Turns the built-in cluster object itself into it, since that is what the app and its libraries hold on to.
+ * @param {EventEmitter & { workers?: object }} builtin
+ */
+function takeOver(builtin) {
+  if (primary === builtin) return;
+  if (Object.keys(builtin.workers ?? {}).length > 0) {
+    const error = new Error(
+      'rcluster/register was loaded after the built-in cluster had forked workers: ' +
+        'start the app with `node -r rcluster/register`',
+    );
+    throw Object.assign(error, { code: 'ERR_RCLUSTER_TOO_LATE' });
+  }
+  primary = createPrimary(builtin);
+}
+
+module.exports = { createPrimary, getPrimary, takeOver };

@@ -1,0 +1,48 @@
+'use strict';
+
+const SCHED_NONE = 1;
+const SCHED_RR = 2;
+
+/** @typedef {import('../../index').ClusterSettings} ClusterSettings */
+
+/**
+ * What setupPrimary() makes of the settings so far and of its options: always a new object.
+ * @param {ClusterSettings} current
+ * @param {ClusterSettings} [options]
+ * @returns {ClusterSettings}
+ */
+function mergeSettings(current, options) {
+  const settings = {
+    args: process.argv.slice(2),
+    exec: process.argv[1],
+    execArgv: process.execArgv,
+    silent: false,
+    ...current,
+    ...options,
+  };
+  // Unless V8's profiler is told otherwise, all processes write one and the same file.
+  if (
+    settings.execArgv.some((arg) => arg.startsWith('--prof')) &&
+    !settings.execArgv.some((arg) => arg.startsWith('--logfile='))
+  ) {
+    settings.execArgv = [...settings.execArgv, '--logfile=v8-%p.log'];
+  }
+  return settings;
+}
+
+/** @returns {number} The scheduling policy that the environment asks for, else the default. */
+function initialPolicy() {
+  return process.env.NODE_CLUSTER_SCHED_POLICY === 'none' ? SCHED_NONE : SCHED_RR;
+}
+
+/**
+ * @param {number} policy
+ * @throws {Error} ERR_INTERNAL_ASSERTION, which is the built-in's code for it.
+ */
+function checkPolicy(policy) {
+  if (policy === SCHED_NONE || policy === SCHED_RR) return;
+  const error = new Error(`Bad cluster.schedulingPolicy: ${policy}`);
+  throw Object.assign(error, { code: 'ERR_INTERNAL_ASSERTION' });
+}
+
+module.exports = { SCHED_NONE, SCHED_RR, mergeSettings, initialPolicy, checkPolicy };

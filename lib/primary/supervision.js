@@ -1,0 +1,99 @@
+'use strict';
+
+const { loadBinding } = require('../load-binding');
+
+/**
+ * @typedef {import('../../binding').Supervisor} Supervisor
+ * @typedef {{ kind: 'exit', id: number, code: number, signal: number }} ExitEvent `signal` is 0 if there was none.
+ * @typedef {{ kind: 'warning', code: string, message: string }} WarningEvent
+ */
+
+/**
+ * A cluster's hold on the native supervisor. It exists from the first spawn on: a process that never forks starts no
+ * native thread, and the scheduling policy is known only then.
+ */
+class Supervision {
+  /** @type {() => boolean} */
+  #shareListeners;
+
+  /** @type {Supervisor | undefined} */
+  #supervisor;
+
+  /**
+   * Whom to tell that a worker is gone, by the id of the worker.
+   * @type {Map<number, (code: number, signal: number) => void>}
+   */
+  #living = new Map();
+
+  #holds = 0;
+
+  /** @param {() => boolean} shareListeners Asked once, at the first spawn. */
+  constructor(shareListeners) {
+    this.#shareListeners = shareListeners;
+  }
+
+  /**
+   * @param {import('../../binding').SpawnOptions} options
+   * @param {(code: number, signal: number) => void} onExit Called once, later, if a process was started.
+   */
+  spawn(options, onExit) {
+    this.#supervisor ??= this.#start();
+    const spawned = this.#supervisor.spawn(options);
+    if (spawned.errno === 0) this.#living.set(options.id, onExit);
+    return spawned;
+  }
+
+  #start() {
+    const { Supervisor } = loadBinding();
+    return new Supervisor(this.#shareListeners(), (event) => {
+      this.#onEvent(/** @type {ExitEvent | WarningEvent} */ (event));
+    });
+  }
+
+  /**
+   * @param {number} id
+   * @param {number} signal
+   * @returns {number} 0 or a negative errno.
+   */
+  kill(id, signal) {
+    return /** @type {Supervisor} */ (this.#supervisor).kill(id, signal);
+  }
+
+  /**
+   * The worker serves no longer: it is dropped from its listeners, and those with nobody left are closed.
+   * @param {number} id
+   */
+  leave(id) {
+    this.#supervisor?.leave(id);
+  }
+
+  /**
+   * The app knows that the worker is dead and has had its chance to fork another.
+   * @param {number} id
+   */
+  settle(id) {
+    this.#supervisor?.settle(id);
+  }
+
+  /** One more living child wants the event loop to go on. */
+  hold() {
+    if (this.#holds++ === 0) this.#supervisor?.ref();
+  }
+
+  release() {
+    if (--this.#holds === 0) this.#supervisor?.unref();
+  }
+
+  /** @param {ExitEvent | WarningEvent} event */
+  #onEvent(event) {
+    if (event.kind === 'warning') {
+      process.emitWarning(event.message, { code: event.code });
+      return;
+    }
+    const onExit = this.#living.get(event.id);
+    this.#living.delete(event.id);
+    onExit?.(event.code, event.signal);
+  }
+}
+
+module.exports = { Supervision };

@@ -1,0 +1,343 @@
+'use strict';
+
+// The primary's half of what rcluster knows of Node's private seams: Node's own child_process.fork() with a process
+// handle of ours under it.
+
+const { AsyncResource } = require('node:async_hooks');
+const { fork } = require('node:child_process');
+const diagnostics = require('node:diagnostics_channel');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+
+const { EACCES, EAGAIN, EINVAL, EMFILE, ENFILE, ENOENT, ESRCH } = os.constants.errno;
+
+/** Each worker loads this before anything of the app. */
+const PRELOAD = path.join(__dirname, '..', 'worker', 'preload.js');
+
+/**
+ * How many turns of the event loop the news of a death wait for the end of the channel. The kernel closed the worker's
+ * end before it reported the death, so that what the worker sent last and the end of it are there to be read: a turn
+ * or two do. A channel that is still open then is held by somebody else, say a child of the worker that inherited it,
+ * and would keep the news back for as long as that process lives.
+ */
+const TURNS = 16;
+
+/**
+ * The names of the signals by number; of two names for one number Node reports the first.
+ * @type {Map<number, string>}
+ */
+const signalNames = new Map(
+  Object.entries(os.constants.signals)
+    .toReversed()
+    .map(([name, number]) => [number, name]),
+);
+
+/**
+ * @typedef {InstanceType<typeof import('../primary/supervision').Supervision>} Supervision
+ *
+ * The part of a ChildProcess that is not in its types.
+ * @typedef {import('node:child_process').ChildProcess & { _handle: any }} InnerChild
+ *
+ * One of the fds that Node has prepared for a child.
+ * @typedef {{
+ *   type: 'ignore' | 'pipe' | 'overlapped' | 'inherit' | 'fd' | 'wrap',
+ *   handle?: any,
+ *   fd?: number,
+ * }} Stdio
+ *
+ * What a process handle is asked to start. `args` begins with the name of the program.
+ * @typedef {{
+ *   file: string,
+ *   args: string[],
+ *   cwd?: string | null,
+ *   envPairs?: string[],
+ *   stdio: Stdio[],
+ *   detached?: boolean,
+ *   uid?: number | null,
+ *   gid?: number | null,
+ * }} Request
+ */
+
+/** The names of the arguments of spawn() where it takes them one by one (v24 on); before, they are one object. */
+const POSITIONS = ['file', 'args', 'cwd', 'envPairs', 'stdio', 'flags', 'uid', 'gid'];
+const FLAG_DETACHED = 1;
+
+/**
+ * @param {any[]} args The arguments of a handle's spawn().
+ * @returns {Request}
+ */
+function toRequest(args) {
+  if (args.length === 1) return args[0];
+  const request = Object.fromEntries(POSITIONS.map((name, index) => [name, args[index]]));
+  return /** @type {any} */ ({ ...request, detached: (request.flags & FLAG_DETACHED) !== 0 });
+}
+
+/**
+ * The same arguments, in the same form, with some of them replaced.
+ * @param {any[]} args
+ * @param {Partial<Request>} changes
+ * @returns {any[]}
+ */
+function withChanges(args, changes) {
+  if (args.length === 1) return [{ ...args[0], ...changes }];
+  return args.map((value, index) => /** @type {any} */ (changes)[POSITIONS[index]] ?? value);
+}
+
+/**
+ * Frees a process handle that is not going to be used. Closing alone does not free one that was never started, so it
+ * is given a start that cannot succeed: an invalid fd is noticed before anything is forked.
+ * @param {any} handle
+ * @param {any[]} args
+ * @throws {Error} ERR_ACCESS_DENIED, if Node's permission model forbids to start processes.
+ */
+function discard(handle, args) {
+  handle.spawn(...withChanges(args, { stdio: [{ type: 'fd', fd: -1 }] }));
+  handle.close();
+}
+
+/**
+ * Opens the pipes of a child that could not be started, with nobody at their other end. Node expects that of a failed
+ * start: the end of file on them is what makes 'disconnect' and 'close' follow the 'error'. A fresh handle does it by
+ * failing for certain, since no system executes a directory.
+ * @param {any} handle
+ * @param {any[]} args
+ * @returns {number} A negative errno.
+ */
+function openDeadPipes(handle, args) {
+  const errno = handle.spawn(...withChanges(args, { file: '/' }));
+  handle.close();
+  return errno;
+}
+
+/**
+ * @param {Stdio} entry
+ * @returns {import('../../binding').StdioSpec}
+ */
+function toSpec(entry) {
+  switch (entry.type) {
+    case 'ignore':
+      return { kind: 'ignore' };
+    case 'pipe':
+    case 'overlapped':
+      return { kind: 'pipe' };
+    case 'wrap':
+      return { kind: 'fd', fd: entry.handle.fd };
+    default:
+      return { kind: 'fd', fd: entry.fd };
+  }
+}
+
+/**
+ * Stands in for the process handle of a ChildProcess, which calls these methods and reads `pid`. The process is
+ * spawned, reaped and killed by the native supervisor; everything else about the child remains Node's.
+ */
+class NativeProcess {
+  /** @type {number | undefined} */
+  pid = undefined;
+
+  /** @type {number} */
+  #id;
+  /** @type {InnerChild} */
+  #child;
+  /** @type {Supervision} */
+  #supervision;
+  /** The handle that Node made. */
+  #original;
+  /**
+   * What Node does at the end of a process: it emits 'exit', or 'error' for a negative code.
+   * @type {(code: number, signal: string) => void}
+   */
+  #conclude;
+
+  /** Makes 'exit' run in the async context of the fork, as a handle of Node's would. */
+  #context = new AsyncResource('PROCESSWRAP');
+
+  /** Whether there is a process whose 'exit' has not been emitted. */
+  #active = false;
+  #ref = true;
+
+  /**
+   * @param {number} id
+   * @param {InnerChild} child
+   * @param {Supervision} supervision
+   */
+  constructor(id, child, supervision) {
+    this.#id = id;
+    this.#child = child;
+    this.#supervision = supervision;
+    this.#original = child._handle;
+    this.#conclude = this.#original.onexit;
+  }
+
+  /**
+   * @param {...any} args
+   * @returns {number} 0 or a negative errno. Node throws the errors it does not expect and closes the pipes itself.
+   */
+  spawn(...args) {
+    const original = this.#original;
+    const request = toRequest(args);
+
+    // Somebody else on the diagnostics channel may start a process of their own in the middle of our fork.
+    if (!request.envPairs?.includes(`NODE_UNIQUE_ID=${this.#id}`)) {
+      this.#child._handle = original;
+      return original.spawn(...args);
+    }
+
+    discard(original, args);
+    const errno = this.#start(request);
+    if (errno !== -EACCES && errno !== -EAGAIN && errno !== -ENOENT) return errno;
+
+    const { constructor: Process } = original;
+    const reason = openDeadPipes(new Process(), args);
+    // Without fds for the pipes there are none, and Node has to be told so.
+    return reason === -EMFILE || reason === -ENFILE ? reason : errno;
+  }
+
+  /**
+   * @param {Request} request
+   * @returns {number}
+   */
+  #start(request) {
+    const stdio = request.stdio.map(toSpec);
+    if (stdio.some(({ kind, fd = -1 }) => kind === 'fd' && fd < 0)) return -EINVAL;
+
+    const [program, ...args] = request.args;
+    const { errno, pid, fds } = this.#supervision.spawn(
+      {
+        id: this.#id,
+        file: request.file,
+        // Put in here, the preload is seen neither in settings.execArgv nor in child.spawnargs, and it comes before
+        // whatever the app itself preloads.
+        args: [program, '-r', PRELOAD, ...args],
+        env: request.envPairs ?? [],
+        cwd: request.cwd ?? undefined,
+        stdio,
+        uid: request.uid ?? undefined,
+        gid: request.gid ?? undefined,
+        detached: request.detached,
+      },
+      (code, signal) => this.#onDeath(code, signal),
+    );
+    if (errno !== 0) return errno;
+
+    this.pid = pid;
+    this.#active = true;
+    if (this.#ref) this.#supervision.hold();
+    return this.#openPipes(request.stdio, fds);
+  }
+
+  /**
+   * Each pipe handle becomes the owner of its fd.
+   * @param {Stdio[]} stdio
+   * @param {number[]} fds
+   * @returns {number}
+   */
+  #openPipes(stdio, fds) {
+    let failure = 0;
+    for (const [index, fd] of fds.entries()) {
+      if (fd < 0) continue;
+      const errno = stdio[index].handle.open(fd);
+      if (!errno) continue;
+      fs.closeSync(fd);
+      failure = errno;
+    }
+    if (failure !== 0) this.kill(os.constants.signals.SIGKILL);
+    return failure;
+  }
+
+  /**
+   * The news comes from another thread and may overtake what the worker sent last. The built-in's listeners have
+   * always seen all messages and 'disconnect' before 'exit', so the channel goes first.
+   * @param {number} code
+   * @param {number} signal
+   */
+  #onDeath(code, signal) {
+    let turns = TURNS;
+    const deliver = () => {
+      // Node closes the handle of a child that it gave up.
+      if (!this.#active) return;
+      if (this.#child.channel && turns-- > 0) {
+        setImmediate(deliver);
+        return;
+      }
+      this.#context.runInAsyncScope(() => this.onexit(code, signalNames.get(signal) ?? ''));
+    };
+    setImmediate(deliver);
+  }
+
+  /**
+   * Called by Node itself for a process that could not be started.
+   * @param {number} code
+   * @param {string} signal
+   */
+  onexit(code, signal) {
+    this.#conclude(code, signal);
+  }
+
+  /**
+   * @param {number} signal
+   * @returns {number} 0 or a negative errno.
+   */
+  kill(signal) {
+    return this.#active ? this.#supervision.kill(this.#id, signal) : -ESRCH;
+  }
+
+  ref() {
+    if (this.#ref) return;
+    this.#ref = true;
+    if (this.#active) this.#supervision.hold();
+  }
+
+  unref() {
+    if (!this.#ref) return;
+    this.#ref = false;
+    if (this.#active) this.#supervision.release();
+  }
+
+  hasRef() {
+    return this.#active && this.#ref;
+  }
+
+  close() {
+    if (this.hasRef()) this.#supervision.release();
+    this.#active = false;
+  }
+}
+
+/**
+ * child_process.fork() for worker `id`, started by the native supervisor. Node validates, makes the stdio streams and
+ * the IPC channel and emits the events; only the handle under all that is exchanged. A ChildProcess announces itself on
+ * a diagnostics channel right when it is made, which is after it has a handle and before it uses it.
+ * @param {number} id
+ * @param {Supervision} supervision
+ * @param {string} file
+ * @param {readonly string[]} args
+ * @param {import('node:child_process').ForkOptions & { windowsHide?: boolean }} options Its env has NODE_UNIQUE_ID.
+ * @returns {import('node:child_process').ChildProcess}
+ */
+function forkNative(id, supervision, file, args, options) {
+  /** @param {unknown} message */
+  const exchange = (message) => {
+    const { process: child } = /** @type {{ process: InnerChild }} */ (message);
+    child._handle = new NativeProcess(id, child, supervision);
+  };
+  diagnostics.subscribe('child_process', exchange);
+  let child;
+  try {
+    child = /** @type {InnerChild} */ (fork(file, args, options));
+  } finally {
+    diagnostics.unsubscribe('child_process', exchange);
+  }
+  if (!(child._handle instanceof NativeProcess)) {
+    child.kill('SIGKILL');
+    const error = new Error(
+      `rcluster does not support this version of Node (${process.version}): ` +
+        "its child processes are not announced on the diagnostics channel 'child_process'",
+    );
+    throw Object.assign(error, { code: 'ERR_RCLUSTER_UNSUPPORTED_NODE' });
+  }
+  return child;
+}
+
+module.exports = { forkNative };

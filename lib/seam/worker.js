@@ -1,0 +1,163 @@
+'use strict';
+
+// The worker's half of what rcluster knows of Node's private seams. Everything here was tried on
+// every version that docs/compatibility.md names.
+
+const dgram = require('node:dgram');
+const net = require('node:net');
+
+const NODE_MAJOR = Number(process.versions.node.split('.')[0]);
+
+/** What the constructors of TCP and Pipe take for a connection and for a listening socket. */
+const SOCKET = 0;
+const SERVER = 1;
+
+/**
+ * Our own messages are numbered apart from those that Node's code numbers in the same process: an
+ * answer to one must not be taken for an answer to the other.
+ */
+let sequence = 2 ** 30;
+
+/** @type {Map<number, () => void>} what waits for an answer of the primary */
+const unanswered = new Map();
+
+/**
+ * Puts our functions in the place of the built-in's, on the one object that `require('cluster')`,
+ * `import` and net and dgram all hold.
+ *
+ * @param {any} cluster
+ * @param {{ getServer: Function, disconnect: () => void, disconnectedByPrimary: () => void }} ours
+ */
+function replaceWorkerSide(cluster, { getServer, disconnect, disconnectedByPrimary }) {
+  cluster._getServer = getServer;
+
+  cluster.Worker.prototype.disconnect = function () {
+    if (this.state !== 'disconnecting' && this.state !== 'destroying') {
+      this.state = 'disconnecting';
+      disconnect();
+    }
+    return this;
+  };
+
+  // Node's own listener knows nothing of our servers, so the order to disconnect must not reach
+  // it. All else does: it holds what waits for answers to `worker.destroy()`.
+  const builtin = /** @type {Function} */ (
+    process.listeners(/** @type {any} */ ('internalMessage')).find(({ name }) => name === 'onInternalMessage')
+  );
+  process.removeListener('internalMessage', /** @type {any} */ (builtin));
+  process.on(
+    /** @type {any} */ ('internalMessage'),
+    /** @type {any} */ (
+      function onInternalMessage(/** @type {any} */ message, /** @type {any} */ handle) {
+        if (message.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') return disconnectedByPrimary();
+        const answered = message.cmd === 'NODE_CLUSTER' ? unanswered.get(message.ack) : undefined;
+        if (answered === undefined) return builtin.call(process, message, handle);
+        unanswered.delete(message.ack);
+        answered();
+      }
+    ),
+  );
+}
+
+/**
+ * Tells the primary's JavaScript something in the built-in's own words, over Node's own channel:
+ * so it keeps its place among the messages that the application sends.
+ *
+ * @param {object} message
+ * @param {() => void} [onAnswer]
+ */
+function notifyPrimary(message, onAnswer) {
+  if (!process.connected) return;
+  const seq = sequence++;
+  if (onAnswer) unanswered.set(seq, onAnswer);
+  // Looked up now, since an application may have wrapped it.
+  /** @type {any} */ (process).send({ cmd: 'NODE_CLUSTER', ...message, seq });
+}
+
+/** @type {symbol | undefined} under which Node's handles hold their owner, once one had it */
+let ownerSymbol;
+
+/**
+ * The net.Server or dgram.Socket that a handle belongs to.
+ *
+ * @param {any} handle
+ */
+function ownerOf(handle) {
+  ownerSymbol ??= Object.getOwnPropertySymbols(handle).find(({ description }) => description === 'owner_symbol');
+  return ownerSymbol === undefined ? undefined : handle[ownerSymbol];
+}
+
+/**
+ * Whether a server takes no more connections, as this version of Node sees it.
+ *
+ * @param {any} server
+ */
+function isFull(server) {
+  const limit = server?.maxConnections;
+  if (limit == null || (NODE_MAJOR < 22 && limit === 0)) return false;
+  return server._connections >= limit && !(NODE_MAJOR >= 22 && server.dropMaxConnection);
+}
+
+/** @type {Map<string, new (type?: number) => any>} the classes of Node's handles, once they were needed */
+const classes = new Map();
+
+/**
+ * @param {'tcp' | 'pipe' | 'udp'} kind
+ * @param {(kind: 'tcp' | 'pipe') => number} blankSocket makes a socket that nobody uses
+ */
+function learnHandleClass(kind, blankSocket) {
+  if (classes.has(kind)) return;
+  if (kind === 'udp') {
+    const socket = dgram.createSocket('udp4');
+    const state = Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'state symbol');
+    classes.set(kind, /** @type {any} */ (socket)[/** @type {symbol} */ (state)].handle.constructor);
+    socket.close();
+  } else {
+    const options = { fd: blankSocket(kind), manualStart: true, readable: false, writable: false };
+    const socket = /** @type {any} */ (new net.Socket(options));
+    classes.set(kind, socket._handle.constructor);
+    socket.destroy();
+  }
+}
+
+/**
+ * @param {'tcp' | 'pipe' | 'udp'} kind
+ * @param {number} fd from here on the handle's to close
+ * @param {number} type
+ */
+function openHandle(kind, fd, type) {
+  const Handle = /** @type {new (type?: number) => any} */ (classes.get(kind));
+  const handle = new Handle(type);
+  const errno = handle.open(fd);
+  if (errno !== 0) throw Object.assign(new Error(`opening a ${kind} handle: ${errno}`), { errno, syscall: 'open' });
+  return handle;
+}
+
+/**
+ * Makes a descriptor that the primary has accepted a connection as net's `onconnection` expects it.
+ *
+ * @param {'tcp' | 'pipe' | 'udp'} kind
+ * @param {number} fd
+ */
+function connectionHandle(kind, fd) {
+  return openHandle(kind, fd, SOCKET);
+}
+
+/**
+ * Makes a descriptor that all workers of a listener share a handle for net or dgram.
+ *
+ * @param {'tcp' | 'pipe' | 'udp'} kind
+ * @param {number} fd
+ * @param {() => void} onClose
+ */
+function sharedHandle(kind, fd, onClose) {
+  const handle = openHandle(kind, fd, SERVER);
+  const { close } = handle;
+  handle.close = function (/** @type {any[]} */ ...args) {
+    onClose();
+    return close.apply(this, args);
+  };
+  return handle;
+}
+
+module.exports = { replaceWorkerSide, notifyPrimary, ownerOf, isFull, learnHandleClass, connectionHandle, sharedHandle };

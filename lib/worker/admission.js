@@ -1,0 +1,67 @@
+'use strict';
+
+const seam = require('../seam/worker');
+
+/** How often, in ms, a full server is looked at for a raised `maxConnections`. */
+const LOOK_AGAIN = 100;
+
+/**
+ * Decides whether a server has room for a connection (`maxConnections`). A server without room is
+ * reported as full to the primary, which sends its connections elsewhere until it has room.
+ *
+ * @param {{ room(listener: number): void }} link
+ */
+module.exports = function createAdmission(link) {
+  /** @type {Map<number, { handle: any, timer: NodeJS.Timeout }>} listeners reported as full */
+  const full = new Map();
+
+  /** @param {number} listener */
+  function lookAgain(listener) {
+    const entry = full.get(listener);
+    if (entry === undefined || seam.isFull(seam.ownerOf(entry.handle))) return;
+    forget(listener);
+    link.room(listener);
+  }
+
+  /**
+   * @param {number} listener
+   * @param {any} handle the server's handle
+   */
+  function admit(listener, handle) {
+    if (!seam.isFull(seam.ownerOf(handle))) return true;
+    if (!full.has(listener)) {
+      // The end of a connection is noticed by `watch`. The timer is for what gives no sign: an
+      // application that raises the limit.
+      const timer = setInterval(lookAgain, LOOK_AGAIN, listener);
+      timer.unref();
+      full.set(listener, { handle, timer });
+    }
+    return false;
+  }
+
+  /**
+   * Sees to it that the end of a connection of a limited server is noticed.
+   *
+   * @param {number} listener
+   * @param {any} handle the server's handle
+   * @param {any} connection the connection's handle, which is returned
+   */
+  function watch(listener, handle, connection) {
+    if (seam.ownerOf(handle)?.maxConnections == null) return connection;
+    const { close } = connection;
+    connection.close = function (/** @type {any[]} */ ...args) {
+      // net counts the connection down after it has closed the handle.
+      if (full.has(listener)) process.nextTick(lookAgain, listener);
+      return close.apply(this, args);
+    };
+    return connection;
+  }
+
+  /** @param {number} listener */
+  function forget(listener) {
+    clearInterval(full.get(listener)?.timer);
+    full.delete(listener);
+  }
+
+  return { admit, watch, forget };
+};

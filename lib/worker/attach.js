@@ -1,0 +1,60 @@
+'use strict';
+
+const cluster = require('node:cluster');
+const { loadBinding } = require('../load-binding');
+const seam = require('../seam/worker');
+const createListening = require('./listening');
+
+/** How long to wait, in ms, before connections are read again after descriptors ran out. */
+const NO_ROOM_PAUSE = 20;
+
+/**
+ * Connects this worker to its primary and puts rcluster's `listen()` and `disconnect()` in the
+ * place of the built-in's.
+ *
+ * @param {number} firstFd the first of the three descriptors that the primary has left open
+ */
+module.exports = function attach(firstFd) {
+  const { WorkerLink } = loadBinding();
+  const worker = /** @type {import('node:cluster').Worker} */ (cluster.worker);
+
+  const link = new WorkerLink(
+    firstFd,
+    (listener, fd) => listening.connection(listener, fd),
+    (text, fd) => listening.reply(JSON.parse(text), fd),
+    () => setTimeout(() => link.resume(), NO_ROOM_PAUSE).unref(),
+    gone,
+  );
+  const listening = createListening(cluster, link);
+  link.send(JSON.stringify({ act: 'hello', version: 1 }));
+
+  /**
+   * The primary's native side is gone. When the primary is dead its end of Node's own channel
+   * is closed as well, and Node's code ends this worker as it always did. When only our link is
+   * cut, the primary no longer knows this worker, so it ends in the same way.
+   *
+   * @param {string} reason why, when it was not simply the primary's end
+   */
+  function gone(reason) {
+    if (reason !== '') process.emitWarning(`The link to the primary broke: ${reason}`, { code: 'RCLUSTER_LINK' });
+    if (process.connected && !worker.exitedAfterDisconnect) process.disconnect();
+  }
+
+  /** @param {boolean} byPrimary whether the primary asked for it */
+  function disconnect(byPrimary) {
+    worker.exitedAfterDisconnect = true;
+    link.leaving();
+    listening.closeAll(() => {
+      if (!process.connected) return;
+      if (byPrimary) process.disconnect();
+      // The primary has to know that this is by agreement before it sees the channel close.
+      else seam.notifyPrimary({ act: 'exitedAfterDisconnect' }, () => process.disconnect());
+    });
+  }
+
+  seam.replaceWorkerSide(cluster, {
+    getServer: listening.getServer,
+    disconnectedByPrimary: () => disconnect(true),
+    disconnect: () => disconnect(false),
+  });
+};

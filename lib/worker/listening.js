@@ -1,0 +1,186 @@
+'use strict';
+
+const path = require('node:path');
+const os = require('node:os');
+const seam = require('../seam/worker');
+const createFauxHandle = require('./faux-handle');
+const createAdmission = require('./admission');
+const Indexes = require('./indexes');
+
+/**
+ * @typedef {object} Reply the primary's answer to a query
+ * @property {'reply'} act
+ * @property {number} seq
+ * @property {number} errno 0 or a negative errno number
+ * @property {number | null} listener
+ * @property {'tcp' | 'pipe' | 'udp' | null} kind
+ * @property {boolean} shared whether the listening socket itself comes along
+ * @property {{ address: string, family: string, port: number } | null} sockname
+ * @property {unknown} data custom data that all workers of the listener share
+ */
+
+/**
+ * What a server or socket of this worker shares with the primary's listener.
+ *
+ * @typedef {object} Member
+ * @property {any} handle what net or dgram hold as their handle
+ * @property {'tcp' | 'pipe' | 'udp'} kind
+ * @property {() => void} release takes the place in the index back
+ */
+
+/**
+ * The part of a worker that listens through its primary.
+ *
+ * @param {any} cluster the worker-shaped cluster object
+ * @param {import('../../binding').WorkerLink} link
+ */
+module.exports = function createListening(cluster, link) {
+  /** @type {Map<number, Member>} by the listener's number in the primary */
+  const members = new Map();
+  /** @type {Map<number, (reply: Reply, fd: number) => void>} by the query's number */
+  const pending = new Map();
+  const indexes = new Indexes();
+  const admission = createAdmission(link);
+  let queries = 0;
+
+  /**
+   * What net and dgram call in place of binding a socket themselves.
+   *
+   * @param {any} owner the net.Server or dgram.Socket
+   * @param {any} options
+   * @param {(errno: number, handle: any) => void} callback
+   */
+  function getServer(owner, options, callback) {
+    let { address } = options;
+    // The primary may have another working directory.
+    if (options.port < 0 && typeof address === 'string') address = path.resolve(address);
+    const index = indexes.take([address, options.port, options.addressType, options.fd].join(':'));
+    const query = {
+      act: 'queryServer',
+      index: index.number,
+      data: owner._getServerData ? owner._getServerData() : null,
+      ...options,
+      address,
+    };
+
+    ask(query, (reply, fd) => {
+      if (typeof owner._setServerData === 'function') owner._setServerData(reply.data);
+      if (reply.errno !== 0 || reply.listener === null || reply.kind === null) {
+        // The place in the index stays taken, as with the built-in: the next attempt asks anew.
+        callback(reply.errno, null);
+        return;
+      }
+      const { listener } = reply;
+      callback(0, join(listener, reply.kind, reply, fd, index.release));
+      // Only now is there somebody to take a connection. net may also have closed it at once.
+      if (members.has(listener)) tell({ act: 'listening', listener });
+    });
+
+    owner.once('listening', () => {
+      // A server that was closed at once listens no more by the time it says so.
+      if (!index.taken()) return;
+      cluster.worker.state = 'listening';
+      const bound = owner.address();
+      seam.notifyPrimary({ ...query, act: 'listening', port: bound?.port || options.port });
+    });
+  }
+
+  /**
+   * @param {object} query
+   * @param {(reply: Reply, fd: number) => void} callback
+   */
+  function ask(query, callback) {
+    const seq = ++queries;
+    pending.set(seq, callback);
+    try {
+      link.send(JSON.stringify({ ...query, act: 'query', seq }));
+    } catch {
+      // Too long for one frame, which only custom data or an address can be, or the link is
+      // broken, which ends this worker anyway.
+      const errno = -os.constants.errno.EMSGSIZE;
+      process.nextTick(reply, { act: 'reply', seq, errno, listener: null, kind: null, shared: false }, -1);
+    }
+  }
+
+  /**
+   * Tells the primary something that needs no answer. When the link is broken there is nobody to
+   * tell, and the break itself is acted on where it is noticed.
+   *
+   * @param {object} frame
+   */
+  function tell(frame) {
+    try {
+      link.send(JSON.stringify(frame));
+    } catch (error) {
+      process.emitWarning(`Could not tell the primary: ${error}`, { code: 'RCLUSTER_LINK' });
+    }
+  }
+
+  /**
+   * @param {Reply} answer
+   * @param {number} fd
+   */
+  function reply(answer, fd) {
+    const callback = pending.get(answer.seq);
+    pending.delete(answer.seq);
+    callback?.(answer, fd);
+  }
+
+  /**
+   * @param {number} listener
+   * @param {'tcp' | 'pipe' | 'udp'} kind
+   * @param {Reply} answer
+   * @param {number} fd
+   * @param {() => void} releaseIndex
+   */
+  function join(listener, kind, answer, fd, releaseIndex) {
+    const leave = () => {
+      if (!members.delete(listener)) return;
+      releaseIndex();
+      admission.forget(listener);
+      tell({ act: 'close', listener });
+    };
+    seam.learnHandleClass(kind, (which) => link.blankSocket(which === 'tcp'));
+    const handle = answer.shared
+      ? seam.sharedHandle(kind, fd, leave)
+      : createFauxHandle(kind === 'tcp' ? answer.sockname : null, leave);
+    members.set(listener, { handle, kind, release: releaseIndex });
+    return handle;
+  }
+
+  /**
+   * A connection has come for one of our servers.
+   *
+   * @param {number} listener
+   * @param {number} fd
+   */
+  function connection(listener, fd) {
+    const member = members.get(listener);
+    // The server was closed while the connection was on its way: another worker takes it.
+    if (member === undefined) link.giveBack(listener, fd, false);
+    else if (!admission.admit(listener, member.handle)) link.giveBack(listener, fd, true);
+    else member.handle.onconnection(0, admission.watch(listener, member.handle, seam.connectionHandle(member.kind, fd)));
+  }
+
+  /**
+   * Closes every server and socket that listens through the primary.
+   *
+   * @param {() => void} done called once all their connections have ended
+   */
+  function closeAll(done) {
+    let waiting = 1;
+    const one = () => {
+      if (--waiting === 0) done();
+    };
+    tell({ act: 'leaving' });
+    for (const { handle } of [...members.values()]) {
+      waiting++;
+      const owner = seam.ownerOf(handle);
+      if (owner) owner.close(one);
+      else handle.close(one);
+    }
+    one();
+  }
+
+  return { getServer, reply, connection, closeAll };
+};

@@ -1,0 +1,18 @@
+'use strict';
+
+// The primary starts each worker with `-r` and this file. It runs before the application, turns
+// the worker-shaped `cluster` object that Node has made over to rcluster, and leaves no trace
+// of itself for the application or its children to find.
+
+const { isMainThread } = require('node:worker_threads');
+
+const place = process.execArgv.findIndex((arg, i) => arg === '-r' && process.execArgv[i + 1] === __filename);
+if (place !== -1) process.execArgv.splice(place, 2);
+
+// A worker thread runs the preloads of its process, too. It is nobody's cluster worker: there
+// `cluster.isPrimary` is true, as it is with the built-in.
+const firstFd = process.env.RCLUSTER_LINK;
+if (isMainThread && firstFd !== undefined) {
+  delete process.env.RCLUSTER_LINK;
+  require('./attach')(Number(firstFd));
+}

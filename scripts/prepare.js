@@ -1,0 +1,133 @@
+'use strict';
+
+// Builds the native part. npm runs this as the `prepare` script, so also where nothing can or need be
+// built; each such case is told in a sentence.
+//   --force   builds whether or not the sources have changed
+//   --debug   builds quickly, without optimisation; the next plain run builds the release again
+
+const { spawnSync } = require('node:child_process');
+const fs = require('node:fs');
+const path = require('node:path');
+
+const platform = require('./platform.js');
+
+const MINIMUM_NODE = [20, 17];
+const MINIMUM_RUST = [1, 88];
+const GENERATED = ['binding.js', 'binding.d.ts'].map((name) => path.join(platform.root, name));
+
+const force = process.argv.includes('--force');
+const debug = process.argv.includes('--debug');
+
+main();
+
+function main() {
+  const unsupported = platform.unsupported();
+  if (unsupported) return say(`${unsupported}: node:cluster serves in its place.`);
+
+  const cli = commandLineInterface();
+  if (!cli) return say('@napi-rs/cli is not installed, so the native part is not built here.');
+  if (!force && !debug && isFresh()) return say(`${path.basename(platform.addon())} is up to date.`);
+
+  const missing = missingToolchain();
+  if (missing) return fail(missing);
+  return build(cli);
+}
+
+/** @param {string} cli */
+function build(cli) {
+  const started = new Date();
+  const options = ['--platform', '--js', 'binding.js', '--dts', 'binding.d.ts'];
+  if (!debug) options.unshift('--release');
+  say(`building ${debug ? 'without optimisation' : 'the release'}; the first time takes a minute or two.`);
+  const { status, error } = spawnSync(process.execPath, [cli, 'build', ...options], {
+    cwd: platform.root,
+    stdio: 'inherit',
+  });
+  if (error) throw error;
+  if (status !== 0) return fail('the build failed; the reason stands above.');
+
+  // A source that was saved while the compiler ran is newer than what the compiler read. And a debug
+  // build is never taken for the release.
+  const time = debug ? new Date(0) : started;
+  fs.utimesSync(platform.addon(), time, time);
+  return say(`built ${path.basename(platform.addon())}.`);
+}
+
+/** Whether the release build is newer than everything that it is made of. */
+function isFresh() {
+  const built = modified(platform.addon());
+  if (built === 0 || GENERATED.some((file) => modified(file) === 0)) return false;
+  const sources = fs
+    .readdirSync(path.join(platform.root, 'src'), { encoding: 'utf8', recursive: true })
+    .map((name) => path.join('src', name));
+  // The folders are among them: their times tell of files that are gone.
+  return ['Cargo.toml', 'Cargo.lock', 'build.rs', 'src', ...sources].every(
+    (name) => modified(path.join(platform.root, name)) < built,
+  );
+}
+
+/**
+ * When a file was last modified; 0 when there is none.
+ * @param {string} file
+ */
+function modified(file) {
+  return fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}
+
+/** The one thing to say when the native part cannot be built with what is installed, or null. */
+function missingToolchain() {
+  const node = process.versions.node.split('.').map(Number);
+  if (isOlder(node, MINIMUM_NODE)) {
+    return `building the native part takes Node ${MINIMUM_NODE.join('.')}, and this is ${process.version}.`;
+  }
+  const least = MINIMUM_RUST.join('.');
+  const advice = `install Rust ${least} or newer (https://rustup.rs) and run \`npm install\` again.`;
+  if (!platform.which('cargo') || !platform.which('rustc')) {
+    return `the native part is built with Rust, and there is no cargo on the PATH: ${advice}`;
+  }
+  const { stdout } = spawnSync('rustc', ['--version'], { cwd: platform.root, encoding: 'utf8' });
+  const version = /^rustc (\d+)\.(\d+)/.exec(stdout ?? '');
+  if (!version) return `rustc is on the PATH and does not run: ${advice}`;
+  if (isOlder(version.slice(1).map(Number), MINIMUM_RUST)) {
+    return `the native part needs Rust ${least}, and this is ${version[0]}: ${advice}`;
+  }
+  if (
+    !platform.which('cc') &&
+    !Object.keys(process.env).some((name) => /^CARGO_TARGET_.*_LINKER$/.test(name))
+  ) {
+    return 'Rust links with the C compiler, and there is no cc on the PATH: install gcc or clang.';
+  }
+  return null;
+}
+
+/**
+ * Compares the major and the minor numbers of two versions.
+ * @param {number[]} version
+ * @param {number[]} minimum
+ */
+function isOlder([major, minor], minimum) {
+  return major < minimum[0] || (major === minimum[0] && minor < minimum[1]);
+}
+
+/** The command-line interface of napi-rs; null where this package is somebody's dependency. */
+function commandLineInterface() {
+  try {
+    const manifest = require.resolve('@napi-rs/cli/package.json', { paths: [platform.root] });
+    const { bin } = JSON.parse(fs.readFileSync(manifest, 'utf8'));
+    return path.join(path.dirname(manifest), bin.napi);
+  } catch (error) {
+    if (/** @type {NodeJS.ErrnoException} */ (error).code === 'MODULE_NOT_FOUND') return null;
+    throw error;
+  }
+}
+
+/** @param {string} sentence */
+function say(sentence) {
+  console.log(`rcluster: ${sentence}`);
+}
+
+/** @param {string} sentence */
+function fail(sentence) {
+  console.error(`rcluster: ${sentence}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,382 @@
+//! Which worker gets which connection: the brain of the dispatcher thread.
+//!
+//! The shell accepts, passes each connection over the chosen worker's own channel and closes its copy. A
+//! worker does not answer; it counts what it has received on a page that both sides see, so what was sent
+//! and not yet counted is *in flight*. The window on that is the flow control. The shell can also read the
+//! worker's end of the channel, so whatever is in flight can be taken back (*reclaimed*).
+//!
+//! - Who is ready (room in its window, takes connections of that listener, loop turning) is served as the
+//!   listener's schedule says.
+//! - With nobody ready, connections wait here in order, a limited number of them; after that the listener
+//!   is paused and clients wait in its backlog, as they do at once when it has no member at all.
+//! - A worker that has something in flight and shows no sign of life for [`Config::stall_after`] is
+//!   *stalled*. It gets nothing until its loop turns; and as soon as another member of one of its
+//!   listeners is idle, what is in its channel is reclaimed for whoever is ready.
+//! - What comes back for whatever reason goes to the head of the queue.
+//!
+//! A connection is moved in, out and back in, and never copied: so it is in one place only, here or with
+//! the shell, and cannot be given out twice. Workers are not trusted: counters, returned connections and
+//! wake-ups may be anything, and cost only their own worker.
+
+mod invariants;
+mod listener;
+mod membership;
+mod messages;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use self::listener::{Door, Listener};
+pub use self::messages::{Board, Config, Input, Output, Refusal, Time};
+use self::worker::{Standing, Worker};
+use super::ids::{ListenerId, WorkerId};
+
+/// Decides. Made once, fed with everything that happens, never asked for anything else.
+#[derive(Debug)]
+pub struct Dispatch<C> {
+    config: Config,
+    workers: Vec<Worker>,
+    /// In ascending order of their ids.
+    listeners: Vec<Listener<C>>,
+    /// Connections in all the queues.
+    waiting: usize,
+    /// Nothing waits in a queue or in the channel of a stalled worker: then an accepted connection is all
+    /// there is to think about.
+    calm: bool,
+    deadline: Option<Time>,
+    /// The earliest moment at which a member that answered that it does not listen may be asked again.
+    retry_at: Option<Time>,
+    /// The listener whose queue is served first next time.
+    first_served: usize,
+}
+
+impl<C> Dispatch<C> {
+    /// A dispatcher without workers or listeners.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let config = Config {
+            window: config.window.max(1),
+            queue_limit: config.queue_limit.max(1),
+            ..config
+        };
+        Self {
+            config,
+            workers: Vec::new(),
+            listeners: Vec::new(),
+            waiting: 0,
+            calm: true,
+            deadline: None,
+            retry_at: None,
+            first_served: 0,
+        }
+    }
+
+    /// When to give [`Input::Tick`] if nothing happens before. None when there is nothing to watch.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// How many connections wait here for a worker.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Takes in what happened and says what to do about it.
+    ///
+    /// The outputs are appended to `out`. Carry them all out, in order, before the next input, also before
+    /// the inputs to which they lead themselves: by the time of a call everything said before counts as
+    /// done, so a pause that is carried out after a later resume would last for ever.
+    pub fn handle(&mut self, now: Time, input: Input<C>, board: &impl Board, out: &mut Vec<Output<C>>) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.look_for_stalls(now, board, out);
+        }
+        match input {
+            Input::Accepted { listener, conn } => match self.position(listener) {
+                None => out.push(Output::Close { conn }),
+                Some(index) => match self.pass_on(index, conn, now, board, out) {
+                    None => return,
+                    Some(conn) => {
+                        self.listeners[index].queue.push_back(conn);
+                        self.waiting += 1;
+                    }
+                },
+            },
+            Input::WorkerAdded { worker } => self.add_worker(worker, now, board),
+            Input::ListenerAdded { listener } => self.add_listener(listener),
+            Input::ListenerRemoved { listener } => self.remove_listener(listener, out),
+            Input::Joined { worker, listener } => self.join(worker, listener),
+            Input::Left { worker, listener } => self.leave(worker, listener, now, board, out),
+            Input::WorkerLeaving { worker } => self.leave_all(worker, out),
+            Input::WorkerGone { worker, conns } => self.remove_worker(worker, conns, out),
+            Input::Returned {
+                worker,
+                listener,
+                conn,
+                why,
+            } => {
+                self.take_back_refused(worker, (listener, conn), why, now, out);
+            }
+            Input::Room { worker, listener } => self.set_door(worker, listener, Door::Open),
+            Input::Woke { worker } => {
+                if let Some(slot) = self.slot(worker) {
+                    self.workers[slot].read(now, board);
+                    self.workers[slot].woke(now);
+                }
+            }
+            Input::Reclaimed { worker, conns } => {
+                if let Some(slot) = self.slot(worker) {
+                    self.workers[slot].emptied(conns.len());
+                }
+                self.take_back(conns, out);
+            }
+            Input::Unsent { worker, conns } => self.take_back_unsent(worker, conns, out),
+            Input::Tick => {}
+        }
+        self.settle(now, board, out);
+    }
+
+    /// The hot path: on a calm day a connection goes straight on. Given back when it has to wait.
+    fn pass_on(
+        &mut self,
+        index: usize,
+        conn: C,
+        now: Time,
+        board: &impl Board,
+        out: &mut Vec<Output<C>>,
+    ) -> Option<C> {
+        if !self.calm {
+            return Some(conn);
+        }
+        let window = self.config.window;
+        let listener = &mut self.listeners[index];
+        let Some(slot) = listener.choose(&mut self.workers, window, now, board) else {
+            return Some(conn);
+        };
+        let worker = &mut self.workers[slot];
+        worker.sent(window, now);
+        out.push(Output::Send {
+            worker: worker.id,
+            listener: listener.id,
+            conn,
+        });
+        if self.deadline.is_none() && worker.shared > 0 {
+            // Not worth being exact: this is the earliest there can be, and looking too early costs little.
+            self.deadline = Some(now.saturating_add(self.config.stall_after));
+        }
+        None
+    }
+
+    /// What follows from whatever happened, in this order: old connections before new ones, and listeners
+    /// are let go on only when the queues are what they will be.
+    fn settle(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
+        self.relieve(now, board, out);
+        self.drain(now, board, out);
+        self.regulate(out);
+        self.calm = self.waiting == 0 && !self.workers.iter().any(Worker::holds_hostages);
+        self.deadline = self.earliest_deadline(now);
+    }
+
+    /// Takes their connections away from stalled workers when somebody idle could have them.
+    fn relieve(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
+        for slot in 0..self.workers.len() {
+            let worker = &mut self.workers[slot];
+            if worker.holds_hostages() && !worker.reclaiming {
+                worker.read(now, board);
+                if worker.holds_hostages() && self.has_idle_helper(slot, now, board) {
+                    self.reclaim(slot, out);
+                }
+            }
+        }
+    }
+
+    fn has_idle_helper(&mut self, slot: usize, now: Time, board: &impl Board) -> bool {
+        let Self {
+            workers, listeners, ..
+        } = self;
+        listeners.iter().any(|listener| {
+            listener.has(slot)
+                && listener
+                    .open_members(now)
+                    .any(|member| workers[member.slot].is_idle(now, board))
+        })
+    }
+
+    /// Hands out what waits, as far as somebody is ready; asks the others to say when they are.
+    fn drain(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
+        if self.waiting == 0 {
+            return;
+        }
+        let window = self.config.window;
+        let count = self.listeners.len();
+        let mut served = None;
+        for index in (0..count).map(|step| (self.first_served + step) % count) {
+            let listener = &mut self.listeners[index];
+            while !listener.queue.is_empty() {
+                let Some(slot) = listener.choose(&mut self.workers, window, now, board) else {
+                    for member in listener.open_members(now) {
+                        let worker = &mut self.workers[member.slot];
+                        if worker.is_at_window(window) {
+                            ask_for_wake(worker, out);
+                        }
+                    }
+                    break;
+                };
+                let Some(conn) = listener.next_in_line() else {
+                    break;
+                };
+                self.waiting -= 1;
+                self.workers[slot].sent(window, now);
+                out.push(Output::Send {
+                    worker: self.workers[slot].id,
+                    listener: listener.id,
+                    conn,
+                });
+                served.get_or_insert(index);
+            }
+        }
+        // Whoever had the first choice this time comes last next time, or a busy listener could use up
+        // all the room there ever is.
+        if let Some(index) = served {
+            self.first_served = index + 1;
+        }
+    }
+
+    /// Keeps the queues within their limit.
+    fn regulate(&mut self, out: &mut Vec<Output<C>>) {
+        let limit = self.config.queue_limit;
+        for Listener {
+            id,
+            members,
+            queue,
+            paused,
+            ..
+        } in &mut self.listeners
+        {
+            if !*paused && (members.is_empty() || queue.len() >= limit) {
+                *paused = true;
+                out.push(Output::Pause { listener: *id });
+            } else if *paused && !members.is_empty() && queue.len() <= limit / 2 {
+                *paused = false;
+                out.push(Output::Resume { listener: *id });
+            }
+        }
+    }
+
+    fn earliest_deadline(&mut self, now: Time) -> Option<Time> {
+        let stalls = self
+            .workers
+            .iter()
+            .filter_map(|worker| worker.deadline(self.config.stall_after))
+            .min();
+        if self.retry_at.is_some_and(|retry_at| retry_at <= now) {
+            let members = self.listeners.iter().flat_map(|listener| &listener.members);
+            self.retry_at = members.filter_map(|member| member.rests_until(now)).min();
+        }
+        // When somebody may be asked again matters only while something waits.
+        let retry_at = self.retry_at.filter(|_| !self.calm);
+        stalls.into_iter().chain(retry_at).min()
+    }
+
+    fn look_for_stalls(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
+        for worker in &mut self.workers {
+            worker.read(now, board);
+            if worker
+                .deadline(self.config.stall_after)
+                .is_some_and(|deadline| deadline <= now)
+            {
+                suspend(worker, Standing::Stalled, out);
+            }
+        }
+        // The deadline has to be set anew, whatever else this input is about.
+        self.calm = false;
+    }
+
+    /// Has the worker's channel emptied. Its probe goes with the rest, so a worker that is to be waited for
+    /// needs another.
+    fn reclaim(&mut self, slot: usize, out: &mut Vec<Output<C>>) {
+        let worker = &mut self.workers[slot];
+        worker.reclaiming = true;
+        out.push(Output::Reclaim { worker: worker.id });
+        if worker.is_suspended() {
+            out.push(Output::Probe { worker: worker.id });
+        }
+    }
+
+    /// To the head of their queues, in this order.
+    fn take_back(&mut self, conns: impl IntoIterator<Item = (ListenerId, C)>, out: &mut Vec<Output<C>>) {
+        for (listener, conn) in conns {
+            match self.position(listener) {
+                None => out.push(Output::Close { conn }),
+                Some(index) => {
+                    self.listeners[index].comes_back(conn);
+                    self.waiting += 1;
+                }
+            }
+        }
+    }
+
+    fn take_back_unsent(&mut self, worker: WorkerId, conns: Vec<(ListenerId, C)>, out: &mut Vec<Output<C>>) {
+        if let Some(slot) = self.slot(worker) {
+            let worker = &mut self.workers[slot];
+            worker.missed(conns.len());
+            if !conns.is_empty() && worker.standing != Standing::Leaving {
+                suspend(worker, Standing::Choked, out);
+            }
+        }
+        self.take_back(conns, out);
+    }
+
+    fn take_back_refused(
+        &mut self,
+        worker: WorkerId,
+        (listener, conn): (ListenerId, C),
+        why: Refusal,
+        now: Time,
+        out: &mut Vec<Output<C>>,
+    ) {
+        let genuine = self
+            .slot(worker)
+            .is_some_and(|slot| self.workers[slot].returned());
+        if !genuine {
+            out.push(Output::Close { conn });
+            return;
+        }
+        let door = match why {
+            Refusal::Full => Door::Full,
+            Refusal::NotListening => {
+                let until = now.saturating_add(self.config.retry_after);
+                self.retry_at = Some(self.retry_at.map_or(until, |retry_at| retry_at.min(until)));
+                Door::Resting(until)
+            }
+        };
+        self.set_door(worker, listener, door);
+        self.take_back([(listener, conn)], out);
+    }
+
+    fn slot(&self, worker: WorkerId) -> Option<usize> {
+        self.workers.iter().position(|other| other.id == worker)
+    }
+
+    fn position(&self, listener: ListenerId) -> Option<usize> {
+        self.listeners
+            .binary_search_by_key(&listener, |listener| listener.id)
+            .ok()
+    }
+}
+
+/// From now on the worker gets nothing, until it says that its loop turns; which it has a reason to do,
+/// since there is at least a probe to be received.
+fn suspend<C>(worker: &mut Worker, standing: Standing, out: &mut Vec<Output<C>>) {
+    worker.standing = standing;
+    ask_for_wake(worker, out);
+    out.push(Output::Probe { worker: worker.id });
+}
+
+fn ask_for_wake<C>(worker: &mut Worker, out: &mut Vec<Output<C>>) {
+    if !worker.wake_asked {
+        worker.wake_asked = true;
+        out.push(Output::WantWake { worker: worker.id });
+    }
+}

@@ -1,0 +1,121 @@
+//! What must be true between any two inputs. The simulation asks after each step.
+
+use super::listener::Door;
+use super::worker::Standing;
+use super::{Dispatch, Worker};
+
+impl<C> Dispatch<C> {
+    /// Says which rule is broken, if one is.
+    ///
+    /// # Errors
+    /// The broken rule in words.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        self.check_tables()?;
+        self.check_queues()?;
+        self.check_nobody_is_forgotten()
+    }
+
+    fn check_tables(&self) -> Result<(), String> {
+        let ascending = self.listeners.windows(2).all(|pair| pair[0].id < pair[1].id);
+        ensure(ascending, || "the listeners are out of order".into())?;
+        for (slot, worker) in self.workers.iter().enumerate() {
+            let id = worker.id;
+            let twice = self.workers[..slot].iter().any(|other| other.id == id);
+            ensure(!twice, || format!("{id} is there twice"))?;
+            ensure(worker.in_flight() <= self.config.window, || {
+                format!("{id} has more than its window")
+            })?;
+            let seats = self.listeners.iter().map(|listener| {
+                let seats = listener
+                    .members
+                    .iter()
+                    .filter(|member| member.slot == slot)
+                    .count();
+                (seats, listener.members.len() > 1)
+            });
+            let (mut shared, mut member) = (0, false);
+            for (seats, has_company) in seats {
+                ensure(seats <= 1, || format!("{id} has two seats"))?;
+                shared += u32::from(seats == 1 && has_company);
+                member |= seats == 1;
+            }
+            ensure(worker.shared == shared, || {
+                format!("{id} shares {shared}, not {}", worker.shared)
+            })?;
+            let left = worker.standing == Standing::Leaving;
+            ensure(!(left && member), || {
+                format!("{id} is leaving and still a member")
+            })?;
+        }
+        let mut members = self.listeners.iter().flat_map(|listener| &listener.members);
+        ensure(members.all(|member| member.slot < self.workers.len()), || {
+            "a member does not exist".into()
+        })
+    }
+
+    fn check_queues(&self) -> Result<(), String> {
+        let waiting: usize = self.listeners.iter().map(|listener| listener.queue.len()).sum();
+        ensure(waiting == self.waiting, || {
+            format!("{waiting} wait, not {}", self.waiting)
+        })?;
+        let hostages = self.workers.iter().any(Worker::holds_hostages);
+        ensure(self.calm == (waiting == 0 && !hostages), || {
+            "calm is wrong".into()
+        })?;
+        let limit = self.config.queue_limit;
+        for listener in &self.listeners {
+            let (id, length) = (listener.id, listener.queue.len());
+            ensure(listener.comebacks <= length, || {
+                format!("{id}: more came back than wait")
+            })?;
+            let must_pause = listener.members.is_empty() || length >= limit;
+            ensure(!must_pause || listener.paused, || {
+                format!("{id} should be paused")
+            })?;
+            let may_run = !listener.members.is_empty() && length <= limit / 2;
+            ensure(!may_run || !listener.paused, || {
+                format!("{id} should not be paused")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Everything that waits has something that will end its wait: a wake-up asked for, a deadline, or an
+    /// input that must come (room, a member, an answer to a reclaim).
+    fn check_nobody_is_forgotten(&self) -> Result<(), String> {
+        for worker in &self.workers {
+            let id = worker.id;
+            ensure(!worker.is_suspended() || worker.wake_asked, || {
+                format!("{id} is waited for without its knowledge")
+            })?;
+            let due = worker.deadline(self.config.stall_after);
+            let watched = due.is_none_or(|due| self.deadline.is_some_and(|deadline| deadline <= due));
+            ensure(watched, || format!("nobody will look whether {id} is stalled"))?;
+        }
+        for listener in self
+            .listeners
+            .iter()
+            .filter(|listener| !listener.queue.is_empty())
+        {
+            for member in &listener.members {
+                let worker = &self.workers[member.slot];
+                let served = match member.door {
+                    Door::Full => true,
+                    // Either its rest is over, then it is as open, or there is a deadline.
+                    Door::Resting(until) => {
+                        worker.wake_asked || self.deadline.is_some_and(|deadline| deadline <= until)
+                    }
+                    Door::Open => worker.wake_asked,
+                };
+                ensure(served, || {
+                    format!("{} could serve {} and is not asked", worker.id, listener.id)
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ensure(holds: bool, rule: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(rule()) }
+}

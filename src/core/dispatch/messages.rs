@@ -1,0 +1,192 @@
+//! The words between the dispatcher's brain and its shell.
+
+use std::time::Duration;
+
+use crate::core::ids::{ListenerId, WorkerId};
+use crate::core::schedule::Policy;
+
+/// A moment, as the time since an arbitrary start. It must never go backwards.
+pub type Time = Duration;
+
+/// What may be tuned.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// The most connections in flight to one worker; at least 1. It has to fit into the channel's buffer.
+    pub window: u32,
+    /// The most connections waiting here for each listener before it is paused; at least 1.
+    pub queue_limit: usize,
+    /// How long a worker may leave a connection untouched while others could take it.
+    pub stall_after: Duration,
+    /// How long a worker is spared connections of a listener after it answered that it does not listen.
+    pub retry_after: Duration,
+    /// Who comes next among those who are ready.
+    pub policy: Policy,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            window: 64,
+            queue_limit: 128,
+            stall_after: Duration::from_millis(5),
+            retry_after: Duration::from_millis(20),
+            policy: Policy::default(),
+        }
+    }
+}
+
+/// The counters the workers write.
+pub trait Board {
+    /// How many connections this worker has received from its channel since it exists; probes do not count.
+    fn received(&self, worker: WorkerId) -> u64;
+}
+
+/// Why a worker sent a connection back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It does not listen there (any more).
+    NotListening,
+    /// It has as many as it wants. It gets no more of this listener before [`Input::Room`].
+    Full,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<C> {
+    /// A worker's channel is open and its page is on the board.
+    WorkerAdded {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A socket listens. It counts as paused until the first [`Output::Resume`].
+    ListenerAdded {
+        /// The listener.
+        listener: ListenerId,
+    },
+    /// The socket is closed for good, and so is everything that still waits for it.
+    ListenerRemoved {
+        /// The listener.
+        listener: ListenerId,
+    },
+    /// A worker listens there, or does so anew.
+    Joined {
+        /// The worker.
+        worker: WorkerId,
+        /// Where it listens.
+        listener: ListenerId,
+    },
+    /// A worker does not listen there any more.
+    Left {
+        /// The worker.
+        worker: WorkerId,
+        /// What it left.
+        listener: ListenerId,
+    },
+    /// A worker is about to end: it leaves all its listeners and gets nothing more. It may still return connections.
+    WorkerLeaving {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker is dead. What it had returned has been reported before this; what it had not received comes
+    /// with it, so that there is no moment at which that could be given to it again.
+    WorkerGone {
+        /// The worker.
+        worker: WorkerId,
+        /// The contents of its channel, oldest first.
+        conns: Vec<(ListenerId, C)>,
+    },
+    /// A client has been accepted.
+    Accepted {
+        /// Where.
+        listener: ListenerId,
+        /// The connection.
+        conn: C,
+    },
+    /// A worker sent a connection back. Also one at a time they go to others in the order they came back.
+    Returned {
+        /// The worker.
+        worker: WorkerId,
+        /// Where the connection was accepted, as the worker says.
+        listener: ListenerId,
+        /// The connection.
+        conn: C,
+        /// Why.
+        why: Refusal,
+    },
+    /// A worker that was full takes connections again. This and [`Input::Returned`] have to reach us in the
+    /// order in which the worker said them.
+    Room {
+        /// The worker.
+        worker: WorkerId,
+        /// Of which listener.
+        listener: ListenerId,
+    },
+    /// A worker's loop has turned after it was asked to say so.
+    Woke {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The answer to [`Output::Reclaim`], also when there was nothing to take.
+    Reclaimed {
+        /// The worker.
+        worker: WorkerId,
+        /// What it had not received, oldest first.
+        conns: Vec<(ListenerId, C)>,
+    },
+    /// These could not be sent.
+    Unsent {
+        /// The worker.
+        worker: WorkerId,
+        /// What it was to get, oldest first.
+        conns: Vec<(ListenerId, C)>,
+    },
+    /// Nothing happened, but time has passed or a counter may have moved.
+    Tick,
+}
+
+/// What the shell has to do, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output<C> {
+    /// Pass this on. What does not fit into the channel is answered by [`Input::Unsent`].
+    Send {
+        /// To whom.
+        worker: WorkerId,
+        /// Where it was accepted.
+        listener: ListenerId,
+        /// The connection.
+        conn: C,
+    },
+    /// Close this: its listener is gone, or a worker made it up.
+    Close {
+        /// The connection.
+        conn: C,
+    },
+    /// Accept nothing more here.
+    Pause {
+        /// The listener.
+        listener: ListenerId,
+    },
+    /// Accept again.
+    Resume {
+        /// The listener.
+        listener: ListenerId,
+    },
+    /// Empty the worker's channel, forget the probes in it, and answer by [`Input::Reclaimed`].
+    Reclaim {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Set the flag on its page that makes its loop say [`Input::Woke`] when it has turned. It may have
+    /// turned for the last time just before: so when all outputs are carried out, give [`Input::Tick`],
+    /// which reads its counter once more.
+    WantWake {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// Send it an empty message, which it does not count, so that its loop has a reason to turn. If its
+    /// channel is full there is reason enough, and this can be left out.
+    Probe {
+        /// The worker.
+        worker: WorkerId,
+    },
+}

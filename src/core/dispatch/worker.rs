@@ -1,0 +1,169 @@
+//! What the dispatcher knows about one worker.
+
+use std::time::Duration;
+
+use super::{Board, Time};
+use crate::core::ids::WorkerId;
+
+/// How a worker stands with the dispatcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its loop turns, as far as anybody can tell.
+    Turning,
+    /// It has not touched its channel for too long. Until it does, or says that its loop turned, it gets
+    /// nothing: it could not take it any earlier, and in our queue the connection is free for others.
+    Stalled,
+    /// Its channel refused a message. As stalled, except that the counter does not clear it: a worker
+    /// which counts without receiving would have us try for ever. Only word from it, one try each.
+    Choked,
+    /// On its way out: gets nothing more, may still return connections.
+    Leaving,
+}
+
+/// How many windows' worth of connections a worker may return at one go. A worker refuses a connection in
+/// the turn of its loop in which it receives it, so a well-behaved one stays far below; and one that makes
+/// connections up cannot flood the others with as many as it was sent in all its life.
+const RETURNABLE_WINDOWS: u32 = 16;
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) id: WorkerId,
+    pub(super) standing: Standing,
+    /// The page's wake flag is set and has not been answered.
+    pub(super) wake_asked: bool,
+    /// The shell has been told to take its queue back and has not answered.
+    pub(super) reclaiming: bool,
+    /// How many of its listeners it shares with another worker. With none there is nobody to help out,
+    /// and no point in watching it.
+    pub(super) shared: u32,
+    /// Connections sent and not known to be received. The counter is read only where it matters, so
+    /// this is an upper bound.
+    in_flight: u32,
+    /// The highest count it has shown.
+    seen: u64,
+    /// Connections it was sent lately and may still return; a worker that returns more makes them up.
+    returnable: u32,
+    /// Since when it owes a sign of life: its last one, or the moment it was sent something to react to.
+    since: Time,
+}
+
+impl Worker {
+    pub(super) fn new(id: WorkerId, now: Time, board: &impl Board) -> Self {
+        Self {
+            id,
+            standing: Standing::Turning,
+            wake_asked: false,
+            reclaiming: false,
+            shared: 0,
+            in_flight: 0,
+            seen: board.received(id),
+            returnable: 0,
+            since: now,
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Reads its counter. Only the difference to the last reading counts, and only as far as something
+    /// is in flight: so a counter that jumps earns the worker no credit for later, and one that goes back
+    /// makes it look stalled, which harms nobody else.
+    pub(super) fn read(&mut self, now: Time, board: &impl Board) {
+        let count = board.received(self.id);
+        if count <= self.seen {
+            return;
+        }
+        let received = u32::try_from(count - self.seen).unwrap_or(u32::MAX);
+        self.in_flight = self.in_flight.saturating_sub(received);
+        self.seen = count;
+        self.since = now;
+        if self.standing == Standing::Stalled {
+            self.standing = Standing::Turning;
+        }
+    }
+
+    /// Whether it may be sent a connection. The counter is on a page that another CPU writes to, so it is
+    /// read only when the answer would be no without it.
+    pub(super) fn is_ready(&mut self, window: u32, now: Time, board: &impl Board) -> bool {
+        if self.has_room(window) {
+            return true;
+        }
+        self.read(now, board);
+        self.has_room(window)
+    }
+
+    fn has_room(&self, window: u32) -> bool {
+        self.standing == Standing::Turning && self.in_flight < window
+    }
+
+    /// Whether it would be ready if only it received what it has been sent.
+    pub(super) fn is_at_window(&self, window: u32) -> bool {
+        self.standing == Standing::Turning && self.in_flight >= window
+    }
+
+    /// Whether it has nothing to do for us and is there to do it.
+    pub(super) fn is_idle(&mut self, now: Time, board: &impl Board) -> bool {
+        if self.in_flight > 0 {
+            self.read(now, board);
+        }
+        self.standing == Standing::Turning && self.in_flight == 0
+    }
+
+    /// Whether it gets nothing until its loop turns.
+    pub(super) fn is_suspended(&self) -> bool {
+        matches!(self.standing, Standing::Stalled | Standing::Choked)
+    }
+
+    /// Whether its loop has stopped with connections in its channel.
+    pub(super) fn holds_hostages(&self) -> bool {
+        self.is_suspended() && self.in_flight > 0
+    }
+
+    /// When it counts as stalled if it shows no sign of life until then.
+    pub(super) fn deadline(&self, stall_after: Duration) -> Option<Time> {
+        let watched = self.standing == Standing::Turning && self.in_flight > 0 && self.shared > 0;
+        watched.then(|| self.since.saturating_add(stall_after))
+    }
+
+    pub(super) fn sent(&mut self, window: u32, now: Time) {
+        if self.in_flight == 0 {
+            self.since = now;
+        }
+        self.in_flight += 1;
+        self.returnable = window.saturating_mul(RETURNABLE_WINDOWS).min(self.returnable + 1);
+    }
+
+    /// `count` connections never reached it: they did not fit into its channel, or were reclaimed.
+    pub(super) fn missed(&mut self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.in_flight = self.in_flight.saturating_sub(count);
+        self.returnable = self.returnable.saturating_sub(count);
+    }
+
+    /// Its channel has been emptied, and these were in it.
+    pub(super) fn emptied(&mut self, count: usize) {
+        self.reclaiming = false;
+        self.missed(count);
+        // What was not there it must have received, whether it has counted that or not: so a count that
+        // has gone wrong is put right here. Only where nothing can have been sent in the meantime.
+        if self.is_suspended() {
+            self.in_flight = 0;
+        }
+    }
+
+    /// It returns a connection. False if it cannot have had it from us.
+    pub(super) fn returned(&mut self) -> bool {
+        let genuine = self.returnable > 0;
+        self.returnable = self.returnable.saturating_sub(1);
+        genuine
+    }
+
+    pub(super) fn woke(&mut self, now: Time) {
+        self.wake_asked = false;
+        self.since = now;
+        if self.standing != Standing::Leaving {
+            self.standing = Standing::Turning;
+        }
+    }
+}

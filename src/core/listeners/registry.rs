@@ -1,0 +1,407 @@
+//! The state machine behind [`Listeners`].
+
+mod invariants;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::place::{Key, Wish};
+use super::{Input, LINGER, MAX_LISTENERS, Opened, Output};
+use crate::core::ids::{ListenerId, WorkerId};
+use crate::core::wire::{EMFILE, Query, Reply};
+
+#[derive(Debug)]
+struct Listener {
+    key: Key,
+    shared: bool,
+    /// The custom data of the first worker that had any.
+    data: Value,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not answered yet; who waits for it, and the numbers of their queries.
+    Opening(Vec<(WorkerId, u32)>),
+    Open {
+        opened: Opened,
+        members: BTreeSet<WorkerId>,
+        /// Present if and only if there are no members.
+        orphan: Option<Orphan>,
+    },
+}
+
+/// A listener whose last worker has died.
+#[derive(Clone, Copy, Debug)]
+struct Orphan {
+    /// Who it was. The app may answer its end with a replacement.
+    of: WorkerId,
+    /// When to give up. `None` until the app has been told of that end: before that a primary
+    /// whose JavaScript is busy could not have answered, however long it takes.
+    until: Option<Duration>,
+}
+
+/// A worker, until the app has been told of its end.
+#[derive(Debug)]
+struct Worker {
+    phase: Phase,
+    alive: bool,
+    /// Those it is a member of or waits for.
+    listeners: BTreeSet<ListenerId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// None of its servers is up, so it may still want any listener. If it dies like this it
+    /// counts on until the app has been told, because its replacement may want one as well.
+    Starting,
+    /// It has a server. What it listens on next it could as well open.
+    Serving,
+    /// It is on its way out and gets nothing new.
+    Left,
+}
+
+/// The registry.
+#[derive(Debug)]
+pub struct Listeners {
+    share: bool,
+    next: u32,
+    /// What a query would join. A listener may be missing here while its members are still
+    /// there: another has its name then.
+    names: BTreeMap<Key, ListenerId>,
+    all: BTreeMap<ListenerId, Listener>,
+    workers: BTreeMap<WorkerId, Worker>,
+}
+
+impl Listeners {
+    /// An empty registry. With `share` (Node's `SCHED_NONE`) workers accept by themselves;
+    /// without, only datagrams are shared.
+    #[must_use]
+    pub fn new(share: bool) -> Self {
+        Self {
+            share,
+            next: 1,
+            names: BTreeMap::new(),
+            all: BTreeMap::new(),
+            workers: BTreeMap::new(),
+        }
+    }
+
+    /// Takes note of what happened at `now` and appends what to do to `out`, in order. `now` is
+    /// the time since any fixed moment.
+    pub fn handle(&mut self, now: Duration, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::WorkerStarted { worker } => {
+                self.workers.entry(worker).or_insert_with(Worker::starting);
+            }
+            Input::Query { worker, query } => self.query(worker, query, out),
+            Input::Opened { listener, result } => self.opened(listener, result, out),
+            Input::Close { worker, listener } => self.close_server(worker, listener, out),
+            Input::Listening { worker, listener } => self.listening(worker, listener, out),
+            Input::WorkerLeft { worker } => self.left(worker, out),
+            Input::WorkerDied { worker } => self.died(worker, out),
+            Input::Settled { worker } => self.settled(now, worker),
+            Input::Tick => {}
+        }
+        self.close_orphans(now, out);
+    }
+
+    /// When to send [`Input::Tick`] next, if at all.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.orphans().filter_map(|(_, orphan)| orphan.until).min()
+    }
+
+    /// How many listeners are open or being opened.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there is no listener.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    fn query(&mut self, worker: WorkerId, query: Query, out: &mut Vec<Output>) {
+        // A worker that disconnects may still ask. Node leaves it without an answer, and an app
+        // must not see a server come up that nobody will send connections to.
+        let Some(asking) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        if !asking.alive || asking.phase == Phase::Left {
+            return;
+        }
+        let refuse = |errno| Output::Reply {
+            worker,
+            reply: Reply::refusal(query.seq, errno),
+        };
+        let wish = match Wish::read(&query, self.share) {
+            Ok(wish) => wish,
+            Err(errno) => return out.push(refuse(errno)),
+        };
+        if asking.listeners.len() >= MAX_LISTENERS {
+            return out.push(refuse(EMFILE));
+        }
+        // A second server at the same place gets a socket of its own, so that it fails as it
+        // would in a process without workers.
+        let named = self.names.get(&wish.key).copied();
+        if let Some(listener) = named.filter(|listener| !asking.listeners.contains(listener)) {
+            asking.listeners.insert(listener);
+            return self.join(worker, listener, query, out);
+        }
+        // After four thousand million listeners the numbers are used up.
+        let Some(next) = self.next.checked_add(1) else {
+            return out.push(refuse(EMFILE));
+        };
+        let listener = ListenerId(self.next);
+        self.next = next;
+        asking.listeners.insert(listener);
+        // Named at once, so that others who ask before it is open wait for it. But a listener
+        // that works does not lose its name to one that may fail.
+        self.names.entry(wish.key.clone()).or_insert(listener);
+        let state = State::Opening(vec![(worker, query.seq)]);
+        let opening = Listener {
+            key: wish.key,
+            shared: wish.shared,
+            data: query.data,
+            state,
+        };
+        self.all.insert(listener, opening);
+        out.push(Output::Open {
+            listener,
+            spec: wish.spec,
+        });
+    }
+
+    /// Adds a worker to a listener that it knows of already.
+    fn join(&mut self, worker: WorkerId, id: ListenerId, query: Query, out: &mut Vec<Output>) {
+        let Some(listener) = self.all.get_mut(&id) else {
+            return;
+        };
+        if listener.data.is_null() {
+            listener.data = query.data;
+        }
+        match &mut listener.state {
+            State::Opening(waiting) => waiting.push((worker, query.seq)),
+            State::Open { members, orphan, .. } => {
+                members.insert(worker);
+                *orphan = None;
+                listener.welcome(id, worker, query.seq, out);
+            }
+        }
+    }
+
+    fn opened(&mut self, id: ListenerId, result: Result<Opened, i32>, out: &mut Vec<Output>) {
+        let Some(listener) = self.all.get_mut(&id) else {
+            return;
+        };
+        let State::Opening(waiting) = &mut listener.state else {
+            return;
+        };
+        let waiting = std::mem::take(waiting);
+        match result {
+            Ok(_) if waiting.is_empty() => self.close(id, out),
+            Ok(opened) => {
+                let members = waiting.iter().map(|&(worker, _)| worker).collect();
+                listener.state = State::Open {
+                    opened,
+                    members,
+                    orphan: None,
+                };
+                self.names.insert(listener.key.clone(), id);
+                for (worker, seq) in waiting {
+                    listener.welcome(id, worker, seq, out);
+                }
+            }
+            Err(errno) => {
+                for (worker, seq) in waiting {
+                    let data = listener.data.clone();
+                    out.push(Output::Reply {
+                        worker,
+                        reply: Reply {
+                            data,
+                            ..Reply::refusal(seq, errno)
+                        },
+                    });
+                    if let Some(worker) = self.workers.get_mut(&worker) {
+                        worker.listeners.remove(&id);
+                    }
+                }
+                self.forget(id);
+            }
+        }
+    }
+
+    fn close_server(&mut self, worker: WorkerId, id: ListenerId, out: &mut Vec<Output>) {
+        // A worker that still waits for its listener cannot know its number, so it is not closing.
+        let Some(State::Open { members, .. }) = self.all.get(&id).map(|listener| &listener.state) else {
+            return;
+        };
+        if members.contains(&worker) {
+            self.withdraw(worker, id, None, out);
+        }
+    }
+
+    /// A worker is ready for connections. Not before: the reply and a connection travel on
+    /// different sockets, so the connection could come first and find no server.
+    fn listening(&mut self, worker: WorkerId, id: ListenerId, out: &mut Vec<Output>) {
+        let Some(Listener { shared, state: State::Open { members, .. }, .. }) = self.all.get(&id) else {
+            return;
+        };
+        if !members.contains(&worker) {
+            return;
+        }
+        if !shared {
+            out.push(Output::Join { worker, listener: id });
+        }
+        if let Some(worker) = self.workers.get_mut(&worker)
+            && worker.phase == Phase::Starting
+        {
+            worker.phase = Phase::Serving;
+        }
+    }
+
+    fn left(&mut self, id: WorkerId, out: &mut Vec<Output>) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        worker.phase = Phase::Left;
+        for listener in worker.listeners.clone() {
+            self.withdraw(id, listener, None, out);
+        }
+        // It may have died first. Told to leave, it is not to be replaced all the same.
+        let orphaned: Vec<_> = self.orphans().filter(|(_, orphan)| orphan.of == id).collect();
+        for (listener, _) in orphaned {
+            self.close(listener, out);
+        }
+    }
+
+    fn died(&mut self, id: WorkerId, out: &mut Vec<Output>) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        worker.alive = false;
+        let orphan = Orphan { of: id, until: None };
+        for listener in worker.listeners.clone() {
+            self.withdraw(id, listener, Some(orphan), out);
+        }
+    }
+
+    fn settled(&mut self, now: Duration, id: WorkerId) {
+        if self.workers.get(&id).is_none_or(|worker| worker.alive) {
+            return;
+        }
+        self.workers.remove(&id);
+        for listener in self.all.values_mut() {
+            if let State::Open {
+                orphan: Some(orphan), ..
+            } = &mut listener.state
+                && orphan.of == id
+            {
+                orphan.until = Some(now.saturating_add(LINGER));
+            }
+        }
+    }
+
+    /// Takes a worker from one of its listeners. If it was the last one, the listener becomes the
+    /// orphan given, or closes where none is given.
+    fn withdraw(&mut self, worker: WorkerId, id: ListenerId, if_last: Option<Orphan>, out: &mut Vec<Output>) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.listeners.remove(&id);
+        }
+        let Some(listener) = self.all.get_mut(&id) else {
+            return;
+        };
+        match &mut listener.state {
+            // What nobody waits for any more closes as soon as it is open.
+            State::Opening(waiting) => waiting.retain(|&(waits, _)| waits != worker),
+            State::Open { members, orphan, .. } => {
+                members.remove(&worker);
+                if !listener.shared {
+                    out.push(Output::Leave { worker, listener: id });
+                }
+                if members.is_empty() {
+                    *orphan = if_last;
+                    if if_last.is_none() {
+                        self.close(id, out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Closes the orphans that nobody will come for.
+    fn close_orphans(&mut self, now: Duration, out: &mut Vec<Output>) {
+        let hope = self
+            .workers
+            .values()
+            .any(|worker| worker.phase == Phase::Starting);
+        let hopeless: Vec<_> = self
+            .orphans()
+            .filter(|(_, orphan)| orphan.until.is_some_and(|until| !hope || until <= now))
+            .collect();
+        for (listener, _) in hopeless {
+            self.close(listener, out);
+        }
+    }
+
+    fn orphans(&self) -> impl Iterator<Item = (ListenerId, Orphan)> {
+        self.all
+            .iter()
+            .filter_map(|(&id, listener)| match listener.state {
+                State::Open { orphan, .. } => Some((id, orphan?)),
+                State::Opening(_) => None,
+            })
+    }
+
+    fn close(&mut self, id: ListenerId, out: &mut Vec<Output>) {
+        self.forget(id);
+        out.push(Output::CloseListener { listener: id });
+    }
+
+    fn forget(&mut self, id: ListenerId) {
+        let Some(listener) = self.all.remove(&id) else {
+            return;
+        };
+        // The name may be another's by now, or never have been its own.
+        if self.names.get(&listener.key) == Some(&id) {
+            self.names.remove(&listener.key);
+        }
+    }
+}
+
+impl Worker {
+    fn starting() -> Self {
+        Self {
+            phase: Phase::Starting,
+            alive: true,
+            listeners: BTreeSet::new(),
+        }
+    }
+}
+
+impl Listener {
+    /// Tells a worker that it is a member. Connections come once it has said that it listens.
+    fn welcome(&self, id: ListenerId, worker: WorkerId, seq: u32, out: &mut Vec<Output>) {
+        let State::Open { opened, .. } = &self.state else {
+            return;
+        };
+        let reply = Reply {
+            seq,
+            errno: 0,
+            listener: Some(id),
+            kind: Some(opened.kind),
+            shared: self.shared,
+            sockname: opened.sockname.clone(),
+            data: self.data.clone(),
+        };
+        out.push(Output::Reply { worker, reply });
+    }
+}
+
+#[cfg(test)]
+mod tests;

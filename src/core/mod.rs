@@ -1,0 +1,11 @@
+//! What rcluster decides, as pure state machines: input and time in, outputs out.
+//!
+//! Nothing here may touch a socket, a clock, a thread or Node: that is what lets a seeded
+//! simulation drive it through situations that no machine would produce on demand.
+
+pub mod channel;
+pub mod dispatch;
+pub mod ids;
+pub mod listeners;
+pub mod schedule;
+pub mod wire;

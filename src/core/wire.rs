@@ -1,0 +1,365 @@
+//! The frames on a worker's control socket.
+//!
+//! The socket keeps packets apart, so one frame is one packet is one JSON text of at most
+//! [`MAX_FRAME`] bytes. What a worker writes is read here into types; whatever does not fit is a
+//! [`FrameError`] that says what was wrong, never a panic: a worker runs other people's code and
+//! may write anything.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+
+use super::ids::ListenerId;
+
+/// The version of these frames. Both sides come from the same package, so it differs only when
+/// an app mixes two installations, and that deserves a clear word instead of odd behaviour.
+pub const VERSION: u32 = 1;
+
+/// The longest frame in bytes.
+pub const MAX_FRAME: usize = 64 * 1024;
+
+/// The longest custom data of a server, in bytes of JSON. Less than a frame, because the data
+/// that came in a query must fit into every reply together with all the rest.
+pub const MAX_DATA: usize = 60 * 1024;
+
+/// `EINVAL` as Node gives it. `core` may not ask the system's headers, and Linux has the same
+/// number on every architecture we run on; so it is with the next two.
+pub const EINVAL: i32 = -22;
+/// `EMFILE` as Node gives it.
+pub const EMFILE: i32 = -24;
+/// `EMSGSIZE` as Node gives it.
+pub const EMSGSIZE: i32 = -90;
+
+/// What a worker says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FromWorker {
+    /// The worker's side of the link is up, and speaks our version.
+    Hello,
+    /// A server or socket asks where to listen. Boxed: it is far larger than the others.
+    Query(Box<Query>),
+    /// The server that listens there has told its app so.
+    Listening {
+        /// Where.
+        listener: ListenerId,
+    },
+    /// The server that listened there is closed.
+    Close {
+        /// Where.
+        listener: ListenerId,
+    },
+    /// The worker disconnects by agreement: its end is no accident.
+    Leaving,
+}
+
+/// What Node calls the type of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "NumberOrText")]
+pub enum AddressType {
+    /// TCP over IPv4, also for a server that named no host.
+    Tcp4,
+    /// TCP over IPv6.
+    Tcp6,
+    /// A socket in the file system, or an abstract one.
+    Path,
+    /// UDP over IPv4.
+    Udp4,
+    /// UDP over IPv6.
+    Udp6,
+}
+
+/// A server's question, as `net` and `dgram` put it. Fields that we do not know are ignored:
+/// Node's versions differ in what they add.
+///
+/// Only the shape is checked here. Whether it makes sense, a port beyond 65535 for instance, is
+/// for [`super::listeners`] to say, which has an answer for the worker.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Query {
+    /// The number the reply has to carry.
+    pub seq: u32,
+    /// The how-manieth open server of this worker with the same address it is.
+    pub index: u32,
+    /// An IP address, a path, or nothing: anywhere.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// The port. `dgram` passes on what the app gave it: nothing at all, or text.
+    #[serde(default, deserialize_with = "port")]
+    pub port: Option<i64>,
+    /// Missing when a descriptor is given to a `net.Server`.
+    #[serde(default)]
+    pub address_type: Option<AddressType>,
+    /// A descriptor of the primary. `dgram` says -1 for none.
+    #[serde(default)]
+    pub fd: Option<i64>,
+    /// libuv's flags for binding.
+    #[serde(default)]
+    pub flags: Option<i64>,
+    /// How many connections may wait.
+    #[serde(default)]
+    pub backlog: Option<i64>,
+    /// Everybody may read the path.
+    #[serde(default)]
+    pub readable_all: Option<bool>,
+    /// Everybody may write to the path.
+    #[serde(default)]
+    pub writable_all: Option<bool>,
+    /// What the server wants to share with its like in other workers: TLS ticket keys.
+    #[serde(default)]
+    pub data: Value,
+}
+
+/// A frame that cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum FrameError {
+    /// More than [`MAX_FRAME`].
+    #[error("a control frame of {length} bytes, where {MAX_FRAME} are allowed")]
+    TooLong {
+        /// Its bytes.
+        length: usize,
+    },
+    /// Not JSON, or not an object with an act.
+    #[error("a control frame that is no JSON object with an act: {reason}")]
+    Json {
+        /// The parser's complaint.
+        reason: String,
+    },
+    /// An act of some other version.
+    #[error("a control frame with the unknown act {act:?}")]
+    UnknownAct {
+        /// Its beginning.
+        act: String,
+    },
+    /// The fields of the act are missing, or of another type.
+    #[error("a control frame {act:?} with a wrong field: {reason}")]
+    Fields {
+        /// The act.
+        act: &'static str,
+        /// The number of the query, if it was one and if that much could be read.
+        seq: Option<u32>,
+        /// The parser's complaint.
+        reason: String,
+    },
+    /// Custom data beyond [`MAX_DATA`].
+    #[error("a query with custom data of {length} bytes, where {MAX_DATA} are allowed")]
+    Data {
+        /// The number of the query.
+        seq: u32,
+        /// The data's bytes.
+        length: usize,
+    },
+    /// The two sides come from different installations.
+    #[error("the worker's rcluster speaks version {theirs} of the control frames, this one {VERSION}")]
+    Version {
+        /// The worker's version.
+        theirs: u32,
+    },
+}
+
+impl FrameError {
+    /// The answer to a query that could not be followed, so that the server which asked gets an
+    /// 'error' event instead of silence. `None` if it was no query: then there is nobody to
+    /// answer, and no reason to believe the worker's next frame.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Reply> {
+        match *self {
+            Self::Fields { seq: Some(seq), .. } => Some(Reply::refusal(seq, EINVAL)),
+            Self::Data { seq, .. } => Some(Reply::refusal(seq, EMSGSIZE)),
+            _ => None,
+        }
+    }
+}
+
+impl FromWorker {
+    /// Reads a frame.
+    pub fn parse(frame: &[u8]) -> Result<Self, FrameError> {
+        #[derive(Deserialize)]
+        struct Envelope {
+            act: String,
+        }
+        #[derive(Deserialize)]
+        struct Hello {
+            version: u32,
+        }
+        #[derive(Deserialize)]
+        struct About {
+            listener: ListenerId,
+        }
+
+        if frame.len() > MAX_FRAME {
+            return Err(FrameError::TooLong { length: frame.len() });
+        }
+        let Envelope { act } = serde_json::from_slice(frame).map_err(|error| FrameError::Json {
+            reason: error.to_string(),
+        })?;
+        match act.as_str() {
+            "hello" => match fields("hello", frame)? {
+                Hello { version: VERSION } => Ok(Self::Hello),
+                Hello { version: theirs } => Err(FrameError::Version { theirs }),
+            },
+            "query" => Query::parse(frame).map(|query| Self::Query(Box::new(query))),
+            "listening" => fields("listening", frame).map(|About { listener }| Self::Listening { listener }),
+            "close" => fields("close", frame).map(|About { listener }| Self::Close { listener }),
+            "leaving" => Ok(Self::Leaving),
+            // It goes into a warning, where a name helps and a novel does not.
+            _ => Err(FrameError::UnknownAct {
+                act: act.chars().take(32).collect(),
+            }),
+        }
+    }
+}
+
+/// Reads the fields of an act whose name is known.
+fn fields<'a, T: Deserialize<'a>>(act: &'static str, frame: &'a [u8]) -> Result<T, FrameError> {
+    serde_json::from_slice(frame).map_err(|error| FrameError::Fields {
+        act,
+        seq: None,
+        reason: error.to_string(),
+    })
+}
+
+impl Query {
+    fn parse(frame: &[u8]) -> Result<Self, FrameError> {
+        #[derive(Deserialize)]
+        struct Seq {
+            seq: u32,
+        }
+
+        let query: Self = serde_json::from_slice(frame).map_err(|error| FrameError::Fields {
+            act: "query",
+            seq: serde_json::from_slice(frame).ok().map(|Seq { seq }| seq),
+            reason: error.to_string(),
+        })?;
+        // Measured as we would write it, which may be longer than it was: 1e15 is written out.
+        let length = query.data.to_string().len();
+        if length > MAX_DATA {
+            return Err(FrameError::Data {
+                seq: query.seq,
+                length,
+            });
+        }
+        Ok(query)
+    }
+}
+
+/// What Node's fields of more than one type hold.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(i64),
+    Text(String),
+}
+
+impl TryFrom<NumberOrText> for AddressType {
+    type Error = &'static str;
+
+    fn try_from(written: NumberOrText) -> Result<Self, Self::Error> {
+        match written {
+            NumberOrText::Number(4) => Ok(Self::Tcp4),
+            NumberOrText::Number(6) => Ok(Self::Tcp6),
+            NumberOrText::Number(-1) => Ok(Self::Path),
+            NumberOrText::Text(text) if text == "udp4" => Ok(Self::Udp4),
+            NumberOrText::Text(text) if text == "udp6" => Ok(Self::Udp6),
+            _ => Err("no such address type"),
+        }
+    }
+}
+
+/// A port that may be text: `socket.bind(process.env.PORT)` works, and so it has to here.
+fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    match Option::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(NumberOrText::Number(port)) => Ok(Some(port)),
+        Some(NumberOrText::Text(text)) => text.trim().parse().map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
+/// What the primary says.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "act", rename_all = "camelCase")]
+pub enum ToWorker {
+    /// The answer to a query.
+    Reply(Reply),
+}
+
+/// What kind of socket a listener is, and so what its connections are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// TCP.
+    Tcp,
+    /// A unix socket, which Node calls a pipe.
+    Pipe,
+    /// UDP.
+    Udp,
+}
+
+/// An IP version in Node's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Family {
+    /// Version 4.
+    IPv4,
+    /// Version 6.
+    IPv6,
+}
+
+/// Where a socket really is, as `server.address()` says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sockname {
+    /// The IP address.
+    pub address: String,
+    /// Its version.
+    pub family: Family,
+    /// The port, also where 0 was asked for.
+    pub port: u16,
+}
+
+/// The answer to a query. When it succeeded and is shared, the descriptor travels with it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Reply {
+    /// The number of the query.
+    pub seq: u32,
+    /// 0, or a negative error number.
+    pub errno: i32,
+    /// The name for everything that follows about it. Missing after an error, like the next.
+    pub listener: Option<ListenerId>,
+    /// What it is.
+    pub kind: Option<Kind>,
+    /// Whether the worker accepts by itself, from the descriptor that came along.
+    pub shared: bool,
+    /// Where it is; missing for a pipe.
+    pub sockname: Option<Sockname>,
+    /// The custom data of the first worker that had any.
+    pub data: Value,
+}
+
+impl Reply {
+    /// The answer that it cannot be.
+    #[must_use]
+    pub fn refusal(seq: u32, errno: i32) -> Self {
+        Self {
+            seq,
+            errno,
+            listener: None,
+            kind: None,
+            shared: false,
+            sockname: None,
+            data: Value::Null,
+        }
+    }
+}
+
+impl ToWorker {
+    /// Writes the frame.
+    pub fn encode(&self) -> Result<String, FrameError> {
+        let text = serde_json::to_string(self).map_err(|error| FrameError::Json {
+            reason: error.to_string(),
+        })?;
+        if text.len() > MAX_FRAME {
+            return Err(FrameError::TooLong { length: text.len() });
+        }
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

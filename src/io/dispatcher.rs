@@ -1,0 +1,501 @@
+//! The dispatcher: the primary's thread that accepts connections and passes them to workers.
+//!
+//! It decides nothing. Events become inputs of [`Dispatch`], whose outputs are carried out here.
+//! Nothing that the primary's JavaScript does, or does not do, holds it up.
+
+mod channel;
+mod listening;
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel as command_queue};
+use std::time::{Duration, Instant};
+
+use crate::core::channel::{MAX_MESSAGE, Message, Tag};
+use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Refusal};
+use crate::core::ids::{ListenerId, WorkerId};
+use crate::sys::epoll::{Poller, Reserve, Waker};
+use crate::sys::error::SysError;
+use crate::sys::listen::BoundPath;
+use crate::sys::scoreboard::Scoreboard;
+
+use channel::WorkerChannel;
+use listening::{Accepted, Listening};
+
+/// How many connections one listener may bring in a row before the others have their turn.
+const BURST: usize = 64;
+
+/// How long the dispatcher leaves clients in the backlog when it cannot accept for want of
+/// descriptors or memory.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long it must have gone well before running out of descriptors is told again.
+const WARNING_PERIOD: Duration = Duration::from_secs(60);
+
+/// What the supervisor tells the dispatcher.
+#[derive(Debug)]
+pub enum Command {
+    /// A worker has been spawned.
+    AddWorker {
+        /// Its number.
+        worker: WorkerId,
+        /// The primary's end of its connection channel.
+        channel: OwnedFd,
+        /// A duplicate of the worker's own end, through which what it has not received can be
+        /// taken back.
+        worker_end: OwnedFd,
+        /// Its page.
+        board: Scoreboard,
+    },
+    /// The worker gets no more connections. What it has not received goes to others.
+    WorkerLeaving(WorkerId),
+    /// The worker is dead.
+    WorkerGone(WorkerId),
+    /// A socket listens.
+    AddListener {
+        /// Its number.
+        listener: ListenerId,
+        /// The socket.
+        socket: OwnedFd,
+        /// The name in the file system that goes when the listener closes.
+        path: Option<BoundPath>,
+    },
+    /// The socket is to be closed.
+    RemoveListener(ListenerId),
+    /// The worker takes the listener's connections.
+    Join(WorkerId, ListenerId),
+    /// The worker no longer takes them.
+    Leave(WorkerId, ListenerId),
+    /// Answer when all that was told before has been done.
+    Barrier(Sender<()>),
+    /// End the thread.
+    Stop,
+}
+
+/// What the dispatcher has to tell.
+#[derive(Debug)]
+pub enum Notice {
+    /// The process or the system is out of descriptors or memory; clients wait in the backlog.
+    Exhausted(SysError),
+    /// A worker broke the rules of its channel and gets nothing more.
+    Broken(WorkerId, String),
+    /// The thread has ended by a failure. Nothing is accepted any more.
+    Failed(String),
+}
+
+/// The supervisor's hold on the dispatcher.
+#[derive(Debug)]
+pub struct Dispatcher {
+    commands: Sender<Command>,
+    waker: Waker,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Dispatcher {
+    /// Starts the thread. `notify` is called on it.
+    pub fn start(notify: impl Fn(Notice) + Send + 'static) -> Result<Self, SysError> {
+        use crate::sys::error::Doing;
+        let waker = Waker::new()?;
+        let (commands, queue) = command_queue();
+        let mut shell = Shell::new(waker.clone(), queue, Box::new(notify))?;
+        let thread = std::thread::Builder::new()
+            .name("rcluster-accept".into())
+            .spawn(move || {
+                // The thread's root: a panic must be told, it would be silence otherwise.
+                let run = std::panic::AssertUnwindSafe(|| shell.run());
+                match std::panic::catch_unwind(run) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => (shell.notify)(Notice::Failed(error.to_string())),
+                    Err(_) => (shell.notify)(Notice::Failed("the dispatcher panicked".into())),
+                }
+            })
+            .doing("starting the dispatcher's thread")?;
+        Ok(Self { commands, waker, thread: Some(thread) })
+    }
+
+    /// Tells the dispatcher something. Commands are carried out in order.
+    pub fn tell(&self, command: Command) {
+        // A dispatcher that has failed has said so; there is nothing to add.
+        let _failed = self.commands.send(command);
+        self.waker.wake();
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        self.tell(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // It has caught its own panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+type Workers = HashMap<WorkerId, WorkerChannel>;
+
+impl Board for Workers {
+    fn received(&self, worker: WorkerId) -> u64 {
+        self.get(&worker).map_or(0, |channel| channel.board.received())
+    }
+}
+
+/// Whom an event is for. Numbers are never reused, so a stale event finds nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Waker,
+    Worker(WorkerId),
+    Listener(ListenerId),
+}
+
+impl Token {
+    const fn pack(self) -> u64 {
+        match self {
+            Self::Waker => 0,
+            Self::Worker(id) => 1 << 32 | id.0 as u64,
+            Self::Listener(id) => 2 << 32 | id.0 as u64,
+        }
+    }
+
+    const fn unpack(packed: u64) -> Self {
+        #[allow(clippy::cast_possible_truncation, reason = "the low half is the number")]
+        let id = packed as u32;
+        match packed >> 32 {
+            0 => Self::Waker,
+            1 => Self::Worker(WorkerId(id)),
+            _ => Self::Listener(ListenerId(id)),
+        }
+    }
+}
+
+/// The thread's own state.
+struct Shell {
+    poller: Poller,
+    waker: Waker,
+    queue: Receiver<Command>,
+    notify: Box<dyn Fn(Notice) + Send>,
+    brain: Dispatch<OwnedFd>,
+    workers: Workers,
+    listeners: HashMap<ListenerId, Listening>,
+    outputs: Vec<Output<OwnedFd>>,
+    /// Workers with something in their batch.
+    unflushed: Vec<WorkerId>,
+    reserve: Reserve,
+    /// Nothing is accepted before this time.
+    exhausted_until: Option<Duration>,
+    last_warning: Option<Duration>,
+    start: Instant,
+    now: Duration,
+}
+
+impl Shell {
+    fn new(
+        waker: Waker,
+        queue: Receiver<Command>,
+        notify: Box<dyn Fn(Notice) + Send>,
+    ) -> Result<Self, SysError> {
+        let poller = Poller::new()?;
+        poller.add(&waker, Token::Waker.pack())?;
+        Ok(Self {
+            poller,
+            waker,
+            queue,
+            notify,
+            brain: Dispatch::new(Config::default()),
+            workers: HashMap::new(),
+            listeners: HashMap::new(),
+            outputs: Vec::new(),
+            unflushed: Vec::new(),
+            reserve: Reserve::new()?,
+            exhausted_until: None,
+            last_warning: None,
+            start: Instant::now(),
+            now: Duration::ZERO,
+        })
+    }
+
+    fn run(&mut self) -> Result<(), SysError> {
+        loop {
+            let ready = self.poller.wait(self.timeout())?;
+            self.now = self.start.elapsed();
+            for index in 0..ready {
+                match Token::unpack(self.poller.token(index)) {
+                    Token::Waker => {
+                        if self.take_commands()? == Stop::Yes {
+                            return Ok(());
+                        }
+                    }
+                    Token::Worker(worker) => self.read_channel(worker)?,
+                    Token::Listener(listener) => self.accept_burst(listener)?,
+                }
+            }
+            self.look_at_the_clock()?;
+            self.flush()?;
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let deadlines = [self.brain.next_deadline(), self.exhausted_until];
+        let next = deadlines.into_iter().flatten().min()?;
+        Some(next.saturating_sub(self.start.elapsed()))
+    }
+
+    fn look_at_the_clock(&mut self) -> Result<(), SysError> {
+        if self.exhausted_until.is_some_and(|until| until <= self.now) {
+            self.exhausted_until = None;
+            self.reserve.refill().unwrap_or(());
+            self.watch_listeners()?;
+        }
+        if self.brain.next_deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.input(Input::Tick)?;
+        }
+        Ok(())
+    }
+
+    fn take_commands(&mut self) -> Result<Stop, SysError> {
+        self.waker.clear();
+        loop {
+            match self.queue.try_recv() {
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(Stop::Yes),
+                Ok(command) => self.obey(command)?,
+                Err(TryRecvError::Empty) => return Ok(Stop::No),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Result<(), SysError> {
+        match command {
+            Command::AddWorker { worker, channel, worker_end, board } => {
+                self.poller.add(&channel, Token::Worker(worker).pack())?;
+                self.workers.insert(worker, WorkerChannel::new(channel, worker_end, board));
+                self.input(Input::WorkerAdded { worker })
+            }
+            Command::WorkerLeaving(worker) => self.input(Input::WorkerLeaving { worker }),
+            Command::WorkerGone(worker) => self.bury(worker),
+            Command::AddListener { listener, socket, path } => {
+                self.listeners.insert(listener, Listening::new(socket, path));
+                self.input(Input::ListenerAdded { listener })
+            }
+            Command::RemoveListener(listener) => {
+                self.input(Input::ListenerRemoved { listener })?;
+                if let Some(listening) = self.listeners.remove(&listener) {
+                    listening.close(&self.poller)?;
+                }
+                Ok(())
+            }
+            Command::Join(worker, listener) => self.input(Input::Joined { worker, listener }),
+            Command::Leave(worker, listener) => self.input(Input::Left { worker, listener }),
+            Command::Barrier(done) => {
+                self.flush()?;
+                // Nobody waits any more when the primary's thread is gone.
+                let _ = done.send(());
+                Ok(())
+            }
+            Command::Stop => unreachable!("handled by take_commands"),
+        }
+    }
+
+    /// Gives the brain an input and carries out what it says.
+    fn input(&mut self, input: Input<OwnedFd>) -> Result<(), SysError> {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.brain.handle(self.now, input, &self.workers, &mut outputs);
+        for output in outputs.drain(..) {
+            self.carry_out(output)?;
+        }
+        // The brain may have been asked again meanwhile; the larger of the two buffers is kept.
+        if outputs.capacity() > self.outputs.capacity() {
+            self.outputs = outputs;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, output: Output<OwnedFd>) -> Result<(), SysError> {
+        match output {
+            Output::Send { worker, listener, conn } => self.enqueue(worker, listener, conn),
+            Output::Close { conn } => {
+                drop(conn);
+                Ok(())
+            }
+            Output::Pause { listener } => self.want(listener, false),
+            Output::Resume { listener } => self.want(listener, true),
+            Output::Reclaim { worker } => {
+                let conns = self.take_back(worker)?;
+                self.input(Input::Reclaimed { worker, conns })
+            }
+            Output::WantWake { worker } => {
+                let Some(channel) = self.workers.get(&worker) else { return Ok(()) };
+                let before = channel.board.received();
+                channel.board.want_wake();
+                // The worker may have caught up just before it could see the request.
+                if channel.board.received() == before { Ok(()) } else { self.input(Input::Woke { worker }) }
+            }
+            Output::Probe { worker } => match self.workers.get(&worker) {
+                Some(channel) => channel.probe(),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn enqueue(&mut self, worker: WorkerId, listener: ListenerId, conn: OwnedFd) -> Result<(), SysError> {
+        let Some(channel) = self.workers.get_mut(&worker) else {
+            debug_assert!(false, "the brain chose {worker}, which is not there");
+            return Ok(());
+        };
+        if channel.batch.is_empty() {
+            self.unflushed.push(worker);
+        }
+        channel.batch.push(listener, conn);
+        if channel.batch.is_full() { self.flush_worker(worker) } else { Ok(()) }
+    }
+
+    /// Sends every batch.
+    fn flush(&mut self) -> Result<(), SysError> {
+        while let Some(worker) = self.unflushed.pop() {
+            self.flush_worker(worker)?;
+        }
+        Ok(())
+    }
+
+    fn flush_worker(&mut self, worker: WorkerId) -> Result<(), SysError> {
+        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
+        let conns = channel.send_batch()?;
+        if conns.is_empty() { Ok(()) } else { self.input(Input::Unsent { worker, conns }) }
+    }
+
+    /// Receives from a worker's end what the worker has not received.
+    fn take_back(&mut self, worker: WorkerId) -> Result<Vec<(ListenerId, OwnedFd)>, SysError> {
+        match self.workers.get_mut(&worker) {
+            Some(channel) => channel.take_back(),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Reads what a worker says: that it woke, that it cannot take a connection.
+    fn read_channel(&mut self, worker: WorkerId) -> Result<(), SysError> {
+        let mut bytes = [0; MAX_MESSAGE];
+        let mut fds = Vec::new();
+        // Bounded, so that a worker that sends without end does not hold up the others: what is
+        // left brings another event.
+        for _ in 0..BURST {
+            let Some(channel) = self.workers.get(&worker) else { return Ok(()) };
+            match channel.read(&mut bytes, &mut fds) {
+                Ok(Some(len)) => match Message::parse(&bytes[..len], fds.len()) {
+                    Ok(message) => self.hear(worker, message, fds.drain(..))?,
+                    Err(error) => return self.cut_off(worker, error.to_string()),
+                },
+                Ok(None) => return Ok(()),
+                Err(why) => return self.cut_off(worker, why),
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(
+        &mut self,
+        worker: WorkerId,
+        message: Message<'_>,
+        fds: std::vec::Drain<'_, OwnedFd>,
+    ) -> Result<(), SysError> {
+        let why = match message.tag {
+            Tag::Woke => return self.input(Input::Woke { worker }),
+            Tag::NotListening => Refusal::NotListening,
+            Tag::Full => Refusal::Full,
+            Tag::Room => {
+                for listener in message.listeners() {
+                    self.input(Input::Room { worker, listener })?;
+                }
+                return Ok(());
+            }
+            Tag::Connections | Tag::Probe => {
+                return self.cut_off(worker, format!("a worker sent {:?}", message.tag));
+            }
+        };
+        for (listener, conn) in message.listeners().zip(fds) {
+            self.input(Input::Returned { worker, listener, conn, why })?;
+        }
+        Ok(())
+    }
+
+    /// A worker that breaks the rules gets nothing more and is not listened to any more.
+    fn cut_off(&mut self, worker: WorkerId, why: String) -> Result<(), SysError> {
+        if let Some(channel) = self.workers.get_mut(&worker) {
+            channel.stop_reading(&self.poller)?;
+        }
+        self.input(Input::WorkerLeaving { worker })?;
+        (self.notify)(Notice::Broken(worker, why));
+        Ok(())
+    }
+
+    /// Takes back what a dead worker had not received, and what it had given back.
+    fn bury(&mut self, worker: WorkerId) -> Result<(), SysError> {
+        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
+        if channel.is_read() {
+            self.read_channel(worker)?;
+        }
+        let conns = self.take_back(worker)?;
+        self.input(Input::WorkerGone { worker, conns })?;
+        if let Some(mut channel) = self.workers.remove(&worker) {
+            channel.stop_reading(&self.poller)?;
+        }
+        Ok(())
+    }
+
+    fn accept_burst(&mut self, listener: ListenerId) -> Result<(), SysError> {
+        for _ in 0..BURST {
+            let Some(listening) = self.listeners.get(&listener).filter(|listening| listening.watched) else {
+                return Ok(());
+            };
+            match listening.accept() {
+                Accepted::Connection(conn) => self.input(Input::Accepted { listener, conn })?,
+                Accepted::Nothing => return Ok(()),
+                Accepted::Exhausted(error) => return self.exhausted(listener, error),
+            }
+        }
+        Ok(())
+    }
+
+    /// There is no descriptor for a connection that waits. The one in reserve serves it: it is
+    /// needed only until the connection has been passed on.
+    fn exhausted(&mut self, listener: ListenerId, error: SysError) -> Result<(), SysError> {
+        let due = self.last_warning.is_none_or(|last| self.now >= last + WARNING_PERIOD);
+        if due {
+            (self.notify)(Notice::Exhausted(error));
+        }
+        self.last_warning = Some(self.now);
+        if self.reserve.release() {
+            if let Some(Accepted::Connection(conn)) = self.listeners.get(&listener).map(Listening::accept) {
+                self.input(Input::Accepted { listener, conn })?;
+                self.flush()?;
+            }
+            if self.reserve.refill().is_ok() {
+                return Ok(());
+            }
+        }
+        self.exhausted_until = Some(self.now + EXHAUSTED_PAUSE);
+        self.watch_listeners()
+    }
+
+    fn want(&mut self, listener: ListenerId, wanted: bool) -> Result<(), SysError> {
+        if let Some(listening) = self.listeners.get_mut(&listener) {
+            listening.wanted = wanted;
+            let watch = wanted && self.exhausted_until.is_none();
+            listening.watch(&self.poller, Token::Listener(listener).pack(), watch)?;
+        }
+        Ok(())
+    }
+
+    /// Watches the listeners that are wanted, or none while there are no descriptors.
+    fn watch_listeners(&mut self) -> Result<(), SysError> {
+        let able = self.exhausted_until.is_none();
+        for (listener, listening) in &mut self.listeners {
+            let watch = able && listening.wanted;
+            listening.watch(&self.poller, Token::Listener(*listener).pack(), watch)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Stop {
+    Yes,
+    No,
+}

@@ -1,0 +1,220 @@
+//! A worker's link to its primary: the control socket, the connection channel, the scoreboard.
+//!
+//! Everything here runs on the worker's event loop and never blocks.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+
+use thiserror::Error;
+
+use crate::core::channel::{ChannelError, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer};
+use crate::core::dispatch::Refusal;
+use crate::core::ids::ListenerId;
+use crate::core::wire::MAX_FRAME;
+use crate::sys::error::SysError;
+use crate::sys::headroom::Headroom;
+use crate::sys::passing::{Received, Sent, receive, send};
+use crate::sys::scoreboard::Scoreboard;
+
+/// The connections taken in one turn of the loop. More wait for the next turn, so that a flood
+/// of new connections does not starve those that are being served.
+const TURN: usize = 32;
+
+/// What can go wrong on a link. It ends the link.
+#[derive(Debug, Error)]
+pub enum LinkError {
+    /// The system refused.
+    #[error(transparent)]
+    System(#[from] SysError),
+    /// The primary sent what it never should.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// A control frame was not text or longer than allowed.
+    #[error("a control frame that is not text of at most {MAX_FRAME} bytes")]
+    Frame,
+    /// The worker has too many messages unsent.
+    #[error("more than {OUTBOX} messages wait for a primary that does not read")]
+    Outbox,
+}
+
+/// The most messages that wait for a full socket. The primary's native threads read at once, so
+/// a handful is all that ever waits, unless the primary is stopped.
+const OUTBOX: usize = 4096;
+
+/// What a read of the control socket found.
+#[derive(Debug)]
+#[must_use]
+pub enum Control {
+    /// A frame, and the descriptor that came with it.
+    Frame(String, Option<OwnedFd>),
+    /// Nothing (more) for now.
+    Empty,
+    /// The primary is gone, or has cut this worker off.
+    Closed,
+}
+
+/// What a read of the connection channel found.
+#[derive(Debug)]
+#[must_use]
+pub enum Connections {
+    /// Some were appended, or none: the turn is over.
+    Open,
+    /// This process is about to run out of descriptors, so nothing was read: what the kernel
+    /// cannot deliver it would close. Look again a little later; meanwhile the primary may take
+    /// the connections back and give them to another worker.
+    NoRoom,
+    /// The primary is gone, or has cut this worker off.
+    Closed,
+}
+
+/// A message that waits until its socket has room.
+#[derive(Debug)]
+struct Unsent {
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+}
+
+/// One of the two sockets, with what could not be sent yet.
+#[derive(Debug)]
+struct Outbox {
+    socket: OwnedFd,
+    waiting: RefCell<VecDeque<Unsent>>,
+}
+
+impl Outbox {
+    fn new(socket: OwnedFd) -> Self {
+        Self { socket, waiting: RefCell::default() }
+    }
+
+    /// Sends a message, or keeps it until [`Outbox::flush`] can.
+    fn send(&self, bytes: &[u8], fds: Vec<OwnedFd>) -> Result<(), LinkError> {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.is_empty() && send(self.socket.as_fd(), bytes, &fds)? == Sent::Done {
+            return Ok(());
+        }
+        if waiting.len() == OUTBOX {
+            return Err(LinkError::Outbox);
+        }
+        waiting.push_back(Unsent { bytes: bytes.to_vec(), fds });
+        Ok(())
+    }
+
+    /// Sends what waits, in order, as far as there is room. True when nothing is left.
+    fn flush(&self) -> Result<bool, LinkError> {
+        let mut waiting = self.waiting.borrow_mut();
+        while let Some(first) = waiting.front() {
+            match send(self.socket.as_fd(), &first.bytes, &first.fds)? {
+                Sent::Done => drop(waiting.pop_front()),
+                Sent::Full => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The worker's end of everything it shares with its primary.
+#[derive(Debug)]
+pub struct Link {
+    control: Outbox,
+    channel: Outbox,
+    board: Scoreboard,
+    descriptors: Headroom,
+    frame: RefCell<Vec<u8>>,
+}
+
+impl Link {
+    /// A link over the three descriptors that the primary gave this worker.
+    pub fn new(control: OwnedFd, channel: OwnedFd, board: &OwnedFd) -> Result<Self, SysError> {
+        Ok(Self {
+            control: Outbox::new(control),
+            channel: Outbox::new(channel),
+            board: Scoreboard::open(board)?,
+            descriptors: Headroom::new()?,
+            frame: RefCell::new(vec![0; MAX_FRAME]),
+        })
+    }
+
+    /// Sends a control frame.
+    pub fn send(&self, frame: &str) -> Result<(), LinkError> {
+        self.control.send(frame.as_bytes(), Vec::new())
+    }
+
+    /// Reads the next control frame.
+    pub fn read_control(&self) -> Result<Control, LinkError> {
+        let mut bytes = self.frame.borrow_mut();
+        let mut fds = Vec::new();
+        match receive(self.control.socket.as_fd(), &mut bytes, &mut fds)? {
+            Received::Empty => Ok(Control::Empty),
+            Received::Closed => Ok(Control::Closed),
+            Received::Message { cut: true, .. } => Err(LinkError::Frame),
+            Received::Message { len, cut: false } => {
+                let text = std::str::from_utf8(&bytes[..len]).map_err(|_| LinkError::Frame)?;
+                Ok(Control::Frame(text.to_owned(), fds.pop()))
+            }
+        }
+    }
+
+    /// Takes what the channel holds, at most one turn's worth, and tells the scoreboard.
+    pub fn read_connections(&self, into: &mut Vec<(ListenerId, OwnedFd)>) -> Result<Connections, LinkError> {
+        if !self.descriptors.room_for(MAX_CONNECTIONS + TURN) {
+            return Ok(Connections::NoRoom);
+        }
+        let (state, taken) = self.read_channel(into)?;
+        if taken > 0 {
+            self.board.add_received(taken);
+        }
+        if self.board.take_wake_request() {
+            self.channel.send(Writer::new(Tag::Woke).bytes(), Vec::new())?;
+        }
+        Ok(state)
+    }
+
+    /// Reads the channel for one turn. Returns how many connections the messages named, which
+    /// is what the primary has counted as sent.
+    fn read_channel(&self, into: &mut Vec<(ListenerId, OwnedFd)>) -> Result<(Connections, u64), LinkError> {
+        let mut taken = 0;
+        let mut bytes = [0; MAX_MESSAGE];
+        let mut fds = Vec::with_capacity(MAX_CONNECTIONS);
+        while taken < TURN {
+            match receive(self.channel.socket.as_fd(), &mut bytes, &mut fds)? {
+                Received::Empty => break,
+                Received::Closed => return Ok((Connections::Closed, taken as u64)),
+                Received::Message { len, cut } => {
+                    // In a message that was cut for want of descriptors the first ones are there
+                    // and the rest is gone; the kernel has closed those connections.
+                    let count = if cut { len.saturating_sub(1) / 4 } else { fds.len() };
+                    let message = Message::parse(&bytes[..len], count)?;
+                    taken += message.listeners().len();
+                    self.descriptors.saw(&fds);
+                    into.extend(message.listeners().zip(fds.drain(..)));
+                }
+            }
+        }
+        Ok((Connections::Open, taken as u64))
+    }
+
+    /// Gives a connection back to the primary, which gives it to another worker.
+    pub fn give_back(&self, listener: ListenerId, connection: OwnedFd, why: Refusal) -> Result<(), LinkError> {
+        let tag = match why {
+            Refusal::NotListening => Tag::NotListening,
+            Refusal::Full => Tag::Full,
+        };
+        let mut message = Writer::new(tag);
+        message.push(listener);
+        self.channel.send(message.bytes(), vec![connection])
+    }
+
+    /// Tells the primary that a server which was full has room again.
+    pub fn room(&self, listener: ListenerId) -> Result<(), LinkError> {
+        let mut message = Writer::new(Tag::Room);
+        message.push(listener);
+        self.channel.send(message.bytes(), Vec::new())
+    }
+
+    /// Sends what could not be sent before. True when nothing is left waiting.
+    pub fn flush(&self) -> Result<bool, LinkError> {
+        let control = self.control.flush()?;
+        Ok(self.channel.flush()? && control)
+    }
+}

@@ -1,0 +1,156 @@
+//! One worker's control socket: frames in, frames out.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+use super::Happening;
+use crate::core::ids::WorkerId;
+use crate::core::wire::{FrameError, FromWorker, MAX_FRAME, ToWorker};
+use crate::sys::async_fd::watch;
+use crate::sys::error::{Doing, SysError};
+use crate::sys::passing::{Received, Sent, receive, send};
+
+/// How many answers may wait for a worker that does not read them. Each answers a question, so a
+/// worker that asks and reads never comes near.
+const OUTBOX: usize = 1024;
+
+/// Why an answer could not be given.
+#[derive(Debug, Error)]
+pub(super) enum ControlError {
+    #[error("it asks without reading the answers")]
+    Outbox,
+    #[error("an answer cannot be written: {0}")]
+    Encoding(#[from] FrameError),
+    #[error(transparent)]
+    System(#[from] SysError),
+}
+
+/// A frame on its way to a worker.
+type Outgoing = (Vec<u8>, Vec<OwnedFd>);
+
+/// The primary's end of a control socket. Dropping it hangs up.
+#[derive(Debug)]
+pub(super) struct Control {
+    outbox: mpsc::Sender<Outgoing>,
+    tasks: [AbortHandle; 2],
+}
+
+impl Control {
+    /// Begins to read and to write. To be called on the supervisor's thread. The second value ends
+    /// when everything that the worker will ever say has been read.
+    pub(super) fn start(
+        worker: WorkerId,
+        socket: OwnedFd,
+        happenings: mpsc::Sender<Happening>,
+    ) -> Result<(Self, oneshot::Receiver<()>), SysError> {
+        let socket = Rc::new(watch(Arc::new(socket), Interest::READABLE | Interest::WRITABLE, "watching a control socket")?);
+        let (outbox, queue) = mpsc::channel(OUTBOX);
+        let (done, all_read) = oneshot::channel();
+        let reader = read(worker, Rc::clone(&socket), happenings.clone(), done);
+        let writer = write(worker, socket, queue, happenings);
+        let tasks = [
+            tokio::task::spawn_local(reader).abort_handle(),
+            tokio::task::spawn_local(writer).abort_handle(),
+        ];
+        Ok((Self { outbox, tasks }, all_read))
+    }
+
+    /// Sends a frame, and a descriptor with it.
+    pub(super) fn send(&self, frame: &ToWorker, fd: Option<OwnedFd>) -> Result<(), ControlError> {
+        let bytes = frame.encode()?.into_bytes();
+        // The queue ends with the worker, of whose death the supervisor hears in its own time.
+        match self.outbox.try_send((bytes, fd.into_iter().collect())) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(ControlError::Outbox),
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Reads until the end. `_done` is dropped then, which is what its receiver waits for.
+async fn read(
+    worker: WorkerId,
+    socket: Rc<AsyncFd<Arc<OwnedFd>>>,
+    happenings: mpsc::Sender<Happening>,
+    _done: oneshot::Sender<()>,
+) {
+    let mut bytes = vec![0; MAX_FRAME];
+    let mut fds = Vec::new();
+    loop {
+        let happening = match next_frame(&socket, &mut bytes, &mut fds).await {
+            Ok(Received::Message { cut: true, .. }) => {
+                Happening::Broke(worker, format!("a control frame of more than {MAX_FRAME} bytes"))
+            }
+            Ok(Received::Message { len, cut: false }) => match FromWorker::parse(&bytes[..len]) {
+                Ok(frame) => Happening::Said(worker, frame),
+                Err(error) => match error.refusal() {
+                    Some(reply) => Happening::Misspoke(worker, reply),
+                    None => Happening::Broke(worker, error.to_string()),
+                },
+            },
+            Ok(Received::Closed | Received::Empty) => Happening::HungUp(worker),
+            Err(error) => Happening::Broke(worker, error.to_string()),
+        };
+        // No worker has a descriptor to send us here: whatever came is closed.
+        fds.clear();
+        let last = !matches!(happening, Happening::Said(..) | Happening::Misspoke(..));
+        if happenings.send(happening).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn next_frame(
+    socket: &AsyncFd<Arc<OwnedFd>>,
+    bytes: &mut [u8],
+    fds: &mut Vec<OwnedFd>,
+) -> Result<Received, SysError> {
+    loop {
+        let mut ready = socket.readable().await.doing("waiting for a control frame")?;
+        match receive(socket.as_fd(), bytes, fds)? {
+            Received::Empty => ready.clear_ready(),
+            received => return Ok(received),
+        }
+    }
+}
+
+async fn write(
+    worker: WorkerId,
+    socket: Rc<AsyncFd<Arc<OwnedFd>>>,
+    mut queue: mpsc::Receiver<Outgoing>,
+    happenings: mpsc::Sender<Happening>,
+) {
+    while let Some((bytes, fds)) = queue.recv().await {
+        if let Err(error) = send_frame(&socket, &bytes, &fds).await {
+            // A worker that has died is no rule-breaker; its hang-up and death are told as such.
+            if !error.is_peer_gone() {
+                let _stopped = happenings.send(Happening::Broke(worker, error.to_string())).await;
+            }
+            return;
+        }
+    }
+}
+
+async fn send_frame(socket: &AsyncFd<Arc<OwnedFd>>, bytes: &[u8], fds: &[OwnedFd]) -> Result<(), SysError> {
+    loop {
+        let mut ready = socket.writable().await.doing("waiting to send a control frame")?;
+        match send(socket.as_fd(), bytes, fds)? {
+            Sent::Full => ready.clear_ready(),
+            Sent::Done => return Ok(()),
+        }
+    }
+}

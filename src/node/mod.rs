@@ -1,0 +1,4 @@
+//! The Node-API boundary: converts, decides nothing.
+
+pub mod primary;
+pub mod worker;

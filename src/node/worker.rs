@@ -1,0 +1,205 @@
+//! The worker's side: its link to the primary, on the event loop.
+
+use std::cell::OnceCell;
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use napi::bindgen_prelude::{FnArgs, Function};
+use napi::{Env, Error, Result, Status};
+use napi_derive::napi;
+
+use crate::core::dispatch::Refusal;
+use crate::core::ids::ListenerId;
+use crate::io::link::{Connections, Control, Link, LinkError};
+use crate::sys::js::{Argument, EventCallback};
+use crate::sys::passing::{adopt, blank_socket, duplicate};
+use crate::sys::uv::UvPoll;
+use crate::sys::watch::Watch;
+
+/// How long a worker may take to end by itself once its primary is gone.
+const ORPHAN_GRACE: Duration = Duration::from_millis(1500);
+
+/// A worker's link to its primary. Made once, by the preload.
+#[napi]
+pub struct WorkerLink {
+    shared: Rc<Shared>,
+    watch: Watch,
+}
+
+struct Shared {
+    link: Link,
+    callbacks: Callbacks,
+    polls: OnceCell<Polls>,
+    watch: Watch,
+}
+
+struct Callbacks {
+    connection: EventCallback,
+    frame: EventCallback,
+    no_room: EventCallback,
+    gone: EventCallback,
+}
+
+struct Polls {
+    control: UvPoll,
+    channel: UvPoll,
+}
+
+#[napi]
+impl WorkerLink {
+    /// Takes over the three descriptors from `first_fd` on: control socket, connection channel,
+    /// scoreboard.
+    ///
+    /// `on_connection(listener, fd)` gets each new connection; the descriptor is its to close.
+    /// `on_frame(text, fd)` gets each control frame; fd is -1 when none came with it.
+    /// `on_no_room()` is told when reading connections has paused for want of descriptors, until
+    /// `resume()`. `on_gone(reason)` is told once when the primary is gone or has cut us off.
+    #[napi(constructor, catch_unwind)]
+    #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
+    pub fn new(
+        env: Env,
+        first_fd: i32,
+        on_connection: Function<'_, FnArgs<(u32, i32)>, ()>,
+        on_frame: Function<'_, FnArgs<(String, i32)>, ()>,
+        on_no_room: Function<'_, (), ()>,
+        on_gone: Function<'_, String, ()>,
+    ) -> Result<Self> {
+        let control = adopt(first_fd).map_err(failure)?;
+        let channel = adopt(first_fd + 1).map_err(failure)?;
+        let board = adopt(first_fd + 2).map_err(failure)?;
+        let polled_control = duplicate(&control).map_err(failure)?;
+        let polled_channel = duplicate(&channel).map_err(failure)?;
+        let watch = Watch::start(duplicate(&control).map_err(failure)?, ORPHAN_GRACE).map_err(failure)?;
+        let callbacks = Callbacks {
+            connection: EventCallback::new(&env, &on_connection, "RCLUSTERCONNECTION").map_err(failure)?,
+            frame: EventCallback::new(&env, &on_frame, "RCLUSTERCONTROL").map_err(failure)?,
+            no_room: EventCallback::new(&env, &on_no_room, "RCLUSTERCONTROL").map_err(failure)?,
+            gone: EventCallback::new(&env, &on_gone, "RCLUSTERCONTROL").map_err(failure)?,
+        };
+        let link = Link::new(control, channel, &board).map_err(failure)?;
+        let shared =
+            Rc::new(Shared { link, callbacks, polls: OnceCell::new(), watch: watch.clone() });
+        let polls = Polls {
+            control: poll(&env, polled_control, &shared, Shared::control_readable)?,
+            channel: poll(&env, polled_channel, &shared, Shared::channel_readable)?,
+        };
+        let first = shared.polls.set(polls);
+        debug_assert!(first.is_ok(), "the polls are made once");
+        Ok(Self { shared, watch })
+    }
+
+    /// Sends a control frame. Throws when the link is broken.
+    #[napi(catch_unwind)]
+    #[allow(clippy::needless_pass_by_value, reason = "napi hands strings over by value")]
+    pub fn send(&self, frame: String) -> Result<()> {
+        self.shared.link.send(&frame).map_err(failure)
+    }
+
+    /// Gives a connection back, to go to another worker; `full` when `maxConnections` is reached.
+    #[napi(catch_unwind)]
+    pub fn give_back(&self, listener: u32, fd: i32, full: bool) -> Result<()> {
+        let connection = adopt(fd).map_err(failure)?;
+        let why = if full { Refusal::Full } else { Refusal::NotListening };
+        self.shared.link.give_back(ListenerId(listener), connection, why).map_err(failure)
+    }
+
+    /// Says that a server which was full has room again.
+    #[napi(catch_unwind)]
+    pub fn room(&self, listener: u32) -> Result<()> {
+        self.shared.link.room(ListenerId(listener)).map_err(failure)
+    }
+
+    /// Sends what a full socket has kept back. True when nothing is left.
+    #[napi(catch_unwind)]
+    pub fn flush(&self) -> Result<bool> {
+        self.shared.link.flush().map_err(failure)
+    }
+
+    /// A new socket, neither bound nor connected, from which JavaScript learns the class of its
+    /// handles: TCP when `tcp`, a unix stream otherwise. The descriptor is the caller's to close.
+    #[napi(catch_unwind)]
+    pub fn blank_socket(&self, tcp: bool) -> Result<i32> {
+        let socket = blank_socket(tcp).map_err(failure)?;
+        Ok(socket.into_raw_fd())
+    }
+
+    /// Reads connections again after `on_no_room`.
+    #[napi(catch_unwind)]
+    pub fn resume(&self) -> Result<()> {
+        self.shared.polls.get().map_or(Ok(()), |polls| polls.channel.start().map_err(failure))
+    }
+
+    /// The worker disconnects by agreement: it may outlive its primary to finish its work.
+    #[napi(catch_unwind)]
+    pub fn leaving(&self) {
+        self.watch.leaving();
+    }
+}
+
+/// Watches `fd`, lending `shared` to `on_readable` as long as it exists.
+fn poll(env: &Env, fd: OwnedFd, shared: &Rc<Shared>, on_readable: fn(&Shared)) -> Result<UvPoll> {
+    let weak: Weak<Shared> = Rc::downgrade(shared);
+    let call = move || {
+        if let Some(shared) = weak.upgrade() {
+            on_readable(&shared);
+        }
+    };
+    UvPoll::new(env, fd, Box::new(call)).map_err(failure)
+}
+
+impl Shared {
+    fn control_readable(&self) {
+        loop {
+            match self.link.read_control() {
+                Ok(Control::Frame(text, fd)) => {
+                    self.callbacks.frame.call([Argument::Text(&text), Argument::Descriptor(fd)]);
+                }
+                Ok(Control::Empty) => return,
+                Ok(Control::Closed) => return self.gone(None),
+                Err(error) => return self.gone(Some(&error)),
+            }
+        }
+    }
+
+    fn channel_readable(&self) {
+        let mut connections = Vec::new();
+        let state = self.link.read_connections(&mut connections);
+        for (listener, fd) in connections {
+            let arguments = [Argument::Number(listener.0), Argument::Descriptor(Some(fd))];
+            self.callbacks.connection.call(arguments);
+        }
+        match state {
+            Ok(Connections::Open) => {}
+            Ok(Connections::NoRoom) => {
+                if let Some(polls) = self.polls.get() {
+                    polls.channel.pause();
+                }
+                self.callbacks.no_room.call([]);
+            }
+            // The control socket's hang-up tells the same story and is the one that is acted on.
+            Ok(Connections::Closed) => self.pause(),
+            Err(error) => self.gone(Some(&error)),
+        }
+    }
+
+    fn pause(&self) {
+        if let Some(polls) = self.polls.get() {
+            polls.channel.pause();
+        }
+    }
+
+    fn gone(&self, error: Option<&LinkError>) {
+        if let Some(polls) = self.polls.get() {
+            polls.control.pause();
+            polls.channel.pause();
+        }
+        self.watch.reacted();
+        let reason = error.map(ToString::to_string).unwrap_or_default();
+        self.callbacks.gone.call([Argument::Text(&reason)]);
+    }
+}
+
+fn failure(error: impl std::fmt::Display) -> Error {
+    Error::new(Status::GenericFailure, error.to_string())
+}

@@ -1,0 +1,76 @@
+//! The one error of `sys`: what we were doing, and the system's answer.
+
+use nix::errno::Errno;
+use thiserror::Error;
+
+/// A system call that failed, with what it was for.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("{doing}: {errno}")]
+pub struct SysError {
+    /// What we were doing, as the beginning of a sentence: "binding a TCP socket".
+    pub doing: &'static str,
+    /// The system's answer.
+    pub errno: Errno,
+}
+
+impl SysError {
+    /// The error number as Node and libuv give it: negative.
+    #[must_use]
+    pub fn negative_errno(&self) -> i32 {
+        -(self.errno as i32)
+    }
+}
+
+impl SysError {
+    /// What we were asked to do makes no sense (EINVAL).
+    #[must_use]
+    pub const fn invalid(doing: &'static str) -> Self {
+        Self { doing, errno: Errno::EINVAL }
+    }
+
+    /// Whether the other end of a socket is closed.
+    #[must_use]
+    pub fn is_peer_gone(&self) -> bool {
+        matches!(self.errno, Errno::EPIPE | Errno::ECONNRESET)
+    }
+
+    /// Whether `accept` has reported an error of the connection that it was about to bring, as
+    /// accept(2) on Linux does. The next connection may be sound.
+    #[must_use]
+    pub fn is_of_the_connection(&self) -> bool {
+        matches!(
+            self.errno,
+            Errno::ENETDOWN
+                | Errno::EPROTO
+                | Errno::ENOPROTOOPT
+                | Errno::EHOSTDOWN
+                | Errno::ENONET
+                | Errno::EHOSTUNREACH
+                | Errno::EOPNOTSUPP
+                | Errno::ENETUNREACH
+                | Errno::EPERM
+                | Errno::ETIMEDOUT
+        )
+    }
+}
+
+/// Adds what we were doing to a bare error number.
+pub trait Doing<T> {
+    /// Names the purpose of the call that may have failed.
+    fn doing(self, doing: &'static str) -> Result<T, SysError>;
+}
+
+impl<T> Doing<T> for nix::Result<T> {
+    fn doing(self, doing: &'static str) -> Result<T, SysError> {
+        self.map_err(|errno| SysError { doing, errno })
+    }
+}
+
+impl<T> Doing<T> for std::io::Result<T> {
+    fn doing(self, doing: &'static str) -> Result<T, SysError> {
+        self.map_err(|error| SysError {
+            doing,
+            errno: error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw),
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! Entering JavaScript from a libuv callback.
+
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::ptr::null_mut;
+
+use napi::{Env, JsValue};
+use napi::bindgen_prelude::{Function, JsValuesTupleIntoVec};
+use napi::sys::{self, Status, napi_async_context, napi_env, napi_ref, napi_value};
+
+/// A JavaScript function that native code calls from the event loop, outside of any other call.
+///
+/// # Design
+/// `napi_make_callback` with an async context runs process.nextTick and promise jobs after the
+/// call, as after every callback of Node itself; a plain function call would leave them until
+/// something else runs. The context has no resource object: a temporary one is collected and
+/// loses AsyncLocalStorage on some versions.
+#[derive(Debug)]
+pub struct EventCallback {
+    env: napi_env,
+    function: napi_ref,
+    context: napi_async_context,
+}
+
+/// One argument of an [`EventCallback`].
+#[derive(Debug)]
+pub enum Argument<'a> {
+    /// A whole number.
+    Number(u32),
+    /// Text.
+    Text(&'a str),
+    /// A descriptor, which is JavaScript's to close from then on; `None` becomes -1.
+    Descriptor(Option<OwnedFd>),
+}
+
+impl EventCallback {
+    /// Keeps `function` for calls from the loop. `name` is the kind of event that async hooks see.
+    pub fn new<A: JsValuesTupleIntoVec>(
+        env: &Env,
+        function: &Function<'_, A, ()>,
+        name: &str,
+    ) -> Result<Self, NapiStatus> {
+        let (env, function) = (env.raw(), function.raw());
+        let mut label = null_mut();
+        // SAFETY: env is live; the text is copied.
+        check(unsafe {
+            sys::napi_create_string_utf8(env, name.as_ptr().cast(), name.len().cast_signed(), &raw mut label)
+        })?;
+        let mut context = null_mut();
+        // SAFETY: env is live; a null resource is allowed.
+        check(unsafe { sys::napi_async_init(env, null_mut(), label, &raw mut context) })?;
+        let mut reference = null_mut();
+        // SAFETY: `function` is a value of env. The reference is freed with self.
+        check(unsafe { sys::napi_create_reference(env, function, 1, &raw mut reference) })?;
+        Ok(Self { env, function: reference, context })
+    }
+
+    /// Calls the function. What it throws becomes an uncaught exception of the process, as from
+    /// any event callback.
+    pub fn call<const N: usize>(&self, arguments: [Argument<'_>; N]) {
+        let mut scope = null_mut();
+        // SAFETY: env is live while its loop calls us, and this is its thread.
+        if unsafe { sys::napi_open_handle_scope(self.env, &raw mut scope) } != Status::napi_ok {
+            return;
+        }
+        let outcome = self.call_in_scope(arguments);
+        if outcome.is_err() {
+            self.report_exception();
+        }
+        // SAFETY: opened above.
+        unsafe { sys::napi_close_handle_scope(self.env, scope) };
+    }
+
+    fn call_in_scope<const N: usize>(&self, arguments: [Argument<'_>; N]) -> Result<(), NapiStatus> {
+        let (mut function, mut receiver, mut result) = (null_mut(), null_mut(), null_mut());
+        // SAFETY: the reference is ours and strong.
+        check(unsafe { sys::napi_get_reference_value(self.env, self.function, &raw mut function) })?;
+        // SAFETY: env is live.
+        check(unsafe { sys::napi_get_global(self.env, &raw mut receiver) })?;
+        let mut values = [null_mut(); N];
+        for (value, argument) in values.iter_mut().zip(arguments) {
+            check(self.value(argument, value))?;
+        }
+        // SAFETY: all values are of this env and this scope.
+        check(unsafe {
+            sys::napi_make_callback(
+                self.env,
+                self.context,
+                receiver,
+                function,
+                N,
+                values.as_ptr(),
+                &raw mut result,
+            )
+        })
+    }
+
+    fn value(&self, argument: Argument<'_>, value: &mut napi_value) -> i32 {
+        match argument {
+            // SAFETY: env is live; `value` is a place of ours. The same for the other two.
+            Argument::Number(number) => unsafe { sys::napi_create_uint32(self.env, number, value) },
+            Argument::Text(text) => {
+                let length = text.len().cast_signed();
+                // SAFETY: see above; the text is copied.
+                unsafe { sys::napi_create_string_utf8(self.env, text.as_ptr().cast(), length, value) }
+            }
+            Argument::Descriptor(fd) => {
+                let number = fd.map_or(-1, IntoRawFd::into_raw_fd);
+                // SAFETY: see above.
+                unsafe { sys::napi_create_int32(self.env, number, value) }
+            }
+        }
+    }
+
+    fn report_exception(&self) {
+        let mut pending = false;
+        // SAFETY: env is live.
+        let status = unsafe { sys::napi_is_exception_pending(self.env, &raw mut pending) };
+        if status != Status::napi_ok || !pending {
+            // JavaScript is being ended (process.exit(), a terminated thread): nobody to tell.
+            return;
+        }
+        let mut exception = null_mut();
+        // SAFETY: env is live and has a pending exception.
+        if unsafe { sys::napi_get_and_clear_last_exception(self.env, &raw mut exception) } == Status::napi_ok {
+            // SAFETY: `exception` is a value of this env and scope.
+            unsafe { sys::napi_fatal_exception(self.env, exception) };
+        }
+    }
+}
+
+impl Drop for EventCallback {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, freed once. When the environment is ending these calls are
+        // refused by status, which leaves them to the environment.
+        unsafe { sys::napi_delete_reference(self.env, self.function) };
+        // SAFETY: as above.
+        unsafe { sys::napi_async_destroy(self.env, self.context) };
+    }
+}
+
+/// A Node-API status that is not ok.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Node-API answered with status {0}")]
+pub struct NapiStatus(pub i32);
+
+fn check(status: i32) -> Result<(), NapiStatus> {
+    if status == Status::napi_ok { Ok(()) } else { Err(NapiStatus(status)) }
+}
+
+/// Whether a threadsafe function keeps the event loop alive. To be called on the loop's thread.
+pub fn hold_loop(env: &Env, function: napi::sys::napi_threadsafe_function, hold: bool) {
+    // SAFETY: `function` comes from a live ThreadsafeFunction of this env. Both calls only set a
+    // flag of its uv handle and cannot fail for a live one.
+    let status = unsafe {
+        if hold {
+            sys::napi_ref_threadsafe_function(env.raw(), function)
+        } else {
+            sys::napi_unref_threadsafe_function(env.raw(), function)
+        }
+    };
+    debug_assert_eq!(status, Status::napi_ok, "setting whether the loop is held");
+}

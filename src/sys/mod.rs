@@ -1,0 +1,18 @@
+//! What rcluster asks of the system: one mechanism per file, and the only home of `unsafe`.
+//!
+//! Every descriptor is an `OwnedFd` or a `BorrowedFd`, close-on-exec from birth. Nothing here
+//! knows what a worker or a listener is, and nothing here imports from `core`.
+#![allow(unsafe_code, reason = "system calls and libuv are called here and nowhere else")]
+
+pub mod async_fd;
+pub mod epoll;
+pub mod error;
+pub mod exit;
+pub mod headroom;
+pub mod js;
+pub mod listen;
+pub mod passing;
+pub mod scoreboard;
+pub mod spawn;
+pub mod uv;
+pub mod watch;

@@ -1,0 +1,303 @@
+//! Messages that carry descriptors: `SOCK_SEQPACKET` pairs and `SCM_RIGHTS`.
+//!
+//! A sequenced-packet socket keeps message boundaries, so nothing has to be framed, and a
+//! message is either sent whole or not at all.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket, socketpair};
+
+use super::error::{Doing, SysError};
+
+/// The most descriptors that one message carries. The kernel's limit is 253; a smaller batch
+/// bounds what a receiver that runs out of descriptors can lose at once.
+pub const MAX_FDS: usize = 32;
+
+/// Room for the control part of a message with [`MAX_FDS`] descriptors, aligned as the kernel
+/// wants its headers.
+#[repr(C, align(8))]
+struct Control([MaybeUninit<u8>; CONTROL_LEN]);
+
+const CONTROL_LEN: usize = 16 + MAX_FDS * size_of::<RawFd>();
+
+impl Control {
+    const fn new() -> Self {
+        Self([MaybeUninit::uninit(); CONTROL_LEN])
+    }
+}
+
+/// What became of a message that was to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Sent {
+    /// The kernel has it, and its own reference to each descriptor.
+    Done,
+    /// The peer has too many messages unread. Nothing was sent.
+    Full,
+}
+
+/// What [`receive`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Received {
+    /// A message of `len` bytes; its descriptors were appended to the caller's list.
+    Message {
+        /// How many bytes of the buffer it fills.
+        len: usize,
+        /// It was longer than the buffer, or this process had no room for all its descriptors.
+        /// What did not fit is gone.
+        cut: bool,
+    },
+    /// Nothing is waiting.
+    Empty,
+    /// The peer has closed its end.
+    Closed,
+}
+
+/// A connected pair for messages with descriptors; both ends close-on-exec and non-blocking.
+///
+/// Non-blocking mode belongs to the open socket, not to the descriptor, so whoever inherits
+/// one of the ends has it non-blocking too.
+pub fn message_pair() -> Result<(OwnedFd, OwnedFd), SysError> {
+    socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+    )
+    .doing("making a message socket pair")
+}
+
+/// Sends `bytes` and references to `fds` as one message.
+///
+/// The descriptors stay the caller's, who may close them as soon as this returns.
+/// `bytes` must not be empty: an empty message reads like a closed peer.
+///
+/// # Panics
+/// When there are more than [`MAX_FDS`] descriptors.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> Result<Sent, SysError> {
+    assert!(fds.len() <= MAX_FDS, "a message carries at most {MAX_FDS} descriptors");
+    let slices = [IoSlice::new(bytes)];
+    let mut control = Control::new();
+    // SAFETY: all-zero is a valid msghdr (null pointers with zero lengths).
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = slices.as_ptr().cast_mut().cast();
+    message.msg_iovlen = slices.len();
+    if !fds.is_empty() {
+        let payload = std::mem::size_of_val(fds);
+        let payload = u32::try_from(payload).expect("32 descriptors fit into a u32");
+        message.msg_control = control.0.as_mut_ptr().cast();
+        // SAFETY: pure arithmetic.
+        message.msg_controllen = unsafe { libc::CMSG_SPACE(payload) } as usize;
+        // SAFETY: msg_control points to CONTROL_LEN aligned bytes, so the first header exists.
+        let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+        // SAFETY: as above; the header lies within `control`.
+        let header_ref = unsafe { &mut *header };
+        header_ref.cmsg_level = libc::SOL_SOCKET;
+        header_ref.cmsg_type = libc::SCM_RIGHTS;
+        // SAFETY: pure arithmetic.
+        header_ref.cmsg_len = unsafe { libc::CMSG_LEN(payload) } as usize;
+        // SAFETY: the data of the first header follows it within `control`.
+        let data = unsafe { libc::CMSG_DATA(header) }.cast::<RawFd>();
+        for (index, fd) in fds.iter().enumerate() {
+            // SAFETY: index < MAX_FDS, for which `control` has room. The numbers are borrowed:
+            // the kernel takes references of its own and `fds` keeps what it owns.
+            unsafe { data.add(index).write_unaligned(fd.as_raw_fd()) };
+        }
+    }
+    loop {
+        // SAFETY: `message` points to live buffers for the length of the call.
+        let sent = unsafe {
+            libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+        };
+        match Errno::result(sent) {
+            Ok(_) => return Ok(Sent::Done),
+            Err(Errno::EINTR) => {}
+            // ETOOMANYREFS: too many descriptors are under way in the system for this user.
+            // It passes when receivers catch up, just as a full socket does.
+            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS) => return Ok(Sent::Full),
+            Err(errno) => return Err(errno).doing("sending a message"),
+        }
+    }
+}
+
+/// Receives one message into `bytes`, appending the descriptors that came with it to `fds`.
+///
+/// Received descriptors are close-on-exec and belong to the caller.
+pub fn receive(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    fds: &mut Vec<OwnedFd>,
+) -> Result<Received, SysError> {
+    let mut slices = [IoSliceMut::new(bytes)];
+    let mut control = Control::new();
+    // SAFETY: all-zero is a valid msghdr (null pointers with zero lengths).
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = slices.as_mut_ptr().cast();
+    message.msg_iovlen = slices.len();
+    let len = loop {
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = CONTROL_LEN;
+        // SAFETY: `message` points to live buffers for the length of the call.
+        let received = unsafe {
+            libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT)
+        };
+        match Errno::result(received) {
+            Ok(len) => break len.cast_unsigned(),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(Received::Empty),
+            Err(Errno::ECONNRESET) => return Ok(Received::Closed),
+            Err(errno) => return Err(errno).doing("receiving a message"),
+        }
+    };
+    take_descriptors(&message, fds);
+    if len == 0 {
+        return Ok(Received::Closed);
+    }
+    let cut = message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0;
+    Ok(Received::Message { len, cut })
+}
+
+/// Moves the descriptors of a message that `recvmsg` has just filled in into `fds`.
+fn take_descriptors(message: &libc::msghdr, fds: &mut Vec<OwnedFd>) {
+    // SAFETY: recvmsg has set msg_control and msg_controllen to what it wrote.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return null or a header within the control buffer.
+    while let Some(current) = unsafe { header.as_ref() } {
+        if current.cmsg_level == libc::SOL_SOCKET && current.cmsg_type == libc::SCM_RIGHTS {
+            // SAFETY: pure arithmetic.
+            let head = unsafe { libc::CMSG_LEN(0) } as usize;
+            let count = (current.cmsg_len - head) / size_of::<RawFd>();
+            // SAFETY: the data of a header that the kernel wrote follows it.
+            let data = unsafe { libc::CMSG_DATA(header) }.cast::<RawFd>();
+            for index in 0..count {
+                // SAFETY: the kernel wrote `count` descriptor numbers here.
+                let number = unsafe { data.add(index).read_unaligned() };
+                // SAFETY: before: the kernel's message. From here on ours alone, and closed by
+                // the OwnedFd.
+                fds.push(unsafe { OwnedFd::from_raw_fd(number) });
+            }
+        }
+        // SAFETY: `header` is a header within the control buffer of `message`.
+        header = unsafe { libc::CMSG_NXTHDR(message, header) };
+    }
+}
+
+/// A second descriptor for the same open file, close-on-exec.
+pub fn duplicate(fd: &impl AsFd) -> Result<OwnedFd, SysError> {
+    fd.as_fd().try_clone_to_owned().doing("duplicating a descriptor")
+}
+
+/// A second descriptor for what is open under a number, close-on-exec. EBADF when nothing is.
+pub fn duplicate_number(number: RawFd) -> Result<OwnedFd, SysError> {
+    // SAFETY: duplicating touches no memory and takes nothing from whoever owns the number.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
+    let copy = Errno::result(copy).doing("duplicating a descriptor")?;
+    // SAFETY: a new descriptor, which nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Takes over a descriptor known by its number: one that this process was born with, or one
+/// that JavaScript hands over. From here on it is close-on-exec and closed by its owner alone.
+///
+/// EBADF when nothing is open under the number.
+pub fn adopt(number: RawFd) -> Result<OwnedFd, SysError> {
+    let doing = "taking over a descriptor";
+    if number < 0 {
+        return Err(Errno::EBADF).doing(doing);
+    }
+    // SAFETY: setting a flag on a number touches no memory.
+    let status = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    Errno::result(status).doing(doing)?;
+    // SAFETY: the number is open. Before: whoever named it, who by calling this gives it up.
+    // After: the OwnedFd.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// A stream socket that is neither bound nor connected: TCP or unix.
+pub fn blank_socket(tcp: bool) -> Result<OwnedFd, SysError> {
+    let family = if tcp { AddressFamily::Inet } else { AddressFamily::Unix };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(family, SockType::Stream, flags, None).doing("making a socket")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipe_end() -> OwnedFd {
+        std::io::pipe().expect("a pipe").0.into()
+    }
+
+    #[test]
+    fn a_message_arrives_whole_with_its_descriptors() {
+        let (a, b) = message_pair().unwrap();
+        let fds: Vec<OwnedFd> = (0..MAX_FDS).map(|_| pipe_end()).collect();
+        assert_eq!(send(a.as_fd(), b"hello", &fds).unwrap(), Sent::Done);
+        drop(fds);
+        let mut bytes = [0; 64];
+        let mut got = Vec::new();
+        let received = receive(b.as_fd(), &mut bytes, &mut got).unwrap();
+        assert_eq!(received, Received::Message { len: 5, cut: false });
+        assert_eq!(&bytes[..5], b"hello");
+        assert_eq!(got.len(), MAX_FDS);
+        for fd in &got {
+            let flags = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+            assert_eq!(flags, libc::FD_CLOEXEC, "a received descriptor is close-on-exec");
+        }
+        assert_eq!(receive(b.as_fd(), &mut bytes, &mut got).unwrap(), Received::Empty);
+    }
+
+    #[test]
+    fn a_closed_peer_is_told_apart_from_silence() {
+        let (a, b) = message_pair().unwrap();
+        drop(a);
+        let received = receive(b.as_fd(), &mut [0; 8], &mut Vec::new()).unwrap();
+        assert_eq!(received, Received::Closed);
+        let error = send(b.as_fd(), b"x", &[]).unwrap_err();
+        assert_eq!(error.errno, Errno::EPIPE);
+    }
+
+    #[test]
+    fn a_full_channel_says_so_and_takes_no_descriptor() {
+        let (a, _b) = message_pair().unwrap();
+        let fds = [pipe_end()];
+        let mut sent = 0;
+        while send(a.as_fd(), b"x", &fds).unwrap() == Sent::Done {
+            sent += 1;
+            assert!(sent < 1_000_000, "the channel never fills");
+        }
+        assert!(sent > 64, "a window of 64 connections fits: {sent}");
+    }
+
+    #[test]
+    fn a_message_longer_than_the_buffer_is_reported_as_cut() {
+        let (a, b) = message_pair().unwrap();
+        assert_eq!(send(a.as_fd(), &[1; 100], &[]).unwrap(), Sent::Done);
+        let received = receive(b.as_fd(), &mut [0; 10], &mut Vec::new()).unwrap();
+        assert_eq!(received, Received::Message { len: 10, cut: true });
+    }
+
+    #[test]
+    fn what_a_receiver_has_not_read_can_be_read_through_a_duplicate() {
+        let (a, b) = message_pair().unwrap();
+        let kept = duplicate(&b).unwrap();
+        for byte in 0..4_u8 {
+            assert_eq!(send(a.as_fd(), &[byte], &[pipe_end()]).unwrap(), Sent::Done);
+        }
+        let mut bytes = [0; 1];
+        let mut fds = Vec::new();
+        let _ = receive(b.as_fd(), &mut bytes, &mut fds).unwrap();
+        drop(b);
+        for byte in 1..4_u8 {
+            let got = receive(kept.as_fd(), &mut bytes, &mut fds).unwrap();
+            assert_eq!(got, Received::Message { len: 1, cut: false });
+            assert_eq!(bytes[0], byte);
+        }
+        assert_eq!(fds.len(), 4);
+    }
+}

@@ -1,0 +1,157 @@
+//! A worker's scoreboard: one page of memory that the primary and one worker both see.
+//!
+//! It replaces a reply message per connection. Each worker has a page of its own, so a worker
+//! that scribbles on it can spoil only what the primary believes of that worker. The page is
+//! sealed: a worker cannot shrink it under the primary's feet.
+
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::stat::fstat;
+use nix::unistd::ftruncate;
+
+use super::error::{Doing, SysError};
+
+const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+
+/// What is on the page. Either side writes to cache lines of its own.
+#[repr(C)]
+struct Page {
+    worker: WorkerLine,
+    primary: PrimaryLine,
+}
+
+/// Written by the worker.
+#[repr(C, align(64))]
+struct WorkerLine {
+    /// How many connections its event loop has taken from the channel.
+    received: AtomicU64,
+}
+
+/// Written by the primary; the worker only clears the request.
+#[repr(C, align(64))]
+struct PrimaryLine {
+    /// The primary waits for this worker's loop to turn and wants a message when it does.
+    wake_wanted: AtomicU32,
+}
+
+/// One mapping of a worker's page.
+///
+/// # Design
+/// Only atomics live on the page and every bit pattern is a valid value of them, so nothing
+/// that the other side writes can be unsound, only untrue. Readers clamp.
+#[derive(Debug)]
+pub struct Scoreboard {
+    page: NonNull<Page>,
+}
+
+// SAFETY: the mapping is owned by the value and stays where it is; the page holds atomics only.
+unsafe impl Send for Scoreboard {}
+// SAFETY: as above.
+unsafe impl Sync for Scoreboard {}
+
+impl Scoreboard {
+    /// Makes a page, zeroed, and the descriptor by which a worker can map it.
+    pub fn create() -> Result<(Self, OwnedFd), SysError> {
+        let doing = "making a scoreboard";
+        let fd = memfd_create(c"rcluster", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
+            .doing(doing)?;
+        let length = i64::try_from(PAGE.get()).expect("a page's size");
+        ftruncate(&fd, length).doing(doing)?;
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).doing(doing)?;
+        let board = Self::open(&fd)?;
+        Ok((board, fd))
+    }
+
+    /// Maps the page behind a descriptor that came from [`Scoreboard::create`].
+    pub fn open(fd: &impl AsFd) -> Result<Self, SysError> {
+        let doing = "mapping a scoreboard";
+        // A mapping beyond the end of a file would end the process at the first access.
+        let length = fstat(fd).doing(doing)?.st_size;
+        if usize::try_from(length) != Ok(PAGE.get()) {
+            return Err(nix::errno::Errno::EINVAL).doing(doing);
+        }
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new shared mapping at an address of the kernel's choice; it is owned by the
+        // Scoreboard, which unmaps it.
+        let address = unsafe { mmap(None, PAGE, protection, MapFlags::MAP_SHARED, fd, 0) }.doing(doing)?;
+        Ok(Self { page: address.cast() })
+    }
+
+    fn page(&self) -> &Page {
+        // SAFETY: the mapping is at least as large as Page, page-aligned, and lives as long as
+        // self. Page is made of atomics, so another process may write to it at any time.
+        unsafe { self.page.as_ref() }
+    }
+
+    /// How many connections the worker says it has received. Untrusted.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.page().worker.received.load(Ordering::SeqCst)
+    }
+
+    /// The worker's side: `count` more connections have been received.
+    pub fn add_received(&self, count: u64) {
+        self.page().worker.received.fetch_add(count, Ordering::SeqCst);
+    }
+
+    /// The primary's side: asks for a message at the worker's next turn.
+    ///
+    /// Whoever asks must look at [`Scoreboard::received`] once more afterwards: the worker may
+    /// have made progress just before it could see the request.
+    pub fn want_wake(&self) {
+        self.page().primary.wake_wanted.store(1, Ordering::SeqCst);
+    }
+
+    /// The worker's side: whether a message is wanted. Answers true once per request.
+    #[must_use]
+    pub fn take_wake_request(&self) -> bool {
+        let wanted = &self.page().primary.wake_wanted;
+        // The plain load keeps the line shared between the cores in the usual case.
+        wanted.load(Ordering::SeqCst) != 0 && wanted.swap(0, Ordering::SeqCst) != 0
+    }
+}
+
+impl Drop for Scoreboard {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `open`, is PAGE long, and no reference to it outlives
+        // self.
+        let unmapped = unsafe { munmap(self.page.cast(), PAGE.get()) };
+        debug_assert!(unmapped.is_ok(), "unmapping a scoreboard: {unmapped:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_mappings_see_the_same_page() {
+        let (primary, fd) = Scoreboard::create().unwrap();
+        let worker = Scoreboard::open(&fd).unwrap();
+        worker.add_received(3);
+        assert_eq!(primary.received(), 3);
+        assert!(!worker.take_wake_request());
+        primary.want_wake();
+        assert!(worker.take_wake_request());
+        assert!(!worker.take_wake_request(), "a request is answered once");
+    }
+
+    #[test]
+    fn a_worker_cannot_shrink_the_page() {
+        let (_board, fd) = Scoreboard::create().unwrap();
+        assert_eq!(ftruncate(&fd, 0), Err(nix::errno::Errno::EPERM));
+    }
+
+    #[test]
+    fn something_else_than_a_scoreboard_is_refused() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(Scoreboard::open(&file).is_err());
+    }
+}

@@ -1,0 +1,255 @@
+//! Starts a program without copying the process that asks for it.
+//!
+//! `fork` copies the page tables first, which takes milliseconds for a large JavaScript heap, on the
+//! thread that serves the event loop. Here the child borrows our memory until it executes its
+//! program (`CLONE_VM | CLONE_VFORK`): the calling thread stands still meanwhile, all others go on.
+//! `posix_spawn` does the same, but it can neither change the user nor say which step failed.
+//!
+//! This file is the parent's side. What the child does until its program runs is in [`newborn`].
+
+mod newborn;
+
+use std::ffi::CString;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::{self, NonNull};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::libc::{self, c_int, c_void};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::stat::Mode;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use super::error::{Doing, SysError};
+use super::exit;
+use newborn::{Plan, newborn, signal_mask};
+
+/// A program to start, and everything the new process is to have.
+#[derive(Clone, Debug, Default)]
+pub struct Spawn<'fd> {
+    /// The program: a path, or a name to look up in the `PATH` of `env`.
+    pub file: CString,
+    /// All arguments, the program's own name first.
+    pub args: Vec<CString>,
+    /// The environment as `KEY=VALUE`; nothing of ours is added.
+    pub env: Vec<CString>,
+    /// The working directory; ours if there is none.
+    pub cwd: Option<CString>,
+    /// The user to become.
+    pub uid: Option<u32>,
+    /// The group to become.
+    pub gid: Option<u32>,
+    /// Whether the process leads a session and a process group of its own.
+    pub detached: bool,
+    /// The descriptors of the new process: the index is the number it knows one by. It gets no
+    /// others. The first three are set to blocking mode, for us too where they are ours.
+    pub fds: Vec<BorrowedFd<'fd>>,
+}
+
+/// A process that executes its program.
+#[derive(Debug)]
+pub struct Child {
+    /// Its number, for people. It can be a stranger's once the exit has been reaped.
+    pub pid: Pid,
+    /// The process itself; readable once it has ended.
+    pub pidfd: OwnedFd,
+}
+
+impl Spawn<'_> {
+    /// Starts the program. Returns once it is being executed, or with the step that failed.
+    pub fn spawn(&self) -> Result<Child, SysError> {
+        let stage = Stage::new(self.changes_identity()).doing("making room for a new process")?;
+        let mut plan = Plan::new(self, self.candidates(), stage.report());
+        let child = self
+            .clone_process(&mut plan, &stage)
+            .doing("starting a process")?;
+        let Some(failure) = stage.failure() else {
+            return Ok(child);
+        };
+        // The child has ended or is about to. This wait can only fail where SIGCHLD is ignored and
+        // the kernel reaps by itself; why the program did not start is the answer either way.
+        let _ = exit::wait(child.pidfd.as_fd());
+        Err(failure)
+    }
+
+    /// Makes the child and returns when it has executed its program or ended.
+    fn clone_process(&self, plan: &mut Plan<'_>, stage: &Stage) -> nix::Result<Child> {
+        let mut flags = libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        // A child that becomes somebody else gets a copy of our memory after all. The kernel marks
+        // the memory of a process whose identity changes as not to be dumped, which would stick to
+        // ours; and nobody with other rights should hold our memory, be it for microseconds.
+        if !self.changes_identity() {
+            flags |= libc::CLONE_VM;
+        }
+        let mut pidfd: c_int = -1;
+        // A signal handler that runs in the child would do so in our memory, behind our back.
+        let _blocked = BlockedSignals::new()?;
+        // SAFETY: the child runs on the stage's stack, which nothing else uses. With CLONE_VFORK the
+        // call returns when the child no longer runs in our memory, so stack and plan outlive it;
+        // until then it is the only user of `*plan`, as this thread stands still. The kernel writes
+        // the descriptor to `pidfd`, which outlives the call. No thread storage is given.
+        let pid = unsafe {
+            libc::clone(
+                newborn,
+                stage.stack(),
+                flags,
+                ptr::from_mut(plan).cast(),
+                &raw mut pidfd,
+                ptr::null_mut::<c_void>(),
+                ptr::null_mut::<c_int>(),
+            )
+        };
+        let pid = Pid::from_raw(Errno::result(pid)?);
+        if pidfd == -1 {
+            return Err(disown(pid));
+        }
+        // SAFETY: the kernel made this descriptor for us, close-on-exec; nobody else owns it.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        Ok(Child { pid, pidfd })
+    }
+
+    /// Whether the child becomes somebody else.
+    fn changes_identity(&self) -> bool {
+        self.uid.is_some() || self.gid.is_some()
+    }
+
+    /// The paths to try in turn: those of `execvp`, but by the `PATH` of the new environment.
+    fn candidates(&self) -> Vec<CString> {
+        let file = self.file.to_bytes();
+        if file.is_empty() || file.contains(&b'/') {
+            return vec![self.file.clone()];
+        }
+        let path = self
+            .env
+            .iter()
+            .find_map(|pair| pair.to_bytes().strip_prefix(b"PATH="));
+        // Without a PATH it is the C library's own.
+        let directories = path.unwrap_or(b"/bin:/usr/bin").split(|byte| *byte == b':');
+        directories.map(|directory| join(directory, file)).collect()
+    }
+}
+
+/// `directory/file`; an empty directory in `PATH` is the working directory.
+fn join(directory: &[u8], file: &[u8]) -> CString {
+    let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
+    CString::new([directory, slash, file].concat()).expect("parts of C strings have no NUL byte")
+}
+
+/// `/dev/null` for reading and writing: what an ignored stream of a child is.
+pub fn dev_null() -> Result<OwnedFd, SysError> {
+    open(
+        c"/dev/null",
+        OFlag::O_RDWR | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .doing("opening /dev/null")
+}
+
+/// A pipe for both directions, as libuv makes them for stdio: our end, which does not block, and the
+/// child's, which does, because programs expect that of their stdin and stdout.
+pub fn socket_pair() -> Result<(OwnedFd, OwnedFd), SysError> {
+    let doing = "making a pipe to a process";
+    let (ours, theirs) = socketpair(
+        AddressFamily::Unix,
+        SockType::Stream,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .doing(doing)?;
+    fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).doing(doing)?;
+    Ok((ours, theirs))
+}
+
+/// Ends a child without a pidfd: Linux before 5.2 overlooks that we asked for one, and we would
+/// never learn of its end.
+fn disown(pid: Pid) -> Errno {
+    // The first cannot fail for a child of ours, the second only if the kernel has reaped it.
+    let _ = kill(pid, Signal::SIGKILL);
+    let _ = waitpid(pid, None);
+    Errno::ENOSYS
+}
+
+/// Keeps all signals from this thread while it lives.
+struct BlockedSignals {
+    before: u64,
+}
+
+impl BlockedSignals {
+    fn new() -> nix::Result<Self> {
+        signal_mask(u64::MAX).map(|before| Self { before })
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // It can only fail for a wrong address or size, and they just worked.
+        let _ = signal_mask(self.before);
+    }
+}
+
+/// Memory for a child until it executes its program: pages nobody may touch, a stack that grows down
+/// to them, and above the stack the place for a failure.
+struct Stage {
+    base: NonNull<c_void>,
+}
+
+/// Both are multiples of the page size of every processor we run on.
+const GUARD: usize = 64 * 1024;
+const STACK: usize = 64 * 1024;
+const SIZE: NonZeroUsize = NonZeroUsize::new(GUARD + STACK).unwrap();
+/// Leaves the stack below it as aligned as any processor wants it.
+const REPORT: usize = size_of::<Option<SysError>>().next_multiple_of(64);
+
+impl Stage {
+    /// The failure of a child with a copy of our memory only reaches us if the copy excludes this,
+    /// which costs a little more.
+    fn new(copied: bool) -> nix::Result<Self> {
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let sharing = if copied {
+            MapFlags::MAP_SHARED
+        } else {
+            MapFlags::MAP_PRIVATE
+        };
+        let flags = sharing | MapFlags::MAP_STACK | MapFlags::MAP_NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice; `Drop` undoes it.
+        let base = unsafe { mmap_anonymous(None, SIZE, access, flags) }?;
+        let stage = Self { base };
+        // SAFETY: the lower part of our own mapping, which holds nothing.
+        unsafe { mprotect(base, GUARD, ProtFlags::PROT_NONE) }?;
+        // SAFETY: inside the mapping, writable, aligned, and nobody else knows of it yet.
+        unsafe { stage.report().write(None) };
+        Ok(stage)
+    }
+
+    /// Where the child leaves a failure.
+    fn report(&self) -> *mut Option<SysError> {
+        // SAFETY: the result is inside the mapping.
+        unsafe { self.base.byte_add(SIZE.get() - REPORT) }
+            .as_ptr()
+            .cast()
+    }
+
+    /// Where the stack begins; it grows down.
+    fn stack(&self) -> *mut c_void {
+        self.report().cast()
+    }
+
+    /// Why the program was not executed, if it was not.
+    fn failure(&self) -> Option<SysError> {
+        // SAFETY: written by `new`, and by the child at most once, before the clone returned. The
+        // text in it is a constant, which has the same address in a copy of our memory.
+        unsafe { self.report().read_volatile() }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, which the child left before the clone returned; the plan does not
+        // use its pointer into it any more. Unmapping a whole mapping cannot fail.
+        let _ = unsafe { munmap(self.base, SIZE.get()) };
+    }
+}

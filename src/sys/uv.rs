@@ -1,0 +1,208 @@
+//! libuv's poll handle: a descriptor watched by Node's own event loop.
+//!
+//! It is how a worker learns of a message: no thread, no hop, and JavaScript is entered from
+//! the same place of the loop from which libuv's own sockets enter it.
+
+use std::ffi::{c_int, c_uint, c_void};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+
+use napi::Env;
+use napi::sys::napi_async_cleanup_hook_handle;
+use nix::errno::Errno;
+
+use super::error::{Doing, SysError};
+
+/// libuv's number for the type; part of its ABI since 1.0.
+const UV_POLL: c_int = 8;
+const UV_READABLE: c_int = 1;
+
+/// `uv_handle_t`, of which only libuv knows the size.
+type Handle = c_void;
+
+unsafe extern "C" {
+    fn uv_handle_size(kind: c_int) -> usize;
+    fn uv_handle_set_data(handle: *mut Handle, data: *mut c_void);
+    fn uv_handle_get_data(handle: *const Handle) -> *mut c_void;
+    fn uv_poll_init(event_loop: *mut c_void, handle: *mut Handle, fd: c_int) -> c_int;
+    fn uv_poll_start(
+        handle: *mut Handle,
+        events: c_int,
+        callback: unsafe extern "C" fn(*mut Handle, c_int, c_int),
+    ) -> c_int;
+    fn uv_poll_stop(handle: *mut Handle) -> c_int;
+    fn uv_close(handle: *mut Handle, callback: Option<unsafe extern "C" fn(*mut Handle)>);
+    fn uv_is_closing(handle: *const Handle) -> c_int;
+    fn uv_unref(handle: *mut Handle);
+}
+
+/// A descriptor that Node's event loop watches for something to read, without keeping the loop
+/// alive. Dropping it ends the watch and closes the descriptor.
+///
+/// It must be dropped on the thread of the loop; it is neither `Send` nor `Sync`.
+#[derive(Debug)]
+pub struct UvPoll {
+    handle: NonNull<Handle>,
+}
+
+/// What hangs on the handle's `data`. Freed by the handle's close callback.
+struct Watch {
+    on_readable: Box<dyn FnMut()>,
+    fd: OwnedFd,
+    hook: napi_async_cleanup_hook_handle,
+    layout: std::alloc::Layout,
+    dropped: bool,
+}
+
+impl UvPoll {
+    /// Watches `fd` on the loop of `env` and calls `on_readable` while it has something to read.
+    pub fn new(env: &Env, fd: OwnedFd, on_readable: Box<dyn FnMut()>) -> Result<Self, SysError> {
+        let env = env.raw();
+        let doing = "watching a descriptor on the event loop";
+        let mut event_loop = std::ptr::null_mut();
+        // SAFETY: an Env is only ever lent to native code by its live environment, on its thread.
+        let status = unsafe { napi::sys::napi_get_uv_event_loop(env, &raw mut event_loop) };
+        if status != napi::sys::Status::napi_ok {
+            return Err(Errno::EINVAL).doing("finding the event loop");
+        }
+        // SAFETY: pure.
+        let size = unsafe { uv_handle_size(UV_POLL) };
+        let layout =
+            std::alloc::Layout::from_size_align(size, 16).map_err(|_| Errno::EINVAL).doing(doing)?;
+        // SAFETY: the size of a handle is not zero.
+        let memory = unsafe { std::alloc::alloc_zeroed(layout) };
+        let handle = NonNull::new(memory.cast::<Handle>()).ok_or(Errno::ENOMEM).doing(doing)?;
+        // SAFETY: `handle` is memory of the right size, `event_loop` is this thread's. On success
+        // libuv keeps the pointer until the close callback, which frees it.
+        let status = unsafe { uv_poll_init(event_loop.cast(), handle.as_ptr(), fd.as_raw_fd()) };
+        if status != 0 {
+            // SAFETY: uv_poll_init refused it before it linked it into the loop.
+            unsafe { std::alloc::dealloc(memory, layout) };
+            return Err(Errno::from_raw(-status)).doing(doing);
+        }
+        let watch = Watch { on_readable, fd, hook: std::ptr::null_mut(), layout, dropped: false };
+        let watch = Box::into_raw(Box::new(watch));
+        // SAFETY: the handle is initialised. The Box now belongs to it until `on_closed`.
+        unsafe { uv_handle_set_data(handle.as_ptr(), watch.cast()) };
+        let poll = Self { handle };
+        // SAFETY: `env` is live; without the hook a loop that is torn down (a worker thread's)
+        // aborts over the open handle.
+        let status = unsafe {
+            napi::sys::napi_add_async_cleanup_hook(
+                env,
+                Some(on_cleanup),
+                handle.as_ptr(),
+                &raw mut (*watch).hook,
+            )
+        };
+        if status != napi::sys::Status::napi_ok {
+            return Err(Errno::EINVAL).doing("adding a cleanup hook");
+        }
+        // SAFETY: an initialised handle of this thread's loop.
+        unsafe { uv_unref(handle.as_ptr()) };
+        poll.start()?;
+        Ok(poll)
+    }
+
+    /// The descriptor that is watched.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        let watch = self.watch();
+        // SAFETY: the Watch lives until the close callback, which runs after self is dropped
+        // (or after the environment ended, when nobody calls this any more). Only this field is
+        // borrowed: `on_readable` may be running.
+        unsafe { &(*watch).fd }.as_fd()
+    }
+
+    fn watch(&self) -> *mut Watch {
+        // SAFETY: an initialised handle, whose data was set in `new`.
+        unsafe { uv_handle_get_data(self.handle.as_ptr()) }.cast()
+    }
+
+    /// Watches again after [`UvPoll::pause`].
+    pub fn start(&self) -> Result<(), SysError> {
+        // SAFETY: an initialised handle of this thread's loop.
+        let status = unsafe { uv_poll_start(self.handle.as_ptr(), UV_READABLE, on_event) };
+        if status == 0 { Ok(()) } else { Err(Errno::from_raw(-status)).doing("starting to watch a descriptor") }
+    }
+
+    /// Stops watching for the time being.
+    pub fn pause(&self) {
+        // SAFETY: an initialised handle of this thread's loop; stopping cannot fail.
+        unsafe { uv_poll_stop(self.handle.as_ptr()) };
+    }
+}
+
+impl Drop for UvPoll {
+    fn drop(&mut self) {
+        let watch = self.watch();
+        // SAFETY: the Watch lives until the close callback has run. Only this field is written:
+        // `on_readable` may be what drops us.
+        unsafe { (*watch).dropped = true };
+        // SAFETY: an initialised handle of this thread's loop, closed once.
+        unsafe { close(self.handle.as_ptr()) };
+    }
+}
+
+/// Closes a handle unless that is under way.
+///
+/// # Safety
+/// `handle` is initialised and this is the thread of its loop.
+unsafe fn close(handle: *mut Handle) {
+    // SAFETY: by contract.
+    if unsafe { uv_is_closing(handle) } == 0 {
+        // SAFETY: by contract; on_closed frees what belongs to it.
+        unsafe { uv_close(handle, Some(on_closed)) };
+    }
+}
+
+unsafe extern "C" fn on_event(handle: *mut Handle, status: c_int, _events: c_int) {
+    // SAFETY: data is the Watch until the close callback has run.
+    let watch = unsafe { uv_handle_get_data(handle) }.cast::<Watch>();
+    // An error (EBADF) is told as readable too: reading will say what it is.
+    let _ = status;
+    // A panic must not unwind into libuv. What the callback shares is behind its own locks or
+    // cells, which stay consistent or poison themselves.
+    // SAFETY: libuv calls one callback of a handle at a time; the Watch outlives it, since the
+    // close callback runs in a later phase of the loop. `on_readable` is the only field used.
+    let outcome = catch_unwind(AssertUnwindSafe(|| unsafe { ((*watch).on_readable)() }));
+    if outcome.is_err() {
+        // The panic has been printed by the hook. The watch ends, lest it spins.
+        // SAFETY: as above.
+        unsafe { uv_poll_stop(handle) };
+    }
+}
+
+/// The environment ends before the value was dropped.
+unsafe extern "C" fn on_cleanup(_hook: napi_async_cleanup_hook_handle, handle: *mut c_void) {
+    // SAFETY: the hook is removed in on_closed, so the handle has not been freed.
+    unsafe { close(handle) };
+}
+
+unsafe extern "C" fn on_closed(handle: *mut Handle) {
+    // SAFETY: data was made by Box::into_raw in `new`, and this runs once.
+    let watch = unsafe { Box::from_raw(uv_handle_get_data(handle).cast::<Watch>()) };
+    if !watch.hook.is_null() {
+        // SAFETY: the hook came from napi_add_async_cleanup_hook and is removed once.
+        unsafe { napi::sys::napi_remove_async_cleanup_hook(watch.hook) };
+    }
+    if watch.dropped {
+        // SAFETY: allocated with this layout in `new`; libuv has let go of it.
+        unsafe { std::alloc::dealloc(handle.cast(), watch.layout) };
+    } else {
+        // The environment ended first and the value may still point here: its Drop only looks
+        // at `dropped`, so the few hundred bytes stay until the process ends.
+        std::mem::forget(watch);
+    }
+}
+
+/// libuv's version as one number, `major << 16 | minor << 8 | patch`.
+#[must_use]
+pub fn version() -> c_uint {
+    unsafe extern "C" {
+        fn uv_version() -> c_uint;
+    }
+    // SAFETY: pure.
+    unsafe { uv_version() }
+}
