@@ -89,6 +89,7 @@ function primary() {
   }
 
   function force() {
+    process.exitCode = 1;
     for (const worker of last) worker.process.kill('SIGKILL');
   }
 

@@ -4,8 +4,9 @@ const { loadBinding } = require('../load-binding');
 
 /**
  * @typedef {import('../../binding').Supervisor} Supervisor
- * @typedef {{ kind: 'exit', id: number, code: number, signal: number }} ExitEvent `signal` is 0 if there was none.
- * @typedef {{ kind: 'warning', code: string, message: string }} WarningEvent
+ * @typedef {import('../../binding').ExitEvent} ExitEvent
+ * @typedef {import('../../binding').WarningEvent} WarningEvent
+ * @typedef {import('../../binding').FailureEvent} FailureEvent
  */
 
 /**
@@ -45,9 +46,7 @@ class Supervision {
 
   #start() {
     const { Supervisor } = loadBinding();
-    return new Supervisor(this.#shareListeners(), (event) => {
-      this.#onEvent(/** @type {ExitEvent | WarningEvent} */ (event));
-    });
+    return new Supervisor(this.#shareListeners(), (event) => this.#onEvent(event));
   }
 
   /**
@@ -84,16 +83,37 @@ class Supervision {
     if (--this.#holds === 0) this.#supervisor?.unref();
   }
 
-  /** @param {ExitEvent | WarningEvent} event */
+  /** @param {ExitEvent | WarningEvent | FailureEvent} event */
   #onEvent(event) {
-    if (event.kind === 'warning') {
-      process.emitWarning(event.message, { code: event.code });
-      return;
+    switch (event.kind) {
+      case 'exit':
+        this.#onExit(event);
+        break;
+      case 'warning':
+        process.emitWarning(event.message, { code: event.code });
+        break;
+      default:
+        fail(event.message);
     }
-    const onExit = this.#living.get(event.id);
-    this.#living.delete(event.id);
-    onExit?.(event.code, event.signal);
   }
+
+  /** @param {ExitEvent} event */
+  #onExit({ id, code, signal }) {
+    const onExit = this.#living.get(id);
+    this.#living.delete(id);
+    onExit?.(code, signal);
+  }
+}
+
+/**
+ * Without its native part a primary neither serves nor notices that workers die, and nothing but a new process gets it
+ * back. So this is an exception that nobody can catch but process.on('uncaughtException').
+ * @param {string} message
+ */
+function fail(message) {
+  setImmediate(() => {
+    throw Object.assign(new Error(`rcluster has failed: ${message}`), { code: 'ERR_RCLUSTER_FAILED' });
+  });
 }
 
 module.exports = { Supervision };

@@ -29,7 +29,10 @@ function createWorkerClass(onDisconnect) {
     worker.id = Number(id) | 0;
     if (child) {
       worker.process = child;
-      child.on('error', (error) => worker.emit('error', error));
+      // The second argument is always undefined, but listeners have always been given two.
+      child.on('error', (/** @type {unknown} */ error, /** @type {unknown} */ extra) =>
+        worker.emit('error', error, extra),
+      );
       child.on('message', (message, handle) => worker.emit('message', message, handle));
     }
   };

@@ -18,7 +18,7 @@ const SERVER = 1;
  */
 let sequence = 2 ** 30;
 
-/** @type {Map<number, () => void>} what waits for an answer of the primary */
+/** @type {Map<number, (answer: any) => void>} what waits for an answer of the primary */
 const unanswered = new Map();
 
 /**
@@ -53,10 +53,32 @@ function replaceWorkerSide(cluster, { getServer, disconnect, disconnectedByPrima
         const answered = message.cmd === 'NODE_CLUSTER' ? unanswered.get(message.ack) : undefined;
         if (answered === undefined) return builtin.call(process, message, handle);
         unanswered.delete(message.ack);
-        answered();
+        answered(message);
       }
     ),
   );
+}
+
+/**
+ * Numbers a question to the primary, whichever way it goes there.
+ *
+ * @param {(answer: any) => void} onAnswer
+ */
+function expectAnswer(onAnswer) {
+  const seq = sequence++;
+  unanswered.set(seq, onAnswer);
+  return seq;
+}
+
+/**
+ * Hands an answer that came by our own link to whoever waits for it, as the 'internalMessage' that
+ * it is with the built-in: an application may count or watch those.
+ *
+ * @param {number} seq
+ * @param {object} answer
+ */
+function deliverAnswer(seq, answer) {
+  process.emit(/** @type {any} */ ('internalMessage'), { cmd: 'NODE_CLUSTER', ...answer, ack: seq }, undefined);
 }
 
 /**
@@ -68,8 +90,7 @@ function replaceWorkerSide(cluster, { getServer, disconnect, disconnectedByPrima
  */
 function notifyPrimary(message, onAnswer) {
   if (!process.connected) return;
-  const seq = sequence++;
-  if (onAnswer) unanswered.set(seq, onAnswer);
+  const seq = onAnswer ? expectAnswer(onAnswer) : sequence++;
   // Looked up now, since an application may have wrapped it.
   /** @type {any} */ (process).send({ cmd: 'NODE_CLUSTER', ...message, seq });
 }
@@ -160,4 +181,4 @@ function sharedHandle(kind, fd, onClose) {
   return handle;
 }
 
-module.exports = { replaceWorkerSide, notifyPrimary, ownerOf, isFull, learnHandleClass, connectionHandle, sharedHandle };
+module.exports = { replaceWorkerSide, notifyPrimary, expectAnswer, deliverAnswer, ownerOf, isFull, learnHandleClass, connectionHandle, sharedHandle };

@@ -21,7 +21,7 @@ module.exports = function attach(firstFd) {
   const link = new WorkerLink(
     firstFd,
     (listener, fd) => listening.connection(listener, fd),
-    (text, fd) => listening.reply(JSON.parse(text), fd),
+    (text, fd) => listening.answer(JSON.parse(text), fd),
     () => setTimeout(() => link.resume(), NO_ROOM_PAUSE).unref(),
     gone,
   );

@@ -37,11 +37,8 @@ const Indexes = require('./indexes');
 module.exports = function createListening(cluster, link) {
   /** @type {Map<number, Member>} by the listener's number in the primary */
   const members = new Map();
-  /** @type {Map<number, (reply: Reply, fd: number) => void>} by the query's number */
-  const pending = new Map();
   const indexes = new Indexes();
   const admission = createAdmission(link);
-  let queries = 0;
 
   /**
    * What net and dgram call in place of binding a socket themselves.
@@ -90,15 +87,14 @@ module.exports = function createListening(cluster, link) {
    * @param {(reply: Reply, fd: number) => void} callback
    */
   function ask(query, callback) {
-    const seq = ++queries;
-    pending.set(seq, callback);
+    const seq = seam.expectAnswer(({ reply, fd }) => callback(reply, fd));
     try {
       link.send(JSON.stringify({ ...query, act: 'query', seq }));
     } catch {
       // Too long for one frame, which only custom data or an address can be, or the link is
       // broken, which ends this worker anyway.
       const errno = -os.constants.errno.EMSGSIZE;
-      process.nextTick(reply, { act: 'reply', seq, errno, listener: null, kind: null, shared: false }, -1);
+      process.nextTick(answer, { act: 'reply', seq, errno, listener: null, kind: null, shared: false }, -1);
     }
   }
 
@@ -117,33 +113,36 @@ module.exports = function createListening(cluster, link) {
   }
 
   /**
-   * @param {Reply} answer
-   * @param {number} fd
+   * The primary has answered a query.
+   *
+   * @param {Reply} reply
+   * @param {number} fd the shared socket's descriptor, or -1
    */
-  function reply(answer, fd) {
-    const callback = pending.get(answer.seq);
-    pending.delete(answer.seq);
-    callback?.(answer, fd);
+  function answer(reply, fd) {
+    seam.deliverAnswer(reply.seq, { errno: reply.errno, key: reply.listener, data: reply.data, reply, fd });
   }
 
   /**
    * @param {number} listener
    * @param {'tcp' | 'pipe' | 'udp'} kind
-   * @param {Reply} answer
+   * @param {Reply} reply
    * @param {number} fd
    * @param {() => void} releaseIndex
    */
-  function join(listener, kind, answer, fd, releaseIndex) {
+  function join(listener, kind, reply, fd, releaseIndex) {
     const leave = () => {
       if (!members.delete(listener)) return;
       releaseIndex();
       admission.forget(listener);
       tell({ act: 'close', listener });
+      // Nobody in the primary needs it twice; whoever watches the messages on Node's channel, as
+      // some applications and tests do, finds the built-in's.
+      seam.notifyPrimary({ act: 'close', key: listener });
     };
     seam.learnHandleClass(kind, (which) => link.blankSocket(which === 'tcp'));
-    const handle = answer.shared
+    const handle = reply.shared
       ? seam.sharedHandle(kind, fd, leave)
-      : createFauxHandle(kind === 'tcp' ? answer.sockname : null, leave);
+      : createFauxHandle(kind === 'tcp' ? reply.sockname : null, leave);
     members.set(listener, { handle, kind, release: releaseIndex });
     return handle;
   }
@@ -182,5 +181,5 @@ module.exports = function createListening(cluster, link) {
     one();
   }
 
-  return { getServer, reply, connection, closeAll };
+  return { getServer, answer, connection, closeAll };
 };

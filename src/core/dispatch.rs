@@ -54,11 +54,8 @@ impl<C> Dispatch<C> {
     /// A dispatcher without workers or listeners.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let config = Config {
-            window: config.window.max(1),
-            queue_limit: config.queue_limit.max(1),
-            ..config
-        };
+        let config =
+            Config { window: config.window.max(1), queue_limit: config.queue_limit.max(1), ..config };
         Self {
             config,
             workers: Vec::new(),
@@ -110,12 +107,7 @@ impl<C> Dispatch<C> {
             Input::Left { worker, listener } => self.leave(worker, listener, now, board, out),
             Input::WorkerLeaving { worker } => self.leave_all(worker, out),
             Input::WorkerGone { worker, conns } => self.remove_worker(worker, conns, out),
-            Input::Returned {
-                worker,
-                listener,
-                conn,
-                why,
-            } => {
+            Input::Returned { worker, listener, conn, why } => {
                 self.take_back_refused(worker, (listener, conn), why, now, out);
             }
             Input::Room { worker, listener } => self.set_door(worker, listener, Door::Open),
@@ -156,11 +148,7 @@ impl<C> Dispatch<C> {
         };
         let worker = &mut self.workers[slot];
         worker.sent(window, now);
-        out.push(Output::Send {
-            worker: worker.id,
-            listener: listener.id,
-            conn,
-        });
+        out.push(Output::Send { worker: worker.id, listener: listener.id, conn });
         if self.deadline.is_none() && worker.shared > 0 {
             // Not worth being exact: this is the earliest there can be, and looking too early costs little.
             self.deadline = Some(now.saturating_add(self.config.stall_after));
@@ -192,14 +180,10 @@ impl<C> Dispatch<C> {
     }
 
     fn has_idle_helper(&mut self, slot: usize, now: Time, board: &impl Board) -> bool {
-        let Self {
-            workers, listeners, ..
-        } = self;
+        let Self { workers, listeners, .. } = self;
         listeners.iter().any(|listener| {
             listener.has(slot)
-                && listener
-                    .open_members(now)
-                    .any(|member| workers[member.slot].is_idle(now, board))
+                && listener.open_members(now).any(|member| workers[member.slot].is_idle(now, board))
         })
     }
 
@@ -228,11 +212,7 @@ impl<C> Dispatch<C> {
                 };
                 self.waiting -= 1;
                 self.workers[slot].sent(window, now);
-                out.push(Output::Send {
-                    worker: self.workers[slot].id,
-                    listener: listener.id,
-                    conn,
-                });
+                out.push(Output::Send { worker: self.workers[slot].id, listener: listener.id, conn });
                 served.get_or_insert(index);
             }
         }
@@ -246,14 +226,7 @@ impl<C> Dispatch<C> {
     /// Keeps the queues within their limit.
     fn regulate(&mut self, out: &mut Vec<Output<C>>) {
         let limit = self.config.queue_limit;
-        for Listener {
-            id,
-            members,
-            queue,
-            paused,
-            ..
-        } in &mut self.listeners
-        {
+        for Listener { id, members, queue, paused, .. } in &mut self.listeners {
             if !*paused && (members.is_empty() || queue.len() >= limit) {
                 *paused = true;
                 out.push(Output::Pause { listener: *id });
@@ -265,11 +238,7 @@ impl<C> Dispatch<C> {
     }
 
     fn earliest_deadline(&mut self, now: Time) -> Option<Time> {
-        let stalls = self
-            .workers
-            .iter()
-            .filter_map(|worker| worker.deadline(self.config.stall_after))
-            .min();
+        let stalls = self.workers.iter().filter_map(|worker| worker.deadline(self.config.stall_after)).min();
         if self.retry_at.is_some_and(|retry_at| retry_at <= now) {
             let members = self.listeners.iter().flat_map(|listener| &listener.members);
             self.retry_at = members.filter_map(|member| member.rests_until(now)).min();
@@ -282,10 +251,7 @@ impl<C> Dispatch<C> {
     fn look_for_stalls(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
         for worker in &mut self.workers {
             worker.read(now, board);
-            if worker
-                .deadline(self.config.stall_after)
-                .is_some_and(|deadline| deadline <= now)
-            {
+            if worker.deadline(self.config.stall_after).is_some_and(|deadline| deadline <= now) {
                 suspend(worker, Standing::Stalled, out);
             }
         }
@@ -336,9 +302,7 @@ impl<C> Dispatch<C> {
         now: Time,
         out: &mut Vec<Output<C>>,
     ) {
-        let genuine = self
-            .slot(worker)
-            .is_some_and(|slot| self.workers[slot].returned());
+        let genuine = self.slot(worker).is_some_and(|slot| self.workers[slot].returned());
         if !genuine {
             out.push(Output::Close { conn });
             return;
@@ -360,9 +324,7 @@ impl<C> Dispatch<C> {
     }
 
     fn position(&self, listener: ListenerId) -> Option<usize> {
-        self.listeners
-            .binary_search_by_key(&listener, |listener| listener.id)
-            .ok()
+        self.listeners.binary_search_by_key(&listener, |listener| listener.id).ok()
     }
 }
 

@@ -77,7 +77,7 @@ pub enum AddressType {
 pub struct Query {
     /// The number the reply has to carry.
     pub seq: u32,
-    /// The how-manieth open server of this worker with the same address it is.
+    /// Which one of this worker's open servers with the same address it is, counted from 0.
     pub index: u32,
     /// An IP address, a path, or nothing: anywhere.
     #[serde(default)]
@@ -189,7 +189,7 @@ impl FromWorker {
             return Err(FrameError::TooLong { length: frame.len() });
         }
         let Envelope { act } = serde_json::from_slice(frame).map_err(|error| FrameError::Json {
-            reason: error.to_string(),
+            reason: complaint(&error),
         })?;
         match act.as_str() {
             "hello" => match fields("hello", frame)? {
@@ -200,9 +200,8 @@ impl FromWorker {
             "listening" => fields("listening", frame).map(|About { listener }| Self::Listening { listener }),
             "close" => fields("close", frame).map(|About { listener }| Self::Close { listener }),
             "leaving" => Ok(Self::Leaving),
-            // It goes into a warning, where a name helps and a novel does not.
             _ => Err(FrameError::UnknownAct {
-                act: act.chars().take(32).collect(),
+                act: beginning(&act, 32),
             }),
         }
     }
@@ -213,8 +212,18 @@ fn fields<'a, T: Deserialize<'a>>(act: &'static str, frame: &'a [u8]) -> Result<
     serde_json::from_slice(frame).map_err(|error| FrameError::Fields {
         act,
         seq: None,
-        reason: error.to_string(),
+        reason: complaint(&error),
     })
+}
+
+/// The parser's complaint, which may quote the worker.
+fn complaint(error: &serde_json::Error) -> String {
+    beginning(&error.to_string(), 200)
+}
+
+/// Enough of a worker's text for a warning, where a name helps and a novel does not.
+fn beginning(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
 }
 
 impl Query {
@@ -227,7 +236,7 @@ impl Query {
         let query: Self = serde_json::from_slice(frame).map_err(|error| FrameError::Fields {
             act: "query",
             seq: serde_json::from_slice(frame).ok().map(|Seq { seq }| seq),
-            reason: error.to_string(),
+            reason: complaint(&error),
         })?;
         // Measured as we would write it, which may be longer than it was: 1e15 is written out.
         let length = query.data.to_string().len();
@@ -352,7 +361,7 @@ impl ToWorker {
     /// Writes the frame.
     pub fn encode(&self) -> Result<String, FrameError> {
         let text = serde_json::to_string(self).map_err(|error| FrameError::Json {
-            reason: error.to_string(),
+            reason: complaint(&error),
         })?;
         if text.len() > MAX_FRAME {
             return Err(FrameError::TooLong { length: text.len() });

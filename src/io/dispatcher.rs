@@ -66,10 +66,26 @@ pub enum Command {
     Join(WorkerId, ListenerId),
     /// The worker no longer takes them.
     Leave(WorkerId, ListenerId),
-    /// Answer when all that was told before has been done.
-    Barrier(Sender<()>),
+    /// Call this when all that was told before has been done.
+    Then(Afterwards),
     /// End the thread.
     Stop,
+}
+
+/// Something to be done on the dispatcher's thread, at its place among the commands.
+pub struct Afterwards(Box<dyn FnOnce() + Send>);
+
+impl Afterwards {
+    /// It should be short: connections wait meanwhile.
+    pub fn new(act: impl FnOnce() + Send + 'static) -> Self {
+        Self(Box::new(act))
+    }
+}
+
+impl std::fmt::Debug for Afterwards {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Afterwards")
+    }
 }
 
 /// What the dispatcher has to tell.
@@ -284,10 +300,9 @@ impl Shell {
             }
             Command::Join(worker, listener) => self.input(Input::Joined { worker, listener }),
             Command::Leave(worker, listener) => self.input(Input::Left { worker, listener }),
-            Command::Barrier(done) => {
+            Command::Then(Afterwards(act)) => {
                 self.flush()?;
-                // Nobody waits any more when the primary's thread is gone.
-                let _ = done.send(());
+                act();
                 Ok(())
             }
             Command::Stop => unreachable!("handled by take_commands"),

@@ -20,7 +20,7 @@ use tokio::task::LocalSet;
 use crate::core::ids::WorkerId;
 use crate::core::listeners::{Input, Listeners, Output};
 use crate::core::wire::{FromWorker, Reply, ToWorker};
-use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice};
+use crate::io::dispatcher::{Afterwards, Command as ToDispatcher, Dispatcher, Notice};
 use crate::sys::async_fd::watch;
 use crate::sys::error::{Doing, SysError};
 use crate::sys::exit::{Exit, reap, send_signal};
@@ -111,7 +111,7 @@ impl Supervisor {
         let (commands, queue) = mpsc::unbounded_channel();
         let (happenings, events) = mpsc::channel(EVENTS);
         let notices = happenings.clone();
-        let tell = Arc::new(tell);
+        let tell: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(tell);
         let tell_directly = Arc::clone(&tell);
         let dispatcher = Arc::new(Dispatcher::start(move |notice| {
             // The supervisor has the last word on what a notice means, but must not be waited
@@ -123,7 +123,7 @@ impl Supervisor {
             }
         })?);
         let shell = Shell {
-            tell: Box::new(move |event| tell(event)),
+            tell,
             dispatcher: Arc::clone(&dispatcher),
             listeners: Listeners::new(share),
             workers: HashMap::new(),
@@ -223,7 +223,7 @@ struct WorkerHandle {
 
 /// The thread's own state.
 struct Shell {
-    tell: Box<dyn Fn(Event) + Send>,
+    tell: Arc<dyn Fn(Event) + Send + Sync>,
     dispatcher: Arc<Dispatcher>,
     listeners: Listeners,
     workers: HashMap<WorkerId, WorkerHandle>,
@@ -273,7 +273,10 @@ impl Shell {
                 self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
                 self.decide(Input::WorkerLeft { worker });
                 // Answered by the dispatcher, which closes the sockets.
-                self.dispatcher.tell(ToDispatcher::Barrier(done));
+                self.dispatcher.tell(ToDispatcher::Then(Afterwards::new(move || {
+                    // Nobody waits any more when the primary's thread is gone.
+                    let _ = done.send(());
+                })));
             }
             Command::Settle { worker } => self.decide(Input::Settled { worker }),
         }
@@ -352,14 +355,21 @@ impl Shell {
 
     fn bury(&mut self, worker: WorkerId) {
         let Some(handle) = self.workers.remove(&worker) else { return };
-        // First what its clients are waiting for, then the news.
+        let event = match reap(handle.pidfd.as_fd()) {
+            Ok(Some(exit)) => Event::Exited { worker, exit },
+            Ok(None) => Event::Failed(format!("{worker} is dead and cannot be reaped")),
+            Err(error) => Event::Failed(error.to_string()),
+        };
         self.dispatcher.tell(ToDispatcher::WorkerGone(worker));
-        self.decide(Input::WorkerDied { worker });
-        match reap(handle.pidfd.as_fd()) {
-            Ok(Some(exit)) => (self.tell)(Event::Exited { worker, exit }),
-            Ok(None) => (self.tell)(Event::Failed(format!("{worker} is dead and cannot be reaped"))),
-            Err(error) => (self.tell)(Event::Failed(error.to_string())),
+        // Who exits with 0 has meant to go, and its listeners go with it. After anything else
+        // they stay open for a replacement.
+        if matches!(event, Event::Exited { exit: Exit::Code(0), .. }) {
+            self.decide(Input::WorkerLeft { worker });
         }
+        self.decide(Input::WorkerDied { worker });
+        // First what its clients are waiting for, and the listeners that close, then the news.
+        let tell = Arc::clone(&self.tell);
+        self.dispatcher.tell(ToDispatcher::Then(Afterwards::new(move || tell(event))));
     }
 
     /// Gives the registry an input and carries out what it says.

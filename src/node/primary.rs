@@ -190,13 +190,13 @@ impl Supervisor {
     /// From now on, events to come keep the event loop alive.
     #[napi(catch_unwind, js_name = "ref")]
     pub fn hold(&self, env: Env) {
-        hold_loop(&env, self.listener.raw(), true);
+        hold_loop(&env, &self.listener, true);
     }
 
     /// From now on, the event loop does not wait for events. So it is at first.
     #[napi(catch_unwind, js_name = "unref")]
     pub fn release(&self, env: Env) {
-        hold_loop(&env, self.listener.raw(), false);
+        hold_loop(&env, &self.listener, false);
     }
 }
 

@@ -80,9 +80,6 @@ fn wait_id(pidfd: BorrowedFd<'_>, options: libc::c_int) -> nix::Result<Option<Ex
     let status = unsafe { info.si_status() };
     Ok(Some(match info.si_code {
         libc::CLD_EXITED => Exit::Code(status),
-        code => Exit::Signal {
-            number: status,
-            core_dumped: code == libc::CLD_DUMPED,
-        },
+        code => Exit::Signal { number: status, core_dumped: code == libc::CLD_DUMPED },
     }))
 }

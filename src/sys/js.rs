@@ -4,7 +4,8 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::ptr::null_mut;
 
 use napi::{Env, JsValue};
-use napi::bindgen_prelude::{Function, JsValuesTupleIntoVec};
+use napi::bindgen_prelude::{FromNapiValue, Function, JsValuesTupleIntoVec};
+use napi::threadsafe_function::ThreadsafeFunction;
 use napi::sys::{self, Status, napi_async_context, napi_env, napi_ref, napi_value};
 
 /// A JavaScript function that native code calls from the event loop, outside of any other call.
@@ -148,15 +149,22 @@ fn check(status: i32) -> Result<(), NapiStatus> {
 }
 
 /// Whether a threadsafe function keeps the event loop alive. To be called on the loop's thread.
-pub fn hold_loop(env: &Env, function: napi::sys::napi_threadsafe_function, hold: bool) {
-    // SAFETY: `function` comes from a live ThreadsafeFunction of this env. Both calls only set a
-    // flag of its uv handle and cannot fail for a live one.
-    let status = unsafe {
-        if hold {
-            sys::napi_ref_threadsafe_function(env.raw(), function)
-        } else {
-            sys::napi_unref_threadsafe_function(env.raw(), function)
-        }
+pub fn hold_loop<T, R, A, const HANDLED: bool, const WEAK: bool>(
+    env: &Env,
+    function: &ThreadsafeFunction<T, R, A, napi::Status, HANDLED, WEAK>,
+    hold: bool,
+) where
+    T: 'static,
+    R: 'static + FromNapiValue,
+    A: 'static + JsValuesTupleIntoVec,
+{
+    let (env, function) = (env.raw(), function.raw());
+    let status = if hold {
+        // SAFETY: `function` is alive and of this env; the call sets a flag of its uv handle.
+        unsafe { sys::napi_ref_threadsafe_function(env, function) }
+    } else {
+        // SAFETY: as above.
+        unsafe { sys::napi_unref_threadsafe_function(env, function) }
     };
     debug_assert_eq!(status, Status::napi_ok, "setting whether the loop is held");
 }

@@ -40,7 +40,7 @@ pub struct Bound {
     pub kind: Kind,
     /// Where it really is; `None` for a pipe.
     pub sockname: Option<SocketAddr>,
-    /// The file it made, which goes when this is dropped. To be kept as long as the socket.
+    /// The file it made, which goes when this is dropped. To be dropped before the socket is closed.
     pub path: Option<BoundPath>,
     /// The socket.
     pub fd: OwnedFd,

@@ -64,9 +64,7 @@ impl Spawn<'_> {
     pub fn spawn(&self) -> Result<Child, SysError> {
         let stage = Stage::new(self.changes_identity()).doing("making room for a new process")?;
         let mut plan = Plan::new(self, self.candidates(), stage.report());
-        let child = self
-            .clone_process(&mut plan, &stage)
-            .doing("starting a process")?;
+        let child = self.clone_process(&mut plan, &stage).doing("starting a process")?;
         let Some(failure) = stage.failure() else {
             return Ok(child);
         };
@@ -123,10 +121,7 @@ impl Spawn<'_> {
         if file.is_empty() || file.contains(&b'/') {
             return vec![self.file.clone()];
         }
-        let path = self
-            .env
-            .iter()
-            .find_map(|pair| pair.to_bytes().strip_prefix(b"PATH="));
+        let path = self.env.iter().find_map(|pair| pair.to_bytes().strip_prefix(b"PATH="));
         // Without a PATH it is the C library's own.
         let directories = path.unwrap_or(b"/bin:/usr/bin").split(|byte| *byte == b':');
         directories.map(|directory| join(directory, file)).collect()
@@ -141,25 +136,15 @@ fn join(directory: &[u8], file: &[u8]) -> CString {
 
 /// `/dev/null` for reading and writing: what an ignored stream of a child is.
 pub fn dev_null() -> Result<OwnedFd, SysError> {
-    open(
-        c"/dev/null",
-        OFlag::O_RDWR | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )
-    .doing("opening /dev/null")
+    open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).doing("opening /dev/null")
 }
 
 /// A pipe for both directions, as libuv makes them for stdio: our end, which does not block, and the
 /// child's, which does, because programs expect that of their stdin and stdout.
 pub fn socket_pair() -> Result<(OwnedFd, OwnedFd), SysError> {
     let doing = "making a pipe to a process";
-    let (ours, theirs) = socketpair(
-        AddressFamily::Unix,
-        SockType::Stream,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .doing(doing)?;
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).doing(doing)?;
     fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).doing(doing)?;
     Ok((ours, theirs))
 }
@@ -209,11 +194,7 @@ impl Stage {
     /// which costs a little more.
     fn new(copied: bool) -> nix::Result<Self> {
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        let sharing = if copied {
-            MapFlags::MAP_SHARED
-        } else {
-            MapFlags::MAP_PRIVATE
-        };
+        let sharing = if copied { MapFlags::MAP_SHARED } else { MapFlags::MAP_PRIVATE };
         let flags = sharing | MapFlags::MAP_STACK | MapFlags::MAP_NORESERVE;
         // SAFETY: a new mapping at an address of the kernel's choice; `Drop` undoes it.
         let base = unsafe { mmap_anonymous(None, SIZE, access, flags) }?;
@@ -228,9 +209,7 @@ impl Stage {
     /// Where the child leaves a failure.
     fn report(&self) -> *mut Option<SysError> {
         // SAFETY: the result is inside the mapping.
-        unsafe { self.base.byte_add(SIZE.get() - REPORT) }
-            .as_ptr()
-            .cast()
+        unsafe { self.base.byte_add(SIZE.get() - REPORT) }.as_ptr().cast()
     }
 
     /// Where the stack begins; it grows down.

@@ -3,14 +3,16 @@
 //! It is how a worker learns of a message: no thread, no hop, and JavaScript is entered from
 //! the same place of the loop from which libuv's own sockets enter it.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 
 use napi::Env;
 use napi::sys::napi_async_cleanup_hook_handle;
 use nix::errno::Errno;
+use nix::libc;
 
 use super::error::{Doing, SysError};
 
@@ -21,20 +23,57 @@ const UV_READABLE: c_int = 1;
 /// `uv_handle_t`, of which only libuv knows the size.
 type Handle = c_void;
 
-unsafe extern "C" {
-    fn uv_handle_size(kind: c_int) -> usize;
-    fn uv_handle_set_data(handle: *mut Handle, data: *mut c_void);
-    fn uv_handle_get_data(handle: *const Handle) -> *mut c_void;
-    fn uv_poll_init(event_loop: *mut c_void, handle: *mut Handle, fd: c_int) -> c_int;
-    fn uv_poll_start(
-        handle: *mut Handle,
-        events: c_int,
-        callback: unsafe extern "C" fn(*mut Handle, c_int, c_int),
-    ) -> c_int;
-    fn uv_poll_stop(handle: *mut Handle) -> c_int;
-    fn uv_close(handle: *mut Handle, callback: Option<unsafe extern "C" fn(*mut Handle)>);
-    fn uv_is_closing(handle: *const Handle) -> c_int;
-    fn uv_unref(handle: *mut Handle);
+type OnEvent = unsafe extern "C" fn(*mut Handle, c_int, c_int);
+type OnClosed = unsafe extern "C" fn(*mut Handle);
+
+/// Declares functions of libuv and looks them up in the process on first use.
+///
+/// They are in the node binary. Linking to them would tie the crate's own tests, which run
+/// without Node, to symbols that are not there.
+macro_rules! libuv {
+    ($(fn $name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
+        #[derive(Debug)]
+        struct Libuv {
+            $($name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
+        }
+
+        impl Libuv {
+            fn find() -> Result<Self, SysError> {
+                Ok(Self {
+                    $($name: {
+                        let symbol = symbol(concat!(stringify!($name), "\0"))?;
+                        // SAFETY: libuv documents the function with this signature, unchanged
+                        // since 1.19, which is older than any Node that we run on.
+                        unsafe { std::mem::transmute::<NonNull<c_void>, unsafe extern "C" fn($($argument),*) $(-> $result)?>(symbol) }
+                    },)*
+                })
+            }
+        }
+    };
+}
+
+libuv! {
+    fn uv_handle_size(c_int) -> usize;
+    fn uv_handle_set_data(*mut Handle, *mut c_void);
+    fn uv_handle_get_data(*const Handle) -> *mut c_void;
+    fn uv_poll_init(*mut c_void, *mut Handle, c_int) -> c_int;
+    fn uv_poll_start(*mut Handle, c_int, OnEvent) -> c_int;
+    fn uv_poll_stop(*mut Handle) -> c_int;
+    fn uv_close(*mut Handle, Option<OnClosed>);
+    fn uv_is_closing(*const Handle) -> c_int;
+    fn uv_unref(*mut Handle);
+}
+
+fn symbol(name: &'static str) -> Result<NonNull<c_void>, SysError> {
+    // SAFETY: `name` ends with a NUL. Looking a symbol up has no effect.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr().cast()) };
+    NonNull::new(found).ok_or(Errno::ENOSYS).doing("finding libuv in this process")
+}
+
+/// libuv's functions. Handles exist only where this has succeeded once.
+fn uv() -> Result<&'static Libuv, SysError> {
+    static LIBUV: OnceLock<Result<Libuv, SysError>> = OnceLock::new();
+    LIBUV.get_or_init(Libuv::find).as_ref().map_err(|error| *error)
 }
 
 /// A descriptor that Node's event loop watches for something to read, without keeping the loop
@@ -43,6 +82,7 @@ unsafe extern "C" {
 /// It must be dropped on the thread of the loop; it is neither `Send` nor `Sync`.
 #[derive(Debug)]
 pub struct UvPoll {
+    uv: &'static Libuv,
     handle: NonNull<Handle>,
 }
 
@@ -60,6 +100,7 @@ impl UvPoll {
     pub fn new(env: &Env, fd: OwnedFd, on_readable: Box<dyn FnMut()>) -> Result<Self, SysError> {
         let env = env.raw();
         let doing = "watching a descriptor on the event loop";
+        let uv = uv()?;
         let mut event_loop = std::ptr::null_mut();
         // SAFETY: an Env is only ever lent to native code by its live environment, on its thread.
         let status = unsafe { napi::sys::napi_get_uv_event_loop(env, &raw mut event_loop) };
@@ -67,7 +108,7 @@ impl UvPoll {
             return Err(Errno::EINVAL).doing("finding the event loop");
         }
         // SAFETY: pure.
-        let size = unsafe { uv_handle_size(UV_POLL) };
+        let size = unsafe { (uv.uv_handle_size)(UV_POLL) };
         let layout =
             std::alloc::Layout::from_size_align(size, 16).map_err(|_| Errno::EINVAL).doing(doing)?;
         // SAFETY: the size of a handle is not zero.
@@ -75,7 +116,7 @@ impl UvPoll {
         let handle = NonNull::new(memory.cast::<Handle>()).ok_or(Errno::ENOMEM).doing(doing)?;
         // SAFETY: `handle` is memory of the right size, `event_loop` is this thread's. On success
         // libuv keeps the pointer until the close callback, which frees it.
-        let status = unsafe { uv_poll_init(event_loop.cast(), handle.as_ptr(), fd.as_raw_fd()) };
+        let status = unsafe { (uv.uv_poll_init)(event_loop.cast(), handle.as_ptr(), fd.as_raw_fd()) };
         if status != 0 {
             // SAFETY: uv_poll_init refused it before it linked it into the loop.
             unsafe { std::alloc::dealloc(memory, layout) };
@@ -84,8 +125,8 @@ impl UvPoll {
         let watch = Watch { on_readable, fd, hook: std::ptr::null_mut(), layout, dropped: false };
         let watch = Box::into_raw(Box::new(watch));
         // SAFETY: the handle is initialised. The Box now belongs to it until `on_closed`.
-        unsafe { uv_handle_set_data(handle.as_ptr(), watch.cast()) };
-        let poll = Self { handle };
+        unsafe { (uv.uv_handle_set_data)(handle.as_ptr(), watch.cast()) };
+        let poll = Self { uv, handle };
         // SAFETY: `env` is live; without the hook a loop that is torn down (a worker thread's)
         // aborts over the open handle.
         let status = unsafe {
@@ -100,7 +141,7 @@ impl UvPoll {
             return Err(Errno::EINVAL).doing("adding a cleanup hook");
         }
         // SAFETY: an initialised handle of this thread's loop.
-        unsafe { uv_unref(handle.as_ptr()) };
+        unsafe { (uv.uv_unref)(handle.as_ptr()) };
         poll.start()?;
         Ok(poll)
     }
@@ -117,20 +158,20 @@ impl UvPoll {
 
     fn watch(&self) -> *mut Watch {
         // SAFETY: an initialised handle, whose data was set in `new`.
-        unsafe { uv_handle_get_data(self.handle.as_ptr()) }.cast()
+        unsafe { (self.uv.uv_handle_get_data)(self.handle.as_ptr()) }.cast()
     }
 
     /// Watches again after [`UvPoll::pause`].
     pub fn start(&self) -> Result<(), SysError> {
         // SAFETY: an initialised handle of this thread's loop.
-        let status = unsafe { uv_poll_start(self.handle.as_ptr(), UV_READABLE, on_event) };
+        let status = unsafe { (self.uv.uv_poll_start)(self.handle.as_ptr(), UV_READABLE, on_event) };
         if status == 0 { Ok(()) } else { Err(Errno::from_raw(-status)).doing("starting to watch a descriptor") }
     }
 
     /// Stops watching for the time being.
     pub fn pause(&self) {
         // SAFETY: an initialised handle of this thread's loop; stopping cannot fail.
-        unsafe { uv_poll_stop(self.handle.as_ptr()) };
+        unsafe { (self.uv.uv_poll_stop)(self.handle.as_ptr()) };
     }
 }
 
@@ -141,7 +182,7 @@ impl Drop for UvPoll {
         // `on_readable` may be what drops us.
         unsafe { (*watch).dropped = true };
         // SAFETY: an initialised handle of this thread's loop, closed once.
-        unsafe { close(self.handle.as_ptr()) };
+        unsafe { close(self.uv, self.handle.as_ptr()) };
     }
 }
 
@@ -149,17 +190,19 @@ impl Drop for UvPoll {
 ///
 /// # Safety
 /// `handle` is initialised and this is the thread of its loop.
-unsafe fn close(handle: *mut Handle) {
+unsafe fn close(uv: &Libuv, handle: *mut Handle) {
     // SAFETY: by contract.
-    if unsafe { uv_is_closing(handle) } == 0 {
+    if unsafe { (uv.uv_is_closing)(handle) } == 0 {
         // SAFETY: by contract; on_closed frees what belongs to it.
-        unsafe { uv_close(handle, Some(on_closed)) };
+        unsafe { (uv.uv_close)(handle, Some(on_closed)) };
     }
 }
 
 unsafe extern "C" fn on_event(handle: *mut Handle, status: c_int, _events: c_int) {
+    // Whoever made the handle has found libuv.
+    let Ok(uv) = uv() else { return };
     // SAFETY: data is the Watch until the close callback has run.
-    let watch = unsafe { uv_handle_get_data(handle) }.cast::<Watch>();
+    let watch = unsafe { (uv.uv_handle_get_data)(handle) }.cast::<Watch>();
     // An error (EBADF) is told as readable too: reading will say what it is.
     let _ = status;
     // A panic must not unwind into libuv. What the callback shares is behind its own locks or
@@ -170,19 +213,23 @@ unsafe extern "C" fn on_event(handle: *mut Handle, status: c_int, _events: c_int
     if outcome.is_err() {
         // The panic has been printed by the hook. The watch ends, lest it spins.
         // SAFETY: as above.
-        unsafe { uv_poll_stop(handle) };
+        unsafe { (uv.uv_poll_stop)(handle) };
     }
 }
 
 /// The environment ends before the value was dropped.
 unsafe extern "C" fn on_cleanup(_hook: napi_async_cleanup_hook_handle, handle: *mut c_void) {
+    let Ok(uv) = uv() else { return };
     // SAFETY: the hook is removed in on_closed, so the handle has not been freed.
-    unsafe { close(handle) };
+    unsafe { close(uv, handle) };
 }
 
 unsafe extern "C" fn on_closed(handle: *mut Handle) {
-    // SAFETY: data was made by Box::into_raw in `new`, and this runs once.
-    let watch = unsafe { Box::from_raw(uv_handle_get_data(handle).cast::<Watch>()) };
+    let Ok(uv) = uv() else { return };
+    // SAFETY: an initialised handle, whose data was set in `new`.
+    let data = unsafe { (uv.uv_handle_get_data)(handle) };
+    // SAFETY: it was made by Box::into_raw in `new`, and this runs once.
+    let watch = unsafe { Box::from_raw(data.cast::<Watch>()) };
     if !watch.hook.is_null() {
         // SAFETY: the hook came from napi_add_async_cleanup_hook and is removed once.
         unsafe { napi::sys::napi_remove_async_cleanup_hook(watch.hook) };
@@ -195,14 +242,4 @@ unsafe extern "C" fn on_closed(handle: *mut Handle) {
         // at `dropped`, so the few hundred bytes stay until the process ends.
         std::mem::forget(watch);
     }
-}
-
-/// libuv's version as one number, `major << 16 | minor << 8 | patch`.
-#[must_use]
-pub fn version() -> c_uint {
-    unsafe extern "C" {
-        fn uv_version() -> c_uint;
-    }
-    // SAFETY: pure.
-    unsafe { uv_version() }
 }

@@ -22,15 +22,9 @@ impl<C> Dispatch<C> {
             let id = worker.id;
             let twice = self.workers[..slot].iter().any(|other| other.id == id);
             ensure(!twice, || format!("{id} is there twice"))?;
-            ensure(worker.in_flight() <= self.config.window, || {
-                format!("{id} has more than its window")
-            })?;
+            ensure(worker.in_flight() <= self.config.window, || format!("{id} has more than its window"))?;
             let seats = self.listeners.iter().map(|listener| {
-                let seats = listener
-                    .members
-                    .iter()
-                    .filter(|member| member.slot == slot)
-                    .count();
+                let seats = listener.members.iter().filter(|member| member.slot == slot).count();
                 (seats, listener.members.len() > 1)
             });
             let (mut shared, mut member) = (0, false);
@@ -39,43 +33,27 @@ impl<C> Dispatch<C> {
                 shared += u32::from(seats == 1 && has_company);
                 member |= seats == 1;
             }
-            ensure(worker.shared == shared, || {
-                format!("{id} shares {shared}, not {}", worker.shared)
-            })?;
+            ensure(worker.shared == shared, || format!("{id} shares {shared}, not {}", worker.shared))?;
             let left = worker.standing == Standing::Leaving;
-            ensure(!(left && member), || {
-                format!("{id} is leaving and still a member")
-            })?;
+            ensure(!(left && member), || format!("{id} is leaving and still a member"))?;
         }
         let mut members = self.listeners.iter().flat_map(|listener| &listener.members);
-        ensure(members.all(|member| member.slot < self.workers.len()), || {
-            "a member does not exist".into()
-        })
+        ensure(members.all(|member| member.slot < self.workers.len()), || "a member does not exist".into())
     }
 
     fn check_queues(&self) -> Result<(), String> {
         let waiting: usize = self.listeners.iter().map(|listener| listener.queue.len()).sum();
-        ensure(waiting == self.waiting, || {
-            format!("{waiting} wait, not {}", self.waiting)
-        })?;
+        ensure(waiting == self.waiting, || format!("{waiting} wait, not {}", self.waiting))?;
         let hostages = self.workers.iter().any(Worker::holds_hostages);
-        ensure(self.calm == (waiting == 0 && !hostages), || {
-            "calm is wrong".into()
-        })?;
+        ensure(self.calm == (waiting == 0 && !hostages), || "calm is wrong".into())?;
         let limit = self.config.queue_limit;
         for listener in &self.listeners {
             let (id, length) = (listener.id, listener.queue.len());
-            ensure(listener.comebacks <= length, || {
-                format!("{id}: more came back than wait")
-            })?;
+            ensure(listener.comebacks <= length, || format!("{id}: more came back than wait"))?;
             let must_pause = listener.members.is_empty() || length >= limit;
-            ensure(!must_pause || listener.paused, || {
-                format!("{id} should be paused")
-            })?;
+            ensure(!must_pause || listener.paused, || format!("{id} should be paused"))?;
             let may_run = !listener.members.is_empty() && length <= limit / 2;
-            ensure(!may_run || !listener.paused, || {
-                format!("{id} should not be paused")
-            })?;
+            ensure(!may_run || !listener.paused, || format!("{id} should not be paused"))?;
         }
         Ok(())
     }
@@ -92,11 +70,7 @@ impl<C> Dispatch<C> {
             let watched = due.is_none_or(|due| self.deadline.is_some_and(|deadline| deadline <= due));
             ensure(watched, || format!("nobody will look whether {id} is stalled"))?;
         }
-        for listener in self
-            .listeners
-            .iter()
-            .filter(|listener| !listener.queue.is_empty())
-        {
+        for listener in self.listeners.iter().filter(|listener| !listener.queue.is_empty()) {
             for member in &listener.members {
                 let worker = &self.workers[member.slot];
                 let served = match member.door {
@@ -107,9 +81,7 @@ impl<C> Dispatch<C> {
                     }
                     Door::Open => worker.wake_asked,
                 };
-                ensure(served, || {
-                    format!("{} could serve {} and is not asked", worker.id, listener.id)
-                })?;
+                ensure(served, || format!("{} could serve {} and is not asked", worker.id, listener.id))?;
             }
         }
         Ok(())

@@ -85,13 +85,7 @@ impl<C> Listener<C> {
             return;
         }
         let seat = self.schedule.seat(self.members.len());
-        self.members.insert(
-            seat,
-            Member {
-                slot,
-                door: Door::Open,
-            },
-        );
+        self.members.insert(seat, Member { slot, door: Door::Open });
     }
 
     /// False if it was no member.
@@ -112,13 +106,8 @@ impl<C> Listener<C> {
         now: Time,
         board: &B,
     ) -> Option<usize> {
-        let seat = self.schedule.choose(&mut Seats {
-            members: &self.members,
-            workers,
-            window,
-            now,
-            board,
-        })?;
+        let seat =
+            self.schedule.choose(&mut Seats { members: &self.members, workers, window, now, board })?;
         Some(self.members[seat].slot)
     }
 

@@ -13,12 +13,8 @@ impl<C> Dispatch<C> {
     }
 
     pub(super) fn add_listener(&mut self, listener: ListenerId) {
-        if let Err(index) = self
-            .listeners
-            .binary_search_by_key(&listener, |listener| listener.id)
-        {
-            self.listeners
-                .insert(index, Listener::new(listener, self.config.policy));
+        if let Err(index) = self.listeners.binary_search_by_key(&listener, |listener| listener.id) {
+            self.listeners.insert(index, Listener::new(listener, self.config.policy));
         }
     }
 
@@ -105,11 +101,7 @@ impl<C> Dispatch<C> {
         for worker in &mut self.workers {
             worker.shared = 0;
         }
-        for listener in self
-            .listeners
-            .iter()
-            .filter(|listener| listener.members.len() > 1)
-        {
+        for listener in self.listeners.iter().filter(|listener| listener.members.len() > 1) {
             for member in &listener.members {
                 self.workers[member.slot].shared += 1;
             }

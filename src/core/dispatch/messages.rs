@@ -37,7 +37,8 @@ impl Default for Config {
 
 /// The counters the workers write.
 pub trait Board {
-    /// How many connections this worker has received from its channel since it exists; probes do not count.
+    /// How many connections this worker has received from its channel since it exists: also those it
+    /// refuses, also those whose descriptor got lost on the way. Probes do not count.
     fn received(&self, worker: WorkerId) -> u64;
 }
 
@@ -102,7 +103,7 @@ pub enum Input<C> {
         /// The connection.
         conn: C,
     },
-    /// A worker sent a connection back. Also one at a time they go to others in the order they came back.
+    /// A worker sent a connection back.
     Returned {
         /// The worker.
         worker: WorkerId,
@@ -114,7 +115,8 @@ pub enum Input<C> {
         why: Refusal,
     },
     /// A worker that was full takes connections again. This and [`Input::Returned`] have to reach us in the
-    /// order in which the worker said them.
+    /// order in which the worker said them. A worker says it also whenever it begins to listen: the word that
+    /// an earlier server of it was full may still be on its way, and nothing else would take that back.
     Room {
         /// The worker.
         worker: WorkerId,
@@ -147,7 +149,8 @@ pub enum Input<C> {
 /// What the shell has to do, in this order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output<C> {
-    /// Pass this on. What does not fit into the channel is answered by [`Input::Unsent`].
+    /// Pass this on, now or together with others before the shell next sleeps. What does not fit into the
+    /// channel is answered by [`Input::Unsent`].
     Send {
         /// To whom.
         worker: WorkerId,
@@ -171,7 +174,8 @@ pub enum Output<C> {
         /// The listener.
         listener: ListenerId,
     },
-    /// Empty the worker's channel, forget the probes in it, and answer by [`Input::Reclaimed`].
+    /// Empty the worker's channel and what is about to be sent there, forget the probes, and answer by
+    /// [`Input::Reclaimed`].
     Reclaim {
         /// The worker.
         worker: WorkerId,

@@ -131,7 +131,7 @@ impl Worker {
             self.since = now;
         }
         self.in_flight += 1;
-        self.returnable = window.saturating_mul(RETURNABLE_WINDOWS).min(self.returnable + 1);
+        self.returnable = window.saturating_mul(RETURNABLE_WINDOWS).min(self.returnable.saturating_add(1));
     }
 
     /// `count` connections never reached it: they did not fit into its channel, or were reclaimed.

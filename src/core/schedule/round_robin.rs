@@ -29,9 +29,7 @@ impl RoundRobin {
     pub fn choose(&mut self, members: &mut impl Members) -> Option<usize> {
         let count = members.count();
         let first = if self.next < count { self.next } else { 0 };
-        let seat = (first..count)
-            .chain(0..first)
-            .find(|&seat| members.is_ready(seat))?;
+        let seat = (first..count).chain(0..first).find(|&seat| members.is_ready(seat))?;
         self.next = seat + 1;
         Some(seat)
     }
@@ -67,11 +65,7 @@ mod tests {
             let mut letters = word.chars();
             let (first, second) = (letters.next().unwrap(), letters.next());
             let seat_of = |names: &Names, name: char| {
-                names
-                    .0
-                    .iter()
-                    .position(|other| other.eq_ignore_ascii_case(&name))
-                    .unwrap()
+                names.0.iter().position(|other| other.eq_ignore_ascii_case(&name)).unwrap()
             };
             match (first, second) {
                 ('+', Some(name)) => {
@@ -106,11 +100,7 @@ mod tests {
             ("+A +B +C b 2 B 4", "ACABCA", "and has to wait for its next turn"),
             ("+A +B a b 2 B 2", "..BB", "nobody is ready"),
             ("+A +B +C 1 +D 5", "ABCADB", "a newcomer is the last in turn"),
-            (
-                "+A +B 1 +C +D 5",
-                "ABACDB",
-                "newcomers come in the order of joining",
-            ),
+            ("+A +B 1 +C +D 5", "ABACDB", "newcomers come in the order of joining"),
             ("+A +B +C 2 -A 3", "ABCBC", "somebody before the turn leaves"),
             ("+A +B +C 1 -B 3", "ACAC", "the one whose turn it is leaves"),
             ("+A +B +C 2 -C 3", "ABABA", "the last one leaves on its turn"),

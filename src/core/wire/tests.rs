@@ -240,6 +240,12 @@ fn what_is_no_frame_says_what_it_is() {
 }
 
 #[test]
+fn a_complaint_quotes_no_novels() {
+    let error = parse(&json!({ "act": "hello", "version": "x".repeat(60_000) })).unwrap_err();
+    assert!(error.to_string().len() < 300, "{error}");
+}
+
+#[test]
 fn length_and_depth_have_limits() {
     let length = MAX_FRAME + 1;
     assert_eq!(

@@ -19,7 +19,9 @@ use crate::sys::error::{Doing, SysError};
 /// A socket's file, removed on drop: it would keep the next one from binding there.
 ///
 /// Only the very file that was made is removed. When another service has taken the path over
-/// since, as a restarted one does that removes the old file first, that file stays.
+/// since, as a restarted one does that removes the old file first, that file stays. To tell them
+/// apart this has to be dropped before the socket is closed: until then the system gives the
+/// number of the file to no other.
 #[derive(Debug)]
 pub struct BoundPath {
     /// Absolute, for the process may change its directory before it is time to remove it.

@@ -41,11 +41,7 @@ const SHELL: &CStr = c"/bin/sh";
 
 impl<'a> Plan<'a> {
     /// `report` must be good for a write as long as the child runs in the parent's memory.
-    pub(super) fn new(
-        spawn: &'a Spawn<'a>,
-        candidates: Vec<CString>,
-        report: *mut Option<SysError>,
-    ) -> Self {
+    pub(super) fn new(spawn: &'a Spawn<'a>, candidates: Vec<CString>, report: *mut Option<SysError>) -> Self {
         let args = || spawn.args.iter().map(CString::as_c_str);
         Self {
             spawn,
@@ -67,8 +63,7 @@ impl<'a> Plan<'a> {
             // SAFETY: a system call without memory.
             Errno::result(unsafe { libc::setsid() }).doing("starting a session")?;
         }
-        self.place_descriptors()
-            .doing("placing the descriptors of a process")?;
+        self.place_descriptors().doing("placing the descriptors of a process")?;
         if let Some(cwd) = &self.spawn.cwd {
             // SAFETY: the string is borrowed for the call.
             let done = unsafe { libc::chdir(cwd.as_ptr()) };
@@ -76,7 +71,7 @@ impl<'a> Plan<'a> {
         }
         self.change_identity()?;
         // From here on a signal ends the child as it would end the program.
-        signal_mask(1<<14).doing("unblocking the signals of a process")?;
+        signal_mask(0).doing("unblocking the signals of a process")?;
         Err(self.try_candidates()).doing("executing a program")
     }
 
@@ -103,14 +98,7 @@ impl<'a> Plan<'a> {
         // Ours are close-on-exec from birth, but not everybody in this process may be as careful.
         // Linux before 5.11 does not know this call: a second line of defence, so we go on without.
         // SAFETY: a system call without memory.
-        let _ = unsafe {
-            libc::syscall(
-                libc::SYS_close_range,
-                first,
-                last,
-                libc::CLOSE_RANGE_CLOEXEC,
-            )
-        };
+        let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
         Ok(())
     }
 
@@ -153,11 +141,7 @@ impl<'a> Plan<'a> {
             }
             match last {
                 Errno::EACCES => forbidden = true,
-                Errno::ENOENT
-                | Errno::ENOTDIR
-                | Errno::ESTALE
-                | Errno::ENODEV
-                | Errno::ETIMEDOUT => {}
+                Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT => {}
                 other => return other,
             }
         }
@@ -217,15 +201,8 @@ fn reset_signals() -> nix::Result<()> {
     for number in (1..=SIGNALS).filter(|number| ![libc::SIGKILL, libc::SIGSTOP].contains(number)) {
         let before = ptr::null_mut::<c_void>();
         // SAFETY: `default` is large enough and outlives the call, which writes nothing.
-        let done = unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                number,
-                default.as_ptr(),
-                before,
-                SET_SIZE,
-            )
-        };
+        let done =
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), before, SET_SIZE) };
         Errno::result(done)?;
     }
     Ok(())

@@ -519,6 +519,34 @@ fn workers_that_are_up_are_no_replacement() {
 }
 
 #[test]
+fn a_worker_is_not_up_by_naming_the_listener_of_another() {
+    let mut primary = Primary::new(false, &[A, B]);
+    let listener = primary.listen(A, port(80));
+    primary.input(Input::Listening { worker: B, listener });
+    primary.died_and_settled(A);
+    assert!(!primary.closed(listener));
+}
+
+#[test]
+fn the_earliest_deadline_comes_first() {
+    let mut primary = Primary::new(false, &[A, B, C]);
+    let first = primary.listen(A, port(80));
+    let second = primary.listen(B, port(81));
+    primary.died_and_settled(B);
+    let deadline = primary.now + LINGER;
+    primary.later(LINGER / 2);
+    primary.died_and_settled(A);
+    assert_eq!(primary.listeners.next_deadline(), Some(deadline));
+    primary.later(LINGER / 2);
+    assert_eq!(
+        primary.said().last(),
+        Some(&Output::CloseListener { listener: second })
+    );
+    primary.later(LINGER / 2);
+    assert!(primary.closed(first));
+}
+
+#[test]
 fn a_replacement_may_open_its_servers_one_after_the_other() {
     let mut primary = Primary::new(false, &[A]);
     let first = primary.listen(A, port(80));

@@ -1,0 +1,58 @@
+//! Workers that lie, and news that make no sense.
+
+use super::{ONE, TWO, play};
+
+#[test]
+fn a_lying_counter_earns_nothing() {
+    play(&[
+        ONE,
+        // More than it was sent: no credit for later.
+        ("accept a; accept b; counts 1 18446744073709551615; accept c; accept d", "a>1, b>1, c>1, d>1"),
+        ("accept e; waiting", "wake 1, 1"),
+        ("counts 1 0; tick; counts 1 18446744073709551615; tick; waiting", "1"),
+    ]);
+    play(&[
+        TWO,
+        // Backwards: it looks stalled.
+        ("accept a; accept b; at 5; counts 1 5; counts 2 1; tick; accept c; accept d", "a>1, b>2, c>1, d>2"),
+        ("at 10; counts 1 2; counts 2 2; tick", "wake 1, probe 1, reclaim 1, probe 1"),
+    ]);
+}
+
+#[test]
+fn a_wrong_count_is_put_right_when_the_channel_turns_out_to_be_empty() {
+    play(&[
+        TWO,
+        ("accept a; accept b; accept c; counts 2 1", "a>1, b>2, c>1"),
+        // It never counted them, but it has them.
+        ("at 5; tick; reclaimed 1", "wake 1, probe 1, reclaim 1, probe 1"),
+        ("woke 1; accept d; accept e; accept f", "d>2, e>1, f>2"),
+        ("accept g; accept h", "g>1, wake 1, wake 2"),
+    ]);
+}
+
+#[test]
+fn connections_that_were_made_up_are_closed() {
+    play(&[
+        TWO,
+        ("deaf 1 x; full 9 y", "x closed, y closed"),
+        ("accept a; counts 1 1; deaf 1 a; deaf 1 z", "a>1, a>2, z closed"),
+        // What was taken back cannot be returned either.
+        ("at 20; counts 2 1; tick; accept b", "b>1"),
+        ("unsent 1 b; full 1 w", "wake 1, probe 1, b>2, w closed"),
+    ]);
+}
+
+#[test]
+fn the_unknown_and_the_repeated_do_no_harm() {
+    play(&[
+        (
+            "woke 1; room 1 7; left 1 7; join 1 7; leaving 1; gone 1; reclaimed 1 a; unsent 1 b",
+            "a closed, b closed",
+        ),
+        ("add 1; add 1; listen 7; listen 7; join 1 7; join 1 7; join 1 8; room 1 8", "resume 7"),
+        ("accept a; counts 1 1; full 1 A; accept b; counts 1 2", "a>1, A closed, b>1"),
+        ("leaving 1; leaving 1; gone 1; gone 1; close 8", "reclaim 1, pause 7, reclaim 1"),
+        ("close 7; close 7", ""),
+    ]);
+}

@@ -1,0 +1,144 @@
+//! Workers whose loop does not turn.
+
+use super::{ONE, TWO, play};
+
+#[test]
+fn a_stalled_worker_gives_up_what_it_has_for_an_idle_one() {
+    play(&[
+        TWO,
+        ("accept a; accept b; accept c; due", "a>1, b>2, c>1, 5"),
+        // Worker 2 keeps up, worker 1 does not.
+        ("at 5; counts 2 1; tick", "wake 1, probe 1, reclaim 1, probe 1"),
+        // Once is enough.
+        ("tick", ""),
+        ("reclaimed 1 a c; due", "a>2, c>2, 10"),
+        // Until its loop turns it gets nothing, and costs nothing.
+        ("counts 2 3; accept d", "d>2"),
+        ("at 10; counts 2 4; tick; due", "never"),
+        ("woke 1; accept e; accept f", "e>1, f>2"),
+    ]);
+}
+
+#[test]
+fn reclaimed_connections_come_before_newer_ones() {
+    play(&[
+        TWO,
+        ("accept a; accept b; accept c; accept d; accept e", "a>1, b>2, c>1, d>2, wake 1, wake 2"),
+        ("at 5; counts 2 2; tick", "probe 1, reclaim 1, probe 1, e>2"),
+        ("accept f; accept g", "f>2"),
+        ("reclaimed 1 a c; waiting", "3"),
+        ("counts 2 4; woke 2", "a>2, c>2, wake 2"),
+        ("counts 2 6; woke 2", "g>2"),
+    ]);
+}
+
+#[test]
+fn a_stalled_worker_keeps_what_it_has_while_nobody_is_idle() {
+    play(&[
+        TWO,
+        ("accept a; accept b; accept c; accept d", "a>1, b>2, c>1, d>2"),
+        ("at 5; counts 2 1; tick; due", "wake 1, probe 1, 10"),
+        ("at 9; counts 2 2; accept e", "reclaim 1, probe 1, e>2"),
+        // It has been faster than we.
+        ("counts 1 2; reclaimed 1", ""),
+        ("accept f", "f>1"),
+    ]);
+}
+
+#[test]
+fn nobody_looks_while_all_are_stalled() {
+    play(&[
+        TWO,
+        ("accept a; accept b", "a>1, b>2"),
+        ("at 5; tick; due", "wake 1, probe 1, wake 2, probe 2, never"),
+        ("accept c; due", "never"),
+        // The first whose loop turns has the new one and then those of the other.
+        ("at 90; counts 2 1; woke 2", "reclaim 1, probe 1, c>2"),
+        ("reclaimed 1 a; due", "a>2, 95"),
+    ]);
+}
+
+#[test]
+fn a_counter_that_moves_ends_a_stall() {
+    play(&[
+        TWO,
+        ("accept a; accept b", "a>1, b>2"),
+        ("at 5; tick", "wake 1, probe 1, wake 2, probe 2"),
+        ("counts 1 1; accept c", "reclaim 2, probe 2, c>1"),
+    ]);
+}
+
+#[test]
+fn progress_however_small_is_no_stall() {
+    play(&[
+        TWO,
+        ("accept a; accept b; accept c", "a>1, b>2, c>1"),
+        ("at 5; counts 1 1; counts 2 1; tick; due", "10"),
+        ("at 10; tick", "wake 1, probe 1, reclaim 1, probe 1"),
+    ]);
+}
+
+#[test]
+fn idle_time_counts_against_nobody() {
+    play(&[
+        TWO,
+        ("accept a; at 3; counts 1 1; accept b; due", "a>1, b>2, 5"),
+        ("at 5; tick; due", "8"),
+        ("at 8; tick", "wake 2, probe 2, reclaim 2, probe 2"),
+    ]);
+}
+
+#[test]
+fn a_single_worker_is_not_watched() {
+    play(&[
+        ONE,
+        ("add 2; listen 8; join 2 8", "resume 8"),
+        ("accept a; accept b; accept c; due", "a>1, b>1, wake 1, never"),
+        // Now there is somebody who could help, and the stall is old already.
+        ("at 50; join 2 7; due", "c>2, 5"),
+        ("counts 2 1; tick", "probe 1, reclaim 1, probe 1"),
+    ]);
+}
+
+#[test]
+fn help_comes_from_workers_of_the_same_listener_only() {
+    play(&[
+        ("add 1; add 2; add 3; listen 7; listen 8", ""),
+        ("join 1 7; join 2 7; join 3 8", "resume 7, resume 8"),
+        ("accept a; accept b; accept c; accept d", "a>1, b>2, c>1, d>2"),
+        // Worker 3 is idle, but not of any use.
+        ("at 5; counts 2 1; tick", "wake 1, probe 1"),
+        ("join 3 7", "reclaim 1, probe 1"),
+    ]);
+}
+
+#[test]
+fn what_only_the_stalled_worker_could_serve_waits_for_it() {
+    play(&[
+        TWO,
+        ("listen 8; join 1 8", "resume 8"),
+        ("accept A; accept a; accept b", "A>1, a>1, b>2"),
+        ("at 5; counts 2 1; tick", "wake 1, probe 1, reclaim 1, probe 1"),
+        ("reclaimed 1 A a; due", "a>2, 10"),
+        ("at 10; counts 2 2; tick; waiting; due", "1, never"),
+        ("woke 1", "A>1"),
+    ]);
+}
+
+#[test]
+fn a_channel_that_is_full_is_left_alone_until_its_worker_speaks() {
+    play(&[
+        ONE,
+        ("accept a; accept b", "a>1, b>1"),
+        ("unsent 1 b; waiting", "wake 1, probe 1, 1"),
+        // Counting is not enough: it could go on for ever.
+        ("counts 1 1; tick; counts 1 2; tick", ""),
+        ("woke 1", "b>1"),
+    ]);
+    play(&[
+        TWO,
+        ("accept a; accept b; accept c; counts 2 1", "a>1, b>2, c>1"),
+        ("unsent 1 c", "wake 1, probe 1, reclaim 1, probe 1, c>2"),
+        ("reclaimed 1 a", "a>2"),
+    ]);
+}

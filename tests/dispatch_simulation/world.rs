@@ -1,0 +1,366 @@
+//! The world around the dispatcher's brain: kernel, shell and workers, without any of them.
+//!
+//! A channel is a queue of packets that either its worker or the shell takes from. What a worker says in
+//! its channel and what the supervisor says about it arrive independently of each other, each in order.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rcluster::core::dispatch::{Board, Config, Dispatch, Input, Output, Refusal, Time};
+use rcluster::core::ids::{ListenerId, WorkerId};
+use rcluster::core::schedule::Policy;
+
+use crate::random::Random;
+use crate::worker::{Conn, Life, Packet, Worker};
+
+/// Small limits, so that all of them are met all the time.
+pub(crate) const CONFIG: Config = Config {
+    window: 6,
+    queue_limit: 8,
+    stall_after: Duration::from_millis(5),
+    retry_after: Duration::from_millis(20),
+    policy: Policy::RoundRobin,
+};
+const CHANNEL_PACKETS: usize = 3;
+const BATCH: usize = 2;
+
+pub(crate) struct Listener {
+    pub(crate) backlog: usize,
+    paused: bool,
+}
+
+/// What the workers have counted.
+#[derive(Default)]
+struct Counters(BTreeMap<WorkerId, u64>);
+
+impl Board for Counters {
+    fn received(&self, worker: WorkerId) -> u64 {
+        self.0.get(&worker).copied().unwrap_or(0)
+    }
+}
+
+/// How often what has happened, to see that the simulation gets everywhere.
+pub(crate) type Tally = BTreeMap<&'static str, u64>;
+
+pub(crate) struct World {
+    pub(crate) random: Random,
+    pub(crate) tally: Tally,
+    pub(crate) dispatch: Dispatch<Conn>,
+    pub(crate) now: Time,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    pub(crate) listeners: BTreeMap<ListenerId, Listener>,
+    /// What the supervisor has said and the shell has not heard yet.
+    pub(crate) commands: VecDeque<Input<Conn>>,
+    counters: Counters,
+    /// The memberships and refusals the brain has been told of.
+    pub(crate) members: BTreeMap<(WorkerId, ListenerId), bool>,
+    told_leaving: BTreeSet<WorkerId>,
+    /// Connections the brain has not given out, by listener.
+    pub(crate) waiting: BTreeMap<ListenerId, usize>,
+    /// Connections that have been accepted or made up.
+    pub(crate) made: usize,
+    /// Connections that have ended.
+    pub(crate) closed: usize,
+    ids: u32,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            random: Random(seed),
+            tally: Tally::new(),
+            dispatch: Dispatch::new(CONFIG),
+            now: Time::ZERO,
+            workers: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            commands: VecDeque::new(),
+            counters: Counters::default(),
+            members: BTreeMap::new(),
+            told_leaving: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            made: 0,
+            closed: 0,
+            ids: 0,
+        }
+    }
+
+    /// # Panics
+    /// When there is no such worker: the brain must not speak of one after its end.
+    fn worker(&mut self, worker: WorkerId) -> &mut Worker {
+        self.workers.get_mut(&worker).unwrap()
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.tally.entry(what).or_default() += 1;
+    }
+
+    // What workers and the supervisor do.
+
+    pub(crate) fn spawn(&mut self, honest: bool) {
+        self.ids += 1;
+        let worker = WorkerId(self.ids);
+        self.workers.insert(worker, Worker::new(worker, honest));
+        self.commands.push_back(Input::WorkerAdded { worker });
+    }
+
+    pub(crate) fn open_listener(&mut self) {
+        self.ids += 1;
+        let listener = ListenerId(self.ids);
+        self.listeners.insert(listener, Listener { backlog: 0, paused: true });
+        self.commands.push_back(Input::ListenerAdded { listener });
+    }
+
+    pub(crate) fn listen(&mut self, worker: WorkerId, listener: ListenerId) {
+        let max_connections = if self.random.one_in(3) { Some(1 + self.random.below(4)) } else { None };
+        self.worker(worker).listen(listener, max_connections);
+        self.commands.push_back(Input::Joined { worker, listener });
+    }
+
+    pub(crate) fn unlisten(&mut self, worker: WorkerId, listener: ListenerId) {
+        if self.worker(worker).unlisten(listener) {
+            self.commands.push_back(Input::Left { worker, listener });
+        }
+    }
+
+    pub(crate) fn leave(&mut self, worker: WorkerId) {
+        self.worker(worker).life = Life::Leaving;
+        self.commands.push_back(Input::WorkerLeaving { worker });
+    }
+
+    /// What it has received dies with it; the rest is the shell's to save.
+    pub(crate) fn kill(&mut self, worker: WorkerId) {
+        self.closed += self.worker(worker).kill();
+        self.commands.push_back(Input::WorkerGone { worker, conns: Vec::new() });
+    }
+
+    /// The first half of a turn of a worker's loop; see there.
+    pub(crate) fn receive(&mut self, worker: WorkerId) -> bool {
+        self.workers.get_mut(&worker).unwrap().receive(&mut self.random)
+    }
+
+    /// The second half.
+    pub(crate) fn serve(&mut self, worker: WorkerId) -> bool {
+        let counter = self.counters.0.entry(worker).or_default();
+        self.workers.get_mut(&worker).unwrap().serve(counter, &mut self.random)
+    }
+
+    /// One of a worker's connections ends.
+    pub(crate) fn finish_one(&mut self, worker: WorkerId) -> bool {
+        let finished = self.workers.get_mut(&worker).unwrap().finish_one(&mut self.random);
+        self.closed += usize::from(finished);
+        finished
+    }
+
+    /// Anything but the truth.
+    pub(crate) fn lie(&mut self, worker: WorkerId) {
+        let counter = self.counters.0.entry(worker).or_default();
+        self.made += self.workers.get_mut(&worker).unwrap().lie(counter, &mut self.random);
+    }
+
+    // What the shell does.
+
+    pub(crate) fn accept(&mut self, listener: ListenerId) -> bool {
+        let Some(it) = self.listeners.get_mut(&listener) else {
+            return false;
+        };
+        if it.paused || it.backlog == 0 {
+            return false;
+        }
+        it.backlog -= 1;
+        let waiting = self.waiting.get(&listener).copied().unwrap_or(0);
+        assert!(waiting < CONFIG.queue_limit, "{listener} accepts with {waiting} waiting");
+        self.made += 1;
+        self.feed(Input::Accepted { listener, conn: Conn { listener, tainted: false } });
+        true
+    }
+
+    pub(crate) fn hear_worker(&mut self, worker: WorkerId) -> bool {
+        let said = self.workers.get_mut(&worker).and_then(|it| it.says.pop_front());
+        said.map(|said| self.feed(said)).is_some()
+    }
+
+    pub(crate) fn hear_supervisor(&mut self) -> bool {
+        let Some(command) = self.commands.pop_front() else {
+            return false;
+        };
+        if let Input::WorkerGone { worker, .. } = command {
+            while self.hear_worker(worker) {}
+            let conns = self.worker(worker).take_back();
+            self.feed(Input::WorkerGone { worker, conns });
+            self.workers.remove(&worker);
+            return true;
+        }
+        if let Input::ListenerRemoved { listener } = command {
+            self.listeners.remove(&listener);
+        }
+        self.feed(command);
+        true
+    }
+
+    /// Time passes; the shell looks at the clock when the brain has asked for it, or somewhat later.
+    pub(crate) fn wait(&mut self, how_long: Duration) {
+        let until = self.now + how_long;
+        for _ in 0..200 {
+            let late = Duration::from_micros(self.random.below(400) as u64);
+            match self.dispatch.next_deadline() {
+                Some(due) if due <= until => self.now = self.now.max((due + late).min(until)),
+                _ => {
+                    self.now = until;
+                    return;
+                }
+            }
+            self.feed(Input::Tick);
+        }
+        panic!("the brain keeps asking for ticks");
+    }
+
+    pub(crate) fn flush(&mut self) -> bool {
+        let ids: Vec<WorkerId> = self.workers.keys().copied().collect();
+        ids.into_iter().fold(false, |flushed, worker| {
+            self.flush_worker(worker).map(|unsent| self.feed(unsent)).is_some() | flushed
+        })
+    }
+
+    fn flush_worker(&mut self, worker: WorkerId) -> Option<Input<Conn>> {
+        let it = self.worker(worker);
+        let conns = std::mem::take(&mut it.batch);
+        if conns.is_empty() {
+            return None;
+        }
+        if it.channel.len() >= CHANNEL_PACKETS {
+            self.count("unsent");
+            return Some(Input::Unsent { worker, conns });
+        }
+        it.channel.push_back(Packet::Conns(conns));
+        None
+    }
+
+    /// Gives the brain an input, carries out what it says, and so on with what comes of that.
+    pub(crate) fn feed(&mut self, input: Input<Conn>) {
+        let mut inputs = VecDeque::from([input]);
+        let mut out = Vec::new();
+        for _ in 0..1_000 {
+            let Some(input) = inputs.pop_front() else { return };
+            self.note_input(&input);
+            self.dispatch.handle(self.now, input, &self.counters, &mut out);
+            self.dispatch.check_invariants().unwrap();
+            let mut recheck = false;
+            for output in out.drain(..) {
+                // The others do not wait while the shell works.
+                if self.random.one_in(4)
+                    && let Some(worker) = self.random.pick(self.workers.keys().copied())
+                {
+                    let _turned = self.serve(worker) || self.receive(worker);
+                }
+                recheck |= matches!(output, Output::WantWake { .. });
+                inputs.extend(self.carry_out(output));
+            }
+            if recheck {
+                inputs.push_back(Input::Tick);
+            }
+        }
+        panic!("brain and shell go round in circles");
+    }
+
+    /// Keeps the books on what the brain has been told.
+    fn note_input(&mut self, input: &Input<Conn>) {
+        let mut waits = |listener| *self.waiting.entry(listener).or_default() += 1;
+        match input {
+            Input::Accepted { listener, .. } => waits(*listener),
+            Input::Returned { worker, listener, why, .. } => {
+                waits(*listener);
+                if let Some(full) = self.members.get_mut(&(*worker, *listener)) {
+                    *full = *why == Refusal::Full;
+                }
+            }
+            Input::Reclaimed { conns, .. } | Input::Unsent { conns, .. } => {
+                for (listener, _) in conns {
+                    waits(*listener);
+                }
+            }
+            Input::WorkerGone { worker, conns } => {
+                for (listener, _) in conns {
+                    waits(*listener);
+                }
+                self.members.retain(|(member, _), _| member != worker);
+            }
+            Input::WorkerLeaving { worker } => {
+                self.told_leaving.insert(*worker);
+                self.members.retain(|(member, _), _| member != worker);
+            }
+            Input::ListenerRemoved { listener } => self.members.retain(|(_, other), _| other != listener),
+            Input::Joined { worker, listener } => {
+                if !self.told_leaving.contains(worker) && self.listeners.contains_key(listener) {
+                    self.members.insert((*worker, *listener), false);
+                }
+            }
+            Input::Left { worker, listener } => {
+                self.members.remove(&(*worker, *listener));
+            }
+            Input::Room { worker, listener } => {
+                if let Some(full) = self.members.get_mut(&(*worker, *listener)) {
+                    *full = false;
+                }
+            }
+            Input::WorkerAdded { .. } | Input::ListenerAdded { .. } | Input::Woke { .. } | Input::Tick => {}
+        }
+    }
+
+    fn carry_out(&mut self, output: Output<Conn>) -> Option<Input<Conn>> {
+        match output {
+            Output::Send { worker, listener, conn } => {
+                self.count("send");
+                self.send(worker, listener, conn)
+            }
+            Output::Close { conn } => {
+                self.count("close");
+                *self.waiting.get_mut(&conn.listener).unwrap() -= 1;
+                let open = self.listeners.contains_key(&conn.listener);
+                assert!(!open || conn.tainted, "a client of {} is turned away", conn.listener);
+                self.closed += 1;
+                None
+            }
+            Output::Pause { listener } => self.set_paused(listener, true),
+            Output::Resume { listener } => self.set_paused(listener, false),
+            Output::Reclaim { worker } => {
+                let conns = self.worker(worker).take_back();
+                self.count(if conns.is_empty() { "reclaimed nothing" } else { "reclaimed" });
+                Some(Input::Reclaimed { worker, conns })
+            }
+            Output::WantWake { worker } => {
+                self.count("wake");
+                self.worker(worker).wake_wanted = true;
+                None
+            }
+            Output::Probe { worker } => {
+                self.count("probe");
+                let it = self.worker(worker);
+                if it.channel.len() < CHANNEL_PACKETS {
+                    it.channel.push_back(Packet::Probe);
+                }
+                None
+            }
+        }
+    }
+
+    fn send(&mut self, worker: WorkerId, listener: ListenerId, conn: Conn) -> Option<Input<Conn>> {
+        assert_eq!(listener, conn.listener);
+        *self.waiting.get_mut(&listener).unwrap() -= 1;
+        let full = self.members.get(&(worker, listener)).copied();
+        let it = self.worker(worker);
+        assert!(full.is_some(), "{worker} is no member of {listener}");
+        assert!(full == Some(false) || !it.honest, "{worker} is full at {listener}");
+        it.batch.push((listener, conn));
+        // What it has received without having counted it may be on top for a moment.
+        let limit = if it.honest { 2 * CONFIG.window as usize } else { usize::MAX };
+        assert!(it.unreceived().count() <= limit, "{worker} has got more than it can take");
+        if it.batch.len() < BATCH { None } else { self.flush_worker(worker) }
+    }
+
+    fn set_paused(&mut self, listener: ListenerId, paused: bool) -> Option<Input<Conn>> {
+        self.count(if paused { "pause" } else { "resume" });
+        let before = std::mem::replace(&mut self.listeners.get_mut(&listener).unwrap().paused, paused);
+        assert_ne!(before, paused, "{listener} is told the same twice");
+        None
+    }
+}

@@ -1,0 +1,286 @@
+//! The simulated primary: carries out what the registry says, and knows better.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rcluster::core::ids::{ListenerId, WorkerId};
+use rcluster::core::listeners::{Input, LINGER, Listeners, Opened, Output, Place, Spec};
+use rcluster::core::wire::{Family, Kind, Reply, Sockname};
+
+use crate::chance::Chance;
+
+/// A worker as the simulated primary sees it, from its start until the app was told of its end.
+#[derive(Default)]
+pub(crate) struct Worker {
+    pub(crate) dead: bool,
+    pub(crate) left: bool,
+    /// A server of it has said that it listens.
+    pub(crate) up: bool,
+    /// The queries that it waits for.
+    pub(crate) asked: BTreeMap<u32, String>,
+    /// What it listens on.
+    pub(crate) member: BTreeSet<ListenerId>,
+}
+
+impl Worker {
+    pub(crate) fn takes_part(&self) -> bool {
+        !self.dead && !self.left
+    }
+}
+
+/// A listener as the simulated primary sees it.
+pub(crate) struct Socket {
+    /// What makes queries mean the same.
+    pub(crate) words: String,
+    pub(crate) spec: Spec,
+    /// The system has been asked for it and has not answered.
+    pub(crate) opening: bool,
+    /// Who waits for it while it opens.
+    pub(crate) waiting: BTreeSet<WorkerId>,
+    /// Whose death left it without workers, and when the app was told.
+    pub(crate) orphan: Option<(WorkerId, Option<Duration>)>,
+}
+
+pub(crate) struct World {
+    pub(crate) chance: Chance,
+    pub(crate) share: bool,
+    pub(crate) listeners: Listeners,
+    pub(crate) now: Duration,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    pub(crate) sockets: BTreeMap<ListenerId, Socket>,
+    /// What a query with the same words should join.
+    pub(crate) names: BTreeMap<String, ListenerId>,
+    /// Who gets connections of what: the dispatcher's view.
+    pub(crate) dispatched: BTreeSet<(WorkerId, ListenerId)>,
+    pub(crate) next_worker: u32,
+    pub(crate) next_seq: u32,
+    pub(crate) seen: BTreeSet<ListenerId>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut chance = Chance(seed);
+        let share = chance.percent(30);
+        Self {
+            chance,
+            share,
+            listeners: Listeners::new(share),
+            now: Duration::ZERO,
+            workers: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            names: BTreeMap::new(),
+            dispatched: BTreeSet::new(),
+            next_worker: 1,
+            next_seq: 1,
+            seen: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn forget(&mut self, listener: ListenerId) {
+        let socket = self.sockets.remove(&listener).unwrap();
+        if self.names.get(&socket.words) == Some(&listener) {
+            self.names.remove(&socket.words);
+        }
+    }
+
+    pub(crate) fn input(&mut self, input: Input) -> Outcome {
+        self.input_with(input, None)
+    }
+
+    /// Lets something happen, carries out what the registry says, and holds it against the model.
+    pub(crate) fn input_with(&mut self, input: Input, asking: Option<(WorkerId, &str)>) -> Outcome {
+        let mut out = Vec::new();
+        let mut outcome = Outcome::default();
+        self.listeners.handle(self.now, input, &mut out);
+        self.listeners.check_invariants();
+        for output in out {
+            match output {
+                Output::Open { listener, spec } => {
+                    let (worker, words) = asking.expect("only a query opens");
+                    assert!(self.seen.insert(listener), "{listener} was there before");
+                    let socket = Socket {
+                        words: words.into(),
+                        spec,
+                        opening: true,
+                        waiting: BTreeSet::from([worker]),
+                        orphan: None,
+                    };
+                    self.sockets.insert(listener, socket);
+                    self.names.entry(words.into()).or_insert(listener);
+                    outcome.opened = true;
+                }
+                Output::Reply { worker, reply } => self.replied(worker, &reply, &mut outcome),
+                Output::Join { worker, listener } => {
+                    assert!(
+                        self.workers[&worker].member.contains(&listener),
+                        "no reply before the join"
+                    );
+                    assert!(
+                        self.sockets[&listener].spec.backlog.is_some(),
+                        "nobody accepts for {worker}"
+                    );
+                    assert!(
+                        self.dispatched.insert((worker, listener)),
+                        "{worker} joined twice"
+                    );
+                }
+                Output::Leave { worker, listener } => {
+                    assert!(
+                        self.dispatched.remove(&(worker, listener)),
+                        "{worker} left what it never joined"
+                    );
+                }
+                Output::CloseListener { listener } => self.closed(listener),
+            }
+        }
+        self.check();
+        outcome
+    }
+
+    fn replied(&mut self, worker: WorkerId, reply: &Reply, outcome: &mut Outcome) {
+        let known = self
+            .workers
+            .get_mut(&worker)
+            .expect("a reply to a worker that exists");
+        assert!(known.takes_part(), "{worker} is gone and gets a reply");
+        let words = known
+            .asked
+            .remove(&reply.seq)
+            .expect("a reply to a query, and only one");
+        if reply.errno != 0 {
+            assert_eq!(
+                *reply,
+                Reply {
+                    data: reply.data.clone(),
+                    ..Reply::refusal(reply.seq, reply.errno)
+                }
+            );
+            outcome.refused = true;
+            return;
+        }
+        let listener = reply.listener.expect("a success has a listener");
+        let socket = self
+            .sockets
+            .get_mut(&listener)
+            .expect("a success has an open listener");
+        assert_eq!(socket.words, words, "{worker} got what it did not ask for");
+        let opened = opened(&socket.spec.place, listener);
+        assert_eq!(
+            (reply.kind, &reply.sockname),
+            (Some(opened.kind), &opened.sockname)
+        );
+        assert_eq!(reply.shared, self.share || opened.kind == Kind::Udp);
+        socket.waiting.remove(&worker);
+        known.member.insert(listener);
+        outcome.welcomed = true;
+    }
+
+    fn closed(&mut self, listener: ListenerId) {
+        let socket = &self.sockets[&listener];
+        assert!(!socket.opening, "{listener} closes before it is open");
+        assert!(
+            !self.dispatched.iter().any(|(_, joined)| *joined == listener),
+            "{listener} closes under workers"
+        );
+        assert!(!self.has_members(listener), "{listener} closes under workers");
+        if let Some((of, told)) = socket.orphan {
+            let told =
+                told.unwrap_or_else(|| panic!("{listener} closes before the app knows that {of} died"));
+            assert!(
+                self.now >= told + LINGER || !self.hope(),
+                "{listener} closes while a worker is starting"
+            );
+        }
+        self.forget(listener);
+    }
+
+    fn has_members(&self, listener: ListenerId) -> bool {
+        self.workers
+            .values()
+            .any(|worker| worker.member.contains(&listener))
+    }
+
+    /// Whether a worker is there that may come for an orphan.
+    fn hope(&self) -> bool {
+        self.workers.values().any(|worker| !worker.up && !worker.left)
+    }
+
+    fn check(&self) {
+        assert_eq!(self.listeners.len(), self.sockets.len());
+        let mut deadlines = Vec::new();
+        for (&listener, socket) in &self.sockets {
+            if socket.opening || self.has_members(listener) {
+                continue;
+            }
+            let Some((_, told)) = socket.orphan else {
+                panic!("{listener} is open for nobody")
+            };
+            if let Some(told) = told {
+                assert!(
+                    self.hope() && self.now < told + LINGER,
+                    "{listener} waits in vain"
+                );
+                deadlines.push(told + LINGER);
+            }
+        }
+        assert_eq!(self.listeners.next_deadline(), deadlines.into_iter().min());
+        for (worker, listener) in &self.dispatched {
+            assert!(
+                self.workers[worker].member.contains(listener),
+                "{worker} gets connections of {listener}"
+            );
+        }
+    }
+}
+
+/// What came of an input.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    pub(crate) opened: bool,
+    pub(crate) welcomed: bool,
+    pub(crate) refused: bool,
+}
+
+/// Whether the system lets the two exist together.
+pub(crate) fn clash(one: &Place, other: &Place) -> bool {
+    match (one, other) {
+        (Place::Tcp { port: one, .. }, Place::Tcp { port: other, .. })
+        | (Place::TcpAnywhere { port: one, .. }, Place::TcpAnywhere { port: other, .. })
+        | (Place::Udp { port: one, .. }, Place::Udp { port: other, .. }) => one == other && *one != 0,
+        (Place::Path { path: one, .. }, Place::Path { path: other, .. }) => one == other,
+        _ => false,
+    }
+}
+
+pub(crate) fn opened(place: &Place, listener: ListenerId) -> Opened {
+    let at = |port: u16| {
+        let port = if port == 0 {
+            u16::try_from(40_000 + listener.0).unwrap()
+        } else {
+            port
+        };
+        Some(Sockname {
+            address: "127.0.0.1".into(),
+            family: Family::IPv4,
+            port,
+        })
+    };
+    match *place {
+        Place::Tcp { port, .. } | Place::TcpAnywhere { port, .. } => Opened {
+            kind: Kind::Tcp,
+            sockname: at(port),
+        },
+        Place::Udp { port, .. } => Opened {
+            kind: Kind::Udp,
+            sockname: at(port),
+        },
+        Place::Datagram { .. } => Opened {
+            kind: Kind::Udp,
+            sockname: at(0),
+        },
+        Place::Stream { .. } | Place::Path { .. } => Opened {
+            kind: Kind::Pipe,
+            sockname: None,
+        },
+    }
+}
