@@ -46,8 +46,13 @@ function explain(cause) {
     );
   }
 
+  const text = messages(cause);
+  if (text.includes('loading addons is disabled')) {
+    return 'This process may not load native addons: give it --allow-addons along with --permission.';
+  }
+
   const target = `${process.platform}-${process.arch}-${libc()}`;
-  const glibc = /version `?(GLIBC_[\d.]+)'? not found/.exec(messages(cause));
+  const glibc = /version `?(GLIBC_[\d.]+)'? not found/.exec(text);
   if (glibc) {
     return (
       `The binary for ${target} needs ${glibc[1]} and this system's C library is older. ` +

@@ -14,12 +14,23 @@ const LOOK_AGAIN = 100;
 module.exports = function createAdmission(link) {
   /** @type {Map<number, { handle: any, timer: NodeJS.Timeout }>} listeners reported as full */
   const full = new Map();
+  /** @type {Set<number>} listeners whose server was closed while it was reported as full */
+  const owed = new Set();
+
+  /**
+   * A server begins to listen. What an earlier one there has reported does not hold for it.
+   *
+   * @param {number} listener
+   */
+  function open(listener) {
+    if (owed.delete(listener)) link.room(listener);
+  }
 
   /** @param {number} listener */
   function lookAgain(listener) {
     const entry = full.get(listener);
     if (entry === undefined || seam.isFull(seam.ownerOf(entry.handle))) return;
-    forget(listener);
+    clear(listener);
     link.room(listener);
   }
 
@@ -58,10 +69,19 @@ module.exports = function createAdmission(link) {
   }
 
   /** @param {number} listener */
-  function forget(listener) {
+  function clear(listener) {
     clearInterval(full.get(listener)?.timer);
-    full.delete(listener);
+    return full.delete(listener);
   }
 
-  return { admit, watch, forget };
+  /**
+   * The server is closed.
+   *
+   * @param {number} listener
+   */
+  function close(listener) {
+    if (clear(listener)) owed.add(listener);
+  }
+
+  return { open, admit, watch, close };
 };

@@ -70,7 +70,9 @@ module.exports = function createListening(cluster, link) {
       const { listener } = reply;
       callback(0, join(listener, reply.kind, reply, fd, index.release));
       // Only now is there somebody to take a connection. net may also have closed it at once.
-      if (members.has(listener)) tell({ act: 'listening', listener });
+      if (!members.has(listener)) return;
+      tell({ act: 'listening', listener });
+      if (!reply.shared) admission.open(listener);
     });
 
     owner.once('listening', () => {
@@ -133,7 +135,7 @@ module.exports = function createListening(cluster, link) {
     const leave = () => {
       if (!members.delete(listener)) return;
       releaseIndex();
-      admission.forget(listener);
+      admission.close(listener);
       tell({ act: 'close', listener });
       // Nobody in the primary needs it twice; whoever watches the messages on Node's channel, as
       // some applications and tests do, finds the built-in's.

@@ -105,14 +105,15 @@ pub enum Output {
         /// What.
         reply: Reply,
     },
-    /// A worker takes connections of a listener from now on. Never for a shared one.
+    /// A worker takes connections of a listener from now on: its server is up. Never for a shared
+    /// listener, and never twice.
     Join {
         /// Which worker.
         worker: WorkerId,
         /// Which listener.
         listener: ListenerId,
     },
-    /// A worker takes no more of them.
+    /// A worker that joined takes no more of them.
     Leave {
         /// Which worker.
         worker: WorkerId,

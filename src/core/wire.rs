@@ -188,9 +188,8 @@ impl FromWorker {
         if frame.len() > MAX_FRAME {
             return Err(FrameError::TooLong { length: frame.len() });
         }
-        let Envelope { act } = serde_json::from_slice(frame).map_err(|error| FrameError::Json {
-            reason: complaint(&error),
-        })?;
+        let Envelope { act } =
+            serde_json::from_slice(frame).map_err(|error| FrameError::Json { reason: complaint(&error) })?;
         match act.as_str() {
             "hello" => match fields("hello", frame)? {
                 Hello { version: VERSION } => Ok(Self::Hello),
@@ -200,9 +199,7 @@ impl FromWorker {
             "listening" => fields("listening", frame).map(|About { listener }| Self::Listening { listener }),
             "close" => fields("close", frame).map(|About { listener }| Self::Close { listener }),
             "leaving" => Ok(Self::Leaving),
-            _ => Err(FrameError::UnknownAct {
-                act: beginning(&act, 32),
-            }),
+            _ => Err(FrameError::UnknownAct { act: beginning(&act, 32) }),
         }
     }
 }
@@ -241,10 +238,7 @@ impl Query {
         // Measured as we would write it, which may be longer than it was: 1e15 is written out.
         let length = query.data.to_string().len();
         if length > MAX_DATA {
-            return Err(FrameError::Data {
-                seq: query.seq,
-                length,
-            });
+            return Err(FrameError::Data { seq: query.seq, length });
         }
         Ok(query)
     }
@@ -345,24 +339,15 @@ impl Reply {
     /// The answer that it cannot be.
     #[must_use]
     pub fn refusal(seq: u32, errno: i32) -> Self {
-        Self {
-            seq,
-            errno,
-            listener: None,
-            kind: None,
-            shared: false,
-            sockname: None,
-            data: Value::Null,
-        }
+        Self { seq, errno, listener: None, kind: None, shared: false, sockname: None, data: Value::Null }
     }
 }
 
 impl ToWorker {
     /// Writes the frame.
     pub fn encode(&self) -> Result<String, FrameError> {
-        let text = serde_json::to_string(self).map_err(|error| FrameError::Json {
-            reason: complaint(&error),
-        })?;
+        let text =
+            serde_json::to_string(self).map_err(|error| FrameError::Json { reason: complaint(&error) })?;
         if text.len() > MAX_FRAME {
             return Err(FrameError::TooLong { length: text.len() });
         }

@@ -6,7 +6,7 @@
 mod channel;
 mod listening;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel as command_queue};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::core::ids::{ListenerId, WorkerId};
 use crate::sys::epoll::{Poller, Reserve, Waker};
 use crate::sys::error::SysError;
 use crate::sys::listen::BoundPath;
+use crate::sys::passing::is_socket;
 use crate::sys::scoreboard::Scoreboard;
 
 use channel::WorkerChannel;
@@ -192,6 +193,9 @@ struct Shell {
     brain: Dispatch<OwnedFd>,
     workers: Workers,
     listeners: HashMap<ListenerId, Listening>,
+    /// What the brain has not been told yet, and whether it is being told just now.
+    inputs: VecDeque<Input<OwnedFd>>,
+    telling: bool,
     outputs: Vec<Output<OwnedFd>>,
     /// Workers with something in their batch.
     unflushed: Vec<WorkerId>,
@@ -219,6 +223,8 @@ impl Shell {
             brain: Dispatch::new(Config::default()),
             workers: HashMap::new(),
             listeners: HashMap::new(),
+            inputs: VecDeque::new(),
+            telling: false,
             outputs: Vec::new(),
             unflushed: Vec::new(),
             reserve: Reserve::new()?,
@@ -309,17 +315,26 @@ impl Shell {
         }
     }
 
-    /// Gives the brain an input and carries out what it says.
+    /// Gives the brain an input and carries out what it says, in order.
+    ///
+    /// What follows from that (a channel that was full, connections that were taken back) waits
+    /// until the whole answer has been carried out: the brain has counted it as done, and one
+    /// order of it must not overtake another.
     fn input(&mut self, input: Input<OwnedFd>) -> Result<(), SysError> {
+        self.inputs.push_back(input);
+        if self.telling {
+            return Ok(());
+        }
+        self.telling = true;
         let mut outputs = std::mem::take(&mut self.outputs);
-        self.brain.handle(self.now, input, &self.workers, &mut outputs);
-        for output in outputs.drain(..) {
-            self.carry_out(output)?;
+        while let Some(input) = self.inputs.pop_front() {
+            self.brain.handle(self.now, input, &self.workers, &mut outputs);
+            for output in outputs.drain(..) {
+                self.carry_out(output)?;
+            }
         }
-        // The brain may have been asked again meanwhile; the larger of the two buffers is kept.
-        if outputs.capacity() > self.outputs.capacity() {
-            self.outputs = outputs;
-        }
+        self.outputs = outputs;
+        self.telling = false;
         Ok(())
     }
 
@@ -337,11 +352,12 @@ impl Shell {
                 self.input(Input::Reclaimed { worker, conns })
             }
             Output::WantWake { worker } => {
-                let Some(channel) = self.workers.get(&worker) else { return Ok(()) };
-                let before = channel.board.received();
-                channel.board.want_wake();
-                // The worker may have caught up just before it could see the request.
-                if channel.board.received() == before { Ok(()) } else { self.input(Input::Woke { worker }) }
+                if let Some(channel) = self.workers.get(&worker) {
+                    channel.board.want_wake();
+                }
+                // The worker may have caught up before it could see the request, and would then
+                // never answer it: the brain looks at the board once more.
+                self.input(Input::Tick)
             }
             Output::Probe { worker } => match self.workers.get(&worker) {
                 Some(channel) => channel.probe(),
@@ -352,8 +368,7 @@ impl Shell {
 
     fn enqueue(&mut self, worker: WorkerId, listener: ListenerId, conn: OwnedFd) -> Result<(), SysError> {
         let Some(channel) = self.workers.get_mut(&worker) else {
-            debug_assert!(false, "the brain chose {worker}, which is not there");
-            return Ok(());
+            return self.input(Input::Unsent { worker, conns: vec![(listener, conn)] });
         };
         if channel.batch.is_empty() {
             self.unflushed.push(worker);
@@ -425,6 +440,9 @@ impl Shell {
             }
         };
         for (listener, conn) in message.listeners().zip(fds) {
+            if !is_socket(&conn)? {
+                return self.cut_off(worker, "it gave back what is no connection".into());
+            }
             self.input(Input::Returned { worker, listener, conn, why })?;
         }
         Ok(())

@@ -195,7 +195,12 @@ impl Link {
     }
 
     /// Gives a connection back to the primary, which gives it to another worker.
-    pub fn give_back(&self, listener: ListenerId, connection: OwnedFd, why: Refusal) -> Result<(), LinkError> {
+    pub fn give_back(
+        &self,
+        listener: ListenerId,
+        connection: OwnedFd,
+        why: Refusal,
+    ) -> Result<(), LinkError> {
         let tag = match why {
             Refusal::NotListening => Tag::NotListening,
             Refusal::Full => Tag::Full,
@@ -212,9 +217,13 @@ impl Link {
         self.channel.send(message.bytes(), Vec::new())
     }
 
-    /// Sends what could not be sent before. True when nothing is left waiting.
-    pub fn flush(&self) -> Result<bool, LinkError> {
-        let control = self.control.flush()?;
-        Ok(self.channel.flush()? && control)
+    /// Sends on the control socket what could not be sent before. True when nothing is left.
+    pub fn flush_control(&self) -> Result<bool, LinkError> {
+        self.control.flush()
+    }
+
+    /// Sends on the connection channel what could not be sent before. True when nothing is left.
+    pub fn flush_channel(&self) -> Result<bool, LinkError> {
+        self.channel.flush()
     }
 }

@@ -118,8 +118,11 @@ impl Supervisor {
     #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
     pub fn new(
         share_listeners: bool,
-        #[napi(ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent) => void")]
-        on_event: Function<'_, AnyEvent, UnknownReturnValue>,
+        #[napi(ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent) => void")] on_event: Function<
+            '_,
+            AnyEvent,
+            UnknownReturnValue,
+        >,
     ) -> Result<Self> {
         let listener =
             on_event.build_threadsafe_function().callee_handled::<false>().weak::<true>().build()?;

@@ -1,6 +1,6 @@
 //! The worker's side: its link to the primary, on the event loop.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -12,9 +12,10 @@ use napi_derive::napi;
 use crate::core::dispatch::Refusal;
 use crate::core::ids::ListenerId;
 use crate::io::link::{Connections, Control, Link, LinkError};
+use crate::sys::error::SysError;
 use crate::sys::js::{Argument, EventCallback};
 use crate::sys::passing::{adopt, blank_socket, duplicate};
-use crate::sys::uv::UvPoll;
+use crate::sys::uv::{Interest, UvPoll};
 use crate::sys::watch::Watch;
 
 /// How long a worker may take to end by itself once its primary is gone.
@@ -30,7 +31,7 @@ pub struct WorkerLink {
 struct Shared {
     link: Link,
     callbacks: Callbacks,
-    polls: OnceCell<Polls>,
+    sides: OnceCell<Sides>,
     watch: Watch,
 }
 
@@ -41,9 +42,25 @@ struct Callbacks {
     gone: EventCallback,
 }
 
-struct Polls {
-    control: UvPoll,
-    channel: UvPoll,
+struct Sides {
+    control: Side,
+    channel: Side,
+}
+
+/// One of the two sockets on the event loop.
+struct Side {
+    poll: UvPoll,
+    writing: Cell<bool>,
+}
+
+impl Side {
+    /// Watches for room to write as long as something is left to send.
+    fn something_left(&self, left: bool) -> std::result::Result<(), SysError> {
+        if self.writing.replace(left) == left {
+            return Ok(());
+        }
+        self.poll.watch_for(if left { Interest::ReadAndWrite } else { Interest::Read })
+    }
 }
 
 #[napi]
@@ -78,14 +95,13 @@ impl WorkerLink {
             gone: EventCallback::new(&env, &on_gone, "RCLUSTERCONTROL").map_err(failure)?,
         };
         let link = Link::new(control, channel, &board).map_err(failure)?;
-        let shared =
-            Rc::new(Shared { link, callbacks, polls: OnceCell::new(), watch: watch.clone() });
-        let polls = Polls {
-            control: poll(&env, polled_control, &shared, Shared::control_readable)?,
-            channel: poll(&env, polled_channel, &shared, Shared::channel_readable)?,
+        let shared = Rc::new(Shared { link, callbacks, sides: OnceCell::new(), watch: watch.clone() });
+        let sides = Sides {
+            control: side(&env, polled_control, &shared, Shared::control_ready)?,
+            channel: side(&env, polled_channel, &shared, Shared::channel_ready)?,
         };
-        let first = shared.polls.set(polls);
-        debug_assert!(first.is_ok(), "the polls are made once");
+        let first = shared.sides.set(sides);
+        debug_assert!(first.is_ok(), "the sides are made once");
         Ok(Self { shared, watch })
     }
 
@@ -93,7 +109,8 @@ impl WorkerLink {
     #[napi(catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands strings over by value")]
     pub fn send(&self, frame: String) -> Result<()> {
-        self.shared.link.send(&frame).map_err(failure)
+        self.shared.link.send(&frame).map_err(failure)?;
+        self.shared.send_rest().map_err(failure)
     }
 
     /// Gives a connection back, to go to another worker; `full` when `maxConnections` is reached.
@@ -101,19 +118,15 @@ impl WorkerLink {
     pub fn give_back(&self, listener: u32, fd: i32, full: bool) -> Result<()> {
         let connection = adopt(fd).map_err(failure)?;
         let why = if full { Refusal::Full } else { Refusal::NotListening };
-        self.shared.link.give_back(ListenerId(listener), connection, why).map_err(failure)
+        self.shared.link.give_back(ListenerId(listener), connection, why).map_err(failure)?;
+        self.shared.send_rest().map_err(failure)
     }
 
     /// Says that a server which was full has room again.
     #[napi(catch_unwind)]
     pub fn room(&self, listener: u32) -> Result<()> {
-        self.shared.link.room(ListenerId(listener)).map_err(failure)
-    }
-
-    /// Sends what a full socket has kept back. True when nothing is left.
-    #[napi(catch_unwind)]
-    pub fn flush(&self) -> Result<bool> {
-        self.shared.link.flush().map_err(failure)
+        self.shared.link.room(ListenerId(listener)).map_err(failure)?;
+        self.shared.send_rest().map_err(failure)
     }
 
     /// A new socket, neither bound nor connected, from which JavaScript learns the class of its
@@ -127,7 +140,10 @@ impl WorkerLink {
     /// Reads connections again after `on_no_room`.
     #[napi(catch_unwind)]
     pub fn resume(&self) -> Result<()> {
-        self.shared.polls.get().map_or(Ok(()), |polls| polls.channel.start().map_err(failure))
+        self.shared
+            .sides
+            .get()
+            .map_or(Ok(()), |sides| sides.channel.poll.watch_for(Interest::Read).map_err(failure))
     }
 
     /// The worker disconnects by agreement: it may outlive its primary to finish its work.
@@ -137,19 +153,32 @@ impl WorkerLink {
     }
 }
 
-/// Watches `fd`, lending `shared` to `on_readable` as long as it exists.
-fn poll(env: &Env, fd: OwnedFd, shared: &Rc<Shared>, on_readable: fn(&Shared)) -> Result<UvPoll> {
+/// Watches `fd`, lending `shared` to `on_ready` as long as it exists.
+fn side(env: &Env, fd: OwnedFd, shared: &Rc<Shared>, on_ready: fn(&Shared)) -> Result<Side> {
     let weak: Weak<Shared> = Rc::downgrade(shared);
     let call = move || {
         if let Some(shared) = weak.upgrade() {
-            on_readable(&shared);
+            on_ready(&shared);
         }
     };
-    UvPoll::new(env, fd, Box::new(call)).map_err(failure)
+    let poll = UvPoll::new(env, fd, Box::new(call)).map_err(failure)?;
+    Ok(Side { poll, writing: Cell::new(false) })
 }
 
 impl Shared {
-    fn control_readable(&self) {
+    /// Sends what a full socket has kept back, and watches for room while something is left.
+    fn send_rest(&self) -> std::result::Result<(), LinkError> {
+        if let Some(sides) = self.sides.get() {
+            sides.control.something_left(!self.link.flush_control()?)?;
+            sides.channel.something_left(!self.link.flush_channel()?)?;
+        }
+        Ok(())
+    }
+
+    fn control_ready(&self) {
+        if let Err(error) = self.send_rest() {
+            return self.gone(Some(&error));
+        }
         loop {
             match self.link.read_control() {
                 Ok(Control::Frame(text, fd)) => {
@@ -162,7 +191,10 @@ impl Shared {
         }
     }
 
-    fn channel_readable(&self) {
+    fn channel_ready(&self) {
+        if let Err(error) = self.send_rest() {
+            return self.gone(Some(&error));
+        }
         let mut connections = Vec::new();
         let state = self.link.read_connections(&mut connections);
         for (listener, fd) in connections {
@@ -172,9 +204,7 @@ impl Shared {
         match state {
             Ok(Connections::Open) => {}
             Ok(Connections::NoRoom) => {
-                if let Some(polls) = self.polls.get() {
-                    polls.channel.pause();
-                }
+                self.pause();
                 self.callbacks.no_room.call([]);
             }
             // The control socket's hang-up tells the same story and is the one that is acted on.
@@ -183,16 +213,17 @@ impl Shared {
         }
     }
 
+    /// Stops reading connections.
     fn pause(&self) {
-        if let Some(polls) = self.polls.get() {
-            polls.channel.pause();
+        if let Some(sides) = self.sides.get() {
+            sides.channel.poll.pause();
         }
     }
 
     fn gone(&self, error: Option<&LinkError>) {
-        if let Some(polls) = self.polls.get() {
-            polls.control.pause();
-            polls.channel.pause();
+        self.pause();
+        if let Some(sides) = self.sides.get() {
+            sides.control.poll.pause();
         }
         self.watch.reacted();
         let reason = error.map(ToString::to_string).unwrap_or_default();

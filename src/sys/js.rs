@@ -3,10 +3,10 @@
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::ptr::null_mut;
 
-use napi::{Env, JsValue};
 use napi::bindgen_prelude::{FromNapiValue, Function, JsValuesTupleIntoVec};
-use napi::threadsafe_function::ThreadsafeFunction;
 use napi::sys::{self, Status, napi_async_context, napi_env, napi_ref, napi_value};
+use napi::threadsafe_function::ThreadsafeFunction;
+use napi::{Env, JsValue};
 
 /// A JavaScript function that native code calls from the event loop, outside of any other call.
 ///
@@ -122,7 +122,8 @@ impl EventCallback {
         }
         let mut exception = null_mut();
         // SAFETY: env is live and has a pending exception.
-        if unsafe { sys::napi_get_and_clear_last_exception(self.env, &raw mut exception) } == Status::napi_ok {
+        if unsafe { sys::napi_get_and_clear_last_exception(self.env, &raw mut exception) } == Status::napi_ok
+        {
             // SAFETY: `exception` is a value of this env and scope.
             unsafe { sys::napi_fatal_exception(self.env, exception) };
         }

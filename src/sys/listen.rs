@@ -69,17 +69,14 @@ pub struct UdpOptions {
 /// An IPv6 address may name an interface, as in `fe80::1%eth0`. As in libuv an interface that
 /// does not exist is no error here but where the address is bound, if it needs one at all.
 pub fn parse_address(text: &str, ipv6: bool, port: u16) -> Result<SocketAddr, SysError> {
-    let invalid = SysError {
-        doing: "reading an IP address",
-        errno: Errno::EINVAL,
-    };
+    let invalid = SysError { doing: "reading an IP address", errno: Errno::EINVAL };
     if !ipv6 {
         let address: Ipv4Addr = text.parse().map_err(|_| invalid)?;
         return Ok(SocketAddr::from((address, port)));
     }
-    let (address, scope) = text.split_once('%').map_or((text, 0), |(address, interface)| {
-        (address, if_nametoindex(interface).unwrap_or(0))
-    });
+    let (address, scope) = text
+        .split_once('%')
+        .map_or((text, 0), |(address, interface)| (address, if_nametoindex(interface).unwrap_or(0)));
     let address: Ipv6Addr = address.parse().map_err(|_| invalid)?;
     Ok(SocketAddrV6::new(address, port, 0, scope).into())
 }
@@ -90,10 +87,8 @@ pub fn parse_address(text: &str, ipv6: bool, port: u16) -> Result<SocketAddr, Sy
 pub fn address_text(address: &SocketAddr) -> String {
     match address {
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() != 0 => {
-            let interface = if_indextoname(v6.scope_id()).map_or_else(
-                |_| v6.scope_id().to_string(),
-                |name| name.to_string_lossy().into_owned(),
-            );
+            let interface = if_indextoname(v6.scope_id())
+                .map_or_else(|_| v6.scope_id().to_string(), |name| name.to_string_lossy().into_owned());
             format!("{}%{interface}", v6.ip())
         }
         _ => address.ip().to_string(),
@@ -104,12 +99,7 @@ pub fn address_text(address: &SocketAddr) -> String {
 pub fn tcp(address: SocketAddr, ipv6_only: bool, backlog: Option<i32>) -> Result<Bound, SysError> {
     let fd = bind_tcp(address, ipv6_only)?;
     start(&fd, backlog)?;
-    Ok(Bound {
-        kind: Kind::Tcp,
-        sockname: local_address(&fd)?,
-        path: None,
-        fd,
-    })
+    Ok(Bound { kind: Kind::Tcp, sockname: local_address(&fd)?, path: None, fd })
 }
 
 /// Opens a TCP socket on all addresses: `::`, which takes IPv4 as well, or `0.0.0.0` on a
@@ -124,22 +114,14 @@ pub fn tcp_anywhere(port: u16, ipv6_only: bool, backlog: Option<i32>) -> Result<
         bound => bound,
     }?;
     start(&fd, backlog)?;
-    Ok(Bound {
-        kind: Kind::Tcp,
-        sockname: local_address(&fd)?,
-        path: None,
-        fd,
-    })
+    Ok(Bound { kind: Kind::Tcp, sockname: local_address(&fd)?, path: None, fd })
 }
 
 /// Opens a UDP socket.
 pub fn udp(address: SocketAddr, options: UdpOptions) -> Result<Bound, SysError> {
     let doing = "binding a UDP socket";
     if options.ipv6_only && address.is_ipv4() {
-        return Err(SysError {
-            doing,
-            errno: Errno::EINVAL,
-        });
+        return Err(SysError { doing, errno: Errno::EINVAL });
     }
     let fd = new_socket(family(&address), SockType::Datagram).doing("making a UDP socket")?;
     if options.reuse_address {
@@ -150,12 +132,7 @@ pub fn udp(address: SocketAddr, options: UdpOptions) -> Result<Bound, SysError> 
         setsockopt(&fd, sockopt::Ipv6V6Only, &true).doing("binding a UDP socket to IPv6 only")?;
     }
     bind_ip(&fd, address).doing(doing)?;
-    Ok(Bound {
-        kind: Kind::Udp,
-        sockname: local_address(&fd)?,
-        path: None,
-        fd,
-    })
+    Ok(Bound { kind: Kind::Udp, sockname: local_address(&fd)?, path: None, fd })
 }
 
 /// Opens a unix socket, and listens if there is a `backlog`. A path that begins with a NUL is an
@@ -166,12 +143,7 @@ pub fn unix(path: &Path, everybody: Access, backlog: Option<i32>) -> Result<Boun
     let fd = new_socket(AddressFamily::Unix, SockType::Stream).doing("making a unix socket")?;
     let path = path::bind(&fd, path, everybody)?;
     start(&fd, backlog)?;
-    Ok(Bound {
-        kind: Kind::Pipe,
-        sockname: None,
-        path,
-        fd,
-    })
+    Ok(Bound { kind: Kind::Pipe, sockname: None, path, fd })
 }
 
 /// Takes a listening socket, or one that can listen, of which the app knows the number, and
@@ -181,10 +153,7 @@ pub fn unix(path: &Path, everybody: Access, backlog: Option<i32>) -> Result<Boun
 /// names, so it may be anything; `EINVAL` for all that is no such socket, as Node has it.
 pub fn adopt_stream(number: RawFd, backlog: Option<i32>) -> Result<Bound, SysError> {
     let doing = "listening on a given descriptor";
-    let invalid = SysError {
-        doing,
-        errno: Errno::EINVAL,
-    };
+    let invalid = SysError { doing, errno: Errno::EINVAL };
     let fd = duplicate(number, doing)?;
     let (kind, sockname) = match identify(&fd, doing)? {
         (SockType::Stream, AddressFamily::Inet | AddressFamily::Inet6) => (Kind::Tcp, local_address(&fd)?),
@@ -199,34 +168,18 @@ pub fn adopt_stream(number: RawFd, backlog: Option<i32>) -> Result<Bound, SysErr
     }
     make_nonblocking(&fd, doing)?;
     start(&fd, backlog)?;
-    Ok(Bound {
-        kind,
-        sockname,
-        path: None,
-        fd,
-    })
+    Ok(Bound { kind, sockname, path: None, fd })
 }
 
 /// Takes a UDP socket of which the app knows the number. See [`adopt_stream`].
 pub fn adopt_datagram(number: RawFd) -> Result<Bound, SysError> {
     let doing = "receiving from a given descriptor";
     let fd = duplicate(number, doing)?;
-    if !matches!(
-        identify(&fd, doing)?,
-        (SockType::Datagram, AddressFamily::Inet | AddressFamily::Inet6)
-    ) {
-        return Err(SysError {
-            doing,
-            errno: Errno::EINVAL,
-        });
+    if !matches!(identify(&fd, doing)?, (SockType::Datagram, AddressFamily::Inet | AddressFamily::Inet6)) {
+        return Err(SysError { doing, errno: Errno::EINVAL });
     }
     make_nonblocking(&fd, doing)?;
-    Ok(Bound {
-        kind: Kind::Udp,
-        sockname: local_address(&fd)?,
-        path: None,
-        fd,
-    })
+    Ok(Bound { kind: Kind::Udp, sockname: local_address(&fd)?, path: None, fd })
 }
 
 /// Accepts a connection, if one is waiting. Those that were gone before we came do not count.
@@ -245,20 +198,11 @@ pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>, SysError> {
 }
 
 fn family(address: &SocketAddr) -> AddressFamily {
-    if address.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    }
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
 fn new_socket(family: AddressFamily, kind: SockType) -> nix::Result<OwnedFd> {
-    socket(
-        family,
-        kind,
-        SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
-        None,
-    )
+    socket(family, kind, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)
 }
 
 fn bind_tcp(address: SocketAddr, ipv6_only: bool) -> Result<OwnedFd, SysError> {
@@ -311,10 +255,7 @@ fn duplicate(number: RawFd, doing: &'static str) -> Result<OwnedFd, SysError> {
 
 /// What kind of socket a descriptor is. `EINVAL` if it is none that Node knows.
 fn identify(fd: &OwnedFd, doing: &'static str) -> Result<(SockType, AddressFamily), SysError> {
-    let invalid = SysError {
-        doing,
-        errno: Errno::EINVAL,
-    };
+    let invalid = SysError { doing, errno: Errno::EINVAL };
     let kind = match getsockopt(fd, sockopt::SockType) {
         Ok(kind) => kind,
         // Node takes a FIFO for a pipe, and only the system tells it that this cannot listen.
@@ -333,7 +274,5 @@ fn is_fifo(fd: &OwnedFd, doing: &'static str) -> Result<bool, SysError> {
 /// The app's own descriptor becomes non-blocking with it, as with libuv.
 fn make_nonblocking(fd: &OwnedFd, doing: &'static str) -> Result<(), SysError> {
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).doing(doing)?);
-    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))
-        .map(drop)
-        .doing(doing)
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop).doing(doing)
 }

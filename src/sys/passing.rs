@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket, socketpair};
+use nix::sys::stat::fstat;
 
 use super::error::{Doing, SysError};
 
@@ -216,6 +217,12 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd, SysError> {
     // SAFETY: the number is open. Before: whoever named it, who by calling this gives it up.
     // After: the OwnedFd.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Whether a descriptor that somebody else has sent is a socket at all.
+pub fn is_socket(fd: &impl AsFd) -> Result<bool, SysError> {
+    let kind = fstat(fd).doing("looking at a descriptor")?.st_mode & libc::S_IFMT;
+    Ok(kind == libc::S_IFSOCK)
 }
 
 /// A stream socket that is neither bound nor connected: TCP or unix.

@@ -59,8 +59,8 @@ impl Scoreboard {
     /// Makes a page, zeroed, and the descriptor by which a worker can map it.
     pub fn create() -> Result<(Self, OwnedFd), SysError> {
         let doing = "making a scoreboard";
-        let fd = memfd_create(c"rcluster", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
-            .doing(doing)?;
+        let fd =
+            memfd_create(c"rcluster", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).doing(doing)?;
         let length = i64::try_from(PAGE.get()).expect("a page's size");
         ftruncate(&fd, length).doing(doing)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;

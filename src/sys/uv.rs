@@ -19,6 +19,16 @@ use super::error::{Doing, SysError};
 /// libuv's number for the type; part of its ABI since 1.0.
 const UV_POLL: c_int = 8;
 const UV_READABLE: c_int = 1;
+const UV_WRITABLE: c_int = 2;
+
+/// What to watch a descriptor for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// There is something to read.
+    Read,
+    /// There is something to read, or room to write.
+    ReadAndWrite,
+}
 
 /// `uv_handle_t`, of which only libuv knows the size.
 type Handle = c_void;
@@ -76,8 +86,7 @@ fn uv() -> Result<&'static Libuv, SysError> {
     LIBUV.get_or_init(Libuv::find).as_ref().map_err(|error| *error)
 }
 
-/// A descriptor that Node's event loop watches for something to read, without keeping the loop
-/// alive. Dropping it ends the watch and closes the descriptor.
+/// A descriptor that Node's event loop watches, without keeping the loop alive. Dropping it ends the watch and closes the descriptor.
 ///
 /// It must be dropped on the thread of the loop; it is neither `Send` nor `Sync`.
 #[derive(Debug)]
@@ -88,7 +97,7 @@ pub struct UvPoll {
 
 /// What hangs on the handle's `data`. Freed by the handle's close callback.
 struct Watch {
-    on_readable: Box<dyn FnMut()>,
+    on_ready: Box<dyn FnMut()>,
     fd: OwnedFd,
     hook: napi_async_cleanup_hook_handle,
     layout: std::alloc::Layout,
@@ -96,8 +105,9 @@ struct Watch {
 }
 
 impl UvPoll {
-    /// Watches `fd` on the loop of `env` and calls `on_readable` while it has something to read.
-    pub fn new(env: &Env, fd: OwnedFd, on_readable: Box<dyn FnMut()>) -> Result<Self, SysError> {
+    /// Watches `fd` on the loop of `env` and calls `on_ready` while it has
+    /// what is watched for: at first, something to read.
+    pub fn new(env: &Env, fd: OwnedFd, on_ready: Box<dyn FnMut()>) -> Result<Self, SysError> {
         let env = env.raw();
         let doing = "watching a descriptor on the event loop";
         let uv = uv()?;
@@ -109,8 +119,7 @@ impl UvPoll {
         }
         // SAFETY: pure.
         let size = unsafe { (uv.uv_handle_size)(UV_POLL) };
-        let layout =
-            std::alloc::Layout::from_size_align(size, 16).map_err(|_| Errno::EINVAL).doing(doing)?;
+        let layout = std::alloc::Layout::from_size_align(size, 16).map_err(|_| Errno::EINVAL).doing(doing)?;
         // SAFETY: the size of a handle is not zero.
         let memory = unsafe { std::alloc::alloc_zeroed(layout) };
         let handle = NonNull::new(memory.cast::<Handle>()).ok_or(Errno::ENOMEM).doing(doing)?;
@@ -122,7 +131,7 @@ impl UvPoll {
             unsafe { std::alloc::dealloc(memory, layout) };
             return Err(Errno::from_raw(-status)).doing(doing);
         }
-        let watch = Watch { on_readable, fd, hook: std::ptr::null_mut(), layout, dropped: false };
+        let watch = Watch { on_ready, fd, hook: std::ptr::null_mut(), layout, dropped: false };
         let watch = Box::into_raw(Box::new(watch));
         // SAFETY: the handle is initialised. The Box now belongs to it until `on_closed`.
         unsafe { (uv.uv_handle_set_data)(handle.as_ptr(), watch.cast()) };
@@ -142,7 +151,7 @@ impl UvPoll {
         }
         // SAFETY: an initialised handle of this thread's loop.
         unsafe { (uv.uv_unref)(handle.as_ptr()) };
-        poll.start()?;
+        poll.watch_for(Interest::Read)?;
         Ok(poll)
     }
 
@@ -152,7 +161,7 @@ impl UvPoll {
         let watch = self.watch();
         // SAFETY: the Watch lives until the close callback, which runs after self is dropped
         // (or after the environment ended, when nobody calls this any more). Only this field is
-        // borrowed: `on_readable` may be running.
+        // borrowed: `on_ready` may be running.
         unsafe { &(*watch).fd }.as_fd()
     }
 
@@ -161,11 +170,19 @@ impl UvPoll {
         unsafe { (self.uv.uv_handle_get_data)(self.handle.as_ptr()) }.cast()
     }
 
-    /// Watches again after [`UvPoll::pause`].
-    pub fn start(&self) -> Result<(), SysError> {
+    /// Watches for something else, or again after [`UvPoll::pause`].
+    pub fn watch_for(&self, interest: Interest) -> Result<(), SysError> {
+        let events = match interest {
+            Interest::Read => UV_READABLE,
+            Interest::ReadAndWrite => UV_READABLE | UV_WRITABLE,
+        };
         // SAFETY: an initialised handle of this thread's loop.
-        let status = unsafe { (self.uv.uv_poll_start)(self.handle.as_ptr(), UV_READABLE, on_event) };
-        if status == 0 { Ok(()) } else { Err(Errno::from_raw(-status)).doing("starting to watch a descriptor") }
+        let status = unsafe { (self.uv.uv_poll_start)(self.handle.as_ptr(), events, on_event) };
+        if status == 0 {
+            Ok(())
+        } else {
+            Err(Errno::from_raw(-status)).doing("starting to watch a descriptor")
+        }
     }
 
     /// Stops watching for the time being.
@@ -179,7 +196,7 @@ impl Drop for UvPoll {
     fn drop(&mut self) {
         let watch = self.watch();
         // SAFETY: the Watch lives until the close callback has run. Only this field is written:
-        // `on_readable` may be what drops us.
+        // `on_ready` may be what drops us.
         unsafe { (*watch).dropped = true };
         // SAFETY: an initialised handle of this thread's loop, closed once.
         unsafe { close(self.uv, self.handle.as_ptr()) };
@@ -208,8 +225,8 @@ unsafe extern "C" fn on_event(handle: *mut Handle, status: c_int, _events: c_int
     // A panic must not unwind into libuv. What the callback shares is behind its own locks or
     // cells, which stay consistent or poison themselves.
     // SAFETY: libuv calls one callback of a handle at a time; the Watch outlives it, since the
-    // close callback runs in a later phase of the loop. `on_readable` is the only field used.
-    let outcome = catch_unwind(AssertUnwindSafe(|| unsafe { ((*watch).on_readable)() }));
+    // close callback runs in a later phase of the loop. `on_ready` is the only field used.
+    let outcome = catch_unwind(AssertUnwindSafe(|| unsafe { ((*watch).on_ready)() }));
     if outcome.is_err() {
         // The panic has been printed by the hook. The watch ends, lest it spins.
         // SAFETY: as above.

@@ -52,10 +52,7 @@ fn a_given_pipe_keeps_its_file() {
 fn a_given_udp_socket_is_received_from() {
     let given = UdpSocket::bind(loopback(0)).unwrap();
     let bound = adopt_datagram(given.as_raw_fd()).unwrap();
-    assert_eq!(
-        (bound.kind, bound.sockname),
-        (Kind::Udp, Some(given.local_addr().unwrap()))
-    );
+    assert_eq!((bound.kind, bound.sockname), (Kind::Udp, Some(given.local_addr().unwrap())));
     assert_nonblocking_and_close_on_exec(&bound.fd);
 }
 
@@ -80,11 +77,7 @@ fn a_descriptor_that_cannot_listen_is_invalid_and_left_as_it_was() {
     ];
     for (what, given, expected) in cases {
         for backlog in [BACKLOG, None] {
-            assert_eq!(
-                errno(adopt_stream(given.as_raw_fd(), backlog)),
-                expected,
-                "{what}"
-            );
+            assert_eq!(errno(adopt_stream(given.as_raw_fd(), backlog)), expected, "{what}");
         }
         if what != "a UDP socket" {
             assert_eq!(errno(adopt_datagram(given.as_raw_fd())), expected, "{what}");

@@ -1,8 +1,5 @@
 //! Opening sockets to listen on, against the real system.
-#![allow(
-    unsafe_code,
-    reason = "a test must be able to be another user, or in another directory"
-)]
+#![allow(unsafe_code, reason = "a test must be able to be another user, or in another directory")]
 
 mod given;
 mod tcp;

@@ -23,10 +23,7 @@ fn a_tcp_listener_accepts() {
     let client = TcpStream::connect(bound.sockname.unwrap()).unwrap();
     let accepted = accept(&bound.fd).unwrap().expect("a connection waits");
     assert_nonblocking_and_close_on_exec(&accepted);
-    assert_eq!(
-        TcpStream::from(accepted).peer_addr().unwrap(),
-        client.local_addr().unwrap()
-    );
+    assert_eq!(TcpStream::from(accepted).peer_addr().unwrap(), client.local_addr().unwrap());
     assert!(accept(&bound.fd).unwrap().is_none());
 }
 
@@ -43,10 +40,7 @@ fn a_taken_port_is_taken() {
     assert_eq!(errno(tcp(taken, false, BACKLOG)), Errno::EADDRINUSE);
     assert_eq!(errno(tcp(taken, false, None)), Errno::EADDRINUSE);
     // On all addresses as well: not on the one version of IP that happens to be free.
-    assert_eq!(
-        errno(tcp_anywhere(taken.port(), false, BACKLOG)),
-        Errno::EADDRINUSE
-    );
+    assert_eq!(errno(tcp_anywhere(taken.port(), false, BACKLOG)), Errno::EADDRINUSE);
     if has_ipv6() {
         let holder = TcpListener::bind("[::1]:0").unwrap();
         let port = holder.local_addr().unwrap().port();
@@ -70,12 +64,7 @@ fn a_port_is_free_again_while_its_last_connections_are_remembered() {
 #[test]
 fn a_privileged_port_takes_privileges() {
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
-    let Some(privileged) = first
-        .trim()
-        .parse::<u16>()
-        .unwrap()
-        .checked_sub(1)
-        .filter(|port| *port > 0)
+    let Some(privileged) = first.trim().parse::<u16>().unwrap().checked_sub(1).filter(|port| *port > 0)
     else {
         eprintln!("no port is privileged on this machine");
         return;
@@ -83,10 +72,7 @@ fn a_privileged_port_takes_privileges() {
     as_nobody(|| {
         assert_eq!(errno(tcp(loopback(privileged), false, BACKLOG)), Errno::EACCES);
         assert_eq!(errno(tcp_anywhere(privileged, false, BACKLOG)), Errno::EACCES);
-        assert_eq!(
-            errno(udp(loopback(privileged), UdpOptions::default())),
-            Errno::EACCES
-        );
+        assert_eq!(errno(udp(loopback(privileged), UdpOptions::default())), Errno::EACCES);
     });
 }
 
@@ -100,40 +86,17 @@ fn an_address_of_another_machine_is_not_available() {
 
 #[test]
 fn what_is_no_address_is_invalid() {
-    for text in [
-        "",
-        "localhost",
-        "127.0.0.1:80",
-        "127.0.0",
-        "1.2.3.256",
-        "01.2.3.4",
-        "::1",
-        "127.0.0.1\0",
-    ] {
+    for text in ["", "localhost", "127.0.0.1:80", "127.0.0", "1.2.3.256", "01.2.3.4", "::1", "127.0.0.1\0"] {
         assert_eq!(errno(parse_address(text, false, 80)), Errno::EINVAL, "{text:?}");
     }
-    for text in [
-        "",
-        "127.0.0.1",
-        "[::1]",
-        "::g",
-        "1:2:3:4:5:6:7:8:9",
-        "::1/128",
-        "%lo",
-        "\0",
-    ] {
+    for text in ["", "127.0.0.1", "[::1]", "::g", "1:2:3:4:5:6:7:8:9", "::1/128", "%lo", "\0"] {
         assert_eq!(errno(parse_address(text, true, 80)), Errno::EINVAL, "{text:?}");
     }
 }
 
 #[test]
 fn addresses_are_written_as_they_are_read() {
-    for (text, ipv6) in [
-        ("127.0.0.1", false),
-        ("::", true),
-        ("::ffff:1.2.3.4", true),
-        ("fe80::1%lo", true),
-    ] {
+    for (text, ipv6) in [("127.0.0.1", false), ("::", true), ("::ffff:1.2.3.4", true), ("fe80::1%lo", true)] {
         let address = parse_address(text, ipv6, 80).unwrap();
         assert_eq!(address.port(), 80);
         assert_eq!(address_text(&address), text);
@@ -188,16 +151,12 @@ fn ipv6_only_is_set_either_way() {
     }
     let anywhere = parse_address("::", true, 0).unwrap();
     for ipv6_only in [false, true] {
-        for bound in [
-            tcp(anywhere, ipv6_only, BACKLOG).unwrap(),
-            tcp_anywhere(0, ipv6_only, BACKLOG).unwrap(),
-        ] {
+        for bound in
+            [tcp(anywhere, ipv6_only, BACKLOG).unwrap(), tcp_anywhere(0, ipv6_only, BACKLOG).unwrap()]
+        {
             let port = port_of(&bound);
             TcpStream::connect(("::1", port)).unwrap();
-            assert_eq!(
-                TcpStream::connect(apart_from_other_tests(port)).is_err(),
-                ipv6_only
-            );
+            assert_eq!(TcpStream::connect(apart_from_other_tests(port)).is_err(), ipv6_only);
             assert_eq!(getsockopt(&bound.fd, sockopt::Ipv6V6Only).unwrap(), ipv6_only);
         }
     }
@@ -208,12 +167,7 @@ fn ipv6_only_is_set_either_way() {
 #[test]
 fn the_backlog_is_the_one_asked_for() {
     let largest = largest_backlog();
-    for (asked, expected) in [
-        (1, 1),
-        (511, 511.min(largest)),
-        (i32::MAX, largest),
-        (-1, largest),
-    ] {
+    for (asked, expected) in [(1, 1), (511, 511.min(largest)), (i32::MAX, largest), (-1, largest)] {
         let bound = tcp(loopback(0), false, Some(asked)).unwrap();
         assert_eq!(listens_with(&bound.fd), Some(expected), "asked for {asked}");
     }

@@ -107,24 +107,9 @@ pub(crate) fn as_nobody<T: Send>(run: impl FnOnce() -> T + Send) -> T {
 pub(crate) fn without_ipv6<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     const NUMBER: u32 = 0;
     const FIRST_ARGUMENT: u32 = 16;
-    let load = |from| libc::sock_filter {
-        code: 0x20,
-        jt: 0,
-        jf: 0,
-        k: from,
-    };
-    let skip_unless = |skip, value| libc::sock_filter {
-        code: 0x15,
-        jt: 0,
-        jf: skip,
-        k: value,
-    };
-    let answer = |answer| libc::sock_filter {
-        code: 0x06,
-        jt: 0,
-        jf: 0,
-        k: answer,
-    };
+    let load = |from| libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: from };
+    let skip_unless = |skip, value| libc::sock_filter { code: 0x15, jt: 0, jf: skip, k: value };
+    let answer = |answer| libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: answer };
     let mut filter = [
         load(NUMBER),
         skip_unless(3, u32::try_from(libc::SYS_socket).unwrap()),
@@ -136,21 +121,13 @@ pub(crate) fn without_ipv6<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     let length = u16::try_from(filter.len()).unwrap();
     thread::scope(|scope| {
         let thread = scope.spawn(move || {
-            let program = libc::sock_fprog {
-                len: length,
-                filter: filter.as_mut_ptr(),
-            };
+            let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
             // SAFETY: prctl takes plain numbers. It changes this thread only.
             Errno::result(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).unwrap();
             // SAFETY: the program and its filter are ours until after the call, which copies them.
             // It changes this thread only.
-            let answer = unsafe {
-                libc::prctl(
-                    libc::PR_SET_SECCOMP,
-                    libc::SECCOMP_MODE_FILTER,
-                    &raw const program,
-                )
-            };
+            let answer =
+                unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
             Errno::result(answer).unwrap();
             run()
         });
@@ -167,13 +144,7 @@ pub(crate) fn listens_with(socket: impl AsFd) -> Option<u32> {
     let number = socket.as_fd().as_raw_fd();
     // SAFETY: `info` and `length` are ours until after the call, and `length` is the size of `info`.
     let answer = unsafe {
-        libc::getsockopt(
-            number,
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut length,
-        )
+        libc::getsockopt(number, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length)
     };
     Errno::result(answer).unwrap();
     // Of a listening socket it is the backlog that the kernel gives in this field.
@@ -181,11 +152,7 @@ pub(crate) fn listens_with(socket: impl AsFd) -> Option<u32> {
 }
 
 pub(crate) fn largest_backlog() -> u32 {
-    fs::read_to_string("/proc/sys/net/core/somaxconn")
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap()
+    fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap()
 }
 
 pub(crate) fn assert_nonblocking_and_close_on_exec(fd: impl AsFd) {

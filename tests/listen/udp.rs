@@ -22,10 +22,7 @@ fn a_udp_socket_receives() {
 #[test]
 fn a_udp_address_is_shared_only_by_those_who_agree() {
     let alone = udp(loopback(0), UdpOptions::default()).unwrap();
-    let reuse = UdpOptions {
-        reuse_address: true,
-        ipv6_only: false,
-    };
+    let reuse = UdpOptions { reuse_address: true, ipv6_only: false };
     for options in [UdpOptions::default(), reuse] {
         assert_eq!(errno(udp(alone.sockname.unwrap(), options)), Errno::EADDRINUSE);
     }
@@ -36,10 +33,7 @@ fn a_udp_address_is_shared_only_by_those_who_agree() {
 
 #[test]
 fn udp_has_both_versions_of_ip_or_one() {
-    let only = UdpOptions {
-        ipv6_only: true,
-        reuse_address: false,
-    };
+    let only = UdpOptions { ipv6_only: true, reuse_address: false };
     assert_eq!(errno(udp(loopback(0), only)), Errno::EINVAL);
     if has_ipv6() {
         let anywhere = parse_address("::", true, 0).unwrap();

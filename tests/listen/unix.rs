@@ -32,10 +32,7 @@ fn a_unix_socket_that_is_only_bound_does_not_listen() {
     let directory = Directory::new();
     let path = directory.join("socket");
     let bound = unix(&path, Access::default(), None).unwrap();
-    assert_eq!(
-        UnixStream::connect(&path).unwrap_err().kind(),
-        ErrorKind::ConnectionRefused
-    );
+    assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     assert!(!getsockopt(&bound.fd, sockopt::AcceptConn).unwrap());
 }
 
@@ -43,12 +40,7 @@ fn a_unix_socket_that_is_only_bound_does_not_listen() {
 fn everybody_may_what_was_asked_for_and_the_umask_says_nothing_then() {
     let directory = Directory::new();
     let path = directory.join("socket");
-    let cases = [
-        (false, false, 0o700),
-        (true, false, 0o444),
-        (false, true, 0o222),
-        (true, true, 0o666),
-    ];
+    let cases = [(false, false, 0o700), (true, false, 0o444), (false, true, 0o222), (true, true, 0o666)];
     for (readable, writable, mode) in cases {
         let found = apart(|| {
             nix::sys::stat::umask(Mode::from_bits_retain(0o077));
@@ -66,10 +58,7 @@ fn a_taken_path_is_taken_and_left_alone() {
     let directory = Directory::new();
     let path = directory.join("file");
     fs::write(&path, "precious").unwrap();
-    let everybody = Access {
-        readable: true,
-        writable: true,
-    };
+    let everybody = Access { readable: true, writable: true };
     let before = fs::metadata(&path).unwrap().mode();
     assert_eq!(errno(unix(&path, everybody, BACKLOG)), Errno::EADDRINUSE);
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
@@ -115,24 +104,14 @@ fn an_abstract_name_is_all_of_its_bytes() {
     let name = format!("rcluster-listen-{}", std::process::id());
     for ending in ["", "\0\0", "/../x"] {
         let name = format!("{name}{ending}");
-        let bound = unix(
-            Path::new(&format!("\0{name}")),
-            Access {
-                readable: true,
-                writable: true,
-            },
-            BACKLOG,
-        )
-        .unwrap();
+        let bound = unix(Path::new(&format!("\0{name}")), Access { readable: true, writable: true }, BACKLOG)
+            .unwrap();
         assert!(bound.path.is_none());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         UnixStream::connect_addr(&address).unwrap();
         assert!(accept(&bound.fd).unwrap().is_some());
     }
-    assert_eq!(
-        errno(unix(Path::new(&"\0".repeat(109)), Access::default(), BACKLOG)),
-        Errno::EINVAL
-    );
+    assert_eq!(errno(unix(Path::new(&"\0".repeat(109)), Access::default(), BACKLOG)), Errno::EINVAL);
 }
 
 #[test]
@@ -153,15 +132,7 @@ fn a_file_is_removed_from_where_it_was_made() {
     let directory = Directory::new();
     apart(|| {
         std::env::set_current_dir(&directory.0).unwrap();
-        let bound = unix(
-            Path::new("socket"),
-            Access {
-                readable: true,
-                writable: true,
-            },
-            BACKLOG,
-        )
-        .unwrap();
+        let bound = unix(Path::new("socket"), Access { readable: true, writable: true }, BACKLOG).unwrap();
         assert!(directory.join("socket").exists());
         std::env::set_current_dir("/").unwrap();
         drop(bound);

@@ -69,11 +69,7 @@ impl World {
             self.answer();
         }
         let unanswered = |worker: &&Worker| worker.takes_part() && !worker.asked.is_empty();
-        assert_eq!(
-            self.workers.values().filter(unanswered).count(),
-            0,
-            "a query was never answered"
-        );
+        assert_eq!(self.workers.values().filter(unanswered).count(), 0, "a query was never answered");
         for worker in self.workers.keys().copied().collect::<Vec<_>>() {
             if !self.workers[&worker].dead {
                 self.end(worker);
@@ -117,10 +113,7 @@ impl World {
             other => panic!("{frame} is read as {other:?}"),
         };
         let index = (query.port == Some(0)).then_some(query.index);
-        let words = format!(
-            "{:?} {index:?}",
-            (&query.address, query.port, query.address_type, query.fd)
-        );
+        let words = format!("{:?} {index:?}", (&query.address, query.port, query.address_type, query.fd));
         let named = self.names.get(&words).copied();
         if let Some(asking) = self.workers.get_mut(&worker).filter(|asking| asking.takes_part()) {
             asking.asked.insert(seq, words.clone());
@@ -136,17 +129,10 @@ impl World {
                 }
             }
             let out = self.input_with(Input::Query { worker, query }, Some((worker, &words)));
-            assert_eq!(
-                joins.is_some(),
-                !out.opened && !out.refused,
-                "{frame} of {worker}: {named:?}"
-            );
+            assert_eq!(joins.is_some(), !out.opened && !out.refused, "{frame} of {worker}: {named:?}");
         } else {
             let out = self.input(Input::Query { worker, query });
-            assert!(
-                !out.opened && !out.refused && !out.welcomed,
-                "{worker} is not there and was heard"
-            );
+            assert!(!out.opened && !out.refused && !out.welcomed, "{worker} is not there and was heard");
         }
     }
 
@@ -169,28 +155,18 @@ impl World {
 
     /// The system answers for a socket that is being opened.
     fn answer(&mut self) {
-        let opening: Vec<_> = self
-            .sockets
-            .iter()
-            .filter(|(_, socket)| socket.opening)
-            .map(|(&listener, _)| listener)
-            .collect();
+        let opening: Vec<_> =
+            self.sockets.iter().filter(|(_, socket)| socket.opening).map(|(&listener, _)| listener).collect();
         if opening.is_empty() {
             let listener = ListenerId(u32::try_from(self.chance.below(50)).unwrap());
-            let result = Ok(Opened {
-                kind: Kind::Tcp,
-                sockname: None,
-            });
+            let result = Ok(Opened { kind: Kind::Tcp, sockname: None });
             let out = self.input(Input::Opened { listener, result });
             assert!(!out.welcomed && !out.refused);
             return;
         }
         let listener = self.chance.pick(&opening);
         let place = &self.sockets[&listener].spec.place;
-        let taken = self
-            .sockets
-            .values()
-            .any(|other| !other.opening && clash(&other.spec.place, place));
+        let taken = self.sockets.values().any(|other| !other.opening && clash(&other.spec.place, place));
         let result = if taken && !self.chance.percent(10) {
             Err(EADDRINUSE)
         } else if self.chance.percent(10) {
@@ -211,10 +187,8 @@ impl World {
     /// A worker says something of a listener: mostly one of its own, sometimes any.
     fn say(&mut self, what: impl Fn(WorkerId, ListenerId) -> Input) {
         let worker = self.any_worker();
-        let own: Vec<_> = self
-            .workers
-            .get(&worker)
-            .map_or_else(Vec::new, |known| known.member.iter().copied().collect());
+        let own: Vec<_> =
+            self.workers.get(&worker).map_or_else(Vec::new, |known| known.member.iter().copied().collect());
         let listener = if own.is_empty() || self.chance.percent(10) {
             ListenerId(u32::try_from(self.chance.below(200)).unwrap())
         } else {
@@ -224,7 +198,10 @@ impl World {
         if own.contains(&listener) {
             let known = self.workers.get_mut(&worker).unwrap();
             match input {
-                Input::Listening { .. } => known.up = true,
+                Input::Listening { .. } => {
+                    known.up = true;
+                    known.serves.insert(listener);
+                }
                 _ => assert!(known.member.remove(&listener)),
             }
         }

@@ -127,11 +127,7 @@ impl Wish {
             fd,
             index: (query.port == Some(0)).then_some(query.index),
         };
-        Ok(Self {
-            key,
-            spec: Spec { place, backlog },
-            shared,
-        })
+        Ok(Self { key, spec: Spec { place, backlog }, shared })
     }
 }
 
@@ -143,22 +139,15 @@ impl Place {
         let tcp_port = || u16::try_from(query.port.ok_or(EINVAL)?).map_err(|_| EINVAL);
         let address = || query.address.clone().ok_or(EINVAL);
         match query.address_type.ok_or(EINVAL)? {
-            AddressType::Tcp4 | AddressType::Tcp6 if query.address.is_none() => Ok(Self::TcpAnywhere {
-                port: tcp_port()?,
-                ipv6_only,
-            }),
-            AddressType::Tcp4 => Ok(Self::Tcp {
-                address: address()?,
-                ipv6: false,
-                port: tcp_port()?,
-                ipv6_only,
-            }),
-            AddressType::Tcp6 => Ok(Self::Tcp {
-                address: address()?,
-                ipv6: true,
-                port: tcp_port()?,
-                ipv6_only,
-            }),
+            AddressType::Tcp4 | AddressType::Tcp6 if query.address.is_none() => {
+                Ok(Self::TcpAnywhere { port: tcp_port()?, ipv6_only })
+            }
+            AddressType::Tcp4 => {
+                Ok(Self::Tcp { address: address()?, ipv6: false, port: tcp_port()?, ipv6_only })
+            }
+            AddressType::Tcp6 => {
+                Ok(Self::Tcp { address: address()?, ipv6: true, port: tcp_port()?, ipv6_only })
+            }
             AddressType::Path => {
                 let path = address()?;
                 // The worker made it absolute, with the directory it was in. A relative one
@@ -214,21 +203,13 @@ pub fn shorter(path: &str, directory: Option<&Path>) -> PathBuf {
     };
     let relative = relative(&as_is, directory);
     // Nothing at all is what the directory itself becomes, and would be another kind of address.
-    if (1..=path.len()).contains(&relative.as_os_str().len()) {
-        relative
-    } else {
-        as_is
-    }
+    if (1..=path.len()).contains(&relative.as_os_str().len()) { relative } else { as_is }
 }
 
 /// How to write `path` as seen from `directory`; both absolute.
 fn relative(path: &Path, directory: &Path) -> PathBuf {
     let (path, directory) = (normal(path), normal(directory));
-    let common = path
-        .iter()
-        .zip(&directory)
-        .take_while(|(one, other)| one == other)
-        .count();
+    let common = path.iter().zip(&directory).take_while(|(one, other)| one == other).count();
     let up = directory[common..].iter().map(|_| Component::ParentDir);
     up.chain(path[common..].iter().copied()).collect()
 }

@@ -27,7 +27,8 @@ enum State {
     Opening(Vec<(WorkerId, u32)>),
     Open {
         opened: Opened,
-        members: BTreeSet<WorkerId>,
+        /// Who is on it, and whether its server is up: only then it gets connections.
+        members: BTreeMap<WorkerId, bool>,
         /// Present if and only if there are no members.
         orphan: Option<Orphan>,
     },
@@ -80,13 +81,7 @@ impl Listeners {
     /// without, only datagrams are shared.
     #[must_use]
     pub fn new(share: bool) -> Self {
-        Self {
-            share,
-            next: 1,
-            names: BTreeMap::new(),
-            all: BTreeMap::new(),
-            workers: BTreeMap::new(),
-        }
+        Self { share, next: 1, names: BTreeMap::new(), all: BTreeMap::new(), workers: BTreeMap::new() }
     }
 
     /// Takes note of what happened at `now` and appends what to do to `out`, in order. `now` is
@@ -135,10 +130,7 @@ impl Listeners {
         if !asking.alive || asking.phase == Phase::Left {
             return;
         }
-        let refuse = |errno| Output::Reply {
-            worker,
-            reply: Reply::refusal(query.seq, errno),
-        };
+        let refuse = |errno| Output::Reply { worker, reply: Reply::refusal(query.seq, errno) };
         let wish = match Wish::read(&query, self.share) {
             Ok(wish) => wish,
             Err(errno) => return out.push(refuse(errno)),
@@ -164,17 +156,9 @@ impl Listeners {
         // that works does not lose its name to one that may fail.
         self.names.entry(wish.key.clone()).or_insert(listener);
         let state = State::Opening(vec![(worker, query.seq)]);
-        let opening = Listener {
-            key: wish.key,
-            shared: wish.shared,
-            data: query.data,
-            state,
-        };
+        let opening = Listener { key: wish.key, shared: wish.shared, data: query.data, state };
         self.all.insert(listener, opening);
-        out.push(Output::Open {
-            listener,
-            spec: wish.spec,
-        });
+        out.push(Output::Open { listener, spec: wish.spec });
     }
 
     /// Adds a worker to a listener that it knows of already.
@@ -188,7 +172,7 @@ impl Listeners {
         match &mut listener.state {
             State::Opening(waiting) => waiting.push((worker, query.seq)),
             State::Open { members, orphan, .. } => {
-                members.insert(worker);
+                members.insert(worker, false);
                 *orphan = None;
                 listener.welcome(id, worker, query.seq, out);
             }
@@ -206,12 +190,8 @@ impl Listeners {
         match result {
             Ok(_) if waiting.is_empty() => self.close(id, out),
             Ok(opened) => {
-                let members = waiting.iter().map(|&(worker, _)| worker).collect();
-                listener.state = State::Open {
-                    opened,
-                    members,
-                    orphan: None,
-                };
+                let members = waiting.iter().map(|&(worker, _)| (worker, false)).collect();
+                listener.state = State::Open { opened, members, orphan: None };
                 self.names.insert(listener.key.clone(), id);
                 for (worker, seq) in waiting {
                     listener.welcome(id, worker, seq, out);
@@ -220,13 +200,7 @@ impl Listeners {
             Err(errno) => {
                 for (worker, seq) in waiting {
                     let data = listener.data.clone();
-                    out.push(Output::Reply {
-                        worker,
-                        reply: Reply {
-                            data,
-                            ..Reply::refusal(seq, errno)
-                        },
-                    });
+                    out.push(Output::Reply { worker, reply: Reply { data, ..Reply::refusal(seq, errno) } });
                     if let Some(worker) = self.workers.get_mut(&worker) {
                         worker.listeners.remove(&id);
                     }
@@ -241,7 +215,7 @@ impl Listeners {
         let Some(State::Open { members, .. }) = self.all.get(&id).map(|listener| &listener.state) else {
             return;
         };
-        if members.contains(&worker) {
+        if members.contains_key(&worker) {
             self.withdraw(worker, id, None, out);
         }
     }
@@ -249,13 +223,16 @@ impl Listeners {
     /// A worker is ready for connections. Not before: the reply and a connection travel on
     /// different sockets, so the connection could come first and find no server.
     fn listening(&mut self, worker: WorkerId, id: ListenerId, out: &mut Vec<Output>) {
-        let Some(Listener { shared, state: State::Open { members, .. }, .. }) = self.all.get(&id) else {
+        let Some(listener) = self.all.get_mut(&id) else {
             return;
         };
-        if !members.contains(&worker) {
+        let State::Open { members, .. } = &mut listener.state else {
             return;
-        }
-        if !shared {
+        };
+        let Some(up) = members.get_mut(&worker) else {
+            return;
+        };
+        if !std::mem::replace(up, true) && !listener.shared {
             out.push(Output::Join { worker, listener: id });
         }
         if let Some(worker) = self.workers.get_mut(&worker)
@@ -297,9 +274,7 @@ impl Listeners {
         }
         self.workers.remove(&id);
         for listener in self.all.values_mut() {
-            if let State::Open {
-                orphan: Some(orphan), ..
-            } = &mut listener.state
+            if let State::Open { orphan: Some(orphan), .. } = &mut listener.state
                 && orphan.of == id
             {
                 orphan.until = Some(now.saturating_add(LINGER));
@@ -320,8 +295,7 @@ impl Listeners {
             // What nobody waits for any more closes as soon as it is open.
             State::Opening(waiting) => waiting.retain(|&(waits, _)| waits != worker),
             State::Open { members, orphan, .. } => {
-                members.remove(&worker);
-                if !listener.shared {
+                if members.remove(&worker) == Some(true) && !listener.shared {
                     out.push(Output::Leave { worker, listener: id });
                 }
                 if members.is_empty() {
@@ -336,10 +310,7 @@ impl Listeners {
 
     /// Closes the orphans that nobody will come for.
     fn close_orphans(&mut self, now: Duration, out: &mut Vec<Output>) {
-        let hope = self
-            .workers
-            .values()
-            .any(|worker| worker.phase == Phase::Starting);
+        let hope = self.workers.values().any(|worker| worker.phase == Phase::Starting);
         let hopeless: Vec<_> = self
             .orphans()
             .filter(|(_, orphan)| orphan.until.is_some_and(|until| !hope || until <= now))
@@ -350,12 +321,10 @@ impl Listeners {
     }
 
     fn orphans(&self) -> impl Iterator<Item = (ListenerId, Orphan)> {
-        self.all
-            .iter()
-            .filter_map(|(&id, listener)| match listener.state {
-                State::Open { orphan, .. } => Some((id, orphan?)),
-                State::Opening(_) => None,
-            })
+        self.all.iter().filter_map(|(&id, listener)| match listener.state {
+            State::Open { orphan, .. } => Some((id, orphan?)),
+            State::Opening(_) => None,
+        })
     }
 
     fn close(&mut self, id: ListenerId, out: &mut Vec<Output>) {
@@ -376,11 +345,7 @@ impl Listeners {
 
 impl Worker {
     fn starting() -> Self {
-        Self {
-            phase: Phase::Starting,
-            alive: true,
-            listeners: BTreeSet::new(),
-        }
+        Self { phase: Phase::Starting, alive: true, listeners: BTreeSet::new() }
     }
 }
 

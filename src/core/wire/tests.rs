@@ -18,14 +18,8 @@ fn every_act_is_read() {
     let listener = ListenerId(7);
     let cases = [
         (json!({ "act": "hello", "version": 1 }), FromWorker::Hello),
-        (
-            json!({ "act": "listening", "listener": 7 }),
-            FromWorker::Listening { listener },
-        ),
-        (
-            json!({ "act": "close", "listener": 7 }),
-            FromWorker::Close { listener },
-        ),
+        (json!({ "act": "listening", "listener": 7 }), FromWorker::Listening { listener }),
+        (json!({ "act": "close", "listener": 7 }), FromWorker::Close { listener }),
         (json!({ "act": "leaving" }), FromWorker::Leaving),
     ];
     for (frame, meaning) in cases {
@@ -84,12 +78,9 @@ fn every_address_type_is_read() {
 
 #[test]
 fn a_port_may_be_text_and_any_whole_number() {
-    for (written, port) in [
-        (json!("8125"), 8125),
-        (json!(" 0 "), 0),
-        (json!(-1), -1),
-        (json!(70_000), 70_000),
-    ] {
+    for (written, port) in
+        [(json!("8125"), 8125), (json!(" 0 "), 0), (json!(-1), -1), (json!(70_000), 70_000)]
+    {
         let read = query(&json!({ "act": "query", "seq": 1, "index": 0, "port": written }));
         assert_eq!(read.port, Some(port));
     }
@@ -114,17 +105,7 @@ fn a_query_with_a_wrong_field_gets_an_answer() {
         let mut frame = json!({ "act": "query", "seq": 9, "index": 0 });
         frame[field] = value;
         let error = parse(&frame).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                FrameError::Fields {
-                    act: "query",
-                    seq: Some(9),
-                    ..
-                }
-            ),
-            "{frame}: {error}"
-        );
+        assert!(matches!(error, FrameError::Fields { act: "query", seq: Some(9), .. }), "{frame}: {error}");
         assert_eq!(error.refusal(), Some(Reply::refusal(9, EINVAL)), "{frame}");
     }
 }
@@ -140,17 +121,7 @@ fn a_lone_surrogate_in_a_path_is_an_error_of_the_query() {
 fn a_query_without_a_number_cannot_be_answered() {
     for seq in [json!(null), json!(-1), json!("1"), json!(1.5)] {
         let error = parse(&json!({ "act": "query", "seq": seq, "index": 0 })).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                FrameError::Fields {
-                    act: "query",
-                    seq: None,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, FrameError::Fields { act: "query", seq: None, .. }), "{error}");
         assert_eq!(error.refusal(), None);
     }
 }
@@ -160,13 +131,7 @@ fn custom_data_has_a_limit_that_leaves_room_for_the_reply() {
     let frame = |length| json!({ "act": "query", "seq": 2, "index": 0, "data": "x".repeat(length) });
     let data = query(&frame(MAX_DATA - 2)).data;
     let error = parse(&frame(MAX_DATA - 1)).unwrap_err();
-    assert_eq!(
-        error,
-        FrameError::Data {
-            seq: 2,
-            length: MAX_DATA + 1
-        }
-    );
+    assert_eq!(error, FrameError::Data { seq: 2, length: MAX_DATA + 1 });
     assert_eq!(error.refusal(), Some(Reply::refusal(2, EMSGSIZE)));
 
     let longest = Reply {
@@ -175,11 +140,7 @@ fn custom_data_has_a_limit_that_leaves_room_for_the_reply() {
         listener: Some(ListenerId(u32::MAX)),
         kind: Some(Kind::Pipe),
         shared: false,
-        sockname: Some(Sockname {
-            address: "x".repeat(64),
-            family: Family::IPv6,
-            port: u16::MAX,
-        }),
+        sockname: Some(Sockname { address: "x".repeat(64), family: Family::IPv6, port: u16::MAX }),
         data,
     };
     assert!(ToWorker::Reply(longest).encode().unwrap().len() <= MAX_FRAME);
@@ -188,10 +149,7 @@ fn custom_data_has_a_limit_that_leaves_room_for_the_reply() {
 #[test]
 fn numbers_that_grow_when_written_count_as_written() {
     let few = MAX_DATA / 18;
-    let frame = format!(
-        r#"{{"act":"query","seq":2,"index":0,"data":[1e15{}]}}"#,
-        ",1e15".repeat(few)
-    );
+    let frame = format!(r#"{{"act":"query","seq":2,"index":0,"data":[1e15{}]}}"#, ",1e15".repeat(few));
     assert!(frame.len() < MAX_FRAME);
     let read = FromWorker::parse(frame.as_bytes());
     match read {
@@ -202,29 +160,16 @@ fn numbers_that_grow_when_written_count_as_written() {
 
 #[test]
 fn another_version_is_told_from_ours() {
-    assert_eq!(
-        parse(&json!({ "act": "hello", "version": 2 })),
-        Err(FrameError::Version { theirs: 2 })
-    );
+    assert_eq!(parse(&json!({ "act": "hello", "version": 2 })), Err(FrameError::Version { theirs: 2 }));
     let missing = parse(&json!({ "act": "hello" })).unwrap_err();
-    assert!(
-        matches!(missing, FrameError::Fields { act: "hello", .. }),
-        "{missing}"
-    );
+    assert!(matches!(missing, FrameError::Fields { act: "hello", .. }), "{missing}");
 }
 
 #[test]
 fn what_is_no_frame_says_what_it_is() {
-    for frame in [
-        &b""[..],
-        b"{",
-        b"null",
-        b"[]",
-        b"{}",
-        br#"{"act":1}"#,
-        b"\xff\xfe",
-        br#"{"act":"leaving"}x"#,
-    ] {
+    for frame in
+        [&b""[..], b"{", b"null", b"[]", b"{}", br#"{"act":1}"#, b"\xff\xfe", br#"{"act":"leaving"}x"#]
+    {
         let error = FromWorker::parse(frame).unwrap_err();
         assert!(matches!(error, FrameError::Json { .. }), "{frame:?}: {error}");
         assert_eq!(error.refusal(), None);
@@ -248,14 +193,8 @@ fn a_complaint_quotes_no_novels() {
 #[test]
 fn length_and_depth_have_limits() {
     let length = MAX_FRAME + 1;
-    assert_eq!(
-        FromWorker::parse(&vec![b' '; length]),
-        Err(FrameError::TooLong { length })
-    );
-    let deep = format!(
-        r#"{{"act":"query","seq":1,"index":0,"data":{}}}"#,
-        "[".repeat(30_000)
-    );
+    assert_eq!(FromWorker::parse(&vec![b' '; length]), Err(FrameError::TooLong { length }));
+    let deep = format!(r#"{{"act":"query","seq":1,"index":0,"data":{}}}"#, "[".repeat(30_000));
     assert!(FromWorker::parse(deep.as_bytes()).is_err());
 }
 
@@ -267,11 +206,7 @@ fn a_reply_is_written_as_the_worker_reads_it() {
         listener: Some(ListenerId(2)),
         kind: Some(Kind::Tcp),
         shared: true,
-        sockname: Some(Sockname {
-            address: "::1".into(),
-            family: Family::IPv6,
-            port: 80,
-        }),
+        sockname: Some(Sockname { address: "::1".into(), family: Family::IPv6, port: 80 }),
         data: json!([1]),
     };
     let written: Value = serde_json::from_str(&ToWorker::Reply(reply).encode().unwrap()).unwrap();
@@ -293,11 +228,6 @@ fn a_reply_is_written_as_the_worker_reads_it() {
 #[test]
 fn a_frame_that_is_too_long_is_not_written() {
     let data = Value::String("x".repeat(MAX_FRAME));
-    let error = ToWorker::Reply(Reply {
-        data,
-        ..Reply::refusal(1, 0)
-    })
-    .encode()
-    .unwrap_err();
+    let error = ToWorker::Reply(Reply { data, ..Reply::refusal(1, 0) }).encode().unwrap_err();
     assert!(matches!(error, FrameError::TooLong { .. }), "{error}");
 }

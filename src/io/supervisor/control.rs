@@ -50,7 +50,11 @@ impl Control {
         socket: OwnedFd,
         happenings: mpsc::Sender<Happening>,
     ) -> Result<(Self, oneshot::Receiver<()>), SysError> {
-        let socket = Rc::new(watch(Arc::new(socket), Interest::READABLE | Interest::WRITABLE, "watching a control socket")?);
+        let socket = Rc::new(watch(
+            Arc::new(socket),
+            Interest::READABLE | Interest::WRITABLE,
+            "watching a control socket",
+        )?);
         let (outbox, queue) = mpsc::channel(OUTBOX);
         let (done, all_read) = oneshot::channel();
         let reader = read(worker, Rc::clone(&socket), happenings.clone(), done);

@@ -39,11 +39,7 @@ pub(super) fn bind(fd: &OwnedFd, path: &Path, everybody: Access) -> Result<Optio
     }
     let made = fs::symlink_metadata(path).doing("looking at a socket's file")?;
     let absolute = std::path::absolute(path).doing("looking at a socket's path")?;
-    let bound = BoundPath {
-        path: absolute,
-        device: made.dev(),
-        inode: made.ino(),
-    };
+    let bound = BoundPath { path: absolute, device: made.dev(), inode: made.ino() };
     open_to(path, everybody).doing("opening a socket to everybody")?;
     Ok(Some(bound))
 }

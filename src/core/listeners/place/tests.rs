@@ -25,12 +25,8 @@ fn key(fields: Value) -> Key {
 
 #[test]
 fn every_kind_of_place_is_understood() {
-    let tcp = |address: &str, ipv6, ipv6_only| Place::Tcp {
-        address: address.into(),
-        ipv6,
-        port: 80,
-        ipv6_only,
-    };
+    let tcp =
+        |address: &str, ipv6, ipv6_only| Place::Tcp { address: address.into(), ipv6, port: 80, ipv6_only };
     let udp = |address: &str, ipv6, ipv6_only, reuse_address| Place::Udp {
         address: address.into(),
         ipv6,
@@ -38,42 +34,18 @@ fn every_kind_of_place_is_understood() {
         ipv6_only,
         reuse_address,
     };
-    let path = |readable_all, writable_all| Place::Path {
-        path: "/run/app".into(),
-        readable_all,
-        writable_all,
-    };
+    let path =
+        |readable_all, writable_all| Place::Path { path: "/run/app".into(), readable_all, writable_all };
     let cases = [
-        (
-            json!({ "address": "::1", "port": 80, "addressType": 6, "flags": 0 }),
-            tcp("::1", true, false),
-        ),
-        (
-            json!({ "address": "::1", "port": 80, "addressType": 6, "flags": 1 }),
-            tcp("::1", true, true),
-        ),
-        (
-            json!({ "address": "10.0.0.1", "port": 80, "addressType": 4 }),
-            tcp("10.0.0.1", false, false),
-        ),
-        (
-            json!({ "port": 80, "addressType": 4 }),
-            Place::TcpAnywhere {
-                port: 80,
-                ipv6_only: false,
-            },
-        ),
+        (json!({ "address": "::1", "port": 80, "addressType": 6, "flags": 0 }), tcp("::1", true, false)),
+        (json!({ "address": "::1", "port": 80, "addressType": 6, "flags": 1 }), tcp("::1", true, true)),
+        (json!({ "address": "10.0.0.1", "port": 80, "addressType": 4 }), tcp("10.0.0.1", false, false)),
+        (json!({ "port": 80, "addressType": 4 }), Place::TcpAnywhere { port: 80, ipv6_only: false }),
         (
             json!({ "port": 80, "addressType": 4, "flags": 1 }),
-            Place::TcpAnywhere {
-                port: 80,
-                ipv6_only: true,
-            },
+            Place::TcpAnywhere { port: 80, ipv6_only: true },
         ),
-        (
-            json!({ "address": "/run/app", "port": -1, "addressType": -1 }),
-            path(false, false),
-        ),
+        (json!({ "address": "/run/app", "port": -1, "addressType": -1 }), path(false, false)),
         (
             json!({ "address": "/run/app", "port": -1, "addressType": -1, "readableAll": true }),
             path(true, false),
@@ -92,10 +64,7 @@ fn every_kind_of_place_is_understood() {
         ),
         (json!({ "fd": 5 }), Place::Stream { fd: 5 }),
         (json!({ "fd": 0 }), Place::Stream { fd: 0 }),
-        (
-            json!({ "fd": 5, "addressType": "udp6" }),
-            Place::Datagram { fd: 5 },
-        ),
+        (json!({ "fd": 5, "addressType": "udp6" }), Place::Datagram { fd: 5 }),
     ];
     for (fields, place) in cases {
         assert_eq!(wish(fields.clone()).spec.place, place, "{fields}");
@@ -143,10 +112,7 @@ fn the_same_words_make_the_same_name() {
     assert_ne!(key(v6.clone()), key(udp));
     assert_eq!(key(v6), key(v6_again));
     assert_ne!(key(json!({ "fd": 3 })), key(json!({ "fd": 4 })));
-    assert_ne!(
-        key(json!({ "fd": 3 })),
-        key(json!({ "fd": 3, "addressType": "udp4" }))
-    );
+    assert_ne!(key(json!({ "fd": 3 })), key(json!({ "fd": 3, "addressType": "udp4" })));
 }
 
 #[test]
@@ -159,11 +125,7 @@ fn the_index_counts_for_port_0_only() {
 
 #[test]
 fn the_backlog_is_for_those_who_listen_here() {
-    let backlog = |asked: Value| {
-        wish(json!({ "port": 80, "addressType": 4, "backlog": asked }))
-            .spec
-            .backlog
-    };
+    let backlog = |asked: Value| wish(json!({ "port": 80, "addressType": 4, "backlog": asked })).spec.backlog;
     assert_eq!(backlog(json!(null)), Some(511));
     assert_eq!(backlog(json!(0)), Some(511));
     assert_eq!(backlog(json!(1)), Some(1));
@@ -175,11 +137,7 @@ fn the_backlog_is_for_those_who_listen_here() {
     assert_eq!((udp.shared, udp.spec.backlog), (true, None));
     let given = wish(json!({ "fd": 4, "addressType": "udp4" }));
     assert!(given.shared);
-    let shared = Wish::read(
-        &query(json!({ "port": 80, "addressType": 4, "backlog": 1 })),
-        true,
-    )
-    .unwrap();
+    let shared = Wish::read(&query(json!({ "port": 80, "addressType": 4, "backlog": 1 })), true).unwrap();
     assert_eq!((shared.shared, shared.spec.backlog), (true, None));
 }
 

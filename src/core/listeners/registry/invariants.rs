@@ -10,23 +10,17 @@ impl Listeners {
     /// If it is not: the message says what.
     pub fn check_invariants(&self) {
         for (key, id) in &self.names {
-            let named = self
-                .all
-                .get(id)
-                .unwrap_or_else(|| panic!("{key:?} names {id}, which is closed"));
+            let named = self.all.get(id).unwrap_or_else(|| panic!("{key:?} names {id}, which is closed"));
             assert_eq!(&named.key, key, "{id} goes by another's name");
         }
         for (&id, listener) in &self.all {
             assert!(id.0 < self.next, "{id} has a number that is still to come");
             let present: Vec<WorkerId> = match &listener.state {
                 State::Opening(waiting) => waiting.iter().map(|&(worker, _)| worker).collect(),
-                State::Open { members, .. } => members.iter().copied().collect(),
+                State::Open { members, .. } => members.keys().copied().collect(),
             };
             for worker in &present {
-                assert!(
-                    self.workers[worker].listeners.contains(&id),
-                    "{worker} does not know of {id}"
-                );
+                assert!(self.workers[worker].listeners.contains(&id), "{worker} does not know of {id}");
             }
             if let State::Open { members, orphan, .. } = &listener.state {
                 assert_eq!(
@@ -38,32 +32,21 @@ impl Listeners {
         }
         for (id, orphan) in self.orphans() {
             match orphan.until {
-                None => assert!(
-                    !self.workers[&orphan.of].alive,
-                    "{id} is the orphan of a living worker"
-                ),
+                None => assert!(!self.workers[&orphan.of].alive, "{id} is the orphan of a living worker"),
                 Some(_) => assert!(
-                    self.workers
-                        .values()
-                        .any(|worker| worker.phase == Phase::Starting),
+                    self.workers.values().any(|worker| worker.phase == Phase::Starting),
                     "{id} waits for nobody"
                 ),
             }
         }
         for (id, worker) in &self.workers {
-            assert!(
-                worker.listeners.len() <= MAX_LISTENERS,
-                "{id} has too many listeners"
-            );
+            assert!(worker.listeners.len() <= MAX_LISTENERS, "{id} has too many listeners");
             let gone = !worker.alive || worker.phase == Phase::Left;
-            assert!(
-                !gone || worker.listeners.is_empty(),
-                "{id} is gone and has listeners"
-            );
+            assert!(!gone || worker.listeners.is_empty(), "{id} is gone and has listeners");
             for listener in &worker.listeners {
                 let known = match &self.all[listener].state {
                     State::Opening(waiting) => waiting.iter().any(|(waits, _)| waits == id),
-                    State::Open { members, .. } => members.contains(id),
+                    State::Open { members, .. } => members.contains_key(id),
                 };
                 assert!(known, "{listener} does not know of {id}");
             }

@@ -1,3 +1,5 @@
+mod lifetime;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -52,23 +54,14 @@ impl Primary {
     }
 
     fn answer(&mut self, listener: ListenerId) {
-        let result = self.refusals.pop().map_or(
-            Ok(Opened {
-                kind: Kind::Tcp,
-                sockname: None,
-            }),
-            Err,
-        );
+        let result = self.refusals.pop().map_or(Ok(Opened { kind: Kind::Tcp, sockname: None }), Err);
         self.input(Input::Opened { listener, result });
     }
 
     /// What it has said since it was last asked, without the opening.
     fn said(&mut self) -> Vec<Output> {
         let opening = |output: &Output| matches!(output, Output::Open { .. });
-        std::mem::take(&mut self.out)
-            .into_iter()
-            .filter(|output| !opening(output))
-            .collect()
+        std::mem::take(&mut self.out).into_iter().filter(|output| !opening(output)).collect()
     }
 
     fn ask(&mut self, worker: WorkerId, query: Query) {
@@ -80,23 +73,20 @@ impl Primary {
         self.said();
         self.ask(worker, query);
         match self.said().as_slice() {
-            [
-                Output::Reply {
-                    worker: told,
-                    reply:
-                        Reply {
-                            errno: 0,
-                            listener: Some(listener),
-                            ..
-                        },
-                },
-                ..,
-            ] => {
+            [Output::Reply { worker: told, reply: Reply { errno: 0, listener: Some(listener), .. } }, ..] => {
                 assert_eq!(*told, worker);
                 *listener
             }
             other => panic!("{worker} asked and there is {other:?}"),
         }
+    }
+
+    /// Listens, and gets connections.
+    fn serve(&mut self, worker: WorkerId, query: Query) -> ListenerId {
+        let listener = self.listen(worker, query);
+        self.input(Input::Listening { worker, listener });
+        assert_eq!(self.said(), [Output::Join { worker, listener }]);
+        listener
     }
 
     fn died_and_settled(&mut self, worker: WorkerId) {
@@ -136,10 +126,7 @@ fn udp() -> Query {
 }
 
 fn refusal(worker: WorkerId, errno: i32) -> Output {
-    Output::Reply {
-        worker,
-        reply: Reply::refusal(0, errno),
-    }
+    Output::Reply { worker, reply: Reply::refusal(0, errno) }
 }
 
 #[test]
@@ -152,13 +139,10 @@ fn the_first_opens_and_the_next_join() {
 }
 
 #[test]
-fn the_reply_says_everything_and_comes_before_the_connections() {
+fn the_reply_says_everything_and_the_connections_wait_for_the_server() {
     let mut primary = Primary::new(false, &[A]);
     let data = json!({ "ticketKeys": "00" });
-    primary.ask(
-        A,
-        query(json!({ "seq": 8, "port": 80, "addressType": 4, "data": data })),
-    );
+    primary.ask(A, query(json!({ "seq": 8, "port": 80, "addressType": 4, "data": data })));
     let listener = ListenerId(1);
     let reply = Reply {
         seq: 8,
@@ -169,13 +153,22 @@ fn the_reply_says_everything_and_comes_before_the_connections() {
         sockname: None,
         data,
     };
-    assert_eq!(
-        primary.said(),
-        [
-            Output::Reply { worker: A, reply },
-            Output::Join { worker: A, listener }
-        ]
-    );
+    assert_eq!(primary.said(), [Output::Reply { worker: A, reply }]);
+    primary.input(Input::Listening { worker: A, listener });
+    assert_eq!(primary.said(), [Output::Join { worker: A, listener }]);
+    // It is up once.
+    primary.input(Input::Listening { worker: A, listener });
+    assert_eq!(primary.said(), []);
+}
+
+#[test]
+fn a_server_that_never_came_up_has_nothing_to_leave() {
+    let mut primary = Primary::new(false, &[A, B]);
+    let listener = primary.listen(A, port(80));
+    primary.listen(B, port(80));
+    primary.input(Input::Close { worker: A, listener });
+    primary.input(Input::WorkerDied { worker: B });
+    assert_eq!(primary.said(), []);
 }
 
 #[test]
@@ -192,7 +185,7 @@ fn those_who_ask_while_it_is_being_opened_wait_for_it() {
         .said()
         .into_iter()
         .filter_map(|output| match output {
-            Output::Join { worker, .. } => Some(worker),
+            Output::Reply { worker, .. } => Some(worker),
             _ => None,
         })
         .collect();
@@ -206,12 +199,7 @@ fn what_nobody_waits_for_any_more_closes_as_soon_as_it_is_open() {
     primary.ask(A, port(80));
     primary.input(Input::WorkerLeft { worker: A });
     primary.answer(ListenerId(1));
-    assert_eq!(
-        primary.said(),
-        [Output::CloseListener {
-            listener: ListenerId(1)
-        }]
-    );
+    assert_eq!(primary.said(), [Output::CloseListener { listener: ListenerId(1) }]);
     assert!(primary.listeners.is_empty());
 }
 
@@ -262,10 +250,7 @@ fn a_second_server_that_succeeds_takes_the_name() {
     assert_ne!(first, second);
     assert_eq!(primary.listen(B, port(80)), second);
     // The first goes on without a name, and its end does not touch the second's.
-    primary.input(Input::Close {
-        worker: A,
-        listener: first,
-    });
+    primary.input(Input::Close { worker: A, listener: first });
     assert!(primary.closed(first));
     assert_eq!(primary.listen(C, port(80)), second);
 }
@@ -304,20 +289,12 @@ fn shared_listeners_have_no_dispatcher() {
         primary.ask(A, query);
         let said = primary.said();
         assert!(
-            matches!(
-                said.as_slice(),
-                [Output::Reply {
-                    reply: Reply {
-                        errno: 0,
-                        shared: true,
-                        ..
-                    },
-                    ..
-                }]
-            ),
+            matches!(said.as_slice(), [Output::Reply { reply: Reply { errno: 0, shared: true, .. }, .. }]),
             "{said:?}"
         );
         let listener = ListenerId(1);
+        primary.input(Input::Listening { worker: A, listener });
+        assert_eq!(primary.said(), []);
         primary.input(Input::Close { worker: A, listener });
         assert_eq!(primary.said(), [Output::CloseListener { listener }]);
     }
@@ -340,15 +317,9 @@ fn who_is_not_a_member_closes_nothing() {
             primary.input(Input::Listening { worker, listener });
         }
     }
-    let result = Ok(Opened {
-        kind: Kind::Tcp,
-        sockname: None,
-    });
+    let result = Ok(Opened { kind: Kind::Tcp, sockname: None });
     primary.input(Input::Opened { listener, result });
-    primary.input(Input::Opened {
-        listener: ListenerId(9),
-        result: Err(EADDRINUSE),
-    });
+    primary.input(Input::Opened { listener: ListenerId(9), result: Err(EADDRINUSE) });
     assert_eq!(primary.said(), []);
     assert_eq!(primary.listen(B, port(80)), listener);
 }
@@ -358,66 +329,9 @@ fn a_worker_cannot_close_what_it_still_waits_for() {
     let mut primary = Primary::new(false, &[A]);
     primary.hold = true;
     primary.ask(A, port(80));
-    primary.input(Input::Close {
-        worker: A,
-        listener: ListenerId(1),
-    });
+    primary.input(Input::Close { worker: A, listener: ListenerId(1) });
     primary.answer(ListenerId(1));
-    assert!(matches!(
-        primary.said().as_slice(),
-        [Output::Reply { .. }, Output::Join { .. }]
-    ));
-}
-
-#[test]
-fn a_listener_closes_with_its_last_server() {
-    let mut primary = Primary::new(false, &[A, B]);
-    let listener = primary.listen(A, port(80));
-    primary.listen(B, port(80));
-    primary.input(Input::Close { worker: A, listener });
-    assert_eq!(primary.said(), [Output::Leave { worker: A, listener }]);
-    primary.input(Input::Close { worker: A, listener });
-    assert_eq!(primary.said(), []);
-    primary.input(Input::Close { worker: B, listener });
-    assert_eq!(
-        primary.said(),
-        [
-            Output::Leave { worker: B, listener },
-            Output::CloseListener { listener }
-        ]
-    );
-    assert_ne!(primary.listen(A, port(80)), listener);
-}
-
-#[test]
-fn a_worker_that_leaves_is_out_of_everything_and_is_not_answered() {
-    let mut primary = Primary::new(false, &[A, B]);
-    let alone = primary.listen(A, port(80));
-    let together = primary.listen(A, port(81));
-    primary.listen(B, port(81));
-    primary.input(Input::WorkerLeft { worker: A });
-    let left = |listener| Output::Leave { worker: A, listener };
-    assert_eq!(
-        primary.said(),
-        [
-            left(alone),
-            Output::CloseListener { listener: alone },
-            left(together)
-        ]
-    );
-    primary.ask(A, port(82));
-    primary.ask(A, query(json!({ "port": -5, "addressType": 4 })));
-    primary.died_and_settled(A);
-    assert_eq!(primary.out, []);
-}
-
-#[test]
-fn the_dead_and_the_unknown_are_not_answered() {
-    let mut primary = Primary::new(false, &[A]);
-    primary.input(Input::WorkerDied { worker: A });
-    primary.ask(A, port(80));
-    primary.ask(B, port(80));
-    assert_eq!(primary.out, []);
+    assert!(matches!(primary.said().as_slice(), [Output::Reply { .. }]));
 }
 
 #[test]
@@ -426,18 +340,9 @@ fn a_worker_has_a_limit_and_others_do_not_notice() {
     // Without the checks after each step, which look at all of them every time.
     for number in 1..=u16::try_from(MAX_LISTENERS).unwrap() {
         let listener = ListenerId(number.into());
-        let result = Ok(Opened {
-            kind: Kind::Tcp,
-            sockname: None,
-        });
+        let result = Ok(Opened { kind: Kind::Tcp, sockname: None });
         let opened = Input::Opened { listener, result };
-        for input in [
-            Input::Query {
-                worker: A,
-                query: port(number),
-            },
-            opened,
-        ] {
+        for input in [Input::Query { worker: A, query: port(number) }, opened] {
             primary.listeners.handle(primary.now, input, &mut primary.out);
         }
     }
@@ -457,182 +362,6 @@ fn numbers_that_are_used_up_are_an_error() {
     let last = primary.listen(A, port(80));
     primary.ask(A, port(81));
     assert_eq!(primary.said(), [refusal(A, EMFILE)]);
-    primary.input(Input::Close {
-        worker: A,
-        listener: last,
-    });
+    primary.input(Input::Close { worker: A, listener: last });
     assert!(primary.closed(last));
-}
-
-#[test]
-fn the_listener_of_a_dead_worker_is_there_until_the_app_has_been_told() {
-    let mut primary = Primary::new(false, &[A]);
-    let listener = primary.listen(A, port(80));
-    primary.input(Input::WorkerDied { worker: A });
-    assert_eq!(primary.said(), [Output::Leave { worker: A, listener }]);
-    // A primary whose JavaScript is busy is told late.
-    primary.later(LINGER * 2);
-    assert_eq!(primary.listeners.next_deadline(), None);
-    assert_eq!(primary.said(), []);
-    primary.input(Input::Settled { worker: A });
-    assert_eq!(primary.said(), [Output::CloseListener { listener }]);
-}
-
-#[test]
-fn a_replacement_finds_the_listener_open() {
-    let mut primary = Primary::new(false, &[A]);
-    let listener = primary.listen(A, port(80));
-    primary.input(Input::WorkerDied { worker: A });
-    primary.input(Input::WorkerStarted { worker: B });
-    primary.input(Input::Settled { worker: A });
-    assert_eq!(primary.listeners.next_deadline(), Some(primary.now + LINGER));
-    primary.later(LINGER / 2);
-    assert_eq!(primary.listen(B, port(80)), listener);
-    assert_eq!(primary.listeners.next_deadline(), None);
-    primary.later(LINGER);
-    assert!(!primary.closed(listener));
-}
-
-#[test]
-fn a_replacement_that_takes_too_long_finds_it_closed() {
-    let mut primary = Primary::new(false, &[A, B]);
-    let listener = primary.listen(A, port(80));
-    primary.died_and_settled(A);
-    primary.later(LINGER.checked_sub(Duration::from_nanos(1)).unwrap());
-    assert!(!primary.closed(listener));
-    primary.later(Duration::from_nanos(1));
-    assert!(primary.closed(listener));
-    assert_eq!(primary.listeners.next_deadline(), None);
-}
-
-#[test]
-fn workers_that_are_up_are_no_replacement() {
-    let mut primary = Primary::new(false, &[A, B]);
-    let listener = primary.listen(A, port(80));
-    let other = primary.listen(B, port(81));
-    primary.input(Input::Listening {
-        worker: B,
-        listener: other,
-    });
-    primary.died_and_settled(A);
-    assert!(primary.closed(listener));
-}
-
-#[test]
-fn a_worker_is_not_up_by_naming_the_listener_of_another() {
-    let mut primary = Primary::new(false, &[A, B]);
-    let listener = primary.listen(A, port(80));
-    primary.input(Input::Listening { worker: B, listener });
-    primary.died_and_settled(A);
-    assert!(!primary.closed(listener));
-}
-
-#[test]
-fn the_earliest_deadline_comes_first() {
-    let mut primary = Primary::new(false, &[A, B, C]);
-    let first = primary.listen(A, port(80));
-    let second = primary.listen(B, port(81));
-    primary.died_and_settled(B);
-    let deadline = primary.now + LINGER;
-    primary.later(LINGER / 2);
-    primary.died_and_settled(A);
-    assert_eq!(primary.listeners.next_deadline(), Some(deadline));
-    primary.later(LINGER / 2);
-    assert_eq!(
-        primary.said().last(),
-        Some(&Output::CloseListener { listener: second })
-    );
-    primary.later(LINGER / 2);
-    assert!(primary.closed(first));
-}
-
-#[test]
-fn a_replacement_may_open_its_servers_one_after_the_other() {
-    let mut primary = Primary::new(false, &[A]);
-    let first = primary.listen(A, port(80));
-    let second = primary.listen(A, port(81));
-    let third = primary.listen(A, port(82));
-    primary.input(Input::WorkerDied { worker: A });
-    primary.input(Input::WorkerStarted { worker: B });
-    primary.input(Input::Settled { worker: A });
-    assert_eq!(primary.listen(B, port(80)), first);
-    assert_eq!(primary.listen(B, port(81)), second);
-    assert!(!primary.closed(third));
-    // Once one of them is up it has asked for all that it asks for at its start.
-    primary.input(Input::Listening {
-        worker: B,
-        listener: first,
-    });
-    assert!(primary.closed(third));
-}
-
-#[test]
-fn who_dies_or_leaves_at_its_start_is_awaited_no_longer() {
-    for leaves in [true, false] {
-        let mut primary = Primary::new(false, &[A, B]);
-        let listener = primary.listen(A, port(80));
-        primary.died_and_settled(A);
-        assert!(!primary.closed(listener));
-        if leaves {
-            primary.input(Input::WorkerLeft { worker: B });
-        } else {
-            primary.input(Input::WorkerDied { worker: B });
-            // The app may start yet another one for it.
-            assert!(!primary.closed(listener));
-            primary.input(Input::Settled { worker: B });
-        }
-        assert!(primary.closed(listener), "leaves: {leaves}");
-    }
-}
-
-#[test]
-fn replacements_that_die_at_their_start_do_not_keep_it_open_for_ever() {
-    let mut primary = Primary::new(false, &[A]);
-    let listener = primary.listen(A, port(80));
-    let mut last = A;
-    for number in 2..=5 {
-        let next = WorkerId(number);
-        primary.input(Input::WorkerDied { worker: last });
-        primary.input(Input::WorkerStarted { worker: next });
-        primary.input(Input::Settled { worker: last });
-        assert!(!primary.closed(listener));
-        primary.later(LINGER / 4);
-        last = next;
-    }
-    assert!(primary.closed(listener));
-}
-
-#[test]
-fn who_is_told_to_leave_when_already_dead_is_not_replaced() {
-    let mut primary = Primary::new(false, &[A, B]);
-    let listener = primary.listen(A, port(80));
-    primary.input(Input::WorkerDied { worker: A });
-    primary.input(Input::WorkerLeft { worker: A });
-    assert!(primary.closed(listener));
-}
-
-#[test]
-fn the_last_death_counts() {
-    let mut primary = Primary::new(false, &[A, B]);
-    let listener = primary.listen(A, port(80));
-    primary.listen(B, port(80));
-    primary.input(Input::WorkerDied { worker: A });
-    primary.input(Input::WorkerDied { worker: B });
-    primary.input(Input::Settled { worker: A });
-    assert!(!primary.closed(listener));
-    primary.input(Input::Settled { worker: B });
-    assert!(primary.closed(listener));
-}
-
-#[test]
-fn the_end_of_the_living_is_not_settled() {
-    let mut primary = Primary::new(false, &[A]);
-    let listener = primary.listen(A, port(80));
-    primary.input(Input::Settled { worker: A });
-    primary.input(Input::Settled { worker: B });
-    assert_eq!(primary.said(), []);
-    primary.input(Input::WorkerDied { worker: A });
-    primary.input(Input::WorkerDied { worker: A });
-    primary.input(Input::Settled { worker: A });
-    assert!(primary.closed(listener));
 }

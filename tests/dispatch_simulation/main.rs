@@ -3,13 +3,9 @@
 //! Workers block, die, leave, join, refuse and lie, in an order that a seed decides. A failure names its
 //! seed: `RCLUSTER_SEED=<seed> cargo test --test dispatch_simulation` plays that one again.
 
-#[path = "dispatch_simulation/checks.rs"]
 mod checks;
-#[path = "dispatch_simulation/random.rs"]
 mod random;
-#[path = "dispatch_simulation/worker.rs"]
 mod worker;
-#[path = "dispatch_simulation/world.rs"]
 mod world;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,24 @@
+//! A control frame of any bytes is read or refused, and what was read can be answered.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rcluster::core::wire::{FromWorker, MAX_DATA, MAX_FRAME, Reply, ToWorker};
+
+fuzz_target!(|frame: &[u8]| {
+    let reply = match FromWorker::parse(frame) {
+        Ok(FromWorker::Query(query)) => {
+            assert!(query.data.to_string().len() <= MAX_DATA);
+            Some(Reply { data: query.data, ..Reply::refusal(query.seq, 0) })
+        }
+        Ok(_) => None,
+        Err(error) => {
+            assert!(error.to_string().len() <= 1200, "{error}");
+            error.refusal()
+        }
+    };
+    if let Some(reply) = reply {
+        let text = ToWorker::Reply(reply).encode().expect("every query can be answered");
+        assert!(text.len() <= MAX_FRAME);
+        serde_json::from_str::<serde_json::Value>(&text).expect("a reply is JSON");
+    }
+});
