@@ -9,39 +9,52 @@ const { test } = require('node:test');
 const { withApp } = require('./helpers/app.js');
 const { until, statusOf } = require('./helpers/processes.js');
 
-test('a worker in an endless loop', () => withApp({}, async (app) => {
-  const [blocked, other] = app.workers;
-  const released = path.join(app.directory, 'released');
-  app.tell('tell', { id: blocked.id, command: 'block', until: released });
-  await app.marker('worker blocked');
-
-  // All at once, so that some are on their way to the blocked one, and then one after another.
-  const results = await Promise.all(Array.from({ length: 200 }, () => app.ask()));
-  for (let count = 0; count < 50; count++) results.push(await app.ask());
-  assert.deepStrictEqual(results.filter(({ text }) => text !== `${other.id} hello`), []);
-
-  fs.writeFileSync(released, '');
-  await until('it serves again', async () => (await app.ask()).text === `${blocked.id} hello`);
-}));
-
-test('a stopped process', () => withApp({}, async (app) => {
-  const [stopped, other] = app.workers;
-  process.kill(stopped.pid, 'SIGSTOP');
-  await until('the worker is stopped', () => statusOf(stopped.pid).state === 'T');
-  const results = await Promise.all(Array.from({ length: 200 }, () => app.ask()));
-  assert.deepStrictEqual(results.filter(({ text }) => text !== `${other.id} hello`), []);
-  process.kill(stopped.pid, 'SIGCONT');
-  await until('it serves again', async () => (await app.ask()).text === `${stopped.id} hello`);
-}));
-
-test('all workers blocked: clients wait, and none is lost', () => withApp({}, async (app) => {
-  const released = path.join(app.directory, 'released');
-  for (const { id } of app.workers) {
-    app.tell('tell', { id, command: 'block', until: released });
+test('a worker in an endless loop', () =>
+  withApp({}, async (app) => {
+    const [blocked, other] = app.workers;
+    const released = path.join(app.directory, 'released');
+    app.tell('tell', { id: blocked.id, command: 'block', until: released });
     await app.marker('worker blocked');
-  }
-  const clients = Array.from({ length: 500 }, () => app.ask());
-  fs.writeFileSync(released, '');
-  const results = await Promise.all(clients);
-  assert.deepStrictEqual(results.filter(({ outcome }) => outcome !== 'answered'), []);
-}));
+
+    // All at once, so that some are on their way to the blocked one, and then one after another.
+    const results = await Promise.all(Array.from({ length: 200 }, () => app.ask()));
+    for (let count = 0; count < 50; count++) results.push(await app.ask());
+    assert.deepStrictEqual(
+      results.filter(({ text }) => text !== `${other.id} hello`),
+      [],
+    );
+
+    fs.writeFileSync(released, '');
+    await until('it serves again', async () => (await app.ask()).text === `${blocked.id} hello`);
+  }));
+
+test('a stopped process', () =>
+  withApp({}, async (app) => {
+    const [stopped, other] = app.workers;
+    process.kill(stopped.pid, 'SIGSTOP');
+    await until('the worker is stopped', () => statusOf(stopped.pid).state === 'T');
+    const results = await Promise.all(Array.from({ length: 200 }, () => app.ask()));
+    assert.deepStrictEqual(
+      results.filter(({ text }) => text !== `${other.id} hello`),
+      [],
+    );
+    process.kill(stopped.pid, 'SIGCONT');
+    await until('it serves again', async () => (await app.ask()).text === `${stopped.id} hello`);
+  }));
+
+test('all workers blocked: clients wait, and none is lost', () =>
+  withApp({}, async (app) => {
+    const released = path.join(app.directory, 'released');
+    for (const { id } of app.workers) {
+      app.tell('tell', { id, command: 'block', until: released });
+      await app.marker('worker blocked');
+    }
+    const clients = Array.from({ length: 500 }, () => app.ask());
+    await Promise.all(clients.map((client) => client.connected));
+    fs.writeFileSync(released, '');
+    const results = await Promise.all(clients);
+    assert.deepStrictEqual(
+      results.filter(({ outcome }) => outcome !== 'answered'),
+      [],
+    );
+  }));

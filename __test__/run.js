@@ -13,7 +13,8 @@ const fs = require('node:fs');
 const path = require('node:path');
 
 const words = process.argv.slice(2);
-const files = fs.readdirSync(__dirname, { recursive: true, encoding: 'utf8' })
+const files = fs
+  .readdirSync(__dirname, { recursive: true, encoding: 'utf8' })
   .filter((file) => file.endsWith('.test.js') && !file.includes('node_modules'))
   .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
   .sort()
@@ -25,5 +26,9 @@ if (files.length === 0) {
 }
 
 const runner = spawn(process.execPath, ['--test', '--test-concurrency=2', ...files], { stdio: 'inherit' });
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => runner.kill(signal));
-runner.on('exit', (code, signal) => { process.exitCode = signal ? 1 : code; });
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => runner.kill(/** @type {NodeJS.Signals} */ (signal)));
+}
+runner.on('exit', (code, signal) => {
+  process.exitCode = signal ? 1 : code;
+});

@@ -4,7 +4,7 @@ const { withFixture } = require('./run-fixture.js');
 const { exchange, hold } = require('./clients.js');
 
 /**
- * @typedef {import('./run-fixture.js').Fixture & {
+ * @typedef {InstanceType<typeof import('./run-fixture.js').Fixture> & {
  *   target: { port: number, host: string },
  *   workers: { id: number, pid: number }[],
  *   ask: (what?: string) => ReturnType<typeof exchange>,

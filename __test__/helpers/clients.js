@@ -11,34 +11,46 @@ const { DEADLINE } = require('./processes.js');
  */
 
 /**
- * Connects, sends if there is something to send, and reads to the end.
+ * Connects, sends if there is something to send, and reads to the end. `connected` is settled as soon as the system has
+ * made the connection, which it does whether or not somebody accepts it, or cannot make it.
  * @param {net.NetConnectOpts} target
  * @param {string} [send]
  * @param {number} [deadline] after which the client counts as hung
- * @returns {Promise<Result>}
+ * @returns {Promise<Result> & { connected: Promise<void> }}
  */
 function exchange(target, send, deadline = DEADLINE / 2) {
-  return new Promise((resolve) => {
-    let text = '';
-    let code;
-    let hung = false;
-    let connected = false;
-    const socket = net.connect(target, () => {
-      connected = true;
-      if (send !== undefined) socket.write(send);
-    });
-    const timer = setTimeout(() => {
-      hung = true;
-      socket.destroy();
-    }, deadline);
-    socket.setEncoding('utf8').on('data', (chunk) => { text += chunk; });
-    socket.on('error', (error) => { code = /** @type {any} */ (error).code; });
+  const socket = net.connect(target);
+  const connected = new Promise((resolve) => {
+    socket.once('connect', resolve);
+    socket.once('close', resolve);
+  });
+  let isConnected = false;
+  let text = '';
+  let code;
+  let hung = false;
+  socket.once('connect', () => {
+    isConnected = true;
+    if (send !== undefined) socket.write(send);
+  });
+  socket.setEncoding('utf8').on('data', (chunk) => {
+    text += chunk;
+  });
+  socket.on('error', (error) => {
+    code = /** @type {any} */ (error).code;
+  });
+  const timer = setTimeout(() => {
+    hung = true;
+    socket.destroy();
+  }, deadline);
+  /** @type {Promise<Result>} */
+  const result = new Promise((resolve) => {
     socket.on('close', () => {
       clearTimeout(timer);
-      const outcome = hung ? 'hung' : text && !code ? 'answered' : connected ? 'closed' : 'refused';
+      const outcome = hung ? 'hung' : text && !code ? 'answered' : isConnected ? 'closed' : 'refused';
       resolve({ outcome, text, code });
     });
   });
+  return Object.assign(result, { connected });
 }
 
 /**
@@ -48,7 +60,9 @@ function exchange(target, send, deadline = DEADLINE / 2) {
  */
 function hold(target) {
   const socket = net.connect(target);
-  const closed = new Promise((resolve) => { socket.once('close', resolve); });
+  const closed = new Promise((resolve) => {
+    socket.once('close', resolve);
+  });
   const connected = new Promise((resolve, reject) => {
     socket.once('connect', resolve);
     socket.once('error', reject);
@@ -61,7 +75,15 @@ function hold(target) {
   // Who does not wait for one of these still hears of a failure through the others.
   connected.catch(() => {});
   text.catch(() => {});
-  return { socket, connected, text, close: () => { socket.destroy(); return closed; } };
+  return {
+    socket,
+    connected,
+    text,
+    close: () => {
+      socket.destroy();
+      return closed;
+    },
+  };
 }
 
 /**
@@ -74,8 +96,12 @@ function get({ module = http, ...options }, body) {
   return new Promise((resolve, reject) => {
     const request = module.request({ agent: false, ...options }, (response) => {
       let text = '';
-      response.setEncoding('utf8').on('data', (chunk) => { text += chunk; });
-      response.on('end', () => resolve({ status: response.statusCode, headers: response.headers, body: text }));
+      response.setEncoding('utf8').on('data', (chunk) => {
+        text += chunk;
+      });
+      response.on('end', () =>
+        resolve({ status: response.statusCode, headers: response.headers, body: text }),
+      );
       response.on('error', reject);
     });
     request.on('error', reject);
@@ -98,7 +124,7 @@ class Load {
     const client = async () => {
       while (!this.stopped) {
         const number = next++;
-        this.results.push({ number, ...await exchange(target, request(number)) });
+        this.results.push({ number, ...(await exchange(target, request(number))) });
       }
     };
     this.clients = Promise.all(Array.from({ length: abreast }, client));

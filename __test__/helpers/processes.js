@@ -54,11 +54,19 @@ function isAlive(pid) {
  * @returns {number[]} the living processes of the group or session that this process leads or led
  */
 function membersOf(leader) {
-  return fs.readdirSync('/proc').filter((entry) => /^\d+$/.test(entry)).map(Number).filter((pid) => {
-    const status = statusOf(pid);
-    return status !== null && (status.group === leader || status.session === leader) &&
-      status.state !== 'Z' && status.state !== 'X';
-  });
+  return fs
+    .readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(Number)
+    .filter((pid) => {
+      const status = statusOf(pid);
+      return (
+        status !== null &&
+        (status.group === leader || status.session === leader) &&
+        status.state !== 'Z' &&
+        status.state !== 'X'
+      );
+    });
 }
 
 /**

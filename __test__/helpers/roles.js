@@ -23,7 +23,9 @@ function play(roles) {
     console.error('the primary ended before its role was over');
     process.exitCode ||= 70;
   });
-  Promise.resolve(acted).then(() => { reachedTheEnd = true; });
+  Promise.resolve(acted).then(() => {
+    reachedTheEnd = true;
+  });
 }
 
 /**
@@ -41,7 +43,7 @@ function mark(name, data) {
  */
 function obey(commands = {}) {
   const known = { stop: () => process.exit(0), ...commands };
-  process.on('message', ({ command, data }) => known[command](data));
+  process.on('message', (/** @type {any} */ { command, data }) => known[command](data));
 }
 
 /**

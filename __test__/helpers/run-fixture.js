@@ -32,10 +32,11 @@ class Fixture {
     this.marks = [];
     this.news = new EventEmitter().setMaxListeners(0);
 
-    const command = [process.execPath, ...options.execArgv ?? [], file, ...options.args ?? []];
+    const command = [process.execPath, ...(options.execArgv ?? []), file, ...(options.args ?? [])];
     if (options.descriptors) {
       command.unshift('sh', '-c', `ulimit -n ${options.descriptors} && exec "$0" "$@"`);
     }
+    /** @type {NodeJS.ProcessEnv} */
     const env = { ...process.env, ...options.env, RCLUSTER_TMP: this.directory };
     env.RCLUSTER_SUBJECT = options.subject ?? chosen;
     if (env.RCLUSTER_SUBJECT === OURS) delete env.RCLUSTER_SUBJECT;
@@ -44,12 +45,19 @@ class Fixture {
 
     // A session of its own, so that all its descendants can be found and ended, whatever becomes of their parents.
     this.child = spawn(command[0], command.slice(1), {
-      env, detached: true, stdio: ['ignore', 'pipe', 'pipe', ...ipc ? ['ipc'] : []],
+      env,
+      detached: true,
+      stdio: ipc ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'pipe', 'pipe'],
     });
     this.pid = this.child.pid;
     this.stderr = '';
-    this.child.stdout.setEncoding('utf8').on('data', (text) => { this.output += text; });
-    this.child.stderr.setEncoding('utf8').on('data', (text) => { this.output += text; this.stderr += text; });
+    this.child.stdout.setEncoding('utf8').on('data', (text) => {
+      this.output += text;
+    });
+    this.child.stderr.setEncoding('utf8').on('data', (text) => {
+      this.output += text;
+      this.stderr += text;
+    });
     this.child.on('message', (message) => {
       this.marks.push(message);
       this.output += `(mark ${JSON.stringify(message)})\n`;
@@ -66,7 +74,9 @@ class Fixture {
     this.closed = once(this.child, 'close');
     this.deadline = setTimeout(() => {
       this.overdue = true;
-      this.output += `(overdue; alive: ${membersOf(this.pid).map((pid) => `${pid} ${commandOf(pid)}`).join('; ')})\n`;
+      this.output += `(overdue; alive: ${membersOf(this.pid)
+        .map((pid) => `${pid} ${commandOf(pid)}`)
+        .join('; ')})\n`;
       killAll(this.pid);
       this.news.emit('news');
     }, DEADLINE);
@@ -101,7 +111,11 @@ class Fixture {
   async gone() {
     await this.exited;
     try {
-      await until('all processes of the fixture are gone', () => membersOf(this.pid).length === 0, DEADLINE / 3);
+      await until(
+        'all processes of the fixture are gone',
+        () => membersOf(this.pid).length === 0,
+        DEADLINE / 3,
+      );
     } catch {
       const left = membersOf(this.pid).map((pid) => `${pid} ${commandOf(pid)}`);
       killAll(this.pid);

@@ -46,7 +46,9 @@ const ERROR_PARTS = ['code', 'errno', 'syscall', 'address', 'port', 'path', 'spa
  */
 function describe(value) {
   if (value instanceof Error) {
-    const parts = ERROR_PARTS.filter((part) => part in value).map((part) => `${part}=${inspect(value[part])}`);
+    const parts = ERROR_PARTS.filter((part) => part in value).map(
+      (part) => `${part}=${inspect(value[part])}`,
+    );
     return `${value.name}(${[inspect(value.message), ...parts].join(' ')})`;
   }
   if (value instanceof EventEmitter) {
@@ -69,7 +71,10 @@ function describe(value) {
  */
 function trace(lane, event, ...details) {
   const line = [event, ...details.map(describe)].join(' ');
-  fs.appendFileSync(path.join(process.env.RCLUSTER_TMP, 'trace'), `${JSON.stringify([lane, normalise(line)])}\n`);
+  fs.appendFileSync(
+    path.join(process.env.RCLUSTER_TMP, 'trace'),
+    `${JSON.stringify([lane, normalise(line)])}\n`,
+  );
 }
 
 /**
@@ -107,13 +112,14 @@ const WORKER_EVENTS = ['online', 'listening', 'disconnect', 'exit', 'error', 'me
  * @param {string} [lane]
  */
 function watch(cluster, worker, lane = `worker ${worker.id}`) {
-  const state = () => `[${[
-    worker.state,
-    `flag=${worker.exitedAfterDisconnect}`,
-    `connected=${worker.isConnected()}`,
-    `dead=${worker.isDead()}`,
-    `listed=${worker.id in cluster.workers}`,
-  ].join(' ')}]`;
+  const state = () =>
+    `[${[
+      worker.state,
+      `flag=${worker.exitedAfterDisconnect}`,
+      `connected=${worker.isConnected()}`,
+      `dead=${worker.isDead()}`,
+      `listed=${worker.id in cluster.workers}`,
+    ].join(' ')}]`;
   const hidePort = (event, args) => {
     // In 'listening' and in the messages of fixtures alike.
     const port = ['listening', 'message'].includes(event) && args[0]?.port;
@@ -121,7 +127,7 @@ function watch(cluster, worker, lane = `worker ${worker.id}`) {
   };
   cluster.setMaxListeners(0);
   for (const event of WORKER_EVENTS) {
-    worker.on(event, function(...args) {
+    worker.on(event, function (...args) {
       assert.strictEqual(this, worker);
       hidePort(event, args);
       trace(lane, `worker ${event} ${state()}`, ...args);

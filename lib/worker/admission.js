@@ -9,9 +9,9 @@ const LOOK_AGAIN = 100;
  * Decides whether a server has room for a connection (`maxConnections`). A server without room is
  * reported as full to the primary, which sends its connections elsewhere until it has room.
  *
- * @param {{ room(listener: number): void }} link
+ * @param {(listener: number) => void} room tells the primary that a server has room again
  */
-module.exports = function createAdmission(link) {
+module.exports = function createAdmission(room) {
   /** @type {Map<number, { handle: any, timer: NodeJS.Timeout }>} listeners reported as full */
   const full = new Map();
   /** @type {Set<number>} listeners whose server was closed while it was reported as full */
@@ -23,7 +23,7 @@ module.exports = function createAdmission(link) {
    * @param {number} listener
    */
   function open(listener) {
-    if (owed.delete(listener)) link.room(listener);
+    if (owed.delete(listener)) room(listener);
   }
 
   /** @param {number} listener */
@@ -31,7 +31,7 @@ module.exports = function createAdmission(link) {
     const entry = full.get(listener);
     if (entry === undefined || seam.isFull(seam.ownerOf(entry.handle))) return;
     clear(listener);
-    link.room(listener);
+    room(listener);
   }
 
   /**

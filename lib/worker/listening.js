@@ -1,11 +1,15 @@
 'use strict';
 
+const fs = require('node:fs');
 const path = require('node:path');
 const os = require('node:os');
+const { debuglog } = require('node:util');
 const seam = require('../seam/worker');
 const createFauxHandle = require('./faux-handle');
 const createAdmission = require('./admission');
 const Indexes = require('./indexes');
+
+const debug = debuglog('rcluster');
 
 /**
  * @typedef {object} Reply the primary's answer to a query
@@ -29,6 +33,20 @@ const Indexes = require('./indexes');
  */
 
 /**
+ * Says something to the primary, as long as there is one. When the link is broken there is nobody
+ * to tell, and the break itself is acted on where it is noticed: this worker ends.
+ *
+ * @param {() => void} say
+ */
+function whileLinked(say) {
+  try {
+    say();
+  } catch (error) {
+    debug('not said: %s', error);
+  }
+}
+
+/**
  * The part of a worker that listens through its primary.
  *
  * @param {any} cluster the worker-shaped cluster object
@@ -38,7 +56,8 @@ module.exports = function createListening(cluster, link) {
   /** @type {Map<number, Member>} by the listener's number in the primary */
   const members = new Map();
   const indexes = new Indexes();
-  const admission = createAdmission(link);
+  const admission = createAdmission(room);
+  let closing = false;
 
   /**
    * What net and dgram call in place of binding a socket themselves.
@@ -58,9 +77,12 @@ module.exports = function createListening(cluster, link) {
       data: owner._getServerData ? owner._getServerData() : null,
       ...options,
       address,
+      // net says false for none, and hands on whatever else the application gave it.
+      backlog: options.backlog | 0,
     };
 
     ask(query, (reply, fd) => {
+      if (closing) return turnDown(fd, index);
       if (typeof owner._setServerData === 'function') owner._setServerData(reply.data);
       if (reply.errno !== 0 || reply.listener === null || reply.kind === null) {
         // The place in the index stays taken, as with the built-in: the next attempt asks anew.
@@ -85,6 +107,18 @@ module.exports = function createListening(cluster, link) {
   }
 
   /**
+   * An answer came after this worker was told to disconnect, which it had no server to close for
+   * then. One that came up now would keep it alive for ever.
+   *
+   * @param {number} fd the shared socket's descriptor, or -1
+   * @param {{ release(): void }} index
+   */
+  function turnDown(fd, index) {
+    if (fd >= 0) fs.closeSync(fd);
+    index.release();
+  }
+
+  /**
    * @param {object} query
    * @param {(reply: Reply, fd: number) => void} callback
    */
@@ -101,17 +135,26 @@ module.exports = function createListening(cluster, link) {
   }
 
   /**
-   * Tells the primary something that needs no answer. When the link is broken there is nobody to
-   * tell, and the break itself is acted on where it is noticed.
+   * Tells the primary something that needs no answer.
    *
    * @param {object} frame
    */
   function tell(frame) {
-    try {
-      link.send(JSON.stringify(frame));
-    } catch (error) {
-      process.emitWarning(`Could not tell the primary: ${error}`, { code: 'RCLUSTER_LINK' });
-    }
+    whileLinked(() => link.send(JSON.stringify(frame)));
+  }
+
+  /** @param {number} listener whose server was full and has room again */
+  function room(listener) {
+    whileLinked(() => link.room(listener));
+  }
+
+  /**
+   * @param {number} listener
+   * @param {number} fd
+   * @param {boolean} full
+   */
+  function giveBack(listener, fd, full) {
+    whileLinked(() => link.giveBack(listener, fd, full));
   }
 
   /**
@@ -158,8 +201,8 @@ module.exports = function createListening(cluster, link) {
   function connection(listener, fd) {
     const member = members.get(listener);
     // The server was closed while the connection was on its way: another worker takes it.
-    if (member === undefined) link.giveBack(listener, fd, false);
-    else if (!admission.admit(listener, member.handle)) link.giveBack(listener, fd, true);
+    if (member === undefined) giveBack(listener, fd, false);
+    else if (!admission.admit(listener, member.handle)) giveBack(listener, fd, true);
     else member.handle.onconnection(0, admission.watch(listener, member.handle, seam.connectionHandle(member.kind, fd)));
   }
 
@@ -169,6 +212,7 @@ module.exports = function createListening(cluster, link) {
    * @param {() => void} done called once all their connections have ended
    */
   function closeAll(done) {
+    closing = true;
     let waiting = 1;
     const one = () => {
       if (--waiting === 0) done();

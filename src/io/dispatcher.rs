@@ -20,7 +20,7 @@ use crate::sys::listen::BoundPath;
 use crate::sys::passing::is_socket;
 use crate::sys::scoreboard::Scoreboard;
 
-use channel::WorkerChannel;
+use channel::{TakenBack, WorkerChannel};
 use listening::{Accepted, Listening};
 
 /// How many connections one listener may bring in a row before the others have their turn.
@@ -246,7 +246,10 @@ impl Shell {
                             return Ok(());
                         }
                     }
-                    Token::Worker(worker) => self.read_channel(worker)?,
+                    Token::Worker(worker) => {
+                        // Level-triggered: more of it brings another event.
+                        let _ = self.read_channel(worker)?;
+                    }
                     Token::Listener(listener) => self.accept_burst(listener)?,
                 }
             }
@@ -264,8 +267,13 @@ impl Shell {
     fn look_at_the_clock(&mut self) -> Result<(), SysError> {
         if self.exhausted_until.is_some_and(|until| until <= self.now) {
             self.exhausted_until = None;
-            self.reserve.refill().unwrap_or(());
-            self.watch_listeners()?;
+            // Without a reserve it goes on just as well, only without help the next time.
+            let _ = self.reserve.refill();
+            self.watch_all()?;
+            let dead = self.workers.iter().filter(|(_, channel)| channel.dead);
+            for worker in dead.map(|(worker, _)| *worker).collect::<Vec<_>>() {
+                self.bury(worker)?;
+            }
         }
         if self.brain.next_deadline().is_some_and(|deadline| deadline <= self.now) {
             self.input(Input::Tick)?;
@@ -394,29 +402,35 @@ impl Shell {
     /// Receives from a worker's end what the worker has not received.
     fn take_back(&mut self, worker: WorkerId) -> Result<Vec<(ListenerId, OwnedFd)>, SysError> {
         match self.workers.get_mut(&worker) {
-            Some(channel) => channel.take_back(),
+            Some(channel) => Ok(channel.take_back()?.conns),
             None => Ok(Vec::new()),
         }
     }
 
     /// Reads what a worker says: that it woke, that it cannot take a connection.
-    fn read_channel(&mut self, worker: WorkerId) -> Result<(), SysError> {
+    fn read_channel(&mut self, worker: WorkerId) -> Result<Heard, SysError> {
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
         // Bounded, so that a worker that sends without end does not hold up the others: what is
         // left brings another event.
         for _ in 0..BURST {
-            let Some(channel) = self.workers.get(&worker) else { return Ok(()) };
+            let Some(channel) = self.workers.get(&worker).filter(|channel| !channel.cut_off) else {
+                return Ok(Heard::All);
+            };
+            if !channel.has_room() {
+                self.pause()?;
+                return Ok(Heard::All);
+            }
             match channel.read(&mut bytes, &mut fds) {
                 Ok(Some(len)) => match Message::parse(&bytes[..len], fds.len()) {
                     Ok(message) => self.hear(worker, message, fds.drain(..))?,
-                    Err(error) => return self.cut_off(worker, error.to_string()),
+                    Err(error) => self.cut_off(worker, error.to_string())?,
                 },
-                Ok(None) => return Ok(()),
-                Err(why) => return self.cut_off(worker, why),
+                Ok(None) => return Ok(Heard::All),
+                Err(why) => self.cut_off(worker, why)?,
             }
         }
-        Ok(())
+        Ok(Heard::More)
     }
 
     fn hear(
@@ -451,23 +465,30 @@ impl Shell {
     /// A worker that breaks the rules gets nothing more and is not listened to any more.
     fn cut_off(&mut self, worker: WorkerId, why: String) -> Result<(), SysError> {
         if let Some(channel) = self.workers.get_mut(&worker) {
-            channel.stop_reading(&self.poller)?;
+            channel.cut_off = true;
+            channel.watch(&self.poller, 0, false)?;
         }
         self.input(Input::WorkerLeaving { worker })?;
         (self.notify)(Notice::Broken(worker, why));
         Ok(())
     }
 
-    /// Takes back what a dead worker had not received, and what it had given back.
+    /// Takes back what a dead worker had not received, and what it had given back. When there is
+    /// no descriptor for it, it stays in the channel until there is one.
     fn bury(&mut self, worker: WorkerId) -> Result<(), SysError> {
         let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
-        if channel.is_read() {
-            self.read_channel(worker)?;
+        channel.dead = true;
+        while self.read_channel(worker)? == Heard::More {}
+        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
+        let TakenBack { conns, all } = channel.take_back()?;
+        if !all {
+            self.input(Input::WorkerLeaving { worker })?;
+            self.input(Input::Reclaimed { worker, conns })?;
+            return self.pause();
         }
-        let conns = self.take_back(worker)?;
         self.input(Input::WorkerGone { worker, conns })?;
         if let Some(mut channel) = self.workers.remove(&worker) {
-            channel.stop_reading(&self.poller)?;
+            channel.watch(&self.poller, 0, false)?;
         }
         Ok(())
     }
@@ -503,8 +524,7 @@ impl Shell {
                 return Ok(());
             }
         }
-        self.exhausted_until = Some(self.now + EXHAUSTED_PAUSE);
-        self.watch_listeners()
+        self.pause()
     }
 
     fn want(&mut self, listener: ListenerId, wanted: bool) -> Result<(), SysError> {
@@ -516,15 +536,33 @@ impl Shell {
         Ok(())
     }
 
-    /// Watches the listeners that are wanted, or none while there are no descriptors.
-    fn watch_listeners(&mut self) -> Result<(), SysError> {
+    /// Leaves everything that brings descriptors alone for a while.
+    fn pause(&mut self) -> Result<(), SysError> {
+        self.exhausted_until = Some(self.now + EXHAUSTED_PAUSE);
+        self.watch_all()
+    }
+
+    /// Watches what is wanted, or nothing while there are no descriptors.
+    fn watch_all(&mut self) -> Result<(), SysError> {
         let able = self.exhausted_until.is_none();
         for (listener, listening) in &mut self.listeners {
             let watch = able && listening.wanted;
             listening.watch(&self.poller, Token::Listener(*listener).pack(), watch)?;
         }
+        for (worker, channel) in &mut self.workers {
+            let watch = able && !channel.cut_off;
+            channel.watch(&self.poller, Token::Worker(*worker).pack(), watch)?;
+        }
         Ok(())
     }
+}
+
+/// How much of what a worker has said was read.
+#[derive(PartialEq, Eq)]
+#[must_use]
+enum Heard {
+    All,
+    More,
 }
 
 #[derive(PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::core::dispatch::Refusal;
 use crate::core::ids::ListenerId;
 use crate::core::wire::MAX_FRAME;
 use crate::sys::error::SysError;
-use crate::sys::headroom::Headroom;
+use crate::sys::headroom::room_for;
 use crate::sys::passing::{Received, Sent, receive, send};
 use crate::sys::scoreboard::Scoreboard;
 
@@ -119,7 +119,6 @@ pub struct Link {
     control: Outbox,
     channel: Outbox,
     board: Scoreboard,
-    descriptors: Headroom,
     frame: RefCell<Vec<u8>>,
 }
 
@@ -130,7 +129,6 @@ impl Link {
             control: Outbox::new(control),
             channel: Outbox::new(channel),
             board: Scoreboard::open(board)?,
-            descriptors: Headroom::new()?,
             frame: RefCell::new(vec![0; MAX_FRAME]),
         })
     }
@@ -157,7 +155,7 @@ impl Link {
 
     /// Takes what the channel holds, at most one turn's worth, and tells the scoreboard.
     pub fn read_connections(&self, into: &mut Vec<(ListenerId, OwnedFd)>) -> Result<Connections, LinkError> {
-        if !self.descriptors.room_for(MAX_CONNECTIONS + TURN) {
+        if !room_for(&self.channel.socket, MAX_CONNECTIONS + TURN) {
             return Ok(Connections::NoRoom);
         }
         let (state, taken) = self.read_channel(into)?;
@@ -186,7 +184,6 @@ impl Link {
                     let count = if cut { len.saturating_sub(1) / 4 } else { fds.len() };
                     let message = Message::parse(&bytes[..len], count)?;
                     taken += message.listeners().len();
-                    self.descriptors.saw(&fds);
                     into.extend(message.listeners().zip(fds.drain(..)));
                 }
             }

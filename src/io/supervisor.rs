@@ -17,7 +17,7 @@ use tokio::io::Interest;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use crate::core::ids::WorkerId;
+use crate::core::ids::{ListenerId, WorkerId};
 use crate::core::listeners::{Input, Listeners, Output};
 use crate::core::wire::{FromWorker, Reply, ToWorker};
 use crate::io::dispatcher::{Afterwards, Command as ToDispatcher, Dispatcher, Notice};
@@ -28,7 +28,7 @@ use crate::sys::passing::message_pair;
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::spawn::Spawn;
 
-use control::{Control, ControlError};
+use control::Control;
 use sockets::Sockets;
 
 /// How many events of one kind may wait for the supervisor. A worker that sends more has to wait
@@ -313,7 +313,10 @@ impl Shell {
         match happening {
             Happening::Died(worker) => self.bury(worker),
             Happening::Said(worker, frame) => self.answer(worker, frame),
-            Happening::Misspoke(worker, refusal) => self.reply(worker, refusal),
+            Happening::Misspoke(worker, refusal) => {
+                // A refusal names no listener.
+                let _ = self.reply(worker, refusal);
+            }
             // It is about to die: what it has not received is better off elsewhere at once.
             Happening::HungUp(worker) => self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker)),
             Happening::Broke(worker, why) => self.cut_off(worker, &why),
@@ -385,7 +388,10 @@ impl Shell {
                         let result = self.sockets.open(listener, &spec);
                         inputs.push(Input::Opened { listener, result });
                     }
-                    Output::Reply { worker, reply } => self.reply(worker, reply),
+                    Output::Reply { worker, reply } => {
+                        let declined = self.reply(worker, reply);
+                        inputs.extend(declined.map(|listener| Input::Close { worker, listener }));
+                    }
                     Output::Join { worker, listener } => {
                         self.dispatcher.tell(ToDispatcher::Join(worker, listener));
                     }
@@ -399,18 +405,18 @@ impl Shell {
         }
     }
 
-    fn reply(&mut self, worker: WorkerId, reply: Reply) {
-        let Some(control) = self.workers.get(&worker).and_then(|handle| handle.control.as_ref()) else {
-            return;
+    /// Answers a worker. Returns the listener that it could not be given after all.
+    fn reply(&mut self, worker: WorkerId, reply: Reply) -> Option<ListenerId> {
+        let control = self.workers.get(&worker)?.control.as_ref()?;
+        // What fails for want of a descriptor fails for this one server, as binding would have.
+        let (reply, fd, declined) = match self.sockets.shared(&reply) {
+            Ok(fd) => (reply, fd, None),
+            Err(error) => (Reply::refusal(reply.seq, error.negative_errno()), None, reply.listener),
         };
-        let sent = self
-            .sockets
-            .shared(&reply)
-            .map_err(ControlError::from)
-            .and_then(|fd| control.send(&ToWorker::Reply(reply), fd));
-        if let Err(error) = sent {
+        if let Err(error) = control.send(&ToWorker::Reply(reply), fd) {
             self.cut_off(worker, &error.to_string());
         }
+        declined
     }
 }
 

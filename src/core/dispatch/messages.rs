@@ -28,7 +28,7 @@ impl Default for Config {
         Self {
             window: 64,
             queue_limit: 128,
-            stall_after: Duration::from_millis(5),
+            stall_after: Duration::from_millis(20),
             retry_after: Duration::from_millis(20),
             policy: Policy::default(),
         }

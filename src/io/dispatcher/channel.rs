@@ -6,6 +6,7 @@ use crate::core::channel::{MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer};
 use crate::core::ids::ListenerId;
 use crate::sys::epoll::Poller;
 use crate::sys::error::SysError;
+use crate::sys::headroom::room_for;
 use crate::sys::passing::{Received, Sent, receive, send};
 use crate::sys::scoreboard::Scoreboard;
 
@@ -46,6 +47,13 @@ impl Batch {
     }
 }
 
+/// What was received in a worker's stead.
+pub(super) struct TakenBack {
+    pub(super) conns: Vec<(ListenerId, OwnedFd)>,
+    /// Nothing had to be left in the channel.
+    pub(super) all: bool,
+}
+
 /// One worker, as the dispatcher knows it.
 pub(super) struct WorkerChannel {
     channel: OwnedFd,
@@ -55,12 +63,17 @@ pub(super) struct WorkerChannel {
     worker_end: OwnedFd,
     pub(super) board: Scoreboard,
     pub(super) batch: Batch,
-    read: bool,
+    /// The poller watches the channel.
+    watched: bool,
+    /// It has broken the rules: nothing that it says is read any more.
+    pub(super) cut_off: bool,
+    /// The worker is dead, and is buried as soon as there is room for what it leaves.
+    pub(super) dead: bool,
 }
 
 impl WorkerChannel {
     pub(super) fn new(channel: OwnedFd, worker_end: OwnedFd, board: Scoreboard) -> Self {
-        Self { channel, worker_end, board, batch: Batch::new(), read: true }
+        Self { channel, worker_end, board, batch: Batch::new(), watched: true, cut_off: false, dead: false }
     }
 
     /// Sends the batch as one message. What comes back could not be sent: the channel is full.
@@ -89,21 +102,30 @@ impl WorkerChannel {
     }
 
     /// Receives in the worker's stead everything it has not received, in order, and empties the
-    /// batch.
-    pub(super) fn take_back(&mut self) -> Result<Vec<(ListenerId, OwnedFd)>, SysError> {
+    /// batch. What this process has no descriptors for stays where it is.
+    pub(super) fn take_back(&mut self) -> Result<TakenBack, SysError> {
         let mut taken = Vec::new();
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
-        // What we sent ourselves is well-formed, so parsing cannot fail unless our own
-        // descriptor table is full (`cut`): then the first ones are there.
-        while let Received::Message { len, .. } = receive(self.worker_end.as_fd(), &mut bytes, &mut fds)? {
+        let mut all = true;
+        loop {
+            if !room_for(&self.worker_end, MAX_CONNECTIONS) {
+                all = false;
+                break;
+            }
+            // What we sent ourselves is well-formed. Only when others have used up the room just
+            // now is it cut, and then the first ones are there.
+            let Received::Message { len, .. } = receive(self.worker_end.as_fd(), &mut bytes, &mut fds)?
+            else {
+                break;
+            };
             if let Ok(message) = Message::parse(&bytes[..len], len.saturating_sub(1) / 4) {
                 taken.extend(message.listeners().zip(fds.drain(..)));
             }
             fds.clear();
         }
         taken.extend(self.batch.take());
-        Ok(taken)
+        Ok(TakenBack { conns: taken, all })
     }
 
     /// Reads one message of the worker; None when there is none.
@@ -118,12 +140,17 @@ impl WorkerChannel {
         }
     }
 
-    pub(super) fn is_read(&self) -> bool {
-        self.read
+    /// Whether what the worker says can be received: it may bring descriptors.
+    pub(super) fn has_room(&self) -> bool {
+        room_for(&self.channel, MAX_CONNECTIONS)
     }
 
-    /// To be called before it is dropped, too: see [`Poller`].
-    pub(super) fn stop_reading(&mut self, poller: &Poller) -> Result<(), SysError> {
-        if std::mem::take(&mut self.read) { poller.remove(&self.channel) } else { Ok(()) }
+    /// To be called with `false` before it is dropped, too: see [`Poller`].
+    pub(super) fn watch(&mut self, poller: &Poller, token: u64, watch: bool) -> Result<(), SysError> {
+        if watch == self.watched {
+            return Ok(());
+        }
+        self.watched = watch;
+        if watch { poller.add(&self.channel, token) } else { poller.remove(&self.channel) }
     }
 }

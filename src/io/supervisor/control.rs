@@ -28,8 +28,6 @@ pub(super) enum ControlError {
     Outbox,
     #[error("an answer cannot be written: {0}")]
     Encoding(#[from] FrameError),
-    #[error(transparent)]
-    System(#[from] SysError),
 }
 
 /// A frame on its way to a worker.

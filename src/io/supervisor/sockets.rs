@@ -18,8 +18,9 @@ use crate::sys::passing::duplicate;
 
 /// A listening socket that workers share.
 struct Shared {
-    socket: OwnedFd,
+    /// Dropped first: as long as the socket is open, its file's inode cannot become another's.
     _path: Option<BoundPath>,
+    socket: OwnedFd,
 }
 
 /// See the module.

@@ -1,0 +1,24 @@
+'use strict';
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { get } = require('./helpers/clients.js');
+const { withProgram, unique } = require('./helpers/programs.js');
+
+test('a program with fastify', () =>
+  withProgram('fastify', async (target, pids) => {
+    assert.strictEqual((await get({ ...target, path: '/' })).body, 'Hello World!');
+    assert.strictEqual((await get({ ...target, path: '/nowhere' })).status, 404);
+
+    const content = JSON.stringify({ text: 'x'.repeat(50_000) });
+    const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(content) };
+    const echo = await get({ ...target, method: 'POST', path: '/echo', headers }, content);
+    assert.deepStrictEqual([echo.status, echo.body], [200, content]);
+
+    const answers = [];
+    for (let count = 0; count < 20; count++) {
+      answers.push(JSON.parse((await get({ ...target, path: '/who/me' })).body));
+    }
+    assert.deepStrictEqual(unique(answers.map(({ pid }) => pid)), pids);
+    assert.ok(answers.every(({ name }) => name === 'me'));
+  }));

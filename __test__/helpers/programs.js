@@ -1,0 +1,38 @@
+'use strict';
+
+const assert = require('node:assert');
+const fs = require('node:fs');
+const path = require('node:path');
+const { withFixture } = require('./run-fixture.js');
+
+/** The certificate of the programs that speak TLS. */
+const certificate = fs.readFileSync(path.join(__dirname, '..', 'fixtures', 'tls', 'certificate.pem'), 'utf8');
+
+/**
+ * Runs a program of `fixtures/apps`, unchanged, in two workers. When the body is over they are disconnected, and have to
+ * end by themselves.
+ * @param {string} name
+ * @param {(target: { port: number, host: string }, pids: number[]) => Promise<void>} body
+ */
+function withProgram(name, body) {
+  return withFixture('run-app.js', { env: { APP: name } }, async (fixture) => {
+    const workers = [await fixture.marker('listening'), await fixture.marker('listening')];
+    const [{ port, address }] = workers;
+    assert.strictEqual(workers[1].port, port);
+    await body(
+      { port, host: address },
+      workers.map(({ pid }) => pid).toSorted((a, b) => a - b),
+    );
+    fixture.tell('disconnect');
+    for (let count = 0; count < workers.length; count++) {
+      assert.deepStrictEqual(await fixture.marker('exit'), { code: 0, signal: null });
+    }
+  });
+}
+
+/** @param {Iterable<number>} pids */
+function unique(pids) {
+  return [...new Set(pids)].toSorted((a, b) => a - b);
+}
+
+module.exports = { withProgram, certificate, unique };
