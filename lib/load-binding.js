@@ -84,6 +84,8 @@ function messages(error) {
 
 /** @returns {'gnu' | 'musl'} The C library that Node itself runs on. */
 function libc() {
+  // Without this, making the report can wait for name servers.
+  Object.assign(process.report, { excludeNetwork: true });
   const report = /** @type {{ header?: { glibcVersionRuntime?: string } }} */ (process.report.getReport());
   return report.header?.glibcVersionRuntime ? 'gnu' : 'musl';
 }

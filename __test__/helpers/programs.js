@@ -3,6 +3,7 @@
 const assert = require('node:assert');
 const fs = require('node:fs');
 const path = require('node:path');
+const { until } = require('./processes.js');
 const { withFixture } = require('./run-fixture.js');
 
 /** The certificate of the programs that speak TLS. */
@@ -21,7 +22,7 @@ function withProgram(name, body) {
     assert.strictEqual(workers[1].port, port);
     await body(
       { port, host: address },
-      workers.map(({ pid }) => pid).toSorted((a, b) => a - b),
+      workers.map(({ pid }) => pid),
     );
     fixture.tell('disconnect');
     for (let count = 0; count < workers.length; count++) {
@@ -30,9 +31,18 @@ function withProgram(name, body) {
   });
 }
 
-/** @param {Iterable<number>} pids */
-function unique(pids) {
-  return [...new Set(pids)].toSorted((a, b) => a - b);
+/**
+ * Asks until every worker has answered once.
+ * @param {number[]} pids
+ * @param {() => Promise<number>} ask returns the process id of the worker that answers
+ */
+async function askAll(pids, ask) {
+  const answered = new Set();
+  await until('every worker has answered', async () => {
+    const pid = await ask();
+    assert.ok(pids.includes(pid), `answered by process ${pid}`);
+    return answered.add(pid).size === pids.length;
+  });
 }
 
-module.exports = { withProgram, certificate, unique };
+module.exports = { withProgram, certificate, askAll };

@@ -85,21 +85,40 @@ function withChanges(args, changes) {
 }
 
 /**
- * Frees a process handle that is not going to be used. Closing alone does not free one that was never started, so it
- * is given a start that cannot succeed: an invalid fd is noticed before anything is forked.
+ * Whether a handle that was never started can be freed. Closing alone does nothing to it, so it has to be given a start
+ * that fails before anything is forked. From libuv 1.52 on such a failure takes the handle off the loop's list, closing
+ * it does so once more, and the second time breaks the list: better to lose the 1 KB that the handle takes.
+ */
+const FREEABLE = isOlder(process.versions.uv, 1, 52);
+
+/**
+ * @param {string} version
+ * @param {number} major
+ * @param {number} minor
+ */
+function isOlder(version, major, minor) {
+  const [ownMajor, ownMinor] = version.split('.').map(Number);
+  return ownMajor < major || (ownMajor === major && ownMinor < minor);
+}
+
+/**
+ * Gets rid of a process handle that is not going to be used.
  * @param {any} handle
- * @param {any[]} args
- * @throws {Error} ERR_ACCESS_DENIED, if Node's permission model forbids to start processes.
+ * @param {any[]} args Those of its spawn().
  */
 function discard(handle, args) {
+  // It may live on; the child that its properties refer to must not because of it.
+  for (const key of Reflect.ownKeys(handle)) handle[key] = undefined;
+  if (!FREEABLE) return;
+  // An invalid fd.
   handle.spawn(...withChanges(args, { stdio: [{ type: 'fd', fd: -1 }] }));
   handle.close();
 }
 
 /**
  * Opens the pipes of a child that could not be started, with nobody at their other end. Node expects that of a failed
- * start: the end of file on them is what makes 'disconnect' and 'close' follow the 'error'. A fresh handle does it by
- * failing for certain, since no system executes a directory.
+ * start: the end of file on them is what makes 'disconnect' and 'close' follow the 'error'. Node's own handle does it
+ * by failing for certain, since no system executes a directory.
  * @param {any} handle
  * @param {any[]} args
  * @returns {number} A negative errno.
@@ -108,6 +127,11 @@ function openDeadPipes(handle, args) {
   const errno = handle.spawn(...withChanges(args, { file: '/' }));
   handle.close();
   return errno;
+}
+
+function isForbidden() {
+  const { permission } = /** @type {{ permission?: { has(scope: string): boolean } }} */ (process);
+  return permission !== undefined && !permission.has('child');
 }
 
 /**
@@ -184,12 +208,15 @@ class NativeProcess {
       return original.spawn(...args);
     }
 
-    discard(original, args);
-    const errno = this.#start(request);
-    if (errno !== -EACCES && errno !== -EAGAIN && errno !== -ENOENT) return errno;
+    // Where Node's permission model forbids to start processes, its own handle knows best what to throw.
+    if (isForbidden()) return original.spawn(...args);
 
-    const { constructor: Process } = original;
-    const reason = openDeadPipes(new Process(), args);
+    const errno = this.#start(request);
+    if (errno !== -EACCES && errno !== -EAGAIN && errno !== -ENOENT) {
+      discard(original, args);
+      return errno;
+    }
+    const reason = openDeadPipes(original, args);
     // Without fds for the pipes there are none, and Node has to be told so.
     return reason === -EMFILE || reason === -ENFILE ? reason : errno;
   }

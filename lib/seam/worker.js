@@ -12,6 +12,9 @@ const NODE_MAJOR = Number(process.versions.node.split('.')[0]);
 const SOCKET = 0;
 const SERVER = 1;
 
+/** The length in bytes of a unix address, which Node before 22 fills up to name an abstract socket. */
+const UNIX_ADDRESS = 108;
+
 /**
  * Our own messages are numbered apart from those that Node's code numbers in the same process: an
  * answer to one must not be taken for an answer to the other.
@@ -60,6 +63,33 @@ function replaceWorkerSide(cluster, { getServer, disconnect, disconnectedByPrima
 }
 
 /**
+ * Takes a file from the list of preloads that Node keeps beside process.execArgv.
+ *
+ * @param {string} file
+ */
+function forgetPreload(file) {
+  const known = Object.getOwnPropertyDescriptor(process, '_preload_modules');
+  if (!Array.isArray(known?.value)) return;
+  // A new array: Node is just going through the old one.
+  const value = known.value.filter((preload) => preload !== file);
+  Object.defineProperty(process, '_preload_modules', { ...known, value });
+}
+
+/**
+ * The name to bind for a unix path. An abstract name (one that begins with NUL, behind the working
+ * directory that `path.resolve` has put before it) is filled up with NULs by Node before 22: who
+ * connects to it would not find the bare name.
+ *
+ * @param {string} address
+ */
+function unixAddress(address) {
+  const start = address.indexOf('\0');
+  if (NODE_MAJOR >= 22 || start === -1) return address;
+  const length = Buffer.byteLength(address.slice(start));
+  return address + '\0'.repeat(Math.max(0, UNIX_ADDRESS - length));
+}
+
+/**
  * Numbers a question to the primary, whichever way it goes there.
  *
  * @param {(answer: any) => void} onAnswer
@@ -78,7 +108,11 @@ function expectAnswer(onAnswer) {
  * @param {object} answer
  */
 function deliverAnswer(seq, answer) {
-  process.emit(/** @type {any} */ ('internalMessage'), { cmd: 'NODE_CLUSTER', ...answer, ack: seq }, undefined);
+  process.emit(
+    /** @type {any} */ ('internalMessage'),
+    { cmd: 'NODE_CLUSTER', ...answer, ack: seq },
+    undefined,
+  );
 }
 
 /**
@@ -104,7 +138,9 @@ let ownerSymbol;
  * @param {any} handle
  */
 function ownerOf(handle) {
-  ownerSymbol ??= Object.getOwnPropertySymbols(handle).find(({ description }) => description === 'owner_symbol');
+  ownerSymbol ??= Object.getOwnPropertySymbols(handle).find(
+    ({ description }) => description === 'owner_symbol',
+  );
   return ownerSymbol === undefined ? undefined : handle[ownerSymbol];
 }
 
@@ -130,7 +166,9 @@ function learnHandleClass(kind, blankSocket) {
   if (classes.has(kind)) return;
   if (kind === 'udp') {
     const socket = dgram.createSocket('udp4');
-    const state = Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'state symbol');
+    const state = Object.getOwnPropertySymbols(socket).find(
+      ({ description }) => description === 'state symbol',
+    );
     classes.set(kind, /** @type {any} */ (socket)[/** @type {symbol} */ (state)].handle.constructor);
     socket.close();
   } else {
@@ -150,7 +188,9 @@ function openHandle(kind, fd, type) {
   const Handle = /** @type {new (type?: number) => any} */ (classes.get(kind));
   const handle = new Handle(type);
   const errno = handle.open(fd);
-  if (errno !== 0) throw Object.assign(new Error(`opening a ${kind} handle: ${errno}`), { errno, syscall: 'open' });
+  if (errno !== 0) {
+    throw Object.assign(new Error(`opening a ${kind} handle: ${errno}`), { errno, syscall: 'open' });
+  }
   return handle;
 }
 
@@ -181,4 +221,16 @@ function sharedHandle(kind, fd, onClose) {
   return handle;
 }
 
-module.exports = { replaceWorkerSide, notifyPrimary, expectAnswer, deliverAnswer, ownerOf, isFull, learnHandleClass, connectionHandle, sharedHandle };
+module.exports = {
+  replaceWorkerSide,
+  forgetPreload,
+  unixAddress,
+  notifyPrimary,
+  expectAnswer,
+  deliverAnswer,
+  ownerOf,
+  isFull,
+  learnHandleClass,
+  connectionHandle,
+  sharedHandle,
+};

@@ -36,8 +36,10 @@ module.exports = function attach(firstFd) {
    * @param {string} reason why, when it was not simply the primary's end
    */
   function gone(reason) {
-    if (reason !== '') process.emitWarning(`The link to the primary broke: ${reason}`, { code: 'RCLUSTER_LINK' });
-    if (process.connected && !worker.exitedAfterDisconnect) process.disconnect();
+    if (reason !== '') {
+      process.emitWarning(`The link to the primary broke: ${reason}`, { code: 'RCLUSTER_LINK' });
+    }
+    if (process.connected && !worker.exitedAfterDisconnect) process.disconnect?.();
   }
 
   /** @param {boolean} byPrimary whether the primary asked for it */
@@ -46,9 +48,9 @@ module.exports = function attach(firstFd) {
     link.leaving();
     listening.closeAll(() => {
       if (!process.connected) return;
-      if (byPrimary) process.disconnect();
+      if (byPrimary) process.disconnect?.();
       // The primary has to know that this is by agreement before it sees the channel close.
-      else seam.notifyPrimary({ act: 'exitedAfterDisconnect' }, () => process.disconnect());
+      else seam.notifyPrimary({ act: 'exitedAfterDisconnect' }, () => process.disconnect?.());
     });
   }
 

@@ -119,13 +119,14 @@ module.exports = function createListening(cluster, link) {
   }
 
   /**
-   * @param {object} query
+   * @param {{ address?: any }} query
    * @param {(reply: Reply, fd: number) => void} callback
    */
   function ask(query, callback) {
     const seq = seam.expectAnswer(({ reply, fd }) => callback(reply, fd));
+    const address = typeof query.address === 'string' ? seam.unixAddress(query.address) : query.address;
     try {
-      link.send(JSON.stringify({ ...query, act: 'query', seq }));
+      link.send(JSON.stringify({ ...query, act: 'query', address, seq }));
     } catch {
       // Too long for one frame, which only custom data or an address can be, or the link is
       // broken, which ends this worker anyway.
@@ -201,9 +202,10 @@ module.exports = function createListening(cluster, link) {
   function connection(listener, fd) {
     const member = members.get(listener);
     // The server was closed while the connection was on its way: another worker takes it.
-    if (member === undefined) giveBack(listener, fd, false);
-    else if (!admission.admit(listener, member.handle)) giveBack(listener, fd, true);
-    else member.handle.onconnection(0, admission.watch(listener, member.handle, seam.connectionHandle(member.kind, fd)));
+    if (member === undefined) return giveBack(listener, fd, false);
+    if (!admission.admit(listener, member.handle)) return giveBack(listener, fd, true);
+    const handle = seam.connectionHandle(member.kind, fd);
+    member.handle.onconnection(0, admission.watch(listener, member.handle, handle));
   }
 
   /**

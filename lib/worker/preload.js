@@ -5,9 +5,11 @@
 // of itself for the application or its children to find.
 
 const { isMainThread } = require('node:worker_threads');
+const seam = require('../seam/worker');
 
 const place = process.execArgv.findIndex((arg, i) => arg === '-r' && process.execArgv[i + 1] === __filename);
 if (place !== -1) process.execArgv.splice(place, 2);
+seam.forgetPreload(__filename);
 
 // A worker thread runs the preloads of its process, too. It is nobody's cluster worker: there
 // `cluster.isPrimary` is true, as it is with the built-in.

@@ -89,10 +89,10 @@ impl<'a> Message<'a> {
     }
 
     /// The listeners it names, in the order of its descriptors.
+    #[must_use]
     pub fn listeners(&self) -> impl ExactSizeIterator<Item = ListenerId> + use<'a> {
-        self.listeners.chunks_exact(4).map(|four| {
-            ListenerId(u32::from_le_bytes(four.try_into().expect("chunks_exact gives four bytes")))
-        })
+        let (numbers, _) = self.listeners.as_chunks();
+        numbers.iter().map(|number| ListenerId(u32::from_le_bytes(*number)))
     }
 }
 

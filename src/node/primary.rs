@@ -105,14 +105,14 @@ type Listener = ThreadsafeFunction<AnyEvent, UnknownReturnValue, AnyEvent, Statu
 /// The native supervisor of a primary: two threads that spawn, reap, accept and pass.
 #[napi]
 pub struct Supervisor {
-    supervisor: supervisor::Supervisor,
+    threads: supervisor::Supervisor,
     listener: Arc<Listener>,
     pidfds: RefCell<HashMap<WorkerId, Arc<OwnedFd>>>,
 }
 
 #[napi]
 impl Supervisor {
-    /// Starts the threads. With `share_listeners` (SCHED_NONE) workers accept by themselves on a
+    /// Starts the threads. With `share_listeners` (`SCHED_NONE`) workers accept by themselves on a
     /// socket that they share. `on_event` hears of everything that happens.
     #[napi(constructor, catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
@@ -128,12 +128,12 @@ impl Supervisor {
             on_event.build_threadsafe_function().callee_handled::<false>().weak::<true>().build()?;
         let listener = Arc::new(listener);
         let tell = Arc::clone(&listener);
-        let supervisor = supervisor::Supervisor::start(share_listeners, move |event| {
+        let threads = supervisor::Supervisor::start(share_listeners, move |event| {
             // Refused only when the environment is ending, when there is nobody to tell.
             let _ending = tell.call(convert(event), ThreadsafeFunctionCallMode::NonBlocking);
         })
         .map_err(failure)?;
-        Ok(Self { supervisor, listener, pidfds: RefCell::default() })
+        Ok(Self { threads, listener, pidfds: RefCell::default() })
     }
 
     /// Spawns a worker. Its end follows as an event.
@@ -161,7 +161,7 @@ impl Supervisor {
             detached: options.detached.unwrap_or(false),
             fds: theirs.iter().map(AsFd::as_fd).collect(),
         };
-        let spawned = self.supervisor.spawn(worker, spawn)?;
+        let spawned = self.threads.spawn(worker, spawn)?;
         self.pidfds.borrow_mut().insert(worker, spawned.pidfd);
         let fds = ours.into_iter().map(|fd| fd.map_or(-1, IntoRawFd::into_raw_fd)).collect();
         Ok(Spawned { pid: spawned.pid, errno: 0, fds })
@@ -181,25 +181,25 @@ impl Supervisor {
     #[napi(catch_unwind)]
     pub fn settle(&self, id: u32) {
         self.pidfds.borrow_mut().remove(&WorkerId(id));
-        self.supervisor.settle(WorkerId(id));
+        self.threads.settle(WorkerId(id));
     }
 
     /// Takes a worker from all its listeners. Those with nobody left are closed on return.
     #[napi(catch_unwind)]
     pub fn leave(&self, id: u32) {
-        self.supervisor.leave(WorkerId(id));
+        self.threads.leave(WorkerId(id));
     }
 
     /// From now on, events to come keep the event loop alive.
     #[napi(catch_unwind, js_name = "ref")]
     pub fn hold(&self, env: Env) {
-        hold_loop(&env, &self.listener, true);
+        hold_loop(env, &self.listener, true);
     }
 
     /// From now on, the event loop does not wait for events. So it is at first.
     #[napi(catch_unwind, js_name = "unref")]
     pub fn release(&self, env: Env) {
-        hold_loop(&env, &self.listener, false);
+        hold_loop(env, &self.listener, false);
     }
 }
 

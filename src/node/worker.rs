@@ -89,16 +89,16 @@ impl WorkerLink {
         let polled_channel = duplicate(&channel).map_err(failure)?;
         let watch = Watch::start(duplicate(&control).map_err(failure)?, ORPHAN_GRACE).map_err(failure)?;
         let callbacks = Callbacks {
-            connection: EventCallback::new(&env, &on_connection, "RCLUSTERCONNECTION").map_err(failure)?,
-            frame: EventCallback::new(&env, &on_frame, "RCLUSTERCONTROL").map_err(failure)?,
-            no_room: EventCallback::new(&env, &on_no_room, "RCLUSTERCONTROL").map_err(failure)?,
-            gone: EventCallback::new(&env, &on_gone, "RCLUSTERCONTROL").map_err(failure)?,
+            connection: EventCallback::new(env, &on_connection, "RCLUSTERCONNECTION").map_err(failure)?,
+            frame: EventCallback::new(env, &on_frame, "RCLUSTERCONTROL").map_err(failure)?,
+            no_room: EventCallback::new(env, &on_no_room, "RCLUSTERCONTROL").map_err(failure)?,
+            gone: EventCallback::new(env, &on_gone, "RCLUSTERCONTROL").map_err(failure)?,
         };
         let link = Link::new(control, channel, &board).map_err(failure)?;
         let shared = Rc::new(Shared { link, callbacks, sides: OnceCell::new(), watch: watch.clone() });
         let sides = Sides {
-            control: side(&env, polled_control, &shared, Shared::control_ready)?,
-            channel: side(&env, polled_channel, &shared, Shared::channel_ready)?,
+            control: side(env, polled_control, &shared, Shared::control_ready)?,
+            channel: side(env, polled_channel, &shared, Shared::channel_ready)?,
         };
         let first = shared.sides.set(sides);
         debug_assert!(first.is_ok(), "the sides are made once");
@@ -154,7 +154,7 @@ impl WorkerLink {
 }
 
 /// Watches `fd`, lending `shared` to `on_ready` as long as it exists.
-fn side(env: &Env, fd: OwnedFd, shared: &Rc<Shared>, on_ready: fn(&Shared)) -> Result<Side> {
+fn side(env: Env, fd: OwnedFd, shared: &Rc<Shared>, on_ready: fn(&Shared)) -> Result<Side> {
     let weak: Weak<Shared> = Rc::downgrade(shared);
     let call = move || {
         if let Some(shared) = weak.upgrade() {

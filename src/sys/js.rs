@@ -14,7 +14,7 @@ use napi::{Env, JsValue};
 /// `napi_make_callback` with an async context runs process.nextTick and promise jobs after the
 /// call, as after every callback of Node itself; a plain function call would leave them until
 /// something else runs. The context has no resource object: a temporary one is collected and
-/// loses AsyncLocalStorage on some versions.
+/// loses `AsyncLocalStorage` on some versions.
 #[derive(Debug)]
 pub struct EventCallback {
     env: napi_env,
@@ -36,7 +36,7 @@ pub enum Argument<'a> {
 impl EventCallback {
     /// Keeps `function` for calls from the loop. `name` is the kind of event that async hooks see.
     pub fn new<A: JsValuesTupleIntoVec>(
-        env: &Env,
+        env: Env,
         function: &Function<'_, A, ()>,
         name: &str,
     ) -> Result<Self, NapiStatus> {
@@ -151,7 +151,7 @@ fn check(status: i32) -> Result<(), NapiStatus> {
 
 /// Whether a threadsafe function keeps the event loop alive. To be called on the loop's thread.
 pub fn hold_loop<T, R, A, const HANDLED: bool, const WEAK: bool>(
-    env: &Env,
+    env: Env,
     function: &ThreadsafeFunction<T, R, A, napi::Status, HANDLED, WEAK>,
     hold: bool,
 ) where

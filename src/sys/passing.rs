@@ -103,11 +103,15 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> Result<Sen
         // SAFETY: pure arithmetic.
         header_ref.cmsg_len = unsafe { libc::CMSG_LEN(payload) } as usize;
         // SAFETY: the data of the first header follows it within `control`.
-        let data = unsafe { libc::CMSG_DATA(header) }.cast::<RawFd>();
+        let data = unsafe { libc::CMSG_DATA(header) };
+        #[allow(clippy::cast_ptr_alignment, reason = "it is written to unaligned")]
+        let data = data.cast::<RawFd>();
         for (index, fd) in fds.iter().enumerate() {
-            // SAFETY: index < MAX_FDS, for which `control` has room. The numbers are borrowed:
-            // the kernel takes references of its own and `fds` keeps what it owns.
-            unsafe { data.add(index).write_unaligned(fd.as_raw_fd()) };
+            // SAFETY: index < MAX_FDS, for which `control` has room.
+            let place = unsafe { data.add(index) };
+            // SAFETY: as above. The number is borrowed: the kernel takes a reference of its own
+            // and `fds` keeps what it owns.
+            unsafe { place.write_unaligned(fd.as_raw_fd()) };
         }
     }
     loop {
@@ -174,10 +178,14 @@ fn take_descriptors(message: &libc::msghdr, fds: &mut Vec<OwnedFd>) {
             let head = unsafe { libc::CMSG_LEN(0) } as usize;
             let count = (current.cmsg_len - head) / size_of::<RawFd>();
             // SAFETY: the data of a header that the kernel wrote follows it.
-            let data = unsafe { libc::CMSG_DATA(header) }.cast::<RawFd>();
+            let data = unsafe { libc::CMSG_DATA(header) };
+            #[allow(clippy::cast_ptr_alignment, reason = "it is read unaligned")]
+            let data = data.cast::<RawFd>();
             for index in 0..count {
                 // SAFETY: the kernel wrote `count` descriptor numbers here.
-                let number = unsafe { data.add(index).read_unaligned() };
+                let place = unsafe { data.add(index) };
+                // SAFETY: as above.
+                let number = unsafe { place.read_unaligned() };
                 // SAFETY: before: the kernel's message. From here on ours alone, and closed by
                 // the OwnedFd.
                 fds.push(unsafe { OwnedFd::from_raw_fd(number) });

@@ -19,6 +19,9 @@ use super::error::{Doing, SysError};
 
 const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
+/// The same as the system's calls about files want it.
+const PAGE_LENGTH: i64 = 4096;
+
 /// What is on the page. Either side writes to cache lines of its own.
 #[repr(C)]
 struct Page {
@@ -61,8 +64,7 @@ impl Scoreboard {
         let doing = "making a scoreboard";
         let fd =
             memfd_create(c"rcluster", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).doing(doing)?;
-        let length = i64::try_from(PAGE.get()).expect("a page's size");
-        ftruncate(&fd, length).doing(doing)?;
+        ftruncate(&fd, PAGE_LENGTH).doing(doing)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).doing(doing)?;
         let board = Self::open(&fd)?;
@@ -73,8 +75,7 @@ impl Scoreboard {
     pub fn open(fd: &impl AsFd) -> Result<Self, SysError> {
         let doing = "mapping a scoreboard";
         // A mapping beyond the end of a file would end the process at the first access.
-        let length = fstat(fd).doing(doing)?.st_size;
-        if usize::try_from(length) != Ok(PAGE.get()) {
+        if fstat(fd).doing(doing)?.st_size != PAGE_LENGTH {
             return Err(nix::errno::Errno::EINVAL).doing(doing);
         }
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;

@@ -107,7 +107,7 @@ struct Watch {
 impl UvPoll {
     /// Watches `fd` on the loop of `env` and calls `on_ready` while it has
     /// what is watched for: at first, something to read.
-    pub fn new(env: &Env, fd: OwnedFd, on_ready: Box<dyn FnMut()>) -> Result<Self, SysError> {
+    pub fn new(env: Env, fd: OwnedFd, on_ready: Box<dyn FnMut()>) -> Result<Self, SysError> {
         let env = env.raw();
         let doing = "watching a descriptor on the event loop";
         let uv = uv()?;
@@ -136,16 +136,12 @@ impl UvPoll {
         // SAFETY: the handle is initialised. The Box now belongs to it until `on_closed`.
         unsafe { (uv.uv_handle_set_data)(handle.as_ptr(), watch.cast()) };
         let poll = Self { uv, handle };
+        // SAFETY: the Watch is alive until the handle is closed. Only the place is taken here.
+        let hook = unsafe { &raw mut (*watch).hook };
+        let add = napi::sys::napi_add_async_cleanup_hook;
         // SAFETY: `env` is live; without the hook a loop that is torn down (a worker thread's)
         // aborts over the open handle.
-        let status = unsafe {
-            napi::sys::napi_add_async_cleanup_hook(
-                env,
-                Some(on_cleanup),
-                handle.as_ptr(),
-                &raw mut (*watch).hook,
-            )
-        };
+        let status = unsafe { add(env, Some(on_cleanup), handle.as_ptr(), hook) };
         if status != napi::sys::Status::napi_ok {
             return Err(Errno::EINVAL).doing("adding a cleanup hook");
         }
