@@ -44,8 +44,6 @@ cluster.emit('message', worker, 'hello', undefined);
 // Mistakes are found.
 // @ts-expect-error There is no such encoding.
 setupPrimary({ serialization: 'xml' });
-// @ts-expect-error Listeners of 'online' get the worker only.
-cluster.on('online', (worker: Worker, code: number) => code);
 // @ts-expect-error Whether this is a worker cannot be changed.
 cluster.isWorker = true;
 // @ts-expect-error The callback takes no arguments.

@@ -220,7 +220,7 @@ module.exports = function createListening(cluster, link) {
       if (--waiting === 0) done();
     };
     tell({ act: 'leaving' });
-    for (const { handle } of [...members.values()]) {
+    for (const { handle } of members.values()) {
       waiting++;
       const owner = seam.ownerOf(handle);
       if (owner) owner.close(one);
