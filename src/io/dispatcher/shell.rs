@@ -1,0 +1,449 @@
+//! The dispatcher's thread: events in, the brain's orders out.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use super::channel::{TakenBack, WorkerChannel};
+use super::listening::{Accepted, Listening};
+use super::{Afterwards, Command, Notice};
+use crate::core::channel::{MAX_MESSAGE, Message, Tag};
+use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Refusal};
+use crate::core::ids::{ListenerId, WorkerId};
+use crate::sys::epoll::{Poller, Reserve, Waker};
+use crate::sys::error::SysError;
+use crate::sys::passing::is_socket;
+
+/// How many connections one listener may bring in a row before the others have their turn.
+const BURST: usize = 64;
+
+/// How long the dispatcher leaves clients in the backlog when it cannot accept for want of
+/// descriptors or memory.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long it must have gone well before running out of descriptors is told again.
+const WARNING_PERIOD: Duration = Duration::from_secs(60);
+
+type Workers = HashMap<WorkerId, WorkerChannel>;
+
+impl Board for Workers {
+    fn received(&self, worker: WorkerId) -> u64 {
+        self.get(&worker).map_or(0, |channel| channel.board.received())
+    }
+}
+
+/// Whom an event is for. Numbers are never reused, so a stale event finds nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Waker,
+    Worker(WorkerId),
+    Listener(ListenerId),
+}
+
+impl Token {
+    const fn pack(self) -> u64 {
+        match self {
+            Self::Waker => 0,
+            Self::Worker(id) => 1 << 32 | id.0 as u64,
+            Self::Listener(id) => 2 << 32 | id.0 as u64,
+        }
+    }
+
+    const fn unpack(packed: u64) -> Self {
+        #[allow(clippy::cast_possible_truncation, reason = "the low half is the number")]
+        let id = packed as u32;
+        match packed >> 32 {
+            0 => Self::Waker,
+            1 => Self::Worker(WorkerId(id)),
+            _ => Self::Listener(ListenerId(id)),
+        }
+    }
+}
+
+/// The thread's own state.
+pub(super) struct Shell {
+    poller: Poller,
+    waker: Waker,
+    queue: Receiver<Command>,
+    pub(super) notify: Box<dyn Fn(Notice) + Send>,
+    brain: Dispatch<OwnedFd>,
+    workers: Workers,
+    listeners: HashMap<ListenerId, Listening>,
+    /// What the brain has not been told yet, and whether it is being told just now.
+    inputs: VecDeque<Input<OwnedFd>>,
+    telling: bool,
+    outputs: Vec<Output<OwnedFd>>,
+    /// Workers with something in their batch.
+    unflushed: Vec<WorkerId>,
+    reserve: Reserve,
+    /// Nothing is accepted before this time.
+    exhausted_until: Option<Duration>,
+    last_warning: Option<Duration>,
+    start: Instant,
+    now: Duration,
+}
+
+impl Shell {
+    pub(super) fn new(
+        waker: Waker,
+        queue: Receiver<Command>,
+        notify: Box<dyn Fn(Notice) + Send>,
+    ) -> Result<Self, SysError> {
+        let poller = Poller::new()?;
+        poller.add(&waker, Token::Waker.pack())?;
+        Ok(Self {
+            poller,
+            waker,
+            queue,
+            notify,
+            brain: Dispatch::new(Config::default()),
+            workers: HashMap::new(),
+            listeners: HashMap::new(),
+            inputs: VecDeque::new(),
+            telling: false,
+            outputs: Vec::new(),
+            unflushed: Vec::new(),
+            reserve: Reserve::new()?,
+            exhausted_until: None,
+            last_warning: None,
+            start: Instant::now(),
+            now: Duration::ZERO,
+        })
+    }
+
+    pub(super) fn run(&mut self) -> Result<(), SysError> {
+        loop {
+            let ready = self.poller.wait(self.timeout())?;
+            self.now = self.start.elapsed();
+            for index in 0..ready {
+                match Token::unpack(self.poller.token(index)) {
+                    Token::Waker => {
+                        if self.take_commands()? == Stop::Yes {
+                            return Ok(());
+                        }
+                    }
+                    Token::Worker(worker) => {
+                        // Level-triggered: more of it brings another event.
+                        let _ = self.read_channel(worker)?;
+                    }
+                    Token::Listener(listener) => self.accept_burst(listener)?,
+                }
+            }
+            self.look_at_the_clock()?;
+            self.flush()?;
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let deadlines = [self.brain.next_deadline(), self.exhausted_until];
+        let next = deadlines.into_iter().flatten().min()?;
+        Some(next.saturating_sub(self.start.elapsed()))
+    }
+
+    fn look_at_the_clock(&mut self) -> Result<(), SysError> {
+        if self.exhausted_until.is_some_and(|until| until <= self.now) {
+            self.exhausted_until = None;
+            // Without a reserve it goes on just as well, only without help the next time.
+            let _ = self.reserve.refill();
+            self.watch_all()?;
+            let dead = self.workers.iter().filter(|(_, channel)| channel.dead);
+            for worker in dead.map(|(worker, _)| *worker).collect::<Vec<_>>() {
+                self.bury(worker)?;
+            }
+        }
+        if self.brain.next_deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.input(Input::Tick)?;
+        }
+        Ok(())
+    }
+
+    fn take_commands(&mut self) -> Result<Stop, SysError> {
+        self.waker.clear();
+        loop {
+            match self.queue.try_recv() {
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(Stop::Yes),
+                Ok(command) => self.obey(command)?,
+                Err(TryRecvError::Empty) => return Ok(Stop::No),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Result<(), SysError> {
+        match command {
+            Command::AddWorker { worker, channel, worker_end, board } => {
+                self.poller.add(&channel, Token::Worker(worker).pack())?;
+                self.workers.insert(worker, WorkerChannel::new(channel, worker_end, board));
+                self.input(Input::WorkerAdded { worker })
+            }
+            Command::WorkerLeaving(worker) => self.input(Input::WorkerLeaving { worker }),
+            Command::WorkerGone(worker) => self.bury(worker),
+            Command::AddListener { listener, socket, path } => {
+                self.listeners.insert(listener, Listening::new(socket, path));
+                self.input(Input::ListenerAdded { listener })
+            }
+            Command::RemoveListener(listener) => {
+                self.input(Input::ListenerRemoved { listener })?;
+                if let Some(listening) = self.listeners.remove(&listener) {
+                    listening.close(&self.poller)?;
+                }
+                Ok(())
+            }
+            Command::Join(worker, listener) => self.input(Input::Joined { worker, listener }),
+            Command::Leave(worker, listener) => self.input(Input::Left { worker, listener }),
+            Command::Then(Afterwards(act)) => {
+                self.flush()?;
+                act();
+                Ok(())
+            }
+            Command::Stop => unreachable!("handled by take_commands"),
+        }
+    }
+
+    /// Gives the brain an input and carries out what it says, in order.
+    ///
+    /// What follows from that (a channel that was full, connections that were taken back) waits
+    /// until the whole answer has been carried out: the brain has counted it as done, and one
+    /// order of it must not overtake another.
+    fn input(&mut self, input: Input<OwnedFd>) -> Result<(), SysError> {
+        self.inputs.push_back(input);
+        if self.telling {
+            return Ok(());
+        }
+        self.telling = true;
+        let mut outputs = std::mem::take(&mut self.outputs);
+        while let Some(input) = self.inputs.pop_front() {
+            self.brain.handle(self.now, input, &self.workers, &mut outputs);
+            for output in outputs.drain(..) {
+                self.carry_out(output)?;
+            }
+        }
+        self.outputs = outputs;
+        self.telling = false;
+        Ok(())
+    }
+
+    fn carry_out(&mut self, output: Output<OwnedFd>) -> Result<(), SysError> {
+        match output {
+            Output::Send { worker, listener, conn } => self.enqueue(worker, listener, conn),
+            Output::Close { conn } => {
+                drop(conn);
+                Ok(())
+            }
+            Output::Pause { listener } => self.want(listener, false),
+            Output::Resume { listener } => self.want(listener, true),
+            Output::Reclaim { worker } => {
+                let conns = self.take_back(worker)?;
+                self.input(Input::Reclaimed { worker, conns })
+            }
+            Output::WantWake { worker } => {
+                if let Some(channel) = self.workers.get(&worker) {
+                    channel.board.want_wake();
+                }
+                // The worker may have caught up before it could see the request, and would then
+                // never answer it: the brain looks at the board once more.
+                self.input(Input::Tick)
+            }
+            Output::Probe { worker } => match self.workers.get(&worker) {
+                Some(channel) => channel.probe(),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn enqueue(&mut self, worker: WorkerId, listener: ListenerId, conn: OwnedFd) -> Result<(), SysError> {
+        let Some(channel) = self.workers.get_mut(&worker) else {
+            return self.input(Input::Unsent { worker, conns: vec![(listener, conn)] });
+        };
+        if channel.batch.is_empty() {
+            self.unflushed.push(worker);
+        }
+        channel.batch.push(listener, conn);
+        if channel.batch.is_full() { self.flush_worker(worker) } else { Ok(()) }
+    }
+
+    /// Sends every batch.
+    fn flush(&mut self) -> Result<(), SysError> {
+        while let Some(worker) = self.unflushed.pop() {
+            self.flush_worker(worker)?;
+        }
+        Ok(())
+    }
+
+    fn flush_worker(&mut self, worker: WorkerId) -> Result<(), SysError> {
+        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
+        let conns = channel.send_batch()?;
+        if conns.is_empty() { Ok(()) } else { self.input(Input::Unsent { worker, conns }) }
+    }
+
+    /// Receives from a worker's end what the worker has not received.
+    fn take_back(&mut self, worker: WorkerId) -> Result<Vec<(ListenerId, OwnedFd)>, SysError> {
+        match self.workers.get_mut(&worker) {
+            Some(channel) => Ok(channel.take_back()?.conns),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Reads what a worker says: that it woke, that it cannot take a connection.
+    fn read_channel(&mut self, worker: WorkerId) -> Result<Heard, SysError> {
+        let mut bytes = [0; MAX_MESSAGE];
+        let mut fds = Vec::new();
+        // Bounded, so that a worker that sends without end does not hold up the others: what is
+        // left brings another event.
+        for _ in 0..BURST {
+            let Some(channel) = self.workers.get(&worker).filter(|channel| !channel.cut_off) else {
+                return Ok(Heard::All);
+            };
+            if !channel.has_room() {
+                self.pause()?;
+                return Ok(Heard::All);
+            }
+            match channel.read(&mut bytes, &mut fds) {
+                Ok(Some(len)) => match Message::parse(&bytes[..len], fds.len()) {
+                    Ok(message) => self.hear(worker, message, fds.drain(..))?,
+                    Err(error) => self.cut_off(worker, error.to_string())?,
+                },
+                Ok(None) => return Ok(Heard::All),
+                Err(why) => self.cut_off(worker, why)?,
+            }
+        }
+        Ok(Heard::More)
+    }
+
+    fn hear(
+        &mut self,
+        worker: WorkerId,
+        message: Message<'_>,
+        fds: std::vec::Drain<'_, OwnedFd>,
+    ) -> Result<(), SysError> {
+        let why = match message.tag {
+            Tag::Woke => return self.input(Input::Woke { worker }),
+            Tag::NotListening => Refusal::NotListening,
+            Tag::Full => Refusal::Full,
+            Tag::Room => {
+                for listener in message.listeners() {
+                    self.input(Input::Room { worker, listener })?;
+                }
+                return Ok(());
+            }
+            Tag::Connections | Tag::Probe => {
+                return self.cut_off(worker, format!("a worker sent {:?}", message.tag));
+            }
+        };
+        for (listener, conn) in message.listeners().zip(fds) {
+            if !is_socket(&conn)? {
+                return self.cut_off(worker, "it gave back what is no connection".into());
+            }
+            self.input(Input::Returned { worker, listener, conn, why })?;
+        }
+        Ok(())
+    }
+
+    /// A worker that breaks the rules gets nothing more and is not listened to any more.
+    fn cut_off(&mut self, worker: WorkerId, why: String) -> Result<(), SysError> {
+        if let Some(channel) = self.workers.get_mut(&worker) {
+            channel.cut_off = true;
+            channel.watch(&self.poller, 0, false)?;
+        }
+        self.input(Input::WorkerLeaving { worker })?;
+        (self.notify)(Notice::Broken(worker, why));
+        Ok(())
+    }
+
+    /// Takes back what a dead worker had not received, and what it had given back. When there is
+    /// no descriptor for it, it stays in the channel until there is one.
+    fn bury(&mut self, worker: WorkerId) -> Result<(), SysError> {
+        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
+        channel.dead = true;
+        while self.read_channel(worker)? == Heard::More {}
+        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
+        let TakenBack { conns, all } = channel.take_back()?;
+        if !all {
+            self.input(Input::WorkerLeaving { worker })?;
+            self.input(Input::Reclaimed { worker, conns })?;
+            return self.pause();
+        }
+        self.input(Input::WorkerGone { worker, conns })?;
+        if let Some(mut channel) = self.workers.remove(&worker) {
+            channel.watch(&self.poller, 0, false)?;
+        }
+        Ok(())
+    }
+
+    fn accept_burst(&mut self, listener: ListenerId) -> Result<(), SysError> {
+        for _ in 0..BURST {
+            let Some(listening) = self.listeners.get(&listener).filter(|listening| listening.watched) else {
+                return Ok(());
+            };
+            match listening.accept() {
+                Accepted::Connection(conn) => self.input(Input::Accepted { listener, conn })?,
+                Accepted::Nothing => return Ok(()),
+                Accepted::Exhausted(error) => return self.exhausted(listener, error),
+            }
+        }
+        Ok(())
+    }
+
+    /// There is no descriptor for a connection that waits. The one in reserve serves it: it is
+    /// needed only until the connection has been passed on.
+    fn exhausted(&mut self, listener: ListenerId, error: SysError) -> Result<(), SysError> {
+        let due = self.last_warning.is_none_or(|last| self.now >= last + WARNING_PERIOD);
+        if due {
+            (self.notify)(Notice::Exhausted(error));
+        }
+        self.last_warning = Some(self.now);
+        if self.reserve.release() {
+            if let Some(Accepted::Connection(conn)) = self.listeners.get(&listener).map(Listening::accept) {
+                self.input(Input::Accepted { listener, conn })?;
+                self.flush()?;
+            }
+            if self.reserve.refill().is_ok() {
+                return Ok(());
+            }
+        }
+        self.pause()
+    }
+
+    fn want(&mut self, listener: ListenerId, wanted: bool) -> Result<(), SysError> {
+        if let Some(listening) = self.listeners.get_mut(&listener) {
+            listening.wanted = wanted;
+            let watch = wanted && self.exhausted_until.is_none();
+            listening.watch(&self.poller, Token::Listener(listener).pack(), watch)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves everything that brings descriptors alone for a while.
+    fn pause(&mut self) -> Result<(), SysError> {
+        self.exhausted_until = Some(self.now + EXHAUSTED_PAUSE);
+        self.watch_all()
+    }
+
+    /// Watches what is wanted, or nothing while there are no descriptors.
+    fn watch_all(&mut self) -> Result<(), SysError> {
+        let able = self.exhausted_until.is_none();
+        for (listener, listening) in &mut self.listeners {
+            let watch = able && listening.wanted;
+            listening.watch(&self.poller, Token::Listener(*listener).pack(), watch)?;
+        }
+        for (worker, channel) in &mut self.workers {
+            let watch = able && !channel.cut_off;
+            channel.watch(&self.poller, Token::Worker(*worker).pack(), watch)?;
+        }
+        Ok(())
+    }
+}
+
+/// How much of what a worker has said was read.
+#[derive(PartialEq, Eq)]
+#[must_use]
+enum Heard {
+    All,
+    More,
+}
+
+#[derive(PartialEq, Eq)]
+enum Stop {
+    Yes,
+    No,
+}
