@@ -12,6 +12,7 @@ pub mod headroom;
 pub mod js;
 pub mod listen;
 pub mod passing;
+pub mod schedule;
 pub mod scoreboard;
 pub mod spawn;
 pub mod uv;

@@ -14,6 +14,7 @@ use crate::core::ids::{ListenerId, WorkerId};
 use crate::sys::epoll::{Poller, Reserve, Waker};
 use crate::sys::error::SysError;
 use crate::sys::passing::is_socket;
+use crate::sys::schedule::be_patient;
 
 /// How many connections one listener may bring in a row before the others have their turn.
 const BURST: usize = 64;
@@ -113,6 +114,8 @@ impl Shell {
     }
 
     pub(super) fn run(&mut self) -> Result<(), SysError> {
+        // An optimisation that some sandboxes forbid; it works without, too.
+        let _ = be_patient();
         loop {
             let ready = self.poller.wait(self.timeout())?;
             self.now = self.start.elapsed();
