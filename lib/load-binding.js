@@ -84,9 +84,12 @@ function messages(error) {
 
 /** @returns {'gnu' | 'musl'} The C library that Node itself runs on. */
 function libc() {
-  // Without this, making the report can wait for name servers.
-  Object.assign(process.report, { excludeNetwork: true });
-  const report = /** @type {{ header?: { glibcVersionRuntime?: string } }} */ (process.report.getReport());
+  const maker = /** @type {NodeJS.ProcessReport & { excludeNetwork?: boolean }} */ (process.report);
+  const { excludeNetwork } = maker;
+  // Otherwise making the report can wait for name servers.
+  maker.excludeNetwork = true;
+  const report = /** @type {{ header?: { glibcVersionRuntime?: string } }} */ (maker.getReport());
+  maker.excludeNetwork = excludeNetwork;
   return report.header?.glibcVersionRuntime ? 'gnu' : 'musl';
 }
 

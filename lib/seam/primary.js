@@ -234,8 +234,8 @@ class NativeProcess {
       {
         id: this.#id,
         file: request.file,
-        // Put in here, the preload is seen neither in settings.execArgv nor in child.spawnargs, and it comes before
-        // whatever the app itself preloads.
+        // Put in here, the preload is seen neither in settings.execArgv nor in child.spawnargs. Of all preloads only
+        // those of NODE_OPTIONS come before it.
         args: [program, '-r', PRELOAD, ...args],
         env: request.envPairs ?? [],
         cwd: request.cwd ?? undefined,
