@@ -39,12 +39,13 @@ function build(cli) {
   const options = ['--platform', '--js', 'binding.js', '--dts', 'binding.d.ts'];
   if (!debug) options.unshift('--release');
   say(`building ${debug ? 'without optimisation' : 'the release'}; the first time takes a minute or two.`);
-  const { status, error } = spawnSync(process.execPath, [cli, 'build', ...options], {
+  const { status, signal, error } = spawnSync(process.execPath, [cli, 'build', ...options], {
     cwd: platform.root,
     stdio: 'inherit',
   });
   if (error) throw error;
-  if (status !== 0) return fail('the build failed; the reason stands above.');
+  if (signal) return fail(`the build was ended by ${signal}.`);
+  if (status !== 0) return fail(`the build failed with code ${status}; the reason stands above.`);
 
   // A source that was saved while the compiler ran is newer than what the compiler read. And a debug
   // build is never taken for the release.

@@ -26,7 +26,7 @@ module.exports = function attach(firstFd) {
     gone,
   );
   const listening = createListening(cluster, link);
-  link.send(JSON.stringify({ act: 'hello', version: 1 }));
+  listening.tell({ act: 'hello', version: 1 });
 
   /**
    * The primary's native side is gone. When the primary is dead its end of Node's own channel

@@ -229,5 +229,5 @@ module.exports = function createListening(cluster, link) {
     one();
   }
 
-  return { getServer, answer, connection, closeAll };
+  return { getServer, answer, connection, closeAll, tell };
 };
