@@ -199,9 +199,28 @@ function openHandle(kind, fd, type) {
  *
  * @param {'tcp' | 'pipe' | 'udp'} kind
  * @param {number} fd
+ * @param {() => void} onClose called once, when the handle is closed
  */
-function connectionHandle(kind, fd) {
-  return openHandle(kind, fd, SOCKET);
+function connectionHandle(kind, fd, onClose) {
+  const handle = openHandle(kind, fd, SOCKET);
+  handle[onCloseSymbol] = onClose;
+  handle.close = closeOnce;
+  return handle;
+}
+
+const onCloseSymbol = Symbol('rcluster.onClose');
+
+/**
+ * One function for all connections instead of a closure for each: this is the hot path.
+ *
+ * @this {any} the handle
+ * @param {...any} args
+ */
+function closeOnce(...args) {
+  const { close } = Object.getPrototypeOf(this);
+  this.close = close;
+  this[onCloseSymbol]();
+  return Reflect.apply(close, this, args);
 }
 
 /**

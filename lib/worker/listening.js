@@ -193,6 +193,11 @@ module.exports = function createListening(cluster, link) {
     return handle;
   }
 
+  /** A connection has ended: the primary counts those that are open. */
+  function closed() {
+    link.closed();
+  }
+
   /**
    * A connection has come for one of our servers.
    *
@@ -204,7 +209,7 @@ module.exports = function createListening(cluster, link) {
     // The server was closed while the connection was on its way: another worker takes it.
     if (member === undefined) return giveBack(listener, fd, false);
     if (!admission.admit(listener, member.handle)) return giveBack(listener, fd, true);
-    const handle = seam.connectionHandle(member.kind, fd);
+    const handle = seam.connectionHandle(member.kind, fd, closed);
     member.handle.onconnection(0, admission.watch(listener, member.handle, handle));
   }
 

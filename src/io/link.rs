@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -160,6 +161,8 @@ impl Link {
         }
         let (state, taken) = self.read_channel(into)?;
         if taken > 0 {
+            // Fewer than were taken, if descriptors got lost on the way.
+            self.board.add_open(u32::try_from(into.len()).unwrap_or(u32::MAX));
             self.board.add_received(taken);
         }
         if self.board.take_wake_request() {
@@ -204,7 +207,18 @@ impl Link {
         };
         let mut message = Writer::new(tag);
         message.push(listener);
+        self.board.remove_open();
         self.channel.send(message.bytes(), vec![connection])
+    }
+
+    /// A connection that was taken is closed.
+    pub fn closed(&self) {
+        self.board.remove_open();
+    }
+
+    /// The event loop has turned, and has been at work for `busy` so far.
+    pub fn turned(&self, busy: Duration) {
+        self.board.turn(busy);
     }
 
     /// Tells the primary that a server which was full has room again.

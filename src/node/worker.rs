@@ -15,7 +15,7 @@ use crate::io::link::{Connections, Control, Link, LinkError};
 use crate::sys::error::SysError;
 use crate::sys::js::{Argument, EventCallback};
 use crate::sys::passing::{adopt, blank_socket, duplicate};
-use crate::sys::uv::{Interest, UvPoll};
+use crate::sys::uv::{Interest, UvPoll, UvTurns};
 use crate::sys::watch::Watch;
 
 /// How long a worker may take to end by itself once its primary is gone.
@@ -45,6 +45,7 @@ struct Callbacks {
 struct Sides {
     control: Side,
     channel: Side,
+    _turns: UvTurns,
 }
 
 /// One of the two sockets on the event loop.
@@ -99,6 +100,7 @@ impl WorkerLink {
         let sides = Sides {
             control: side(env, polled_control, &shared, Shared::control_ready)?,
             channel: side(env, polled_channel, &shared, Shared::channel_ready)?,
+            _turns: turns(env, &shared)?,
         };
         let first = shared.sides.set(sides);
         debug_assert!(first.is_ok(), "the sides are made once");
@@ -120,6 +122,12 @@ impl WorkerLink {
         let why = if full { Refusal::Full } else { Refusal::NotListening };
         self.shared.link.give_back(ListenerId(listener), connection, why).map_err(failure)?;
         self.shared.send_rest().map_err(failure)
+    }
+
+    /// A connection that came by `on_connection` is closed.
+    #[napi]
+    pub fn closed(&self) {
+        self.shared.link.closed();
     }
 
     /// Says that a server which was full has room again.
@@ -163,6 +171,17 @@ fn side(env: Env, fd: OwnedFd, shared: &Rc<Shared>, on_ready: fn(&Shared)) -> Re
     };
     let poll = UvPoll::new(env, fd, Box::new(call)).map_err(failure)?;
     Ok(Side { poll, writing: Cell::new(false) })
+}
+
+/// Tells the scoreboard of each turn of the loop.
+fn turns(env: Env, shared: &Rc<Shared>) -> Result<UvTurns> {
+    let weak: Weak<Shared> = Rc::downgrade(shared);
+    let turned = move |busy| {
+        if let Some(shared) = weak.upgrade() {
+            shared.link.turned(busy);
+        }
+    };
+    UvTurns::new(env, turned).map_err(failure)
 }
 
 impl Shared {

@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -34,6 +35,12 @@ struct Page {
 struct WorkerLine {
     /// How many connections its event loop has taken from the channel.
     received: AtomicU64,
+    /// How many of them, less those it has given back, are still open.
+    open: AtomicU32,
+    /// How often its event loop has turned.
+    turns: AtomicU64,
+    /// For how many nanoseconds its event loop has been at work rather than waiting, up to its last turn.
+    busy: AtomicU64,
 }
 
 /// Written by the primary; the worker only clears the request.
@@ -102,6 +109,43 @@ impl Scoreboard {
         self.page().worker.received.fetch_add(count, Ordering::SeqCst);
     }
 
+    /// How many connections the worker says it has open. Untrusted.
+    #[must_use]
+    pub fn open_connections(&self) -> u32 {
+        self.page().worker.open.load(Ordering::Relaxed)
+    }
+
+    /// The worker's side: `count` more connections are open.
+    pub fn add_open(&self, count: u32) {
+        self.page().worker.open.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The worker's side: a connection has ended or was given back.
+    pub fn remove_open(&self) {
+        self.page().worker.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How often the worker says its event loop has turned. A loop that stands still, be it idle or
+    /// blocked, does not move it; one that is given something to read does. Untrusted.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.page().worker.turns.load(Ordering::Relaxed)
+    }
+
+    /// How long the worker says its event loop has been at work up to its last turn. Untrusted.
+    #[must_use]
+    pub fn busy(&self) -> Duration {
+        Duration::from_nanos(self.page().worker.busy.load(Ordering::Relaxed))
+    }
+
+    /// The worker's side: its loop turns, and has been at work for `busy` since it began.
+    pub fn turn(&self, busy: Duration) {
+        let worker = &self.page().worker;
+        // Only the loop's thread writes, so that adding need not be atomic.
+        worker.turns.store(worker.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        worker.busy.store(u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// The primary's side: asks for a message at the worker's next turn.
     ///
     /// Whoever asks must look at [`Scoreboard::received`] once more afterwards: the worker may
@@ -138,6 +182,12 @@ mod tests {
         let worker = Scoreboard::open(&fd).unwrap();
         worker.add_received(3);
         assert_eq!(primary.received(), 3);
+        worker.add_open(3);
+        worker.remove_open();
+        assert_eq!(primary.open_connections(), 2);
+        worker.turn(Duration::from_millis(5));
+        worker.turn(Duration::from_millis(7));
+        assert_eq!((primary.turns(), primary.busy()), (2, Duration::from_millis(7)));
         assert!(!worker.take_wake_request());
         primary.want_wake();
         assert!(worker.take_wake_request());
