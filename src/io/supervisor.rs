@@ -5,9 +5,11 @@
 //! busy, in the garbage collector or at a debugger.
 
 mod control;
+mod launch;
 mod shell;
 mod sockets;
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel as answer};
@@ -19,10 +21,9 @@ use crate::core::wire::{FromWorker, Reply};
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice};
 use crate::sys::error::{Doing, SysError};
 use crate::sys::exit::{Exit, send_signal};
-use crate::sys::passing::message_pair;
 use crate::sys::scoreboard::Scoreboard;
-use crate::sys::spawn::Spawn;
 
+pub use launch::{Launch, Stdio};
 use shell::Shell;
 
 /// How many events of one kind may wait for the supervisor. A worker that sends more has to wait
@@ -59,7 +60,7 @@ type Tell = Arc<dyn Fn(Event) + Send + Sync>;
 /// What the primary's JavaScript asks of the supervisor.
 #[derive(Debug)]
 enum Command {
-    Adopt { worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd },
+    Adopt { worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd, board: Arc<Scoreboard> },
     Leave { worker: WorkerId, done: Sender<()> },
     Settle { worker: WorkerId },
 }
@@ -86,6 +87,8 @@ pub struct Spawned {
     pub pid: i32,
     /// Names the process as long as this is kept, dead or alive; for signals.
     pub pidfd: Arc<OwnedFd>,
+    /// The primary's ends of the pipes in the order of stdio.
+    pub pipes: Vec<Option<OwnedFd>>,
 }
 
 /// The primary's hold on its supervisor. Dropping it ends the threads; workers notice that their
@@ -128,22 +131,19 @@ impl Supervisor {
         Ok(Self { commands: Some(commands), dispatcher, thread: Some(thread) })
     }
 
-    /// Spawns a worker. The worker's link to the primary comes right behind the descriptors that
-    /// `spawn` has already.
-    pub fn spawn(&self, worker: WorkerId, mut spawn: Spawn<'_>) -> Result<Spawned, SysError> {
-        let (control, worker_control) = message_pair()?;
-        let (channel, worker_channel) = message_pair()?;
-        let (board, worker_board) = Scoreboard::create()?;
-        let link = [worker_control.as_fd(), worker_channel.as_fd(), worker_board.as_fd()];
-        let mut fds = std::mem::take(&mut spawn.fds);
-        fds.extend(link);
-        let child = Spawn { fds, ..spawn }.spawn()?;
-        // Of the worker's ends only that of the channel stays open here.
-        let worker_end = worker_channel;
-        let pidfd = Arc::new(child.pidfd);
-        self.dispatcher.tell(ToDispatcher::AddWorker { worker, channel, worker_end, board });
-        self.tell(Command::Adopt { worker, pidfd: Arc::clone(&pidfd), control });
-        Ok(Spawned { pid: child.pid.as_raw(), pidfd })
+    /// Spawns a worker. `own` is the part of its environment that distinguishes it.
+    pub fn spawn(&self, worker: WorkerId, launch: &Launch, own: Vec<CString>) -> Result<Spawned, SysError> {
+        let launched = launch.start(own)?;
+        let pidfd = Arc::new(launched.child.pidfd);
+        let board = Arc::new(launched.board);
+        self.dispatcher.tell(ToDispatcher::AddWorker {
+            worker,
+            channel: launched.channel,
+            worker_end: launched.worker_end,
+            board: Arc::clone(&board),
+        });
+        self.tell(Command::Adopt { worker, pidfd: Arc::clone(&pidfd), control: launched.control, board });
+        Ok(Spawned { pid: launched.child.pid.as_raw(), pidfd, pipes: launched.pipes })
     }
 
     /// Takes a worker from all its listeners. Those with nobody left are closed on return.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
 use napi::bindgen_prelude::{Either3, Function};
@@ -12,12 +12,11 @@ use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 
 use crate::core::ids::WorkerId;
-use crate::io::supervisor::{self, Event};
+use crate::io::supervisor::{self, Event, Launch, Stdio};
 use crate::sys::error::SysError;
 use crate::sys::exit::Exit;
 use crate::sys::js::hold_loop;
 use crate::sys::passing::duplicate_number;
-use crate::sys::spawn::{Spawn, dev_null, socket_pair};
 
 /// What a descriptor of the worker is to be.
 #[napi(object)]
@@ -148,23 +147,9 @@ impl Supervisor {
 
     fn try_spawn(&self, options: SpawnOptions) -> std::result::Result<Spawned, SysError> {
         let worker = WorkerId(options.id);
-        let (theirs, ours) = stdio(&options.stdio)?;
-        let mut env = texts(options.env)?;
-        env.push(text(format!("RCLUSTER_LINK={}", theirs.len()))?);
-        let spawn = Spawn {
-            file: text(options.file)?,
-            args: texts(options.args)?,
-            env,
-            cwd: options.cwd.map(text).transpose()?,
-            uid: options.uid,
-            gid: options.gid,
-            detached: options.detached.unwrap_or(false),
-            fds: theirs.iter().map(AsFd::as_fd).collect(),
-        };
-        let spawned = self.threads.spawn(worker, spawn)?;
+        let spawned = self.threads.spawn(worker, &launch(options)?, Vec::new())?;
         self.pidfds.borrow_mut().insert(worker, spawned.pidfd);
-        let fds = ours.into_iter().map(|fd| fd.map_or(-1, IntoRawFd::into_raw_fd)).collect();
-        Ok(Spawned { pid: spawned.pid, errno: 0, fds })
+        Ok(Spawned { pid: spawned.pid, errno: 0, fds: numbers(spawned.pipes) })
     }
 
     /// Sends a signal, by number. Returns 0 or a negative errno number, -3 (ESRCH) for a worker
@@ -225,26 +210,31 @@ fn convert(event: Event) -> AnyEvent {
     }
 }
 
-type Ends = (Vec<OwnedFd>, Vec<Option<OwnedFd>>);
+fn launch(options: SpawnOptions) -> std::result::Result<Launch, SysError> {
+    Ok(Launch {
+        file: text(options.file)?,
+        args: texts(options.args)?,
+        env: texts(options.env)?,
+        cwd: options.cwd.map(text).transpose()?,
+        uid: options.uid,
+        gid: options.gid,
+        detached: options.detached.unwrap_or(false),
+        stdio: options.stdio.iter().map(stdio).collect::<std::result::Result<_, _>>()?,
+    })
+}
 
-/// The descriptors of the worker, and the primary's ends of those that are pipes.
-fn stdio(specs: &[StdioSpec]) -> std::result::Result<Ends, SysError> {
-    let mut theirs = Vec::with_capacity(specs.len());
-    let mut ours = Vec::with_capacity(specs.len());
-    for spec in specs {
-        let (their, our) = match (spec.kind.as_str(), spec.fd) {
-            ("ignore", _) => (dev_null()?, None),
-            ("pipe", _) => {
-                let (our, their) = socket_pair()?;
-                (their, Some(our))
-            }
-            ("fd", Some(number)) => (duplicate_number(number)?, None),
-            _ => return Err(SysError::invalid("reading what a descriptor of a worker is to be")),
-        };
-        theirs.push(their);
-        ours.push(our);
+fn stdio(spec: &StdioSpec) -> std::result::Result<Stdio, SysError> {
+    match (spec.kind.as_str(), spec.fd) {
+        ("ignore", _) => Ok(Stdio::Ignore),
+        ("pipe", _) => Ok(Stdio::Pipe),
+        ("fd", Some(number)) => Ok(Stdio::Same(duplicate_number(number)?)),
+        _ => Err(SysError::invalid("reading what a descriptor of a worker is to be")),
     }
-    Ok((theirs, ours))
+}
+
+/// Descriptors as JavaScript takes them over, by number.
+fn numbers(pipes: Vec<Option<OwnedFd>>) -> Vec<i32> {
+    pipes.into_iter().map(|fd| fd.map_or(-1, IntoRawFd::into_raw_fd)).collect()
 }
 
 fn texts(texts: Vec<String>) -> std::result::Result<Vec<CString>, SysError> {

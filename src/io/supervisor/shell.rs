@@ -19,6 +19,7 @@ use crate::io::dispatcher::{Afterwards, Command as ToDispatcher, Dispatcher, Not
 use crate::sys::async_fd::watch;
 use crate::sys::error::{Doing, SysError};
 use crate::sys::exit::{Exit, reap};
+use crate::sys::scoreboard::Scoreboard;
 
 /// How long the control socket of a dead worker may take to end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -28,6 +29,7 @@ struct WorkerHandle {
     pidfd: Arc<OwnedFd>,
     /// None once it is cut off.
     control: Option<Control>,
+    board: Arc<Scoreboard>,
 }
 
 /// The thread's own state.
@@ -95,7 +97,7 @@ impl Shell {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Adopt { worker, pidfd, control } => self.adopt(worker, pidfd, control),
+            Command::Adopt { worker, pidfd, control, board } => self.adopt(worker, pidfd, control, board),
             Command::Leave { worker, done } => {
                 self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
                 self.decide(Input::WorkerLeft { worker });
@@ -109,7 +111,7 @@ impl Shell {
         }
     }
 
-    fn adopt(&mut self, worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd) {
+    fn adopt(&mut self, worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd, board: Arc<Scoreboard>) {
         self.decide(Input::WorkerStarted { worker });
         let watched = Arc::clone(&pidfd);
         let happenings = self.happenings.clone();
@@ -133,7 +135,7 @@ impl Shell {
             // The supervisor has stopped when nobody listens.
             let _stopped = happenings.send(happening).await;
         });
-        self.workers.insert(worker, WorkerHandle { pidfd, control });
+        self.workers.insert(worker, WorkerHandle { pidfd, control, board });
     }
 
     fn hear(&mut self, happening: Happening) {

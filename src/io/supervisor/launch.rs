@@ -1,0 +1,103 @@
+//! Starting a worker: its process, and what links it to the primary.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::sys::error::SysError;
+use crate::sys::passing::message_pair;
+use crate::sys::scoreboard::Scoreboard;
+use crate::sys::spawn::{Child, Spawn, dev_null, socket_pair};
+
+/// What one of a worker's first descriptors is to be.
+#[derive(Debug)]
+pub enum Stdio {
+    /// `/dev/null`.
+    Ignore,
+    /// A new socket pair, of which the primary keeps the other end.
+    Pipe,
+    /// The same as this one.
+    Same(OwnedFd),
+}
+
+/// Everything that a worker is started with, except for what is its own: so it can be used for
+/// one worker after another, without asking anybody.
+#[derive(Debug)]
+pub struct Launch {
+    /// The program: a path, or a name to look up in the `PATH` of `env`.
+    pub file: CString,
+    /// All arguments, the program's own name first.
+    pub args: Vec<CString>,
+    /// The environment as `NAME=value`.
+    pub env: Vec<CString>,
+    /// The working directory; the primary's if there is none.
+    pub cwd: Option<CString>,
+    /// The user to become.
+    pub uid: Option<u32>,
+    /// The group to become.
+    pub gid: Option<u32>,
+    /// Whether the process leads a session and a process group of its own.
+    pub detached: bool,
+    /// The descriptors from 0 on. The link to the primary comes right behind them.
+    pub stdio: Vec<Stdio>,
+}
+
+/// A worker that has just been started.
+#[derive(Debug)]
+pub(super) struct Launched {
+    pub(super) child: Child,
+    /// The primary's ends of the pipes in the order of stdio.
+    pub(super) pipes: Vec<Option<OwnedFd>>,
+    pub(super) control: OwnedFd,
+    pub(super) channel: OwnedFd,
+    /// The worker's own end of the channel: see the dispatcher.
+    pub(super) worker_end: OwnedFd,
+    pub(super) board: Scoreboard,
+}
+
+impl Launch {
+    /// Starts a worker. `own` comes behind the environment: what distinguishes this one.
+    pub(super) fn start(&self, own: Vec<CString>) -> Result<Launched, SysError> {
+        let (mut theirs, pipes) = self.descriptors()?;
+        let first = theirs.len();
+        let (control, worker_control) = message_pair()?;
+        let (channel, worker_end) = message_pair()?;
+        let (board, worker_board) = Scoreboard::create()?;
+        let mut fds: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
+        fds.extend([worker_control.as_fd(), worker_end.as_fd(), worker_board.as_fd()]);
+        let link = CString::new(format!("RCLUSTER_LINK={first}")).expect("a number has no NUL");
+        let env = self.env.iter().cloned().chain(own).chain([link]).collect();
+        let spawn = Spawn {
+            file: self.file.clone(),
+            args: self.args.clone(),
+            env,
+            cwd: self.cwd.clone(),
+            uid: self.uid,
+            gid: self.gid,
+            detached: self.detached,
+            fds,
+        };
+        let child = spawn.spawn()?;
+        // Of the worker's ends only that of the channel stays open here.
+        theirs.clear();
+        Ok(Launched { child, pipes, control, channel, worker_end, board })
+    }
+
+    /// The descriptors of the worker, and the primary's ends of those that are pipes.
+    fn descriptors(&self) -> Result<(Vec<OwnedFd>, Vec<Option<OwnedFd>>), SysError> {
+        let mut theirs = Vec::with_capacity(self.stdio.len());
+        let mut ours = Vec::with_capacity(self.stdio.len());
+        for stdio in &self.stdio {
+            let (their, our) = match stdio {
+                Stdio::Ignore => (dev_null()?, None),
+                Stdio::Pipe => {
+                    let (our, their) = socket_pair()?;
+                    (their, Some(our))
+                }
+                Stdio::Same(fd) => (crate::sys::passing::duplicate(fd)?, None),
+            };
+            theirs.push(their);
+            ours.push(our);
+        }
+        Ok((theirs, ours))
+    }
+}
