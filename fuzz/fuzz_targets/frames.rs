@@ -2,13 +2,17 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rcluster::core::wire::{FromWorker, MAX_DATA, MAX_FRAME, Reply, ToWorker};
+use rcluster::core::wire::{FromWorker, MAX_DATA, MAX_DETAIL, MAX_FRAME, MAX_REASON, Reply, ToWorker};
 
 fuzz_target!(|frame: &[u8]| {
     let reply = match FromWorker::parse(frame) {
         Ok(FromWorker::Query(query)) => {
             assert!(query.data.to_string().len() <= MAX_DATA);
             Some(Reply { data: query.data, ..Reply::refusal(query.seq, 0) })
+        }
+        Ok(FromWorker::Retire { reason, detail }) => {
+            assert!(reason.len() <= MAX_REASON && detail.len() <= MAX_DETAIL);
+            None
         }
         Ok(_) => None,
         Err(error) => {

@@ -7,5 +7,7 @@ pub mod channel;
 pub mod dispatch;
 pub mod ids;
 pub mod listeners;
+pub mod random;
 pub mod schedule;
+pub mod supervise;
 pub mod wire;

@@ -5,10 +5,13 @@
 //! [`FrameError`] that says what was wrong, never a panic: a worker runs other people's code and
 //! may write anything.
 
-use serde::{Deserialize, Deserializer, Serialize};
+mod answers;
+
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use thiserror::Error;
 
+pub use self::answers::{Drain, Family, Kind, Reply, Settings, Sockname, ToWorker};
 use super::ids::ListenerId;
 
 /// The version of these frames. Both sides come from the same package, so it differs only when
@@ -21,6 +24,12 @@ pub const MAX_FRAME: usize = 64 * 1024;
 /// The longest custom data of a server, in bytes of JSON. Less than a frame, because the data
 /// that came in a query must fit into every reply together with all the rest.
 pub const MAX_DATA: usize = 60 * 1024;
+
+/// The longest reason that a worker can give for its retirement, in bytes.
+pub const MAX_REASON: usize = 64;
+
+/// The longest explanation of it, in bytes.
+pub const MAX_DETAIL: usize = 4096;
 
 /// `EINVAL` as Node gives it. `core` may not ask the system's headers, and Linux has the same
 /// number on every architecture we run on; so it is with the next two.
@@ -49,6 +58,15 @@ pub enum FromWorker {
     },
     /// The worker disconnects by agreement: its end is no accident.
     Leaving,
+    /// The app in the worker says that it is ready.
+    Ready,
+    /// The worker wants to go, and goes on serving until it is told to drain.
+    Retire {
+        /// Why, in a word. At most [`MAX_REASON`] bytes; the rest is cut off.
+        reason: String,
+        /// Why, at length: a stack, for instance. At most [`MAX_DETAIL`] bytes; the rest is cut off.
+        detail: String,
+    },
 }
 
 /// What Node calls the type of an address.
@@ -184,6 +202,12 @@ impl FromWorker {
         struct About {
             listener: ListenerId,
         }
+        #[derive(Deserialize)]
+        struct Retire {
+            reason: String,
+            #[serde(default)]
+            detail: Option<String>,
+        }
 
         if frame.len() > MAX_FRAME {
             return Err(FrameError::TooLong { length: frame.len() });
@@ -199,6 +223,11 @@ impl FromWorker {
             "listening" => fields("listening", frame).map(|About { listener }| Self::Listening { listener }),
             "close" => fields("close", frame).map(|About { listener }| Self::Close { listener }),
             "leaving" => Ok(Self::Leaving),
+            "ready" => Ok(Self::Ready),
+            "retire" => fields("retire", frame).map(|Retire { reason, detail }| Self::Retire {
+                reason: shortened(reason, MAX_REASON),
+                detail: shortened(detail.unwrap_or_default(), MAX_DETAIL),
+            }),
             _ => Err(FrameError::UnknownAct { act: beginning(&act, 32) }),
         }
     }
@@ -221,6 +250,16 @@ fn complaint(error: &serde_json::Error) -> String {
 /// Enough of a worker's text for a warning, where a name helps and a novel does not.
 fn beginning(text: &str, characters: usize) -> String {
     text.chars().take(characters).collect()
+}
+
+/// The beginning of a text that has to fit somewhere, in whole characters.
+fn shortened(mut text: String, bytes: usize) -> String {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
 }
 
 impl Query {
@@ -273,85 +312,6 @@ fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Er
         None => Ok(None),
         Some(NumberOrText::Number(port)) => Ok(Some(port)),
         Some(NumberOrText::Text(text)) => text.trim().parse().map(Some).map_err(serde::de::Error::custom),
-    }
-}
-
-/// What the primary says.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "act", rename_all = "camelCase")]
-pub enum ToWorker {
-    /// The answer to a query.
-    Reply(Reply),
-}
-
-/// What kind of socket a listener is, and so what its connections are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// TCP.
-    Tcp,
-    /// A unix socket, which Node calls a pipe.
-    Pipe,
-    /// UDP.
-    Udp,
-}
-
-/// An IP version in Node's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Family {
-    /// Version 4.
-    IPv4,
-    /// Version 6.
-    IPv6,
-}
-
-/// Where a socket really is, as `server.address()` says it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Sockname {
-    /// The IP address.
-    pub address: String,
-    /// Its version.
-    pub family: Family,
-    /// The port, also where 0 was asked for.
-    pub port: u16,
-}
-
-/// The answer to a query. When it succeeded and is shared, the descriptor travels with it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Reply {
-    /// The number of the query.
-    pub seq: u32,
-    /// 0, or a negative error number.
-    pub errno: i32,
-    /// The name for everything that follows about it. Missing after an error, like the next.
-    pub listener: Option<ListenerId>,
-    /// What it is.
-    pub kind: Option<Kind>,
-    /// Whether the worker accepts by itself, from the descriptor that came along.
-    pub shared: bool,
-    /// Where it is; missing for a pipe.
-    pub sockname: Option<Sockname>,
-    /// The custom data of the first worker that had any.
-    pub data: Value,
-}
-
-impl Reply {
-    /// The answer that it cannot be.
-    #[must_use]
-    pub fn refusal(seq: u32, errno: i32) -> Self {
-        Self { seq, errno, listener: None, kind: None, shared: false, sockname: None, data: Value::Null }
-    }
-}
-
-impl ToWorker {
-    /// Writes the frame.
-    pub fn encode(&self) -> Result<String, FrameError> {
-        let text =
-            serde_json::to_string(self).map_err(|error| FrameError::Json { reason: complaint(&error) })?;
-        if text.len() > MAX_FRAME {
-            return Err(FrameError::TooLong { length: text.len() });
-        }
-        Ok(text)
     }
 }
 

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::core::ids::Slot;
 
 fn parse(frame: &Value) -> Result<FromWorker, FrameError> {
     FromWorker::parse(frame.to_string().as_bytes())
@@ -21,9 +22,35 @@ fn every_act_is_read() {
         (json!({ "act": "listening", "listener": 7 }), FromWorker::Listening { listener }),
         (json!({ "act": "close", "listener": 7 }), FromWorker::Close { listener }),
         (json!({ "act": "leaving" }), FromWorker::Leaving),
+        (json!({ "act": "ready" }), FromWorker::Ready),
+        (json!({ "act": "retire", "reason": "tired" }), retire("tired", "")),
+        (json!({ "act": "retire", "reason": "tired", "detail": null }), retire("tired", "")),
+        (json!({ "act": "retire", "reason": "", "detail": "at app.js:1" }), retire("", "at app.js:1")),
     ];
     for (frame, meaning) in cases {
         assert_eq!(parse(&frame), Ok(meaning));
+    }
+}
+
+fn retire(reason: &str, detail: &str) -> FromWorker {
+    FromWorker::Retire { reason: reason.into(), detail: detail.into() }
+}
+
+#[test]
+fn a_worker_that_retires_is_brief_or_is_cut_short() {
+    let read = parse(&json!({ "act": "retire", "reason": "r".repeat(99), "detail": "d".repeat(9999) }));
+    assert_eq!(read, Ok(retire(&"r".repeat(MAX_REASON), &"d".repeat(MAX_DETAIL))));
+    // Never in the middle of a character.
+    let read = parse(&json!({ "act": "retire", "reason": format!("r{}", "ä".repeat(99)), "detail": "" }));
+    assert_eq!(read, Ok(retire(&format!("r{}", "ä".repeat(31)), "")));
+    for frame in [
+        json!({ "act": "retire" }),
+        json!({ "act": "retire", "reason": 1 }),
+        json!({ "act": "retire", "reason": "tired", "detail": {} }),
+    ] {
+        let error = parse(&frame).unwrap_err();
+        assert!(matches!(error, FrameError::Fields { act: "retire", .. }), "{error}");
+        assert_eq!(error.refusal(), None);
     }
 }
 
@@ -223,6 +250,34 @@ fn a_reply_is_written_as_the_worker_reads_it() {
         "sockname": null, "data": null,
     });
     assert_eq!(written, expected);
+}
+
+#[test]
+fn what_the_supervision_says_is_written_as_the_worker_reads_it() {
+    let cases = [
+        (
+            ToWorker::Drain(Drain { reason: "reload".into(), timeout_ms: 10_000 }),
+            json!({ "act": "drain", "reason": "reload", "timeoutMs": 10_000 }),
+        ),
+        (ToWorker::Promote { slot: Slot(3) }, json!({ "act": "promote", "slot": 3 })),
+        (
+            ToWorker::Settings(Settings {
+                slot: None,
+                standby: true,
+                drain_timeout_ms: 500,
+                retire_on_exception: false,
+            }),
+            json!({
+                "act": "settings", "slot": null, "standby": true, "drainTimeoutMs": 500,
+                "retireOnException": false,
+            }),
+        ),
+        (ToWorker::Ping, json!({ "act": "ping" })),
+    ];
+    for (frame, expected) in cases {
+        let written: Value = serde_json::from_str(&frame.encode().unwrap()).unwrap();
+        assert_eq!(written, expected);
+    }
 }
 
 #[test]

@@ -164,7 +164,8 @@ impl Shell {
 
     fn answer(&mut self, worker: WorkerId, frame: FromWorker) {
         match frame {
-            FromWorker::Hello => {}
+            // The last two mean something to a supervised cluster only.
+            FromWorker::Hello | FromWorker::Ready | FromWorker::Retire { .. } => {}
             FromWorker::Query(query) => self.decide(Input::Query { worker, query: *query }),
             FromWorker::Listening { listener } => self.decide(Input::Listening { worker, listener }),
             FromWorker::Close { listener } => self.decide(Input::Close { worker, listener }),

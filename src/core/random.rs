@@ -1,0 +1,53 @@
+//! Chance that can be repeated.
+
+/// Splitmix64: small, quick, good enough to spread what must not happen all at once. The seed says
+/// everything about what comes, so it is no secret and must not be used as one.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Begins a sequence.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number from 0 up to and without 1.
+    pub fn fraction(&mut self) -> f64 {
+        // 32 bits are all that a jitter needs, and the conversion is exact.
+        f64::from((self.bits() >> 32) as u32) / 4_294_967_296.0
+    }
+
+    /// A factor from `1 - jitter` to `1 + jitter`.
+    pub fn around_one(&mut self, jitter: f64) -> f64 {
+        1.0 + jitter * (2.0 * self.fraction() - 1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Random;
+
+    #[test]
+    fn it_is_splitmix64() {
+        let mut random = Random::new(1_234_567);
+        let first: Vec<u64> = (0..3).map(|_| random.bits()).collect();
+        assert_eq!(first, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+    }
+
+    #[test]
+    fn jitter_goes_both_ways_and_stays_within() {
+        let mut random = Random::new(7);
+        let factors: Vec<f64> = (0..1000).map(|_| random.around_one(0.2)).collect();
+        assert!(factors.iter().all(|factor| (0.8..=1.2).contains(factor)));
+        assert!(factors.iter().any(|factor| *factor < 0.85) && factors.iter().any(|factor| *factor > 1.15));
+    }
+}

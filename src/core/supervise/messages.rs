@@ -1,0 +1,518 @@
+//! The words between the supervision's brain and its shell.
+
+use std::fmt;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::core::ids::{Request, Slot, Ticket, WorkerId};
+
+/// A moment, as the time since an arbitrary start. It must never go backwards.
+pub type Time = Duration;
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Begin: fill all slots and the bench of standbys.
+    Start,
+    /// The answer to [`Output::Spawn`], given before any other input if possible.
+    Spawned {
+        /// Of which spawn.
+        ticket: Ticket,
+        /// The process it became.
+        worker: WorkerId,
+    },
+    /// The other answer.
+    SpawnFailed {
+        /// Of which spawn.
+        ticket: Ticket,
+        /// The system's error number.
+        errno: i32,
+    },
+    /// A worker's link is up.
+    Online {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// A server of a worker is up. Every time, or the first time only: as is convenient.
+    Listening {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// A worker says that it is ready.
+    Ready {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// A worker is to be replaced and to drain.
+    RetireAsked {
+        /// Which.
+        worker: WorkerId,
+        /// Why, in a word.
+        reason: Reason,
+        /// Why, at length; may be empty.
+        detail: String,
+        /// Who asks.
+        by: By,
+    },
+    /// A worker takes no more connections: because we told it to drain, or because the app called `disconnect()`.
+    Leaving {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// A worker's process has ended.
+    Exited {
+        /// Which.
+        worker: WorkerId,
+        /// How.
+        exit: ExitKind,
+    },
+    /// What a look at a worker says. To be given for every supervised worker before the [`Input::Tick`] that
+    /// [`Supervise::samples_at`](super::Supervise::samples_at) asks for.
+    Vitals {
+        /// Which.
+        worker: WorkerId,
+        /// What it shows.
+        vitals: Vitals,
+    },
+    /// The answer to [`Output::CaptureStack`]. It need not come: we do not wait for it long.
+    Stack {
+        /// Which worker's.
+        worker: WorkerId,
+        /// Where it hangs. None if that cannot be found out.
+        text: Option<String>,
+    },
+    /// Have that many slots.
+    Scale {
+        /// How many; 1 to [`MAX_WORKERS`](super::MAX_WORKERS).
+        workers: u32,
+        /// What [`Output::Done`] answers.
+        request: Request,
+    },
+    /// Replace all workers by new ones.
+    Reload {
+        /// How many at a time, at least 1. A reload that joins one that runs has no say in it.
+        concurrency: u32,
+        /// What [`Output::Done`] answers.
+        request: Request,
+    },
+    /// Drain all and end.
+    Shutdown {
+        /// How long that may take before it is forced.
+        timeout: Duration,
+        /// What [`Output::Done`] answers.
+        request: Request,
+    },
+    /// End now: SIGKILL for everybody. Nothing is started any more, as after a shutdown.
+    Force,
+    /// [`Supervise::next_deadline`](super::Supervise::next_deadline) has passed.
+    Tick,
+}
+
+/// What a look at a worker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vitals {
+    /// How often its event loop has turned. Only whether this moves counts.
+    pub turns: u64,
+    /// Resident memory in bytes, if it could be read.
+    pub rss: Option<u64>,
+    /// Connections received since it exists.
+    pub received: u64,
+    /// Connections open, for those who are told when a drain takes too long.
+    pub connections: u32,
+}
+
+/// Who asks a worker to retire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// It does so itself.
+    Worker,
+    /// The primary's app.
+    Primary,
+}
+
+/// How a process has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitKind {
+    /// With an exit code.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+}
+
+impl fmt::Display for ExitKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// Why a worker drains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It was asked for in these words, by the worker or by the app: `uncaughtException`, `SIGTERM` …
+    Asked(String),
+    /// The app called `disconnect()`.
+    Disconnect,
+    /// It has become too big, too old, or has served enough.
+    Recycle(Excess),
+    /// A new one takes its place.
+    Reload,
+    /// Its slot is given up.
+    Scale,
+    /// Everything ends.
+    Shutdown,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Asked(words) => words,
+            Self::Disconnect => "disconnect",
+            Self::Recycle(_) => "recycle",
+            Self::Reload => "reload",
+            Self::Scale => "scale",
+            Self::Shutdown => "shutdown",
+        })
+    }
+}
+
+/// Of what a recycled worker had too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// Bytes of memory.
+    Memory,
+    /// Time in service, in milliseconds.
+    Age,
+    /// Connections.
+    Connections,
+}
+
+/// What a worker is spawned for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// To fill a slot at the beginning.
+    Start,
+    /// In place of one that ended, or did not get ready.
+    Restart,
+    /// In place of one that retires.
+    Retire,
+    /// In place of one that is recycled.
+    Recycle,
+    /// In place of one that hangs.
+    Unresponsive,
+    /// By a reload.
+    Reload,
+    /// Because there are to be more.
+    Scale,
+    /// To stand by.
+    Standby,
+}
+
+/// Which signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillSignal {
+    /// SIGTERM.
+    Term,
+    /// SIGKILL.
+    Kill,
+}
+
+/// What the shell has to do, in this order, before the next input.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Start a process. Answer with [`Input::Spawned`] or [`Input::SpawnFailed`] once all outputs are carried out.
+    Spawn {
+        /// What the answer has to name.
+        ticket: Ticket,
+        /// For which slot; None for a standby.
+        slot: Option<Slot>,
+        /// What for.
+        cause: Cause,
+    },
+    /// A standby takes over a slot: let it have connections, and tell it.
+    Promote {
+        /// Which.
+        worker: WorkerId,
+        /// Where to.
+        slot: Slot,
+    },
+    /// Tell a worker to take no more connections, to finish and to exit.
+    Drain {
+        /// Which.
+        worker: WorkerId,
+        /// Why.
+        reason: Reason,
+        /// After what time it will be forced.
+        timeout: Duration,
+    },
+    /// Send a signal. The process may be gone already.
+    Kill {
+        /// To whom.
+        worker: WorkerId,
+        /// Which.
+        signal: KillSignal,
+    },
+    /// Give what waits in a hung worker's channel to others, and nothing more to it.
+    TakeBack {
+        /// Whose.
+        worker: WorkerId,
+    },
+    /// Give a worker's event loop a reason to turn.
+    Probe {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// Find out where a worker hangs; answer with [`Input::Stack`].
+    CaptureStack {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// Tell the app.
+    Tell(Event),
+    /// A request is answered. Each is, once.
+    Done {
+        /// Which.
+        request: Request,
+        /// How it went.
+        result: Result<(), Failure>,
+    },
+    /// All are gone, and the primary is to exit, too.
+    StopPrimary {
+        /// Its exit code.
+        code: i32,
+    },
+}
+
+/// What is told to the app: every decision, with its cause and figures.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A worker has been spawned.
+    Spawn {
+        /// Which.
+        worker: WorkerId,
+        /// In which slot; None for a standby.
+        slot: Option<Slot>,
+        /// What for.
+        cause: Cause,
+    },
+    /// A worker is ready.
+    Ready {
+        /// Which.
+        worker: WorkerId,
+        /// In which slot; None for a standby.
+        slot: Option<Slot>,
+        /// Since it was to be spawned.
+        boot: Duration,
+    },
+    /// A worker has failed, and another takes its place.
+    Restart {
+        /// In which slot; None for a standby.
+        slot: Option<Slot>,
+        /// The one that failed; None if it could not even be spawned.
+        worker: Option<WorkerId>,
+        /// How.
+        why: Why,
+        /// When.
+        phase: Phase,
+        /// How long until the next one is started. 0 also when a standby is promoted, or a successor was on its way.
+        delay: Duration,
+        /// How many restarts that makes in the last period of the slot's intensity.
+        restarts: u32,
+    },
+    /// A slot waits before its next worker. Follows a [`Event::Restart`] or [`Event::Retire`].
+    Backoff {
+        /// Which; None for the standbys.
+        slot: Option<Slot>,
+        /// How long.
+        delay: Duration,
+        /// Failures without a healthy time in between.
+        failures: u32,
+    },
+    /// Too many restarts: there will be no more here.
+    GaveUp {
+        /// Which slot stays empty; None for the standbys.
+        slot: Option<Slot>,
+        /// Which limit it was.
+        scope: Scope,
+        /// How many restarts there had been.
+        restarts: u32,
+        /// In how much time.
+        period: Duration,
+        /// The last failure.
+        why: Why,
+    },
+    /// A worker is to drain because it was asked for.
+    Retire {
+        /// Which.
+        worker: WorkerId,
+        /// Its slot; None for a standby.
+        slot: Option<Slot>,
+        /// Why.
+        reason: Reason,
+        /// Why, at length.
+        detail: String,
+        /// Who asked.
+        by: By,
+    },
+    /// A drain has taken too long and is forced.
+    DrainTimeout {
+        /// Whose.
+        worker: WorkerId,
+        /// Its slot; None for a standby.
+        slot: Option<Slot>,
+        /// Connections it had open when it was last looked at; None if it never was.
+        connections: Option<u32>,
+    },
+    /// A worker's event loop has stopped; it is killed, and has been replaced.
+    Unresponsive {
+        /// Which.
+        worker: WorkerId,
+        /// Its slot; None for a standby.
+        slot: Option<Slot>,
+        /// For how long.
+        silent_for: Duration,
+        /// Where it hangs, if that could be found out.
+        stack: Option<String>,
+    },
+    /// A worker is to be replaced because it has become too big, too old, or has served enough.
+    Recycle {
+        /// Which.
+        worker: WorkerId,
+        /// Its slot.
+        slot: Slot,
+        /// What there was too much of. It gives the unit of the next two.
+        excess: Excess,
+        /// How much.
+        value: u64,
+        /// How much this worker might have had.
+        limit: u64,
+    },
+    /// A reload begins.
+    ReloadStarted {
+        /// Slots to go through.
+        slots: u32,
+        /// At a time.
+        concurrency: u32,
+    },
+    /// All workers are new, and the old ones drain.
+    ReloadDone {
+        /// How long it took.
+        took: Duration,
+    },
+    /// A new worker did not get ready; the old ones that are left stay.
+    ReloadFailed {
+        /// Which one, and how.
+        failure: Failure,
+        /// Slots that had been reloaded by then.
+        reloaded: u32,
+    },
+    /// A standby takes over a slot.
+    Promote {
+        /// Which.
+        worker: WorkerId,
+        /// Where to.
+        slot: Slot,
+        /// How long it had been ready.
+        standby_for: Duration,
+    },
+    /// A worker has ended, and by the policy there is no other.
+    Stopped {
+        /// Which; None if it could not even be spawned.
+        worker: Option<WorkerId>,
+        /// Its slot; None for a standby.
+        slot: Option<Slot>,
+        /// How.
+        why: Why,
+    },
+    /// Everything ends.
+    Shutdown {
+        /// Because somebody said so, or because we gave up.
+        gave_up: bool,
+        /// How long the drains may take.
+        timeout: Duration,
+    },
+}
+
+/// What has gone wrong with a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It ended.
+    Exited(ExitKind),
+    /// It could not be spawned.
+    NotSpawned {
+        /// The system's error number.
+        errno: i32,
+    },
+    /// It was not ready in time.
+    NotReady,
+    /// It retired, or disconnected.
+    Retired(Reason),
+    /// Its event loop stopped.
+    Unresponsive,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(exit) => write!(f, "it ended with {exit}"),
+            Self::NotSpawned { errno } => write!(f, "it could not be spawned (error {errno})"),
+            Self::NotReady => f.write_str("it was not ready in time"),
+            Self::Retired(reason) => write!(f, "it retired ({reason})"),
+            Self::Unresponsive => f.write_str("its event loop stopped"),
+        }
+    }
+}
+
+/// When a worker has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Before it was ready.
+    StartUp,
+    /// After.
+    Service,
+}
+
+/// Whose restarts are limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of one slot, or of the standbys.
+    Slot,
+    /// All.
+    Total,
+}
+
+/// Why a request came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Failure {
+    /// A new worker did not get ready.
+    #[error("the new worker of {slot} did not get ready: {why}")]
+    NotReady {
+        /// In which slot.
+        slot: Slot,
+        /// What happened to it.
+        why: Why,
+    },
+    /// The cluster shuts down or has done so.
+    #[error("the cluster is shut down")]
+    ShutDown,
+    /// It has not been started yet.
+    #[error("the cluster is not started")]
+    NotStarted,
+    /// Another call of `scale()` wants another number.
+    #[error("scaling to {wanted} workers was overtaken by scaling to {now}")]
+    Superseded {
+        /// What was asked for here.
+        wanted: u32,
+        /// What was asked for later.
+        now: u32,
+    },
+    /// Not a number of workers that we could have.
+    #[error("{workers} workers, where 1 to {} are possible", super::MAX_WORKERS)]
+    OutOfRange {
+        /// What was asked for.
+        workers: u32,
+    },
+}
