@@ -8,6 +8,7 @@ mod control;
 mod launch;
 mod shell;
 mod sockets;
+mod supervision;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +17,8 @@ use std::sync::mpsc::{Sender, channel as answer};
 
 use tokio::sync::mpsc;
 
-use crate::core::ids::WorkerId;
+use crate::core::ids::{Request, Slot, WorkerId};
+use crate::core::supervise::{self, Failure, Stats};
 use crate::core::wire::{FromWorker, Reply};
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice};
 use crate::sys::error::{Doing, SysError};
@@ -25,6 +27,7 @@ use crate::sys::scoreboard::Scoreboard;
 
 pub use launch::{Launch, Stdio};
 use shell::Shell;
+pub use supervision::{Leavers, Plan, WorkerNumbers};
 
 /// How many events of one kind may wait for the supervisor. A worker that sends more has to wait
 /// until the supervisor has read them.
@@ -50,6 +53,33 @@ pub enum Event {
         /// What has happened.
         message: String,
     },
+    /// Supervision has started a worker.
+    Spawned {
+        /// Which.
+        worker: WorkerId,
+        /// In which slot; None for a standby.
+        slot: Option<Slot>,
+        /// Its process id.
+        pid: i32,
+        /// Names the process as long as this is kept, dead or alive; for signals.
+        pidfd: Arc<OwnedFd>,
+        /// The primary's ends of the pipes in the order of stdio.
+        pipes: Vec<Option<OwnedFd>>,
+    },
+    /// Supervision has decided something.
+    Supervision(supervise::Event),
+    /// A request to supervision is answered.
+    Answered {
+        /// Which.
+        request: Request,
+        /// How it went.
+        result: Result<(), Failure>,
+    },
+    /// Supervision has given up, all workers are gone, and the primary is to exit.
+    StopPrimary {
+        /// Its exit code.
+        code: i32,
+    },
     /// The native part has failed: no connection is accepted and no worker reaped any more.
     Failed(String),
 }
@@ -63,6 +93,10 @@ enum Command {
     Adopt { worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd, board: Arc<Scoreboard> },
     Leave { worker: WorkerId, done: Sender<()> },
     Settle { worker: WorkerId },
+    Supervise(Box<Plan>),
+    Relaunch(Box<Launch>),
+    Tell(supervise::Input),
+    Stats { answer: Sender<Option<Stats>> },
 }
 
 /// What happens to a worker.
@@ -98,6 +132,8 @@ pub struct Supervisor {
     commands: Option<mpsc::UnboundedSender<Command>>,
     dispatcher: Arc<Dispatcher>,
     thread: Option<std::thread::JoinHandle<()>>,
+    numbers: WorkerNumbers,
+    leavers: Leavers,
 }
 
 impl Supervisor {
@@ -119,7 +155,9 @@ impl Supervisor {
                 tell_directly(describe(&notice));
             }
         })?);
-        let shell = Shell::new(share, tell, Arc::clone(&dispatcher), happenings);
+        let (numbers, leavers) = (WorkerNumbers::default(), Leavers::default());
+        let shell =
+            Shell::new(share, tell, Arc::clone(&dispatcher), happenings, numbers.clone(), leavers.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -128,7 +166,7 @@ impl Supervisor {
             .name("rcluster-super".into())
             .spawn(move || shell.run_thread(&runtime, queue, events))
             .doing("starting the supervisor's thread")?;
-        Ok(Self { commands: Some(commands), dispatcher, thread: Some(thread) })
+        Ok(Self { commands: Some(commands), dispatcher, thread: Some(thread), numbers, leavers })
     }
 
     /// Spawns a worker. `own` is the part of its environment that distinguishes it.
@@ -157,6 +195,42 @@ impl Supervisor {
     /// The application knows that the worker is dead and has had its chance to fork another.
     pub fn settle(&self, worker: WorkerId) {
         self.tell(Command::Settle { worker });
+    }
+
+    /// The numbers of workers, to be used for every one that is spawned.
+    #[must_use]
+    pub fn numbers(&self) -> &WorkerNumbers {
+        &self.numbers
+    }
+
+    /// Who leaves by agreement.
+    #[must_use]
+    pub fn leavers(&self) -> &Leavers {
+        &self.leavers
+    }
+
+    /// Begins to supervise: starts the workers of the plan, and keeps them up.
+    pub fn supervise(&self, plan: Plan) {
+        self.tell(Command::Supervise(Box::new(plan)));
+    }
+
+    /// What supervised workers are started with from now on.
+    pub fn relaunch(&self, launch: Launch) {
+        self.tell(Command::Relaunch(Box::new(launch)));
+    }
+
+    /// Asks something of the supervision, or lets it know.
+    pub fn tell_supervision(&self, input: supervise::Input) {
+        self.tell(Command::Tell(input));
+    }
+
+    /// How the supervised cluster stands; None if nobody supervises it.
+    #[must_use]
+    pub fn stats(&self) -> Option<Stats> {
+        let (stats, wait) = answer();
+        self.tell(Command::Stats { answer: stats });
+        // An error means that the thread has ended.
+        wait.recv().ok().flatten()
     }
 
     fn tell(&self, command: Command) {

@@ -11,6 +11,7 @@ pub mod exit;
 pub mod headroom;
 pub mod js;
 pub mod listen;
+pub mod memory;
 pub mod passing;
 pub mod schedule;
 pub mod scoreboard;

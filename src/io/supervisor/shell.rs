@@ -11,9 +11,11 @@ use tokio::task::LocalSet;
 
 use super::control::Control;
 use super::sockets::Sockets;
+use super::supervision::{Leavers, Supervision, WorkerNumbers};
 use super::{Command, Event, Happening, Tell, broken, describe};
 use crate::core::ids::{ListenerId, WorkerId};
 use crate::core::listeners::{Input, Listeners, Output};
+use crate::core::supervise::{self, By, Reason};
 use crate::core::wire::{FromWorker, Reply, ToWorker};
 use crate::io::dispatcher::{Afterwards, Command as ToDispatcher, Dispatcher, Notice};
 use crate::sys::async_fd::watch;
@@ -25,23 +27,26 @@ use crate::sys::scoreboard::Scoreboard;
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// One worker, as the supervisor knows it.
-struct WorkerHandle {
-    pidfd: Arc<OwnedFd>,
+pub(super) struct WorkerHandle {
+    pub(super) pidfd: Arc<OwnedFd>,
     /// None once it is cut off.
-    control: Option<Control>,
-    board: Arc<Scoreboard>,
+    pub(super) control: Option<Control>,
+    pub(super) board: Arc<Scoreboard>,
 }
 
 /// The thread's own state.
 pub(super) struct Shell {
     tell: Tell,
-    dispatcher: Arc<Dispatcher>,
+    pub(super) dispatcher: Arc<Dispatcher>,
     listeners: Listeners,
-    workers: HashMap<WorkerId, WorkerHandle>,
+    pub(super) workers: HashMap<WorkerId, WorkerHandle>,
     sockets: Sockets,
     happenings: mpsc::Sender<Happening>,
     outputs: Vec<Output>,
-    start: Instant,
+    pub(super) numbers: WorkerNumbers,
+    pub(super) leavers: Leavers,
+    pub(super) supervision: Option<Supervision>,
+    pub(super) start: Instant,
 }
 
 impl Shell {
@@ -50,6 +55,8 @@ impl Shell {
         tell: Tell,
         dispatcher: Arc<Dispatcher>,
         happenings: mpsc::Sender<Happening>,
+        numbers: WorkerNumbers,
+        leavers: Leavers,
     ) -> Self {
         Self {
             tell,
@@ -59,6 +66,9 @@ impl Shell {
             dispatcher,
             happenings,
             outputs: Vec::new(),
+            numbers,
+            leavers,
+            supervision: None,
             start: Instant::now(),
         }
     }
@@ -83,24 +93,29 @@ impl Shell {
         mut events: mpsc::Receiver<Happening>,
     ) {
         loop {
-            let deadline = self.listeners.next_deadline();
+            let supervision = self.supervision.as_ref().and_then(Supervision::next_deadline);
+            let deadline = [self.listeners.next_deadline(), supervision].into_iter().flatten().min();
             tokio::select! {
                 command = queue.recv() => match command {
                     Some(command) => self.obey(command),
                     None => return,
                 },
                 Some(happening) = events.recv() => self.hear(happening),
-                () = until(self.start, deadline), if deadline.is_some() => self.decide(Input::Tick),
+                () = until(self.start, deadline), if deadline.is_some() => self.tick(),
             }
         }
+    }
+
+    fn tick(&mut self) {
+        self.decide(Input::Tick);
+        self.look_after();
     }
 
     fn obey(&mut self, command: Command) {
         match command {
             Command::Adopt { worker, pidfd, control, board } => self.adopt(worker, pidfd, control, board),
             Command::Leave { worker, done } => {
-                self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
-                self.decide(Input::WorkerLeft { worker });
+                self.leaves(worker);
                 // Answered by the dispatcher, which closes the sockets.
                 self.dispatcher.tell(ToDispatcher::Then(Afterwards::new(move || {
                     // Nobody waits any more when the primary's thread is gone.
@@ -108,10 +123,30 @@ impl Shell {
                 })));
             }
             Command::Settle { worker } => self.decide(Input::Settled { worker }),
+            Command::Supervise(plan) => {
+                self.supervision = Some(Supervision::new(*plan));
+                self.supervise(supervise::Input::Start);
+            }
+            Command::Relaunch(launch) => {
+                if let Some(supervision) = &mut self.supervision {
+                    supervision.relaunch(*launch);
+                }
+            }
+            Command::Tell(input) => self.supervise(input),
+            Command::Stats { answer } => {
+                // Nobody waits any more when the primary's thread is gone.
+                let _ = answer.send(self.supervision_stats());
+            }
         }
     }
 
-    fn adopt(&mut self, worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd, board: Arc<Scoreboard>) {
+    pub(super) fn adopt(
+        &mut self,
+        worker: WorkerId,
+        pidfd: Arc<OwnedFd>,
+        control: OwnedFd,
+        board: Arc<Scoreboard>,
+    ) {
         self.decide(Input::WorkerStarted { worker });
         let watched = Arc::clone(&pidfd);
         let happenings = self.happenings.clone();
@@ -164,21 +199,25 @@ impl Shell {
 
     fn answer(&mut self, worker: WorkerId, frame: FromWorker) {
         match frame {
-            // The last two mean something to a supervised cluster only.
-            FromWorker::Hello | FromWorker::Ready | FromWorker::Retire { .. } => {}
+            FromWorker::Hello => self.supervise(supervise::Input::Online { worker }),
             FromWorker::Query(query) => self.decide(Input::Query { worker, query: *query }),
-            FromWorker::Listening { listener } => self.decide(Input::Listening { worker, listener }),
+            FromWorker::Listening { listener } => {
+                self.decide(Input::Listening { worker, listener });
+                self.supervise(supervise::Input::Listening { worker });
+            }
             FromWorker::Close { listener } => self.decide(Input::Close { worker, listener }),
-            FromWorker::Leaving => {
-                self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
-                self.decide(Input::WorkerLeft { worker });
+            FromWorker::Leaving => self.leaves(worker),
+            FromWorker::Ready => self.supervise(supervise::Input::Ready { worker }),
+            FromWorker::Retire { reason, detail } => {
+                let reason = Reason::Asked(reason);
+                self.supervise(supervise::Input::RetireAsked { worker, reason, detail, by: By::Worker });
             }
         }
     }
 
     /// Ends a worker's link. It takes that for the loss of its primary and exits, by itself or by
     /// the watch inside it.
-    fn cut_off(&mut self, worker: WorkerId, why: &str) {
+    pub(super) fn cut_off(&mut self, worker: WorkerId, why: &str) {
         let Some(handle) = self.workers.get_mut(&worker) else { return };
         if handle.control.take().is_some() {
             (self.tell)(broken(worker, why));
@@ -188,25 +227,34 @@ impl Shell {
 
     fn bury(&mut self, worker: WorkerId) {
         let Some(handle) = self.workers.remove(&worker) else { return };
-        let event = match reap(handle.pidfd.as_fd()) {
-            Ok(Some(exit)) => Event::Exited { worker, exit },
-            Ok(None) => Event::Failed(format!("{worker} is dead and cannot be reaped")),
-            Err(error) => Event::Failed(error.to_string()),
+        let (event, exit) = match reap(handle.pidfd.as_fd()) {
+            Ok(Some(exit)) => (Event::Exited { worker, exit }, Some(exit)),
+            Ok(None) => (Event::Failed(format!("{worker} is dead and cannot be reaped")), None),
+            Err(error) => (Event::Failed(error.to_string()), None),
         };
         self.dispatcher.tell(ToDispatcher::WorkerGone(worker));
-        // Who exits with 0 has meant to go, and its listeners go with it. After anything else
-        // they stay open for a replacement.
-        if matches!(event, Event::Exited { exit: Exit::Code(0), .. }) {
+        let supervised = self.supervision.as_ref().is_some_and(|supervision| supervision.has(worker));
+        // Who exits with 0 has meant to go, and its listeners go with it, unless supervision knows
+        // better. After anything else they stay open for a replacement.
+        if matches!(exit, Some(Exit::Code(0))) && !supervised {
             self.decide(Input::WorkerLeft { worker });
         }
         self.decide(Input::WorkerDied { worker });
-        // First what its clients are waiting for, and the listeners that close, then the news.
+        self.tell_in_order(event);
+        if supervised {
+            self.lost(worker, exit);
+        }
+    }
+
+    /// Tells the application something once the dispatcher has done what it was told before: first what
+    /// clients are waiting for, and the listeners that close, then the news.
+    pub(super) fn tell_in_order(&self, event: Event) {
         let tell = Arc::clone(&self.tell);
         self.dispatcher.tell(ToDispatcher::Then(Afterwards::new(move || tell(event))));
     }
 
     /// Gives the registry an input and carries out what it says.
-    fn decide(&mut self, input: Input) {
+    pub(super) fn decide(&mut self, input: Input) {
         let now = self.start.elapsed();
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
@@ -219,13 +267,14 @@ impl Shell {
                         inputs.push(Input::Opened { listener, result });
                     }
                     Output::Reply { worker, reply } => {
-                        let declined = self.reply(worker, reply);
+                        let declined = self.answer_query(worker, reply);
                         inputs.extend(declined.map(|listener| Input::Close { worker, listener }));
                     }
-                    Output::Join { worker, listener } => {
-                        self.dispatcher.tell(ToDispatcher::Join(worker, listener));
-                    }
+                    Output::Join { worker, listener } => self.join(worker, listener),
                     Output::Leave { worker, listener } => {
+                        if let Some(supervision) = &mut self.supervision {
+                            supervision.holds_leave(worker, listener);
+                        }
                         self.dispatcher.tell(ToDispatcher::Leave(worker, listener));
                     }
                     Output::CloseListener { listener } => self.sockets.close(listener),
@@ -235,8 +284,28 @@ impl Shell {
         }
     }
 
+    fn join(&mut self, worker: WorkerId, listener: ListenerId) {
+        let held = self.supervision.as_mut().is_some_and(|it| it.holds_join(worker, listener));
+        if !held {
+            self.dispatcher.tell(ToDispatcher::Join(worker, listener));
+        }
+    }
+
+    fn answer_query(&mut self, worker: WorkerId, reply: Reply) -> Option<ListenerId> {
+        let reply = match &mut self.supervision {
+            Some(supervision) => supervision.holds_reply(worker, reply),
+            None => Some(reply),
+        };
+        let Some(reply) = reply else {
+            // It listens as soon as it may: a standby gets no further than this.
+            self.supervise(supervise::Input::Listening { worker });
+            return None;
+        };
+        self.reply(worker, reply)
+    }
+
     /// Answers a worker. Returns the listener that it could not be given after all.
-    fn reply(&mut self, worker: WorkerId, reply: Reply) -> Option<ListenerId> {
+    pub(super) fn reply(&mut self, worker: WorkerId, reply: Reply) -> Option<ListenerId> {
         let control = self.workers.get(&worker)?.control.as_ref()?;
         // What fails for want of a descriptor fails for this one server, as binding would have.
         let (reply, fd, declined) = match self.sockets.shared(&reply) {
