@@ -9,6 +9,7 @@ mod launch;
 mod shell;
 mod sockets;
 mod supervision;
+mod systemd;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};

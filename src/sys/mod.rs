@@ -12,6 +12,7 @@ pub mod headroom;
 pub mod js;
 pub mod listen;
 pub mod memory;
+pub mod notify;
 pub mod passing;
 pub mod schedule;
 pub mod scoreboard;

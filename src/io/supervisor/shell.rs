@@ -36,7 +36,7 @@ pub(super) struct WorkerHandle {
 
 /// The thread's own state.
 pub(super) struct Shell {
-    tell: Tell,
+    pub(super) tell: Tell,
     pub(super) dispatcher: Arc<Dispatcher>,
     listeners: Listeners,
     pub(super) workers: HashMap<WorkerId, WorkerHandle>,
@@ -123,10 +123,7 @@ impl Shell {
                 })));
             }
             Command::Settle { worker } => self.decide(Input::Settled { worker }),
-            Command::Supervise(plan) => {
-                self.supervision = Some(Supervision::new(*plan));
-                self.supervise(supervise::Input::Start);
-            }
+            Command::Supervise(plan) => self.begin(*plan),
             Command::Relaunch(launch) => {
                 if let Some(supervision) = &mut self.supervision {
                     supervision.relaunch(*launch);

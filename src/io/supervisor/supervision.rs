@@ -13,10 +13,11 @@ use std::time::Duration;
 use super::Event;
 use super::launch::Launch;
 use super::shell::Shell;
+use super::systemd::Systemd;
 use crate::core::ids::{ListenerId, Slot, Ticket, WorkerId};
 use crate::core::listeners;
 use crate::core::supervise::{
-    ExitKind, Input, KillSignal, Options, Output, Reason, SlotState, Stats, Supervise, Vitals,
+    self, ExitKind, Input, KillSignal, Options, Output, Reason, SlotState, Stats, Supervise, Vitals,
 };
 use crate::core::wire::{Drain, Reply, Settings, ToWorker};
 use crate::io::dispatcher::Command as ToDispatcher;
@@ -75,6 +76,8 @@ pub(super) struct Supervision {
     brain: Supervise,
     plan: Plan,
     members: HashMap<WorkerId, Member>,
+    /// None where no service manager wants to know.
+    systemd: Option<Systemd>,
     /// What the brain has not been told yet, and whether it is being told just now.
     inputs: VecDeque<Input>,
     telling: bool,
@@ -97,18 +100,20 @@ struct Held {
 }
 
 impl Supervision {
-    pub(super) fn new(plan: Plan) -> Self {
+    pub(super) fn new(plan: Plan, systemd: Option<Systemd>) -> Self {
         Self {
             brain: Supervise::new(plan.options.clone(), plan.seed),
             plan,
             members: HashMap::new(),
+            systemd,
             inputs: VecDeque::new(),
             telling: false,
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.brain.next_deadline()
+        let systemd = self.systemd.as_ref().and_then(Systemd::next_deadline);
+        [self.brain.next_deadline(), systemd].into_iter().flatten().min()
     }
 
     /// What workers are started with from now on.
@@ -169,6 +174,16 @@ impl Supervision {
 }
 
 impl Shell {
+    /// Begins to supervise.
+    pub(super) fn begin(&mut self, plan: Plan) {
+        let systemd = Systemd::from_environment(self.start.elapsed()).unwrap_or_else(|error| {
+            self.warn_of_systemd(error);
+            None
+        });
+        self.supervision = Some(Supervision::new(plan, systemd));
+        self.supervise(Input::Start);
+    }
+
     /// Gives the brain an input and carries out what it says, in order. What follows from that waits until
     /// the whole answer has been carried out.
     pub(super) fn supervise(&mut self, input: Input) {
@@ -194,9 +209,30 @@ impl Shell {
         }
     }
 
+    /// Tells whoever wants to know of a decision.
+    fn announce(&mut self, event: supervise::Event) {
+        let now = self.start.elapsed();
+        if let Some(Supervision { brain, systemd: Some(systemd), .. }) = &mut self.supervision {
+            let told = systemd.hear(&event, &brain.stats(now));
+            told.unwrap_or_else(|error| self.warn_of_systemd(error));
+        }
+        self.tell_in_order(Event::Supervision(event));
+    }
+
+    /// A cluster that the service manager does not hear of goes on; but it may soon take it for dead.
+    fn warn_of_systemd(&self, error: SysError) {
+        let message = format!("The service manager cannot be notified: {error}");
+        (self.tell)(Event::Warning { code: "RCLUSTER_NOTIFY", message });
+    }
+
     /// Time has passed.
     pub(super) fn look_after(&mut self) {
         let now = self.start.elapsed();
+        let Some(supervision) = &mut self.supervision else { return };
+        let told = supervision.systemd.as_mut().map_or(Ok(()), |systemd| systemd.tick(now));
+        if let Err(error) = told {
+            self.warn_of_systemd(error);
+        }
         let Some(supervision) = &self.supervision else { return };
         if supervision.brain.samples_at().is_some_and(|due| due <= now) {
             let looks: Vec<_> = supervision
@@ -265,7 +301,7 @@ impl Shell {
             Output::TakeBack { worker } => self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker)),
             Output::Probe { worker } => self.say(worker, &ToWorker::Ping),
             Output::CaptureStack { worker } => self.supervise(Input::Stack { worker, text: None }),
-            Output::Tell(event) => self.tell_in_order(Event::Supervision(event)),
+            Output::Tell(event) => self.announce(event),
             Output::Done { request, result } => self.tell_in_order(Event::Answered { request, result }),
             Output::StopPrimary { code } => self.tell_in_order(Event::StopPrimary { code }),
         }
