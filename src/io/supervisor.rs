@@ -7,15 +7,17 @@
 mod control;
 mod shell;
 mod sockets;
+mod stack;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel as answer};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::core::ids::WorkerId;
-use crate::core::wire::{FromWorker, Reply};
+use crate::core::wire::{Drain, FromWorker, Reply, ToWorker};
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice};
 use crate::sys::error::{Doing, SysError};
 use crate::sys::exit::{Exit, send_signal};
@@ -24,6 +26,8 @@ use crate::sys::scoreboard::Scoreboard;
 use crate::sys::spawn::Spawn;
 
 use shell::Shell;
+pub use stack::NoStack;
+use stack::Then;
 
 /// How many events of one kind may wait for the supervisor. A worker that sends more has to wait
 /// until the supervisor has read them.
@@ -59,7 +63,9 @@ type Tell = Arc<dyn Fn(Event) + Send + Sync>;
 /// What the primary's JavaScript asks of the supervisor.
 #[derive(Debug)]
 enum Command {
-    Adopt { worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd },
+    Adopt { worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd, lifeline: OwnedFd },
+    Tell { worker: WorkerId, frame: ToWorker },
+    CaptureStack { worker: WorkerId, limit: Duration, then: Then },
     Leave { worker: WorkerId, done: Sender<()> },
     Settle { worker: WorkerId },
 }
@@ -134,7 +140,13 @@ impl Supervisor {
         let (control, worker_control) = message_pair()?;
         let (channel, worker_channel) = message_pair()?;
         let (board, worker_board) = Scoreboard::create()?;
-        let link = [worker_control.as_fd(), worker_channel.as_fd(), worker_board.as_fd()];
+        let (lifeline, worker_lifeline) = message_pair()?;
+        let link = [
+            worker_control.as_fd(),
+            worker_channel.as_fd(),
+            worker_board.as_fd(),
+            worker_lifeline.as_fd(),
+        ];
         let mut fds = std::mem::take(&mut spawn.fds);
         fds.extend(link);
         let child = Spawn { fds, ..spawn }.spawn()?;
@@ -142,7 +154,7 @@ impl Supervisor {
         let worker_end = worker_channel;
         let pidfd = Arc::new(child.pidfd);
         self.dispatcher.tell(ToDispatcher::AddWorker { worker, channel, worker_end, board });
-        self.tell(Command::Adopt { worker, pidfd: Arc::clone(&pidfd), control });
+        self.tell(Command::Adopt { worker, pidfd: Arc::clone(&pidfd), control, lifeline });
         Ok(Spawned { pid: child.pid.as_raw(), pidfd })
     }
 
@@ -157,6 +169,25 @@ impl Supervisor {
     /// The application knows that the worker is dead and has had its chance to fork another.
     pub fn settle(&self, worker: WorkerId) {
         self.tell(Command::Settle { worker });
+    }
+
+    /// Tells a worker to take no more connections, to finish, and to exit. Works while its primary's
+    /// JavaScript is busy; nothing happens to one that is dead.
+    pub fn drain(&self, worker: WorkerId, reason: String, timeout: Duration) {
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let frame = ToWorker::Drain(Drain { reason, timeout_ms });
+        self.tell(Command::Tell { worker, frame });
+    }
+
+    /// Asks where the JavaScript of a worker is, also while it is blocked. `then` is called within `limit`,
+    /// on the supervisor's thread.
+    pub fn capture_stack(
+        &self,
+        worker: WorkerId,
+        limit: Duration,
+        then: impl FnOnce(Result<String, NoStack>) + Send + 'static,
+    ) {
+        self.tell(Command::CaptureStack { worker, limit, then: Then::new(then) });
     }
 
     fn tell(&self, command: Command) {

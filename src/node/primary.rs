@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
-use napi::bindgen_prelude::{Either3, Function};
+use napi::bindgen_prelude::{Either3, FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
@@ -99,6 +100,10 @@ pub struct FailureEvent {
     pub message: String,
 }
 
+/// How long a worker may take to say where its JavaScript is.
+const STACK_LIMIT: Duration = Duration::from_millis(500);
+
+type StackAnswer = FnArgs<(Option<String>, Option<String>)>;
 type AnyEvent = Either3<ExitEvent, WarningEvent, FailureEvent>;
 type Listener = ThreadsafeFunction<AnyEvent, UnknownReturnValue, AnyEvent, Status, false, true>;
 
@@ -188,6 +193,37 @@ impl Supervisor {
     #[napi(catch_unwind)]
     pub fn leave(&self, id: u32) {
         self.threads.leave(WorkerId(id));
+    }
+
+    /// Tells a worker to take no more connections, to finish, and to exit. Nothing forces it.
+    #[napi(catch_unwind)]
+    pub fn drain(&self, id: u32, reason: String, timeout_ms: u32) {
+        self.threads.drain(WorkerId(id), reason, Duration::from_millis(timeout_ms.into()));
+    }
+
+    /// Asks where the JavaScript of a worker is, also while it is blocked. `then(stack, reason)` is called
+    /// once, within 500 ms, with the stack, or with null and the reason why there is none.
+    #[napi(catch_unwind)]
+    #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
+    pub fn capture_stack(
+        &self,
+        id: u32,
+        #[napi(ts_arg_type = "(stack: string | null, reason: string | null) => void")] then: Function<
+            '_,
+            StackAnswer,
+            UnknownReturnValue,
+        >,
+    ) -> Result<()> {
+        let then = then.build_threadsafe_function().callee_handled::<false>().build()?;
+        self.threads.capture_stack(WorkerId(id), STACK_LIMIT, move |stack| {
+            let answer = match stack {
+                Ok(text) => (Some(text), None),
+                Err(error) => (None, Some(error.to_string())),
+            };
+            // Refused only when the environment is ending, when there is nobody to tell.
+            let _ending = then.call(answer.into(), ThreadsafeFunctionCallMode::NonBlocking);
+        });
+        Ok(())
     }
 
     /// From now on, events to come keep the event loop alive.

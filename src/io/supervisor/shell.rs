@@ -11,6 +11,7 @@ use tokio::task::LocalSet;
 
 use super::control::Control;
 use super::sockets::Sockets;
+use super::stack::{Lifeline, NoStack, Then};
 use super::{Command, Event, Happening, Tell, broken, describe};
 use crate::core::ids::{ListenerId, WorkerId};
 use crate::core::listeners::{Input, Listeners, Output};
@@ -28,6 +29,8 @@ struct WorkerHandle {
     pidfd: Arc<OwnedFd>,
     /// None once it is cut off.
     control: Option<Control>,
+    /// Closed together with `control`: its hang-up is what ends a worker whose loop is blocked.
+    lifeline: Option<Arc<Lifeline>>,
 }
 
 /// The thread's own state.
@@ -95,7 +98,11 @@ impl Shell {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Adopt { worker, pidfd, control } => self.adopt(worker, pidfd, control),
+            Command::Adopt { worker, pidfd, control, lifeline } => {
+                self.adopt(worker, pidfd, control, lifeline);
+            }
+            Command::Tell { worker, frame } => self.send(worker, &frame, None),
+            Command::CaptureStack { worker, limit, then } => self.capture_stack(worker, limit, then),
             Command::Leave { worker, done } => {
                 self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
                 self.decide(Input::WorkerLeft { worker });
@@ -109,15 +116,17 @@ impl Shell {
         }
     }
 
-    fn adopt(&mut self, worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd) {
+    fn adopt(&mut self, worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd, lifeline: OwnedFd) {
         self.decide(Input::WorkerStarted { worker });
         let watched = Arc::clone(&pidfd);
         let happenings = self.happenings.clone();
-        let (control, all_read) = match Control::start(worker, control, happenings.clone()) {
-            Ok((control, all_read)) => (Some(control), Some(all_read)),
+        let started = Control::start(worker, control, happenings.clone())
+            .and_then(|(control, all_read)| Ok((control, all_read, Lifeline::new(lifeline)?)));
+        let (control, all_read, lifeline) = match started {
+            Ok((control, all_read, lifeline)) => (Some(control), Some(all_read), Some(Arc::new(lifeline))),
             Err(error) => {
                 (self.tell)(broken(worker, &error.to_string()));
-                (None, None)
+                (None, None, None)
             }
         };
         tokio::task::spawn_local(async move {
@@ -133,7 +142,7 @@ impl Shell {
             // The supervisor has stopped when nobody listens.
             let _stopped = happenings.send(happening).await;
         });
-        self.workers.insert(worker, WorkerHandle { pidfd, control });
+        self.workers.insert(worker, WorkerHandle { pidfd, control, lifeline });
     }
 
     fn hear(&mut self, happening: Happening) {
@@ -178,6 +187,7 @@ impl Shell {
     /// the watch inside it.
     fn cut_off(&mut self, worker: WorkerId, why: &str) {
         let Some(handle) = self.workers.get_mut(&worker) else { return };
+        handle.lifeline = None;
         if handle.control.take().is_some() {
             (self.tell)(broken(worker, why));
         }
@@ -235,16 +245,35 @@ impl Shell {
 
     /// Answers a worker. Returns the listener that it could not be given after all.
     fn reply(&mut self, worker: WorkerId, reply: Reply) -> Option<ListenerId> {
-        let control = self.workers.get(&worker)?.control.as_ref()?;
+        self.workers.get(&worker)?.control.as_ref()?;
         // What fails for want of a descriptor fails for this one server, as binding would have.
         let (reply, fd, declined) = match self.sockets.shared(&reply) {
             Ok(fd) => (reply, fd, None),
             Err(error) => (Reply::refusal(reply.seq, error.negative_errno()), None, reply.listener),
         };
-        if let Err(error) = control.send(&ToWorker::Reply(reply), fd) {
+        self.send(worker, &ToWorker::Reply(reply), fd);
+        declined
+    }
+
+    /// Sends a frame to a worker, unless it is dead or cut off.
+    fn send(&mut self, worker: WorkerId, frame: &ToWorker, fd: Option<OwnedFd>) {
+        let control = self.workers.get(&worker).and_then(|handle| handle.control.as_ref());
+        if let Some(control) = control
+            && let Err(error) = control.send(frame, fd)
+        {
             self.cut_off(worker, &error.to_string());
         }
-        declined
+    }
+
+    /// Asks in a task of its own: nobody else has to wait for the answer.
+    fn capture_stack(&self, worker: WorkerId, limit: Duration, then: Then) {
+        let lifeline = self.workers.get(&worker).and_then(|handle| handle.lifeline.clone());
+        tokio::task::spawn_local(async move {
+            then.call(match lifeline {
+                Some(lifeline) => lifeline.stack(limit).await,
+                None => Err(NoStack::Gone),
+            });
+        });
     }
 }
 
