@@ -6,6 +6,7 @@
 pub mod channel;
 pub mod dispatch;
 pub mod ids;
+pub mod lifeline;
 pub mod listeners;
 pub mod random;
 pub mod schedule;

@@ -211,6 +211,22 @@ impl Link {
         self.channel.send(message.bytes(), vec![connection])
     }
 
+    /// Hands connections that this worker has served over to others. What is closed here afterwards are
+    /// this worker's own descriptors of them, which [`Link::closed`] counts.
+    ///
+    /// # Panics
+    /// When there are more than [`MAX_CONNECTIONS`].
+    pub fn hand_over(&self, listener: ListenerId, connections: Vec<OwnedFd>) -> Result<(), LinkError> {
+        if connections.is_empty() {
+            return Ok(());
+        }
+        let mut message = Writer::new(Tag::NotListening);
+        for _ in &connections {
+            message.push(listener);
+        }
+        self.channel.send(message.bytes(), connections)
+    }
+
     /// A connection that was taken is closed.
     pub fn closed(&self) {
         self.board.remove_open();

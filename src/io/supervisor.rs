@@ -8,6 +8,7 @@ mod control;
 mod launch;
 mod shell;
 mod sockets;
+mod stack;
 mod supervision;
 mod systemd;
 
@@ -15,19 +16,22 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel as answer};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::core::ids::{Request, Slot, WorkerId};
 use crate::core::supervise::{self, Failure, Stats};
-use crate::core::wire::{FromWorker, Reply};
-use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice};
+use crate::core::wire::{Drain, FromWorker, Reply, ToWorker};
+use crate::io::dispatcher::{Dispatcher, Notice};
 use crate::sys::error::{Doing, SysError};
 use crate::sys::exit::{Exit, send_signal};
-use crate::sys::scoreboard::Scoreboard;
 
+use launch::Link;
 pub use launch::{Launch, Stdio};
 use shell::Shell;
+pub use stack::NoStack;
+use stack::Then;
 pub use supervision::{Leavers, Plan, WorkerNumbers};
 
 /// How many events of one kind may wait for the supervisor. A worker that sends more has to wait
@@ -91,12 +95,14 @@ type Tell = Arc<dyn Fn(Event) + Send + Sync>;
 /// What the primary's JavaScript asks of the supervisor.
 #[derive(Debug)]
 enum Command {
-    Adopt { worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd, board: Arc<Scoreboard> },
+    Adopt { worker: WorkerId, pidfd: Arc<OwnedFd>, link: Link },
+    Tell { worker: WorkerId, frame: ToWorker },
+    CaptureStack { worker: WorkerId, limit: Duration, then: Then },
     Leave { worker: WorkerId, done: Sender<()> },
     Settle { worker: WorkerId },
     Supervise(Box<Plan>),
     Relaunch(Box<Launch>),
-    Tell(supervise::Input),
+    Ask(supervise::Input),
     Stats { answer: Sender<Option<Stats>> },
 }
 
@@ -112,6 +118,8 @@ enum Happening {
     Broke(WorkerId, String),
     /// Its end cannot be waited for.
     Unwatched(WorkerId, SysError),
+    /// Where a worker hangs, if that could be found out.
+    Hangs(WorkerId, Option<String>),
     Noticed(Notice),
 }
 
@@ -172,16 +180,9 @@ impl Supervisor {
 
     /// Spawns a worker. `own` is the part of its environment that distinguishes it.
     pub fn spawn(&self, worker: WorkerId, launch: &Launch, own: Vec<CString>) -> Result<Spawned, SysError> {
-        let launched = launch.start(own)?;
+        let launched = launch.start(worker, own, &self.dispatcher)?;
         let pidfd = Arc::new(launched.child.pidfd);
-        let board = Arc::new(launched.board);
-        self.dispatcher.tell(ToDispatcher::AddWorker {
-            worker,
-            channel: launched.channel,
-            worker_end: launched.worker_end,
-            board: Arc::clone(&board),
-        });
-        self.tell(Command::Adopt { worker, pidfd: Arc::clone(&pidfd), control: launched.control, board });
+        self.tell(Command::Adopt { worker, pidfd: Arc::clone(&pidfd), link: launched.link });
         Ok(Spawned { pid: launched.child.pid.as_raw(), pidfd, pipes: launched.pipes })
     }
 
@@ -222,7 +223,7 @@ impl Supervisor {
 
     /// Asks something of the supervision, or lets it know.
     pub fn tell_supervision(&self, input: supervise::Input) {
-        self.tell(Command::Tell(input));
+        self.tell(Command::Ask(input));
     }
 
     /// How the supervised cluster stands; None if nobody supervises it.
@@ -232,6 +233,25 @@ impl Supervisor {
         self.tell(Command::Stats { answer: stats });
         // An error means that the thread has ended.
         wait.recv().ok().flatten()
+    }
+
+    /// Tells a worker to take no more connections, to finish, and to exit. Works while its primary's
+    /// JavaScript is busy; nothing happens to one that is dead.
+    pub fn drain(&self, worker: WorkerId, reason: String, timeout: Duration) {
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let frame = ToWorker::Drain(Drain { reason, timeout_ms });
+        self.tell(Command::Tell { worker, frame });
+    }
+
+    /// Asks where the JavaScript of a worker is, also while it is blocked. `then` is called within `limit`,
+    /// on the supervisor's thread.
+    pub fn capture_stack(
+        &self,
+        worker: WorkerId,
+        limit: Duration,
+        then: impl FnOnce(Result<String, NoStack>) + Send + 'static,
+    ) {
+        self.tell(Command::CaptureStack { worker, limit, then: Then::new(then) });
     }
 
     fn tell(&self, command: Command) {

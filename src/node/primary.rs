@@ -1,58 +1,24 @@
 //! The primary's side: spawning, signals, and the news of the supervisor.
 
 use std::collections::HashMap;
-use std::ffi::CString;
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Either5, Function};
+use napi::bindgen_prelude::{Either5, FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 use serde_json::{Value, json};
 
+use super::launch::{SpawnOptions, launch, numbers};
 use super::supervision::{self, SupervisionOptions};
 use crate::core::ids::{Request, WorkerId};
 use crate::core::supervise::{By, Input, Reason};
-use crate::io::supervisor::{self, Event, Launch, Plan, Stdio};
+use crate::io::supervisor::{self, Event, Plan};
 use crate::sys::error::SysError;
 use crate::sys::exit::Exit;
 use crate::sys::js::hold_loop;
-use crate::sys::passing::duplicate_number;
-
-/// What a descriptor of the worker is to be.
-#[napi(object)]
-pub struct StdioSpec {
-    /// `ignore`: /dev/null. `pipe`: a socket pair whose other end comes back. `fd`: a duplicate.
-    #[napi(ts_type = "'ignore' | 'pipe' | 'fd'")]
-    pub kind: String,
-    /// The descriptor of this process that is meant by `fd`.
-    pub fd: Option<i32>,
-}
-
-/// What to spawn.
-#[napi(object)]
-pub struct SpawnOptions {
-    /// The worker's number.
-    pub id: u32,
-    /// The program; searched on the PATH of `env` when it has no slash.
-    pub file: String,
-    /// Its arguments, beginning with its name.
-    pub args: Vec<String>,
-    /// Its environment, as `NAME=value`.
-    pub env: Vec<String>,
-    /// Its working directory; the primary's by default.
-    pub cwd: Option<String>,
-    /// Its descriptors from 0 on.
-    pub stdio: Vec<StdioSpec>,
-    /// The user to run as.
-    pub uid: Option<u32>,
-    /// The group to run as.
-    pub gid: Option<u32>,
-    /// Whether it leads a session and process group of its own.
-    pub detached: Option<bool>,
-}
 
 /// What came of spawning.
 #[napi(object)]
@@ -101,6 +67,10 @@ pub struct FailureEvent {
     pub message: String,
 }
 
+/// How long a worker may take to say where its JavaScript is.
+const STACK_LIMIT: Duration = Duration::from_millis(500);
+
+type StackAnswer = FnArgs<(Option<String>, Option<String>)>;
 /// Supervision has started a worker, which wants to be adopted.
 #[napi(object, object_from_js = false)]
 pub struct SpawnedEvent {
@@ -282,6 +252,37 @@ impl Supervisor {
         self.threads.tell_supervision(input);
     }
 
+    /// Tells a worker to take no more connections, to finish, and to exit. Nothing forces it.
+    #[napi(catch_unwind)]
+    pub fn drain(&self, id: u32, reason: String, timeout_ms: u32) {
+        self.threads.drain(WorkerId(id), reason, Duration::from_millis(timeout_ms.into()));
+    }
+
+    /// Asks where the JavaScript of a worker is, also while it is blocked. `then(stack, reason)` is called
+    /// once, within 500 ms, with the stack, or with null and the reason why there is none.
+    #[napi(catch_unwind)]
+    #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
+    pub fn capture_stack(
+        &self,
+        id: u32,
+        #[napi(ts_arg_type = "(stack: string | null, reason: string | null) => void")] then: Function<
+            '_,
+            StackAnswer,
+            UnknownReturnValue,
+        >,
+    ) -> Result<()> {
+        let then = then.build_threadsafe_function().callee_handled::<false>().build()?;
+        self.threads.capture_stack(WorkerId(id), STACK_LIMIT, move |stack| {
+            let answer = match stack {
+                Ok(text) => (Some(text), None),
+                Err(error) => (None, Some(error.to_string())),
+            };
+            // Refused only when the environment is ending, when there is nobody to tell.
+            let _ending = then.call(answer.into(), ThreadsafeFunctionCallMode::NonBlocking);
+        });
+        Ok(())
+    }
+
     /// From now on, events to come keep the event loop alive.
     #[napi(catch_unwind, js_name = "ref")]
     pub fn hold(&self, env: Env) {
@@ -328,41 +329,6 @@ fn convert(event: Event, pidfds: &Pidfds) -> AnyEvent {
         Event::Answered { request, result } => said(supervision::answered(request, &result)),
         Event::StopPrimary { code } => said(json!({ "type": "stop", "code": code })),
     }
-}
-
-fn launch(options: SpawnOptions) -> std::result::Result<Launch, SysError> {
-    Ok(Launch {
-        file: text(options.file)?,
-        args: texts(options.args)?,
-        env: texts(options.env)?,
-        cwd: options.cwd.map(text).transpose()?,
-        uid: options.uid,
-        gid: options.gid,
-        detached: options.detached.unwrap_or(false),
-        stdio: options.stdio.iter().map(stdio).collect::<std::result::Result<_, _>>()?,
-    })
-}
-
-fn stdio(spec: &StdioSpec) -> std::result::Result<Stdio, SysError> {
-    match (spec.kind.as_str(), spec.fd) {
-        ("ignore", _) => Ok(Stdio::Ignore),
-        ("pipe", _) => Ok(Stdio::Pipe),
-        ("fd", Some(number)) => Ok(Stdio::Same(duplicate_number(number)?)),
-        _ => Err(SysError::invalid("reading what a descriptor of a worker is to be")),
-    }
-}
-
-/// Descriptors as JavaScript takes them over, by number.
-fn numbers(pipes: Vec<Option<OwnedFd>>) -> Vec<i32> {
-    pipes.into_iter().map(|fd| fd.map_or(-1, IntoRawFd::into_raw_fd)).collect()
-}
-
-fn texts(texts: Vec<String>) -> std::result::Result<Vec<CString>, SysError> {
-    texts.into_iter().map(text).collect()
-}
-
-fn text(text: String) -> std::result::Result<CString, SysError> {
-    CString::new(text).map_err(|_| SysError::invalid("reading a text that may not hold a NUL character"))
 }
 
 fn failure(error: impl std::fmt::Display) -> Error {

@@ -3,7 +3,6 @@
 use std::cell::{Cell, OnceCell};
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
-use std::time::Duration;
 
 use napi::bindgen_prelude::{FnArgs, Function};
 use napi::{Env, Error, Result, Status};
@@ -11,15 +10,14 @@ use napi_derive::napi;
 
 use crate::core::dispatch::Refusal;
 use crate::core::ids::ListenerId;
+use crate::io::lifeline;
 use crate::io::link::{Connections, Control, Link, LinkError};
 use crate::sys::error::SysError;
 use crate::sys::js::{Argument, EventCallback};
-use crate::sys::passing::{adopt, blank_socket, duplicate};
+use crate::sys::passing::{adopt, blank_socket, duplicate, duplicate_number, unread};
 use crate::sys::uv::{Interest, UvPoll, UvTurns};
+use crate::sys::v8::Interrupter;
 use crate::sys::watch::Watch;
-
-/// How long a worker may take to end by itself once its primary is gone.
-const ORPHAN_GRACE: Duration = Duration::from_millis(1500);
 
 /// A worker's link to its primary. Made once, by the preload.
 #[napi]
@@ -66,8 +64,8 @@ impl Side {
 
 #[napi]
 impl WorkerLink {
-    /// Takes over the three descriptors from `first_fd` on: control socket, connection channel,
-    /// scoreboard.
+    /// Takes over the four descriptors from `first_fd` on: control socket, connection channel,
+    /// scoreboard, lifeline.
     ///
     /// `on_connection(listener, fd)` gets each new connection; the descriptor is its to close.
     /// `on_frame(text, fd)` gets each control frame; fd is -1 when none came with it.
@@ -88,7 +86,8 @@ impl WorkerLink {
         let board = adopt(first_fd + 2).map_err(failure)?;
         let polled_control = duplicate(&control).map_err(failure)?;
         let polled_channel = duplicate(&channel).map_err(failure)?;
-        let watch = Watch::start(duplicate(&control).map_err(failure)?, ORPHAN_GRACE).map_err(failure)?;
+        let lifeline = adopt(first_fd + 3).map_err(failure)?;
+        let watch = lifeline::start(lifeline, Interrupter::new(env)).map_err(failure)?;
         let callbacks = Callbacks {
             connection: EventCallback::new(env, &on_connection, "RCLUSTERCONNECTION").map_err(failure)?,
             frame: EventCallback::new(env, &on_frame, "RCLUSTERCONTROL").map_err(failure)?,
@@ -122,6 +121,23 @@ impl WorkerLink {
         let why = if full { Refusal::Full } else { Refusal::NotListening };
         self.shared.link.give_back(ListenerId(listener), connection, why).map_err(failure)?;
         self.shared.send_rest().map_err(failure)
+    }
+
+    /// Hands open connections over to other workers, at most 32 at a time. They are duplicated first: the
+    /// caller closes its own descriptors afterwards, which `closed()` counts.
+    #[napi(catch_unwind)]
+    #[allow(clippy::needless_pass_by_value, reason = "napi hands arrays over by value")]
+    pub fn hand_over(&self, listener: u32, fds: Vec<i32>) -> Result<()> {
+        let connections: std::result::Result<Vec<_>, _> = fds.into_iter().map(duplicate_number).collect();
+        let connections = connections.map_err(failure)?;
+        self.shared.link.hand_over(ListenerId(listener), connections).map_err(failure)?;
+        self.shared.send_rest().map_err(failure)
+    }
+
+    /// How many bytes of a connection have come in and have not been read by anybody.
+    #[napi(catch_unwind)]
+    pub fn unread(&self, fd: i32) -> Result<u32> {
+        unread(fd).map_err(failure)
     }
 
     /// A connection that came by `on_connection` is closed.

@@ -18,4 +18,5 @@ pub mod schedule;
 pub mod scoreboard;
 pub mod spawn;
 pub mod uv;
+pub mod v8;
 pub mod watch;

@@ -227,6 +227,15 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd, SysError> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// How many bytes wait to be read on a socket known by its number.
+pub fn unread(number: RawFd) -> Result<u32, SysError> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int to the place it is given, and changes nothing else.
+    let status = unsafe { libc::ioctl(number, libc::FIONREAD, &raw mut count) };
+    Errno::result(status).doing("counting what waits to be read")?;
+    Ok(u32::try_from(count).unwrap_or(0))
+}
+
 /// Whether a descriptor that somebody else has sent is a socket at all.
 pub fn is_socket(fd: &impl AsFd) -> Result<bool, SysError> {
     let kind = fstat(fd).doing("looking at a descriptor")?.st_mode & libc::S_IFMT;

@@ -1,4 +1,5 @@
-//! The watch inside a worker that ends it when its primary is gone and JavaScript does not react.
+//! The watch inside a worker: it ends it when its primary is gone and JavaScript does not react, and hears
+//! what the primary says on the lifeline whatever JavaScript is doing.
 //!
 //! JavaScript comes first: a lost channel makes Node's own code run `disconnect` listeners and
 //! exit. A worker whose loop is blocked cannot do that, and would live for ever as an orphan.
@@ -13,6 +14,10 @@ use nix::unistd::getpid;
 use std::os::fd::AsFd;
 
 use super::error::{Doing, SysError};
+use super::passing::{Received, receive};
+
+/// The longest message to a worker, in bytes. What is longer is none of ours.
+const MESSAGE: usize = 16;
 
 /// What the event loop has let the watch know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,18 +35,22 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts the thread. `control` is a duplicate of the worker's end of its control socket,
-    /// whose hang-up tells that the primary is gone, however it died.
+    /// Starts the thread. `lifeline` is the worker's end of a socket of its own, whose hang-up tells
+    /// that the primary is gone, however it died. `hear` is called with each message on it, on the thread.
     ///
     /// From the hang-up a worker has `grace` to end by itself; then it is killed, unless it was
     /// leaving by agreement and its loop is alive.
-    pub fn start(control: OwnedFd, grace: Duration) -> Result<Self, SysError> {
+    pub fn start(
+        lifeline: Arc<OwnedFd>,
+        grace: Duration,
+        hear: impl FnMut(&[u8]) + Send + 'static,
+    ) -> Result<Self, SysError> {
         let watch = Self::default();
         let shared = watch.clone();
         std::thread::Builder::new()
             .name("rcluster-watch".into())
             .stack_size(64 * 1024)
-            .spawn(move || shared.run(&control, grace))
+            .spawn(move || shared.run(&lifeline, grace, hear))
             .doing("starting the watch thread")?;
         Ok(watch)
     }
@@ -62,8 +71,8 @@ impl Watch {
         changed.notify_all();
     }
 
-    fn run(&self, control: &OwnedFd, grace: Duration) {
-        wait_for_hangup(control);
+    fn run(&self, lifeline: &OwnedFd, grace: Duration, hear: impl FnMut(&[u8])) {
+        listen_until_hangup(lifeline, hear);
         let (seen, changed) = &*self.seen;
         let guard = seen.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, _) = changed
@@ -79,19 +88,21 @@ impl Watch {
 }
 
 /// Returns when the other end of the socket is closed for good.
-fn wait_for_hangup(control: &OwnedFd) {
+fn listen_until_hangup(lifeline: &OwnedFd, mut hear: impl FnMut(&[u8])) {
+    let mut bytes = [0; MESSAGE];
     loop {
-        // POLLHUP is always reported; asking for nothing else keeps the watch asleep while
-        // frames arrive.
-        let mut fds = [PollFd::new(control.as_fd(), PollFlags::empty())];
+        let mut fds = [PollFd::new(lifeline.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) if fds[0].any().unwrap_or(true) => return,
             Ok(_) | Err(nix::errno::Errno::EINTR | nix::errno::Errno::EAGAIN) => {}
             // Nothing else is documented for a valid descriptor. Without a watch the worker still
             // ends by JavaScript, so it is not worth ending it now.
-            Err(_) => {
-                std::thread::park();
-            }
+            Err(_) => std::thread::park(),
+        }
+        // Descriptors that nobody should send are closed at once.
+        match receive(lifeline.as_fd(), &mut bytes, &mut Vec::new()) {
+            Ok(Received::Message { len, .. }) => hear(&bytes[..len]),
+            Ok(Received::Empty) => {}
+            Ok(Received::Closed) | Err(_) => return,
         }
     }
 }

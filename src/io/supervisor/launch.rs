@@ -2,9 +2,12 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
+use crate::core::ids::WorkerId;
+use crate::io::dispatcher::{Command, Dispatcher};
 use crate::sys::error::SysError;
-use crate::sys::passing::message_pair;
+use crate::sys::passing::{duplicate, message_pair};
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::spawn::{Child, Spawn, dev_null, socket_pair};
 
@@ -41,30 +44,39 @@ pub struct Launch {
     pub stdio: Vec<Stdio>,
 }
 
-/// A worker that has just been started.
+/// A worker that has just been started. The dispatcher knows it already.
 #[derive(Debug)]
 pub(super) struct Launched {
     pub(super) child: Child,
     /// The primary's ends of the pipes in the order of stdio.
     pub(super) pipes: Vec<Option<OwnedFd>>,
+    pub(super) link: Link,
+}
+
+/// What links the supervisor to a worker.
+#[derive(Debug)]
+pub(super) struct Link {
     pub(super) control: OwnedFd,
-    pub(super) channel: OwnedFd,
-    /// The worker's own end of the channel: see the dispatcher.
-    pub(super) worker_end: OwnedFd,
-    pub(super) board: Scoreboard,
+    pub(super) lifeline: OwnedFd,
+    pub(super) board: Arc<Scoreboard>,
 }
 
 impl Launch {
     /// Starts a worker. `own` comes behind the environment: what distinguishes this one.
-    pub(super) fn start(&self, own: Vec<CString>) -> Result<Launched, SysError> {
-        let (mut theirs, pipes) = self.descriptors()?;
-        let first = theirs.len();
+    pub(super) fn start(
+        &self,
+        worker: WorkerId,
+        own: Vec<CString>,
+        dispatcher: &Dispatcher,
+    ) -> Result<Launched, SysError> {
+        let (theirs, pipes) = self.descriptors()?;
         let (control, worker_control) = message_pair()?;
         let (channel, worker_end) = message_pair()?;
         let (board, worker_board) = Scoreboard::create()?;
+        let (lifeline, worker_lifeline) = message_pair()?;
         let mut fds: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
-        fds.extend([worker_control.as_fd(), worker_end.as_fd(), worker_board.as_fd()]);
-        let link = CString::new(format!("RCLUSTER_LINK={first}")).expect("a number has no NUL");
+        fds.extend([&worker_control, &worker_end, &worker_board, &worker_lifeline].map(AsFd::as_fd));
+        let link = CString::new(format!("RCLUSTER_LINK={}", theirs.len())).expect("a number has no NUL");
         let env = self.env.iter().cloned().chain(own).chain([link]).collect();
         let spawn = Spawn {
             file: self.file.clone(),
@@ -77,9 +89,10 @@ impl Launch {
             fds,
         };
         let child = spawn.spawn()?;
+        let board = Arc::new(board);
         // Of the worker's ends only that of the channel stays open here.
-        theirs.clear();
-        Ok(Launched { child, pipes, control, channel, worker_end, board })
+        dispatcher.tell(Command::AddWorker { worker, channel, worker_end, board: Arc::clone(&board) });
+        Ok(Launched { child, pipes, link: Link { control, lifeline, board } })
     }
 
     /// The descriptors of the worker, and the primary's ends of those that are pipes.
@@ -93,7 +106,7 @@ impl Launch {
                     let (our, their) = socket_pair()?;
                     (their, Some(our))
                 }
-                Stdio::Same(fd) => (crate::sys::passing::duplicate(fd)?, None),
+                Stdio::Same(fd) => (duplicate(fd)?, None),
             };
             theirs.push(their);
             ours.push(our);

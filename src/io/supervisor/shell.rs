@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use super::control::Control;
+use super::launch::Link;
 use super::sockets::Sockets;
+use super::stack::{Lifeline, NoStack, Then};
 use super::supervision::{Leavers, Supervision, WorkerNumbers};
 use super::{Command, Event, Happening, Tell, broken, describe};
 use crate::core::ids::{ListenerId, WorkerId};
@@ -26,11 +28,16 @@ use crate::sys::scoreboard::Scoreboard;
 /// How long the control socket of a dead worker may take to end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
+/// How long a worker that hangs may take to say where.
+const STACK_LIMIT: Duration = Duration::from_millis(500);
+
 /// One worker, as the supervisor knows it.
 pub(super) struct WorkerHandle {
     pub(super) pidfd: Arc<OwnedFd>,
     /// None once it is cut off.
     pub(super) control: Option<Control>,
+    /// Closed together with `control`: its hang-up is what ends a worker whose loop is blocked.
+    lifeline: Option<Arc<Lifeline>>,
     pub(super) board: Arc<Scoreboard>,
 }
 
@@ -113,7 +120,9 @@ impl Shell {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Adopt { worker, pidfd, control, board } => self.adopt(worker, pidfd, control, board),
+            Command::Adopt { worker, pidfd, link } => self.adopt(worker, pidfd, link),
+            Command::Tell { worker, frame } => self.send(worker, &frame, None),
+            Command::CaptureStack { worker, limit, then } => self.capture_stack(worker, limit, then),
             Command::Leave { worker, done } => {
                 self.leaves(worker);
                 // Answered by the dispatcher, which closes the sockets.
@@ -129,7 +138,7 @@ impl Shell {
                     supervision.relaunch(*launch);
                 }
             }
-            Command::Tell(input) => self.supervise(input),
+            Command::Ask(input) => self.supervise(input),
             Command::Stats { answer } => {
                 // Nobody waits any more when the primary's thread is gone.
                 let _ = answer.send(self.supervision_stats());
@@ -137,21 +146,18 @@ impl Shell {
         }
     }
 
-    pub(super) fn adopt(
-        &mut self,
-        worker: WorkerId,
-        pidfd: Arc<OwnedFd>,
-        control: OwnedFd,
-        board: Arc<Scoreboard>,
-    ) {
+    pub(super) fn adopt(&mut self, worker: WorkerId, pidfd: Arc<OwnedFd>, link: Link) {
+        let Link { control, lifeline, board } = link;
         self.decide(Input::WorkerStarted { worker });
         let watched = Arc::clone(&pidfd);
         let happenings = self.happenings.clone();
-        let (control, all_read) = match Control::start(worker, control, happenings.clone()) {
-            Ok((control, all_read)) => (Some(control), Some(all_read)),
+        let started = Control::start(worker, control, happenings.clone())
+            .and_then(|(control, all_read)| Ok((control, all_read, Lifeline::new(lifeline)?)));
+        let (control, all_read, lifeline) = match started {
+            Ok((control, all_read, lifeline)) => (Some(control), Some(all_read), Some(Arc::new(lifeline))),
             Err(error) => {
                 (self.tell)(broken(worker, &error.to_string()));
-                (None, None)
+                (None, None, None)
             }
         };
         tokio::task::spawn_local(async move {
@@ -167,7 +173,7 @@ impl Shell {
             // The supervisor has stopped when nobody listens.
             let _stopped = happenings.send(happening).await;
         });
-        self.workers.insert(worker, WorkerHandle { pidfd, control, board });
+        self.workers.insert(worker, WorkerHandle { pidfd, control, lifeline, board });
     }
 
     fn hear(&mut self, happening: Happening) {
@@ -184,6 +190,7 @@ impl Shell {
             Happening::Unwatched(worker, error) => {
                 (self.tell)(Event::Failed(format!("the end of {worker} cannot be waited for: {error}")));
             }
+            Happening::Hangs(worker, text) => self.supervise(supervise::Input::Stack { worker, text }),
             Happening::Noticed(notice) => {
                 if let Notice::Broken(worker, why) = &notice {
                     self.cut_off(*worker, why);
@@ -216,6 +223,7 @@ impl Shell {
     /// the watch inside it.
     pub(super) fn cut_off(&mut self, worker: WorkerId, why: &str) {
         let Some(handle) = self.workers.get_mut(&worker) else { return };
+        handle.lifeline = None;
         if handle.control.take().is_some() {
             (self.tell)(broken(worker, why));
         }
@@ -303,16 +311,46 @@ impl Shell {
 
     /// Answers a worker. Returns the listener that it could not be given after all.
     pub(super) fn reply(&mut self, worker: WorkerId, reply: Reply) -> Option<ListenerId> {
-        let control = self.workers.get(&worker)?.control.as_ref()?;
+        self.workers.get(&worker)?.control.as_ref()?;
         // What fails for want of a descriptor fails for this one server, as binding would have.
         let (reply, fd, declined) = match self.sockets.shared(&reply) {
             Ok(fd) => (reply, fd, None),
             Err(error) => (Reply::refusal(reply.seq, error.negative_errno()), None, reply.listener),
         };
-        if let Err(error) = control.send(&ToWorker::Reply(reply), fd) {
+        self.send(worker, &ToWorker::Reply(reply), fd);
+        declined
+    }
+
+    /// Sends a frame to a worker, unless it is dead or cut off.
+    pub(super) fn send(&mut self, worker: WorkerId, frame: &ToWorker, fd: Option<OwnedFd>) {
+        let control = self.workers.get(&worker).and_then(|handle| handle.control.as_ref());
+        if let Some(control) = control
+            && let Err(error) = control.send(frame, fd)
+        {
             self.cut_off(worker, &error.to_string());
         }
-        declined
+    }
+
+    /// Finds out where a worker hangs.
+    pub(super) fn find_hang(&self, worker: WorkerId) {
+        let happenings = self.happenings.clone();
+        let then = Then::new(move |stack| {
+            // Why there is none is of no use to the one who has to replace it. A full queue means that the
+            // supervisor is behind, and then it does not wait for this.
+            let _late = happenings.try_send(Happening::Hangs(worker, stack.ok()));
+        });
+        self.capture_stack(worker, STACK_LIMIT, then);
+    }
+
+    /// Asks in a task of its own: nobody else has to wait for the answer.
+    fn capture_stack(&self, worker: WorkerId, limit: Duration, then: Then) {
+        let lifeline = self.workers.get(&worker).and_then(|handle| handle.lifeline.clone());
+        tokio::task::spawn_local(async move {
+            then.call(match lifeline {
+                Some(lifeline) => lifeline.stack(limit).await,
+                None => Err(NoStack::Gone),
+            });
+        });
     }
 }
 

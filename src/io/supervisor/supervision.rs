@@ -299,8 +299,8 @@ impl Shell {
             Output::Drain { worker, reason, timeout } => self.drain(worker, &reason, timeout),
             Output::Kill { worker, signal } => self.kill(worker, signal),
             Output::TakeBack { worker } => self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker)),
-            Output::Probe { worker } => self.say(worker, &ToWorker::Ping),
-            Output::CaptureStack { worker } => self.supervise(Input::Stack { worker, text: None }),
+            Output::Probe { worker } => self.send(worker, &ToWorker::Ping, None),
+            Output::CaptureStack { worker } => self.find_hang(worker),
             Output::Tell(event) => self.announce(event),
             Output::Done { request, result } => self.tell_in_order(Event::Answered { request, result }),
             Output::StopPrimary { code } => self.tell_in_order(Event::StopPrimary { code }),
@@ -312,7 +312,8 @@ impl Shell {
             return Err(SysError::invalid("starting a worker without supervision"));
         };
         let worker = self.numbers.next();
-        let launched = supervision.plan.launch.start(supervision.own(worker, slot)?)?;
+        let own = supervision.own(worker, slot)?;
+        let launched = supervision.plan.launch.start(worker, own, &self.dispatcher)?;
         let pid = launched.child.pid.as_raw();
         let limited = supervision.plan.options.recycle.memory.is_some();
         // Without its figures a worker is not recycled for its memory, which is no reason to have none.
@@ -320,14 +321,7 @@ impl Shell {
         let held = slot.is_none().then(Held::default);
         supervision.members.insert(worker, Member { memory, held });
         let pidfd = Arc::new(launched.child.pidfd);
-        let board = Arc::new(launched.board);
-        self.dispatcher.tell(ToDispatcher::AddWorker {
-            worker,
-            channel: launched.channel,
-            worker_end: launched.worker_end,
-            board: Arc::clone(&board),
-        });
-        self.adopt(worker, Arc::clone(&pidfd), launched.control, board);
+        self.adopt(worker, Arc::clone(&pidfd), launched.link);
         self.tell_in_order(Event::Spawned { worker, slot, pid, pidfd, pipes: launched.pipes });
         Ok(Input::Spawned { ticket, worker })
     }
@@ -341,7 +335,7 @@ impl Shell {
         for listener in held.joins {
             self.dispatcher.tell(ToDispatcher::Join(worker, listener));
         }
-        self.say(worker, &ToWorker::Promote { slot });
+        self.send(worker, &ToWorker::Promote { slot }, None);
         for reply in held.replies {
             if let Some(listener) = self.reply(worker, reply) {
                 self.decide(listeners::Input::Close { worker, listener });
@@ -353,7 +347,7 @@ impl Shell {
     fn drain(&mut self, worker: WorkerId, reason: &Reason, timeout: Duration) {
         self.leavers.add(worker);
         let order = Drain { reason: reason.to_string(), timeout_ms: millis(timeout) };
-        self.say(worker, &ToWorker::Drain(order));
+        self.send(worker, &ToWorker::Drain(order), None);
         self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
         self.decide(listeners::Input::WorkerLeft { worker });
     }
@@ -366,13 +360,6 @@ impl Shell {
         };
         // It can only be dead already, of which we hear in due time.
         let _ = send_signal(handle.pidfd.as_fd(), number);
-    }
-
-    fn say(&mut self, worker: WorkerId, frame: &ToWorker) {
-        let control = self.workers.get(&worker).and_then(|handle| handle.control.as_ref());
-        if let Some(Err(error)) = control.map(|control| control.send(frame, None)) {
-            self.cut_off(worker, &error.to_string());
-        }
     }
 }
 

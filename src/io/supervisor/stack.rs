@@ -1,0 +1,171 @@
+//! The primary's end of a worker's lifeline: where does its JavaScript hang?
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Mutex;
+
+use crate::core::lifeline::{ASK, Answer, AnswerError, MAX_ANSWER};
+use crate::sys::async_fd::watch;
+use crate::sys::error::{Doing, SysError};
+use crate::sys::passing::{Received, Sent, receive, send};
+
+/// The most answers to earlier questions that are cleared away before a question. There can be one; a
+/// worker that writes more is not waited for.
+const STALE: usize = 16;
+
+/// Why there is no stack.
+#[derive(Debug, Error)]
+pub enum NoStack {
+    /// It did not answer in time: it waits in the system or in native code, or its process stands still.
+    #[error("the worker runs no JavaScript that could be asked")]
+    Silent,
+    /// Its Node cannot be asked.
+    #[error("its Node cannot tell: {0}")]
+    Unreachable(String),
+    /// It is dead, or cut off.
+    #[error("there is no such worker")]
+    Gone,
+    /// It answered what is no answer.
+    #[error(transparent)]
+    Nonsense(#[from] AnswerError),
+    /// The system refused.
+    #[error(transparent)]
+    System(#[from] SysError),
+}
+
+/// What is to be done with a stack, or with the reason why there is none.
+pub(super) struct Then(Box<dyn FnOnce(Result<String, NoStack>) + Send>);
+
+impl Then {
+    pub(super) fn new(then: impl FnOnce(Result<String, NoStack>) + Send + 'static) -> Self {
+        Self(Box::new(then))
+    }
+
+    pub(super) fn call(self, stack: Result<String, NoStack>) {
+        (self.0)(stack);
+    }
+}
+
+impl fmt::Debug for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Then")
+    }
+}
+
+/// The primary's end of a lifeline. Closing it tells the worker that its primary is gone.
+#[derive(Debug)]
+pub(super) struct Lifeline {
+    socket: AsyncFd<Arc<OwnedFd>>,
+    /// One question at a time, or two would take each other's answers.
+    asking: Mutex<()>,
+}
+
+impl Lifeline {
+    /// To be called on the supervisor's thread.
+    pub(super) fn new(socket: OwnedFd) -> Result<Self, SysError> {
+        let socket = watch(Arc::new(socket), Interest::READABLE, "watching a lifeline")?;
+        Ok(Self { socket, asking: Mutex::new(()) })
+    }
+
+    /// Asks for the stack, and waits for it no longer than `limit`.
+    pub(super) async fn stack(&self, limit: Duration) -> Result<String, NoStack> {
+        tokio::time::timeout(limit, self.ask()).await.unwrap_or(Err(NoStack::Silent))
+    }
+
+    async fn ask(&self) -> Result<String, NoStack> {
+        let _turn = self.asking.lock().await;
+        let mut bytes = vec![0; MAX_ANSWER];
+        for _ in 0..STALE {
+            if self.read(&mut bytes)?.is_none() {
+                break;
+            }
+        }
+        // Full: it has not even read the questions before. There is no use in another.
+        match send(self.socket.as_fd(), ASK, &[]) {
+            Ok(Sent::Done | Sent::Full) => {}
+            Err(error) if error.is_peer_gone() => return Err(NoStack::Gone),
+            Err(error) => return Err(error.into()),
+        }
+        loop {
+            let mut ready = self.socket.readable().await.doing("waiting for a stack")?;
+            match self.read(&mut bytes)? {
+                None => ready.clear_ready(),
+                Some(Answer::Stack(text)) => return Ok(text),
+                Some(Answer::Unreachable(why)) => return Err(NoStack::Unreachable(why)),
+            }
+        }
+    }
+
+    fn read(&self, bytes: &mut [u8]) -> Result<Option<Answer>, NoStack> {
+        match receive(self.socket.as_fd(), bytes, &mut Vec::new())? {
+            Received::Empty => Ok(None),
+            Received::Closed => Err(NoStack::Gone),
+            Received::Message { cut: true, .. } => Err(AnswerError::TooLong.into()),
+            Received::Message { len, cut: false } => Ok(Some(Answer::parse(&bytes[..len])?)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::passing::message_pair;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    /// Runs a question while a worker says `answers` as soon as it is asked, after having said `before`.
+    fn ask(before: &[&[u8]], answers: &[&[u8]], limit: Duration) -> Result<String, NoStack> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (ours, theirs) = message_pair().unwrap();
+            let lifeline = Lifeline::new(ours).unwrap();
+            for message in before {
+                assert_eq!(send(theirs.as_fd(), message, &[]).unwrap(), Sent::Done);
+            }
+            let worker = async {
+                let theirs = watch(Arc::new(theirs), Interest::READABLE, "watching a test's socket").unwrap();
+                loop {
+                    let mut ready = theirs.readable().await.unwrap();
+                    match receive(theirs.as_fd(), &mut [0; 4], &mut Vec::new()).unwrap() {
+                        Received::Empty => ready.clear_ready(),
+                        received => {
+                            assert_eq!(received, Received::Message { len: 1, cut: false });
+                            break;
+                        }
+                    }
+                }
+                for message in answers {
+                    assert_eq!(send(theirs.as_fd(), message, &[]).unwrap(), Sent::Done);
+                }
+                theirs
+            };
+            let (stack, _theirs) = tokio::join!(lifeline.stack(limit), worker);
+            stack
+        })
+    }
+
+    #[test]
+    fn a_stack_comes_back() {
+        assert_eq!(ask(&[], &[b"Tat a"], LONG).unwrap(), "at a");
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_is_not_taken_for_the_next_one() {
+        assert_eq!(ask(&[b"Tat old"], &[b"Tat new"], LONG).unwrap(), "at new");
+    }
+
+    #[test]
+    fn silence_ends_in_time_and_nonsense_at_once() {
+        assert!(matches!(ask(&[], &[], Duration::from_millis(20)), Err(NoStack::Silent)));
+        assert!(matches!(ask(&[], &[b"T\xff\xfe"], LONG), Err(NoStack::Nonsense(AnswerError::Text))));
+        let long = vec![b'T'; MAX_ANSWER + 1];
+        assert!(matches!(ask(&[], &[&long], LONG), Err(NoStack::Nonsense(AnswerError::TooLong))));
+        assert!(matches!(ask(&[], &[b"Nno V8"], LONG), Err(NoStack::Unreachable(why)) if why == "no V8"));
+    }
+}
