@@ -16,6 +16,7 @@
 
 mod backoff;
 mod budget;
+mod event;
 mod invariants;
 mod member;
 mod messages;
@@ -36,10 +37,10 @@ mod watch;
 use std::time::Duration;
 
 use self::budget::Budget;
+pub use self::event::Event;
 use self::member::{Member, Place, Stage};
 pub use self::messages::{
-    By, Cause, Event, Excess, ExitKind, Failure, Input, KillSignal, Output, Phase, Reason, Scope, Time,
-    Vitals, Why,
+    By, Cause, Excess, ExitKind, Failure, Input, KillSignal, Output, Phase, Reason, Scope, Time, Vitals, Why,
 };
 pub use self::options::{
     Backoff, Intensity, MAX_WORKERS, OnGiveUp, Options, ReadyWhen, Recycle, RestartPolicy,
@@ -152,9 +153,11 @@ impl Supervise {
             Input::Leaving { worker } => self.left(worker),
             Input::Exited { worker, exit } => self.exited(worker, exit),
             Input::Vitals { worker, vitals } => {
+                // Weighed by the tick that follows.
                 if let Some(index) = self.find(worker) {
                     self.members[index].health.show(vitals);
                 }
+                return;
             }
             Input::Stack { worker, text } => self.captured(worker, text),
             Input::Scale { workers, request } => self.scale_asked(workers, request),
@@ -179,12 +182,18 @@ impl Supervise {
     /// Does what follows from whatever happened.
     fn settle(&mut self) {
         if matches!(self.run, Run::Running) {
-            // Each of these leaves work for the ones after it only.
-            self.advance_reload();
-            self.apply_scales();
-            self.start_recycling();
-            self.fill_slots();
-            self.release_those_who_go();
+            loop {
+                // Each of these leaves work for the ones after it only; except that a standby which takes
+                // over the last slot completes a reload.
+                self.advance_reload();
+                self.apply_scales();
+                self.start_recycling();
+                self.fill_slots();
+                self.release_those_who_go();
+                if !self.reload_is_complete() {
+                    break;
+                }
+            }
             self.fill_bench();
             self.answer_scales();
             self.forget_empty_slots();
@@ -198,31 +207,30 @@ impl Supervise {
         self.plan_samples();
     }
 
-    /// What had its time.
+    /// What has had its time.
     fn expire(&mut self) {
         let mut index = 0;
-        while let Some(member) = self.members.get(index) {
-            let over = |until: Time| until <= self.now;
-            match member.stage {
-                Stage::Starting { ready_by } if over(ready_by) => {
-                    if self.not_ready(index) {
-                        continue;
-                    }
-                }
-                Stage::Ready { since } if member.health.old_at(since).is_some_and(over) => {
-                    self.too_old(index, since);
-                }
-                Stage::Draining { until } if over(until) => self.drained_too_long(index),
-                Stage::Capturing { until, .. } if over(until) => self.kill_hung(index, None),
-                Stage::Terminating { until } if over(until) => {
-                    if self.terminated_too_long(index) {
-                        continue;
-                    }
-                }
-                _ => {}
-            }
-            index += 1;
+        while index < self.members.len() {
+            let removed = self.expire_one(index);
+            index += usize::from(!removed);
         }
+    }
+
+    /// True if it is no member any more.
+    fn expire_one(&mut self, index: usize) -> bool {
+        let member = &self.members[index];
+        let over = |until: Time| until <= self.now;
+        match member.stage {
+            Stage::Starting { ready_by } if over(ready_by) => return self.not_ready(index),
+            Stage::Terminating { until } if over(until) => return self.terminated_too_long(index),
+            Stage::Ready { since } if member.health.old_at(since).is_some_and(over) => {
+                self.too_old(index, since);
+            }
+            Stage::Draining { until } if over(until) => self.drained_too_long(index),
+            Stage::Capturing { until, .. } if over(until) => self.kill_hung(index, None),
+            _ => {}
+        }
+        false
     }
 
     fn post_deadline(&self, slot: Option<Slot>, post: &Post) -> Option<Time> {

@@ -29,10 +29,15 @@ impl Failures {
         if phase == Phase::Service && self.count == 1 {
             return Duration::ZERO;
         }
-        let wait = wait(self.waits, backoff).mul_f64(random.around_one(backoff.jitter)).min(backoff.max);
+        let wait = times(wait(self.waits, backoff), random.around_one(backoff.jitter)).min(backoff.max);
         self.waits = self.waits.saturating_add(1);
         if phase == Phase::StartUp { wait.max(AT_LEAST) } else { wait }
     }
+}
+
+/// Saturates, where the standard library panics.
+pub(super) fn times(duration: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(Duration::MAX)
 }
 
 fn wait(before: u32, backoff: &Backoff) -> Duration {
@@ -40,9 +45,8 @@ fn wait(before: u32, backoff: &Backoff) -> Duration {
     if backoff.initial.is_zero() {
         return Duration::ZERO;
     }
-    let times = backoff.factor.max(1.0).powi(i32::try_from(before).unwrap_or(i32::MAX));
-    Duration::try_from_secs_f64(backoff.initial.as_secs_f64() * times)
-        .map_or(backoff.max, |wait| wait.min(backoff.max))
+    let factor = backoff.factor.max(1.0).powi(i32::try_from(before).unwrap_or(i32::MAX));
+    times(backoff.initial, factor).min(backoff.max)
 }
 
 #[cfg(test)]

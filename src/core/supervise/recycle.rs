@@ -56,10 +56,8 @@ impl Supervise {
         self.tell(Event::Recycle { worker, slot, excess, value, limit });
         let reason = Reason::Recycle(excess);
         let until = self.in_time(KEPT_AT_MOST);
-        self.members[index].going = Some(match urgent {
-            true => Going::Soon { reason, until },
-            false => Going::WhenReplaced(reason),
-        });
+        let going = if urgent { Going::Soon { reason, until } } else { Going::WhenReplaced(reason) };
+        self.members[index].going = Some(going);
         let now = self.now;
         let post = &mut self.posts[slot.0 as usize];
         post.recycles.spend(now, now);

@@ -52,9 +52,13 @@ impl Supervise {
                 self.reload_slot(slot);
             }
         }
-        if self.slots().all(|slot| self.is_reloaded(slot)) {
+        if self.reload_is_complete() {
             self.finish_reload();
         }
+    }
+
+    pub(super) fn reload_is_complete(&self) -> bool {
+        self.reload.is_some() && self.slots().all(|slot| self.is_reloaded(slot))
     }
 
     fn is_reloaded(&self, slot: Slot) -> bool {

@@ -12,7 +12,7 @@ impl Supervise {
         for slot in self.slots() {
             let Standing::Due { at, cause } = self.standing(slot) else { continue };
             let standby = self.promotable();
-            if at <= self.now || (standby.is_some() && self.current(slot).is_none()) {
+            if at <= self.now || standby.is_some() {
                 self.post(Some(slot)).standing = Standing::Held;
                 match standby {
                     Some(index) => self.promote(index, slot),

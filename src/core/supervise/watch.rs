@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::backoff::times;
 use super::member::{Member, Place, Stage, Surplus};
 use super::options::Recycle;
 use super::restart::Loss;
@@ -49,7 +50,7 @@ impl Health {
             connections: None,
             pulse: None,
             memory_limit: recycle.memory.map(|limit| part(limit, 1.0 - jitter * random.fraction())),
-            age_limit: recycle.age.map(|limit| limit.mul_f64(random.around_one(jitter))),
+            age_limit: recycle.age.map(|limit| times(limit, random.around_one(jitter))),
             connection_limit: recycle.connections.map(|limit| part(limit, random.around_one(jitter)).max(1)),
             too_big: 0,
             surplus: None,
@@ -98,7 +99,8 @@ impl Health {
             }
             // One look may fall into the moment before a garbage collection.
             if self.too_big >= 2 {
-                let urgent = rss > part(of_all, 1.15);
+                // More by 15 %.
+                let urgent = rss > of_all.saturating_add(of_all / 20 * 3);
                 self.surplus = Some(Surplus { excess, value: rss, limit, urgent });
             }
         }
