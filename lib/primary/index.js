@@ -19,6 +19,9 @@ const { createWorkerClass } = require('./worker');
  * @typedef {{ -readonly [Key in keyof Cluster]: Cluster[Key] }} MutableCluster
  */
 
+/** How long, in ms, a worker may plan to take for what it has begun when it is told to retire. */
+const DRAIN_TIMEOUT = 10_000;
+
 /**
  * Makes `target` the primary's cluster object. All that the app can read it can also replace, as in the built-in:
  * `workers`, `settings` and `schedulingPolicy` are therefore read from the object whenever they are needed.
@@ -48,6 +51,17 @@ function createPrimary(target) {
     send(/** @type {Worker} */ (worker), { act: 'disconnect' });
     supervision.leave(worker.id);
     removeWorker(worker);
+  });
+
+  Object.defineProperty(Worker.prototype, 'retire', {
+    /** @param {string} [reason] */
+    value(reason = 'retire') {
+      supervision.drain(this.id, `${reason}`, DRAIN_TIMEOUT);
+      return this;
+    },
+    writable: true,
+    configurable: true,
+    enumerable: false,
   });
 
   /** @param {ClusterSettings} [options] */

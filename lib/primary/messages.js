@@ -62,7 +62,8 @@ function createMessageHandler(cluster) {
   // The worker leaves of its own accord; it closes the channel only once it knows that the primary knows.
   acts.set('exitedAfterDisconnect', (worker, message) => {
     worker.exitedAfterDisconnect = true;
-    send(worker, { ack: message.seq });
+    // One that drains does not wait for it, and may be gone by the time this is read.
+    if (!message.drains) send(worker, { ack: message.seq });
   });
 
   acts.set('queryServer', (worker, message) => {

@@ -96,6 +96,17 @@ class Supervision {
   }
 
   /**
+   * The worker takes no more connections, finishes and exits. It is told natively, so the JavaScript of neither side
+   * has to be idle for it to be on its way.
+   * @param {number} id
+   * @param {string} reason
+   * @param {number} timeout in ms
+   */
+  drain(id, reason, timeout) {
+    this.#supervisor?.drain(id, reason, timeout);
+  }
+
+  /**
    * The app knows that the worker is dead and has had its chance to fork another.
    * @param {number} id
    */

@@ -211,6 +211,15 @@ function connectionHandle(kind, fd, onClose) {
 const onCloseSymbol = Symbol('rcluster.onClose');
 
 /**
+ * Whether a handle is, by itself and not under another one, that of a connection which the primary has accepted.
+ *
+ * @param {any} handle
+ */
+function isFromPrimary(handle) {
+  return handle?.[onCloseSymbol] !== undefined;
+}
+
+/**
  * One function for all connections instead of a closure for each: this is the hot path.
  *
  * @this {any} the handle
@@ -240,8 +249,35 @@ function sharedHandle(kind, fd, onClose) {
   return handle;
 }
 
+/**
+ * Handles exceptions that nobody has caught, and unhandled rejections, in the place of Node's end of the process.
+ * Applications that look at the listeners of 'uncaughtException' find only their own: ours is there for the moment in
+ * which Node calls it, so that everything else about an exception stays Node's.
+ *
+ * @param {() => boolean} applies asked each time; an application that handles exceptions itself comes first
+ * @param {(error: unknown, origin: 'uncaughtException' | 'unhandledRejection') => void} handle
+ */
+function interceptExceptions(applies, handle) {
+  const inner = /** @type {any} */ (process);
+  const original = inner._fatalException;
+  inner._fatalException = function (/** @type {any[]} */ ...args) {
+    const taken = process.listenerCount('uncaughtException') > 0;
+    if (taken || process.hasUncaughtExceptionCaptureCallback() || !applies()) {
+      return Reflect.apply(original, this, args);
+    }
+    process.on('uncaughtException', handle);
+    try {
+      return Reflect.apply(original, this, args);
+    } finally {
+      process.removeListener('uncaughtException', handle);
+    }
+  };
+}
+
 module.exports = {
   replaceWorkerSide,
+  interceptExceptions,
+  isFromPrimary,
   forgetPreload,
   unixAddress,
   notifyPrimary,

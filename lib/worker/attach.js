@@ -3,7 +3,10 @@
 const cluster = require('node:cluster');
 const { loadBinding } = require('../load-binding');
 const seam = require('../seam/worker');
+const { trackSessions } = require('../seam/http');
 const createListening = require('./listening');
+const createDrain = require('./drain');
+const createRetirement = require('./retirement');
 
 /** How long to wait, in ms, before connections are read again after descriptors ran out. */
 const NO_ROOM_PAUSE = 20;
@@ -12,21 +15,35 @@ const NO_ROOM_PAUSE = 20;
  * Connects this worker to its primary and puts rcluster's `listen()` and `disconnect()` in the
  * place of the built-in's.
  *
- * @param {number} firstFd the first of the three descriptors that the primary has left open
+ * @param {number} firstFd the first of the four descriptors that the primary has left open
+ * @param {string | undefined} settings what a supervised worker has to know, as JSON
  */
-module.exports = function attach(firstFd) {
+module.exports = function attach(firstFd, settings) {
   const { WorkerLink } = loadBinding();
   const worker = /** @type {import('node:cluster').Worker} */ (cluster.worker);
 
   const link = new WorkerLink(
     firstFd,
     (listener, fd) => listening.connection(listener, fd),
-    (text, fd) => listening.answer(JSON.parse(text), fd),
+    (text, fd) => {
+      const frame = JSON.parse(text);
+      if (frame.act === 'reply') listening.answer(frame, fd);
+      else retirement.heed(frame);
+    },
     () => setTimeout(() => link.resume(), NO_ROOM_PAUSE).unref(),
     gone,
   );
-  const listening = createListening(cluster, link);
+  const listening = createListening(cluster, link, (owner) =>
+    trackSessions(owner, (session) => retirement.watchSession(session)),
+  );
   listening.tell({ act: 'hello', version: 1 });
+  const retirement = createRetirement(worker, {
+    tell: listening.tell,
+    serves: () => listening.members().length > 0,
+    drain: createDrain(listening, link),
+    leaving: () => link.leaving(),
+  });
+  if (settings !== undefined) retirement.configure(JSON.parse(settings));
 
   /**
    * The primary's native side is gone. When the primary is dead its end of Node's own channel

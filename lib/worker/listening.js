@@ -27,9 +27,12 @@ const debug = debuglog('rcluster');
  * What a server or socket of this worker shares with the primary's listener.
  *
  * @typedef {object} Member
+ * @property {number} listener its number in the primary
  * @property {any} handle what net or dgram hold as their handle
+ * @property {boolean} shared whether it accepts by itself
  * @property {'tcp' | 'pipe' | 'udp'} kind
  * @property {() => void} release takes the place in the index back
+ * @property {any} [owner] the net.Server or dgram.Socket, if it has taken the handle
  */
 
 /**
@@ -51,8 +54,9 @@ function whileLinked(say) {
  *
  * @param {any} cluster the worker-shaped cluster object
  * @param {import('../../binding').WorkerLink} link
+ * @param {(owner: any) => void} onOwner told of each server or socket that is about to listen
  */
-module.exports = function createListening(cluster, link) {
+module.exports = function createListening(cluster, link, onOwner) {
   /** @type {Map<number, Member>} by the listener's number in the primary */
   const members = new Map();
   const indexes = new Indexes();
@@ -90,6 +94,7 @@ module.exports = function createListening(cluster, link) {
         return;
       }
       const { listener } = reply;
+      onOwner(owner);
       callback(0, join(listener, reply.kind, reply, fd, index.release));
       // Only now is there somebody to take a connection. net may also have closed it at once.
       if (!members.has(listener)) return;
@@ -189,7 +194,9 @@ module.exports = function createListening(cluster, link) {
     const handle = reply.shared
       ? seam.sharedHandle(kind, fd, leave)
       : createFauxHandle(kind === 'tcp' ? reply.sockname : null, leave);
-    members.set(listener, { handle, kind, release: releaseIndex });
+    const { shared } = reply;
+    const member = { listener, handle, kind, shared, release: releaseIndex };
+    members.set(listener, member);
     return handle;
   }
 
@@ -213,26 +220,49 @@ module.exports = function createListening(cluster, link) {
     member.handle.onconnection(0, admission.watch(listener, member.handle, handle));
   }
 
+  /** @returns {Member[]} everything that listens through the primary */
+  function current() {
+    return [...members.values()].map((member) => ({ ...member, owner: seam.ownerOf(member.handle) }));
+  }
+
+  /**
+   * Gives connections that are open to other workers. Their descriptors here are still to be closed.
+   *
+   * @param {number} listener
+   * @param {number[]} fds
+   */
+  function handOver(listener, fds) {
+    whileLinked(() => link.handOver(listener, fds));
+  }
+
   /**
    * Closes every server and socket that listens through the primary.
    *
    * @param {() => void} done called once all their connections have ended
+   * @param {(member: Member, closed: () => void) => void} [close]
    */
-  function closeAll(done) {
+  function closeAll(done, close = closeOne) {
     closing = true;
     let waiting = 1;
     const one = () => {
       if (--waiting === 0) done();
     };
     tell({ act: 'leaving' });
-    for (const { handle } of members.values()) {
+    for (const member of current()) {
       waiting++;
-      const owner = seam.ownerOf(handle);
-      if (owner) owner.close(one);
-      else handle.close(one);
+      close(member, one);
     }
     one();
   }
 
-  return { getServer, answer, connection, closeAll, tell };
+  return { getServer, answer, connection, closeAll, handOver, tell, members: current };
 };
+
+/**
+ * @param {Member} member
+ * @param {() => void} closed
+ */
+function closeOne({ owner, handle }, closed) {
+  if (owner) owner.close(closed);
+  else handle.close(closed);
+}

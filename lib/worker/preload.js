@@ -13,8 +13,9 @@ seam.forgetPreload(__filename);
 
 // A worker thread runs the preloads of its process, too. It is nobody's cluster worker: there
 // `cluster.isPrimary` is true, as it is with the built-in.
-const firstFd = process.env.RCLUSTER_LINK;
+const { RCLUSTER_LINK: firstFd, RCLUSTER_SETTINGS: settings } = process.env;
 if (isMainThread && firstFd !== undefined) {
   delete process.env.RCLUSTER_LINK;
-  require('./attach')(Number(firstFd));
+  delete process.env.RCLUSTER_SETTINGS;
+  require('./attach')(Number(firstFd), settings);
 }
