@@ -56,7 +56,8 @@ function createPrimary(target) {
   Object.defineProperty(Worker.prototype, 'retire', {
     /** @param {string} [reason] */
     value(reason = 'retire') {
-      supervision.drain(this.id, `${reason}`, DRAIN_TIMEOUT);
+      if (supervised.has(this.id)) supervision.native.retire(this.id, `${reason}`);
+      else supervision.drain(this.id, `${reason}`, DRAIN_TIMEOUT);
       return this;
     },
     writable: true,

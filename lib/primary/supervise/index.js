@@ -44,6 +44,8 @@ function createSupervise(primary) {
   /** @type {InstanceType<typeof Supervisor> | undefined} */
   let supervisor;
   let shutDown = false;
+  /** @type {Set<number>} the ids of its workers */
+  const members = new Set();
   /**
    * The settings that workers are started with until the next reload.
    * @type {ClusterSettings}
@@ -85,6 +87,8 @@ function createSupervise(primary) {
     supervision.audience = {
       onSpawned(event) {
         const worker = primary.adopt(settings, event);
+        members.add(event.id);
+        worker.once('exit', () => members.delete(event.id));
         if (event.slot !== undefined) setSlot(worker, event.slot);
       },
       onMessage: (message) => started.hear(message),
@@ -95,7 +99,7 @@ function createSupervise(primary) {
     return started;
   }
 
-  return { supervise, current: () => supervisor };
+  return { supervise, current: () => supervisor, has: (/** @type {number} */ id) => members.has(id) };
 }
 
 /**

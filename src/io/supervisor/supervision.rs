@@ -166,7 +166,7 @@ impl Supervision {
         };
         let encoded = ToWorker::Settings(settings).encode();
         let settings = encoded.map_err(|_| SysError::invalid("writing the settings of a worker"))?;
-        let mut own = vec![format!("NODE_UNIQUE_ID={}", worker.0), format!("RCLUSTER_SUPERVISED={settings}")];
+        let mut own = vec![format!("NODE_UNIQUE_ID={}", worker.0), format!("RCLUSTER_SETTINGS={settings}")];
         own.extend(slot.map(|slot| format!("NODE_APP_INSTANCE={}", slot.0)));
         let text = |text| CString::new(text).map_err(|_| SysError::invalid("writing a worker's environment"));
         own.into_iter().map(text).collect()
