@@ -24,7 +24,8 @@ test('an idle connection is handed over to another worker, and its client does n
     const answer = await client.get();
     assert.deepStrictEqual(answer, { status: 200, connection: 'keep-alive', text: `${staying.id}`, port });
     client.close();
-  }));
+  }),
+);
 
 test('a connection on which nothing was ever sent is handed over, too', { skip }, () =>
   withLifecycle({}, async (app) => {
@@ -41,7 +42,8 @@ test('a connection on which nothing was ever sent is handed over, too', { skip }
       for await (const chunk of socket.setEncoding('utf8')) text += chunk;
       assert.match(text, new RegExp(`^HTTP/1.1 200 [^]*\\r\\n\\r\\n[^]*\\b${staying.id}\\b`));
     }
-  }));
+  }),
+);
 
 for (const url of ['/hold', '/begin']) {
   test(`an answer that is due is given, and says that it is the last (${url})`, { skip }, () =>
@@ -63,7 +65,8 @@ for (const url of ['/hold', '/begin']) {
       assert.strictEqual(next.text, `${staying.id}`);
       assert.strictEqual(next.port === port, url === '/begin');
       client.close();
-    }));
+    }),
+  );
 }
 
 for (const [name, env] of Object.entries({
@@ -87,7 +90,8 @@ for (const [name, env] of Object.entries({
       assert.strictEqual((await app.marker('exit')).code, 0);
       await until('the client knows', () => Object.keys(clients[1].agent.freeSockets).length === 0);
       for (const client of clients) client.close();
-    }));
+    }),
+  );
 }
 
 test('a header of the application cannot keep the connection', { skip }, () =>
@@ -100,7 +104,8 @@ test('a header of the application cannot keep the connection', { skip }, () =>
     assert.strictEqual((await client.get('/own')).connection, 'close');
     assert.strictEqual((await app.marker('exit')).code, 0);
     client.close();
-  }));
+  }),
+);
 
 test('a worker is told to go, and goes, while the JavaScript of its primary is blocked', { skip }, () =>
   withLifecycle({ ON_RETIRE: 'gone' }, async (app) => {
@@ -114,7 +119,8 @@ test('a worker is told to go, and goes, while the JavaScript of its primary is b
     fs.writeFileSync(file, '');
     assert.deepStrictEqual(await app.marker('exit'), { id: leaving.id, code: 0, signal: null, agreed: true });
     client.close();
-  }));
+  }),
+);
 
 /** @param {number} pid */
 function isZombie(pid) {
@@ -149,5 +155,6 @@ for (const [name, env] of Object.entries({
       await steady.stop();
       assert.deepStrictEqual([...failures, ...steady.failures], []);
       assert.ok(steady.sent > 40 && fresh > 10, `${steady.sent} and ${fresh} requests`);
-    }));
+    }),
+  );
 }

@@ -51,7 +51,8 @@ test('open streams are answered, and the session ends', { skip }, () =>
     assert.strictEqual(await held, `${id}`);
     assert.strictEqual((await app.marker('exit')).code, 0);
     idle.close();
-  }));
+  }),
+);
 
 test('an idle session ends', { skip }, () =>
   withLifecycle({ SERVER: 'http2', WORKERS: '1' }, async (app) => {
@@ -61,7 +62,8 @@ test('an idle session ends', { skip }, () =>
     app.tell('retire', { id: 1 });
     assert.strictEqual((await app.marker('exit')).code, 0);
     await closed;
-  }));
+  }),
+);
 
 test('all workers are replaced under load: only what was refused unread is asked again', { skip }, () =>
   withLifecycle({ SERVER: 'http2' }, async (app) => {
@@ -98,4 +100,5 @@ test('all workers are replaced under load: only what was refused unread is asked
     await clients;
     assert.deepStrictEqual(failures, []);
     assert.ok(answered > 20, `${answered} answers`);
-  }));
+  }),
+);

@@ -44,7 +44,11 @@ for (const [way, [innermost, ...others]] of Object.entries(STACKS)) {
         assert.strictEqual(reason, null);
         return innermost.test(stack.split('\n')[0]) && stack.split('\n');
       });
-      for (const other of others) assert.ok(lines.some((line) => other.test(line)), lines.join('\n'));
+      for (const other of others)
+        assert.ok(
+          lines.some((line) => other.test(line)),
+          lines.join('\n'),
+        );
       assert.ok(lines.every((line) => /^ {4}at \S/.test(line)));
       assert.ok(lines.length <= 100);
     }),
@@ -60,7 +64,8 @@ test('a worker that waits in the system does not answer, and nobody waits for it
       ({ reason } = await fixture.marker('stack'));
     }
     assert.match(reason, /runs no JavaScript/);
-  }));
+  }),
+);
 
 test('two questions at once get two answers', { skip }, () =>
   withHung('an endless loop', async (fixture) => {
@@ -69,7 +74,8 @@ test('two questions at once get two answers', { skip }, () =>
       const { stack } = await fixture.marker('stack');
       assert.match(stack, /^ {4}at /);
     }
-  }));
+  }),
+);
 
 test('a worker that there is not, and one that has died', { skip }, () =>
   withFixture('hung.js', {}, async (fixture) => {
@@ -80,4 +86,5 @@ test('a worker that there is not, and one that has died', { skip }, () =>
     await fixture.marker('exit');
     fixture.tell('ask');
     assert.match((await fixture.marker('stack')).reason, /no such worker/);
-  }));
+  }),
+);

@@ -41,7 +41,11 @@ class Client {
   constructor(target, secure = false) {
     this.module = secure ? https : http;
     this.agent = new this.module.Agent({ keepAlive: true, maxSockets: 1 });
-    this.options = { ...target, agent: this.agent, ...(secure && { ca: certificate, servername: 'localhost' }) };
+    this.options = {
+      ...target,
+      agent: this.agent,
+      ...(secure && { ca: certificate, servername: 'localhost' }),
+    };
   }
 
   /**
