@@ -333,8 +333,8 @@ fn any_options(random: &mut Random) -> Options {
         on_give_up: if random.one_in(3) { OnGiveUp::Exit { code: 70 } } else { OnGiveUp::Degrade },
         ready: random.pick(&[ReadyWhen::Online, ReadyWhen::Listening, ReadyWhen::Explicit]).unwrap(),
         ready_timeout: ms(500),
-        drain_timeout: ms(300),
-        kill_timeout: ms(100),
+        drain_timeout: if random.one_in(8) { Duration::ZERO } else { ms(300) },
+        kill_timeout: if random.one_in(8) { Duration::ZERO } else { ms(100) },
         shutdown_timeout: ms(200),
         unresponsive_after: random.one_in(3).then(|| random.ms(100, 400)),
         recycle: Recycle {
