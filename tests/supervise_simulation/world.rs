@@ -212,7 +212,8 @@ impl World {
         let until = self.now + how_long;
         let mut busy = 0;
         loop {
-            let deed = self.agenda.first_key_value().map(|(&(at, _), _)| at);
+            // What was due while the machine slept happens now.
+            let deed = self.agenda.first_key_value().map(|(&(at, _), _)| at.max(self.now));
             let late = if self.punctual { Duration::ZERO } else { self.random.ms(0, 30) };
             let tick = self.brain.next_deadline().map(|at| at.saturating_add(late).max(self.now));
             let Some(next) = deed.into_iter().chain(tick).min().filter(|next| *next <= until) else { break };
