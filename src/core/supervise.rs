@@ -95,6 +95,7 @@ impl Supervise {
         let options = Options {
             workers: options.workers.clamp(1, MAX_WORKERS),
             standby: options.standby.min(MAX_WORKERS),
+            sample_period: options.sample_period.max(Duration::from_millis(1)),
             ..options
         };
         Self {

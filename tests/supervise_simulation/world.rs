@@ -212,7 +212,8 @@ impl World {
         let until = self.now + how_long;
         let mut busy = 0;
         loop {
-            let deed = self.agenda.first_key_value().map(|(&(at, _), _)| at);
+            // What was due while the machine slept happens now.
+            let deed = self.agenda.first_key_value().map(|(&(at, _), _)| at.max(self.now));
             let late = if self.punctual { Duration::ZERO } else { self.random.ms(0, 30) };
             let tick = self.brain.next_deadline().map(|at| at.saturating_add(late).max(self.now));
             let Some(next) = deed.into_iter().chain(tick).min().filter(|next| *next <= until) else { break };
@@ -333,8 +334,8 @@ fn any_options(random: &mut Random) -> Options {
         on_give_up: if random.one_in(3) { OnGiveUp::Exit { code: 70 } } else { OnGiveUp::Degrade },
         ready: random.pick(&[ReadyWhen::Online, ReadyWhen::Listening, ReadyWhen::Explicit]).unwrap(),
         ready_timeout: ms(500),
-        drain_timeout: ms(300),
-        kill_timeout: ms(100),
+        drain_timeout: if random.one_in(8) { Duration::ZERO } else { ms(300) },
+        kill_timeout: if random.one_in(8) { Duration::ZERO } else { ms(100) },
         shutdown_timeout: ms(200),
         unresponsive_after: random.one_in(3).then(|| random.ms(100, 400)),
         recycle: Recycle {

@@ -98,7 +98,7 @@ impl Supervise {
         let members = self.members.iter().filter_map(Member::deadline);
         let mut deadlines =
             members.chain(self.posts_with_slots().filter_map(|(slot, post)| self.post_deadline(slot, post)));
-        let past = deadlines.find(|deadline| *deadline <= self.now);
+        let past = deadlines.find(|deadline| *deadline < self.now);
         ensure(past.is_none(), || format!("{past:?} has passed, and it is {:?}", self.now))?;
         let immortal = |member: &&Member| {
             member.deadline().is_none() && !member.is_ready() && member.stage != Stage::Killed

@@ -211,7 +211,7 @@ impl Supervise {
         if !(curious && running && self.members.iter().any(Member::is_ready)) {
             self.samples_at = None;
         } else if self.samples_at.is_none() {
-            self.samples_at = Some(self.in_time(self.options.sample_period.max(Duration::from_millis(1))));
+            self.samples_at = Some(self.in_time(self.options.sample_period));
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What is late, or wrong.
 
+use std::time::Duration;
+
 use super::{ONE, TWO, options, play};
+use crate::core::ids::{Request, Ticket, WorkerId};
+use crate::core::supervise::{Input, KillSignal, Output, Supervise};
 
 #[test]
 fn whoever_is_not_there_changes_nothing() {
@@ -36,4 +40,24 @@ fn what_happens_twice_happens_once() {
 #[test]
 fn a_process_that_nobody_asked_for_is_killed() {
     play(options(1), &[ONE, ("spawned 77 9", "kill 9")]);
+}
+
+#[test]
+fn a_process_that_comes_too_late_is_killed_at_once() {
+    let mut brain = Supervise::new(options(1), 1);
+    let mut out = Vec::new();
+    let (ticket, worker, request) = (Ticket(0), WorkerId(1), Request(5));
+    brain.handle(Duration::ZERO, Input::Start, &mut out);
+    brain.handle(Duration::ZERO, Input::Shutdown { timeout: Duration::ZERO, request }, &mut out);
+    let done = Output::Done { request, result: Ok(()) };
+    assert!(!out.contains(&done), "something may come into being yet: {out:?}");
+    brain.handle(Duration::ZERO, Input::Spawned { ticket, worker }, &mut out);
+    assert_eq!(out.last(), Some(&Output::Kill { worker, signal: KillSignal::Kill }));
+    assert_eq!(brain.check_invariants(), Ok(()));
+    // One that never comes is not waited for long.
+    let mut brain = Supervise::new(options(1), 1);
+    brain.handle(Duration::ZERO, Input::Start, &mut out);
+    brain.handle(Duration::ZERO, Input::Shutdown { timeout: Duration::ZERO, request }, &mut out);
+    brain.handle(Duration::from_millis(50), Input::Tick, &mut out);
+    assert_eq!(out.last(), Some(&done));
 }

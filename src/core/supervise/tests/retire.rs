@@ -24,6 +24,8 @@ fn it_serves_on_while_another_slot_has_nobody() {
     let first = ("retire 1 a", "retire 1@0 a by Primary, spawn 0 Retire, drain 1 a 500, (3@0)");
     let second = ("retire 2 b", "retire 2@1 b by Primary, spawn 1 Retire, (4@1)");
     play(options(2), &[TWO, first, second, ("online 3", "ready 3 in 0, drain 2 b 500")]);
+    // That it ends meanwhile is no news.
+    play(options(2), &[TWO, first, second, ("exit 2 1; states", "Filling, Filling")]);
     play(options(2), &[TWO, first, second, ("online 4", "ready 4 in 0, drain 2 b 500")]);
 }
 

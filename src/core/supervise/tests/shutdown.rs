@@ -1,7 +1,7 @@
 //! The end.
 
 use super::{TWO, options, play};
-use crate::core::supervise::Options;
+use crate::core::supervise::{Options, RestartPolicy};
 
 #[test]
 fn all_drain_and_then_it_is_over() {
@@ -86,4 +86,14 @@ fn nothing_survives_it() {
         ],
     );
     play(options(1), &[("shutdown 9 5; start", "shutdown 9 false, done 5")]);
+    play(
+        Options { restart: RestartPolicy::Never, ..options(1) },
+        &[
+            (
+                "start; online 1; leaving 1",
+                "spawn 0 Start, (1@0), ready 1 in 0, retire 1@0 disconnect by Worker, drain 1 disconnect 500",
+            ),
+            ("shutdown 9 5; exit 1 1", "shutdown 9 false, done 5"),
+        ],
+    );
 }

@@ -139,4 +139,15 @@ fn a_reload_renews_the_standbys_last() {
             ),
         ],
     );
+    play(
+        Options { standby: 1, ..options(2) },
+        &[
+            (
+                "start; online 1; online 2; online 3",
+                "spawn 0 Start, spawn 1 Start, spawn - Standby, (1@0), (2@1), (3@-), ready 1 in 0, ready 2 in 0, ready 3 in 0",
+            ),
+            ("reload 1 5", "reload 2/1, spawn 0 Reload, (4@0)"),
+            ("exit 2 1", "restart 2@1: it ended with exit code 1, +0, #1, spawn 1 Restart, (5@1)"),
+        ],
+    );
 }
