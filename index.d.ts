@@ -60,7 +60,7 @@ declare namespace cluster {
 
   /** At most `max` restarts in any `period`. */
   interface RestartIntensity {
-    /** How many; with 0 the first failure is one too many. Default: 10. */
+    /** How many; with 0 the first failure is one too many. Default: 60. */
     max?: number | undefined;
     /** In how much time, in ms. Default: 60,000. */
     period?: number | undefined;
@@ -76,11 +76,15 @@ declare namespace cluster {
     restart?: 'always' | 'on-failure' | 'never' | undefined;
     /** Exit codes after which a worker is not replaced, whatever `restart` says. Default: none. */
     stopExitCodes?: readonly number[] | undefined;
-    /** How often the worker of one slot may be restarted. Default: 10 times in 60 seconds. */
+    /**
+     * How often the worker of one slot may be restarted. Default: 60 times in 60 seconds, which `backoff` by itself keeps
+     * a script from that cannot start: it is tried again every 15 seconds. One that retires and serves until its
+     * successor is ready does not count.
+     */
     restartIntensity?: RestartIntensity | undefined;
     /** How often all of them together. Default: that of a slot times the number of workers. */
     totalIntensity?: RestartIntensity | undefined;
-    /** How long to wait before a restart. The first restart of a worker that had been ready does not wait. */
+    /** How long to wait before a restart. */
     backoff?:
       | {
           /** The first wait. Default: 100. */
@@ -91,7 +95,9 @@ declare namespace cluster {
           factor?: number | undefined;
           /** By which part of itself it varies at random, 0 to 1. Default: 0.2. */
           jitter?: number | undefined;
-          /** A worker that has been ready for so long wipes the slate clean. Default: 30,000. */
+          /** So many failures in a row of workers that had been ready are not waited for. Default: 5. */
+          immediate?: number | undefined;
+          /** A worker that has been ready for so long wipes the slate clean. Default: 10,000. */
           resetAfter?: number | undefined;
         }
       | undefined;

@@ -148,6 +148,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   /** @type {Record<string, (frame: any) => void>} */
   const acts = {
     drain: ({ reason, timeoutMs }) => begin(reason, timeoutMs),
+    keep: () => clearTimeout(patience),
     promote: ({ slot }) => promote(slot),
     settings: configure,
     ping: () => {},

@@ -85,6 +85,8 @@ pub struct Supervise {
     /// There have been too many restarts. Looked at when everything else is done.
     gave_up: bool,
     samples_at: Option<Time>,
+    /// Workers that have asked to go just now.
+    wishes: Vec<WorkerId>,
     outbox: Vec<Output>,
 }
 
@@ -115,6 +117,7 @@ impl Supervise {
             scales: Scales::default(),
             gave_up: false,
             samples_at: None,
+            wishes: Vec::new(),
             outbox: Vec::new(),
             options,
         }
@@ -204,6 +207,7 @@ impl Supervise {
         {
             self.begin_to_end(self.options.shutdown_timeout, Some(code));
         }
+        self.answer_wishes();
         self.answer_shutdown();
         self.plan_samples();
     }

@@ -32,6 +32,8 @@ pub struct BackoffOptions {
     pub factor: f64,
     /// By which part of itself it varies.
     pub jitter: f64,
+    /// How many failures in a row of workers that had been ready are not waited for.
+    pub immediate: u32,
     /// After how much health it begins anew.
     pub reset_after: u32,
 }
@@ -108,6 +110,7 @@ impl SupervisionOptions {
                 max: ms(self.backoff.max),
                 factor: self.backoff.factor,
                 jitter: self.backoff.jitter,
+                immediate: self.backoff.immediate,
                 reset_after: ms(self.backoff.reset_after),
             },
             on_give_up: match self.on_give_up.as_str() {

@@ -11,9 +11,10 @@ use rcluster::core::supervise::{
 use crate::process::Process;
 use crate::world::World;
 
-/// What failures lead to, as opposed to what operators ask for.
+/// What failures lead to, as opposed to what operators ask for. One that retires is there until its
+/// successor is ready, and so is not counted.
 fn replaces(cause: Cause) -> bool {
-    matches!(cause, Cause::Restart | Cause::Retire | Cause::Unresponsive)
+    matches!(cause, Cause::Restart | Cause::Unresponsive)
 }
 
 impl World {
@@ -71,6 +72,10 @@ impl World {
         match (slot, cause) {
             (Some(slot), cause) if replaces(cause) => {
                 assert!(!early, "{slot} does not wait");
+                // One that retires stays until another is ready, so that those who try do not count.
+                if self.processes.values().any(|it| it.slot == Some(slot) && it.counts()) {
+                    return;
+                }
                 let period = self.options.restart_intensity.period;
                 let recent = self.replaced.entry(slot).or_default();
                 recent.retain(|at| *at + period > now);
@@ -123,6 +128,10 @@ impl World {
             Event::Shutdown { .. } => self.ending = true,
             Event::Backoff { slot, delay, .. } => {
                 self.not_before.insert(*slot, self.now + *delay);
+            }
+            // There was one at hand: whatever comes after it comes after a new failure.
+            Event::Promote { slot, .. } => {
+                self.not_before.remove(&Some(*slot));
             }
             // It is told before the successor of one that is kept is spawned.
             Event::Retire { slot: Some(_), .. } if self.serving() < self.wanted as usize => {

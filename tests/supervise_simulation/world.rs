@@ -134,6 +134,10 @@ impl World {
                 self.count(if signal == KillSignal::Term { "term" } else { "kill" });
                 self.signal(worker, signal);
             }
+            Output::Keep { worker } => {
+                self.count("keep");
+                assert!(self.processes[&worker].counts(), "{worker} is to stay, and has been dismissed");
+            }
             Output::TakeBack { worker } => {
                 self.processes.get_mut(&worker).unwrap().taken_back = Some(self.now);
             }
@@ -329,6 +333,7 @@ fn any_options(random: &mut Random) -> Options {
             max: ms(400),
             factor: 2.0,
             jitter: 0.2,
+            immediate: random.number(0, 3),
             reset_after: random.ms(0, 1_000),
         },
         on_give_up: if random.one_in(3) { OnGiveUp::Exit { code: 70 } } else { OnGiveUp::Degrade },

@@ -16,8 +16,8 @@ const DEFAULTS = {
   standby: 0,
   restart: 'always',
   stopExitCodes: /** @type {number[]} */ ([]),
-  restartIntensity: { max: 10, period: 60_000 },
-  backoff: { initial: 100, max: 15_000, factor: 2, jitter: 0.2, resetAfter: 30_000 },
+  restartIntensity: { max: 60, period: 60_000 },
+  backoff: { initial: 100, max: 15_000, factor: 2, jitter: 0.2, immediate: 5, resetAfter: 10_000 },
   onGiveUp: 'degrade',
   giveUpExitCode: 70,
   ready: 'listening',
@@ -164,7 +164,7 @@ function intensity(name, value, defaults) {
 /** @param {unknown} value */
 function backoff(value) {
   const name = 'options.backoff';
-  const { initial, max, factor, jitter, resetAfter } = fields(name, value, DEFAULTS.backoff);
+  const { initial, max, factor, jitter, immediate, resetAfter } = fields(name, value, DEFAULTS.backoff);
   time(`${name}.initial`, initial, 0);
   time(`${name}.max`, max, 0);
   if (max < initial) {
@@ -175,6 +175,7 @@ function backoff(value) {
     max,
     factor: fraction(`${name}.factor`, factor, 1, 100),
     jitter: fraction(`${name}.jitter`, jitter, 0, 1),
+    immediate: whole(`${name}.immediate`, immediate, 0, 1e6),
     resetAfter: time(`${name}.resetAfter`, resetAfter),
   };
 }

@@ -25,8 +25,8 @@ impl Failures {
     /// There is one more. Says how long to wait.
     pub(super) fn one_more(&mut self, phase: Phase, backoff: &Backoff, random: &mut Random) -> Duration {
         self.count = self.count.saturating_add(1);
-        // It has run, so it can run: no reason to wait, unless that was said a moment ago.
-        if phase == Phase::Service && self.count == 1 {
+        // It has run, so it can run: no reason to wait, unless that has been said too often.
+        if phase == Phase::Service && self.count <= backoff.immediate {
             return Duration::ZERO;
         }
         let wait = times(wait(self.waits, backoff), random.around_one(backoff.jitter)).min(backoff.max);
@@ -63,6 +63,7 @@ mod tests {
         max: Duration::from_millis(1500),
         factor: 2.0,
         jitter: 0.0,
+        immediate: 1,
         reset_after: Duration::ZERO,
     };
 
@@ -72,7 +73,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_failure_in_service_does_not_wait() {
+    fn only_the_first_failures_in_service_do_not_wait() {
+        let few = Backoff { immediate: 3, ..STEADY };
+        assert_eq!(waits(&[Phase::Service; 6], &few), [0, 0, 0, 100, 200, 400]);
+        assert_eq!(waits(&[Phase::Service, Phase::StartUp, Phase::Service], &few), [0, 100, 0]);
+        let none = Backoff { immediate: 0, ..STEADY };
+        assert_eq!(waits(&[Phase::Service; 2], &none), [100, 200]);
         assert_eq!(waits(&[Phase::Service; 4], &STEADY), [0, 100, 200, 400]);
         assert_eq!(waits(&[Phase::Service, Phase::StartUp, Phase::Service], &STEADY), [0, 100, 200]);
         assert_eq!(waits(&[Phase::StartUp, Phase::Service], &STEADY), [100, 200]);

@@ -72,7 +72,8 @@ impl Supervise {
         };
         ensure(fits, || format!("{slot} is {:?} with {current:?}, succeeded: {succeeded}", post.standing))?;
         let others_serve = self.slots().all(|other| other == slot || self.has_ready(other));
-        ensure(!(goes_soon && others_serve), || format!("the worker of {slot} is kept for nothing"))?;
+        let limited = matches!(going, Some(Going::Soon { until: Some(_), .. }));
+        ensure(!(limited && others_serve), || format!("the worker of {slot} is kept for nothing"))?;
         ensure(post.budget.is_kept(), || format!("{slot} has had more restarts than there may be"))
     }
 

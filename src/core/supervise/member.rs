@@ -61,8 +61,9 @@ pub(super) enum Stage {
 pub(super) enum Going {
     /// Once its successor is ready; if that fails, it stays.
     WhenReplaced(Reason),
-    /// As soon as the others can do without it, and not later than `until`.
-    Soon { reason: Reason, until: Time },
+    /// As soon as the others can do without it, and not later than `until`; without that, once its
+    /// successor is ready, however many it takes.
+    Soon { reason: Reason, until: Option<Time> },
 }
 
 impl Going {
@@ -116,7 +117,7 @@ impl Member {
             Stage::Killed => None,
         };
         let going = match self.going {
-            Some(Going::Soon { until, .. }) => Some(until),
+            Some(Going::Soon { until, .. }) => until,
             _ => None,
         };
         stage.into_iter().chain(going).min()

@@ -249,6 +249,11 @@ pub enum Output {
         /// After what time it will be forced.
         timeout: Duration,
     },
+    /// Tell a worker that wants to go that it is to serve until it is told to drain.
+    Keep {
+        /// Which.
+        worker: WorkerId,
+    },
     /// Send a signal. The process may be gone already.
     Kill {
         /// To whom.

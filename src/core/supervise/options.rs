@@ -51,8 +51,8 @@ impl Default for Options {
             standby: 0,
             restart: RestartPolicy::Always,
             stop_exit_codes: Vec::new(),
-            restart_intensity: Intensity { max: 10, period: Duration::from_secs(60) },
-            total_intensity: Intensity { max: 10, period: Duration::from_secs(60) },
+            restart_intensity: Intensity { max: 60, period: Duration::from_secs(60) },
+            total_intensity: Intensity { max: 60, period: Duration::from_secs(60) },
             backoff: Backoff::default(),
             on_give_up: OnGiveUp::Degrade,
             ready: ReadyWhen::Listening,
@@ -88,7 +88,7 @@ pub struct Intensity {
 }
 
 /// How long to wait before a restart: `initial`, then each time `factor` times as long, up to `max`.
-/// The first restart of a worker that had been ready does not wait at all.
+/// The first few restarts of workers that had been ready do not wait at all.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
     /// The first wait.
@@ -99,6 +99,8 @@ pub struct Backoff {
     pub factor: f64,
     /// By which part of itself a wait may be longer or shorter; 0 to 1.
     pub jitter: f64,
+    /// How many failures in a row of workers that had been ready are not waited for.
+    pub immediate: u32,
     /// A worker that has been ready for so long wipes the slate clean.
     pub reset_after: Duration,
 }
@@ -110,7 +112,8 @@ impl Default for Backoff {
             max: Duration::from_secs(15),
             factor: 2.0,
             jitter: 0.2,
-            reset_after: Duration::from_secs(30),
+            immediate: 5,
+            reset_after: Duration::from_secs(10),
         }
     }
 }

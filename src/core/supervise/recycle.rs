@@ -22,7 +22,7 @@ impl Supervise {
                 None if self.may_recycle(slot, surplus) => self.recycle(slot, index, surplus),
                 Some(Going::WhenReplaced(reason)) if surplus.urgent => {
                     self.members[index].going =
-                        Some(Going::Soon { reason, until: self.in_time(KEPT_AT_MOST) });
+                        Some(Going::Soon { reason, until: Some(self.in_time(KEPT_AT_MOST)) });
                 }
                 _ => {}
             }
@@ -55,7 +55,7 @@ impl Supervise {
         let Some(worker) = self.members[index].id else { return };
         self.tell(Event::Recycle { worker, slot, excess, value, limit });
         let reason = Reason::Recycle(excess);
-        let until = self.in_time(KEPT_AT_MOST);
+        let until = Some(self.in_time(KEPT_AT_MOST));
         let going = if urgent { Going::Soon { reason, until } } else { Going::WhenReplaced(reason) };
         self.members[index].going = Some(going);
         let now = self.now;

@@ -16,6 +16,8 @@ pub(super) struct Loss {
     pub(super) generation: u32,
     /// What its replacement is spawned for.
     pub(super) cause: Cause,
+    /// It is there until its replacement is ready.
+    pub(super) stays: bool,
 }
 
 impl Loss {
@@ -29,6 +31,9 @@ impl Loss {
                 Why::Unresponsive => Cause::Unresponsive,
                 _ => Cause::Restart,
             },
+            stays: matches!(member.place, Place::Current(_))
+                && member.is_ready()
+                && matches!(&why, Why::Retired(reason) if *reason != Reason::Disconnect),
             why,
         }
     }
@@ -97,7 +102,11 @@ impl Supervise {
         self.reload_meets(slot, &loss);
         let Some(current) = self.current(slot) else { return };
         match &self.members[current].going {
-            Some(Going::Soon { .. }) => self.replace(Some(slot), loss),
+            // The old one stays for as long as it takes.
+            Some(Going::Soon { until, .. }) => {
+                let stays = until.is_none();
+                self.replace(Some(slot), Loss { stays, ..loss });
+            }
             Some(Going::WhenReplaced(Reason::Recycle(_))) => {
                 self.members[current].going = None;
                 self.put_recycling_off(slot);
@@ -131,8 +140,8 @@ impl Supervise {
         }
     }
 
-    /// Counts a failure, and says when there is another worker.
-    pub(super) fn replace(&mut self, slot: Option<Slot>, loss: Loss) {
+    /// Counts a failure, and says when there is another worker. True if that is now.
+    pub(super) fn replace(&mut self, slot: Option<Slot>, loss: Loss) -> bool {
         // A standby at hand costs nothing to put in.
         let at_once = slot.is_some() && self.promotable().is_some();
         let Self { random, options, .. } = self;
@@ -143,11 +152,15 @@ impl Supervise {
         let wait = post.failures.one_more(loss.phase, &options.backoff, random);
         let delay = if at_once { Time::ZERO } else { wait };
         let at = self.now.saturating_add(delay);
-        if !post.budget.admits(at) || !self.total.admits(at) {
-            self.give_up(slot, loss, at);
-            return;
+        // Whoever stays until there is another does no harm by it, so only the waits limit that.
+        if !loss.stays {
+            if !post.budget.admits(at) || !self.total.admits(at) {
+                self.give_up(slot, loss, at);
+                return false;
+            }
+            post.budget.spend(self.now, at);
+            self.total.spend(self.now, at);
         }
-        post.budget.spend(self.now, at);
         post.restarts += 1;
         let due = match post.standing {
             // More than one standby may fail.
@@ -156,7 +169,6 @@ impl Supervise {
         };
         post.standing = Standing::Due { at: due, cause: loss.cause };
         let failures = post.failures.count();
-        self.total.spend(self.now, at);
         self.restarts += 1;
         // A retirement has been told as such.
         if loss.cause != Cause::Retire {
@@ -165,6 +177,7 @@ impl Supervise {
         if !delay.is_zero() {
             self.tell(Event::Backoff { slot, delay, failures });
         }
+        delay.is_zero()
     }
 
     fn tell_restart(&mut self, slot: Option<Slot>, loss: &Loss, delay: Time) {

@@ -21,6 +21,18 @@ impl Supervise {
         let slot = member.place.slot();
         self.tell(Event::Retire { worker, slot, reason: reason.clone(), detail, by });
         self.retire(index, reason, KEPT_AT_MOST);
+        if by == By::Worker {
+            self.wishes.push(worker);
+        }
+    }
+
+    /// Those who have asked to go and are not let go would not wait for long without a word.
+    pub(super) fn answer_wishes(&mut self) {
+        for worker in std::mem::take(&mut self.wishes) {
+            if self.find(worker).is_some_and(|index| !self.members[index].is_former()) {
+                self.say(Output::Keep { worker });
+            }
+        }
     }
 
     /// It has closed its doors: there is no keeping it.
@@ -28,7 +40,7 @@ impl Supervise {
         let Some(index) = self.find(worker).filter(|index| !self.members[*index].is_former()) else { return };
         let (member, now) = (&mut self.members[index], self.now);
         if let Some(Going::Soon { until, .. }) = &mut member.going {
-            *until = now;
+            *until = Some(now);
             return;
         }
         let (slot, reason) = (member.place.slot(), Reason::Disconnect);
@@ -56,7 +68,7 @@ impl Supervise {
                 return;
             }
             if member.is_ready() {
-                self.retire_from(slot, index, loss, Going::Soon { reason, until: self.in_time(kept) });
+                self.retire_from(slot, index, loss, reason, kept);
                 return;
             }
         }
@@ -77,19 +89,27 @@ impl Supervise {
             }
     }
 
-    fn retire_from(&mut self, slot: Slot, index: usize, loss: Loss, going: Going) {
+    /// The slot's next worker comes at once. If it has had to come too often lately it comes later, and
+    /// the old one serves on meanwhile: better one that should go than none.
+    fn retire_from(&mut self, slot: Slot, index: usize, loss: Loss, reason: Reason, kept: Duration) {
+        let mut until = Some(self.in_time(kept));
         if self.successor(slot).is_none() {
             self.note_health(index);
-            self.replace(Some(slot), loss);
+            let at_once = self.replace(Some(slot), loss);
+            if !at_once && !kept.is_zero() {
+                until = None;
+            }
         }
-        self.members[index].going = Some(going);
+        self.members[index].going = Some(Going::Soon { reason, until });
     }
 
     /// Those who are to go soon do so as soon as the others can do without them.
     pub(super) fn release_those_who_go(&mut self) {
         for slot in self.slots() {
             let Some(index) = self.current(slot) else { continue };
-            let Some(Going::Soon { reason, until }) = self.members[index].going.clone() else { continue };
+            let Some(Going::Soon { reason, until: Some(until) }) = self.members[index].going.clone() else {
+                continue;
+            };
             if until > self.now && self.slots().any(|other| other != slot && !self.has_ready(other)) {
                 continue;
             }

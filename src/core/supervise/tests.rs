@@ -27,7 +27,14 @@ fn options(workers: u32) -> Options {
         workers,
         restart_intensity: intensity,
         total_intensity: Intensity { max: 100, ..intensity },
-        backoff: Backoff { initial: ms(100), max: ms(300), factor: 2.0, jitter: 0.0, reset_after: ms(9_000) },
+        backoff: Backoff {
+            initial: ms(100),
+            max: ms(300),
+            factor: 2.0,
+            jitter: 0.0,
+            immediate: 1,
+            reset_after: ms(9_000),
+        },
         ready: ReadyWhen::Online,
         ready_timeout: ms(1_000),
         drain_timeout: ms(500),
@@ -104,6 +111,7 @@ fn describe(output: Output) -> String {
         }
         Output::Kill { worker, signal: KillSignal::Term } => format!("term {}", worker.0),
         Output::Kill { worker, signal: KillSignal::Kill } => format!("kill {}", worker.0),
+        Output::Keep { worker } => format!("keep {}", worker.0),
         Output::TakeBack { worker } => format!("take back {}", worker.0),
         Output::Probe { worker } => format!("probe {}", worker.0),
         Output::CaptureStack { worker } => format!("capture {}", worker.0),

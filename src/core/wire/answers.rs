@@ -14,6 +14,8 @@ pub enum ToWorker {
     Reply(Reply),
     /// Take no more connections, finish, and exit.
     Drain(Drain),
+    /// Stay until you are told to drain: the answer to `retire` where nobody can take your place at once.
+    Keep,
     /// The standby takes over a slot, and gets connections from now on.
     Promote {
         /// Which.

@@ -297,6 +297,7 @@ impl Shell {
             }
             Output::Promote { worker, slot } => self.promote(worker, slot),
             Output::Drain { worker, reason, timeout } => self.drain(worker, &reason, timeout),
+            Output::Keep { worker } => self.send(worker, &ToWorker::Keep, None),
             Output::Kill { worker, signal } => self.kill(worker, signal),
             Output::TakeBack { worker } => self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker)),
             Output::Probe { worker } => self.send(worker, &ToWorker::Ping, None),
