@@ -2,6 +2,7 @@
 
 const cluster = require('node:cluster');
 const { loadBinding } = require('../load-binding');
+const { improveChannel } = require('../seam/channel');
 const seam = require('../seam/worker');
 const createListening = require('./listening');
 
@@ -17,6 +18,7 @@ const NO_ROOM_PAUSE = 20;
 module.exports = function attach(firstFd) {
   const { WorkerLink } = loadBinding();
   const worker = /** @type {import('node:cluster').Worker} */ (cluster.worker);
+  improveChannel(process);
 
   const link = new WorkerLink(
     firstFd,

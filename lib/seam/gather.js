@@ -1,0 +1,250 @@
+'use strict';
+
+// Several messages of a turn leave in one system call. Node makes one for each, which is most of what a short message
+// costs, and has the other end read them one by one.
+
+const { AsyncResource } = require('node:async_hooks');
+const { performance } = require('node:perf_hooks');
+const { getSystemErrorName } = require('node:util');
+
+/** @typedef {import('./channel').End} End */
+
+/** A batch of this size, in characters or bytes, is written at once: the other end reads no more at a time. */
+const FULL = 64 * 1024;
+
+/** Messages larger than this, in characters or bytes, gain nothing by company. */
+const LARGE = 16 * 1024;
+
+/**
+ * How many messages of a turn are written at once before the rest is gathered, and for how many turns after one with
+ * more than that only the first is. The first always is: whoever sends something and then computes for a second has
+ * sent it, and so has who sends a few things. An app that sends streams of messages does so in most of its turns.
+ */
+const AT_ONCE = 4;
+const BUSY = 16;
+
+/** Milliseconds after a write for which further messages are gathered: a loop that computes between them sends each. */
+const TOGETHER = 1;
+
+/** The most bytes that a character takes. */
+const UTF8_MAX = 3;
+
+/**
+ * A message that waits for the others of its turn.
+ * @typedef {object} Entry
+ * @property {any} request Node's request, to which Node may have given an `oncomplete`
+ * @property {Batch} batch
+ * @property {((error: Error | null) => void) | undefined} callback the app's
+ * @property {boolean} quiet whether nobody is to hear of a failure
+ * @property {(() => void) | undefined} held the callback, once it was due while the batch was still under way
+ */
+
+/** Messages that are written together. */
+class Batch {
+  /** @type {Entry[]} */
+  entries = [];
+  /** @type {any[]} strings, or bytes */
+  parts = [];
+  size = 0;
+  /** Whether the system has taken all of it, or refused it. */
+  settled = false;
+  /** @type {Error | null} */
+  error = null;
+
+  /** @returns {string | Uint8Array} */
+  join() {
+    return typeof this.parts[0] === 'string' ? this.parts.join('') : Buffer.concat(this.parts);
+  }
+
+  /**
+   * Completes the messages in their order. Node has numbered some of them among its asynchronous writes and waits for
+   * their completion; others it took for written, and what they would have called is called here if it was held back.
+   * @param {Error | null} error
+   */
+  settle(error) {
+    this.settled = true;
+    this.error = error;
+    for (const { request, held } of this.entries) {
+      if (held) held();
+      else request.oncomplete?.();
+    }
+  }
+}
+
+/**
+ * Whether the sender does not want to hear of a failure.
+ * @param {any} options those of _send()
+ */
+function isQuiet(options) {
+  return options === true || options?.swallowErrors === true;
+}
+
+/** What has to be written if the process exits in the middle of a turn. @type {Set<() => void>} */
+const unwritten = new Set();
+
+/** From the first batch on, so that a process that needs none has no listener that its app has not made. */
+let watchExit = () => {
+  watchExit = () => {};
+  process.prependListener('exit', () => {
+    for (const flush of unwritten) flush();
+  });
+};
+
+function isExiting() {
+  return /** @type {{ _exiting?: boolean }} */ (/** @type {unknown} */ (process))._exiting === true;
+}
+
+/**
+ * The error that Node makes of a failed write.
+ * @param {number} errno negative
+ */
+function writeError(errno) {
+  const code = getSystemErrorName(errno);
+  return Object.assign(new Error(`write ${code}`), { errno, code, syscall: 'write' });
+}
+
+/**
+ * What is shared with those who send.
+ * @typedef {object} Traffic
+ * @property {number} bytes how much was written so far; for text it is an upper bound
+ * @property {boolean} patient whether what is sent now may wait until the loop has read all there is to read
+ * @property {any} request Node's request for the last message that was written by itself
+ */
+
+/**
+ * @param {End} end
+ * @param {any} channel the handle of the end
+ * @returns {Traffic}
+ */
+function gatherWrites(end, channel) {
+  /** @type {Traffic} */
+  const traffic = { bytes: 0, patient: false, request: null };
+  /** @type {Batch | null} */
+  let batch = null;
+  /** What the send() that is under way has added to it. @type {Entry | null} */
+  let added = null;
+  /** The messages of this turn. */
+  let count = 0;
+  /** For how many more turns only the first message is written at once. */
+  let busy = 0;
+  /** When something was last written, in ms. */
+  let lastWrite = 0;
+  /** @type {(request: any, data: any, handle?: any) => number} the method that this channel writes with */
+  let write;
+
+  function endTurn() {
+    if (count > AT_ONCE) busy = BUSY;
+    else if (busy > 0) busy--;
+    count = 0;
+    flush();
+  }
+
+  function flush() {
+    if (batch === null) return;
+    const written = batch;
+    batch = null;
+    unwritten.delete(flush);
+    const data = written.join();
+    const request = new written.entries[0].request.constructor();
+    const errno = write.call(channel, request, data);
+    if (errno !== 0) return fail(written, writeError(errno));
+    if (channel.writeQueueSize === 0) return written.settle(null);
+    // The system has no room: the rest of it waits in the channel's queue, as a message of Node's would.
+    request.buffer = data;
+    request.oncomplete = () => written.settle(null);
+  }
+
+  /**
+   * @param {Batch} failed
+   * @param {Error} error
+   */
+  function fail(failed, error) {
+    failed.settle(error);
+    for (const { callback, quiet } of failed.entries) {
+      if (!callback && !quiet) process.nextTick(() => end.emit('error', error));
+    }
+  }
+
+  /** @param {number} size */
+  function mayWait(size) {
+    if (traffic.patient) {
+      // Whatever is written before that takes it along.
+      if (batch === null) setImmediate(flush);
+      return !isExiting();
+    }
+    // It comes after all that is already waiting to be run in this turn.
+    if (count++ === 0) process.nextTick(endTurn);
+    if (count <= (busy > 0 ? 1 : AT_ONCE) || size > LARGE) return false;
+    return performance.now() - lastWrite < TOGETHER && !isExiting();
+  }
+
+  /**
+   * @param {any} request
+   * @param {any} data
+   */
+  function gather(request, data) {
+    if (batch === null) {
+      batch = new Batch();
+      watchExit();
+      unwritten.add(flush);
+    }
+    added = { request, batch, callback: undefined, quiet: false, held: undefined };
+    batch.entries.push(added);
+    batch.parts.push(data);
+    batch.size += data.length;
+    if (batch.size >= FULL) flush();
+    return 0;
+  }
+
+  /** @param {'writeUtf8String' | 'writeBuffer'} method */
+  function replace(method) {
+    const original = channel[method];
+    const bytes = method === 'writeBuffer' ? 1 : UTF8_MAX;
+    channel[method] = (/** @type {any} */ request, /** @type {any} */ data, /** @type {any} */ handle) => {
+      write = original;
+      traffic.bytes += data.length * bytes;
+      if (mayWait(data.length) && !handle) return gather(request, data);
+      flush();
+      lastWrite = performance.now();
+      traffic.request = request;
+      return original.call(channel, request, data, handle);
+    };
+  }
+  replace('writeUtf8String');
+  replace('writeBuffer');
+
+  const { close } = channel;
+  channel.close = (/** @type {any[]} */ ...args) => {
+    flush();
+    return close.apply(channel, args);
+  };
+
+  const send = end._send;
+  end._send = function (message, handle, options, callback) {
+    /** @type {Entry | null} */
+    let entry = null;
+    const wantsCall = typeof callback === 'function';
+    // What Node knows of a message that waits is not true yet, so that its call is taken here.
+    const relay = (/** @type {Error | null} */ error) => {
+      if (error || entry === null) callback(error);
+      else if (entry.batch.settled) callback(entry.batch.error);
+      else {
+        const { batch: waiting } = entry;
+        entry.held = AsyncResource.bind(() => callback(waiting.error));
+      }
+    };
+    const result = send.call(this, message, handle, options, wantsCall ? relay : callback);
+    if (added !== null) {
+      entry = added;
+      added = null;
+      entry.quiet = isQuiet(options);
+      if (wantsCall) entry.callback = callback;
+      const { request } = entry;
+      if (request.oncomplete) request.oncomplete = AsyncResource.bind(request.oncomplete);
+    }
+    return result;
+  };
+  return traffic;
+}
+
+module.exports = { gatherWrites, isQuiet, writeError };
