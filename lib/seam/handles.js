@@ -14,11 +14,12 @@ const { writeError } = require('./gather');
 const WINDOW = 32;
 
 /**
- * A reader takes up to 64 KiB at a time and no more than one handle with them. It gives the handle to the message that
- * begins last in what it has read, if that message ends there, too. So nobody may be sent a second handle unless the
- * message of the first is certain to be read in one piece: it must be in the socket in one piece, which the kernel does
- * to short ones only, and no read may end in it because 64 KiB are full. What the other end has acknowledged was read,
- * so there must be less than that since.
+ * Something may follow a message with a handle only if that message is certain to be read in one piece. A reader takes up
+ * to 64 KiB at a time, but nothing behind the first handle in it, so that such a message then is the last of what is
+ * read. If it is not, its end is read together with what follows: another handle would be taken for its own, and other
+ * messages would overtake it, since Node takes one step more to deliver it. So it has to be in the socket in one piece,
+ * which the kernel does to short ones, and no read may end in it because 64 KiB are full. What the other end has
+ * acknowledged was read, so there must be less than that since.
  */
 const SHORT = 4 * 1024;
 const READ_AT_ONCE = 64 * 1024;
@@ -28,7 +29,8 @@ const READ_AT_ONCE = 64 * 1024;
  * @typedef {object} Sent
  * @property {End['_pendingMessage']} pending what Node keeps of it: the handle to be closed, if it is
  * @property {number} position how much had been written to the channel with it
- * @property {boolean} wrapped whether it is a message with a handle within another one, which has two answers; this is
+ * @property {boolean} isWhole whether it will be read in one piece
+ * @property {boolean} isWrapped whether it is a message with a handle within another one, which has two answers; this is
  *   how Node sends what did not arrive once more
  */
 
@@ -55,6 +57,15 @@ function pipelineHandles(end, channel, traffic, answer) {
   /** Up to where the other end has certainly read. */
   let read = 0;
 
+  /**
+   * Whether something may be sent now.
+   * @param {any} handle what goes with it, if anything
+   */
+  function isOpen(handle) {
+    const last = underway.at(-1);
+    return last === undefined || (last.isWhole && (!handle || underway.length < WINDOW));
+  }
+
   const { send, _send: transmit, _disconnect: disconnect } = end;
 
   end._send = function (message, handle, options, callback) {
@@ -68,6 +79,12 @@ function pipelineHandles(end, channel, traffic, answer) {
       }
     }
     if (!handle || this._handleQueue !== null) return transmit.call(this, message, handle, options, callback);
+    if (!isOpen(handle)) {
+      // Node puts this one there, and whatever is sent after it.
+      this._handleQueue = [];
+      return transmit.call(this, message, handle, options, callback);
+    }
+
     const start = traffic.bytes;
     /** @type {Error | null} */
     let failure = null;
@@ -79,14 +96,18 @@ function pipelineHandles(end, channel, traffic, answer) {
     // Nothing was written, or it failed at once, or there was no handle in what was given for one.
     if (this._handleQueue === null) return result;
 
-    // Node has begun to wait for an answer.
+    // Node has begun to wait for an answer, and is made to forget that.
     const position = traffic.bytes;
     /** @type {Sent} */
-    const sent = { pending: this._pendingMessage, position, wrapped: message?.cmd === 'NODE_HANDLE' };
-    this._pendingMessage = null;
+    const sent = {
+      pending: this._pendingMessage,
+      position,
+      isWhole: position - start <= SHORT && position - read < READ_AT_ONCE,
+      isWrapped: message?.cmd === 'NODE_HANDLE',
+    };
     underway.push(sent);
-    const isShort = position - start <= SHORT;
-    if (underway.length < WINDOW && isShort && position - read < READ_AT_ONCE) this._handleQueue = null;
+    this._pendingMessage = null;
+    if (sent.isWhole) this._handleQueue = null;
 
     // Handles are written asynchronously. Node does not look at how that ends, and waits for an answer that cannot come.
     // As with Node nobody hears of it who has given no callback.
@@ -106,7 +127,7 @@ function pipelineHandles(end, channel, traffic, answer) {
 
   // As in Node the channel stays until everything has arrived.
   end._disconnect = function () {
-    if (underway.length === 0 && waiting.length === 0) disconnect.call(this);
+    if (underway.length === 0 && waiting.length === 0 && !this._handleQueue?.length) disconnect.call(this);
   };
 
   /** Sends what waits, as far as there is room. */
@@ -114,20 +135,20 @@ function pipelineHandles(end, channel, traffic, answer) {
     const queue = waiting;
     let sent = 0;
     try {
-      while (sent < queue.length && end._handleQueue === null) {
+      while (sent < queue.length && isOpen(queue[sent].handle)) {
         const { message, handle, options, callback } = queue[sent++];
         end._send(message, handle, options, callback);
       }
     } finally {
       // What cannot be written throws, here as in Node; but it takes nothing else with it.
+      waiting = [];
       queue.splice(0, sent);
-      if (queue.length > 0) {
+      if (queue.length > 0 || !isOpen(null)) {
         queue.push(...(end._handleQueue ?? []));
         end._handleQueue = queue;
         // Otherwise the next answer is the occasion to go on.
         if (underway.length === 0) process.nextTick(goOn);
       }
-      waiting = [];
     }
     // It was asked for while something was still to be sent.
     if (!end.connected && end.channel) end._disconnect();
@@ -153,8 +174,8 @@ function pipelineHandles(end, channel, traffic, answer) {
     const [sent] = underway;
     // An answer to nothing, which Node's assertion would make the end of this process: its sender is not to be trusted.
     if (sent === undefined) return;
-    if (sent.wrapped && message.cmd === 'NODE_HANDLE_ACK') {
-      sent.wrapped = false;
+    if (sent.isWrapped && message.cmd === 'NODE_HANDLE_ACK') {
+      sent.isWrapped = false;
       return;
     }
     underway.shift();
