@@ -9,7 +9,11 @@ const { getSystemErrorName } = require('node:util');
 
 /** @typedef {import('./channel').End} End */
 
-/** A batch of this size, in characters or bytes, is written at once: the other end reads no more at a time. */
+/**
+ * A batch of so many messages, or of so much text or so many bytes, is written at once: so that the other end has
+ * something to do while this one goes on, and since it reads no more at a time.
+ */
+const MANY = 16;
 const FULL = 64 * 1024;
 
 /** Messages larger than this, in characters or bytes, gain nothing by company. */
@@ -51,13 +55,17 @@ class Batch {
   /** @type {Error | null} */
   error = null;
 
+  isFull() {
+    return this.entries.length >= MANY || this.size >= FULL;
+  }
+
   /** @returns {string | Uint8Array} */
   join() {
     return typeof this.parts[0] === 'string' ? this.parts.join('') : Buffer.concat(this.parts);
   }
 
   /**
-   * Completes the messages in their order. Node has numbered some of them among its asynchronous writes and waits for
+   * Completes the messages in their order. Node took some of them for asynchronous writes and waits for
    * their completion; others it took for written, and what they would have called is called here if it was held back.
    * @param {Error | null} error
    */
@@ -65,8 +73,9 @@ class Batch {
     this.settled = true;
     this.error = error;
     for (const { request, held } of this.entries) {
-      if (held) held();
-      else request.oncomplete?.();
+      const complete = held ?? request.oncomplete;
+      // Each by itself: what one of them throws is not to keep the next from being called.
+      if (complete) process.nextTick(complete);
     }
   }
 }
@@ -107,7 +116,7 @@ function writeError(errno) {
  * What is shared with those who send.
  * @typedef {object} Traffic
  * @property {number} bytes how much was written so far; for text it is an upper bound
- * @property {boolean} patient whether what is sent now may wait until the loop has read all there is to read
+ * @property {boolean} patient whether what is sent now may wait until there is no more of the kind
  * @property {any} request Node's request for the last message that was written by itself
  */
 
@@ -166,6 +175,16 @@ function gatherWrites(end, channel) {
   }
 
   /**
+   * Waits for a turn of the loop in which nothing was added. Whatever is written meanwhile takes all of it along.
+   * @param {number} seen how many messages there were a turn ago
+   */
+  function flushWhenQuiet(seen) {
+    const now = batch?.entries.length ?? 0;
+    if (now > seen) setImmediate(flushWhenQuiet, now);
+    else flush();
+  }
+
+  /**
    * @param {Batch} failed
    * @param {Error} error
    */
@@ -178,15 +197,19 @@ function gatherWrites(end, channel) {
 
   /** @param {number} size */
   function mayWait(size) {
-    if (traffic.patient) {
-      // Whatever is written before that takes it along.
-      if (batch === null) setImmediate(flush);
-      return !isExiting();
+    if (traffic.patient && !isExiting()) {
+      if (batch === null) setImmediate(flushWhenQuiet, 0);
+      return true;
     }
     // It comes after all that is already waiting to be run in this turn.
     if (count++ === 0) process.nextTick(endTurn);
-    if (count <= (busy > 0 ? 1 : AT_ONCE) || size > LARGE) return false;
-    return performance.now() - lastWrite < TOGETHER && !isExiting();
+    const limit = busy > 0 ? 1 : AT_ONCE;
+    // Before the last of those that are written at once nobody asks for the time.
+    if (count < limit) return false;
+    const now = performance.now();
+    if (count > limit && size <= LARGE && now - lastWrite < TOGETHER && !isExiting()) return true;
+    lastWrite = now;
+    return false;
   }
 
   /**
@@ -203,7 +226,6 @@ function gatherWrites(end, channel) {
     batch.entries.push(added);
     batch.parts.push(data);
     batch.size += data.length;
-    if (batch.size >= FULL) flush();
     return 0;
   }
 
@@ -216,7 +238,6 @@ function gatherWrites(end, channel) {
       traffic.bytes += data.length * bytes;
       if (mayWait(data.length) && !handle) return gather(request, data);
       flush();
-      lastWrite = performance.now();
       traffic.request = request;
       return original.call(channel, request, data, handle);
     };
@@ -236,15 +257,17 @@ function gatherWrites(end, channel) {
     let entry = null;
     const wantsCall = typeof callback === 'function';
     // What Node knows of a message that waits is not true yet, so that its call is taken here.
-    const relay = (/** @type {Error | null} */ error) => {
-      if (error || entry === null) callback(error);
-      else if (entry.batch.settled) callback(entry.batch.error);
-      else {
-        const { batch: waiting } = entry;
-        entry.held = inThisContext(() => callback(waiting.error));
-      }
-    };
-    const result = send.call(this, message, handle, options, wantsCall ? relay : callback);
+    const relay = !wantsCall
+      ? callback
+      : (/** @type {Error | null} */ error) => {
+          if (error || entry === null) callback(error);
+          else if (entry.batch.settled) callback(entry.batch.error);
+          else {
+            const { batch: waiting } = entry;
+            entry.held = inThisContext(() => callback(waiting.error));
+          }
+        };
+    const result = send.call(this, message, handle, options, relay);
     if (added !== null) {
       entry = added;
       added = null;
@@ -252,6 +275,7 @@ function gatherWrites(end, channel) {
       if (wantsCall) entry.callback = callback;
       const { request } = entry;
       if (request.oncomplete) request.oncomplete = inThisContext(request.oncomplete);
+      if (entry.batch.isFull()) flush();
     }
     return result;
   };

@@ -9,7 +9,7 @@ const { writeError } = require('./gather');
 
 /**
  * The most handles that are under way. Each is a descriptor that stays open until it is acknowledged, and counts among
- * those in flight, of which a user may not have more in all than a process may have open.
+ * those in flight, of which a user may not have more in all than a process may have open. It is twice what is acknowledged at a time.
  */
 const WINDOW = 32;
 
