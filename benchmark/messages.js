@@ -30,9 +30,9 @@ const LARGE = 10_000_000;
 
 run(async () => {
   const options = readOptions('Messages between primary and worker, and sockets sent with them.', {
-    ms: { default: 400, help: 'milliseconds for which each kind of message is exchanged, in each round' },
+    ms: { default: 200, help: 'milliseconds for which each kind of message is exchanged, in each round' },
     sockets: { default: 500, help: 'sockets sent in a row, in each round' },
-    rounds: flags.rounds,
+    rounds: { ...flags.rounds, default: 9 },
     cases: { default: '', help: 'only the cases whose name contains this' },
     only: flags.only,
     seed: flags.seed,
