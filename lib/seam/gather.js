@@ -112,6 +112,24 @@ function writeError(errno) {
   return Object.assign(new Error(`write ${code}`), { errno, code, syscall: 'write' });
 }
 
+/** Takes the call that Node makes for a message: if the message waits, what Node knows of it is not true yet. */
+class Relay {
+  /** The message, if it has to wait. @type {Entry | null} */
+  entry = null;
+
+  /** @param {(error: Error | null) => void} callback the app's */
+  constructor(callback) {
+    this.callback = callback;
+  }
+
+  call = (/** @type {Error | null} */ error) => {
+    const { callback, entry } = this;
+    if (error || entry === null) callback(error);
+    else if (entry.batch.settled) callback(entry.batch.error);
+    else entry.held = inThisContext(() => callback(entry.batch.error));
+  };
+}
+
 /**
  * What is shared with those who send.
  * @typedef {object} Traffic
@@ -201,8 +219,9 @@ function gatherWrites(end, channel) {
       if (batch === null) setImmediate(flushWhenQuiet, 0);
       return true;
     }
-    // It comes after all that is already waiting to be run in this turn.
-    if (count++ === 0) process.nextTick(endTurn);
+    // It comes after all that is already waiting to be run in this turn. Where nothing would be gathered the end of a
+    // turn with one message goes unnoticed, which is cheaper, and has the next turn count from there.
+    if (count++ === (busy > 0 ? 0 : 1)) process.nextTick(endTurn);
     const limit = busy > 0 ? 1 : AT_ONCE;
     // Before the last of those that are written at once nobody asks for the time.
     if (count < limit) return false;
@@ -251,32 +270,29 @@ function gatherWrites(end, channel) {
     return close.apply(channel, args);
   };
 
+  /**
+   * Completes what the send() that is under way has added.
+   * @param {any} options
+   * @param {Relay | null} relay
+   */
+  function complete(options, relay) {
+    const entry = /** @type {Entry} */ (added);
+    added = null;
+    entry.quiet = isQuiet(options);
+    if (relay !== null) {
+      relay.entry = entry;
+      entry.callback = relay.callback;
+    }
+    const { request } = entry;
+    if (request.oncomplete) request.oncomplete = inThisContext(request.oncomplete);
+    if (entry.batch.isFull()) flush();
+  }
+
   const send = end._send;
   end._send = function (message, handle, options, callback) {
-    /** @type {Entry | null} */
-    let entry = null;
-    const wantsCall = typeof callback === 'function';
-    // What Node knows of a message that waits is not true yet, so that its call is taken here.
-    const relay = !wantsCall
-      ? callback
-      : (/** @type {Error | null} */ error) => {
-          if (error || entry === null) callback(error);
-          else if (entry.batch.settled) callback(entry.batch.error);
-          else {
-            const { batch: waiting } = entry;
-            entry.held = inThisContext(() => callback(waiting.error));
-          }
-        };
-    const result = send.call(this, message, handle, options, relay);
-    if (added !== null) {
-      entry = added;
-      added = null;
-      entry.quiet = isQuiet(options);
-      if (wantsCall) entry.callback = callback;
-      const { request } = entry;
-      if (request.oncomplete) request.oncomplete = inThisContext(request.oncomplete);
-      if (entry.batch.isFull()) flush();
-    }
+    const relay = typeof callback === 'function' ? new Relay(callback) : null;
+    const result = send.call(this, message, handle, options, relay === null ? callback : relay.call);
+    if (added !== null) complete(options, relay);
     return result;
   };
   return traffic;
