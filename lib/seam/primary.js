@@ -10,6 +10,8 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 
+const { improveChannel } = require('./channel');
+
 const { EACCES, EAGAIN, EINVAL, EMFILE, ENFILE, ENOENT, ESRCH } = os.constants.errno;
 
 /** Each worker loads this before anything of the app. */
@@ -404,6 +406,7 @@ function forkNative(id, supervision, file, args, options, started) {
     );
     throw Object.assign(error, { code: 'ERR_RCLUSTER_UNSUPPORTED_NODE' });
   }
+  improveChannel(child);
   return child;
 }
 

@@ -2,6 +2,7 @@
 
 const cluster = require('node:cluster');
 const { loadBinding } = require('../load-binding');
+const { improveChannel } = require('../seam/channel');
 const seam = require('../seam/worker');
 const { trackSessions } = require('../seam/http');
 const createListening = require('./listening');
@@ -21,6 +22,7 @@ const NO_ROOM_PAUSE = 20;
 module.exports = function attach(firstFd, settings) {
   const { WorkerLink } = loadBinding();
   const worker = /** @type {import('node:cluster').Worker} */ (cluster.worker);
+  improveChannel(process);
 
   const link = new WorkerLink(
     firstFd,
