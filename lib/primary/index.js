@@ -36,7 +36,7 @@ function createPrimary(target) {
 
   // Policies other than the two are refused; if the app goes on all the same, the kernel balances.
   const supervision = new Supervision(() => policy !== SCHED_RR);
-  const onInternalMessage = createMessageHandler(target);
+  const onInternalMessage = createMessageHandler(target, (id) => supervision.catchUp(id));
 
   const Worker = createWorkerClass((worker) => {
     send(/** @type {Worker} */ (worker), { act: 'disconnect' });

@@ -3,7 +3,7 @@
 //! It is how a worker learns of a message: no thread, no hop, and JavaScript is entered from
 //! the same place of the loop from which libuv's own sockets enter it.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
@@ -31,7 +31,7 @@ pub enum Interest {
 }
 
 /// `uv_handle_t`, of which only libuv knows the size.
-type Handle = c_void;
+pub(super) type Handle = c_void;
 
 type OnEvent = unsafe extern "C" fn(*mut Handle, c_int, c_int);
 type OnClosed = unsafe extern "C" fn(*mut Handle);
@@ -43,8 +43,8 @@ type OnClosed = unsafe extern "C" fn(*mut Handle);
 macro_rules! libuv {
     ($(fn $name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
         #[derive(Debug)]
-        struct Libuv {
-            $($name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
+        pub(super) struct Libuv {
+            $(pub(super) $name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
         }
 
         impl Libuv {
@@ -72,6 +72,8 @@ libuv! {
     fn uv_close(*mut Handle, Option<OnClosed>);
     fn uv_is_closing(*const Handle) -> c_int;
     fn uv_unref(*mut Handle);
+    fn uv_idle_init(*mut c_void, *mut Handle) -> c_int;
+    fn uv_version() -> c_uint;
 }
 
 fn symbol(name: &'static str) -> Result<NonNull<c_void>, SysError> {
@@ -81,9 +83,21 @@ fn symbol(name: &'static str) -> Result<NonNull<c_void>, SysError> {
 }
 
 /// libuv's functions. Handles exist only where this has succeeded once.
-fn uv() -> Result<&'static Libuv, SysError> {
+pub(super) fn uv() -> Result<&'static Libuv, SysError> {
     static LIBUV: OnceLock<Result<Libuv, SysError>> = OnceLock::new();
     LIBUV.get_or_init(Libuv::find).as_ref().map_err(|error| *error)
+}
+
+/// The event loop of this thread.
+pub(super) fn event_loop(env: Env) -> Result<*mut c_void, SysError> {
+    let mut event_loop = std::ptr::null_mut();
+    // SAFETY: an Env is only ever lent to native code by its live environment, on its thread.
+    let status = unsafe { napi::sys::napi_get_uv_event_loop(env.raw(), &raw mut event_loop) };
+    if status == napi::sys::Status::napi_ok {
+        Ok(event_loop.cast())
+    } else {
+        Err(Errno::EINVAL).doing("finding the event loop")
+    }
 }
 
 /// A descriptor that Node's event loop watches, without keeping the loop alive. Dropping it ends the watch and closes the descriptor.
@@ -108,15 +122,10 @@ impl UvPoll {
     /// Watches `fd` on the loop of `env` and calls `on_ready` while it has
     /// what is watched for: at first, something to read.
     pub fn new(env: Env, fd: OwnedFd, on_ready: Box<dyn FnMut()>) -> Result<Self, SysError> {
-        let env = env.raw();
         let doing = "watching a descriptor on the event loop";
         let uv = uv()?;
-        let mut event_loop = std::ptr::null_mut();
-        // SAFETY: an Env is only ever lent to native code by its live environment, on its thread.
-        let status = unsafe { napi::sys::napi_get_uv_event_loop(env, &raw mut event_loop) };
-        if status != napi::sys::Status::napi_ok {
-            return Err(Errno::EINVAL).doing("finding the event loop");
-        }
+        let event_loop = event_loop(env)?;
+        let env = env.raw();
         // SAFETY: pure.
         let size = unsafe { (uv.uv_handle_size)(UV_POLL) };
         let layout = std::alloc::Layout::from_size_align(size, 16).map_err(|_| Errno::EINVAL).doing(doing)?;
@@ -125,7 +134,7 @@ impl UvPoll {
         let handle = NonNull::new(memory.cast::<Handle>()).ok_or(Errno::ENOMEM).doing(doing)?;
         // SAFETY: `handle` is memory of the right size, `event_loop` is this thread's. On success
         // libuv keeps the pointer until the close callback, which frees it.
-        let status = unsafe { (uv.uv_poll_init)(event_loop.cast(), handle.as_ptr(), fd.as_raw_fd()) };
+        let status = unsafe { (uv.uv_poll_init)(event_loop, handle.as_ptr(), fd.as_raw_fd()) };
         if status != 0 {
             // SAFETY: uv_poll_init refused it before it linked it into the loop.
             unsafe { std::alloc::dealloc(memory, layout) };
