@@ -83,7 +83,7 @@ function createPrimary(target) {
       serialization: settings.serialization,
       silent: settings.silent,
       windowsHide: settings.windowsHide,
-      execArgv: [...(settings.execArgv ?? []), ...inspectorArgs(settings)],
+      execArgv: [.../** @type {string[]} */ (settings.execArgv), ...inspectorArgs(settings)],
       stdio: settings.stdio,
       gid: settings.gid,
       uid: settings.uid,

@@ -46,8 +46,11 @@ function isPort(port) {
 
 /** @param {unknown} port */
 function badPort(port) {
-  const received =
+  let received =
     port === null || port === undefined ? String(port) : `type ${typeof port} (${inspect(port)})`;
+  if (typeof port === 'function') received = `function ${port.name}`;
+  if (typeof port === 'object')
+    received = port?.constructor?.name ? `an instance of ${port.constructor.name}` : inspect(port);
   const error = new RangeError(`Port should be >= 0 and < 65536. Received ${received}.`);
   return Object.assign(error, { code: 'ERR_SOCKET_BAD_PORT' });
 }

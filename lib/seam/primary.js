@@ -218,7 +218,8 @@ class NativeProcess {
     const stdio = request.stdio.map(toSpec);
     if (stdio.some(({ kind, fd = -1 }) => kind === 'fd' && fd < 0)) return -EINVAL;
 
-    const [program, ...args] = request.args;
+    // Like Node's own handle, this one takes anything that has a text.
+    const [program, ...args] = request.args.map(String);
     const { errno, pid, fds } = this.#supervision.spawn(
       {
         id: this.#id,
@@ -227,7 +228,7 @@ class NativeProcess {
         // those of NODE_OPTIONS come before it.
         args: [program, '-r', PRELOAD, ...args],
         env: request.envPairs ?? [],
-        cwd: request.cwd ?? undefined,
+        cwd: request.cwd || undefined,
         stdio,
         uid: request.uid ?? undefined,
         gid: request.gid ?? undefined,

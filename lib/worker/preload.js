@@ -16,5 +16,6 @@ seam.forgetPreload(__filename);
 const firstFd = process.env.RCLUSTER_LINK;
 if (isMainThread && firstFd !== undefined) {
   delete process.env.RCLUSTER_LINK;
-  require('./attach')(Number(firstFd));
+  // Node makes no worker of a process that runs no file, with the options `-` or `-i` for example.
+  if (require('node:cluster').worker !== undefined) require('./attach')(Number(firstFd));
 }
