@@ -152,13 +152,13 @@ async function explain(error, fixture) {
  * Runs a fixture that the test talks to. When the body is over the fixture is told to stop, has to end with code 0 and has
  * to leave nobody behind, unless the body has seen to its end.
  * @template T
- * @param {string} file relative to `__test__/fixtures`
+ * @param {string} file relative to `__test__/fixtures`, or absolute
  * @param {FixtureOptions} options
  * @param {(fixture: Fixture) => Promise<T>} body
  * @returns {Promise<T>}
  */
 async function withFixture(file, options, body) {
-  const fixture = new Fixture(path.join(__dirname, '..', 'fixtures', file), options, { ipc: true });
+  const fixture = new Fixture(path.resolve(__dirname, '..', 'fixtures', file), options, { ipc: true });
   try {
     const result = await body(fixture);
     if (!fixture.exit && fixture.child.connected) {
