@@ -15,6 +15,7 @@ const { readTrace } = require('./trace.js');
  * @property {string[]} [args] arguments of the fixture
  * @property {string[]} [execArgv] arguments of Node
  * @property {Record<string, string>} [env] added to the environment
+ * @property {string} [cwd] the working directory; this process's by default
  * @property {number} [descriptors] the limit on open files, for the fixture and all its workers
  */
 
@@ -46,6 +47,7 @@ class Fixture {
     // A session of its own, so that all its descendants can be found and ended, whatever becomes of their parents.
     this.child = spawn(command[0], command.slice(1), {
       env,
+      cwd: options.cwd,
       detached: true,
       stdio: ipc ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'pipe', 'pipe'],
     });
