@@ -67,19 +67,19 @@ pub fn mend_closing_process(env: Env) -> Result<Found, SysError> {
     let layout = helper_layout(doing)?;
     // SAFETY: the size of a handle is not zero.
     let memory = unsafe { alloc_zeroed(layout) };
-    let helper = NonNull::new(memory.cast::<Fields>()).ok_or(Errno::ENOMEM).doing(doing)?;
+    let helper = NonNull::new(memory.cast::<Handle>()).ok_or(Errno::ENOMEM).doing(doing)?;
     // SAFETY: `helper` is memory of the right size and `event_loop` is this thread's. It never
     // fails, and links the helper into the loop's list until it is closed.
-    unsafe { (uv.uv_idle_init)(event_loop, helper.as_ptr().cast()) };
+    unsafe { (uv.uv_idle_init)(event_loop, helper.as_ptr()) };
     // SAFETY: just initialised. libuv owns the memory until on_closed frees it. No cleanup hook is
     // needed: it is closed in the same pass of the loop as the handle that was closed before it,
     // for which Node waits when the environment ends.
-    unsafe { (uv.uv_close)(helper.as_ptr().cast::<Handle>(), Some(on_closed)) };
+    unsafe { (uv.uv_close)(helper.as_ptr(), Some(on_closed)) };
 
     // Handles that are being closed form a stack, which is how the one before us is found.
     // SAFETY: the helper is alive until the loop turns. Its fields are laid out as `Fields` says,
     // in all of libuv 1.x on unix.
-    let handle = unsafe { (*helper.as_ptr()).next_closing };
+    let handle = unsafe { (*helper.as_ptr().cast::<Fields>()).next_closing };
     if handle.is_null() {
         return Ok(Found::NoProcess);
     }
