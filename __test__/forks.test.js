@@ -6,10 +6,10 @@
 const assert = require('node:assert');
 const fs = require('node:fs');
 const { test } = require('node:test');
-const { descriptorsOf, statusOf, until } = require('./helpers/processes.js');
+const { DEADLINE, descriptorsOf, statusOf, until } = require('./helpers/processes.js');
 const { withFixture } = require('./helpers/run-fixture.js');
 
-const FORKS = 300;
+const FORKS = 200;
 
 /** The children of a process, dead or alive. */
 const childrenOf = (pid) =>
@@ -19,7 +19,7 @@ const childrenOf = (pid) =>
     .filter((entry) => statusOf(Number(entry))?.parent === pid);
 
 test('hundreds of forks and exits', () =>
-  withFixture('forks.js', {}, async (fixture) => {
+  withFixture('forks.js', { deadline: 4 * DEADLINE }, async (fixture) => {
     fixture.tell('forks', 12);
     const first = await fixture.marker('over');
     const before = descriptorsOf(fixture.pid).size;

@@ -16,6 +16,7 @@ const { readTrace } = require('./trace.js');
  * @property {string[]} [execArgv] arguments of Node
  * @property {Record<string, string>} [env] added to the environment
  * @property {string} [cwd] the working directory; this process's by default
+ * @property {number} [deadline] in ms, for one that has more to do than others
  * @property {number} [descriptors] the limit on open files, for the fixture and all its workers
  */
 
@@ -81,7 +82,7 @@ class Fixture {
         .join('; ')})\n`;
       killAll(this.pid);
       this.news.emit('news');
-    }, DEADLINE);
+    }, options.deadline ?? DEADLINE);
   }
 
   /**
