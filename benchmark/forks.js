@@ -17,6 +17,8 @@ const { circumstances, describe, print, textTable, writeResults } = require('./l
 const { printTargets } = require('./lib/targets');
 
 const PARTS = 5;
+/** The reading from which on memory is compared. */
+const WARM = 2;
 /** The nursery of V8 grows by many times what a leak would show, so here it keeps its first size. */
 const EXEC_ARGV = ['--expose-gc', '--min-semi-space-size=1', '--max-semi-space-size=1'];
 
@@ -44,8 +46,9 @@ run(async () => {
     printTargets([
       { name: 'zombies', value: last?.zombies, atMost: 0 },
       { name: 'growth of open files', value: last?.files - first?.files, atMost: 0 },
-      // A leak of 100 bytes a worker would exceed this.
-      { name: 'growth of memory, KiB', value: last?.pss - first?.pss, atMost: 1024 },
+      // V8 compiles and collects statistics for some thousand forks, with the built-in as well. A leak of 200 bytes
+      // a worker would exceed this.
+      { name: 'growth of memory after that, KiB', value: last?.pss - readings[WARM]?.pss, atMost: 1024 },
     ]);
   }
 });
