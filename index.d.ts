@@ -21,8 +21,9 @@ import { EventEmitter } from 'node:events';
  *
  * In a worker this object is the built-in one, so `require('cluster')` and `require('rcluster')` are the same there.
  *
- * On Linux, loading it throws `ERR_RCLUSTER_BINDING` in a primary whose installation lacks the native part. Elsewhere
- * it is the built-in module, and the primary emits one process warning with the code `RCLUSTER_FALLBACK`.
+ * On Linux, loading it throws `ERR_RCLUSTER_BINDING` in a primary whose installation lacks the native part or has one of
+ * another version. Elsewhere it is the built-in module, and the primary emits one process warning with the code
+ * `RCLUSTER_FALLBACK`.
  */
 declare const cluster: cluster.Cluster;
 

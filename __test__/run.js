@@ -12,6 +12,8 @@ const { spawn } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 
+const { installEcosystem } = require('../scripts/ecosystem.js');
+
 const words = process.argv.slice(2);
 const files = fs
   .readdirSync(__dirname, { recursive: true, encoding: 'utf8' })
@@ -24,6 +26,9 @@ if (files.length === 0) {
   console.error(`no test file has ${words.join(' or ')} in its name`);
   process.exit(1);
 }
+
+// The packages that some tests are about are many and large, so they are no business of `npm install`.
+if (files.some((file) => file.startsWith(path.join(__dirname, 'ecosystem')))) installEcosystem();
 
 const runner = spawn(process.execPath, ['--test', '--test-concurrency=2', ...files], { stdio: 'inherit' });
 for (const signal of ['SIGINT', 'SIGTERM']) {

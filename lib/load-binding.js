@@ -19,18 +19,47 @@ let binding;
 /**
  * Loads the native part, once.
  * @returns {Binding}
- * @throws {Error} ERR_RCLUSTER_BINDING, with the loader's own error as its `cause`.
+ * @throws {Error} ERR_RCLUSTER_BINDING, with the loader's own error as its `cause` where there is one.
  */
 function loadBinding() {
   if (binding === undefined) {
+    /** @type {Binding} */
+    let loaded;
     try {
-      binding = /** @type {Binding} */ (require(BINDING));
+      loaded = require(BINDING);
     } catch (cause) {
-      const error = new Error(`rcluster cannot load its native part. ${explain(cause)}`, { cause });
-      throw Object.assign(error, { code: 'ERR_RCLUSTER_BINDING' });
+      throw failure(explain(cause), cause);
     }
+    checkVersion(loaded);
+    binding = loaded;
   }
   return binding;
+}
+
+/**
+ * A binary of another version would fail at the first call that it does not know, and nobody could tell why.
+ * @param {Partial<Binding>} loaded
+ */
+function checkVersion(loaded) {
+  const { version } = manifest();
+  const built = loaded.version?.();
+  if (built === version) return;
+  throw failure(
+    `The binary was built from ${built ? `version ${built}` : 'an older version'} and this is version ${version}. ` +
+      'In a checkout, run `npm run build`; elsewhere, remove node_modules and install again.',
+  );
+}
+
+/**
+ * @param {string} reason
+ * @param {unknown} [cause]
+ */
+function failure(reason, cause) {
+  const error = new Error(
+    `rcluster cannot load its native part. ${reason}`,
+    cause === undefined ? {} : { cause },
+  );
+  return Object.assign(error, { code: 'ERR_RCLUSTER_BINDING' });
 }
 
 /**
@@ -93,10 +122,15 @@ function libc() {
   return report.header?.glibcVersionRuntime ? 'gnu' : 'musl';
 }
 
+/** @returns {{ name: string, version: string, napi?: { packageName?: string } }} */
+function manifest() {
+  return JSON.parse(fs.readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
+}
+
 /** @returns {string} */
 function packageName() {
-  const manifest = JSON.parse(fs.readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
-  return manifest.napi?.packageName ?? manifest.name;
+  const { name, napi } = manifest();
+  return napi?.packageName ?? name;
 }
 
 module.exports = { loadBinding };

@@ -1,7 +1,8 @@
 'use strict';
 
 // Packs rcluster as for a release and tries it as its user would: installed into an empty project where
-// no Rust is to be found, with each Node version, started, asked, and stopped.
+// no Rust is to be found, with each Node version, started, asked, and stopped. That is done to the example that
+// `npm start` runs, and to the one in the README in each of the ways to load rcluster.
 
 const assert = require('node:assert/strict');
 const { spawn, spawnSync } = require('node:child_process');
@@ -11,6 +12,7 @@ const http = require('node:http');
 const os = require('node:os');
 const path = require('node:path');
 const readline = require('node:readline');
+const { setTimeout: pause } = require('node:timers/promises');
 
 const { nodes } = require('./nodes.js');
 const { pack } = require('./pack.js');
@@ -128,6 +130,131 @@ function isAlive(pid) {
   return fs.existsSync(`/proc/${pid}`);
 }
 
+/** @param {number} pid */
+function childrenOf(pid) {
+  return fs
+    .readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    .split(' ')
+    .filter((child) => child !== '')
+    .map(Number);
+}
+
+/**
+ * The ways to load rcluster: each is the README's example, written for it.
+ * @returns {{ way: string, options: string[], file: string, code: string, needs?: string }[]}
+ */
+function ways() {
+  const readme = fs.readFileSync(path.join(platform.root, 'README.md'), 'utf8');
+  const example = /^```js\n(.*?)^```$/ms.exec(readme)?.[1].replace('8000', 'Number(process.env.PORT)') ?? '';
+  assert(
+    example.includes("require('rcluster')") && example.includes('process.env.PORT'),
+    'the example is found',
+  );
+  const builtin = example.replace("require('rcluster')", "require('node:cluster')");
+  /** @param {string} code @param {string} clause */
+  const asModule = (code, clause) =>
+    code
+      .replace(/^const cluster = require\((.*?)\);.*$/m, `import ${clause} from $1;`)
+      .replace(/^const http = require\((.*?)\);$/m, 'import http from $1;');
+  const named = asModule(example, 'cluster, { fork, isPrimary }')
+    .replaceAll('cluster.isPrimary', 'isPrimary')
+    .replaceAll('cluster.fork()', 'fork()');
+  assert(named.includes("import cluster, { fork, isPrimary } from 'rcluster';"), 'the module is written');
+  const typed = asModule(builtin, 'cluster').replace('let i = 0', 'let i: number = 0');
+  assert(typed.includes("from 'node:cluster'") && typed.includes('i: number'), 'the types are written');
+  const register = 'rcluster/register';
+  return [
+    { way: "require('rcluster')", options: [], file: 'readme.cjs', code: example },
+    { way: "import from 'rcluster'", options: [], file: 'readme.mjs', code: named },
+    { way: `-r ${register}`, options: ['-r', register], file: 'builtin.cjs', code: builtin },
+    {
+      way: `--import ${register}`,
+      options: ['--import', register],
+      file: 'builtin.mjs',
+      code: asModule(builtin, 'cluster'),
+    },
+    {
+      way: `TypeScript, --import ${register}`,
+      options: ['--no-warnings', '--import', register],
+      file: 'builtin.mts',
+      code: typed.replace('cluster.availableParallelism()', '(cluster as any).availableParallelism()'),
+      needs: 'process.features.typescript',
+    },
+  ];
+}
+
+/**
+ * @param {string} node
+ * @param {string} expression
+ */
+function evaluate(node, expression) {
+  const { stdout } = spawnSync(node, ['-p', `Boolean(${expression})`], { encoding: 'utf8' });
+  return stdout.trim() === 'true';
+}
+
+/** A port that was free a moment ago: the example wants to be given one. */
+async function freePort() {
+  const server = http.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/**
+ * @param {Project} project
+ * @param {string} node
+ * @param {ReturnType<typeof ways>[number]} way
+ */
+async function tryWay(project, node, { options, file, code }) {
+  fs.writeFileSync(path.join(project.folder, file), code);
+  const port = await freePort();
+  const app = spawn(node, [...options, file], {
+    cwd: project.folder,
+    env: { ...project.env, PORT: String(port) },
+    stdio: ['ignore', 'inherit', 'inherit'],
+    timeout: PATIENCE,
+    killSignal: 'SIGKILL',
+  });
+  const exit = once(app, 'exit');
+  const pid = /** @type {number} */ (app.pid);
+  const count = os.availableParallelism();
+  const answered = new Set();
+  for (const end = Date.now() + PATIENCE; answered.size < count && isAlive(pid);) {
+    assert(Date.now() < end, `${file}: each of the workers answers`);
+    try {
+      answered.add(await get(`http://127.0.0.1:${port}`));
+    } catch (error) {
+      // Nobody listens yet.
+      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ECONNREFUSED') throw error;
+    }
+  }
+  assert.match([...answered].join(''), /^(worker \d+\n)+$/, `${file}: workers answer`);
+  const workers = childrenOf(pid);
+  for (const process of [pid, ...workers]) {
+    const maps = fs.readFileSync(`/proc/${process}/maps`, 'utf8');
+    assert(maps.includes(path.basename(platform.addon())), `${file}: process ${process} has the native part`);
+  }
+  app.kill('SIGTERM');
+  assert.deepEqual(await exit, [null, 'SIGTERM'], `${file}: it has no handler for SIGTERM`);
+  for (const end = Date.now() + PATIENCE; workers.some(isAlive); await pause(10)) {
+    assert(Date.now() < end, `${file}: no worker is left behind`);
+  }
+}
+
+/** @param {Project} project @param {string} node */
+function tryWithoutBinary(project, node) {
+  const { status, stderr } = spawnSync(node, ['-e', "require('rcluster')"], {
+    cwd: project.folder,
+    env: project.env,
+    encoding: 'utf8',
+  });
+  assert.notEqual(status, 0, 'it does not load without its native part');
+  assert.match(stderr, /ERR_RCLUSTER_BINDING/);
+  assert.match(stderr, new RegExp(`optional dependency rcluster-${platform.triple()}`));
+}
+
 async function main() {
   const programs = nodes();
   const project = new Project();
@@ -135,11 +262,20 @@ async function main() {
     for (const tool of ['cargo', 'rustc', 'cc']) {
       assert(!fs.existsSync(path.join(project.env.PATH, tool)), `no ${tool} on the project's PATH`);
     }
-    project.install(pack(path.join(platform.root, 'dist')));
+    const packages = pack(path.join(platform.root, 'dist'));
+    project.install(packages.slice(0, 1));
+    for (const node of programs) tryWithoutBinary(project, node);
+    console.log('Without the platform package: told in one error.');
+    project.install(packages);
     for (const node of programs) {
       const version = spawnSync(node, ['--version'], { encoding: 'utf8' }).stdout.trim();
       const workers = await tryApp(project, node);
       console.log(`Node ${version}: installed without Rust, answered by ${workers} workers, stopped.`);
+      for (const way of ways()) {
+        if (way.needs && !evaluate(node, way.needs)) continue;
+        await tryWay(project, node, way);
+        console.log(`Node ${version}: ${way.way}`);
+      }
     }
   } finally {
     project.remove();

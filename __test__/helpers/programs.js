@@ -6,17 +6,18 @@ const path = require('node:path');
 const { until } = require('./processes.js');
 const { withFixture } = require('./run-fixture.js');
 
+const APPS = path.join(__dirname, '..', 'fixtures', 'apps');
+
 /** The certificate of the programs that speak TLS. */
 const certificate = fs.readFileSync(path.join(__dirname, '..', 'fixtures', 'tls', 'certificate.pem'), 'utf8');
 
 /**
- * Runs a program of `fixtures/apps`, unchanged, in two workers. When the body is over they are disconnected, and have to
- * end by themselves.
- * @param {string} name
+ * Runs a program, unchanged, in two workers. When the body is over they are disconnected, and have to end by themselves.
+ * @param {string} name of a file in `fixtures/apps`, or the path of another, less '.js'
  * @param {(target: { port: number, host: string }, pids: number[]) => Promise<void>} body
  */
 function withProgram(name, body) {
-  return withFixture('run-app.js', { env: { APP: name } }, async (fixture) => {
+  return withFixture('run-app.js', { env: { APP: path.resolve(APPS, `${name}.js`) } }, async (fixture) => {
     const workers = [await fixture.marker('listening'), await fixture.marker('listening')];
     const [{ port, address }] = workers;
     assert.strictEqual(workers[1].port, port);

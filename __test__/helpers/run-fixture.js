@@ -15,6 +15,8 @@ const { readTrace } = require('./trace.js');
  * @property {string[]} [args] arguments of the fixture
  * @property {string[]} [execArgv] arguments of Node
  * @property {Record<string, string>} [env] added to the environment
+ * @property {string} [cwd] the working directory; this process's by default
+ * @property {number} [deadline] in ms, for one that has more to do than others
  * @property {number} [descriptors] the limit on open files, for the fixture and all its workers
  */
 
@@ -46,6 +48,7 @@ class Fixture {
     // A session of its own, so that all its descendants can be found and ended, whatever becomes of their parents.
     this.child = spawn(command[0], command.slice(1), {
       env,
+      cwd: options.cwd,
       detached: true,
       stdio: ipc ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'pipe', 'pipe'],
     });
@@ -79,7 +82,7 @@ class Fixture {
         .join('; ')})\n`;
       killAll(this.pid);
       this.news.emit('news');
-    }, DEADLINE);
+    }, options.deadline ?? DEADLINE);
   }
 
   /**
@@ -152,13 +155,13 @@ async function explain(error, fixture) {
  * Runs a fixture that the test talks to. When the body is over the fixture is told to stop, has to end with code 0 and has
  * to leave nobody behind, unless the body has seen to its end.
  * @template T
- * @param {string} file relative to `__test__/fixtures`
+ * @param {string} file relative to `__test__/fixtures`, or absolute
  * @param {FixtureOptions} options
  * @param {(fixture: Fixture) => Promise<T>} body
  * @returns {Promise<T>}
  */
 async function withFixture(file, options, body) {
-  const fixture = new Fixture(path.join(__dirname, '..', 'fixtures', file), options, { ipc: true });
+  const fixture = new Fixture(path.resolve(__dirname, '..', 'fixtures', file), options, { ipc: true });
   try {
     const result = await body(fixture);
     if (!fixture.exit && fixture.child.connected) {

@@ -4,8 +4,10 @@ import builtin = require('node:cluster');
 import type {
   Address as BuiltinAddress,
   Cluster as BuiltinCluster,
+  ClusterEventMap as BuiltinEvents,
   ClusterSettings as BuiltinSettings,
   Worker as BuiltinWorker,
+  WorkerEventMap as BuiltinWorkerEvents,
 } from 'node:cluster';
 import rcluster = require('rcluster');
 
@@ -37,9 +39,48 @@ export const worker2: rcluster.Worker = builtinWorker;
 export const settings2: rcluster.ClusterSettings = builtinSettings;
 export const address2: rcluster.Address = builtinAddress;
 
+// The modules themselves, in which the built-in's exports are what both have.
+export const module1: Pick<typeof builtin, Names> = rcluster;
+export const module2: Pick<typeof rcluster, Names & keyof typeof rcluster> = builtin;
+
+// The events and their arguments: a listener for ours does for the built-in's, and the other way round.
+declare const ourEvents: rcluster.ClusterEventMap;
+declare const ourWorkerEvents: rcluster.WorkerEventMap;
+declare const builtinEvents: BuiltinEvents;
+declare const builtinWorkerEvents: BuiltinWorkerEvents;
+export const events1: BuiltinEvents = ourEvents;
+export const events2: rcluster.ClusterEventMap = builtinEvents;
+export const events3: BuiltinWorkerEvents = ourWorkerEvents;
+export const events4: rcluster.WorkerEventMap = builtinWorkerEvents;
+
 // Nothing of the built-in's object is missing.
 type Missing = Exclude<keyof BuiltinCluster, keyof rcluster.Cluster>;
 export const nothingMissing: [Missing] extends [never] ? true : Missing = true;
+
+// Nor of what is optional and would not be missed above.
+type MissingSettings = Exclude<keyof BuiltinSettings, keyof rcluster.ClusterSettings>;
+export const noSettingMissing: [MissingSettings] extends [never] ? true : MissingSettings = true;
+
+// Methods agree with others that take more, so parameters are compared by themselves. Not by a generic type for all of
+// them: where its arguments agree, the compiler looks no further.
+declare const ourParameters: {
+  kill: Parameters<rcluster.Worker['kill']>;
+  destroy: Parameters<rcluster.Worker['destroy']>;
+  fork: Parameters<typeof ourCluster.fork>;
+  disconnect: Parameters<typeof ourCluster.disconnect>;
+  setupPrimary: Parameters<typeof ourCluster.setupPrimary>;
+  setupMaster: Parameters<typeof ourCluster.setupMaster>;
+};
+declare const builtinParameters: {
+  kill: Parameters<BuiltinWorker['kill']>;
+  destroy: Parameters<BuiltinWorker['destroy']>;
+  fork: Parameters<typeof builtinCluster.fork>;
+  disconnect: Parameters<typeof builtinCluster.disconnect>;
+  setupPrimary: Parameters<typeof builtinCluster.setupPrimary>;
+  setupMaster: Parameters<typeof builtinCluster.setupMaster>;
+};
+export const parameters1: typeof builtinParameters = ourParameters;
+export const parameters2: typeof ourParameters = builtinParameters;
 
 // The names that both modules export.
 type Names = Exclude<keyof typeof builtin, 'default' | 'Worker' | keyof NodeJS.EventEmitter>;

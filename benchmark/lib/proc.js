@@ -82,6 +82,25 @@ function activity(pid) {
   return { ticks: Number(fields[11]) + Number(fields[12]), switches };
 }
 
+/**
+ * How many children of a process have ended and are not collected.
+ * @param {number} pid
+ */
+function zombiesOf(pid) {
+  let zombies = 0;
+  for (const entry of fs.readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      const stat = fs.readFileSync(`/proc/${entry}/stat`, 'utf8');
+      const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      if (Number(parent) === pid && state === 'Z') zombies++;
+    } catch (error) {
+      if (!['ENOENT', 'ESRCH'].includes(/** @type {NodeJS.ErrnoException} */ (error).code ?? '')) throw error;
+    }
+  }
+  return zombies;
+}
+
 /** @param {number} group id of a process group @returns {number[]} its living members */
 function groupMembers(group) {
   const members = [];
@@ -99,4 +118,4 @@ function groupMembers(group) {
   return members;
 }
 
-module.exports = { threadTimes, cpuBetween, memory, openFiles, activity, groupMembers };
+module.exports = { threadTimes, cpuBetween, memory, openFiles, activity, zombiesOf, groupMembers };

@@ -45,7 +45,7 @@ function createPrimary(target) {
 
   // Policies other than the two are refused; if the app goes on all the same, the kernel balances.
   const supervision = new Supervision(() => policy !== SCHED_RR);
-  const onInternalMessage = createMessageHandler(target);
+  const onInternalMessage = createMessageHandler(target, (id) => supervision.catchUp(id));
 
   const Worker = createWorkerClass((worker) => {
     send(/** @type {Worker} */ (worker), { act: 'disconnect' });
@@ -104,7 +104,7 @@ function createPrimary(target) {
       serialization: settings.serialization,
       silent: settings.silent,
       windowsHide: settings.windowsHide,
-      execArgv: [...(settings.execArgv ?? []), ...inspectorArgs(settings)],
+      execArgv: [.../** @type {string[]} */ (settings.execArgv), ...inspectorArgs(settings)],
       stdio: settings.stdio,
       gid: settings.gid,
       uid: settings.uid,

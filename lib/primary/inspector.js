@@ -46,10 +46,22 @@ function isPort(port) {
 
 /** @param {unknown} port */
 function badPort(port) {
-  const received =
-    port === null || port === undefined ? String(port) : `type ${typeof port} (${inspect(port)})`;
-  const error = new RangeError(`Port should be >= 0 and < 65536. Received ${received}.`);
+  const error = new RangeError(`Port should be >= 0 and < 65536. Received ${describe(port)}.`);
   return Object.assign(error, { code: 'ERR_SOCKET_BAD_PORT' });
+}
+
+/**
+ * A wrong value in the words of Node's own errors.
+ * @param {unknown} value
+ */
+function describe(value) {
+  if (value === null || value === undefined) return String(value);
+  if (typeof value === 'function') return `function ${value.name}`;
+  if (typeof value === 'object') {
+    const { constructor } = value;
+    return constructor?.name ? `an instance of ${constructor.name}` : inspect(value, { depth: -1 });
+  }
+  return `type ${typeof value} (${inspect(value)})`;
 }
 
 module.exports = { inspectorArgs };

@@ -40,9 +40,10 @@ function warnOfPreload() {
 /**
  * Does what the workers of a cluster say on their channels.
  * @param {import('node:events').EventEmitter} cluster
+ * @param {(id: number) => void} catchUp Does what a worker has asked of the native supervisor so far.
  * @returns {(worker: Worker, message: Message) => void} For each 'internalMessage' of a worker.
  */
-function createMessageHandler(cluster) {
+function createMessageHandler(cluster, catchUp) {
   /** @type {Map<unknown, (worker: Worker, message: Message) => void>} */
   const acts = new Map();
 
@@ -65,6 +66,10 @@ function createMessageHandler(cluster) {
     // One that drains does not wait for it, and may be gone by the time this is read.
     if (!message.drains) send(worker, { ack: message.seq });
   });
+
+  // It has asked the native supervisor for that, too, on a socket of its own. An app that hears from the worker after it
+  // has closed its server may count on the server being closed.
+  acts.set('close', (worker) => catchUp(worker.id));
 
   acts.set('queryServer', (worker, message) => {
     if (worker.exitedAfterDisconnect) return;

@@ -21,13 +21,19 @@ function mergeSettings(current, options) {
     ...options,
   };
   // Unless V8's profiler is told otherwise, all processes write one and the same file.
-  if (
-    settings.execArgv.some((arg) => arg.startsWith('--prof')) &&
-    !settings.execArgv.some((arg) => arg.startsWith('--logfile='))
-  ) {
+  if (hasOption(settings.execArgv, '--prof') && !hasOption(settings.execArgv, '--logfile=')) {
     settings.execArgv = [...settings.execArgv, '--logfile=v8-%p.log'];
   }
   return settings;
+}
+
+/**
+ * Whether one of the options begins so. As in the built-in, any list-like value will do, of anything that has a text.
+ * @param {ArrayLike<unknown>} options
+ * @param {string} start
+ */
+function hasOption(options, start) {
+  return Array.prototype.some.call(options, (option) => String.prototype.startsWith.call(option, start));
 }
 
 /** @returns {number} The scheduling policy that the environment asks for, else the default. */

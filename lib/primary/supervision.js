@@ -107,6 +107,15 @@ class Supervision {
   }
 
   /**
+   * What the worker has asked of the native supervisor so far is done when this returns. Its messages to us come another
+   * way, and may be faster.
+   * @param {number} id
+   */
+  catchUp(id) {
+    this.#supervisor?.catchUp(id);
+  }
+
+  /**
    * The app knows that the worker is dead and has had its chance to fork another.
    * @param {number} id
    */

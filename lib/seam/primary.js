@@ -10,6 +10,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 
+const { loadBinding } = require('../load-binding');
 const { improveChannel } = require('./channel');
 
 const { EACCES, EAGAIN, EINVAL, EMFILE, ENFILE, ENOENT, ESRCH } = os.constants.errno;
@@ -87,34 +88,21 @@ function withChanges(args, changes) {
 }
 
 /**
- * Whether a handle that was never started can be freed. Closing alone does nothing to it, so it has to be given a start
- * that fails before anything is forked. From libuv 1.52 on such a failure takes the handle off the loop's list, closing
- * it does so once more, and the second time breaks the list: better to lose the 1 KB that the handle takes.
- */
-const FREEABLE = isOlder(process.versions.uv, 1, 52);
-
-/**
- * @param {string} version
- * @param {number} major
- * @param {number} minor
- */
-function isOlder(version, major, minor) {
-  const [ownMajor, ownMinor] = version.split('.').map(Number);
-  return ownMajor < major || (ownMajor === major && ownMinor < minor);
-}
-
-/**
- * Gets rid of a process handle that is not going to be used.
+ * Frees a process handle that is not going to be used. Closing alone does nothing to one that was never started, so it is
+ * given a start that fails before anything is forked. What that does to the event loop's list of handles has to be
+ * mended, see `src/sys/uv/closing.rs`.
  * @param {any} handle
  * @param {any[]} args Those of its spawn().
  */
 function discard(handle, args) {
-  // It may live on; the child that its properties refer to must not because of it.
+  // It lives for another turn of the event loop; the child that its properties refer to must not because of it.
   for (const key of Reflect.ownKeys(handle)) handle[key] = undefined;
-  if (!FREEABLE) return;
-  // An invalid fd.
-  handle.spawn(...withChanges(args, { stdio: [{ type: 'fd', fd: -1 }] }));
+  // With another libuv a leak of 1 KB for each worker is better than what might happen.
+  if (!process.versions.uv.startsWith('1.')) return;
+  // An invalid fd. The rest is left out, since it would be copied.
+  handle.spawn(...withChanges(args, { args: [], envPairs: [], stdio: [{ type: 'fd', fd: -1 }] }));
   handle.close();
+  loadBinding().mendClosedProcess();
 }
 
 /**
@@ -160,14 +148,15 @@ function toSpec(entry) {
  * @returns {Omit<import('../../binding').SpawnOptions, 'id'>}
  */
 function toSpawnOptions(request) {
-  const [program, ...args] = request.args;
+  // Like Node's own handle, this one takes anything that has a text.
+  const [program, ...args] = request.args.map(String);
   return {
     file: request.file,
     // Put in here, the preload is seen neither in settings.execArgv nor in child.spawnargs. Of all preloads only
     // those of NODE_OPTIONS come before it.
     args: [program, '-r', PRELOAD, ...args],
     env: request.envPairs ?? [],
-    cwd: request.cwd ?? undefined,
+    cwd: request.cwd || undefined,
     stdio: request.stdio.map(toSpec),
     uid: request.uid ?? undefined,
     gid: request.gid ?? undefined,

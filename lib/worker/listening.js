@@ -186,8 +186,8 @@ module.exports = function createListening(cluster, link, onOwner) {
       releaseIndex();
       admission.close(listener);
       tell({ act: 'close', listener });
-      // Nobody in the primary needs it twice; whoever watches the messages on Node's channel, as
-      // some applications and tests do, finds the built-in's.
+      // The same once more on Node's channel: so the primary does it before it hands out what the
+      // application says next, and whoever watches the messages there finds the built-in's.
       seam.notifyPrimary({ act: 'close', key: listener });
     };
     seam.learnHandleClass(kind, (which) => link.blankSocket(which === 'tcp'));

@@ -17,5 +17,6 @@ const { RCLUSTER_LINK: firstFd, RCLUSTER_SETTINGS: settings } = process.env;
 if (isMainThread && firstFd !== undefined) {
   delete process.env.RCLUSTER_LINK;
   delete process.env.RCLUSTER_SETTINGS;
-  require('./attach')(Number(firstFd), settings);
+  // Node makes no worker of a process that runs no file, with the options `-` or `-i` for example.
+  if (require('node:cluster').worker !== undefined) require('./attach')(Number(firstFd), settings);
 }

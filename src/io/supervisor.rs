@@ -99,6 +99,7 @@ enum Command {
     Tell { worker: WorkerId, frame: ToWorker },
     CaptureStack { worker: WorkerId, limit: Duration, then: Then },
     Leave { worker: WorkerId, done: Sender<()> },
+    CatchUp { worker: WorkerId, done: Sender<()> },
     Settle { worker: WorkerId },
     Supervise(Box<Plan>),
     Relaunch(Box<Launch>),
@@ -121,6 +122,8 @@ enum Happening {
     /// Where a worker hangs, if that could be found out.
     Hangs(WorkerId, Option<String>),
     Noticed(Notice),
+    /// What the primary's JavaScript waits for: it comes behind what the worker had said by then.
+    CaughtUp(Sender<()>),
 }
 
 /// A worker that was spawned.
@@ -191,6 +194,16 @@ impl Supervisor {
         let (done, wait) = answer();
         self.tell(Command::Leave { worker, done });
         // An error means that the threads have ended, and with them every listener.
+        let _ = wait.recv();
+    }
+
+    /// Does first what the worker has asked for on its control socket so far. It does not wait for
+    /// the worker: what the worker has written is in the socket already, and of that only so much is
+    /// read that no worker can keep the primary busy.
+    pub fn catch_up(&self, worker: WorkerId) {
+        let (done, wait) = answer();
+        self.tell(Command::CatchUp { worker, done });
+        // An error means that this worker, or everybody, is not listened to any more.
         let _ = wait.recv();
     }
 

@@ -19,6 +19,7 @@ use crate::io::supervisor::{self, Event, Plan};
 use crate::sys::error::SysError;
 use crate::sys::exit::Exit;
 use crate::sys::js::hold_loop;
+use crate::sys::uv::mend_closing_process;
 
 /// What came of spawning.
 #[napi(object)]
@@ -283,6 +284,12 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Does first what the worker has asked for so far, on the socket of its own for that.
+    #[napi(catch_unwind)]
+    pub fn catch_up(&self, id: u32) {
+        self.threads.catch_up(WorkerId(id));
+    }
+
     /// From now on, events to come keep the event loop alive.
     #[napi(catch_unwind, js_name = "ref")]
     pub fn hold(&self, env: Env) {
@@ -294,6 +301,21 @@ impl Supervisor {
     pub fn release(&self, env: Env) {
         hold_loop(env, &self.listener, false);
     }
+}
+
+/// To be called right after JavaScript has closed a process handle whose spawn failed: libuv could
+/// break its list of handles otherwise. Throws when this libuv is not known.
+#[napi(catch_unwind)]
+pub fn mend_closed_process(env: Env) -> Result<()> {
+    // Whatever was found is in order now.
+    mend_closing_process(env).map(|_found| ()).map_err(failure)
+}
+
+/// The version that this binary was built from, to be compared with the package's.
+#[napi]
+#[must_use]
+pub const fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
 }
 
 /// How many CPUs this process may use: those it is bound to, within the limit of its cgroup.

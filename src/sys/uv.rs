@@ -3,11 +3,14 @@
 //!
 //! - [`UvPoll`] watches a descriptor: it is how a worker learns of a message.
 //! - [`UvTurns`] hears of every turn of the loop.
+//! - [`mend_closing_process`] helps Node to close a process handle that it has never used.
 
+mod closing;
 mod handle;
 mod library;
 mod poll;
 mod turns;
 
+pub use closing::{Found, mend_closing_process};
 pub use poll::{Interest, UvPoll};
 pub use turns::UvTurns;

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use thiserror::Error;
 use tokio::io::Interest;
@@ -21,6 +22,10 @@ use crate::sys::passing::{Received, Sent, receive, send};
 /// worker that asks and reads never comes near.
 const OUTBOX: usize = 1024;
 
+/// How many frames are read for one [`Control::catch_up`], at most. A worker that has written more
+/// is being read at the speed of everybody else.
+const BACKLOG: usize = 64;
+
 /// Why an answer could not be given.
 #[derive(Debug, Error)]
 pub(super) enum ControlError {
@@ -37,6 +42,7 @@ type Outgoing = (Vec<u8>, Vec<OwnedFd>);
 #[derive(Debug)]
 pub(super) struct Control {
     outbox: mpsc::Sender<Outgoing>,
+    catching_up: mpsc::Sender<Sender<()>>,
     tasks: [AbortHandle; 2],
 }
 
@@ -55,13 +61,15 @@ impl Control {
         )?);
         let (outbox, queue) = mpsc::channel(OUTBOX);
         let (done, all_read) = oneshot::channel();
-        let reader = read(worker, Rc::clone(&socket), happenings.clone(), done);
+        // Only the primary's JavaScript asks, and it waits for the answer.
+        let (catching_up, requests) = mpsc::channel(1);
+        let reader = read(worker, Rc::clone(&socket), requests, happenings.clone(), done);
         let writer = write(worker, socket, queue, happenings);
         let tasks = [
             tokio::task::spawn_local(reader).abort_handle(),
             tokio::task::spawn_local(writer).abort_handle(),
         ];
-        Ok((Self { outbox, tasks }, all_read))
+        Ok((Self { outbox, catching_up, tasks }, all_read))
     }
 
     /// Sends a frame, and a descriptor with it.
@@ -72,6 +80,13 @@ impl Control {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(ControlError::Outbox),
         }
+    }
+
+    /// Reads what the worker has written so far. `done` follows as [`Happening::CaughtUp`] behind
+    /// the last of it, or is dropped if nothing is read any more.
+    pub(super) fn catch_up(&self, done: Sender<()>) {
+        // Refused only when the reader has ended, and then what there was has been read.
+        let _ended = self.catching_up.try_send(done);
     }
 }
 
@@ -87,32 +102,58 @@ impl Drop for Control {
 async fn read(
     worker: WorkerId,
     socket: Rc<AsyncFd<Arc<OwnedFd>>>,
+    mut requests: mpsc::Receiver<Sender<()>>,
     happenings: mpsc::Sender<Happening>,
     _done: oneshot::Sender<()>,
 ) {
     let mut bytes = vec![0; MAX_FRAME];
     let mut fds = Vec::new();
     loop {
-        let happening = match next_frame(&socket, &mut bytes, &mut fds).await {
-            Ok(Received::Message { cut: true, .. }) => {
-                Happening::Broke(worker, format!("a control frame of more than {MAX_FRAME} bytes"))
+        // Both can be given up half way: a frame is received only once there is no more to wait for.
+        let request = tokio::select! {
+            received = next_frame(&socket, &mut bytes, &mut fds) => {
+                let happening = interpret(worker, received, &bytes);
+                // No worker has a descriptor to send us here: whatever came is closed.
+                fds.clear();
+                let last = !matches!(happening, Happening::Said(..) | Happening::Misspoke(..));
+                if happenings.send(happening).await.is_err() || last {
+                    return;
+                }
+                continue;
             }
-            Ok(Received::Message { len, cut: false }) => match FromWorker::parse(&bytes[..len]) {
-                Ok(frame) => Happening::Said(worker, frame),
-                Err(error) => match error.refusal() {
-                    Some(reply) => Happening::Misspoke(worker, reply),
-                    None => Happening::Broke(worker, error.to_string()),
-                },
-            },
-            Ok(Received::Closed | Received::Empty) => Happening::HungUp(worker),
-            Err(error) => Happening::Broke(worker, error.to_string()),
+            Some(request) = requests.recv() => request,
         };
-        // No worker has a descriptor to send us here: whatever came is closed.
-        fds.clear();
-        let last = !matches!(happening, Happening::Said(..) | Happening::Misspoke(..));
-        if happenings.send(happening).await.is_err() || last {
+        for _ in 0..BACKLOG {
+            let received = receive(socket.as_fd(), &mut bytes, &mut fds);
+            fds.clear();
+            // Whatever else there is, the next turn finds it as well.
+            let Ok(Received::Message { .. }) = received else { break };
+            let happening = interpret(worker, received, &bytes);
+            let last = matches!(happening, Happening::Broke(..));
+            if happenings.send(happening).await.is_err() || last {
+                return;
+            }
+        }
+        if happenings.send(Happening::CaughtUp(request)).await.is_err() {
             return;
         }
+    }
+}
+
+fn interpret(worker: WorkerId, received: Result<Received, SysError>, bytes: &[u8]) -> Happening {
+    match received {
+        Ok(Received::Message { cut: true, .. }) => {
+            Happening::Broke(worker, format!("a control frame of more than {MAX_FRAME} bytes"))
+        }
+        Ok(Received::Message { len, cut: false }) => match FromWorker::parse(&bytes[..len]) {
+            Ok(frame) => Happening::Said(worker, frame),
+            Err(error) => match error.refusal() {
+                Some(reply) => Happening::Misspoke(worker, reply),
+                None => Happening::Broke(worker, error.to_string()),
+            },
+        },
+        Ok(Received::Closed | Received::Empty) => Happening::HungUp(worker),
+        Err(error) => Happening::Broke(worker, error.to_string()),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
@@ -125,11 +126,13 @@ impl Shell {
             Command::CaptureStack { worker, limit, then } => self.capture_stack(worker, limit, then),
             Command::Leave { worker, done } => {
                 self.leaves(worker);
-                // Answered by the dispatcher, which closes the sockets.
-                self.dispatcher.tell(ToDispatcher::Then(Afterwards::new(move || {
-                    // Nobody waits any more when the primary's thread is gone.
-                    let _ = done.send(());
-                })));
+                self.answer_behind_dispatcher(done);
+            }
+            Command::CatchUp { worker, done } => {
+                // Dropping it is an answer, too: nobody listens to that worker.
+                if let Some(control) = self.workers.get(&worker).and_then(|handle| handle.control.as_ref()) {
+                    control.catch_up(done);
+                }
             }
             Command::Settle { worker } => self.decide(Input::Settled { worker }),
             Command::Supervise(plan) => self.begin(*plan),
@@ -144,6 +147,15 @@ impl Shell {
                 let _ = answer.send(self.supervision_stats());
             }
         }
+    }
+
+    /// Lets the primary's thread go on once the dispatcher has done what it was told so far: it is
+    /// the one who closes the sockets.
+    fn answer_behind_dispatcher(&self, done: Sender<()>) {
+        self.dispatcher.tell(ToDispatcher::Then(Afterwards::new(move || {
+            // Nobody waits any more when the primary's thread is gone.
+            let _ = done.send(());
+        })));
     }
 
     pub(super) fn adopt(&mut self, worker: WorkerId, pidfd: Arc<OwnedFd>, link: Link) {
@@ -187,6 +199,7 @@ impl Shell {
             // It is about to die: what it has not received is better off elsewhere at once.
             Happening::HungUp(worker) => self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker)),
             Happening::Broke(worker, why) => self.cut_off(worker, &why),
+            Happening::CaughtUp(done) => self.answer_behind_dispatcher(done),
             Happening::Unwatched(worker, error) => {
                 (self.tell)(Event::Failed(format!("the end of {worker} cannot be waited for: {error}")));
             }

@@ -11,7 +11,7 @@ use napi::sys::napi_async_cleanup_hook_handle;
 use nix::errno::Errno;
 
 use super::super::error::{Doing, SysError};
-use super::library::{Handle, Libuv, Loop, uv};
+use super::library::{Handle, Libuv, Loop, event_loop, uv};
 
 /// What hangs on the handle's `data`. Freed by the handle's close callback.
 struct Attached {
@@ -42,22 +42,17 @@ impl UvHandle {
         on_event: Box<dyn FnMut()>,
         init: impl FnOnce(&Libuv, *mut Loop, *mut Handle, Option<&OwnedFd>) -> c_int,
     ) -> Result<Self, SysError> {
-        let env = env.raw();
         let doing = "making a handle of the event loop";
         let uv = uv()?;
-        let mut event_loop = std::ptr::null_mut();
-        // SAFETY: an Env is only ever lent to native code by its live environment, on its thread.
-        let status = unsafe { napi::sys::napi_get_uv_event_loop(env, &raw mut event_loop) };
-        if status != napi::sys::Status::napi_ok {
-            return Err(Errno::EINVAL).doing("finding the event loop");
-        }
+        let event_loop = event_loop(env)?;
+        let env = env.raw();
         // SAFETY: pure.
         let size = unsafe { (uv.uv_handle_size)(kind) };
         let layout = Layout::from_size_align(size, 16).map_err(|_| Errno::EINVAL).doing(doing)?;
         // SAFETY: the size of a handle is not zero.
         let memory = unsafe { std::alloc::alloc_zeroed(layout) };
         let handle = NonNull::new(memory.cast::<Handle>()).ok_or(Errno::ENOMEM).doing(doing)?;
-        let status = init(uv, event_loop.cast(), handle.as_ptr(), fd.as_ref());
+        let status = init(uv, event_loop, handle.as_ptr(), fd.as_ref());
         if status != 0 {
             // SAFETY: libuv refused it before it linked it into the loop.
             unsafe { std::alloc::dealloc(memory, layout) };

@@ -1,9 +1,10 @@
 //! The functions of libuv, which are in the node binary.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
+use napi::Env;
 use nix::errno::Errno;
 use nix::libc;
 
@@ -54,6 +55,8 @@ libuv! {
     fn uv_prepare_init(*mut Loop, *mut Handle) -> c_int;
     fn uv_prepare_start(*mut Handle, OnPrepare) -> c_int;
     fn uv_prepare_stop(*mut Handle) -> c_int;
+    fn uv_idle_init(*mut Loop, *mut Handle) -> c_int;
+    fn uv_version() -> c_uint;
     fn uv_close(*mut Handle, Option<OnClosed>);
     fn uv_is_closing(*const Handle) -> c_int;
     fn uv_unref(*mut Handle);
@@ -71,4 +74,16 @@ fn symbol(name: &'static str) -> Result<NonNull<c_void>, SysError> {
 pub(super) fn uv() -> Result<&'static Libuv, SysError> {
     static LIBUV: OnceLock<Result<Libuv, SysError>> = OnceLock::new();
     LIBUV.get_or_init(Libuv::find).as_ref().map_err(|error| *error)
+}
+
+/// The event loop of this thread.
+pub(super) fn event_loop(env: Env) -> Result<*mut Loop, SysError> {
+    let mut event_loop = std::ptr::null_mut();
+    // SAFETY: an Env is only ever lent to native code by its live environment, on its thread.
+    let status = unsafe { napi::sys::napi_get_uv_event_loop(env.raw(), &raw mut event_loop) };
+    if status == napi::sys::Status::napi_ok {
+        Ok(event_loop.cast())
+    } else {
+        Err(Errno::EINVAL).doing("finding the event loop")
+    }
 }

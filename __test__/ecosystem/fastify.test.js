@@ -1,12 +1,13 @@
 'use strict';
 
 const assert = require('node:assert');
+const path = require('node:path');
 const { test } = require('node:test');
-const { get } = require('./helpers/clients.js');
-const { withProgram, askAll } = require('./helpers/programs.js');
+const { get } = require('../helpers/clients.js');
+const { withProgram, askAll } = require('../helpers/programs.js');
 
 test('a program with fastify', () =>
-  withProgram('fastify', async (target, pids) => {
+  withProgram(path.join(__dirname, 'apps', 'fastify'), async (target, pids) => {
     assert.strictEqual((await get({ ...target, path: '/' })).body, 'Hello World!');
     assert.strictEqual((await get({ ...target, path: '/nowhere' })).status, 404);
 

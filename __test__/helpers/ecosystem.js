@@ -1,0 +1,25 @@
+'use strict';
+
+const path = require('node:path');
+const { withFixture } = require('./run-fixture.js');
+const { OURS, isBuiltin } = require('./subject.js');
+
+const ECOSYSTEM = path.join(__dirname, '..', 'ecosystem');
+const REGISTER = path.join(OURS, 'register.js');
+
+/** What makes the `cluster` of an app that knows nothing of this package the module under test. */
+const preload = isBuiltin ? [] : ['-r', REGISTER];
+
+/**
+ * Runs an app of `ecosystem/apps` whose libraries ask for `cluster` themselves.
+ * @template T
+ * @param {string} name
+ * @param {(fixture: InstanceType<typeof import('./run-fixture.js').Fixture>) => Promise<T>} body
+ * @param {import('./run-fixture.js').FixtureOptions} [options]
+ */
+function withPreloaded(name, body, options = {}) {
+  const file = path.join(ECOSYSTEM, 'apps', name);
+  return withFixture(file, { ...options, execArgv: [...preload, ...(options.execArgv ?? [])] }, body);
+}
+
+module.exports = { withPreloaded, preload, ECOSYSTEM, REGISTER };

@@ -1,0 +1,109 @@
+'use strict';
+
+/**
+ * Whether anything grows in the primary with the number of workers that came and went: memory, open files, zombies.
+ * Garbage is collected before each reading, so what is left is really held.
+ */
+
+const { fork } = require('node:child_process');
+const { once } = require('node:events');
+const path = require('node:path');
+
+const { chooseContestants } = require('./lib/contestants');
+const { run } = require('./lib/main');
+const { flags, readOptions } = require('./lib/options');
+const { memory, openFiles, zombiesOf } = require('./lib/proc');
+const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
+const { printTargets } = require('./lib/targets');
+
+const PARTS = 5;
+/** The reading from which on memory is compared. */
+const WARM = 2;
+/** The nursery of V8 grows by many times what a leak would show, so here it keeps its first size. */
+const EXEC_ARGV = ['--expose-gc', '--min-semi-space-size=1', '--max-semi-space-size=1'];
+
+/** @typedef {{ forks: number, rss: number, pss: number, files: number, zombies: number }} Reading memory in KiB */
+
+run(async () => {
+  const options = readOptions('Growth of the primary with the number of workers that came and went.', {
+    forks: { default: 10_000, help: 'workers forked between the first and the last reading' },
+    warmup: { default: 500, help: 'workers forked before the first reading' },
+    abreast: { default: 4, help: 'workers alive at a time' },
+    only: { ...flags.only, default: 'rcluster' },
+    check: flags.check,
+  });
+  const machine = circumstances();
+  print(describe(machine));
+  const results = [];
+  for (const contestant of chooseContestants(options.only)) {
+    print(`\n${contestant.label}: ${options.forks} forks after ${options.warmup} to warm up (memory in KiB)`);
+    results.push({ contestant: contestant.id, readings: await measure(contestant, options) });
+  }
+  print(`\neverything: ${writeResults('forks', { machine, options, results })}`);
+  if (options.check) {
+    const readings = results.find(({ contestant }) => contestant === 'rcluster')?.readings ?? [];
+    const [first, last] = [readings[0], readings[readings.length - 1]];
+    printTargets([
+      { name: 'zombies', value: last?.zombies, atMost: 0 },
+      { name: 'growth of open files', value: last?.files - first?.files, atMost: 0 },
+      // V8 compiles and collects statistics for some thousand forks, with the built-in as well. A leak of 200 bytes
+      // a worker would exceed this.
+      { name: 'growth of memory after that, KiB', value: last?.pss - readings[WARM]?.pss, atMost: 1024 },
+    ]);
+  }
+});
+
+/**
+ * @param {import('./lib/contestants').Contestant} contestant
+ * @param {{ forks: number, warmup: number, abreast: number }} options
+ * @returns {Promise<Reading[]>}
+ */
+async function measure(contestant, { forks, warmup, abreast }) {
+  const primary = fork(path.join(__dirname, 'fixtures', 'forker.js'), {
+    execArgv: EXEC_ARGV,
+    env: {
+      ...process.env,
+      ...contestant.env,
+      BENCH_CLUSTER: contestant.module,
+      BENCH_ABREAST: String(abreast),
+    },
+  });
+  const exit = once(primary, 'exit');
+  exit.catch(() => {});
+  const forkSome = async (/** @type {number} */ count) => {
+    primary.send(count);
+    const news = await Promise.race([once(primary, 'message'), exit]);
+    if (news[0] !== 'done') throw new Error(`${contestant.id} ended with ${news[0] ?? news[1]}`);
+  };
+  const pid = /** @type {number} */ (primary.pid);
+  /** @type {Reading[]} */
+  const readings = [];
+  const read = (/** @type {number} */ done) => {
+    const reading = { forks: done, ...memory(pid), files: openFiles(pid), zombies: zombiesOf(pid) };
+    readings.push(reading);
+    print(
+      `  ${String(done).padStart(7)}  RSS ${reading.rss}, PSS ${reading.pss} (${signed(reading.pss - readings[0].pss)}), ` +
+        `files ${reading.files}, zombies ${reading.zombies}`,
+    );
+  };
+  await forkSome(warmup);
+  read(0);
+  for (let part = 1; part <= PARTS; part++) {
+    const done = Math.round((forks * part) / PARTS);
+    await forkSome(done - readings[readings.length - 1].forks);
+    read(done);
+  }
+  primary.disconnect();
+  await exit;
+  const [first, last] = [readings[0], readings[PARTS]];
+  const growth = /** @type {const} */ (['rss', 'pss', 'files', 'zombies']).map((key) =>
+    signed(last[key] - first[key]),
+  );
+  print(textTable(['growth', 'RSS', 'PSS', 'files', 'zombies'], [['primary', ...growth]]));
+  return readings;
+}
+
+/** @param {number} value */
+function signed(value) {
+  return value > 0 ? `+${value}` : String(value);
+}
