@@ -6,6 +6,7 @@ const assert = require('node:assert');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
+const { certificate } = require('./helpers/programs.js');
 const { isBuiltin } = require('./helpers/subject.js');
 const { withLifecycle, Client, clientOf, SteadyLoad } = require('./helpers/lifecycle.js');
 const { until } = require('./helpers/processes.js');
@@ -89,6 +90,18 @@ for (const [name, env] of Object.entries({
       for (const client of clients) client.close();
     }));
 }
+
+test('a TLS connection on which nothing was ever sent does not keep a worker', { skip }, () =>
+  withLifecycle({ SERVER: 'https' }, async (app) => {
+    const [{ id }] = app.workers;
+    const sockets = Array.from({ length: 8 }, () =>
+      require('node:tls').connect({ ...app.target, ca: certificate, servername: 'localhost' }),
+    );
+    await Promise.all(sockets.map((socket) => require('node:events').once(socket, 'secureConnect')));
+    app.tell('retire', { id });
+    assert.strictEqual((await app.marker('exit')).code, 0);
+    for (const socket of sockets) socket.destroy();
+  }));
 
 test('a header of the application cannot keep the connection', { skip }, () =>
   withLifecycle({}, async (app) => {
