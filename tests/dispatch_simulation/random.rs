@@ -3,20 +3,16 @@
 use rcluster::core::dispatch::Refusal;
 use rcluster::core::ids::ListenerId;
 
-/// Splitmix64: a seed says everything about a run.
-pub(crate) struct Random(pub(crate) u64);
+/// A seed says everything about a run.
+pub(crate) struct Random(rcluster::core::random::Random);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(rcluster::core::random::Random::new(seed))
     }
 
     pub(crate) fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit as u64).unwrap()
+        usize::try_from(self.0.bits() % limit as u64).unwrap()
     }
 
     pub(crate) fn one_in(&mut self, count: usize) -> bool {
@@ -30,7 +26,7 @@ impl Random {
 
     /// Small and large numbers alike.
     pub(crate) fn noise(&mut self) -> u64 {
-        self.next() >> self.below(64)
+        self.0.bits() >> self.below(64)
     }
 
     /// One that may exist, one that has existed, or one that never will.

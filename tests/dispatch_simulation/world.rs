@@ -67,7 +67,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            random: Random(seed),
+            random: Random::new(seed),
             tally: Tally::new(),
             dispatch: Dispatch::new(CONFIG),
             now: Time::ZERO,

@@ -39,7 +39,7 @@ pub struct Options {
     pub unresponsive_after: Option<Duration>,
     /// When a worker that is well is replaced all the same.
     pub recycle: Recycle,
-    /// How often workers are looked at.
+    /// How often workers are looked at; at least 1 ms.
     pub sample_period: Duration,
 }
 

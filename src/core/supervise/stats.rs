@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::member::Place;
+use super::post::Standing;
+use super::{Run, Supervise, Time};
 use crate::core::ids::{Slot, WorkerId};
 
 /// How the cluster stands.
@@ -64,4 +67,55 @@ pub enum SlotState {
     Stopped,
     /// It is not wanted any more, and its last worker drains.
     Emptying,
+}
+
+impl Supervise {
+    /// How it stands.
+    #[must_use]
+    pub fn stats(&self, now: Time) -> Stats {
+        let count = |which: &dyn Fn(&&super::Member) -> bool| {
+            u32::try_from(self.members.iter().filter(which).count()).unwrap_or(u32::MAX)
+        };
+        let ready = self.slots().filter(|slot| self.has_ready(*slot)).count();
+        Stats {
+            workers: self.wanted,
+            ready: u32::try_from(ready).unwrap_or(u32::MAX),
+            processes: count(&|_| true),
+            draining: count(&|member| member.is_former()),
+            standbys_ready: count(&|member| member.place == Place::Standby && member.is_ready()),
+            standbys_starting: count(&|member| member.place == Place::Standby && !member.is_ready()),
+            restarts: self.restarts,
+            reloading: self.reload.is_some(),
+            shutting_down: matches!(self.run, Run::Ending(_)),
+            slots: (0..).map(Slot).zip(&self.posts).map(|(slot, _)| self.slot_stats(slot, now)).collect(),
+        }
+    }
+
+    fn slot_stats(&self, slot: Slot, now: Time) -> SlotStats {
+        let post = &self.posts[slot.0 as usize];
+        let worker = |index: Option<usize>| index.and_then(|index| self.members[index].id);
+        SlotStats {
+            slot,
+            state: self.slot_state(slot, post.standing, now),
+            worker: worker(self.current(slot)),
+            successor: worker(self.successor(slot)),
+            restarts: post.restarts,
+            failures: post.failures.count(),
+        }
+    }
+
+    fn slot_state(&self, slot: Slot, standing: Standing, now: Time) -> SlotState {
+        if slot.0 >= self.wanted || matches!(self.run, Run::Ending(_)) {
+            return SlotState::Emptying;
+        }
+        if self.has_ready(slot) {
+            return SlotState::Serving;
+        }
+        match standing {
+            Standing::Held => SlotState::Filling,
+            Standing::Due { at, .. } => SlotState::BackingOff { remaining: at.saturating_sub(now) },
+            Standing::GivenUp => SlotState::GivenUp,
+            Standing::Stopped | Standing::Ending(_) => SlotState::Stopped,
+        }
+    }
 }

@@ -1,0 +1,207 @@
+//! A worker fails: is there another, and when?
+
+use super::backoff::Failures;
+use super::member::{Going, Member, Place, Stage};
+use super::post::Standing;
+use super::{Cause, Event, ExitKind, Phase, Reason, RestartPolicy, Run, Scope, Supervise, Time, Why};
+use crate::core::ids::{Slot, WorkerId};
+
+/// Who fails, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Loss {
+    pub(super) worker: Option<WorkerId>,
+    pub(super) why: Why,
+    pub(super) phase: Phase,
+    /// Which reload it came from.
+    pub(super) generation: u32,
+    /// What its replacement is spawned for.
+    pub(super) cause: Cause,
+}
+
+impl Loss {
+    pub(super) fn of(member: &Member, why: Why) -> Self {
+        Self {
+            worker: member.id,
+            phase: if member.is_ready() { Phase::Service } else { Phase::StartUp },
+            generation: member.generation,
+            cause: match why {
+                Why::Retired(_) => Cause::Retire,
+                Why::Unresponsive => Cause::Unresponsive,
+                _ => Cause::Restart,
+            },
+            why,
+        }
+    }
+}
+
+impl Supervise {
+    pub(super) fn exited(&mut self, worker: WorkerId, exit: ExitKind) {
+        if let Some(index) = self.find(worker) {
+            self.gone(index, Why::Exited(exit));
+        }
+    }
+
+    /// A process has ended, or has never come into being.
+    pub(super) fn gone(&mut self, index: usize, why: Why) {
+        self.note_health(index);
+        let member = self.members.remove(index);
+        if !matches!(self.run, Run::Running) {
+            return;
+        }
+        if let Place::Former(slot) = member.place {
+            self.former_gone(slot, &member, why);
+        } else {
+            let loss = Loss::of(&member, why);
+            self.lost(member.place, member.going.as_ref(), loss);
+        }
+    }
+
+    /// As a rule nobody cares for how a former worker ends.
+    fn former_gone(&mut self, slot: Option<Slot>, member: &Member, why: Why) {
+        let Some(slot) = slot.filter(|slot| slot.0 < self.wanted) else { return };
+        if self.standing(slot) == Standing::Ending(member.ticket) {
+            let loss = Loss { phase: Phase::Service, ..Loss::of(member, why) };
+            self.replace_by_policy(Some(slot), loss);
+        }
+    }
+
+    /// One that counted does so no more: it has ended, or it is on its way.
+    pub(super) fn lost(&mut self, place: Place, going: Option<&Going>, loss: Loss) {
+        match place {
+            Place::Current(slot) => self.current_lost(slot, going, loss),
+            Place::Successor(slot) => self.successor_lost(slot, loss),
+            Place::Standby => self.replace_by_policy(None, loss),
+            Place::Former(_) => {}
+        }
+    }
+
+    fn current_lost(&mut self, slot: Slot, going: Option<&Going>, loss: Loss) {
+        if loss.phase == Phase::StartUp {
+            self.reload_meets(slot, &loss);
+            self.scale_meets(slot, &loss.why);
+        }
+        let expected = matches!(going, Some(Going::Soon { .. }));
+        if let Some(successor) = self.successor(slot) {
+            self.members[successor].place = Place::Current(slot);
+            if !expected {
+                self.tell_restart(Some(slot), &loss, Time::ZERO);
+            }
+        } else if !expected {
+            // One that was expected to go has been dealt with when that was decided.
+            self.replace_by_policy(Some(slot), loss);
+        }
+    }
+
+    /// The old one goes on, unless it must not.
+    pub(super) fn successor_lost(&mut self, slot: Slot, loss: Loss) {
+        self.reload_meets(slot, &loss);
+        let Some(current) = self.current(slot) else { return };
+        match &self.members[current].going {
+            Some(Going::Soon { .. }) => self.replace(Some(slot), loss),
+            Some(Going::WhenReplaced(Reason::Recycle(_))) => {
+                self.members[current].going = None;
+                self.put_recycling_off(slot);
+            }
+            _ => self.members[current].going = None,
+        }
+    }
+
+    pub(super) fn replace_by_policy(&mut self, slot: Option<Slot>, loss: Loss) {
+        if self.calls_for_another(&loss.why) {
+            self.replace(slot, loss);
+        } else {
+            self.post(slot).standing = Standing::Stopped;
+            if let Some(slot) = slot {
+                self.scale_meets(slot, &loss.why);
+            }
+            self.tell(Event::Stopped { worker: loss.worker, slot, why: loss.why });
+        }
+    }
+
+    fn calls_for_another(&self, why: &Why) -> bool {
+        let code = match why {
+            Why::Exited(ExitKind::Code(code)) => Some(*code),
+            _ => None,
+        };
+        match self.options.restart {
+            _ if code.is_some_and(|code| self.options.stop_exit_codes.contains(&code)) => false,
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure => code != Some(0),
+            RestartPolicy::Never => false,
+        }
+    }
+
+    /// Counts a failure, and says when there is another worker.
+    pub(super) fn replace(&mut self, slot: Option<Slot>, loss: Loss) {
+        // A standby at hand costs nothing to put in.
+        let at_once = slot.is_some() && self.promotable().is_some();
+        let Self { random, options, .. } = self;
+        let post = match slot {
+            Some(slot) => &mut self.posts[slot.0 as usize],
+            None => &mut self.bench,
+        };
+        let wait = post.failures.one_more(loss.phase, &options.backoff, random);
+        let delay = if at_once { Time::ZERO } else { wait };
+        let at = self.now.saturating_add(delay);
+        if !post.budget.admits(at) || !self.total.admits(at) {
+            self.give_up(slot, loss, at);
+            return;
+        }
+        post.budget.spend(self.now, at);
+        post.restarts += 1;
+        let due = match post.standing {
+            // More than one standby may fail.
+            Standing::Due { at: later, .. } => at.max(later),
+            _ => at,
+        };
+        post.standing = Standing::Due { at: due, cause: loss.cause };
+        let failures = post.failures.count();
+        self.total.spend(self.now, at);
+        self.restarts += 1;
+        // A retirement has been told as such.
+        if loss.cause != Cause::Retire {
+            self.tell_restart(slot, &loss, delay);
+        }
+        if !delay.is_zero() {
+            self.tell(Event::Backoff { slot, delay, failures });
+        }
+    }
+
+    fn tell_restart(&mut self, slot: Option<Slot>, loss: &Loss, delay: Time) {
+        let now = self.now;
+        let restarts = self.post(slot).budget.used(now);
+        let Loss { worker, why, phase, .. } = loss.clone();
+        self.tell(Event::Restart { slot, worker, why, phase, delay, restarts });
+    }
+
+    fn give_up(&mut self, slot: Option<Slot>, loss: Loss, at: Time) {
+        let post = self.post(slot);
+        post.standing = Standing::GivenUp;
+        let (scope, used, intensity) = if post.budget.admits(at) {
+            (Scope::Total, self.total.used(at), self.total.intensity())
+        } else {
+            (Scope::Slot, post.budget.used(at), post.budget.intensity())
+        };
+        self.gave_up = true;
+        if let Some(slot) = slot {
+            self.scale_meets(slot, &loss.why);
+        }
+        self.tell(Event::GaveUp { slot, scope, restarts: used, period: intensity.period, why: loss.why });
+    }
+
+    /// A worker that has been well for long enough speaks for its slot.
+    pub(super) fn note_health(&mut self, index: usize) {
+        let Member { place, stage, .. } = self.members[index];
+        let Stage::Ready { since } = stage else { return };
+        if self.now.saturating_sub(since) < self.options.backoff.reset_after {
+            return;
+        }
+        match place {
+            Place::Current(slot) if slot.0 < self.wanted => {
+                self.post(Some(slot)).failures = Failures::default();
+            }
+            Place::Standby => self.bench.failures = Failures::default(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! New workers for old ones.
+
+use super::{ONE, TWO, options, play};
+
+const FAILED: &str = "the new worker of slot 0 did not get ready: it ended with exit code 1";
+
+#[test]
+fn one_after_the_other_and_ready_first() {
+    play(
+        options(2),
+        &[
+            TWO,
+            ("reload 1 5; states", "reload 2/1, spawn 0 Reload, (3@0), Serving, Serving"),
+            ("online 3", "ready 3 in 0, drain 1 reload 500, spawn 1 Reload, (4@1)"),
+            ("at 20; online 4", "ready 4 in 20, drain 2 reload 500, reloaded in 20, done 5"),
+            ("exit 1 0; exit 2 0; due; states", "never, Serving, Serving"),
+        ],
+    );
+}
+
+#[test]
+fn several_at_a_time_if_that_is_asked_for() {
+    play(
+        options(2),
+        &[
+            TWO,
+            ("reload 9 5", "reload 2/9, spawn 0 Reload, spawn 1 Reload, (3@0), (4@1)"),
+            (
+                "online 4; online 3",
+                "ready 4 in 0, drain 2 reload 500, ready 3 in 0, drain 1 reload 500, reloaded in 0, done 5",
+            ),
+        ],
+    );
+    play(options(2), &[TWO, ("reload 0 5", "reload 2/1, spawn 0 Reload, (3@0)")]);
+}
+
+#[test]
+fn if_a_new_one_fails_the_old_ones_stay() {
+    let failed = format!("reload failed after 0: {FAILED}, failed 5: {FAILED}");
+    play(
+        options(2),
+        &[
+            TWO,
+            ("reload 1 5", "reload 2/1, spawn 0 Reload, (3@0)"),
+            ("exit 3 1", &failed),
+            ("states; due", "Serving, Serving, never"),
+            (
+                "reload 1 6; online 4",
+                "reload 2/1, spawn 0 Reload, (4@0), ready 4 in 0, drain 1 reload 500, spawn 1 Reload, (5@1)",
+            ),
+        ],
+    );
+    // The others that are on their way are not needed.
+    play(
+        options(2),
+        &[
+            TWO,
+            (
+                "reload 2 5; exit 3 1",
+                &format!("reload 2/2, spawn 0 Reload, spawn 1 Reload, (3@0), (4@1), {failed}, term 4"),
+            ),
+            ("exit 4 1; states", "Serving, Serving"),
+        ],
+    );
+}
+
+#[test]
+fn not_ready_in_time_is_a_failure_like_any_other() {
+    play(
+        options(1),
+        &[
+            ONE,
+            ("reload 1 5; due", "reload 1/1, spawn 0 Reload, (2@0), 1000"),
+            (
+                "at 1000",
+                "term 2, reload failed after 0: the new worker of slot 0 did not get ready: it was not ready in time, failed 5: the new worker of slot 0 did not get ready: it was not ready in time",
+            ),
+            ("at 1050; states", "kill 2, Serving"),
+        ],
+    );
+    play(
+        options(1),
+        &[
+            ONE,
+            (
+                "reload 1 5; throws 2 x",
+                "reload 1/1, spawn 0 Reload, (2@0), retire 2@0 x by Worker, drain 2 x 500, reload failed after 0: the new worker of slot 0 did not get ready: it retired (x), failed 5: the new worker of slot 0 did not get ready: it retired (x)",
+            ),
+        ],
+    );
+    play(
+        options(1),
+        &[
+            ONE,
+            (
+                "broken 12; reload 1 5; states",
+                "reload 1/1, spawn 0 Reload, reload failed after 0: the new worker of slot 0 did not get ready: it could not be spawned (error 12), failed 5: the new worker of slot 0 did not get ready: it could not be spawned (error 12), Serving",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_reload_joins_one_that_runs() {
+    play(
+        options(1),
+        &[
+            ONE,
+            ("reload 1 5; reload 1 6", "reload 1/1, spawn 0 Reload, (2@0)"),
+            ("online 2", "ready 2 in 0, drain 1 reload 500, reloaded in 0, done 5, done 6"),
+        ],
+    );
+}
+
+#[test]
+fn an_old_one_that_dies_meanwhile_is_replaced_by_the_new() {
+    play(
+        options(2),
+        &[
+            TWO,
+            ("reload 1 5", "reload 2/1, spawn 0 Reload, (3@0)"),
+            // Its successor is on its way.
+            ("exit 1 1", "restart 1@0: it ended with exit code 1, +0, #0"),
+            // This one is not its turn yet.
+            ("exit 2 1", "restart 2@1: it ended with exit code 1, +0, #1, spawn 1 Restart, (4@1)"),
+            ("online 3; online 4", "ready 3 in 0, ready 4 in 0, reloaded in 0, done 5"),
+        ],
+    );
+}
+
+#[test]
+fn one_that_retires_meanwhile_has_its_successor_already() {
+    play(
+        options(2),
+        &[
+            TWO,
+            ("reload 1 5", "reload 2/1, spawn 0 Reload, (3@0)"),
+            ("throws 1 x", "retire 1@0 x by Worker, drain 1 x 500"),
+            ("online 3", "ready 3 in 0, spawn 1 Reload, (4@1)"),
+        ],
+    );
+}
+
+#[test]
+fn a_slot_that_waits_or_has_been_given_up_gets_its_chance() {
+    play(
+        options(1),
+        &[
+            (
+                "start; exit 1 1",
+                "spawn 0 Start, (1@0), restart 1@0 at start: it ended with exit code 1, +100, #1, backoff 0 100 after 1",
+            ),
+            ("reload 1 5; due", "reload 1/1, spawn 0 Reload, (2@0), 1000"),
+            // And a clean slate.
+            (
+                "online 2; exit 2 1",
+                "ready 2 in 0, reloaded in 0, done 5, restart 2@0: it ended with exit code 1, +0, #1, spawn 0 Restart, (3@0)",
+            ),
+        ],
+    );
+    let none = super::Options { stop_exit_codes: vec![3], ..options(1) };
+    play(
+        none,
+        &[
+            (
+                "start; exit 1 3; states",
+                "spawn 0 Start, (1@0), stopped 1@0: it ended with exit code 3, Stopped",
+            ),
+            (
+                "reload 1 5; online 2",
+                "reload 1/1, spawn 0 Reload, (2@0), ready 2 in 0, reloaded in 0, done 5",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn one_that_is_still_starting_is_replaced_like_any_other() {
+    play(
+        options(1),
+        &[
+            ("start; reload 1 5", "spawn 0 Start, (1@0), reload 1/1, spawn 0 Reload, (2@0)"),
+            ("online 2", "ready 2 in 0, term 1, reloaded in 0, done 5"),
+        ],
+    );
+}
+
+#[test]
+fn the_successor_of_one_that_retired_is_old_too() {
+    play(
+        options(2),
+        &[
+            TWO,
+            (
+                "retire 1 a; retire 2 b",
+                "retire 1@0 a by Primary, spawn 0 Retire, drain 1 a 500, (3@0), retire 2@1 b by Primary, spawn 1 Retire, (4@1)",
+            ),
+            ("reload 2 5", "reload 2/2, spawn 0 Reload, term 4, spawn 1 Reload, (5@0), (6@1)"),
+            (
+                "online 6; online 5",
+                "ready 6 in 0, drain 2 b 500, ready 5 in 0, term 3, reloaded in 0, done 5",
+            ),
+        ],
+    );
+}

@@ -1,0 +1,240 @@
+//! What has to be true in the end, and on the way there. From outside: what the brain thinks of the
+//! processes is not asked, only what it does to them.
+
+use std::time::Duration;
+
+use rcluster::core::ids::Slot;
+use rcluster::core::supervise::{
+    Cause, Event, Excess, Input, KillSignal, Output, Phase, RestartPolicy, Scope, SlotState, Time,
+};
+
+use crate::process::Process;
+use crate::world::World;
+
+/// What failures lead to, as opposed to what operators ask for.
+fn replaces(cause: Cause) -> bool {
+    matches!(cause, Cause::Restart | Cause::Retire | Cause::Unresponsive)
+}
+
+impl World {
+    fn serving(&self) -> usize {
+        (0..self.wanted)
+            .filter(|slot| self.processes.values().any(|it| it.slot == Some(Slot(*slot)) && it.serves()))
+            .count()
+    }
+
+    pub(crate) fn check_output(&self, output: &Output) {
+        match output {
+            Output::Spawn { slot, .. } => {
+                assert!(!self.ending, "{output:?} although everything ends");
+                let there = self.processes.values().filter(|it| it.slot == *slot && it.counts()).count();
+                let most = if slot.is_some() { 1 } else { self.options.standby as usize - 1 };
+                assert!(there <= most, "{output:?}, where {there} are");
+            }
+            Output::Promote { worker, slot } => {
+                let standby = self.processes.get(worker).is_some_and(|it| it.serves() && it.slot.is_none());
+                assert!(standby && !self.ending, "{worker} takes over {slot}");
+            }
+            Output::Drain { worker, .. } => {
+                let process = self.processes.get(worker).expect("a dead worker drains");
+                assert!(process.counts(), "{worker} drains, and has been dismissed");
+            }
+            Output::Kill { worker, signal } => {
+                let Some(process) = self.processes.get(worker) else { return };
+                assert!(process.killed.is_none(), "{worker} is killed twice");
+                if *signal == KillSignal::Term {
+                    assert!(process.termed.is_none(), "{worker} gets SIGTERM twice");
+                    let drained = process.drained.is_some_and(|(at, timeout)| at + timeout <= self.now);
+                    assert!(drained || !process.ready || self.ending, "{worker} is not given time to drain");
+                } else {
+                    let warned = process.termed.is_some_and(|at| at + self.options.kill_timeout <= self.now);
+                    let hung = process.taken_back.is_some();
+                    let unborn = process.born == self.now && !process.ready;
+                    assert!(warned || hung || unborn || self.ending, "{worker} is killed without a warning");
+                }
+            }
+            Output::TakeBack { worker } => {
+                let hung = self.processes[worker].hung.map(|since| self.now.saturating_sub(since));
+                let allowed = self.options.unresponsive_after.unwrap();
+                assert!(
+                    hung.is_some_and(|hung| hung >= allowed),
+                    "{worker} has been silent for {hung:?} only"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn note_spawn(&mut self, slot: Option<Slot>, cause: Cause) {
+        let now = self.now;
+        let early = self.not_before.get(&slot).is_some_and(|at| *at > now);
+        match (slot, cause) {
+            (Some(slot), cause) if replaces(cause) => {
+                assert!(!early, "{slot} does not wait");
+                let period = self.options.restart_intensity.period;
+                let recent = self.replaced.entry(slot).or_default();
+                recent.retain(|at| *at + period > now);
+                recent.push(now);
+                let recent = recent.len();
+                self.replaced_in_all.retain(|at| *at + self.options.total_intensity.period > now);
+                self.replaced_in_all.push(now);
+                if self.punctual {
+                    assert!(
+                        recent <= self.options.restart_intensity.max as usize,
+                        "{slot} has {recent} restarts"
+                    );
+                    let all = self.replaced_in_all.len();
+                    assert!(all <= self.options.total_intensity.max as usize, "there are {all} restarts");
+                }
+            }
+            // What an operator asks for is a new beginning.
+            (Some(slot), Cause::Reload | Cause::Scale) => {
+                self.replaced.remove(&slot);
+                self.not_before.remove(&Some(slot));
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn hear(&mut self, event: &Event) {
+        self.count(match event {
+            Event::Spawn { .. } => "spawned",
+            Event::Ready { .. } => "ready",
+            Event::Restart { phase: Phase::StartUp, .. } => "restart start-up",
+            Event::Restart { .. } => "restart service",
+            Event::Backoff { .. } => "backoff",
+            Event::GaveUp { scope: Scope::Slot, .. } => "gave up slot",
+            Event::GaveUp { .. } => "gave up total",
+            Event::Retire { .. } => "retire",
+            Event::DrainTimeout { .. } => "drain timeout",
+            Event::Unresponsive { .. } => "unresponsive",
+            Event::Recycle { excess: Excess::Memory, value, .. } if *value > 230 => "urgent",
+            Event::Recycle { excess: Excess::Memory, .. } => "recycle memory",
+            Event::Recycle { excess: Excess::Age, .. } => "recycle age",
+            Event::Recycle { .. } => "recycle connections",
+            Event::ReloadStarted { .. } => "reload",
+            Event::ReloadDone { .. } => "reload done",
+            Event::ReloadFailed { .. } => "reload failed",
+            Event::Promote { .. } => "promoted",
+            Event::Stopped { .. } => "stopped",
+            Event::Shutdown { .. } => "shutdown",
+        });
+        match event {
+            Event::Shutdown { .. } => self.ending = true,
+            Event::Backoff { slot, delay, .. } => {
+                self.not_before.insert(*slot, self.now + *delay);
+            }
+            // It is told before the successor of one that is kept is spawned.
+            Event::Retire { slot: Some(_), .. } if self.serving() < self.wanted as usize => {
+                self.count("kept");
+            }
+            _ => {}
+        }
+    }
+
+    /// Nobody is forgotten.
+    pub(crate) fn check_processes(&self) {
+        if self.check_capacity && !self.ending {
+            let serving = self.serving();
+            assert!(serving + 1 >= self.wanted as usize, "{serving} of {} serve", self.wanted);
+        }
+        if !self.punctual {
+            return;
+        }
+        for (worker, process) in &self.processes {
+            let due = self.due(process);
+            assert!(due.is_none_or(|due| self.now <= due), "{worker} should be gone by {due:?}: {process:?}");
+        }
+    }
+
+    /// Until when something has to be done to a process.
+    fn due(&self, process: &Process) -> Option<Time> {
+        if process.killed.is_some() {
+            return None;
+        }
+        if let Some(termed) = process.termed {
+            return Some(termed + self.options.kill_timeout);
+        }
+        if let Some(taken_back) = process.taken_back {
+            return Some(taken_back + Duration::from_millis(500));
+        }
+        if let Some((drained, timeout)) = process.drained {
+            return Some(drained + timeout);
+        }
+        if !process.ready {
+            return Some(process.born + self.options.ready_timeout);
+        }
+        // Nobody is watched before its loop has turned, nor when some of the looks fail.
+        let allowed = self.options.unresponsive_after.filter(|_| self.calm && process.turns > 0)?;
+        process.hung.map(|hung| hung.max(self.calm_since) + allowed + 3 * self.options.sample_period)
+    }
+
+    /// From now on all goes well, and the cluster recovers.
+    pub(crate) fn calm_down(&mut self) {
+        self.calm = true;
+        self.calm_since = self.now;
+        for process in self.processes.values_mut() {
+            process.temper.leak = 0;
+        }
+        self.let_time_pass(Duration::from_millis(2_500));
+        if self.ending {
+            return;
+        }
+        assert!(self.open.is_empty(), "{:?} have not been answered", self.open);
+        self.check_slots(false);
+        self.ask(|request| Input::Reload { concurrency: 2, request });
+        self.let_time_pass(Duration::from_millis(2_500));
+        // A slot that was waiting, or a worker from before, may have met its end meanwhile.
+        if self.ending {
+            return;
+        }
+        assert!(self.open.is_empty(), "the reload has not been answered");
+        if self.last_answer == Some(Ok(())) {
+            self.check_slots(self.options.restart == RestartPolicy::Always);
+        }
+    }
+
+    fn check_slots(&self, all: bool) {
+        let stats = self.brain.stats(self.now);
+        for slot in &stats.slots {
+            let here = |it: &&Process| it.slot == Some(slot.slot) && it.counts();
+            let there = self.processes.values().filter(here).count();
+            let ready = self.processes.values().filter(here).filter(|it| it.ready).count();
+            match slot.state {
+                SlotState::Serving => assert!(ready == 1 && there <= 2, "{slot:?}: {ready} of {there}"),
+                SlotState::GivenUp | SlotState::Stopped if !all => assert_eq!(there, 0, "{slot:?}"),
+                _ => panic!("{slot:?} has not recovered"),
+            }
+        }
+        let standbys = self.processes.values().filter(|it| it.slot.is_none() && it.counts()).count();
+        assert!(standbys <= self.options.standby as usize);
+        if self.gentle {
+            assert_eq!(standbys, self.options.standby as usize);
+        }
+        let kept = |it: &Process| !it.counts() && self.recently(it).is_none();
+        assert!(!self.processes.values().any(kept), "somebody drains for ever");
+    }
+
+    /// Recycling goes on in a calm world, too, so somebody may be draining at any moment.
+    fn recently(&self, process: &Process) -> Option<Time> {
+        let (drained, _) = process.drained?;
+        (drained + Duration::from_secs(1) > self.now).then_some(drained)
+    }
+
+    pub(crate) fn everything_ends(&mut self) {
+        self.check_capacity = false;
+        self.ask(|request| Input::Shutdown { timeout: Duration::from_millis(300), request });
+        assert!(self.ending);
+        self.let_time_pass(Duration::from_secs(1));
+        assert!(self.processes.is_empty(), "{:?} are left", self.processes);
+        assert!(self.open.is_empty(), "{:?} have not been answered", self.open);
+        assert_eq!(self.brain.next_deadline(), None, "there is nothing to wait for");
+        assert_eq!(self.brain.stats(self.now).processes, 0);
+        self.ask(|request| Input::Shutdown { timeout: Duration::ZERO, request });
+        self.ask(|request| Input::Reload { concurrency: 1, request });
+        self.ask(|request| Input::Scale { workers: 3, request });
+        self.give(Input::Start);
+        self.give(Input::Force);
+        assert!(self.open.is_empty(), "who comes too late is told so");
+    }
+}
