@@ -8,7 +8,7 @@ const path = require('node:path');
 const { test } = require('node:test');
 const { certificate } = require('./helpers/programs.js');
 const { isBuiltin } = require('./helpers/subject.js');
-const { withLifecycle, Client, clientOf, SteadyLoad } = require('./helpers/lifecycle.js');
+const { withLifecycle, clientOf, SteadyLoad } = require('./helpers/lifecycle.js');
 const { until } = require('./helpers/processes.js');
 
 const skip = isBuiltin && 'the built-in does not drain';
@@ -25,7 +25,8 @@ test('an idle connection is handed over to another worker, and its client does n
     const answer = await client.get();
     assert.deepStrictEqual(answer, { status: 200, connection: 'keep-alive', text: `${staying.id}`, port });
     client.close();
-  }));
+  }),
+);
 
 test('a connection on which nothing was ever sent is handed over, too', { skip }, () =>
   withLifecycle({}, async (app) => {
@@ -42,7 +43,8 @@ test('a connection on which nothing was ever sent is handed over, too', { skip }
       for await (const chunk of socket.setEncoding('utf8')) text += chunk;
       assert.match(text, new RegExp(`^HTTP/1.1 200 [^]*\\r\\n\\r\\n[^]*\\b${staying.id}\\b`));
     }
-  }));
+  }),
+);
 
 for (const url of ['/hold', '/begin']) {
   test(`an answer that is due is given, and says that it is the last (${url})`, { skip }, () =>
@@ -64,7 +66,8 @@ for (const url of ['/hold', '/begin']) {
       assert.strictEqual(next.text, `${staying.id}`);
       assert.strictEqual(next.port === port, url === '/begin');
       client.close();
-    }));
+    }),
+  );
 }
 
 for (const [name, env] of Object.entries({
@@ -88,7 +91,8 @@ for (const [name, env] of Object.entries({
       assert.strictEqual((await app.marker('exit')).code, 0);
       await until('the client knows', () => Object.keys(clients[1].agent.freeSockets).length === 0);
       for (const client of clients) client.close();
-    }));
+    }),
+  );
 }
 
 test('a TLS connection on which nothing was ever sent does not keep a worker', { skip }, () =>
@@ -101,7 +105,8 @@ test('a TLS connection on which nothing was ever sent does not keep a worker', {
     app.tell('retire', { id });
     assert.strictEqual((await app.marker('exit')).code, 0);
     for (const socket of sockets) socket.destroy();
-  }));
+  }),
+);
 
 test('a header of the application cannot keep the connection', { skip }, () =>
   withLifecycle({}, async (app) => {
@@ -113,7 +118,8 @@ test('a header of the application cannot keep the connection', { skip }, () =>
     assert.strictEqual((await client.get('/own')).connection, 'close');
     assert.strictEqual((await app.marker('exit')).code, 0);
     client.close();
-  }));
+  }),
+);
 
 test('a worker is told to go, and goes, while the JavaScript of its primary is blocked', { skip }, () =>
   withLifecycle({ ON_RETIRE: 'gone' }, async (app) => {
@@ -127,7 +133,8 @@ test('a worker is told to go, and goes, while the JavaScript of its primary is b
     fs.writeFileSync(file, '');
     assert.deepStrictEqual(await app.marker('exit'), { id: leaving.id, code: 0, signal: null, agreed: true });
     client.close();
-  }));
+  }),
+);
 
 /** @param {number} pid */
 function isZombie(pid) {
@@ -142,25 +149,17 @@ for (const [name, env] of Object.entries({
   test(`all workers are replaced one by one under load: ${name}`, { skip }, () =>
     withLifecycle(env, async (app) => {
       const secure = env.SERVER === 'https';
-      const steady = new SteadyLoad(app.target, { clients: 40, interval: 100, secure });
-      // New connections, too.
-      let fresh = 0;
-      const failures = [];
-      let stopped = false;
-      const others = (async () => {
-        while (!stopped) {
-          const client = new Client(app.target, secure);
-          fresh++;
-          await client.get().catch((error) => failures.push(error.message));
-          client.close();
-        }
-      })();
+      const loads = [
+        new SteadyLoad(app.target, { clients: 40, interval: 100, secure }),
+        new SteadyLoad(app.target, { clients: 4, interval: 20, secure, fresh: true }),
+      ];
       app.tell('roll', { rounds: 1 });
       await app.marker('rolled');
-      stopped = true;
-      await others;
-      await steady.stop();
-      assert.deepStrictEqual([...failures, ...steady.failures], []);
-      assert.ok(steady.sent > 40 && fresh > 10, `${steady.sent} and ${fresh} requests`);
-    }));
+      for (const load of loads) {
+        const { sent, failures } = await load.stop();
+        assert.deepStrictEqual(failures, []);
+        assert.ok(sent > 4, `${sent} requests`);
+      }
+    }),
+  );
 }

@@ -41,6 +41,12 @@ for (const [name, env] of Object.entries({
         assert.strictEqual(await ask(socket, 'still'), `${leaving.id} still`);
       }
       socket.end();
-      assert.deepStrictEqual(await app.marker('exit'), { id: leaving.id, code: 0, signal: null, agreed: true });
-    }));
+      assert.deepStrictEqual(await app.marker('exit'), {
+        id: leaving.id,
+        code: 0,
+        signal: null,
+        agreed: true,
+      });
+    }),
+  );
 }

@@ -35,4 +35,5 @@ test('UDP', { skip }, () =>
     assert.deepStrictEqual(await app.marker('exit'), { id, code: 0, signal: null, agreed: true });
     await until('the other one still answers', async () => (await ask('hello')) === `${staying} hello`);
     client.close();
-  }));
+  }),
+);

@@ -30,4 +30,5 @@ test('a WebSocket is closed by the application, and its client comes back to ano
     assert.notStrictEqual(next.id, id);
     next.socket.close();
     await once(next.socket, 'close');
-  }));
+  }),
+);

@@ -34,7 +34,8 @@ for (const [url, [reason, text]] of Object.entries(THROWN)) {
         assert.strictEqual((await asking.get()).text, `${other.id}`);
         asking.close();
       }
-    }));
+    }),
+  );
 }
 
 test('half an answer is cut off, and does not look whole', { skip }, () =>
@@ -44,7 +45,8 @@ test('half an answer is cut off, and does not look whole', { skip }, () =>
     await assert.rejects(client.get('/half'), { code: 'ECONNRESET' });
     assert.strictEqual((await app.marker('exit')).code, 1);
     client.close();
-  }));
+  }),
+);
 
 test('a request of HTTP/2', { skip }, () =>
   withLifecycle({ SUPERVISED: '1', SERVER: 'http2', WORKERS: '1' }, async (app) => {
@@ -66,7 +68,8 @@ test('a request of HTTP/2', { skip }, () =>
     assert.strictEqual(await held, 200);
     assert.strictEqual((await app.marker('exit')).code, 1);
     session.close();
-  }));
+  }),
+);
 
 test('an application that handles exceptions itself is left alone', { skip }, () =>
   withLifecycle({ SUPERVISED: '1' }, async (app) => {
@@ -81,7 +84,8 @@ test('an application that handles exceptions itself is left alone', { skip }, ()
     assert.ok((await lost) instanceof Error);
     app.tell('tell', { id, command: 'state' });
     assert.strictEqual((await app.marker('state')).exitedAfterDisconnect, undefined);
-  }));
+  }),
+);
 
 test('a worker without supervision dies of it, as ever', { skip }, () =>
   withLifecycle({}, async (app) => {
@@ -90,4 +94,5 @@ test('a worker without supervision dies of it, as ever', { skip }, () =>
     await assert.rejects(client.get('/throw'));
     assert.deepStrictEqual(await app.marker('exit'), { id, code: 1, signal: null, agreed: false });
     client.close();
-  }));
+  }),
+);

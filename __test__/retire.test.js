@@ -25,7 +25,8 @@ test('a worker retires by hand', { skip }, () =>
     assert.strictEqual((await held).text, `${id}`);
     assert.deepStrictEqual(await app.marker('exit'), { id, code: 0, signal: null, agreed: true });
     client.close();
-  }));
+  }),
+);
 
 test('a reason that is no text is refused', { skip }, () =>
   withLifecycle({}, async (app) => {
@@ -33,7 +34,8 @@ test('a reason that is no text is refused', { skip }, () =>
     const { name, code, message } = await app.marker('refused');
     assert.deepStrictEqual([name, code], ['TypeError', 'ERR_INVALID_ARG_TYPE']);
     assert.match(message, /"reason"/);
-  }));
+  }),
+);
 
 test('a worker may say that it is ready, whether or not anybody asked', { skip }, () =>
   withLifecycle({}, async (app) => {
@@ -42,7 +44,8 @@ test('a worker may say that it is ready, whether or not anybody asked', { skip }
     // Its link still works.
     app.tell('retire', { id: 1 });
     assert.strictEqual((await app.marker('exit')).code, 0);
-  }));
+  }),
+);
 
 test('a supervised worker knows its slot, and the application sees no trace of how', { skip }, () =>
   withLifecycle({ SUPERVISED: '1' }, async (app) => {
@@ -56,13 +59,15 @@ test('a supervised worker knows its slot, and the application sees no trace of h
         [],
       );
     }
-  }));
+  }),
+);
 
 test('a worker without supervision has no slot', { skip }, () =>
   withLifecycle({}, async (app) => {
     app.tell('tell', { id: 1, command: 'state' });
     assert.strictEqual((await app.marker('state')).slot, undefined);
-  }));
+  }),
+);
 
 test('a supervised worker ignores SIGINT, retires at SIGTERM, and ends at a second one', { skip }, () =>
   withLifecycle({ SUPERVISED: '1' }, async (app) => {
@@ -79,7 +84,8 @@ test('a supervised worker ignores SIGINT, retires at SIGTERM, and ends at a seco
     assert.deepStrictEqual(await app.marker('exit'), { id, code: 143, signal: null, agreed: true });
     assert.ok((await held) instanceof Error);
     client.close();
-  }));
+  }),
+);
 
 test('an application that listens for SIGTERM decides about it', { skip }, () =>
   withLifecycle({ SUPERVISED: '1' }, async (app) => {
@@ -93,7 +99,8 @@ test('an application that listens for SIGTERM decides about it', { skip }, () =>
     }
     app.tell('tell', { id, command: 'state' });
     assert.strictEqual((await app.marker('state')).exitedAfterDisconnect, undefined);
-  }));
+  }),
+);
 
 test('a worker without supervision ends at SIGTERM and SIGINT as ever', { skip }, () =>
   withLifecycle({}, async (app) => {
@@ -102,4 +109,5 @@ test('a worker without supervision ends at SIGTERM and SIGINT as ever', { skip }
       app.tell('signal', { id, signal });
       assert.deepStrictEqual(await app.marker('exit'), { id, code: null, signal, agreed: false });
     }
-  }));
+  }),
+);

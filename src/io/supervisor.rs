@@ -141,12 +141,8 @@ impl Supervisor {
         let (channel, worker_channel) = message_pair()?;
         let (board, worker_board) = Scoreboard::create()?;
         let (lifeline, worker_lifeline) = message_pair()?;
-        let link = [
-            worker_control.as_fd(),
-            worker_channel.as_fd(),
-            worker_board.as_fd(),
-            worker_lifeline.as_fd(),
-        ];
+        let link =
+            [worker_control.as_fd(), worker_channel.as_fd(), worker_board.as_fd(), worker_lifeline.as_fd()];
         let mut fds = std::mem::take(&mut spawn.fds);
         fds.extend(link);
         let child = Spawn { fds, ..spawn }.spawn()?;
