@@ -54,6 +54,219 @@ declare namespace cluster {
     inspectPort?: number | (() => number) | undefined;
     /** Of no effect on Linux. */
     windowsHide?: boolean | undefined;
+    /** Defaults for the options of `supervise()`. Not in the built-in. */
+    supervise?: SuperviseOptions | undefined;
+  }
+
+  /** At most `max` restarts in any `period`. */
+  interface RestartIntensity {
+    /** How many; with 0 the first failure is one too many. Default: 10. */
+    max?: number | undefined;
+    /** In how much time, in ms. Default: 60,000. */
+    period?: number | undefined;
+  }
+
+  /** How a supervised cluster is kept up. All times are in ms. */
+  interface SuperviseOptions {
+    /** How many workers there are; `'auto'` is `availableParallelism()`. 1 to 1,024. Default: `'auto'`. */
+    workers?: number | 'auto' | undefined;
+    /** How many booted workers wait, without connections, to take over from one that dies. Default: 0. */
+    standby?: number | undefined;
+    /** After which ends a worker is replaced: all, all but exit code 0, or none. Default: `'always'`. */
+    restart?: 'always' | 'on-failure' | 'never' | undefined;
+    /** Exit codes after which a worker is not replaced, whatever `restart` says. Default: none. */
+    stopExitCodes?: readonly number[] | undefined;
+    /** How often the worker of one slot may be restarted. Default: 10 times in 60 seconds. */
+    restartIntensity?: RestartIntensity | undefined;
+    /** How often all of them together. Default: that of a slot times the number of workers. */
+    totalIntensity?: RestartIntensity | undefined;
+    /** How long to wait before a restart. The first restart of a worker that had been ready does not wait. */
+    backoff?:
+      | {
+          /** The first wait. Default: 100. */
+          initial?: number | undefined;
+          /** The longest. Default: 15,000. */
+          max?: number | undefined;
+          /** By how much it grows each time, 1 to 100. Default: 2. */
+          factor?: number | undefined;
+          /** By which part of itself it varies at random, 0 to 1. Default: 0.2. */
+          jitter?: number | undefined;
+          /** A worker that has been ready for so long wipes the slate clean. Default: 30,000. */
+          resetAfter?: number | undefined;
+        }
+      | undefined;
+    /** When there are too many restarts: go on with fewer workers, or shut down and exit. Default: `'degrade'`. */
+    onGiveUp?: 'degrade' | 'exit' | undefined;
+    /** With which code the primary exits then. Default: 70. */
+    giveUpExitCode?: number | undefined;
+    /**
+     * When a worker is ready: when it runs, when its first server listens, or when it calls `cluster.worker.ready()`.
+     * Default: `'listening'`.
+     */
+    ready?: 'online' | 'listening' | 'explicit' | undefined;
+    /** A worker that is not ready by then has failed to start. Default: 30,000. */
+    readyTimeout?: number | undefined;
+    /** How long a worker may take to finish what it has begun, before it is forced to end. Default: 10,000. */
+    drainTimeout?: number | undefined;
+    /** How long after SIGTERM comes SIGKILL. Default: 2,000. */
+    killTimeout?: number | undefined;
+    /** How long the event loop of a worker may stand still before the worker is replaced; 0: for ever. Default: 0. */
+    unresponsiveAfter?: number | undefined;
+    /** When a worker that is well is replaced all the same; 0 for never. */
+    recycle?:
+      | {
+          /** Bytes of resident memory. Default: 0. */
+          memory?: number | undefined;
+          /** Its age. Default: 0. */
+          age?: number | undefined;
+          /** Connections that it has received. Default: 0. */
+          connections?: number | undefined;
+          /** By which part of themselves these limits vary from worker to worker, 0 to 1. Default: 0.1. */
+          jitter?: number | undefined;
+        }
+      | undefined;
+    /** Whether an uncaught exception or unhandled rejection retires a worker instead of ending it. Default: `true`. */
+    retireOnException?: boolean | undefined;
+    /** How many workers `reload()` replaces at a time. Default: 1. */
+    reloadConcurrency?: number | undefined;
+    /**
+     * Whether SIGTERM and SIGINT to the primary shut the cluster down, after which it exits with code 0; a second one
+     * kills the workers. Default: `true`.
+     */
+    signals?: boolean | undefined;
+    /** How long the drains of a shutdown may take. Default: `drainTimeout`. */
+    shutdownTimeout?: number | undefined;
+  }
+
+  /** What every event about a worker tells. */
+  interface AboutWorker {
+    /** Its id. */
+    worker: number;
+    /** Its process id, if it is known. */
+    pid?: number;
+    /** Its slot; null for a standby. */
+    slot: number | null;
+  }
+
+  /** How a worker has ended. */
+  interface AboutEnd {
+    /** Its id; null if it could not even be started. */
+    worker: number | null;
+    pid?: number;
+    /** Its slot; null for a standby. */
+    slot: number | null;
+    /** Its exit code, if it has exited. */
+    code: number | null;
+    /** The signal that ended it, if one did. */
+    signal: string | null;
+    /** What has happened, in words. */
+    reason: string;
+  }
+
+  /** What a supervisor decides, with causes and figures. Times are in ms. */
+  interface SupervisorEventMap {
+    /** A worker has been started. */
+    spawn: [
+      facts: AboutWorker & {
+        cause: 'start' | 'restart' | 'retire' | 'recycle' | 'unresponsive' | 'reload' | 'scale' | 'standby';
+      },
+    ];
+    /** A worker is ready, so long after it was started. */
+    ready: [facts: AboutWorker & { bootMs: number }];
+    /** A worker has failed, and another takes its place after `delay`. */
+    restart: [facts: AboutEnd & { phase: 'start-up' | 'service'; delay: number; restarts: number }];
+    /** A slot waits before its next worker. */
+    backoff: [facts: { slot: number | null; delay: number; failures: number }];
+    /** There have been too many restarts, and there will be no more here. */
+    'gave-up': [facts: AboutEnd & { scope: 'slot' | 'total'; restarts: number; period: number }];
+    /** A worker is replaced and drains, because somebody has asked for it. */
+    retire: [facts: AboutWorker & { reason: string; detail: string; by: 'worker' | 'primary' }];
+    /** A worker has not finished in time and is forced to end. */
+    'drain-timeout': [facts: AboutWorker & { connections: number | null }];
+    /** The event loop of a worker stands still: it is replaced and killed. `stack` tells where, if that can be found out. */
+    unresponsive: [facts: AboutWorker & { silentFor: number; stack: string | null }];
+    /** A worker is replaced because it has become too big (bytes), too old (ms) or has served enough. */
+    recycle: [facts: AboutWorker & { cause: 'memory' | 'age' | 'connections'; value: number; limit: number }];
+    /** A reload begins, is done, or has failed. */
+    reload: [
+      facts:
+        | { phase: 'start'; slots: number; concurrency: number }
+        | { phase: 'done'; tookMs: number }
+        | { phase: 'failed'; reason: string; reloaded: number },
+    ];
+    /** A standby takes over a slot. */
+    promote: [facts: AboutWorker & { standbyFor: number }];
+    /** A worker has ended, and by the policy is not replaced. */
+    stopped: [facts: AboutEnd];
+    /** The cluster shuts down; `signal` is the one that asked for it. */
+    shutdown: [facts: { signal: string | null; gaveUp: boolean; timeout: number }];
+  }
+
+  /** How a supervised cluster stands. */
+  interface SupervisorStats {
+    /** How many workers there are to be. */
+    workers: number;
+    /** How many slots have a ready one. */
+    ready: number;
+    /** How many processes there are of any kind. */
+    processes: number;
+    /** How many of them drain or are being killed. */
+    draining: number;
+    standby: { ready: number; starting: number };
+    /** How many restarts there have been in all. */
+    restarts: number;
+    reloading: boolean;
+    shuttingDown: boolean;
+    slots: {
+      slot: number;
+      state: 'filling' | 'serving' | 'backing-off' | 'given-up' | 'stopped' | 'emptying';
+      /** The id of its worker. */
+      worker: number | null;
+      /** The id of the one that is starting to take its place. */
+      successor: number | null;
+      restarts: number;
+      /** Failures without a healthy time in between. */
+      failures: number;
+    }[];
+  }
+
+  /** The primary's hold on a supervised cluster. Decisions are made and carried out on a native thread. */
+  interface Supervisor extends TypedEmitter<SupervisorEventMap> {
+    /** The workers by slot. */
+    readonly workers: (Worker | undefined)[];
+
+    /** Resolves when the cluster has been shut down and all workers are gone. */
+    readonly closed: Promise<void>;
+
+    /**
+     * Has that many workers: starts some, or drains those with the highest slots.
+     * @param workers 1 to 1,024.
+     * @returns Resolves when the new ones are ready, or those that are too many are gone.
+     */
+    scale(workers: number): Promise<void>;
+
+    /**
+     * Replaces all workers by new ones, without downtime: each old one goes when its successor is ready. They are started
+     * with the environment, the settings and the files as they are now. If one does not get ready, the reload stops
+     * and the old ones that are left stay. A reload that is called while one runs joins it.
+     *
+     * ```js
+     * process.on('SIGHUP', () => supervisor.reload().catch((error) => console.error('still the old code:', error.message)));
+     * ```
+     * @param options `concurrency`: how many at a time.
+     * @returns Rejects with `ERR_RCLUSTER_NOT_READY`, or `ERR_RCLUSTER_SHUT_DOWN`.
+     */
+    reload(options?: { concurrency?: number }): Promise<void>;
+
+    /**
+     * Drains all workers and starts none any more.
+     * @param options `timeout`: how long that may take, in ms, before they are forced.
+     * @returns Resolves when all are gone.
+     */
+    shutdown(options?: { timeout?: number }): Promise<void>;
+
+    /** How the cluster stands. */
+    stats(): SupervisorStats;
   }
 
   /** Where a worker listens. */
@@ -80,6 +293,20 @@ declare namespace cluster {
     message: [message: any, handle: any];
     /** The worker runs. It has not necessarily begun with the app's code. */
     online: [];
+    /** In the worker: it is a standby no more, and gets connections from now on. Not in the built-in. */
+    promote: [facts: { slot: number }];
+    /**
+     * In the worker: it is to finish what it has begun. Its servers are closed; connections that are not HTTP, such as
+     * WebSockets, are the app's to end. `deadline` is when it will be forced to end, in ms as `Date.now()` counts them,
+     * or null if nobody forces it. Not in the built-in.
+     *
+     * ```js
+     * cluster.worker.on('retire', () => {
+     *   for (const socket of webSocketServer.clients) socket.close(1001);
+     * });
+     * ```
+     */
+    retire: [facts: { reason: string; deadline: number | null }];
   }
 
   /** The events of the cluster: those of all workers with the worker in front, and two of its own. */
@@ -204,6 +431,27 @@ declare namespace cluster {
     disconnect(callback?: () => void): void;
 
     /**
+     * Starts workers and keeps them up: those that die, hang, grow too big or throw are replaced, within limits. It is
+     * decided and done on a native thread, also while the primary's JavaScript is busy. Not in the built-in.
+     *
+     * ```js
+     * const cluster = require('rcluster');
+     * const http = require('node:http');
+     *
+     * if (cluster.isPrimary) {
+     *   const supervisor = cluster.supervise({ workers: 2, unresponsiveAfter: 5000 });
+     *   supervisor.on('restart', ({ slot, reason }) => console.log(`slot ${slot}: ${reason}`));
+     * } else {
+     *   http.createServer((request, response) => response.end(`slot ${process.env.NODE_APP_INSTANCE}\n`)).listen(8000);
+     * }
+     * ```
+     * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, naming the option.
+     * @throws {Error} `ERR_RCLUSTER_SUPERVISED` at the second call, `ERR_RCLUSTER_SHUT_DOWN` after a shutdown,
+     * `ERR_RCLUSTER_NOT_PRIMARY` in a worker, `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` where there is no native part.
+     */
+    supervise(options?: SuperviseOptions): Supervisor;
+
+    /**
      * How many workers make sense: the number of CPUs that this process may use, which is also limited by its CPU
      * affinity and by the CPU quota of its container. At least 1. Not in the built-in. In workers, too.
      */
@@ -272,6 +520,32 @@ interface WorkerMembers extends cluster.TypedEmitter<cluster.WorkerEventMap> {
    * ```
    */
   disconnect(): this;
+
+  /** In a supervised worker, its place among them: 0 to n - 1; undefined in others. Not in the built-in. */
+  readonly slot: number | undefined;
+
+  /**
+   * Makes the worker take no more connections, finish what it has begun, and end. No request of a client fails: idle
+   * HTTP connections are handed over to other workers, answers still to come say `Connection: close`, and HTTP/2 sessions
+   * get GOAWAY. A supervised worker is replaced first. It can be called on either side; at a second call, and after
+   * `disconnect()`, nothing happens. Not in the built-in.
+   *
+   * ```js
+   * // In a worker that has found out that it is not well:
+   * cluster.worker.retire('lost the database');
+   * ```
+   * @param reason For the events that tell of it; the first 64 characters count. Default: `'retire'`.
+   * @throws {TypeError} `ERR_INVALID_ARG_TYPE` in a worker, if the reason is no string.
+   * @throws {Error} `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` in a worker where there is no native part.
+   */
+  retire(reason?: string): void;
+
+  /**
+   * In the worker: says that it can be counted on, for a supervisor with `ready: 'explicit'`. Of no effect for others
+   * or when it is repeated. Not in the built-in.
+   * @throws {Error} `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` where there is no native part.
+   */
+  ready(): void;
 
   /** Whether the channel is open. */
   isConnected(): boolean;

@@ -2,12 +2,13 @@
 
 const { loadBinding } = require('./load-binding');
 
+/** How many workers make sense here. */
+function availableParallelism() {
+  return loadBinding().availableParallelism();
+}
+
 /** What rcluster has and the built-in does not. */
-const EXTRAS = {
-  availableParallelism() {
-    return loadBinding().availableParallelism();
-  },
-};
+const EXTRAS = { availableParallelism };
 
 /**
  * Adds them to a cluster object. They are not enumerable, so that whoever lists, copies or compares the object
@@ -38,4 +39,4 @@ function addUnsupported(worker) {
   }
 }
 
-module.exports = { addExtras, addUnsupported };
+module.exports = { EXTRAS, addExtras, addUnsupported, availableParallelism };

@@ -42,7 +42,7 @@ impl Primary {
         let (board, board_fd) = Scoreboard::create().unwrap();
         let raw = duplicate(&worker_end).unwrap();
         let link = Link::new(worker_control, duplicate(&worker_end).unwrap(), &board_fd).unwrap();
-        self.dispatcher.tell(Command::AddWorker { worker, channel, worker_end, board });
+        self.dispatcher.tell(Command::AddWorker { worker, channel, worker_end, board: board.into() });
         self.dispatcher.tell(Command::Join(worker, LISTENER));
         Worker { id: worker, link, raw }
     }

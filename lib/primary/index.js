@@ -3,12 +3,13 @@
 const EventEmitter = require('node:events');
 const os = require('node:os');
 
-const { addExtras } = require('../extras');
+const { EXTRAS, addExtras } = require('../extras');
 const { forkNative } = require('../seam/primary');
 const { inspectorArgs } = require('./inspector');
 const { createMessageHandler, send } = require('./messages');
 const { SCHED_NONE, SCHED_RR, mergeSettings, initialPolicy, checkPolicy } = require('./settings');
 const { Supervision } = require('./supervision');
+const { createSupervise } = require('./supervise');
 const { createWorkerClass } = require('./worker');
 
 /**
@@ -33,9 +34,14 @@ function createPrimary(target) {
   /** Tells callbacks of disconnect() that no worker is left. */
   const intercom = new EventEmitter();
 
+  /**
+   * All workers until the app has been told of their end; cluster.workers forgets some earlier.
+   * @type {Map<number, Worker>}
+   */
+  const known = new Map();
+
   let initialized = false;
   let policy = initialPolicy();
-  let lastId = 0;
 
   // Policies other than the two are refused; if the app goes on all the same, the kernel balances.
   const supervision = new Supervision(() => policy !== SCHED_RR);
@@ -50,7 +56,8 @@ function createPrimary(target) {
   Object.defineProperty(Worker.prototype, 'retire', {
     /** @param {string} [reason] */
     value(reason = 'retire') {
-      supervision.drain(this.id, `${reason}`, DRAIN_TIMEOUT);
+      if (supervised.has(this.id)) supervision.native.retire(this.id, `${reason}`);
+      else supervision.drain(this.id, `${reason}`, DRAIN_TIMEOUT);
       return this;
     },
     writable: true,
@@ -86,14 +93,14 @@ function createPrimary(target) {
   }
 
   /**
-   * @param {number} id
-   * @param {any} env
+   * The options of child_process.fork().
+   * @param {ClusterSettings} settings
+   * @param {NodeJS.ProcessEnv} env
    */
-  function forkProcess(id, env) {
-    const settings = cluster.settings;
-    return forkNative(id, supervision, /** @type {string} */ (settings.exec), settings.args ?? [], {
+  function forkOptions(settings, env) {
+    return {
       cwd: settings.cwd,
-      env: { ...process.env, ...env, NODE_UNIQUE_ID: `${id}` },
+      env,
       serialization: settings.serialization,
       silent: settings.silent,
       windowsHide: settings.windowsHide,
@@ -101,15 +108,21 @@ function createPrimary(target) {
       stdio: settings.stdio,
       gid: settings.gid,
       uid: settings.uid,
-    });
+    };
   }
 
-  /** @param {any} [env] */
-  function fork(env) {
-    cluster.setupPrimary();
-    const id = ++lastId;
-    const worker = /** @type {Worker} */ (new Worker({ id, process: forkProcess(id, env) }));
-    const child = worker.process;
+  /**
+   * @param {number} id
+   * @param {ClusterSettings} settings
+   * @param {any} [env]
+   * @param {{ pid: number, fds: number[] }} [started] If supervision has started the process already.
+   */
+  function createWorker(id, settings, env, started) {
+    const options = forkOptions(settings, { ...process.env, ...env, NODE_UNIQUE_ID: `${id}` });
+    const file = /** @type {string} */ (settings.exec);
+    const child = forkNative(id, supervision, file, settings.args ?? [], options, started);
+    const worker = /** @type {Worker} */ (new Worker({ id, process: child }));
+    known.set(id, worker);
 
     worker.on('message', (message, handle) => target.emit('message', worker, message, handle));
     child.once('exit', (code, signal) => onExit(worker, code, signal));
@@ -121,6 +134,12 @@ function createPrimary(target) {
     return worker;
   }
 
+  /** @param {any} [env] */
+  function fork(env) {
+    cluster.setupPrimary();
+    return createWorker(supervision.native.nextId(), cluster.settings, env);
+  }
+
   /**
    * @param {Worker} worker
    * @param {number | null} code
@@ -130,9 +149,12 @@ function createPrimary(target) {
     // As long as messages of it may come, it stays in the list: the last of the two events removes it.
     if (!worker.isConnected()) removeWorker(worker);
     // Runs after the listeners below, also if one of them throws. They are where an app forks a replacement.
-    setImmediate(() => supervision.settle(worker.id));
+    setImmediate(() => {
+      known.delete(worker.id);
+      supervision.settle(worker.id);
+    });
 
-    worker.exitedAfterDisconnect = !!worker.exitedAfterDisconnect;
+    worker.exitedAfterDisconnect = hasLeft(worker);
     worker.state = 'dead';
     worker.emit('exit', code, signal);
     target.emit('exit', worker, code, signal);
@@ -145,10 +167,15 @@ function createPrimary(target) {
     // listeners stay open for its replacement until it is known whether there will be one.
     else if (worker.exitedAfterDisconnect) supervision.leave(worker.id);
 
-    worker.exitedAfterDisconnect = !!worker.exitedAfterDisconnect;
+    worker.exitedAfterDisconnect = hasLeft(worker);
     worker.state = 'disconnected';
     worker.emit('disconnect');
     target.emit('disconnect', worker);
+  }
+
+  /** @param {Worker} worker */
+  function hasLeft(worker) {
+    return !!worker.exitedAfterDisconnect || supervision.isLeaving(worker.id);
   }
 
   /** @param {import('../../index').Worker} worker */
@@ -160,6 +187,9 @@ function createPrimary(target) {
 
   /** @param {() => void} [callback] */
   function disconnect(callback) {
+    const supervisor = supervised.current();
+    // Those of a supervised cluster would be replaced.
+    if (supervisor !== undefined) return void supervisor.shutdown().then(callback);
     const workers = /** @type {Worker[]} */ (Object.values(cluster.workers ?? {}));
     if (workers.length === 0) process.nextTick(() => intercom.emit('disconnect'));
     for (const worker of workers) {
@@ -167,6 +197,17 @@ function createPrimary(target) {
     }
     if (typeof callback === 'function') intercom.once('disconnect', callback);
   }
+
+  const supervised = createSupervise({
+    supervision,
+    setup() {
+      cluster.setupPrimary();
+      return cluster.settings;
+    },
+    forkOptions,
+    adopt: (settings, { id, pid, fds }) => createWorker(id, settings, undefined, { pid, fds }),
+    workerOf: (id) => known.get(id),
+  });
 
   // The order is what the app sees when it lists the object.
   cluster.isWorker = false;
@@ -182,7 +223,7 @@ function createPrimary(target) {
   cluster.setupMaster = setupPrimary;
   cluster.fork = fork;
   cluster.disconnect = disconnect;
-  return /** @type {Cluster} */ (addExtras(target));
+  return /** @type {Cluster} */ (addExtras(target, { ...EXTRAS, supervise: supervised.supervise }));
 }
 
 /** @type {Cluster | undefined} */

@@ -7,6 +7,11 @@ const { loadBinding } = require('../load-binding');
  * @typedef {import('../../binding').ExitEvent} ExitEvent
  * @typedef {import('../../binding').WarningEvent} WarningEvent
  * @typedef {import('../../binding').FailureEvent} FailureEvent
+ * @typedef {import('../../binding').SpawnedEvent} SpawnedEvent
+ * @typedef {import('../../binding').SupervisionEvent} SupervisionEvent
+ *
+ * Who hears of what supervision does by itself.
+ * @typedef {{ onSpawned: (event: SpawnedEvent) => void, onMessage: (message: any) => void }} Audience
  */
 
 /**
@@ -28,6 +33,9 @@ class Supervision {
 
   #holds = 0;
 
+  /** @type {Audience | undefined} */
+  audience;
+
   /** @param {() => boolean} shareListeners Asked once, at the first spawn. */
   constructor(shareListeners) {
     this.#shareListeners = shareListeners;
@@ -38,10 +46,31 @@ class Supervision {
    * @param {(code: number, signal: number) => void} onExit Called once, later, if a process was started.
    */
   spawn(options, onExit) {
-    this.#supervisor ??= this.#start();
-    const spawned = this.#supervisor.spawn(options);
-    if (spawned.errno === 0) this.#living.set(options.id, onExit);
+    const spawned = this.native.spawn(options);
+    if (spawned.errno === 0) this.adopt(options.id, onExit);
     return spawned;
+  }
+
+  /** The native supervisor, started when it is first needed. */
+  get native() {
+    this.#supervisor ??= this.#start();
+    return this.#supervisor;
+  }
+
+  /**
+   * @param {number} id
+   * @param {(code: number, signal: number) => void} onExit Called once, later.
+   */
+  adopt(id, onExit) {
+    this.#living.set(id, onExit);
+  }
+
+  /**
+   * Whether a supervised worker leaves, or has left, by agreement.
+   * @param {number} id
+   */
+  isLeaving(id) {
+    return this.#supervisor !== undefined && this.#supervisor.isLeaving(id);
   }
 
   #start() {
@@ -87,14 +116,14 @@ class Supervision {
 
   /** One more living child wants the event loop to go on. */
   hold() {
-    if (this.#holds++ === 0) this.#supervisor?.ref();
+    if (this.#holds++ === 0) this.native.ref();
   }
 
   release() {
-    if (--this.#holds === 0) this.#supervisor?.unref();
+    if (--this.#holds === 0) this.native.unref();
   }
 
-  /** @param {ExitEvent | WarningEvent | FailureEvent} event */
+  /** @param {ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent} event */
   #onEvent(event) {
     switch (event.kind) {
       case 'exit':
@@ -102,6 +131,12 @@ class Supervision {
         break;
       case 'warning':
         process.emitWarning(event.message, { code: event.code });
+        break;
+      case 'spawned':
+        this.audience?.onSpawned(event);
+        break;
+      case 'supervision':
+        this.audience?.onMessage(JSON.parse(event.text));
         break;
       default:
         fail(event.message);

@@ -153,6 +153,32 @@ function toSpec(entry) {
 }
 
 /**
+ * The same request in the words of the native supervisor.
+ * @param {Request} request
+ * @returns {Omit<import('../../binding').SpawnOptions, 'id'>}
+ */
+function toSpawnOptions(request) {
+  const [program, ...args] = request.args;
+  return {
+    file: request.file,
+    // Put in here, the preload is seen neither in settings.execArgv nor in child.spawnargs. Of all preloads only
+    // those of NODE_OPTIONS come before it.
+    args: [program, '-r', PRELOAD, ...args],
+    env: request.envPairs ?? [],
+    cwd: request.cwd ?? undefined,
+    stdio: request.stdio.map(toSpec),
+    uid: request.uid ?? undefined,
+    gid: request.gid ?? undefined,
+    detached: request.detached,
+  };
+}
+
+/**
+ * A worker that the native supervisor has started by itself.
+ * @typedef {{ pid: number, fds: number[] }} Started
+ */
+
+/**
  * Stands in for the process handle of a ChildProcess, which calls these methods and reads `pid`. The process is
  * spawned, reaped and killed by the native supervisor; everything else about the child remains Node's.
  */
@@ -166,6 +192,8 @@ class NativeProcess {
   #child;
   /** @type {Supervision} */
   #supervision;
+  /** @type {Started | undefined} */
+  #started;
   /** The handle that Node made. */
   #original;
   /**
@@ -185,9 +213,11 @@ class NativeProcess {
    * @param {number} id
    * @param {InnerChild} child
    * @param {Supervision} supervision
+   * @param {Started} [started] Where there is nothing to be started any more.
    */
-  constructor(id, child, supervision) {
+  constructor(id, child, supervision, started) {
     this.#id = id;
+    this.#started = started;
     this.#child = child;
     this.#supervision = supervision;
     this.#original = child._handle;
@@ -226,28 +256,23 @@ class NativeProcess {
    * @returns {number}
    */
   #start(request) {
-    const stdio = request.stdio.map(toSpec);
-    if (stdio.some(({ kind, fd = -1 }) => kind === 'fd' && fd < 0)) return -EINVAL;
+    const onExit = (/** @type {number} */ code, /** @type {number} */ signal) => this.#onDeath(code, signal);
+    const started = this.#started;
+    if (started !== undefined) {
+      this.#supervision.adopt(this.#id, onExit);
+      return this.#run(started, request);
+    }
+    const options = { id: this.#id, ...toSpawnOptions(request) };
+    if (options.stdio.some(({ kind, fd = -1 }) => kind === 'fd' && fd < 0)) return -EINVAL;
+    const spawned = this.#supervision.spawn(options, onExit);
+    return spawned.errno === 0 ? this.#run(spawned, request) : spawned.errno;
+  }
 
-    const [program, ...args] = request.args;
-    const { errno, pid, fds } = this.#supervision.spawn(
-      {
-        id: this.#id,
-        file: request.file,
-        // Put in here, the preload is seen neither in settings.execArgv nor in child.spawnargs. Of all preloads only
-        // those of NODE_OPTIONS come before it.
-        args: [program, '-r', PRELOAD, ...args],
-        env: request.envPairs ?? [],
-        cwd: request.cwd ?? undefined,
-        stdio,
-        uid: request.uid ?? undefined,
-        gid: request.gid ?? undefined,
-        detached: request.detached,
-      },
-      (code, signal) => this.#onDeath(code, signal),
-    );
-    if (errno !== 0) return errno;
-
+  /**
+   * @param {Started} started
+   * @param {Request} request
+   */
+  #run({ pid, fds }, request) {
     this.pid = pid;
     this.#active = true;
     if (this.#ref) this.#supervision.hold();
@@ -332,30 +357,45 @@ class NativeProcess {
   }
 }
 
+/** The part of the arguments of child_process.fork() that workers need. */
+/** @typedef {import('node:child_process').ForkOptions & { windowsHide?: boolean }} ForkOptions */
+
 /**
- * child_process.fork() for worker `id`, started by the native supervisor. Node validates, makes the stdio streams and
- * the IPC channel and emits the events; only the handle under all that is exchanged. A ChildProcess announces itself on
- * a diagnostics channel right when it is made, which is after it has a handle and before it uses it.
+ * child_process.fork() with another process handle. Node validates, makes the stdio streams and the IPC channel and emits
+ * the events; only the handle under all that is exchanged. A ChildProcess announces itself on a diagnostics channel right
+ * when it is made, which is after it has a handle and before it uses it.
+ * @param {(child: InnerChild) => object} makeHandle
+ * @param {string} file
+ * @param {readonly string[]} args
+ * @param {ForkOptions} options
+ * @returns {InnerChild}
+ */
+function forkWith(makeHandle, file, args, options) {
+  /** @param {unknown} message */
+  const exchange = (message) => {
+    const { process: child } = /** @type {{ process: InnerChild }} */ (message);
+    child._handle = makeHandle(child);
+  };
+  diagnostics.subscribe('child_process', exchange);
+  try {
+    return /** @type {InnerChild} */ (fork(file, args, options));
+  } finally {
+    diagnostics.unsubscribe('child_process', exchange);
+  }
+}
+
+/**
+ * child_process.fork() for worker `id`, started by the native supervisor.
  * @param {number} id
  * @param {Supervision} supervision
  * @param {string} file
  * @param {readonly string[]} args
- * @param {import('node:child_process').ForkOptions & { windowsHide?: boolean }} options Its env has NODE_UNIQUE_ID.
+ * @param {ForkOptions} options Its env has NODE_UNIQUE_ID.
+ * @param {Started} [started] If the supervisor has started it already.
  * @returns {import('node:child_process').ChildProcess}
  */
-function forkNative(id, supervision, file, args, options) {
-  /** @param {unknown} message */
-  const exchange = (message) => {
-    const { process: child } = /** @type {{ process: InnerChild }} */ (message);
-    child._handle = new NativeProcess(id, child, supervision);
-  };
-  diagnostics.subscribe('child_process', exchange);
-  let child;
-  try {
-    child = /** @type {InnerChild} */ (fork(file, args, options));
-  } finally {
-    diagnostics.unsubscribe('child_process', exchange);
-  }
+function forkNative(id, supervision, file, args, options, started) {
+  const child = forkWith((made) => new NativeProcess(id, made, supervision, started), file, args, options);
   if (!(child._handle instanceof NativeProcess)) {
     child.kill('SIGKILL');
     const error = new Error(
@@ -367,4 +407,36 @@ function forkNative(id, supervision, file, args, options) {
   return child;
 }
 
-module.exports = { forkNative };
+/**
+ * What child_process.fork() would have the native supervisor start.
+ * @param {string} file
+ * @param {readonly string[]} args
+ * @param {ForkOptions} options
+ * @returns {Omit<import('../../binding').SpawnOptions, 'id'>}
+ * @throws {Error} What fork() throws for wrong arguments.
+ */
+function describeFork(file, args, options) {
+  /** @type {Request | undefined} */
+  let request;
+  const makeHandle = (/** @type {InnerChild} */ child) => {
+    const original = child._handle;
+    return {
+      /** @param {...any} given */
+      spawn(...given) {
+        request = toRequest(given);
+        discard(original, given);
+        // One of the errors after which Node frees everything that it has made and throws.
+        return -EINVAL;
+      },
+      close() {},
+    };
+  };
+  try {
+    forkWith(makeHandle, file, args, options);
+  } catch (error) {
+    if (request === undefined) throw error;
+  }
+  return toSpawnOptions(/** @type {Request} */ (request));
+}
+
+module.exports = { forkNative, describeFork };

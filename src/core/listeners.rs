@@ -75,6 +75,9 @@ pub enum Input {
         /// Which.
         worker: WorkerId,
     },
+    /// Whether workers are owed: supervision will start some, whatever the app does, and they may want any
+    /// listener. As long as they are, none closes because its last worker left or died.
+    Expecting(bool),
     /// [`Listeners::next_deadline`] has passed.
     Tick,
 }

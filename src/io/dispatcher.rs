@@ -8,6 +8,7 @@ mod listening;
 mod shell;
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel as command_queue};
 
 use crate::core::ids::{ListenerId, WorkerId};
@@ -31,7 +32,7 @@ pub enum Command {
         /// taken back.
         worker_end: OwnedFd,
         /// Its page.
-        board: Scoreboard,
+        board: Arc<Scoreboard>,
     },
     /// The worker gets no more connections. What it has not received goes to others.
     WorkerLeaving(WorkerId),

@@ -5,10 +5,14 @@
 //! busy, in the garbage collector or at a debugger.
 
 mod control;
+mod launch;
 mod shell;
 mod sockets;
 mod stack;
+mod supervision;
+mod systemd;
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel as answer};
@@ -16,18 +20,19 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::core::ids::WorkerId;
+use crate::core::ids::{Request, Slot, WorkerId};
+use crate::core::supervise::{self, Failure, Stats};
 use crate::core::wire::{Drain, FromWorker, Reply, ToWorker};
-use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice};
+use crate::io::dispatcher::{Dispatcher, Notice};
 use crate::sys::error::{Doing, SysError};
 use crate::sys::exit::{Exit, send_signal};
-use crate::sys::passing::message_pair;
-use crate::sys::scoreboard::Scoreboard;
-use crate::sys::spawn::Spawn;
 
+use launch::Link;
+pub use launch::{Launch, Stdio};
 use shell::Shell;
 pub use stack::NoStack;
 use stack::Then;
+pub use supervision::{Leavers, Plan, WorkerNumbers};
 
 /// How many events of one kind may wait for the supervisor. A worker that sends more has to wait
 /// until the supervisor has read them.
@@ -53,6 +58,33 @@ pub enum Event {
         /// What has happened.
         message: String,
     },
+    /// Supervision has started a worker.
+    Spawned {
+        /// Which.
+        worker: WorkerId,
+        /// In which slot; None for a standby.
+        slot: Option<Slot>,
+        /// Its process id.
+        pid: i32,
+        /// Names the process as long as this is kept, dead or alive; for signals.
+        pidfd: Arc<OwnedFd>,
+        /// The primary's ends of the pipes in the order of stdio.
+        pipes: Vec<Option<OwnedFd>>,
+    },
+    /// Supervision has decided something.
+    Supervision(supervise::Event),
+    /// A request to supervision is answered.
+    Answered {
+        /// Which.
+        request: Request,
+        /// How it went.
+        result: Result<(), Failure>,
+    },
+    /// Supervision has given up, all workers are gone, and the primary is to exit.
+    StopPrimary {
+        /// Its exit code.
+        code: i32,
+    },
     /// The native part has failed: no connection is accepted and no worker reaped any more.
     Failed(String),
 }
@@ -63,11 +95,15 @@ type Tell = Arc<dyn Fn(Event) + Send + Sync>;
 /// What the primary's JavaScript asks of the supervisor.
 #[derive(Debug)]
 enum Command {
-    Adopt { worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd, lifeline: OwnedFd },
+    Adopt { worker: WorkerId, pidfd: Arc<OwnedFd>, link: Link },
     Tell { worker: WorkerId, frame: ToWorker },
     CaptureStack { worker: WorkerId, limit: Duration, then: Then },
     Leave { worker: WorkerId, done: Sender<()> },
     Settle { worker: WorkerId },
+    Supervise(Box<Plan>),
+    Relaunch(Box<Launch>),
+    Ask(supervise::Input),
+    Stats { answer: Sender<Option<Stats>> },
 }
 
 /// What happens to a worker.
@@ -82,6 +118,8 @@ enum Happening {
     Broke(WorkerId, String),
     /// Its end cannot be waited for.
     Unwatched(WorkerId, SysError),
+    /// Where a worker hangs, if that could be found out.
+    Hangs(WorkerId, Option<String>),
     Noticed(Notice),
 }
 
@@ -92,6 +130,8 @@ pub struct Spawned {
     pub pid: i32,
     /// Names the process as long as this is kept, dead or alive; for signals.
     pub pidfd: Arc<OwnedFd>,
+    /// The primary's ends of the pipes in the order of stdio.
+    pub pipes: Vec<Option<OwnedFd>>,
 }
 
 /// The primary's hold on its supervisor. Dropping it ends the threads; workers notice that their
@@ -101,6 +141,8 @@ pub struct Supervisor {
     commands: Option<mpsc::UnboundedSender<Command>>,
     dispatcher: Arc<Dispatcher>,
     thread: Option<std::thread::JoinHandle<()>>,
+    numbers: WorkerNumbers,
+    leavers: Leavers,
 }
 
 impl Supervisor {
@@ -122,7 +164,9 @@ impl Supervisor {
                 tell_directly(describe(&notice));
             }
         })?);
-        let shell = Shell::new(share, tell, Arc::clone(&dispatcher), happenings);
+        let (numbers, leavers) = (WorkerNumbers::default(), Leavers::default());
+        let shell =
+            Shell::new(share, tell, Arc::clone(&dispatcher), happenings, numbers.clone(), leavers.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -131,27 +175,15 @@ impl Supervisor {
             .name("rcluster-super".into())
             .spawn(move || shell.run_thread(&runtime, queue, events))
             .doing("starting the supervisor's thread")?;
-        Ok(Self { commands: Some(commands), dispatcher, thread: Some(thread) })
+        Ok(Self { commands: Some(commands), dispatcher, thread: Some(thread), numbers, leavers })
     }
 
-    /// Spawns a worker. The worker's link to the primary comes right behind the descriptors that
-    /// `spawn` has already.
-    pub fn spawn(&self, worker: WorkerId, mut spawn: Spawn<'_>) -> Result<Spawned, SysError> {
-        let (control, worker_control) = message_pair()?;
-        let (channel, worker_channel) = message_pair()?;
-        let (board, worker_board) = Scoreboard::create()?;
-        let (lifeline, worker_lifeline) = message_pair()?;
-        let link =
-            [worker_control.as_fd(), worker_channel.as_fd(), worker_board.as_fd(), worker_lifeline.as_fd()];
-        let mut fds = std::mem::take(&mut spawn.fds);
-        fds.extend(link);
-        let child = Spawn { fds, ..spawn }.spawn()?;
-        // Of the worker's ends only that of the channel stays open here.
-        let worker_end = worker_channel;
-        let pidfd = Arc::new(child.pidfd);
-        self.dispatcher.tell(ToDispatcher::AddWorker { worker, channel, worker_end, board });
-        self.tell(Command::Adopt { worker, pidfd: Arc::clone(&pidfd), control, lifeline });
-        Ok(Spawned { pid: child.pid.as_raw(), pidfd })
+    /// Spawns a worker. `own` is the part of its environment that distinguishes it.
+    pub fn spawn(&self, worker: WorkerId, launch: &Launch, own: Vec<CString>) -> Result<Spawned, SysError> {
+        let launched = launch.start(worker, own, &self.dispatcher)?;
+        let pidfd = Arc::new(launched.child.pidfd);
+        self.tell(Command::Adopt { worker, pidfd: Arc::clone(&pidfd), link: launched.link });
+        Ok(Spawned { pid: launched.child.pid.as_raw(), pidfd, pipes: launched.pipes })
     }
 
     /// Takes a worker from all its listeners. Those with nobody left are closed on return.
@@ -165,6 +197,42 @@ impl Supervisor {
     /// The application knows that the worker is dead and has had its chance to fork another.
     pub fn settle(&self, worker: WorkerId) {
         self.tell(Command::Settle { worker });
+    }
+
+    /// The numbers of workers, to be used for every one that is spawned.
+    #[must_use]
+    pub fn numbers(&self) -> &WorkerNumbers {
+        &self.numbers
+    }
+
+    /// Who leaves by agreement.
+    #[must_use]
+    pub fn leavers(&self) -> &Leavers {
+        &self.leavers
+    }
+
+    /// Begins to supervise: starts the workers of the plan, and keeps them up.
+    pub fn supervise(&self, plan: Plan) {
+        self.tell(Command::Supervise(Box::new(plan)));
+    }
+
+    /// What supervised workers are started with from now on.
+    pub fn relaunch(&self, launch: Launch) {
+        self.tell(Command::Relaunch(Box::new(launch)));
+    }
+
+    /// Asks something of the supervision, or lets it know.
+    pub fn tell_supervision(&self, input: supervise::Input) {
+        self.tell(Command::Ask(input));
+    }
+
+    /// How the supervised cluster stands; None if nobody supervises it.
+    #[must_use]
+    pub fn stats(&self) -> Option<Stats> {
+        let (stats, wait) = answer();
+        self.tell(Command::Stats { answer: stats });
+        // An error means that the thread has ended.
+        wait.recv().ok().flatten()
     }
 
     /// Tells a worker to take no more connections, to finish, and to exit. Works while its primary's

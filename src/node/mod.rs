@@ -1,4 +1,6 @@
 //! The Node-API boundary: converts, decides nothing.
 
+pub mod launch;
 pub mod primary;
+pub mod supervision;
 pub mod worker;

@@ -1,57 +1,24 @@
 //! The primary's side: spawning, signals, and the news of the supervisor.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::CString;
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Either3, FnArgs, Function};
+use napi::bindgen_prelude::{Either5, FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
+use serde_json::{Value, json};
 
-use crate::core::ids::WorkerId;
-use crate::io::supervisor::{self, Event};
+use super::launch::{SpawnOptions, launch, numbers};
+use super::supervision::{self, SupervisionOptions};
+use crate::core::ids::{Request, WorkerId};
+use crate::core::supervise::{By, Input, Reason};
+use crate::io::supervisor::{self, Event, Plan};
 use crate::sys::error::SysError;
 use crate::sys::exit::Exit;
 use crate::sys::js::hold_loop;
-use crate::sys::passing::duplicate_number;
-use crate::sys::spawn::{Spawn, dev_null, socket_pair};
-
-/// What a descriptor of the worker is to be.
-#[napi(object)]
-pub struct StdioSpec {
-    /// `ignore`: /dev/null. `pipe`: a socket pair whose other end comes back. `fd`: a duplicate.
-    #[napi(ts_type = "'ignore' | 'pipe' | 'fd'")]
-    pub kind: String,
-    /// The descriptor of this process that is meant by `fd`.
-    pub fd: Option<i32>,
-}
-
-/// What to spawn.
-#[napi(object)]
-pub struct SpawnOptions {
-    /// The worker's number.
-    pub id: u32,
-    /// The program; searched on the PATH of `env` when it has no slash.
-    pub file: String,
-    /// Its arguments, beginning with its name.
-    pub args: Vec<String>,
-    /// Its environment, as `NAME=value`.
-    pub env: Vec<String>,
-    /// Its working directory; the primary's by default.
-    pub cwd: Option<String>,
-    /// Its descriptors from 0 on.
-    pub stdio: Vec<StdioSpec>,
-    /// The user to run as.
-    pub uid: Option<u32>,
-    /// The group to run as.
-    pub gid: Option<u32>,
-    /// Whether it leads a session and process group of its own.
-    pub detached: Option<bool>,
-}
 
 /// What came of spawning.
 #[napi(object)]
@@ -104,7 +71,34 @@ pub struct FailureEvent {
 const STACK_LIMIT: Duration = Duration::from_millis(500);
 
 type StackAnswer = FnArgs<(Option<String>, Option<String>)>;
-type AnyEvent = Either3<ExitEvent, WarningEvent, FailureEvent>;
+/// Supervision has started a worker, which wants to be adopted.
+#[napi(object, object_from_js = false)]
+pub struct SpawnedEvent {
+    /// Always `spawned`.
+    #[napi(ts_type = "'spawned'")]
+    pub kind: &'static str,
+    /// The worker's number.
+    pub id: u32,
+    /// Its slot; none for a standby.
+    pub slot: Option<u32>,
+    /// Its process id.
+    pub pid: i32,
+    /// The primary's ends of the pipes in the order of stdio, -1 elsewhere.
+    pub fds: Vec<i32>,
+}
+
+/// Supervision has decided something, or answers.
+#[napi(object, object_from_js = false)]
+pub struct SupervisionEvent {
+    /// Always `supervision`.
+    #[napi(ts_type = "'supervision'")]
+    pub kind: &'static str,
+    /// What, as JSON.
+    pub text: String,
+}
+
+type AnyEvent = Either5<ExitEvent, WarningEvent, FailureEvent, SpawnedEvent, SupervisionEvent>;
+type Pidfds = Arc<Mutex<HashMap<WorkerId, Arc<OwnedFd>>>>;
 type Listener = ThreadsafeFunction<AnyEvent, UnknownReturnValue, AnyEvent, Status, false, true>;
 
 /// The native supervisor of a primary: two threads that spawn, reap, accept and pass.
@@ -112,7 +106,8 @@ type Listener = ThreadsafeFunction<AnyEvent, UnknownReturnValue, AnyEvent, Statu
 pub struct Supervisor {
     threads: supervisor::Supervisor,
     listener: Arc<Listener>,
-    pidfds: RefCell<HashMap<WorkerId, Arc<OwnedFd>>>,
+    /// Written by the supervisor's thread, too, for the workers that it starts.
+    pidfds: Pidfds,
 }
 
 #[napi]
@@ -123,22 +118,23 @@ impl Supervisor {
     #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
     pub fn new(
         share_listeners: bool,
-        #[napi(ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent) => void")] on_event: Function<
-            '_,
-            AnyEvent,
-            UnknownReturnValue,
-        >,
+        #[napi(
+            ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent) => void"
+        )]
+        on_event: Function<'_, AnyEvent, UnknownReturnValue>,
     ) -> Result<Self> {
         let listener =
             on_event.build_threadsafe_function().callee_handled::<false>().weak::<true>().build()?;
         let listener = Arc::new(listener);
         let tell = Arc::clone(&listener);
+        let pidfds = Pidfds::default();
+        let known = Arc::clone(&pidfds);
         let threads = supervisor::Supervisor::start(share_listeners, move |event| {
             // Refused only when the environment is ending, when there is nobody to tell.
-            let _ending = tell.call(convert(event), ThreadsafeFunctionCallMode::NonBlocking);
+            let _ending = tell.call(convert(event, &known), ThreadsafeFunctionCallMode::NonBlocking);
         })
         .map_err(failure)?;
-        Ok(Self { threads, listener, pidfds: RefCell::default() })
+        Ok(Self { threads, listener, pidfds })
     }
 
     /// Spawns a worker. Its end follows as an event.
@@ -153,30 +149,16 @@ impl Supervisor {
 
     fn try_spawn(&self, options: SpawnOptions) -> std::result::Result<Spawned, SysError> {
         let worker = WorkerId(options.id);
-        let (theirs, ours) = stdio(&options.stdio)?;
-        let mut env = texts(options.env)?;
-        env.push(text(format!("RCLUSTER_LINK={}", theirs.len()))?);
-        let spawn = Spawn {
-            file: text(options.file)?,
-            args: texts(options.args)?,
-            env,
-            cwd: options.cwd.map(text).transpose()?,
-            uid: options.uid,
-            gid: options.gid,
-            detached: options.detached.unwrap_or(false),
-            fds: theirs.iter().map(AsFd::as_fd).collect(),
-        };
-        let spawned = self.threads.spawn(worker, spawn)?;
-        self.pidfds.borrow_mut().insert(worker, spawned.pidfd);
-        let fds = ours.into_iter().map(|fd| fd.map_or(-1, IntoRawFd::into_raw_fd)).collect();
-        Ok(Spawned { pid: spawned.pid, errno: 0, fds })
+        let spawned = self.threads.spawn(worker, &launch(options)?, Vec::new())?;
+        locked(&self.pidfds).insert(worker, spawned.pidfd);
+        Ok(Spawned { pid: spawned.pid, errno: 0, fds: numbers(spawned.pipes) })
     }
 
     /// Sends a signal, by number. Returns 0 or a negative errno number, -3 (ESRCH) for a worker
     /// that is dead.
     #[napi(catch_unwind)]
     pub fn kill(&self, id: u32, signal: i32) -> i32 {
-        match self.pidfds.borrow().get(&WorkerId(id)) {
+        match locked(&self.pidfds).get(&WorkerId(id)) {
             Some(pidfd) => supervisor::signal(pidfd, signal).map_or_else(|e| e.negative_errno(), |()| 0),
             None => supervisor::NO_SUCH_WORKER,
         }
@@ -185,7 +167,8 @@ impl Supervisor {
     /// The application knows that the worker is dead and has had its chance to fork another.
     #[napi(catch_unwind)]
     pub fn settle(&self, id: u32) {
-        self.pidfds.borrow_mut().remove(&WorkerId(id));
+        locked(&self.pidfds).remove(&WorkerId(id));
+        self.threads.leavers().remove(WorkerId(id));
         self.threads.settle(WorkerId(id));
     }
 
@@ -193,6 +176,80 @@ impl Supervisor {
     #[napi(catch_unwind)]
     pub fn leave(&self, id: u32) {
         self.threads.leave(WorkerId(id));
+    }
+
+    /// A number for the next worker: 1, 2, 3 …, whoever starts it.
+    #[napi(catch_unwind)]
+    pub fn next_id(&self) -> u32 {
+        self.threads.numbers().next().0
+    }
+
+    /// Whether a supervised worker leaves, or has left, by agreement.
+    #[napi(catch_unwind)]
+    pub fn is_leaving(&self, id: u32) -> bool {
+        self.threads.leavers().contains(WorkerId(id))
+    }
+
+    /// Starts the workers that are asked for, with this launch (whose `id` does not count), and keeps them up.
+    #[napi(catch_unwind)]
+    pub fn supervise(&self, options: SupervisionOptions, template: SpawnOptions, seed: u32) -> Result<()> {
+        let plan = Plan {
+            retire_on_exception: options.retire_on_exception,
+            options: options.convert()?,
+            launch: launch(template).map_err(failure)?,
+            seed: u64::from(seed),
+        };
+        self.threads.supervise(plan);
+        Ok(())
+    }
+
+    /// What supervised workers are started with from now on.
+    #[napi(catch_unwind)]
+    pub fn relaunch(&self, template: SpawnOptions) -> Result<()> {
+        self.threads.relaunch(launch(template).map_err(failure)?);
+        Ok(())
+    }
+
+    /// Has that many workers. The answer follows as an event.
+    #[napi(catch_unwind)]
+    pub fn scale(&self, workers: u32, request: u32) {
+        self.ask(Input::Scale { workers, request: Request(request.into()) });
+    }
+
+    /// Replaces all workers by new ones. The answer follows as an event.
+    #[napi(catch_unwind)]
+    pub fn reload(&self, concurrency: u32, request: u32) {
+        self.ask(Input::Reload { concurrency, request: Request(request.into()) });
+    }
+
+    /// Drains all workers; after `timeout` ms they are forced. The answer follows as an event.
+    #[napi(catch_unwind)]
+    pub fn shutdown(&self, timeout: u32, request: u32) {
+        let timeout = Duration::from_millis(timeout.into());
+        self.ask(Input::Shutdown { timeout, request: Request(request.into()) });
+    }
+
+    /// Kills all workers.
+    #[napi(catch_unwind)]
+    pub fn force(&self) {
+        self.ask(Input::Force);
+    }
+
+    /// Replaces a worker, which drains.
+    #[napi(catch_unwind)]
+    pub fn retire(&self, id: u32, reason: String) {
+        let (worker, reason) = (WorkerId(id), Reason::Asked(reason));
+        self.ask(Input::RetireAsked { worker, reason, detail: String::new(), by: By::Primary });
+    }
+
+    /// How the supervised cluster stands, as JSON; null if nobody supervises it.
+    #[napi(catch_unwind)]
+    pub fn stats(&self) -> Option<String> {
+        self.threads.stats().map(|stats| supervision::stats(&stats).to_string())
+    }
+
+    fn ask(&self, input: Input) {
+        self.threads.tell_supervision(input);
     }
 
     /// Tells a worker to take no more connections, to finish, and to exit. Nothing forces it.
@@ -247,48 +304,31 @@ pub fn available_parallelism() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
 
-fn convert(event: Event) -> AnyEvent {
+fn locked(pidfds: &Pidfds) -> MutexGuard<'_, HashMap<WorkerId, Arc<OwnedFd>>> {
+    pidfds.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn convert(event: Event, pidfds: &Pidfds) -> AnyEvent {
+    let said = |value: Value| Either5::E(SupervisionEvent { kind: "supervision", text: value.to_string() });
     match event {
         Event::Exited { worker, exit } => {
             let (code, signal) = match exit {
                 Exit::Code(code) => (code, 0),
                 Exit::Signal { number, .. } => (0, number),
             };
-            Either3::A(ExitEvent { kind: "exit", id: worker.0, code, signal })
+            Either5::A(ExitEvent { kind: "exit", id: worker.0, code, signal })
         }
-        Event::Warning { code, message } => Either3::B(WarningEvent { kind: "warning", code, message }),
-        Event::Failed(message) => Either3::C(FailureEvent { kind: "failed", message }),
+        Event::Warning { code, message } => Either5::B(WarningEvent { kind: "warning", code, message }),
+        Event::Failed(message) => Either5::C(FailureEvent { kind: "failed", message }),
+        Event::Spawned { worker, slot, pid, pidfd, pipes } => {
+            locked(pidfds).insert(worker, pidfd);
+            let (slot, fds) = (slot.map(|slot| slot.0), numbers(pipes));
+            Either5::D(SpawnedEvent { kind: "spawned", id: worker.0, slot, pid, fds })
+        }
+        Event::Supervision(event) => said(supervision::describe(&event)),
+        Event::Answered { request, result } => said(supervision::answered(request, &result)),
+        Event::StopPrimary { code } => said(json!({ "type": "stop", "code": code })),
     }
-}
-
-type Ends = (Vec<OwnedFd>, Vec<Option<OwnedFd>>);
-
-/// The descriptors of the worker, and the primary's ends of those that are pipes.
-fn stdio(specs: &[StdioSpec]) -> std::result::Result<Ends, SysError> {
-    let mut theirs = Vec::with_capacity(specs.len());
-    let mut ours = Vec::with_capacity(specs.len());
-    for spec in specs {
-        let (their, our) = match (spec.kind.as_str(), spec.fd) {
-            ("ignore", _) => (dev_null()?, None),
-            ("pipe", _) => {
-                let (our, their) = socket_pair()?;
-                (their, Some(our))
-            }
-            ("fd", Some(number)) => (duplicate_number(number)?, None),
-            _ => return Err(SysError::invalid("reading what a descriptor of a worker is to be")),
-        };
-        theirs.push(their);
-        ours.push(our);
-    }
-    Ok((theirs, ours))
-}
-
-fn texts(texts: Vec<String>) -> std::result::Result<Vec<CString>, SysError> {
-    texts.into_iter().map(text).collect()
-}
-
-fn text(text: String) -> std::result::Result<CString, SysError> {
-    CString::new(text).map_err(|_| SysError::invalid("reading a text that may not hold a NUL character"))
 }
 
 fn failure(error: impl std::fmt::Display) -> Error {

@@ -12,6 +12,11 @@ use nix::libc;
 
 use super::error::{Doing, SysError};
 
+/// The signal that asks a process to end.
+pub const SIGTERM: i32 = libc::SIGTERM;
+/// The signal that ends it.
+pub const SIGKILL: i32 = libc::SIGKILL;
+
 /// How a process ended.
 #[must_use]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -11,6 +11,8 @@ pub mod exit;
 pub mod headroom;
 pub mod js;
 pub mod listen;
+pub mod memory;
+pub mod notify;
 pub mod passing;
 pub mod schedule;
 pub mod scoreboard;

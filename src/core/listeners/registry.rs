@@ -34,7 +34,7 @@ enum State {
     },
 }
 
-/// A listener whose last worker has died.
+/// A listener whose last worker has died, or has left while others are owed.
 #[derive(Clone, Copy, Debug)]
 struct Orphan {
     /// Who it was. The app may answer its end with a replacement.
@@ -74,6 +74,8 @@ pub struct Listeners {
     names: BTreeMap<Key, ListenerId>,
     all: BTreeMap<ListenerId, Listener>,
     workers: BTreeMap<WorkerId, Worker>,
+    /// Workers are owed by supervision.
+    expecting: bool,
 }
 
 impl Listeners {
@@ -81,7 +83,14 @@ impl Listeners {
     /// without, only datagrams are shared.
     #[must_use]
     pub fn new(share: bool) -> Self {
-        Self { share, next: 1, names: BTreeMap::new(), all: BTreeMap::new(), workers: BTreeMap::new() }
+        Self {
+            share,
+            next: 1,
+            names: BTreeMap::new(),
+            all: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            expecting: false,
+        }
     }
 
     /// Takes note of what happened at `now` and appends what to do to `out`, in order. `now` is
@@ -95,9 +104,10 @@ impl Listeners {
             Input::Opened { listener, result } => self.opened(listener, result, out),
             Input::Close { worker, listener } => self.close_server(worker, listener, out),
             Input::Listening { worker, listener } => self.listening(worker, listener, out),
-            Input::WorkerLeft { worker } => self.left(worker, out),
+            Input::WorkerLeft { worker } => self.left(now, worker, out),
             Input::WorkerDied { worker } => self.died(worker, out),
             Input::Settled { worker } => self.settled(now, worker),
+            Input::Expecting(expecting) => self.expecting = expecting,
             Input::Tick => {}
         }
         self.close_orphans(now, out);
@@ -106,6 +116,9 @@ impl Listeners {
     /// When to send [`Input::Tick`] next, if at all.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
+        if self.expecting {
+            return None;
+        }
         self.orphans().filter_map(|(_, orphan)| orphan.until).min()
     }
 
@@ -242,13 +255,18 @@ impl Listeners {
         }
     }
 
-    fn left(&mut self, id: WorkerId, out: &mut Vec<Output>) {
+    fn left(&mut self, now: Duration, id: WorkerId, out: &mut Vec<Output>) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
         worker.phase = Phase::Left;
+        let orphan = Orphan { of: id, until: Some(now.saturating_add(LINGER)) };
+        let if_last = self.expecting.then_some(orphan);
         for listener in worker.listeners.clone() {
-            self.withdraw(id, listener, None, out);
+            self.withdraw(id, listener, if_last, out);
+        }
+        if self.expecting {
+            return;
         }
         // It may have died first. Told to leave, it is not to be replaced all the same.
         let orphaned: Vec<_> = self.orphans().filter(|(_, orphan)| orphan.of == id).collect();
@@ -310,6 +328,9 @@ impl Listeners {
 
     /// Closes the orphans that nobody will come for.
     fn close_orphans(&mut self, now: Duration, out: &mut Vec<Output>) {
+        if self.expecting {
+            return;
+        }
         let hope = self.workers.values().any(|worker| worker.phase == Phase::Starting);
         let hopeless: Vec<_> = self
             .orphans()

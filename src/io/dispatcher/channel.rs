@@ -1,6 +1,7 @@
 //! The primary's end of one worker's connection channel.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use crate::core::channel::{MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer};
 use crate::core::ids::ListenerId;
@@ -61,7 +62,7 @@ pub(super) struct WorkerChannel {
     /// the worker. For the same reason a send to a dead worker succeeds, so death is known by its
     /// pidfd and not by this channel.
     worker_end: OwnedFd,
-    pub(super) board: Scoreboard,
+    pub(super) board: Arc<Scoreboard>,
     pub(super) batch: Batch,
     /// The poller watches the channel.
     watched: bool,
@@ -72,7 +73,7 @@ pub(super) struct WorkerChannel {
 }
 
 impl WorkerChannel {
-    pub(super) fn new(channel: OwnedFd, worker_end: OwnedFd, board: Scoreboard) -> Self {
+    pub(super) fn new(channel: OwnedFd, worker_end: OwnedFd, board: Arc<Scoreboard>) -> Self {
         Self { channel, worker_end, board, batch: Batch::new(), watched: true, cut_off: false, dead: false }
     }
 

@@ -10,39 +10,50 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use super::control::Control;
+use super::launch::Link;
 use super::sockets::Sockets;
 use super::stack::{Lifeline, NoStack, Then};
+use super::supervision::{Leavers, Supervision, WorkerNumbers};
 use super::{Command, Event, Happening, Tell, broken, describe};
 use crate::core::ids::{ListenerId, WorkerId};
 use crate::core::listeners::{Input, Listeners, Output};
+use crate::core::supervise::{self, By, Reason};
 use crate::core::wire::{FromWorker, Reply, ToWorker};
 use crate::io::dispatcher::{Afterwards, Command as ToDispatcher, Dispatcher, Notice};
 use crate::sys::async_fd::watch;
 use crate::sys::error::{Doing, SysError};
 use crate::sys::exit::{Exit, reap};
+use crate::sys::scoreboard::Scoreboard;
 
 /// How long the control socket of a dead worker may take to end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
+/// How long a worker that hangs may take to say where.
+const STACK_LIMIT: Duration = Duration::from_millis(500);
+
 /// One worker, as the supervisor knows it.
-struct WorkerHandle {
-    pidfd: Arc<OwnedFd>,
+pub(super) struct WorkerHandle {
+    pub(super) pidfd: Arc<OwnedFd>,
     /// None once it is cut off.
-    control: Option<Control>,
+    pub(super) control: Option<Control>,
     /// Closed together with `control`: its hang-up is what ends a worker whose loop is blocked.
     lifeline: Option<Arc<Lifeline>>,
+    pub(super) board: Arc<Scoreboard>,
 }
 
 /// The thread's own state.
 pub(super) struct Shell {
-    tell: Tell,
-    dispatcher: Arc<Dispatcher>,
+    pub(super) tell: Tell,
+    pub(super) dispatcher: Arc<Dispatcher>,
     listeners: Listeners,
-    workers: HashMap<WorkerId, WorkerHandle>,
+    pub(super) workers: HashMap<WorkerId, WorkerHandle>,
     sockets: Sockets,
     happenings: mpsc::Sender<Happening>,
     outputs: Vec<Output>,
-    start: Instant,
+    pub(super) numbers: WorkerNumbers,
+    pub(super) leavers: Leavers,
+    pub(super) supervision: Option<Supervision>,
+    pub(super) start: Instant,
 }
 
 impl Shell {
@@ -51,6 +62,8 @@ impl Shell {
         tell: Tell,
         dispatcher: Arc<Dispatcher>,
         happenings: mpsc::Sender<Happening>,
+        numbers: WorkerNumbers,
+        leavers: Leavers,
     ) -> Self {
         Self {
             tell,
@@ -60,6 +73,9 @@ impl Shell {
             dispatcher,
             happenings,
             outputs: Vec::new(),
+            numbers,
+            leavers,
+            supervision: None,
             start: Instant::now(),
         }
     }
@@ -84,28 +100,31 @@ impl Shell {
         mut events: mpsc::Receiver<Happening>,
     ) {
         loop {
-            let deadline = self.listeners.next_deadline();
+            let supervision = self.supervision.as_ref().and_then(Supervision::next_deadline);
+            let deadline = [self.listeners.next_deadline(), supervision].into_iter().flatten().min();
             tokio::select! {
                 command = queue.recv() => match command {
                     Some(command) => self.obey(command),
                     None => return,
                 },
                 Some(happening) = events.recv() => self.hear(happening),
-                () = until(self.start, deadline), if deadline.is_some() => self.decide(Input::Tick),
+                () = until(self.start, deadline), if deadline.is_some() => self.tick(),
             }
         }
     }
 
+    fn tick(&mut self) {
+        self.decide(Input::Tick);
+        self.look_after();
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Adopt { worker, pidfd, control, lifeline } => {
-                self.adopt(worker, pidfd, control, lifeline);
-            }
+            Command::Adopt { worker, pidfd, link } => self.adopt(worker, pidfd, link),
             Command::Tell { worker, frame } => self.send(worker, &frame, None),
             Command::CaptureStack { worker, limit, then } => self.capture_stack(worker, limit, then),
             Command::Leave { worker, done } => {
-                self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
-                self.decide(Input::WorkerLeft { worker });
+                self.leaves(worker);
                 // Answered by the dispatcher, which closes the sockets.
                 self.dispatcher.tell(ToDispatcher::Then(Afterwards::new(move || {
                     // Nobody waits any more when the primary's thread is gone.
@@ -113,10 +132,22 @@ impl Shell {
                 })));
             }
             Command::Settle { worker } => self.decide(Input::Settled { worker }),
+            Command::Supervise(plan) => self.begin(*plan),
+            Command::Relaunch(launch) => {
+                if let Some(supervision) = &mut self.supervision {
+                    supervision.relaunch(*launch);
+                }
+            }
+            Command::Ask(input) => self.supervise(input),
+            Command::Stats { answer } => {
+                // Nobody waits any more when the primary's thread is gone.
+                let _ = answer.send(self.supervision_stats());
+            }
         }
     }
 
-    fn adopt(&mut self, worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd, lifeline: OwnedFd) {
+    pub(super) fn adopt(&mut self, worker: WorkerId, pidfd: Arc<OwnedFd>, link: Link) {
+        let Link { control, lifeline, board } = link;
         self.decide(Input::WorkerStarted { worker });
         let watched = Arc::clone(&pidfd);
         let happenings = self.happenings.clone();
@@ -142,7 +173,7 @@ impl Shell {
             // The supervisor has stopped when nobody listens.
             let _stopped = happenings.send(happening).await;
         });
-        self.workers.insert(worker, WorkerHandle { pidfd, control, lifeline });
+        self.workers.insert(worker, WorkerHandle { pidfd, control, lifeline, board });
     }
 
     fn hear(&mut self, happening: Happening) {
@@ -159,6 +190,7 @@ impl Shell {
             Happening::Unwatched(worker, error) => {
                 (self.tell)(Event::Failed(format!("the end of {worker} cannot be waited for: {error}")));
             }
+            Happening::Hangs(worker, text) => self.supervise(supervise::Input::Stack { worker, text }),
             Happening::Noticed(notice) => {
                 if let Notice::Broken(worker, why) = &notice {
                     self.cut_off(*worker, why);
@@ -171,21 +203,25 @@ impl Shell {
 
     fn answer(&mut self, worker: WorkerId, frame: FromWorker) {
         match frame {
-            // The last two mean something to a supervised cluster only.
-            FromWorker::Hello | FromWorker::Ready | FromWorker::Retire { .. } => {}
+            FromWorker::Hello => self.supervise(supervise::Input::Online { worker }),
             FromWorker::Query(query) => self.decide(Input::Query { worker, query: *query }),
-            FromWorker::Listening { listener } => self.decide(Input::Listening { worker, listener }),
+            FromWorker::Listening { listener } => {
+                self.decide(Input::Listening { worker, listener });
+                self.supervise(supervise::Input::Listening { worker });
+            }
             FromWorker::Close { listener } => self.decide(Input::Close { worker, listener }),
-            FromWorker::Leaving => {
-                self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
-                self.decide(Input::WorkerLeft { worker });
+            FromWorker::Leaving => self.leaves(worker),
+            FromWorker::Ready => self.supervise(supervise::Input::Ready { worker }),
+            FromWorker::Retire { reason, detail } => {
+                let reason = Reason::Asked(reason);
+                self.supervise(supervise::Input::RetireAsked { worker, reason, detail, by: By::Worker });
             }
         }
     }
 
     /// Ends a worker's link. It takes that for the loss of its primary and exits, by itself or by
     /// the watch inside it.
-    fn cut_off(&mut self, worker: WorkerId, why: &str) {
+    pub(super) fn cut_off(&mut self, worker: WorkerId, why: &str) {
         let Some(handle) = self.workers.get_mut(&worker) else { return };
         handle.lifeline = None;
         if handle.control.take().is_some() {
@@ -196,25 +232,34 @@ impl Shell {
 
     fn bury(&mut self, worker: WorkerId) {
         let Some(handle) = self.workers.remove(&worker) else { return };
-        let event = match reap(handle.pidfd.as_fd()) {
-            Ok(Some(exit)) => Event::Exited { worker, exit },
-            Ok(None) => Event::Failed(format!("{worker} is dead and cannot be reaped")),
-            Err(error) => Event::Failed(error.to_string()),
+        let (event, exit) = match reap(handle.pidfd.as_fd()) {
+            Ok(Some(exit)) => (Event::Exited { worker, exit }, Some(exit)),
+            Ok(None) => (Event::Failed(format!("{worker} is dead and cannot be reaped")), None),
+            Err(error) => (Event::Failed(error.to_string()), None),
         };
         self.dispatcher.tell(ToDispatcher::WorkerGone(worker));
-        // Who exits with 0 has meant to go, and its listeners go with it. After anything else
-        // they stay open for a replacement.
-        if matches!(event, Event::Exited { exit: Exit::Code(0), .. }) {
+        let supervised = self.supervision.as_ref().is_some_and(|supervision| supervision.has(worker));
+        // Who exits with 0 has meant to go, and its listeners go with it, unless supervision knows
+        // better. After anything else they stay open for a replacement.
+        if matches!(exit, Some(Exit::Code(0))) && !supervised {
             self.decide(Input::WorkerLeft { worker });
         }
         self.decide(Input::WorkerDied { worker });
-        // First what its clients are waiting for, and the listeners that close, then the news.
+        self.tell_in_order(event);
+        if supervised {
+            self.lost(worker, exit);
+        }
+    }
+
+    /// Tells the application something once the dispatcher has done what it was told before: first what
+    /// clients are waiting for, and the listeners that close, then the news.
+    pub(super) fn tell_in_order(&self, event: Event) {
         let tell = Arc::clone(&self.tell);
         self.dispatcher.tell(ToDispatcher::Then(Afterwards::new(move || tell(event))));
     }
 
     /// Gives the registry an input and carries out what it says.
-    fn decide(&mut self, input: Input) {
+    pub(super) fn decide(&mut self, input: Input) {
         let now = self.start.elapsed();
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
@@ -227,13 +272,14 @@ impl Shell {
                         inputs.push(Input::Opened { listener, result });
                     }
                     Output::Reply { worker, reply } => {
-                        let declined = self.reply(worker, reply);
+                        let declined = self.answer_query(worker, reply);
                         inputs.extend(declined.map(|listener| Input::Close { worker, listener }));
                     }
-                    Output::Join { worker, listener } => {
-                        self.dispatcher.tell(ToDispatcher::Join(worker, listener));
-                    }
+                    Output::Join { worker, listener } => self.join(worker, listener),
                     Output::Leave { worker, listener } => {
+                        if let Some(supervision) = &mut self.supervision {
+                            supervision.holds_leave(worker, listener);
+                        }
                         self.dispatcher.tell(ToDispatcher::Leave(worker, listener));
                     }
                     Output::CloseListener { listener } => self.sockets.close(listener),
@@ -243,8 +289,28 @@ impl Shell {
         }
     }
 
+    fn join(&mut self, worker: WorkerId, listener: ListenerId) {
+        let held = self.supervision.as_mut().is_some_and(|it| it.holds_join(worker, listener));
+        if !held {
+            self.dispatcher.tell(ToDispatcher::Join(worker, listener));
+        }
+    }
+
+    fn answer_query(&mut self, worker: WorkerId, reply: Reply) -> Option<ListenerId> {
+        let reply = match &mut self.supervision {
+            Some(supervision) => supervision.holds_reply(worker, reply),
+            None => Some(reply),
+        };
+        let Some(reply) = reply else {
+            // It listens as soon as it may: a standby gets no further than this.
+            self.supervise(supervise::Input::Listening { worker });
+            return None;
+        };
+        self.reply(worker, reply)
+    }
+
     /// Answers a worker. Returns the listener that it could not be given after all.
-    fn reply(&mut self, worker: WorkerId, reply: Reply) -> Option<ListenerId> {
+    pub(super) fn reply(&mut self, worker: WorkerId, reply: Reply) -> Option<ListenerId> {
         self.workers.get(&worker)?.control.as_ref()?;
         // What fails for want of a descriptor fails for this one server, as binding would have.
         let (reply, fd, declined) = match self.sockets.shared(&reply) {
@@ -256,13 +322,24 @@ impl Shell {
     }
 
     /// Sends a frame to a worker, unless it is dead or cut off.
-    fn send(&mut self, worker: WorkerId, frame: &ToWorker, fd: Option<OwnedFd>) {
+    pub(super) fn send(&mut self, worker: WorkerId, frame: &ToWorker, fd: Option<OwnedFd>) {
         let control = self.workers.get(&worker).and_then(|handle| handle.control.as_ref());
         if let Some(control) = control
             && let Err(error) = control.send(frame, fd)
         {
             self.cut_off(worker, &error.to_string());
         }
+    }
+
+    /// Finds out where a worker hangs.
+    pub(super) fn find_hang(&self, worker: WorkerId) {
+        let happenings = self.happenings.clone();
+        let then = Then::new(move |stack| {
+            // Why there is none is of no use to the one who has to replace it. A full queue means that the
+            // supervisor is behind, and then it does not wait for this.
+            let _late = happenings.try_send(Happening::Hangs(worker, stack.ok()));
+        });
+        self.capture_stack(worker, STACK_LIMIT, then);
     }
 
     /// Asks in a task of its own: nobody else has to wait for the answer.

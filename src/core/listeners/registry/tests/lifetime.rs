@@ -203,3 +203,42 @@ fn the_end_of_the_living_is_not_settled() {
     primary.input(Input::Settled { worker: A });
     assert!(primary.closed(listener));
 }
+
+#[test]
+fn while_workers_are_owed_no_listener_closes_with_its_last_worker() {
+    for ending in [Input::WorkerLeft { worker: A }, Input::WorkerDied { worker: A }] {
+        let mut primary = Primary::new(false, &[A]);
+        let listener = primary.serve(A, port(80));
+        primary.input(Input::Expecting(true));
+        primary.input(ending);
+        primary.died_and_settled(A);
+        primary.later(LINGER * 2);
+        assert_eq!(primary.listeners.next_deadline(), None);
+        assert_eq!(primary.said(), [Output::Leave { worker: A, listener }]);
+        primary.input(Input::WorkerStarted { worker: B });
+        assert_eq!(primary.listen(B, port(80)), listener);
+        primary.input(Input::Expecting(false));
+        assert!(!primary.closed(listener));
+    }
+}
+
+#[test]
+fn what_nobody_came_for_closes_when_no_more_workers_are_owed() {
+    let mut primary = Primary::new(false, &[A, B]);
+    let listener = primary.serve(A, port(80));
+    primary.serve(B, port(81));
+    primary.input(Input::Expecting(true));
+    primary.input(Input::WorkerLeft { worker: A });
+    assert_eq!(primary.said(), [Output::Leave { worker: A, listener }]);
+    primary.input(Input::Expecting(false));
+    assert_eq!(primary.said(), [Output::CloseListener { listener }]);
+}
+
+#[test]
+fn a_server_that_is_closed_closes_its_listener_also_while_workers_are_owed() {
+    let mut primary = Primary::new(false, &[A]);
+    let listener = primary.serve(A, port(80));
+    primary.input(Input::Expecting(true));
+    primary.input(Input::Close { worker: A, listener });
+    assert_eq!(primary.said(), [Output::Leave { worker: A, listener }, Output::CloseListener { listener }]);
+}

@@ -1,0 +1,58 @@
+'use strict';
+
+const path = require('node:path');
+const { withFixture } = require('./run-fixture.js');
+const { get } = require('./clients.js');
+
+/**
+ * @typedef {InstanceType<typeof import('./run-fixture.js').Fixture> & {
+ *   target: { port: number, host: string },
+ *   workers: { id: number, slot: number, pid: number }[],
+ *   ask: (page: string) => Promise<string>,
+ *   who: () => Promise<{ id: number, slot: string, pid: number, generation?: string }>,
+ *   inDirectory: (name: string) => string,
+ * }} Supervised
+ */
+
+/**
+ * Runs `fixtures/supervised.js`; see there for what it can be told. The body begins when all workers listen, which is when
+ * `workers` has them by slot, or at once if `options` say that they never will.
+ * @template T
+ * @param {Record<string, unknown> & { workers: number }} options of supervise()
+ * @param {(app: Supervised) => Promise<T>} body
+ * @param {import('./run-fixture.js').FixtureOptions & { listen?: boolean }} [fixtureOptions]
+ */
+function withSupervised(options, body, { listen = true, ...fixtureOptions } = {}) {
+  const env = { OPTIONS: JSON.stringify(options), ...fixtureOptions.env };
+  return withFixture('supervised.js', { ...fixtureOptions, env }, async (fixture) => {
+    const app = /** @type {Supervised} */ (/** @type {unknown} */ (fixture));
+    app.workers = [];
+    for (let count = listen ? options.workers : 0; count > 0;) {
+      const { port, ...worker } = await app.marker('listening');
+      // Standbys listen as well.
+      if (worker.slot === undefined) continue;
+      app.target = { port, host: '127.0.0.1' };
+      app.workers[worker.slot] = worker;
+      count--;
+    }
+    app.ask = async (page) => (await get({ ...app.target, path: `/${page}` })).body;
+    app.who = async () => JSON.parse(await app.ask('who'));
+    app.inDirectory = (name) => path.join(fixture.directory, name);
+    return body(app);
+  });
+}
+
+/**
+ * Asks for a page whose answer never comes, because the worker that has got it dies of it.
+ * @param {Supervised} app
+ * @param {string} page
+ */
+async function fatal(app, page) {
+  const outcome = await app.ask(page).then(
+    (body) => `answered with ${JSON.stringify(body)}`,
+    () => 'failed',
+  );
+  if (outcome !== 'failed') throw new Error(`/${page} was ${outcome}`);
+}
+
+module.exports = { withSupervised, fatal };

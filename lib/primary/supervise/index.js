@@ -1,0 +1,119 @@
+'use strict';
+
+const { availableParallelism } = require('../../extras');
+const { describeFork } = require('../../seam/primary');
+const { parseOptions } = require('./options');
+const { Supervisor } = require('./supervisor');
+
+/**
+ * @typedef {import('../../../index').ClusterSettings} ClusterSettings
+ * @typedef {import('../../../index').SuperviseOptions} SuperviseOptions
+ * @typedef {import('../../../index').Worker} Worker
+ * @typedef {{ id: number, slot?: number, pid: number, fds: number[] }} Spawned
+ *
+ * @typedef {object} Primary What there is of the primary's cluster object.
+ * @property {InstanceType<typeof import('../supervision').Supervision>} supervision
+ * @property {() => ClusterSettings} setup Makes settings final, as a fork does.
+ * @property {(settings: ClusterSettings, env: NodeJS.ProcessEnv) => any} forkOptions The options of child_process.fork().
+ * @property {(settings: ClusterSettings, spawned: Spawned) => Worker} adopt Makes a worker of a process that runs.
+ * @property {(id: number) => Worker | undefined} workerOf
+ */
+
+/** What a worker has of its own, or what is the primary's alone: systemd speaks to it and not to workers. */
+const NOT_INHERITED = [
+  'NODE_UNIQUE_ID',
+  'NODE_APP_INSTANCE',
+  'NOTIFY_SOCKET',
+  'WATCHDOG_USEC',
+  'WATCHDOG_PID',
+];
+
+/**
+ * @param {string} code
+ * @param {string} message
+ */
+function refusal(code, message) {
+  return Object.assign(new Error(message), { code });
+}
+
+/**
+ * Makes cluster.supervise().
+ * @param {Primary} primary
+ */
+function createSupervise(primary) {
+  /** @type {InstanceType<typeof Supervisor> | undefined} */
+  let supervisor;
+  let shutDown = false;
+  /** @type {Set<number>} the ids of its workers */
+  const members = new Set();
+  /**
+   * The settings that workers are started with until the next reload.
+   * @type {ClusterSettings}
+   */
+  let settings;
+
+  /** @returns {import('../../../binding').SpawnOptions} */
+  function template() {
+    settings = primary.setup();
+    const env = { ...process.env };
+    for (const name of NOT_INHERITED) delete env[name];
+    const file = /** @type {string} */ (settings.exec);
+    return { id: 0, ...describeFork(file, settings.args ?? [], primary.forkOptions(settings, env)) };
+  }
+
+  /**
+   * @param {number} id
+   * @param {number} slot
+   */
+  function promote(id, slot) {
+    const worker = primary.workerOf(id);
+    if (worker !== undefined) setSlot(worker, slot);
+  }
+
+  /** @param {SuperviseOptions} [given] */
+  function supervise(given = {}) {
+    if (shutDown) throw refusal('ERR_RCLUSTER_SHUT_DOWN', 'The supervised cluster has been shut down');
+    if (supervisor !== undefined) {
+      throw refusal('ERR_RCLUSTER_SUPERVISED', 'cluster.supervise() has been called already');
+    }
+    const defaults = primary.setup().supervise ?? {};
+    const options = parseOptions(
+      typeof given === 'object' && given !== null ? { ...defaults, ...given } : given,
+      availableParallelism(),
+    );
+    const launch = template();
+    const { supervision } = primary;
+    const started = new Supervisor({ supervision, workerOf: primary.workerOf, promote, template }, options);
+    supervision.audience = {
+      onSpawned(event) {
+        const worker = primary.adopt(settings, event);
+        members.add(event.id);
+        worker.once('exit', () => members.delete(event.id));
+        if (event.slot !== undefined) setSlot(worker, event.slot);
+      },
+      onMessage: (message) => started.hear(message),
+    };
+    supervision.native.supervise(options, launch, (Math.random() * 2 ** 32) >>> 0);
+    supervisor = started;
+    void started.closed.then(() => (shutDown = true));
+    return started;
+  }
+
+  return { supervise, current: () => supervisor, has: (/** @type {number} */ id) => members.has(id) };
+}
+
+/**
+ * @param {Worker} worker
+ * @param {number} slot
+ */
+function setSlot(worker, slot) {
+  // Not enumerable, so that whoever lists a worker finds what the built-in's has and no more.
+  Object.defineProperty(worker, 'slot', {
+    value: slot,
+    writable: true,
+    configurable: true,
+    enumerable: false,
+  });
+}
+
+module.exports = { createSupervise };

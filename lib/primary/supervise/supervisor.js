@@ -1,0 +1,201 @@
+'use strict';
+
+const EventEmitter = require('node:events');
+const os = require('node:os');
+
+const { fields, time, whole, MOST_WORKERS } = require('./options');
+
+/**
+ * @typedef {InstanceType<typeof import('../supervision').Supervision>} Supervision
+ * @typedef {ReturnType<typeof import('./options').parseOptions>} Options
+ * @typedef {import('../../../index').Worker} Worker
+ * @typedef {{ resolve: () => void, reject: (error: Error) => void }} Waiting
+ *
+ * What the supervisor needs of the cluster object that it belongs to.
+ * @typedef {{
+ *   supervision: Supervision,
+ *   workerOf: (id: number) => Worker | undefined,
+ *   promote: (id: number, slot: number) => void,
+ *   template: () => import('../../../binding').SpawnOptions,
+ * }} Cluster
+ */
+
+const SIGNALS = /** @type {const} */ (['SIGTERM', 'SIGINT']);
+
+/** The names of the signals by number. */
+const signalNames = new Map(
+  Object.entries(os.constants.signals)
+    .toReversed()
+    .map(([name, number]) => [number, name]),
+);
+
+/**
+ * The app's view of supervision, which runs on a native thread: questions go there, decisions come back as events.
+ */
+class Supervisor extends EventEmitter {
+  /** @type {Cluster} */
+  #cluster;
+  /** @type {Options} */
+  #options;
+  /** @type {Map<number, Waiting>} */
+  #waiting = new Map();
+  #lastRequest = 0;
+  /** @type {Promise<void> | undefined} */
+  #shutdown;
+  /** @type {NodeJS.Signals | undefined} */
+  #signal;
+  #holds = true;
+  /** @type {() => void} */
+  #close = () => {};
+
+  /** Resolves when the cluster has been shut down and all workers are gone. */
+  closed = new Promise((/** @type {(value: void) => void} */ resolve) => (this.#close = () => resolve()));
+
+  /**
+   * The workers by slot; where there is none at the moment, undefined.
+   * @type {(Worker | undefined)[]}
+   */
+  workers = [];
+
+  /**
+   * @param {Cluster} cluster
+   * @param {Options} options
+   */
+  constructor(cluster, options) {
+    super();
+    this.#cluster = cluster;
+    this.#options = options;
+    this.workers.length = options.workers;
+    // Between two workers there may be none, and nothing else that keeps the primary.
+    cluster.supervision.hold();
+    if (options.signals) for (const signal of SIGNALS) process.on(signal, this.#onSignal);
+  }
+
+  /**
+   * Has that many workers.
+   * @param {number} workers
+   * @returns {Promise<void>} Resolves when new ones are ready, or those that are too many are gone.
+   */
+  scale(workers) {
+    whole('workers', workers, 1, MOST_WORKERS);
+    return this.#ask((native, request) => native.scale(workers, request));
+  }
+
+  /**
+   * Replaces all workers by new ones, with the environment, the settings and the files as they are now.
+   * @param {{ concurrency?: number }} [options]
+   * @returns {Promise<void>}
+   */
+  reload(options = {}) {
+    const { concurrency } = fields('options', options, { concurrency: this.#options.reloadConcurrency });
+    whole('options.concurrency', concurrency, 1, MOST_WORKERS);
+    return this.#ask((native, request) => {
+      native.relaunch(this.#cluster.template());
+      native.reload(concurrency, request);
+    });
+  }
+
+  /**
+   * Drains all workers.
+   * @param {{ timeout?: number }} [options]
+   * @returns {Promise<void>} Resolves when they are gone.
+   */
+  shutdown(options = {}) {
+    const { timeout } = fields('options', options, { timeout: this.#options.shutdownTimeout });
+    time('options.timeout', timeout, 0);
+    this.#shutdown ??= this.#ask((native, request) => native.shutdown(timeout, request)).then(() => {
+      this.#end();
+    });
+    return this.#shutdown;
+  }
+
+  /** How the cluster stands. */
+  stats() {
+    return JSON.parse(/** @type {string} */ (this.#cluster.supervision.native.stats()));
+  }
+
+  /**
+   * @param {(native: import('../../../binding').Supervisor, request: number) => void} ask
+   * @returns {Promise<void>}
+   */
+  #ask(ask) {
+    return new Promise((resolve, reject) => {
+      const request = ++this.#lastRequest;
+      ask(this.#cluster.supervision.native, request);
+      this.#waiting.set(request, { resolve, reject });
+    });
+  }
+
+  /**
+   * What the native side has to say.
+   * @param {any} message
+   */
+  hear(message) {
+    switch (message.type) {
+      case 'event':
+        this.#onEvent(message.name, message.facts);
+        break;
+      case 'answer':
+        this.#onAnswer(message);
+        break;
+      default:
+        // It has given up, as the app wanted it to.
+        this.#end();
+        process.exit(message.code);
+    }
+  }
+
+  /**
+   * @param {string} name
+   * @param {Record<string, any>} facts
+   */
+  #onEvent(name, facts) {
+    const worker = typeof facts.worker === 'number' ? this.#cluster.workerOf(facts.worker) : undefined;
+    if (typeof facts.worker === 'number') facts.pid = worker?.process.pid;
+    if (typeof facts.signal === 'number') facts.signal = signalNames.get(facts.signal) ?? facts.signal;
+    if (name === 'promote') this.#cluster.promote(facts.worker, facts.slot);
+    if ((name === 'spawn' || name === 'promote') && facts.slot !== null) this.workers[facts.slot] = worker;
+    if (name === 'shutdown') facts.signal = this.#signal ?? null;
+    if (name === 'stopped') this.#releaseIfStopped();
+    this.emit(name, facts);
+  }
+
+  /** @param {{ request: number, failure: { code: string, message: string } | null }} answer */
+  #onAnswer({ request, failure }) {
+    const waiting = this.#waiting.get(request);
+    this.#waiting.delete(request);
+    if (failure === null) waiting?.resolve();
+    else waiting?.reject(Object.assign(new Error(failure.message), { code: failure.code }));
+  }
+
+  /** When by the policy no worker will ever be started again, there is nothing to stay for. */
+  #releaseIfStopped() {
+    const { slots } = this.stats();
+    if (slots.every((/** @type {{ state: string }} */ { state }) => state === 'stopped')) this.#release();
+  }
+
+  #release() {
+    if (this.#holds) this.#cluster.supervision.release();
+    this.#holds = false;
+  }
+
+  #end() {
+    for (const signal of SIGNALS) process.removeListener(signal, this.#onSignal);
+    this.#release();
+    this.#close();
+  }
+
+  /** @param {NodeJS.Signals} signal */
+  #onSignal = (signal) => {
+    if (this.#signal !== undefined) {
+      process.exitCode = 128 + os.constants.signals[signal];
+      this.#cluster.supervision.native.force();
+      return;
+    }
+    this.#signal = signal;
+    // What went wrong is told by the exit code: shutting down itself does not fail.
+    void this.shutdown().then(() => process.exit());
+  };
+}
+
+module.exports = { Supervisor };

@@ -1,0 +1,116 @@
+//! Starting a worker: its process, and what links it to the primary.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use crate::core::ids::WorkerId;
+use crate::io::dispatcher::{Command, Dispatcher};
+use crate::sys::error::SysError;
+use crate::sys::passing::{duplicate, message_pair};
+use crate::sys::scoreboard::Scoreboard;
+use crate::sys::spawn::{Child, Spawn, dev_null, socket_pair};
+
+/// What one of a worker's first descriptors is to be.
+#[derive(Debug)]
+pub enum Stdio {
+    /// `/dev/null`.
+    Ignore,
+    /// A new socket pair, of which the primary keeps the other end.
+    Pipe,
+    /// The same as this one.
+    Same(OwnedFd),
+}
+
+/// Everything that a worker is started with, except for what is its own: so it can be used for
+/// one worker after another, without asking anybody.
+#[derive(Debug)]
+pub struct Launch {
+    /// The program: a path, or a name to look up in the `PATH` of `env`.
+    pub file: CString,
+    /// All arguments, the program's own name first.
+    pub args: Vec<CString>,
+    /// The environment as `NAME=value`.
+    pub env: Vec<CString>,
+    /// The working directory; the primary's if there is none.
+    pub cwd: Option<CString>,
+    /// The user to become.
+    pub uid: Option<u32>,
+    /// The group to become.
+    pub gid: Option<u32>,
+    /// Whether the process leads a session and a process group of its own.
+    pub detached: bool,
+    /// The descriptors from 0 on. The link to the primary comes right behind them.
+    pub stdio: Vec<Stdio>,
+}
+
+/// A worker that has just been started. The dispatcher knows it already.
+#[derive(Debug)]
+pub(super) struct Launched {
+    pub(super) child: Child,
+    /// The primary's ends of the pipes in the order of stdio.
+    pub(super) pipes: Vec<Option<OwnedFd>>,
+    pub(super) link: Link,
+}
+
+/// What links the supervisor to a worker.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) control: OwnedFd,
+    pub(super) lifeline: OwnedFd,
+    pub(super) board: Arc<Scoreboard>,
+}
+
+impl Launch {
+    /// Starts a worker. `own` comes behind the environment: what distinguishes this one.
+    pub(super) fn start(
+        &self,
+        worker: WorkerId,
+        own: Vec<CString>,
+        dispatcher: &Dispatcher,
+    ) -> Result<Launched, SysError> {
+        let (theirs, pipes) = self.descriptors()?;
+        let (control, worker_control) = message_pair()?;
+        let (channel, worker_end) = message_pair()?;
+        let (board, worker_board) = Scoreboard::create()?;
+        let (lifeline, worker_lifeline) = message_pair()?;
+        let mut fds: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
+        fds.extend([&worker_control, &worker_end, &worker_board, &worker_lifeline].map(AsFd::as_fd));
+        let link = CString::new(format!("RCLUSTER_LINK={}", theirs.len())).expect("a number has no NUL");
+        let env = self.env.iter().cloned().chain(own).chain([link]).collect();
+        let spawn = Spawn {
+            file: self.file.clone(),
+            args: self.args.clone(),
+            env,
+            cwd: self.cwd.clone(),
+            uid: self.uid,
+            gid: self.gid,
+            detached: self.detached,
+            fds,
+        };
+        let child = spawn.spawn()?;
+        let board = Arc::new(board);
+        // Of the worker's ends only that of the channel stays open here.
+        dispatcher.tell(Command::AddWorker { worker, channel, worker_end, board: Arc::clone(&board) });
+        Ok(Launched { child, pipes, link: Link { control, lifeline, board } })
+    }
+
+    /// The descriptors of the worker, and the primary's ends of those that are pipes.
+    fn descriptors(&self) -> Result<(Vec<OwnedFd>, Vec<Option<OwnedFd>>), SysError> {
+        let mut theirs = Vec::with_capacity(self.stdio.len());
+        let mut ours = Vec::with_capacity(self.stdio.len());
+        for stdio in &self.stdio {
+            let (their, our) = match stdio {
+                Stdio::Ignore => (dev_null()?, None),
+                Stdio::Pipe => {
+                    let (our, their) = socket_pair()?;
+                    (their, Some(our))
+                }
+                Stdio::Same(fd) => (duplicate(fd)?, None),
+            };
+            theirs.push(their);
+            ours.push(our);
+        }
+        Ok((theirs, ours))
+    }
+}

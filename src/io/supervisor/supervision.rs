@@ -1,0 +1,374 @@
+//! Supervision carried out: what [`Supervise`] decides, done on the supervisor's thread.
+//!
+//! Nothing here waits for JavaScript. Workers are started from a request that JavaScript has handed over
+//! before; it hears of them as soon as it gets around to it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::CString;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Event;
+use super::launch::Launch;
+use super::shell::Shell;
+use super::systemd::Systemd;
+use crate::core::ids::{ListenerId, Slot, Ticket, WorkerId};
+use crate::core::listeners;
+use crate::core::supervise::{
+    self, ExitKind, Input, KillSignal, Options, Output, Reason, SlotState, Stats, Supervise, Vitals,
+};
+use crate::core::wire::{Drain, Reply, Settings, ToWorker};
+use crate::io::dispatcher::Command as ToDispatcher;
+use crate::sys::error::SysError;
+use crate::sys::exit::{Exit, SIGKILL, SIGTERM, send_signal};
+use crate::sys::memory::Memory;
+
+/// The numbers of workers, which JavaScript and the supervisor's thread both give out.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerNumbers(Arc<AtomicU32>);
+
+impl WorkerNumbers {
+    /// The next one, never given out before.
+    pub fn next(&self) -> WorkerId {
+        WorkerId(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// Which workers leave by agreement. JavaScript looks here when it learns of the end of a worker, because the
+/// news that it was told to leave may come later.
+#[derive(Clone, Debug, Default)]
+pub struct Leavers(Arc<Mutex<HashSet<WorkerId>>>);
+
+impl Leavers {
+    fn add(&self, worker: WorkerId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(worker);
+    }
+
+    /// Whether this worker leaves, or has left, by agreement.
+    #[must_use]
+    pub fn contains(&self, worker: WorkerId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&worker)
+    }
+
+    /// The application knows that the worker is dead.
+    pub fn remove(&self, worker: WorkerId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&worker);
+    }
+}
+
+/// How a supervised cluster is to be kept up.
+#[derive(Debug)]
+pub struct Plan {
+    /// What the operator has chosen.
+    pub options: Options,
+    /// Whether an uncaught exception retires a worker.
+    pub retire_on_exception: bool,
+    /// What workers are started with.
+    pub launch: Launch,
+    /// Chance, for waits and limits.
+    pub seed: u64,
+}
+
+/// A supervised cluster.
+pub(super) struct Supervision {
+    brain: Supervise,
+    plan: Plan,
+    members: HashMap<WorkerId, Member>,
+    /// None where no service manager wants to know.
+    systemd: Option<Systemd>,
+    /// What the brain has not been told yet, and whether it is being told just now.
+    inputs: VecDeque<Input>,
+    telling: bool,
+}
+
+/// A supervised worker.
+struct Member {
+    /// None where nobody limits it.
+    memory: Option<Memory>,
+    /// A standby's: what it would have if it were not one.
+    held: Option<Held>,
+}
+
+/// What a standby gets at its promotion.
+#[derive(Default)]
+struct Held {
+    joins: Vec<ListenerId>,
+    /// Where workers accept by themselves, having the socket means having connections.
+    replies: Vec<Reply>,
+}
+
+impl Supervision {
+    pub(super) fn new(plan: Plan, systemd: Option<Systemd>) -> Self {
+        Self {
+            brain: Supervise::new(plan.options.clone(), plan.seed),
+            plan,
+            members: HashMap::new(),
+            systemd,
+            inputs: VecDeque::new(),
+            telling: false,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let systemd = self.systemd.as_ref().and_then(Systemd::next_deadline);
+        [self.brain.next_deadline(), systemd].into_iter().flatten().min()
+    }
+
+    /// What workers are started with from now on.
+    pub(super) fn relaunch(&mut self, launch: Launch) {
+        self.plan.launch = launch;
+    }
+
+    /// Keeps a standby from a listener until it is promoted. False if it is none.
+    pub(super) fn holds_join(&mut self, worker: WorkerId, listener: ListenerId) -> bool {
+        self.held(worker).is_some_and(|held| {
+            held.joins.push(listener);
+            true
+        })
+    }
+
+    /// Forgets the listener that a standby left again.
+    pub(super) fn holds_leave(&mut self, worker: WorkerId, listener: ListenerId) {
+        if let Some(held) = self.held(worker) {
+            held.joins.retain(|&other| other != listener);
+            held.replies.retain(|reply| reply.listener != Some(listener));
+        }
+    }
+
+    /// Keeps a reply that brings a shared socket until the standby is promoted; gives it back if it is none.
+    pub(super) fn holds_reply(&mut self, worker: WorkerId, reply: Reply) -> Option<Reply> {
+        match self.held(worker) {
+            Some(held) if reply.shared => {
+                held.replies.push(reply);
+                None
+            }
+            _ => Some(reply),
+        }
+    }
+
+    fn held(&mut self, worker: WorkerId) -> Option<&mut Held> {
+        self.members.get_mut(&worker)?.held.as_mut()
+    }
+
+    pub(super) fn has(&self, worker: WorkerId) -> bool {
+        self.members.contains_key(&worker)
+    }
+
+    /// What is a supervised worker's own in its environment.
+    fn own(&self, worker: WorkerId, slot: Option<Slot>) -> Result<Vec<CString>, SysError> {
+        let settings = Settings {
+            slot,
+            standby: slot.is_none(),
+            drain_timeout_ms: millis(self.plan.options.drain_timeout),
+            retire_on_exception: self.plan.retire_on_exception,
+        };
+        let encoded = ToWorker::Settings(settings).encode();
+        let settings = encoded.map_err(|_| SysError::invalid("writing the settings of a worker"))?;
+        let mut own = vec![format!("NODE_UNIQUE_ID={}", worker.0), format!("RCLUSTER_SETTINGS={settings}")];
+        own.extend(slot.map(|slot| format!("NODE_APP_INSTANCE={}", slot.0)));
+        let text = |text| CString::new(text).map_err(|_| SysError::invalid("writing a worker's environment"));
+        own.into_iter().map(text).collect()
+    }
+}
+
+impl Shell {
+    /// Begins to supervise.
+    pub(super) fn begin(&mut self, plan: Plan) {
+        let systemd = Systemd::from_environment(self.start.elapsed()).unwrap_or_else(|error| {
+            self.warn_of_systemd(error);
+            None
+        });
+        self.supervision = Some(Supervision::new(plan, systemd));
+        self.supervise(Input::Start);
+    }
+
+    /// Gives the brain an input and carries out what it says, in order. What follows from that waits until
+    /// the whole answer has been carried out.
+    pub(super) fn supervise(&mut self, input: Input) {
+        let Some(supervision) = &mut self.supervision else { return };
+        supervision.inputs.push_back(input);
+        if std::mem::replace(&mut supervision.telling, true) {
+            return;
+        }
+        let mut outputs = Vec::new();
+        while let Some(supervision) = &mut self.supervision {
+            let Some(input) = supervision.inputs.pop_front() else {
+                supervision.telling = false;
+                break;
+            };
+            let now = self.start.elapsed();
+            supervision.brain.handle(now, input, &mut outputs);
+            // Before anybody leaves: whether somebody is to come decides what becomes of the listeners.
+            let expecting = is_expecting(&supervision.brain.stats(now));
+            self.decide(listeners::Input::Expecting(expecting));
+            for output in outputs.drain(..) {
+                self.carry_out(output);
+            }
+        }
+    }
+
+    /// Tells whoever wants to know of a decision.
+    fn announce(&mut self, event: supervise::Event) {
+        let now = self.start.elapsed();
+        if let Some(Supervision { brain, systemd: Some(systemd), .. }) = &mut self.supervision {
+            let told = systemd.hear(&event, &brain.stats(now));
+            told.unwrap_or_else(|error| self.warn_of_systemd(error));
+        }
+        self.tell_in_order(Event::Supervision(event));
+    }
+
+    /// A cluster that the service manager does not hear of goes on; but it may soon take it for dead.
+    fn warn_of_systemd(&self, error: SysError) {
+        let message = format!("The service manager cannot be notified: {error}");
+        (self.tell)(Event::Warning { code: "RCLUSTER_NOTIFY", message });
+    }
+
+    /// Time has passed.
+    pub(super) fn look_after(&mut self) {
+        let now = self.start.elapsed();
+        let Some(supervision) = &mut self.supervision else { return };
+        let told = supervision.systemd.as_mut().map_or(Ok(()), |systemd| systemd.tick(now));
+        if let Err(error) = told {
+            self.warn_of_systemd(error);
+        }
+        let Some(supervision) = &self.supervision else { return };
+        if supervision.brain.samples_at().is_some_and(|due| due <= now) {
+            let looks: Vec<_> = supervision
+                .members
+                .iter()
+                .filter_map(|(&worker, member)| {
+                    let board = &self.workers.get(&worker)?.board;
+                    let vitals = Vitals {
+                        turns: board.turns(),
+                        rss: member.memory.as_ref().and_then(Memory::resident),
+                        received: board.received(),
+                        connections: board.open_connections(),
+                    };
+                    Some(Input::Vitals { worker, vitals })
+                })
+                .collect();
+            for look in looks {
+                self.supervise(look);
+            }
+        }
+        self.supervise(Input::Tick);
+    }
+
+    /// How the cluster stands; None if nobody supervises it.
+    pub(super) fn supervision_stats(&self) -> Option<Stats> {
+        Some(self.supervision.as_ref()?.brain.stats(self.start.elapsed()))
+    }
+
+    /// A worker says that it takes no more connections, or the app has told it so.
+    pub(super) fn leaves(&mut self, worker: WorkerId) {
+        if self.supervision.as_ref().is_some_and(|supervision| supervision.has(worker)) {
+            self.leavers.add(worker);
+        }
+        self.supervise(Input::Leaving { worker });
+        self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
+        self.decide(listeners::Input::WorkerLeft { worker });
+    }
+
+    /// A supervised worker is dead.
+    pub(super) fn lost(&mut self, worker: WorkerId, exit: Option<Exit>) {
+        let Some(supervision) = &mut self.supervision else { return };
+        supervision.members.remove(&worker);
+        let exit = match exit {
+            Some(Exit::Code(code)) => ExitKind::Code(code),
+            Some(Exit::Signal { number, .. }) => ExitKind::Signal(number),
+            // It is dead, and nobody knows how. That is told as a failure of its own.
+            None => ExitKind::Signal(SIGKILL),
+        };
+        self.supervise(Input::Exited { worker, exit });
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Spawn { ticket, slot, .. } => {
+                let answer = match self.start_worker(ticket, slot) {
+                    Ok(answer) => answer,
+                    Err(error) => Input::SpawnFailed { ticket, errno: -error.negative_errno() },
+                };
+                if let Some(supervision) = &mut self.supervision {
+                    supervision.inputs.push_front(answer);
+                }
+            }
+            Output::Promote { worker, slot } => self.promote(worker, slot),
+            Output::Drain { worker, reason, timeout } => self.drain(worker, &reason, timeout),
+            Output::Kill { worker, signal } => self.kill(worker, signal),
+            Output::TakeBack { worker } => self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker)),
+            Output::Probe { worker } => self.send(worker, &ToWorker::Ping, None),
+            Output::CaptureStack { worker } => self.find_hang(worker),
+            Output::Tell(event) => self.announce(event),
+            Output::Done { request, result } => self.tell_in_order(Event::Answered { request, result }),
+            Output::StopPrimary { code } => self.tell_in_order(Event::StopPrimary { code }),
+        }
+    }
+
+    fn start_worker(&mut self, ticket: Ticket, slot: Option<Slot>) -> Result<Input, SysError> {
+        let Some(supervision) = &mut self.supervision else {
+            return Err(SysError::invalid("starting a worker without supervision"));
+        };
+        let worker = self.numbers.next();
+        let own = supervision.own(worker, slot)?;
+        let launched = supervision.plan.launch.start(worker, own, &self.dispatcher)?;
+        let pid = launched.child.pid.as_raw();
+        let limited = supervision.plan.options.recycle.memory.is_some();
+        // Without its figures a worker is not recycled for its memory, which is no reason to have none.
+        let memory = limited.then(|| Memory::of(pid).ok()).flatten();
+        let held = slot.is_none().then(Held::default);
+        supervision.members.insert(worker, Member { memory, held });
+        let pidfd = Arc::new(launched.child.pidfd);
+        self.adopt(worker, Arc::clone(&pidfd), launched.link);
+        self.tell_in_order(Event::Spawned { worker, slot, pid, pidfd, pipes: launched.pipes });
+        Ok(Input::Spawned { ticket, worker })
+    }
+
+    fn promote(&mut self, worker: WorkerId, slot: Slot) {
+        let held = self.supervision.as_mut().and_then(|supervision| {
+            let member = supervision.members.get_mut(&worker)?;
+            member.held.take()
+        });
+        let Some(held) = held else { return };
+        for listener in held.joins {
+            self.dispatcher.tell(ToDispatcher::Join(worker, listener));
+        }
+        self.send(worker, &ToWorker::Promote { slot }, None);
+        for reply in held.replies {
+            if let Some(listener) = self.reply(worker, reply) {
+                self.decide(listeners::Input::Close { worker, listener });
+            }
+        }
+    }
+
+    /// Tells a worker to go. It gets nothing more from now on, whenever it hears of it.
+    fn drain(&mut self, worker: WorkerId, reason: &Reason, timeout: Duration) {
+        self.leavers.add(worker);
+        let order = Drain { reason: reason.to_string(), timeout_ms: millis(timeout) };
+        self.send(worker, &ToWorker::Drain(order), None);
+        self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
+        self.decide(listeners::Input::WorkerLeft { worker });
+    }
+
+    fn kill(&mut self, worker: WorkerId, signal: KillSignal) {
+        let Some(handle) = self.workers.get(&worker) else { return };
+        let number = match signal {
+            KillSignal::Term => SIGTERM,
+            KillSignal::Kill => SIGKILL,
+        };
+        // It can only be dead already, of which we hear in due time.
+        let _ = send_signal(handle.pidfd.as_fd(), number);
+    }
+}
+
+/// Whether a slot has no ready worker, and will have one.
+fn is_expecting(stats: &Stats) -> bool {
+    let coming = |state| matches!(state, SlotState::Filling | SlotState::BackingOff { .. });
+    !stats.shutting_down && stats.slots.iter().any(|slot| coming(slot.state))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
