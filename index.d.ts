@@ -300,6 +300,20 @@ declare namespace cluster {
     message: [message: any, handle: any];
     /** The worker runs. It has not necessarily begun with the app's code. */
     online: [];
+    /** In the worker: it is a standby no more, and gets connections from now on. Not in the built-in. */
+    promote: [facts: { slot: number }];
+    /**
+     * In the worker: it is to finish what it has begun. Its servers are closed; connections that are not HTTP, such as
+     * WebSockets, are the app's to end. `deadline` is when it will be forced to end, in ms as `Date.now()` counts them,
+     * or null if nobody forces it. Not in the built-in.
+     *
+     * ```js
+     * cluster.worker.on('retire', () => {
+     *   for (const socket of webSocketServer.clients) socket.close(1001);
+     * });
+     * ```
+     */
+    retire: [facts: { reason: string; deadline: number | null }];
   }
 
   /** The events of the cluster: those of all workers with the worker in front, and two of its own. */
@@ -513,6 +527,32 @@ interface WorkerMembers extends cluster.TypedEmitter<cluster.WorkerEventMap> {
    * ```
    */
   disconnect(): this;
+
+  /** In a supervised worker, its place among them: 0 to n - 1; undefined in others. Not in the built-in. */
+  readonly slot: number | undefined;
+
+  /**
+   * Makes the worker take no more connections, finish what it has begun, and end. No request of a client fails: idle
+   * HTTP connections are handed over to other workers, answers still to come say `Connection: close`, and HTTP/2 sessions
+   * get GOAWAY. A supervised worker is replaced first. It can be called on either side; at a second call, and after
+   * `disconnect()`, nothing happens. Not in the built-in.
+   *
+   * ```js
+   * // In a worker that has found out that it is not well:
+   * cluster.worker.retire('lost the database');
+   * ```
+   * @param reason For the events that tell of it; the first 64 characters count. Default: `'retire'`.
+   * @throws {TypeError} `ERR_INVALID_ARG_TYPE` in a worker, if the reason is no string.
+   * @throws {Error} `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` in a worker where there is no native part.
+   */
+  retire(reason?: string): void;
+
+  /**
+   * In the worker: says that it can be counted on, for a supervisor with `ready: 'explicit'`. Of no effect for others
+   * or when it is repeated. Not in the built-in.
+   * @throws {Error} `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` where there is no native part.
+   */
+  ready(): void;
 
   /** Whether the channel is open. */
   isConnected(): boolean;

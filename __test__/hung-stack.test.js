@@ -12,12 +12,12 @@ const skip = isBuiltin && 'the built-in cannot ask';
 
 /** What the first line of the stack is for each way to hang, and what has to follow somewhere. */
 const STACKS = {
-  'an endless loop': [/^ {4}at .*spin \(.*hung\.js:13:\d+\)$/],
-  'a deep call chain': [/^ {4}at .*descend \(.*hung\.js:18:\d+\)$/, /\bdescend \(.*hung\.js:17:\d+\)$/],
-  'an endless regular expression': [/^ {4}at .*(test|match|exec)\b/, /match \(.*hung\.js:23:\d+\)$/],
-  'an endless chain of promises': [/^ {4}at .*follow \(.*hung\.js:27:\d+\)$/],
-  'an endless Atomics.wait': [/wait\b/, /\bwait \(.*hung\.js:35:\d+\)$/],
-  'a constructor in an eval': [/^ {4}at new Müller \(/, /^ {4}at outer \(/],
+  'an endless loop': [/^ {4}at .*spin \(.*hung\.js:14:\d+\)$/],
+  'a deep call chain': [/^ {4}at .*descend \(.*hung\.js:19:\d+\)$/, /\bdescend \(.*hung\.js:18:\d+\)$/],
+  'an endless regular expression': [/^ {4}at .*(test|match|exec)\b/, /match \(.*hung\.js:24:\d+\)$/],
+  'an endless chain of promises': [/^ {4}at .*follow \(.*hung\.js:28:\d+\)$/],
+  'an endless Atomics.wait': [/wait\b/, /\bwait \(.*hung\.js:36:\d+\)$/],
+  'a constructor in a script without a file': [/^ {4}at new Müller \(evalmachine/, /^ {4}at outer \(/],
 };
 
 /**
@@ -44,11 +44,12 @@ for (const [way, [innermost, ...others]] of Object.entries(STACKS)) {
         assert.strictEqual(reason, null);
         return innermost.test(stack.split('\n')[0]) && stack.split('\n');
       });
-      for (const other of others)
+      for (const other of others) {
         assert.ok(
           lines.some((line) => other.test(line)),
           lines.join('\n'),
         );
+      }
       assert.ok(lines.every((line) => /^ {4}at \S/.test(line)));
       assert.ok(lines.length <= 100);
     }),

@@ -25,4 +25,18 @@ function addExtras(cluster, extras = EXTRAS) {
   return /** @type {T & typeof EXTRAS} */ (cluster);
 }
 
-module.exports = { EXTRAS, addExtras, availableParallelism };
+/**
+ * What a worker has where there is no native part: functions that say so.
+ * @param {object} worker cluster.worker
+ */
+function addUnsupported(worker) {
+  for (const name of ['ready', 'retire']) {
+    const value = () => {
+      const message = `worker.${name}() needs the native part of rcluster, which there is on Linux only`;
+      throw Object.assign(new Error(message), { code: 'ERR_RCLUSTER_UNSUPPORTED_PLATFORM' });
+    };
+    Object.defineProperty(worker, name, { value, writable: true, configurable: true, enumerable: false });
+  }
+}
+
+module.exports = { EXTRAS, addExtras, addUnsupported, availableParallelism };

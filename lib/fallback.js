@@ -5,7 +5,7 @@
 
 const os = require('node:os');
 const cluster = require('./builtin');
-const { addExtras } = require('./extras');
+const { addExtras, addUnsupported } = require('./extras');
 
 if (cluster.isPrimary) {
   process.emitWarning(
@@ -13,5 +13,7 @@ if (cluster.isPrimary) {
     { code: 'RCLUSTER_FALLBACK' },
   );
 }
+
+if (cluster.worker) addUnsupported(cluster.worker);
 
 module.exports = addExtras(cluster, { availableParallelism: os.availableParallelism });

@@ -2,6 +2,7 @@
 
 const http = require('node:http');
 const https = require('node:https');
+const { setTimeout: pause } = require('node:timers/promises');
 const { withFixture } = require('./run-fixture.js');
 const { certificate } = require('./programs.js');
 
@@ -99,16 +100,17 @@ async function clientOf(app, id, secure) {
 class SteadyLoad {
   /**
    * @param {{ port: number, host: string }} target
-   * @param {{ clients: number, interval: number, secure?: boolean }} options `interval` in ms, on average
+   * @param {{ clients: number, interval: number, secure?: boolean, fresh?: boolean }} options `interval` in ms, on
+   * average; `fresh`: each request has a connection of its own
    */
-  constructor(target, { clients, interval, secure }) {
+  constructor(target, { clients, interval, secure, fresh }) {
     this.sent = 0;
     /** @type {string[]} */
     this.failures = [];
     this.stopped = false;
     this.running = Promise.all(
       Array.from({ length: clients }, async () => {
-        const client = new Client(target, secure);
+        let client = new Client(target, secure);
         while (!this.stopped) {
           this.sent++;
           try {
@@ -117,9 +119,11 @@ class SteadyLoad {
           } catch (error) {
             this.failures.push(`${error.code} ${error.message}`);
           }
-          await new Promise((resolve) => {
-            setTimeout(resolve, Math.random() * 2 * interval);
-          });
+          if (fresh) {
+            client.close();
+            client = new Client(target, secure);
+          }
+          await pause(Math.random() * 2 * interval);
         }
         client.close();
       }),

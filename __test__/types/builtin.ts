@@ -11,10 +11,17 @@ import type {
 } from 'node:cluster';
 import rcluster = require('rcluster');
 
-// The methods of emitters return their object: where it is the built-in's, it has less than ours.
+// The methods of emitters return their object: where it is the built-in's, it has less than ours. So have its workers.
 type Shared = Pick<
   rcluster.Cluster,
-  Exclude<keyof rcluster.Cluster & keyof BuiltinCluster, keyof NodeJS.EventEmitter>
+  Exclude<
+    keyof rcluster.Cluster & keyof BuiltinCluster,
+    keyof NodeJS.EventEmitter | 'fork' | 'worker' | 'workers' | 'Worker'
+  >
+>;
+type SharedWorker = Pick<
+  rcluster.Worker,
+  Exclude<keyof rcluster.Worker & keyof BuiltinWorker, keyof NodeJS.EventEmitter | 'disconnect'>
 >;
 
 declare const ourCluster: rcluster.Cluster;
@@ -35,7 +42,7 @@ export const construct1: new () => BuiltinWorker = ourCluster.Worker;
 
 // The built-in's where ours is expected, but for what only ours has.
 export const cluster2: Shared = builtinCluster;
-export const worker2: rcluster.Worker = builtinWorker;
+export const worker2: SharedWorker = builtinWorker;
 export const settings2: rcluster.ClusterSettings = builtinSettings;
 export const address2: rcluster.Address = builtinAddress;
 

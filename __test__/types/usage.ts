@@ -41,6 +41,13 @@ cluster.schedulingPolicy = cluster.SCHED_NONE;
 cluster.disconnect(() => {});
 cluster.emit('message', worker, 'hello', undefined);
 
+// In a worker.
+cluster.worker?.on('retire', ({ reason, deadline }) => [reason.length, deadline?.toFixed()]);
+cluster.worker?.on('promote', ({ slot }) => slot.toFixed());
+const slot: number | undefined = cluster.worker?.slot;
+if (slot === undefined) cluster.worker?.retire('no slot');
+else cluster.worker?.ready();
+
 // Mistakes are found.
 // @ts-expect-error There is no such encoding.
 setupPrimary({ serialization: 'xml' });

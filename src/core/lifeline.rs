@@ -109,6 +109,6 @@ mod tests {
         assert_eq!(Answer::parse(b""), Err(AnswerError::Tag));
         assert_eq!(Answer::parse(b"X"), Err(AnswerError::Tag));
         assert_eq!(Answer::parse(b"T\xff"), Err(AnswerError::Text));
-        assert_eq!(Answer::parse(&[STACK; MAX_ANSWER + 1]), Err(AnswerError::TooLong));
+        assert_eq!(Answer::parse(&vec![STACK; MAX_ANSWER + 1]), Err(AnswerError::TooLong));
     }
 }

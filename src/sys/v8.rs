@@ -59,14 +59,16 @@ struct V8 {
     is_constructor: unsafe extern "C" fn(Local) -> bool,
 }
 
-/// Looks a function of V8 up and gives it the type of the field that it is for.
+/// Looks a function of V8 up and gives it the type of the place that it is for.
 macro_rules! member {
     ($name:literal) => {{
         let found = symbol(concat!($name, "\0"))?;
         // SAFETY: the mangled name tells class, constness and parameters; the field's type says the same. On
         // the machines that we run on `this` is passed as a first argument, and a `Local` or `Location` is
         // returned as one word.
-        unsafe { std::mem::transmute::<NonNull<c_void>, _>(found) }
+        #[allow(clippy::missing_transmute_annotations, reason = "the type stands at the place it is for")]
+        let function = unsafe { std::mem::transmute::<NonNull<c_void>, _>(found) };
+        function
     }};
 }
 
