@@ -18,6 +18,7 @@ exports.isWorker =
   exports.fork =
   exports.disconnect =
   exports.availableParallelism =
+  exports.forwarding =
     undefined;
 
 // @ts-ignore An object that is first filled and then replaced is none that TypeScript knows.

@@ -5,6 +5,7 @@ const os = require('node:os');
 
 const { addExtras } = require('../extras');
 const { forkNative } = require('../seam/primary');
+const { forwarding, startForwarding } = require('./forward');
 const { inspectorArgs } = require('./inspector');
 const { createMessageHandler, send } = require('./messages');
 const { SCHED_NONE, SCHED_RR, mergeSettings, initialPolicy, checkPolicy } = require('./settings');
@@ -38,9 +39,21 @@ function createPrimary(target) {
   const supervision = new Supervision(() => policy !== SCHED_RR);
   const onInternalMessage = createMessageHandler(target);
 
+  /** What is forwarded: the value of the setting. */
+  let forwarded;
+
+  /** Workers that are no Node, or at least nothing that knows of clusters. */
+  const strangers = new WeakSet();
+
   const Worker = createWorkerClass((worker) => {
-    send(/** @type {Worker} */ (worker), { act: 'disconnect' });
+    // First: one that listens by itself may close its server only when nothing comes to it any more.
     supervision.leave(worker.id);
+    if (strangers.has(worker)) {
+      if (worker.process.connected) worker.process.disconnect();
+      worker.process.kill();
+    } else {
+      send(/** @type {Worker} */ (worker), { act: 'disconnect' });
+    }
     removeWorker(worker);
   });
 
@@ -53,6 +66,12 @@ function createPrimary(target) {
       policy = cluster.schedulingPolicy;
       checkPolicy(policy);
       process.on('internalMessage', onDebuggerEnabled);
+    }
+    const forward = options?.forward;
+    // Who passes on all the settings there are means nothing new by it.
+    if (forward !== undefined && forward !== forwarded) {
+      startForwarding(supervision, forward);
+      forwarded = forward;
     }
     process.nextTick(() => target.emit('setup', settings));
   }
@@ -83,6 +102,7 @@ function createPrimary(target) {
       serialization: settings.serialization,
       silent: settings.silent,
       windowsHide: settings.windowsHide,
+      execPath: settings.execPath,
       execArgv: [...(settings.execArgv ?? []), ...inspectorArgs(settings)],
       stdio: settings.stdio,
       gid: settings.gid,
@@ -96,6 +116,7 @@ function createPrimary(target) {
     const id = ++lastId;
     const worker = /** @type {Worker} */ (new Worker({ id, process: forkProcess(id, env) }));
     const child = worker.process;
+    if (cluster.settings.execPath !== undefined) strangers.add(worker);
 
     worker.on('message', (message, handle) => target.emit('message', worker, message, handle));
     child.once('exit', (code, signal) => onExit(worker, code, signal));
@@ -168,6 +189,7 @@ function createPrimary(target) {
   cluster.setupMaster = setupPrimary;
   cluster.fork = fork;
   cluster.disconnect = disconnect;
+  addExtras(target, { forwarding: () => forwarding(supervision) });
   return /** @type {Cluster} */ (addExtras(target));
 }
 

@@ -67,6 +67,21 @@ class Supervision {
   }
 
   /**
+   * Opens addresses and forwards them to the workers spawned from now on.
+   * @param {import('../../binding').ForwardSpec[]} specs
+   */
+  forward(specs) {
+    this.#supervisor ??= this.#start();
+    const result = this.#supervisor.forward(specs);
+    return { ...result, directory: this.#supervisor.socketDirectory() ?? undefined };
+  }
+
+  /** @returns {import('../../binding').ForwardReport[]} */
+  forwarding() {
+    return this.#supervisor?.forwarding() ?? [];
+  }
+
+  /**
    * The app knows that the worker is dead and has had its chance to fork another.
    * @param {number} id
    */

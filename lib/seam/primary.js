@@ -177,6 +177,9 @@ class NativeProcess {
   /** Makes 'exit' run in the async context of the fork, as a handle of Node's would. */
   #context = new AsyncResource('PROCESSWRAP');
 
+  /** What comes in front of the arguments. */
+  #preload;
+
   /** Whether there is a process whose 'exit' has not been emitted. */
   #active = false;
   #ref = true;
@@ -185,9 +188,11 @@ class NativeProcess {
    * @param {number} id
    * @param {InnerChild} child
    * @param {Supervision} supervision
+   * @param {string[]} preload
    */
-  constructor(id, child, supervision) {
+  constructor(id, child, supervision, preload) {
     this.#id = id;
+    this.#preload = preload;
     this.#child = child;
     this.#supervision = supervision;
     this.#original = child._handle;
@@ -236,7 +241,7 @@ class NativeProcess {
         file: request.file,
         // Put in here, the preload is seen neither in settings.execArgv nor in child.spawnargs. Of all preloads only
         // those of NODE_OPTIONS come before it.
-        args: [program, '-r', PRELOAD, ...args],
+        args: [program, ...this.#preload, ...args],
         env: request.envPairs ?? [],
         cwd: request.cwd ?? undefined,
         stdio,
@@ -347,7 +352,9 @@ function forkNative(id, supervision, file, args, options) {
   /** @param {unknown} message */
   const exchange = (message) => {
     const { process: child } = /** @type {{ process: InnerChild }} */ (message);
-    child._handle = new NativeProcess(id, child, supervision);
+    // Another program than Node knows no preloads.
+    const preload = options.execPath === undefined ? ['-r', PRELOAD] : [];
+    child._handle = new NativeProcess(id, child, supervision, preload);
   };
   diagnostics.subscribe('child_process', exchange);
   let child;

@@ -4,6 +4,7 @@ const cluster = require('node:cluster');
 const { loadBinding } = require('../load-binding');
 const seam = require('../seam/worker');
 const createListening = require('./listening');
+const createOwnAddresses = require('./own-address');
 
 /** How long to wait, in ms, before connections are read again after descriptors ran out. */
 const NO_ROOM_PAUSE = 20;
@@ -13,8 +14,9 @@ const NO_ROOM_PAUSE = 20;
  * place of the built-in's.
  *
  * @param {number} firstFd the first of the three descriptors that the primary has left open
+ * @param {string[]} own the ports and paths that are this worker's own
  */
-module.exports = function attach(firstFd) {
+module.exports = function attach(firstFd, own) {
   const { WorkerLink } = loadBinding();
   const worker = /** @type {import('node:cluster').Worker} */ (cluster.worker);
 
@@ -25,7 +27,7 @@ module.exports = function attach(firstFd) {
     () => setTimeout(() => link.resume(), NO_ROOM_PAUSE).unref(),
     gone,
   );
-  const listening = createListening(cluster, link);
+  const listening = createListening(cluster, link, createOwnAddresses(own, link));
   listening.tell({ act: 'hello', version: 1 });
 
   /**

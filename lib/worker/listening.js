@@ -51,8 +51,9 @@ function whileLinked(say) {
  *
  * @param {any} cluster the worker-shaped cluster object
  * @param {import('../../binding').WorkerLink} link
+ * @param {ReturnType<typeof import('./own-address')>} own
  */
-module.exports = function createListening(cluster, link) {
+module.exports = function createListening(cluster, link, own) {
   /** @type {Map<number, Member>} by the listener's number in the primary */
   const members = new Map();
   const indexes = new Indexes();
@@ -70,6 +71,11 @@ module.exports = function createListening(cluster, link) {
     let { address } = options;
     // The primary may have another working directory.
     if (options.port < 0 && typeof address === 'string') address = path.resolve(address);
+    if (own.has({ ...options, address })) {
+      announce(owner, { ...options, address }, () => true);
+      own.open({ ...options, address }, callback);
+      return;
+    }
     const index = indexes.take([address, options.port, options.addressType, options.fd].join(':'));
     const query = {
       act: 'queryServer',
@@ -97,12 +103,22 @@ module.exports = function createListening(cluster, link) {
       if (!reply.shared) admission.open(listener);
     });
 
+    announce(owner, query, index.taken);
+  }
+
+  /**
+   * Tells the primary's JavaScript when a server listens.
+   *
+   * @param {any} owner the net.Server or dgram.Socket
+   * @param {any} query
+   * @param {() => boolean} isOpen whether it still is by the time it says so
+   */
+  function announce(owner, query, isOpen) {
     owner.once('listening', () => {
-      // A server that was closed at once listens no more by the time it says so.
-      if (!index.taken()) return;
+      if (!isOpen()) return;
       cluster.worker.state = 'listening';
       const bound = owner.address();
-      seam.notifyPrimary({ ...query, act: 'listening', port: bound?.port || options.port });
+      seam.notifyPrimary({ ...query, act: 'listening', port: bound?.port || query.port });
     });
   }
 
@@ -225,6 +241,8 @@ module.exports = function createListening(cluster, link) {
       if (--waiting === 0) done();
     };
     tell({ act: 'leaving' });
+    waiting++;
+    own.closeAll(one);
     for (const { handle } of members.values()) {
       waiting++;
       const owner = seam.ownerOf(handle);

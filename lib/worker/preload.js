@@ -15,6 +15,8 @@ seam.forgetPreload(__filename);
 // `cluster.isPrimary` is true, as it is with the built-in.
 const firstFd = process.env.RCLUSTER_LINK;
 if (isMainThread && firstFd !== undefined) {
+  const own = (process.env.RCLUSTER_OWN ?? '').split(',').map((name) => process.env[name] ?? '');
   delete process.env.RCLUSTER_LINK;
-  require('./attach')(Number(firstFd));
+  delete process.env.RCLUSTER_OWN;
+  require('./attach')(Number(firstFd), own);
 }

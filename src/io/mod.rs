@@ -4,5 +4,6 @@
 //! thread that knows the connections. In a worker: [`link`], which lives on Node's own loop.
 
 pub mod dispatcher;
+pub mod forward;
 pub mod link;
 pub mod supervisor;

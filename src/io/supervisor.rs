@@ -9,14 +9,15 @@ mod shell;
 mod sockets;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel as answer};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
 
 use crate::core::ids::WorkerId;
 use crate::core::wire::{FromWorker, Reply};
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice};
+use crate::io::forward::{self, Forwarder, Front, Report};
 use crate::sys::error::{Doing, SysError};
 use crate::sys::exit::{Exit, send_signal};
 use crate::sys::passing::message_pair;
@@ -90,11 +91,21 @@ pub struct Spawned {
 
 /// The primary's hold on its supervisor. Dropping it ends the threads; workers notice that their
 /// primary has gone.
-#[derive(Debug)]
 pub struct Supervisor {
     commands: Option<mpsc::UnboundedSender<Command>>,
     dispatcher: Arc<Dispatcher>,
+    forwarding: Forwarding,
+    tell: Tell,
     thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// The forwarder, once there is one.
+type Forwarding = Arc<OnceLock<Forwarder>>;
+
+impl std::fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Supervisor").field("dispatcher", &self.dispatcher).finish_non_exhaustive()
+    }
 }
 
 impl Supervisor {
@@ -116,7 +127,14 @@ impl Supervisor {
                 tell_directly(describe(&notice));
             }
         })?);
-        let shell = Shell::new(share, tell, Arc::clone(&dispatcher), happenings);
+        let forwarding = Forwarding::default();
+        let shell = Shell::new(
+            share,
+            Arc::clone(&tell),
+            Arc::clone(&dispatcher),
+            Arc::clone(&forwarding),
+            happenings,
+        );
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -125,7 +143,7 @@ impl Supervisor {
             .name("rcluster-super".into())
             .spawn(move || shell.run_thread(&runtime, queue, events))
             .doing("starting the supervisor's thread")?;
-        Ok(Self { commands: Some(commands), dispatcher, thread: Some(thread) })
+        Ok(Self { commands: Some(commands), dispatcher, forwarding, tell, thread: Some(thread) })
     }
 
     /// Spawns a worker. The worker's link to the primary comes right behind the descriptors that
@@ -134,6 +152,15 @@ impl Supervisor {
         let (control, worker_control) = message_pair()?;
         let (channel, worker_channel) = message_pair()?;
         let (board, worker_board) = Scoreboard::create()?;
+        let own = self.forwarding.get().map(|forwarder| forwarder.reserve(worker)).transpose()?;
+        for (name, value) in own.iter().flatten().map(|own| (own.name(), own.value())) {
+            spawn.set_env(name, &value)?;
+        }
+        if let Some(own) = &own {
+            // By this a worker in Node knows which of its addresses are its own.
+            let names: Vec<_> = own.iter().map(forward::Own::name).collect();
+            spawn.set_env("RCLUSTER_OWN", &names.join(","))?;
+        }
         let link = [worker_control.as_fd(), worker_channel.as_fd(), worker_board.as_fd()];
         let mut fds = std::mem::take(&mut spawn.fds);
         fds.extend(link);
@@ -142,16 +169,46 @@ impl Supervisor {
         let worker_end = worker_channel;
         let pidfd = Arc::new(child.pidfd);
         self.dispatcher.tell(ToDispatcher::AddWorker { worker, channel, worker_end, board });
+        if let (Some(forwarder), Some(own)) = (self.forwarding.get(), own) {
+            forwarder.add_worker(worker, own);
+        }
         self.tell(Command::Adopt { worker, pidfd: Arc::clone(&pidfd), control });
         Ok(Spawned { pid: child.pid.as_raw(), pidfd })
     }
 
     /// Takes a worker from all its listeners. Those with nobody left are closed on return.
     pub fn leave(&self, worker: WorkerId) {
+        if let Some(forwarder) = self.forwarding.get() {
+            forwarder.take_away(worker);
+        }
         let (done, wait) = answer();
         self.tell(Command::Leave { worker, done });
         // An error means that the threads have ended, and with them every listener.
         let _ = wait.recv();
+    }
+
+    /// Begins to forward, to the workers spawned from now on. Once only: `EALREADY` after that.
+    pub fn forward(&self, fronts: Vec<Front>) -> Result<(), SysError> {
+        let tell = Arc::clone(&self.tell);
+        let forwarder = Forwarder::start(fronts, move |notice| {
+            tell(match notice {
+                forward::Notice::Exhausted(error) => describe(&Notice::Exhausted(error)),
+                forward::Notice::Failed(why) => Event::Failed(why),
+            });
+        })?;
+        self.forwarding.set(forwarder).map_err(|_| SysError::twice("starting to forward"))
+    }
+
+    /// What is forwarded just now; empty when nothing is.
+    #[must_use]
+    pub fn forwarding(&self) -> Vec<Report> {
+        self.forwarding.get().map(Forwarder::report).unwrap_or_default()
+    }
+
+    /// Where the sockets of workers are that are reached by unix sockets.
+    #[must_use]
+    pub fn socket_directory(&self) -> Option<&std::path::Path> {
+        self.forwarding.get()?.directory()
     }
 
     /// The application knows that the worker is dead and has had its chance to fork another.

@@ -50,6 +50,18 @@ pub struct Spawn<'fd> {
     pub fds: Vec<BorrowedFd<'fd>>,
 }
 
+impl Spawn<'_> {
+    /// Sets a variable of the environment, whatever it was before.
+    pub fn set_env(&mut self, name: &str, value: &str) -> Result<(), SysError> {
+        let invalid = SysError::invalid("setting a variable of a worker's environment");
+        let entry = CString::new(format!("{name}={value}")).map_err(|_| invalid)?;
+        let prefix = format!("{name}=");
+        self.env.retain(|other| !other.as_bytes().starts_with(prefix.as_bytes()));
+        self.env.push(entry);
+        Ok(())
+    }
+}
+
 /// A process that executes its program.
 #[derive(Debug)]
 pub struct Child {

@@ -11,7 +11,7 @@ use tokio::task::LocalSet;
 
 use super::control::Control;
 use super::sockets::Sockets;
-use super::{Command, Event, Happening, Tell, broken, describe};
+use super::{Command, Event, Forwarding, Happening, Tell, broken, describe};
 use crate::core::ids::{ListenerId, WorkerId};
 use crate::core::listeners::{Input, Listeners, Output};
 use crate::core::wire::{FromWorker, Reply, ToWorker};
@@ -34,6 +34,7 @@ struct WorkerHandle {
 pub(super) struct Shell {
     tell: Tell,
     dispatcher: Arc<Dispatcher>,
+    forwarding: Forwarding,
     listeners: Listeners,
     workers: HashMap<WorkerId, WorkerHandle>,
     sockets: Sockets,
@@ -47,6 +48,7 @@ impl Shell {
         share: bool,
         tell: Tell,
         dispatcher: Arc<Dispatcher>,
+        forwarding: Forwarding,
         happenings: mpsc::Sender<Happening>,
     ) -> Self {
         Self {
@@ -55,6 +57,7 @@ impl Shell {
             workers: HashMap::new(),
             sockets: Sockets::new(Arc::clone(&dispatcher)),
             dispatcher,
+            forwarding,
             happenings,
             outputs: Vec::new(),
             start: Instant::now(),
@@ -168,6 +171,7 @@ impl Shell {
             FromWorker::Close { listener } => self.decide(Input::Close { worker, listener }),
             FromWorker::Leaving => {
                 self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
+                self.stop_forwarding_to(worker);
                 self.decide(Input::WorkerLeft { worker });
             }
         }
@@ -181,6 +185,13 @@ impl Shell {
             (self.tell)(broken(worker, why));
         }
         self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
+        self.stop_forwarding_to(worker);
+    }
+
+    fn stop_forwarding_to(&self, worker: WorkerId) {
+        if let Some(forwarder) = self.forwarding.get() {
+            forwarder.worker_leaving(worker);
+        }
     }
 
     fn bury(&mut self, worker: WorkerId) {
@@ -191,6 +202,9 @@ impl Shell {
             Err(error) => Event::Failed(error.to_string()),
         };
         self.dispatcher.tell(ToDispatcher::WorkerGone(worker));
+        if let Some(forwarder) = self.forwarding.get() {
+            forwarder.worker_gone(worker);
+        }
         // Who exits with 0 has meant to go, and its listeners go with it. After anything else
         // they stay open for a replacement.
         if matches!(event, Event::Exited { exit: Exit::Code(0), .. }) {
