@@ -23,7 +23,9 @@ const MAX_NUMBER = 2 ** 31 - 1;
  * @param {string} expected
  */
 function invalid(name, value, expected) {
-  const error = new TypeError(`The setting "forward.${name}" must be ${expected}. Received ${inspect(value)}`);
+  const error = new TypeError(
+    `The setting "forward.${name}" must be ${expected}. Received ${inspect(value)}`,
+  );
   return Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
 }
 
