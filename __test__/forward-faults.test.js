@@ -71,8 +71,9 @@ test('clients are served while the JavaScript of the primary is blocked', () =>
     assert.deepStrictEqual([...ids].sort(), ['1', '2']);
     // Also when one of them dies meanwhile.
     process.kill(app.workers[0].pid, 'SIGKILL');
-    for (let i = 0; i < 10; i++)
+    for (let i = 0; i < 10; i++) {
       await app.get().catch((error) => assert.strictEqual(error.code, 'ECONNRESET'));
+    }
     for (let i = 0; i < 10; i++) assert.match(await app.get(), /^2 /);
     fs.writeFileSync(file, '');
     await app.marker('unblocked');

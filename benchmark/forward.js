@@ -47,6 +47,7 @@ run(async () => {
     rounds: { ...flags.rounds, default: 3 },
     duration: { default: 1, help: 'seconds of load for each contestant, scenario and round' },
     whole: { default: 1024, help: 'megabytes that go through one connection and are compared' },
+    only: flags.only,
     seed: flags.seed,
     check: flags.check,
   });
@@ -57,7 +58,11 @@ run(async () => {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-bench-'));
   stops.push(() => fs.rmSync(directory, { recursive: true, force: true }));
 
-  const contestants = await start(directory, options.workers, lacking ?? '');
+  const all = await start(directory, options.workers, lacking ?? '');
+  const wanted = options.only.split(',').filter(Boolean);
+  const unknown = wanted.filter((id) => !all.some((contestant) => contestant.id === id));
+  if (unknown.length > 0) throw new Error(`there is no ${unknown.join(', ')}`);
+  const contestants = all.filter(({ id }) => wanted.length === 0 || wanted.includes(id));
   const { clients } = options;
   /** @type {Scenario[]} */
   const scenarios = [

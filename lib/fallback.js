@@ -26,7 +26,7 @@ function setupWithoutForward(settings) {
 }
 
 // In a worker there is none.
-if (setupPrimary) cluster.setupPrimary = cluster.setupMaster = setupWithoutForward;
+if (cluster.isPrimary) cluster.setupPrimary = cluster.setupMaster = setupWithoutForward;
 
 module.exports = addExtras(cluster, {
   availableParallelism: os.availableParallelism,

@@ -72,7 +72,7 @@ async function startNginx(directory, name, backends) {
   fs.writeFileSync(
     file,
     `load_module ${MODULE};\n${user}\ndaemon off;\nworker_processes auto;\npid ${directory}/${name}.pid;\n` +
-      `error_log ${directory}/${name}.log;\nevents { worker_connections 8192; }\n` +
+      `error_log ${directory}/${name}.log;\nevents { worker_connections 4096; }\n` +
       `stream { upstream workers { ${servers.join(' ')} }\n` +
       `server { listen 127.0.0.1:${port} backlog=511; proxy_pass workers; } }\n`,
   );
@@ -96,7 +96,7 @@ async function startHaproxy(directory, name, backends) {
   const file = path.join(directory, `${name}.cfg`);
   fs.writeFileSync(
     file,
-    'global\n  maxconn 8192\ndefaults\n  mode tcp\n  option splice-auto\n  timeout connect 5s\n' +
+    'global\n  maxconn 4096\ndefaults\n  mode tcp\n  option splice-auto\n  timeout connect 5s\n' +
       '  timeout client 60s\n  timeout server 60s\n' +
       `frontend clients\n  bind 127.0.0.1:${port} backlog 511\n  default_backend workers\n` +
       `backend workers\n  balance roundrobin\n  ${servers.join('\n  ')}\n`,

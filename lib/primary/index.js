@@ -39,7 +39,10 @@ function createPrimary(target) {
   const supervision = new Supervision(() => policy !== SCHED_RR);
   const onInternalMessage = createMessageHandler(target);
 
-  /** What is forwarded: the value of the setting. */
+  /**
+   * What is forwarded: the value of the setting.
+   * @type {ClusterSettings['forward']}
+   */
   let forwarded;
 
   /** Workers that are no Node, or at least nothing that knows of clusters. */
