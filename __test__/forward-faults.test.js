@@ -61,6 +61,14 @@ test('workers that leave one after another lose no client', () =>
     assertAnswers(answered);
   }));
 
+test('a worker that leaves by itself goes in order, and the others serve on', () =>
+  withForward({}, { WORKERS: '2' }, async (app) => {
+    const [{ id }, { id: other }] = app.workers;
+    app.tell('leave', id);
+    assert.deepStrictEqual(await app.marker('exit'), { id, code: 0, signal: null });
+    for (let i = 0; i < 6; i++) assert.match(await app.get(), new RegExp(`^${other} `));
+  }));
+
 test('clients are served while the JavaScript of the primary is blocked', () =>
   withForward({}, { WORKERS: '2' }, async (app) => {
     const file = path.join(app.directory, 'unblock');

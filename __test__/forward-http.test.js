@@ -33,7 +33,7 @@ for (const to of /** @type {const} */ (['port', 'path'])) {
 }
 
 test('a port of its own is nobody else’s, and open to this machine only', () =>
-  withForward({}, {}, async ({ workers, target }) => {
+  withForward({}, {}, async ({ workers }) => {
     for (const { port } of workers) {
       const direct = net.connect({ port, host: '127.0.0.1' });
       await new Promise((resolve) => direct.once('connect', resolve));
@@ -43,7 +43,6 @@ test('a port of its own is nobody else’s, and open to this machine only', () =
       .flat()
       .find(({ internal, family }) => !internal && family === 'IPv4');
     if (!outside) return;
-    assert.notStrictEqual(target, outside.address);
     const refused = net.connect({ port: workers[0].port, host: outside.address });
     assert.strictEqual((await new Promise((resolve) => refused.once('error', resolve))).code, 'ECONNREFUSED');
   }));

@@ -46,3 +46,15 @@ test(
       assert.deepStrictEqual((await app.report()).workers, []);
     }),
 );
+
+test(
+  'a program does not outlive the primary',
+  { skip: spawnSync('python3', ['--version']).error !== undefined && 'there is no python3' },
+  () =>
+    withForward({}, { SETTINGS, WORKERS: '1' }, async (app) => {
+      const pid = Number((await app.get('/')).split(' ')[0]);
+      app.child.kill('SIGKILL');
+      await app.exited;
+      await until('the worker is gone', () => !isAlive(pid));
+    }),
+);

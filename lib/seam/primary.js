@@ -248,6 +248,8 @@ class NativeProcess {
         uid: request.uid ?? undefined,
         gid: request.gid ?? undefined,
         detached: request.detached,
+        // Without our preload nothing in it watches the primary.
+        endsWithPrimary: this.#preload.length === 0,
       },
       (code, signal) => this.#onDeath(code, signal),
     );

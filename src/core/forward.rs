@@ -340,7 +340,10 @@ impl Forward {
         }
     }
 
-    /// Panics when what is known cannot be.
+    /// Checks that what is known can be.
+    ///
+    /// # Panics
+    /// If it cannot.
     pub fn check_invariants(&self, now: Time) {
         for (&conn, it) in &self.conns {
             assert_eq!(it.stage == Stage::Waiting, self.waiting.contains(&conn), "{conn:?}");
@@ -366,7 +369,7 @@ impl Forward {
         let exhausted = self.exhausted_until.is_some_and(|until| until > now);
         if !self.waiting.is_empty() && !exhausted {
             assert!(self.next_deadline().is_some(), "they are looked after");
-            assert!(!self.members.iter().any(|member| member.is_ready()), "somebody could have them");
+            assert!(!self.members.iter().any(Member::is_ready), "somebody could have them");
         }
     }
 }

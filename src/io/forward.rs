@@ -157,7 +157,12 @@ impl Forwarder {
     pub fn reserve(&self, worker: WorkerId) -> Result<Vec<Own>, SysError> {
         let directory = self.directory.as_ref().map(PrivateDirectory::path);
         let numbered = self.reaches.iter().enumerate();
-        numbered.map(|(front, (env, reach))| Own::reserve(worker, front, env, *reach, directory)).collect()
+        numbered
+            .map(|(front, (env, reach))| {
+                let directory = directory.filter(|_| *reach == Reach::Path);
+                Own::reserve(worker, front, env, directory)
+            })
+            .collect()
     }
 
     /// There is a new worker, with its addresses in the order of the forwarded ones.

@@ -50,6 +50,8 @@ pub struct SpawnOptions {
     pub gid: Option<u32>,
     /// Whether it leads a session and process group of its own.
     pub detached: Option<bool>,
+    /// Whether it gets SIGTERM when the primary ends: for a program that does not notice by itself.
+    pub ends_with_primary: Option<bool>,
 }
 
 /// What came of spawning.
@@ -159,6 +161,7 @@ impl Supervisor {
             uid: options.uid,
             gid: options.gid,
             detached: options.detached.unwrap_or(false),
+            ends_with_parent: options.ends_with_primary.unwrap_or(false),
             fds: theirs.iter().map(AsFd::as_fd).collect(),
         };
         let spawned = self.threads.spawn(worker, spawn)?;

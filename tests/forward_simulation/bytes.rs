@@ -13,6 +13,7 @@ const ROOM: usize = 12;
 
 /// One direction: what the source has sent, what of it can be read, what the sink has not read yet.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "a kernel's flags")]
 struct Wire {
     sent: usize,
     unread: usize,

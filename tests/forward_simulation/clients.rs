@@ -84,7 +84,6 @@ impl World {
     /// A worker answers one way or the other; or a connection ends.
     fn answer(&mut self, conn: ConnId, kind: usize) {
         match (self.conns[&conn], kind) {
-            (State::Waiting, _) => {}
             (State::Connecting(worker), 0..5) => {
                 self.conns.insert(conn, State::Open(worker));
                 self.served += 1;
@@ -99,7 +98,7 @@ impl World {
                 self.conns.insert(conn, State::HalfOpen(worker));
                 self.tell(Input::HalfClosed { conn });
             }
-            (State::Connecting(_), _) => {}
+            (State::Waiting | State::Connecting(_), _) => {}
             (State::Open(_) | State::HalfOpen(_), _) => {
                 self.conns.remove(&conn);
                 self.tell(Input::Ended { conn });
@@ -155,7 +154,7 @@ fn every_client_is_in_one_place_and_waits_for_something() {
     play(|seed| {
         let mut random = Random(seed);
         let config = Config {
-            connect_timeout: Duration::from_millis(2_000),
+            connect_timeout: Duration::from_secs(2),
             attempt_timeout: Duration::from_millis(500),
             idle_timeout: random.one_in(2).then(|| Duration::from_secs(1)),
             half_open_timeout: random.one_in(2).then(|| Duration::from_millis(700)),

@@ -259,7 +259,10 @@ impl Relay {
         over(&self.client) || over(&self.worker)
     }
 
-    /// Panics when what is known cannot be.
+    /// Checks that what is known can be.
+    ///
+    /// # Panics
+    /// If it cannot.
     pub fn check_invariants(&self) {
         for half in [&self.client, &self.worker] {
             assert!(half.held == 0 || matches!(half.phase, Phase::Open | Phase::Ending), "{self:?}");

@@ -145,6 +145,7 @@ impl Conn {
 
     /// It has a worker: from now on bytes are moved.
     pub(super) fn begin(&mut self, id: ConnId, worker: OwnedFd, tools: &Tools) -> Result<(), SysError> {
+        tools.edges.add(&worker, Token::of(id, Side::Worker), Interest::News)?;
         self.relay = Relay::default();
         self.from_worker = Way::NEW;
         self.from_client = Way { end_announced: self.from_client.end_announced, ..Way::NEW };

@@ -33,27 +33,23 @@ pub struct Own {
 }
 
 impl Own {
+    /// A path in the directory, or a port if there is none.
     pub(super) fn reserve(
         worker: WorkerId,
         front: usize,
         env: &str,
-        reach: Reach,
         directory: Option<&Path>,
     ) -> Result<Self, SysError> {
         let env = env.to_owned();
-        match (reach, directory) {
-            (Reach::Path, Some(directory)) => {
-                let path = directory.join(format!("{}-{front}.sock", worker.0));
-                Ok(Self { target: Target::Path(path), env, _reservation: None })
-            }
-            _ => {
-                // On all addresses: a worker may listen on any of them.
-                let bound = listen::tcp_anywhere(0, false, None)?;
-                let port = bound.sockname.map_or(0, |at| at.port());
-                let target = Target::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-                Ok(Self { target, env, _reservation: Some(bound.fd) })
-            }
+        if let Some(directory) = directory {
+            let path = directory.join(format!("{}-{front}.sock", worker.0));
+            return Ok(Self { target: Target::Path(path), env, _reservation: None });
         }
+        // On all addresses: a worker may listen on any of them.
+        let bound = listen::tcp_anywhere(0, false, None)?;
+        let port = bound.sockname.map_or(0, |at| at.port());
+        let target = Target::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        Ok(Self { target, env, _reservation: Some(bound.fd) })
     }
 
     /// The environment variable that tells it to the worker.

@@ -73,6 +73,7 @@ struct Desk {
     /// What the brain has not been told yet, and whether it is being told just now.
     inputs: VecDeque<Input>,
     telling: bool,
+    outputs: Vec<Output>,
 }
 
 /// The thread's own state.
@@ -103,7 +104,14 @@ impl Shell {
         let desks = fronts.into_iter().map(|front| {
             stream::no_delay(&front.bound.fd);
             let brain = Forward::new(front.spec.config, Policy::default());
-            Desk { front, brain, accepting: false, inputs: VecDeque::new(), telling: false }
+            Desk {
+                front,
+                brain,
+                accepting: false,
+                inputs: VecDeque::new(),
+                telling: false,
+                outputs: Vec::new(),
+            }
         });
         Ok(Self {
             waker,
@@ -230,13 +238,14 @@ impl Shell {
             return Ok(());
         }
         desk.telling = true;
-        let mut outputs = Vec::new();
+        let mut outputs = std::mem::take(&mut desk.outputs);
         while let Some(input) = self.desks[front].inputs.pop_front() {
             self.desks[front].brain.handle(self.tools.now, input, &self.conns, &mut outputs);
             for output in outputs.drain(..) {
                 self.carry_out(front, output)?;
             }
         }
+        self.desks[front].outputs = outputs;
         self.desks[front].telling = false;
         Ok(())
     }
@@ -317,7 +326,10 @@ impl Shell {
         match begun {
             Ok(Connecting::Done(upstream)) => self.begin(front, id, upstream),
             Ok(Connecting::Pending(upstream)) => {
-                self.tools.edges.add(&upstream, Token::of(id, Side::Worker), Interest::NewsAndRoom)?;
+                let token = Token::of(id, Side::Worker);
+                if let Err(error) = self.tools.edges.add(&upstream, token, Interest::NewsAndRoom) {
+                    return self.refuse(front, id, Unanswered::Exhausted(error));
+                }
                 if let Some(conn) = self.conns.get_mut(&id) {
                     conn.upstream = Upstream::Pending(upstream);
                 }
@@ -350,8 +362,10 @@ impl Shell {
                 return self.refuse(front, id, Unanswered::Absent);
             }
         }
-        self.tools.edges.add(&upstream, Token::of(id, Side::Worker), Interest::News)?;
-        conn.begin(id, upstream, &self.tools)?;
+        // The system limits how much a user may watch.
+        if let Err(error) = conn.begin(id, upstream, &self.tools) {
+            return self.refuse(front, id, Unanswered::Exhausted(error));
+        }
         self.input(front, Input::Connected { conn: id })?;
         // A second worker's client has said already what it had to say.
         self.pump(id)
