@@ -8,8 +8,23 @@ const seam = require('../seam/worker');
  */
 const HERE = new Set([null, undefined, '', '0.0.0.0', '::', '127.0.0.1', '::1']);
 
+/**
+ * How often the event loop turns before a server is closed: once to accept what is there, once to begin to read it, once
+ * to read, and once more for good measure.
+ */
+const TURNS = 4;
+
 /** Where the primary connects to. */
 const LOOPBACK = '127.0.0.1';
+
+/**
+ * @param {number} turns
+ * @param {() => void} act
+ */
+function afterTurns(turns, act) {
+  if (turns === 0) act();
+  else setImmediate(afterTurns, turns - 1, act);
+}
 
 /**
  * The addresses that the primary has set aside for this worker and forwards to. On these it listens by
@@ -54,8 +69,9 @@ module.exports = function createOwnAddresses(addresses, link) {
     },
 
     /**
-     * Closes them. The primary connects to none of them any more, but connections that it has made may be
-     * waiting to be accepted, and closing would reset them: so the event loop turns once before.
+     * Closes them. The primary connects to none of them any more, and has taken back connections on which nothing
+     * was said. Others may still be waiting to be accepted, or for their first bytes to be read, and closing would
+     * cut them off, since an HTTP server closes all that seems to be idle: so the event loop turns before that.
      *
      * @param {() => void} done called once all their connections have ended
      */
@@ -74,7 +90,7 @@ module.exports = function createOwnAddresses(addresses, link) {
         one();
       };
       if (open.size === 0) close();
-      else setImmediate(() => setImmediate(close));
+      else afterTurns(TURNS, close);
     },
   };
 };

@@ -102,6 +102,8 @@ fn who_leaves_gets_no_more_and_keeps_what_it_has() {
     let (_, second) = primary.worker();
     let old = primary.connect();
     let conversation = accept(&first);
+    write(&old, b"hello");
+    assert_eq!(read_some(&conversation, 5), b"hello");
     primary.forwarder.take_away(leaver);
     for _ in 0..4 {
         let client = primary.connect();
@@ -113,6 +115,20 @@ fn who_leaves_gets_no_more_and_keeps_what_it_has() {
     write(&conversation, b"yes");
     drop(conversation);
     assert_eq!(read_to_end(&old), b"yes");
+}
+
+#[test]
+fn who_leaves_gives_back_who_has_said_nothing() {
+    let mut primary = Primary::new(spec());
+    let (leaver, first) = primary.worker();
+    let (_, second) = primary.worker();
+    let client = primary.connect();
+    primary.until("it is connected", |report| report.workers.contains(&(leaver, 1)));
+    let unheard = accept(&first);
+    primary.forwarder.take_away(leaver);
+    serve(&second, 2);
+    assert_eq!(answer(&client), 2);
+    assert_eq!(read_to_end(&unheard), b"");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::shell::Token;
 use crate::core::forward::ConnId;
 use crate::core::forward::relay::{Moved, Relay, Side, Step};
+use crate::core::ids::WorkerId;
 use crate::sys::edges::{Edges, Interest};
 use crate::sys::error::SysError;
 use crate::sys::stream::{self, Pipe, Transfer};
@@ -110,6 +111,8 @@ pub(super) struct Conn {
     pub(super) front: usize,
     pub(super) client: OwnedFd,
     pub(super) client_watched: bool,
+    /// Who has been asked last.
+    pub(super) worker: Option<WorkerId>,
     pub(super) upstream: Upstream,
     pub(super) relay: Relay,
     from_client: Way,
@@ -133,6 +136,7 @@ impl Conn {
             front,
             client,
             client_watched: false,
+            worker: None,
             upstream: Upstream::None,
             relay: Relay::default(),
             from_client: Way::NEW,
@@ -140,6 +144,15 @@ impl Conn {
             moved_at: Duration::ZERO,
             half_open_told: false,
             queued: false,
+        }
+    }
+
+    /// Whether a worker has been asked, and neither side has said anything yet.
+    pub(super) fn is_unheard(&self) -> bool {
+        match self.upstream {
+            Upstream::None => false,
+            Upstream::Pending(_) => true,
+            Upstream::Open(_) => !self.relay.is_touched(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The forwarder's thread: events in, the brains' orders out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
@@ -83,6 +83,8 @@ pub(super) struct Shell {
     pub(super) notify: Box<dyn Fn(Notice) + Send>,
     desks: Vec<Desk>,
     workers: HashMap<WorkerId, Vec<Own>>,
+    /// Those of them that get nothing more.
+    leaving: HashSet<WorkerId>,
     conns: Conns,
     /// Connections that have had their turn and could go on.
     again: VecDeque<ConnId>,
@@ -119,6 +121,7 @@ impl Shell {
             notify,
             desks: desks.collect(),
             workers: HashMap::new(),
+            leaving: HashSet::new(),
             conns: HashMap::new(),
             again: VecDeque::new(),
             last_id: 0,
@@ -190,6 +193,9 @@ impl Shell {
             }
             Command::WorkerLeaving { worker, done } => {
                 self.tell_all(Input::WorkerLeaving { worker })?;
+                if self.workers.contains_key(&worker) && self.leaving.insert(worker) {
+                    self.take_back(worker)?;
+                }
                 if let Some(done) = done {
                     // Nobody waits any more when the primary's thread is gone.
                     let _ = done.send(());
@@ -198,9 +204,26 @@ impl Shell {
             Command::WorkerGone(worker) => {
                 self.tell_all(Input::WorkerGone { worker })?;
                 self.workers.remove(&worker);
+                self.leaving.remove(&worker);
             }
             Command::Report(answer) => self.report(&answer),
             Command::Stop => unreachable!("handled by take_commands"),
+        }
+        Ok(())
+    }
+
+    /// Gives the clients of a worker that leaves to others, as long as neither side has said anything:
+    /// the worker would close them unheard.
+    fn take_back(&mut self, worker: WorkerId) -> Result<(), SysError> {
+        let unheard = self.conns.iter().filter(|(_, conn)| conn.worker == Some(worker) && conn.is_unheard());
+        let mut unheard: Vec<_> = unheard.map(|(id, conn)| (*id, conn.front)).collect();
+        // In the order in which they came; each goes to the head of those who wait.
+        unheard.sort_unstable_by(|a, b| b.cmp(a));
+        for (id, front) in unheard {
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.upstream = Upstream::None;
+            }
+            self.refuse(front, id, Unanswered::Absent)?;
         }
         Ok(())
     }
@@ -321,6 +344,9 @@ impl Shell {
     }
 
     fn connect(&mut self, front: usize, id: ConnId, worker: WorkerId) -> Result<(), SysError> {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.worker = Some(worker);
+        }
         let target = self.workers.get(&worker).and_then(|own| own.get(front)).map(|own| &own.target);
         let begun = target.map_or(Err(Unanswered::Absent), stream::begin);
         match begun {
