@@ -9,21 +9,36 @@ const seam = require('../seam/worker');
 const HERE = new Set([null, undefined, '', '0.0.0.0', '::', '127.0.0.1', '::1']);
 
 /**
- * How often the event loop turns before a server is closed: once to accept what is there, once to begin to read it, once
- * to read, and once more for good measure.
+ * How often the event loop turns without a new connection before a server is closed: so that the last one has been
+ * accepted, and what it has said has been read.
  */
-const TURNS = 4;
+const QUIET_TURNS = 4;
+
+/** And how often at the most, whoever connects: that is more than any backlog holds. */
+const MOST_TURNS = 10_000;
 
 /** Where the primary connects to. */
 const LOOPBACK = '127.0.0.1';
 
 /**
- * @param {number} turns
- * @param {() => void} act
+ * Lets servers accept what waits for them. libuv accepts one connection each time the event loop turns.
+ *
+ * @param {import('node:events').EventEmitter[]} servers
+ * @param {() => void} done
  */
-function afterTurns(turns, act) {
-  if (turns === 0) act();
-  else setImmediate(afterTurns, turns - 1, act);
+function acceptTheRest(servers, done) {
+  let quiet = 0;
+  let left = MOST_TURNS;
+  for (const server of servers) {
+    server.on('connection', () => {
+      quiet = 0;
+    });
+  }
+  const turn = () => {
+    if (quiet++ === QUIET_TURNS || left-- === 0) done();
+    else setImmediate(turn);
+  };
+  turn();
 }
 
 /**
@@ -90,7 +105,7 @@ module.exports = function createOwnAddresses(addresses, link) {
         one();
       };
       if (open.size === 0) close();
-      else afterTurns(TURNS, close);
+      else acceptTheRest([...open].map(seam.ownerOf).filter(Boolean), close);
     },
   };
 };
