@@ -57,6 +57,71 @@ declare namespace cluster {
     windowsHide?: boolean | undefined;
     /** Defaults for the options of `supervise()`. Not in the built-in. */
     supervise?: SuperviseOptions | undefined;
+    /**
+     * The program that runs `exec`, for workers that are not Node. Its arguments are `execArgv`, `exec` and `args`, so
+     * `execArgv` should be set as well. Nothing of rcluster is loaded in such a worker: it listens by itself, see
+     * `forward`; it emits neither 'online' nor 'listening'; and `disconnect()` takes it out of the forwarding and
+     * sends it SIGTERM. Not in the built-in. Default: Node.
+     */
+    execPath?: string | undefined;
+    /**
+     * Addresses that the primary forwards to workers that listen by themselves: each worker that is forked afterwards
+     * finds a port or path of its own in its environment. Can be set once. Not in the built-in.
+     *
+     * ```js
+     * cluster.setupPrimary({ forward: { port: 8000 } }); // and in the worker: server.listen(process.env.PORT)
+     * ```
+     */
+    forward?: ForwardOptions | readonly ForwardOptions[] | undefined;
+  }
+
+  /** An address that is forwarded. Times are in milliseconds. */
+  interface ForwardOptions {
+    /** The port that clients connect to; 0 for any that is free. Needed unless there is a `path`. */
+    port?: number | undefined;
+    /** The IP address that clients connect to. Default: all, of IPv6 and IPv4. */
+    host?: string | undefined;
+    /** A Unix socket that clients connect to, in place of `port` and `host`. */
+    path?: string | undefined;
+    /** How many clients may wait in the kernel. Default: 511. */
+    backlog?: number | undefined;
+    /**
+     * Whether a worker gets a TCP port of its own, on 127.0.0.1, or the path of a Unix socket, which is cheaper.
+     * Default: `'port'`.
+     */
+    to?: 'port' | 'path' | undefined;
+    /** The environment variable by which a worker knows its port or path. Default: `'PORT'`. */
+    env?: string | undefined;
+    /** Whether, and in which version, a PROXY protocol header with the client's address comes first. Default: `false`. */
+    proxyProtocol?: false | 1 | 2 | undefined;
+    /** How long a client waits for a worker to accept it; then it is reset. Default: 10000. */
+    connectTimeout?: number | undefined;
+    /** How long a connection may go without a byte; then it is closed. Default: 0, for ever. */
+    idleTimeout?: number | undefined;
+    /** The same for a connection of which one side has ended. 0 is for ever. Default: 120000. */
+    halfOpenTimeout?: number | undefined;
+    /** How many connections there may be; other clients wait in the backlog. Default: 0, any number. */
+    maxConnections?: number | undefined;
+  }
+
+  /** What is forwarded at one address just now. */
+  interface Forwarding {
+    /** Where clients connect. */
+    address: { address: string; port: number } | { path: string };
+    /** How many connections there are, with those that wait. */
+    connections: number;
+    /** How many clients wait for a worker, beside those in the backlog. */
+    waiting: number;
+    /** How many clients have connected so far. */
+    accepted: number;
+    /** How often a worker did not accept a client, which then went to another or waited. */
+    refusals: number;
+    /** How many clients were reset because no worker accepted them in time. */
+    turnedAway: number;
+    /** How many connections ended because no byte moved for too long. */
+    timedOut: number;
+    /** The workers that are forwarded to or have connections, each with their number. */
+    workers: { id: number; connections: number }[];
   }
 
   /** At most `max` restarts in any `period`. */
@@ -410,7 +475,9 @@ declare namespace cluster {
      * cluster.setupPrimary({ exec: 'worker.js', args: ['--verbose'], silent: true });
      * cluster.fork().process.stdout.pipe(process.stdout);
      * ```
-     * @throws {Error} `ERR_INTERNAL_ASSERTION` at the first call, if `schedulingPolicy` is neither of the two.
+     * @throws {Error} `ERR_INTERNAL_ASSERTION` at the first call, if `schedulingPolicy` is neither of the two. For
+     * `forward`: `ERR_INVALID_ARG_VALUE`; what `server.listen()` emits, such as `EADDRINUSE`; `ERR_RCLUSTER_FORWARDING`
+     * if it was set before to something else.
      */
     setupPrimary(settings?: ClusterSettings): void;
 
@@ -463,6 +530,16 @@ declare namespace cluster {
      * affinity and by the CPU quota of its container. At least 1. Not in the built-in. In workers, too.
      */
     availableParallelism(): number;
+
+    /**
+     * What is forwarded just now, in the order of `settings.forward`; empty without that. Not in the built-in.
+     *
+     * ```js
+     * cluster.setupPrimary({ forward: { port: 0, host: '127.0.0.1' } });
+     * const [{ address }] = cluster.forwarding();
+     * ```
+     */
+    forwarding(): Forwarding[];
   }
 }
 

@@ -19,6 +19,7 @@ exports.isWorker =
   exports.disconnect =
   exports.availableParallelism =
   exports.supervise =
+  exports.forwarding =
     undefined;
 
 // @ts-ignore An object that is first filled and then replaced is none that TypeScript knows.

@@ -16,4 +16,21 @@ if (cluster.isPrimary) {
 
 if (cluster.worker) addUnsupported(cluster.worker);
 
-module.exports = addExtras(cluster, { availableParallelism: os.availableParallelism });
+const { setupPrimary } = cluster;
+
+/** @param {import('../index').ClusterSettings} [settings] */
+function setupWithoutForward(settings) {
+  if (settings?.forward !== undefined) {
+    const error = new Error(`Forwarding is native on Linux only, and this is ${process.platform}`);
+    throw Object.assign(error, { code: 'ERR_RCLUSTER_UNSUPPORTED_PLATFORM' });
+  }
+  setupPrimary.call(cluster, /** @type {any} */ (settings));
+}
+
+// In a worker there is none.
+if (cluster.isPrimary) cluster.setupPrimary = cluster.setupMaster = setupWithoutForward;
+
+module.exports = addExtras(cluster, {
+  availableParallelism: os.availableParallelism,
+  forwarding: () => [],
+});

@@ -55,3 +55,20 @@ setupPrimary({ serialization: 'xml' });
 cluster.isWorker = true;
 // @ts-expect-error The callback takes no arguments.
 cluster.disconnect((error: Error) => error);
+
+cluster.setupPrimary({
+  execPath: 'python3',
+  forward: [
+    { port: 80, to: 'path' },
+    { path: '/run/app.sock', env: 'ADMIN' },
+  ],
+});
+for (const { address, workers } of cluster.forwarding()) {
+  const place: number | string = 'port' in address ? address.port : address.path;
+  console.log(
+    place,
+    workers.map(({ id, connections }) => id + connections),
+  );
+}
+// @ts-expect-error There is no third version.
+cluster.setupPrimary({ forward: { port: 80, proxyProtocol: 3 } });

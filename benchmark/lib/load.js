@@ -13,7 +13,8 @@ const { percentile } = require('./stats');
 
 /**
  * @typedef {'close' | 'keepalive'} Scenario
- * @typedef {{ scenario: Scenario, port: number, clients: number, seconds: number }} LoadOptions
+ * @typedef {{ scenario: Scenario, port: number, clients: number, seconds: number,
+ *   path?: string }} LoadOptions
  */
 
 /**
@@ -55,13 +56,15 @@ function chooseLoadClients() {
  * @param {LoadOptions} options
  * @returns {Promise<LoadResult>}
  */
-function wrk({ scenario, port, clients, seconds }) {
+function wrk({ scenario, port, clients, seconds, path: wanted = '/' }) {
   // One thread of wrk outruns several workers; more of them would only take CPU from what is measured.
   const threads = Math.min(clients, Math.max(1, Math.floor(os.availableParallelism() / 4)));
   const args = [`-t${threads}`, `-c${clients}`, `-d${seconds}s`, '-s', path.join(__dirname, 'wrk.lua')];
   if (scenario === 'close') args.push('-H', 'Connection: close');
   return new Promise((resolve, reject) => {
-    const child = spawn('wrk', [...args, `http://127.0.0.1:${port}/`], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn('wrk', [...args, `http://127.0.0.1:${port}${wanted}`], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let output = '';
     child.stdout.on('data', (chunk) => (output += chunk));
     child.stderr.on('data', (chunk) => (output += chunk));

@@ -5,6 +5,7 @@ const os = require('node:os');
 
 const { EXTRAS, addExtras } = require('../extras');
 const { forkNative } = require('../seam/primary');
+const { forwarding, startForwarding } = require('./forward');
 const { inspectorArgs } = require('./inspector');
 const { createMessageHandler, send } = require('./messages');
 const { SCHED_NONE, SCHED_RR, mergeSettings, initialPolicy, checkPolicy } = require('./settings');
@@ -47,9 +48,24 @@ function createPrimary(target) {
   const supervision = new Supervision(() => policy !== SCHED_RR);
   const onInternalMessage = createMessageHandler(target, (id) => supervision.catchUp(id));
 
+  /**
+   * What is forwarded: the value of the setting.
+   * @type {ClusterSettings['forward']}
+   */
+  let forwarded;
+
+  /** Workers that are no Node, or at least nothing that knows of clusters. */
+  const strangers = new WeakSet();
+
   const Worker = createWorkerClass((worker) => {
-    send(/** @type {Worker} */ (worker), { act: 'disconnect' });
+    // First: one that listens by itself may close its server only when nothing comes to it any more.
     supervision.leave(worker.id);
+    if (strangers.has(worker)) {
+      if (worker.process.connected) worker.process.disconnect();
+      worker.process.kill();
+    } else {
+      send(/** @type {Worker} */ (worker), { act: 'disconnect' });
+    }
     removeWorker(worker);
   });
 
@@ -74,6 +90,12 @@ function createPrimary(target) {
       policy = cluster.schedulingPolicy;
       checkPolicy(policy);
       process.on('internalMessage', onDebuggerEnabled);
+    }
+    const forward = options?.forward;
+    // Who passes on all the settings there are means nothing new by it.
+    if (forward !== undefined && forward !== forwarded) {
+      startForwarding(supervision, forward);
+      forwarded = forward;
     }
     process.nextTick(() => target.emit('setup', settings));
   }
@@ -104,6 +126,7 @@ function createPrimary(target) {
       serialization: settings.serialization,
       silent: settings.silent,
       windowsHide: settings.windowsHide,
+      execPath: settings.execPath,
       execArgv: [.../** @type {string[]} */ (settings.execArgv), ...inspectorArgs(settings)],
       stdio: settings.stdio,
       gid: settings.gid,
@@ -122,6 +145,7 @@ function createPrimary(target) {
     const file = /** @type {string} */ (settings.exec);
     const child = forkNative(id, supervision, file, settings.args ?? [], options, started);
     const worker = /** @type {Worker} */ (new Worker({ id, process: child }));
+    if (settings.execPath !== undefined) strangers.add(worker);
     known.set(id, worker);
 
     worker.on('message', (message, handle) => target.emit('message', worker, message, handle));
@@ -223,7 +247,12 @@ function createPrimary(target) {
   cluster.setupMaster = setupPrimary;
   cluster.fork = fork;
   cluster.disconnect = disconnect;
-  return /** @type {Cluster} */ (addExtras(target, { ...EXTRAS, supervise: supervised.supervise }));
+  const extras = {
+    ...EXTRAS,
+    forwarding: () => forwarding(supervision),
+    supervise: supervised.supervise,
+  };
+  return /** @type {Cluster} */ (addExtras(target, extras));
 }
 
 /** @type {Cluster | undefined} */

@@ -116,6 +116,21 @@ class Supervision {
   }
 
   /**
+   * Opens addresses and forwards them to the workers spawned from now on.
+   * @param {import('../../binding').ForwardSpec[]} specs
+   */
+  forward(specs) {
+    const { native } = this;
+    const result = native.forward(specs);
+    return { ...result, directory: native.socketDirectory() ?? undefined };
+  }
+
+  /** @returns {import('../../binding').ForwardReport[]} */
+  forwarding() {
+    return this.#supervisor?.forwarding() ?? [];
+  }
+
+  /**
    * The app knows that the worker is dead and has had its chance to fork another.
    * @param {number} id
    */

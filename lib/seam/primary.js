@@ -145,22 +145,25 @@ function toSpec(entry) {
 /**
  * The same request in the words of the native supervisor.
  * @param {Request} request
+ * @param {boolean} isNode Whether the program is Node, as far as anybody knows.
  * @returns {Omit<import('../../binding').SpawnOptions, 'id'>}
  */
-function toSpawnOptions(request) {
+function toSpawnOptions(request, isNode) {
   // Like Node's own handle, this one takes anything that has a text.
   const [program, ...args] = request.args.map(String);
   return {
     file: request.file,
     // Put in here, the preload is seen neither in settings.execArgv nor in child.spawnargs. Of all preloads only
-    // those of NODE_OPTIONS come before it.
-    args: [program, '-r', PRELOAD, ...args],
+    // those of NODE_OPTIONS come before it. Another program knows no preloads.
+    args: isNode ? [program, '-r', PRELOAD, ...args] : [program, ...args],
     env: request.envPairs ?? [],
     cwd: request.cwd || undefined,
     stdio: request.stdio.map(toSpec),
     uid: request.uid ?? undefined,
     gid: request.gid ?? undefined,
     detached: request.detached,
+    // Without our preload nothing in it watches the primary.
+    endsWithPrimary: !isNode,
   };
 }
 
@@ -183,6 +186,8 @@ class NativeProcess {
   #child;
   /** @type {Supervision} */
   #supervision;
+  /** @type {boolean} */
+  #isNode;
   /** @type {Started | undefined} */
   #started;
   /** The handle that Node made. */
@@ -204,10 +209,12 @@ class NativeProcess {
    * @param {number} id
    * @param {InnerChild} child
    * @param {Supervision} supervision
+   * @param {boolean} isNode
    * @param {Started} [started] Where there is nothing to be started any more.
    */
-  constructor(id, child, supervision, started) {
+  constructor(id, child, supervision, isNode, started) {
     this.#id = id;
+    this.#isNode = isNode;
     this.#started = started;
     this.#child = child;
     this.#supervision = supervision;
@@ -253,7 +260,7 @@ class NativeProcess {
       this.#supervision.adopt(this.#id, onExit);
       return this.#run(started, request);
     }
-    const options = { id: this.#id, ...toSpawnOptions(request) };
+    const options = { id: this.#id, ...toSpawnOptions(request, this.#isNode) };
     if (options.stdio.some(({ kind, fd = -1 }) => kind === 'fd' && fd < 0)) return -EINVAL;
     const spawned = this.#supervision.spawn(options, onExit);
     return spawned.errno === 0 ? this.#run(spawned, request) : spawned.errno;
@@ -386,7 +393,10 @@ function forkWith(makeHandle, file, args, options) {
  * @returns {import('node:child_process').ChildProcess}
  */
 function forkNative(id, supervision, file, args, options, started) {
-  const child = forkWith((made) => new NativeProcess(id, made, supervision, started), file, args, options);
+  const isNode = options.execPath === undefined;
+  const makeHandle = (/** @type {InnerChild} */ made) =>
+    new NativeProcess(id, made, supervision, isNode, started);
+  const child = forkWith(makeHandle, file, args, options);
   if (!(child._handle instanceof NativeProcess)) {
     child.kill('SIGKILL');
     const error = new Error(
@@ -428,7 +438,7 @@ function describeFork(file, args, options) {
   } catch (error) {
     if (request === undefined) throw error;
   }
-  return toSpawnOptions(/** @type {Request} */ (request));
+  return toSpawnOptions(/** @type {Request} */ (request), options.execPath === undefined);
 }
 
 module.exports = { forkNative, describeFork };

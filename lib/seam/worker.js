@@ -274,6 +274,28 @@ function interceptExceptions(applies, handle) {
   };
 }
 
+/**
+ * A handle for net that is bound to an address and does not listen yet.
+ *
+ * @param {'tcp' | 'pipe'} kind
+ * @param {string} address
+ * @param {number} port
+ * @param {() => void} onClose
+ * @returns {{ errno: number, handle: any }} errno is 0 or a negative errno number
+ */
+function boundHandle(kind, address, port, onClose) {
+  const Handle = /** @type {new (type?: number) => any} */ (classes.get(kind));
+  const handle = new Handle(SERVER);
+  const errno = kind === 'pipe' ? handle.bind(address) : handle.bind(address, port);
+  const { close } = handle;
+  handle.close = function (/** @type {any[]} */ ...args) {
+    onClose();
+    return close.apply(this, args);
+  };
+  if (errno !== 0) handle.close();
+  return { errno, handle };
+}
+
 module.exports = {
   replaceWorkerSide,
   interceptExceptions,
@@ -288,4 +310,5 @@ module.exports = {
   learnHandleClass,
   connectionHandle,
   sharedHandle,
+  boundHandle,
 };

@@ -7,6 +7,7 @@ const seam = require('../seam/worker');
 const { trackSessions } = require('../seam/http');
 const createListening = require('./listening');
 const createDrain = require('./drain');
+const { createOwnAddresses } = require('./own-address');
 const createRetirement = require('./retirement');
 
 /** How long to wait, in ms, before connections are read again after descriptors ran out. */
@@ -17,9 +18,10 @@ const NO_ROOM_PAUSE = 20;
  * place of the built-in's.
  *
  * @param {number} firstFd the first of the four descriptors that the primary has left open
+ * @param {string[]} own the ports and paths that are this worker's own
  * @param {string | undefined} settings what a supervised worker has to know, as JSON
  */
-module.exports = function attach(firstFd, settings) {
+module.exports = function attach(firstFd, own, settings) {
   const { WorkerLink } = loadBinding();
   const worker = /** @type {import('node:cluster').Worker} */ (cluster.worker);
   improveChannel(process);
@@ -35,7 +37,7 @@ module.exports = function attach(firstFd, settings) {
     () => setTimeout(() => link.resume(), NO_ROOM_PAUSE).unref(),
     gone,
   );
-  const listening = createListening(cluster, link, (owner) =>
+  const listening = createListening(cluster, link, createOwnAddresses(own, link), (owner) =>
     trackSessions(owner, (session) => retirement.watchSession(session)),
   );
   listening.tell({ act: 'hello', version: 1 });

@@ -127,6 +127,8 @@ module.exports = function createDrain(listening, link) {
    */
   function lookAt({ listener, owner, shared }, { grace, handOver, idleSince }) {
     if (!owner || !(seamHttp.isHttp1(owner) || seamHttp.isHttp2(owner))) return;
+    // Where this worker accepts by itself there is nobody to give anything back to.
+    const givesBack = handOver && !shared;
     const movable = [];
     const now = performance.now();
     for (const { socket, response, idle } of seamHttp.connectionsOf(owner)) {
@@ -135,7 +137,7 @@ module.exports = function createDrain(listening, link) {
         idleSince.delete(socket);
         continue;
       }
-      if (handOver && !shared && seam.isFromPrimary(socket._handle) && handedOver < HAND_OVER) {
+      if (givesBack && seam.isFromPrimary(socket._handle) && handedOver < HAND_OVER) {
         handedOver++;
         movable.push(socket);
         continue;
@@ -144,7 +146,7 @@ module.exports = function createDrain(listening, link) {
       idleSince.set(socket, since);
       if (now - since >= grace && nothingWaits(socket)) socket.destroySoon();
     }
-    while (movable.length > 0) move(listener, movable.splice(0, BATCH));
+    if (listener !== undefined) move(listener, movable);
   }
 
   /** @param {any} socket */
@@ -160,9 +162,12 @@ module.exports = function createDrain(listening, link) {
    * @param {any[]} sockets
    */
   function move(listener, sockets) {
-    listening.handOver(listener, sockets.map(seamHttp.descriptorOf));
-    // Only this worker's own descriptors are closed by it.
-    for (const socket of sockets) socket.destroy();
+    for (let begin = 0; begin < sockets.length; begin += BATCH) {
+      const batch = sockets.slice(begin, begin + BATCH);
+      listening.handOver(listener, batch.map(seamHttp.descriptorOf));
+      // Only this worker's own descriptors are closed by it.
+      for (const socket of batch) socket.destroy();
+    }
   }
 
   return drain;

@@ -7,6 +7,7 @@ const { debuglog } = require('node:util');
 const seam = require('../seam/worker');
 const createFauxHandle = require('./faux-handle');
 const createAdmission = require('./admission');
+const { acceptTheRest } = require('./own-address');
 const Indexes = require('./indexes');
 
 const debug = debuglog('rcluster');
@@ -24,14 +25,13 @@ const debug = debuglog('rcluster');
  */
 
 /**
- * What a server or socket of this worker shares with the primary's listener.
+ * A server or socket of this worker.
  *
  * @typedef {object} Member
- * @property {number} listener its number in the primary
+ * @property {number} [listener] the number of the listener in the primary; none if the address is this worker's own
  * @property {any} handle what net or dgram hold as their handle
  * @property {boolean} shared whether it accepts by itself
  * @property {'tcp' | 'pipe' | 'udp'} kind
- * @property {() => void} release takes the place in the index back
  * @property {any} [owner] the net.Server or dgram.Socket, if it has taken the handle
  */
 
@@ -54,9 +54,10 @@ function whileLinked(say) {
  *
  * @param {any} cluster the worker-shaped cluster object
  * @param {import('../../binding').WorkerLink} link
+ * @param {ReturnType<typeof import('./own-address').createOwnAddresses>} own
  * @param {(owner: any) => void} onOwner told of each server or socket that is about to listen
  */
-module.exports = function createListening(cluster, link, onOwner) {
+module.exports = function createListening(cluster, link, own, onOwner) {
   /** @type {Map<number, Member>} by the listener's number in the primary */
   const members = new Map();
   const indexes = new Indexes();
@@ -74,6 +75,13 @@ module.exports = function createListening(cluster, link, onOwner) {
     let { address } = options;
     // The primary may have another working directory.
     if (options.port < 0 && typeof address === 'string') address = path.resolve(address);
+    if (own.has({ ...options, address })) {
+      onOwner(owner);
+      owner.once('listening', () => tell({ act: 'listensAlone' }));
+      announce(owner, { ...options, address }, () => true);
+      own.open({ ...options, address }, callback);
+      return;
+    }
     const index = indexes.take([address, options.port, options.addressType, options.fd].join(':'));
     const query = {
       act: 'queryServer',
@@ -102,12 +110,22 @@ module.exports = function createListening(cluster, link, onOwner) {
       if (!reply.shared) admission.open(listener);
     });
 
+    announce(owner, query, index.taken);
+  }
+
+  /**
+   * Tells the primary's JavaScript when a server listens.
+   *
+   * @param {any} owner the net.Server or dgram.Socket
+   * @param {any} query
+   * @param {() => boolean} isOpen whether it still is by the time it says so
+   */
+  function announce(owner, query, isOpen) {
     owner.once('listening', () => {
-      // A server that was closed at once listens no more by the time it says so.
-      if (!index.taken()) return;
+      if (!isOpen()) return;
       cluster.worker.state = 'listening';
       const bound = owner.address();
-      seam.notifyPrimary({ ...query, act: 'listening', port: bound?.port || options.port });
+      seam.notifyPrimary({ ...query, act: 'listening', port: bound?.port || query.port });
     });
   }
 
@@ -195,8 +213,7 @@ module.exports = function createListening(cluster, link, onOwner) {
       ? seam.sharedHandle(kind, fd, leave)
       : createFauxHandle(kind === 'tcp' ? reply.sockname : null, leave);
     const { shared } = reply;
-    const member = { listener, handle, kind, shared, release: releaseIndex };
-    members.set(listener, member);
+    members.set(listener, { listener, handle, kind, shared });
     return handle;
   }
 
@@ -220,9 +237,10 @@ module.exports = function createListening(cluster, link, onOwner) {
     member.handle.onconnection(0, admission.watch(listener, member.handle, handle));
   }
 
-  /** @returns {Member[]} everything that listens through the primary */
+  /** @returns {Member[]} everything that listens, through the primary or at an address of its own */
   function current() {
-    return [...members.values()].map((member) => ({ ...member, owner: seam.ownerOf(member.handle) }));
+    const passed = [...members.values()].map((member) => ({ ...member, owner: seam.ownerOf(member.handle) }));
+    return [...passed, ...own.members()];
   }
 
   /**
@@ -236,7 +254,7 @@ module.exports = function createListening(cluster, link, onOwner) {
   }
 
   /**
-   * Closes every server and socket that listens through the primary.
+   * Closes every server and socket.
    *
    * @param {() => void} done called once all their connections have ended
    * @param {(member: Member, closed: () => void) => void} [close]
@@ -248,10 +266,15 @@ module.exports = function createListening(cluster, link, onOwner) {
       if (--waiting === 0) done();
     };
     tell({ act: 'leaving' });
-    for (const member of current()) {
-      waiting++;
-      close(member, one);
+    const open = current();
+    waiting += open.length;
+    const alone = open.filter(({ listener }) => listener === undefined);
+    for (const member of open) {
+      if (!alone.includes(member)) close(member, one);
     }
+    acceptTheRest(alone.map(({ owner }) => owner).filter(Boolean), () => {
+      for (const member of alone) close(member, one);
+    });
     one();
   }
 

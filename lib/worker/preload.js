@@ -13,10 +13,12 @@ seam.forgetPreload(__filename);
 
 // A worker thread runs the preloads of its process, too. It is nobody's cluster worker: there
 // `cluster.isPrimary` is true, as it is with the built-in.
-const { RCLUSTER_LINK: firstFd, RCLUSTER_SETTINGS: settings } = process.env;
+const { RCLUSTER_LINK: firstFd, RCLUSTER_SETTINGS: settings, RCLUSTER_OWN: names = '' } = process.env;
 if (isMainThread && firstFd !== undefined) {
+  const own = names.split(',').map((name) => process.env[name] ?? '');
   delete process.env.RCLUSTER_LINK;
+  delete process.env.RCLUSTER_OWN;
   delete process.env.RCLUSTER_SETTINGS;
   // Node makes no worker of a process that runs no file, with the options `-` or `-i` for example.
-  if (require('node:cluster').worker !== undefined) require('./attach')(Number(firstFd), settings);
+  if (require('node:cluster').worker !== undefined) require('./attach')(Number(firstFd), own, settings);
 }

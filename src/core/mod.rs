@@ -5,6 +5,7 @@
 
 pub mod channel;
 pub mod dispatch;
+pub mod forward;
 pub mod ids;
 pub mod lifeline;
 pub mod listeners;

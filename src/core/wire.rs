@@ -51,6 +51,8 @@ pub enum FromWorker {
         /// Where.
         listener: ListenerId,
     },
+    /// A server listens at an address that is the worker's own.
+    ListensAlone,
     /// The server that listened there is closed.
     Close {
         /// Where.
@@ -222,6 +224,7 @@ impl FromWorker {
             "query" => Query::parse(frame).map(|query| Self::Query(Box::new(query))),
             "listening" => fields("listening", frame).map(|About { listener }| Self::Listening { listener }),
             "close" => fields("close", frame).map(|About { listener }| Self::Close { listener }),
+            "listensAlone" => Ok(Self::ListensAlone),
             "leaving" => Ok(Self::Leaving),
             "ready" => Ok(Self::Ready),
             "retire" => fields("retire", frame).map(|Retire { reason, detail }| Self::Retire {

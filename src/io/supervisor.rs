@@ -5,6 +5,7 @@
 //! busy, in the garbage collector or at a debugger.
 
 mod control;
+mod forwarding;
 mod launch;
 mod shell;
 mod sockets;
@@ -24,9 +25,11 @@ use crate::core::ids::{Request, Slot, WorkerId};
 use crate::core::supervise::{self, Failure, Stats};
 use crate::core::wire::{Drain, FromWorker, Reply, ToWorker};
 use crate::io::dispatcher::{Dispatcher, Notice};
+use crate::io::forward::{Front, Report};
 use crate::sys::error::{Doing, SysError};
 use crate::sys::exit::{Exit, send_signal};
 
+use forwarding::Forwarding;
 use launch::Link;
 pub use launch::{Launch, Stdio};
 use shell::Shell;
@@ -139,13 +142,20 @@ pub struct Spawned {
 
 /// The primary's hold on its supervisor. Dropping it ends the threads; workers notice that their
 /// primary has gone.
-#[derive(Debug)]
 pub struct Supervisor {
     commands: Option<mpsc::UnboundedSender<Command>>,
     dispatcher: Arc<Dispatcher>,
+    forwarding: Forwarding,
+    tell: Tell,
     thread: Option<std::thread::JoinHandle<()>>,
     numbers: WorkerNumbers,
     leavers: Leavers,
+}
+
+impl std::fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Supervisor").field("dispatcher", &self.dispatcher).finish_non_exhaustive()
+    }
 }
 
 impl Supervisor {
@@ -167,9 +177,17 @@ impl Supervisor {
                 tell_directly(describe(&notice));
             }
         })?);
+        let forwarding = Forwarding::default();
         let (numbers, leavers) = (WorkerNumbers::default(), Leavers::default());
-        let shell =
-            Shell::new(share, tell, Arc::clone(&dispatcher), happenings, numbers.clone(), leavers.clone());
+        let shell = Shell::new(
+            share,
+            Arc::clone(&tell),
+            Arc::clone(&dispatcher),
+            forwarding.clone(),
+            happenings,
+            numbers.clone(),
+            leavers.clone(),
+        );
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -178,19 +196,22 @@ impl Supervisor {
             .name("rcluster-super".into())
             .spawn(move || shell.run_thread(&runtime, queue, events))
             .doing("starting the supervisor's thread")?;
-        Ok(Self { commands: Some(commands), dispatcher, thread: Some(thread), numbers, leavers })
+        let thread = Some(thread);
+        Ok(Self { commands: Some(commands), dispatcher, forwarding, tell, thread, numbers, leavers })
     }
 
     /// Spawns a worker. `own` is the part of its environment that distinguishes it.
     pub fn spawn(&self, worker: WorkerId, launch: &Launch, own: Vec<CString>) -> Result<Spawned, SysError> {
-        let launched = launch.start(worker, own, &self.dispatcher)?;
+        let launched = launch.start(worker, own, &self.dispatcher, &self.forwarding)?;
         let pidfd = Arc::new(launched.child.pidfd);
+        self.forwarding.add(worker, launched.addresses);
         self.tell(Command::Adopt { worker, pidfd: Arc::clone(&pidfd), link: launched.link });
         Ok(Spawned { pid: launched.child.pid.as_raw(), pidfd, pipes: launched.pipes })
     }
 
     /// Takes a worker from all its listeners. Those with nobody left are closed on return.
     pub fn leave(&self, worker: WorkerId) {
+        self.forwarding.take_away(worker);
         let (done, wait) = answer();
         self.tell(Command::Leave { worker, done });
         // An error means that the threads have ended, and with them every listener.
@@ -205,6 +226,23 @@ impl Supervisor {
         self.tell(Command::CatchUp { worker, done });
         // An error means that this worker, or everybody, is not listened to any more.
         let _ = wait.recv();
+    }
+
+    /// Begins to forward, to the workers spawned from now on. Once only: `EALREADY` after that.
+    pub fn forward(&self, fronts: Vec<Front>) -> Result<(), SysError> {
+        self.forwarding.start(fronts, Arc::clone(&self.tell))
+    }
+
+    /// What is forwarded just now; empty when nothing is.
+    #[must_use]
+    pub fn forwarding(&self) -> Vec<Report> {
+        self.forwarding.report()
+    }
+
+    /// Where the sockets of workers are that are reached by unix sockets.
+    #[must_use]
+    pub fn socket_directory(&self) -> Option<&std::path::Path> {
+        self.forwarding.directory()
     }
 
     /// The application knows that the worker is dead and has had its chance to fork another.
@@ -251,6 +289,7 @@ impl Supervisor {
     /// Tells a worker to take no more connections, to finish, and to exit. Works while its primary's
     /// JavaScript is busy; nothing happens to one that is dead.
     pub fn drain(&self, worker: WorkerId, reason: String, timeout: Duration) {
+        self.forwarding.take_away(worker);
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let frame = ToWorker::Drain(Drain { reason, timeout_ms });
         self.tell(Command::Tell { worker, frame });

@@ -1,5 +1,6 @@
 //! The Node-API boundary: converts, decides nothing.
 
+pub mod forward;
 pub mod launch;
 pub mod primary;
 pub mod supervision;

@@ -105,7 +105,7 @@ type Listener = ThreadsafeFunction<AnyEvent, UnknownReturnValue, AnyEvent, Statu
 /// The native supervisor of a primary: two threads that spawn, reap, accept and pass.
 #[napi]
 pub struct Supervisor {
-    threads: supervisor::Supervisor,
+    pub(super) threads: supervisor::Supervisor,
     listener: Arc<Listener>,
     /// Written by the supervisor's thread, too, for the workers that it starts.
     pidfds: Pidfds,

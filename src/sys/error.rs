@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 /// A system call that failed, with what it was for.
-#[derive(Clone, Copy, Debug, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{doing}: {errno}")]
 pub struct SysError {
     /// What we were doing, as the beginning of a sentence: "binding a TCP socket".
@@ -26,6 +26,12 @@ impl SysError {
     #[must_use]
     pub const fn invalid(doing: &'static str) -> Self {
         Self { doing, errno: Errno::EINVAL }
+    }
+
+    /// What we were asked to do has been done before (EALREADY).
+    #[must_use]
+    pub const fn twice(doing: &'static str) -> Self {
+        Self { doing, errno: Errno::EALREADY }
     }
 
     /// Whether the other end of a socket is closed.

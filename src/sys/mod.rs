@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "system calls and libuv are called here and nowhere else")]
 
 pub mod async_fd;
+pub mod edges;
 pub mod epoll;
 pub mod error;
 pub mod exit;
@@ -17,6 +18,7 @@ pub mod passing;
 pub mod schedule;
 pub mod scoreboard;
 pub mod spawn;
+pub mod stream;
 pub mod uv;
 pub mod v8;
 pub mod watch;

@@ -45,9 +45,23 @@ pub struct Spawn<'fd> {
     pub gid: Option<u32>,
     /// Whether the process leads a session and a process group of its own.
     pub detached: bool,
+    /// Whether the process gets SIGTERM when the thread that spawns it ends, as it does with our process.
+    pub ends_with_parent: bool,
     /// The descriptors of the new process: the index is the number it knows one by. It gets no
     /// others. The first three are set to blocking mode, for us too where they are ours.
     pub fds: Vec<BorrowedFd<'fd>>,
+}
+
+impl Spawn<'_> {
+    /// Sets a variable of the environment, whatever it was before.
+    pub fn set_env(&mut self, name: &str, value: &str) -> Result<(), SysError> {
+        let invalid = SysError::invalid("setting a variable of a worker's environment");
+        let entry = CString::new(format!("{name}={value}")).map_err(|_| invalid)?;
+        let prefix = format!("{name}=");
+        self.env.retain(|other| !other.as_bytes().starts_with(prefix.as_bytes()));
+        self.env.push(entry);
+        Ok(())
+    }
 }
 
 /// A process that executes its program.

@@ -21,6 +21,7 @@ fn every_act_is_read() {
         (json!({ "act": "hello", "version": 1 }), FromWorker::Hello),
         (json!({ "act": "listening", "listener": 7 }), FromWorker::Listening { listener }),
         (json!({ "act": "close", "listener": 7 }), FromWorker::Close { listener }),
+        (json!({ "act": "listensAlone" }), FromWorker::ListensAlone),
         (json!({ "act": "leaving" }), FromWorker::Leaving),
         (json!({ "act": "ready" }), FromWorker::Ready),
         (json!({ "act": "retire", "reason": "tired" }), retire("tired", "")),

@@ -4,8 +4,10 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use super::forwarding::Forwarding;
 use crate::core::ids::WorkerId;
 use crate::io::dispatcher::{Command, Dispatcher};
+use crate::io::forward::Own;
 use crate::sys::error::SysError;
 use crate::sys::passing::{duplicate, message_pair};
 use crate::sys::scoreboard::Scoreboard;
@@ -40,6 +42,8 @@ pub struct Launch {
     pub gid: Option<u32>,
     /// Whether the process leads a session and a process group of its own.
     pub detached: bool,
+    /// Whether it gets SIGTERM when the primary ends: for a program that does not notice by itself.
+    pub ends_with_primary: bool,
     /// The descriptors from 0 on. The link to the primary comes right behind them.
     pub stdio: Vec<Stdio>,
 }
@@ -51,6 +55,8 @@ pub(super) struct Launched {
     /// The primary's ends of the pipes in the order of stdio.
     pub(super) pipes: Vec<Option<OwnedFd>>,
     pub(super) link: Link,
+    /// Where it can listen by itself, to be given to the forwarder when it may have connections.
+    pub(super) addresses: Vec<Own>,
 }
 
 /// What links the supervisor to a worker.
@@ -62,13 +68,16 @@ pub(super) struct Link {
 }
 
 impl Launch {
-    /// Starts a worker. `own` comes behind the environment: what distinguishes this one.
+    /// Starts a worker. `own` comes behind the environment: what distinguishes this one. Its addresses,
+    /// where anything is forwarded, come behind that.
     pub(super) fn start(
         &self,
         worker: WorkerId,
         own: Vec<CString>,
         dispatcher: &Dispatcher,
+        forwarding: &Forwarding,
     ) -> Result<Launched, SysError> {
+        let addresses = forwarding.reserve(worker)?;
         let (theirs, pipes) = self.descriptors()?;
         let (control, worker_control) = message_pair()?;
         let (channel, worker_end) = message_pair()?;
@@ -78,7 +87,7 @@ impl Launch {
         fds.extend([&worker_control, &worker_end, &worker_board, &worker_lifeline].map(AsFd::as_fd));
         let link = CString::new(format!("RCLUSTER_LINK={}", theirs.len())).expect("a number has no NUL");
         let env = self.env.iter().cloned().chain(own).chain([link]).collect();
-        let spawn = Spawn {
+        let mut spawn = Spawn {
             file: self.file.clone(),
             args: self.args.clone(),
             env,
@@ -86,13 +95,22 @@ impl Launch {
             uid: self.uid,
             gid: self.gid,
             detached: self.detached,
+            ends_with_parent: self.ends_with_primary,
             fds,
         };
+        for address in &addresses {
+            spawn.set_env(address.name(), &address.value())?;
+        }
+        if !addresses.is_empty() {
+            // By this a worker in Node knows which of its addresses are its own.
+            let names: Vec<_> = addresses.iter().map(Own::name).collect();
+            spawn.set_env("RCLUSTER_OWN", &names.join(","))?;
+        }
         let child = spawn.spawn()?;
         let board = Arc::new(board);
         // Of the worker's ends only that of the channel stays open here.
         dispatcher.tell(Command::AddWorker { worker, channel, worker_end, board: Arc::clone(&board) });
-        Ok(Launched { child, pipes, link: Link { control, lifeline, board } })
+        Ok(Launched { child, pipes, link: Link { control, lifeline, board }, addresses })
     }
 
     /// The descriptors of the worker, and the primary's ends of those that are pipes.

@@ -15,7 +15,7 @@ use super::launch::Link;
 use super::sockets::Sockets;
 use super::stack::{Lifeline, NoStack, Then};
 use super::supervision::{Leavers, Supervision, WorkerNumbers};
-use super::{Command, Event, Happening, Tell, broken, describe};
+use super::{Command, Event, Forwarding, Happening, Tell, broken, describe};
 use crate::core::ids::{ListenerId, WorkerId};
 use crate::core::listeners::{Input, Listeners, Output};
 use crate::core::supervise::{self, By, Reason};
@@ -46,6 +46,7 @@ pub(super) struct WorkerHandle {
 pub(super) struct Shell {
     pub(super) tell: Tell,
     pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) forwarding: Forwarding,
     listeners: Listeners,
     pub(super) workers: HashMap<WorkerId, WorkerHandle>,
     sockets: Sockets,
@@ -62,6 +63,7 @@ impl Shell {
         share: bool,
         tell: Tell,
         dispatcher: Arc<Dispatcher>,
+        forwarding: Forwarding,
         happenings: mpsc::Sender<Happening>,
         numbers: WorkerNumbers,
         leavers: Leavers,
@@ -72,6 +74,7 @@ impl Shell {
             workers: HashMap::new(),
             sockets: Sockets::new(Arc::clone(&dispatcher)),
             dispatcher,
+            forwarding,
             happenings,
             outputs: Vec::new(),
             numbers,
@@ -197,7 +200,7 @@ impl Shell {
                 let _ = self.reply(worker, refusal);
             }
             // It is about to die: what it has not received is better off elsewhere at once.
-            Happening::HungUp(worker) => self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker)),
+            Happening::HungUp(worker) => self.give_no_more(worker),
             Happening::Broke(worker, why) => self.cut_off(worker, &why),
             Happening::CaughtUp(done) => self.answer_behind_dispatcher(done),
             Happening::Unwatched(worker, error) => {
@@ -223,6 +226,7 @@ impl Shell {
                 self.supervise(supervise::Input::Listening { worker });
             }
             FromWorker::Close { listener } => self.decide(Input::Close { worker, listener }),
+            FromWorker::ListensAlone => self.supervise(supervise::Input::Listening { worker }),
             FromWorker::Leaving => self.leaves(worker),
             FromWorker::Ready => self.supervise(supervise::Input::Ready { worker }),
             FromWorker::Retire { reason, detail } => {
@@ -240,7 +244,13 @@ impl Shell {
         if handle.control.take().is_some() {
             (self.tell)(broken(worker, why));
         }
+        self.give_no_more(worker);
+    }
+
+    /// Nobody gives the worker any connection from now on; what it has not received goes to others.
+    pub(super) fn give_no_more(&self, worker: WorkerId) {
         self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
+        self.forwarding.leaving(worker);
     }
 
     fn bury(&mut self, worker: WorkerId) {
@@ -251,6 +261,7 @@ impl Shell {
             Err(error) => (Event::Failed(error.to_string()), None),
         };
         self.dispatcher.tell(ToDispatcher::WorkerGone(worker));
+        self.forwarding.gone(worker);
         let supervised = self.supervision.as_ref().is_some_and(|supervision| supervision.has(worker));
         // Who exits with 0 has meant to go, and its listeners go with it, unless supervision knows
         // better. After anything else they stay open for a replacement.

@@ -21,6 +21,7 @@ use crate::core::supervise::{
 };
 use crate::core::wire::{Drain, Reply, Settings, ToWorker};
 use crate::io::dispatcher::Command as ToDispatcher;
+use crate::io::forward::Own;
 use crate::sys::error::SysError;
 use crate::sys::exit::{Exit, SIGKILL, SIGTERM, send_signal};
 use crate::sys::memory::Memory;
@@ -94,6 +95,8 @@ struct Member {
 /// What a standby gets at its promotion.
 #[derive(Default)]
 struct Held {
+    /// The forwarder connects to it only then.
+    addresses: Vec<Own>,
     joins: Vec<ListenerId>,
     /// Where workers accept by themselves, having the socket means having connections.
     replies: Vec<Reply>,
@@ -267,7 +270,7 @@ impl Shell {
             self.leavers.add(worker);
         }
         self.supervise(Input::Leaving { worker });
-        self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
+        self.give_no_more(worker);
         self.decide(listeners::Input::WorkerLeft { worker });
     }
 
@@ -299,7 +302,7 @@ impl Shell {
             Output::Drain { worker, reason, timeout } => self.drain(worker, &reason, timeout),
             Output::Keep { worker } => self.send(worker, &ToWorker::Keep, None),
             Output::Kill { worker, signal } => self.kill(worker, signal),
-            Output::TakeBack { worker } => self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker)),
+            Output::TakeBack { worker } => self.give_no_more(worker),
             Output::Probe { worker } => self.send(worker, &ToWorker::Ping, None),
             Output::CaptureStack { worker } => self.find_hang(worker),
             Output::Tell(event) => self.announce(event),
@@ -314,12 +317,17 @@ impl Shell {
         };
         let worker = self.numbers.next();
         let own = supervision.own(worker, slot)?;
-        let launched = supervision.plan.launch.start(worker, own, &self.dispatcher)?;
+        let launched = supervision.plan.launch.start(worker, own, &self.dispatcher, &self.forwarding)?;
         let pid = launched.child.pid.as_raw();
         let limited = supervision.plan.options.recycle.memory.is_some();
         // Without its figures a worker is not recycled for its memory, which is no reason to have none.
         let memory = limited.then(|| Memory::of(pid).ok()).flatten();
-        let held = slot.is_none().then(Held::default);
+        let held = if slot.is_none() {
+            Some(Held { addresses: launched.addresses, ..Held::default() })
+        } else {
+            self.forwarding.add(worker, launched.addresses);
+            None
+        };
         supervision.members.insert(worker, Member { memory, held });
         let pidfd = Arc::new(launched.child.pidfd);
         self.adopt(worker, Arc::clone(&pidfd), launched.link);
@@ -333,6 +341,7 @@ impl Shell {
             member.held.take()
         });
         let Some(held) = held else { return };
+        self.forwarding.add(worker, held.addresses);
         for listener in held.joins {
             self.dispatcher.tell(ToDispatcher::Join(worker, listener));
         }
@@ -347,6 +356,7 @@ impl Shell {
     /// Tells a worker to go. It gets nothing more from now on, whenever it hears of it.
     fn drain(&mut self, worker: WorkerId, reason: &Reason, timeout: Duration) {
         self.leavers.add(worker);
+        self.forwarding.take_away(worker);
         let order = Drain { reason: reason.to_string(), timeout_ms: millis(timeout) };
         self.send(worker, &ToWorker::Drain(order), None);
         self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));

@@ -70,6 +70,12 @@ impl<'a> Plan<'a> {
             Errno::result(done).doing("entering the working directory")?;
         }
         self.change_identity()?;
+        // Behind the change of identity, which would undo it.
+        if self.spawn.ends_with_parent {
+            // SAFETY: a system call without memory.
+            let done = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
+            Errno::result(done).doing("tying a process to its parent")?;
+        }
         // From here on a signal ends the child as it would end the program.
         signal_mask(0).doing("unblocking the signals of a process")?;
         Err(self.try_candidates()).doing("executing a program")

@@ -1,0 +1,239 @@
+'use strict';
+
+/**
+ * Forwarding to workers that listen by themselves, against nginx's stream module and HAProxy in TCP mode in front
+ * of the very same workers, against passing descriptors, and against one worker without anything before it.
+ *
+ *   node benchmark/forward.js             a minute and a half
+ *
+ * Needs wrk, nginx with its stream module, and haproxy (Debian: apt-get install wrk nginx libnginx-mod-stream
+ * haproxy). Runs with what there is of the latter two.
+ */
+
+const { fork } = require('node:child_process');
+const fs = require('node:fs');
+const http = require('node:http');
+const os = require('node:os');
+const path = require('node:path');
+const { chooseLoadClients } = require('./lib/load');
+const { run } = require('./lib/main');
+const { flags, readOptions } = require('./lib/options');
+const { cpuBetween, threadTimes } = require('./lib/proc');
+const { missing, startHaproxy, startNginx } = require('./lib/proxies');
+const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
+const { interleave } = require('./lib/rounds');
+const { median, sum } = require('./lib/stats');
+const { printTargets } = require('./lib/targets');
+
+const MEGABYTE = 2 ** 20;
+
+/** The length of the answers in the scenario of large ones. */
+const LARGE = 8 * MEGABYTE;
+
+/**
+ * @typedef {{ id: string, label: string, port: number, pids: () => number[], thread?: string }} Contestant
+ * @typedef {{ id: string, title: string, scenario: 'close' | 'keepalive', path: string, clients: number }} Scenario
+ */
+
+/** @type {(() => void)[]} */
+const stops = [];
+process.on('exit', () => stops.forEach((stop) => stop()));
+for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.on(signal, () => process.exit(1));
+
+run(async () => {
+  const options = readOptions('Forwarding against nginx, HAProxy, passing, and nothing in between.', {
+    workers: flags.workers,
+    clients: flags.clients,
+    rounds: { ...flags.rounds, default: 3 },
+    duration: { default: 1, help: 'seconds of load for each contestant, scenario and round' },
+    whole: { default: 1024, help: 'megabytes that go through one connection and are compared' },
+    only: flags.only,
+    seed: flags.seed,
+    check: flags.check,
+  });
+  const machine = circumstances();
+  print(describe(machine));
+  const lacking = missing();
+  if (lacking) print(`Not everything is installed: ${lacking}`);
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-bench-'));
+  stops.push(() => fs.rmSync(directory, { recursive: true, force: true }));
+
+  const all = await start(directory, options.workers, lacking ?? '');
+  const wanted = options.only.split(',').filter(Boolean);
+  const unknown = wanted.filter((id) => !all.some((contestant) => contestant.id === id));
+  if (unknown.length > 0) throw new Error(`there is no ${unknown.join(', ')}`);
+  const contestants = all.filter(({ id }) => wanted.length === 0 || wanted.includes(id));
+  const { clients } = options;
+  /** @type {Scenario[]} */
+  const scenarios = [
+    { id: 'close', title: 'New connection for every request', scenario: 'close', path: '/', clients },
+    { id: 'keepalive', title: 'Keep-alive', scenario: 'keepalive', path: '/', clients },
+    { id: 'large', title: 'Answers of 8 MB', scenario: 'keepalive', path: `/${LARGE}`, clients: 4 },
+  ];
+  const load = chooseLoadClients();
+  const results = [];
+  for (const scenario of scenarios) {
+    const measured = await interleave(/** @type {any} */ (contestants), options, (contestant) =>
+      measure(/** @type {any} */ (contestant), scenario, options.duration, load[scenario.scenario]),
+    );
+    print(`\n${scenario.title}\n${table(/** @type {any} */ (measured))}`);
+    results.push({ ...scenario, measured });
+  }
+  const intact = [];
+  for (const { id, label, port } of contestants.filter(({ id }) => id.startsWith('own-'))) {
+    const bytes = await compare(port, options.whole * MEGABYTE);
+    print(`\n${label}: ${bytes / MEGABYTE} MB through one connection, every byte as it was sent`);
+    intact.push({ id, bytes });
+  }
+  print(`\neverything: ${writeResults('forward', { machine, options, results, intact })}`);
+  if (options.check) check(/** @type {any} */ (results));
+});
+
+/**
+ * @param {string} directory
+ * @param {number} workers
+ * @param {string} lacking
+ * @returns {Promise<Contestant[]>}
+ */
+async function start(directory, workers, lacking) {
+  const [passing, byPort, byPath] = await Promise.all(
+    ['passing', 'port', 'path'].map((to) => startApp(to, workers)),
+  );
+  /** @type {Contestant[]} */
+  const contestants = [
+    { id: 'direct', label: 'one worker, directly', port: byPort.workers[0].port, pids: () => [] },
+    { id: 'passing', label: 'rcluster, passing', ...passing, thread: 'rcluster-accept' },
+    { id: 'own-port', label: 'rcluster, own port', ...byPort, thread: 'rcluster-fwd' },
+    { id: 'own-path', label: 'rcluster, own path', ...byPath, thread: 'rcluster-fwd' },
+  ];
+  for (const [name, startProxy] of /** @type {const} */ ([
+    ['nginx', startNginx],
+    ['haproxy', startHaproxy],
+  ])) {
+    if (lacking.includes(name)) continue;
+    for (const [kind, { workers: backends }] of /** @type {const} */ ([
+      ['port', byPort],
+      ['path', byPath],
+    ])) {
+      const proxy = await startProxy(directory, `${name}-${kind}`, backends);
+      stops.push(proxy.stop);
+      contestants.push({ id: `${name}-${kind}`, label: `${name}, own ${kind}`, ...proxy });
+    }
+  }
+  return contestants;
+}
+
+/**
+ * @param {string} to
+ * @param {number} workers
+ * @returns {Promise<{ port: number, pids: () => number[], workers: import('./lib/proxies').Backend[] }>}
+ */
+function startApp(to, workers) {
+  const child = fork(path.join(__dirname, 'fixtures', 'forward.js'), {
+    env: { ...process.env, BENCH_TO: to, BENCH_WORKERS: `${workers}` },
+  });
+  stops.push(() => child.kill('SIGTERM'));
+  return new Promise((resolve, reject) => {
+    child.once('message', (/** @type {any} */ app) => resolve({ ...app, pids: () => [app.pid] }));
+    child.once('exit', (code) => reject(new Error(`the app ended with ${code}`)));
+  });
+}
+
+/**
+ * @param {Contestant} contestant
+ * @param {Scenario} scenario
+ * @param {number} seconds
+ * @param {import('./lib/load').LoadClient} load
+ */
+async function measure({ port, pids, thread }, { scenario, path, clients }, seconds, load) {
+  const before = pids().map((pid) => /** @type {const} */ ([pid, threadTimes(pid)]));
+  const { requests, requestsPerSecond, p50, p99, errors } = await load.run({
+    scenario,
+    port,
+    clients,
+    seconds,
+    path,
+  });
+  const cpu = sum(
+    before.map(([pid, times]) => {
+      const { total, byThread } = cpuBetween(times, threadTimes(pid));
+      return thread === undefined ? total : (byThread[thread] ?? 0);
+    }),
+  );
+  return { requestsPerSecond, p50, p99, errors, cpu: cpu / requests };
+}
+
+/** @param {{ contestant: Contestant, samples: Awaited<ReturnType<typeof measure>>[] }[]} measured */
+function table(measured) {
+  /** @param {string} id @param {'requestsPerSecond' | 'p50' | 'p99' | 'cpu' | 'errors'} what */
+  const of = (id, what) =>
+    median(
+      measured.find(({ contestant }) => contestant.id === id)?.samples.map((sample) => sample[what]) ?? [],
+    );
+  const base = of('own-port', 'requestsPerSecond');
+  return textTable(
+    ['', 'requests/s', '× own port', 'p50 ms', 'p99 ms', 'proxy CPU µs/request', 'errors'],
+    measured.map(({ contestant: { id, label } }) => [
+      label,
+      of(id, 'requestsPerSecond').toFixed(0),
+      (of(id, 'requestsPerSecond') / base).toFixed(2),
+      (of(id, 'p50') / 1000).toFixed(2),
+      (of(id, 'p99') / 1000).toFixed(2),
+      of(id, 'cpu').toFixed(1),
+      of(id, 'errors').toFixed(0),
+    ]),
+  );
+}
+
+/**
+ * Reads one long answer and compares every byte with what the worker sends.
+ * @param {number} port
+ * @param {number} length
+ * @returns {Promise<number>} how many were compared
+ */
+function compare(port, length) {
+  const block = Buffer.alloc(2 ** 24);
+  for (let at = 0; at + 4 <= block.length; at += 4) block.writeUInt32LE(at, at);
+  return new Promise((resolve, reject) => {
+    http
+      .get({ port, host: '127.0.0.1', path: `/${length}`, agent: false }, (response) => {
+        let at = 0;
+        response.on('data', (/** @type {Buffer} */ chunk) => {
+          for (let from = 0; from < chunk.length;) {
+            const start = at % block.length;
+            const count = Math.min(chunk.length - from, block.length - start);
+            if (block.compare(chunk, from, from + count, start, start + count) !== 0) {
+              reject(new Error(`other bytes than were sent, at ${at}`));
+              response.destroy();
+              return;
+            }
+            from += count;
+            at += count;
+          }
+        });
+        response.on('end', () =>
+          at === length ? resolve(at) : reject(new Error(`${length - at} of ${length} bytes are missing`)),
+        );
+        response.on('error', reject);
+      })
+      .on('error', reject);
+  });
+}
+
+/** @param {{ id: string, measured: { contestant: Contestant, samples: { requestsPerSecond: number }[] }[] }[]} results */
+function check(results) {
+  const targets = results.flatMap(({ id: scenario, measured }) => {
+    const of = (/** @type {string} */ id) => {
+      const found = measured.find(({ contestant }) => contestant.id === id);
+      return found && median(found.samples.map(({ requestsPerSecond }) => requestsPerSecond));
+    };
+    return ['port', 'path'].flatMap((kind) =>
+      ['nginx', 'haproxy'].map((other) => ({
+        name: `${scenario}: requests/s of own ${kind} over ${other}'s`,
+        value: (of(`own-${kind}`) ?? NaN) / (of(`${other}-${kind}`) ?? NaN),
+        atLeast: 1,
+      })),
+    );
+  });
+  printTargets(targets);
+}

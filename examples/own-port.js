@@ -1,0 +1,48 @@
+'use strict';
+
+// Workers that listen on ports of their own, behind one port of the primary's: for programs that need a real
+// listener, and for those that are not Node at all.
+//
+//   PORT=8000 node examples/own-port.js             workers in Node
+//   PORT=8000 node examples/own-port.js python3     workers in Python
+
+const http = require('node:http');
+const os = require('node:os');
+
+const cluster = require('rcluster');
+
+if (cluster.isPrimary) primary();
+else worker();
+
+/** An ordinary server: that it is one of several, and whose port it is, are nothing to it. */
+function worker() {
+  http
+    .createServer((request, response) => response.end(`process ${process.pid}\n`))
+    .listen(Number(process.env.PORT));
+}
+
+function primary() {
+  // Clients connect here. Each worker finds a port of its own in its PORT.
+  cluster.setupPrimary({ forward: { port: Number(process.env.PORT ?? 8000) } });
+
+  if (process.argv[2] === 'python3') {
+    cluster.setupPrimary({
+      execPath: 'sh',
+      execArgv: ['-c'],
+      exec: 'exec python3 -m http.server --bind 127.0.0.1 "$PORT"',
+      args: [],
+      cwd: os.tmpdir(),
+    });
+  }
+
+  for (let i = 0; i < cluster.availableParallelism(); i++) cluster.fork();
+  cluster.on('exit', (worker, code, signal) => {
+    if (worker.exitedAfterDisconnect) return;
+    console.log(`Process ${worker.process.pid} has ended (${signal ?? code}).`);
+    // Not at once: one that cannot start would be started without end.
+    setTimeout(() => cluster.fork(), 500);
+  });
+
+  const [{ address, workers }] = cluster.forwarding();
+  console.log(`Forwarding from ${JSON.stringify(address)} to ${workers.length} workers.`);
+}

@@ -1,0 +1,130 @@
+'use strict';
+
+const fs = require('node:fs');
+const net = require('node:net');
+const path = require('node:path');
+const { getSystemErrorMap, inspect } = require('node:util');
+
+/**
+ * @typedef {import('../../index').ForwardOptions} ForwardOptions
+ * @typedef {import('../../binding').ForwardSpec} ForwardSpec
+ * @typedef {InstanceType<typeof import('./supervision').Supervision>} Supervision
+ */
+
+const BACKLOG = 511;
+const CONNECT_TIMEOUT = 10_000;
+const HALF_OPEN_TIMEOUT = 120_000;
+const MAX_PORT = 65_535;
+const MAX_NUMBER = 2 ** 31 - 1;
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ * @param {string} expected
+ */
+function invalid(name, value, expected) {
+  const error = new TypeError(
+    `The setting "forward.${name}" must be ${expected}. Received ${inspect(value)}`,
+  );
+  return Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
+}
+
+/**
+ * @param {any} options
+ * @param {string} name
+ * @param {number} standard
+ * @param {number} [max]
+ */
+function number(options, name, standard, max = MAX_NUMBER) {
+  const value = options[name] ?? standard;
+  if (!Number.isInteger(value) || value < 0 || value > max) {
+    throw invalid(name, value, `a whole number from 0 to ${max}`);
+  }
+  return value;
+}
+
+/**
+ * @param {ForwardOptions} options
+ * @returns {ForwardSpec}
+ */
+function toSpec(options) {
+  if (options === null || typeof options !== 'object') throw invalid('*', options, 'an object');
+  const { host, path: place, to = 'port', env = 'PORT', proxyProtocol = false } = options;
+  if (place === undefined && options.port === undefined) throw invalid('port', undefined, 'given, or "path"');
+  if (place !== undefined && (typeof place !== 'string' || place === '')) {
+    throw invalid('path', place, 'the path of a socket');
+  }
+  if (host !== undefined && net.isIP(host) === 0) throw invalid('host', host, 'an IP address');
+  if (to !== 'port' && to !== 'path') throw invalid('to', to, "'port' or 'path'");
+  if (typeof env !== 'string' || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(env)) {
+    throw invalid('env', env, 'the name of an environment variable');
+  }
+  if (proxyProtocol !== false && proxyProtocol !== 1 && proxyProtocol !== 2) {
+    throw invalid('proxyProtocol', proxyProtocol, 'false, 1 or 2');
+  }
+  return {
+    host,
+    port: number(options, 'port', 0, MAX_PORT),
+    path: place === undefined ? undefined : path.resolve(place),
+    backlog: number(options, 'backlog', BACKLOG),
+    toPath: to === 'path',
+    env,
+    proxyProtocol: proxyProtocol || 0,
+    connectTimeout: number(options, 'connectTimeout', CONNECT_TIMEOUT) || CONNECT_TIMEOUT,
+    idleTimeout: number(options, 'idleTimeout', 0),
+    halfOpenTimeout: number(options, 'halfOpenTimeout', HALF_OPEN_TIMEOUT),
+    maxConnections: number(options, 'maxConnections', 0),
+  };
+}
+
+/**
+ * Begins to forward.
+ * @param {Supervision} supervision
+ * @param {ForwardOptions | readonly ForwardOptions[]} forward
+ * @throws {TypeError} ERR_INVALID_ARG_VALUE
+ * @throws {Error} What the system says about an address, as `server.listen()` tells it; ERR_RCLUSTER_FORWARDING
+ * if something is forwarded already.
+ */
+function startForwarding(supervision, forward) {
+  const specs = [forward].flat().map(toSpec);
+  const names = specs.map(({ env }) => env);
+  const twice = names.find((name, index) => names.indexOf(name) < index);
+  if (twice !== undefined) throw invalid('env', twice, 'another one for each address');
+  if (supervision.forwarding().length > 0) {
+    const error = new Error('What is forwarded is set once: setupPrimary({ forward }) was called before');
+    throw Object.assign(error, { code: 'ERR_RCLUSTER_FORWARDING' });
+  }
+
+  const { errno, index, directory } = supervision.forward(specs);
+  if (errno !== 0) throw listenError(errno, specs[index]);
+  if (directory !== undefined) {
+    // The native part may have no chance to do so.
+    process.once('exit', () => fs.rmSync(directory, { recursive: true, force: true }));
+  }
+}
+
+/**
+ * @param {number} errno
+ * @param {ForwardSpec | undefined} spec
+ */
+function listenError(errno, spec) {
+  const [code, reason] = getSystemErrorMap().get(errno) ?? ['UNKNOWN', 'unknown error'];
+  const address = spec?.path ?? spec?.host ?? '::';
+  const port = spec?.path === undefined ? spec?.port : undefined;
+  const place = port === undefined ? address : `${address}:${port}`;
+  const error = new Error(`listen ${code}: ${reason} ${place}`);
+  return Object.assign(error, { code, errno, syscall: 'listen', address, port });
+}
+
+/**
+ * @param {Supervision} supervision
+ * @returns {import('../../index').Forwarding[]}
+ */
+function forwarding(supervision) {
+  return supervision.forwarding().map(({ address, port, ...rest }) => ({
+    address: port === undefined || port === null ? { path: address } : { address, port },
+    ...rest,
+  }));
+}
+
+module.exports = { forwarding, startForwarding };

@@ -1,0 +1,375 @@
+//! Which worker gets which client, where workers listen by themselves and the primary forwards bytes:
+//! the brain of one forwarded address. What happens to the bytes is in [`relay`].
+//!
+//! - A client is connected to the next worker as the schedule says. While that is under way nothing is
+//!   read from it: so a worker that refuses has cost nothing, and the next one is asked.
+//! - A worker that refuses *rests*, longer each time. One that did not take the last connection it was
+//!   offered, or was never offered one, is offered one at a time: so a worker that is starting is found
+//!   within [`Config::longest_rest`] of its listening, by one client that waits for it anyway.
+//! - With nobody ready a few clients wait here, at most for [`Config::connect_timeout`], and the others in
+//!   the backlog; with no worker at all, all of them there.
+//! - A worker that leaves gets nothing more. What it has goes on.
+//! - Connections on which nothing moves are ended, as far as that is wanted.
+
+mod members;
+mod messages;
+pub mod proxy;
+pub mod relay;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use self::members::{Member, Seats};
+pub use self::messages::{Activity, Config, ConnId, Input, Output, Reason, Refusal, Time};
+use super::ids::WorkerId;
+use super::schedule::{Policy, Schedule};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// For a worker.
+    Waiting,
+    /// This worker has been asked.
+    Connecting(WorkerId),
+    Open(WorkerId),
+    HalfOpen(WorkerId),
+}
+
+#[derive(Debug)]
+struct Conn {
+    since: Time,
+    stage: Stage,
+    /// When to look at it, if anything has to be watched.
+    alarm: Option<Time>,
+}
+
+/// What has come about so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Clients that connected.
+    pub accepted: u64,
+    /// How often a worker did not take a client, which then went to another or waited.
+    pub refusals: u64,
+    /// Clients that no worker took in time.
+    pub turned_away: u64,
+    /// Connections that ended because nothing moved.
+    pub timed_out: u64,
+}
+
+/// Decides. One for each address that clients connect to.
+#[derive(Debug)]
+pub struct Forward {
+    config: Config,
+    schedule: Schedule,
+    /// By seat.
+    members: Vec<Member>,
+    /// Those that get nothing more and still have connections. Where they sit does not matter.
+    leaving: Vec<Member>,
+    conns: HashMap<ConnId, Conn>,
+    waiting: VecDeque<ConnId>,
+    alarms: BTreeSet<(Time, ConnId)>,
+    accepting: bool,
+    /// There were no descriptors: nothing is begun before this time.
+    exhausted_until: Option<Time>,
+    counters: Counters,
+}
+
+impl Forward {
+    /// A forwarder without workers. It does not accept yet.
+    #[must_use]
+    pub fn new(config: Config, policy: Policy) -> Self {
+        Self {
+            config,
+            schedule: Schedule::new(policy),
+            members: Vec::new(),
+            leaving: Vec::new(),
+            conns: HashMap::new(),
+            waiting: VecDeque::new(),
+            alarms: BTreeSet::new(),
+            accepting: false,
+            exhausted_until: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// When to give [`Input::Tick`] if nothing happens before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        let rests = self.members.iter().filter_map(|member| member.rests_until).min();
+        let rests = rests.filter(|_| !self.waiting.is_empty() && self.exhausted_until.is_none());
+        let alarm = self.alarms.first().map(|(at, _)| *at);
+        [self.exhausted_until, rests, alarm].into_iter().flatten().min()
+    }
+
+    /// What has come about so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// How many clients wait for a worker.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many connections there are, with those that wait.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Each worker with the number of its connections.
+    pub fn loads(&self) -> impl Iterator<Item = (WorkerId, u32)> {
+        self.members.iter().chain(&self.leaving).map(|member| (member.worker, member.open))
+    }
+
+    /// Takes in what happened and says what to do about it. The outputs are appended to `out`; carry
+    /// them all out, in order, before the next input.
+    pub fn handle(&mut self, now: Time, input: Input, activity: &impl Activity, out: &mut Vec<Output>) {
+        match input {
+            Input::WorkerAdded { worker } => {
+                let seat = self.schedule.seat(self.members.len());
+                self.members.insert(seat, Member::new(worker));
+            }
+            Input::WorkerLeaving { worker } => self.unseat(worker),
+            Input::WorkerGone { worker } => {
+                self.unseat(worker);
+                self.forget_idle_leavers();
+            }
+            Input::Accepted { conn } => self.accept(conn, now),
+            Input::Exhausted => self.pause(now),
+            Input::Connected { conn } => self.connected(conn, now),
+            Input::Refused { conn, why } => self.refused(conn, why, now),
+            Input::HalfClosed { conn } => self.half_closed(conn, now),
+            Input::Ended { conn } => self.remove(conn),
+            Input::Tick => self.look_at_the_clock(now, activity, out),
+        }
+        self.drain(now, out);
+        self.regulate(out);
+    }
+
+    fn accept(&mut self, conn: ConnId, now: Time) {
+        self.counters.accepted += 1;
+        self.conns.insert(conn, Conn { since: now, stage: Stage::Waiting, alarm: None });
+        self.waiting.push_back(conn);
+        self.set_alarm(conn, Some(now.saturating_add(self.config.connect_timeout)));
+    }
+
+    fn connected(&mut self, conn: ConnId, now: Time) {
+        let Some(it) = self.conns.get_mut(&conn) else { return };
+        let Stage::Connecting(worker) = it.stage else { return };
+        it.stage = Stage::Open(worker);
+        if let Some(member) = self.member(worker) {
+            member.connecting -= 1;
+            member.open += 1;
+            member.took();
+        }
+        let alarm = self.config.idle_timeout.map(|idle| now.saturating_add(idle));
+        self.set_alarm(conn, alarm);
+    }
+
+    fn refused(&mut self, conn: ConnId, why: Refusal, now: Time) {
+        let Some(it) = self.conns.get_mut(&conn) else { return };
+        let stage = std::mem::replace(&mut it.stage, Stage::Waiting);
+        if matches!(stage, Stage::Open(_) | Stage::HalfOpen(_)) {
+            // It has been served in between, for however long.
+            it.since = now;
+        }
+        let since = it.since;
+        let config = self.config;
+        let worker = match stage {
+            Stage::Waiting => return,
+            Stage::Connecting(worker) | Stage::Open(worker) | Stage::HalfOpen(worker) => worker,
+        };
+        if let Some(member) = self.member(worker) {
+            let count =
+                if matches!(stage, Stage::Connecting(_)) { &mut member.connecting } else { &mut member.open };
+            *count -= 1;
+            member.refused(why, now, &config);
+        }
+        self.forget_idle_leavers();
+        if why == Refusal::Exhausted {
+            self.pause(now);
+        } else {
+            self.counters.refusals += 1;
+        }
+        // It was here before those who wait.
+        self.waiting.push_front(conn);
+        self.set_alarm(conn, Some(since.saturating_add(config.connect_timeout)));
+    }
+
+    fn half_closed(&mut self, conn: ConnId, now: Time) {
+        let Some(it) = self.conns.get_mut(&conn) else { return };
+        let Stage::Open(worker) = it.stage else { return };
+        it.stage = Stage::HalfOpen(worker);
+        let limits = [self.config.half_open_timeout, self.config.idle_timeout];
+        let limit = limits.into_iter().flatten().min();
+        self.set_alarm(conn, limit.map(|limit| now.saturating_add(limit)));
+    }
+
+    fn remove(&mut self, conn: ConnId) {
+        let Some(it) = self.conns.remove(&conn) else { return };
+        if let Some(at) = it.alarm {
+            self.alarms.remove(&(at, conn));
+        }
+        match it.stage {
+            Stage::Waiting => self.waiting.retain(|other| *other != conn),
+            Stage::Connecting(worker) => {
+                if let Some(member) = self.member(worker) {
+                    member.connecting -= 1;
+                }
+            }
+            Stage::Open(worker) | Stage::HalfOpen(worker) => {
+                if let Some(member) = self.member(worker) {
+                    member.open -= 1;
+                }
+            }
+        }
+        self.forget_idle_leavers();
+    }
+
+    fn look_at_the_clock(&mut self, now: Time, activity: &impl Activity, out: &mut Vec<Output>) {
+        if self.exhausted_until.is_some_and(|until| until <= now) {
+            self.exhausted_until = None;
+        }
+        while let Some(&(at, conn)) = self.alarms.first().filter(|(at, _)| *at <= now) {
+            self.alarms.remove(&(at, conn));
+            let Some(it) = self.conns.get_mut(&conn) else { continue };
+            it.alarm = None;
+            let (stage, since) = (it.stage, it.since);
+            let limit = match stage {
+                Stage::Waiting | Stage::Connecting(_) => {
+                    if since.saturating_add(self.config.connect_timeout) <= now {
+                        self.counters.turned_away += 1;
+                        out.push(Output::Abort { conn, reason: Reason::NoWorker });
+                        self.remove(conn);
+                    } else {
+                        // Only a worker that was asked has less time than that.
+                        out.push(Output::GiveUp { conn });
+                        self.refused(conn, Refusal::Saturated, now);
+                    }
+                    continue;
+                }
+                Stage::Open(_) => self.config.idle_timeout,
+                Stage::HalfOpen(_) => {
+                    [self.config.half_open_timeout, self.config.idle_timeout].into_iter().flatten().min()
+                }
+            };
+            let Some(limit) = limit else { continue };
+            let until = activity.last_moved(conn).saturating_add(limit);
+            if until <= now {
+                self.counters.timed_out += 1;
+                out.push(Output::Abort { conn, reason: Reason::Idle });
+                self.remove(conn);
+            } else {
+                self.set_alarm(conn, Some(until));
+            }
+        }
+    }
+
+    /// Offers the clients that wait to whoever is ready.
+    fn drain(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.exhausted_until.is_some_and(|until| until > now) {
+            return;
+        }
+        for member in &mut self.members {
+            member.look_at_the_clock(now);
+        }
+        while let Some(&conn) = self.waiting.front() {
+            let mut seats = Seats(&self.members);
+            let Some(seat) = self.schedule.choose(&mut seats) else { return };
+            self.waiting.pop_front();
+            let member = &mut self.members[seat];
+            member.connecting += 1;
+            let worker = member.worker;
+            let Some(it) = self.conns.get_mut(&conn) else { continue };
+            it.stage = Stage::Connecting(worker);
+            let patience = now.saturating_add(self.config.attempt_timeout);
+            let end = it.since.saturating_add(self.config.connect_timeout);
+            self.set_alarm(conn, Some(patience.min(end)));
+            out.push(Output::Connect { conn, worker });
+        }
+    }
+
+    fn regulate(&mut self, out: &mut Vec<Output>) {
+        let able = !self.members.is_empty()
+            && self.exhausted_until.is_none()
+            && self.waiting.len() < self.config.waiting_limit
+            && self.config.max_connections.is_none_or(|max| self.conns.len() < max);
+        if able != self.accepting {
+            self.accepting = able;
+            out.push(if able { Output::Resume } else { Output::Pause });
+        }
+    }
+
+    fn pause(&mut self, now: Time) {
+        self.exhausted_until = Some(now.saturating_add(self.config.exhausted_pause));
+    }
+
+    fn unseat(&mut self, worker: WorkerId) {
+        let Some(seat) = self.members.iter().position(|member| member.worker == worker) else { return };
+        self.schedule.vacate(seat);
+        let member = self.members.remove(seat);
+        if member.open + member.connecting > 0 {
+            self.leaving.push(member);
+        }
+    }
+
+    fn forget_idle_leavers(&mut self) {
+        if !self.leaving.is_empty() {
+            self.leaving.retain(|member| member.open + member.connecting > 0);
+        }
+    }
+
+    fn member(&mut self, worker: WorkerId) -> Option<&mut Member> {
+        self.members.iter_mut().chain(&mut self.leaving).find(|member| member.worker == worker)
+    }
+
+    fn set_alarm(&mut self, conn: ConnId, alarm: Option<Time>) {
+        let Some(it) = self.conns.get_mut(&conn) else { return };
+        let before = std::mem::replace(&mut it.alarm, alarm);
+        if before == alarm {
+            return;
+        }
+        if let Some(at) = before {
+            self.alarms.remove(&(at, conn));
+        }
+        if let Some(at) = alarm {
+            self.alarms.insert((at, conn));
+        }
+    }
+
+    /// Checks that what is known can be.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub fn check_invariants(&self, now: Time) {
+        for (&conn, it) in &self.conns {
+            assert_eq!(it.stage == Stage::Waiting, self.waiting.contains(&conn), "{conn:?}");
+            assert!(it.alarm.is_none_or(|at| self.alarms.contains(&(at, conn))), "{conn:?} has an alarm");
+            let watched = matches!(it.stage, Stage::Waiting | Stage::Connecting(_));
+            assert!(!watched || it.alarm.is_some(), "{conn:?} would wait for ever");
+        }
+        assert_eq!(self.alarms.len(), self.conns.values().filter(|it| it.alarm.is_some()).count());
+        for member in self.members.iter().chain(&self.leaving) {
+            let count = |wanted: fn(Stage) -> Option<WorkerId>| {
+                self.conns.values().filter(|it| wanted(it.stage) == Some(member.worker)).count()
+            };
+            let connecting = count(|stage| match stage {
+                Stage::Connecting(worker) => Some(worker),
+                _ => None,
+            });
+            let open = count(|stage| match stage {
+                Stage::Open(worker) | Stage::HalfOpen(worker) => Some(worker),
+                _ => None,
+            });
+            assert_eq!((member.connecting as usize, member.open as usize), (connecting, open), "{member:?}");
+        }
+        let exhausted = self.exhausted_until.is_some_and(|until| until > now);
+        if !self.waiting.is_empty() && !exhausted {
+            assert!(self.next_deadline().is_some(), "they are looked after");
+            assert!(!self.members.iter().any(Member::is_ready), "somebody could have them");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The forwarder: the primary's thread that moves bytes between clients and workers that listen by
+//! themselves.
+//!
+//! It decides nothing. Who gets a client is decided by [`Forward`](crate::core::forward::Forward), what
+//! becomes of its bytes by [`Relay`](crate::core::forward::relay::Relay). Nothing that the primary's
+//! JavaScript does, or does not do, holds it up.
+
+mod conn;
+mod own;
+mod shell;
+
+use std::sync::mpsc::{Sender, channel as command_queue};
+
+use crate::core::forward::proxy::Version;
+use crate::core::forward::{Config, Counters};
+use crate::core::ids::WorkerId;
+use crate::sys::epoll::Waker;
+use crate::sys::error::{Doing, SysError};
+use crate::sys::listen::{self, Access, Bound};
+use crate::sys::stream::PrivateDirectory;
+
+pub use own::{Own, Reach};
+use shell::Shell;
+
+/// Where clients connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// To a TCP port; of all addresses, if none is named.
+    Tcp {
+        /// An IP address.
+        host: Option<String>,
+        /// 0 for any.
+        port: u16,
+    },
+    /// To a unix socket.
+    Path(String),
+}
+
+/// One address that is forwarded.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Where.
+    pub place: Place,
+    /// How many clients may wait in the kernel.
+    pub backlog: i32,
+    /// How workers are reached.
+    pub reach: Reach,
+    /// The environment variable that tells a worker its own address.
+    pub env: String,
+    /// The client's address goes in front of its bytes.
+    pub proxy: Option<Version>,
+    /// Limits and timeouts.
+    pub config: Config,
+}
+
+/// An address that is forwarded, and open.
+#[derive(Debug)]
+pub struct Front {
+    bound: Bound,
+    spec: Spec,
+}
+
+impl Front {
+    /// Opens it: from now on clients can connect, and wait.
+    pub fn open(spec: Spec) -> Result<Self, SysError> {
+        let backlog = Some(spec.backlog);
+        let bound = match &spec.place {
+            Place::Tcp { host: None, port } => listen::tcp_anywhere(*port, false, backlog),
+            Place::Tcp { host: Some(host), port } => {
+                listen::tcp(listen::parse_address(host, host.contains(':'), *port)?, false, backlog)
+            }
+            Place::Path(path) => listen::unix(path.as_ref(), Access::default(), backlog),
+        }?;
+        Ok(Self { bound, spec })
+    }
+}
+
+/// What an address has to do with.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The IP address that clients connect to, or the path.
+    pub address: String,
+    /// The port, if it has one.
+    pub port: Option<u16>,
+    /// What has come about so far.
+    pub counters: Counters,
+    /// Connections there are, with those that wait.
+    pub connections: usize,
+    /// Clients that wait for a worker.
+    pub waiting: usize,
+    /// Each worker with its connections.
+    pub workers: Vec<(WorkerId, u32)>,
+}
+
+/// What the forwarder is told.
+#[derive(Debug)]
+enum Command {
+    AddWorker {
+        worker: WorkerId,
+        own: Vec<Own>,
+    },
+    /// It gets no more connections. Answered when that is so.
+    WorkerLeaving {
+        worker: WorkerId,
+        done: Option<Sender<()>>,
+    },
+    WorkerGone(WorkerId),
+    Report(Sender<Vec<Report>>),
+    Stop,
+}
+
+/// What the forwarder has to tell.
+#[derive(Debug)]
+pub enum Notice {
+    /// The process or the system is out of descriptors or memory; clients wait in the backlog.
+    Exhausted(SysError),
+    /// The thread has ended by a failure. Nothing is forwarded any more.
+    Failed(String),
+}
+
+/// The supervisor's hold on the forwarder.
+#[derive(Debug)]
+pub struct Forwarder {
+    commands: Sender<Command>,
+    waker: Waker,
+    thread: Option<std::thread::JoinHandle<()>>,
+    /// How workers are reached, for each address.
+    reaches: Vec<(String, Reach)>,
+    directory: Option<PrivateDirectory>,
+}
+
+impl Forwarder {
+    /// Starts the thread. `notify` is called on it.
+    pub fn start(fronts: Vec<Front>, notify: impl Fn(Notice) + Send + 'static) -> Result<Self, SysError> {
+        let waker = Waker::new()?;
+        let (commands, queue) = command_queue();
+        let reaches: Vec<_> = fronts.iter().map(|front| (front.spec.env.clone(), front.spec.reach)).collect();
+        let in_files = reaches.iter().any(|(_, reach)| *reach == Reach::Path);
+        let directory = in_files.then(PrivateDirectory::new).transpose()?;
+        let mut shell = Shell::new(fronts, waker.clone(), queue, Box::new(notify))?;
+        let thread = std::thread::Builder::new()
+            .name("rcluster-fwd".into())
+            .spawn(move || {
+                // The thread's root: a panic must be told, it would be silence otherwise.
+                let run = std::panic::AssertUnwindSafe(|| shell.run());
+                match std::panic::catch_unwind(run) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => (shell.notify)(Notice::Failed(error.to_string())),
+                    Err(_) => (shell.notify)(Notice::Failed("the forwarder panicked".into())),
+                }
+            })
+            .doing("starting the forwarder's thread")?;
+        Ok(Self { commands, waker, thread: Some(thread), reaches, directory })
+    }
+
+    /// Sets aside an address for each forwarded one on which a worker can listen.
+    pub fn reserve(&self, worker: WorkerId) -> Result<Vec<Own>, SysError> {
+        let directory = self.directory.as_ref().map(PrivateDirectory::path);
+        let numbered = self.reaches.iter().enumerate();
+        numbered
+            .map(|(front, (env, reach))| {
+                let directory = directory.filter(|_| *reach == Reach::Path);
+                Own::reserve(worker, front, env, directory)
+            })
+            .collect()
+    }
+
+    /// There is a new worker, with its addresses in the order of the forwarded ones.
+    pub fn add_worker(&self, worker: WorkerId, own: Vec<Own>) {
+        self.tell(Command::AddWorker { worker, own });
+    }
+
+    /// The worker gets no more connections. What it has goes on.
+    pub fn worker_leaving(&self, worker: WorkerId) {
+        self.tell(Command::WorkerLeaving { worker, done: None });
+    }
+
+    /// The same, and it is so on return.
+    pub fn take_away(&self, worker: WorkerId) {
+        let (done, wait) = command_queue();
+        self.tell(Command::WorkerLeaving { worker, done: Some(done) });
+        // An error means that the thread has ended, and gives nobody anything.
+        let _ = wait.recv();
+    }
+
+    /// The worker is dead.
+    pub fn worker_gone(&self, worker: WorkerId) {
+        self.tell(Command::WorkerGone(worker));
+    }
+
+    /// What there is just now, in the order in which the addresses were given. Empty when the thread has ended.
+    #[must_use]
+    pub fn report(&self) -> Vec<Report> {
+        let (answer, wait) = command_queue();
+        self.tell(Command::Report(answer));
+        wait.recv().unwrap_or_default()
+    }
+
+    /// Where the workers' sockets are, if they are files.
+    #[must_use]
+    pub fn directory(&self) -> Option<&std::path::Path> {
+        self.directory.as_ref().map(PrivateDirectory::path)
+    }
+
+    fn tell(&self, command: Command) {
+        // A forwarder that has failed has said so; there is nothing to add.
+        let _failed = self.commands.send(command);
+        self.waker.wake();
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        self.tell(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // It has caught its own panics.
+            let _ = thread.join();
+        }
+    }
+}

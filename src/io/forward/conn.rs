@@ -1,0 +1,365 @@
+//! One forwarded connection: carries out what its [`Relay`] says.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use super::shell::Token;
+use crate::core::forward::ConnId;
+use crate::core::forward::relay::{Moved, Relay, Side, Step};
+use crate::core::ids::WorkerId;
+use crate::sys::edges::{Edges, Interest};
+use crate::sys::error::SysError;
+use crate::sys::stream::{self, Pipe, Transfer};
+
+/// What one read takes at the most, when bytes are copied.
+const BUFFER: usize = 64 * 1024;
+
+/// What a pipe holds.
+const PIPE: usize = 256 * 1024;
+
+/// How many pipes that are not in use are kept.
+const SPARE_PIPES: usize = 16;
+
+/// After so many reads in a row that filled the buffer a stream is worth a pipe. A short exchange is
+/// cheaper to copy.
+const BULK: u8 = 2;
+
+/// How much one connection may do before the others have their turn.
+const STEPS: usize = 16;
+
+/// What all connections share.
+pub(super) struct Tools {
+    pub(super) edges: Edges,
+    buffer: Box<[u8]>,
+    pipes: Vec<Pipe>,
+    /// None could be made lately: bytes are copied until this time.
+    no_pipes_until: Duration,
+    pub(super) now: Duration,
+}
+
+impl Tools {
+    pub(super) fn new(edges: Edges) -> Self {
+        Self {
+            edges,
+            buffer: vec![0; BUFFER].into(),
+            pipes: Vec::new(),
+            no_pipes_until: Duration::ZERO,
+            now: Duration::ZERO,
+        }
+    }
+
+    /// None when the system has none: copying works as well, only slower.
+    fn take_pipe(&mut self) -> Option<Pipe> {
+        if let Some(pipe) = self.pipes.pop() {
+            return Some(pipe);
+        }
+        if self.now < self.no_pipes_until {
+            return None;
+        }
+        let pipe = Pipe::new(PIPE).ok();
+        if pipe.is_none() {
+            self.no_pipes_until = self.now + Duration::from_secs(1);
+        }
+        pipe
+    }
+
+    /// Only an empty one may be given back.
+    fn give_back(&mut self, pipe: Pipe) {
+        if self.pipes.len() < SPARE_PIPES {
+            self.pipes.push(pipe);
+        }
+    }
+}
+
+/// Bytes that wait for room.
+enum Held {
+    Nothing,
+    Bytes { bytes: Vec<u8>, from: usize },
+    Piped(Pipe),
+}
+
+/// What goes one way.
+struct Way {
+    held: Held,
+    /// Reads in a row that filled the buffer.
+    full_reads: u8,
+    /// The source has announced its end: it has to be read up to that, since no more news will come.
+    end_announced: bool,
+    /// News of room at the sink is wanted.
+    wants_room: bool,
+}
+
+impl Way {
+    const NEW: Self = Self { held: Held::Nothing, full_reads: 0, end_announced: false, wants_room: false };
+}
+
+/// What is to be done with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Verdict {
+    Wait,
+    /// It has had its turn and could go on.
+    Again,
+    Close,
+    Reset {
+        by: Side,
+    },
+}
+
+/// A connection with both its ends.
+pub(super) struct Conn {
+    pub(super) front: usize,
+    pub(super) client: OwnedFd,
+    pub(super) client_watched: bool,
+    /// Who has been asked last.
+    pub(super) worker: Option<WorkerId>,
+    pub(super) upstream: Upstream,
+    pub(super) relay: Relay,
+    from_client: Way,
+    from_worker: Way,
+    pub(super) moved_at: Duration,
+    pub(super) half_open_told: bool,
+    /// It is among those that could go on.
+    pub(super) queued: bool,
+}
+
+/// The end towards the worker.
+pub(super) enum Upstream {
+    None,
+    Pending(OwnedFd),
+    Open(OwnedFd),
+}
+
+impl Conn {
+    pub(super) fn new(front: usize, client: OwnedFd) -> Self {
+        Self {
+            front,
+            client,
+            client_watched: false,
+            worker: None,
+            upstream: Upstream::None,
+            relay: Relay::default(),
+            from_client: Way::NEW,
+            from_worker: Way::NEW,
+            moved_at: Duration::ZERO,
+            half_open_told: false,
+            queued: false,
+        }
+    }
+
+    /// Whether a worker has been asked, and neither side has said anything yet.
+    pub(super) fn is_unheard(&self) -> bool {
+        match self.upstream {
+            Upstream::None => false,
+            Upstream::Pending(_) => true,
+            Upstream::Open(_) => !self.relay.is_touched(),
+        }
+    }
+
+    /// It has a worker: from now on bytes are moved.
+    pub(super) fn begin(&mut self, id: ConnId, worker: OwnedFd, tools: &Tools) -> Result<(), SysError> {
+        tools.edges.add(&worker, Token::of(id, Side::Worker), Interest::News)?;
+        self.relay = Relay::default();
+        self.from_worker = Way::NEW;
+        self.from_client = Way { end_announced: self.from_client.end_announced, ..Way::NEW };
+        self.moved_at = tools.now;
+        if self.client_watched {
+            // Its news came while there was nobody to have it.
+            self.relay.readable(Side::Client);
+        } else {
+            tools.edges.add(&self.client, Token::of(id, Side::Client), Interest::News)?;
+            self.client_watched = true;
+        }
+        self.upstream = Upstream::Open(worker);
+        Ok(())
+    }
+
+    /// Takes in news of one of the two ends.
+    pub(super) fn hear(&mut self, side: Side, readable: bool, writable: bool, end: bool) {
+        if end {
+            self.way(side).end_announced = true;
+        }
+        if readable {
+            self.relay.readable(side);
+        }
+        if writable {
+            self.relay.writable(side);
+        }
+    }
+
+    /// Moves what can be moved.
+    pub(super) fn pump(&mut self, id: ConnId, tools: &mut Tools) -> Result<Verdict, SysError> {
+        let mut budget = STEPS;
+        loop {
+            let step = self.relay.next();
+            match step {
+                Step::Wait => return Ok(Verdict::Wait),
+                Step::Close => return Ok(Verdict::Close),
+                Step::Reset { by } => return Ok(Verdict::Reset { by }),
+                Step::Finish { from } => {
+                    if let Some(to) = self.end(from.other()) {
+                        stream::finish(to);
+                    }
+                    self.relay.finished(from);
+                    continue;
+                }
+                _ if budget == 0 => return Ok(Verdict::Again),
+                Step::Move { from } => {
+                    self.move_some(from, tools);
+                    self.ask_for_room(id, from, tools)?;
+                }
+                Step::Flush { from } => self.flush(from, tools),
+                Step::Discard { from } => self.discard(from, tools),
+            }
+            budget -= 1;
+        }
+    }
+
+    fn way(&mut self, from: Side) -> &mut Way {
+        match from {
+            Side::Client => &mut self.from_client,
+            Side::Worker => &mut self.from_worker,
+        }
+    }
+
+    fn end(&self, side: Side) -> Option<&OwnedFd> {
+        match (side, &self.upstream) {
+            (Side::Client, _) => Some(&self.client),
+            (Side::Worker, Upstream::Open(worker)) => Some(worker),
+            (Side::Worker, _) => None,
+        }
+    }
+
+    /// Both ends of one way, and the way itself.
+    fn ends(&mut self, from: Side) -> Option<(&OwnedFd, &OwnedFd, &mut Way, &mut Relay)> {
+        let Upstream::Open(worker) = &self.upstream else { return None };
+        Some(match from {
+            Side::Client => (&self.client, worker, &mut self.from_client, &mut self.relay),
+            Side::Worker => (worker, &self.client, &mut self.from_worker, &mut self.relay),
+        })
+    }
+
+    fn move_some(&mut self, from: Side, tools: &mut Tools) {
+        self.moved_at = tools.now;
+        let pipe = if self.way(from).full_reads >= BULK { tools.take_pipe() } else { None };
+        match pipe {
+            Some(pipe) => self.splice(from, pipe, tools),
+            None => self.copy(from, tools),
+        }
+    }
+
+    fn copy(&mut self, from: Side, tools: &mut Tools) {
+        let Some((source, sink, way, relay)) = self.ends(from) else { return };
+        let taken = match stream::read(source, &mut tools.buffer) {
+            Transfer::Done(0) => return relay.ended(from),
+            Transfer::Done(taken) => taken,
+            Transfer::Blocked => {
+                return relay.moved(from, Moved { drained: true, ..Moved::default() });
+            }
+            Transfer::Broken { .. } => return relay.broke(from),
+        };
+        let full = taken == tools.buffer.len();
+        way.full_reads = if full { way.full_reads.saturating_add(1) } else { 0 };
+        let passed = match stream::write(sink, &tools.buffer[..taken]) {
+            Transfer::Done(passed) => passed,
+            Transfer::Blocked => 0,
+            Transfer::Broken { reset } => {
+                relay.moved(from, Moved { taken, passed: taken, drained: false });
+                return relay.refused(from, reset);
+            }
+        };
+        if passed < taken {
+            way.held = Held::Bytes { bytes: tools.buffer[passed..taken].to_vec(), from: 0 };
+        }
+        // A stream that gave less than there was room for has no more. Only its end comes without news
+        // of its own, if it was announced together with these bytes.
+        relay.moved(from, Moved { taken, passed, drained: !full && !way.end_announced });
+    }
+
+    fn splice(&mut self, from: Side, pipe: Pipe, tools: &mut Tools) {
+        let Some((source, sink, way, relay)) = self.ends(from) else { return };
+        let taken = match pipe.fill(source) {
+            Transfer::Done(0) => {
+                tools.give_back(pipe);
+                return relay.ended(from);
+            }
+            Transfer::Done(taken) => taken,
+            Transfer::Blocked => {
+                tools.give_back(pipe);
+                return relay.moved(from, Moved { drained: true, ..Moved::default() });
+            }
+            Transfer::Broken { .. } => return relay.broke(from),
+        };
+        if taken < BUFFER / 2 {
+            way.full_reads = 0;
+        }
+        let passed = match pipe.empty(sink, taken) {
+            Transfer::Done(passed) => passed,
+            Transfer::Blocked => 0,
+            Transfer::Broken { reset } => {
+                relay.moved(from, Moved { taken, passed: taken, drained: false });
+                return relay.refused(from, reset);
+            }
+        };
+        if passed < taken {
+            way.held = Held::Piped(pipe);
+        } else {
+            tools.give_back(pipe);
+        }
+        relay.moved(from, Moved { taken, passed, drained: false });
+    }
+
+    fn flush(&mut self, from: Side, tools: &mut Tools) {
+        self.moved_at = tools.now;
+        let count = self.relay.held(from);
+        let Some((_, sink, way, relay)) = self.ends(from) else { return };
+        let transfer = match &mut way.held {
+            Held::Nothing => Transfer::Done(0),
+            Held::Bytes { bytes, from } => {
+                let transfer = stream::write(sink, &bytes[*from..]);
+                if let Transfer::Done(passed) = transfer {
+                    *from += passed;
+                }
+                transfer
+            }
+            Held::Piped(pipe) => pipe.empty(sink, count),
+        };
+        match transfer {
+            Transfer::Done(passed) => relay.flushed(from, passed),
+            Transfer::Blocked => relay.flushed(from, 0),
+            Transfer::Broken { reset } => {
+                way.held = Held::Nothing;
+                return relay.refused(from, reset);
+            }
+        }
+        if relay.held(from) == 0
+            && let Held::Piped(pipe) = std::mem::replace(&mut way.held, Held::Nothing)
+        {
+            tools.give_back(pipe);
+        }
+    }
+
+    fn discard(&mut self, from: Side, tools: &mut Tools) {
+        let Some((source, _, _, relay)) = self.ends(from) else { return };
+        match stream::read(source, &mut tools.buffer) {
+            Transfer::Done(0) => relay.ended(from),
+            Transfer::Done(taken) => relay.moved(from, Moved { taken, ..Moved::default() }),
+            Transfer::Blocked => relay.moved(from, Moved { drained: true, ..Moved::default() }),
+            Transfer::Broken { .. } => relay.broke(from),
+        }
+    }
+
+    /// From the first time on that a sink has no room, news of room is wanted. Asking for it brings it
+    /// at once if there is room by now.
+    fn ask_for_room(&mut self, id: ConnId, from: Side, tools: &Tools) -> Result<(), SysError> {
+        if self.relay.held(from) == 0 || self.way(from).wants_room {
+            return Ok(());
+        }
+        self.way(from).wants_room = true;
+        let to = from.other();
+        match self.end(to) {
+            Some(sink) => tools.edges.change(sink, Token::of(id, to), Interest::NewsAndRoom),
+            None => Ok(()),
+        }
+    }
+}

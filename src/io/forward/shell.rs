@@ -1,0 +1,489 @@
+//! The forwarder's thread: events in, the brains' orders out.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::{Duration, Instant};
+
+use super::conn::{Conn, Tools, Upstream, Verdict};
+use super::{Command, Front, Notice, Own, Place, Report};
+use crate::core::forward::proxy::{self, Endpoints};
+use crate::core::forward::relay::Side;
+use crate::core::forward::{Activity, ConnId, Forward, Input, Output, Reason, Refusal};
+use crate::core::ids::WorkerId;
+use crate::core::schedule::Policy;
+use crate::sys::edges::{Edge, Edges, Interest};
+use crate::sys::epoll::Waker;
+use crate::sys::error::SysError;
+use crate::sys::listen::{accept, address_text};
+use crate::sys::stream::{self, Connecting, Name, Transfer, Unanswered};
+
+/// How many clients one address may bring in a row before the others have their turn.
+const BURST: usize = 64;
+
+/// How long it must have gone well before running out of descriptors is told again.
+const WARNING_PERIOD: Duration = Duration::from_secs(60);
+
+/// Whom an event is for. Numbers of connections are never used again, so a stale event finds nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    Waker,
+    Front(usize),
+    Conn(ConnId, Side),
+}
+
+impl Token {
+    pub(super) const fn of(id: ConnId, side: Side) -> u64 {
+        Self::Conn(id, side).pack()
+    }
+
+    const fn pack(self) -> u64 {
+        match self {
+            Self::Waker => 0,
+            Self::Front(index) => (index as u64) << 2 | 1,
+            Self::Conn(id, Side::Client) => id.0 << 2 | 2,
+            Self::Conn(id, Side::Worker) => id.0 << 2 | 3,
+        }
+    }
+
+    fn unpack(packed: u64) -> Self {
+        let number = packed >> 2;
+        match packed & 3 {
+            0 => Self::Waker,
+            1 => Self::Front(usize::try_from(number).unwrap_or(usize::MAX)),
+            2 => Self::Conn(ConnId(number), Side::Client),
+            _ => Self::Conn(ConnId(number), Side::Worker),
+        }
+    }
+}
+
+type Conns = HashMap<ConnId, Conn>;
+
+impl Activity for Conns {
+    fn last_moved(&self, conn: ConnId) -> Duration {
+        self.get(&conn).map_or(Duration::ZERO, |conn| conn.moved_at)
+    }
+}
+
+/// An address with its brain.
+struct Desk {
+    front: Front,
+    brain: Forward,
+    accepting: bool,
+    /// What the brain has not been told yet, and whether it is being told just now.
+    inputs: VecDeque<Input>,
+    telling: bool,
+    outputs: Vec<Output>,
+}
+
+/// The thread's own state.
+pub(super) struct Shell {
+    waker: Waker,
+    queue: Receiver<Command>,
+    pub(super) notify: Box<dyn Fn(Notice) + Send>,
+    desks: Vec<Desk>,
+    workers: HashMap<WorkerId, Vec<Own>>,
+    /// Those of them that get nothing more.
+    leaving: HashSet<WorkerId>,
+    conns: Conns,
+    /// Connections that have had their turn and could go on.
+    again: VecDeque<ConnId>,
+    last_id: u64,
+    last_warning: Option<Duration>,
+    tools: Tools,
+    start: Instant,
+}
+
+impl Shell {
+    pub(super) fn new(
+        fronts: Vec<Front>,
+        waker: Waker,
+        queue: Receiver<Command>,
+        notify: Box<dyn Fn(Notice) + Send>,
+    ) -> Result<Self, SysError> {
+        let edges = Edges::new()?;
+        edges.add(&waker, Token::Waker.pack(), Interest::Level)?;
+        let desks = fronts.into_iter().map(|front| {
+            stream::no_delay(&front.bound.fd);
+            let brain = Forward::new(front.spec.config, Policy::default());
+            Desk {
+                front,
+                brain,
+                accepting: false,
+                inputs: VecDeque::new(),
+                telling: false,
+                outputs: Vec::new(),
+            }
+        });
+        Ok(Self {
+            waker,
+            queue,
+            notify,
+            desks: desks.collect(),
+            workers: HashMap::new(),
+            leaving: HashSet::new(),
+            conns: HashMap::new(),
+            again: VecDeque::new(),
+            last_id: 0,
+            last_warning: None,
+            tools: Tools::new(edges),
+            start: Instant::now(),
+        })
+    }
+
+    pub(super) fn run(&mut self) -> Result<(), SysError> {
+        stream::ignore_broken_pipes()?;
+        loop {
+            let timeout = self.timeout();
+            let ready = self.tools.edges.wait(timeout)?;
+            self.tools.now = self.start.elapsed();
+            for index in 0..ready {
+                let edge = self.tools.edges.edge(index);
+                match Token::unpack(edge.token) {
+                    Token::Waker => {
+                        if self.take_commands()? == Stop::Yes {
+                            return Ok(());
+                        }
+                    }
+                    Token::Front(front) => self.accept_burst(front)?,
+                    Token::Conn(id, side) => self.hear(id, side, edge)?,
+                }
+            }
+            // Once round: what could go on for ever must not keep us from the news.
+            for _ in 0..self.again.len() {
+                let Some(id) = self.again.pop_front() else { break };
+                if let Some(conn) = self.conns.get_mut(&id) {
+                    conn.queued = false;
+                    self.pump(id)?;
+                }
+            }
+            for front in 0..self.desks.len() {
+                let deadline = self.desks[front].brain.next_deadline();
+                if deadline.is_some_and(|deadline| deadline <= self.tools.now) {
+                    self.input(front, Input::Tick)?;
+                }
+            }
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let deadlines = self.desks.iter().filter_map(|desk| desk.brain.next_deadline());
+        Some(deadlines.min()?.saturating_sub(self.start.elapsed()))
+    }
+
+    fn take_commands(&mut self) -> Result<Stop, SysError> {
+        self.waker.clear();
+        loop {
+            match self.queue.try_recv() {
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(Stop::Yes),
+                Ok(command) => self.obey(command)?,
+                Err(TryRecvError::Empty) => return Ok(Stop::No),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Result<(), SysError> {
+        match command {
+            Command::AddWorker { worker, own } => {
+                self.workers.insert(worker, own);
+                self.tell_all(Input::WorkerAdded { worker })?;
+            }
+            Command::WorkerLeaving { worker, done } => {
+                self.tell_all(Input::WorkerLeaving { worker })?;
+                if self.workers.contains_key(&worker) && self.leaving.insert(worker) {
+                    self.take_back(worker)?;
+                }
+                if let Some(done) = done {
+                    // Nobody waits any more when the primary's thread is gone.
+                    let _ = done.send(());
+                }
+            }
+            Command::WorkerGone(worker) => {
+                self.tell_all(Input::WorkerGone { worker })?;
+                self.workers.remove(&worker);
+                self.leaving.remove(&worker);
+            }
+            Command::Report(answer) => self.report(&answer),
+            Command::Stop => unreachable!("handled by take_commands"),
+        }
+        Ok(())
+    }
+
+    /// Gives the clients of a worker that leaves to others, as long as neither side has said anything:
+    /// the worker would close them unheard.
+    fn take_back(&mut self, worker: WorkerId) -> Result<(), SysError> {
+        let unheard = self.conns.iter().filter(|(_, conn)| conn.worker == Some(worker) && conn.is_unheard());
+        let mut unheard: Vec<_> = unheard.map(|(id, conn)| (*id, conn.front)).collect();
+        // In the order in which they came; each goes to the head of those who wait.
+        unheard.sort_unstable_by(|a, b| b.cmp(a));
+        for (id, front) in unheard {
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.upstream = Upstream::None;
+            }
+            self.refuse(front, id, Unanswered::Absent)?;
+        }
+        Ok(())
+    }
+
+    fn report(&self, answer: &Sender<Vec<Report>>) {
+        let reports = self.desks.iter().map(|Desk { front, brain, .. }| {
+            let (address, port) = match (&front.bound.sockname, &front.spec.place) {
+                (Some(at), _) => (address_text(at), Some(at.port())),
+                (None, Place::Path(path)) => (path.clone(), None),
+                (None, Place::Tcp { .. }) => (String::new(), None),
+            };
+            Report {
+                address,
+                port,
+                counters: brain.counters(),
+                connections: brain.connections(),
+                waiting: brain.waiting(),
+                workers: brain.loads().collect(),
+            }
+        });
+        // Nobody waits any more when the primary's thread is gone.
+        let _ = answer.send(reports.collect());
+    }
+
+    fn tell_all(&mut self, input: Input) -> Result<(), SysError> {
+        (0..self.desks.len()).try_for_each(|front| self.input(front, input))
+    }
+
+    /// Gives a brain an input and carries out what it says, in order. What follows from that waits until
+    /// the whole answer has been carried out.
+    fn input(&mut self, front: usize, input: Input) -> Result<(), SysError> {
+        let desk = &mut self.desks[front];
+        desk.inputs.push_back(input);
+        if desk.telling {
+            return Ok(());
+        }
+        desk.telling = true;
+        let mut outputs = std::mem::take(&mut desk.outputs);
+        while let Some(input) = self.desks[front].inputs.pop_front() {
+            self.desks[front].brain.handle(self.tools.now, input, &self.conns, &mut outputs);
+            for output in outputs.drain(..) {
+                self.carry_out(front, output)?;
+            }
+        }
+        self.desks[front].outputs = outputs;
+        self.desks[front].telling = false;
+        Ok(())
+    }
+
+    fn carry_out(&mut self, front: usize, output: Output) -> Result<(), SysError> {
+        match output {
+            Output::Connect { conn, worker } => self.connect(front, conn, worker),
+            Output::GiveUp { conn } => {
+                if let Some(conn) = self.conns.get_mut(&conn) {
+                    conn.upstream = Upstream::None;
+                }
+                Ok(())
+            }
+            Output::Abort { conn, reason } => {
+                if let Some(conn) = self.conns.remove(&conn) {
+                    match reason {
+                        Reason::NoWorker => stream::reset(conn.client),
+                        Reason::Idle => drop(conn),
+                    }
+                }
+                Ok(())
+            }
+            Output::Pause => self.watch_front(front, false),
+            Output::Resume => self.watch_front(front, true),
+        }
+    }
+
+    fn watch_front(&mut self, front: usize, watch: bool) -> Result<(), SysError> {
+        let desk = &mut self.desks[front];
+        if desk.accepting == watch {
+            return Ok(());
+        }
+        desk.accepting = watch;
+        let socket = &desk.front.bound.fd;
+        if watch {
+            self.tools.edges.add(socket, Token::Front(front).pack(), Interest::Level)
+        } else {
+            self.tools.edges.remove(socket)
+        }
+    }
+
+    fn accept_burst(&mut self, front: usize) -> Result<(), SysError> {
+        for _ in 0..BURST {
+            let desk = &self.desks[front];
+            if !desk.accepting {
+                return Ok(());
+            }
+            match accept(&desk.front.bound.fd) {
+                Ok(Some(client)) => {
+                    self.last_id += 1;
+                    let id = ConnId(self.last_id);
+                    self.conns.insert(id, Conn::new(front, client));
+                    self.input(front, Input::Accepted { conn: id })?;
+                }
+                Ok(None) => return Ok(()),
+                // That client is gone; the next one is as good as any.
+                Err(error) if error.is_of_the_connection() => return Ok(()),
+                Err(error) => {
+                    self.warn(error);
+                    return self.input(front, Input::Exhausted);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn warn(&mut self, error: SysError) {
+        let now = self.tools.now;
+        if self.last_warning.is_none_or(|last| now >= last + WARNING_PERIOD) {
+            (self.notify)(Notice::Exhausted(error));
+        }
+        self.last_warning = Some(now);
+    }
+
+    fn connect(&mut self, front: usize, id: ConnId, worker: WorkerId) -> Result<(), SysError> {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.worker = Some(worker);
+        }
+        let target = self.workers.get(&worker).and_then(|own| own.get(front)).map(|own| &own.target);
+        let begun = target.map_or(Err(Unanswered::Absent), stream::begin);
+        match begun {
+            Ok(Connecting::Done(upstream)) => self.begin(front, id, upstream),
+            Ok(Connecting::Pending(upstream)) => {
+                let token = Token::of(id, Side::Worker);
+                if let Err(error) = self.tools.edges.add(&upstream, token, Interest::NewsAndRoom) {
+                    return self.refuse(front, id, Unanswered::Exhausted(error));
+                }
+                if let Some(conn) = self.conns.get_mut(&id) {
+                    conn.upstream = Upstream::Pending(upstream);
+                }
+                Ok(())
+            }
+            Err(why) => self.refuse(front, id, why),
+        }
+    }
+
+    fn refuse(&mut self, front: usize, id: ConnId, why: Unanswered) -> Result<(), SysError> {
+        let why = match why {
+            Unanswered::Absent => Refusal::Absent,
+            Unanswered::Saturated => Refusal::Saturated,
+            Unanswered::Exhausted(error) => {
+                self.warn(error);
+                Refusal::Exhausted
+            }
+        };
+        self.input(front, Input::Refused { conn: id, why })
+    }
+
+    /// A worker has the connection: bytes are moved from now on.
+    fn begin(&mut self, front: usize, id: ConnId, upstream: OwnedFd) -> Result<(), SysError> {
+        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+        if let Some(version) = self.desks[front].front.spec.proxy {
+            let header = proxy::header(version, &endpoints(&conn.client));
+            // A new connection has room for it; anything else is a worker that is gone again.
+            if stream::write(&upstream, &header) != Transfer::Done(header.len()) {
+                conn.upstream = Upstream::None;
+                return self.refuse(front, id, Unanswered::Absent);
+            }
+        }
+        // The system limits how much a user may watch.
+        if let Err(error) = conn.begin(id, upstream, &self.tools) {
+            return self.refuse(front, id, Unanswered::Exhausted(error));
+        }
+        self.input(front, Input::Connected { conn: id })?;
+        // A second worker's client has said already what it had to say.
+        self.pump(id)
+    }
+
+    fn hear(&mut self, id: ConnId, side: Side, edge: Edge) -> Result<(), SysError> {
+        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+        match (&conn.upstream, side) {
+            (Upstream::Pending(..), Side::Worker) => return self.hear_pending(id),
+            (Upstream::Open(_), _) => conn.hear(side, edge.readable, edge.writable, edge.end),
+            // What it has to say waits for a worker.
+            (_, Side::Client) => {
+                conn.hear(side, false, false, edge.end);
+                return Ok(());
+            }
+            (Upstream::None, Side::Worker) => return Ok(()),
+        }
+        self.pump(id)
+    }
+
+    fn hear_pending(&mut self, id: ConnId) -> Result<(), SysError> {
+        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+        let front = conn.front;
+        let Upstream::Pending(upstream) = std::mem::replace(&mut conn.upstream, Upstream::None) else {
+            return Ok(());
+        };
+        match stream::is_connected(&upstream) {
+            None => {
+                conn.upstream = Upstream::Pending(upstream);
+                Ok(())
+            }
+            Some(Err(why)) => self.refuse(front, id, why),
+            Some(Ok(())) => {
+                self.tools.edges.remove(&upstream)?;
+                self.begin(front, id, upstream)
+            }
+        }
+    }
+
+    /// Moves what can be moved, and does what follows from it.
+    fn pump(&mut self, id: ConnId) -> Result<(), SysError> {
+        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+        if !matches!(conn.upstream, Upstream::Open(_)) {
+            return Ok(());
+        }
+        let front = conn.front;
+        match conn.pump(id, &mut self.tools)? {
+            Verdict::Wait => {}
+            Verdict::Again => {
+                if !conn.queued {
+                    conn.queued = true;
+                    self.again.push_back(id);
+                }
+            }
+            Verdict::Close => {
+                self.conns.remove(&id);
+                return self.input(front, Input::Ended { conn: id });
+            }
+            // As long as nothing has been said, another worker will do.
+            Verdict::Reset { by: Side::Worker } if !conn.relay.is_touched() => {
+                conn.upstream = Upstream::None;
+                return self.refuse(front, id, Unanswered::Absent);
+            }
+            Verdict::Reset { .. } => {
+                if let Some(conn) = self.conns.remove(&id) {
+                    stream::reset(conn.client);
+                    if let Upstream::Open(upstream) = conn.upstream {
+                        stream::reset(upstream);
+                    }
+                }
+                return self.input(front, Input::Ended { conn: id });
+            }
+        }
+        if !conn.half_open_told && conn.relay.is_half_open() {
+            conn.half_open_told = true;
+            return self.input(front, Input::HalfClosed { conn: id });
+        }
+        Ok(())
+    }
+}
+
+/// Where a client comes from, and where it went.
+fn endpoints(client: &OwnedFd) -> Endpoints {
+    match (stream::peer_name(client), stream::own_name(client)) {
+        (Name::Ip(source), Name::Ip(destination)) => Endpoints::Ip { source, destination },
+        (Name::Unix(source), Name::Unix(destination)) => Endpoints::Unix { source, destination },
+        _ => Endpoints::Unknown,
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Stop {
+    Yes,
+    No,
+}

@@ -1,0 +1,70 @@
+//! The forwarder, as everybody who starts workers or lets them go knows it: once it is there, each worker
+//! that is started has addresses of its own.
+
+use std::sync::{Arc, OnceLock};
+
+use super::{Event, Tell, describe};
+use crate::core::ids::WorkerId;
+use crate::io::dispatcher;
+use crate::io::forward::{Forwarder, Front, Notice, Own, Report};
+use crate::sys::error::SysError;
+
+/// The forwarder, once there is one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Forwarding(Arc<OnceLock<Forwarder>>);
+
+impl Forwarding {
+    /// Begins to forward. Once only: `EALREADY` after that.
+    pub(super) fn start(&self, fronts: Vec<Front>, tell: Tell) -> Result<(), SysError> {
+        let forwarder = Forwarder::start(fronts, move |notice| {
+            tell(match notice {
+                Notice::Exhausted(error) => describe(&dispatcher::Notice::Exhausted(error)),
+                Notice::Failed(why) => Event::Failed(why),
+            });
+        })?;
+        self.0.set(forwarder).map_err(|_| SysError::twice("starting to forward"))
+    }
+
+    /// Addresses for a worker that is about to be started; none if nothing is forwarded.
+    pub(super) fn reserve(&self, worker: WorkerId) -> Result<Vec<Own>, SysError> {
+        self.0.get().map_or(Ok(Vec::new()), |forwarder| forwarder.reserve(worker))
+    }
+
+    /// From now on the worker gets connections, as soon as it listens.
+    pub(super) fn add(&self, worker: WorkerId, own: Vec<Own>) {
+        // One that was started before there was anything to forward has none.
+        if let Some(forwarder) = self.0.get().filter(|_| !own.is_empty()) {
+            forwarder.add_worker(worker, own);
+        }
+    }
+
+    /// The worker gets no more connections.
+    pub(super) fn leaving(&self, worker: WorkerId) {
+        if let Some(forwarder) = self.0.get() {
+            forwarder.worker_leaving(worker);
+        }
+    }
+
+    /// The same, and it is so on return: so a worker that is told to close its servers afterwards
+    /// finds everybody there who was sent to it. The forwarder answers between two system calls.
+    pub(super) fn take_away(&self, worker: WorkerId) {
+        if let Some(forwarder) = self.0.get() {
+            forwarder.take_away(worker);
+        }
+    }
+
+    /// The worker is dead.
+    pub(super) fn gone(&self, worker: WorkerId) {
+        if let Some(forwarder) = self.0.get() {
+            forwarder.worker_gone(worker);
+        }
+    }
+
+    pub(super) fn report(&self) -> Vec<Report> {
+        self.0.get().map(Forwarder::report).unwrap_or_default()
+    }
+
+    pub(super) fn directory(&self) -> Option<&std::path::Path> {
+        self.0.get()?.directory()
+    }
+}

@@ -1,0 +1,162 @@
+//! Forwarding, for JavaScript.
+
+use std::time::Duration;
+
+use napi_derive::napi;
+
+use super::primary::Supervisor;
+use crate::core::forward::Config;
+use crate::core::forward::proxy::Version;
+use crate::io::forward::{Front, Place, Reach, Report, Spec};
+
+/// An address to forward. Times are in milliseconds, 0 for none.
+#[napi(object)]
+pub struct ForwardSpec {
+    /// The IP address that clients connect to; all, if there is none.
+    pub host: Option<String>,
+    /// The port.
+    pub port: u16,
+    /// A unix socket in place of both.
+    pub path: Option<String>,
+    /// How many clients may wait in the kernel.
+    pub backlog: i32,
+    /// Workers are reached by unix sockets, and not by ports.
+    pub to_path: bool,
+    /// The environment variable that tells a worker its own address.
+    pub env: String,
+    /// The version of the PROXY protocol; 0 for none.
+    pub proxy_protocol: u8,
+    /// How long until some worker has taken a connection.
+    pub connect_timeout: u32,
+    /// How long a connection may go without a byte.
+    pub idle_timeout: u32,
+    /// The same when one direction has ended.
+    pub half_open_timeout: u32,
+    /// How many connections there may be; 0 for any number.
+    pub max_connections: u32,
+}
+
+/// What became of an address to forward.
+#[napi(object, object_from_js = false)]
+pub struct ForwardResult {
+    /// 0 or a negative errno number.
+    pub errno: i32,
+    /// Which of the addresses has failed.
+    pub index: u32,
+}
+
+/// A worker with its connections.
+#[napi(object, object_from_js = false)]
+pub struct ForwardLoad {
+    /// The worker's number.
+    pub id: u32,
+    /// Its connections.
+    pub connections: u32,
+}
+
+/// What is forwarded at one address.
+#[napi(object, object_from_js = false)]
+pub struct ForwardReport {
+    /// The IP address, or the path.
+    pub address: String,
+    /// The port, if it has one.
+    pub port: Option<u16>,
+    /// Connections there are, with those that wait.
+    pub connections: u32,
+    /// Clients that wait for a worker.
+    pub waiting: u32,
+    /// Clients that have connected so far.
+    pub accepted: f64,
+    /// How often a worker did not take a client.
+    pub refusals: f64,
+    /// Clients that no worker took in time.
+    pub turned_away: f64,
+    /// Connections that ended because nothing moved.
+    pub timed_out: f64,
+    /// The workers that may have some.
+    pub workers: Vec<ForwardLoad>,
+}
+
+#[napi]
+impl Supervisor {
+    /// Opens addresses and begins to forward them to the workers that are spawned from now on. Once
+    /// only. Either all are open on return or none.
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn forward(&self, specs: Vec<ForwardSpec>) -> ForwardResult {
+        let mut fronts = Vec::with_capacity(specs.len());
+        for (index, spec) in (0..).zip(specs) {
+            match Front::open(read(spec)) {
+                Ok(front) => fronts.push(front),
+                Err(error) => return ForwardResult { errno: error.negative_errno(), index },
+            }
+        }
+        let errno = self.threads.forward(fronts).map_or_else(|error| error.negative_errno(), |()| 0);
+        ForwardResult { errno, index: 0 }
+    }
+
+    /// What is forwarded just now.
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn forwarding(&self) -> Vec<ForwardReport> {
+        self.threads.forwarding().into_iter().map(tell).collect()
+    }
+
+    /// The directory of the workers' unix sockets, if there is one.
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn socket_directory(&self) -> Option<String> {
+        self.threads.socket_directory().map(|path| path.to_string_lossy().into_owned())
+    }
+}
+
+fn read(spec: ForwardSpec) -> Spec {
+    let place = match spec.path {
+        Some(path) => Place::Path(path),
+        None => Place::Tcp { host: spec.host, port: spec.port },
+    };
+    let proxy = match spec.proxy_protocol {
+        1 => Some(Version::V1),
+        2 => Some(Version::V2),
+        _ => None,
+    };
+    let standard = Config::default();
+    Spec {
+        place,
+        backlog: spec.backlog,
+        reach: if spec.to_path { Reach::Path } else { Reach::Port },
+        env: spec.env,
+        proxy,
+        config: Config {
+            connect_timeout: limit(spec.connect_timeout).unwrap_or(standard.connect_timeout),
+            idle_timeout: limit(spec.idle_timeout),
+            half_open_timeout: limit(spec.half_open_timeout),
+            max_connections: usize::try_from(spec.max_connections).ok().filter(|max| *max > 0),
+            ..standard
+        },
+    }
+}
+
+fn limit(milliseconds: u32) -> Option<Duration> {
+    (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "JavaScript's numbers are exact up to 2^53")]
+fn tell(report: Report) -> ForwardReport {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let Report { address, port, counters, connections, waiting, workers } = report;
+    ForwardReport {
+        address,
+        port,
+        connections: count(connections),
+        waiting: count(waiting),
+        accepted: counters.accepted as f64,
+        refusals: counters.refusals as f64,
+        turned_away: counters.turned_away as f64,
+        timed_out: counters.timed_out as f64,
+        workers: workers
+            .into_iter()
+            .map(|(worker, connections)| ForwardLoad { id: worker.0, connections })
+            .collect(),
+    }
+}

@@ -1,0 +1,253 @@
+//! Workers that refuse, leave, die, or are not up yet; and too few descriptors.
+
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use rcluster::core::forward::Config;
+use rcluster::core::ids::WorkerId;
+use rcluster::io::forward::{Notice, Reach, Spec};
+use rcluster::sys::stream::Target;
+
+use super::tools::{DEADLINE, Primary, accept, listen, listen_unix, read_some, read_to_end, spec, write};
+
+/// Answers with a byte.
+fn serve(listener: &TcpListener, byte: u8) {
+    write(&accept(listener), &[byte]);
+}
+
+fn answer(client: &TcpStream) -> u8 {
+    read_some(client, 1)[0]
+}
+
+#[test]
+fn clients_go_round_in_turn() {
+    let mut primary = Primary::new(spec());
+    let workers: Vec<_> = (0..3).map(|_| primary.worker().1).collect();
+    let mut order = Vec::new();
+    for turn in 0..9_u8 {
+        let client = primary.connect();
+        serve(&workers[usize::from(turn) % 3], turn % 3);
+        order.push(answer(&client));
+    }
+    assert_eq!(order, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
+}
+
+#[test]
+fn a_worker_that_refuses_is_passed_over() {
+    let mut primary = Primary::new(spec());
+    let (_, dead) = primary.worker();
+    let (_, alive) = primary.worker();
+    drop(dead);
+    thread::scope(|scope| {
+        scope.spawn(|| (0..20).for_each(|_| serve(&alive, 2)));
+        for _ in 0..20 {
+            assert_eq!(answer(&primary.connect()), 2);
+        }
+    });
+    assert!(primary.report().counters.refusals > 0);
+    assert_eq!(primary.report().counters.turned_away, 0);
+}
+
+#[test]
+fn clients_wait_for_a_worker_that_is_not_up_yet() {
+    for reach in [Reach::Port, Reach::Path] {
+        let mut primary = Primary::new(Spec { reach, ..spec() });
+        let clients: Vec<_> = (0..50).map(|_| primary.connect()).collect();
+        let (_, target) = primary.reserve();
+        for client in &clients {
+            write(client, b"early");
+        }
+        primary.until("somebody has tried", |report| report.counters.refusals > 2);
+        match reach {
+            Reach::Port => {
+                let listener = listen(&target);
+                for _ in &clients {
+                    let worker = accept(&listener);
+                    assert_eq!(read_some(&worker, 5), b"early");
+                    write(&worker, b"1");
+                }
+            }
+            Reach::Path => {
+                let listener = listen_unix(&target);
+                for _ in &clients {
+                    let (mut worker, _) = listener.accept().unwrap();
+                    let mut bytes = [0; 5];
+                    worker.read_exact(&mut bytes).unwrap();
+                    assert_eq!(&bytes, b"early");
+                    std::io::Write::write_all(&mut worker, b"1").unwrap();
+                }
+            }
+        }
+        for client in &clients {
+            assert_eq!(answer(client), b'1');
+        }
+    }
+}
+
+#[test]
+fn a_client_that_no_worker_takes_is_reset_in_the_end() {
+    let config = Config { connect_timeout: std::time::Duration::from_millis(100), ..Config::default() };
+    let mut primary = Primary::new(Spec { config, ..spec() });
+    primary.reserve();
+    let client = primary.connect();
+    assert_eq!((&client).read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(primary.report().counters.turned_away, 1);
+}
+
+#[test]
+fn who_leaves_gets_no_more_and_keeps_what_it_has() {
+    let mut primary = Primary::new(spec());
+    let (leaver, first) = primary.worker();
+    let (_, second) = primary.worker();
+    let old = primary.connect();
+    let conversation = accept(&first);
+    write(&old, b"hello");
+    assert_eq!(read_some(&conversation, 5), b"hello");
+    primary.forwarder.take_away(leaver);
+    for _ in 0..4 {
+        let client = primary.connect();
+        serve(&second, 2);
+        assert_eq!(answer(&client), 2);
+    }
+    write(&old, b"still there?");
+    assert_eq!(read_some(&conversation, 12), b"still there?");
+    write(&conversation, b"yes");
+    drop(conversation);
+    assert_eq!(read_to_end(&old), b"yes");
+}
+
+#[test]
+fn who_leaves_gives_back_who_has_said_nothing() {
+    let mut primary = Primary::new(spec());
+    let (leaver, first) = primary.worker();
+    let (_, second) = primary.worker();
+    let client = primary.connect();
+    primary.until("it is connected", |report| report.workers.contains(&(leaver, 1)));
+    let unheard = accept(&first);
+    primary.forwarder.take_away(leaver);
+    serve(&second, 2);
+    assert_eq!(answer(&client), 2);
+    assert_eq!(read_to_end(&unheard), b"");
+}
+
+#[test]
+fn what_a_dead_worker_had_not_touched_goes_to_another() {
+    let mut primary = Primary::new(spec());
+    let (dead, first) = primary.worker();
+    let (_, second) = primary.worker();
+    // In the first one's backlog, with not a byte said.
+    let client = primary.connect();
+    primary.until("it is connected", |report| report.workers.contains(&(dead, 1)));
+    drop(first);
+    serve(&second, 2);
+    assert_eq!(answer(&client), 2);
+}
+
+#[test]
+fn a_reserved_port_stays_the_workers() {
+    let mut primary = Primary::new(spec());
+    let (worker, target) = primary.reserve();
+    let Target::Tcp(at) = target else { panic!("not a port") };
+    for _ in 0..3 {
+        // Bound, closed, and bound again.
+        drop(TcpListener::bind(at).unwrap());
+    }
+    let listener = TcpListener::bind(("0.0.0.0", at.port())).unwrap();
+    let client = primary.connect();
+    serve(&listener, 1);
+    assert_eq!(answer(&client), 1);
+    drop(client);
+    primary.forwarder.worker_gone(worker);
+    primary.until("it is gone", |report| report.workers.iter().all(|(id, _)| *id != worker));
+}
+
+#[test]
+fn the_files_of_sockets_are_private_and_go_with_their_workers() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut primary = Primary::new(Spec { reach: Reach::Path, ..spec() });
+    let (worker, target) = primary.reserve();
+    let listener = listen_unix(&target);
+    let directory = primary.forwarder.directory().unwrap().to_owned();
+    assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(directory.read_dir().unwrap().count(), 1);
+    drop(listener);
+    primary.forwarder.worker_gone(worker);
+    primary.until("it is gone", |report| report.workers.is_empty());
+    // The report came behind the removal.
+    assert_eq!(directory.read_dir().unwrap().count(), 0);
+    drop(primary);
+    assert!(!directory.exists());
+}
+
+#[test]
+fn more_than_one_address() {
+    let (tell, _notices) = std::sync::mpsc::channel();
+    let fronts = ["PORT", "ADMIN_PORT"]
+        .map(|env| rcluster::io::forward::Front::open(Spec { env: env.into(), ..spec() }).unwrap());
+    let forwarder =
+        rcluster::io::forward::Forwarder::start(fronts.into(), move |notice| tell.send(notice).unwrap())
+            .unwrap();
+    let own = forwarder.reserve(WorkerId(1)).unwrap();
+    assert_eq!(own.iter().map(rcluster::io::forward::Own::name).collect::<Vec<_>>(), ["PORT", "ADMIN_PORT"]);
+    let listeners: Vec<_> = own.iter().map(|own| listen(own.target())).collect();
+    forwarder.add_worker(WorkerId(1), own);
+    for (number, (report, listener)) in forwarder.report().iter().zip(&listeners).enumerate() {
+        let client = TcpStream::connect((report.address.as_str(), report.port.unwrap())).unwrap();
+        let byte = u8::try_from(number).unwrap();
+        serve(listener, byte);
+        assert_eq!(answer(&client), byte);
+    }
+}
+
+/// Runs the test of this name alone in a process with another limit.
+fn alone_with_limit(name: &str, limit: u32) -> bool {
+    if std::env::var_os("RCLUSTER_ALONE").is_some() {
+        return true;
+    }
+    let status = std::process::Command::new("prlimit")
+        .arg(format!("--nofile={limit}:{limit}"))
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--test-threads=1"])
+        .env("RCLUSTER_ALONE", "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "{name} with {limit} descriptors");
+    false
+}
+
+#[test]
+fn without_descriptors_clients_wait_and_are_served_later() {
+    if !alone_with_limit("faults::without_descriptors_clients_wait_and_are_served_later", 200) {
+        return;
+    }
+    let mut primary = Primary::new(spec());
+    let (_, listener) = primary.worker();
+    // A client, its two ends in the forwarder, and the worker's: 4 descriptors each.
+    let clients: Vec<_> = (0..30).map(|_| primary.connect()).collect();
+    let early: Vec<_> = clients.iter().map(|_| accept(&listener)).collect();
+    let mut used: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    used.truncate(used.len() - 1);
+    let late = primary_connect_raw(&primary, &mut used);
+    let notice = primary.notices.recv_timeout(DEADLINE).unwrap();
+    assert!(matches!(notice, Notice::Exhausted(_)), "{notice:?}");
+    used.clear();
+    serve(&listener, 7);
+    assert_eq!(answer(&late), 7);
+    assert_eq!(primary.report().counters.turned_away, 0);
+    drop((clients, early));
+}
+
+/// Connects with the last descriptor that there is.
+fn primary_connect_raw(primary: &Primary, used: &mut Vec<std::fs::File>) -> TcpStream {
+    let address = primary.address();
+    loop {
+        match TcpStream::connect(address) {
+            Ok(client) => {
+                client.set_read_timeout(Some(DEADLINE)).unwrap();
+                return client;
+            }
+            Err(_) => drop(used.pop()),
+        }
+    }
+}
