@@ -60,13 +60,14 @@ declare namespace cluster {
     /**
      * The program that runs `exec`, for workers that are not Node. Its arguments are `execArgv`, `exec` and `args`, so
      * `execArgv` should be set as well. Nothing of rcluster is loaded in such a worker: it listens by itself, see
-     * `forward`; it emits neither 'online' nor 'listening'; and `disconnect()` takes it out of the forwarding and
-     * sends it SIGTERM. Not in the built-in. Default: Node.
+     * `forward`; it emits neither 'online' nor 'listening'; and `disconnect()` and `retire()` take it out of the
+     * forwarding and send it SIGTERM. Not in the built-in. Default: Node.
      */
     execPath?: string | undefined;
     /**
-     * Addresses that the primary forwards to workers that listen by themselves: each worker that is forked afterwards
-     * finds a port or path of its own in its environment. Can be set once. Not in the built-in.
+     * Addresses that the primary forwards to workers that listen by themselves: each worker that is started afterwards,
+     * by `fork()` or `supervise()`, finds a port or path of its own in its environment. Can be set once. Not in the
+     * built-in.
      *
      * ```js
      * cluster.setupPrimary({ forward: { port: 8000 } }); // and in the worker: server.listen(process.env.PORT)

@@ -73,6 +73,7 @@ function createPrimary(target) {
     /** @param {string} [reason] */
     value(reason = 'retire') {
       if (supervised.has(this.id)) supervision.native.retire(this.id, `${reason}`);
+      else if (strangers.has(this)) this.disconnect();
       else supervision.drain(this.id, `${reason}`, DRAIN_TIMEOUT);
       return this;
     },

@@ -162,8 +162,8 @@ function toSpawnOptions(request, isNode) {
     uid: request.uid ?? undefined,
     gid: request.gid ?? undefined,
     detached: request.detached,
-    // Without our preload nothing in it watches the primary.
-    endsWithPrimary: !isNode,
+    // Without our preload nothing in it watches the primary, or hears what it says.
+    stranger: !isNode,
   };
 }
 

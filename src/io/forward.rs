@@ -6,8 +6,10 @@
 //! JavaScript does, or does not do, holds it up.
 
 mod conn;
+mod orders;
 mod own;
 mod shell;
+mod token;
 
 use std::sync::mpsc::{Sender, channel as command_queue};
 

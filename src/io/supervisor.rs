@@ -10,6 +10,7 @@ mod launch;
 mod shell;
 mod sockets;
 mod stack;
+mod stranger;
 mod supervision;
 mod systemd;
 

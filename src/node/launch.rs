@@ -40,8 +40,9 @@ pub struct SpawnOptions {
     pub gid: Option<u32>,
     /// Whether it leads a session and process group of its own.
     pub detached: Option<bool>,
-    /// Whether it gets SIGTERM when the primary ends: for a program that does not notice by itself.
-    pub ends_with_primary: Option<bool>,
+    /// Whether it is a program that knows nothing of us: it gets SIGTERM when it is to go, and when the
+    /// primary ends.
+    pub stranger: Option<bool>,
 }
 
 /// As the supervisor knows it; descriptors are duplicated.
@@ -54,7 +55,7 @@ pub(super) fn launch(options: SpawnOptions) -> Result<Launch, SysError> {
         uid: options.uid,
         gid: options.gid,
         detached: options.detached.unwrap_or(false),
-        ends_with_primary: options.ends_with_primary.unwrap_or(false),
+        stranger: options.stranger.unwrap_or(false),
         stdio: options.stdio.iter().map(stdio).collect::<Result<_, _>>()?,
     })
 }

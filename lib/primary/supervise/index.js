@@ -52,6 +52,21 @@ function createSupervise(primary) {
    */
   let settings;
 
+  /**
+   * Programs that are not Node say nothing of themselves, and cannot be asked.
+   * @param {ClusterSettings} wanted
+   * @param {{ ready: string, unresponsiveAfter: number }} options
+   */
+  function checkStrangers({ execPath, forward }, { ready, unresponsiveAfter }) {
+    if (execPath === undefined) return;
+    const fail = (/** @type {string} */ message) => {
+      throw Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
+    };
+    if (forward === undefined) fail('Workers with "execPath" are supervised only with "forward"');
+    if (ready === 'explicit') fail('Workers with "execPath" cannot say that they are ready');
+    if (unresponsiveAfter > 0) fail('Workers with "execPath" have no event loop to watch');
+  }
+
   /** @returns {import('../../../binding').SpawnOptions} */
   function template() {
     settings = primary.setup();
@@ -82,6 +97,7 @@ function createSupervise(primary) {
       availableParallelism(),
     );
     const launch = template();
+    checkStrangers(settings, options);
     const { supervision } = primary;
     const started = new Supervisor({ supervision, workerOf: primary.workerOf, promote, template }, options);
     supervision.audience = {

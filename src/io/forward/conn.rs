@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::shell::Token;
+use super::token::Token;
 use crate::core::forward::ConnId;
 use crate::core::forward::relay::{Moved, Relay, Side, Step};
 use crate::core::ids::WorkerId;

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::conn::{Conn, Tools, Upstream, Verdict};
-use super::{Command, Front, Notice, Own, Place, Report};
+use super::token::Token;
+use super::{Command, Front, Notice, Own};
 use crate::core::forward::proxy::{self, Endpoints};
 use crate::core::forward::relay::Side;
 use crate::core::forward::{Activity, ConnId, Forward, Input, Output, Reason, Refusal};
@@ -15,7 +16,7 @@ use crate::core::schedule::Policy;
 use crate::sys::edges::{Edge, Edges, Interest};
 use crate::sys::epoll::Waker;
 use crate::sys::error::SysError;
-use crate::sys::listen::{accept, address_text};
+use crate::sys::listen::accept;
 use crate::sys::stream::{self, Connecting, Name, Transfer, Unanswered};
 
 /// How many clients one address may bring in a row before the others have their turn.
@@ -23,39 +24,6 @@ const BURST: usize = 64;
 
 /// How long it must have gone well before running out of descriptors is told again.
 const WARNING_PERIOD: Duration = Duration::from_secs(60);
-
-/// Whom an event is for. Numbers of connections are never used again, so a stale event finds nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token {
-    Waker,
-    Front(usize),
-    Conn(ConnId, Side),
-}
-
-impl Token {
-    pub(super) const fn of(id: ConnId, side: Side) -> u64 {
-        Self::Conn(id, side).pack()
-    }
-
-    const fn pack(self) -> u64 {
-        match self {
-            Self::Waker => 0,
-            Self::Front(index) => (index as u64) << 2 | 1,
-            Self::Conn(id, Side::Client) => id.0 << 2 | 2,
-            Self::Conn(id, Side::Worker) => id.0 << 2 | 3,
-        }
-    }
-
-    fn unpack(packed: u64) -> Self {
-        let number = packed >> 2;
-        match packed & 3 {
-            0 => Self::Waker,
-            1 => Self::Front(usize::try_from(number).unwrap_or(usize::MAX)),
-            2 => Self::Conn(ConnId(number), Side::Client),
-            _ => Self::Conn(ConnId(number), Side::Worker),
-        }
-    }
-}
 
 type Conns = HashMap<ConnId, Conn>;
 
@@ -66,9 +34,9 @@ impl Activity for Conns {
 }
 
 /// An address with its brain.
-struct Desk {
-    front: Front,
-    brain: Forward,
+pub(super) struct Desk {
+    pub(super) front: Front,
+    pub(super) brain: Forward,
     accepting: bool,
     /// What the brain has not been told yet, and whether it is being told just now.
     inputs: VecDeque<Input>,
@@ -81,11 +49,11 @@ pub(super) struct Shell {
     waker: Waker,
     queue: Receiver<Command>,
     pub(super) notify: Box<dyn Fn(Notice) + Send>,
-    desks: Vec<Desk>,
-    workers: HashMap<WorkerId, Vec<Own>>,
+    pub(super) desks: Vec<Desk>,
+    pub(super) workers: HashMap<WorkerId, Vec<Own>>,
     /// Those of them that get nothing more.
-    leaving: HashSet<WorkerId>,
-    conns: Conns,
+    pub(super) leaving: HashSet<WorkerId>,
+    pub(super) conns: Conns,
     /// Connections that have had their turn and could go on.
     again: VecDeque<ConnId>,
     last_id: u64,
@@ -185,70 +153,7 @@ impl Shell {
         }
     }
 
-    fn obey(&mut self, command: Command) -> Result<(), SysError> {
-        match command {
-            Command::AddWorker { worker, own } => {
-                self.workers.insert(worker, own);
-                self.tell_all(Input::WorkerAdded { worker })?;
-            }
-            Command::WorkerLeaving { worker, done } => {
-                self.tell_all(Input::WorkerLeaving { worker })?;
-                if self.workers.contains_key(&worker) && self.leaving.insert(worker) {
-                    self.take_back(worker)?;
-                }
-                if let Some(done) = done {
-                    // Nobody waits any more when the primary's thread is gone.
-                    let _ = done.send(());
-                }
-            }
-            Command::WorkerGone(worker) => {
-                self.tell_all(Input::WorkerGone { worker })?;
-                self.workers.remove(&worker);
-                self.leaving.remove(&worker);
-            }
-            Command::Report(answer) => self.report(&answer),
-            Command::Stop => unreachable!("handled by take_commands"),
-        }
-        Ok(())
-    }
-
-    /// Gives the clients of a worker that leaves to others, as long as neither side has said anything:
-    /// the worker would close them unheard.
-    fn take_back(&mut self, worker: WorkerId) -> Result<(), SysError> {
-        let unheard = self.conns.iter().filter(|(_, conn)| conn.worker == Some(worker) && conn.is_unheard());
-        let mut unheard: Vec<_> = unheard.map(|(id, conn)| (*id, conn.front)).collect();
-        // In the order in which they came; each goes to the head of those who wait.
-        unheard.sort_unstable_by(|a, b| b.cmp(a));
-        for (id, front) in unheard {
-            if let Some(conn) = self.conns.get_mut(&id) {
-                conn.upstream = Upstream::None;
-            }
-            self.refuse(front, id, Unanswered::Absent)?;
-        }
-        Ok(())
-    }
-
-    fn report(&self, answer: &Sender<Vec<Report>>) {
-        let reports = self.desks.iter().map(|Desk { front, brain, .. }| {
-            let (address, port) = match (&front.bound.sockname, &front.spec.place) {
-                (Some(at), _) => (address_text(at), Some(at.port())),
-                (None, Place::Path(path)) => (path.clone(), None),
-                (None, Place::Tcp { .. }) => (String::new(), None),
-            };
-            Report {
-                address,
-                port,
-                counters: brain.counters(),
-                connections: brain.connections(),
-                waiting: brain.waiting(),
-                workers: brain.loads().collect(),
-            }
-        });
-        // Nobody waits any more when the primary's thread is gone.
-        let _ = answer.send(reports.collect());
-    }
-
-    fn tell_all(&mut self, input: Input) -> Result<(), SysError> {
+    pub(super) fn tell_all(&mut self, input: Input) -> Result<(), SysError> {
         (0..self.desks.len()).try_for_each(|front| self.input(front, input))
     }
 
@@ -365,7 +270,7 @@ impl Shell {
         }
     }
 
-    fn refuse(&mut self, front: usize, id: ConnId, why: Unanswered) -> Result<(), SysError> {
+    pub(super) fn refuse(&mut self, front: usize, id: ConnId, why: Unanswered) -> Result<(), SysError> {
         let why = match why {
             Unanswered::Absent => Refusal::Absent,
             Unanswered::Saturated => Refusal::Saturated,

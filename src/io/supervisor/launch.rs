@@ -42,8 +42,9 @@ pub struct Launch {
     pub gid: Option<u32>,
     /// Whether the process leads a session and a process group of its own.
     pub detached: bool,
-    /// Whether it gets SIGTERM when the primary ends: for a program that does not notice by itself.
-    pub ends_with_primary: bool,
+    /// Whether it is a program that knows nothing of us: it gets SIGTERM when it is to go, and when the
+    /// primary ends.
+    pub stranger: bool,
     /// The descriptors from 0 on. The link to the primary comes right behind them.
     pub stdio: Vec<Stdio>,
 }
@@ -95,7 +96,7 @@ impl Launch {
             uid: self.uid,
             gid: self.gid,
             detached: self.detached,
-            ends_with_parent: self.ends_with_primary,
+            ends_with_parent: self.stranger,
             fds,
         };
         for address in &addresses {

@@ -50,7 +50,7 @@ pub(super) struct Shell {
     listeners: Listeners,
     pub(super) workers: HashMap<WorkerId, WorkerHandle>,
     sockets: Sockets,
-    happenings: mpsc::Sender<Happening>,
+    pub(super) happenings: mpsc::Sender<Happening>,
     outputs: Vec<Output>,
     pub(super) numbers: WorkerNumbers,
     pub(super) leavers: Leavers,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::Event;
 use super::launch::Launch;
 use super::shell::Shell;
+use super::stranger::Stranger;
 use super::systemd::Systemd;
 use crate::core::ids::{ListenerId, Slot, Ticket, WorkerId};
 use crate::core::listeners;
@@ -90,6 +91,8 @@ struct Member {
     memory: Option<Memory>,
     /// A standby's: what it would have if it were not one.
     held: Option<Held>,
+    /// None for Node, with which we can talk.
+    stranger: Option<Stranger>,
 }
 
 /// What a standby gets at its promotion.
@@ -322,13 +325,17 @@ impl Shell {
         let limited = supervision.plan.options.recycle.memory.is_some();
         // Without its figures a worker is not recycled for its memory, which is no reason to have none.
         let memory = limited.then(|| Memory::of(pid).ok()).flatten();
+        let stranger = supervision.plan.launch.stranger.then(|| {
+            let targets = launched.addresses.iter().map(|own| own.target().clone()).collect();
+            Stranger::watch(worker, targets, self.happenings.clone())
+        });
         let held = if slot.is_none() {
             Some(Held { addresses: launched.addresses, ..Held::default() })
         } else {
             self.forwarding.add(worker, launched.addresses);
             None
         };
-        supervision.members.insert(worker, Member { memory, held });
+        supervision.members.insert(worker, Member { memory, held, stranger });
         let pidfd = Arc::new(launched.child.pidfd);
         self.adopt(worker, Arc::clone(&pidfd), launched.link);
         self.tell_in_order(Event::Spawned { worker, slot, pid, pidfd, pipes: launched.pipes });
@@ -357,8 +364,13 @@ impl Shell {
     fn drain(&mut self, worker: WorkerId, reason: &Reason, timeout: Duration) {
         self.leavers.add(worker);
         self.forwarding.take_away(worker);
-        let order = Drain { reason: reason.to_string(), timeout_ms: millis(timeout) };
-        self.send(worker, &ToWorker::Drain(order), None);
+        let member = self.supervision.as_ref().and_then(|supervision| supervision.members.get(&worker));
+        if member.is_some_and(|member| member.stranger.is_some()) {
+            self.kill(worker, KillSignal::Term);
+        } else {
+            let order = Drain { reason: reason.to_string(), timeout_ms: millis(timeout) };
+            self.send(worker, &ToWorker::Drain(order), None);
+        }
         self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
         self.decide(listeners::Input::WorkerLeft { worker });
     }

@@ -1,0 +1,61 @@
+//! Workers that are not Node: they say nothing of themselves. That one listens is known by connecting to it.
+
+use std::time::Duration;
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Happening;
+use crate::core::ids::WorkerId;
+use crate::core::wire::FromWorker;
+use crate::sys::stream::Target;
+
+/// How long to wait before it is tried again, at first and at the most.
+const PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long somebody who listens may take to accept. A backlog is full after that.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A supervised worker that is a stranger. Watched until it listens, as long as this is kept.
+#[derive(Debug)]
+pub(super) struct Stranger(JoinHandle<()>);
+
+impl Stranger {
+    /// As soon as it listens at one of these addresses it has happened that it said so.
+    pub(super) fn watch(worker: WorkerId, at: Vec<Target>, happenings: mpsc::Sender<Happening>) -> Self {
+        Self(tokio::task::spawn_local(async move {
+            let mut pause = PAUSE;
+            while !listens(&at).await {
+                tokio::time::sleep(pause).await;
+                pause = (2 * pause).min(LONGEST_PAUSE);
+            }
+            for frame in [FromWorker::Hello, FromWorker::ListensAlone] {
+                // The supervisor has stopped when nobody listens.
+                let _stopped = happenings.send(Happening::Said(worker, frame)).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn listens(at: &[Target]) -> bool {
+    for target in at {
+        let connected = tokio::time::timeout(PATIENCE, async {
+            match target {
+                Target::Tcp(at) => TcpStream::connect(at).await.is_ok(),
+                Target::Path(path) => UnixStream::connect(path).await.is_ok(),
+            }
+        });
+        if connected.await.unwrap_or(false) {
+            return true;
+        }
+    }
+    false
+}
