@@ -14,7 +14,7 @@ const EXTRAS = {
  * finds what the built-in has and no more.
  * @template {object} T
  * @param {T} cluster
- * @param {Record<string, Function>} [extras]
+ * @param {Record<string, unknown>} [extras]
  * @returns {T & typeof EXTRAS}
  */
 function addExtras(cluster, extras = EXTRAS) {
@@ -24,4 +24,4 @@ function addExtras(cluster, extras = EXTRAS) {
   return /** @type {T & typeof EXTRAS} */ (cluster);
 }
 
-module.exports = { addExtras };
+module.exports = { EXTRAS, addExtras };

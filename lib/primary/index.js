@@ -3,10 +3,11 @@
 const EventEmitter = require('node:events');
 const os = require('node:os');
 
-const { addExtras } = require('../extras');
+const { EXTRAS, addExtras } = require('../extras');
 const { forkNative } = require('../seam/primary');
 const { inspectorArgs } = require('./inspector');
 const { createMessageHandler, send } = require('./messages');
+const { CONSTANTS, policyName, policyNumber, readScheduling } = require('./scheduling');
 const { SCHED_NONE, SCHED_RR, mergeSettings, initialPolicy, checkPolicy } = require('./settings');
 const { Supervision } = require('./supervision');
 const { createWorkerClass } = require('./worker');
@@ -34,8 +35,7 @@ function createPrimary(target) {
   let policy = initialPolicy();
   let lastId = 0;
 
-  // Policies other than the two are refused; if the app goes on all the same, the kernel balances.
-  const supervision = new Supervision(() => policy !== SCHED_RR);
+  const supervision = new Supervision(() => scheduling(cluster.settings));
   const onInternalMessage = createMessageHandler(target);
 
   const Worker = createWorkerClass((worker) => {
@@ -47,6 +47,7 @@ function createPrimary(target) {
   /** @param {ClusterSettings} [options] */
   function setupPrimary(options) {
     const settings = mergeSettings(cluster.settings, options);
+    checkScheduling(settings);
     cluster.settings = settings;
     if (!initialized) {
       initialized = true;
@@ -55,6 +56,33 @@ function createPrimary(target) {
       process.on('internalMessage', onDebuggerEnabled);
     }
     process.nextTick(() => target.emit('setup', settings));
+  }
+
+  /**
+   * How connections are distributed, as the native part reads it. A policy that was refused is none that it knows; if
+   * the app goes on all the same, the kernel balances.
+   * @param {ClusterSettings} settings
+   */
+  function scheduling(settings) {
+    const name = policyName(initialized ? policy : cluster.schedulingPolicy) ?? 'none';
+    const plan =
+      settings.scheduling === undefined
+        ? { default: { policy: name } }
+        : readScheduling(settings.scheduling, name);
+    return JSON.stringify(plan);
+  }
+
+  /** @param {ClusterSettings} settings */
+  function checkScheduling(settings) {
+    if (settings.scheduling === undefined) return;
+    const wanted = scheduling(settings);
+    if (supervision.scheduling === undefined) {
+      const number = policyNumber(JSON.parse(wanted).default.policy);
+      policy = cluster.schedulingPolicy = /** @type {number} */ (number);
+    } else if (supervision.scheduling !== wanted) {
+      const error = new Error("setupPrimary(): 'scheduling' cannot change once a worker has been forked");
+      throw Object.assign(error, { code: 'ERR_RCLUSTER_TOO_LATE' });
+    }
   }
 
   /**
@@ -168,7 +196,10 @@ function createPrimary(target) {
   cluster.setupMaster = setupPrimary;
   cluster.fork = fork;
   cluster.disconnect = disconnect;
-  return /** @type {Cluster} */ (addExtras(target));
+  const schedulingStats = () => supervision.report();
+  return /** @type {Cluster} */ (
+    /** @type {unknown} */ (addExtras(target, { ...EXTRAS, ...CONSTANTS, schedulingStats }))
+  );
 }
 
 /** @type {Cluster | undefined} */

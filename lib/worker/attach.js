@@ -4,6 +4,7 @@ const cluster = require('node:cluster');
 const { loadBinding } = require('../load-binding');
 const seam = require('../seam/worker');
 const createListening = require('./listening');
+const { linked } = require('./extras');
 
 /** How long to wait, in ms, before connections are read again after descriptors ran out. */
 const NO_ROOM_PAUSE = 20;
@@ -27,6 +28,7 @@ module.exports = function attach(firstFd) {
   );
   const listening = createListening(cluster, link);
   listening.tell({ act: 'hello', version: 1 });
+  linked(() => link.slot());
 
   /**
    * The primary's native side is gone. When the primary is dead its end of Node's own channel

@@ -94,7 +94,7 @@ module.exports = function createListening(cluster, link) {
       // Only now is there somebody to take a connection. net may also have closed it at once.
       if (!members.has(listener)) return;
       tell({ act: 'listening', listener });
-      if (!reply.shared) admission.open(listener);
+      admission.open(listener);
     });
 
     owner.once('listening', () => {

@@ -8,4 +8,5 @@ pub mod dispatch;
 pub mod ids;
 pub mod listeners;
 pub mod schedule;
+pub mod slots;
 pub mod wire;

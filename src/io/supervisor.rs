@@ -9,14 +9,16 @@ mod shell;
 mod sockets;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel as answer};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-use crate::core::ids::WorkerId;
+use crate::core::ids::{Slot, WorkerId};
+use crate::core::schedule::Scheduling;
+use crate::core::slots::Slots;
 use crate::core::wire::{FromWorker, Reply};
-use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice};
+use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice, Report};
 use crate::sys::error::{Doing, SysError};
 use crate::sys::exit::{Exit, send_signal};
 use crate::sys::passing::message_pair;
@@ -59,7 +61,7 @@ type Tell = Arc<dyn Fn(Event) + Send + Sync>;
 /// What the primary's JavaScript asks of the supervisor.
 #[derive(Debug)]
 enum Command {
-    Adopt { worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd },
+    Adopt { worker: WorkerId, slot: Slot, pidfd: Arc<OwnedFd>, control: OwnedFd },
     Leave { worker: WorkerId, done: Sender<()> },
     Settle { worker: WorkerId },
 }
@@ -94,14 +96,27 @@ pub struct Spawned {
 pub struct Supervisor {
     commands: Option<mpsc::UnboundedSender<Command>>,
     dispatcher: Arc<Dispatcher>,
+    slots: SharedSlots,
     thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Taken where workers are spawned, and freed where they end: before the application can hear of it and spawn
+/// another.
+type SharedSlots = Arc<Mutex<Slots>>;
+
+fn lock(slots: &SharedSlots) -> MutexGuard<'_, Slots> {
+    // Whoever panicked with it has left a table that holds; the panic has been told where it happened.
+    slots.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Supervisor {
     /// Starts the supervisor's and the dispatcher's thread. `tell` is called on either.
     ///
-    /// With `share` (`SCHED_NONE`) workers get the listening sockets themselves.
-    pub fn start(share: bool, tell: impl Fn(Event) + Send + Sync + 'static) -> Result<Self, SysError> {
+    /// `scheduling` says how the connections of each listener are distributed.
+    pub fn start(
+        scheduling: Scheduling,
+        tell: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Self, SysError> {
         let (commands, queue) = mpsc::unbounded_channel();
         let (happenings, events) = mpsc::channel(EVENTS);
         let notices = happenings.clone();
@@ -116,7 +131,8 @@ impl Supervisor {
                 tell_directly(describe(&notice));
             }
         })?);
-        let shell = Shell::new(share, tell, Arc::clone(&dispatcher), happenings);
+        let slots = SharedSlots::default();
+        let shell = Shell::new(scheduling, tell, Arc::clone(&dispatcher), Arc::clone(&slots), happenings);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -125,24 +141,31 @@ impl Supervisor {
             .name("rcluster-super".into())
             .spawn(move || shell.run_thread(&runtime, queue, events))
             .doing("starting the supervisor's thread")?;
-        Ok(Self { commands: Some(commands), dispatcher, thread: Some(thread) })
+        Ok(Self { commands: Some(commands), dispatcher, slots, thread: Some(thread) })
     }
 
-    /// Spawns a worker. The worker's link to the primary comes right behind the descriptors that
-    /// `spawn` has already.
-    pub fn spawn(&self, worker: WorkerId, mut spawn: Spawn<'_>) -> Result<Spawned, SysError> {
+    /// Spawns a worker, in the slot given or in the lowest that is free. The worker's link to the primary comes
+    /// right behind the descriptors that `spawn` has already.
+    pub fn spawn(
+        &self,
+        worker: WorkerId,
+        slot: Option<Slot>,
+        mut spawn: Spawn<'_>,
+    ) -> Result<Spawned, SysError> {
         let (control, worker_control) = message_pair()?;
         let (channel, worker_channel) = message_pair()?;
         let (board, worker_board) = Scoreboard::create()?;
         let link = [worker_control.as_fd(), worker_channel.as_fd(), worker_board.as_fd()];
         let mut fds = std::mem::take(&mut spawn.fds);
         fds.extend(link);
-        let child = Spawn { fds, ..spawn }.spawn()?;
+        let slot = lock(&self.slots).take(worker, slot);
+        board.set_slot(slot.0);
+        let child = Spawn { fds, ..spawn }.spawn().inspect_err(|_| lock(&self.slots).free(worker))?;
         // Of the worker's ends only that of the channel stays open here.
         let worker_end = worker_channel;
         let pidfd = Arc::new(child.pidfd);
-        self.dispatcher.tell(ToDispatcher::AddWorker { worker, channel, worker_end, board });
-        self.tell(Command::Adopt { worker, pidfd: Arc::clone(&pidfd), control });
+        self.dispatcher.tell(ToDispatcher::AddWorker { worker, slot, channel, worker_end, board });
+        self.tell(Command::Adopt { worker, slot, pidfd: Arc::clone(&pidfd), control });
         Ok(Spawned { pid: child.pid.as_raw(), pidfd })
     }
 
@@ -152,6 +175,15 @@ impl Supervisor {
         self.tell(Command::Leave { worker, done });
         // An error means that the threads have ended, and with them every listener.
         let _ = wait.recv();
+    }
+
+    /// What has been done with connections so far.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let (answer, wait) = answer();
+        self.dispatcher.tell(ToDispatcher::Report(answer));
+        // A dispatcher that has failed has said so, and has nothing to tell.
+        wait.recv().unwrap_or_default()
     }
 
     /// The application knows that the worker is dead and has had its chance to fork another.
@@ -188,6 +220,10 @@ fn describe(notice: &Notice) -> Event {
         Notice::Exhausted(error) => Event::Warning {
             code: "RCLUSTER_EXHAUSTED",
             message: format!("New connections wait, because the primary cannot accept them: {error}"),
+        },
+        Notice::Unsteered(error) => Event::Warning {
+            code: "RCLUSTER_UNSTEERED",
+            message: format!("The kernel spreads connections less evenly than it could: {error}"),
         },
         Notice::Broken(worker, why) => broken(*worker, why),
         Notice::Failed(why) => Event::Failed(why.clone()),

@@ -12,6 +12,7 @@ use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 
 use crate::core::ids::WorkerId;
+use crate::core::schedule::Scheduling;
 use crate::io::supervisor::{self, Event};
 use crate::sys::error::SysError;
 use crate::sys::exit::Exit;
@@ -112,23 +113,24 @@ pub struct Supervisor {
 
 #[napi]
 impl Supervisor {
-    /// Starts the threads. With `share_listeners` (`SCHED_NONE`) workers accept by themselves on a
-    /// socket that they share. `on_event` hears of everything that happens.
+    /// Starts the threads. `scheduling` says, as JSON, how connections are distributed. `on_event` hears of
+    /// everything that happens.
     #[napi(constructor, catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
     pub fn new(
-        share_listeners: bool,
+        scheduling: String,
         #[napi(ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent) => void")] on_event: Function<
             '_,
             AnyEvent,
             UnknownReturnValue,
         >,
     ) -> Result<Self> {
+        let scheduling = Scheduling::parse(&scheduling).map_err(failure)?;
         let listener =
             on_event.build_threadsafe_function().callee_handled::<false>().weak::<true>().build()?;
         let listener = Arc::new(listener);
         let tell = Arc::clone(&listener);
-        let threads = supervisor::Supervisor::start(share_listeners, move |event| {
+        let threads = supervisor::Supervisor::start(scheduling, move |event| {
             // Refused only when the environment is ending, when there is nobody to tell.
             let _ending = tell.call(convert(event), ThreadsafeFunctionCallMode::NonBlocking);
         })
@@ -161,7 +163,7 @@ impl Supervisor {
             detached: options.detached.unwrap_or(false),
             fds: theirs.iter().map(AsFd::as_fd).collect(),
         };
-        let spawned = self.threads.spawn(worker, spawn)?;
+        let spawned = self.threads.spawn(worker, None, spawn)?;
         self.pidfds.borrow_mut().insert(worker, spawned.pidfd);
         let fds = ours.into_iter().map(|fd| fd.map_or(-1, IntoRawFd::into_raw_fd)).collect();
         Ok(Spawned { pid: spawned.pid, errno: 0, fds })
@@ -188,6 +190,12 @@ impl Supervisor {
     #[napi(catch_unwind)]
     pub fn leave(&self, id: u32) {
         self.threads.leave(WorkerId(id));
+    }
+
+    /// What has been done with connections so far, as JSON.
+    #[napi(catch_unwind)]
+    pub fn report(&self) -> Result<String> {
+        serde_json::to_string(&self.threads.report()).map_err(failure)
     }
 
     /// From now on, events to come keep the event loop alive.

@@ -124,6 +124,13 @@ impl WorkerLink {
         self.shared.send_rest().map_err(failure)
     }
 
+    /// The slot of this worker.
+    #[napi]
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        self.shared.link.slot().0
+    }
+
     /// A connection that came by `on_connection` is closed.
     #[napi]
     pub fn closed(&self) {

@@ -6,11 +6,16 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::channel::{TakenBack, WorkerChannel};
+use super::connection::{Conn, address_of};
+use super::doorway::{Doorway, Recognised, recognise};
+use super::farewell::Farewells;
 use super::listening::{Accepted, Listening};
-use super::{Afterwards, Command, Notice};
+use super::{Afterwards, Command, ListenerReport, Notice, Report};
 use crate::core::channel::{MAX_MESSAGE, Message, Tag};
-use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Refusal};
+use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Refusal, Stats};
 use crate::core::ids::{ListenerId, WorkerId};
+use crate::core::schedule::{Key, Peek, Policy, Verdict};
+use crate::sys::client::{peer, reset};
 use crate::sys::epoll::{Poller, Reserve, Waker};
 use crate::sys::error::SysError;
 use crate::sys::passing::is_socket;
@@ -32,6 +37,14 @@ impl Board for Workers {
     fn received(&self, worker: WorkerId) -> u64 {
         self.get(&worker).map_or(0, |channel| channel.board.received())
     }
+
+    fn open(&self, worker: WorkerId) -> u32 {
+        self.get(&worker).map_or(0, |channel| channel.board.open_connections())
+    }
+
+    fn busy(&self, worker: WorkerId) -> Duration {
+        self.get(&worker).map_or(Duration::ZERO, |channel| channel.board.busy())
+    }
 }
 
 /// Whom an event is for. Numbers are never reused, so a stale event finds nobody.
@@ -40,6 +53,10 @@ enum Token {
     Waker,
     Worker(WorkerId),
     Listener(ListenerId),
+    /// A client that has been answered; by a number of its own.
+    Farewell(u32),
+    /// A client that has not yet said what it is to be recognised by; by a number of its own.
+    Arrival(u32),
 }
 
 impl Token {
@@ -48,6 +65,8 @@ impl Token {
             Self::Waker => 0,
             Self::Worker(id) => 1 << 32 | id.0 as u64,
             Self::Listener(id) => 2 << 32 | id.0 as u64,
+            Self::Farewell(number) => 3 << 32 | number as u64,
+            Self::Arrival(number) => 4 << 32 | number as u64,
         }
     }
 
@@ -57,7 +76,9 @@ impl Token {
         match packed >> 32 {
             0 => Self::Waker,
             1 => Self::Worker(WorkerId(id)),
-            _ => Self::Listener(ListenerId(id)),
+            2 => Self::Listener(ListenerId(id)),
+            3 => Self::Farewell(id),
+            _ => Self::Arrival(id),
         }
     }
 }
@@ -68,13 +89,15 @@ pub(super) struct Shell {
     waker: Waker,
     queue: Receiver<Command>,
     pub(super) notify: Box<dyn Fn(Notice) + Send>,
-    brain: Dispatch<OwnedFd>,
+    brain: Dispatch<Conn>,
     workers: Workers,
     listeners: HashMap<ListenerId, Listening>,
     /// What the brain has not been told yet, and whether it is being told just now.
-    inputs: VecDeque<Input<OwnedFd>>,
+    inputs: VecDeque<Input<Conn>>,
     telling: bool,
-    outputs: Vec<Output<OwnedFd>>,
+    outputs: Vec<Output<Conn>>,
+    doorway: Doorway,
+    farewells: Farewells,
     /// Workers with something in their batch.
     unflushed: Vec<WorkerId>,
     reserve: Reserve,
@@ -104,6 +127,8 @@ impl Shell {
             inputs: VecDeque::new(),
             telling: false,
             outputs: Vec::new(),
+            doorway: Doorway::default(),
+            farewells: Farewells::default(),
             unflushed: Vec::new(),
             reserve: Reserve::new()?,
             exhausted_until: None,
@@ -131,6 +156,8 @@ impl Shell {
                         let _ = self.read_channel(worker)?;
                     }
                     Token::Listener(listener) => self.accept_burst(listener)?,
+                    Token::Arrival(number) => self.look_again(number, false)?,
+                    Token::Farewell(number) => self.farewells.hear(number, &self.poller)?,
                 }
             }
             self.look_at_the_clock()?;
@@ -139,7 +166,12 @@ impl Shell {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let deadlines = [self.brain.next_deadline(), self.exhausted_until];
+        let deadlines = [
+            self.brain.next_deadline(),
+            self.exhausted_until,
+            self.doorway.next_deadline(),
+            self.farewells.next_deadline(),
+        ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_sub(self.start.elapsed()))
     }
@@ -158,7 +190,10 @@ impl Shell {
         if self.brain.next_deadline().is_some_and(|deadline| deadline <= self.now) {
             self.input(Input::Tick)?;
         }
-        Ok(())
+        while let Some(number) = self.doorway.overdue(self.now) {
+            self.look_again(number, true)?;
+        }
+        self.farewells.expire(self.now, &self.poller)
     }
 
     fn take_commands(&mut self) -> Result<Stop, SysError> {
@@ -174,16 +209,25 @@ impl Shell {
 
     fn obey(&mut self, command: Command) -> Result<(), SysError> {
         match command {
-            Command::AddWorker { worker, channel, worker_end, board } => {
+            Command::AddWorker { worker, slot, channel, worker_end, board } => {
                 self.poller.add(&channel, Token::Worker(worker).pack())?;
-                self.workers.insert(worker, WorkerChannel::new(channel, worker_end, board));
-                self.input(Input::WorkerAdded { worker })
+                self.workers.insert(worker, WorkerChannel::new(slot, channel, worker_end, board));
+                self.input(Input::WorkerAdded { worker, slot })
             }
-            Command::WorkerLeaving(worker) => self.input(Input::WorkerLeaving { worker }),
+            Command::WorkerLeaving(worker) => {
+                self.vacate(worker, None)?;
+                self.input(Input::WorkerLeaving { worker })
+            }
             Command::WorkerGone(worker) => self.bury(worker),
-            Command::AddListener { listener, socket, path } => {
-                self.listeners.insert(listener, Listening::new(socket, path));
-                self.input(Input::ListenerAdded { listener })
+            Command::AddListener { listener, socket, path, name, plan } => {
+                self.listeners.insert(listener, Listening::new(socket, path, name, (*plan).clone()));
+                self.input(Input::ListenerAdded { listener, plan: *plan })
+            }
+            Command::AddSlot { listener, slot, socket } => {
+                if let Some(listening) = self.listeners.get_mut(&listener) {
+                    listening.add_slot(slot, socket);
+                }
+                self.watch_listener(listener)
             }
             Command::RemoveListener(listener) => {
                 self.input(Input::ListenerRemoved { listener })?;
@@ -192,11 +236,22 @@ impl Shell {
                 }
                 Ok(())
             }
-            Command::Join(worker, listener) => self.input(Input::Joined { worker, listener }),
-            Command::Leave(worker, listener) => self.input(Input::Left { worker, listener }),
+            Command::Join(worker, listener) => {
+                self.input(Input::Joined { worker, listener })?;
+                self.occupy(worker, listener)
+            }
+            Command::Leave(worker, listener) => {
+                self.vacate(worker, Some(listener))?;
+                self.input(Input::Left { worker, listener })
+            }
             Command::Then(Afterwards(act)) => {
                 self.flush()?;
                 act();
+                Ok(())
+            }
+            Command::Report(answer) => {
+                // Who asked may have gone.
+                let _ = answer.send(self.report());
                 Ok(())
             }
             Command::Stop => unreachable!("handled by take_commands"),
@@ -208,7 +263,7 @@ impl Shell {
     /// What follows from that (a channel that was full, connections that were taken back) waits
     /// until the whole answer has been carried out: the brain has counted it as done, and one
     /// order of it must not overtake another.
-    fn input(&mut self, input: Input<OwnedFd>) -> Result<(), SysError> {
+    fn input(&mut self, input: Input<Conn>) -> Result<(), SysError> {
         self.inputs.push_back(input);
         if self.telling {
             return Ok(());
@@ -226,9 +281,10 @@ impl Shell {
         Ok(())
     }
 
-    fn carry_out(&mut self, output: Output<OwnedFd>) -> Result<(), SysError> {
+    fn carry_out(&mut self, output: Output<Conn>) -> Result<(), SysError> {
         match output {
             Output::Send { worker, listener, conn } => self.enqueue(worker, listener, conn),
+            Output::Shed { listener, conn } => self.shed(listener, conn.fd),
             Output::Close { conn } => {
                 drop(conn);
                 Ok(())
@@ -254,14 +310,14 @@ impl Shell {
         }
     }
 
-    fn enqueue(&mut self, worker: WorkerId, listener: ListenerId, conn: OwnedFd) -> Result<(), SysError> {
+    fn enqueue(&mut self, worker: WorkerId, listener: ListenerId, conn: Conn) -> Result<(), SysError> {
         let Some(channel) = self.workers.get_mut(&worker) else {
             return self.input(Input::Unsent { worker, conns: vec![(listener, conn)] });
         };
         if channel.batch.is_empty() {
             self.unflushed.push(worker);
         }
-        channel.batch.push(listener, conn);
+        channel.batch.push(listener, conn.fd);
         if channel.batch.is_full() { self.flush_worker(worker) } else { Ok(()) }
     }
 
@@ -276,15 +332,64 @@ impl Shell {
     fn flush_worker(&mut self, worker: WorkerId) -> Result<(), SysError> {
         let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
         let conns = channel.send_batch()?;
-        if conns.is_empty() { Ok(()) } else { self.input(Input::Unsent { worker, conns }) }
+        if conns.is_empty() {
+            return Ok(());
+        }
+        let conns = self.recognise_all(conns);
+        self.input(Input::Unsent { worker, conns })
+    }
+
+    /// What the client of a connection is recognised by, where that matters; with what it has sent by now.
+    fn recognise(&self, listener: ListenerId, fd: &OwnedFd) -> Option<Key> {
+        let what = self.peek(listener)?;
+        let peer = peer(fd).map(address_of);
+        if !what.is_needed() {
+            return peer.map(Key::from);
+        }
+        match recognise(what, fd, peer, true) {
+            Verdict::Decided(key) => key,
+            Verdict::Undecided => None,
+        }
+    }
+
+    /// What to look for; nothing if it does not matter who the client is.
+    fn peek(&self, listener: ListenerId) -> Option<&Peek> {
+        let plan = &self.listeners.get(&listener)?.plan;
+        (plan.policy == Policy::Sticky).then_some(&plan.peek)
+    }
+
+    /// Connections come back as descriptors, and are recognised anew.
+    fn recognise_all(&self, fds: Vec<(ListenerId, OwnedFd)>) -> Vec<(ListenerId, Conn)> {
+        let with_key = |(listener, fd)| (listener, Conn { key: self.recognise(listener, &fd), fd });
+        fds.into_iter().map(with_key).collect()
+    }
+
+    fn report(&self) -> Report {
+        let Stats { listeners, workers } = self.brain.stats(&self.workers);
+        let name = |id| self.listeners.get(&id).map(|listening| listening.name.clone()).unwrap_or_default();
+        let listeners =
+            listeners.into_iter().map(|stats| ListenerReport { name: name(stats.listener), stats }).collect();
+        Report { listeners, workers }
+    }
+
+    /// Turns a client away, as its listener's plan wants it.
+    fn shed(&mut self, listener: ListenerId, connection: OwnedFd) -> Result<(), SysError> {
+        let answer = self.listeners.get(&listener).and_then(|listening| listening.answer.as_deref());
+        match answer {
+            Some(answer) => {
+                let token = |number| Token::Farewell(number).pack();
+                self.farewells.say(connection, answer, self.now, &self.poller, token)
+            }
+            // A client that has gone cannot be told, and nothing is lost.
+            None => reset(connection).or(Ok(())),
+        }
     }
 
     /// Receives from a worker's end what the worker has not received.
-    fn take_back(&mut self, worker: WorkerId) -> Result<Vec<(ListenerId, OwnedFd)>, SysError> {
-        match self.workers.get_mut(&worker) {
-            Some(channel) => Ok(channel.take_back()?.conns),
-            None => Ok(Vec::new()),
-        }
+    fn take_back(&mut self, worker: WorkerId) -> Result<Vec<(ListenerId, Conn)>, SysError> {
+        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(Vec::new()) };
+        let conns = channel.take_back()?.conns;
+        Ok(self.recognise_all(conns))
     }
 
     /// Reads what a worker says: that it woke, that it cannot take a connection.
@@ -337,6 +442,7 @@ impl Shell {
             if !is_socket(&conn)? {
                 return self.cut_off(worker, "it gave back what is no connection".into());
             }
+            let conn = Conn { key: self.recognise(listener, &conn), fd: conn };
             self.input(Input::Returned { worker, listener, conn, why })?;
         }
         Ok(())
@@ -348,6 +454,7 @@ impl Shell {
             channel.cut_off = true;
             channel.watch(&self.poller, 0, false)?;
         }
+        self.vacate(worker, None)?;
         self.input(Input::WorkerLeaving { worker })?;
         (self.notify)(Notice::Broken(worker, why));
         Ok(())
@@ -358,9 +465,11 @@ impl Shell {
     fn bury(&mut self, worker: WorkerId) -> Result<(), SysError> {
         let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
         channel.dead = true;
+        self.vacate(worker, None)?;
         while self.read_channel(worker)? == Heard::More {}
         let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
         let TakenBack { conns, all } = channel.take_back()?;
+        let conns = self.recognise_all(conns);
         if !all {
             self.input(Input::WorkerLeaving { worker })?;
             self.input(Input::Reclaimed { worker, conns })?;
@@ -375,16 +484,47 @@ impl Shell {
 
     fn accept_burst(&mut self, listener: ListenerId) -> Result<(), SysError> {
         for _ in 0..BURST {
-            let Some(listening) = self.listeners.get(&listener).filter(|listening| listening.watched) else {
+            let Some(listening) = self.listeners.get(&listener).filter(|listening| listening.is_watched())
+            else {
                 return Ok(());
             };
             match listening.accept() {
-                Accepted::Connection(conn) => self.input(Input::Accepted { listener, conn })?,
+                Accepted::Connection(fd) => self.welcome(listener, fd)?,
                 Accepted::Nothing => return Ok(()),
                 Accepted::Exhausted(error) => return self.exhausted(listener, error),
             }
         }
         Ok(())
+    }
+
+    fn welcome(&mut self, listener: ListenerId, fd: OwnedFd) -> Result<(), SysError> {
+        if let Some(what) = self.peek(listener).filter(|what| what.is_needed()) {
+            let peer = peer(&fd).map(address_of);
+            return match recognise(what, &fd, peer, false) {
+                Verdict::Decided(key) => self.input(Input::Accepted { listener, conn: Conn { fd, key } }),
+                Verdict::Undecided => {
+                    let patience = self.listeners.get(&listener).map(|it| it.plan.peek_timeout);
+                    let until = self.now + patience.unwrap_or_default();
+                    let token = |number| Token::Arrival(number).pack();
+                    let crowded = self.doorway.enter(listener, fd, peer, until, &self.poller, token)?;
+                    crowded.map_or(Ok(()), |number| self.look_again(number, true))
+                }
+            };
+        }
+        let conn = Conn { key: self.recognise(listener, &fd), fd };
+        self.input(Input::Accepted { listener, conn })
+    }
+
+    /// A client has sent more, or need not be waited for any longer.
+    fn look_again(&mut self, number: u32, last: bool) -> Result<(), SysError> {
+        let Self { doorway, listeners, poller, .. } = self;
+        let what = |listener| listeners.get(&listener).map(|listening| listening.plan.peek.clone());
+        match doorway.look(number, what, last, poller)? {
+            Some(Recognised { listener, fd, key }) => {
+                self.input(Input::Accepted { listener, conn: Conn { fd, key } })
+            }
+            None => Ok(()),
+        }
     }
 
     /// There is no descriptor for a connection that waits. The one in reserve serves it: it is
@@ -396,8 +536,8 @@ impl Shell {
         }
         self.last_warning = Some(self.now);
         if self.reserve.release() {
-            if let Some(Accepted::Connection(conn)) = self.listeners.get(&listener).map(Listening::accept) {
-                self.input(Input::Accepted { listener, conn })?;
+            if let Some(Accepted::Connection(fd)) = self.listeners.get(&listener).map(Listening::accept) {
+                self.welcome(listener, fd)?;
                 self.flush()?;
             }
             if self.reserve.refill().is_ok() {
@@ -410,10 +550,45 @@ impl Shell {
     fn want(&mut self, listener: ListenerId, wanted: bool) -> Result<(), SysError> {
         if let Some(listening) = self.listeners.get_mut(&listener) {
             listening.wanted = wanted;
-            let watch = wanted && self.exhausted_until.is_none();
-            listening.watch(&self.poller, Token::Listener(listener).pack(), watch)?;
+        }
+        self.watch_listener(listener)
+    }
+
+    fn watch_listener(&mut self, listener: ListenerId) -> Result<(), SysError> {
+        match self.listeners.get_mut(&listener) {
+            Some(listening) => {
+                let able = self.exhausted_until.is_none();
+                listening.watch(&self.poller, Token::Listener(listener).pack(), able)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// From now on the worker accepts what comes to its slot, if the listener has a socket for it.
+    fn occupy(&mut self, worker: WorkerId, listener: ListenerId) -> Result<(), SysError> {
+        let slot = self.workers.get(&worker).map(|channel| channel.slot);
+        if let (Some(slot), Some(listening)) = (slot, self.listeners.get_mut(&listener)) {
+            listening.occupy(worker, slot);
+            self.arrange(listener)?;
         }
         Ok(())
+    }
+
+    /// The worker accepts nothing more, at one listener or at all.
+    fn vacate(&mut self, worker: WorkerId, which: Option<ListenerId>) -> Result<(), SysError> {
+        let concerned = self.listeners.iter_mut().filter(|(id, _)| which.is_none_or(|which| which == **id));
+        let left: Vec<ListenerId> =
+            concerned.filter_map(|(id, listening)| listening.vacate(worker).then_some(*id)).collect();
+        left.into_iter().try_for_each(|listener| self.arrange(listener))
+    }
+
+    /// Where a kernel cannot steer, it spreads connections over all sockets, and those without a worker are
+    /// accepted here.
+    fn arrange(&mut self, listener: ListenerId) -> Result<(), SysError> {
+        if let Some(Err(error)) = self.listeners.get(&listener).map(Listening::arrange) {
+            (self.notify)(Notice::Unsteered(error));
+        }
+        self.watch_listener(listener)
     }
 
     /// Leaves everything that brings descriptors alone for a while.
@@ -426,8 +601,7 @@ impl Shell {
     fn watch_all(&mut self) -> Result<(), SysError> {
         let able = self.exhausted_until.is_none();
         for (listener, listening) in &mut self.listeners {
-            let watch = able && listening.wanted;
-            listening.watch(&self.poller, Token::Listener(*listener).pack(), watch)?;
+            listening.watch(&self.poller, Token::Listener(*listener).pack(), able)?;
         }
         for (worker, channel) in &mut self.workers {
             let watch = able && !channel.cut_off;

@@ -11,9 +11,10 @@ use tokio::task::LocalSet;
 
 use super::control::Control;
 use super::sockets::Sockets;
-use super::{Command, Event, Happening, Tell, broken, describe};
-use crate::core::ids::{ListenerId, WorkerId};
+use super::{Command, Event, Happening, SharedSlots, Tell, broken, describe, lock};
+use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::core::listeners::{Input, Listeners, Output};
+use crate::core::schedule::Scheduling;
 use crate::core::wire::{FromWorker, Reply, ToWorker};
 use crate::io::dispatcher::{Afterwards, Command as ToDispatcher, Dispatcher, Notice};
 use crate::sys::async_fd::watch;
@@ -26,6 +27,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// One worker, as the supervisor knows it.
 struct WorkerHandle {
     pidfd: Arc<OwnedFd>,
+    slot: Slot,
     /// None once it is cut off.
     control: Option<Control>,
 }
@@ -34,6 +36,7 @@ struct WorkerHandle {
 pub(super) struct Shell {
     tell: Tell,
     dispatcher: Arc<Dispatcher>,
+    slots: SharedSlots,
     listeners: Listeners,
     workers: HashMap<WorkerId, WorkerHandle>,
     sockets: Sockets,
@@ -44,17 +47,19 @@ pub(super) struct Shell {
 
 impl Shell {
     pub(super) fn new(
-        share: bool,
+        scheduling: Scheduling,
         tell: Tell,
         dispatcher: Arc<Dispatcher>,
+        slots: SharedSlots,
         happenings: mpsc::Sender<Happening>,
     ) -> Self {
         Self {
             tell,
-            listeners: Listeners::new(share),
+            listeners: Listeners::new(scheduling),
             workers: HashMap::new(),
             sockets: Sockets::new(Arc::clone(&dispatcher)),
             dispatcher,
+            slots,
             happenings,
             outputs: Vec::new(),
             start: Instant::now(),
@@ -95,8 +100,9 @@ impl Shell {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Adopt { worker, pidfd, control } => self.adopt(worker, pidfd, control),
+            Command::Adopt { worker, slot, pidfd, control } => self.adopt(worker, slot, pidfd, control),
             Command::Leave { worker, done } => {
+                lock(&self.slots).free(worker);
                 self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
                 self.decide(Input::WorkerLeft { worker });
                 // Answered by the dispatcher, which closes the sockets.
@@ -109,7 +115,7 @@ impl Shell {
         }
     }
 
-    fn adopt(&mut self, worker: WorkerId, pidfd: Arc<OwnedFd>, control: OwnedFd) {
+    fn adopt(&mut self, worker: WorkerId, slot: Slot, pidfd: Arc<OwnedFd>, control: OwnedFd) {
         self.decide(Input::WorkerStarted { worker });
         let watched = Arc::clone(&pidfd);
         let happenings = self.happenings.clone();
@@ -133,7 +139,7 @@ impl Shell {
             // The supervisor has stopped when nobody listens.
             let _stopped = happenings.send(happening).await;
         });
-        self.workers.insert(worker, WorkerHandle { pidfd, control });
+        self.workers.insert(worker, WorkerHandle { pidfd, slot, control });
     }
 
     fn hear(&mut self, happening: Happening) {
@@ -167,6 +173,7 @@ impl Shell {
             FromWorker::Listening { listener } => self.decide(Input::Listening { worker, listener }),
             FromWorker::Close { listener } => self.decide(Input::Close { worker, listener }),
             FromWorker::Leaving => {
+                lock(&self.slots).free(worker);
                 self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
                 self.decide(Input::WorkerLeft { worker });
             }
@@ -185,6 +192,7 @@ impl Shell {
 
     fn bury(&mut self, worker: WorkerId) {
         let Some(handle) = self.workers.remove(&worker) else { return };
+        lock(&self.slots).free(worker);
         let event = match reap(handle.pidfd.as_fd()) {
             Ok(Some(exit)) => Event::Exited { worker, exit },
             Ok(None) => Event::Failed(format!("{worker} is dead and cannot be reaped")),
@@ -234,9 +242,10 @@ impl Shell {
 
     /// Answers a worker. Returns the listener that it could not be given after all.
     fn reply(&mut self, worker: WorkerId, reply: Reply) -> Option<ListenerId> {
-        let control = self.workers.get(&worker)?.control.as_ref()?;
+        let handle = self.workers.get(&worker)?;
+        let control = handle.control.as_ref()?;
         // What fails for want of a descriptor fails for this one server, as binding would have.
-        let (reply, fd, declined) = match self.sockets.shared(&reply) {
+        let (reply, fd, declined) = match self.sockets.shared(handle.slot, &reply) {
             Ok(fd) => (reply, fd, None),
             Err(error) => (Reply::refusal(reply.seq, error.negative_errno()), None, reply.listener),
         };

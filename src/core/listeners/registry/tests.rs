@@ -25,7 +25,7 @@ struct Primary {
 impl Primary {
     fn new(share: bool, workers: &[WorkerId]) -> Self {
         let mut primary = Self {
-            listeners: Listeners::new(share),
+            listeners: Listeners::new(Scheduling::of_node(share)),
             now: Duration::from_secs(1000),
             out: Vec::new(),
             hold: false,
