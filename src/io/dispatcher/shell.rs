@@ -104,6 +104,8 @@ pub(super) struct Shell {
     /// Nothing is accepted before this time.
     exhausted_until: Option<Duration>,
     last_warning: Option<Duration>,
+    /// It has been told that the kernel does not steer.
+    told_unsteered: bool,
     start: Instant,
     now: Duration,
 }
@@ -133,6 +135,7 @@ impl Shell {
             reserve: Reserve::new()?,
             exhausted_until: None,
             last_warning: None,
+            told_unsteered: false,
             start: Instant::now(),
             now: Duration::ZERO,
         })
@@ -585,7 +588,9 @@ impl Shell {
     /// Where a kernel cannot steer, it spreads connections over all sockets, and those without a worker are
     /// accepted here.
     fn arrange(&mut self, listener: ListenerId) -> Result<(), SysError> {
-        if let Some(Err(error)) = self.listeners.get(&listener).map(Listening::arrange) {
+        if let Some(Err(error)) = self.listeners.get(&listener).map(Listening::arrange)
+            && !std::mem::replace(&mut self.told_unsteered, true)
+        {
             (self.notify)(Notice::Unsteered(error));
         }
         self.watch_listener(listener)
