@@ -31,15 +31,19 @@ const RETURNABLE_WINDOWS: u32 = 16;
 /// those policies that care. It is only preferred less; being mistaken costs little.
 const STANDS_STILL_AFTER: Duration = Duration::from_millis(2);
 
-/// Over how long the work of an event loop is averaged.
+/// How often the work of an event loop is measured, at the most.
 const GAUGE_PERIOD: Duration = Duration::from_millis(50);
+
+/// Over how long it is averaged. A loop tells of its work when that is over: just after a long piece of it the loop
+/// is free, and must not look busier than one that has just begun with such a piece.
+const GAUGE_MEMORY: Duration = Duration::from_millis(500);
 
 /// How busy a loop has been lately.
 #[derive(Debug)]
 struct Gauge {
     since: Time,
     busy: Duration,
-    /// In thousandths, over the last period that is over.
+    /// In thousandths; a moving average.
     utilisation: u32,
 }
 
@@ -125,7 +129,10 @@ impl Worker {
             let busy = board.busy(self.id);
             let share = busy.saturating_sub(self.gauge.busy).as_micros() * u128::from(ALWAYS_BUSY)
                 / period.as_micros();
-            let utilisation = u32::try_from(share).unwrap_or(ALWAYS_BUSY).min(ALWAYS_BUSY);
+            let share = share.min(u128::from(ALWAYS_BUSY));
+            let (fresh, memory) = (period.min(GAUGE_MEMORY).as_micros(), GAUGE_MEMORY.as_micros());
+            let average = (u128::from(self.gauge.utilisation) * (memory - fresh) + share * fresh) / memory;
+            let utilisation = u32::try_from(average).unwrap_or(ALWAYS_BUSY);
             self.gauge = Gauge { since: now, busy, utilisation };
         }
         self.gauge.utilisation
