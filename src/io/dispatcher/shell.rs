@@ -1,21 +1,22 @@
 //! The dispatcher's thread: events in, the brain's orders out.
 
+mod clients;
+mod listeners;
+
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::channel::{TakenBack, WorkerChannel};
-use super::connection::{Conn, address_of};
-use super::doorway::{Doorway, Recognised, recognise};
+use super::connection::Conn;
+use super::doorway::Doorway;
 use super::farewell::Farewells;
-use super::listening::{Accepted, Listening};
+use super::listening::Listening;
 use super::{Afterwards, Command, ListenerReport, Notice, Report};
 use crate::core::channel::{MAX_MESSAGE, Message, Tag};
 use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Refusal, Stats};
 use crate::core::ids::{ListenerId, WorkerId};
-use crate::core::schedule::{Key, Peek, Policy, Verdict};
-use crate::sys::client::{peer, reset};
 use crate::sys::epoll::{Poller, Reserve, Waker};
 use crate::sys::error::SysError;
 use crate::sys::passing::is_socket;
@@ -342,50 +343,12 @@ impl Shell {
         self.input(Input::Unsent { worker, conns })
     }
 
-    /// What the client of a connection is recognised by, where that matters; with what it has sent by now.
-    fn recognise(&self, listener: ListenerId, fd: &OwnedFd) -> Option<Key> {
-        let what = self.peek(listener)?;
-        let peer = peer(fd).map(address_of);
-        if !what.is_needed() {
-            return peer.map(Key::from);
-        }
-        match recognise(what, fd, peer, true) {
-            Verdict::Decided(key) => key,
-            Verdict::Undecided => None,
-        }
-    }
-
-    /// What to look for; nothing if it does not matter who the client is.
-    fn peek(&self, listener: ListenerId) -> Option<&Peek> {
-        let plan = &self.listeners.get(&listener)?.plan;
-        (plan.policy == Policy::Sticky).then_some(&plan.peek)
-    }
-
-    /// Connections come back as descriptors, and are recognised anew.
-    fn recognise_all(&self, fds: Vec<(ListenerId, OwnedFd)>) -> Vec<(ListenerId, Conn)> {
-        let with_key = |(listener, fd)| (listener, Conn { key: self.recognise(listener, &fd), fd });
-        fds.into_iter().map(with_key).collect()
-    }
-
     fn report(&self) -> Report {
         let Stats { listeners, workers } = self.brain.stats(&self.workers);
         let name = |id| self.listeners.get(&id).map(|listening| listening.name.clone()).unwrap_or_default();
         let listeners =
             listeners.into_iter().map(|stats| ListenerReport { name: name(stats.listener), stats }).collect();
         Report { listeners, workers }
-    }
-
-    /// Turns a client away, as its listener's plan wants it.
-    fn shed(&mut self, listener: ListenerId, connection: OwnedFd) -> Result<(), SysError> {
-        let answer = self.listeners.get(&listener).and_then(|listening| listening.answer.as_deref());
-        match answer {
-            Some(answer) => {
-                let token = |number| Token::Farewell(number).pack();
-                self.farewells.say(connection, answer, self.now, &self.poller, token)
-            }
-            // A client that has gone cannot be told, and nothing is lost.
-            None => reset(connection).or(Ok(())),
-        }
     }
 
     /// Receives from a worker's end what the worker has not received.
@@ -481,136 +444,6 @@ impl Shell {
         self.input(Input::WorkerGone { worker, conns })?;
         if let Some(mut channel) = self.workers.remove(&worker) {
             channel.watch(&self.poller, 0, false)?;
-        }
-        Ok(())
-    }
-
-    fn accept_burst(&mut self, listener: ListenerId) -> Result<(), SysError> {
-        for _ in 0..BURST {
-            let Some(listening) = self.listeners.get(&listener).filter(|listening| listening.is_watched())
-            else {
-                return Ok(());
-            };
-            match listening.accept() {
-                Accepted::Connection(fd) => self.welcome(listener, fd)?,
-                Accepted::Nothing => return Ok(()),
-                Accepted::Exhausted(error) => return self.exhausted(listener, error),
-            }
-        }
-        Ok(())
-    }
-
-    fn welcome(&mut self, listener: ListenerId, fd: OwnedFd) -> Result<(), SysError> {
-        if let Some(what) = self.peek(listener).filter(|what| what.is_needed()) {
-            let peer = peer(&fd).map(address_of);
-            return match recognise(what, &fd, peer, false) {
-                Verdict::Decided(key) => self.input(Input::Accepted { listener, conn: Conn { fd, key } }),
-                Verdict::Undecided => {
-                    let patience = self.listeners.get(&listener).map(|it| it.plan.peek_timeout);
-                    let until = self.now + patience.unwrap_or_default();
-                    let token = |number| Token::Arrival(number).pack();
-                    let crowded = self.doorway.enter(listener, fd, peer, until, &self.poller, token)?;
-                    crowded.map_or(Ok(()), |number| self.look_again(number, true))
-                }
-            };
-        }
-        let conn = Conn { key: self.recognise(listener, &fd), fd };
-        self.input(Input::Accepted { listener, conn })
-    }
-
-    /// A client has sent more, or need not be waited for any longer.
-    fn look_again(&mut self, number: u32, last: bool) -> Result<(), SysError> {
-        let Self { doorway, listeners, poller, .. } = self;
-        let what = |listener| listeners.get(&listener).map(|listening| listening.plan.peek.clone());
-        match doorway.look(number, what, last, poller)? {
-            Some(Recognised { listener, fd, key }) => {
-                self.input(Input::Accepted { listener, conn: Conn { fd, key } })
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// There is no descriptor for a connection that waits. The one in reserve serves it: it is
-    /// needed only until the connection has been passed on.
-    fn exhausted(&mut self, listener: ListenerId, error: SysError) -> Result<(), SysError> {
-        let due = self.last_warning.is_none_or(|last| self.now >= last + WARNING_PERIOD);
-        if due {
-            (self.notify)(Notice::Exhausted(error));
-        }
-        self.last_warning = Some(self.now);
-        if self.reserve.release() {
-            if let Some(Accepted::Connection(fd)) = self.listeners.get(&listener).map(Listening::accept) {
-                self.welcome(listener, fd)?;
-                self.flush()?;
-            }
-            if self.reserve.refill().is_ok() {
-                return Ok(());
-            }
-        }
-        self.pause()
-    }
-
-    fn want(&mut self, listener: ListenerId, wanted: bool) -> Result<(), SysError> {
-        if let Some(listening) = self.listeners.get_mut(&listener) {
-            listening.wanted = wanted;
-        }
-        self.watch_listener(listener)
-    }
-
-    fn watch_listener(&mut self, listener: ListenerId) -> Result<(), SysError> {
-        match self.listeners.get_mut(&listener) {
-            Some(listening) => {
-                let able = self.exhausted_until.is_none();
-                listening.watch(&self.poller, Token::Listener(listener).pack(), able)
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// From now on the worker accepts what comes to its slot, if the listener has a socket for it.
-    fn occupy(&mut self, worker: WorkerId, listener: ListenerId) -> Result<(), SysError> {
-        let slot = self.workers.get(&worker).map(|channel| channel.slot);
-        if let (Some(slot), Some(listening)) = (slot, self.listeners.get_mut(&listener)) {
-            listening.occupy(worker, slot);
-            self.arrange(listener)?;
-        }
-        Ok(())
-    }
-
-    /// The worker accepts nothing more, at one listener or at all.
-    fn vacate(&mut self, worker: WorkerId, which: Option<ListenerId>) -> Result<(), SysError> {
-        let concerned = self.listeners.iter_mut().filter(|(id, _)| which.is_none_or(|which| which == **id));
-        let left: Vec<ListenerId> =
-            concerned.filter_map(|(id, listening)| listening.vacate(worker).then_some(*id)).collect();
-        left.into_iter().try_for_each(|listener| self.arrange(listener))
-    }
-
-    /// Where a kernel cannot steer, it spreads connections over all sockets, and those without a worker are
-    /// accepted here.
-    fn arrange(&mut self, listener: ListenerId) -> Result<(), SysError> {
-        if let Some(Err(error)) = self.listeners.get(&listener).map(Listening::arrange)
-            && !std::mem::replace(&mut self.told_unsteered, true)
-        {
-            (self.notify)(Notice::Unsteered(error));
-        }
-        self.watch_listener(listener)
-    }
-
-    /// Leaves everything that brings descriptors alone for a while.
-    fn pause(&mut self) -> Result<(), SysError> {
-        self.exhausted_until = Some(self.now + EXHAUSTED_PAUSE);
-        self.watch_all()
-    }
-
-    /// Watches what is wanted, or nothing while there are no descriptors.
-    fn watch_all(&mut self) -> Result<(), SysError> {
-        let able = self.exhausted_until.is_none();
-        for (listener, listening) in &mut self.listeners {
-            listening.watch(&self.poller, Token::Listener(*listener).pack(), able)?;
-        }
-        for (worker, channel) in &mut self.workers {
-            let watch = able && !channel.cut_off;
-            channel.watch(&self.poller, Token::Worker(*worker).pack(), watch)?;
         }
         Ok(())
     }
