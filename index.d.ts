@@ -74,6 +74,130 @@ declare namespace cluster {
      * ```
      */
     forward?: ForwardOptions | readonly ForwardOptions[] | undefined;
+    /**
+     * How connections are distributed: a policy, or a policy and more. Not in the built-in. It counts from the first
+     * fork on and cannot change after that. Default: what `schedulingPolicy` says.
+     */
+    scheduling?: SchedulingPolicy | Scheduling | undefined;
+  }
+
+  /** The policies by name. docs/balancing.md says which one is for what. */
+  type SchedulingPolicy = 'round-robin' | 'none' | 'least-connections' | 'least-loaded' | 'sticky' | 'kernel';
+
+  /** How the connections of a listener are distributed. */
+  interface ListenerScheduling {
+    /** Default: that of the cluster. */
+    policy?: SchedulingPolicy | undefined;
+    /**
+     * For how many ms after it begins to listen a worker gets less than its share: a tenth at first, then more and
+     * more. With the policies `round-robin`, `least-connections` and `least-loaded`. Default: 0.
+     */
+    slowStart?: number | undefined;
+    /** More about the policy `sticky`. */
+    sticky?: StickyOptions | undefined;
+    /** What becomes of connections for which no worker is ready. Not with the policies `none` and `kernel`. */
+    overload?: OverloadOptions | undefined;
+  }
+
+  /** The `scheduling` option of `setupPrimary()`. */
+  interface Scheduling extends ListenerScheduling {
+    /**
+     * Listeners that differ, by port (as it is asked for) or path. Nothing but the policy is taken from the cluster.
+     *
+     * ```js
+     * cluster.setupPrimary({ scheduling: { policy: 'least-loaded', listeners: { 8081: 'sticky' } } });
+     * ```
+     */
+    listeners?: Record<string, SchedulingPolicy | ListenerScheduling> | undefined;
+  }
+
+  interface StickyOptions {
+    /**
+     * What a client is recognised by: its address (IPv4, or the first 64 bits of IPv6), or a cookie, a header or a
+     * parameter of the URL in the first HTTP request of the connection. A client that sends no such thing, or not in
+     * time or not within the first 8 KiB, is recognised by its address. On a unix socket that leaves nothing, and
+     * clients are served in turn. TLS cannot be looked into. Default: `'address'`.
+     */
+    by?: 'address' | 'cookie' | 'header' | 'query' | undefined;
+    /** The name of the cookie, header or parameter. */
+    name?: string | undefined;
+    /**
+     * Whether a proxy in front tells the address of its clients by the PROXY protocol, version 1 or 2. It stays in the
+     * stream, for the worker to read. Default: `false`.
+     */
+    proxyProtocol?: boolean | undefined;
+    /** How many ms a client has to send what it is to be recognised by. Default: 100. */
+    timeout?: number | undefined;
+    /**
+     * How many ms a connection waits for its own worker while that is blocked or full, before it goes to another one.
+     * Default: 250.
+     */
+    patience?: number | undefined;
+  }
+
+  interface OverloadOptions {
+    /** How many connections may wait for a worker in the primary, 0 (with another `action` than `'wait'`) to 65,536. Default: 128. */
+    queue?: number | undefined;
+    /** How many ms one may wait there before `action` is taken. Default: for ever. */
+    deadline?: number | undefined;
+    /**
+     * What is done with one too many: it is left to wait in the system's backlog, reset, or answered by an HTTP
+     * response (which makes no sense on a TLS port). Default: `'wait'`.
+     */
+    action?:
+      | 'wait'
+      | 'reset'
+      | {
+          /** 400 to 599. Default: 503. */
+          status?: number | undefined;
+          /** The header Retry-After, in seconds. Default: none. */
+          retryAfter?: number | undefined;
+          /** Plain text of at most 8,192 bytes. Default: none. */
+          body?: string | undefined;
+        }
+      | undefined;
+  }
+
+  /** What has been done with connections. */
+  interface ConnectionCounts {
+    /** Sent to workers; one that came back and was sent again counts twice. */
+    passed: number;
+    /** Taken back from a worker that had not received them, because it died, left or was blocked. */
+    reclaimed: number;
+    /** Given back by a worker: it had `maxConnections`, or its server was closed. */
+    returned: number;
+  }
+
+  /** The result of `schedulingStats()`. */
+  interface SchedulingStats {
+    /** The listeners whose connections the primary distributes. */
+    listeners: (ConnectionCounts & {
+      id: number;
+      /** The port or path; empty for a descriptor. */
+      name: string;
+      /** How many workers listen there. */
+      workers: number;
+      /** How many connections wait in the primary. */
+      waiting: number;
+      /** How many clients were accepted since the listener was opened. */
+      accepted: number;
+      /** How many of them found no worker ready and had to wait. */
+      queued: number;
+      /** How many were reset or answered for want of a worker. */
+      shed: number;
+    })[];
+    /** The workers that are not dead. */
+    workers: (ConnectionCounts & {
+      id: number;
+      /** The slot, which a replacement inherits; `null` for one that leaves. */
+      slot: number | null;
+      /** Connections on their way to it. */
+      inFlight: number;
+      /** Connections that it has open. */
+      open: number;
+      /** Whether its event loop stands still with something waiting for it. */
+      stalled: boolean;
+    })[];
   }
 
   /** An address that is forwarded. Times are in milliseconds. */
@@ -463,9 +587,21 @@ declare namespace cluster {
     /** The policy by which the primary gives connections to workers in turn. */
     readonly SCHED_RR: number;
 
+    /** The policy by which a worker with few connections gets the next one. Not in the built-in. */
+    readonly SCHED_LEAST_CONNECTIONS: number;
+
+    /** The policy by which a worker whose event loop has little to do gets the next one. Not in the built-in. */
+    readonly SCHED_LEAST_LOADED: number;
+
+    /** The policy by which a client always gets to the same worker. Not in the built-in. */
+    readonly SCHED_STICKY: number;
+
+    /** The policy by which the kernel gives each worker an equal share on a socket of its own. Not in the built-in. */
+    readonly SCHED_KERNEL: number;
+
     /**
-     * One of the two; what counts is the value at the first `setupPrimary()` or `fork()`. Default: `SCHED_RR`, or what
-     * the environment variable NODE_CLUSTER_SCHED_POLICY says, `rr` or `none`.
+     * One of these; what counts is the value at the first `setupPrimary()` or `fork()`. `scheduling.policy` sets it.
+     * Default: `SCHED_RR`, or what the environment variable NODE_CLUSTER_SCHED_POLICY says, `rr` or `none`.
      */
     schedulingPolicy: number;
 
@@ -476,9 +612,11 @@ declare namespace cluster {
      * cluster.setupPrimary({ exec: 'worker.js', args: ['--verbose'], silent: true });
      * cluster.fork().process.stdout.pipe(process.stdout);
      * ```
-     * @throws {Error} `ERR_INTERNAL_ASSERTION` at the first call, if `schedulingPolicy` is neither of the two. For
-     * `forward`: `ERR_INVALID_ARG_VALUE`; what `server.listen()` emits, such as `EADDRINUSE`; `ERR_RCLUSTER_FORWARDING`
-     * if it was set before to something else.
+     * @throws {Error} `ERR_INTERNAL_ASSERTION` at the first call, if `schedulingPolicy` is none of the policies.
+     * @throws {TypeError} `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` for `scheduling`, naming what is wrong.
+     * @throws {Error} `ERR_RCLUSTER_TOO_LATE` for another `scheduling` than before once a worker has been forked or
+     * something is forwarded. For `forward`: `ERR_INVALID_ARG_VALUE`; what `server.listen()` emits, such as `EADDRINUSE`;
+     * `ERR_RCLUSTER_FORWARDING` if it was set before to something else.
      */
     setupPrimary(settings?: ClusterSettings): void;
 
@@ -541,6 +679,29 @@ declare namespace cluster {
      * ```
      */
     forwarding(): Forwarding[];
+
+    /**
+     * What has been done with connections so far, by listener and by worker. Not in the built-in.
+     *
+     * ```js
+     * setInterval(() => {
+     *   for (const { name, waiting, shed } of cluster.schedulingStats().listeners) console.log(name, waiting, shed);
+     * }, 1000);
+     * ```
+     */
+    schedulingStats(): SchedulingStats;
+
+    /**
+     * A new random identifier that leads back to this worker: a client that shows it, where the `sticky` option says to
+     * look, gets to the worker that made it or to its replacement. Only in workers. Not in the built-in.
+     *
+     * ```js
+     * // The primary: cluster.setupPrimary({ scheduling: { policy: 'sticky', sticky: { by: 'query', name: 'sid' } } });
+     * const io = new Server(server);
+     * io.engine.generateId = () => cluster.stickyId();
+     * ```
+     */
+    stickyId(): string;
   }
 }
 

@@ -20,6 +20,12 @@ exports.isWorker =
   exports.availableParallelism =
   exports.supervise =
   exports.forwarding =
+  exports.SCHED_LEAST_CONNECTIONS =
+  exports.SCHED_LEAST_LOADED =
+  exports.SCHED_STICKY =
+  exports.SCHED_KERNEL =
+  exports.schedulingStats =
+  exports.stickyId =
     undefined;
 
 // @ts-ignore An object that is first filled and then replaced is none that TypeScript knows.
@@ -28,7 +34,7 @@ module.exports = /** @type {any} */ (cluster());
 function cluster() {
   if (process.platform !== 'linux') return require('./lib/fallback');
   // The preload that the primary started this worker with has already turned the built-in object into ours.
-  if (builtin.isWorker) return require('./lib/extras').addExtras(builtin);
+  if (builtin.isWorker) return require('./lib/worker/extras').addWorkerExtras(builtin);
   // Loaded now rather than at the first fork: an installation that lacks the native part should say so at once.
   require('./lib/load-binding').loadBinding();
   return require('./lib/primary').getPrimary();

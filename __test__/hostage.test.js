@@ -9,24 +9,26 @@ const { test } = require('node:test');
 const { withApp } = require('./helpers/app.js');
 const { until, statusOf } = require('./helpers/processes.js');
 
-test('a worker in an endless loop', () =>
-  withApp({}, async (app) => {
-    const [blocked, other] = app.workers;
-    const released = path.join(app.directory, 'released');
-    app.tell('tell', { id: blocked.id, command: 'block', until: released });
-    await app.marker('worker blocked');
+for (const policy of ['round-robin', 'least-connections', 'least-loaded']) {
+  test(`a worker in an endless loop, ${policy}`, () =>
+    withApp({ env: { SCHEDULING: JSON.stringify(policy) } }, async (app) => {
+      const [blocked, other] = app.workers;
+      const released = path.join(app.directory, 'released');
+      app.tell('tell', { id: blocked.id, command: 'block', until: released });
+      await app.marker('worker blocked');
 
-    // All at once, so that some are on their way to the blocked one, and then one after another.
-    const results = await Promise.all(Array.from({ length: 200 }, () => app.ask()));
-    for (let count = 0; count < 50; count++) results.push(await app.ask());
-    assert.deepStrictEqual(
-      results.filter(({ text }) => text !== `${other.id} hello`),
-      [],
-    );
+      // All at once, so that some are on their way to the blocked one, and then one after another.
+      const results = await Promise.all(Array.from({ length: 200 }, () => app.ask()));
+      for (let count = 0; count < 50; count++) results.push(await app.ask());
+      assert.deepStrictEqual(
+        results.filter(({ text }) => text !== `${other.id} hello`),
+        [],
+      );
 
-    fs.writeFileSync(released, '');
-    await until('it serves again', async () => (await app.ask()).text === `${blocked.id} hello`);
-  }));
+      fs.writeFileSync(released, '');
+      await until('it serves again', async () => (await app.ask()).text === `${blocked.id} hello`);
+    }));
+}
 
 test('a stopped process', () =>
   withApp({}, async (app) => {

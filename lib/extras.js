@@ -15,7 +15,7 @@ const EXTRAS = { availableParallelism };
  * finds what the built-in has and no more.
  * @template {object} T
  * @param {T} cluster
- * @param {Record<string, Function>} [extras]
+ * @param {Record<string, unknown>} [extras]
  * @returns {T & typeof EXTRAS}
  */
 function addExtras(cluster, extras = EXTRAS) {

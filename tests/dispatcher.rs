@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rcluster::core::dispatch::Refusal;
-use rcluster::core::ids::{ListenerId, WorkerId};
+use rcluster::core::ids::{ListenerId, Slot, WorkerId};
+use rcluster::core::schedule::{Action, Overload, Plan, Policy};
 use rcluster::io::dispatcher::{Afterwards, Command, Dispatcher, Notice};
 use rcluster::io::link::{Connections, Link};
 use rcluster::sys::listen;
@@ -27,22 +28,36 @@ struct Primary {
 
 impl Primary {
     fn new() -> Self {
+        Self::with(Plan::default())
+    }
+
+    fn with(plan: Plan) -> Self {
         let (tell, notices) = channel();
         let dispatcher = Dispatcher::start(move |notice| tell.send(notice).unwrap()).unwrap();
         let bound = listen::tcp("127.0.0.1:0".parse().unwrap(), false, Some(511)).unwrap();
         let address = bound.sockname.unwrap();
-        dispatcher.tell(Command::AddListener { listener: LISTENER, socket: bound.fd, path: None });
+        dispatcher.tell(Command::AddListener {
+            listener: LISTENER,
+            socket: Some(bound.fd),
+            path: None,
+            name: address.port().to_string(),
+            plan: Box::new(plan),
+        });
         Self { dispatcher, notices, address }
     }
 
     fn worker(&self, id: u32) -> Worker {
+        self.worker_in(Slot(id - 1), id)
+    }
+
+    fn worker_in(&self, slot: Slot, id: u32) -> Worker {
         let worker = WorkerId(id);
         let (channel, worker_end) = message_pair().unwrap();
         let (_control, worker_control) = message_pair().unwrap();
         let (board, board_fd) = Scoreboard::create().unwrap();
         let raw = duplicate(&worker_end).unwrap();
         let link = Link::new(worker_control, duplicate(&worker_end).unwrap(), &board_fd).unwrap();
-        self.dispatcher.tell(Command::AddWorker { worker, channel, worker_end, board: board.into() });
+        self.dispatcher.tell(Command::AddWorker { worker, slot, channel, worker_end, board: board.into() });
         self.dispatcher.tell(Command::Join(worker, LISTENER));
         Worker { id: worker, link, raw }
     }
@@ -256,4 +271,74 @@ fn no_descriptor_is_left_behind() {
         primary.settle();
     }
     assert_eq!(open(), before);
+}
+
+#[test]
+fn a_client_of_a_sticky_listener_stays_with_its_worker_and_its_successor() {
+    let primary = Primary::with(Plan { policy: Policy::Sticky, ..Plan::default() });
+    let workers = [primary.worker(1), primary.worker(2), primary.worker(3)];
+    primary.settle();
+    // All clients here have one address.
+    let client = primary.connect();
+    let home = workers.iter().position(|worker| is_readable_soon(worker, &workers)).unwrap();
+    workers[home].serve(1);
+    let first = answer(&client);
+    for _ in 0..10 {
+        let client = primary.connect();
+        workers[home].serve(1);
+        assert_eq!(answer(&client), first);
+    }
+    primary.dispatcher.tell(Command::WorkerGone(workers[home].id));
+    let successor = primary.worker_in(Slot(u32::try_from(home).unwrap()), 9);
+    primary.settle();
+    let client = primary.connect();
+    successor.serve(1);
+    assert_eq!(answer(&client), 9);
+}
+
+/// Whether it is this one, of all workers, for whom something has come.
+fn is_readable_soon(worker: &Worker, all: &[Worker]) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds: Vec<_> = all.iter().map(|it| PollFd::new(it.raw.as_fd(), PollFlags::POLLIN)).collect();
+    assert!(poll(&mut fds, PollTimeout::try_from(DEADLINE).unwrap()).unwrap() > 0);
+    let index = all.iter().position(|it| it.id == worker.id).unwrap();
+    fds[index].any() == Some(true)
+}
+
+#[test]
+fn one_too_many_is_answered_and_everybody_else_is_served() {
+    let action = Action::Respond { status: 503, retry_after: Some(2), body: "busy\n".into() };
+    let overload = Overload { queue: 3, deadline: None, action };
+    let primary = Primary::with(Plan { overload, ..Plan::default() });
+    let worker = primary.worker(1);
+    primary.settle();
+    // 64 on their way to a worker that does nothing yet, three in the queue.
+    let served: Vec<_> = (0..67).map(|_| primary.connect()).collect();
+    let mut refused = primary.connect();
+    refused.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
+    let mut text = String::new();
+    refused.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("\r\nRetry-After: 2\r\n"), "{text}");
+    assert!(text.ends_with("\r\n\r\nbusy\n"), "{text}");
+    worker.serve(67);
+    assert!(served.iter().all(|client| answer(client) == 1));
+    let (ask, told) = channel();
+    primary.dispatcher.tell(Command::Report(ask));
+    let report = told.recv_timeout(DEADLINE).unwrap();
+    let counts = report.listeners[0].stats.counts;
+    assert_eq!((counts.accepted, counts.passed, counts.queued, counts.shed), (68, 67, 4, 1));
+    assert_eq!(report.listeners[0].name, primary.address.port().to_string());
+}
+
+#[test]
+fn one_too_many_is_reset() {
+    let overload = Overload { queue: 0, deadline: None, action: Action::Reset };
+    let primary = Primary::with(Plan { overload, ..Plan::default() });
+    let worker = primary.worker(1);
+    primary.settle();
+    let served: Vec<_> = (0..64).map(|_| primary.connect()).collect();
+    let error = primary.connect().read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    worker.serve(64);
+    assert!(served.iter().all(|client| answer(client) == 1));
 }

@@ -48,7 +48,24 @@ const slot: number | undefined = cluster.worker?.slot;
 if (slot === undefined) cluster.worker?.retire('no slot');
 else cluster.worker?.ready();
 
+// What the built-in does not have.
+setupPrimary({ scheduling: 'least-loaded' });
+setupPrimary({
+  scheduling: {
+    policy: 'round-robin',
+    slowStart: 1000,
+    overload: { queue: 10, deadline: 500, action: { status: 503, retryAfter: 1, body: 'later' } },
+    listeners: { 8080: { policy: 'sticky', sticky: { by: 'cookie', name: 'id' } }, '/run/app': 'kernel' },
+  },
+});
+cluster.schedulingPolicy = cluster.SCHED_LEAST_CONNECTIONS;
+const shed: number = cluster.schedulingStats().listeners.reduce((sum, listener) => sum + listener.shed, 0);
+const slots: (number | null)[] = cluster.schedulingStats().workers.map(({ slot }) => slot);
+console.log(shed, slots, cluster.stickyId().length);
+
 // Mistakes are found.
+// @ts-expect-error There is no such policy.
+setupPrimary({ scheduling: 'best' });
 // @ts-expect-error There is no such encoding.
 setupPrimary({ serialization: 'xml' });
 // @ts-expect-error Whether this is a worker cannot be changed.

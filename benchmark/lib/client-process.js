@@ -21,14 +21,11 @@ const tell = (/** @type {object} */ message) =>
 const target = { port: options.port, timeoutMs: options.timeoutMs };
 
 process.on('disconnect', () => process.exit(1));
-if (options.mode === 'open') openLoop(options.rate, options.seconds);
+if (options.mode === 'open') openLoop(options);
 else closedLoop(options);
 
-/**
- * @param {number} rate
- * @param {number} seconds
- */
-function openLoop(rate, seconds) {
+/** @param {import('./client').OpenLoop} loop */
+function openLoop({ rate, seconds, slowEvery }) {
   const total = rate * seconds;
   /** @type {import('./client').RequestRecord[]} */
   const records = [];
@@ -44,8 +41,17 @@ function openLoop(rate, seconds) {
     const at = performance.now();
     const lateness = at - begin - ((n + 1) * 1000) / rate;
     const localAddress = `127.1.${n >> 8}.${n & 255}`;
-    request({ ...target, localAddress }, (outcome, latency) => {
-      records.push({ at: performance.timeOrigin + at, localAddress, outcome, latency, lateness });
+    const path = slowEvery && n % slowEvery === slowEvery - 1 ? '/slow' : '/';
+    request({ ...target, localAddress, path }, (outcome, latency, worker) => {
+      records.push({
+        at: performance.timeOrigin + at,
+        localAddress,
+        path,
+        outcome,
+        latency,
+        lateness,
+        worker,
+      });
       if (records.length === total) tell({ records });
     });
   }

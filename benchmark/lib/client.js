@@ -4,7 +4,9 @@ const path = require('node:path');
 const { fork } = require('node:child_process');
 
 /**
- * @typedef {{ mode: 'open', rate: number, seconds: number, port: number, timeoutMs: number }} OpenLoop
+ * In an open loop, every `slowEvery`th request asks for `/slow`.
+ * @typedef {{ mode: 'open', rate: number, seconds: number, port: number, timeoutMs: number,
+ *   slowEvery?: number }} OpenLoop
  * @typedef {{ mode: 'closed', clients: number, count?: number, seconds?: number, port: number,
  *   timeoutMs: number }} ClosedLoop
  * @typedef {OpenLoop | ClosedLoop} ClientOptions
@@ -15,6 +17,8 @@ const { fork } = require('node:child_process');
  * @typedef {object} RequestRecord
  * @property {number} at when it began, in milliseconds since the epoch
  * @property {string} localAddress where it came from
+ * @property {string} path what it asked for
+ * @property {string} [worker] who answered it, where that is told
  * @property {import('./request').Outcome} outcome how it ended
  * @property {number} latency after how many milliseconds
  * @property {number} lateness by how many milliseconds the client itself was late to start it

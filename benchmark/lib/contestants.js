@@ -33,6 +33,16 @@ const contestants = [
   },
 ];
 
+/** rcluster with each of its policies. @type {readonly Contestant[]} */
+const policies = ['round-robin', 'least-connections', 'least-loaded', 'sticky', 'kernel', 'none'].map(
+  (policy) => ({
+    id: policy,
+    label: `rcluster ${policy}`,
+    module: path.join(__dirname, '..', '..'),
+    env: { BENCH_SCHEDULING: JSON.stringify(policy) },
+  }),
+);
+
 /**
  * The contestants of this run, each of which is known to load: a missing native module is found out now and
  * not after minutes of measuring the others.
@@ -41,10 +51,11 @@ const contestants = [
  * @returns {Contestant[]}
  */
 function chooseContestants(only, defaults = contestants.map(({ id }) => id)) {
+  const all = [...contestants, ...policies];
   const ids = only ? only.split(',').map((id) => id.trim()) : defaults;
   const chosen = ids.map((id) => {
-    const found = contestants.find((contestant) => contestant.id === id);
-    if (!found) throw new Error(`no contestant '${id}' among ${contestants.map((c) => c.id).join(', ')}`);
+    const found = all.find((contestant) => contestant.id === id);
+    if (!found) throw new Error(`no contestant '${id}' among ${all.map((c) => c.id).join(', ')}`);
     return found;
   });
   for (const { id, module, env } of chosen) {

@@ -14,18 +14,19 @@ const { performance } = require('node:perf_hooks');
  * @property {number} port on 127.0.0.1
  * @property {number} timeoutMs until it counts as hung
  * @property {string} [localAddress] where it comes from
+ * @property {string} [path] what it asks for; `/` by default
  */
 
-const REQUEST = 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
+const REST = 'HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
 
 /**
  * One request on a connection of its own. The latency runs from connect() to the last byte of the answer;
  * `done` is called when the connection is closed as well, so that a caller in a loop never has more
  * connections open than it means to.
  * @param {Target} target
- * @param {(outcome: Outcome, latencyMs: number) => void} done
+ * @param {(outcome: Outcome, latencyMs: number, worker: string | undefined) => void} done The worker, where it tells.
  */
-function request({ port, timeoutMs, localAddress }, done) {
+function request({ port, timeoutMs, localAddress, path = '/' }, done) {
   const started = performance.now();
   /** @type {Outcome} */
   let outcome = 'closed';
@@ -33,7 +34,7 @@ function request({ port, timeoutMs, localAddress }, done) {
   let answer = '';
   const socket = net.connect({ port, host: '127.0.0.1', localAddress });
   socket.setNoDelay();
-  socket.write(REQUEST);
+  socket.write(`GET ${path} ${REST}`);
   const timer = setTimeout(() => {
     if (outcome !== 'ok') outcome = 'hung';
     socket.destroy();
@@ -54,7 +55,7 @@ function request({ port, timeoutMs, localAddress }, done) {
   });
   socket.on('close', () => {
     clearTimeout(timer);
-    done(outcome, latency || performance.now() - started);
+    done(outcome, latency || performance.now() - started, /\r\nx-worker: (\d+)/i.exec(answer)?.[1]);
   });
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use rcluster::core::ids::{ListenerId, WorkerId};
 use rcluster::core::listeners::{Input, Listeners, Opened, Output};
+use rcluster::core::schedule::Scheduling;
 use rcluster::core::wire::{FromWorker, Kind, ToWorker};
 
 const WORKERS: std::ops::RangeInclusive<u32> = 1..=4;
@@ -91,7 +92,7 @@ fuzz_target!(|bytes: &[u8]| {
         None => return,
     };
     let mut primary = Primary {
-        listeners: Listeners::new(share),
+        listeners: Listeners::new(Scheduling::of_node(share)),
         now: Duration::ZERO,
         opening: VecDeque::new(),
         out: Vec::new(),

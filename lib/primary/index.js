@@ -8,6 +8,7 @@ const { forkNative } = require('../seam/primary');
 const { forwarding, startForwarding } = require('./forward');
 const { inspectorArgs } = require('./inspector');
 const { createMessageHandler, send } = require('./messages');
+const { CONSTANTS, policyName, policyNumber, readScheduling } = require('./scheduling');
 const { SCHED_NONE, SCHED_RR, mergeSettings, initialPolicy, checkPolicy } = require('./settings');
 const { Supervision } = require('./supervision');
 const { createSupervise } = require('./supervise');
@@ -44,8 +45,7 @@ function createPrimary(target) {
   let initialized = false;
   let policy = initialPolicy();
 
-  // Policies other than the two are refused; if the app goes on all the same, the kernel balances.
-  const supervision = new Supervision(() => policy !== SCHED_RR);
+  const supervision = new Supervision(() => scheduling(cluster.settings));
   const onInternalMessage = createMessageHandler(target, (id) => supervision.catchUp(id));
 
   /**
@@ -85,6 +85,7 @@ function createPrimary(target) {
   /** @param {ClusterSettings} [options] */
   function setupPrimary(options) {
     const settings = mergeSettings(cluster.settings, options);
+    checkScheduling(settings);
     cluster.settings = settings;
     if (!initialized) {
       initialized = true;
@@ -99,6 +100,35 @@ function createPrimary(target) {
       forwarded = forward;
     }
     process.nextTick(() => target.emit('setup', settings));
+  }
+
+  /**
+   * How connections are distributed, as the native part reads it. A policy that was refused is none that it knows; if
+   * the app goes on all the same, the kernel balances.
+   * @param {ClusterSettings} settings
+   */
+  function scheduling(settings) {
+    const name = policyName(initialized ? policy : cluster.schedulingPolicy) ?? 'none';
+    const plan =
+      settings.scheduling === undefined
+        ? { default: { policy: name } }
+        : readScheduling(settings.scheduling, name);
+    return JSON.stringify(plan);
+  }
+
+  /** @param {ClusterSettings} settings */
+  function checkScheduling(settings) {
+    if (settings.scheduling === undefined) return;
+    const wanted = scheduling(settings);
+    if (supervision.scheduling === undefined) {
+      const number = policyNumber(JSON.parse(wanted).default.policy);
+      policy = cluster.schedulingPolicy = /** @type {number} */ (number);
+    } else if (supervision.scheduling !== wanted) {
+      const error = new Error(
+        "setupPrimary(): 'scheduling' cannot change once a worker has been forked or something is forwarded",
+      );
+      throw Object.assign(error, { code: 'ERR_RCLUSTER_TOO_LATE' });
+    }
   }
 
   /**
@@ -250,10 +280,12 @@ function createPrimary(target) {
   cluster.disconnect = disconnect;
   const extras = {
     ...EXTRAS,
+    ...CONSTANTS,
     forwarding: () => forwarding(supervision),
+    schedulingStats: () => supervision.report(),
     supervise: supervised.supervise,
   };
-  return /** @type {Cluster} */ (addExtras(target, extras));
+  return /** @type {Cluster} */ (/** @type {unknown} */ (addExtras(target, extras)));
 }
 
 /** @type {Cluster | undefined} */

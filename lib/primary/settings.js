@@ -1,5 +1,7 @@
 'use strict';
 
+const { policyName } = require('./scheduling');
+
 const SCHED_NONE = 1;
 const SCHED_RR = 2;
 
@@ -42,11 +44,11 @@ function initialPolicy() {
 }
 
 /**
- * @param {number} policy
+ * @param {unknown} policy
  * @throws {Error} ERR_INTERNAL_ASSERTION, which is the built-in's code for it.
  */
 function checkPolicy(policy) {
-  if (policy === SCHED_NONE || policy === SCHED_RR) return;
+  if (policyName(policy) !== undefined) return;
   const error = new Error(`Bad cluster.schedulingPolicy: ${policy}`);
   throw Object.assign(error, { code: 'ERR_INTERNAL_ASSERTION' });
 }

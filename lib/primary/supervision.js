@@ -19,8 +19,14 @@ const { loadBinding } = require('../load-binding');
  * native thread, and the scheduling policy is known only then.
  */
 class Supervision {
-  /** @type {() => boolean} */
-  #shareListeners;
+  /** @type {() => string} */
+  #readScheduling;
+
+  /**
+   * How connections are distributed, once that is settled: as JSON.
+   * @type {string | undefined}
+   */
+  scheduling;
 
   /** @type {Supervisor | undefined} */
   #supervisor;
@@ -36,9 +42,9 @@ class Supervision {
   /** @type {Audience | undefined} */
   audience;
 
-  /** @param {() => boolean} shareListeners Asked once, at the first spawn. */
-  constructor(shareListeners) {
-    this.#shareListeners = shareListeners;
+  /** @param {() => string} readScheduling Asked once, at the first spawn. */
+  constructor(readScheduling) {
+    this.#readScheduling = readScheduling;
   }
 
   /**
@@ -75,7 +81,16 @@ class Supervision {
 
   #start() {
     const { Supervisor } = loadBinding();
-    return new Supervisor(this.#shareListeners(), (event) => this.#onEvent(event));
+    this.scheduling = this.#readScheduling();
+    return new Supervisor(this.scheduling, (event) => this.#onEvent(event));
+  }
+
+  /**
+   * What has been done with connections so far.
+   * @returns {import('../../index').SchedulingStats}
+   */
+  report() {
+    return this.#supervisor ? JSON.parse(this.#supervisor.report()) : { listeners: [], workers: [] };
   }
 
   /**

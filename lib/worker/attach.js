@@ -7,6 +7,7 @@ const seam = require('../seam/worker');
 const { trackSessions } = require('../seam/http');
 const createListening = require('./listening');
 const createDrain = require('./drain');
+const { linked } = require('./extras');
 const { createOwnAddresses } = require('./own-address');
 const createRetirement = require('./retirement');
 
@@ -48,6 +49,7 @@ module.exports = function attach(firstFd, own, settings) {
     leaving: () => link.leaving(),
   });
   if (settings !== undefined) retirement.configure(JSON.parse(settings));
+  linked(() => link.slot());
 
   /**
    * The primary's native side is gone. When the primary is dead its end of Node's own channel

@@ -107,7 +107,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
       // Only now is there somebody to take a connection. net may also have closed it at once.
       if (!members.has(listener)) return;
       tell({ act: 'listening', listener });
-      if (!reply.shared) admission.open(listener);
+      admission.open(listener);
     });
 
     announce(owner, query, index.taken);

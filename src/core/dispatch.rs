@@ -6,9 +6,11 @@
 //! worker's end of the channel, so whatever is in flight can be taken back (*reclaimed*).
 //!
 //! - Who is ready (room in its window, takes connections of that listener, loop turning) is served as the
-//!   listener's schedule says.
+//!   listener's schedule says. On a sticky listener a connection waits a limited time for its own worker,
+//!   and others pass it by.
 //! - With nobody ready, connections wait here in order, a limited number of them; after that the listener
-//!   is paused and clients wait in its backlog, as they do at once when it has no member at all.
+//!   is paused and clients wait in its backlog, as they do at once when it has no member at all. If the
+//!   listener's plan says so, those who are too many or have waited too long are shed instead.
 //! - A worker that has something in flight and shows no sign of life for [`Config::stall_after`] is
 //!   *stalled*. It gets nothing until its loop turns; and as soon as another member of one of its
 //!   listeners is idle, what is in its channel is reclaimed for whoever is ready.
@@ -18,16 +20,19 @@
 //! the shell, and cannot be given out twice. Workers are not trusted: counters, returned connections and
 //! wake-ups may be anything, and cost only their own worker.
 
+mod counts;
 mod invariants;
 mod listener;
 mod membership;
 mod messages;
+mod queue;
 #[cfg(test)]
 mod tests;
 mod worker;
 
-use self::listener::{Door, Listener};
-pub use self::messages::{Board, Config, Input, Output, Refusal, Time};
+pub use self::counts::{Counts, ListenerStats, Stats, WorkerStats};
+use self::listener::{Around, Door, Listener};
+pub use self::messages::{Board, Config, Connection, Input, Output, Refusal, Time};
 use self::worker::{Standing, Worker};
 use super::ids::{ListenerId, WorkerId};
 
@@ -50,14 +55,21 @@ pub struct Dispatch<C> {
     first_served: usize,
 }
 
-impl<C> Dispatch<C> {
+/// How a connection came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comeback {
+    /// A worker gave it back.
+    Returned,
+    /// It was taken back, or never left.
+    Reclaimed,
+}
+
+impl<C: Connection> Dispatch<C> {
     /// A dispatcher without workers or listeners.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let config =
-            Config { window: config.window.max(1), queue_limit: config.queue_limit.max(1), ..config };
         Self {
-            config,
+            config: Config { window: config.window.max(1), ..config },
             workers: Vec::new(),
             listeners: Vec::new(),
             waiting: 0,
@@ -80,6 +92,25 @@ impl<C> Dispatch<C> {
         self.waiting
     }
 
+    /// All at a glance.
+    pub fn stats(&self, board: &impl Board) -> Stats {
+        let listeners = self.listeners.iter().map(|listener| ListenerStats {
+            listener: listener.id,
+            waiting: listener.queue.len(),
+            workers: listener.members.len(),
+            counts: listener.counts,
+        });
+        let workers = self.workers.iter().map(|worker| WorkerStats {
+            worker: worker.id,
+            slot: worker.slot,
+            in_flight: worker.in_flight_now(board),
+            open: board.open(worker.id),
+            stalled: worker.is_suspended(),
+            counts: worker.counts,
+        });
+        Stats { listeners: listeners.collect(), workers: workers.collect() }
+    }
+
     /// Takes in what happened and says what to do about it.
     ///
     /// The outputs are appended to `out`. Carry them all out, in order, before the next input, also before
@@ -92,38 +123,42 @@ impl<C> Dispatch<C> {
         match input {
             Input::Accepted { listener, conn } => match self.position(listener) {
                 None => out.push(Output::Close { conn }),
-                Some(index) => match self.pass_on(index, conn, now, board, out) {
-                    None => return,
-                    Some(conn) => {
-                        self.listeners[index].queue.push_back(conn);
-                        self.waiting += 1;
+                Some(index) => {
+                    self.listeners[index].counts.accepted += 1;
+                    match self.pass_on(index, conn, now, board, out) {
+                        None => return,
+                        Some(conn) => {
+                            self.listeners[index].counts.queued += 1;
+                            self.listeners[index].queue.push(conn, now);
+                            self.waiting += 1;
+                        }
                     }
-                },
+                }
             },
-            Input::WorkerAdded { worker } => self.add_worker(worker, now, board),
-            Input::ListenerAdded { listener } => self.add_listener(listener),
+            Input::WorkerAdded { worker, slot } => self.add_worker(worker, slot, now, board),
+            Input::ListenerAdded { listener, plan } => self.add_listener(listener, plan),
             Input::ListenerRemoved { listener } => self.remove_listener(listener, out),
-            Input::Joined { worker, listener } => self.join(worker, listener),
+            Input::Joined { worker, listener } => self.join(worker, listener, now),
             Input::Left { worker, listener } => self.leave(worker, listener, now, board, out),
             Input::WorkerLeaving { worker } => self.leave_all(worker, out),
-            Input::WorkerGone { worker, conns } => self.remove_worker(worker, conns, out),
+            Input::WorkerGone { worker, conns } => self.remove_worker(worker, conns, now, out),
             Input::Returned { worker, listener, conn, why } => {
                 self.take_back_refused(worker, (listener, conn), why, now, out);
             }
             Input::Room { worker, listener } => self.set_door(worker, listener, Door::Open),
             Input::Woke { worker } => {
-                if let Some(slot) = self.slot(worker) {
-                    self.workers[slot].read(now, board);
-                    self.workers[slot].woke(now);
+                if let Some(place) = self.place(worker) {
+                    self.workers[place].read(now, board);
+                    self.workers[place].woke(now);
                 }
             }
             Input::Reclaimed { worker, conns } => {
-                if let Some(slot) = self.slot(worker) {
-                    self.workers[slot].emptied(conns.len());
+                if let Some(place) = self.place(worker) {
+                    self.workers[place].emptied(conns.len());
                 }
-                self.take_back(conns, out);
+                self.take_back(conns, Comeback::Reclaimed, now, out);
             }
-            Input::Unsent { worker, conns } => self.take_back_unsent(worker, conns, out),
+            Input::Unsent { worker, conns } => self.take_back_unsent(worker, conns, now, out),
             Input::Tick => {}
         }
         self.settle(now, board, out);
@@ -143,10 +178,12 @@ impl<C> Dispatch<C> {
         }
         let window = self.config.window;
         let listener = &mut self.listeners[index];
-        let Some(slot) = listener.choose(&mut self.workers, window, now, board) else {
+        let mut around = Around { workers: &mut self.workers, window, now, board };
+        let Some(place) = listener.choose(conn.key(), now, &mut around) else {
             return Some(conn);
         };
-        let worker = &mut self.workers[slot];
+        listener.counts.passed += 1;
+        let worker = &mut self.workers[place];
         worker.sent(window, now);
         out.push(Output::Send { worker: worker.id, listener: listener.id, conn });
         if self.deadline.is_none() && worker.shared > 0 {
@@ -161,6 +198,7 @@ impl<C> Dispatch<C> {
     fn settle(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
         self.relieve(now, board, out);
         self.drain(now, board, out);
+        self.shed(now, out);
         self.regulate(out);
         self.calm = self.waiting == 0 && !self.workers.iter().any(Worker::holds_hostages);
         self.deadline = self.earliest_deadline(now);
@@ -168,22 +206,22 @@ impl<C> Dispatch<C> {
 
     /// Takes their connections away from stalled workers when somebody idle could have them.
     fn relieve(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
-        for slot in 0..self.workers.len() {
-            let worker = &mut self.workers[slot];
+        for place in 0..self.workers.len() {
+            let worker = &mut self.workers[place];
             if worker.holds_hostages() && !worker.reclaiming {
                 worker.read(now, board);
-                if worker.holds_hostages() && self.has_idle_helper(slot, now, board) {
-                    self.reclaim(slot, out);
+                if worker.holds_hostages() && self.has_idle_helper(place, now, board) {
+                    self.reclaim(place, out);
                 }
             }
         }
     }
 
-    fn has_idle_helper(&mut self, slot: usize, now: Time, board: &impl Board) -> bool {
+    fn has_idle_helper(&mut self, place: usize, now: Time, board: &impl Board) -> bool {
         let Self { workers, listeners, .. } = self;
         listeners.iter().any(|listener| {
-            listener.has(slot)
-                && listener.open_members(now).any(|member| workers[member.slot].is_idle(now, board))
+            listener.has(place)
+                && listener.open_members(now).any(|member| workers[member.place].is_idle(now, board))
         })
     }
 
@@ -197,23 +235,35 @@ impl<C> Dispatch<C> {
         let mut served = None;
         for index in (0..count).map(|step| (self.first_served + step) % count) {
             let listener = &mut self.listeners[index];
-            while !listener.queue.is_empty() {
-                let Some(slot) = listener.choose(&mut self.workers, window, now, board) else {
-                    for member in listener.open_members(now) {
-                        let worker = &mut self.workers[member.slot];
-                        if worker.is_at_window(window) {
-                            ask_for_wake(worker, out);
-                        }
+            // Past those who have to wait for their own worker, whom only a sticky listener has.
+            let mut left = 0;
+            while let Some((conn, since)) = listener.queue.get(left) {
+                let key = conn.key();
+                let mut around = Around { workers: &mut self.workers, window, now, board };
+                match listener.choose(key, since, &mut around) {
+                    Some(place) => {
+                        let Some(conn) = listener.queue.take(left) else { break };
+                        self.waiting -= 1;
+                        listener.counts.passed += 1;
+                        self.workers[place].sent(window, now);
+                        out.push(Output::Send {
+                            worker: self.workers[place].id,
+                            listener: listener.id,
+                            conn,
+                        });
+                        served.get_or_insert(index);
                     }
-                    break;
-                };
-                let Some(conn) = listener.next_in_line() else {
-                    break;
-                };
-                self.waiting -= 1;
-                self.workers[slot].sent(window, now);
-                out.push(Output::Send { worker: self.workers[slot].id, listener: listener.id, conn });
-                served.get_or_insert(index);
+                    None if key.is_some() && listener.is_sticky() => left += 1,
+                    None => break,
+                }
+            }
+            if !listener.queue.is_empty() {
+                for member in listener.open_members(now) {
+                    let worker = &mut self.workers[member.place];
+                    if worker.is_at_window(window) {
+                        ask_for_wake(worker, out);
+                    }
+                }
             }
         }
         // Whoever had the first choice this time comes last next time, or a busy listener could use up
@@ -223,10 +273,22 @@ impl<C> Dispatch<C> {
         }
     }
 
+    /// Turns away whoever is too many, where that is wanted.
+    fn shed(&mut self, now: Time, out: &mut Vec<Output<C>>) {
+        for listener in &mut self.listeners {
+            while let Some(conn) = listener.too_many(now).and_then(|index| listener.queue.take(index)) {
+                self.waiting -= 1;
+                listener.counts.shed += 1;
+                out.push(Output::Shed { listener: listener.id, conn });
+            }
+        }
+    }
+
     /// Keeps the queues within their limit.
     fn regulate(&mut self, out: &mut Vec<Output<C>>) {
-        let limit = self.config.queue_limit;
-        for Listener { id, members, queue, paused, .. } in &mut self.listeners {
+        for listener in &mut self.listeners {
+            let limit = listener.limit();
+            let Listener { id, members, queue, paused, .. } = listener;
             if !*paused && (members.is_empty() || queue.len() >= limit) {
                 *paused = true;
                 out.push(Output::Pause { listener: *id });
@@ -245,7 +307,8 @@ impl<C> Dispatch<C> {
         }
         // When somebody may be asked again matters only while something waits.
         let retry_at = self.retry_at.filter(|_| !self.calm);
-        stalls.into_iter().chain(retry_at).min()
+        let queues = self.listeners.iter().filter_map(|listener| listener.next_due(now)).min();
+        stalls.into_iter().chain(retry_at).chain(queues).min()
     }
 
     fn look_for_stalls(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
@@ -261,8 +324,8 @@ impl<C> Dispatch<C> {
 
     /// Has the worker's channel emptied. Its probe goes with the rest, so a worker that is to be waited for
     /// needs another.
-    fn reclaim(&mut self, slot: usize, out: &mut Vec<Output<C>>) {
-        let worker = &mut self.workers[slot];
+    fn reclaim(&mut self, place: usize, out: &mut Vec<Output<C>>) {
+        let worker = &mut self.workers[place];
         worker.reclaiming = true;
         out.push(Output::Reclaim { worker: worker.id });
         if worker.is_suspended() {
@@ -271,27 +334,44 @@ impl<C> Dispatch<C> {
     }
 
     /// To the head of their queues, in this order.
-    fn take_back(&mut self, conns: impl IntoIterator<Item = (ListenerId, C)>, out: &mut Vec<Output<C>>) {
+    fn take_back(
+        &mut self,
+        conns: impl IntoIterator<Item = (ListenerId, C)>,
+        how: Comeback,
+        now: Time,
+        out: &mut Vec<Output<C>>,
+    ) {
         for (listener, conn) in conns {
             match self.position(listener) {
                 None => out.push(Output::Close { conn }),
                 Some(index) => {
-                    self.listeners[index].comes_back(conn);
+                    let Listener { queue, counts, .. } = &mut self.listeners[index];
+                    queue.comes_back(conn, now);
+                    match how {
+                        Comeback::Returned => counts.returned += 1,
+                        Comeback::Reclaimed => counts.reclaimed += 1,
+                    }
                     self.waiting += 1;
                 }
             }
         }
     }
 
-    fn take_back_unsent(&mut self, worker: WorkerId, conns: Vec<(ListenerId, C)>, out: &mut Vec<Output<C>>) {
-        if let Some(slot) = self.slot(worker) {
-            let worker = &mut self.workers[slot];
+    fn take_back_unsent(
+        &mut self,
+        worker: WorkerId,
+        conns: Vec<(ListenerId, C)>,
+        now: Time,
+        out: &mut Vec<Output<C>>,
+    ) {
+        if let Some(place) = self.place(worker) {
+            let worker = &mut self.workers[place];
             worker.missed(conns.len());
             if !conns.is_empty() && worker.standing != Standing::Leaving {
                 suspend(worker, Standing::Choked, out);
             }
         }
-        self.take_back(conns, out);
+        self.take_back(conns, Comeback::Reclaimed, now, out);
     }
 
     fn take_back_refused(
@@ -302,7 +382,7 @@ impl<C> Dispatch<C> {
         now: Time,
         out: &mut Vec<Output<C>>,
     ) {
-        let genuine = self.slot(worker).is_some_and(|slot| self.workers[slot].returned());
+        let genuine = self.place(worker).is_some_and(|place| self.workers[place].returned());
         if !genuine {
             out.push(Output::Close { conn });
             return;
@@ -316,10 +396,10 @@ impl<C> Dispatch<C> {
             }
         };
         self.set_door(worker, listener, door);
-        self.take_back([(listener, conn)], out);
+        self.take_back([(listener, conn)], Comeback::Returned, now, out);
     }
 
-    fn slot(&self, worker: WorkerId) -> Option<usize> {
+    fn place(&self, worker: WorkerId) -> Option<usize> {
         self.workers.iter().position(|other| other.id == worker)
     }
 

@@ -128,9 +128,9 @@ impl Forward {
     /// them all out, in order, before the next input.
     pub fn handle(&mut self, now: Time, input: Input, activity: &impl Activity, out: &mut Vec<Output>) {
         match input {
-            Input::WorkerAdded { worker } => {
+            Input::WorkerAdded { worker, slot } => {
                 let seat = self.schedule.seat(self.members.len());
-                self.members.insert(seat, Member::new(worker));
+                self.members.insert(seat, Member::new(worker, slot));
             }
             Input::WorkerLeaving { worker } => self.unseat(worker),
             Input::WorkerGone { worker } => {
@@ -278,7 +278,7 @@ impl Forward {
         }
         while let Some(&conn) = self.waiting.front() {
             let mut seats = Seats(&self.members);
-            let Some(seat) = self.schedule.choose(&mut seats) else { return };
+            let Some(seat) = self.schedule.choose(&mut seats, None, false) else { return };
             self.waiting.pop_front();
             let member = &mut self.members[seat];
             member.connecting += 1;

@@ -15,7 +15,8 @@ pub struct WorkerId(pub u32);
 #[serde(transparent)]
 pub struct ListenerId(pub u32);
 
-/// A place in a supervised cluster, counted from 0. Workers come and go in it; it stays.
+/// The place of a worker among the others, counted from 0. Workers come and go in it; it stays. Who replaces a worker
+/// has the slot of its predecessor, and with it whatever belongs to the slot: its clients, its listening sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Slot(pub u32);
@@ -35,14 +36,14 @@ impl fmt::Display for WorkerId {
     }
 }
 
-impl fmt::Display for ListenerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "listener {}", self.0)
-    }
-}
-
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "slot {}", self.0)
+    }
+}
+
+impl fmt::Display for ListenerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "listener {}", self.0)
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::ids::{ListenerId, WorkerId};
 use super::wire::{Kind, Query, Reply, Sockname};
-pub use place::{Place, Spec, shorter};
+pub use place::{Place, Sharing, Spec, shorter};
 pub use registry::Listeners;
 
 /// How long a listener without workers waits for a worker that is starting.

@@ -11,5 +11,6 @@ pub mod lifeline;
 pub mod listeners;
 pub mod random;
 pub mod schedule;
+pub mod slots;
 pub mod supervise;
 pub mod wire;

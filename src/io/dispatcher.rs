@@ -4,6 +4,9 @@
 //! Nothing that the primary's JavaScript does, or does not do, holds it up.
 
 mod channel;
+mod connection;
+mod doorway;
+mod farewell;
 mod listening;
 mod shell;
 
@@ -11,7 +14,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel as command_queue};
 
-use crate::core::ids::{ListenerId, WorkerId};
+use serde::Serialize;
+
+use crate::core::dispatch::{ListenerStats, WorkerStats};
+use crate::core::ids::{ListenerId, Slot, WorkerId};
+use crate::core::schedule::Plan;
 use crate::sys::epoll::Waker;
 use crate::sys::error::{Doing, SysError};
 use crate::sys::listen::BoundPath;
@@ -26,6 +33,8 @@ pub enum Command {
     AddWorker {
         /// Its number.
         worker: WorkerId,
+        /// Its slot.
+        slot: Slot,
         /// The primary's end of its connection channel.
         channel: OwnedFd,
         /// A duplicate of the worker's own end, through which what it has not received can be
@@ -42,10 +51,24 @@ pub enum Command {
     AddListener {
         /// Its number.
         listener: ListenerId,
-        /// The socket.
-        socket: OwnedFd,
+        /// The socket; none if there is one for each slot, which follow.
+        socket: Option<OwnedFd>,
         /// The name in the file system that goes when the listener closes.
         path: Option<BoundPath>,
+        /// Its port or path, for the report.
+        name: String,
+        /// How its connections are distributed.
+        plan: Box<Plan>,
+    },
+    /// A worker of this slot will accept from a socket of the slot's own, once it has joined. What comes there
+    /// while no such worker is a member is accepted here. To be told in the order in which they began to listen.
+    AddSlot {
+        /// Of which listener.
+        listener: ListenerId,
+        /// Whose.
+        slot: Slot,
+        /// A duplicate of the slot's socket.
+        socket: OwnedFd,
     },
     /// The socket is to be closed.
     RemoveListener(ListenerId),
@@ -55,8 +78,29 @@ pub enum Command {
     Leave(WorkerId, ListenerId),
     /// Call this when all that was told before has been done.
     Then(Afterwards),
+    /// Tell what has been done with connections so far.
+    Report(Sender<Report>),
     /// End the thread.
     Stop,
+}
+
+/// What has been done with connections so far.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// In the order in which they were opened. Without those on which workers accept by themselves.
+    pub listeners: Vec<ListenerReport>,
+    /// In the order in which they were forked.
+    pub workers: Vec<WorkerStats>,
+}
+
+/// One listener in the report.
+#[derive(Debug, Serialize)]
+pub struct ListenerReport {
+    /// Its port or path; empty for a descriptor of the app's.
+    pub name: String,
+    /// The rest.
+    #[serde(flatten)]
+    pub stats: ListenerStats,
 }
 
 /// Something to be done on the dispatcher's thread, at its place among the commands.
@@ -80,6 +124,9 @@ impl std::fmt::Debug for Afterwards {
 pub enum Notice {
     /// The process or the system is out of descriptors or memory; clients wait in the backlog.
     Exhausted(SysError),
+    /// The kernel does not spread connections as it should over the sockets of a listener. It does so in its own
+    /// way; nobody is lost.
+    Unsteered(SysError),
     /// A worker broke the rules of its channel and gets nothing more.
     Broken(WorkerId, String),
     /// The thread has ended by a failure. Nothing is accepted any more.

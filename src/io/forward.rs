@@ -15,7 +15,7 @@ use std::sync::mpsc::{Sender, channel as command_queue};
 
 use crate::core::forward::proxy::Version;
 use crate::core::forward::{Config, Counters};
-use crate::core::ids::WorkerId;
+use crate::core::ids::{Slot, WorkerId};
 use crate::sys::epoll::Waker;
 use crate::sys::error::{Doing, SysError};
 use crate::sys::listen::{self, Access, Bound};
@@ -99,6 +99,7 @@ pub struct Report {
 enum Command {
     AddWorker {
         worker: WorkerId,
+        slot: Slot,
         own: Vec<Own>,
     },
     /// It gets no more connections. Answered when that is so.
@@ -168,8 +169,8 @@ impl Forwarder {
     }
 
     /// There is a new worker, with its addresses in the order of the forwarded ones.
-    pub fn add_worker(&self, worker: WorkerId, own: Vec<Own>) {
-        self.tell(Command::AddWorker { worker, own });
+    pub fn add_worker(&self, worker: WorkerId, slot: Slot, own: Vec<Own>) {
+        self.tell(Command::AddWorker { worker, slot, own });
     }
 
     /// The worker gets no more connections. What it has goes on.

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::core::channel::{ChannelError, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer};
 use crate::core::dispatch::Refusal;
-use crate::core::ids::ListenerId;
+use crate::core::ids::{ListenerId, Slot};
 use crate::core::wire::MAX_FRAME;
 use crate::sys::error::SysError;
 use crate::sys::headroom::room_for;
@@ -230,6 +230,12 @@ impl Link {
     /// A connection that was taken is closed.
     pub fn closed(&self) {
         self.board.remove_open();
+    }
+
+    /// The slot of this worker.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        Slot(self.board.slot())
     }
 
     /// The event loop has turned, and has been at work for `busy` so far.

@@ -16,17 +16,19 @@ mod systemd;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel as answer};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::core::ids::{Request, Slot, WorkerId};
+use crate::core::schedule::Scheduling;
+use crate::core::slots::Slots;
 use crate::core::supervise::{self, Failure, Stats};
 use crate::core::wire::{Drain, FromWorker, Reply, ToWorker};
-use crate::io::dispatcher::{Dispatcher, Notice};
-use crate::io::forward::{Front, Report};
+use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice, Report};
+use crate::io::forward::{Front, Report as Forwarded};
 use crate::sys::error::{Doing, SysError};
 use crate::sys::exit::{Exit, send_signal};
 
@@ -99,7 +101,7 @@ type Tell = Arc<dyn Fn(Event) + Send + Sync>;
 /// What the primary's JavaScript asks of the supervisor.
 #[derive(Debug)]
 enum Command {
-    Adopt { worker: WorkerId, pidfd: Arc<OwnedFd>, link: Link },
+    Adopt { worker: WorkerId, slot: Slot, pidfd: Arc<OwnedFd>, link: Link },
     Tell { worker: WorkerId, frame: ToWorker },
     CaptureStack { worker: WorkerId, limit: Duration, then: Then },
     Leave { worker: WorkerId, done: Sender<()> },
@@ -145,25 +147,44 @@ pub struct Spawned {
 /// primary has gone.
 pub struct Supervisor {
     commands: Option<mpsc::UnboundedSender<Command>>,
-    dispatcher: Arc<Dispatcher>,
-    forwarding: Forwarding,
+    common: Common,
     tell: Tell,
     thread: Option<std::thread::JoinHandle<()>>,
-    numbers: WorkerNumbers,
-    leavers: Leavers,
 }
 
 impl std::fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Supervisor").field("dispatcher", &self.dispatcher).finish_non_exhaustive()
+        f.debug_struct("Supervisor").field("dispatcher", &self.common.dispatcher).finish_non_exhaustive()
     }
+}
+
+/// What the supervisor's thread has in common with who holds the supervisor.
+#[derive(Clone)]
+struct Common {
+    dispatcher: Arc<Dispatcher>,
+    forwarding: Forwarding,
+    slots: SharedSlots,
+    numbers: WorkerNumbers,
+    leavers: Leavers,
+}
+
+/// Taken where workers are spawned, and freed where they end: before the application can hear of it and spawn
+/// another.
+type SharedSlots = Arc<Mutex<Slots>>;
+
+fn lock(slots: &SharedSlots) -> MutexGuard<'_, Slots> {
+    // Whoever panicked with it has left a table that holds; the panic has been told where it happened.
+    slots.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Supervisor {
     /// Starts the supervisor's and the dispatcher's thread. `tell` is called on either.
     ///
-    /// With `share` (`SCHED_NONE`) workers get the listening sockets themselves.
-    pub fn start(share: bool, tell: impl Fn(Event) + Send + Sync + 'static) -> Result<Self, SysError> {
+    /// `scheduling` says how the connections of each listener are distributed.
+    pub fn start(
+        scheduling: Scheduling,
+        tell: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Self, SysError> {
         let (commands, queue) = mpsc::unbounded_channel();
         let (happenings, events) = mpsc::channel(EVENTS);
         let notices = happenings.clone();
@@ -178,17 +199,14 @@ impl Supervisor {
                 tell_directly(describe(&notice));
             }
         })?);
-        let forwarding = Forwarding::default();
-        let (numbers, leavers) = (WorkerNumbers::default(), Leavers::default());
-        let shell = Shell::new(
-            share,
-            Arc::clone(&tell),
-            Arc::clone(&dispatcher),
-            forwarding.clone(),
-            happenings,
-            numbers.clone(),
-            leavers.clone(),
-        );
+        let common = Common {
+            dispatcher,
+            forwarding: Forwarding::default(),
+            slots: SharedSlots::default(),
+            numbers: WorkerNumbers::default(),
+            leavers: Leavers::default(),
+        };
+        let shell = Shell::new(scheduling, Arc::clone(&tell), happenings, common.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -197,22 +215,25 @@ impl Supervisor {
             .name("rcluster-super".into())
             .spawn(move || shell.run_thread(&runtime, queue, events))
             .doing("starting the supervisor's thread")?;
-        let thread = Some(thread);
-        Ok(Self { commands: Some(commands), dispatcher, forwarding, tell, thread, numbers, leavers })
+        Ok(Self { commands: Some(commands), common, tell, thread: Some(thread) })
     }
 
-    /// Spawns a worker. `own` is the part of its environment that distinguishes it.
+    /// Spawns a worker in the lowest slot that is free. `own` is the part of its environment that
+    /// distinguishes it.
     pub fn spawn(&self, worker: WorkerId, launch: &Launch, own: Vec<CString>) -> Result<Spawned, SysError> {
-        let launched = launch.start(worker, own, &self.dispatcher, &self.forwarding)?;
+        let Common { dispatcher, forwarding, slots, .. } = &self.common;
+        let slot = lock(slots).take(worker, None);
+        let launched = launch.start(worker, Some(slot), own, forwarding);
+        let launched = launched.inspect_err(|_| lock(slots).free(worker))?;
         let pidfd = Arc::new(launched.child.pidfd);
-        self.forwarding.add(worker, launched.addresses);
-        self.tell(Command::Adopt { worker, pidfd: Arc::clone(&pidfd), link: launched.link });
+        launched.newcomer.introduce(worker, slot, dispatcher, forwarding);
+        self.tell(Command::Adopt { worker, slot, pidfd: Arc::clone(&pidfd), link: launched.link });
         Ok(Spawned { pid: launched.child.pid.as_raw(), pidfd, pipes: launched.pipes })
     }
 
     /// Takes a worker from all its listeners. Those with nobody left are closed on return.
     pub fn leave(&self, worker: WorkerId) {
-        self.forwarding.take_away(worker);
+        self.common.forwarding.take_away(worker);
         let (done, wait) = answer();
         self.tell(Command::Leave { worker, done });
         // An error means that the threads have ended, and with them every listener.
@@ -231,19 +252,28 @@ impl Supervisor {
 
     /// Begins to forward, to the workers spawned from now on. Once only: `EALREADY` after that.
     pub fn forward(&self, fronts: Vec<Front>) -> Result<(), SysError> {
-        self.forwarding.start(fronts, Arc::clone(&self.tell))
+        self.common.forwarding.start(fronts, Arc::clone(&self.tell))
     }
 
     /// What is forwarded just now; empty when nothing is.
     #[must_use]
-    pub fn forwarding(&self) -> Vec<Report> {
-        self.forwarding.report()
+    pub fn forwarding(&self) -> Vec<Forwarded> {
+        self.common.forwarding.report()
     }
 
     /// Where the sockets of workers are that are reached by unix sockets.
     #[must_use]
     pub fn socket_directory(&self) -> Option<&std::path::Path> {
-        self.forwarding.directory()
+        self.common.forwarding.directory()
+    }
+
+    /// What has been done with connections so far.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let (answer, wait) = answer();
+        self.common.dispatcher.tell(ToDispatcher::Report(answer));
+        // A dispatcher that has failed has said so, and has nothing to tell.
+        wait.recv().unwrap_or_default()
     }
 
     /// The application knows that the worker is dead and has had its chance to fork another.
@@ -254,13 +284,13 @@ impl Supervisor {
     /// The numbers of workers, to be used for every one that is spawned.
     #[must_use]
     pub fn numbers(&self) -> &WorkerNumbers {
-        &self.numbers
+        &self.common.numbers
     }
 
     /// Who leaves by agreement.
     #[must_use]
     pub fn leavers(&self) -> &Leavers {
-        &self.leavers
+        &self.common.leavers
     }
 
     /// Begins to supervise: starts the workers of the plan, and keeps them up.
@@ -290,7 +320,7 @@ impl Supervisor {
     /// Tells a worker to take no more connections, to finish, and to exit. Works while its primary's
     /// JavaScript is busy; nothing happens to one that is dead.
     pub fn drain(&self, worker: WorkerId, reason: String, timeout: Duration) {
-        self.forwarding.take_away(worker);
+        self.common.forwarding.take_away(worker);
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let frame = ToWorker::Drain(Drain { reason, timeout_ms });
         self.tell(Command::Tell { worker, frame });
@@ -336,6 +366,10 @@ fn describe(notice: &Notice) -> Event {
         Notice::Exhausted(error) => Event::Warning {
             code: "RCLUSTER_EXHAUSTED",
             message: format!("New connections wait, because the primary cannot accept them: {error}"),
+        },
+        Notice::Unsteered(error) => Event::Warning {
+            code: "RCLUSTER_UNSTEERED",
+            message: format!("The kernel spreads connections less evenly than it could: {error}"),
         },
         Notice::Broken(worker, why) => broken(*worker, why),
         Notice::Failed(why) => Event::Failed(why.clone()),

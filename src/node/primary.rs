@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::launch::{SpawnOptions, launch, numbers};
 use super::supervision::{self, SupervisionOptions};
 use crate::core::ids::{Request, WorkerId};
+use crate::core::schedule::Scheduling;
 use crate::core::supervise::{By, Input, Reason};
 use crate::io::supervisor::{self, Event, Plan};
 use crate::sys::error::SysError;
@@ -113,24 +114,25 @@ pub struct Supervisor {
 
 #[napi]
 impl Supervisor {
-    /// Starts the threads. With `share_listeners` (`SCHED_NONE`) workers accept by themselves on a
-    /// socket that they share. `on_event` hears of everything that happens.
+    /// Starts the threads. `scheduling` says, as JSON, how connections are distributed. `on_event` hears of
+    /// everything that happens.
     #[napi(constructor, catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
     pub fn new(
-        share_listeners: bool,
+        scheduling: String,
         #[napi(
             ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent) => void"
         )]
         on_event: Function<'_, AnyEvent, UnknownReturnValue>,
     ) -> Result<Self> {
+        let scheduling = Scheduling::parse(&scheduling).map_err(failure)?;
         let listener =
             on_event.build_threadsafe_function().callee_handled::<false>().weak::<true>().build()?;
         let listener = Arc::new(listener);
         let tell = Arc::clone(&listener);
         let pidfds = Pidfds::default();
         let known = Arc::clone(&pidfds);
-        let threads = supervisor::Supervisor::start(share_listeners, move |event| {
+        let threads = supervisor::Supervisor::start(scheduling, move |event| {
             // Refused only when the environment is ending, when there is nobody to tell.
             let _ending = tell.call(convert(event, &known), ThreadsafeFunctionCallMode::NonBlocking);
         })
@@ -288,6 +290,12 @@ impl Supervisor {
     #[napi(catch_unwind)]
     pub fn catch_up(&self, id: u32) {
         self.threads.catch_up(WorkerId(id));
+    }
+
+    /// What has been done with connections so far, as JSON.
+    #[napi(catch_unwind)]
+    pub fn report(&self) -> Result<String> {
+        serde_json::to_string(&self.threads.report()).map_err(failure)
     }
 
     /// From now on, events to come keep the event loop alive.

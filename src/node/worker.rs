@@ -140,6 +140,13 @@ impl WorkerLink {
         unread(fd).map_err(failure)
     }
 
+    /// The slot of this worker.
+    #[napi]
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        self.shared.link.slot().0
+    }
+
     /// A connection that came by `on_connection` is closed.
     #[napi]
     pub fn closed(&self) {

@@ -38,6 +38,13 @@ impl Poller {
         self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token)).doing("watching a descriptor")
     }
 
+    /// Watches `fd` for anything new to read: one event for what is there now, and one whenever more comes, whether
+    /// or not it has been read.
+    pub fn add_for_news(&self, fd: impl AsFd, token: u64) -> Result<(), SysError> {
+        let news = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        self.epoll.add(fd, EpollEvent::new(news, token)).doing("watching a descriptor for news")
+    }
+
     /// Stops watching `fd`. To be called before it is closed.
     pub fn remove(&self, fd: impl AsFd) -> Result<(), SysError> {
         self.epoll.delete(fd).doing("no longer watching a descriptor")

@@ -3,6 +3,7 @@
 //! An app moves to rcluster without noticing only if the same things fail with the same error
 //! numbers, so each departure from the plain system calls is libuv's, and is explained.
 
+pub mod group;
 mod path;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -206,6 +207,12 @@ fn new_socket(family: AddressFamily, kind: SockType) -> nix::Result<OwnedFd> {
 }
 
 fn bind_tcp(address: SocketAddr, ipv6_only: bool) -> Result<OwnedFd, SysError> {
+    let fd = new_tcp(address, ipv6_only)?;
+    bind_ip(&fd, address).doing("binding a TCP socket")?;
+    Ok(fd)
+}
+
+fn new_tcp(address: SocketAddr, ipv6_only: bool) -> Result<OwnedFd, SysError> {
     let fd = new_socket(family(&address), SockType::Stream).doing("making a TCP socket")?;
     // A restarted service must not wait until the last connections of the old one are forgotten.
     setsockopt(&fd, sockopt::ReuseAddr, &true).doing("sharing a TCP address with the past")?;
@@ -213,7 +220,6 @@ fn bind_tcp(address: SocketAddr, ipv6_only: bool) -> Result<OwnedFd, SysError> {
     if address.is_ipv6() {
         setsockopt(&fd, sockopt::Ipv6V6Only, &ipv6_only).doing("choosing the versions of IP")?;
     }
-    bind_ip(&fd, address).doing("binding a TCP socket")?;
     Ok(fd)
 }
 

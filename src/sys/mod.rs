@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "system calls and libuv are called here and nowhere else")]
 
 pub mod async_fd;
+pub mod client;
 pub mod edges;
 pub mod epoll;
 pub mod error;

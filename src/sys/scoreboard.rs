@@ -48,6 +48,8 @@ struct WorkerLine {
 struct PrimaryLine {
     /// The primary waits for this worker's loop to turn and wants a message when it does.
     wake_wanted: AtomicU32,
+    /// The slot of the worker, from the beginning.
+    slot: AtomicU32,
 }
 
 /// One mapping of a worker's page.
@@ -144,6 +146,17 @@ impl Scoreboard {
         // Only the loop's thread writes, so that adding need not be atomic.
         worker.turns.store(worker.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         worker.busy.store(u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The primary's side: says which slot the worker has.
+    pub fn set_slot(&self, slot: u32) {
+        self.page().primary.slot.store(slot, Ordering::Relaxed);
+    }
+
+    /// The worker's side: which slot it has.
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        self.page().primary.slot.load(Ordering::Relaxed)
     }
 
     /// The primary's side: asks for a message at the worker's next turn.

@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use rcluster::core::dispatch::{Board, Config, Dispatch, Input, Output, Time};
-use rcluster::core::ids::{ListenerId, WorkerId};
+use rcluster::core::dispatch::{Board, Config, Connection, Dispatch, Input, Output, Time};
+use rcluster::core::ids::{ListenerId, Slot, WorkerId};
+use rcluster::core::schedule::{Key, Plan, Policy};
 
 use worker::Life;
 use world::{Tally, World};
@@ -117,9 +118,18 @@ fn whatever_happens_nothing_is_lost_and_nobody_starves() {
     }
     println!("{tally:?}");
     // A world in which nothing of interest happens proves nothing.
-    for what in
-        ["send", "close", "pause", "resume", "wake", "probe", "reclaimed", "reclaimed nothing", "unsent"]
-    {
+    for what in [
+        "send",
+        "close",
+        "shed",
+        "pause",
+        "resume",
+        "wake",
+        "probe",
+        "reclaimed",
+        "reclaimed nothing",
+        "unsent",
+    ] {
         assert!(tally.get(what).is_some_and(|times| *times >= SEEDS), "hardly ever: {what}");
     }
 }
@@ -131,19 +141,35 @@ impl Board for Prompt {
     fn received(&self, worker: WorkerId) -> u64 {
         self.0[worker.0 as usize]
     }
+    fn open(&self, _: WorkerId) -> u32 {
+        0
+    }
+    fn busy(&self, _: WorkerId) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// A connection of a client of its own.
+#[derive(Debug)]
+struct Numbered(u32);
+
+impl Connection for Numbered {
+    fn key(&self) -> Option<Key> {
+        Some(Key::of(&self.0.to_le_bytes()))
+    }
 }
 
 impl Prompt {
-    fn new(workers: u32, listeners: u32) -> (Self, Dispatch<u32>) {
+    fn new(workers: u32, listeners: u32, policy: Policy) -> (Self, Dispatch<Numbered>) {
         let board = Self(vec![0; workers as usize]);
         let mut dispatch = Dispatch::new(Config::default());
         let mut out = Vec::new();
         let mut tell = |input| dispatch.handle(Time::ZERO, input, &board, &mut out);
         for worker in (0..workers).map(WorkerId) {
-            tell(Input::WorkerAdded { worker });
+            tell(Input::WorkerAdded { worker, slot: Slot(worker.0) });
         }
         for listener in (0..listeners).map(ListenerId) {
-            tell(Input::ListenerAdded { listener });
+            tell(Input::ListenerAdded { listener, plan: Plan { policy, ..Plan::default() } });
             for worker in (0..workers).map(WorkerId) {
                 tell(Input::Joined { worker, listener });
             }
@@ -154,12 +180,16 @@ impl Prompt {
 
 #[test]
 fn under_a_steady_load_every_worker_gets_exactly_its_share() {
-    for workers in [1, 2, 3, 7, 32] {
-        let (mut board, mut dispatch) = Prompt::new(workers, 1);
+    for (workers, policy) in [1, 2, 3, 7, 32]
+        .into_iter()
+        .flat_map(|workers| [(workers, Policy::RoundRobin), (workers, Policy::LeastConnections)])
+    {
+        let (mut board, mut dispatch) = Prompt::new(workers, 1, policy);
         let (mut out, mut shares) = (Vec::new(), BTreeMap::<WorkerId, u32>::new());
         for conn in 0..workers * 1_000 {
             // 20 µs apart, so there are looks for stalls in between.
             let now = Duration::from_micros(u64::from(conn) * 20);
+            let conn = Numbered(conn);
             dispatch.handle(now, Input::Accepted { listener: ListenerId(0), conn }, &board, &mut out);
             for output in out.drain(..) {
                 let Output::Send { worker, .. } = output else { panic!("{output:?} is out of place") };
@@ -178,8 +208,12 @@ fn under_a_steady_load_every_worker_gets_exactly_its_share() {
 fn nanoseconds_per_connection() {
     const SLICES: usize = 4_000;
     const SLICE: u32 = 1_000;
-    for (workers, listeners) in [(2, 1), (2, 64), (32, 1), (32, 64)] {
-        let (mut board, mut dispatch) = Prompt::new(workers, listeners);
+    let policies = [Policy::RoundRobin, Policy::LeastConnections, Policy::LeastLoaded, Policy::Sticky];
+    for (policy, (workers, listeners)) in policies
+        .into_iter()
+        .flat_map(|policy| [(2, 1), (2, 64), (32, 1), (32, 64)].map(|size| (policy, size)))
+    {
+        let (mut board, mut dispatch) = Prompt::new(workers, listeners, policy);
         let mut out = Vec::with_capacity(16);
         let (mut now, mut conn) = (Time::ZERO, 0_u32);
         let mut slices: Vec<Duration> = (0..SLICES)
@@ -190,7 +224,12 @@ fn nanoseconds_per_connection() {
                     conn = conn.wrapping_add(1);
                     // The listeners in no order that a branch predictor could learn.
                     let listener = ListenerId((conn.wrapping_mul(2_654_435_761) >> 8) % listeners);
-                    dispatch.handle(now, Input::Accepted { listener, conn }, &board, &mut out);
+                    dispatch.handle(
+                        now,
+                        Input::Accepted { listener, conn: Numbered(conn) },
+                        &board,
+                        &mut out,
+                    );
                     for output in out.drain(..) {
                         if let Output::Send { worker, .. } = black_box(output) {
                             board.0[worker.0 as usize] += 1;
@@ -203,6 +242,6 @@ fn nanoseconds_per_connection() {
         // The median, because on a busy machine the mean says more about the neighbours.
         slices.sort_unstable();
         let each = slices[SLICES / 2].as_secs_f64() * 1e9 / f64::from(SLICE);
-        println!("{workers:>2} workers, {listeners:>2} listeners: {each:.1} ns");
+        println!("{policy:?}, {workers:>2} workers, {listeners:>2} listeners: {each:.1} ns");
     }
 }

@@ -12,6 +12,8 @@ use crate::random::Random;
 pub(crate) struct Conn {
     /// Where it was accepted, or where a worker that lies says it was.
     pub(crate) listener: ListenerId,
+    /// Who it is from; 0 has nothing to be recognised by.
+    pub(crate) client: u8,
     /// Has been through the hands of a worker that lies.
     pub(crate) tainted: bool,
 }
@@ -197,7 +199,7 @@ impl Worker {
             1 => self.says.push_back(Input::Room { worker: self.id, listener }),
             2 => *counter = random.noise(),
             _ => {
-                self.refuse(listener, Conn { listener, tainted: true }, random.refusal());
+                self.refuse(listener, Conn { listener, client: 0, tainted: true }, random.refusal());
                 return 1;
             }
         }

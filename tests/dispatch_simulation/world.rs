@@ -6,27 +6,26 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use rcluster::core::dispatch::{Board, Config, Dispatch, Input, Output, Refusal, Time};
-use rcluster::core::ids::{ListenerId, WorkerId};
-use rcluster::core::schedule::Policy;
+use rcluster::core::dispatch::{Board, Config, Connection, Dispatch, Input, Output, Refusal, Time};
+use rcluster::core::ids::{ListenerId, Slot, WorkerId};
+use rcluster::core::schedule::{Action, Key, Overload, Plan, Policy};
 
 use crate::random::Random;
 use crate::worker::{Conn, Life, Packet, Worker};
 
 /// Small limits, so that all of them are met all the time.
-pub(crate) const CONFIG: Config = Config {
-    window: 6,
-    queue_limit: 8,
-    stall_after: Duration::from_millis(5),
-    retry_after: Duration::from_millis(20),
-    policy: Policy::RoundRobin,
-};
+pub(crate) const CONFIG: Config =
+    Config { window: 6, stall_after: Duration::from_millis(5), retry_after: Duration::from_millis(20) };
+const QUEUE_LIMIT: usize = 8;
+const PATIENCE: Duration = Duration::from_millis(8);
+const QUEUE_DEADLINE: Duration = Duration::from_millis(7);
 const CHANNEL_PACKETS: usize = 3;
 const BATCH: usize = 2;
 
 pub(crate) struct Listener {
     pub(crate) backlog: usize,
     paused: bool,
+    plan: Plan,
 }
 
 /// What the workers have counted.
@@ -36,6 +35,19 @@ struct Counters(BTreeMap<WorkerId, u64>);
 impl Board for Counters {
     fn received(&self, worker: WorkerId) -> u64 {
         self.0.get(&worker).copied().unwrap_or(0)
+    }
+    // Neither decides more than whom a connection goes to, and any number may stand there.
+    fn open(&self, worker: WorkerId) -> u32 {
+        u32::try_from(self.received(worker) % 7).unwrap()
+    }
+    fn busy(&self, worker: WorkerId) -> Duration {
+        Duration::from_micros(self.received(worker).wrapping_mul(977))
+    }
+}
+
+impl Connection for Conn {
+    fn key(&self) -> Option<Key> {
+        (self.client > 0).then(|| Key::of(&[self.client]))
     }
 }
 
@@ -100,14 +112,29 @@ impl World {
         self.ids += 1;
         let worker = WorkerId(self.ids);
         self.workers.insert(worker, Worker::new(worker, honest));
-        self.commands.push_back(Input::WorkerAdded { worker });
+        let slot = Slot(u32::try_from(self.random.below(4)).unwrap());
+        self.commands.push_back(Input::WorkerAdded { worker, slot });
     }
 
     pub(crate) fn open_listener(&mut self) {
         self.ids += 1;
         let listener = ListenerId(self.ids);
-        self.listeners.insert(listener, Listener { backlog: 0, paused: true });
-        self.commands.push_back(Input::ListenerAdded { listener });
+        let plan = self.random_plan();
+        self.listeners.insert(listener, Listener { backlog: 0, paused: true, plan: plan.clone() });
+        self.commands.push_back(Input::ListenerAdded { listener, plan });
+    }
+
+    fn random_plan(&mut self) -> Plan {
+        let policies = [Policy::RoundRobin, Policy::LeastConnections, Policy::LeastLoaded, Policy::Sticky];
+        let policy = self.random.pick(policies).unwrap();
+        let sheds = self.random.one_in(3);
+        let overload = Overload {
+            queue: if sheds { self.random.below(QUEUE_LIMIT) } else { QUEUE_LIMIT },
+            deadline: (sheds && self.random.one_in(2)).then_some(QUEUE_DEADLINE),
+            action: if sheds { Action::Reset } else { Action::Wait },
+        };
+        let slow_start = if self.random.one_in(2) { Duration::ZERO } else { Duration::from_millis(20) };
+        Plan { policy, slow_start, patience: PATIENCE, overload, ..Plan::default() }
     }
 
     pub(crate) fn listen(&mut self, worker: WorkerId, listener: ListenerId) {
@@ -168,9 +195,11 @@ impl World {
         }
         it.backlog -= 1;
         let waiting = self.waiting.get(&listener).copied().unwrap_or(0);
-        assert!(waiting < CONFIG.queue_limit, "{listener} accepts with {waiting} waiting");
+        let limit = if it.plan.overload.sheds() { usize::MAX } else { QUEUE_LIMIT };
+        assert!(waiting < limit, "{listener} accepts with {waiting} waiting");
         self.made += 1;
-        self.feed(Input::Accepted { listener, conn: Conn { listener, tainted: false } });
+        let client = u8::try_from(self.random.below(12)).unwrap();
+        self.feed(Input::Accepted { listener, conn: Conn { listener, client, tainted: false } });
         true
     }
 
@@ -243,7 +272,7 @@ impl World {
             let Some(input) = inputs.pop_front() else { return };
             self.note_input(&input);
             self.dispatch.handle(self.now, input, &self.counters, &mut out);
-            self.dispatch.check_invariants().unwrap();
+            self.dispatch.check_invariants(self.now).unwrap();
             let mut recheck = false;
             for output in out.drain(..) {
                 // The others do not wait while the shell works.
@@ -317,6 +346,14 @@ impl World {
                 *self.waiting.get_mut(&conn.listener).unwrap() -= 1;
                 let open = self.listeners.contains_key(&conn.listener);
                 assert!(!open || conn.tainted, "a client of {} is turned away", conn.listener);
+                self.closed += 1;
+                None
+            }
+            Output::Shed { listener, conn } => {
+                self.count("shed");
+                *self.waiting.get_mut(&listener).unwrap() -= 1;
+                assert!(conn.tainted || conn.listener == listener);
+                assert!(self.listeners[&listener].plan.overload.sheds(), "{listener} turns clients away");
                 self.closed += 1;
                 None
             }

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use rcluster::core::forward::Config;
-use rcluster::core::ids::WorkerId;
+use rcluster::core::ids::{Slot, WorkerId};
 use rcluster::io::forward::{Notice, Reach, Spec};
 use rcluster::sys::stream::Target;
 
@@ -191,7 +191,7 @@ fn more_than_one_address() {
     let own = forwarder.reserve(WorkerId(1)).unwrap();
     assert_eq!(own.iter().map(rcluster::io::forward::Own::name).collect::<Vec<_>>(), ["PORT", "ADMIN_PORT"]);
     let listeners: Vec<_> = own.iter().map(|own| listen(own.target())).collect();
-    forwarder.add_worker(WorkerId(1), own);
+    forwarder.add_worker(WorkerId(1), Slot(1), own);
     for (number, (report, listener)) in forwarder.report().iter().zip(&listeners).enumerate() {
         let client = TcpStream::connect((report.address.as_str(), report.port.unwrap())).unwrap();
         let byte = u8::try_from(number).unwrap();

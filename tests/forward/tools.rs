@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rcluster::core::forward::Config;
 use rcluster::core::forward::proxy::Version;
-use rcluster::core::ids::WorkerId;
+use rcluster::core::ids::{Slot, WorkerId};
 use rcluster::io::forward::{Forwarder, Front, Notice, Own, Place, Reach, Report, Spec};
 use rcluster::sys::stream::Target;
 
@@ -70,7 +70,7 @@ impl Primary {
     }
 
     fn add(&self, worker: WorkerId, own: Vec<Own>) {
-        self.forwarder.add_worker(worker, own);
+        self.forwarder.add_worker(worker, Slot(worker.0), own);
     }
 
     /// A worker that listens on a port.

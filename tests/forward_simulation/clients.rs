@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rcluster::core::forward::{Activity, Config, ConnId, Forward, Input, Output, Reason, Refusal, Time};
-use rcluster::core::ids::WorkerId;
+use rcluster::core::ids::{Slot, WorkerId};
 use rcluster::core::schedule::Policy;
 
 use super::{Random, play};
@@ -132,7 +132,7 @@ impl World {
                 self.last_worker += 1;
                 let worker = WorkerId(self.last_worker);
                 self.members.insert(worker);
-                self.tell(Input::WorkerAdded { worker });
+                self.tell(Input::WorkerAdded { worker, slot: Slot(worker.0) });
             }
             (36, Some(worker)) => {
                 self.members.remove(&worker);
@@ -181,7 +181,7 @@ fn every_client_is_in_one_place_and_waits_for_something() {
         world.last_worker += 1;
         let worker = WorkerId(world.last_worker);
         world.members.insert(worker);
-        world.tell(Input::WorkerAdded { worker });
+        world.tell(Input::WorkerAdded { worker, slot: Slot(worker.0) });
         for _ in 0..1_000 {
             let asked = |state: &State| matches!(state, State::Connecting(_));
             if let Some(conn) = world.conns.iter().find(|(_, state)| asked(state)).map(|(conn, _)| *conn) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rcluster::core::ids::{ListenerId, WorkerId};
 use rcluster::core::listeners::{Input, LINGER, Listeners, Opened, Output, Place, Spec};
+use rcluster::core::schedule::Scheduling;
 use rcluster::core::wire::{Family, Kind, Reply, Sockname};
 
 use crate::chance::Chance;
@@ -66,7 +67,7 @@ impl World {
         Self {
             chance,
             share,
-            listeners: Listeners::new(share),
+            listeners: Listeners::new(Scheduling::of_node(share)),
             now: Duration::ZERO,
             workers: BTreeMap::new(),
             sockets: BTreeMap::new(),

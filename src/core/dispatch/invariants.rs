@@ -2,29 +2,29 @@
 
 use super::listener::Door;
 use super::worker::Standing;
-use super::{Dispatch, Worker};
+use super::{Connection, Dispatch, Time, Worker};
 
-impl<C> Dispatch<C> {
+impl<C: Connection> Dispatch<C> {
     /// Says which rule is broken, if one is.
     ///
     /// # Errors
     /// The broken rule in words.
-    pub fn check_invariants(&self) -> Result<(), String> {
+    pub fn check_invariants(&self, now: Time) -> Result<(), String> {
         self.check_tables()?;
         self.check_queues()?;
-        self.check_nobody_is_forgotten()
+        self.check_nobody_is_forgotten(now)
     }
 
     fn check_tables(&self) -> Result<(), String> {
         let ascending = self.listeners.windows(2).all(|pair| pair[0].id < pair[1].id);
         ensure(ascending, || "the listeners are out of order".into())?;
-        for (slot, worker) in self.workers.iter().enumerate() {
+        for (place, worker) in self.workers.iter().enumerate() {
             let id = worker.id;
-            let twice = self.workers[..slot].iter().any(|other| other.id == id);
+            let twice = self.workers[..place].iter().any(|other| other.id == id);
             ensure(!twice, || format!("{id} is there twice"))?;
             ensure(worker.in_flight() <= self.config.window, || format!("{id} has more than its window"))?;
             let seats = self.listeners.iter().map(|listener| {
-                let seats = listener.members.iter().filter(|member| member.slot == slot).count();
+                let seats = listener.members.iter().filter(|member| member.place == place).count();
                 (seats, listener.members.len() > 1)
             });
             let (mut shared, mut member) = (0, false);
@@ -36,9 +36,12 @@ impl<C> Dispatch<C> {
             ensure(worker.shared == shared, || format!("{id} shares {shared}, not {}", worker.shared))?;
             let left = worker.standing == Standing::Leaving;
             ensure(!(left && member), || format!("{id} is leaving and still a member"))?;
+            ensure(left == worker.slot.is_none(), || {
+                format!("{id} leaves with its slot, or serves without")
+            })?;
         }
         let mut members = self.listeners.iter().flat_map(|listener| &listener.members);
-        ensure(members.all(|member| member.slot < self.workers.len()), || "a member does not exist".into())
+        ensure(members.all(|member| member.place < self.workers.len()), || "a member does not exist".into())
     }
 
     fn check_queues(&self) -> Result<(), String> {
@@ -46,10 +49,15 @@ impl<C> Dispatch<C> {
         ensure(waiting == self.waiting, || format!("{waiting} wait, not {}", self.waiting))?;
         let hostages = self.workers.iter().any(Worker::holds_hostages);
         ensure(self.calm == (waiting == 0 && !hostages), || "calm is wrong".into())?;
-        let limit = self.config.queue_limit;
         for listener in &self.listeners {
-            let (id, length) = (listener.id, listener.queue.len());
-            ensure(listener.comebacks <= length, || format!("{id}: more came back than wait"))?;
+            let (id, length, limit) = (listener.id, listener.queue.len(), listener.limit());
+            ensure(listener.queue.comebacks() <= length, || format!("{id}: more came back than wait"))?;
+            let counts = &listener.counts;
+            let (came, went) = (
+                counts.accepted + counts.reclaimed + counts.returned,
+                counts.passed + counts.shed + length as u64,
+            );
+            ensure(came == went, || format!("{id}: {came} came and {went} are accounted for"))?;
             let must_pause = listener.members.is_empty() || length >= limit;
             ensure(!must_pause || listener.paused, || format!("{id} should be paused"))?;
             let may_run = !listener.members.is_empty() && length <= limit / 2;
@@ -60,7 +68,7 @@ impl<C> Dispatch<C> {
 
     /// Everything that waits has something that will end its wait: a wake-up asked for, a deadline, or an
     /// input that must come (room, a member, an answer to a reclaim).
-    fn check_nobody_is_forgotten(&self) -> Result<(), String> {
+    fn check_nobody_is_forgotten(&self, now: Time) -> Result<(), String> {
         for worker in &self.workers {
             let id = worker.id;
             ensure(!worker.is_suspended() || worker.wake_asked, || {
@@ -71,8 +79,16 @@ impl<C> Dispatch<C> {
             ensure(watched, || format!("nobody will look whether {id} is stalled"))?;
         }
         for listener in self.listeners.iter().filter(|listener| !listener.queue.is_empty()) {
+            let due = listener.next_due(now);
+            ensure(due.is_none_or(|due| self.deadline.is_some_and(|deadline| deadline <= due)), || {
+                format!("nobody will look at the queue of {}", listener.id)
+            })?;
+            // Somebody may wait for its own worker and pass by the others until its patience ends.
+            if listener.is_sticky() && due.is_some() {
+                continue;
+            }
             for member in &listener.members {
-                let worker = &self.workers[member.slot];
+                let worker = &self.workers[member.place];
                 let served = match member.door {
                     Door::Full => true,
                     // Either its rest is over, then it is as open, or there is a deadline.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::core::ids::{ListenerId, WorkerId};
-use crate::core::schedule::Policy;
+use crate::core::ids::{ListenerId, Slot, WorkerId};
+use crate::core::schedule::{Key, Plan};
 
 /// A moment, as the time since an arbitrary start. It must never go backwards.
 pub type Time = Duration;
@@ -13,33 +13,34 @@ pub type Time = Duration;
 pub struct Config {
     /// The most connections in flight to one worker; at least 1. It has to fit into the channel's buffer.
     pub window: u32,
-    /// The most connections waiting here for each listener before it is paused; at least 1.
-    pub queue_limit: usize,
     /// How long a worker may leave a connection untouched while others could take it.
     pub stall_after: Duration,
     /// How long a worker is spared connections of a listener after it answered that it does not listen.
     pub retry_after: Duration,
-    /// Who comes next among those who are ready.
-    pub policy: Policy,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            window: 64,
-            queue_limit: 128,
-            stall_after: Duration::from_millis(20),
-            retry_after: Duration::from_millis(20),
-            policy: Policy::default(),
-        }
+        Self { window: 64, stall_after: Duration::from_millis(20), retry_after: Duration::from_millis(20) }
     }
 }
 
-/// The counters the workers write.
+/// What there is to know of a connection.
+pub trait Connection {
+    /// What its client is recognised by, on a sticky listener. It stays the same for as long as the
+    /// connection is on its way, also when it comes back.
+    fn key(&self) -> Option<Key>;
+}
+
+/// The counters the workers write. None of them can be trusted.
 pub trait Board {
     /// How many connections this worker has received from its channel since it exists: also those it
     /// refuses, also those whose descriptor got lost on the way. Probes do not count.
     fn received(&self, worker: WorkerId) -> u64;
+    /// How many connections it has open.
+    fn open(&self, worker: WorkerId) -> u32;
+    /// For how long its event loop has been at work since it began, as of its last turn.
+    fn busy(&self, worker: WorkerId) -> Duration;
 }
 
 /// Why a worker sent a connection back.
@@ -58,11 +59,15 @@ pub enum Input<C> {
     WorkerAdded {
         /// The worker.
         worker: WorkerId,
+        /// Its slot, which it may share with the one that it is to replace.
+        slot: Slot,
     },
     /// A socket listens. It counts as paused until the first [`Output::Resume`].
     ListenerAdded {
         /// The listener.
         listener: ListenerId,
+        /// How its connections are distributed.
+        plan: Plan,
     },
     /// The socket is closed for good, and so is everything that still waits for it.
     ListenerRemoved {
@@ -161,6 +166,13 @@ pub enum Output<C> {
     },
     /// Close this: its listener is gone, or a worker made it up.
     Close {
+        /// The connection.
+        conn: C,
+    },
+    /// Turn this away, in the way of its listener's plan: nobody is ready for it.
+    Shed {
+        /// Where it was accepted.
+        listener: ListenerId,
         /// The connection.
         conn: C,
     },

@@ -5,6 +5,8 @@
 
 mod comebacks;
 mod distrust;
+mod overload;
+mod policies;
 mod queues;
 mod stalls;
 
@@ -12,20 +14,43 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
+use crate::core::ids::Slot;
+use crate::core::schedule::{Key, Overload, Plan};
 
 /// A dispatcher and the world as it sees it.
 struct Play {
     dispatch: Dispatch<char>,
+    plan: Plan,
     counters: Counters,
     now: Time,
 }
 
+/// By worker: received, open, milliseconds at work.
 #[derive(Default)]
-struct Counters(BTreeMap<WorkerId, u64>);
+struct Counters(BTreeMap<WorkerId, [u64; 3]>);
+
+impl Counters {
+    fn get(&self, worker: WorkerId, which: usize) -> u64 {
+        self.0.get(&worker).map_or(0, |counters| counters[which])
+    }
+}
 
 impl Board for Counters {
     fn received(&self, worker: WorkerId) -> u64 {
-        self.0.get(&worker).copied().unwrap_or(0)
+        self.get(worker, 0)
+    }
+    fn open(&self, worker: WorkerId) -> u32 {
+        u32::try_from(self.get(worker, 1)).unwrap()
+    }
+    fn busy(&self, worker: WorkerId) -> Duration {
+        Duration::from_millis(self.get(worker, 2))
+    }
+}
+
+/// Every letter is a client of its own.
+impl Connection for char {
+    fn key(&self) -> Option<Key> {
+        Some(Key::of(&[u8::try_from(*self).unwrap()]))
     }
 }
 
@@ -40,6 +65,10 @@ fn describe(output: &Output<char>) -> String {
             format!("{conn}>{}", worker.0)
         }
         Output::Close { conn } => format!("{conn} closed"),
+        Output::Shed { listener, conn } => {
+            assert_eq!(*listener, listener_of(*conn), "{conn} was accepted elsewhere");
+            format!("{conn} shed")
+        }
         Output::Pause { listener } => format!("pause {}", listener.0),
         Output::Resume { listener } => format!("resume {}", listener.0),
         Output::Reclaim { worker } => format!("reclaim {}", worker.0),
@@ -49,15 +78,13 @@ fn describe(output: &Output<char>) -> String {
 }
 
 impl Play {
-    fn new() -> Self {
+    fn new(plan: Plan) -> Self {
         let config = Config {
             window: 2,
-            queue_limit: 4,
             stall_after: Duration::from_millis(5),
             retry_after: Duration::from_millis(20),
-            ..Config::default()
         };
-        Self { dispatch: Dispatch::new(config), counters: Counters::default(), now: Time::ZERO }
+        Self { dispatch: Dispatch::new(config), plan, counters: Counters::default(), now: Time::ZERO }
     }
 
     /// Carries out one line, such as `accept a`, and says what came of it.
@@ -79,7 +106,15 @@ impl Play {
                 return Vec::new();
             }
             "counts" => {
-                self.counters.0.insert(worker(), words[1].parse().unwrap());
+                self.counters.0.entry(worker()).or_default()[0] = words[1].parse().unwrap();
+                return Vec::new();
+            }
+            "open" => {
+                self.counters.0.entry(worker()).or_default()[1] = words[1].parse().unwrap();
+                return Vec::new();
+            }
+            "busy" => {
+                self.counters.0.entry(worker()).or_default()[2] = words[1].parse().unwrap();
                 return Vec::new();
             }
             "due" => {
@@ -88,8 +123,11 @@ impl Play {
                 ];
             }
             "waiting" => return vec![self.dispatch.waiting().to_string()],
-            "add" => Input::WorkerAdded { worker: worker() },
-            "listen" => Input::ListenerAdded { listener: listener() },
+            "add" => {
+                let slot = words.get(1).map_or(number(0) - 1, |slot| slot.parse().unwrap());
+                Input::WorkerAdded { worker: worker(), slot: Slot(slot) }
+            }
+            "listen" => Input::ListenerAdded { listener: listener(), plan: self.plan.clone() },
             "close" => Input::ListenerRemoved { listener: listener() },
             "join" => Input::Joined { worker: worker(), listener: listener() },
             "left" => Input::Left { worker: worker(), listener: listener() },
@@ -110,16 +148,20 @@ impl Play {
         };
         let mut out = Vec::new();
         self.dispatch.handle(self.now, input, &self.counters, &mut out);
-        self.dispatch.check_invariants().unwrap_or_else(|broken| panic!("after {line}: {broken}"));
+        self.dispatch.check_invariants(self.now).unwrap_or_else(|broken| panic!("after {line}: {broken}"));
         out.iter().map(describe).collect()
     }
 }
 
 /// Each row: what happens, separated by semicolons, and all that comes of it.
 fn play(rows: &[(&str, &str)]) {
-    let mut play = Play::new();
+    play_with(Plan { overload: Overload { queue: 4, ..Overload::default() }, ..Plan::default() }, rows);
+}
+
+fn play_with(plan: Plan, rows: &[(&str, &str)]) {
+    let mut stage = Play::new(plan);
     for (index, (lines, expected)) in rows.iter().enumerate() {
-        let said: Vec<String> = lines.split(';').flat_map(|line| play.act(line.trim())).collect();
+        let said: Vec<String> = lines.split(';').flat_map(|line| stage.act(line.trim())).collect();
         assert_eq!(said.join(", "), *expected, "row {index}: {lines}");
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::counts::Counts;
 use super::{Board, Time};
-use crate::core::ids::WorkerId;
+use crate::core::ids::{Slot, WorkerId};
+use crate::core::schedule::{ALWAYS_BUSY, STANDS_STILL};
 
 /// How a worker stands with the dispatcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +27,33 @@ pub(super) enum Standing {
 /// connections up cannot flood the others with as many as it was sent in all its life.
 const RETURNABLE_WINDOWS: u32 = 16;
 
+/// How long a worker may leave something in its channel before its loop is taken for one that stands still, by
+/// those policies that care. It is only preferred less; being mistaken costs little.
+const STANDS_STILL_AFTER: Duration = Duration::from_millis(2);
+
+/// How often the work of an event loop is measured, at the most.
+const GAUGE_PERIOD: Duration = Duration::from_millis(50);
+
+/// Over how long it is averaged. A loop tells of its work when that is over: just after a long piece of it the loop
+/// is free, and must not look busier than one that has just begun with such a piece.
+const GAUGE_MEMORY: Duration = Duration::from_millis(500);
+
+/// How busy a loop has been lately.
+#[derive(Debug)]
+struct Gauge {
+    since: Time,
+    busy: Duration,
+    /// In thousandths; a moving average.
+    utilisation: u32,
+}
+
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) id: WorkerId,
+    /// None once it leaves: it is free for the next.
+    pub(super) slot: Option<Slot>,
+    pub(super) counts: Counts,
+    gauge: Gauge,
     pub(super) standing: Standing,
     /// The page's wake flag is set and has not been answered.
     pub(super) wake_asked: bool,
@@ -48,9 +74,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(id: WorkerId, now: Time, board: &impl Board) -> Self {
+    pub(super) fn new(id: WorkerId, slot: Slot, now: Time, board: &impl Board) -> Self {
         Self {
             id,
+            slot: Some(slot),
+            counts: Counts::default(),
+            gauge: Gauge { since: now, busy: board.busy(id), utilisation: 0 },
             standing: Standing::Turning,
             wake_asked: false,
             reclaiming: false,
@@ -64,6 +93,12 @@ impl Worker {
 
     pub(super) fn in_flight(&self) -> u32 {
         self.in_flight
+    }
+
+    /// Without taking note of it.
+    pub(super) fn in_flight_now(&self, board: &impl Board) -> u32 {
+        let received = board.received(self.id).saturating_sub(self.seen);
+        self.in_flight.saturating_sub(u32::try_from(received).unwrap_or(u32::MAX))
     }
 
     /// Reads its counter. Only the difference to the last reading counts, and only as far as something
@@ -81,6 +116,26 @@ impl Worker {
         if self.standing == Standing::Stalled {
             self.standing = Standing::Turning;
         }
+    }
+
+    /// How much of its time its loop is at work, in thousandths, or that it stands still.
+    pub(super) fn utilisation(&mut self, now: Time, board: &impl Board) -> u32 {
+        self.read(now, board);
+        if self.in_flight > 0 && now >= self.since.saturating_add(STANDS_STILL_AFTER) {
+            return STANDS_STILL;
+        }
+        let period = now.saturating_sub(self.gauge.since);
+        if period >= GAUGE_PERIOD {
+            let busy = board.busy(self.id);
+            let share = busy.saturating_sub(self.gauge.busy).as_micros() * u128::from(ALWAYS_BUSY)
+                / period.as_micros();
+            let share = share.min(u128::from(ALWAYS_BUSY));
+            let (fresh, memory) = (period.min(GAUGE_MEMORY).as_micros(), GAUGE_MEMORY.as_micros());
+            let average = (u128::from(self.gauge.utilisation) * (memory - fresh) + share * fresh) / memory;
+            let utilisation = u32::try_from(average).unwrap_or(ALWAYS_BUSY);
+            self.gauge = Gauge { since: now, busy, utilisation };
+        }
+        self.gauge.utilisation
     }
 
     /// Whether it may be sent a connection. The counter is on a page that another CPU writes to, so it is
@@ -131,11 +186,13 @@ impl Worker {
             self.since = now;
         }
         self.in_flight += 1;
+        self.counts.passed += 1;
         self.returnable = window.saturating_mul(RETURNABLE_WINDOWS).min(self.returnable.saturating_add(1));
     }
 
     /// `count` connections never reached it: they did not fit into its channel, or were reclaimed.
     pub(super) fn missed(&mut self, count: usize) {
+        self.counts.reclaimed += count as u64;
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.in_flight = self.in_flight.saturating_sub(count);
         self.returnable = self.returnable.saturating_sub(count);
@@ -155,6 +212,7 @@ impl Worker {
     /// It returns a connection. False if it cannot have had it from us.
     pub(super) fn returned(&mut self) -> bool {
         let genuine = self.returnable > 0;
+        self.counts.returned += u64::from(genuine);
         self.returnable = self.returnable.saturating_sub(1);
         genuine
     }

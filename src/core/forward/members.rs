@@ -1,13 +1,14 @@
 //! The workers of a forwarder, as they stand towards new connections.
 
 use super::messages::{Config, Refusal, Time};
-use crate::core::ids::WorkerId;
-use crate::core::schedule::Members;
+use crate::core::ids::{Slot, WorkerId};
+use crate::core::schedule::{FULL_WEIGHT, Members};
 
 /// One worker that gets connections.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) worker: WorkerId,
+    slot: Slot,
     /// It has taken the last connection that it was offered. One that has not gets no more than one at
     /// a time: a client that has to try is enough.
     pub(super) proven: bool,
@@ -21,8 +22,8 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(worker: WorkerId) -> Self {
-        Self { worker, proven: false, connecting: 0, open: 0, rests_until: None, refusals: 0 }
+    pub(super) fn new(worker: WorkerId, slot: Slot) -> Self {
+        Self { worker, slot, proven: false, connecting: 0, open: 0, rests_until: None, refusals: 0 }
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -74,9 +75,25 @@ impl Members for Seats<'_> {
         self.0[seat].is_ready()
     }
 
-    /// The forwarder knows what is open, and not only what is on its way.
-    fn in_flight(&mut self, seat: usize) -> u32 {
+    fn slot(&self, seat: usize) -> Slot {
+        self.0[seat].slot
+    }
+
+    fn load(&mut self, seat: usize) -> u32 {
         let member = &self.0[seat];
         member.open + member.connecting
+    }
+
+    /// Nothing is known of the event loop of a worker that may not even have one.
+    fn utilisation(&mut self, _seat: usize) -> u32 {
+        0
+    }
+
+    fn any_warming(&self) -> bool {
+        false
+    }
+
+    fn weight(&self, _seat: usize) -> u32 {
+        FULL_WEIGHT
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::ids::WorkerId;
+use crate::core::ids::{Slot, WorkerId};
 
 /// Time since some moment in the past.
 pub type Time = Duration;
@@ -68,6 +68,8 @@ pub enum Input {
     WorkerAdded {
         /// Its number.
         worker: WorkerId,
+        /// Its slot, which it may share with the one that it is to replace.
+        slot: Slot,
     },
     /// It is to get no more connections. Those that it has go on.
     WorkerLeaving {

@@ -1,6 +1,7 @@
 //! What the brain says to what happens, as tables.
 
 use super::*;
+use crate::core::ids::Slot;
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -41,7 +42,7 @@ impl Play {
     }
 
     fn add(&mut self, id: u32) -> Vec<Output> {
-        self.tell(Input::WorkerAdded { worker: WorkerId(id) })
+        self.tell(Input::WorkerAdded { worker: WorkerId(id), slot: Slot(id) })
     }
 
     /// Accepts a client and has the worker take it. Returns the worker.

@@ -3,6 +3,7 @@
 use std::os::fd::RawFd;
 use std::path::{Component, Path, PathBuf};
 
+use crate::core::schedule::{Plan, Policy, Scheduling};
 use crate::core::wire::{AddressType, EINVAL, Query};
 
 /// The backlog where the app names none, as in Node: the kernel makes 512 of it.
@@ -34,9 +35,41 @@ pub(super) struct Key {
 pub struct Spec {
     /// Where.
     pub place: Place,
+    /// The port or path, as the worker asked for it; for a descriptor nothing.
+    pub name: String,
+    /// How its connections are distributed.
+    pub plan: Plan,
+    /// Who accepts.
+    pub sharing: Sharing,
     /// What to listen with; `None` if it is only to be bound. A shared listener is only bound,
     /// because each worker's libuv calls `listen` itself; so is UDP, which cannot.
     pub backlog: Option<i32>,
+}
+
+/// Who accepts the connections of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// The dispatcher, which passes them on.
+    Passed,
+    /// Every member gets the descriptor, and the kernel chooses who accepts.
+    Shared,
+    /// Every slot has a descriptor of its own, which its worker gets. What comes to a slot without a worker
+    /// the dispatcher accepts and passes on.
+    PerSlot,
+}
+
+impl Sharing {
+    /// Whether a worker gets a descriptor with the answer.
+    #[must_use]
+    pub fn gives_socket(self) -> bool {
+        self != Self::Passed
+    }
+
+    /// Whether the dispatcher has connections for members.
+    #[must_use]
+    pub fn has_dispatcher(self) -> bool {
+        self != Self::Shared
+    }
 }
 
 /// Where a socket is to be opened. The address is text as the worker wrote it, so it may be no
@@ -100,14 +133,11 @@ pub enum Place {
 pub(super) struct Wish {
     pub(super) key: Key,
     pub(super) spec: Spec,
-    /// Every member gets the descriptor, and the kernel chooses who accepts.
-    pub(super) shared: bool,
 }
 
 impl Wish {
-    /// Makes sense of a query, or says with which error number to refuse it. `share` is
-    /// Node's `SCHED_NONE`.
-    pub(super) fn read(query: &Query, share: bool) -> Result<Self, i32> {
+    /// Makes sense of a query, or says with which error number to refuse it.
+    pub(super) fn read(query: &Query, scheduling: &Scheduling) -> Result<Self, i32> {
         let fd = match query.fd {
             Some(fd) if fd >= 0 => Some(RawFd::try_from(fd).map_err(|_| EINVAL)?),
             _ => None,
@@ -118,8 +148,16 @@ impl Wish {
             Some(fd) => Place::Stream { fd },
             None => Place::read(query)?,
         };
-        let shared = share || datagram;
-        let backlog = (!shared).then(|| backlog(query.backlog));
+        let name = place.name();
+        let plan = scheduling.plan(&name).clone();
+        let sharing = match (plan.policy, &place) {
+            _ if datagram => Sharing::Shared,
+            (Policy::Kernel, Place::Tcp { .. } | Place::TcpAnywhere { .. }) => Sharing::PerSlot,
+            // Only a TCP address can be bound once for each slot.
+            (Policy::None | Policy::Kernel, _) => Sharing::Shared,
+            _ => Sharing::Passed,
+        };
+        let backlog = (sharing != Sharing::Shared).then(|| backlog(query.backlog));
         let key = Key {
             address: query.address.clone(),
             port: query.port,
@@ -127,11 +165,22 @@ impl Wish {
             fd,
             index: (query.port == Some(0)).then_some(query.index),
         };
-        Ok(Self { key, spec: Spec { place, backlog }, shared })
+        Ok(Self { key, spec: Spec { place, name, plan, sharing, backlog } })
     }
 }
 
 impl Place {
+    /// What the app calls it: the port or the path. Nothing for a descriptor.
+    fn name(&self) -> String {
+        match self {
+            Self::Tcp { port, .. } | Self::TcpAnywhere { port, .. } | Self::Udp { port, .. } => {
+                port.to_string()
+            }
+            Self::Path { path, .. } => path.clone(),
+            Self::Stream { .. } | Self::Datagram { .. } => String::new(),
+        }
+    }
+
     /// The place of a query that names no descriptor.
     fn read(query: &Query) -> Result<Self, i32> {
         let flags = query.flags.unwrap_or(0);

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::place::{Key, Wish};
+use super::place::{Key, Sharing, Wish};
 use super::{Input, LINGER, MAX_LISTENERS, Opened, Output};
 use crate::core::ids::{ListenerId, WorkerId};
+use crate::core::schedule::Scheduling;
 use crate::core::wire::{EMFILE, Query, Reply};
 
 #[derive(Debug)]
 struct Listener {
     key: Key,
-    shared: bool,
+    sharing: Sharing,
     /// The custom data of the first worker that had any.
     data: Value,
     state: State,
@@ -67,7 +68,7 @@ enum Phase {
 /// The registry.
 #[derive(Debug)]
 pub struct Listeners {
-    share: bool,
+    scheduling: Scheduling,
     next: u32,
     /// What a query would join. A listener may be missing here while its members are still
     /// there: another has its name then.
@@ -79,12 +80,12 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// An empty registry. With `share` (Node's `SCHED_NONE`) workers accept by themselves;
-    /// without, only datagrams are shared.
+    /// An empty registry. `scheduling` says, among other things, on which listeners workers accept by
+    /// themselves. Datagrams are shared in any case.
     #[must_use]
-    pub fn new(share: bool) -> Self {
+    pub fn new(scheduling: Scheduling) -> Self {
         Self {
-            share,
+            scheduling,
             next: 1,
             names: BTreeMap::new(),
             all: BTreeMap::new(),
@@ -144,7 +145,7 @@ impl Listeners {
             return;
         }
         let refuse = |errno| Output::Reply { worker, reply: Reply::refusal(query.seq, errno) };
-        let wish = match Wish::read(&query, self.share) {
+        let wish = match Wish::read(&query, &self.scheduling) {
             Ok(wish) => wish,
             Err(errno) => return out.push(refuse(errno)),
         };
@@ -169,7 +170,7 @@ impl Listeners {
         // that works does not lose its name to one that may fail.
         self.names.entry(wish.key.clone()).or_insert(listener);
         let state = State::Opening(vec![(worker, query.seq)]);
-        let opening = Listener { key: wish.key, shared: wish.shared, data: query.data, state };
+        let opening = Listener { key: wish.key, sharing: wish.spec.sharing, data: query.data, state };
         self.all.insert(listener, opening);
         out.push(Output::Open { listener, spec: wish.spec });
     }
@@ -245,7 +246,7 @@ impl Listeners {
         let Some(up) = members.get_mut(&worker) else {
             return;
         };
-        if !std::mem::replace(up, true) && !listener.shared {
+        if !std::mem::replace(up, true) && listener.sharing.has_dispatcher() {
             out.push(Output::Join { worker, listener: id });
         }
         if let Some(worker) = self.workers.get_mut(&worker)
@@ -313,7 +314,7 @@ impl Listeners {
             // What nobody waits for any more closes as soon as it is open.
             State::Opening(waiting) => waiting.retain(|&(waits, _)| waits != worker),
             State::Open { members, orphan, .. } => {
-                if members.remove(&worker) == Some(true) && !listener.shared {
+                if members.remove(&worker) == Some(true) && listener.sharing.has_dispatcher() {
                     out.push(Output::Leave { worker, listener: id });
                 }
                 if members.is_empty() {
@@ -381,7 +382,7 @@ impl Listener {
             errno: 0,
             listener: Some(id),
             kind: Some(opened.kind),
-            shared: self.shared,
+            shared: self.sharing.gives_socket(),
             sockname: opened.sockname.clone(),
             data: self.data.clone(),
         };

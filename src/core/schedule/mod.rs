@@ -3,11 +3,34 @@
 //! A policy only ranks. Who may be chosen at all (room in its window, not stalled, not refusing) is the
 //! dispatcher's business: a policy asks [`Members::is_ready`] and chooses among those.
 
+mod key;
+mod least_connections;
+mod least_loaded;
+mod peek;
+mod plan;
 mod round_robin;
+mod sticky;
+mod weighted;
 
+pub use key::{Address, Key};
+pub use least_connections::LeastConnections;
+pub use least_loaded::LeastLoaded;
+pub use peek::{By, LIMIT, Peek, Verdict};
+pub use plan::{Action, Overload, Plan, Policy, Scheduling};
 pub use round_robin::RoundRobin;
+pub use sticky::Sticky;
 
-use super::ids::WorkerId;
+use super::ids::{Slot, WorkerId};
+
+/// The weight of a member that has been there for a while; a newcomer's is less, see [`Plan::slow_start`].
+pub const FULL_WEIGHT: u32 = 1000;
+
+/// The utilisation of a member whose event loop never waits, in thousandths.
+pub const ALWAYS_BUSY: u32 = 1000;
+
+/// The utilisation of a member whose event loop stands still although something waits for it: it may take
+/// any time, so it has to look far worse than one that is merely busy.
+pub const STANDS_STILL: u32 = 10 * ALWAYS_BUSY;
 
 /// The members of one listener, by seat: 0, 1, 2 … without gaps.
 ///
@@ -18,18 +41,19 @@ pub trait Members {
     fn count(&self) -> usize;
     /// Who sits there.
     fn worker(&self, seat: usize) -> WorkerId;
+    /// The slot of who sits there.
+    fn slot(&self, seat: usize) -> Slot;
     /// Whether this member may be given a connection now.
     fn is_ready(&mut self, seat: usize) -> bool;
-    /// How many connections it has been sent and not yet received. Reads the worker's counter.
-    fn in_flight(&mut self, seat: usize) -> u32;
-}
-
-/// The policies by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// Strictly in turn.
-    #[default]
-    RoundRobin,
+    /// How many connections it has open or on their way. Reads the worker's page.
+    fn load(&mut self, seat: usize) -> u32;
+    /// How much of its time its event loop is at work, in thousandths of [`ALWAYS_BUSY`], or
+    /// [`STANDS_STILL`]. Reads the worker's page.
+    fn utilisation(&mut self, seat: usize) -> u32;
+    /// Whether any member is so new that its weight is not yet full.
+    fn any_warming(&self) -> bool;
+    /// From 1 to [`FULL_WEIGHT`].
+    fn weight(&self, seat: usize) -> u32;
 }
 
 /// A policy at work for one listener, with whatever it has to remember.
@@ -37,6 +61,12 @@ pub enum Policy {
 pub enum Schedule {
     /// Strictly in turn.
     RoundRobin(RoundRobin),
+    /// The one with the fewest connections.
+    LeastConnections(LeastConnections),
+    /// The one whose event loop has the least to do.
+    LeastLoaded(LeastLoaded),
+    /// The same one for the same client.
+    Sticky(Sticky),
 }
 
 impl Schedule {
@@ -44,28 +74,46 @@ impl Schedule {
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         match policy {
-            Policy::RoundRobin => Self::RoundRobin(RoundRobin::default()),
+            // Where workers accept by themselves the dispatcher has only what would be left over.
+            Policy::RoundRobin | Policy::Kernel | Policy::None => Self::RoundRobin(RoundRobin::default()),
+            Policy::LeastConnections => Self::LeastConnections(LeastConnections::default()),
+            Policy::LeastLoaded => Self::LeastLoaded(LeastLoaded::default()),
+            Policy::Sticky => Self::Sticky(Sticky::default()),
         }
     }
 
     /// Somebody joins the `count` members there are. Answers the seat for it; from there on all move up by one.
     pub fn seat(&mut self, count: usize) -> usize {
-        match self {
-            Self::RoundRobin(turns) => turns.seat(count),
-        }
+        self.turns().seat(count)
     }
 
     /// The member in this seat has left; those behind it have moved down by one.
     pub fn vacate(&mut self, seat: usize) {
+        self.turns().vacate(seat);
+    }
+
+    /// The seat of the member that gets the next connection; none when it has to wait. With `patient` it
+    /// may wait for a certain member although others are ready.
+    pub fn choose(&mut self, members: &mut impl Members, key: Option<Key>, patient: bool) -> Option<usize> {
         match self {
-            Self::RoundRobin(turns) => turns.vacate(seat),
+            Self::RoundRobin(turns) => turns.choose(members),
+            Self::LeastConnections(least) => least.choose(members),
+            Self::LeastLoaded(least) => least.choose(members),
+            Self::Sticky(sticky) => sticky.choose(members, key, patient),
         }
     }
 
-    /// The seat of the member that gets the next connection; none when nobody is ready.
-    pub fn choose(&mut self, members: &mut impl Members) -> Option<usize> {
+    /// Every policy has an order in which to serve those who are equal.
+    fn turns(&mut self) -> &mut RoundRobin {
         match self {
-            Self::RoundRobin(turns) => turns.choose(members),
+            Self::RoundRobin(turns) => turns,
+            Self::LeastConnections(least) => &mut least.turns,
+            Self::LeastLoaded(least) => &mut least.turns,
+            Self::Sticky(sticky) => &mut sticky.turns,
         }
     }
 }
+
+/// Members by name, for the tests of the policies.
+#[cfg(test)]
+pub(super) mod names;

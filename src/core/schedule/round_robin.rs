@@ -1,12 +1,16 @@
 //! Strictly in turn.
 
 use super::Members;
+use super::weighted::Weighted;
 
 /// Round robin. Whoever is not ready when its turn comes is passed over and waits for its next turn.
+///
+/// While a newcomer warms up it is served less often, and the others in turn around it.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     /// The seat whose turn it is. May point just behind the last seat, which means the first.
     next: usize,
+    weighted: Weighted,
 }
 
 impl RoundRobin {
@@ -14,7 +18,8 @@ impl RoundRobin {
     /// who was waiting for a turn waits longer because workers keep joining.
     pub fn seat(&mut self, count: usize) -> usize {
         let seat = self.next.min(count);
-        self.next = seat + 1;
+        self.served(seat);
+        self.weighted.seat(seat);
         seat
     }
 
@@ -23,68 +28,63 @@ impl RoundRobin {
         if seat < self.next {
             self.next -= 1;
         }
+        self.weighted.vacate(seat);
     }
 
     /// The first ready member from the one whose turn it is.
     pub fn choose(&mut self, members: &mut impl Members) -> Option<usize> {
-        let count = members.count();
-        let first = if self.next < count { self.next } else { 0 };
-        let seat = (first..count).chain(0..first).find(|&seat| members.is_ready(seat))?;
-        self.next = seat + 1;
+        let mut order = self.order(members.count());
+        let seat = if members.any_warming() {
+            self.weighted.choose(members, order)?
+        } else {
+            self.weighted.forget();
+            order.find(|&seat| members.is_ready(seat))?
+        };
+        self.served(seat);
         Some(seat)
+    }
+
+    /// All `count` seats, beginning with the one whose turn it is.
+    pub(super) fn order(&self, count: usize) -> impl Iterator<Item = usize> + use<> {
+        let first = if self.next < count { self.next } else { 0 };
+        (first..count).chain(0..first)
+    }
+
+    /// The turn goes on behind this seat.
+    pub(super) fn served(&mut self, seat: usize) {
+        self.next = seat + 1;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::ids::WorkerId;
-
-    /// Workers by name; those in upper case are ready.
-    struct Names(Vec<char>);
-
-    impl Members for Names {
-        fn count(&self) -> usize {
-            self.0.len()
-        }
-        fn worker(&self, seat: usize) -> WorkerId {
-            WorkerId(u32::from(self.0[seat]))
-        }
-        fn is_ready(&mut self, seat: usize) -> bool {
-            self.0[seat].is_uppercase()
-        }
-        fn in_flight(&mut self, _: usize) -> u32 {
-            unreachable!("round robin does not weigh its members")
-        }
-    }
+    use crate::core::schedule::names::Names;
 
     /// `+X` joins, `-X` leaves, `x` becomes busy, `X` ready; a digit asks for so many choices.
     fn play(script: &str) -> String {
-        let (mut turns, mut names, mut chosen) = (RoundRobin::default(), Names(Vec::new()), String::new());
+        let (mut turns, mut names, mut chosen) = (RoundRobin::default(), Names::read(&[]), String::new());
         for word in script.split_whitespace() {
             let mut letters = word.chars();
-            let (first, second) = (letters.next().unwrap(), letters.next());
-            let seat_of = |names: &Names, name: char| {
-                names.0.iter().position(|other| other.eq_ignore_ascii_case(&name)).unwrap()
-            };
-            match (first, second) {
+            match (letters.next().unwrap(), letters.next()) {
                 ('+', Some(name)) => {
-                    let seat = turns.seat(names.0.len());
-                    names.0.insert(seat, name);
+                    let seat = turns.seat(names.count());
+                    // Who is called N is warming up.
+                    names.insert(seat, &if name == 'N' { "N 0 250".into() } else { name.to_string() });
                 }
                 ('-', Some(name)) => {
-                    let seat = seat_of(&names, name);
-                    names.0.remove(seat);
+                    let seat = names.seat_of(name);
+                    names.remove(seat);
                     turns.vacate(seat);
                 }
                 (digit, None) if digit.is_ascii_digit() => {
                     for _ in 0..digit.to_digit(10).unwrap() {
-                        chosen.push(turns.choose(&mut names).map_or('.', |seat| names.0[seat]));
+                        chosen.push(turns.choose(&mut names).map_or('.', |seat| names.letter(seat)));
                     }
                 }
                 (name, _) => {
-                    let seat = seat_of(&names, name);
-                    names.0[seat] = name;
+                    let seat = names.seat_of(name);
+                    names.set_ready(seat, name.is_uppercase());
                 }
             }
         }
@@ -105,6 +105,9 @@ mod tests {
             ("+A +B +C 1 -B 3", "ACAC", "the one whose turn it is leaves"),
             ("+A +B +C 2 -C 3", "ABABA", "the last one leaves on its turn"),
             ("+A 1 -A 1 +B 2", "A.BB", "all leave, another comes"),
+            ("+A +B +N 9", "ABNABABAB", "a newcomer with a quarter of the weight gets a quarter of a share"),
+            ("+A +N a 2", "NN", "and everything when nobody else is ready"),
+            ("+A +B +N 5 -N 4", "ABNABABAB", "it leaves, and all are equal again"),
         ] {
             assert_eq!(play(script), expected, "{rule}: {script}");
         }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::core::channel::{MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer};
-use crate::core::ids::ListenerId;
+use crate::core::ids::{ListenerId, Slot};
 use crate::sys::epoll::Poller;
 use crate::sys::error::SysError;
 use crate::sys::headroom::room_for;
@@ -57,6 +57,7 @@ pub(super) struct TakenBack {
 
 /// One worker, as the dispatcher knows it.
 pub(super) struct WorkerChannel {
+    pub(super) slot: Slot,
     channel: OwnedFd,
     /// The worker's own end, kept open here: what the worker has not received is not lost with
     /// the worker. For the same reason a send to a dead worker succeeds, so death is known by its
@@ -73,8 +74,9 @@ pub(super) struct WorkerChannel {
 }
 
 impl WorkerChannel {
-    pub(super) fn new(channel: OwnedFd, worker_end: OwnedFd, board: Arc<Scoreboard>) -> Self {
-        Self { channel, worker_end, board, batch: Batch::new(), watched: true, cut_off: false, dead: false }
+    pub(super) fn new(slot: Slot, channel: OwnedFd, worker_end: OwnedFd, board: Arc<Scoreboard>) -> Self {
+        let batch = Batch::new();
+        Self { slot, channel, worker_end, board, batch, watched: true, cut_off: false, dead: false }
     }
 
     /// Sends the batch as one message. What comes back could not be sent: the channel is full.

@@ -1,15 +1,21 @@
 //! The dispatcher's thread: events in, the brain's orders out.
 
+mod clients;
+mod listeners;
+
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::channel::{TakenBack, WorkerChannel};
-use super::listening::{Accepted, Listening};
-use super::{Afterwards, Command, Notice};
+use super::connection::Conn;
+use super::doorway::Doorway;
+use super::farewell::Farewells;
+use super::listening::Listening;
+use super::{Afterwards, Command, ListenerReport, Notice, Report};
 use crate::core::channel::{MAX_MESSAGE, Message, Tag};
-use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Refusal};
+use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Refusal, Stats};
 use crate::core::ids::{ListenerId, WorkerId};
 use crate::sys::epoll::{Poller, Reserve, Waker};
 use crate::sys::error::SysError;
@@ -32,6 +38,14 @@ impl Board for Workers {
     fn received(&self, worker: WorkerId) -> u64 {
         self.get(&worker).map_or(0, |channel| channel.board.received())
     }
+
+    fn open(&self, worker: WorkerId) -> u32 {
+        self.get(&worker).map_or(0, |channel| channel.board.open_connections())
+    }
+
+    fn busy(&self, worker: WorkerId) -> Duration {
+        self.get(&worker).map_or(Duration::ZERO, |channel| channel.board.busy())
+    }
 }
 
 /// Whom an event is for. Numbers are never reused, so a stale event finds nobody.
@@ -40,6 +54,10 @@ enum Token {
     Waker,
     Worker(WorkerId),
     Listener(ListenerId),
+    /// A client that has been answered; by a number of its own.
+    Farewell(u32),
+    /// A client that has not yet said what it is to be recognised by; by a number of its own.
+    Arrival(u32),
 }
 
 impl Token {
@@ -48,6 +66,8 @@ impl Token {
             Self::Waker => 0,
             Self::Worker(id) => 1 << 32 | id.0 as u64,
             Self::Listener(id) => 2 << 32 | id.0 as u64,
+            Self::Farewell(number) => 3 << 32 | number as u64,
+            Self::Arrival(number) => 4 << 32 | number as u64,
         }
     }
 
@@ -57,7 +77,9 @@ impl Token {
         match packed >> 32 {
             0 => Self::Waker,
             1 => Self::Worker(WorkerId(id)),
-            _ => Self::Listener(ListenerId(id)),
+            2 => Self::Listener(ListenerId(id)),
+            3 => Self::Farewell(id),
+            _ => Self::Arrival(id),
         }
     }
 }
@@ -68,19 +90,23 @@ pub(super) struct Shell {
     waker: Waker,
     queue: Receiver<Command>,
     pub(super) notify: Box<dyn Fn(Notice) + Send>,
-    brain: Dispatch<OwnedFd>,
+    brain: Dispatch<Conn>,
     workers: Workers,
     listeners: HashMap<ListenerId, Listening>,
     /// What the brain has not been told yet, and whether it is being told just now.
-    inputs: VecDeque<Input<OwnedFd>>,
+    inputs: VecDeque<Input<Conn>>,
     telling: bool,
-    outputs: Vec<Output<OwnedFd>>,
+    outputs: Vec<Output<Conn>>,
+    doorway: Doorway,
+    farewells: Farewells,
     /// Workers with something in their batch.
     unflushed: Vec<WorkerId>,
     reserve: Reserve,
     /// Nothing is accepted before this time.
     exhausted_until: Option<Duration>,
     last_warning: Option<Duration>,
+    /// It has been told that the kernel does not steer.
+    told_unsteered: bool,
     start: Instant,
     now: Duration,
 }
@@ -104,10 +130,13 @@ impl Shell {
             inputs: VecDeque::new(),
             telling: false,
             outputs: Vec::new(),
+            doorway: Doorway::default(),
+            farewells: Farewells::default(),
             unflushed: Vec::new(),
             reserve: Reserve::new()?,
             exhausted_until: None,
             last_warning: None,
+            told_unsteered: false,
             start: Instant::now(),
             now: Duration::ZERO,
         })
@@ -131,6 +160,8 @@ impl Shell {
                         let _ = self.read_channel(worker)?;
                     }
                     Token::Listener(listener) => self.accept_burst(listener)?,
+                    Token::Arrival(number) => self.look_again(number, false)?,
+                    Token::Farewell(number) => self.farewells.hear(number, &self.poller)?,
                 }
             }
             self.look_at_the_clock()?;
@@ -139,7 +170,12 @@ impl Shell {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let deadlines = [self.brain.next_deadline(), self.exhausted_until];
+        let deadlines = [
+            self.brain.next_deadline(),
+            self.exhausted_until,
+            self.doorway.next_deadline(),
+            self.farewells.next_deadline(),
+        ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_sub(self.start.elapsed()))
     }
@@ -158,7 +194,10 @@ impl Shell {
         if self.brain.next_deadline().is_some_and(|deadline| deadline <= self.now) {
             self.input(Input::Tick)?;
         }
-        Ok(())
+        while let Some(number) = self.doorway.overdue(self.now) {
+            self.look_again(number, true)?;
+        }
+        self.farewells.expire(self.now, &self.poller)
     }
 
     fn take_commands(&mut self) -> Result<Stop, SysError> {
@@ -174,16 +213,25 @@ impl Shell {
 
     fn obey(&mut self, command: Command) -> Result<(), SysError> {
         match command {
-            Command::AddWorker { worker, channel, worker_end, board } => {
+            Command::AddWorker { worker, slot, channel, worker_end, board } => {
                 self.poller.add(&channel, Token::Worker(worker).pack())?;
-                self.workers.insert(worker, WorkerChannel::new(channel, worker_end, board));
-                self.input(Input::WorkerAdded { worker })
+                self.workers.insert(worker, WorkerChannel::new(slot, channel, worker_end, board));
+                self.input(Input::WorkerAdded { worker, slot })
             }
-            Command::WorkerLeaving(worker) => self.input(Input::WorkerLeaving { worker }),
+            Command::WorkerLeaving(worker) => {
+                self.vacate(worker, None)?;
+                self.input(Input::WorkerLeaving { worker })
+            }
             Command::WorkerGone(worker) => self.bury(worker),
-            Command::AddListener { listener, socket, path } => {
-                self.listeners.insert(listener, Listening::new(socket, path));
-                self.input(Input::ListenerAdded { listener })
+            Command::AddListener { listener, socket, path, name, plan } => {
+                self.listeners.insert(listener, Listening::new(socket, path, name, (*plan).clone()));
+                self.input(Input::ListenerAdded { listener, plan: *plan })
+            }
+            Command::AddSlot { listener, slot, socket } => {
+                if let Some(listening) = self.listeners.get_mut(&listener) {
+                    listening.add_slot(slot, socket);
+                }
+                self.watch_listener(listener)
             }
             Command::RemoveListener(listener) => {
                 self.input(Input::ListenerRemoved { listener })?;
@@ -192,11 +240,22 @@ impl Shell {
                 }
                 Ok(())
             }
-            Command::Join(worker, listener) => self.input(Input::Joined { worker, listener }),
-            Command::Leave(worker, listener) => self.input(Input::Left { worker, listener }),
+            Command::Join(worker, listener) => {
+                self.input(Input::Joined { worker, listener })?;
+                self.occupy(worker, listener)
+            }
+            Command::Leave(worker, listener) => {
+                self.vacate(worker, Some(listener))?;
+                self.input(Input::Left { worker, listener })
+            }
             Command::Then(Afterwards(act)) => {
                 self.flush()?;
                 act();
+                Ok(())
+            }
+            Command::Report(answer) => {
+                // Who asked may have gone.
+                let _ = answer.send(self.report());
                 Ok(())
             }
             Command::Stop => unreachable!("handled by take_commands"),
@@ -208,7 +267,7 @@ impl Shell {
     /// What follows from that (a channel that was full, connections that were taken back) waits
     /// until the whole answer has been carried out: the brain has counted it as done, and one
     /// order of it must not overtake another.
-    fn input(&mut self, input: Input<OwnedFd>) -> Result<(), SysError> {
+    fn input(&mut self, input: Input<Conn>) -> Result<(), SysError> {
         self.inputs.push_back(input);
         if self.telling {
             return Ok(());
@@ -226,9 +285,10 @@ impl Shell {
         Ok(())
     }
 
-    fn carry_out(&mut self, output: Output<OwnedFd>) -> Result<(), SysError> {
+    fn carry_out(&mut self, output: Output<Conn>) -> Result<(), SysError> {
         match output {
             Output::Send { worker, listener, conn } => self.enqueue(worker, listener, conn),
+            Output::Shed { listener, conn } => self.shed(listener, conn.fd),
             Output::Close { conn } => {
                 drop(conn);
                 Ok(())
@@ -254,14 +314,14 @@ impl Shell {
         }
     }
 
-    fn enqueue(&mut self, worker: WorkerId, listener: ListenerId, conn: OwnedFd) -> Result<(), SysError> {
+    fn enqueue(&mut self, worker: WorkerId, listener: ListenerId, conn: Conn) -> Result<(), SysError> {
         let Some(channel) = self.workers.get_mut(&worker) else {
             return self.input(Input::Unsent { worker, conns: vec![(listener, conn)] });
         };
         if channel.batch.is_empty() {
             self.unflushed.push(worker);
         }
-        channel.batch.push(listener, conn);
+        channel.batch.push(listener, conn.fd);
         if channel.batch.is_full() { self.flush_worker(worker) } else { Ok(()) }
     }
 
@@ -276,15 +336,26 @@ impl Shell {
     fn flush_worker(&mut self, worker: WorkerId) -> Result<(), SysError> {
         let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
         let conns = channel.send_batch()?;
-        if conns.is_empty() { Ok(()) } else { self.input(Input::Unsent { worker, conns }) }
+        if conns.is_empty() {
+            return Ok(());
+        }
+        let conns = self.recognise_all(conns);
+        self.input(Input::Unsent { worker, conns })
+    }
+
+    fn report(&self) -> Report {
+        let Stats { listeners, workers } = self.brain.stats(&self.workers);
+        let name = |id| self.listeners.get(&id).map(|listening| listening.name.clone()).unwrap_or_default();
+        let listeners =
+            listeners.into_iter().map(|stats| ListenerReport { name: name(stats.listener), stats }).collect();
+        Report { listeners, workers }
     }
 
     /// Receives from a worker's end what the worker has not received.
-    fn take_back(&mut self, worker: WorkerId) -> Result<Vec<(ListenerId, OwnedFd)>, SysError> {
-        match self.workers.get_mut(&worker) {
-            Some(channel) => Ok(channel.take_back()?.conns),
-            None => Ok(Vec::new()),
-        }
+    fn take_back(&mut self, worker: WorkerId) -> Result<Vec<(ListenerId, Conn)>, SysError> {
+        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(Vec::new()) };
+        let conns = channel.take_back()?.conns;
+        Ok(self.recognise_all(conns))
     }
 
     /// Reads what a worker says: that it woke, that it cannot take a connection.
@@ -337,6 +408,7 @@ impl Shell {
             if !is_socket(&conn)? {
                 return self.cut_off(worker, "it gave back what is no connection".into());
             }
+            let conn = Conn { key: self.recognise(listener, &conn), fd: conn };
             self.input(Input::Returned { worker, listener, conn, why })?;
         }
         Ok(())
@@ -348,6 +420,7 @@ impl Shell {
             channel.cut_off = true;
             channel.watch(&self.poller, 0, false)?;
         }
+        self.vacate(worker, None)?;
         self.input(Input::WorkerLeaving { worker })?;
         (self.notify)(Notice::Broken(worker, why));
         Ok(())
@@ -358,9 +431,11 @@ impl Shell {
     fn bury(&mut self, worker: WorkerId) -> Result<(), SysError> {
         let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
         channel.dead = true;
+        self.vacate(worker, None)?;
         while self.read_channel(worker)? == Heard::More {}
         let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
         let TakenBack { conns, all } = channel.take_back()?;
+        let conns = self.recognise_all(conns);
         if !all {
             self.input(Input::WorkerLeaving { worker })?;
             self.input(Input::Reclaimed { worker, conns })?;
@@ -369,69 +444,6 @@ impl Shell {
         self.input(Input::WorkerGone { worker, conns })?;
         if let Some(mut channel) = self.workers.remove(&worker) {
             channel.watch(&self.poller, 0, false)?;
-        }
-        Ok(())
-    }
-
-    fn accept_burst(&mut self, listener: ListenerId) -> Result<(), SysError> {
-        for _ in 0..BURST {
-            let Some(listening) = self.listeners.get(&listener).filter(|listening| listening.watched) else {
-                return Ok(());
-            };
-            match listening.accept() {
-                Accepted::Connection(conn) => self.input(Input::Accepted { listener, conn })?,
-                Accepted::Nothing => return Ok(()),
-                Accepted::Exhausted(error) => return self.exhausted(listener, error),
-            }
-        }
-        Ok(())
-    }
-
-    /// There is no descriptor for a connection that waits. The one in reserve serves it: it is
-    /// needed only until the connection has been passed on.
-    fn exhausted(&mut self, listener: ListenerId, error: SysError) -> Result<(), SysError> {
-        let due = self.last_warning.is_none_or(|last| self.now >= last + WARNING_PERIOD);
-        if due {
-            (self.notify)(Notice::Exhausted(error));
-        }
-        self.last_warning = Some(self.now);
-        if self.reserve.release() {
-            if let Some(Accepted::Connection(conn)) = self.listeners.get(&listener).map(Listening::accept) {
-                self.input(Input::Accepted { listener, conn })?;
-                self.flush()?;
-            }
-            if self.reserve.refill().is_ok() {
-                return Ok(());
-            }
-        }
-        self.pause()
-    }
-
-    fn want(&mut self, listener: ListenerId, wanted: bool) -> Result<(), SysError> {
-        if let Some(listening) = self.listeners.get_mut(&listener) {
-            listening.wanted = wanted;
-            let watch = wanted && self.exhausted_until.is_none();
-            listening.watch(&self.poller, Token::Listener(listener).pack(), watch)?;
-        }
-        Ok(())
-    }
-
-    /// Leaves everything that brings descriptors alone for a while.
-    fn pause(&mut self) -> Result<(), SysError> {
-        self.exhausted_until = Some(self.now + EXHAUSTED_PAUSE);
-        self.watch_all()
-    }
-
-    /// Watches what is wanted, or nothing while there are no descriptors.
-    fn watch_all(&mut self) -> Result<(), SysError> {
-        let able = self.exhausted_until.is_none();
-        for (listener, listening) in &mut self.listeners {
-            let watch = able && listening.wanted;
-            listening.watch(&self.poller, Token::Listener(*listener).pack(), watch)?;
-        }
-        for (worker, channel) in &mut self.workers {
-            let watch = able && !channel.cut_off;
-            channel.watch(&self.poller, Token::Worker(*worker).pack(), watch)?;
         }
         Ok(())
     }

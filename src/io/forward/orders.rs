@@ -14,9 +14,9 @@ use crate::sys::stream::Unanswered;
 impl Shell {
     pub(super) fn obey(&mut self, command: Command) -> Result<(), SysError> {
         match command {
-            Command::AddWorker { worker, own } => {
+            Command::AddWorker { worker, slot, own } => {
                 self.workers.insert(worker, own);
-                self.tell_all(Input::WorkerAdded { worker })?;
+                self.tell_all(Input::WorkerAdded { worker, slot })?;
             }
             Command::WorkerLeaving { worker, done } => {
                 self.tell_all(Input::WorkerLeaving { worker })?;

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::{Event, Tell, describe};
-use crate::core::ids::WorkerId;
+use crate::core::ids::{Slot, WorkerId};
 use crate::io::dispatcher;
 use crate::io::forward::{Forwarder, Front, Notice, Own, Report};
 use crate::sys::error::SysError;
@@ -31,10 +31,10 @@ impl Forwarding {
     }
 
     /// From now on the worker gets connections, as soon as it listens.
-    pub(super) fn add(&self, worker: WorkerId, own: Vec<Own>) {
+    pub(super) fn add(&self, worker: WorkerId, slot: Slot, own: Vec<Own>) {
         // One that was started before there was anything to forward has none.
         if let Some(forwarder) = self.0.get().filter(|_| !own.is_empty()) {
-            forwarder.add_worker(worker, own);
+            forwarder.add_worker(worker, slot, own);
         }
     }
 

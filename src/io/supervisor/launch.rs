@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::forwarding::Forwarding;
-use crate::core::ids::WorkerId;
+use crate::core::ids::{Slot, WorkerId};
 use crate::io::dispatcher::{Command, Dispatcher};
 use crate::io::forward::Own;
 use crate::sys::error::SysError;
 use crate::sys::passing::{duplicate, message_pair};
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::spawn::{Child, Spawn, dev_null, socket_pair};
+use crate::sys::stream::Target;
 
 /// What one of a worker's first descriptors is to be.
 #[derive(Debug)]
@@ -49,15 +50,44 @@ pub struct Launch {
     pub stdio: Vec<Stdio>,
 }
 
-/// A worker that has just been started. The dispatcher knows it already.
+/// A worker that has just been started.
 #[derive(Debug)]
 pub(super) struct Launched {
     pub(super) child: Child,
     /// The primary's ends of the pipes in the order of stdio.
     pub(super) pipes: Vec<Option<OwnedFd>>,
     pub(super) link: Link,
-    /// Where it can listen by itself, to be given to the forwarder when it may have connections.
-    pub(super) addresses: Vec<Own>,
+    pub(super) newcomer: Newcomer,
+}
+
+/// By what a worker gets connections, once it may have some.
+#[derive(Debug)]
+pub(super) struct Newcomer {
+    channel: OwnedFd,
+    worker_end: OwnedFd,
+    board: Arc<Scoreboard>,
+    /// Where it can listen by itself.
+    addresses: Vec<Own>,
+}
+
+impl Newcomer {
+    /// From now on it may get connections, as the worker of this slot.
+    pub(super) fn introduce(
+        self,
+        worker: WorkerId,
+        slot: Slot,
+        dispatcher: &Dispatcher,
+        forwarding: &Forwarding,
+    ) {
+        let Self { channel, worker_end, board, addresses } = self;
+        board.set_slot(slot.0);
+        dispatcher.tell(Command::AddWorker { worker, slot, channel, worker_end, board });
+        forwarding.add(worker, slot, addresses);
+    }
+
+    pub(super) fn targets(&self) -> Vec<Target> {
+        self.addresses.iter().map(|own| own.target().clone()).collect()
+    }
 }
 
 /// What links the supervisor to a worker.
@@ -69,13 +99,13 @@ pub(super) struct Link {
 }
 
 impl Launch {
-    /// Starts a worker. `own` comes behind the environment: what distinguishes this one. Its addresses,
-    /// where anything is forwarded, come behind that.
+    /// Starts a worker; without a slot for the time being, if it is a standby. `own` comes behind the
+    /// environment: what distinguishes this one. Its addresses, where anything is forwarded, come behind that.
     pub(super) fn start(
         &self,
         worker: WorkerId,
+        slot: Option<Slot>,
         own: Vec<CString>,
-        dispatcher: &Dispatcher,
         forwarding: &Forwarding,
     ) -> Result<Launched, SysError> {
         let addresses = forwarding.reserve(worker)?;
@@ -83,6 +113,9 @@ impl Launch {
         let (control, worker_control) = message_pair()?;
         let (channel, worker_end) = message_pair()?;
         let (board, worker_board) = Scoreboard::create()?;
+        if let Some(slot) = slot {
+            board.set_slot(slot.0);
+        }
         let (lifeline, worker_lifeline) = message_pair()?;
         let mut fds: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         fds.extend([&worker_control, &worker_end, &worker_board, &worker_lifeline].map(AsFd::as_fd));
@@ -110,8 +143,8 @@ impl Launch {
         let child = spawn.spawn()?;
         let board = Arc::new(board);
         // Of the worker's ends only that of the channel stays open here.
-        dispatcher.tell(Command::AddWorker { worker, channel, worker_end, board: Arc::clone(&board) });
-        Ok(Launched { child, pipes, link: Link { control, lifeline, board }, addresses })
+        let newcomer = Newcomer { channel, worker_end, board: Arc::clone(&board), addresses };
+        Ok(Launched { child, pipes, link: Link { control, lifeline, board }, newcomer })
     }
 
     /// The descriptors of the worker, and the primary's ends of those that are pipes.

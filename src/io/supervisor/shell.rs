@@ -15,9 +15,10 @@ use super::launch::Link;
 use super::sockets::Sockets;
 use super::stack::{Lifeline, NoStack, Then};
 use super::supervision::{Leavers, Supervision, WorkerNumbers};
-use super::{Command, Event, Forwarding, Happening, Tell, broken, describe};
-use crate::core::ids::{ListenerId, WorkerId};
+use super::{Command, Common, Event, Forwarding, Happening, SharedSlots, Tell, broken, describe, lock};
+use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::core::listeners::{Input, Listeners, Output};
+use crate::core::schedule::Scheduling;
 use crate::core::supervise::{self, By, Reason};
 use crate::core::wire::{FromWorker, Reply, ToWorker};
 use crate::io::dispatcher::{Afterwards, Command as ToDispatcher, Dispatcher, Notice};
@@ -35,6 +36,8 @@ const STACK_LIMIT: Duration = Duration::from_millis(500);
 /// One worker, as the supervisor knows it.
 pub(super) struct WorkerHandle {
     pub(super) pidfd: Arc<OwnedFd>,
+    /// None for a standby.
+    pub(super) slot: Option<Slot>,
     /// None once it is cut off.
     pub(super) control: Option<Control>,
     /// Closed together with `control`: its hang-up is what ends a worker whose loop is blocked.
@@ -47,6 +50,7 @@ pub(super) struct Shell {
     pub(super) tell: Tell,
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) forwarding: Forwarding,
+    pub(super) slots: SharedSlots,
     listeners: Listeners,
     pub(super) workers: HashMap<WorkerId, WorkerHandle>,
     sockets: Sockets,
@@ -60,21 +64,20 @@ pub(super) struct Shell {
 
 impl Shell {
     pub(super) fn new(
-        share: bool,
+        scheduling: Scheduling,
         tell: Tell,
-        dispatcher: Arc<Dispatcher>,
-        forwarding: Forwarding,
         happenings: mpsc::Sender<Happening>,
-        numbers: WorkerNumbers,
-        leavers: Leavers,
+        common: Common,
     ) -> Self {
+        let Common { dispatcher, forwarding, slots, numbers, leavers } = common;
         Self {
             tell,
-            listeners: Listeners::new(share),
+            listeners: Listeners::new(scheduling),
             workers: HashMap::new(),
             sockets: Sockets::new(Arc::clone(&dispatcher)),
             dispatcher,
             forwarding,
+            slots,
             happenings,
             outputs: Vec::new(),
             numbers,
@@ -124,7 +127,7 @@ impl Shell {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Adopt { worker, pidfd, link } => self.adopt(worker, pidfd, link),
+            Command::Adopt { worker, slot, pidfd, link } => self.adopt(worker, Some(slot), pidfd, link),
             Command::Tell { worker, frame } => self.send(worker, &frame, None),
             Command::CaptureStack { worker, limit, then } => self.capture_stack(worker, limit, then),
             Command::Leave { worker, done } => {
@@ -161,7 +164,7 @@ impl Shell {
         })));
     }
 
-    pub(super) fn adopt(&mut self, worker: WorkerId, pidfd: Arc<OwnedFd>, link: Link) {
+    pub(super) fn adopt(&mut self, worker: WorkerId, slot: Option<Slot>, pidfd: Arc<OwnedFd>, link: Link) {
         let Link { control, lifeline, board } = link;
         self.decide(Input::WorkerStarted { worker });
         let watched = Arc::clone(&pidfd);
@@ -188,7 +191,7 @@ impl Shell {
             // The supervisor has stopped when nobody listens.
             let _stopped = happenings.send(happening).await;
         });
-        self.workers.insert(worker, WorkerHandle { pidfd, control, lifeline, board });
+        self.workers.insert(worker, WorkerHandle { pidfd, slot, control, lifeline, board });
     }
 
     fn hear(&mut self, happening: Happening) {
@@ -247,14 +250,16 @@ impl Shell {
         self.give_no_more(worker);
     }
 
-    /// Nobody gives the worker any connection from now on; what it has not received goes to others.
+    /// Nobody gives the worker any connection from now on; what it has not received goes to others, and its slot is free.
     pub(super) fn give_no_more(&self, worker: WorkerId) {
+        lock(&self.slots).free(worker);
         self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
         self.forwarding.leaving(worker);
     }
 
     fn bury(&mut self, worker: WorkerId) {
         let Some(handle) = self.workers.remove(&worker) else { return };
+        lock(&self.slots).free(worker);
         let (event, exit) = match reap(handle.pidfd.as_fd()) {
             Ok(Some(exit)) => (Event::Exited { worker, exit }, Some(exit)),
             Ok(None) => (Event::Failed(format!("{worker} is dead and cannot be reaped")), None),
@@ -335,9 +340,10 @@ impl Shell {
 
     /// Answers a worker. Returns the listener that it could not be given after all.
     pub(super) fn reply(&mut self, worker: WorkerId, reply: Reply) -> Option<ListenerId> {
-        self.workers.get(&worker)?.control.as_ref()?;
+        let handle = self.workers.get(&worker)?;
+        handle.control.as_ref()?;
         // What fails for want of a descriptor fails for this one server, as binding would have.
-        let (reply, fd, declined) = match self.sockets.shared(&reply) {
+        let (reply, fd, declined) = match self.sockets.shared(handle.slot, &reply) {
             Ok(fd) => (reply, fd, None),
             Err(error) => (Reply::refusal(reply.seq, error.negative_errno()), None, reply.listener),
         };

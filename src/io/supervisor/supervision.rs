@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::Event;
-use super::launch::Launch;
+use super::launch::{Launch, Newcomer};
 use super::shell::Shell;
 use super::stranger::Stranger;
 use super::systemd::Systemd;
+use super::{Event, lock};
 use crate::core::ids::{ListenerId, Slot, Ticket, WorkerId};
 use crate::core::listeners;
 use crate::core::supervise::{
@@ -22,7 +22,6 @@ use crate::core::supervise::{
 };
 use crate::core::wire::{Drain, Reply, Settings, ToWorker};
 use crate::io::dispatcher::Command as ToDispatcher;
-use crate::io::forward::Own;
 use crate::sys::error::SysError;
 use crate::sys::exit::{Exit, SIGKILL, SIGTERM, send_signal};
 use crate::sys::memory::Memory;
@@ -96,10 +95,8 @@ struct Member {
 }
 
 /// What a standby gets at its promotion.
-#[derive(Default)]
 struct Held {
-    /// The forwarder connects to it only then.
-    addresses: Vec<Own>,
+    newcomer: Newcomer,
     joins: Vec<ListenerId>,
     /// Where workers accept by themselves, having the socket means having connections.
     replies: Vec<Reply>,
@@ -320,24 +317,26 @@ impl Shell {
         };
         let worker = self.numbers.next();
         let own = supervision.own(worker, slot)?;
-        let launched = supervision.plan.launch.start(worker, own, &self.dispatcher, &self.forwarding)?;
+        let launched = supervision.plan.launch.start(worker, slot, own, &self.forwarding)?;
         let pid = launched.child.pid.as_raw();
         let limited = supervision.plan.options.recycle.memory.is_some();
         // Without its figures a worker is not recycled for its memory, which is no reason to have none.
         let memory = limited.then(|| Memory::of(pid).ok()).flatten();
-        let stranger = supervision.plan.launch.stranger.then(|| {
-            let targets = launched.addresses.iter().map(|own| own.target().clone()).collect();
-            Stranger::watch(worker, targets, self.happenings.clone())
-        });
-        let held = if slot.is_none() {
-            Some(Held { addresses: launched.addresses, ..Held::default() })
-        } else {
-            self.forwarding.add(worker, launched.addresses);
+        let stranger = supervision
+            .plan
+            .launch
+            .stranger
+            .then(|| Stranger::watch(worker, launched.newcomer.targets(), self.happenings.clone()));
+        let held = if let Some(slot) = slot {
+            lock(&self.slots).take(worker, Some(slot));
+            launched.newcomer.introduce(worker, slot, &self.dispatcher, &self.forwarding);
             None
+        } else {
+            Some(Held { newcomer: launched.newcomer, joins: Vec::new(), replies: Vec::new() })
         };
         supervision.members.insert(worker, Member { memory, held, stranger });
         let pidfd = Arc::new(launched.child.pidfd);
-        self.adopt(worker, Arc::clone(&pidfd), launched.link);
+        self.adopt(worker, slot, Arc::clone(&pidfd), launched.link);
         self.tell_in_order(Event::Spawned { worker, slot, pid, pidfd, pipes: launched.pipes });
         Ok(Input::Spawned { ticket, worker })
     }
@@ -348,7 +347,11 @@ impl Shell {
             member.held.take()
         });
         let Some(held) = held else { return };
-        self.forwarding.add(worker, held.addresses);
+        if let Some(handle) = self.workers.get_mut(&worker) {
+            handle.slot = Some(slot);
+        }
+        lock(&self.slots).take(worker, Some(slot));
+        held.newcomer.introduce(worker, slot, &self.dispatcher, &self.forwarding);
         for listener in held.joins {
             self.dispatcher.tell(ToDispatcher::Join(worker, listener));
         }
@@ -371,7 +374,7 @@ impl Shell {
             let order = Drain { reason: reason.to_string(), timeout_ms: millis(timeout) };
             self.send(worker, &ToWorker::Drain(order), None);
         }
-        self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
+        self.give_no_more(worker);
         self.decide(listeners::Input::WorkerLeft { worker });
     }
 

@@ -16,7 +16,7 @@ fn query(mut fields: Value) -> Query {
 }
 
 fn wish(fields: Value) -> Wish {
-    Wish::read(&query(fields), false).unwrap()
+    Wish::read(&query(fields), &Scheduling::default()).unwrap()
 }
 
 fn key(fields: Value) -> Key {
@@ -92,7 +92,7 @@ fn nonsense_is_refused() {
         json!({ "addressType": -1, "port": -1, "address": "run/app" }),
     ];
     for fields in nonsense {
-        assert_eq!(Wish::read(&query(fields.clone()), false), Err(EINVAL), "{fields}");
+        assert_eq!(Wish::read(&query(fields.clone()), &Scheduling::default()), Err(EINVAL), "{fields}");
     }
 }
 
@@ -134,11 +134,35 @@ fn the_backlog_is_for_those_who_listen_here() {
     assert_eq!(backlog(json!(i64::MIN)), Some(i32::MAX));
 
     let udp = wish(json!({ "port": 53, "addressType": "udp4", "address": "0.0.0.0", "backlog": 1 }));
-    assert_eq!((udp.shared, udp.spec.backlog), (true, None));
+    assert_eq!((udp.spec.sharing, udp.spec.backlog), (Sharing::Shared, None));
     let given = wish(json!({ "fd": 4, "addressType": "udp4" }));
-    assert!(given.shared);
-    let shared = Wish::read(&query(json!({ "port": 80, "addressType": 4, "backlog": 1 })), true).unwrap();
-    assert_eq!((shared.shared, shared.spec.backlog), (true, None));
+    assert!(given.spec.sharing == Sharing::Shared);
+    let shared =
+        Wish::read(&query(json!({ "port": 80, "addressType": 4, "backlog": 1 })), &Scheduling::of_node(true))
+            .unwrap();
+    assert_eq!((shared.spec.sharing, shared.spec.backlog), (Sharing::Shared, None));
+}
+
+#[test]
+fn each_place_has_a_plan_by_its_name() {
+    let scheduling = Scheduling::parse(
+        r#"{"default":{"policy":"kernel"},"listeners":{"81":{"policy":"sticky"},"/run/app":{"policy":"none"}}}"#,
+    )
+    .unwrap();
+    let spec = |fields| Wish::read(&query(fields), &scheduling).unwrap().spec;
+    for (fields, policy, sharing) in [
+        (json!({ "port": 80, "addressType": 4 }), Policy::Kernel, Sharing::PerSlot),
+        (json!({ "port": 81, "addressType": 4 }), Policy::Sticky, Sharing::Passed),
+        (json!({ "port": -1, "addressType": -1, "address": "/run/app" }), Policy::None, Sharing::Shared),
+        // What cannot be bound once for each slot.
+        (json!({ "port": -1, "addressType": -1, "address": "/run/b" }), Policy::Kernel, Sharing::Shared),
+        (json!({ "fd": 4 }), Policy::Kernel, Sharing::Shared),
+        (json!({ "port": 81, "addressType": "udp4", "address": "::" }), Policy::Sticky, Sharing::Shared),
+    ] {
+        let spec = spec(fields.clone());
+        assert_eq!((spec.plan.policy, spec.sharing), (policy, sharing), "{fields}");
+        assert_eq!(spec.backlog.is_some(), sharing != Sharing::Shared);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@ mod lifetime;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::core::schedule::Policy;
 use crate::core::wire::{EINVAL, FromWorker, Kind};
 
 const EADDRINUSE: i32 = -98;
@@ -24,8 +25,12 @@ struct Primary {
 
 impl Primary {
     fn new(share: bool, workers: &[WorkerId]) -> Self {
+        Self::with(Scheduling::of_node(share), workers)
+    }
+
+    fn with(scheduling: Scheduling, workers: &[WorkerId]) -> Self {
         let mut primary = Self {
-            listeners: Listeners::new(share),
+            listeners: Listeners::new(scheduling),
             now: Duration::from_secs(1000),
             out: Vec::new(),
             hold: false,
@@ -280,6 +285,22 @@ fn the_first_custom_data_is_everybodys() {
     assert_eq!(told(&mut primary), json!("keys"));
     primary.ask(C, data(json!("others")));
     assert_eq!(told(&mut primary), json!("keys"));
+}
+
+#[test]
+fn where_each_slot_has_a_socket_the_dispatcher_knows_who_is_there() {
+    let mut primary = Primary::with(Scheduling::all(Policy::Kernel), &[A]);
+    primary.ask(A, port(80));
+    let said = primary.said();
+    assert!(
+        matches!(said.as_slice(), [Output::Reply { reply: Reply { errno: 0, shared: true, .. }, .. }]),
+        "{said:?}"
+    );
+    let listener = ListenerId(1);
+    primary.input(Input::Listening { worker: A, listener });
+    assert_eq!(primary.said(), [Output::Join { worker: A, listener }]);
+    primary.input(Input::Close { worker: A, listener });
+    assert_eq!(primary.said(), [Output::Leave { worker: A, listener }, Output::CloseListener { listener }]);
 }
 
 #[test]

@@ -1,0 +1,246 @@
+'use strict';
+
+const path = require('node:path');
+const { inspect } = require('node:util');
+
+// What `setupPrimary({ scheduling })` takes: checked here, so that a mistake is told at once and by name, and written
+// down in full for the native part, which decides.
+
+/** The policies by the constant that `cluster.schedulingPolicy` has for each. */
+const POLICIES = /** @type {const} */ ([
+  [1, 'SCHED_NONE', 'none'],
+  [2, 'SCHED_RR', 'round-robin'],
+  [3, 'SCHED_LEAST_CONNECTIONS', 'least-connections'],
+  [4, 'SCHED_LEAST_LOADED', 'least-loaded'],
+  [5, 'SCHED_STICKY', 'sticky'],
+  [6, 'SCHED_KERNEL', 'kernel'],
+]);
+
+/** Those that the built-in lacks. They are not enumerable on the cluster object. */
+const CONSTANTS = Object.fromEntries(POLICIES.slice(2).map(([number, constant]) => [constant, number]));
+
+const NAMES = POLICIES.map(([, , name]) => name);
+
+/** No timer here is meant to be longer, in ms. */
+const A_DAY = 86_400_000;
+
+/** What the name of a cookie, a header or a parameter may be made of. */
+const TOKEN = /^[\w!#$%'*+.^`|~-]{1,256}$/;
+
+/** The longest body of a response that is written without waiting. */
+const MAX_BODY = 8192;
+
+/**
+ * @param {unknown} number A value of `cluster.schedulingPolicy`.
+ * @returns {string | undefined} The name of the policy, if it is one.
+ */
+function policyName(number) {
+  return POLICIES.find(([known]) => known === number)?.[2];
+}
+
+/** @param {string} name */
+function policyNumber(name) {
+  return POLICIES.find(([, , known]) => known === name)?.[0];
+}
+
+/**
+ * @param {string} code
+ * @param {string} name
+ * @param {string} wanted
+ * @param {unknown} value
+ */
+function invalid(code, name, wanted, value) {
+  const error = new TypeError(
+    `The option '${name}' must be ${wanted}. Received ${inspect(value, { depth: 0 })}`,
+  );
+  return Object.assign(error, { code });
+}
+
+/**
+ * @param {string} name
+ * @param {string} wanted
+ * @param {unknown} value
+ */
+function wrongType(name, wanted, value) {
+  return invalid('ERR_INVALID_ARG_TYPE', name, wanted, value);
+}
+
+/**
+ * @param {string} name
+ * @param {string} wanted
+ * @param {unknown} value
+ */
+function wrongValue(name, wanted, value) {
+  return invalid('ERR_INVALID_ARG_VALUE', name, wanted, value);
+}
+
+/**
+ * @param {unknown} value
+ * @returns {value is Record<string, any>}
+ */
+function isObject(value) {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/**
+ * @param {string} name
+ * @param {any} value
+ * @param {readonly string[]} known
+ */
+function checkKeys(name, value, known) {
+  if (!isObject(value)) throw wrongType(name, 'an object', value);
+  for (const key of Object.keys(value)) {
+    if (!known.includes(key)) throw wrongValue(`${name}.${key}`, `one of ${known.join(', ')}`, value[key]);
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {any} value
+ * @param {number} least
+ * @param {number} most
+ */
+function wholeNumber(name, value, least, most) {
+  if (typeof value !== 'number') throw wrongType(name, 'a number', value);
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw wrongValue(name, `a whole number from ${least} to ${most}`, value);
+  }
+  return value;
+}
+
+/**
+ * @param {string} name
+ * @param {any} action
+ */
+function readAction(name, action) {
+  if (action === 'wait' || action === 'reset') return { kind: action };
+  if (typeof action === 'string') throw wrongValue(name, "'wait', 'reset' or an object", action);
+  if (!isObject(action)) throw wrongType(name, "'wait', 'reset' or an object", action);
+  checkKeys(name, action, ['status', 'retryAfter', 'body']);
+  const { status = 503, retryAfter, body = '' } = action;
+  if (typeof body !== 'string') throw wrongType(`${name}.body`, 'a string', body);
+  if (Buffer.byteLength(body) > MAX_BODY) {
+    throw wrongValue(`${name}.body`, `at most ${MAX_BODY} bytes long`, body);
+  }
+  return {
+    kind: 'respond',
+    status: wholeNumber(`${name}.status`, status, 400, 599),
+    retryAfter:
+      retryAfter === undefined ? null : wholeNumber(`${name}.retryAfter`, retryAfter, 0, A_DAY / 1000),
+    body,
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {any} overload
+ */
+function readOverload(name, overload) {
+  checkKeys(name, overload, ['queue', 'deadline', 'action']);
+  const { queue = 128, deadline, action = 'wait' } = overload;
+  const read = {
+    queue: wholeNumber(`${name}.queue`, queue, action === 'wait' ? 1 : 0, 65_536),
+    deadline: deadline === undefined ? null : wholeNumber(`${name}.deadline`, deadline, 1, A_DAY),
+    action: readAction(`${name}.action`, action),
+  };
+  // Who is left in the backlog is not timed.
+  if (read.deadline !== null && action === 'wait') {
+    throw wrongValue(`${name}.deadline`, "left out unless 'action' says what to do then", deadline);
+  }
+  return read;
+}
+
+const PLAN = ['policy', 'slowStart', 'sticky', 'overload'];
+
+/**
+ * @param {string} name
+ * @param {any} options
+ * @param {readonly string[]} more What may stand there besides.
+ * @param {string} policyByDefault
+ */
+function readPlan(name, options, more, policyByDefault) {
+  if (typeof options === 'string') options = { policy: options };
+  if (!isObject(options)) throw wrongType(name, 'a string or an object', options);
+  checkKeys(name, options, [...PLAN, ...more]);
+  const { policy = policyByDefault, slowStart, sticky, overload } = options;
+  if (typeof policy !== 'string') throw wrongType(`${name}.policy`, 'a string', policy);
+  if (policyNumber(policy) === undefined) {
+    throw wrongValue(`${name}.policy`, `one of ${NAMES.join(', ')}`, policy);
+  }
+  const weighted = policy === 'round-robin' || policy.startsWith('least-');
+  if (slowStart !== undefined && !weighted) {
+    throw wrongValue(`${name}.slowStart`, `left out with the policy '${policy}'`, slowStart);
+  }
+  if (sticky !== undefined && policy !== 'sticky') {
+    throw wrongValue(`${name}.sticky`, `left out with the policy '${policy}'`, sticky);
+  }
+  if (overload !== undefined && (policy === 'none' || policy === 'kernel')) {
+    throw wrongValue(`${name}.overload`, `left out with the policy '${policy}'`, overload);
+  }
+  return {
+    policy,
+    ...(slowStart !== undefined && { slowStart: wholeNumber(`${name}.slowStart`, slowStart, 0, A_DAY) }),
+    ...(sticky !== undefined && readSticky(`${name}.sticky`, sticky)),
+    ...(overload !== undefined && { overload: readOverload(`${name}.overload`, overload) }),
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {any} sticky
+ */
+function readSticky(name, sticky) {
+  checkKeys(name, sticky, ['patience', 'by', 'name', 'proxyProtocol', 'timeout']);
+  const { patience = 250, by = 'address', proxyProtocol = false, timeout = 100 } = sticky;
+  if (typeof by !== 'string') throw wrongType(`${name}.by`, 'a string', by);
+  if (!['address', 'cookie', 'header', 'query'].includes(by)) {
+    throw wrongValue(`${name}.by`, 'one of address, cookie, header, query', by);
+  }
+  if (by === 'address' && sticky.name !== undefined) {
+    throw wrongValue(`${name}.name`, "left out with 'by: address'", sticky.name);
+  }
+  if (by !== 'address' && typeof sticky.name !== 'string') {
+    throw wrongType(`${name}.name`, `the name of the ${by}`, sticky.name);
+  }
+  if (by !== 'address' && !TOKEN.test(sticky.name)) {
+    throw wrongValue(`${name}.name`, 'made of letters, digits and the like', sticky.name);
+  }
+  if (typeof proxyProtocol !== 'boolean') {
+    throw wrongType(`${name}.proxyProtocol`, 'a boolean', proxyProtocol);
+  }
+  return {
+    patience: wholeNumber(`${name}.patience`, patience, 0, A_DAY),
+    peek: { by, ...(by !== 'address' && { name: sticky.name }), proxyProtocol },
+    peekTimeout: wholeNumber(`${name}.timeout`, timeout, 1, A_DAY),
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {any} listeners
+ * @param {string} policyByDefault
+ */
+function readListeners(name, listeners, policyByDefault) {
+  if (!isObject(listeners)) throw wrongType(name, 'an object', listeners);
+  return Object.fromEntries(
+    Object.entries(listeners).map(([where, options]) => [
+      // A path means what it means to the primary; workers ask with their own made absolute.
+      /^\d+$/.test(where) ? where : path.resolve(where),
+      readPlan(`${name}['${where}']`, options, [], policyByDefault),
+    ]),
+  );
+}
+
+/**
+ * @param {unknown} scheduling The option.
+ * @param {string} policyByDefault Where it names none.
+ * @returns {{ default: { policy: string }, listeners: Record<string, object> }} As the native part reads it.
+ * @throws {TypeError} ERR_INVALID_ARG_TYPE or ERR_INVALID_ARG_VALUE, with the name of what is wrong.
+ */
+function readScheduling(scheduling, policyByDefault) {
+  const plan = readPlan('scheduling', scheduling, ['listeners'], policyByDefault);
+  const { listeners = {} } = isObject(scheduling) ? scheduling : {};
+  return { default: plan, listeners: readListeners('scheduling.listeners', listeners, plan.policy) };
+}
+
+module.exports = { CONSTANTS, policyName, policyNumber, readScheduling };

@@ -1,0 +1,27 @@
+//! A client's connection, as the dispatcher carries it about.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use crate::core::dispatch::Connection;
+use crate::core::schedule::{Address, Key};
+
+/// The descriptor, and what is known of the client.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) fd: OwnedFd,
+    pub(super) key: Option<Key>,
+}
+
+impl Connection for Conn {
+    fn key(&self) -> Option<Key> {
+        self.key
+    }
+}
+
+pub(super) fn address_of(peer: SocketAddr) -> Address {
+    match peer {
+        SocketAddr::V4(v4) => Address::V4(v4.ip().octets()),
+        SocketAddr::V6(v6) => Address::V6(v6.ip().octets()),
+    }
+}

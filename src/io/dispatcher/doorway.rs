@@ -1,0 +1,101 @@
+//! Connections whose clients have not yet said what they are to be recognised by.
+//!
+//! They wait for a limited time, by a limited number, and without holding up anybody; after that a client goes by
+//! its address.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use crate::core::ids::ListenerId;
+use crate::core::schedule::{Address, Key, LIMIT, Peek, Verdict};
+use crate::sys::client::{Peeked, peek};
+use crate::sys::epoll::Poller;
+use crate::sys::error::SysError;
+
+/// How many may stand in the doorway. When there are more, the one that has stood there longest has to go in.
+const CROWD: usize = 256;
+
+/// A connection that need not wait any longer, and what its client is recognised by.
+pub(super) struct Recognised {
+    pub(super) listener: ListenerId,
+    pub(super) fd: OwnedFd,
+    pub(super) key: Option<Key>,
+}
+
+struct Arrival {
+    number: u32,
+    listener: ListenerId,
+    fd: OwnedFd,
+    peer: Option<Address>,
+    until: Duration,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Doorway {
+    /// In the order of arrival. Listeners differ in how long they wait, so it is not that of the time.
+    arrivals: VecDeque<Arrival>,
+    next: u32,
+}
+
+/// Looks once. With `last` there is an answer in any case.
+pub(super) fn recognise(what: &Peek, fd: &OwnedFd, peer: Option<Address>, last: bool) -> Verdict {
+    let mut bytes = [0; LIMIT];
+    match peek(fd, &mut bytes) {
+        Peeked::Bytes(length) => what.look(&bytes[..length], peer, last),
+        Peeked::End => what.look(&[], peer, true),
+    }
+}
+
+impl Doorway {
+    /// Has a client wait until `until`. Returns one that has to make room.
+    pub(super) fn enter(
+        &mut self,
+        listener: ListenerId,
+        fd: OwnedFd,
+        peer: Option<Address>,
+        until: Duration,
+        poller: &Poller,
+        token: impl Fn(u32) -> u64,
+    ) -> Result<Option<u32>, SysError> {
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        poller.add_for_news(&fd, token(number))?;
+        self.arrivals.push_back(Arrival { number, listener, fd, peer, until });
+        let crowded = self.arrivals.len() > CROWD;
+        Ok(self.arrivals.front().filter(|_| crowded).map(|arrival| arrival.number))
+    }
+
+    /// Looks again at a client that has sent something, or that is to go in with what there is (`last`).
+    pub(super) fn look(
+        &mut self,
+        number: u32,
+        what: impl Fn(ListenerId) -> Option<Peek>,
+        last: bool,
+        poller: &Poller,
+    ) -> Result<Option<Recognised>, SysError> {
+        let Some(index) = self.arrivals.iter().position(|arrival| arrival.number == number) else {
+            return Ok(None);
+        };
+        let Arrival { listener, fd, peer, .. } = &self.arrivals[index];
+        // A listener that is gone has nothing to wait for.
+        let verdict = match what(*listener) {
+            Some(what) => recognise(&what, fd, *peer, last),
+            None => Verdict::Decided(None),
+        };
+        let Verdict::Decided(key) = verdict else { return Ok(None) };
+        let Some(Arrival { listener, fd, .. }) = self.arrivals.remove(index) else { return Ok(None) };
+        poller.remove(&fd)?;
+        Ok(Some(Recognised { listener, fd, key }))
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.arrivals.iter().map(|arrival| arrival.until).min()
+    }
+
+    /// One whose time is up.
+    pub(super) fn overdue(&self, now: Duration) -> Option<u32> {
+        self.arrivals.iter().find(|arrival| arrival.until <= now).map(|arrival| arrival.number)
+    }
+}

@@ -1,0 +1,84 @@
+//! Connections that have been answered in the workers' stead and are about to close.
+//!
+//! A socket that closes with something unread in it is reset, and the reset may overtake the answer. So what
+//! the client still sends is read and forgotten until it closes its side, for a limited time, by a limited number.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use crate::sys::client::{read_to_the_end, say_last};
+use crate::sys::epoll::Poller;
+use crate::sys::error::SysError;
+
+/// How long a client has for the answer.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How many may be on their way out; the oldest makes room.
+const LIMIT: usize = 256;
+
+struct Leaving {
+    number: u32,
+    until: Duration,
+    connection: OwnedFd,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Farewells {
+    /// Oldest first.
+    leaving: VecDeque<Leaving>,
+    next: u32,
+}
+
+impl Farewells {
+    /// Answers a client. `token` packs the number by which its events are known.
+    pub(super) fn say(
+        &mut self,
+        connection: OwnedFd,
+        answer: &[u8],
+        now: Duration,
+        poller: &Poller,
+        token: impl Fn(u32) -> u64,
+    ) -> Result<(), SysError> {
+        // A client that has gone, or has no room for a few bytes, is not waited for.
+        if !say_last(&connection, answer) || read_to_the_end(&connection) {
+            return Ok(());
+        }
+        if self.leaving.len() == LIMIT {
+            self.close(0, poller)?;
+        }
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        poller.add(&connection, token(number))?;
+        self.leaving.push_back(Leaving { number, until: now + GRACE, connection });
+        Ok(())
+    }
+
+    /// The client has sent something, or has closed its side.
+    pub(super) fn hear(&mut self, number: u32, poller: &Poller) -> Result<(), SysError> {
+        match self.leaving.iter().position(|leaving| leaving.number == number) {
+            Some(index) if read_to_the_end(&self.leaving[index].connection) => self.close(index, poller),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.leaving.front().map(|leaving| leaving.until)
+    }
+
+    /// Closes those whose time is up.
+    pub(super) fn expire(&mut self, now: Duration, poller: &Poller) -> Result<(), SysError> {
+        while self.leaving.front().is_some_and(|leaving| leaving.until <= now) {
+            self.close(0, poller)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, index: usize, poller: &Poller) -> Result<(), SysError> {
+        match self.leaving.remove(index) {
+            Some(leaving) => poller.remove(&leaving.connection),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Listeners: accepting, and what is accepted where.
+
+use super::{BURST, EXHAUSTED_PAUSE, Shell, Token, WARNING_PERIOD};
+use crate::core::ids::{ListenerId, WorkerId};
+use crate::io::dispatcher::Notice;
+use crate::io::dispatcher::listening::{Accepted, Listening};
+use crate::sys::error::SysError;
+
+impl Shell {
+    pub(super) fn accept_burst(&mut self, listener: ListenerId) -> Result<(), SysError> {
+        for _ in 0..BURST {
+            let Some(listening) = self.listeners.get(&listener).filter(|listening| listening.is_watched())
+            else {
+                return Ok(());
+            };
+            match listening.accept() {
+                Accepted::Connection(fd) => self.welcome(listener, fd)?,
+                Accepted::Nothing => return Ok(()),
+                Accepted::Exhausted(error) => return self.exhausted(listener, error),
+            }
+        }
+        Ok(())
+    }
+
+    /// There is no descriptor for a connection that waits. The one in reserve serves it: it is
+    /// needed only until the connection has been passed on.
+    pub(super) fn exhausted(&mut self, listener: ListenerId, error: SysError) -> Result<(), SysError> {
+        let due = self.last_warning.is_none_or(|last| self.now >= last + WARNING_PERIOD);
+        if due {
+            (self.notify)(Notice::Exhausted(error));
+        }
+        self.last_warning = Some(self.now);
+        if self.reserve.release() {
+            if let Some(Accepted::Connection(fd)) = self.listeners.get(&listener).map(Listening::accept) {
+                self.welcome(listener, fd)?;
+                self.flush()?;
+            }
+            if self.reserve.refill().is_ok() {
+                return Ok(());
+            }
+        }
+        self.pause()
+    }
+
+    pub(super) fn want(&mut self, listener: ListenerId, wanted: bool) -> Result<(), SysError> {
+        if let Some(listening) = self.listeners.get_mut(&listener) {
+            listening.wanted = wanted;
+        }
+        self.watch_listener(listener)
+    }
+
+    pub(super) fn watch_listener(&mut self, listener: ListenerId) -> Result<(), SysError> {
+        match self.listeners.get_mut(&listener) {
+            Some(listening) => {
+                let able = self.exhausted_until.is_none();
+                listening.watch(&self.poller, Token::Listener(listener).pack(), able)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// From now on the worker accepts what comes to its slot, if the listener has a socket for it.
+    pub(super) fn occupy(&mut self, worker: WorkerId, listener: ListenerId) -> Result<(), SysError> {
+        let slot = self.workers.get(&worker).map(|channel| channel.slot);
+        if let (Some(slot), Some(listening)) = (slot, self.listeners.get_mut(&listener)) {
+            listening.occupy(worker, slot);
+            self.arrange(listener)?;
+        }
+        Ok(())
+    }
+
+    /// The worker accepts nothing more, at one listener or at all.
+    pub(super) fn vacate(&mut self, worker: WorkerId, which: Option<ListenerId>) -> Result<(), SysError> {
+        let concerned = self.listeners.iter_mut().filter(|(id, _)| which.is_none_or(|which| which == **id));
+        let left: Vec<ListenerId> =
+            concerned.filter_map(|(id, listening)| listening.vacate(worker).then_some(*id)).collect();
+        left.into_iter().try_for_each(|listener| self.arrange(listener))
+    }
+
+    /// Where a kernel cannot steer, it spreads connections over all sockets, and those without a worker are
+    /// accepted here.
+    pub(super) fn arrange(&mut self, listener: ListenerId) -> Result<(), SysError> {
+        if let Some(Err(error)) = self.listeners.get(&listener).map(Listening::arrange)
+            && !std::mem::replace(&mut self.told_unsteered, true)
+        {
+            (self.notify)(Notice::Unsteered(error));
+        }
+        self.watch_listener(listener)
+    }
+
+    /// Leaves everything that brings descriptors alone for a while.
+    pub(super) fn pause(&mut self) -> Result<(), SysError> {
+        self.exhausted_until = Some(self.now + EXHAUSTED_PAUSE);
+        self.watch_all()
+    }
+
+    /// Watches what is wanted, or nothing while there are no descriptors.
+    pub(super) fn watch_all(&mut self) -> Result<(), SysError> {
+        let able = self.exhausted_until.is_none();
+        for (listener, listening) in &mut self.listeners {
+            listening.watch(&self.poller, Token::Listener(*listener).pack(), able)?;
+        }
+        for (worker, channel) in &mut self.workers {
+            let watch = able && !channel.cut_off;
+            channel.watch(&self.poller, Token::Worker(*worker).pack(), watch)?;
+        }
+        Ok(())
+    }
+}

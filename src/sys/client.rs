@@ -1,0 +1,136 @@
+//! The connections of clients, as far as the primary touches them at all.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{
+    MsgFlags, Shutdown, SockaddrStorage, getpeername, recv, send, setsockopt, shutdown, sockopt,
+};
+
+use super::error::{Doing, SysError};
+
+/// Where a client connects from; `None` on a unix socket, and when it has gone meanwhile.
+#[must_use]
+pub fn peer(connection: &OwnedFd) -> Option<SocketAddr> {
+    let name: SockaddrStorage = getpeername(connection.as_raw_fd()).ok()?;
+    let v4 = name.as_sockaddr_in().map(|name| SocketAddr::V4((*name).into()));
+    v4.or_else(|| name.as_sockaddr_in6().map(|name| SocketAddr::V6((*name).into())))
+}
+
+/// What a look at what a client has sent found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Peeked {
+    /// So many bytes; there may be more to come.
+    Bytes(usize),
+    /// Nothing more will come.
+    End,
+}
+
+/// Copies the beginning of what a client has sent into `bytes`, and leaves it where it is.
+pub fn peek(connection: &OwnedFd, bytes: &mut [u8]) -> Peeked {
+    loop {
+        match recv(connection.as_raw_fd(), bytes, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => return Peeked::End,
+            Ok(length) => return Peeked::Bytes(length),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Peeked::Bytes(0),
+            // Whatever is wrong with it, the worker will find out.
+            Err(_) => return Peeked::End,
+        }
+    }
+}
+
+/// Closes a connection so that its client hears of it at once, as a reset.
+pub fn reset(connection: OwnedFd) -> Result<(), SysError> {
+    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+    let set = setsockopt(&connection, sockopt::Linger, &at_once).doing("turning a client away");
+    drop(connection);
+    set
+}
+
+/// Writes all of `bytes` and the end behind them, without waiting. False if they do not fit, or the client has
+/// gone.
+#[must_use]
+pub fn say_last(connection: &OwnedFd, bytes: &[u8]) -> bool {
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    send(connection.as_raw_fd(), bytes, flags) == Ok(bytes.len())
+        && shutdown(connection.as_raw_fd(), Shutdown::Write).is_ok()
+}
+
+/// Reads and forgets what a client has sent. True when nothing more will come.
+#[must_use]
+pub fn read_to_the_end(connection: impl AsFd) -> bool {
+    let mut bytes = [0; 16 * 1024];
+    // Bounded: a client that never stops must not hold up the others. What is left brings another event.
+    for _ in 0..16 {
+        match recv(connection.as_fd().as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => return true,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return false,
+            Err(_) => return true,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn connection() -> (TcpStream, OwnedFd) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0.into())
+    }
+
+    #[test]
+    fn a_client_has_an_address_unless_it_is_on_a_unix_socket() {
+        let (client, connection) = connection();
+        assert_eq!(peer(&connection), Some(client.local_addr().unwrap()));
+        let (one, _other) = UnixStream::pair().unwrap();
+        assert_eq!(peer(&one.into()), None);
+    }
+
+    #[test]
+    fn peeking_leaves_everything_where_it_is() {
+        let (mut client, connection) = connection();
+        let mut bytes = [0; 8];
+        assert_eq!(peek(&connection, &mut bytes), Peeked::Bytes(0));
+        client.write_all(b"hello").unwrap();
+        for _ in 0..2 {
+            assert_eq!(peek(&connection, &mut bytes), Peeked::Bytes(5));
+        }
+        let mut server = TcpStream::from(connection);
+        server.read_exact(&mut bytes[..5]).unwrap();
+        assert_eq!(&bytes[..5], b"hello");
+        drop(client);
+        assert_eq!(server.read(&mut bytes).unwrap(), 0);
+        assert_eq!(peek(&server.into(), &mut bytes), Peeked::End);
+    }
+
+    #[test]
+    fn a_reset_reaches_the_client() {
+        let (mut client, connection) = connection();
+        reset(connection).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn the_last_words_arrive_although_the_client_had_more_to_say() {
+        let (mut client, connection) = connection();
+        client.write_all(&vec![7; 100_000]).unwrap();
+        assert!(say_last(&connection, b"sorry"));
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "sorry");
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        while !read_to_the_end(&connection) {}
+    }
+}
