@@ -5,7 +5,7 @@
 
 const os = require('node:os');
 const cluster = require('./builtin');
-const { addExtras, addUnsupported } = require('./extras');
+const { addExtras, unsupported } = require('./extras');
 
 if (cluster.isPrimary) {
   process.emitWarning(
@@ -14,6 +14,11 @@ if (cluster.isPrimary) {
   );
 }
 
-if (cluster.worker) addUnsupported(cluster.worker);
+if (cluster.worker) {
+  addExtras(cluster.worker, { ready: unsupported('worker.ready'), retire: unsupported('worker.retire') });
+}
 
-module.exports = addExtras(cluster, { availableParallelism: os.availableParallelism });
+module.exports = addExtras(cluster, {
+  availableParallelism: os.availableParallelism,
+  supervise: unsupported('cluster.supervise'),
+});
