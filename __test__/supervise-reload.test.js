@@ -20,11 +20,11 @@ async function generations(app, count) {
 }
 
 test('under load, no request fails, time after time', (t) =>
-  withSupervised({ workers: 4 }, async (app) => {
+  withSupervised({ workers: 3 }, async (app) => {
     const load = new HttpLoad(app.target, { rate: 200 });
-    for (let generation = 1; generation <= 3; generation++) {
+    for (let generation = 1; generation <= 2; generation++) {
       app.tell('environment', { GENERATION: String(generation) });
-      app.tell('reload', generation === 3 ? { concurrency: 2 } : undefined);
+      app.tell('reload', generation === 2 ? { concurrency: 2 } : undefined);
       await app.marker('done');
       const { phase } = await app.marker('reload');
       assert.strictEqual(phase, 'start');
@@ -33,9 +33,9 @@ test('under load, no request fails, time after time', (t) =>
     await load.answers(50);
     assert.deepStrictEqual(await load.stop(), {});
     t.diagnostic(`${load.answered} requests`);
-    assert.deepStrictEqual(await generations(app, 4), Array(4).fill('3'));
+    assert.deepStrictEqual(await generations(app, 3), Array(3).fill('2'));
     // The old ones have drained, and left of their own accord.
-    for (let count = 0; count < 12; count++) {
+    for (let count = 0; count < 6; count++) {
       const { code, exitedAfterDisconnect } = await app.marker('exit');
       assert.deepStrictEqual([code, exitedAfterDisconnect], [0, true]);
     }

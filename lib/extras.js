@@ -7,8 +7,25 @@ function availableParallelism() {
   return loadBinding().availableParallelism();
 }
 
-/** What rcluster has and the built-in does not. */
-const EXTRAS = { availableParallelism };
+/**
+ * @param {string} code
+ * @param {string} message
+ * @returns {() => never} a function that is there to say why it cannot be called
+ */
+function refuse(code, message) {
+  return () => {
+    throw Object.assign(new Error(message), { code });
+  };
+}
+
+/** What rcluster has in workers and the built-in does not. */
+const EXTRAS = {
+  availableParallelism,
+  supervise: refuse(
+    'ERR_RCLUSTER_NOT_PRIMARY',
+    'cluster.supervise() is for the primary, and this is a worker',
+  ),
+};
 
 /**
  * Adds them to a cluster object. They are not enumerable, so that whoever lists, copies or compares the object
@@ -16,27 +33,22 @@ const EXTRAS = { availableParallelism };
  * @template {object} T
  * @param {T} cluster
  * @param {Record<string, unknown>} [extras]
- * @returns {T & typeof EXTRAS}
+ * @returns {T}
  */
 function addExtras(cluster, extras = EXTRAS) {
   for (const [name, value] of Object.entries(extras)) {
     Object.defineProperty(cluster, name, { value, writable: true, configurable: true, enumerable: false });
   }
-  return /** @type {T & typeof EXTRAS} */ (cluster);
+  return cluster;
 }
 
 /**
- * What a worker has where there is no native part: functions that say so.
- * @param {object} worker cluster.worker
+ * What there is in place of something that takes the native part, where there is none.
+ * @param {string} what
  */
-function addUnsupported(worker) {
-  for (const name of ['ready', 'retire']) {
-    const value = () => {
-      const message = `worker.${name}() needs the native part of rcluster, which there is on Linux only`;
-      throw Object.assign(new Error(message), { code: 'ERR_RCLUSTER_UNSUPPORTED_PLATFORM' });
-    };
-    Object.defineProperty(worker, name, { value, writable: true, configurable: true, enumerable: false });
-  }
+function unsupported(what) {
+  const message = `${what} needs the native part of rcluster, which there is on Linux only`;
+  return refuse('ERR_RCLUSTER_UNSUPPORTED_PLATFORM', message);
 }
 
-module.exports = { EXTRAS, addExtras, addUnsupported, availableParallelism };
+module.exports = { EXTRAS, addExtras, availableParallelism, unsupported };

@@ -5,7 +5,7 @@
 
 const os = require('node:os');
 const cluster = require('./builtin');
-const { addExtras, addUnsupported } = require('./extras');
+const { addExtras, unsupported } = require('./extras');
 
 if (cluster.isPrimary) {
   process.emitWarning(
@@ -14,23 +14,30 @@ if (cluster.isPrimary) {
   );
 }
 
-if (cluster.worker) addUnsupported(cluster.worker);
+if (cluster.worker) {
+  addExtras(cluster.worker, { ready: unsupported('worker.ready()'), retire: unsupported('worker.retire()') });
+}
 
 const { setupPrimary } = cluster;
 
+/** The settings that the built-in would ignore. */
+const NATIVE = /** @type {const} */ (['execPath', 'forward', 'scheduling']);
+
 /** @param {import('../index').ClusterSettings} [settings] */
-function setupWithoutForward(settings) {
-  if (settings?.forward !== undefined) {
-    const error = new Error(`Forwarding is native on Linux only, and this is ${process.platform}`);
-    throw Object.assign(error, { code: 'ERR_RCLUSTER_UNSUPPORTED_PLATFORM' });
+function setupPortable(settings) {
+  for (const name of NATIVE) {
+    if (settings?.[name] !== undefined) unsupported(`setupPrimary({ ${name} })`)();
   }
   setupPrimary.call(cluster, /** @type {any} */ (settings));
 }
 
 // In a worker there is none.
-if (cluster.isPrimary) cluster.setupPrimary = cluster.setupMaster = setupWithoutForward;
+if (cluster.isPrimary) cluster.setupPrimary = cluster.setupMaster = setupPortable;
 
 module.exports = addExtras(cluster, {
   availableParallelism: os.availableParallelism,
   forwarding: () => [],
+  schedulingStats: () => ({ listeners: [], workers: [] }),
+  stickyId: unsupported('cluster.stickyId()'),
+  supervise: unsupported('cluster.supervise()'),
 });

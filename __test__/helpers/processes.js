@@ -50,6 +50,15 @@ function isAlive(pid) {
 }
 
 /**
+ * @param {number} pid
+ * @returns {number} the CPU time that a living process has used in user mode, in ticks of the system's clock
+ */
+function cpuOf(pid) {
+  const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[11]);
+}
+
+/**
  * @param {number} leader
  * @returns {number[]} the living processes of the group or session that this process leads or led
  */
@@ -111,4 +120,4 @@ function descriptorsOf(pid) {
   return descriptors;
 }
 
-module.exports = { DEADLINE, until, statusOf, isAlive, membersOf, killAll, commandOf, descriptorsOf };
+module.exports = { DEADLINE, until, statusOf, cpuOf, isAlive, membersOf, killAll, commandOf, descriptorsOf };

@@ -48,7 +48,16 @@ export const address2: rcluster.Address = builtinAddress;
 
 // The modules themselves, in which the built-in's exports are what both have.
 export const module1: Pick<typeof builtin, Names> = rcluster;
-export const module2: Pick<typeof rcluster, Names & keyof typeof rcluster> = builtin;
+// The other way round without workers, of which the built-in's have less.
+export const module2: Pick<
+  typeof rcluster,
+  Exclude<Names, 'fork' | 'worker' | 'workers'> & keyof typeof rcluster
+> = builtin;
+
+// The arguments of an event, but of a worker of the built-in.
+type OfBuiltinWorkers<Arguments> = Arguments extends [worker: rcluster.Worker, ...rest: infer Rest]
+  ? [worker: BuiltinWorker, ...rest: Rest]
+  : Arguments;
 
 // The events and their arguments: a listener for ours does for the built-in's, and the other way round.
 declare const ourEvents: rcluster.ClusterEventMap;
@@ -56,9 +65,10 @@ declare const ourWorkerEvents: rcluster.WorkerEventMap;
 declare const builtinEvents: BuiltinEvents;
 declare const builtinWorkerEvents: BuiltinWorkerEvents;
 export const events1: BuiltinEvents = ourEvents;
-export const events2: rcluster.ClusterEventMap = builtinEvents;
+export const events2: { [Name in keyof BuiltinEvents]: OfBuiltinWorkers<rcluster.ClusterEventMap[Name]> } =
+  builtinEvents;
 export const events3: BuiltinWorkerEvents = ourWorkerEvents;
-export const events4: rcluster.WorkerEventMap = builtinWorkerEvents;
+export const events4: Pick<rcluster.WorkerEventMap, keyof BuiltinWorkerEvents> = builtinWorkerEvents;
 
 // Nothing of the built-in's object is missing.
 type Missing = Exclude<keyof BuiltinCluster, keyof rcluster.Cluster>;

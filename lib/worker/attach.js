@@ -47,6 +47,7 @@ module.exports = function attach(firstFd, own, settings) {
     serves: () => listening.members().length > 0,
     drain: createDrain(listening, link),
     leaving: () => link.leaving(),
+    standby: (waits) => link.standby(waits),
   });
   if (settings !== undefined) retirement.configure(JSON.parse(settings));
   linked(() => link.slot());

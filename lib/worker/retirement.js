@@ -33,8 +33,9 @@ const TERMINATED = 143;
  * @param {() => boolean} means.serves whether there is anything to finish
  * @param {(options: { timeout: number, handOver: boolean }, done: () => void) => void} means.drain
  * @param {() => void} means.leaving the end to come is by agreement
+ * @param {(waits: boolean) => void} means.standby whether it waits to be promoted
  */
-module.exports = function createRetirement(worker, { tell, serves, drain, leaving }) {
+module.exports = function createRetirement(worker, { tell, serves, drain, leaving, standby }) {
   /** @type {Settings | null} null if there is no supervision */
   let settings = null;
   /** @type {ReturnType<typeof createExchanges> | null} */
@@ -50,6 +51,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     const first = settings === null;
     settings = given;
     if (!first) return;
+    standby(given.standby);
     // The terminal sends it to the whole group: what it means is for the primary to say.
     process.on('SIGINT', () => {});
     process.on('SIGTERM', onTerminate);
@@ -141,6 +143,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   function promote(slot) {
     if (settings === null) return;
     settings = { ...settings, slot, standby: false };
+    standby(false);
     process.env.NODE_APP_INSTANCE = String(slot);
     worker.emit('promote', { slot });
   }

@@ -143,6 +143,7 @@ impl Supervisor {
     /// Spawns a worker. Its end follows as an event.
     #[napi(catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands objects over by value")]
+    #[must_use]
     pub fn spawn(&self, options: SpawnOptions) -> Spawned {
         match self.try_spawn(options) {
             Ok(spawned) => spawned,
@@ -160,6 +161,7 @@ impl Supervisor {
     /// Sends a signal, by number. Returns 0 or a negative errno number, -3 (ESRCH) for a worker
     /// that is dead.
     #[napi(catch_unwind)]
+    #[must_use]
     pub fn kill(&self, id: u32, signal: i32) -> i32 {
         match locked(&self.pidfds).get(&WorkerId(id)) {
             Some(pidfd) => supervisor::signal(pidfd, signal).map_or_else(|e| e.negative_errno(), |()| 0),
@@ -183,12 +185,14 @@ impl Supervisor {
 
     /// A number for the next worker: 1, 2, 3 …, whoever starts it.
     #[napi(catch_unwind)]
+    #[must_use]
     pub fn next_id(&self) -> u32 {
         self.threads.numbers().next().0
     }
 
     /// Whether a supervised worker leaves, or has left, by agreement.
     #[napi(catch_unwind)]
+    #[must_use]
     pub fn is_leaving(&self, id: u32) -> bool {
         self.threads.leavers().contains(WorkerId(id))
     }
@@ -247,6 +251,7 @@ impl Supervisor {
 
     /// How the supervised cluster stands, as JSON; null if nobody supervises it.
     #[napi(catch_unwind)]
+    #[must_use]
     pub fn stats(&self) -> Option<String> {
         self.threads.stats().map(|stats| supervision::stats(&stats).to_string())
     }

@@ -51,7 +51,7 @@ pub struct RecycleOptions {
     pub jitter: f64,
 }
 
-/// The options of supervise(), checked and complete; times in ms.
+/// The options of `supervise()`, checked and complete; times in ms.
 #[napi(object)]
 pub struct SupervisionOptions {
     /// How many slots.
@@ -254,8 +254,8 @@ pub(super) fn answered(request: Request, result: &std::result::Result<(), Failur
 }
 
 /// How the cluster stands.
-pub(super) fn stats(stats: &Stats) -> Value {
-    let slots: Vec<Value> = stats
+pub(super) fn stats(cluster: &Stats) -> Value {
+    let slots: Vec<Value> = cluster
         .slots
         .iter()
         .map(|slot| {
@@ -278,14 +278,14 @@ pub(super) fn stats(stats: &Stats) -> Value {
         })
         .collect();
     json!({
-        "workers": stats.workers,
-        "ready": stats.ready,
-        "processes": stats.processes,
-        "draining": stats.draining,
-        "standby": { "ready": stats.standbys_ready, "starting": stats.standbys_starting },
-        "restarts": stats.restarts,
-        "reloading": stats.reloading,
-        "shuttingDown": stats.shutting_down,
+        "workers": cluster.workers,
+        "ready": cluster.ready,
+        "processes": cluster.processes,
+        "draining": cluster.draining,
+        "standby": { "ready": cluster.standbys_ready, "starting": cluster.standbys_starting },
+        "restarts": cluster.restarts,
+        "reloading": cluster.reloading,
+        "shuttingDown": cluster.shutting_down,
         "slots": slots,
     })
 }

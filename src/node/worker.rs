@@ -31,6 +31,8 @@ struct Shared {
     callbacks: Callbacks,
     sides: OnceCell<Sides>,
     watch: Watch,
+    /// What the primary says of this standby comes before the connections that follow from it.
+    standby: Cell<bool>,
 }
 
 struct Callbacks {
@@ -95,7 +97,13 @@ impl WorkerLink {
             gone: EventCallback::new(env, &on_gone, "RCLUSTERCONTROL").map_err(failure)?,
         };
         let link = Link::new(control, channel, &board).map_err(failure)?;
-        let shared = Rc::new(Shared { link, callbacks, sides: OnceCell::new(), watch: watch.clone() });
+        let shared = Rc::new(Shared {
+            link,
+            callbacks,
+            sides: OnceCell::new(),
+            watch: watch.clone(),
+            standby: Cell::new(false),
+        });
         let sides = Sides {
             control: side(env, polled_control, &shared, Shared::control_ready)?,
             channel: side(env, polled_channel, &shared, Shared::channel_ready)?,
@@ -168,6 +176,12 @@ impl WorkerLink {
         Ok(socket.into_raw_fd())
     }
 
+    /// Whether this worker is a standby: then it hears of its promotion before its first connection.
+    #[napi]
+    pub fn standby(&self, standby: bool) {
+        self.shared.standby.set(standby);
+    }
+
     /// Reads connections again after `on_no_room`.
     #[napi(catch_unwind)]
     pub fn resume(&self) -> Result<()> {
@@ -234,6 +248,9 @@ impl Shared {
     }
 
     fn channel_ready(&self) {
+        if self.standby.get() {
+            self.control_ready();
+        }
         if let Err(error) = self.send_rest() {
             return self.gone(Some(&error));
         }

@@ -44,8 +44,8 @@ function createSupervise(primary) {
   /** @type {InstanceType<typeof Supervisor> | undefined} */
   let supervisor;
   let shutDown = false;
-  /** @type {Set<number>} the ids of its workers */
-  const members = new Set();
+  /** @type {Map<number, Promise<unknown>>} its workers by id, and when the app has been told of their end */
+  const members = new Map();
   /**
    * The settings that workers are started with until the next reload.
    * @type {ClusterSettings}
@@ -99,12 +99,23 @@ function createSupervise(primary) {
     const launch = template();
     checkStrangers(settings, options);
     const { supervision } = primary;
-    const started = new Supervisor({ supervision, workerOf: primary.workerOf, promote, template }, options);
+    const started = new Supervisor(
+      {
+        supervision,
+        workerOf: primary.workerOf,
+        promote,
+        template,
+        // Their end is known natively a little earlier than it is told.
+        told: async () => void (await Promise.all(members.values())),
+      },
+      options,
+    );
     supervision.audience = {
       onSpawned(event) {
         const worker = primary.adopt(settings, event);
-        members.add(event.id);
-        worker.once('exit', () => members.delete(event.id));
+        const ended = new Promise((resolve) => worker.once('exit', resolve));
+        members.set(event.id, ended);
+        void ended.then(() => members.delete(event.id));
         if (event.slot !== undefined) setSlot(worker, event.slot);
       },
       onMessage: (message) => started.hear(message),

@@ -17,10 +17,14 @@ const { fields, time, whole, MOST_WORKERS } = require('./options');
  *   workerOf: (id: number) => Worker | undefined,
  *   promote: (id: number, slot: number) => void,
  *   template: () => import('../../../binding').SpawnOptions,
+ *   told: () => Promise<void>,
  * }} Cluster
  */
 
 const SIGNALS = /** @type {const} */ (['SIGTERM', 'SIGINT']);
+
+/** Within so many ms it is the same Ctrl-C: npm passes on what the terminal has sent to everybody already. */
+const SAME = 500;
 
 /** The names of the signals by number. */
 const signalNames = new Map(
@@ -44,6 +48,7 @@ class Supervisor extends EventEmitter {
   #shutdown;
   /** @type {NodeJS.Signals | undefined} */
   #signal;
+  #signalledAt = 0;
   #holds = true;
   /** @type {() => void} */
   #close = () => {};
@@ -103,9 +108,9 @@ class Supervisor extends EventEmitter {
   shutdown(options = {}) {
     const { timeout } = fields('options', options, { timeout: this.#options.shutdownTimeout });
     time('options.timeout', timeout, 0);
-    this.#shutdown ??= this.#ask((native, request) => native.shutdown(timeout, request)).then(() => {
-      this.#end();
-    });
+    this.#shutdown ??= this.#ask((native, request) => native.shutdown(timeout, request))
+      .then(() => this.#cluster.told())
+      .then(() => this.#end());
     return this.#shutdown;
   }
 
@@ -120,6 +125,11 @@ class Supervisor extends EventEmitter {
    */
   #ask(ask) {
     return new Promise((resolve, reject) => {
+      // Nothing holds the primary any more until an answer comes.
+      if (!this.#holds && this.#shutdown !== undefined) {
+        reject(failed('ERR_RCLUSTER_SHUT_DOWN', 'the cluster is shut down'));
+        return;
+      }
       const request = ++this.#lastRequest;
       ask(this.#cluster.supervision.native, request);
       this.#waiting.set(request, { resolve, reject });
@@ -140,8 +150,10 @@ class Supervisor extends EventEmitter {
         break;
       default:
         // It has given up, as the app wanted it to.
-        this.#end();
-        process.exit(message.code);
+        void this.#cluster.told().then(() => {
+          this.#end();
+          process.exit(message.code);
+        });
     }
   }
 
@@ -165,7 +177,7 @@ class Supervisor extends EventEmitter {
     const waiting = this.#waiting.get(request);
     this.#waiting.delete(request);
     if (failure === null) waiting?.resolve();
-    else waiting?.reject(Object.assign(new Error(failure.message), { code: failure.code }));
+    else waiting?.reject(failed(failure.code, failure.message));
   }
 
   /** When by the policy no worker will ever be started again, there is nothing to stay for. */
@@ -188,14 +200,24 @@ class Supervisor extends EventEmitter {
   /** @param {NodeJS.Signals} signal */
   #onSignal = (signal) => {
     if (this.#signal !== undefined) {
+      if (signal === this.#signal && performance.now() - this.#signalledAt < SAME) return;
       process.exitCode = 128 + os.constants.signals[signal];
       this.#cluster.supervision.native.force();
       return;
     }
     this.#signal = signal;
+    this.#signalledAt = performance.now();
     // What went wrong is told by the exit code: shutting down itself does not fail.
     void this.shutdown().then(() => process.exit());
   };
+}
+
+/**
+ * @param {string} code
+ * @param {string} message
+ */
+function failed(code, message) {
+  return Object.assign(new Error(message), { code });
 }
 
 module.exports = { Supervisor };

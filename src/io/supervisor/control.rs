@@ -1,8 +1,8 @@
 //! One worker's control socket: frames in, frames out.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 
 use thiserror::Error;
@@ -33,6 +33,8 @@ pub(super) enum ControlError {
     Outbox,
     #[error("an answer cannot be written: {0}")]
     Encoding(#[from] FrameError),
+    #[error(transparent)]
+    System(#[from] SysError),
 }
 
 /// A frame on its way to a worker.
@@ -41,7 +43,10 @@ type Outgoing = (Vec<u8>, Vec<OwnedFd>);
 /// The primary's end of a control socket. Dropping it hangs up.
 #[derive(Debug)]
 pub(super) struct Control {
+    socket: Arc<AsyncFd<Arc<OwnedFd>>>,
     outbox: mpsc::Sender<Outgoing>,
+    /// How many frames are in the outbox, or have left it and are not written yet.
+    unsent: Arc<AtomicUsize>,
     catching_up: mpsc::Sender<Sender<()>>,
     tasks: [AbortHandle; 2],
 }
@@ -54,7 +59,7 @@ impl Control {
         socket: OwnedFd,
         happenings: mpsc::Sender<Happening>,
     ) -> Result<(Self, oneshot::Receiver<()>), SysError> {
-        let socket = Rc::new(watch(
+        let socket = Arc::new(watch(
             Arc::new(socket),
             Interest::READABLE | Interest::WRITABLE,
             "watching a control socket",
@@ -63,20 +68,33 @@ impl Control {
         let (done, all_read) = oneshot::channel();
         // Only the primary's JavaScript asks, and it waits for the answer.
         let (catching_up, requests) = mpsc::channel(1);
-        let reader = read(worker, Rc::clone(&socket), requests, happenings.clone(), done);
-        let writer = write(worker, socket, queue, happenings);
+        let reader = read(worker, Arc::clone(&socket), requests, happenings.clone(), done);
+        let unsent = Arc::new(AtomicUsize::new(0));
+        let writer = write(worker, Arc::clone(&socket), queue, Arc::clone(&unsent), happenings);
         let tasks = [
             tokio::task::spawn_local(reader).abort_handle(),
             tokio::task::spawn_local(writer).abort_handle(),
         ];
-        Ok((Self { outbox, catching_up, tasks }, all_read))
+        Ok((Self { socket, outbox, unsent, catching_up, tasks }, all_read))
     }
 
-    /// Sends a frame, and a descriptor with it.
+    /// Sends a frame, and a descriptor with it. Unless the worker is behind with its reading it is in the socket on
+    /// return, and so before a connection that the dispatcher is told of afterwards.
     pub(super) fn send(&self, frame: &ToWorker, fd: Option<OwnedFd>) -> Result<(), ControlError> {
         let bytes = frame.encode()?.into_bytes();
+        let fds: Vec<OwnedFd> = fd.into_iter().collect();
+        if self.unsent.load(Ordering::Relaxed) == 0 {
+            match send(self.socket.as_fd(), &bytes, &fds) {
+                Ok(Sent::Done) => return Ok(()),
+                Ok(Sent::Full) => {}
+                // A worker that has died is no rule-breaker; its hang-up and death are told as such.
+                Err(error) if error.is_peer_gone() => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.unsent.fetch_add(1, Ordering::Relaxed);
         // The queue ends with the worker, of whose death the supervisor hears in its own time.
-        match self.outbox.try_send((bytes, fd.into_iter().collect())) {
+        match self.outbox.try_send((bytes, fds)) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(ControlError::Outbox),
         }
@@ -101,7 +119,7 @@ impl Drop for Control {
 /// Reads until the end. `_done` is dropped then, which is what its receiver waits for.
 async fn read(
     worker: WorkerId,
-    socket: Rc<AsyncFd<Arc<OwnedFd>>>,
+    socket: Arc<AsyncFd<Arc<OwnedFd>>>,
     mut requests: mpsc::Receiver<Sender<()>>,
     happenings: mpsc::Sender<Happening>,
     _done: oneshot::Sender<()>,
@@ -173,8 +191,9 @@ async fn next_frame(
 
 async fn write(
     worker: WorkerId,
-    socket: Rc<AsyncFd<Arc<OwnedFd>>>,
+    socket: Arc<AsyncFd<Arc<OwnedFd>>>,
     mut queue: mpsc::Receiver<Outgoing>,
+    unsent: Arc<AtomicUsize>,
     happenings: mpsc::Sender<Happening>,
 ) {
     while let Some((bytes, fds)) = queue.recv().await {
@@ -185,6 +204,7 @@ async fn write(
             }
             return;
         }
+        unsent.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -32,6 +32,7 @@ pub struct WorkerNumbers(Arc<AtomicU32>);
 
 impl WorkerNumbers {
     /// The next one, never given out before.
+    #[must_use]
     pub fn next(&self) -> WorkerId {
         WorkerId(self.0.fetch_add(1, Ordering::Relaxed) + 1)
     }
@@ -236,27 +237,26 @@ impl Shell {
         if let Err(error) = told {
             self.warn_of_systemd(error);
         }
-        let Some(supervision) = &self.supervision else { return };
-        if supervision.brain.samples_at().is_some_and(|due| due <= now) {
-            let looks: Vec<_> = supervision
-                .members
-                .iter()
-                .filter_map(|(&worker, member)| {
-                    let board = &self.workers.get(&worker)?.board;
-                    let vitals = Vitals {
-                        turns: board.turns(),
-                        rss: member.memory.as_ref().and_then(Memory::resident),
-                        received: board.received(),
-                        connections: board.open_connections(),
-                    };
-                    Some(Input::Vitals { worker, vitals })
-                })
-                .collect();
-            for look in looks {
-                self.supervise(look);
-            }
+        for look in self.looks() {
+            self.supervise(look);
         }
         self.supervise(Input::Tick);
+    }
+
+    /// What every supervised worker shows just now.
+    fn looks(&self) -> Vec<Input> {
+        let Some(supervision) = &self.supervision else { return Vec::new() };
+        let look = |(&worker, member): (&WorkerId, &Member)| {
+            let board = &self.workers.get(&worker)?.board;
+            let vitals = Vitals {
+                turns: board.turns(),
+                rss: member.memory.as_ref().and_then(Memory::resident),
+                received: board.received(),
+                connections: board.open_connections(),
+            };
+            Some(Input::Vitals { worker, vitals })
+        };
+        supervision.members.iter().filter_map(look).collect()
     }
 
     /// How the cluster stands; None if nobody supervises it.

@@ -43,10 +43,10 @@ impl Systemd {
     }
 
     /// The cluster has decided something, and stands like this.
-    pub(super) fn hear(&mut self, event: &Event, stats: &Stats) -> Result<(), SysError> {
-        let status = format!("STATUS={} of {} workers are ready", stats.ready, stats.workers);
+    pub(super) fn hear(&mut self, event: &Event, cluster: &Stats) -> Result<(), SysError> {
+        let status = format!("STATUS={} of {} workers are ready", cluster.ready, cluster.workers);
         match event {
-            Event::Ready { .. } if !self.started && stats.ready >= stats.workers => {
+            Event::Ready { .. } if !self.started && cluster.ready >= cluster.workers => {
                 self.started = true;
                 self.notifier.send(&format!("READY=1\n{status}"))
             }
