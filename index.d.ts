@@ -217,6 +217,11 @@ declare namespace cluster {
     to?: 'port' | 'path' | undefined;
     /** The environment variable by which a worker knows its port or path. Default: `'PORT'`. */
     env?: string | undefined;
+    /**
+     * Who gets the next client among the workers that are ready: the next in turn, the one with the fewest connections,
+     * or, for the same IP address, always the one of the same slot. Default: `'round-robin'`.
+     */
+    policy?: 'round-robin' | 'least-connections' | 'sticky' | undefined;
     /** Whether, and in which version, a PROXY protocol header with the client's address comes first. Default: `false`. */
     proxyProtocol?: false | 1 | 2 | undefined;
     /** How long a client waits for a worker to accept it; then it is reset. Default: 10000. */
@@ -425,6 +430,8 @@ declare namespace cluster {
       /** Failures without a healthy time in between. */
       failures: number;
     }[];
+    /** What `schedulingStats()` tells. */
+    scheduling: SchedulingStats;
   }
 
   /** The primary's hold on a supervised cluster. Decisions are made and carried out on a native thread. */

@@ -111,6 +111,7 @@ test('what is wrong is said where it is set', () =>
       [{ port: 1, host: 'localhost' }, /IP address/],
       [{ port: 1, to: 'tcp' }, /'port' or 'path'/],
       [{ port: 1, proxyProtocol: 3 }, /false, 1 or 2/],
+      [{ port: 1, policy: 'least-loaded' }, /one of round-robin/],
       [{ port: 1, idleTimeout: 0.5 }, /idleTimeout/],
       [{ port: 1, env: 'A=B' }, /environment/],
       [[{ port: 0 }, { port: 0 }], /another one/],

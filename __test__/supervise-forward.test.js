@@ -105,6 +105,28 @@ test('an answer that is due when its worker drains is the last on its connection
     assert.strictEqual((await app.marker('exit')).code, 0);
   }));
 
+test('with the policy sticky clients stay with their slot', () =>
+  withForwarded(
+    { workers: 3 },
+    async (app) => {
+      const homes = async () => {
+        const slots = [];
+        for (let n = 1; n <= 12; n++) {
+          const { body } = await get({ ...app.target, path: '/who', localAddress: `127.0.8.${n}` });
+          slots.push(JSON.parse(body).slot);
+        }
+        return slots;
+      };
+      const before = await homes();
+      assert.ok(new Set(before).size > 1, 'they are not all in one slot');
+      app.tell('reload');
+      await app.marker('done');
+      await until('the old ones are out', async () => (await app.report()).workers.length === 3);
+      assert.deepStrictEqual(await homes(), before);
+    },
+    { forward: { port: 0, host: '127.0.0.1', policy: 'sticky' } },
+  ));
+
 test('a standby gets nobody before it is promoted', () =>
   withForwarded({ workers: 1, standby: 1 }, async (app) => {
     await until('the standby is ready', async () => {

@@ -15,6 +15,9 @@ const BACKLOG = 511;
 const CONNECT_TIMEOUT = 10_000;
 const HALF_OPEN_TIMEOUT = 120_000;
 const MAX_PORT = 65_535;
+
+/** Those that can be told by what the forwarder knows of its workers, which may be any programs. */
+const POLICIES = ['round-robin', 'least-connections', 'sticky'];
 const MAX_NUMBER = 2 ** 31 - 1;
 
 /**
@@ -50,6 +53,7 @@ function number(options, name, standard, max = MAX_NUMBER) {
 function toSpec(options) {
   if (options === null || typeof options !== 'object') throw invalid('*', options, 'an object');
   const { host, path: place, to = 'port', env = 'PORT', proxyProtocol = false } = options;
+  const { policy = 'round-robin' } = options;
   if (place === undefined && options.port === undefined) throw invalid('port', undefined, 'given, or "path"');
   if (place !== undefined && (typeof place !== 'string' || place === '')) {
     throw invalid('path', place, 'the path of a socket');
@@ -59,6 +63,7 @@ function toSpec(options) {
   if (typeof env !== 'string' || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(env)) {
     throw invalid('env', env, 'the name of an environment variable');
   }
+  if (!POLICIES.includes(policy)) throw invalid('policy', policy, `one of ${POLICIES.join(', ')}`);
   if (proxyProtocol !== false && proxyProtocol !== 1 && proxyProtocol !== 2) {
     throw invalid('proxyProtocol', proxyProtocol, 'false, 1 or 2');
   }
@@ -69,6 +74,7 @@ function toSpec(options) {
     backlog: number(options, 'backlog', BACKLOG),
     toPath: to === 'path',
     env,
+    policy,
     proxyProtocol: proxyProtocol || 0,
     connectTimeout: number(options, 'connectTimeout', CONNECT_TIMEOUT) || CONNECT_TIMEOUT,
     idleTimeout: number(options, 'idleTimeout', 0),

@@ -23,7 +23,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use self::members::{Member, Seats};
 pub use self::messages::{Activity, Config, ConnId, Input, Output, Reason, Refusal, Time};
 use super::ids::WorkerId;
-use super::schedule::{Policy, Schedule};
+use super::schedule::{Key, Policy, Schedule};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -38,6 +38,7 @@ enum Stage {
 #[derive(Debug)]
 struct Conn {
     since: Time,
+    key: Option<Key>,
     stage: Stage,
     /// When to look at it, if anything has to be watched.
     alarm: Option<Time>,
@@ -137,7 +138,7 @@ impl Forward {
                 self.unseat(worker);
                 self.forget_idle_leavers();
             }
-            Input::Accepted { conn } => self.accept(conn, now),
+            Input::Accepted { conn, key } => self.accept(conn, key, now),
             Input::Exhausted => self.pause(now),
             Input::Connected { conn } => self.connected(conn, now),
             Input::Refused { conn, why } => self.refused(conn, why, now),
@@ -149,9 +150,9 @@ impl Forward {
         self.regulate(out);
     }
 
-    fn accept(&mut self, conn: ConnId, now: Time) {
+    fn accept(&mut self, conn: ConnId, key: Option<Key>, now: Time) {
         self.counters.accepted += 1;
-        self.conns.insert(conn, Conn { since: now, stage: Stage::Waiting, alarm: None });
+        self.conns.insert(conn, Conn { since: now, key, stage: Stage::Waiting, alarm: None });
         self.waiting.push_back(conn);
         self.set_alarm(conn, Some(now.saturating_add(self.config.connect_timeout)));
     }
@@ -278,7 +279,8 @@ impl Forward {
         }
         while let Some(&conn) = self.waiting.front() {
             let mut seats = Seats(&self.members);
-            let Some(seat) = self.schedule.choose(&mut seats, None, false) else { return };
+            let key = self.conns.get(&conn).and_then(|it| it.key);
+            let Some(seat) = self.schedule.choose(&mut seats, key, false) else { return };
             self.waiting.pop_front();
             let member = &mut self.members[seat];
             member.connecting += 1;

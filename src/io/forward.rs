@@ -16,6 +16,7 @@ use std::sync::mpsc::{Sender, channel as command_queue};
 use crate::core::forward::proxy::Version;
 use crate::core::forward::{Config, Counters};
 use crate::core::ids::{Slot, WorkerId};
+use crate::core::schedule::Policy;
 use crate::sys::epoll::Waker;
 use crate::sys::error::{Doing, SysError};
 use crate::sys::listen::{self, Access, Bound};
@@ -49,6 +50,8 @@ pub struct Spec {
     pub reach: Reach,
     /// The environment variable that tells a worker its own address.
     pub env: String,
+    /// Who gets the next client. One by which workers accept by themselves means in turn.
+    pub policy: Policy,
     /// The client's address goes in front of its bytes.
     pub proxy: Option<Version>,
     /// Limits and timeouts.

@@ -7,6 +7,7 @@ use napi_derive::napi;
 use super::primary::Supervisor;
 use crate::core::forward::Config;
 use crate::core::forward::proxy::Version;
+use crate::core::schedule::Policy;
 use crate::io::forward::{Front, Place, Reach, Report, Spec};
 
 /// An address to forward. Times are in milliseconds, 0 for none.
@@ -24,6 +25,8 @@ pub struct ForwardSpec {
     pub to_path: bool,
     /// The environment variable that tells a worker its own address.
     pub env: String,
+    /// `round-robin`, `least-connections` or `sticky`.
+    pub policy: String,
     /// The version of the PROXY protocol; 0 for none.
     pub proxy_protocol: u8,
     /// How long until some worker has taken a connection.
@@ -120,12 +123,18 @@ fn read(spec: ForwardSpec) -> Spec {
         2 => Some(Version::V2),
         _ => None,
     };
+    let policy = match spec.policy.as_str() {
+        "least-connections" => Policy::LeastConnections,
+        "sticky" => Policy::Sticky,
+        _ => Policy::RoundRobin,
+    };
     let standard = Config::default();
     Spec {
         place,
         backlog: spec.backlog,
         reach: if spec.to_path { Reach::Path } else { Reach::Port },
         env: spec.env,
+        policy,
         proxy,
         config: Config {
             connect_timeout: limit(spec.connect_timeout).unwrap_or(standard.connect_timeout),

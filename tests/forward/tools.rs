@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rcluster::core::forward::Config;
 use rcluster::core::forward::proxy::Version;
 use rcluster::core::ids::{Slot, WorkerId};
+use rcluster::core::schedule::Policy;
 use rcluster::io::forward::{Forwarder, Front, Notice, Own, Place, Reach, Report, Spec};
 use rcluster::sys::stream::Target;
 
@@ -21,6 +22,7 @@ pub(crate) fn spec() -> Spec {
         backlog: 511,
         reach: Reach::Port,
         env: "PORT".into(),
+        policy: Policy::RoundRobin,
         proxy: None,
         config: Config::default(),
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rcluster::core::forward::{Activity, Config, ConnId, Forward, Input, Output, Reason, Refusal, Time};
 use rcluster::core::ids::{Slot, WorkerId};
-use rcluster::core::schedule::Policy;
+use rcluster::core::schedule::{Key, Policy};
 
 use super::{Random, play};
 
@@ -77,7 +77,10 @@ impl World {
             self.last_conn += 1;
             let conn = ConnId(self.last_conn);
             self.conns.insert(conn, State::Waiting);
-            self.tell(Input::Accepted { conn });
+            // Clients come back, and some have no address.
+            let client = self.random.below(9);
+            let key = (client > 0).then(|| Key::of(&client.to_be_bytes()));
+            self.tell(Input::Accepted { conn, key });
         }
     }
 
@@ -162,9 +165,10 @@ fn every_client_is_in_one_place_and_waits_for_something() {
             waiting_limit: 1 + random.below(5),
             ..Config::default()
         };
+        let policy = [Policy::RoundRobin, Policy::LeastConnections, Policy::Sticky][random.below(3)];
         let mut world = World {
             random,
-            forward: Forward::new(config, Policy::RoundRobin),
+            forward: Forward::new(config, policy),
             now: Time::ZERO,
             conns: BTreeMap::new(),
             members: BTreeSet::new(),

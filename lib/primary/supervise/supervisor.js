@@ -116,6 +116,10 @@ class Supervisor extends EventEmitter {
 
   /** How the cluster stands. */
   stats() {
+    return { ...this.#stats(), scheduling: this.#cluster.supervision.report() };
+  }
+
+  #stats() {
     return JSON.parse(/** @type {string} */ (this.#cluster.supervision.native.stats()));
   }
 
@@ -182,7 +186,7 @@ class Supervisor extends EventEmitter {
 
   /** When by the policy no worker will ever be started again, there is nothing to stay for. */
   #releaseIfStopped() {
-    const { slots } = this.stats();
+    const { slots } = this.#stats();
     if (slots.every((/** @type {{ state: string }} */ { state }) => state === 'stopped')) this.#release();
   }
 

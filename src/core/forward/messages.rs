@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::core::ids::{Slot, WorkerId};
+use crate::core::schedule::Key;
 
 /// Time since some moment in the past.
 pub type Time = Duration;
@@ -85,6 +86,8 @@ pub enum Input {
     Accepted {
         /// Its connection.
         conn: ConnId,
+        /// What the client is recognised by, where that counts.
+        key: Option<Key>,
     },
     /// There was no descriptor for a client.
     Exhausted,

@@ -23,7 +23,11 @@ struct Play {
 
 impl Play {
     fn new(config: Config) -> Self {
-        Self { forward: Forward::new(config, Policy::RoundRobin), now: Time::ZERO, moved: Time::ZERO }
+        Self::by(Policy::RoundRobin, config)
+    }
+
+    fn by(policy: Policy, config: Config) -> Self {
+        Self { forward: Forward::new(config, policy), now: Time::ZERO, moved: Time::ZERO }
     }
 
     fn with_workers(count: u32) -> Self {
@@ -42,12 +46,16 @@ impl Play {
     }
 
     fn add(&mut self, id: u32) -> Vec<Output> {
-        self.tell(Input::WorkerAdded { worker: WorkerId(id), slot: Slot(id) })
+        self.tell(Input::WorkerAdded { worker: WorkerId(id), slot: Slot(id % 10) })
     }
 
     /// Accepts a client and has the worker take it. Returns the worker.
     fn client(&mut self, id: u64) -> u32 {
-        let out = self.tell(Input::Accepted { conn: ConnId(id) });
+        self.known_client(id, None)
+    }
+
+    fn known_client(&mut self, id: u64, key: Option<Key>) -> u32 {
+        let out = self.tell(Input::Accepted { conn: ConnId(id), key });
         let worker = asked(&out).expect("a worker is asked");
         self.tell(Input::Connected { conn: ConnId(id) });
         worker
@@ -79,6 +87,39 @@ fn clients_go_round_in_turn() {
 }
 
 #[test]
+fn least_connections_goes_by_what_is_open() {
+    let mut play = Play::by(Policy::LeastConnections, Config::default());
+    (1..=3).for_each(|id| drop(play.add(id)));
+    let mut seen: Vec<u32> = (0..3).map(|id| play.client(id)).collect();
+    play.tell(Input::Ended { conn: ConnId(1) });
+    assert_eq!(play.client(3), seen[1], "it has none");
+    seen.sort_unstable();
+    assert_eq!(seen, [1, 2, 3]);
+}
+
+#[test]
+fn sticky_clients_stay_with_a_slot_and_wait_for_nobody() {
+    let mut play = Play::by(Policy::Sticky, Config::default());
+    (1..=3).for_each(|id| drop(play.add(id)));
+    let keys: Vec<_> = (0..20_u8).map(|client| Some(Key::of(&[client]))).collect();
+    let mut ids = 0..;
+    let mut homes = |play: &mut Play| -> Vec<u32> {
+        keys.iter().map(|&key| play.known_client(ids.next().unwrap(), key)).collect()
+    };
+    let before = homes(&mut play);
+    assert!((1..=3).all(|worker| before.contains(&worker)), "{before:?}");
+    play.tell(Input::WorkerGone { worker: WorkerId(2) });
+    let meanwhile = homes(&mut play);
+    // Worker 12 has the slot of worker 2.
+    play.add(12);
+    for ((before, meanwhile), after) in before.into_iter().zip(meanwhile).zip(homes(&mut play)) {
+        assert_ne!(meanwhile, 2);
+        assert!(before == 2 || meanwhile == before, "nobody else moves");
+        assert_eq!(after, if before == 2 { 12 } else { before });
+    }
+}
+
+#[test]
 fn nothing_is_accepted_without_a_worker() {
     let mut play = Play::new(Config::default());
     assert_eq!(play.add(1), [Output::Resume]);
@@ -91,7 +132,7 @@ fn who_is_refused_goes_to_the_next() {
     let mut play = Play::with_workers(2);
     assert_eq!(play.client(1), 1);
     assert_eq!(play.client(2), 2);
-    assert_eq!(asked(&play.tell(Input::Accepted { conn: ConnId(3) })), Some(1));
+    assert_eq!(asked(&play.tell(Input::Accepted { conn: ConnId(3), key: None })), Some(1));
     assert_eq!(asked(&play.refuse(3)), Some(2));
     play.tell(Input::Connected { conn: ConnId(3) });
     assert_eq!(play.client(4), 2, "the one that refused rests");
@@ -103,8 +144,12 @@ fn who_is_refused_goes_to_the_next() {
 #[test]
 fn with_everybody_refusing_clients_wait_and_one_at_a_time_tries() {
     let mut play = Play::with_workers(1);
-    assert_eq!(asked(&play.tell(Input::Accepted { conn: ConnId(1) })), Some(1));
-    assert_eq!(asked(&play.tell(Input::Accepted { conn: ConnId(2) })), None, "it has not proven itself");
+    assert_eq!(asked(&play.tell(Input::Accepted { conn: ConnId(1), key: None })), Some(1));
+    assert_eq!(
+        asked(&play.tell(Input::Accepted { conn: ConnId(2), key: None })),
+        None,
+        "it has not proven itself"
+    );
     assert_eq!(play.refuse(1), []);
     assert_eq!(play.forward.waiting(), 2);
     let rest = Config::default().rest;
@@ -121,7 +166,7 @@ fn with_everybody_refusing_clients_wait_and_one_at_a_time_tries() {
 #[test]
 fn nobody_waits_for_ever() {
     let mut play = Play::with_workers(1);
-    play.tell(Input::Accepted { conn: ConnId(1) });
+    play.tell(Input::Accepted { conn: ConnId(1), key: None });
     play.refuse(1);
     let mut out = Vec::new();
     while play.now < Duration::from_secs(11) && play.forward.connections() > 0 {
@@ -138,7 +183,7 @@ fn nobody_waits_for_ever() {
 #[test]
 fn a_worker_that_does_not_answer_is_given_up() {
     let mut play = Play::with_workers(2);
-    assert_eq!(asked(&play.tell(Input::Accepted { conn: ConnId(1) })), Some(1));
+    assert_eq!(asked(&play.tell(Input::Accepted { conn: ConnId(1), key: None })), Some(1));
     assert_eq!(play.wait(999 * MS), []);
     let out = play.wait(MS);
     assert_eq!(
@@ -172,21 +217,21 @@ fn limits_leave_clients_in_the_backlog() {
     let mut play = Play::new(Config { max_connections: Some(2), ..Config::default() });
     play.add(1);
     play.client(1);
-    let out = play.tell(Input::Accepted { conn: ConnId(2) });
+    let out = play.tell(Input::Accepted { conn: ConnId(2), key: None });
     assert!(out.contains(&Output::Pause), "{out:?}");
     play.tell(Input::Connected { conn: ConnId(2) });
     assert_eq!(play.tell(Input::Ended { conn: ConnId(1) }), [Output::Resume]);
 
     let mut play = Play::new(Config { waiting_limit: 1, ..Config::default() });
     play.add(1);
-    play.tell(Input::Accepted { conn: ConnId(1) });
+    play.tell(Input::Accepted { conn: ConnId(1), key: None });
     assert_eq!(play.refuse(1), [Output::Pause]);
 }
 
 #[test]
 fn without_descriptors_everything_waits() {
     let mut play = Play::with_workers(2);
-    play.tell(Input::Accepted { conn: ConnId(1) });
+    play.tell(Input::Accepted { conn: ConnId(1), key: None });
     let why = Refusal::Exhausted;
     assert_eq!(play.tell(Input::Refused { conn: ConnId(1), why }), [Output::Pause]);
     assert_eq!(play.wait(99 * MS), []);

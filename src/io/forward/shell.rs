@@ -1,6 +1,7 @@
 //! The forwarder's thread: events in, the brains' orders out.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use crate::core::forward::proxy::{self, Endpoints};
 use crate::core::forward::relay::Side;
 use crate::core::forward::{Activity, ConnId, Forward, Input, Output, Reason, Refusal};
 use crate::core::ids::WorkerId;
-use crate::core::schedule::Policy;
+use crate::core::schedule::{Address, Key, Policy};
 use crate::sys::edges::{Edge, Edges, Interest};
 use crate::sys::epoll::Waker;
 use crate::sys::error::SysError;
@@ -73,7 +74,7 @@ impl Shell {
         edges.add(&waker, Token::Waker.pack(), Interest::Level)?;
         let desks = fronts.into_iter().map(|front| {
             stream::no_delay(&front.bound.fd);
-            let brain = Forward::new(front.spec.config, Policy::default());
+            let brain = Forward::new(front.spec.config, front.spec.policy);
             Desk {
                 front,
                 brain,
@@ -225,8 +226,9 @@ impl Shell {
                 Ok(Some(client)) => {
                     self.last_id += 1;
                     let id = ConnId(self.last_id);
+                    let key = if desk.front.spec.policy == Policy::Sticky { key(&client) } else { None };
                     self.conns.insert(id, Conn::new(front, client));
-                    self.input(front, Input::Accepted { conn: id })?;
+                    self.input(front, Input::Accepted { conn: id, key })?;
                 }
                 Ok(None) => return Ok(()),
                 // That client is gone; the next one is as good as any.
@@ -376,6 +378,15 @@ impl Shell {
         }
         Ok(())
     }
+}
+
+/// What a client is recognised by: nothing, on a unix socket.
+fn key(client: &OwnedFd) -> Option<Key> {
+    let Name::Ip(at) = stream::peer_name(client) else { return None };
+    Some(Key::from(match at.ip() {
+        IpAddr::V4(ip) => Address::V4(ip.octets()),
+        IpAddr::V6(ip) => Address::V6(ip.octets()),
+    }))
 }
 
 /// Where a client comes from, and where it went.
