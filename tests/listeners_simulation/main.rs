@@ -59,12 +59,14 @@ impl World {
             63..73 => self.say(|worker, listener| Input::Listening { worker, listener }),
             73..77 => self.leave(),
             77..85 => self.die(),
-            85..92 => self.settle(),
+            85..90 => self.settle(),
+            90..92 => self.expect(!self.expecting),
             _ => self.pass_time(),
         }
     }
 
     fn everything_ends(&mut self) {
+        self.expect(false);
         while self.sockets.values().any(|socket| socket.opening) {
             self.answer();
         }
@@ -212,15 +214,25 @@ impl World {
         let worker = self.any_worker();
         if let Some(known) = self.workers.get_mut(&worker) {
             known.left = true;
-            known.member.clear();
-            for socket in self.sockets.values_mut() {
+            let member = std::mem::take(&mut known.member);
+            for (listener, socket) in &mut self.sockets {
                 socket.waiting.remove(&worker);
-                if socket.orphan.is_some_and(|(of, _)| of == worker) {
+                let others = self.workers.values().any(|other| other.member.contains(listener));
+                if self.expecting {
+                    if member.contains(listener) && !others {
+                        socket.orphan = Some((worker, Some(self.now)));
+                    }
+                } else if socket.orphan.is_some_and(|(of, _)| of == worker) {
                     socket.orphan = None;
                 }
             }
         }
         self.input(Input::WorkerLeft { worker });
+    }
+
+    fn expect(&mut self, expecting: bool) {
+        self.expecting = expecting;
+        self.input(Input::Expecting(expecting));
     }
 
     fn die(&mut self) {

@@ -1,0 +1,215 @@
+'use strict';
+
+/**
+ * What clients notice while a supervised cluster mends itself, and how soon it does: reloads, exceptions, kills,
+ * hangs, leaks, and a script that dies at once. The faults are those of the tests, only more of them, and
+ * timed.
+ */
+
+const fs = require('node:fs');
+const { setTimeout: delay } = require('node:timers/promises');
+const supervised = require('../__test__/helpers/supervised.js');
+const { HttpLoad } = require('../__test__/helpers/http-load.js');
+const { exchange } = require('../__test__/helpers/clients.js');
+const { threadTimes, cpuBetween } = require('./lib/proc');
+const { run } = require('./lib/main');
+const { readOptions } = require('./lib/options');
+const { circumstances, describe, print } = require('./lib/report');
+const { percentile } = require('./lib/stats');
+
+const CRASH = require.resolve('../__test__/fixtures/fates/crash');
+
+/**
+ * Like that of the tests, with more time.
+ * @type {typeof supervised.withSupervised}
+ */
+const withSupervised = (options, body, fixtureOptions) =>
+  supervised.withSupervised(options, body, { deadline: 300_000, ...fixtureOptions });
+
+/** The ticks per second of /proc/<pid>/stat, on every Linux that Node runs on. */
+const TICKS = 100;
+
+/** @param {number[]} values in ms */
+const summary = (values) =>
+  `median ${percentile(values, 50).toFixed(1)} ms, worst ${Math.max(...values).toFixed(1)} ms of ${values.length}`;
+
+/** @param {HttpLoad} load */
+async function result(load) {
+  const failures = await load.stop();
+  return `${load.answered} answered, failed: ${JSON.stringify(failures)}`;
+}
+
+/** @type {Record<string, (options: { rate: number }) => Promise<string>>} */
+const PARTS = {
+  /** Rolling reload of 4 workers, ten times over. */
+  async reload({ rate }) {
+    return withSupervised({ workers: 4 }, async (app) => {
+      const load = new HttpLoad(app.target, { rate });
+      for (let count = 0; count < 10; count++) {
+        app.tell('reload');
+        await app.marker('done');
+      }
+      return `10 reloads of 4 workers: ${await result(load)}`;
+    });
+  },
+
+  /** An uncaught exception in 1 of 200 requests, for ten seconds. */
+  async exceptions({ rate }) {
+    return withSupervised({ workers: 4 }, async (app) => {
+      let thrown = 0;
+      const load = new HttpLoad(app.target, {
+        rate,
+        path: (number) => (number % 200 === 199 && ++thrown ? '/throw' : '/who'),
+      });
+      let least = 4;
+      for (const end = performance.now() + 10_000; performance.now() < end;) {
+        app.tell('stats');
+        least = Math.min(least, (await app.marker('stats')).ready);
+      }
+      return `${thrown} of them threw, never fewer than ${least} of 4 ready: ${await result(load)}`;
+    });
+  },
+
+  /** SIGKILL, and how long until the replacement is started. */
+  async kill() {
+    return withSupervised({ workers: 2 }, async (app) => {
+      const delays = [];
+      let [{ pid }] = app.workers;
+      for (let count = 0; count < 20; count++) {
+        while (app.marks.some(({ mark }) => mark === 'spawn')) await app.marker('spawn');
+        const killed = performance.now();
+        process.kill(pid, 'SIGKILL');
+        const spawn = await app.marker('spawn');
+        delays.push(performance.now() - killed);
+        ({ pid } = spawn);
+        await app.marker('listening');
+        // Long enough not to be taken for a crash loop.
+        await delay(1000);
+      }
+      return `SIGKILL to the news of the replacement's start, two processes away: ${summary(delays)}`;
+    });
+  },
+
+  /** The same with the primary's JavaScript blocked: by the clock of the kernel, which ticks every 10 ms. */
+  async blocked() {
+    return withSupervised({ workers: 1 }, async (app) => {
+      const file = app.inDirectory('go on');
+      const delays = [];
+      let [{ pid }] = app.workers;
+      for (let count = 0; count < 10; count++) {
+        app.tell('block', file);
+        await app.marker('blocked');
+        const killed = Number(fs.readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000;
+        process.kill(pid, 'SIGKILL');
+        // It waits in the backlog and is answered by the replacement.
+        ({ pid } = await app.who());
+        const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+        const started = (Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]) * 1000) / TICKS;
+        delays.push(started - killed);
+        fs.writeFileSync(file, '');
+        await app.marker('unblocked');
+        fs.rmSync(file);
+        await delay(1000);
+      }
+      return `with the primary's JavaScript blocked, SIGKILL to the start (± 10 ms): ${summary(delays)}`;
+    });
+  },
+
+  /** SIGKILL of the only worker with a standby, and how long until the next connection is answered. */
+  async standby() {
+    return withSupervised({ workers: 1, standby: 1 }, async (app) => {
+      const delays = [];
+      let [{ pid }] = app.workers;
+      for (let count = 0; count < 20; count++) {
+        while ((await app.marker('ready')).slot !== null);
+        await app.who();
+        process.kill(pid, 'SIGKILL');
+        const killed = performance.now();
+        const answer = await app.who();
+        delays.push(performance.now() - killed);
+        if (answer.pid === pid) throw new Error('answered by the dead');
+        ({ pid } = answer);
+      }
+      return `with a standby, SIGKILL to an answer on a new connection: ${summary(delays)}`;
+    });
+  },
+
+  /** An endless loop, and how long until it is noticed and its successor started. */
+  async hang({ rate }) {
+    const limit = 1000;
+    return withSupervised({ workers: 4, unresponsiveAfter: limit }, async (app) => {
+      const delays = [];
+      let stacks = 0;
+      for (let count = 0; count < 5; count++) {
+        while (app.marks.some(({ mark }) => mark === 'spawn')) await app.marker('spawn');
+        const begun = performance.now();
+        const lost = exchange(app.target, 'GET /hang HTTP/1.1\r\nHost: x\r\n\r\n');
+        await app.marker('spawn');
+        delays.push(performance.now() - begun - limit);
+        if (/ hang /.test((await app.marker('unresponsive')).stack ?? '')) stacks++;
+        await lost;
+        await app.marker('exit');
+      }
+      const load = new HttpLoad(app.target, { rate });
+      await load.answers(100);
+      return `endless loop: successor started after the limit by ${summary(delays)}, ${stacks} stacks; then ${await result(load)}`;
+    });
+  },
+
+  /** A worker that leaks 20 MB/s with a limit of 200 MB, under load. */
+  async leak({ rate }) {
+    return withSupervised({ workers: 2, recycle: { memory: 200 << 20 } }, async (app) => {
+      const load = new HttpLoad(app.target, { rate });
+      const leak = setInterval(() => {
+        // 2 MB to one worker or the other, 20 times a second.
+        void exchange(app.target, 'GET /leak/2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+      }, 50);
+      const values = [];
+      while (values.length < 4) values.push((await app.marker('recycle')).value / 1e6);
+      clearInterval(leak);
+      for (let count = 0; count < 4; count++) await app.marker('exit');
+      return `recycled at ${values.map((value) => value.toFixed(0)).join(', ')} MB: ${await result(load)}`;
+    });
+  },
+
+  /** A script that dies at once, for a minute. */
+  async crash() {
+    const options = { workers: 1, restartIntensity: { max: 5, period: 60_000 } };
+    const forEver = { workers: 1 };
+    const lines = [];
+    for (const [name, given] of Object.entries({
+      'given up after 5': options,
+      'with the defaults': forEver,
+    })) {
+      const line = await withSupervised(
+        given,
+        async (app) => {
+          const before = threadTimes(app.pid);
+          const start = performance.now();
+          await delay(name === 'with the defaults' ? 60_000 : 20_000);
+          const seconds = (performance.now() - start) / 1000;
+          const cpu = cpuBetween(before, threadTimes(app.pid)).total / 1e6;
+          const spawns = app.marks.filter(({ mark }) => mark === 'spawn').length;
+          const gaveUp = app.marks.some(({ mark }) => mark === 'gave-up');
+          return `${name}: ${spawns} starts in ${seconds.toFixed(0)} s, ${gaveUp ? '' : 'not '}given up, the primary used ${((cpu / seconds) * 100).toFixed(1)} % of a CPU`;
+        },
+        { listen: false, env: { FATE: CRASH } },
+      );
+      lines.push(line);
+    }
+    return lines.join('\n         ');
+  },
+};
+
+run(async () => {
+  const options = readOptions('How a supervised cluster mends itself.', {
+    rate: { default: 500, help: 'requests a second, every second one on a kept connection' },
+    only: { default: '', help: `parts to run, comma-separated: ${Object.keys(PARTS).join(', ')}` },
+  });
+  print(describe(circumstances()));
+  const chosen = options.only === '' ? Object.keys(PARTS) : options.only.split(',');
+  for (const name of chosen) {
+    if (!(name in PARTS)) throw new Error(`there is no part ${name}`);
+    print(`${name.padEnd(10)} ${await PARTS[name](options)}`);
+  }
+});
