@@ -293,7 +293,7 @@ declare namespace cluster {
           jitter?: number | undefined;
           /** So many failures in a row of workers that had been ready are not waited for. Default: 5. */
           immediate?: number | undefined;
-          /** A worker that has been ready for so long wipes the slate clean. Default: 10,000. */
+          /** A worker that has been ready for so long wipes the slate clean. Default: 1,000. */
           resetAfter?: number | undefined;
         }
       | undefined;

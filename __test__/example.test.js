@@ -12,14 +12,14 @@ const { isBuiltin } = require('./helpers/subject.js');
 const { get } = require('./helpers/clients.js');
 const { until, membersOf, killAll } = require('./helpers/processes.js');
 
-const EXAMPLE = path.join(__dirname, '..', 'examples', 'http.js');
+const EXAMPLES = path.join(__dirname, '..', 'examples');
 
 /** Runs the example as a shell would: as the leader of a group of its own. */
-async function withExample(env, body) {
-  const example = spawn(process.execPath, [EXAMPLE], {
+async function withExample(name, body) {
+  const example = spawn(process.execPath, [path.join(EXAMPLES, name)], {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, PORT: '0', ...env },
+    env: { ...process.env, PORT: '0' },
   });
   let output = '';
   for (const stream of [example.stdout, example.stderr]) {
@@ -42,12 +42,12 @@ async function withExample(env, body) {
 
 const skip = isBuiltin
   ? 'the example is one of this package'
-  : !fs.existsSync(EXAMPLE) && 'there is no example';
+  : !fs.existsSync(EXAMPLES) && 'there are no examples';
 
 for (const signal of ['SIGINT', 'SIGTERM']) {
   for (const to of ['the primary', 'the whole group, as a terminal does']) {
     test(`${signal} to ${to}`, { skip }, () =>
-      withExample({}, async ({ example, exit, output }) => {
+      withExample('http.js', async ({ example, exit, output }) => {
         const [, port] = await until('it tells its address', () => /http:\/\/[^:]+:(\d+)/.exec(output()));
         const { status, body } = await get({ port: Number(port), host: '127.0.0.1' });
         assert.strictEqual(status, 200);
@@ -58,3 +58,20 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
     );
   }
 }
+
+test('the supervised one survives what its first lines say', { skip }, () =>
+  withExample('supervised.js', async ({ example, exit, output }) => {
+    const [, port] = await until('it tells its address', () => /http:\/\/[^:]+:(\d+)/.exec(output()));
+    const target = { port: Number(port), host: '127.0.0.1' };
+    assert.strictEqual((await get({ ...target, path: '/throw' })).status, 500);
+    await until('it tells of the exception', () => output().includes('retire'));
+    await assert.rejects(get({ ...target, path: '/exit' }));
+    await until('it tells of the exit', () => output().includes('restart'));
+    assert.match((await get(target)).body, /^slot [01], process \d+\n$/);
+    process.kill(example.pid, 'SIGHUP');
+    await until('it has reloaded', () => output().includes('"phase":"done"'));
+    assert.strictEqual((await get(target)).status, 200);
+    process.kill(example.pid, 'SIGTERM');
+    assert.deepStrictEqual(await exit, [0, null]);
+  }),
+);

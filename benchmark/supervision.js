@@ -11,6 +11,7 @@ const { setTimeout: delay } = require('node:timers/promises');
 const supervised = require('../__test__/helpers/supervised.js');
 const { HttpLoad } = require('../__test__/helpers/http-load.js');
 const { exchange } = require('../__test__/helpers/clients.js');
+const { isAlive } = require('../__test__/helpers/processes.js');
 const { threadTimes, cpuBetween } = require('./lib/proc');
 const { run } = require('./lib/main');
 const { readOptions } = require('./lib/options');
@@ -73,20 +74,25 @@ const PARTS = {
   /** SIGKILL, and how long until the replacement is started. */
   async kill() {
     return withSupervised({ workers: 2 }, async (app) => {
+      const ends = [];
       const delays = [];
       let [{ pid }] = app.workers;
       for (let count = 0; count < 20; count++) {
         while (app.marks.some(({ mark }) => mark === 'spawn')) await app.marker('spawn');
         const killed = performance.now();
         process.kill(pid, 'SIGKILL');
+        // The kernel takes its time to free the memory of a process: until then it is not dead.
+        while (isAlive(pid));
+        const dead = performance.now();
         const spawn = await app.marker('spawn');
-        delays.push(performance.now() - killed);
+        ends.push(dead - killed);
+        delays.push(performance.now() - dead);
         ({ pid } = spawn);
         await app.marker('listening');
         // Long enough not to be taken for a crash loop.
-        await delay(1000);
+        await delay(1200);
       }
-      return `SIGKILL to the news of the replacement's start, two processes away: ${summary(delays)}`;
+      return `SIGKILL to death ${summary(ends)}; death to the news of the replacement's start ${summary(delays)}`;
     });
   },
 
@@ -109,7 +115,7 @@ const PARTS = {
         fs.writeFileSync(file, '');
         await app.marker('unblocked');
         fs.rmSync(file);
-        await delay(1000);
+        await delay(1200);
       }
       return `with the primary's JavaScript blocked, SIGKILL to the start (± 10 ms): ${summary(delays)}`;
     });
@@ -124,13 +130,14 @@ const PARTS = {
         while ((await app.marker('ready')).slot !== null);
         await app.who();
         process.kill(pid, 'SIGKILL');
-        const killed = performance.now();
+        while (isAlive(pid));
+        const dead = performance.now();
         const answer = await app.who();
-        delays.push(performance.now() - killed);
+        delays.push(performance.now() - dead);
         if (answer.pid === pid) throw new Error('answered by the dead');
         ({ pid } = answer);
       }
-      return `with a standby, SIGKILL to an answer on a new connection: ${summary(delays)}`;
+      return `with a standby, death to an answer on a new connection: ${summary(delays)}`;
     });
   },
 

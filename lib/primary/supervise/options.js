@@ -17,7 +17,7 @@ const DEFAULTS = {
   restart: 'always',
   stopExitCodes: /** @type {number[]} */ ([]),
   restartIntensity: { max: 60, period: 60_000 },
-  backoff: { initial: 100, max: 15_000, factor: 2, jitter: 0.2, immediate: 5, resetAfter: 10_000 },
+  backoff: { initial: 100, max: 15_000, factor: 2, jitter: 0.2, immediate: 5, resetAfter: 1000 },
   onGiveUp: 'degrade',
   giveUpExitCode: 70,
   ready: 'listening',

@@ -113,7 +113,7 @@ impl Default for Backoff {
             factor: 2.0,
             jitter: 0.2,
             immediate: 5,
-            reset_after: Duration::from_secs(10),
+            reset_after: Duration::from_secs(1),
         }
     }
 }
