@@ -58,9 +58,9 @@ declare namespace cluster {
     /** Defaults for the options of `supervise()`. Not in the built-in. */
     supervise?: SuperviseOptions | undefined;
     /**
-     * The program that runs `exec`, for workers that are not Node. Its arguments are `execArgv`, `exec` and `args`, so
-     * `execArgv` should be set as well. Nothing of rcluster is loaded in such a worker: it listens by itself, see
-     * `forward`; it emits neither 'online' nor 'listening'; and `disconnect()` and `retire()` take it out of the
+     * With `forward`, the program that runs `exec`, for workers that are not Node. Its arguments are `execArgv`, `exec` and
+     * `args`, so `execArgv` should be set as well. Nothing of rcluster is loaded in such a worker: it listens by itself,
+     * see `forward`; it emits neither 'online' nor 'listening'; and `disconnect()` and `retire()` take it out of the
      * forwarding and send it SIGTERM. Not in the built-in. Default: Node.
      */
     execPath?: string | undefined;

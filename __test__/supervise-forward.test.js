@@ -204,3 +204,13 @@ test(
       { execPath: 'python3', execArgv: ['-c'], exec: PYTHON, args: [] },
     ),
 );
+
+test('what programs that are not Node cannot do is not asked of them', () => {
+  const { createPrimary } = require('../lib/primary');
+  const { EventEmitter } = require('node:events');
+  const primary = createPrimary(new EventEmitter());
+  primary.setupPrimary({ forward: { port: 0, host: '127.0.0.1' }, execPath: 'python3' });
+  for (const options of [{ ready: 'explicit' }, { unresponsiveAfter: 1000 }]) {
+    assert.throws(() => primary.supervise(/** @type {any} */ (options)), { code: 'ERR_INVALID_ARG_VALUE' });
+  }
+});

@@ -21,7 +21,7 @@ if (cluster.worker) {
 const { setupPrimary } = cluster;
 
 /** The settings that the built-in would ignore. */
-const NATIVE = /** @type {const} */ (['execPath', 'forward', 'scheduling']);
+const NATIVE = /** @type {const} */ (['forward', 'scheduling']);
 
 /** @param {import('../index').ClusterSettings} [settings] */
 function setupPortable(settings) {

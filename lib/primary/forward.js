@@ -84,6 +84,14 @@ function toSpec(options) {
 }
 
 /**
+ * What workers run if it is not Node. Without forwarding nobody would get to it, and the built-in knows no such setting.
+ * @param {import('../../index').ClusterSettings} settings
+ */
+function programOf({ execPath, forward }) {
+  return forward === undefined ? undefined : execPath;
+}
+
+/**
  * Begins to forward.
  * @param {Supervision} supervision
  * @param {ForwardOptions | readonly ForwardOptions[]} forward
@@ -133,4 +141,4 @@ function forwarding(supervision) {
   }));
 }
 
-module.exports = { forwarding, startForwarding };
+module.exports = { forwarding, programOf, startForwarding };

@@ -5,7 +5,7 @@ const os = require('node:os');
 
 const { EXTRAS, addExtras } = require('../extras');
 const { forkNative } = require('../seam/primary');
-const { forwarding, startForwarding } = require('./forward');
+const { forwarding, programOf, startForwarding } = require('./forward');
 const { inspectorArgs } = require('./inspector');
 const { createMessageHandler, send } = require('./messages');
 const { CONSTANTS, policyName, policyNumber, readScheduling } = require('./scheduling');
@@ -157,7 +157,7 @@ function createPrimary(target) {
       serialization: settings.serialization,
       silent: settings.silent,
       windowsHide: settings.windowsHide,
-      execPath: settings.execPath,
+      execPath: programOf(settings),
       execArgv: [.../** @type {string[]} */ (settings.execArgv), ...inspectorArgs(settings)],
       stdio: settings.stdio,
       gid: settings.gid,
@@ -176,7 +176,7 @@ function createPrimary(target) {
     const file = /** @type {string} */ (settings.exec);
     const child = forkNative(id, supervision, file, settings.args ?? [], options, started);
     const worker = /** @type {Worker} */ (new Worker({ id, process: child }));
-    if (settings.execPath !== undefined) strangers.add(worker);
+    if (programOf(settings) !== undefined) strangers.add(worker);
     known.set(id, worker);
 
     worker.on('message', (message, handle) => target.emit('message', worker, message, handle));

@@ -2,6 +2,7 @@
 
 const { availableParallelism } = require('../../extras');
 const { describeFork } = require('../../seam/primary');
+const { programOf } = require('../forward');
 const { parseOptions } = require('./options');
 const { Supervisor } = require('./supervisor');
 
@@ -57,12 +58,11 @@ function createSupervise(primary) {
    * @param {ClusterSettings} wanted
    * @param {{ ready: string, unresponsiveAfter: number }} options
    */
-  function checkStrangers({ execPath, forward }, { ready, unresponsiveAfter }) {
-    if (execPath === undefined) return;
+  function checkStrangers(wanted, { ready, unresponsiveAfter }) {
+    if (programOf(wanted) === undefined) return;
     const fail = (/** @type {string} */ message) => {
       throw Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
     };
-    if (forward === undefined) fail('Workers with "execPath" are supervised only with "forward"');
     if (ready === 'explicit') fail('Workers with "execPath" cannot say that they are ready');
     if (unresponsiveAfter > 0) fail('Workers with "execPath" have no event loop to watch');
   }
