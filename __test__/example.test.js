@@ -65,6 +65,8 @@ test('the supervised one survives what its first lines say', { skip }, () =>
     const target = { port: Number(port), host: '127.0.0.1' };
     assert.strictEqual((await get({ ...target, path: '/throw' })).status, 500);
     await until('it tells of the exception', () => output().includes('retire'));
+    // Until the other one has taken over the one that goes may still get a request.
+    await until('there is another', () => output().split('ready {').length > 3);
     await assert.rejects(get({ ...target, path: '/exit' }));
     await until('it tells of the exit', () => output().includes('restart'));
     assert.match((await get(target)).body, /^slot [01], process \d+\n$/);
