@@ -3,16 +3,19 @@
 // What rcluster knows of the insides of http and http2: which connections a server has, and what is going on on each.
 // Everything here was tried on every version that docs/compatibility.md names.
 
-const http = require('node:http');
-const https = require('node:https');
 const net = require('node:net');
 
 /** The classes of http2, which does not export them. They cannot be extended by an application either. */
 const HTTP2 = ['Http2Server', 'Http2SecureServer'];
 
-/** @param {any} server */
+/**
+ * Known by what only they have: asking for their classes would load `https` and all of `tls` into each worker, which
+ * takes longer than the rest of this package.
+ *
+ * @param {any} server
+ */
 function isHttp1(server) {
-  return server instanceof http.Server || server instanceof https.Server;
+  return typeof server?.closeIdleConnections === 'function' && !isHttp2(server);
 }
 
 /** @param {any} server */

@@ -170,11 +170,14 @@ function learnHandleClass(kind, blankSocket) {
       ({ description }) => description === 'state symbol',
     );
     classes.set(kind, /** @type {any} */ (socket)[/** @type {symbol} */ (state)].handle.constructor);
+    // What is closed in this turn of the loop is no resource that an app may find at work in the next.
+    socket.unref();
     socket.close();
   } else {
     const options = { fd: blankSocket(kind), manualStart: true, readable: false, writable: false };
     const socket = /** @type {any} */ (new net.Socket(options));
     classes.set(kind, socket._handle.constructor);
+    socket.unref();
     socket.destroy();
   }
 }
