@@ -4,7 +4,7 @@ const assert = require('node:assert');
 const { once } = require('node:events');
 const { test } = require('node:test');
 const { withPreloaded } = require('../helpers/ecosystem.js');
-const { until } = require('../helpers/processes.js');
+const { DEADLINE, until } = require('../helpers/processes.js');
 
 const CLIENTS = 9;
 
@@ -30,7 +30,7 @@ test('socket.io with its sticky sessions and its cluster adapter', () =>
         const told = [];
         client.on('told', (text) => told.push(text));
         clients.push({ client, told });
-        await once(client, 'connect');
+        await once(client, 'connect', { signal: AbortSignal.timeout(DEADLINE) });
       }
       // Each of them stays where it is, whatever its transport, and all workers have some.
       const homes = await Promise.all(clients.map(({ client }) => client.emitWithAck('who')));
