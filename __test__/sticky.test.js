@@ -8,6 +8,7 @@ const path = require('node:path');
 const { test } = require('node:test');
 const { withApp } = require('./helpers/app.js');
 const { exchange } = require('./helpers/clients.js');
+const { until } = require('./helpers/processes.js');
 
 const addresses = Array.from({ length: 40 }, (_, n) => `127.0.7.${n + 1}`);
 
@@ -43,9 +44,16 @@ test('a client whose worker is blocked is served by another, always the same one
       const released = path.join(app.directory, 'released');
       app.tell('tell', { id: home, command: 'block', until: released });
       await app.marker('worker blocked');
-      const second = await askFrom(app, address);
-      assert.notStrictEqual(second, home);
-      for (let count = 0; count < 3; count++) assert.strictEqual(await askFrom(app, address), second);
+      // On a busy machine another one, too, may get no CPU for so long that it is passed over once.
+      let second = 0;
+      let inARow = 0;
+      await until('one of the others serves it time after time', async () => {
+        const answer = await askFrom(app, address);
+        assert.notStrictEqual(answer, home);
+        inARow = answer === second ? inARow + 1 : 1;
+        second = answer;
+        return inARow === 4;
+      });
       fs.writeFileSync(released, '');
       let last;
       // It is told of its turn by the next client at the latest.
