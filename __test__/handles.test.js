@@ -20,7 +20,9 @@ test('a worker dies with handles on their way: all callbacks are called', { skip
     fixture.tell('kill');
     const { calls, codes, before } = await fixture.marker('killed');
     assert.strictEqual(calls, 1000);
-    assert.deepStrictEqual(codes, ['undefined', 'ERR_IPC_CHANNEL_CLOSED']);
+    // A write may meet the closed end before the end of the channel is noticed.
+    const others = codes.filter((code) => code !== 'EPIPE');
+    assert.deepStrictEqual(others, ['undefined', 'ERR_IPC_CHANNEL_CLOSED']);
     await until('all are closed', () => descriptorsOf(fixture.pid).size <= before);
   }),
 );
