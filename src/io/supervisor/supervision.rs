@@ -203,7 +203,13 @@ impl Shell {
                 break;
             };
             let now = self.start.elapsed();
+            // The brain keeps what a worker shows for the tick that follows, and says nothing to it. There is one
+            // for each worker at each look.
+            let is_look = matches!(input, Input::Vitals { .. });
             supervision.brain.handle(now, input, &mut outputs);
+            if is_look {
+                continue;
+            }
             // Before anybody leaves: whether somebody is to come decides what becomes of the listeners.
             let expecting = is_expecting(&supervision.brain.stats(now));
             self.decide(listeners::Input::Expecting(expecting));
