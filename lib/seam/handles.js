@@ -107,6 +107,9 @@ function pipelineHandles(end, channel, traffic, answer) {
     };
     underway.push(sent);
     this._pendingMessage = null;
+    // What a socket receives from now on is the other process's to read. Node goes on reading, and throws away what it
+    // gets, until the socket is acknowledged, for which nobody here is in a hurry.
+    sent.pending?.handle.readStop?.();
     if (sent.isWhole) this._handleQueue = null;
 
     // Handles are written asynchronously. Node does not look at how that ends, and waits for an answer that cannot come.
