@@ -46,7 +46,9 @@ test('pm2 starts, replaces, reloads, adds and ends workers', async () => {
   let daemon = 0;
   let pids = [];
   try {
-    await pm2('start', APP, '--name', 'app', '-i', '2');
+    // On a busy machine workers take longer to listen, and to end, than pm2 waits by itself before it kills them.
+    const patience = ['--listen-timeout', String(DEADLINE), '--kill-timeout', String(DEADLINE)];
+    await pm2('start', APP, '--name', 'app', '-i', '2', ...patience);
     daemon = Number(fs.readFileSync(path.join(home, 'pm2.pid'), 'utf8'));
     const isOurs = fs.readFileSync(`/proc/${daemon}/maps`, 'utf8').includes('rcluster');
     assert.strictEqual(isOurs, !isBuiltin, 'the daemon runs on the module under test');
