@@ -4,7 +4,7 @@ const EventEmitter = require('node:events');
 const os = require('node:os');
 
 const { EXTRAS, addExtras } = require('../extras');
-const { forkNative } = require('../seam/primary');
+const { forkNative } = require('../seam/fork');
 const { forwarding, programOf, startForwarding } = require('./forward');
 const { inspectorArgs } = require('./inspector');
 const { createMessageHandler, send } = require('./messages');

@@ -1,7 +1,7 @@
 'use strict';
 
 const { availableParallelism } = require('../../extras');
-const { describeFork } = require('../../seam/primary');
+const { describeFork } = require('../../seam/fork');
 const { programOf } = require('../forward');
 const { parseOptions } = require('./options');
 const { Supervisor } = require('./supervisor');

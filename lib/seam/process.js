@@ -1,22 +1,15 @@
 'use strict';
 
-// The primary's half of what rcluster knows of Node's private seams: Node's own child_process.fork() with a process
-// handle of ours under it.
+// A process handle of ours in the place of the one that Node makes for a ChildProcess.
 
 const { AsyncResource } = require('node:async_hooks');
-const { fork } = require('node:child_process');
-const diagnostics = require('node:diagnostics_channel');
 const fs = require('node:fs');
 const os = require('node:os');
-const path = require('node:path');
 
 const { loadBinding } = require('../load-binding');
-const { improveChannel } = require('./channel');
+const { toRequest, toSpawnOptions, withChanges } = require('./request');
 
 const { EACCES, EAGAIN, EINVAL, EMFILE, ENFILE, ENOENT, ESRCH } = os.constants.errno;
-
-/** Each worker loads this before anything of the app. */
-const PRELOAD = path.join(__dirname, '..', 'worker', 'preload.js');
 
 /**
  * How many turns of the event loop the news of a death wait for the end of the channel. The kernel closed the worker's
@@ -37,55 +30,13 @@ const signalNames = new Map(
 );
 
 /**
+ * @typedef {import('./request').Request} Request
+ * @typedef {import('./request').Stdio} Stdio
  * @typedef {InstanceType<typeof import('../primary/supervision').Supervision>} Supervision
  *
  * The part of a ChildProcess that is not in its types.
  * @typedef {import('node:child_process').ChildProcess & { _handle: any }} InnerChild
- *
- * One of the fds that Node has prepared for a child.
- * @typedef {{
- *   type: 'ignore' | 'pipe' | 'overlapped' | 'inherit' | 'fd' | 'wrap',
- *   handle?: any,
- *   fd?: number,
- * }} Stdio
- *
- * What a process handle is asked to start. `args` begins with the name of the program.
- * @typedef {{
- *   file: string,
- *   args: string[],
- *   cwd?: string | null,
- *   envPairs?: string[],
- *   stdio: Stdio[],
- *   detached?: boolean,
- *   uid?: number | null,
- *   gid?: number | null,
- * }} Request
  */
-
-/** The names of the arguments of spawn() where it takes them one by one (v24 on); before, they are one object. */
-const POSITIONS = ['file', 'args', 'cwd', 'envPairs', 'stdio', 'flags', 'uid', 'gid'];
-const FLAG_DETACHED = 1;
-
-/**
- * @param {any[]} args The arguments of a handle's spawn().
- * @returns {Request}
- */
-function toRequest(args) {
-  if (args.length === 1) return args[0];
-  const request = Object.fromEntries(POSITIONS.map((name, index) => [name, args[index]]));
-  return /** @type {any} */ ({ ...request, detached: (request.flags & FLAG_DETACHED) !== 0 });
-}
-
-/**
- * The same arguments, in the same form, with some of them replaced.
- * @param {any[]} args
- * @param {Partial<Request>} changes
- * @returns {any[]}
- */
-function withChanges(args, changes) {
-  if (args.length === 1) return [{ ...args[0], ...changes }];
-  return args.map((value, index) => /** @type {any} */ (changes)[POSITIONS[index]] ?? value);
-}
 
 /**
  * Frees a process handle that is not going to be used. Closing alone does nothing to one that was never started, so it is
@@ -122,49 +73,6 @@ function openDeadPipes(handle, args) {
 function isForbidden() {
   const { permission } = /** @type {{ permission?: { has(scope: string): boolean } }} */ (process);
   return permission !== undefined && !permission.has('child');
-}
-
-/**
- * @param {Stdio} entry
- * @returns {import('../../binding').StdioSpec}
- */
-function toSpec(entry) {
-  switch (entry.type) {
-    case 'ignore':
-      return { kind: 'ignore' };
-    case 'pipe':
-    case 'overlapped':
-      return { kind: 'pipe' };
-    case 'wrap':
-      return { kind: 'fd', fd: entry.handle.fd };
-    default:
-      return { kind: 'fd', fd: entry.fd };
-  }
-}
-
-/**
- * The same request in the words of the native supervisor.
- * @param {Request} request
- * @param {boolean} isNode Whether the program is Node, as far as anybody knows.
- * @returns {Omit<import('../../binding').SpawnOptions, 'id'>}
- */
-function toSpawnOptions(request, isNode) {
-  // Like Node's own handle, this one takes anything that has a text.
-  const [program, ...args] = request.args.map(String);
-  return {
-    file: request.file,
-    // Put in here, the preload is seen neither in settings.execArgv nor in child.spawnargs. Of all preloads only
-    // those of NODE_OPTIONS come before it. Another program knows no preloads.
-    args: isNode ? [program, '-r', PRELOAD, ...args] : [program, ...args],
-    env: request.envPairs ?? [],
-    cwd: request.cwd || undefined,
-    stdio: request.stdio.map(toSpec),
-    uid: request.uid ?? undefined,
-    gid: request.gid ?? undefined,
-    detached: request.detached,
-    // Without our preload nothing in it watches the primary, or hears what it says.
-    stranger: !isNode,
-  };
 }
 
 /**
@@ -355,90 +263,4 @@ class NativeProcess {
   }
 }
 
-/** The part of the arguments of child_process.fork() that workers need. */
-/** @typedef {import('node:child_process').ForkOptions & { windowsHide?: boolean }} ForkOptions */
-
-/**
- * child_process.fork() with another process handle. Node validates, makes the stdio streams and the IPC channel and emits
- * the events; only the handle under all that is exchanged. A ChildProcess announces itself on a diagnostics channel right
- * when it is made, which is after it has a handle and before it uses it.
- * @param {(child: InnerChild) => object} makeHandle
- * @param {string} file
- * @param {readonly string[]} args
- * @param {ForkOptions} options
- * @returns {InnerChild}
- */
-function forkWith(makeHandle, file, args, options) {
-  /** @param {unknown} message */
-  const exchange = (message) => {
-    const { process: child } = /** @type {{ process: InnerChild }} */ (message);
-    child._handle = makeHandle(child);
-  };
-  diagnostics.subscribe('child_process', exchange);
-  try {
-    return /** @type {InnerChild} */ (fork(file, args, options));
-  } finally {
-    diagnostics.unsubscribe('child_process', exchange);
-  }
-}
-
-/**
- * child_process.fork() for worker `id`, started by the native supervisor.
- * @param {number} id
- * @param {Supervision} supervision
- * @param {string} file
- * @param {readonly string[]} args
- * @param {ForkOptions} options Its env has NODE_UNIQUE_ID.
- * @param {Started} [started] If the supervisor has started it already.
- * @returns {import('node:child_process').ChildProcess}
- */
-function forkNative(id, supervision, file, args, options, started) {
-  const isNode = options.execPath === undefined;
-  const makeHandle = (/** @type {InnerChild} */ made) =>
-    new NativeProcess(id, made, supervision, isNode, started);
-  const child = forkWith(makeHandle, file, args, options);
-  if (!(child._handle instanceof NativeProcess)) {
-    child.kill('SIGKILL');
-    const error = new Error(
-      `rcluster does not support this version of Node (${process.version}): ` +
-        "its child processes are not announced on the diagnostics channel 'child_process'",
-    );
-    throw Object.assign(error, { code: 'ERR_RCLUSTER_UNSUPPORTED_NODE' });
-  }
-  improveChannel(child);
-  return child;
-}
-
-/**
- * What child_process.fork() would have the native supervisor start.
- * @param {string} file
- * @param {readonly string[]} args
- * @param {ForkOptions} options
- * @returns {Omit<import('../../binding').SpawnOptions, 'id'>}
- * @throws {Error} What fork() throws for wrong arguments.
- */
-function describeFork(file, args, options) {
-  /** @type {Request | undefined} */
-  let request;
-  const makeHandle = (/** @type {InnerChild} */ child) => {
-    const original = child._handle;
-    return {
-      /** @param {...any} given */
-      spawn(...given) {
-        request = toRequest(given);
-        discard(original, given);
-        // One of the errors after which Node frees everything that it has made and throws.
-        return -EINVAL;
-      },
-      close() {},
-    };
-  };
-  try {
-    forkWith(makeHandle, file, args, options);
-  } catch (error) {
-    if (request === undefined) throw error;
-  }
-  return toSpawnOptions(/** @type {Request} */ (request), options.execPath === undefined);
-}
-
-module.exports = { forkNative, describeFork };
+module.exports = { NativeProcess, discard };

@@ -1,0 +1,108 @@
+'use strict';
+
+// Node's own child_process.fork() with a process handle of ours under it.
+
+const { fork } = require('node:child_process');
+const diagnostics = require('node:diagnostics_channel');
+const os = require('node:os');
+
+const { improveChannel } = require('./channel');
+const { NativeProcess, discard } = require('./process');
+const { toRequest, toSpawnOptions } = require('./request');
+
+const { EINVAL } = os.constants.errno;
+
+/**
+ * @typedef {import('./process').InnerChild} InnerChild
+ * @typedef {import('./process').Started} Started
+ * @typedef {import('./process').Supervision} Supervision
+ * @typedef {import('./request').Request} Request
+ */
+
+/** The part of the arguments of child_process.fork() that workers need. */
+/** @typedef {import('node:child_process').ForkOptions & { windowsHide?: boolean }} ForkOptions */
+
+/**
+ * child_process.fork() with another process handle. Node validates, makes the stdio streams and the IPC channel and emits
+ * the events; only the handle under all that is exchanged. A ChildProcess announces itself on a diagnostics channel right
+ * when it is made, which is after it has a handle and before it uses it.
+ * @param {(child: InnerChild) => object} makeHandle
+ * @param {string} file
+ * @param {readonly string[]} args
+ * @param {ForkOptions} options
+ * @returns {InnerChild}
+ */
+function forkWith(makeHandle, file, args, options) {
+  /** @param {unknown} message */
+  const exchange = (message) => {
+    const { process: child } = /** @type {{ process: InnerChild }} */ (message);
+    child._handle = makeHandle(child);
+  };
+  diagnostics.subscribe('child_process', exchange);
+  try {
+    return /** @type {InnerChild} */ (fork(file, args, options));
+  } finally {
+    diagnostics.unsubscribe('child_process', exchange);
+  }
+}
+
+/**
+ * child_process.fork() for worker `id`, started by the native supervisor.
+ * @param {number} id
+ * @param {Supervision} supervision
+ * @param {string} file
+ * @param {readonly string[]} args
+ * @param {ForkOptions} options Its env has NODE_UNIQUE_ID.
+ * @param {Started} [started] If the supervisor has started it already.
+ * @returns {import('node:child_process').ChildProcess}
+ */
+function forkNative(id, supervision, file, args, options, started) {
+  const isNode = options.execPath === undefined;
+  const makeHandle = (/** @type {InnerChild} */ made) =>
+    new NativeProcess(id, made, supervision, isNode, started);
+  const child = forkWith(makeHandle, file, args, options);
+  if (!(child._handle instanceof NativeProcess)) {
+    child.kill('SIGKILL');
+    const error = new Error(
+      `rcluster does not support this version of Node (${process.version}): ` +
+        "its child processes are not announced on the diagnostics channel 'child_process'",
+    );
+    throw Object.assign(error, { code: 'ERR_RCLUSTER_UNSUPPORTED_NODE' });
+  }
+  improveChannel(child);
+  return child;
+}
+
+/**
+ * What child_process.fork() would have the native supervisor start.
+ * @param {string} file
+ * @param {readonly string[]} args
+ * @param {ForkOptions} options
+ * @returns {Omit<import('../../binding').SpawnOptions, 'id'>}
+ * @throws {Error} What fork() throws for wrong arguments.
+ */
+function describeFork(file, args, options) {
+  /** @type {Request | undefined} */
+  let request;
+  const makeHandle = (/** @type {InnerChild} */ child) => {
+    const original = child._handle;
+    return {
+      /** @param {...any} given */
+      spawn(...given) {
+        request = toRequest(given);
+        discard(original, given);
+        // One of the errors after which Node frees everything that it has made and throws.
+        return -EINVAL;
+      },
+      close() {},
+    };
+  };
+  try {
+    forkWith(makeHandle, file, args, options);
+  } catch (error) {
+    if (request === undefined) throw error;
+  }
+  return toSpawnOptions(/** @type {Request} */ (request), options.execPath === undefined);
+}
+
+module.exports = { forkNative, describeFork };
