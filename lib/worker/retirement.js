@@ -48,9 +48,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
 
   /** @param {Settings} given */
   function configure(given) {
-    const first = settings === null;
     settings = given;
-    if (!first) return;
     standby(given.standby);
     // The terminal sends it to the whole group: what it means is for the primary to say.
     process.on('SIGINT', () => {});
@@ -153,7 +151,6 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     drain: ({ reason, timeoutMs }) => begin(reason, timeoutMs),
     keep: () => clearTimeout(patience),
     promote: ({ slot }) => promote(slot),
-    settings: configure,
     ping: () => {},
   };
 

@@ -21,8 +21,6 @@ pub enum ToWorker {
         /// Which.
         slot: Slot,
     },
-    /// What a supervised worker has to know of the supervision. The first frame it gets.
-    Settings(Settings),
     /// A reason for the event loop to turn. Needs no answer.
     Ping,
 }
@@ -37,7 +35,8 @@ pub struct Drain {
     pub timeout_ms: u64,
 }
 
-/// What a supervised worker has to know of the supervision.
+/// What a supervised worker has to know of the supervision from its first line on: it comes in its environment, since an
+/// exception may be thrown before the first frame is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
@@ -113,11 +112,21 @@ impl Reply {
 impl ToWorker {
     /// Writes the frame.
     pub fn encode(&self) -> Result<String, FrameError> {
-        let text =
-            serde_json::to_string(self).map_err(|error| FrameError::Json { reason: complaint(&error) })?;
-        if text.len() > MAX_FRAME {
-            return Err(FrameError::TooLong { length: text.len() });
-        }
-        Ok(text)
+        encode(self)
     }
+}
+
+impl Settings {
+    /// Writes them as the worker reads them.
+    pub fn encode(&self) -> Result<String, FrameError> {
+        encode(self)
+    }
+}
+
+fn encode(said: &impl Serialize) -> Result<String, FrameError> {
+    let text = serde_json::to_string(said).map_err(|error| FrameError::Json { reason: complaint(&error) })?;
+    if text.len() > MAX_FRAME {
+        return Err(FrameError::TooLong { length: text.len() });
+    }
+    Ok(text)
 }

@@ -168,7 +168,7 @@ impl Supervision {
             drain_timeout_ms: millis(self.plan.options.drain_timeout),
             retire_on_exception: self.plan.retire_on_exception,
         };
-        let encoded = ToWorker::Settings(settings).encode();
+        let encoded = settings.encode();
         let settings = encoded.map_err(|_| SysError::invalid("writing the settings of a worker"))?;
         let mut own = vec![format!("NODE_UNIQUE_ID={}", worker.0), format!("RCLUSTER_SETTINGS={settings}")];
         own.extend(slot.map(|slot| format!("NODE_APP_INSTANCE={}", slot.0)));
