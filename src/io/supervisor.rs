@@ -7,6 +7,7 @@
 mod control;
 mod forwarding;
 mod launch;
+mod shared;
 mod shell;
 mod sockets;
 mod stack;
@@ -35,10 +36,11 @@ use crate::sys::exit::{Exit, send_signal};
 use forwarding::Forwarding;
 use launch::Link;
 pub use launch::{Launch, Stdio};
+pub use shared::{Leavers, WorkerNumbers};
 use shell::Shell;
 pub use stack::NoStack;
 use stack::Then;
-pub use supervision::{Leavers, Plan, WorkerNumbers};
+pub use supervision::Plan;
 
 /// How many events of one kind may wait for the supervisor. A worker that sends more has to wait
 /// until the supervisor has read them.

@@ -12,9 +12,10 @@ use tokio::task::LocalSet;
 
 use super::control::Control;
 use super::launch::Link;
+use super::shared::{Leavers, WorkerNumbers};
 use super::sockets::Sockets;
 use super::stack::{Lifeline, NoStack, Then};
-use super::supervision::{Leavers, Supervision, WorkerNumbers};
+use super::supervision::Supervision;
 use super::{Command, Common, Event, Forwarding, Happening, SharedSlots, Tell, broken, describe, lock};
 use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::core::listeners::{Input, Listeners, Output};

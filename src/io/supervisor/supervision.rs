@@ -3,11 +3,10 @@
 //! Nothing here waits for JavaScript. Workers are started from a request that JavaScript has handed over
 //! before; it hears of them as soon as it gets around to it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ffi::CString;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::launch::{Launch, Newcomer};
@@ -25,40 +24,6 @@ use crate::io::dispatcher::Command as ToDispatcher;
 use crate::sys::error::SysError;
 use crate::sys::exit::{Exit, SIGKILL, SIGTERM, send_signal};
 use crate::sys::memory::Memory;
-
-/// The numbers of workers, which JavaScript and the supervisor's thread both give out.
-#[derive(Clone, Debug, Default)]
-pub struct WorkerNumbers(Arc<AtomicU32>);
-
-impl WorkerNumbers {
-    /// The next one, never given out before.
-    #[must_use]
-    pub fn next(&self) -> WorkerId {
-        WorkerId(self.0.fetch_add(1, Ordering::Relaxed) + 1)
-    }
-}
-
-/// Which workers leave by agreement. JavaScript looks here when it learns of the end of a worker, because the
-/// news that it was told to leave may come later.
-#[derive(Clone, Debug, Default)]
-pub struct Leavers(Arc<Mutex<HashSet<WorkerId>>>);
-
-impl Leavers {
-    fn add(&self, worker: WorkerId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(worker);
-    }
-
-    /// Whether this worker leaves, or has left, by agreement.
-    #[must_use]
-    pub fn contains(&self, worker: WorkerId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&worker)
-    }
-
-    /// The application knows that the worker is dead.
-    pub fn remove(&self, worker: WorkerId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&worker);
-    }
-}
 
 /// How a supervised cluster is to be kept up.
 #[derive(Debug)]
