@@ -6,7 +6,7 @@ const assert = require('node:assert');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
-const { Load } = require('./helpers/clients.js');
+const { Load, killUnderLoad } = require('./helpers/clients.js');
 const { withForward } = require('./helpers/forward.js');
 const { until } = require('./helpers/processes.js');
 
@@ -21,27 +21,16 @@ function assertAnswers(answered) {
 test('under load, only what a killed worker had been given may fail', (t) =>
   withForward({ to: 'path' }, { WORKERS: '3', REFORK: 'yes' }, async (app) => {
     const KILLS = 8;
-    const alive = [...app.workers];
-    const load = new Load(app.target, ABREAST, request);
-    let seen = 0;
-    for (let kill = 0; kill < KILLS; kill++) {
-      await until('the clients get on', () => load.results.length >= seen + 100);
-      seen = load.results.length;
-      const [victim] = alive.splice(Math.floor(Math.random() * alive.length), 1);
-      process.kill(victim.pid, 'SIGKILL');
-      assert.strictEqual((await app.marker('exit')).id, victim.id);
-      alive.push(await app.marker('listening'));
-    }
-    const { answered, closed, refused, hung } = await load.stop();
+    const { answered, closed, refused, hung, count } = await killUnderLoad(app, KILLS, ABREAST, request);
     assert.deepStrictEqual([hung, refused], [[], []]);
     assertAnswers(answered);
     assert.ok(closed.length <= KILLS * ABREAST, `${closed.length} clients failed`);
-    t.diagnostic(`${closed.length} of ${load.results.length} clients failed`);
+    t.diagnostic(`${closed.length} of ${count} clients failed`);
     const report = await until('all connections are over', async () => {
       const now = await app.report();
       return now.connections === 0 && now;
     });
-    assert.strictEqual(report.accepted, load.results.length, 'each client was accepted once');
+    assert.strictEqual(report.accepted, count, 'each client was accepted once');
     assert.strictEqual(report.turnedAway, 0);
   }));
 

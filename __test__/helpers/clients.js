@@ -2,7 +2,7 @@
 
 const http = require('node:http');
 const net = require('node:net');
-const { DEADLINE } = require('./processes.js');
+const { DEADLINE, until } = require('./processes.js');
 
 /**
  * What became of one client: `answered` got bytes and then the end; `closed` got the end, or a reset, and no byte; `refused`
@@ -140,4 +140,29 @@ class Load {
   }
 }
 
-module.exports = { exchange, hold, get, Load };
+/**
+ * Kills workers under load, one at a time: after every hundred clients one, picked at random, and not before the last one
+ * has been replaced.
+ * @param {{ target: net.NetConnectOpts, workers: { id: number, pid: number }[], marker: (name: string) => Promise<any> }} app
+ *   that replaces its workers
+ * @param {number} kills
+ * @param {number} abreast how many clients at a time
+ * @param {(number: number) => string} request what the n-th client sends
+ */
+async function killUnderLoad(app, kills, abreast, request) {
+  const alive = [...app.workers];
+  const load = new Load(app.target, abreast, request);
+  let seen = 0;
+  for (let kill = 0; kill < kills; kill++) {
+    await until('the clients get on', () => load.results.length >= seen + 100);
+    seen = load.results.length;
+    const [victim] = alive.splice(Math.floor(Math.random() * alive.length), 1);
+    process.kill(victim.pid, 'SIGKILL');
+    const { id } = await app.marker('exit');
+    if (id !== victim.id) throw new Error(`worker ${id} has ended and not ${victim.id}, which was killed`);
+    alive.push(await app.marker('listening'));
+  }
+  return { ...(await load.stop()), count: load.results.length };
+}
+
+module.exports = { exchange, hold, get, Load, killUnderLoad };
