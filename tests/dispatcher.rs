@@ -11,7 +11,9 @@ use rcluster::core::dispatch::Refusal;
 use rcluster::core::ids::{ListenerId, Slot, WorkerId};
 use rcluster::core::inquiry::Answer;
 use rcluster::core::schedule::{Action, Overload, Plan, Policy};
-use rcluster::io::dispatcher::{AboutListener, Afterwards, Command, Dispatcher, Notice, Questions};
+use rcluster::io::dispatcher::{
+    AboutListener, Afterwards, Command, Dispatcher, HookReport, Notice, Questions, Report,
+};
 use rcluster::io::link::{Connections, Link};
 use rcluster::sys::listen;
 use rcluster::sys::passing::{duplicate, message_pair, send};
@@ -67,6 +69,12 @@ impl Primary {
         let client = TcpStream::connect(self.address).unwrap();
         client.set_read_timeout(Some(DEADLINE)).unwrap();
         client
+    }
+
+    fn report(&self) -> Report {
+        let (report, wait) = channel();
+        self.dispatcher.tell(Command::Report(report));
+        wait.recv_timeout(DEADLINE).unwrap()
     }
 
     /// Returns when the dispatcher has done all that it was told.
@@ -371,20 +379,21 @@ fn the_app_is_asked_where_a_connection_goes_and_others_are_served_meanwhile() {
     assert_eq!(asked["candidates"][1]["id"], 2);
     assert_eq!(asked["candidates"][1]["ready"], true);
     // While that question is out nothing else is asked.
-    let more = [primary.connect(), primary.connect()];
+    let _more = [primary.connect(), primary.connect()];
     primary.settle();
     assert!(primary.notices.try_recv().is_err());
     primary.dispatcher.tell(Command::Answer { batch, answers: vec![Answer::Worker(two.id)] });
-    two.serve(1);
-    assert_eq!(answer(&first), 2);
+    let passed: Vec<u64> = primary.report().workers.iter().map(|worker| worker.counts.passed).collect();
+    assert_eq!(passed, [0, 1]);
     let (batch, about) = question(&primary);
     assert_eq!(about.questions.len(), 2);
     // Neither a batch that nobody knows nor too many answers do any harm.
     primary.dispatcher.tell(Command::Answer { batch: batch + 7, answers: vec![Answer::Anybody] });
-    let answers = vec![Answer::Worker(one.id), Answer::Worker(one.id), Answer::Refused];
+    assert_eq!(primary.report().hook.waiting, 2);
+    let answers = vec![Answer::Worker(one.id), Answer::Refused, Answer::Refused];
     primary.dispatcher.tell(Command::Answer { batch, answers });
-    one.serve(2);
-    assert_eq!(more.each_ref().map(answer), [1, 1]);
+    let HookReport { counts, waiting } = primary.report().hook;
+    assert_eq!((counts.asked, counts.answered, counts.refused, waiting), (3, 2, 1, 0));
 }
 
 #[test]
@@ -399,9 +408,7 @@ fn nobody_waits_for_an_app_that_does_not_answer() {
     }
     let (batch, _) = question(&primary);
     assert!(primary.notices.try_recv().is_err(), "asked once");
-    let (report, wait) = channel();
-    primary.dispatcher.tell(Command::Report(report));
-    let counts = wait.recv_timeout(DEADLINE).unwrap().hook.counts;
+    let counts = primary.report().hook.counts;
     assert_eq!((counts.asked, counts.late, counts.unasked), (1, 1, 2));
     primary.dispatcher.tell(Command::Answer { batch, answers: vec![Answer::Anybody] });
     let _client = primary.connect();
