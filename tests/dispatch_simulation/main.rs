@@ -4,6 +4,7 @@
 //! seed: `RCLUSTER_SEED=<seed> cargo test --test dispatch_simulation` plays that one again.
 
 mod app;
+mod books;
 mod checks;
 mod random;
 mod worker;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use rcluster::core::dispatch::{Board, Config, Connection, Dispatch, Input, Output, Refusal, Time};
+use rcluster::core::dispatch::{Board, Config, Connection, Dispatch, Input, Output, Time};
 use rcluster::core::ids::{ListenerId, Slot, WorkerId};
 use rcluster::core::schedule::{Action, Home, Key, Overload, Plan, Policy};
 
@@ -69,7 +69,7 @@ pub(crate) struct World {
     counters: Counters,
     /// The memberships and refusals the brain has been told of.
     pub(crate) members: BTreeMap<(WorkerId, ListenerId), bool>,
-    told_leaving: BTreeSet<WorkerId>,
+    pub(crate) told_leaving: BTreeSet<WorkerId>,
     /// Connections the brain has not given out, by listener.
     pub(crate) waiting: BTreeMap<ListenerId, usize>,
     /// Connections that have been accepted or made up.
@@ -301,50 +301,6 @@ impl World {
             }
         }
         panic!("brain and shell go round in circles");
-    }
-
-    /// Keeps the books on what the brain has been told.
-    fn note_input(&mut self, input: &Input<Conn>) {
-        let mut waits = |listener| *self.waiting.entry(listener).or_default() += 1;
-        match input {
-            Input::Accepted { listener, .. } => waits(*listener),
-            Input::Returned { worker, listener, why, .. } => {
-                waits(*listener);
-                if let Some(full) = self.members.get_mut(&(*worker, *listener)) {
-                    *full = *why == Refusal::Full;
-                }
-            }
-            Input::Reclaimed { conns, .. } | Input::Unsent { conns, .. } => {
-                for (listener, _) in conns {
-                    waits(*listener);
-                }
-            }
-            Input::WorkerGone { worker, conns } => {
-                for (listener, _) in conns {
-                    waits(*listener);
-                }
-                self.members.retain(|(member, _), _| member != worker);
-            }
-            Input::WorkerLeaving { worker } => {
-                self.told_leaving.insert(*worker);
-                self.members.retain(|(member, _), _| member != worker);
-            }
-            Input::ListenerRemoved { listener } => self.members.retain(|(_, other), _| other != listener),
-            Input::Joined { worker, listener } => {
-                if !self.told_leaving.contains(worker) && self.listeners.contains_key(listener) {
-                    self.members.insert((*worker, *listener), false);
-                }
-            }
-            Input::Left { worker, listener } => {
-                self.members.remove(&(*worker, *listener));
-            }
-            Input::Room { worker, listener } => {
-                if let Some(full) = self.members.get_mut(&(*worker, *listener)) {
-                    *full = false;
-                }
-            }
-            Input::WorkerAdded { .. } | Input::ListenerAdded { .. } | Input::Woke { .. } | Input::Tick => {}
-        }
     }
 
     fn carry_out(&mut self, output: Output<Conn>) -> Option<Input<Conn>> {

@@ -27,8 +27,8 @@ impl Default for Config {
 
 /// What there is to know of a connection.
 pub trait Connection {
-    /// Where it belongs, on a sticky listener or one with a hook. On a sticky one it stays the same for as long as
-    /// the connection is on its way, also when it comes back.
+    /// Where it belongs, on a sticky listener or one with a hook. It stays the same for as long as the connection is
+    /// on its way, also when it comes back; except that what the app has chosen may be forgotten.
     fn home(&self) -> Option<Home>;
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use crate::core::dispatch::Connection;
+use crate::core::ids::WorkerId;
 use crate::core::schedule::{Address, Home};
 
 /// The descriptor, and what is known of where it belongs.
@@ -16,6 +17,16 @@ pub(super) struct Conn {
 impl Connection for Conn {
     fn home(&self) -> Option<Home> {
         self.home
+    }
+}
+
+impl Conn {
+    /// Whom the app has chosen for it.
+    pub(super) fn chosen(&self) -> Option<WorkerId> {
+        match self.home {
+            Some(Home::Worker(worker)) => Some(worker),
+            Some(Home::Client(_)) | None => None,
+        }
     }
 }
 

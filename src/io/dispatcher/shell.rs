@@ -328,7 +328,8 @@ impl Shell {
         if channel.batch.is_empty() {
             self.unflushed.push(worker);
         }
-        channel.batch.push(listener, conn.fd);
+        let chosen = conn.chosen();
+        channel.push(listener, conn.fd, chosen);
         if channel.batch.is_full() { self.flush_worker(worker) } else { Ok(()) }
     }
 

@@ -6,6 +6,7 @@ use super::{Shell, Token};
 use crate::core::dispatch::Input;
 use crate::core::ids::ListenerId;
 use crate::core::schedule::{Home, Key, Peek, Policy, Verdict};
+use crate::io::dispatcher::channel::Unreceived;
 use crate::io::dispatcher::connection::{Conn, address_of};
 use crate::io::dispatcher::doorway::{Recognised, recognise};
 use crate::sys::client::{peer, reset};
@@ -25,15 +26,19 @@ impl Shell {
         }
     }
 
-    /// A connection comes back as a descriptor, and is recognised anew. A hook is asked only once.
+    /// A connection that a worker gives back is a descriptor, and is recognised anew. A hook is asked only once.
     pub(super) fn returning(&self, listener: ListenerId, fd: OwnedFd) -> Conn {
         let key = self.recognise(listener, &fd);
         recognised(fd, key)
     }
 
-    /// The same for several.
-    pub(super) fn recognise_all(&self, fds: Vec<(ListenerId, OwnedFd)>) -> Vec<(ListenerId, Conn)> {
-        fds.into_iter().map(|(listener, fd)| (listener, self.returning(listener, fd))).collect()
+    /// So are those that a worker has not received, except where it is known whom the app has chosen.
+    pub(super) fn recognise_all(&self, conns: Vec<Unreceived>) -> Vec<(ListenerId, Conn)> {
+        let recognise = |Unreceived { listener, fd, chosen }| match chosen {
+            Some(worker) => (listener, Conn { fd, home: Some(Home::Worker(worker)) }),
+            None => (listener, self.returning(listener, fd)),
+        };
+        conns.into_iter().map(recognise).collect()
     }
 
     /// What to look for; nothing if it does not matter who the client is.
