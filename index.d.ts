@@ -75,10 +75,10 @@ declare namespace cluster {
      */
     forward?: ForwardOptions | readonly ForwardOptions[] | undefined;
     /**
-     * How connections are distributed: a policy, or a policy and more. Not in the built-in. It counts from the first
+     * How connections are distributed: a policy, a function that decides (see `schedule()`), or either and more. Not in the built-in. It counts from the first
      * fork on and cannot change after that. Default: what `schedulingPolicy` says.
      */
-    scheduling?: SchedulingPolicy | Scheduling | undefined;
+    scheduling?: SchedulingPolicy | ScheduleHook | Scheduling | undefined;
   }
 
   /** The policies by name. docs/balancing.md says which one is for what. */
@@ -86,8 +86,8 @@ declare namespace cluster {
 
   /** How the connections of a listener are distributed. */
   interface ListenerScheduling {
-    /** Default: that of the cluster. */
-    policy?: SchedulingPolicy | undefined;
+    /** A policy, or a function that decides: see `schedule()`. Default: that of the cluster. */
+    policy?: SchedulingPolicy | ScheduleHook | undefined;
     /**
      * For how many ms after it begins to listen a worker gets less than its share: a tenth at first, then more and
      * more. With the policies `round-robin`, `least-connections` and `least-loaded`. Default: 0.
@@ -95,6 +95,8 @@ declare namespace cluster {
     slowStart?: number | undefined;
     /** More about the policy `sticky`. */
     sticky?: StickyOptions | undefined;
+    /** More about a function that decides. */
+    hook?: HookOptions | undefined;
     /** What becomes of connections for which no worker is ready. Not with the policies `none` and `kernel`. */
     overload?: OverloadOptions | undefined;
   }
@@ -108,7 +110,7 @@ declare namespace cluster {
      * cluster.setupPrimary({ scheduling: { policy: 'least-loaded', listeners: { 8081: 'sticky' } } });
      * ```
      */
-    listeners?: Record<string, SchedulingPolicy | ListenerScheduling> | undefined;
+    listeners?: Record<string, SchedulingPolicy | ScheduleHook | ListenerScheduling> | undefined;
   }
 
   interface StickyOptions {
@@ -132,6 +134,54 @@ declare namespace cluster {
      * How many ms a connection waits for its own worker while that is blocked or full, before it goes to another one.
      * Default: 250.
      */
+    patience?: number | undefined;
+  }
+
+  /**
+   * Decides where a connection goes: to a worker, by itself, by its entry in the list, or by its id. Any worker that
+   * listens there may be named, also one that is not ready and therefore not in the list: then the connection waits
+   * for it, see `HookOptions`. With `undefined` or `null` the connection is in turn.
+   *
+   * It is called in the primary, and has to answer at once: a promise is no answer.
+   * @param workers Those who listen there and are ready; if nobody is, all who listen there. The list is the
+   * function's to sort; it is never empty.
+   */
+  type ScheduleHook = (
+    connection: ScheduledConnection,
+    workers: ScheduleCandidate[],
+  ) => Worker | ScheduleCandidate | number | null | undefined | void;
+
+  /** What is known of a connection before a byte of it is read. It is frozen. */
+  interface ScheduledConnection {
+    /** The port or path that is listened at; empty for a descriptor. */
+    readonly listener: string;
+    /** As of a `net.Socket`. Not there on a Unix socket, or when the client has gone already. */
+    readonly remoteAddress?: string;
+    readonly remotePort?: number;
+    readonly remoteFamily?: 'IPv4' | 'IPv6';
+    /** As of a `net.Socket`. Not there on a Unix socket. */
+    readonly localAddress?: string;
+    readonly localPort?: number;
+  }
+
+  /** A worker that may be chosen. */
+  interface ScheduleCandidate {
+    readonly worker: Worker;
+    readonly id: number;
+    /** The slot, which a replacement inherits. */
+    readonly slot: number;
+    /** Connections that it has open or that are on their way to it. */
+    readonly connections: number;
+    /** How much of its time its event loop was at work lately, from 0 to 1; 1 also when it stands still. */
+    readonly utilization: number;
+    /** Whether it can be given a connection at once: it has room, and its event loop turns. */
+    readonly ready: boolean;
+  }
+
+  interface HookOptions {
+    /** How many ms the function has to answer before a connection goes to the next worker in turn. Default: 100. */
+    timeout?: number | undefined;
+    /** How many ms a connection waits for the chosen worker while that is blocked or full. Default: 250. */
     patience?: number | undefined;
   }
 
@@ -198,6 +248,21 @@ declare namespace cluster {
       /** Whether its event loop stands still with something waiting for it. */
       stalled: boolean;
     })[];
+    /** What the functions of `schedule()` were asked: `asked` is `answered`, `late`, `refused` and those that wait. */
+    hook: {
+      /** How many connections were asked about. */
+      asked: number;
+      /** How many answers came in time. */
+      answered: number;
+      /** How many did not. */
+      late: number;
+      /** How many answers were none: an error, a promise, something that is no worker. */
+      refused: number;
+      /** How many connections were not asked about: an answer was overdue, or too many waited for theirs. */
+      unasked: number;
+      /** How many wait for an answer, or to be asked about. */
+      waiting: number;
+    };
   }
 
   /** An address that is forwarded. Times are in milliseconds. */
@@ -606,6 +671,9 @@ declare namespace cluster {
     /** The policy by which the kernel gives each worker an equal share on a socket of its own. Not in the built-in. */
     readonly SCHED_KERNEL: number;
 
+    /** What `schedulingPolicy` says when a function decides. It takes `schedule()` to get there. Not in the built-in. */
+    readonly SCHED_HOOK: number;
+
     /**
      * One of these; what counts is the value at the first `setupPrimary()` or `fork()`. `scheduling.policy` sets it.
      * Default: `SCHED_RR`, or what the environment variable NODE_CLUSTER_SCHED_POLICY says, `rr` or `none`.
@@ -686,6 +754,25 @@ declare namespace cluster {
      * ```
      */
     forwarding(): Forwarding[];
+
+    /**
+     * Has a function decide where connections go, at all listeners which have no policy of their own. That is short for
+     * `setupPrimary({ scheduling: { policy: choose, hook: options } })`, where all else in `scheduling` stays as it is.
+     * docs/balancing.md tells what it costs. Not in the built-in.
+     *
+     * ```js
+     * // Clients of the office get the workers of the first slot, everybody else the one with the fewest connections.
+     * cluster.schedule(({ remoteAddress = '' }, workers) => {
+     *   const [first, ...others] = workers.sort((one, other) => one.slot - other.slot);
+     *   if (remoteAddress.startsWith('10.1.') || others.length === 0) return first;
+     *   return others.reduce((least, other) => (other.connections < least.connections ? other : least));
+     * });
+     * ```
+     * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if `choose` is no function; as `setupPrimary()` for wrong options.
+     * @throws {Error} `ERR_RCLUSTER_TOO_LATE` once a worker has been forked, unless it changes nothing;
+     * `ERR_RCLUSTER_NOT_PRIMARY` in a worker; `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` where there is no native part.
+     */
+    schedule(choose: ScheduleHook, options?: HookOptions): void;
 
     /**
      * What has been done with connections so far, by listener and by worker. Not in the built-in.

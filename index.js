@@ -24,6 +24,8 @@ exports.isWorker =
   exports.SCHED_LEAST_LOADED =
   exports.SCHED_STICKY =
   exports.SCHED_KERNEL =
+  exports.SCHED_HOOK =
+  exports.schedule =
   exports.schedulingStats =
   exports.stickyId =
     undefined;

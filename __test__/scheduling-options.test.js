@@ -30,6 +30,13 @@ test('mistakes are told by name', () => {
     [{ overload: { action: 3 } }, type, 'scheduling.overload.action'],
     [{ overload: { action: { status: 200 } } }, value, 'scheduling.overload.action.status'],
     [{ overload: { action: { body: 'x'.repeat(8193) } } }, value, 'scheduling.overload.action.body'],
+    ['hook', value, 'scheduling.policy'],
+    [{ hook: { timeout: 5 } }, value, 'scheduling.hook'],
+    [{ policy: () => {}, hook: { timeout: 0 } }, value, 'scheduling.hook.timeout'],
+    [{ policy: () => {}, hook: { patience: '1s' } }, type, 'scheduling.hook.patience'],
+    [{ policy: () => {}, hook: () => {} }, type, 'scheduling.hook'],
+    [{ policy: () => {}, slowStart: 5 }, value, 'scheduling.slowStart'],
+    [{ listeners: { 80: { policy: 'hook' } } }, value, "scheduling.listeners['80'].policy"],
     [{ listeners: 'sticky' }, type, 'scheduling.listeners'],
     [{ listeners: { 80: 'best' } }, value, "scheduling.listeners['80'].policy"],
     [{ listeners: { 80: { listeners: {} } } }, value, "scheduling.listeners['80'].listeners"],
@@ -63,5 +70,6 @@ test('what is right is taken, and seen where the built-in shows its policy', () 
 test('nothing of it shows in the list of what the object has', () => {
   const extra = Object.keys(cluster).filter((name) => /^SCHED_|^scheduling/.test(name));
   assert.deepStrictEqual(extra, ['SCHED_NONE', 'SCHED_RR', 'schedulingPolicy']);
-  assert.deepStrictEqual(cluster.schedulingStats(), { listeners: [], workers: [] });
+  const hook = { asked: 0, answered: 0, late: 0, refused: 0, unasked: 0, waiting: 0 };
+  assert.deepStrictEqual(cluster.schedulingStats(), { listeners: [], workers: [], hook });
 });

@@ -46,6 +46,7 @@ run(async () => {
     'least-loaded',
     'sticky',
     'kernel',
+    'hook',
   ]);
   const clients = chooseLoadClients();
   const machine = circumstances();
@@ -74,8 +75,19 @@ run(async () => {
   ]);
   print(textTable(['', ...columns.map(([name]) => name)], rows));
   print(`\neverything: ${writeResults('policies', { machine, options, results })}`);
+  const of = (/** @type {string} */ id) => results.find(({ contestant }) => contestant.id === id)?.samples;
+  const [inTurn, hook] = [of('round-robin'), of('hook')];
+  if (inTurn && hook) {
+    for (const [what, read] of /** @type {const} */ ([
+      ['CPU time of the primary', (/** @type {Sample} */ { cpu }) => cpu.primary],
+      ['CPU time of all processes', (/** @type {Sample} */ { cpu }) => cpu.total],
+      ['p50', (/** @type {Sample} */ { p50 }) => p50],
+    ])) {
+      const ratio = median(hook.map((sample, round) => read(sample) / read(inTurn[round])));
+      print(`schedule(), ${what}: ${ratio.toFixed(2)} × round robin`);
+    }
+  }
   if (options.check) {
-    const of = (/** @type {string} */ id) => results.find(({ contestant }) => contestant.id === id)?.samples;
     const base = of('builtin-none');
     const kernel = of('kernel');
     printTargets([

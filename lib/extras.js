@@ -18,13 +18,22 @@ function refuse(code, message) {
   };
 }
 
+/** What has been done with connections where nothing has been. */
+function noReport() {
+  const hook = { asked: 0, answered: 0, late: 0, refused: 0, unasked: 0, waiting: 0 };
+  return { listeners: [], workers: [], hook };
+}
+
+/** @param {string} what */
+function forThePrimary(what) {
+  return refuse('ERR_RCLUSTER_NOT_PRIMARY', `${what} is for the primary, and this is a worker`);
+}
+
 /** What rcluster has in workers and the built-in does not. */
 const EXTRAS = {
   availableParallelism,
-  supervise: refuse(
-    'ERR_RCLUSTER_NOT_PRIMARY',
-    'cluster.supervise() is for the primary, and this is a worker',
-  ),
+  schedule: forThePrimary('cluster.schedule()'),
+  supervise: forThePrimary('cluster.supervise()'),
 };
 
 /**
@@ -51,4 +60,4 @@ function unsupported(what) {
   return refuse('ERR_RCLUSTER_UNSUPPORTED_PLATFORM', message);
 }
 
-module.exports = { EXTRAS, addExtras, availableParallelism, unsupported };
+module.exports = { EXTRAS, addExtras, availableParallelism, noReport, unsupported };

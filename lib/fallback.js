@@ -5,7 +5,7 @@
 
 const os = require('node:os');
 const cluster = require('./builtin');
-const { addExtras, unsupported } = require('./extras');
+const { addExtras, noReport, unsupported } = require('./extras');
 
 if (cluster.isPrimary) {
   process.emitWarning(
@@ -37,7 +37,8 @@ if (cluster.isPrimary) cluster.setupPrimary = cluster.setupMaster = setupPortabl
 module.exports = addExtras(cluster, {
   availableParallelism: os.availableParallelism,
   forwarding: () => [],
-  schedulingStats: () => ({ listeners: [], workers: [] }),
+  schedule: unsupported('cluster.schedule()'),
+  schedulingStats: noReport,
   stickyId: unsupported('cluster.stickyId()'),
   supervise: unsupported('cluster.supervise()'),
 });

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use rcluster::core::dispatch::Refusal;
 use rcluster::core::ids::{ListenerId, Slot, WorkerId};
+use rcluster::core::inquiry::Answer;
 use rcluster::core::schedule::{Action, Overload, Plan, Policy};
-use rcluster::io::dispatcher::{Afterwards, Command, Dispatcher, Notice};
+use rcluster::io::dispatcher::{
+    AboutListener, Afterwards, Command, Dispatcher, HookReport, Notice, Questions, Report,
+};
 use rcluster::io::link::{Connections, Link};
 use rcluster::sys::listen;
 use rcluster::sys::passing::{duplicate, message_pair, send};
@@ -66,6 +69,12 @@ impl Primary {
         let client = TcpStream::connect(self.address).unwrap();
         client.set_read_timeout(Some(DEADLINE)).unwrap();
         client
+    }
+
+    fn report(&self) -> Report {
+        let (report, wait) = channel();
+        self.dispatcher.tell(Command::Report(report));
+        wait.recv_timeout(DEADLINE).unwrap()
     }
 
     /// Returns when the dispatcher has done all that it was told.
@@ -341,4 +350,67 @@ fn one_too_many_is_reset() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     worker.serve(64);
     assert!(served.iter().all(|client| answer(client) == 1));
+}
+
+/// What is asked about, with its port.
+fn question(primary: &Primary) -> (u32, AboutListener) {
+    match primary.notices.recv_timeout(DEADLINE).unwrap() {
+        Notice::Asked(Questions { batch, mut about }) => (batch, about.pop().unwrap()),
+        other => panic!("{other:?} is no question"),
+    }
+}
+
+#[test]
+fn the_app_is_asked_where_a_connection_goes_and_others_are_served_meanwhile() {
+    let minute = Duration::from_secs(60);
+    let primary = Primary::with(Plan {
+        policy: Policy::Hook,
+        hook_timeout: minute,
+        patience: minute,
+        ..Plan::default()
+    });
+    let (one, two) = (primary.worker(1), primary.worker(2));
+    primary.settle();
+    let first = primary.connect();
+    let (batch, about) = question(&primary);
+    let asked = serde_json::to_value(&about).unwrap();
+    assert_eq!(asked["questions"][0]["remotePort"], first.local_addr().unwrap().port());
+    assert_eq!(asked["questions"][0]["localAddress"], "127.0.0.1");
+    assert_eq!(asked["candidates"][1]["id"], 2);
+    assert_eq!(asked["candidates"][1]["ready"], true);
+    // While that question is out nothing else is asked.
+    let _more = [primary.connect(), primary.connect()];
+    primary.settle();
+    assert!(primary.notices.try_recv().is_err());
+    primary.dispatcher.tell(Command::Answer { batch, answers: vec![Answer::Worker(two.id)] });
+    let passed: Vec<u64> = primary.report().workers.iter().map(|worker| worker.counts.passed).collect();
+    assert_eq!(passed, [0, 1]);
+    let (batch, about) = question(&primary);
+    assert_eq!(about.questions.len(), 2);
+    // Neither a batch that nobody knows nor too many answers do any harm.
+    primary.dispatcher.tell(Command::Answer { batch: batch + 7, answers: vec![Answer::Anybody] });
+    assert_eq!(primary.report().hook.waiting, 2);
+    let answers = vec![Answer::Worker(one.id), Answer::Refused, Answer::Refused];
+    primary.dispatcher.tell(Command::Answer { batch, answers });
+    let HookReport { counts, waiting } = primary.report().hook;
+    assert_eq!((counts.asked, counts.answered, counts.refused, waiting), (3, 2, 1, 0));
+}
+
+#[test]
+fn nobody_waits_for_an_app_that_does_not_answer() {
+    let timeout = Duration::from_millis(20);
+    let primary = Primary::with(Plan { policy: Policy::Hook, hook_timeout: timeout, ..Plan::default() });
+    let one = primary.worker(1);
+    for _ in 0..3 {
+        let client = primary.connect();
+        one.serve(1);
+        assert_eq!(answer(&client), 1);
+    }
+    let (batch, _) = question(&primary);
+    assert!(primary.notices.try_recv().is_err(), "asked once");
+    let counts = primary.report().hook.counts;
+    assert_eq!((counts.asked, counts.late, counts.unasked), (1, 1, 2));
+    primary.dispatcher.tell(Command::Answer { batch, answers: vec![Answer::Anybody] });
+    let _client = primary.connect();
+    assert_ne!(question(&primary).0, batch, "and again when it has answered");
 }

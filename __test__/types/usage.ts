@@ -63,7 +63,28 @@ const shed: number = cluster.schedulingStats().listeners.reduce((sum, listener) 
 const slots: (number | null)[] = cluster.schedulingStats().workers.map(({ slot }) => slot);
 console.log(shed, slots, cluster.stickyId().length);
 
+cluster.schedule(
+  ({ remoteAddress, localPort }, [first, ...others]) => {
+    if (remoteAddress === undefined) return undefined;
+    if (localPort === 8081) return others.find(({ utilization, ready }) => ready && utilization < 0.5);
+    return others.length > 0 ? first.worker : first.id + first.connections + first.slot;
+  },
+  { timeout: 50, patience: 0 },
+);
+setupPrimary({ scheduling: (_connection, workers) => workers[0] });
+setupPrimary({
+  scheduling: { listeners: { 80: () => null, 81: { policy: () => {}, hook: { timeout: 9 } } } },
+});
+const unanswered: number = cluster.schedulingStats().hook.late;
+console.log(unanswered, cluster.SCHED_HOOK.toFixed());
+
 // Mistakes are found.
+// @ts-expect-error The answer is needed at once.
+cluster.schedule(async (_connection, workers) => workers[0]);
+cluster.schedule((connection) => {
+  // @ts-expect-error It is frozen.
+  connection.remotePort = 1;
+});
 // @ts-expect-error There is no such policy.
 setupPrimary({ scheduling: 'best' });
 // @ts-expect-error There is no such encoding.

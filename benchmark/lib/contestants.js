@@ -43,6 +43,14 @@ const policies = ['round-robin', 'least-connections', 'least-loaded', 'sticky', 
   }),
 );
 
+/** rcluster asking JavaScript. @type {Contestant} */
+const hook = {
+  id: 'hook',
+  label: 'rcluster schedule()',
+  module: path.join(__dirname, '..', '..'),
+  env: { BENCH_HOOK: '1' },
+};
+
 /**
  * The contestants of this run, each of which is known to load: a missing native module is found out now and
  * not after minutes of measuring the others.
@@ -51,7 +59,7 @@ const policies = ['round-robin', 'least-connections', 'least-loaded', 'sticky', 
  * @returns {Contestant[]}
  */
 function chooseContestants(only, defaults = contestants.map(({ id }) => id)) {
-  const all = [...contestants, ...policies];
+  const all = [...contestants, ...policies, hook];
   const ids = only ? only.split(',').map((id) => id.trim()) : defaults;
   const chosen = ids.map((id) => {
     const found = all.find((contestant) => contestant.id === id);

@@ -8,7 +8,15 @@ const { forkNative } = require('../seam/fork');
 const { forwarding, programOf, startForwarding } = require('./forward');
 const { inspectorArgs } = require('./inspector');
 const { createMessageHandler, send } = require('./messages');
-const { CONSTANTS, policyName, policyNumber, readScheduling } = require('./scheduling');
+const { HookAnswers } = require('./hook');
+const {
+  CONSTANTS,
+  isSameSchedule,
+  policyName,
+  policyNumber,
+  readScheduling,
+  wrongType,
+} = require('./scheduling');
 const { SCHED_NONE, SCHED_RR, mergeSettings, initialPolicy, checkPolicy } = require('./settings');
 const { Supervision } = require('./supervision');
 const { createSupervise } = require('./supervise');
@@ -45,7 +53,14 @@ function createPrimary(target) {
   let initialized = false;
   let policy = initialPolicy();
 
-  const supervision = new Supervision(() => scheduling(cluster.settings));
+  /**
+   * What the policy 'hook' asks, if the cluster's is that one.
+   * @type {import('../../index').ScheduleHook | undefined}
+   */
+  let hook;
+
+  const hookAnswers = new HookAnswers((id) => known.get(id));
+  const supervision = new Supervision(() => scheduling(cluster.settings), hookAnswers);
   const onInternalMessage = createMessageHandler(target, (id) => supervision.catchUp(id));
 
   /**
@@ -90,7 +105,7 @@ function createPrimary(target) {
     if (!initialized) {
       initialized = true;
       policy = cluster.schedulingPolicy;
-      checkPolicy(policy);
+      checkPolicy(policy, hook);
       process.on('internalMessage', onDebuggerEnabled);
     }
     const forward = options?.forward;
@@ -103,17 +118,14 @@ function createPrimary(target) {
   }
 
   /**
-   * How connections are distributed, as the native part reads it. A policy that was refused is none that it knows; if
+   * How connections are distributed. A policy that was refused is none that it knows; if
    * the app goes on all the same, the kernel balances.
    * @param {ClusterSettings} settings
    */
   function scheduling(settings) {
     const name = policyName(initialized ? policy : cluster.schedulingPolicy) ?? 'none';
-    const plan =
-      settings.scheduling === undefined
-        ? { default: { policy: name } }
-        : readScheduling(settings.scheduling, name);
-    return JSON.stringify(plan);
+    const byDefault = name === 'hook' ? (hook ?? 'none') : name;
+    return readScheduling(settings.scheduling === undefined ? byDefault : settings.scheduling, byDefault);
   }
 
   /** @param {ClusterSettings} settings */
@@ -121,14 +133,26 @@ function createPrimary(target) {
     if (settings.scheduling === undefined) return;
     const wanted = scheduling(settings);
     if (supervision.scheduling === undefined) {
-      const number = policyNumber(JSON.parse(wanted).default.policy);
-      policy = cluster.schedulingPolicy = /** @type {number} */ (number);
-    } else if (supervision.scheduling !== wanted) {
+      const { policy: name, hook: index } = wanted.plans.default;
+      policy = cluster.schedulingPolicy = /** @type {number} */ (policyNumber(name));
+      hook = index === undefined ? undefined : wanted.hooks[index];
+    } else if (!isSameSchedule(supervision.scheduling, wanted)) {
       const error = new Error(
         "setupPrimary(): 'scheduling' cannot change once a worker has been forked or something is forwarded",
       );
       throw Object.assign(error, { code: 'ERR_RCLUSTER_TOO_LATE' });
     }
+  }
+
+  /**
+   * @param {import('../../index').ScheduleHook} choose
+   * @param {import('../../index').HookOptions} [options]
+   */
+  function schedule(choose, options) {
+    if (typeof choose !== 'function') throw wrongType('choose', 'a function', choose);
+    const { scheduling: current } = cluster.settings;
+    const others = typeof current === 'object' ? current : {};
+    setupPrimary({ scheduling: { ...others, policy: choose, hook: options } });
   }
 
   /**
@@ -282,6 +306,7 @@ function createPrimary(target) {
     ...EXTRAS,
     ...CONSTANTS,
     forwarding: () => forwarding(supervision),
+    schedule,
     schedulingStats: () => supervision.report(),
     supervise: supervised.supervise,
   };

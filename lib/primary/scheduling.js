@@ -14,12 +14,16 @@ const POLICIES = /** @type {const} */ ([
   [4, 'SCHED_LEAST_LOADED', 'least-loaded'],
   [5, 'SCHED_STICKY', 'sticky'],
   [6, 'SCHED_KERNEL', 'kernel'],
+  [7, 'SCHED_HOOK', 'hook'],
 ]);
 
 /** Those that the built-in lacks. They are not enumerable on the cluster object. */
 const CONSTANTS = Object.fromEntries(POLICIES.slice(2).map(([number, constant]) => [constant, number]));
 
-const NAMES = POLICIES.map(([, , name]) => name);
+/** What an app may write. A hook is chosen by the function itself. */
+const NAMES = POLICIES.map(([, , name]) => name).filter((name) => name !== 'hook');
+
+/** @typedef {import('../../index').ScheduleHook} ScheduleHook */
 
 /** No timer here is meant to be longer, in ms. */
 const A_DAY = 86_400_000;
@@ -150,29 +154,30 @@ function readOverload(name, overload) {
   return read;
 }
 
-const PLAN = ['policy', 'slowStart', 'sticky', 'overload'];
+const PLAN = ['policy', 'slowStart', 'sticky', 'hook', 'overload'];
 
 /**
  * @param {string} name
  * @param {any} options
  * @param {readonly string[]} more What may stand there besides.
- * @param {string} policyByDefault
+ * @param {string | ScheduleHook} policyByDefault
+ * @param {ScheduleHook[]} hooks Those so far.
  */
-function readPlan(name, options, more, policyByDefault) {
-  if (typeof options === 'string') options = { policy: options };
-  if (!isObject(options)) throw wrongType(name, 'a string or an object', options);
+function readPlan(name, options, more, policyByDefault, hooks) {
+  if (typeof options === 'string' || typeof options === 'function') options = { policy: options };
+  if (!isObject(options)) throw wrongType(name, 'a string, a function or an object', options);
   checkKeys(name, options, [...PLAN, ...more]);
-  const { policy = policyByDefault, slowStart, sticky, overload } = options;
-  if (typeof policy !== 'string') throw wrongType(`${name}.policy`, 'a string', policy);
-  if (policyNumber(policy) === undefined) {
-    throw wrongValue(`${name}.policy`, `one of ${NAMES.join(', ')}`, policy);
-  }
+  const { policy: wanted = policyByDefault, slowStart, sticky, hook, overload } = options;
+  const policy = readPolicy(`${name}.policy`, wanted);
   const weighted = policy === 'round-robin' || policy.startsWith('least-');
   if (slowStart !== undefined && !weighted) {
     throw wrongValue(`${name}.slowStart`, `left out with the policy '${policy}'`, slowStart);
   }
   if (sticky !== undefined && policy !== 'sticky') {
     throw wrongValue(`${name}.sticky`, `left out with the policy '${policy}'`, sticky);
+  }
+  if (hook !== undefined && policy !== 'hook') {
+    throw wrongValue(`${name}.hook`, `left out with the policy '${policy}'`, hook);
   }
   if (overload !== undefined && (policy === 'none' || policy === 'kernel')) {
     throw wrongValue(`${name}.overload`, `left out with the policy '${policy}'`, overload);
@@ -181,8 +186,45 @@ function readPlan(name, options, more, policyByDefault) {
     policy,
     ...(slowStart !== undefined && { slowStart: wholeNumber(`${name}.slowStart`, slowStart, 0, A_DAY) }),
     ...(sticky !== undefined && readSticky(`${name}.sticky`, sticky)),
+    ...(policy === 'hook' && { ...readHook(`${name}.hook`, hook), hook: numberOf(wanted, hooks) }),
     ...(overload !== undefined && { overload: readOverload(`${name}.overload`, overload) }),
   };
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} policy
+ * @returns {string} Its name.
+ */
+function readPolicy(name, policy) {
+  if (typeof policy === 'function') return 'hook';
+  if (typeof policy !== 'string') throw wrongType(name, 'a string or a function', policy);
+  if (!(/** @type {readonly string[]} */ (NAMES).includes(policy))) {
+    throw wrongValue(name, `a function or one of ${NAMES.join(', ')}`, policy);
+  }
+  return policy;
+}
+
+/**
+ * @param {string} name
+ * @param {any} hook
+ */
+function readHook(name, hook = {}) {
+  checkKeys(name, hook, ['timeout', 'patience']);
+  const { timeout = 100, patience = 250 } = hook;
+  return {
+    hookTimeout: wholeNumber(`${name}.timeout`, timeout, 1, A_DAY),
+    patience: wholeNumber(`${name}.patience`, patience, 0, A_DAY),
+  };
+}
+
+/**
+ * @param {ScheduleHook} hook
+ * @param {ScheduleHook[]} hooks
+ */
+function numberOf(hook, hooks) {
+  const known = hooks.indexOf(hook);
+  return known >= 0 ? known : hooks.push(hook) - 1;
 }
 
 /**
@@ -218,29 +260,52 @@ function readSticky(name, sticky) {
 /**
  * @param {string} name
  * @param {any} listeners
- * @param {string} policyByDefault
+ * @param {string | ScheduleHook} policyByDefault
+ * @param {ScheduleHook[]} hooks
  */
-function readListeners(name, listeners, policyByDefault) {
+function readListeners(name, listeners, policyByDefault, hooks) {
   if (!isObject(listeners)) throw wrongType(name, 'an object', listeners);
   return Object.fromEntries(
     Object.entries(listeners).map(([where, options]) => [
       // A path means what it means to the primary; workers ask with their own made absolute.
       /^\d+$/.test(where) ? where : path.resolve(where),
-      readPlan(`${name}['${where}']`, options, [], policyByDefault),
+      readPlan(`${name}['${where}']`, options, [], policyByDefault, hooks),
     ]),
   );
 }
 
 /**
+ * How connections are distributed: as the native part reads it, and the functions that it asks by their numbers.
+ * @typedef {{ plans: { default: { policy: string, hook?: number }, listeners: Record<string, object> }, hooks: ScheduleHook[] }} Schedule
+ */
+
+/**
  * @param {unknown} scheduling The option.
- * @param {string} policyByDefault Where it names none.
- * @returns {{ default: { policy: string }, listeners: Record<string, object> }} As the native part reads it.
+ * @param {string | ScheduleHook} policyByDefault Where it names none.
+ * @returns {Schedule}
  * @throws {TypeError} ERR_INVALID_ARG_TYPE or ERR_INVALID_ARG_VALUE, with the name of what is wrong.
  */
 function readScheduling(scheduling, policyByDefault) {
-  const plan = readPlan('scheduling', scheduling, ['listeners'], policyByDefault);
-  const { listeners = {} } = isObject(scheduling) ? scheduling : {};
-  return { default: plan, listeners: readListeners('scheduling.listeners', listeners, plan.policy) };
+  /** @type {ScheduleHook[]} */
+  const hooks = [];
+  const plan = readPlan('scheduling', scheduling, ['listeners'], policyByDefault, hooks);
+  const { listeners = {}, policy = policyByDefault } = isObject(scheduling)
+    ? scheduling
+    : { policy: scheduling };
+  const byListener = readListeners('scheduling.listeners', listeners, policy, hooks);
+  return { plans: { default: plan, listeners: byListener }, hooks };
 }
 
-module.exports = { CONSTANTS, policyName, policyNumber, readScheduling };
+/**
+ * @param {Schedule} one
+ * @param {Schedule} other
+ */
+function isSameSchedule(one, other) {
+  return (
+    JSON.stringify(one.plans) === JSON.stringify(other.plans) &&
+    one.hooks.length === other.hooks.length &&
+    one.hooks.every((hook, number) => hook === other.hooks[number])
+  );
+}
+
+module.exports = { CONSTANTS, isSameSchedule, policyName, policyNumber, readScheduling, wrongType };

@@ -45,10 +45,12 @@ function initialPolicy() {
 
 /**
  * @param {unknown} policy
+ * @param {unknown} hook The function that decides, if there is one.
  * @throws {Error} ERR_INTERNAL_ASSERTION, which is the built-in's code for it.
  */
-function checkPolicy(policy) {
-  if (policyName(policy) !== undefined) return;
+function checkPolicy(policy, hook) {
+  const name = policyName(policy);
+  if (name !== undefined && (name !== 'hook' || hook !== undefined)) return;
   const error = new Error(`Bad cluster.schedulingPolicy: ${policy}`);
   throw Object.assign(error, { code: 'ERR_INTERNAL_ASSERTION' });
 }

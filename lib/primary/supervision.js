@@ -1,5 +1,6 @@
 'use strict';
 
+const { noReport } = require('../extras');
 const { loadBinding } = require('../load-binding');
 
 /**
@@ -9,6 +10,8 @@ const { loadBinding } = require('../load-binding');
  * @typedef {import('../../binding').FailureEvent} FailureEvent
  * @typedef {import('../../binding').SpawnedEvent} SpawnedEvent
  * @typedef {import('../../binding').SupervisionEvent} SupervisionEvent
+ * @typedef {import('../../binding').QuestionsEvent} QuestionsEvent
+ * @typedef {import('./scheduling').Schedule} Schedule
  *
  * Who hears of what supervision does by itself.
  * @typedef {{ onSpawned: (event: SpawnedEvent) => void, onMessage: (message: any) => void }} Audience
@@ -19,12 +22,12 @@ const { loadBinding } = require('../load-binding');
  * native thread, and the scheduling policy is known only then.
  */
 class Supervision {
-  /** @type {() => string} */
+  /** @type {() => Schedule} */
   #readScheduling;
 
   /**
-   * How connections are distributed, once that is settled: as JSON.
-   * @type {string | undefined}
+   * How connections are distributed, once that is settled.
+   * @type {Schedule | undefined}
    */
   scheduling;
 
@@ -42,9 +45,16 @@ class Supervision {
   /** @type {Audience | undefined} */
   audience;
 
-  /** @param {() => string} readScheduling Asked once, at the first spawn. */
-  constructor(readScheduling) {
+  /** @type {InstanceType<typeof import('./hook').HookAnswers>} */
+  #answers;
+
+  /**
+   * @param {() => Schedule} readScheduling Asked once, at the first spawn.
+   * @param {InstanceType<typeof import('./hook').HookAnswers>} answers
+   */
+  constructor(readScheduling, answers) {
     this.#readScheduling = readScheduling;
+    this.#answers = answers;
   }
 
   /**
@@ -82,7 +92,7 @@ class Supervision {
   #start() {
     const { Supervisor } = loadBinding();
     this.scheduling = this.#readScheduling();
-    return new Supervisor(this.scheduling, (event) => this.#onEvent(event));
+    return new Supervisor(JSON.stringify(this.scheduling.plans), (event) => this.#onEvent(event));
   }
 
   /**
@@ -90,7 +100,7 @@ class Supervision {
    * @returns {import('../../index').SchedulingStats}
    */
   report() {
-    return this.#supervisor ? JSON.parse(this.#supervisor.report()) : { listeners: [], workers: [] };
+    return this.#supervisor ? JSON.parse(this.#supervisor.report()) : noReport();
   }
 
   /**
@@ -162,7 +172,7 @@ class Supervision {
     if (--this.#holds === 0) this.native.unref();
   }
 
-  /** @param {ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent} event */
+  /** @param {ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent | QuestionsEvent} event */
   #onEvent(event) {
     switch (event.kind) {
       case 'exit':
@@ -174,12 +184,21 @@ class Supervision {
       case 'spawned':
         this.audience?.onSpawned(event);
         break;
+      case 'questions':
+        this.#answer(JSON.parse(event.text));
+        break;
       case 'supervision':
         this.audience?.onMessage(JSON.parse(event.text));
         break;
       default:
         fail(event.message);
     }
+  }
+
+  /** @param {import('./hook').Questions} questions */
+  #answer(questions) {
+    const { hooks } = /** @type {Schedule} */ (this.scheduling);
+    this.#supervisor?.answer(questions.batch, this.#answers.to(hooks, questions));
   }
 
   /** @param {ExitEvent} event */

@@ -6,8 +6,8 @@
 //! worker's end of the channel, so whatever is in flight can be taken back (*reclaimed*).
 //!
 //! - Who is ready (room in its window, takes connections of that listener, loop turning) is served as the
-//!   listener's schedule says. On a sticky listener a connection waits a limited time for its own worker,
-//!   and others pass it by.
+//!   listener's schedule says. Where a connection has a worker of its own it waits a limited time for that
+//!   one, and others pass it by.
 //! - With nobody ready, connections wait here in order, a limited number of them; after that the listener
 //!   is paused and clients wait in its backlog, as they do at once when it has no member at all. If the
 //!   listener's plan says so, those who are too many or have waited too long are shed instead.
@@ -20,6 +20,8 @@
 //! the shell, and cannot be given out twice. Workers are not trusted: counters, returned connections and
 //! wake-ups may be anything, and cost only their own worker.
 
+mod candidates;
+mod comebacks;
 mod counts;
 mod invariants;
 mod listener;
@@ -30,6 +32,8 @@ mod queue;
 mod tests;
 mod worker;
 
+pub use self::candidates::Candidate;
+use self::comebacks::Comeback;
 pub use self::counts::{Counts, ListenerStats, Stats, WorkerStats};
 use self::listener::{Around, Door, Listener};
 pub use self::messages::{Board, Config, Connection, Input, Output, Refusal, Time};
@@ -53,15 +57,6 @@ pub struct Dispatch<C> {
     retry_at: Option<Time>,
     /// The listener whose queue is served first next time.
     first_served: usize,
-}
-
-/// How a connection came back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Comeback {
-    /// A worker gave it back.
-    Returned,
-    /// It was taken back, or never left.
-    Reclaimed,
 }
 
 impl<C: Connection> Dispatch<C> {
@@ -179,7 +174,7 @@ impl<C: Connection> Dispatch<C> {
         let window = self.config.window;
         let listener = &mut self.listeners[index];
         let mut around = Around { workers: &mut self.workers, window, now, board };
-        let Some(place) = listener.choose(conn.key(), now, &mut around) else {
+        let Some(place) = listener.choose(conn.home(), now, &mut around) else {
             return Some(conn);
         };
         listener.counts.passed += 1;
@@ -235,12 +230,12 @@ impl<C: Connection> Dispatch<C> {
         let mut served = None;
         for index in (0..count).map(|step| (self.first_served + step) % count) {
             let listener = &mut self.listeners[index];
-            // Past those who have to wait for their own worker, whom only a sticky listener has.
+            // Past those who have to wait for their own worker, where there are such.
             let mut left = 0;
             while let Some((conn, since)) = listener.queue.get(left) {
-                let key = conn.key();
+                let home = conn.home();
                 let mut around = Around { workers: &mut self.workers, window, now, board };
-                match listener.choose(key, since, &mut around) {
+                match listener.choose(home, since, &mut around) {
                     Some(place) => {
                         let Some(conn) = listener.queue.take(left) else { break };
                         self.waiting -= 1;
@@ -253,7 +248,7 @@ impl<C: Connection> Dispatch<C> {
                         });
                         served.get_or_insert(index);
                     }
-                    None if key.is_some() && listener.is_sticky() => left += 1,
+                    None if home.is_some() && listener.plan.policy.has_homes() => left += 1,
                     None => break,
                 }
             }
@@ -331,72 +326,6 @@ impl<C: Connection> Dispatch<C> {
         if worker.is_suspended() {
             out.push(Output::Probe { worker: worker.id });
         }
-    }
-
-    /// To the head of their queues, in this order.
-    fn take_back(
-        &mut self,
-        conns: impl IntoIterator<Item = (ListenerId, C)>,
-        how: Comeback,
-        now: Time,
-        out: &mut Vec<Output<C>>,
-    ) {
-        for (listener, conn) in conns {
-            match self.position(listener) {
-                None => out.push(Output::Close { conn }),
-                Some(index) => {
-                    let Listener { queue, counts, .. } = &mut self.listeners[index];
-                    queue.comes_back(conn, now);
-                    match how {
-                        Comeback::Returned => counts.returned += 1,
-                        Comeback::Reclaimed => counts.reclaimed += 1,
-                    }
-                    self.waiting += 1;
-                }
-            }
-        }
-    }
-
-    fn take_back_unsent(
-        &mut self,
-        worker: WorkerId,
-        conns: Vec<(ListenerId, C)>,
-        now: Time,
-        out: &mut Vec<Output<C>>,
-    ) {
-        if let Some(place) = self.place(worker) {
-            let worker = &mut self.workers[place];
-            worker.missed(conns.len());
-            if !conns.is_empty() && worker.standing != Standing::Leaving {
-                suspend(worker, Standing::Choked, out);
-            }
-        }
-        self.take_back(conns, Comeback::Reclaimed, now, out);
-    }
-
-    fn take_back_refused(
-        &mut self,
-        worker: WorkerId,
-        (listener, conn): (ListenerId, C),
-        why: Refusal,
-        now: Time,
-        out: &mut Vec<Output<C>>,
-    ) {
-        let genuine = self.place(worker).is_some_and(|place| self.workers[place].returned());
-        if !genuine {
-            out.push(Output::Close { conn });
-            return;
-        }
-        let door = match why {
-            Refusal::Full => Door::Full,
-            Refusal::NotListening => {
-                let until = now.saturating_add(self.config.retry_after);
-                self.retry_at = Some(self.retry_at.map_or(until, |retry_at| retry_at.min(until)));
-                Door::Resting(until)
-            }
-        };
-        self.set_door(worker, listener, door);
-        self.take_back([(listener, conn)], Comeback::Returned, now, out);
     }
 
     fn place(&self, worker: WorkerId) -> Option<usize> {

@@ -23,7 +23,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use self::members::{Member, Seats};
 pub use self::messages::{Activity, Config, ConnId, Input, Output, Reason, Refusal, Time};
 use super::ids::WorkerId;
-use super::schedule::{Key, Policy, Schedule};
+use super::schedule::{Home, Key, Policy, Schedule};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -280,7 +280,7 @@ impl Forward {
         while let Some(&conn) = self.waiting.front() {
             let mut seats = Seats(&self.members);
             let key = self.conns.get(&conn).and_then(|it| it.key);
-            let Some(seat) = self.schedule.choose(&mut seats, key, false) else { return };
+            let Some(seat) = self.schedule.choose(&mut seats, key.map(Home::Client), false) else { return };
             self.waiting.pop_front();
             let member = &mut self.members[seat];
             member.connecting += 1;

@@ -5,8 +5,10 @@
 
 pub mod channel;
 pub mod dispatch;
+pub mod doorway;
 pub mod forward;
 pub mod ids;
+pub mod inquiry;
 pub mod lifeline;
 pub mod listeners;
 pub mod random;

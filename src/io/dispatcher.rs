@@ -8,6 +8,7 @@ mod connection;
 mod doorway;
 mod farewell;
 mod listening;
+mod questions;
 mod shell;
 
 use std::os::fd::OwnedFd;
@@ -18,12 +19,14 @@ use serde::Serialize;
 
 use crate::core::dispatch::{ListenerStats, WorkerStats};
 use crate::core::ids::{ListenerId, Slot, WorkerId};
+use crate::core::inquiry::{Answer, InquiryCounts};
 use crate::core::schedule::Plan;
 use crate::sys::epoll::Waker;
 use crate::sys::error::{Doing, SysError};
 use crate::sys::listen::BoundPath;
 use crate::sys::scoreboard::Scoreboard;
 
+pub use questions::{AboutListener, Question, Questions};
 use shell::Shell;
 
 /// What the supervisor tells the dispatcher.
@@ -76,6 +79,13 @@ pub enum Command {
     Join(WorkerId, ListenerId),
     /// The worker no longer takes them.
     Leave(WorkerId, ListenerId),
+    /// What the app says to [`Notice::Asked`].
+    Answer {
+        /// Which batch.
+        batch: u32,
+        /// In the order of the questions.
+        answers: Vec<Answer>,
+    },
     /// Call this when all that was told before has been done.
     Then(Afterwards),
     /// Tell what has been done with connections so far.
@@ -91,6 +101,18 @@ pub struct Report {
     pub listeners: Vec<ListenerReport>,
     /// In the order in which they were forked.
     pub workers: Vec<WorkerStats>,
+    /// What the app was asked.
+    pub hook: HookReport,
+}
+
+/// What the app was asked, and how it went.
+#[derive(Debug, Default, Serialize)]
+pub struct HookReport {
+    /// So far.
+    #[serde(flatten)]
+    pub counts: InquiryCounts,
+    /// How many connections wait for an answer.
+    pub waiting: usize,
 }
 
 /// One listener in the report.
@@ -127,6 +149,8 @@ pub enum Notice {
     /// The kernel does not spread connections as it should over the sockets of a listener. It does so in its own
     /// way; nobody is lost.
     Unsteered(SysError),
+    /// Where connections go is for the app to say, by [`Command::Answer`].
+    Asked(Questions),
     /// A worker broke the rules of its channel and gets nothing more.
     Broken(WorkerId, String),
     /// The thread has ended by a failure. Nothing is accepted any more.

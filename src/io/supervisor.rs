@@ -24,11 +24,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::core::ids::{Request, Slot, WorkerId};
+use crate::core::inquiry::Answer;
 use crate::core::schedule::Scheduling;
 use crate::core::slots::Slots;
 use crate::core::supervise::{self, Failure, Stats};
 use crate::core::wire::{Drain, FromWorker, Reply, ToWorker};
-use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice, Report};
+use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice, Questions, Report};
 use crate::io::forward::{Front, Report as Forwarded};
 use crate::sys::error::{Doing, SysError};
 use crate::sys::exit::{Exit, send_signal};
@@ -93,6 +94,8 @@ pub enum Event {
         /// Its exit code.
         code: i32,
     },
+    /// Where connections go is for the application to say, by [`Supervisor::answer`].
+    Asked(Questions),
     /// The native part has failed: no connection is accepted and no worker reaped any more.
     Failed(String),
 }
@@ -193,12 +196,16 @@ impl Supervisor {
         let tell: Tell = Arc::new(tell);
         let tell_directly = Arc::clone(&tell);
         let dispatcher = Arc::new(Dispatcher::start(move |notice| {
+            // Clients wait for the answers.
+            if matches!(notice, Notice::Asked(_)) {
+                return tell_directly(describe(notice));
+            }
             // The supervisor has the last word on what a notice means, but must not be waited
             // for: it may be waiting for the dispatcher.
             if let Err(unheard) = notices.try_send(Happening::Noticed(notice))
                 && let Happening::Noticed(notice) = unheard.into_inner()
             {
-                tell_directly(describe(&notice));
+                tell_directly(describe(notice));
             }
         })?);
         let common = Common {
@@ -276,6 +283,11 @@ impl Supervisor {
         self.common.dispatcher.tell(ToDispatcher::Report(answer));
         // A dispatcher that has failed has said so, and has nothing to tell.
         wait.recv().unwrap_or_default()
+    }
+
+    /// What the application says to [`Event::Asked`], in the order of the questions.
+    pub fn answer(&self, batch: u32, answers: Vec<Answer>) {
+        self.common.dispatcher.tell(ToDispatcher::Answer { batch, answers });
     }
 
     /// The application knows that the worker is dead and has had its chance to fork another.
@@ -363,7 +375,7 @@ pub fn signal(pidfd: &impl AsFd, number: i32) -> Result<(), SysError> {
     send_signal(pidfd.as_fd(), number)
 }
 
-fn describe(notice: &Notice) -> Event {
+fn describe(notice: Notice) -> Event {
     match notice {
         Notice::Exhausted(error) => Event::Warning {
             code: "RCLUSTER_EXHAUSTED",
@@ -373,8 +385,9 @@ fn describe(notice: &Notice) -> Event {
             code: "RCLUSTER_UNSTEERED",
             message: format!("The kernel spreads connections less evenly than it could: {error}"),
         },
-        Notice::Broken(worker, why) => broken(*worker, why),
-        Notice::Failed(why) => Event::Failed(why.clone()),
+        Notice::Asked(questions) => Event::Asked(questions),
+        Notice::Broken(worker, why) => broken(worker, &why),
+        Notice::Failed(why) => Event::Failed(why),
     }
 }
 

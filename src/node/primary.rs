@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Either5, FnArgs, Function};
+use napi::bindgen_prelude::{Either6, FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::launch::{SpawnOptions, launch, numbers};
 use super::supervision::{self, SupervisionOptions};
 use crate::core::ids::{Request, WorkerId};
+use crate::core::inquiry::Answer;
 use crate::core::schedule::Scheduling;
 use crate::core::supervise::{By, Input, Reason};
 use crate::io::supervisor::{self, Event, Plan};
@@ -99,7 +100,18 @@ pub struct SupervisionEvent {
     pub text: String,
 }
 
-type AnyEvent = Either5<ExitEvent, WarningEvent, FailureEvent, SpawnedEvent, SupervisionEvent>;
+/// Where connections go is for JavaScript to say, by `answer()`.
+#[napi(object, object_from_js = false)]
+pub struct QuestionsEvent {
+    /// Always `questions`.
+    #[napi(ts_type = "'questions'")]
+    pub kind: &'static str,
+    /// Which ones, as JSON.
+    pub text: String,
+}
+
+type AnyEvent =
+    Either6<ExitEvent, WarningEvent, FailureEvent, SpawnedEvent, SupervisionEvent, QuestionsEvent>;
 type Pidfds = Arc<Mutex<HashMap<WorkerId, Arc<OwnedFd>>>>;
 type Listener = ThreadsafeFunction<AnyEvent, UnknownReturnValue, AnyEvent, Status, false, true>;
 
@@ -121,7 +133,7 @@ impl Supervisor {
     pub fn new(
         scheduling: String,
         #[napi(
-            ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent) => void"
+            ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent | QuestionsEvent) => void"
         )]
         on_event: Function<'_, AnyEvent, UnknownReturnValue>,
     ) -> Result<Self> {
@@ -297,6 +309,18 @@ impl Supervisor {
         self.threads.catch_up(WorkerId(id));
     }
 
+    /// Says for each of a batch of questions, in their order, which worker gets the connection: its number; 0 for
+    /// whoever is next; anything below if there was no proper answer.
+    #[napi(catch_unwind)]
+    pub fn answer(&self, batch: u32, workers: Vec<i32>) {
+        let answer = |number| match u32::try_from(number) {
+            Ok(0) => Answer::Anybody,
+            Ok(number) => Answer::Worker(WorkerId(number)),
+            Err(_) => Answer::Refused,
+        };
+        self.threads.answer(batch, workers.into_iter().map(answer).collect());
+    }
+
     /// What has been done with connections so far, as JSON.
     #[napi(catch_unwind)]
     pub fn report(&self) -> Result<String> {
@@ -344,24 +368,28 @@ fn locked(pidfds: &Pidfds) -> MutexGuard<'_, HashMap<WorkerId, Arc<OwnedFd>>> {
 }
 
 fn convert(event: Event, pidfds: &Pidfds) -> AnyEvent {
-    let said = |value: Value| Either5::E(SupervisionEvent { kind: "supervision", text: value.to_string() });
+    let said = |value: Value| Either6::E(SupervisionEvent { kind: "supervision", text: value.to_string() });
     match event {
         Event::Exited { worker, exit } => {
             let (code, signal) = match exit {
                 Exit::Code(code) => (code, 0),
                 Exit::Signal { number, .. } => (0, number),
             };
-            Either5::A(ExitEvent { kind: "exit", id: worker.0, code, signal })
+            Either6::A(ExitEvent { kind: "exit", id: worker.0, code, signal })
         }
-        Event::Warning { code, message } => Either5::B(WarningEvent { kind: "warning", code, message }),
-        Event::Failed(message) => Either5::C(FailureEvent { kind: "failed", message }),
+        Event::Warning { code, message } => Either6::B(WarningEvent { kind: "warning", code, message }),
+        Event::Failed(message) => Either6::C(FailureEvent { kind: "failed", message }),
         Event::Spawned { worker, slot, pid, pidfd, pipes } => {
             locked(pidfds).insert(worker, pidfd);
             let (slot, fds) = (slot.map(|slot| slot.0), numbers(pipes));
-            Either5::D(SpawnedEvent { kind: "spawned", id: worker.0, slot, pid, fds })
+            Either6::D(SpawnedEvent { kind: "spawned", id: worker.0, slot, pid, fds })
         }
         Event::Supervision(event) => said(supervision::describe(&event)),
         Event::Answered { request, result } => said(supervision::answered(request, &result)),
+        Event::Asked(questions) => match serde_json::to_string(&questions) {
+            Ok(text) => Either6::F(QuestionsEvent { kind: "questions", text }),
+            Err(error) => Either6::C(FailureEvent { kind: "failed", message: error.to_string() }),
+        },
         Event::StopPrimary { code } => said(json!({ "type": "stop", "code": code })),
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    MsgFlags, Shutdown, SockaddrStorage, getpeername, recv, send, setsockopt, shutdown, sockopt,
+    MsgFlags, Shutdown, SockaddrStorage, getpeername, getsockname, recv, send, setsockopt, shutdown, sockopt,
 };
 
 use super::error::{Doing, SysError};
@@ -14,7 +14,16 @@ use super::error::{Doing, SysError};
 /// Where a client connects from; `None` on a unix socket, and when it has gone meanwhile.
 #[must_use]
 pub fn peer(connection: &OwnedFd) -> Option<SocketAddr> {
-    let name: SockaddrStorage = getpeername(connection.as_raw_fd()).ok()?;
+    getpeername(connection.as_raw_fd()).ok().and_then(|name| internet(&name))
+}
+
+/// Where a client has connected to; `None` on a unix socket.
+#[must_use]
+pub fn local(connection: &OwnedFd) -> Option<SocketAddr> {
+    getsockname(connection.as_raw_fd()).ok().and_then(|name| internet(&name))
+}
+
+fn internet(name: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = name.as_sockaddr_in().map(|name| SocketAddr::V4((*name).into()));
     v4.or_else(|| name.as_sockaddr_in6().map(|name| SocketAddr::V6((*name).into())))
 }
@@ -94,8 +103,10 @@ mod tests {
     fn a_client_has_an_address_unless_it_is_on_a_unix_socket() {
         let (client, connection) = connection();
         assert_eq!(peer(&connection), Some(client.local_addr().unwrap()));
+        assert_eq!(local(&connection), Some(client.peer_addr().unwrap()));
         let (one, _other) = UnixStream::pair().unwrap();
-        assert_eq!(peer(&one.into()), None);
+        let one = one.into();
+        assert_eq!((peer(&one), local(&one)), (None, None));
     }
 
     #[test]

@@ -14,13 +14,18 @@ impl World {
         let waiting: usize = self.waiting.values().sum();
         assert_eq!(waiting, self.dispatch.waiting(), "the brain has lost or found connections");
         let held: usize = self.workers.values().map(Worker::holds).sum();
-        assert_eq!(self.made, waiting + held + self.closed, "connections made, and all there are");
+        assert_eq!(
+            self.made,
+            waiting + held + self.app.inquiry.waiting() + self.closed,
+            "connections made, and all there are"
+        );
     }
 
     /// Everybody who can do something does it, until nobody can. No time passes.
     fn let_run(&mut self) {
         for _ in 0..10_000 {
             let mut busy = self.hear_supervisor() | self.flush();
+            busy |= self.ask() | self.answer() | self.hear_app();
             for worker in self.workers.keys().copied().collect::<Vec<_>>() {
                 busy |= self.hear_worker(worker) | self.serve(worker) | self.receive(worker);
             }
@@ -39,7 +44,7 @@ impl World {
         let until = self.now + how_long;
         self.let_run();
         for _ in 0..1_000 {
-            let next = self.dispatch.next_deadline().map_or(until, |due| due.clamp(self.now, until));
+            let next = self.next_deadline().map_or(until, |due| due.clamp(self.now, until));
             self.wait(next.saturating_sub(self.now));
             self.let_run();
             if self.now >= until {
@@ -75,6 +80,7 @@ impl World {
 
     /// All is well again, and everybody is served. Then all listeners close, and nothing is left.
     pub(crate) fn finish(&mut self) {
+        self.app.blocked = false;
         for worker in self.workers.keys().copied().collect::<Vec<_>>() {
             let it = self.workers.get_mut(&worker).unwrap();
             it.blocked = false;
@@ -100,7 +106,7 @@ impl World {
         for (worker, it) in &self.workers {
             assert_eq!(it.unreceived().count(), 0, "{worker} has something left");
         }
-        let none = self.dispatch.next_deadline();
+        let none = self.next_deadline();
         assert_eq!(none, None, "there is nothing to watch");
         for listener in self.listeners.keys().copied().collect::<Vec<_>>() {
             self.commands.push_back(Input::ListenerRemoved { listener });

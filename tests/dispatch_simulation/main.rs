@@ -3,6 +3,8 @@
 //! Workers block, die, leave, join, refuse and lie, in an order that a seed decides. A failure names its
 //! seed: `RCLUSTER_SEED=<seed> cargo test --test dispatch_simulation` plays that one again.
 
+mod app;
+mod books;
 mod checks;
 mod random;
 mod worker;
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rcluster::core::dispatch::{Board, Config, Connection, Dispatch, Input, Output, Time};
 use rcluster::core::ids::{ListenerId, Slot, WorkerId};
-use rcluster::core::schedule::{Key, Plan, Policy};
+use rcluster::core::schedule::{Home, Key, Plan, Policy};
 
 use worker::Life;
 use world::{Tally, World};
@@ -44,7 +46,11 @@ fn run(seed: u64) -> Tally {
     for _ in 0..STEPS {
         step(&mut world);
         if !world.random.one_in(3) {
+            world.ask();
             world.flush();
+        }
+        if world.random.one_in(4) {
+            let _done = world.hear_app() || world.answer();
         }
         world.check_conservation();
         if world.random.one_in(100) {
@@ -73,8 +79,12 @@ fn step(world: &mut World) {
         (50..60, Some(worker), _) => {
             world.hear_worker(worker);
         }
-        (60..68, ..) => {
+        (60..66, ..) => {
             world.hear_supervisor();
+        }
+        (66, ..) => world.app.blocked = !world.app.blocked,
+        (67, ..) => {
+            world.answer();
         }
         (68..78, ..) => {
             let how_long = Duration::from_micros(world.random.below(4_000) as u64);
@@ -129,6 +139,11 @@ fn whatever_happens_nothing_is_lost_and_nobody_starves() {
         "reclaimed",
         "reclaimed nothing",
         "unsent",
+        "answered",
+        "late",
+        "unasked",
+        "to the chosen",
+        "to another",
     ] {
         assert!(tally.get(what).is_some_and(|times| *times >= SEEDS), "hardly ever: {what}");
     }
@@ -154,8 +169,8 @@ impl Board for Prompt {
 struct Numbered(u32);
 
 impl Connection for Numbered {
-    fn key(&self) -> Option<Key> {
-        Some(Key::of(&self.0.to_le_bytes()))
+    fn home(&self) -> Option<Home> {
+        Some(Home::Client(Key::of(&self.0.to_le_bytes())))
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) struct Conn {
     pub(crate) listener: ListenerId,
     /// Who it is from; 0 has nothing to be recognised by.
     pub(crate) client: u8,
+    /// For whom it is, if the app has said so.
+    pub(crate) chosen: Option<WorkerId>,
     /// Has been through the hands of a worker that lies.
     pub(crate) tainted: bool,
 }
@@ -199,7 +201,11 @@ impl Worker {
             1 => self.says.push_back(Input::Room { worker: self.id, listener }),
             2 => *counter = random.noise(),
             _ => {
-                self.refuse(listener, Conn { listener, client: 0, tainted: true }, random.refusal());
+                self.refuse(
+                    listener,
+                    Conn { listener, client: 0, chosen: None, tainted: true },
+                    random.refusal(),
+                );
                 return 1;
             }
         }

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use rcluster::core::dispatch::{Board, Config, Connection, Dispatch, Input, Output, Refusal, Time};
+use rcluster::core::dispatch::{Board, Config, Connection, Dispatch, Input, Output, Time};
 use rcluster::core::ids::{ListenerId, Slot, WorkerId};
-use rcluster::core::schedule::{Action, Key, Overload, Plan, Policy};
+use rcluster::core::schedule::{Action, Home, Key, Overload, Plan, Policy};
 
+use crate::app::App;
 use crate::random::Random;
 use crate::worker::{Conn, Life, Packet, Worker};
 
@@ -46,8 +47,9 @@ impl Board for Counters {
 }
 
 impl Connection for Conn {
-    fn key(&self) -> Option<Key> {
-        (self.client > 0).then(|| Key::of(&[self.client]))
+    fn home(&self) -> Option<Home> {
+        let client = || (self.client > 0).then(|| Home::Client(Key::of(&[self.client])));
+        self.chosen.map(Home::Worker).or_else(client)
     }
 }
 
@@ -59,6 +61,7 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
     pub(crate) dispatch: Dispatch<Conn>,
     pub(crate) now: Time,
+    pub(crate) app: App,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) listeners: BTreeMap<ListenerId, Listener>,
     /// What the supervisor has said and the shell has not heard yet.
@@ -66,7 +69,7 @@ pub(crate) struct World {
     counters: Counters,
     /// The memberships and refusals the brain has been told of.
     pub(crate) members: BTreeMap<(WorkerId, ListenerId), bool>,
-    told_leaving: BTreeSet<WorkerId>,
+    pub(crate) told_leaving: BTreeSet<WorkerId>,
     /// Connections the brain has not given out, by listener.
     pub(crate) waiting: BTreeMap<ListenerId, usize>,
     /// Connections that have been accepted or made up.
@@ -83,6 +86,7 @@ impl World {
             tally: Tally::new(),
             dispatch: Dispatch::new(CONFIG),
             now: Time::ZERO,
+            app: App::default(),
             workers: BTreeMap::new(),
             listeners: BTreeMap::new(),
             commands: VecDeque::new(),
@@ -102,7 +106,7 @@ impl World {
         self.workers.get_mut(&worker).unwrap()
     }
 
-    fn count(&mut self, what: &'static str) {
+    pub(crate) fn count(&mut self, what: &'static str) {
         *self.tally.entry(what).or_default() += 1;
     }
 
@@ -125,7 +129,8 @@ impl World {
     }
 
     fn random_plan(&mut self) -> Plan {
-        let policies = [Policy::RoundRobin, Policy::LeastConnections, Policy::LeastLoaded, Policy::Sticky];
+        let policies =
+            [Policy::RoundRobin, Policy::LeastConnections, Policy::LeastLoaded, Policy::Sticky, Policy::Hook];
         let policy = self.random.pick(policies).unwrap();
         let sheds = self.random.one_in(3);
         let overload = Overload {
@@ -199,7 +204,13 @@ impl World {
         assert!(waiting < limit, "{listener} accepts with {waiting} waiting");
         self.made += 1;
         let client = u8::try_from(self.random.below(12)).unwrap();
-        self.feed(Input::Accepted { listener, conn: Conn { listener, client, tainted: false } });
+        let hooked = it.plan.policy == Policy::Hook;
+        let conn = Conn { listener, client, chosen: None, tainted: false };
+        if hooked {
+            self.inquire(listener, conn);
+        } else {
+            self.feed(Input::Accepted { listener, conn });
+        }
         true
     }
 
@@ -231,7 +242,7 @@ impl World {
         let until = self.now + how_long;
         for _ in 0..200 {
             let late = Duration::from_micros(self.random.below(400) as u64);
-            match self.dispatch.next_deadline() {
+            match self.next_deadline() {
                 Some(due) if due <= until => self.now = self.now.max((due + late).min(until)),
                 _ => {
                     self.now = until;
@@ -239,6 +250,7 @@ impl World {
                 }
             }
             self.feed(Input::Tick);
+            self.wait_no_longer();
         }
         panic!("the brain keeps asking for ticks");
     }
@@ -291,50 +303,6 @@ impl World {
         panic!("brain and shell go round in circles");
     }
 
-    /// Keeps the books on what the brain has been told.
-    fn note_input(&mut self, input: &Input<Conn>) {
-        let mut waits = |listener| *self.waiting.entry(listener).or_default() += 1;
-        match input {
-            Input::Accepted { listener, .. } => waits(*listener),
-            Input::Returned { worker, listener, why, .. } => {
-                waits(*listener);
-                if let Some(full) = self.members.get_mut(&(*worker, *listener)) {
-                    *full = *why == Refusal::Full;
-                }
-            }
-            Input::Reclaimed { conns, .. } | Input::Unsent { conns, .. } => {
-                for (listener, _) in conns {
-                    waits(*listener);
-                }
-            }
-            Input::WorkerGone { worker, conns } => {
-                for (listener, _) in conns {
-                    waits(*listener);
-                }
-                self.members.retain(|(member, _), _| member != worker);
-            }
-            Input::WorkerLeaving { worker } => {
-                self.told_leaving.insert(*worker);
-                self.members.retain(|(member, _), _| member != worker);
-            }
-            Input::ListenerRemoved { listener } => self.members.retain(|(_, other), _| other != listener),
-            Input::Joined { worker, listener } => {
-                if !self.told_leaving.contains(worker) && self.listeners.contains_key(listener) {
-                    self.members.insert((*worker, *listener), false);
-                }
-            }
-            Input::Left { worker, listener } => {
-                self.members.remove(&(*worker, *listener));
-            }
-            Input::Room { worker, listener } => {
-                if let Some(full) = self.members.get_mut(&(*worker, *listener)) {
-                    *full = false;
-                }
-            }
-            Input::WorkerAdded { .. } | Input::ListenerAdded { .. } | Input::Woke { .. } | Input::Tick => {}
-        }
-    }
-
     fn carry_out(&mut self, output: Output<Conn>) -> Option<Input<Conn>> {
         match output {
             Output::Send { worker, listener, conn } => {
@@ -383,6 +351,9 @@ impl World {
     fn send(&mut self, worker: WorkerId, listener: ListenerId, conn: Conn) -> Option<Input<Conn>> {
         assert_eq!(listener, conn.listener);
         *self.waiting.get_mut(&listener).unwrap() -= 1;
+        if let Some(chosen) = conn.chosen {
+            self.count(if chosen == worker { "to the chosen" } else { "to another" });
+        }
         let full = self.members.get(&(worker, listener)).copied();
         let it = self.worker(worker);
         assert!(full.is_some(), "{worker} is no member of {listener}");

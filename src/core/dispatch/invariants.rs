@@ -84,7 +84,7 @@ impl<C: Connection> Dispatch<C> {
                 format!("nobody will look at the queue of {}", listener.id)
             })?;
             // Somebody may wait for its own worker and pass by the others until its patience ends.
-            if listener.is_sticky() && due.is_some() {
+            if listener.plan.policy.has_homes() && due.is_some() {
                 continue;
             }
             for member in &listener.members {

@@ -5,7 +5,7 @@ use super::queue::Queue;
 use super::worker::Worker;
 use super::{Board, Time};
 use crate::core::ids::{ListenerId, Slot, WorkerId};
-use crate::core::schedule::{FULL_WEIGHT, Key, Members, Plan, Policy, Schedule};
+use crate::core::schedule::{FULL_WEIGHT, Home, Members, Plan, Schedule};
 
 /// Whether a member takes connections of this listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +71,6 @@ impl<C> Listener<C> {
         }
     }
 
-    /// Whether its connections may wait for one member while others are ready.
-    pub(super) fn is_sticky(&self) -> bool {
-        self.plan.policy == Policy::Sticky
-    }
-
     /// The most that wait here before the listener is paused. One that sheds is not paused for that.
     pub(super) fn limit(&self) -> usize {
         if self.plan.overload.sheds() { usize::MAX } else { self.plan.overload.queue.max(1) }
@@ -86,7 +81,7 @@ impl<C> Listener<C> {
         if self.queue.is_empty() {
             return None;
         }
-        let patience = self.is_sticky().then_some(self.plan.patience);
+        let patience = self.plan.policy.has_homes().then_some(self.plan.patience);
         let limits = patience.into_iter().chain(self.plan.overload.deadline);
         limits.filter_map(|limit| self.queue.next_due(limit, now)).min()
     }
@@ -140,7 +135,7 @@ impl<C> Listener<C> {
     /// when it has to wait.
     pub(super) fn choose<B: Board>(
         &mut self,
-        key: Option<Key>,
+        home: Option<Home>,
         since: Time,
         around: &mut Around<'_, B>,
     ) -> Option<usize> {
@@ -154,7 +149,7 @@ impl<C> Listener<C> {
             warming: around.now < self.warm_at,
             around,
         };
-        let seat = self.schedule.choose(&mut seats, key, patient)?;
+        let seat = self.schedule.choose(&mut seats, home, patient)?;
         Some(self.members[seat].place)
     }
 }

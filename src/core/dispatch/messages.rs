@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::core::ids::{ListenerId, Slot, WorkerId};
-use crate::core::schedule::{Key, Plan};
+use crate::core::schedule::{Home, Plan};
 
 /// A moment, as the time since an arbitrary start. It must never go backwards.
 pub type Time = Duration;
@@ -27,9 +27,9 @@ impl Default for Config {
 
 /// What there is to know of a connection.
 pub trait Connection {
-    /// What its client is recognised by, on a sticky listener. It stays the same for as long as the
-    /// connection is on its way, also when it comes back.
-    fn key(&self) -> Option<Key>;
+    /// Where it belongs, on a sticky listener or one with a hook. It stays the same for as long as the connection is
+    /// on its way, also when it comes back; except that what the app has chosen may be forgotten.
+    fn home(&self) -> Option<Home>;
 }
 
 /// The counters the workers write. None of them can be trusted.

@@ -1,6 +1,6 @@
 //! The rules, as tables: what happens, and what the dispatcher says to it.
 //!
-//! Connections are letters: lower case ones belong to listener 7, upper case ones to listener 8. The
+//! Connections are letters: lower case ones belong to listener 7, upper case ones and digits to listener 8. The
 //! window is 2, the queue holds 4, a worker is stalled after 5 ms and rests for 20 ms.
 
 mod comebacks;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::core::ids::Slot;
-use crate::core::schedule::{Key, Overload, Plan};
+use crate::core::schedule::{Home, Key, Overload, Plan};
 
 /// A dispatcher and the world as it sees it.
 struct Play {
@@ -47,10 +47,11 @@ impl Board for Counters {
     }
 }
 
-/// Every letter is a client of its own.
+/// Every letter is a client of its own, every digit one for which that worker has been chosen.
 impl Connection for char {
-    fn key(&self) -> Option<Key> {
-        Some(Key::of(&[u8::try_from(*self).unwrap()]))
+    fn home(&self) -> Option<Home> {
+        let client = || Home::Client(Key::of(&[u8::try_from(*self).unwrap()]));
+        Some(self.to_digit(10).map_or_else(client, |worker| Home::Worker(WorkerId(worker))))
     }
 }
 

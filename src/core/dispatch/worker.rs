@@ -121,7 +121,13 @@ impl Worker {
     /// How much of its time its loop is at work, in thousandths, or that it stands still.
     pub(super) fn utilisation(&mut self, now: Time, board: &impl Board) -> u32 {
         self.read(now, board);
-        if self.in_flight > 0 && now >= self.since.saturating_add(STANDS_STILL_AFTER) {
+        self.gauge(now, board)
+    }
+
+    /// The same, without taking note of what it has received.
+    pub(super) fn gauge(&mut self, now: Time, board: &impl Board) -> u32 {
+        let untouched = self.in_flight > 0 && board.received(self.id) <= self.seen;
+        if untouched && now >= self.since.saturating_add(STANDS_STILL_AFTER) {
             return STANDS_STILL;
         }
         let period = now.saturating_sub(self.gauge.since);
@@ -149,7 +155,12 @@ impl Worker {
     }
 
     fn has_room(&self, window: u32) -> bool {
-        self.standing == Standing::Turning && self.in_flight < window
+        self.takes(self.in_flight, window)
+    }
+
+    /// Whether it would take one more if so many were in flight.
+    pub(super) fn takes(&self, in_flight: u32, window: u32) -> bool {
+        self.standing == Standing::Turning && in_flight < window
     }
 
     /// Whether it would be ready if only it received what it has been sent.

@@ -1,6 +1,6 @@
-//! What a client is recognised by.
+//! Where a connection belongs, and what a client is recognised by.
 
-use crate::core::ids::Slot;
+use crate::core::ids::{Slot, WorkerId};
 
 /// A client's address, as far as it tells one client from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -9,6 +9,15 @@ pub enum Address {
     V4([u8; 4]),
     /// IPv6, also an IPv4 address on a socket that takes both (`::ffff:…`).
     V6([u8; 16]),
+}
+
+/// Where a connection belongs, under those policies for which it belongs anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// Where this client does.
+    Client(Key),
+    /// To this worker: the app has chosen it.
+    Worker(WorkerId),
 }
 
 /// Clients with the same key are the same client, as far as a sticky listener can see.

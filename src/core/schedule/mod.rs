@@ -3,6 +3,7 @@
 //! A policy only ranks. Who may be chosen at all (room in its window, not stalled, not refusing) is the
 //! dispatcher's business: a policy asks [`Members::is_ready`] and chooses among those.
 
+mod hook;
 mod key;
 mod least_connections;
 mod least_loaded;
@@ -12,7 +13,8 @@ mod round_robin;
 mod sticky;
 mod weighted;
 
-pub use key::{Address, Key};
+pub use hook::Hook;
+pub use key::{Address, Home, Key};
 pub use least_connections::LeastConnections;
 pub use least_loaded::LeastLoaded;
 pub use peek::{By, LIMIT, Peek, Verdict};
@@ -67,6 +69,8 @@ pub enum Schedule {
     LeastLoaded(LeastLoaded),
     /// The same one for the same client.
     Sticky(Sticky),
+    /// The one that the app chooses.
+    Hook(Hook),
 }
 
 impl Schedule {
@@ -79,6 +83,7 @@ impl Schedule {
             Policy::LeastConnections => Self::LeastConnections(LeastConnections::default()),
             Policy::LeastLoaded => Self::LeastLoaded(LeastLoaded::default()),
             Policy::Sticky => Self::Sticky(Sticky::default()),
+            Policy::Hook => Self::Hook(Hook::default()),
         }
     }
 
@@ -94,12 +99,20 @@ impl Schedule {
 
     /// The seat of the member that gets the next connection; none when it has to wait. With `patient` it
     /// may wait for a certain member although others are ready.
-    pub fn choose(&mut self, members: &mut impl Members, key: Option<Key>, patient: bool) -> Option<usize> {
+    pub fn choose(&mut self, members: &mut impl Members, home: Option<Home>, patient: bool) -> Option<usize> {
         match self {
             Self::RoundRobin(turns) => turns.choose(members),
             Self::LeastConnections(least) => least.choose(members),
             Self::LeastLoaded(least) => least.choose(members),
-            Self::Sticky(sticky) => sticky.choose(members, key, patient),
+            Self::Sticky(sticky) => {
+                let key = home.and_then(|home| if let Home::Client(key) = home { Some(key) } else { None });
+                sticky.choose(members, key, patient)
+            }
+            Self::Hook(hook) => {
+                let chosen =
+                    home.and_then(|home| if let Home::Worker(chosen) = home { Some(chosen) } else { None });
+                hook.choose(members, chosen, patient)
+            }
         }
     }
 
@@ -110,6 +123,7 @@ impl Schedule {
             Self::LeastConnections(least) => &mut least.turns,
             Self::LeastLoaded(least) => &mut least.turns,
             Self::Sticky(sticky) => &mut sticky.turns,
+            Self::Hook(hook) => &mut hook.turns,
         }
     }
 }

@@ -25,6 +25,8 @@ pub enum Policy {
     Sticky,
     /// Workers accept by themselves, each from a socket of its own.
     Kernel,
+    /// The one that the app chooses.
+    Hook,
 }
 
 /// How the connections of a listener are distributed.
@@ -36,7 +38,7 @@ pub struct Plan {
     /// For how long after it has joined a worker gets less than its share, more and more.
     #[serde(deserialize_with = "millis")]
     pub slow_start: Duration,
-    /// Under the sticky policy, how long a client waits for its own worker while others are ready.
+    /// Where a connection belongs to a worker, how long it waits for that one while others are ready.
     #[serde(deserialize_with = "millis")]
     pub patience: Duration,
     /// Under the sticky policy, what to look for in what a client sends first.
@@ -44,6 +46,11 @@ pub struct Plan {
     /// How long a client has to send it.
     #[serde(deserialize_with = "millis")]
     pub peek_timeout: Duration,
+    /// Which of the app's hooks chooses, under that policy.
+    pub hook: u32,
+    /// How long it has for that.
+    #[serde(deserialize_with = "millis")]
+    pub hook_timeout: Duration,
     /// What becomes of connections for which nobody is ready.
     pub overload: Overload,
 }
@@ -56,6 +63,8 @@ impl Default for Plan {
             patience: Duration::from_millis(250),
             peek: Peek::default(),
             peek_timeout: Duration::from_millis(100),
+            hook: 0,
+            hook_timeout: Duration::from_millis(100),
             overload: Overload::default(),
         }
     }
@@ -97,6 +106,14 @@ pub enum Action {
         /// Plain text.
         body: String,
     },
+}
+
+impl Policy {
+    /// Whether a connection may belong to one worker and wait for that while others are ready.
+    #[must_use]
+    pub fn has_homes(self) -> bool {
+        matches!(self, Self::Sticky | Self::Hook)
+    }
 }
 
 impl Action {

@@ -1,10 +1,11 @@
 //! The primary's end of one worker's connection channel.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::core::channel::{MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer};
-use crate::core::ids::{ListenerId, Slot};
+use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::sys::epoll::Poller;
 use crate::sys::error::SysError;
 use crate::sys::headroom::room_for;
@@ -35,7 +36,7 @@ impl Batch {
         self.conns.len() == MAX_CONNECTIONS
     }
 
-    pub(super) fn push(&mut self, listener: ListenerId, conn: OwnedFd) {
+    fn push(&mut self, listener: ListenerId, conn: OwnedFd) {
         self.message.push(listener);
         self.listeners.push(listener);
         self.conns.push(conn);
@@ -48,9 +49,21 @@ impl Batch {
     }
 }
 
+/// How many of the connections sent last may come back with what the app has said about them: more than are ever
+/// on their way.
+const REMEMBERED: usize = 256;
+
+/// A connection that its worker has not received.
+pub(super) struct Unreceived {
+    pub(super) listener: ListenerId,
+    pub(super) fd: OwnedFd,
+    /// Whom the app has chosen for it.
+    pub(super) chosen: Option<WorkerId>,
+}
+
 /// What was received in a worker's stead.
 pub(super) struct TakenBack {
-    pub(super) conns: Vec<(ListenerId, OwnedFd)>,
+    pub(super) conns: Vec<Unreceived>,
     /// Nothing had to be left in the channel.
     pub(super) all: bool,
 }
@@ -65,6 +78,8 @@ pub(super) struct WorkerChannel {
     worker_end: OwnedFd,
     pub(super) board: Arc<Scoreboard>,
     pub(super) batch: Batch,
+    /// Whom the app has chosen for the connections sent last, the newest at the end. A descriptor does not say.
+    chosen: VecDeque<Option<WorkerId>>,
     /// The poller watches the channel.
     watched: bool,
     /// It has broken the rules: nothing that it says is read any more.
@@ -75,12 +90,41 @@ pub(super) struct WorkerChannel {
 
 impl WorkerChannel {
     pub(super) fn new(slot: Slot, channel: OwnedFd, worker_end: OwnedFd, board: Arc<Scoreboard>) -> Self {
-        let batch = Batch::new();
-        Self { slot, channel, worker_end, board, batch, watched: true, cut_off: false, dead: false }
+        Self {
+            slot,
+            channel,
+            worker_end,
+            board,
+            batch: Batch::new(),
+            chosen: VecDeque::new(),
+            watched: true,
+            cut_off: false,
+            dead: false,
+        }
+    }
+
+    /// Puts a connection, for which the app may have chosen somebody, into the batch.
+    pub(super) fn push(&mut self, listener: ListenerId, fd: OwnedFd, chosen: Option<WorkerId>) {
+        if self.chosen.len() == REMEMBERED {
+            self.chosen.pop_front();
+        }
+        self.chosen.push_back(chosen);
+        self.batch.push(listener, fd);
+    }
+
+    /// These, oldest first, are the last that were sent. With what the app has said about them.
+    fn unreceived(&mut self, conns: Vec<(ListenerId, OwnedFd)>) -> Vec<Unreceived> {
+        let mut chosen = self.chosen.split_off(self.chosen.len().saturating_sub(conns.len()));
+        let forgotten = conns.len() - chosen.len();
+        let conns = conns.into_iter().enumerate().map(|(index, (listener, fd))| {
+            let chosen = if index < forgotten { None } else { chosen.pop_front().flatten() };
+            Unreceived { listener, fd, chosen }
+        });
+        conns.collect()
     }
 
     /// Sends the batch as one message. What comes back could not be sent: the channel is full.
-    pub(super) fn send_batch(&mut self) -> Result<Vec<(ListenerId, OwnedFd)>, SysError> {
+    pub(super) fn send_batch(&mut self) -> Result<Vec<Unreceived>, SysError> {
         if self.batch.is_empty() {
             return Ok(Vec::new());
         }
@@ -92,7 +136,10 @@ impl WorkerChannel {
                 self.batch.conns.clear();
                 Ok(Vec::new())
             }
-            Sent::Full => Ok(self.batch.take()),
+            Sent::Full => {
+                let conns = self.batch.take();
+                Ok(self.unreceived(conns))
+            }
         }
     }
 
@@ -110,7 +157,7 @@ impl WorkerChannel {
         let mut taken = Vec::new();
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
-        let mut all = true;
+        let (mut all, mut whole) = (true, true);
         loop {
             if !room_for(&self.worker_end, MAX_CONNECTIONS) {
                 all = false;
@@ -118,17 +165,22 @@ impl WorkerChannel {
             }
             // What we sent ourselves is well-formed. Only when others have used up the room just
             // now is it cut, and then the first ones are there.
-            let Received::Message { len, .. } = receive(self.worker_end.as_fd(), &mut bytes, &mut fds)?
+            let Received::Message { len, cut } = receive(self.worker_end.as_fd(), &mut bytes, &mut fds)?
             else {
                 break;
             };
+            whole &= !cut;
             if let Ok(message) = Message::parse(&bytes[..len], len.saturating_sub(1) / 4) {
                 taken.extend(message.listeners().zip(fds.drain(..)));
             }
             fds.clear();
         }
         taken.extend(self.batch.take());
-        Ok(TakenBack { conns: taken, all })
+        if !(all && whole) {
+            // With gaps in between nobody can tell which is which.
+            self.chosen.clear();
+        }
+        Ok(TakenBack { conns: self.unreceived(taken), all })
     }
 
     /// Reads one message of the worker; None when there is none.
@@ -155,5 +207,47 @@ impl WorkerChannel {
         }
         self.watched = watch;
         if watch { poller.add(&self.channel, token) } else { poller.remove(&self.channel) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::sys::passing::{duplicate, message_pair};
+
+    #[test]
+    fn what_comes_back_is_the_latest_and_keeps_what_the_app_has_chosen() {
+        let (channel, worker_end) = message_pair().unwrap();
+        let worker = duplicate(&worker_end).unwrap();
+        let (board, _fd) = Scoreboard::create().unwrap();
+        let mut channel = WorkerChannel::new(Slot(0), channel, worker_end, board.into());
+        let send = |channel: &mut WorkerChannel, chosen: &[Option<u32>]| {
+            for chosen in chosen {
+                channel.push(ListenerId(1), UnixStream::pair().unwrap().0.into(), chosen.map(WorkerId));
+            }
+        };
+        send(&mut channel, &[Some(1), None]);
+        assert!(channel.send_batch().unwrap().is_empty());
+        send(&mut channel, &[Some(2), None, Some(3)]);
+        assert!(channel.send_batch().unwrap().is_empty());
+        send(&mut channel, &[Some(4)]);
+        let mut received = Vec::new();
+        assert!(matches!(
+            receive(worker.as_fd(), &mut [0; MAX_MESSAGE], &mut received),
+            Ok(Received::Message { .. })
+        ));
+        assert_eq!(received.len(), 2);
+        let chosen =
+            |back: TakenBack| back.conns.into_iter().map(|it| it.chosen.map(|it| it.0)).collect::<Vec<_>>();
+        assert_eq!(chosen(channel.take_back().unwrap()), [Some(2), None, Some(3), Some(4)]);
+        send(&mut channel, &[None, Some(5)]);
+        assert_eq!(chosen(channel.take_back().unwrap()), [None, Some(5)]);
+        // It has more than can be remembered, and only the latest are.
+        send(&mut channel, &[Some(6)]);
+        channel.chosen.clear();
+        send(&mut channel, &[Some(7)]);
+        assert_eq!(chosen(channel.take_back().unwrap()), [None, Some(7)]);
     }
 }

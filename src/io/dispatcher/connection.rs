@@ -4,18 +4,29 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use crate::core::dispatch::Connection;
-use crate::core::schedule::{Address, Key};
+use crate::core::ids::WorkerId;
+use crate::core::schedule::{Address, Home};
 
-/// The descriptor, and what is known of the client.
+/// The descriptor, and what is known of where it belongs.
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) fd: OwnedFd,
-    pub(super) key: Option<Key>,
+    pub(super) home: Option<Home>,
 }
 
 impl Connection for Conn {
-    fn key(&self) -> Option<Key> {
-        self.key
+    fn home(&self) -> Option<Home> {
+        self.home
+    }
+}
+
+impl Conn {
+    /// Whom the app has chosen for it.
+    pub(super) fn chosen(&self) -> Option<WorkerId> {
+        match self.home {
+            Some(Home::Worker(worker)) => Some(worker),
+            Some(Home::Client(_)) | None => None,
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 //! They wait for a limited time, by a limited number, and without holding up anybody; after that a client goes by
 //! its address.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use crate::core::doorway::Doorway as Standing;
 use crate::core::ids::ListenerId;
 use crate::core::schedule::{Address, Key, LIMIT, Peek, Verdict};
 use crate::sys::client::{Peeked, peek};
@@ -23,21 +23,14 @@ pub(super) struct Recognised {
     pub(super) key: Option<Key>,
 }
 
-struct Arrival {
-    number: u32,
-    listener: ListenerId,
+struct Visitor {
     fd: OwnedFd,
     peer: Option<Address>,
-    until: Duration,
 }
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Doorway {
-    /// In the order of arrival. Listeners differ in how long they wait, so it is not that of the time.
-    arrivals: VecDeque<Arrival>,
-    next: u32,
-}
+pub(super) struct Doorway(Standing<Visitor>);
 
 /// Looks once. With `last` there is an answer in any case.
 pub(super) fn recognise(what: &Peek, fd: &OwnedFd, peer: Option<Address>, last: bool) -> Verdict {
@@ -59,12 +52,11 @@ impl Doorway {
         poller: &Poller,
         token: impl Fn(u32) -> u64,
     ) -> Result<Option<u32>, SysError> {
-        let number = self.next;
-        self.next = number.wrapping_add(1);
-        poller.add_for_news(&fd, token(number))?;
-        self.arrivals.push_back(Arrival { number, listener, fd, peer, until });
-        let crowded = self.arrivals.len() > CROWD;
-        Ok(self.arrivals.front().filter(|_| crowded).map(|arrival| arrival.number))
+        let number = self.0.enter(listener, Visitor { fd, peer }, until);
+        if let Some((_, Visitor { fd, .. })) = self.0.get(number) {
+            poller.add_for_news(fd, token(number))?;
+        }
+        Ok(self.0.oldest().filter(|_| self.0.len() > CROWD))
     }
 
     /// Looks again at a client that has sent something, or that is to go in with what there is (`last`).
@@ -75,27 +67,24 @@ impl Doorway {
         last: bool,
         poller: &Poller,
     ) -> Result<Option<Recognised>, SysError> {
-        let Some(index) = self.arrivals.iter().position(|arrival| arrival.number == number) else {
-            return Ok(None);
-        };
-        let Arrival { listener, fd, peer, .. } = &self.arrivals[index];
+        let Some((listener, Visitor { fd, peer })) = self.0.get(number) else { return Ok(None) };
         // A listener that is gone has nothing to wait for.
-        let verdict = match what(*listener) {
+        let verdict = match what(listener) {
             Some(what) => recognise(&what, fd, *peer, last),
             None => Verdict::Decided(None),
         };
         let Verdict::Decided(key) = verdict else { return Ok(None) };
-        let Some(Arrival { listener, fd, .. }) = self.arrivals.remove(index) else { return Ok(None) };
+        let Some((listener, Visitor { fd, .. })) = self.0.take(number) else { return Ok(None) };
         poller.remove(&fd)?;
         Ok(Some(Recognised { listener, fd, key }))
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.arrivals.iter().map(|arrival| arrival.until).min()
+        self.0.next_deadline()
     }
 
     /// One whose time is up.
     pub(super) fn overdue(&self, now: Duration) -> Option<u32> {
-        self.arrivals.iter().find(|arrival| arrival.until <= now).map(|arrival| arrival.number)
+        self.0.overdue(now)
     }
 }

@@ -1,25 +1,26 @@
 //! The dispatcher's thread: events in, the brain's orders out.
 
 mod clients;
+mod hook;
 mod listeners;
+mod workers;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use super::channel::{TakenBack, WorkerChannel};
+use super::channel::WorkerChannel;
 use super::connection::Conn;
 use super::doorway::Doorway;
 use super::farewell::Farewells;
 use super::listening::Listening;
-use super::{Afterwards, Command, ListenerReport, Notice, Report};
-use crate::core::channel::{MAX_MESSAGE, Message, Tag};
-use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Refusal, Stats};
+use super::{Afterwards, Command, HookReport, ListenerReport, Notice, Report};
+use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Stats};
 use crate::core::ids::{ListenerId, WorkerId};
+use crate::core::inquiry::Inquiry;
 use crate::sys::epoll::{Poller, Reserve, Waker};
 use crate::sys::error::SysError;
-use crate::sys::passing::is_socket;
 use crate::sys::schedule::be_patient;
 
 /// How many connections one listener may bring in a row before the others have their turn.
@@ -98,6 +99,7 @@ pub(super) struct Shell {
     telling: bool,
     outputs: Vec<Output<Conn>>,
     doorway: Doorway,
+    inquiry: Inquiry<OwnedFd>,
     farewells: Farewells,
     /// Workers with something in their batch.
     unflushed: Vec<WorkerId>,
@@ -131,6 +133,7 @@ impl Shell {
             telling: false,
             outputs: Vec::new(),
             doorway: Doorway::default(),
+            inquiry: Inquiry::default(),
             farewells: Farewells::default(),
             unflushed: Vec::new(),
             reserve: Reserve::new()?,
@@ -165,6 +168,7 @@ impl Shell {
                 }
             }
             self.look_at_the_clock()?;
+            self.ask();
             self.flush()?;
         }
     }
@@ -174,6 +178,7 @@ impl Shell {
             self.brain.next_deadline(),
             self.exhausted_until,
             self.doorway.next_deadline(),
+            self.inquiry.next_deadline(),
             self.farewells.next_deadline(),
         ];
         let next = deadlines.into_iter().flatten().min()?;
@@ -197,6 +202,7 @@ impl Shell {
         while let Some(number) = self.doorway.overdue(self.now) {
             self.look_again(number, true)?;
         }
+        self.wait_no_longer()?;
         self.farewells.expire(self.now, &self.poller)
     }
 
@@ -253,6 +259,7 @@ impl Shell {
                 act();
                 Ok(())
             }
+            Command::Answer { batch, answers } => self.hear_answers(batch, answers),
             Command::Report(answer) => {
                 // Who asked may have gone.
                 let _ = answer.send(self.report());
@@ -321,7 +328,8 @@ impl Shell {
         if channel.batch.is_empty() {
             self.unflushed.push(worker);
         }
-        channel.batch.push(listener, conn.fd);
+        let chosen = conn.chosen();
+        channel.push(listener, conn.fd, chosen);
         if channel.batch.is_full() { self.flush_worker(worker) } else { Ok(()) }
     }
 
@@ -348,7 +356,8 @@ impl Shell {
         let name = |id| self.listeners.get(&id).map(|listening| listening.name.clone()).unwrap_or_default();
         let listeners =
             listeners.into_iter().map(|stats| ListenerReport { name: name(stats.listener), stats }).collect();
-        Report { listeners, workers }
+        let hook = HookReport { counts: self.inquiry.counts(), waiting: self.inquiry.waiting() };
+        Report { listeners, workers, hook }
     }
 
     /// Receives from a worker's end what the worker has not received.
@@ -357,104 +366,6 @@ impl Shell {
         let conns = channel.take_back()?.conns;
         Ok(self.recognise_all(conns))
     }
-
-    /// Reads what a worker says: that it woke, that it cannot take a connection.
-    fn read_channel(&mut self, worker: WorkerId) -> Result<Heard, SysError> {
-        let mut bytes = [0; MAX_MESSAGE];
-        let mut fds = Vec::new();
-        // Bounded, so that a worker that sends without end does not hold up the others: what is
-        // left brings another event.
-        for _ in 0..BURST {
-            let Some(channel) = self.workers.get(&worker).filter(|channel| !channel.cut_off) else {
-                return Ok(Heard::All);
-            };
-            if !channel.has_room() {
-                self.pause()?;
-                return Ok(Heard::All);
-            }
-            match channel.read(&mut bytes, &mut fds) {
-                Ok(Some(len)) => match Message::parse(&bytes[..len], fds.len()) {
-                    Ok(message) => self.hear(worker, message, fds.drain(..))?,
-                    Err(error) => self.cut_off(worker, error.to_string())?,
-                },
-                Ok(None) => return Ok(Heard::All),
-                Err(why) => self.cut_off(worker, why)?,
-            }
-        }
-        Ok(Heard::More)
-    }
-
-    fn hear(
-        &mut self,
-        worker: WorkerId,
-        message: Message<'_>,
-        fds: std::vec::Drain<'_, OwnedFd>,
-    ) -> Result<(), SysError> {
-        let why = match message.tag {
-            Tag::Woke => return self.input(Input::Woke { worker }),
-            Tag::NotListening => Refusal::NotListening,
-            Tag::Full => Refusal::Full,
-            Tag::Room => {
-                for listener in message.listeners() {
-                    self.input(Input::Room { worker, listener })?;
-                }
-                return Ok(());
-            }
-            Tag::Connections | Tag::Probe => {
-                return self.cut_off(worker, format!("a worker sent {:?}", message.tag));
-            }
-        };
-        for (listener, conn) in message.listeners().zip(fds) {
-            if !is_socket(&conn)? {
-                return self.cut_off(worker, "it gave back what is no connection".into());
-            }
-            let conn = Conn { key: self.recognise(listener, &conn), fd: conn };
-            self.input(Input::Returned { worker, listener, conn, why })?;
-        }
-        Ok(())
-    }
-
-    /// A worker that breaks the rules gets nothing more and is not listened to any more.
-    fn cut_off(&mut self, worker: WorkerId, why: String) -> Result<(), SysError> {
-        if let Some(channel) = self.workers.get_mut(&worker) {
-            channel.cut_off = true;
-            channel.watch(&self.poller, 0, false)?;
-        }
-        self.vacate(worker, None)?;
-        self.input(Input::WorkerLeaving { worker })?;
-        (self.notify)(Notice::Broken(worker, why));
-        Ok(())
-    }
-
-    /// Takes back what a dead worker had not received, and what it had given back. When there is
-    /// no descriptor for it, it stays in the channel until there is one.
-    fn bury(&mut self, worker: WorkerId) -> Result<(), SysError> {
-        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
-        channel.dead = true;
-        self.vacate(worker, None)?;
-        while self.read_channel(worker)? == Heard::More {}
-        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
-        let TakenBack { conns, all } = channel.take_back()?;
-        let conns = self.recognise_all(conns);
-        if !all {
-            self.input(Input::WorkerLeaving { worker })?;
-            self.input(Input::Reclaimed { worker, conns })?;
-            return self.pause();
-        }
-        self.input(Input::WorkerGone { worker, conns })?;
-        if let Some(mut channel) = self.workers.remove(&worker) {
-            channel.watch(&self.poller, 0, false)?;
-        }
-        Ok(())
-    }
-}
-
-/// How much of what a worker has said was read.
-#[derive(PartialEq, Eq)]
-#[must_use]
-enum Heard {
-    All,
-    More,
 }
 
 #[derive(PartialEq, Eq)]

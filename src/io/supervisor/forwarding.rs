@@ -18,7 +18,7 @@ impl Forwarding {
     pub(super) fn start(&self, fronts: Vec<Front>, tell: Tell) -> Result<(), SysError> {
         let forwarder = Forwarder::start(fronts, move |notice| {
             tell(match notice {
-                Notice::Exhausted(error) => describe(&dispatcher::Notice::Exhausted(error)),
+                Notice::Exhausted(error) => describe(dispatcher::Notice::Exhausted(error)),
                 Notice::Failed(why) => Event::Failed(why),
             });
         })?;

@@ -215,7 +215,7 @@ impl Shell {
                 if let Notice::Broken(worker, why) = &notice {
                     self.cut_off(*worker, why);
                 } else {
-                    (self.tell)(describe(&notice));
+                    (self.tell)(describe(notice));
                 }
             }
         }

@@ -89,6 +89,49 @@ fn a_client_follows_the_slot_to_its_next_worker() {
 }
 
 #[test]
+fn a_connection_waits_for_the_chosen_worker_and_others_pass_by() {
+    let two = ("add 1; add 2; listen 8; join 1 8; join 2 8", "resume 8");
+    play_with(
+        plan(Policy::Hook),
+        &[
+            two,
+            ("accept 2; accept 2; accept 9; accept A", "2>2, 2>2, 9>1, A>1"),
+            ("accept 2; counts 1 1; accept B; waiting; due", "wake 1, wake 2, B>1, 1, 5"),
+            ("at 5; counts 1 3; counts 2 1; tick; waiting", "2>2, 0"),
+        ],
+    );
+    // Not longer than its patience, nor for one that is no more.
+    play_with(
+        plan(Policy::Hook),
+        &[
+            two,
+            ("accept 2; accept 2; accept 2; waiting", "2>2, 2>2, wake 2, 1"),
+            ("at 5; tick; reclaimed 2; due", "probe 2, reclaim 2, probe 2, 30"),
+            ("at 29; tick; waiting; at 30; tick; waiting", "1, 2>1, 0"),
+            ("accept 2; waiting; gone 2; waiting", "1, 2>1, 0"),
+        ],
+    );
+}
+
+#[test]
+fn candidates_are_told_as_they_stand() {
+    let mut play = Play::new(plan(Policy::Hook));
+    let lines = "add 1; add 2; add 3; listen 8; join 1 8; join 2 8; accept 1; accept 1; accept 2; open 2 4; counts 2 1; \
+                 at 100; busy 2 50";
+    for line in lines.split(';') {
+        play.act(line.trim());
+    }
+    let mut facts = || {
+        let candidates = play.dispatch.candidates(ListenerId(8), play.now, &play.counters);
+        let facts = |it: Candidate| (it.worker.0, it.connections, it.utilization, it.ready);
+        candidates.into_iter().map(facts).collect::<Vec<_>>()
+    };
+    // The first is at its window and does not move; the second has been at work for half of the time.
+    assert_eq!(facts(), [(1, 2, 1.0, false), (2, 4, 0.1, true)]);
+    assert_eq!(play.dispatch.candidates(ListenerId(9), play.now, &play.counters), []);
+}
+
+#[test]
 fn a_newcomer_warms_up() {
     let slow_start = Duration::from_secs(1);
     let mut play = Play::new(Plan { slow_start, ..plan(Policy::RoundRobin) });

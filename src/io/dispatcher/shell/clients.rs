@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use super::{Shell, Token};
 use crate::core::dispatch::Input;
 use crate::core::ids::ListenerId;
-use crate::core::schedule::{Key, Peek, Policy, Verdict};
+use crate::core::schedule::{Home, Key, Peek, Policy, Verdict};
+use crate::io::dispatcher::channel::Unreceived;
 use crate::io::dispatcher::connection::{Conn, address_of};
 use crate::io::dispatcher::doorway::{Recognised, recognise};
 use crate::sys::client::{peer, reset};
@@ -25,10 +26,19 @@ impl Shell {
         }
     }
 
-    /// Connections come back as descriptors, and are recognised anew.
-    pub(super) fn recognise_all(&self, fds: Vec<(ListenerId, OwnedFd)>) -> Vec<(ListenerId, Conn)> {
-        let with_key = |(listener, fd)| (listener, Conn { key: self.recognise(listener, &fd), fd });
-        fds.into_iter().map(with_key).collect()
+    /// A connection that a worker gives back is a descriptor, and is recognised anew. A hook is asked only once.
+    pub(super) fn returning(&self, listener: ListenerId, fd: OwnedFd) -> Conn {
+        let key = self.recognise(listener, &fd);
+        recognised(fd, key)
+    }
+
+    /// So are those that a worker has not received, except where it is known whom the app has chosen.
+    pub(super) fn recognise_all(&self, conns: Vec<Unreceived>) -> Vec<(ListenerId, Conn)> {
+        let recognise = |Unreceived { listener, fd, chosen }| match chosen {
+            Some(worker) => (listener, Conn { fd, home: Some(Home::Worker(worker)) }),
+            None => (listener, self.returning(listener, fd)),
+        };
+        conns.into_iter().map(recognise).collect()
     }
 
     /// What to look for; nothing if it does not matter who the client is.
@@ -38,21 +48,30 @@ impl Shell {
     }
 
     pub(super) fn welcome(&mut self, listener: ListenerId, fd: OwnedFd) -> Result<(), SysError> {
-        if let Some(what) = self.peek(listener).filter(|what| what.is_needed()) {
-            let peer = peer(&fd).map(address_of);
-            return match recognise(what, &fd, peer, false) {
-                Verdict::Decided(key) => self.input(Input::Accepted { listener, conn: Conn { fd, key } }),
-                Verdict::Undecided => {
-                    let patience = self.listeners.get(&listener).map(|it| it.plan.peek_timeout);
-                    let until = self.now + patience.unwrap_or_default();
-                    let token = |number| Token::Arrival(number).pack();
-                    let crowded = self.doorway.enter(listener, fd, peer, until, &self.poller, token)?;
-                    crowded.map_or(Ok(()), |number| self.look_again(number, true))
+        match self.listeners.get(&listener).map(|listening| &listening.plan) {
+            Some(plan) if plan.policy == Policy::Hook => {
+                let until = self.now + plan.hook_timeout;
+                self.inquire(listener, fd, until)
+            }
+            Some(plan) if plan.policy == Policy::Sticky && plan.peek.is_needed() => {
+                let peer = peer(&fd).map(address_of);
+                match recognise(&plan.peek, &fd, peer, false) {
+                    Verdict::Decided(key) => {
+                        self.input(Input::Accepted { listener, conn: recognised(fd, key) })
+                    }
+                    Verdict::Undecided => {
+                        let until = self.now + plan.peek_timeout;
+                        let token = |number| Token::Arrival(number).pack();
+                        let crowded = self.doorway.enter(listener, fd, peer, until, &self.poller, token)?;
+                        crowded.map_or(Ok(()), |number| self.look_again(number, true))
+                    }
                 }
-            };
+            }
+            _ => {
+                let conn = self.returning(listener, fd);
+                self.input(Input::Accepted { listener, conn })
+            }
         }
-        let conn = Conn { key: self.recognise(listener, &fd), fd };
-        self.input(Input::Accepted { listener, conn })
     }
 
     /// A client has sent more, or need not be waited for any longer.
@@ -61,7 +80,7 @@ impl Shell {
         let what = |listener| listeners.get(&listener).map(|listening| listening.plan.peek.clone());
         match doorway.look(number, what, last, poller)? {
             Some(Recognised { listener, fd, key }) => {
-                self.input(Input::Accepted { listener, conn: Conn { fd, key } })
+                self.input(Input::Accepted { listener, conn: recognised(fd, key) })
             }
             None => Ok(()),
         }
@@ -79,4 +98,8 @@ impl Shell {
             None => reset(connection).or(Ok(())),
         }
     }
+}
+
+fn recognised(fd: OwnedFd, key: Option<Key>) -> Conn {
+    Conn { fd, home: key.map(Home::Client) }
 }

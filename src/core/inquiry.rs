@@ -1,0 +1,322 @@
+//! The app is asked where connections go, and nobody waits for an app that does not answer.
+//!
+//! Questions go out in batches, one at a time: while one is out, the next gathers. So however many connections
+//! come, there is one message each way for many of them when the app is busy, and for few when it is not.
+//!
+//! A connection that is not answered in time goes in without an answer, and from then on the app counts as
+//! *silent*: until the answers to that batch are there nobody waits for it, and nothing more is asked.
+
+use serde::Serialize;
+use std::time::Duration;
+
+use super::doorway::Doorway;
+use super::ids::{ListenerId, WorkerId};
+
+/// How many connections may wait for answers. One more is not asked about.
+pub const CROWD: usize = 512;
+
+/// What the app says about a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is for this worker.
+    Worker(WorkerId),
+    /// It is for whoever is next in turn.
+    Anybody,
+    /// The app has given an answer that is none.
+    Refused,
+}
+
+/// A batch of questions.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Batch<'a, C> {
+    /// By which the answers are known.
+    pub number: u32,
+    /// What is asked about. Those of one listener stand together.
+    pub conns: Vec<(ListenerId, &'a C)>,
+}
+
+/// What became of the connections of listeners that ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InquiryCounts {
+    /// Asked about.
+    pub asked: u64,
+    /// Answered in time, be it with a worker or that anybody will do.
+    pub answered: u64,
+    /// Not answered in time.
+    pub late: u64,
+    /// Answered with something that is no answer.
+    pub refused: u64,
+    /// Never asked about: the app was silent, or too many were waiting.
+    pub unasked: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Inquiry<C> {
+    doorway: Doorway<C>,
+    /// To be asked about next; all of them are in the doorway.
+    gathered: Vec<u32>,
+    out: Option<Out>,
+    /// Somebody has waited in vain for the batch that is out.
+    silent: bool,
+    batches: u32,
+    counts: InquiryCounts,
+}
+
+/// The batch that is out. Some of it may have gone in by now.
+#[derive(Debug)]
+struct Out {
+    batch: u32,
+    numbers: Vec<u32>,
+}
+
+impl<C> Default for Inquiry<C> {
+    fn default() -> Self {
+        Self {
+            doorway: Doorway::default(),
+            gathered: Vec::new(),
+            out: None,
+            silent: false,
+            batches: 0,
+            counts: InquiryCounts::default(),
+        }
+    }
+}
+
+impl<C> Inquiry<C> {
+    /// A connection that is to be asked about, and for whose answer to wait until `until`. Given back if it
+    /// is to go in at once.
+    pub fn enter(&mut self, listener: ListenerId, conn: C, until: Duration) -> Option<C> {
+        if self.silent || self.doorway.len() >= CROWD {
+            self.counts.unasked += 1;
+            return Some(conn);
+        }
+        self.gathered.push(self.doorway.enter(listener, conn, until));
+        None
+    }
+
+    /// What to ask now, if anything. It has to be asked.
+    #[must_use]
+    pub fn next_batch(&mut self) -> Option<Batch<'_, C>> {
+        if self.out.is_some() || self.gathered.is_empty() {
+            return None;
+        }
+        let mut numbers = std::mem::take(&mut self.gathered);
+        // Stable: the connections of each listener keep their order.
+        numbers.sort_by_key(|number| self.doorway.get(*number).map(|(listener, _)| listener));
+        let conns: Vec<_> = numbers.iter().filter_map(|number| self.doorway.get(*number)).collect();
+        self.batches = self.batches.wrapping_add(1);
+        self.counts.asked += conns.len() as u64;
+        self.out = Some(Out { batch: self.batches, numbers });
+        Some(Batch { number: self.batches, conns })
+    }
+
+    /// The answers to a batch, in its order. Says who may go in, and for whom each of them is, if for
+    /// anybody in particular. What is answered too late, or twice, is no news.
+    #[must_use]
+    pub fn answered(
+        &mut self,
+        batch: u32,
+        answers: impl IntoIterator<Item = Answer>,
+    ) -> Vec<(ListenerId, C, Option<WorkerId>)> {
+        let Some(out) = self.out.take_if(|out| out.batch == batch) else { return Vec::new() };
+        self.silent = false;
+        // Whoever an answer is missing for need not wait for it either.
+        let answers = answers.into_iter().chain(std::iter::repeat(Answer::Refused));
+        let mut decided = Vec::with_capacity(out.numbers.len());
+        for (number, answer) in out.numbers.into_iter().zip(answers) {
+            let Some((listener, conn)) = self.doorway.take(number) else { continue };
+            let worker = match answer {
+                Answer::Worker(worker) => Some(worker),
+                Answer::Anybody | Answer::Refused => None,
+            };
+            match answer {
+                Answer::Refused => self.counts.refused += 1,
+                Answer::Worker(_) | Answer::Anybody => self.counts.answered += 1,
+            }
+            decided.push((listener, conn, worker));
+        }
+        decided
+    }
+
+    /// Those who need not wait any longer, because their time is up, or because the app turns out to be silent.
+    #[must_use]
+    pub fn overdue(&mut self, now: Duration) -> Vec<(ListenerId, C)> {
+        let mut released = Vec::new();
+        while let Some(number) = self.doorway.overdue(now) {
+            self.silent = self.out.is_some();
+            if let Some(place) = self.gathered.iter().position(|gathered| *gathered == number) {
+                self.gathered.remove(place);
+                self.counts.unasked += 1;
+            } else {
+                self.counts.late += 1;
+            }
+            released.extend(self.doorway.take(number));
+        }
+        if self.silent {
+            let gathered = std::mem::take(&mut self.gathered);
+            self.counts.unasked += gathered.len() as u64;
+            released.extend(gathered.into_iter().filter_map(|number| self.doorway.take(number)));
+        }
+        released
+    }
+
+    /// When to ask for [`Inquiry::overdue`] at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.doorway.next_deadline()
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.doorway.len()
+    }
+
+    /// What has become of all so far.
+    #[must_use]
+    pub fn counts(&self) -> InquiryCounts {
+        self.counts
+    }
+
+    /// Says which rule is broken, if one is.
+    ///
+    /// # Errors
+    /// The broken rule in words.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        let is_there = |number: &&u32| self.doorway.get(**number).is_some();
+        let out = self.out.iter().flat_map(|out| &out.numbers).filter(is_there).count();
+        let gathered = self.gathered.iter().filter(is_there).count();
+        let InquiryCounts { asked, answered, late, refused, .. } = self.counts;
+        for (holds, rule) in [
+            (gathered == self.gathered.len(), "somebody is to be asked about who has gone in"),
+            (gathered + out == self.doorway.len(), "somebody waits for no answer"),
+            (self.doorway.len() <= CROWD, "there are too many"),
+            (!self.silent || self.out.is_some(), "the app counts as silent and has not been asked"),
+            (!self.silent || self.gathered.is_empty(), "somebody waits for a silent app"),
+            (asked == answered + late + refused + out as u64, "what was asked is not accounted for"),
+        ] {
+            if !holds {
+                return Err(format!("{rule}: {gathered} gathered, {out} out, {:?}", self.counts));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LISTENER: ListenerId = ListenerId(7);
+    const TWO: WorkerId = WorkerId(2);
+
+    /// An inquiry about letters, each of which has 100 ms.
+    #[derive(Default)]
+    struct Play {
+        inquiry: Inquiry<char>,
+        now: u64,
+    }
+
+    impl Play {
+        /// Who does not have to wait.
+        fn enter(&mut self, letters: &str) -> String {
+            let until = Duration::from_millis(self.now + 100);
+            let passed = letters.chars().filter_map(|letter| self.inquiry.enter(LISTENER, letter, until));
+            let passed = passed.collect();
+            self.inquiry.check_invariants().unwrap();
+            passed
+        }
+
+        fn ask(&mut self) -> Option<(u32, String)> {
+            let batch = self.inquiry.next_batch()?;
+            let asked = (batch.number, batch.conns.iter().map(|(_, letter)| **letter).collect());
+            self.inquiry.check_invariants().unwrap();
+            Some(asked)
+        }
+
+        fn answer(&mut self, batch: u32, answers: &[Answer]) -> Vec<(char, Option<WorkerId>)> {
+            let decided = self.inquiry.answered(batch, answers.iter().copied());
+            self.inquiry.check_invariants().unwrap();
+            decided.into_iter().map(|(_, letter, worker)| (letter, worker)).collect()
+        }
+
+        fn at(&mut self, now: u64) -> String {
+            self.now = now;
+            let released = self.inquiry.overdue(Duration::from_millis(now));
+            self.inquiry.check_invariants().unwrap();
+            released.into_iter().map(|(_, letter)| letter).collect()
+        }
+    }
+
+    #[test]
+    fn while_one_batch_is_out_the_next_gathers() {
+        let mut play = Play::default();
+        assert_eq!(play.ask(), None);
+        assert_eq!(play.enter("ab"), "");
+        assert_eq!(play.ask(), Some((1, "ab".into())));
+        assert_eq!(play.enter("cde"), "");
+        assert_eq!(play.ask(), None);
+        assert_eq!(play.answer(1, &[Answer::Worker(TWO), Answer::Anybody]), [('a', Some(TWO)), ('b', None)]);
+        assert_eq!(play.ask(), Some((2, "cde".into())));
+        // Two that are no answers, one of which is missing.
+        assert_eq!(
+            play.answer(2, &[Answer::Worker(TWO), Answer::Refused]),
+            [('c', Some(TWO)), ('d', None), ('e', None)]
+        );
+        let counts = InquiryCounts { asked: 5, answered: 3, refused: 2, ..InquiryCounts::default() };
+        assert_eq!((play.inquiry.counts(), play.inquiry.next_deadline()), (counts, None));
+    }
+
+    #[test]
+    fn nobody_waits_for_an_app_that_is_late_until_it_has_answered() {
+        let mut play = Play::default();
+        play.enter("a");
+        play.ask();
+        play.at(40);
+        play.enter("b");
+        assert_eq!(play.at(99), "");
+        // One was asked about in vain; the other does not wait for its turn to be.
+        assert_eq!(play.at(100), "ab");
+        assert_eq!(play.enter("cd"), "cd");
+        assert_eq!(play.ask(), None);
+        // Not the answers that are waited for, then these: they are late, but answers.
+        assert_eq!(play.answer(9, &[Answer::Worker(TWO)]), []);
+        assert_eq!(play.enter("e"), "e");
+        assert_eq!(play.answer(1, &[Answer::Worker(TWO)]), []);
+        assert_eq!(play.answer(1, &[Answer::Worker(TWO)]), [], "twice");
+        assert_eq!(play.enter("f"), "");
+        assert_eq!(play.ask(), Some((2, "f".into())));
+        let counts = InquiryCounts { asked: 2, late: 1, unasked: 4, ..InquiryCounts::default() };
+        assert_eq!(play.inquiry.counts(), counts);
+    }
+
+    #[test]
+    fn in_a_crowd_nobody_more_is_asked_about() {
+        let mut play = Play::default();
+        assert_eq!(play.enter(&"x".repeat(CROWD)), "");
+        assert_eq!(play.enter("y"), "y");
+        play.ask();
+        assert_eq!(play.enter("y"), "y");
+        assert_eq!(play.answer(1, &[Answer::Anybody; CROWD]).len(), CROWD);
+        assert_eq!(play.enter("z"), "");
+    }
+
+    #[test]
+    fn a_batch_has_the_connections_of_each_listener_together() {
+        let mut inquiry = Inquiry::default();
+        for (listener, letter) in [(2, 'a'), (1, 'b'), (2, 'c'), (1, 'd')] {
+            assert_eq!(inquiry.enter(ListenerId(listener), letter, Duration::from_secs(1)), None);
+        }
+        let asked: String = inquiry.next_batch().unwrap().conns.iter().map(|(_, letter)| **letter).collect();
+        assert_eq!(asked, "bdac");
+        let to = |worker| Answer::Worker(WorkerId(worker));
+        let decided = inquiry.answered(1, [to(1), to(2), to(3), to(4)]);
+        let decided: Vec<_> = decided
+            .into_iter()
+            .map(|(listener, letter, worker)| (listener.0, letter, worker.unwrap().0))
+            .collect();
+        assert_eq!(decided, [(1, 'b', 1), (1, 'd', 2), (2, 'a', 3), (2, 'c', 4)]);
+    }
+}

@@ -1,0 +1,70 @@
+//! What the app is asked about connections, in the form in which it is told.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use serde::Serialize;
+
+use crate::core::dispatch::Candidate;
+use crate::sys::client::{local, peer};
+
+/// Questions that are asked, and answered, together.
+#[derive(Debug, Serialize)]
+pub struct Questions {
+    /// By which the answers are known.
+    pub batch: u32,
+    /// Listener by listener.
+    pub about: Vec<AboutListener>,
+}
+
+/// Questions about the connections of one listener.
+#[derive(Debug, Serialize)]
+pub struct AboutListener {
+    /// Which of the app's hooks is asked.
+    pub hook: u32,
+    /// Who may be chosen.
+    pub candidates: Vec<Candidate>,
+    /// One for each connection.
+    pub questions: Vec<Question>,
+}
+
+impl AboutListener {
+    /// One connection whose listener is no more.
+    pub(super) fn gone() -> Self {
+        Self { hook: 0, candidates: Vec::new(), questions: vec![Question::default()] }
+    }
+}
+
+/// What is known of a connection before a byte of it is read, by the names that a `net.Socket` has for it.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Question {
+    /// The listener's port or path; empty for a descriptor of the app's.
+    listener: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_family: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_port: Option<u16>,
+}
+
+impl Question {
+    pub(super) fn about(connection: &OwnedFd, listener: &str) -> Self {
+        let (remote, local) = (peer(connection), local(connection));
+        let address = |at: Option<SocketAddr>| at.map(|at| at.ip().to_string());
+        let port = |at: Option<SocketAddr>| at.map(|at| at.port());
+        Self {
+            listener: listener.to_owned(),
+            remote_address: address(remote),
+            remote_port: port(remote),
+            remote_family: remote.map(|at| if at.is_ipv4() { "IPv4" } else { "IPv6" }),
+            local_address: address(local),
+            local_port: port(local),
+        }
+    }
+}

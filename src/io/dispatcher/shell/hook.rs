@@ -1,0 +1,74 @@
+//! Listeners with a hook: the app is asked where their connections go.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use super::Shell;
+use crate::core::dispatch::Input;
+use crate::core::ids::ListenerId;
+use crate::core::inquiry::{Answer, Batch};
+use crate::core::schedule::Home;
+use crate::io::dispatcher::Notice;
+use crate::io::dispatcher::connection::Conn;
+use crate::io::dispatcher::questions::{AboutListener, Question, Questions};
+use crate::sys::error::SysError;
+
+impl Shell {
+    /// Has a connection wait until the app has said where it goes, or until then.
+    pub(super) fn inquire(
+        &mut self,
+        listener: ListenerId,
+        fd: OwnedFd,
+        until: Duration,
+    ) -> Result<(), SysError> {
+        match self.inquiry.enter(listener, fd, until) {
+            Some(fd) => self.input(Input::Accepted { listener, conn: Conn { fd, home: None } }),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks what there is to be asked.
+    pub(super) fn ask(&mut self) {
+        let Self { inquiry, listeners, brain, workers, now, .. } = self;
+        let Some(Batch { number, conns }) = inquiry.next_batch() else { return };
+        let mut about: Vec<AboutListener> = Vec::new();
+        let mut last = None;
+        for (listener, fd) in conns {
+            let Some(listening) = listeners.get(&listener) else {
+                // The brain closes it, whatever the answer; but there has to be one for each.
+                about.push(AboutListener::gone());
+                last = None;
+                continue;
+            };
+            if last != Some(listener) {
+                let candidates = brain.candidates(listener, *now, &*workers);
+                about.push(AboutListener { hook: listening.plan.hook, candidates, questions: Vec::new() });
+                last = Some(listener);
+            }
+            if let Some(about) = about.last_mut() {
+                about.questions.push(Question::about(fd, &listening.name));
+            }
+        }
+        (self.notify)(Notice::Asked(Questions { batch: number, about }));
+    }
+
+    /// The app has answered.
+    pub(super) fn hear_answers(&mut self, batch: u32, answers: Vec<Answer>) -> Result<(), SysError> {
+        for (listener, fd, worker) in self.inquiry.answered(batch, answers) {
+            let home = worker.map(Home::Worker);
+            self.input(Input::Accepted { listener, conn: Conn { fd, home } })?;
+        }
+        Ok(())
+    }
+
+    /// Lets in who has waited for an answer long enough.
+    pub(super) fn wait_no_longer(&mut self) -> Result<(), SysError> {
+        if self.inquiry.next_deadline().is_none_or(|deadline| deadline > self.now) {
+            return Ok(());
+        }
+        for (listener, fd) in self.inquiry.overdue(self.now) {
+            self.input(Input::Accepted { listener, conn: Conn { fd, home: None } })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! Workers: what they say in their channels, and what they leave behind.
+
+use std::os::fd::OwnedFd;
+
+use super::{BURST, Shell};
+use crate::core::channel::{MAX_MESSAGE, Message, Tag};
+use crate::core::dispatch::{Input, Refusal};
+use crate::core::ids::WorkerId;
+use crate::io::dispatcher::Notice;
+use crate::io::dispatcher::channel::TakenBack;
+use crate::sys::error::SysError;
+use crate::sys::passing::is_socket;
+
+impl Shell {
+    /// Reads what a worker says: that it woke, that it cannot take a connection.
+    pub(super) fn read_channel(&mut self, worker: WorkerId) -> Result<Heard, SysError> {
+        let mut bytes = [0; MAX_MESSAGE];
+        let mut fds = Vec::new();
+        // Bounded, so that a worker that sends without end does not hold up the others: what is
+        // left brings another event.
+        for _ in 0..BURST {
+            let Some(channel) = self.workers.get(&worker).filter(|channel| !channel.cut_off) else {
+                return Ok(Heard::All);
+            };
+            if !channel.has_room() {
+                self.pause()?;
+                return Ok(Heard::All);
+            }
+            match channel.read(&mut bytes, &mut fds) {
+                Ok(Some(len)) => match Message::parse(&bytes[..len], fds.len()) {
+                    Ok(message) => self.hear(worker, message, fds.drain(..))?,
+                    Err(error) => self.cut_off(worker, error.to_string())?,
+                },
+                Ok(None) => return Ok(Heard::All),
+                Err(why) => self.cut_off(worker, why)?,
+            }
+        }
+        Ok(Heard::More)
+    }
+
+    fn hear(
+        &mut self,
+        worker: WorkerId,
+        message: Message<'_>,
+        fds: std::vec::Drain<'_, OwnedFd>,
+    ) -> Result<(), SysError> {
+        let why = match message.tag {
+            Tag::Woke => return self.input(Input::Woke { worker }),
+            Tag::NotListening => Refusal::NotListening,
+            Tag::Full => Refusal::Full,
+            Tag::Room => {
+                for listener in message.listeners() {
+                    self.input(Input::Room { worker, listener })?;
+                }
+                return Ok(());
+            }
+            Tag::Connections | Tag::Probe => {
+                return self.cut_off(worker, format!("a worker sent {:?}", message.tag));
+            }
+        };
+        for (listener, conn) in message.listeners().zip(fds) {
+            if !is_socket(&conn)? {
+                return self.cut_off(worker, "it gave back what is no connection".into());
+            }
+            let conn = self.returning(listener, conn);
+            self.input(Input::Returned { worker, listener, conn, why })?;
+        }
+        Ok(())
+    }
+
+    /// A worker that breaks the rules gets nothing more and is not listened to any more.
+    fn cut_off(&mut self, worker: WorkerId, why: String) -> Result<(), SysError> {
+        if let Some(channel) = self.workers.get_mut(&worker) {
+            channel.cut_off = true;
+            channel.watch(&self.poller, 0, false)?;
+        }
+        self.vacate(worker, None)?;
+        self.input(Input::WorkerLeaving { worker })?;
+        (self.notify)(Notice::Broken(worker, why));
+        Ok(())
+    }
+
+    /// Takes back what a dead worker had not received, and what it had given back. When there is
+    /// no descriptor for it, it stays in the channel until there is one.
+    pub(super) fn bury(&mut self, worker: WorkerId) -> Result<(), SysError> {
+        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
+        channel.dead = true;
+        self.vacate(worker, None)?;
+        while self.read_channel(worker)? == Heard::More {}
+        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
+        let TakenBack { conns, all } = channel.take_back()?;
+        let conns = self.recognise_all(conns);
+        if !all {
+            self.input(Input::WorkerLeaving { worker })?;
+            self.input(Input::Reclaimed { worker, conns })?;
+            return self.pause();
+        }
+        self.input(Input::WorkerGone { worker, conns })?;
+        if let Some(mut channel) = self.workers.remove(&worker) {
+            channel.watch(&self.poller, 0, false)?;
+        }
+        Ok(())
+    }
+}
+
+/// How much of what a worker has said was read.
+#[derive(PartialEq, Eq)]
+#[must_use]
+pub(super) enum Heard {
+    All,
+    More,
+}

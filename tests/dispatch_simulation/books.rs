@@ -1,0 +1,52 @@
+//! What the brain has been told, kept apart from what it makes of it.
+
+use rcluster::core::dispatch::{Input, Refusal};
+
+use crate::worker::Conn;
+use crate::world::World;
+
+impl World {
+    /// Keeps the books on what the brain has been told.
+    pub(crate) fn note_input(&mut self, input: &Input<Conn>) {
+        let mut waits = |listener| *self.waiting.entry(listener).or_default() += 1;
+        match input {
+            Input::Accepted { listener, .. } => waits(*listener),
+            Input::Returned { worker, listener, why, .. } => {
+                waits(*listener);
+                if let Some(full) = self.members.get_mut(&(*worker, *listener)) {
+                    *full = *why == Refusal::Full;
+                }
+            }
+            Input::Reclaimed { conns, .. } | Input::Unsent { conns, .. } => {
+                for (listener, _) in conns {
+                    waits(*listener);
+                }
+            }
+            Input::WorkerGone { worker, conns } => {
+                for (listener, _) in conns {
+                    waits(*listener);
+                }
+                self.members.retain(|(member, _), _| member != worker);
+            }
+            Input::WorkerLeaving { worker } => {
+                self.told_leaving.insert(*worker);
+                self.members.retain(|(member, _), _| member != worker);
+            }
+            Input::ListenerRemoved { listener } => self.members.retain(|(_, other), _| other != listener),
+            Input::Joined { worker, listener } => {
+                if !self.told_leaving.contains(worker) && self.listeners.contains_key(listener) {
+                    self.members.insert((*worker, *listener), false);
+                }
+            }
+            Input::Left { worker, listener } => {
+                self.members.remove(&(*worker, *listener));
+            }
+            Input::Room { worker, listener } => {
+                if let Some(full) = self.members.get_mut(&(*worker, *listener)) {
+                    *full = false;
+                }
+            }
+            Input::WorkerAdded { .. } | Input::ListenerAdded { .. } | Input::Woke { .. } | Input::Tick => {}
+        }
+    }
+}
