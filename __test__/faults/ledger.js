@@ -1,0 +1,144 @@
+'use strict';
+
+// What became of each client, and whose doing it was. Whatever cannot be explained by a fault is unaccounted for.
+
+const fs = require('node:fs');
+const path = require('node:path');
+
+/**
+ * - `answered`: it had all it wanted; a silent one left by itself, an idle one was told before.
+ * - `hands`: broken, and the worker that had it last was killed before.
+ * - `way`: broken when a worker was killed, and no worker had taken note of it: that one may have been about to.
+ * - `drained`: broken, and the worker that had it last had not finished within its drain timeout.
+ * - `idle`: a draining worker on an address of its own closed it between two requests.
+ * - `late`: there was no room for it in a backlog that overflowed, and its retries came too late. Or it took itself for
+ *   connected: by SYN cookies the system answers more clients than it has room for, and may never let them in.
+ * - `shed`: turned away, as the app had asked for.
+ * - `refused`: nobody listened.
+ * @typedef {'answered' | 'hands' | 'way' | 'drained' | 'idle' | 'late' | 'shed' | 'refused' | 'unaccounted'} Fate
+ * @typedef {{ fault: string, from: number, to: number, pid?: number }} Window
+ * @typedef {{ pid: number, at: number }} Death
+ * @typedef {object} Evidence
+ * @property {Death[]} killed workers that were killed, and when
+ * @property {Death[]} overdue workers that had not finished when their time to drain was over
+ * @property {Window[]} windows in which something was wrong
+ * @property {Map<number, { pid: number, at: number }>} last which worker had which client last
+ * @property {number} primary its pid
+ * @property {number} lateness for how long the machine kept us from looking, in ms
+ * @property {boolean} forward whether workers listen by themselves
+ */
+
+/** @type {Fate[]} */
+const FATES = ['answered', 'hands', 'way', 'drained', 'idle', 'late', 'shed', 'refused', 'unaccounted'];
+
+/** How many connections may be on their way to a worker. */
+const WINDOW = 64;
+
+/** How long after the overflow clients that came meanwhile try again by themselves. In ms. */
+const RETRIES = 8_000;
+
+/**
+ * How long it may take until the end of a process reaches a client, if we ourselves get all the CPU that we need. In ms.
+ */
+const NEWS = 500;
+
+/**
+ * @param {import('./clients').Record} record
+ * @param {Evidence} evidence
+ * @returns {Fate}
+ */
+function fateOf(record, { killed, overdue, windows, last, primary, lateness, forward }) {
+  const news = NEWS + lateness;
+  if (record.complete && record.error === null) return 'answered';
+  if (record.shed) return 'shed';
+  if (record.error === 'ECONNREFUSED') return 'refused';
+  const within = (/** @type {string} */ fault, /** @type {number} */ slack) =>
+    windows.some((it) => it.fault === fault && it.from <= record.endedAt && record.openedAt <= it.to + slack);
+  const { endedAt, openedAt, connectedAt } = record;
+  const held = last.get(record.id);
+  if (connectedAt === null || record.error === 'hung') {
+    return record.crowd && held === undefined && within('backlog', RETRIES) ? 'late' : 'unaccounted';
+  }
+  const dead = (/** @type {Death[]} */ deaths) =>
+    held !== undefined && deaths.some(({ pid, at }) => pid === held.pid && at <= endedAt);
+  if (dead(overdue)) return 'drained';
+  if (dead(killed)) return 'hands';
+  if (forward && record.kind === 'kept' && record.error === 'ended' && within('reload', news)) return 'idle';
+  // A primary that stands still passes on no news either.
+  const stood = windows
+    .filter((it) => it.fault === 'stop' && it.pid === primary && it.from <= endedAt)
+    .filter((it) => it.to + news >= endedAt)
+    .reduce((sum, it) => sum + it.to - it.from, 0);
+  const onTheWay = killed.some(({ at }) => openedAt <= at && at <= endedAt && endedAt <= at + news + stood);
+  return onTheWay && held === undefined ? 'way' : 'unaccounted';
+}
+
+/**
+ * @param {import('./clients').Record[]} records
+ * @param {Omit<Evidence, 'last'> & { directory: string }} evidence with the directory that has the workers' notes
+ */
+function account(records, evidence) {
+  const { last, seen, nameless } = readNotes(evidence.directory, records);
+  const fates = records.map((record) => fateOf(record, { ...evidence, last }));
+  const count = (/** @type {(record: import('./clients').Record) => boolean} */ wanted) =>
+    Object.fromEntries(
+      FATES.map((fate) => [fate, records.filter((it, at) => fates[at] === fate && wanted(it)).length]),
+    );
+  const faults = [...new Set(evidence.windows.map(({ fault }) => fault))].sort();
+  const meanwhile = (/** @type {import('./clients').Record} */ it, /** @type {Window[]} */ windows) =>
+    windows.some(({ from, to }) => from <= it.endedAt && it.openedAt <= to);
+  return {
+    total: count(() => true),
+    /** Clients that were there while a fault was in effect; one may count for several. */
+    byFault: Object.fromEntries(
+      faults.map((fault) => {
+        const windows = evidence.windows.filter((it) => it.fault === fault);
+        const totals = count((it) => meanwhile(it, windows));
+        return [fault, { times: windows.length, ...totals }];
+      }),
+    ),
+    unaccounted: records.filter((_, at) => ['unaccounted', 'refused'].includes(fates[at])),
+    /**
+     * How many the primary must have accepted at its first and at its second address, and how many at the most: some whom
+     * the system let in after they had given up have left no name, or were on the way to a worker that was killed.
+     */
+    accepted: [false, true].map((crowd) => {
+      const least = records.filter((it, at) => it.crowd === crowd && (fates[at] !== 'late' || seen.has(it.id)));
+      const late = records.some((it, at) => it.crowd === crowd && fates[at] === 'late');
+      const slack = late ? nameless + evidence.killed.length * WINDOW : 0;
+      return { least: least.length, most: least.length + slack };
+    }),
+    lastOf: (/** @type {import('./clients').Record} */ record) => last.get(record.id),
+  };
+}
+
+/**
+ * @param {string} directory
+ * @param {import('./clients').Record[]} records
+ */
+function readNotes(directory, records) {
+  const byAddress = new Map(records.map(({ address, id }) => [address, id]));
+  /** Which worker has had a client last, before that ended. @type {Evidence['last']} */
+  const last = new Map();
+  /** Whom a worker has ever had. @type {Set<number>} */
+  const seen = new Set();
+  let nameless = 0;
+  for (const file of fs.readdirSync(directory)) {
+    const pid = Number(/^log-(\d+)$/.exec(file)?.[1]);
+    if (!pid) continue;
+    for (const line of fs.readFileSync(path.join(directory, file), 'utf8').split('\n')) {
+      const [time, what, who] = line.split(' ');
+      // Who has gone before has no address any more.
+      if (who === 'undefined') nameless++;
+      const id = what === 'request' ? Number(who) : byAddress.get(who);
+      // Of a client that comes through a worker's own address only the requests say who it is.
+      if (id === undefined) continue;
+      seen.add(id);
+      const at = Number(time);
+      if (at <= records[id].endedAt && (last.get(id)?.at ?? -Infinity) <= at) last.set(id, { pid, at });
+    }
+  }
+  return { last, seen, nameless };
+}
+
+module.exports = { FATES, account, fateOf };
