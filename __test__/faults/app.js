@@ -35,7 +35,8 @@ play({
     /** @type {import('../../index').Supervisor | undefined} */
     let supervisor;
     obey({
-      figures: () => mark('figures', plan.settings.forward ? cluster.forwarding() : cluster.schedulingStats()),
+      figures: () =>
+        mark('figures', plan.settings.forward ? cluster.forwarding() : cluster.schedulingStats()),
       reload: () =>
         supervisor.reload().then(
           () => mark('reloaded'),
@@ -67,10 +68,12 @@ play({
       server.on('connection', (socket) => note(`connection ${socket.remoteAddress}`));
       // Clients that are gone before their answer are part of it.
       server.on('clientError', (error, socket) => socket.destroy());
-      if (/^\d+$/.test(port)) server.listen({ port: Number(port), host: '127.0.0.1', backlog });
-      else server.listen(port);
+      const at = /^\d+$/.test(port) ? { port: Number(port), host: '127.0.0.1' } : { path: port };
+      server.listen({ ...at, backlog });
     };
-    serve(PORT, plan.backlogs[0]);
-    serve(NARROW_PORT, plan.backlogs[1]);
+    // Who listens by himself has the small backlog before him, in the primary.
+    const [wide, narrow] = plan.backlogs;
+    serve(PORT, wide);
+    serve(NARROW_PORT, plan.settings.forward ? wide : narrow);
   },
 });

@@ -9,13 +9,15 @@ const path = require('node:path');
  * - `answered`: it had all it wanted; a silent one left by itself, an idle one was told before.
  * - `hands`: broken, and the worker that had it last was killed before.
  * - `way`: broken when a worker was killed, and no worker had taken note of it: that one may have been about to.
- * - `drained`: broken, and the worker that had it last had not finished within its drain timeout.
- * - `idle`: a draining worker on an address of its own closed it between two requests.
+ * - `drained`: broken, and the worker that had it last had not finished within its drain timeout; or none had it yet, of
+ *   those that came to its own address.
+ * - `unfit`: broken while a worker that accepts by itself had no descriptors. Node closes what it cannot have then.
+ * - `idle`: a draining worker that accepts by itself closed it before, or between, two requests.
  * - `late`: there was no room for it in a backlog that overflowed, and its retries came too late. Or it took itself for
  *   connected: by SYN cookies the system answers more clients than it has room for, and may never let them in.
  * - `shed`: turned away, as the app had asked for.
  * - `refused`: nobody listened.
- * @typedef {'answered' | 'hands' | 'way' | 'drained' | 'idle' | 'late' | 'shed' | 'refused' | 'unaccounted'} Fate
+ * @typedef {'answered' | 'hands' | 'way' | 'drained' | 'unfit' | 'idle' | 'late' | 'shed' | 'refused' | 'unaccounted'} Fate
  * @typedef {{ fault: string, from: number, to: number, pid?: number }} Window
  * @typedef {{ pid: number, at: number }} Death
  * @typedef {object} Evidence
@@ -26,13 +28,28 @@ const path = require('node:path');
  * @property {number} primary its pid
  * @property {number} lateness for how long the machine kept us from looking, in ms
  * @property {boolean} forward whether workers listen by themselves
+ * @property {boolean} passing whether the primary accepts, and passes connections
  */
 
 /** @type {Fate[]} */
-const FATES = ['answered', 'hands', 'way', 'drained', 'idle', 'late', 'shed', 'refused', 'unaccounted'];
+const FATES = [
+  'answered',
+  'hands',
+  'way',
+  'drained',
+  'unfit',
+  'idle',
+  'late',
+  'shed',
+  'refused',
+  'unaccounted',
+];
 
 /** How many connections may be on their way to a worker. */
 const WINDOW = 64;
+
+/** How long a worker that is overdue has to end by itself: `killTimeout`, in ms. */
+const KILL = 2_000;
 
 /** How long after the overflow clients that came meanwhile try again by themselves. In ms. */
 const RETRIES = 8_000;
@@ -47,7 +64,7 @@ const NEWS = 500;
  * @param {Evidence} evidence
  * @returns {Fate}
  */
-function fateOf(record, { killed, overdue, windows, last, primary, lateness, forward }) {
+function fateOf(record, { killed, overdue, windows, last, primary, lateness, forward, passing }) {
   const news = NEWS + lateness;
   if (record.complete && record.error === null) return 'answered';
   if (record.shed) return 'shed';
@@ -57,19 +74,31 @@ function fateOf(record, { killed, overdue, windows, last, primary, lateness, for
   const { endedAt, openedAt, connectedAt } = record;
   const held = last.get(record.id);
   if (connectedAt === null || record.error === 'hung') {
-    return record.crowd && held === undefined && within('backlog', RETRIES) ? 'late' : 'unaccounted';
+    // Some are let in just when they give up.
+    const soon = held === undefined || held.at >= endedAt - news;
+    return record.crowd && soon && within('backlog', RETRIES) ? 'late' : 'unaccounted';
   }
   const dead = (/** @type {Death[]} */ deaths) =>
     held !== undefined && deaths.some(({ pid, at }) => pid === held.pid && at <= endedAt);
-  if (dead(overdue)) return 'drained';
+  const unheard = (/** @type {Death} */ { at }) =>
+    openedAt <= at && at <= endedAt && endedAt <= at + KILL + news;
+  if (dead(overdue) || (forward && held === undefined && overdue.some(unheard))) return 'drained';
   if (dead(killed)) return 'hands';
-  if (forward && record.kind === 'kept' && record.error === 'ended' && within('reload', news)) return 'idle';
+  const isIdle = ['kept', 'silent'].includes(record.kind) && record.error === 'ended';
+  if (!passing && isIdle && within('reload', news)) return 'idle';
+  const unfit = (/** @type {Window} */ it) =>
+    it.fault === 'descriptors' && it.pid !== primary && it.from <= endedAt && endedAt <= it.to + news;
+  if (!passing && held === undefined && windows.some(unfit)) return 'unfit';
   // A primary that stands still passes on no news either.
   const stood = windows
     .filter((it) => it.fault === 'stop' && it.pid === primary && it.from <= endedAt)
     .filter((it) => it.to + news >= endedAt)
     .reduce((sum, it) => sum + it.to - it.from, 0);
-  const onTheWay = killed.some(({ at }) => openedAt <= at && at <= endedAt && endedAt <= at + news + stood);
+  // A process that is killed may have something given to it until it has ended.
+  const onTheWay = windows.some(
+    ({ fault, from, to }) =>
+      fault === 'kill' && openedAt <= to && from <= endedAt && endedAt <= to + news + stood,
+  );
   return onTheWay && held === undefined ? 'way' : 'unaccounted';
 }
 
@@ -103,7 +132,9 @@ function account(records, evidence) {
      * the system let in after they had given up have left no name, or were on the way to a worker that was killed.
      */
     accepted: [false, true].map((crowd) => {
-      const least = records.filter((it, at) => it.crowd === crowd && (fates[at] !== 'late' || seen.has(it.id)));
+      const least = records.filter(
+        (it, at) => it.crowd === crowd && (fates[at] !== 'late' || seen.has(it.id)),
+      );
       const late = records.some((it, at) => it.crowd === crowd && fates[at] === 'late');
       const slack = late ? nameless + evidence.killed.length * WINDOW : 0;
       return { least: least.length, most: least.length + slack };

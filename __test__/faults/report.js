@@ -13,7 +13,7 @@ function report({ total, byFault, details, leaks, miscounted, remarks, figures }
   /** @type {Map<string, number>} */
   const often = new Map();
   for (const remark of remarks) {
-    const kind = remark.replace(/\d{3,}/g, '…');
+    const kind = remark.replace(/"pid":\d+/, '"pid":…');
     often.set(kind, (often.get(kind) ?? 0) + 1);
   }
   return [

@@ -42,7 +42,12 @@ function settingsOf({ policy, forward, shed }) {
   const host = '127.0.0.1';
   if (forward) {
     const both = /** @type {const} */ ({ port: 0, host, to: forward, policy });
-    return { forward: [{ ...both, backlog: WIDE }, { ...both, backlog: NARROW, env: 'NARROW_PORT' }] };
+    return {
+      forward: [
+        { ...both, backlog: WIDE },
+        { ...both, backlog: NARROW, env: 'NARROW_PORT' },
+      ],
+    };
   }
   const overload = shed ? { queue: 32, deadline: 200, action: { status: 503 } } : undefined;
   return { scheduling: { policy, overload } };
@@ -52,7 +57,7 @@ function settingsOf({ policy, forward, shed }) {
 function planOf(options) {
   const often = { max: 100_000, period: 60_000 };
   const supervise = options.supervise
-    ? { restartIntensity: often, totalIntensity: often, backoff: { max: 200 }, drainTimeout: 1500 }
+    ? { restartIntensity: often, totalIntensity: often, backoff: { max: 200 }, drainTimeout: 5000 }
     : null;
   return { workers: options.workers, backlogs: [WIDE, NARROW], settings: settingsOf(options), supervise };
 }
@@ -123,18 +128,37 @@ function runFaults(options) {
     const leaks = await leaksOf(app, cluster, base, options);
     const { killed, overdue, remarks } = cluster;
     remarks.push(`the clients' own process stood still for up to ${Math.round(lateness)} ms`);
-    const evidence = { lateness, killed, overdue, windows, directory: app.directory };
-    const result = account(clients.records, { ...evidence, primary: app.pid, forward: !!options.forward });
-    const details = result.unaccounted.map((record) => ({
-      ...record,
-      last: result.lastOf(record),
-      since: started,
-      windows: windows.filter((it) => it.from <= record.endedAt && it.to >= record.endedAt - 2000),
-      killed: killed.filter(({ at }) => Math.abs(at - record.endedAt) < 5000),
-    }));
+    const passing = options.forward === null && !['kernel', 'none'].includes(options.policy);
+    const result = account(clients.records, {
+      killed,
+      overdue,
+      windows,
+      lateness,
+      primary: app.pid,
+      forward: options.forward !== null,
+      passing,
+      directory: app.directory,
+    });
+    const since = (/** @type {number} */ time) => Math.round(time - started);
+    const details = result.unaccounted.map((record) => {
+      const { kind, crowd, error, openedAt, connectedAt, endedAt } = record;
+      const last = result.lastOf(record);
+      const recent = windows.filter((it) => it.from <= endedAt && it.to >= endedAt - 2000);
+      return {
+        what: `${crowd ? 'crowd' : kind}: ${error}`,
+        opened: since(openedAt),
+        connected: connectedAt && since(connectedAt),
+        ended: since(endedAt),
+        last: last && `${last.pid} at ${since(last.at)}`,
+        recent: recent.map(({ fault, pid, from, to }) => `${fault} ${pid} ${since(from)}-${since(to)}`),
+        overdue: overdue.map(({ pid, at }) => `${pid} ${since(at)}`),
+        primary: app.pid,
+      };
+    });
     app.tell('figures');
     const figures = await app.marker('figures');
-    return { ...result, details, leaks, remarks, figures, miscounted: miscounted(result.accepted, figures) };
+    const wrong = passing || options.forward ? miscounted(result.accepted, figures) : [];
+    return { ...result, details, leaks, remarks, figures, miscounted: wrong };
   });
 }
 
@@ -147,7 +171,6 @@ function runFaults(options) {
 function miscounted(expected, figures) {
   /** @type {number[]} */
   const accepted = (figures.listeners ?? figures).map((it) => it.accepted);
-  // Workers that accept by themselves count for themselves.
   return accepted.flatMap((count, at) =>
     count >= expected[at].least && count <= expected[at].most
       ? []
@@ -200,7 +223,7 @@ class Watched {
       }
       case 'exit': {
         this.#listening.delete(data.pid);
-        const ours = this.killed.some(({ pid }) => pid === data.pid);
+        const ours = [...this.killed, ...this.overdue].some(({ pid }) => pid === data.pid);
         if (!ours && data.code !== 0) this.remarks.push(`a worker ended: ${JSON.stringify(data)}`);
         return true;
       }

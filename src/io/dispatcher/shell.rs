@@ -368,7 +368,7 @@ impl Shell {
             let Some(channel) = self.workers.get(&worker).filter(|channel| !channel.cut_off) else {
                 return Ok(Heard::All);
             };
-            if !channel.has_room() {
+            if !WorkerChannel::has_room() {
                 self.pause()?;
                 return Ok(Heard::All);
             }

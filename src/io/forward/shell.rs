@@ -227,7 +227,7 @@ impl Shell {
                     self.last_id += 1;
                     let id = ConnId(self.last_id);
                     let key = if desk.front.spec.policy == Policy::Sticky { key(&client) } else { None };
-                    self.conns.insert(id, Conn::new(front, client));
+                    self.conns.insert(id, Conn::new(front, &desk.front.spec, client));
                     self.input(front, Input::Accepted { conn: id, key })?;
                 }
                 Ok(None) => return Ok(()),
