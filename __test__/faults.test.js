@@ -55,7 +55,7 @@ const broken = {
   shed: false,
   error: 'ECONNRESET',
 };
-const heldBy = (/** @type {number} */ pid) => new Map([[broken.id, { pid, at: 10 }]]);
+const heldBy = (/** @type {number} */ pid) => new Map([[broken.id, { pid, at: 10, asked: true }]]);
 
 test('a kill explains what the killed worker had, and nothing else', () => {
   const killed = [{ pid: 50, at: 900 }];

@@ -65,7 +65,12 @@ play({
       });
       // Only what this project does may end a connection.
       Object.assign(server, { keepAliveTimeout: 0, headersTimeout: 0, requestTimeout: 0 });
-      server.on('connection', (socket) => note(`connection ${socket.remoteAddress}`));
+      server.on('connection', (socket) => {
+        const { remoteAddress } = socket;
+        note(`connection ${remoteAddress}`);
+        // Closed, or handed over.
+        socket.once('close', () => note(`left ${remoteAddress}`));
+      });
       // Clients that are gone before their answer are part of it.
       server.on('clientError', (error, socket) => socket.destroy());
       const at = /^\d+$/.test(port) ? { port: Number(port), host: '127.0.0.1' } : { path: port };

@@ -184,7 +184,7 @@ class Clients {
       });
     });
     socket.on('data', (chunk) => {
-      answers.feed(chunk);
+      answers.feed(/** @type {Buffer} */ (chunk));
       if (kind === 'reading') {
         socket.pause();
         setTimeout(() => socket.resume(), 20);

@@ -8,7 +8,7 @@ const path = require('node:path');
 /**
  * - `answered`: it had all it wanted; a silent one left by itself, an idle one was told before.
  * - `hands`: broken, and the worker that had it last was killed before.
- * - `way`: broken when a worker was killed, and no worker had taken note of it: that one may have been about to.
+ * - `way`: broken when a worker was killed, and no worker had it, or none any more: that one may have been about to.
  * - `drained`: broken, and the worker that had it last had not finished within its drain timeout; or none had it yet, of
  *   those that came to its own address.
  * - `unfit`: broken while a worker that accepts by itself had no descriptors. Node closes what it cannot have then.
@@ -20,11 +20,12 @@ const path = require('node:path');
  * @typedef {'answered' | 'hands' | 'way' | 'drained' | 'unfit' | 'idle' | 'late' | 'shed' | 'refused' | 'unaccounted'} Fate
  * @typedef {{ fault: string, from: number, to: number, pid?: number }} Window
  * @typedef {{ pid: number, at: number }} Death
+ * @typedef {{ pid: number, at: number, asked: boolean }} Holder since when, and whether by a request
  * @typedef {object} Evidence
  * @property {Death[]} killed workers that were killed, and when
  * @property {Death[]} overdue workers that had not finished when their time to drain was over
  * @property {Window[]} windows in which something was wrong
- * @property {Map<number, { pid: number, at: number }>} last which worker had which client last
+ * @property {Map<number, Holder>} last which worker has which client, when that ends
  * @property {number} primary its pid
  * @property {number} lateness for how long the machine kept us from looking, in ms
  * @property {boolean} forward whether workers listen by themselves
@@ -74,9 +75,9 @@ function fateOf(record, { killed, overdue, windows, last, primary, lateness, for
   const { endedAt, openedAt, connectedAt } = record;
   const held = last.get(record.id);
   if (connectedAt === null || record.error === 'hung') {
-    // Some are let in just when they give up.
-    const soon = held === undefined || held.at >= endedAt - news;
-    return record.crowd && soon && within('backlog', RETRIES) ? 'late' : 'unaccounted';
+    // Some are let in just when they give up, or before what they have said is repeated.
+    const isHeard = held?.asked && held.at < endedAt - news;
+    return record.crowd && !isHeard && within('backlog', RETRIES) ? 'late' : 'unaccounted';
   }
   const dead = (/** @type {Death[]} */ deaths) =>
     held !== undefined && deaths.some(({ pid, at }) => pid === held.pid && at <= endedAt);
@@ -139,6 +140,14 @@ function account(records, evidence) {
       const slack = late ? nameless + evidence.killed.length * WINDOW : 0;
       return { least: least.length, most: least.length + slack };
     }),
+    /** What sort of clients were not served, by fate. */
+    sorts: FATES.slice(1).flatMap((fate) => {
+      const sorts = records
+        .filter((_, at) => fates[at] === fate)
+        .map(({ kind, crowd }) => (crowd ? 'crowd' : kind));
+      const counts = [...new Set(sorts)].map((sort) => `${sort} ${sorts.filter((it) => it === sort).length}`);
+      return sorts.length > 0 ? [`${fate}: ${counts.join(', ')}`] : [];
+    }),
     lastOf: (/** @type {import('./clients').Record} */ record) => last.get(record.id),
   };
 }
@@ -149,7 +158,7 @@ function account(records, evidence) {
  */
 function readNotes(directory, records) {
   const byAddress = new Map(records.map(({ address, id }) => [address, id]));
-  /** Which worker has had a client last, before that ended. @type {Evidence['last']} */
+  /** @type {Map<number, Holder>} */
   const last = new Map();
   /** Whom a worker has ever had. @type {Set<number>} */
   const seen = new Set();
@@ -160,13 +169,16 @@ function readNotes(directory, records) {
     for (const line of fs.readFileSync(path.join(directory, file), 'utf8').split('\n')) {
       const [time, what, who] = line.split(' ');
       // Who has gone before has no address any more.
-      if (who === 'undefined') nameless++;
+      if (what === 'connection' && who === 'undefined') nameless++;
       const id = what === 'request' ? Number(who) : byAddress.get(who);
       // Of a client that comes through a worker's own address only the requests say who it is.
       if (id === undefined) continue;
       seen.add(id);
       const at = Number(time);
-      if (at <= records[id].endedAt && (last.get(id)?.at ?? -Infinity) <= at) last.set(id, { pid, at });
+      const before = last.get(id);
+      if (at > records[id].endedAt || (before && before.at > at)) continue;
+      if (what !== 'left') last.set(id, { pid, at, asked: what === 'request' });
+      else if (before?.pid === pid) last.delete(id);
     }
   }
   return { last, seen, nameless };

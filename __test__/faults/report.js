@@ -7,7 +7,7 @@ const { FATES } = require('./ledger.js');
 const SHOWN = 3;
 
 /** @param {Awaited<ReturnType<typeof import('./scenario').runFaults>>} result */
-function report({ total, byFault, details, leaks, miscounted, remarks, figures }) {
+function report({ total, byFault, sorts, details, leaks, miscounted, remarks, figures }) {
   const cells = (/** @type {Record<string, number>} */ counts) => FATES.map((fate) => `${counts[fate]}`);
   const rows = Object.entries(byFault).map(([fault, counts]) => [fault, `${counts.times}`, ...cells(counts)]);
   /** @type {Map<string, number>} */
@@ -18,6 +18,7 @@ function report({ total, byFault, details, leaks, miscounted, remarks, figures }
   }
   return [
     textTable(['clients there during', 'times', ...FATES], [...rows, ['all', '', ...cells(total)]]),
+    ...sorts,
     ...[...often].map(([remark, times]) => `${times} × ${remark}`),
     `figures: ${JSON.stringify(figures)}`,
     ...details.slice(0, SHOWN).map((it) => `unaccounted: ${JSON.stringify(it)}`),

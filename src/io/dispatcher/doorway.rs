@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::core::ids::ListenerId;
 use crate::core::schedule::{Address, Key, LIMIT, Peek, Verdict};
 use crate::sys::client::{Peeked, peek};
-use crate::sys::epoll::Poller;
+use crate::sys::epoll::{Interest, Poller};
 use crate::sys::error::SysError;
 
 /// How many may stand in the doorway. When there are more, the one that has stood there longest has to go in.
@@ -61,7 +61,7 @@ impl Doorway {
     ) -> Result<Option<u32>, SysError> {
         let number = self.next;
         self.next = number.wrapping_add(1);
-        poller.add_for_news(&fd, token(number))?;
+        poller.watch(&fd, token(number), Interest::News)?;
         self.arrivals.push_back(Arrival { number, listener, fd, peer, until });
         let crowded = self.arrivals.len() > CROWD;
         Ok(self.arrivals.front().filter(|_| crowded).map(|arrival| arrival.number))

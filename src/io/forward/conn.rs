@@ -8,7 +8,7 @@ use super::{Place, Reach, Spec};
 use crate::core::forward::ConnId;
 use crate::core::forward::relay::{Moved, Relay, Side, Step};
 use crate::core::ids::WorkerId;
-use crate::sys::edges::{Edges, Interest};
+use crate::sys::epoll::{Interest, Poller};
 use crate::sys::error::SysError;
 use crate::sys::stream::{self, Pipe, Transfer};
 
@@ -33,7 +33,7 @@ const STEPS: usize = 16;
 
 /// What all connections share.
 pub(super) struct Tools {
-    pub(super) edges: Edges,
+    pub(super) poller: Poller,
     buffer: Box<[u8]>,
     pipes: Vec<Pipe>,
     /// None could be made lately: bytes are copied until this time.
@@ -42,9 +42,9 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    pub(super) fn new(edges: Edges) -> Self {
+    pub(super) fn new(poller: Poller) -> Self {
         Self {
-            edges,
+            poller,
             buffer: vec![0; BUFFER].into(),
             pipes: Vec::new(),
             no_pipes_until: Duration::ZERO,
@@ -167,7 +167,7 @@ impl Conn {
 
     /// It has a worker: from now on bytes are moved.
     pub(super) fn begin(&mut self, id: ConnId, worker: OwnedFd, tools: &Tools) -> Result<(), SysError> {
-        tools.edges.add(&worker, Token::of(id, Side::Worker), Interest::News)?;
+        tools.poller.watch(&worker, Token::of(id, Side::Worker), Interest::News)?;
         self.relay = Relay::default();
         self.from_worker = Way::new(self.from_worker.by_pipe);
         let before = &self.from_client;
@@ -177,7 +177,7 @@ impl Conn {
             // Its news came while there was nobody to have it.
             self.relay.readable(Side::Client);
         } else {
-            tools.edges.add(&self.client, Token::of(id, Side::Client), Interest::News)?;
+            tools.poller.watch(&self.client, Token::of(id, Side::Client), Interest::News)?;
             self.client_watched = true;
         }
         self.upstream = Upstream::Open(worker);
@@ -369,7 +369,7 @@ impl Conn {
         self.way(from).wants_room = true;
         let to = from.other();
         match self.end(to) {
-            Some(sink) => tools.edges.change(sink, Token::of(id, to), Interest::NewsAndRoom),
+            Some(sink) => tools.poller.change(sink, Token::of(id, to), Interest::NewsAndRoom),
             None => Ok(()),
         }
     }
