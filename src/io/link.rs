@@ -156,7 +156,7 @@ impl Link {
 
     /// Takes what the channel holds, at most one turn's worth, and tells the scoreboard.
     pub fn read_connections(&self, into: &mut Vec<(ListenerId, OwnedFd)>) -> Result<Connections, LinkError> {
-        if !room_for(&self.channel.socket, MAX_CONNECTIONS + TURN) {
+        if !room_for(MAX_CONNECTIONS + TURN) {
             return Ok(Connections::NoRoom);
         }
         let (state, taken) = self.read_channel(into)?;

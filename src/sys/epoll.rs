@@ -11,15 +11,55 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::error::{Doing, SysError};
 
 /// How many events one [`Poller::wait`] brings at the most.
-const BATCH: usize = 64;
+const BATCH: usize = 128;
 
-/// An epoll instance, level-triggered.
+/// What is to be told of a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Again and again as long as something is to be read.
+    Level,
+    /// What is there to be read now, and each time something comes, whether or not it has been read.
+    News,
+    /// That, and each time there is room again.
+    NewsAndRoom,
+}
+
+impl Interest {
+    fn flags(self) -> EpollFlags {
+        match self {
+            Self::Level => EpollFlags::EPOLLIN,
+            Self::News => EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET,
+            Self::NewsAndRoom => Self::News.flags() | EpollFlags::EPOLLOUT,
+        }
+    }
+}
+
+/// What is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// For whom.
+    pub token: u64,
+    /// There is something to be read: bytes, the end, or an error.
+    pub readable: bool,
+    /// There is room, or an error for who writes.
+    pub writable: bool,
+    /// The other side has ended what it sends, or all: there is an end to be read behind the bytes.
+    pub end: bool,
+}
+
+/// An epoll instance.
 ///
 /// # Design
 /// A descriptor must be taken out with [`Poller::remove`] before it is closed. Closing alone
 /// does not suffice: while a child is between clone and exec it holds a copy of every
 /// descriptor, the kernel keeps the registration alive, and a stale event would name a number
 /// that by then may be something else.
+///
+/// It need not where news is told and tokens are never used twice: then a stale event finds nobody, and
+/// comes only once.
+///
+/// With thousands of streams in both directions a level would cost a system call for each change of mind about
+/// what is wanted. For news a connection is registered once.
 #[derive(Debug)]
 pub struct Poller {
     epoll: Epoll,
@@ -33,25 +73,29 @@ impl Poller {
         Ok(Self { epoll, events: [EpollEvent::empty(); BATCH] })
     }
 
-    /// Watches `fd` for something to read. `token` comes back with its events.
+    /// Watches `fd` for something to read, as [`Interest::Level`]. `token` comes back with its events.
     pub fn add(&self, fd: impl AsFd, token: u64) -> Result<(), SysError> {
-        self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token)).doing("watching a descriptor")
+        self.watch(fd, token, Interest::Level)
     }
 
-    /// Watches `fd` for anything new to read: one event for what is there now, and one whenever more comes, whether
-    /// or not it has been read.
-    pub fn add_for_news(&self, fd: impl AsFd, token: u64) -> Result<(), SysError> {
-        let news = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
-        self.epoll.add(fd, EpollEvent::new(news, token)).doing("watching a descriptor for news")
+    /// Watches `fd` for what is wanted. What is true already is news, too.
+    pub fn watch(&self, fd: impl AsFd, token: u64, interest: Interest) -> Result<(), SysError> {
+        self.epoll.add(fd, EpollEvent::new(interest.flags(), token)).doing("watching a descriptor")
     }
 
-    /// Stops watching `fd`. To be called before it is closed.
+    /// Changes what is to be told. What is true already is news again.
+    pub fn change(&self, fd: impl AsFd, token: u64, interest: Interest) -> Result<(), SysError> {
+        let mut event = EpollEvent::new(interest.flags(), token);
+        self.epoll.modify(fd, &mut event).doing("watching a descriptor for something else")
+    }
+
+    /// Stops watching `fd`.
     pub fn remove(&self, fd: impl AsFd) -> Result<(), SysError> {
         self.epoll.delete(fd).doing("no longer watching a descriptor")
     }
 
-    /// Waits until something can be read or `timeout` has passed; `None` waits for ever.
-    /// Returns how many tokens [`Poller::token`] has.
+    /// Waits until there is something to tell or `timeout` has passed; `None` waits for ever.
+    /// Returns how many events there are.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, SysError> {
         let timeout = timeout.map_or(EpollTimeout::NONE, |limit| {
             // Rounded up: waking a moment too early would mean to spin until the deadline.
@@ -69,6 +113,20 @@ impl Poller {
     #[must_use]
     pub fn token(&self, index: usize) -> u64 {
         self.events[index].data()
+    }
+
+    /// The whole event at `index` of the last [`Poller::wait`].
+    #[must_use]
+    pub fn event(&self, index: usize) -> Event {
+        let event = &self.events[index];
+        let failed = event.events().intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
+        let end = failed || event.events().intersects(EpollFlags::EPOLLRDHUP);
+        Event {
+            token: event.data(),
+            readable: end || event.events().intersects(EpollFlags::EPOLLIN),
+            writable: failed || event.events().intersects(EpollFlags::EPOLLOUT),
+            end,
+        }
     }
 }
 

@@ -6,7 +6,6 @@
 
 pub mod async_fd;
 pub mod client;
-pub mod edges;
 pub mod epoll;
 pub mod error;
 pub mod exit;

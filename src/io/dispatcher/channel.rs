@@ -159,7 +159,7 @@ impl WorkerChannel {
         let mut fds = Vec::new();
         let (mut all, mut whole) = (true, true);
         loop {
-            if !room_for(&self.worker_end, MAX_CONNECTIONS) {
+            if !room_for(MAX_CONNECTIONS) {
                 all = false;
                 break;
             }
@@ -196,8 +196,8 @@ impl WorkerChannel {
     }
 
     /// Whether what the worker says can be received: it may bring descriptors.
-    pub(super) fn has_room(&self) -> bool {
-        room_for(&self.channel, MAX_CONNECTIONS)
+    pub(super) fn has_room() -> bool {
+        room_for(MAX_CONNECTIONS)
     }
 
     /// To be called with `false` before it is dropped, too: see [`Poller`].

@@ -10,7 +10,7 @@ use crate::core::doorway::Doorway as Standing;
 use crate::core::ids::ListenerId;
 use crate::core::schedule::{Address, Key, LIMIT, Peek, Verdict};
 use crate::sys::client::{Peeked, peek};
-use crate::sys::epoll::Poller;
+use crate::sys::epoll::{Interest, Poller};
 use crate::sys::error::SysError;
 
 /// How many may stand in the doorway. When there are more, the one that has stood there longest has to go in.
@@ -54,7 +54,7 @@ impl Doorway {
     ) -> Result<Option<u32>, SysError> {
         let number = self.0.enter(listener, Visitor { fd, peer }, until);
         if let Some((_, Visitor { fd, .. })) = self.0.get(number) {
-            poller.add_for_news(fd, token(number))?;
+            poller.watch(fd, token(number), Interest::News)?;
         }
         Ok(self.0.oldest().filter(|_| self.0.len() > CROWD))
     }

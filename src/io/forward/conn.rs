@@ -4,15 +4,17 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::token::Token;
+use super::{Place, Reach, Spec};
 use crate::core::forward::ConnId;
 use crate::core::forward::relay::{Moved, Relay, Side, Step};
 use crate::core::ids::WorkerId;
-use crate::sys::edges::{Edges, Interest};
+use crate::sys::epoll::{Interest, Poller};
 use crate::sys::error::SysError;
 use crate::sys::stream::{self, Pipe, Transfer};
 
-/// What one read takes at the most, when bytes are copied.
-const BUFFER: usize = 64 * 1024;
+/// What one read takes at the most, when bytes are copied: all that a unix socket holds, so that its writer is
+/// woken once for all of it.
+const BUFFER: usize = 256 * 1024;
 
 /// What a pipe holds.
 const PIPE: usize = 256 * 1024;
@@ -20,16 +22,18 @@ const PIPE: usize = 256 * 1024;
 /// How many pipes that are not in use are kept.
 const SPARE_PIPES: usize = 16;
 
-/// After so many reads in a row that filled the buffer a stream is worth a pipe. A short exchange is
-/// cheaper to copy.
+/// After so many large reads in a row a stream is worth a pipe. A short exchange is cheaper to copy.
 const BULK: u8 = 2;
+
+/// What a large read brings.
+const LARGE: usize = 64 * 1024;
 
 /// How much one connection may do before the others have their turn.
 const STEPS: usize = 16;
 
 /// What all connections share.
 pub(super) struct Tools {
-    pub(super) edges: Edges,
+    pub(super) poller: Poller,
     buffer: Box<[u8]>,
     pipes: Vec<Pipe>,
     /// None could be made lately: bytes are copied until this time.
@@ -38,9 +42,9 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    pub(super) fn new(edges: Edges) -> Self {
+    pub(super) fn new(poller: Poller) -> Self {
         Self {
-            edges,
+            poller,
             buffer: vec![0; BUFFER].into(),
             pipes: Vec::new(),
             no_pipes_until: Duration::ZERO,
@@ -80,9 +84,12 @@ enum Held {
 
 /// What goes one way.
 struct Way {
+    /// Its bytes may go through a pipe. What comes from a unix socket had better not: its pages are used once
+    /// and thrown away, and a buffer that stays in the cache is quicker by a third.
+    by_pipe: bool,
     held: Held,
-    /// Reads in a row that filled the buffer.
-    full_reads: u8,
+    /// Large reads in a row.
+    large_reads: u8,
     /// The source has announced its end: it has to be read up to that, since no more news will come.
     end_announced: bool,
     /// News of room at the sink is wanted.
@@ -90,7 +97,9 @@ struct Way {
 }
 
 impl Way {
-    const NEW: Self = Self { held: Held::Nothing, full_reads: 0, end_announced: false, wants_room: false };
+    const fn new(by_pipe: bool) -> Self {
+        Self { by_pipe, held: Held::Nothing, large_reads: 0, end_announced: false, wants_room: false }
+    }
 }
 
 /// What is to be done with a connection.
@@ -131,7 +140,7 @@ pub(super) enum Upstream {
 }
 
 impl Conn {
-    pub(super) fn new(front: usize, client: OwnedFd) -> Self {
+    pub(super) fn new(front: usize, spec: &Spec, client: OwnedFd) -> Self {
         Self {
             front,
             client,
@@ -139,8 +148,8 @@ impl Conn {
             worker: None,
             upstream: Upstream::None,
             relay: Relay::default(),
-            from_client: Way::NEW,
-            from_worker: Way::NEW,
+            from_client: Way::new(matches!(spec.place, Place::Tcp { .. })),
+            from_worker: Way::new(spec.reach == Reach::Port),
             moved_at: Duration::ZERO,
             half_open_told: false,
             queued: false,
@@ -158,16 +167,17 @@ impl Conn {
 
     /// It has a worker: from now on bytes are moved.
     pub(super) fn begin(&mut self, id: ConnId, worker: OwnedFd, tools: &Tools) -> Result<(), SysError> {
-        tools.edges.add(&worker, Token::of(id, Side::Worker), Interest::News)?;
+        tools.poller.watch(&worker, Token::of(id, Side::Worker), Interest::News)?;
         self.relay = Relay::default();
-        self.from_worker = Way::NEW;
-        self.from_client = Way { end_announced: self.from_client.end_announced, ..Way::NEW };
+        self.from_worker = Way::new(self.from_worker.by_pipe);
+        let before = &self.from_client;
+        self.from_client = Way { end_announced: before.end_announced, ..Way::new(before.by_pipe) };
         self.moved_at = tools.now;
         if self.client_watched {
             // Its news came while there was nobody to have it.
             self.relay.readable(Side::Client);
         } else {
-            tools.edges.add(&self.client, Token::of(id, Side::Client), Interest::News)?;
+            tools.poller.watch(&self.client, Token::of(id, Side::Client), Interest::News)?;
             self.client_watched = true;
         }
         self.upstream = Upstream::Open(worker);
@@ -241,7 +251,8 @@ impl Conn {
 
     fn move_some(&mut self, from: Side, tools: &mut Tools) {
         self.moved_at = tools.now;
-        let pipe = if self.way(from).full_reads >= BULK { tools.take_pipe() } else { None };
+        let way = self.way(from);
+        let pipe = if way.by_pipe && way.large_reads >= BULK { tools.take_pipe() } else { None };
         match pipe {
             Some(pipe) => self.splice(from, pipe, tools),
             None => self.copy(from, tools),
@@ -259,7 +270,7 @@ impl Conn {
             Transfer::Broken { .. } => return relay.broke(from),
         };
         let full = taken == tools.buffer.len();
-        way.full_reads = if full { way.full_reads.saturating_add(1) } else { 0 };
+        way.large_reads = if taken >= LARGE { way.large_reads.saturating_add(1) } else { 0 };
         let passed = match stream::write(sink, &tools.buffer[..taken]) {
             Transfer::Done(passed) => passed,
             Transfer::Blocked => 0,
@@ -290,8 +301,8 @@ impl Conn {
             }
             Transfer::Broken { .. } => return relay.broke(from),
         };
-        if taken < BUFFER / 2 {
-            way.full_reads = 0;
+        if taken < LARGE / 2 {
+            way.large_reads = 0;
         }
         let passed = match pipe.empty(sink, taken) {
             Transfer::Done(passed) => passed,
@@ -358,7 +369,7 @@ impl Conn {
         self.way(from).wants_room = true;
         let to = from.other();
         match self.end(to) {
-            Some(sink) => tools.edges.change(sink, Token::of(id, to), Interest::NewsAndRoom),
+            Some(sink) => tools.poller.change(sink, Token::of(id, to), Interest::NewsAndRoom),
             None => Ok(()),
         }
     }

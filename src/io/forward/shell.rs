@@ -14,8 +14,7 @@ use crate::core::forward::relay::Side;
 use crate::core::forward::{Activity, ConnId, Forward, Input, Output, Reason, Refusal};
 use crate::core::ids::WorkerId;
 use crate::core::schedule::{Address, Key, Policy};
-use crate::sys::edges::{Edge, Edges, Interest};
-use crate::sys::epoll::Waker;
+use crate::sys::epoll::{Event, Interest, Poller, Waker};
 use crate::sys::error::SysError;
 use crate::sys::listen::accept;
 use crate::sys::stream::{self, Connecting, Name, Transfer, Unanswered};
@@ -70,8 +69,8 @@ impl Shell {
         queue: Receiver<Command>,
         notify: Box<dyn Fn(Notice) + Send>,
     ) -> Result<Self, SysError> {
-        let edges = Edges::new()?;
-        edges.add(&waker, Token::Waker.pack(), Interest::Level)?;
+        let poller = Poller::new()?;
+        poller.add(&waker, Token::Waker.pack())?;
         let desks = fronts.into_iter().map(|front| {
             stream::no_delay(&front.bound.fd);
             let brain = Forward::new(front.spec.config, front.spec.policy);
@@ -95,7 +94,7 @@ impl Shell {
             again: VecDeque::new(),
             last_id: 0,
             last_warning: None,
-            tools: Tools::new(edges),
+            tools: Tools::new(poller),
             start: Instant::now(),
         })
     }
@@ -104,18 +103,18 @@ impl Shell {
         stream::ignore_broken_pipes()?;
         loop {
             let timeout = self.timeout();
-            let ready = self.tools.edges.wait(timeout)?;
+            let ready = self.tools.poller.wait(timeout)?;
             self.tools.now = self.start.elapsed();
             for index in 0..ready {
-                let edge = self.tools.edges.edge(index);
-                match Token::unpack(edge.token) {
+                let event = self.tools.poller.event(index);
+                match Token::unpack(event.token) {
                     Token::Waker => {
                         if self.take_commands()? == Stop::Yes {
                             return Ok(());
                         }
                     }
                     Token::Front(front) => self.accept_burst(front)?,
-                    Token::Conn(id, side) => self.hear(id, side, edge)?,
+                    Token::Conn(id, side) => self.hear(id, side, event)?,
                 }
             }
             // Once round: what could go on for ever must not keep us from the news.
@@ -210,9 +209,9 @@ impl Shell {
         desk.accepting = watch;
         let socket = &desk.front.bound.fd;
         if watch {
-            self.tools.edges.add(socket, Token::Front(front).pack(), Interest::Level)
+            self.tools.poller.add(socket, Token::Front(front).pack())
         } else {
-            self.tools.edges.remove(socket)
+            self.tools.poller.remove(socket)
         }
     }
 
@@ -227,7 +226,7 @@ impl Shell {
                     self.last_id += 1;
                     let id = ConnId(self.last_id);
                     let key = if desk.front.spec.policy == Policy::Sticky { key(&client) } else { None };
-                    self.conns.insert(id, Conn::new(front, client));
+                    self.conns.insert(id, Conn::new(front, &desk.front.spec, client));
                     self.input(front, Input::Accepted { conn: id, key })?;
                 }
                 Ok(None) => return Ok(()),
@@ -260,7 +259,7 @@ impl Shell {
             Ok(Connecting::Done(upstream)) => self.begin(front, id, upstream),
             Ok(Connecting::Pending(upstream)) => {
                 let token = Token::of(id, Side::Worker);
-                if let Err(error) = self.tools.edges.add(&upstream, token, Interest::NewsAndRoom) {
+                if let Err(error) = self.tools.poller.watch(&upstream, token, Interest::NewsAndRoom) {
                     return self.refuse(front, id, Unanswered::Exhausted(error));
                 }
                 if let Some(conn) = self.conns.get_mut(&id) {
@@ -304,14 +303,14 @@ impl Shell {
         self.pump(id)
     }
 
-    fn hear(&mut self, id: ConnId, side: Side, edge: Edge) -> Result<(), SysError> {
+    fn hear(&mut self, id: ConnId, side: Side, event: Event) -> Result<(), SysError> {
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
         match (&conn.upstream, side) {
             (Upstream::Pending(..), Side::Worker) => return self.hear_pending(id),
-            (Upstream::Open(_), _) => conn.hear(side, edge.readable, edge.writable, edge.end),
+            (Upstream::Open(_), _) => conn.hear(side, event.readable, event.writable, event.end),
             // What it has to say waits for a worker.
             (_, Side::Client) => {
-                conn.hear(side, false, false, edge.end);
+                conn.hear(side, false, false, event.end);
                 return Ok(());
             }
             (Upstream::None, Side::Worker) => return Ok(()),
@@ -332,7 +331,7 @@ impl Shell {
             }
             Some(Err(why)) => self.refuse(front, id, why),
             Some(Ok(())) => {
-                self.tools.edges.remove(&upstream)?;
+                self.tools.poller.remove(&upstream)?;
                 self.begin(front, id, upstream)
             }
         }

@@ -1,0 +1,187 @@
+'use strict';
+
+// What became of each client, and whose doing it was. Whatever cannot be explained by a fault is unaccounted for.
+
+const fs = require('node:fs');
+const path = require('node:path');
+
+/**
+ * - `answered`: it had all it wanted; a silent one left by itself, an idle one was told before.
+ * - `hands`: broken, and the worker that had it last was killed before.
+ * - `way`: broken when a worker was killed, and no worker had it, or none any more: that one may have been about to.
+ * - `drained`: broken, and the worker that had it last had not finished within its drain timeout; or none had it yet, of
+ *   those that came to its own address.
+ * - `unfit`: broken while a worker that accepts by itself had no descriptors. Node closes what it cannot have then.
+ * - `idle`: a draining worker that accepts by itself closed it before, or between, two requests.
+ * - `late`: there was no room for it in a backlog that overflowed, and its retries came too late. Or it took itself for
+ *   connected: by SYN cookies the system answers more clients than it has room for, and may never let them in.
+ * - `shed`: turned away, as the app had asked for.
+ * - `refused`: nobody listened.
+ * @typedef {'answered' | 'hands' | 'way' | 'drained' | 'unfit' | 'idle' | 'late' | 'shed' | 'refused' | 'unaccounted'} Fate
+ * @typedef {{ fault: string, from: number, to: number, pid?: number }} Window
+ * @typedef {{ pid: number, at: number }} Death
+ * @typedef {{ pid: number, at: number, asked: boolean }} Holder since when, and whether by a request
+ * @typedef {object} Evidence
+ * @property {Death[]} killed workers that were killed, and when
+ * @property {Death[]} overdue workers that had not finished when their time to drain was over
+ * @property {Window[]} windows in which something was wrong
+ * @property {Map<number, Holder>} last which worker has which client, when that ends
+ * @property {number} primary its pid
+ * @property {number} lateness for how long the machine kept us from looking, in ms
+ * @property {boolean} forward whether workers listen by themselves
+ * @property {boolean} passing whether the primary accepts, and passes connections
+ */
+
+/** @type {Fate[]} */
+const FATES = [
+  'answered',
+  'hands',
+  'way',
+  'drained',
+  'unfit',
+  'idle',
+  'late',
+  'shed',
+  'refused',
+  'unaccounted',
+];
+
+/** How many connections may be on their way to a worker. */
+const WINDOW = 64;
+
+/** How long a worker that is overdue has to end by itself: `killTimeout`, in ms. */
+const KILL = 2_000;
+
+/** How long after the overflow clients that came meanwhile try again by themselves. In ms. */
+const RETRIES = 8_000;
+
+/**
+ * How long it may take until the end of a process reaches a client, if we ourselves get all the CPU that we need. In ms.
+ */
+const NEWS = 500;
+
+/**
+ * @param {import('./clients').Record} record
+ * @param {Evidence} evidence
+ * @returns {Fate}
+ */
+function fateOf(record, { killed, overdue, windows, last, primary, lateness, forward, passing }) {
+  const news = NEWS + lateness;
+  if (record.complete && record.error === null) return 'answered';
+  if (record.shed) return 'shed';
+  if (record.error === 'ECONNREFUSED') return 'refused';
+  const within = (/** @type {string} */ fault, /** @type {number} */ slack) =>
+    windows.some((it) => it.fault === fault && it.from <= record.endedAt && record.openedAt <= it.to + slack);
+  const { endedAt, openedAt, connectedAt } = record;
+  const held = last.get(record.id);
+  if (connectedAt === null || record.error === 'hung') {
+    // Some are let in just when they give up, or before what they have said is repeated.
+    const isHeard = held?.asked && held.at < endedAt - news;
+    return record.crowd && !isHeard && within('backlog', RETRIES) ? 'late' : 'unaccounted';
+  }
+  const dead = (/** @type {Death[]} */ deaths) =>
+    held !== undefined && deaths.some(({ pid, at }) => pid === held.pid && at <= endedAt);
+  const unheard = (/** @type {Death} */ { at }) =>
+    openedAt <= at && at <= endedAt && endedAt <= at + KILL + news;
+  if (dead(overdue) || (forward && held === undefined && overdue.some(unheard))) return 'drained';
+  if (dead(killed)) return 'hands';
+  const isIdle = ['kept', 'silent'].includes(record.kind) && record.error === 'ended';
+  if (!passing && isIdle && within('reload', news)) return 'idle';
+  const unfit = (/** @type {Window} */ it) =>
+    it.fault === 'descriptors' && it.pid !== primary && it.from <= endedAt && endedAt <= it.to + news;
+  if (!passing && held === undefined && windows.some(unfit)) return 'unfit';
+  // A primary that stands still passes on no news either.
+  const stood = windows
+    .filter((it) => it.fault === 'stop' && it.pid === primary && it.from <= endedAt)
+    .filter((it) => it.to + news >= endedAt)
+    .reduce((sum, it) => sum + it.to - it.from, 0);
+  // A process that is killed may have something given to it until it has ended.
+  const onTheWay = windows.some(
+    ({ fault, from, to }) =>
+      fault === 'kill' && openedAt <= to && from <= endedAt && endedAt <= to + news + stood,
+  );
+  return onTheWay && held === undefined ? 'way' : 'unaccounted';
+}
+
+/**
+ * @param {import('./clients').Record[]} records
+ * @param {Omit<Evidence, 'last'> & { directory: string }} evidence with the directory that has the workers' notes
+ */
+function account(records, evidence) {
+  const { last, seen, nameless } = readNotes(evidence.directory, records);
+  const fates = records.map((record) => fateOf(record, { ...evidence, last }));
+  const count = (/** @type {(record: import('./clients').Record) => boolean} */ wanted) =>
+    Object.fromEntries(
+      FATES.map((fate) => [fate, records.filter((it, at) => fates[at] === fate && wanted(it)).length]),
+    );
+  const faults = [...new Set(evidence.windows.map(({ fault }) => fault))].sort();
+  const meanwhile = (/** @type {import('./clients').Record} */ it, /** @type {Window[]} */ windows) =>
+    windows.some(({ from, to }) => from <= it.endedAt && it.openedAt <= to);
+  return {
+    total: count(() => true),
+    /** Clients that were there while a fault was in effect; one may count for several. */
+    byFault: Object.fromEntries(
+      faults.map((fault) => {
+        const windows = evidence.windows.filter((it) => it.fault === fault);
+        const totals = count((it) => meanwhile(it, windows));
+        return [fault, { times: windows.length, ...totals }];
+      }),
+    ),
+    unaccounted: records.filter((_, at) => ['unaccounted', 'refused'].includes(fates[at])),
+    /**
+     * How many the primary must have accepted at its first and at its second address, and how many at the most: some whom
+     * the system let in after they had given up have left no name, or were on the way to a worker that was killed.
+     */
+    accepted: [false, true].map((crowd) => {
+      const least = records.filter(
+        (it, at) => it.crowd === crowd && (fates[at] !== 'late' || seen.has(it.id)),
+      );
+      const late = records.some((it, at) => it.crowd === crowd && fates[at] === 'late');
+      const slack = late ? nameless + evidence.killed.length * WINDOW : 0;
+      return { least: least.length, most: least.length + slack };
+    }),
+    /** What sort of clients were not served, by fate. */
+    sorts: FATES.slice(1).flatMap((fate) => {
+      const sorts = records
+        .filter((_, at) => fates[at] === fate)
+        .map(({ kind, crowd }) => (crowd ? 'crowd' : kind));
+      const counts = [...new Set(sorts)].map((sort) => `${sort} ${sorts.filter((it) => it === sort).length}`);
+      return sorts.length > 0 ? [`${fate}: ${counts.join(', ')}`] : [];
+    }),
+    lastOf: (/** @type {import('./clients').Record} */ record) => last.get(record.id),
+  };
+}
+
+/**
+ * @param {string} directory
+ * @param {import('./clients').Record[]} records
+ */
+function readNotes(directory, records) {
+  const byAddress = new Map(records.map(({ address, id }) => [address, id]));
+  /** @type {Map<number, Holder>} */
+  const last = new Map();
+  /** Whom a worker has ever had. @type {Set<number>} */
+  const seen = new Set();
+  let nameless = 0;
+  for (const file of fs.readdirSync(directory)) {
+    const pid = Number(/^log-(\d+)$/.exec(file)?.[1]);
+    if (!pid) continue;
+    for (const line of fs.readFileSync(path.join(directory, file), 'utf8').split('\n')) {
+      const [time, what, who] = line.split(' ');
+      // Who has gone before has no address any more.
+      if (what === 'connection' && who === 'undefined') nameless++;
+      const id = what === 'request' ? Number(who) : byAddress.get(who);
+      // Of a client that comes through a worker's own address only the requests say who it is.
+      if (id === undefined) continue;
+      seen.add(id);
+      const at = Number(time);
+      const before = last.get(id);
+      if (at > records[id].endedAt || (before && before.at > at)) continue;
+      if (what !== 'left') last.set(id, { pid, at, asked: what === 'request' });
+      else if (before?.pid === pid) last.delete(id);
+    }
+  }
+  return { last, seen, nameless };
+}
+
+module.exports = { FATES, account, fateOf };

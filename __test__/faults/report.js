@@ -1,0 +1,30 @@
+'use strict';
+
+const { textTable } = require('../../benchmark/lib/report.js');
+const { FATES } = require('./ledger.js');
+
+/** So many that nobody could explain are shown in full. */
+const SHOWN = 3;
+
+/** @param {Awaited<ReturnType<typeof import('./scenario').runFaults>>} result */
+function report({ total, byFault, sorts, details, leaks, miscounted, remarks, figures }) {
+  const cells = (/** @type {Record<string, number>} */ counts) => FATES.map((fate) => `${counts[fate]}`);
+  const rows = Object.entries(byFault).map(([fault, counts]) => [fault, `${counts.times}`, ...cells(counts)]);
+  /** @type {Map<string, number>} */
+  const often = new Map();
+  for (const remark of remarks) {
+    const kind = remark.replace(/"pid":\d+/, '"pid":…');
+    often.set(kind, (often.get(kind) ?? 0) + 1);
+  }
+  return [
+    textTable(['clients there during', 'times', ...FATES], [...rows, ['all', '', ...cells(total)]]),
+    ...sorts,
+    ...[...often].map(([remark, times]) => `${times} × ${remark}`),
+    `figures: ${JSON.stringify(figures)}`,
+    ...details.slice(0, SHOWN).map((it) => `unaccounted: ${JSON.stringify(it)}`),
+    ...miscounted.map((text) => `miscounted: ${text}`),
+    ...leaks.map((leak) => `left behind: ${leak}`),
+  ].join('\n');
+}
+
+module.exports = { report };
