@@ -99,4 +99,13 @@ function print(text) {
   process.stdout.write(`${text}\n`);
 }
 
-module.exports = { textTable, markdownTable, circumstances, describe, writeResults, writeReadme, print };
+module.exports = {
+  RESULTS,
+  textTable,
+  markdownTable,
+  circumstances,
+  describe,
+  writeResults,
+  writeReadme,
+  print,
+};
