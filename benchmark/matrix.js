@@ -11,7 +11,7 @@
 
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { Passing, buildPassing } = require('./lib/passing');
+const { Passing, buildPassing, keptUp } = require('./lib/passing');
 const { circumstances, describe, print } = require('./lib/report');
 const { interleave } = require('./lib/rounds');
 const { publish } = require('./lib/section');
@@ -64,7 +64,7 @@ run(async () => {
   const figure = (way, [workers, listeners], what) => {
     const id = `${way} ${workers}×${listeners}`;
     const samples = results.find(({ contestant }) => contestant.id === id)?.samples ?? [];
-    return median(samples.map((sample) => sample[what]));
+    return median(samples.filter(keptUp).map((sample) => sample[what]));
   };
   const series = [
     {
@@ -90,7 +90,8 @@ run(async () => {
       'that come back at once. The workers are programs that do no more than they must, so that what is measured is the ' +
       'dispatcher and not 32 Node processes on a few cores; the bare loop (epoll_wait, accept4, sendmsg, close) beside it ' +
       `shows what the kernel itself makes of the numbers. Medians of ${rounds} interleaved rounds. Of all connections at ` +
-      `the fixed rate ${all('failed')} failed and ${all('late')} came later than 5 ms after their time.`,
+      `the fixed rate ${all('failed')} failed and ${all('late')} came later than 5 ms after their time; measurements with ` +
+      'more than one late in twenty do not count.',
     tables: series.map(({ title, label, counts, at }) => ({
       title,
       header: [
@@ -150,5 +151,12 @@ async function measure(program, { way, workers, listeners }, { rate, duration, f
   const { result, cpu, wakes } = await passing.during(() => passing.knock(steady));
   await passing.stop();
   const { answered, failed, late } = result;
-  return { cpu: cpu / answered, perWake: answered / wakes, perSecond: perSecond / full, failed, late };
+  return {
+    cpu: cpu / answered,
+    perWake: answered / wakes,
+    perSecond: perSecond / full,
+    failed,
+    late,
+    answered,
+  };
 }

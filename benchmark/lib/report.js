@@ -38,11 +38,12 @@ function markdownTable(header, rows) {
 }
 
 /**
+ * What is no number was not measured.
  * @param {readonly string[]} header
  * @param {readonly (readonly string[])[]} rows
  */
 function align(header, rows) {
-  const all = [header, ...rows];
+  const all = [header, ...rows].map((cells) => cells.map((cell) => (cell === 'NaN' ? '–' : cell)));
   const widths = header.map((_, column) => Math.max(3, ...all.map((cells) => cells[column].length)));
   return all.map((cells) =>
     cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]))),

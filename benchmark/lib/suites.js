@@ -18,7 +18,7 @@ const suites = [
   },
   {
     name: 'passing',
-    full: ['--rounds', '5', '--duration', '3'],
+    full: ['--rounds', '5', '--duration', '2'],
     quick: ['--rounds', '1', '--duration', '1'],
   },
   {
