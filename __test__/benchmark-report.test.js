@@ -109,7 +109,16 @@ test('the page tells what was measured, met, missed and lacking', () => {
   const section = {
     title: 'A suite',
     about: 'What it measures.',
-    tables: [{ title: 'A table', header: ['', 'µs'], rows: [['rcluster', '1.5']] }],
+    tables: [
+      {
+        title: 'A table',
+        header: ['', 'µs'],
+        rows: [
+          ['rcluster', '1.5'],
+          ['other', 'NaN'],
+        ],
+      },
+    ],
     targets: [
       { name: 'met', value: 1, atMost: 2 },
       { name: 'missed', value: 1, atLeast: 2 },
@@ -119,17 +128,17 @@ test('the page tells what was measured, met, missed and lacking', () => {
     behind: ['In that it is slower.'],
     lacking: ['a proxy'],
   };
-  const page = writePage(
-    machine,
-    [
-      { name: 'one', result: { machine: { ...machine, command: 'node benchmark/one.js' }, section } },
-      { name: 'other', result: undefined },
-    ],
-    { quick: true },
-  );
+  const page = writePage(machine, [
+    {
+      name: 'one',
+      result: { machine: { ...machine, command: 'node benchmark/one.js' }, options: { rounds: 1 }, section },
+    },
+    { name: 'other', result: undefined },
+  ]);
   for (const line of [
     /^## A suite$/m,
     /^\| rcluster +\| +1\.5 \|$/m,
+    /^\| other +\| +– \|$/m,
     /^\| one: met +\| +≤ 2 \| +1 \| PASS \|$/m,
     /^\| one: missed +\| +≥ 2 \| +1 \| MISS \|$/m,
     /^\| one: unknown +\| +≤ 2 \| +– \| +n\/a \|$/m,
@@ -137,7 +146,7 @@ test('the page tells what was measured, met, missed and lacking', () => {
     /^Not measured: a proxy\.$/m,
     /^Not measured: `other`\.$/m,
     /^a CPU, 2 cores, Linux, Node v20, 2026-01-02, `node benchmark\/bench\.js`\. Load average before: 0\.50/m,
-    /^\*\*This was a quick run\*\*/m,
+    /^\*\*Not to be taken at face value\*\*: `one` had a single short round/m,
     /^`node benchmark\/one\.js`$/m,
   ]) {
     assert.match(page, line);

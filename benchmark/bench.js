@@ -50,7 +50,7 @@ run(async () => {
   }
   const charts = measured.flatMap(({ result }) => result?.section.charts ?? []);
   fs.writeFileSync(path.join(DOCS, 'benchmarks.svg'), drawCharts('Benchmarks of rcluster', charts));
-  fs.writeFileSync(path.join(DOCS, 'benchmarks.md'), writePage(machine, measured, options));
+  fs.writeFileSync(path.join(DOCS, 'benchmarks.md'), writePage(machine, measured));
   print(`\ndocs/benchmarks.md and its chart are written, after ${minutes(began)}`);
   const failed = wanted.filter((wanted) => !measured.some(({ name, result }) => name === wanted && result));
   if (failed.length > 0) throw new Error(`without a result: ${failed.join(', ')}`);

@@ -12,7 +12,7 @@ const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { circumstances, describe, print } = require('./lib/report');
 const { interleave } = require('./lib/rounds');
-const { publish } = require('./lib/section');
+const { behind, publish } = require('./lib/section');
 const { median, percentile, sum } = require('./lib/stats');
 
 /** @typedef {Awaited<ReturnType<typeof measure>>} Sample */
@@ -77,6 +77,18 @@ run(async () => {
       },
     ],
   };
+  const seconds = (/** @type {Sample[]} */ samples) => median(samples.map(({ seconds }) => seconds));
+  section.behind = behind(
+    results
+      .filter(({ contestant }) => own && contestant.id.startsWith('builtin-'))
+      .map(({ contestant, samples }) => ({
+        what: 'Burst, time until all are answered',
+        own: seconds(own ?? []),
+        other: seconds(samples),
+        than: contestant.label,
+        better: 'less',
+      })),
+  );
   publish('burst', section, { machine, options, results });
 });
 

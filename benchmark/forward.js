@@ -268,18 +268,24 @@ function comparisons(results) {
   return behind(
     results.flatMap((result) =>
       kinds.flatMap((kind) =>
-        [...proxies.map((proxy) => `${proxy}-${kind}`), 'passing'].flatMap((than) =>
-          /** @type {const} */ ([
-            ['requests/s', 'requestsPerSecond', 'more'],
-            ['CPU time of the proxy', 'cpu', 'less'],
-          ]).map(([what, key, better]) => ({
-            what: `Own ${kind}, ${result.title.toLowerCase()}, ${what}`,
-            own: figure(result, `own-${kind}`, key),
-            other: figure(result, than, key),
-            than,
-            better,
-          })),
-        ),
+        result.measured
+          // Passing does nothing where connections are kept.
+          .filter(
+            ({ contestant: { id } }) =>
+              id.endsWith(`-${kind}`) || (id === 'passing' && result.id === 'close'),
+          )
+          .flatMap(({ contestant: { id, label: than } }) =>
+            /** @type {const} */ ([
+              ['requests/s', 'requestsPerSecond', 'more'],
+              ['CPU time of the proxy', 'cpu', 'less'],
+            ]).map(([what, key, better]) => ({
+              what: `Own ${kind}, ${result.title[0].toLowerCase()}${result.title.slice(1)}, ${what}`,
+              own: figure(result, `own-${kind}`, key),
+              other: figure(result, id, key),
+              than,
+              better,
+            })),
+          ),
       ),
     ),
   );

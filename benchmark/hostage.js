@@ -11,7 +11,7 @@ const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { circumstances, describe, print } = require('./lib/report');
 const { interleave } = require('./lib/rounds');
-const { publish } = require('./lib/section');
+const { behind, publish } = require('./lib/section');
 const { median } = require('./lib/stats');
 const { latency, latencyTable, steadyLoad } = require('./lib/steady');
 
@@ -87,6 +87,15 @@ run(async () => {
       ];
     }),
   };
+  section.behind = behind(
+    results.map(({ contestant, samples }) => ({
+      what: `One blocked worker, \`${contestant.id}\`, p99.9 of the others' clients`,
+      own: contestant.id.startsWith('builtin-') ? NaN : median(samples.map(overBase)),
+      other: 1,
+      than: 'the p99.9 of all clients of the built-in round robin',
+      better: 'less',
+    })),
+  );
   publish('hostage', section, { machine, options, results });
 });
 

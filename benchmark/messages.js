@@ -9,7 +9,7 @@ const { flags, readOptions } = require('./lib/options');
 const { circumstances, describe, print } = require('./lib/report');
 const { cpuBetween, threadTimes } = require('./lib/proc');
 const { interleave } = require('./lib/rounds');
-const { publish } = require('./lib/section');
+const { behind, publish } = require('./lib/section');
 const { median, sum, summarise } = require('./lib/stats');
 
 const WORKERS = 2;
@@ -116,6 +116,18 @@ run(async () => {
       value: ratios.rate,
       atLeast,
     })),
+    behind: behind(
+      results.flatMap(({ name, ratios }) => [
+        { what: `Messages, ${name}, rate`, own: ratios.rate, other: 1, than: 'the built-in', better: 'more' },
+        {
+          what: `Messages, ${name}, CPU time`,
+          own: ratios.cpu,
+          other: 1,
+          than: 'the built-in',
+          better: 'less',
+        },
+      ]),
+    ),
   };
   publish('messages', section, { machine, options, results });
   if (options.check && results.some(({ ratios, atLeast }) => ratios.rate < atLeast)) process.exitCode = 1;

@@ -11,7 +11,7 @@ const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { circumstances, describe, print } = require('./lib/report');
 const { interleave } = require('./lib/rounds');
-const { publish } = require('./lib/section');
+const { behind, publish } = require('./lib/section');
 const { median } = require('./lib/stats');
 const { latency, latencyTable, steadyLoad } = require('./lib/steady');
 
@@ -73,6 +73,15 @@ run(async () => {
       { name: 'p99 of short requests, built-in ÷ least loaded', value: ratios && median(ratios), atLeast: 2 },
     ],
   };
+  section.behind = behind(
+    results.map(({ contestant, samples }) => ({
+      what: `Short requests among long ones, \`${contestant.id}\`, their p99`,
+      own: contestant.id.startsWith('builtin-') ? NaN : 1 / median(samples.map(better)),
+      other: 1,
+      than: 'built-in round robin',
+      better: 'less',
+    })),
+  );
   publish('mixed', section, { machine, options, results });
 });
 

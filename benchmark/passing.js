@@ -21,7 +21,7 @@ const { flags, readOptions } = require('./lib/options');
 const { Passing, buildPassing, keptUp } = require('./lib/passing');
 const { circumstances, describe, print } = require('./lib/report');
 const { interleave } = require('./lib/rounds');
-const { publish } = require('./lib/section');
+const { behind, publish } = require('./lib/section');
 const { median, sum } = require('./lib/stats');
 
 /** @typedef {import('./lib/passing').Way} Way */
@@ -132,6 +132,15 @@ run(async () => {
       value: overBare(load, 'rcluster'),
       atMost: 1.25,
     })),
+    behind: behind(
+      Object.keys(titles).map((load) => ({
+        what: `Passing under ${load} load, CPU time of the thread`,
+        own: overBare(load, 'rcluster'),
+        other: 1,
+        than: 'the bare loop with accept4',
+        better: 'less',
+      })),
+    ),
   };
   publish('passing', section, { machine, options, results });
 });

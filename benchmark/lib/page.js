@@ -7,18 +7,19 @@ const { judge } = require('./targets');
 
 /**
  * @typedef {ReturnType<typeof import('./report').circumstances>} Machine
- * @typedef {{ machine: Machine, section: import('./section').Section }} Result what a suite has written
+ * @typedef {{ machine: Machine, options: { rounds: number }, section: import('./section').Section }} Result what a
+ *   suite has written
  * @typedef {{ name: string, result: Result | undefined }} Suite without a result if it was not measured
  */
 
 /**
  * @param {Machine} machine of the run that writes the page
  * @param {readonly Suite[]} suites
- * @param {{ quick: boolean }} run
  * @returns {string}
  */
-function writePage(machine, suites, { quick }) {
+function writePage(machine, suites) {
   const measured = suites.flatMap(({ name, result }) => (result ? [{ name, ...result }] : []));
+  const hasty = measured.filter(({ options }) => options.rounds === 1).map(({ name }) => `\`${name}\``);
   const missing = suites.filter(({ result }) => !result).map(({ name }) => `\`${name}\``);
   return (
     [
@@ -27,9 +28,10 @@ function writePage(machine, suites, { quick }) {
         'suite in turns: so that what else happens on the machine hits all alike. Compare figures within a table. Across ' +
         'tables, machines or days only the ratios mean anything.',
       `${describe(machine)}. Load average before: ${machine.loadAverage.map((load) => load.toFixed(2)).join(', ')}.`,
-      ...(quick
+      ...(hasty.length > 0
         ? [
-            '**This was a quick run**: a single round of a second or two for each figure, to see that it all works. Such figures are mostly noise.',
+            `**Not to be taken at face value**: ${hasty.join(', ')} had a single short round, which shows that it works and ` +
+              'is mostly noise otherwise.',
           ]
         : []),
       ...(missing.length > 0 ? [`Not measured: ${missing.join(', ')}.`] : []),

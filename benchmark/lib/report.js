@@ -37,13 +37,15 @@ function markdownTable(header, rows) {
   return [head, `| ${rule.join(' | ')} |`, ...body].join('\n');
 }
 
+/** What is no number was not measured. @type {Record<string, string>} */
+const UNUSUAL = { NaN: '–', Infinity: '∞' };
+
 /**
- * What is no number was not measured.
  * @param {readonly string[]} header
  * @param {readonly (readonly string[])[]} rows
  */
 function align(header, rows) {
-  const all = [header, ...rows].map((cells) => cells.map((cell) => (cell === 'NaN' ? '–' : cell)));
+  const all = [header, ...rows].map((cells) => cells.map((cell) => UNUSUAL[cell] ?? cell));
   const widths = header.map((_, column) => Math.max(3, ...all.map((cells) => cells[column].length)));
   return all.map((cells) =>
     cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]))),
