@@ -20,10 +20,10 @@ const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { cpuBetween, threadTimes } = require('./lib/proc');
 const { missing, startHaproxy, startNginx } = require('./lib/proxies');
-const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
+const { circumstances, describe, print } = require('./lib/report');
 const { interleave } = require('./lib/rounds');
+const { behind, publish } = require('./lib/section');
 const { median, sum } = require('./lib/stats');
-const { printTargets } = require('./lib/targets');
 
 const MEGABYTE = 2 ** 20;
 
@@ -33,6 +33,8 @@ const LARGE = 8 * MEGABYTE;
 /**
  * @typedef {{ id: string, label: string, port: number, pids: () => number[], thread?: string }} Contestant
  * @typedef {{ id: string, title: string, scenario: 'close' | 'keepalive', path: string, clients: number }} Scenario
+ * @typedef {Awaited<ReturnType<typeof measure>>} Sample
+ * @typedef {Scenario & { measured: { contestant: Contestant, samples: Sample[] }[] }} Result
  */
 
 /** @type {(() => void)[]} */
@@ -71,13 +73,14 @@ run(async () => {
     { id: 'large', title: 'Answers of 8 MB', scenario: 'keepalive', path: `/${LARGE}`, clients: 4 },
   ];
   const load = chooseLoadClients();
+  /** @type {Result[]} */
   const results = [];
   for (const scenario of scenarios) {
     const measured = await interleave(/** @type {any} */ (contestants), options, (contestant) =>
       measure(/** @type {any} */ (contestant), scenario, options.duration, load[scenario.scenario]),
     );
-    print(`\n${scenario.title}\n${table(/** @type {any} */ (measured))}`);
-    results.push({ ...scenario, measured });
+    print(`measured: ${scenario.title}`);
+    results.push(/** @type {Result} */ (/** @type {unknown} */ ({ ...scenario, measured })));
   }
   const intact = [];
   for (const { id, label, port } of contestants.filter(({ id }) => id.startsWith('own-'))) {
@@ -85,8 +88,20 @@ run(async () => {
     print(`\n${label}: ${bytes / MEGABYTE} MB through one connection, every byte as it was sent`);
     intact.push({ id, bytes });
   }
-  print(`\neverything: ${writeResults('forward', { machine, options, results, intact })}`);
-  if (options.check) check(/** @type {any} */ (results));
+  /** @type {import('./lib/section').Section} */
+  const section = {
+    title: 'Workers with ports of their own',
+    about:
+      `Forwarding bytes to ${options.workers} workers in Node that listen on a port or a unix path of their own, by rcluster ` +
+      'and by nginx (stream) and HAProxy (TCP mode) in front of the very same workers; beside it passing connections, and ' +
+      'one worker without anything before it. *Proxy CPU* is that of the forwarding thread, or of all processes of the ' +
+      `proxy. Load by ${load.close.name}, ${clients} clients. Medians of ${options.rounds} interleaved rounds.`,
+    tables: results.map(table),
+    targets: targets(results),
+    behind: comparisons(results),
+    lacking: lacking ? [`what is not installed here (\`${lacking}\`)`] : [],
+  };
+  publish('forward', section, { machine, options, results, intact });
 });
 
 /**
@@ -163,26 +178,36 @@ async function measure({ port, pids, thread }, { scenario, path, clients }, seco
   return { requestsPerSecond, p50, p99, errors, cpu: cpu / requests };
 }
 
-/** @param {{ contestant: Contestant, samples: Awaited<ReturnType<typeof measure>>[] }[]} measured */
-function table(measured) {
-  /** @param {string} id @param {'requestsPerSecond' | 'p50' | 'p99' | 'cpu' | 'errors'} what */
-  const of = (id, what) =>
-    median(
-      measured.find(({ contestant }) => contestant.id === id)?.samples.map((sample) => sample[what]) ?? [],
-    );
-  const base = of('own-port', 'requestsPerSecond');
-  return textTable(
-    ['', 'requests/s', '× own port', 'p50 ms', 'p99 ms', 'proxy CPU µs/request', 'errors'],
-    measured.map(({ contestant: { id, label } }) => [
+/**
+ * The median of the rounds.
+ * @param {Result} result
+ * @param {string} id
+ * @param {keyof Sample} what
+ */
+function figure({ measured }, id, what) {
+  const found = measured.find(({ contestant }) => contestant.id === id);
+  return median(found?.samples.map((sample) => sample[what]) ?? []);
+}
+
+/**
+ * @param {Result} result
+ * @returns {import('./lib/section').Table}
+ */
+function table(result) {
+  const base = figure(result, 'own-port', 'requestsPerSecond');
+  return {
+    title: result.title,
+    header: ['', 'requests/s', '× own port', 'p50 ms', 'p99 ms', 'proxy CPU µs/request', 'errors'],
+    rows: result.measured.map(({ contestant: { id, label } }) => [
       label,
-      of(id, 'requestsPerSecond').toFixed(0),
-      (of(id, 'requestsPerSecond') / base).toFixed(2),
-      (of(id, 'p50') / 1000).toFixed(2),
-      (of(id, 'p99') / 1000).toFixed(2),
-      of(id, 'cpu').toFixed(1),
-      of(id, 'errors').toFixed(0),
+      figure(result, id, 'requestsPerSecond').toFixed(0),
+      (figure(result, id, 'requestsPerSecond') / base).toFixed(2),
+      (figure(result, id, 'p50') / 1000).toFixed(2),
+      (figure(result, id, 'p99') / 1000).toFixed(2),
+      figure(result, id, 'cpu').toFixed(1),
+      figure(result, id, 'errors').toFixed(0),
     ]),
-  );
+  };
 }
 
 /**
@@ -220,20 +245,48 @@ function compare(port, length) {
   });
 }
 
-/** @param {{ id: string, measured: { contestant: Contestant, samples: { requestsPerSecond: number }[] }[] }[]} results */
-function check(results) {
-  const targets = results.flatMap(({ id: scenario, measured }) => {
-    const of = (/** @type {string} */ id) => {
-      const found = measured.find(({ contestant }) => contestant.id === id);
-      return found && median(found.samples.map(({ requestsPerSecond }) => requestsPerSecond));
-    };
-    return ['port', 'path'].flatMap((kind) =>
-      ['nginx', 'haproxy'].map((other) => ({
-        name: `${scenario}: requests/s of own ${kind} over ${other}'s`,
-        value: (of(`own-${kind}`) ?? NaN) / (of(`${other}-${kind}`) ?? NaN),
+const kinds = /** @type {const} */ (['port', 'path']);
+const proxies = /** @type {const} */ (['nginx', 'haproxy']);
+
+/** @param {readonly Result[]} results */
+function targets(results) {
+  return results.flatMap((result) =>
+    kinds.flatMap((kind) =>
+      proxies.map((other) => ({
+        name: `${result.id}: requests/s of own ${kind} over ${other}'s`,
+        value:
+          figure(result, `own-${kind}`, 'requestsPerSecond') /
+          figure(result, `${other}-${kind}`, 'requestsPerSecond'),
         atLeast: 1,
       })),
-    );
-  });
-  printTargets(targets);
+    ),
+  );
+}
+
+/** Where another way is better than forwarding by rcluster. @param {readonly Result[]} results */
+function comparisons(results) {
+  return behind(
+    results.flatMap((result) =>
+      kinds.flatMap((kind) =>
+        result.measured
+          // Passing does nothing where connections are kept.
+          .filter(
+            ({ contestant: { id } }) =>
+              id.endsWith(`-${kind}`) || (id === 'passing' && result.id === 'close'),
+          )
+          .flatMap(({ contestant: { id, label: than } }) =>
+            /** @type {const} */ ([
+              ['requests/s', 'requestsPerSecond', 'more'],
+              ['CPU time of the proxy', 'cpu', 'less'],
+            ]).map(([what, key, better]) => ({
+              what: `Own ${kind}, ${result.title[0].toLowerCase()}${result.title.slice(1)}, ${what}`,
+              own: figure(result, `own-${kind}`, key),
+              other: figure(result, id, key),
+              than,
+              better,
+            })),
+          ),
+      ),
+    ),
+  );
 }

@@ -6,18 +6,16 @@
  * the blocked one keeps those whom it has already begun to serve nobody can help.
  */
 
-const { App } = require('./lib/app');
-const { runClient } = require('./lib/client');
 const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
+const { circumstances, describe, print } = require('./lib/report');
 const { interleave } = require('./lib/rounds');
-const { median, percentile } = require('./lib/stats');
-const { printTargets } = require('./lib/targets');
+const { behind, publish } = require('./lib/section');
+const { median } = require('./lib/stats');
+const { latency, latencyTable, steadyLoad } = require('./lib/steady');
 
-/** Seconds before the time that counts. */
-const WARMUP = 1;
+/** @typedef {Awaited<ReturnType<typeof measure>>} Sample */
 
 run(async () => {
   const options = readOptions('Latency while one worker is blocked again and again.', {
@@ -41,10 +39,9 @@ run(async () => {
   ]);
   const machine = circumstances();
   print(describe(machine));
-  const { rate, block, every, rounds, seed } = options;
-  print(
-    `${rate} connections/s, one worker blocked ${block} ms every ${every} ms, ${rounds} rounds, seed ${seed}`,
-  );
+  const { workers, rate, block, every, rounds, seed } = options;
+  const setting = `${rate} connections/s to ${workers} workers, one of which is blocked ${block} ms every ${every} ms`;
+  print(`${setting}, ${rounds} rounds, seed ${seed}`);
 
   const results = await interleave(chosen, options, async (contestant, round) => {
     const sample = await measure(contestant, options);
@@ -54,63 +51,69 @@ run(async () => {
     );
     return sample;
   });
-  print('\nMedians of the rounds, in ms');
-  const rows = results.map(({ contestant, samples }) => [
-    contestant.label,
-    ...columns.map((column) => median(samples.map((sample) => sample[column])).toFixed(1)),
-    String(samples.reduce((total, { failed }) => total + failed, 0)),
-  ]);
-  print(textTable(['', ...columns, 'failed'], rows));
-  print(`\neverything: ${writeResults('hostage', { machine, options, results })}`);
-  if (options.check) {
-    const of = (/** @type {string} */ id) => results.find(({ contestant }) => contestant.id === id)?.samples;
-    const base = of('builtin-rr');
-    printTargets(
-      ['round-robin', 'least-connections', 'least-loaded'].flatMap((id) => {
-        const own = of(id);
-        return [
-          {
-            name: `${id}: p99.9 of the others' clients, ms`,
-            value: own && median(own.map(({ othersP999 }) => othersP999)),
-            atMost: 60,
-          },
-          {
-            name: `${id}: the same ÷ the built-in's p99.9`,
-            value: own && median(own.map(({ othersP999 }, i) => othersP999 / (base?.[i].allP999 ?? NaN))),
-            atMost: 1 / 4,
-          },
-        ];
-      }),
-    );
-  }
+  const of = (/** @type {string} */ id) => results.find(({ contestant }) => contestant.id === id)?.samples;
+  const base = of('builtin-rr');
+  const overBase = (/** @type {Sample} */ { othersP999 }, /** @type {number} */ round) =>
+    othersP999 / (base?.[round].allP999 ?? NaN);
+  /** @type {import('./lib/section').Section} */
+  const section = {
+    title: 'One blocked worker',
+    about:
+      `${setting}. *Others* are the clients whom another worker answered, whether or not they had been on their way ` +
+      'to the blocked one; *× built-in* compares their p99.9 with that of all clients of the built-in round robin, in ' +
+      `the same round. Whom the blocked worker has begun to serve nobody can help. Medians of ${rounds} rounds.`,
+    tables: [
+      latencyTable(results, [
+        ['others p99', ({ othersP99 }) => othersP99, 1],
+        ['others p99.9', ({ othersP999 }) => othersP999, 1],
+        ['× built-in', overBase, 2],
+        ['all p99', ({ allP99 }) => allP99, 1],
+        ['all p99.9', ({ allP999 }) => allP999, 1],
+      ]),
+    ],
+    targets: ['round-robin', 'least-connections', 'least-loaded'].flatMap((id) => {
+      const own = of(id);
+      return [
+        {
+          name: `${id}: p99.9 of the others' clients, ms`,
+          value: own && median(own.map(({ othersP999 }) => othersP999)),
+          atMost: 60,
+        },
+        {
+          name: `${id}: the same ÷ the built-in's p99.9`,
+          value: own && median(own.map(overBase)),
+          atMost: 1 / 4,
+        },
+      ];
+    }),
+  };
+  section.behind = behind(
+    results.map(({ contestant, samples }) => ({
+      what: `One blocked worker, \`${contestant.id}\`, p99.9 of the others' clients`,
+      own: contestant.id.startsWith('builtin-') ? NaN : median(samples.map(overBase)),
+      other: 1,
+      than: 'the p99.9 of all clients of the built-in round robin',
+      better: 'less',
+    })),
+  );
+  publish('hostage', section, { machine, options, results });
 });
-
-const columns = /** @type {const} */ (['othersP99', 'othersP999', 'allP99', 'allP999']);
 
 /**
  * @param {import('./lib/contestants').Contestant} contestant
  * @param {{ workers: number, rate: number, block: number, every: number, duration: number, timeout: number }} options
  */
-async function measure(contestant, { workers, rate, block, every, duration, timeout }) {
-  const app = await App.start(contestant, { workers, env: { BENCH_NAMES: '1' } });
-  const { pid } = await app.ask('stallOne', { ms: block, every });
-  const { records } = await runClient({
-    mode: 'open',
-    port: app.port,
-    rate,
-    seconds: WARMUP + duration,
-    timeoutMs: timeout * 1000,
+async function measure(contestant, options) {
+  const { records, failed, prepared } = await steadyLoad(contestant, options, {
+    env: { BENCH_NAMES: '1' },
+    prepare: (app) => app.ask('stallOne', { ms: options.block, every: options.every }),
   });
-  await app.stop();
-  const first = Math.min(...records.map(({ at }) => at));
-  const counted = records.filter(({ at }) => at >= first + WARMUP * 1000);
-  const all = counted.map(({ latency }) => latency);
-  const others = counted.filter(({ worker }) => worker !== String(pid)).map(({ latency }) => latency);
+  const others = records.filter(({ worker }) => worker !== String(prepared.pid));
   return {
-    othersP99: percentile(others, 99),
-    othersP999: percentile(others, 99.9),
-    allP99: percentile(all, 99),
-    allP999: percentile(all, 99.9),
-    failed: counted.filter(({ outcome }) => outcome !== 'ok').length,
+    othersP99: latency(others, 99),
+    othersP999: latency(others, 99.9),
+    allP99: latency(records, 99),
+    allP999: latency(records, 99.9),
+    failed,
   };
 }

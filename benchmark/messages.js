@@ -6,11 +6,11 @@ const { App } = require('./lib/app');
 const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
+const { circumstances, describe, print } = require('./lib/report');
 const { cpuBetween, threadTimes } = require('./lib/proc');
 const { interleave } = require('./lib/rounds');
+const { behind, publish } = require('./lib/section');
 const { median, sum, summarise } = require('./lib/stats');
-const { printTargets } = require('./lib/targets');
 
 const WORKERS = 2;
 const LARGE = 10_000_000;
@@ -90,34 +90,47 @@ run(async () => {
   }
   for (const app of apps.values()) await app.stop();
 
-  print(
-    '\nEchoes, or sockets, a second, and µs of CPU that one takes in all processes (median, and lowest–highest)',
-  );
-  print(
-    textTable(
-      ['', ...chosen.flatMap(({ label }) => [label, 'CPU']), 'rate ×', 'CPU ×'],
-      results.map(({ name, samples, ratios }) => [
-        name,
-        ...chosen.flatMap(({ id }) => [
-          range(samples[id].map(({ rate }) => rate)),
-          median(samples[id].map(({ cpu }) => cpu)).toFixed(1),
+  /** @type {import('./lib/section').Section} */
+  const section = {
+    title: 'Messages',
+    about:
+      'Echoes, or sockets sent, a second, with the median and the lowest and highest of the rounds, and µs of CPU that ' +
+      'one takes in all processes. A *window* is how many messages are under way to a worker at a time, a *broadcast* ' +
+      `goes to both workers, that many in a row. ${options.rounds} interleaved rounds, ratios within rounds.`,
+    tables: [
+      {
+        header: ['', ...chosen.flatMap(({ label }) => [label, 'CPU']), 'rate ×', 'CPU ×'],
+        rows: results.map(({ name, samples, ratios }) => [
+          name,
+          ...chosen.flatMap(({ id }) => [
+            range(samples[id].map(({ rate }) => rate)),
+            median(samples[id].map(({ cpu }) => cpu)).toFixed(1),
+          ]),
+          ratios.rate.toFixed(2),
+          ratios.cpu.toFixed(2),
         ]),
-        ratios.rate.toFixed(2),
-        ratios.cpu.toFixed(2),
+      },
+    ],
+    targets: results.map(({ name, ratios, atLeast }) => ({
+      name: `${name}, × the built-in`,
+      value: ratios.rate,
+      atLeast,
+    })),
+    behind: behind(
+      results.flatMap(({ name, ratios }) => [
+        { what: `Messages, ${name}, rate`, own: ratios.rate, other: 1, than: 'the built-in', better: 'more' },
+        {
+          what: `Messages, ${name}, CPU time`,
+          own: ratios.cpu,
+          other: 1,
+          than: 'the built-in',
+          better: 'less',
+        },
       ]),
     ),
-  );
-  print(`\neverything: ${writeResults('messages', { machine, options, results })}`);
-  if (options.check) {
-    printTargets(
-      results.map(({ name, ratios, atLeast }) => ({
-        name: `${name}, × the built-in`,
-        value: ratios.rate,
-        atLeast,
-      })),
-    );
-    if (results.some(({ ratios, atLeast }) => ratios.rate < atLeast)) process.exitCode = 1;
-  }
+  };
+  publish('messages', section, { machine, options, results });
+  if (options.check && results.some(({ ratios, atLeast }) => ratios.rate < atLeast)) process.exitCode = 1;
 });
 
 /**

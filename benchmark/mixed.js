@@ -6,18 +6,16 @@
  * balancing's doing. (Work is waiting, see the fixture: the CPUs are not what is measured.)
  */
 
-const { App } = require('./lib/app');
-const { runClient } = require('./lib/client');
 const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
+const { circumstances, describe, print } = require('./lib/report');
 const { interleave } = require('./lib/rounds');
-const { median, percentile } = require('./lib/stats');
-const { printTargets } = require('./lib/targets');
+const { behind, publish } = require('./lib/section');
+const { median } = require('./lib/stats');
+const { latency, latencyTable, steadyLoad } = require('./lib/steady');
 
-/** Seconds before the time that counts. */
-const WARMUP = 1;
+/** @typedef {Awaited<ReturnType<typeof measure>>} Sample */
 
 run(async () => {
   const options = readOptions('Latency of short requests among long ones.', {
@@ -39,8 +37,9 @@ run(async () => {
   ]);
   const machine = circumstances();
   print(describe(machine));
-  const { rate, slow, rounds, seed } = options;
-  print(`${rate} connections/s, one in ${slow} takes 100 ms, ${rounds} rounds, seed ${seed}`);
+  const { workers, rate, slow, rounds, seed } = options;
+  const setting = `${rate} connections/s to ${workers} workers, of which one in ${slow} takes 100 ms and the others 1 ms`;
+  print(`${setting}, ${rounds} rounds, seed ${seed}`);
 
   const results = await interleave(chosen, options, async (contestant, round) => {
     const sample = await measure(contestant, options);
@@ -49,50 +48,57 @@ run(async () => {
     );
     return sample;
   });
-  print('\nMedians of the rounds, in ms');
-  const rows = results.map(({ contestant, samples }) => [
-    contestant.label,
-    ...columns.map((column) => median(samples.map((sample) => sample[column])).toFixed(1)),
-    String(samples.reduce((total, { failed }) => total + failed, 0)),
-  ]);
-  print(textTable(['', ...columns, 'failed'], rows));
-  print(`\neverything: ${writeResults('mixed', { machine, options, results })}`);
-  if (options.check) {
-    const of = (/** @type {string} */ id) => results.find(({ contestant }) => contestant.id === id)?.samples;
-    const base = of('builtin-rr');
-    const ratios = of('least-loaded')?.map(({ shortP99 }, i) => (base?.[i].shortP99 ?? NaN) / shortP99);
-    printTargets([
+  const of = (/** @type {string} */ id) => results.find(({ contestant }) => contestant.id === id)?.samples;
+  const base = of('builtin-rr');
+  const better = (/** @type {Sample} */ { shortP99 }, /** @type {number} */ round) =>
+    (base?.[round].shortP99 ?? NaN) / shortP99;
+  const ratios = of('least-loaded')?.map(better);
+  /** @type {import('./lib/section').Section} */
+  const section = {
+    title: 'Short requests among long ones',
+    about:
+      `${setting}. The event loop of a worker stands still while it works, so a short request that is given to a worker ` +
+      `with a long one waits. *× better* is the built-in's p99 of short ones over this one's. Medians of ${rounds} rounds.`,
+    tables: [
+      latencyTable(results, [
+        ['short p50', ({ shortP50 }) => shortP50, 1],
+        ['short p99', ({ shortP99 }) => shortP99, 1],
+        ['× better', better, 2],
+        ['short p99.9', ({ shortP999 }) => shortP999, 1],
+        ['all p50', ({ p50 }) => p50, 1],
+        ['all p99', ({ p99 }) => p99, 1],
+      ]),
+    ],
+    targets: [
       { name: 'p99 of short requests, built-in ÷ least loaded', value: ratios && median(ratios), atLeast: 2 },
-    ]);
-  }
+    ],
+  };
+  section.behind = behind(
+    results.map(({ contestant, samples }) => ({
+      what: `Short requests among long ones, \`${contestant.id}\`, their p99`,
+      own: contestant.id.startsWith('builtin-') ? NaN : 1 / median(samples.map(better)),
+      other: 1,
+      than: 'built-in round robin',
+      better: 'less',
+    })),
+  );
+  publish('mixed', section, { machine, options, results });
 });
-
-const columns = /** @type {const} */ (['shortP50', 'shortP99', 'p50', 'p99']);
 
 /**
  * @param {import('./lib/contestants').Contestant} contestant
  * @param {{ workers: number, rate: number, slow: number, duration: number, timeout: number }} options
  */
-async function measure(contestant, { workers, rate, slow, duration, timeout }) {
-  const app = await App.start(contestant, { workers, env: { BENCH_WORK: '1' } });
-  const { records } = await runClient({
-    mode: 'open',
-    port: app.port,
-    rate,
-    seconds: WARMUP + duration,
-    timeoutMs: timeout * 1000,
-    slowEvery: slow,
-  });
-  await app.stop();
-  const first = Math.min(...records.map(({ at }) => at));
-  const counted = records.filter(({ at }) => at >= first + WARMUP * 1000);
-  const all = counted.map(({ latency }) => latency);
-  const short = counted.filter(({ path }) => path === '/').map(({ latency }) => latency);
+async function measure(contestant, options) {
+  const trouble = { env: { BENCH_WORK: '1' }, slowEvery: options.slow };
+  const { records, failed } = await steadyLoad(contestant, options, trouble);
+  const short = records.filter(({ path }) => path === '/');
   return {
-    shortP50: percentile(short, 50),
-    shortP99: percentile(short, 99),
-    p50: percentile(all, 50),
-    p99: percentile(all, 99),
-    failed: counted.filter(({ outcome }) => outcome !== 'ok').length,
+    shortP50: latency(short, 50),
+    shortP99: latency(short, 99),
+    shortP999: latency(short, 99.9),
+    p50: latency(records, 50),
+    p99: latency(records, 99),
+    failed,
   };
 }

@@ -9,10 +9,10 @@ const { chooseLoadClients } = require('./lib/load');
 const { run } = require('./lib/main');
 const { measure } = require('./lib/measure');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
+const { circumstances, describe, print } = require('./lib/report');
 const { interleave } = require('./lib/rounds');
+const { behind, publish } = require('./lib/section');
 const { median } = require('./lib/stats');
-const { printTargets } = require('./lib/targets');
 
 /** @typedef {import('./lib/measure').Sample} Sample */
 
@@ -66,31 +66,44 @@ run(async () => {
     );
     return sample;
   });
-  print(
-    '\nMedians of the rounds; CPU in µs per connection. All clients have one address, so sticky has one worker.',
-  );
-  const rows = results.map(({ contestant, samples }) => [
-    contestant.label,
-    ...columns.map(([, read, digits]) => median(samples.map(read)).toFixed(digits)),
-  ]);
-  print(textTable(['', ...columns.map(([name]) => name)], rows));
-  print(`\neverything: ${writeResults('policies', { machine, options, results })}`);
   const of = (/** @type {string} */ id) => results.find(({ contestant }) => contestant.id === id)?.samples;
-  const [inTurn, hook] = [of('round-robin'), of('hook')];
-  if (inTurn && hook) {
-    for (const [what, read] of /** @type {const} */ ([
-      ['CPU time of the primary', (/** @type {Sample} */ { cpu }) => cpu.primary],
-      ['CPU time of all processes', (/** @type {Sample} */ { cpu }) => cpu.total],
-      ['p50', (/** @type {Sample} */ { p50 }) => p50],
-    ])) {
-      const ratio = median(hook.map((sample, round) => read(sample) / read(inTurn[round])));
-      print(`schedule(), ${what}: ${ratio.toFixed(2)} × round robin`);
-    }
-  }
-  if (options.check) {
-    const base = of('builtin-none');
-    const kernel = of('kernel');
-    printTargets([
+  const base = of('builtin-none');
+  const kernel = of('kernel');
+  const middle = (/** @type {Sample[]} */ samples, /** @type {(sample: Sample) => number} */ read) =>
+    median(samples.map(read));
+  const isOwn = (/** @type {string} */ id) => !id.startsWith('builtin-');
+  const chart = (
+    /** @type {string} */ title,
+    /** @type {string} */ unit,
+    /** @type {(sample: Sample) => number} */ read,
+  ) => ({
+    kind: /** @type {const} */ ('bars'),
+    title,
+    unit,
+    bars: results.map(({ contestant: { id, label }, samples }) => ({
+      name: label,
+      value: middle(samples, read),
+      own: isOwn(id),
+    })),
+  });
+  /** @type {import('./lib/section').Section} */
+  const section = {
+    title: 'Every policy',
+    about:
+      `A new connection for every request: ${options.clients} clients, ${workers} workers, load by ${clients.close.name}. ` +
+      'CPU in µs per connection. All clients have one address, so `sticky` sends them to one worker: it is here for its ' +
+      `CPU time. Medians of ${rounds} interleaved rounds.`,
+    tables: [
+      {
+        header: ['', ...columns.map(([name]) => name)],
+        rows: results.map(({ contestant, samples }) => [
+          contestant.label,
+          ...columns.map(([, read, digits]) => middle(samples, read).toFixed(digits)),
+        ]),
+      },
+      ...priceOfHook(of('round-robin'), of('hook')),
+    ],
+    targets: [
       {
         name: 'kernel: CPU time of all processes, × built-in SCHED_NONE',
         value: kernel && median(kernel.map(({ cpu }, i) => cpu.total / (base?.[i].cpu.total ?? NaN))),
@@ -101,6 +114,49 @@ run(async () => {
         value: kernel && median(kernel.map(({ spread }) => spread)),
         atMost: 1.1,
       },
-    ]);
-  }
+    ],
+    behind: behind(
+      results
+        .filter(({ contestant: { id } }) => base && isOwn(id))
+        .flatMap(({ contestant: { id }, samples }) =>
+          /** @type {[string, (sample: Sample) => number, 'more' | 'less'][]} */ ([
+            ['requests/s', (sample) => sample.requestsPerSecond, 'more'],
+            ['CPU time of all processes', (sample) => sample.cpu.total, 'less'],
+          ]).map(([what, read, better]) => ({
+            what: `\`${id}\`, ${what}`,
+            own: middle(samples, read),
+            other: middle(base ?? [], read),
+            than: 'built-in SCHED_NONE',
+            better,
+          })),
+        ),
+    ),
+    charts: [
+      chart(
+        'Requests a second, a new connection for each',
+        'requests/s',
+        (sample) => sample.requestsPerSecond,
+      ),
+      chart('CPU time of all processes, for each connection', 'µs', (sample) => sample.cpu.total),
+    ],
+  };
+  publish('policies', section, { machine, options, results });
 });
+
+/**
+ * What it costs to ask JavaScript: the median of the rounds' ratios, since the two of a round ran next to each other.
+ * @param {Sample[] | undefined} inTurn
+ * @param {Sample[] | undefined} hook
+ * @returns {import('./lib/section').Table[]} none if one of the two did not run
+ */
+function priceOfHook(inTurn, hook) {
+  if (inTurn === undefined || hook === undefined) return [];
+  const ratio = (/** @type {(sample: Sample) => number} */ read) =>
+    median(hook.map((sample, round) => read(sample) / read(inTurn[round]))).toFixed(2);
+  const rows = [
+    ['CPU primary', ratio(({ cpu }) => cpu.primary)],
+    ['CPU total', ratio(({ cpu }) => cpu.total)],
+    ['p50', ratio(({ p50 }) => p50)],
+  ];
+  return [{ title: 'The price of a function that decides', header: ['', '× round robin'], rows }];
+}

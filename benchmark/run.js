@@ -14,17 +14,9 @@ const { run } = require('./lib/main');
 const { measure } = require('./lib/measure');
 const { flags, readOptions } = require('./lib/options');
 const { createRandom, shuffle } = require('./lib/random');
-const {
-  textTable,
-  markdownTable,
-  circumstances,
-  describe,
-  writeResults,
-  writeReadme,
-  print,
-} = require('./lib/report');
+const { textTable, markdownTable, circumstances, describe, writeReadme, print } = require('./lib/report');
+const { behind, publish } = require('./lib/section');
 const { median, summarise } = require('./lib/stats');
-const { printTargets } = require('./lib/targets');
 
 /** @typedef {import('./lib/measure').Sample} Sample */
 /** @typedef {import('./lib/stats').Summary} Summary */
@@ -96,21 +88,30 @@ run(async () => {
     print(`\n${title} (medians, and lowest–highest of ${options.rounds} rounds)`);
     print(textTable(...rows(contestants, unit, true)));
   }
-  const file = writeResults('bench', { machine, options, loadClients: clients, summary: tables, samples });
-  print(`\neverything: ${file}`);
+  const { rounds, workers, clients: concurrent } = options;
+  const names = [...new Set(chosenScenarios.map((scenario) => clients[scenario].name))].join(' and ');
+  const setting = `Medians of ${rounds} interleaved rounds, ${workers} workers, ${concurrent} clients, load by ${names}.`;
   if (options.write) {
     const blocks = tables.map(
       ({ title, unit, contestants }) => `**${title}**\n\n${markdownTable(...rows(contestants, unit, false))}`,
     );
-    const { rounds, workers, clients: concurrent } = options;
-    const names = [...new Set(chosenScenarios.map((scenario) => clients[scenario].name))].join(' and ');
-    const setting =
-      `Medians of ${rounds} interleaved rounds, ${workers} workers, ${concurrent} clients, load by ${names}. ` +
-      `${describe(machine)}.`;
-    writeReadme(`${blocks.join('\n\n')}\n\n${setting}`);
+    writeReadme(`${blocks.join('\n\n')}\n\n${setting} ${describe(machine)}.`);
     print('README.md has the tables');
   }
-  if (options.check) printTargets(targets(tables));
+  const section = {
+    title: 'rcluster and the built-in',
+    about:
+      'A small HTTP answer, with a new connection for every request and with connections that are kept. *Spread* is the ' +
+      'most connections that a worker got over the fewest. CPU times are those of the processes, as the kernel counts ' +
+      `them. ${setting}`,
+    tables: tables.map(({ title, unit, contestants }) => {
+      const [header, body] = rows(contestants, unit, false);
+      return { title, header, rows: body };
+    }),
+    targets: targets(tables),
+    behind: tables.flatMap(({ title, contestants }) => comparisons(title, contestants)),
+  };
+  publish('run', section, { machine, options, loadClients: clients, summary: tables, samples });
   const failed = samples.filter(({ errors }) => errors > 0);
   for (const { contestant, scenario, round, errors } of failed) {
     print(`${errors} requests failed: ${contestant}, ${scenario}, round ${round}`);
@@ -223,6 +224,31 @@ function progress({ round, scenario, contestant, requestsPerSecond, p50, p99, sp
     `CPU ${cpu.primary.toFixed(1)} + ${cpu.workers.toFixed(1)} µs`,
   ];
   return cells.join('  ') + (errors > 0 ? `  ${errors} FAILED` : '');
+}
+
+/**
+ * Where either of the built-in's ways is better than rcluster.
+ * @param {string} title
+ * @param {Summaries} contestants
+ */
+function comparisons(title, contestants) {
+  const own = contestants.find(({ id }) => id === 'rcluster');
+  const others = contestants.filter(({ id }) => own && id !== 'rcluster');
+  return behind(
+    others.flatMap(({ id, label: than }) =>
+      /** @type {const} */ ([
+        ['requests/s', 'requestsPerSecond', 'more'],
+        ['p99', 'p99', 'less'],
+        ['CPU time of all processes', 'cpuTotal', 'less'],
+      ]).map(([what, key, better]) => ({
+        what: `${title}, ${what}`,
+        own: own?.ratios[id][key] ?? NaN,
+        other: 1,
+        than,
+        better,
+      })),
+    ),
+  );
 }
 
 /**

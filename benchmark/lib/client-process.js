@@ -63,21 +63,23 @@ function closedLoop({ clients, count = Infinity, seconds = Infinity }) {
   const end = begin + seconds * 1000;
   let started = 0;
   let running = 0;
-  let failed = 0;
+  /** @type {Partial<Record<import('./request').Outcome, number>>} */
+  const outcomes = {};
   /** @type {number[]} */
   const latencies = [];
 
   function next() {
     if (started >= count || performance.now() >= end) {
-      if (running === 0) tell({ elapsedMs: performance.now() - begin, latencies, failed });
+      const failed = started - (outcomes.ok ?? 0);
+      if (running === 0) tell({ elapsedMs: performance.now() - begin, latencies, failed, outcomes });
       return;
     }
     started++;
     running++;
     request(target, (outcome, latency) => {
       running--;
+      outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
       if (outcome === 'ok') latencies.push(latency);
-      else failed++;
       next();
     });
   }

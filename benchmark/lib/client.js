@@ -29,7 +29,8 @@ const { fork } = require('node:child_process');
  * @template {ClientOptions} O
  * @param {O} options
  * @returns {Promise<O extends OpenLoop ? { records: RequestRecord[] }
- *   : { elapsedMs: number, latencies: number[], failed: number }>}
+ *   : { elapsedMs: number, latencies: number[], failed: number,
+ *     outcomes: Partial<Record<import('./request').Outcome, number>> }>}
  */
 function runClient(options) {
   return new Promise((resolve, reject) => {

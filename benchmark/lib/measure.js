@@ -99,7 +99,9 @@ function requireLoadAsMeant(scenario, connections, requests, result, clients) {
   const [least, most] =
     scenario === 'close' ? [result.requests, result.requests + 2 * clients] : [1, 2 * clients];
   if (connections < least || connections > most) {
-    throw new Error(`${scenario}: ${connections} connections for ${requests} requests of ${clients} clients`);
+    throw new Error(
+      `${scenario}: ${connections} connections for ${requests} requests and ${result.requests} answers, of ${clients} clients`,
+    );
   }
   if (requests < result.requests) {
     throw new Error(`the load client counts ${result.requests} answers, the workers ${requests} requests`);

@@ -83,6 +83,21 @@ function activity(pid) {
 }
 
 /**
+ * How often the threads of a name went to sleep, and so have been or will be woken.
+ * @param {number} pid
+ * @param {string} name
+ */
+function wakeUps(pid, name) {
+  let total = 0;
+  for (const tid of fs.readdirSync(`/proc/${pid}/task`)) {
+    const status = fs.readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8');
+    if (!status.startsWith(`Name:\t${name}\n`)) continue;
+    total += Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(status)?.[1]);
+  }
+  return total;
+}
+
+/**
  * How many children of a process have ended and are not collected.
  * @param {number} pid
  */
@@ -118,4 +133,4 @@ function groupMembers(group) {
   return members;
 }
 
-module.exports = { threadTimes, cpuBetween, memory, openFiles, activity, zombiesOf, groupMembers };
+module.exports = { threadTimes, cpuBetween, memory, openFiles, activity, wakeUps, zombiesOf, groupMembers };

@@ -37,12 +37,15 @@ function markdownTable(header, rows) {
   return [head, `| ${rule.join(' | ')} |`, ...body].join('\n');
 }
 
+/** What is no number was not measured. @type {Record<string, string>} */
+const UNUSUAL = { NaN: '–', Infinity: '∞' };
+
 /**
  * @param {readonly string[]} header
  * @param {readonly (readonly string[])[]} rows
  */
 function align(header, rows) {
-  const all = [header, ...rows];
+  const all = [header, ...rows].map((cells) => cells.map((cell) => UNUSUAL[cell] ?? cell));
   const widths = header.map((_, column) => Math.max(3, ...all.map((cells) => cells[column].length)));
   return all.map((cells) =>
     cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]))),
@@ -99,4 +102,13 @@ function print(text) {
   process.stdout.write(`${text}\n`);
 }
 
-module.exports = { textTable, markdownTable, circumstances, describe, writeResults, writeReadme, print };
+module.exports = {
+  RESULTS,
+  textTable,
+  markdownTable,
+  circumstances,
+  describe,
+  writeResults,
+  writeReadme,
+  print,
+};

@@ -5,24 +5,29 @@ const { print } = require('./report');
 /**
  * Something the project aims at. `value` is what was measured; undefined where a contestant needed for it did
  * not run.
- * @typedef {{ name: string, value: number | undefined, atMost?: number, atLeast?: number }} Target
+ * @typedef {{ name: string, value: number | null | undefined, atMost?: number, atLeast?: number }} Target
  */
 
 /**
- * Prints how the figures compare. It judges nothing: a noisy machine may miss what a quiet one meets.
- * @param {readonly Target[]} targets
+ * How a figure compares with its target. This judges nothing else: a noisy machine may miss what a quiet one meets.
+ * @param {Target} target
+ * @returns {{ verdict: 'PASS' | 'MISS' | 'n/a', name: string, bound: string, value: string }}
  */
+function judge({ name, value, atMost, atLeast }) {
+  const bound = `${atMost === undefined ? '≥' : '≤'} ${Number((atMost ?? atLeast ?? NaN).toPrecision(3))}`;
+  // What is not a number is null once it has been in a file.
+  if (value == null || Number.isNaN(value)) return { verdict: 'n/a', name, bound, value: '–' };
+  const met = atMost === undefined ? value >= (atLeast ?? -Infinity) : value <= atMost;
+  return { verdict: met ? 'PASS' : 'MISS', name, bound, value: `${Number(value.toPrecision(4))}` };
+}
+
+/** @param {readonly Target[]} targets */
 function printTargets(targets) {
   print('\nTargets');
-  for (const { name, value, atMost, atLeast } of targets) {
-    const bound = `${atMost === undefined ? '≥' : '≤'} ${Number((atMost ?? atLeast ?? NaN).toPrecision(3))}`;
-    if (value === undefined || Number.isNaN(value)) {
-      print(`  n/a   ${name} ${bound}`);
-      continue;
-    }
-    const met = atMost === undefined ? value >= (atLeast ?? -Infinity) : value <= atMost;
-    print(`  ${met ? 'PASS' : 'MISS'}  ${name} ${bound}: ${Number(value.toPrecision(4))}`);
+  for (const target of targets) {
+    const { verdict, name, bound, value } = judge(target);
+    print(`  ${verdict.padEnd(4)}  ${name} ${bound}${verdict === 'n/a' ? '' : `: ${value}`}`);
   }
 }
 
-module.exports = { printTargets };
+module.exports = { judge, printTargets };

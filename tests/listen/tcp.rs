@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
-use rcluster::sys::listen::{Kind, UdpOptions, accept, address_text, parse_address, tcp, tcp_anywhere, udp};
+use rcluster::sys::listen::{
+    Kind, UdpOptions, accept, address_text, has_client, parse_address, tcp, tcp_anywhere, udp,
+};
 
 use crate::tools::*;
 
@@ -20,10 +22,13 @@ fn a_tcp_listener_accepts() {
     assert_nonblocking_and_close_on_exec(&bound.fd);
 
     assert!(accept(&bound.fd).unwrap().is_none());
+    assert!(!has_client(&bound.fd));
     let client = TcpStream::connect(bound.sockname.unwrap()).unwrap();
+    assert!(has_client(&bound.fd));
     let accepted = accept(&bound.fd).unwrap().expect("a connection waits");
     assert_nonblocking_and_close_on_exec(&accepted);
     assert_eq!(TcpStream::from(accepted).peer_addr().unwrap(), client.local_addr().unwrap());
+    assert!(!has_client(&bound.fd));
     assert!(accept(&bound.fd).unwrap().is_none());
 }
 

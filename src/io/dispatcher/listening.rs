@@ -8,7 +8,7 @@ use crate::core::schedule::Plan;
 use crate::sys::epoll::Poller;
 use crate::sys::error::SysError;
 use crate::sys::listen::group::steer;
-use crate::sys::listen::{BoundPath, accept};
+use crate::sys::listen::{BoundPath, accept, has_client};
 
 /// What came of accepting.
 pub(super) enum Accepted {
@@ -69,6 +69,11 @@ impl Listening {
     /// Whether any of its sockets is watched.
     pub(super) fn is_watched(&self) -> bool {
         self.sockets.iter().any(|socket| socket.watched)
+    }
+
+    /// Whether a client waits at one of those that are watched.
+    pub(super) fn has_client(&self) -> bool {
+        self.sockets.iter().any(|socket| socket.watched && has_client(&socket.fd))
     }
 
     /// Accepts from one of those that are watched.

@@ -8,11 +8,15 @@ use crate::sys::error::SysError;
 
 impl Shell {
     pub(super) fn accept_burst(&mut self, listener: ListenerId) -> Result<(), SysError> {
-        for _ in 0..BURST {
+        for turn in 0..BURST {
             let Some(listening) = self.listeners.get(&listener).filter(|listening| listening.is_watched())
             else {
                 return Ok(());
             };
+            // The poller has seen the first one.
+            if turn > 0 && !listening.has_client() {
+                return Ok(());
+            }
             match listening.accept() {
                 Accepted::Connection(fd) => self.welcome(listener, fd)?,
                 Accepted::Nothing => return Ok(()),

@@ -1,0 +1,95 @@
+'use strict';
+
+/** docs/benchmarks.md, from what the suites have found out. Pure: results in, text out. */
+
+const { describe, markdownTable } = require('./report');
+const { judge } = require('./targets');
+
+/**
+ * @typedef {ReturnType<typeof import('./report').circumstances>} Machine
+ * @typedef {{ machine: Machine, options: { rounds: number }, section: import('./section').Section }} Result what a
+ *   suite has written
+ * @typedef {{ name: string, result: Result | undefined }} Suite without a result if it was not measured
+ */
+
+/**
+ * @param {Machine} machine of the run that writes the page
+ * @param {readonly Suite[]} suites
+ * @returns {string}
+ */
+function writePage(machine, suites) {
+  const measured = suites.flatMap(({ name, result }) => (result ? [{ name, ...result }] : []));
+  const hasty = measured.filter(({ options }) => options.rounds === 1).map(({ name }) => `\`${name}\``);
+  const missing = suites.filter(({ result }) => !result).map(({ name }) => `\`${name}\``);
+  return (
+    [
+      '# Benchmarks',
+      'Written by `npm run bench`, which measures everything here in one run, on one machine, the contestants of each ' +
+        'suite in turns: so that what else happens on the machine hits all alike. Compare figures within a table. Across ' +
+        'tables, machines or days only the ratios mean anything.',
+      `${describe(machine)}. Load average before: ${machine.loadAverage.map((load) => load.toFixed(2)).join(', ')}.`,
+      ...(hasty.length > 0
+        ? [
+            `**Not to be taken at face value**: ${hasty.join(', ')} had a single short round, which shows that it works and ` +
+              'is mostly noise otherwise.',
+          ]
+        : []),
+      ...(missing.length > 0 ? [`Not measured: ${missing.join(', ')}.`] : []),
+      '![Requests a second and CPU time of every policy; CPU time by workers and listeners](benchmarks.svg)',
+      '## Targets',
+      'What the project aims at, and what was measured.',
+      bars(measured),
+      '## Where rcluster is not better',
+      'With connections that are kept hardly any has to be passed, so there is little to gain over the built-in. Where ' +
+        'workers accept by themselves (`SCHED_NONE`, `kernel`) the primary spends nothing at all on a connection, and no ' +
+        'passing can be cheaper than that. A program that does nothing but pass, knowing nothing of its receivers, is the ' +
+        'least that passing can cost. All load comes over the loopback of one machine, whose cores clients and servers share.',
+      behind(measured),
+      ...measured.map((one) => part(one, machine)),
+      '',
+    ]
+      .join('\n\n')
+      .trimEnd() + '\n'
+  );
+}
+
+/** @param {readonly (Result & { name: string })[]} measured */
+function bars(measured) {
+  const rows = measured.flatMap(({ name, section }) =>
+    section.targets.map((target) => {
+      const { verdict, name: what, bound, value } = judge(target);
+      return [`${name}: ${what}`, bound, value, verdict];
+    }),
+  );
+  return markdownTable(['', 'target', 'measured', ''], rows);
+}
+
+/** @param {readonly (Result & { name: string })[]} measured */
+function behind(measured) {
+  const sentences = measured.flatMap(({ section }) => section.behind ?? []);
+  if (sentences.length === 0) return 'In no comparison of this run was another way better by more than 3 %.';
+  const list = sentences.map((sentence) => `- ${sentence}`).join('\n');
+  return `In this run another way was better by more than 3 % in these comparisons:\n\n${list}`;
+}
+
+/**
+ * @param {Result & { name: string }} result
+ * @param {Machine} ofThePage
+ */
+function part({ section, machine }, ofThePage) {
+  const { title, about, tables, lacking = [] } = section;
+  const day = machine.date.slice(0, 10);
+  const when = day === ofThePage.date.slice(0, 10) ? '' : `, ${day}`;
+  return [
+    `## ${title}`,
+    about,
+    ...lacking.map((what) => `Not measured: ${what}.`),
+    ...tables.map(({ title, header, rows }) => {
+      const table = markdownTable(header, rows);
+      return title ? `**${title}**\n\n${table}` : table;
+    }),
+    `\`${machine.command}\`${when}`,
+  ].join('\n\n');
+}
+
+module.exports = { writePage };

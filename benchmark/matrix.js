@@ -1,0 +1,162 @@
+'use strict';
+
+/**
+ * Whether passing a connection costs the dispatcher the same, however many workers and listeners there are.
+ *
+ * Measured with receivers that do no more than they must (see passing.js), not with workers in Node: with 32 of those on
+ * a few cores one would measure how Node processes push each other out of the caches. The rate is fixed and far from what
+ * the machine can do, because under a closed loop connections come in larger batches the more workers there are, and the
+ * figures would tell of that. A loop of bare system calls runs beside it: what it shows is the kernel's doing.
+ */
+
+const { run } = require('./lib/main');
+const { flags, readOptions } = require('./lib/options');
+const { Passing, buildPassing, keptUp } = require('./lib/passing');
+const { circumstances, describe, print } = require('./lib/report');
+const { interleave } = require('./lib/rounds');
+const { publish } = require('./lib/section');
+const { median, sum } = require('./lib/stats');
+
+/** @typedef {Awaited<ReturnType<typeof measure>>} Sample */
+/** @typedef {{ id: string, way: import('./lib/passing').Way, workers: number, listeners: number }} Cell */
+
+const WORKERS = [1, 2, 4, 8, 16, 32];
+const LISTENERS = [1, 4, 16, 64];
+/** With how many workers the number of listeners is varied, which has one listener otherwise. */
+const MIDDLE = 4;
+
+const ways = /** @type {const} */ (['polled', 'rcluster']);
+const labels = { polled: 'bare loop', rcluster: 'rcluster' };
+
+run(async () => {
+  const options = readOptions('The CPU time of passing, by the number of workers and of listeners.', {
+    rate: { ...flags.rate, default: 3000 },
+    duration: { default: 2, help: 'seconds of each measurement at this rate' },
+    full: { default: 1, help: 'seconds of each measurement with as many connections as there can be' },
+    rounds: { ...flags.rounds, default: 3 },
+    seed: flags.seed,
+    check: flags.check,
+  });
+  const program = buildPassing();
+  const machine = circumstances();
+  print(describe(machine));
+  const { rate, rounds, seed } = options;
+  print(`${rate} connections/s, ${rounds} rounds, seed ${seed}`);
+
+  const shapes = [
+    ...WORKERS.map((workers) => ({ workers, listeners: 1 })),
+    ...LISTENERS.filter((listeners) => listeners > 1).map((listeners) => ({ workers: MIDDLE, listeners })),
+  ];
+  /** @type {Cell[]} */
+  const cells = shapes.flatMap((shape) =>
+    ways.map((way) => ({ id: `${way} ${shape.workers}×${shape.listeners}`, way, ...shape })),
+  );
+  const results = await interleave(/** @type {any} */ (cells), options, async (contestant, round) => {
+    const cell = /** @type {Cell} */ (/** @type {unknown} */ (contestant));
+    const sample = await measure(program, cell, { ...options, seed: seed + round });
+    print(
+      `round ${round}  ${cell.id.padEnd(14)}  ${sample.cpu.toFixed(2)} µs of CPU, ${sample.perSecond.toFixed(0)}/s`,
+    );
+    return sample;
+  });
+
+  /** @param {string} way @param {[number, number]} shape workers and listeners @param {keyof Sample} what */
+  const figure = (way, [workers, listeners], what) => {
+    const id = `${way} ${workers}×${listeners}`;
+    const samples = results.find(({ contestant }) => contestant.id === id)?.samples ?? [];
+    return median(samples.filter(keptUp).map((sample) => sample[what]));
+  };
+  const series = [
+    {
+      title: `By the number of workers, with one listener`,
+      label: 'workers',
+      counts: WORKERS,
+      at: (/** @type {number} */ n) => /** @type {[number, number]} */ ([n, 1]),
+    },
+    {
+      title: `By the number of listeners, with ${MIDDLE} workers and connections spread over all listeners`,
+      label: 'listeners',
+      counts: LISTENERS,
+      at: (/** @type {number} */ n) => /** @type {[number, number]} */ ([MIDDLE, n]),
+    },
+  ];
+  const all = (/** @type {keyof Sample} */ what) =>
+    sum(results.flatMap(({ samples }) => samples.map((s) => s[what])));
+  /** @type {import('./lib/section').Section} */
+  const section = {
+    title: 'Many workers, many listeners',
+    about:
+      `CPU time of the dispatcher's thread per connection at ${rate} connections/s, and connections/s with 16 clients ` +
+      'that come back at once. The workers are programs that do no more than they must, so that what is measured is the ' +
+      'dispatcher and not 32 Node processes on a few cores; the bare loop (epoll_wait, accept4, sendmsg, close) beside it ' +
+      `shows what the kernel itself makes of the numbers. Medians of ${rounds} interleaved rounds. Of all connections at ` +
+      `the fixed rate ${all('failed')} failed and ${all('late')} came later than 5 ms after their time; measurements with ` +
+      'more than one late in twenty do not count.',
+    tables: series.map(({ title, label, counts, at }) => ({
+      title,
+      header: [
+        label,
+        ...ways.flatMap((way) => [`${labels[way]}, CPU µs`, 'per wake-up', 'connections/s']),
+        '× bare',
+      ],
+      rows: counts.map((n) => [
+        `${n}`,
+        ...ways.flatMap((way) => [
+          figure(way, at(n), 'cpu').toFixed(2),
+          figure(way, at(n), 'perWake').toFixed(2),
+          figure(way, at(n), 'perSecond').toFixed(0),
+        ]),
+        (figure('rcluster', at(n), 'cpu') / figure('polled', at(n), 'cpu')).toFixed(2),
+      ]),
+    })),
+    targets: series.map(({ label, counts, at }) => ({
+      name: `CPU per connection from 1 to ${Math.max(...counts)} ${label}: ± from the middle`,
+      value: departure(counts.map((n) => figure('rcluster', at(n), 'cpu'))),
+      atMost: 0.15,
+    })),
+    charts: series.map(({ label, counts, at }) => ({
+      kind: 'lines',
+      title: `CPU of the passing thread per connection, by ${label}`,
+      x: label,
+      y: 'µs',
+      ticks: counts,
+      series: ways.map((way) => ({
+        name: labels[way],
+        values: counts.map((n) => figure(way, at(n), 'cpu')),
+      })),
+    })),
+  };
+  publish('matrix', section, { machine, options, results });
+});
+
+/**
+ * How far the lowest and the highest are from the middle between them, as a share of it.
+ * @param {readonly number[]} values
+ */
+function departure(values) {
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  return (most - least) / (most + least);
+}
+
+/**
+ * @param {string} program
+ * @param {Cell} cell
+ * @param {{ rate: number, duration: number, full: number, seed: number }} options
+ */
+async function measure(program, { way, workers, listeners }, { rate, duration, full, seed }) {
+  const passing = await Passing.start(program, way, { workers, listeners });
+  // Whatever is done for the first time is done, and every receiver has been woken.
+  const { answered: perSecond } = await passing.knock({ rate: 0, seconds: full, seed });
+  const steady = { rate, seconds: duration, seed };
+  const { result, cpu, wakes } = await passing.during(() => passing.knock(steady));
+  await passing.stop();
+  const { answered, failed, late } = result;
+  return {
+    cpu: cpu / answered,
+    perWake: answered / wakes,
+    perSecond: perSecond / full,
+    failed,
+    late,
+    answered,
+  };
+}
