@@ -20,6 +20,7 @@ const debug = debuglog('rcluster');
  * @property {number | null} listener
  * @property {'tcp' | 'pipe' | 'udp' | null} kind
  * @property {boolean} shared whether the listening socket itself comes along
+ * @property {boolean} perSlot whether that one is for this worker's slot alone
  * @property {{ address: string, family: string, port: number } | null} sockname
  * @property {unknown} data custom data that all workers of the listener share
  */
@@ -105,7 +106,11 @@ module.exports = function createListening(cluster, link, own, onOwner) {
       onOwner(owner);
       callback(0, join(listener, reply.kind, reply, fd, index.release));
       // Only now is there somebody to take a connection. net may also have closed it at once.
-      if (!members.has(listener)) return;
+      if (!members.has(listener)) {
+        if (reply.perSlot) fs.closeSync(fd);
+        return;
+      }
+      if (reply.perSlot) link.acceptFrom(listener, fd);
       tell({ act: 'listening', listener });
       admission.open(listener);
     });
@@ -202,6 +207,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
     const leave = () => {
       if (!members.delete(listener)) return;
       releaseIndex();
+      if (reply.perSlot) link.stopAccepting(listener);
       admission.close(listener);
       tell({ act: 'close', listener });
       // The same once more on Node's channel: so the primary does it before it hands out what the
@@ -209,7 +215,8 @@ module.exports = function createListening(cluster, link, own, onOwner) {
       seam.notifyPrimary({ act: 'close', key: listener });
     };
     seam.learnHandleClass(kind, (which) => link.blankSocket(which === 'tcp'));
-    const handle = reply.shared
+    const byItself = reply.shared && !reply.perSlot;
+    const handle = byItself
       ? seam.sharedHandle(kind, fd, leave)
       : createFauxHandle(kind === 'tcp' ? reply.sockname : null, leave);
     const { shared } = reply;

@@ -234,12 +234,13 @@ fn a_reply_is_written_as_the_worker_reads_it() {
         listener: Some(ListenerId(2)),
         kind: Some(Kind::Tcp),
         shared: true,
+        per_slot: true,
         sockname: Some(Sockname { address: "::1".into(), family: Family::IPv6, port: 80 }),
         data: json!([1]),
     };
     let written: Value = serde_json::from_str(&ToWorker::Reply(reply).encode().unwrap()).unwrap();
     let expected = json!({
-        "act": "reply", "seq": 4, "errno": 0, "listener": 2, "kind": "tcp", "shared": true,
+        "act": "reply", "seq": 4, "errno": 0, "listener": 2, "kind": "tcp", "shared": true, "perSlot": true,
         "sockname": { "address": "::1", "family": "IPv6", "port": 80 }, "data": [1],
     });
     assert_eq!(written, expected);
@@ -247,7 +248,7 @@ fn a_reply_is_written_as_the_worker_reads_it() {
     let written: Value =
         serde_json::from_str(&ToWorker::Reply(Reply::refusal(1, -98)).encode().unwrap()).unwrap();
     let expected = json!({
-        "act": "reply", "seq": 1, "errno": -98, "listener": null, "kind": null, "shared": false,
+        "act": "reply", "seq": 1, "errno": -98, "listener": null, "kind": null, "shared": false, "perSlot": false,
         "sockname": null, "data": null,
     });
     assert_eq!(written, expected);
