@@ -32,6 +32,7 @@ const debug = debuglog('rcluster');
  * @property {number} [listener] the number of the listener in the primary; none if the address is this worker's own
  * @property {any} handle what net or dgram hold as their handle
  * @property {boolean} shared whether it accepts by itself
+ * @property {boolean} [perSlot] whether it does so from a socket of its own
  * @property {'tcp' | 'pipe' | 'udp'} kind
  * @property {any} [owner] the net.Server or dgram.Socket, if it has taken the handle
  */
@@ -62,7 +63,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
   /** @type {Map<number, Member>} by the listener's number in the primary */
   const members = new Map();
   const indexes = new Indexes();
-  const admission = createAdmission(room);
+  const admission = createAdmission(room, full);
   let closing = false;
 
   /**
@@ -172,6 +173,12 @@ module.exports = function createListening(cluster, link, own, onOwner) {
     whileLinked(() => link.send(JSON.stringify(frame)));
   }
 
+  /** @param {number} listener whose server has become full */
+  function full(listener) {
+    // Of what the primary passes, the next connection tells it, by coming back.
+    if (members.get(listener)?.perSlot) whileLinked(() => link.noRoom(listener));
+  }
+
   /** @param {number} listener whose server was full and has room again */
   function room(listener) {
     whileLinked(() => link.room(listener));
@@ -219,8 +226,8 @@ module.exports = function createListening(cluster, link, own, onOwner) {
     const handle = byItself
       ? seam.sharedHandle(kind, fd, leave)
       : createFauxHandle(kind === 'tcp' ? reply.sockname : null, leave);
-    const { shared } = reply;
-    members.set(listener, { listener, handle, kind, shared });
+    const { shared, perSlot } = reply;
+    members.set(listener, { listener, handle, kind, shared, perSlot });
     return handle;
   }
 
@@ -242,6 +249,8 @@ module.exports = function createListening(cluster, link, own, onOwner) {
     if (!admission.admit(listener, member.handle)) return giveBack(listener, fd, true);
     const handle = seam.connectionHandle(member.kind, fd, closed);
     member.handle.onconnection(0, admission.watch(listener, member.handle, handle));
+    // Who accepts by itself has to know before the next one; unless that one has closed the server.
+    if (member.perSlot && members.get(listener) === member) admission.admit(listener, member.handle);
   }
 
   /** @returns {Member[]} everything that listens, through the primary or at an address of its own */

@@ -212,7 +212,7 @@ impl Link {
         loop {
             match accept(socket) {
                 Ok(Some(connection)) => {
-                    self.board.add_open(1);
+                    self.board.accept();
                     return Accepted::Connection(connection);
                 }
                 Ok(None) => return Accepted::Nothing,
@@ -275,7 +275,16 @@ impl Link {
 
     /// Tells the primary that a server which was full has room again.
     pub fn room(&self, listener: ListenerId) -> Result<(), LinkError> {
-        let mut message = Writer::new(Tag::Room);
+        self.say_of(Tag::Room, listener)
+    }
+
+    /// Tells the primary that a server is full for which this worker accepts by itself.
+    pub fn no_room(&self, listener: ListenerId) -> Result<(), LinkError> {
+        self.say_of(Tag::NoRoom, listener)
+    }
+
+    fn say_of(&self, tag: Tag, listener: ListenerId) -> Result<(), LinkError> {
+        let mut message = Writer::new(tag);
         message.push(listener);
         self.channel.send(message.bytes(), Vec::new())
     }

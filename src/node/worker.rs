@@ -171,9 +171,24 @@ impl WorkerLink {
         self.shared.link.closed();
     }
 
+    /// Says that a server is full, and accepts nothing more there until `room()`, also if it is just about to.
+    #[napi(catch_unwind)]
+    pub fn no_room(&self, listener: u32) -> Result<()> {
+        if let Some(socket) = self.shared.sockets.borrow().get(&listener) {
+            socket.accepting.set(false);
+            socket.poll.pause();
+        }
+        self.shared.link.no_room(ListenerId(listener)).map_err(failure)?;
+        self.shared.send_rest().map_err(failure)
+    }
+
     /// Says that a server which was full has room again.
     #[napi(catch_unwind)]
     pub fn room(&self, listener: u32) -> Result<()> {
+        if let Some(socket) = self.shared.sockets.borrow().get(&listener) {
+            socket.accepting.set(true);
+            socket.poll.watch_for(Interest::Read).map_err(failure)?;
+        }
         self.shared.link.room(ListenerId(listener)).map_err(failure)?;
         self.shared.send_rest().map_err(failure)
     }
@@ -220,7 +235,7 @@ impl WorkerLink {
     /// Reads connections again after `on_no_room`.
     #[napi(catch_unwind)]
     pub fn resume(&self) -> Result<()> {
-        for socket in self.shared.sockets.borrow().values() {
+        for socket in self.shared.sockets.borrow().values().filter(|socket| socket.accepting.get()) {
             socket.poll.watch_for(Interest::Read).map_err(failure)?;
         }
         self.shared

@@ -45,6 +45,25 @@ impl Poller {
         self.epoll.add(fd, EpollEvent::new(news, token)).doing("watching a descriptor for news")
     }
 
+    /// Watches `fd` for something to read, and tells of it once; then not before [`Poller::once_more`].
+    pub fn add_once(&self, fd: impl AsFd, token: u64) -> Result<(), SysError> {
+        let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
+        self.epoll.add(fd, EpollEvent::new(once, token)).doing("watching a descriptor once")
+    }
+
+    /// Has one that was added by [`Poller::add_once`] tell once more, at once if there is something to read now.
+    pub fn once_more(&self, fd: impl AsFd, token: u64) -> Result<(), SysError> {
+        let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
+        let mut event = EpollEvent::new(once, token);
+        self.epoll.modify(fd, &mut event).doing("watching a descriptor once more")
+    }
+
+    /// Has one that was added by [`Poller::add_once`] tell nothing before [`Poller::once_more`].
+    pub fn not_now(&self, fd: impl AsFd, token: u64) -> Result<(), SysError> {
+        let mut event = EpollEvent::new(EpollFlags::EPOLLONESHOT, token);
+        self.epoll.modify(fd, &mut event).doing("watching a descriptor later")
+    }
+
     /// Stops watching `fd`. To be called before it is closed.
     pub fn remove(&self, fd: impl AsFd) -> Result<(), SysError> {
         self.epoll.delete(fd).doing("no longer watching a descriptor")
@@ -145,6 +164,23 @@ mod tests {
         assert_eq!(poller.token(0), 7);
         waker.clear();
         assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_is_watched_once_tells_once() {
+        let mut poller = Poller::new().unwrap();
+        let (read, mut write) = std::io::pipe().unwrap();
+        poller.add_once(&read, 1).unwrap();
+        for _ in 0..2 {
+            write.write_all(b"x").unwrap();
+            assert_eq!(poller.wait(None).unwrap(), 1);
+            assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), 0);
+            poller.once_more(&read, 1).unwrap();
+        }
+        poller.not_now(&read, 1).unwrap();
+        assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), 0);
+        poller.once_more(&read, 1).unwrap();
+        assert_eq!(poller.wait(None).unwrap(), 1, "it has not been read");
     }
 
     #[test]

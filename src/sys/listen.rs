@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::net::if_::{if_indextoname, if_nametoindex};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, accept4, bind, getpeername,
     getsockname, getsockopt, setsockopt, socket, sockopt,
@@ -195,6 +196,17 @@ pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>, SysError> {
             Err(Errno::EINTR | Errno::ECONNABORTED) => {}
             Err(errno) => return Err(errno).doing("accepting a connection"),
         }
+    }
+}
+
+/// At which of these sockets a client waits to be accepted.
+pub fn waiting<'a>(listeners: impl IntoIterator<Item = &'a OwnedFd>) -> Result<Vec<bool>, SysError> {
+    let mut looks: Vec<PollFd<'_>> =
+        listeners.into_iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+    match poll(&mut looks, PollTimeout::ZERO) {
+        // Nothing is waited for, so that nothing can be interrupted.
+        Ok(_) => Ok(looks.iter().map(|look| look.any().unwrap_or(false)).collect()),
+        Err(errno) => Err(errno).doing("looking for clients"),
     }
 }
 

@@ -83,7 +83,8 @@ fn step(world: &mut World) {
         (78..84, Some(worker), _) => {
             world.finish_one(worker);
         }
-        (84..88, Some(worker), _) => {
+        (84..86, Some(worker), _) => world.neglect(worker),
+        (86..88, Some(worker), _) => {
             let it = world.workers.get_mut(&worker).unwrap();
             it.blocked = !it.blocked;
         }
@@ -129,6 +130,8 @@ fn whatever_happens_nothing_is_lost_and_nobody_starves() {
         "reclaimed",
         "reclaimed nothing",
         "unsent",
+        "stand in",
+        "stand down",
     ] {
         assert!(tally.get(what).is_some_and(|times| *times >= SEEDS), "hardly ever: {what}");
     }

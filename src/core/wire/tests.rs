@@ -168,6 +168,7 @@ fn custom_data_has_a_limit_that_leaves_room_for_the_reply() {
         listener: Some(ListenerId(u32::MAX)),
         kind: Some(Kind::Pipe),
         shared: false,
+        per_slot: false,
         sockname: Some(Sockname { address: "x".repeat(64), family: Family::IPv6, port: u16::MAX }),
         data,
     };

@@ -58,6 +58,7 @@ pub(super) struct TakenBack {
 /// One worker, as the dispatcher knows it.
 pub(super) struct WorkerChannel {
     pub(super) slot: Slot,
+    pub(super) pid: i32,
     channel: OwnedFd,
     /// The worker's own end, kept open here: what the worker has not received is not lost with
     /// the worker. For the same reason a send to a dead worker succeeds, so death is known by its
@@ -74,9 +75,15 @@ pub(super) struct WorkerChannel {
 }
 
 impl WorkerChannel {
-    pub(super) fn new(slot: Slot, channel: OwnedFd, worker_end: OwnedFd, board: Arc<Scoreboard>) -> Self {
+    pub(super) fn new(
+        slot: Slot,
+        pid: i32,
+        channel: OwnedFd,
+        worker_end: OwnedFd,
+        board: Arc<Scoreboard>,
+    ) -> Self {
         let batch = Batch::new();
-        Self { slot, channel, worker_end, board, batch, watched: true, cut_off: false, dead: false }
+        Self { slot, pid, channel, worker_end, board, batch, watched: true, cut_off: false, dead: false }
     }
 
     /// Sends the batch as one message. What comes back could not be sent: the channel is full.

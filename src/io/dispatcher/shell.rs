@@ -2,6 +2,7 @@
 
 mod clients;
 mod listeners;
+mod stand_in;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
@@ -17,6 +18,7 @@ use super::{Afterwards, Command, ListenerReport, Notice, Report};
 use crate::core::channel::{MAX_MESSAGE, Message, Tag};
 use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Refusal, Stats};
 use crate::core::ids::{ListenerId, WorkerId};
+use crate::core::vigil::Vigil;
 use crate::sys::epoll::{Poller, Reserve, Waker};
 use crate::sys::error::SysError;
 use crate::sys::passing::is_socket;
@@ -58,6 +60,8 @@ enum Token {
     Farewell(u32),
     /// A client that has not yet said what it is to be recognised by; by a number of its own.
     Arrival(u32),
+    /// A client has come to a socket from which a worker accepts.
+    Knock(ListenerId),
 }
 
 impl Token {
@@ -68,6 +72,7 @@ impl Token {
             Self::Listener(id) => 2 << 32 | id.0 as u64,
             Self::Farewell(number) => 3 << 32 | number as u64,
             Self::Arrival(number) => 4 << 32 | number as u64,
+            Self::Knock(id) => 5 << 32 | id.0 as u64,
         }
     }
 
@@ -79,7 +84,8 @@ impl Token {
             1 => Self::Worker(WorkerId(id)),
             2 => Self::Listener(ListenerId(id)),
             3 => Self::Farewell(id),
-            _ => Self::Arrival(id),
+            4 => Self::Arrival(id),
+            _ => Self::Knock(ListenerId(id)),
         }
     }
 }
@@ -99,6 +105,7 @@ pub(super) struct Shell {
     outputs: Vec<Output<Conn>>,
     doorway: Doorway,
     farewells: Farewells,
+    vigil: Vigil,
     /// Workers with something in their batch.
     unflushed: Vec<WorkerId>,
     reserve: Reserve,
@@ -132,6 +139,7 @@ impl Shell {
             outputs: Vec::new(),
             doorway: Doorway::default(),
             farewells: Farewells::default(),
+            vigil: Vigil::default(),
             unflushed: Vec::new(),
             reserve: Reserve::new()?,
             exhausted_until: None,
@@ -161,6 +169,7 @@ impl Shell {
                     }
                     Token::Listener(listener) => self.accept_burst(listener)?,
                     Token::Arrival(number) => self.look_again(number, false)?,
+                    Token::Knock(listener) => self.knock(listener)?,
                     Token::Farewell(number) => self.farewells.hear(number, &self.poller)?,
                 }
             }
@@ -175,6 +184,7 @@ impl Shell {
             self.exhausted_until,
             self.doorway.next_deadline(),
             self.farewells.next_deadline(),
+            self.vigil.next_deadline(),
         ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_sub(self.start.elapsed()))
@@ -194,6 +204,7 @@ impl Shell {
         if self.brain.next_deadline().is_some_and(|deadline| deadline <= self.now) {
             self.input(Input::Tick)?;
         }
+        self.keep_vigil()?;
         while let Some(number) = self.doorway.overdue(self.now) {
             self.look_again(number, true)?;
         }
@@ -213,9 +224,9 @@ impl Shell {
 
     fn obey(&mut self, command: Command) -> Result<(), SysError> {
         match command {
-            Command::AddWorker { worker, slot, channel, worker_end, board } => {
+            Command::AddWorker { worker, slot, pid, channel, worker_end, board } => {
                 self.poller.add(&channel, Token::Worker(worker).pack())?;
-                self.workers.insert(worker, WorkerChannel::new(slot, channel, worker_end, board));
+                self.workers.insert(worker, WorkerChannel::new(slot, pid, channel, worker_end, board));
                 self.input(Input::WorkerAdded { worker, slot })
             }
             Command::WorkerLeaving(worker) => {
@@ -234,6 +245,7 @@ impl Shell {
                 self.watch_listener(listener)
             }
             Command::RemoveListener(listener) => {
+                self.vigil.forget(listener);
                 self.input(Input::ListenerRemoved { listener })?;
                 if let Some(listening) = self.listeners.remove(&listener) {
                     listening.close(&self.poller)?;
@@ -241,8 +253,9 @@ impl Shell {
                 Ok(())
             }
             Command::Join(worker, listener) => {
-                self.input(Input::Joined { worker, listener })?;
-                self.occupy(worker, listener)
+                // The brain may have us stand in for it at once.
+                self.occupy(worker, listener)?;
+                self.input(Input::Joined { worker, listener })
             }
             Command::Leave(worker, listener) => {
                 self.vacate(worker, Some(listener))?;
@@ -307,6 +320,8 @@ impl Shell {
                 // never answer it: the brain looks at the board once more.
                 self.input(Input::Tick)
             }
+            Output::StandIn { worker, listener } => self.stand_in(worker, listener, true),
+            Output::StandDown { worker, listener } => self.stand_in(worker, listener, false),
             Output::Probe { worker } => match self.workers.get(&worker) {
                 Some(channel) => channel.probe(),
                 None => Ok(()),
@@ -397,6 +412,12 @@ impl Shell {
             Tag::Room => {
                 for listener in message.listeners() {
                     self.input(Input::Room { worker, listener })?;
+                }
+                return Ok(());
+            }
+            Tag::NoRoom => {
+                for listener in message.listeners() {
+                    self.input(Input::Full { worker, listener })?;
                 }
                 return Ok(());
             }
