@@ -5,7 +5,6 @@
 const assert = require('node:assert');
 const { test } = require('node:test');
 const { withApp } = require('./helpers/app.js');
-const { Load } = require('./helpers/clients.js');
 
 const env = { WORKERS: '4', REFORK: '1', SCHEDULING: '"kernel"' };
 
@@ -25,23 +24,6 @@ test('evenly', () =>
     app.tell('stats');
     const { listeners } = await app.marker('stats');
     assert.ok(listeners[0].accepted < 100, JSON.stringify(listeners));
-  }));
-
-test('workers leave and are replaced under load', () =>
-  withApp({ env }, async (app) => {
-    const load = new Load(app.target, 16, () => 'hello');
-    for (const { id } of app.workers) {
-      app.tell('disconnect', id);
-      await app.marker('exit');
-      await app.marker('listening');
-    }
-    const { answered, closed, refused, hung } = await load.stop();
-    assert.deepStrictEqual([closed, refused, hung], [[], [], []]);
-    assert.ok(answered.length > 0);
-    for (let last, count = 0; count < 1000 && !(last > 4); count++) {
-      last = Number.parseInt((await app.ask()).text, 10);
-      assert.ok(last > 4, 'the old ones are gone');
-    }
   }));
 
 test('what waits for a stopped worker that is killed goes to the others', () =>

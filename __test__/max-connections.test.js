@@ -14,40 +14,44 @@ async function turn(app) {
   }
 }
 
-test('each takes as many as it wants; the next one waits', () =>
-  withApp({ env: { MAX: '2' } }, async (app) => {
-    const clients = Array.from({ length: 4 }, () => app.stay());
-    const served = await Promise.all(clients.map((client) => client.text));
-    assert.deepStrictEqual(served.toSorted(), ['1', '1', '2', '2']);
+for (const policy of ['round-robin', 'kernel']) {
+  const SCHEDULING = JSON.stringify(policy);
 
-    let answered = false;
-    const next = app.stay();
-    const answer = next.text.then((text) => {
-      answered = true;
-      return text;
-    });
-    await next.connected;
-    await turn(app);
-    assert.strictEqual(answered, false);
+  test(`each takes as many as it wants; the next one waits, ${policy}`, () =>
+    withApp({ env: { MAX: '2', SCHEDULING } }, async (app) => {
+      const clients = Array.from({ length: 4 }, () => app.stay());
+      const served = await Promise.all(clients.map((client) => client.text));
+      assert.deepStrictEqual(served.toSorted(), ['1', '1', '2', '2']);
 
-    // Whoever has room first takes it.
-    const leaving = clients.pop();
-    await leaving.close();
-    assert.strictEqual(await answer, served.pop());
-    for (const client of [next, ...clients]) await client.close();
-  }));
+      let answered = false;
+      const next = app.stay();
+      const answer = next.text.then((text) => {
+        answered = true;
+        return text;
+      });
+      await next.connected;
+      await turn(app);
+      assert.strictEqual(answered, false);
 
-test('a thousand clients pass through workers that take one at a time', () =>
-  withApp({ env: { MAX: '1' } }, async (app) => {
-    const results = [];
-    await Promise.all(
-      Array.from({ length: 20 }, async () => {
-        while (results.length < 1000) results.push(await app.ask());
-      }),
-    );
-    assert.deepStrictEqual(
-      results.filter(({ outcome }) => outcome !== 'answered'),
-      [],
-    );
-    assert.deepStrictEqual(new Set(results.map(({ text }) => text)), new Set(['1 hello', '2 hello']));
-  }));
+      // Whoever has room first takes it.
+      const leaving = clients.pop();
+      await leaving.close();
+      assert.strictEqual(await answer, served.pop());
+      for (const client of [next, ...clients]) await client.close();
+    }));
+
+  test(`a thousand clients pass through workers that take one at a time, ${policy}`, () =>
+    withApp({ env: { MAX: '1', SCHEDULING } }, async (app) => {
+      const results = [];
+      await Promise.all(
+        Array.from({ length: 20 }, async () => {
+          while (results.length < 1000) results.push(await app.ask());
+        }),
+      );
+      assert.deepStrictEqual(
+        results.filter(({ outcome }) => outcome !== 'answered'),
+        [],
+      );
+      assert.deepStrictEqual(new Set(results.map(({ text }) => text)), new Set(['1 hello', '2 hello']));
+    }));
+}

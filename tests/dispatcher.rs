@@ -60,7 +60,15 @@ impl Primary {
         let (board, board_fd) = Scoreboard::create().unwrap();
         let raw = duplicate(&worker_end).unwrap();
         let link = Link::new(worker_control, duplicate(&worker_end).unwrap(), &board_fd).unwrap();
-        self.dispatcher.tell(Command::AddWorker { worker, slot, channel, worker_end, board: board.into() });
+        let pid = std::process::id().cast_signed();
+        self.dispatcher.tell(Command::AddWorker {
+            worker,
+            slot,
+            pid,
+            channel,
+            worker_end,
+            board: board.into(),
+        });
         self.dispatcher.tell(Command::Join(worker, LISTENER));
         Worker { id: worker, link, raw }
     }

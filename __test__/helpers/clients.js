@@ -6,8 +6,8 @@ const { DEADLINE, until } = require('./processes.js');
 
 /**
  * What became of one client: `answered` got bytes and then the end; `closed` got the end, or a reset, and no byte; `refused`
- * never was connected; `hung` got neither an answer nor an end.
- * @typedef {{ outcome: 'answered' | 'closed' | 'refused' | 'hung', text: string, code?: string }} Result
+ * never was connected; `hung` got neither an answer nor an end. `port` is its own.
+ * @typedef {{ outcome: 'answered' | 'closed' | 'refused' | 'hung', text: string, code?: string, port?: number }} Result
  */
 
 /**
@@ -25,11 +25,14 @@ function exchange(target, send, deadline = DEADLINE / 2) {
     socket.once('close', resolve);
   });
   let isConnected = false;
+  /** @type {number | undefined} */
+  let port;
   let text = '';
   let code;
   let hung = false;
   socket.once('connect', () => {
     isConnected = true;
+    port = socket.localPort;
     if (send !== undefined) socket.write(send);
   });
   socket.setEncoding('utf8').on('data', (chunk) => {
@@ -47,7 +50,7 @@ function exchange(target, send, deadline = DEADLINE / 2) {
     socket.on('close', () => {
       clearTimeout(timer);
       const outcome = hung ? 'hung' : text && !code ? 'answered' : isConnected ? 'closed' : 'refused';
-      resolve({ outcome, text, code });
+      resolve({ outcome, text, code, port });
     });
   });
   return Object.assign(result, { connected });

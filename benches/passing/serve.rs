@@ -33,9 +33,10 @@ pub(crate) fn run(how: &str, workers: u32, listeners: u32) {
     for _ in 0..workers {
         let (channel, worker_end) = message_pair().unwrap();
         let (board, page) = Scoreboard::create().unwrap();
-        children.push(receiver::spawn(&worker_end, page));
+        let child = receiver::spawn(&worker_end, page);
         channels.push(channel);
-        ends.push((worker_end, Arc::new(board)));
+        ends.push((i32::try_from(child.id()).unwrap(), worker_end, Arc::new(board)));
+        children.push(child);
     }
     // Kept to the end: a dispatcher stops when it is dropped.
     let dispatcher = match how {
@@ -68,13 +69,13 @@ fn start(name: &str, run: impl FnOnce() + Send + 'static) {
 fn dispatch(
     sockets: Vec<OwnedFd>,
     channels: Vec<OwnedFd>,
-    ends: Vec<(OwnedFd, Arc<Scoreboard>)>,
+    ends: Vec<(i32, OwnedFd, Arc<Scoreboard>)>,
 ) -> Dispatcher {
     let dispatcher = Dispatcher::start(|notice| panic!("{notice:?}")).unwrap();
     let ids: Vec<WorkerId> = (1..).map(WorkerId).take(channels.len()).collect();
-    for (index, (channel, (worker_end, board))) in channels.into_iter().zip(ends).enumerate() {
+    for (index, (channel, (pid, worker_end, board))) in channels.into_iter().zip(ends).enumerate() {
         let slot = Slot(u32::try_from(index).unwrap());
-        dispatcher.tell(Command::AddWorker { worker: ids[index], slot, channel, worker_end, board });
+        dispatcher.tell(Command::AddWorker { worker: ids[index], slot, pid, channel, worker_end, board });
     }
     for (socket, listener) in sockets.into_iter().zip((1..).map(ListenerId)) {
         dispatcher.tell(Command::AddListener {

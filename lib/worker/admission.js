@@ -10,8 +10,9 @@ const LOOK_AGAIN = 100;
  * reported as full to the primary, which sends its connections elsewhere until it has room.
  *
  * @param {(listener: number) => void} room tells the primary that a server has room again
+ * @param {(listener: number) => void} filled told when a server has become full
  */
-module.exports = function createAdmission(room) {
+module.exports = function createAdmission(room, filled) {
   /** @type {Map<number, { handle: any, timer: NodeJS.Timeout }>} listeners reported as full */
   const full = new Map();
   /** @type {Set<number>} listeners whose server was closed while it was reported as full */
@@ -35,6 +36,8 @@ module.exports = function createAdmission(room) {
   }
 
   /**
+   * Whether there is room for a connection. If there is none, it is reported.
+   *
    * @param {number} listener
    * @param {any} handle the server's handle
    */
@@ -46,6 +49,7 @@ module.exports = function createAdmission(room) {
       const timer = setInterval(lookAgain, LOOK_AGAIN, listener);
       timer.unref();
       full.set(listener, { handle, timer });
+      filled(listener);
     }
     return false;
   }

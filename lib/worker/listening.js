@@ -20,6 +20,7 @@ const debug = debuglog('rcluster');
  * @property {number | null} listener
  * @property {'tcp' | 'pipe' | 'udp' | null} kind
  * @property {boolean} shared whether the listening socket itself comes along
+ * @property {boolean} perSlot whether that one is for this worker's slot alone
  * @property {{ address: string, family: string, port: number } | null} sockname
  * @property {unknown} data custom data that all workers of the listener share
  */
@@ -31,6 +32,7 @@ const debug = debuglog('rcluster');
  * @property {number} [listener] the number of the listener in the primary; none if the address is this worker's own
  * @property {any} handle what net or dgram hold as their handle
  * @property {boolean} shared whether it accepts by itself
+ * @property {boolean} [perSlot] whether it does so from a socket of its own
  * @property {'tcp' | 'pipe' | 'udp'} kind
  * @property {any} [owner] the net.Server or dgram.Socket, if it has taken the handle
  */
@@ -61,7 +63,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
   /** @type {Map<number, Member>} by the listener's number in the primary */
   const members = new Map();
   const indexes = new Indexes();
-  const admission = createAdmission(room);
+  const admission = createAdmission(room, full);
   let closing = false;
 
   /**
@@ -105,7 +107,11 @@ module.exports = function createListening(cluster, link, own, onOwner) {
       onOwner(owner);
       callback(0, join(listener, reply.kind, reply, fd, index.release));
       // Only now is there somebody to take a connection. net may also have closed it at once.
-      if (!members.has(listener)) return;
+      if (!members.has(listener)) {
+        if (reply.perSlot) fs.closeSync(fd);
+        return;
+      }
+      if (reply.perSlot) link.acceptFrom(listener, fd);
       tell({ act: 'listening', listener });
       admission.open(listener);
     });
@@ -167,6 +173,12 @@ module.exports = function createListening(cluster, link, own, onOwner) {
     whileLinked(() => link.send(JSON.stringify(frame)));
   }
 
+  /** @param {number} listener whose server has become full */
+  function full(listener) {
+    // Of what the primary passes, the next connection tells it, by coming back.
+    if (members.get(listener)?.perSlot) whileLinked(() => link.noRoom(listener));
+  }
+
   /** @param {number} listener whose server was full and has room again */
   function room(listener) {
     whileLinked(() => link.room(listener));
@@ -202,6 +214,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
     const leave = () => {
       if (!members.delete(listener)) return;
       releaseIndex();
+      if (reply.perSlot) link.stopAccepting(listener);
       admission.close(listener);
       tell({ act: 'close', listener });
       // The same once more on Node's channel: so the primary does it before it hands out what the
@@ -209,11 +222,12 @@ module.exports = function createListening(cluster, link, own, onOwner) {
       seam.notifyPrimary({ act: 'close', key: listener });
     };
     seam.learnHandleClass(kind, (which) => link.blankSocket(which === 'tcp'));
-    const handle = reply.shared
+    const byItself = reply.shared && !reply.perSlot;
+    const handle = byItself
       ? seam.sharedHandle(kind, fd, leave)
       : createFauxHandle(kind === 'tcp' ? reply.sockname : null, leave);
-    const { shared } = reply;
-    members.set(listener, { listener, handle, kind, shared });
+    const { shared, perSlot } = reply;
+    members.set(listener, { listener, handle, kind, shared, perSlot });
     return handle;
   }
 
@@ -235,6 +249,8 @@ module.exports = function createListening(cluster, link, own, onOwner) {
     if (!admission.admit(listener, member.handle)) return giveBack(listener, fd, true);
     const handle = seam.connectionHandle(member.kind, fd, closed);
     member.handle.onconnection(0, admission.watch(listener, member.handle, handle));
+    // Who accepts by itself has to know before the next one; unless that one has closed the server.
+    if (member.perSlot && members.get(listener) === member) admission.admit(listener, member.handle);
   }
 
   /** @returns {Member[]} everything that listens, through the primary or at an address of its own */

@@ -27,6 +27,9 @@ pub enum Tag {
     Full = b'F',
     /// Worker to primary: my server has room again. Names one listener, carries no descriptor.
     Room = b'R',
+    /// Worker to primary: my server is full, and I do not accept by myself any more. Names one listener, carries no
+    /// descriptor.
+    NoRoom = b'X',
 }
 
 /// What a message says, without its descriptors.
@@ -67,17 +70,18 @@ impl<'a> Message<'a> {
             b'N' => Tag::NotListening,
             b'F' => Tag::Full,
             b'R' => Tag::Room,
+            b'X' => Tag::NoRoom,
             other => return Err(ChannelError::UnknownTag(other)),
         };
         let count = listeners.len() / 4;
         let expected = match tag {
             Tag::Connections | Tag::NotListening | Tag::Full => count,
-            Tag::Probe | Tag::Woke | Tag::Room => 0,
+            Tag::Probe | Tag::Woke | Tag::Room | Tag::NoRoom => 0,
         };
         let right_length = match tag {
             Tag::Connections | Tag::NotListening | Tag::Full => (1..=MAX_CONNECTIONS).contains(&count),
             Tag::Probe | Tag::Woke => count == 0,
-            Tag::Room => count == 1,
+            Tag::Room | Tag::NoRoom => count == 1,
         };
         if listeners.len() % 4 != 0 || !right_length {
             return Err(ChannelError::Length(bytes.len()));

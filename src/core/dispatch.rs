@@ -28,6 +28,7 @@ mod listener;
 mod membership;
 mod messages;
 mod queue;
+mod stand_in;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -49,8 +50,8 @@ pub struct Dispatch<C> {
     listeners: Vec<Listener<C>>,
     /// Connections in all the queues.
     waiting: usize,
-    /// Nothing waits in a queue or in the channel of a stalled worker: then an accepted connection is all
-    /// there is to think about.
+    /// Nothing waits in a queue or in the channel of a stalled worker, and nobody stands in for one: then an accepted
+    /// connection is all there is to think about.
     calm: bool,
     deadline: Option<Time>,
     /// The earliest moment at which a member that answered that it does not listen may be asked again.
@@ -141,6 +142,8 @@ impl<C: Connection> Dispatch<C> {
                 self.take_back_refused(worker, (listener, conn), why, now, out);
             }
             Input::Room { worker, listener } => self.set_door(worker, listener, Door::Open),
+            Input::Full { worker, listener } => self.set_door(worker, listener, Door::Full),
+            Input::Neglects { worker } => self.neglects(worker, out),
             Input::Woke { worker } => {
                 if let Some(place) = self.place(worker) {
                     self.workers[place].read(now, board);
@@ -195,8 +198,17 @@ impl<C: Connection> Dispatch<C> {
         self.drain(now, board, out);
         self.shed(now, out);
         self.regulate(out);
-        self.calm = self.waiting == 0 && !self.workers.iter().any(Worker::holds_hostages);
+        self.stand_in(out);
+        self.calm = self.is_calm();
         self.deadline = self.earliest_deadline(now);
+    }
+
+    fn is_calm(&self) -> bool {
+        self.waiting == 0
+            && !self
+                .workers
+                .iter()
+                .any(|worker| worker.holds_hostages() || self.stands_in_for_stalled(worker))
     }
 
     /// Takes their connections away from stalled workers when somebody idle could have them.

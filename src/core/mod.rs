@@ -15,4 +15,5 @@ pub mod random;
 pub mod schedule;
 pub mod slots;
 pub mod supervise;
+pub mod vigil;
 pub mod wire;

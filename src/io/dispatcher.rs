@@ -38,6 +38,8 @@ pub enum Command {
         worker: WorkerId,
         /// Its slot.
         slot: Slot,
+        /// Its process.
+        pid: i32,
         /// The primary's end of its connection channel.
         channel: OwnedFd,
         /// A duplicate of the worker's own end, through which what it has not received can be

@@ -15,12 +15,13 @@ use crate::core::ids::{ListenerId, Slot};
 use crate::core::wire::MAX_FRAME;
 use crate::sys::error::SysError;
 use crate::sys::headroom::room_for;
+use crate::sys::listen::accept;
 use crate::sys::passing::{Received, Sent, receive, send};
 use crate::sys::scoreboard::Scoreboard;
 
 /// The connections taken in one turn of the loop. More wait for the next turn, so that a flood
 /// of new connections does not starve those that are being served.
-const TURN: usize = 32;
+pub const TURN: usize = 32;
 
 /// What can go wrong on a link. It ends the link.
 #[derive(Debug, Error)]
@@ -67,6 +68,18 @@ pub enum Connections {
     NoRoom,
     /// The primary is gone, or has cut this worker off.
     Closed,
+}
+
+/// What a look at the socket of this worker's slot found.
+#[derive(Debug)]
+#[must_use]
+pub enum Accepted {
+    /// A connection, which counts as open from now on.
+    Connection(OwnedFd),
+    /// Nobody waits any more.
+    Nothing,
+    /// There is no descriptor or memory for whoever waits. Look again a little later.
+    NoRoom,
 }
 
 /// A message that waits until its socket has room.
@@ -194,6 +207,23 @@ impl Link {
         Ok((Connections::Open, taken as u64))
     }
 
+    /// Accepts a connection from the socket of this worker's slot.
+    pub fn accept(&self, socket: &OwnedFd) -> Accepted {
+        loop {
+            match accept(socket) {
+                Ok(Some(connection)) => {
+                    self.board.accept();
+                    return Accepted::Connection(connection);
+                }
+                Ok(None) => return Accepted::Nothing,
+                // That client is gone; the next one is as good as any.
+                Err(error) if error.is_of_the_connection() => {}
+                // Whatever else it is, the pause keeps the loop from spinning.
+                Err(_) => return Accepted::NoRoom,
+            }
+        }
+    }
+
     /// Gives a connection back to the primary, which gives it to another worker.
     pub fn give_back(
         &self,
@@ -245,7 +275,16 @@ impl Link {
 
     /// Tells the primary that a server which was full has room again.
     pub fn room(&self, listener: ListenerId) -> Result<(), LinkError> {
-        let mut message = Writer::new(Tag::Room);
+        self.say_of(Tag::Room, listener)
+    }
+
+    /// Tells the primary that a server is full for which this worker accepts by itself.
+    pub fn no_room(&self, listener: ListenerId) -> Result<(), LinkError> {
+        self.say_of(Tag::NoRoom, listener)
+    }
+
+    fn say_of(&self, tag: Tag, listener: ListenerId) -> Result<(), LinkError> {
+        let mut message = Writer::new(tag);
         message.push(listener);
         self.channel.send(message.bytes(), Vec::new())
     }

@@ -1,6 +1,7 @@
 //! The worker's side: its link to the primary, on the event loop.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 
@@ -11,7 +12,7 @@ use napi_derive::napi;
 use crate::core::dispatch::Refusal;
 use crate::core::ids::ListenerId;
 use crate::io::lifeline;
-use crate::io::link::{Connections, Control, Link, LinkError};
+use crate::io::link::{Accepted, Connections, Control, Link, LinkError, TURN};
 use crate::sys::error::SysError;
 use crate::sys::js::{Argument, EventCallback};
 use crate::sys::passing::{adopt, blank_socket, duplicate, duplicate_number, unread};
@@ -33,6 +34,14 @@ struct Shared {
     watch: Watch,
     /// What the primary says of this standby comes before the connections that follow from it.
     standby: Cell<bool>,
+    /// From which this worker accepts by itself, by listener: those of its slot.
+    sockets: RefCell<HashMap<u32, Rc<SlotSocket>>>,
+}
+
+struct SlotSocket {
+    fd: OwnedFd,
+    poll: UvPoll,
+    accepting: Cell<bool>,
 }
 
 struct Callbacks {
@@ -103,6 +112,7 @@ impl WorkerLink {
             sides: OnceCell::new(),
             watch: watch.clone(),
             standby: Cell::new(false),
+            sockets: RefCell::default(),
         });
         let sides = Sides {
             control: side(env, polled_control, &shared, Shared::control_ready)?,
@@ -161,9 +171,24 @@ impl WorkerLink {
         self.shared.link.closed();
     }
 
+    /// Says that a server is full, and accepts nothing more there until `room()`, also if it is just about to.
+    #[napi(catch_unwind)]
+    pub fn no_room(&self, listener: u32) -> Result<()> {
+        if let Some(socket) = self.shared.sockets.borrow().get(&listener) {
+            socket.accepting.set(false);
+            socket.poll.pause();
+        }
+        self.shared.link.no_room(ListenerId(listener)).map_err(failure)?;
+        self.shared.send_rest().map_err(failure)
+    }
+
     /// Says that a server which was full has room again.
     #[napi(catch_unwind)]
     pub fn room(&self, listener: u32) -> Result<()> {
+        if let Some(socket) = self.shared.sockets.borrow().get(&listener) {
+            socket.accepting.set(true);
+            socket.poll.watch_for(Interest::Read).map_err(failure)?;
+        }
         self.shared.link.room(ListenerId(listener)).map_err(failure)?;
         self.shared.send_rest().map_err(failure)
     }
@@ -176,6 +201,31 @@ impl WorkerLink {
         Ok(socket.into_raw_fd())
     }
 
+    /// Accepts from the socket of this worker's slot from now on. Connections come by `on_connection`.
+    #[napi(catch_unwind)]
+    pub fn accept_from(&self, env: Env, listener: u32, fd: i32) -> Result<()> {
+        let fd = adopt(fd).map_err(failure)?;
+        let polled = duplicate(&fd).map_err(failure)?;
+        let weak = Rc::downgrade(&self.shared);
+        let call = move || {
+            if let Some(shared) = weak.upgrade() {
+                shared.slot_ready(listener);
+            }
+        };
+        let poll = UvPoll::new(env, polled, Box::new(call)).map_err(failure)?;
+        let socket = SlotSocket { fd, poll, accepting: Cell::new(true) };
+        self.shared.sockets.borrow_mut().insert(listener, Rc::new(socket));
+        Ok(())
+    }
+
+    /// Accepts no more there, also if it is just about to.
+    #[napi]
+    pub fn stop_accepting(&self, listener: u32) {
+        if let Some(socket) = self.shared.sockets.borrow_mut().remove(&listener) {
+            socket.accepting.set(false);
+        }
+    }
+
     /// Whether this worker is a standby: then it hears of its promotion before its first connection.
     #[napi]
     pub fn standby(&self, standby: bool) {
@@ -185,6 +235,9 @@ impl WorkerLink {
     /// Reads connections again after `on_no_room`.
     #[napi(catch_unwind)]
     pub fn resume(&self) -> Result<()> {
+        for socket in self.shared.sockets.borrow().values().filter(|socket| socket.accepting.get()) {
+            socket.poll.watch_for(Interest::Read).map_err(failure)?;
+        }
         self.shared
             .sides
             .get()
@@ -269,6 +322,29 @@ impl Shared {
             // The control socket's hang-up tells the same story and is the one that is acted on.
             Ok(Connections::Closed) => self.pause(),
             Err(error) => self.gone(Some(&error)),
+        }
+    }
+
+    /// Somebody waits at the socket of this worker's slot. As many as there are, within limits, are taken in one turn
+    /// of the loop: that is much cheaper than a turn for each.
+    fn slot_ready(&self, listener: u32) {
+        let Some(socket) = self.sockets.borrow().get(&listener).map(Rc::clone) else { return };
+        for _ in 0..TURN {
+            // What the last connection led to may have closed the server.
+            if !socket.accepting.get() {
+                return;
+            }
+            match self.link.accept(&socket.fd) {
+                Accepted::Connection(fd) => {
+                    let arguments = [Argument::Number(listener), Argument::Descriptor(Some(fd))];
+                    self.callbacks.connection.call(arguments);
+                }
+                Accepted::Nothing => return,
+                Accepted::NoRoom => {
+                    socket.poll.pause();
+                    return self.callbacks.no_room.call([]);
+                }
+            }
         }
     }
 

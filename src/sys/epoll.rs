@@ -22,6 +22,10 @@ pub enum Interest {
     News,
     /// That, and each time there is room again.
     NewsAndRoom,
+    /// Once, when something is to be read; then not before it is wanted again.
+    Once,
+    /// For now.
+    Nothing,
 }
 
 impl Interest {
@@ -30,6 +34,9 @@ impl Interest {
             Self::Level => EpollFlags::EPOLLIN,
             Self::News => EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET,
             Self::NewsAndRoom => Self::News.flags() | EpollFlags::EPOLLOUT,
+            Self::Once => EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
+            // Even then it would tell of an error or a hang-up again and again.
+            Self::Nothing => EpollFlags::EPOLLONESHOT,
         }
     }
 }
@@ -203,6 +210,23 @@ mod tests {
         assert_eq!(poller.token(0), 7);
         waker.clear();
         assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_is_watched_once_tells_once() {
+        let mut poller = Poller::new().unwrap();
+        let (read, mut write) = std::io::pipe().unwrap();
+        poller.watch(&read, 1, Interest::Once).unwrap();
+        for _ in 0..2 {
+            write.write_all(b"x").unwrap();
+            assert_eq!(poller.wait(None).unwrap(), 1);
+            assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), 0);
+            poller.change(&read, 1, Interest::Once).unwrap();
+        }
+        poller.change(&read, 1, Interest::Nothing).unwrap();
+        assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), 0);
+        poller.change(&read, 1, Interest::Once).unwrap();
+        assert_eq!(poller.wait(None).unwrap(), 1, "it has not been read");
     }
 
     #[test]

@@ -210,6 +210,17 @@ pub fn has_client(listener: &impl AsFd) -> bool {
     poll(&mut listener, PollTimeout::ZERO) != Ok(0)
 }
 
+/// At which of these sockets a client waits to be accepted.
+pub fn waiting<'a>(listeners: impl IntoIterator<Item = &'a OwnedFd>) -> Result<Vec<bool>, SysError> {
+    let mut looks: Vec<PollFd<'_>> =
+        listeners.into_iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+    match poll(&mut looks, PollTimeout::ZERO) {
+        // Nothing is waited for, so that nothing can be interrupted.
+        Ok(_) => Ok(looks.iter().map(|look| look.any().unwrap_or(false)).collect()),
+        Err(errno) => Err(errno).doing("looking for clients"),
+    }
+}
+
 fn family(address: &SocketAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }

@@ -39,6 +39,8 @@ struct WorkerLine {
     open: AtomicU32,
     /// How often its event loop has turned.
     turns: AtomicU64,
+    /// How many connections it has accepted by itself.
+    accepted: AtomicU64,
     /// For how many nanoseconds its event loop has been at work rather than waiting, up to its last turn.
     busy: AtomicU64,
 }
@@ -109,6 +111,18 @@ impl Scoreboard {
     /// The worker's side: `count` more connections have been received.
     pub fn add_received(&self, count: u64) {
         self.page().worker.received.fetch_add(count, Ordering::SeqCst);
+    }
+
+    /// How many connections the worker says it has accepted by itself. Untrusted.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.page().worker.accepted.load(Ordering::Relaxed)
+    }
+
+    /// The worker's side: it has accepted a connection by itself, which is open now.
+    pub fn accept(&self) {
+        self.page().worker.accepted.fetch_add(1, Ordering::Relaxed);
+        self.add_open(1);
     }
 
     /// How many connections the worker says it has open. Untrusted.
@@ -198,6 +212,8 @@ mod tests {
         worker.add_open(3);
         worker.remove_open();
         assert_eq!(primary.open_connections(), 2);
+        worker.accept();
+        assert_eq!((primary.accepted(), primary.open_connections()), (1, 3));
         worker.turn(Duration::from_millis(5));
         worker.turn(Duration::from_millis(7));
         assert_eq!((primary.turns(), primary.busy()), (2, Duration::from_millis(7)));

@@ -46,7 +46,18 @@ impl World {
                     *full = false;
                 }
             }
-            Input::WorkerAdded { .. } | Input::ListenerAdded { .. } | Input::Woke { .. } | Input::Tick => {}
+            Input::Full { worker, listener } => {
+                if let Some(full) = self.members.get_mut(&(*worker, *listener)) {
+                    *full = true;
+                }
+            }
+            Input::WorkerAdded { .. }
+            | Input::ListenerAdded { .. }
+            | Input::Neglects { .. }
+            | Input::Woke { .. }
+            | Input::Tick => {}
         }
+        // Who is no member any more accepts nothing that one could do for it.
+        self.stood_in.retain(|place| self.members.contains_key(place));
     }
 }

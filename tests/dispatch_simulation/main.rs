@@ -93,7 +93,8 @@ fn step(world: &mut World) {
         (78..84, Some(worker), _) => {
             world.finish_one(worker);
         }
-        (84..88, Some(worker), _) => {
+        (84..86, Some(worker), _) => world.neglect(worker),
+        (86..88, Some(worker), _) => {
             let it = world.workers.get_mut(&worker).unwrap();
             it.blocked = !it.blocked;
         }
@@ -144,6 +145,8 @@ fn whatever_happens_nothing_is_lost_and_nobody_starves() {
         "unasked",
         "to the chosen",
         "to another",
+        "stand in",
+        "stand down",
     ] {
         assert!(tally.get(what).is_some_and(|times| *times >= SEEDS), "hardly ever: {what}");
     }

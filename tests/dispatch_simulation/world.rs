@@ -70,6 +70,8 @@ pub(crate) struct World {
     /// The memberships and refusals the brain has been told of.
     pub(crate) members: BTreeMap<(WorkerId, ListenerId), bool>,
     pub(crate) told_leaving: BTreeSet<WorkerId>,
+    /// For whom the shell accepts, where workers do it by themselves.
+    pub(crate) stood_in: BTreeSet<(WorkerId, ListenerId)>,
     /// Connections the brain has not given out, by listener.
     pub(crate) waiting: BTreeMap<ListenerId, usize>,
     /// Connections that have been accepted or made up.
@@ -93,6 +95,7 @@ impl World {
             counters: Counters::default(),
             members: BTreeMap::new(),
             told_leaving: BTreeSet::new(),
+            stood_in: BTreeSet::new(),
             waiting: BTreeMap::new(),
             made: 0,
             closed: 0,
@@ -129,8 +132,14 @@ impl World {
     }
 
     fn random_plan(&mut self) -> Plan {
-        let policies =
-            [Policy::RoundRobin, Policy::LeastConnections, Policy::LeastLoaded, Policy::Sticky, Policy::Hook];
+        let policies = [
+            Policy::RoundRobin,
+            Policy::LeastConnections,
+            Policy::LeastLoaded,
+            Policy::Sticky,
+            Policy::Hook,
+            Policy::Kernel,
+        ];
         let policy = self.random.pick(policies).unwrap();
         let sheds = self.random.one_in(3);
         let overload = Overload {
@@ -174,6 +183,11 @@ impl World {
     pub(crate) fn serve(&mut self, worker: WorkerId) -> bool {
         let counter = self.counters.0.entry(worker).or_default();
         self.workers.get_mut(&worker).unwrap().serve(counter, &mut self.random)
+    }
+
+    /// Clients wait at the socket of the worker's slot. Whether it is blocked or slow, nobody can tell.
+    pub(crate) fn neglect(&mut self, worker: WorkerId) {
+        self.commands.push_back(Input::Neglects { worker });
     }
 
     /// One of a worker's connections ends.
@@ -335,6 +349,21 @@ impl World {
             Output::WantWake { worker } => {
                 self.count("wake");
                 self.worker(worker).wake_wanted = true;
+                None
+            }
+            Output::StandIn { worker, listener } => {
+                self.count("stand in");
+                assert!(
+                    self.members.contains_key(&(worker, listener)),
+                    "{worker} is no member of {listener}"
+                );
+                assert_eq!(self.listeners[&listener].plan.policy, Policy::Kernel);
+                assert!(self.stood_in.insert((worker, listener)), "{worker} is stood in for twice");
+                None
+            }
+            Output::StandDown { worker, listener } => {
+                self.count("stand down");
+                assert!(self.stood_in.remove(&(worker, listener)), "{worker} was there at {listener}");
                 None
             }
             Output::Probe { worker } => {

@@ -1,8 +1,9 @@
 //! What must be true between any two inputs. The simulation asks after each step.
 
 use super::listener::Door;
+use super::stand_in::needs_stand_in;
 use super::worker::Standing;
-use super::{Connection, Dispatch, Time, Worker};
+use super::{Connection, Dispatch, Time};
 
 impl<C: Connection> Dispatch<C> {
     /// Says which rule is broken, if one is.
@@ -47,8 +48,7 @@ impl<C: Connection> Dispatch<C> {
     fn check_queues(&self) -> Result<(), String> {
         let waiting: usize = self.listeners.iter().map(|listener| listener.queue.len()).sum();
         ensure(waiting == self.waiting, || format!("{waiting} wait, not {}", self.waiting))?;
-        let hostages = self.workers.iter().any(Worker::holds_hostages);
-        ensure(self.calm == (waiting == 0 && !hostages), || "calm is wrong".into())?;
+        ensure(self.calm == self.is_calm(), || "calm is wrong".into())?;
         for listener in &self.listeners {
             let (id, length, limit) = (listener.id, listener.queue.len(), listener.limit());
             ensure(listener.queue.comebacks() <= length, || format!("{id}: more came back than wait"))?;
@@ -58,6 +58,11 @@ impl<C: Connection> Dispatch<C> {
                 counts.passed + counts.shed + length as u64,
             );
             ensure(came == went, || format!("{id}: {came} came and {went} are accounted for"))?;
+            for member in &listener.members {
+                let worker = &self.workers[member.place];
+                let needed = listener.is_per_slot() && needs_stand_in(member, worker);
+                ensure(member.stood_in == needed, || format!("who accepts for {} at {id}?", worker.id))?;
+            }
             let must_pause = listener.members.is_empty() || length >= limit;
             ensure(!must_pause || listener.paused, || format!("{id} should be paused"))?;
             let may_run = !listener.members.is_empty() && length <= limit / 2;

@@ -5,7 +5,7 @@ use super::queue::Queue;
 use super::worker::Worker;
 use super::{Board, Time};
 use crate::core::ids::{ListenerId, Slot, WorkerId};
-use crate::core::schedule::{FULL_WEIGHT, Home, Members, Plan, Schedule};
+use crate::core::schedule::{FULL_WEIGHT, Home, Members, Plan, Policy, Schedule};
 
 /// Whether a member takes connections of this listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(super) struct Member {
     /// Its place in the table of workers.
     pub(super) place: usize,
     pub(super) door: Door,
+    /// The shell accepts what comes to the socket of its slot.
+    pub(super) stood_in: bool,
     joined: Time,
 }
 
@@ -71,6 +73,11 @@ impl<C> Listener<C> {
         }
     }
 
+    /// Whether its workers accept by themselves, each from the socket of its slot.
+    pub(super) fn is_per_slot(&self) -> bool {
+        self.plan.policy == Policy::Kernel
+    }
+
     /// The most that wait here before the listener is paused. One that sheds is not paused for that.
     pub(super) fn limit(&self) -> usize {
         if self.plan.overload.sheds() { usize::MAX } else { self.plan.overload.queue.max(1) }
@@ -117,7 +124,7 @@ impl<C> Listener<C> {
             return;
         }
         let seat = self.schedule.seat(self.members.len());
-        self.members.insert(seat, Member { place, door: Door::Open, joined: now });
+        self.members.insert(seat, Member { place, door: Door::Open, stood_in: false, joined: now });
         self.warm_at = now.saturating_add(self.plan.slow_start);
     }
 

@@ -25,6 +25,9 @@ impl<C: Connection> Dispatch<C> {
         };
         if self.workers[place].standing != Standing::Leaving {
             self.listeners[index].join(place, now);
+            if self.listeners[index].is_per_slot() {
+                self.workers[place].accepts_again();
+            }
             self.count_shared();
         }
     }

@@ -128,6 +128,19 @@ pub enum Input<C> {
         /// Of which listener.
         listener: ListenerId,
     },
+    /// A worker that accepts by itself is full, and accepts nothing more until [`Input::Room`], which has to reach us in
+    /// the order in which the worker said them.
+    Full {
+        /// The worker.
+        worker: WorkerId,
+        /// Of which listener.
+        listener: ListenerId,
+    },
+    /// Clients wait at the socket of this worker's slot, and it has not accepted any for a while.
+    Neglects {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// A worker's loop has turned after it was asked to say so.
     Woke {
         /// The worker.
@@ -198,6 +211,21 @@ pub enum Output<C> {
     WantWake {
         /// The worker.
         worker: WorkerId,
+    },
+    /// Accept what comes to the socket of this worker's slot, and have the kernel send nothing more there: it cannot
+    /// accept by itself just now. Only of listeners whose workers do.
+    StandIn {
+        /// For whom.
+        worker: WorkerId,
+        /// Where.
+        listener: ListenerId,
+    },
+    /// It accepts by itself again.
+    StandDown {
+        /// Who.
+        worker: WorkerId,
+        /// Where.
+        listener: ListenerId,
     },
     /// Send it an empty message, which it does not count, so that its loop has a reason to turn. If its
     /// channel is full there is reason enough, and this can be left out.

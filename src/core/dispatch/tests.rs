@@ -9,6 +9,7 @@ mod overload;
 mod policies;
 mod queues;
 mod stalls;
+mod stand_ins;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -75,6 +76,8 @@ fn describe(output: &Output<char>) -> String {
         Output::Reclaim { worker } => format!("reclaim {}", worker.0),
         Output::WantWake { worker } => format!("wake {}", worker.0),
         Output::Probe { worker } => format!("probe {}", worker.0),
+        Output::StandIn { worker, listener } => format!("for {} at {}", worker.0, listener.0),
+        Output::StandDown { worker, listener } => format!("not for {} at {}", worker.0, listener.0),
     }
 }
 
@@ -140,6 +143,8 @@ impl Play {
             }
             "deaf" => returned(Refusal::NotListening),
             "full" => returned(Refusal::Full),
+            "fills" => Input::Full { worker: worker(), listener: listener() },
+            "neglects" => Input::Neglects { worker: worker() },
             "room" => Input::Room { worker: worker(), listener: listener() },
             "woke" => Input::Woke { worker: worker() },
             "reclaimed" => Input::Reclaimed { worker: worker(), conns: conns() },

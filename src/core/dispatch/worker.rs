@@ -201,6 +201,12 @@ impl Worker {
         self.returnable = window.saturating_mul(RETURNABLE_WINDOWS).min(self.returnable.saturating_add(1));
     }
 
+    /// It accepts by itself from now on. Should its server turn out to be full with the first one, it returns a connection
+    /// that we have not sent.
+    pub(super) fn accepts_again(&mut self) {
+        self.returnable = self.returnable.saturating_add(1);
+    }
+
     /// `count` connections never reached it: they did not fit into its channel, or were reclaimed.
     pub(super) fn missed(&mut self, count: usize) {
         self.counts.reclaimed += count as u64;

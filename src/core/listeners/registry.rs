@@ -383,6 +383,7 @@ impl Listener {
             listener: Some(id),
             kind: Some(opened.kind),
             shared: self.sharing.gives_socket(),
+            per_slot: self.sharing == Sharing::PerSlot,
             sockname: opened.sockname.clone(),
             data: self.data.clone(),
         };

@@ -95,6 +95,9 @@ pub struct Reply {
     pub kind: Option<Kind>,
     /// Whether the worker accepts by itself, from the descriptor that came along.
     pub shared: bool,
+    /// Whether no other worker has that descriptor: it is that of the worker's slot.
+    #[serde(rename = "perSlot")]
+    pub per_slot: bool,
     /// Where it is; missing for a pipe.
     pub sockname: Option<Sockname>,
     /// The custom data of the first worker that had any.
@@ -105,7 +108,16 @@ impl Reply {
     /// The answer that it cannot be.
     #[must_use]
     pub fn refusal(seq: u32, errno: i32) -> Self {
-        Self { seq, errno, listener: None, kind: None, shared: false, sockname: None, data: Value::Null }
+        Self {
+            seq,
+            errno,
+            listener: None,
+            kind: None,
+            shared: false,
+            per_slot: false,
+            sockname: None,
+            data: Value::Null,
+        }
     }
 }
 

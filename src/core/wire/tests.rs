@@ -168,6 +168,7 @@ fn custom_data_has_a_limit_that_leaves_room_for_the_reply() {
         listener: Some(ListenerId(u32::MAX)),
         kind: Some(Kind::Pipe),
         shared: false,
+        per_slot: false,
         sockname: Some(Sockname { address: "x".repeat(64), family: Family::IPv6, port: u16::MAX }),
         data,
     };
@@ -234,12 +235,13 @@ fn a_reply_is_written_as_the_worker_reads_it() {
         listener: Some(ListenerId(2)),
         kind: Some(Kind::Tcp),
         shared: true,
+        per_slot: true,
         sockname: Some(Sockname { address: "::1".into(), family: Family::IPv6, port: 80 }),
         data: json!([1]),
     };
     let written: Value = serde_json::from_str(&ToWorker::Reply(reply).encode().unwrap()).unwrap();
     let expected = json!({
-        "act": "reply", "seq": 4, "errno": 0, "listener": 2, "kind": "tcp", "shared": true,
+        "act": "reply", "seq": 4, "errno": 0, "listener": 2, "kind": "tcp", "shared": true, "perSlot": true,
         "sockname": { "address": "::1", "family": "IPv6", "port": 80 }, "data": [1],
     });
     assert_eq!(written, expected);
@@ -247,7 +249,7 @@ fn a_reply_is_written_as_the_worker_reads_it() {
     let written: Value =
         serde_json::from_str(&ToWorker::Reply(Reply::refusal(1, -98)).encode().unwrap()).unwrap();
     let expected = json!({
-        "act": "reply", "seq": 1, "errno": -98, "listener": null, "kind": null, "shared": false,
+        "act": "reply", "seq": 1, "errno": -98, "listener": null, "kind": null, "shared": false, "perSlot": false,
         "sockname": null, "data": null,
     });
     assert_eq!(written, expected);

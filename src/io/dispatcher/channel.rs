@@ -71,6 +71,7 @@ pub(super) struct TakenBack {
 /// One worker, as the dispatcher knows it.
 pub(super) struct WorkerChannel {
     pub(super) slot: Slot,
+    pub(super) pid: i32,
     channel: OwnedFd,
     /// The worker's own end, kept open here: what the worker has not received is not lost with
     /// the worker. For the same reason a send to a dead worker succeeds, so death is known by its
@@ -89,9 +90,16 @@ pub(super) struct WorkerChannel {
 }
 
 impl WorkerChannel {
-    pub(super) fn new(slot: Slot, channel: OwnedFd, worker_end: OwnedFd, board: Arc<Scoreboard>) -> Self {
+    pub(super) fn new(
+        slot: Slot,
+        pid: i32,
+        channel: OwnedFd,
+        worker_end: OwnedFd,
+        board: Arc<Scoreboard>,
+    ) -> Self {
         Self {
             slot,
+            pid,
             channel,
             worker_end,
             board,
@@ -222,7 +230,7 @@ mod tests {
         let (channel, worker_end) = message_pair().unwrap();
         let worker = duplicate(&worker_end).unwrap();
         let (board, _fd) = Scoreboard::create().unwrap();
-        let mut channel = WorkerChannel::new(Slot(0), channel, worker_end, board.into());
+        let mut channel = WorkerChannel::new(Slot(0), 0, channel, worker_end, board.into());
         let send = |channel: &mut WorkerChannel, chosen: &[Option<u32>]| {
             for chosen in chosen {
                 channel.push(ListenerId(1), UnixStream::pair().unwrap().0.into(), chosen.map(WorkerId));

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use crate::core::ids::{Slot, WorkerId};
 use crate::core::schedule::Plan;
-use crate::sys::epoll::Poller;
+use crate::core::vigil::Sight;
+use crate::sys::epoll::{Interest, Poller};
 use crate::sys::error::SysError;
 use crate::sys::listen::group::steer;
-use crate::sys::listen::{BoundPath, accept, has_client};
+use crate::sys::listen::{BoundPath, accept, has_client, waiting};
+use crate::sys::scoreboard::Scoreboard;
 
 /// What came of accepting.
 pub(super) enum Accepted {
@@ -24,8 +27,31 @@ struct Socket {
     fd: OwnedFd,
     /// Whose workers accept from it by themselves while there are any.
     slot: Option<Slot>,
-    /// The poller watches it.
-    watched: bool,
+    watch: Watch,
+}
+
+/// What the poller watches a socket for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    Nothing,
+    /// Whatever comes is accepted here.
+    Clients,
+    /// A worker accepts; it is told once that a client has come.
+    Knock,
+}
+
+/// By what its events are known.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Tokens {
+    pub(super) clients: u64,
+    pub(super) knock: u64,
+}
+
+/// A worker that accepts by itself.
+struct Member {
+    slot: Slot,
+    /// It cannot just now, and what comes to its slot is accepted here.
+    stood_in: bool,
 }
 
 /// A listener.
@@ -38,7 +64,7 @@ pub(super) struct Listening {
     /// What a client is told that is turned away; without it, the connection is reset.
     pub(super) answer: Option<Vec<u8>>,
     /// Who accepts by itself, from the socket of its slot.
-    members: BTreeMap<WorkerId, Slot>,
+    members: BTreeMap<WorkerId, Member>,
     /// The brain wants its connections.
     pub(super) wanted: bool,
 }
@@ -46,19 +72,74 @@ pub(super) struct Listening {
 impl Listening {
     pub(super) fn new(socket: Option<OwnedFd>, path: Option<BoundPath>, name: String, plan: Plan) -> Self {
         let answer = plan.overload.action.response();
-        let sockets = socket.into_iter().map(|fd| Socket { fd, slot: None, watched: false }).collect();
+        let sockets = socket.into_iter().map(|fd| Socket { fd, slot: None, watch: Watch::Nothing }).collect();
         Self { sockets, path, name, plan, answer, members: BTreeMap::new(), wanted: false }
     }
 
     pub(super) fn add_slot(&mut self, slot: Slot, fd: OwnedFd) {
-        self.sockets.push(Socket { fd, slot: Some(slot), watched: false });
+        self.sockets.push(Socket { fd, slot: Some(slot), watch: Watch::Nothing });
     }
 
     /// A worker accepts from the socket of its slot from now on. To be followed by [`Listening::arrange`].
     pub(super) fn occupy(&mut self, worker: WorkerId, slot: Slot) {
         if self.sockets.iter().any(|socket| socket.slot == Some(slot)) {
-            self.members.insert(worker, slot);
+            self.members.entry(worker).or_insert(Member { slot, stood_in: false });
         }
+    }
+
+    /// What comes to the slot of this worker is accepted here, or no longer. To be followed by [`Listening::arrange`].
+    pub(super) fn stand_in(&mut self, worker: WorkerId, stand_in: bool) {
+        if let Some(member) = self.members.get_mut(&worker) {
+            member.stood_in = stand_in;
+        }
+    }
+
+    /// Those who accept from the socket of this slot.
+    fn workers_of(&self, slot: Slot) -> impl Iterator<Item = WorkerId> {
+        self.members.iter().filter(move |(_, it)| it.slot == slot && !it.stood_in).map(|(worker, _)| *worker)
+    }
+
+    fn is_occupied(&self, slot: Option<Slot>) -> bool {
+        slot.is_some_and(|slot| self.workers_of(slot).next().is_some())
+    }
+
+    /// What there is to see of the sockets from which workers accept, whose pages `board` gives,
+    /// and of whom `ran` tells how long they have had a CPU.
+    pub(super) fn sights<'a>(
+        &self,
+        board: impl Fn(WorkerId) -> Option<&'a Scoreboard>,
+        ran: impl Fn(WorkerId) -> Option<Duration>,
+    ) -> Result<Vec<Sight>, SysError> {
+        let occupied: Vec<(&OwnedFd, Slot)> = self
+            .sockets
+            .iter()
+            .filter_map(|socket| Some((&socket.fd, socket.slot?)))
+            .filter(|(_, slot)| self.is_occupied(Some(*slot)))
+            .collect();
+        let waiting = waiting(occupied.iter().map(|(fd, _)| *fd))?;
+        let sight = |((_, slot), waiting): ((&OwnedFd, Slot), bool)| {
+            let boards = || self.workers_of(slot).filter_map(&board);
+            Sight {
+                slot,
+                accepted: boards().map(Scoreboard::accepted).fold(0, u64::wrapping_add),
+                busy: boards().map(Scoreboard::busy).fold(Duration::ZERO, Duration::saturating_add),
+                waiting,
+                ran: self.workers_of(slot).filter(|_| waiting).filter_map(&ran).sum(),
+            }
+        };
+        Ok(occupied.into_iter().zip(waiting).map(sight).collect())
+    }
+
+    /// Those who neglect the clients of these slots.
+    pub(super) fn negligent(&self, slots: &[Slot]) -> Vec<WorkerId> {
+        slots.iter().flat_map(|slot| self.workers_of(*slot)).collect()
+    }
+
+    /// Has every socket tell of the next client, once, or of one that waits there now; or of none.
+    pub(super) fn ask_for_knocks(&self, poller: &Poller, token: u64, wanted: bool) -> Result<(), SysError> {
+        self.sockets.iter().filter(|socket| socket.watch == Watch::Knock).try_for_each(|socket| {
+            poller.change(&socket.fd, token, if wanted { Interest::Once } else { Interest::Nothing })
+        })
     }
 
     /// A worker no longer accepts here. False if it did not; otherwise to be followed by [`Listening::arrange`].
@@ -66,19 +147,19 @@ impl Listening {
         self.members.remove(&worker).is_some()
     }
 
-    /// Whether any of its sockets is watched.
+    /// Whether anything is accepted here.
     pub(super) fn is_watched(&self) -> bool {
-        self.sockets.iter().any(|socket| socket.watched)
+        self.sockets.iter().any(|socket| socket.watch == Watch::Clients)
     }
 
     /// Whether a client waits at one of those that are watched.
     pub(super) fn has_client(&self) -> bool {
-        self.sockets.iter().any(|socket| socket.watched && has_client(&socket.fd))
+        self.sockets.iter().any(|socket| socket.watch == Watch::Clients && has_client(&socket.fd))
     }
 
     /// Accepts from one of those that are watched.
     pub(super) fn accept(&self) -> Accepted {
-        for socket in self.sockets.iter().filter(|socket| socket.watched) {
+        for socket in self.sockets.iter().filter(|socket| socket.watch == Watch::Clients) {
             match accept(&socket.fd) {
                 Ok(Some(conn)) => return Accepted::Connection(conn),
                 Ok(None) => {}
@@ -92,15 +173,30 @@ impl Listening {
         Accepted::Nothing
     }
 
-    /// Watches what is to be accepted here: everything that is wanted, except where a worker accepts by itself.
-    /// Nothing at all while the dispatcher is not `able` to accept.
-    pub(super) fn watch(&mut self, poller: &Poller, token: u64, able: bool) -> Result<(), SysError> {
-        for Socket { fd, slot, watched } in &mut self.sockets {
-            let occupied = slot.is_some_and(|slot| self.members.values().any(|member| *member == slot));
-            let watch = able && self.wanted && !occupied;
-            if watch != *watched {
-                *watched = watch;
-                if watch { poller.add(&*fd, token)? } else { poller.remove(&*fd)? }
+    /// Watches what is to be accepted here: everything that is wanted, except where a worker accepts by itself; there
+    /// for knocks, if others could help. Nothing is accepted while the dispatcher is not `able` to.
+    pub(super) fn watch(&mut self, poller: &Poller, tokens: Tokens, able: bool) -> Result<(), SysError> {
+        let wants: Vec<Watch> = self
+            .sockets
+            .iter()
+            .map(|socket| match self.is_occupied(socket.slot) {
+                true if self.members.len() > 1 => Watch::Knock,
+                false if able && self.wanted => Watch::Clients,
+                _ => Watch::Nothing,
+            })
+            .collect();
+        for (Socket { fd, watch, .. }, want) in self.sockets.iter_mut().zip(wants) {
+            if *watch == want {
+                continue;
+            }
+            if *watch != Watch::Nothing {
+                poller.remove(&*fd)?;
+            }
+            *watch = want;
+            match want {
+                Watch::Nothing => {}
+                Watch::Clients => poller.add(&*fd, tokens.clients)?,
+                Watch::Knock => poller.watch(&*fd, tokens.knock, Interest::Once)?,
             }
         }
         Ok(())
@@ -108,9 +204,8 @@ impl Listening {
 
     /// Has the kernel choose among the sockets whose workers are there. Without any the dispatcher gets them all.
     pub(super) fn arrange(&self) -> Result<(), SysError> {
-        let is_occupied = |socket: &Socket| self.members.values().any(|member| socket.slot == Some(*member));
-        let numbers: Vec<u32> =
-            (0..).zip(&self.sockets).filter(|(_, socket)| is_occupied(socket)).map(|(n, _)| n).collect();
+        let occupied = (0..).zip(&self.sockets).filter(|(_, socket)| self.is_occupied(socket.slot));
+        let numbers: Vec<u32> = occupied.map(|(number, _)| number).collect();
         match self.sockets.first() {
             Some(first) if !numbers.is_empty() => steer(&first.fd, &numbers),
             _ => Ok(()),
@@ -119,7 +214,9 @@ impl Listening {
 
     /// Closes the sockets; the name in the file system goes with them.
     pub(super) fn close(mut self, poller: &Poller) -> Result<(), SysError> {
-        self.watch(poller, 0, false)?;
+        self.wanted = false;
+        self.members.clear();
+        self.watch(poller, Tokens::default(), false)?;
         drop(self.path.take());
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod clients;
 mod hook;
 mod listeners;
+mod stand_in;
 mod workers;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,6 +20,7 @@ use super::{Afterwards, Command, HookReport, ListenerReport, Notice, Report};
 use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Stats};
 use crate::core::ids::{ListenerId, WorkerId};
 use crate::core::inquiry::Inquiry;
+use crate::core::vigil::Vigil;
 use crate::sys::epoll::{Poller, Reserve, Waker};
 use crate::sys::error::SysError;
 use crate::sys::schedule::be_patient;
@@ -59,6 +61,8 @@ enum Token {
     Farewell(u32),
     /// A client that has not yet said what it is to be recognised by; by a number of its own.
     Arrival(u32),
+    /// A client has come to a socket from which a worker accepts.
+    Knock(ListenerId),
 }
 
 impl Token {
@@ -69,6 +73,7 @@ impl Token {
             Self::Listener(id) => 2 << 32 | id.0 as u64,
             Self::Farewell(number) => 3 << 32 | number as u64,
             Self::Arrival(number) => 4 << 32 | number as u64,
+            Self::Knock(id) => 5 << 32 | id.0 as u64,
         }
     }
 
@@ -80,7 +85,8 @@ impl Token {
             1 => Self::Worker(WorkerId(id)),
             2 => Self::Listener(ListenerId(id)),
             3 => Self::Farewell(id),
-            _ => Self::Arrival(id),
+            4 => Self::Arrival(id),
+            _ => Self::Knock(ListenerId(id)),
         }
     }
 }
@@ -101,6 +107,7 @@ pub(super) struct Shell {
     doorway: Doorway,
     inquiry: Inquiry<OwnedFd>,
     farewells: Farewells,
+    vigil: Vigil,
     /// Workers with something in their batch.
     unflushed: Vec<WorkerId>,
     reserve: Reserve,
@@ -135,6 +142,7 @@ impl Shell {
             doorway: Doorway::default(),
             inquiry: Inquiry::default(),
             farewells: Farewells::default(),
+            vigil: Vigil::default(),
             unflushed: Vec::new(),
             reserve: Reserve::new()?,
             exhausted_until: None,
@@ -164,6 +172,7 @@ impl Shell {
                     }
                     Token::Listener(listener) => self.accept_burst(listener)?,
                     Token::Arrival(number) => self.look_again(number, false)?,
+                    Token::Knock(listener) => self.knock(listener)?,
                     Token::Farewell(number) => self.farewells.hear(number, &self.poller)?,
                 }
             }
@@ -180,6 +189,7 @@ impl Shell {
             self.doorway.next_deadline(),
             self.inquiry.next_deadline(),
             self.farewells.next_deadline(),
+            self.vigil.next_deadline(),
         ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_sub(self.start.elapsed()))
@@ -199,6 +209,7 @@ impl Shell {
         if self.brain.next_deadline().is_some_and(|deadline| deadline <= self.now) {
             self.input(Input::Tick)?;
         }
+        self.keep_vigil()?;
         while let Some(number) = self.doorway.overdue(self.now) {
             self.look_again(number, true)?;
         }
@@ -219,9 +230,9 @@ impl Shell {
 
     fn obey(&mut self, command: Command) -> Result<(), SysError> {
         match command {
-            Command::AddWorker { worker, slot, channel, worker_end, board } => {
+            Command::AddWorker { worker, slot, pid, channel, worker_end, board } => {
                 self.poller.add(&channel, Token::Worker(worker).pack())?;
-                self.workers.insert(worker, WorkerChannel::new(slot, channel, worker_end, board));
+                self.workers.insert(worker, WorkerChannel::new(slot, pid, channel, worker_end, board));
                 self.input(Input::WorkerAdded { worker, slot })
             }
             Command::WorkerLeaving(worker) => {
@@ -240,6 +251,7 @@ impl Shell {
                 self.watch_listener(listener)
             }
             Command::RemoveListener(listener) => {
+                self.vigil.forget(listener);
                 self.input(Input::ListenerRemoved { listener })?;
                 if let Some(listening) = self.listeners.remove(&listener) {
                     listening.close(&self.poller)?;
@@ -247,8 +259,9 @@ impl Shell {
                 Ok(())
             }
             Command::Join(worker, listener) => {
-                self.input(Input::Joined { worker, listener })?;
-                self.occupy(worker, listener)
+                // The brain may have us stand in for it at once.
+                self.occupy(worker, listener)?;
+                self.input(Input::Joined { worker, listener })
             }
             Command::Leave(worker, listener) => {
                 self.vacate(worker, Some(listener))?;
@@ -314,6 +327,8 @@ impl Shell {
                 // never answer it: the brain looks at the board once more.
                 self.input(Input::Tick)
             }
+            Output::StandIn { worker, listener } => self.stand_in(worker, listener, true),
+            Output::StandDown { worker, listener } => self.stand_in(worker, listener, false),
             Output::Probe { worker } => match self.workers.get(&worker) {
                 Some(channel) => channel.probe(),
                 None => Ok(()),

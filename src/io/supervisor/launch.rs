@@ -63,6 +63,7 @@ pub(super) struct Launched {
 /// By what a worker gets connections, once it may have some.
 #[derive(Debug)]
 pub(super) struct Newcomer {
+    pid: i32,
     channel: OwnedFd,
     worker_end: OwnedFd,
     board: Arc<Scoreboard>,
@@ -79,9 +80,9 @@ impl Newcomer {
         dispatcher: &Dispatcher,
         forwarding: &Forwarding,
     ) {
-        let Self { channel, worker_end, board, addresses } = self;
+        let Self { pid, channel, worker_end, board, addresses } = self;
         board.set_slot(slot.0);
-        dispatcher.tell(Command::AddWorker { worker, slot, channel, worker_end, board });
+        dispatcher.tell(Command::AddWorker { worker, slot, pid, channel, worker_end, board });
         forwarding.add(worker, slot, addresses);
     }
 
@@ -143,7 +144,8 @@ impl Launch {
         let child = spawn.spawn()?;
         let board = Arc::new(board);
         // Of the worker's ends only that of the channel stays open here.
-        let newcomer = Newcomer { channel, worker_end, board: Arc::clone(&board), addresses };
+        let newcomer =
+            Newcomer { pid: child.pid.as_raw(), channel, worker_end, board: Arc::clone(&board), addresses };
         Ok(Launched { child, pipes, link: Link { control, lifeline, board }, newcomer })
     }
 

@@ -155,6 +155,7 @@ fn the_reply_says_everything_and_the_connections_wait_for_the_server() {
         listener: Some(listener),
         kind: Some(Kind::Tcp),
         shared: false,
+        per_slot: false,
         sockname: None,
         data,
     };

@@ -1,5 +1,6 @@
 //! Listeners: accepting, and what is accepted where.
 
+use super::stand_in::tokens;
 use super::{BURST, EXHAUSTED_PAUSE, Shell, Token, WARNING_PERIOD};
 use crate::core::ids::{ListenerId, WorkerId};
 use crate::io::dispatcher::Notice;
@@ -57,7 +58,7 @@ impl Shell {
         match self.listeners.get_mut(&listener) {
             Some(listening) => {
                 let able = self.exhausted_until.is_none();
-                listening.watch(&self.poller, Token::Listener(listener).pack(), able)
+                listening.watch(&self.poller, tokens(listener), able)
             }
             None => Ok(()),
         }
@@ -102,7 +103,7 @@ impl Shell {
     pub(super) fn watch_all(&mut self) -> Result<(), SysError> {
         let able = self.exhausted_until.is_none();
         for (listener, listening) in &mut self.listeners {
-            listening.watch(&self.poller, Token::Listener(*listener).pack(), able)?;
+            listening.watch(&self.poller, tokens(*listener), able)?;
         }
         for (worker, channel) in &mut self.workers {
             let watch = able && !channel.cut_off;

@@ -54,6 +54,12 @@ impl Shell {
                 }
                 return Ok(());
             }
+            Tag::NoRoom => {
+                for listener in message.listeners() {
+                    self.input(Input::Full { worker, listener })?;
+                }
+                return Ok(());
+            }
             Tag::Connections | Tag::Probe => {
                 return self.cut_off(worker, format!("a worker sent {:?}", message.tag));
             }
