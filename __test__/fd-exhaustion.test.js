@@ -31,38 +31,42 @@ test('in the primary', () =>
     );
   }));
 
-test('in a worker: another one serves', () =>
-  withApp({ descriptors: DESCRIPTORS }, async (app) => {
-    const [exhausted, other] = app.workers;
-    app.tell('tell', { id: exhausted.id, command: 'exhaust' });
-    assert.strictEqual((await app.marker('worker exhausted')).code, 'EMFILE');
-    const clients = Array.from({ length: 100 }, () => app.ask());
-    await Promise.any(clients);
-    app.tell('tell', { id: exhausted.id, command: 'relieve' });
-    await app.marker('worker relieved');
-    const results = await Promise.all(clients);
-    assert.deepStrictEqual(
-      results.filter(({ outcome }) => outcome !== 'answered'),
-      [],
-    );
-    assert.ok(results.some(({ text }) => text === `${other.id} hello`));
-  }));
+for (const policy of ['round-robin', 'kernel']) {
+  const env = { SCHEDULING: JSON.stringify(policy) };
 
-test('in all workers: clients wait', () =>
-  withApp({ descriptors: DESCRIPTORS }, async (app) => {
-    for (const { id } of app.workers) {
-      app.tell('tell', { id, command: 'exhaust' });
+  test(`in a worker: another one serves, ${policy}`, () =>
+    withApp({ descriptors: DESCRIPTORS, env }, async (app) => {
+      const [exhausted, other] = app.workers;
+      app.tell('tell', { id: exhausted.id, command: 'exhaust' });
       assert.strictEqual((await app.marker('worker exhausted')).code, 'EMFILE');
-    }
-    const clients = Array.from({ length: 100 }, () => app.ask());
-    await Promise.all(clients.map((client) => client.connected));
-    for (const { id } of app.workers) {
-      app.tell('tell', { id, command: 'relieve' });
+      const clients = Array.from({ length: 100 }, () => app.ask());
+      await Promise.any(clients);
+      app.tell('tell', { id: exhausted.id, command: 'relieve' });
       await app.marker('worker relieved');
-    }
-    const results = await Promise.all(clients);
-    assert.deepStrictEqual(
-      results.filter(({ outcome }) => outcome !== 'answered'),
-      [],
-    );
-  }));
+      const results = await Promise.all(clients);
+      assert.deepStrictEqual(
+        results.filter(({ outcome }) => outcome !== 'answered'),
+        [],
+      );
+      assert.ok(results.some(({ text }) => text === `${other.id} hello`));
+    }));
+
+  test(`in all workers: clients wait, ${policy}`, () =>
+    withApp({ descriptors: DESCRIPTORS, env }, async (app) => {
+      for (const { id } of app.workers) {
+        app.tell('tell', { id, command: 'exhaust' });
+        assert.strictEqual((await app.marker('worker exhausted')).code, 'EMFILE');
+      }
+      const clients = Array.from({ length: 100 }, () => app.ask());
+      await Promise.all(clients.map((client) => client.connected));
+      for (const { id } of app.workers) {
+        app.tell('tell', { id, command: 'relieve' });
+        await app.marker('worker relieved');
+      }
+      const results = await Promise.all(clients);
+      assert.deepStrictEqual(
+        results.filter(({ outcome }) => outcome !== 'answered'),
+        [],
+      );
+    }));
+}
