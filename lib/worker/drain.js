@@ -137,14 +137,15 @@ module.exports = function createDrain(listening, link) {
         idleSince.delete(socket);
         continue;
       }
-      if (givesBack && seam.isFromPrimary(socket._handle) && handedOver < HAND_OVER) {
+      const since = idleSince.get(socket) ?? now;
+      idleSince.set(socket, since);
+      const late = now - since >= grace;
+      if (givesBack && !late && seam.isFromPrimary(socket._handle) && handedOver < HAND_OVER) {
         handedOver++;
         movable.push(socket);
         continue;
       }
-      const since = idleSince.get(socket) ?? now;
-      idleSince.set(socket, since);
-      if (now - since >= grace && nothingWaits(socket)) socket.destroySoon();
+      if (late && nothingWaits(socket)) socket.destroySoon();
     }
     if (listener !== undefined) move(listener, movable);
   }
@@ -164,9 +165,13 @@ module.exports = function createDrain(listening, link) {
   function move(listener, sockets) {
     for (let begin = 0; begin < sockets.length; begin += BATCH) {
       const batch = sockets.slice(begin, begin + BATCH);
-      listening.handOver(listener, batch.map(seamHttp.descriptorOf));
-      // Only this worker's own descriptors are closed by it.
-      for (const socket of batch) socket.destroy();
+      if (listening.handOver(listener, batch.map(seamHttp.descriptorOf))) {
+        // Only this worker's own descriptors are closed by it.
+        for (const socket of batch) socket.destroy();
+      } else {
+        // Without descriptors for the duplicates, say. The next look tries again.
+        handedOver -= batch.length;
+      }
     }
   }
 

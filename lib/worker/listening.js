@@ -42,12 +42,15 @@ const debug = debuglog('rcluster');
  * to tell, and the break itself is acted on where it is noticed: this worker ends.
  *
  * @param {() => void} say
+ * @returns {boolean} whether it was said
  */
 function whileLinked(say) {
   try {
     say();
+    return true;
   } catch (error) {
     debug('not said: %s', error);
+    return false;
   }
 }
 
@@ -264,9 +267,10 @@ module.exports = function createListening(cluster, link, own, onOwner) {
    *
    * @param {number} listener
    * @param {number[]} fds
+   * @returns {boolean} false when they stay here, because descriptors have run out
    */
   function handOver(listener, fds) {
-    whileLinked(() => link.handOver(listener, fds));
+    return whileLinked(() => link.handOver(listener, fds));
   }
 
   /**

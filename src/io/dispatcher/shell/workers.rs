@@ -24,7 +24,7 @@ impl Shell {
             };
             if !WorkerChannel::has_room() {
                 self.pause()?;
-                return Ok(Heard::All);
+                return Ok(Heard::NoRoom);
             }
             match channel.read(&mut bytes, &mut fds) {
                 Ok(Some(len)) => match Message::parse(&bytes[..len], fds.len()) {
@@ -92,11 +92,17 @@ impl Shell {
         let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
         channel.dead = true;
         self.vacate(worker, None)?;
-        while self.read_channel(worker)? == Heard::More {}
+        let heard = loop {
+            match self.read_channel(worker)? {
+                Heard::More => {}
+                heard => break heard,
+            }
+        };
         let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
         let TakenBack { conns, all } = channel.take_back()?;
         let conns = self.recognise_all(conns);
-        if !all {
+        // There may be room by now that there was not a moment ago.
+        if !all || heard == Heard::NoRoom {
             self.input(Input::WorkerLeaving { worker })?;
             self.input(Input::Reclaimed { worker, conns })?;
             return self.pause();
@@ -115,4 +121,6 @@ impl Shell {
 pub(super) enum Heard {
     All,
     More,
+    /// Not all, for want of descriptors.
+    NoRoom,
 }
