@@ -5,8 +5,11 @@
 const assert = require('node:assert');
 const { test } = require('node:test');
 const { withApp } = require('./helpers/app.js');
+const { hold } = require('./helpers/clients.js');
 const { withFixture } = require('./helpers/run-fixture.js');
 const { until, isAlive } = require('./helpers/processes.js');
+const { isBuiltin } = require('./helpers/subject.js');
+const { withSupervised } = require('./helpers/supervised.js');
 
 test('idle workers', () =>
   withApp({}, async (app) => {
@@ -38,3 +41,20 @@ test('a worker that handles the signals one could send it', () =>
       await until('the worker is gone', () => !isAlive(pid));
     },
   ));
+
+test('a supervised worker that drains has as long as it had', { skip: isBuiltin }, () =>
+  withSupervised({ workers: 1, drainTimeout: 5000 }, async (app) => {
+    const [{ id, pid }] = app.workers;
+    // The answer never ends, so that it would drain for ever.
+    const client = hold(app.target);
+    await client.connected;
+    client.socket.write('GET /wait HTTP/1.1\r\nHost: x\r\n\r\n');
+    await client.text;
+    app.tell('retire', { slot: 0, reason: 'test' });
+    assert.strictEqual((await app.marker('draining')).id, id);
+    process.kill(app.pid, 'SIGKILL');
+    await app.exited;
+    await until('the worker is gone', () => !isAlive(pid));
+    await client.close();
+  }),
+);

@@ -6,33 +6,30 @@ const { DEADLINE, until } = require('./processes.js');
 
 /**
  * What became of one client: `answered` got bytes and then the end; `closed` got the end, or a reset, and no byte; `refused`
- * never was connected; `hung` got neither an answer nor an end. `port` is its own.
- * @typedef {{ outcome: 'answered' | 'closed' | 'refused' | 'hung', text: string, code?: string, port?: number }} Result
+ * never was connected; `hung` got neither an answer nor an end.
+ * @typedef {{ outcome: 'answered' | 'closed' | 'refused' | 'hung', text: string, code?: string }} Result
  */
 
 /**
  * Connects, sends if there is something to send, and reads to the end. `connected` is settled as soon as the system has
- * made the connection, which it does whether or not somebody accepts it, or cannot make it.
+ * made the connection, which it does whether or not somebody accepts it, and gives this end's port, or cannot make it.
  * @param {net.NetConnectOpts} target
  * @param {string} [send]
  * @param {number} [deadline] after which the client counts as hung
- * @returns {Promise<Result> & { connected: Promise<void> }}
+ * @returns {Promise<Result> & { connected: Promise<number | undefined> }}
  */
 function exchange(target, send, deadline = DEADLINE / 2) {
   const socket = net.connect(target);
   const connected = new Promise((resolve) => {
-    socket.once('connect', resolve);
-    socket.once('close', resolve);
+    socket.once('connect', () => resolve(socket.localPort));
+    socket.once('close', () => resolve(undefined));
   });
   let isConnected = false;
-  /** @type {number | undefined} */
-  let port;
   let text = '';
   let code;
   let hung = false;
   socket.once('connect', () => {
     isConnected = true;
-    port = socket.localPort;
     if (send !== undefined) socket.write(send);
   });
   socket.setEncoding('utf8').on('data', (chunk) => {
@@ -50,7 +47,7 @@ function exchange(target, send, deadline = DEADLINE / 2) {
     socket.on('close', () => {
       clearTimeout(timer);
       const outcome = hung ? 'hung' : text && !code ? 'answered' : isConnected ? 'closed' : 'refused';
-      resolve({ outcome, text, code, port });
+      resolve({ outcome, text, code });
     });
   });
   return Object.assign(result, { connected });
@@ -112,6 +109,8 @@ function get({ module = http, ...options }, body) {
   });
 }
 
+/** What became of the n-th of several, and its port. @typedef {Result & { number: number, port: number | undefined }} Outcome */
+
 /** Clients that come one after another, several at a time, until they are told to stop; each of them is counted. */
 class Load {
   /**
@@ -120,20 +119,22 @@ class Load {
    * @param {(number: number) => string} request what the n-th client sends
    */
   constructor(target, abreast, request) {
-    /** @type {(Result & { number: number })[]} */
+    /** @type {Outcome[]} */
     this.results = [];
     this.stopped = false;
     let next = 0;
     const client = async () => {
       while (!this.stopped) {
         const number = next++;
-        this.results.push({ number, ...(await exchange(target, request(number))) });
+        const client = exchange(target, request(number));
+        const port = await client.connected;
+        this.results.push({ number, port, ...(await client) });
       }
     };
     this.clients = Promise.all(Array.from({ length: abreast }, client));
   }
 
-  /** @returns {Promise<Record<Result['outcome'], (Result & { number: number })[]>>} */
+  /** @returns {Promise<Record<Result['outcome'], Outcome[]>>} */
   async stop() {
     this.stopped = true;
     await this.clients;

@@ -64,6 +64,7 @@ module.exports = function attach(firstFd, own, settings) {
       process.emitWarning(`The link to the primary broke: ${reason}`, { code: 'RCLUSTER_LINK' });
     }
     if (process.connected && !worker.exitedAfterDisconnect) process.disconnect?.();
+    retirement.orphaned();
   }
 
   /** @param {boolean} byPrimary whether the primary asked for it */

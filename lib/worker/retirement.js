@@ -45,6 +45,8 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   /** @type {NodeJS.Timeout | undefined} */
   let patience;
   let failed = false;
+  /** When the drain has to be over, if it has to. */
+  let deadline = Infinity;
 
   /** @param {Settings} given */
   function configure(given) {
@@ -119,6 +121,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     if (state === 'draining' || isLeaving()) return;
     state = 'draining';
     clearTimeout(patience);
+    deadline = Date.now() + timeout;
     worker.state = 'disconnecting';
     worker.exitedAfterDisconnect = true;
     leaving();
@@ -126,7 +129,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     seam.notifyPrimary({ act: 'exitedAfterDisconnect', drains: true });
     // When all workers go there is nobody to hand connections over to.
     drain({ timeout, handOver: reason !== 'shutdown' }, end);
-    worker.emit('retire', { reason, deadline: timeout === Infinity ? null : Date.now() + timeout });
+    worker.emit('retire', { reason, deadline: deadline === Infinity ? null : deadline });
   }
 
   function end() {
@@ -135,6 +138,12 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
       if (!process.connected) process.exit(1);
     }
     if (process.connected) process.disconnect?.();
+  }
+
+  /** The primary is gone, and with it who would end a drain that takes too long. */
+  function orphaned() {
+    if (state !== 'draining' || deadline === Infinity) return;
+    setTimeout(() => process.exit(), Math.max(0, deadline - Date.now())).unref();
   }
 
   /** @param {number} slot */
@@ -165,6 +174,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
 
   return {
     configure,
+    orphaned,
     /** @param {{ act: string }} frame that is no reply */
     heed: (frame) => acts[frame.act]?.(frame),
     /** @param {any} session of an http2 server */
