@@ -46,7 +46,9 @@ function exchange(target, send, deadline = DEADLINE / 2) {
   const result = new Promise((resolve) => {
     socket.on('close', () => {
       clearTimeout(timer);
-      const outcome = hung ? 'hung' : text && !code ? 'answered' : isConnected ? 'closed' : 'refused';
+      // A reset is that of a connection that was made, even if this process has not noticed that before.
+      const wasConnected = isConnected || code === 'ECONNRESET';
+      const outcome = hung ? 'hung' : text && !code ? 'answered' : wasConnected ? 'closed' : 'refused';
       resolve({ outcome, text, code });
     });
   });
