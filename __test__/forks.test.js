@@ -4,19 +4,14 @@
 // loop.
 
 const assert = require('node:assert');
-const fs = require('node:fs');
 const { test } = require('node:test');
-const { DEADLINE, descriptorsOf, statusOf, until } = require('./helpers/processes.js');
+const { DEADLINE, allProcesses, descriptorsOf, statusOf, until } = require('./helpers/processes.js');
 const { withFixture } = require('./helpers/run-fixture.js');
 
 const FORKS = 200;
 
 /** The children of a process, dead or alive. */
-const childrenOf = (pid) =>
-  fs
-    .readdirSync('/proc')
-    .filter((entry) => /^\d+$/.test(entry))
-    .filter((entry) => statusOf(Number(entry))?.parent === pid);
+const childrenOf = (parent) => allProcesses().filter((pid) => statusOf(pid)?.parent === parent);
 
 test('hundreds of forks and exits', () =>
   withFixture('forks.js', { deadline: 4 * DEADLINE }, async (fixture) => {

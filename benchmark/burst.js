@@ -7,11 +7,11 @@
 
 const { App } = require('./lib/app');
 const { runClient } = require('./lib/client');
-const { chooseContestants } = require('./lib/contestants');
+const { chooseContestants, isBuiltin } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { circumstances, describe, print } = require('./lib/report');
-const { interleave } = require('./lib/rounds');
+const { interleave, samplesOf } = require('./lib/rounds');
 const { behind, publish } = require('./lib/section');
 const { median, percentile, sum } = require('./lib/stats');
 
@@ -43,7 +43,7 @@ run(async () => {
     print(`round ${round}  ${contestant.id.padEnd(14)}  ${told.join(', ')} in ${seconds.toFixed(2)} s`);
     return sample;
   });
-  const own = results.find(({ contestant }) => contestant.id === 'rcluster')?.samples;
+  const own = samplesOf(results, 'rcluster');
   /** @type {import('./lib/section').Section} */
   const section = {
     title: 'Burst',
@@ -80,7 +80,7 @@ run(async () => {
   const seconds = (/** @type {Sample[]} */ samples) => median(samples.map(({ seconds }) => seconds));
   section.behind = behind(
     results
-      .filter(({ contestant }) => own && contestant.id.startsWith('builtin-'))
+      .filter(({ contestant }) => own && isBuiltin(contestant))
       .map(({ contestant, samples }) => ({
         what: 'Burst, time until all are answered',
         own: seconds(own ?? []),

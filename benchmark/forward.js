@@ -21,7 +21,7 @@ const { flags, readOptions } = require('./lib/options');
 const { cpuBetween, threadTimes } = require('./lib/proc');
 const { missing, startHaproxy, startNginx } = require('./lib/proxies');
 const { circumstances, describe, print } = require('./lib/report');
-const { interleave } = require('./lib/rounds');
+const { interleave, samplesOf } = require('./lib/rounds');
 const { behind, publish } = require('./lib/section');
 const { median, sum } = require('./lib/stats');
 
@@ -185,8 +185,7 @@ async function measure({ port, pids, thread }, { scenario, path, clients }, seco
  * @param {keyof Sample} what
  */
 function figure({ measured }, id, what) {
-  const found = measured.find(({ contestant }) => contestant.id === id);
-  return median(found?.samples.map((sample) => sample[what]) ?? []);
+  return median(samplesOf(measured, id)?.map((sample) => sample[what]) ?? []);
 }
 
 /**

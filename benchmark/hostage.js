@@ -6,11 +6,11 @@
  * the blocked one keeps those whom it has already begun to serve nobody can help.
  */
 
-const { chooseContestants } = require('./lib/contestants');
+const { chooseContestants, isBuiltin } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { circumstances, describe, print } = require('./lib/report');
-const { interleave } = require('./lib/rounds');
+const { interleave, samplesOf } = require('./lib/rounds');
 const { behind, publish } = require('./lib/section');
 const { median } = require('./lib/stats');
 const { latency, latencyTable, steadyLoad } = require('./lib/steady');
@@ -51,7 +51,7 @@ run(async () => {
     );
     return sample;
   });
-  const of = (/** @type {string} */ id) => results.find(({ contestant }) => contestant.id === id)?.samples;
+  const of = (/** @type {string} */ id) => samplesOf(results, id);
   const base = of('builtin-rr');
   const overBase = (/** @type {Sample} */ { othersP999 }, /** @type {number} */ round) =>
     othersP999 / (base?.[round].allP999 ?? NaN);
@@ -90,7 +90,7 @@ run(async () => {
   section.behind = behind(
     results.map(({ contestant, samples }) => ({
       what: `One blocked worker, \`${contestant.id}\`, p99.9 of the others' clients`,
-      own: contestant.id.startsWith('builtin-') ? NaN : median(samples.map(overBase)),
+      own: isBuiltin(contestant) ? NaN : median(samples.map(overBase)),
       other: 1,
       than: 'the p99.9 of all clients of the built-in round robin',
       better: 'less',

@@ -13,7 +13,7 @@ const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { Passing, buildPassing, keptUp } = require('./lib/passing');
 const { circumstances, describe, print } = require('./lib/report');
-const { interleave } = require('./lib/rounds');
+const { interleave, samplesOf } = require('./lib/rounds');
 const { publish } = require('./lib/section');
 const { median, sum } = require('./lib/stats');
 
@@ -63,7 +63,7 @@ run(async () => {
   /** @param {string} way @param {[number, number]} shape workers and listeners @param {keyof Sample} what */
   const figure = (way, [workers, listeners], what) => {
     const id = `${way} ${workers}×${listeners}`;
-    const samples = results.find(({ contestant }) => contestant.id === id)?.samples ?? [];
+    const samples = samplesOf(results, id) ?? [];
     return median(samples.filter(keptUp).map((sample) => sample[what]));
   };
   const series = [

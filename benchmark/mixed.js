@@ -6,11 +6,11 @@
  * balancing's doing. (Work is waiting, see the fixture: the CPUs are not what is measured.)
  */
 
-const { chooseContestants } = require('./lib/contestants');
+const { chooseContestants, isBuiltin } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { circumstances, describe, print } = require('./lib/report');
-const { interleave } = require('./lib/rounds');
+const { interleave, samplesOf } = require('./lib/rounds');
 const { behind, publish } = require('./lib/section');
 const { median } = require('./lib/stats');
 const { latency, latencyTable, steadyLoad } = require('./lib/steady');
@@ -48,7 +48,7 @@ run(async () => {
     );
     return sample;
   });
-  const of = (/** @type {string} */ id) => results.find(({ contestant }) => contestant.id === id)?.samples;
+  const of = (/** @type {string} */ id) => samplesOf(results, id);
   const base = of('builtin-rr');
   const better = (/** @type {Sample} */ { shortP99 }, /** @type {number} */ round) =>
     (base?.[round].shortP99 ?? NaN) / shortP99;
@@ -76,7 +76,7 @@ run(async () => {
   section.behind = behind(
     results.map(({ contestant, samples }) => ({
       what: `Short requests among long ones, \`${contestant.id}\`, their p99`,
-      own: contestant.id.startsWith('builtin-') ? NaN : 1 / median(samples.map(better)),
+      own: isBuiltin(contestant) ? NaN : 1 / median(samples.map(better)),
       other: 1,
       than: 'built-in round robin',
       better: 'less',

@@ -20,7 +20,7 @@ const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { Passing, buildPassing, keptUp } = require('./lib/passing');
 const { circumstances, describe, print } = require('./lib/report');
-const { interleave } = require('./lib/rounds');
+const { interleave, samplesOf } = require('./lib/rounds');
 const { behind, publish } = require('./lib/section');
 const { median, sum } = require('./lib/stats');
 
@@ -85,8 +85,7 @@ run(async () => {
 
   /** @param {string} load @param {string} id */
   const of = (load, id) =>
-    results.find((result) => result.load === load)?.measured.find(({ contestant }) => contestant.id === id)
-      ?.samples ?? [];
+    samplesOf(results.find((result) => result.load === load)?.measured ?? [], id) ?? [];
   /** The median of the ratios of those rounds that are comparable. @param {string} load @param {string} id */
   const overBare = (load, id) => {
     const bare = of(load, 'bare');

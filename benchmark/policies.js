@@ -4,13 +4,13 @@
  * Every policy beside the built-in's two: throughput, latency, balance and CPU time of new connections, in one run.
  */
 
-const { chooseContestants } = require('./lib/contestants');
+const { chooseContestants, isBuiltin } = require('./lib/contestants');
 const { chooseLoadClients } = require('./lib/load');
 const { run } = require('./lib/main');
 const { measure } = require('./lib/measure');
 const { flags, readOptions } = require('./lib/options');
 const { circumstances, describe, print } = require('./lib/report');
-const { interleave } = require('./lib/rounds');
+const { interleave, samplesOf } = require('./lib/rounds');
 const { behind, publish } = require('./lib/section');
 const { median } = require('./lib/stats');
 
@@ -66,12 +66,11 @@ run(async () => {
     );
     return sample;
   });
-  const of = (/** @type {string} */ id) => results.find(({ contestant }) => contestant.id === id)?.samples;
+  const of = (/** @type {string} */ id) => samplesOf(results, id);
   const base = of('builtin-none');
   const kernel = of('kernel');
   const middle = (/** @type {Sample[]} */ samples, /** @type {(sample: Sample) => number} */ read) =>
     median(samples.map(read));
-  const isOwn = (/** @type {string} */ id) => !id.startsWith('builtin-');
   const chart = (
     /** @type {string} */ title,
     /** @type {string} */ unit,
@@ -80,10 +79,10 @@ run(async () => {
     kind: /** @type {const} */ ('bars'),
     title,
     unit,
-    bars: results.map(({ contestant: { id, label }, samples }) => ({
-      name: label,
+    bars: results.map(({ contestant, samples }) => ({
+      name: contestant.label,
       value: middle(samples, read),
-      own: isOwn(id),
+      own: !isBuiltin(contestant),
     })),
   });
   /** @type {import('./lib/section').Section} */
@@ -117,7 +116,7 @@ run(async () => {
     ],
     behind: behind(
       results
-        .filter(({ contestant: { id } }) => base && isOwn(id))
+        .filter(({ contestant }) => base && !isBuiltin(contestant))
         .flatMap(({ contestant: { id }, samples }) =>
           /** @type {[string, (sample: Sample) => number, 'more' | 'less'][]} */ ([
             ['requests/s', (sample) => sample.requestsPerSecond, 'more'],

@@ -12,7 +12,7 @@ const { setTimeout: delay } = require('node:timers/promises');
 const supervised = require('../__test__/helpers/supervised.js');
 const { HttpLoad } = require('../__test__/helpers/http-load.js');
 const { exchange } = require('../__test__/helpers/clients.js');
-const { isAlive, statusOf } = require('../__test__/helpers/processes.js');
+const { allProcesses, isAlive, statusOf } = require('../__test__/helpers/processes.js');
 const { threadTimes, cpuBetween } = require('./lib/proc');
 const { run } = require('./lib/main');
 const { readOptions } = require('./lib/options');
@@ -48,13 +48,12 @@ function threadsOf(pid) {
  * @returns {() => boolean} whether the parent has another child
  */
 function newChildrenOf(parent) {
-  const processes = () => fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-  const known = new Set(processes());
+  const known = new Set(allProcesses());
   return () =>
-    processes().some((pid) => {
+    allProcesses().some((pid) => {
       if (known.has(pid)) return false;
       known.add(pid);
-      return statusOf(Number(pid))?.parent === parent;
+      return statusOf(pid)?.parent === parent;
     });
 }
 

@@ -58,24 +58,28 @@ function cpuOf(pid) {
   return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[11]);
 }
 
+/** @returns {number[]} all processes, living or dead */
+function allProcesses() {
+  return fs
+    .readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(Number);
+}
+
 /**
  * @param {number} leader
  * @returns {number[]} the living processes of the group or session that this process leads or led
  */
 function membersOf(leader) {
-  return fs
-    .readdirSync('/proc')
-    .filter((entry) => /^\d+$/.test(entry))
-    .map(Number)
-    .filter((pid) => {
-      const status = statusOf(pid);
-      return (
-        status !== null &&
-        (status.group === leader || status.session === leader) &&
-        status.state !== 'Z' &&
-        status.state !== 'X'
-      );
-    });
+  return allProcesses().filter((pid) => {
+    const status = statusOf(pid);
+    return (
+      status !== null &&
+      (status.group === leader || status.session === leader) &&
+      status.state !== 'Z' &&
+      status.state !== 'X'
+    );
+  });
 }
 
 /**
@@ -120,4 +124,15 @@ function descriptorsOf(pid) {
   return descriptors;
 }
 
-module.exports = { DEADLINE, until, statusOf, cpuOf, isAlive, membersOf, killAll, commandOf, descriptorsOf };
+module.exports = {
+  DEADLINE,
+  until,
+  statusOf,
+  allProcesses,
+  cpuOf,
+  isAlive,
+  membersOf,
+  killAll,
+  commandOf,
+  descriptorsOf,
+};

@@ -83,4 +83,7 @@ function chooseContestants(only, defaults = contestants.map(({ id }) => id)) {
   return chosen;
 }
 
-module.exports = { contestants, chooseContestants };
+/** @param {Contestant} contestant */
+const isBuiltin = ({ module }) => module === 'node:cluster';
+
+module.exports = { contestants, chooseContestants, isBuiltin };

@@ -21,4 +21,14 @@ async function interleave(contestants, { rounds, seed }, measure) {
   return all;
 }
 
-module.exports = { interleave };
+/**
+ * @template T
+ * @param {readonly { contestant: { id: string }, samples: T[] }[]} results
+ * @param {string} id
+ * @returns {T[] | undefined} those of this contestant, if it ran
+ */
+function samplesOf(results, id) {
+  return results.find(({ contestant }) => contestant.id === id)?.samples;
+}
+
+module.exports = { interleave, samplesOf };
