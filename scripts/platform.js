@@ -18,6 +18,12 @@ function triple() {
   return `${process.platform}-${process.arch}-${header.glibcVersionRuntime ? 'gnu' : 'musl'}`;
 }
 
+/** The name that Rust has for this system. */
+function target() {
+  const [, arch, libc] = triple().split('-');
+  return `${arch === 'x64' ? 'x86_64' : 'aarch64'}-unknown-linux-${libc}`;
+}
+
 /** The file that the build writes for this system. */
 function addon() {
   return path.join(root, `rcluster.${triple()}.node`);
@@ -40,4 +46,4 @@ function which(program) {
   return null;
 }
 
-module.exports = { root, unsupported, triple, addon, which };
+module.exports = { root, unsupported, triple, target, addon, which };

@@ -7,6 +7,7 @@
 
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
+const os = require('node:os');
 const path = require('node:path');
 
 const platform = require('./platform.js');
@@ -41,6 +42,7 @@ function build(cli) {
   say(`building ${debug ? 'without optimisation' : 'the release'}; the first time takes a minute or two.`);
   const { status, signal, error } = spawnSync(process.execPath, [cli, 'build', ...options], {
     cwd: platform.root,
+    env: { ...process.env, RUSTFLAGS: flags() },
     stdio: 'inherit',
   });
   if (error) throw error;
@@ -52,6 +54,23 @@ function build(cli) {
   const time = debug ? new Date(0) : started;
   fs.utimesSync(platform.addon(), time, time);
   return say(`built ${path.basename(platform.addon())}.`);
+}
+
+/**
+ * What a panic tells of its place is in the binary. The folders of the machine that built it are nobody's business, and
+ * would make two builds of the same sources differ.
+ */
+function flags() {
+  const home = process.env.CARGO_HOME ?? path.join(os.homedir(), '.cargo');
+  const crates = path.join(home, 'registry', 'src');
+  // Each registry has a folder of its own in there. The later of two that fit is the one that counts.
+  const registries = fs.existsSync(crates)
+    ? fs.readdirSync(crates).map((name) => path.join(crates, name))
+    : [];
+  const folders = [os.homedir(), home, crates, ...registries, platform.root];
+  const names = ['home', 'cargo', 'crates', ...registries.map(() => 'crates'), 'rcluster'];
+  const remapped = folders.map((folder, index) => `--remap-path-prefix=${folder}=${names[index]}`);
+  return [process.env.RUSTFLAGS, ...remapped].filter(Boolean).join(' ');
 }
 
 /** Whether the release build is newer than everything that it is made of. */

@@ -243,6 +243,58 @@ async function tryWay(project, node, { options, file, code }) {
   }
 }
 
+/**
+ * What is published says what it should, and nothing of the machine that it was built on.
+ * @param {string[]} packages
+ */
+function inspect(packages) {
+  const [main, part] = packages;
+  const files = packages.map((file) => run('tar', ['-tzf', file]).split('\n'));
+  for (const list of files) assert(list.includes('package/LICENSE'), 'the licence is in the package');
+  assert(
+    files[1].includes('package/THIRD-PARTY-NOTICES.md'),
+    'so are those of what is linked into the binary',
+  );
+
+  const [manifest, partManifest] = packages.map((file) =>
+    JSON.parse(run('tar', ['-xzOf', file, 'package/package.json'])),
+  );
+  for (const { repository, homepage, bugs } of [manifest, partManifest]) {
+    assert(repository?.url && homepage && bugs?.url, 'the manifest says where the project is');
+  }
+  assert.equal(manifest.scripts, undefined, 'nothing is run at installation');
+  assert.equal(manifest.optionalDependencies?.[partManifest.name], partManifest.version);
+  assert.equal(Object.keys(manifest.optionalDependencies).length, manifest.napi.targets.length);
+
+  const binary = fs.readFileSync(platform.addon(), 'latin1');
+  for (const folder of new Set([os.homedir(), platform.root])) {
+    const at = binary.indexOf(`${folder}${path.sep}`);
+    assert.equal(at, -1, `the binary names a folder of its build: ${binary.slice(at, at + 100)}`);
+  }
+
+  for (const [tool, ...options] of [
+    ['publint', '--strict', main],
+    ['attw', main],
+  ]) {
+    const bin = path.join(platform.root, 'node_modules', '.bin', tool);
+    const { status, stdout, stderr, error } = spawnSync(bin, options, { encoding: 'utf8' });
+    assert.ifError(error ?? null);
+    assert.equal(status, 0, `${tool} is content with the package:\n${stdout}\n${stderr}`);
+  }
+  assert(part.includes(platform.triple()));
+}
+
+/**
+ * @param {string} program
+ * @param {string[]} options
+ */
+function run(program, options) {
+  const { status, stdout, error } = spawnSync(program, options, { encoding: 'utf8', maxBuffer: 2 ** 26 });
+  assert.ifError(error ?? null);
+  assert.equal(status, 0, `${program} ${options.join(' ')}`);
+  return stdout.trim();
+}
+
 /** @param {Project} project @param {string} node */
 function tryWithoutBinary(project, node) {
   const { status, stderr } = spawnSync(node, ['-e', "require('rcluster')"], {
@@ -263,6 +315,8 @@ async function main() {
       assert(!fs.existsSync(path.join(project.env.PATH, tool)), `no ${tool} on the project's PATH`);
     }
     const packages = pack(path.join(platform.root, 'dist'));
+    inspect(packages);
+    console.log('The packages are complete, and say nothing of the machine that built them.');
     project.install(packages.slice(0, 1));
     for (const node of programs) tryWithoutBinary(project, node);
     console.log('Without the platform package: told in one error.');
