@@ -162,6 +162,8 @@ declare namespace cluster {
     /** As of a `net.Socket`. Not there on a Unix socket. */
     readonly localAddress?: string;
     readonly localPort?: number;
+    /** True if a worker that drains hands it over: the function has been asked about it before. Otherwise not there. */
+    readonly handedOver?: true;
   }
 
   /** A worker that may be chosen. */
@@ -216,6 +218,8 @@ declare namespace cluster {
     reclaimed: number;
     /** Given back by a worker: it had `maxConnections`, or its server was closed. */
     returned: number;
+    /** Handed over by a worker that drains, open and idle, to go on with another one. Its client is no new one. */
+    handedOver: number;
   }
 
   /** The result of `schedulingStats()`. */
@@ -866,8 +870,8 @@ interface WorkerMembers extends cluster.TypedEmitter<cluster.WorkerEventMap> {
 
   /**
    * Makes the worker take no more connections, finish what it has begun, and end. No request of a client fails: idle
-   * HTTP connections are handed over to other workers, answers still to come say `Connection: close`, and HTTP/2 sessions
-   * get GOAWAY. A supervised worker is replaced first. It can be called on either side; at a second call, and after
+   * HTTP connections are handed over to other workers where that can be, answers still to come say `Connection: close`,
+   * and HTTP/2 sessions get GOAWAY. A supervised worker is replaced first. It can be called on either side; at a second call, and after
    * `disconnect()`, nothing happens. Not in the built-in.
    *
    * ```js

@@ -14,7 +14,7 @@ use rcluster::core::schedule::{Action, Overload, Plan, Policy};
 use rcluster::io::dispatcher::{
     AboutListener, Afterwards, Command, Dispatcher, HookReport, Notice, Questions, Report,
 };
-use rcluster::io::link::{Connections, Link};
+use rcluster::io::link::{Connections, Link, Passed};
 use rcluster::sys::listen;
 use rcluster::sys::passing::{duplicate, message_pair, send};
 use rcluster::sys::scoreboard::Scoreboard;
@@ -101,7 +101,7 @@ struct Worker {
 
 impl Worker {
     /// Waits until something can be received, and receives it.
-    fn receive(&self) -> Vec<(ListenerId, OwnedFd)> {
+    fn receive(&self) -> Vec<Passed> {
         let mut got = Vec::new();
         while got.is_empty() {
             wait_readable(&self.raw);
@@ -115,8 +115,8 @@ impl Worker {
     fn serve(&self, count: usize) {
         let mut served = 0;
         while served < count {
-            for (_, conn) in self.receive() {
-                TcpStream::from(conn).write_all(&[u8::try_from(self.id.0).unwrap()]).unwrap();
+            for passed in self.receive() {
+                TcpStream::from(passed.fd).write_all(&[u8::try_from(self.id.0).unwrap()]).unwrap();
                 served += 1;
             }
         }
@@ -193,8 +193,8 @@ fn a_connection_that_a_full_worker_gives_back_goes_to_another() {
     let other = primary.worker(2);
     primary.settle();
     let client = primary.connect();
-    for (listener, conn) in full.receive() {
-        full.link.give_back(listener, conn, Refusal::Full).unwrap();
+    for passed in full.receive() {
+        full.link.give_back(passed, Refusal::Full).unwrap();
     }
     other.serve(1);
     assert_eq!(answer(&client), 2);

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use rcluster::io::link::{Connections, Link};
+use rcluster::io::link::{Connections, Link, Passed};
 use rcluster::sys::epoll::Poller;
 use rcluster::sys::passing::{duplicate, message_pair};
 
@@ -43,7 +43,7 @@ pub(crate) fn run() {
             if matches!(link.read_connections(&mut arrived).unwrap(), Connections::Closed) {
                 return;
             }
-            for (_, conn) in arrived.drain(..) {
+            for Passed { fd: conn, .. } in arrived.drain(..) {
                 let mut conn = TcpStream::from(conn);
                 if answer(&mut conn) {
                     link.closed();

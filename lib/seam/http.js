@@ -33,6 +33,25 @@ function closeServer(server, done) {
   net.Server.prototype.close.call(server, done);
 }
 
+/**
+ * Has something else done wherever a server closes those of its connections that are idle.
+ *
+ * @param {any} server
+ * @param {(server: any) => void} closeIdle
+ * @param {() => void} act during which that holds
+ */
+function withIdleConnections(server, closeIdle, act) {
+  const own = Object.getOwnPropertyDescriptor(server, 'closeIdleConnections');
+  const value = () => closeIdle(server);
+  Object.defineProperty(server, 'closeIdleConnections', { value, configurable: true, writable: true });
+  try {
+    act();
+  } finally {
+    if (own) Object.defineProperty(server, 'closeIdleConnections', own);
+    else delete server.closeIdleConnections;
+  }
+}
+
 /** @type {WeakMap<object, Set<any>>} the open sessions of http2 servers */
 const sessions = new WeakMap();
 
@@ -59,6 +78,17 @@ function trackSessions(server, onSession) {
  */
 function sessionsOf(server) {
   return sessions.get(server) ?? new Set();
+}
+
+/**
+ * How many requests of an HTTP/2 session are not answered in full.
+ *
+ * @param {any} session
+ * @returns {number}
+ */
+function openStreams(session) {
+  const symbol = Object.getOwnPropertySymbols(session).find(({ description }) => description === 'state');
+  return symbol === undefined ? 0 : (session[symbol].streams?.size ?? 0);
 }
 
 /**
@@ -149,8 +179,10 @@ module.exports = {
   isHttp1,
   isHttp2,
   closeServer,
+  withIdleConnections,
   trackSessions,
   sessionsOf,
+  openStreams,
   connectionsOf,
   closeAfter,
   descriptorOf,

@@ -214,15 +214,6 @@ function connectionHandle(kind, fd, onClose) {
 const onCloseSymbol = Symbol('rcluster.onClose');
 
 /**
- * Whether a handle is, by itself and not under another one, that of a connection which the primary has accepted.
- *
- * @param {any} handle
- */
-function isFromPrimary(handle) {
-  return handle?.[onCloseSymbol] !== undefined;
-}
-
-/**
  * One function for all connections instead of a closure for each: this is the hot path.
  *
  * @this {any} the handle
@@ -302,7 +293,6 @@ function boundHandle(kind, address, port, onClose) {
 module.exports = {
   replaceWorkerSide,
   interceptExceptions,
-  isFromPrimary,
   forgetPreload,
   unixAddress,
   notifyPrimary,

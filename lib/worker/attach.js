@@ -6,6 +6,7 @@ const { improveChannel } = require('../seam/channel');
 const seam = require('../seam/worker');
 const { trackSessions } = require('../seam/http');
 const createListening = require('./listening');
+const createDisconnect = require('./disconnect');
 const createDrain = require('./drain');
 const { linked } = require('./extras');
 const { createOwnAddresses } = require('./own-address');
@@ -29,7 +30,7 @@ module.exports = function attach(firstFd, own, settings) {
 
   const link = new WorkerLink(
     firstFd,
-    (listener, fd) => listening.connection(listener, fd),
+    (listener, fd, served) => listening.connection(listener, fd, served),
     (text, fd) => {
       const frame = JSON.parse(text);
       if (frame.act === 'reply') listening.answer(frame, fd);
@@ -39,13 +40,18 @@ module.exports = function attach(firstFd, own, settings) {
     gone,
   );
   const listening = createListening(cluster, link, createOwnAddresses(own, link), (owner) =>
-    trackSessions(owner, (session) => retirement.watchSession(session)),
+    trackSessions(owner, (session) => {
+      retirement.watchSession(session);
+      drain.onSession(session);
+    }),
   );
   listening.tell({ act: 'hello', version: 1 });
+  const drain = createDrain(listening, link);
+  const closeServer = createDisconnect(link);
   const retirement = createRetirement(worker, {
     tell: listening.tell,
     serves: () => listening.members().length > 0,
-    drain: createDrain(listening, link),
+    drain: drain.begin,
     leaving: () => link.leaving(),
     standby: (waits) => link.standby(waits),
   });
@@ -76,7 +82,7 @@ module.exports = function attach(firstFd, own, settings) {
       if (byPrimary) process.disconnect?.();
       // The primary has to know that this is by agreement before it sees the channel close.
       else seam.notifyPrimary({ act: 'exitedAfterDisconnect' }, () => process.disconnect?.());
-    });
+    }, closeServer);
   }
 
   seam.replaceWorkerSide(cluster, {

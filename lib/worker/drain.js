@@ -1,8 +1,9 @@
 'use strict';
 
 const diagnostics = require('node:diagnostics_channel');
-const seam = require('../seam/worker');
 const seamHttp = require('../seam/http');
+const seamKept = require('../seam/kept');
+const createGoaway = require('./goaway');
 
 /** How long, in ms, a connection that cannot be handed over may stay idle before it is closed. */
 const GRACE = 1000;
@@ -10,11 +11,10 @@ const GRACE = 1000;
 /** How often, in ms, the connections are looked at. */
 const LOOK = 50;
 
-/**
- * How many idle connections are handed over to others at the most, and how many at a time. The primary takes back no
- * more than a few windows' worth at one go, and all of them need descriptors there for a moment.
- */
-const HAND_OVER = 512;
+/** How often, in ms, more of them are handed over while there are some left. */
+const PACE = 5;
+
+/** How many are handed over at a time. */
 const BATCH = 32;
 
 /** An answer begins: Node tells of each on this channel. */
@@ -30,15 +30,18 @@ function onRequest(message) {
  *
  * A client that keeps its connection may send the next request at any moment, also at the very moment in which the
  * connection is closed on this side, and then that request fails. So an idle connection is not closed if there is
- * another way. If it is plain HTTP that came from the primary it goes back there, with all that may be waiting in it,
- * and another worker goes on with it: the client notices nothing. Elsewhere the next answer says `Connection: close`,
- * and only what stays idle for a while, with nothing waiting to be read, is closed.
+ * another way. If it is plain HTTP that came from the primary, and nothing is remembered about it, it goes back there, with
+ * all that may be waiting in it, and another worker goes on with it: the client notices nothing. This takes as long as
+ * others need to take them. Elsewhere the next answer says `Connection: close`, and only what stays idle for a while,
+ * with nothing waiting to be read, is closed.
  *
  * @param {ReturnType<typeof import('./listening')>} listening
  * @param {import('../../binding').WorkerLink} link
  */
 module.exports = function createDrain(listening, link) {
-  let handedOver = 0;
+  const leaveSession = createGoaway(link);
+  /** How long a client of HTTP/2 has; null while nothing is drained. @type {number | null} */
+  let sessionGrace = null;
 
   /**
    * Takes no more connections, and finishes.
@@ -48,15 +51,40 @@ module.exports = function createDrain(listening, link) {
    * @param {boolean} options.handOver whether other workers can take over idle connections
    * @param {() => void} done called once all connections have ended
    */
-  function drain({ timeout, handOver }, done) {
+  function begin({ timeout, handOver }, done) {
     const grace = Math.min(GRACE, timeout / 2);
+    sessionGrace = grace;
     const members = listening.members();
     diagnostics.subscribe(REQUEST_START, onRequest);
 
-    /** @type {WeakMap<object, number>} since when sockets have been idle */
+    /** @type {Idle[]} what may be handed over, of the last look */
+    let movable = [];
+    /** @type {WeakMap<object, { at: number, bytesRead: number }>} since when sockets have been idle */
     const idleSince = new WeakMap();
+    const idleFor = (/** @type {any} */ { socket, bytesRead }, /** @type {number} */ now) => {
+      const since = idleSince.get(socket);
+      if (since !== undefined && since.bytesRead === bytesRead) return now - since.at;
+      idleSince.set(socket, { at: now, bytesRead });
+      return 0;
+    };
+    // What has found nobody until then is closed, so that its client hears of it before this process is forced to end.
+    const last = performance.now() + timeout - grace;
     const look = () => {
-      for (const member of members) lookAt(member, { grace, handOver, idleSince });
+      const now = performance.now();
+      movable = [];
+      for (const idle of members.flatMap(idleConnections)) {
+        const isLate = idleFor(idle, now) >= grace;
+        if (handOver && now < last && canMove(idle)) movable.push(idle);
+        else if (isLate && nothingWaits(idle.socket)) idle.socket.destroySoon();
+      }
+      pump();
+    };
+    /** @type {NodeJS.Timeout | undefined} */
+    let pace;
+    const pump = () => {
+      clearTimeout(pace);
+      movable = handOverSome(movable);
+      if (movable.length > 0) pace = setTimeout(pump, PACE).unref();
     };
     const timer = setInterval(look, LOOK);
     timer.unref();
@@ -64,6 +92,7 @@ module.exports = function createDrain(listening, link) {
     listening.closeAll(
       () => {
         clearInterval(timer);
+        clearTimeout(pace);
         diagnostics.unsubscribe(REQUEST_START, onRequest);
         done();
       },
@@ -90,6 +119,15 @@ module.exports = function createDrain(listening, link) {
   }
 
   /**
+   * A session of HTTP/2 begins: its connection may have been taken before the drain, or be that of another server.
+   *
+   * @param {any} session
+   */
+  function onSession(session) {
+    if (sessionGrace !== null) leaveSession(session, sessionGrace);
+  }
+
+  /**
    * Other workers get the datagrams from now on. The socket stays a little longer, for answers.
    *
    * @param {any} socket
@@ -106,48 +144,38 @@ module.exports = function createDrain(listening, link) {
   }
 
   /**
-   * Tells the client of an HTTP/2 session that its next requests belong elsewhere. It closes the connection when it
-   * has its answers; if it does not, we do.
+   * An idle connection.
    *
-   * @param {any} session
-   * @param {number} grace
+   * @typedef {object} Idle
+   * @property {any} socket
+   * @property {import('./listening').Member} member
+   * @property {number} bytesRead from it when it was found idle
    */
-  function leaveSession(session, grace) {
-    if (session.closed || session.destroyed) return;
-    session.goaway();
-    const timer = setTimeout(() => session.close(), grace);
-    session.once('close', () => clearTimeout(timer));
+
+  /**
+   * The idle HTTP/1 connections of a server. Those that have an answer to come are told to close after it.
+   *
+   * @param {import('./listening').Member} member
+   * @returns {Idle[]}
+   */
+  function idleConnections(member) {
+    const { owner } = member;
+    if (!owner || !(seamHttp.isHttp1(owner) || seamHttp.isHttp2(owner))) return [];
+    const found = [];
+    for (const { socket, response, idle } of seamHttp.connectionsOf(owner)) {
+      if (response) seamHttp.closeAfter(response);
+      if (idle) found.push({ socket, member, bytesRead: socket.bytesRead });
+    }
+    return found;
   }
 
   /**
-   * Looks what is to be done about each HTTP/1 connection of a server.
+   * Whether another worker can go on with a connection. While nobody else listens there it would be given to nobody.
    *
-   * @param {import('./listening').Member} member
-   * @param {{ grace: number, handOver: boolean, idleSince: WeakMap<object, number> }} options
+   * @param {Idle} idle
    */
-  function lookAt({ listener, owner, shared }, { grace, handOver, idleSince }) {
-    if (!owner || !(seamHttp.isHttp1(owner) || seamHttp.isHttp2(owner))) return;
-    // Where this worker accepts by itself there is nobody to give anything back to.
-    const givesBack = handOver && !shared;
-    const movable = [];
-    const now = performance.now();
-    for (const { socket, response, idle } of seamHttp.connectionsOf(owner)) {
-      if (response) seamHttp.closeAfter(response);
-      if (!idle) {
-        idleSince.delete(socket);
-        continue;
-      }
-      const since = idleSince.get(socket) ?? now;
-      idleSince.set(socket, since);
-      const late = now - since >= grace;
-      if (givesBack && !late && seam.isFromPrimary(socket._handle) && handedOver < HAND_OVER) {
-        handedOver++;
-        movable.push(socket);
-        continue;
-      }
-      if (late && nothingWaits(socket)) socket.destroySoon();
-    }
-    if (listener !== undefined) move(listener, movable);
+  function canMove({ socket, member: { listener, looks } }) {
+    return listener !== undefined && link.handOverRoom() >= 0 && seamKept.isMovable(socket, listener, looks);
   }
 
   /** @param {any} socket */
@@ -157,23 +185,42 @@ module.exports = function createDrain(listening, link) {
   }
 
   /**
-   * Gives connections back to the primary. Nothing is read between the two steps: what arrives stays in the socket.
+   * Hands over as many connections as others have room for just now. Nothing is read between the two steps: what arrives
+   * stays in the socket.
    *
-   * @param {number} listener
-   * @param {any[]} sockets
+   * @param {Idle[]} idle
+   * @returns {Idle[]} those that are left
    */
-  function move(listener, sockets) {
-    for (let begin = 0; begin < sockets.length; begin += BATCH) {
-      const batch = sockets.slice(begin, begin + BATCH);
-      if (listening.handOver(listener, batch.map(seamHttp.descriptorOf))) {
+  function handOverSome(idle) {
+    let size = BATCH;
+    let next = 0;
+    while (next < idle.length) {
+      const { member } = idle[next];
+      const room = Math.min(size, link.handOverRoom());
+      const begin = next;
+      const batch = [];
+      for (; next < idle.length && idle[next].member === member && batch.length < room; next++) {
+        if (isStillIdle(idle[next])) batch.push(idle[next].socket);
+      }
+      if (room <= 0) break;
+      if (batch.length === 0) continue;
+      if (listening.handOver(member, batch)) {
         // Only this worker's own descriptors are closed by it.
         for (const socket of batch) socket.destroy();
       } else {
-        // Without descriptors for the duplicates, say. The next look tries again.
-        handedOver -= batch.length;
+        next = begin;
+        // Descriptors for so many duplicates have run out, say.
+        if (size === 1) break;
+        size = 1;
       }
     }
+    return idle.slice(next);
   }
 
-  return drain;
+  return { begin, onSession };
 };
+
+/** @param {{ socket: any, bytesRead: number }} idle */
+function isStillIdle({ socket, bytesRead }) {
+  return !socket.destroyed && socket._httpMessage == null && socket.bytesRead === bytesRead;
+}

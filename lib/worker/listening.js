@@ -8,6 +8,7 @@ const seam = require('../seam/worker');
 const createFauxHandle = require('./faux-handle');
 const createAdmission = require('./admission');
 const { acceptTheRest } = require('./own-address');
+const createKept = require('./kept');
 const Indexes = require('./indexes');
 
 const debug = debuglog('rcluster');
@@ -21,6 +22,8 @@ const debug = debuglog('rcluster');
  * @property {'tcp' | 'pipe' | 'udp' | null} kind
  * @property {boolean} shared whether the listening socket itself comes along
  * @property {boolean} perSlot whether that one is for this worker's slot alone
+ * @property {{ by: string, name?: string } | null} handOver by what a client is recognised whose connection is handed
+ *   over; null where none is
  * @property {{ address: string, family: string, port: number } | null} sockname
  * @property {unknown} data custom data that all workers of the listener share
  */
@@ -34,6 +37,8 @@ const debug = debuglog('rcluster');
  * @property {boolean} shared whether it accepts by itself
  * @property {boolean} [perSlot] whether it does so from a socket of its own
  * @property {'tcp' | 'pipe' | 'udp'} kind
+ * @property {Reply['handOver']} [handOver]
+ * @property {import('../seam/kept').Looks} [looks] of the socket of a new connection that http reads
  * @property {any} [owner] the net.Server or dgram.Socket, if it has taken the handle
  */
 
@@ -67,6 +72,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
   const members = new Map();
   const indexes = new Indexes();
   const admission = createAdmission(room, full);
+  const kept = createKept(link);
   let closing = false;
 
   /**
@@ -229,8 +235,9 @@ module.exports = function createListening(cluster, link, own, onOwner) {
     const handle = byItself
       ? seam.sharedHandle(kind, fd, leave)
       : createFauxHandle(kind === 'tcp' ? reply.sockname : null, leave);
-    const { shared, perSlot } = reply;
-    members.set(listener, { listener, handle, kind, shared, perSlot });
+    const { shared, perSlot, handOver } = reply;
+    members.set(listener, { listener, handle, kind, shared, perSlot, handOver });
+    if (handOver && handOver.by !== 'address') kept.rememberRequests();
     return handle;
   }
 
@@ -244,14 +251,16 @@ module.exports = function createListening(cluster, link, own, onOwner) {
    *
    * @param {number} listener
    * @param {number} fd
+   * @param {number} served 1 if another worker has answered requests on it and has handed it over
    */
-  function connection(listener, fd) {
+  function connection(listener, fd, served) {
     const member = members.get(listener);
     // The server was closed while the connection was on its way: another worker takes it.
     if (member === undefined) return giveBack(listener, fd, false);
     if (!admission.admit(listener, member.handle)) return giveBack(listener, fd, true);
     const handle = seam.connectionHandle(member.kind, fd, closed);
     member.handle.onconnection(0, admission.watch(listener, member.handle, handle));
+    if (member.handOver) kept.opened(member, handle, served === 1);
     // Who accepts by itself has to know before the next one; unless that one has closed the server.
     if (member.perSlot && members.get(listener) === member) admission.admit(listener, member.handle);
   }
@@ -265,21 +274,24 @@ module.exports = function createListening(cluster, link, own, onOwner) {
   /**
    * Gives connections that are open to other workers. Their descriptors here are still to be closed.
    *
-   * @param {number} listener
-   * @param {number[]} fds
+   * @param {Member} member
+   * @param {any[]} sockets at most 32
    * @returns {boolean} false when they stay here, because descriptors have run out
    */
-  function handOver(listener, fds) {
-    return whileLinked(() => link.handOver(listener, fds));
+  function handOver({ listener, handOver: by }, sockets) {
+    const connections = sockets.map((socket) => kept.describe(socket, by));
+    return whileLinked(() =>
+      link.handOver(/** @type {number} */ (listener), connections, JSON.stringify(by)),
+    );
   }
 
   /**
    * Closes every server and socket.
    *
    * @param {() => void} done called once all their connections have ended
-   * @param {(member: Member, closed: () => void) => void} [close]
+   * @param {(member: Member, closed: () => void) => void} close
    */
-  function closeAll(done, close = closeOne) {
+  function closeAll(done, close) {
     closing = true;
     let waiting = 1;
     const one = () => {
@@ -300,12 +312,3 @@ module.exports = function createListening(cluster, link, own, onOwner) {
 
   return { getServer, answer, connection, closeAll, handOver, tell, members: current };
 };
-
-/**
- * @param {Member} member
- * @param {() => void} closed
- */
-function closeOne({ owner, handle }, closed) {
-  if (owner) owner.close(closed);
-  else handle.close(closed);
-}

@@ -1,12 +1,27 @@
 //! The messages on a worker's connection channel.
 //!
-//! The hot path of rcluster, so it is bytes and not JSON: a tag, then a listener number of four
-//! bytes for each descriptor that travels with the message. Every message is one packet.
+//! The hot path of rcluster, so it is bytes and not JSON: a tag, then an entry for each descriptor that travels
+//! with the message. Every message is one packet. An entry is the number of the listener, in four bytes; where the
+//! connection has been with a worker before, what is known of it follows (see [`Kept`]).
 
-use super::ids::ListenerId;
+use super::ids::{ListenerId, Slot};
+use super::schedule::Key;
 
-/// The longest message in bytes: a tag and a listener for each of 32 descriptors.
-pub const MAX_MESSAGE: usize = 1 + 4 * MAX_CONNECTIONS;
+/// The longest message in bytes: a tag and an entry for each of 32 descriptors.
+pub const MAX_MESSAGE: usize = 1 + KEPT_ENTRY * MAX_CONNECTIONS;
+
+/// The length in bytes of an entry: the listener.
+const ENTRY: usize = 4;
+
+/// The length in bytes of the entry of a kept connection: listener, flags, slot, and a hash of eight bytes.
+const KEPT_ENTRY: usize = 20;
+
+/// In the flags: a request has been answered on the connection.
+const SERVED: u32 = 1;
+/// In the flags: there is a hash.
+const HAS_KEY: u32 = 2;
+/// In the flags: there is a slot.
+const HAS_SLOT: u32 = 4;
 
 /// The most connections in one message. It is the limit of descriptors, too.
 pub const MAX_CONNECTIONS: usize = 32;
@@ -30,6 +45,64 @@ pub enum Tag {
     /// Worker to primary: my server is full, and I do not accept by myself any more. Names one listener, carries no
     /// descriptor.
     NoRoom = b'X',
+    /// Worker to primary: give these connections, which I have served, to other workers. Primary to worker: these
+    /// connections are yours, and their clients are no new ones.
+    HandedOver = b'H',
+    /// Worker to primary: take these handed-over connections back, my server is full.
+    KeptFull = b'K',
+}
+
+/// What is known of a connection that has been with a worker before and is handed over to another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Whether a request has been answered on it. If none has, its client still is at its first one.
+    pub served: bool,
+    /// What its client is recognised by, on a sticky listener: by its last request, where requests decide.
+    pub key: Option<Key>,
+}
+
+/// What a message carries for each of its descriptors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carries {
+    /// It has no descriptors and names no listener.
+    Nothing,
+    /// It has no descriptors and names one listener.
+    Word,
+    /// New connections.
+    Connections,
+    /// Connections that have been with a worker before.
+    KeptConnections,
+}
+
+impl Tag {
+    fn of(byte: u8) -> Option<Self> {
+        Some(match byte {
+            b'C' => Self::Connections,
+            b'P' => Self::Probe,
+            b'W' => Self::Woke,
+            b'N' => Self::NotListening,
+            b'F' => Self::Full,
+            b'R' => Self::Room,
+            b'X' => Self::NoRoom,
+            b'H' => Self::HandedOver,
+            b'K' => Self::KeptFull,
+            _ => return None,
+        })
+    }
+
+    fn carries(self) -> Carries {
+        match self {
+            Self::Probe | Self::Woke => Carries::Nothing,
+            Self::Room | Self::NoRoom => Carries::Word,
+            Self::Connections | Self::NotListening | Self::Full => Carries::Connections,
+            Self::HandedOver | Self::KeptFull => Carries::KeptConnections,
+        }
+    }
+
+    /// The length in bytes of an entry.
+    fn entry(self) -> usize {
+        if self.carries() == Carries::KeptConnections { KEPT_ENTRY } else { ENTRY }
+    }
 }
 
 /// What a message says, without its descriptors.
@@ -37,7 +110,7 @@ pub enum Tag {
 pub struct Message<'a> {
     /// What kind it is.
     pub tag: Tag,
-    listeners: &'a [u8],
+    entries: &'a [u8],
 }
 
 /// A message that nobody who follows the rules would send.
@@ -62,41 +135,74 @@ pub enum ChannelError {
 impl<'a> Message<'a> {
     /// Reads a message that came with `descriptors` descriptors.
     pub fn parse(bytes: &'a [u8], descriptors: usize) -> Result<Self, ChannelError> {
-        let (&first, listeners) = bytes.split_first().ok_or(ChannelError::Length(0))?;
-        let tag = match first {
-            b'C' => Tag::Connections,
-            b'P' => Tag::Probe,
-            b'W' => Tag::Woke,
-            b'N' => Tag::NotListening,
-            b'F' => Tag::Full,
-            b'R' => Tag::Room,
-            b'X' => Tag::NoRoom,
-            other => return Err(ChannelError::UnknownTag(other)),
+        let (&first, entries) = bytes.split_first().ok_or(ChannelError::Length(0))?;
+        let tag = Tag::of(first).ok_or(ChannelError::UnknownTag(first))?;
+        let count = entries.len() / tag.entry();
+        let (right_length, expected) = match tag.carries() {
+            Carries::Nothing => (count == 0, 0),
+            Carries::Word => (count == 1, 0),
+            Carries::Connections | Carries::KeptConnections => {
+                ((1..=MAX_CONNECTIONS).contains(&count), count)
+            }
         };
-        let count = listeners.len() / 4;
-        let expected = match tag {
-            Tag::Connections | Tag::NotListening | Tag::Full => count,
-            Tag::Probe | Tag::Woke | Tag::Room | Tag::NoRoom => 0,
-        };
-        let right_length = match tag {
-            Tag::Connections | Tag::NotListening | Tag::Full => (1..=MAX_CONNECTIONS).contains(&count),
-            Tag::Probe | Tag::Woke => count == 0,
-            Tag::Room | Tag::NoRoom => count == 1,
-        };
-        if listeners.len() % 4 != 0 || !right_length {
+        if entries.len() % tag.entry() != 0 || !right_length {
             return Err(ChannelError::Length(bytes.len()));
         }
         if descriptors != expected {
             return Err(ChannelError::Descriptors { listeners: count, descriptors });
         }
-        Ok(Self { tag, listeners })
+        Ok(Self { tag, entries })
+    }
+
+    /// How many descriptors a message should have come with, as far as that can be told from its bytes.
+    #[must_use]
+    pub fn descriptors(bytes: &[u8]) -> usize {
+        let Some((&first, entries)) = bytes.split_first() else { return 0 };
+        Tag::of(first).map_or(0, |tag| match tag.carries() {
+            Carries::Nothing | Carries::Word => 0,
+            Carries::Connections | Carries::KeptConnections => entries.len() / tag.entry(),
+        })
     }
 
     /// The listeners it names, in the order of its descriptors.
     #[must_use]
     pub fn listeners(&self) -> impl ExactSizeIterator<Item = ListenerId> + use<'a> {
-        let (numbers, _) = self.listeners.as_chunks();
-        numbers.iter().map(|number| ListenerId(u32::from_le_bytes(*number)))
+        self.entries.chunks_exact(self.tag.entry()).map(|entry| ListenerId(number(entry, 0)))
+    }
+
+    /// The same, with what is known of connections that have been with a worker before; None for new ones.
+    #[must_use]
+    pub fn connections(&self) -> impl ExactSizeIterator<Item = (ListenerId, Option<Kept>)> + use<'a> {
+        let is_kept = self.tag.carries() == Carries::KeptConnections;
+        let entries = self.entries.chunks_exact(self.tag.entry());
+        entries.map(move |entry| (ListenerId(number(entry, 0)), is_kept.then(|| Kept::read(entry))))
+    }
+}
+
+/// The number at the `index`-th four bytes of an entry.
+fn number(entry: &[u8], index: usize) -> u32 {
+    let bytes = entry[4 * index..].first_chunk().copied().unwrap_or_default();
+    u32::from_le_bytes(bytes)
+}
+
+impl Kept {
+    fn read(entry: &[u8]) -> Self {
+        let flags = number(entry, 1);
+        let slot = (flags & HAS_SLOT != 0).then(|| Slot(number(entry, 2)));
+        let hash = (u64::from(number(entry, 4)) << 32) | u64::from(number(entry, 3));
+        let key = (flags & HAS_KEY != 0).then_some(Key { hash, slot });
+        Self { served: flags & SERVED != 0, key }
+    }
+
+    fn write(self, entry: &mut [u8]) {
+        let Self { served, key } = self;
+        let slot = key.and_then(|key| key.slot);
+        let flags = (u32::from(served) * SERVED)
+            | (u32::from(key.is_some()) * HAS_KEY)
+            | (u32::from(slot.is_some()) * HAS_SLOT);
+        entry[4..8].copy_from_slice(&flags.to_le_bytes());
+        entry[8..12].copy_from_slice(&slot.map_or(0, |slot| slot.0).to_le_bytes());
+        entry[12..20].copy_from_slice(&key.map_or(0, |key| key.hash).to_le_bytes());
     }
 }
 
@@ -105,6 +211,8 @@ impl<'a> Message<'a> {
 pub struct Writer {
     bytes: [u8; MAX_MESSAGE],
     length: usize,
+    /// The length of an entry.
+    entry: usize,
 }
 
 impl Writer {
@@ -113,16 +221,20 @@ impl Writer {
     pub fn new(tag: Tag) -> Self {
         let mut bytes = [0; MAX_MESSAGE];
         bytes[0] = tag as u8;
-        Self { bytes, length: 1 }
+        Self { bytes, length: 1, entry: tag.entry() }
     }
 
-    /// Names one more listener.
+    /// Names one more listener; with what is known of the connection, in a message about kept ones.
     ///
     /// # Panics
     /// When it names [`MAX_CONNECTIONS`] already.
-    pub fn push(&mut self, listener: ListenerId) {
-        self.bytes[self.length..self.length + 4].copy_from_slice(&listener.0.to_le_bytes());
-        self.length += 4;
+    pub fn push(&mut self, listener: ListenerId, kept: Option<Kept>) {
+        let entry = &mut self.bytes[self.length..self.length + self.entry];
+        entry[..4].copy_from_slice(&listener.0.to_le_bytes());
+        if self.entry == KEPT_ENTRY {
+            kept.unwrap_or_default().write(entry);
+        }
+        self.length += self.entry;
     }
 
     /// Forgets the listeners; the tag stays.
@@ -144,8 +256,8 @@ mod tests {
     #[test]
     fn what_was_written_is_read_back() {
         let mut writer = Writer::new(Tag::Connections);
-        writer.push(ListenerId(1));
-        writer.push(ListenerId(u32::MAX));
+        writer.push(ListenerId(1), None);
+        writer.push(ListenerId(u32::MAX), None);
         let message = Message::parse(writer.bytes(), 2).unwrap();
         assert_eq!(message.tag, Tag::Connections);
         assert_eq!(message.listeners().collect::<Vec<_>>(), [ListenerId(1), ListenerId(u32::MAX)]);
@@ -162,15 +274,46 @@ mod tests {
             (Tag::NotListening, 2, 2),
             (Tag::Full, 1, 1),
             (Tag::Room, 1, 0),
+            (Tag::NoRoom, 1, 0),
+            (Tag::HandedOver, 2, 2),
+            (Tag::KeptFull, 1, 1),
         ];
         for (tag, listeners, descriptors) in cases {
             let mut writer = Writer::new(tag);
             for _ in 0..listeners {
-                writer.push(ListenerId(9));
+                writer.push(ListenerId(9), None);
             }
             let message = Message::parse(writer.bytes(), descriptors).unwrap();
             assert_eq!((message.tag, message.listeners().len()), (tag, listeners));
+            assert_eq!(Message::descriptors(writer.bytes()), descriptors);
         }
+    }
+
+    #[test]
+    fn what_is_known_of_a_kept_connection_travels_with_it() {
+        let hash = 0x0123_4567_89ab_cdef;
+        let all = [
+            Kept::default(),
+            Kept { served: true, key: None },
+            Kept { served: true, key: Some(Key { hash, slot: None }) },
+            Kept { served: false, key: Some(Key { hash: u64::MAX, slot: Some(Slot(7)) }) },
+        ];
+        let mut writer = Writer::new(Tag::HandedOver);
+        for kept in all.into_iter().cycle().take(MAX_CONNECTIONS) {
+            writer.push(ListenerId(3), Some(kept));
+        }
+        assert_eq!(writer.bytes().len(), MAX_MESSAGE);
+        let message = Message::parse(writer.bytes(), MAX_CONNECTIONS).unwrap();
+        let expected = all.into_iter().cycle().take(MAX_CONNECTIONS);
+        assert!(message.connections().eq(expected.map(|kept| (ListenerId(3), Some(kept)))));
+    }
+
+    #[test]
+    fn of_a_new_connection_nothing_is_known() {
+        let mut writer = Writer::new(Tag::Connections);
+        writer.push(ListenerId(3), None);
+        let message = Message::parse(writer.bytes(), 1).unwrap();
+        assert!(message.connections().eq([(ListenerId(3), None)]));
     }
 
     #[test]
@@ -187,7 +330,8 @@ mod tests {
             Message::parse(b"R1234", 1),
             Err(ChannelError::Descriptors { listeners: 1, descriptors: 1 })
         );
-        let long = vec![b'F'; MAX_MESSAGE + 4];
-        assert_eq!(Message::parse(&long, 33), Err(ChannelError::Length(MAX_MESSAGE + 4)));
+        assert_eq!(Message::parse(b"H1234", 1), Err(ChannelError::Length(5)), "half an entry");
+        let long = [b'F'; 1 + ENTRY * (MAX_CONNECTIONS + 1)];
+        assert_eq!(Message::parse(&long, 33), Err(ChannelError::Length(long.len())));
     }
 }

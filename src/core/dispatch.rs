@@ -15,6 +15,8 @@
 //!   *stalled*. It gets nothing until its loop turns; and as soon as another member of one of its
 //!   listeners is idle, what is in its channel is reclaimed for whoever is ready.
 //! - What comes back for whatever reason goes to the head of the queue.
+//! - What a worker that drains hands over is no new client: it is not counted as one, never shed, and takes no room
+//!   in the queue from those who are. How much of it there is at a time is limited by [`Dispatch::hand_over_room`].
 //!
 //! A connection is moved in, out and back in, and never copied: so it is in one place only, here or with
 //! the shell, and cannot be given out twice. Workers are not trusted: counters, returned connections and
@@ -120,11 +122,14 @@ impl<C: Connection> Dispatch<C> {
             Input::Accepted { listener, conn } => match self.position(listener) {
                 None => out.push(Output::Close { conn }),
                 Some(index) => {
-                    self.listeners[index].counts.accepted += 1;
+                    // The client of one that is handed over was counted when it came.
+                    let clients = u64::from(!conn.is_kept());
+                    self.listeners[index].counts.accepted += clients;
+                    self.listeners[index].counts.handed_over += 1 - clients;
                     match self.pass_on(index, conn, now, board, out) {
                         None => return,
                         Some(conn) => {
-                            self.listeners[index].counts.queued += 1;
+                            self.listeners[index].counts.queued += clients;
                             self.listeners[index].queue.push(conn, now);
                             self.waiting += 1;
                         }
@@ -296,10 +301,10 @@ impl<C: Connection> Dispatch<C> {
         for listener in &mut self.listeners {
             let limit = listener.limit();
             let Listener { id, members, queue, paused, .. } = listener;
-            if !*paused && (members.is_empty() || queue.len() >= limit) {
+            if !*paused && (members.is_empty() || queue.clients() >= limit) {
                 *paused = true;
                 out.push(Output::Pause { listener: *id });
-            } else if *paused && !members.is_empty() && queue.len() <= limit / 2 {
+            } else if *paused && !members.is_empty() && queue.clients() <= limit / 2 {
                 *paused = false;
                 out.push(Output::Resume { listener: *id });
             }

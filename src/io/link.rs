@@ -2,14 +2,14 @@
 //!
 //! Everything here runs on the worker's event loop and never blocks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::core::channel::{ChannelError, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer};
+use crate::core::channel::{ChannelError, Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer};
 use crate::core::dispatch::Refusal;
 use crate::core::ids::{ListenerId, Slot};
 use crate::core::wire::MAX_FRAME;
@@ -82,6 +82,17 @@ pub enum Accepted {
     NoRoom,
 }
 
+/// A connection from the channel.
+#[derive(Debug)]
+pub struct Passed {
+    /// Where it was accepted.
+    pub listener: ListenerId,
+    /// The socket.
+    pub fd: OwnedFd,
+    /// What is known of it if another worker has handed it over; `None` if its client is new.
+    pub kept: Option<Kept>,
+}
+
 /// A message that waits until its socket has room.
 #[derive(Debug)]
 struct Unsent {
@@ -134,6 +145,8 @@ pub struct Link {
     channel: Outbox,
     board: Scoreboard,
     frame: RefCell<Vec<u8>>,
+    /// How many connections have been handed over.
+    handed_over: Cell<u64>,
 }
 
 impl Link {
@@ -144,6 +157,7 @@ impl Link {
             channel: Outbox::new(channel),
             board: Scoreboard::open(board)?,
             frame: RefCell::new(vec![0; MAX_FRAME]),
+            handed_over: Cell::new(0),
         })
     }
 
@@ -168,7 +182,7 @@ impl Link {
     }
 
     /// Takes what the channel holds, at most one turn's worth, and tells the scoreboard.
-    pub fn read_connections(&self, into: &mut Vec<(ListenerId, OwnedFd)>) -> Result<Connections, LinkError> {
+    pub fn read_connections(&self, into: &mut Vec<Passed>) -> Result<Connections, LinkError> {
         if !room_for(MAX_CONNECTIONS + TURN) {
             return Ok(Connections::NoRoom);
         }
@@ -176,6 +190,7 @@ impl Link {
         if taken > 0 {
             // Fewer than were taken, if descriptors got lost on the way.
             self.board.add_open(u32::try_from(into.len()).unwrap_or(u32::MAX));
+            self.board.add_clients(into.iter().filter(|passed| passed.kept.is_none()).count() as u64);
             self.board.add_received(taken);
         }
         if self.board.take_wake_request() {
@@ -186,7 +201,7 @@ impl Link {
 
     /// Reads the channel for one turn. Returns how many connections the messages named, which
     /// is what the primary has counted as sent.
-    fn read_channel(&self, into: &mut Vec<(ListenerId, OwnedFd)>) -> Result<(Connections, u64), LinkError> {
+    fn read_channel(&self, into: &mut Vec<Passed>) -> Result<(Connections, u64), LinkError> {
         let mut taken = 0;
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::with_capacity(MAX_CONNECTIONS);
@@ -197,10 +212,12 @@ impl Link {
                 Received::Message { len, cut } => {
                     // In a message that was cut for want of descriptors the first ones are there
                     // and the rest is gone; the kernel has closed those connections.
-                    let count = if cut { len.saturating_sub(1) / 4 } else { fds.len() };
-                    let message = Message::parse(&bytes[..len], count)?;
+                    let bytes = &bytes[..len];
+                    let count = if cut { Message::descriptors(bytes) } else { fds.len() };
+                    let message = Message::parse(bytes, count)?;
                     taken += message.listeners().len();
-                    into.extend(message.listeners().zip(fds.drain(..)));
+                    let passed = message.connections().zip(fds.drain(..));
+                    into.extend(passed.map(|((listener, kept), fd)| Passed { listener, fd, kept }));
                 }
             }
         }
@@ -224,21 +241,32 @@ impl Link {
         }
     }
 
-    /// Gives a connection back to the primary, which gives it to another worker.
-    pub fn give_back(
-        &self,
-        listener: ListenerId,
-        connection: OwnedFd,
-        why: Refusal,
-    ) -> Result<(), LinkError> {
-        let tag = match why {
-            Refusal::NotListening => Tag::NotListening,
-            Refusal::Full => Tag::Full,
+    /// Gives a connection that has just come back to the primary, which gives it to another worker.
+    pub fn give_back(&self, Passed { listener, fd, kept }: Passed, why: Refusal) -> Result<(), LinkError> {
+        let tag = match (why, kept) {
+            (Refusal::NotListening, None) => Tag::NotListening,
+            (Refusal::Full, None) => Tag::Full,
+            (Refusal::Full, Some(_)) => Tag::KeptFull,
+            (Refusal::NotListening, Some(_)) | (Refusal::HandedOver, _) => Tag::HandedOver,
         };
         let mut message = Writer::new(tag);
-        message.push(listener);
+        message.push(listener, kept);
         self.board.remove_open();
-        self.channel.send(message.bytes(), vec![connection])
+        if kept.is_none() {
+            self.board.remove_client();
+        }
+        if tag == Tag::HandedOver {
+            self.handed_over.set(self.handed_over.get() + 1);
+        }
+        self.channel.send(message.bytes(), vec![fd])
+    }
+
+    /// How many connections may be handed over now: as many as others have room for. `None` while there is nobody who
+    /// could take them.
+    #[must_use]
+    pub fn hand_over_room(&self) -> Option<u64> {
+        let limit = self.board.hand_over_limit()?;
+        Some(limit.saturating_sub(self.handed_over.get()))
     }
 
     /// Hands connections that this worker has served over to others. What is closed here afterwards are
@@ -246,15 +274,24 @@ impl Link {
     ///
     /// # Panics
     /// When there are more than [`MAX_CONNECTIONS`].
-    pub fn hand_over(&self, listener: ListenerId, connections: Vec<OwnedFd>) -> Result<(), LinkError> {
+    pub fn hand_over(
+        &self,
+        listener: ListenerId,
+        connections: Vec<(OwnedFd, Kept)>,
+    ) -> Result<(), LinkError> {
         if connections.is_empty() {
             return Ok(());
         }
-        let mut message = Writer::new(Tag::NotListening);
-        for _ in &connections {
-            message.push(listener);
+        let count = connections.len() as u64;
+        let mut message = Writer::new(Tag::HandedOver);
+        let mut fds = Vec::with_capacity(connections.len());
+        for (fd, kept) in connections {
+            message.push(listener, Some(kept));
+            fds.push(fd);
         }
-        self.channel.send(message.bytes(), connections)
+        self.channel.send(message.bytes(), fds)?;
+        self.handed_over.set(self.handed_over.get() + count);
+        Ok(())
     }
 
     /// A connection that was taken is closed.
@@ -285,7 +322,7 @@ impl Link {
 
     fn say_of(&self, tag: Tag, listener: ListenerId) -> Result<(), LinkError> {
         let mut message = Writer::new(tag);
-        message.push(listener);
+        message.push(listener, None);
         self.channel.send(message.bytes(), Vec::new())
     }
 

@@ -5,20 +5,39 @@ use std::collections::HashMap;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 
-use napi::bindgen_prelude::{FnArgs, Function};
+use napi::bindgen_prelude::{Buffer, FnArgs, Function};
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 
+use crate::core::channel::Kept;
 use crate::core::dispatch::Refusal;
 use crate::core::ids::ListenerId;
+use crate::core::schedule::By;
 use crate::io::lifeline;
-use crate::io::link::{Accepted, Connections, Control, Link, LinkError, TURN};
+use crate::io::link::{Accepted, Connections, Control, Link, LinkError, Passed, TURN};
+use crate::sys::client::write_at_once;
 use crate::sys::error::SysError;
 use crate::sys::js::{Argument, EventCallback};
 use crate::sys::passing::{adopt, blank_socket, duplicate, duplicate_number, unread};
 use crate::sys::uv::{Interest, UvPoll, UvTurns};
 use crate::sys::v8::Interrupter;
 use crate::sys::watch::Watch;
+
+/// A connection that is handed over.
+#[napi(object)]
+pub struct OpenConnection {
+    /// Its descriptor.
+    pub fd: i32,
+    /// Whether a request has been answered on it.
+    pub served: bool,
+    /// The head of its last request as it was on the wire, a character for each byte; where it matters.
+    pub head: Option<String>,
+}
+
+/// The bytes that were made into a string one by one.
+fn latin1(text: &str) -> Vec<u8> {
+    text.chars().map(|char| u8::try_from(char).unwrap_or(b'?')).collect()
+}
 
 /// A worker's link to its primary. Made once, by the preload.
 #[napi]
@@ -34,6 +53,8 @@ struct Shared {
     watch: Watch,
     /// What the primary says of this standby comes before the connections that follow from it.
     standby: Cell<bool>,
+    /// What is known of the connection that JavaScript is just being told of.
+    kept: Cell<Option<Kept>>,
     /// From which this worker accepts by itself, by listener: those of its slot.
     sockets: RefCell<HashMap<u32, Rc<SlotSocket>>>,
 }
@@ -78,7 +99,8 @@ impl WorkerLink {
     /// Takes over the four descriptors from `first_fd` on: control socket, connection channel,
     /// scoreboard, lifeline.
     ///
-    /// `on_connection(listener, fd)` gets each new connection; the descriptor is its to close.
+    /// `on_connection(listener, fd, served)` gets each connection; the descriptor is its to close. `served` is 1 if
+    /// another worker has answered requests on it, and else 0.
     /// `on_frame(text, fd)` gets each control frame; fd is -1 when none came with it.
     /// `on_no_room()` is told when reading connections has paused for want of descriptors, until
     /// `resume()`. `on_gone(reason)` is told once when the primary is gone or has cut us off.
@@ -87,7 +109,7 @@ impl WorkerLink {
     pub fn new(
         env: Env,
         first_fd: i32,
-        on_connection: Function<'_, FnArgs<(u32, i32)>, ()>,
+        on_connection: Function<'_, FnArgs<(u32, i32, u32)>, ()>,
         on_frame: Function<'_, FnArgs<(String, i32)>, ()>,
         on_no_room: Function<'_, (), ()>,
         on_gone: Function<'_, String, ()>,
@@ -112,6 +134,7 @@ impl WorkerLink {
             sides: OnceCell::new(),
             watch: watch.clone(),
             standby: Cell::new(false),
+            kept: Cell::new(None),
             sockets: RefCell::default(),
         });
         let sides = Sides {
@@ -135,21 +158,48 @@ impl WorkerLink {
     /// Gives a connection back, to go to another worker; `full` when `maxConnections` is reached.
     #[napi(catch_unwind)]
     pub fn give_back(&self, listener: u32, fd: i32, full: bool) -> Result<()> {
-        let connection = adopt(fd).map_err(failure)?;
+        let passed = Passed {
+            listener: ListenerId(listener),
+            fd: adopt(fd).map_err(failure)?,
+            // Whatever is given back is given back at once.
+            kept: self.shared.kept.get(),
+        };
         let why = if full { Refusal::Full } else { Refusal::NotListening };
-        self.shared.link.give_back(ListenerId(listener), connection, why).map_err(failure)?;
+        self.shared.link.give_back(passed, why).map_err(failure)?;
         self.shared.send_rest().map_err(failure)
     }
 
     /// Hands open connections over to other workers, at most 32 at a time. They are duplicated first: the
-    /// caller closes its own descriptors afterwards, which `closed()` counts.
+    /// caller closes its own descriptors afterwards, which `closed()` counts. `by` says, as JSON, what clients of this
+    /// listener are recognised by.
     #[napi(catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands arrays over by value")]
-    pub fn hand_over(&self, listener: u32, fds: Vec<i32>) -> Result<()> {
-        let connections: std::result::Result<Vec<_>, _> = fds.into_iter().map(duplicate_number).collect();
-        let connections = connections.map_err(failure)?;
-        self.shared.link.hand_over(ListenerId(listener), connections).map_err(failure)?;
+    pub fn hand_over(&self, listener: u32, connections: Vec<OpenConnection>, by: String) -> Result<()> {
+        let by: By = serde_json::from_str(&by).map_err(failure)?;
+        let duplicated = connections.into_iter().map(|OpenConnection { fd, served, head }| {
+            let key = head.and_then(|head| by.key_in(&latin1(&head)));
+            duplicate_number(fd).map(|fd| (fd, Kept { served, key }))
+        });
+        let duplicated: std::result::Result<Vec<_>, _> = duplicated.collect();
+        let duplicated = duplicated.map_err(failure)?;
+        self.shared.link.hand_over(ListenerId(listener), duplicated).map_err(failure)?;
         self.shared.send_rest().map_err(failure)
+    }
+
+    /// How many connections may be handed over now. Negative while there is nobody who could take them.
+    #[napi]
+    #[must_use]
+    pub fn hand_over_room(&self) -> i32 {
+        let room = self.shared.link.hand_over_room();
+        room.map_or(-1, |room| i32::try_from(room).unwrap_or(i32::MAX))
+    }
+
+    /// Writes bytes to a connection past everything that has it open here. All or, if there is no room for them just
+    /// now, none: then it is false.
+    #[napi(catch_unwind)]
+    #[allow(clippy::needless_pass_by_value, reason = "napi hands buffers over by value")]
+    pub fn write_through(&self, fd: i32, bytes: Buffer) -> Result<bool> {
+        write_at_once(fd, &bytes).map_err(failure)
     }
 
     /// How many bytes of a connection have come in and have not been read by anybody.
@@ -309,10 +359,14 @@ impl Shared {
         }
         let mut connections = Vec::new();
         let state = self.link.read_connections(&mut connections);
-        for (listener, fd) in connections {
-            let arguments = [Argument::Number(listener.0), Argument::Descriptor(Some(fd))];
+        for Passed { listener, fd, kept } in connections {
+            self.kept.set(kept);
+            let served = u32::from(kept.is_some_and(|kept| kept.served));
+            let arguments =
+                [Argument::Number(listener.0), Argument::Descriptor(Some(fd)), Argument::Number(served)];
             self.callbacks.connection.call(arguments);
         }
+        self.kept.set(None);
         match state {
             Ok(Connections::Open) => {}
             Ok(Connections::NoRoom) => {
@@ -336,7 +390,8 @@ impl Shared {
             }
             match self.link.accept(&socket.fd) {
                 Accepted::Connection(fd) => {
-                    let arguments = [Argument::Number(listener), Argument::Descriptor(Some(fd))];
+                    let arguments =
+                        [Argument::Number(listener), Argument::Descriptor(Some(fd)), Argument::Number(0)];
                     self.callbacks.connection.call(arguments);
                 }
                 Accepted::Nothing => return,

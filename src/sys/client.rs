@@ -1,10 +1,11 @@
 //! The connections of clients, as far as the primary touches them at all.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     MsgFlags, Shutdown, SockaddrStorage, getpeername, getsockname, recv, send, setsockopt, shutdown, sockopt,
 };
@@ -49,6 +50,27 @@ pub fn peek(connection: &OwnedFd, bytes: &mut [u8]) -> Peeked {
             // Whatever is wrong with it, the worker will find out.
             Err(_) => return Peeked::End,
         }
+    }
+}
+
+/// Writes all of `bytes` to a connection known by its number, or none of them: false if there is no room for them.
+pub fn write_at_once(number: RawFd, bytes: &[u8]) -> Result<bool, SysError> {
+    let doing = "writing to a connection";
+    // SAFETY: the descriptor is borrowed for this call only; whoever names it has it open.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    // A socket that says it is writable has room for a third of its buffer.
+    let mut polled = [PollFd::new(fd, PollFlags::POLLOUT)];
+    if poll(&mut polled, PollTimeout::ZERO).doing(doing)? == 0
+        || !polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT))
+    {
+        return Ok(false);
+    }
+    match send(number, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+        Ok(length) if length == bytes.len() => Ok(true),
+        // Half of it would spoil whatever follows.
+        Ok(_) => Err(Errno::EIO).doing(doing),
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
+        Err(error) => Err(error).doing(doing),
     }
 }
 

@@ -43,6 +43,8 @@ struct WorkerLine {
     accepted: AtomicU64,
     /// For how many nanoseconds its event loop has been at work rather than waiting, up to its last turn.
     busy: AtomicU64,
+    /// How many clients it has taken: connections that were new and that it has not given back.
+    clients: AtomicU64,
 }
 
 /// Written by the primary; the worker only clears the request.
@@ -52,6 +54,8 @@ struct PrimaryLine {
     wake_wanted: AtomicU32,
     /// The slot of the worker, from the beginning.
     slot: AtomicU32,
+    /// One more than how many connections it may have handed over in all; 0 while nobody could take any.
+    hand_over: AtomicU64,
 }
 
 /// One mapping of a worker's page.
@@ -119,9 +123,40 @@ impl Scoreboard {
         self.page().worker.accepted.load(Ordering::Relaxed)
     }
 
+    /// How many clients the worker says it has taken: new connections that it has not given back. Those that another
+    /// worker has handed over are not among them. Untrusted.
+    #[must_use]
+    pub fn clients(&self) -> u64 {
+        self.page().worker.clients.load(Ordering::Relaxed)
+    }
+
+    /// The worker's side: `count` new clients have come.
+    pub fn add_clients(&self, count: u64) {
+        self.page().worker.clients.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The worker's side: it has given back one of them.
+    pub fn remove_client(&self) {
+        self.page().worker.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The primary's side: says how many connections this worker may have handed over in all. `None` while there is
+    /// nobody to hand them over to.
+    pub fn allow_hand_over(&self, limit: Option<u64>) {
+        let limit = limit.map_or(0, |limit| limit.saturating_add(1));
+        self.page().primary.hand_over.store(limit, Ordering::Relaxed);
+    }
+
+    /// The worker's side: how many it may have handed over in all.
+    #[must_use]
+    pub fn hand_over_limit(&self) -> Option<u64> {
+        self.page().primary.hand_over.load(Ordering::Relaxed).checked_sub(1)
+    }
+
     /// The worker's side: it has accepted a connection by itself, which is open now.
     pub fn accept(&self) {
         self.page().worker.accepted.fetch_add(1, Ordering::Relaxed);
+        self.add_clients(1);
         self.add_open(1);
     }
 
@@ -217,6 +252,14 @@ mod tests {
         worker.turn(Duration::from_millis(5));
         worker.turn(Duration::from_millis(7));
         assert_eq!((primary.turns(), primary.busy()), (2, Duration::from_millis(7)));
+        worker.add_clients(2);
+        worker.remove_client();
+        assert_eq!(primary.clients(), 2, "with the one that it has accepted");
+        assert_eq!(worker.hand_over_limit(), None, "at first");
+        for limit in [Some(0), Some(7), None] {
+            primary.allow_hand_over(limit);
+            assert_eq!(worker.hand_over_limit(), limit);
+        }
         assert!(!worker.take_wake_request());
         primary.want_wake();
         assert!(worker.take_wake_request());

@@ -10,7 +10,7 @@ use rcluster::core::inquiry::{Answer, Inquiry};
 use crate::worker::Conn;
 use crate::world::World;
 
-const TIMEOUT: Duration = Duration::from_millis(3);
+pub(crate) const TIMEOUT: Duration = Duration::from_millis(3);
 
 /// The app, and the way to it and back.
 #[derive(Default)]

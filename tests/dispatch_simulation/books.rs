@@ -1,6 +1,7 @@
 //! What the brain has been told, kept apart from what it makes of it.
 
 use rcluster::core::dispatch::{Input, Refusal};
+use rcluster::core::ids::ListenerId;
 
 use crate::worker::Conn;
 use crate::world::World;
@@ -8,23 +9,29 @@ use crate::world::World;
 impl World {
     /// Keeps the books on what the brain has been told.
     pub(crate) fn note_input(&mut self, input: &Input<Conn>) {
-        let mut waits = |listener| *self.waiting.entry(listener).or_default() += 1;
+        let mut waits = |listener, conn: &Conn| {
+            *self.waiting.entry(listener).or_default() += 1;
+            *self.kept_waiting.entry(listener).or_default() += usize::from(conn.kept);
+        };
         match input {
-            Input::Accepted { listener, .. } => waits(*listener),
-            Input::Returned { worker, listener, why, .. } => {
-                waits(*listener);
+            Input::Accepted { listener, conn } => {
+                waits(*listener, conn);
+                *self.clients.entry(*listener).or_default() += u64::from(!conn.kept);
+            }
+            Input::Returned { worker, listener, why, conn } => {
+                waits(*listener, conn);
                 if let Some(full) = self.members.get_mut(&(*worker, *listener)) {
                     *full = *why == Refusal::Full;
                 }
             }
             Input::Reclaimed { conns, .. } | Input::Unsent { conns, .. } => {
-                for (listener, _) in conns {
-                    waits(*listener);
+                for (listener, conn) in conns {
+                    waits(*listener, conn);
                 }
             }
             Input::WorkerGone { worker, conns } => {
-                for (listener, _) in conns {
-                    waits(*listener);
+                for (listener, conn) in conns {
+                    waits(*listener, conn);
                 }
                 self.members.retain(|(member, _), _| member != worker);
             }
@@ -59,5 +66,11 @@ impl World {
         }
         // Who is no member any more accepts nothing that one could do for it.
         self.stood_in.retain(|place| self.members.contains_key(place));
+    }
+
+    /// The brain has given a connection out.
+    pub(crate) fn note_output(&mut self, listener: ListenerId, conn: &Conn) {
+        *self.waiting.get_mut(&listener).unwrap() -= 1;
+        *self.kept_waiting.get_mut(&listener).unwrap() -= usize::from(conn.kept);
     }
 }

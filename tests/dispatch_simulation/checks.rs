@@ -21,6 +21,15 @@ impl World {
         );
     }
 
+    /// Those who are handed over, returned or taken back are no new clients.
+    pub(crate) fn check_counts(&self) {
+        for stats in self.dispatch.stats(&self.counters).listeners {
+            let clients = self.clients.get(&stats.listener).copied().unwrap_or(0);
+            assert_eq!(stats.counts.accepted, clients, "clients of {}", stats.listener);
+            assert!(stats.counts.queued <= clients, "clients of {} that had to wait", stats.listener);
+        }
+    }
+
     /// Everybody who can do something does it, until nobody can. No time passes.
     fn let_run(&mut self) {
         for _ in 0..10_000 {

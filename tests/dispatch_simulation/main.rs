@@ -53,6 +53,7 @@ fn run(seed: u64) -> Tally {
             let _done = world.hear_app() || world.answer();
         }
         world.check_conservation();
+        world.check_counts();
         if world.random.one_in(100) {
             world.check_nobody_starves();
         }
@@ -90,8 +91,14 @@ fn step(world: &mut World) {
             let how_long = Duration::from_micros(world.random.below(4_000) as u64);
             world.wait(how_long);
         }
-        (78..84, Some(worker), _) => {
+        (78..80, Some(worker), _) => {
             world.finish_one(worker);
+        }
+        (80..84, ..) => {
+            let leaving = world.workers.iter().filter(|(_, it)| it.life == Life::Leaving).map(|(id, _)| *id);
+            if let Some(worker) = world.random.pick(leaving.collect::<Vec<_>>()) {
+                while world.hand_over(worker) {}
+            }
         }
         (84..86, Some(worker), _) => world.neglect(worker),
         (86..88, Some(worker), _) => {
@@ -145,6 +152,8 @@ fn whatever_happens_nothing_is_lost_and_nobody_starves() {
         "unasked",
         "to the chosen",
         "to another",
+        "handed over",
+        "asked again",
         "stand in",
         "stand down",
     ] {

@@ -35,6 +35,6 @@ impl Random {
     }
 
     pub(crate) fn refusal(&mut self) -> Refusal {
-        if self.one_in(2) { Refusal::Full } else { Refusal::NotListening }
+        self.pick([Refusal::Full, Refusal::NotListening, Refusal::HandedOver]).unwrap()
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Conn {
     pub(crate) chosen: Option<WorkerId>,
     /// Has been through the hands of a worker that lies.
     pub(crate) tainted: bool,
+    /// A worker has handed it over.
+    pub(crate) kept: bool,
 }
 
 pub(crate) enum Packet {
@@ -159,8 +161,11 @@ impl Worker {
             conn.tainted |= !self.honest;
             if !self.honest && random.one_in(2) {
                 let elsewhere = random.listener();
+                let why = random.refusal();
                 conn.listener = elsewhere;
-                self.refuse(elsewhere, conn, random.refusal());
+                // The shell takes the worker's word for it.
+                conn.kept |= why == Refusal::HandedOver;
+                self.refuse(elsewhere, conn, why);
             } else if !self.honest {
                 self.serving.push((listener, conn));
             } else if !self.servers.contains_key(&listener) {
@@ -177,6 +182,18 @@ impl Worker {
 
     fn refuse(&mut self, listener: ListenerId, conn: Conn, why: Refusal) {
         self.says.push_back(Input::Returned { worker: self.id, listener, conn, why });
+    }
+
+    /// It drains, and hands over one of its connections. False if it has none.
+    pub(crate) fn hand_over(&mut self, random: &mut Random) -> bool {
+        if self.blocked || self.life != Life::Leaving || self.serving.is_empty() {
+            return false;
+        }
+        let (listener, mut conn) = self.serving.swap_remove(random.below(self.serving.len()));
+        conn.kept = true;
+        conn.chosen = None;
+        self.refuse(listener, conn, Refusal::HandedOver);
+        true
     }
 
     /// One of its connections ends. False if it has none.
@@ -201,11 +218,9 @@ impl Worker {
             1 => self.says.push_back(Input::Room { worker: self.id, listener }),
             2 => *counter = random.noise(),
             _ => {
-                self.refuse(
-                    listener,
-                    Conn { listener, client: 0, chosen: None, tainted: true },
-                    random.refusal(),
-                );
+                let why = random.refusal();
+                let kept = why == Refusal::HandedOver;
+                self.refuse(listener, Conn { listener, client: 0, chosen: None, tainted: true, kept }, why);
                 return 1;
             }
         }

@@ -10,7 +10,7 @@ use rcluster::core::dispatch::{Board, Config, Connection, Dispatch, Input, Outpu
 use rcluster::core::ids::{ListenerId, Slot, WorkerId};
 use rcluster::core::schedule::{Action, Home, Key, Overload, Plan, Policy};
 
-use crate::app::App;
+use crate::app::{App, TIMEOUT};
 use crate::random::Random;
 use crate::worker::{Conn, Life, Packet, Worker};
 
@@ -31,7 +31,7 @@ pub(crate) struct Listener {
 
 /// What the workers have counted.
 #[derive(Default)]
-struct Counters(BTreeMap<WorkerId, u64>);
+pub(crate) struct Counters(BTreeMap<WorkerId, u64>);
 
 impl Board for Counters {
     fn received(&self, worker: WorkerId) -> u64 {
@@ -47,6 +47,10 @@ impl Board for Counters {
 }
 
 impl Connection for Conn {
+    fn is_kept(&self) -> bool {
+        self.kept
+    }
+
     fn home(&self) -> Option<Home> {
         let client = || (self.client > 0).then(|| Home::Client(Key::of(&[self.client])));
         self.chosen.map(Home::Worker).or_else(client)
@@ -66,7 +70,7 @@ pub(crate) struct World {
     pub(crate) listeners: BTreeMap<ListenerId, Listener>,
     /// What the supervisor has said and the shell has not heard yet.
     pub(crate) commands: VecDeque<Input<Conn>>,
-    counters: Counters,
+    pub(crate) counters: Counters,
     /// The memberships and refusals the brain has been told of.
     pub(crate) members: BTreeMap<(WorkerId, ListenerId), bool>,
     pub(crate) told_leaving: BTreeSet<WorkerId>,
@@ -74,8 +78,12 @@ pub(crate) struct World {
     pub(crate) stood_in: BTreeSet<(WorkerId, ListenerId)>,
     /// Connections the brain has not given out, by listener.
     pub(crate) waiting: BTreeMap<ListenerId, usize>,
+    /// Those among them that a worker has handed over.
+    pub(crate) kept_waiting: BTreeMap<ListenerId, usize>,
     /// Connections that have been accepted or made up.
     pub(crate) made: usize,
+    /// Clients of which the brain has been told, by listener.
+    pub(crate) clients: BTreeMap<ListenerId, u64>,
     /// Connections that have ended.
     pub(crate) closed: usize,
     ids: u32,
@@ -97,7 +105,9 @@ impl World {
             told_leaving: BTreeSet::new(),
             stood_in: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            kept_waiting: BTreeMap::new(),
             made: 0,
+            clients: BTreeMap::new(),
             closed: 0,
             ids: 0,
         }
@@ -137,6 +147,7 @@ impl World {
             Policy::LeastConnections,
             Policy::LeastLoaded,
             Policy::Sticky,
+            Policy::Hook,
             Policy::Hook,
             Policy::Kernel,
         ];
@@ -213,13 +224,14 @@ impl World {
             return false;
         }
         it.backlog -= 1;
-        let waiting = self.waiting.get(&listener).copied().unwrap_or(0);
+        let kept = self.kept_waiting.get(&listener).copied().unwrap_or(0);
+        let waiting = self.waiting.get(&listener).map_or(0, |waiting| waiting - kept);
         let limit = if it.plan.overload.sheds() { usize::MAX } else { QUEUE_LIMIT };
         assert!(waiting < limit, "{listener} accepts with {waiting} waiting");
         self.made += 1;
         let client = u8::try_from(self.random.below(12)).unwrap();
         let hooked = it.plan.policy == Policy::Hook;
-        let conn = Conn { listener, client, chosen: None, tainted: false };
+        let conn = Conn { listener, client, chosen: None, tainted: false, kept: false };
         if hooked {
             self.inquire(listener, conn);
         } else {
@@ -249,6 +261,15 @@ impl World {
         }
         self.feed(command);
         true
+    }
+
+    /// A worker that drains hands a connection over.
+    pub(crate) fn hand_over(&mut self, worker: WorkerId) -> bool {
+        let handed_over = self.workers.get_mut(&worker).unwrap().hand_over(&mut self.random);
+        if handed_over {
+            self.count("handed over");
+        }
+        handed_over
     }
 
     /// Time passes; the shell looks at the clock when the brain has asked for it, or somewhat later.
@@ -325,15 +346,26 @@ impl World {
             }
             Output::Close { conn } => {
                 self.count("close");
-                *self.waiting.get_mut(&conn.listener).unwrap() -= 1;
+                self.note_output(conn.listener, &conn);
                 let open = self.listeners.contains_key(&conn.listener);
                 assert!(!open || conn.tainted, "a client of {} is turned away", conn.listener);
                 self.closed += 1;
                 None
             }
+            Output::Ask { listener, conn } => {
+                self.count("asked again");
+                self.note_output(listener, &conn);
+                assert!(conn.kept, "a new client of {listener} is asked about twice");
+                // The app says something, or does not, as with any other.
+                self.app.inquiry.enter(listener, conn, self.now + TIMEOUT).map(|conn| {
+                    self.count("unasked");
+                    Input::Accepted { listener, conn }
+                })
+            }
             Output::Shed { listener, conn } => {
                 self.count("shed");
-                *self.waiting.get_mut(&listener).unwrap() -= 1;
+                assert!(!conn.kept, "{listener} sheds what was handed over");
+                self.note_output(listener, &conn);
                 assert!(conn.tainted || conn.listener == listener);
                 assert!(self.listeners[&listener].plan.overload.sheds(), "{listener} turns clients away");
                 self.closed += 1;
@@ -379,7 +411,7 @@ impl World {
 
     fn send(&mut self, worker: WorkerId, listener: ListenerId, conn: Conn) -> Option<Input<Conn>> {
         assert_eq!(listener, conn.listener);
-        *self.waiting.get_mut(&listener).unwrap() -= 1;
+        self.note_output(listener, &conn);
         if let Some(chosen) = conn.chosen {
             self.count(if chosen == worker { "to the chosen" } else { "to another" });
         }

@@ -93,7 +93,7 @@ impl World {
         let alive = self.processes.contains_key(&worker);
         let ticket = Ticket(self.random.noise() % 80);
         let noise = self.random.noise();
-        let vitals = Vitals { turns: noise, rss: Some(noise), received: noise, connections: u32::MAX };
+        let vitals = Vitals { turns: noise, rss: Some(noise), clients: noise, connections: u32::MAX };
         match self.random.below(8) {
             0 if !alive => self.give(Input::Exited { worker, exit: ExitKind::Code(1) }),
             1 if !alive => self.give(Input::Ready { worker }),

@@ -253,8 +253,8 @@ impl World {
             }
             process.rss += process.temper.leak;
             process.received += process.temper.clients;
-            let (turns, rss, received) = (process.turns, Some(process.rss), process.received);
-            self.give(Input::Vitals { worker, vitals: Vitals { turns, rss, received, connections: 3 } });
+            let (turns, rss, clients) = (process.turns, Some(process.rss), process.received);
+            self.give(Input::Vitals { worker, vitals: Vitals { turns, rss, clients, connections: 3 } });
         }
     }
 

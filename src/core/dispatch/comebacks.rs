@@ -4,6 +4,10 @@ use super::listener::{Door, Listener};
 use super::worker::Standing;
 use super::{Connection, Dispatch, Output, Refusal, Time, suspend};
 use crate::core::ids::{ListenerId, WorkerId};
+use crate::core::schedule::Policy;
+
+/// The most handed-over connections that wait here for a worker. Each is a descriptor of this process.
+pub(super) const HAND_OVER: usize = 256;
 
 /// How a connection came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +16,8 @@ pub(super) enum Comeback {
     Returned,
     /// It was taken back, or never left.
     Reclaimed,
+    /// A worker that drains has handed it over.
+    HandedOver,
 }
 
 impl<C: Connection> Dispatch<C> {
@@ -27,12 +33,18 @@ impl<C: Connection> Dispatch<C> {
             match self.position(listener) {
                 None => out.push(Output::Close { conn }),
                 Some(index) => {
-                    let Listener { queue, counts, .. } = &mut self.listeners[index];
-                    queue.comes_back(conn, now);
+                    let Listener { queue, counts, plan, .. } = &mut self.listeners[index];
+                    if how == Comeback::HandedOver && plan.policy == Policy::Hook {
+                        // It counts when it is back with the answer.
+                        out.push(Output::Ask { listener, conn });
+                        continue;
+                    }
                     match how {
                         Comeback::Returned => counts.returned += 1,
                         Comeback::Reclaimed => counts.reclaimed += 1,
+                        Comeback::HandedOver => counts.handed_over += 1,
                     }
+                    queue.comes_back(conn, now);
                     self.waiting += 1;
                 }
             }
@@ -64,20 +76,40 @@ impl<C: Connection> Dispatch<C> {
         now: Time,
         out: &mut Vec<Output<C>>,
     ) {
-        let genuine = self.place(worker).is_some_and(|place| self.workers[place].returned());
+        let handed_over = why == Refusal::HandedOver;
+        let genuine = self.place(worker).is_some_and(|place| {
+            let worker = &mut self.workers[place];
+            if handed_over { worker.handed_over() } else { worker.returned() }
+        });
         if !genuine {
             out.push(Output::Close { conn });
             return;
         }
         let door = match why {
             Refusal::Full => Door::Full,
-            Refusal::NotListening => {
+            Refusal::NotListening | Refusal::HandedOver => {
                 let until = now.saturating_add(self.config.retry_after);
                 self.retry_at = Some(self.retry_at.map_or(until, |retry_at| retry_at.min(until)));
                 Door::Resting(until)
             }
         };
         self.set_door(worker, listener, door);
-        self.take_back([(listener, conn)], Comeback::Returned, now, out);
+        let how = if handed_over { Comeback::HandedOver } else { Comeback::Returned };
+        self.take_back([(listener, conn)], how, now, out);
+    }
+
+    /// How many connections a worker that leaves may hand over now; `None` if it does not leave, or if any listener
+    /// that it was on has nobody else: what it handed over would wait there, or be closed.
+    #[must_use]
+    pub fn hand_over_room(&self, worker: WorkerId) -> Option<usize> {
+        let worker = &self.workers[self.place(worker)?];
+        let has_heirs = |listener: &ListenerId| {
+            self.position(*listener).is_some_and(|index| !self.listeners[index].members.is_empty())
+        };
+        if worker.standing != Standing::Leaving || !worker.left.iter().all(has_heirs) {
+            return None;
+        }
+        let waiting: usize = self.listeners.iter().map(|listener| listener.queue.kept()).sum();
+        Some(HAND_OVER.saturating_sub(waiting))
     }
 }

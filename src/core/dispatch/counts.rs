@@ -20,6 +20,8 @@ pub struct Counts {
     pub reclaimed: u64,
     /// Given back by a worker that could not take them.
     pub returned: u64,
+    /// Handed over by a worker that drains, open and idle, to go on with another one.
+    pub handed_over: u64,
 }
 
 /// One listener at a glance.

@@ -54,7 +54,7 @@ impl<C: Connection> Dispatch<C> {
             ensure(listener.queue.comebacks() <= length, || format!("{id}: more came back than wait"))?;
             let counts = &listener.counts;
             let (came, went) = (
-                counts.accepted + counts.reclaimed + counts.returned,
+                counts.accepted + counts.reclaimed + counts.returned + counts.handed_over,
                 counts.passed + counts.shed + length as u64,
             );
             ensure(came == went, || format!("{id}: {came} came and {went} are accounted for"))?;
@@ -63,9 +63,15 @@ impl<C: Connection> Dispatch<C> {
                 let needed = listener.is_per_slot() && needs_stand_in(member, worker);
                 ensure(member.stood_in == needed, || format!("who accepts for {} at {id}?", worker.id))?;
             }
-            let must_pause = listener.members.is_empty() || length >= limit;
+            let kept =
+                (0..length).filter_map(|index| listener.queue.get(index)).filter(|(conn, _)| conn.is_kept());
+            ensure(kept.count() == listener.queue.kept(), || {
+                format!("{id}: the handed-over ones are miscounted")
+            })?;
+            let clients = listener.queue.clients();
+            let must_pause = listener.members.is_empty() || clients >= limit;
             ensure(!must_pause || listener.paused, || format!("{id} should be paused"))?;
-            let may_run = !listener.members.is_empty() && length <= limit / 2;
+            let may_run = !listener.members.is_empty() && clients <= limit / 2;
             ensure(!may_run || !listener.paused, || format!("{id} should not be paused"))?;
         }
         Ok(())

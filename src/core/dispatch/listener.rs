@@ -3,7 +3,7 @@
 use super::counts::Counts;
 use super::queue::Queue;
 use super::worker::Worker;
-use super::{Board, Time};
+use super::{Board, Connection, Time};
 use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::core::schedule::{FULL_WEIGHT, Home, Members, Plan, Policy, Schedule};
 
@@ -59,7 +59,7 @@ pub(super) struct Listener<C> {
     warm_at: Time,
 }
 
-impl<C> Listener<C> {
+impl<C: Connection> Listener<C> {
     pub(super) fn new(id: ListenerId, plan: Plan) -> Self {
         Self {
             id,
@@ -93,7 +93,8 @@ impl<C> Listener<C> {
         limits.filter_map(|limit| self.queue.next_due(limit, now)).min()
     }
 
-    /// The place, in the queue, of a connection that has to be shed.
+    /// The place, in the queue, of a connection that has to be shed: one of a new client. A connection that is handed
+    /// over has been served before, and counts neither as one too many nor for the others.
     pub(super) fn too_many(&self, now: Time) -> Option<usize> {
         let overload = &self.plan.overload;
         // Without a member there is no telling whether anybody is overloaded.
@@ -101,8 +102,8 @@ impl<C> Listener<C> {
             return None;
         }
         let overdue = overload.deadline.and_then(|deadline| self.queue.overdue(deadline, now));
-        let full = self.queue.len() > overload.queue;
-        overdue.or(full.then(|| self.queue.len() - 1))
+        let full = self.queue.clients() > overload.queue;
+        overdue.or_else(|| self.queue.last_client().filter(|_| full))
     }
 
     pub(super) fn has(&self, place: usize) -> bool {
@@ -148,7 +149,7 @@ impl<C> Listener<C> {
     ) -> Option<usize> {
         // Nobody waits for one worker while so many do that the listener would have to be paused for it: a worker that
         // is blocked must not hold up the clients of the others.
-        let crowded = self.queue.len() > self.plan.overload.queue / 2;
+        let crowded = self.queue.clients() > self.plan.overload.queue / 2;
         let patient = !crowded && around.now < since.saturating_add(self.plan.patience);
         let mut seats = Seats {
             members: &self.members,

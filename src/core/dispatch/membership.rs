@@ -56,7 +56,9 @@ impl<C: Connection> Dispatch<C> {
     pub(super) fn leave_all(&mut self, worker: WorkerId, out: &mut Vec<Output<C>>) {
         let Some(place) = self.place(worker) else { return };
         for listener in &mut self.listeners {
-            listener.leave(place);
+            if listener.leave(place) {
+                self.workers[place].left.push(listener.id);
+            }
         }
         self.count_shared();
         self.workers[place].standing = Standing::Leaving;

@@ -30,6 +30,11 @@ pub trait Connection {
     /// Where it belongs, on a sticky listener or one with a hook. It stays the same for as long as the connection is
     /// on its way, also when it comes back; except that what the app has chosen may be forgotten.
     fn home(&self) -> Option<Home>;
+
+    /// Whether it has been with a worker before, which has handed it over in a drain: its client is no new one.
+    fn is_kept(&self) -> bool {
+        false
+    }
 }
 
 /// The counters the workers write. None of them can be trusted.
@@ -50,6 +55,8 @@ pub enum Refusal {
     NotListening,
     /// It has as many as it wants. It gets no more of this listener before [`Input::Room`].
     Full,
+    /// It has served the connection, does not listen there any more, and hands it over.
+    HandedOver,
 }
 
 /// What happened.
@@ -101,7 +108,8 @@ pub enum Input<C> {
         /// The contents of its channel, oldest first.
         conns: Vec<(ListenerId, C)>,
     },
-    /// A client has been accepted.
+    /// A client has been accepted. Or the app has said where a connection goes that is handed over, which is the answer
+    /// to [`Output::Ask`].
     Accepted {
         /// Where.
         listener: ListenerId,
@@ -179,6 +187,14 @@ pub enum Output<C> {
     },
     /// Close this: its listener is gone, or a worker made it up.
     Close {
+        /// The connection.
+        conn: C,
+    },
+    /// The app has to say anew where this goes: it is handed over, of a listener with a hook. Answered by
+    /// [`Input::Accepted`], in any case and in limited time.
+    Ask {
+        /// Where it was accepted.
+        listener: ListenerId,
         /// The connection.
         conn: C,
     },

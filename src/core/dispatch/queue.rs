@@ -1,9 +1,9 @@
-//! The connections of a listener that nobody had room for.
+//! The connections of a listener that nobody had room for: new clients, and those that a worker has handed over.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Time;
+use super::{Connection, Time};
 
 /// In the order in which they are to be served.
 #[derive(Debug)]
@@ -11,6 +11,8 @@ pub(super) struct Queue<C> {
     waiting: VecDeque<Waiting<C>>,
     /// How many at the head had been handed out before and came back.
     comebacks: usize,
+    /// How many have been handed over by a worker that they were with before.
+    kept: usize,
 }
 
 #[derive(Debug)]
@@ -19,9 +21,24 @@ struct Waiting<C> {
     since: Time,
 }
 
-impl<C> Queue<C> {
+impl<C: Connection> Queue<C> {
     pub(super) fn new() -> Self {
-        Self { waiting: VecDeque::new(), comebacks: 0 }
+        Self { waiting: VecDeque::new(), comebacks: 0, kept: 0 }
+    }
+
+    /// How many of them are new clients. Those that are handed over have limits of their own.
+    pub(super) fn clients(&self) -> usize {
+        self.waiting.len() - self.kept
+    }
+
+    /// How many of them are handed over.
+    pub(super) fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// The place of the last new client.
+    pub(super) fn last_client(&self) -> Option<usize> {
+        self.waiting.iter().rposition(|waiting| !waiting.conn.is_kept())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -38,12 +55,14 @@ impl<C> Queue<C> {
 
     /// One that has not been handed out yet.
     pub(super) fn push(&mut self, conn: C, now: Time) {
+        self.kept += usize::from(conn.is_kept());
         self.waiting.push_back(Waiting { conn, since: now });
     }
 
     /// Back into the queue: ahead of those who have not been handed out yet, behind those who came back
     /// earlier, so that all keep their order.
     pub(super) fn comes_back(&mut self, conn: C, now: Time) {
+        self.kept += usize::from(conn.is_kept());
         self.waiting.insert(self.comebacks, Waiting { conn, since: now });
         self.comebacks += 1;
     }
@@ -54,13 +73,16 @@ impl<C> Queue<C> {
     }
 
     pub(super) fn take(&mut self, index: usize) -> Option<C> {
+        let Waiting { conn, .. } = self.waiting.remove(index)?;
         self.comebacks -= usize::from(index < self.comebacks);
-        self.waiting.remove(index).map(|waiting| waiting.conn)
+        self.kept -= usize::from(conn.is_kept());
+        Some(conn)
     }
 
-    /// The first that has waited for `how_long`.
+    /// The first new client that has waited for `how_long`.
     pub(super) fn overdue(&self, how_long: Duration, now: Time) -> Option<usize> {
-        self.waiting.iter().position(|waiting| waiting.since.saturating_add(how_long) <= now)
+        let is_due = |waiting: &Waiting<C>| waiting.since.saturating_add(how_long) <= now;
+        self.waiting.iter().position(|waiting| !waiting.conn.is_kept() && is_due(waiting))
     }
 
     /// When the next one will have waited for `how_long`, of those who have not yet.

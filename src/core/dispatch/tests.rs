@@ -5,6 +5,7 @@
 
 mod comebacks;
 mod distrust;
+mod hand_over;
 mod overload;
 mod policies;
 mod queues;
@@ -48,8 +49,13 @@ impl Board for Counters {
     }
 }
 
-/// Every letter is a client of its own, every digit one for which that worker has been chosen.
+/// Every letter is a client of its own, every digit one for which that worker has been chosen. Those at the end of the
+/// alphabet (u to z) have been with a worker before, which has handed them over.
 impl Connection for char {
+    fn is_kept(&self) -> bool {
+        matches!(self.to_ascii_lowercase(), 'u'..='z')
+    }
+
     fn home(&self) -> Option<Home> {
         let client = || Home::Client(Key::of(&[u8::try_from(*self).unwrap()]));
         Some(self.to_digit(10).map_or_else(client, |worker| Home::Worker(WorkerId(worker))))
@@ -67,6 +73,7 @@ fn describe(output: &Output<char>) -> String {
             format!("{conn}>{}", worker.0)
         }
         Output::Close { conn } => format!("{conn} closed"),
+        Output::Ask { conn, .. } => format!("ask about {conn}"),
         Output::Shed { listener, conn } => {
             assert_eq!(*listener, listener_of(*conn), "{conn} was accepted elsewhere");
             format!("{conn} shed")
@@ -143,6 +150,16 @@ impl Play {
             }
             "deaf" => returned(Refusal::NotListening),
             "full" => returned(Refusal::Full),
+            "hands" => returned(Refusal::HandedOver),
+            "may" => {
+                let room = self.dispatch.hand_over_room(worker());
+                return vec![room.map_or("none".into(), |room| room.to_string())];
+            }
+            "counted" => {
+                let stats = self.dispatch.stats(&self.counters);
+                let Counts { accepted, queued, shed, returned, handed_over, .. } = stats.listeners[0].counts;
+                return vec![format!("{accepted} {queued} {shed} {returned} {handed_over}")];
+            }
             "fills" => Input::Full { worker: worker(), listener: listener() },
             "neglects" => Input::Neglects { worker: worker() },
             "room" => Input::Room { worker: worker(), listener: listener() },

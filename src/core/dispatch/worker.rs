@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::counts::Counts;
 use super::{Board, Time};
-use crate::core::ids::{Slot, WorkerId};
+use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::core::schedule::{ALWAYS_BUSY, STANDS_STILL};
 
 /// How a worker stands with the dispatcher.
@@ -69,6 +69,10 @@ pub(super) struct Worker {
     seen: u64,
     /// Connections it was sent lately and may still return; a worker that returns more makes them up.
     returnable: u32,
+    /// Connections it was sent that have not come back: it cannot hand over more.
+    held: u64,
+    /// The listeners that it was a member of when it began to leave.
+    pub(super) left: Vec<ListenerId>,
     /// Since when it owes a sign of life: its last one, or the moment it was sent something to react to.
     since: Time,
 }
@@ -87,6 +91,8 @@ impl Worker {
             in_flight: 0,
             seen: board.received(id),
             returnable: 0,
+            held: 0,
+            left: Vec::new(),
             since: now,
         }
     }
@@ -197,6 +203,7 @@ impl Worker {
             self.since = now;
         }
         self.in_flight += 1;
+        self.held += 1;
         self.counts.passed += 1;
         self.returnable = window.saturating_mul(RETURNABLE_WINDOWS).min(self.returnable.saturating_add(1));
     }
@@ -210,6 +217,7 @@ impl Worker {
     /// `count` connections never reached it: they did not fit into its channel, or were reclaimed.
     pub(super) fn missed(&mut self, count: usize) {
         self.counts.reclaimed += count as u64;
+        self.held = self.held.saturating_sub(count as u64);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.in_flight = self.in_flight.saturating_sub(count);
         self.returnable = self.returnable.saturating_sub(count);
@@ -230,7 +238,17 @@ impl Worker {
     pub(super) fn returned(&mut self) -> bool {
         let genuine = self.returnable > 0;
         self.counts.returned += u64::from(genuine);
+        self.held = self.held.saturating_sub(u64::from(genuine));
         self.returnable = self.returnable.saturating_sub(1);
+        genuine
+    }
+
+    /// It hands a connection over. False if it cannot have had it from us. All that it has may come at one go: how fast
+    /// is for the shell to say, and whoever makes connections up could as well open them.
+    pub(super) fn handed_over(&mut self) -> bool {
+        let genuine = self.held > 0;
+        self.counts.handed_over += u64::from(genuine);
+        self.held = self.held.saturating_sub(1);
         genuine
     }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::place::{Key, Sharing, Wish};
-use super::{Input, LINGER, MAX_LISTENERS, Opened, Output};
+use super::{Input, LINGER, MAX_LISTENERS, Opened, Output, Spec};
 use crate::core::ids::{ListenerId, WorkerId};
-use crate::core::schedule::Scheduling;
+use crate::core::schedule::{By, Scheduling};
 use crate::core::wire::{EMFILE, Query, Reply};
 
 #[derive(Debug)]
@@ -19,6 +19,8 @@ struct Listener {
     sharing: Sharing,
     /// The custom data of the first worker that had any.
     data: Value,
+    /// See [`Reply::hand_over`].
+    hand_over: Option<By>,
     state: State,
 }
 
@@ -170,7 +172,9 @@ impl Listeners {
         // that works does not lose its name to one that may fail.
         self.names.entry(wish.key.clone()).or_insert(listener);
         let state = State::Opening(vec![(worker, query.seq)]);
-        let opening = Listener { key: wish.key, sharing: wish.spec.sharing, data: query.data, state };
+        let Spec { sharing, plan, .. } = &wish.spec;
+        let (sharing, hand_over) = (*sharing, plan.hand_over().filter(|_| !sharing.gives_socket()));
+        let opening = Listener { key: wish.key, sharing, data: query.data, hand_over, state };
         self.all.insert(listener, opening);
         out.push(Output::Open { listener, spec: wish.spec });
     }
@@ -384,6 +388,7 @@ impl Listener {
             kind: Some(opened.kind),
             shared: self.sharing.gives_socket(),
             per_slot: self.sharing == Sharing::PerSlot,
+            hand_over: self.hand_over.clone(),
             sockname: opened.sockname.clone(),
             data: self.data.clone(),
         };

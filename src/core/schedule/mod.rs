@@ -17,7 +17,7 @@ pub use hook::Hook;
 pub use key::{Address, Home, Key};
 pub use least_connections::LeastConnections;
 pub use least_loaded::LeastLoaded;
-pub use peek::{By, LIMIT, Peek, Verdict};
+pub use peek::{By, LIMIT, LONGEST_NAME, Peek, Verdict};
 pub use plan::{Action, Overload, Plan, Policy, Scheduling};
 pub use round_robin::RoundRobin;
 pub use sticky::Sticky;

@@ -3,15 +3,18 @@
 //! Anybody may connect and send anything, so this only ever looks at a bounded number of bytes, and whatever it
 //! does not understand is a client with nothing to be recognised by but its address.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Address, Key};
 
 /// How much of what a client sends is looked at, in bytes: the most that Node takes of a request's head by half.
 pub const LIMIT: usize = 8 * 1024;
 
+/// The longest name, in bytes, that a worker is told.
+pub const LONGEST_NAME: usize = 256;
+
 /// By what to recognise a client.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "by", content = "name")]
 pub enum By {
     /// Its address.
@@ -45,7 +48,40 @@ pub enum Verdict {
     Decided(Option<Key>),
 }
 
+impl By {
+    /// What a client is recognised by in the head of a request; `None` if there is nothing.
+    #[must_use]
+    pub fn key_in(&self, request: &[u8]) -> Option<Key> {
+        let what = Peek { by: self.clone(), proxy_protocol: false };
+        match what.look(request, None, true) {
+            Verdict::Decided(key) => key,
+            Verdict::Undecided => None,
+        }
+    }
+
+    /// Whether it is in what a client sends.
+    #[must_use]
+    pub fn is_content(&self) -> bool {
+        *self != Self::Address
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Address => "",
+            Self::Cookie(name) | Self::Header(name) | Self::Query(name) => name,
+        }
+    }
+}
+
 impl Peek {
+    /// By what a client is recognised whose connection one worker hands over to another. `None` if it cannot be: what
+    /// a proxy says comes once, at the beginning of the connection, and the next worker would wait for it.
+    #[must_use]
+    pub fn hand_over(&self) -> Option<By> {
+        let can_be_told = !self.proxy_protocol && self.by.name().len() <= LONGEST_NAME;
+        can_be_told.then(|| self.by.clone())
+    }
+
     /// Whether there is anything to look for.
     #[must_use]
     pub fn is_needed(&self) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::Peek;
+use super::{By, Peek};
 
 /// The policies by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -108,6 +108,22 @@ pub enum Action {
     },
 }
 
+impl Plan {
+    /// By what a client is recognised when a drain hands its connection over to another worker; `None` where
+    /// connections are not handed over.
+    #[must_use]
+    pub fn hand_over(&self) -> Option<By> {
+        match self.policy {
+            // There the dispatcher has not sent the connection.
+            Policy::Kernel | Policy::None => None,
+            Policy::Sticky => self.peek.hand_over(),
+            Policy::RoundRobin | Policy::LeastConnections | Policy::LeastLoaded | Policy::Hook => {
+                Some(By::Address)
+            }
+        }
+    }
+}
+
 impl Policy {
     /// Whether a connection may belong to one worker and wait for that while others are ready.
     #[must_use]
@@ -198,7 +214,7 @@ fn some_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dura
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::schedule::By;
+    use crate::core::schedule::LONGEST_NAME;
 
     #[test]
     fn options_are_read_and_what_is_missing_is_as_usual() {
@@ -216,6 +232,24 @@ mod tests {
         assert_eq!((overload.queue, overload.deadline), (0, Some(Duration::from_millis(70))));
         assert!(overload.sheds());
         assert!(Scheduling::parse(r#"{"default":{"policy":"best"}}"#).is_err());
+    }
+
+    #[test]
+    fn where_connections_are_handed_over_and_by_what() {
+        let hand_over = |text: &str| serde_json::from_str::<Plan>(text).unwrap().hand_over();
+        for policy in ["round-robin", "least-connections", "least-loaded", "hook"] {
+            assert_eq!(hand_over(&format!(r#"{{"policy":"{policy}"}}"#)), Some(By::Address), "{policy}");
+        }
+        for policy in ["none", "kernel"] {
+            assert_eq!(hand_over(&format!(r#"{{"policy":"{policy}"}}"#)), None, "{policy}");
+        }
+        let sticky = |peek: &str| hand_over(&format!(r#"{{"policy":"sticky","peek":{peek}}}"#));
+        assert_eq!(sticky(r#"{"by":"address"}"#), Some(By::Address));
+        assert_eq!(sticky(r#"{"by":"query","name":"sid"}"#), Some(By::Query("sid".into())));
+        assert_eq!(sticky(r#"{"by":"address","proxyProtocol":true}"#), None);
+        assert_eq!(sticky(r#"{"by":"cookie","name":"id","proxyProtocol":true}"#), None);
+        let long = "x".repeat(LONGEST_NAME + 1);
+        assert_eq!(sticky(&format!(r#"{{"by":"header","name":"{long}"}}"#)), None);
     }
 
     #[test]

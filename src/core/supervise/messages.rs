@@ -117,8 +117,8 @@ pub struct Vitals {
     pub turns: u64,
     /// Resident memory in bytes, if it could be read.
     pub rss: Option<u64>,
-    /// Connections received since it exists.
-    pub received: u64,
+    /// Clients taken since it exists: without the connections that other workers have handed over to it.
+    pub clients: u64,
     /// Connections open, for those who are told when a drain takes too long.
     pub connections: u32,
 }

@@ -182,7 +182,7 @@ impl Play {
                 let vitals = Vitals {
                     turns: number(1).into(),
                     rss: Some(number(2).into()),
-                    received: number(3).into(),
+                    clients: number(3).into(),
                     connections: 7,
                 };
                 self.shown.insert(worker(), vitals);

@@ -104,8 +104,8 @@ impl Health {
                 self.surplus = Some(Surplus { excess, value: rss, limit, urgent });
             }
         }
-        if let Some(limit) = self.connection_limit.filter(|limit| vitals.received >= *limit) {
-            let value = vitals.received;
+        if let Some(limit) = self.connection_limit.filter(|limit| vitals.clients >= *limit) {
+            let value = vitals.clients;
             self.surplus.get_or_insert(Surplus { excess: Excess::Connections, value, limit, urgent: false });
         }
     }

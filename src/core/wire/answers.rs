@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{FrameError, MAX_FRAME, complaint};
 use crate::core::ids::{ListenerId, Slot};
+use crate::core::schedule::By;
 
 /// What the primary says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -98,6 +99,10 @@ pub struct Reply {
     /// Whether no other worker has that descriptor: it is that of the worker's slot.
     #[serde(rename = "perSlot")]
     pub per_slot: bool,
+    /// By what a client is recognised when a drain hands its connection over to another worker. Missing where
+    /// connections are not handed over.
+    #[serde(rename = "handOver")]
+    pub hand_over: Option<By>,
     /// Where it is; missing for a pipe.
     pub sockname: Option<Sockname>,
     /// The custom data of the first worker that had any.
@@ -115,6 +120,7 @@ impl Reply {
             kind: None,
             shared: false,
             per_slot: false,
+            hand_over: None,
             sockname: None,
             data: Value::Null,
         }

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::core::ids::Slot;
+use crate::core::schedule::{By, LONGEST_NAME};
 
 fn parse(frame: &Value) -> Result<FromWorker, FrameError> {
     FromWorker::parse(frame.to_string().as_bytes())
@@ -169,6 +170,7 @@ fn custom_data_has_a_limit_that_leaves_room_for_the_reply() {
         kind: Some(Kind::Pipe),
         shared: false,
         per_slot: false,
+        hand_over: Some(By::Header("x".repeat(LONGEST_NAME))),
         sockname: Some(Sockname { address: "x".repeat(64), family: Family::IPv6, port: u16::MAX }),
         data,
     };
@@ -236,12 +238,14 @@ fn a_reply_is_written_as_the_worker_reads_it() {
         kind: Some(Kind::Tcp),
         shared: true,
         per_slot: true,
+        hand_over: Some(By::Cookie("id".into())),
         sockname: Some(Sockname { address: "::1".into(), family: Family::IPv6, port: 80 }),
         data: json!([1]),
     };
     let written: Value = serde_json::from_str(&ToWorker::Reply(reply).encode().unwrap()).unwrap();
     let expected = json!({
         "act": "reply", "seq": 4, "errno": 0, "listener": 2, "kind": "tcp", "shared": true, "perSlot": true,
+        "handOver": { "by": "cookie", "name": "id" },
         "sockname": { "address": "::1", "family": "IPv6", "port": 80 }, "data": [1],
     });
     assert_eq!(written, expected);
@@ -250,6 +254,7 @@ fn a_reply_is_written_as_the_worker_reads_it() {
         serde_json::from_str(&ToWorker::Reply(Reply::refusal(1, -98)).encode().unwrap()).unwrap();
     let expected = json!({
         "act": "reply", "seq": 1, "errno": -98, "listener": null, "kind": null, "shared": false, "perSlot": false,
+        "handOver": null,
         "sockname": null, "data": null,
     });
     assert_eq!(written, expected);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use crate::core::channel::{MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer};
+use crate::core::channel::{Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer};
 use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::sys::epoll::Poller;
 use crate::sys::error::SysError;
@@ -12,18 +12,21 @@ use crate::sys::headroom::room_for;
 use crate::sys::passing::{Received, Sent, receive, send};
 use crate::sys::scoreboard::Scoreboard;
 
-/// Connections that go out in one message.
+/// Connections that go out in one message: new ones, or such that a worker has handed over.
 pub(super) struct Batch {
     message: Writer,
-    listeners: Vec<ListenerId>,
+    entries: Vec<(ListenerId, Option<Kept>)>,
     conns: Vec<OwnedFd>,
 }
+
+/// A connection in a message.
+type Entry = (ListenerId, Option<Kept>, OwnedFd);
 
 impl Batch {
     fn new() -> Self {
         Self {
             message: Writer::new(Tag::Connections),
-            listeners: Vec::with_capacity(MAX_CONNECTIONS),
+            entries: Vec::with_capacity(MAX_CONNECTIONS),
             conns: Vec::with_capacity(MAX_CONNECTIONS),
         }
     }
@@ -36,16 +39,25 @@ impl Batch {
         self.conns.len() == MAX_CONNECTIONS
     }
 
-    fn push(&mut self, listener: ListenerId, conn: OwnedFd) {
-        self.message.push(listener);
-        self.listeners.push(listener);
+    /// Whether this one can go out together with those that are in the batch.
+    pub(super) fn takes(&self, kept: Option<Kept>) -> bool {
+        self.entries.first().is_none_or(|(_, first)| first.is_some() == kept.is_some())
+    }
+
+    fn push(&mut self, listener: ListenerId, kept: Option<Kept>, conn: OwnedFd) {
+        if self.is_empty() {
+            self.message = Writer::new(if kept.is_some() { Tag::HandedOver } else { Tag::Connections });
+        }
+        self.message.push(listener, kept);
+        self.entries.push((listener, kept));
         self.conns.push(conn);
     }
 
     /// Empties the batch without sending it.
-    fn take(&mut self) -> Vec<(ListenerId, OwnedFd)> {
+    fn take(&mut self) -> Vec<Entry> {
         self.message.clear();
-        self.listeners.drain(..).zip(self.conns.drain(..)).collect()
+        let entries = self.entries.drain(..).zip(self.conns.drain(..));
+        entries.map(|((listener, kept), conn)| (listener, kept, conn)).collect()
     }
 }
 
@@ -59,6 +71,8 @@ pub(super) struct Unreceived {
     pub(super) fd: OwnedFd,
     /// Whom the app has chosen for it.
     pub(super) chosen: Option<WorkerId>,
+    /// What is known of it if a worker has handed it over.
+    pub(super) kept: Option<Kept>,
 }
 
 /// What was received in a worker's stead.
@@ -87,6 +101,8 @@ pub(super) struct WorkerChannel {
     pub(super) cut_off: bool,
     /// The worker is dead, and is buried as soon as there is room for what it leaves.
     pub(super) dead: bool,
+    /// How many connections it has handed over.
+    pub(super) handed_over: u64,
 }
 
 impl WorkerChannel {
@@ -108,25 +124,32 @@ impl WorkerChannel {
             watched: true,
             cut_off: false,
             dead: false,
+            handed_over: 0,
         }
     }
 
     /// Puts a connection, for which the app may have chosen somebody, into the batch.
-    pub(super) fn push(&mut self, listener: ListenerId, fd: OwnedFd, chosen: Option<WorkerId>) {
+    pub(super) fn push(
+        &mut self,
+        listener: ListenerId,
+        fd: OwnedFd,
+        chosen: Option<WorkerId>,
+        kept: Option<Kept>,
+    ) {
         if self.chosen.len() == REMEMBERED {
             self.chosen.pop_front();
         }
         self.chosen.push_back(chosen);
-        self.batch.push(listener, fd);
+        self.batch.push(listener, kept, fd);
     }
 
     /// These, oldest first, are the last that were sent. With what the app has said about them.
-    fn unreceived(&mut self, conns: Vec<(ListenerId, OwnedFd)>) -> Vec<Unreceived> {
+    fn unreceived(&mut self, conns: Vec<Entry>) -> Vec<Unreceived> {
         let mut chosen = self.chosen.split_off(self.chosen.len().saturating_sub(conns.len()));
         let forgotten = conns.len() - chosen.len();
-        let conns = conns.into_iter().enumerate().map(|(index, (listener, fd))| {
+        let conns = conns.into_iter().enumerate().map(|(index, (listener, kept, fd))| {
             let chosen = if index < forgotten { None } else { chosen.pop_front().flatten() };
-            Unreceived { listener, fd, chosen }
+            Unreceived { listener, fd, chosen, kept }
         });
         conns.collect()
     }
@@ -140,7 +163,7 @@ impl WorkerChannel {
             Sent::Done => {
                 // The kernel's references are on their way: ours are closed.
                 self.batch.message.clear();
-                self.batch.listeners.clear();
+                self.batch.entries.clear();
                 self.batch.conns.clear();
                 Ok(Vec::new())
             }
@@ -178,8 +201,10 @@ impl WorkerChannel {
                 break;
             };
             whole &= !cut;
-            if let Ok(message) = Message::parse(&bytes[..len], len.saturating_sub(1) / 4) {
-                taken.extend(message.listeners().zip(fds.drain(..)));
+            let bytes = &bytes[..len];
+            if let Ok(message) = Message::parse(bytes, Message::descriptors(bytes)) {
+                let entries = message.connections().zip(fds.drain(..));
+                taken.extend(entries.map(|((listener, kept), fd)| (listener, kept, fd)));
             }
             fds.clear();
         }
@@ -233,7 +258,7 @@ mod tests {
         let mut channel = WorkerChannel::new(Slot(0), 0, channel, worker_end, board.into());
         let send = |channel: &mut WorkerChannel, chosen: &[Option<u32>]| {
             for chosen in chosen {
-                channel.push(ListenerId(1), UnixStream::pair().unwrap().0.into(), chosen.map(WorkerId));
+                channel.push(ListenerId(1), UnixStream::pair().unwrap().0.into(), chosen.map(WorkerId), None);
             }
         };
         send(&mut channel, &[Some(1), None]);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use crate::core::channel::Kept;
 use crate::core::dispatch::Connection;
 use crate::core::ids::WorkerId;
 use crate::core::schedule::{Address, Home};
@@ -12,21 +13,56 @@ use crate::core::schedule::{Address, Home};
 pub(super) struct Conn {
     pub(super) fd: OwnedFd,
     pub(super) home: Option<Home>,
+    /// What is known of it if a worker has handed it over.
+    pub(super) kept: Option<Kept>,
 }
 
 impl Connection for Conn {
     fn home(&self) -> Option<Home> {
         self.home
     }
+
+    fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
 }
 
 impl Conn {
+    /// A new client, or one that a worker has not received.
+    pub(super) fn new(fd: OwnedFd, home: Option<Home>) -> Self {
+        Self { fd, home, kept: None }
+    }
+
+    /// What its next worker has to know of it, and the dispatcher if that one does not receive it.
+    pub(super) fn kept(&self) -> Option<Kept> {
+        let key = match self.home {
+            Some(Home::Client(key)) => Some(key),
+            Some(Home::Worker(_)) | None => None,
+        };
+        self.kept.map(|kept| Kept { key, ..kept })
+    }
+
     /// Whom the app has chosen for it.
     pub(super) fn chosen(&self) -> Option<WorkerId> {
         match self.home {
             Some(Home::Worker(worker)) => Some(worker),
             Some(Home::Client(_)) | None => None,
         }
+    }
+}
+
+/// A connection of a listener with a hook, of which the app has yet to say where it goes.
+pub(super) struct Asked {
+    pub(super) fd: OwnedFd,
+    /// What is known of it if a worker has handed it over.
+    pub(super) kept: Option<Kept>,
+}
+
+impl Asked {
+    /// With what the app has said.
+    pub(super) fn answered(self, chosen: Option<WorkerId>) -> Conn {
+        let Self { fd, kept } = self;
+        Conn { fd, home: chosen.map(Home::Worker), kept }
     }
 }
 

@@ -1,10 +1,10 @@
 //! What the app is asked about connections, in the form in which it is told.
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 
 use serde::Serialize;
 
+use super::connection::Asked;
 use crate::core::dispatch::Candidate;
 use crate::sys::client::{local, peer};
 
@@ -51,10 +51,13 @@ pub struct Question {
     local_address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     local_port: Option<u16>,
+    /// A worker that drains has handed it over, and the app has been asked about it before. Left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    handed_over: bool,
 }
 
 impl Question {
-    pub(super) fn about(connection: &OwnedFd, listener: &str) -> Self {
+    pub(super) fn about(Asked { fd: connection, kept }: &Asked, listener: &str) -> Self {
         let (remote, local) = (peer(connection), local(connection));
         let address = |at: Option<SocketAddr>| at.map(|at| at.ip().to_string());
         let port = |at: Option<SocketAddr>| at.map(|at| at.port());
@@ -65,6 +68,7 @@ impl Question {
             remote_family: remote.map(|at| if at.is_ipv4() { "IPv4" } else { "IPv6" }),
             local_address: address(local),
             local_port: port(local),
+            handed_over: kept.is_some(),
         }
     }
 }

@@ -6,13 +6,12 @@ mod listeners;
 mod stand_in;
 mod workers;
 
-use std::collections::{HashMap, VecDeque};
-use std::os::fd::OwnedFd;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::channel::WorkerChannel;
-use super::connection::Conn;
+use super::connection::{Asked, Conn};
 use super::doorway::Doorway;
 use super::farewell::Farewells;
 use super::listening::Listening;
@@ -105,9 +104,11 @@ pub(super) struct Shell {
     telling: bool,
     outputs: Vec<Output<Conn>>,
     doorway: Doorway,
-    inquiry: Inquiry<OwnedFd>,
+    inquiry: Inquiry<Asked>,
     farewells: Farewells,
     vigil: Vigil,
+    /// Those who leave and are not dead yet.
+    leaving: BTreeSet<WorkerId>,
     /// Workers with something in their batch.
     unflushed: Vec<WorkerId>,
     reserve: Reserve,
@@ -143,6 +144,7 @@ impl Shell {
             inquiry: Inquiry::default(),
             farewells: Farewells::default(),
             vigil: Vigil::default(),
+            leaving: BTreeSet::new(),
             unflushed: Vec::new(),
             reserve: Reserve::new()?,
             exhausted_until: None,
@@ -179,6 +181,7 @@ impl Shell {
             self.look_at_the_clock()?;
             self.ask();
             self.flush()?;
+            self.limit_hand_over();
         }
     }
 
@@ -237,6 +240,7 @@ impl Shell {
             }
             Command::WorkerLeaving(worker) => {
                 self.vacate(worker, None)?;
+                self.leaving.insert(worker);
                 self.input(Input::WorkerLeaving { worker })
             }
             Command::WorkerGone(worker) => self.bury(worker),
@@ -309,6 +313,7 @@ impl Shell {
         match output {
             Output::Send { worker, listener, conn } => self.enqueue(worker, listener, conn),
             Output::Shed { listener, conn } => self.shed(listener, conn.fd),
+            Output::Ask { listener, conn } => self.ask_again(listener, conn),
             Output::Close { conn } => {
                 drop(conn);
                 Ok(())
@@ -337,14 +342,17 @@ impl Shell {
     }
 
     fn enqueue(&mut self, worker: WorkerId, listener: ListenerId, conn: Conn) -> Result<(), SysError> {
+        if self.workers.get(&worker).is_some_and(|channel| !channel.batch.takes(conn.kept())) {
+            self.flush_worker(worker)?;
+        }
         let Some(channel) = self.workers.get_mut(&worker) else {
             return self.input(Input::Unsent { worker, conns: vec![(listener, conn)] });
         };
         if channel.batch.is_empty() {
             self.unflushed.push(worker);
         }
-        let chosen = conn.chosen();
-        channel.push(listener, conn.fd, chosen);
+        let (chosen, kept) = (conn.chosen(), conn.kept());
+        channel.push(listener, conn.fd, chosen, kept);
         if channel.batch.is_full() { self.flush_worker(worker) } else { Ok(()) }
     }
 

@@ -222,7 +222,7 @@ impl Shell {
             let vitals = Vitals {
                 turns: board.turns(),
                 rss: member.memory.as_ref().and_then(Memory::resident),
-                received: board.received(),
+                clients: board.clients(),
                 connections: board.open_connections(),
             };
             Some(Input::Vitals { worker, vitals })

@@ -93,7 +93,7 @@ mod tests {
                 brain.handle(Duration::ZERO, Input::Listening { worker }, &mut out);
             }
         }
-        let vitals = Vitals { turns: 0, rss: None, received: 0, connections: 0 };
+        let vitals = Vitals { turns: 0, rss: None, clients: 0, connections: 0 };
         brain.handle(Duration::ZERO, Input::Vitals { worker: WorkerId(1), vitals }, &mut out);
         brain.stats(Duration::ZERO)
     }

@@ -69,7 +69,8 @@ fn everything_is_counted() {
         play.act(line.trim());
     }
     let stats = play.dispatch.stats(&play.counters);
-    let counts = Counts { accepted: 4, passed: 4, queued: 2, shed: 2, reclaimed: 1, returned: 1 };
+    let counts =
+        Counts { accepted: 4, passed: 4, queued: 2, shed: 2, reclaimed: 1, returned: 1, handed_over: 0 };
     assert_eq!(stats.listeners, [ListenerStats { listener: ListenerId(7), waiting: 0, workers: 1, counts }]);
     let one = stats.workers[0];
     assert_eq!((one.slot, one.counts.passed, one.counts.returned, one.counts.reclaimed), (None, 2, 1, 1));

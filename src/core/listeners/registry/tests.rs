@@ -3,7 +3,7 @@ mod lifetime;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::core::schedule::Policy;
+use crate::core::schedule::{By, Policy};
 use crate::core::wire::{EINVAL, FromWorker, Kind};
 
 const EADDRINUSE: i32 = -98;
@@ -156,6 +156,7 @@ fn the_reply_says_everything_and_the_connections_wait_for_the_server() {
         kind: Some(Kind::Tcp),
         shared: false,
         per_slot: false,
+        hand_over: Some(By::Address),
         sockname: None,
         data,
     };

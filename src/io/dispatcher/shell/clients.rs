@@ -3,11 +3,12 @@
 use std::os::fd::OwnedFd;
 
 use super::{Shell, Token};
+use crate::core::channel::Kept;
 use crate::core::dispatch::Input;
-use crate::core::ids::ListenerId;
+use crate::core::ids::{ListenerId, Slot};
 use crate::core::schedule::{Home, Key, Peek, Policy, Verdict};
 use crate::io::dispatcher::channel::Unreceived;
-use crate::io::dispatcher::connection::{Conn, address_of};
+use crate::io::dispatcher::connection::{Asked, Conn, address_of};
 use crate::io::dispatcher::doorway::{Recognised, recognise};
 use crate::sys::client::{peer, reset};
 use crate::sys::error::SysError;
@@ -32,11 +33,33 @@ impl Shell {
         recognised(fd, key)
     }
 
+    /// One that a worker has served goes by what its client has said last, as the worker tells; where that is nothing,
+    /// by its address, but with the slot of that worker first: it may have given the client something to be recognised by.
+    pub(super) fn continuing(
+        &self,
+        listener: ListenerId,
+        fd: OwnedFd,
+        kept: Kept,
+        from: Option<Slot>,
+    ) -> Conn {
+        let by_content = self.peek(listener).is_some_and(|what| what.by.is_content());
+        let key = match kept.key.filter(|_| by_content) {
+            Some(key) => Some(key),
+            None if by_content && kept.served => {
+                let address = peer(&fd).map(|peer| Key::from(address_of(peer)));
+                address.map(|key| Key { slot: from, ..key })
+            }
+            None => self.recognise(listener, &fd),
+        };
+        Conn { kept: Some(kept), ..recognised(fd, key) }
+    }
+
     /// So are those that a worker has not received, except where it is known whom the app has chosen.
     pub(super) fn recognise_all(&self, conns: Vec<Unreceived>) -> Vec<(ListenerId, Conn)> {
-        let recognise = |Unreceived { listener, fd, chosen }| match chosen {
-            Some(worker) => (listener, Conn { fd, home: Some(Home::Worker(worker)) }),
-            None => (listener, self.returning(listener, fd)),
+        let recognise = |Unreceived { listener, fd, chosen, kept }| match (chosen, kept) {
+            (Some(worker), kept) => (listener, Conn { kept, ..Conn::new(fd, Some(Home::Worker(worker))) }),
+            (None, Some(kept)) => (listener, self.continuing(listener, fd, kept, None)),
+            (None, None) => (listener, self.returning(listener, fd)),
         };
         conns.into_iter().map(recognise).collect()
     }
@@ -51,7 +74,7 @@ impl Shell {
         match self.listeners.get(&listener).map(|listening| &listening.plan) {
             Some(plan) if plan.policy == Policy::Hook => {
                 let until = self.now + plan.hook_timeout;
-                self.inquire(listener, fd, until)
+                self.inquire(listener, Asked { fd, kept: None }, until)
             }
             Some(plan) if plan.policy == Policy::Sticky && plan.peek.is_needed() => {
                 let peer = peer(&fd).map(address_of);
@@ -101,5 +124,5 @@ impl Shell {
 }
 
 fn recognised(fd: OwnedFd, key: Option<Key>) -> Conn {
-    Conn { fd, home: key.map(Home::Client) }
+    Conn::new(fd, key.map(Home::Client))
 }

@@ -1,15 +1,13 @@
 //! Listeners with a hook: the app is asked where their connections go.
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::Shell;
 use crate::core::dispatch::Input;
 use crate::core::ids::ListenerId;
 use crate::core::inquiry::{Answer, Batch};
-use crate::core::schedule::Home;
 use crate::io::dispatcher::Notice;
-use crate::io::dispatcher::connection::Conn;
+use crate::io::dispatcher::connection::{Asked, Conn};
 use crate::io::dispatcher::questions::{AboutListener, Question, Questions};
 use crate::sys::error::SysError;
 
@@ -18,13 +16,21 @@ impl Shell {
     pub(super) fn inquire(
         &mut self,
         listener: ListenerId,
-        fd: OwnedFd,
+        conn: Asked,
         until: Duration,
     ) -> Result<(), SysError> {
-        match self.inquiry.enter(listener, fd, until) {
-            Some(fd) => self.input(Input::Accepted { listener, conn: Conn { fd, home: None } }),
+        match self.inquiry.enter(listener, conn, until) {
+            Some(conn) => self.input(Input::Accepted { listener, conn: conn.answered(None) }),
             None => Ok(()),
         }
+    }
+
+    /// The same for a connection that a worker has handed over: whom the app chose before need not be there any more.
+    pub(super) fn ask_again(&mut self, listener: ListenerId, conn: Conn) -> Result<(), SysError> {
+        let timeout = self.listeners.get(&listener).map(|listening| listening.plan.hook_timeout);
+        let until = self.now + timeout.unwrap_or_default();
+        let Conn { fd, kept, .. } = conn;
+        self.inquire(listener, Asked { fd, kept }, until)
     }
 
     /// Asks what there is to be asked.
@@ -33,7 +39,7 @@ impl Shell {
         let Some(Batch { number, conns }) = inquiry.next_batch() else { return };
         let mut about: Vec<AboutListener> = Vec::new();
         let mut last = None;
-        for (listener, fd) in conns {
+        for (listener, conn) in conns {
             let Some(listening) = listeners.get(&listener) else {
                 // The brain closes it, whatever the answer; but there has to be one for each.
                 about.push(AboutListener::gone());
@@ -46,7 +52,7 @@ impl Shell {
                 last = Some(listener);
             }
             if let Some(about) = about.last_mut() {
-                about.questions.push(Question::about(fd, &listening.name));
+                about.questions.push(Question::about(conn, &listening.name));
             }
         }
         (self.notify)(Notice::Asked(Questions { batch: number, about }));
@@ -54,9 +60,8 @@ impl Shell {
 
     /// The app has answered.
     pub(super) fn hear_answers(&mut self, batch: u32, answers: Vec<Answer>) -> Result<(), SysError> {
-        for (listener, fd, worker) in self.inquiry.answered(batch, answers) {
-            let home = worker.map(Home::Worker);
-            self.input(Input::Accepted { listener, conn: Conn { fd, home } })?;
+        for (listener, conn, worker) in self.inquiry.answered(batch, answers) {
+            self.input(Input::Accepted { listener, conn: conn.answered(worker) })?;
         }
         Ok(())
     }
@@ -66,8 +71,8 @@ impl Shell {
         if self.inquiry.next_deadline().is_none_or(|deadline| deadline > self.now) {
             return Ok(());
         }
-        for (listener, fd) in self.inquiry.overdue(self.now) {
-            self.input(Input::Accepted { listener, conn: Conn { fd, home: None } })?;
+        for (listener, conn) in self.inquiry.overdue(self.now) {
+            self.input(Input::Accepted { listener, conn: conn.answered(None) })?;
         }
         Ok(())
     }

@@ -47,7 +47,8 @@ impl Shell {
         let why = match message.tag {
             Tag::Woke => return self.input(Input::Woke { worker }),
             Tag::NotListening => Refusal::NotListening,
-            Tag::Full => Refusal::Full,
+            Tag::Full | Tag::KeptFull => Refusal::Full,
+            Tag::HandedOver => Refusal::HandedOver,
             Tag::Room => {
                 for listener in message.listeners() {
                     self.input(Input::Room { worker, listener })?;
@@ -64,14 +65,31 @@ impl Shell {
                 return self.cut_off(worker, format!("a worker sent {:?}", message.tag));
             }
         };
-        for (listener, conn) in message.listeners().zip(fds) {
+        let mut from = None;
+        if let Some(channel) = self.workers.get_mut(&worker) {
+            from = Some(channel.slot);
+            channel.handed_over += if why == Refusal::HandedOver { fds.len() as u64 } else { 0 };
+        }
+        for ((listener, kept), conn) in message.connections().zip(fds) {
             if !is_socket(&conn)? {
                 return self.cut_off(worker, "it gave back what is no connection".into());
             }
-            let conn = self.returning(listener, conn);
+            let conn = match kept {
+                Some(kept) => self.continuing(listener, conn, kept, from),
+                None => self.returning(listener, conn),
+            };
             self.input(Input::Returned { worker, listener, conn, why })?;
         }
         Ok(())
+    }
+
+    /// Tells those who leave how many of their idle connections they may hand over: as fast as others take them.
+    pub(super) fn limit_hand_over(&self) {
+        for worker in &self.leaving {
+            let Some(channel) = self.workers.get(worker).filter(|channel| !channel.cut_off) else { continue };
+            let room = self.brain.hand_over_room(*worker);
+            channel.board.allow_hand_over(room.map(|room| channel.handed_over + room as u64));
+        }
     }
 
     /// A worker that breaks the rules gets nothing more and is not listened to any more.
@@ -91,6 +109,7 @@ impl Shell {
     pub(super) fn bury(&mut self, worker: WorkerId) -> Result<(), SysError> {
         let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
         channel.dead = true;
+        self.leaving.remove(&worker);
         self.vacate(worker, None)?;
         let heard = loop {
             match self.read_channel(worker)? {

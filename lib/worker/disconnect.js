@@ -1,0 +1,62 @@
+'use strict';
+
+const diagnostics = require('node:diagnostics_channel');
+const seamHttp = require('../seam/http');
+
+/** An answer begins: Node tells of each on this channel. */
+const REQUEST_START = 'http.server.request.start';
+
+/** @param {unknown} message */
+function onRequest(message) {
+  seamHttp.closeAfter(/** @type {{ response: any }} */ (message).response);
+}
+
+/**
+ * Closes a server as the built-in does in `disconnect()`, by its own close(). But of http's connections none is closed
+ * whose request is on its way: neither those on which nothing has come yet, which http closes from Node 26 on, nor those
+ * where it has arrived and has not been read. They are answered, and closed then.
+ *
+ * @param {import('../../binding').WorkerLink} link
+ */
+module.exports = function createDisconnect(link) {
+  /**
+   * @param {import('./listening').Member} member
+   * @param {() => void} closed called once it is closed and its connections have ended
+   */
+  return function close({ owner, handle }, closed) {
+    if (!owner) return handle.close(closed);
+    if (!seamHttp.isHttp1(owner)) return owner.close(closed);
+    diagnostics.subscribe(REQUEST_START, onRequest);
+    seamHttp.withIdleConnections(owner, closeIdle, () => owner.close(closed));
+    waitForFirstRequests(owner);
+  };
+
+  /** @param {any} server */
+  function closeIdle(server) {
+    for (const { socket, response, idle } of seamHttp.connectionsOf(server)) {
+      if (response) seamHttp.closeAfter(response);
+      if (idle && socket.bytesRead > 0 && nothingWaits(socket)) socket.destroy();
+    }
+  }
+
+  /**
+   * http no longer looks after requests that are overdue when its server is closed.
+   *
+   * @param {any} server
+   */
+  function waitForFirstRequests(server) {
+    if (!(server.headersTimeout > 0)) return;
+    const timer = setTimeout(() => {
+      for (const { socket } of seamHttp.connectionsOf(server)) {
+        if (socket.bytesRead === 0 && nothingWaits(socket)) socket.destroy();
+      }
+    }, server.headersTimeout);
+    timer.unref();
+  }
+
+  /** @param {any} socket */
+  function nothingWaits(socket) {
+    const fd = seamHttp.descriptorOf(socket);
+    return fd < 0 || link.unread(fd) === 0;
+  }
+};
