@@ -63,9 +63,33 @@ for (const policy of ['round-robin', 'kernel']) {
         app.tell('tell', { id, command: 'relieve' });
         await app.marker('worker relieved');
       }
+      // Each of those that could not take a client has said so, once.
+      const { code, message } = await app.marker('worker warning');
+      assert.strictEqual(code, 'RCLUSTER_EXHAUSTED');
+      assert.match(message, /this worker has too few descriptors left/);
       const results = await Promise.all(clients);
       assert.deepStrictEqual(
         results.filter(({ outcome }) => outcome !== 'answered'),
+        [],
+      );
+    }));
+}
+
+// What the built-in serves with so few.
+for (const [limit, workers, count] of [
+  [64, 2, 20],
+  [128, 1, 70],
+  [256, 1, 190],
+]) {
+  test(`a limit of ${limit}: ${workers} workers serve ${count} clients at a time`, () =>
+    withApp({ descriptors: limit, env: { WORKERS: String(workers) } }, async (app) => {
+      const clients = Array.from({ length: count }, () => app.stay());
+      await Promise.all(clients.map(({ text }) => text));
+      await Promise.all(clients.map((client) => client.close()));
+      assert.strictEqual((await app.ask()).outcome, 'answered');
+      // Nobody was short of anything.
+      assert.deepStrictEqual(
+        app.marks.filter(({ mark }) => mark === 'worker warning'),
         [],
       );
     }));

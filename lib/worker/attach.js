@@ -36,7 +36,10 @@ module.exports = function attach(firstFd, own, settings) {
       if (frame.act === 'reply') listening.answer(frame, fd);
       else retirement.heed(frame);
     },
-    () => setTimeout(() => link.resume(), NO_ROOM_PAUSE).unref(),
+    () => {
+      warnOfExhaustion();
+      setTimeout(() => link.resume(), NO_ROOM_PAUSE).unref();
+    },
     gone,
   );
   const listening = createListening(cluster, link, createOwnAddresses(own, link), (owner) =>
@@ -91,3 +94,15 @@ module.exports = function attach(firstFd, own, settings) {
     disconnect: () => disconnect(false),
   });
 };
+
+let exhausted = false;
+
+/** Says once that clients wait for want of descriptors: nothing else tells whoever runs the app. */
+function warnOfExhaustion() {
+  if (exhausted) return;
+  exhausted = true;
+  process.emitWarning(
+    'New connections wait, because this worker has too few descriptors left: raise its limit of open files (ulimit -n)',
+    { code: 'RCLUSTER_EXHAUSTED' },
+  );
+}

@@ -26,6 +26,13 @@ const HAS_SLOT: u32 = 4;
 /// The most connections in one message. It is the limit of descriptors, too.
 pub const MAX_CONNECTIONS: usize = 32;
 
+/// How many connections go into one message between processes that may have `descriptors` open. A message is received
+/// as a whole or not at all, so with few of them small ones make use of the last.
+#[must_use]
+pub fn batch_limit(descriptors: usize) -> usize {
+    (descriptors / 128).clamp(1, MAX_CONNECTIONS)
+}
+
 /// The first byte of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -252,6 +259,12 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_descriptors_make_small_messages() {
+        let limits = [0, 64, 255, 256, 1024, 4096, usize::MAX].map(batch_limit);
+        assert_eq!(limits, [1, 1, 1, 2, 8, 32, 32]);
+    }
 
     #[test]
     fn what_was_written_is_read_back() {

@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::core::channel::{ChannelError, Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer};
+use crate::core::channel::{
+    ChannelError, Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer, batch_limit,
+};
 use crate::core::dispatch::Refusal;
 use crate::core::ids::{ListenerId, Slot};
 use crate::core::wire::MAX_FRAME;
 use crate::sys::error::SysError;
-use crate::sys::headroom::room_for;
+use crate::sys::headroom::{limit, room_for};
 use crate::sys::listen::accept;
-use crate::sys::passing::{Received, Sent, receive, send};
+use crate::sys::passing::{Received, Sent, peek, receive, send};
 use crate::sys::scoreboard::Scoreboard;
 
 /// The connections taken in one turn of the loop. More wait for the next turn, so that a flood
@@ -62,7 +64,7 @@ pub enum Control {
 pub enum Connections {
     /// Some were appended, or none: the turn is over.
     Open,
-    /// This process is about to run out of descriptors, so nothing was read: what the kernel
+    /// This process has too few descriptors left for the next message, which stays where it is: what the kernel
     /// cannot deliver it would close. Look again a little later; meanwhile the primary may take
     /// the connections back and give them to another worker.
     NoRoom,
@@ -183,15 +185,16 @@ impl Link {
 
     /// Takes what the channel holds, at most one turn's worth, and tells the scoreboard.
     pub fn read_connections(&self, into: &mut Vec<Passed>) -> Result<Connections, LinkError> {
-        if !room_for(MAX_CONNECTIONS + TURN) {
-            return Ok(Connections::NoRoom);
-        }
         let (state, taken) = self.read_channel(into)?;
         if taken > 0 {
             // Fewer than were taken, if descriptors got lost on the way.
             self.board.add_open(u32::try_from(into.len()).unwrap_or(u32::MAX));
             self.board.add_clients(into.iter().filter(|passed| passed.kept.is_none()).count() as u64);
             self.board.add_received(taken);
+        }
+        if taken == 0 && matches!(state, Connections::NoRoom) {
+            // Nothing is said of a turn that took nothing, so that the primary gives what waits to others.
+            return Ok(state);
         }
         if self.board.take_wake_request() {
             self.channel.send(Writer::new(Tag::Woke).bytes(), Vec::new())?;
@@ -205,7 +208,15 @@ impl Link {
         let mut taken = 0;
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::with_capacity(MAX_CONNECTIONS);
+        // As a rule there is room for whatever comes in this turn. With few descriptors left each message is looked at.
+        let ample = room_for(MAX_CONNECTIONS + TURN);
         while taken < TURN {
+            if !ample
+                && let Some(len) = peek(self.channel.socket.as_fd(), &mut bytes)?
+                && !room_for(Message::descriptors(&bytes[..len]))
+            {
+                return Ok((Connections::NoRoom, taken as u64));
+            }
             match receive(self.channel.socket.as_fd(), &mut bytes, &mut fds)? {
                 Received::Empty => break,
                 Received::Closed => return Ok((Connections::Closed, taken as u64)),
@@ -271,26 +282,24 @@ impl Link {
 
     /// Hands connections that this worker has served over to others. What is closed here afterwards are
     /// this worker's own descriptors of them, which [`Link::closed`] counts.
-    ///
-    /// # Panics
-    /// When there are more than [`MAX_CONNECTIONS`].
     pub fn hand_over(
         &self,
         listener: ListenerId,
         connections: Vec<(OwnedFd, Kept)>,
     ) -> Result<(), LinkError> {
-        if connections.is_empty() {
-            return Ok(());
+        let most = batch_limit(limit());
+        let mut connections = connections.into_iter().peekable();
+        while connections.peek().is_some() {
+            let mut message = Writer::new(Tag::HandedOver);
+            let mut fds = Vec::with_capacity(most);
+            for (fd, kept) in connections.by_ref().take(most) {
+                message.push(listener, Some(kept));
+                fds.push(fd);
+            }
+            let count = fds.len() as u64;
+            self.channel.send(message.bytes(), fds)?;
+            self.handed_over.set(self.handed_over.get() + count);
         }
-        let count = connections.len() as u64;
-        let mut message = Writer::new(Tag::HandedOver);
-        let mut fds = Vec::with_capacity(connections.len());
-        for (fd, kept) in connections {
-            message.push(listener, Some(kept));
-            fds.push(fd);
-        }
-        self.channel.send(message.bytes(), fds)?;
-        self.handed_over.set(self.handed_over.get() + count);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! How far this process is from running out of descriptors.
+//! How far this process is from running out of descriptors, and how long its files may be.
 //!
 //! The kernel does not keep a message whose descriptors a receiver has no room for: it delivers
 //! what fits and closes the rest. So whoever receives connections looks first.
@@ -6,37 +6,64 @@
 use nix::libc::{self, c_int, nfds_t, pollfd};
 use nix::sys::resource::{Resource, getrlimit};
 
-/// Whether `count` more descriptors can be opened just now.
-///
-/// # Design
-/// The kernel gives out the lowest free number. So as a rule the `2 * count` numbers below the limit are
-/// free, and one call of poll(2) tells that they are. Otherwise the open ones are counted: the limit may have
-/// been lowered, or the table was full at some time, with a gap left anywhere since. The other `count` is for
-/// those who open something between the look and the use.
+/// Left alone for those who open something between the look and the use.
+const RESERVE: usize = 4;
+
+/// How many numbers are looked at in one call, at the most.
+const CHUNK: usize = 1024;
+
+/// The most descriptors that this process may have open.
 #[must_use]
-pub fn room_for(count: usize) -> bool {
-    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return true };
-    let limit = c_int::try_from(limit).unwrap_or(c_int::MAX);
-    let wanted = c_int::try_from(2 * count).unwrap_or(c_int::MAX);
-    limit >= wanted && (all_free(limit - wanted..limit) || counted(limit - wanted))
+pub fn limit() -> usize {
+    // It cannot fail for a resource that exists.
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// Whether none of these numbers is an open descriptor.
-fn all_free(numbers: std::ops::Range<c_int>) -> bool {
+/// The length in bytes that a file of this process may have. The system answers a longer one by a signal that ends the
+/// process, so whoever makes a file looks first.
+#[must_use]
+pub fn largest_file() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// Whether `count` more descriptors can be opened just now.
+#[must_use]
+pub fn room_for(count: usize) -> bool {
+    count == 0 || free(count + RESERVE) >= count + RESERVE
+}
+
+/// How many descriptors can be opened, counted up to `wanted`.
+///
+/// # Design
+/// The kernel gives out the lowest free number. So as a rule the numbers right below the limit are free, and one
+/// call of poll(2) tells that they are. Otherwise the search goes on downwards: the table may have been full at some
+/// time, with a gap left anywhere since. Numbers beyond a limit that has been lowered do not count, open or not.
+fn free(wanted: usize) -> usize {
+    let mut end = c_int::try_from(limit()).unwrap_or(c_int::MAX);
+    let mut found = 0;
+    let mut chunk = wanted;
+    while found < wanted && end > 0 {
+        let start = end.saturating_sub(c_int::try_from(chunk).unwrap_or(c_int::MAX)).max(0);
+        found += free_among(start..end);
+        end = start;
+        chunk = CHUNK;
+    }
+    found.min(wanted)
+}
+
+/// How many of these numbers are no open descriptor.
+fn free_among(numbers: std::ops::Range<c_int>) -> usize {
     let mut entries: Vec<_> = numbers.map(|fd| pollfd { fd, events: 0, revents: 0 }).collect();
     // SAFETY: the entries are ours, and as many as is said. Numbers that others own, or nobody, are only
     // looked at: no event is asked for, and none is waited for.
     let told = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as nfds_t, 0) };
-    usize::try_from(told) == Ok(entries.len())
-        && entries.iter().all(|entry| entry.revents & libc::POLLNVAL != 0)
-}
-
-/// Whether so many are open at the most.
-fn counted(most: c_int) -> bool {
-    // Listing the directory needs a descriptor itself; when not even that is left, there is
-    // surely no room.
-    let open = std::fs::read_dir("/proc/self/fd").map(Iterator::count);
-    open.is_ok_and(|open| c_int::try_from(open).is_ok_and(|open| open <= most))
+    // Without an answer none is known to be free.
+    if told < 0 {
+        return 0;
+    }
+    entries.iter().filter(|entry| entry.revents & libc::POLLNVAL != 0).count()
 }
 
 #[cfg(test)]
@@ -78,21 +105,38 @@ mod tests {
             assert!(!room_for(32), "full");
             all.truncate(all.len() - 20);
             assert!(!room_for(32), "20 left");
-            all.truncate(all.len() - 60);
-            assert!(room_for(32), "80 left");
+            assert!(room_for(16), "16 of 20");
+            assert!(!room_for(17), "the reserve stays");
+            all.truncate(all.len() - 16);
+            assert!(room_for(32), "36 left");
             return;
         }
     }
 
     #[test]
-    fn a_gap_below_the_limit_is_not_taken_for_room() {
-        if !alone_with_limit("sys::headroom::tests::a_gap_below_the_limit_is_not_taken_for_room", 200) {
+    fn gaps_count_wherever_they_are() {
+        if !alone_with_limit("sys::headroom::tests::gaps_count_wherever_they_are", 4000) {
             return;
         }
         let mut all = open_all();
-        let gap = all.iter().position(|file| file.as_raw_fd() == 200 - 64).unwrap();
+        let gap = all.iter().position(|file| file.as_raw_fd() == 4000 - 36).unwrap();
         all.remove(gap);
-        assert!(!room_for(32));
+        assert!(!room_for(1), "one gap is less than the reserve and one");
+        all.drain(20..24);
+        assert!(room_for(1));
+        assert!(!room_for(2));
+    }
+
+    #[test]
+    fn a_small_limit_is_used_to_the_end() {
+        if !alone_with_limit("sys::headroom::tests::a_small_limit_is_used_to_the_end", 40) {
+            return;
+        }
+        assert_eq!(limit(), 40);
+        let mut all = open_all();
+        assert!(room_for(0) && !room_for(1));
+        all.truncate(all.len() - 5);
+        assert!(room_for(1) && !room_for(2));
     }
 
     #[test]
@@ -104,8 +148,9 @@ mod tests {
         all.truncate(500);
         setrlimit(Resource::RLIMIT_NOFILE, 510, 2000).unwrap();
         assert!(!room_for(32));
-        // With open descriptors beyond the limit, and then with gaps among those below.
+        // With open descriptors beyond the limit, and then with gaps there and among those below.
         setrlimit(Resource::RLIMIT_NOFILE, 400, 2000).unwrap();
+        all.drain(450..490);
         assert!(!room_for(32));
         all.drain(100..300);
         assert!(room_for(32));

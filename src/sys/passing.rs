@@ -167,6 +167,28 @@ pub fn receive(
     Ok(Received::Message { len, cut })
 }
 
+/// How many bytes the next message has, cut to `bytes`, which they are copied to. It stays where it is, with its
+/// descriptors. None when nothing is waiting, or the peer has closed its end.
+pub fn peek(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Option<usize>, SysError> {
+    loop {
+        // SAFETY: the buffer is ours and as long as we say. Without room for them descriptors are not duplicated.
+        let length = unsafe {
+            libc::recv(
+                socket.as_raw_fd(),
+                bytes.as_mut_ptr().cast(),
+                bytes.len(),
+                libc::MSG_PEEK | libc::MSG_DONTWAIT,
+            )
+        };
+        match Errno::result(length) {
+            Ok(length) => return Ok(Some(length.cast_unsigned()).filter(|&length| length > 0)),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN | Errno::ECONNRESET) => return Ok(None),
+            Err(errno) => return Err(errno).doing("looking at a message"),
+        }
+    }
+}
+
 /// Moves the descriptors of a message that `recvmsg` has just filled in into `fds`.
 fn take_descriptors(message: &libc::msghdr, fds: &mut Vec<OwnedFd>) {
     // SAFETY: recvmsg has set msg_control and msg_controllen to what it wrote.
@@ -227,6 +249,19 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd, SysError> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Puts an open file in the place of what is open under a number, which keeps its owner. Close-on-exec.
+///
+/// EBADF when nothing is open under the number.
+pub fn replace(number: RawFd, with: OwnedFd) -> Result<(), SysError> {
+    let doing = "replacing a descriptor";
+    // SAFETY: reading a flag of a number touches no memory.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) }).doing(doing)?;
+    // SAFETY: the number stays open and its owner's, who by calling this gives up what was open under it. `with` is
+    // closed by its own owner, here.
+    Errno::result(unsafe { libc::dup3(with.as_raw_fd(), number, libc::O_CLOEXEC) }).doing(doing)?;
+    Ok(())
+}
+
 /// How many bytes wait to be read on a socket known by its number.
 pub fn unread(number: RawFd) -> Result<u32, SysError> {
     let mut count: libc::c_int = 0;
@@ -252,6 +287,37 @@ pub fn blank_socket(tcp: bool) -> Result<OwnedFd, SysError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_descriptor_that_is_replaced_keeps_its_number() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let target = pipe_end();
+        let number = target.as_raw_fd();
+        replace(number, reader.into()).unwrap();
+        std::io::Write::write_all(&mut writer, b"x").unwrap();
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut std::fs::File::from(target), &mut byte).unwrap();
+        assert_eq!(byte, *b"x");
+        // A number that no test has open.
+        assert_eq!(replace(1_000_000, pipe_end()).unwrap_err().errno, Errno::EBADF);
+    }
+
+    #[test]
+    fn a_message_that_is_looked_at_stays_with_its_descriptors() {
+        let (ours, theirs) = message_pair().unwrap();
+        let mut bytes = [0; 8];
+        assert_eq!(peek(theirs.as_fd(), &mut bytes).unwrap(), None);
+        assert_eq!(send(ours.as_fd(), b"abc", &[pipe_end(), pipe_end()]).unwrap(), Sent::Done);
+        for _ in 0..2 {
+            assert_eq!(peek(theirs.as_fd(), &mut bytes).unwrap(), Some(3));
+        }
+        let mut fds = Vec::new();
+        let received = receive(theirs.as_fd(), &mut bytes, &mut fds).unwrap();
+        assert_eq!(received, Received::Message { len: 3, cut: false });
+        assert_eq!(fds.len(), 2);
+        drop(ours);
+        assert_eq!(peek(theirs.as_fd(), &mut bytes).unwrap(), None);
+    }
 
     fn pipe_end() -> OwnedFd {
         std::io::pipe().expect("a pipe").0.into()

@@ -17,6 +17,7 @@ use nix::sys::stat::fstat;
 use nix::unistd::ftruncate;
 
 use super::error::{Doing, SysError};
+use super::headroom;
 
 const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
@@ -77,6 +78,9 @@ impl Scoreboard {
     /// Makes a page, zeroed, and the descriptor by which a worker can map it.
     pub fn create() -> Result<(Self, OwnedFd), SysError> {
         let doing = "making a scoreboard";
+        if PAGE.get() > headroom::largest_file() {
+            return Err(nix::errno::Errno::EFBIG).doing(doing);
+        }
         let fd =
             memfd_create(c"rcluster", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).doing(doing)?;
         ftruncate(&fd, PAGE_LENGTH).doing(doing)?;

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use crate::core::channel::{Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer};
+use crate::core::channel::{Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer, batch_limit};
 use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::sys::epoll::Poller;
 use crate::sys::error::SysError;
-use crate::sys::headroom::room_for;
-use crate::sys::passing::{Received, Sent, receive, send};
+use crate::sys::headroom::{limit, room_for};
+use crate::sys::passing::{Received, Sent, peek, receive, send};
 use crate::sys::scoreboard::Scoreboard;
 
 /// Connections that go out in one message: new ones, or such that a worker has handed over.
@@ -17,6 +17,8 @@ pub(super) struct Batch {
     message: Writer,
     entries: Vec<(ListenerId, Option<Kept>)>,
     conns: Vec<OwnedFd>,
+    /// How many there are at the most.
+    limit: usize,
 }
 
 /// A connection in a message.
@@ -25,6 +27,8 @@ type Entry = (ListenerId, Option<Kept>, OwnedFd);
 impl Batch {
     fn new() -> Self {
         Self {
+            // The worker has inherited our limit.
+            limit: batch_limit(limit()),
             message: Writer::new(Tag::Connections),
             entries: Vec::with_capacity(MAX_CONNECTIONS),
             conns: Vec::with_capacity(MAX_CONNECTIONS),
@@ -36,7 +40,7 @@ impl Batch {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.conns.len() == MAX_CONNECTIONS
+        self.conns.len() >= self.limit
     }
 
     /// Whether this one can go out together with those that are in the batch.
@@ -190,7 +194,7 @@ impl WorkerChannel {
         let mut fds = Vec::new();
         let (mut all, mut whole) = (true, true);
         loop {
-            if !room_for(MAX_CONNECTIONS) {
+            if !Self::has_room(&self.worker_end)? {
                 all = false;
                 break;
             }
@@ -228,9 +232,19 @@ impl WorkerChannel {
         }
     }
 
-    /// Whether what the worker says can be received: it may bring descriptors.
-    pub(super) fn has_room() -> bool {
-        room_for(MAX_CONNECTIONS)
+    /// Whether what the worker says next can be received: it may bring descriptors.
+    pub(super) fn can_read(&self) -> Result<bool, SysError> {
+        Self::has_room(&self.channel)
+    }
+
+    /// Whether there is room for all the descriptors of the next message.
+    fn has_room(socket: &OwnedFd) -> Result<bool, SysError> {
+        if room_for(MAX_CONNECTIONS) {
+            return Ok(true);
+        }
+        let mut bytes = [0; MAX_MESSAGE];
+        let next = peek(socket.as_fd(), &mut bytes)?;
+        Ok(next.is_none_or(|len| room_for(Message::descriptors(&bytes[..len]))))
     }
 
     /// To be called with `false` before it is dropped, too: see [`Poller`].

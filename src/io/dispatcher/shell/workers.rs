@@ -7,7 +7,7 @@ use crate::core::channel::{MAX_MESSAGE, Message, Tag};
 use crate::core::dispatch::{Input, Refusal};
 use crate::core::ids::WorkerId;
 use crate::io::dispatcher::Notice;
-use crate::io::dispatcher::channel::{TakenBack, WorkerChannel};
+use crate::io::dispatcher::channel::TakenBack;
 use crate::sys::error::SysError;
 use crate::sys::passing::is_socket;
 
@@ -22,7 +22,7 @@ impl Shell {
             let Some(channel) = self.workers.get(&worker).filter(|channel| !channel.cut_off) else {
                 return Ok(Heard::All);
             };
-            if !WorkerChannel::has_room() {
+            if !channel.can_read()? {
                 self.pause()?;
                 return Ok(Heard::NoRoom);
             }
