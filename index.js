@@ -1,5 +1,6 @@
 'use strict';
 
+const { isMainThread } = require('node:worker_threads');
 const builtin = require('./lib/builtin');
 
 // `import { fork } from 'rcluster'` works because Node finds these names by reading this line, not by running it.
@@ -35,8 +36,12 @@ module.exports = /** @type {any} */ (cluster());
 
 function cluster() {
   if (process.platform !== 'linux') return require('./lib/fallback');
-  // The preload that the primary started this worker with has already turned the built-in object into ours.
-  if (builtin.isWorker) return require('./lib/worker/extras').addWorkerExtras(builtin);
+  if (builtin.isWorker) {
+    // As a rule the preload that the primary started this worker with has turned the built-in object into ours. Where
+    // there was none, as in a single executable that takes no options, that is done now.
+    if (isMainThread && process.env.RCLUSTER_LINK !== undefined) require('./lib/worker/enter').enter();
+    return require('./lib/worker/extras').addWorkerExtras(builtin);
+  }
   // Loaded now rather than at the first fork: an installation that lacks the native part should say so at once.
   require('./lib/load-binding').loadBinding();
   return require('./lib/primary').getPrimary();

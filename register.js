@@ -2,8 +2,8 @@
 
 // `node -r rcluster/register app.js` (or `--import`): the app's own `cluster` is rcluster, without a change to the app.
 //
-// Workers inherit the option along with the rest of process.execArgv. They have nothing to do here, since what they
-// need comes with them when the primary starts them. Nor have worker threads: they get the preloads of the process, but
+// Workers do not load it, since what they need comes with them when the primary starts them; their own processes inherit
+// the option along with the rest of process.execArgv. Nor do worker threads need it: they get the preloads of the process, but
 // a thread serves nobody's workers.
 //
 // The native part is loaded at the first fork only, because in NODE_OPTIONS this file reaches many processes that
@@ -14,6 +14,7 @@ const { syncBuiltinESMExports } = require('node:module');
 const { isMainThread } = require('node:worker_threads');
 
 if (cluster.isPrimary && isMainThread) {
+  require('./lib/seam/options').nameRegisterAnywhere();
   if (process.platform === 'linux') {
     require('./lib/primary').takeOver(cluster);
     // For those who `import { fork } from 'node:cluster'`.

@@ -1,11 +1,13 @@
 'use strict';
 
 const fs = require('node:fs');
+const os = require('node:os');
 const path = require('node:path');
 
 /** @typedef {typeof import('../binding')} Binding */
 
-const ROOT = path.join(__dirname, '..');
+// In a bundle of ES modules there is no such name.
+const ROOT = path.join(typeof __dirname === 'string' ? __dirname : '', '..');
 
 /** The file that `napi build` generates. It picks the native library that fits the machine. */
 const BINDING = path.join(ROOT, 'binding.js');
@@ -23,6 +25,7 @@ let binding;
  */
 function loadBinding() {
   if (binding === undefined) {
+    if (isBundled()) throw failure(BUNDLED);
     /** @type {Binding} */
     let loaded;
     try {
@@ -35,6 +38,46 @@ function loadBinding() {
   }
   return binding;
 }
+
+/**
+ * Loads the native part that the primary has kept open for this worker.
+ * @param {number} fd Closed when this returns.
+ * @throws {Error} ERR_RCLUSTER_BINDING
+ */
+function loadBindingFrom(fd) {
+  const holder = /** @type {any} */ ({ exports: {} });
+  try {
+    process.dlopen(holder, `/proc/self/fd/${fd}`, os.constants.dlopen.RTLD_LAZY);
+  } catch (cause) {
+    const reason = 'Its files are gone, and what the primary has kept cannot be loaded. Restart the primary.';
+    throw failure(reason, cause);
+  } finally {
+    fs.closeSync(fd);
+  }
+  checkVersion(holder.exports);
+  binding = holder.exports;
+}
+
+/**
+ * Where the files of this package are, and the native part that is loaded.
+ * @returns {import('../binding').PackageFiles}
+ */
+function packageFiles() {
+  const { children = [] } = require.cache[BINDING] ?? {};
+  const addon = children.find(({ filename }) => filename.endsWith('.node'))?.filename ?? '';
+  return { root: ROOT, addon };
+}
+
+/**
+ * Whether this code is somewhere else than in its own file: then the files beside it are somewhere else, too.
+ */
+function isBundled() {
+  return typeof __filename !== 'string' || __filename !== path.join(ROOT, 'lib', 'load-binding.js');
+}
+
+const BUNDLED =
+  'It is inside a bundle, and workers cannot load it from there: keep rcluster external and install it beside the ' +
+  'bundle (esbuild --external:rcluster; `externals` of webpack, `external` of Rollup and others, --external of ncc).';
 
 /**
  * A binary of another version would fail at the first call that it does not know, and nobody could tell why.
@@ -77,7 +120,10 @@ function explain(cause) {
 
   const text = messages(cause);
   if (text.includes('loading addons is disabled')) {
-    return 'This process may not load native addons: give it --allow-addons along with --permission.';
+    const [option, advice] = hasOption('--no-addons')
+      ? ['--no-addons', 'start it without --no-addons.']
+      : ['--permission', 'give it --allow-addons along with --permission.'];
+    return `This process may not load native addons, because of ${option}: ${advice}`;
   }
 
   const target = `${process.platform}-${process.arch}-${libc()}`;
@@ -99,6 +145,12 @@ function explain(cause) {
     `${packageName()}-${target}: install without --omit=optional, on the same kind of system that runs it ` +
     '(a node_modules copied from macOS, or from glibc to musl, lacks it), with a lock file that lists it.'
   );
+}
+
+/** @param {string} option of Node */
+function hasOption(option) {
+  const { NODE_OPTIONS = '' } = process.env;
+  return [...process.execArgv, ...NODE_OPTIONS.split(' ')].includes(option);
 }
 
 /**
@@ -133,4 +185,4 @@ function packageName() {
   return napi?.packageName ?? name;
 }
 
-module.exports = { loadBinding };
+module.exports = { loadBinding, loadBindingFrom, packageFiles };

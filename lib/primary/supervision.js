@@ -1,7 +1,7 @@
 'use strict';
 
 const { noReport } = require('../extras');
-const { loadBinding } = require('../load-binding');
+const { loadBinding, packageFiles } = require('../load-binding');
 
 /**
  * @typedef {import('../../binding').Supervisor} Supervisor
@@ -92,7 +92,8 @@ class Supervision {
   #start() {
     const { Supervisor } = loadBinding();
     this.scheduling = this.#readScheduling();
-    return new Supervisor(JSON.stringify(this.scheduling.plans), (event) => this.#onEvent(event));
+    const plans = JSON.stringify(this.scheduling.plans);
+    return new Supervisor(plans, packageFiles(), (event) => this.#onEvent(event));
   }
 
   /**

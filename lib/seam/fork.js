@@ -8,7 +8,8 @@ const os = require('node:os');
 
 const { improveChannel } = require('./channel');
 const { NativeProcess, discard } = require('./process');
-const { toRequest, toSpawnOptions } = require('./request');
+const { hideReport } = require('./preload');
+const { PRELOAD, toRequest, toSpawnOptions } = require('./request');
 
 const { EINVAL } = os.constants.errno;
 
@@ -57,10 +58,21 @@ function forkWith(makeHandle, file, args, options) {
  * @returns {import('node:child_process').ChildProcess}
  */
 function forkNative(id, supervision, file, args, options, started) {
-  const isNode = options.execPath === undefined;
-  const makeHandle = (/** @type {InnerChild} */ made) =>
-    new NativeProcess(id, made, supervision, isNode, started);
-  const child = forkWith(makeHandle, file, args, options);
+  /** @type {InstanceType<typeof NativeProcess> | undefined} */
+  let handle;
+  const makeHandle = (/** @type {InnerChild} */ made) => {
+    handle = new NativeProcess(id, made, supervision, nodeOptions(options), started);
+    return handle;
+  };
+  let child;
+  try {
+    child = forkWith(makeHandle, file, args, options);
+  } catch (error) {
+    handle?.abandon();
+    // Node's message has the number of the error only.
+    if (handle?.failure !== undefined && error instanceof Error) error.cause ??= new Error(handle.failure);
+    throw error;
+  }
   if (!(child._handle instanceof NativeProcess)) {
     child.kill('SIGKILL');
     const error = new Error(
@@ -70,7 +82,16 @@ function forkNative(id, supervision, file, args, options, started) {
     throw Object.assign(error, { code: 'ERR_RCLUSTER_UNSUPPORTED_NODE' });
   }
   improveChannel(child);
+  if (options.env?.WATCH_REPORT_DEPENDENCIES !== undefined) hideReport(child, PRELOAD);
   return child;
+}
+
+/**
+ * How many options of Node the arguments begin with; -1 for another program.
+ * @param {ForkOptions} options
+ */
+function nodeOptions({ execPath, execArgv = [] }) {
+  return execPath === undefined ? execArgv.length : -1;
 }
 
 /**
@@ -102,7 +123,7 @@ function describeFork(file, args, options) {
   } catch (error) {
     if (request === undefined) throw error;
   }
-  return toSpawnOptions(/** @type {Request} */ (request), options.execPath === undefined);
+  return toSpawnOptions(/** @type {Request} */ (request), nodeOptions(options));
 }
 
 module.exports = { forkNative, describeFork };

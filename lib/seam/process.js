@@ -94,8 +94,8 @@ class NativeProcess {
   #child;
   /** @type {Supervision} */
   #supervision;
-  /** @type {boolean} */
-  #isNode;
+  /** @type {number} */
+  #nodeOptions;
   /** @type {Started | undefined} */
   #started;
   /** The handle that Node made. */
@@ -113,16 +113,27 @@ class NativeProcess {
   #active = false;
   #ref = true;
 
+  /** Whether the handle that Node made has been freed. */
+  #isFreed = false;
+  /** @type {any[]} The handles of its pipes. */
+  #pipes = [];
+
+  /**
+   * What could not be done, if the process could not be started.
+   * @type {string | undefined}
+   */
+  failure = undefined;
+
   /**
    * @param {number} id
    * @param {InnerChild} child
    * @param {Supervision} supervision
-   * @param {boolean} isNode
+   * @param {number} nodeOptions How many of the arguments are Node's options; -1 if the program is not Node.
    * @param {Started} [started] Where there is nothing to be started any more.
    */
-  constructor(id, child, supervision, isNode, started) {
+  constructor(id, child, supervision, nodeOptions, started) {
     this.#id = id;
-    this.#isNode = isNode;
+    this.#nodeOptions = nodeOptions;
     this.#started = started;
     this.#child = child;
     this.#supervision = supervision;
@@ -147,7 +158,8 @@ class NativeProcess {
     // Where Node's permission model forbids to start processes, its own handle knows best what to throw.
     if (isForbidden()) return original.spawn(...args);
 
-    const errno = this.#start(request);
+    const errno = this.#start(request, args);
+    if (this.#isFreed) return errno;
     if (errno !== -EACCES && errno !== -EAGAIN && errno !== -ENOENT) {
       discard(original, args);
       return errno;
@@ -159,49 +171,90 @@ class NativeProcess {
 
   /**
    * @param {Request} request
+   * @param {any[]} args The same as a handle's spawn() takes it.
    * @returns {number}
    */
-  #start(request) {
+  #start(request, args) {
     const onExit = (/** @type {number} */ code, /** @type {number} */ signal) => this.#onDeath(code, signal);
     const started = this.#started;
     if (started !== undefined) {
       this.#supervision.adopt(this.#id, onExit);
-      return this.#run(started, request);
+      return this.#run(started, request, args);
     }
-    const options = { id: this.#id, ...toSpawnOptions(request, this.#isNode) };
+    const options = { id: this.#id, ...toSpawnOptions(request, this.#nodeOptions) };
     if (options.stdio.some(({ kind, fd = -1 }) => kind === 'fd' && fd < 0)) return -EINVAL;
     const spawned = this.#supervision.spawn(options, onExit);
-    return spawned.errno === 0 ? this.#run(spawned, request) : spawned.errno;
+    if (spawned.errno === 0) return this.#run(spawned, request, args);
+    this.failure = spawned.failure;
+    return spawned.errno;
   }
 
   /**
    * @param {Started} started
    * @param {Request} request
+   * @param {any[]} args
    */
-  #run({ pid, fds }, request) {
+  #run({ pid, fds }, { stdio }, args) {
     this.pid = pid;
     this.#active = true;
     if (this.#ref) this.#supervision.hold();
-    return this.#openPipes(request.stdio, fds);
+    const pipes = fds.flatMap((fd, index) => (fd < 0 ? [] : [{ fd, handle: stdio[index].handle }]));
+    this.#pipes = pipes.map(({ handle }) => handle);
+    let failure = 0;
+    try {
+      failure = this.#openPipes(pipes, args);
+    } finally {
+      // Whatever was not handed over is closed, and a process that nobody can speak to is none to keep.
+      for (const { fd } of pipes) if (fd >= 0) fs.closeSync(fd);
+      if (pipes.some(({ fd }) => fd >= 0)) this.abandon();
+    }
+    return failure;
   }
 
   /**
-   * Each pipe handle becomes the owner of its fd.
-   * @param {Stdio[]} stdio
-   * @param {number[]} fds
-   * @returns {number}
+   * Each pipe handle becomes the owner of its fd, which is -1 from then on.
+   * @param {{ fd: number, handle: any }[]} pipes
+   * @param {any[]} args
+   * @returns {number} 0 or a negative errno.
    */
-  #openPipes(stdio, fds) {
-    let failure = 0;
-    for (const [index, fd] of fds.entries()) {
-      if (fd < 0) continue;
-      const errno = stdio[index].handle.open(fd);
-      if (!errno) continue;
-      fs.closeSync(fd);
-      failure = errno;
+  #openPipes(pipes, args) {
+    for (const pipe of pipes) {
+      try {
+        const errno = pipe.handle.open(pipe.fd);
+        if (errno) return errno;
+      } catch (error) {
+        if (/** @type {any} */ (error)?.code !== 'ERR_ACCESS_DENIED') throw error;
+        return this.#replacePipes(pipes, args);
+      }
+      pipe.fd = -1;
     }
-    if (failure !== 0) this.kill(os.constants.signals.SIGKILL);
-    return failure;
+    return 0;
+  }
+
+  /**
+   * The same where Node's permission model forbids to open fds (without --allow-net): pipes that Node opens by itself,
+   * for a process that does not start, get our fds in the place of theirs.
+   * @param {{ fd: number, handle: any }[]} pipes
+   * @param {any[]} args
+   * @returns {number} 0 or a negative errno.
+   */
+  #replacePipes(pipes, args) {
+    const errno = openDeadPipes(this.#original, args);
+    this.#isFreed = true;
+    for (const pipe of pipes) {
+      if (pipe.handle.fd < 0) return errno;
+      loadBinding().replaceDescriptor(pipe.handle.fd, pipe.fd);
+      pipe.fd = -1;
+    }
+    return 0;
+  }
+
+  /** Ends a process that has been started for a fork that has failed since. */
+  abandon() {
+    if (!this.#active) return;
+    this.kill(os.constants.signals.SIGKILL);
+    for (const pipe of this.#pipes) pipe.close();
+    this.close();
   }
 
   /**
@@ -213,8 +266,8 @@ class NativeProcess {
   #onDeath(code, signal) {
     let turns = TURNS;
     const deliver = () => {
-      // Node closes the handle of a child that it gave up.
-      if (!this.#active) return;
+      // Node closes the handle of a child that it gave up. No app hears of that one.
+      if (!this.#active) return this.#supervision.settle(this.#id);
       if (this.#child.channel && turns-- > 0) {
         setImmediate(deliver);
         return;

@@ -2,10 +2,16 @@
 
 // What Node asks a process handle to start, and the same in the words of the native supervisor.
 
+const { isBuiltin } = require('node:module');
 const path = require('node:path');
 
-/** Each worker loads this before anything of the app. */
+const { workerOptions } = require('./options');
+
+/** Each worker loads this before the app. */
 const PRELOAD = path.join(__dirname, '..', 'worker', 'preload.js');
+
+/** Whether this program is Node with an app in it. Such a one takes all its arguments to be the app's. */
+const isSingleExecutable = isBuiltin('node:sea') && require('node:sea').isSea();
 
 /**
  * One of the fds that Node has prepared for a child.
@@ -71,21 +77,23 @@ function toSpec(entry) {
   }
 }
 
+const NODE_OPTIONS = 'NODE_OPTIONS=';
+
 /**
  * The same request in the words of the native supervisor.
  * @param {Request} request
- * @param {boolean} isNode Whether the program is Node, as far as anybody knows.
+ * @param {number} options How many of the arguments are Node's options; -1 if the program is not Node.
  * @returns {Omit<import('../../binding').SpawnOptions, 'id'>}
  */
-function toSpawnOptions(request, isNode) {
+function toSpawnOptions(request, options) {
   // Like Node's own handle, this one takes anything that has a text.
-  const [program, ...args] = request.args.map(String);
+  const args = request.args.map(String);
+  const env = request.envPairs ?? [];
+  const isNode = options >= 0;
   return {
     file: request.file,
-    // Put in here, the preload is seen neither in settings.execArgv nor in child.spawnargs. Of all preloads only
-    // those of NODE_OPTIONS come before it. Another program knows no preloads.
-    args: isNode ? [program, '-r', PRELOAD, ...args] : [program, ...args],
-    env: request.envPairs ?? [],
+    // Another program knows no preloads.
+    ...(isNode ? withPreload(args, options, env) : { args, env }),
     cwd: request.cwd || undefined,
     stdio: request.stdio.map(toSpec),
     uid: request.uid ?? undefined,
@@ -96,4 +104,26 @@ function toSpawnOptions(request, isNode) {
   };
 }
 
-module.exports = { toRequest, withChanges, toSpawnOptions };
+/**
+ * Put in here, the preload is seen neither in settings.execArgv nor in child.spawnargs. It comes last: what the app has
+ * Node load first may be what makes this package loadable, and is to find everything as it would without us.
+ * @param {string[]} args
+ * @param {number} count How many of them are Node's options, behind the name of the program.
+ * @param {string[]} env
+ */
+function withPreload([program, ...rest], count, env) {
+  const given = env.findLast((pair) => pair.startsWith(NODE_OPTIONS))?.slice(NODE_OPTIONS.length);
+  const { options, text, restore } = workerOptions(rest.slice(0, count), given, PRELOAD, isSingleExecutable);
+  const changed = text === given ? env : env.filter((pair) => !pair.startsWith(NODE_OPTIONS));
+  return {
+    args: [program, ...options, ...rest.slice(count)],
+    env: [
+      ...changed,
+      ...(text === given || text === undefined ? [] : [`${NODE_OPTIONS}${text}`]),
+      ...(restore === undefined ? [] : [`RCLUSTER_RESTORE=${JSON.stringify(restore)}`]),
+    ],
+    preload: PRELOAD,
+  };
+}
+
+module.exports = { PRELOAD, toRequest, withChanges, toSpawnOptions };

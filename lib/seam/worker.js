@@ -63,19 +63,6 @@ function replaceWorkerSide(cluster, { getServer, disconnect, disconnectedByPrima
 }
 
 /**
- * Takes a file from the list of preloads that Node keeps beside process.execArgv.
- *
- * @param {string} file
- */
-function forgetPreload(file) {
-  const known = Object.getOwnPropertyDescriptor(process, '_preload_modules');
-  if (!Array.isArray(known?.value)) return;
-  // A new array: Node is just going through the old one.
-  const value = known.value.filter((preload) => preload !== file);
-  Object.defineProperty(process, '_preload_modules', { ...known, value });
-}
-
-/**
  * The name to bind for a unix path. An abstract name (one that begins with NUL, behind the working
  * directory that `path.resolve` has put before it) is filled up with NULs by Node before 22: who
  * connects to it would not find the bare name.
@@ -293,7 +280,6 @@ function boundHandle(kind, address, port, onClose) {
 module.exports = {
   replaceWorkerSide,
   interceptExceptions,
-  forgetPreload,
   unixAddress,
   notifyPrimary,
   expectAnswer,

@@ -1,20 +1,25 @@
 'use strict';
 
 const { randomBytes } = require('node:crypto');
+const builtin = require('../builtin');
 const { EXTRAS, addExtras } = require('../extras');
 
-/** The slot of this worker, once it is linked to its primary. @type {(() => number) | undefined} */
-let readSlot;
+/**
+ * Under this the worker-shaped cluster object has what tells the slot of this worker. It is the same for all copies of
+ * this package: a worker may be linked by the primary's, and load another one by itself.
+ */
+const SLOT = Symbol.for('rcluster.slot');
 
 /** @param {() => number} slot */
 function linked(slot) {
-  readSlot = slot;
+  Object.defineProperty(builtin, SLOT, { value: slot, configurable: true });
 }
 
 /**
  * An identifier that nobody guesses, with the slot of this worker in front: the primary knows the form.
  */
 function stickyId() {
+  const readSlot = /** @type {any} */ (builtin)[SLOT];
   if (readSlot === undefined) throw new Error('stickyId() leads to a worker of a cluster, and this is none');
   return `s${readSlot()}~${randomBytes(15).toString('base64url')}`;
 }

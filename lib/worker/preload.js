@@ -1,24 +1,23 @@
 'use strict';
 
-// The primary starts each worker with `-r` and this file. It runs before the application, turns
-// the worker-shaped `cluster` object that Node has made over to rcluster, and leaves no trace
+// The primary starts each worker with `-r` and this file, behind the preloads of the app. It runs before the
+// application, turns the worker-shaped `cluster` object that Node has made over to rcluster, and leaves no trace
 // of itself for the application or its children to find.
 
-const { isMainThread } = require('node:worker_threads');
-const seam = require('../seam/worker');
-
-const place = process.execArgv.findIndex((arg, i) => arg === '-r' && process.execArgv[i + 1] === __filename);
-if (place !== -1) process.execArgv.splice(place, 2);
-seam.forgetPreload(__filename);
-
-// A worker thread runs the preloads of its process, too. It is nobody's cluster worker: there
-// `cluster.isPrimary` is true, as it is with the built-in.
-const { RCLUSTER_LINK: firstFd, RCLUSTER_SETTINGS: settings, RCLUSTER_OWN: names = '' } = process.env;
-if (isMainThread && firstFd !== undefined) {
-  const own = names.split(',').map((name) => process.env[name] ?? '');
-  delete process.env.RCLUSTER_LINK;
-  delete process.env.RCLUSTER_OWN;
-  delete process.env.RCLUSTER_SETTINGS;
-  // Node makes no worker of a process that runs no file, with the options `-` or `-i` for example.
-  if (require('node:cluster').worker !== undefined) require('./attach')(Number(firstFd), own, settings);
+// Under `node --watch` a worker reports each file that it loads, and the app's primary gets that as a message. It is to
+// hear of the app's files only, so there are no reports as long as ours are loaded.
+const { send } = process;
+const reports = send !== undefined && process.env.WATCH_REPORT_DEPENDENCIES !== undefined;
+if (reports) {
+  process.send = function (/** @type {any[]} */ ...args) {
+    return Array.isArray(args[0]?.['watch:require']) || Reflect.apply(send, this, args);
+  };
+}
+try {
+  require('../seam/preload').forgetPreload(__filename);
+  // A worker thread runs the preloads of its process, too. It is nobody's cluster worker: there
+  // `cluster.isPrimary` is true, as it is with the built-in.
+  if (require('node:worker_threads').isMainThread) require('./enter').enter();
+} finally {
+  if (reports) process.send = send;
 }

@@ -36,7 +36,7 @@ use crate::sys::exit::{Exit, send_signal};
 
 use forwarding::Forwarding;
 use launch::Link;
-pub use launch::{Launch, Stdio};
+pub use launch::{Launch, Preload, Stdio};
 pub use shared::{Leavers, WorkerNumbers};
 use shell::Shell;
 pub use stack::NoStack;

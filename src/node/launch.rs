@@ -2,11 +2,14 @@
 
 use std::ffi::CString;
 use std::os::fd::{IntoRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
 
 use napi_derive::napi;
 
-use crate::io::supervisor::{Launch, Stdio};
+use crate::io::supervisor::{Launch, Preload, Stdio};
 use crate::sys::error::SysError;
+use crate::sys::package::Package;
 use crate::sys::passing::duplicate_number;
 
 /// What a descriptor of the worker is to be.
@@ -43,10 +46,40 @@ pub struct SpawnOptions {
     /// Whether it is a program that knows nothing of us: it gets SIGTERM when it is to go, and when the
     /// primary ends.
     pub stranger: Option<bool>,
+    /// The path of what Node loads first, as `args` or `env` has it.
+    pub preload: Option<String>,
+}
+
+/// The files of this package that a worker loads.
+#[napi(object)]
+pub struct PackageFiles {
+    /// The folder of the package.
+    pub root: String,
+    /// The native part, an absolute path.
+    pub addon: String,
+}
+
+/// Beside the folder `lib`.
+const FILES: [&str; 1] = ["package.json"];
+/// What a worker may load; what the primary needs has been loaded.
+const FOLDERS: [&str; 1] = ["lib"];
+const FIRST: &str = "lib/worker/preload.js";
+
+impl PackageFiles {
+    /// Keeps them for workers to come. None if they cannot be read by the system, as those in a zip file cannot: then
+    /// workers load them wherever they are.
+    pub(super) fn keep(&self) -> Option<Arc<Package>> {
+        let kept = Package::keep(Path::new(&self.root), &FILES, &FOLDERS, FIRST, Path::new(&self.addon));
+        kept.ok().map(Arc::new)
+    }
 }
 
 /// As the supervisor knows it; descriptors are duplicated.
-pub(super) fn launch(options: SpawnOptions) -> Result<Launch, SysError> {
+pub(super) fn launch(options: SpawnOptions, package: Option<&Arc<Package>>) -> Result<Launch, SysError> {
+    let preload = options.preload.zip(package).map(|(path, package)| {
+        let path = text(path)?;
+        Ok(Preload { path, package: Arc::clone(package) })
+    });
     Ok(Launch {
         file: text(options.file)?,
         args: texts(options.args)?,
@@ -56,6 +89,7 @@ pub(super) fn launch(options: SpawnOptions) -> Result<Launch, SysError> {
         gid: options.gid,
         detached: options.detached.unwrap_or(false),
         stranger: options.stranger.unwrap_or(false),
+        preload: preload.transpose()?,
         stdio: options.stdio.iter().map(stdio).collect::<Result<_, _>>()?,
     })
 }

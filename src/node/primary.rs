@@ -11,7 +11,7 @@ use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 use serde_json::{Value, json};
 
-use super::launch::{SpawnOptions, launch, numbers};
+use super::launch::{PackageFiles, SpawnOptions, launch, numbers};
 use super::supervision::{self, SupervisionOptions};
 use crate::core::ids::{Request, WorkerId};
 use crate::core::inquiry::Answer;
@@ -21,6 +21,8 @@ use crate::io::supervisor::{self, Event, Plan};
 use crate::sys::error::SysError;
 use crate::sys::exit::Exit;
 use crate::sys::js::hold_loop;
+use crate::sys::package::Package;
+use crate::sys::passing::{adopt, replace};
 use crate::sys::uv::mend_closing_process;
 
 /// What came of spawning.
@@ -32,6 +34,8 @@ pub struct Spawned {
     pub errno: i32,
     /// The primary's ends of the pipes in the order of stdio, -1 elsewhere. Empty on error.
     pub fds: Vec<i32>,
+    /// What failed, on error.
+    pub failure: Option<String>,
 }
 
 /// A worker is dead and has been reaped.
@@ -68,6 +72,12 @@ pub struct FailureEvent {
     pub kind: &'static str,
     /// What has happened.
     pub message: String,
+}
+
+/// Puts what is open under the number `source` in the place of what is open under `number`, and closes `source`.
+#[napi(catch_unwind)]
+pub fn replace_descriptor(number: i32, source: i32) -> Result<()> {
+    replace(number, adopt(source).map_err(failure)?).map_err(failure)
 }
 
 /// How long a worker may take to say where its JavaScript is.
@@ -122,16 +132,19 @@ pub struct Supervisor {
     listener: Arc<Listener>,
     /// Written by the supervisor's thread, too, for the workers that it starts.
     pidfds: Pidfds,
+    /// What workers load.
+    package: Option<Arc<Package>>,
 }
 
 #[napi]
 impl Supervisor {
-    /// Starts the threads. `scheduling` says, as JSON, how connections are distributed. `on_event` hears of
-    /// everything that happens.
+    /// Starts the threads. `scheduling` says, as JSON, how connections are distributed. `package` is what workers
+    /// load. `on_event` hears of everything that happens.
     #[napi(constructor, catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
     pub fn new(
         scheduling: String,
+        package: PackageFiles,
         #[napi(
             ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent | QuestionsEvent) => void"
         )]
@@ -149,7 +162,7 @@ impl Supervisor {
             let _ending = tell.call(convert(event, &known), ThreadsafeFunctionCallMode::NonBlocking);
         })
         .map_err(failure)?;
-        Ok(Self { threads, listener, pidfds })
+        Ok(Self { threads, listener, pidfds, package: package.keep() })
     }
 
     /// Spawns a worker. Its end follows as an event.
@@ -159,15 +172,20 @@ impl Supervisor {
     pub fn spawn(&self, options: SpawnOptions) -> Spawned {
         match self.try_spawn(options) {
             Ok(spawned) => spawned,
-            Err(error) => Spawned { pid: 0, errno: error.negative_errno(), fds: Vec::new() },
+            Err(error) => Spawned {
+                pid: 0,
+                errno: error.negative_errno(),
+                fds: Vec::new(),
+                failure: Some(error.to_string()),
+            },
         }
     }
 
     fn try_spawn(&self, options: SpawnOptions) -> std::result::Result<Spawned, SysError> {
         let worker = WorkerId(options.id);
-        let spawned = self.threads.spawn(worker, &launch(options)?, Vec::new())?;
+        let spawned = self.threads.spawn(worker, &launch(options, self.package.as_ref())?, Vec::new())?;
         locked(&self.pidfds).insert(worker, spawned.pidfd);
-        Ok(Spawned { pid: spawned.pid, errno: 0, fds: numbers(spawned.pipes) })
+        Ok(Spawned { pid: spawned.pid, errno: 0, fds: numbers(spawned.pipes), failure: None })
     }
 
     /// Sends a signal, by number. Returns 0 or a negative errno number, -3 (ESRCH) for a worker
@@ -215,7 +233,7 @@ impl Supervisor {
         let plan = Plan {
             retire_on_exception: options.retire_on_exception,
             options: options.convert()?,
-            launch: launch(template).map_err(failure)?,
+            launch: launch(template, self.package.as_ref()).map_err(failure)?,
             seed: u64::from(seed),
         };
         self.threads.supervise(plan);
@@ -225,7 +243,7 @@ impl Supervisor {
     /// What supervised workers are started with from now on.
     #[napi(catch_unwind)]
     pub fn relaunch(&self, template: SpawnOptions) -> Result<()> {
-        self.threads.relaunch(launch(template).map_err(failure)?);
+        self.threads.relaunch(launch(template, self.package.as_ref()).map_err(failure)?);
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! Starting a worker: its process, and what links it to the primary.
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
 use super::forwarding::Forwarding;
@@ -9,6 +10,7 @@ use crate::core::ids::{Slot, WorkerId};
 use crate::io::dispatcher::{Command, Dispatcher};
 use crate::io::forward::Own;
 use crate::sys::error::SysError;
+use crate::sys::package::Package;
 use crate::sys::passing::{duplicate, message_pair};
 use crate::sys::scoreboard::Scoreboard;
 use crate::sys::spawn::{Child, Spawn, dev_null, socket_pair};
@@ -48,6 +50,55 @@ pub struct Launch {
     pub stranger: bool,
     /// The descriptors from 0 on. The link to the primary comes right behind them.
     pub stdio: Vec<Stdio>,
+    /// What Node loads first, if it is Node.
+    pub preload: Option<Preload>,
+}
+
+/// The file that a worker loads before anything else.
+#[derive(Debug)]
+pub struct Preload {
+    /// Its path, as `args` or the variable `NODE_OPTIONS` has it.
+    pub path: CString,
+    /// Where to have it from when it is not there any more.
+    pub package: Arc<Package>,
+}
+
+impl Preload {
+    /// Where it is instead, if it is not there any more.
+    fn moved(&self) -> Result<Option<Moved<'_>>, SysError> {
+        if self.package.is_intact() {
+            return Ok(None);
+        }
+        let path = self.package.copy()?.into_os_string().into_vec();
+        let path = CString::new(path).map_err(|_| SysError::invalid("naming what a worker loads first"))?;
+        Ok(Some(Moved { from: &self.path, path, addon: self.package.addon() }))
+    }
+}
+
+/// A preload that is in a copy of the package.
+struct Moved<'a> {
+    from: &'a CStr,
+    path: CString,
+    addon: BorrowedFd<'a>,
+}
+
+impl Moved<'_> {
+    /// Names the new place in an argument.
+    fn in_argument(&self, argument: &mut CString) {
+        if argument.as_c_str() == self.from {
+            self.path.clone_into(argument);
+        }
+    }
+
+    /// Names the new place in a variable, if it is the one with options.
+    fn in_variable(&self, variable: &mut CString) {
+        let text = variable.to_string_lossy();
+        if !text.starts_with("NODE_OPTIONS=") {
+            return;
+        }
+        let new = text.replace(&*self.from.to_string_lossy(), &self.path.to_string_lossy());
+        *variable = CString::new(new).expect("parts of C strings have no NUL byte");
+    }
 }
 
 /// A worker that has just been started.
@@ -120,6 +171,7 @@ impl Launch {
         let (lifeline, worker_lifeline) = message_pair()?;
         let mut fds: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         fds.extend([&worker_control, &worker_end, &worker_board, &worker_lifeline].map(AsFd::as_fd));
+        let moved = self.preload.as_ref().map(Preload::moved).transpose()?.flatten();
         let link = CString::new(format!("RCLUSTER_LINK={}", theirs.len())).expect("a number has no NUL");
         let env = self.env.iter().cloned().chain(own).chain([link]).collect();
         let mut spawn = Spawn {
@@ -133,6 +185,13 @@ impl Launch {
             ends_with_parent: self.stranger,
             fds,
         };
+        if let Some(moved) = &moved {
+            spawn.args.iter_mut().for_each(|argument| moved.in_argument(argument));
+            spawn.env.iter_mut().for_each(|variable| moved.in_variable(variable));
+            // By this number the worker loads the native part.
+            spawn.set_env("RCLUSTER_ADDON", &spawn.fds.len().to_string())?;
+            spawn.fds.push(moved.addon);
+        }
         for address in &addresses {
             spawn.set_env(address.name(), &address.value())?;
         }

@@ -1,0 +1,61 @@
+'use strict';
+
+// How Node shows that a file was preloaded, and how it does not.
+
+const fs = require('node:fs');
+const path = require('node:path');
+
+/** @param {string} file */
+function realPath(file) {
+  try {
+    return fs.realpathSync(file);
+  } catch {
+    // It has been loaded, but may be gone by now.
+    return file;
+  }
+}
+
+/**
+ * Whether a path names a file that has been loaded as `loaded`: links are resolved or not, as --preserve-symlinks says.
+ * @param {string} named
+ * @param {string} loaded
+ */
+function isSame(named, loaded) {
+  if (named === loaded) return true;
+  return path.basename(named) === path.basename(loaded) && realPath(named) === realPath(loaded);
+}
+
+/**
+ * Takes a file from process.execArgv, and from the list of preloads that Node keeps beside it.
+ * @param {string} file
+ */
+function forgetPreload(file) {
+  const { execArgv } = process;
+  // It is the last one.
+  const place = execArgv.findLastIndex((arg, i) => arg === '-r' && isSame(`${execArgv[i + 1]}`, file));
+  if (place !== -1) execArgv.splice(place, 2);
+
+  const known = Object.getOwnPropertyDescriptor(process, '_preload_modules');
+  if (!Array.isArray(known?.value)) return;
+  // A new array: Node is just going through the old one.
+  const value = known.value.filter((preload) => !isSame(preload, file));
+  Object.defineProperty(process, '_preload_modules', { ...known, value });
+}
+
+/**
+ * Keeps from the app that a child has loaded `preload`, which is reported before the preload itself can do anything
+ * about it.
+ * @param {import('node:child_process').ChildProcess} child
+ * @param {string} preload
+ */
+function hideReport(child, preload) {
+  const { emit } = child;
+  child.emit = function (/** @type {any[]} */ ...args) {
+    const [event, message] = args;
+    const files = event === 'message' && message?.['watch:require'];
+    const isOurs = Array.isArray(files) && typeof files[0] === 'string' && isSame(files[0], preload);
+    return !isOurs && Reflect.apply(emit, this, args);
+  };
+}
+
+module.exports = { forgetPreload, hideReport };
