@@ -77,7 +77,7 @@ pub struct FailureEvent {
 /// Puts what is open under the number `source` in the place of what is open under `number`, and closes `source`.
 #[napi(catch_unwind)]
 pub fn replace_descriptor(number: i32, source: i32) -> Result<()> {
-    replace(number, adopt(source).map_err(failure)?).map_err(failure)
+    replace(number, &adopt(source).map_err(failure)?).map_err(failure)
 }
 
 /// How long a worker may take to say where its JavaScript is.

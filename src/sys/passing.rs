@@ -252,12 +252,12 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd, SysError> {
 /// Puts an open file in the place of what is open under a number, which keeps its owner. Close-on-exec.
 ///
 /// EBADF when nothing is open under the number.
-pub fn replace(number: RawFd, with: OwnedFd) -> Result<(), SysError> {
+pub fn replace(number: RawFd, with: &OwnedFd) -> Result<(), SysError> {
     let doing = "replacing a descriptor";
     // SAFETY: reading a flag of a number touches no memory.
     Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) }).doing(doing)?;
-    // SAFETY: the number stays open and its owner's, who by calling this gives up what was open under it. `with` is
-    // closed by its own owner, here.
+    // SAFETY: the number stays open and its owner's, who by calling this gives up what was open under it. `with` stays
+    // its owner's.
     Errno::result(unsafe { libc::dup3(with.as_raw_fd(), number, libc::O_CLOEXEC) }).doing(doing)?;
     Ok(())
 }
@@ -293,13 +293,13 @@ mod tests {
         let (reader, mut writer) = std::io::pipe().unwrap();
         let target = pipe_end();
         let number = target.as_raw_fd();
-        replace(number, reader.into()).unwrap();
+        replace(number, &reader.into()).unwrap();
         std::io::Write::write_all(&mut writer, b"x").unwrap();
         let mut byte = [0];
         std::io::Read::read_exact(&mut std::fs::File::from(target), &mut byte).unwrap();
         assert_eq!(byte, *b"x");
         // A number that no test has open.
-        assert_eq!(replace(1_000_000, pipe_end()).unwrap_err().errno, Errno::EBADF);
+        assert_eq!(replace(1_000_000, &pipe_end()).unwrap_err().errno, Errno::EBADF);
     }
 
     #[test]
