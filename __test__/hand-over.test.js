@@ -305,7 +305,7 @@ test('the function of the app is asked once more', { skip }, () =>
     const client = await clientOf(app, leaving.id);
     const asked = async () => {
       const { connection, workers } = await app.marker('asked');
-      return { ...connection, ids: workers.map((/** @type {{ id: number }} */ { id }) => id) };
+      return { ...connection, ids: workers.map((/** @type {{ id: number }} */ { id }) => id).sort() };
     };
     const { port } = await client.get();
     let first;

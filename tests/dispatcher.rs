@@ -4,9 +4,11 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use rcluster::core::channel::{Kept, MAX_CONNECTIONS};
 use rcluster::core::dispatch::Refusal;
 use rcluster::core::ids::{ListenerId, Slot, WorkerId};
 use rcluster::core::inquiry::Answer;
@@ -61,16 +63,17 @@ impl Primary {
         let raw = duplicate(&worker_end).unwrap();
         let link = Link::new(worker_control, duplicate(&worker_end).unwrap(), &board_fd).unwrap();
         let pid = std::process::id().cast_signed();
+        let board = Arc::new(board);
         self.dispatcher.tell(Command::AddWorker {
             worker,
             slot,
             pid,
             channel,
             worker_end,
-            board: board.into(),
+            board: Arc::clone(&board),
         });
         self.dispatcher.tell(Command::Join(worker, LISTENER));
-        Worker { id: worker, link, raw }
+        Worker { id: worker, link, raw, board }
     }
 
     fn connect(&self) -> TcpStream {
@@ -97,6 +100,7 @@ struct Worker {
     id: WorkerId,
     link: Link,
     raw: OwnedFd,
+    board: Arc<Scoreboard>,
 }
 
 impl Worker {
@@ -224,6 +228,61 @@ fn a_connection_that_a_full_worker_gives_back_goes_to_another() {
         }
     }
     panic!("a worker with room got nothing: {turns:?}");
+}
+
+/// What the primary has told the worker about how many connections it may hand over.
+fn hand_over_room(primary: &Primary, worker: &Worker) -> u64 {
+    let start = std::time::Instant::now();
+    loop {
+        if let Some(room) = worker.link.hand_over_room() {
+            return room;
+        }
+        assert!(start.elapsed() < DEADLINE, "{} may hand over nothing", worker.id);
+        primary.settle();
+    }
+}
+
+#[test]
+fn what_a_worker_hands_over_is_no_new_client_of_the_next_one_whoever_that_is_in_the_end() {
+    let primary = Primary::new();
+    let first = primary.worker(1);
+    primary.settle();
+    let clients: Vec<TcpStream> = (0..40).map(|_| primary.connect()).collect();
+    let mut open = Vec::new();
+    while open.len() < clients.len() {
+        open.extend(first.receive());
+    }
+    assert!(open.iter().all(|passed| passed.kept.is_none()));
+    assert_eq!((first.board.clients(), first.link.hand_over_room()), (40, None));
+
+    let second = primary.worker(2);
+    primary.dispatcher.tell(Command::WorkerLeaving(first.id));
+    assert!(hand_over_room(&primary, &first) >= MAX_CONNECTIONS as u64);
+    let kept = |served| Kept { served, key: None };
+    let mut parts = open.into_iter().enumerate().map(|(index, passed)| (passed.fd, kept(index % 2 == 0)));
+    for count in [MAX_CONNECTIONS, 40 - MAX_CONNECTIONS] {
+        first.link.hand_over(LISTENER, parts.by_ref().take(count).collect()).unwrap();
+    }
+    // The second one receives some of them, gives one back, and dies with the others unreceived.
+    let mut got = second.receive();
+    assert!(got.iter().all(|passed| passed.kept.is_some()));
+    let third = primary.worker(3);
+    primary.settle();
+    let back = got.pop().unwrap();
+    second.link.give_back(back, Refusal::Full).unwrap();
+    primary.dispatcher.tell(Command::WorkerGone(second.id));
+    let mut moved = Vec::new();
+    while moved.len() + got.len() < clients.len() {
+        moved.extend(third.receive());
+    }
+    let served = |all: &[Passed]| all.iter().filter(|passed| passed.kept == Some(kept(true))).count();
+    assert_eq!(served(&moved) + served(&got), 20, "what is known of each is still known");
+    assert!(moved.iter().all(|passed| passed.kept.is_some()));
+    assert_eq!((second.board.clients(), third.board.clients()), (0, 0));
+    let Report { listeners, .. } = primary.report();
+    let counts = listeners[0].stats.counts;
+    assert_eq!((counts.accepted, counts.handed_over, counts.shed), (40, 40, 0));
+    drop(clients);
 }
 
 #[test]

@@ -18,6 +18,13 @@ const LATER = new Set([
   'timeout',
   '_pendingData',
   '_pendingEncoding',
+  // What options of the socket are set to: these stay with it. They are symbols.
+  'kSetNoDelay',
+  'kSetKeepAlive',
+  'kSetKeepAliveInitialDelay',
+  'kSetKeepAliveInterval',
+  'kSetKeepAliveCount',
+  'kSetTOS',
 ]);
 
 /** A request that is complete when it has been read. */
@@ -80,7 +87,7 @@ function isReadByHttp(socket) {
 function isMovable(socket, listener, looks) {
   if (looks === undefined || socket._handle?.[plain] !== listener || !isReadByHttp(socket)) return false;
   const isKnown = (/** @type {string | symbol} */ key) =>
-    looks.keys.has(key) || (typeof key === 'string' && LATER.has(key));
+    looks.keys.has(key) || LATER.has(typeof key === 'symbol' ? String(key.description) : key);
   return (
     Reflect.ownKeys(socket).every(isKnown) &&
     socket
