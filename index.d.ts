@@ -398,6 +398,11 @@ declare namespace cluster {
       | undefined;
     /** Whether an uncaught exception or unhandled rejection retires a worker instead of ending it. Default: `true`. */
     retireOnException?: boolean | undefined;
+    /**
+     * The variable of the environment in which a worker has its slot, or `false` for none: node-config, for one, looks for
+     * files of the name that `NODE_APP_INSTANCE` has. Default: `'NODE_APP_INSTANCE'`.
+     */
+    instanceVar?: string | false | undefined;
     /** How many workers `reload()` replaces at a time. Default: 1. */
     reloadConcurrency?: number | undefined;
     /**

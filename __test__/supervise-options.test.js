@@ -42,6 +42,10 @@ const WRONG = [
   [{ recycle: { memory: '200MB' } }, 'ERR_INVALID_ARG_TYPE', /"options\.recycle\.memory"/],
   [{ recycle: { jitter: 2 } }, 'ERR_OUT_OF_RANGE', /"options\.recycle\.jitter"/],
   [{ retireOnException: 1 }, 'ERR_INVALID_ARG_TYPE', /"options\.retireOnException"/],
+  [{ instanceVar: true }, 'ERR_INVALID_ARG_TYPE', /"options\.instanceVar"/],
+  [{ instanceVar: '' }, 'ERR_INVALID_ARG_VALUE', /"options\.instanceVar"/],
+  [{ instanceVar: 'A=B' }, 'ERR_INVALID_ARG_VALUE', /"options\.instanceVar"/],
+  [{ instanceVar: 'RCLUSTER_LINK' }, 'ERR_INVALID_ARG_VALUE', /"options\.instanceVar"/],
   [{ reloadConcurrency: 0 }, 'ERR_OUT_OF_RANGE', /"options\.reloadConcurrency"/],
   [{ signals: 'SIGTERM' }, 'ERR_INVALID_ARG_TYPE', /"options\.signals"/],
 ];

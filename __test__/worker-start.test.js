@@ -328,6 +328,42 @@ test('under --watch the primary hears of the files of the app only', { skip }, (
   }),
 );
 
+for (const [given, expected] of [
+  ['INSTANCE', { INSTANCE: 'slot', NODE_APP_INSTANCE: 'of the primary' }],
+  [false, { INSTANCE: 'of the primary', NODE_APP_INSTANCE: 'of the primary' }],
+  [undefined, { INSTANCE: 'of the primary', NODE_APP_INSTANCE: 'slot' }],
+]) {
+  test(`instanceVar ${given}: a worker, its replacement, and a standby that is promoted`, { skip }, () =>
+    inFolder((folder) => {
+      const app = `
+        const cluster = require(${JSON.stringify(OURS)});
+        const variables = () => ({ INSTANCE: process.env.INSTANCE, NODE_APP_INSTANCE: process.env.NODE_APP_INSTANCE });
+        if (cluster.isPrimary) {
+          cluster.supervise({ workers: 1, standby: 1, instanceVar: ${JSON.stringify(given)}, backoff: { initial: 0 } });
+          const found = [];
+          cluster.on('message', (worker, message) => {
+            found.push(message);
+            if (found.length === 1) worker.process.kill('SIGKILL');
+            else { console.log(JSON.stringify(found)); process.exit(); }
+          });
+        } else {
+          const tell = () => process.send(variables());
+          require('node:net').createServer().listen(0, '127.0.0.1', () => {
+            if (cluster.worker.slot === undefined) cluster.worker.once('promote', tell);
+            else setImmediate(tell);
+          });
+        }`;
+      fs.writeFileSync(path.join(folder, 'app.js'), app);
+      const env = { INSTANCE: 'of the primary', NODE_APP_INSTANCE: 'of the primary' };
+      const { found } = run([path.join(folder, 'app.js')], { env });
+      const slot = Object.fromEntries(
+        Object.entries(expected).map(([name, value]) => [name, value === 'slot' ? '0' : value]),
+      );
+      assert.deepStrictEqual(found, [slot, slot]);
+    }),
+  );
+}
+
 for (const input of ['-e', '-p', 'stdin']) {
   test(`a program from ${input} forks a file`, { skip }, () =>
     inFolder((folder) => {

@@ -22,6 +22,7 @@ const TERMINATED = 143;
  * @property {boolean} standby
  * @property {number} drainTimeoutMs
  * @property {boolean} retireOnException
+ * @property {string | null} [instanceVar] the variable that has the slot, if one has it
  */
 
 /**
@@ -151,7 +152,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     if (settings === null) return;
     settings = { ...settings, slot, standby: false };
     standby(false);
-    process.env.NODE_APP_INSTANCE = String(slot);
+    if (settings.instanceVar) process.env[settings.instanceVar] = String(slot);
     worker.emit('promote', { slot });
   }
 

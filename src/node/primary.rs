@@ -232,6 +232,7 @@ impl Supervisor {
     pub fn supervise(&self, options: SupervisionOptions, template: SpawnOptions, seed: u32) -> Result<()> {
         let plan = Plan {
             retire_on_exception: options.retire_on_exception,
+            instance_var: options.instance_var.clone(),
             options: options.convert()?,
             launch: launch(template, self.package.as_ref()).map_err(failure)?,
             seed: u64::from(seed),

@@ -88,6 +88,8 @@ pub struct SupervisionOptions {
     pub recycle: RecycleOptions,
     /// Whether an uncaught exception retires a worker.
     pub retire_on_exception: bool,
+    /// The variable in which a worker has its slot, if it has one.
+    pub instance_var: Option<String>,
 }
 
 impl SupervisionOptions {

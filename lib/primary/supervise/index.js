@@ -20,14 +20,8 @@ const { Supervisor } = require('./supervisor');
  * @property {(id: number) => Worker | undefined} workerOf
  */
 
-/** What a worker has of its own, or what is the primary's alone: systemd speaks to it and not to workers. */
-const NOT_INHERITED = [
-  'NODE_UNIQUE_ID',
-  'NODE_APP_INSTANCE',
-  'NOTIFY_SOCKET',
-  'WATCHDOG_USEC',
-  'WATCHDOG_PID',
-];
+/** What a worker has of its own, beside the variable with its slot, or what is the primary's alone: systemd speaks to it and not to workers. */
+const NOT_INHERITED = ['NODE_UNIQUE_ID', 'NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'];
 
 /**
  * @param {string} code
@@ -45,6 +39,8 @@ function createSupervise(primary) {
   /** @type {InstanceType<typeof Supervisor> | undefined} */
   let supervisor;
   let shutDown = false;
+  /** @type {string | undefined} the variable in which a worker has its slot */
+  let instanceVar;
   /** @type {Map<number, Promise<unknown>>} its workers by id, and when the app has been told of their end */
   const members = new Map();
   /**
@@ -72,6 +68,7 @@ function createSupervise(primary) {
     settings = primary.setup();
     const env = { ...process.env };
     for (const name of NOT_INHERITED) delete env[name];
+    if (instanceVar !== undefined) delete env[instanceVar];
     const file = /** @type {string} */ (settings.exec);
     return { id: 0, ...describeFork(file, settings.args ?? [], primary.forkOptions(settings, env)) };
   }
@@ -96,6 +93,7 @@ function createSupervise(primary) {
       typeof given === 'object' && given !== null ? { ...defaults, ...given } : given,
       availableParallelism(),
     );
+    instanceVar = options.instanceVar;
     const launch = template();
     checkStrangers(settings, options);
     const { supervision } = primary;

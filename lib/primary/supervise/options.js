@@ -27,6 +27,7 @@ const DEFAULTS = {
   unresponsiveAfter: 0,
   recycle: { memory: 0, age: 0, connections: 0, jitter: 0.1 },
   retireOnException: true,
+  instanceVar: /** @type {string | false} */ ('NODE_APP_INSTANCE'),
   reloadConcurrency: 1,
   signals: true,
 };
@@ -192,6 +193,21 @@ function recycle(value) {
   };
 }
 
+/**
+ * The name of a variable, or nothing for none.
+ * @param {string} name
+ * @param {unknown} value
+ * @returns {string | undefined}
+ */
+function variable(name, value) {
+  if (value === false) return undefined;
+  if (typeof value !== 'string') throw wrongType(name, 'a string or false', value);
+  if (!/^[A-Za-z_]\w*$/.test(value) || /^(RCLUSTER_|NODE_(UNIQUE_ID|CHANNEL_|OPTIONS$))/.test(value)) {
+    throw badValue(name, 'must be the name of a variable that neither Node nor rcluster needs', value);
+  }
+  return value;
+}
+
 /** @param {unknown} value */
 function exitCodes(value) {
   const name = 'options.stopExitCodes';
@@ -243,6 +259,7 @@ function parseOptions(given, available) {
     unresponsiveAfter,
     recycle: recycle(options.recycle),
     retireOnException: flag('options.retireOnException', options.retireOnException),
+    instanceVar: variable('options.instanceVar', options.instanceVar),
     reloadConcurrency: whole('options.reloadConcurrency', options.reloadConcurrency, 1, MOST_WORKERS),
     signals: flag('options.signals', options.signals),
   };

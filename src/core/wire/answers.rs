@@ -49,6 +49,8 @@ pub struct Settings {
     pub drain_timeout_ms: u64,
     /// An uncaught exception or unhandled rejection retires it.
     pub retire_on_exception: bool,
+    /// The variable that a standby sets to its slot when it is promoted.
+    pub instance_var: Option<String>,
 }
 
 /// What kind of socket a listener is, and so what its connections are.

@@ -274,10 +274,15 @@ fn what_the_supervision_says_is_written_as_the_worker_reads_it() {
         let written: Value = serde_json::from_str(&frame.encode().unwrap()).unwrap();
         assert_eq!(written, expected);
     }
-    let settings = Settings { slot: None, standby: true, drain_timeout_ms: 500, retire_on_exception: false };
+    let settings = Settings {
+        slot: None,
+        standby: true,
+        drain_timeout_ms: 500,
+        retire_on_exception: false,
+        instance_var: Some("INSTANCE".into()),
+    };
     let written: Value = serde_json::from_str(&settings.encode().unwrap()).unwrap();
-    let expected =
-        json!({ "slot": null, "standby": true, "drainTimeoutMs": 500, "retireOnException": false });
+    let expected = json!({ "slot": null, "standby": true, "drainTimeoutMs": 500, "retireOnException": false, "instanceVar": "INSTANCE" });
     assert_eq!(written, expected);
 }
 

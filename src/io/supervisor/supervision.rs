@@ -32,6 +32,8 @@ pub struct Plan {
     pub options: Options,
     /// Whether an uncaught exception retires a worker.
     pub retire_on_exception: bool,
+    /// The variable in which a worker has its slot, if it is to have one.
+    pub instance_var: Option<String>,
     /// What workers are started with.
     pub launch: Launch,
     /// Chance, for waits and limits.
@@ -132,11 +134,13 @@ impl Supervision {
             standby: slot.is_none(),
             drain_timeout_ms: millis(self.plan.options.drain_timeout),
             retire_on_exception: self.plan.retire_on_exception,
+            instance_var: self.plan.instance_var.clone(),
         };
         let encoded = settings.encode();
         let settings = encoded.map_err(|_| SysError::invalid("writing the settings of a worker"))?;
         let mut own = vec![format!("NODE_UNIQUE_ID={}", worker.0), format!("RCLUSTER_SETTINGS={settings}")];
-        own.extend(slot.map(|slot| format!("NODE_APP_INSTANCE={}", slot.0)));
+        let instance = self.plan.instance_var.as_ref().zip(slot);
+        own.extend(instance.map(|(name, slot)| format!("{name}={}", slot.0)));
         let text = |text| CString::new(text).map_err(|_| SysError::invalid("writing a worker's environment"));
         own.into_iter().map(text).collect()
     }
