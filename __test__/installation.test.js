@@ -143,6 +143,19 @@ test('a process that may not load addons', { skip }, () => {
   );
 });
 
+test('a process that loads no addons at all', { skip }, () => {
+  fails(load({ execArgv: ['--no-addons'] }), /because of --no-addons: start it without/);
+});
+
+test('a bundle', { skip }, () => {
+  // As bundlers leave it: the code in another file, and nothing beside it.
+  const change = (folder) => {
+    const code = fs.readFileSync(path.join(folder, 'lib/load-binding.js'), 'utf8');
+    fs.writeFileSync(path.join(folder, 'index.js'), `${code}\nloadBinding();`);
+  };
+  fails(load({ change }), /inside a bundle.*--external:rcluster/s, false);
+});
+
 test('where there is no native part the built-in serves, and says so once', { skip }, () => {
   for (const platform of ['darwin', 'win32']) {
     const { status, stdout, stderr } = load({

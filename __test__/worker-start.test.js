@@ -364,6 +364,94 @@ for (const [given, expected] of [
   );
 }
 
+const permission =
+  Number.parseInt(process.versions.node, 10) >= 24 ? '--permission' : '--experimental-permission';
+
+test('the permission model asks for no more than processes and addons', { skip }, () =>
+  inFolder((folder) => {
+    const app = `
+      const cluster = require(${JSON.stringify(OURS)});
+      if (cluster.isPrimary) {
+        const worker = cluster.fork();
+        worker.on('message', (found) => {
+          worker.on('exit', (code) => console.log(JSON.stringify([found, code])));
+          worker.send('end');
+        });
+      } else {
+        process.on('message', () => process.disconnect());
+        process.send(1 + 1);
+      }`;
+    fs.writeFileSync(path.join(folder, 'app.js'), app);
+    const allowed = ['--allow-fs-read=*', '--allow-child-process', '--allow-addons'];
+    const { found } = run(['--no-warnings', permission, ...allowed, path.join(folder, 'app.js')]);
+    assert.deepStrictEqual(found, [2, 0]);
+  }),
+);
+
+test('a fork that fails after its process has started leaves nobody behind', { skip }, () =>
+  inFolder((folder) => {
+    const app = `
+      const cluster = require(${JSON.stringify(OURS)});
+      const fs = require('node:fs');
+      if (cluster.isPrimary) {
+        const children = () => fs.readFileSync('/proc/self/task/' + process.pid + '/children', 'utf8').trim();
+        const descriptors = () => fs.readdirSync('/proc/self/fd').length;
+        cluster.fork().once('online', () => {
+          const [alive, open] = [children(), descriptors()];
+          const pipe = Object.getPrototypeOf(new (require('node:net').Socket)({ fd: 1, manualStart: true })._handle ?? {});
+          const found = [];
+          for (const fault of [() => { throw new Error('a fault'); }, () => -9]) {
+            const { open: original } = pipe;
+            pipe.open = fault;
+            try {
+              cluster.fork();
+            } catch ({ message }) {
+              found.push(message);
+            }
+            pipe.open = original;
+          }
+          const wait = () => {
+            if (children() !== alive || descriptors() > open) return setTimeout(wait, 10);
+            console.error(JSON.stringify(found));
+            process.exit();
+          };
+          wait();
+        });
+      }`;
+    fs.writeFileSync(path.join(folder, 'app.js'), app);
+    const { status, stderr } = spawnSync(process.execPath, [path.join(folder, 'app.js')], {
+      encoding: 'utf8',
+      timeout: LIMIT,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    assert.strictEqual(status, 0, stderr);
+    assert.deepStrictEqual(JSON.parse(stderr), ['a fault', 'spawn EBADF']);
+  }),
+);
+
+test('where a file may have no length, fork() says so', { skip }, () =>
+  inFolder((folder) => {
+    const app = `
+      const cluster = require(${JSON.stringify(OURS)});
+      if (cluster.isPrimary) {
+        try {
+          cluster.fork();
+        } catch ({ code, cause }) {
+          console.log(JSON.stringify([code, cause.message]));
+        }
+      }`;
+    fs.writeFileSync(path.join(folder, 'app.js'), app);
+    const { found } = run(
+      ['-c', 'ulimit -f 0 && exec "$0" "$@"', process.execPath, path.join(folder, 'app.js')],
+      {
+        program: 'sh',
+      },
+    );
+    assert.strictEqual(found[0], 'EFBIG');
+    assert.match(found[1], /making a scoreboard/);
+  }),
+);
+
 for (const input of ['-e', '-p', 'stdin']) {
   test(`a program from ${input} forks a file`, { skip }, () =>
     inFolder((folder) => {
