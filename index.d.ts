@@ -377,9 +377,9 @@ declare namespace cluster {
     ready?: 'online' | 'listening' | 'explicit' | undefined;
     /** A worker that is not ready by then has failed to start. Default: 30,000. */
     readyTimeout?: number | undefined;
-    /** How long a worker may take to finish what it has begun, before it is forced to end. Default: 10,000. */
+    /** How long a worker may take to finish what it has begun, before it is forced to end. Default: 8,000. */
     drainTimeout?: number | undefined;
-    /** How long after SIGTERM comes SIGKILL. Default: 2,000. */
+    /** How long after SIGTERM comes SIGKILL. Default: 1,000. */
     killTimeout?: number | undefined;
     /** How long the event loop of a worker may stand still before the worker is replaced; 0: for ever. Default: 0. */
     unresponsiveAfter?: number | undefined;
@@ -407,9 +407,14 @@ declare namespace cluster {
     reloadConcurrency?: number | undefined;
     /**
      * Whether SIGTERM and SIGINT to the primary shut the cluster down, after which it exits with code 0; a second one
-     * kills the workers. Default: `true`.
+     * ends `shutdownDelay`, or else kills the workers. Default: `true`.
      */
     signals?: boolean | undefined;
+    /**
+     * How long after SIGTERM to the primary the drains begin. Until then connections are accepted, while the event
+     * `stopping` and the statistics say that the cluster is about to end. Default: 0.
+     */
+    shutdownDelay?: number | undefined;
     /** How long the drains of a shutdown may take. Default: `drainTimeout`. */
     shutdownTimeout?: number | undefined;
   }
@@ -458,7 +463,12 @@ declare namespace cluster {
     /** A worker is replaced and drains, because somebody has asked for it. */
     retire: [facts: AboutWorker & { reason: string; detail: string; by: 'worker' | 'primary' }];
     /** A worker has not finished in time and is forced to end. */
-    'drain-timeout': [facts: AboutWorker & { connections: number | null }];
+    'drain-timeout': [facts: AboutWorker & { connections: number | null; resources: Record<string, number> }];
+    /**
+     * A worker that drains has nothing left to serve, and ends. `resources` counts what still keeps its event loop, by
+     * the names of `process.getActiveResourcesInfo()`.
+     */
+    drained: [facts: AboutWorker & { resources: Record<string, number> }];
     /** The event loop of a worker stands still: it is replaced and killed. `stack` tells where, if that can be found out. */
     unresponsive: [facts: AboutWorker & { silentFor: number; stack: string | null }];
     /** A worker is replaced because it has become too big (bytes), too old (ms) or has served enough. */
@@ -474,6 +484,8 @@ declare namespace cluster {
     promote: [facts: AboutWorker & { standbyFor: number }];
     /** A worker has ended, and by the policy is not replaced. */
     stopped: [facts: AboutEnd];
+    /** The cluster is going to shut down in `delay` ms, and serves until then. */
+    stopping: [facts: { signal: string | null; delay: number }];
     /** The cluster shuts down; `signal` is the one that asked for it. */
     shutdown: [facts: { signal: string | null; gaveUp: boolean; timeout: number }];
   }
@@ -492,6 +504,8 @@ declare namespace cluster {
     /** How many restarts there have been in all. */
     restarts: number;
     reloading: boolean;
+    /** It is announced that the cluster shuts down, or it does so. */
+    stopping: boolean;
     shuttingDown: boolean;
     slots: {
       slot: number;
@@ -538,10 +552,11 @@ declare namespace cluster {
 
     /**
      * Drains all workers and starts none any more.
-     * @param options `timeout`: how long that may take, in ms, before they are forced.
+     * @param options `timeout`: how long that may take, in ms, before they are forced. `delay`: in how many ms it begins;
+     * until then all goes on, announced by `stopping`. Called once more, it begins at once.
      * @returns Resolves when all are gone.
      */
-    shutdown(options?: { timeout?: number }): Promise<void>;
+    shutdown(options?: { timeout?: number; delay?: number }): Promise<void>;
 
     /** How the cluster stands. */
     stats(): SupervisorStats;
@@ -576,7 +591,7 @@ declare namespace cluster {
     /**
      * In the worker: it is to finish what it has begun. Its servers are closed; connections that are not HTTP, such as
      * WebSockets, are the app's to end. `deadline` is when it will be forced to end, in ms as `Date.now()` counts them,
-     * or null if nobody forces it. Not in the built-in.
+     * or null if nobody forces it. The worker ends after what asynchronous listeners do. Not in the built-in.
      *
      * ```js
      * cluster.worker.on('retire', () => {

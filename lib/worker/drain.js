@@ -4,6 +4,7 @@ const diagnostics = require('node:diagnostics_channel');
 const seamHttp = require('../seam/http');
 const seamKept = require('../seam/kept');
 const createGoaway = require('./goaway');
+const { acceptTheRest } = require('./own-address');
 
 /** How long, in ms, a connection that cannot be handed over may stay idle before it is closed. */
 const GRACE = 1000;
@@ -89,15 +90,24 @@ module.exports = function createDrain(listening, link) {
     const timer = setInterval(look, LOOK);
     timer.unref();
 
-    listening.closeAll(
-      () => {
-        clearInterval(timer);
-        clearTimeout(pace);
-        diagnostics.unsubscribe(REQUEST_START, onRequest);
-        done();
-      },
-      (member, closed) => close(member, grace, closed),
-    );
+    const closeAll = () =>
+      listening.closeAll(
+        () => {
+          clearInterval(timer);
+          clearTimeout(pace);
+          diagnostics.unsubscribe(REQUEST_START, onRequest);
+          done();
+        },
+        (member, closed) => close(member, grace, closed),
+        members,
+      );
+    // Others would take what is still on its way here. When all go there are none.
+    if (handOver) {
+      closeAll();
+    } else {
+      const owners = members.filter(({ kind }) => kind !== 'udp').map(({ owner }) => owner);
+      acceptTheRest(owners.filter(Boolean), closeAll);
+    }
     look();
   }
 

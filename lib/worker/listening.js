@@ -9,6 +9,7 @@ const createFauxHandle = require('./faux-handle');
 const createAdmission = require('./admission');
 const { acceptTheRest } = require('./own-address');
 const createKept = require('./kept');
+const { createExclusive } = require('./exclusive');
 const Indexes = require('./indexes');
 
 const debug = debuglog('rcluster');
@@ -32,7 +33,7 @@ const debug = debuglog('rcluster');
  * A server or socket of this worker.
  *
  * @typedef {object} Member
- * @property {number} [listener] the number of the listener in the primary; none if the address is this worker's own
+ * @property {number} [listener] the number of the listener in the primary; none if the primary has no part in it
  * @property {any} handle what net or dgram hold as their handle
  * @property {boolean} shared whether it accepts by itself
  * @property {boolean} [perSlot] whether it does so from a socket of its own
@@ -73,7 +74,16 @@ module.exports = function createListening(cluster, link, own, onOwner) {
   const indexes = new Indexes();
   const admission = createAdmission(room, full);
   const kept = createKept(link);
+  const exclusive = createExclusive(isKnown, (owner) => {
+    onOwner(owner);
+    tell({ act: 'listensAlone' });
+  });
   let closing = false;
+
+  /** @param {any} handle that net or dgram hold */
+  function isKnown(handle) {
+    return current().some((member) => member.handle === handle);
+  }
 
   /**
    * What net and dgram call in place of binding a socket themselves.
@@ -265,10 +275,15 @@ module.exports = function createListening(cluster, link, own, onOwner) {
     if (member.perSlot && members.get(listener) === member) admission.admit(listener, member.handle);
   }
 
-  /** @returns {Member[]} everything that listens, through the primary or at an address of its own */
+  /** @returns {Member[]} what listens through the primary or at an address that the primary forwards to */
   function current() {
     const passed = [...members.values()].map((member) => ({ ...member, owner: seam.ownerOf(member.handle) }));
     return [...passed, ...own.members()];
+  }
+
+  /** @returns {Member[]} everything that listens */
+  function all() {
+    return [...current(), ...exclusive.members()];
   }
 
   /**
@@ -286,29 +301,30 @@ module.exports = function createListening(cluster, link, own, onOwner) {
   }
 
   /**
-   * Closes every server and socket.
+   * Closes servers and sockets. `disconnect()` closes, as with the built-in, only those that the cluster knows of.
    *
    * @param {() => void} done called once all their connections have ended
    * @param {(member: Member, closed: () => void) => void} close
+   * @param {Member[]} [open]
    */
-  function closeAll(done, close) {
+  function closeAll(done, close, open = current()) {
     closing = true;
     let waiting = 1;
     const one = () => {
       if (--waiting === 0) done();
     };
     tell({ act: 'leaving' });
-    const open = current();
     waiting += open.length;
     const alone = open.filter(({ listener }) => listener === undefined);
     for (const member of open) {
       if (!alone.includes(member)) close(member, one);
     }
-    acceptTheRest(alone.map(({ owner }) => owner).filter(Boolean), () => {
+    const owners = alone.filter(({ kind }) => kind !== 'udp').map(({ owner }) => owner);
+    acceptTheRest(owners.filter(Boolean), () => {
       for (const member of alone) close(member, one);
     });
     one();
   }
 
-  return { getServer, answer, connection, closeAll, handOver, tell, members: current };
+  return { getServer, answer, connection, closeAll, handOver, tell, members: all };
 };

@@ -2,10 +2,22 @@
 
 const { inspect } = require('node:util');
 const seam = require('../seam/worker');
+const { createExitHold, hasOtherListeners, listenBeside } = require('../seam/signals');
+const { activeResources } = require('../seam/work');
 const createExchanges = require('./exchanges');
+const finish = require('./finish');
 
 /** How long, in ms, a worker that wants to go goes on serving while the primary does not tell it to drain. */
 const PATIENCE = 200;
+
+/**
+ * How long, in ms, a worker that gets SIGTERM waits for the primary's order. Often the primary has got one at the same
+ * time, from a service manager that signals all processes: then it is a shutdown, and nobody is to be replaced.
+ */
+const SIGNAL_WAIT = 250;
+
+/** How long, in ms, before the end of its time a worker says what still keeps it; or half of that time, if that is less. */
+const REPORT_BEFORE = 200;
 
 /** What the frame that tells of it may hold. */
 const MAX_REASON = 64;
@@ -48,24 +60,63 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   let failed = false;
   /** When the drain has to be over, if it has to. */
   let deadline = Infinity;
+  /** Whether the primary does not wait any longer. */
+  let over = false;
+  /** Whether the process would have ended if it had not been kept from it. */
+  let exitIsDue = false;
+  const hold = createExitHold(['SIGTERM', 'SIGINT'], onHeldExit);
 
   /** @param {Settings} given */
   function configure(given) {
     settings = given;
     standby(given.standby);
     // The terminal sends it to the whole group: what it means is for the primary to say.
-    process.on('SIGINT', () => {});
-    process.on('SIGTERM', onTerminate);
+    listenBeside('SIGINT', (hasOthers) => hasOthers && hold.hold());
+    listenBeside('SIGTERM', onTerminate);
     if (!settings.retireOnException) return;
     exchanges = createExchanges();
     seam.interceptExceptions(retiresOnException, onException);
   }
 
-  function onTerminate() {
-    // What an application does about it is its own affair.
-    if (process.listenerCount('SIGTERM') > 1) return;
-    if (state !== 'serving') process.exit(TERMINATED);
-    retire('SIGTERM');
+  /** @param {boolean} hasOthers whether the application does something about the signal */
+  function onTerminate(hasOthers) {
+    if (hasOthers) {
+      // What it does is its own affair, unless that is only to clean up and end.
+      if (!over) hold.hold();
+      return;
+    }
+    terminate();
+  }
+
+  function terminate() {
+    if (over || Date.now() >= deadline) return exit(TERMINATED);
+    // It may come more than once, and before or after the primary's order, which has told us until when we have time.
+    if (state === 'serving') wish('SIGTERM', '', SIGNAL_WAIT);
+  }
+
+  /**
+   * The process would have ended, and not because the application has finished its work.
+   *
+   * @param {number | string | null | undefined} code
+   */
+  function onHeldExit(code) {
+    if (code !== undefined && code !== null) process.exitCode = code;
+    exitIsDue = true;
+    terminate();
+  }
+
+  /** The primary sends SIGTERM: the time is up. */
+  function onTimeUp() {
+    over = true;
+    hold.release();
+    // An application that listens for SIGTERM gets it, and may still do something about it.
+    if (exitIsDue || !hasOtherListeners('SIGTERM')) exit(TERMINATED);
+  }
+
+  /** @param {number} [code] */
+  function exit(code) {
+    hold.release();
+    process.exit(code);
   }
 
   function retiresOnException() {
@@ -96,15 +147,21 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   /**
    * @param {string} reason
    * @param {string} detail
+   * @param {number} [wait] how long, in ms, the primary may give an order before it is asked
    */
-  function wish(reason, detail) {
+  function wish(reason, detail, wait = 0) {
     if (state !== 'serving' || isLeaving()) return;
     reason = reason.slice(0, MAX_REASON);
     if (settings === null) return begin(reason, Infinity);
-    // First things first: the replacement is started while this worker still serves.
+    const { drainTimeoutMs } = settings;
     state = 'asked';
-    tell({ act: 'retire', reason, detail: detail.slice(0, MAX_DETAIL) });
-    patience = setTimeout(begin, PATIENCE, reason, settings.drainTimeoutMs);
+    const ask = () => {
+      // The replacement is started while this worker still serves.
+      tell({ act: 'retire', reason, detail: detail.slice(0, MAX_DETAIL) });
+      patience = setTimeout(begin, PATIENCE, reason, drainTimeoutMs);
+    };
+    if (wait > 0) patience = setTimeout(ask, wait);
+    else ask();
   }
 
   /** Whether the application has made it disconnect, which is a way to go, too. */
@@ -128,23 +185,74 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     leaving();
     // The flag first: whatever becomes of the drain, the end was meant.
     seam.notifyPrimary({ act: 'exitedAfterDisconnect', drains: true });
+    if (deadline !== Infinity) {
+      setTimeout(report, timeout - Math.min(REPORT_BEFORE, timeout / 2), false).unref();
+    }
     // When all workers go there is nobody to hand connections over to.
-    drain({ timeout, handOver: reason !== 'shutdown' }, end);
-    worker.emit('retire', { reason, deadline: deadline === Infinity ? null : deadline });
+    const drained = new Promise((/** @type {(value: void) => void} */ resolve) => {
+      drain({ timeout, handOver: reason !== 'shutdown' }, resolve);
+    });
+    const prepared = announce({ reason, deadline: deadline === Infinity ? null : deadline });
+    void Promise.all([drained, prepared]).then(end);
   }
 
-  function end() {
-    if (failed) {
-      process.once('disconnect', () => process.exit(1));
-      if (!process.connected) process.exit(1);
+  /**
+   * Tells the application that the worker drains, and waits for what it does about that.
+   *
+   * @param {{ reason: string, deadline: number | null }} facts
+   * @returns {Promise<unknown>} resolves when all that the listeners have returned is settled
+   */
+  function announce(facts) {
+    /** @type {any[]} */
+    const results = [];
+    for (const listener of worker.rawListeners('retire')) {
+      try {
+        results.push(Reflect.apply(listener, worker, [facts]));
+      } catch (error) {
+        // As it would be if the event were emitted; but the drain goes on.
+        process.nextTick(() => {
+          throw error;
+        });
+      }
     }
-    if (process.connected) process.disconnect?.();
+    const settled = results
+      .filter((result) => typeof result?.then === 'function')
+      .map(
+        (result) =>
+          new Promise((/** @type {(value: void) => void} */ resolve) => {
+            // A rejection stays one that nobody handles.
+            void Promise.resolve(result).finally(resolve);
+          }),
+      );
+    return Promise.all(settled);
+  }
+
+  /**
+   * Tells the primary what still keeps this process.
+   *
+   * @param {boolean} drained whether there is nothing left to serve
+   */
+  function report(drained) {
+    tell({ act: 'held', drained, resources: activeResources() });
+  }
+
+  /** There is nothing left to serve. */
+  function end() {
+    const finished = () => {
+      report(true);
+      if (failed) return exit(1);
+      if (exitIsDue) return exit();
+      finish(exit);
+    };
+    if (!process.connected) return finished();
+    process.once('disconnect', finished);
+    process.disconnect?.();
   }
 
   /** The primary is gone, and with it who would end a drain that takes too long. */
   function orphaned() {
     if (state !== 'draining' || deadline === Infinity) return;
-    setTimeout(() => process.exit(), Math.max(0, deadline - Date.now())).unref();
+    setTimeout(() => exit(), Math.max(0, deadline - Date.now())).unref();
   }
 
   /** @param {number} slot */
@@ -160,6 +268,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   const acts = {
     drain: ({ reason, timeoutMs }) => begin(reason, timeoutMs),
     keep: () => clearTimeout(patience),
+    terminate: onTimeUp,
     promote: ({ slot }) => promote(slot),
     ping: () => {},
   };

@@ -48,7 +48,7 @@ pub use self::options::{
 use self::post::{Post, Standing};
 use self::reload::Reload;
 use self::scale::Scales;
-use self::shutdown::Ending;
+use self::shutdown::{Ending, Stopping};
 pub use self::stats::{SlotState, SlotStats, Stats};
 use super::ids::{Slot, WorkerId};
 use super::random::Random;
@@ -67,6 +67,8 @@ pub struct Supervise {
     options: Options,
     random: Random,
     run: Run,
+    /// Only while running.
+    stopping: Option<Stopping>,
     now: Time,
     /// In the order in which they were ordered.
     members: Vec<Member>,
@@ -103,6 +105,7 @@ impl Supervise {
         Self {
             random: Random::new(seed),
             run: Run::Idle,
+            stopping: None,
             now: Time::ZERO,
             members: Vec::new(),
             posts: Vec::new(),
@@ -129,7 +132,8 @@ impl Supervise {
         let members = self.members.iter().filter_map(Member::deadline);
         let posts = self.posts_with_slots().filter_map(|(slot, post)| self.post_deadline(slot, post));
         let bench = self.post_deadline(None, &self.bench);
-        members.chain(posts).chain(bench).chain(self.samples_at).min()
+        let stopping = self.stopping.as_ref().map(|stopping| stopping.until);
+        members.chain(posts).chain(bench).chain(self.samples_at).chain(stopping).min()
     }
 
     /// When to look at the workers: from then on, give [`Input::Vitals`] of each, then [`Input::Tick`].
@@ -155,6 +159,7 @@ impl Supervise {
                 self.retire_asked(worker, reason, detail, by);
             }
             Input::Leaving { worker } => self.left(worker),
+            Input::Held { worker, drained, resources } => self.held(worker, drained, resources),
             Input::Exited { worker, exit } => self.exited(worker, exit),
             Input::Vitals { worker, vitals } => {
                 // Weighed by the tick that follows.
@@ -166,7 +171,7 @@ impl Supervise {
             Input::Stack { worker, text } => self.captured(worker, text),
             Input::Scale { workers, request } => self.scale_asked(workers, request),
             Input::Reload { concurrency, request } => self.reload_asked(concurrency, request),
-            Input::Shutdown { timeout, request } => self.shutdown_asked(timeout, request),
+            Input::Shutdown { delay, timeout, request } => self.shutdown_asked(delay, timeout, request),
             Input::Force => self.force(),
             Input::Tick => self.sample(),
         }
@@ -214,6 +219,7 @@ impl Supervise {
 
     /// What has had its time.
     fn expire(&mut self) {
+        self.delayed_long_enough();
         let mut index = 0;
         while index < self.members.len() {
             let removed = self.expire_one(index);

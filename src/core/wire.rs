@@ -7,6 +7,8 @@
 
 mod answers;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use thiserror::Error;
@@ -30,6 +32,11 @@ pub const MAX_REASON: usize = 64;
 
 /// The longest explanation of it, in bytes.
 pub const MAX_DETAIL: usize = 4096;
+
+/// The most kinds of resources that a worker can name, and the longest name in bytes.
+pub const MAX_RESOURCES: usize = 32;
+/// See [`MAX_RESOURCES`].
+pub const MAX_RESOURCE: usize = 64;
 
 /// `EINVAL` as Node gives it. `core` may not ask the system's headers, and Linux has the same
 /// number on every architecture we run on; so it is with the next two.
@@ -68,6 +75,13 @@ pub enum FromWorker {
         reason: String,
         /// Why, at length: a stack, for instance. At most [`MAX_DETAIL`] bytes; the rest is cut off.
         detail: String,
+    },
+    /// What keeps a worker that drains.
+    Held {
+        /// All connections have ended, and the app has done what it does about that.
+        drained: bool,
+        /// What keeps its event loop, by Node's names, and how many there are of each. At most [`MAX_RESOURCES`].
+        resources: BTreeMap<String, u32>,
     },
 }
 
@@ -210,6 +224,11 @@ impl FromWorker {
             #[serde(default)]
             detail: Option<String>,
         }
+        #[derive(Deserialize)]
+        struct Held {
+            drained: bool,
+            resources: BTreeMap<String, u32>,
+        }
 
         if frame.len() > MAX_FRAME {
             return Err(FrameError::TooLong { length: frame.len() });
@@ -230,6 +249,11 @@ impl FromWorker {
             "retire" => fields("retire", frame).map(|Retire { reason, detail }| Self::Retire {
                 reason: shortened(reason, MAX_REASON),
                 detail: shortened(detail.unwrap_or_default(), MAX_DETAIL),
+            }),
+            "held" => fields("held", frame).map(|Held { drained, resources }| {
+                let few = resources.into_iter().take(MAX_RESOURCES);
+                let resources = few.map(|(name, count)| (shortened(name, MAX_RESOURCE), count)).collect();
+                Self::Held { drained, resources }
             }),
             _ => Err(FrameError::UnknownAct { act: beginning(&act, 32) }),
         }

@@ -77,6 +77,9 @@ pub enum Command {
     },
     /// The socket is to be closed.
     RemoveListener(ListenerId),
+    /// All workers are about to leave: accept everybody who waits at a socket, have workers take them, and close the
+    /// sockets. The listeners stay until they are removed.
+    LastCall,
     /// The worker takes the listener's connections.
     Join(WorkerId, ListenerId),
     /// The worker no longer takes them.

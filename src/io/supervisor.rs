@@ -133,6 +133,8 @@ enum Happening {
     /// Where a worker hangs, if that could be found out.
     Hangs(WorkerId, Option<String>),
     Noticed(Notice),
+    /// What waits for a worker is on its way to one, and this one is to drain.
+    LastCalled(WorkerId, Drain),
     /// What the primary's JavaScript waits for: it comes behind what the worker had said by then.
     CaughtUp(Sender<()>),
 }

@@ -260,11 +260,11 @@ impl Supervisor {
         self.ask(Input::Reload { concurrency, request: Request(request.into()) });
     }
 
-    /// Drains all workers; after `timeout` ms they are forced. The answer follows as an event.
+    /// Drains all workers after `delay` ms; after `timeout` ms more they are forced. The answer follows as an event.
     #[napi(catch_unwind)]
-    pub fn shutdown(&self, timeout: u32, request: u32) {
-        let timeout = Duration::from_millis(timeout.into());
-        self.ask(Input::Shutdown { timeout, request: Request(request.into()) });
+    pub fn shutdown(&self, delay: u32, timeout: u32, request: u32) {
+        let (delay, timeout) = (Duration::from_millis(delay.into()), Duration::from_millis(timeout.into()));
+        self.ask(Input::Shutdown { delay, timeout, request: Request(request.into()) });
     }
 
     /// Kills all workers.

@@ -204,9 +204,14 @@ pub(super) fn describe(event: &Event) -> Value {
                 json!({ "worker": worker, "slot": slot, "reason": reason, "detail": detail, "by": by }),
             )
         }
-        Event::DrainTimeout { worker, slot, connections } => {
-            ("drain-timeout", json!({ "worker": worker, "slot": slot, "connections": connections }))
+        Event::DrainTimeout { worker, slot, connections, resources } => (
+            "drain-timeout",
+            json!({ "worker": worker, "slot": slot, "connections": connections, "resources": resources }),
+        ),
+        Event::Drained { worker, slot, resources } => {
+            ("drained", json!({ "worker": worker, "slot": slot, "resources": resources }))
         }
+        Event::Stopping { delay } => ("stopping", json!({ "delay": millis(*delay) })),
         Event::Unresponsive { worker, slot, silent_for, stack } => (
             "unresponsive",
             json!({ "worker": worker, "slot": slot, "silentFor": millis(*silent_for), "stack": stack }),
@@ -287,6 +292,7 @@ pub(super) fn stats(cluster: &Stats) -> Value {
         "standby": { "ready": cluster.standbys_ready, "starting": cluster.standbys_starting },
         "restarts": cluster.restarts,
         "reloading": cluster.reloading,
+        "stopping": cluster.stopping,
         "shuttingDown": cluster.shutting_down,
         "slots": slots,
     })

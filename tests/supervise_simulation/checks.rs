@@ -112,6 +112,8 @@ impl World {
             Event::GaveUp { .. } => "gave up total",
             Event::Retire { .. } => "retire",
             Event::DrainTimeout { .. } => "drain timeout",
+            Event::Drained { .. } => "drained",
+            Event::Stopping { .. } => "stopping",
             Event::Unresponsive { .. } => "unresponsive",
             Event::Recycle { excess: Excess::Memory, value, .. } if *value > 230 => "urgent",
             Event::Recycle { excess: Excess::Memory, .. } => "recycle memory",
@@ -126,6 +128,7 @@ impl World {
         });
         match event {
             Event::Shutdown { .. } => self.ending = true,
+            Event::Stopping { .. } => self.stopping = true,
             Event::Backoff { slot, delay, .. } => {
                 self.not_before.insert(*slot, self.now + *delay);
             }
@@ -232,14 +235,25 @@ impl World {
 
     pub(crate) fn everything_ends(&mut self) {
         self.check_capacity = false;
-        self.ask(|request| Input::Shutdown { timeout: Duration::from_millis(300), request });
+        let delay = if self.random.one_in(2) { self.random.ms(1, 300) } else { Duration::ZERO };
+        self.ask(|request| Input::Shutdown { delay, timeout: Duration::from_millis(300), request });
+        if !self.ending {
+            // All processes have got the signal, and still nobody goes.
+            let serving = self.serving();
+            for worker in self.processes.keys().copied().collect::<Vec<_>>() {
+                let (reason, by) = (Reason::Asked("SIGTERM".into()), By::Worker);
+                self.give(Input::RetireAsked { worker, reason, detail: String::new(), by });
+            }
+            assert_eq!(self.serving(), serving);
+            self.let_time_pass(delay);
+        }
         assert!(self.ending);
         self.let_time_pass(Duration::from_secs(1));
         assert!(self.processes.is_empty(), "{:?} are left", self.processes);
         assert!(self.open.is_empty(), "{:?} have not been answered", self.open);
         assert_eq!(self.brain.next_deadline(), None, "there is nothing to wait for");
         assert_eq!(self.brain.stats(self.now).processes, 0);
-        self.ask(|request| Input::Shutdown { timeout: Duration::ZERO, request });
+        self.ask(|request| Input::Shutdown { delay: Duration::ZERO, timeout: Duration::ZERO, request });
         self.ask(|request| Input::Reload { concurrency: 1, request });
         self.ask(|request| Input::Scale { workers: 3, request });
         self.give(Input::Start);

@@ -103,6 +103,7 @@ fn whatever_happens_the_cluster_recovers_and_ends() {
         "reload failed",
         "promote",
         "stopped",
+        "stopping",
         "shutdown",
         "stop primary",
         "done",

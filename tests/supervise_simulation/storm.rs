@@ -62,7 +62,7 @@ impl World {
         let workers = self.random.number(0, 6);
         let waits = self.brain.stats(self.now).reloading;
         self.ask(|request| Input::Scale { workers, request });
-        if workers > 0 && !self.ending && !waits {
+        if workers > 0 && !self.ending && !self.stopping && !waits {
             assert_eq!(self.brain.stats(self.now).workers, workers);
         }
     }
@@ -73,8 +73,11 @@ impl World {
             self.give(Input::Force);
         } else {
             let timeout = self.random.ms(0, 400);
-            self.ending = true;
-            self.ask(|request| Input::Shutdown { timeout, request });
+            let delay = if self.random.one_in(2) { self.random.ms(0, 400) } else { Duration::ZERO };
+            self.ask(|request| Input::Shutdown { delay, timeout, request });
+            let stats = self.brain.stats(self.now);
+            assert!(stats.stopping);
+            assert_eq!(stats.shutting_down, self.ending);
         }
     }
 

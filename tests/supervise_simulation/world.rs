@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) last_answer: Option<Result<(), rcluster::core::supervise::Failure>>,
     /// Nothing may be spawned any more.
     pub(crate) ending: bool,
+    /// The end has been announced.
+    pub(crate) stopping: bool,
     pub(crate) calm: bool,
     pub(crate) calm_since: Time,
     /// Nothing fails here.
@@ -65,6 +67,7 @@ impl World {
             open: BTreeSet::new(),
             last_answer: None,
             ending: false,
+            stopping: false,
             calm: gentle,
             calm_since: Time::ZERO,
             gentle,

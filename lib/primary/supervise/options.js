@@ -22,14 +22,15 @@ const DEFAULTS = {
   giveUpExitCode: 70,
   ready: 'listening',
   readyTimeout: 30_000,
-  drainTimeout: 10_000,
-  killTimeout: 2000,
+  drainTimeout: 8000,
+  killTimeout: 1000,
   unresponsiveAfter: 0,
   recycle: { memory: 0, age: 0, connections: 0, jitter: 0.1 },
   retireOnException: true,
   instanceVar: /** @type {string | false} */ ('NODE_APP_INSTANCE'),
   reloadConcurrency: 1,
   signals: true,
+  shutdownDelay: 0,
 };
 
 const DERIVED = ['workers', 'totalIntensity', 'shutdownTimeout'];
@@ -219,7 +220,7 @@ function exitCodes(value) {
  * Checks the options of supervise() and fills in what is not mentioned.
  * @param {unknown} given
  * @param {number} available How many workers 'auto' means.
- * @returns {NativeOptions & { signals: boolean, reloadConcurrency: number }}
+ * @returns {NativeOptions & { signals: boolean, reloadConcurrency: number, shutdownDelay: number }}
  * @throws {TypeError | RangeError} ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE or ERR_OUT_OF_RANGE.
  */
 function parseOptions(given, available) {
@@ -262,6 +263,7 @@ function parseOptions(given, available) {
     instanceVar: variable('options.instanceVar', options.instanceVar),
     reloadConcurrency: whole('options.reloadConcurrency', options.reloadConcurrency, 1, MOST_WORKERS),
     signals: flag('options.signals', options.signals),
+    shutdownDelay: time('options.shutdownDelay', options.shutdownDelay, 0),
   };
 }
 

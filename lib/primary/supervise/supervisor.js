@@ -3,6 +3,7 @@
 const EventEmitter = require('node:events');
 const os = require('node:os');
 
+const { createExitHold, listenBeside } = require('../../seam/signals');
 const { fields, time, whole, MOST_WORKERS } = require('./options');
 
 /**
@@ -46,9 +47,17 @@ class Supervisor extends EventEmitter {
   #lastRequest = 0;
   /** @type {Promise<void> | undefined} */
   #shutdown;
+  /** Whether the shutdown has been announced and not begun. */
+  #isWaiting = false;
   /** @type {NodeJS.Signals | undefined} */
   #signal;
   #signalledAt = 0;
+  /** @type {(() => void)[]} each ends listening for a signal */
+  #deaf = [];
+  /** A library that cleans up after a signal, and then ends the process, does not end it before the workers have ended. */
+  #exits = createExitHold([...SIGNALS], (code) => {
+    if (code !== undefined && code !== null) process.exitCode = code;
+  });
   #holds = true;
   /** @type {() => void} */
   #close = () => {};
@@ -73,7 +82,9 @@ class Supervisor extends EventEmitter {
     this.workers.length = options.workers;
     // Between two workers there may be none, and nothing else that keeps the primary.
     cluster.supervision.hold();
-    if (options.signals) for (const signal of SIGNALS) process.on(signal, this.#onSignal);
+    if (options.signals) {
+      this.#deaf = SIGNALS.map((signal) => listenBeside(signal, () => this.#onSignal(signal)));
+    }
   }
 
   /**
@@ -101,16 +112,25 @@ class Supervisor extends EventEmitter {
   }
 
   /**
-   * Drains all workers.
-   * @param {{ timeout?: number }} [options]
+   * Drains all workers. Called once more while it waits for `delay`, it waits no longer.
+   * @param {{ timeout?: number, delay?: number }} [options]
    * @returns {Promise<void>} Resolves when they are gone.
    */
   shutdown(options = {}) {
-    const { timeout } = fields('options', options, { timeout: this.#options.shutdownTimeout });
+    const { timeout, delay } = fields('options', options, {
+      timeout: this.#options.shutdownTimeout,
+      delay: 0,
+    });
     time('options.timeout', timeout, 0);
-    this.#shutdown ??= this.#ask((native, request) => native.shutdown(timeout, request))
-      .then(() => this.#cluster.told())
-      .then(() => this.#end());
+    time('options.delay', delay, 0);
+    const ended = this.#ask((native, request) => native.shutdown(delay, timeout, request));
+    if (this.#shutdown === undefined) {
+      this.#isWaiting = delay > 0;
+      this.#shutdown = ended.then(() => this.#cluster.told()).then(() => this.#end());
+    } else {
+      // It has the same end as the first one, or is refused because that has come.
+      ended.catch(() => {});
+    }
     return this.#shutdown;
   }
 
@@ -171,7 +191,8 @@ class Supervisor extends EventEmitter {
     if (typeof facts.signal === 'number') facts.signal = signalNames.get(facts.signal) ?? facts.signal;
     if (name === 'promote') this.#cluster.promote(facts.worker, facts.slot);
     if ((name === 'spawn' || name === 'promote') && facts.slot !== null) this.workers[facts.slot] = worker;
-    if (name === 'shutdown') facts.signal = this.#signal ?? null;
+    if (name === 'shutdown' || name === 'stopping') facts.signal = this.#signal ?? null;
+    if (name === 'shutdown') this.#isWaiting = false;
     if (name === 'stopped') this.#releaseIfStopped();
     this.emit(name, facts);
   }
@@ -196,24 +217,30 @@ class Supervisor extends EventEmitter {
   }
 
   #end() {
-    for (const signal of SIGNALS) process.removeListener(signal, this.#onSignal);
+    for (const stop of this.#deaf) stop();
+    this.#exits.release();
     this.#release();
     this.#close();
   }
 
   /** @param {NodeJS.Signals} signal */
-  #onSignal = (signal) => {
-    if (this.#signal !== undefined) {
-      if (signal === this.#signal && performance.now() - this.#signalledAt < SAME) return;
-      process.exitCode = 128 + os.constants.signals[signal];
-      this.#cluster.supervision.native.force();
-      return;
-    }
+  #onSignal(signal) {
+    this.#exits.hold();
+    const isFirst = this.#signal === undefined;
+    if (!isFirst && signal === this.#signal && performance.now() - this.#signalledAt < SAME) return;
     this.#signal = signal;
     this.#signalledAt = performance.now();
-    // What went wrong is told by the exit code: shutting down itself does not fail.
-    void this.shutdown().then(() => process.exit());
-  };
+    if (isFirst) {
+      const delay = signal === 'SIGTERM' ? this.#options.shutdownDelay : 0;
+      // What went wrong is told by the exit code: shutting down itself does not fail.
+      void this.shutdown({ delay }).then(() => process.exit());
+    } else if (this.#isWaiting) {
+      void this.shutdown();
+    } else {
+      process.exitCode = 128 + os.constants.signals[signal];
+      this.#cluster.supervision.native.force();
+    }
+  }
 }
 
 /**

@@ -1,5 +1,6 @@
 //! What the app is told.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::messages::{By, Cause, Excess, Failure, Phase, Reason, Scope, Why};
@@ -84,6 +85,17 @@ pub enum Event {
         slot: Option<Slot>,
         /// Connections it had open when it was last looked at; None if it never was.
         connections: Option<u32>,
+        /// What kept its event loop, as it has said itself; empty if it has not.
+        resources: BTreeMap<String, u32>,
+    },
+    /// A worker that drains has nothing left to serve, and is about to end.
+    Drained {
+        /// Which.
+        worker: WorkerId,
+        /// Its slot; None for a standby.
+        slot: Option<Slot>,
+        /// What still keeps its event loop.
+        resources: BTreeMap<String, u32>,
     },
     /// A worker's event loop has stopped; it is killed, and has been replaced.
     Unresponsive {
@@ -145,6 +157,11 @@ pub enum Event {
         slot: Option<Slot>,
         /// How.
         why: Why,
+    },
+    /// Everything is about to end, and goes on as before until then.
+    Stopping {
+        /// How long.
+        delay: Duration,
     },
     /// Everything ends.
     Shutdown {

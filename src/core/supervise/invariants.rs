@@ -99,6 +99,9 @@ impl Supervise {
         let members = self.members.iter().filter_map(Member::deadline);
         let mut deadlines =
             members.chain(self.posts_with_slots().filter_map(|(slot, post)| self.post_deadline(slot, post)));
+        let stopping = self.stopping.as_ref().map(|stopping| stopping.until);
+        ensure(stopping.is_none() || matches!(self.run, Run::Running), || "the end is yet to begin".into())?;
+        ensure(stopping.is_none_or(|until| until > self.now), || "the end should have begun".into())?;
         let past = deadlines.find(|deadline| *deadline < self.now);
         ensure(past.is_none(), || format!("{past:?} has passed, and it is {:?}", self.now))?;
         let immortal = |member: &&Member| {

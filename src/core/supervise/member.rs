@@ -1,5 +1,6 @@
 //! One worker, from the order to spawn it until its process is gone.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::watch::Health;
@@ -95,6 +96,15 @@ pub(super) struct Member {
     pub(super) generation: u32,
     pub(super) ordered: Time,
     pub(super) health: Health,
+    /// What it has said of its drain.
+    pub(super) held: Held,
+}
+
+/// What a worker that drains has said of what keeps it.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) drained: bool,
+    pub(super) resources: BTreeMap<String, u32>,
 }
 
 impl Member {

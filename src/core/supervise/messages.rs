@@ -1,5 +1,6 @@
 //! The words between the supervision's brain and its shell.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -61,6 +62,15 @@ pub enum Input {
         /// Which.
         worker: WorkerId,
     },
+    /// A worker that drains says what keeps it.
+    Held {
+        /// Which.
+        worker: WorkerId,
+        /// It has nothing left to serve.
+        drained: bool,
+        /// What keeps its event loop, and how many there are of each.
+        resources: BTreeMap<String, u32>,
+    },
     /// A worker's process has ended.
     Exited {
         /// Which.
@@ -97,8 +107,10 @@ pub enum Input {
         /// What [`Output::Done`] answers.
         request: Request,
     },
-    /// Drain all and end.
+    /// Drain all and end. Given once more, it may only go faster.
     Shutdown {
+        /// How long to go on as before, announced as about to end.
+        delay: Duration,
         /// How long that may take before it is forced.
         timeout: Duration,
         /// What [`Output::Done`] answers.
@@ -165,6 +177,13 @@ pub enum Reason {
     Scale,
     /// Everything ends.
     Shutdown,
+}
+
+impl Reason {
+    /// Whether the worker has got SIGTERM.
+    pub(super) fn is_signal(&self) -> bool {
+        matches!(self, Self::Asked(words) if words == "SIGTERM")
+    }
 }
 
 impl fmt::Display for Reason {

@@ -36,7 +36,7 @@ impl Supervise {
     pub(super) fn refusal(&self) -> Option<Failure> {
         match self.run {
             Run::Idle => Some(Failure::NotStarted),
-            Run::Running => None,
+            Run::Running => self.is_stopping().then_some(Failure::ShutDown),
             Run::Ending(_) => Some(Failure::ShutDown),
         }
     }

@@ -1,5 +1,6 @@
 //! How workers go: replaced first, drained then, forced in the end.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::member::{Going, Place, Stage};
@@ -16,6 +17,11 @@ impl Supervise {
         let Some(index) = self.find(worker) else { return };
         let member = &self.members[index];
         if member.is_former() || matches!(member.going, Some(Going::Soon { .. })) {
+            return;
+        }
+        if by == By::Worker && self.is_stopping() && reason.is_signal() {
+            // All of its group have got it, the primary before the others.
+            self.wishes.push(worker);
             return;
         }
         let slot = member.place.slot();
@@ -179,9 +185,25 @@ impl Supervise {
         let member = &self.members[index];
         if let Some(worker) = member.id {
             let (slot, connections) = (member.place.slot(), member.health.connections());
-            self.tell(Event::DrainTimeout { worker, slot, connections });
+            let resources = member.held.resources.clone();
+            self.tell(Event::DrainTimeout { worker, slot, connections, resources });
         }
         self.terminate(index);
+    }
+
+    /// A worker says what keeps it. That it has nothing left to serve is told once.
+    pub(super) fn held(&mut self, worker: WorkerId, drained: bool, resources: BTreeMap<String, u32>) {
+        let Some(index) = self.find(worker) else { return };
+        let member = &mut self.members[index];
+        if !matches!(member.stage, Stage::Draining { .. }) {
+            return;
+        }
+        let is_news = drained && !std::mem::replace(&mut member.held.drained, drained);
+        member.held.resources.clone_from(&resources);
+        let slot = member.place.slot();
+        if is_news {
+            self.tell(Event::Drained { worker, slot, resources });
+        }
     }
 
     /// It has had its time to get ready. True if it is no member any more.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::member::Stage;
-use super::{Event, Failure, Output, Reason, Run, Supervise};
+use super::{Event, Failure, Output, Reason, Run, Supervise, Time};
 use crate::core::ids::Request;
 
 /// What is to happen once all are gone.
@@ -14,18 +14,58 @@ pub(super) struct Ending {
     stop: Option<i32>,
 }
 
+/// The end has been announced, and has not begun: load balancers are given the time to look elsewhere.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    pub(super) until: Time,
+    timeout: Duration,
+    requests: Vec<Request>,
+}
+
 impl Supervise {
-    pub(super) fn shutdown_asked(&mut self, timeout: Duration, request: Request) {
+    pub(super) fn shutdown_asked(&mut self, delay: Duration, timeout: Duration, request: Request) {
+        if matches!(self.run, Run::Running) && !delay.is_zero() {
+            self.announce_end(delay, timeout, request);
+            return;
+        }
         self.begin_to_end(timeout, None);
         if let Run::Ending(ending) = &mut self.run {
             ending.requests.push(request);
         }
     }
 
+    /// Whether the end has been announced and has not begun.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    fn announce_end(&mut self, delay: Duration, timeout: Duration, request: Request) {
+        let until = self.in_time(delay);
+        if let Some(stopping) = &mut self.stopping {
+            stopping.until = until.min(stopping.until);
+            stopping.timeout = timeout.min(stopping.timeout);
+            stopping.requests.push(request);
+            return;
+        }
+        self.stopping = Some(Stopping { until, timeout, requests: vec![request] });
+        self.tell(Event::Stopping { delay });
+        self.abandon_reload();
+        self.end_scales(&Err(Failure::ShutDown));
+    }
+
+    /// The time between the announcement of the end and its beginning is over.
+    pub(super) fn delayed_long_enough(&mut self) {
+        let over = self.stopping.as_ref().filter(|stopping| stopping.until <= self.now);
+        if let Some(timeout) = over.map(|stopping| stopping.timeout) {
+            self.begin_to_end(timeout, None);
+        }
+    }
+
     /// Nothing is started any more. Asked for once more, it may only go faster.
     pub(super) fn begin_to_end(&mut self, timeout: Duration, stop: Option<i32>) {
         if !matches!(self.run, Run::Ending(_)) {
-            self.run = Run::Ending(Ending { requests: Vec::new(), stop });
+            let requests = self.stopping.take().map(|stopping| stopping.requests).unwrap_or_default();
+            self.run = Run::Ending(Ending { requests, stop });
             self.tell(Event::Shutdown { gave_up: stop.is_some(), timeout });
             self.abandon_reload();
             self.end_scales(&Err(Failure::ShutDown));

@@ -1,6 +1,6 @@
 //! How slots get their workers, and how those become ready.
 
-use super::member::{Member, Place, Stage};
+use super::member::{Held, Member, Place, Stage};
 use super::post::Standing;
 use super::watch::Health;
 use super::{Cause, Event, KillSignal, Output, ReadyWhen, Reason, Run, Supervise, Why};
@@ -55,6 +55,7 @@ impl Supervise {
             generation: self.generation,
             ordered: self.now,
             health: Health::new(cause, &self.options.recycle, &mut self.random),
+            held: Held::default(),
         });
         self.say(Output::Spawn { ticket, slot: place.slot(), cause });
     }

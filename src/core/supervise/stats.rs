@@ -26,6 +26,8 @@ pub struct Stats {
     pub restarts: u64,
     /// A reload is running.
     pub reloading: bool,
+    /// The end has been announced, or everything ends or has ended.
+    pub stopping: bool,
     /// Everything ends, or has ended.
     pub shutting_down: bool,
     /// All slots, also those that are being given up.
@@ -86,6 +88,7 @@ impl Supervise {
             standbys_starting: count(&|member| member.place == Place::Standby && !member.is_ready()),
             restarts: self.restarts,
             reloading: self.reload.is_some(),
+            stopping: self.is_stopping() || matches!(self.run, Run::Ending(_)),
             shutting_down: matches!(self.run, Run::Ending(_)),
             slots: (0..).map(Slot).zip(&self.posts).map(|(slot, _)| self.slot_stats(slot, now)).collect(),
         }

@@ -81,9 +81,17 @@ fn tell(event: Event) -> String {
         Event::Retire { worker, slot, reason, detail, by } => {
             format!("retire {} {reason}{detail} by {by:?}", who(Some(worker), slot))
         }
-        Event::DrainTimeout { worker, slot, connections } => {
-            format!("drain timeout {} {connections:?}", who(Some(worker), slot))
+        Event::DrainTimeout { worker, slot, connections, resources } => {
+            let held: Vec<String> =
+                resources.iter().map(|(name, count)| format!(" {count} {name}")).collect();
+            format!("drain timeout {} {connections:?}{}", who(Some(worker), slot), held.concat())
         }
+        Event::Drained { worker, slot, resources } => {
+            let held: Vec<String> =
+                resources.iter().map(|(name, count)| format!(" {count} {name}")).collect();
+            format!("drained {}{}", who(Some(worker), slot), held.concat())
+        }
+        Event::Stopping { delay } => format!("stopping in {}", delay.as_millis()),
         Event::Unresponsive { worker, slot, silent_for, stack } => {
             let stack = stack.unwrap_or_default();
             format!("unresponsive {} {}{stack}", who(Some(worker), slot), silent_for.as_millis())
@@ -206,6 +214,12 @@ impl Play {
             "ready" => Input::Ready { worker: worker() },
             "throws" => asked(By::Worker),
             "retire" => asked(By::Primary),
+            // What keeps it, and whether that is all.
+            "held" | "drained" => Input::Held {
+                worker: worker(),
+                drained: verb == "drained",
+                resources: words[1..].iter().map(|name| ((*name).to_owned(), 1)).collect(),
+            },
             "leaving" => Input::Leaving { worker: worker() },
             "exit" => Input::Exited { worker: worker(), exit: ExitKind::Code(words[1].parse().unwrap()) },
             "signal" => Input::Exited { worker: worker(), exit: ExitKind::Signal(words[1].parse().unwrap()) },
@@ -215,7 +229,9 @@ impl Play {
             "scale" => Input::Scale { workers: number(0), request: request() },
             "reload" => Input::Reload { concurrency: number(0), request: request() },
             "shutdown" => {
-                Input::Shutdown { timeout: Duration::from_millis(number(0).into()), request: request() }
+                let ms = |index| Duration::from_millis(number(index).into());
+                let delay = if words.len() > 2 { ms(1) } else { Duration::ZERO };
+                Input::Shutdown { delay, timeout: ms(0), request: request() }
             }
             "force" => Input::Force,
             _ => panic!("what is {line}?"),

@@ -22,6 +22,8 @@ pub enum ToWorker {
         /// Which.
         slot: Slot,
     },
+    /// The time for draining or starting is over: SIGTERM comes along.
+    Terminate,
     /// A reason for the event loop to turn. Needs no answer.
     Ping,
 }

@@ -25,6 +25,8 @@ fn every_act_is_read() {
         (json!({ "act": "listensAlone" }), FromWorker::ListensAlone),
         (json!({ "act": "leaving" }), FromWorker::Leaving),
         (json!({ "act": "ready" }), FromWorker::Ready),
+        (json!({ "act": "held", "drained": true, "resources": { "Timeout": 2 } }), held(&[("Timeout", 2)])),
+        (json!({ "act": "held", "drained": true, "resources": {} }), held(&[])),
         (json!({ "act": "retire", "reason": "tired" }), retire("tired", "")),
         (json!({ "act": "retire", "reason": "tired", "detail": null }), retire("tired", "")),
         (json!({ "act": "retire", "reason": "", "detail": "at app.js:1" }), retire("", "at app.js:1")),
@@ -36,6 +38,28 @@ fn every_act_is_read() {
 
 fn retire(reason: &str, detail: &str) -> FromWorker {
     FromWorker::Retire { reason: reason.into(), detail: detail.into() }
+}
+
+fn held(resources: &[(&str, u32)]) -> FromWorker {
+    let resources = resources.iter().map(|&(name, count)| (name.to_owned(), count)).collect();
+    FromWorker::Held { drained: true, resources }
+}
+
+#[test]
+fn what_keeps_a_worker_is_cut_short() {
+    let many: serde_json::Map<String, Value> =
+        (0..99).map(|number| (format!("{number:02}{}", "x".repeat(99)), json!(1))).collect();
+    match parse(&json!({ "act": "held", "drained": false, "resources": many })) {
+        Ok(FromWorker::Held { drained: false, resources }) => {
+            assert_eq!(resources.len(), MAX_RESOURCES);
+            assert!(resources.keys().all(|name| name.len() == MAX_RESOURCE));
+        }
+        other => panic!("it is read as {other:?}"),
+    }
+    for resources in [json!(null), json!([]), json!({ "Timeout": -1 }), json!({ "Timeout": "2" })] {
+        let error = parse(&json!({ "act": "held", "drained": true, "resources": resources })).unwrap_err();
+        assert!(matches!(error, FrameError::Fields { act: "held", .. }), "{error}");
+    }
 }
 
 #[test]

@@ -212,6 +212,17 @@ impl Listening {
         }
     }
 
+    /// Closes the sockets from which connections are accepted here; those of slots are their workers' as well.
+    pub(super) fn close_sockets(&mut self, poller: &Poller) -> Result<(), SysError> {
+        for socket in &self.sockets {
+            if socket.slot.is_none() && socket.watch != Watch::Nothing {
+                poller.remove(&socket.fd)?;
+            }
+        }
+        self.sockets.retain(|socket| socket.slot.is_some());
+        Ok(())
+    }
+
     /// Closes the sockets; the name in the file system goes with them.
     pub(super) fn close(mut self, poller: &Poller) -> Result<(), SysError> {
         self.wanted = false;

@@ -262,6 +262,7 @@ impl Shell {
                 }
                 Ok(())
             }
+            Command::LastCall => self.last_call(),
             Command::Join(worker, listener) => {
                 // The brain may have us stand in for it at once.
                 self.occupy(worker, listener)?;

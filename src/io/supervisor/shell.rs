@@ -206,6 +206,7 @@ impl Shell {
             // It is about to die: what it has not received is better off elsewhere at once.
             Happening::HungUp(worker) => self.give_no_more(worker),
             Happening::Broke(worker, why) => self.cut_off(worker, &why),
+            Happening::LastCalled(worker, order) => self.send(worker, &ToWorker::Drain(order), None),
             Happening::CaughtUp(done) => self.answer_behind_dispatcher(done),
             Happening::Unwatched(worker, error) => {
                 (self.tell)(Event::Failed(format!("the end of {worker} cannot be waited for: {error}")));
@@ -232,6 +233,9 @@ impl Shell {
             FromWorker::Close { listener } => self.decide(Input::Close { worker, listener }),
             FromWorker::ListensAlone => self.supervise(supervise::Input::Listening { worker }),
             FromWorker::Leaving => self.leaves(worker),
+            FromWorker::Held { drained, resources } => {
+                self.supervise(supervise::Input::Held { worker, drained, resources });
+            }
             FromWorker::Ready => self.supervise(supervise::Input::Ready { worker }),
             FromWorker::Retire { reason, detail } => {
                 let reason = Reason::Asked(reason);

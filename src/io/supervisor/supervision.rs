@@ -9,18 +9,20 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::launch::{Launch, Newcomer};
 use super::shell::Shell;
 use super::stranger::Stranger;
 use super::systemd::Systemd;
-use super::{Event, lock};
+use super::{Event, Happening, lock};
 use crate::core::ids::{ListenerId, Slot, Ticket, WorkerId};
 use crate::core::listeners;
 use crate::core::supervise::{
     self, ExitKind, Input, KillSignal, Options, Output, Reason, SlotState, Stats, Supervise, Vitals,
 };
 use crate::core::wire::{Drain, Reply, Settings, ToWorker};
-use crate::io::dispatcher::Command as ToDispatcher;
+use crate::io::dispatcher::{Afterwards, Command as ToDispatcher};
 use crate::sys::error::SysError;
 use crate::sys::exit::{Exit, SIGKILL, SIGTERM, send_signal};
 use crate::sys::memory::Memory;
@@ -276,7 +278,13 @@ impl Shell {
             Output::Promote { worker, slot } => self.promote(worker, slot),
             Output::Drain { worker, reason, timeout } => self.drain(worker, &reason, timeout),
             Output::Keep { worker } => self.send(worker, &ToWorker::Keep, None),
-            Output::Kill { worker, signal } => self.kill(worker, signal),
+            Output::Kill { worker, signal } => {
+                if signal == KillSignal::Term {
+                    // Others may send it SIGTERM while it drains, which is no reason to end early.
+                    self.send(worker, &ToWorker::Terminate, None);
+                }
+                self.kill(worker, signal);
+            }
             Output::TakeBack { worker } => self.give_no_more(worker),
             Output::Probe { worker } => self.send(worker, &ToWorker::Ping, None),
             Output::CaptureStack { worker } => self.find_hang(worker),
@@ -338,6 +346,23 @@ impl Shell {
         }
     }
 
+    /// All workers drain: what waits for one goes to one first, and the worker says itself when it leaves. What came by
+    /// then would have nowhere to go.
+    fn drain_at_last(&self, worker: WorkerId, order: Drain) {
+        let (called, on_called) = oneshot::channel();
+        self.dispatcher.tell(ToDispatcher::LastCall);
+        // A thread that has ended has closed its sockets as well, so the order is given in any case.
+        self.dispatcher.tell(ToDispatcher::Then(Afterwards::new(move || {
+            let _ended = called.send(());
+        })));
+        let happenings = self.happenings.clone();
+        tokio::task::spawn_local(async move {
+            let _ended = on_called.await;
+            // It fails when this thread ends, and then everything does.
+            let _ended = happenings.send(Happening::LastCalled(worker, order)).await;
+        });
+    }
+
     /// Tells a worker to go. It gets nothing more from now on, whenever it hears of it.
     fn drain(&mut self, worker: WorkerId, reason: &Reason, timeout: Duration) {
         self.leavers.add(worker);
@@ -347,6 +372,10 @@ impl Shell {
             self.kill(worker, KillSignal::Term);
         } else {
             let order = Drain { reason: reason.to_string(), timeout_ms: millis(timeout) };
+            if *reason == Reason::Shutdown {
+                self.forwarding.leaving(worker);
+                return self.drain_at_last(worker, order);
+            }
             self.send(worker, &ToWorker::Drain(order), None);
         }
         self.give_no_more(worker);

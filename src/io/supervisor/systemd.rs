@@ -58,7 +58,9 @@ impl Systemd {
             Event::ReloadFailed { failure, .. } => {
                 self.notifier.send(&format!("READY=1\nSTATUS=The reload failed: {failure}"))
             }
-            Event::Shutdown { .. } => self.notifier.send(&format!("STOPPING=1\n{status}")),
+            Event::Stopping { .. } | Event::Shutdown { .. } => {
+                self.notifier.send(&format!("STOPPING=1\n{status}"))
+            }
             Event::Ready { .. } | Event::Restart { .. } | Event::GaveUp { .. } => self.notifier.send(&status),
             _ => Ok(()),
         }

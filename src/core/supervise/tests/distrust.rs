@@ -48,7 +48,11 @@ fn a_process_that_comes_too_late_is_killed_at_once() {
     let mut out = Vec::new();
     let (ticket, worker, request) = (Ticket(0), WorkerId(1), Request(5));
     brain.handle(Duration::ZERO, Input::Start, &mut out);
-    brain.handle(Duration::ZERO, Input::Shutdown { timeout: Duration::ZERO, request }, &mut out);
+    brain.handle(
+        Duration::ZERO,
+        Input::Shutdown { delay: Duration::ZERO, timeout: Duration::ZERO, request },
+        &mut out,
+    );
     let done = Output::Done { request, result: Ok(()) };
     assert!(!out.contains(&done), "something may come into being yet: {out:?}");
     brain.handle(Duration::ZERO, Input::Spawned { ticket, worker }, &mut out);
@@ -57,7 +61,11 @@ fn a_process_that_comes_too_late_is_killed_at_once() {
     // One that never comes is not waited for long.
     let mut brain = Supervise::new(options(1), 1);
     brain.handle(Duration::ZERO, Input::Start, &mut out);
-    brain.handle(Duration::ZERO, Input::Shutdown { timeout: Duration::ZERO, request }, &mut out);
+    brain.handle(
+        Duration::ZERO,
+        Input::Shutdown { delay: Duration::ZERO, timeout: Duration::ZERO, request },
+        &mut out,
+    );
     brain.handle(Duration::from_millis(50), Input::Tick, &mut out);
     assert_eq!(out.last(), Some(&done));
 }

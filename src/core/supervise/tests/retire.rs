@@ -4,6 +4,23 @@ use super::{ONE, TWO, options, play};
 use crate::core::supervise::{Options, RestartPolicy};
 
 #[test]
+fn what_keeps_a_worker_is_told() {
+    play(
+        options(1),
+        &[
+            ONE,
+            ("held 1 Timeout; drained 1 Timeout", ""),
+            ("shutdown 300 5", "shutdown 300 false, drain 1 shutdown 300"),
+            (
+                "held 1 Timeout Pipe; drained 1 Timeout; drained 1 Socket; held 9 Timeout",
+                "drained 1@0 1 Timeout",
+            ),
+            ("held 1 Pipe; at 300", "drain timeout 1@0 None 1 Pipe, term 1"),
+        ],
+    );
+}
+
+#[test]
 fn one_that_retires_is_replaced_at_once_and_drains() {
     play(
         options(2),

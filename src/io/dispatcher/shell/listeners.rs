@@ -1,11 +1,17 @@
 //! Listeners: accepting, and what is accepted where.
 
+use std::time::Duration;
+
 use super::stand_in::tokens;
 use super::{BURST, EXHAUSTED_PAUSE, Shell, Token, WARNING_PERIOD};
+use crate::core::dispatch::Input;
 use crate::core::ids::{ListenerId, WorkerId};
 use crate::io::dispatcher::Notice;
 use crate::io::dispatcher::listening::{Accepted, Listening};
 use crate::sys::error::SysError;
+
+/// How many bursts are accepted at the most before a socket is closed: more than a backlog holds.
+const LAST_BURSTS: usize = 128;
 
 impl Shell {
     pub(super) fn accept_burst(&mut self, listener: ListenerId) -> Result<(), SysError> {
@@ -25,6 +31,29 @@ impl Shell {
             }
         }
         Ok(())
+    }
+
+    /// Accepts everybody who waits, and closes the sockets. What is accepted is on its way to workers afterwards.
+    pub(super) fn last_call(&mut self) -> Result<(), SysError> {
+        for listener in self.listeners.keys().copied().collect::<Vec<_>>() {
+            for _ in 0..LAST_BURSTS {
+                let waits = self.listeners.get(&listener).is_some_and(Listening::has_client);
+                if !waits {
+                    break;
+                }
+                self.accept_burst(listener)?;
+            }
+            if let Some(listening) = self.listeners.get_mut(&listener) {
+                listening.close_sockets(&self.poller)?;
+            }
+        }
+        while let Some(number) = self.doorway.overdue(Duration::MAX) {
+            self.look_again(number, true)?;
+        }
+        for (listener, conn) in self.inquiry.overdue(Duration::MAX) {
+            self.input(Input::Accepted { listener, conn: conn.answered(None) })?;
+        }
+        self.flush()
     }
 
     /// There is no descriptor for a connection that waits. The one in reserve serves it: it is

@@ -1,0 +1,33 @@
+'use strict';
+
+const { watchListening, handleOf } = require('../seam/listen');
+
+/**
+ * Keeps the servers and sockets of this worker that listen neither through the primary nor at an address of their own:
+ * net and dgram bind those themselves.
+ *
+ * @param {(handle: any) => boolean} isKnown whether a handle belongs to a server that is counted elsewhere
+ * @param {(owner: any) => void} onOwner told of each server or socket that listens
+ */
+function createExclusive(isKnown, onOwner) {
+  /** @type {Map<any, 'tcp' | 'pipe' | 'udp'>} */
+  const open = new Map();
+
+  watchListening((owner, kind) => {
+    for (const other of open.keys()) if (handleOf(other) === null) open.delete(other);
+    if (open.has(owner) || isKnown(handleOf(owner))) return;
+    open.set(owner, kind);
+    onOwner(owner);
+  });
+
+  return {
+    /** @returns {import('./listening').Member[]} those that are open */
+    members() {
+      return [...open]
+        .map(([owner, kind]) => ({ owner, kind, shared: true, handle: handleOf(owner) }))
+        .filter(({ handle }) => handle !== null);
+    },
+  };
+}
+
+module.exports = { createExclusive };
