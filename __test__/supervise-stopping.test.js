@@ -99,6 +99,22 @@ for (const library of [
     ));
 }
 
+test('a worker that listens and is not ready yet finishes what it has begun, too', () =>
+  withSupervised(
+    { workers: 1, ready: 'explicit', killTimeout: 60_000 },
+    async (app) => {
+      const request = get({ ...app.target, path: '/slow' });
+      await app.marker('asked');
+      process.kill(-app.pid, 'SIGTERM');
+      await app.marker('draining');
+      process.kill(app.workers[0].pid, 'SIGUSR2');
+      assert.strictEqual((await request).body, 'slow');
+      assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+      assert.strictEqual((await app.marker('exit')).code, 0);
+    },
+    { env: { SCRIPT: WORKER } },
+  ));
+
 test('timers and idle connections keep no worker that has drained, and are told', async () => {
   const pool = net.createServer((socket) => socket.on('error', () => {})).listen(0, '127.0.0.1');
   await once(pool, 'listening');

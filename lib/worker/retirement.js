@@ -107,6 +107,11 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
 
   /** The primary sends SIGTERM: the time is up. */
   function onTimeUp() {
+    // It listens without being ready, and may have clients. SIGKILL limits the time for them.
+    if (settings !== null && state !== 'draining' && serves() && !hasOtherListeners('SIGTERM')) {
+      begin('shutdown', settings.drainTimeoutMs);
+      return;
+    }
     over = true;
     hold.release();
     // An application that listens for SIGTERM gets it, and may still do something about it.
