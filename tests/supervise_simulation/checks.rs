@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rcluster::core::ids::Slot;
 use rcluster::core::supervise::{
-    Cause, Event, Excess, Input, KillSignal, Output, Phase, RestartPolicy, Scope, SlotState, Time,
+    By, Cause, Event, Excess, Input, KillSignal, Output, Phase, Reason, RestartPolicy, Scope, SlotState, Time,
 };
 
 use crate::process::Process;
@@ -245,7 +245,8 @@ impl World {
                 self.give(Input::RetireAsked { worker, reason, detail: String::new(), by });
             }
             assert_eq!(self.serving(), serving);
-            self.let_time_pass(delay);
+            // Ticks may be late.
+            self.let_time_pass(delay + Duration::from_millis(30));
         }
         assert!(self.ending);
         self.let_time_pass(Duration::from_secs(1));
