@@ -452,6 +452,36 @@ test('where a file may have no length, fork() says so', { skip }, () =>
   }),
 );
 
+test('no handle is made in a worker that the app does not ask for', { skip }, () =>
+  inFolder((folder) => {
+    const app = `
+      const cluster = process.argv[2] === 'ours' ? require(${JSON.stringify(OURS)}) : require('node:cluster');
+      const net = require('node:net');
+      if (cluster.isPrimary) {
+        const worker = cluster.fork();
+        worker.on('listening', ({ port, addressType }) => {
+          if (addressType === 4) net.connect(port, '127.0.0.1').resume();
+        });
+        worker.on('message', (found) => { console.log(JSON.stringify(found)); worker.disconnect(); });
+      } else {
+        let sockets = 0;
+        const handles = [];
+        require('node:diagnostics_channel').subscribe('udp.socket', () => sockets++);
+        require('node:async_hooks').createHook({ init: (id, type) => handles.push(type) }).enable();
+        const tell = () => process.send([sockets, handles.filter((type) => /^(TCP|PIPE|UDP)WRAP$/.test(type))]);
+        const server = net.createServer((socket) => {
+          socket.end();
+          server.close();
+          const udp = require('node:dgram').createSocket('udp4').bind(0, '127.0.0.1', () => udp.close(tell));
+        }).listen(0, '127.0.0.1');
+      }`;
+    fs.writeFileSync(path.join(folder, 'app.js'), app);
+    const [ours, builtin] = ['ours', 'builtin'].map((who) => run([path.join(folder, 'app.js'), who]).found);
+    assert.strictEqual(ours[0], 1);
+    assert.deepStrictEqual(ours, builtin);
+  }),
+);
+
 for (const input of ['-e', '-p', 'stdin']) {
   test(`a program from ${input} forks a file`, { skip }, () =>
     inFolder((folder) => {

@@ -3,7 +3,6 @@
 // The worker's half of what rcluster knows of Node's private seams. Everything here was tried on
 // every version that docs/compatibility.md names.
 
-const dgram = require('node:dgram');
 const net = require('node:net');
 
 const NODE_MAJOR = Number(process.versions.node.split('.')[0]);
@@ -146,27 +145,57 @@ function isFull(server) {
 const classes = new Map();
 
 /**
- * @param {'tcp' | 'pipe' | 'udp'} kind
+ * @param {'tcp' | 'pipe'} kind
  * @param {(kind: 'tcp' | 'pipe') => number} blankSocket makes a socket that nobody uses
  */
 function learnHandleClass(kind, blankSocket) {
   if (classes.has(kind)) return;
-  if (kind === 'udp') {
-    const socket = dgram.createSocket('udp4');
-    const state = Object.getOwnPropertySymbols(socket).find(
-      ({ description }) => description === 'state symbol',
-    );
-    classes.set(kind, /** @type {any} */ (socket)[/** @type {symbol} */ (state)].handle.constructor);
-    // What is closed in this turn of the loop is no resource that an app may find at work in the next.
-    socket.unref();
-    socket.close();
-  } else {
-    const options = { fd: blankSocket(kind), manualStart: true, readable: false, writable: false };
-    const socket = /** @type {any} */ (new net.Socket(options));
-    classes.set(kind, socket._handle.constructor);
-    socket.unref();
-    socket.destroy();
-  }
+  const socket = socketOf(kind, blankSocket(kind));
+  // What is closed in this turn of the loop is no resource that an app may find at work in the next.
+  socket.unref();
+  socket.destroy();
+}
+
+/**
+ * Of datagrams the app's own socket shows the class.
+ * @param {any} socket
+ */
+function learnDatagramClass(socket) {
+  if (classes.has('udp')) return;
+  const state = Object.getOwnPropertySymbols(socket).find(
+    ({ description }) => description === 'state symbol',
+  );
+  classes.set('udp', socket[/** @type {symbol} */ (state)].handle.constructor);
+}
+
+/**
+ * @param {'tcp' | 'pipe' | 'udp'} kind
+ * @param {number} fd
+ */
+function socketOf(kind, fd) {
+  const options = { fd, manualStart: true, readable: false, writable: false };
+  const socket = /** @type {any} */ (new net.Socket(options));
+  classes.set(kind, socket._handle.constructor);
+  return socket;
+}
+
+/**
+ * The handle of the first connection of a kind, which shows the class: whoever watches handles sees none but its own.
+ * @param {'tcp' | 'pipe' | 'udp'} kind
+ * @param {number} fd from here on the handle's to close
+ */
+function firstHandle(kind, fd) {
+  const socket = socketOf(kind, fd);
+  const handle = socket._handle;
+  // The socket of the connection is still to be made, by net.
+  socket._handle = null;
+  return handle;
+}
+
+/** Whether Node's permission model forbids handles of connections (v25 on). */
+function isNetForbidden() {
+  const { permission } = /** @type {{ permission?: { has(scope: string): boolean } }} */ (process);
+  return NODE_MAJOR >= 25 && permission !== undefined && !permission.has('net');
 }
 
 /**
@@ -192,7 +221,7 @@ function openHandle(kind, fd, type) {
  * @param {() => void} onClose called once, when the handle is closed
  */
 function connectionHandle(kind, fd, onClose) {
-  const handle = openHandle(kind, fd, SOCKET);
+  const handle = classes.has(kind) ? openHandle(kind, fd, SOCKET) : firstHandle(kind, fd);
   handle[onCloseSymbol] = onClose;
   handle.close = closeOnce;
   return handle;
@@ -286,6 +315,8 @@ module.exports = {
   deliverAnswer,
   ownerOf,
   isFull,
+  isNetForbidden,
+  learnDatagramClass,
   learnHandleClass,
   connectionHandle,
   sharedHandle,

@@ -124,7 +124,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
       }
       const { listener } = reply;
       onOwner(owner);
-      callback(0, join(listener, reply.kind, reply, fd, index.release));
+      callback(0, join(owner, listener, reply.kind, reply, fd, index.release));
       // Only now is there somebody to take a connection. net may also have closed it at once.
       if (!members.has(listener)) {
         if (reply.perSlot) fs.closeSync(fd);
@@ -223,13 +223,14 @@ module.exports = function createListening(cluster, link, own, onOwner) {
   }
 
   /**
+   * @param {any} owner the net.Server or dgram.Socket
    * @param {number} listener
    * @param {'tcp' | 'pipe' | 'udp'} kind
    * @param {Reply} reply
    * @param {number} fd
    * @param {() => void} releaseIndex
    */
-  function join(listener, kind, reply, fd, releaseIndex) {
+  function join(owner, listener, kind, reply, fd, releaseIndex) {
     const leave = () => {
       if (!members.delete(listener)) return;
       releaseIndex();
@@ -240,8 +241,12 @@ module.exports = function createListening(cluster, link, own, onOwner) {
       // application says next, and whoever watches the messages there finds the built-in's.
       seam.notifyPrimary({ act: 'close', key: listener });
     };
-    seam.learnHandleClass(kind, (which) => link.blankSocket(which === 'tcp'));
     const byItself = reply.shared && !reply.perSlot;
+    if (kind === 'udp') seam.learnDatagramClass(owner);
+    // Otherwise the first connection shows the class. Where it would not be allowed to, listening is not, either.
+    else if (byItself || seam.isNetForbidden()) {
+      seam.learnHandleClass(kind, (which) => link.blankSocket(which === 'tcp'));
+    }
     const handle = byItself
       ? seam.sharedHandle(kind, fd, leave)
       : createFauxHandle(kind === 'tcp' ? reply.sockname : null, leave);
