@@ -50,7 +50,8 @@ declare namespace cluster {
     gid?: number | undefined;
     /**
      * The inspector's port in a worker, or a function called at each fork that returns it. It counts only where an
-     * option of the worker turns the inspector on. Default: the primary's port plus 1, 2, 3 and so on.
+     * option of the worker turns the inspector on. Default: the primary's port plus 1, 2, 3 and so on. `supervise()`,
+     * `reload()` and `scale()` call the function ahead, once for each worker that they start; see docs/design.md.
      */
     inspectPort?: number | (() => number) | undefined;
     /** Of no effect on Linux. */

@@ -14,6 +14,7 @@ const WAYS = {
   'garbage on the control socket': true,
   'half a frame on the control socket': true,
   'wrong frames on the control socket': true,
+  'garbage on the control socket, and the process stopped': true,
   'long frames on the control socket': true,
   'garbage on the connection channel': true,
   'the control socket closed': false,

@@ -6,7 +6,7 @@ const os = require('node:os');
 const { EXTRAS, addExtras } = require('../extras');
 const { forkNative } = require('../seam/fork');
 const { forwarding, programOf, startForwarding } = require('./forward');
-const { inspectorArgs } = require('./inspector');
+const { inspectorArg, inspectorArgs } = require('./inspector');
 const { createMessageHandler, send } = require('./messages');
 const { HookAnswers } = require('./hook');
 const {
@@ -173,8 +173,13 @@ function createPrimary(target) {
    * The options of child_process.fork().
    * @param {ClusterSettings} settings
    * @param {NodeJS.ProcessEnv} env
+   * @param {string} [inspectPort] If that is known.
    */
-  function forkOptions(settings, env) {
+  function forkOptions(settings, env, inspectPort) {
+    const inspector =
+      inspectPort === undefined
+        ? inspectorArgs(settings, () => supervision.native.nextInspector())
+        : [inspectorArg(inspectPort)];
     return {
       cwd: settings.cwd,
       env,
@@ -182,7 +187,7 @@ function createPrimary(target) {
       silent: settings.silent,
       windowsHide: settings.windowsHide,
       execPath: programOf(settings),
-      execArgv: [.../** @type {string[]} */ (settings.execArgv), ...inspectorArgs(settings)],
+      execArgv: [.../** @type {string[]} */ (settings.execArgv), ...inspector],
       stdio: settings.stdio,
       gid: settings.gid,
       uid: settings.uid,
@@ -193,10 +198,14 @@ function createPrimary(target) {
    * @param {number} id
    * @param {ClusterSettings} settings
    * @param {any} [env]
-   * @param {{ pid: number, fds: number[] }} [started] If supervision has started the process already.
+   * @param {{ pid: number, fds: number[], inspectPort?: string }} [started] If supervision has started the process already.
    */
   function createWorker(id, settings, env, started) {
-    const options = forkOptions(settings, { ...process.env, ...env, NODE_UNIQUE_ID: `${id}` });
+    const options = forkOptions(
+      settings,
+      { ...process.env, ...env, NODE_UNIQUE_ID: `${id}` },
+      started?.inspectPort,
+    );
     const file = /** @type {string} */ (settings.exec);
     const child = forkNative(id, supervision, file, settings.args ?? [], options, started);
     const worker = /** @type {Worker} */ (new Worker({ id, process: child }));
@@ -284,7 +293,7 @@ function createPrimary(target) {
       return cluster.settings;
     },
     forkOptions,
-    adopt: (settings, { id, pid, fds }) => createWorker(id, settings, undefined, { pid, fds }),
+    adopt: (settings, { id, ...started }) => createWorker(id, settings, undefined, started),
     workerOf: (id) => known.get(id),
   });
 

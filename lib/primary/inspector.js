@@ -6,32 +6,66 @@ const INSPECTOR_OPTION = /--inspect(?:-brk|-port)?|--debug-port/;
 const MIN_PORT = 1024;
 const MAX_PORT = 65535;
 
-/** How far the next worker's port is from the primary's: one count for all forks of the process. */
-let offset = 1;
+/**
+ * @typedef {import('../../index').ClusterSettings} ClusterSettings
+ */
+
+/**
+ * Whether something turns the inspectors of workers on.
+ * @param {ClusterSettings} settings
+ */
+function isInspected({ execArgv = [] }) {
+  return [...execArgv, process.env.NODE_OPTIONS ?? ''].some((arg) => INSPECTOR_OPTION.test(arg));
+}
 
 /**
  * The option that keeps workers that are debugged from fighting over the primary's port.
- * @param {import('../../index').ClusterSettings} settings
+ * @param {ClusterSettings} settings
+ * @param {() => number} nextInspector How far the next worker's port is from the primary's: one count for all workers.
  * @returns {string[]} Empty if nothing turns the inspector on.
  * @throws {RangeError} ERR_SOCKET_BAD_PORT
  */
-function inspectorArgs({ execArgv = [], inspectPort }) {
+function inspectorArgs(settings, nextInspector) {
+  const { inspectPort } = settings;
   // null is refused also where the inspector is off.
   if (inspectPort === null) throw badPort(null);
-  const on = [...execArgv, process.env.NODE_OPTIONS ?? ''].some((arg) => INSPECTOR_OPTION.test(arg));
-  return on ? [`--inspect-port=${choosePort(inspectPort)}`] : [];
+  if (!isInspected(settings)) return [];
+  const port = inspectPort === undefined ? nextPort(nextInspector()) : choosePort(inspectPort);
+  return [inspectorArg(port)];
 }
 
-/** @param {number | (() => number) | undefined} wish */
+/** @param {unknown} port */
+function inspectorArg(port) {
+  return `--inspect-port=${port}`;
+}
+
+/** @param {number | (() => number)} wish */
 function choosePort(wish) {
-  const port = typeof wish === 'function' ? wish() : (wish ?? nextPort());
+  const port = typeof wish === 'function' ? wish() : wish;
   if (!isPort(port)) throw badPort(port);
   return port;
 }
 
-function nextPort() {
-  const port = process.debugPort + offset++;
+/** @param {number} distance */
+function nextPort(distance) {
+  const port = process.debugPort + distance;
   return port > MAX_PORT ? port - MAX_PORT + MIN_PORT - 1 : port;
+}
+
+/**
+ * Where the ports of supervised workers come from, which the native supervisor starts by itself. A function is asked
+ * ahead, once for each worker that is about to be started.
+ * @param {ClusterSettings} settings
+ * @param {number} count
+ * @returns {{ debugPort?: number, ports?: string[] } | undefined} Nothing if all have the same arguments.
+ * @throws {RangeError} ERR_SOCKET_BAD_PORT
+ */
+function inspectorPorts(settings, count) {
+  const { inspectPort } = settings;
+  if (!isInspected(settings)) return undefined;
+  if (inspectPort === undefined) return { debugPort: process.debugPort };
+  if (typeof inspectPort !== 'function') return undefined;
+  return { ports: Array.from({ length: count }, () => String(choosePort(inspectPort))) };
 }
 
 /**
@@ -64,4 +98,4 @@ function describe(value) {
   return `type ${typeof value} (${inspect(value)})`;
 }
 
-module.exports = { inspectorArgs };
+module.exports = { inspectorArg, inspectorArgs, inspectorPorts };

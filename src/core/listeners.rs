@@ -22,6 +22,10 @@ pub const LINGER: Duration = Duration::from_secs(10);
 /// must run into its own limit before it takes everybody's.
 pub const MAX_LISTENERS: usize = 4096;
 
+/// The most memory, in bytes, for addresses and custom data that one worker has brought. A server with TLS brings a
+/// hundred bytes; whoever asks for more gets `ENOBUFS`.
+pub const MAX_BYTES: usize = 1024 * 1024;
+
 /// What happens.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
@@ -60,6 +64,12 @@ pub enum Input {
     },
     /// A worker leaves on purpose: by `worker.disconnect()`, or because it said so itself.
     WorkerLeft {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// The same, and another one takes its place: it may open what nobody serves for the moment, for as long as a
+    /// listener lingers.
+    WorkerReplaced {
         /// Which.
         worker: WorkerId,
     },

@@ -30,6 +30,7 @@ mod scale;
 mod shutdown;
 mod spawn;
 mod stats;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -50,6 +51,7 @@ use self::reload::Reload;
 use self::scale::Scales;
 use self::shutdown::{Ending, Stopping};
 pub use self::stats::{SlotState, SlotStats, Stats};
+pub use self::takeover::TAKEOVER;
 use super::ids::{Slot, WorkerId};
 use super::random::Random;
 
@@ -160,6 +162,8 @@ impl Supervise {
             }
             Input::Leaving { worker } => self.left(worker),
             Input::Held { worker, drained, resources } => self.held(worker, drained, resources),
+            Input::ServesAlone { worker, listeners } => self.serves_alone(worker, listeners),
+            Input::CutOff { worker } => self.cut_off(worker),
             Input::Exited { worker, exit } => self.exited(worker, exit),
             Input::Vitals { worker, vitals } => {
                 // Weighed by the tick that follows.
@@ -191,6 +195,7 @@ impl Supervise {
     /// Does what follows from whatever happened.
     fn settle(&mut self) {
         if matches!(self.run, Run::Running) {
+            self.end_waits();
             loop {
                 // Each of these leaves work for the ones after it only; except that a standby which takes
                 // over the last slot completes a reload.
@@ -232,6 +237,7 @@ impl Supervise {
         let member = &self.members[index];
         let over = |until: Time| until <= self.now;
         match member.stage {
+            Stage::Starting { ready_by } if over(ready_by) && member.able => self.is_ready_now(index),
             Stage::Starting { ready_by } if over(ready_by) => return self.not_ready(index),
             Stage::Terminating { until } if over(until) => return self.terminated_too_long(index),
             Stage::Ready { since } if member.health.old_at(since).is_some_and(over) => {

@@ -6,14 +6,15 @@
 //! may write anything.
 
 mod answers;
+mod data;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use thiserror::Error;
 
 pub use self::answers::{Drain, Family, Kind, Reply, Settings, Sockname, ToWorker};
+pub use self::data::Data;
 use super::ids::ListenerId;
 
 /// The version of these frames. Both sides come from the same package, so it differs only when
@@ -45,6 +46,8 @@ pub const EINVAL: i32 = -22;
 pub const EMFILE: i32 = -24;
 /// `EMSGSIZE` as Node gives it.
 pub const EMSGSIZE: i32 = -90;
+/// `ENOBUFS` as Node gives it.
+pub const ENOBUFS: i32 = -105;
 
 /// What a worker says.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,7 +142,7 @@ pub struct Query {
     pub writable_all: Option<bool>,
     /// What the server wants to share with its like in other workers: TLS ticket keys.
     #[serde(default)]
-    pub data: Value,
+    pub data: Data,
 }
 
 /// A frame that cannot be followed.
@@ -301,8 +304,7 @@ impl Query {
             seq: serde_json::from_slice(frame).ok().map(|Seq { seq }| seq),
             reason: complaint(&error),
         })?;
-        // Measured as we would write it, which may be longer than it was: 1e15 is written out.
-        let length = query.data.to_string().len();
+        let length = query.data.len();
         if length > MAX_DATA {
             return Err(FrameError::Data { seq: query.seq, length });
         }

@@ -36,8 +36,8 @@ use crate::sys::exit::{Exit, send_signal};
 
 use forwarding::Forwarding;
 use launch::Link;
-pub use launch::{Launch, Preload, Stdio};
-pub use shared::{Leavers, WorkerNumbers};
+pub use launch::{Inspect, Launch, Ports, Preload, Stdio};
+pub use shared::{InspectorCount, Leavers, WorkerNumbers};
 use shell::Shell;
 pub use stack::NoStack;
 use stack::Then;
@@ -79,6 +79,8 @@ pub enum Event {
         pidfd: Arc<OwnedFd>,
         /// The primary's ends of the pipes in the order of stdio.
         pipes: Vec<Option<OwnedFd>>,
+        /// The port of its inspector, if it has one of its own.
+        inspect_port: Option<String>,
     },
     /// Supervision has decided something.
     Supervision(supervise::Event),
@@ -114,6 +116,7 @@ enum Command {
     Settle { worker: WorkerId },
     Supervise(Box<Plan>),
     Relaunch(Box<Launch>),
+    AddInspectPorts(Vec<String>),
     Ask(supervise::Input),
     Stats { answer: Sender<Option<Stats>> },
 }
@@ -128,7 +131,7 @@ enum Happening {
     /// It has closed its control socket, which only a dying worker does.
     HungUp(WorkerId),
     Broke(WorkerId, String),
-    /// Its end cannot be waited for.
+    /// Its end cannot be waited for, so it is looked for from time to time.
     Unwatched(WorkerId, SysError),
     /// Where a worker hangs, if that could be found out.
     Hangs(WorkerId, Option<String>),
@@ -172,6 +175,7 @@ struct Common {
     forwarding: Forwarding,
     slots: SharedSlots,
     numbers: WorkerNumbers,
+    inspectors: InspectorCount,
     leavers: Leavers,
 }
 
@@ -215,6 +219,7 @@ impl Supervisor {
             forwarding: Forwarding::default(),
             slots: SharedSlots::default(),
             numbers: WorkerNumbers::default(),
+            inspectors: InspectorCount::default(),
             leavers: Leavers::default(),
         };
         let shell = Shell::new(scheduling, Arc::clone(&tell), happenings, common.clone());
@@ -234,7 +239,7 @@ impl Supervisor {
     pub fn spawn(&self, worker: WorkerId, launch: &Launch, own: Vec<CString>) -> Result<Spawned, SysError> {
         let Common { dispatcher, forwarding, slots, .. } = &self.common;
         let slot = lock(slots).take(worker, None);
-        let launched = launch.start(worker, Some(slot), own, forwarding);
+        let launched = launch.start(worker, Some(slot), own, None, forwarding);
         let launched = launched.inspect_err(|_| lock(slots).free(worker))?;
         let pidfd = Arc::new(launched.child.pidfd);
         launched.newcomer.introduce(worker, slot, dispatcher, forwarding);
@@ -301,6 +306,17 @@ impl Supervisor {
     #[must_use]
     pub fn numbers(&self) -> &WorkerNumbers {
         &self.common.numbers
+    }
+
+    /// How many inspectors' ports have been given out.
+    #[must_use]
+    pub fn inspectors(&self) -> &InspectorCount {
+        &self.common.inspectors
+    }
+
+    /// Ports that the app has chosen for the inspectors of further supervised workers.
+    pub fn add_inspect_ports(&self, ports: Vec<String>) {
+        self.tell(Command::AddInspectPorts(ports));
     }
 
     /// Who leaves by agreement.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use napi_derive::napi;
 
-use crate::io::supervisor::{Launch, Preload, Stdio};
+use crate::core::inspect::Chosen;
+use crate::io::supervisor::{Inspect, Launch, Ports, Preload, Stdio};
 use crate::sys::error::SysError;
 use crate::sys::package::Package;
 use crate::sys::passing::duplicate_number;
@@ -48,6 +49,8 @@ pub struct SpawnOptions {
     pub stranger: Option<bool>,
     /// The path of what Node loads first, as `args` or `env` has it.
     pub preload: Option<String>,
+    /// Where each worker has an inspector's port of its own.
+    pub inspect: Option<InspectSpec>,
 }
 
 /// The files of this package that a worker loads.
@@ -74,6 +77,17 @@ impl PackageFiles {
     }
 }
 
+/// Where the ports of the workers' inspectors come from.
+#[napi(object)]
+pub struct InspectSpec {
+    /// Which of the arguments names the port.
+    pub argument: u32,
+    /// The primary's own port, if they are counted from there.
+    pub debug_port: Option<u32>,
+    /// Otherwise those that the app has chosen, one for each worker to come.
+    pub ports: Option<Vec<String>>,
+}
+
 /// As the supervisor knows it; descriptors are duplicated.
 pub(super) fn launch(options: SpawnOptions, package: Option<&Arc<Package>>) -> Result<Launch, SysError> {
     let preload = options.preload.zip(package).map(|(path, package)| {
@@ -90,8 +104,17 @@ pub(super) fn launch(options: SpawnOptions, package: Option<&Arc<Package>>) -> R
         detached: options.detached.unwrap_or(false),
         stranger: options.stranger.unwrap_or(false),
         preload: preload.transpose()?,
+        inspect: options.inspect.map(inspect),
         stdio: options.stdio.iter().map(stdio).collect::<Result<_, _>>()?,
     })
+}
+
+fn inspect(spec: InspectSpec) -> Inspect {
+    let ports = match spec.debug_port {
+        Some(debug_port) => Ports::Counted { debug_port },
+        None => Ports::Chosen(Chosen::new(spec.ports.unwrap_or_default())),
+    };
+    Inspect { argument: spec.argument as usize, ports }
 }
 
 fn stdio(spec: &StdioSpec) -> Result<Stdio, SysError> {

@@ -98,6 +98,8 @@ pub struct SpawnedEvent {
     pub pid: i32,
     /// The primary's ends of the pipes in the order of stdio, -1 elsewhere.
     pub fds: Vec<i32>,
+    /// The port of its inspector, if it has one of its own.
+    pub inspect_port: Option<String>,
 }
 
 /// Supervision has decided something, or answers.
@@ -218,6 +220,19 @@ impl Supervisor {
     #[must_use]
     pub fn next_id(&self) -> u32 {
         self.threads.numbers().next().0
+    }
+
+    /// How far the inspector's port of the next worker is from the primary's own: 1, 2, 3 …, whoever starts it.
+    #[napi(catch_unwind)]
+    #[must_use]
+    pub fn next_inspector(&self) -> u32 {
+        self.threads.inspectors().next()
+    }
+
+    /// Ports that the app has chosen for the inspectors of further supervised workers.
+    #[napi(catch_unwind)]
+    pub fn add_inspect_ports(&self, ports: Vec<String>) {
+        self.threads.add_inspect_ports(ports);
     }
 
     /// Whether a supervised worker leaves, or has left, by agreement.
@@ -398,10 +413,10 @@ fn convert(event: Event, pidfds: &Pidfds) -> AnyEvent {
         }
         Event::Warning { code, message } => Either6::B(WarningEvent { kind: "warning", code, message }),
         Event::Failed(message) => Either6::C(FailureEvent { kind: "failed", message }),
-        Event::Spawned { worker, slot, pid, pidfd, pipes } => {
+        Event::Spawned { worker, slot, pid, pidfd, pipes, inspect_port } => {
             locked(pidfds).insert(worker, pidfd);
             let (slot, fds) = (slot.map(|slot| slot.0), numbers(pipes));
-            Either6::D(SpawnedEvent { kind: "spawned", id: worker.0, slot, pid, fds })
+            Either6::D(SpawnedEvent { kind: "spawned", id: worker.0, slot, pid, fds, inspect_port })
         }
         Event::Supervision(event) => said(supervision::describe(&event)),
         Event::Answered { request, result } => said(supervision::answered(request, &result)),

@@ -121,6 +121,7 @@ impl WorkerLink {
         let polled_channel = duplicate(&channel).map_err(failure)?;
         let lifeline = adopt(first_fd + 3).map_err(failure)?;
         let watch = lifeline::start(lifeline, Interrupter::new(env)).map_err(failure)?;
+        watch.take_over().map_err(failure)?;
         let callbacks = Callbacks {
             connection: EventCallback::new(env, &on_connection, "RCLUSTERCONNECTION").map_err(failure)?,
             frame: EventCallback::new(env, &on_frame, "RCLUSTERCONTROL").map_err(failure)?,

@@ -1,22 +1,29 @@
 //! Waiting for a descriptor on a tokio runtime.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::closer::Descriptor;
 use super::error::{Doing, SysError};
+
+/// What holds one and the same descriptor as long as it lives.
+pub trait Steady: AsRawFd {}
+
+impl Steady for OwnedFd {}
+impl Steady for Descriptor {}
 
 /// Registers a descriptor with the runtime of this thread, which takes it out again before it
 /// is closed.
-pub fn watch(
-    fd: Arc<OwnedFd>,
+pub fn watch<T: Steady>(
+    fd: Arc<T>,
     interest: Interest,
     doing: &'static str,
-) -> Result<AsyncFd<Arc<OwnedFd>>, SysError> {
+) -> Result<AsyncFd<Arc<T>>, SysError> {
     // SAFETY: tokio asks that the number stays the same open descriptor as long as it is
-    // registered. The AsyncFd holds the OwnedFd, which nobody can take out or replace.
+    // registered. The AsyncFd holds its owner, which is steady: nobody can take the descriptor out or replace it.
     let registered = unsafe { AsyncFd::register_with_interest(fd, interest) };
     registered.map_err(|error| error.into_parts().1).doing(doing)
 }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use nix::libc;
@@ -207,6 +207,12 @@ impl AsFd for Descriptor {
     }
 }
 
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
 impl Drop for Descriptor {
     fn drop(&mut self) {
         // SAFETY: a value is dropped once, and nobody looks at `fd` after this. Before: the Descriptor. After: `fd` here,
@@ -219,7 +225,7 @@ impl Drop for Descriptor {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::sync::mpsc::channel;
@@ -228,7 +234,7 @@ mod tests {
     use super::*;
 
     /// A connection that close(2) waits for, and the other end, which does not read.
-    fn lingering() -> (OwnedFd, TcpStream) {
+    pub(crate) fn lingering() -> (OwnedFd, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let receiver = listener.accept().unwrap().0;

@@ -4,11 +4,12 @@
 //! later. And asking it how the process ended leaves SIGCHLD alone, which belongs to libuv.
 
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::error::{Doing, SysError};
 
@@ -38,6 +39,13 @@ pub enum Exit {
 /// has been taken, or that the application ignores SIGCHLD and the kernel keeps no exits.
 pub fn reap(pidfd: BorrowedFd<'_>) -> Result<Option<Exit>, SysError> {
     wait_id(pidfd, libc::WEXITED | libc::WNOHANG).doing("reaping a process")
+}
+
+/// Whether a process has ended, whether or not its exit has been taken.
+#[must_use]
+pub fn has_ended(pidfd: &impl AsFd) -> bool {
+    let mut look = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut look, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Waits until a child has ended and takes its exit, with the same answers as [`reap`].

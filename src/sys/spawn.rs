@@ -7,6 +7,7 @@
 //!
 //! This file is the parent's side. What the child does until its program runs is in [`newborn`].
 
+mod inherit;
 mod newborn;
 
 use std::ffi::CString;
@@ -45,8 +46,8 @@ pub struct Spawn<'fd> {
     pub gid: Option<u32>,
     /// Whether the process leads a session and a process group of its own.
     pub detached: bool,
-    /// Whether the process gets SIGTERM when the thread that spawns it ends, as it does with our process.
-    pub ends_with_parent: bool,
+    /// The signal that the process gets when the thread that spawns it ends, as it does with our process.
+    pub death_signal: Option<i32>,
     /// The descriptors of the new process: the index is the number it knows one by. It gets no
     /// others. The first three are set to blocking mode, for us too where they are ours.
     pub fds: Vec<BorrowedFd<'fd>>,

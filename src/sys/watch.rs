@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::getpid;
 use std::os::fd::AsFd;
@@ -53,6 +54,14 @@ impl Watch {
             .spawn(move || shared.run(&lifeline, grace, hear))
             .doing("starting the watch thread")?;
         Ok(watch)
+    }
+
+    /// From now on this process may outlive its parent by the time that JavaScript takes to end. Before, the kernel
+    /// would have killed it together with the parent. To be called on the main thread.
+    pub fn take_over(&self) -> Result<(), SysError> {
+        // None of the watch's state: that it exists is what counts.
+        let _ = self;
+        set_pdeathsig(None).doing("untying a process from its parent")
     }
 
     /// The worker is disconnecting by agreement.

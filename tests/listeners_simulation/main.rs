@@ -11,10 +11,10 @@ mod world;
 use std::time::Duration;
 
 use rcluster::core::ids::{ListenerId, WorkerId};
-use rcluster::core::listeners::{Input, Opened};
+use rcluster::core::listeners::{Input, LINGER, Opened};
 use rcluster::core::wire::{FromWorker, Kind};
 use serde_json::{Value, json};
-use world::{Worker, World, clash, opened};
+use world::{Vacant, Worker, World, clash, opened};
 
 const EADDRINUSE: i32 = -98;
 const EACCES: i32 = -13;
@@ -57,8 +57,9 @@ impl World {
             45..55 => self.answer(),
             55..63 => self.say(|worker, listener| Input::Close { worker, listener }),
             63..73 => self.say(|worker, listener| Input::Listening { worker, listener }),
-            73..77 => self.leave(),
-            77..85 => self.die(),
+            73..77 => self.leave(false),
+            77..79 => self.leave(true),
+            79..85 => self.die(),
             85..90 => self.settle(),
             90..92 => self.expect(!self.expecting),
             _ => self.pass_time(),
@@ -78,6 +79,9 @@ impl World {
             }
             self.told(worker);
         }
+        // Listeners whose workers were replaced linger also when nobody is left.
+        self.now += LINGER;
+        self.input(Input::Tick);
         assert!(self.listeners.is_empty(), "{:?}", self.listeners);
         assert!(self.sockets.is_empty() && self.dispatched.is_empty() && self.names.is_empty());
     }
@@ -127,7 +131,7 @@ impl World {
                 if socket.opening {
                     socket.waiting.insert(worker);
                 } else {
-                    socket.orphan = None;
+                    socket.vacant = None;
                 }
             }
             let out = self.input_with(Input::Query { worker, query }, Some((worker, &words)));
@@ -199,18 +203,18 @@ impl World {
         let input = what(worker, listener);
         if own.contains(&listener) {
             let known = self.workers.get_mut(&worker).unwrap();
-            match input {
-                Input::Listening { .. } => {
-                    known.up = true;
-                    known.serves.insert(listener);
-                }
-                _ => assert!(known.member.remove(&listener)),
+            if matches!(input, Input::Listening { .. }) {
+                known.up.get_or_insert(self.steps + 1);
+                known.serves.insert(listener);
+            } else {
+                known.serves.remove(&listener);
+                assert!(known.member.remove(&listener));
             }
         }
         self.input(input);
     }
 
-    fn leave(&mut self) {
+    fn leave(&mut self, replaced: bool) {
         let worker = self.any_worker();
         if let Some(known) = self.workers.get_mut(&worker) {
             known.left = true;
@@ -218,20 +222,25 @@ impl World {
             for (listener, socket) in &mut self.sockets {
                 socket.waiting.remove(&worker);
                 let others = self.workers.values().any(|other| other.member.contains(listener));
-                if self.expecting {
+                if self.expecting || replaced {
                     if member.contains(listener) && !others {
-                        socket.orphan = Some((worker, Some(self.now)));
+                        let (told, since) = (Some(self.now), self.steps + 1);
+                        socket.vacant = Some(Vacant { of: worker, told, since, replaced });
                     }
-                } else if socket.orphan.is_some_and(|(of, _)| of == worker) {
-                    socket.orphan = None;
+                } else if socket.vacant.is_some_and(|vacant| vacant.of == worker) {
+                    socket.vacant = None;
                 }
             }
         }
-        self.input(Input::WorkerLeft { worker });
+        self.input(if replaced { Input::WorkerReplaced { worker } } else { Input::WorkerLeft { worker } });
     }
 
     fn expect(&mut self, expecting: bool) {
-        self.expecting = expecting;
+        if std::mem::replace(&mut self.expecting, expecting) && !expecting {
+            for told in self.sockets.values_mut().filter_map(|socket| socket.vacant.as_mut()?.told.as_mut()) {
+                *told = self.now;
+            }
+        }
         self.input(Input::Expecting(expecting));
     }
 
@@ -249,7 +258,8 @@ impl World {
             socket.waiting.remove(&worker);
             let others = self.workers.values().any(|other| other.member.contains(listener));
             if member.contains(listener) && !others {
-                socket.orphan = Some((worker, None));
+                let since = self.steps + 1;
+                socket.vacant = Some(Vacant { of: worker, told: None, since, replaced: false });
             }
         }
         self.input(Input::WorkerDied { worker });
@@ -267,10 +277,10 @@ impl World {
     fn told(&mut self, worker: WorkerId) {
         self.workers.remove(&worker);
         for socket in self.sockets.values_mut() {
-            if let Some((of, told)) = &mut socket.orphan
-                && *of == worker
+            if let Some(vacant) = &mut socket.vacant
+                && vacant.of == worker
             {
-                *told = Some(self.now);
+                vacant.told = Some(self.now);
             }
         }
         self.input(Input::Settled { worker });

@@ -15,8 +15,8 @@ use crate::chance::Chance;
 pub(crate) struct Worker {
     pub(crate) dead: bool,
     pub(crate) left: bool,
-    /// A server of it has said that it listens.
-    pub(crate) up: bool,
+    /// In which step a server of it first said that it listens.
+    pub(crate) up: Option<u64>,
     /// Where its servers have said so.
     pub(crate) serves: BTreeSet<ListenerId>,
     /// The queries that it waits for.
@@ -40,8 +40,20 @@ pub(crate) struct Socket {
     pub(crate) opening: bool,
     /// Who waits for it while it opens.
     pub(crate) waiting: BTreeSet<WorkerId>,
-    /// Whose death left it without workers, and when the app was told.
-    pub(crate) orphan: Option<(WorkerId, Option<Duration>)>,
+    /// Since when it has been without workers.
+    pub(crate) vacant: Option<Vacant>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Vacant {
+    /// Whose end left it without.
+    pub(crate) of: WorkerId,
+    /// From when on it lingers; None until the app has been told.
+    pub(crate) told: Option<Duration>,
+    /// In which step that was.
+    pub(crate) since: u64,
+    /// Another worker takes the place of that one.
+    pub(crate) replaced: bool,
 }
 
 pub(crate) struct World {
@@ -57,6 +69,10 @@ pub(crate) struct World {
     pub(crate) names: BTreeMap<String, ListenerId>,
     /// Who gets connections of what: the dispatcher's view.
     pub(crate) dispatched: BTreeSet<(WorkerId, ListenerId)>,
+    /// How many inputs there have been.
+    pub(crate) steps: u64,
+    /// On how many listeners each worker has last been told to be alone.
+    alone: BTreeMap<WorkerId, usize>,
     pub(crate) next_worker: u32,
     pub(crate) next_seq: u32,
     pub(crate) seen: BTreeSet<ListenerId>,
@@ -76,6 +92,8 @@ impl World {
             sockets: BTreeMap::new(),
             names: BTreeMap::new(),
             dispatched: BTreeSet::new(),
+            steps: 0,
+            alone: BTreeMap::new(),
             next_worker: 1,
             next_seq: 1,
             seen: BTreeSet::new(),
@@ -97,6 +115,7 @@ impl World {
     pub(crate) fn input_with(&mut self, input: Input, asking: Option<(WorkerId, &str)>) -> Outcome {
         let mut out = Vec::new();
         let mut outcome = Outcome::default();
+        self.steps += 1;
         self.listeners.handle(self.now, input, &mut out);
         self.listeners.check_invariants();
         for output in out {
@@ -109,7 +128,7 @@ impl World {
                         spec,
                         opening: true,
                         waiting: BTreeSet::from([worker]),
-                        orphan: None,
+                        vacant: None,
                     };
                     self.sockets.insert(listener, socket);
                     self.names.entry(words.into()).or_insert(listener);
@@ -129,6 +148,7 @@ impl World {
             }
         }
         self.check();
+        self.check_alone();
         outcome
     }
 
@@ -160,13 +180,15 @@ impl World {
             "{listener} closes under workers"
         );
         assert!(!self.has_members(listener), "{listener} closes under workers");
-        if let Some((of, told)) = socket.orphan {
+        if let Some(vacant) = socket.vacant {
             assert!(!self.expecting, "{listener} closes although workers are owed");
-            let told =
-                told.unwrap_or_else(|| panic!("{listener} closes before the app knows that {of} died"));
+            let of = vacant.of;
+            let told = vacant
+                .told
+                .unwrap_or_else(|| panic!("{listener} closes before the app knows that {of} died"));
             assert!(
-                self.now >= told + LINGER || !self.hope(),
-                "{listener} closes while a worker is starting"
+                self.now >= told + LINGER || !self.hope(vacant),
+                "{listener} closes although a worker may open it"
             );
         }
         self.forget(listener);
@@ -176,9 +198,28 @@ impl World {
         self.workers.values().any(|worker| worker.member.contains(&listener))
     }
 
-    /// Whether a worker is there that may come for an orphan.
-    fn hope(&self) -> bool {
-        self.workers.values().any(|worker| !worker.up && !worker.left)
+    /// Whether a worker is there that may open a listener without workers: it has no server so far, or got its first
+    /// one since.
+    fn hope(&self, vacant: Vacant) -> bool {
+        vacant.replaced
+            || self.workers.values().any(|worker| match worker.up {
+                None => !worker.left,
+                Some(step) => worker.takes_part() && step > vacant.since,
+            })
+    }
+
+    /// What a shell learns of who serves alone is right.
+    fn check_alone(&mut self) {
+        self.alone.extend(self.listeners.sole_servers());
+        let serves =
+            |worker: &Worker, listener| worker.serves.contains(listener) && worker.member.contains(listener);
+        for (id, worker) in &self.workers {
+            let alone = worker.member.iter().filter(|listener| {
+                let others = self.workers.iter().filter(|(other, _)| *other != id);
+                serves(worker, listener) && !others.into_iter().any(|(_, other)| serves(other, listener))
+            });
+            assert_eq!(self.alone.get(id).copied().unwrap_or(0), alone.count(), "{id} is told wrong");
+        }
     }
 
     fn check(&self) {
@@ -188,11 +229,11 @@ impl World {
             if socket.opening || self.has_members(listener) {
                 continue;
             }
-            let Some((_, told)) = socket.orphan else { panic!("{listener} is open for nobody") };
-            if let Some(told) = told
+            let Some(vacant) = socket.vacant else { panic!("{listener} is open for nobody") };
+            if let Some(told) = vacant.told
                 && !self.expecting
             {
-                assert!(self.hope() && self.now < told + LINGER, "{listener} waits in vain");
+                assert!(self.hope(vacant) && self.now < told + LINGER, "{listener} waits in vain");
                 deadlines.push(told + LINGER);
             }
         }

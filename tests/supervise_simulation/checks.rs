@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use rcluster::core::ids::Slot;
 use rcluster::core::supervise::{
-    By, Cause, Event, Excess, Input, KillSignal, Output, Phase, Reason, RestartPolicy, Scope, SlotState, Time,
+    By, Cause, Event, Excess, Input, KillSignal, Output, Phase, Reason, RestartPolicy, Scope, SlotState,
+    TAKEOVER, Time,
 };
+use rcluster::core::unlinked::GRACE;
 
 use crate::process::Process;
 use crate::world::World;
@@ -36,9 +38,19 @@ impl World {
                 let standby = self.processes.get(worker).is_some_and(|it| it.serves() && it.slot.is_none());
                 assert!(standby && !self.ending, "{worker} takes over {slot}");
             }
-            Output::Drain { worker, .. } => {
+            Output::Drain { worker, reason, .. } => {
                 let process = self.processes.get(worker).expect("a dead worker drains");
                 assert!(process.counts(), "{worker} drains, and has been dismissed");
+                // One that has far too much memory goes at once.
+                let took_over =
+                    process.slot.filter(|_| process.told_ready && process.alone && process.rss <= 200);
+                if let Some(slot) = took_over.filter(|_| *reason == Reason::Reload) {
+                    let mut others =
+                        self.processes.iter().filter(|(id, it)| *id != worker && it.slot == Some(slot));
+                    let waited = |it: &Process| it.able.is_some_and(|since| since + TAKEOVER <= self.now);
+                    let may_take_over = others.any(|(_, it)| it.was_standby || waited(it));
+                    assert!(may_take_over, "{worker} drains, and nobody serves where it did");
+                }
             }
             Output::Kill { worker, signal } => {
                 let Some(process) = self.processes.get(worker) else { return };
@@ -50,8 +62,12 @@ impl World {
                 } else {
                     let warned = process.termed.is_some_and(|at| at + self.options.kill_timeout <= self.now);
                     let hung = process.taken_back.is_some();
+                    let cut = process.cut.is_some_and(|at| at + GRACE <= self.now);
                     let unborn = process.born == self.now && !process.ready;
-                    assert!(warned || hung || unborn || self.ending, "{worker} is killed without a warning");
+                    assert!(
+                        warned || hung || cut || unborn || self.ending,
+                        "{worker} is killed without a warning"
+                    );
                 }
             }
             Output::TakeBack { worker } => {
@@ -102,6 +118,11 @@ impl World {
     }
 
     pub(crate) fn hear(&mut self, event: &Event) {
+        if let Event::Ready { worker, .. } = event
+            && let Some(process) = self.processes.get_mut(worker)
+        {
+            process.told_ready = true;
+        }
         self.count(match event {
             Event::Spawn { .. } => "spawned",
             Event::Ready { .. } => "ready",
@@ -167,6 +188,9 @@ impl World {
         if let Some(termed) = process.termed {
             return Some(termed + self.options.kill_timeout);
         }
+        if let Some(cut) = process.cut {
+            return Some(cut + GRACE);
+        }
         if let Some(taken_back) = process.taken_back {
             return Some(taken_back + Duration::from_millis(500));
         }
@@ -187,6 +211,10 @@ impl World {
         self.calm_since = self.now;
         for process in self.processes.values_mut() {
             process.temper.leak = 0;
+        }
+        for worker in self.processes.keys().copied().collect::<Vec<_>>() {
+            self.processes.get_mut(&worker).unwrap().alone = false;
+            self.give(Input::ServesAlone { worker, listeners: 0 });
         }
         self.let_time_pass(Duration::from_millis(2_500));
         if self.ending {

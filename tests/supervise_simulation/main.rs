@@ -112,6 +112,8 @@ fn whatever_happens_the_cluster_recovers_and_ends() {
         "absurd",
         "kept",
         "urgent",
+        "alone",
+        "cut",
     ];
     for what in often {
         let times = tally.get(what).copied().unwrap_or(0);

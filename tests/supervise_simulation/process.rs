@@ -75,6 +75,7 @@ pub(crate) fn any_exit(random: &mut Random) -> ExitKind {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(crate) struct Process {
     pub(crate) temper: Temper,
     /// None: a standby.
@@ -83,6 +84,11 @@ pub(crate) struct Process {
     /// The brain has been told of it.
     pub(crate) known: bool,
     pub(crate) ready: bool,
+    /// Since when it has come as far as is asked for.
+    pub(crate) able: Option<Time>,
+    pub(crate) was_standby: bool,
+    /// The app has been told that it is ready.
+    pub(crate) told_ready: bool,
     /// With which it exits when it has drained.
     pub(crate) exit_code: i32,
     pub(crate) left: bool,
@@ -95,6 +101,10 @@ pub(crate) struct Process {
     pub(crate) termed: Option<Time>,
     pub(crate) killed: Option<Time>,
     pub(crate) taken_back: Option<Time>,
+    /// Its link was cut.
+    pub(crate) cut: Option<Time>,
+    /// Nobody else serves where it does, as the brain has been told.
+    pub(crate) alone: bool,
 }
 
 impl Process {
@@ -105,6 +115,9 @@ impl Process {
             born,
             known: false,
             ready: false,
+            able: None,
+            was_standby: slot.is_none(),
+            told_ready: false,
             exit_code: 0,
             left: false,
             hung: None,
@@ -115,6 +128,8 @@ impl Process {
             termed: None,
             killed: None,
             taken_back: None,
+            cut: None,
+            alone: false,
         }
     }
 
@@ -125,6 +140,7 @@ impl Process {
             && self.termed.is_none()
             && self.killed.is_none()
             && self.taken_back.is_none()
+            && self.cut.is_none()
     }
 
     pub(crate) fn serves(&self) -> bool {

@@ -13,7 +13,8 @@ impl World {
         let workers: Vec<WorkerId> = self.processes.keys().copied().collect();
         let Some(worker) = self.random.pick(&workers) else { return self.an_operator_acts() };
         if self.gentle {
-            match self.random.below(10) {
+            match self.random.below(12) {
+                10.. => self.somebody_serves_alone(worker),
                 0..4 => self.somebody_asks_to_retire(worker),
                 4 => self.processes.get_mut(&worker).unwrap().temper.leak = 20,
                 5 => self.reload(),
@@ -33,9 +34,28 @@ impl World {
             36..50 => self.an_operator_acts(),
             50..65 => self.something_absurd_is_heard(),
             65..68 => self.the_machine_sleeps(),
+            70..76 => self.somebody_serves_alone(worker),
+            76..79 => self.a_link_is_cut(worker),
             68 if self.random.one_in(3) => self.the_end_begins(),
             _ => {}
         }
+    }
+
+    fn somebody_serves_alone(&mut self, worker: WorkerId) {
+        self.count("alone");
+        let listeners = self.random.below(3);
+        self.processes.get_mut(&worker).unwrap().alone = listeners > 0;
+        self.give(Input::ServesAlone { worker, listeners });
+    }
+
+    fn a_link_is_cut(&mut self, worker: WorkerId) {
+        self.count("cut");
+        let now = self.now;
+        let process = self.processes.get_mut(&worker).unwrap();
+        if process.counts() {
+            process.cut = Some(now);
+        }
+        self.give(Input::CutOff { worker });
     }
 
     fn somebody_asks_to_retire(&mut self, worker: WorkerId) {
@@ -61,6 +81,8 @@ impl World {
         }
         let workers = self.random.number(0, 6);
         let waits = self.brain.stats(self.now).reloading;
+        // A slot that comes back is a new one, also if a standby takes it over.
+        self.replaced.retain(|slot, _| slot.0 < workers);
         self.ask(|request| Input::Scale { workers, request });
         if workers > 0 && !self.ending && !self.stopping && !waits {
             assert_eq!(self.brain.stats(self.now).workers, workers);

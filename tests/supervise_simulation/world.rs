@@ -309,6 +309,9 @@ impl World {
         };
         let process = self.processes.get_mut(&worker).unwrap();
         process.ready |= far_enough && process.counts();
+        if process.ready {
+            process.able.get_or_insert(self.now);
+        }
         self.give(input);
     }
 }

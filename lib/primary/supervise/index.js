@@ -3,6 +3,7 @@
 const { availableParallelism } = require('../../extras');
 const { describeFork } = require('../../seam/fork');
 const { programOf } = require('../forward');
+const { inspectorArg, inspectorPorts } = require('../inspector');
 const { parseOptions } = require('./options');
 const { Supervisor } = require('./supervisor');
 
@@ -10,12 +11,13 @@ const { Supervisor } = require('./supervisor');
  * @typedef {import('../../../index').ClusterSettings} ClusterSettings
  * @typedef {import('../../../index').SuperviseOptions} SuperviseOptions
  * @typedef {import('../../../index').Worker} Worker
- * @typedef {{ id: number, slot?: number, pid: number, fds: number[] }} Spawned
+ * @typedef {{ id: number, slot?: number, pid: number, fds: number[], inspectPort?: string }} Spawned
  *
  * @typedef {object} Primary What there is of the primary's cluster object.
  * @property {InstanceType<typeof import('../supervision').Supervision>} supervision
  * @property {() => ClusterSettings} setup Makes settings final, as a fork does.
- * @property {(settings: ClusterSettings, env: NodeJS.ProcessEnv) => any} forkOptions The options of child_process.fork().
+ * @property {(settings: ClusterSettings, env: NodeJS.ProcessEnv, inspectPort?: string) => any} forkOptions The options of
+ *   child_process.fork().
  * @property {(settings: ClusterSettings, spawned: Spawned) => Worker} adopt Makes a worker of a process that runs.
  * @property {(id: number) => Worker | undefined} workerOf
  */
@@ -63,14 +65,32 @@ function createSupervise(primary) {
     if (unresponsiveAfter > 0) fail('Workers with "execPath" have no event loop to watch');
   }
 
-  /** @returns {import('../../../binding').SpawnOptions} */
-  function template() {
+  /**
+   * @param {number} count How many workers are about to be started.
+   * @returns {import('../../../binding').SpawnOptions}
+   */
+  function template(count) {
     settings = primary.setup();
     const env = { ...process.env };
     for (const name of NOT_INHERITED) delete env[name];
     if (instanceVar !== undefined) delete env[instanceVar];
     const file = /** @type {string} */ (settings.exec);
-    return { id: 0, ...describeFork(file, settings.args ?? [], primary.forkOptions(settings, env)) };
+    const ports = inspectorPorts(settings, count);
+    const options = primary.forkOptions(settings, env, ports && '0');
+    const launch = { id: 0, ...describeFork(file, settings.args ?? [], options) };
+    if (ports === undefined) return launch;
+    // It is the last of Node's own arguments.
+    const last = launch.args.length - (settings.args ?? []).length;
+    return { ...launch, inspect: { argument: launch.args.lastIndexOf(inspectorArg('0'), last), ...ports } };
+  }
+
+  /**
+   * More workers are about to be started.
+   * @param {number} count
+   */
+  function expectMore(count) {
+    const ports = inspectorPorts(settings, Math.max(0, count))?.ports;
+    if (ports !== undefined) primary.supervision.native.addInspectPorts(ports);
   }
 
   /**
@@ -94,7 +114,7 @@ function createSupervise(primary) {
       availableParallelism(),
     );
     instanceVar = options.instanceVar;
-    const launch = template();
+    const launch = template(options.workers + options.standby);
     checkStrangers(settings, options);
     const { supervision } = primary;
     const started = new Supervisor(
@@ -103,6 +123,7 @@ function createSupervise(primary) {
         workerOf: primary.workerOf,
         promote,
         template,
+        expectMore,
         // Their end is known natively a little earlier than it is told.
         told: async () => void (await Promise.all(members.values())),
       },

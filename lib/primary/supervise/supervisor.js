@@ -17,7 +17,8 @@ const { fields, time, whole, MOST_WORKERS } = require('./options');
  *   supervision: Supervision,
  *   workerOf: (id: number) => Worker | undefined,
  *   promote: (id: number, slot: number) => void,
- *   template: () => import('../../../binding').SpawnOptions,
+ *   template: (count: number) => import('../../../binding').SpawnOptions,
+ *   expectMore: (count: number) => void,
  *   told: () => Promise<void>,
  * }} Cluster
  */
@@ -94,7 +95,10 @@ class Supervisor extends EventEmitter {
    */
   scale(workers) {
     whole('workers', workers, 1, MOST_WORKERS);
-    return this.#ask((native, request) => native.scale(workers, request));
+    return this.#ask((native, request) => {
+      this.#cluster.expectMore(workers - this.#stats().workers);
+      native.scale(workers, request);
+    });
   }
 
   /**
@@ -106,7 +110,8 @@ class Supervisor extends EventEmitter {
     const { concurrency } = fields('options', options, { concurrency: this.#options.reloadConcurrency });
     whole('options.concurrency', concurrency, 1, MOST_WORKERS);
     return this.#ask((native, request) => {
-      native.relaunch(this.#cluster.template());
+      const { workers } = this.#stats();
+      native.relaunch(this.#cluster.template(workers + this.#options.standby));
       native.reload(concurrency, request);
     });
   }

@@ -14,6 +14,10 @@ const IPV6_ONLY: i64 = 1;
 /// libuv's flag for a UDP address that several sockets may have.
 const REUSE_ADDRESS: i64 = 4;
 
+/// The longest address, in bytes: that of a path in Linux. It is kept as long as the listener is, and may be text that
+/// means nothing, like the name of an interface that does not exist.
+const MAX_ADDRESS: usize = 4096;
+
 /// What makes two queries mean the same listener: the same words, not the same meaning.
 /// `0.0.0.0`, `::` and no host at all are three, as in Node.
 ///
@@ -138,6 +142,9 @@ pub(super) struct Wish {
 impl Wish {
     /// Makes sense of a query, or says with which error number to refuse it.
     pub(super) fn read(query: &Query, scheduling: &Scheduling) -> Result<Self, i32> {
+        if query.address.as_ref().is_some_and(|address| address.len() > MAX_ADDRESS) {
+            return Err(EINVAL);
+        }
         let fd = match query.fd {
             Some(fd) if fd >= 0 => Some(RawFd::try_from(fd).map_err(|_| EINVAL)?),
             _ => None,

@@ -1,24 +1,25 @@
 //! The state machine behind [`Listeners`].
 
 mod invariants;
+mod vacancy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::place::{Key, Sharing, Wish};
-use super::{Input, LINGER, MAX_LISTENERS, Opened, Output, Spec};
+use super::{Input, LINGER, MAX_BYTES, MAX_LISTENERS, Opened, Output, Spec};
 use crate::core::ids::{ListenerId, WorkerId};
 use crate::core::schedule::{By, Scheduling};
-use crate::core::wire::{EMFILE, Query, Reply};
+use crate::core::wire::{Data, EMFILE, ENOBUFS, Query, Reply};
 
 #[derive(Debug)]
 struct Listener {
     key: Key,
     sharing: Sharing,
     /// The custom data of the first worker that had any.
-    data: Value,
+    data: Data,
+    /// Who has brought how many bytes of what is kept here.
+    kept: Vec<(WorkerId, usize)>,
     /// See [`Reply::hand_over`].
     hand_over: Option<By>,
     state: State,
@@ -45,6 +46,10 @@ struct Orphan {
     /// When to give up. `None` until the app has been told of that end: before that a primary
     /// whose JavaScript is busy could not have answered, however long it takes.
     until: Option<Duration>,
+    /// Which input it was that left it without members.
+    since: u64,
+    /// Whether another worker takes the place of the one that it was, and may open it.
+    replaced: bool,
 }
 
 /// A worker, until the app has been told of its end.
@@ -54,6 +59,12 @@ struct Worker {
     alive: bool,
     /// Those it is a member of or waits for.
     listeners: BTreeSet<ListenerId>,
+    /// The bytes that are kept because it has brought them, at most [`MAX_BYTES`].
+    kept: usize,
+    /// Which input it was by which its first server was up.
+    up: Option<u64>,
+    /// On how many listeners it is the only one whose server is up.
+    sole: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +90,12 @@ pub struct Listeners {
     workers: BTreeMap<WorkerId, Worker>,
     /// Workers are owed by supervision.
     expecting: bool,
+    /// How many one worker may have at a time.
+    limit: usize,
+    /// How many inputs there have been.
+    inputs: u64,
+    /// For whom the answer of [`Listeners::sole_servers`] is another one than before.
+    sole_changed: BTreeSet<WorkerId>,
 }
 
 impl Listeners {
@@ -93,12 +110,21 @@ impl Listeners {
             all: BTreeMap::new(),
             workers: BTreeMap::new(),
             expecting: false,
+            limit: MAX_LISTENERS,
+            inputs: 0,
+            sole_changed: BTreeSet::new(),
         }
+    }
+
+    /// Lets a worker have no more than `limit` listeners at a time, and at most [`MAX_LISTENERS`]. More get `EMFILE`.
+    pub fn limit(&mut self, limit: usize) {
+        self.limit = limit.min(MAX_LISTENERS);
     }
 
     /// Takes note of what happened at `now` and appends what to do to `out`, in order. `now` is
     /// the time since any fixed moment.
     pub fn handle(&mut self, now: Duration, input: Input, out: &mut Vec<Output>) {
+        self.inputs += 1;
         match input {
             Input::WorkerStarted { worker } => {
                 self.workers.entry(worker).or_insert_with(Worker::starting);
@@ -107,10 +133,11 @@ impl Listeners {
             Input::Opened { listener, result } => self.opened(listener, result, out),
             Input::Close { worker, listener } => self.close_server(worker, listener, out),
             Input::Listening { worker, listener } => self.listening(worker, listener, out),
-            Input::WorkerLeft { worker } => self.left(now, worker, out),
+            Input::WorkerLeft { worker } => self.left(now, worker, false, out),
+            Input::WorkerReplaced { worker } => self.left(now, worker, true, out),
             Input::WorkerDied { worker } => self.died(worker, out),
             Input::Settled { worker } => self.settled(now, worker),
-            Input::Expecting(expecting) => self.expecting = expecting,
+            Input::Expecting(expecting) => self.expect(now, expecting),
             Input::Tick => {}
         }
         self.close_orphans(now, out);
@@ -151,18 +178,29 @@ impl Listeners {
             Ok(wish) => wish,
             Err(errno) => return out.push(refuse(errno)),
         };
-        if asking.listeners.len() >= MAX_LISTENERS {
+        if asking.listeners.len() >= self.limit {
             return out.push(refuse(EMFILE));
         }
         // A second server at the same place gets a socket of its own, so that it fails as it
         // would in a process without workers.
         let named = self.names.get(&wish.key).copied();
-        if let Some(listener) = named.filter(|listener| !asking.listeners.contains(listener)) {
+        let joins = named.filter(|listener| !asking.listeners.contains(listener));
+        let brought = match joins.and_then(|listener| self.all.get(&listener)) {
+            Some(listener) if listener.data.is_none() => query.data.len(),
+            Some(_) => 0,
+            None => query.data.len() + query.address.as_ref().map_or(0, String::len),
+        };
+        if asking.kept + brought > MAX_BYTES {
+            return out.push(refuse(ENOBUFS));
+        }
+        asking.kept += brought;
+        if let Some(listener) = joins {
             asking.listeners.insert(listener);
-            return self.join(worker, listener, query, out);
+            return self.join(worker, listener, query, brought, out);
         }
         // After four thousand million listeners the numbers are used up.
         let Some(next) = self.next.checked_add(1) else {
+            asking.kept -= brought;
             return out.push(refuse(EMFILE));
         };
         let listener = ListenerId(self.next);
@@ -174,18 +212,27 @@ impl Listeners {
         let state = State::Opening(vec![(worker, query.seq)]);
         let Spec { sharing, plan, .. } = &wish.spec;
         let (sharing, hand_over) = (*sharing, plan.hand_over().filter(|_| !sharing.gives_socket()));
-        let opening = Listener { key: wish.key, sharing, data: query.data, hand_over, state };
+        let kept = vec![(worker, brought)];
+        let opening = Listener { key: wish.key, sharing, data: query.data, kept, hand_over, state };
         self.all.insert(listener, opening);
         out.push(Output::Open { listener, spec: wish.spec });
     }
 
     /// Adds a worker to a listener that it knows of already.
-    fn join(&mut self, worker: WorkerId, id: ListenerId, query: Query, out: &mut Vec<Output>) {
+    fn join(
+        &mut self,
+        worker: WorkerId,
+        id: ListenerId,
+        query: Query,
+        brought: usize,
+        out: &mut Vec<Output>,
+    ) {
         let Some(listener) = self.all.get_mut(&id) else {
             return;
         };
-        if listener.data.is_null() {
+        if listener.data.is_none() {
             listener.data = query.data;
+            listener.kept.push((worker, brought));
         }
         match &mut listener.state {
             State::Opening(waiting) => waiting.push((worker, query.seq)),
@@ -247,30 +294,35 @@ impl Listeners {
         let State::Open { members, .. } = &mut listener.state else {
             return;
         };
+        let before = sole(members);
         let Some(up) = members.get_mut(&worker) else {
             return;
         };
         if !std::mem::replace(up, true) && listener.sharing.has_dispatcher() {
             out.push(Output::Join { worker, listener: id });
         }
+        let after = sole(members);
         if let Some(worker) = self.workers.get_mut(&worker)
             && worker.phase == Phase::Starting
         {
             worker.phase = Phase::Serving;
+            worker.up = Some(self.inputs);
         }
+        self.count_sole(before, after);
     }
 
-    fn left(&mut self, now: Duration, id: WorkerId, out: &mut Vec<Output>) {
+    fn left(&mut self, now: Duration, id: WorkerId, replaced: bool, out: &mut Vec<Output>) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
         worker.phase = Phase::Left;
-        let orphan = Orphan { of: id, until: Some(now.saturating_add(LINGER)) };
-        let if_last = self.expecting.then_some(orphan);
+        let until = Some(now.saturating_add(LINGER));
+        let orphan = Orphan { of: id, until, since: self.inputs, replaced };
+        let if_last = (self.expecting || replaced).then_some(orphan);
         for listener in worker.listeners.clone() {
             self.withdraw(id, listener, if_last, out);
         }
-        if self.expecting {
+        if self.expecting || replaced {
             return;
         }
         // It may have died first. Told to leave, it is not to be replaced all the same.
@@ -285,7 +337,7 @@ impl Listeners {
             return;
         };
         worker.alive = false;
-        let orphan = Orphan { of: id, until: None };
+        let orphan = Orphan { of: id, until: None, since: self.inputs, replaced: false };
         for listener in worker.listeners.clone() {
             self.withdraw(id, listener, Some(orphan), out);
         }
@@ -318,39 +370,20 @@ impl Listeners {
             // What nobody waits for any more closes as soon as it is open.
             State::Opening(waiting) => waiting.retain(|&(waits, _)| waits != worker),
             State::Open { members, orphan, .. } => {
+                let before = sole(members);
                 if members.remove(&worker) == Some(true) && listener.sharing.has_dispatcher() {
                     out.push(Output::Leave { worker, listener: id });
                 }
-                if members.is_empty() {
+                let (after, is_vacant) = (sole(members), members.is_empty());
+                if is_vacant {
                     *orphan = if_last;
-                    if if_last.is_none() {
-                        self.close(id, out);
-                    }
+                }
+                self.count_sole(before, after);
+                if is_vacant && if_last.is_none() {
+                    self.close(id, out);
                 }
             }
         }
-    }
-
-    /// Closes the orphans that nobody will come for.
-    fn close_orphans(&mut self, now: Duration, out: &mut Vec<Output>) {
-        if self.expecting {
-            return;
-        }
-        let hope = self.workers.values().any(|worker| worker.phase == Phase::Starting);
-        let hopeless: Vec<_> = self
-            .orphans()
-            .filter(|(_, orphan)| orphan.until.is_some_and(|until| !hope || until <= now))
-            .collect();
-        for (listener, _) in hopeless {
-            self.close(listener, out);
-        }
-    }
-
-    fn orphans(&self) -> impl Iterator<Item = (ListenerId, Orphan)> {
-        self.all.iter().filter_map(|(&id, listener)| match listener.state {
-            State::Open { orphan, .. } => Some((id, orphan?)),
-            State::Opening(_) => None,
-        })
     }
 
     fn close(&mut self, id: ListenerId, out: &mut Vec<Output>) {
@@ -362,6 +395,11 @@ impl Listeners {
         let Some(listener) = self.all.remove(&id) else {
             return;
         };
+        for (worker, bytes) in &listener.kept {
+            if let Some(worker) = self.workers.get_mut(worker) {
+                worker.kept -= bytes;
+            }
+        }
         // The name may be another's by now, or never have been its own.
         if self.names.get(&listener.key) == Some(&id) {
             self.names.remove(&listener.key);
@@ -369,9 +407,15 @@ impl Listeners {
     }
 }
 
+/// The only member whose server is up, if there is just one.
+fn sole(members: &BTreeMap<WorkerId, bool>) -> Option<WorkerId> {
+    let mut up = members.iter().filter_map(|(&worker, &up)| up.then_some(worker));
+    up.next().filter(|_| up.next().is_none())
+}
+
 impl Worker {
     fn starting() -> Self {
-        Self { phase: Phase::Starting, alive: true, listeners: BTreeSet::new() }
+        Self { phase: Phase::Starting, alive: true, listeners: BTreeSet::new(), kept: 0, up: None, sole: 0 }
     }
 }
 

@@ -95,6 +95,10 @@ pub(super) struct Member {
     /// Which reload it comes from.
     pub(super) generation: u32,
     pub(super) ordered: Time,
+    /// It has come as far as is asked for. If it is still starting, it waits to take over.
+    pub(super) able: bool,
+    /// On how many listeners nobody else serves.
+    pub(super) sole: usize,
     pub(super) health: Health,
     /// What it has said of its drain.
     pub(super) held: Held,

@@ -71,6 +71,18 @@ pub enum Input {
         /// What keeps its event loop, and how many there are of each.
         resources: BTreeMap<String, u32>,
     },
+    /// On how many listeners this worker is the only one who serves. To be given whenever that changes.
+    ServesAlone {
+        /// Which.
+        worker: WorkerId,
+        /// How many.
+        listeners: usize,
+    },
+    /// The link to a worker is cut: it has broken the rules, or has closed its end and lives on.
+    CutOff {
+        /// Which.
+        worker: WorkerId,
+    },
     /// A worker's process has ended.
     Exited {
         /// Which.
@@ -327,6 +339,8 @@ pub enum Why {
     Retired(Reason),
     /// Its event loop stopped.
     Unresponsive,
+    /// Its link to the primary was cut.
+    CutOff,
 }
 
 impl fmt::Display for Why {
@@ -337,6 +351,7 @@ impl fmt::Display for Why {
             Self::NotReady => f.write_str("it was not ready in time"),
             Self::Retired(reason) => write!(f, "it retired ({reason})"),
             Self::Unresponsive => f.write_str("its event loop stopped"),
+            Self::CutOff => f.write_str("its link to the primary was cut"),
         }
     }
 }

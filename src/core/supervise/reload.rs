@@ -75,7 +75,7 @@ impl Supervise {
 
     fn reload_slot(&mut self, slot: Slot) {
         if let Some(stale) = self.successor(slot) {
-            self.terminate(stale);
+            self.send_off(stale, Reason::Reload);
         }
         if let Some(current) = self.current(slot) {
             self.members[current].going.get_or_insert(Going::WhenReplaced(Reason::Reload));
@@ -132,7 +132,7 @@ impl Supervise {
             });
             if let Some(successor) = starting.filter(|_| stays) {
                 self.members[current].going = None;
-                self.terminate(successor);
+                self.send_off(successor, Reason::Reload);
             }
         }
     }

@@ -129,7 +129,7 @@ impl Supervise {
     /// A worker is not needed any more. One that is not ready has nothing to finish.
     pub(super) fn send_off(&mut self, index: usize, reason: Reason) {
         self.note_health(index);
-        if self.members[index].is_ready() {
+        if self.members[index].able {
             self.drain(index, reason);
         } else {
             self.terminate(index);

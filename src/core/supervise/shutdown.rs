@@ -72,9 +72,12 @@ impl Supervise {
         }
         let at_last = self.in_time(timeout);
         for index in 0..self.members.len() {
-            match &mut self.members[index].stage {
-                Stage::Starting { .. } => self.terminate(index),
-                Stage::Ready { .. } => self.drain_within(index, Reason::Shutdown, timeout),
+            let member = &mut self.members[index];
+            match &mut member.stage {
+                Stage::Starting { .. } if !member.able => self.terminate(index),
+                Stage::Starting { .. } | Stage::Ready { .. } => {
+                    self.drain_within(index, Reason::Shutdown, timeout);
+                }
                 Stage::Draining { until } => *until = at_last.min(*until),
                 _ => {}
             }

@@ -54,6 +54,8 @@ impl Supervise {
             going: None,
             generation: self.generation,
             ordered: self.now,
+            able: false,
+            sole: 0,
             health: Health::new(cause, &self.options.recycle, &mut self.random),
             held: Held::default(),
         });
@@ -120,10 +122,16 @@ impl Supervise {
             ReadyWhen::Listening => how_far != ReadyWhen::Online,
             ReadyWhen::Explicit => how_far == ReadyWhen::Explicit,
         };
-        let member = &mut self.members[index];
-        if !far_enough || !matches!(member.stage, Stage::Starting { .. }) {
-            return;
+        let member = &self.members[index];
+        if far_enough && !member.able && matches!(member.stage, Stage::Starting { .. }) {
+            self.came_far_enough(index);
         }
+    }
+
+    /// It takes its place.
+    pub(super) fn is_ready_now(&mut self, index: usize) {
+        let member = &mut self.members[index];
+        let Some(worker) = member.id else { return };
         member.stage = Stage::Ready { since: self.now };
         let (slot, place) = (member.place.slot(), member.place);
         let boot = self.now.saturating_sub(member.ordered);

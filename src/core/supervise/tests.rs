@@ -13,6 +13,7 @@ mod retire;
 mod scale;
 mod shutdown;
 mod standby;
+mod takeover;
 mod watch;
 
 use std::time::Duration;
@@ -220,6 +221,8 @@ impl Play {
                 drained: verb == "drained",
                 resources: words[1..].iter().map(|name| ((*name).to_owned(), 1)).collect(),
             },
+            "alone" => Input::ServesAlone { worker: worker(), listeners: number(1) as usize },
+            "cut" => Input::CutOff { worker: worker() },
             "leaving" => Input::Leaving { worker: worker() },
             "exit" => Input::Exited { worker: worker(), exit: ExitKind::Code(words[1].parse().unwrap()) },
             "signal" => Input::Exited { worker: worker(), exit: ExitKind::Signal(words[1].parse().unwrap()) },

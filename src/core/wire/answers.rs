@@ -1,9 +1,8 @@
 //! The frames that the primary writes.
 
 use serde::Serialize;
-use serde_json::Value;
 
-use super::{FrameError, MAX_FRAME, complaint};
+use super::{Data, FrameError, MAX_FRAME, complaint};
 use crate::core::ids::{ListenerId, Slot};
 use crate::core::schedule::By;
 
@@ -110,7 +109,7 @@ pub struct Reply {
     /// Where it is; missing for a pipe.
     pub sockname: Option<Sockname>,
     /// The custom data of the first worker that had any.
-    pub data: Value,
+    pub data: Data,
 }
 
 impl Reply {
@@ -126,7 +125,7 @@ impl Reply {
             per_slot: false,
             hand_over: None,
             sockname: None,
-            data: Value::Null,
+            data: Data::default(),
         }
     }
 }

@@ -8,19 +8,24 @@ use std::sync::mpsc::Sender;
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::Happening;
 use crate::core::ids::WorkerId;
 use crate::core::wire::{FrameError, FromWorker, MAX_FRAME, ToWorker};
 use crate::sys::async_fd::watch;
+use crate::sys::closer::{Closer, Descriptor};
 use crate::sys::error::{Doing, SysError};
 use crate::sys::passing::{Received, Sent, receive, send};
 
 /// How many answers may wait for a worker that does not read them. Each answers a question, so a
 /// worker that asks and reads never comes near.
 const OUTBOX: usize = 1024;
+
+/// How many frames may wait for a worker before no more of its own are read. Each that is read can add one, of up to
+/// [`MAX_FRAME`] bytes and with a descriptor: this is what a worker that does not read its answers can take of both.
+const BEHIND: usize = 32;
 
 /// How many frames are read for one [`Control::catch_up`], at most. A worker that has written more
 /// is being read at the speed of everybody else.
@@ -40,13 +45,51 @@ pub(super) enum ControlError {
 /// A frame on its way to a worker.
 type Outgoing = (Vec<u8>, Vec<OwnedFd>);
 
+/// What a worker and its primary write to each other through. The worker may have sent descriptors that nobody has
+/// received, which close(2) closes, too: so a thread that may wait does that.
+type Socket = Arc<AsyncFd<Arc<Descriptor>>>;
+
+/// How many frames are in the outbox, or have left it and are not written yet.
+#[derive(Debug, Default)]
+struct Unsent {
+    count: AtomicUsize,
+    fewer: Notify,
+}
+
+impl Unsent {
+    fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn one_more(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn one_less(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.fewer.notify_one();
+    }
+
+    /// Nothing will be written any more.
+    fn none(&self) {
+        self.count.store(0, Ordering::Relaxed);
+        self.fewer.notify_one();
+    }
+
+    /// Returns when the worker has read enough of what it has been told.
+    async fn few(&self) {
+        while self.count() >= BEHIND {
+            self.fewer.notified().await;
+        }
+    }
+}
+
 /// The primary's end of a control socket. Dropping it hangs up.
 #[derive(Debug)]
 pub(super) struct Control {
-    socket: Arc<AsyncFd<Arc<OwnedFd>>>,
+    socket: Socket,
     outbox: mpsc::Sender<Outgoing>,
-    /// How many frames are in the outbox, or have left it and are not written yet.
-    unsent: Arc<AtomicUsize>,
+    unsent: Arc<Unsent>,
     catching_up: mpsc::Sender<Sender<()>>,
     tasks: [AbortHandle; 2],
 }
@@ -57,10 +100,11 @@ impl Control {
     pub(super) fn start(
         worker: WorkerId,
         socket: OwnedFd,
+        closer: &Closer,
         happenings: mpsc::Sender<Happening>,
     ) -> Result<(Self, oneshot::Receiver<()>), SysError> {
         let socket = Arc::new(watch(
-            Arc::new(socket),
+            Arc::new(Descriptor::foreign(socket, closer)),
             Interest::READABLE | Interest::WRITABLE,
             "watching a control socket",
         )?);
@@ -68,8 +112,15 @@ impl Control {
         let (done, all_read) = oneshot::channel();
         // Only the primary's JavaScript asks, and it waits for the answer.
         let (catching_up, requests) = mpsc::channel(1);
-        let reader = read(worker, Arc::clone(&socket), requests, happenings.clone(), done);
-        let unsent = Arc::new(AtomicUsize::new(0));
+        let unsent = Arc::new(Unsent::default());
+        let input = Incoming {
+            worker,
+            socket: Arc::clone(&socket),
+            closer: closer.clone(),
+            unsent: Arc::clone(&unsent),
+            bytes: vec![0; MAX_FRAME],
+        };
+        let reader = read(input, requests, happenings.clone(), done);
         let writer = write(worker, Arc::clone(&socket), queue, Arc::clone(&unsent), happenings);
         let tasks = [
             tokio::task::spawn_local(reader).abort_handle(),
@@ -83,7 +134,7 @@ impl Control {
     pub(super) fn send(&self, frame: &ToWorker, fd: Option<OwnedFd>) -> Result<(), ControlError> {
         let bytes = frame.encode()?.into_bytes();
         let fds: Vec<OwnedFd> = fd.into_iter().collect();
-        if self.unsent.load(Ordering::Relaxed) == 0 {
+        if self.unsent.count() == 0 {
             match send(self.socket.as_fd(), &bytes, &fds) {
                 Ok(Sent::Done) => return Ok(()),
                 Ok(Sent::Full) => {}
@@ -92,7 +143,7 @@ impl Control {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.unsent.fetch_add(1, Ordering::Relaxed);
+        self.unsent.one_more();
         // The queue ends with the worker, of whose death the supervisor hears in its own time.
         match self.outbox.try_send((bytes, fds)) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
@@ -116,24 +167,27 @@ impl Drop for Control {
     }
 }
 
+/// What a worker writes.
+struct Incoming {
+    worker: WorkerId,
+    socket: Socket,
+    closer: Closer,
+    unsent: Arc<Unsent>,
+    bytes: Vec<u8>,
+}
+
 /// Reads until the end. `_done` is dropped then, which is what its receiver waits for.
 async fn read(
-    worker: WorkerId,
-    socket: Arc<AsyncFd<Arc<OwnedFd>>>,
+    mut input: Incoming,
     mut requests: mpsc::Receiver<Sender<()>>,
     happenings: mpsc::Sender<Happening>,
     _done: oneshot::Sender<()>,
 ) {
-    let mut bytes = vec![0; MAX_FRAME];
-    let mut fds = Vec::new();
     loop {
         // Both can be given up half way: a frame is received only once there is no more to wait for.
         let request = tokio::select! {
-            received = next_frame(&socket, &mut bytes, &mut fds) => {
-                let happening = interpret(worker, received, &bytes);
-                // No worker has a descriptor to send us here: whatever came is closed.
-                fds.clear();
-                let last = !matches!(happening, Happening::Said(..) | Happening::Misspoke(..));
+            happening = input.next() => {
+                let last = is_last(&happening);
                 if happenings.send(happening).await.is_err() || last {
                     return;
                 }
@@ -142,12 +196,16 @@ async fn read(
             Some(request) = requests.recv() => request,
         };
         for _ in 0..BACKLOG {
-            let received = receive(socket.as_fd(), &mut bytes, &mut fds);
-            fds.clear();
             // Whatever else there is, the next turn finds it as well.
-            let Ok(Received::Message { .. }) = received else { break };
-            let happening = interpret(worker, received, &bytes);
-            let last = matches!(happening, Happening::Broke(..));
+            if input.unsent.count() >= BEHIND {
+                break;
+            }
+            let Some(happening) =
+                input.receive().filter(|happening| !matches!(happening, Happening::HungUp(_)))
+            else {
+                break;
+            };
+            let last = is_last(&happening);
             if happenings.send(happening).await.is_err() || last {
                 return;
             }
@@ -158,62 +216,194 @@ async fn read(
     }
 }
 
-fn interpret(worker: WorkerId, received: Result<Received, SysError>, bytes: &[u8]) -> Happening {
-    match received {
-        Ok(Received::Message { cut: true, .. }) => {
-            Happening::Broke(worker, format!("a control frame of more than {MAX_FRAME} bytes"))
-        }
-        Ok(Received::Message { len, cut: false }) => match FromWorker::parse(&bytes[..len]) {
-            Ok(frame) => Happening::Said(worker, frame),
-            Err(error) => match error.refusal() {
-                Some(reply) => Happening::Misspoke(worker, reply),
-                None => Happening::Broke(worker, error.to_string()),
-            },
-        },
-        Ok(Received::Closed | Received::Empty) => Happening::HungUp(worker),
-        Err(error) => Happening::Broke(worker, error.to_string()),
-    }
+/// Whether nothing is read behind it.
+fn is_last(happening: &Happening) -> bool {
+    !matches!(happening, Happening::Said(..) | Happening::Misspoke(..))
 }
 
-async fn next_frame(
-    socket: &AsyncFd<Arc<OwnedFd>>,
-    bytes: &mut [u8],
-    fds: &mut Vec<OwnedFd>,
-) -> Result<Received, SysError> {
-    loop {
-        let mut ready = socket.readable().await.doing("waiting for a control frame")?;
-        match receive(socket.as_fd(), bytes, fds)? {
-            Received::Empty => ready.clear_ready(),
-            received => return Ok(received),
+impl Incoming {
+    /// Waits for the next frame, or for whatever comes instead.
+    async fn next(&mut self) -> Happening {
+        self.unsent.few().await;
+        loop {
+            let ready = self.socket.readable().await.doing("waiting for a control frame");
+            let mut ready = match ready {
+                Ok(ready) => ready,
+                Err(error) => return Happening::Broke(self.worker, error.to_string()),
+            };
+            let mut fds = Vec::new();
+            let received = receive(self.socket.as_fd(), &mut self.bytes, &mut fds);
+            if received == Ok(Received::Empty) {
+                ready.clear_ready();
+                continue;
+            }
+            drop(ready);
+            return self.interpret(received, fds);
+        }
+    }
+
+    /// The next frame, or whatever comes instead; None if there is nothing.
+    fn receive(&mut self) -> Option<Happening> {
+        let mut fds = Vec::new();
+        match receive(self.socket.as_fd(), &mut self.bytes, &mut fds) {
+            Ok(Received::Empty) => None,
+            received => Some(self.interpret(received, fds)),
+        }
+    }
+
+    fn interpret(&self, received: Result<Received, SysError>, fds: Vec<OwnedFd>) -> Happening {
+        let worker = self.worker;
+        // No worker has a descriptor to send us here.
+        self.closer.close_all(fds);
+        if self.closer.is_full() {
+            return Happening::Broke(worker, "it sends descriptors that nobody has asked for".into());
+        }
+        match received {
+            Ok(Received::Message { cut: true, .. }) => {
+                Happening::Broke(worker, format!("a control frame of more than {MAX_FRAME} bytes"))
+            }
+            Ok(Received::Message { len, cut: false }) => match FromWorker::parse(&self.bytes[..len]) {
+                Ok(frame) => Happening::Said(worker, frame),
+                Err(error) => match error.refusal() {
+                    Some(reply) => Happening::Misspoke(worker, reply),
+                    None => Happening::Broke(worker, error.to_string()),
+                },
+            },
+            Ok(Received::Closed | Received::Empty) => Happening::HungUp(worker),
+            Err(error) => Happening::Broke(worker, error.to_string()),
         }
     }
 }
 
 async fn write(
     worker: WorkerId,
-    socket: Arc<AsyncFd<Arc<OwnedFd>>>,
+    socket: Socket,
     mut queue: mpsc::Receiver<Outgoing>,
-    unsent: Arc<AtomicUsize>,
+    unsent: Arc<Unsent>,
     happenings: mpsc::Sender<Happening>,
 ) {
     while let Some((bytes, fds)) = queue.recv().await {
         if let Err(error) = send_frame(&socket, &bytes, &fds).await {
+            // What the worker has written before is read all the same.
+            unsent.none();
             // A worker that has died is no rule-breaker; its hang-up and death are told as such.
             if !error.is_peer_gone() {
                 let _stopped = happenings.send(Happening::Broke(worker, error.to_string())).await;
             }
             return;
         }
-        unsent.fetch_sub(1, Ordering::Relaxed);
+        unsent.one_less();
     }
 }
 
-async fn send_frame(socket: &AsyncFd<Arc<OwnedFd>>, bytes: &[u8], fds: &[OwnedFd]) -> Result<(), SysError> {
+async fn send_frame(
+    socket: &AsyncFd<Arc<Descriptor>>,
+    bytes: &[u8],
+    fds: &[OwnedFd],
+) -> Result<(), SysError> {
     loop {
         let mut ready = socket.writable().await.doing("waiting to send a control frame")?;
         match send(socket.as_fd(), bytes, fds)? {
             Sent::Full => ready.clear_ready(),
             Sent::Done => return Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::ids::ListenerId;
+    use crate::sys::closer::tests::lingering;
+    use crate::sys::passing::{duplicate, message_pair};
+
+    const WORKER: WorkerId = WorkerId(1);
+    const QUEUE: usize = 4;
+
+    /// Runs what a test does on a thread like the supervisor's, and fails if it blocks.
+    fn on_a_thread<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+        let (done, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            tokio::task::LocalSet::new().block_on(&runtime, test());
+            done.send(()).unwrap();
+        });
+        wait.recv_timeout(Duration::from_secs(60)).expect("the thread goes on, and nothing has failed on it");
+    }
+
+    fn tell(socket: &OwnedFd, frame: &[u8], fd: &OwnedFd) {
+        assert_eq!(send(socket.as_fd(), frame, &[duplicate(fd).unwrap()]).unwrap(), Sent::Done);
+    }
+
+    /// The next event, if the tasks of this thread come to one without anything from outside.
+    async fn soon(events: &mut mpsc::Receiver<Happening>) -> Option<Happening> {
+        for _ in 0..2000 {
+            if let Ok(event) = events.try_recv() {
+                return Some(event);
+            }
+            tokio::task::yield_now().await;
+        }
+        None
+    }
+
+    #[test]
+    fn descriptors_that_nobody_asked_for_hold_nobody_up_read_or_not() {
+        on_a_thread(|| async {
+            let (ours, theirs) = message_pair().unwrap();
+            let (happenings, mut events) = mpsc::channel(QUEUE);
+            let (first, _peer) = lingering();
+            let (second, _other_peer) = lingering();
+            tell(&theirs, br#"{"act":"ready"}"#, &first);
+            drop(first);
+            let (control, _all_read) = Control::start(WORKER, ours, &Closer::new(), happenings).unwrap();
+            assert!(matches!(events.recv().await, Some(Happening::Said(WORKER, FromWorker::Ready))));
+            // This one is in the socket when it is closed.
+            tell(&theirs, br#"{"act":"ready"}"#, &second);
+            drop(second);
+            drop(control);
+            tokio::task::yield_now().await;
+        });
+    }
+
+    #[test]
+    fn one_that_does_not_read_its_answers_is_not_read_any_further_and_has_not_lost_its_link() {
+        on_a_thread(|| async {
+            let (ours, theirs) = message_pair().unwrap();
+            let (happenings, mut events) = mpsc::channel(QUEUE);
+            let (control, _all_read) = Control::start(WORKER, ours, &Closer::new(), happenings).unwrap();
+            let answer = ToWorker::Promote { slot: crate::core::ids::Slot(7) };
+            let question = format!(r#"{{"act":"close","listener":{}}}"#, ListenerId(3).0);
+            let mut heard = 0;
+            let mut asked = 0;
+            // It asks as long as there is room, and each question is answered.
+            loop {
+                while send(theirs.as_fd(), question.as_bytes(), &[]).unwrap() == Sent::Done {
+                    asked += 1;
+                }
+                let Some(event) = soon(&mut events).await else { break };
+                assert!(matches!(event, Happening::Said(..)), "{event:?}");
+                heard += 1;
+                control.send(&answer, None).unwrap();
+                assert!(heard < 100_000, "it is read on and on");
+            }
+            // What has been read and not been heard was answered as well.
+            assert!(asked > heard && control.unsent.count() <= BEHIND + QUEUE + 1);
+            // Once it reads, it gets all answers, and is heard.
+            let mut answers = 0;
+            let mut bytes = [0; 256];
+            while answers < asked {
+                match receive(theirs.as_fd(), &mut bytes, &mut Vec::new()).unwrap() {
+                    Received::Message { .. } => answers += 1,
+                    _ => tokio::task::yield_now().await,
+                }
+                while let Ok(event) = events.try_recv() {
+                    assert!(matches!(event, Happening::Said(..)), "{event:?}");
+                    control.send(&answer, None).unwrap();
+                }
+            }
+        });
     }
 }

@@ -6,10 +6,13 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
 use super::forwarding::Forwarding;
+use super::shared::InspectorCount;
 use crate::core::ids::{Slot, WorkerId};
+use crate::core::inspect::{Chosen, counted};
 use crate::io::dispatcher::{Command, Dispatcher};
 use crate::io::forward::Own;
 use crate::sys::error::SysError;
+use crate::sys::exit::{SIGKILL, SIGTERM};
 use crate::sys::package::Package;
 use crate::sys::passing::{duplicate, message_pair};
 use crate::sys::scoreboard::Scoreboard;
@@ -52,6 +55,8 @@ pub struct Launch {
     pub stdio: Vec<Stdio>,
     /// What Node loads first, if it is Node.
     pub preload: Option<Preload>,
+    /// None where workers cannot be debugged, or all have the port that `args` say.
+    pub inspect: Option<Inspect>,
 }
 
 /// The file that a worker loads before anything else.
@@ -98,6 +103,37 @@ impl Moved<'_> {
         }
         let new = text.replace(&*self.from.to_string_lossy(), &self.path.to_string_lossy());
         *variable = CString::new(new).expect("parts of C strings have no NUL byte");
+    }
+}
+
+/// The inspectors of the workers.
+#[derive(Debug)]
+pub struct Inspect {
+    /// Which argument names the port.
+    pub argument: usize,
+    /// Where the ports come from.
+    pub ports: Ports,
+}
+
+/// Where the inspectors' ports come from.
+#[derive(Debug)]
+pub enum Ports {
+    /// They are counted from the primary's own, in one count for all workers.
+    Counted {
+        /// The primary's own.
+        debug_port: u32,
+    },
+    /// The app has chosen them.
+    Chosen(Chosen),
+}
+
+impl Inspect {
+    /// The port of a worker that is about to be started.
+    pub(super) fn port(&mut self, worker: WorkerId, count: &InspectorCount) -> String {
+        match &mut self.ports {
+            Ports::Counted { debug_port } => counted(*debug_port, count.next()).to_string(),
+            Ports::Chosen(chosen) => chosen.take(worker),
+        }
     }
 }
 
@@ -148,6 +184,8 @@ pub(super) struct Link {
     pub(super) control: OwnedFd,
     pub(super) lifeline: OwnedFd,
     pub(super) board: Arc<Scoreboard>,
+    /// Whether the program knows nothing of the link.
+    pub(super) stranger: bool,
 }
 
 impl Launch {
@@ -158,8 +196,16 @@ impl Launch {
         worker: WorkerId,
         slot: Option<Slot>,
         own: Vec<CString>,
+        inspect_port: Option<&str>,
         forwarding: &Forwarding,
     ) -> Result<Launched, SysError> {
+        let mut args = self.args.clone();
+        if let (Some(inspect), Some(port)) = (&self.inspect, inspect_port)
+            && let Some(argument) = args.get_mut(inspect.argument)
+        {
+            let text = CString::new(format!("--inspect-port={port}"));
+            *argument = text.map_err(|_| SysError::invalid("writing the port of an inspector"))?;
+        }
         let addresses = forwarding.reserve(worker)?;
         let (theirs, pipes) = self.descriptors()?;
         let (control, worker_control) = message_pair()?;
@@ -176,13 +222,14 @@ impl Launch {
         let env = self.env.iter().cloned().chain(own).chain([link]).collect();
         let mut spawn = Spawn {
             file: self.file.clone(),
-            args: self.args.clone(),
+            args,
             env,
             cwd: self.cwd.clone(),
             uid: self.uid,
             gid: self.gid,
             detached: self.detached,
-            ends_with_parent: self.stranger,
+            // Node is killed until its preload has run, which watches the primary and lets JavaScript end.
+            death_signal: Some(if self.stranger { SIGTERM } else { SIGKILL }),
             fds,
         };
         if let Some(moved) = &moved {
@@ -205,7 +252,12 @@ impl Launch {
         // Of the worker's ends only that of the channel stays open here.
         let newcomer =
             Newcomer { pid: child.pid.as_raw(), channel, worker_end, board: Arc::clone(&board), addresses };
-        Ok(Launched { child, pipes, link: Link { control, lifeline, board }, newcomer })
+        Ok(Launched {
+            child,
+            pipes,
+            link: Link { control, lifeline, board, stranger: self.stranger },
+            newcomer,
+        })
     }
 
     /// The descriptors of the worker, and the primary's ends of those that are pipes.

@@ -18,6 +18,18 @@ impl WorkerNumbers {
     }
 }
 
+/// How many inspectors' ports have been given out, by JavaScript and by the supervisor's thread.
+#[derive(Clone, Debug, Default)]
+pub struct InspectorCount(Arc<AtomicU32>);
+
+impl InspectorCount {
+    /// The number of the next one: 1, 2, 3 …
+    #[must_use]
+    pub fn next(&self) -> u32 {
+        self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+}
+
 /// Which workers leave by agreement. JavaScript looks here when it learns of the end of a worker, because the
 /// news that it was told to leave may come later.
 #[derive(Clone, Debug, Default)]

@@ -12,7 +12,7 @@ use tokio::task::LocalSet;
 
 use super::control::Control;
 use super::launch::Link;
-use super::shared::{Leavers, WorkerNumbers};
+use super::shared::{InspectorCount, Leavers, WorkerNumbers};
 use super::sockets::Sockets;
 use super::stack::{Lifeline, NoStack, Then};
 use super::supervision::Supervision;
@@ -20,16 +20,22 @@ use super::{Command, Common, Event, Forwarding, Happening, SharedSlots, Tell, br
 use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::core::listeners::{Input, Listeners, Output};
 use crate::core::schedule::Scheduling;
-use crate::core::supervise::{self, By, Reason};
+use crate::core::supervise::{self, By, KillSignal, Reason};
+use crate::core::unlinked::{Unlinked, Verdict};
 use crate::core::wire::{FromWorker, Reply, ToWorker};
 use crate::io::dispatcher::{Afterwards, Command as ToDispatcher, Dispatcher, Notice};
 use crate::sys::async_fd::watch;
+use crate::sys::closer::Closer;
 use crate::sys::error::{Doing, SysError};
-use crate::sys::exit::{Exit, reap};
+use crate::sys::exit::{Exit, SIGKILL, has_ended, reap};
+use crate::sys::headroom;
 use crate::sys::scoreboard::Scoreboard;
 
 /// How long the control socket of a dead worker may take to end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// How often the end of a worker is looked for that cannot be waited for.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How long a worker that hangs may take to say where.
 const STACK_LIMIT: Duration = Duration::from_millis(500);
@@ -44,6 +50,12 @@ pub(super) struct WorkerHandle {
     /// Closed together with `control`: its hang-up is what ends a worker whose loop is blocked.
     lifeline: Option<Arc<Lifeline>>,
     pub(super) board: Arc<Scoreboard>,
+    /// Whether the program knows nothing of the link, and may close it.
+    stranger: bool,
+    /// Nobody gives it any connection any more.
+    leaving: bool,
+    /// The listeners know that it leaves.
+    pub(super) left: bool,
 }
 
 /// The thread's own state.
@@ -54,10 +66,12 @@ pub(super) struct Shell {
     pub(super) slots: SharedSlots,
     listeners: Listeners,
     pub(super) workers: HashMap<WorkerId, WorkerHandle>,
+    unlinked: Unlinked,
     sockets: Sockets,
     pub(super) happenings: mpsc::Sender<Happening>,
     outputs: Vec<Output>,
     pub(super) numbers: WorkerNumbers,
+    pub(super) inspectors: InspectorCount,
     pub(super) leavers: Leavers,
     pub(super) supervision: Option<Supervision>,
     pub(super) start: Instant,
@@ -70,11 +84,15 @@ impl Shell {
         happenings: mpsc::Sender<Happening>,
         common: Common,
     ) -> Self {
-        let Common { dispatcher, forwarding, slots, numbers, leavers } = common;
+        let Common { dispatcher, forwarding, slots, numbers, inspectors, leavers } = common;
+        let mut listeners = Listeners::new(scheduling);
+        // One worker must not take all descriptors that there are.
+        listeners.limit(headroom::limit() / 4);
         Self {
             tell,
-            listeners: Listeners::new(scheduling),
+            listeners,
             workers: HashMap::new(),
+            unlinked: Unlinked::default(),
             sockets: Sockets::new(Arc::clone(&dispatcher)),
             dispatcher,
             forwarding,
@@ -82,6 +100,7 @@ impl Shell {
             happenings,
             outputs: Vec::new(),
             numbers,
+            inspectors,
             leavers,
             supervision: None,
             start: Instant::now(),
@@ -109,7 +128,8 @@ impl Shell {
     ) {
         loop {
             let supervision = self.supervision.as_ref().and_then(Supervision::next_deadline);
-            let deadline = [self.listeners.next_deadline(), supervision].into_iter().flatten().min();
+            let deadlines = [self.listeners.next_deadline(), self.unlinked.next_deadline(), supervision];
+            let deadline = deadlines.into_iter().flatten().min();
             tokio::select! {
                 command = queue.recv() => match command {
                     Some(command) => self.obey(command),
@@ -123,6 +143,12 @@ impl Shell {
 
     fn tick(&mut self) {
         self.decide(Input::Tick);
+        for verdict in self.unlinked.due(self.start.elapsed()) {
+            match verdict {
+                Verdict::CutOff(worker) => self.cut_off(worker, "it has closed its control socket"),
+                Verdict::Kill(worker) => self.kill(worker, KillSignal::Kill),
+            }
+        }
         self.look_after();
     }
 
@@ -148,6 +174,11 @@ impl Shell {
                     supervision.relaunch(*launch);
                 }
             }
+            Command::AddInspectPorts(ports) => {
+                if let Some(supervision) = &mut self.supervision {
+                    supervision.add_inspect_ports(ports);
+                }
+            }
             Command::Ask(input) => self.supervise(input),
             Command::Stats { answer } => {
                 // Nobody waits any more when the primary's thread is gone.
@@ -166,33 +197,39 @@ impl Shell {
     }
 
     pub(super) fn adopt(&mut self, worker: WorkerId, slot: Option<Slot>, pidfd: Arc<OwnedFd>, link: Link) {
-        let Link { control, lifeline, board } = link;
+        let Link { control, lifeline, board, stranger } = link;
         self.decide(Input::WorkerStarted { worker });
         let watched = Arc::clone(&pidfd);
         let happenings = self.happenings.clone();
-        let started = Control::start(worker, control, happenings.clone())
-            .and_then(|(control, all_read)| Ok((control, all_read, Lifeline::new(lifeline)?)));
-        let (control, all_read, lifeline) = match started {
-            Ok((control, all_read, lifeline)) => (Some(control), Some(all_read), Some(Arc::new(lifeline))),
-            Err(error) => {
-                (self.tell)(broken(worker, &error.to_string()));
-                (None, None, None)
+        let closer = Closer::new();
+        let started = Control::start(worker, control, &closer, happenings.clone())
+            .and_then(|(control, all_read)| Ok((control, all_read, Lifeline::new(lifeline, &closer)?)));
+        let (control, all_read, lifeline, failure) = match started {
+            Ok((control, all_read, lifeline)) => {
+                (Some(control), Some(all_read), Some(Arc::new(lifeline)), None)
             }
+            Err(error) => (None, None, None, Some(error)),
         };
         tokio::task::spawn_local(async move {
-            let happening = match wait_for_death(watched).await {
-                Ok(()) => Happening::Died(worker),
-                Err(error) => Happening::Unwatched(worker, error),
-            };
+            if let Err(error) = wait_for_death(Arc::clone(&watched)).await {
+                // The supervisor has stopped when nobody listens.
+                let _stopped = happenings.send(Happening::Unwatched(worker, error)).await;
+                look_for_death(&watched).await;
+            }
             // What it has said comes before its end. The kernel has closed its end of the control
             // socket, unless a process that it started holds it: that is not waited for long.
             if let Some(all_read) = all_read {
                 let _ = tokio::time::timeout(LAST_WORDS, all_read).await;
             }
             // The supervisor has stopped when nobody listens.
-            let _stopped = happenings.send(happening).await;
+            let _stopped = happenings.send(Happening::Died(worker)).await;
         });
-        self.workers.insert(worker, WorkerHandle { pidfd, slot, control, lifeline, board });
+        let handle =
+            WorkerHandle { pidfd, slot, control, lifeline, board, stranger, leaving: false, left: false };
+        self.workers.insert(worker, handle);
+        if let Some(error) = failure {
+            self.cut_off(worker, &error.to_string());
+        }
     }
 
     fn hear(&mut self, happening: Happening) {
@@ -204,12 +241,16 @@ impl Shell {
                 let _ = self.reply(worker, refusal);
             }
             // It is about to die: what it has not received is better off elsewhere at once.
-            Happening::HungUp(worker) => self.give_no_more(worker),
+            Happening::HungUp(worker) => self.hung_up(worker),
             Happening::Broke(worker, why) => self.cut_off(worker, &why),
             Happening::LastCalled(worker, order) => self.send(worker, &ToWorker::Drain(order), None),
             Happening::CaughtUp(done) => self.answer_behind_dispatcher(done),
             Happening::Unwatched(worker, error) => {
-                (self.tell)(Event::Failed(format!("the end of {worker} cannot be waited for: {error}")));
+                let message = format!(
+                    "The end of {worker} cannot be waited for, and is looked for every {} ms: {error}",
+                    LOOK.as_millis()
+                );
+                (self.tell)(Event::Warning { code: "RCLUSTER_EXHAUSTED", message });
             }
             Happening::Hangs(worker, text) => self.supervise(supervise::Input::Stack { worker, text }),
             Happening::Noticed(notice) => {
@@ -249,33 +290,63 @@ impl Shell {
     pub(super) fn cut_off(&mut self, worker: WorkerId, why: &str) {
         let Some(handle) = self.workers.get_mut(&worker) else { return };
         handle.lifeline = None;
-        if handle.control.take().is_some() {
-            (self.tell)(broken(worker, why));
+        handle.control = None;
+        if !self.unlinked.on_cut_off(self.start.elapsed(), worker) {
+            return;
         }
+        (self.tell)(broken(worker, why));
+        self.supervise(supervise::Input::CutOff { worker });
         self.give_no_more(worker);
+        // For those who wait at its listeners it is dead.
+        self.decide(Input::WorkerDied { worker });
+    }
+
+    /// A worker has closed its control socket: it is about to die, or it has lost its mind.
+    fn hung_up(&mut self, worker: WorkerId) {
+        match self.workers.get(&worker) {
+            Some(handle) if !handle.stranger => {
+                self.unlinked.on_hang_up(self.start.elapsed(), worker);
+                self.give_no_more(worker);
+            }
+            _ => {}
+        }
     }
 
     /// Nobody gives the worker any connection from now on; what it has not received goes to others, and its slot is free.
-    pub(super) fn give_no_more(&self, worker: WorkerId) {
+    pub(super) fn give_no_more(&mut self, worker: WorkerId) {
+        // Once: a worker that says over and over that it leaves must not fill the queues of the other threads.
+        if self.workers.get_mut(&worker).is_none_or(|handle| std::mem::replace(&mut handle.leaving, true)) {
+            return;
+        }
         lock(&self.slots).free(worker);
         self.dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
         self.forwarding.leaving(worker);
     }
 
     fn bury(&mut self, worker: WorkerId) {
-        let Some(handle) = self.workers.remove(&worker) else { return };
-        lock(&self.slots).free(worker);
-        let (event, exit) = match reap(handle.pidfd.as_fd()) {
-            Ok(Some(exit)) => (Event::Exited { worker, exit }, Some(exit)),
-            Ok(None) => (Event::Failed(format!("{worker} is dead and cannot be reaped")), None),
-            Err(error) => (Event::Failed(error.to_string()), None),
+        let Some(handle) = self.workers.get(&worker) else { return };
+        let exit = match reap(handle.pidfd.as_fd()) {
+            Ok(Some(exit)) => exit,
+            // It is dead for everybody but a process that traces it, which gets its exit before us.
+            Ok(None) => return self.reap_later(worker),
+            Err(error) => {
+                let message = format!(
+                    "Other code in this process has taken the exit of {worker}, which is told as if it had been killed: {error}"
+                );
+                (self.tell)(Event::Warning { code: "RCLUSTER_EXIT_UNKNOWN", message });
+                Exit::Signal { number: SIGKILL, core_dumped: false }
+            }
         };
+        self.workers.remove(&worker);
+        self.unlinked.on_exit(worker);
+        lock(&self.slots).free(worker);
+        let event = Event::Exited { worker, exit };
         self.dispatcher.tell(ToDispatcher::WorkerGone(worker));
         self.forwarding.gone(worker);
         let supervised = self.supervision.as_ref().is_some_and(|supervision| supervision.has(worker));
         // Who exits with 0 has meant to go, and its listeners go with it, unless supervision knows
         // better. After anything else they stay open for a replacement.
-        if matches!(exit, Some(Exit::Code(0))) && !supervised {
+        if exit == Exit::Code(0) && !supervised {
             self.decide(Input::WorkerLeft { worker });
         }
         self.decide(Input::WorkerDied { worker });
@@ -283,6 +354,17 @@ impl Shell {
         if supervised {
             self.lost(worker, exit);
         }
+    }
+
+    /// Nobody waits for a worker whose exit is not to be had yet.
+    fn reap_later(&mut self, worker: WorkerId) {
+        self.cut_off(worker, "another process traces it and has not taken its exit");
+        let happenings = self.happenings.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(LOOK).await;
+            // The supervisor has stopped when nobody listens.
+            let _stopped = happenings.send(Happening::Died(worker)).await;
+        });
     }
 
     /// Tells the application something once the dispatcher has done what it was told before: first what
@@ -320,6 +402,9 @@ impl Shell {
                 }
             }
             self.outputs = outputs;
+        }
+        for (worker, listeners) in self.listeners.sole_servers() {
+            self.supervise(supervise::Input::ServesAlone { worker, listeners });
         }
     }
 
@@ -392,6 +477,13 @@ impl Shell {
 async fn until(start: Instant, deadline: Option<Duration>) {
     if let Some(deadline) = deadline {
         tokio::time::sleep_until((start + deadline).into()).await;
+    }
+}
+
+/// The same where the system has no room to watch one more.
+async fn look_for_death(pidfd: &OwnedFd) {
+    while !has_ended(pidfd) {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::core::lifeline::{ASK, Answer, AnswerError, MAX_ANSWER};
 use crate::sys::async_fd::watch;
+use crate::sys::closer::{Closer, Descriptor};
 use crate::sys::error::{Doing, SysError};
 use crate::sys::passing::{Received, Sent, receive, send};
 
@@ -61,16 +62,18 @@ impl fmt::Debug for Then {
 /// The primary's end of a lifeline. Closing it tells the worker that its primary is gone.
 #[derive(Debug)]
 pub(super) struct Lifeline {
-    socket: AsyncFd<Arc<OwnedFd>>,
+    socket: AsyncFd<Arc<Descriptor>>,
+    closer: Closer,
     /// One question at a time, or two would take each other's answers.
     asking: Mutex<()>,
 }
 
 impl Lifeline {
     /// To be called on the supervisor's thread.
-    pub(super) fn new(socket: OwnedFd) -> Result<Self, SysError> {
-        let socket = watch(Arc::new(socket), Interest::READABLE, "watching a lifeline")?;
-        Ok(Self { socket, asking: Mutex::new(()) })
+    pub(super) fn new(socket: OwnedFd, closer: &Closer) -> Result<Self, SysError> {
+        let socket = Arc::new(Descriptor::foreign(socket, closer));
+        let socket = watch(socket, Interest::READABLE, "watching a lifeline")?;
+        Ok(Self { socket, closer: closer.clone(), asking: Mutex::new(()) })
     }
 
     /// Asks for the stack, and waits for it no longer than `limit`.
@@ -103,7 +106,14 @@ impl Lifeline {
     }
 
     fn read(&self, bytes: &mut [u8]) -> Result<Option<Answer>, NoStack> {
-        match receive(self.socket.as_fd(), bytes, &mut Vec::new())? {
+        // No worker has a descriptor to send us here. While those wait that it has sent, it is not read any further.
+        if self.closer.is_full() {
+            return Err(NoStack::Gone);
+        }
+        let mut fds = Vec::new();
+        let received = receive(self.socket.as_fd(), bytes, &mut fds);
+        self.closer.close_all(fds);
+        match received? {
             Received::Empty => Ok(None),
             Received::Closed => Err(NoStack::Gone),
             Received::Message { cut: true, .. } => Err(AnswerError::TooLong.into()),
@@ -124,7 +134,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (ours, theirs) = message_pair().unwrap();
-            let lifeline = Lifeline::new(ours).unwrap();
+            let lifeline = Lifeline::new(ours, &Closer::new()).unwrap();
             for message in before {
                 assert_eq!(send(theirs.as_fd(), message, &[]).unwrap(), Sent::Done);
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::launch::{Launch, Newcomer};
+use super::launch::{Inspect, Launch, Newcomer, Ports};
 use super::shell::Shell;
 use super::stranger::Stranger;
 use super::systemd::Systemd;
@@ -90,8 +90,27 @@ impl Supervision {
     }
 
     /// What workers are started with from now on.
-    pub(super) fn relaunch(&mut self, launch: Launch) {
+    pub(super) fn relaunch(&mut self, mut launch: Launch) {
+        // The workers that are there keep their ports.
+        if let Some(Inspect { ports: Ports::Chosen(new), .. }) = &mut launch.inspect
+            && let Some(Inspect { ports: Ports::Chosen(old), .. }) = &mut self.plan.launch.inspect
+        {
+            old.choose_anew(std::mem::take(new).into_ports());
+            *new = std::mem::take(old);
+        }
         self.plan.launch = launch;
+    }
+
+    pub(super) fn add_inspect_ports(&mut self, ports: Vec<String>) {
+        if let Some(Inspect { ports: Ports::Chosen(chosen), .. }) = &mut self.plan.launch.inspect {
+            chosen.add(ports);
+        }
+    }
+
+    fn free_inspect_port(&mut self, worker: WorkerId) {
+        if let Some(Inspect { ports: Ports::Chosen(chosen), .. }) = &mut self.plan.launch.inspect {
+            chosen.on_exit(worker);
+        }
     }
 
     /// Keeps a standby from a listener until it is promoted. False if it is none.
@@ -243,23 +262,40 @@ impl Shell {
 
     /// A worker says that it takes no more connections, or the app has told it so.
     pub(super) fn leaves(&mut self, worker: WorkerId) {
+        // A worker that says so over and over must not fill the queues of the other threads.
+        if self.has_left(worker) {
+            return;
+        }
         if self.supervision.as_ref().is_some_and(|supervision| supervision.has(worker)) {
             self.leavers.add(worker);
         }
         self.supervise(Input::Leaving { worker });
-        self.give_no_more(worker);
-        self.decide(listeners::Input::WorkerLeft { worker });
+        // Supervision may have told it to drain.
+        if !self.has_left(worker) {
+            self.give_no_more(worker);
+            self.leaves_listeners(listeners::Input::WorkerLeft { worker }, worker);
+        }
+    }
+
+    fn has_left(&self, worker: WorkerId) -> bool {
+        self.workers.get(&worker).is_some_and(|handle| handle.left)
+    }
+
+    fn leaves_listeners(&mut self, input: listeners::Input, worker: WorkerId) {
+        if let Some(handle) = self.workers.get_mut(&worker) {
+            handle.left = true;
+        }
+        self.decide(input);
     }
 
     /// A supervised worker is dead.
-    pub(super) fn lost(&mut self, worker: WorkerId, exit: Option<Exit>) {
+    pub(super) fn lost(&mut self, worker: WorkerId, exit: Exit) {
         let Some(supervision) = &mut self.supervision else { return };
         supervision.members.remove(&worker);
+        supervision.free_inspect_port(worker);
         let exit = match exit {
-            Some(Exit::Code(code)) => ExitKind::Code(code),
-            Some(Exit::Signal { number, .. }) => ExitKind::Signal(number),
-            // It is dead, and nobody knows how. That is told as a failure of its own.
-            None => ExitKind::Signal(SIGKILL),
+            Exit::Code(code) => ExitKind::Code(code),
+            Exit::Signal { number, .. } => ExitKind::Signal(number),
         };
         self.supervise(Input::Exited { worker, exit });
     }
@@ -300,7 +336,11 @@ impl Shell {
         };
         let worker = self.numbers.next();
         let own = supervision.own(worker, slot)?;
-        let launched = supervision.plan.launch.start(worker, slot, own, &self.forwarding)?;
+        let inspect = supervision.plan.launch.inspect.as_mut();
+        let inspect_port = inspect.map(|inspect| inspect.port(worker, &self.inspectors));
+        let started =
+            supervision.plan.launch.start(worker, slot, own, inspect_port.as_deref(), &self.forwarding);
+        let launched = started.inspect_err(|_| supervision.free_inspect_port(worker))?;
         let pid = launched.child.pid.as_raw();
         let limited = supervision.plan.options.recycle.memory.is_some();
         // Without its figures a worker is not recycled for its memory, which is no reason to have none.
@@ -320,7 +360,7 @@ impl Shell {
         supervision.members.insert(worker, Member { memory, held, stranger });
         let pidfd = Arc::new(launched.child.pidfd);
         self.adopt(worker, slot, Arc::clone(&pidfd), launched.link);
-        self.tell_in_order(Event::Spawned { worker, slot, pid, pidfd, pipes: launched.pipes });
+        self.tell_in_order(Event::Spawned { worker, slot, pid, pidfd, pipes: launched.pipes, inspect_port });
         Ok(Input::Spawned { ticket, worker })
     }
 
@@ -379,10 +419,23 @@ impl Shell {
             self.send(worker, &ToWorker::Drain(order), None);
         }
         self.give_no_more(worker);
-        self.decide(listeners::Input::WorkerLeft { worker });
+        let input = if self.is_replaced(reason) {
+            listeners::Input::WorkerReplaced { worker }
+        } else {
+            listeners::Input::WorkerLeft { worker }
+        };
+        self.leaves_listeners(input, worker);
     }
 
-    fn kill(&mut self, worker: WorkerId, signal: KillSignal) {
+    /// Whether a worker that drains has, or will have, a successor.
+    fn is_replaced(&self, reason: &Reason) -> bool {
+        let filled =
+            |state| matches!(state, SlotState::Serving | SlotState::Filling | SlotState::BackingOff { .. });
+        !matches!(reason, Reason::Scale | Reason::Shutdown)
+            && self.supervision_stats().is_some_and(|stats| stats.slots.iter().any(|slot| filled(slot.state)))
+    }
+
+    pub(super) fn kill(&self, worker: WorkerId, signal: KillSignal) {
         let Some(handle) = self.workers.get(&worker) else { return };
         let number = match signal {
             KillSignal::Term => SIGTERM,

@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use nix::libc::{self, c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
 use super::Spawn;
+use super::inherit::Inherited;
 use crate::sys::error::{Doing, SysError};
 
 /// What the child needs to know.
@@ -33,6 +34,9 @@ pub(super) struct Plan<'a> {
     sources: Vec<RawFd>,
     /// The first number that no descriptor is going to have.
     count: c_int,
+    /// What the main thread has and ours does not.
+    inherited: Option<Inherited>,
+    parent: c_long,
     /// Where to leave the reason why the program was not executed.
     report: *mut Option<SysError>,
 }
@@ -52,6 +56,8 @@ impl<'a> Plan<'a> {
             sources: spawn.fds.iter().map(AsRawFd::as_raw_fd).collect(),
             // More than fit cannot be had either: the system will say so.
             count: c_int::try_from(spawn.fds.len()).unwrap_or(c_int::MAX),
+            inherited: Inherited::of_main_thread(),
+            parent: c_long::from(std::process::id()),
             report,
         }
     }
@@ -59,6 +65,9 @@ impl<'a> Plan<'a> {
     /// All the steps up to the program; comes back only if one fails.
     fn carry_out(&mut self) -> Result<Infallible, SysError> {
         reset_signals().doing("resetting the signals of a process")?;
+        if let Some(inherited) = &self.inherited {
+            inherited.apply();
+        }
         if self.spawn.detached {
             // SAFETY: a system call without memory.
             Errno::result(unsafe { libc::setsid() }).doing("starting a session")?;
@@ -71,10 +80,15 @@ impl<'a> Plan<'a> {
         }
         self.change_identity()?;
         // Behind the change of identity, which would undo it.
-        if self.spawn.ends_with_parent {
+        if let Some(signal) = self.spawn.death_signal {
             // SAFETY: a system call without memory.
-            let done = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
+            let done = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) };
             Errno::result(done).doing("tying a process to its parent")?;
+            // The parent may have been killed before that.
+            // SAFETY: a system call without memory.
+            if unsafe { libc::syscall(libc::SYS_getppid) } != self.parent {
+                return Err(Errno::ESRCH).doing("tying a process to its parent");
+            }
         }
         // From here on a signal ends the child as it would end the program.
         signal_mask(0).doing("unblocking the signals of a process")?;

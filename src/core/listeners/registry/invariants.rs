@@ -1,6 +1,6 @@
 //! What must be true of the registry between any two inputs.
 
-use super::{Listeners, MAX_LISTENERS, Phase, State};
+use super::{Listeners, MAX_BYTES, MAX_LISTENERS, Phase, State, sole};
 use crate::core::ids::WorkerId;
 
 impl Listeners {
@@ -33,13 +33,21 @@ impl Listeners {
         for (id, orphan) in self.orphans() {
             match orphan.until {
                 None => assert!(!self.workers[&orphan.of].alive, "{id} is the orphan of a living worker"),
-                Some(_) => assert!(
-                    self.expecting || self.workers.values().any(|worker| worker.phase == Phase::Starting),
-                    "{id} waits for nobody"
-                ),
+                Some(_) => {
+                    assert!(self.expecting || self.may_be_opened(orphan), "{id} waits for nobody");
+                }
             }
         }
         for (id, worker) in &self.workers {
+            let kept = self.all.values().flat_map(|listener| &listener.kept);
+            let kept: usize = kept.filter(|(of, _)| of == id).map(|(_, bytes)| bytes).sum();
+            assert_eq!(worker.kept, kept, "{id} is charged with what is not there");
+            assert!(kept <= MAX_BYTES, "{id} has brought too much");
+            let only = |listener: &&super::Listener| match &listener.state {
+                State::Open { members, .. } => sole(members) == Some(*id),
+                State::Opening(_) => false,
+            };
+            assert_eq!(worker.sole, self.all.values().filter(only).count(), "{id} serves alone elsewhere");
             assert!(worker.listeners.len() <= MAX_LISTENERS, "{id} has too many listeners");
             let gone = !worker.alive || worker.phase == Phase::Left;
             assert!(!gone || worker.listeners.is_empty(), "{id} is gone and has listeners");

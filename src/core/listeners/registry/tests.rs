@@ -147,7 +147,7 @@ fn the_first_opens_and_the_next_join() {
 fn the_reply_says_everything_and_the_connections_wait_for_the_server() {
     let mut primary = Primary::new(false, &[A]);
     let data = json!({ "ticketKeys": "00" });
-    primary.ask(A, query(json!({ "seq": 8, "port": 80, "addressType": 4, "data": data })));
+    primary.ask(A, query(json!({ "seq": 8, "port": 80, "addressType": 4, "data": &data })));
     let listener = ListenerId(1);
     let reply = Reply {
         seq: 8,
@@ -158,7 +158,7 @@ fn the_reply_says_everything_and_the_connections_wait_for_the_server() {
         per_slot: false,
         hand_over: Some(By::Address),
         sockname: None,
-        data,
+        data: serde_json::from_value(data).unwrap(),
     };
     assert_eq!(primary.said(), [Output::Reply { worker: A, reply }]);
     primary.input(Input::Listening { worker: A, listener });
@@ -278,15 +278,60 @@ fn the_first_custom_data_is_everybodys() {
     let mut primary = Primary::new(false, &[A, B, C]);
     let data = |data: Value| query(json!({ "port": 80, "addressType": 4, "data": data }));
     let told = |primary: &mut Primary| match primary.said().as_slice() {
-        [Output::Reply { reply, .. }, ..] => reply.data.clone(),
+        [Output::Reply { reply, .. }, ..] => reply.data.text().to_owned(),
         other => panic!("{other:?}"),
     };
     primary.ask(A, data(json!(null)));
-    assert_eq!(told(&mut primary), json!(null));
+    assert_eq!(told(&mut primary), "null");
     primary.ask(B, data(json!("keys")));
-    assert_eq!(told(&mut primary), json!("keys"));
+    assert_eq!(told(&mut primary), "\"keys\"");
     primary.ask(C, data(json!("others")));
-    assert_eq!(told(&mut primary), json!("keys"));
+    assert_eq!(told(&mut primary), "\"keys\"");
+}
+
+#[test]
+fn a_worker_that_brings_too_much_is_refused_and_the_others_are_not() {
+    let mut primary = Primary::new(false, &[A, B]);
+    let bring = |port: u16, bytes: usize| {
+        query(json!({ "port": port, "addressType": 4, "data": "x".repeat(bytes - 2) }))
+    };
+    let errno = |primary: &mut Primary| match primary.said().as_slice() {
+        [Output::Reply { reply, .. }, ..] => reply.errno,
+        other => panic!("{other:?}"),
+    };
+    let all = MAX_BYTES / 32768;
+    for port in 1..=all {
+        primary.ask(A, bring(u16::try_from(port).unwrap(), 32768));
+        assert_eq!(errno(&mut primary), 0);
+    }
+    primary.ask(A, bring(999, 3));
+    assert_eq!(errno(&mut primary), ENOBUFS);
+    // What others have brought costs nothing.
+    let common = primary.listen(B, bring(1000, 100));
+    assert_eq!(primary.listen(A, bring(1000, 100)), common);
+    // What goes makes room.
+    primary.input(Input::Close { worker: A, listener: ListenerId(1) });
+    primary.said();
+    primary.ask(A, bring(999, 32768));
+    assert_eq!(errno(&mut primary), 0);
+    primary.ask(A, bring(998, 3));
+    assert_eq!(errno(&mut primary), ENOBUFS);
+}
+
+#[test]
+fn a_worker_has_no_more_listeners_than_it_may_and_no_endless_address() {
+    let mut primary = Primary::new(false, &[A, B]);
+    primary.listeners.limit(2);
+    primary.listen(A, port(1));
+    let second = primary.listen(A, port(2));
+    primary.ask(A, port(3));
+    assert_eq!(primary.said(), [Output::Reply { worker: A, reply: Reply::refusal(0, EMFILE) }]);
+    primary.listen(B, port(3));
+    primary.input(Input::Close { worker: A, listener: second });
+    primary.listen(A, port(3));
+    let long = format!("::1%{}", "x".repeat(4096));
+    primary.ask(B, query(json!({ "port": 9, "addressType": 6, "address": long })));
+    assert_eq!(primary.said(), [Output::Reply { worker: B, reply: Reply::refusal(0, EINVAL) }]);
 }
 
 #[test]

@@ -128,9 +128,49 @@ fn a_replacement_may_open_its_servers_one_after_the_other() {
     assert_eq!(primary.listen(B, port(80)), first);
     assert_eq!(primary.listen(B, port(81)), second);
     assert!(!primary.closed(third));
-    // Once one of them is up it has asked for all that it asks for at its start.
+    // It may open the last one when the first one is up and has clients.
     primary.input(Input::Listening { worker: B, listener: first });
+    primary.later(LINGER.checked_sub(Duration::from_nanos(1)).unwrap());
+    assert!(!primary.closed(third));
+    primary.later(Duration::from_nanos(1));
     assert!(primary.closed(third));
+}
+
+#[test]
+fn a_server_that_the_replacement_opens_later_is_not_missed_once_no_more_workers_are_owed() {
+    for ending in [Input::WorkerLeft { worker: A }, Input::WorkerDied { worker: A }] {
+        let mut primary = Primary::new(false, &[A]);
+        primary.serve(A, port(80));
+        let second = primary.serve(A, port(81));
+        primary.input(Input::Expecting(true));
+        primary.input(ending);
+        primary.died_and_settled(A);
+        primary.input(Input::WorkerStarted { worker: B });
+        primary.later(LINGER * 2);
+        primary.serve(B, port(80));
+        primary.input(Input::Expecting(false));
+        primary.later(LINGER / 2);
+        assert!(!primary.closed(second));
+        assert_eq!(primary.listen(B, port(81)), second);
+        primary.later(LINGER * 2);
+        assert!(!primary.closed(second));
+    }
+}
+
+#[test]
+fn it_is_known_what_would_be_without_a_server() {
+    let mut primary = Primary::new(false, &[A, B]);
+    let first = primary.serve(A, port(80));
+    primary.serve(A, port(81));
+    assert_eq!(primary.listeners.sole_servers(), [(A, 2)]);
+    assert_eq!(primary.listeners.sole_servers(), []);
+    // A worker that has asked does not serve yet.
+    primary.listen(B, port(80));
+    assert_eq!(primary.listeners.sole_servers(), []);
+    primary.input(Input::Listening { worker: B, listener: first });
+    assert_eq!(primary.listeners.sole_servers(), [(A, 1)]);
+    primary.input(Input::WorkerLeft { worker: A });
+    assert_eq!(primary.listeners.sole_servers(), [(A, 0), (B, 1)]);
 }
 
 #[test]
