@@ -81,16 +81,17 @@ test('twice, and after a shutdown', { skip }, () => {
   const output = run(`${PRELUDE}
     const supervisor = cluster.supervise({ workers: 1, ready: 'online', killTimeout: 0 });
     console.log(code(() => cluster.supervise()));
-    for (const act of [() => supervisor.scale(0), () => supervisor.reload({ concurrency: 'x' })]) {
-      console.log(code(act));
-    }
-    supervisor.shutdown({ timeout: 0 }).then(async () => {
+    (async () => {
+      for (const act of [() => supervisor.scale(0), () => supervisor.reload({ concurrency: 'x' })]) {
+        console.log(await act().catch((error) => error.code));
+      }
+      await supervisor.shutdown({ timeout: 0 });
       await supervisor.closed;
       console.log(code(() => cluster.supervise()));
       for (const act of [() => supervisor.scale(2), () => supervisor.reload()]) {
         console.log(await act().catch((error) => error.code));
       }
-    });`);
+    })();`);
   assert.deepStrictEqual(output.split('\n'), [
     'ERR_RCLUSTER_SUPERVISED',
     'ERR_OUT_OF_RANGE',

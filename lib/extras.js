@@ -26,7 +26,10 @@ function noReport() {
 
 /** @param {string} what */
 function forThePrimary(what) {
-  return refuse('ERR_RCLUSTER_NOT_PRIMARY', `${what} is for the primary, and this is a worker`);
+  return refuse(
+    'ERR_RCLUSTER_NOT_PRIMARY',
+    `${what} is for the primary, and this is a worker: call it under \`if (cluster.isPrimary)\``,
+  );
 }
 
 /** What rcluster has in workers and the built-in does not. */

@@ -5,6 +5,8 @@ const net = require('node:net');
 const path = require('node:path');
 const { getSystemErrorMap, inspect } = require('node:util');
 
+const { isOptions, suggestion, unknownKey } = require('./option-keys');
+
 /**
  * @typedef {import('../../index').ForwardOptions} ForwardOptions
  * @typedef {import('../../binding').ForwardSpec} ForwardSpec
@@ -19,6 +21,21 @@ const MAX_PORT = 65_535;
 /** Those that can be told by what the forwarder knows of its workers, which may be any programs. */
 const POLICIES = ['round-robin', 'least-connections', 'sticky'];
 const MAX_NUMBER = 2 ** 31 - 1;
+
+const KEYS = [
+  'port',
+  'host',
+  'path',
+  'backlog',
+  'to',
+  'env',
+  'policy',
+  'proxyProtocol',
+  'connectTimeout',
+  'idleTimeout',
+  'halfOpenTimeout',
+  'maxConnections',
+];
 
 /**
  * @param {string} name
@@ -51,7 +68,14 @@ function number(options, name, standard, max = MAX_NUMBER) {
  * @returns {ForwardSpec}
  */
 function toSpec(options) {
-  if (options === null || typeof options !== 'object') throw invalid('*', options, 'an object');
+  if (!isOptions(options)) throw invalid('*', options, 'an object');
+  const unknown = unknownKey(options, KEYS);
+  if (unknown !== undefined) {
+    const error = new TypeError(
+      `The setting "forward.${unknown}" does not exist. ${suggestion(unknown, KEYS)}`,
+    );
+    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
+  }
   const { host, path: place, to = 'port', env = 'PORT', proxyProtocol = false } = options;
   const { policy = 'round-robin' } = options;
   if (place === undefined && options.port === undefined) throw invalid('port', undefined, 'given, or "path"');

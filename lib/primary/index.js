@@ -17,9 +17,17 @@ const {
   readScheduling,
   wrongType,
 } = require('./scheduling');
-const { SCHED_NONE, SCHED_RR, mergeSettings, initialPolicy, checkPolicy } = require('./settings');
+const {
+  SCHED_NONE,
+  SCHED_RR,
+  checkPolicy,
+  checkSettings,
+  initialPolicy,
+  mergeSettings,
+} = require('./settings');
 const { Supervision } = require('./supervision');
 const { createSupervise } = require('./supervise');
+const { parseOptions } = require('./supervise/options');
 const { createWorkerClass } = require('./worker');
 
 /**
@@ -99,6 +107,9 @@ function createPrimary(target) {
 
   /** @param {ClusterSettings} [options] */
   function setupPrimary(options) {
+    checkSettings(options);
+    // Here rather than at supervise(): there the mistake would be far from where it was made.
+    if (options?.supervise !== undefined) parseOptions({}, 1, options.supervise);
     const settings = mergeSettings(cluster.settings, options);
     checkScheduling(settings);
     cluster.settings = settings;

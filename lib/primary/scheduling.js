@@ -3,6 +3,8 @@
 const path = require('node:path');
 const { inspect } = require('node:util');
 
+const { isOptions, suggestion, unknownKey } = require('./option-keys');
+
 // What `setupPrimary({ scheduling })` takes: checked here, so that a mistake is told at once and by name, and written
 // down in full for the native part, which decides.
 
@@ -79,22 +81,18 @@ function wrongValue(name, wanted, value) {
 }
 
 /**
- * @param {unknown} value
- * @returns {value is Record<string, any>}
- */
-function isObject(value) {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/**
  * @param {string} name
  * @param {any} value
  * @param {readonly string[]} known
  */
 function checkKeys(name, value, known) {
-  if (!isObject(value)) throw wrongType(name, 'an object', value);
-  for (const key of Object.keys(value)) {
-    if (!known.includes(key)) throw wrongValue(`${name}.${key}`, `one of ${known.join(', ')}`, value[key]);
+  if (!isOptions(value)) throw wrongType(name, 'an object', value);
+  const unknown = unknownKey(value, known);
+  if (unknown !== undefined) {
+    const error = new TypeError(
+      `The option '${name}.${unknown}' does not exist. ${suggestion(unknown, known)}`,
+    );
+    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
   }
 }
 
@@ -119,7 +117,7 @@ function wholeNumber(name, value, least, most) {
 function readAction(name, action) {
   if (action === 'wait' || action === 'reset') return { kind: action };
   if (typeof action === 'string') throw wrongValue(name, "'wait', 'reset' or an object", action);
-  if (!isObject(action)) throw wrongType(name, "'wait', 'reset' or an object", action);
+  if (!isOptions(action)) throw wrongType(name, "'wait', 'reset' or an object", action);
   checkKeys(name, action, ['status', 'retryAfter', 'body']);
   const { status = 503, retryAfter, body = '' } = action;
   if (typeof body !== 'string') throw wrongType(`${name}.body`, 'a string', body);
@@ -165,7 +163,7 @@ const PLAN = ['policy', 'slowStart', 'sticky', 'hook', 'overload'];
  */
 function readPlan(name, options, more, policyByDefault, hooks) {
   if (typeof options === 'string' || typeof options === 'function') options = { policy: options };
-  if (!isObject(options)) throw wrongType(name, 'a string, a function or an object', options);
+  if (!isOptions(options)) throw wrongType(name, 'a string, a function or an object', options);
   checkKeys(name, options, [...PLAN, ...more]);
   const { policy: wanted = policyByDefault, slowStart, sticky, hook, overload } = options;
   const policy = readPolicy(`${name}.policy`, wanted);
@@ -264,7 +262,7 @@ function readSticky(name, sticky) {
  * @param {ScheduleHook[]} hooks
  */
 function readListeners(name, listeners, policyByDefault, hooks) {
-  if (!isObject(listeners)) throw wrongType(name, 'an object', listeners);
+  if (!isOptions(listeners)) throw wrongType(name, 'an object', listeners);
   return Object.fromEntries(
     Object.entries(listeners).map(([where, options]) => [
       // A path means what it means to the primary; workers ask with their own made absolute.
@@ -289,7 +287,7 @@ function readScheduling(scheduling, policyByDefault) {
   /** @type {ScheduleHook[]} */
   const hooks = [];
   const plan = readPlan('scheduling', scheduling, ['listeners'], policyByDefault, hooks);
-  const { listeners = {}, policy = policyByDefault } = isObject(scheduling)
+  const { listeners = {}, policy = policyByDefault } = isOptions(scheduling)
     ? scheduling
     : { policy: scheduling };
   const byListener = readListeners('scheduling.listeners', listeners, policy, hooks);

@@ -1,11 +1,49 @@
 'use strict';
 
+const { closest } = require('./option-keys');
 const { policyName } = require('./scheduling');
 
 const SCHED_NONE = 1;
 const SCHED_RR = 2;
 
 /** @typedef {import('../../index').ClusterSettings} ClusterSettings */
+
+/** The settings of the built-in. */
+const BUILTIN = [
+  'execArgv',
+  'exec',
+  'args',
+  'cwd',
+  'serialization',
+  'silent',
+  'stdio',
+  'uid',
+  'gid',
+  'inspectPort',
+  'windowsHide',
+];
+
+/** Those that it does not have. */
+const OURS = ['forward', 'scheduling', 'supervise', 'execPath'];
+
+/**
+ * Refuses a key that is one of our settings misspelt. All other unknown keys are ignored, as the built-in does: a program
+ * may pass an object with keys of its own.
+ * @param {unknown} options
+ * @throws {TypeError} ERR_INVALID_ARG_VALUE
+ */
+function checkSettings(options) {
+  if (typeof options !== 'object' || options === null) return;
+  const known = [...BUILTIN, ...OURS];
+  for (const key of Object.keys(options)) {
+    if (known.includes(key)) continue;
+    const meant = closest(key, known, () => 2);
+    if (meant !== undefined && OURS.includes(meant)) {
+      const error = new TypeError(`The setting "${key}" does not exist. Did you mean "${meant}"?`);
+      throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
+    }
+  }
+}
 
 /**
  * What setupPrimary() makes of the settings so far and of its options: always a new object.
@@ -55,4 +93,4 @@ function checkPolicy(policy, hook) {
   throw Object.assign(error, { code: 'ERR_INTERNAL_ASSERTION' });
 }
 
-module.exports = { SCHED_NONE, SCHED_RR, mergeSettings, initialPolicy, checkPolicy };
+module.exports = { SCHED_NONE, SCHED_RR, checkPolicy, checkSettings, initialPolicy, mergeSettings };

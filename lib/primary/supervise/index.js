@@ -108,11 +108,7 @@ function createSupervise(primary) {
     if (supervisor !== undefined) {
       throw refusal('ERR_RCLUSTER_SUPERVISED', 'cluster.supervise() has been called already');
     }
-    const defaults = primary.setup().supervise ?? {};
-    const options = parseOptions(
-      typeof given === 'object' && given !== null ? { ...defaults, ...given } : given,
-      availableParallelism(),
-    );
+    const options = parseOptions(given, availableParallelism(), primary.setup().supervise);
     instanceVar = options.instanceVar;
     const launch = template(options.workers + options.standby);
     checkStrangers(settings, options);

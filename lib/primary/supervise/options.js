@@ -2,6 +2,8 @@
 
 const { inspect } = require('node:util');
 
+const { isOptions, suggestion, unknownKey } = require('../option-keys');
+
 /**
  * @typedef {import('../../../index').SuperviseOptions} SuperviseOptions
  * @typedef {import('../../../binding').SupervisionOptions} NativeOptions
@@ -139,15 +141,14 @@ function flag(name, value) {
  * @returns {T & Record<string, any>}
  */
 function fields(name, value, defaults, others = []) {
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-    throw wrongType(name, 'an object', value);
-  }
+  if (!isOptions(value)) throw wrongType(name, 'an object', value);
   const known = [...Object.keys(defaults), ...others];
-  for (const key of Object.keys(value)) {
-    // A word that is misspelt would otherwise be a default that nobody notices.
-    if (!known.includes(key)) {
-      throw badValue(`${name}.${key}`, 'does not exist', /** @type {any} */ (value)[key]);
-    }
+  const unknown = unknownKey(value, known);
+  if (unknown !== undefined) {
+    const error = new TypeError(
+      `The "${name}.${unknown}" option does not exist. ${suggestion(unknown, known)}`,
+    );
+    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
   }
   const given = Object.entries(value).filter(([, field]) => field !== undefined);
   return /** @type {any} */ ({ ...defaults, ...Object.fromEntries(given) });
@@ -220,11 +221,13 @@ function exitCodes(value) {
  * Checks the options of supervise() and fills in what is not mentioned.
  * @param {unknown} given
  * @param {number} available How many workers 'auto' means.
+ * @param {unknown} [settings] The setting `supervise`, which has defaults.
  * @returns {NativeOptions & { signals: boolean, reloadConcurrency: number, shutdownDelay: number }}
  * @throws {TypeError | RangeError} ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE or ERR_OUT_OF_RANGE.
  */
-function parseOptions(given, available) {
-  const options = fields('options', given, DEFAULTS, DERIVED);
+function parseOptions(given, available, settings = {}) {
+  const defaults = fields('settings.supervise', settings, DEFAULTS, DERIVED);
+  const options = fields('options', given, defaults, DERIVED);
   const { workers: wanted = 'auto' } = options;
   if (wanted !== 'auto' && typeof wanted !== 'number') {
     throw wrongType('options.workers', "a number or 'auto'", wanted);

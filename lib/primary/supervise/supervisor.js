@@ -91,9 +91,10 @@ class Supervisor extends EventEmitter {
   /**
    * Has that many workers.
    * @param {number} workers
-   * @returns {Promise<void>} Resolves when new ones are ready, or those that are too many are gone.
+   * @returns {Promise<void>} Resolves when new ones are ready, or those that are too many are gone. It is rejected for a
+   * wrong number, too.
    */
-  scale(workers) {
+  async scale(workers) {
     whole('workers', workers, 1, MOST_WORKERS);
     return this.#ask((native, request) => {
       this.#cluster.expectMore(workers - this.#stats().workers);
@@ -106,7 +107,7 @@ class Supervisor extends EventEmitter {
    * @param {{ concurrency?: number }} [options]
    * @returns {Promise<void>}
    */
-  reload(options = {}) {
+  async reload(options = {}) {
     const { concurrency } = fields('options', options, { concurrency: this.#options.reloadConcurrency });
     whole('options.concurrency', concurrency, 1, MOST_WORKERS);
     return this.#ask((native, request) => {
@@ -121,7 +122,7 @@ class Supervisor extends EventEmitter {
    * @param {{ timeout?: number, delay?: number }} [options]
    * @returns {Promise<void>} Resolves when they are gone.
    */
-  shutdown(options = {}) {
+  async shutdown(options = {}) {
     const { timeout, delay } = fields('options', options, {
       timeout: this.#options.shutdownTimeout,
       delay: 0,

@@ -1,0 +1,110 @@
+'use strict';
+
+// Names of options: a misspelt one would otherwise be a default that nobody notices.
+
+/**
+ * How many letters have to be inserted, left out, replaced or swapped with their neighbours to make one word of another.
+ * @param {string} one
+ * @param {string} other
+ * @returns {number}
+ */
+function distance(one, other) {
+  /** @type {number[][]} by the lengths of the beginnings that are compared */
+  const rows = [Array.from({ length: other.length + 1 }, (_, length) => length)];
+  for (let row = 1; row <= one.length; row++) {
+    rows[row] = [row];
+    for (let column = 1; column <= other.length; column++) {
+      const same = one[row - 1] === other[column - 1];
+      let least = Math.min(
+        rows[row - 1][column] + 1,
+        rows[row][column - 1] + 1,
+        rows[row - 1][column - 1] + (same ? 0 : 1),
+      );
+      const swapped =
+        row > 1 && column > 1 && one[row - 1] === other[column - 2] && one[row - 2] === other[column - 1];
+      if (swapped) least = Math.min(least, rows[row - 2][column - 2] + 1);
+      rows[row][column] = least;
+    }
+  }
+  return rows[one.length][other.length];
+}
+
+/** Longer words are not compared: the time that takes grows with the square of their length. */
+const LONGEST = 64;
+
+/**
+ * The known word with the fewest wrong letters. Case, dashes, underscores and spaces do not count.
+ * @param {string} word
+ * @param {readonly string[]} known
+ * @param {(candidate: string) => number} limit How many letters may be wrong.
+ * @returns {string | undefined}
+ */
+function closest(word, known, limit) {
+  if (word.length > LONGEST) return undefined;
+  const plain = simplified(word);
+  let best;
+  let least = Infinity;
+  for (const candidate of known) {
+    const wrong = distance(plain, simplified(candidate));
+    if (wrong <= limit(candidate) && wrong < least) {
+      best = candidate;
+      least = wrong;
+    }
+  }
+  return best;
+}
+
+/** @param {string} word */
+function simplified(word) {
+  return word.toLowerCase().replaceAll(/[-_\s]/g, '');
+}
+
+/**
+ * The known word that was probably meant: a third of its letters at the most is wrong, or the other is its beginning or
+ * its end.
+ * @param {string} word
+ * @param {readonly string[]} known
+ * @returns {string | undefined}
+ */
+function nearest(word, known) {
+  const best = closest(word, known, ({ length }) => Math.max(1, Math.floor(length / 3)));
+  const plain = simplified(word);
+  if (best !== undefined || plain.length < 4) return best;
+  return known.find((candidate) => {
+    const other = simplified(candidate);
+    return other.startsWith(plain) || other.endsWith(plain);
+  });
+}
+
+/**
+ * Whether a value can hold options: an array, a Map, a date or a function has none of its own to read, and would be taken
+ * for all defaults.
+ * @param {unknown} value
+ * @returns {value is Record<string, any>}
+ */
+function isOptions(value) {
+  if (typeof value !== 'object' || value === null) return false;
+  // The second is what `import * as options` makes.
+  return ['[object Object]', '[object Module]'].includes(Object.prototype.toString.call(value));
+}
+
+/**
+ * The end of a sentence about an unknown key: which it may have been meant to be.
+ * @param {string} key
+ * @param {readonly string[]} known
+ */
+function suggestion(key, known) {
+  const meant = nearest(key, known);
+  return meant === undefined ? `Known are ${known.join(', ')}` : `Did you mean "${meant}"?`;
+}
+
+/**
+ * The first key of an object that is not known, if there is one.
+ * @param {object} options
+ * @param {readonly string[]} known
+ */
+function unknownKey(options, known) {
+  return Object.keys(options).find((key) => !known.includes(key));
+}
+
+module.exports = { closest, isOptions, nearest, suggestion, unknownKey };
