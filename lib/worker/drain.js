@@ -9,6 +9,9 @@ const { acceptTheRest } = require('./own-address');
 /** How long, in ms, a connection that cannot be handed over may stay idle before it is closed. */
 const GRACE = 1000;
 
+/** The same where other workers stay: then nobody waits for this one to end. */
+const PATIENCE = 3000;
+
 /** How often, in ms, the connections are looked at. */
 const LOOK = 50;
 
@@ -43,6 +46,8 @@ module.exports = function createDrain(listening, link) {
   const leaveSession = createGoaway(link);
   /** How long a client of HTTP/2 has; null while nothing is drained. @type {number | null} */
   let sessionGrace = null;
+  /** The last connection could not be handed over: the link to the primary is broken, or descriptors have run out. */
+  let failing = false;
 
   /**
    * Takes no more connections, and finishes.
@@ -55,6 +60,7 @@ module.exports = function createDrain(listening, link) {
   function begin({ timeout, handOver }, done) {
     const grace = Math.min(GRACE, timeout / 2);
     sessionGrace = grace;
+    const patience = Math.min(handOver ? PATIENCE : GRACE, timeout / 2);
     const members = listening.members();
     diagnostics.subscribe(REQUEST_START, onRequest);
 
@@ -69,13 +75,13 @@ module.exports = function createDrain(listening, link) {
       return 0;
     };
     // What has found nobody until then is closed, so that its client hears of it before this process is forced to end.
-    const last = performance.now() + timeout - grace;
+    const last = performance.now() + timeout - patience;
     const look = () => {
       const now = performance.now();
       movable = [];
       for (const idle of members.flatMap(idleConnections)) {
-        const isLate = idleFor(idle, now) >= grace;
-        if (handOver && now < last && canMove(idle)) movable.push(idle);
+        const isLate = idleFor(idle, now) >= patience;
+        if (handOver && now < last && !(isLate && failing) && canMove(idle)) movable.push(idle);
         else if (isLate && nothingWaits(idle.socket)) idle.socket.destroySoon();
       }
       pump();
@@ -217,10 +223,12 @@ module.exports = function createDrain(listening, link) {
       if (listening.handOver(member, batch)) {
         // Only this worker's own descriptors are closed by it.
         for (const socket of batch) socket.destroy();
+        failing = false;
       } else {
         next = begin;
         // Descriptors for so many duplicates have run out, say.
-        if (size === 1) break;
+        failing = size === 1;
+        if (failing) break;
         size = 1;
       }
     }
