@@ -43,28 +43,48 @@ pub fn is_runnable(pid: i32) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn who_waits_is_told_from_who_works() {
-        use std::process::{Command, Stdio};
-        let start = |program: &str| {
+    /// Ends also when the test fails, or it would keep a CPU busy for ever.
+    struct Started(std::process::Child);
+
+    impl Started {
+        fn shell(program: &str) -> Self {
+            use std::process::{Command, Stdio};
             let mut command = Command::new("sh");
-            command.args(["-c", program]).stdin(Stdio::piped()).spawn().unwrap()
-        };
-        let (mut waiting, mut working) = (start("read nothing"), start("while :; do :; done"));
-        let [idle, busy] = [&waiting, &working].map(|child| child.id().cast_signed());
-        // Both begin by loading a program. The one waits after that, and the other never does.
-        while is_runnable(idle) || !is_runnable(busy) {
-            std::thread::yield_now();
+            let command = command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::null());
+            Self(command.stderr(Stdio::null()).spawn().unwrap())
         }
-        let (idle_before, busy_before) = (time_on_cpu(idle).unwrap(), time_on_cpu(busy).unwrap());
-        while time_on_cpu(busy).unwrap() < busy_before + Duration::from_millis(20) {
-            std::thread::yield_now();
+
+        fn pid(&self) -> i32 {
+            self.0.id().cast_signed()
         }
-        assert_eq!(time_on_cpu(idle).unwrap(), idle_before);
-        for child in [&mut waiting, &mut working] {
-            child.kill().unwrap();
-            child.wait().unwrap();
+    }
+
+    impl Drop for Started {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
         }
+    }
+
+    #[test]
+    fn a_process_that_waits_is_told_from_one_that_works() {
+        let (waiting, working) = (Started::shell("read nothing"), Started::shell("while :; do :; done"));
+        let (idle, busy) = (waiting.pid(), working.pid());
+        // Both begin by loading a program, and may wait for the disk meanwhile. One then waits for good, and the
+        // other never does.
+        let mut quiet = false;
+        for _ in 0..50 {
+            let before = (time_on_cpu(idle).unwrap(), time_on_cpu(busy).unwrap());
+            while time_on_cpu(busy).unwrap() < before.1 + Duration::from_millis(20) {
+                std::thread::yield_now();
+            }
+            quiet = time_on_cpu(idle).unwrap() == before.0 && !is_runnable(idle);
+            if quiet {
+                break;
+            }
+        }
+        assert!(quiet, "the one that waits uses the CPU");
+        drop(waiting);
         assert_eq!((time_on_cpu(idle), is_runnable(idle)), (None, false));
     }
 }
