@@ -12,6 +12,7 @@ pub mod inquiry;
 pub mod inspect;
 pub mod lifeline;
 pub mod listeners;
+pub mod liveness;
 pub mod random;
 pub mod schedule;
 pub mod slots;

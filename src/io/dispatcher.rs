@@ -138,6 +138,11 @@ impl Afterwards {
     pub fn new(act: impl FnOnce() + Send + 'static) -> Self {
         Self(Box::new(act))
     }
+
+    /// Does it.
+    pub(in crate::io) fn call(self) {
+        (self.0)();
+    }
 }
 
 impl std::fmt::Debug for Afterwards {

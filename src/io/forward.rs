@@ -17,6 +17,7 @@ use crate::core::forward::proxy::Version;
 use crate::core::forward::{Config, Counters};
 use crate::core::ids::{Slot, WorkerId};
 use crate::core::schedule::Policy;
+use crate::io::dispatcher::Afterwards;
 use crate::sys::epoll::Waker;
 use crate::sys::error::{Doing, SysError};
 use crate::sys::listen::{self, Access, Bound};
@@ -111,6 +112,8 @@ enum Command {
         done: Option<Sender<()>>,
     },
     WorkerGone(WorkerId),
+    /// Call this when all that was told before has been done.
+    Then(Afterwards),
     Report(Sender<Vec<Report>>),
     Stop,
 }
@@ -192,6 +195,12 @@ impl Forwarder {
     /// The worker is dead.
     pub fn worker_gone(&self, worker: WorkerId) {
         self.tell(Command::WorkerGone(worker));
+    }
+
+    /// Does this on the forwarder's thread when all that it was told before has been done. Dropped if the thread has
+    /// ended.
+    pub fn then(&self, act: Afterwards) {
+        self.tell(Command::Then(act));
     }
 
     /// What there is just now, in the order in which the addresses were given. Empty when the thread has ended.

@@ -7,6 +7,7 @@
 mod control;
 mod forwarding;
 mod launch;
+mod liveness;
 mod shared;
 mod shell;
 mod sockets;

@@ -15,7 +15,7 @@ use super::connection::{Asked, Conn};
 use super::doorway::Doorway;
 use super::farewell::Farewells;
 use super::listening::Listening;
-use super::{Afterwards, Command, HookReport, ListenerReport, Notice, Report};
+use super::{Command, HookReport, ListenerReport, Notice, Report};
 use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Stats};
 use crate::core::ids::{ListenerId, WorkerId};
 use crate::core::inquiry::Inquiry;
@@ -272,9 +272,9 @@ impl Shell {
                 self.vacate(worker, Some(listener))?;
                 self.input(Input::Left { worker, listener })
             }
-            Command::Then(Afterwards(act)) => {
+            Command::Then(act) => {
                 self.flush()?;
-                act();
+                act.call();
                 Ok(())
             }
             Command::Answer { batch, answers } => self.hear_answers(batch, answers),

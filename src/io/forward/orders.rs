@@ -33,6 +33,7 @@ impl Shell {
                 self.workers.remove(&worker);
                 self.leaving.remove(&worker);
             }
+            Command::Then(act) => act.call(),
             Command::Report(answer) => self.report(&answer),
             Command::Stop => unreachable!("handled by take_commands"),
         }

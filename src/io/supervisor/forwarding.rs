@@ -60,6 +60,18 @@ impl Forwarding {
         }
     }
 
+    /// Whether there is a forwarder, whatever has become of its thread.
+    pub(super) fn is_running(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// Does this on the forwarder's thread, at its place among the commands.
+    pub(super) fn then(&self, act: dispatcher::Afterwards) {
+        if let Some(forwarder) = self.0.get() {
+            forwarder.then(act);
+        }
+    }
+
     pub(super) fn report(&self) -> Vec<Report> {
         self.0.get().map(Forwarder::report).unwrap_or_default()
     }

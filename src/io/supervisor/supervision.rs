@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::launch::{Inspect, Launch, Newcomer, Ports};
+use super::liveness::Threads;
 use super::shell::Shell;
 use super::stranger::Stranger;
 use super::systemd::Systemd;
@@ -229,9 +230,17 @@ impl Shell {
     pub(super) fn look_after(&mut self) {
         let now = self.start.elapsed();
         let Some(supervision) = &mut self.supervision else { return };
-        let told = supervision.systemd.as_mut().map_or(Ok(()), |systemd| systemd.tick(now));
-        if let Err(error) = told {
-            self.warn_of_systemd(error);
+        let threads = Threads { dispatcher: &self.dispatcher, forwarding: &self.forwarding };
+        let told = supervision.systemd.as_mut().map_or(Ok(None), |systemd| systemd.tick(now, threads));
+        match told {
+            Ok(None) => {}
+            Ok(Some(blocked)) => {
+                let message = format!(
+                    "The service manager's watchdog is not fed, because the {blocked}'s thread does not answer"
+                );
+                (self.tell)(Event::Warning { code: "RCLUSTER_NOTIFY", message });
+            }
+            Err(error) => self.warn_of_systemd(error),
         }
         for look in self.looks() {
             self.supervise(look);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::liveness::{Probes, Threads};
+use crate::core::liveness::{Liveness, Verdict};
 use crate::core::supervise::{Event, Stats};
 use crate::sys::error::SysError;
 use crate::sys::notify::{Notifier, monotonic_usec};
@@ -11,8 +13,8 @@ pub(super) struct Systemd {
     notifier: Notifier,
     /// All workers have been ready once: the service has started.
     started: bool,
-    /// When to say that we are alive, and how often.
-    watchdog: Option<(Duration, Duration)>,
+    /// Only where the service manager has a watchdog.
+    watchdog: Option<(Liveness, Probes)>,
 }
 
 impl Systemd {
@@ -22,23 +24,30 @@ impl Systemd {
     }
 
     fn new(notifier: Notifier, now: Duration) -> Self {
-        // Twice as often as is asked for, as the manual advises.
-        let watchdog = notifier.watchdog().map(|period| (now, period / 2));
+        let watchdog = notifier.watchdog().map(|period| (Liveness::new(now, period), Probes::default()));
         Self { notifier, started: false, watchdog }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.watchdog.map(|(next, _)| next)
+        self.watchdog.as_ref().map(|(liveness, _)| liveness.next_deadline())
     }
 
-    /// Time has passed.
-    pub(super) fn tick(&mut self, now: Duration) -> Result<(), SysError> {
-        match &mut self.watchdog {
-            Some((next, period)) if *next <= now => {
-                *next = now + *period;
-                self.notifier.send("WATCHDOG=1")
+    /// Time has passed. The manager is told that we are alive when this thread, which calls this, and all others have
+    /// turned since the last time. Returns which one has not, once for each time that it is blocked.
+    pub(super) fn tick(
+        &mut self,
+        now: Duration,
+        threads: Threads<'_>,
+    ) -> Result<Option<&'static str>, SysError> {
+        let Some((liveness, probes)) = &mut self.watchdog else { return Ok(None) };
+        let unanswered = probes.unanswered();
+        match liveness.on_tick(now, unanswered.is_none()) {
+            Verdict::Wait => Ok(None),
+            Verdict::Withhold => Ok(unanswered),
+            Verdict::Feed => {
+                probes.ask(threads);
+                self.notifier.send("WATCHDOG=1").map(|()| None)
             }
-            _ => Ok(()),
         }
     }
 
@@ -72,10 +81,17 @@ mod tests {
     use std::ffi::OsStr;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
 
+    use super::super::Forwarding;
     use super::*;
+    use crate::core::forward::Config;
     use crate::core::ids::WorkerId;
+    use crate::core::schedule::Policy;
     use crate::core::supervise::{Input, Options, Output, Supervise, Vitals};
+    use crate::io::dispatcher::{Afterwards, Command, Dispatcher};
+    use crate::io::forward::{Front, Place, Reach, Spec};
 
     fn stats(ready: u32) -> Stats {
         let mut brain = Supervise::new(Options { workers: 2, ..Options::default() }, 1);
@@ -128,13 +144,115 @@ mod tests {
         assert_eq!(heard(), "READY=1\nSTATUS=2 of 2 workers are ready");
         systemd.hear(&Event::Shutdown { gave_up: false, timeout: Duration::ZERO }, &stats(0)).unwrap();
         assert_eq!(heard(), "STOPPING=1\nSTATUS=0 of 2 workers are ready");
+    }
 
-        systemd.tick(Duration::ZERO).unwrap();
-        assert_eq!(heard(), "WATCHDOG=1");
-        assert_eq!(systemd.next_deadline(), Some(period / 2));
-        systemd.tick(period / 4).unwrap();
-        assert_eq!(heard(), "", "it is not yet time");
-        systemd.tick(period / 2).unwrap();
-        assert_eq!(heard(), "WATCHDOG=1");
+    /// A service manager of the test's own, and what is told to it.
+    fn manager(name: &str, period: Duration) -> (UnixDatagram, Systemd) {
+        let name = format!("rcluster-systemd-{name}-{}", std::process::id());
+        let manager =
+            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes()).unwrap()).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let notifier = Notifier::to(OsStr::new(&format!("@{name}")), Some(period)).unwrap();
+        (manager, Systemd::new(notifier, Duration::ZERO))
+    }
+
+    fn heard(manager: &UnixDatagram) -> String {
+        let mut text = [0; 256];
+        let length = manager.recv(&mut text).unwrap_or(0);
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    }
+
+    const PERIOD: Duration = Duration::from_secs(10);
+
+    /// Returns when the thread that `then` speaks to has done all that it was told before.
+    fn wait_for(then: impl FnOnce(Afterwards)) {
+        let (done, wait) = channel();
+        then(Afterwards::new(move || done.send(()).unwrap()));
+        wait.recv().unwrap();
+    }
+
+    fn forwarding() -> Forwarding {
+        let spec = Spec {
+            place: Place::Tcp { host: Some("127.0.0.1".into()), port: 0 },
+            backlog: 1,
+            reach: Reach::Port,
+            env: "PORT".into(),
+            policy: Policy::RoundRobin,
+            proxy: None,
+            config: Config::default(),
+        };
+        let forwarding = Forwarding::default();
+        forwarding.start(vec![Front::open(spec).unwrap()], Arc::new(|_| {})).unwrap();
+        forwarding
+    }
+
+    /// Feeds, blocks a thread, and lets it go. `then` does something on that thread.
+    fn check(name: &str, blocked: &str, threads: Threads<'_>, then: &dyn Fn(Afterwards)) {
+        let flush_except = |except: &str| {
+            if except != "dispatcher" {
+                wait_for(|act| threads.dispatcher.tell(Command::Then(act)));
+            }
+            if except != "forwarder" && threads.forwarding.is_running() {
+                wait_for(|act| threads.forwarding.then(act));
+            }
+        };
+        let (manager, mut systemd) = manager(name, PERIOD);
+        assert_eq!(systemd.tick(Duration::ZERO, threads).unwrap(), None);
+        assert_eq!(heard(&manager), "WATCHDOG=1");
+        assert_eq!(systemd.next_deadline(), Some(PERIOD / 2));
+        flush_except("none");
+        systemd.tick(PERIOD / 4, threads).unwrap();
+        assert_eq!(heard(&manager), "", "it is not yet time");
+
+        // The thread answers what it was asked before, and is blocked behind that.
+        let (release, held) = channel::<()>();
+        then(Afterwards::new(move || assert!(held.recv().is_err(), "released by dropping the other end")));
+        assert_eq!(systemd.tick(PERIOD / 2, threads).unwrap(), None);
+        assert_eq!(heard(&manager), "WATCHDOG=1", "the last one before");
+        flush_except(blocked);
+        assert_eq!(systemd.tick(PERIOD, threads).unwrap(), Some(blocked));
+        assert_eq!(systemd.tick(PERIOD * 2, threads).unwrap(), None, "told once");
+        assert_eq!(heard(&manager), "", "a thread is blocked");
+
+        drop(release);
+        flush_except("none");
+        assert_eq!(systemd.tick(PERIOD * 3, threads).unwrap(), None);
+        assert_eq!(heard(&manager), "WATCHDOG=1", "it turns again");
+    }
+
+    #[test]
+    fn the_watchdog_is_not_fed_while_the_dispatcher_is_blocked() {
+        let dispatcher = Dispatcher::start(|_| {}).unwrap();
+        let threads = Threads { dispatcher: &dispatcher, forwarding: &Forwarding::default() };
+        check("dispatcher", "dispatcher", threads, &|act| dispatcher.tell(Command::Then(act)));
+    }
+
+    #[test]
+    fn the_watchdog_is_not_fed_while_the_forwarder_is_blocked() {
+        let dispatcher = Dispatcher::start(|_| {}).unwrap();
+        let forwarding = forwarding();
+        let threads = Threads { dispatcher: &dispatcher, forwarding: &forwarding };
+        check("forwarder", "forwarder", threads, &|act| forwarding.then(act));
+    }
+
+    #[test]
+    fn the_watchdog_is_not_fed_when_the_dispatcher_has_ended() {
+        let dispatcher = Dispatcher::start(|_| {}).unwrap();
+        let forwarding = Forwarding::default();
+        let threads = Threads { dispatcher: &dispatcher, forwarding: &forwarding };
+        let (ended, wait) = channel::<()>();
+        dispatcher.tell(Command::Then(Afterwards::new(move || {
+            let _ended = ended;
+            // Quietly: a thread that ends by a failure of its own.
+            std::panic::resume_unwind(Box::new("the test ends the thread"));
+        })));
+        assert!(wait.recv().is_err(), "dropped by the unwinding");
+        let (manager, mut systemd) = manager("ended", PERIOD);
+        systemd.tick(Duration::ZERO, threads).unwrap();
+        assert_eq!(heard(&manager), "WATCHDOG=1");
+        for half in 1..10 {
+            systemd.tick(PERIOD / 2 * half, threads).unwrap();
+            assert_eq!(heard(&manager), "");
+        }
     }
 }
