@@ -50,6 +50,7 @@ export {
   type SuperviseOptions,
   type Supervisor,
   type SupervisorEventMap,
+  type SupervisorLogEvent,
   type SupervisorStats,
   type WorkerEventMap,
   type WorkerOptions,

@@ -418,6 +418,28 @@ declare namespace cluster {
     shutdownDelay?: number | undefined;
     /** How long the drains of a shutdown may take. Default: `drainTimeout`. */
     shutdownTimeout?: number | undefined;
+    /**
+     * What is written to stderr: nothing; failures and what follows from them (`'warn'`), of which equal ones are
+     * counted and summarised every 10 seconds; or every event (`'info'`). A function gets every event instead, and
+     * nothing is written. Default: `'warn'`.
+     *
+     * ```js
+     * cluster.supervise({ log: ({ level, message, name, facts }) => logger[level]({ name, ...facts }, message) });
+     * ```
+     */
+    log?: false | 'warn' | 'info' | ((event: SupervisorLogEvent) => void) | undefined;
+  }
+
+  /** What the option `log` of `supervise()` gets. */
+  interface SupervisorLogEvent {
+    /** The event of the supervisor. */
+    name: keyof SupervisorEventMap;
+    /** `'warn'` for failures and what follows from them. */
+    level: 'warn' | 'info';
+    /** One line that says it, or several with a stack. */
+    message: string;
+    /** What the listeners of the event get. */
+    facts: Record<string, any>;
   }
 
   /** What every event about a worker tells. */

@@ -47,6 +47,8 @@ const WRONG = [
   [{ instanceVar: 'A=B' }, 'ERR_INVALID_ARG_VALUE', /"options\.instanceVar"/],
   [{ instanceVar: 'RCLUSTER_LINK' }, 'ERR_INVALID_ARG_VALUE', /"options\.instanceVar"/],
   [{ reloadConcurrency: 0 }, 'ERR_OUT_OF_RANGE', /"options\.reloadConcurrency"/],
+  [{ log: 'debug' }, 'ERR_INVALID_ARG_VALUE', /"options\.log"/],
+  [{ log: true }, 'ERR_INVALID_ARG_TYPE', /"options\.log"/],
   [{ signals: 'SIGTERM' }, 'ERR_INVALID_ARG_TYPE', /"options\.signals"/],
 ];
 
@@ -104,7 +106,7 @@ test('twice, and after a shutdown', { skip }, () => {
 
 test('options of setupPrimary() are defaults', { skip }, () => {
   const output = run(`${PRELUDE}
-    cluster.setupPrimary({ supervise: { workers: 3, ready: 'online' } });
+    cluster.setupPrimary({ supervise: { workers: 3, ready: 'online', log: false } });
     const supervisor = cluster.supervise({ standby: 1 });
     supervisor.on('ready', () => {
       const { ready, standby } = supervisor.stats();

@@ -33,6 +33,7 @@ const DEFAULTS = {
   reloadConcurrency: 1,
   signals: true,
   shutdownDelay: 0,
+  log: /** @type {SuperviseOptions['log']} */ ('warn'),
 };
 
 const DERIVED = ['workers', 'totalIntensity', 'shutdownTimeout'];
@@ -210,6 +211,17 @@ function variable(name, value) {
   return value;
 }
 
+/**
+ * @param {string} name
+ * @param {unknown} value
+ * @returns {NonNullable<SuperviseOptions['log']>}
+ */
+function log(name, value) {
+  if (value === false || typeof value === 'function') return /** @type {any} */ (value);
+  if (typeof value !== 'string') throw wrongType(name, "false, 'warn', 'info' or a function", value);
+  return /** @type {'warn' | 'info'} */ (oneOf(name, value, ['warn', 'info']));
+}
+
 /** @param {unknown} value */
 function exitCodes(value) {
   const name = 'options.stopExitCodes';
@@ -222,7 +234,12 @@ function exitCodes(value) {
  * @param {unknown} given
  * @param {number} available How many workers 'auto' means.
  * @param {unknown} [settings] The setting `supervise`, which has defaults.
- * @returns {NativeOptions & { signals: boolean, reloadConcurrency: number, shutdownDelay: number }}
+ * @returns {NativeOptions & {
+ *   signals: boolean,
+ *   reloadConcurrency: number,
+ *   shutdownDelay: number,
+ *   log: NonNullable<SuperviseOptions['log']>,
+ * }}
  * @throws {TypeError | RangeError} ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE or ERR_OUT_OF_RANGE.
  */
 function parseOptions(given, available, settings = {}) {
@@ -267,6 +284,7 @@ function parseOptions(given, available, settings = {}) {
     reloadConcurrency: whole('options.reloadConcurrency', options.reloadConcurrency, 1, MOST_WORKERS),
     signals: flag('options.signals', options.signals),
     shutdownDelay: time('options.shutdownDelay', options.shutdownDelay, 0),
+    log: log('options.log', options.log),
   };
 }
 

@@ -4,6 +4,7 @@ const EventEmitter = require('node:events');
 const os = require('node:os');
 
 const { createExitHold, listenBeside } = require('../../seam/signals');
+const { Log } = require('./log');
 const { fields, time, whole, MOST_WORKERS } = require('./options');
 
 /**
@@ -46,6 +47,7 @@ class Supervisor extends EventEmitter {
   /** @type {Map<number, Waiting>} */
   #waiting = new Map();
   #lastRequest = 0;
+  #log;
   /** @type {Promise<void> | undefined} */
   #shutdown;
   /** Whether the shutdown has been announced and not begun. */
@@ -80,6 +82,7 @@ class Supervisor extends EventEmitter {
     super();
     this.#cluster = cluster;
     this.#options = options;
+    this.#log = new Log(options.log);
     this.workers.length = options.workers;
     // Between two workers there may be none, and nothing else that keeps the primary.
     cluster.supervision.hold();
@@ -200,6 +203,7 @@ class Supervisor extends EventEmitter {
     if (name === 'shutdown' || name === 'stopping') facts.signal = this.#signal ?? null;
     if (name === 'shutdown') this.#isWaiting = false;
     if (name === 'stopped') this.#releaseIfStopped();
+    this.#log.on(name, facts);
     this.emit(name, facts);
   }
 
@@ -223,6 +227,7 @@ class Supervisor extends EventEmitter {
   }
 
   #end() {
+    this.#log.end();
     for (const stop of this.#deaf) stop();
     this.#exits.release();
     this.#release();

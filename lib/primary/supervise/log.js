@@ -1,0 +1,206 @@
+'use strict';
+
+// What a supervised cluster writes to stderr by itself: a line for each failure and what follows from it, made of the
+// facts of the events and of nothing else.
+
+/**
+ * @typedef {import('../../../index').SupervisorLogEvent} LogEvent
+ * @typedef {Record<string, any>} Facts
+ * @typedef {{ level: 'warn' | 'info', text: string }} Line
+ */
+
+/** In how many ms equal failures make one line: the first one is written at once, the others are counted. */
+const SUMMARY = 10_000;
+
+const LEVELS = ['warn', 'info'];
+
+/** @param {Facts} facts */
+function subject({ worker, pid, slot }) {
+  const place = slot === null || slot === undefined ? 'standby' : `slot ${slot}`;
+  if (worker === null || worker === undefined) return `worker (${place})`;
+  return `worker ${worker} (${pid === undefined ? '' : `pid ${pid}, `}${place})`;
+}
+
+/** @param {number | null} slot */
+function place(slot) {
+  return slot === null ? 'the standbys' : `slot ${slot}`;
+}
+
+/** @param {number} ms */
+function time(ms) {
+  return ms < 1000 ? `${ms} ms` : `${Math.round(ms / 100) / 10} s`;
+}
+
+/** @param {Facts} facts */
+function next({ delay }) {
+  return delay > 0 ? `the next one starts in ${time(delay)}` : 'it is replaced at once';
+}
+
+/** @param {Record<string, number> | undefined} resources */
+function held(resources) {
+  const list = Object.entries(resources ?? {}).map(([name, count]) => `${count} ${name}`);
+  return list.length === 0 ? '' : `, held by ${list.join(', ')}`;
+}
+
+/** @type {Record<string, (facts: Facts) => Line>} */
+const LINES = {
+  spawn: (facts) => info(`${subject(facts)} is started: ${facts.cause}`),
+  ready: (facts) => info(`${subject(facts)} is ready after ${time(facts.bootMs)}`),
+  restart: (facts) =>
+    warn(
+      `${subject(facts)} ${facts.phase === 'start-up' ? 'failed to start' : 'failed'}: ${facts.reason}; ${next(facts)}`,
+    ),
+  backoff: ({ slot, delay, failures }) =>
+    warn(`${place(slot)} waits ${time(delay)} for its next worker, after ${failures} failures`),
+  'gave-up': (facts) =>
+    warn(
+      `gave up on ${place(facts.slot)}: ${facts.restarts} restarts; the last failure was that of ${subject(facts)}: ${facts.reason}`,
+    ),
+  stopped: (facts) => (facts.code === 0 ? info : warn)(`${subject(facts)} is not replaced: ${facts.reason}`),
+  retire: (facts) => info(`${subject(facts)} retires: ${facts.reason}${facts.detail && `\n${facts.detail}`}`),
+  'drain-timeout': (facts) => {
+    const open = facts.connections === null ? '' : `, with ${facts.connections} connections open`;
+    return warn(`${subject(facts)} has not drained in time and is ended${open}${held(facts.resources)}`);
+  },
+  drained: (facts) => info(`${subject(facts)} has drained${held(facts.resources)}`),
+  unresponsive: (facts) => {
+    const stack = facts.stack ? `:\n${facts.stack}` : '';
+    return warn(
+      `${subject(facts)} has been unresponsive for ${time(facts.silentFor)} and is replaced${stack}`,
+    );
+  },
+  recycle: (facts) =>
+    info(`${subject(facts)} is recycled: ${facts.cause} ${facts.value}, where ${facts.limit} is the limit`),
+  reload: ({ phase, slots, tookMs, reason, reloaded }) => {
+    if (phase === 'start') return info(`a reload of ${slots} workers begins`);
+    if (phase === 'done') return info(`the reload is done, after ${time(tookMs)}`);
+    return warn(`the reload has failed after ${reloaded} workers: ${reason}; the others stay as they were`);
+  },
+  promote: (facts) => info(`${subject(facts)} takes over, a standby until now`),
+  stopping: ({ signal, delay }) => info(`stops in ${time(delay)}${signal ? ` because of ${signal}` : ''}`),
+  shutdown: ({ gaveUp, signal }) => {
+    if (gaveUp) return warn('gives up and shuts down');
+    return info(`shuts down${signal ? ` because of ${signal}` : ''}`);
+  },
+};
+
+/** @param {string} text @returns {Line} */
+function warn(text) {
+  return { level: 'warn', text };
+}
+
+/** @param {string} text @returns {Line} */
+function info(text) {
+  return { level: 'info', text };
+}
+
+/**
+ * Equal failures: the first one has been written, and how many there have been since.
+ * @typedef {{ count: number, since: number, slots: Set<number | null>, facts: Facts }} Group
+ */
+
+class Log {
+  #level;
+  #write;
+  #now;
+  /** @type {Map<string, Group>} */
+  #groups = new Map();
+  /** @type {NodeJS.Timeout | undefined} */
+  #timer;
+  /** @type {Facts | undefined} the last restart, which tells the wait that follows it */
+  #restart;
+
+  /**
+   * @param {false | 'warn' | 'info' | ((event: LogEvent) => void)} option
+   * @param {(line: string) => void} write
+   * @param {() => number} now in ms
+   */
+  constructor(option, write = console.error, now = () => performance.now()) {
+    this.#level = option;
+    this.#write = write;
+    this.#now = now;
+  }
+
+  /**
+   * @param {string} name of the event
+   * @param {Facts} facts
+   */
+  on(name, facts) {
+    if (this.#level === false) return;
+    const line = LINES[name]?.(facts);
+    if (line === undefined) return;
+    if (typeof this.#level === 'function') {
+      this.#level(/** @type {LogEvent} */ ({ name, level: line.level, message: line.text, facts }));
+      return;
+    }
+    const isTold =
+      name === 'backoff' && this.#restart?.slot === facts.slot && this.#restart?.delay === facts.delay;
+    this.#restart = name === 'restart' ? facts : undefined;
+    if (isTold || LEVELS.indexOf(line.level) > LEVELS.indexOf(this.#level)) return;
+    if (name === 'restart' || name === 'backoff') {
+      this.#onRepeatable(`${name} ${facts.phase} ${facts.reason}`, line.text, facts);
+      return;
+    }
+    // What was counted by then comes first.
+    if (line.level === 'warn') this.flush();
+    this.#print(line.text);
+  }
+
+  /** Writes what has been counted. */
+  flush() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    for (const [key, group] of this.#groups) {
+      if (group.count === 0) {
+        this.#groups.delete(key);
+        continue;
+      }
+      this.#print(summary(group, this.#now()));
+      group.count = 0;
+      group.since = this.#now();
+      group.slots.clear();
+    }
+    if (this.#groups.size > 0) this.#timer = setTimeout(() => this.flush(), SUMMARY).unref();
+  }
+
+  /** The cluster has ended: nothing more will be counted. */
+  end() {
+    this.flush();
+    clearTimeout(this.#timer);
+  }
+
+  /**
+   * @param {string} key
+   * @param {string} text
+   * @param {Facts} facts
+   */
+  #onRepeatable(key, text, facts) {
+    const group = this.#groups.get(key);
+    if (group !== undefined) {
+      group.count++;
+      group.slots.add(facts.slot);
+      group.facts = facts;
+      return;
+    }
+    this.#groups.set(key, { count: 0, since: this.#now(), slots: new Set(), facts });
+    this.#timer ??= setTimeout(() => this.flush(), SUMMARY).unref();
+    this.#print(text);
+  }
+
+  /** @param {string} text */
+  #print(text) {
+    this.#write(`rcluster: ${text}`);
+  }
+}
+
+/**
+ * @param {Group} group
+ * @param {number} now in ms
+ */
+function summary({ count, since, slots, facts }, now) {
+  const where = slots.size === 1 ? place([...slots][0]) : `${slots.size} slots`;
+  const what = facts.reason === undefined ? 'waits' : `failures (${facts.reason})`;
+  return `${count} more such ${what} of ${where} in ${time(Math.round(now - since))}; ${next(facts)}`;
+}
+
+module.exports = { Log };
