@@ -2,6 +2,7 @@
 
 const { isMainThread } = require('node:worker_threads');
 const builtin = require('./lib/builtin');
+const { hasNativePart } = require('./lib/extras');
 
 // `import { fork } from 'rcluster'` works because Node finds these names by reading this line, not by running it.
 exports.isWorker =
@@ -35,7 +36,7 @@ exports.isWorker =
 module.exports = /** @type {any} */ (cluster());
 
 function cluster() {
-  if (process.platform !== 'linux') return require('./lib/fallback');
+  if (!hasNativePart()) return require('./lib/fallback');
   if (builtin.isWorker) {
     // As a rule the preload that the primary started this worker with has turned the built-in object into ours. Where
     // there was none, as in a single executable that takes no options, that is done now.

@@ -10,16 +10,15 @@
 // never fork a worker.
 
 const cluster = require('./lib/builtin');
+const { hasNativePart } = require('./lib/extras');
 const { syncBuiltinESMExports } = require('node:module');
 const { isMainThread } = require('node:worker_threads');
 
-if (cluster.isPrimary && isMainThread) {
+if (isMainThread && !hasNativePart()) {
+  require('./lib/fallback');
+} else if (isMainThread && cluster.isPrimary) {
   require('./lib/seam/options').nameRegisterAnywhere();
-  if (process.platform === 'linux') {
-    require('./lib/primary').takeOver(cluster);
-    // For those who `import { fork } from 'node:cluster'`.
-    syncBuiltinESMExports();
-  } else {
-    require('./lib/fallback');
-  }
+  require('./lib/primary').takeOver(cluster);
+  // For those who `import { fork } from 'node:cluster'`.
+  syncBuiltinESMExports();
 }

@@ -2,6 +2,11 @@
 
 const { loadBinding } = require('./load-binding');
 
+/** Whether there is one for this system. It can be done without, to try what other systems do. */
+function hasNativePart() {
+  return process.platform === 'linux' && process.env.RCLUSTER_FALLBACK !== '1';
+}
+
 /** How many workers make sense here. */
 function availableParallelism() {
   return loadBinding().availableParallelism();
@@ -63,4 +68,4 @@ function unsupported(what) {
   return refuse('ERR_RCLUSTER_UNSUPPORTED_PLATFORM', message);
 }
 
-module.exports = { EXTRAS, addExtras, availableParallelism, noReport, unsupported };
+module.exports = { EXTRAS, addExtras, availableParallelism, hasNativePart, noReport, unsupported };

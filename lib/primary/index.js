@@ -28,6 +28,7 @@ const {
 const { Supervision } = require('./supervision');
 const { createSupervise } = require('./supervise');
 const { parseOptions } = require('./supervise/options');
+const { describeLaunch, expectMore } = require('./supervise/launch');
 const { createWorkerClass } = require('./worker');
 
 /**
@@ -299,11 +300,14 @@ function createPrimary(target) {
 
   const supervised = createSupervise({
     supervision,
+    availableParallelism: EXTRAS.availableParallelism,
     setup() {
       cluster.setupPrimary();
       return cluster.settings;
     },
-    forkOptions,
+    template: (settings, env, count) =>
+      describeLaunch(settings, count, (inspectorPort) => forkOptions(settings, env, inspectorPort)),
+    expectMore: (settings, count) => expectMore(settings, count, supervision.native),
     adopt: (settings, { id, ...started }) => createWorker(id, settings, undefined, started),
     workerOf: (id) => known.get(id),
   });

@@ -1,9 +1,6 @@
 'use strict';
 
-const { availableParallelism } = require('../../extras');
-const { describeFork } = require('../../seam/fork');
 const { programOf } = require('../forward');
-const { inspectorArg, inspectorPorts } = require('../inspector');
 const { parseOptions } = require('./options');
 const { Supervisor } = require('./supervisor');
 
@@ -14,10 +11,12 @@ const { Supervisor } = require('./supervisor');
  * @typedef {{ id: number, slot?: number, pid: number, fds: number[], inspectPort?: string }} Spawned
  *
  * @typedef {object} Primary What there is of the primary's cluster object.
- * @property {InstanceType<typeof import('../supervision').Supervision>} supervision
+ * @property {import('./supervisor').Supervision} supervision
+ * @property {() => number} availableParallelism
  * @property {() => ClusterSettings} setup Makes settings final, as a fork does.
- * @property {(settings: ClusterSettings, env: NodeJS.ProcessEnv, inspectPort?: string) => any} forkOptions The options of
- *   child_process.fork().
+ * @property {(settings: ClusterSettings, env: NodeJS.ProcessEnv, count: number) => any} template What so many workers
+ *   are about to be started by.
+ * @property {(settings: ClusterSettings, count: number) => void} expectMore More workers are about to be started.
  * @property {(settings: ClusterSettings, spawned: Spawned) => Worker} adopt Makes a worker of a process that runs.
  * @property {(id: number) => Worker | undefined} workerOf
  */
@@ -65,32 +64,13 @@ function createSupervise(primary) {
     if (unresponsiveAfter > 0) fail('Workers with "execPath" have no event loop to watch');
   }
 
-  /**
-   * @param {number} count How many workers are about to be started.
-   * @returns {import('../../../binding').SpawnOptions}
-   */
+  /** @param {number} count How many workers are about to be started. @returns {any} */
   function template(count) {
     settings = primary.setup();
     const env = { ...process.env };
     for (const name of NOT_INHERITED) delete env[name];
     if (instanceVar !== undefined) delete env[instanceVar];
-    const file = /** @type {string} */ (settings.exec);
-    const ports = inspectorPorts(settings, count);
-    const options = primary.forkOptions(settings, env, ports && '0');
-    const launch = { id: 0, ...describeFork(file, settings.args ?? [], options) };
-    if (ports === undefined) return launch;
-    // It is the last of Node's own arguments.
-    const last = launch.args.length - (settings.args ?? []).length;
-    return { ...launch, inspect: { argument: launch.args.lastIndexOf(inspectorArg('0'), last), ...ports } };
-  }
-
-  /**
-   * More workers are about to be started.
-   * @param {number} count
-   */
-  function expectMore(count) {
-    const ports = inspectorPorts(settings, Math.max(0, count))?.ports;
-    if (ports !== undefined) primary.supervision.native.addInspectPorts(ports);
+    return primary.template(settings, env, count);
   }
 
   /**
@@ -108,7 +88,7 @@ function createSupervise(primary) {
     if (supervisor !== undefined) {
       throw refusal('ERR_RCLUSTER_SUPERVISED', 'cluster.supervise() has been called already');
     }
-    const options = parseOptions(given, availableParallelism(), primary.setup().supervise);
+    const options = parseOptions(given, primary.availableParallelism(), primary.setup().supervise);
     instanceVar = options.instanceVar;
     const launch = template(options.workers + options.standby);
     checkStrangers(settings, options);
@@ -119,7 +99,7 @@ function createSupervise(primary) {
         workerOf: primary.workerOf,
         promote,
         template,
-        expectMore,
+        expectMore: (count) => primary.expectMore(settings, count),
         // Their end is known natively a little earlier than it is told.
         told: async () => void (await Promise.all(members.values())),
       },

@@ -8,7 +8,11 @@ const { Log } = require('./log');
 const { fields, time, whole, MOST_WORKERS } = require('./options');
 
 /**
- * @typedef {InstanceType<typeof import('../supervision').Supervision>} Supervision
+ * What carries supervision out: the native part, or what stands in for it where there is none.
+ * @typedef {Pick<import('../../../binding').Supervisor, 'supervise' | 'relaunch' | 'reload' | 'scale' | 'shutdown' | 'force' | 'stats'>} Native
+ * @typedef {Pick<InstanceType<typeof import('../supervision').Supervision>, 'audience' | 'hold' | 'release' | 'report'>
+ *   & { native: Native }} Supervision
+ *
  * @typedef {ReturnType<typeof import('./options').parseOptions>} Options
  * @typedef {import('../../../index').Worker} Worker
  * @typedef {{ resolve: () => void, reject: (error: Error) => void }} Waiting
@@ -153,7 +157,7 @@ class Supervisor extends EventEmitter {
   }
 
   /**
-   * @param {(native: import('../../../binding').Supervisor, request: number) => void} ask
+   * @param {(native: Native, request: number) => void} ask
    * @returns {Promise<void>}
    */
   #ask(ask) {

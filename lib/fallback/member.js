@@ -1,0 +1,162 @@
+'use strict';
+
+const { setTimeout, clearTimeout } = require('node:timers');
+const os = require('node:os');
+
+/**
+ * @typedef {import('../../index').Worker} Worker
+ * @typedef {'start' | 'restart' | 'retire' | 'recycle' | 'reload' | 'scale'} Cause
+ *
+ * How a worker has ended.
+ * @typedef {{ code: number | null, signal: number | null, reason: string }} End
+ *
+ * @typedef {object} Handlers
+ * @property {(member: Member) => void} onReady
+ * @property {(member: Member) => void} onLate It has not got ready in time.
+ * @property {(member: Member, reason: string) => void} onRetire It wants to be replaced.
+ * @property {(member: Member) => void} onDrainTimeout
+ * @property {(member: Member, end: End) => void} onExit
+ */
+
+/** The fields `cmd` that begin so are Node's way to tell its own messages from the app's. */
+const COMMAND = 'NODE_RCLUSTER';
+
+/** A supervised worker from its start to its end. */
+class Member {
+  /** @type {'starting' | 'ready' | 'draining' | 'terminating'} */
+  stage = 'starting';
+  /** When it was started, and later when it got ready, in ms. */
+  since = performance.now();
+  /** @type {string | undefined} Why it is to drain as soon as its successor is ready. */
+  leaves;
+  /** @type {NodeJS.Timeout | undefined} Ends the stage that it is in. */
+  #timer;
+  /** @type {NodeJS.Timeout | undefined} */
+  #age;
+  #killTimeout;
+  #handlers;
+
+  /**
+   * @param {Worker} worker
+   * @param {{ slot: number, place: 'current' | 'successor', generation: number, cause: Cause }} role
+   * @param {{ ready: string, readyTimeout: number, killTimeout: number }} options
+   * @param {Handlers} handlers
+   */
+  constructor(worker, { slot, place, generation, cause }, { ready, readyTimeout, killTimeout }, handlers) {
+    this.worker = worker;
+    this.slot = slot;
+    /** @type {'current' | 'successor' | 'former'} */
+    this.place = place;
+    this.generation = generation;
+    this.cause = cause;
+    this.#killTimeout = killTimeout;
+    this.#handlers = handlers;
+    this.#timer = setTimeout(() => handlers.onLate(this), readyTimeout);
+    if (ready !== 'explicit') worker.once(ready === 'online' ? 'online' : 'listening', () => this.#onReady());
+    worker.process.on('internalMessage', (message) => this.#onMessage(message));
+    worker.once('exit', (code, signal) => this.#onExit(endOf(code, signal)));
+    // One that could not be started has no 'exit'.
+    worker.process.once('error', (/** @type {Error} */ error) => {
+      const reason = `it could not be spawned (${error.message})`;
+      if (worker.process.pid === undefined) this.#onExit({ code: null, signal: null, reason });
+    });
+  }
+
+  get isReady() {
+    return this.stage === 'ready';
+  }
+
+  /**
+   * Has it recycled when it has been ready for so long.
+   * @param {number} age in ms
+   * @param {() => void} onAge
+   */
+  limitAge(age, onAge) {
+    this.#age = setTimeout(onAge, age);
+  }
+
+  /**
+   * It takes no more connections, finishes, and ends.
+   * @param {string} reason
+   * @param {number} timeout in ms
+   */
+  drain(reason, timeout) {
+    this.#leave('draining');
+    sendDrain(this.worker, reason, timeout);
+    this.#timer = setTimeout(() => {
+      this.#handlers.onDrainTimeout(this);
+      this.terminate();
+    }, timeout);
+  }
+
+  /** It ends now, and if it does not it is killed. */
+  terminate() {
+    this.#leave('terminating');
+    const { worker } = this;
+    // A worker that drains takes SIGTERM for one that went to the whole group.
+    if (worker.isConnected()) worker.send({ cmd: COMMAND, act: 'terminate' }, ignoreClosed);
+    worker.process.kill('SIGTERM');
+    this.#timer = setTimeout(() => this.kill(), this.#killTimeout);
+  }
+
+  kill() {
+    this.worker.process.kill('SIGKILL');
+  }
+
+  /** @param {'draining' | 'terminating'} stage */
+  #leave(stage) {
+    clearTimeout(this.#timer);
+    clearTimeout(this.#age);
+    this.place = 'former';
+    this.stage = stage;
+  }
+
+  #onReady() {
+    if (this.stage !== 'starting') return;
+    clearTimeout(this.#timer);
+    this.#handlers.onReady(this);
+  }
+
+  /** @param {any} message */
+  #onMessage(message) {
+    if (message?.cmd !== COMMAND) return;
+    if (message.act === 'ready') this.#onReady();
+    else if (message.act === 'retire') this.#handlers.onRetire(this, String(message.reason));
+  }
+
+  /** @param {End} end */
+  #onExit(end) {
+    clearTimeout(this.#timer);
+    clearTimeout(this.#age);
+    this.#handlers.onExit(this, end);
+  }
+}
+
+/**
+ * Tells a worker to take no more connections, to finish, and to end.
+ * @param {Worker} worker
+ * @param {string} reason
+ * @param {number | null} timeoutMs
+ */
+function sendDrain(worker, reason, timeoutMs) {
+  if (!worker.isConnected()) return;
+  // First why, then what the built-in has for it: a worker that has not loaded rcluster obeys the second.
+  worker.send({ cmd: COMMAND, act: 'drain', reason, timeoutMs }, ignoreClosed);
+  worker.disconnect();
+}
+
+/** A worker whose channel closes at that moment is about to end, and its exit is told. */
+function ignoreClosed() {}
+
+/**
+ * @param {number | null} code
+ * @param {string | null} signal
+ * @returns {End}
+ */
+function endOf(code, signal) {
+  if (signal === null) return { code, signal: null, reason: `it ended with exit code ${code}` };
+  const number = os.constants.signals[/** @type {NodeJS.Signals} */ (signal)];
+  return { code: null, signal: number, reason: `it ended with signal ${signal}` };
+}
+
+module.exports = { COMMAND, Member, sendDrain };

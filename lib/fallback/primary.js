@@ -1,0 +1,145 @@
+'use strict';
+
+// supervise() and what belongs to it, on top of the built-in cluster.
+
+const os = require('node:os');
+const { setInterval, clearInterval, setImmediate } = require('node:timers');
+
+const { noReport, unsupported } = require('../extras');
+const { createSupervise } = require('../primary/supervise');
+const { Engine } = require('./engine');
+const { sendDrain } = require('./member');
+const { SLOT } = require('./worker');
+
+/**
+ * @typedef {import('../../index').ClusterSettings} ClusterSettings
+ * @typedef {import('../../index').SuperviseOptions} SuperviseOptions
+ * @typedef {import('../../index').Worker} Worker
+ */
+
+/** The settings that the built-in would ignore. */
+const NATIVE = /** @type {const} */ (['forward', 'scheduling', 'execPath']);
+
+/** The longest that a timer can wait: it only keeps the event loop. */
+const LONG = 2 ** 31 - 1;
+
+/**
+ * @param {any} cluster the built-in's object in a primary
+ * @returns {(options?: SuperviseOptions) => import('../../index').Supervisor}
+ */
+function createPrimary(cluster) {
+  const { setupPrimary, disconnect } = cluster;
+  /** @type {Map<number, Worker>} its workers by id, until the app has been told of their end */
+  const known = new Map();
+  const hold = createHold();
+  /** @type {SuperviseOptions | undefined} */
+  let defaults;
+  /** @type {string | false | undefined} the variable in which a worker has its slot */
+  let variable;
+
+  const engine = new Engine(start, (message) => supervision.audience?.onMessage(message));
+  const supervision = {
+    /** @type {any} */
+    audience: undefined,
+    native: engine,
+    hold: hold.take,
+    release: hold.free,
+    report: noReport,
+  };
+
+  /**
+   * @param {NodeJS.ProcessEnv} env
+   * @param {number} slot
+   */
+  function start(env, slot) {
+    /** @type {Worker} */
+    const worker = cluster.fork({ ...env, [SLOT]: `${slot}`, ...(variable && { [variable]: `${slot}` }) });
+    known.set(worker.id, worker);
+    worker.once('exit', () => setImmediate(() => known.delete(worker.id)));
+    supervision.audience.onSpawned({ id: worker.id, slot });
+    return worker;
+  }
+
+  /** @param {ClusterSettings} [settings] */
+  function setupPortable(settings) {
+    for (const name of NATIVE) {
+      if (settings?.[name] !== undefined) unsupported(`setupPrimary({ ${name} })`)();
+    }
+    const { supervise, ...others } = settings ?? {};
+    if (supervise !== undefined) defaults = supervise;
+    setupPrimary.call(cluster, settings === undefined ? undefined : others);
+  }
+
+  Object.defineProperty(cluster.Worker.prototype, 'retire', {
+    /** @param {string} [reason] */
+    value(reason = 'retire') {
+      if (!engine.retire(this.id, `${reason}`, 'primary')) sendDrain(this, `${reason}`, null);
+      return this;
+    },
+    writable: true,
+    configurable: true,
+    enumerable: false,
+  });
+
+  const supervised = createSupervise({
+    supervision,
+    availableParallelism: os.availableParallelism,
+    setup() {
+      cluster.setupPrimary();
+      return { ...cluster.settings, supervise: defaults };
+    },
+    template: (_settings, env) => env,
+    // The built-in counts the inspector's ports itself.
+    expectMore() {},
+    adopt: (_settings, { id }) => /** @type {Worker} */ (known.get(id)),
+    workerOf: (id) => known.get(id),
+  });
+
+  cluster.setupPrimary = cluster.setupMaster = setupPortable;
+  /** @param {() => void} [callback] */
+  cluster.disconnect = (callback) => {
+    const supervisor = supervised.current();
+    if (supervisor === undefined) return disconnect.call(cluster, callback);
+    void supervisor.shutdown().then(callback);
+  };
+
+  return (options) => {
+    const supervisor = supervised.supervise(options);
+    variable = options?.instanceVar ?? defaults?.instanceVar ?? 'NODE_APP_INSTANCE';
+    tellWhatIsMissing({ ...defaults, ...options });
+    return supervisor;
+  };
+}
+
+/** @param {SuperviseOptions} options those that the app has set */
+function tellWhatIsMissing({ standby, unresponsiveAfter, recycle, retireOnException }) {
+  const missing = Object.entries({
+    standby,
+    unresponsiveAfter,
+    'recycle.memory': recycle?.memory,
+    'recycle.connections': recycle?.connections,
+    retireOnException,
+  }).filter(([, value]) => value);
+  if (missing.length === 0) return;
+  const names = missing.map(([name]) => `'${name}'`).join(', ');
+  process.emitWarning(`supervise() goes without ${names}, which take the native part of rcluster`, {
+    code: 'RCLUSTER_FALLBACK',
+  });
+}
+
+/** Keeps the event loop while somebody wants it to go on. */
+function createHold() {
+  let holders = 0;
+  /** @type {NodeJS.Timeout | undefined} */
+  let timer;
+  return {
+    take() {
+      if (holders++ === 0) timer = setInterval(() => {}, LONG);
+    },
+    free() {
+      if (--holders === 0) clearInterval(timer);
+    },
+  };
+}
+
+module.exports = { createPrimary };

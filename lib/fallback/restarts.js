@@ -1,0 +1,66 @@
+'use strict';
+
+// When a worker is started again: the options `backoff` and `restartIntensity`, as src/core/supervise has them.
+
+/** @typedef {ReturnType<typeof import('../primary/supervise/options').parseOptions>} Options */
+
+/** The restarts of the last period. */
+class Budget {
+  /** @type {number[]} */
+  #times = [];
+
+  /** @param {{ max: number, period: number }} intensity */
+  constructor({ max, period }) {
+    this.max = max;
+    this.period = period;
+  }
+
+  /**
+   * How many count at a time, in ms.
+   * @param {number} at
+   */
+  used(at) {
+    return this.#times.filter((time) => time > at - this.period && time <= at).length;
+  }
+
+  /** @param {number} at */
+  admits(at) {
+    return this.used(at) < this.max;
+  }
+
+  /** @param {number} at */
+  spend(at) {
+    this.#times = this.#times.filter((time) => time > at - this.period);
+    this.#times.push(at);
+  }
+}
+
+/** The failures since a worker was last well. */
+class Failures {
+  count = 0;
+  #waits = 0;
+  #backoff;
+
+  /** @param {Options['backoff']} backoff */
+  constructor(backoff) {
+    this.#backoff = backoff;
+  }
+
+  /**
+   * Counts one more.
+   * @param {boolean} wasReady
+   * @param {number} random from 0 to 1
+   * @returns {number} how long to wait before the next worker, in ms
+   */
+  add(wasReady, random) {
+    const { initial, max, factor, jitter, immediate } = this.#backoff;
+    this.count++;
+    if (wasReady && this.count <= immediate) return 0;
+    const wait = Math.min(max, initial * factor ** this.#waits++);
+    const varied = Math.min(max, wait * (1 + jitter * (2 * random - 1)));
+    // A program that cannot be started must not keep the primary busy with nothing else.
+    return Math.max(wasReady ? 0 : 1, Math.round(varied));
+  }
+}
+
+module.exports = { Budget, Failures };

@@ -1,0 +1,69 @@
+'use strict';
+
+// A worker's side of supervision where there is no native part.
+
+const { setTimeout } = require('node:timers');
+
+const { addExtras } = require('../extras');
+const { COMMAND } = require('./member');
+
+/** In which slot a supervised worker is; it is in no worker's environment for longer than its start. */
+const SLOT = 'RCLUSTER_FALLBACK_SLOT';
+
+/** What a shell says of a process that SIGTERM has ended. */
+const TERMINATED = 143;
+
+/**
+ * Gives `cluster.worker` what it has with the native part.
+ * @param {any} worker
+ */
+function attach(worker) {
+  const { [SLOT]: given } = process.env;
+  delete process.env[SLOT];
+  const slot = given === undefined ? undefined : Number(given);
+  /** @type {'serving' | 'asked' | 'draining'} */
+  let state = 'serving';
+
+  /**
+   * @param {string} reason
+   * @param {number | null} timeout in ms
+   */
+  function drain(reason, timeout) {
+    if (state === 'draining') return;
+    state = 'draining';
+    worker.emit('retire', { reason, deadline: timeout === null ? null : Date.now() + timeout });
+  }
+
+  function retire(reason = 'retire') {
+    if (typeof reason !== 'string') {
+      const message = `The "reason" argument must be of type string. Received ${typeof reason}`;
+      throw Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_TYPE' });
+    }
+    if (state !== 'serving') return;
+    if (slot === undefined) {
+      drain(reason, null);
+      worker.disconnect();
+      return;
+    }
+    // The replacement is started while this worker still serves.
+    state = 'asked';
+    process.send?.({ cmd: COMMAND, act: 'retire', reason });
+  }
+
+  process.on('internalMessage', (/** @type {any} */ message) => {
+    if (message?.cmd !== COMMAND) return;
+    if (message.act === 'drain') drain(message.reason, message.timeoutMs);
+    // What is asked for in time comes as a drain: this is the end of it.
+    else if (message.act === 'terminate') setTimeout(() => process.exit(TERMINATED), 0);
+  });
+
+  if (slot !== undefined) {
+    // The terminal sends it to the whole group: what it means is for the primary to say.
+    process.on('SIGINT', () => {});
+    // What an application does about it is its own affair.
+    process.on('SIGTERM', () => process.listenerCount('SIGTERM') === 1 && retire('SIGTERM'));
+  }
+  addExtras(worker, { ready: () => process.send?.({ cmd: COMMAND, act: 'ready' }), retire, slot });
+}
+
+module.exports = { SLOT, attach };

@@ -1,0 +1,39 @@
+'use strict';
+
+const { describeFork } = require('../../seam/fork');
+const { inspectorArg, inspectorPorts } = require('../inspector');
+
+/**
+ * @typedef {import('../../../index').ClusterSettings} ClusterSettings
+ */
+
+/**
+ * What the native part starts workers by.
+ * @param {ClusterSettings} settings
+ * @param {number} count How many workers are about to be started.
+ * @param {(inspectorPort: string | undefined) => any} forkOptions The options of child_process.fork().
+ * @returns {import('../../../binding').SpawnOptions}
+ */
+function describeLaunch(settings, count, forkOptions) {
+  const file = /** @type {string} */ (settings.exec);
+  const args = settings.args ?? [];
+  const ports = inspectorPorts(settings, count);
+  const launch = { id: 0, ...describeFork(file, args, forkOptions(ports && '0')) };
+  if (ports === undefined) return launch;
+  // It is the last of Node's own arguments.
+  const argument = launch.args.lastIndexOf(inspectorArg('0'), launch.args.length - args.length);
+  return { ...launch, inspect: { argument, ...ports } };
+}
+
+/**
+ * More workers are about to be started.
+ * @param {ClusterSettings} settings
+ * @param {number} count
+ * @param {Pick<import('../../../binding').Supervisor, 'addInspectPorts'>} native
+ */
+function expectMore(settings, count, native) {
+  const ports = inspectorPorts(settings, Math.max(0, count))?.ports;
+  if (ports !== undefined) native.addInspectPorts(ports);
+}
+
+module.exports = { describeLaunch, expectMore };
