@@ -782,7 +782,8 @@ declare namespace cluster {
      * ```
      * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, naming the option.
      * @throws {Error} `ERR_RCLUSTER_SUPERVISED` at the second call, `ERR_RCLUSTER_SHUT_DOWN` after a shutdown,
-     * `ERR_RCLUSTER_NOT_PRIMARY` in a worker, `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` where there is no native part.
+     * `ERR_RCLUSTER_NOT_PRIMARY` in a worker. Where there is no native part it runs in JavaScript; docs/platform.md says with
+     * which limits.
      */
     supervise(options?: SuperviseOptions): Supervisor;
 
@@ -923,14 +924,12 @@ interface WorkerMembers extends cluster.TypedEmitter<cluster.WorkerEventMap> {
    * ```
    * @param reason For the events that tell of it; the first 64 characters count. Default: `'retire'`.
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE` in a worker, if the reason is no string.
-   * @throws {Error} `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` in a worker where there is no native part.
    */
   retire(reason?: string): void;
 
   /**
    * In the worker: says that it can be counted on, for a supervisor with `ready: 'explicit'`. Of no effect for others
    * or when it is repeated. Not in the built-in.
-   * @throws {Error} `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` where there is no native part.
    */
   ready(): void;
 

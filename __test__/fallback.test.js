@@ -11,7 +11,8 @@ test('where there is no native part, what only that can do says so', () =>
     assert.deepStrictEqual(primary.refused, Array(4).fill(code));
     const hook = { asked: 0, answered: 0, late: 0, refused: 0, unasked: 0, waiting: 0 };
     assert.deepStrictEqual(primary.told, [[], { listeners: [], workers: [], hook }]);
-    const { refused, listed } = await fixture.marker('tried');
-    assert.deepStrictEqual(refused, Array(3).fill(code));
-    assert.deepStrictEqual(listed, []);
+    const { refused, listed, slot } = await fixture.marker('tried');
+    assert.deepStrictEqual(refused, Array(1).fill(code));
+    assert.deepStrictEqual([listed, slot], [[], null]);
+    assert.deepStrictEqual(await fixture.marker('retires'), { reason: 'tired', deadline: null });
   }));
