@@ -14,13 +14,17 @@ const path = require('node:path');
  * - `unfit`: broken while a worker that accepts by itself had no descriptors. Node closes what it cannot have then.
  * - `idle`: a draining worker that accepts by itself closed it before, or between, two requests.
  * - `late`: there was no room for it in a backlog that overflowed, and its retries came too late. Or it took itself for
- *   connected: by SYN cookies the system answers more clients than it has room for, and may never let them in.
+ *   connected: by SYN cookies the system answers more clients than it has room for, and may never let them in. The kernel
+ *   counts each time that it had no room (`ListenOverflows`); more clients than that are not excused. Only TCP has this:
+ *   at a unix socket whose backlog is full connect() fails, so the client knows.
  * - `shed`: turned away, as the app had asked for.
  * - `refused`: nobody listened.
  * @typedef {'answered' | 'hands' | 'way' | 'drained' | 'unfit' | 'idle' | 'late' | 'shed' | 'refused' | 'unaccounted'} Fate
  * @typedef {{ fault: string, from: number, to: number, pid?: number }} Window
  * @typedef {{ pid: number, at: number }} Death
  * @typedef {{ pid: number, at: number, asked: boolean }} Holder since when, and whether by a request
+ * @typedef {{ id: number, number: number, by: { pid: number, at: number }[] }} Repeated a client's request that workers have
+ *   executed more than once; no client sends one twice
  * @typedef {object} Evidence
  * @property {Death[]} killed workers that were killed, and when
  * @property {Death[]} overdue workers that had not finished when their time to drain was over
@@ -105,11 +109,17 @@ function fateOf(record, { killed, overdue, windows, last, primary, lateness, for
 
 /**
  * @param {import('./clients').Record[]} records
- * @param {Omit<Evidence, 'last'> & { directory: string }} evidence with the directory that has the workers' notes
+ * @param {Omit<Evidence, 'last'> & { directory: string, overflowed: import('./network').Backlogs }} evidence with the
+ *   directory that has the workers' notes, and what the kernel has counted in the run
  */
 function account(records, evidence) {
-  const { last, seen, nameless } = readNotes(evidence.directory, records);
-  const fates = records.map((record) => fateOf(record, { ...evidence, last }));
+  const { last, seen, nameless, repeated } = readNotes(evidence.directory, records);
+  const proved = Math.min(evidence.overflowed.overflows, evidence.overflowed.drops);
+  let late = 0;
+  const fates = records.map((record) => {
+    const fate = fateOf(record, { ...evidence, last });
+    return fate === 'late' && ++late > proved ? 'unaccounted' : fate;
+  });
   const count = (/** @type {(record: import('./clients').Record) => boolean} */ wanted) =>
     Object.fromEntries(
       FATES.map((fate) => [fate, records.filter((it, at) => fates[at] === fate && wanted(it)).length]),
@@ -127,6 +137,10 @@ function account(records, evidence) {
         return [fault, { times: windows.length, ...totals }];
       }),
     ),
+    /** Requests that were executed more than once. */
+    repeated,
+    /** How many clients said that a backlog had no room for them, and how often the kernel says so. */
+    backlogs: { late, ...evidence.overflowed },
     unaccounted: records.filter((_, at) => ['unaccounted', 'refused'].includes(fates[at])),
     /**
      * How many the primary must have accepted at its first and at its second address, and how many at the most: some whom
@@ -162,12 +176,14 @@ function readNotes(directory, records) {
   const last = new Map();
   /** Whom a worker has ever had. @type {Set<number>} */
   const seen = new Set();
+  /** Who has executed which request. @type {Map<string, Repeated>} */
+  const executed = new Map();
   let nameless = 0;
   for (const file of fs.readdirSync(directory)) {
     const pid = Number(/^log-(\d+)$/.exec(file)?.[1]);
     if (!pid) continue;
     for (const line of fs.readFileSync(path.join(directory, file), 'utf8').split('\n')) {
-      const [time, what, who] = line.split(' ');
+      const [time, what, who, which] = line.split(' ');
       // Who has gone before has no address any more.
       if (what === 'connection' && who === 'undefined') nameless++;
       const id = what === 'request' ? Number(who) : byAddress.get(who);
@@ -175,13 +191,19 @@ function readNotes(directory, records) {
       if (id === undefined) continue;
       seen.add(id);
       const at = Number(time);
+      if (what === 'request') {
+        const request = executed.get(`${id} ${which}`) ?? { id, number: Number(which), by: [] };
+        request.by.push({ pid, at });
+        executed.set(`${id} ${which}`, request);
+      }
       const before = last.get(id);
       if (at > records[id].endedAt || (before && before.at > at)) continue;
       if (what !== 'left') last.set(id, { pid, at, asked: what === 'request' });
       else if (before?.pid === pid) last.delete(id);
     }
   }
-  return { last, seen, nameless };
+  const repeated = [...executed.values()].filter(({ by }) => by.length > 1);
+  return { last, seen, nameless, repeated };
 }
 
 module.exports = { FATES, account, fateOf };

@@ -7,7 +7,9 @@ const { FATES } = require('./ledger.js');
 const SHOWN = 3;
 
 /** @param {Awaited<ReturnType<typeof import('./scenario').runFaults>>} result */
-function report({ total, byFault, sorts, details, leaks, miscounted, remarks, figures }) {
+function report(result) {
+  const { total, byFault, sorts, details, leaks, miscounted, remarks, figures } = result;
+  const { repeated, backlogs, unaccounted, ownNetwork } = result;
   const cells = (/** @type {Record<string, number>} */ counts) => FATES.map((fate) => `${counts[fate]}`);
   const rows = Object.entries(byFault).map(([fault, counts]) => [fault, `${counts.times}`, ...cells(counts)]);
   /** @type {Map<string, number>} */
@@ -21,9 +23,13 @@ function report({ total, byFault, sorts, details, leaks, miscounted, remarks, fi
     ...sorts,
     ...[...often].map(([remark, times]) => `${times} × ${remark}`),
     `figures: ${JSON.stringify(figures)}`,
+    `backlogs: ${backlogs.late} clients late, ${backlogs.overflows} overflows and ${backlogs.drops} drops by the kernel's count` +
+      ` (${ownNetwork ? "the run's own network" : 'others use the network, too'})`,
+    ...repeated.slice(0, SHOWN).map((it) => `executed twice: ${JSON.stringify(it)}`),
     ...details.slice(0, SHOWN).map((it) => `unaccounted: ${JSON.stringify(it)}`),
     ...miscounted.map((text) => `miscounted: ${text}`),
     ...leaks.map((leak) => `left behind: ${leak}`),
+    `${unaccounted.length} unaccounted, ${repeated.length} executed twice`,
   ].join('\n');
 }
 

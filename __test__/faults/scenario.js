@@ -11,6 +11,7 @@ const { Clients } = require('./clients.js');
 const { now } = require('./clock.js');
 const { inject } = require('./injector.js');
 const { account } = require('./ledger.js');
+const { hasOwnNetwork, readBacklogs } = require('./network.js');
 
 /** Clients that may wait at the second address. */
 const NARROW = 16;
@@ -79,6 +80,7 @@ function runFaults(options) {
     const clients = new Clients(createRandom(random() * 2 ** 32));
     /** @type {import('./ledger').Window[]} */
     const windows = [];
+    const backlogs = readBacklogs();
     const started = now();
 
     const world = {
@@ -126,12 +128,18 @@ function runFaults(options) {
     await clients.over();
     await until('all workers are back', () => cluster.workers().length === workers);
     const leaks = await leaksOf(app, cluster, base, options);
+    const after = readBacklogs();
+    const overflowed = {
+      overflows: after.overflows - backlogs.overflows,
+      drops: after.drops - backlogs.drops,
+    };
     const { killed, overdue, remarks } = cluster;
     remarks.push(`the clients' own process stood still for up to ${Math.round(lateness)} ms`);
     const passing = options.forward === null && !['kernel', 'none'].includes(options.policy);
     const take = async () => {
       const evidence = { killed, overdue, windows, lateness, passing, forward: options.forward !== null };
-      const before = account(clients.records, { ...evidence, primary: app.pid, directory: app.directory });
+      const { pid: primary, directory } = app;
+      const before = account(clients.records, { ...evidence, primary, directory, overflowed });
       app.tell('figures');
       const figures = await app.marker('figures');
       return {
@@ -161,7 +169,12 @@ function runFaults(options) {
         primary: app.pid,
       };
     });
-    return { ...result, details, leaks, remarks };
+    const repeated = result.repeated.map(({ id, number, by }) => {
+      const { kind, crowd } = clients.records[id];
+      const workers = by.map(({ pid, at }) => `${pid} at ${since(at)}`);
+      return { what: `request ${number} of ${crowd ? 'crowd' : kind} ${id}`, workers };
+    });
+    return { ...result, details, repeated, leaks, remarks, ownNetwork: hasOwnNetwork() };
   });
 }
 
