@@ -344,7 +344,7 @@ declare namespace cluster {
     stopExitCodes?: readonly number[] | undefined;
     /**
      * How often the worker of one slot may be restarted. Default: 60 times in 60 seconds, which `backoff` by itself keeps
-     * a script from that cannot start: it is tried again every 15 seconds. One that retires and serves until its
+     * a script from that cannot start: see `startUpLimit`. One that retires and serves until its
      * successor is ready does not count.
      */
     restartIntensity?: RestartIntensity | undefined;
@@ -367,10 +367,21 @@ declare namespace cluster {
           resetAfter?: number | undefined;
         }
       | undefined;
-    /** When there are too many restarts: go on with fewer workers, or shut down and exit. Default: `'degrade'`. */
+    /**
+     * When there are too many restarts: go on with fewer workers as long as there is one, or shut down and exit. Default:
+     * `'degrade'`.
+     */
     onGiveUp?: 'degrade' | 'exit' | undefined;
-    /** With which code the primary exits then. Default: 70. */
+    /**
+     * With which code the primary exits then, and when no slot has a worker or will have one again because of failures.
+     * 0 to 255. Default: 70.
+     */
     giveUpExitCode?: number | undefined;
+    /**
+     * If no worker of the cluster has ever been ready: for how long starting one is tried in a slot, with two restarts at
+     * least, before the slot is given up. 0 is for ever. Default: 60,000.
+     */
+    startUpLimit?: number | undefined;
     /**
      * When a worker is ready: when it runs, when its first server listens, or when it calls `cluster.worker.ready()`.
      * Default: `'listening'`.
@@ -482,7 +493,7 @@ declare namespace cluster {
     /** A slot waits before its next worker. */
     backoff: [facts: { slot: number | null; delay: number; failures: number }];
     /** There have been too many restarts, and there will be no more here. */
-    'gave-up': [facts: AboutEnd & { scope: 'slot' | 'total'; restarts: number; period: number }];
+    'gave-up': [facts: AboutEnd & { scope: 'slot' | 'total' | 'start-up'; restarts: number; period: number }];
     /** A worker is replaced and drains, because somebody has asked for it. */
     retire: [facts: AboutWorker & { reason: string; detail: string; by: 'worker' | 'primary' }];
     /** A worker has not finished in time and is forced to end. */
@@ -509,8 +520,19 @@ declare namespace cluster {
     stopped: [facts: AboutEnd];
     /** The cluster is going to shut down in `delay` ms, and serves until then. */
     stopping: [facts: { signal: string | null; delay: number }];
-    /** The cluster shuts down; `signal` is the one that asked for it. */
-    shutdown: [facts: { signal: string | null; gaveUp: boolean; timeout: number }];
+    /**
+     * The cluster shuts down; `signal` is the one that asked for it. If it `gaveUp`, `reason` is the last failure, and the
+     * primary exits with `exitCode`; else both are null.
+     */
+    shutdown: [
+      facts: {
+        signal: string | null;
+        gaveUp: boolean;
+        reason: string | null;
+        exitCode: number | null;
+        timeout: number;
+      },
+    ];
   }
 
   /** How a supervised cluster stands. */

@@ -72,8 +72,18 @@ const EVENTS = [
   ],
   ['promote', { ...about, standbyFor: 7 }, 'info', /takes over/],
   ['stopping', { signal: 'SIGTERM', delay: 500 }, 'info', /500 ms.*SIGTERM/],
-  ['shutdown', { signal: null, gaveUp: false, timeout: 5 }, 'info', /shuts down$/],
-  ['shutdown', { signal: null, gaveUp: true, timeout: 5 }, 'warn', /gives up/],
+  [
+    'shutdown',
+    { signal: null, gaveUp: false, reason: null, exitCode: null, timeout: 5 },
+    'info',
+    /shuts down$/,
+  ],
+  [
+    'shutdown',
+    { signal: null, gaveUp: true, reason, exitCode: 70, timeout: 5 },
+    'warn',
+    /exits with code 70.*code 1$/,
+  ],
 ];
 
 test('each event has a line with its facts, at its level', () => {
@@ -176,8 +186,8 @@ test('many attempts to start are few lines', () =>
       restartIntensity: { max: 12 },
     },
     async (app) => {
-      for (let count = 0; count < 2; count++) await app.marker('gave-up');
-      await until('both are given up', () => app.stderr.match(/gave up on slot/g)?.length === 2);
+      assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
+      assert.strictEqual(app.stderr.match(/gave up on slot/g)?.length, 2);
       const lines = app.stderr.trim().split('\n');
       assert.match(lines[0], /failed to start: it ended with exit code 3; the next one starts in 1 ms/);
       assert.ok(lines.length < 8, app.stderr);

@@ -35,6 +35,7 @@ const WRONG = [
   [{ backoff: { delay: 5 } }, 'ERR_INVALID_ARG_VALUE', /"options\.backoff\.delay"/],
   [{ onGiveUp: 'cry' }, 'ERR_INVALID_ARG_VALUE', /"options\.onGiveUp"/],
   [{ giveUpExitCode: 300 }, 'ERR_OUT_OF_RANGE', /"options\.giveUpExitCode"/],
+  [{ startUpLimit: -1 }, 'ERR_OUT_OF_RANGE', /"options\.startUpLimit"/],
   [{ ready: 'soon' }, 'ERR_INVALID_ARG_VALUE', /"options\.ready"/],
   [{ readyTimeout: 0 }, 'ERR_OUT_OF_RANGE', /"options\.readyTimeout"/],
   [{ drainTimeout: 2 ** 31 }, 'ERR_OUT_OF_RANGE', /"options\.drainTimeout"/],

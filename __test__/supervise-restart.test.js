@@ -105,17 +105,49 @@ test('a worker that cannot even start is restarted more and more slowly, until i
       assert.deepStrictEqual(delays, [1, 2, 4]);
       const gaveUp = await app.marker('gave-up');
       assert.deepStrictEqual([gaveUp.slot, gaveUp.scope, gaveUp.restarts, gaveUp.code], [0, 'slot', 3, 3]);
-      app.tell('stats');
-      const stats = await app.marker('stats');
-      assert.deepStrictEqual([stats.slots[0].state, stats.processes], ['given-up', 0]);
-      // New code may do better.
-      app.tell('environment', { FATE: '' });
-      app.tell('reload');
-      await app.marker('done');
-      await app.marker('listening');
+      const { gaveUp: isEnd, reason, exitCode } = await app.marker('shutdown');
+      assert.deepStrictEqual([isEnd, exitCode, reason], [true, 70, 'it ended with exit code 3']);
+      assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
+      assert.match(app.stderr.trim().split('\n').at(-1), /exits with code 70; .*exit code 3$/);
     },
     { listen: false, env: { FATE: require.resolve('./fixtures/fates/crash') } },
   ));
+
+test('a program that never starts is given up', () =>
+  withSupervised(
+    { workers: 2, backoff: { initial: 1, max: 100 }, startUpLimit: 500 },
+    async (app) => {
+      for (let count = 0; count < 2; count++) {
+        assert.strictEqual((await app.marker('gave-up')).scope, 'start-up');
+      }
+      assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
+      assert.match(app.stderr, /no worker has ever been ready/);
+    },
+    { listen: false, env: { FATE: require.resolve('./fixtures/fates/crash') } },
+  ));
+
+for (const page of ['exit/1', 'exit/7']) {
+  test(`when the last worker fails for good with ${page}, the primary exits and says why`, () =>
+    withSupervised({ workers: 1, restart: 'never', stopExitCodes: [7] }, async (app) => {
+      await fatal(app, page);
+      assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
+      const code = page.split('/')[1];
+      assert.match(app.stderr.trim().split('\n').at(-1), new RegExp(`code 70; .*exit code ${code}$`));
+    }));
+}
+
+test('as long as one slot serves, the others may be given up, and a reload is a new chance', () =>
+  withSupervised({ workers: 2, restartIntensity: { max: 0 } }, async (app) => {
+    await fatal(app, 'exit/1');
+    const { slot } = await app.marker('gave-up');
+    app.tell('stats');
+    const { slots } = await app.marker('stats');
+    assert.deepStrictEqual([slots[slot].state, slots[1 - slot].state], ['given-up', 'serving']);
+    app.tell('reload');
+    await app.marker('done');
+    app.tell('stats');
+    assert.strictEqual((await app.marker('stats')).ready, 2);
+  }));
 
 test('giving up can end the primary, with a code of its own', () =>
   withSupervised(
@@ -134,10 +166,8 @@ test('a worker that is not ready in time has failed to start', () =>
       assert.deepStrictEqual([phase, reason], ['start-up', 'it was not ready in time']);
       assert.strictEqual((await app.marker('exit')).id, 1);
       await app.marker('gave-up');
-      await until('the last of them is gone', async () => {
-        app.tell('stats');
-        return (await app.marker('stats')).processes === 0;
-      });
+      // Not before the last of them is gone.
+      assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
     },
     { listen: false, env: { FATE: require.resolve('./fixtures/fates/never-listen') } },
   ));

@@ -22,6 +22,8 @@ const { Budget, Failures } = require('./restarts');
 class Slot {
   /** @type {'filling' | 'serving' | 'backing-off' | 'given-up' | 'stopped' | 'emptying'} */
   state = 'filling';
+  /** @type {string | null} the failure for which it has been given up or has stopped */
+  failure = null;
   restarts = 0;
   /** @type {NodeJS.Timeout | undefined} */
   wait;
@@ -57,6 +59,8 @@ class Engine {
   #scale;
   /** @type {{ code: number | undefined } | undefined} */
   #ending;
+  /** Since when workers are started, and whether one has ever been ready. */
+  #startUp = { since: performance.now(), succeeded: false };
   /** @type {number[]} Who waits for the end. */
   #stops = [];
   /** @type {NodeJS.Timeout | undefined} */
@@ -111,6 +115,7 @@ class Engine {
     if (this.#ending) return this.#answer(request, shutDown());
     if (this.#reload) return void this.#reload.requests.push(request);
     this.#generation++;
+    this.#startUp.since = performance.now();
     this.#reload = { requests: [request], concurrency, started: performance.now() };
     this.#event('reload', { phase: 'start', slots: this.#slots.length, concurrency });
     this.#advance();
@@ -213,6 +218,7 @@ class Engine {
     const { worker, slot } = member;
     const now = performance.now();
     member.stage = 'ready';
+    this.#startUp.succeeded = true;
     this.#event('ready', { worker: worker.id, slot, bootMs: Math.round(now - member.since) });
     member.since = now;
     const { age, jitter } = this.#options.recycle;
@@ -303,6 +309,7 @@ class Engine {
     }
     if (this.#callsForAnother(end)) return this.#again(slot, facts, wasReady, 'current', 'restart');
     this.#slots[slot].state = 'stopped';
+    this.#slots[slot].failure = end.code === 0 ? null : end.reason;
     this.#event('stopped', facts);
   }
 
@@ -329,7 +336,14 @@ class Engine {
     const delay = its.failures.add(wasReady, Math.random());
     const at = performance.now() + delay;
     const spent = [its.budget, this.#total].find((budget) => !budget.admits(at));
-    if (spent) return this.#giveUp(slot, facts, spent, at);
+    if (!wasReady && this.#isStartUpOver(at, its.failures.count)) {
+      const period = Math.round(performance.now() - this.#startUp.since);
+      return this.#giveUp(slot, facts, { scope: 'start-up', restarts: its.restarts, period });
+    }
+    if (spent) {
+      const scope = spent === this.#total ? 'total' : 'slot';
+      return this.#giveUp(slot, facts, { scope, restarts: spent.used(at), period: spent.period });
+    }
     its.budget.spend(at);
     this.#total.spend(at);
     its.restarts++;
@@ -343,16 +357,43 @@ class Engine {
   /**
    * @param {number} slot
    * @param {End & { worker: number }} facts
-   * @param {Budget} budget
-   * @param {number} at
+   * @param {{ scope: 'slot' | 'total' | 'start-up', restarts: number, period: number }} limit
    */
-  #giveUp(slot, facts, budget, at) {
+  #giveUp(slot, facts, limit) {
     const its = this.#slots[slot];
     its.state = 'given-up';
-    const scope = budget === this.#total ? 'total' : 'slot';
-    this.#event('gave-up', { ...facts, scope, restarts: budget.used(at), period: budget.period });
-    if (this.#options.onGiveUp !== 'exit') return;
-    this.#end(this.#options.shutdownTimeout, this.#options.giveUpExitCode);
+    its.failure = facts.reason;
+    this.#event('gave-up', { ...facts, ...limit });
+    if (this.#options.onGiveUp === 'exit') this.#endForFailure(facts.reason);
+  }
+
+  /**
+   * Whether one more attempt is one too many in a cluster of which no worker has ever been ready.
+   * @param {number} at
+   * @param {number} failures
+   */
+  #isStartUpOver(at, failures) {
+    const { startUpLimit } = this.#options;
+    const { since, succeeded } = this.#startUp;
+    return startUpLimit > 0 && !succeeded && failures >= 3 && at - since >= startUpLimit;
+  }
+
+  /** @param {string} reason */
+  #endForFailure(reason) {
+    // An end that was announced is no failure: it only comes earlier.
+    const code = this.#stopping === undefined ? this.#options.giveUpExitCode : undefined;
+    clearTimeout(this.#stopping);
+    this.#stopping = undefined;
+    this.#end(this.#options.shutdownTimeout, code, reason);
+  }
+
+  /** Ends when no slot serves or will have another worker, unless all of them ended well. */
+  #endIfHopeless() {
+    const isOver = this.#slots.every(({ state }, slot) => {
+      return (state === 'given-up' || state === 'stopped') && !this.#at(slot, 'current');
+    });
+    const reason = isOver ? this.#slots.find(({ failure }) => failure !== null)?.failure : undefined;
+    if (reason) this.#endForFailure(reason);
   }
 
   /** @param {End} end */
@@ -389,6 +430,7 @@ class Engine {
 
   /** Goes on with what is under way: a reload, a scaling, the end. */
   #advance() {
+    if (!this.#ending) this.#endIfHopeless();
     if (this.#ending) return this.#finishEnd(this.#ending);
     if (this.#reload) this.#advanceReload(this.#reload);
     if (this.#scale && !this.#reload) this.#advanceScale(this.#scale);
@@ -461,11 +503,14 @@ class Engine {
   /**
    * @param {number} timeout in ms
    * @param {number | undefined} code with which the primary exits, having given up
+   * @param {string} [reason] the last failure then
    */
-  #end(timeout, code) {
+  #end(timeout, code, reason) {
     if (this.#ending) return;
     this.#ending = { code };
-    this.#event('shutdown', { gaveUp: code !== undefined, timeout });
+    const gaveUp = code !== undefined;
+    const why = { reason: gaveUp ? reason : null, exitCode: code ?? null };
+    this.#event('shutdown', { gaveUp, ...why, timeout });
     for (const request of this.#reload?.requests ?? []) this.#answer(request, shutDown());
     this.#reload = undefined;
     this.#endScale(shutDown());

@@ -29,6 +29,7 @@ mod retire;
 mod scale;
 mod shutdown;
 mod spawn;
+mod start_up;
 mod stats;
 mod takeover;
 #[cfg(test)]
@@ -38,7 +39,7 @@ mod watch;
 use std::time::Duration;
 
 use self::budget::Budget;
-pub use self::event::Event;
+pub use self::event::{Event, GivingUp};
 use self::member::{Member, Place, Stage};
 pub use self::messages::{
     By, Cause, Excess, ExitKind, Failure, Input, KillSignal, Output, Phase, Reason, Scope, Time, Vitals, Why,
@@ -50,6 +51,7 @@ use self::post::{Post, Standing};
 use self::reload::Reload;
 use self::scale::Scales;
 use self::shutdown::{Ending, Stopping};
+use self::start_up::StartUp;
 pub use self::stats::{SlotState, SlotStats, Stats};
 pub use self::takeover::TAKEOVER;
 use super::ids::{Slot, WorkerId};
@@ -86,8 +88,9 @@ pub struct Supervise {
     proven: u32,
     reload: Option<Reload>,
     scales: Scales,
-    /// There have been too many restarts. Looked at when everything else is done.
-    gave_up: bool,
+    /// There have been too many restarts: the last failure. Looked at when everything else is done.
+    gave_up: Option<Why>,
+    start_up: StartUp,
     samples_at: Option<Time>,
     /// Workers that have asked to go just now.
     wishes: Vec<WorkerId>,
@@ -120,7 +123,8 @@ impl Supervise {
             proven: 0,
             reload: None,
             scales: Scales::default(),
-            gave_up: false,
+            gave_up: None,
+            start_up: StartUp::default(),
             samples_at: None,
             wishes: Vec::new(),
             outbox: Vec::new(),
@@ -187,6 +191,7 @@ impl Supervise {
     fn start(&mut self) {
         if matches!(self.run, Run::Idle) {
             self.run = Run::Running;
+            self.start_up.begin(self.now);
             let due = Standing::Due { at: self.now, cause: Cause::Start };
             self.posts = (0..self.wanted).map(|_| Post::new(due, &self.options)).collect();
         }
@@ -212,11 +217,7 @@ impl Supervise {
             self.answer_scales();
             self.forget_empty_slots();
         }
-        if std::mem::take(&mut self.gave_up)
-            && let OnGiveUp::Exit { code } = self.options.on_give_up
-        {
-            self.begin_to_end(self.options.shutdown_timeout, Some(code));
-        }
+        self.end_if_hopeless();
         self.answer_wishes();
         self.answer_shutdown();
         self.plan_samples();

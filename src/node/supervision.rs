@@ -70,8 +70,10 @@ pub struct SupervisionOptions {
     pub backoff: BackoffOptions,
     /// `degrade` or `exit`.
     pub on_give_up: String,
-    /// The primary's exit code for `exit`.
+    /// The primary's exit code for `exit`, and when no slot can serve any more.
     pub give_up_exit_code: i32,
+    /// How long starting is tried if no worker has ever been ready; 0: for ever.
+    pub start_up_limit: u32,
     /// `online`, `listening` or `explicit`.
     pub ready: String,
     /// How long a worker may take to become ready.
@@ -117,9 +119,11 @@ impl SupervisionOptions {
             },
             on_give_up: match self.on_give_up.as_str() {
                 "degrade" => OnGiveUp::Degrade,
-                "exit" => OnGiveUp::Exit { code: self.give_up_exit_code },
+                "exit" => OnGiveUp::Exit,
                 _ => return Err(unknown("way to give up")),
             },
+            give_up_exit_code: self.give_up_exit_code,
+            start_up_limit: limit(f64::from(self.start_up_limit)).map(Duration::from_millis),
             ready: match self.ready.as_str() {
                 "online" => ReadyWhen::Online,
                 "listening" => ReadyWhen::Listening,
@@ -188,6 +192,7 @@ pub(super) fn describe(event: &Event) -> Value {
             facts["scope"] = json!(match scope {
                 Scope::Slot => "slot",
                 Scope::Total => "total",
+                Scope::StartUp => "start-up",
             });
             facts["restarts"] = json!(restarts);
             facts["period"] = json!(millis(*period));
@@ -239,7 +244,17 @@ pub(super) fn describe(event: &Event) -> Value {
         }
         Event::Stopped { worker, slot, why } => ("stopped", about(*slot, *worker, why)),
         Event::Shutdown { gave_up, timeout } => {
-            ("shutdown", json!({ "gaveUp": gave_up, "timeout": millis(*timeout) }))
+            let reason = gave_up.as_ref().map(|gave_up| gave_up.why.to_string());
+            let exit_code = gave_up.as_ref().map(|gave_up| gave_up.exit_code);
+            (
+                "shutdown",
+                json!({
+                    "gaveUp": gave_up.is_some(),
+                    "reason": reason,
+                    "exitCode": exit_code,
+                    "timeout": millis(*timeout),
+                }),
+            )
         }
     };
     json!({ "type": "event", "name": name, "facts": facts })

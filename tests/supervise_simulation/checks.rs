@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rcluster::core::ids::Slot;
 use rcluster::core::supervise::{
-    By, Cause, Event, Excess, Input, KillSignal, Output, Phase, Reason, RestartPolicy, Scope, SlotState,
-    TAKEOVER, Time,
+    By, Cause, Event, Excess, Input, KillSignal, OnGiveUp, Output, Phase, Reason, RestartPolicy, Scope,
+    SlotState, TAKEOVER, Time,
 };
 use rcluster::core::unlinked::GRACE;
 
@@ -122,6 +122,7 @@ impl World {
             && let Some(process) = self.processes.get_mut(worker)
         {
             process.told_ready = true;
+            self.ever_ready = true;
         }
         self.count(match event {
             Event::Spawn { .. } => "spawned",
@@ -130,7 +131,8 @@ impl World {
             Event::Restart { .. } => "restart service",
             Event::Backoff { .. } => "backoff",
             Event::GaveUp { scope: Scope::Slot, .. } => "gave up slot",
-            Event::GaveUp { .. } => "gave up total",
+            Event::GaveUp { scope: Scope::Total, .. } => "gave up total",
+            Event::GaveUp { .. } => "gave up start-up",
             Event::Retire { .. } => "retire",
             Event::DrainTimeout { .. } => "drain timeout",
             Event::Drained { .. } => "drained",
@@ -145,10 +147,20 @@ impl World {
             Event::ReloadFailed { .. } => "reload failed",
             Event::Promote { .. } => "promoted",
             Event::Stopped { .. } => "stopped",
-            Event::Shutdown { .. } => "shutdown",
+            Event::Shutdown { gave_up: None, .. } => "shutdown",
+            Event::Shutdown { .. } => "gave up",
         });
         match event {
-            Event::Shutdown { .. } => self.ending = true,
+            Event::Shutdown { gave_up, .. } => {
+                if gave_up.is_some() && self.options.on_give_up == OnGiveUp::Degrade {
+                    let counts = self.processes.values().find(|it| it.slot.is_some() && it.counts());
+                    assert!(counts.is_none(), "gives up, and there is {counts:?}");
+                }
+                self.ending = true;
+            }
+            Event::GaveUp { scope: Scope::StartUp, .. } => {
+                assert!(!self.ever_ready, "a cluster that has run is given up as one that cannot start");
+            }
             Event::Stopping { .. } => self.stopping = true,
             Event::Backoff { slot, delay, .. } => {
                 self.not_before.insert(*slot, self.now + *delay);

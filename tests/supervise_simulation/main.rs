@@ -89,6 +89,7 @@ fn whatever_happens_the_cluster_recovers_and_ends() {
         "backoff",
         "gave up slot",
         "gave up total",
+        "gave up",
         "retire",
         "drain",
         "drain timeout",
@@ -119,4 +120,6 @@ fn whatever_happens_the_cluster_recovers_and_ends() {
         let times = tally.get(what).copied().unwrap_or(0);
         assert!(times >= SEEDS / 20, "hardly ever: {what} ({times})");
     }
+    // It takes a world in which no worker at all gets ready.
+    assert!(tally.contains_key("gave up start-up"), "no cluster has failed to start");
 }

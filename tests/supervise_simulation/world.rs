@@ -31,6 +31,7 @@ pub(crate) struct World {
     pub(crate) last_answer: Option<Result<(), rcluster::core::supervise::Failure>>,
     /// Nothing may be spawned any more.
     pub(crate) ending: bool,
+    pub(crate) ever_ready: bool,
     /// The end has been announced.
     pub(crate) stopping: bool,
     pub(crate) calm: bool,
@@ -67,6 +68,7 @@ impl World {
             open: BTreeSet::new(),
             last_answer: None,
             ending: false,
+            ever_ready: false,
             stopping: false,
             calm: gentle,
             calm_since: Time::ZERO,
@@ -163,7 +165,7 @@ impl World {
             }
             Output::StopPrimary { code } => {
                 self.count("stop primary");
-                assert_eq!(OnGiveUp::Exit { code }, self.options.on_give_up);
+                assert_eq!(code, self.options.give_up_exit_code);
                 assert!(self.processes.is_empty(), "the primary exits before its workers");
             }
         }
@@ -342,7 +344,9 @@ fn any_options(random: &mut Random) -> Options {
             immediate: random.number(0, 3),
             reset_after: random.ms(0, 1_000),
         },
-        on_give_up: if random.one_in(3) { OnGiveUp::Exit { code: 70 } } else { OnGiveUp::Degrade },
+        on_give_up: if random.one_in(3) { OnGiveUp::Exit } else { OnGiveUp::Degrade },
+        give_up_exit_code: 70,
+        start_up_limit: random.one_in(2).then(|| random.ms(0, 100)),
         ready: random.pick(&[ReadyWhen::Online, ReadyWhen::Listening, ReadyWhen::Explicit]).unwrap(),
         ready_timeout: ms(500),
         drain_timeout: if random.one_in(8) { Duration::ZERO } else { ms(300) },

@@ -36,6 +36,14 @@ function next({ delay }) {
   return delay > 0 ? `the next one starts in ${time(delay)}` : 'it is replaced at once';
 }
 
+/** @param {Facts} facts of 'gave-up' */
+function why({ scope, restarts, period }) {
+  if (scope === 'start-up') {
+    return `no worker has ever been ready, after ${restarts} restarts in ${time(period)}`;
+  }
+  return `${restarts} restarts in ${time(period)}${scope === 'total' ? ' of all slots' : ''}`;
+}
+
 /** @param {Record<string, number> | undefined} resources */
 function held(resources) {
   const list = Object.entries(resources ?? {}).map(([name, count]) => `${count} ${name}`);
@@ -54,7 +62,7 @@ const LINES = {
     warn(`${place(slot)} waits ${time(delay)} for its next worker, after ${failures} failures`),
   'gave-up': (facts) =>
     warn(
-      `gave up on ${place(facts.slot)}: ${facts.restarts} restarts; the last failure was that of ${subject(facts)}: ${facts.reason}`,
+      `gave up on ${place(facts.slot)}: ${why(facts)}; the last failure was that of ${subject(facts)}: ${facts.reason}`,
     ),
   stopped: (facts) => (facts.code === 0 ? info : warn)(`${subject(facts)} is not replaced: ${facts.reason}`),
   retire: (facts) => info(`${subject(facts)} retires: ${facts.reason}${facts.detail && `\n${facts.detail}`}`),
@@ -78,8 +86,10 @@ const LINES = {
   },
   promote: (facts) => info(`${subject(facts)} takes over, a standby until now`),
   stopping: ({ signal, delay }) => info(`stops in ${time(delay)}${signal ? ` because of ${signal}` : ''}`),
-  shutdown: ({ gaveUp, signal }) => {
-    if (gaveUp) return warn('gives up and shuts down');
+  shutdown: ({ gaveUp, signal, reason, exitCode }) => {
+    if (gaveUp) {
+      return warn(`gave up, and the primary exits with code ${exitCode}; the last failure: ${reason}`);
+    }
     return info(`shuts down${signal ? ` because of ${signal}` : ''}`);
   },
 };

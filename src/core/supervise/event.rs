@@ -6,6 +6,15 @@ use std::time::Duration;
 use super::messages::{By, Cause, Excess, Failure, Phase, Reason, Scope, Why};
 use crate::core::ids::{Slot, WorkerId};
 
+/// The primary exits by itself: a slot has been given up and that is to be the end, or none can serve any more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GivingUp {
+    /// The primary's exit code.
+    pub exit_code: i32,
+    /// The last failure.
+    pub why: Why,
+}
+
 /// What is told to the app: every decision, with its cause and figures.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -165,8 +174,8 @@ pub enum Event {
     },
     /// Everything ends.
     Shutdown {
-        /// Because somebody said so, or because we gave up.
-        gave_up: bool,
+        /// Why the primary exits by itself. None if somebody said so.
+        gave_up: Option<GivingUp>,
         /// How long the drains may take.
         timeout: Duration,
     },

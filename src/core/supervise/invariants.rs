@@ -91,6 +91,8 @@ impl Supervise {
     }
 
     fn check_requests(&self) -> Result<(), String> {
+        let hopeless = self.hopeless();
+        ensure(hopeless.is_none(), || format!("nobody will ever serve: {hopeless:?}"))?;
         let reloads = self.reload.is_none() || self.slots().any(|slot| self.is_reloading(slot));
         ensure(reloads, || "the reload waits for nothing".into())
     }

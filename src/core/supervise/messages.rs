@@ -343,6 +343,13 @@ pub enum Why {
     CutOff,
 }
 
+impl Why {
+    /// Whether something has gone wrong, as opposed to a worker that has done its work.
+    pub(super) fn is_failure(&self) -> bool {
+        !matches!(self, Self::Exited(ExitKind::Code(0)) | Self::Retired(_))
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -372,6 +379,8 @@ pub enum Scope {
     Slot,
     /// All.
     Total,
+    /// Those of a slot in a cluster of which no worker has ever been ready.
+    StartUp,
 }
 
 /// Why a request came to nothing.

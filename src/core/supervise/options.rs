@@ -25,6 +25,10 @@ pub struct Options {
     pub backoff: Backoff,
     /// What to do once there have been too many.
     pub on_give_up: OnGiveUp,
+    /// The primary's exit code after [`OnGiveUp::Exit`], and when no slot can serve any more.
+    pub give_up_exit_code: i32,
+    /// For how long starting workers is tried if none has ever been ready. None: for ever.
+    pub start_up_limit: Option<Duration>,
     /// When a worker counts as ready.
     pub ready: ReadyWhen,
     /// A worker that is not ready by then has failed to start.
@@ -55,6 +59,8 @@ impl Default for Options {
             total_intensity: Intensity { max: 60, period: Duration::from_secs(60) },
             backoff: Backoff::default(),
             on_give_up: OnGiveUp::Degrade,
+            give_up_exit_code: 70,
+            start_up_limit: Some(Duration::from_secs(60)),
             ready: ReadyWhen::Listening,
             ready_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(8),
@@ -121,13 +127,10 @@ impl Default for Backoff {
 /// What to do once there have been too many restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnGiveUp {
-    /// Stay with fewer workers.
+    /// Stay with fewer workers, as long as there is a slot that can have one.
     Degrade,
     /// Shut down, and have the primary exit.
-    Exit {
-        /// Its exit code.
-        code: i32,
-    },
+    Exit,
 }
 
 /// When a worker counts as ready. What is more than is asked for counts, too: a worker that listens

@@ -3,7 +3,7 @@
 use super::backoff::Failures;
 use super::budget::Budget;
 use super::options::Options;
-use super::{Cause, Time};
+use super::{Cause, Time, Why};
 use crate::core::ids::Ticket;
 
 /// What is to become of a slot.
@@ -34,6 +34,8 @@ pub(super) struct Post {
     /// and is put off where restarts would be given up.
     pub(super) recycles: Budget,
     pub(super) no_recycle_before: Time,
+    /// If it has been given up or has stopped: the failure that led to it. None if its last worker ended well.
+    pub(super) failure: Option<Why>,
 }
 
 impl Post {
@@ -48,6 +50,7 @@ impl Post {
             reloaded: 0,
             recycles: Budget::new(recycling),
             no_recycle_before: Time::ZERO,
+            failure: None,
         }
     }
 

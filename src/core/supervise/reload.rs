@@ -28,6 +28,7 @@ impl Supervise {
                 concurrency: concurrency as usize,
                 started: self.now,
             });
+            self.start_up.begin(self.now);
             self.tell(Event::ReloadStarted { slots: self.wanted, concurrency });
         }
     }

@@ -119,7 +119,9 @@ impl Supervise {
         if self.calls_for_another(&loss.why) {
             self.replace(slot, loss);
         } else {
-            self.post(slot).standing = Standing::Stopped;
+            let post = self.post(slot);
+            post.standing = Standing::Stopped;
+            post.failure = Some(loss.why.clone()).filter(Why::is_failure);
             if let Some(slot) = slot {
                 self.scale_meets(slot, &loss.why);
             }
@@ -154,8 +156,12 @@ impl Supervise {
         let at = self.now.saturating_add(delay);
         // Whoever stays until there is another does no harm by it, so only the waits limit that.
         if !loss.stays {
+            if self.start_up.is_over(at, loss.phase, post.failures.count(), options.start_up_limit) {
+                self.give_up(slot, loss, at, Some(Scope::StartUp));
+                return false;
+            }
             if !post.budget.admits(at) || !self.total.admits(at) {
-                self.give_up(slot, loss, at);
+                self.give_up(slot, loss, at, None);
                 return false;
             }
             post.budget.spend(self.now, at);
@@ -187,19 +193,25 @@ impl Supervise {
         self.tell(Event::Restart { slot, worker, why, phase, delay, restarts });
     }
 
-    fn give_up(&mut self, slot: Option<Slot>, loss: Loss, at: Time) {
+    fn give_up(&mut self, slot: Option<Slot>, loss: Loss, at: Time, scope: Option<Scope>) {
         let post = self.post(slot);
         post.standing = Standing::GivenUp;
-        let (scope, used, intensity) = if post.budget.admits(at) {
-            (Scope::Total, self.total.used(at), self.total.intensity())
-        } else {
-            (Scope::Slot, post.budget.used(at), post.budget.intensity())
+        post.failure = Some(loss.why.clone());
+        let own_is_used_up = !post.budget.admits(at);
+        let scope = scope.unwrap_or(if own_is_used_up { Scope::Slot } else { Scope::Total });
+        let (restarts, period) = match scope {
+            Scope::Slot => (post.budget.used(at), post.budget.intensity().period),
+            Scope::Total => (self.total.used(at), self.total.intensity().period),
+            Scope::StartUp => {
+                let restarts = u32::try_from(post.restarts).unwrap_or(u32::MAX);
+                (restarts, self.start_up.tried_for(self.now))
+            }
         };
-        self.gave_up = true;
+        self.gave_up = Some(loss.why.clone());
         if let Some(slot) = slot {
             self.scale_meets(slot, &loss.why);
         }
-        self.tell(Event::GaveUp { slot, scope, restarts: used, period: intensity.period, why: loss.why });
+        self.tell(Event::GaveUp { slot, scope, restarts, period, why: loss.why });
     }
 
     /// A worker that has been well for long enough speaks for its slot.

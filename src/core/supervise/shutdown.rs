@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::member::Stage;
-use super::{Event, Failure, Output, Reason, Run, Supervise, Time};
+use super::post::Standing;
+use super::{Event, Failure, GivingUp, OnGiveUp, Output, Reason, Run, Supervise, Time, Why};
 use crate::core::ids::Request;
 
 /// What is to happen once all are gone.
@@ -61,12 +62,39 @@ impl Supervise {
         }
     }
 
+    /// Ends if a slot has been given up and that is to be the end, or if no slot will ever serve again because of failures.
+    pub(super) fn end_if_hopeless(&mut self) {
+        let gave_up = self.gave_up.take().filter(|_| self.options.on_give_up == OnGiveUp::Exit);
+        let Some(why) = gave_up.or_else(|| self.hopeless()) else { return };
+        // An end that was asked for is no failure: it only comes earlier.
+        let exit_code = self.options.give_up_exit_code;
+        let stop = (!self.is_stopping()).then_some(GivingUp { exit_code, why });
+        self.begin_to_end(self.options.shutdown_timeout, stop);
+    }
+
+    /// The last failure, if there is no slot that serves or will have another worker, and not all of them ended well.
+    pub(super) fn hopeless(&self) -> Option<Why> {
+        if !matches!(self.run, Run::Running) {
+            return None;
+        }
+        // One that is about to go serves until then.
+        let is_over = |slot| {
+            matches!(self.standing(slot), Standing::GivenUp | Standing::Stopped)
+                && self.current(slot).is_none()
+        };
+        if !self.slots().all(is_over) {
+            return None;
+        }
+        self.posts_with_slots().find_map(|(_, post)| post.failure.clone())
+    }
+
     /// Nothing is started any more. Asked for once more, it may only go faster.
-    pub(super) fn begin_to_end(&mut self, timeout: Duration, stop: Option<i32>) {
+    pub(super) fn begin_to_end(&mut self, timeout: Duration, stop: Option<GivingUp>) {
         if !matches!(self.run, Run::Ending(_)) {
             let requests = self.stopping.take().map(|stopping| stopping.requests).unwrap_or_default();
-            self.run = Run::Ending(Ending { requests, stop });
-            self.tell(Event::Shutdown { gave_up: stop.is_some(), timeout });
+            let exit_code = stop.as_ref().map(|stop| stop.exit_code);
+            self.run = Run::Ending(Ending { requests, stop: exit_code });
+            self.tell(Event::Shutdown { gave_up: stop, timeout });
             self.abandon_reload();
             self.end_scales(&Err(Failure::ShutDown));
         }

@@ -133,6 +133,7 @@ impl Supervise {
         let member = &mut self.members[index];
         let Some(worker) = member.id else { return };
         member.stage = Stage::Ready { since: self.now };
+        self.start_up.succeed();
         let (slot, place) = (member.place.slot(), member.place);
         let boot = self.now.saturating_sub(member.ordered);
         self.tell(Event::Ready { worker, slot, boot });

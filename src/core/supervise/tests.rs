@@ -6,6 +6,7 @@
 
 mod backoff;
 mod distrust;
+mod hopeless;
 mod recycle;
 mod reload;
 mod restart;
@@ -107,7 +108,9 @@ fn tell(event: Event) -> String {
             format!("{} after {}", who(Some(worker), Some(slot)), standby_for.as_millis())
         }
         Event::Stopped { worker, slot, why } => format!("stopped {}: {why}", who(worker, slot)),
-        Event::Shutdown { gave_up, timeout } => format!("shutdown {} {gave_up}", timeout.as_millis()),
+        Event::Shutdown { gave_up, timeout } => {
+            format!("shutdown {} {}", timeout.as_millis(), gave_up.is_some())
+        }
     }
 }
 

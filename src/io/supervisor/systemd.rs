@@ -142,7 +142,7 @@ mod tests {
         assert!(heard().starts_with("RELOADING=1\nMONOTONIC_USEC="));
         systemd.hear(&Event::ReloadDone { took: Duration::ZERO }, &stats(2)).unwrap();
         assert_eq!(heard(), "READY=1\nSTATUS=2 of 2 workers are ready");
-        systemd.hear(&Event::Shutdown { gave_up: false, timeout: Duration::ZERO }, &stats(0)).unwrap();
+        systemd.hear(&Event::Shutdown { gave_up: None, timeout: Duration::ZERO }, &stats(0)).unwrap();
         assert_eq!(heard(), "STOPPING=1\nSTATUS=0 of 2 workers are ready");
     }
 

@@ -21,8 +21,12 @@ fn waits_grow_and_end_in_giving_up() {
                 "at 300; exit 4 1",
                 "spawn 0 Restart, (4@0), restart 4@0 at start: it ended with exit code 1, +300, #4, backoff 0 300 after 4",
             ),
-            ("at 600; exit 5 1", "spawn 0 Restart, (5@0), gave up 0 Slot 4 in 60: it ended with exit code 1"),
-            ("states; due; at 99999", "GivenUp, never"),
+            // It was the only one.
+            (
+                "at 600; exit 5 1",
+                "spawn 0 Restart, (5@0), gave up 0 Slot 4 in 60: it ended with exit code 1, shutdown 200 true, exit 70",
+            ),
+            ("states; due; at 99999", "Emptying, never"),
         ],
     );
 }
@@ -60,7 +64,7 @@ fn restarts_count_for_a_period() {
                 "exit 2 1; online 3; at 39999",
                 "restart 2@0: it ended with exit code 1, +0, #1, spawn 0 Restart, (3@0), ready 3 in 0",
             ),
-            ("exit 3 1", "gave up 0 Slot 1 in 20: it ended with exit code 1"),
+            ("exit 3 1", "gave up 0 Slot 1 in 20: it ended with exit code 1, shutdown 200 true, exit 70"),
         ],
     );
 }
@@ -83,7 +87,7 @@ fn all_slots_together_have_a_limit_too() {
 fn giving_up_may_stop_the_primary() {
     let exit = Options {
         restart_intensity: Intensity { max: 0, period: Duration::from_secs(60) },
-        on_give_up: OnGiveUp::Exit { code: 70 },
+        on_give_up: OnGiveUp::Exit,
         ..options(2)
     };
     play(

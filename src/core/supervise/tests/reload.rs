@@ -158,18 +158,31 @@ fn a_slot_that_waits_or_has_been_given_up_gets_its_chance() {
             ),
         ],
     );
-    let none = super::Options { stop_exit_codes: vec![3], ..options(1) };
+    let none = super::Options { stop_exit_codes: vec![0], ..options(1) };
     play(
         none,
         &[
             (
-                "start; exit 1 3; states",
-                "spawn 0 Start, (1@0), stopped 1@0: it ended with exit code 3, Stopped",
+                "start; exit 1 0; states",
+                "spawn 0 Start, (1@0), stopped 1@0: it ended with exit code 0, Stopped",
             ),
             (
                 "reload 1 5; online 2",
                 "reload 1/1, spawn 0 Reload, (2@0), ready 2 in 0, reloaded in 0, done 5",
             ),
+        ],
+    );
+    let intensity = super::Intensity { max: 0, ..options(2).restart_intensity };
+    play(
+        super::Options { restart_intensity: intensity, ..options(2) },
+        &[
+            super::TWO,
+            ("exit 1 3; states", "gave up 0 Slot 0 in 60: it ended with exit code 3, GivenUp, Serving"),
+            (
+                "reload 2 5; online 3",
+                "reload 2/2, spawn 0 Reload, spawn 1 Reload, (3@0), (4@1), ready 3 in 0",
+            ),
+            ("online 4; states", "ready 4 in 0, drain 2 reload 500, reloaded in 0, done 5, Serving, Serving"),
         ],
     );
 }

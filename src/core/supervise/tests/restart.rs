@@ -96,8 +96,14 @@ fn on_failure_a_worker_that_ends_well_is_not_replaced() {
 #[test]
 fn never_means_never() {
     let never = || Options { restart: RestartPolicy::Never, ..options(1) };
-    play(never(), &[ONE, ("signal 1 9; states", "stopped 1@0: it ended with signal 9, Stopped")]);
-    play(never(), &[("broken 2; start", "spawn 0 Start, stopped ?@0: it could not be spawned (error 2)")]);
+    play(never(), &[ONE, ("signal 1 9", "stopped 1@0: it ended with signal 9, shutdown 200 true, exit 70")]);
+    play(
+        never(),
+        &[(
+            "broken 2; start",
+            "spawn 0 Start, stopped ?@0: it could not be spawned (error 2), shutdown 200 true, exit 70",
+        )],
+    );
     play(
         never(),
         &[
@@ -113,7 +119,10 @@ fn never_means_never() {
 #[test]
 fn some_exit_codes_mean_stop() {
     let stop = || Options { stop_exit_codes: vec![0, 78], ..options(1) };
-    play(stop(), &[ONE, ("exit 1 78", "stopped 1@0: it ended with exit code 78")]);
+    play(
+        stop(),
+        &[ONE, ("exit 1 78", "stopped 1@0: it ended with exit code 78, shutdown 200 true, exit 70")],
+    );
     play(stop(), &[("start; exit 1 0", "spawn 0 Start, (1@0), stopped 1@0: it ended with exit code 0")]);
     play(
         stop(),

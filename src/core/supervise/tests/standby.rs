@@ -107,7 +107,7 @@ fn a_standby_may_retire_leave_and_be_late() {
             READY,
             (
                 "exit 2 1; exit 1 1",
-                "stopped 2@-: it ended with exit code 1, stopped 1@0: it ended with exit code 1",
+                "stopped 2@-: it ended with exit code 1, stopped 1@0: it ended with exit code 1, shutdown 200 true, exit 70",
             ),
         ],
     );

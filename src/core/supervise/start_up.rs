@@ -1,0 +1,75 @@
+//! A cluster of which no worker has ever been ready: how long it is tried.
+
+use std::time::Duration;
+
+use super::{Phase, Time};
+
+/// So many failures in a slot are needed at least. One that takes all of its time to get ready has had a second chance.
+const AT_LEAST: u32 = 3;
+
+/// Whether the program has ever run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StartUp {
+    since: Time,
+    succeeded: bool,
+}
+
+impl StartUp {
+    /// Workers are started for the first time, or with code that may be another.
+    pub(super) fn begin(&mut self, now: Time) {
+        self.since = now;
+    }
+
+    /// A worker has got ready, so the program can be started.
+    pub(super) fn succeed(&mut self) {
+        self.succeeded = true;
+    }
+
+    pub(super) fn tried_for(self, now: Time) -> Duration {
+        now.saturating_sub(self.since)
+    }
+
+    /// Whether one more attempt, at that moment, is one too many.
+    pub(super) fn is_over(self, next: Time, phase: Phase, failures: u32, limit: Option<Duration>) -> bool {
+        let is_late = limit.is_some_and(|limit| self.tried_for(next) >= limit);
+        is_late && !self.succeeded && phase == Phase::StartUp && failures >= AT_LEAST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Option<Duration> = Some(Duration::from_secs(60));
+
+    fn at(seconds: u64) -> Time {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn it_is_tried_for_so_long() {
+        let mut start_up = StartUp::default();
+        start_up.begin(at(5));
+        assert!(!start_up.is_over(at(64), Phase::StartUp, 9, LIMIT));
+        assert!(start_up.is_over(at(65), Phase::StartUp, 9, LIMIT));
+        assert!(!start_up.is_over(at(65), Phase::Service, 9, LIMIT));
+        assert!(!start_up.is_over(at(9999), Phase::StartUp, 9, None));
+        assert_eq!(start_up.tried_for(at(65)), at(60));
+    }
+
+    #[test]
+    fn it_is_tried_so_often_at_least() {
+        let start_up = StartUp::default();
+        assert!(!start_up.is_over(at(500), Phase::StartUp, 2, LIMIT));
+        assert!(start_up.is_over(at(500), Phase::StartUp, 3, LIMIT));
+    }
+
+    #[test]
+    fn one_success_is_enough_and_new_code_is_a_new_beginning() {
+        let mut start_up = StartUp::default();
+        start_up.begin(at(50));
+        assert!(!start_up.is_over(at(61), Phase::StartUp, 9, LIMIT));
+        start_up.succeed();
+        assert!(!start_up.is_over(at(999), Phase::StartUp, 9, LIMIT));
+    }
+}
