@@ -9,6 +9,7 @@ const { loadBinding, packageFiles } = require('../load-binding');
  * @typedef {import('../../binding').WarningEvent} WarningEvent
  * @typedef {import('../../binding').FailureEvent} FailureEvent
  * @typedef {import('../../binding').SpawnedEvent} SpawnedEvent
+ * @typedef {import('../../binding').OrphansEvent} OrphansEvent
  * @typedef {import('../../binding').SupervisionEvent} SupervisionEvent
  * @typedef {import('../../binding').QuestionsEvent} QuestionsEvent
  * @typedef {import('./scheduling').Schedule} Schedule
@@ -173,7 +174,7 @@ class Supervision {
     if (--this.#holds === 0) this.native.unref();
   }
 
-  /** @param {ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent | QuestionsEvent} event */
+  /** @param {ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent | QuestionsEvent | OrphansEvent} event */
   #onEvent(event) {
     switch (event.kind) {
       case 'exit':
@@ -187,6 +188,9 @@ class Supervision {
         break;
       case 'questions':
         this.#answer(JSON.parse(event.text));
+        break;
+      case 'orphans':
+        this.#supervisor?.reapOrphans(event.pids);
         break;
       case 'supervision':
         this.audience?.onMessage(JSON.parse(event.text));

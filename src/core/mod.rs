@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod lifeline;
 pub mod listeners;
 pub mod liveness;
+pub mod orphans;
 pub mod random;
 pub mod schedule;
 pub mod slots;

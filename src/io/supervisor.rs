@@ -8,6 +8,7 @@ mod control;
 mod forwarding;
 mod launch;
 mod liveness;
+mod orphans;
 mod shared;
 mod shell;
 mod sockets;
@@ -97,6 +98,9 @@ pub enum Event {
         /// Its exit code.
         code: i32,
     },
+    /// These children have ended and nobody has reaped them. Those that neither libuv nor we wait for are to be reaped
+    /// on the primary's main thread; then [`Supervisor::on_orphans_reaped`] is due.
+    Orphans(Vec<i32>),
     /// Where connections go is for the application to say, by [`Supervisor::answer`].
     Asked(Questions),
     /// The native part has failed: no connection is accepted and no worker reaped any more.
@@ -119,6 +123,7 @@ enum Command {
     Relaunch(Box<Launch>),
     AddInspectPorts(Vec<String>),
     Ask(supervise::Input),
+    OrphansReaped,
     Stats { answer: Sender<Option<Stats>> },
 }
 
@@ -339,6 +344,11 @@ impl Supervisor {
     /// Asks something of the supervision, or lets it know.
     pub fn tell_supervision(&self, input: supervise::Input) {
         self.tell(Command::Ask(input));
+    }
+
+    /// What [`Event::Orphans`] has told of has been dealt with.
+    pub fn on_orphans_reaped(&self) {
+        self.tell(Command::OrphansReaped);
     }
 
     /// How the supervised cluster stands; None if nobody supervises it.

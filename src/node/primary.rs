@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Either6, FnArgs, Function};
+use napi::bindgen_prelude::{Either7, FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
@@ -21,9 +21,10 @@ use crate::io::supervisor::{self, Event, Plan};
 use crate::sys::error::SysError;
 use crate::sys::exit::Exit;
 use crate::sys::js::hold_loop;
+use crate::sys::orphans::reap_own;
 use crate::sys::package::Package;
 use crate::sys::passing::{adopt, replace};
-use crate::sys::uv::mend_closing_process;
+use crate::sys::uv::{awaited_processes, mend_closing_process};
 
 /// What came of spawning.
 #[napi(object)]
@@ -122,8 +123,25 @@ pub struct QuestionsEvent {
     pub text: String,
 }
 
-type AnyEvent =
-    Either6<ExitEvent, WarningEvent, FailureEvent, SpawnedEvent, SupervisionEvent, QuestionsEvent>;
+/// Children have ended and nobody has reaped them: wants `reapOrphans()`.
+#[napi(object, object_from_js = false)]
+pub struct OrphansEvent {
+    /// Always `orphans`.
+    #[napi(ts_type = "'orphans'")]
+    pub kind: &'static str,
+    /// Their process ids.
+    pub pids: Vec<i32>,
+}
+
+type AnyEvent = Either7<
+    ExitEvent,
+    WarningEvent,
+    FailureEvent,
+    SpawnedEvent,
+    SupervisionEvent,
+    QuestionsEvent,
+    OrphansEvent,
+>;
 type Pidfds = Arc<Mutex<HashMap<WorkerId, Arc<OwnedFd>>>>;
 type Listener = ThreadsafeFunction<AnyEvent, UnknownReturnValue, AnyEvent, Status, false, true>;
 
@@ -134,6 +152,9 @@ pub struct Supervisor {
     listener: Arc<Listener>,
     /// Written by the supervisor's thread, too, for the workers that it starts.
     pidfds: Pidfds,
+    /// The processes that this thread has started, until the app knows that they have ended. Those of the supervisor's
+    /// thread are not among the children of this one.
+    pids: Mutex<HashMap<WorkerId, i32>>,
     /// What workers load.
     package: Option<Arc<Package>>,
 }
@@ -148,7 +169,7 @@ impl Supervisor {
         scheduling: String,
         package: PackageFiles,
         #[napi(
-            ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent | QuestionsEvent) => void"
+            ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent | QuestionsEvent | OrphansEvent) => void"
         )]
         on_event: Function<'_, AnyEvent, UnknownReturnValue>,
     ) -> Result<Self> {
@@ -164,7 +185,7 @@ impl Supervisor {
             let _ending = tell.call(convert(event, &known), ThreadsafeFunctionCallMode::NonBlocking);
         })
         .map_err(failure)?;
-        Ok(Self { threads, listener, pidfds, package: package.keep() })
+        Ok(Self { threads, listener, pidfds, pids: Mutex::default(), package: package.keep() })
     }
 
     /// Spawns a worker. Its end follows as an event.
@@ -187,6 +208,7 @@ impl Supervisor {
         let worker = WorkerId(options.id);
         let spawned = self.threads.spawn(worker, &launch(options, self.package.as_ref())?, Vec::new())?;
         locked(&self.pidfds).insert(worker, spawned.pidfd);
+        locked(&self.pids).insert(worker, spawned.pid);
         Ok(Spawned { pid: spawned.pid, errno: 0, fds: numbers(spawned.pipes), failure: None })
     }
 
@@ -205,6 +227,7 @@ impl Supervisor {
     #[napi(catch_unwind)]
     pub fn settle(&self, id: u32) {
         locked(&self.pidfds).remove(&WorkerId(id));
+        locked(&self.pids).remove(&WorkerId(id));
         self.threads.leavers().remove(WorkerId(id));
         self.threads.settle(WorkerId(id));
     }
@@ -355,6 +378,23 @@ impl Supervisor {
         self.threads.answer(batch, workers.into_iter().map(answer).collect());
     }
 
+    /// Reaps those of the children of an `orphans` event that were never started by this process: orphans that became
+    /// its children because it is PID 1, or a child subreaper. Throws on any thread but the main one.
+    #[napi(catch_unwind)]
+    #[allow(clippy::needless_pass_by_value, reason = "napi hands arrays over by value")]
+    pub fn reap_orphans(&self, env: Env, pids: Vec<i32>) -> Result<()> {
+        let awaited = awaited_processes(env).map_err(failure)?;
+        let workers = locked(&self.pids).clone();
+        for pid in pids {
+            if !awaited.contains(&pid) && !workers.values().any(|worker| *worker == pid) {
+                // None is left where somebody else has reaped it by now.
+                let _was_there = reap_own(pid).map_err(failure)?;
+            }
+        }
+        self.threads.on_orphans_reaped();
+        Ok(())
+    }
+
     /// What has been done with connections so far, as JSON.
     #[napi(catch_unwind)]
     pub fn report(&self) -> Result<String> {
@@ -397,33 +437,34 @@ pub fn available_parallelism() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
 
-fn locked(pidfds: &Pidfds) -> MutexGuard<'_, HashMap<WorkerId, Arc<OwnedFd>>> {
-    pidfds.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
+    map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn convert(event: Event, pidfds: &Pidfds) -> AnyEvent {
-    let said = |value: Value| Either6::E(SupervisionEvent { kind: "supervision", text: value.to_string() });
+    let said = |value: Value| Either7::E(SupervisionEvent { kind: "supervision", text: value.to_string() });
     match event {
         Event::Exited { worker, exit } => {
             let (code, signal) = match exit {
                 Exit::Code(code) => (code, 0),
                 Exit::Signal { number, .. } => (0, number),
             };
-            Either6::A(ExitEvent { kind: "exit", id: worker.0, code, signal })
+            Either7::A(ExitEvent { kind: "exit", id: worker.0, code, signal })
         }
-        Event::Warning { code, message } => Either6::B(WarningEvent { kind: "warning", code, message }),
-        Event::Failed(message) => Either6::C(FailureEvent { kind: "failed", message }),
+        Event::Warning { code, message } => Either7::B(WarningEvent { kind: "warning", code, message }),
+        Event::Failed(message) => Either7::C(FailureEvent { kind: "failed", message }),
         Event::Spawned { worker, slot, pid, pidfd, pipes, inspect_port } => {
             locked(pidfds).insert(worker, pidfd);
             let (slot, fds) = (slot.map(|slot| slot.0), numbers(pipes));
-            Either6::D(SpawnedEvent { kind: "spawned", id: worker.0, slot, pid, fds, inspect_port })
+            Either7::D(SpawnedEvent { kind: "spawned", id: worker.0, slot, pid, fds, inspect_port })
         }
         Event::Supervision(event) => said(supervision::describe(&event)),
         Event::Answered { request, result } => said(supervision::answered(request, &result)),
         Event::Asked(questions) => match serde_json::to_string(&questions) {
-            Ok(text) => Either6::F(QuestionsEvent { kind: "questions", text }),
-            Err(error) => Either6::C(FailureEvent { kind: "failed", message: error.to_string() }),
+            Ok(text) => Either7::F(QuestionsEvent { kind: "questions", text }),
+            Err(error) => Either7::C(FailureEvent { kind: "failed", message: error.to_string() }),
         },
+        Event::Orphans(pids) => Either7::G(OrphansEvent { kind: "orphans", pids }),
         Event::StopPrimary { code } => said(json!({ "type": "stop", "code": code })),
     }
 }

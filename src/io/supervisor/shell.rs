@@ -19,6 +19,7 @@ use super::supervision::Supervision;
 use super::{Command, Common, Event, Forwarding, Happening, SharedSlots, Tell, broken, describe, lock};
 use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::core::listeners::{Input, Listeners, Output};
+use crate::core::orphans::Orphans;
 use crate::core::schedule::Scheduling;
 use crate::core::supervise::{self, By, KillSignal, Reason};
 use crate::core::unlinked::{Unlinked, Verdict};
@@ -74,6 +75,8 @@ pub(super) struct Shell {
     pub(super) inspectors: InspectorCount,
     pub(super) leavers: Leavers,
     pub(super) supervision: Option<Supervision>,
+    /// None where orphans do not become children of this process.
+    pub(super) orphans: Option<Orphans>,
     pub(super) start: Instant,
 }
 
@@ -103,6 +106,7 @@ impl Shell {
             inspectors,
             leavers,
             supervision: None,
+            orphans: None,
             start: Instant::now(),
         }
     }
@@ -126,9 +130,12 @@ impl Shell {
         mut queue: mpsc::UnboundedReceiver<Command>,
         mut events: mpsc::Receiver<Happening>,
     ) {
+        self.look_for_orphans();
         loop {
+            let orphans = self.orphans.as_ref().and_then(Orphans::next_deadline);
             let supervision = self.supervision.as_ref().and_then(Supervision::next_deadline);
-            let deadlines = [self.listeners.next_deadline(), self.unlinked.next_deadline(), supervision];
+            let deadlines =
+                [self.listeners.next_deadline(), self.unlinked.next_deadline(), supervision, orphans];
             let deadline = deadlines.into_iter().flatten().min();
             tokio::select! {
                 command = queue.recv() => match command {
@@ -150,6 +157,7 @@ impl Shell {
             }
         }
         self.look_after();
+        self.look_at_orphans();
     }
 
     fn obey(&mut self, command: Command) {
@@ -180,6 +188,7 @@ impl Shell {
                 }
             }
             Command::Ask(input) => self.supervise(input),
+            Command::OrphansReaped => self.on_orphans_reaped(),
             Command::Stats { answer } => {
                 // Nobody waits any more when the primary's thread is gone.
                 let _ = answer.send(self.supervision_stats());

@@ -17,6 +17,7 @@ pub(super) type Loop = c_void;
 
 pub(super) type OnPoll = unsafe extern "C" fn(*mut Handle, c_int, c_int);
 pub(super) type OnPrepare = unsafe extern "C" fn(*mut Handle);
+pub(super) type OnHandle = unsafe extern "C" fn(*mut Handle, *mut c_void);
 pub(super) type OnClosed = unsafe extern "C" fn(*mut Handle);
 
 /// Declares functions of libuv and looks them up in the process on first use.
@@ -59,6 +60,9 @@ libuv! {
     fn uv_version() -> c_uint;
     fn uv_close(*mut Handle, Option<OnClosed>);
     fn uv_is_closing(*const Handle) -> c_int;
+    fn uv_walk(*mut Loop, OnHandle, *mut c_void);
+    fn uv_handle_get_type(*const Handle) -> c_int;
+    fn uv_process_get_pid(*const Handle) -> c_int;
     fn uv_unref(*mut Handle);
     fn uv_hrtime() -> u64;
     fn uv_metrics_idle_time(*mut Loop) -> u64;

@@ -1,0 +1,122 @@
+//! Orphans of other processes that have become our children because we are PID 1, or a child subreaper: which of them
+//! have ended and wait for somebody to reap them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// How often to look.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many are reaped at a time, on a thread that has other things to do.
+const BATCH: usize = 512;
+
+/// A child that has ended and has not been reaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Zombie {
+    /// Its number, which another process can have had before.
+    pub pid: i32,
+    /// When it was started, in clock ticks since the machine was. Together with the number this means one process.
+    pub started: u64,
+}
+
+/// Tells zombies that nobody reaps from those that somebody is about to reap.
+///
+/// Whoever waits for a child of his own, as libuv or a library does, reaps it at once. One that is found in two looks has
+/// been left.
+#[derive(Debug)]
+pub struct Orphans {
+    next: Duration,
+    seen: HashMap<Zombie, Duration>,
+    /// Some are being reaped by the primary's thread, which may be busy.
+    asked: bool,
+}
+
+impl Orphans {
+    /// Nothing has been seen.
+    #[must_use]
+    pub fn new(now: Duration) -> Self {
+        Self { next: now + INTERVAL, seen: HashMap::new(), asked: false }
+    }
+
+    /// When to look; not while the primary's thread has been asked and has not answered.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        (!self.asked).then_some(self.next)
+    }
+
+    /// These are all children that have ended just now. Returns those to be reaped.
+    pub fn on_look(&mut self, now: Duration, zombies: &[Zombie]) -> Vec<i32> {
+        self.next = now + INTERVAL;
+        let before = std::mem::take(&mut self.seen);
+        self.seen = zombies.iter().map(|&zombie| (zombie, *before.get(&zombie).unwrap_or(&now))).collect();
+        let is_due = |since: Duration| now.saturating_sub(since) >= INTERVAL;
+        let mut due: Vec<_> = self.seen.iter().filter(|&(_, &since)| is_due(since)).collect();
+        // The oldest first, so that those which may not be reaped do not keep the others from their turn for long.
+        due.sort_by_key(|&(zombie, since)| (*since, zombie.pid));
+        let due: Vec<_> = due.into_iter().map(|(&zombie, _)| zombie).take(BATCH).collect();
+        for zombie in &due {
+            // Asked for: behind the others the next time, should it still be there.
+            self.seen.insert(*zombie, now);
+        }
+        self.asked = !due.is_empty();
+        due.into_iter().map(|zombie| zombie.pid).collect()
+    }
+
+    /// The primary's thread has reaped what it may.
+    pub fn on_reaped(&mut self, now: Duration) {
+        self.asked = false;
+        // There may be more than one batch.
+        self.next = now.max(self.next.min(now + INTERVAL / 10));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zombie(pid: i32) -> Zombie {
+        Zombie { pid, started: 7 }
+    }
+
+    const NONE: [i32; 0] = [];
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn one_that_is_there_in_two_looks_is_reaped() {
+        let mut orphans = Orphans::new(at(0));
+        assert_eq!(orphans.next_deadline(), Some(at(1_000)));
+        assert_eq!(orphans.on_look(at(1_000), &[zombie(2)]), NONE);
+        assert_eq!(orphans.on_look(at(2_000), &[zombie(2), zombie(3)]), [2]);
+        assert_eq!(orphans.next_deadline(), None, "the primary's thread may be busy");
+        orphans.on_reaped(at(9_000));
+        assert_eq!(orphans.on_look(at(9_000), &[zombie(3)]), [3]);
+    }
+
+    #[test]
+    fn one_that_somebody_reaps_is_left_alone_even_if_its_number_comes_again() {
+        let mut orphans = Orphans::new(at(0));
+        assert_eq!(orphans.on_look(at(1_000), &[zombie(2)]), NONE);
+        assert_eq!(orphans.on_look(at(2_000), &[Zombie { pid: 2, started: 8 }]), NONE);
+        assert_eq!(orphans.on_look(at(2_500), &[Zombie { pid: 2, started: 8 }]), NONE, "too soon");
+        assert_eq!(orphans.on_look(at(3_500), &[]), NONE);
+        assert_eq!(orphans.on_look(at(4_500), &[Zombie { pid: 2, started: 8 }]), NONE, "seen anew");
+    }
+
+    #[test]
+    fn those_that_may_not_be_reaped_do_not_keep_others_waiting() {
+        let mut orphans = Orphans::new(at(0));
+        let many: Vec<_> = (2..2_002).map(zombie).collect();
+        orphans.on_look(at(0), &many);
+        let mut asked = std::collections::BTreeSet::new();
+        for turn in 1..=4 {
+            let batch = orphans.on_look(at(turn * 1_000), &many);
+            assert!(batch.len() <= BATCH);
+            asked.extend(batch);
+            orphans.on_reaped(at(turn * 1_000));
+        }
+        assert_eq!(asked.len(), 2_000);
+    }
+}
