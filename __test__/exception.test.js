@@ -12,6 +12,7 @@ const skip = isBuiltin && 'the built-in dies of it';
 const THROWN = {
   '/throw': ['uncaughtException', /^Error: thrown at once\n {4}at /m],
   '/later': ['uncaughtException', /^Error: thrown later\n {4}at /m],
+  '/end': ['uncaughtException', /^Error: thrown at the end\n {4}at /m],
   '/reject': ['unhandledRejection', /^Error: rejected\n {4}at /m],
 };
 
@@ -48,28 +49,30 @@ test('half an answer is cut off, and does not look whole', { skip }, () =>
   }),
 );
 
-test('a request of HTTP/2', { skip }, () =>
-  withLifecycle({ SUPERVISED: '1', SERVER: 'http2', WORKERS: '1' }, async (app) => {
-    const http2 = require('node:http2');
-    const session = http2.connect(`http://${app.target.host}:${app.target.port}`);
-    const ask = (path) =>
-      new Promise((resolve, reject) => {
-        const stream = session.request({ ':path': path });
-        let status;
-        stream.on('response', (headers) => (status = headers[':status']));
-        stream.on('error', reject);
-        stream.resume().on('close', () => resolve(status));
-      });
-    const held = ask('/hold');
-    await app.marker('held');
-    assert.strictEqual(await ask('/later'), 500);
-    await app.marker('retiring');
-    app.tell('tell', { id: 1, command: 'release', url: '/hold' });
-    assert.strictEqual(await held, 200);
-    assert.strictEqual((await app.marker('exit')).code, 1);
-    session.close();
-  }),
-);
+for (const path of ['/later', '/end']) {
+  test(`a request of HTTP/2 (${path})`, { skip }, () =>
+    withLifecycle({ SUPERVISED: '1', SERVER: 'http2', WORKERS: '1' }, async (app) => {
+      const http2 = require('node:http2');
+      const session = http2.connect(`http://${app.target.host}:${app.target.port}`);
+      const ask = (path) =>
+        new Promise((resolve, reject) => {
+          const stream = session.request({ ':path': path });
+          let status;
+          stream.on('response', (headers) => (status = headers[':status']));
+          stream.on('error', reject);
+          stream.resume().on('close', () => resolve(status));
+        });
+      const held = ask('/hold');
+      await app.marker('held');
+      assert.strictEqual(await ask(path), 500);
+      await app.marker('retiring');
+      app.tell('tell', { id: 1, command: 'release', url: '/hold' });
+      assert.strictEqual(await held, 200);
+      assert.strictEqual((await app.marker('exit')).code, 1);
+      session.close();
+    }),
+  );
+}
 
 test('an application that handles exceptions itself is left alone', { skip }, () =>
   withLifecycle({ SUPERVISED: '1' }, async (app) => {
@@ -96,3 +99,53 @@ test('a worker without supervision dies of it, as ever', { skip }, () =>
     client.close();
   }),
 );
+
+test('a callback of a shared pool is not blamed on the request that opened the pool', { skip }, () =>
+  withLifecycle({ SUPERVISED: '1' }, async (app) => {
+    const [{ id }] = app.workers;
+    const [first, second] = await Promise.all([1, 2].map(() => clientOf(app, id)));
+    const opening = first.get('/open');
+    await app.marker('open');
+    const query = second.get('/query').catch((error) => error);
+    await app.marker('retiring');
+    app.tell('tell', { id, command: 'release', url: '/open' });
+    assert.deepStrictEqual(await opening.then(({ status, text }) => ({ status, text })), {
+      status: 200,
+      text: `${id}`,
+    });
+    first.close();
+    second.close();
+    await query;
+    assert.strictEqual((await app.marker('exit')).code, 1);
+  }),
+);
+
+const ODD = [
+  'null',
+  'undefined',
+  'symbol',
+  'revoked',
+  'proxy',
+  'getters',
+  'inspect',
+  'endless',
+  'frozen',
+  'cycle',
+];
+for (const odd of [...ODD, 'aggregate', 'surrogate', 'cut']) {
+  // Node's own code fails on a rejection with such a proxy, in no request's context.
+  const isProxy = odd === 'proxy' || odd === 'revoked';
+  for (const url of isProxy ? ['/odd'] : ['/odd', '/odd-rejection']) {
+    test(`whatever was thrown, the worker retires (${odd}, ${url})`, { skip }, () =>
+      withLifecycle({ SUPERVISED: '1', ODD: odd }, async (app) => {
+        const [{ id }] = app.workers;
+        const client = await clientOf(app, id);
+        assert.strictEqual((await client.get(url)).status, 500);
+        await app.marker('retiring');
+        assert.deepStrictEqual(await app.marker('exit'), { id, code: 1, signal: null, agreed: true });
+        assert.doesNotMatch(app.stderr, /RCLUSTER_/);
+        client.close();
+      }),
+    );
+  }
+}

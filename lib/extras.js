@@ -1,5 +1,6 @@
 'use strict';
 
+const { defineHidden } = require('./define');
 const { loadBinding } = require('./load-binding');
 
 /** Whether there is one for this system. It can be done without, to try what other systems do. */
@@ -54,7 +55,7 @@ const EXTRAS = {
  */
 function addExtras(cluster, extras = EXTRAS) {
   for (const [name, value] of Object.entries(extras)) {
-    Object.defineProperty(cluster, name, { value, writable: true, configurable: true, enumerable: false });
+    defineHidden(cluster, name, { value });
   }
   return cluster;
 }

@@ -2,7 +2,10 @@
 
 const EventEmitter = require('node:events');
 const os = require('node:os');
+const { nextTick, setImmediate } = require('../globals');
 
+const { defineHidden } = require('../define');
+const { MAX_REASON, beginning } = require('../text');
 const { EXTRAS, addExtras } = require('../extras');
 const { forkNative } = require('../seam/fork');
 const { forwarding, programOf, startForwarding } = require('./forward');
@@ -93,18 +96,18 @@ function createPrimary(target) {
     removeWorker(worker);
   });
 
-  Object.defineProperty(Worker.prototype, 'retire', {
-    /** @param {string} [reason] */
-    value(reason = 'retire') {
-      if (supervised.has(this.id)) supervision.native.retire(this.id, `${reason}`);
-      else if (strangers.has(this)) this.disconnect();
-      else supervision.drain(this.id, `${reason}`, DRAIN_TIMEOUT);
-      return this;
-    },
-    writable: true,
-    configurable: true,
-    enumerable: false,
-  });
+  /**
+   * @this {Worker}
+   * @param {string} [reason]
+   */
+  function retire(reason = 'retire') {
+    const text = beginning(`${reason}`, MAX_REASON);
+    if (supervised.has(this.id)) supervision.native.retire(this.id, text);
+    else if (strangers.has(this)) this.disconnect();
+    else supervision.drain(this.id, text, DRAIN_TIMEOUT);
+    return this;
+  }
+  defineHidden(Worker.prototype, 'retire', { value: retire });
 
   /** @param {ClusterSettings} [options] */
   function setupPrimary(options) {
@@ -126,7 +129,7 @@ function createPrimary(target) {
       startForwarding(supervision, forward);
       forwarded = forward;
     }
-    process.nextTick(() => target.emit('setup', settings));
+    nextTick(() => target.emit('setup', settings));
   }
 
   /**
@@ -229,7 +232,7 @@ function createPrimary(target) {
     child.once('disconnect', () => onDisconnect(worker));
     child.on('internalMessage', (message) => onInternalMessage(worker, message));
 
-    process.nextTick(() => target.emit('fork', worker));
+    nextTick(() => target.emit('fork', worker));
     /** @type {NodeJS.Dict<Worker>} */ (cluster.workers)[id] = worker;
     return worker;
   }
@@ -291,7 +294,7 @@ function createPrimary(target) {
     // Those of a supervised cluster would be replaced.
     if (supervisor !== undefined) return void supervisor.shutdown().then(callback);
     const workers = /** @type {Worker[]} */ (Object.values(cluster.workers ?? {}));
-    if (workers.length === 0) process.nextTick(() => intercom.emit('disconnect'));
+    if (workers.length === 0) nextTick(() => intercom.emit('disconnect'));
     for (const worker of workers) {
       if (worker.isConnected()) worker.disconnect();
     }

@@ -1,5 +1,6 @@
 'use strict';
 
+const { setImmediate } = require('../globals');
 const { noReport } = require('../extras');
 const { loadBinding, packageFiles } = require('../load-binding');
 

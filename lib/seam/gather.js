@@ -4,8 +4,8 @@
 // costs, and has the other end read them one by one.
 
 const { AsyncResource } = require('node:async_hooks');
-const { performance } = require('node:perf_hooks');
 const { getSystemErrorName } = require('node:util');
+const { monotonic, nextTick, setImmediate } = require('../globals');
 
 /** @typedef {import('./channel').End} End */
 
@@ -75,7 +75,7 @@ class Batch {
     for (const { request, held } of this.entries) {
       const complete = held ?? request.oncomplete;
       // Each by itself: what one of them throws is not to keep the next from being called.
-      if (complete) process.nextTick(complete);
+      if (complete) nextTick(complete);
     }
   }
 }
@@ -209,7 +209,7 @@ function gatherWrites(end, channel) {
   function fail(failed, error) {
     failed.settle(error);
     for (const { callback, quiet } of failed.entries) {
-      if (!callback && !quiet) process.nextTick(() => end.emit('error', error));
+      if (!callback && !quiet) nextTick(() => end.emit('error', error));
     }
   }
 
@@ -221,11 +221,11 @@ function gatherWrites(end, channel) {
     }
     // It comes after all that is already waiting to be run in this turn. Where nothing would be gathered the end of a
     // turn with one message goes unnoticed, which is cheaper, and has the next turn count from there.
-    if (count++ === (busy > 0 ? 0 : 1)) process.nextTick(endTurn);
+    if (count++ === (busy > 0 ? 0 : 1)) nextTick(endTurn);
     const limit = busy > 0 ? 1 : AT_ONCE;
     // Before the last of those that are written at once nobody asks for the time.
     if (count < limit) return false;
-    const now = performance.now();
+    const now = monotonic();
     if (count > limit && size <= LARGE && now - lastWrite < TOGETHER && !isExiting()) return true;
     lastWrite = now;
     return false;

@@ -3,6 +3,7 @@
 // More than one handle at a time on its way through a channel. Node sends one, and then nothing until the other end has
 // acknowledged it. Its own code is kept for all that: here only its list of what is under way is made longer.
 
+const { nextTick } = require('../globals');
 const { writeError } = require('./gather');
 
 /** @typedef {import('./channel').End} End */
@@ -150,7 +151,7 @@ function pipelineHandles(end, channel, traffic, answer) {
         queue.push(...(end._handleQueue ?? []));
         end._handleQueue = queue;
         // Otherwise the next answer is the occasion to go on.
-        if (underway.length === 0) process.nextTick(goOn);
+        if (underway.length === 0) nextTick(goOn);
       }
     }
     // It was asked for while something was still to be sent.

@@ -1,5 +1,7 @@
 'use strict';
 
+const { setTimeout } = require('../globals');
+
 // What rcluster knows of the insides of http's connections that move from one worker to another: which of them have
 // nothing about them that the next worker would not find again, and how http goes on with one in the middle of its life.
 // Everything here was tried on every version that docs/compatibility.md names.

@@ -99,6 +99,10 @@ function deliverAnswer(seq, answer) {
     { cmd: 'NODE_CLUSTER', ...answer, ack: seq },
     undefined,
   );
+  // An application may have removed our listener, or emit() may be another one now.
+  const answered = unanswered.get(seq);
+  unanswered.delete(seq);
+  answered?.(answer);
 }
 
 /**

@@ -1,5 +1,6 @@
 'use strict';
 
+const { clearInterval, nextTick, setInterval } = require('../globals');
 const seam = require('../seam/worker');
 
 /** How often, in ms, a full server is looked at for a raised `maxConnections`. */
@@ -66,7 +67,7 @@ module.exports = function createAdmission(room, filled) {
     const { close } = connection;
     connection.close = function (/** @type {any[]} */ ...args) {
       // net counts the connection down after it has closed the handle.
-      if (full.has(listener)) process.nextTick(lookAgain, listener);
+      if (full.has(listener)) nextTick(lookAgain, listener);
       return close.apply(this, args);
     };
     return connection;

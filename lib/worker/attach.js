@@ -1,6 +1,7 @@
 'use strict';
 
 const cluster = require('node:cluster');
+const { setTimeout } = require('../globals');
 const { loadBinding } = require('../load-binding');
 const { improveChannel } = require('../seam/channel');
 const seam = require('../seam/worker');
@@ -42,12 +43,13 @@ module.exports = function attach(firstFd, own, settings) {
     },
     gone,
   );
-  const listening = createListening(cluster, link, createOwnAddresses(own, link), (owner) =>
+  const listening = createListening(cluster, link, createOwnAddresses(own, link), (owner) => {
+    retirement.watchServer(owner);
     trackSessions(owner, (session) => {
       retirement.watchSession(session);
       drain.onSession(session);
-    }),
-  );
+    });
+  });
   listening.tell({ act: 'hello', version: 1 });
   const drain = createDrain(listening, link);
   const closeServer = createDisconnect(link);

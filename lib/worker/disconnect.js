@@ -1,6 +1,7 @@
 'use strict';
 
 const diagnostics = require('node:diagnostics_channel');
+const { setTimeout } = require('../globals');
 const seamHttp = require('../seam/http');
 
 /** An answer begins: Node tells of each on this channel. */

@@ -1,6 +1,7 @@
 'use strict';
 
 const diagnostics = require('node:diagnostics_channel');
+const { clearInterval, clearTimeout, monotonic, setInterval, setTimeout } = require('../globals');
 const seamHttp = require('../seam/http');
 const seamKept = require('../seam/kept');
 const createGoaway = require('./goaway');
@@ -75,9 +76,9 @@ module.exports = function createDrain(listening, link) {
       return 0;
     };
     // What has found nobody until then is closed, so that its client hears of it before this process is forced to end.
-    const last = performance.now() + timeout - patience;
+    const last = monotonic() + timeout - patience;
     const look = () => {
-      const now = performance.now();
+      const now = monotonic();
       movable = [];
       for (const idle of members.flatMap(idleConnections)) {
         const isLate = idleFor(idle, now) >= patience;

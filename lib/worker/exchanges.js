@@ -1,30 +1,174 @@
 'use strict';
 
-const { AsyncLocalStorage } = require('node:async_hooks');
-const diagnostics = require('node:diagnostics_channel');
+const { AsyncLocalStorage, executionAsyncResource } = require('node:async_hooks');
+const dgram = require('node:dgram');
+const net = require('node:net');
+const { defineHidden } = require('../define');
 
 const INTERNAL_ERROR = 2;
 
 /**
- * Knows for whom the code that runs just now is running: which request it answers. It costs what an AsyncLocalStorage
- * costs, so it is there only where somebody needs to know.
+ * Stores the exchange of a request or response in a private field: nobody else sees it, and it costs less than an entry
+ * of a WeakMap. The constructor returns the object that it was given, so the field is added to that.
+ */
+/** @type {new (object: object) => object} */
+const Identity = /** @type {any} */ (
+  function Identity(/** @type {object} */ object) {
+    return object;
+  }
+);
+
+class Mark extends Identity {
+  /** @type {any} */
+  #exchange;
+
+  /**
+   * @param {object} object
+   * @param {any} exchange
+   */
+  constructor(object, exchange) {
+    super(object);
+    this.#exchange = exchange;
+  }
+
+  /**
+   * @param {object} object
+   * @param {any} exchange
+   */
+  static put(object, exchange) {
+    return new Mark(object, exchange);
+  }
+
+  /** @param {any} object */
+  static of(object) {
+    return #exchange in object ? object.#exchange : undefined;
+  }
+}
+
+/** @typedef {{ error: unknown, exchange: any }} Thrown an exception on its way out of an emit() */
+
+/**
+ * Knows which request the running code answers. That is certain in three cases: the code was called by an event of the
+ * request, its response or its stream; it continues a promise of such code; or it is a callback that such code has
+ * scheduled. It is not certain for what a socket calls that was opened while a request was answered: the socket may
+ * belong to a pool and serve other requests. So the events of sockets run in no request's context, nor do intervals.
+ *
+ * It costs what an AsyncLocalStorage costs, so it is there only where somebody needs to know.
  */
 module.exports = function createExchanges() {
   /** @type {AsyncLocalStorage<any>} an http.ServerResponse or a stream of http2 */
   const current = new AsyncLocalStorage();
 
-  diagnostics.subscribe('http.server.request.start', (message) => {
-    current.enterWith(/** @type {{ response: any }} */ (message).response);
-  });
+  /** @type {WeakSet<object>} whose emit() is replaced */
+  const watched = new WeakSet();
 
-  /** @param {any} session of an http2 server */
-  function watchSession(session) {
-    session.prependListener('stream', (/** @type {any} */ stream) => current.enterWith(stream));
+  /**
+   * What was thrown last through an emit(). By the time Node reports it as uncaught the context is restored already.
+   *
+   * @type {Thrown | null}
+   */
+  let thrown = null;
+
+  /**
+   * Makes the events of an object, or of all that inherit from it, run in the context of an exchange.
+   *
+   * @param {any} target
+   * @param {(emitter: any, args: IArguments) => any} exchangeOf undefined for none; `KEEP` to leave the context as it is
+   */
+  function watch(target, exchangeOf) {
+    if (watched.has(target)) return;
+    watched.add(target);
+    const own = Object.hasOwn(target, 'emit') ? target.emit : undefined;
+    const parent = Object.getPrototypeOf(target);
+    /** @this {any} */
+    function emit() {
+      // Looked up now: others may replace that of the parent later.
+      const next = own ?? parent.emit;
+      const exchange = exchangeOf(this, arguments);
+      if (exchange === KEEP || current.getStore() === exchange) return Reflect.apply(next, this, arguments);
+      try {
+        return current.run(exchange, Reflect.apply, next, this, arguments);
+      } catch (error) {
+        // The outermost emit() has the last word: the code that it called was aborted.
+        thrown = { error, exchange };
+        throw error;
+      }
+    }
+    defineHidden(target, 'emit', { value: emit });
   }
 
-  /** Ends the exchange that the running code belongs to, if that is known, with status 500 if that is still possible. */
-  function fail() {
-    const exchange = current.getStore();
+  /** @param {any} emitter */
+  function markOf(emitter) {
+    const exchange = Mark.of(emitter);
+    return exchange === undefined ? KEEP : exchange;
+  }
+
+  /**
+   * The class of Node's that defines what an object is, below whatever an application has derived from it.
+   *
+   * @param {any} object
+   * @param {string} name
+   */
+  function prototypeOf(object, name) {
+    let prototype = Object.getPrototypeOf(object);
+    while (
+      prototype !== null &&
+      !(Object.hasOwn(prototype, 'constructor') && prototype.constructor.name === name)
+    ) {
+      prototype = Object.getPrototypeOf(prototype);
+    }
+    return prototype;
+  }
+
+  /**
+   * @param {any} object
+   * @param {string} name of its class
+   * @param {any} exchange
+   */
+  function belongs(object, name, exchange) {
+    const prototype = prototypeOf(object, name);
+    if (prototype === null) return;
+    watch(prototype, markOf);
+    Mark.put(object, exchange);
+  }
+
+  /** @param {any} session */
+  function watchSession(session) {
+    watch(session, (_, [event, stream]) => {
+      if (event !== 'stream') return undefined;
+      belongs(stream, 'ServerHttp2Stream', stream);
+      return stream;
+    });
+  }
+
+  /** @param {any} server an http, https or http2 server that begins to listen */
+  function watchServer(server) {
+    watch(server, (_, [event, request, response]) => {
+      // Those of HTTP/2 have a stream, whose event this is part of.
+      if (!REQUESTS.has(event) || request?.stream || typeof response?.writeHead !== 'function') return KEEP;
+      belongs(request, 'IncomingMessage', response);
+      belongs(response, 'ServerResponse', response);
+      return response;
+    });
+  }
+
+  for (const { prototype } of [net.Socket, dgram.Socket]) watch(prototype, () => undefined);
+
+  /**
+   * Ends the exchange that an exception has aborted with status 500, if that is still possible and if it is certain
+   * which one that is.
+   *
+   * @param {unknown} error
+   * @param {'uncaughtException' | 'unhandledRejection'} origin
+   */
+  function fail(error, origin) {
+    const passed = origin === 'uncaughtException' && thrown !== null && Object.is(thrown.error, error);
+    const exchange = passed
+      ? thrown?.exchange
+      : isInterval(executionAsyncResource())
+        ? undefined
+        : current.getStore();
+    thrown = null;
     if (!exchange || exchange.destroyed) return;
     try {
       if (exchange.session) failStream(exchange);
@@ -35,8 +179,19 @@ module.exports = function createExchanges() {
     }
   }
 
-  return { watchSession, fail };
+  return { watchServer, watchSession, fail };
 };
+
+/** The events of a server that begin an exchange. */
+const REQUESTS = new Set(['request', 'checkContinue', 'checkExpectation']);
+
+/** The context stays as it is. */
+const KEEP = Symbol('keep');
+
+/** @param {any} resource that calls back just now */
+function isInterval(resource) {
+  return typeof resource?._repeat === 'number';
+}
 
 /** @param {any} response */
 function failResponse(response) {

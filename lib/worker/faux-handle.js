@@ -1,5 +1,7 @@
 'use strict';
 
+const { clearInterval, nextTick, setInterval } = require('../globals');
+
 /** The longest interval that timers know, in ms: it fires every 25 days and does nothing. */
 const FOR_EVER = 2 ** 31 - 1;
 
@@ -27,7 +29,7 @@ module.exports = function createFauxHandle(sockname, onClose) {
       open = false;
       handle.unref();
       onClose();
-      if (typeof callback === 'function') process.nextTick(callback);
+      if (typeof callback === 'function') nextTick(callback);
     },
     // The primary listens already, with the backlog of the first worker.
     listen: () => 0,

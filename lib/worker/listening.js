@@ -4,6 +4,8 @@ const fs = require('node:fs');
 const path = require('node:path');
 const os = require('node:os');
 const { debuglog } = require('node:util');
+const { nextTick } = require('../globals');
+const { toJson } = require('../text');
 const seam = require('../seam/worker');
 const createFauxHandle = require('./faux-handle');
 const createAdmission = require('./admission');
@@ -174,12 +176,12 @@ module.exports = function createListening(cluster, link, own, onOwner) {
     const seq = seam.expectAnswer(({ reply, fd }) => callback(reply, fd));
     const address = typeof query.address === 'string' ? seam.unixAddress(query.address) : query.address;
     try {
-      link.send(JSON.stringify({ ...query, act: 'query', address, seq }));
+      link.send(toJson({ ...query, act: 'query', address, seq }));
     } catch {
       // Too long for one frame, which only custom data or an address can be, or the link is
       // broken, which ends this worker anyway.
       const errno = -os.constants.errno.EMSGSIZE;
-      process.nextTick(answer, { act: 'reply', seq, errno, listener: null, kind: null, shared: false }, -1);
+      nextTick(answer, { act: 'reply', seq, errno, listener: null, kind: null, shared: false }, -1);
     }
   }
 
@@ -189,7 +191,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
    * @param {object} frame
    */
   function tell(frame) {
-    whileLinked(() => link.send(JSON.stringify(frame)));
+    whileLinked(() => link.send(toJson(frame)));
   }
 
   /** @param {number} listener whose server has become full */

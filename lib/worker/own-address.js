@@ -1,5 +1,6 @@
 'use strict';
 
+const { nextTick, setImmediate } = require('../globals');
 const seam = require('../seam/worker');
 
 /**
@@ -83,7 +84,7 @@ function createOwnAddresses(addresses, link) {
       );
       if (errno === 0) open.set(handle, kind);
       // Not at once: whoever calls listen() first may add a listener for 'error' after that.
-      process.nextTick(() => callback(errno, errno === 0 ? handle : null));
+      nextTick(() => callback(errno, errno === 0 ? handle : null));
     },
 
     /** @returns {import('./listening').Member[]} those that are open */

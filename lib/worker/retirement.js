@@ -1,7 +1,11 @@
 'use strict';
 
 const { inspect } = require('node:util');
+const { clearTimeout, setTimeout, wallClock } = require('../globals');
+const { defineHidden } = require('../define');
+const { MAX_REASON, beginning, describe, isError, stackOf } = require('../text');
 const seam = require('../seam/worker');
+const { isHttp1, isHttp2 } = require('../seam/http');
 const { createExitHold, hasOtherListeners, listenBeside } = require('../seam/signals');
 const { activeResources } = require('../seam/work');
 const createExchanges = require('./exchanges');
@@ -19,8 +23,7 @@ const SIGNAL_WAIT = 250;
 /** How long, in ms, before the end of its time a worker says what still keeps it; or half of that time, if that is less. */
 const REPORT_BEFORE = 200;
 
-/** What the frame that tells of it may hold. */
-const MAX_REASON = 64;
+/** How much of a stack the frame that tells of it may hold. */
 const MAX_DETAIL = 4096;
 
 /** What a shell says of a process that SIGTERM has ended. */
@@ -89,7 +92,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   }
 
   function terminate() {
-    if (over || Date.now() >= deadline) return exit(TERMINATED);
+    if (over || wallClock() >= deadline) return exit(TERMINATED);
     // It may come more than once, and before or after the primary's order, which has told us until when we have time.
     if (state === 'serving') wish('SIGTERM', '', SIGNAL_WAIT);
   }
@@ -134,11 +137,11 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
    * @param {'uncaughtException' | 'unhandledRejection'} origin
    */
   function onException(error, origin) {
-    process.stderr.write(error instanceof Error ? `${inspect(error)}\n` : `Uncaught:\n${inspect(error)}\n`);
+    process.stderr.write(isError(error) ? `${describe(error)}\n` : `Uncaught:\n${describe(error)}\n`);
     failed = true;
     process.exitCode = 1;
-    exchanges?.fail();
-    wish(origin, error instanceof Error ? String(error.stack) : inspect(error));
+    exchanges?.fail(error, origin);
+    wish(origin, stackOf(error));
   }
 
   /**
@@ -156,13 +159,13 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
    */
   function wish(reason, detail, wait = 0) {
     if (state !== 'serving' || isLeaving()) return;
-    reason = reason.slice(0, MAX_REASON);
+    reason = beginning(reason, MAX_REASON);
     if (settings === null) return begin(reason, Infinity);
     const { drainTimeoutMs } = settings;
     state = 'asked';
     const ask = () => {
       // The replacement is started while this worker still serves.
-      tell({ act: 'retire', reason, detail: detail.slice(0, MAX_DETAIL) });
+      tell({ act: 'retire', reason, detail: beginning(detail, MAX_DETAIL) });
       patience = setTimeout(begin, PATIENCE, reason, drainTimeoutMs);
     };
     if (wait > 0) patience = setTimeout(ask, wait);
@@ -184,7 +187,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     if (state === 'draining' || isLeaving()) return;
     state = 'draining';
     clearTimeout(patience);
-    deadline = Date.now() + timeout;
+    deadline = wallClock() + timeout;
     worker.state = 'disconnecting';
     worker.exitedAfterDisconnect = true;
     leaving();
@@ -257,7 +260,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   /** The primary is gone, and with it who would end a drain that takes too long. */
   function orphaned() {
     if (state !== 'draining' || deadline === Infinity) return;
-    setTimeout(() => exit(), Math.max(0, deadline - Date.now())).unref();
+    setTimeout(() => exit(), Math.max(0, deadline - wallClock())).unref();
   }
 
   /** @param {number} slot */
@@ -265,7 +268,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     if (settings === null) return;
     settings = { ...settings, slot, standby: false };
     standby(false);
-    if (settings.instanceVar) process.env[settings.instanceVar] = String(slot);
+    if (settings.instanceVar) Reflect.set(process.env, settings.instanceVar, String(slot));
     worker.emit('promote', { slot });
   }
 
@@ -280,11 +283,11 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
 
   const extras = {
     slot: { get: () => settings?.slot ?? undefined },
-    ready: { value: () => tell({ act: 'ready' }), writable: true },
-    retire: { value: retire, writable: true },
+    ready: { value: () => tell({ act: 'ready' }) },
+    retire: { value: retire },
   };
   for (const [name, descriptor] of Object.entries(extras)) {
-    Object.defineProperty(worker, name, { ...descriptor, configurable: true, enumerable: false });
+    defineHidden(worker, name, descriptor);
   }
 
   return {
@@ -292,6 +295,10 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     orphaned,
     /** @param {{ act: string }} frame that is no reply */
     heed: (frame) => acts[frame.act]?.(frame),
+    /** @param {any} server that begins to listen */
+    watchServer: (server) => {
+      if (isHttp1(server) || isHttp2(server)) exchanges?.watchServer(server);
+    },
     /** @param {any} session of an http2 server */
     watchSession: (session) => exchanges?.watchSession(session),
   };

@@ -7,6 +7,7 @@
 
 mod answers;
 mod data;
+mod text;
 
 use std::collections::BTreeMap;
 
@@ -236,6 +237,7 @@ impl FromWorker {
         if frame.len() > MAX_FRAME {
             return Err(FrameError::TooLong { length: frame.len() });
         }
+        let frame = &*text::well_formed(frame);
         let Envelope { act } =
             serde_json::from_slice(frame).map_err(|error| FrameError::Json { reason: complaint(&error) })?;
         match act.as_str() {

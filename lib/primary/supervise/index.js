@@ -1,5 +1,7 @@
 'use strict';
 
+const { random } = require('../../globals');
+const { defineHidden } = require('../../define');
 const { programOf } = require('../forward');
 const { parseOptions } = require('./options');
 const { Supervisor } = require('./supervisor');
@@ -115,7 +117,7 @@ function createSupervise(primary) {
       },
       onMessage: (message) => started.hear(message),
     };
-    supervision.native.supervise(options, launch, (Math.random() * 2 ** 32) >>> 0);
+    supervision.native.supervise(options, launch, (random() * 2 ** 32) >>> 0);
     supervisor = started;
     void started.closed.then(() => (shutDown = true));
     return started;
@@ -129,13 +131,7 @@ function createSupervise(primary) {
  * @param {number} slot
  */
 function setSlot(worker, slot) {
-  // Not enumerable, so that whoever lists a worker finds what the built-in's has and no more.
-  Object.defineProperty(worker, 'slot', {
-    value: slot,
-    writable: true,
-    configurable: true,
-    enumerable: false,
-  });
+  defineHidden(worker, 'slot', { value: slot });
 }
 
 module.exports = { createSupervise };

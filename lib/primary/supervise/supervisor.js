@@ -2,6 +2,7 @@
 
 const EventEmitter = require('node:events');
 const os = require('node:os');
+const { monotonic } = require('../../globals');
 
 const { createExitHold, listenBeside } = require('../../seam/signals');
 const { Log } = require('./log');
@@ -242,9 +243,9 @@ class Supervisor extends EventEmitter {
   #onSignal(signal) {
     this.#exits.hold();
     const isFirst = this.#signal === undefined;
-    if (!isFirst && signal === this.#signal && performance.now() - this.#signalledAt < SAME) return;
+    if (!isFirst && signal === this.#signal && monotonic() - this.#signalledAt < SAME) return;
     this.#signal = signal;
-    this.#signalledAt = performance.now();
+    this.#signalledAt = monotonic();
     if (isFirst) {
       const delay = signal === 'SIGTERM' ? this.#options.shutdownDelay : 0;
       // What went wrong is told by the exit code: shutting down itself does not fail.

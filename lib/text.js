@@ -1,0 +1,96 @@
+'use strict';
+
+// Text of the application on its way to the native part, which takes well-formed Unicode only.
+
+const { inspect, types } = require('node:util');
+
+const { stringify } = JSON;
+
+/** How long the reason of a retirement may be, in UTF-16 units. */
+const MAX_REASON = 64;
+
+/** An escape in JSON. Those of surrogates stand for lone ones: JSON.stringify() writes whole pairs as they are. */
+const ESCAPE = /\\(?:u[dD][89a-fA-F][0-9a-fA-F]{2}|.)/g;
+
+/** A surrogate without its other half. */
+const LONE = /\p{Surrogate}/gu;
+
+/**
+ * Writes JSON that any parser reads: each lone surrogate, for which UTF-8 has no form, becomes U+FFFD.
+ *
+ * @param {unknown} value
+ * @returns {string}
+ */
+function toJson(value) {
+  const text = stringify(value);
+  // The usual case costs one search.
+  if (text === undefined || !text.includes('\\u')) return text;
+  return text.replace(ESCAPE, (escape) => (escape.length === 6 ? '\\ufffd' : escape));
+}
+
+/**
+ * The beginning of a text, in whole characters and well-formed.
+ *
+ * @param {string} text
+ * @param {number} length in UTF-16 units, at the most
+ */
+function beginning(text, length) {
+  const part = text.slice(0, length);
+  const last = part.charCodeAt(length - 1);
+  const cutsPair = text.length > length && last >= 0xd800 && last <= 0xdbff;
+  return (cutsPair ? part.slice(0, -1) : part).replace(LONE, '\ufffd');
+}
+
+/**
+ * Calls functions until one of them returns text. The values they look at may be anything, so each may throw.
+ *
+ * @param {...(() => unknown)} attempts
+ * @returns {string | undefined}
+ */
+function firstText(...attempts) {
+  for (const attempt of attempts) {
+    try {
+      const text = attempt();
+      if (typeof text === 'string') return text;
+    } catch {
+      // The value's own code has failed. The next attempt asks less of it.
+    }
+  }
+  return undefined;
+}
+
+/** @param {unknown} value */
+function isError(value) {
+  try {
+    return types.isNativeError(value) || value instanceof Error;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * What util.inspect() says of a value, or as much as can be said of one whose own code throws.
+ *
+ * @param {unknown} value
+ */
+function describe(value) {
+  const text = firstText(
+    () => inspect(value),
+    () => inspect(value, { customInspect: false }),
+    () => /** @type {any} */ (value).stack,
+    () => /** @type {any} */ (value).message,
+  );
+  return text ?? `[${typeof value} that cannot be inspected]`;
+}
+
+/**
+ * The stack of an error; of anything else, what describes it.
+ *
+ * @param {unknown} value
+ */
+function stackOf(value) {
+  const stack = isError(value) ? firstText(() => /** @type {any} */ (value).stack) : undefined;
+  return stack ?? describe(value);
+}
+
+module.exports = { MAX_REASON, toJson, beginning, describe, isError, stackOf };
