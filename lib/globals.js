@@ -17,4 +17,5 @@ module.exports = {
   /** Milliseconds since 1970. */
   wallClock: Date.now,
   random: Math.random,
+  toJson: JSON.stringify,
 };

@@ -4,29 +4,11 @@
 
 const { inspect, types } = require('node:util');
 
-const { stringify } = JSON;
-
 /** How long the reason of a retirement may be, in UTF-16 units. */
 const MAX_REASON = 64;
 
-/** An escape in JSON. Those of surrogates stand for lone ones: JSON.stringify() writes whole pairs as they are. */
-const ESCAPE = /\\(?:u[dD][89a-fA-F][0-9a-fA-F]{2}|.)/g;
-
 /** A surrogate without its other half. */
 const LONE = /\p{Surrogate}/gu;
-
-/**
- * Writes JSON that any parser reads: each lone surrogate, for which UTF-8 has no form, becomes U+FFFD.
- *
- * @param {unknown} value
- * @returns {string}
- */
-function toJson(value) {
-  const text = stringify(value);
-  // The usual case costs one search.
-  if (text === undefined || !text.includes('\\u')) return text;
-  return text.replace(ESCAPE, (escape) => (escape.length === 6 ? '\\ufffd' : escape));
-}
 
 /**
  * The beginning of a text, in whole characters and well-formed.
@@ -93,4 +75,4 @@ function stackOf(value) {
   return stack ?? describe(value);
 }
 
-module.exports = { MAX_REASON, toJson, beginning, describe, isError, stackOf };
+module.exports = { MAX_REASON, beginning, describe, isError, stackOf };

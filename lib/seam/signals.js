@@ -4,6 +4,7 @@
 // that it does what it would have done without them. `signal-exit` does so only where it is the only listener, and
 // otherwise waits for the end of the process.
 
+const { nextTick, setImmediate } = require('../globals');
 const os = require('node:os');
 
 /**
@@ -46,7 +47,7 @@ function listenBeside(signal, act) {
     const hasOthers = hasOtherListeners(signal);
     if (hasOthers) {
       process.removeListener(signal, listener);
-      process.nextTick(listen);
+      nextTick(listen);
     }
     act(hasOthers);
   }

@@ -2,6 +2,7 @@
 
 // What keeps the event loop of this process: which of it is work that will end by itself, and which only waits.
 
+const { monotonic } = require('../globals');
 const net = require('node:net');
 
 /**
@@ -35,13 +36,13 @@ class Work {
     const before = this.#seen.get(socket) ?? { read, written, asked: -Infinity };
     const moved = read !== before.read || written !== before.written;
     let { asked } = before;
-    if (written !== before.written) asked = performance.now();
+    if (written !== before.written) asked = monotonic();
     if (read !== before.read) asked = -Infinity;
     this.#seen.set(socket, { read, written, asked });
     // http, whose idle connections do not keep the event loop. A stream that never ends, of events say, rests at times.
     if (socket._httpMessage) return !socket._httpMessage.res || moved;
     if (isOfFetch(socket)) return true;
-    return performance.now() - asked < ANSWER;
+    return monotonic() - asked < ANSWER;
   }
 }
 

@@ -1,5 +1,6 @@
 'use strict';
 
+const { clearInterval, monotonic, setInterval } = require('../globals');
 const { Work } = require('../seam/work');
 
 /** How long, in ms, a worker that has nothing left to serve may take to end by itself. */
@@ -16,12 +17,12 @@ const LOOK = 25;
  * @param {() => void} done
  */
 function finish(done) {
-  const begin = performance.now();
+  const begin = monotonic();
   const work = new Work();
   let saidBeforeExit = false;
   const timer = setInterval(() => {
     const isBusy = work.isInProgress();
-    if (isBusy || performance.now() - begin < GRACE) return;
+    if (isBusy || monotonic() - begin < GRACE) return;
     // What is done at the end of a process that ends by itself is done here, too, and may be something to wait for.
     if (!saidBeforeExit && process.listenerCount('beforeExit') > 0) {
       saidBeforeExit = true;

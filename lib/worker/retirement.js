@@ -1,7 +1,7 @@
 'use strict';
 
 const { inspect } = require('node:util');
-const { clearTimeout, setTimeout, wallClock } = require('../globals');
+const { clearTimeout, nextTick, setTimeout, wallClock } = require('../globals');
 const { defineHidden } = require('../define');
 const { MAX_REASON, beginning, describe, isError, stackOf } = require('../text');
 const seam = require('../seam/worker');
@@ -218,7 +218,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
         results.push(Reflect.apply(listener, worker, [facts]));
       } catch (error) {
         // As it would be if the event were emitted; but the drain goes on.
-        process.nextTick(() => {
+        nextTick(() => {
           throw error;
         });
       }

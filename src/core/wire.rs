@@ -237,7 +237,8 @@ impl FromWorker {
         if frame.len() > MAX_FRAME {
             return Err(FrameError::TooLong { length: frame.len() });
         }
-        let frame = &*text::well_formed(frame);
+        let original = frame;
+        let frame = &*text::well_formed(original);
         let Envelope { act } =
             serde_json::from_slice(frame).map_err(|error| FrameError::Json { reason: complaint(&error) })?;
         match act.as_str() {
@@ -245,7 +246,7 @@ impl FromWorker {
                 Hello { version: VERSION } => Ok(Self::Hello),
                 Hello { version: theirs } => Err(FrameError::Version { theirs }),
             },
-            "query" => Query::parse(frame).map(|query| Self::Query(Box::new(query))),
+            "query" => Query::parse(frame, original).map(|query| Self::Query(Box::new(query))),
             "listening" => fields("listening", frame).map(|About { listener }| Self::Listening { listener }),
             "close" => fields("close", frame).map(|About { listener }| Self::Close { listener }),
             "listensAlone" => Ok(Self::ListensAlone),
@@ -295,17 +296,25 @@ fn shortened(mut text: String, bytes: usize) -> String {
 }
 
 impl Query {
-    fn parse(frame: &[u8]) -> Result<Self, FrameError> {
+    /// `original` is the frame as the worker wrote it. Custom data is a text of its own, and is kept as it is there.
+    fn parse(frame: &[u8], original: &[u8]) -> Result<Self, FrameError> {
         #[derive(Deserialize)]
         struct Seq {
             seq: u32,
         }
+        #[derive(Deserialize)]
+        struct Custom {
+            data: Data,
+        }
 
-        let query: Self = serde_json::from_slice(frame).map_err(|error| FrameError::Fields {
+        let mut query: Self = serde_json::from_slice(frame).map_err(|error| FrameError::Fields {
             act: "query",
             seq: serde_json::from_slice(frame).ok().map(|Seq { seq }| seq),
             reason: complaint(&error),
         })?;
+        if frame != original && !query.data.is_none() {
+            query.data = fields("query", original).map(|Custom { data }| data)?;
+        }
         let length = query.data.len();
         if length > MAX_DATA {
             return Err(FrameError::Data { seq: query.seq, length });
