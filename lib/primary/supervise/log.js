@@ -1,5 +1,7 @@
 'use strict';
 
+const { clearTimeout, monotonic, setTimeout } = require('../../globals');
+
 // What a supervised cluster writes to stderr by itself: a line for each failure and what follows from it, made of the
 // facts of the events and of nothing else.
 
@@ -125,7 +127,7 @@ class Log {
    * @param {(line: string) => void} write
    * @param {() => number} now in ms
    */
-  constructor(option, write = console.error, now = () => performance.now()) {
+  constructor(option, write = console.error, now = () => monotonic()) {
     this.#level = option;
     this.#write = write;
     this.#now = now;
