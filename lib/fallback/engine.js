@@ -3,8 +3,7 @@
 // Supervision where there is no native part: the decisions of src/core/supervise, made in JavaScript and carried out by the
 // built-in cluster. It has the calls of the native part, so what an app sees of a supervised cluster is the same class.
 
-const { setTimeout, clearTimeout } = require('node:timers');
-
+const { clearTimeout, monotonic, nextTick, random, setTimeout } = require('../globals');
 const { Member } = require('./member');
 const { Budget, Failures } = require('./restarts');
 
@@ -60,7 +59,7 @@ class Engine {
   /** @type {{ code: number | undefined } | undefined} */
   #ending;
   /** Since when workers are started, and whether one has ever been ready. */
-  #startUp = { since: performance.now(), succeeded: false };
+  #startUp = { since: monotonic(), succeeded: false };
   /** @type {number[]} Who waits for the end. */
   #stops = [];
   /** @type {NodeJS.Timeout | undefined} */
@@ -97,7 +96,7 @@ class Engine {
     this.#total = new Budget(options.totalIntensity);
     for (let slot = 0; slot < options.workers; slot++) this.#slots.push(new Slot(options, 0));
     // The app has its Supervisor by then, and listens.
-    process.nextTick(() => {
+    nextTick(() => {
       for (const slot of this.#slots.keys()) this.#start(slot, 'current', 'start');
     });
   }
@@ -115,8 +114,8 @@ class Engine {
     if (this.#ending) return this.#answer(request, shutDown());
     if (this.#reload) return void this.#reload.requests.push(request);
     this.#generation++;
-    this.#startUp.since = performance.now();
-    this.#reload = { requests: [request], concurrency, started: performance.now() };
+    this.#startUp.since = monotonic();
+    this.#reload = { requests: [request], concurrency, started: monotonic() };
     this.#event('reload', { phase: 'start', slots: this.#slots.length, concurrency });
     this.#advance();
   }
@@ -216,14 +215,14 @@ class Engine {
   /** @param {Member} member */
   #onReady(member) {
     const { worker, slot } = member;
-    const now = performance.now();
+    const now = monotonic();
     member.stage = 'ready';
     this.#startUp.succeeded = true;
     this.#event('ready', { worker: worker.id, slot, bootMs: Math.round(now - member.since) });
     member.since = now;
     const { age, jitter } = this.#options.recycle;
     if (age > 0) {
-      const limit = Math.round(age * (1 + jitter * (2 * Math.random() - 1)));
+      const limit = Math.round(age * (1 + jitter * (2 * random() - 1)));
       member.limitAge(limit, () => this.#onAge(member, limit));
     }
     const place = this.#slots[slot];
@@ -253,7 +252,7 @@ class Engine {
    */
   #onAge(member, limit) {
     if (member.place !== 'current' || member.leaves !== undefined || this.#ending) return;
-    const value = Math.round(performance.now() - member.since);
+    const value = Math.round(monotonic() - member.since);
     this.#event('recycle', { worker: member.worker.id, slot: member.slot, cause: 'age', value, limit });
     this.#replace(member, 'recycle', 'recycle');
   }
@@ -276,7 +275,7 @@ class Engine {
   #onExit(member, end) {
     if (!this.#members.delete(member)) return;
     const { slot, place, isReady: wasReady } = member;
-    if (wasReady && performance.now() - member.since >= this.#options.backoff.resetAfter) {
+    if (wasReady && monotonic() - member.since >= this.#options.backoff.resetAfter) {
       const its = this.#slots[slot];
       if (its) its.failures = new Failures(this.#options.backoff);
     }
@@ -320,7 +319,7 @@ class Engine {
 
   /** @param {number} slot */
   #used(slot) {
-    return this.#slots[slot].budget.used(performance.now());
+    return this.#slots[slot].budget.used(monotonic());
   }
 
   /**
@@ -333,11 +332,11 @@ class Engine {
    */
   #again(slot, facts, wasReady, place, cause) {
     const its = this.#slots[slot];
-    const delay = its.failures.add(wasReady, Math.random());
-    const at = performance.now() + delay;
+    const delay = its.failures.add(wasReady, random());
+    const at = monotonic() + delay;
     const spent = [its.budget, this.#total].find((budget) => !budget.admits(at));
     if (!wasReady && this.#isStartUpOver(at, its.failures.count)) {
-      const period = Math.round(performance.now() - this.#startUp.since);
+      const period = Math.round(monotonic() - this.#startUp.since);
       return this.#giveUp(slot, facts, { scope: 'start-up', restarts: its.restarts, period });
     }
     if (spent) {
@@ -458,7 +457,7 @@ class Engine {
     }
     if (!slots.every(isNew)) return;
     this.#reload = undefined;
-    this.#event('reload', { phase: 'done', tookMs: Math.round(performance.now() - started) });
+    this.#event('reload', { phase: 'done', tookMs: Math.round(monotonic() - started) });
     for (const request of requests) this.#answer(request, null);
   }
 

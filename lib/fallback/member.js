@@ -1,6 +1,6 @@
 'use strict';
 
-const { setTimeout, clearTimeout } = require('node:timers');
+const { clearTimeout, monotonic, setTimeout } = require('../globals');
 const os = require('node:os');
 
 /**
@@ -26,7 +26,7 @@ class Member {
   /** @type {'starting' | 'ready' | 'draining' | 'terminating'} */
   stage = 'starting';
   /** When it was started, and later when it got ready, in ms. */
-  since = performance.now();
+  since = monotonic();
   /** @type {string | undefined} Why it is to drain as soon as its successor is ready. */
   leaves;
   /** @type {NodeJS.Timeout | undefined} Ends the stage that it is in. */

@@ -2,8 +2,8 @@
 
 // supervise() and what belongs to it, on top of the built-in cluster.
 
+const { clearInterval, setImmediate, setInterval } = require('../globals');
 const os = require('node:os');
-const { setInterval, clearInterval, setImmediate } = require('node:timers');
 
 const { noReport, unsupported } = require('../extras');
 const { createSupervise } = require('../primary/supervise');

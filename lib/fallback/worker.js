@@ -2,8 +2,7 @@
 
 // A worker's side of supervision where there is no native part.
 
-const { setTimeout } = require('node:timers');
-
+const { setTimeout, wallClock } = require('../globals');
 const { addExtras } = require('../extras');
 const { COMMAND } = require('./member');
 
@@ -31,7 +30,7 @@ function attach(worker) {
   function drain(reason, timeout) {
     if (state === 'draining') return;
     state = 'draining';
-    worker.emit('retire', { reason, deadline: timeout === null ? null : Date.now() + timeout });
+    worker.emit('retire', { reason, deadline: timeout === null ? null : wallClock() + timeout });
   }
 
   function retire(reason = 'retire') {
