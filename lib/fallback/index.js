@@ -11,9 +11,9 @@ const { createPrimary } = require('./primary');
 const { attach } = require('./worker');
 
 if (cluster.isPrimary) {
-  const why = process.platform === 'linux' ? 'RCLUSTER_FALLBACK is set' : `on ${process.platform}`;
+  const why = process.platform === 'linux' ? 'as RCLUSTER_FALLBACK is set,' : `on ${process.platform}`;
   process.emitWarning(
-    `rcluster is native on Linux only; ${why}, so it uses the built-in cluster module instead`,
+    `rcluster is native on Linux only; ${why} it uses the built-in cluster module instead`,
     { code: 'RCLUSTER_FALLBACK' },
   );
 }
