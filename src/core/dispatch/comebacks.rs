@@ -79,7 +79,8 @@ impl<C: Connection> Dispatch<C> {
         let handed_over = why == Refusal::HandedOver;
         let genuine = self.place(worker).is_some_and(|place| {
             let worker = &mut self.workers[place];
-            if handed_over { worker.handed_over() } else { worker.returned() }
+            // A worker that has never listened there cannot have been given one of these.
+            worker.has_joined(listener) && if handed_over { worker.handed_over() } else { worker.returned() }
         });
         if !genuine {
             out.push(Output::Close { conn });

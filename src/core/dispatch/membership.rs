@@ -25,6 +25,7 @@ impl<C: Connection> Dispatch<C> {
         };
         if self.workers[place].standing != Standing::Leaving {
             self.listeners[index].join(place, now);
+            self.workers[place].joined(listener);
             if self.listeners[index].is_per_slot() {
                 self.workers[place].accepts_again();
             }
@@ -89,6 +90,9 @@ impl<C: Connection> Dispatch<C> {
 
     pub(super) fn remove_listener(&mut self, listener: ListenerId, out: &mut Vec<Output<C>>) {
         if let Some(index) = self.position(listener) {
+            for worker in &mut self.workers {
+                worker.forget(listener);
+            }
             let listener = self.listeners.remove(index);
             self.waiting -= listener.queue.len();
             out.extend(listener.queue.into_all().map(|conn| Output::Close { conn }));

@@ -73,6 +73,8 @@ pub(super) struct Worker {
     held: u64,
     /// The listeners that it was a member of when it began to leave.
     pub(super) left: Vec<ListenerId>,
+    /// The open listeners at which it is a member or has been one: it may return connections of these.
+    joined: Vec<ListenerId>,
     /// Since when it owes a sign of life: its last one, or the moment it was sent something to react to.
     since: Time,
 }
@@ -93,6 +95,7 @@ impl Worker {
             returnable: 0,
             held: 0,
             left: Vec::new(),
+            joined: Vec::new(),
             since: now,
         }
     }
@@ -250,6 +253,22 @@ impl Worker {
         self.counts.handed_over += u64::from(genuine);
         self.held = self.held.saturating_sub(1);
         genuine
+    }
+
+    /// It listens here. That it stops is no reason to forget it: it may return connections later.
+    pub(super) fn joined(&mut self, listener: ListenerId) {
+        if !self.has_joined(listener) {
+            self.joined.push(listener);
+        }
+    }
+
+    pub(super) fn has_joined(&self, listener: ListenerId) -> bool {
+        self.joined.contains(&listener)
+    }
+
+    /// The listener has closed.
+    pub(super) fn forget(&mut self, listener: ListenerId) {
+        self.joined.retain(|joined| *joined != listener);
     }
 
     pub(super) fn woke(&mut self, now: Time) {

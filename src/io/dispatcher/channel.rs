@@ -79,6 +79,16 @@ pub(super) struct Unreceived {
     pub(super) kept: Option<Kept>,
 }
 
+/// What became of a batch. Without anything in it, it was sent.
+#[derive(Default)]
+#[must_use]
+pub(super) struct Sending {
+    /// What could not be sent: the channel is full or broken.
+    pub(super) unsent: Vec<Unreceived>,
+    /// Why nothing can be sent to this worker any more.
+    pub(super) broken: Option<String>,
+}
+
 /// What was received in a worker's stead.
 pub(super) struct TakenBack {
     pub(super) conns: Vec<Unreceived>,
@@ -158,52 +168,57 @@ impl WorkerChannel {
         conns.collect()
     }
 
-    /// Sends the batch as one message. What comes back could not be sent: the channel is full.
-    pub(super) fn send_batch(&mut self) -> Result<Vec<Unreceived>, SysError> {
+    /// Sends the batch as one message.
+    pub(super) fn send_batch(&mut self) -> Sending {
         if self.batch.is_empty() {
-            return Ok(Vec::new());
+            return Sending::default();
         }
-        match send(self.channel.as_fd(), self.batch.message.bytes(), &self.batch.conns)? {
-            Sent::Done => {
+        let broken = match send(self.channel.as_fd(), self.batch.message.bytes(), &self.batch.conns) {
+            Ok(Sent::Done) => {
                 // The kernel's references are on their way: ours are closed.
                 self.batch.message.clear();
                 self.batch.entries.clear();
                 self.batch.conns.clear();
-                Ok(Vec::new())
+                return Sending::default();
             }
-            Sent::Full => {
-                let conns = self.batch.take();
-                Ok(self.unreceived(conns))
-            }
-        }
+            Ok(Sent::Full) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        let conns = self.batch.take();
+        Sending { unsent: self.unreceived(conns), broken }
     }
 
-    /// Makes a worker whose loop stands still wake us when it turns again.
-    pub(super) fn probe(&self) -> Result<(), SysError> {
-        match send(self.channel.as_fd(), Writer::new(Tag::Probe).bytes(), &[])? {
+    /// Makes a worker whose loop is blocked wake us when it turns again. The error is the worker's.
+    pub(super) fn probe(&self) -> Result<(), String> {
+        match send(self.channel.as_fd(), Writer::new(Tag::Probe).bytes(), &[]) {
             // A channel that is full wakes the worker as well.
-            Sent::Done | Sent::Full => Ok(()),
+            Ok(Sent::Done | Sent::Full) => Ok(()),
+            Err(error) => Err(error.to_string()),
         }
     }
 
     /// Receives in the worker's stead everything it has not received, in order, and empties the
     /// batch. What this process has no descriptors for stays where it is.
-    pub(super) fn take_back(&mut self) -> Result<TakenBack, SysError> {
+    ///
+    /// A channel that the worker has broken has nothing more to take.
+    pub(super) fn take_back(&mut self) -> TakenBack {
         let mut taken = Vec::new();
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
         let (mut all, mut whole) = (true, true);
         loop {
-            if !Self::has_room(&self.worker_end)? {
-                all = false;
-                break;
+            match Self::has_room(&self.worker_end) {
+                Ok(true) => {}
+                Ok(false) => {
+                    all = false;
+                    break;
+                }
+                Err(_broken) => break,
             }
             // What we sent ourselves is well-formed. Only when others have used up the room just
             // now is it cut, and then the first ones are there.
-            let Received::Message { len, cut } = receive(self.worker_end.as_fd(), &mut bytes, &mut fds)?
-            else {
-                break;
-            };
+            let received = receive(self.worker_end.as_fd(), &mut bytes, &mut fds);
+            let Ok(Received::Message { len, cut }) = received else { break };
             whole &= !cut;
             let bytes = &bytes[..len];
             if let Ok(message) = Message::parse(bytes, Message::descriptors(bytes)) {
@@ -217,7 +232,7 @@ impl WorkerChannel {
             // With gaps in between nobody can tell which is which.
             self.chosen.clear();
         }
-        Ok(TakenBack { conns: self.unreceived(taken), all })
+        TakenBack { conns: self.unreceived(taken), all }
     }
 
     /// Reads one message of the worker; None when there is none.
@@ -233,8 +248,8 @@ impl WorkerChannel {
     }
 
     /// Whether what the worker says next can be received: it may bring descriptors.
-    pub(super) fn can_read(&self) -> Result<bool, SysError> {
-        Self::has_room(&self.channel)
+    pub(super) fn can_read(&self) -> Result<bool, String> {
+        Self::has_room(&self.channel).map_err(|error| error.to_string())
     }
 
     /// Whether there is room for all the descriptors of the next message.
@@ -276,9 +291,9 @@ mod tests {
             }
         };
         send(&mut channel, &[Some(1), None]);
-        assert!(channel.send_batch().unwrap().is_empty());
+        assert!(channel.send_batch().unsent.is_empty());
         send(&mut channel, &[Some(2), None, Some(3)]);
-        assert!(channel.send_batch().unwrap().is_empty());
+        assert!(channel.send_batch().unsent.is_empty());
         send(&mut channel, &[Some(4)]);
         let mut received = Vec::new();
         assert!(matches!(
@@ -288,13 +303,13 @@ mod tests {
         assert_eq!(received.len(), 2);
         let chosen =
             |back: TakenBack| back.conns.into_iter().map(|it| it.chosen.map(|it| it.0)).collect::<Vec<_>>();
-        assert_eq!(chosen(channel.take_back().unwrap()), [Some(2), None, Some(3), Some(4)]);
+        assert_eq!(chosen(channel.take_back()), [Some(2), None, Some(3), Some(4)]);
         send(&mut channel, &[None, Some(5)]);
-        assert_eq!(chosen(channel.take_back().unwrap()), [None, Some(5)]);
+        assert_eq!(chosen(channel.take_back()), [None, Some(5)]);
         // It has more than can be remembered, and only the latest are.
         send(&mut channel, &[Some(6)]);
         channel.chosen.clear();
         send(&mut channel, &[Some(7)]);
-        assert_eq!(chosen(channel.take_back().unwrap()), [None, Some(7)]);
+        assert_eq!(chosen(channel.take_back()), [None, Some(7)]);
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use super::channel::WorkerChannel;
+use super::channel::{Sending, WorkerChannel};
 use super::connection::{Asked, Conn};
 use super::doorway::Doorway;
 use super::farewell::Farewells;
@@ -335,9 +335,9 @@ impl Shell {
             }
             Output::StandIn { worker, listener } => self.stand_in(worker, listener, true),
             Output::StandDown { worker, listener } => self.stand_in(worker, listener, false),
-            Output::Probe { worker } => match self.workers.get(&worker) {
-                Some(channel) => channel.probe(),
-                None => Ok(()),
+            Output::Probe { worker } => match self.workers.get(&worker).map(WorkerChannel::probe) {
+                Some(Err(why)) => self.cut_off(worker, why),
+                _ => Ok(()),
             },
         }
     }
@@ -367,12 +367,15 @@ impl Shell {
 
     fn flush_worker(&mut self, worker: WorkerId) -> Result<(), SysError> {
         let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
-        let conns = channel.send_batch()?;
-        if conns.is_empty() {
-            return Ok(());
+        let Sending { unsent, broken } = channel.send_batch();
+        if !unsent.is_empty() {
+            let conns = self.recognise_all(unsent);
+            self.input(Input::Unsent { worker, conns })?;
         }
-        let conns = self.recognise_all(conns);
-        self.input(Input::Unsent { worker, conns })
+        match broken {
+            Some(why) => self.cut_off(worker, why),
+            None => Ok(()),
+        }
     }
 
     fn report(&self) -> Report {
@@ -387,7 +390,7 @@ impl Shell {
     /// Receives from a worker's end what the worker has not received.
     fn take_back(&mut self, worker: WorkerId) -> Result<Vec<(ListenerId, Conn)>, SysError> {
         let Some(channel) = self.workers.get_mut(&worker) else { return Ok(Vec::new()) };
-        let conns = channel.take_back()?.conns;
+        let conns = channel.take_back().conns;
         Ok(self.recognise_all(conns))
     }
 }

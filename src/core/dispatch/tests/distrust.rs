@@ -44,6 +44,21 @@ fn connections_that_were_made_up_are_closed() {
 }
 
 #[test]
+fn a_connection_goes_back_only_to_listeners_that_its_worker_has_joined() {
+    play(&[
+        TWO,
+        ("listen 8; join 2 8", "resume 8"),
+        // Worker 1 may return one, but not to where it never listened.
+        ("accept a; counts 1 1; deaf 1 X; full 1 Y; waiting", "a>1, X closed, Y closed, 0"),
+        ("deaf 1 a", "a>2"),
+        // Who has stopped listening returns what it was sent before; when the listener is gone there is nowhere to go.
+        ("accept B; counts 2 2; left 2 8; deaf 2 B; waiting", "B>2, pause 8, 1"),
+        ("close 8; deaf 2 C", "B closed, C closed"),
+        ("listen 8; join 1 8; full 2 D", "resume 8, D closed"),
+    ]);
+}
+
+#[test]
 fn the_unknown_and_the_repeated_do_no_harm() {
     play(&[
         (

@@ -22,9 +22,16 @@ impl Shell {
             let Some(channel) = self.workers.get(&worker).filter(|channel| !channel.cut_off) else {
                 return Ok(Heard::All);
             };
-            if !channel.can_read()? {
-                self.pause()?;
-                return Ok(Heard::NoRoom);
+            match channel.can_read() {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.pause()?;
+                    return Ok(Heard::NoRoom);
+                }
+                Err(why) => {
+                    self.cut_off(worker, why)?;
+                    return Ok(Heard::All);
+                }
             }
             match channel.read(&mut bytes, &mut fds) {
                 Ok(Some(len)) => match Message::parse(&bytes[..len], fds.len()) {
@@ -71,7 +78,8 @@ impl Shell {
             channel.handed_over += if why == Refusal::HandedOver { fds.len() as u64 } else { 0 };
         }
         for ((listener, kept), conn) in message.connections().zip(fds) {
-            if !is_socket(&conn)? {
+            // What cannot be asked is none, either: nothing of a worker's ends the thread.
+            if !is_socket(&conn).unwrap_or(false) {
                 return self.cut_off(worker, "it gave back what is no connection".into());
             }
             let conn = match kept {
@@ -93,11 +101,11 @@ impl Shell {
     }
 
     /// A worker that breaks the rules gets nothing more and is not listened to any more.
-    fn cut_off(&mut self, worker: WorkerId, why: String) -> Result<(), SysError> {
-        if let Some(channel) = self.workers.get_mut(&worker) {
-            channel.cut_off = true;
-            channel.watch(&self.poller, 0, false)?;
-        }
+    pub(super) fn cut_off(&mut self, worker: WorkerId, why: String) -> Result<(), SysError> {
+        let known = self.workers.get_mut(&worker).filter(|channel| !channel.cut_off);
+        let Some(channel) = known else { return Ok(()) };
+        channel.cut_off = true;
+        channel.watch(&self.poller, 0, false)?;
         self.vacate(worker, None)?;
         self.input(Input::WorkerLeaving { worker })?;
         (self.notify)(Notice::Broken(worker, why));
@@ -118,7 +126,7 @@ impl Shell {
             }
         };
         let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
-        let TakenBack { conns, all } = channel.take_back()?;
+        let TakenBack { conns, all } = channel.take_back();
         let conns = self.recognise_all(conns);
         // There may be room by now that there was not a moment ago.
         if !all || heard == Heard::NoRoom {
