@@ -301,12 +301,16 @@ function boundHandle(kind, address, port, onClose) {
   const Handle = /** @type {new (type?: number) => any} */ (classes.get(kind));
   const handle = new Handle(SERVER);
   const errno = kind === 'pipe' ? handle.bind(address) : handle.bind(address, port);
+  if (errno !== 0) {
+    // It never was open for anybody: there is nothing to tell.
+    handle.close();
+    return { errno, handle };
+  }
   const { close } = handle;
   handle.close = function (/** @type {any[]} */ ...args) {
     onClose();
     return close.apply(this, args);
   };
-  if (errno !== 0) handle.close();
   return { errno, handle };
 }
 

@@ -258,15 +258,41 @@ pub fn ignore_broken_pipes() -> Result<(), SysError> {
     signals.thread_block().doing("blocking SIGPIPE")
 }
 
+/// How long the path of a unix socket may be, without the NUL behind it.
+const LONGEST_UNIX_PATH: usize = 107;
+
+/// The room that is kept in a [`PrivateDirectory`] for the name of a socket: two numbers and a few letters.
+const LONGEST_SOCKET_NAME: usize = 26;
+
 /// A directory that only this user can enter, with what is in it removed on drop.
 #[derive(Debug)]
 pub struct PrivateDirectory(PathBuf);
 
 impl PrivateDirectory {
-    /// Makes one in the directory for temporary files.
+    /// Makes one in the directory for temporary files; or, where that is too long for the name of a socket or cannot
+    /// be written to, in `$XDG_RUNTIME_DIR`, `/dev/shm` or `/tmp`. The error is that of the first one.
     pub fn new() -> Result<Self, SysError> {
-        let template = std::env::temp_dir().join("rcluster-own-XXXXXX");
-        nix::unistd::mkdtemp(&template).map(Self).doing("making a directory for the workers' sockets")
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let places = [Some(std::env::temp_dir()), runtime, Some("/dev/shm".into()), Some("/tmp".into())];
+        Self::in_one_of(places.into_iter().flatten())
+    }
+
+    fn in_one_of(places: impl IntoIterator<Item = PathBuf>) -> Result<Self, SysError> {
+        let mut first = None;
+        for place in places {
+            let template = place.join("rcluster-own-XXXXXX");
+            let length = template.as_os_str().len() + 1 + LONGEST_SOCKET_NAME;
+            let made = if length > LONGEST_UNIX_PATH {
+                Err(Errno::ENAMETOOLONG)
+            } else {
+                nix::unistd::mkdtemp(&template)
+            };
+            match made {
+                Ok(path) => return Ok(Self(path)),
+                Err(errno) => first = first.or(Some(errno)),
+            }
+        }
+        Err(first.unwrap_or(Errno::ENOENT)).doing("making a directory for the workers' sockets")
     }
 
     /// Where it is.
@@ -280,5 +306,23 @@ impl Drop for PrivateDirectory {
     fn drop(&mut self) {
         // Nobody is left who could be told.
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_for_sockets_that_does_not_do_is_passed_over() {
+        let long = PathBuf::from("/tmp").join("d".repeat(80));
+        let missing = PathBuf::from("/nowhere/at/all");
+        let made = PrivateDirectory::in_one_of([long.clone(), missing.clone(), "/tmp".into()]).unwrap();
+        assert_eq!(made.path().parent(), Some(std::path::Path::new("/tmp")));
+        for (places, errno) in
+            [([long.clone(), missing.clone()], Errno::ENAMETOOLONG), ([missing, long], Errno::ENOENT)]
+        {
+            assert_eq!(PrivateDirectory::in_one_of(places).unwrap_err().errno, errno);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Workers that refuse, leave, die, or are not up yet; and too few descriptors.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
@@ -75,7 +75,7 @@ fn clients_wait_for_a_worker_that_is_not_up_yet() {
                     let mut bytes = [0; 5];
                     worker.read_exact(&mut bytes).unwrap();
                     assert_eq!(&bytes, b"early");
-                    std::io::Write::write_all(&mut worker, b"1").unwrap();
+                    worker.write_all(b"1").unwrap();
                 }
             }
         }
@@ -142,6 +142,28 @@ fn what_a_dead_worker_had_not_touched_goes_to_another() {
     drop(first);
     serve(&second, 2);
     assert_eq!(answer(&client), 2);
+}
+
+#[test]
+fn a_client_that_was_told_an_end_is_not_given_to_another() {
+    let mut primary = Primary::new(spec());
+    let (dead, first) = primary.worker();
+    let (_, second) = primary.worker();
+    let client = primary.connect();
+    // As a worker that is killed after it has accepted.
+    drop(accept(&first));
+    drop(first);
+    assert_eq!(read_to_end(&client), b"");
+    primary.forwarder.take_away(dead);
+    primary.forwarder.worker_gone(dead);
+    let _gone = (&client).write_all(b"once");
+    // The next client is the first that the second worker ever sees.
+    let next = primary.connect();
+    write(&next, b"next");
+    let conversation = accept(&second);
+    assert_eq!(read_some(&conversation, 4), b"next");
+    write(&conversation, &[2]);
+    assert_eq!(answer(&next), 2);
 }
 
 #[test]

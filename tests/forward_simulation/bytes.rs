@@ -96,6 +96,7 @@ impl World {
     fn pump(&mut self) -> Step {
         for _ in 0..10_000 {
             self.relay.check_invariants();
+            self.check_retry();
             let step = self.relay.next();
             match step {
                 Step::Wait | Step::Close | Step::Reset { .. } => return step,
@@ -145,6 +146,15 @@ impl World {
         }
         let passed = Self::write(wire, taken);
         self.relay.moved(from, Moved { taken, passed, drained });
+    }
+
+    /// A client may be given to another worker only if this one has none of its bytes, and if it has been told nothing.
+    fn check_retry(&self) {
+        let worker_has = self.up.queued + self.up.delivered + self.relay.held(Side::Client);
+        let client_has = self.down.queued + self.down.delivered + self.relay.held(Side::Worker);
+        if worker_has + client_has > 0 || self.down.told_end {
+            assert!(self.relay.is_touched(), "another worker would get this client: {:?}", self.relay);
+        }
     }
 
     /// With nothing to do, nothing can be done.

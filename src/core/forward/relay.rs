@@ -204,8 +204,10 @@ impl Relay {
         }
     }
 
-    /// A side has said that nothing more comes from it.
+    /// A side has said that nothing more comes from it. A worker's end is passed on to the client, so the client stays
+    /// with this worker even if no byte has moved.
     pub fn ended(&mut self, from: Side) {
+        self.touched |= from == Side::Worker;
         let half = self.half(from);
         half.readable = false;
         half.phase = match half.phase {
@@ -236,8 +238,9 @@ impl Relay {
         self.half(from.other()).reset |= reset;
     }
 
-    /// Whether any byte has been read from either side. Until then the client can still be given to
-    /// another worker.
+    /// Whether any byte has been read from either side, or the worker's end. Until then the client can still be given
+    /// to another worker: none has a byte of it, and it has been told nothing. After that it cannot: a second worker
+    /// would execute a request whose answer has nowhere to go.
     #[must_use]
     pub fn is_touched(&self) -> bool {
         self.touched
@@ -366,5 +369,17 @@ mod tests {
         it.readable(Worker);
         it.broke(Worker);
         assert!(!it.is_touched(), "another worker may have the client");
+    }
+
+    #[test]
+    fn a_client_that_is_told_an_end_stays_with_its_worker() {
+        let mut it = relay();
+        it.readable(Worker);
+        it.ended(Worker);
+        assert!(it.is_touched(), "the client is told so");
+        let mut it = relay();
+        it.readable(Client);
+        it.ended(Client);
+        assert!(!it.is_touched(), "the end of a client can be read again for another worker");
     }
 }
