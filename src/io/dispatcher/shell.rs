@@ -322,7 +322,7 @@ impl Shell {
             Output::Pause { listener } => self.want(listener, false),
             Output::Resume { listener } => self.want(listener, true),
             Output::Reclaim { worker } => {
-                let conns = self.take_back(worker)?;
+                let conns = self.take_back(worker);
                 self.input(Input::Reclaimed { worker, conns })
             }
             Output::WantWake { worker } => {
@@ -388,10 +388,10 @@ impl Shell {
     }
 
     /// Receives from a worker's end what the worker has not received.
-    fn take_back(&mut self, worker: WorkerId) -> Result<Vec<(ListenerId, Conn)>, SysError> {
-        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(Vec::new()) };
+    fn take_back(&mut self, worker: WorkerId) -> Vec<(ListenerId, Conn)> {
+        let Some(channel) = self.workers.get_mut(&worker) else { return Vec::new() };
         let conns = channel.take_back().conns;
-        Ok(self.recognise_all(conns))
+        self.recognise_all(conns)
     }
 }
 
