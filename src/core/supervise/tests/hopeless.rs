@@ -85,7 +85,7 @@ fn patient(workers: u32) -> Options {
     let intensity = Intensity { max: 100, period: Duration::from_secs(60) };
     Options {
         restart_intensity: intensity,
-        start_up_limit: Some(Duration::from_millis(1_000)),
+        start_up_limit: Some(Duration::from_secs(1)),
         ..options(workers)
     }
 }
