@@ -10,10 +10,7 @@ import { EventEmitter } from 'node:events';
  * const http = require('node:http');
  *
  * if (cluster.isPrimary) {
- *   for (let i = 0; i < cluster.availableParallelism(); i++) cluster.fork();
- *   cluster.on('exit', (worker) => {
- *     if (!worker.exitedAfterDisconnect) cluster.fork();
- *   });
+ *   cluster.supervise();
  * } else {
  *   http.createServer((request, response) => response.end(`worker ${cluster.worker.id}\n`)).listen(8000);
  * }
@@ -568,7 +565,29 @@ declare namespace cluster {
   }
 
   /** The primary's hold on a supervised cluster. Decisions are made and carried out on a native thread. */
-  interface Supervisor extends TypedEmitter<SupervisorEventMap> {
+  interface Supervisor extends EventEmitter {
+    // Only the events that there are: a misspelt one is an error.
+    addListener<E extends keyof SupervisorEventMap>(
+      event: E,
+      listener: Listener<SupervisorEventMap[E]>,
+    ): this;
+    on<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;
+    once<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;
+    prependListener<E extends keyof SupervisorEventMap>(
+      event: E,
+      listener: Listener<SupervisorEventMap[E]>,
+    ): this;
+    prependOnceListener<E extends keyof SupervisorEventMap>(
+      event: E,
+      listener: Listener<SupervisorEventMap[E]>,
+    ): this;
+    off<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;
+    removeListener<E extends keyof SupervisorEventMap>(
+      event: E,
+      listener: Listener<SupervisorEventMap[E]>,
+    ): this;
+    emit<E extends keyof SupervisorEventMap>(event: E, ...args: Arguments<SupervisorEventMap[E]>): boolean;
+
     /** The workers by slot. */
     readonly workers: (Worker | undefined)[];
 
@@ -591,7 +610,7 @@ declare namespace cluster {
      * process.on('SIGHUP', () => supervisor.reload().catch((error) => console.error('still the old code:', error.message)));
      * ```
      * @param options `concurrency`: how many at a time.
-     * @returns Rejects with `ERR_RCLUSTER_NOT_READY`, or `ERR_RCLUSTER_SHUT_DOWN`.
+     * @returns Rejects with `ERR_RCLUSTER_NOT_READY`, `ERR_RCLUSTER_SHUT_DOWN`, or as `supervise()` throws for wrong options.
      */
     reload(options?: { concurrency?: number }): Promise<void>;
 

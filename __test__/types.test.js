@@ -33,6 +33,14 @@ const SPOILT = {
     'listening: [worker: Worker, address: Address];',
     'listening: [worker: Worker, port: number];',
   ],
+  'any event of a supervisor passes': [
+    '    on<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;\n',
+    '    on(event: string, listener: (...args: any[]) => void): this;\n',
+  ],
+  'any option of supervise() passes': [
+    '    startUpLimit?: number | undefined;\n',
+    '    [name: string]: any;\n',
+  ],
   'the address is another': ['    port: number;\n    /** 4 or', '    port: string;\n    /** 4 or'],
 };
 

@@ -26,11 +26,13 @@ function primary() {
     unresponsiveAfter: 3000,
     drainTimeout: 5000,
     recycle: { memory: 512 * 1024 * 1024 },
+    // The events below tell all of it.
+    log: false,
   });
 
   const tell =
     (/** @type {string} */ name) =>
-    (/** @type {Record<string, unknown>} */ { stack, detail, ...facts }) => {
+    (/** @type {any} */ { stack, detail, ...facts }) => {
       console.log(name, JSON.stringify(facts));
       if (stack || detail) console.log(String(stack || detail).replaceAll(/^/gm, '    '));
     };

@@ -1,0 +1,28 @@
+import cluster from 'rcluster';
+
+// What is misspelt is an error, and what events tell is known.
+
+const supervisor = cluster.supervise({
+  workers: 2,
+  log: ({ name, level, message }) => console.log(name, level, message),
+});
+
+supervisor.on('restart', ({ worker, pid, slot, reason }) => console.log(worker, pid, slot, reason));
+supervisor.once('gave-up', ({ scope, worker }) => console.log(scope === 'start-up', worker));
+supervisor.off('ready', () => {});
+// @ts-expect-error There is no such event.
+supervisor.on('restrat', () => {});
+// @ts-expect-error There is no such event.
+supervisor.once('unresponsible', () => {});
+// @ts-expect-error There is no such event.
+supervisor.addListener('gaveUp', () => {});
+// @ts-expect-error There is no such event.
+supervisor.emit('restrat');
+// @ts-expect-error There is no such fact.
+supervisor.on('ready', ({ bootTime }) => console.log(bootTime));
+// @ts-expect-error There is no such option.
+cluster.supervise({ worker: 2 });
+// @ts-expect-error There is no such level.
+cluster.supervise({ log: 'debug' });
+// @ts-expect-error There is no such option.
+void supervisor.reload({ concurency: 2 });
