@@ -500,7 +500,10 @@ declare namespace cluster {
      * the names of `process.getActiveResourcesInfo()`.
      */
     drained: [facts: AboutWorker & { resources: Record<string, number> }];
-    /** The event loop of a worker stands still: it is replaced and killed. `stack` tells where, if that can be found out. */
+    /**
+     * The event loop of a worker stands still: it is replaced and killed. `stack` tells where, if that can be found out; it
+     * goes through source maps if workers are started with `--enable-source-maps`. 'restart' follows.
+     */
     unresponsive: [facts: AboutWorker & { silentFor: number; stack: string | null }];
     /** A worker is replaced because it has become too big (bytes), too old (ms) or has served enough. */
     recycle: [facts: AboutWorker & { cause: 'memory' | 'age' | 'connections'; value: number; limit: number }];
@@ -559,6 +562,26 @@ declare namespace cluster {
       restarts: number;
       /** Failures without a healthy time in between. */
       failures: number;
+      /** The process id of its worker. */
+      pid: number | null;
+      /** How long ago its worker was started, in ms. */
+      uptime: number | null;
+      /** The resident memory of its worker, in bytes. Null where there is no native part. */
+      memory: number | null;
+      /**
+       * Which part of the time the event loop of its worker was at work, 0 to 1: since the last call of `stats()`, or since
+       * the worker was started. Null for a worker that is not Node, and where there is no native part.
+       */
+      utilization: number | null;
+      /** How the last worker of this slot has ended, and when, in ms as `Date.now()` counts them; null if none has. */
+      lastExit: {
+        worker: number;
+        pid: number | null;
+        code: number | null;
+        signal: string | null;
+        reason: string;
+        at: number;
+      } | null;
     }[];
     /** What `schedulingStats()` tells. */
     scheduling: SchedulingStats;

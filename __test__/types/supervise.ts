@@ -26,3 +26,8 @@ cluster.supervise({ worker: 2 });
 cluster.supervise({ log: 'debug' });
 // @ts-expect-error There is no such option.
 void supervisor.reload({ concurency: 2 });
+
+const [first] = supervisor.stats().slots;
+const figures: (number | null)[] = [first.pid, first.memory, first.uptime, first.utilization];
+const reason: string | undefined = first.lastExit?.reason;
+console.log(figures, reason);

@@ -176,6 +176,10 @@ class Engine {
         successor: this.#at(slot, 'successor')?.worker.id ?? null,
         restarts,
         failures: failures.count,
+        uptime: ageOf(this.#at(slot, 'current')),
+        // Nobody but the worker itself knows.
+        memory: null,
+        busy: null,
       })),
     });
   }
@@ -567,6 +571,11 @@ function phase(wasReady) {
 /** @returns {Failure} */
 function shutDown() {
   return { code: 'ERR_RCLUSTER_SHUT_DOWN', message: 'the cluster is shut down' };
+}
+
+/** @param {Member | undefined} member */
+function ageOf(member) {
+  return member === undefined ? null : Math.round(monotonic() - member.started);
 }
 
 module.exports = { Engine };

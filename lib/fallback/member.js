@@ -27,6 +27,8 @@ class Member {
   stage = 'starting';
   /** When it was started, and later when it got ready, in ms. */
   since = monotonic();
+  /** When it was started. */
+  started = monotonic();
   /** @type {string | undefined} Why it is to drain as soon as its successor is ready. */
   leaves;
   /** @type {NodeJS.Timeout | undefined} Ends the stage that it is in. */
@@ -156,7 +158,7 @@ function ignoreClosed() {}
 function endOf(code, signal) {
   if (signal === null) return { code, signal: null, reason: `it ended with exit code ${code}` };
   const number = os.constants.signals[/** @type {NodeJS.Signals} */ (signal)];
-  return { code: null, signal: number, reason: `it ended with signal ${signal}` };
+  return { code: null, signal: number, reason: `it ended by ${signal}` };
 }
 
 module.exports = { COMMAND, Member, sendDrain };

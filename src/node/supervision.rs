@@ -11,6 +11,7 @@ use crate::core::supervise::{
     Backoff, By, Cause, Event, Excess, ExitKind, Failure, Intensity, OnGiveUp, Options, Phase, ReadyWhen,
     Recycle, RestartPolicy, Scope, SlotState, Stats, Why,
 };
+use crate::sys::exit::SIGKILL;
 
 /// At most so many restarts in so much time.
 #[napi(object)]
@@ -187,8 +188,8 @@ pub(super) fn describe(event: &Event) -> Value {
         Event::Backoff { slot, delay, failures } => {
             ("backoff", json!({ "slot": slot, "delay": millis(*delay), "failures": failures }))
         }
-        Event::GaveUp { slot, scope, restarts, period, why } => {
-            let mut facts = about(*slot, None, why);
+        Event::GaveUp { slot, worker, scope, restarts, period, why } => {
+            let mut facts = about(*slot, *worker, why);
             facts["scope"] = json!(match scope {
                 Scope::Slot => "slot",
                 Scope::Total => "total",
@@ -294,6 +295,9 @@ pub(super) fn stats(cluster: &Stats) -> Value {
                 "state": state,
                 "worker": slot.worker,
                 "successor": slot.successor,
+                "uptime": slot.uptime.map(millis),
+                "memory": slot.rss,
+                "busy": slot.busy.map(|busy| busy.as_secs_f64() * 1000.0),
                 "restarts": slot.restarts,
                 "failures": slot.failures,
             })
@@ -317,7 +321,8 @@ pub(super) fn stats(cluster: &Stats) -> Value {
 fn about(slot: Option<Slot>, worker: Option<WorkerId>, why: &Why) -> Value {
     let (code, signal) = match why {
         Why::Exited(ExitKind::Code(code)) => (Some(code), None),
-        Why::Exited(ExitKind::Signal(signal)) => (None, Some(signal)),
+        Why::Exited(ExitKind::Signal(signal)) => (None, Some(*signal)),
+        Why::Exited(ExitKind::OutOfMemory) => (None, Some(SIGKILL)),
         _ => (None, None),
     };
     json!({ "slot": slot, "worker": worker, "code": code, "signal": signal, "reason": why.to_string() })

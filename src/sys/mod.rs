@@ -15,6 +15,7 @@ pub mod js;
 pub mod listen;
 pub mod memory;
 pub mod notify;
+pub mod oom;
 pub mod orphans;
 pub mod package;
 pub mod passing;

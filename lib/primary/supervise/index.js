@@ -102,6 +102,7 @@ function createSupervise(primary) {
         promote,
         template,
         expectMore: (count) => primary.expectMore(settings, count),
+        execArgv: () => settings.execArgv ?? [],
         // Their end is known natively a little earlier than it is told.
         told: async () => void (await Promise.all(members.values())),
       },
@@ -110,6 +111,7 @@ function createSupervise(primary) {
     supervision.audience = {
       onSpawned(event) {
         const worker = primary.adopt(settings, event);
+        started.onSpawned(worker);
         const ended = new Promise((resolve) => worker.once('exit', resolve));
         members.set(event.id, ended);
         void ended.then(() => members.delete(event.id));

@@ -5,7 +5,9 @@ const os = require('node:os');
 const { monotonic } = require('../../globals');
 
 const { createExitHold, listenBeside } = require('../../seam/signals');
+const { History } = require('./history');
 const { Log } = require('./log');
+const { hasSourceMaps, mapStack } = require('./source-maps');
 const { fields, time, whole, MOST_WORKERS } = require('./options');
 
 /**
@@ -26,6 +28,7 @@ const { fields, time, whole, MOST_WORKERS } = require('./options');
  *   template: (count: number) => import('../../../binding').SpawnOptions,
  *   expectMore: (count: number) => void,
  *   told: () => Promise<void>,
+ *   execArgv: () => readonly unknown[],
  * }} Cluster
  */
 
@@ -53,6 +56,7 @@ class Supervisor extends EventEmitter {
   #waiting = new Map();
   #lastRequest = 0;
   #log;
+  #history = new History();
   /** @type {Promise<void> | undefined} */
   #shutdown;
   /** Whether the shutdown has been announced and not begun. */
@@ -150,7 +154,17 @@ class Supervisor extends EventEmitter {
 
   /** How the cluster stands. */
   stats() {
-    return { ...this.#stats(), scheduling: this.#cluster.supervision.report() };
+    const { slots, ...stats } = this.#stats();
+    return {
+      ...stats,
+      slots: slots.map((/** @type {any} */ slot) => this.#history.describe(slot)),
+      scheduling: this.#cluster.supervision.report(),
+    };
+  }
+
+  /** @param {Worker} worker */
+  onSpawned(worker) {
+    this.#history.onSpawned(worker);
   }
 
   #stats() {
@@ -201,7 +215,13 @@ class Supervisor extends EventEmitter {
    */
   #onEvent(name, facts) {
     const worker = typeof facts.worker === 'number' ? this.#cluster.workerOf(facts.worker) : undefined;
-    if (typeof facts.worker === 'number') facts.pid = worker?.process.pid;
+    if (typeof facts.worker === 'number') {
+      facts.pid = worker?.process.pid ?? this.#history.pidOf(facts.worker);
+    }
+    if (typeof facts.stack === 'string' && hasSourceMaps(this.#cluster.execArgv(), process.env)) {
+      facts.stack = mapStack(facts.stack);
+    }
+    this.#history.onEvent(name, facts, worker?.isDead() === false);
     if (typeof facts.signal === 'number') facts.signal = signalNames.get(facts.signal) ?? facts.signal;
     if (name === 'promote') this.#cluster.promote(facts.worker, facts.slot);
     if ((name === 'spawn' || name === 'promote') && facts.slot !== null) this.workers[facts.slot] = worker;

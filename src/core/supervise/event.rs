@@ -64,6 +64,8 @@ pub enum Event {
     GaveUp {
         /// Which slot stays empty; None for the standbys.
         slot: Option<Slot>,
+        /// The worker that failed last; None if it could not even be spawned.
+        worker: Option<WorkerId>,
         /// Which limit it was.
         scope: Scope,
         /// How many restarts there had been.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::watch::Health;
-use super::{Excess, Reason, Time};
+use super::{Event, Excess, Reason, Time};
 use crate::core::ids::{Slot, Ticket, WorkerId};
 
 /// What a worker is to the cluster. Each is one of these, and a slot is what its members say it is.
@@ -95,6 +95,8 @@ pub(super) struct Member {
     /// Which reload it comes from.
     pub(super) generation: u32,
     pub(super) ordered: Time,
+    /// What is told of it once it is known where it is blocked.
+    pub(super) untold: Vec<Event>,
     /// It has come as far as is asked for. If it is still starting, it waits to take over.
     pub(super) able: bool,
     /// On how many listeners nobody else serves.

@@ -163,15 +163,49 @@ pub enum ExitKind {
     Code(i32),
     /// By a signal.
     Signal(i32),
+    /// By the kernel's SIGKILL, because the memory that the cluster may use was full.
+    OutOfMemory,
 }
 
 impl fmt::Display for ExitKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
-            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Signal(signal) => match signal_name(*signal) {
+                Some(name) => f.write_str(name),
+                None => write!(f, "signal {signal}"),
+            },
+            Self::OutOfMemory => f.write_str("SIGKILL: out of memory"),
         }
     }
+}
+
+/// The number of SIGABRT on Linux.
+const SIGABRT: i32 = 6;
+
+/// The names of those that end processes. The numbers are the same on all architectures that we support.
+fn signal_name(number: i32) -> Option<&'static str> {
+    Some(match number {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        SIGABRT => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        10 => "SIGUSR1",
+        11 => "SIGSEGV",
+        12 => "SIGUSR2",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => return None,
+    })
 }
 
 /// Why a worker drains.
@@ -353,7 +387,12 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exited(exit) => write!(f, "it ended with {exit}"),
+            Self::Exited(exit @ ExitKind::Code(_)) => write!(f, "it ended with {exit}"),
+            // Others abort, too.
+            Self::Exited(exit @ ExitKind::Signal(SIGABRT)) => {
+                write!(f, "it ended by {exit}, as V8 does when its heap is out of memory")
+            }
+            Self::Exited(exit) => write!(f, "it ended by {exit}"),
             Self::NotSpawned { errno } => write!(f, "it could not be spawned (error {errno})"),
             Self::NotReady => f.write_str("it was not ready in time"),
             Self::Retired(reason) => write!(f, "it retired ({reason})"),

@@ -49,6 +49,8 @@ impl Supervise {
     /// A process has ended, or has never come into being.
     pub(super) fn gone(&mut self, index: usize, why: Why) {
         self.note_health(index);
+        // It may have ended before it was known where it was blocked.
+        self.tell_of_hang(index, None);
         let member = self.members.remove(index);
         if !matches!(self.run, Run::Running) {
             return;
@@ -211,7 +213,8 @@ impl Supervise {
         if let Some(slot) = slot {
             self.scale_meets(slot, &loss.why);
         }
-        self.tell(Event::GaveUp { slot, scope, restarts, period, why: loss.why });
+        let Loss { worker, why, .. } = loss;
+        self.tell(Event::GaveUp { slot, worker, scope, restarts, period, why });
     }
 
     /// A worker that has been well for long enough speaks for its slot.

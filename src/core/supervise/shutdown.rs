@@ -64,6 +64,10 @@ impl Supervise {
 
     /// Ends if a slot has been given up and that is to be the end, or if no slot will ever serve again because of failures.
     pub(super) fn end_if_hopeless(&mut self) {
+        // Why comes before what follows from it.
+        if !self.is_all_told() {
+            return;
+        }
         let gave_up = self.gave_up.take().filter(|_| self.options.on_give_up == OnGiveUp::Exit);
         let Some(why) = gave_up.or_else(|| self.hopeless()) else { return };
         // An end that was asked for is no failure: it only comes earlier.
@@ -74,7 +78,7 @@ impl Supervise {
 
     /// The last failure, if there is no slot that serves or will have another worker, and not all of them ended well.
     pub(super) fn hopeless(&self) -> Option<Why> {
-        if !matches!(self.run, Run::Running) {
+        if !matches!(self.run, Run::Running) || !self.is_all_told() {
             return None;
         }
         // One that is about to go serves until then.

@@ -54,6 +54,7 @@ impl Supervise {
             going: None,
             generation: self.generation,
             ordered: self.now,
+            untold: Vec::new(),
             able: false,
             sole: 0,
             health: Health::new(cause, &self.options.recycle, &mut self.random),

@@ -45,6 +45,12 @@ pub struct SlotStats {
     pub worker: Option<WorkerId>,
     /// The one that is starting to take its place.
     pub successor: Option<WorkerId>,
+    /// How long ago its worker was started.
+    pub uptime: Option<Duration>,
+    /// Resident bytes of its worker. Filled in by the shell, as is the next one.
+    pub rss: Option<u64>,
+    /// How long the event loop of its worker has been at work.
+    pub busy: Option<Duration>,
     /// How many restarts it has had in all.
     pub restarts: u64,
     /// Failures without a healthy time in between.
@@ -102,6 +108,9 @@ impl Supervise {
             state: self.slot_state(slot, post.standing, now),
             worker: worker(self.current(slot)),
             successor: worker(self.successor(slot)),
+            uptime: self.current(slot).map(|index| now.saturating_sub(self.members[index].ordered)),
+            rss: None,
+            busy: None,
             restarts: post.restarts,
             failures: post.failures.count(),
         }

@@ -77,8 +77,8 @@ fn tell(event: Event) -> String {
         Event::Backoff { slot, delay, failures } => {
             format!("backoff {} {} after {failures}", place(slot), delay.as_millis())
         }
-        Event::GaveUp { slot, scope, restarts, period, why } => {
-            format!("gave up {} {scope:?} {restarts} in {}: {why}", place(slot), period.as_secs())
+        Event::GaveUp { slot, worker, scope, restarts, period, why } => {
+            format!("gave up {} {scope:?} {restarts} in {}: {why}", who(worker, slot), period.as_secs())
         }
         Event::Retire { worker, slot, reason, detail, by } => {
             format!("retire {} {reason}{detail} by {by:?}", who(Some(worker), slot))

@@ -136,6 +136,14 @@ fn part(of: u64, factor: f64) -> u64 {
     (of as f64 * factor) as u64
 }
 
+/// Whether an event tells what follows from the failure of a worker.
+fn follows(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Restart { .. } | Event::Backoff { .. } | Event::GaveUp { .. } | Event::Stopped { .. }
+    )
+}
+
 impl Supervise {
     /// Looks at what all have shown, if it is time.
     pub(super) fn sample(&mut self) {
@@ -184,7 +192,22 @@ impl Supervise {
         self.dismiss(index, Stage::Capturing { until, silent_for });
         self.say(Output::TakeBack { worker });
         self.say(Output::CaptureStack { worker });
+        let told = self.outbox.len();
         self.lost(place, going.as_ref(), loss);
+        self.put_off_events(index, told);
+    }
+
+    /// Keeps what has been told since then until it is known where the worker is blocked: why comes before what follows from
+    /// it. The replacement does not wait.
+    fn put_off_events(&mut self, index: usize, told: usize) {
+        let mut untold = Vec::new();
+        for output in self.outbox.split_off(told) {
+            match output {
+                Output::Tell(event) if follows(&event) => untold.push(event),
+                other => self.outbox.push(other),
+            }
+        }
+        self.members[index].untold = untold;
     }
 
     pub(super) fn captured(&mut self, worker: WorkerId, text: Option<String>) {
@@ -194,13 +217,33 @@ impl Supervise {
     }
 
     pub(super) fn kill_hung(&mut self, index: usize, stack: Option<String>) {
-        let Member { id: Some(worker), place, stage: Stage::Capturing { silent_for, .. }, .. } =
-            self.members[index]
-        else {
+        if matches!(self.members[index].stage, Stage::Capturing { .. }) {
+            self.tell_of_hang(index, stack);
+            self.kill(index);
+        }
+    }
+
+    /// Tells that a worker is blocked, if it is and that has not been told, and then what has followed from it.
+    pub(super) fn tell_of_hang(&mut self, index: usize, stack: Option<String>) {
+        let member = &mut self.members[index];
+        let (Some(worker), Stage::Capturing { until, silent_for }) = (member.id, member.stage) else {
             return;
         };
-        self.tell(Event::Unresponsive { worker, slot: place.slot(), silent_for, stack });
-        self.kill(index);
+        let (slot, untold) = (member.place.slot(), std::mem::take(&mut member.untold));
+        self.tell(Event::Unresponsive { worker, slot, silent_for, stack });
+        // Part of the wait is over.
+        let passed = CAPTURE.saturating_sub(until.saturating_sub(self.now));
+        for mut event in untold {
+            if let Event::Restart { delay, .. } | Event::Backoff { delay, .. } = &mut event {
+                *delay = delay.saturating_sub(passed);
+            }
+            self.tell(event);
+        }
+    }
+
+    /// Whether nothing is left to be told of workers that are blocked.
+    pub(super) fn is_all_told(&self) -> bool {
+        !self.members.iter().any(|member| matches!(member.stage, Stage::Capturing { .. }))
     }
 
     /// Says when to look next, if there is anything to look for.

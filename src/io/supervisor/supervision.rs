@@ -27,6 +27,7 @@ use crate::io::dispatcher::{Afterwards, Command as ToDispatcher};
 use crate::sys::error::SysError;
 use crate::sys::exit::{Exit, SIGKILL, SIGTERM, send_signal};
 use crate::sys::memory::Memory;
+use crate::sys::oom::OomKills;
 
 /// How a supervised cluster is to be kept up.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub(super) struct Supervision {
     members: HashMap<WorkerId, Member>,
     /// None where no service manager wants to know.
     systemd: Option<Systemd>,
+    /// None where the kernel does not count them.
+    oom_kills: Option<OomKills>,
     /// What the brain has not been told yet, and whether it is being told just now.
     inputs: VecDeque<Input>,
     telling: bool,
@@ -57,6 +60,7 @@ pub(super) struct Supervision {
 
 /// A supervised worker.
 struct Member {
+    pid: i32,
     /// None where nobody limits it.
     memory: Option<Memory>,
     /// A standby's: what it would have if it were not one.
@@ -80,6 +84,7 @@ impl Supervision {
             plan,
             members: HashMap::new(),
             systemd,
+            oom_kills: OomKills::of_this_process(),
             inputs: VecDeque::new(),
             telling: false,
         }
@@ -266,7 +271,18 @@ impl Shell {
 
     /// How the cluster stands; None if nobody supervises it.
     pub(super) fn supervision_stats(&self) -> Option<Stats> {
-        Some(self.supervision.as_ref()?.brain.stats(self.start.elapsed()))
+        let supervision = self.supervision.as_ref()?;
+        let mut stats = supervision.brain.stats(self.start.elapsed());
+        for slot in &mut stats.slots {
+            let Some(worker) = slot.worker else { continue };
+            let pid = supervision.members.get(&worker).map(|member| member.pid);
+            // One that has just ended has no memory.
+            slot.rss = pid.and_then(|pid| Memory::of(pid).ok()?.resident());
+            // A program that is not Node has nothing to say about its event loop.
+            let board = self.workers.get(&worker).map(|handle| &handle.board);
+            slot.busy = board.filter(|board| board.turns() > 0).map(|board| board.busy());
+        }
+        Some(stats)
     }
 
     /// A worker says that it takes no more connections, or the app has told it so.
@@ -305,6 +321,13 @@ impl Shell {
         let exit = match exit {
             Exit::Code(code) => ExitKind::Code(code),
             Exit::Signal { number, .. } => ExitKind::Signal(number),
+        };
+        let kills = supervision.oom_kills.as_mut();
+        let exit = if exit == ExitKind::Signal(SIGKILL) {
+            if kills.is_some_and(OomKills::take) { ExitKind::OutOfMemory } else { exit }
+        } else {
+            kills.into_iter().for_each(OomKills::forget);
+            exit
         };
         self.supervise(Input::Exited { worker, exit });
     }
@@ -366,7 +389,7 @@ impl Shell {
         } else {
             Some(Held { newcomer: launched.newcomer, joins: Vec::new(), replies: Vec::new() })
         };
-        supervision.members.insert(worker, Member { memory, held, stranger });
+        supervision.members.insert(worker, Member { pid, memory, held, stranger });
         let pidfd = Arc::new(launched.child.pidfd);
         self.adopt(worker, slot, Arc::clone(&pidfd), launched.link);
         self.tell_in_order(Event::Spawned { worker, slot, pid, pidfd, pipes: launched.pipes, inspect_port });

@@ -24,7 +24,7 @@ fn waits_grow_and_end_in_giving_up() {
             // It was the only one.
             (
                 "at 600; exit 5 1",
-                "spawn 0 Restart, (5@0), gave up 0 Slot 4 in 60: it ended with exit code 1, shutdown 200 true, exit 70",
+                "spawn 0 Restart, (5@0), gave up 5@0 Slot 4 in 60: it ended with exit code 1, shutdown 200 true, exit 70",
             ),
             ("states; due; at 99999", "Emptying, never"),
         ],
@@ -64,7 +64,7 @@ fn restarts_count_for_a_period() {
                 "exit 2 1; online 3; at 39999",
                 "restart 2@0: it ended with exit code 1, +0, #1, spawn 0 Restart, (3@0), ready 3 in 0",
             ),
-            ("exit 3 1", "gave up 0 Slot 1 in 20: it ended with exit code 1, shutdown 200 true, exit 70"),
+            ("exit 3 1", "gave up 3@0 Slot 1 in 20: it ended with exit code 1, shutdown 200 true, exit 70"),
         ],
     );
 }
@@ -78,7 +78,7 @@ fn all_slots_together_have_a_limit_too() {
         &[
             TWO,
             ("exit 1 1", "restart 1@0: it ended with exit code 1, +0, #1, spawn 0 Restart, (3@0)"),
-            ("exit 2 1; states", "gave up 1 Total 1 in 60: it ended with exit code 1, Filling, GivenUp"),
+            ("exit 2 1; states", "gave up 2@1 Total 1 in 60: it ended with exit code 1, Filling, GivenUp"),
         ],
     );
 }
@@ -96,7 +96,7 @@ fn giving_up_may_stop_the_primary() {
             TWO,
             (
                 "exit 1 1",
-                "gave up 0 Slot 0 in 60: it ended with exit code 1, shutdown 200 true, drain 2 shutdown 200",
+                "gave up 1@0 Slot 0 in 60: it ended with exit code 1, shutdown 200 true, drain 2 shutdown 200",
             ),
             ("shutdown 100 5; at 99", ""),
             ("exit 2 0", "done 5, exit 70"),

@@ -16,8 +16,8 @@ fn the_last_slot_that_is_given_up_ends_it() {
         few(2),
         &[
             TWO,
-            ("exit 1 3; states", "gave up 0 Slot 0 in 60: it ended with exit code 3, GivenUp, Serving"),
-            ("exit 2 4", "gave up 1 Slot 0 in 60: it ended with exit code 4, shutdown 200 true, exit 71"),
+            ("exit 1 3; states", "gave up 1@0 Slot 0 in 60: it ended with exit code 3, GivenUp, Serving"),
+            ("exit 2 4", "gave up 2@1 Slot 0 in 60: it ended with exit code 4, shutdown 200 true, exit 71"),
             (
                 "reload 1 5; scale 3 6",
                 "failed 5: the cluster is shut down, failed 6: the cluster is shut down",
@@ -33,7 +33,7 @@ fn a_slot_that_can_still_have_a_worker_goes_on() {
         mixed,
         &[
             TWO,
-            ("exit 1 3", "gave up 0 Slot 0 in 60: it ended with exit code 3"),
+            ("exit 1 3", "gave up 1@0 Slot 0 in 60: it ended with exit code 3"),
             ("scale 3 6; online 3", "spawn 2 Scale, (3@2), ready 3 in 0, done 6"),
             ("exit 2 0; states", "stopped 2@1: it ended with exit code 0, GivenUp, Stopped, Serving"),
             // One that was given up is enough for a failure.
@@ -62,7 +62,7 @@ fn one_that_failed_and_is_never_replaced_makes_the_end_a_failure() {
         never,
         &[
             TWO,
-            ("signal 1 9; states", "stopped 1@0: it ended with signal 9, Stopped, Serving"),
+            ("signal 1 9; states", "stopped 1@0: it ended by SIGKILL, Stopped, Serving"),
             ("exit 2 0", "stopped 2@1: it ended with exit code 0, shutdown 200 true, exit 70"),
         ],
     );
@@ -75,7 +75,7 @@ fn an_end_that_was_announced_is_no_failure() {
         &[
             ONE,
             ("shutdown 300 1000 7", "stopping in 1000"),
-            ("exit 1 3", "gave up 0 Slot 0 in 60: it ended with exit code 3, shutdown 200 false, done 7"),
+            ("exit 1 3", "gave up 1@0 Slot 0 in 60: it ended with exit code 3, shutdown 200 false, done 7"),
         ],
     );
 }
@@ -83,11 +83,7 @@ fn an_end_that_was_announced_is_no_failure() {
 /// Waits of 100, 200, 300, 300 … ms and more restarts than there will be.
 fn patient(workers: u32) -> Options {
     let intensity = Intensity { max: 100, period: Duration::from_secs(60) };
-    Options {
-        restart_intensity: intensity,
-        start_up_limit: Some(Duration::from_secs(1)),
-        ..options(workers)
-    }
+    Options { restart_intensity: intensity, start_up_limit: Some(Duration::from_secs(1)), ..options(workers) }
 }
 
 const FAILS: &str = "it ended with exit code 1";
@@ -107,7 +103,7 @@ fn a_program_that_has_never_run_is_tried_for_a_limited_time() {
     // The next attempt would be made after the second is over.
     rows.push((
         "at 900; exit 5 1".to_owned(),
-        format!("spawn 0 Restart, (5@0), gave up 0 StartUp 4 in 0: {FAILS}, shutdown 200 true, exit 70"),
+        format!("spawn 0 Restart, (5@0), gave up 5@0 StartUp 4 in 0: {FAILS}, shutdown 200 true, exit 70"),
     ));
     let rows: Vec<(&str, &str)> = rows.iter().map(|(what, then)| (what.as_str(), then.as_str())).collect();
     play(patient(1), &rows);
@@ -154,7 +150,7 @@ fn a_slow_program_has_three_attempts() {
             ("at 2001; exit 1 1", "kill 1, spawn 0 Restart, (2@0)"),
             ("at 4001", &format!("term 2, restart 2@0 at start: {late}, +1, #2, backoff 0 1 after 2")),
             ("at 4002; exit 2 1", "kill 2, spawn 0 Restart, (3@0)"),
-            ("at 6002", &format!("term 3, gave up 0 StartUp 2 in 6: {late}, shutdown 200 true")),
+            ("at 6002", &format!("term 3, gave up 3@0 StartUp 2 in 6: {late}, shutdown 200 true")),
             ("exit 3 1", "exit 70"),
         ],
     );

@@ -177,7 +177,7 @@ fn a_slot_that_waits_or_has_been_given_up_gets_its_chance() {
         super::Options { restart_intensity: intensity, ..options(2) },
         &[
             super::TWO,
-            ("exit 1 3; states", "gave up 0 Slot 0 in 60: it ended with exit code 3, GivenUp, Serving"),
+            ("exit 1 3; states", "gave up 1@0 Slot 0 in 60: it ended with exit code 3, GivenUp, Serving"),
             (
                 "reload 2 5; online 3",
                 "reload 2/2, spawn 0 Reload, spawn 1 Reload, (3@0), (4@1), ready 3 in 0",

@@ -9,7 +9,7 @@ fn one_that_had_served_is_replaced_at_once() {
         options(2),
         &[
             TWO,
-            ("signal 1 9", "restart 1@0: it ended with signal 9, +0, #1, spawn 0 Restart, (3@0)"),
+            ("signal 1 9", "restart 1@0: it ended by SIGKILL, +0, #1, spawn 0 Restart, (3@0)"),
             ("states", "Filling, Serving"),
             ("online 3; states", "ready 3 in 0, Serving, Serving"),
             ("exit 2 0", "restart 2@1: it ended with exit code 0, +0, #1, spawn 1 Restart, (4@1)"),
@@ -89,14 +89,14 @@ fn on_failure_a_worker_that_ends_well_is_not_replaced() {
     );
     play(
         on_failure(),
-        &[ONE, ("signal 1 15", "restart 1@0: it ended with signal 15, +0, #1, spawn 0 Restart, (2@0)")],
+        &[ONE, ("signal 1 15", "restart 1@0: it ended by SIGTERM, +0, #1, spawn 0 Restart, (2@0)")],
     );
 }
 
 #[test]
 fn never_means_never() {
     let never = || Options { restart: RestartPolicy::Never, ..options(1) };
-    play(never(), &[ONE, ("signal 1 9", "stopped 1@0: it ended with signal 9, shutdown 200 true, exit 70")]);
+    play(never(), &[ONE, ("signal 1 9", "stopped 1@0: it ended by SIGKILL, shutdown 200 true, exit 70")]);
     play(
         never(),
         &[(
@@ -130,6 +130,20 @@ fn some_exit_codes_mean_stop() {
     );
     play(
         stop(),
-        &[ONE, ("signal 1 78", "restart 1@0: it ended with signal 78, +0, #1, spawn 0 Restart, (2@0)")],
+        &[ONE, ("signal 1 78", "restart 1@0: it ended by signal 78, +0, #1, spawn 0 Restart, (2@0)")],
     );
+}
+
+#[test]
+fn an_end_is_told_by_name() {
+    use crate::core::supervise::{ExitKind, Why};
+    for (exit, told) in [
+        (ExitKind::Code(3), "it ended with exit code 3"),
+        (ExitKind::Signal(9), "it ended by SIGKILL"),
+        (ExitKind::Signal(6), "it ended by SIGABRT, as V8 does when its heap is out of memory"),
+        (ExitKind::Signal(40), "it ended by signal 40"),
+        (ExitKind::OutOfMemory, "it ended by SIGKILL: out of memory"),
+    ] {
+        assert_eq!(Why::Exited(exit).to_string(), told);
+    }
 }

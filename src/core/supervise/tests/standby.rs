@@ -18,7 +18,7 @@ fn a_standby_takes_over_at_once_and_is_replaced() {
             READY,
             (
                 "at 70; signal 1 9; states",
-                "restart 1@0: it ended with signal 9, +0, #1, promote 2, 2@0 after 70, spawn - Standby, (3@-), Serving",
+                "restart 1@0: it ended by SIGKILL, +0, #1, promote 2, 2@0 after 70, spawn - Standby, (3@-), Serving",
             ),
             // Also where a spawn would have to wait.
             (
@@ -80,7 +80,7 @@ fn a_standby_that_dies_is_replaced_within_limits_of_its_own() {
                 "exit 5 1; at 600",
                 "restart 5@- at start: it ended with exit code 1, +300, #4, backoff - 300 after 4, spawn - Standby, (6@-)",
             ),
-            ("exit 6 1; states", "gave up - Slot 4 in 60: it ended with exit code 1, Serving"),
+            ("exit 6 1; states", "gave up 6@- Slot 4 in 60: it ended with exit code 1, Serving"),
             ("exit 1 1", "restart 1@0: it ended with exit code 1, +0, #1, spawn 0 Restart, (7@0)"),
         ],
     );
