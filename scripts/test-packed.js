@@ -132,11 +132,14 @@ function isAlive(pid) {
   return fs.existsSync(`/proc/${pid}`);
 }
 
-/** @param {number} pid */
+/**
+ * The children of all its threads: the control thread is who starts the workers of a supervised cluster.
+ * @param {number} pid
+ */
 function childrenOf(pid) {
   return fs
-    .readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
-    .split(' ')
+    .readdirSync(`/proc/${pid}/task`)
+    .flatMap((thread) => fs.readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' '))
     .filter((child) => child !== '')
     .map(Number);
 }
