@@ -5,7 +5,7 @@
 const assert = require('node:assert');
 const fs = require('node:fs');
 const { test } = require('node:test');
-const { withSupervised, fatal } = require('./helpers/supervised.js');
+const { withSupervised, standbyOf, fatal } = require('./helpers/supervised.js');
 const { until, statusOf } = require('./helpers/processes.js');
 
 test('a worker that is killed is replaced in its slot, and its port stays open', () =>
@@ -175,10 +175,7 @@ test('a worker that is not ready in time has failed to start', () =>
 test('a standby takes over from a worker that dies, at once', () =>
   withSupervised({ workers: 1, standby: 1 }, async (app) => {
     const [before] = app.workers;
-    const standby = await until('the standby is ready', async () => {
-      const ready = await app.marker('ready');
-      return ready.slot === null && ready;
-    });
+    const standby = await standbyOf(app);
     // It listens as well, and gets nothing.
     for (let count = 0; count < 20; count++) assert.strictEqual((await app.who()).pid, before.pid);
     process.kill(before.pid, 'SIGKILL');

@@ -4,7 +4,7 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { withSupervised } = require('./helpers/supervised.js');
+const { withSupervised, standbyOf } = require('./helpers/supervised.js');
 const { HttpLoad } = require('./helpers/http-load.js');
 const { get } = require('./helpers/clients.js');
 const { until } = require('./helpers/processes.js');
@@ -27,6 +27,7 @@ test('clients stay with their slot, whoever serves it', () =>
         }
         return found;
       };
+      await standbyOf(app);
       const before = await homes();
       assert.ok(new Set(before.map(({ slot }) => slot)).size > 1, 'they are not all in one slot');
       // The slot is taken over by a standby, of which nobody knew before, and by a worker that is started for it.
@@ -64,6 +65,7 @@ test('each slot keeps its socket: no request fails when workers are replaced', (
   withSupervised(
     { workers: 2, standby: 1 },
     async (app) => {
+      await standbyOf(app);
       const load = new HttpLoad(app.target, { rate: 100 });
       app.tell('reload');
       await app.marker('done');

@@ -3,6 +3,7 @@
 const path = require('node:path');
 const { withFixture } = require('./run-fixture.js');
 const { get } = require('./clients.js');
+const { until } = require('./processes.js');
 
 /**
  * @typedef {InstanceType<typeof import('./run-fixture.js').Fixture> & {
@@ -43,6 +44,19 @@ function withSupervised(options, body, { listen = true, ...fixtureOptions } = {}
 }
 
 /**
+ * Waits for a standby that is ready to take over a slot, and tells which it is. It starts with the others, but nobody
+ * waits for it.
+ * @param {Supervised} app
+ * @returns {Promise<{ worker: number, pid: number }>}
+ */
+function standbyOf(app) {
+  return until('a standby is ready', async () => {
+    const ready = await app.marker('ready');
+    return ready.slot === null && ready;
+  });
+}
+
+/**
  * Asks for a page whose answer never comes, because the worker that has got it dies of it.
  * @param {Supervised} app
  * @param {string} page
@@ -55,4 +69,4 @@ async function fatal(app, page) {
   if (outcome !== 'failed') throw new Error(`/${page} was ${outcome}`);
 }
 
-module.exports = { withSupervised, fatal };
+module.exports = { withSupervised, standbyOf, fatal };
