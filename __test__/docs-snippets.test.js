@@ -137,18 +137,17 @@ async function trySession(snippets) {
     const during = steps.slice(index + 1, next < 0 ? undefined : next);
     await withProgram(['bash', '-c', `exec ${step.code}`], port, async (output) => {
       for (const { kind, code, line } of during) {
-        if (kind === 'run') await tryCommands(code, line, output);
+        if (kind === 'run' || kind === 'fails') await tryCommands({ kind, code, line }, output);
       }
     });
   }
 }
 
 /**
- * @param {string} code
- * @param {number} line
+ * @param {{ kind: string, code: string, line: number }} commands
  * @param {() => string} output of the program
  */
-async function tryCommands(code, line, output) {
+async function tryCommands({ kind, code, line }, output) {
   const shell = spawn('bash', ['-e', '-u', '-o', 'pipefail', '-c', code], {
     cwd: project,
     env,
@@ -159,7 +158,7 @@ async function tryCommands(code, line, output) {
     stream.setEncoding('utf8').on('data', (chunk) => (said += chunk));
   }
   const [status] = await once(shell, 'close');
-  assert.strictEqual(status, 0, `line ${line}: ${code}${said}\n${output()}`);
+  assert.strictEqual(status === 0, kind === 'run', `line ${line}: ${code}${said}\n${output()}`);
 }
 
 for (const page of pages()) {
@@ -175,7 +174,7 @@ for (const page of pages()) {
         const checked = spawnSync('bash', ['-n', '-c', code], { encoding: 'utf8' });
         assert.strictEqual(checked.status, 0, checked.stderr);
       });
-      assert(['', 'app', 'run'].includes(kind), name);
+      assert(['', 'app', 'run', 'fails'].includes(kind), name);
     } else if (kind === 'fragment') {
       test(`${name}: syntax`, { skip }, () => checkSyntax(`fragment-${line}`, code));
     } else if (kind.includes('.')) {

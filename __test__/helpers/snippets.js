@@ -10,6 +10,7 @@
 //   sh              commands for the reader's machine: their syntax is checked
 //   sh app          starts the program of the page; the commands behind it are run while it serves
 //   sh run          commands that are run, and succeed
+//   sh fails        a command that is run, and fails
 
 const fs = require('node:fs');
 const path = require('node:path');
