@@ -87,9 +87,9 @@ test('keep-alive and an upgrade, with bytes both ways', () =>
 
 test('the PROXY protocol says who the client is', () =>
   withForward({ proxyProtocol: 1 }, {}, async ({ target }) => {
-    // The server does not know the protocol; what it says about the line is enough here.
+    // The server does not know the protocol; what it says about the line is enough here. The client sends nothing: the
+    // server closes at once, and what it had not read would turn its end into a reset, which may overtake the answer.
     const socket = net.connect(target);
-    socket.end('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
     let text = '';
     socket.setEncoding('utf8').on('data', (chunk) => {
       text += chunk;
