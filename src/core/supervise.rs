@@ -17,6 +17,7 @@
 mod backoff;
 mod budget;
 mod event;
+mod health;
 mod invariants;
 mod member;
 mod messages;
@@ -32,6 +33,7 @@ mod spawn;
 mod start_up;
 mod stats;
 mod takeover;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -41,9 +43,7 @@ use std::time::Duration;
 use self::budget::Budget;
 pub use self::event::{Event, GivingUp};
 use self::member::{Member, Place, Stage};
-pub use self::messages::{
-    By, Cause, Excess, ExitKind, Failure, Input, KillSignal, Output, Phase, Reason, Scope, Time, Vitals, Why,
-};
+pub use self::messages::{Input, Output};
 pub use self::options::{
     Backoff, Intensity, MAX_WORKERS, OnGiveUp, Options, ReadyWhen, Recycle, RestartPolicy,
 };
@@ -54,6 +54,9 @@ use self::shutdown::{Ending, Stopping};
 use self::start_up::StartUp;
 pub use self::stats::{SlotState, SlotStats, Stats};
 pub use self::takeover::TAKEOVER;
+pub use self::terms::{
+    By, Cause, Excess, ExitKind, Failure, KillSignal, Phase, Reason, Scope, Time, Vitals, Why,
+};
 use super::ids::{Slot, WorkerId};
 use super::random::Random;
 

@@ -14,6 +14,7 @@ mod shell;
 mod sockets;
 mod stack;
 mod stranger;
+mod supervised;
 mod supervision;
 mod systemd;
 
@@ -43,7 +44,7 @@ pub use shared::{InspectorCount, Leavers, WorkerNumbers};
 use shell::Shell;
 pub use stack::NoStack;
 use stack::Then;
-pub use supervision::Plan;
+pub use supervised::Plan;
 
 /// How many events of one kind may wait for the supervisor. A worker that sends more has to wait
 /// until the supervisor has read them.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::messages::{By, Cause, Excess, Failure, Phase, Reason, Scope, Why};
+use super::terms::{By, Cause, Excess, Failure, Phase, Reason, Scope, Why};
 use crate::core::ids::{Slot, WorkerId};
 
 /// The primary exits by itself: a slot has been given up and that is to be the end, or none can serve any more.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::watch::Health;
-use super::{Event, Excess, Reason, Time};
+use super::health::Health;
+use super::{Event, Reason, Time};
 use crate::core::ids::{Slot, Ticket, WorkerId};
 
 /// What a worker is to the cluster. Each is one of these, and a slot is what its members say it is.
@@ -72,16 +72,6 @@ impl Going {
         let (Self::WhenReplaced(reason) | Self::Soon { reason, .. }) = self;
         reason
     }
-}
-
-/// Something of which a worker has too much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Surplus {
-    pub(super) excess: Excess,
-    pub(super) value: u64,
-    pub(super) limit: u64,
-    /// It cannot wait for its turn.
-    pub(super) urgent: bool,
 }
 
 #[derive(Debug)]

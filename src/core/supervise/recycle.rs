@@ -1,6 +1,7 @@
 //! Replacing workers that are well, but have had enough.
 
-use super::member::{Going, Surplus};
+use super::health::Surplus;
+use super::member::Going;
 use super::post::Standing;
 use super::retire::KEPT_AT_MOST;
 use super::{Cause, Event, Phase, Reason, Supervise, Time};

@@ -1,8 +1,8 @@
 //! How slots get their workers, and how those become ready.
 
+use super::health::Health;
 use super::member::{Held, Member, Place, Stage};
 use super::post::Standing;
-use super::watch::Health;
 use super::{Cause, Event, KillSignal, Output, ReadyWhen, Reason, Run, Supervise, Why};
 use crate::core::ids::{Slot, Ticket, WorkerId};
 

@@ -2,139 +2,15 @@
 
 use std::time::Duration;
 
-use super::backoff::times;
-use super::member::{Member, Place, Stage, Surplus};
+use super::health::Loop;
+use super::member::{Member, Place, Stage};
 use super::options::Recycle;
 use super::restart::Loss;
-use super::{Cause, Event, Excess, Output, Run, Supervise, Time, Vitals, Why};
+use super::{Event, Output, Run, Supervise, Why};
 use crate::core::ids::WorkerId;
-use crate::core::random::Random;
 
 /// How long we wait for the stack of a worker that hangs.
 const CAPTURE: Duration = Duration::from_millis(500);
-
-/// From here on a look came so late that the machine slept, or we did: that says nothing about workers.
-const LATE_LOOK: u32 = 4;
-
-/// What is known of one worker's health.
-#[derive(Debug)]
-pub(super) struct Health {
-    cause: Cause,
-    shown: Option<Vitals>,
-    connections: Option<u32>,
-    pulse: Option<Pulse>,
-    memory_limit: Option<u64>,
-    age_limit: Option<Duration>,
-    connection_limit: Option<u64>,
-    /// Looks in a row at which there was too much memory.
-    too_big: u32,
-    pub(super) surplus: Option<Surplus>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Pulse {
-    turns: u64,
-    at: Time,
-    /// Since it was given a reason to turn.
-    silent_for: Option<Duration>,
-    /// Its loop has turned at all.
-    turned: bool,
-}
-
-impl Health {
-    pub(super) fn new(cause: Cause, recycle: &Recycle, random: &mut Random) -> Self {
-        let jitter = recycle.jitter.clamp(0.0, 1.0);
-        Self {
-            cause,
-            shown: None,
-            connections: None,
-            pulse: None,
-            memory_limit: recycle.memory.map(|limit| part(limit, 1.0 - jitter * random.fraction())),
-            age_limit: recycle.age.map(|limit| times(limit, random.around_one(jitter))),
-            connection_limit: recycle.connections.map(|limit| part(limit, random.around_one(jitter)).max(1)),
-            too_big: 0,
-            surplus: None,
-        }
-    }
-
-    pub(super) fn cause(&self) -> Cause {
-        self.cause
-    }
-
-    /// Connections it had open when it was last looked at.
-    pub(super) fn connections(&self) -> Option<u32> {
-        self.connections
-    }
-
-    pub(super) fn show(&mut self, vitals: Vitals) {
-        self.connections = Some(vitals.connections);
-        self.shown = Some(vitals);
-    }
-
-    /// When it will be too old, unless it has too much of something already.
-    pub(super) fn old_at(&self, since: Time) -> Option<Time> {
-        self.age_limit.filter(|_| self.surplus.is_none()).map(|limit| since.saturating_add(limit))
-    }
-
-    pub(super) fn age(&mut self, age: Duration) {
-        let limit = self.age_limit.unwrap_or_default();
-        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.surplus = Some(Surplus {
-            excess: Excess::Age,
-            value: milliseconds(age),
-            limit: milliseconds(limit),
-            urgent: false,
-        });
-    }
-
-    /// Compares what it has with what it may have.
-    fn weigh(&mut self, vitals: Vitals, recycle: &Recycle) {
-        if let (Some(rss), Some(limit), Some(of_all)) = (vitals.rss, self.memory_limit, recycle.memory) {
-            let excess = Excess::Memory;
-            if rss > limit {
-                self.too_big = self.too_big.saturating_add(1);
-            } else {
-                self.too_big = 0;
-                self.surplus.take_if(|surplus| surplus.excess == excess);
-            }
-            // One look may fall into the moment before a garbage collection.
-            if self.too_big >= 2 {
-                // More by 15 %.
-                let urgent = rss > of_all.saturating_add(of_all / 20 * 3);
-                self.surplus = Some(Surplus { excess, value: rss, limit, urgent });
-            }
-        }
-        if let Some(limit) = self.connection_limit.filter(|limit| vitals.clients >= *limit) {
-            let value = vitals.clients;
-            self.surplus.get_or_insert(Surplus { excess: Excess::Connections, value, limit, urgent: false });
-        }
-    }
-}
-
-impl Pulse {
-    /// How long it has been silent by now. Looks that came late count as if they had not.
-    fn feel(&mut self, turns: u64, now: Time, period: Duration) -> Option<Duration> {
-        let gap = now.saturating_sub(self.at);
-        let gap = if gap > period.saturating_mul(LATE_LOOK) { period } else { gap };
-        self.at = now;
-        if turns == self.turns {
-            // An idle loop stands still with good reason: the clock runs from when it was given another one.
-            self.silent_for =
-                Some(self.silent_for.map_or(Duration::ZERO, |silent| silent.saturating_add(gap)));
-        } else {
-            self.turns = turns;
-            self.turned = true;
-            self.silent_for = None;
-        }
-        self.silent_for
-    }
-}
-
-/// Counts and bytes are far below the 2^53 up to which this is exact.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn part(of: u64, factor: f64) -> u64 {
-    (of as f64 * factor) as u64
-}
 
 /// Whether an event tells what follows from the failure of a worker.
 fn follows(event: &Event) -> bool {
@@ -154,32 +30,18 @@ impl Supervise {
         for index in 0..self.members.len() {
             let Self { members, options, .. } = self;
             let member = &mut members[index];
-            let (Some(worker), Some(vitals)) = (member.id, member.health.shown.take()) else { continue };
+            let (Some(worker), Some(vitals)) = (member.id, member.health.take_shown()) else { continue };
             if !member.is_ready() {
                 continue;
             }
             if matches!(member.place, Place::Current(_)) {
                 member.health.weigh(vitals, &options.recycle);
             }
-            self.feel(index, worker, vitals.turns);
-        }
-    }
-
-    fn feel(&mut self, index: usize, worker: WorkerId, turns: u64) {
-        let Some(allowed) = self.options.unresponsive_after else { return };
-        let (now, period) = (self.now, self.options.sample_period);
-        let health = &mut self.members[index].health;
-        let Some(pulse) = &mut health.pulse else {
-            health.pulse = Some(Pulse { turns, at: now, silent_for: None, turned: turns > 0 });
-            return;
-        };
-        let Some(silent_for) = pulse.feel(turns, now, period) else { return };
-        // An app that is still being loaded has not begun to turn; it has as long as for getting ready.
-        let allowed = if pulse.turned { allowed } else { allowed.max(self.options.ready_timeout) };
-        if silent_for >= allowed {
-            self.hangs(index, worker, silent_for);
-        } else if silent_for.is_zero() {
-            self.say(Output::Probe { worker });
+            match member.health.on_turns(vitals.turns, self.now, options) {
+                Loop::Turns => {}
+                Loop::StandsStill => self.say(Output::Probe { worker }),
+                Loop::Unresponsive { silent_for } => self.hangs(index, worker, silent_for),
+            }
         }
     }
 

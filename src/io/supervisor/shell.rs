@@ -15,7 +15,7 @@ use super::launch::Link;
 use super::shared::{InspectorCount, Leavers, WorkerNumbers};
 use super::sockets::Sockets;
 use super::stack::{Lifeline, NoStack, Then};
-use super::supervision::Supervision;
+use super::supervised::Supervision;
 use super::{Command, Common, Event, Forwarding, Happening, SharedSlots, Tell, broken, describe, lock};
 use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::core::listeners::{Input, Listeners, Output};
