@@ -112,8 +112,7 @@ module.exports = function createDrain(listening, link) {
     if (handOver) {
       closeAll();
     } else {
-      const owners = members.filter(({ kind }) => kind !== 'udp').map(({ owner }) => owner);
-      acceptTheRest(owners.filter(Boolean), closeAll);
+      acceptTheRest(members, link, closeAll);
     }
     look();
   }

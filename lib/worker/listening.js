@@ -325,8 +325,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
     for (const member of open) {
       if (!alone.includes(member)) close(member, one);
     }
-    const owners = alone.filter(({ kind }) => kind !== 'udp').map(({ owner }) => owner);
-    acceptTheRest(owners.filter(Boolean), () => {
+    acceptTheRest(alone, link, () => {
       for (const member of alone) close(member, one);
     });
     one();

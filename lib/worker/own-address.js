@@ -10,8 +10,8 @@ const seam = require('../seam/worker');
 const HERE = new Set([null, undefined, '', '0.0.0.0', '::', '127.0.0.1', '::1']);
 
 /**
- * How often the event loop turns without a new connection before a server is closed: so that the last one has been
- * accepted, and what it has said has been read.
+ * How often the event loop turns after the last connection has been accepted and before a server is closed: so that what
+ * has been said on it is read.
  */
 const QUIET_TURNS = 4;
 
@@ -24,23 +24,28 @@ const LOOPBACK = '127.0.0.1';
 /**
  * Lets servers accept what waits for them before they are closed. The primary connects to none of them any more, and has
  * taken back connections on which nothing was said. Others may still be waiting to be accepted, or for their first bytes
- * to be read, and closing would cut them off. libuv accepts one connection each time the event loop turns.
+ * to be read, and closing would cut them off. libuv accepts one connection each time the event loop turns, and may turn
+ * without accepting any; so the kernel is asked whether somebody waits.
  *
- * @param {import('node:events').EventEmitter[]} servers
+ * @param {import('./listening').Member[]} members
+ * @param {{ hasClient(fd: number): boolean }} link
  * @param {() => void} done
  */
-function acceptTheRest(servers, done) {
+function acceptTheRest(members, link, done) {
+  const servers = members.filter(({ kind, owner }) => kind !== 'udp' && owner);
   if (servers.length === 0) return done();
   let quiet = 0;
   let left = MOST_TURNS;
-  for (const server of servers) {
-    server.on('connection', () => {
-      quiet = 0;
-    });
-  }
+  const onConnection = () => {
+    quiet = 0;
+  };
+  // Those that the primary passes come without a listening socket of this worker's.
+  for (const { owner } of servers) owner.on('connection', onConnection);
   const turn = () => {
-    if (quiet++ === QUIET_TURNS || left-- === 0) done();
-    else setImmediate(turn);
+    if (servers.some(({ handle }) => handle.fd >= 0 && link.hasClient(handle.fd))) quiet = 0;
+    if (quiet++ < QUIET_TURNS && left-- > 0) return setImmediate(turn);
+    for (const { owner } of servers) owner.off('connection', onConnection);
+    done();
   };
   turn();
 }

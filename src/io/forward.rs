@@ -9,6 +9,8 @@ mod conn;
 mod orders;
 mod own;
 mod shell;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::sync::mpsc::{Sender, channel as command_queue};

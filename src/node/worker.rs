@@ -18,6 +18,7 @@ use crate::io::link::{Accepted, Connections, Control, Link, LinkError, Passed, T
 use crate::sys::client::write_at_once;
 use crate::sys::error::SysError;
 use crate::sys::js::{Argument, EventCallback};
+use crate::sys::listen::has_client_at;
 use crate::sys::passing::{adopt, blank_socket, duplicate, duplicate_number, unread};
 use crate::sys::uv::{Interest, UvPoll, UvTurns};
 use crate::sys::v8::Interrupter;
@@ -207,6 +208,12 @@ impl WorkerLink {
     #[napi(catch_unwind)]
     pub fn unread(&self, fd: i32) -> Result<u32> {
         unread(fd).map_err(failure)
+    }
+
+    /// Whether a client waits to be accepted at a listening socket of this process.
+    #[napi(catch_unwind)]
+    pub fn has_client(&self, fd: i32) -> Result<bool> {
+        has_client_at(fd).map_err(failure)
     }
 
     /// The slot of this worker.

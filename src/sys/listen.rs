@@ -210,6 +210,17 @@ pub fn has_client(listener: &impl AsFd) -> bool {
     poll(&mut listener, PollTimeout::ZERO) != Ok(0)
 }
 
+/// The same of a socket that somebody else in this process owns, by its number. False where nobody can be accepted any
+/// more.
+pub fn has_client_at(number: RawFd) -> Result<bool, SysError> {
+    let mut look = libc::pollfd { fd: number, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry of ours is read and written. The descriptor behind the number is only looked at, and an unused
+    // number is an answer.
+    let told = unsafe { libc::poll(&raw mut look, 1, 0) };
+    Errno::result(told).doing("looking for a client")?;
+    Ok(look.revents & (libc::POLLIN | libc::POLLHUP | libc::POLLNVAL) == libc::POLLIN)
+}
+
 /// At which of these sockets a client waits to be accepted.
 pub fn waiting<'a>(listeners: impl IntoIterator<Item = &'a OwnedFd>) -> Result<Vec<bool>, SysError> {
     let mut looks: Vec<PollFd<'_>> =

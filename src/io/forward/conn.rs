@@ -113,6 +113,8 @@ pub(super) enum Verdict {
     Reset {
         by: Side,
     },
+    /// The system refuses what the connection cannot go on without.
+    Abandon(SysError),
 }
 
 /// A connection with both its ends.
@@ -165,7 +167,7 @@ impl Conn {
         }
     }
 
-    /// It has a worker: from now on bytes are moved.
+    /// It has a worker: from now on bytes are moved. On an error it still has none.
     pub(super) fn begin(&mut self, id: ConnId, worker: OwnedFd, tools: &Tools) -> Result<(), SysError> {
         tools.poller.watch(&worker, Token::of(id, Side::Worker), Interest::News)?;
         self.relay = Relay::default();
@@ -173,6 +175,7 @@ impl Conn {
         let before = &self.from_client;
         self.from_client = Way { end_announced: before.end_announced, ..Way::new(before.by_pipe) };
         self.moved_at = tools.now;
+        self.half_open_told = false;
         if self.client_watched {
             // Its news came while there was nobody to have it.
             self.relay.readable(Side::Client);
@@ -198,14 +201,14 @@ impl Conn {
     }
 
     /// Moves what can be moved.
-    pub(super) fn pump(&mut self, id: ConnId, tools: &mut Tools) -> Result<Verdict, SysError> {
+    pub(super) fn pump(&mut self, id: ConnId, tools: &mut Tools) -> Verdict {
         let mut budget = STEPS;
         loop {
             let step = self.relay.next();
             match step {
-                Step::Wait => return Ok(Verdict::Wait),
-                Step::Close => return Ok(Verdict::Close),
-                Step::Reset { by } => return Ok(Verdict::Reset { by }),
+                Step::Wait => return Verdict::Wait,
+                Step::Close => return Verdict::Close,
+                Step::Reset { by } => return Verdict::Reset { by },
                 Step::Finish { from } => {
                     if let Some(to) = self.end(from.other()) {
                         stream::finish(to);
@@ -213,10 +216,12 @@ impl Conn {
                     self.relay.finished(from);
                     continue;
                 }
-                _ if budget == 0 => return Ok(Verdict::Again),
+                _ if budget == 0 => return Verdict::Again,
                 Step::Move { from } => {
                     self.move_some(from, tools);
-                    self.ask_for_room(id, from, tools)?;
+                    if let Err(error) = self.ask_for_room(id, from, tools) {
+                        return Verdict::Abandon(error);
+                    }
                 }
                 Step::Flush { from } => self.flush(from, tools),
                 Step::Discard { from } => self.discard(from, tools),

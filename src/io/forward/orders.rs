@@ -7,21 +7,20 @@ use super::shell::{Desk, Shell};
 use super::{Command, Place, Report};
 use crate::core::forward::Input;
 use crate::core::ids::WorkerId;
-use crate::sys::error::SysError;
 use crate::sys::listen::address_text;
 use crate::sys::stream::Unanswered;
 
 impl Shell {
-    pub(super) fn obey(&mut self, command: Command) -> Result<(), SysError> {
+    pub(super) fn obey(&mut self, command: Command) {
         match command {
             Command::AddWorker { worker, slot, own } => {
                 self.workers.insert(worker, own);
-                self.tell_all(Input::WorkerAdded { worker, slot })?;
+                self.tell_all(Input::WorkerAdded { worker, slot });
             }
             Command::WorkerLeaving { worker, done } => {
-                self.tell_all(Input::WorkerLeaving { worker })?;
+                self.tell_all(Input::WorkerLeaving { worker });
                 if self.workers.contains_key(&worker) && self.leaving.insert(worker) {
-                    self.take_back(worker)?;
+                    self.take_back(worker);
                 }
                 if let Some(done) = done {
                     // Nobody waits any more when the primary's thread is gone.
@@ -29,7 +28,7 @@ impl Shell {
                 }
             }
             Command::WorkerGone(worker) => {
-                self.tell_all(Input::WorkerGone { worker })?;
+                self.tell_all(Input::WorkerGone { worker });
                 self.workers.remove(&worker);
                 self.leaving.remove(&worker);
             }
@@ -37,12 +36,11 @@ impl Shell {
             Command::Report(answer) => self.report(&answer),
             Command::Stop => unreachable!("handled by take_commands"),
         }
-        Ok(())
     }
 
     /// Gives the clients of a worker that leaves to others, as long as neither side has said anything:
     /// the worker would close them unheard.
-    fn take_back(&mut self, worker: WorkerId) -> Result<(), SysError> {
+    fn take_back(&mut self, worker: WorkerId) {
         let unheard = self.conns.iter().filter(|(_, conn)| conn.worker == Some(worker) && conn.is_unheard());
         let mut unheard: Vec<_> = unheard.map(|(id, conn)| (*id, conn.front)).collect();
         // In the order in which they came; each goes to the head of those who wait.
@@ -51,9 +49,8 @@ impl Shell {
             if let Some(conn) = self.conns.get_mut(&id) {
                 conn.upstream = Upstream::None;
             }
-            self.refuse(front, id, Unanswered::Absent)?;
+            self.refuse(front, id, Unanswered::Absent);
         }
-        Ok(())
     }
 
     fn report(&self, answer: &Sender<Vec<Report>>) {

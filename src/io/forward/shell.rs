@@ -37,7 +37,9 @@ impl Activity for Conns {
 pub(super) struct Desk {
     pub(super) front: Front,
     pub(super) brain: Forward,
+    /// Whether clients are to be accepted, as the brain says, and whether the poller tells of them.
     accepting: bool,
+    watched: bool,
     /// What the brain has not been told yet, and whether it is being told just now.
     inputs: VecDeque<Input>,
     telling: bool,
@@ -58,7 +60,7 @@ pub(super) struct Shell {
     again: VecDeque<ConnId>,
     last_id: u64,
     last_warning: Option<Duration>,
-    tools: Tools,
+    pub(super) tools: Tools,
     start: Instant,
 }
 
@@ -78,6 +80,7 @@ impl Shell {
                 front,
                 brain,
                 accepting: false,
+                watched: false,
                 inputs: VecDeque::new(),
                 telling: false,
                 outputs: Vec::new(),
@@ -99,39 +102,73 @@ impl Shell {
         })
     }
 
+    /// Until it is told to stop. An error is one of the thread itself: what fails for a client, a worker or an address
+    /// is dealt with where it does, and leaves the others alone.
     pub(super) fn run(&mut self) -> Result<(), SysError> {
         stream::ignore_broken_pipes()?;
-        loop {
-            let timeout = self.timeout();
-            let ready = self.tools.poller.wait(timeout)?;
-            self.tools.now = self.start.elapsed();
-            for index in 0..ready {
-                let event = self.tools.poller.event(index);
-                match Token::unpack(event.token) {
-                    Token::Waker => {
-                        if self.take_commands()? == Stop::Yes {
-                            return Ok(());
-                        }
+        while self.turn()? == Stop::No {}
+        Ok(())
+    }
+
+    /// Waits for news, and does what follows.
+    pub(super) fn turn(&mut self) -> Result<Stop, SysError> {
+        self.watch_fronts()?;
+        let timeout = self.timeout();
+        let ready = self.tools.poller.wait(timeout)?;
+        self.tools.now = self.start.elapsed();
+        for index in 0..ready {
+            let event = self.tools.poller.event(index);
+            match Token::unpack(event.token) {
+                Token::Waker => {
+                    if self.take_commands() == Stop::Yes {
+                        return Ok(Stop::Yes);
                     }
-                    Token::Front(front) => self.accept_burst(front)?,
-                    Token::Conn(id, side) => self.hear(id, side, event)?,
                 }
+                Token::Front(front) => self.accept_burst(front),
+                Token::Conn(id, side) => self.hear(id, side, event),
             }
-            // Once round: what could go on for ever must not keep us from the news.
-            for _ in 0..self.again.len() {
-                let Some(id) = self.again.pop_front() else { break };
-                if let Some(conn) = self.conns.get_mut(&id) {
-                    conn.queued = false;
-                    self.pump(id)?;
-                }
+        }
+        // Once round: what could go on for ever must not keep us from the news.
+        for _ in 0..self.again.len() {
+            let Some(id) = self.again.pop_front() else { break };
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.queued = false;
+                self.pump(id);
             }
-            for front in 0..self.desks.len() {
-                let deadline = self.desks[front].brain.next_deadline();
-                if deadline.is_some_and(|deadline| deadline <= self.tools.now) {
-                    self.input(front, Input::Tick)?;
+        }
+        for front in 0..self.desks.len() {
+            let deadline = self.desks[front].brain.next_deadline();
+            if deadline.is_some_and(|deadline| deadline <= self.tools.now) {
+                self.input(front, Input::Tick);
+            }
+        }
+        Ok(Stop::No)
+    }
+
+    /// Has the poller tell of clients where they are to be accepted, and nowhere else. An address that cannot be
+    /// watched now, for want of memory or because of a limit of the user's, is tried again by its brain.
+    fn watch_fronts(&mut self) -> Result<(), SysError> {
+        for front in 0..self.desks.len() {
+            let desk = &mut self.desks[front];
+            if desk.accepting == desk.watched {
+                continue;
+            }
+            let socket = &desk.front.bound.fd;
+            if desk.watched {
+                // Needs nothing that could run out. If it fails, the thread would be woken for ever.
+                self.tools.poller.remove(socket)?;
+                desk.watched = false;
+                continue;
+            }
+            match self.tools.poller.add(socket, Token::Front(front).pack()) {
+                Ok(()) => desk.watched = true,
+                Err(error) => {
+                    self.warn(error);
+                    self.input(front, Input::Exhausted);
                 }
             }
         }
+        Ok(())
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -142,50 +179,50 @@ impl Shell {
         Some(deadlines.min()?.saturating_sub(self.start.elapsed()))
     }
 
-    fn take_commands(&mut self) -> Result<Stop, SysError> {
+    fn take_commands(&mut self) -> Stop {
         self.waker.clear();
         loop {
             match self.queue.try_recv() {
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(Stop::Yes),
-                Ok(command) => self.obey(command)?,
-                Err(TryRecvError::Empty) => return Ok(Stop::No),
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Stop::Yes,
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => return Stop::No,
             }
         }
     }
 
-    pub(super) fn tell_all(&mut self, input: Input) -> Result<(), SysError> {
-        (0..self.desks.len()).try_for_each(|front| self.input(front, input))
+    pub(super) fn tell_all(&mut self, input: Input) {
+        for front in 0..self.desks.len() {
+            self.input(front, input);
+        }
     }
 
     /// Gives a brain an input and carries out what it says, in order. What follows from that waits until
     /// the whole answer has been carried out.
-    fn input(&mut self, front: usize, input: Input) -> Result<(), SysError> {
+    fn input(&mut self, front: usize, input: Input) {
         let desk = &mut self.desks[front];
         desk.inputs.push_back(input);
         if desk.telling {
-            return Ok(());
+            return;
         }
         desk.telling = true;
         let mut outputs = std::mem::take(&mut desk.outputs);
         while let Some(input) = self.desks[front].inputs.pop_front() {
             self.desks[front].brain.handle(self.tools.now, input, &self.conns, &mut outputs);
             for output in outputs.drain(..) {
-                self.carry_out(front, output)?;
+                self.carry_out(front, output);
             }
         }
         self.desks[front].outputs = outputs;
         self.desks[front].telling = false;
-        Ok(())
     }
 
-    fn carry_out(&mut self, front: usize, output: Output) -> Result<(), SysError> {
+    fn carry_out(&mut self, front: usize, output: Output) {
         match output {
             Output::Connect { conn, worker } => self.connect(front, conn, worker),
             Output::GiveUp { conn } => {
                 if let Some(conn) = self.conns.get_mut(&conn) {
                     conn.upstream = Upstream::None;
                 }
-                Ok(())
             }
             Output::Abort { conn, reason } => {
                 if let Some(conn) = self.conns.remove(&conn) {
@@ -194,33 +231,18 @@ impl Shell {
                         Reason::Idle => drop(conn),
                     }
                 }
-                Ok(())
             }
-            Output::Pause => self.watch_front(front, false),
-            Output::Resume => self.watch_front(front, true),
+            Output::Pause => self.desks[front].accepting = false,
+            Output::Resume => self.desks[front].accepting = true,
         }
     }
 
-    fn watch_front(&mut self, front: usize, watch: bool) -> Result<(), SysError> {
-        let desk = &mut self.desks[front];
-        if desk.accepting == watch {
-            return Ok(());
-        }
-        desk.accepting = watch;
-        let socket = &desk.front.bound.fd;
-        if watch {
-            self.tools.poller.add(socket, Token::Front(front).pack())
-        } else {
-            self.tools.poller.remove(socket)
-        }
-    }
-
-    fn accept_burst(&mut self, front: usize) -> Result<(), SysError> {
+    fn accept_burst(&mut self, front: usize) {
         for turn in 0..BURST {
             let desk = &self.desks[front];
             // The poller has seen the first one.
             if !desk.accepting || turn > 0 && !has_client(&desk.front.bound.fd) {
-                return Ok(());
+                return;
             }
             match accept(&desk.front.bound.fd) {
                 Ok(Some(client)) => {
@@ -228,18 +250,17 @@ impl Shell {
                     let id = ConnId(self.last_id);
                     let key = if desk.front.spec.policy == Policy::Sticky { key(&client) } else { None };
                     self.conns.insert(id, Conn::new(front, &desk.front.spec, client));
-                    self.input(front, Input::Accepted { conn: id, key })?;
+                    self.input(front, Input::Accepted { conn: id, key });
                 }
-                Ok(None) => return Ok(()),
+                Ok(None) => return,
                 // That client is gone; the next one is as good as any.
-                Err(error) if error.is_of_the_connection() => return Ok(()),
+                Err(error) if error.is_of_the_connection() => return,
                 Err(error) => {
                     self.warn(error);
                     return self.input(front, Input::Exhausted);
                 }
             }
         }
-        Ok(())
     }
 
     fn warn(&mut self, error: SysError) {
@@ -250,7 +271,7 @@ impl Shell {
         self.last_warning = Some(now);
     }
 
-    fn connect(&mut self, front: usize, id: ConnId, worker: WorkerId) -> Result<(), SysError> {
+    fn connect(&mut self, front: usize, id: ConnId, worker: WorkerId) {
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.worker = Some(worker);
         }
@@ -266,13 +287,12 @@ impl Shell {
                 if let Some(conn) = self.conns.get_mut(&id) {
                     conn.upstream = Upstream::Pending(upstream);
                 }
-                Ok(())
             }
             Err(why) => self.refuse(front, id, why),
         }
     }
 
-    pub(super) fn refuse(&mut self, front: usize, id: ConnId, why: Unanswered) -> Result<(), SysError> {
+    pub(super) fn refuse(&mut self, front: usize, id: ConnId, why: Unanswered) {
         let why = match why {
             Unanswered::Absent => Refusal::Absent,
             Unanswered::Saturated => Refusal::Saturated,
@@ -281,12 +301,12 @@ impl Shell {
                 Refusal::Exhausted
             }
         };
-        self.input(front, Input::Refused { conn: id, why })
+        self.input(front, Input::Refused { conn: id, why });
     }
 
     /// A worker has the connection: bytes are moved from now on.
-    fn begin(&mut self, front: usize, id: ConnId, upstream: OwnedFd) -> Result<(), SysError> {
-        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+    fn begin(&mut self, front: usize, id: ConnId, upstream: OwnedFd) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
         if let Some(version) = self.desks[front].front.spec.proxy {
             let header = proxy::header(version, &endpoints(&conn.client));
             // A new connection has room for it; anything else is a worker that is gone again.
@@ -299,53 +319,49 @@ impl Shell {
         if let Err(error) = conn.begin(id, upstream, &self.tools) {
             return self.refuse(front, id, Unanswered::Exhausted(error));
         }
-        self.input(front, Input::Connected { conn: id })?;
+        self.input(front, Input::Connected { conn: id });
         // A second worker's client has said already what it had to say.
-        self.pump(id)
+        self.pump(id);
     }
 
-    fn hear(&mut self, id: ConnId, side: Side, event: Event) -> Result<(), SysError> {
-        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+    fn hear(&mut self, id: ConnId, side: Side, event: Event) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
         match (&conn.upstream, side) {
-            (Upstream::Pending(..), Side::Worker) => return self.hear_pending(id),
-            (Upstream::Open(_), _) => conn.hear(side, event.readable, event.writable, event.end),
-            // What it has to say waits for a worker.
-            (_, Side::Client) => {
-                conn.hear(side, false, false, event.end);
-                return Ok(());
+            (Upstream::Pending(..), Side::Worker) => self.hear_pending(id),
+            (Upstream::Open(_), _) => {
+                conn.hear(side, event.readable, event.writable, event.end);
+                self.pump(id);
             }
-            (Upstream::None, Side::Worker) => return Ok(()),
+            // What it has to say waits for a worker.
+            (_, Side::Client) => conn.hear(side, false, false, event.end),
+            (Upstream::None, Side::Worker) => {}
         }
-        self.pump(id)
     }
 
-    fn hear_pending(&mut self, id: ConnId) -> Result<(), SysError> {
-        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+    pub(super) fn hear_pending(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
         let front = conn.front;
         let Upstream::Pending(upstream) = std::mem::replace(&mut conn.upstream, Upstream::None) else {
-            return Ok(());
+            return;
         };
         match stream::is_connected(&upstream) {
-            None => {
-                conn.upstream = Upstream::Pending(upstream);
-                Ok(())
-            }
+            None => conn.upstream = Upstream::Pending(upstream),
             Some(Err(why)) => self.refuse(front, id, why),
-            Some(Ok(())) => {
-                self.tools.poller.remove(&upstream)?;
-                self.begin(front, id, upstream)
-            }
+            Some(Ok(())) => match self.tools.poller.remove(&upstream) {
+                Ok(()) => self.begin(front, id, upstream),
+                Err(error) => self.refuse(front, id, Unanswered::Exhausted(error)),
+            },
         }
     }
 
     /// Moves what can be moved, and does what follows from it.
-    fn pump(&mut self, id: ConnId) -> Result<(), SysError> {
-        let Some(conn) = self.conns.get_mut(&id) else { return Ok(()) };
+    fn pump(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
         if !matches!(conn.upstream, Upstream::Open(_)) {
-            return Ok(());
+            return;
         }
         let front = conn.front;
-        match conn.pump(id, &mut self.tools)? {
+        match conn.pump(id, &mut self.tools) {
             Verdict::Wait => {}
             Verdict::Again => {
                 if !conn.queued {
@@ -362,21 +378,27 @@ impl Shell {
                 conn.upstream = Upstream::None;
                 return self.refuse(front, id, Unanswered::Absent);
             }
-            Verdict::Reset { .. } => {
-                if let Some(conn) = self.conns.remove(&id) {
-                    stream::reset(conn.client);
-                    if let Upstream::Open(upstream) = conn.upstream {
-                        stream::reset(upstream);
-                    }
-                }
-                return self.input(front, Input::Ended { conn: id });
+            Verdict::Reset { .. } => return self.reset(front, id),
+            Verdict::Abandon(error) => {
+                self.warn(error);
+                return self.reset(front, id);
             }
         }
         if !conn.half_open_told && conn.relay.is_half_open() {
             conn.half_open_told = true;
-            return self.input(front, Input::HalfClosed { conn: id });
+            self.input(front, Input::HalfClosed { conn: id });
         }
-        Ok(())
+    }
+
+    /// Ends a connection so that both sides see that it was cut off.
+    fn reset(&mut self, front: usize, id: ConnId) {
+        if let Some(conn) = self.conns.remove(&id) {
+            stream::reset(conn.client);
+            if let Upstream::Open(upstream) = conn.upstream {
+                stream::reset(upstream);
+            }
+        }
+        self.input(front, Input::Ended { conn: id });
     }
 }
 
@@ -398,8 +420,10 @@ fn endpoints(client: &OwnedFd) -> Endpoints {
     }
 }
 
-#[derive(PartialEq, Eq)]
-enum Stop {
+/// Whether the thread is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Stop {
     Yes,
     No,
 }
