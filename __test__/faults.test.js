@@ -159,3 +159,12 @@ test("the kernel's counters are found by their names", () => {
   assert.throws(() => parseNetstat('TcpExt: TW\nTcpExt: 1\n'), /no TcpExt ListenOverflows/);
   assert.throws(() => parseNetstat(''), /no TcpExt ListenOverflows/);
 });
+
+test('where workers listen by themselves the primary may have accepted clients that gave up before a worker heard them', (t) => {
+  const windows = [{ fault: 'backlog', from: 0, to: 500 }];
+  const crowd = [0, 1, 2].map((id) => ({ ...broken, id, crowd: true, error: 'hung', connectedAt: null }));
+  const overflowed = { overflows: 3, drops: 3 };
+  const found = { windows, overflowed, forward: true, passing: false };
+  const notes = { 50: ['1 connection 127.0.0.1', '2 request 0 0'] };
+  assert.deepStrictEqual(accountOf(t, crowd, notes, found).accepted[1], { least: 1, most: 3 });
+});

@@ -89,6 +89,35 @@ test('a reload under load: no request fails', (t) =>
     t.diagnostic(`${load.answered} requests`);
   }));
 
+for (const to of /** @type {const} */ (['port', 'path'])) {
+  test(`who waits in the backlog of a worker's own ${to} when it is replaced is served by it`, () =>
+    withForwarded(
+      { workers: 1 },
+      async (app) => {
+        const [{ pid }] = app.workers;
+        process.kill(pid, 'SIGSTOP');
+        const COUNT = 100;
+        // With its request each stays with the worker that has it in its backlog.
+        const request = 'GET /who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+        const clients = Array.from({ length: COUNT }, () => exchange(app.target, request));
+        await until('all are in the backlog', async () => {
+          const { workers, waiting } = await app.report();
+          return waiting === 0 && workers[0].connections === COUNT;
+        });
+        app.tell('reload');
+        await app.marker('listening');
+        process.kill(pid, 'SIGCONT');
+        for (const client of clients) {
+          const { outcome, text } = await client;
+          assert.strictEqual(outcome, 'answered');
+          assert.match(text, new RegExp(`"pid":${pid}`));
+        }
+        await app.marker('done');
+      },
+      { forward: { port: 0, host: '127.0.0.1', to } },
+    ));
+}
+
 test('an answer that is due when its worker drains is the last on its connection, and arrives', () =>
   withForwarded({ workers: 1 }, async (app) => {
     // A request of which the end has not come yet: its answer is due at the drain.

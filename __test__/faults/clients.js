@@ -109,6 +109,11 @@ class Answers {
   }
 }
 
+/** All that had come in has been read: what is polled next to last may have been looked at before. */
+async function polled() {
+  for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
 class Clients {
   /** @type {Record[]} */
   records = [];
@@ -201,7 +206,15 @@ class Clients {
     const connecting = setTimeout(() => {
       if (record.connectedAt === null) giveUp('connect timed out');
     }, CONNECT_PATIENCE);
-    const whole = setTimeout(() => giveUp('hung'), crowd ? CROWD_PATIENCE : PATIENCE);
+    let over = false;
+    const whole = setTimeout(
+      async () => {
+        // If this process has stood still, what has come in time is read only after this timer.
+        await polled();
+        if (!over) giveUp('hung');
+      },
+      crowd ? CROWD_PATIENCE : PATIENCE,
+    );
 
     /** Until so many answers are there, or the connection has ended. @param {number} count */
     const answered = async (count) => {
@@ -253,6 +266,7 @@ class Clients {
         break;
       // no default
     }
+    over = true;
     record.endedAt = now();
     record.answers = answers.count;
     record.shed = answers.shed;

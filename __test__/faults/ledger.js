@@ -144,14 +144,17 @@ function account(records, evidence) {
     unaccounted: records.filter((_, at) => ['unaccounted', 'refused'].includes(fates[at])),
     /**
      * How many the primary must have accepted at its first and at its second address, and how many at the most: some whom
-     * the system let in after they had given up have left no name, or were on the way to a worker that was killed.
+     * the system let in after they had given up have left no name, or were on the way to a worker that was killed. Where
+     * workers listen by themselves none leaves a name before its request.
      */
     accepted: [false, true].map((crowd) => {
       const least = records.filter(
         (it, at) => it.crowd === crowd && (fates[at] !== 'late' || seen.has(it.id)),
       );
-      const late = records.some((it, at) => it.crowd === crowd && fates[at] === 'late');
-      const slack = late ? nameless + evidence.killed.length * WINDOW : 0;
+      const late = records.filter((it, at) => it.crowd === crowd && fates[at] === 'late');
+      const unseen = late.filter((it) => !seen.has(it.id)).length;
+      const passed = late.length > 0 ? nameless + evidence.killed.length * WINDOW : 0;
+      const slack = evidence.forward ? unseen : passed;
       return { least: least.length, most: least.length + slack };
     }),
     /** What sort of clients were not served, by fate. */
