@@ -33,7 +33,10 @@ const LOOPBACK = '127.0.0.1';
  */
 function acceptTheRest(members, link, done) {
   const servers = members.filter(({ kind, owner }) => kind !== 'udp' && owner);
-  if (servers.length === 0) return done();
+  if (servers.length === 0) {
+    done();
+    return;
+  }
   let quiet = 0;
   let left = MOST_TURNS;
   const onConnection = () => {
@@ -43,9 +46,12 @@ function acceptTheRest(members, link, done) {
   for (const { owner } of servers) owner.on('connection', onConnection);
   const turn = () => {
     if (servers.some(({ handle }) => handle.fd >= 0 && link.hasClient(handle.fd))) quiet = 0;
-    if (quiet++ < QUIET_TURNS && left-- > 0) return setImmediate(turn);
-    for (const { owner } of servers) owner.off('connection', onConnection);
-    done();
+    if (quiet++ < QUIET_TURNS && left-- > 0) {
+      setImmediate(turn);
+    } else {
+      for (const { owner } of servers) owner.off('connection', onConnection);
+      done();
+    }
   };
   turn();
 }
