@@ -6,10 +6,12 @@
 mod channel;
 mod connection;
 mod doorway;
+mod failure;
 mod farewell;
 mod listening;
 mod questions;
 mod shell;
+mod watched;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::sys::error::{Doing, SysError};
 use crate::sys::listen::BoundPath;
 use crate::sys::scoreboard::Scoreboard;
 
+use failure::Fatal;
 pub use questions::{AboutListener, Question, Questions};
 use shell::Shell;
 
@@ -188,7 +191,7 @@ impl Dispatcher {
                 let run = std::panic::AssertUnwindSafe(|| shell.run());
                 match std::panic::catch_unwind(run) {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => (shell.notify)(Notice::Failed(error.to_string())),
+                    Ok(Err(Fatal(error))) => (shell.notify)(Notice::Failed(error.to_string())),
                     Err(_) => (shell.notify)(Notice::Failed("the dispatcher panicked".into())),
                 }
             })

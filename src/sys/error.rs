@@ -40,6 +40,15 @@ impl SysError {
         matches!(self.errno, Errno::EPIPE | Errno::ECONNRESET)
     }
 
+    /// Whether something was short of which there may be enough later: descriptors, memory, entries in a table.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        matches!(
+            self.errno,
+            Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::ENOSPC | Errno::EAGAIN
+        )
+    }
+
     /// Whether `accept` has reported an error of the connection that it was about to bring, as
     /// accept(2) on Linux does. The next connection may be sound.
     #[must_use]

@@ -222,7 +222,7 @@ pub fn has_client_at(number: RawFd) -> Result<bool, SysError> {
 }
 
 /// At which of these sockets a client waits to be accepted.
-pub fn waiting<'a>(listeners: impl IntoIterator<Item = &'a OwnedFd>) -> Result<Vec<bool>, SysError> {
+pub fn waiting<'a>(listeners: impl IntoIterator<Item = &'a (impl AsFd + 'a)>) -> Result<Vec<bool>, SysError> {
     let mut looks: Vec<PollFd<'_>> =
         listeners.into_iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
     match poll(&mut looks, PollTimeout::ZERO) {

@@ -4,9 +4,12 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use super::failure::WorkerError;
+use super::watched::Watched;
 use crate::core::channel::{Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer, batch_limit};
 use crate::core::ids::{ListenerId, Slot, WorkerId};
-use crate::sys::epoll::Poller;
+use crate::sys::closer::{Closer, Descriptor};
+use crate::sys::epoll::{Interest, Poller};
 use crate::sys::error::SysError;
 use crate::sys::headroom::{limit, room_for};
 use crate::sys::passing::{Received, Sent, peek, receive, send};
@@ -86,7 +89,7 @@ pub(super) struct Sending {
     /// What could not be sent: the channel is full or broken.
     pub(super) unsent: Vec<Unreceived>,
     /// Why nothing can be sent to this worker any more.
-    pub(super) broken: Option<String>,
+    pub(super) broken: Option<WorkerError>,
 }
 
 /// What was received in a worker's stead.
@@ -100,17 +103,15 @@ pub(super) struct TakenBack {
 pub(super) struct WorkerChannel {
     pub(super) slot: Slot,
     pub(super) pid: i32,
-    channel: OwnedFd,
+    channel: Watched,
     /// The worker's own end, kept open here: what the worker has not received is not lost with
     /// the worker. For the same reason a send to a dead worker succeeds, so death is known by its
     /// pidfd and not by this channel.
-    worker_end: OwnedFd,
+    worker_end: Descriptor,
     pub(super) board: Arc<Scoreboard>,
     pub(super) batch: Batch,
     /// Whom the app has chosen for the connections sent last, the newest at the end. A descriptor does not say.
     chosen: VecDeque<Option<WorkerId>>,
-    /// The poller watches the channel.
-    watched: bool,
     /// It has broken the rules: nothing that it says is read any more.
     pub(super) cut_off: bool,
     /// The worker is dead, and is buried as soon as there is room for what it leaves.
@@ -127,15 +128,16 @@ impl WorkerChannel {
         worker_end: OwnedFd,
         board: Arc<Scoreboard>,
     ) -> Self {
+        let closer = Closer::new();
         Self {
             slot,
             pid,
-            channel,
-            worker_end,
+            // Messages that are in them when they close bring descriptors with them.
+            channel: Watched::new(Descriptor::foreign(channel, &closer)),
+            worker_end: Descriptor::foreign(worker_end, &closer),
             board,
             batch: Batch::new(),
             chosen: VecDeque::new(),
-            watched: true,
             cut_off: false,
             dead: false,
             handed_over: 0,
@@ -182,18 +184,17 @@ impl WorkerChannel {
                 return Sending::default();
             }
             Ok(Sent::Full) => None,
-            Err(error) => Some(error.to_string()),
+            Err(error) => Some(error.into()),
         };
         let conns = self.batch.take();
         Sending { unsent: self.unreceived(conns), broken }
     }
 
     /// Makes a worker whose loop is blocked wake us when it turns again. The error is the worker's.
-    pub(super) fn probe(&self) -> Result<(), String> {
-        match send(self.channel.as_fd(), Writer::new(Tag::Probe).bytes(), &[]) {
+    pub(super) fn probe(&self) -> Result<(), WorkerError> {
+        match send(self.channel.as_fd(), Writer::new(Tag::Probe).bytes(), &[])? {
             // A channel that is full wakes the worker as well.
-            Ok(Sent::Done | Sent::Full) => Ok(()),
-            Err(error) => Err(error.to_string()),
+            Sent::Done | Sent::Full => Ok(()),
         }
     }
 
@@ -236,24 +237,27 @@ impl WorkerChannel {
     }
 
     /// Reads one message of the worker; None when there is none.
-    pub(super) fn read(&self, bytes: &mut [u8], fds: &mut Vec<OwnedFd>) -> Result<Option<usize>, String> {
-        match receive(self.channel.as_fd(), bytes, fds) {
-            Ok(Received::Message { len, cut: false }) => Ok(Some(len)),
-            Ok(Received::Message { cut: true, .. }) => Err("a worker's message was cut short".into()),
+    pub(super) fn read(
+        &self,
+        bytes: &mut [u8],
+        fds: &mut Vec<OwnedFd>,
+    ) -> Result<Option<usize>, WorkerError> {
+        match receive(self.channel.as_fd(), bytes, fds)? {
+            Received::Message { len, cut: false } => Ok(Some(len)),
+            Received::Message { cut: true, .. } => Err(WorkerError::new("a worker's message was cut short")),
             // We hold the other end ourselves: it is an empty message and not the end.
-            Ok(Received::Closed) => Err("a worker sent an empty message".into()),
-            Ok(Received::Empty) => Ok(None),
-            Err(error) => Err(error.to_string()),
+            Received::Closed => Err(WorkerError::new("a worker sent an empty message")),
+            Received::Empty => Ok(None),
         }
     }
 
     /// Whether what the worker says next can be received: it may bring descriptors.
-    pub(super) fn can_read(&self) -> Result<bool, String> {
-        Self::has_room(&self.channel).map_err(|error| error.to_string())
+    pub(super) fn can_read(&self) -> Result<bool, WorkerError> {
+        Ok(Self::has_room(&self.channel)?)
     }
 
     /// Whether there is room for all the descriptors of the next message.
-    fn has_room(socket: &OwnedFd) -> Result<bool, SysError> {
+    fn has_room(socket: &impl AsFd) -> Result<bool, SysError> {
         if room_for(MAX_CONNECTIONS) {
             return Ok(true);
         }
@@ -262,13 +266,15 @@ impl WorkerChannel {
         Ok(next.is_none_or(|len| room_for(Message::descriptors(&bytes[..len]))))
     }
 
-    /// To be called with `false` before it is dropped, too: see [`Poller`].
+    /// Begins or ceases to watch the channel.
     pub(super) fn watch(&mut self, poller: &Poller, token: u64, watch: bool) -> Result<(), SysError> {
-        if watch == self.watched {
-            return Ok(());
-        }
-        self.watched = watch;
-        if watch { poller.add(&self.channel, token) } else { poller.remove(&self.channel) }
+        let interest = if watch { Interest::Level } else { Interest::Nothing };
+        self.channel.watch(poller, token, interest)
+    }
+
+    /// To be called before it is dropped.
+    pub(super) fn forget(&mut self, poller: &Poller) {
+        self.channel.forget(poller);
     }
 }
 

@@ -11,7 +11,6 @@ use crate::core::ids::ListenerId;
 use crate::core::schedule::{Address, Key, LIMIT, Peek, Verdict};
 use crate::sys::client::{Peeked, peek};
 use crate::sys::epoll::{Interest, Poller};
-use crate::sys::error::SysError;
 
 /// How many may stand in the doorway. When there are more, the one that has stood there longest has to go in.
 const CROWD: usize = 256;
@@ -42,7 +41,8 @@ pub(super) fn recognise(what: &Peek, fd: &OwnedFd, peer: Option<Address>, last: 
 }
 
 impl Doorway {
-    /// Has a client wait until `until`. Returns one that has to make room.
+    /// Has a client wait until `until`. Returns one that has to go in at once: because there are too many, or because the
+    /// poller has no room for this one.
     pub(super) fn enter(
         &mut self,
         listener: ListenerId,
@@ -51,12 +51,14 @@ impl Doorway {
         until: Duration,
         poller: &Poller,
         token: impl Fn(u32) -> u64,
-    ) -> Result<Option<u32>, SysError> {
+    ) -> Option<u32> {
         let number = self.0.enter(listener, Visitor { fd, peer }, until);
-        if let Some((_, Visitor { fd, .. })) = self.0.get(number) {
-            poller.watch(fd, token(number), Interest::News)?;
+        if let Some((_, Visitor { fd, .. })) = self.0.get(number)
+            && poller.watch(fd, token(number), Interest::News).is_err()
+        {
+            return Some(number);
         }
-        Ok(self.0.oldest().filter(|_| self.0.len() > CROWD))
+        self.0.oldest().filter(|_| self.0.len() > CROWD)
     }
 
     /// Looks again at a client that has sent something, or that is to go in with what there is (`last`).
@@ -66,17 +68,18 @@ impl Doorway {
         what: impl Fn(ListenerId) -> Option<Peek>,
         last: bool,
         poller: &Poller,
-    ) -> Result<Option<Recognised>, SysError> {
-        let Some((listener, Visitor { fd, peer })) = self.0.get(number) else { return Ok(None) };
+    ) -> Option<Recognised> {
+        let (listener, Visitor { fd, peer }) = self.0.get(number)?;
         // A listener that is gone has nothing to wait for.
         let verdict = match what(listener) {
             Some(what) => recognise(&what, fd, *peer, last),
             None => Verdict::Decided(None),
         };
-        let Verdict::Decided(key) = verdict else { return Ok(None) };
-        let Some((listener, Visitor { fd, .. })) = self.0.take(number) else { return Ok(None) };
-        poller.remove(&fd)?;
-        Ok(Some(Recognised { listener, fd, key }))
+        let Verdict::Decided(key) = verdict else { return None };
+        let (listener, Visitor { fd, .. }) = self.0.take(number)?;
+        // One that the poller had no room for is not there, which is all that can go wrong.
+        let _ = poller.remove(&fd);
+        Some(Recognised { listener, fd, key })
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::sys::client::{read_to_the_end, say_last};
 use crate::sys::epoll::Poller;
-use crate::sys::error::SysError;
 
 /// How long a client has for the answer.
 const GRACE: Duration = Duration::from_secs(1);
@@ -40,26 +39,27 @@ impl Farewells {
         now: Duration,
         poller: &Poller,
         token: impl Fn(u32) -> u64,
-    ) -> Result<(), SysError> {
+    ) {
         // A client that has gone, or has no room for a few bytes, is not waited for.
         if !say_last(&connection, answer) || read_to_the_end(&connection) {
-            return Ok(());
+            return;
         }
         if self.leaving.len() == LIMIT {
-            self.close(0, poller)?;
+            self.close(0, poller);
         }
         let number = self.next;
         self.next = number.wrapping_add(1);
-        poller.add(&connection, token(number))?;
-        self.leaving.push_back(Leaving { number, until: now + GRACE, connection });
-        Ok(())
+        // Without room for it in the poller it closes at once, and the answer may be lost.
+        if poller.add(&connection, token(number)).is_ok() {
+            self.leaving.push_back(Leaving { number, until: now + GRACE, connection });
+        }
     }
 
     /// The client has sent something, or has closed its side.
-    pub(super) fn hear(&mut self, number: u32, poller: &Poller) -> Result<(), SysError> {
+    pub(super) fn hear(&mut self, number: u32, poller: &Poller) {
         match self.leaving.iter().position(|leaving| leaving.number == number) {
             Some(index) if read_to_the_end(&self.leaving[index].connection) => self.close(index, poller),
-            _ => Ok(()),
+            _ => {}
         }
     }
 
@@ -68,17 +68,16 @@ impl Farewells {
     }
 
     /// Closes those whose time is up.
-    pub(super) fn expire(&mut self, now: Duration, poller: &Poller) -> Result<(), SysError> {
+    pub(super) fn expire(&mut self, now: Duration, poller: &Poller) {
         while self.leaving.front().is_some_and(|leaving| leaving.until <= now) {
-            self.close(0, poller)?;
+            self.close(0, poller);
         }
-        Ok(())
     }
 
-    fn close(&mut self, index: usize, poller: &Poller) -> Result<(), SysError> {
-        match self.leaving.remove(index) {
-            Some(leaving) => poller.remove(&leaving.connection),
-            None => Ok(()),
+    fn close(&mut self, index: usize, poller: &Poller) {
+        if let Some(leaving) = self.leaving.remove(index) {
+            // It was added, so that nothing can go wrong.
+            let _ = poller.remove(&leaving.connection);
         }
     }
 }

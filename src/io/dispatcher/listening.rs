@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::watched::Watched;
 use crate::core::ids::{Slot, WorkerId};
 use crate::core::schedule::Plan;
 use crate::core::vigil::Sight;
+use crate::sys::closer::Descriptor;
 use crate::sys::epoll::{Interest, Poller};
 use crate::sys::error::SysError;
 use crate::sys::listen::group::steer;
@@ -24,10 +26,16 @@ pub(super) enum Accepted {
 
 /// A socket that listens.
 struct Socket {
-    fd: OwnedFd,
+    fd: Watched,
     /// Whose workers accept from it by themselves while there are any.
     slot: Option<Slot>,
     watch: Watch,
+}
+
+impl Socket {
+    fn new(fd: OwnedFd, slot: Option<Slot>) -> Self {
+        Self { fd: Watched::new(Descriptor::own(fd)), slot, watch: Watch::Nothing }
+    }
 }
 
 /// What the poller watches a socket for.
@@ -72,12 +80,12 @@ pub(super) struct Listening {
 impl Listening {
     pub(super) fn new(socket: Option<OwnedFd>, path: Option<BoundPath>, name: String, plan: Plan) -> Self {
         let answer = plan.overload.action.response();
-        let sockets = socket.into_iter().map(|fd| Socket { fd, slot: None, watch: Watch::Nothing }).collect();
+        let sockets = socket.into_iter().map(|fd| Socket::new(fd, None)).collect();
         Self { sockets, path, name, plan, answer, members: BTreeMap::new(), wanted: false }
     }
 
     pub(super) fn add_slot(&mut self, slot: Slot, fd: OwnedFd) {
-        self.sockets.push(Socket { fd, slot: Some(slot), watch: Watch::Nothing });
+        self.sockets.push(Socket::new(fd, Some(slot)));
     }
 
     /// A worker accepts from the socket of its slot from now on. To be followed by [`Listening::arrange`].
@@ -110,14 +118,14 @@ impl Listening {
         board: impl Fn(WorkerId) -> Option<&'a Scoreboard>,
         ran: impl Fn(WorkerId) -> Option<Duration>,
     ) -> Result<Vec<Sight>, SysError> {
-        let occupied: Vec<(&OwnedFd, Slot)> = self
+        let occupied: Vec<(&Watched, Slot)> = self
             .sockets
             .iter()
             .filter_map(|socket| Some((&socket.fd, socket.slot?)))
             .filter(|(_, slot)| self.is_occupied(Some(*slot)))
             .collect();
         let waiting = waiting(occupied.iter().map(|(fd, _)| *fd))?;
-        let sight = |((_, slot), waiting): ((&OwnedFd, Slot), bool)| {
+        let sight = |((_, slot), waiting): ((&Watched, Slot), bool)| {
             let boards = || self.workers_of(slot).filter_map(&board);
             Sight {
                 slot,
@@ -136,10 +144,15 @@ impl Listening {
     }
 
     /// Has every socket tell of the next client, once, or of one that waits there now; or of none.
-    pub(super) fn ask_for_knocks(&self, poller: &Poller, token: u64, wanted: bool) -> Result<(), SysError> {
-        self.sockets.iter().filter(|socket| socket.watch == Watch::Knock).try_for_each(|socket| {
-            poller.change(&socket.fd, token, if wanted { Interest::Once } else { Interest::Nothing })
-        })
+    pub(super) fn ask_for_knocks(
+        &mut self,
+        poller: &Poller,
+        token: u64,
+        wanted: bool,
+    ) -> Result<(), SysError> {
+        let interest = if wanted { Interest::Once } else { Interest::Nothing };
+        let knocking = self.sockets.iter_mut().filter(|socket| socket.watch == Watch::Knock);
+        first_error(knocking.map(|socket| socket.fd.watch(poller, token, interest)))
     }
 
     /// A worker no longer accepts here. False if it did not; otherwise to be followed by [`Listening::arrange`].
@@ -185,21 +198,21 @@ impl Listening {
                 _ => Watch::Nothing,
             })
             .collect();
-        for (Socket { fd, watch, .. }, want) in self.sockets.iter_mut().zip(wants) {
-            if *watch == want {
-                continue;
+        first_error(self.sockets.iter_mut().zip(wants).map(|(socket, want)| {
+            if socket.watch == want {
+                return Ok(());
             }
-            if *watch != Watch::Nothing {
-                poller.remove(&*fd)?;
+            let watched = match want {
+                Watch::Nothing => socket.fd.watch(poller, 0, Interest::Nothing),
+                Watch::Clients => socket.fd.watch(poller, tokens.clients, Interest::Level),
+                Watch::Knock => socket.fd.watch(poller, tokens.knock, Interest::Once),
+            };
+            // What failed is what it was before, so that it is tried again.
+            if watched.is_ok() {
+                socket.watch = want;
             }
-            *watch = want;
-            match want {
-                Watch::Nothing => {}
-                Watch::Clients => poller.add(&*fd, tokens.clients)?,
-                Watch::Knock => poller.watch(&*fd, tokens.knock, Interest::Once)?,
-            }
-        }
-        Ok(())
+            watched
+        }))
     }
 
     /// Has the kernel choose among the sockets whose workers are there. Without any the dispatcher gets them all.
@@ -213,22 +226,20 @@ impl Listening {
     }
 
     /// Closes the sockets from which connections are accepted here; those of slots are their workers' as well.
-    pub(super) fn close_sockets(&mut self, poller: &Poller) -> Result<(), SysError> {
-        for socket in &self.sockets {
-            if socket.slot.is_none() && socket.watch != Watch::Nothing {
-                poller.remove(&socket.fd)?;
-            }
-        }
+    pub(super) fn close_sockets(&mut self, poller: &Poller) {
+        let own = self.sockets.iter_mut().filter(|socket| socket.slot.is_none());
+        own.for_each(|socket| socket.fd.forget(poller));
         self.sockets.retain(|socket| socket.slot.is_some());
-        Ok(())
     }
 
     /// Closes the sockets; the name in the file system goes with them.
-    pub(super) fn close(mut self, poller: &Poller) -> Result<(), SysError> {
-        self.wanted = false;
-        self.members.clear();
-        self.watch(poller, Tokens::default(), false)?;
+    pub(super) fn close(mut self, poller: &Poller) {
+        self.sockets.iter_mut().for_each(|socket| socket.fd.forget(poller));
         drop(self.path.take());
-        Ok(())
     }
+}
+
+/// All of them are done, whatever comes of the first.
+fn first_error(all: impl Iterator<Item = Result<(), SysError>>) -> Result<(), SysError> {
+    all.fold(Ok(()), Result::and)
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::channel::{Sending, WorkerChannel};
 use super::connection::{Asked, Conn};
 use super::doorway::Doorway;
+use super::failure::Fatal;
 use super::farewell::Farewells;
 use super::listening::Listening;
 use super::{Command, HookReport, ListenerReport, Notice, Report};
@@ -114,6 +115,8 @@ pub(super) struct Shell {
     reserve: Reserve,
     /// Nothing is accepted before this time.
     exhausted_until: Option<Duration>,
+    /// When what could not be watched is tried again.
+    retry_at: Option<Duration>,
     last_warning: Option<Duration>,
     /// It has been told that the kernel does not steer.
     told_unsteered: bool,
@@ -148,6 +151,7 @@ impl Shell {
             unflushed: Vec::new(),
             reserve: Reserve::new()?,
             exhausted_until: None,
+            retry_at: None,
             last_warning: None,
             told_unsteered: false,
             start: Instant::now(),
@@ -155,32 +159,32 @@ impl Shell {
         })
     }
 
-    pub(super) fn run(&mut self) -> Result<(), SysError> {
+    pub(super) fn run(&mut self) -> Result<(), Fatal> {
         // An optimisation that some sandboxes forbid; it works without, too.
         let _ = be_patient();
         loop {
-            let ready = self.poller.wait(self.timeout())?;
+            let ready = self.poller.wait(self.timeout()).map_err(Fatal)?;
             self.now = self.start.elapsed();
             for index in 0..ready {
                 match Token::unpack(self.poller.token(index)) {
                     Token::Waker => {
-                        if self.take_commands()? == Stop::Yes {
+                        if self.take_commands() == Stop::Yes {
                             return Ok(());
                         }
                     }
                     Token::Worker(worker) => {
                         // Level-triggered: more of it brings another event.
-                        let _ = self.read_channel(worker)?;
+                        let _ = self.read_channel(worker);
                     }
-                    Token::Listener(listener) => self.accept_burst(listener)?,
-                    Token::Arrival(number) => self.look_again(number, false)?,
-                    Token::Knock(listener) => self.knock(listener)?,
-                    Token::Farewell(number) => self.farewells.hear(number, &self.poller)?,
+                    Token::Listener(listener) => self.accept_burst(listener),
+                    Token::Arrival(number) => self.look_again(number, false),
+                    Token::Knock(listener) => self.knock(listener),
+                    Token::Farewell(number) => self.farewells.hear(number, &self.poller),
                 }
             }
-            self.look_at_the_clock()?;
+            self.look_at_the_clock();
             self.ask();
-            self.flush()?;
+            self.flush();
             self.limit_hand_over();
         }
     }
@@ -189,6 +193,7 @@ impl Shell {
         let deadlines = [
             self.brain.next_deadline(),
             self.exhausted_until,
+            self.retry_at,
             self.doorway.next_deadline(),
             self.inquiry.next_deadline(),
             self.farewells.next_deadline(),
@@ -198,90 +203,91 @@ impl Shell {
         Some(next.saturating_sub(self.start.elapsed()))
     }
 
-    fn look_at_the_clock(&mut self) -> Result<(), SysError> {
+    fn look_at_the_clock(&mut self) {
+        if self.retry_at.is_some_and(|at| at <= self.now) {
+            self.retry_at = None;
+            self.watch_all();
+        }
         if self.exhausted_until.is_some_and(|until| until <= self.now) {
             self.exhausted_until = None;
             // Without a reserve it goes on just as well, only without help the next time.
             let _ = self.reserve.refill();
-            self.watch_all()?;
+            self.watch_all();
             let dead = self.workers.iter().filter(|(_, channel)| channel.dead);
             for worker in dead.map(|(worker, _)| *worker).collect::<Vec<_>>() {
-                self.bury(worker)?;
+                self.bury(worker);
             }
         }
         if self.brain.next_deadline().is_some_and(|deadline| deadline <= self.now) {
-            self.input(Input::Tick)?;
+            self.input(Input::Tick);
         }
-        self.keep_vigil()?;
+        self.keep_vigil();
         while let Some(number) = self.doorway.overdue(self.now) {
-            self.look_again(number, true)?;
+            self.look_again(number, true);
         }
-        self.wait_no_longer()?;
-        self.farewells.expire(self.now, &self.poller)
+        self.wait_no_longer();
+        self.farewells.expire(self.now, &self.poller);
     }
 
-    fn take_commands(&mut self) -> Result<Stop, SysError> {
+    fn take_commands(&mut self) -> Stop {
         self.waker.clear();
         loop {
             match self.queue.try_recv() {
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(Stop::Yes),
-                Ok(command) => self.obey(command)?,
-                Err(TryRecvError::Empty) => return Ok(Stop::No),
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Stop::Yes,
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => return Stop::No,
             }
         }
     }
 
-    fn obey(&mut self, command: Command) -> Result<(), SysError> {
+    fn obey(&mut self, command: Command) {
         match command {
             Command::AddWorker { worker, slot, pid, channel, worker_end, board } => {
-                self.poller.add(&channel, Token::Worker(worker).pack())?;
                 self.workers.insert(worker, WorkerChannel::new(slot, pid, channel, worker_end, board));
-                self.input(Input::WorkerAdded { worker, slot })
+                self.watch_worker(worker);
+                self.input(Input::WorkerAdded { worker, slot });
             }
             Command::WorkerLeaving(worker) => {
-                self.vacate(worker, None)?;
+                self.vacate(worker, None);
                 self.leaving.insert(worker);
-                self.input(Input::WorkerLeaving { worker })
+                self.input(Input::WorkerLeaving { worker });
             }
             Command::WorkerGone(worker) => self.bury(worker),
             Command::AddListener { listener, socket, path, name, plan } => {
                 self.listeners.insert(listener, Listening::new(socket, path, name, (*plan).clone()));
-                self.input(Input::ListenerAdded { listener, plan: *plan })
+                self.input(Input::ListenerAdded { listener, plan: *plan });
             }
             Command::AddSlot { listener, slot, socket } => {
                 if let Some(listening) = self.listeners.get_mut(&listener) {
                     listening.add_slot(slot, socket);
                 }
-                self.watch_listener(listener)
+                self.watch_listener(listener);
             }
             Command::RemoveListener(listener) => {
                 self.vigil.forget(listener);
-                self.input(Input::ListenerRemoved { listener })?;
+                self.input(Input::ListenerRemoved { listener });
                 if let Some(listening) = self.listeners.remove(&listener) {
-                    listening.close(&self.poller)?;
+                    listening.close(&self.poller);
                 }
-                Ok(())
             }
             Command::LastCall => self.last_call(),
             Command::Join(worker, listener) => {
                 // The brain may have us stand in for it at once.
-                self.occupy(worker, listener)?;
-                self.input(Input::Joined { worker, listener })
+                self.occupy(worker, listener);
+                self.input(Input::Joined { worker, listener });
             }
             Command::Leave(worker, listener) => {
-                self.vacate(worker, Some(listener))?;
-                self.input(Input::Left { worker, listener })
+                self.vacate(worker, Some(listener));
+                self.input(Input::Left { worker, listener });
             }
             Command::Then(act) => {
-                self.flush()?;
+                self.flush();
                 act.call();
-                Ok(())
             }
             Command::Answer { batch, answers } => self.hear_answers(batch, answers),
             Command::Report(answer) => {
                 // Who asked may have gone.
                 let _ = answer.send(self.report());
-                Ok(())
             }
             Command::Stop => unreachable!("handled by take_commands"),
         }
@@ -292,38 +298,34 @@ impl Shell {
     /// What follows from that (a channel that was full, connections that were taken back) waits
     /// until the whole answer has been carried out: the brain has counted it as done, and one
     /// order of it must not overtake another.
-    fn input(&mut self, input: Input<Conn>) -> Result<(), SysError> {
+    fn input(&mut self, input: Input<Conn>) {
         self.inputs.push_back(input);
         if self.telling {
-            return Ok(());
+            return;
         }
         self.telling = true;
         let mut outputs = std::mem::take(&mut self.outputs);
         while let Some(input) = self.inputs.pop_front() {
             self.brain.handle(self.now, input, &self.workers, &mut outputs);
             for output in outputs.drain(..) {
-                self.carry_out(output)?;
+                self.carry_out(output);
             }
         }
         self.outputs = outputs;
         self.telling = false;
-        Ok(())
     }
 
-    fn carry_out(&mut self, output: Output<Conn>) -> Result<(), SysError> {
+    fn carry_out(&mut self, output: Output<Conn>) {
         match output {
             Output::Send { worker, listener, conn } => self.enqueue(worker, listener, conn),
             Output::Shed { listener, conn } => self.shed(listener, conn.fd),
             Output::Ask { listener, conn } => self.ask_again(listener, conn),
-            Output::Close { conn } => {
-                drop(conn);
-                Ok(())
-            }
+            Output::Close { conn } => drop(conn),
             Output::Pause { listener } => self.want(listener, false),
             Output::Resume { listener } => self.want(listener, true),
             Output::Reclaim { worker } => {
                 let conns = self.take_back(worker);
-                self.input(Input::Reclaimed { worker, conns })
+                self.input(Input::Reclaimed { worker, conns });
             }
             Output::WantWake { worker } => {
                 if let Some(channel) = self.workers.get(&worker) {
@@ -331,20 +333,21 @@ impl Shell {
                 }
                 // The worker may have caught up before it could see the request, and would then
                 // never answer it: the brain looks at the board once more.
-                self.input(Input::Tick)
+                self.input(Input::Tick);
             }
             Output::StandIn { worker, listener } => self.stand_in(worker, listener, true),
             Output::StandDown { worker, listener } => self.stand_in(worker, listener, false),
-            Output::Probe { worker } => match self.workers.get(&worker).map(WorkerChannel::probe) {
-                Some(Err(why)) => self.cut_off(worker, why),
-                _ => Ok(()),
-            },
+            Output::Probe { worker } => {
+                if let Some(Err(error)) = self.workers.get(&worker).map(WorkerChannel::probe) {
+                    self.cut_off(worker, &error);
+                }
+            }
         }
     }
 
-    fn enqueue(&mut self, worker: WorkerId, listener: ListenerId, conn: Conn) -> Result<(), SysError> {
+    fn enqueue(&mut self, worker: WorkerId, listener: ListenerId, conn: Conn) {
         if self.workers.get(&worker).is_some_and(|channel| !channel.batch.takes(conn.kept())) {
-            self.flush_worker(worker)?;
+            self.flush_worker(worker);
         }
         let Some(channel) = self.workers.get_mut(&worker) else {
             return self.input(Input::Unsent { worker, conns: vec![(listener, conn)] });
@@ -354,27 +357,27 @@ impl Shell {
         }
         let (chosen, kept) = (conn.chosen(), conn.kept());
         channel.push(listener, conn.fd, chosen, kept);
-        if channel.batch.is_full() { self.flush_worker(worker) } else { Ok(()) }
+        if channel.batch.is_full() {
+            self.flush_worker(worker);
+        }
     }
 
     /// Sends every batch.
-    fn flush(&mut self) -> Result<(), SysError> {
+    fn flush(&mut self) {
         while let Some(worker) = self.unflushed.pop() {
-            self.flush_worker(worker)?;
+            self.flush_worker(worker);
         }
-        Ok(())
     }
 
-    fn flush_worker(&mut self, worker: WorkerId) -> Result<(), SysError> {
-        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
+    fn flush_worker(&mut self, worker: WorkerId) {
+        let Some(channel) = self.workers.get_mut(&worker) else { return };
         let Sending { unsent, broken } = channel.send_batch();
         if !unsent.is_empty() {
             let conns = self.recognise_all(unsent);
-            self.input(Input::Unsent { worker, conns })?;
+            self.input(Input::Unsent { worker, conns });
         }
-        match broken {
-            Some(why) => self.cut_off(worker, why),
-            None => Ok(()),
+        if let Some(error) = broken {
+            self.cut_off(worker, &error);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::mem::size_of_val;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -64,7 +64,7 @@ impl Group {
 ///
 /// A classic BPF program, which needs no privilege: a random number modulo the length of the list, and then the
 /// entry at that place.
-pub fn steer(member: &OwnedFd, numbers: &[u32]) -> Result<(), SysError> {
+pub fn steer(member: &impl AsFd, numbers: &[u32]) -> Result<(), SysError> {
     let doing = "steering connections to the sockets of a group";
     let mut program = program(numbers).ok_or(SysError { doing, errno: Errno::E2BIG })?;
     let length = u16::try_from(program.len()).map_err(|_| SysError { doing, errno: Errno::E2BIG })?;
@@ -74,7 +74,7 @@ pub fn steer(member: &OwnedFd, numbers: &[u32]) -> Result<(), SysError> {
     // instructions of the one and `size` bytes of the other.
     let answer = unsafe {
         libc::setsockopt(
-            member.as_raw_fd(),
+            member.as_fd().as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_ATTACH_REUSEPORT_CBPF,
             (&raw const value).cast(),

@@ -11,7 +11,6 @@ use crate::io::dispatcher::channel::Unreceived;
 use crate::io::dispatcher::connection::{Asked, Conn, address_of};
 use crate::io::dispatcher::doorway::{Recognised, recognise};
 use crate::sys::client::{peer, reset};
-use crate::sys::error::SysError;
 
 impl Shell {
     /// What the client of a connection is recognised by, where that matters; with what it has sent by now.
@@ -70,55 +69,56 @@ impl Shell {
         (plan.policy == Policy::Sticky).then_some(&plan.peek)
     }
 
-    pub(super) fn welcome(&mut self, listener: ListenerId, fd: OwnedFd) -> Result<(), SysError> {
+    pub(super) fn welcome(&mut self, listener: ListenerId, fd: OwnedFd) {
         match self.listeners.get(&listener).map(|listening| &listening.plan) {
             Some(plan) if plan.policy == Policy::Hook => {
                 let until = self.now + plan.hook_timeout;
-                self.inquire(listener, Asked { fd, kept: None }, until)
+                self.inquire(listener, Asked { fd, kept: None }, until);
             }
             Some(plan) if plan.policy == Policy::Sticky && plan.peek.is_needed() => {
                 let peer = peer(&fd).map(address_of);
                 match recognise(&plan.peek, &fd, peer, false) {
                     Verdict::Decided(key) => {
-                        self.input(Input::Accepted { listener, conn: recognised(fd, key) })
+                        self.input(Input::Accepted { listener, conn: recognised(fd, key) });
                     }
                     Verdict::Undecided => {
                         let until = self.now + plan.peek_timeout;
                         let token = |number| Token::Arrival(number).pack();
-                        let crowded = self.doorway.enter(listener, fd, peer, until, &self.poller, token)?;
-                        crowded.map_or(Ok(()), |number| self.look_again(number, true))
+                        let at_once = self.doorway.enter(listener, fd, peer, until, &self.poller, token);
+                        if let Some(number) = at_once {
+                            self.look_again(number, true);
+                        }
                     }
                 }
             }
             _ => {
                 let conn = self.returning(listener, fd);
-                self.input(Input::Accepted { listener, conn })
+                self.input(Input::Accepted { listener, conn });
             }
         }
     }
 
     /// A client has sent more, or need not be waited for any longer.
-    pub(super) fn look_again(&mut self, number: u32, last: bool) -> Result<(), SysError> {
+    pub(super) fn look_again(&mut self, number: u32, last: bool) {
         let Self { doorway, listeners, poller, .. } = self;
         let what = |listener| listeners.get(&listener).map(|listening| listening.plan.peek.clone());
-        match doorway.look(number, what, last, poller)? {
-            Some(Recognised { listener, fd, key }) => {
-                self.input(Input::Accepted { listener, conn: recognised(fd, key) })
-            }
-            None => Ok(()),
+        if let Some(Recognised { listener, fd, key }) = doorway.look(number, what, last, poller) {
+            self.input(Input::Accepted { listener, conn: recognised(fd, key) });
         }
     }
 
     /// Turns a client away, as its listener's plan wants it.
-    pub(super) fn shed(&mut self, listener: ListenerId, connection: OwnedFd) -> Result<(), SysError> {
+    pub(super) fn shed(&mut self, listener: ListenerId, connection: OwnedFd) {
         let answer = self.listeners.get(&listener).and_then(|listening| listening.answer.as_deref());
         match answer {
             Some(answer) => {
                 let token = |number| Token::Farewell(number).pack();
-                self.farewells.say(connection, answer, self.now, &self.poller, token)
+                self.farewells.say(connection, answer, self.now, &self.poller, token);
             }
             // A client that has gone cannot be told, and nothing is lost.
-            None => reset(connection).or(Ok(())),
+            None => {
+                let _gone = reset(connection);
+            }
         }
     }
 }

@@ -9,28 +9,21 @@ use crate::core::inquiry::{Answer, Batch};
 use crate::io::dispatcher::Notice;
 use crate::io::dispatcher::connection::{Asked, Conn};
 use crate::io::dispatcher::questions::{AboutListener, Question, Questions};
-use crate::sys::error::SysError;
 
 impl Shell {
     /// Has a connection wait until the app has said where it goes, or until then.
-    pub(super) fn inquire(
-        &mut self,
-        listener: ListenerId,
-        conn: Asked,
-        until: Duration,
-    ) -> Result<(), SysError> {
-        match self.inquiry.enter(listener, conn, until) {
-            Some(conn) => self.input(Input::Accepted { listener, conn: conn.answered(None) }),
-            None => Ok(()),
+    pub(super) fn inquire(&mut self, listener: ListenerId, conn: Asked, until: Duration) {
+        if let Some(conn) = self.inquiry.enter(listener, conn, until) {
+            self.input(Input::Accepted { listener, conn: conn.answered(None) });
         }
     }
 
     /// The same for a connection that a worker has handed over: whom the app chose before need not be there any more.
-    pub(super) fn ask_again(&mut self, listener: ListenerId, conn: Conn) -> Result<(), SysError> {
+    pub(super) fn ask_again(&mut self, listener: ListenerId, conn: Conn) {
         let timeout = self.listeners.get(&listener).map(|listening| listening.plan.hook_timeout);
         let until = self.now + timeout.unwrap_or_default();
         let Conn { fd, kept, .. } = conn;
-        self.inquire(listener, Asked { fd, kept }, until)
+        self.inquire(listener, Asked { fd, kept }, until);
     }
 
     /// Asks what there is to be asked.
@@ -59,21 +52,19 @@ impl Shell {
     }
 
     /// The app has answered.
-    pub(super) fn hear_answers(&mut self, batch: u32, answers: Vec<Answer>) -> Result<(), SysError> {
+    pub(super) fn hear_answers(&mut self, batch: u32, answers: Vec<Answer>) {
         for (listener, conn, worker) in self.inquiry.answered(batch, answers) {
-            self.input(Input::Accepted { listener, conn: conn.answered(worker) })?;
+            self.input(Input::Accepted { listener, conn: conn.answered(worker) });
         }
-        Ok(())
     }
 
     /// Lets in who has waited for an answer long enough.
-    pub(super) fn wait_no_longer(&mut self) -> Result<(), SysError> {
+    pub(super) fn wait_no_longer(&mut self) {
         if self.inquiry.next_deadline().is_none_or(|deadline| deadline > self.now) {
-            return Ok(());
+            return;
         }
         for (listener, conn) in self.inquiry.overdue(self.now) {
-            self.input(Input::Accepted { listener, conn: conn.answered(None) })?;
+            self.input(Input::Accepted { listener, conn: conn.answered(None) });
         }
-        Ok(())
     }
 }

@@ -14,130 +14,150 @@ use crate::sys::error::SysError;
 const LAST_BURSTS: usize = 128;
 
 impl Shell {
-    pub(super) fn accept_burst(&mut self, listener: ListenerId) -> Result<(), SysError> {
+    pub(super) fn accept_burst(&mut self, listener: ListenerId) {
         for turn in 0..BURST {
             let Some(listening) = self.listeners.get(&listener).filter(|listening| listening.is_watched())
             else {
-                return Ok(());
+                return;
             };
             // The poller has seen the first one.
             if turn > 0 && !listening.has_client() {
-                return Ok(());
+                return;
             }
             match listening.accept() {
-                Accepted::Connection(fd) => self.welcome(listener, fd)?,
-                Accepted::Nothing => return Ok(()),
+                Accepted::Connection(fd) => self.welcome(listener, fd),
+                Accepted::Nothing => return,
                 Accepted::Exhausted(error) => return self.exhausted(listener, error),
             }
         }
-        Ok(())
     }
 
     /// Accepts everybody who waits, and closes the sockets. What is accepted is on its way to workers afterwards.
-    pub(super) fn last_call(&mut self) -> Result<(), SysError> {
+    pub(super) fn last_call(&mut self) {
         for listener in self.listeners.keys().copied().collect::<Vec<_>>() {
             for _ in 0..LAST_BURSTS {
                 let waits = self.listeners.get(&listener).is_some_and(Listening::has_client);
                 if !waits {
                     break;
                 }
-                self.accept_burst(listener)?;
+                self.accept_burst(listener);
             }
             if let Some(listening) = self.listeners.get_mut(&listener) {
-                listening.close_sockets(&self.poller)?;
+                listening.close_sockets(&self.poller);
             }
         }
         while let Some(number) = self.doorway.overdue(Duration::MAX) {
-            self.look_again(number, true)?;
+            self.look_again(number, true);
         }
         for (listener, conn) in self.inquiry.overdue(Duration::MAX) {
-            self.input(Input::Accepted { listener, conn: conn.answered(None) })?;
+            self.input(Input::Accepted { listener, conn: conn.answered(None) });
         }
-        self.flush()
+        self.flush();
     }
 
     /// There is no descriptor for a connection that waits. The one in reserve serves it: it is
     /// needed only until the connection has been passed on.
-    pub(super) fn exhausted(&mut self, listener: ListenerId, error: SysError) -> Result<(), SysError> {
-        let due = self.last_warning.is_none_or(|last| self.now >= last + WARNING_PERIOD);
-        if due {
+    pub(super) fn exhausted(&mut self, listener: ListenerId, error: SysError) {
+        self.warn_exhausted(error);
+        if self.reserve.release() {
+            if let Some(Accepted::Connection(fd)) = self.listeners.get(&listener).map(Listening::accept) {
+                self.welcome(listener, fd);
+                self.flush();
+            }
+            if self.reserve.refill().is_ok() {
+                return;
+            }
+        }
+        self.pause();
+    }
+
+    /// Tells that clients have to wait for something that the process or the system is short of, unless that has been
+    /// told lately.
+    fn warn_exhausted(&mut self, error: SysError) {
+        if self.last_warning.is_none_or(|last| self.now >= last + WARNING_PERIOD) {
             (self.notify)(Notice::Exhausted(error));
         }
         self.last_warning = Some(self.now);
-        if self.reserve.release() {
-            if let Some(Accepted::Connection(fd)) = self.listeners.get(&listener).map(Listening::accept) {
-                self.welcome(listener, fd)?;
-                self.flush()?;
-            }
-            if self.reserve.refill().is_ok() {
-                return Ok(());
-            }
-        }
-        self.pause()
     }
 
-    pub(super) fn want(&mut self, listener: ListenerId, wanted: bool) -> Result<(), SysError> {
+    /// Something concerning one listener or one worker has failed for want of memory. The others go on, and it is tried
+    /// again in a while.
+    pub(super) fn try_later(&mut self, error: SysError) {
+        self.warn_exhausted(error);
+        self.retry_at.get_or_insert(self.now + EXHAUSTED_PAUSE);
+    }
+
+    pub(super) fn want(&mut self, listener: ListenerId, wanted: bool) {
         if let Some(listening) = self.listeners.get_mut(&listener) {
             listening.wanted = wanted;
         }
-        self.watch_listener(listener)
+        self.watch_listener(listener);
     }
 
-    pub(super) fn watch_listener(&mut self, listener: ListenerId) -> Result<(), SysError> {
-        match self.listeners.get_mut(&listener) {
-            Some(listening) => {
-                let able = self.exhausted_until.is_none();
-                listening.watch(&self.poller, tokens(listener), able)
-            }
-            None => Ok(()),
+    pub(super) fn watch_listener(&mut self, listener: ListenerId) {
+        let able = self.exhausted_until.is_none();
+        let Some(listening) = self.listeners.get_mut(&listener) else { return };
+        if let Err(error) = listening.watch(&self.poller, tokens(listener), able) {
+            self.try_later(error);
+        }
+    }
+
+    pub(super) fn watch_worker(&mut self, worker: WorkerId) {
+        let able = self.exhausted_until.is_none();
+        let Some(channel) = self.workers.get_mut(&worker) else { return };
+        let watch = able && !channel.cut_off;
+        match channel.watch(&self.poller, Token::Worker(worker).pack(), watch) {
+            Ok(()) => {}
+            Err(error) if error.is_shortage() => self.try_later(error),
+            Err(error) => self.cut_off(worker, &error.into()),
         }
     }
 
     /// From now on the worker accepts what comes to its slot, if the listener has a socket for it.
-    pub(super) fn occupy(&mut self, worker: WorkerId, listener: ListenerId) -> Result<(), SysError> {
+    pub(super) fn occupy(&mut self, worker: WorkerId, listener: ListenerId) {
         let slot = self.workers.get(&worker).map(|channel| channel.slot);
         if let (Some(slot), Some(listening)) = (slot, self.listeners.get_mut(&listener)) {
             listening.occupy(worker, slot);
-            self.arrange(listener)?;
+            self.arrange(listener);
         }
-        Ok(())
     }
 
     /// The worker accepts nothing more, at one listener or at all.
-    pub(super) fn vacate(&mut self, worker: WorkerId, which: Option<ListenerId>) -> Result<(), SysError> {
+    pub(super) fn vacate(&mut self, worker: WorkerId, which: Option<ListenerId>) {
         let concerned = self.listeners.iter_mut().filter(|(id, _)| which.is_none_or(|which| which == **id));
         let left: Vec<ListenerId> =
             concerned.filter_map(|(id, listening)| listening.vacate(worker).then_some(*id)).collect();
-        left.into_iter().try_for_each(|listener| self.arrange(listener))
+        for listener in left {
+            self.arrange(listener);
+        }
     }
 
     /// Where a kernel cannot steer, it spreads connections over all sockets, and those without a worker are
     /// accepted here.
-    pub(super) fn arrange(&mut self, listener: ListenerId) -> Result<(), SysError> {
+    pub(super) fn arrange(&mut self, listener: ListenerId) {
         if let Some(Err(error)) = self.listeners.get(&listener).map(Listening::arrange)
             && !std::mem::replace(&mut self.told_unsteered, true)
         {
             (self.notify)(Notice::Unsteered(error));
         }
-        self.watch_listener(listener)
+        self.watch_listener(listener);
     }
 
     /// Leaves everything that brings descriptors alone for a while.
-    pub(super) fn pause(&mut self) -> Result<(), SysError> {
+    pub(super) fn pause(&mut self) {
         self.exhausted_until = Some(self.now + EXHAUSTED_PAUSE);
-        self.watch_all()
+        self.watch_all();
     }
 
     /// Watches what is wanted, or nothing while there are no descriptors.
-    pub(super) fn watch_all(&mut self) -> Result<(), SysError> {
-        let able = self.exhausted_until.is_none();
-        for (listener, listening) in &mut self.listeners {
-            listening.watch(&self.poller, tokens(*listener), able)?;
+    pub(super) fn watch_all(&mut self) {
+        let listeners: Vec<ListenerId> = self.listeners.keys().copied().collect();
+        for listener in listeners {
+            self.watch_listener(listener);
         }
-        for (worker, channel) in &mut self.workers {
-            let watch = able && !channel.cut_off;
-            channel.watch(&self.poller, Token::Worker(*worker).pack(), watch)?;
+        let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
+        for worker in workers {
+            self.watch_worker(worker);
         }
-        Ok(())
     }
 }

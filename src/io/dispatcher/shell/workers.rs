@@ -8,41 +8,46 @@ use crate::core::dispatch::{Input, Refusal};
 use crate::core::ids::WorkerId;
 use crate::io::dispatcher::Notice;
 use crate::io::dispatcher::channel::TakenBack;
-use crate::sys::error::SysError;
+use crate::io::dispatcher::failure::WorkerError;
 use crate::sys::passing::is_socket;
 
 impl Shell {
     /// Reads what a worker says: that it woke, that it cannot take a connection.
-    pub(super) fn read_channel(&mut self, worker: WorkerId) -> Result<Heard, SysError> {
+    pub(super) fn read_channel(&mut self, worker: WorkerId) -> Heard {
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
         // Bounded, so that a worker that sends without end does not hold up the others: what is
         // left brings another event.
         for _ in 0..BURST {
             let Some(channel) = self.workers.get(&worker).filter(|channel| !channel.cut_off) else {
-                return Ok(Heard::All);
+                return Heard::All;
             };
             match channel.can_read() {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.pause()?;
-                    return Ok(Heard::NoRoom);
+                    self.pause();
+                    return Heard::NoRoom;
                 }
-                Err(why) => {
-                    self.cut_off(worker, why)?;
-                    return Ok(Heard::All);
+                Err(error) => {
+                    self.cut_off(worker, &error);
+                    return Heard::All;
                 }
             }
             match channel.read(&mut bytes, &mut fds) {
-                Ok(Some(len)) => match Message::parse(&bytes[..len], fds.len()) {
-                    Ok(message) => self.hear(worker, message, fds.drain(..))?,
-                    Err(error) => self.cut_off(worker, error.to_string())?,
-                },
-                Ok(None) => return Ok(Heard::All),
-                Err(why) => self.cut_off(worker, why)?,
+                Ok(Some(len)) => {
+                    let heard = match Message::parse(&bytes[..len], fds.len()) {
+                        Ok(message) => self.hear(worker, message, fds.drain(..)),
+                        Err(error) => Err(WorkerError::new(error)),
+                    };
+                    if let Err(error) = heard {
+                        self.cut_off(worker, &error);
+                    }
+                }
+                Ok(None) => return Heard::All,
+                Err(error) => self.cut_off(worker, &error),
             }
         }
-        Ok(Heard::More)
+        Heard::More
     }
 
     fn hear(
@@ -50,26 +55,29 @@ impl Shell {
         worker: WorkerId,
         message: Message<'_>,
         fds: std::vec::Drain<'_, OwnedFd>,
-    ) -> Result<(), SysError> {
+    ) -> Result<(), WorkerError> {
         let why = match message.tag {
-            Tag::Woke => return self.input(Input::Woke { worker }),
+            Tag::Woke => {
+                self.input(Input::Woke { worker });
+                return Ok(());
+            }
             Tag::NotListening => Refusal::NotListening,
             Tag::Full | Tag::KeptFull => Refusal::Full,
             Tag::HandedOver => Refusal::HandedOver,
             Tag::Room => {
                 for listener in message.listeners() {
-                    self.input(Input::Room { worker, listener })?;
+                    self.input(Input::Room { worker, listener });
                 }
                 return Ok(());
             }
             Tag::NoRoom => {
                 for listener in message.listeners() {
-                    self.input(Input::Full { worker, listener })?;
+                    self.input(Input::Full { worker, listener });
                 }
                 return Ok(());
             }
             Tag::Connections | Tag::Probe => {
-                return self.cut_off(worker, format!("a worker sent {:?}", message.tag));
+                return Err(WorkerError::new(format!("it sent {:?}", message.tag)));
             }
         };
         let mut from = None;
@@ -80,13 +88,13 @@ impl Shell {
         for ((listener, kept), conn) in message.connections().zip(fds) {
             // What cannot be asked is none, either: nothing of a worker's ends the thread.
             if !is_socket(&conn).unwrap_or(false) {
-                return self.cut_off(worker, "it gave back what is no connection".into());
+                return Err(WorkerError::new("it gave back what is no connection"));
             }
             let conn = match kept {
                 Some(kept) => self.continuing(listener, conn, kept, from),
                 None => self.returning(listener, conn),
             };
-            self.input(Input::Returned { worker, listener, conn, why })?;
+            self.input(Input::Returned { worker, listener, conn, why });
         }
         Ok(())
     }
@@ -101,44 +109,42 @@ impl Shell {
     }
 
     /// A worker that breaks the rules gets nothing more and is not listened to any more.
-    pub(super) fn cut_off(&mut self, worker: WorkerId, why: String) -> Result<(), SysError> {
+    pub(super) fn cut_off(&mut self, worker: WorkerId, why: &WorkerError) {
         let known = self.workers.get_mut(&worker).filter(|channel| !channel.cut_off);
-        let Some(channel) = known else { return Ok(()) };
+        let Some(channel) = known else { return };
         channel.cut_off = true;
-        channel.watch(&self.poller, 0, false)?;
-        self.vacate(worker, None)?;
-        self.input(Input::WorkerLeaving { worker })?;
-        (self.notify)(Notice::Broken(worker, why));
-        Ok(())
+        self.watch_worker(worker);
+        self.vacate(worker, None);
+        self.input(Input::WorkerLeaving { worker });
+        (self.notify)(Notice::Broken(worker, why.to_string()));
     }
 
     /// Takes back what a dead worker had not received, and what it had given back. When there is
     /// no descriptor for it, it stays in the channel until there is one.
-    pub(super) fn bury(&mut self, worker: WorkerId) -> Result<(), SysError> {
-        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
+    pub(super) fn bury(&mut self, worker: WorkerId) {
+        let Some(channel) = self.workers.get_mut(&worker) else { return };
         channel.dead = true;
         self.leaving.remove(&worker);
-        self.vacate(worker, None)?;
+        self.vacate(worker, None);
         let heard = loop {
-            match self.read_channel(worker)? {
+            match self.read_channel(worker) {
                 Heard::More => {}
                 heard => break heard,
             }
         };
-        let Some(channel) = self.workers.get_mut(&worker) else { return Ok(()) };
+        let Some(channel) = self.workers.get_mut(&worker) else { return };
         let TakenBack { conns, all } = channel.take_back();
         let conns = self.recognise_all(conns);
         // There may be room by now that there was not a moment ago.
         if !all || heard == Heard::NoRoom {
-            self.input(Input::WorkerLeaving { worker })?;
-            self.input(Input::Reclaimed { worker, conns })?;
+            self.input(Input::WorkerLeaving { worker });
+            self.input(Input::Reclaimed { worker, conns });
             return self.pause();
         }
-        self.input(Input::WorkerGone { worker, conns })?;
+        self.input(Input::WorkerGone { worker, conns });
         if let Some(mut channel) = self.workers.remove(&worker) {
-            channel.watch(&self.poller, 0, false)?;
+            channel.forget(&self.poller);
         }
-        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The dispatcher's thread with real sockets: clients connect, and "workers" are the far ends of
 //! real channels, read here by the worker's own half of the code.
 
+mod hostile;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -346,7 +348,12 @@ fn no_descriptor_is_left_behind() {
         primary.dispatcher.tell(Command::RemoveListener(LISTENER));
         primary.settle();
     }
-    assert_eq!(open(), before);
+    // What workers held as well is closed on threads of its own.
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while open() != before {
+        assert!(std::time::Instant::now() < deadline, "{} descriptors are left of {before}", open());
+        std::thread::yield_now();
+    }
 }
 
 #[test]
