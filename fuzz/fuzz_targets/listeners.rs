@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use rcluster::core::ids::{ListenerId, WorkerId};
-use rcluster::core::listeners::{Input, Listeners, Opened, Output};
+use rcluster::core::control::listeners::{Input, Listeners, Opened, Output};
 use rcluster::core::schedule::Scheduling;
 use rcluster::core::wire::{FromWorker, Kind, ToWorker};
 

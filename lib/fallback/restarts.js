@@ -1,6 +1,6 @@
 'use strict';
 
-// When a worker is started again: the options `backoff` and `restartIntensity`, as src/core/supervise has them.
+// When a worker is started again: the options `backoff` and `restartIntensity`, as src/core/control/supervise has them.
 
 /** @typedef {ReturnType<typeof import('../primary/supervise/options').parseOptions>} Options */
 

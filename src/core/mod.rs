@@ -4,6 +4,7 @@
 //! simulation drive it through situations that no machine would produce on demand.
 
 pub mod channel;
+pub mod control;
 pub mod dispatch;
 pub mod doorway;
 pub mod forward;
@@ -11,13 +12,7 @@ pub mod ids;
 pub mod inquiry;
 pub mod inspect;
 pub mod lifeline;
-pub mod listeners;
-pub mod liveness;
-pub mod orphans;
 pub mod random;
 pub mod schedule;
-pub mod slots;
-pub mod supervise;
-pub mod unlinked;
 pub mod vigil;
 pub mod wire;

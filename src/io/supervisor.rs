@@ -26,11 +26,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::core::control::slots::Slots;
+use crate::core::control::supervise::{self, Failure, Stats};
 use crate::core::ids::{Request, Slot, WorkerId};
 use crate::core::inquiry::Answer;
 use crate::core::schedule::Scheduling;
-use crate::core::slots::Slots;
-use crate::core::supervise::{self, Failure, Stats};
 use crate::core::wire::{Drain, FromWorker, Reply, ToWorker};
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice, Questions, Report};
 use crate::io::forward::{Front, Report as Forwarded};

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::launch::{PackageFiles, SpawnOptions, launch, numbers};
 use super::supervision::{self, SupervisionOptions};
+use crate::core::control::supervise::{By, Input, Reason};
 use crate::core::ids::{Request, WorkerId};
 use crate::core::inquiry::Answer;
 use crate::core::schedule::Scheduling;
-use crate::core::supervise::{By, Input, Reason};
 use crate::io::supervisor::{self, Event, Plan};
 use crate::sys::error::SysError;
 use crate::sys::exit::Exit;

@@ -6,11 +6,11 @@ use napi::{Error, Result, Status};
 use napi_derive::napi;
 use serde_json::{Value, json};
 
-use crate::core::ids::{Request, Slot, WorkerId};
-use crate::core::supervise::{
+use crate::core::control::supervise::{
     Backoff, By, Cause, Event, Excess, ExitKind, Failure, Intensity, OnGiveUp, Options, Phase, ReadyWhen,
     Recycle, RestartPolicy, Scope, SlotState, Stats, Why,
 };
+use crate::core::ids::{Request, Slot, WorkerId};
 use crate::sys::exit::SIGKILL;
 
 /// At most so many restarts in so much time.

@@ -10,8 +10,8 @@ mod world;
 
 use std::time::Duration;
 
+use rcluster::core::control::listeners::{Input, LINGER, Opened};
 use rcluster::core::ids::{ListenerId, WorkerId};
-use rcluster::core::listeners::{Input, LINGER, Opened};
 use rcluster::core::wire::{FromWorker, Kind};
 use serde_json::{Value, json};
 use world::{Vacant, Worker, World, clash, opened};

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use rcluster::core::control::listeners::{Input, LINGER, Listeners, Opened, Output, Place, Spec};
 use rcluster::core::ids::{ListenerId, WorkerId};
-use rcluster::core::listeners::{Input, LINGER, Listeners, Opened, Output, Place, Spec};
 use rcluster::core::schedule::Scheduling;
 use rcluster::core::wire::{Family, Kind, Reply, Sockname};
 

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use rcluster::core::ids::Slot;
-use rcluster::core::supervise::{
+use rcluster::core::control::supervise::{
     By, Cause, Event, Excess, Input, KillSignal, OnGiveUp, Output, Phase, Reason, RestartPolicy, Scope,
     SlotState, TAKEOVER, Time,
 };
-use rcluster::core::unlinked::GRACE;
+use rcluster::core::control::unlinked::GRACE;
+use rcluster::core::ids::Slot;
 
 use crate::process::Process;
 use crate::world::World;

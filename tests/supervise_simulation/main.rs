@@ -13,7 +13,7 @@ mod world;
 
 use std::time::Duration;
 
-use rcluster::core::supervise::Input;
+use rcluster::core::control::supervise::Input;
 use world::{Tally, World};
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 2_000 } else { 20_000 };

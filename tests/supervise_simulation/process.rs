@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use rcluster::core::control::supervise::{ExitKind, Time};
 use rcluster::core::ids::Slot;
-use rcluster::core::supervise::{ExitKind, Time};
 
 use crate::random::Random;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use rcluster::core::control::supervise::{By, ExitKind, Input, Reason, Vitals};
 use rcluster::core::ids::{Request, Ticket, WorkerId};
-use rcluster::core::supervise::{By, ExitKind, Input, Reason, Vitals};
 
 use crate::process::{Deed, any_exit};
 use crate::world::World;

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use rcluster::core::ids::{Request, Slot, Ticket, WorkerId};
-use rcluster::core::supervise::{
+use rcluster::core::control::supervise::{
     Backoff, By, Cause, ExitKind, Input, Intensity, KillSignal, OnGiveUp, Options, Output, ReadyWhen, Reason,
     Recycle, RestartPolicy, Supervise, Time, Vitals,
 };
+use rcluster::core::ids::{Request, Slot, Ticket, WorkerId};
 
 use crate::process::{Deed, Process, Temper};
 use crate::random::Random;
@@ -28,7 +28,7 @@ pub(crate) struct World {
     pub(crate) next_request: u64,
     /// Not answered yet.
     pub(crate) open: BTreeSet<Request>,
-    pub(crate) last_answer: Option<Result<(), rcluster::core::supervise::Failure>>,
+    pub(crate) last_answer: Option<Result<(), rcluster::core::control::supervise::Failure>>,
     /// Nothing may be spawned any more.
     pub(crate) ending: bool,
     pub(crate) ever_ready: bool,

@@ -2,7 +2,7 @@
 
 use super::Event;
 use super::shell::Shell;
-use crate::core::orphans::{Orphans, Zombie};
+use crate::core::control::orphans::{Orphans, Zombie};
 use crate::sys::orphans::{adopts_orphans, zombies};
 
 impl Shell {

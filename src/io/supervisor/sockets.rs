@@ -9,8 +9,8 @@ use std::env::current_dir;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::core::control::listeners::{Opened, Place, Sharing, Spec, shorter};
 use crate::core::ids::{ListenerId, Slot};
-use crate::core::listeners::{Opened, Place, Sharing, Spec, shorter};
 use crate::core::wire::{Family, Kind, Reply, Sockname};
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher};
 use crate::sys::error::SysError;

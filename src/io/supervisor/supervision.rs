@@ -15,9 +15,11 @@ use super::stranger::Stranger;
 use super::supervised::{Held, Member, Plan, Supervision, millis};
 use super::systemd::Systemd;
 use super::{Event, Happening, lock};
+use crate::core::control::listeners;
+use crate::core::control::supervise::{
+    self, ExitKind, Input, KillSignal, Output, Reason, SlotState, Stats, Vitals,
+};
 use crate::core::ids::{Slot, Ticket, WorkerId};
-use crate::core::listeners;
-use crate::core::supervise::{self, ExitKind, Input, KillSignal, Output, Reason, SlotState, Stats, Vitals};
 use crate::core::wire::{Drain, ToWorker};
 use crate::io::dispatcher::{Afterwards, Command as ToDispatcher};
 use crate::sys::error::SysError;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::liveness::{Probes, Threads};
-use crate::core::liveness::{Liveness, Verdict};
-use crate::core::supervise::{Event, Stats};
+use crate::core::control::liveness::{Liveness, Verdict};
+use crate::core::control::supervise::{Event, Stats};
 use crate::sys::error::SysError;
 use crate::sys::notify::{Notifier, monotonic_usec};
 
@@ -86,10 +86,10 @@ mod tests {
 
     use super::super::Forwarding;
     use super::*;
+    use crate::core::control::supervise::{Input, Options, Output, Supervise, Vitals};
     use crate::core::forward::Config;
     use crate::core::ids::WorkerId;
     use crate::core::schedule::Policy;
-    use crate::core::supervise::{Input, Options, Output, Supervise, Vitals};
     use crate::io::dispatcher::{Afterwards, Command, Dispatcher};
     use crate::io::forward::{Front, Place, Reach, Spec};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ONE, TWO, options, play};
-use crate::core::supervise::{Backoff, Intensity, OnGiveUp, Options, RestartPolicy};
+use crate::core::control::supervise::{Backoff, Intensity, OnGiveUp, Options, RestartPolicy};
 
 fn few(workers: u32) -> Options {
     let intensity = Intensity { max: 0, ..options(workers).restart_intensity };

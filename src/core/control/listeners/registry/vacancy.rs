@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Listeners, Orphan, Phase, State};
+use crate::core::control::listeners::{LINGER, Output};
 use crate::core::ids::{ListenerId, WorkerId};
-use crate::core::listeners::{LINGER, Output};
 
 impl Listeners {
     /// For whom it has changed on how many listeners nobody else serves. These would be without a server if that worker

@@ -1,7 +1,7 @@
 //! Workers that wait for their turn.
 
 use super::{options, play};
-use crate::core::supervise::{Options, RestartPolicy};
+use crate::core::control::supervise::{Options, RestartPolicy};
 
 const READY: (&str, &str) =
     ("start; online 1; online 2", "spawn 0 Start, spawn - Standby, (1@0), (2@-), ready 1 in 0, ready 2 in 0");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ids::{Slot, WorkerId};
+use crate::core::ids::{Slot, WorkerId};
 
 /// The slots that are taken.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ONE, TWO, options, play};
-use crate::core::supervise::{Intensity, OnGiveUp, Options};
+use crate::core::control::supervise::{Intensity, OnGiveUp, Options};
 
 #[test]
 fn waits_grow_and_end_in_giving_up() {

@@ -1,7 +1,7 @@
 //! A worker ends: is there another?
 
 use super::{ONE, TWO, options, play};
-use crate::core::supervise::{Options, ReadyWhen, RestartPolicy};
+use crate::core::control::supervise::{Options, ReadyWhen, RestartPolicy};
 
 #[test]
 fn one_that_had_served_is_replaced_at_once() {
@@ -136,7 +136,7 @@ fn some_exit_codes_mean_stop() {
 
 #[test]
 fn an_end_is_told_by_name() {
-    use crate::core::supervise::{ExitKind, Why};
+    use crate::core::control::supervise::{ExitKind, Why};
     for (exit, told) in [
         (ExitKind::Code(3), "it ended with exit code 3"),
         (ExitKind::Signal(9), "it ended by SIGKILL"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ONE, TWO, options, play};
-use crate::core::supervise::{Intensity, Options, Recycle};
+use crate::core::control::supervise::{Intensity, Options, Recycle};
 
 fn recycled(workers: u32, recycle: Recycle) -> Options {
     Options { recycle: Recycle { jitter: 0.0, ..recycle }, ..options(workers) }

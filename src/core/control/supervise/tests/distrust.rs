@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{ONE, TWO, options, play};
+use crate::core::control::supervise::{Input, KillSignal, Output, Supervise};
 use crate::core::ids::{Request, Ticket, WorkerId};
-use crate::core::supervise::{Input, KillSignal, Output, Supervise};
 
 #[test]
 fn whoever_is_not_there_changes_nothing() {

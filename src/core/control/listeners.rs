@@ -10,8 +10,8 @@ mod registry;
 
 use std::time::Duration;
 
-use super::ids::{ListenerId, WorkerId};
-use super::wire::{Kind, Query, Reply, Sockname};
+use crate::core::ids::{ListenerId, WorkerId};
+use crate::core::wire::{Kind, Query, Reply, Sockname};
 pub use place::{Place, Sharing, Spec, shorter};
 pub use registry::Listeners;
 

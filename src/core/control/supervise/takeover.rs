@@ -14,7 +14,7 @@ use crate::core::ids::WorkerId;
 pub const TAKEOVER: Duration = Duration::from_secs(10);
 
 /// How long a worker that is cut off may take to end before it is killed.
-const CUT_OFF: Duration = crate::core::unlinked::GRACE;
+const CUT_OFF: Duration = crate::core::control::unlinked::GRACE;
 
 impl Supervise {
     /// It is known on how many listeners a worker is the only one who serves.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::ids::WorkerId;
+use crate::core::ids::WorkerId;
 
 /// How long a process may take to end once it has closed its control socket, before it counts as cut off. At its end a
 /// process closes everything, and is dead a moment later.

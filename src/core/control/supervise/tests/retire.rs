@@ -1,7 +1,7 @@
 //! Workers that want to go, and how they are made to.
 
 use super::{ONE, TWO, options, play};
-use crate::core::supervise::{Options, RestartPolicy};
+use crate::core::control::supervise::{Options, RestartPolicy};
 
 #[test]
 fn what_keeps_a_worker_is_told() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ONE, TWO, options, play};
-use crate::core::supervise::{Options, RestartPolicy};
+use crate::core::control::supervise::{Options, RestartPolicy};
 
 fn watched(workers: u32) -> Options {
     Options { unresponsive_after: Some(Duration::from_millis(100)), ..options(workers) }

@@ -57,8 +57,8 @@ pub use self::takeover::TAKEOVER;
 pub use self::terms::{
     By, Cause, Excess, ExitKind, Failure, KillSignal, Phase, Reason, Scope, Time, Vitals, Why,
 };
-use super::ids::{Slot, WorkerId};
-use super::random::Random;
+use crate::core::ids::{Slot, WorkerId};
+use crate::core::random::Random;
 
 /// How far the cluster as a whole has got.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The end.
 
 use super::{ONE, TWO, options, play};
-use crate::core::supervise::{Options, RestartPolicy};
+use crate::core::control::supervise::{Options, RestartPolicy};
 
 #[test]
 fn all_drain_and_then_it_is_over() {
