@@ -297,7 +297,11 @@ declare namespace cluster {
     idleTimeout?: number | undefined;
     /** The same for a connection of which one side has ended. 0 is for ever. Default: 120000. */
     halfOpenTimeout?: number | undefined;
-    /** How many connections there may be; other clients wait in the backlog. Default: 0, any number. */
+    /**
+     * How many connections there may be; other clients wait in the backlog. Default: 0, which is half of the descriptors
+     * that the primary may open (its soft limit, less 64, or a quarter if it is below 256), since each connection takes
+     * two. Whatever this says, clients never take those last descriptors: they are kept for starting workers.
+     */
     maxConnections?: number | undefined;
   }
 

@@ -5,6 +5,7 @@
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
+const net = require('node:net');
 const { test } = require('node:test');
 const { withSupervised } = require('./helpers/supervised.js');
 const { HttpLoad } = require('./helpers/http-load.js');
@@ -15,11 +16,13 @@ const { isAlive, until } = require('./helpers/processes.js');
  * @param {Record<string, unknown> & { workers: number }} options of supervise()
  * @param {(app: import('./helpers/supervised.js').Supervised & { report(): Promise<any> }) => Promise<void>} body
  * @param {object} [settings] of setupPrimary()
+ * @param {{ descriptors?: number }} [limits]
  */
-function withForwarded(options, body, settings = {}) {
+function withForwarded(options, body, settings = {}, limits = {}) {
   const all = { forward: { port: 0, host: '127.0.0.1' }, ...settings };
   // Programs that are not Node do not tell that they listen.
-  const fixtureOptions = { env: { SETTINGS: JSON.stringify(all) }, listen: !('execPath' in settings) };
+  const env = { SETTINGS: JSON.stringify(all) };
+  const fixtureOptions = { env, listen: !('execPath' in settings), ...limits };
   return withSupervised(
     options,
     async (app) => {
@@ -154,6 +157,29 @@ test('with the policy sticky clients stay with their slot', () =>
       assert.deepStrictEqual(await homes(), before);
     },
     { forward: { port: 0, host: '127.0.0.1', policy: 'sticky' } },
+  ));
+
+test('no number of clients keeps a worker from being replaced', () =>
+  withForwarded(
+    { workers: 2 },
+    async (app) => {
+      const clients = Array.from({ length: 300 }, () => {
+        const socket = net.connect(app.target);
+        // Those whose worker is killed may hear of it.
+        return socket.on('error', () => {});
+      });
+      assert.strictEqual((await app.marker('warning')).code, 'RCLUSTER_EXHAUSTED');
+      for (const { pid, slot } of app.workers) {
+        process.kill(pid, 'SIGKILL');
+        assert.strictEqual((await app.marker('listening')).slot, slot);
+      }
+      assert.ok((await app.report()).connections > 20, 'what there is beyond that is for clients');
+      for (const client of clients) client.destroy();
+      const pids = new Set(app.workers.map(({ pid }) => pid));
+      for (let count = 0; count < 4; count++) assert.ok(!pids.has((await app.who()).pid));
+    },
+    {},
+    { descriptors: 200 },
   ));
 
 test('a standby gets nobody before it is promoted', () =>

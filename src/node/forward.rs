@@ -9,6 +9,7 @@ use crate::core::forward::Config;
 use crate::core::forward::proxy::Version;
 use crate::core::schedule::Policy;
 use crate::io::forward::{Front, Place, Reach, Report, Spec};
+use crate::sys::headroom::for_clients;
 
 /// An address to forward. Times are in milliseconds, 0 for none.
 #[napi(object)]
@@ -35,7 +36,7 @@ pub struct ForwardSpec {
     pub idle_timeout: u32,
     /// The same when one direction has ended.
     pub half_open_timeout: u32,
-    /// How many connections there may be; 0 for any number.
+    /// How many connections there may be; 0 for as many as there are descriptors for.
     pub max_connections: u32,
 }
 
@@ -129,6 +130,7 @@ fn read(spec: ForwardSpec) -> Spec {
         _ => Policy::RoundRobin,
     };
     let standard = Config::default();
+    let most = usize::try_from(spec.max_connections).unwrap_or(usize::MAX);
     Spec {
         place,
         backlog: spec.backlog,
@@ -140,7 +142,8 @@ fn read(spec: ForwardSpec) -> Spec {
             connect_timeout: limit(spec.connect_timeout).unwrap_or(standard.connect_timeout),
             idle_timeout: limit(spec.idle_timeout),
             half_open_timeout: limit(spec.half_open_timeout),
-            max_connections: usize::try_from(spec.max_connections).ok().filter(|max| *max > 0),
+            // Each takes two descriptors.
+            max_connections: Some(if most > 0 { most } else { for_clients() / 2 }),
             ..standard
         },
     }

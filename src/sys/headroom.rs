@@ -3,11 +3,18 @@
 //! The kernel does not keep a message whose descriptors a receiver has no room for: it delivers
 //! what fits and closes the rest. So whoever receives connections looks first.
 
+use nix::errno::Errno;
 use nix::libc::{self, c_int, nfds_t, pollfd};
 use nix::sys::resource::{Resource, getrlimit};
 
+use super::error::SysError;
+
 /// Left alone for those who open something between the look and the use.
 const RESERVE: usize = 4;
+
+/// Kept for whoever keeps workers running, whatever clients there are: a start takes up to two dozen descriptors. Where
+/// there are few it is a quarter of them.
+const SUPERVISION: usize = 64;
 
 /// How many numbers are looked at in one call, at the most.
 const CHUNK: usize = 1024;
@@ -31,17 +38,30 @@ pub fn largest_file() -> usize {
 /// Whether `count` more descriptors can be opened just now.
 #[must_use]
 pub fn room_for(count: usize) -> bool {
-    count == 0 || free(count + RESERVE) >= count + RESERVE
+    count == 0 || free(count + RESERVE, limit()) >= count + RESERVE
 }
 
-/// How many descriptors can be opened, counted up to `wanted`.
+/// How many descriptors all clients together may have.
+#[must_use]
+pub fn for_clients() -> usize {
+    let limit = limit();
+    limit - SUPERVISION.min(limit / 4)
+}
+
+/// Whether clients may have `count` more descriptors just now. An error says that the others are kept.
+pub fn room_for_clients(count: usize) -> Result<(), SysError> {
+    let doing = "keeping descriptors for starting workers";
+    if free(count, for_clients()) >= count { Ok(()) } else { Err(SysError { doing, errno: Errno::EMFILE }) }
+}
+
+/// How many descriptors below a number can be opened, counted up to `wanted`.
 ///
 /// # Design
 /// The kernel gives out the lowest free number. So as a rule the numbers right below the limit are free, and one
 /// call of poll(2) tells that they are. Otherwise the search goes on downwards: the table may have been full at some
 /// time, with a gap left anywhere since. Numbers beyond a limit that has been lowered do not count, open or not.
-fn free(wanted: usize) -> usize {
-    let mut end = c_int::try_from(limit()).unwrap_or(c_int::MAX);
+fn free(wanted: usize, below: usize) -> usize {
+    let mut end = c_int::try_from(below).unwrap_or(c_int::MAX);
     let mut found = 0;
     let mut chunk = wanted;
     while found < wanted && end > 0 {
@@ -137,6 +157,21 @@ mod tests {
         assert!(room_for(0) && !room_for(1));
         all.truncate(all.len() - 5);
         assert!(room_for(1) && !room_for(2));
+    }
+
+    #[test]
+    fn clients_leave_something_for_starting_workers() {
+        if !alone_with_limit("sys::headroom::tests::clients_leave_something_for_starting_workers", 200) {
+            return;
+        }
+        assert_eq!(for_clients(), 150);
+        let mut all = open_all();
+        assert_eq!(room_for_clients(1).unwrap_err().errno, Errno::EMFILE);
+        all.retain(|file| file.as_raw_fd() < 150);
+        assert_eq!(room_for_clients(1).unwrap_err().errno, Errno::EMFILE, "50 are free, and kept");
+        all.truncate(all.len() - 2);
+        assert!(room_for_clients(2).is_ok());
+        assert!(room_for_clients(3).is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::core::forward::relay::{Moved, Relay, Side, Step};
 use crate::core::ids::WorkerId;
 use crate::sys::epoll::{Interest, Poller};
 use crate::sys::error::SysError;
+use crate::sys::headroom::room_for_clients;
 use crate::sys::stream::{self, Pipe, Transfer};
 
 /// What one read takes at the most, when bytes are copied: all that a unix socket holds, so that its writer is
@@ -60,7 +61,7 @@ impl Tools {
         if self.now < self.no_pipes_until {
             return None;
         }
-        let pipe = Pipe::new(PIPE).ok();
+        let pipe = room_for_clients(2).and_then(|()| Pipe::new(PIPE)).ok();
         if pipe.is_none() {
             self.no_pipes_until = self.now + Duration::from_secs(1);
         }

@@ -16,6 +16,7 @@ use crate::core::ids::WorkerId;
 use crate::core::schedule::{Address, Key, Policy};
 use crate::sys::epoll::{Event, Interest, Poller, Waker};
 use crate::sys::error::SysError;
+use crate::sys::headroom::room_for_clients;
 use crate::sys::listen::{accept, has_client};
 use crate::sys::stream::{self, Connecting, Name, Transfer, Unanswered};
 
@@ -244,7 +245,10 @@ impl Shell {
             if !desk.accepting || turn > 0 && !has_client(&desk.front.bound.fd) {
                 return;
             }
-            match accept(&desk.front.bound.fd) {
+            // Both ends of this connection, and those of the clients that wait which are not there yet. No number of
+            // clients may keep a worker from being replaced.
+            let missing = 2 + self.desks.iter().map(|desk| desk.brain.waiting()).sum::<usize>();
+            match room_for_clients(missing).and_then(|()| accept(&desk.front.bound.fd)) {
                 Ok(Some(client)) => {
                     self.last_id += 1;
                     let id = ConnId(self.last_id);
