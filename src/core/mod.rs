@@ -12,6 +12,7 @@ pub mod ids;
 pub mod inquiry;
 pub mod inspect;
 pub mod lifeline;
+pub mod notify;
 pub mod random;
 pub mod schedule;
 pub mod vigil;

@@ -20,17 +20,13 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// As the environment describes it; `None` if nobody wants to be notified.
-    pub fn from_environment() -> Result<Option<Self>, SysError> {
-        let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(None) };
-        Self::to(&name, watchdog()).map(Some)
-    }
-
     /// To the socket of this name, which is an absolute path, or abstract with an `@` in front.
     pub fn to(name: &OsStr, watchdog: Option<Duration>) -> Result<Self, SysError> {
         let doing = "reading the name of a service manager's socket";
         let manager = match name.as_bytes() {
-            [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name).doing(doing)?,
+            [b'@', abstract_name @ ..] if !abstract_name.is_empty() => {
+                SocketAddr::from_abstract_name(abstract_name).doing(doing)?
+            }
             [b'/', ..] => SocketAddr::from_pathname(name).doing(doing)?,
             _ => return Err(Errno::EINVAL).doing(doing),
         };
@@ -51,16 +47,6 @@ impl Notifier {
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
-}
-
-fn watchdog() -> Option<Duration> {
-    // The variables are inherited, and mean the process that is named.
-    let named = std::env::var("WATCHDOG_PID").ok().and_then(|pid| pid.parse::<u32>().ok());
-    if named.is_some_and(|pid| pid != std::process::id()) {
-        return None;
-    }
-    let period: u64 = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
-    (period > 0).then(|| Duration::from_micros(period))
 }
 
 /// The time that `RELOADING=1` has to come with, in microseconds.
@@ -89,6 +75,9 @@ mod tests {
 
     #[test]
     fn a_name_that_is_no_socket_is_an_error() {
-        assert!(Notifier::to(OsStr::new("relative/path"), None).is_err());
+        let long = "/".repeat(108);
+        for name in ["", "@", "relative/path", "vsock:2:1234", "/a\0b", &long] {
+            assert!(Notifier::to(OsStr::new(name), None).is_err(), "{name}");
+        }
     }
 }

@@ -1,10 +1,13 @@
 //! What the service manager is told of a supervised cluster.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::liveness::{Probes, Threads};
 use crate::core::control::liveness::{Liveness, Verdict};
 use crate::core::control::supervise::{Event, Stats};
+use crate::core::notify::watchdog_period;
 use crate::sys::error::SysError;
 use crate::sys::notify::{Notifier, monotonic_usec};
 
@@ -20,7 +23,11 @@ pub(super) struct Systemd {
 impl Systemd {
     /// `None` if nobody wants to know.
     pub(super) fn from_environment(now: Duration) -> Result<Option<Self>, SysError> {
-        Ok(Notifier::from_environment()?.map(|notifier| Self::new(notifier, now)))
+        let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(None) };
+        let (usec, pid) = (std::env::var_os("WATCHDOG_USEC"), std::env::var_os("WATCHDOG_PID"));
+        let (usec, pid) = (usec.as_deref().map(OsStr::as_bytes), pid.as_deref().map(OsStr::as_bytes));
+        let watchdog = watchdog_period(usec, pid, std::process::id());
+        Ok(Some(Self::new(Notifier::to(&name, watchdog)?, now)))
     }
 
     fn new(notifier: Notifier, now: Duration) -> Self {
@@ -78,7 +85,6 @@ impl Systemd {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
     use std::sync::Arc;
