@@ -7,6 +7,7 @@ const { test } = require('node:test');
 const { Log } = require('../lib/primary/supervise/log.js');
 const { withSupervised, fatal } = require('./helpers/supervised.js');
 const { until } = require('./helpers/processes.js');
+const { get } = require('./helpers/clients.js');
 
 /** A log with a clock of its own, and what it has written. */
 function written(option) {
@@ -202,3 +203,27 @@ test('many attempts to start are few lines', () =>
     },
     { listen: false, env: { FATE: require.resolve('./fixtures/fates/crash') } },
   ));
+
+test('a primary whose stderr nobody reads any more goes on', () =>
+  withSupervised({ workers: 2, log: 'info' }, async (app) => {
+    app.child.stderr.destroy();
+    for (let round = 0; round < 3; round++) {
+      for (const { pid } of app.workers) process.kill(pid, 'SIGKILL');
+      for (const _ of [0, 1]) {
+        await app.marker('restart');
+        const { slot, ...worker } = await app.marker('listening');
+        app.workers[slot] = worker;
+      }
+    }
+    app.child.kill('SIGTERM');
+    assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+  }));
+
+test('a worker whose stderr nobody reads has one exception, not another one for telling of it', () =>
+  withSupervised({ workers: 1, log: false }, async (app) => {
+    app.child.stderr.destroy();
+    assert.strictEqual((await get({ ...app.target, path: '/throw' })).status, 500);
+    assert.strictEqual((await app.marker('exit')).code, 1);
+    const exceptions = app.marks.filter(({ mark }) => mark === 'exception').map(({ data }) => data.message);
+    assert.deepStrictEqual(exceptions, ['thrown by a request']);
+  }));

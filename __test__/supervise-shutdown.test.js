@@ -31,6 +31,16 @@ test('SIGINT to the whole group, as a terminal does', () =>
     assert.ok(app.marks.every(({ mark, data }) => mark !== 'exit' || data.code === 0));
   }));
 
+test('the same Ctrl-C once more, when all workers have ended, changes nothing', () =>
+  withSupervised(
+    { workers: 1 },
+    async (app) => {
+      process.kill(app.pid, 'SIGINT');
+      assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+    },
+    { env: { SIGNAL_AT_EXIT: 'SIGINT' } },
+  ));
+
 test('what has been begun is answered', () =>
   withSupervised({ workers: 2 }, async (app) => {
     const load = new HttpLoad(app.target, { rate: 50 });

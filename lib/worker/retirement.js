@@ -7,6 +7,7 @@ const { MAX_REASON, beginning, describe, isError, stackOf } = require('../text')
 const seam = require('../seam/worker');
 const { isHttp1, isHttp2 } = require('../seam/http');
 const { createExitHold, hasOtherListeners, listenBeside } = require('../seam/signals');
+const { writeLine } = require('../stderr');
 const { activeResources } = require('../seam/work');
 const createExchanges = require('./exchanges');
 const finish = require('./finish');
@@ -137,7 +138,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
    * @param {'uncaughtException' | 'unhandledRejection'} origin
    */
   function onException(error, origin) {
-    process.stderr.write(isError(error) ? `${describe(error)}\n` : `Uncaught:\n${describe(error)}\n`);
+    writeLine(isError(error) ? describe(error) : `Uncaught:\n${describe(error)}`);
     failed = true;
     process.exitCode = 1;
     exchanges?.fail(error, origin);

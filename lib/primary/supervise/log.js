@@ -1,6 +1,7 @@
 'use strict';
 
 const { clearTimeout, monotonic, setTimeout } = require('../../globals');
+const { writeLine } = require('../../stderr');
 
 // What a supervised cluster writes to stderr by itself: a line for each failure and what follows from it, made of the
 // facts of the events and of nothing else.
@@ -127,7 +128,7 @@ class Log {
    * @param {(line: string) => void} write
    * @param {() => number} now in ms
    */
-  constructor(option, write = console.error, now = () => monotonic()) {
+  constructor(option, write = writeLine, now = () => monotonic()) {
     this.#level = option;
     this.#write = write;
     this.#now = now;

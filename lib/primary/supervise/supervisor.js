@@ -253,7 +253,8 @@ class Supervisor extends EventEmitter {
 
   #end() {
     this.#log.end();
-    for (const stop of this.#deaf) stop();
+    // After a signal the process exits, and the same signal once more does not end it before it has.
+    if (this.#signal === undefined) for (const stop of this.#deaf) stop();
     this.#exits.release();
     this.#release();
     this.#close();
