@@ -5,6 +5,8 @@
 const assert = require('node:assert');
 const { test } = require('node:test');
 const { withApp } = require('./helpers/app.js');
+const { withFixture } = require('./helpers/run-fixture.js');
+const { membersOf } = require('./helpers/processes.js');
 
 const DESCRIPTORS = 200;
 
@@ -94,3 +96,21 @@ for (const [limit, workers, count] of [
       );
     }));
 }
+
+test('whatever the first fork lacks a descriptor for, its error has a code and nothing is left behind', () =>
+  withFixture('first-fork.js', { descriptors: 80 }, async (fixture) => {
+    await fixture.marker('online');
+    const failed = fixture.marks.filter(({ mark }) => mark === 'failed').map(({ data }) => data);
+    for (const { code, errno, how, rest } of failed) {
+      assert.deepStrictEqual({ code, errno }, { code: 'EMFILE', errno: -24 }, `${how} with ${rest}`);
+    }
+    // First the native threads cannot be started, then the process. What they have is opened once.
+    const thrown = failed.filter(({ how }) => how === 'thrown');
+    assert.deepStrictEqual(failed.slice(0, thrown.length), thrown);
+    assert.ok(thrown.length > 3 && failed.length > thrown.length + 3, fixture.output);
+    const leaked = (list) => list.map(({ leaked }) => leaked).filter((count) => count !== 0);
+    assert.ok(leaked(thrown).length <= 1, 'the native part is opened once');
+    assert.deepStrictEqual(leaked(failed.slice(thrown.length + 1)), []);
+    assert.deepStrictEqual(await fixture.exited, { code: 0, signal: null });
+    assert.deepStrictEqual(membersOf(fixture.pid), []);
+  }));

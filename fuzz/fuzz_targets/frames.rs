@@ -7,7 +7,7 @@ use rcluster::core::wire::{FromWorker, MAX_DATA, MAX_DETAIL, MAX_FRAME, MAX_REAS
 fuzz_target!(|frame: &[u8]| {
     let reply = match FromWorker::parse(frame) {
         Ok(FromWorker::Query(query)) => {
-            assert!(query.data.to_string().len() <= MAX_DATA);
+            assert!(query.data.len() <= MAX_DATA);
             Some(Reply { data: query.data, ..Reply::refusal(query.seq, 0) })
         }
         Ok(FromWorker::Retire { reason, detail }) => {

@@ -1,5 +1,6 @@
 'use strict';
 
+const { constants } = require('node:os');
 const { setImmediate } = require('../globals');
 const { noReport } = require('../extras');
 const { loadBinding, packageFiles } = require('../load-binding');
@@ -18,6 +19,11 @@ const { loadBinding, packageFiles } = require('../load-binding');
  * Who hears of what supervision does by itself.
  * @typedef {{ onSpawned: (event: SpawnedEvent) => void, onMessage: (message: any) => void }} Audience
  */
+
+/** @param {string | undefined} code the name of an error of the system @returns {number | undefined} its number */
+function errnoOf(code) {
+  return Object.entries(constants.errno).find(([name]) => name === code)?.[1];
+}
 
 /**
  * A cluster's hold on the native supervisor. It exists from the first spawn on: a process that never forks starts no
@@ -95,7 +101,13 @@ class Supervision {
     const { Supervisor } = loadBinding();
     this.scheduling = this.#readScheduling();
     const plans = JSON.stringify(this.scheduling.plans);
-    return new Supervisor(plans, packageFiles(), (event) => this.#onEvent(event));
+    try {
+      return new Supervisor(plans, packageFiles(), (event) => this.#onEvent(event));
+    } catch (error) {
+      const failure = /** @type {NodeJS.ErrnoException} */ (error);
+      const errno = errnoOf(failure.code);
+      throw errno === undefined ? error : Object.assign(failure, { errno: -errno });
+    }
   }
 
   /**

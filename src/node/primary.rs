@@ -162,7 +162,7 @@ pub struct Supervisor {
 #[napi]
 impl Supervisor {
     /// Starts the threads. `scheduling` says, as JSON, how connections are distributed. `package` is what workers
-    /// load. `on_event` hears of everything that happens.
+    /// load. `on_event` hears of everything that happens. An error of the system has its name as `code`.
     #[napi(constructor, catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
     pub fn new(
@@ -172,10 +172,14 @@ impl Supervisor {
             ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent | QuestionsEvent | OrphansEvent) => void"
         )]
         on_event: Function<'_, AnyEvent, UnknownReturnValue>,
-    ) -> Result<Self> {
-        let scheduling = Scheduling::parse(&scheduling).map_err(failure)?;
-        let listener =
-            on_event.build_threadsafe_function().callee_handled::<false>().weak::<true>().build()?;
+    ) -> std::result::Result<Self, Error<String>> {
+        let scheduling = Scheduling::parse(&scheduling).map_err(coded)?;
+        let listener = on_event
+            .build_threadsafe_function()
+            .callee_handled::<false>()
+            .weak::<true>()
+            .build()
+            .map_err(coded)?;
         let listener = Arc::new(listener);
         let tell = Arc::clone(&listener);
         let pidfds = Pidfds::default();
@@ -184,7 +188,7 @@ impl Supervisor {
             // Refused only when the environment is ending, when there is nobody to tell.
             let _ending = tell.call(convert(event, &known), ThreadsafeFunctionCallMode::NonBlocking);
         })
-        .map_err(failure)?;
+        .map_err(system_failure)?;
         Ok(Self { threads, listener, pidfds, pids: Mutex::default(), package: package.keep() })
     }
 
@@ -467,6 +471,15 @@ fn convert(event: Event, pidfds: &Pidfds) -> AnyEvent {
         Event::Orphans(pids) => Either7::G(OrphansEvent { kind: "orphans", pids }),
         Event::StopPrimary { code } => said(json!({ "type": "stop", "code": code })),
     }
+}
+
+/// With the name of the system's error as its `code`: "EMFILE".
+fn system_failure(error: SysError) -> Error<String> {
+    Error::new(format!("{:?}", error.errno), error.to_string())
+}
+
+fn coded(error: impl std::fmt::Display) -> Error<String> {
+    Error::new(Status::GenericFailure.to_string(), error.to_string())
 }
 
 fn failure(error: impl std::fmt::Display) -> Error {
