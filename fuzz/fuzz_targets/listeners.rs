@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use rcluster::core::ids::{ListenerId, WorkerId};
 use rcluster::core::control::listeners::{Input, Listeners, Opened, Output};
+use rcluster::core::ids::{ListenerId, WorkerId};
 use rcluster::core::schedule::Scheduling;
 use rcluster::core::wire::{FromWorker, Kind, ToWorker};
 
