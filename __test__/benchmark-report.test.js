@@ -146,7 +146,7 @@ test('the page tells what was measured, met, missed and lacking', () => {
     /^Not measured: a proxy\.$/m,
     /^Not measured: `other`\.$/m,
     /^a CPU, 2 cores, Linux, Node v20, 2026-01-02, `node benchmark\/bench\.js`\. Load average before: 0\.50/m,
-    /^\*\*Not to be taken at face value\*\*: `one` had a single short round/m,
+    /^\*\*Not reliable\*\*: `one` had a single short round/m,
     /^`node benchmark\/one\.js`$/m,
   ]) {
     assert.match(page, line);

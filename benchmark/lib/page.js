@@ -24,28 +24,28 @@ function writePage(machine, suites) {
   return (
     [
       '# Benchmarks',
-      'Written by `npm run bench`, which measures everything here in one run, on one machine, the contestants of each ' +
-        'suite in turns: so that what else happens on the machine hits all alike. Compare figures within a table. Across ' +
-        'tables, machines or days only the ratios mean anything.',
+      'Written by `npm run bench`, which measures everything on this page in one run on one machine. The programs of each ' +
+        'suite take turns, so that other load on the machine affects all of them alike. Compare figures within a table. ' +
+        'Across tables, machines or days only ratios are meaningful.',
       `${describe(machine)}. Load average before: ${machine.loadAverage.map((load) => load.toFixed(2)).join(', ')}.`,
       ...(hasty.length > 0
         ? [
-            `**Not to be taken at face value**: ${hasty.join(', ')} had a single short round, which shows that it works and ` +
+            `**Not reliable**: ${hasty.join(', ')} had a single short round, which shows that it works and ` +
               'is mostly noise otherwise.',
           ]
         : []),
       ...(missing.length > 0 ? [`Not measured: ${missing.join(', ')}.`] : []),
       '![Requests a second and CPU time of every policy; CPU time by workers and listeners](benchmarks.svg)',
+      ...measured.map((one) => part(one, machine)),
+      '## Where rcluster is not better',
+      'With kept connections there is little to pass, so there is little to gain over the built-in. Where workers accept by ' +
+        'themselves (`SCHED_NONE`, `kernel`) the primary spends nothing on a connection, and passing cannot be cheaper than ' +
+        'that. The bare loop only passes, without any knowledge of its receivers, and is the lower bound for the cost of ' +
+        'passing. All load comes over the loopback of one machine, whose cores clients and servers share.',
+      behind(measured),
       '## Targets',
       'What the project aims at, and what was measured.',
       bars(measured),
-      '## Where rcluster is not better',
-      'With connections that are kept hardly any has to be passed, so there is little to gain over the built-in. Where ' +
-        'workers accept by themselves (`SCHED_NONE`, `kernel`) the primary spends nothing at all on a connection, and no ' +
-        'passing can be cheaper than that. A program that does nothing but pass, knowing nothing of its receivers, is the ' +
-        'least that passing can cost. All load comes over the loopback of one machine, whose cores clients and servers share.',
-      behind(measured),
-      ...measured.map((one) => part(one, machine)),
       '',
     ]
       .join('\n\n')
