@@ -18,6 +18,8 @@ pub(super) struct Systemd {
     started: bool,
     /// Only where the service manager has a watchdog.
     watchdog: Option<(Liveness, Probes)>,
+    /// The last notification failed, and that has been reported.
+    unreachable: bool,
 }
 
 impl Systemd {
@@ -32,7 +34,7 @@ impl Systemd {
 
     fn new(notifier: Notifier, now: Duration) -> Self {
         let watchdog = notifier.watchdog().map(|period| (Liveness::new(now, period), Probes::default()));
-        Self { notifier, started: false, watchdog }
+        Self { notifier, started: false, watchdog, unreachable: false }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
@@ -53,9 +55,16 @@ impl Systemd {
             Verdict::Withhold => Ok(unanswered),
             Verdict::Feed => {
                 probes.ask(threads);
-                self.notifier.send("WATCHDOG=1").map(|()| None)
+                self.send("WATCHDOG=1").map(|()| None)
             }
         }
+    }
+
+    /// Fails once for each time that the manager cannot be reached: the watchdog alone may send many messages a second.
+    fn send(&mut self, state: &str) -> Result<(), SysError> {
+        let sent = self.notifier.send(state);
+        let is_reported = std::mem::replace(&mut self.unreachable, sent.is_err());
+        if is_reported { Ok(()) } else { sent }
     }
 
     /// The cluster has decided something, and stands like this.
@@ -63,21 +72,21 @@ impl Systemd {
         let status = format!("STATUS={} of {} workers are ready", cluster.ready, cluster.workers);
         match event {
             Event::Ready { .. } if !self.started && cluster.ready >= cluster.workers => {
-                self.started = true;
-                self.notifier.send(&format!("READY=1\n{status}"))
+                self.send(&format!("READY=1\n{status}"))?;
+                // What was not heard is said again, with the next worker that is ready.
+                self.started = !self.unreachable;
+                Ok(())
             }
             Event::ReloadStarted { .. } => {
-                self.notifier.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n{status}", monotonic_usec()?))
+                self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n{status}", monotonic_usec()?))
             }
-            Event::ReloadDone { .. } => self.notifier.send(&format!("READY=1\n{status}")),
+            Event::ReloadDone { .. } => self.send(&format!("READY=1\n{status}")),
             // The service goes on, with the old code.
             Event::ReloadFailed { failure, .. } => {
-                self.notifier.send(&format!("READY=1\nSTATUS=The reload failed: {failure}"))
+                self.send(&format!("READY=1\nSTATUS=The reload failed: {failure}"))
             }
-            Event::Stopping { .. } | Event::Shutdown { .. } => {
-                self.notifier.send(&format!("STOPPING=1\n{status}"))
-            }
-            Event::Ready { .. } | Event::Restart { .. } | Event::GaveUp { .. } => self.notifier.send(&status),
+            Event::Stopping { .. } | Event::Shutdown { .. } => self.send(&format!("STOPPING=1\n{status}")),
+            Event::Ready { .. } | Event::Restart { .. } | Event::GaveUp { .. } => self.send(&status),
             _ => Ok(()),
         }
     }
@@ -150,6 +159,28 @@ mod tests {
         assert_eq!(heard(), "READY=1\nSTATUS=2 of 2 workers are ready");
         systemd.hear(&Event::Shutdown { gave_up: None, timeout: Duration::ZERO }, &stats(0)).unwrap();
         assert_eq!(heard(), "STOPPING=1\nSTATUS=0 of 2 workers are ready");
+    }
+
+    #[test]
+    fn a_manager_that_is_gone_is_reported_once_each_time() {
+        let (gone, mut systemd) = manager("gone", PERIOD);
+        drop(gone);
+        let ready = |number| Event::Ready { worker: WorkerId(number), slot: None, boot: Duration::ZERO };
+        systemd.hear(&ready(1), &stats(1)).unwrap_err();
+        systemd.hear(&ready(2), &stats(2)).unwrap();
+
+        // It is back, and still does not know that the service has started.
+        let name = format!("rcluster-systemd-gone-{}", std::process::id());
+        let back =
+            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes()).unwrap()).unwrap();
+        back.set_nonblocking(true).unwrap();
+        systemd.hear(&ready(3), &stats(2)).unwrap();
+        assert_eq!(heard(&back), "READY=1\nSTATUS=2 of 2 workers are ready");
+        systemd.hear(&ready(4), &stats(2)).unwrap();
+        assert_eq!(heard(&back), "STATUS=2 of 2 workers are ready");
+        drop(back);
+        systemd.hear(&ready(5), &stats(2)).unwrap_err();
+        systemd.hear(&ready(6), &stats(2)).unwrap();
     }
 
     /// A service manager of the test's own, and what is told to it.
