@@ -18,6 +18,7 @@ const {
   ROOT,
   aroundPrimary,
   aroundWorker,
+  examplesOf,
   pages,
   portsOf,
   snippetsOf,
@@ -184,6 +185,10 @@ for (const page of pages()) {
       test(name, { skip }, () => tryProgram(snippet));
     }
   }
+}
+
+for (const { code, line } of examplesOf('index.d.ts')) {
+  test(`index.d.ts:${line}: syntax`, { skip }, () => checkSyntax(`types-${line}`, code));
 }
 
 test('there is code in the documentation', { skip }, () => {

@@ -45,6 +45,18 @@ function snippetsOf(page) {
     .filter(({ language }) => language === 'js' || language === 'sh');
 }
 
+/**
+ * @param {string} file with comments
+ * @returns {{ line: number, code: string }[]} the code in them
+ */
+function examplesOf(file) {
+  const text = fs.readFileSync(path.join(ROOT, file), 'utf8');
+  return [...text.matchAll(/^ *\* ```js\n(.*?)^ *\* ```$/gms)].map(({ 1: code, index = 0 }) => ({
+    line: text.slice(0, index).split('\n').length,
+    code: code.replaceAll(/^ *\* ?/gm, ''),
+  }));
+}
+
 /** The ports that a snippet binds. Others have them in use, so each gets one that is free. */
 const PORT = /(?<=\.listen\(|port: |localhost:|PORT \?\? )\d{2,5}\b/g;
 
@@ -110,4 +122,4 @@ ${code}
 `;
 }
 
-module.exports = { ROOT, aroundPrimary, aroundWorker, pages, portsOf, snippetsOf, withPorts };
+module.exports = { ROOT, aroundPrimary, aroundWorker, examplesOf, pages, portsOf, snippetsOf, withPorts };
