@@ -1,5 +1,6 @@
 'use strict';
 
+const process = require('node:process');
 const { isMainThread } = require('node:worker_threads');
 const builtin = require('./lib/builtin');
 const { hasNativePart } = require('./lib/extras');

@@ -1,5 +1,7 @@
 'use strict';
 
+const { Object } = require('./globals');
+
 /**
  * Defines a property that whoever lists, copies or compares the object does not find. The descriptor inherits nothing: a
  * `get` that somebody has put on Object.prototype would make it invalid.

@@ -1,5 +1,6 @@
 'use strict';
 
+const { Error, Object, process } = require('./globals');
 const { defineHidden } = require('./define');
 const { loadBinding } = require('./load-binding');
 

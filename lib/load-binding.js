@@ -1,5 +1,6 @@
 'use strict';
 
+const { Array, Error, JSON, Object, process } = require('./globals');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');

@@ -2,6 +2,7 @@
 
 // Text of the application on its way to the native part, which takes well-formed Unicode only.
 
+const { Error } = require('./globals');
 const { inspect, types } = require('node:util');
 
 /** How long the reason of a retirement may be, in UTF-16 units. */

@@ -3,7 +3,7 @@
 // Supervision where there is no native part: the decisions of src/core/control/supervise, made in JavaScript and carried out by the
 // built-in cluster. It has the calls of the native part, so what an app sees of a supervised cluster is the same class.
 
-const { clearTimeout, monotonic, nextTick, random, setTimeout } = require('../globals');
+const { JSON, Math, Set, clearTimeout, monotonic, nextTick, random, setTimeout } = require('../globals');
 const { Member } = require('./member');
 const { Budget, Failures } = require('./restarts');
 

@@ -4,6 +4,7 @@
 // the same program runs on the laptop and in production. The primary says so once, since speed and some guarantees differ.
 // `RCLUSTER_FALLBACK=1` in the environment does the same on Linux, to try what a laptop does.
 
+const { process } = require('../globals');
 const os = require('node:os');
 const cluster = require('../builtin');
 const { addExtras, noReport, unsupported } = require('../extras');

@@ -1,6 +1,6 @@
 'use strict';
 
-const { clearTimeout, monotonic, setTimeout } = require('../globals');
+const { String, clearTimeout, monotonic, setTimeout } = require('../globals');
 const os = require('node:os');
 
 /**

@@ -2,7 +2,7 @@
 
 // supervise() and what belongs to it, on top of the built-in cluster.
 
-const { clearInterval, setImmediate, setInterval } = require('../globals');
+const { Map, Object, Reflect, clearInterval, process, setImmediate, setInterval } = require('../globals');
 const os = require('node:os');
 
 const { noReport, unsupported } = require('../extras');
@@ -67,7 +67,7 @@ function createPrimary(cluster) {
     }
     const { supervise, ...others } = settings ?? {};
     if (supervise !== undefined) defaults = supervise;
-    setupPrimary.call(cluster, settings === undefined ? undefined : others);
+    Reflect.apply(setupPrimary, cluster, [settings === undefined ? undefined : others]);
   }
 
   Object.defineProperty(cluster.Worker.prototype, 'retire', {
@@ -99,7 +99,7 @@ function createPrimary(cluster) {
   /** @param {() => void} [callback] */
   cluster.disconnect = (callback) => {
     const supervisor = supervised.current();
-    if (supervisor === undefined) return disconnect.call(cluster, callback);
+    if (supervisor === undefined) return Reflect.apply(disconnect, cluster, [callback]);
     void supervisor.shutdown().then(callback);
   };
 

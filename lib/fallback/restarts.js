@@ -1,5 +1,7 @@
 'use strict';
 
+const { Math } = require('../globals');
+
 // When a worker is started again: the options `backoff` and `restartIntensity`, as src/core/control/supervise has them.
 
 /** @typedef {ReturnType<typeof import('../primary/supervise/options').parseOptions>} Options */

@@ -2,7 +2,7 @@
 
 // A worker's side of supervision where there is no native part.
 
-const { setTimeout, wallClock } = require('../globals');
+const { Number, Object, TypeError, process, setTimeout, wallClock } = require('../globals');
 const { addExtras } = require('../extras');
 const { COMMAND } = require('./member');
 

@@ -1,5 +1,6 @@
 'use strict';
 
+const { Error, Number, Object, TypeError, process } = require('../globals');
 const fs = require('node:fs');
 const net = require('node:net');
 const path = require('node:path');

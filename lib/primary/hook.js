@@ -1,5 +1,6 @@
 'use strict';
 
+const { Error, Object, Set, process } = require('../globals');
 const { inspect } = require('node:util');
 
 // `cluster.schedule()`: the app says where connections go. The questions come from the dispatcher's thread, several at

@@ -2,7 +2,7 @@
 
 const EventEmitter = require('node:events');
 const os = require('node:os');
-const { nextTick, setImmediate } = require('../globals');
+const { Error, Map, Object, WeakSet, nextTick, process, setImmediate } = require('../globals');
 
 const { defineHidden } = require('../define');
 const { MAX_REASON, beginning } = require('../text');

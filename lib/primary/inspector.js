@@ -1,5 +1,6 @@
 'use strict';
 
+const { Array, Number, Object, RangeError, String, process } = require('../globals');
 const { inspect } = require('node:util');
 
 const INSPECTOR_OPTION = /--inspect(?:-brk|-port)?|--debug-port/;

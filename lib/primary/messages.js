@@ -1,5 +1,6 @@
 'use strict';
 
+const { Map, process } = require('../globals');
 const os = require('node:os');
 
 // The conversation that `cluster` itself has on a worker's IPC channel, in the built-in's own format, between the

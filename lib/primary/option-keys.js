@@ -1,5 +1,7 @@
 'use strict';
 
+const { Array, Math, Object, Reflect } = require('../globals');
+
 // Names of options: a misspelt one would otherwise be a default that nobody notices.
 
 /**
@@ -85,7 +87,7 @@ function nearest(word, known) {
 function isOptions(value) {
   if (typeof value !== 'object' || value === null) return false;
   // The second is what `import * as options` makes.
-  return ['[object Object]', '[object Module]'].includes(Object.prototype.toString.call(value));
+  return ['[object Object]', '[object Module]'].includes(Reflect.apply(Object.prototype.toString, value, []));
 }
 
 /**

@@ -1,5 +1,6 @@
 'use strict';
 
+const { Buffer, JSON, Number, Object, TypeError } = require('../globals');
 const path = require('node:path');
 const { inspect } = require('node:util');
 

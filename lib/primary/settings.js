@@ -1,5 +1,6 @@
 'use strict';
 
+const { Array, Error, Object, Reflect, String, TypeError, process } = require('../globals');
 const { closest } = require('./option-keys');
 const { policyName } = require('./scheduling');
 
@@ -67,13 +68,17 @@ function mergeSettings(current, options) {
   return settings;
 }
 
+const { startsWith } = String.prototype;
+
 /**
  * Whether one of the options begins so. As in the built-in, any list-like value will do, of anything that has a text.
  * @param {ArrayLike<unknown>} options
  * @param {string} start
  */
 function hasOption(options, start) {
-  return Array.prototype.some.call(options, (option) => String.prototype.startsWith.call(option, start));
+  return Reflect.apply(Array.prototype.some, options, [
+    (option) => Reflect.apply(startsWith, option, [start]),
+  ]);
 }
 
 /** @returns {number} The scheduling policy that the environment asks for, else the default. */

@@ -1,7 +1,7 @@
 'use strict';
 
 const { constants } = require('node:os');
-const { setImmediate } = require('../globals');
+const { Error, JSON, Map, Object, process, setImmediate } = require('../globals');
 const { noReport } = require('../extras');
 const { loadBinding, packageFiles } = require('../load-binding');
 

@@ -1,5 +1,6 @@
 'use strict';
 
+const { Number, Object, Reflect } = require('../globals');
 const EventEmitter = require('node:events');
 
 /** @typedef {import('../../index').Worker} ClusterWorker */

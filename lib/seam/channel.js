@@ -3,6 +3,7 @@
 // What rcluster knows of the insides of Node's IPC channel, the same at both of its ends. What is on the wire, and who
 // reads it, stays Node's: the other end may be a process that knows nothing of rcluster.
 
+const { Object, String } = require('../globals');
 const { gatherWrites } = require('./gather');
 const { pipelineHandles } = require('./handles');
 

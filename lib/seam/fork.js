@@ -2,6 +2,7 @@
 
 // Node's own child_process.fork() with a process handle of ours under it.
 
+const { Error, Object, process } = require('../globals');
 const { fork } = require('node:child_process');
 const diagnostics = require('node:diagnostics_channel');
 const os = require('node:os');

@@ -5,7 +5,17 @@
 
 const { AsyncResource } = require('node:async_hooks');
 const { getSystemErrorName } = require('node:util');
-const { monotonic, nextTick, setImmediate } = require('../globals');
+const {
+  Buffer,
+  Error,
+  Object,
+  Reflect,
+  Set,
+  monotonic,
+  nextTick,
+  process,
+  setImmediate,
+} = require('../globals');
 
 /** @typedef {import('./channel').End} End */
 
@@ -184,7 +194,7 @@ function gatherWrites(end, channel) {
     unwritten.delete(flush);
     const data = written.join();
     const request = new written.entries[0].request.constructor();
-    const errno = write.call(channel, request, data);
+    const errno = Reflect.apply(write, channel, [request, data]);
     if (errno !== 0) return fail(written, writeError(errno));
     if (channel.writeQueueSize === 0) return written.settle(null);
     // The system has no room: the rest of it waits in the channel's queue, as a message of Node's would.
@@ -258,7 +268,7 @@ function gatherWrites(end, channel) {
       if (mayWait(data.length) && !handle) return gather(request, data);
       flush();
       traffic.request = request;
-      return original.call(channel, request, data, handle);
+      return Reflect.apply(original, channel, [request, data, handle]);
     };
   }
   replace('writeUtf8String');
@@ -267,7 +277,7 @@ function gatherWrites(end, channel) {
   const { close } = channel;
   channel.close = (/** @type {any[]} */ ...args) => {
     flush();
-    return close.apply(channel, args);
+    return Reflect.apply(close, channel, args);
   };
 
   /**
@@ -291,7 +301,12 @@ function gatherWrites(end, channel) {
   const send = end._send;
   end._send = function (message, handle, options, callback) {
     const relay = typeof callback === 'function' ? new Relay(callback) : null;
-    const result = send.call(this, message, handle, options, relay === null ? callback : relay.call);
+    const result = Reflect.apply(send, this, [
+      message,
+      handle,
+      options,
+      relay === null ? callback : relay.call,
+    ]);
     if (added !== null) complete(options, relay);
     return result;
   };

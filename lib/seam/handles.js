@@ -3,7 +3,7 @@
 // More than one handle at a time on its way through a channel. Node sends one, and then nothing until the other end has
 // acknowledged it. Its own code is kept for all that: here only its list of what is under way is made longer.
 
-const { nextTick } = require('../globals');
+const { Reflect, nextTick } = require('../globals');
 const { writeError } = require('./gather');
 
 /** @typedef {import('./channel').End} End */
@@ -74,16 +74,17 @@ function pipelineHandles(end, channel, traffic, answer) {
       // Each alone would cost more than all else about a handle, and nobody waits for it as long as there is room.
       traffic.patient = true;
       try {
-        return transmit.call(this, message, handle, options, callback);
+        return Reflect.apply(transmit, this, [message, handle, options, callback]);
       } finally {
         traffic.patient = false;
       }
     }
-    if (!handle || this._handleQueue !== null) return transmit.call(this, message, handle, options, callback);
+    if (!handle || this._handleQueue !== null)
+      return Reflect.apply(transmit, this, [message, handle, options, callback]);
     if (!isOpen(handle)) {
       // Node puts this one there, and whatever is sent after it.
       this._handleQueue = [];
-      return transmit.call(this, message, handle, options, callback);
+      return Reflect.apply(transmit, this, [message, handle, options, callback]);
     }
 
     const start = traffic.bytes;
@@ -93,7 +94,7 @@ function pipelineHandles(end, channel, traffic, answer) {
       typeof callback === 'function'
         ? (/** @type {Error | null} */ error) => callback(error ?? failure)
         : callback;
-    const result = transmit.call(this, message, handle, options, relay);
+    const result = Reflect.apply(transmit, this, [message, handle, options, relay]);
     // Nothing was written, or it failed at once, or there was no handle in what was given for one.
     if (this._handleQueue === null) return result;
 
@@ -124,14 +125,15 @@ function pipelineHandles(end, channel, traffic, answer) {
         sent.pending?.handle.close();
         goOn();
       }
-      return oncomplete?.call(this, status, ...rest);
+      return oncomplete && Reflect.apply(oncomplete, this, [status, ...rest]);
     };
     return result;
   };
 
   // As in Node the channel stays until everything has arrived.
   end._disconnect = function () {
-    if (underway.length === 0 && waiting.length === 0 && !this._handleQueue?.length) disconnect.call(this);
+    if (underway.length === 0 && waiting.length === 0 && !this._handleQueue?.length)
+      Reflect.apply(disconnect, this, []);
   };
 
   /** Sends what waits, as far as there is room. */
@@ -172,7 +174,7 @@ function pipelineHandles(end, channel, traffic, answer) {
   end.removeListener('internalMessage', answer);
   end.prependListener('internalMessage', function (/** @type {any} */ message, /** @type {any} */ handle) {
     if (!isAnswer(message)) {
-      answer.call(end, message, handle);
+      Reflect.apply(answer, end, [message, handle]);
       return;
     }
     const [sent] = underway;
@@ -189,7 +191,7 @@ function pipelineHandles(end, channel, traffic, answer) {
     end._pendingMessage = sent.pending;
     end._handleQueue = [];
     try {
-      answer.call(end, message, handle);
+      Reflect.apply(answer, end, [message, handle]);
     } finally {
       sendWaiting();
     }
@@ -198,7 +200,7 @@ function pipelineHandles(end, channel, traffic, answer) {
   const onread = channel.onread;
   channel.onread = function (/** @type {ArrayBuffer | undefined} */ bytes) {
     if (bytes !== undefined) {
-      onread.call(this, bytes);
+      Reflect.apply(onread, this, [bytes]);
       return;
     }
     // The other end is gone. Node would wait for its answers for ever, and not tell of the disconnection.
@@ -208,10 +210,10 @@ function pipelineHandles(end, channel, traffic, answer) {
     for (const { pending } of underway.splice(0)) pending?.handle.close();
     // That the app has asked for it is no error, as it would be if that had been carried out.
     if (end.channel) end.connected = true;
-    onread.call(this, bytes);
+    Reflect.apply(onread, this, [bytes]);
     for (const { message, callback } of lost) {
       // Those without a callback have nobody to tell: an 'error' of this kind would end apps that Node does not end.
-      if (typeof callback === 'function') send.call(end, message, callback);
+      if (typeof callback === 'function') Reflect.apply(send, end, [message, callback]);
     }
   };
 }

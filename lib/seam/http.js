@@ -3,7 +3,8 @@
 // What rcluster knows of the insides of http and http2: which connections a server has, and what is going on on each.
 // Everything here was tried on every version that docs/compatibility.md names.
 
-const net = require('node:net');
+const { Array, Boolean, Object, Reflect, Set, String, WeakMap } = require('../globals');
+const { close: closeNet } = require('node:net').Server.prototype;
 
 /** The classes of http2, which does not export them. They cannot be extended by an application either. */
 const HTTP2 = ['Http2Server', 'Http2SecureServer'];
@@ -30,7 +31,7 @@ function isHttp2(server) {
  * @param {() => void} done called once all its connections have ended
  */
 function closeServer(server, done) {
-  net.Server.prototype.close.call(server, done);
+  Reflect.apply(closeNet, server, [done]);
 }
 
 /**

@@ -1,15 +1,15 @@
 'use strict';
 
-const { setTimeout } = require('../globals');
+const { Buffer, Map, Reflect, Set, String, Symbol, setTimeout } = require('../globals');
 
 // What rcluster knows of the insides of http's connections that move from one worker to another: which of them have
 // nothing about them that the next worker would not find again, and how http goes on with one in the middle of its life.
 // Everything here was tried on every version that docs/compatibility.md names.
 
-/** @type {unique symbol} the number of the listener, on the handle of a connection that http has read from its first byte on */
+/** the number of the listener, on the handle of a connection that http has read from its first byte on */
 const plain = Symbol('rcluster.plain');
 
-/** @type {unique symbol} on the handle of a connection on which another worker has answered requests */
+/** on the handle of a connection on which another worker has answered requests */
 const served = Symbol('rcluster.served');
 
 /** What Node itself puts on the socket of a connection some time after it was opened. */

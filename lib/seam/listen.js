@@ -5,6 +5,7 @@
 // `_listen2` is the one function through which every net.Server begins to listen. Everything here was tried on every
 // version that docs/compatibility.md names.
 
+const { Object, Reflect } = require('../globals');
 const dgram = require('node:dgram');
 const net = require('node:net');
 

@@ -2,6 +2,7 @@
 
 // Node's options, as process.execArgv and NODE_OPTIONS have them, and the preloads among them.
 
+const { Math, Set, String, process } = require('../globals');
 const fs = require('node:fs');
 const { createRequire } = require('node:module');
 const path = require('node:path');

@@ -2,6 +2,7 @@
 
 // How Node shows that a file was preloaded, and how it does not.
 
+const { Array, Object, Reflect, process, realProcess } = require('../globals');
 const fs = require('node:fs');
 const path = require('node:path');
 
@@ -35,11 +36,11 @@ function forgetPreload(file) {
   const place = execArgv.findLastIndex((arg, i) => arg === '-r' && isSame(`${execArgv[i + 1]}`, file));
   if (place !== -1) execArgv.splice(place, 2);
 
-  const known = Object.getOwnPropertyDescriptor(process, '_preload_modules');
+  const known = Object.getOwnPropertyDescriptor(realProcess, '_preload_modules');
   if (!Array.isArray(known?.value)) return;
   // A new array: Node is just going through the old one.
   const value = known.value.filter((preload) => !isSame(preload, file));
-  Object.defineProperty(process, '_preload_modules', { ...known, value });
+  Object.defineProperty(realProcess, '_preload_modules', { ...known, value });
 }
 
 /**

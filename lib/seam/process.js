@@ -5,7 +5,7 @@
 const { AsyncResource } = require('node:async_hooks');
 const fs = require('node:fs');
 const os = require('node:os');
-const { setImmediate } = require('../globals');
+const { Map, Object, Reflect, process, setImmediate } = require('../globals');
 
 const { loadBinding } = require('../load-binding');
 const { toRequest, toSpawnOptions, withChanges } = require('./request');

@@ -2,6 +2,7 @@
 
 // What Node asks a process handle to start, and the same in the words of the native supervisor.
 
+const { JSON, Object, String } = require('../globals');
 const { isBuiltin } = require('node:module');
 const path = require('node:path');
 

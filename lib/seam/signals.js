@@ -4,7 +4,18 @@
 // that it does what it would have done without them. `signal-exit` does so only where it is the only listener, and
 // otherwise waits for the end of the process.
 
-const { nextTick, setImmediate } = require('../globals');
+const {
+  Number,
+  Object,
+  Symbol,
+  WeakSet,
+  nextTick,
+  process,
+  realGlobal,
+  realProcess,
+  Reflect,
+  setImmediate,
+} = require('../globals');
 const os = require('node:os');
 
 /**
@@ -13,8 +24,8 @@ const os = require('node:os');
  */
 function passiveListeners() {
   const counters = [
-    /** @type {any} */ (globalThis)[Symbol.for('signal-exit emitter')],
-    /** @type {any} */ (process).__signal_exit_emitter__,
+    /** @type {any} */ (realGlobal)[Symbol.for('signal-exit emitter')],
+    /** @type {any} */ (realProcess).__signal_exit_emitter__,
   ];
   return counters.map((counter) => Number(counter?.count) || 0).reduce((sum, count) => sum + count, 0);
 }
@@ -89,7 +100,7 @@ function createExitHold(signals, onHeld) {
   function exit(code) {
     const stands = numbers.some((number) => Number(code ?? process.exitCode) === 128 + number);
     if (stands || sameTurn) return onHeld(stands ? undefined : code);
-    return originals?.exit.call(process, code);
+    return originals && Reflect.apply(originals.exit, realProcess, [code]);
   }
 
   /**
@@ -98,7 +109,8 @@ function createExitHold(signals, onHeld) {
    */
   function kill(pid, signal = 'SIGTERM') {
     const raised = pid === process.pid && (signals.includes(signal) || numbers.includes(signal));
-    if (!raised || !originals) return (originals?.kill ?? process.kill).call(process, pid, signal);
+    if (!raised || !originals)
+      return Reflect.apply(originals?.kill ?? process.kill, realProcess, [pid, signal]);
     onHeld(undefined);
     return true;
   }
@@ -108,15 +120,15 @@ function createExitHold(signals, onHeld) {
       sameTurn = true;
       setImmediate(() => (sameTurn = false));
       if (originals) return;
-      originals = { exit: process.exit, kill: process.kill };
-      Object.assign(process, { exit, kill });
+      originals = { exit: realProcess.exit, kill: realProcess.kill };
+      Object.assign(realProcess, { exit, kill });
     },
     release() {
       if (!originals) return;
       // Somebody may have put another function in the place of ours.
-      if (/** @type {any} */ (process.exit) === exit) process.exit = originals.exit;
-      if (/** @type {any} */ (process.kill) === kill) process.kill = originals.kill;
-      if (process.exit === originals.exit && process.kill === originals.kill) originals = undefined;
+      if (/** @type {any} */ (realProcess.exit) === exit) realProcess.exit = originals.exit;
+      if (/** @type {any} */ (realProcess.kill) === kill) realProcess.kill = originals.kill;
+      if (realProcess.exit === originals.exit && realProcess.kill === originals.kill) originals = undefined;
     },
   };
 }

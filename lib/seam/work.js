@@ -2,7 +2,7 @@
 
 // What keeps the event loop of this process: which of it is work that will end by itself, and which only waits.
 
-const { monotonic } = require('../globals');
+const { Object, WeakMap, monotonic, process } = require('../globals');
 const net = require('node:net');
 
 /**

@@ -3,6 +3,18 @@
 // The worker's half of what rcluster knows of Node's private seams. Everything here was tried on
 // every version that docs/compatibility.md names.
 
+const {
+  Buffer,
+  Error,
+  Map,
+  Math,
+  Number,
+  Object,
+  Reflect,
+  Symbol,
+  process,
+  realProcess,
+} = require('../globals');
 const net = require('node:net');
 
 const NODE_MAJOR = Number(process.versions.node.split('.')[0]);
@@ -53,7 +65,7 @@ function replaceWorkerSide(cluster, { getServer, disconnect, disconnectedByPrima
       function onInternalMessage(/** @type {any} */ message, /** @type {any} */ handle) {
         if (message.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') return disconnectedByPrimary();
         const answered = message.cmd === 'NODE_CLUSTER' ? unanswered.get(message.ack) : undefined;
-        if (answered === undefined) return builtin.call(process, message, handle);
+        if (answered === undefined) return Reflect.apply(builtin, realProcess, [message, handle]);
         unanswered.delete(message.ack);
         answered(message);
       }
@@ -115,7 +127,6 @@ function deliverAnswer(seq, answer) {
 function notifyPrimary(message, onAnswer) {
   if (!process.connected) return;
   const seq = onAnswer ? expectAnswer(onAnswer) : sequence++;
-  // Looked up now, since an application may have wrapped it.
   /** @type {any} */ (process).send({ cmd: 'NODE_CLUSTER', ...message, seq });
 }
 
@@ -258,7 +269,7 @@ function sharedHandle(kind, fd, onClose) {
   const { close } = handle;
   handle.close = function (/** @type {any[]} */ ...args) {
     onClose();
-    return close.apply(this, args);
+    return Reflect.apply(close, this, args);
   };
   return handle;
 }
@@ -272,7 +283,7 @@ function sharedHandle(kind, fd, onClose) {
  * @param {(error: unknown, origin: 'uncaughtException' | 'unhandledRejection') => void} handle
  */
 function interceptExceptions(applies, handle) {
-  const inner = /** @type {any} */ (process);
+  const inner = /** @type {any} */ (realProcess);
   const original = inner._fatalException;
   inner._fatalException = function (/** @type {any[]} */ ...args) {
     const taken = process.listenerCount('uncaughtException') > 0;
@@ -309,7 +320,7 @@ function boundHandle(kind, address, port, onClose) {
   const { close } = handle;
   handle.close = function (/** @type {any[]} */ ...args) {
     onClose();
-    return close.apply(this, args);
+    return Reflect.apply(close, this, args);
   };
   return { errno, handle };
 }

@@ -1,6 +1,6 @@
 'use strict';
 
-const { clearInterval, nextTick, setInterval } = require('../globals');
+const { Map, Reflect, Set, clearInterval, nextTick, setInterval } = require('../globals');
 const seam = require('../seam/worker');
 
 /** How often, in ms, a full server is looked at for a raised `maxConnections`. */
@@ -68,7 +68,7 @@ module.exports = function createAdmission(room, filled) {
     connection.close = function (/** @type {any[]} */ ...args) {
       // net counts the connection down after it has closed the handle.
       if (full.has(listener)) nextTick(lookAgain, listener);
-      return close.apply(this, args);
+      return Reflect.apply(close, this, args);
     };
     return connection;
   }

@@ -1,7 +1,7 @@
 'use strict';
 
 const cluster = require('node:cluster');
-const { setTimeout } = require('../globals');
+const { JSON, process, realProcess, setTimeout } = require('../globals');
 const { loadBinding } = require('../load-binding');
 const { improveChannel } = require('../seam/channel');
 const seam = require('../seam/worker');
@@ -27,7 +27,7 @@ const NO_ROOM_PAUSE = 20;
 module.exports = function attach(firstFd, own, settings) {
   const { WorkerLink } = loadBinding();
   const worker = /** @type {import('node:cluster').Worker} */ (cluster.worker);
-  improveChannel(process);
+  improveChannel(realProcess);
 
   const link = new WorkerLink(
     firstFd,

@@ -1,7 +1,16 @@
 'use strict';
 
 const diagnostics = require('node:diagnostics_channel');
-const { clearInterval, clearTimeout, monotonic, setInterval, setTimeout } = require('../globals');
+const {
+  Boolean,
+  Math,
+  WeakMap,
+  clearInterval,
+  clearTimeout,
+  monotonic,
+  setInterval,
+  setTimeout,
+} = require('../globals');
 const seamHttp = require('../seam/http');
 const seamKept = require('../seam/kept');
 const createGoaway = require('./goaway');

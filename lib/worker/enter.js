@@ -3,6 +3,7 @@
 // The way into a worker: what the primary has left for it in the environment is taken, and the built-in cluster object
 // becomes ours.
 
+const { JSON, Number, process } = require('../globals');
 const fs = require('node:fs');
 const { loadBinding, loadBindingFrom } = require('../load-binding');
 const attach = require('./attach');

@@ -1,5 +1,6 @@
 'use strict';
 
+const { Object, Reflect, Set, Symbol, WeakSet } = require('../globals');
 const { AsyncLocalStorage, executionAsyncResource } = require('node:async_hooks');
 const dgram = require('node:dgram');
 const net = require('node:net');
@@ -69,6 +70,9 @@ module.exports = function createExchanges() {
    */
   let thrown = null;
 
+  /** Whether the context that was asked for last has been entered. */
+  let entered = false;
+
   /**
    * Makes the events of an object, or of all that inherit from it, run in the context of an exchange.
    *
@@ -86,15 +90,31 @@ module.exports = function createExchanges() {
       const next = own ?? parent.emit;
       const exchange = exchangeOf(this, arguments);
       if (exchange === KEEP || current.getStore() === exchange) return Reflect.apply(next, this, arguments);
+      entered = false;
       try {
-        return current.run(exchange, Reflect.apply, next, this, arguments);
+        return current.run(exchange, enter, next, this, arguments);
       } catch (error) {
+        if (!entered) {
+          // Node cannot tell contexts apart any more, since the application has changed what all objects have.
+          entered = true;
+          return Reflect.apply(next, this, arguments);
+        }
         // The outermost emit() has the last word: the code that it called was aborted.
         thrown = { error, exchange };
         throw error;
       }
     }
     defineHidden(target, 'emit', { value: emit });
+  }
+
+  /**
+   * @param {Function} emit
+   * @param {any} emitter
+   * @param {IArguments} args
+   */
+  function enter(emit, emitter, args) {
+    entered = true;
+    return Reflect.apply(emit, emitter, args);
   }
 
   /** @param {any} emitter */

@@ -1,5 +1,6 @@
 'use strict';
 
+const { Map } = require('../globals');
 const { watchListening, handleOf } = require('../seam/listen');
 
 /**

@@ -1,5 +1,6 @@
 'use strict';
 
+const { Error, Object, Symbol } = require('../globals');
 const { randomBytes } = require('node:crypto');
 const builtin = require('../builtin');
 const { EXTRAS, addExtras } = require('../extras');

@@ -1,6 +1,6 @@
 'use strict';
 
-const { clearInterval, nextTick, setInterval } = require('../globals');
+const { Object, clearInterval, nextTick, setInterval } = require('../globals');
 
 /** The longest interval that timers know, in ms: it fires every 25 days and does nothing. */
 const FOR_EVER = 2 ** 31 - 1;

@@ -1,6 +1,6 @@
 'use strict';
 
-const { clearInterval, monotonic, setInterval } = require('../globals');
+const { Number, clearInterval, monotonic, process, setInterval } = require('../globals');
 const { Work } = require('../seam/work');
 
 /** How long, in ms, a worker that has nothing left to serve may take to end by itself. */

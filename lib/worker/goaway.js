@@ -1,6 +1,6 @@
 'use strict';
 
-const { clearTimeout, setImmediate, setTimeout } = require('../globals');
+const { Buffer, clearTimeout, setImmediate, setTimeout } = require('../globals');
 const seamHttp = require('../seam/http');
 
 /** How often, in ms, to try again to write where there was no room. */

@@ -1,5 +1,7 @@
 'use strict';
 
+const { Map, Set } = require('../globals');
+
 /**
  * Numbers the servers of this worker that ask for the same address: the n-th `listen(0)` of each
  * worker shares one port. The numbers of an address begin at 0 again once all are given back.

@@ -1,5 +1,6 @@
 'use strict';
 
+const { WeakMap } = require('../globals');
 const diagnostics = require('node:diagnostics_channel');
 const seam = require('../seam/worker');
 const seamHttp = require('../seam/http');

@@ -4,7 +4,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const os = require('node:os');
 const { debuglog } = require('node:util');
-const { nextTick, toJson } = require('../globals');
+const { Boolean, JSON, Map, nextTick } = require('../globals');
 const seam = require('../seam/worker');
 const createFauxHandle = require('./faux-handle');
 const createAdmission = require('./admission');
@@ -175,7 +175,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
     const seq = seam.expectAnswer(({ reply, fd }) => callback(reply, fd));
     const address = typeof query.address === 'string' ? seam.unixAddress(query.address) : query.address;
     try {
-      link.send(toJson({ ...query, act: 'query', address, seq }));
+      link.send(JSON.stringify({ ...query, act: 'query', address, seq }));
     } catch {
       // Too long for one frame, which only custom data or an address can be, or the link is
       // broken, which ends this worker anyway.
@@ -190,7 +190,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
    * @param {object} frame
    */
   function tell(frame) {
-    whileLinked(() => link.send(toJson(frame)));
+    whileLinked(() => link.send(JSON.stringify(frame)));
   }
 
   /** @param {number} listener whose server has become full */

@@ -1,6 +1,6 @@
 'use strict';
 
-const { nextTick, setImmediate } = require('../globals');
+const { Map, Set, nextTick, setImmediate } = require('../globals');
 const seam = require('../seam/worker');
 
 /**

@@ -4,12 +4,14 @@
 // application, turns the worker-shaped `cluster` object that Node has made over to rcluster, and leaves no trace
 // of itself for the application or its children to find.
 
+const { Array, Reflect, realProcess } = require('../globals');
+
 // Under `node --watch` a worker reports each file that it loads, and the app's primary gets that as a message. It is to
 // hear of the app's files only, so there are no reports as long as ours are loaded.
-const { send } = process;
-const reports = send !== undefined && process.env.WATCH_REPORT_DEPENDENCIES !== undefined;
+const { send } = realProcess;
+const reports = send !== undefined && realProcess.env.WATCH_REPORT_DEPENDENCIES !== undefined;
 if (reports) {
-  process.send = function (/** @type {any[]} */ ...args) {
+  realProcess.send = function (/** @type {any[]} */ ...args) {
     return Array.isArray(args[0]?.['watch:require']) || Reflect.apply(send, this, args);
   };
 }
@@ -19,5 +21,5 @@ try {
   // `cluster.isPrimary` is true, as it is with the built-in.
   if (require('node:worker_threads').isMainThread) require('./enter').enter();
 } finally {
-  if (reports) process.send = send;
+  if (reports) realProcess.send = send;
 }

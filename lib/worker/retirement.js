@@ -1,7 +1,19 @@
 'use strict';
 
 const { inspect } = require('node:util');
-const { clearTimeout, nextTick, setTimeout, wallClock } = require('../globals');
+const {
+  Math,
+  Object,
+  Promise,
+  Reflect,
+  String,
+  TypeError,
+  clearTimeout,
+  nextTick,
+  process,
+  setTimeout,
+  wallClock,
+} = require('../globals');
 const { defineHidden } = require('../define');
 const { MAX_REASON, beginning, describe, isError, stackOf } = require('../text');
 const seam = require('../seam/worker');

@@ -1,6 +1,6 @@
 'use strict';
 
-const { wallClock } = require('../../globals');
+const { Map, Math, wallClock } = require('../../globals');
 const { MOST_WORKERS } = require('./options');
 
 /**

@@ -1,6 +1,6 @@
 'use strict';
 
-const { random } = require('../../globals');
+const { Error, Map, Object, Promise, TypeError, process, random } = require('../../globals');
 const { defineHidden } = require('../../define');
 const { programOf } = require('../forward');
 const { parseOptions } = require('./options');

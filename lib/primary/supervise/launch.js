@@ -1,5 +1,6 @@
 'use strict';
 
+const { Math } = require('../../globals');
 const { describeFork } = require('../../seam/fork');
 const { inspectorArg, inspectorPorts } = require('../inspector');
 

@@ -1,6 +1,6 @@
 'use strict';
 
-const { clearTimeout, monotonic, setTimeout } = require('../../globals');
+const { Map, Math, Object, Set, clearTimeout, monotonic, setTimeout } = require('../../globals');
 const { writeLine } = require('../../stderr');
 
 // What a supervised cluster writes to stderr by itself: a line for each failure and what follows from it, made of the

@@ -1,5 +1,6 @@
 'use strict';
 
+const { Array, Number, Object, RangeError, TypeError } = require('../../globals');
 const { inspect } = require('node:util');
 
 const { isOptions, suggestion, unknownKey } = require('../option-keys');

@@ -1,5 +1,6 @@
 'use strict';
 
+const { Buffer, JSON, Map, Number, RangeError, decodeURIComponent } = require('../../globals');
 const fs = require('node:fs');
 const { SourceMap } = require('node:module');
 const path = require('node:path');

@@ -2,7 +2,7 @@
 
 const EventEmitter = require('node:events');
 const os = require('node:os');
-const { monotonic } = require('../../globals');
+const { Error, JSON, Map, Object, Promise, monotonic, process } = require('../../globals');
 
 const { createExitHold, listenBeside } = require('../../seam/signals');
 const { History } = require('./history');
