@@ -9,21 +9,18 @@
 // Where a preload of the application has come first and has put something else in the place of a function of the language,
 // the one of a new context is taken. Methods of prototypes are used as they are: Node itself does not work without most.
 
-const console = require('node:console');
+const { Console } = require('node:console');
 const { EventEmitter } = require('node:events');
 const { performance } = require('node:perf_hooks');
 const process = require('node:process');
 const timers = require('node:timers');
-
-const { apply } = Reflect;
-const { toString } = Function.prototype;
 
 /** @type {any} the global object of a context in which nobody has replaced anything */
 let pristine;
 
 /** @param {unknown} value */
 function isForeign(value) {
-  return typeof value !== 'function' || !apply(toString, value, []).endsWith('{ [native code] }');
+  return typeof value !== 'function' || !`${value}`.endsWith('{ [native code] }');
 }
 
 /**
@@ -42,6 +39,12 @@ function untouched() {
   return pristine;
 }
 
+const { apply } = untouchedIfForeign('Reflect', 'apply');
+const { defineProperty } = untouchedIfForeign('Object', 'defineProperty');
+const { getOwnPropertyDescriptor } = untouchedIfForeign('Object', 'getOwnPropertyDescriptor');
+const { setPrototypeOf } = untouchedIfForeign('Object', 'setPrototypeOf');
+const { ownKeys } = untouchedIfForeign('Reflect', 'ownKeys');
+
 /**
  * The functions and constants of a global, without those which it inherits.
  *
@@ -49,14 +52,13 @@ function untouched() {
  * @param {string} name
  */
 function takeStatic(to, name) {
-  const { getOwnPropertyNames, defineProperty } = untouchedIfForeign('Object', 'getOwnPropertyNames');
   const source = take(/** @type {any} */ (name));
-  for (const key of getOwnPropertyNames(source)) {
+  for (const key of ownKeys(source)) {
     const value = source[key];
     const isReplaced = typeof value === 'function' && isForeign(value);
     const own = isReplaced ? (untouched()[name][key] ?? value) : value;
     if (['length', 'name', 'arguments', 'caller'].includes(key)) continue;
-    defineProperty(to, key, { __proto__: null, value: own });
+    defineProperty(to, key, { __proto__: null, value: own, configurable: true });
   }
   return to;
 }
@@ -83,6 +85,37 @@ function statics(name) {
 function conversion(name) {
   const convert = take(/** @type {any} */ (name));
   return takeStatic((/** @type {unknown} */ value) => convert(value), name);
+}
+
+/**
+ * A collection whose methods stay what they are.
+ *
+ * @template {'Map' | 'Set' | 'WeakMap' | 'WeakSet'} Name
+ * @param {Name} name
+ * @returns {(typeof globalThis)[Name]}
+ */
+function collection(name) {
+  const original = /** @type {any} */ (take(name));
+  const Own = /** @type {any} */ (class extends original {});
+  for (const key of ownKeys(original.prototype)) {
+    if (key === 'constructor') continue;
+    const { value, get } = getOwnPropertyDescriptor(original.prototype, key);
+    const own = typeof value === 'function' && isForeign(value) ? untouched()[name].prototype[key] : value;
+    const descriptor = get === undefined ? { value: own } : { get };
+    defineProperty(Own.prototype, key, { __proto__: null, ...descriptor });
+  }
+  // Nothing that is put on Object.prototype is found here.
+  setPrototypeOf(Own.prototype, null);
+  return Own;
+}
+
+/** A descriptor inherits nothing: a `get` that somebody has put on Object.prototype would make it invalid. */
+function takeObject() {
+  const own = statics('Object');
+  const define = (/** @type {any} */ target, /** @type {any} */ key, /** @type {any} */ descriptor) =>
+    defineProperty(target, key, { __proto__: null, ...descriptor });
+  defineProperty(own, 'defineProperty', { __proto__: null, value: define });
+  return own;
 }
 
 /** The functions of Buffer that are used. */
@@ -135,17 +168,46 @@ function exitProcess(code) {
  */
 const own = { __proto__: process };
 for (const name of [
-  ...['cwd', 'disconnect', 'dlopen', 'emitWarning', 'getActiveResourcesInfo', 'kill', 'nextTick', 'send'],
-  ...['hasUncaughtExceptionCaptureCallback', '_getActiveHandles', '_getActiveRequests'],
+  'cwd',
+  'dlopen',
+  'emitWarning',
+  'getActiveResourcesInfo',
+  'kill',
+  'nextTick',
+  'hasUncaughtExceptionCaptureCallback',
+  '_getActiveHandles',
+  '_getActiveRequests',
 ]) {
   if (typeof real[name] === 'function') own[name] = bound(real[name], process);
 }
 for (const name of [
-  ...['emit', 'listenerCount', 'listeners', 'on', 'once', 'prependListener', 'removeListener'],
+  'emit',
+  'listenerCount',
+  'listeners',
+  'on',
+  'once',
+  'prependListener',
+  'removeListener',
 ]) {
   own[name] = bound(emitter[name], process);
 }
 own.exit = exitProcess;
+if (typeof real._send === 'function') {
+  // What Node's own send() and disconnect() come to.
+  own.send = (/** @type {any} */ message, /** @type {any} */ callback) =>
+    process.connected && real._send(message, undefined, undefined, callback);
+  own.disconnect = () => process.connected && real._disconnect();
+}
+
+/** @type {Console | undefined} */
+let output;
+
+/** @param {string} text */
+function printError(text) {
+  // Made when there is something to say: it opens the stream.
+  output ??= new Console({ stdout: process.stderr, stderr: process.stderr });
+  output.error(text);
+}
 
 module.exports = {
   setTimeout: timers.setTimeout,
@@ -160,7 +222,7 @@ module.exports = {
   wallClock: statics('Date').now,
   random: statics('Math').random,
   /** Writes a line to stderr. */
-  printError: console.error,
+  printError,
 
   process: /** @type {NodeJS.Process} */ (own),
   /** The object itself, which has what the application has put there. */
@@ -171,18 +233,18 @@ module.exports = {
   Array: /** @type {ArrayConstructor} */ (statics('Array')),
   JSON: /** @type {JSON} */ (statics('JSON')),
   Math: /** @type {Math} */ (statics('Math')),
-  Object: /** @type {ObjectConstructor} */ (statics('Object')),
+  Object: /** @type {ObjectConstructor} */ (takeObject()),
   Reflect: /** @type {typeof Reflect} */ (statics('Reflect')),
   Boolean: /** @type {BooleanConstructor} */ (conversion('Boolean')),
   Number: /** @type {NumberConstructor} */ (conversion('Number')),
   String: /** @type {StringConstructor} */ (conversion('String')),
   Symbol: /** @type {SymbolConstructor} */ (conversion('Symbol')),
   Buffer: /** @type {BufferConstructor} */ (takeBuffer()),
-  Map: take('Map'),
+  Map: collection('Map'),
   Promise: take('Promise'),
-  Set: take('Set'),
-  WeakMap: take('WeakMap'),
-  WeakSet: take('WeakSet'),
+  Set: collection('Set'),
+  WeakMap: collection('WeakMap'),
+  WeakSet: collection('WeakSet'),
   // An application may have a reason to have another class for all errors, and ours are to be of that class.
   Error,
   RangeError,

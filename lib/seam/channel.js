@@ -3,7 +3,8 @@
 // What rcluster knows of the insides of Node's IPC channel, the same at both of its ends. What is on the wire, and who
 // reads it, stays Node's: the other end may be a process that knows nothing of rcluster.
 
-const { Object, String } = require('../globals');
+const { Object, Reflect, String } = require('../globals');
+const { listeners } = require('node:events').EventEmitter.prototype;
 const { gatherWrites } = require('./gather');
 const { pipelineHandles } = require('./handles');
 
@@ -38,9 +39,9 @@ function handleOf(end) {
 function improveChannel(target) {
   const end = /** @type {End} */ (target);
   const handle = handleOf(end);
-  const answer = end
-    .listeners('internalMessage')
-    .find((listener) => String(listener).includes('_pendingMessage'));
+  const answer = Reflect.apply(listeners, end, ['internalMessage']).find((listener) =>
+    String(listener).includes('_pendingMessage'),
+  );
   const known =
     answer !== undefined &&
     typeof handle?.writeUtf8String === 'function' &&

@@ -4,6 +4,7 @@
 // acknowledged it. Its own code is kept for all that: here only its list of what is under way is made longer.
 
 const { Reflect, nextTick } = require('../globals');
+const { prependListener, removeListener } = require('node:events').EventEmitter.prototype;
 const { writeError } = require('./gather');
 
 /** @typedef {import('./channel').End} End */
@@ -79,8 +80,9 @@ function pipelineHandles(end, channel, traffic, answer) {
         traffic.patient = false;
       }
     }
-    if (!handle || this._handleQueue !== null)
+    if (!handle || this._handleQueue !== null) {
       return Reflect.apply(transmit, this, [message, handle, options, callback]);
+    }
     if (!isOpen(handle)) {
       // Node puts this one there, and whatever is sent after it.
       this._handleQueue = [];
@@ -132,8 +134,9 @@ function pipelineHandles(end, channel, traffic, answer) {
 
   // As in Node the channel stays until everything has arrived.
   end._disconnect = function () {
-    if (underway.length === 0 && waiting.length === 0 && !this._handleQueue?.length)
+    if (underway.length === 0 && waiting.length === 0 && !this._handleQueue?.length) {
       Reflect.apply(disconnect, this, []);
+    }
   };
 
   /** Sends what waits, as far as there is room. */
@@ -171,8 +174,8 @@ function pipelineHandles(end, channel, traffic, answer) {
     sendWaiting();
   }
 
-  end.removeListener('internalMessage', answer);
-  end.prependListener('internalMessage', function (/** @type {any} */ message, /** @type {any} */ handle) {
+  Reflect.apply(removeListener, end, ['internalMessage', answer]);
+  const onAnswer = function (/** @type {any} */ message, /** @type {any} */ handle) {
     if (!isAnswer(message)) {
       Reflect.apply(answer, end, [message, handle]);
       return;
@@ -195,7 +198,8 @@ function pipelineHandles(end, channel, traffic, answer) {
     } finally {
       sendWaiting();
     }
-  });
+  };
+  Reflect.apply(prependListener, end, ['internalMessage', onAnswer]);
 
   const onread = channel.onread;
   channel.onread = function (/** @type {ArrayBuffer | undefined} */ bytes) {

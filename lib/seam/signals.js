@@ -40,6 +40,9 @@ function hasOtherListeners(signal) {
   return process.listenerCount(signal) - ours > passiveListeners();
 }
 
+/** Node's event for a listener that has been removed. */
+const REMOVED = /** @type {any} */ ('removeListener');
+
 /** @type {WeakSet<Function>} */
 const own = new WeakSet();
 
@@ -68,16 +71,25 @@ function listenBeside(signal, act) {
     if (open && !process.listeners(signal).includes(listener)) process.prependListener(signal, listener);
   }
 
-  // Without a listener the signal ends the process.
+  // Without a listener the signal ends the process. Node stops to listen for a signal when nobody else does, and starts by a
+  // listener of its own, which process.removeAllListeners() removes: so ours has to be back before Node looks, and once
+  // more when all is removed.
   const onRemoved = (/** @type {string | symbol} */ event) => {
-    if (event === signal && process.listenerCount(signal) === 0) listen();
+    if (event !== signal || process.listenerCount(signal) > 0) return;
+    listen();
+    nextTick(restore);
   };
 
-  process.on('removeListener', onRemoved);
-  listen();
+  function restore() {
+    if (!open) return;
+    if (!process.listeners(REMOVED).includes(onRemoved)) process.prependListener(REMOVED, onRemoved);
+    listen();
+  }
+
+  restore();
   return () => {
     open = false;
-    process.removeListener('removeListener', onRemoved);
+    process.removeListener(REMOVED, onRemoved);
     process.removeListener(signal, listener);
   };
 }
@@ -109,8 +121,9 @@ function createExitHold(signals, onHeld) {
    */
   function kill(pid, signal = 'SIGTERM') {
     const raised = pid === process.pid && (signals.includes(signal) || numbers.includes(signal));
-    if (!raised || !originals)
+    if (!raised || !originals) {
       return Reflect.apply(originals?.kill ?? process.kill, realProcess, [pid, signal]);
+    }
     onHeld(undefined);
     return true;
   }
@@ -133,4 +146,24 @@ function createExitHold(signals, onHeld) {
   };
 }
 
-module.exports = { listenBeside, hasOtherListeners, createExitHold };
+/**
+ * Listens for an event of `process` also after the application has removed all its listeners.
+ *
+ * @param {string} event
+ * @param {(...args: any[]) => void} listener
+ */
+function keepListening(event, listener) {
+  const name = /** @type {any} */ (event);
+  const onRemoved = (/** @type {any} */ _, /** @type {unknown} */ removed) => {
+    if (removed === listener) nextTick(restore);
+  };
+
+  function restore() {
+    if (!process.listeners(REMOVED).includes(onRemoved)) process.on(REMOVED, onRemoved);
+    if (!process.listeners(name).includes(listener)) process.on(name, listener);
+  }
+
+  restore();
+}
+
+module.exports = { keepListening, listenBeside, hasOtherListeners, createExitHold };

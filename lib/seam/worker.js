@@ -16,6 +16,7 @@ const {
   realProcess,
 } = require('../globals');
 const net = require('node:net');
+const { keepListening } = require('./signals');
 
 const NODE_MAJOR = Number(process.versions.node.split('.')[0]);
 
@@ -58,14 +59,14 @@ function replaceWorkerSide(cluster, { getServer, disconnect, disconnectedByPrima
   const builtin = /** @type {Function} */ (
     process.listeners(/** @type {any} */ ('internalMessage')).find(({ name }) => name === 'onInternalMessage')
   );
-  process.removeListener('internalMessage', /** @type {any} */ (builtin));
-  process.on(
-    /** @type {any} */ ('internalMessage'),
+  if (builtin) process.removeListener('internalMessage', /** @type {any} */ (builtin));
+  keepListening(
+    'internalMessage',
     /** @type {any} */ (
       function onInternalMessage(/** @type {any} */ message, /** @type {any} */ handle) {
         if (message.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') return disconnectedByPrimary();
         const answered = message.cmd === 'NODE_CLUSTER' ? unanswered.get(message.ack) : undefined;
-        if (answered === undefined) return Reflect.apply(builtin, realProcess, [message, handle]);
+        if (answered === undefined) return builtin && Reflect.apply(builtin, realProcess, [message, handle]);
         unanswered.delete(message.ack);
         answered(message);
       }

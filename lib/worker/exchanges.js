@@ -90,21 +90,33 @@ module.exports = function createExchanges() {
       const next = own ?? parent.emit;
       const exchange = exchangeOf(this, arguments);
       if (exchange === KEEP || current.getStore() === exchange) return Reflect.apply(next, this, arguments);
-      entered = false;
       try {
-        return current.run(exchange, enter, next, this, arguments);
+        return within(exchange, next, this, arguments);
       } catch (error) {
-        if (!entered) {
-          // Node cannot tell contexts apart any more, since the application has changed what all objects have.
-          entered = true;
-          return Reflect.apply(next, this, arguments);
-        }
         // The outermost emit() has the last word: the code that it called was aborted.
         thrown = { error, exchange };
         throw error;
       }
     }
     defineHidden(target, 'emit', { value: emit });
+  }
+
+  /**
+   * @param {any} exchange
+   * @param {Function} emit
+   * @param {any} emitter
+   * @param {IArguments} args
+   */
+  function within(exchange, emit, emitter, args) {
+    entered = false;
+    try {
+      return current.run(exchange, enter, emit, emitter, args);
+    } catch (error) {
+      if (entered) throw error;
+      // Node cannot tell contexts apart any more, because of what the application has added to all objects.
+      entered = true;
+      return Reflect.apply(emit, emitter, args);
+    }
   }
 
   /**

@@ -115,7 +115,7 @@ function createSupervise(primary) {
         const ended = new Promise((resolve) => worker.once('exit', resolve));
         members.set(event.id, ended);
         void ended.then(() => members.delete(event.id));
-        if (event.slot !== undefined) setSlot(worker, event.slot);
+        if (Object.hasOwn(event, 'slot')) setSlot(worker, /** @type {number} */ (event.slot));
       },
       onMessage: (message) => started.hear(message),
     };
