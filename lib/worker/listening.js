@@ -252,7 +252,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
       ? seam.sharedHandle(kind, fd, leave)
       : createFauxHandle(kind === 'tcp' ? reply.sockname : null, leave);
     const { shared, perSlot, handOver } = reply;
-    members.set(listener, { listener, handle, kind, shared, perSlot, handOver });
+    members.set(listener, { listener, handle, kind, shared, perSlot, handOver, looks: undefined });
     if (handOver && handOver.by !== 'address') kept.rememberRequests();
     return handle;
   }
