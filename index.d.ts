@@ -235,36 +235,41 @@ declare namespace cluster {
       accepted: number;
       /** How many of them found no worker ready and had to wait. */
       queued: number;
-      /** How many were reset or answered for want of a worker. */
-      shed: number;
+      /** How many were reset or answered for want of a worker. Absent unless an `overload.action` does so. */
+      shed?: number | undefined;
     })[];
-    /** The workers that are not dead. */
-    workers: (ConnectionCounts & {
+    /** The workers that are not dead. Counts are absent where no policy passes connections to workers (`none`). */
+    workers: (Partial<ConnectionCounts> & {
       id: number;
       /** The slot, which a replacement inherits; `null` for one that leaves. */
       slot: number | null;
       /** Connections on their way to it. */
-      inFlight: number;
+      inFlight?: number | undefined;
       /** Connections that it has open. */
-      open: number;
+      open?: number | undefined;
       /** Whether its event loop stands still with something waiting for it. */
-      stalled: boolean;
+      stalled?: boolean | undefined;
     })[];
-    /** What the functions of `schedule()` were asked: `asked` is `answered`, `late`, `refused` and those that wait. */
-    hook: {
-      /** How many connections were asked about. */
-      asked: number;
-      /** How many answers came in time. */
-      answered: number;
-      /** How many did not. */
-      late: number;
-      /** How many answers were none: an error, a promise, something that is no worker. */
-      refused: number;
-      /** How many connections were not asked about: an answer was overdue, or too many waited for theirs. */
-      unasked: number;
-      /** How many wait for an answer, or to be asked about. */
-      waiting: number;
-    };
+    /**
+     * What the functions of `schedule()` were asked: `asked` is `answered`, `late`, `refused` and those that wait. Absent
+     * unless there is such a function.
+     */
+    hook?:
+      | {
+          /** How many connections were asked about. */
+          asked: number;
+          /** How many answers came in time. */
+          answered: number;
+          /** How many did not. */
+          late: number;
+          /** How many answers were none: an error, a promise, something that is no worker. */
+          refused: number;
+          /** How many connections were not asked about: an answer was overdue, or too many waited for theirs. */
+          unasked: number;
+          /** How many wait for an answer, or to be asked about. */
+          waiting: number;
+        }
+      | undefined;
   }
 
   /** An address that is forwarded. Times are in milliseconds. */

@@ -27,8 +27,7 @@ function refuse(code, message) {
 
 /** What has been done with connections where nothing has been. */
 function noReport() {
-  const hook = { asked: 0, answered: 0, late: 0, refused: 0, unasked: 0, waiting: 0 };
-  return { listeners: [], workers: [], hook };
+  return { listeners: [], workers: [] };
 }
 
 /** @param {string} what */

@@ -9,7 +9,6 @@
 // Where a preload of the application has come first and has put something else in the place of a function of the language,
 // the one of a new context is taken. Methods of prototypes are used as they are: Node itself does not work without most.
 
-const { Console } = require('node:console');
 const { EventEmitter } = require('node:events');
 const { performance } = require('node:perf_hooks');
 const process = require('node:process');
@@ -199,16 +198,6 @@ if (typeof real._send === 'function') {
   own.disconnect = () => process.connected && real._disconnect();
 }
 
-/** @type {Console | undefined} */
-let output;
-
-/** @param {string} text */
-function printError(text) {
-  // Made when there is something to say: it opens the stream.
-  output ??= new Console({ stdout: process.stderr, stderr: process.stderr });
-  output.error(text);
-}
-
 module.exports = {
   setTimeout: timers.setTimeout,
   clearTimeout: timers.clearTimeout,
@@ -221,8 +210,6 @@ module.exports = {
   /** Milliseconds since 1970. */
   wallClock: statics('Date').now,
   random: statics('Math').random,
-  /** Writes a line to stderr. */
-  printError,
 
   process: /** @type {NodeJS.Process} */ (own),
   /** The object itself, which has what the application has put there. */

@@ -1,6 +1,6 @@
 'use strict';
 
-const { setImmediate } = require('./globals');
+const { WeakMap, process, setImmediate } = require('./globals');
 
 /**
  * How many lines of ours are on their way to a stream, which is `process.stderr` unless the app has put another one there.
@@ -23,7 +23,13 @@ function writeLine(line) {
   pending.set(stderr, count + 1);
   if (count === 0) stderr.on('error', ignore);
   // The event follows the callback, before the next turn of the event loop.
-  stderr.write(`${line}\n`, () => setImmediate(onWritten, stderr));
+  const done = () => setImmediate(onWritten, stderr);
+  try {
+    stderr.write(`${line}\n`, done);
+  } catch {
+    // The app has put a function in the place of write() that throws.
+    done();
+  }
 }
 
 /** @param {NodeJS.WritableStream} stderr */

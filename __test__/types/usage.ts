@@ -59,7 +59,9 @@ setupPrimary({
   },
 });
 cluster.schedulingPolicy = cluster.SCHED_LEAST_CONNECTIONS;
-const shed: number = cluster.schedulingStats().listeners.reduce((sum, listener) => sum + listener.shed, 0);
+const shed: number = cluster
+  .schedulingStats()
+  .listeners.reduce((sum, listener) => sum + (listener.shed ?? 0), 0);
 const slots: (number | null)[] = cluster.schedulingStats().workers.map(({ slot }) => slot);
 console.log(shed, slots, cluster.stickyId().length);
 
@@ -75,7 +77,7 @@ setupPrimary({ scheduling: (_connection, workers) => workers[0] });
 setupPrimary({
   scheduling: { listeners: { 80: () => null, 81: { policy: () => {}, hook: { timeout: 9 } } } },
 });
-const unanswered: number = cluster.schedulingStats().hook.late;
+const unanswered: number = cluster.schedulingStats().hook?.late ?? 0;
 console.log(unanswered, cluster.SCHED_HOOK.toFixed());
 
 // Mistakes are found.

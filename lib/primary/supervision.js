@@ -4,6 +4,7 @@ const { constants } = require('node:os');
 const { Error, JSON, Map, Object, process, setImmediate } = require('../globals');
 const { noReport } = require('../extras');
 const { loadBinding, packageFiles } = require('../load-binding');
+const { readReport } = require('./report');
 
 /**
  * @typedef {import('../../binding').Supervisor} Supervisor
@@ -115,7 +116,10 @@ class Supervision {
    * @returns {import('../../index').SchedulingStats}
    */
   report() {
-    return this.#supervisor ? JSON.parse(this.#supervisor.report()) : noReport();
+    const supervisor = this.#supervisor;
+    return supervisor
+      ? readReport(supervisor.report(), /** @type {Schedule} */ (this.scheduling))
+      : noReport();
   }
 
   /**

@@ -2,7 +2,6 @@
 
 const diagnostics = require('node:diagnostics_channel');
 const {
-  Boolean,
   Math,
   WeakMap,
   clearInterval,
