@@ -12,7 +12,7 @@ const cluster = require('rcluster');
 if (cluster.isPrimary) primary();
 else worker();
 
-/** A worker is an ordinary server: nothing in it knows of the others. */
+/** A worker is an ordinary server, without any code for the cluster. */
 function worker() {
   http
     .createServer((request, response) => {

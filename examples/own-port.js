@@ -1,7 +1,7 @@
 'use strict';
 
-// Workers that listen on ports of their own, behind one port of the primary's: for programs that need a real
-// listener, and for those that are not Node at all.
+// Workers that listen on ports of their own, behind one port of the primary: for programs that need a listener of their
+// own, and for programs that are not Node.
 //
 //   PORT=8000 node examples/own-port.js             workers in Node
 //   PORT=8000 node examples/own-port.js python3     workers in Python
@@ -14,7 +14,7 @@ const cluster = require('rcluster');
 if (cluster.isPrimary) primary();
 else worker();
 
-/** An ordinary server: that it is one of several, and whose port it is, are nothing to it. */
+/** An ordinary server that listens on the port in its environment. */
 function worker() {
   http
     .createServer((request, response) => response.end(`process ${process.pid}\n`))
@@ -39,7 +39,7 @@ function primary() {
   cluster.on('exit', (worker, code, signal) => {
     if (worker.exitedAfterDisconnect) return;
     console.log(`Process ${worker.process.pid} has ended (${signal ?? code}).`);
-    // Not at once: one that cannot start would be started without end.
+    // With a delay: a worker that cannot start would otherwise be restarted in a loop.
     setTimeout(() => cluster.fork(), 500);
   });
 

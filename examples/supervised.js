@@ -1,16 +1,16 @@
 'use strict';
 
-// A cluster that keeps itself up. Try what happens to it while it serves:
+// A supervised cluster. Try these while it serves:
 //
 //   PORT=8000 node examples/supervised.js
 //
 //   curl localhost:8000/          who answers
 //   curl localhost:8000/throw     an uncaught exception: this request gets a 500, the worker is replaced and drains
-//   curl localhost:8000/hang      an endless loop: the worker is replaced, and the primary tells where it hangs
+//   curl localhost:8000/hang      an endless loop: the worker is replaced, and the primary prints where it is blocked
 //   curl localhost:8000/exit      an exit: the worker is replaced
 //   kill -HUP <primary>           new code and a new environment, without downtime
 //   kill -TTIN, -TTOU <primary>   one worker more, or less
-//   kill <primary>, or Ctrl-C     an orderly stop
+//   kill <primary>, or Ctrl-C     a clean stop
 
 const http = require('node:http');
 
@@ -22,11 +22,11 @@ else worker();
 function primary() {
   const supervisor = cluster.supervise({
     workers: 2,
-    // A worker whose event loop stands still for so long is replaced.
+    // A worker whose event loop is blocked for longer than this is replaced.
     unresponsiveAfter: 3000,
     drainTimeout: 5000,
     recycle: { memory: 512 * 1024 * 1024 },
-    // The events below tell all of it.
+    // The listeners below print every event.
     log: false,
   });
 
