@@ -1,4 +1,4 @@
-//! What to start a worker with, between JavaScript and the supervisor.
+//! What to start a worker with, between JavaScript and the control thread.
 
 use std::ffi::CString;
 use std::os::fd::{IntoRawFd, OwnedFd};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use napi_derive::napi;
 
 use crate::core::inspect::Chosen;
-use crate::io::supervisor::{Inspect, Launch, Ports, Preload, Stdio};
+use crate::io::control::{Inspect, Launch, Ports, Preload, Stdio};
 use crate::sys::error::SysError;
 use crate::sys::package::Package;
 use crate::sys::passing::duplicate_number;
@@ -88,7 +88,7 @@ pub struct InspectSpec {
     pub ports: Option<Vec<String>>,
 }
 
-/// As the supervisor knows it; descriptors are duplicated.
+/// As the control thread knows it; descriptors are duplicated.
 pub(super) fn launch(options: SpawnOptions, package: Option<&Arc<Package>>) -> Result<Launch, SysError> {
     let preload = options.preload.zip(package).map(|(path, package)| {
         let path = text(path)?;
@@ -102,7 +102,7 @@ pub(super) fn launch(options: SpawnOptions, package: Option<&Arc<Package>>) -> R
         uid: options.uid,
         gid: options.gid,
         detached: options.detached.unwrap_or(false),
-        stranger: options.stranger.unwrap_or(false),
+        external: options.stranger.unwrap_or(false),
         preload: preload.transpose()?,
         inspect: options.inspect.map(inspect),
         stdio: options.stdio.iter().map(stdio).collect::<Result<_, _>>()?,

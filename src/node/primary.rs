@@ -1,4 +1,4 @@
-//! The primary's side: spawning, signals, and the news of the supervisor.
+//! The primary's side: spawning, signals, and the news of the control thread.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 
 use super::launch::{PackageFiles, SpawnOptions, launch, numbers};
 use super::supervision::{self, SupervisionOptions};
-use crate::core::control::supervise::{By, Input, Reason};
+use crate::core::control::supervise::{By, ExitKind, Input, Reason};
 use crate::core::ids::{Request, WorkerId};
 use crate::core::inquiry::Answer;
 use crate::core::schedule::Scheduling;
-use crate::io::supervisor::{self, Event, Plan};
+use crate::io::control::{self, ControlThread, Event, Plan};
 use crate::sys::error::SysError;
-use crate::sys::exit::Exit;
+use crate::sys::exit::SIGKILL;
 use crate::sys::js::hold_loop;
 use crate::sys::orphans::reap_own;
 use crate::sys::package::Package;
@@ -145,14 +145,14 @@ type AnyEvent = Either7<
 type Pidfds = Arc<Mutex<HashMap<WorkerId, Arc<OwnedFd>>>>;
 type Listener = ThreadsafeFunction<AnyEvent, UnknownReturnValue, AnyEvent, Status, false, true>;
 
-/// The native supervisor of a primary: two threads that spawn, reap, accept and pass.
+/// The native part of a primary: two threads that spawn, reap, accept and pass.
 #[napi]
 pub struct Supervisor {
-    pub(super) threads: supervisor::Supervisor,
+    pub(super) threads: ControlThread,
     listener: Arc<Listener>,
-    /// Written by the supervisor's thread, too, for the workers that it starts.
+    /// Written by the control thread, too, for the workers that it starts.
     pidfds: Pidfds,
-    /// The processes that this thread has started, until the app knows that they have ended. Those of the supervisor's
+    /// The processes that this thread has started, until the app knows that they have ended. Those of the control
     /// thread are not among the children of this one.
     pids: Mutex<HashMap<WorkerId, i32>>,
     /// What workers load.
@@ -184,7 +184,7 @@ impl Supervisor {
         let tell = Arc::clone(&listener);
         let pidfds = Pidfds::default();
         let known = Arc::clone(&pidfds);
-        let threads = supervisor::Supervisor::start(scheduling, move |event| {
+        let threads = ControlThread::start(scheduling, move |event| {
             // Refused only when the environment is ending, when there is nobody to tell.
             let _ending = tell.call(convert(event, &known), ThreadsafeFunctionCallMode::NonBlocking);
         })
@@ -222,8 +222,8 @@ impl Supervisor {
     #[must_use]
     pub fn kill(&self, id: u32, signal: i32) -> i32 {
         match locked(&self.pidfds).get(&WorkerId(id)) {
-            Some(pidfd) => supervisor::signal(pidfd, signal).map_or_else(|e| e.negative_errno(), |()| 0),
-            None => supervisor::NO_SUCH_WORKER,
+            Some(pidfd) => control::signal(pidfd, signal).map_or_else(|e| e.negative_errno(), |()| 0),
+            None => control::NO_SUCH_WORKER,
         }
     }
 
@@ -233,7 +233,7 @@ impl Supervisor {
         locked(&self.pidfds).remove(&WorkerId(id));
         locked(&self.pids).remove(&WorkerId(id));
         self.threads.leavers().remove(WorkerId(id));
-        self.threads.settle(WorkerId(id));
+        self.threads.on_settled(WorkerId(id));
     }
 
     /// Takes a worker from all its listeners. Those with nobody left are closed on return.
@@ -367,7 +367,7 @@ impl Supervisor {
     /// Does first what the worker has asked for so far, on the socket of its own for that.
     #[napi(catch_unwind)]
     pub fn catch_up(&self, id: u32) {
-        self.threads.catch_up(WorkerId(id));
+        self.threads.flush(WorkerId(id));
     }
 
     /// Says for each of a batch of questions, in their order, which worker gets the connection: its number; 0 for
@@ -450,8 +450,9 @@ fn convert(event: Event, pidfds: &Pidfds) -> AnyEvent {
     match event {
         Event::Exited { worker, exit } => {
             let (code, signal) = match exit {
-                Exit::Code(code) => (code, 0),
-                Exit::Signal { number, .. } => (0, number),
+                ExitKind::Code(code) => (code, 0),
+                ExitKind::Signal(number) => (0, number),
+                ExitKind::OutOfMemory => (0, SIGKILL),
             };
             Either7::A(ExitEvent { kind: "exit", id: worker.0, code, signal })
         }

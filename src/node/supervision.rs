@@ -1,4 +1,4 @@
-//! Supervision between JavaScript and the supervisor: options in, events out. Both are plain data.
+//! Supervision between JavaScript and the control thread: options in, events out. Both are plain data.
 
 use std::time::Duration;
 

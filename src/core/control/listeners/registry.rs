@@ -164,6 +164,18 @@ impl Listeners {
         self.all.is_empty()
     }
 
+    /// Whether workers are owed, as it has been told last.
+    #[must_use]
+    pub fn is_expecting(&self) -> bool {
+        self.expecting
+    }
+
+    /// Whether a worker is on a listener, or waits for it to be opened.
+    #[must_use]
+    pub fn is_member(&self, worker: WorkerId, listener: ListenerId) -> bool {
+        self.workers.get(&worker).is_some_and(|worker| worker.listeners.contains(&listener))
+    }
+
     fn query(&mut self, worker: WorkerId, query: Query, out: &mut Vec<Output>) {
         // A worker that disconnects may still ask. Node leaves it without an answer, and an app
         // must not see a server come up that nobody will send connections to.

@@ -78,6 +78,28 @@ pub enum SlotState {
 }
 
 impl Supervise {
+    /// Whether a slot has no ready worker, and will have one.
+    #[must_use]
+    pub fn is_expecting(&self) -> bool {
+        self.slot_states().any(|state| matches!(state, SlotState::Filling | SlotState::BackingOff { .. }))
+    }
+
+    /// Whether a slot has a ready worker, or will have one.
+    #[must_use]
+    pub fn has_worker_or_will(&self) -> bool {
+        self.is_expecting() || self.slot_states().any(|state| state == SlotState::Serving)
+    }
+
+    /// All whose processes have not ended as far as is known.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.members.iter().filter_map(|member| member.id)
+    }
+
+    fn slot_states(&self) -> impl Iterator<Item = SlotState> {
+        let slots = (0..).map(Slot).zip(&self.posts);
+        slots.map(|(slot, post)| self.slot_state(slot, post.standing, self.now))
+    }
+
     /// How it stands.
     #[must_use]
     pub fn stats(&self, now: Time) -> Stats {

@@ -99,7 +99,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::mpsc::channel;
 
-    use super::super::Forwarding;
+    use super::super::forwarding::Forwarding;
     use super::*;
     use crate::core::control::supervise::{Input, Options, Output, Supervise, Vitals};
     use crate::core::forward::Config;

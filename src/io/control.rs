@@ -1,153 +1,61 @@
-//! The supervisor: the primary's thread that knows the workers.
+//! The control thread: the primary's thread that knows the workers.
 //!
-//! It reaps them, answers what they ask on their control sockets, and keeps the registry of the
-//! listeners. It has a tokio runtime of its own, so it goes on while the primary's JavaScript is
-//! busy, in the garbage collector or at a debugger.
+//! It reaps them, answers what they ask on their control sockets, opens and closes listening sockets, and keeps a
+//! supervised cluster up. It decides nothing: everything that it hears is an input of
+//! [`Control`](crate::core::control::Control), whose outputs it carries out. It has a tokio runtime of its own, so it
+//! goes on while the primary's JavaScript is busy, in the garbage collector or at a debugger.
 
-mod control;
+mod external;
 mod forwarding;
 mod launch;
 mod liveness;
+mod messages;
+mod news;
 mod orphans;
 mod shared;
 mod shell;
+mod socket;
 mod sockets;
 mod stack;
-mod stranger;
-mod supervised;
-mod supervision;
 mod systemd;
+mod template;
+mod workers;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::{Sender, channel as answer};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::channel as answer;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::core::control::slots::Slots;
-use crate::core::control::supervise::{self, Failure, Stats};
-use crate::core::ids::{Request, Slot, WorkerId};
+use crate::core::control::supervise::{Input, Stats};
+use crate::core::ids::WorkerId;
 use crate::core::inquiry::Answer;
 use crate::core::schedule::Scheduling;
-use crate::core::wire::{Drain, FromWorker, Reply, ToWorker};
-use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice, Questions, Report};
+use crate::core::wire::Drain;
+use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice, Report};
 use crate::io::forward::{Front, Report as Forwarded};
 use crate::sys::error::{Doing, SysError};
-use crate::sys::exit::{Exit, send_signal};
+use crate::sys::exit::send_signal;
 
 use forwarding::Forwarding;
-use launch::Link;
 pub use launch::{Inspect, Launch, Ports, Preload, Stdio};
+pub use messages::Event;
+use messages::{Command, Heard, Tell, describe};
+use shared::{Common, SharedSlots};
 pub use shared::{InspectorCount, Leavers, WorkerNumbers};
 use shell::Shell;
 pub use stack::NoStack;
 use stack::Then;
-pub use supervised::Plan;
+pub use template::Plan;
 
-/// How many events of one kind may wait for the supervisor. A worker that sends more has to wait
-/// until the supervisor has read them.
+/// How many events of workers may wait for the control thread. A worker that sends more has to wait
+/// until the control thread has read them.
 const EVENTS: usize = 64;
 
 /// What `kill` answers for a worker that is dead and forgotten: ESRCH, as for a process.
 pub const NO_SUCH_WORKER: i32 = -3;
-
-/// What the supervisor has to tell the application.
-#[derive(Debug)]
-pub enum Event {
-    /// A worker is dead and has been reaped.
-    Exited {
-        /// Which.
-        worker: WorkerId,
-        /// How.
-        exit: Exit,
-    },
-    /// Something that whoever runs the application should know; it goes on.
-    Warning {
-        /// A name for it, `RCLUSTER_…`.
-        code: &'static str,
-        /// What has happened.
-        message: String,
-    },
-    /// Supervision has started a worker.
-    Spawned {
-        /// Which.
-        worker: WorkerId,
-        /// In which slot; None for a standby.
-        slot: Option<Slot>,
-        /// Its process id.
-        pid: i32,
-        /// Names the process as long as this is kept, dead or alive; for signals.
-        pidfd: Arc<OwnedFd>,
-        /// The primary's ends of the pipes in the order of stdio.
-        pipes: Vec<Option<OwnedFd>>,
-        /// The port of its inspector, if it has one of its own.
-        inspect_port: Option<String>,
-    },
-    /// Supervision has decided something.
-    Supervision(supervise::Event),
-    /// A request to supervision is answered.
-    Answered {
-        /// Which.
-        request: Request,
-        /// How it went.
-        result: Result<(), Failure>,
-    },
-    /// Supervision has given up, all workers are gone, and the primary is to exit.
-    StopPrimary {
-        /// Its exit code.
-        code: i32,
-    },
-    /// These children have ended and nobody has reaped them. Those that neither libuv nor we wait for are to be reaped
-    /// on the primary's main thread; then [`Supervisor::on_orphans_reaped`] is due.
-    Orphans(Vec<i32>),
-    /// Where connections go is for the application to say, by [`Supervisor::answer`].
-    Asked(Questions),
-    /// The native part has failed: no connection is accepted and no worker reaped any more.
-    Failed(String),
-}
-
-/// Tells the application something, from whichever thread.
-type Tell = Arc<dyn Fn(Event) + Send + Sync>;
-
-/// What the primary's JavaScript asks of the supervisor.
-#[derive(Debug)]
-enum Command {
-    Adopt { worker: WorkerId, slot: Slot, pidfd: Arc<OwnedFd>, link: Link },
-    Tell { worker: WorkerId, frame: ToWorker },
-    CaptureStack { worker: WorkerId, limit: Duration, then: Then },
-    Leave { worker: WorkerId, done: Sender<()> },
-    CatchUp { worker: WorkerId, done: Sender<()> },
-    Settle { worker: WorkerId },
-    Supervise(Box<Plan>),
-    Relaunch(Box<Launch>),
-    AddInspectPorts(Vec<String>),
-    Ask(supervise::Input),
-    OrphansReaped,
-    Stats { answer: Sender<Option<Stats>> },
-}
-
-/// What happens to a worker.
-#[derive(Debug)]
-enum Happening {
-    Died(WorkerId),
-    Said(WorkerId, FromWorker),
-    /// It has asked what cannot be answered but by an error.
-    Misspoke(WorkerId, Reply),
-    /// It has closed its control socket, which only a dying worker does.
-    HungUp(WorkerId),
-    Broke(WorkerId, String),
-    /// Its end cannot be waited for, so it is looked for from time to time.
-    Unwatched(WorkerId, SysError),
-    /// Where a worker hangs, if that could be found out.
-    Hangs(WorkerId, Option<String>),
-    Noticed(Notice),
-    /// What waits for a worker is on its way to one, and this one is to drain.
-    LastCalled(WorkerId, Drain),
-    /// What the primary's JavaScript waits for: it comes behind what the worker had said by then.
-    CaughtUp(Sender<()>),
-}
 
 /// A worker that was spawned.
 #[derive(Debug)]
@@ -160,43 +68,23 @@ pub struct Spawned {
     pub pipes: Vec<Option<OwnedFd>>,
 }
 
-/// The primary's hold on its supervisor. Dropping it ends the threads; workers notice that their
+/// What the primary has of the control thread, and of the dispatcher. Dropping it ends the threads; workers notice that their
 /// primary has gone.
-pub struct Supervisor {
+pub struct ControlThread {
     commands: Option<mpsc::UnboundedSender<Command>>,
     common: Common,
     tell: Tell,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-impl std::fmt::Debug for Supervisor {
+impl std::fmt::Debug for ControlThread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Supervisor").field("dispatcher", &self.common.dispatcher).finish_non_exhaustive()
+        f.debug_struct("ControlThread").field("dispatcher", &self.common.dispatcher).finish_non_exhaustive()
     }
 }
 
-/// What the supervisor's thread has in common with who holds the supervisor.
-#[derive(Clone)]
-struct Common {
-    dispatcher: Arc<Dispatcher>,
-    forwarding: Forwarding,
-    slots: SharedSlots,
-    numbers: WorkerNumbers,
-    inspectors: InspectorCount,
-    leavers: Leavers,
-}
-
-/// Taken where workers are spawned, and freed where they end: before the application can hear of it and spawn
-/// another.
-type SharedSlots = Arc<Mutex<Slots>>;
-
-fn lock(slots: &SharedSlots) -> MutexGuard<'_, Slots> {
-    // Whoever panicked with it has left a table that holds; the panic has been told where it happened.
-    slots.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Supervisor {
-    /// Starts the supervisor's and the dispatcher's thread. `tell` is called on either.
+impl ControlThread {
+    /// Starts the control thread and the dispatcher. `tell` is called on either.
     ///
     /// `scheduling` says how the connections of each listener are distributed.
     pub fn start(
@@ -204,8 +92,8 @@ impl Supervisor {
         tell: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Self, SysError> {
         let (commands, queue) = mpsc::unbounded_channel();
-        let (happenings, events) = mpsc::channel(EVENTS);
-        let notices = happenings.clone();
+        let (heard, events) = mpsc::channel(EVENTS);
+        let notices = heard.clone();
         let tell: Tell = Arc::new(tell);
         let tell_directly = Arc::clone(&tell);
         let dispatcher = Arc::new(Dispatcher::start(move |notice| {
@@ -213,10 +101,10 @@ impl Supervisor {
             if matches!(notice, Notice::Asked(_)) {
                 return tell_directly(describe(notice));
             }
-            // The supervisor has the last word on what a notice means, but must not be waited
-            // for: it may be waiting for the dispatcher.
-            if let Err(unheard) = notices.try_send(Happening::Noticed(notice))
-                && let Happening::Noticed(notice) = unheard.into_inner()
+            // The control thread says what a notice means, but must not be waited for: it may be waiting for the
+            // dispatcher.
+            if let Err(unheard) = notices.try_send(Heard::Dispatcher(notice))
+                && let Heard::Dispatcher(notice) = unheard.into_inner()
             {
                 tell_directly(describe(notice));
             }
@@ -229,15 +117,15 @@ impl Supervisor {
             inspectors: InspectorCount::default(),
             leavers: Leavers::default(),
         };
-        let shell = Shell::new(scheduling, Arc::clone(&tell), happenings, common.clone());
+        let shell = Shell::new(scheduling, Arc::clone(&tell), heard, common.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .doing("starting the supervisor's runtime")?;
+            .doing("starting the control thread's runtime")?;
         let thread = std::thread::Builder::new()
-            .name("rcluster-super".into())
+            .name("rcluster-ctl".into())
             .spawn(move || shell.run_thread(&runtime, queue, events))
-            .doing("starting the supervisor's thread")?;
+            .doing("starting the control thread")?;
         Ok(Self { commands: Some(commands), common, tell, thread: Some(thread) })
     }
 
@@ -245,9 +133,9 @@ impl Supervisor {
     /// distinguishes it.
     pub fn spawn(&self, worker: WorkerId, launch: &Launch, own: Vec<CString>) -> Result<Spawned, SysError> {
         let Common { dispatcher, forwarding, slots, .. } = &self.common;
-        let slot = lock(slots).take(worker, None);
+        let slot = slots.lock().take(worker, None);
         let launched = launch.start(worker, Some(slot), own, None, forwarding);
-        let launched = launched.inspect_err(|_| lock(slots).free(worker))?;
+        let launched = launched.inspect_err(|_| slots.lock().free(worker))?;
         let pidfd = Arc::new(launched.child.pidfd);
         launched.newcomer.introduce(worker, slot, dispatcher, forwarding);
         self.tell(Command::Adopt { worker, slot, pidfd: Arc::clone(&pidfd), link: launched.link });
@@ -266,9 +154,9 @@ impl Supervisor {
     /// Does first what the worker has asked for on its control socket so far. It does not wait for
     /// the worker: what the worker has written is in the socket already, and of that only so much is
     /// read that no worker can keep the primary busy.
-    pub fn catch_up(&self, worker: WorkerId) {
+    pub fn flush(&self, worker: WorkerId) {
         let (done, wait) = answer();
-        self.tell(Command::CatchUp { worker, done });
+        self.tell(Command::Flush { worker, done });
         // An error means that this worker, or everybody, is not listened to any more.
         let _ = wait.recv();
     }
@@ -305,8 +193,8 @@ impl Supervisor {
     }
 
     /// The application knows that the worker is dead and has had its chance to fork another.
-    pub fn settle(&self, worker: WorkerId) {
-        self.tell(Command::Settle { worker });
+    pub fn on_settled(&self, worker: WorkerId) {
+        self.tell(Command::Settled(worker));
     }
 
     /// The numbers of workers, to be used for every one that is spawned.
@@ -343,7 +231,7 @@ impl Supervisor {
     }
 
     /// Asks something of the supervision, or lets it know.
-    pub fn tell_supervision(&self, input: supervise::Input) {
+    pub fn tell_supervision(&self, input: Input) {
         self.tell(Command::Ask(input));
     }
 
@@ -366,12 +254,11 @@ impl Supervisor {
     pub fn drain(&self, worker: WorkerId, reason: String, timeout: Duration) {
         self.common.forwarding.take_away(worker);
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        let frame = ToWorker::Drain(Drain { reason, timeout_ms });
-        self.tell(Command::Tell { worker, frame });
+        self.tell(Command::Drain(worker, Drain { reason, timeout_ms }));
     }
 
     /// Asks where the JavaScript of a worker is, also while it is blocked. `then` is called within `limit`,
-    /// on the supervisor's thread.
+    /// on the control thread.
     pub fn capture_stack(
         &self,
         worker: WorkerId,
@@ -383,13 +270,13 @@ impl Supervisor {
 
     fn tell(&self, command: Command) {
         if let Some(commands) = &self.commands {
-            // A supervisor that has failed has said so.
+            // A control thread that has failed has said so.
             let _failed = commands.send(command);
         }
     }
 }
 
-impl Drop for Supervisor {
+impl Drop for ControlThread {
     fn drop(&mut self) {
         // The end of the queue is the order to stop.
         self.commands = None;
@@ -403,25 +290,4 @@ impl Drop for Supervisor {
 /// Sends a signal to a worker, by number. 0 only asks whether it is there.
 pub fn signal(pidfd: &impl AsFd, number: i32) -> Result<(), SysError> {
     send_signal(pidfd.as_fd(), number)
-}
-
-fn describe(notice: Notice) -> Event {
-    match notice {
-        Notice::Exhausted(error) => Event::Warning {
-            code: "RCLUSTER_EXHAUSTED",
-            message: format!("New connections wait, because the primary cannot accept them: {error}"),
-        },
-        Notice::Unsteered(error) => Event::Warning {
-            code: "RCLUSTER_UNSTEERED",
-            message: format!("The kernel spreads connections less evenly than it could: {error}"),
-        },
-        Notice::Asked(questions) => Event::Asked(questions),
-        Notice::Broken(worker, why) => broken(worker, &why),
-        Notice::Failed(why) => Event::Failed(why),
-    }
-}
-
-fn broken(worker: WorkerId, why: &str) -> Event {
-    let message = format!("{worker} broke the rules of its link to the primary and is cut off: {why}");
-    Event::Warning { code: "RCLUSTER_PROTOCOL", message }
 }

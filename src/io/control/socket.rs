@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::Happening;
+use super::messages::Heard;
 use crate::core::ids::WorkerId;
 use crate::core::wire::{FrameError, FromWorker, MAX_FRAME, ToWorker};
 use crate::sys::async_fd::watch;
@@ -27,13 +27,13 @@ const OUTBOX: usize = 1024;
 /// [`MAX_FRAME`] bytes and with a descriptor: this is what a worker that does not read its answers can take of both.
 const BEHIND: usize = 32;
 
-/// How many frames are read for one [`Control::catch_up`], at most. A worker that has written more
+/// How many frames are read for one [`ControlSocket::flush`], at most. A worker that has written more
 /// is being read at the speed of everybody else.
 const BACKLOG: usize = 64;
 
 /// Why an answer could not be given.
 #[derive(Debug, Error)]
-pub(super) enum ControlError {
+pub(super) enum SocketError {
     #[error("it asks without reading the answers")]
     Outbox,
     #[error("an answer cannot be written: {0}")]
@@ -86,22 +86,22 @@ impl Unsent {
 
 /// The primary's end of a control socket. Dropping it hangs up.
 #[derive(Debug)]
-pub(super) struct Control {
+pub(super) struct ControlSocket {
     socket: Socket,
     outbox: mpsc::Sender<Outgoing>,
     unsent: Arc<Unsent>,
-    catching_up: mpsc::Sender<Sender<()>>,
+    flushing: mpsc::Sender<Sender<()>>,
     tasks: [AbortHandle; 2],
 }
 
-impl Control {
-    /// Begins to read and to write. To be called on the supervisor's thread. The second value ends
+impl ControlSocket {
+    /// Begins to read and to write. To be called on the control thread. The second value ends
     /// when everything that the worker will ever say has been read.
     pub(super) fn start(
         worker: WorkerId,
         socket: OwnedFd,
         closer: &Closer,
-        happenings: mpsc::Sender<Happening>,
+        heard: mpsc::Sender<Heard>,
     ) -> Result<(Self, oneshot::Receiver<()>), SysError> {
         let socket = Arc::new(watch(
             Arc::new(Descriptor::foreign(socket, closer)),
@@ -111,7 +111,7 @@ impl Control {
         let (outbox, queue) = mpsc::channel(OUTBOX);
         let (done, all_read) = oneshot::channel();
         // Only the primary's JavaScript asks, and it waits for the answer.
-        let (catching_up, requests) = mpsc::channel(1);
+        let (flushing, requests) = mpsc::channel(1);
         let unsent = Arc::new(Unsent::default());
         let input = Incoming {
             worker,
@@ -120,18 +120,18 @@ impl Control {
             unsent: Arc::clone(&unsent),
             bytes: vec![0; MAX_FRAME],
         };
-        let reader = read(input, requests, happenings.clone(), done);
-        let writer = write(worker, Arc::clone(&socket), queue, Arc::clone(&unsent), happenings);
+        let reader = read(input, requests, heard.clone(), done);
+        let writer = write(worker, Arc::clone(&socket), queue, Arc::clone(&unsent), heard);
         let tasks = [
             tokio::task::spawn_local(reader).abort_handle(),
             tokio::task::spawn_local(writer).abort_handle(),
         ];
-        Ok((Self { socket, outbox, unsent, catching_up, tasks }, all_read))
+        Ok((Self { socket, outbox, unsent, flushing, tasks }, all_read))
     }
 
     /// Sends a frame, and a descriptor with it. Unless the worker is behind with its reading it is in the socket on
     /// return, and so before a connection that the dispatcher is told of afterwards.
-    pub(super) fn send(&self, frame: &ToWorker, fd: Option<OwnedFd>) -> Result<(), ControlError> {
+    pub(super) fn send(&self, frame: &ToWorker, fd: Option<OwnedFd>) -> Result<(), SocketError> {
         let bytes = frame.encode()?.into_bytes();
         let fds: Vec<OwnedFd> = fd.into_iter().collect();
         if self.unsent.count() == 0 {
@@ -144,22 +144,22 @@ impl Control {
             }
         }
         self.unsent.one_more();
-        // The queue ends with the worker, of whose death the supervisor hears in its own time.
+        // The queue ends with the worker, of whose death the control thread hears in its own time.
         match self.outbox.try_send((bytes, fds)) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(ControlError::Outbox),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(SocketError::Outbox),
         }
     }
 
-    /// Reads what the worker has written so far. `done` follows as [`Happening::CaughtUp`] behind
+    /// Reads what the worker has written so far. `done` follows as [`Heard::Flushed`] behind
     /// the last of it, or is dropped if nothing is read any more.
-    pub(super) fn catch_up(&self, done: Sender<()>) {
+    pub(super) fn flush(&self, done: Sender<()>) {
         // Refused only when the reader has ended, and then what there was has been read.
-        let _ended = self.catching_up.try_send(done);
+        let _ended = self.flushing.try_send(done);
     }
 }
 
-impl Drop for Control {
+impl Drop for ControlSocket {
     fn drop(&mut self) {
         for task in &self.tasks {
             task.abort();
@@ -180,15 +180,15 @@ struct Incoming {
 async fn read(
     mut input: Incoming,
     mut requests: mpsc::Receiver<Sender<()>>,
-    happenings: mpsc::Sender<Happening>,
+    heard: mpsc::Sender<Heard>,
     _done: oneshot::Sender<()>,
 ) {
     loop {
         // Both can be given up half way: a frame is received only once there is no more to wait for.
         let request = tokio::select! {
-            happening = input.next() => {
-                let last = is_last(&happening);
-                if happenings.send(happening).await.is_err() || last {
+            event = input.next() => {
+                let last = is_last(&event);
+                if heard.send(event).await.is_err() || last {
                     return;
                 }
                 continue;
@@ -200,36 +200,34 @@ async fn read(
             if input.unsent.count() >= BEHIND {
                 break;
             }
-            let Some(happening) =
-                input.receive().filter(|happening| !matches!(happening, Happening::HungUp(_)))
-            else {
+            let Some(event) = input.receive().filter(|event| !matches!(event, Heard::HungUp(_))) else {
                 break;
             };
-            let last = is_last(&happening);
-            if happenings.send(happening).await.is_err() || last {
+            let last = is_last(&event);
+            if heard.send(event).await.is_err() || last {
                 return;
             }
         }
-        if happenings.send(Happening::CaughtUp(request)).await.is_err() {
+        if heard.send(Heard::Flushed(request)).await.is_err() {
             return;
         }
     }
 }
 
 /// Whether nothing is read behind it.
-fn is_last(happening: &Happening) -> bool {
-    !matches!(happening, Happening::Said(..) | Happening::Misspoke(..))
+fn is_last(event: &Heard) -> bool {
+    !matches!(event, Heard::Said(..) | Heard::Refused(..))
 }
 
 impl Incoming {
     /// Waits for the next frame, or for whatever comes instead.
-    async fn next(&mut self) -> Happening {
+    async fn next(&mut self) -> Heard {
         self.unsent.few().await;
         loop {
             let ready = self.socket.readable().await.doing("waiting for a control frame");
             let mut ready = match ready {
                 Ok(ready) => ready,
-                Err(error) => return Happening::Broke(self.worker, error.to_string()),
+                Err(error) => return Heard::Broke(self.worker, error.to_string()),
             };
             let mut fds = Vec::new();
             let received = receive(self.socket.as_fd(), &mut self.bytes, &mut fds);
@@ -243,7 +241,7 @@ impl Incoming {
     }
 
     /// The next frame, or whatever comes instead; None if there is nothing.
-    fn receive(&mut self) -> Option<Happening> {
+    fn receive(&mut self) -> Option<Heard> {
         let mut fds = Vec::new();
         match receive(self.socket.as_fd(), &mut self.bytes, &mut fds) {
             Ok(Received::Empty) => None,
@@ -251,26 +249,26 @@ impl Incoming {
         }
     }
 
-    fn interpret(&self, received: Result<Received, SysError>, fds: Vec<OwnedFd>) -> Happening {
+    fn interpret(&self, received: Result<Received, SysError>, fds: Vec<OwnedFd>) -> Heard {
         let worker = self.worker;
         // No worker has a descriptor to send us here.
         self.closer.close_all(fds);
         if self.closer.is_full() {
-            return Happening::Broke(worker, "it sends descriptors that nobody has asked for".into());
+            return Heard::Broke(worker, "it sends descriptors that nobody has asked for".into());
         }
         match received {
             Ok(Received::Message { cut: true, .. }) => {
-                Happening::Broke(worker, format!("a control frame of more than {MAX_FRAME} bytes"))
+                Heard::Broke(worker, format!("a control frame of more than {MAX_FRAME} bytes"))
             }
             Ok(Received::Message { len, cut: false }) => match FromWorker::parse(&self.bytes[..len]) {
-                Ok(frame) => Happening::Said(worker, frame),
+                Ok(frame) => Heard::Said(worker, frame),
                 Err(error) => match error.refusal() {
-                    Some(reply) => Happening::Misspoke(worker, reply),
-                    None => Happening::Broke(worker, error.to_string()),
+                    Some(reply) => Heard::Refused(worker, reply),
+                    None => Heard::Broke(worker, error.to_string()),
                 },
             },
-            Ok(Received::Closed | Received::Empty) => Happening::HungUp(worker),
-            Err(error) => Happening::Broke(worker, error.to_string()),
+            Ok(Received::Closed | Received::Empty) => Heard::HungUp(worker),
+            Err(error) => Heard::Broke(worker, error.to_string()),
         }
     }
 }
@@ -280,7 +278,7 @@ async fn write(
     socket: Socket,
     mut queue: mpsc::Receiver<Outgoing>,
     unsent: Arc<Unsent>,
-    happenings: mpsc::Sender<Happening>,
+    heard: mpsc::Sender<Heard>,
 ) {
     while let Some((bytes, fds)) = queue.recv().await {
         if let Err(error) = send_frame(&socket, &bytes, &fds).await {
@@ -288,7 +286,7 @@ async fn write(
             unsent.none();
             // A worker that has died is no rule-breaker; its hang-up and death are told as such.
             if !error.is_peer_gone() {
-                let _stopped = happenings.send(Happening::Broke(worker, error.to_string())).await;
+                let _stopped = heard.send(Heard::Broke(worker, error.to_string())).await;
             }
             return;
         }
@@ -323,7 +321,7 @@ mod tests {
     const WORKER: WorkerId = WorkerId(1);
     const QUEUE: usize = 4;
 
-    /// Runs what a test does on a thread like the supervisor's, and fails if it blocks.
+    /// Runs what a test does on a thread like the control thread, and fails if it blocks.
     fn on_a_thread<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
         let (done, wait) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -339,7 +337,7 @@ mod tests {
     }
 
     /// The next event, if the tasks of this thread come to one without anything from outside.
-    async fn soon(events: &mut mpsc::Receiver<Happening>) -> Option<Happening> {
+    async fn soon(events: &mut mpsc::Receiver<Heard>) -> Option<Heard> {
         for _ in 0..2000 {
             if let Ok(event) = events.try_recv() {
                 return Some(event);
@@ -353,13 +351,13 @@ mod tests {
     fn descriptors_that_nobody_asked_for_hold_nobody_up_read_or_not() {
         on_a_thread(|| async {
             let (ours, theirs) = message_pair().unwrap();
-            let (happenings, mut events) = mpsc::channel(QUEUE);
+            let (heard, mut events) = mpsc::channel(QUEUE);
             let (first, _peer) = lingering();
             let (second, _other_peer) = lingering();
             tell(&theirs, br#"{"act":"ready"}"#, &first);
             drop(first);
-            let (control, _all_read) = Control::start(WORKER, ours, &Closer::new(), happenings).unwrap();
-            assert!(matches!(events.recv().await, Some(Happening::Said(WORKER, FromWorker::Ready))));
+            let (control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), heard).unwrap();
+            assert!(matches!(events.recv().await, Some(Heard::Said(WORKER, FromWorker::Ready))));
             // This one is in the socket when it is closed.
             tell(&theirs, br#"{"act":"ready"}"#, &second);
             drop(second);
@@ -372,8 +370,8 @@ mod tests {
     fn one_that_does_not_read_its_answers_is_not_read_any_further_and_has_not_lost_its_link() {
         on_a_thread(|| async {
             let (ours, theirs) = message_pair().unwrap();
-            let (happenings, mut events) = mpsc::channel(QUEUE);
-            let (control, _all_read) = Control::start(WORKER, ours, &Closer::new(), happenings).unwrap();
+            let (heard, mut events) = mpsc::channel(QUEUE);
+            let (control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), heard).unwrap();
             let answer = ToWorker::Promote { slot: crate::core::ids::Slot(7) };
             let question = format!(r#"{{"act":"close","listener":{}}}"#, ListenerId(3).0);
             let mut heard = 0;
@@ -384,7 +382,7 @@ mod tests {
                     asked += 1;
                 }
                 let Some(event) = soon(&mut events).await else { break };
-                assert!(matches!(event, Happening::Said(..)), "{event:?}");
+                assert!(matches!(event, Heard::Said(..)), "{event:?}");
                 heard += 1;
                 control.send(&answer, None).unwrap();
                 assert!(heard < 100_000, "it is read on and on");
@@ -400,7 +398,7 @@ mod tests {
                     _ => tokio::task::yield_now().await,
                 }
                 while let Ok(event) = events.try_recv() {
-                    assert!(matches!(event, Happening::Said(..)), "{event:?}");
+                    assert!(matches!(event, Heard::Said(..)), "{event:?}");
                     control.send(&answer, None).unwrap();
                 }
             }

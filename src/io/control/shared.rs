@@ -1,12 +1,38 @@
-//! What JavaScript and the supervisor's thread both look at.
+//! What JavaScript and the control thread both look at.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::forwarding::Forwarding;
+use crate::core::control::slots::Slots;
 use crate::core::ids::WorkerId;
+use crate::io::dispatcher::Dispatcher;
 
-/// The numbers of workers, which JavaScript and the supervisor's thread both give out.
+/// What the control thread has in common with who holds it.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) forwarding: Forwarding,
+    pub(super) slots: SharedSlots,
+    pub(super) numbers: WorkerNumbers,
+    pub(super) inspectors: InspectorCount,
+    pub(super) leavers: Leavers,
+}
+
+/// Taken where workers are spawned, and freed where they end: before the application can hear of it and spawn
+/// another.
+#[derive(Clone, Default)]
+pub(super) struct SharedSlots(Arc<Mutex<Slots>>);
+
+impl SharedSlots {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Slots> {
+        // Whoever panicked with it has left a table that holds; the panic has been told where it happened.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The numbers of workers, which JavaScript and the control thread both give out.
 #[derive(Clone, Debug, Default)]
 pub struct WorkerNumbers(Arc<AtomicU32>);
 
@@ -18,7 +44,7 @@ impl WorkerNumbers {
     }
 }
 
-/// How many inspectors' ports have been given out, by JavaScript and by the supervisor's thread.
+/// How many inspectors' ports have been given out, by JavaScript and by the control thread.
 #[derive(Clone, Debug, Default)]
 pub struct InspectorCount(Arc<AtomicU32>);
 

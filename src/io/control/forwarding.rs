@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::{Event, Tell, describe};
+use super::messages::{Event, Tell, describe};
 use crate::core::ids::{Slot, WorkerId};
 use crate::io::dispatcher;
 use crate::io::forward::{Forwarder, Front, Notice, Own, Report};

@@ -50,7 +50,7 @@ pub struct Launch {
     pub detached: bool,
     /// Whether it is a program that knows nothing of us: it gets SIGTERM when it is to go, and when the
     /// primary ends.
-    pub stranger: bool,
+    pub external: bool,
     /// The descriptors from 0 on. The link to the primary comes right behind them.
     pub stdio: Vec<Stdio>,
     /// What Node loads first, if it is Node.
@@ -178,14 +178,14 @@ impl Newcomer {
     }
 }
 
-/// What links the supervisor to a worker.
+/// What links the control thread to a worker.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) control: OwnedFd,
     pub(super) lifeline: OwnedFd,
     pub(super) board: Arc<Scoreboard>,
     /// Whether the program knows nothing of the link.
-    pub(super) stranger: bool,
+    pub(super) external: bool,
 }
 
 impl Launch {
@@ -229,7 +229,7 @@ impl Launch {
             gid: self.gid,
             detached: self.detached,
             // Node is killed until its preload has run, which watches the primary and lets JavaScript end.
-            death_signal: Some(if self.stranger { SIGTERM } else { SIGKILL }),
+            death_signal: Some(if self.external { SIGTERM } else { SIGKILL }),
             fds,
         };
         if let Some(moved) = &moved {
@@ -255,7 +255,7 @@ impl Launch {
         Ok(Launched {
             child,
             pipes,
-            link: Link { control, lifeline, board, stranger: self.stranger },
+            link: Link { control, lifeline, board, external: self.external },
             newcomer,
         })
     }

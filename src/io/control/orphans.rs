@@ -1,43 +1,47 @@
 //! Looks for orphans that have ended. The primary's thread reaps them: only it knows what libuv waits for.
 
-use super::Event;
-use super::shell::Shell;
+use std::time::Duration;
+
+use super::messages::Event;
 use crate::core::control::orphans::{Orphans, Zombie};
 use crate::sys::orphans::{adopts_orphans, zombies};
 
-impl Shell {
+/// None where orphans do not become children of this process, or cannot be looked for.
+pub(super) struct OrphanWatch(Option<Orphans>);
+
+impl OrphanWatch {
     /// Begins to look, if orphans become children of this process.
-    pub(super) fn look_for_orphans(&mut self) {
-        self.orphans = adopts_orphans().then(|| Orphans::new(self.start.elapsed()));
+    pub(super) fn new(now: Duration) -> Self {
+        Self(adopts_orphans().then(|| Orphans::new(now)))
     }
 
-    /// Time has passed.
-    pub(super) fn look_at_orphans(&mut self) {
-        let now = self.start.elapsed();
-        let Some(orphans) = &mut self.orphans else { return };
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.0.as_ref().and_then(Orphans::next_deadline)
+    }
+
+    /// Looks, if it is time. Returns what the app is to be told.
+    pub(super) fn on_tick(&mut self, now: Duration) -> Option<Event> {
+        let orphans = self.0.as_mut()?;
         if orphans.next_deadline().is_none_or(|deadline| deadline > now) {
-            return;
+            return None;
         }
         let found = match zombies() {
             Ok(found) => found,
             Err(error) => {
                 // It would fail every time, as where /proc is not mounted.
-                self.orphans = None;
+                self.0 = None;
                 let message = format!("Orphans that have ended are not reaped: {error}");
-                return (self.tell)(Event::Warning { code: "RCLUSTER_ORPHANS", message });
+                return Some(Event::Warning { code: "RCLUSTER_ORPHANS", message });
             }
         };
         let found: Vec<_> = found.into_iter().map(|(pid, started)| Zombie { pid, started }).collect();
         let due = orphans.on_look(now, &found);
-        if !due.is_empty() {
-            (self.tell)(Event::Orphans(due));
-        }
+        (!due.is_empty()).then_some(Event::Orphans(due))
     }
 
     /// The primary's thread has reaped what it may.
-    pub(super) fn on_orphans_reaped(&mut self) {
-        let now = self.start.elapsed();
-        if let Some(orphans) = &mut self.orphans {
+    pub(super) fn on_reaped(&mut self, now: Duration) {
+        if let Some(orphans) = &mut self.0 {
             orphans.on_reaped(now);
         }
     }

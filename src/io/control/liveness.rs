@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Forwarding;
+use super::forwarding::Forwarding;
 use crate::io::dispatcher::{Afterwards, Command, Dispatcher};
 
 /// The native threads besides the control thread, which asks.

@@ -6,7 +6,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Happening;
+use super::messages::Heard;
 use crate::core::ids::WorkerId;
 use crate::core::wire::FromWorker;
 use crate::sys::stream::Target;
@@ -18,13 +18,13 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// How long somebody who listens may take to accept. A backlog is full after that.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A supervised worker that is a stranger. Watched until it listens, as long as this is kept.
+/// A supervised worker that is an external program. Watched until it listens, as long as this is kept.
 #[derive(Debug)]
-pub(super) struct Stranger(JoinHandle<()>);
+pub(super) struct External(JoinHandle<()>);
 
-impl Stranger {
+impl External {
     /// As soon as it listens at one of these addresses it has happened that it said so.
-    pub(super) fn watch(worker: WorkerId, at: Vec<Target>, happenings: mpsc::Sender<Happening>) -> Self {
+    pub(super) fn watch(worker: WorkerId, at: Vec<Target>, heard: mpsc::Sender<Heard>) -> Self {
         Self(tokio::task::spawn_local(async move {
             let mut pause = PAUSE;
             while !listens(&at).await {
@@ -32,14 +32,14 @@ impl Stranger {
                 pause = (2 * pause).min(LONGEST_PAUSE);
             }
             for frame in [FromWorker::Hello, FromWorker::ListensAlone] {
-                // The supervisor has stopped when nobody listens.
-                let _stopped = happenings.send(Happening::Said(worker, frame)).await;
+                // The control thread has stopped when nobody listens.
+                let _stopped = heard.send(Heard::Said(worker, frame)).await;
             }
         }))
     }
 }
 
-impl Drop for Stranger {
+impl Drop for External {
     fn drop(&mut self) {
         self.0.abort();
     }

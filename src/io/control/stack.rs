@@ -69,7 +69,7 @@ pub(super) struct Lifeline {
 }
 
 impl Lifeline {
-    /// To be called on the supervisor's thread.
+    /// To be called on the control thread.
     pub(super) fn new(socket: OwnedFd, closer: &Closer) -> Result<Self, SysError> {
         let socket = Arc::new(Descriptor::foreign(socket, closer));
         let socket = watch(socket, Interest::READABLE, "watching a lifeline")?;

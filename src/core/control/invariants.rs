@@ -1,0 +1,43 @@
+//! What must be true between any two inputs. The simulation asks after each step.
+
+use super::Control;
+use super::supervise::Supervise;
+
+impl Control {
+    /// Says which rule is broken, if one is.
+    ///
+    /// # Errors
+    /// The broken rule in words.
+    ///
+    /// # Panics
+    /// If a rule of the registry of listeners is broken.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        self.listeners.check_invariants();
+        ensure(self.outbox.is_empty(), || "something is to be done and has not been said".into())?;
+        ensure(self.untold.is_empty() && !self.is_telling, || "supervision has not been told all".into())?;
+        let expecting = self.supervise.as_ref().is_some_and(Supervise::is_expecting);
+        ensure(self.listeners.is_expecting() == expecting, || {
+            format!("workers are owed: {expecting}, and listeners count on the opposite")
+        })?;
+        for worker in self.supervise.iter().flat_map(Supervise::workers) {
+            ensure(self.workers.is_supervised(worker), || format!("{worker} is supervised and not there"))?;
+        }
+        for worker in self.standbys.workers() {
+            ensure(self.workers.is_supervised(worker), || format!("{worker} is a standby and not there"))?;
+            ensure(!self.workers.has_left(worker), || format!("{worker} has left and may be promoted"))?;
+        }
+        for (worker, listener) in self.standbys.held() {
+            ensure(self.listeners.is_member(worker, listener), || {
+                format!("{worker} would be promoted to {listener}, where it is no member")
+            })?;
+        }
+        match &self.supervise {
+            Some(supervise) => supervise.check_invariants(),
+            None => Ok(()),
+        }
+    }
+}
+
+fn ensure(holds: bool, rule: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(rule()) }
+}

@@ -1,0 +1,467 @@
+//! The control thread's own state: what it hears becomes inputs of [`Control`], whose outputs are carried out here.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use super::external::External;
+use super::liveness::Threads;
+use super::messages::{Command, Event, Heard, Tell, broken, describe};
+use super::news::News;
+use super::orphans::OrphanWatch;
+use super::shared::Common;
+use super::sockets::Sockets;
+use super::stack::Then;
+use super::systemd::Systemd;
+use super::template::{Plan, Started, Template};
+use super::workers::{LOOK, WorkerHandle};
+use crate::core::control::supervise::{self, ExitKind, Stats};
+use crate::core::control::{Control, Input, Output};
+use crate::core::ids::{Slot, Ticket, WorkerId};
+use crate::core::schedule::Scheduling;
+use crate::core::wire::{Drain, Reply, ToWorker};
+use crate::io::dispatcher::{Afterwards, Command as ToDispatcher, Notice};
+use crate::sys::error::SysError;
+use crate::sys::exit::{Exit, SIGKILL, reap};
+use crate::sys::headroom;
+use crate::sys::oom::OomKills;
+
+/// How long a worker that is blocked may take to say where.
+const STACK_LIMIT: Duration = Duration::from_millis(500);
+
+/// See the module.
+pub(super) struct Shell {
+    start: Instant,
+    control: Control,
+    /// What the outputs that are being carried out are answered with.
+    answers: VecDeque<Input>,
+    /// For what is not in order with anything.
+    tell: Tell,
+    news: News,
+    common: Common,
+    workers: HashMap<WorkerId, WorkerHandle>,
+    sockets: Sockets,
+    heard: mpsc::Sender<Heard>,
+    /// None as long as nobody supervises.
+    template: Option<Template>,
+    /// None where no service manager wants to know.
+    systemd: Option<Systemd>,
+    /// None where the kernel does not count them.
+    oom_kills: Option<OomKills>,
+    orphans: OrphanWatch,
+}
+
+impl Shell {
+    pub(super) fn new(
+        scheduling: Scheduling,
+        tell: Tell,
+        heard: mpsc::Sender<Heard>,
+        common: Common,
+    ) -> Self {
+        Self {
+            start: Instant::now(),
+            // One worker must not take all descriptors that there are.
+            control: Control::new(scheduling, headroom::limit() / 4),
+            answers: VecDeque::new(),
+            news: News::new(Arc::clone(&common.dispatcher), Arc::clone(&tell)),
+            tell,
+            workers: HashMap::new(),
+            sockets: Sockets::new(Arc::clone(&common.dispatcher)),
+            common,
+            heard,
+            template: None,
+            systemd: None,
+            oom_kills: None,
+            orphans: OrphanWatch::new(Duration::ZERO),
+        }
+    }
+
+    pub(super) fn run_thread(
+        mut self,
+        runtime: &tokio::runtime::Runtime,
+        queue: mpsc::UnboundedReceiver<Command>,
+        events: mpsc::Receiver<Heard>,
+    ) {
+        let tasks = LocalSet::new();
+        // The thread's root: a panic must be told, it would be silence otherwise.
+        let run = std::panic::AssertUnwindSafe(|| tasks.block_on(runtime, self.run(queue, events)));
+        if std::panic::catch_unwind(run).is_err() {
+            (self.tell)(Event::Failed("the control thread panicked".into()));
+        }
+    }
+
+    async fn run(&mut self, mut queue: mpsc::UnboundedReceiver<Command>, mut events: mpsc::Receiver<Heard>) {
+        loop {
+            let systemd = self.systemd.as_ref().and_then(Systemd::next_deadline);
+            let deadlines = [self.control.next_deadline(), systemd, self.orphans.next_deadline()];
+            let deadline = deadlines.into_iter().flatten().min();
+            tokio::select! {
+                command = queue.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => return,
+                },
+                Some(heard) = events.recv() => self.on_heard(heard),
+                () = until(self.start, deadline), if deadline.is_some() => self.on_tick(),
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Adopt { worker, slot, pidfd, link } => {
+                let external = link.external;
+                let (handle, failure) = WorkerHandle::adopt(worker, Some(slot), pidfd, link, &self.heard);
+                self.workers.insert(worker, handle);
+                self.input(Input::Forked { worker, external });
+                if let Some(error) = failure {
+                    self.input(Input::Broke { worker, why: error.to_string() });
+                }
+            }
+            Command::Drain(worker, order) => self.input(Input::Drain(worker, order)),
+            Command::CaptureStack { worker, limit, then } => {
+                WorkerHandle::capture_stack(self.workers.get(&worker), limit, then);
+            }
+            Command::Leave { worker, done } => {
+                self.input(Input::Leave(worker));
+                self.answer_behind_dispatcher(done);
+            }
+            Command::Flush { worker, done } => {
+                // Dropping it is an answer, too: nobody listens to that worker.
+                if let Some(handle) = self.workers.get(&worker) {
+                    handle.flush(done);
+                }
+            }
+            Command::Settled(worker) => self.input(Input::Settled(worker)),
+            Command::Supervise(plan) => self.begin(*plan),
+            Command::Relaunch(launch) => {
+                if let Some(template) = &mut self.template {
+                    template.relaunch(*launch);
+                }
+            }
+            Command::AddInspectPorts(ports) => {
+                if let Some(template) = &mut self.template {
+                    template.add_inspect_ports(ports);
+                }
+            }
+            Command::Ask(input) => self.input(Input::Supervise(input)),
+            Command::OrphansReaped => self.orphans.on_reaped(self.start.elapsed()),
+            Command::Stats { answer } => {
+                // Nobody waits any more when the primary's thread is gone.
+                let _ = answer.send(self.stats());
+            }
+        }
+    }
+
+    fn on_heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Ended(worker) => self.on_ended(worker),
+            Heard::Said(worker, frame) => self.input(Input::Said(worker, frame)),
+            Heard::Refused(worker, refusal) => {
+                self.reply(worker, refusal);
+                self.give_answers();
+            }
+            Heard::HungUp(worker) => self.input(Input::HungUp(worker)),
+            Heard::Broke(worker, why) | Heard::Dispatcher(Notice::Broken(worker, why)) => {
+                self.input(Input::Broke { worker, why });
+            }
+            Heard::LastCalled(worker, order) => self.input(Input::Drain(worker, order)),
+            Heard::Flushed(done) => self.answer_behind_dispatcher(done),
+            Heard::Unwatched(worker, error) => {
+                let message = format!(
+                    "The end of {worker} cannot be waited for, and is looked for every {} ms: {error}",
+                    LOOK.as_millis()
+                );
+                (self.tell)(Event::Warning { code: "RCLUSTER_EXHAUSTED", message });
+            }
+            Heard::Stack(worker, text) => {
+                self.input(Input::Supervise(supervise::Input::Stack { worker, text }));
+            }
+            Heard::Dispatcher(notice) => (self.tell)(describe(notice)),
+        }
+    }
+
+    fn on_tick(&mut self) {
+        self.feed_watchdog();
+        let looks = self.workers.iter().filter_map(|(&worker, handle)| {
+            let vitals = handle.vitals()?;
+            Some(supervise::Input::Vitals { worker, vitals })
+        });
+        for look in looks.collect::<Vec<_>>() {
+            self.input(Input::Supervise(look));
+        }
+        self.input(Input::Tick);
+        if let Some(event) = self.orphans.on_tick(self.start.elapsed()) {
+            (self.tell)(event);
+        }
+    }
+
+    /// Gives the brain an input, carries out what it says, in order, and gives it what that is answered with.
+    fn input(&mut self, input: Input) {
+        self.answers.push_back(input);
+        self.give_answers();
+    }
+
+    fn give_answers(&mut self) {
+        let mut outputs = Vec::new();
+        while let Some(input) = self.answers.pop_front() {
+            self.control.input(self.start.elapsed(), input, &mut outputs);
+            for output in outputs.drain(..) {
+                self.carry_out(output);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        let Common { dispatcher, forwarding, slots, leavers, .. } = &self.common;
+        match output {
+            Output::Spawn { ticket, slot } => self.spawn(ticket, slot),
+            Output::Promote { worker, slot } => self.promote(worker, slot),
+            Output::Open { listener, spec } => {
+                let result = self.sockets.open(listener, &spec);
+                self.answers.push_back(Input::Opened { listener, result });
+            }
+            Output::CloseListener(listener) => self.sockets.close(listener),
+            Output::Reply(worker, reply) => self.reply(worker, reply),
+            Output::Send(worker, frame) => self.send(worker, &frame, None),
+            Output::Join(worker, listener) => dispatcher.tell(ToDispatcher::Join(worker, listener)),
+            Output::Leave(worker, listener) => dispatcher.tell(ToDispatcher::Leave(worker, listener)),
+            Output::Agree(worker) => leavers.add(worker),
+            Output::StopForwarding(worker) => forwarding.take_away(worker),
+            Output::Withdraw(worker) => {
+                slots.lock().free(worker);
+                dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
+                forwarding.leaving(worker);
+            }
+            Output::LastCall(worker, order) => self.last_call(worker, order),
+            Output::Unlink(worker) => {
+                if let Some(handle) = self.workers.get_mut(&worker) {
+                    handle.unlink();
+                }
+            }
+            Output::Kill(worker, signal) => {
+                if let Some(handle) = self.workers.get(&worker) {
+                    handle.kill(signal);
+                }
+            }
+            Output::CaptureStack(worker) => self.capture_stack(worker),
+            Output::Forget(worker) => {
+                slots.lock().free(worker);
+                dispatcher.tell(ToDispatcher::WorkerGone(worker));
+                forwarding.gone(worker);
+            }
+            Output::TellExit(worker, exit) => {
+                self.news.tell_behind_dispatcher(Event::Exited { worker, exit });
+            }
+            Output::TellBroken(worker, why) => (self.tell)(broken(worker, &why)),
+            Output::Tell(event) => self.announce(event),
+            Output::Answer { request, result } => self.news.tell(Event::Answered { request, result }),
+            Output::StopPrimary { code } => self.news.tell(Event::StopPrimary { code }),
+        }
+    }
+
+    /// Begins to supervise.
+    fn begin(&mut self, plan: Plan) {
+        self.systemd = Systemd::from_environment(self.start.elapsed()).unwrap_or_else(|error| {
+            self.warn_of_systemd(&error);
+            None
+        });
+        self.oom_kills = OomKills::of_this_process();
+        let (options, seed) = (Box::new(plan.options.clone()), plan.seed);
+        self.template = Some(Template::new(plan));
+        self.input(Input::Begin { options, seed });
+    }
+
+    fn spawn(&mut self, ticket: Ticket, slot: Option<Slot>) {
+        let without = Err(SysError::invalid("starting a worker without supervision"));
+        let started = self.template.as_mut().map_or(without, |template| template.start(slot, &self.common));
+        let Started { worker, mut supervised, launched, inspect_port, external } = match started {
+            Ok(started) => started,
+            Err(error) => {
+                let errno = -error.negative_errno();
+                return self.answers.push_back(Input::SpawnFailed { ticket, errno });
+            }
+        };
+        if external {
+            let targets = launched.newcomer.targets();
+            supervised._external = Some(External::watch(worker, targets, self.heard.clone()));
+        }
+        if let Some(slot) = slot {
+            self.common.slots.lock().take(worker, Some(slot));
+            launched.newcomer.introduce(worker, slot, &self.common.dispatcher, &self.common.forwarding);
+        } else {
+            supervised.newcomer = Some(launched.newcomer);
+        }
+        let (pid, pidfd) = (supervised.pid, Arc::new(launched.child.pidfd));
+        let (mut handle, failure) =
+            WorkerHandle::adopt(worker, slot, Arc::clone(&pidfd), launched.link, &self.heard);
+        handle.supervised = Some(supervised);
+        self.workers.insert(worker, handle);
+        self.news.tell(Event::Spawned { worker, slot, pid, pidfd, pipes: launched.pipes, inspect_port });
+        self.answers.push_back(Input::Spawned { ticket, worker, slot, external });
+        let broke = failure.map(|error| Input::Broke { worker, why: error.to_string() });
+        self.answers.extend(broke);
+    }
+
+    fn promote(&mut self, worker: WorkerId, slot: Slot) {
+        let Some(handle) = self.workers.get_mut(&worker) else { return };
+        let Some(newcomer) = handle.supervised.as_mut().and_then(|it| it.newcomer.take()) else { return };
+        handle.slot = Some(slot);
+        self.common.slots.lock().take(worker, Some(slot));
+        newcomer.introduce(worker, slot, &self.common.dispatcher, &self.common.forwarding);
+    }
+
+    /// Answers a worker's query, with a descriptor if it is to have one.
+    fn reply(&mut self, worker: WorkerId, reply: Reply) {
+        let Some(handle) = self.workers.get(&worker).filter(|handle| handle.is_linked()) else { return };
+        match self.sockets.shared(handle.slot, &reply) {
+            Ok(fd) => self.send(worker, &ToWorker::Reply(reply), fd),
+            Err(error) => {
+                let errno = error.negative_errno();
+                self.answers.push_back(Input::ReplyFailed { worker, reply, errno });
+            }
+        }
+    }
+
+    /// Sends a frame to a worker, unless it is dead or cut off.
+    fn send(&mut self, worker: WorkerId, frame: &ToWorker, fd: Option<std::os::fd::OwnedFd>) {
+        let sent = self.workers.get(&worker).map_or(Ok(()), |handle| handle.send(frame, fd));
+        if let Err(error) = sent {
+            self.answers.push_back(Input::Broke { worker, why: error.to_string() });
+        }
+    }
+
+    /// The order to drain follows once the dispatcher has passed on whoever waits for a worker.
+    fn last_call(&self, worker: WorkerId, order: Drain) {
+        self.common.forwarding.leaving(worker);
+        let (called, on_called) = oneshot::channel();
+        self.common.dispatcher.tell(ToDispatcher::LastCall);
+        // A thread that has ended has closed its sockets as well, so the order is given in any case.
+        self.common.dispatcher.tell(ToDispatcher::Then(Afterwards::new(move || {
+            let _ended = called.send(());
+        })));
+        let heard = self.heard.clone();
+        tokio::task::spawn_local(async move {
+            let _ended = on_called.await;
+            // It fails when this thread ends, and then everything does.
+            let _ended = heard.send(Heard::LastCalled(worker, order)).await;
+        });
+    }
+
+    fn capture_stack(&self, worker: WorkerId) {
+        let heard = self.heard.clone();
+        let then = Then::new(move |stack| {
+            // Why there is none is of no use to the one who has to replace it. A full queue means that this
+            // thread is behind, and then it does not wait for this.
+            let _late = heard.try_send(Heard::Stack(worker, stack.ok()));
+        });
+        WorkerHandle::capture_stack(self.workers.get(&worker), STACK_LIMIT, then);
+    }
+
+    /// A worker's process has ended: reaps it.
+    fn on_ended(&mut self, worker: WorkerId) {
+        let Some(handle) = self.workers.get(&worker) else { return };
+        let exit = match reap(handle.pidfd.as_fd()) {
+            Ok(Some(exit)) => exit,
+            // It is dead for everybody but a process that traces it, which gets its exit before us.
+            Ok(None) => {
+                let why = "another process traces it and has not taken its exit".into();
+                self.input(Input::Broke { worker, why });
+                return WorkerHandle::look_again(worker, self.heard.clone());
+            }
+            Err(error) => {
+                let message = format!(
+                    "Other code in this process has taken the exit of {worker}, which is told as if it had been killed: {error}"
+                );
+                (self.tell)(Event::Warning { code: "RCLUSTER_EXIT_UNKNOWN", message });
+                Exit::Signal { number: SIGKILL, core_dumped: false }
+            }
+        };
+        let supervised = self.workers.remove(&worker).is_some_and(|handle| handle.supervised.is_some());
+        let exit = self.exit_kind(exit, supervised);
+        if let Some(template) = self.template.as_mut().filter(|_| supervised) {
+            template.on_exit(worker);
+        }
+        self.input(Input::Exited { worker, exit });
+    }
+
+    fn exit_kind(&mut self, exit: Exit, supervised: bool) -> ExitKind {
+        let exit = match exit {
+            Exit::Code(code) => ExitKind::Code(code),
+            Exit::Signal { number, .. } => ExitKind::Signal(number),
+        };
+        match self.oom_kills.as_mut().filter(|_| supervised) {
+            Some(kills) if exit == ExitKind::Signal(SIGKILL) => {
+                if kills.take() {
+                    return ExitKind::OutOfMemory;
+                }
+            }
+            Some(kills) => kills.forget(),
+            None => {}
+        }
+        exit
+    }
+
+    /// Lets the primary's thread go on once the dispatcher has done what it was told so far: it is
+    /// the one who closes the sockets.
+    fn answer_behind_dispatcher(&self, done: Sender<()>) {
+        self.common.dispatcher.tell(ToDispatcher::Then(Afterwards::new(move || {
+            // Nobody waits any more when the primary's thread is gone.
+            let _ = done.send(());
+        })));
+    }
+
+    /// Tells whoever wants to know of a decision.
+    fn announce(&mut self, event: supervise::Event) {
+        if let Some(systemd) = &mut self.systemd
+            && let Some(stats) = self.control.stats(self.start.elapsed())
+        {
+            let told = systemd.hear(&event, &stats);
+            told.unwrap_or_else(|error| self.warn_of_systemd(&error));
+        }
+        self.news.tell(Event::Supervision(event));
+    }
+
+    fn feed_watchdog(&mut self) {
+        let now = self.start.elapsed();
+        let Common { dispatcher, forwarding, .. } = &self.common;
+        let threads = Threads { dispatcher, forwarding };
+        match self.systemd.as_mut().map_or(Ok(None), |systemd| systemd.tick(now, threads)) {
+            Ok(None) => {}
+            Ok(Some(blocked)) => {
+                let message = format!(
+                    "The service manager's watchdog is not fed, because the {blocked}'s thread does not answer"
+                );
+                (self.tell)(Event::Warning { code: "RCLUSTER_NOTIFY", message });
+            }
+            Err(error) => self.warn_of_systemd(&error),
+        }
+    }
+
+    /// A cluster that the service manager does not hear of goes on; but it may soon take it for dead.
+    fn warn_of_systemd(&self, error: &SysError) {
+        let message = format!("The service manager cannot be notified: {error}");
+        (self.tell)(Event::Warning { code: "RCLUSTER_NOTIFY", message });
+    }
+
+    /// How the cluster stands; None if nobody supervises it.
+    fn stats(&self) -> Option<Stats> {
+        let mut stats = self.control.stats(self.start.elapsed())?;
+        for slot in &mut stats.slots {
+            let Some(handle) = slot.worker.and_then(|worker| self.workers.get(&worker)) else { continue };
+            slot.rss = handle.resident();
+            slot.busy = handle.busy();
+        }
+        Some(stats)
+    }
+}
+
+async fn until(start: Instant, deadline: Option<Duration>) {
+    if let Some(deadline) = deadline {
+        tokio::time::sleep_until((start + deadline).into()).await;
+    }
+}
