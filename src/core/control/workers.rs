@@ -6,6 +6,7 @@ use crate::core::ids::WorkerId;
 
 /// A worker, from its start until its process is gone.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(super) struct Worker {
     /// It is a program that knows nothing of its link to the primary.
     pub(super) external: bool,

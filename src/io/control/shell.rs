@@ -288,7 +288,7 @@ impl Shell {
         };
         if external {
             let targets = launched.newcomer.targets();
-            supervised._external = Some(External::watch(worker, targets, self.heard.clone()));
+            supervised.external = Some(External::watch(worker, targets, self.heard.clone()));
         }
         if let Some(slot) = slot {
             self.common.slots.lock().take(worker, Some(slot));
@@ -394,14 +394,11 @@ impl Shell {
             Exit::Code(code) => ExitKind::Code(code),
             Exit::Signal { number, .. } => ExitKind::Signal(number),
         };
-        match self.oom_kills.as_mut().filter(|_| supervised) {
-            Some(kills) if exit == ExitKind::Signal(SIGKILL) => {
-                if kills.take() {
-                    return ExitKind::OutOfMemory;
-                }
-            }
-            Some(kills) => kills.forget(),
-            None => {}
+        let Some(kills) = self.oom_kills.as_mut().filter(|_| supervised) else { return exit };
+        if exit != ExitKind::Signal(SIGKILL) {
+            kills.forget();
+        } else if kills.take() {
+            return ExitKind::OutOfMemory;
         }
         exit
     }

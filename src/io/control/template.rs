@@ -82,7 +82,7 @@ impl Template {
         let limited = self.0.options.recycle.memory.is_some();
         // Without its figures a worker is not recycled for its memory, which is no reason to have none.
         let memory = limited.then(|| Memory::of(pid).ok()).flatten();
-        let supervised = SupervisedWorker { pid, memory, newcomer: None, _external: None };
+        let supervised = SupervisedWorker { pid, memory, newcomer: None, external: None };
         Ok(Started { worker, supervised, launched, inspect_port, external: self.0.launch.external })
     }
 

@@ -50,7 +50,7 @@ pub(super) struct SupervisedWorker {
     /// A standby's: by what it gets connections once it is promoted.
     pub(super) newcomer: Option<Newcomer>,
     /// Looks for the first server of an external program, as long as this is kept.
-    pub(super) _external: Option<External>,
+    pub(super) external: Option<External>,
 }
 
 impl WorkerHandle {

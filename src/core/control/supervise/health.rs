@@ -118,10 +118,9 @@ impl Health {
         // An app that is still being loaded has not begun to turn; it has as long as for getting ready.
         let allowed = if pulse.turned { allowed } else { allowed.max(options.ready_timeout) };
         match silent_for {
-            None => Loop::Turns,
             Some(silent_for) if silent_for >= allowed => Loop::Unresponsive { silent_for },
             Some(silent_for) if silent_for.is_zero() => Loop::StandsStill,
-            Some(_) => Loop::Turns,
+            _ => Loop::Turns,
         }
     }
 
