@@ -21,22 +21,19 @@ const ANSWERS = { policy: 'round-robin', overload: { action: 'reset' } };
  */
 function has(name, scheduling, { listener, worker }) {
   test(name, { skip }, () =>
-    withLifecycle(
-      { ...(scheduling && { SETTINGS: JSON.stringify({ scheduling }) }), ...env },
-      async (app) => {
-        const client = new Client(app.target);
-        await client.get();
-        app.tell('stats');
-        const { listeners, workers, hook } = await app.marker('stats');
-        assert.deepStrictEqual(
-          listeners.map((row) => Object.keys(row).toSorted()),
-          listener ? [listener] : [],
-        );
-        for (const row of workers) assert.deepStrictEqual(Object.keys(row).toSorted(), worker);
-        assert.strictEqual(hook, undefined);
-        client.close();
-      },
-    ),
+    withLifecycle(scheduling ? { SETTINGS: JSON.stringify({ scheduling }) } : {}, async (app) => {
+      const client = new Client(app.target);
+      await client.get();
+      app.tell('stats');
+      const { listeners, workers, hook } = await app.marker('stats');
+      assert.deepStrictEqual(
+        listeners.map((row) => Object.keys(row).toSorted()),
+        listener ? [listener] : [],
+      );
+      for (const row of workers) assert.deepStrictEqual(Object.keys(row).toSorted(), worker);
+      assert.strictEqual(hook, undefined);
+      client.close();
+    }),
   );
 }
 
