@@ -73,13 +73,14 @@ declare namespace cluster {
      */
     forward?: ForwardOptions | readonly ForwardOptions[] | undefined;
     /**
-     * How connections are distributed: a policy, a function that decides (see `schedule()`), or either and more. Not in the built-in. It counts from the first
-     * fork on and cannot change after that. Default: what `schedulingPolicy` says.
+     * How connections are distributed: a policy, a function that decides (see `schedule()`), or an object with either and
+     * further settings. Not in the built-in. It takes effect at the first fork and cannot change after that. Default: the
+     * policy in `schedulingPolicy`.
      */
     scheduling?: SchedulingPolicy | ScheduleHook | Scheduling | undefined;
   }
 
-  /** The policies by name. docs/balancing.md says which one is for what. */
+  /** The policies by name. docs/balancing.md compares them. */
   type SchedulingPolicy = 'round-robin' | 'none' | 'least-connections' | 'least-loaded' | 'sticky' | 'kernel';
 
   /** How the connections of a listener are distributed. */
@@ -87,22 +88,22 @@ declare namespace cluster {
     /** A policy, or a function that decides: see `schedule()`. Default: that of the cluster. */
     policy?: SchedulingPolicy | ScheduleHook | undefined;
     /**
-     * For how many ms after it begins to listen a worker gets less than its share: a tenth at first, then more and
+     * For how many ms after it has begun to listen a worker gets less than its share: a tenth at first, then gradually
      * more. With the policies `round-robin`, `least-connections` and `least-loaded`. Default: 0.
      */
     slowStart?: number | undefined;
-    /** More about the policy `sticky`. */
+    /** Settings of the policy `sticky`. */
     sticky?: StickyOptions | undefined;
-    /** More about a function that decides. */
+    /** Settings of a function that decides. */
     hook?: HookOptions | undefined;
-    /** What becomes of connections for which no worker is ready. Not with the policies `none` and `kernel`. */
+    /** What happens to connections for which no worker is ready. Not with the policies `none` and `kernel`. */
     overload?: OverloadOptions | undefined;
   }
 
   /** The `scheduling` option of `setupPrimary()`. */
   interface Scheduling extends ListenerScheduling {
     /**
-     * Listeners that differ, by port (as it is asked for) or path. Nothing but the policy is taken from the cluster.
+     * Settings of single listeners, by port (as in the call of `listen()`) or path. They take only the policy from the cluster.
      *
      * ```js
      * cluster.setupPrimary({ scheduling: { policy: 'least-loaded', listeners: { 8081: 'sticky' } } });
@@ -136,13 +137,13 @@ declare namespace cluster {
   }
 
   /**
-   * Decides where a connection goes: to a worker, by itself, by its entry in the list, or by its id. Any worker that
-   * listens there may be named, also one that is not ready and therefore not in the list: then the connection waits
-   * for it, see `HookOptions`. With `undefined` or `null` the connection is in turn.
+   * Decides where a connection goes. It returns a `Worker`, an entry of the list, or the id of a worker. It may name any
+   * worker that listens there, including one that is not ready and therefore not in the list: then the connection waits for
+   * that worker, see `HookOptions`. With `undefined` or `null` the connection goes to the next worker in turn.
    *
-   * It is called in the primary, and has to answer at once: a promise is no answer.
-   * @param workers Those who listen there and are ready; if nobody is, all who listen there. The list is the
-   * function's to sort; it is never empty.
+   * It is called in the primary, and has to return its decision synchronously: a promise is refused.
+   * @param workers The workers that listen there and are ready; if none is ready, all that listen there. The list is never
+   * empty, and the function may sort it.
    */
   type ScheduleHook = (
     connection: ScheduledConnection,
@@ -153,11 +154,11 @@ declare namespace cluster {
   interface ScheduledConnection {
     /** The port or path that is listened at; empty for a descriptor. */
     readonly listener: string;
-    /** As of a `net.Socket`. Not there on a Unix socket, or when the client has gone already. */
+    /** As of a `net.Socket`. Absent on a Unix socket, or if the client has already closed the connection. */
     readonly remoteAddress?: string;
     readonly remotePort?: number;
     readonly remoteFamily?: 'IPv4' | 'IPv6';
-    /** As of a `net.Socket`. Not there on a Unix socket. */
+    /** As of a `net.Socket`. Absent on a Unix socket. */
     readonly localAddress?: string;
     readonly localPort?: number;
     /** True if a worker that drains hands it over: the function has been asked about it before. Otherwise not there. */
@@ -172,7 +173,7 @@ declare namespace cluster {
     readonly slot: number;
     /** Connections that it has open or that are on their way to it. */
     readonly connections: number;
-    /** How much of its time its event loop was at work lately, from 0 to 1; 1 also when it stands still. */
+    /** The share of recent time in which its event loop was busy, from 0 to 1; also 1 while it is blocked. */
     readonly utilization: number;
     /** Whether it can be given a connection at once: it has room, and its event loop turns. */
     readonly ready: boolean;
@@ -208,15 +209,15 @@ declare namespace cluster {
       | undefined;
   }
 
-  /** What has been done with connections. */
+  /** Counts of connections. */
   interface ConnectionCounts {
-    /** Sent to workers; one that came back and was sent again counts twice. */
+    /** Passed to workers; a connection that came back and was passed again counts twice. */
     passed: number;
-    /** Taken back from a worker that had not received them, because it died, left or was blocked. */
+    /** Reclaimed from a worker that had not received them, because it had died, was leaving or was blocked. */
     reclaimed: number;
-    /** Given back by a worker: it had `maxConnections`, or its server was closed. */
+    /** Returned by a worker: it had `maxConnections`, or its server was closed. */
     returned: number;
-    /** Handed over by a worker that drains, open and idle, to go on with another one. Its client is no new one. */
+    /** Handed over by a draining worker, open and idle, to continue with another one. The client is not a new one. */
     handedOver: number;
   }
 
@@ -233,21 +234,21 @@ declare namespace cluster {
       waiting: number;
       /** How many clients were accepted since the listener was opened. */
       accepted: number;
-      /** How many of them found no worker ready and had to wait. */
+      /** How many of them had to wait because no worker was ready. */
       queued: number;
-      /** How many were reset or answered for want of a worker. Absent unless an `overload.action` does so. */
+      /** How many were reset or answered because no worker was ready. Absent unless an `overload.action` does so. */
       shed?: number | undefined;
     })[];
     /** The workers that are not dead. Counts are absent where no policy passes connections to workers (`none`). */
     workers: (Partial<ConnectionCounts> & {
       id: number;
-      /** The slot, which a replacement inherits; `null` for one that leaves. */
+      /** The slot, which a replacement gets; `null` for a leaving worker. */
       slot: number | null;
-      /** Connections on their way to it. */
+      /** Connections in flight to it. */
       inFlight?: number | undefined;
       /** Connections that it has open. */
       open?: number | undefined;
-      /** Whether its event loop stands still with something waiting for it. */
+      /** Whether its event loop is blocked while a connection waits for it. */
       stalled?: boolean | undefined;
     })[];
     /**
@@ -290,13 +291,13 @@ declare namespace cluster {
     /** The environment variable by which a worker knows its port or path. Default: `'PORT'`. */
     env?: string | undefined;
     /**
-     * Who gets the next client among the workers that are ready: the next in turn, the one with the fewest connections,
+     * Which of the workers that are ready gets the next client: the next in turn, the one with the fewest connections,
      * or, for the same IP address, always the one of the same slot. Default: `'round-robin'`.
      */
     policy?: 'round-robin' | 'least-connections' | 'sticky' | undefined;
     /** Whether, and in which version, a PROXY protocol header with the client's address comes first. Default: `false`. */
     proxyProtocol?: false | 1 | 2 | undefined;
-    /** How long a client waits for a worker to accept it; then it is reset. Default: 10000. */
+    /** How long a client waits until a worker accepts it; then it is reset. Default: 10000. */
     connectTimeout?: number | undefined;
     /** How long a connection may go without a byte; then it is closed. Default: 0, for ever. */
     idleTimeout?: number | undefined;
@@ -310,13 +311,13 @@ declare namespace cluster {
     maxConnections?: number | undefined;
   }
 
-  /** What is forwarded at one address just now. */
+  /** What is currently forwarded at one address. */
   interface Forwarding {
     /** Where clients connect. */
     address: { address: string; port: number } | { path: string };
-    /** How many connections there are, with those that wait. */
+    /** How many connections there are, including those that wait. */
     connections: number;
-    /** How many clients wait for a worker, beside those in the backlog. */
+    /** How many clients wait for a worker, in addition to those in the backlog. */
     waiting: number;
     /** How many clients have connected so far. */
     accepted: number;
@@ -342,16 +343,16 @@ declare namespace cluster {
   interface SuperviseOptions {
     /** How many workers there are; `'auto'` is `availableParallelism()`. 1 to 1,024. Default: `'auto'`. */
     workers?: number | 'auto' | undefined;
-    /** How many booted workers wait, without connections, to take over from one that dies. Default: 0. */
+    /** How many started workers wait, without connections, to take over from one that dies. Default: 0. */
     standby?: number | undefined;
-    /** After which ends a worker is replaced: all, all but exit code 0, or none. Default: `'always'`. */
+    /** When a worker that has ended is replaced: always, except after exit code 0, or never. Default: `'always'`. */
     restart?: 'always' | 'on-failure' | 'never' | undefined;
     /** Exit codes after which a worker is not replaced, whatever `restart` says. Default: none. */
     stopExitCodes?: readonly number[] | undefined;
     /**
-     * How often the worker of one slot may be restarted. Default: 60 times in 60 seconds, which `backoff` by itself keeps
-     * a script from that cannot start: see `startUpLimit`. One that retires and serves until its
-     * successor is ready does not count.
+     * How often the worker of one slot may be restarted. Default: 60 times in 60 seconds. A script that cannot start does
+     * not reach this because of `backoff`; `startUpLimit` limits that. A worker that retires, and serves until its successor
+     * is ready, does not count.
      */
     restartIntensity?: RestartIntensity | undefined;
     /** How often all of them together. Default: that of a slot times the number of workers. */
@@ -365,27 +366,27 @@ declare namespace cluster {
           max?: number | undefined;
           /** By how much it grows each time, 1 to 100. Default: 2. */
           factor?: number | undefined;
-          /** By which part of itself it varies at random, 0 to 1. Default: 0.2. */
+          /** The fraction by which it varies at random, 0 to 1. Default: 0.2. */
           jitter?: number | undefined;
-          /** So many failures in a row of workers that had been ready are not waited for. Default: 5. */
+          /** This many failures in a row of workers that had been ready are restarted without delay. Default: 5. */
           immediate?: number | undefined;
-          /** A worker that has been ready for so long wipes the slate clean. Default: 1,000. */
+          /** When a worker has been ready for this long, the count of failures starts again. Default: 1,000. */
           resetAfter?: number | undefined;
         }
       | undefined;
     /**
-     * When there are too many restarts: go on with fewer workers as long as there is one, or shut down and exit. Default:
+     * After too many restarts: continue with fewer workers as long as there is one, or shut down and exit. Default:
      * `'degrade'`.
      */
     onGiveUp?: 'degrade' | 'exit' | undefined;
     /**
-     * With which code the primary exits then, and when no slot has a worker or will have one again because of failures.
+     * The exit code of the primary in that case, and when no slot has a worker or will get one again because of failures.
      * 0 to 255. Default: 70.
      */
     giveUpExitCode?: number | undefined;
     /**
-     * If no worker of the cluster has ever been ready: for how long starting one is tried in a slot, with two restarts at
-     * least, before the slot is given up. 0 is for ever. Default: 60,000.
+     * As long as no worker of the cluster has ever been ready: how long starting is retried in a slot, with at least two
+     * restarts, before the slot is given up. 0 is forever. Default: 60,000.
      */
     startUpLimit?: number | undefined;
     /**
@@ -397,11 +398,11 @@ declare namespace cluster {
     readyTimeout?: number | undefined;
     /** How long a worker may take to finish what it has begun, before it is forced to end. Default: 8,000. */
     drainTimeout?: number | undefined;
-    /** How long after SIGTERM comes SIGKILL. Default: 1,000. */
+    /** How long after SIGTERM the worker gets SIGKILL. Default: 1,000. */
     killTimeout?: number | undefined;
-    /** How long the event loop of a worker may stand still before the worker is replaced; 0: for ever. Default: 0. */
+    /** How long the event loop of a worker may be blocked before the worker is replaced; 0: forever. Default: 0. */
     unresponsiveAfter?: number | undefined;
-    /** When a worker that is well is replaced all the same; 0 for never. */
+    /** Limits at which a healthy worker is replaced; 0 for never. */
     recycle?:
       | {
           /** Bytes of resident memory. Default: 0. */
@@ -410,15 +411,15 @@ declare namespace cluster {
           age?: number | undefined;
           /** Connections that it has received. Default: 0. */
           connections?: number | undefined;
-          /** By which part of themselves these limits vary from worker to worker, 0 to 1. Default: 0.1. */
+          /** The fraction by which these limits vary from worker to worker, 0 to 1. Default: 0.1. */
           jitter?: number | undefined;
         }
       | undefined;
     /** Whether an uncaught exception or unhandled rejection retires a worker instead of ending it. Default: `true`. */
     retireOnException?: boolean | undefined;
     /**
-     * The variable of the environment in which a worker has its slot, or `false` for none: node-config, for one, looks for
-     * files of the name that `NODE_APP_INSTANCE` has. Default: `'NODE_APP_INSTANCE'`.
+     * The environment variable that contains the slot of a worker, or `false` for none. Use `false` with node-config, which
+     * looks for configuration files with the value of `NODE_APP_INSTANCE` in their name. Default: `'NODE_APP_INSTANCE'`.
      */
     instanceVar?: string | false | undefined;
     /** How many workers `reload()` replaces at a time. Default: 1. */
@@ -429,14 +430,14 @@ declare namespace cluster {
      */
     signals?: boolean | undefined;
     /**
-     * How long after SIGTERM to the primary the drains begin. Until then connections are accepted, while the event
-     * `stopping` and the statistics say that the cluster is about to end. Default: 0.
+     * The time between SIGTERM to the primary and the drains. Until then connections are accepted, while the event
+     * `stopping` and the statistics announce the shutdown. Default: 0.
      */
     shutdownDelay?: number | undefined;
     /** How long the drains of a shutdown may take. Default: `drainTimeout`. */
     shutdownTimeout?: number | undefined;
     /**
-     * What is written to stderr: nothing; failures and what follows from them (`'warn'`), of which equal ones are
+     * What is written to stderr: nothing; failures and their consequences (`'warn'`), of which equal ones are
      * counted and summarised every 10 seconds; or every event (`'info'`). A function gets every event instead, and
      * nothing is written. Default: `'warn'`.
      *
@@ -451,15 +452,15 @@ declare namespace cluster {
   interface SupervisorLogEvent {
     /** The event of the supervisor. */
     name: keyof SupervisorEventMap;
-    /** `'warn'` for failures and what follows from them. */
+    /** `'warn'` for failures and their consequences. */
     level: 'warn' | 'info';
-    /** One line that says it, or several with a stack. */
+    /** One line of text, or several with a stack. */
     message: string;
     /** What the listeners of the event get. */
     facts: Record<string, any>;
   }
 
-  /** What every event about a worker tells. */
+  /** What every event about a worker has. */
   interface AboutWorker {
     /** Its id. */
     worker: number;
@@ -480,11 +481,11 @@ declare namespace cluster {
     code: number | null;
     /** The signal that ended it, if one did. */
     signal: string | null;
-    /** What has happened, in words. */
+    /** The reason in words. */
     reason: string;
   }
 
-  /** What a supervisor decides, with causes and figures. Times are in ms. */
+  /** The events of a supervisor, with causes and figures. Times are in ms. */
   interface SupervisorEventMap {
     /** A worker has been started. */
     spawn: [
@@ -492,29 +493,29 @@ declare namespace cluster {
         cause: 'start' | 'restart' | 'retire' | 'recycle' | 'unresponsive' | 'reload' | 'scale' | 'standby';
       },
     ];
-    /** A worker is ready, so long after it was started. */
+    /** A worker is ready, `bootMs` after it was started. */
     ready: [facts: AboutWorker & { bootMs: number }];
     /** A worker has failed, and another takes its place after `delay`. */
     restart: [facts: AboutEnd & { phase: 'start-up' | 'service'; delay: number; restarts: number }];
     /** A slot waits before its next worker. */
     backoff: [facts: { slot: number | null; delay: number; failures: number }];
-    /** There have been too many restarts, and there will be no more here. */
+    /** There have been too many restarts, and the slot is given up. */
     'gave-up': [facts: AboutEnd & { scope: 'slot' | 'total' | 'start-up'; restarts: number; period: number }];
-    /** A worker is replaced and drains, because somebody has asked for it. */
+    /** A worker is replaced and drains, because the app, an exception or a signal has asked for it. */
     retire: [facts: AboutWorker & { reason: string; detail: string; by: 'worker' | 'primary' }];
     /** A worker has not finished in time and is forced to end. */
     'drain-timeout': [facts: AboutWorker & { connections: number | null; resources: Record<string, number> }];
     /**
-     * A worker that drains has nothing left to serve, and ends. `resources` counts what still keeps its event loop, by
+     * A draining worker has nothing left to serve, and ends. `resources` counts what still keeps its event loop alive, by
      * the names of `process.getActiveResourcesInfo()`.
      */
     drained: [facts: AboutWorker & { resources: Record<string, number> }];
     /**
-     * The event loop of a worker stands still: it is replaced and killed. `stack` tells where, if that can be found out; it
+     * The event loop of a worker is blocked: it is replaced and killed. `stack` says where, if that can be determined; it
      * goes through source maps if workers are started with `--enable-source-maps`. 'restart' follows.
      */
     unresponsive: [facts: AboutWorker & { silentFor: number; stack: string | null }];
-    /** A worker is replaced because it has become too big (bytes), too old (ms) or has served enough. */
+    /** A worker is replaced because it has reached a limit: memory (bytes), age (ms) or connections. */
     recycle: [facts: AboutWorker & { cause: 'memory' | 'age' | 'connections'; value: number; limit: number }];
     /** A reload begins, is done, or has failed. */
     reload: [
@@ -525,9 +526,9 @@ declare namespace cluster {
     ];
     /** A standby takes over a slot. */
     promote: [facts: AboutWorker & { standbyFor: number }];
-    /** A worker has ended, and by the policy is not replaced. */
+    /** A worker has ended and, by `restart` or `stopExitCodes`, is not replaced. */
     stopped: [facts: AboutEnd];
-    /** The cluster is going to shut down in `delay` ms, and serves until then. */
+    /** The cluster will shut down in `delay` ms, and serves until then. */
     stopping: [facts: { signal: string | null; delay: number }];
     /**
      * The cluster shuts down; `signal` is the one that asked for it. If it `gaveUp`, `reason` is the last failure, and the
@@ -544,13 +545,13 @@ declare namespace cluster {
     ];
   }
 
-  /** How a supervised cluster stands. */
+  /** The state of a supervised cluster. */
   interface SupervisorStats {
-    /** How many workers there are to be. */
+    /** The number of workers that there should be. */
     workers: number;
-    /** How many slots have a ready one. */
+    /** How many slots have a ready worker. */
     ready: number;
-    /** How many processes there are of any kind. */
+    /** How many worker processes there are, whatever their state. */
     processes: number;
     /** How many of them drain or are being killed. */
     draining: number;
@@ -558,7 +559,7 @@ declare namespace cluster {
     /** How many restarts there have been in all. */
     restarts: number;
     reloading: boolean;
-    /** It is announced that the cluster shuts down, or it does so. */
+    /** The shutdown has been announced, or has begun. */
     stopping: boolean;
     shuttingDown: boolean;
     slots: {
@@ -569,7 +570,7 @@ declare namespace cluster {
       /** The id of the one that is starting to take its place. */
       successor: number | null;
       restarts: number;
-      /** Failures without a healthy time in between. */
+      /** Failures in a row, without a worker that was ready for `resetAfter` in between. */
       failures: number;
       /** The process id of its worker. */
       pid: number | null;
@@ -578,7 +579,7 @@ declare namespace cluster {
       /** The resident memory of its worker, in bytes. Null where there is no native part. */
       memory: number | null;
       /**
-       * Which part of the time the event loop of its worker was at work, 0 to 1: since the last call of `stats()`, or since
+       * The share of time in which the event loop of its worker was busy, 0 to 1: since the last call of `stats()`, or since
        * the worker was started. Null for a worker that is not Node, and where there is no native part.
        */
       utilization: number | null;
@@ -592,11 +593,11 @@ declare namespace cluster {
         at: number;
       } | null;
     }[];
-    /** What `schedulingStats()` tells. */
+    /** What `schedulingStats()` returns. */
     scheduling: SchedulingStats;
   }
 
-  /** The primary's hold on a supervised cluster. Decisions are made and carried out on a native thread. */
+  /** The primary's object for a supervised cluster. Decisions are made and carried out on a native thread. */
   interface Supervisor extends EventEmitter {
     // Only the events that there are: a misspelt one is an error.
     addListener<E extends keyof SupervisorEventMap>(
@@ -623,18 +624,18 @@ declare namespace cluster {
     /** The workers by slot. */
     readonly workers: (Worker | undefined)[];
 
-    /** Resolves when the cluster has been shut down and all workers are gone. */
+    /** Resolves when the cluster has been shut down and all workers have ended. */
     readonly closed: Promise<void>;
 
     /**
-     * Has that many workers: starts some, or drains those with the highest slots.
+     * Changes the number of workers: starts some, or drains those with the highest slots.
      * @param workers 1 to 1,024.
-     * @returns Resolves when the new ones are ready, or those that are too many are gone.
+     * @returns Resolves when the new workers are ready, or the surplus ones have ended.
      */
     scale(workers: number): Promise<void>;
 
     /**
-     * Replaces all workers by new ones, without downtime: each old one goes when its successor is ready. They are started
+     * Replaces all workers by new ones, without downtime: each old one drains when its successor is ready. They are started
      * with the environment, the settings and the files as they are now. If one does not get ready, the reload stops
      * and the old ones that are left stay. A reload that is called while one runs joins it.
      *
@@ -647,14 +648,15 @@ declare namespace cluster {
     reload(options?: { concurrency?: number }): Promise<void>;
 
     /**
-     * Drains all workers and starts none any more.
-     * @param options `timeout`: how long that may take, in ms, before they are forced. `delay`: in how many ms it begins;
-     * until then all goes on, announced by `stopping`. Called once more, it begins at once.
-     * @returns Resolves when all are gone.
+     * Drains all workers and starts no more.
+     * @param options `timeout`: how long the drains may take, in ms, before workers are forced to end. `delay`: the time in
+     * ms before they begin; until then the cluster serves, and the event `stopping` announces the shutdown. A second call
+     * ends the delay.
+     * @returns Resolves when all workers have ended.
      */
     shutdown(options?: { timeout?: number; delay?: number }): Promise<void>;
 
-    /** How the cluster stands. */
+    /** The state of the cluster. */
     stats(): SupervisorStats;
   }
 
@@ -682,12 +684,12 @@ declare namespace cluster {
     message: [message: any, handle: any];
     /** The worker runs. It has not necessarily begun with the app's code. */
     online: [];
-    /** In the worker: it is a standby no more, and gets connections from now on. Not in the built-in. */
+    /** In the worker: it is no longer a standby, and gets connections from now on. Not in the built-in. */
     promote: [facts: { slot: number }];
     /**
-     * In the worker: it is to finish what it has begun. Its servers are closed; connections that are not HTTP, such as
-     * WebSockets, are the app's to end. `deadline` is when it will be forced to end, in ms as `Date.now()` counts them,
-     * or null if nobody forces it. The worker ends after what asynchronous listeners do. Not in the built-in.
+     * In the worker: it drains. Its servers are closed; connections that are not HTTP, such as
+     * WebSockets, have to be ended by the app. `deadline` is when it will be forced to end, in ms as `Date.now()` counts them,
+     * or null if it will not be forced. The worker waits for promises that listeners return. Not in the built-in.
      *
      * ```js
      * cluster.worker.on('retire', () => {
