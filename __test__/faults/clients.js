@@ -120,9 +120,13 @@ class Clients {
   /** @type {Set<Promise<void>>} */
   #open = new Set();
 
-  /** @param {() => number} random */
-  constructor(random) {
+  /**
+   * @param {() => number} random
+   * @param {number} [patience] after which a client counts as hung, in ms
+   */
+  constructor(random, patience = PATIENCE) {
     this.random = random;
+    this.patience = patience;
   }
 
   /**
@@ -213,7 +217,7 @@ class Clients {
         await polled();
         if (!over) giveUp('hung');
       },
-      crowd ? CROWD_PATIENCE : PATIENCE,
+      crowd ? CROWD_PATIENCE : this.patience,
     );
 
     /** Until so many answers are there, or the connection has ended. @param {number} count */

@@ -177,6 +177,10 @@ function readNotes(directory, records) {
   const byAddress = new Map(records.map(({ address, id }) => [address, id]));
   /** @type {Map<number, Holder>} */
   const last = new Map();
+  /** Every worker that has had a client, as often as it has noted so. @type {Map<number, Holder[]>} */
+  const holders = new Map();
+  /** How many each worker has accepted whose address it could not tell. @type {Map<number, number>} */
+  const namelessBy = new Map();
   /** Whom a worker has ever had. @type {Set<number>} */
   const seen = new Set();
   /** Who has executed which request. @type {Map<string, Repeated>} */
@@ -188,7 +192,10 @@ function readNotes(directory, records) {
     for (const line of fs.readFileSync(path.join(directory, file), 'utf8').split('\n')) {
       const [time, what, who, which] = line.split(' ');
       // Who has gone before has no address any more.
-      if (what === 'connection' && who === 'undefined') nameless++;
+      if (what === 'connection' && !byAddress.has(who)) {
+        namelessBy.set(pid, (namelessBy.get(pid) ?? 0) + 1);
+        if (who === 'undefined') nameless++;
+      }
       const id = what === 'request' ? Number(who) : byAddress.get(who);
       // Of a client that comes through a worker's own address only the requests say who it is.
       if (id === undefined) continue;
@@ -199,6 +206,11 @@ function readNotes(directory, records) {
         request.by.push({ pid, at });
         executed.set(`${id} ${which}`, request);
       }
+      if (what !== 'left') {
+        const all = holders.get(id) ?? [];
+        all.push({ pid, at, asked: what === 'request' });
+        holders.set(id, all);
+      }
       const before = last.get(id);
       if (at > records[id].endedAt || (before && before.at > at)) continue;
       if (what !== 'left') last.set(id, { pid, at, asked: what === 'request' });
@@ -206,7 +218,7 @@ function readNotes(directory, records) {
     }
   }
   const repeated = [...executed.values()].filter(({ by }) => by.length > 1);
-  return { last, seen, nameless, repeated };
+  return { last, seen, nameless, repeated, holders, namelessBy };
 }
 
-module.exports = { FATES, account, fateOf };
+module.exports = { FATES, account, fateOf, readNotes };

@@ -1,0 +1,71 @@
+'use strict';
+
+// The application that is sabotaged: a few workers that serve as under faults, and one more that does what it is told.
+//
+// PLAN: { workers, settings of setupPrimary(), choose: whether a function chooses the worker }, as JSON.
+
+const path = require('node:path');
+const { performance } = require('node:perf_hooks');
+const { cluster, play, mark, obey } = require('../helpers/roles.js');
+const { openNotes, serve } = require('../faults/server.js');
+
+const { PLAN, RCLUSTER_TMP, PORT = '0', HELPER, SABOTEUR } = process.env;
+/** @type {{ workers: number, settings: import('../../index').ClusterSettings, choose: boolean }} */
+const plan = JSON.parse(PLAN);
+
+/** More than there ever are. */
+const BACKLOG = 4096;
+
+play({
+  primary() {
+    cluster.setupPrimary(plan.settings);
+    if (plan.choose) {
+      let turn = 0;
+      cluster.schedule((_, workers) => workers[turn++ % workers.length]);
+    }
+    cluster.on('listening', ({ id, process: { pid } }, { port }) => mark('listening', { id, pid, port }));
+    cluster.on('exit', ({ id, process: { pid } }, code, signal) => mark('exit', { id, pid, code, signal }));
+    cluster.on('message', (worker, message) => mark('said', message));
+    process.on('warning', ({ code, message }) => mark('warning', { code, message }));
+    let last = performance.eventLoopUtilization();
+    obey({
+      fork: () => cluster.fork(),
+      saboteur: () => {
+        // It runs before the preload of the package, which takes the variables away.
+        const preload = path.join(__dirname, 'preload.js');
+        const NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --require "${preload}"`;
+        cluster.fork({ NODE_OPTIONS, SABOTEUR: '1' });
+      },
+      sabotage: ({ id, name }) => cluster.workers[id].send(name),
+      kill: (id) => cluster.workers[id]?.process.kill('SIGKILL'),
+      // Whether the primary's own event loop turns, and how busy it has been since the last time.
+      ping: () => {
+        const now = performance.eventLoopUtilization();
+        mark('pong', { utilization: performance.eventLoopUtilization(now, last).utilization });
+        last = now;
+      },
+    });
+    if (plan.settings.forward) mark('forwarding', cluster.forwarding());
+    for (let count = plan.workers; count > 0; count--) cluster.fork();
+  },
+  worker() {
+    const notes = openNotes(RCLUSTER_TMP);
+    const server = serve(PORT, BACKLOG, notes.note);
+    if (!SABOTEUR) return;
+    const { WAYS } = require('./ways');
+    const { createKit } = require('./kit.js');
+    const kit = createKit({ server, notes, helper: HELPER, own: PORT, link: globalThis.saboteurLink });
+    process.on('message', async (name) => {
+      process.send('begins', () => {
+        // What it does may well end in an exception, or be refused by the system. That is its own affair; but a way that
+        // cannot be tried on this machine says so.
+        Promise.resolve()
+          .then(() => WAYS[name].act(kit))
+          .then(
+            () => process.connected && process.send('done'),
+            (error) => process.connected && process.send({ failed: error.stack }),
+          );
+      });
+    });
+  },
+});

@@ -1,0 +1,105 @@
+'use strict';
+
+// What a saboteur has at hand.
+
+const { spawn } = require('node:child_process');
+const { once } = require('node:events');
+const fs = require('node:fs');
+const { setTimeout: pause } = require('node:timers/promises');
+
+/**
+ * @typedef {object} Link the descriptors of the link to the primary, and Node's own channel
+ * @property {number} control
+ * @property {number} connections
+ * @property {number} page
+ * @property {number} lifeline
+ * @property {number} channel
+ *
+ * @typedef {ReturnType<typeof createKit>} Kit
+ */
+
+/**
+ * @param {object} parts
+ * @param {import('node:http').Server} parts.server
+ * @param {{ fd: number, note: (text: string) => void }} parts.notes
+ * @param {string} parts.helper the compiled syscalls.c
+ * @param {string} parts.own where this worker listens by itself, if it does
+ * @param {Link | null} parts.link
+ */
+function createKit({ server, notes, helper, own, link }) {
+  if (link === null) throw new Error('the link was not seen');
+
+  /** The system may refuse it, and what it refuses does no harm. @param {() => unknown} action */
+  function attempt(action) {
+    try {
+      action();
+      return true;
+    } catch (error) {
+      if (!error.syscall) throw error;
+      return false;
+    }
+  }
+
+  return {
+    server,
+    notes,
+    link,
+    own,
+    attempt,
+    pause,
+
+    /** Does it again and again, as fast as the event loop turns, until it returns false. @param {(round: number) => unknown} action */
+    async forever(action) {
+      for (let round = 0; (await action(round)) !== false; round++) {
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    },
+
+    /**
+     * Runs syscalls.c until it has done what it is asked.
+     * @param {string} what
+     * @param {number[]} fds
+     * @param {...(string | number)} args
+     */
+    async calls(what, fds, ...args) {
+      const child = spawn(helper, [what, ...args.map(String)], { stdio: ['ignore', 'pipe', 'pipe', ...fds] });
+      let stderr = '';
+      child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text));
+      const ended = once(child, 'close').then(([code, signal]) => {
+        if (code !== 0) throw new Error(`${what} ended with ${code ?? signal}: ${stderr}`);
+      });
+      // It may end later, by a signal.
+      ended.catch(() => {});
+      await Promise.race([once(child.stdout, 'data'), ended]);
+    },
+
+    /** @returns {number[]} the sockets of this process that listen, its own or shared ones */
+    listening() {
+      const inodes = new Set(
+        fs
+          .readFileSync('/proc/self/net/tcp', 'utf8')
+          .split('\n')
+          .slice(1)
+          .map((line) => line.trim().split(/\s+/))
+          .filter(([, , , state]) => state === '0A')
+          .map((fields) => fields[9]),
+      );
+      return fs
+        .readdirSync('/proc/self/fd')
+        .map(Number)
+        .filter((fd) => {
+          try {
+            return inodes.has(/^socket:\[(\d+)\]$/.exec(fs.readlinkSync(`/proc/self/fd/${fd}`))?.[1]);
+          } catch (error) {
+            if (error.code === 'ENOENT') return false;
+            throw error;
+          }
+        });
+    },
+
+    /** Writes packets, or text for Node's own channel. @param {number} fd @param {string | Buffer} bytes */
+    write: (fd, bytes) => attempt(() => fs.writeSync(fd, bytes)),
+  };
+}
+
+module.exports = { createKit };
