@@ -185,7 +185,7 @@ class Application {
     for (const { mark, data } of this.fixture.marks.splice(0)) {
       if (mark === 'listening') {
         this.listening.set(data.id, data.pid);
-        if (!this.options.policy.startsWith('forward')) this.port = data.port;
+        if (!this.options.policy.startsWith('forward')) this.port ??= data.port;
       } else if (mark === 'forwarding') this.port = data[0].address.port;
       else if (mark === 'exit') {
         this.listening.delete(data.id);

@@ -8,6 +8,7 @@ const { defineHidden } = require('../define');
 const { MAX_REASON, beginning } = require('../text');
 const { EXTRAS, addExtras } = require('../extras');
 const { forkNative } = require('../seam/fork');
+const { guardHandle } = require('../seam/guard');
 const { forwarding, programOf, startForwarding } = require('./forward');
 const { inspectorArg, inspectorArgs } = require('./inspector');
 const { createMessageHandler, send } = require('./messages');
@@ -227,7 +228,10 @@ function createPrimary(target) {
     if (programOf(settings) !== undefined) strangers.add(worker);
     known.set(id, worker);
 
-    worker.on('message', (message, handle) => target.emit('message', worker, message, handle));
+    worker.on('message', (message, handle) => {
+      guardHandle(id, handle);
+      target.emit('message', worker, message, handle);
+    });
     child.once('exit', (code, signal) => onExit(worker, code, signal));
     child.once('disconnect', () => onDisconnect(worker));
     child.on('internalMessage', (message) => onInternalMessage(worker, message));

@@ -56,4 +56,4 @@ function improveChannel(target) {
   pipelineHandles(end, handle, traffic, /** @type {any} */ (answer));
 }
 
-module.exports = { improveChannel };
+module.exports = { handleOf, improveChannel };

@@ -8,6 +8,7 @@ const diagnostics = require('node:diagnostics_channel');
 const os = require('node:os');
 
 const { improveChannel } = require('./channel');
+const { guardChannel } = require('./guard');
 const { NativeProcess, discard } = require('./process');
 const { hideReport } = require('./preload');
 const { PRELOAD, toRequest, toSpawnOptions } = require('./request');
@@ -83,6 +84,7 @@ function forkNative(id, supervision, file, args, options, started) {
     throw Object.assign(error, { code: 'ERR_RCLUSTER_UNSUPPORTED_NODE' });
   }
   improveChannel(child);
+  guardChannel(child, (error) => handle?.distrust(error));
   if (options.env?.WATCH_REPORT_DEPENDENCIES !== undefined) hideReport(child, PRELOAD);
   return child;
 }

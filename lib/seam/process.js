@@ -5,9 +5,10 @@
 const { AsyncResource } = require('node:async_hooks');
 const fs = require('node:fs');
 const os = require('node:os');
-const { Map, Object, Reflect, process, setImmediate } = require('../globals');
+const { Error, Map, Object, Reflect, String, process, setImmediate, setTimeout } = require('../globals');
 
 const { loadBinding } = require('../load-binding');
+const { beginning } = require('../text');
 const { toRequest, toSpawnOptions, withChanges } = require('./request');
 
 const { EACCES, EAGAIN, EINVAL, EMFILE, ENFILE, ENOENT, ESRCH } = os.constants.errno;
@@ -19,6 +20,12 @@ const { EACCES, EAGAIN, EINVAL, EMFILE, ENFILE, ENOENT, ESRCH } = os.constants.e
  * and would keep the news back for as long as that process lives.
  */
 const TURNS = 16;
+
+/** How long, in ms, a worker that has lost its channel has to end by itself. The same holds for the native link. */
+const GRACE = 2000;
+
+/** The most bytes of a reason that are told: part of it is what the worker wrote. */
+const LONGEST_REASON = 200;
 
 /**
  * The names of the signals by number; of two names for one number Node reports the first.
@@ -285,6 +292,20 @@ class NativeProcess {
    */
   onexit(code, signal) {
     this.#conclude(code, signal);
+  }
+
+  /**
+   * The worker has written to Node's IPC channel what cannot be read. Without the channel it ends by itself, or is ended.
+   * @param {unknown} error
+   */
+  distrust(error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    process.emitWarning(
+      `Worker ${this.#id} has broken the rules of Node's IPC channel and loses it: ${beginning(reason, LONGEST_REASON)}`,
+      { code: 'RCLUSTER_PROTOCOL' },
+    );
+    if (this.#child.connected) this.#child.disconnect();
+    setTimeout(() => this.kill(os.constants.signals.SIGKILL), GRACE).unref();
   }
 
   /**

@@ -30,6 +30,17 @@ const WRONG_FRAMES = [
   '{"act":"query","seq":1e99,"index":0}',
 ];
 
+/** What a handle is said to be. */
+const TYPES = [
+  'net.Socket',
+  'net.Server',
+  'net.Native',
+  'dgram.Socket',
+  'dgram.Native',
+  'nonsense',
+  '__proto__',
+];
+
 /** Nested as deep as fits. */
 const DEEP = '['.repeat(30_000);
 
@@ -95,7 +106,7 @@ module.exports = {
   },
   'garbage on the lifeline': { act: writes('lifeline', () => random(500)) },
   'stacks that nobody has asked for': { act: writes('lifeline', () => `T${'x'.repeat(16_000)}`) },
-  "garbage on Node's own channel": { act: writes('channel', () => 'no JSON\n'), brief: true },
+  "garbage on Node's own channel": { act: writes('channel', () => 'no JSON\n'), noticed: true, brief: true },
   "binary garbage on Node's own channel": {
     act: writes('channel', () => Buffer.concat([random(500), Buffer.from('\n')])),
   },
@@ -104,18 +115,55 @@ module.exports = {
   },
   "handles on Node's own channel that do not come": {
     act: writes('channel', (count) => {
-      const type = [
-        'net.Socket',
-        'net.Server',
-        'net.Native',
-        'dgram.Socket',
-        'dgram.Native',
-        'nonsense',
-        '__proto__',
-      ][count % 7];
+      const type = TYPES[count % TYPES.length];
       return `${JSON.stringify({ cmd: 'NODE_HANDLE', type, msg: {} })}\n`;
     }),
     brief: true,
+  },
+  "handles on Node's own channel that are something else": {
+    act: async ({ calls, link }) => {
+      for (const type of TYPES) {
+        for (const kind of [
+          'tcp',
+          'stream',
+          'ended',
+          'listening',
+          'udp',
+          'pipe',
+          'memory',
+          'packets',
+          'netlink',
+        ]) {
+          const message = JSON.stringify({ cmd: 'NODE_HANDLE', type, dgramType: 'udp4', key: 'x', msg: {} });
+          await calls('send', [link.channel], Buffer.from(`${message}\n`).toString('hex'), 3, 1, kind);
+        }
+      }
+    },
+  },
+  "servers on Node's own channel that cannot listen": {
+    act: ({ calls, link }) => {
+      const message = JSON.stringify({ cmd: 'NODE_HANDLE', type: 'net.Server', msg: {} });
+      return calls('send', [link.channel], Buffer.from(`${message}\n`).toString('hex'), 3, 1, 'stream');
+    },
+    noticed: true,
+  },
+  "sockets on Node's own channel that fail": {
+    act: ({ calls, link }) => {
+      const message = JSON.stringify({ cmd: 'NODE_HANDLE', type: 'net.Socket', msg: {} });
+      return calls(
+        'send',
+        [link.channel],
+        Buffer.from(`${message}\n`).toString('hex'),
+        3,
+        1,
+        'tcp,listening',
+      );
+    },
+    brief: true,
+  },
+  "descriptors on Node's own channel": {
+    act: ({ calls, link }) =>
+      calls('send', [link.channel], Buffer.from('{}\n').toString('hex'), 200, 60, 'pipe,udp,tcp'),
   },
   "handles on Node's own channel without a message": {
     act: writes('channel', () => '{"cmd":"NODE_HANDLE"}\n'),
