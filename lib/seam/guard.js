@@ -4,6 +4,7 @@
 // loop, so that it is an uncaught exception of the primary. Here it is caught, and only that channel ends.
 
 const EventEmitter = require('node:events');
+const { Map, TypeError, process } = require('../globals');
 const { handleOf } = require('./channel');
 
 /** @typedef {import('./channel').End} End */
