@@ -7,6 +7,7 @@
 const path = require('node:path');
 const { performance } = require('node:perf_hooks');
 const { cluster, play, mark, obey } = require('../helpers/roles.js');
+const { now } = require('../faults/clock.js');
 const { openNotes, serve } = require('../faults/server.js');
 
 const { PLAN, RCLUSTER_TMP, PORT = '0', HELPER, SABOTEUR } = process.env;
@@ -24,9 +25,13 @@ play({
       cluster.schedule((_, workers) => workers[turn++ % workers.length]);
     }
     cluster.on('listening', ({ id, process: { pid } }, { port }) => mark('listening', { id, pid, port }));
-    cluster.on('exit', ({ id, process: { pid } }, code, signal) => mark('exit', { id, pid, code, signal }));
+    cluster.on('exit', ({ id, process: { pid } }, code, signal) =>
+      mark('exit', { id, pid, code, signal, at: now() }),
+    );
     cluster.on('message', (worker, message) => mark('said', message));
     process.on('warning', ({ code, message }) => mark('warning', { code, message }));
+    // Whoever watches this has ended, and nobody else would end it.
+    process.on('disconnect', () => process.exit(1));
     let last = performance.eventLoopUtilization();
     obey({
       fork: () => cluster.fork(),

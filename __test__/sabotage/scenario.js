@@ -36,6 +36,9 @@ const PROMPT = 15_000;
 const GROWTH = 64 << 20;
 const PEAK = 256 << 20;
 
+/** How long it may take until the end of a process reaches a client, or this one. In ms. */
+const NEWS = 500;
+
 /** How many pipes a forwarder keeps for later, with two descriptors each. */
 const SPARE_PIPES = 32;
 
@@ -127,7 +130,7 @@ function p99(times) {
 class Application {
   /** Those who listen, by id. @type {Map<number, number>} */
   listening = new Map();
-  /** @type {{ id: number, pid: number, code: number | null, signal: string | null }[]} */
+  /** @type {{ id: number, pid: number, code: number | null, signal: string | null, at: number }[]} */
   exits = [];
   /** @type {string[]} */
   warnings = [];
@@ -179,6 +182,16 @@ class Application {
       },
       PROMPT,
     );
+  }
+
+  /** Has one more worker for a moment, since what is opened for a slot (under the policy kernel) stays. */
+  async openSlot() {
+    const { workers } = this.options;
+    this.fixture.tell('fork');
+    await this.heard('one more listens', () => this.listening.size > workers);
+    const [id] = [...this.listening.keys()].slice(-1);
+    this.fixture.tell('kill', id);
+    await this.heard('it has ended', () => this.exits.some((it) => it.id === id));
   }
 
   hear() {
@@ -255,6 +268,8 @@ async function tryWay(app, way) {
   const { records } = app.clients;
   const honest = new Set(app.listening.keys());
   let [before, base] = [0, 0];
+  /** When the primary told of the end of the saboteur. */
+  let diedAt = NaN;
   let [id, pid, from, to] = [NaN, NaN, Infinity, Infinity];
   try {
     await app.busy(quiet);
@@ -287,6 +302,7 @@ async function tryWay(app, way) {
     }
     app.fixture.tell('kill', id);
     await app.heard('the end of the saboteur is told', () => app.exits.some((it) => it.id === id));
+    diedAt = app.exits.find((it) => it.id === id).at;
     to = now();
     app.said = [];
     app.fixture.tell('ping');
@@ -315,8 +331,12 @@ async function tryWay(app, way) {
       .get(record.id)
       ?.filter(({ at }) => at <= record.endedAt)
       .at(-1)?.pid;
-  // Behind a forwarder a worker does not see whom it has, before a request says so; but it counts.
-  let unseen = policy.startsWith('forward') ? (namelessBy.get(pid) ?? 0) : 0;
+  // Behind a forwarder a worker does not see whom it has, before a request says so; but it counts. Those who wait at its
+  // address while it does not accept end with it.
+  const isForward = policy.startsWith('forward');
+  let unseen = isForward ? (namelessBy.get(pid) ?? 0) : 0;
+  const endedWithIt = (/** @type {import('../faults/clients').Record} */ { endedAt }) =>
+    isForward && Math.abs(endedAt - diedAt) < NEWS;
   const times = [];
   for (const record of there) {
     const holder = holderOf(record);
@@ -325,11 +345,13 @@ async function tryWay(app, way) {
       if (!isFine) row.own++;
       continue;
     }
-    row.clients++;
     if (isFine) {
+      row.clients++;
       if (record.kind === 'short' && record.openedAt >= from) times.push(record.endedAt - record.openedAt);
-    } else if (holder === undefined && (WAYS[way].holds || unseen-- > 0)) row.own++;
-    else {
+    } else if (holder === undefined && (WAYS[way].holds || endedWithIt(record) || unseen-- > 0)) {
+      row.own++;
+    } else {
+      row.clients++;
       row.failed++;
       const by = holder === undefined ? 'nobody' : `worker ${holder}`;
       if (row.failed <= 3) {
@@ -389,6 +411,7 @@ async function runSabotage(options, onRow) {
         app = new Application(options, helper);
         const { listening } = app;
         await app.heard('all workers listen', () => listening.size === options.workers);
+        await app.openSlot();
       }
       const row = await tryWay(app, way);
       onRow(row);

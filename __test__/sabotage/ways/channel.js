@@ -118,7 +118,6 @@ module.exports = {
       const type = TYPES[count % TYPES.length];
       return `${JSON.stringify({ cmd: 'NODE_HANDLE', type, msg: {} })}\n`;
     }),
-    brief: true,
   },
   "handles on Node's own channel that are something else": {
     act: async ({ calls, link }) => {

@@ -52,7 +52,6 @@ module.exports = {
     act: ({ calls, link }) => calls('send', [link.connections], gives('N', 1), 20, 1, 'target'),
     // Whoever reads from it takes what was on its way to this worker.
     holds: true,
-    brief: true,
   },
   'connections returned that were never passed': {
     act: async ({ calls, link }) => {

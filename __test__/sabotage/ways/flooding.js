@@ -22,7 +22,6 @@ const RETIRE = JSON.stringify({ act: 'retire', reason: 'x'.repeat(64), detail: '
 module.exports = {
   'wake-ups on the connection channel': {
     act: ({ calls, link }) => calls('flood', [link.connections], '57', 2),
-    brief: true,
   },
   'room, and no room, on the connection channel': {
     act: async ({ calls, link }) => {

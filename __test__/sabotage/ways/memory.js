@@ -20,7 +20,7 @@ const ways = {
     act: ({ calls, link }) => calls('scribble', [link.page], 'counting'),
     holds: true,
   },
-  'holes in the page': { act: ({ calls, link }) => calls('punch', [link.page]), holds: true, brief: true },
+  'holes in the page': { act: ({ calls, link }) => calls('punch', [link.page]), holds: true },
   'the page cut off': { act: ({ attempt, link }) => attempt(() => fs.ftruncateSync(link.page, 0)) },
   'the page made longer': { act: ({ attempt, link }) => attempt(() => fs.ftruncateSync(link.page, 1 << 30)) },
   'the page sealed': { act: ({ calls, link }) => calls('seal', [link.page]) },

@@ -12,7 +12,7 @@ const kills = (signal) => () => process.kill(process.pid, signal);
 /** @type {Record<string, import('./index').Way>} */
 module.exports = {
   'it stops': { act: kills('SIGSTOP'), brief: true },
-  'it kills itself': { act: kills('SIGKILL'), brief: true },
+  'it kills itself': { act: kills('SIGKILL') },
   'it crashes': { act: kills('SIGSEGV') },
   'it aborts': { act: () => process.abort() },
   'it exits': { act: () => process.exit(7) },
