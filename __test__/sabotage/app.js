@@ -28,7 +28,10 @@ play({
     cluster.on('exit', ({ id, process: { pid } }, code, signal) =>
       mark('exit', { id, pid, code, signal, at: now() }),
     );
-    cluster.on('message', (worker, message) => mark('said', message));
+    cluster.on('message', (worker, message, handle) => {
+      if (handle) /** @type {any} */ (handle).close?.() ?? /** @type {any} */ (handle).destroy?.();
+      else mark('said', message);
+    });
     process.on('warning', ({ code, message }) => mark('warning', { code, message }));
     // Whoever watches this has ended, and nobody else would end it.
     process.on('disconnect', () => process.exit(1));

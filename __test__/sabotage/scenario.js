@@ -270,6 +270,7 @@ async function tryWay(app, way) {
   let [before, base] = [0, 0];
   /** When the primary told of the end of the saboteur. */
   let diedAt = NaN;
+  let killedAt = Infinity;
   let [id, pid, from, to] = [NaN, NaN, Infinity, Infinity];
   try {
     await app.busy(quiet);
@@ -300,6 +301,7 @@ async function tryWay(app, way) {
         .heard('a warning', () => app.warnings.some((it) => new RegExp(`\\b${id}\\b`).test(it)))
         .catch((error) => problem(`it is not noticed: ${error.message}`));
     }
+    killedAt = now();
     app.fixture.tell('kill', id);
     await app.heard('the end of the saboteur is told', () => app.exits.some((it) => it.id === id));
     diedAt = app.exits.find((it) => it.id === id).at;
@@ -331,12 +333,11 @@ async function tryWay(app, way) {
       .get(record.id)
       ?.filter(({ at }) => at <= record.endedAt)
       .at(-1)?.pid;
-  // Behind a forwarder a worker does not see whom it has, before a request says so; but it counts. Those who wait at its
-  // address while it does not accept end with it.
-  const isForward = policy.startsWith('forward');
-  let unseen = isForward ? (namelessBy.get(pid) ?? 0) : 0;
+  // Behind a forwarder a worker does not see whom it has, before a request says so; but it counts.
+  let unseen = policy.startsWith('forward') ? (namelessBy.get(pid) ?? 0) : 0;
+  // It may have taken a client and had no time to note that; or the client waits at the address that is its own.
   const endedWithIt = (/** @type {import('../faults/clients').Record} */ { endedAt }) =>
-    isForward && Math.abs(endedAt - diedAt) < NEWS;
+    endedAt > Math.min(killedAt, diedAt - NEWS) && endedAt < diedAt + NEWS;
   const times = [];
   for (const record of there) {
     const holder = holderOf(record);
