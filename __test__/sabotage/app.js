@@ -29,7 +29,9 @@ play({
       mark('exit', { id, pid, code, signal, at: now() }),
     );
     cluster.on('message', (worker, message, handle) => {
-      if (handle) /** @type {any} */ (handle).close?.() ?? /** @type {any} */ (handle).destroy?.();
+      const sent = /** @type {any} */ (handle);
+      if (sent?.destroy) sent.destroy();
+      else if (sent) sent.close();
       else mark('said', message);
     });
     process.on('warning', ({ code, message }) => mark('warning', { code, message }));
