@@ -4,7 +4,7 @@
 // loop, so that it is an uncaught exception of the primary. Here it is caught, and only that channel ends.
 
 const EventEmitter = require('node:events');
-const { Map, TypeError, process } = require('../globals');
+const { Map, Reflect, TypeError, process } = require('../globals');
 const { handleOf } = require('./channel');
 
 /** @typedef {import('./channel').End} End */
@@ -50,7 +50,7 @@ function guardChannel(target, onBroken) {
   channel.onread = function (/** @type {ArrayBuffer | undefined} */ bytes) {
     if (bytes === undefined) {
       drop();
-      onread.call(this, bytes);
+      Reflect.apply(onread, this, [bytes]);
       return;
     }
     const handle = this.pendingHandle;
@@ -69,7 +69,7 @@ function guardChannel(target, onBroken) {
         }
         unclaimed = handle;
       }
-      onread.call(this, bytes);
+      Reflect.apply(onread, this, [bytes]);
     });
     if (broken) drop();
   };
@@ -84,7 +84,7 @@ function guardChannel(target, onBroken) {
       }
       attempt(() => {
         checkHandle(message, handle);
-        listener.call(end, message, handle);
+        Reflect.apply(listener, end, [message, handle]);
       });
     });
   }
