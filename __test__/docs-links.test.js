@@ -1,6 +1,7 @@
 'use strict';
 
-// Links between README.md, CONTRIBUTING.md and the pages in docs/ lead to files and headings that exist.
+// Links between README.md, CONTRIBUTING.md and the pages in docs/ lead to files and headings that exist, and so do the paths
+// of sources in them.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -53,6 +54,20 @@ for (const page of pages()) {
     }
   });
 }
+
+test('the sources that pages name exist', () => {
+  let named = 0;
+  for (const page of pages()) {
+    const text = fs.readFileSync(path.join(ROOT, page), 'utf8');
+    for (const [, file] of text.matchAll(
+      /`((?:src|crates|lib|scripts|examples|__test__|benchmark)\/[\w./-]+)`/g,
+    )) {
+      assert(fs.existsSync(path.join(ROOT, file)), `${page}: ${file} exists`);
+      named++;
+    }
+  }
+  assert(named > 20, 'sources are named');
+});
 
 test('every page in docs/ is linked from README.md', () => {
   assert(count > 50, 'links are found');
