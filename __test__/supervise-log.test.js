@@ -227,3 +227,13 @@ test('a worker whose stderr nobody reads has one exception, not another one for 
     const exceptions = app.marks.filter(({ mark }) => mark === 'exception').map(({ data }) => data.message);
     assert.deepStrictEqual(exceptions, ['thrown by a request']);
   }));
+
+test('a worker that cannot be spawned is reported with what could not be done', () =>
+  withSupervised(
+    { workers: 1, restart: 'never' },
+    async (app) => {
+      assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
+      assert.match(app.stderr, /could not be spawned: [^\n]*working directory[^\n]*ENOENT/);
+    },
+    { listen: false, env: { SETTINGS: JSON.stringify({ cwd: '/nowhere/at/all' }) } },
+  ));

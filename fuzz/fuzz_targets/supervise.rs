@@ -49,7 +49,7 @@ impl Shell {
                             self.alive.insert(worker);
                             Input::Spawned { ticket, worker }
                         } else {
-                            Input::SpawnFailed { ticket, errno: 11 }
+                            Input::SpawnFailed { ticket, cause: "error 11".to_owned() }
                         });
                     }
                     Output::Done { request, result } => {

@@ -59,7 +59,7 @@ class Member {
     worker.once('exit', (code, signal) => this.#onExit(endOf(code, signal)));
     // One that could not be started has no 'exit'.
     worker.process.once('error', (/** @type {Error} */ error) => {
-      const reason = `it could not be spawned (${error.message})`;
+      const reason = `it could not be spawned: ${error.message}`;
       if (worker.process.pid === undefined) this.#onExit({ code: null, signal: null, reason });
     });
   }

@@ -99,8 +99,8 @@ impl Control {
                 self.listen(listeners::Input::WorkerStarted { worker });
                 self.supervise(supervise::Input::Spawned { ticket, worker });
             }
-            Input::SpawnFailed { ticket, errno } => {
-                self.supervise(supervise::Input::SpawnFailed { ticket, errno });
+            Input::SpawnFailed { ticket, cause } => {
+                self.supervise(supervise::Input::SpawnFailed { ticket, cause });
             }
             Input::Said(worker, frame) => self.on_frame(worker, frame),
             Input::HungUp(worker) => self.on_hang_up(worker),

@@ -125,7 +125,7 @@ impl World {
             2 if !alive => self.give(Input::Leaving { worker }),
             3 if !alive => self.give(Input::Vitals { worker, vitals }),
             4 => self.give(Input::Stack { worker, text: None }),
-            5 if ticket.0 < 3 => self.give(Input::SpawnFailed { ticket, errno: 0 }),
+            5 if ticket.0 < 3 => self.give(Input::SpawnFailed { ticket, cause: String::new() }),
             6 if alive => self.give(Input::Spawned { ticket, worker }),
             7 => self.give(Input::Start),
             _ if !alive => self.give(Input::Online { worker }),

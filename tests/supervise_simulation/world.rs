@@ -176,7 +176,7 @@ impl World {
         self.note_spawn(slot, cause);
         if !self.calm && self.random.one_in(25) {
             self.count("spawn failed");
-            return Some(Input::SpawnFailed { ticket, errno: 11 });
+            return Some(Input::SpawnFailed { ticket, cause: "error 11".into() });
         }
         // A shell that does not answer is broken, and gets its workers back as strangers.
         if !self.calm && self.random.one_in(200) {

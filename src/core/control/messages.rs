@@ -32,8 +32,8 @@ pub enum Input {
     SpawnFailed {
         /// Of which spawn.
         ticket: Ticket,
-        /// The system's error number, positive.
-        errno: i32,
+        /// What could not be done, and the system's error.
+        cause: String,
     },
     /// A worker has written this on its control socket.
     Said(WorkerId, FromWorker),

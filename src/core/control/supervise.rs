@@ -160,7 +160,7 @@ impl Supervise {
         match input {
             Input::Start => self.start(),
             Input::Spawned { ticket, worker } => self.spawned(ticket, worker),
-            Input::SpawnFailed { ticket, errno } => self.spawn_failed(ticket, errno),
+            Input::SpawnFailed { ticket, cause } => self.spawn_failed(ticket, cause),
             Input::Online { worker } => self.heard(worker, ReadyWhen::Online),
             Input::Listening { worker } => self.heard(worker, ReadyWhen::Listening),
             Input::Ready { worker } => self.heard(worker, ReadyWhen::Explicit),

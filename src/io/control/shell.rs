@@ -282,8 +282,8 @@ impl Shell {
         let Started { worker, mut supervised, launched, inspect_port, external } = match started {
             Ok(started) => started,
             Err(error) => {
-                let errno = -error.negative_errno();
-                return self.answers.push_back(Input::SpawnFailed { ticket, errno });
+                let cause = error.to_string();
+                return self.answers.push_back(Input::SpawnFailed { ticket, cause });
             }
         };
         if external {

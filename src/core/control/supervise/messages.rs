@@ -23,8 +23,8 @@ pub enum Input {
     SpawnFailed {
         /// Of which spawn.
         ticket: Ticket,
-        /// The system's error number.
-        errno: i32,
+        /// What could not be done, and the system's error.
+        cause: String,
     },
     /// A worker's link is up.
     Online {

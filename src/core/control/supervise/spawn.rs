@@ -108,10 +108,10 @@ impl Supervise {
         }
     }
 
-    pub(super) fn spawn_failed(&mut self, ticket: Ticket, errno: i32) {
+    pub(super) fn spawn_failed(&mut self, ticket: Ticket, cause: String) {
         let index = self.members.iter().position(|member| member.ticket == ticket && member.id.is_none());
         if let Some(index) = index {
-            self.gone(index, Why::NotSpawned { errno });
+            self.gone(index, Why::NotSpawned { cause });
         }
     }
 

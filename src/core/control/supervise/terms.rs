@@ -169,8 +169,8 @@ pub enum Why {
     Exited(ExitKind),
     /// It could not be spawned.
     NotSpawned {
-        /// The system's error number.
-        errno: i32,
+        /// What could not be done, and the system's error.
+        cause: String,
     },
     /// It was not ready in time.
     NotReady,
@@ -198,7 +198,7 @@ impl fmt::Display for Why {
                 write!(f, "it ended by {exit}, as V8 does when its heap is out of memory")
             }
             Self::Exited(exit) => write!(f, "it ended by {exit}"),
-            Self::NotSpawned { errno } => write!(f, "it could not be spawned (error {errno})"),
+            Self::NotSpawned { cause } => write!(f, "it could not be spawned: {cause}"),
             Self::NotReady => f.write_str("it was not ready in time"),
             Self::Retired(reason) => write!(f, "it retired ({reason})"),
             Self::Unresponsive => f.write_str("its event loop stopped"),

@@ -149,7 +149,7 @@ impl Play {
         for output in out {
             if let Output::Spawn { ticket, .. } = output {
                 answers.push(if let Some(errno) = self.broken {
-                    Input::SpawnFailed { ticket, errno }
+                    Input::SpawnFailed { ticket, cause: format!("error {errno}") }
                 } else {
                     self.workers += 1;
                     Input::Spawned { ticket, worker: WorkerId(self.workers) }
@@ -231,7 +231,7 @@ impl Play {
             "signal" => Input::Exited { worker: worker(), exit: ExitKind::Signal(words[1].parse().unwrap()) },
             "stack" => Input::Stack { worker: worker(), text: words.get(1).map(|text| format!(" {text}")) },
             "spawned" => Input::Spawned { ticket: Ticket(number(0).into()), worker: WorkerId(number(1)) },
-            "unspawned" => Input::SpawnFailed { ticket: Ticket(number(0).into()), errno: 11 },
+            "unspawned" => Input::SpawnFailed { ticket: Ticket(number(0).into()), cause: "error 11".into() },
             "scale" => Input::Scale { workers: number(0), request: request() },
             "reload" => Input::Reload { concurrency: number(0), request: request() },
             "shutdown" => {

@@ -94,7 +94,7 @@ fn not_ready_in_time_is_a_failure_like_any_other() {
             ONE,
             (
                 "broken 12; reload 1 5; states",
-                "reload 1/1, spawn 0 Reload, reload failed after 0: the new worker of slot 0 did not get ready: it could not be spawned (error 12), failed 5: the new worker of slot 0 did not get ready: it could not be spawned (error 12), Serving",
+                "reload 1/1, spawn 0 Reload, reload failed after 0: the new worker of slot 0 did not get ready: it could not be spawned: error 12, failed 5: the new worker of slot 0 did not get ready: it could not be spawned: error 12, Serving",
             ),
         ],
     );

@@ -69,7 +69,7 @@ fn one_that_cannot_be_spawned_is_tried_again() {
         &[
             (
                 "broken 11; start",
-                "spawn 0 Start, restart ?@0 at start: it could not be spawned (error 11), +100, #1, backoff 0 100 after 1",
+                "spawn 0 Start, restart ?@0 at start: it could not be spawned: error 11, +100, #1, backoff 0 100 after 1",
             ),
             ("broken 0; at 100; online 1", "spawn 0 Restart, (1@0), ready 1 in 0"),
         ],
@@ -101,7 +101,7 @@ fn never_means_never() {
         never(),
         &[(
             "broken 2; start",
-            "spawn 0 Start, stopped ?@0: it could not be spawned (error 2), shutdown 200 true, exit 70",
+            "spawn 0 Start, stopped ?@0: it could not be spawned: error 2, shutdown 200 true, exit 70",
         )],
     );
     play(
