@@ -59,7 +59,7 @@ declare namespace cluster {
      * With `forward`, the program that runs `exec`, for workers that are not Node. Its arguments are `execArgv`, `exec` and
      * `args`, so `execArgv` should be set as well. Nothing of rcluster is loaded in such a worker: it listens by itself,
      * see `forward`; it emits neither 'online' nor 'listening'; and `disconnect()` and `retire()` take it out of the
-     * forwarding and send it SIGTERM. Not in the built-in. Default: Node.
+     * forwarding and send it SIGTERM. Refused without `forward` (`ERR_INVALID_ARG_VALUE`). Not in the built-in. Default: Node.
      */
     execPath?: string | undefined;
     /**
@@ -284,8 +284,8 @@ declare namespace cluster {
     /** How many clients may wait in the kernel. Default: 511. */
     backlog?: number | undefined;
     /**
-     * Whether a worker gets a TCP port of its own, on 127.0.0.1, or the path of a Unix socket, which is cheaper.
-     * Default: `'port'`.
+     * Whether a worker gets a TCP port of its own, on 127.0.0.1, or the path of a Unix socket, which is cheaper and which
+     * no other user can listen at. Default: `'path'` for workers in Node, `'port'` for other programs (`execPath`).
      */
     to?: 'port' | 'path' | undefined;
     /** The environment variable by which a worker knows its port or path. Default: `'PORT'`. */

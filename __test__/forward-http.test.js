@@ -33,7 +33,7 @@ for (const to of /** @type {const} */ (['port', 'path'])) {
 }
 
 test('a port of its own is nobody else’s, and open to this machine only', () =>
-  withForward({}, {}, async ({ workers }) => {
+  withForward({ to: 'port' }, {}, async ({ workers }) => {
     for (const { port } of workers) {
       const direct = net.connect({ port, host: '127.0.0.1' });
       await new Promise((resolve) => direct.once('connect', resolve));
@@ -115,6 +115,17 @@ test('what is wrong is said where it is set', () =>
       [{ port: 1, idleTimeout: 0.5 }, /idleTimeout/],
       [{ port: 1, env: 'A=B' }, /environment/],
       [[{ port: 0 }, { port: 0 }], /another one/],
+      [[], /at least one address/],
+      [null, /an object or an array/],
+      [8000, /an object or an array/],
+      ['8000', /an object or an array/],
+      [true, /an object or an array/],
+      [new Map([['port', 8000]]), /an object or an array/],
+      [[8000], /an object or an array/],
+      [[[{ port: 0 }]], /an object or an array/],
+      // eslint-disable-next-line no-sparse-arrays
+      [[, { port: 0 }], /an object or an array/],
+      [{ port: '8000' }, /port/],
     ]) {
       assert.throws(() => other.setupPrimary({ forward }), {
         code: 'ERR_INVALID_ARG_VALUE',
@@ -122,6 +133,13 @@ test('what is wrong is said where it is set', () =>
       });
     }
     const { port, host } = /** @type {{ port: number, host: string }} */ (app.target);
+    for (const setUp of [
+      () => other.setupPrimary({ execPath: 'python3' }),
+      () => Object.assign(other, { settings: { execPath: 'python3' } }).fork(),
+    ]) {
+      assert.throws(setUp, { code: 'ERR_INVALID_ARG_VALUE', message: /"execPath" needs "forward"/ });
+    }
+    other.settings = {};
     assert.throws(() => other.setupPrimary({ forward: { port, host } }), {
       code: 'EADDRINUSE',
       syscall: 'listen',

@@ -38,7 +38,7 @@ function withForwarded(options, body, settings = {}, limits = {}) {
   );
 }
 
-test('each has a port of its own, and so has whoever replaces one that is killed', () =>
+test('each has an address of its own, and so has whoever replaces one that is killed', () =>
   withForwarded({ workers: 2 }, async (app) => {
     const ids = async () => new Set((await app.report()).workers.map(({ id }) => id));
     assert.deepStrictEqual(await ids(), new Set([1, 2]));

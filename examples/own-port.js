@@ -1,6 +1,6 @@
 'use strict';
 
-// Workers that listen on ports of their own, behind one port of the primary: for programs that need a listener of their
+// Workers that listen on addresses of their own, behind one port of the primary: for programs that need a listener of their
 // own, and for programs that are not Node.
 //
 //   PORT=8000 node examples/own-port.js             workers in Node
@@ -16,13 +16,11 @@ else worker();
 
 /** An ordinary server that listens on the port in its environment. */
 function worker() {
-  http
-    .createServer((request, response) => response.end(`process ${process.pid}\n`))
-    .listen(Number(process.env.PORT));
+  http.createServer((request, response) => response.end(`process ${process.pid}\n`)).listen(process.env.PORT);
 }
 
 function primary() {
-  // Clients connect here. Each worker finds a port of its own in its PORT.
+  // Clients connect here. Each worker finds an address of its own in its PORT: a path, or a port if it is not Node.
   cluster.setupPrimary({ forward: { port: Number(process.env.PORT ?? 8000) } });
 
   if (process.argv[2] === 'python3') {

@@ -26,7 +26,7 @@ function withForward(forward, env, body) {
     const [{ address }] = await app.marker('forwarding');
     app.target = address.path === undefined ? { port: address.port, host: address.address } : address;
     app.workers = [];
-    for (let count = Number(env.SETTINGS ? 0 : (env.WORKERS ?? 2)); count > 0; count--) {
+    for (let count = Number(env.SETTINGS || env.WAIT ? 0 : (env.WORKERS ?? 2)); count > 0; count--) {
       app.workers.push(await app.marker('listening'));
     }
     app.get = async (path = '/', body = undefined) => {

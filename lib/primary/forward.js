@@ -1,7 +1,6 @@
 'use strict';
 
-const { Error, Number, Object, TypeError, process } = require('../globals');
-const fs = require('node:fs');
+const { Array, Error, Number, Object, TypeError, process } = require('../globals');
 const net = require('node:net');
 const path = require('node:path');
 const { getSystemErrorMap, inspect } = require('node:util');
@@ -69,7 +68,12 @@ function number(options, name, standard, max = MAX_NUMBER) {
  * @returns {ForwardSpec}
  */
 function toSpec(options) {
-  if (!isOptions(options)) throw invalid('*', options, 'an object');
+  if (!isOptions(options)) {
+    const error = new TypeError(
+      `The setting "forward" must be an object or an array of objects. Received ${inspect(options)}`,
+    );
+    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
+  }
   const unknown = unknownKey(options, KEYS);
   if (unknown !== undefined) {
     const error = new TypeError(
@@ -77,14 +81,14 @@ function toSpec(options) {
     );
     throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
   }
-  const { host, path: place, to = 'port', env = 'PORT', proxyProtocol = false } = options;
+  const { host, path: place, to, env = 'PORT', proxyProtocol = false } = options;
   const { policy = 'round-robin' } = options;
   if (place === undefined && options.port === undefined) throw invalid('port', undefined, 'given, or "path"');
   if (place !== undefined && (typeof place !== 'string' || place === '')) {
     throw invalid('path', place, 'the path of a socket');
   }
   if (host !== undefined && net.isIP(host) === 0) throw invalid('host', host, 'an IP address');
-  if (to !== 'port' && to !== 'path') throw invalid('to', to, "'port' or 'path'");
+  if (to !== undefined && to !== 'port' && to !== 'path') throw invalid('to', to, "'port' or 'path'");
   if (typeof env !== 'string' || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(env)) {
     throw invalid('env', env, 'the name of an environment variable');
   }
@@ -97,7 +101,7 @@ function toSpec(options) {
     port: number(options, 'port', 0, MAX_PORT),
     path: place === undefined ? undefined : path.resolve(place),
     backlog: number(options, 'backlog', BACKLOG),
-    toPath: to === 'path',
+    to,
     env,
     policy,
     proxyProtocol: proxyProtocol || 0,
@@ -109,11 +113,20 @@ function toSpec(options) {
 }
 
 /**
- * What workers run if it is not Node. Without forwarding nobody would get to it, and the built-in knows no such setting.
+ * What workers run if it is not Node. Without forwarding no client would get to it, and the built-in knows no such setting.
  * @param {import('../../index').ClusterSettings} settings
+ * @throws {TypeError} ERR_INVALID_ARG_VALUE without forwarding
  */
 function programOf({ execPath, forward }) {
-  return forward === undefined ? undefined : execPath;
+  if (execPath !== undefined && forward === undefined) {
+    const error = new TypeError(
+      'The setting "execPath" needs "forward", set before it or together with it: ' +
+        'a program that is not Node can only be forwarded to. ' +
+        'Workers in Node run the same Node as the primary',
+    );
+    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
+  }
+  return execPath;
 }
 
 /**
@@ -125,21 +138,44 @@ function programOf({ execPath, forward }) {
  * if something is forwarded already.
  */
 function startForwarding(supervision, forward) {
-  const specs = [forward].flat().map(toSpec);
-  const names = specs.map(({ env }) => env);
-  const twice = names.find((name, index) => names.indexOf(name) < index);
-  if (twice !== undefined) throw invalid('env', twice, 'another one for each address');
+  const specs = toSpecs(forward);
   if (supervision.forwarding().length > 0) {
     const error = new Error('What is forwarded is set once: setupPrimary({ forward }) was called before');
     throw Object.assign(error, { code: 'ERR_RCLUSTER_FORWARDING' });
   }
 
-  const { errno, index, directory } = supervision.forward(specs);
-  if (errno !== 0) throw listenError(errno, specs[index]);
-  if (directory !== undefined) {
-    // The native part may have no chance to do so.
-    process.once('exit', () => fs.rmSync(directory, { recursive: true, force: true }));
+  const { errno, index } = supervision.forward(specs);
+  if (errno !== 0) throw index < specs.length ? listenError(errno, specs[index]) : startError(errno);
+  // The native part may have no chance to do so.
+  process.once('exit', () => supervision.removeSockets());
+}
+
+/**
+ * @param {ForwardOptions | readonly ForwardOptions[]} forward
+ * @throws {TypeError} ERR_INVALID_ARG_VALUE
+ */
+function toSpecs(forward) {
+  if (!Array.isArray(forward)) return [toSpec(/** @type {ForwardOptions} */ (forward))];
+  if (forward.length === 0) {
+    const error = new TypeError('The setting "forward" must have at least one address. Received []');
+    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
   }
+  // Array.from() also gives what is missing in a sparse array.
+  const specs = Array.from(forward, toSpec);
+  const names = specs.map(({ env }) => env);
+  const twice = names.find((name, index) => names.indexOf(name) < index);
+  if (twice !== undefined) throw invalid('env', twice, 'another one for each address');
+  return specs;
+}
+
+/** @param {number} errno */
+function startError(errno) {
+  const [code, reason] = getSystemErrorMap().get(errno) ?? ['UNKNOWN', 'unknown error'];
+  const error = new Error(
+    `Forwarding cannot start: ${code}: ${reason}. Unless all workers are reached by ports (to: 'port'), it needs a ` +
+      'directory for temporary files whose path is short enough for a unix socket',
+  );
+  return Object.assign(error, { code, errno });
 }
 
 /**

@@ -115,7 +115,9 @@ function createPrimary(target) {
     checkSettings(options);
     // Here rather than at supervise(): there the mistake would be far from where it was made.
     if (options?.supervise !== undefined) parseOptions({}, 1, options.supervise);
-    const settings = mergeSettings(cluster.settings, options);
+    const { settings: before } = cluster;
+    const settings = mergeSettings(before, options);
+    programOf(settings);
     checkScheduling(settings);
     cluster.settings = settings;
     if (!initialized) {
@@ -127,7 +129,12 @@ function createPrimary(target) {
     const forward = options?.forward;
     // Who passes on all the settings there are means nothing new by it.
     if (forward !== undefined && forward !== forwarded) {
-      startForwarding(supervision, forward);
+      try {
+        startForwarding(supervision, forward);
+      } catch (error) {
+        cluster.settings = before;
+        throw error;
+      }
       forwarded = forward;
     }
     nextTick(() => target.emit('setup', settings));

@@ -164,9 +164,12 @@ class Supervision {
    * @param {import('../../binding').ForwardSpec[]} specs
    */
   forward(specs) {
-    const { native } = this;
-    const result = native.forward(specs);
-    return { ...result, directory: native.socketDirectory() ?? undefined };
+    return this.native.forward(specs);
+  }
+
+  /** Removes the sockets by which workers are reached that listen by themselves. */
+  removeSockets() {
+    this.#supervisor?.removeSockets();
   }
 
   /** @returns {import('../../binding').ForwardReport[]} */

@@ -172,10 +172,9 @@ impl ControlThread {
         self.common.forwarding.report()
     }
 
-    /// Where the sockets of workers are that are reached by unix sockets.
-    #[must_use]
-    pub fn socket_directory(&self) -> Option<&std::path::Path> {
-        self.common.forwarding.directory()
+    /// Removes the sockets of workers that are reached by unix sockets, as dropping does.
+    pub fn remove_sockets(&self) {
+        self.common.forwarding.remove_sockets();
     }
 
     /// What has been done with connections so far.

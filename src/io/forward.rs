@@ -14,6 +14,7 @@ mod tests;
 mod token;
 
 use std::sync::mpsc::{Sender, channel as command_queue};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::core::forward::proxy::Version;
 use crate::core::forward::{Config, Counters};
@@ -23,9 +24,9 @@ use crate::io::dispatcher::Afterwards;
 use crate::sys::epoll::Waker;
 use crate::sys::error::{Doing, SysError};
 use crate::sys::listen::{self, Access, Bound};
-use crate::sys::stream::PrivateDirectory;
+use crate::sys::socket_directory::{Owner, SocketDirectory, WorkerDirectory};
 
-pub use own::{Own, Reach};
+pub use own::{Own, Reach, Target};
 use shell::Shell;
 
 /// Where clients connect.
@@ -49,8 +50,8 @@ pub struct Spec {
     pub place: Place,
     /// How many clients may wait in the kernel.
     pub backlog: i32,
-    /// How workers are reached.
-    pub reach: Reach,
+    /// How workers are reached; `None` for what suits each: a unix socket for Node, a port for other programs.
+    pub reach: Option<Reach>,
     /// The environment variable that tells a worker its own address.
     pub env: String,
     /// Who gets the next client. One by which workers accept by themselves means in turn.
@@ -114,6 +115,8 @@ enum Command {
         done: Option<Sender<()>>,
     },
     WorkerGone(WorkerId),
+    /// It listens at one of its own addresses.
+    WorkerListens(WorkerId),
     /// Call this when all that was told before has been done.
     Then(Afterwards),
     Report(Sender<Vec<Report>>),
@@ -125,6 +128,15 @@ enum Command {
 pub enum Notice {
     /// The process or the system is out of descriptors or memory; clients wait in the backlog.
     Exhausted(SysError),
+    /// Somebody else listens on the port that is set aside for a worker. Nothing is sent there.
+    Foreign {
+        /// Whose port.
+        worker: WorkerId,
+        /// Which.
+        port: String,
+        /// The user who listens.
+        uid: u32,
+    },
     /// The thread has ended by a failure. Nothing is forwarded any more.
     Failed(String),
 }
@@ -136,8 +148,18 @@ pub struct Forwarder {
     waker: Waker,
     thread: Option<std::thread::JoinHandle<()>>,
     /// How workers are reached, for each address.
-    reaches: Vec<(String, Reach)>,
-    directory: Option<PrivateDirectory>,
+    reaches: Vec<(String, Option<Reach>)>,
+    /// Made again when it has disappeared.
+    directory: Option<Mutex<SocketDirectory>>,
+}
+
+/// A worker that is to be started, as far as its own addresses depend on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kind {
+    /// It is not Node.
+    pub is_external: bool,
+    /// Whom it will belong to.
+    pub owner: Owner,
 }
 
 impl Forwarder {
@@ -146,8 +168,8 @@ impl Forwarder {
         let waker = Waker::new()?;
         let (commands, queue) = command_queue();
         let reaches: Vec<_> = fronts.iter().map(|front| (front.spec.env.clone(), front.spec.reach)).collect();
-        let in_files = reaches.iter().any(|(_, reach)| *reach == Reach::Path);
-        let directory = in_files.then(PrivateDirectory::new).transpose()?;
+        let in_files = reaches.iter().any(|(_, reach)| *reach != Some(Reach::Port));
+        let directory = in_files.then(SocketDirectory::new).transpose()?.map(Mutex::new);
         let mut shell = Shell::new(fronts, waker.clone(), queue, Box::new(notify))?;
         let thread = std::thread::Builder::new()
             .name("rcluster-fwd".into())
@@ -165,15 +187,24 @@ impl Forwarder {
     }
 
     /// Sets aside an address for each forwarded one on which a worker can listen.
-    pub fn reserve(&self, worker: WorkerId) -> Result<Vec<Own>, SysError> {
-        let directory = self.directory.as_ref().map(PrivateDirectory::path);
-        let numbered = self.reaches.iter().enumerate();
-        numbered
-            .map(|(front, (env, reach))| {
-                let directory = directory.filter(|_| *reach == Reach::Path);
-                Own::reserve(worker, front, env, directory)
-            })
-            .collect()
+    pub fn reserve(&self, worker: WorkerId, kind: Kind) -> Result<Vec<Own>, SysError> {
+        let standard = if kind.is_external { Reach::Port } else { Reach::Path };
+        let mut directory = None;
+        let mut all = Vec::with_capacity(self.reaches.len());
+        for (front, (env, reach)) in self.reaches.iter().enumerate() {
+            all.push(match (reach.unwrap_or(standard), &self.directory) {
+                (Reach::Path, Some(parent)) => {
+                    let made = match directory.take() {
+                        Some(made) => made,
+                        None => Arc::new(worker_directory(parent, worker, kind.owner)?),
+                    };
+                    directory = Some(Arc::clone(&made));
+                    Own::path(made, front, env)
+                }
+                (Reach::Port, _) | (Reach::Path, None) => Own::port(kind.owner, env)?,
+            });
+        }
+        Ok(all)
     }
 
     /// There is a new worker, with its addresses in the order of the forwarded ones.
@@ -213,10 +244,16 @@ impl Forwarder {
         wait.recv().unwrap_or_default()
     }
 
-    /// Where the workers' sockets are, if they are files.
-    #[must_use]
-    pub fn directory(&self) -> Option<&std::path::Path> {
-        self.directory.as_ref().map(PrivateDirectory::path)
+    /// The worker listens at one of its own addresses.
+    pub fn worker_listens(&self, worker: WorkerId) {
+        self.tell(Command::WorkerListens(worker));
+    }
+
+    /// Removes the directory of the workers' sockets, which dropping does as well.
+    pub fn remove_sockets(&self) {
+        if let Some(directory) = &self.directory {
+            lock(directory).remove();
+        }
     }
 
     fn tell(&self, command: Command) {
@@ -234,4 +271,21 @@ impl Drop for Forwarder {
             let _ = thread.join();
         }
     }
+}
+
+fn lock(directory: &Mutex<SocketDirectory>) -> std::sync::MutexGuard<'_, SocketDirectory> {
+    // It is replaced as a whole.
+    directory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn worker_directory(
+    parent: &Mutex<SocketDirectory>,
+    worker: WorkerId,
+    owner: Owner,
+) -> Result<WorkerDirectory, SysError> {
+    let mut parent = lock(parent);
+    if !parent.is_in_place() {
+        *parent = SocketDirectory::new()?;
+    }
+    parent.make(&worker.0.to_string(), owner)
 }

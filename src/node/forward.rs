@@ -22,8 +22,8 @@ pub struct ForwardSpec {
     pub path: Option<String>,
     /// How many clients may wait in the kernel.
     pub backlog: i32,
-    /// Workers are reached by unix sockets, and not by ports.
-    pub to_path: bool,
+    /// Workers are reached by `port` or `path`; if it is not said, by what suits each.
+    pub to: Option<String>,
     /// The environment variable that tells a worker its own address.
     pub env: String,
     /// `round-robin`, `least-connections` or `sticky`.
@@ -45,7 +45,7 @@ pub struct ForwardSpec {
 pub struct ForwardResult {
     /// 0 or a negative errno number.
     pub errno: i32,
-    /// Which of the addresses has failed.
+    /// Which of the addresses has failed; as many as there are if it was something else.
     pub index: u32,
 }
 
@@ -88,6 +88,7 @@ impl Supervisor {
     #[napi(catch_unwind)]
     #[must_use]
     pub fn forward(&self, specs: Vec<ForwardSpec>) -> ForwardResult {
+        let count = u32::try_from(specs.len()).unwrap_or(u32::MAX);
         let mut fronts = Vec::with_capacity(specs.len());
         for (index, spec) in (0..).zip(specs) {
             match Front::open(read(spec)) {
@@ -96,7 +97,7 @@ impl Supervisor {
             }
         }
         let errno = self.threads.forward(fronts).map_or_else(|error| error.negative_errno(), |()| 0);
-        ForwardResult { errno, index: 0 }
+        ForwardResult { errno, index: count }
     }
 
     /// What is forwarded just now.
@@ -106,11 +107,10 @@ impl Supervisor {
         self.threads.forwarding().into_iter().map(tell).collect()
     }
 
-    /// The directory of the workers' unix sockets, if there is one.
+    /// Removes the workers' unix sockets, which goes without saying only if there is time for it.
     #[napi(catch_unwind)]
-    #[must_use]
-    pub fn socket_directory(&self) -> Option<String> {
-        self.threads.socket_directory().map(|path| path.to_string_lossy().into_owned())
+    pub fn remove_sockets(&self) {
+        self.threads.remove_sockets();
     }
 }
 
@@ -134,7 +134,11 @@ fn read(spec: ForwardSpec) -> Spec {
     Spec {
         place,
         backlog: spec.backlog,
-        reach: if spec.to_path { Reach::Path } else { Reach::Port },
+        reach: match spec.to.as_deref() {
+            Some("path") => Some(Reach::Path),
+            Some("port") => Some(Reach::Port),
+            _ => None,
+        },
         env: spec.env,
         policy,
         proxy,

@@ -3,6 +3,9 @@
 //! The kernel does not keep a message whose descriptors a receiver has no room for: it delivers
 //! what fits and closes the rest. So whoever receives connections looks first.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use nix::errno::Errno;
 use nix::libc::{self, c_int, nfds_t, pollfd};
 use nix::sys::resource::{Resource, getrlimit};
@@ -18,6 +21,33 @@ const SUPERVISION: usize = 64;
 
 /// How many numbers are looked at in one call, at the most.
 const CHUNK: usize = 1024;
+
+/// How many [`Unpolled`] there are.
+static UNPOLLED: AtomicUsize = AtomicUsize::new(0);
+
+/// A descriptor that poll(2) takes for none, as it does those that only name a file (`O_PATH`). Each in this process has to
+/// be one of these, or it would count as free.
+#[derive(Debug)]
+pub struct Unpolled(OwnedFd);
+
+impl From<OwnedFd> for Unpolled {
+    fn from(fd: OwnedFd) -> Self {
+        UNPOLLED.fetch_add(1, Ordering::Relaxed);
+        Self(fd)
+    }
+}
+
+impl AsFd for Unpolled {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Unpolled {
+    fn drop(&mut self) {
+        UNPOLLED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// The most descriptors that this process may have open.
 #[must_use]
@@ -61,6 +91,8 @@ pub fn room_for_clients(count: usize) -> Result<(), SysError> {
 /// call of poll(2) tells that they are. Otherwise the search goes on downwards: the table may have been full at some
 /// time, with a gap left anywhere since. Numbers beyond a limit that has been lowered do not count, open or not.
 fn free(wanted: usize, below: usize) -> usize {
+    let unpolled = UNPOLLED.load(Ordering::Relaxed);
+    let wanted = wanted.saturating_add(unpolled);
     let mut end = c_int::try_from(below).unwrap_or(c_int::MAX);
     let mut found = 0;
     let mut chunk = wanted;
@@ -70,7 +102,8 @@ fn free(wanted: usize, below: usize) -> usize {
         end = start;
         chunk = CHUNK;
     }
-    found.min(wanted)
+    // Any of those that were found may be one of them.
+    found.min(wanted).saturating_sub(unpolled)
 }
 
 /// How many of these numbers are no open descriptor.
@@ -172,6 +205,30 @@ mod tests {
         all.truncate(all.len() - 2);
         assert!(room_for_clients(2).is_ok());
         assert!(room_for_clients(3).is_err());
+    }
+
+    #[test]
+    fn a_descriptor_that_poll_does_not_see_is_not_free() {
+        if !alone_with_limit("sys::headroom::tests::a_descriptor_that_poll_does_not_see_is_not_free", 100) {
+            return;
+        }
+        let mut all = open_all();
+        let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
+        let mut names = Vec::new();
+        for number in [97, 50, 40, 30, 20] {
+            let at = all.iter().position(|file| file.as_raw_fd() == number).unwrap();
+            all.remove(at);
+            let name = nix::fcntl::open("/", flags, nix::sys::stat::Mode::empty()).unwrap();
+            assert_eq!(name.as_raw_fd(), number);
+            names.push(Unpolled::from(name));
+        }
+        assert!(!room_for(1), "none is free");
+        all.retain(|file| file.as_raw_fd() != 60);
+        assert!(!room_for(1), "one is, and belongs to the reserve");
+        all.retain(|file| !(61..65).contains(&file.as_raw_fd()));
+        assert!(room_for(1) && !room_for(2));
+        drop(names);
+        assert!(room_for(6) && !room_for(7));
     }
 
     #[test]

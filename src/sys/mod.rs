@@ -21,6 +21,8 @@ pub mod package;
 pub mod passing;
 pub mod schedule;
 pub mod scoreboard;
+pub mod socket_diag;
+pub mod socket_directory;
 pub mod spawn;
 pub mod stream;
 pub mod uv;

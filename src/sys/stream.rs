@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
@@ -16,14 +15,15 @@ use nix::sys::socket::{
 use nix::unistd::pipe2;
 
 use super::error::{Doing, SysError};
+use super::headroom::Unpolled;
 
-/// Where somebody listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// On a TCP port.
+/// What can be connected to.
+#[derive(Debug)]
+pub enum Endpoint {
+    /// A TCP port.
     Tcp(SocketAddr),
-    /// On a unix socket.
-    Path(PathBuf),
+    /// A unix socket: its file, opened as a place and not by its name, which may come to mean another file.
+    File(Unpolled),
 }
 
 /// A connection that is being made, non-blocking and close-on-exec.
@@ -40,6 +40,8 @@ pub enum Connecting {
 pub enum Unanswered {
     /// Nobody listens there.
     Absent,
+    /// Somebody listens there who is not the one that is meant: this user.
+    Foreign(u32),
     /// More wait there than the listener has room for.
     Saturated,
     /// The system or the process is short of something.
@@ -47,7 +49,7 @@ pub enum Unanswered {
 }
 
 impl Unanswered {
-    fn from(errno: Errno) -> Self {
+    pub(super) fn from(errno: Errno) -> Self {
         match errno {
             Errno::EAGAIN => Self::Saturated,
             // EADDRNOTAVAIL: all ports that a client can have are used up.
@@ -60,17 +62,19 @@ impl Unanswered {
 }
 
 /// Begins to connect. To this machine itself that is usually done at once.
-pub fn begin(target: &Target) -> Result<Connecting, Unanswered> {
-    match target {
-        Target::Tcp(at) => {
+pub fn begin(endpoint: &Endpoint) -> Result<Connecting, Unanswered> {
+    match endpoint {
+        Endpoint::Tcp(at) => {
             let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
             let fd = stream_socket(family)?;
             // What comes in small pieces is passed on in small pieces, at once.
             setsockopt(&fd, sockopt::TcpNoDelay, &true).map_err(Unanswered::from)?;
             attempt(fd, &SockaddrStorage::from(*at))
         }
-        Target::Path(path) => {
-            let address = UnixAddr::new(path).map_err(Unanswered::from)?;
+        Endpoint::File(file) => {
+            // It leads to the very file that is open, whatever has its name by now, or if nothing has.
+            let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+            let address = UnixAddr::new(path.as_str()).map_err(Unanswered::from)?;
             attempt(stream_socket(AddressFamily::Unix)?, &address)
         }
     }
@@ -256,73 +260,4 @@ pub fn ignore_broken_pipes() -> Result<(), SysError> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGPIPE);
     signals.thread_block().doing("blocking SIGPIPE")
-}
-
-/// How long the path of a unix socket may be, without the NUL behind it.
-const LONGEST_UNIX_PATH: usize = 107;
-
-/// The room that is kept in a [`PrivateDirectory`] for the name of a socket: two numbers and a few letters.
-const LONGEST_SOCKET_NAME: usize = 26;
-
-/// A directory that only this user can enter, with what is in it removed on drop.
-#[derive(Debug)]
-pub struct PrivateDirectory(PathBuf);
-
-impl PrivateDirectory {
-    /// Makes one in the directory for temporary files; or, where that is too long for the name of a socket or cannot
-    /// be written to, in `$XDG_RUNTIME_DIR`, `/dev/shm` or `/tmp`. The error is that of the first one.
-    pub fn new() -> Result<Self, SysError> {
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let places = [Some(std::env::temp_dir()), runtime, Some("/dev/shm".into()), Some("/tmp".into())];
-        Self::in_one_of(places.into_iter().flatten())
-    }
-
-    fn in_one_of(places: impl IntoIterator<Item = PathBuf>) -> Result<Self, SysError> {
-        let mut first = None;
-        for place in places {
-            let template = place.join("rcluster-own-XXXXXX");
-            let length = template.as_os_str().len() + 1 + LONGEST_SOCKET_NAME;
-            let made = if length > LONGEST_UNIX_PATH {
-                Err(Errno::ENAMETOOLONG)
-            } else {
-                nix::unistd::mkdtemp(&template)
-            };
-            match made {
-                Ok(path) => return Ok(Self(path)),
-                Err(errno) => first = first.or(Some(errno)),
-            }
-        }
-        Err(first.unwrap_or(Errno::ENOENT)).doing("making a directory for the workers' sockets")
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &std::path::Path {
-        &self.0
-    }
-}
-
-impl Drop for PrivateDirectory {
-    fn drop(&mut self) {
-        // Nobody is left who could be told.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_for_sockets_that_does_not_do_is_passed_over() {
-        let long = PathBuf::from("/tmp").join("d".repeat(80));
-        let missing = PathBuf::from("/nowhere/at/all");
-        let made = PrivateDirectory::in_one_of([long.clone(), missing.clone(), "/tmp".into()]).unwrap();
-        assert_eq!(made.path().parent(), Some(std::path::Path::new("/tmp")));
-        for (places, errno) in
-            [([long.clone(), missing.clone()], Errno::ENAMETOOLONG), ([missing, long], Errno::ENOENT)]
-        {
-            assert_eq!(PrivateDirectory::in_one_of(places).unwrap_err().errno, errno);
-        }
-    }
 }

@@ -6,8 +6,8 @@ use std::thread;
 
 use rcluster::core::forward::Config;
 use rcluster::core::ids::{Slot, WorkerId};
+use rcluster::io::forward::Target;
 use rcluster::io::forward::{Notice, Reach, Spec};
-use rcluster::sys::stream::Target;
 
 use super::tools::{DEADLINE, Primary, accept, listen, listen_unix, read_some, read_to_end, spec, write};
 
@@ -52,7 +52,7 @@ fn a_worker_that_refuses_is_passed_over() {
 #[test]
 fn clients_wait_for_a_worker_that_is_not_up_yet() {
     for reach in [Reach::Port, Reach::Path] {
-        let mut primary = Primary::new(Spec { reach, ..spec() });
+        let mut primary = Primary::new(Spec { reach: Some(reach), ..spec() });
         let clients: Vec<_> = (0..50).map(|_| primary.connect()).collect();
         let (_, target) = primary.reserve();
         for client in &clients {
@@ -170,7 +170,7 @@ fn a_client_that_was_told_an_end_is_not_given_to_another() {
 fn a_reserved_port_stays_the_workers() {
     let mut primary = Primary::new(spec());
     let (worker, target) = primary.reserve();
-    let Target::Tcp(at) = target else { panic!("not a port") };
+    let Target::Port { at, .. } = target else { panic!("not a port") };
     for _ in 0..3 {
         // Bound, closed, and bound again.
         drop(TcpListener::bind(at).unwrap());
@@ -187,10 +187,12 @@ fn a_reserved_port_stays_the_workers() {
 #[test]
 fn the_files_of_sockets_are_private_and_go_with_their_workers() {
     use std::os::unix::fs::PermissionsExt;
-    let mut primary = Primary::new(Spec { reach: Reach::Path, ..spec() });
+    let mut primary = Primary::new(Spec { reach: Some(Reach::Path), ..spec() });
     let (worker, target) = primary.reserve();
     let listener = listen_unix(&target);
-    let directory = primary.forwarder.directory().unwrap().to_owned();
+    let Target::Path { directory: own, .. } = target else { panic!("not a path") };
+    let directory = own.path_of("").parent().unwrap().to_owned();
+    drop(own);
     assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(directory.read_dir().unwrap().count(), 1);
     drop(listener);
@@ -203,6 +205,30 @@ fn the_files_of_sockets_are_private_and_go_with_their_workers() {
 }
 
 #[test]
+fn a_directory_that_has_disappeared_is_made_again() {
+    let mut primary = Primary::new(Spec { reach: Some(Reach::Path), ..spec() });
+    let (worker, target) = primary.reserve();
+    let old = listen_unix(&target);
+    primary.forwarder.worker_listens(worker);
+    primary.report();
+    let Target::Path { directory, .. } = target else { panic!("not a path") };
+    let all = directory.path_of("").parent().unwrap().to_owned();
+    std::fs::remove_dir_all(&all).unwrap();
+    // Whoever listens already is reached by the file and not by its name.
+    let client = primary.connect();
+    let (mut server, _) = old.accept().unwrap();
+    server.write_all(b"1").unwrap();
+    assert_eq!(answer(&client), b'1');
+    let (_, target) = primary.reserve();
+    let new = listen_unix(&target);
+    drop(old);
+    let client = primary.connect();
+    let (mut server, _) = new.accept().unwrap();
+    server.write_all(b"2").unwrap();
+    assert_eq!(answer(&client), b'2');
+}
+
+#[test]
 fn more_than_one_address() {
     let (tell, _notices) = std::sync::mpsc::channel();
     let fronts = ["PORT", "ADMIN_PORT"]
@@ -210,7 +236,7 @@ fn more_than_one_address() {
     let forwarder =
         rcluster::io::forward::Forwarder::start(fronts.into(), move |notice| tell.send(notice).unwrap())
             .unwrap();
-    let own = forwarder.reserve(WorkerId(1)).unwrap();
+    let own = forwarder.reserve(WorkerId(1), rcluster::io::forward::Kind::default()).unwrap();
     assert_eq!(own.iter().map(rcluster::io::forward::Own::name).collect::<Vec<_>>(), ["PORT", "ADMIN_PORT"]);
     let listeners: Vec<_> = own.iter().map(|own| listen(own.target())).collect();
     forwarder.add_worker(WorkerId(1), Slot(1), own);

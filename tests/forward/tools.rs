@@ -10,8 +10,7 @@ use rcluster::core::forward::Config;
 use rcluster::core::forward::proxy::Version;
 use rcluster::core::ids::{Slot, WorkerId};
 use rcluster::core::schedule::Policy;
-use rcluster::io::forward::{Forwarder, Front, Notice, Own, Place, Reach, Report, Spec};
-use rcluster::sys::stream::Target;
+use rcluster::io::forward::{Forwarder, Front, Kind, Notice, Own, Place, Reach, Report, Spec, Target};
 
 /// Nothing here takes long; a test that waits for this has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -20,7 +19,7 @@ pub(crate) fn spec() -> Spec {
     Spec {
         place: Place::Tcp { host: Some("127.0.0.1".into()), port: 0 },
         backlog: 511,
-        reach: Reach::Port,
+        reach: Some(Reach::Port),
         env: "PORT".into(),
         policy: Policy::RoundRobin,
         proxy: None,
@@ -65,7 +64,7 @@ impl Primary {
     pub(crate) fn reserve(&mut self) -> (WorkerId, Target) {
         self.last += 1;
         let worker = WorkerId(self.last);
-        let own = self.forwarder.reserve(worker).unwrap();
+        let own = self.forwarder.reserve(worker, Kind::default()).unwrap();
         let target = own[0].target().clone();
         self.add(worker, own);
         (worker, target)
@@ -97,15 +96,15 @@ impl Primary {
 
 pub(crate) fn listen(target: &Target) -> TcpListener {
     match target {
-        Target::Tcp(at) => TcpListener::bind(at).unwrap(),
-        Target::Path(_) => panic!("not a port"),
+        Target::Port { at, .. } => TcpListener::bind(at).unwrap(),
+        Target::Path { .. } => panic!("not a port"),
     }
 }
 
 pub(crate) fn listen_unix(target: &Target) -> UnixListener {
     match target {
-        Target::Path(path) => UnixListener::bind(path).unwrap(),
-        Target::Tcp(_) => panic!("not a path"),
+        Target::Path { directory, name } => UnixListener::bind(directory.path_of(name)).unwrap(),
+        Target::Port { .. } => panic!("not a path"),
     }
 }
 

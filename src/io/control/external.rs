@@ -2,21 +2,17 @@
 
 use std::time::Duration;
 
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::messages::Heard;
 use crate::core::ids::WorkerId;
 use crate::core::wire::FromWorker;
-use crate::sys::stream::Target;
+use crate::io::forward::Target;
 
 /// How long to wait before it is tried again, at first and at the most.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long somebody who listens may take to accept. A backlog is full after that.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A supervised worker that is an external program. Watched until it listens, as long as this is kept.
 #[derive(Debug)]
@@ -27,7 +23,7 @@ impl External {
     pub(super) fn watch(worker: WorkerId, at: Vec<Target>, heard: mpsc::Sender<Heard>) -> Self {
         Self(tokio::task::spawn_local(async move {
             let mut pause = PAUSE;
-            while !listens(&at).await {
+            while !at.iter().any(Target::is_listening) {
                 tokio::time::sleep(pause).await;
                 pause = (2 * pause).min(LONGEST_PAUSE);
             }
@@ -43,19 +39,4 @@ impl Drop for External {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-async fn listens(at: &[Target]) -> bool {
-    for target in at {
-        let connected = tokio::time::timeout(PATIENCE, async {
-            match target {
-                Target::Tcp(at) => TcpStream::connect(at).await.is_ok(),
-                Target::Path(path) => UnixStream::connect(path).await.is_ok(),
-            }
-        });
-        if connected.await.unwrap_or(false) {
-            return true;
-        }
-    }
-    false
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::messages::{Event, Tell, describe};
 use crate::core::ids::{Slot, WorkerId};
 use crate::io::dispatcher;
-use crate::io::forward::{Forwarder, Front, Notice, Own, Report};
+use crate::io::forward::{Forwarder, Front, Kind, Notice, Own, Report};
 use crate::sys::error::SysError;
 
 /// The forwarder, once there is one.
@@ -19,6 +19,12 @@ impl Forwarding {
         let forwarder = Forwarder::start(fronts, move |notice| {
             tell(match notice {
                 Notice::Exhausted(error) => describe(dispatcher::Notice::Exhausted(error)),
+                Notice::Foreign { worker, port, uid } => Event::Warning {
+                    code: "RCLUSTER_FOREIGN_LISTENER",
+                    message: format!(
+                        "A process of user {uid} listens on port {port}, which is set aside for {worker}: it is sent nothing"
+                    ),
+                },
                 Notice::Failed(why) => Event::Failed(why),
             });
         })?;
@@ -26,8 +32,15 @@ impl Forwarding {
     }
 
     /// Addresses for a worker that is about to be started; none if nothing is forwarded.
-    pub(super) fn reserve(&self, worker: WorkerId) -> Result<Vec<Own>, SysError> {
-        self.0.get().map_or(Ok(Vec::new()), |forwarder| forwarder.reserve(worker))
+    pub(super) fn reserve(&self, worker: WorkerId, kind: Kind) -> Result<Vec<Own>, SysError> {
+        self.0.get().map_or(Ok(Vec::new()), |forwarder| forwarder.reserve(worker, kind))
+    }
+
+    /// The worker listens at one of its own addresses.
+    pub(super) fn listens(&self, worker: WorkerId) {
+        if let Some(forwarder) = self.0.get() {
+            forwarder.worker_listens(worker);
+        }
     }
 
     /// From now on the worker gets connections, as soon as it listens.
@@ -76,7 +89,9 @@ impl Forwarding {
         self.0.get().map(Forwarder::report).unwrap_or_default()
     }
 
-    pub(super) fn directory(&self) -> Option<&std::path::Path> {
-        self.0.get()?.directory()
+    pub(super) fn remove_sockets(&self) {
+        if let Some(forwarder) = self.0.get() {
+            forwarder.remove_sockets();
+        }
     }
 }

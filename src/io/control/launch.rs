@@ -10,14 +10,14 @@ use super::shared::InspectorCount;
 use crate::core::ids::{Slot, WorkerId};
 use crate::core::inspect::{Chosen, counted};
 use crate::io::dispatcher::{Command, Dispatcher};
-use crate::io::forward::Own;
+use crate::io::forward::{Kind, Own, Target};
 use crate::sys::error::SysError;
 use crate::sys::exit::{SIGKILL, SIGTERM};
 use crate::sys::package::Package;
 use crate::sys::passing::{duplicate, message_pair};
 use crate::sys::scoreboard::Scoreboard;
+use crate::sys::socket_directory::Owner;
 use crate::sys::spawn::{Child, Spawn, dev_null, socket_pair};
-use crate::sys::stream::Target;
 
 /// What one of a worker's first descriptors is to be.
 #[derive(Debug)]
@@ -206,7 +206,8 @@ impl Launch {
             let text = CString::new(format!("--inspect-port={port}"));
             *argument = text.map_err(|_| SysError::invalid("writing the port of an inspector"))?;
         }
-        let addresses = forwarding.reserve(worker)?;
+        let owner = Owner { uid: self.uid, gid: self.gid };
+        let addresses = forwarding.reserve(worker, Kind { is_external: self.external, owner })?;
         let (theirs, pipes) = self.descriptors()?;
         let (control, worker_control) = message_pair()?;
         let (channel, worker_end) = message_pair()?;

@@ -24,7 +24,7 @@ use crate::core::control::supervise::{self, ExitKind, Stats};
 use crate::core::control::{Control, Input, Output};
 use crate::core::ids::{Slot, Ticket, WorkerId};
 use crate::core::schedule::Scheduling;
-use crate::core::wire::{Drain, Reply, ToWorker};
+use crate::core::wire::{Drain, FromWorker, Reply, ToWorker};
 use crate::io::dispatcher::{Afterwards, Command as ToDispatcher, Notice};
 use crate::sys::error::SysError;
 use crate::sys::exit::{Exit, SIGKILL, reap};
@@ -160,7 +160,12 @@ impl Shell {
     fn on_heard(&mut self, heard: Heard) {
         match heard {
             Heard::Ended(worker) => self.on_ended(worker),
-            Heard::Said(worker, frame) => self.input(Input::Said(worker, frame)),
+            Heard::Said(worker, frame) => {
+                if matches!(frame, FromWorker::ListensAlone) {
+                    self.listens_alone(worker);
+                }
+                self.input(Input::Said(worker, frame));
+            }
             Heard::Refused(worker, refusal) => {
                 self.reply(worker, refusal);
                 self.give_answers();
@@ -182,6 +187,15 @@ impl Shell {
                 self.input(Input::Supervise(supervise::Input::Stack { worker, text }));
             }
             Heard::Dispatcher(notice) => (self.tell)(describe(notice)),
+        }
+    }
+
+    /// A worker listens at an address of its own. Said once: one that says it over and over must not fill the queue of the
+    /// forwarder.
+    fn listens_alone(&mut self, worker: WorkerId) {
+        let handle = self.workers.get_mut(&worker);
+        if handle.is_some_and(|handle| !std::mem::replace(&mut handle.listens_alone, true)) {
+            self.common.forwarding.listens(worker);
         }
     }
 

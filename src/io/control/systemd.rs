@@ -212,7 +212,7 @@ mod tests {
         let spec = Spec {
             place: Place::Tcp { host: Some("127.0.0.1".into()), port: 0 },
             backlog: 1,
-            reach: Reach::Port,
+            reach: Some(Reach::Port),
             env: "PORT".into(),
             policy: Policy::RoundRobin,
             proxy: None,

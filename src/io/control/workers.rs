@@ -38,6 +38,8 @@ pub(super) struct WorkerHandle {
     /// Closed together with the socket: its hang-up is what ends a worker whose loop is blocked.
     lifeline: Option<Arc<Lifeline>>,
     board: Arc<Scoreboard>,
+    /// It has said that it listens at an address of its own.
+    pub(super) listens_alone: bool,
     /// None unless supervised.
     pub(super) supervised: Option<SupervisedWorker>,
 }
@@ -87,7 +89,7 @@ impl WorkerHandle {
             // The control thread has stopped when nobody listens.
             let _stopped = heard.send(Heard::Ended(worker)).await;
         });
-        (Self { pidfd, slot, socket, lifeline, board, supervised: None }, failure)
+        (Self { pidfd, slot, socket, lifeline, board, listens_alone: false, supervised: None }, failure)
     }
 
     /// Whether it can be written to.

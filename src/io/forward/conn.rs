@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::token::Token;
-use super::{Place, Reach, Spec};
+use super::{Place, Spec};
 use crate::core::forward::ConnId;
 use crate::core::forward::relay::{Moved, Relay, Side, Step};
 use crate::core::ids::WorkerId;
@@ -152,7 +152,7 @@ impl Conn {
             upstream: Upstream::None,
             relay: Relay::default(),
             from_client: Way::new(matches!(spec.place, Place::Tcp { .. })),
-            from_worker: Way::new(spec.reach == Reach::Port),
+            from_worker: Way::new(false),
             moved_at: Duration::ZERO,
             half_open_told: false,
             queued: false,
@@ -168,11 +168,17 @@ impl Conn {
         }
     }
 
-    /// It has a worker: from now on bytes are moved. On an error it still has none.
-    pub(super) fn begin(&mut self, id: ConnId, worker: OwnedFd, tools: &Tools) -> Result<(), SysError> {
+    /// It has a worker, on a port or not: from now on bytes are moved. On an error it still has none.
+    pub(super) fn begin(
+        &mut self,
+        id: ConnId,
+        worker: OwnedFd,
+        on_port: bool,
+        tools: &Tools,
+    ) -> Result<(), SysError> {
         tools.poller.watch(&worker, Token::of(id, Side::Worker), Interest::News)?;
         self.relay = Relay::default();
-        self.from_worker = Way::new(self.from_worker.by_pipe);
+        self.from_worker = Way::new(on_port);
         let before = &self.from_client;
         self.from_client = Way { end_announced: before.end_announced, ..Way::new(before.by_pipe) };
         self.moved_at = tools.now;

@@ -32,6 +32,11 @@ impl Shell {
                 self.workers.remove(&worker);
                 self.leaving.remove(&worker);
             }
+            Command::WorkerListens(worker) => {
+                for own in self.workers.get_mut(&worker).into_iter().flatten() {
+                    own.announced();
+                }
+            }
             Command::Then(act) => act.call(),
             Command::Report(answer) => self.report(&answer),
             Command::Stop => unreachable!("handled by take_commands"),

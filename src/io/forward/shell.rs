@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::conn::{Conn, Tools, Upstream, Verdict};
 use super::token::Token;
-use super::{Command, Front, Notice, Own};
+use super::{Command, Front, Notice, Own, Target};
 use crate::core::forward::proxy::{self, Endpoints};
 use crate::core::forward::relay::Side;
 use crate::core::forward::{Activity, ConnId, Forward, Input, Output, Reason, Refusal};
@@ -279,9 +279,7 @@ impl Shell {
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.worker = Some(worker);
         }
-        let target = self.workers.get(&worker).and_then(|own| own.get(front)).map(|own| &own.target);
-        let begun = target.map_or(Err(Unanswered::Absent), stream::begin);
-        match begun {
+        match self.own(Some(worker), front).map_or(Err(Unanswered::Absent), Own::begin) {
             Ok(Connecting::Done(upstream)) => self.begin(front, id, upstream),
             Ok(Connecting::Pending(upstream)) => {
                 let token = Token::of(id, Side::Worker);
@@ -296,9 +294,39 @@ impl Shell {
         }
     }
 
+    /// The own address of a worker, if it is not gone.
+    fn own(&mut self, worker: Option<WorkerId>, front: usize) -> Option<&mut Own> {
+        self.workers.get_mut(&worker?)?.get_mut(front)
+    }
+
+    /// The worker of a connection may have closed its listener.
+    fn doubt(&mut self, front: usize, id: ConnId) {
+        let worker = self.conns.get(&id).and_then(|conn| conn.worker);
+        if let Some(own) = self.own(worker, front) {
+            own.doubt();
+        }
+    }
+
+    /// Somebody else listens where a worker should. Told once for each address.
+    fn warn_of_foreign(&mut self, front: usize, id: ConnId, uid: u32) {
+        let Some(worker) = self.conns.get(&id).and_then(|conn| conn.worker) else { return };
+        let Some(own) = self.own(Some(worker), front) else { return };
+        if !std::mem::replace(&mut own.foreign_told, true) {
+            let port = own.value();
+            (self.notify)(Notice::Foreign { worker, port, uid });
+        }
+    }
+
     pub(super) fn refuse(&mut self, front: usize, id: ConnId, why: Unanswered) {
+        if matches!(why, Unanswered::Absent | Unanswered::Foreign(_)) {
+            self.doubt(front, id);
+        }
         let why = match why {
             Unanswered::Absent => Refusal::Absent,
+            Unanswered::Foreign(uid) => {
+                self.warn_of_foreign(front, id, uid);
+                Refusal::Absent
+            }
             Unanswered::Saturated => Refusal::Saturated,
             Unanswered::Exhausted(error) => {
                 self.warn(error);
@@ -310,6 +338,13 @@ impl Shell {
 
     /// A worker has the connection: bytes are moved from now on.
     fn begin(&mut self, front: usize, id: ConnId, upstream: OwnedFd) {
+        let worker = self.conns.get(&id).and_then(|conn| conn.worker);
+        let own = self.own(worker, front);
+        let on_port = own.as_ref().is_some_and(|own| matches!(own.target(), Target::Port { .. }));
+        // Before the first byte.
+        if let Err(why) = own.map_or(Err(Unanswered::Absent), Own::confirm) {
+            return self.refuse(front, id, why);
+        }
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if let Some(version) = self.desks[front].front.spec.proxy {
             let header = proxy::header(version, &endpoints(&conn.client));
@@ -320,7 +355,7 @@ impl Shell {
             }
         }
         // The system limits how much a user may watch.
-        if let Err(error) = conn.begin(id, upstream, &self.tools) {
+        if let Err(error) = conn.begin(id, upstream, on_port, &self.tools) {
             return self.refuse(front, id, Unanswered::Exhausted(error));
         }
         self.input(front, Input::Connected { conn: id });
@@ -382,7 +417,12 @@ impl Shell {
                 conn.upstream = Upstream::None;
                 return self.refuse(front, id, Unanswered::Absent);
             }
-            Verdict::Reset { .. } => return self.reset(front, id),
+            Verdict::Reset { by } => {
+                if by == Side::Worker {
+                    self.doubt(front, id);
+                }
+                return self.reset(front, id);
+            }
             Verdict::Abandon(error) => {
                 self.warn(error);
                 return self.reset(front, id);

@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::conn::Upstream;
 use super::shell::{Shell, Stop};
 use super::token::Token;
-use super::{Command, Front, Notice, Own, Place, Reach, Spec};
+use super::{Command, Front, Notice, Own, Place, Reach, Spec, Target};
 use crate::core::forward::{Config, ConnId};
 use crate::core::ids::{Slot, WorkerId};
 use crate::core::schedule::Policy;
 use crate::sys::epoll::Waker;
-use crate::sys::stream::Target;
+use crate::sys::socket_directory::Owner;
 
 const WORKER: WorkerId = WorkerId(1);
 
@@ -31,7 +31,7 @@ impl Rig {
         let front = Front::open(Spec {
             place: Place::Tcp { host: Some("127.0.0.1".into()), port: 0 },
             backlog: 16,
-            reach: Reach::Port,
+            reach: Some(Reach::Port),
             env: "PORT".into(),
             policy: Policy::RoundRobin,
             proxy: None,
@@ -43,8 +43,8 @@ impl Rig {
         let waker = Waker::new().unwrap();
         let notify = Box::new(move |notice| told.send(notice).unwrap());
         let shell = Shell::new(vec![front], waker.clone(), queue, notify).unwrap();
-        let own = Own::reserve(WORKER, 0, "PORT", None).unwrap();
-        let Target::Tcp(at) = own.target().clone() else { unreachable!("without a directory it is a port") };
+        let own = Own::port(Owner::default(), "PORT").unwrap();
+        let &Target::Port { at, .. } = own.target() else { unreachable!("it was asked for a port") };
         let worker = TcpListener::bind(at).unwrap();
         let it = Self { shell, waker, commands, notices, worker };
         it.tell(Command::AddWorker { worker: WORKER, slot: Slot(0), own: vec![own] });
