@@ -180,15 +180,14 @@ impl Control {
         self.say(Output::TellBroken(worker, why));
         self.supervise(supervise::Input::CutOff { worker });
         self.withdraw(worker);
-        self.standbys.on_go(worker);
         // For those who wait at its listeners it is dead.
         self.listen(listeners::Input::WorkerDied { worker });
+        self.standbys.on_go(worker);
     }
 
     fn on_exit(&mut self, worker: WorkerId, exit: ExitKind) {
         let Some(Worker { supervised, .. }) = self.workers.remove(worker) else { return };
         self.unlinked.on_exit(worker);
-        self.standbys.on_go(worker);
         self.say(Output::Forget(worker));
         // Who exits with 0 has meant to go, and its listeners go with it, unless supervision knows better. After
         // anything else they stay open for a replacement.
@@ -196,6 +195,7 @@ impl Control {
             self.listen(listeners::Input::WorkerLeft { worker });
         }
         self.listen(listeners::Input::WorkerDied { worker });
+        self.standbys.on_go(worker);
         self.say(Output::TellExit(worker, exit));
         if supervised {
             self.supervise(supervise::Input::Exited { worker, exit });
@@ -236,9 +236,9 @@ impl Control {
 
     /// A worker leaves on purpose.
     fn leave_listeners(&mut self, input: listeners::Input, worker: WorkerId) {
-        self.standbys.on_go(worker);
         self.workers.on_left(worker);
         self.listen(input);
+        self.standbys.on_go(worker);
     }
 
     /// Gives the registry of listeners an input, and does what it says.
