@@ -15,6 +15,8 @@ pub mod orphans;
 pub mod slots;
 mod standbys;
 pub mod supervise;
+#[cfg(test)]
+mod tests;
 pub mod unlinked;
 mod workers;
 
