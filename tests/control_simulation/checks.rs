@@ -54,9 +54,7 @@ impl World {
     /// As long as nothing fails, a port at which a supervised worker has listened is never closed: those who come are
     /// served, or wait for the next worker.
     fn check_that_nobody_is_refused(&self, output: &Output) {
-        if self.gentle && !self.ending {
-            panic!("{output:?}, and clients are refused");
-        }
+        assert!(!self.gentle || self.ending, "{output:?}, and clients are refused");
     }
 
     pub(crate) fn on_event(&mut self, event: &Event) {

@@ -82,7 +82,7 @@ impl Process {
             plan,
             drain: (gentle || !random.one_in(6)).then(|| random.ms(0, 120)),
             obeys_term: gentle || !random.one_in(4),
-            code: if random.one_in(3) { 1 } else { 0 },
+            code: i32::from(random.one_in(3)),
             linked: true,
             withdrawn: false,
             goes: false,

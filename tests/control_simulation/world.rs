@@ -147,7 +147,7 @@ impl World {
                 }
             }
             Output::Reply(worker, reply) => return self.on_reply(worker, reply),
-            Output::Send(worker, frame) => self.on_frame(worker, frame),
+            Output::Send(worker, frame) => self.on_frame(worker, &frame),
             Output::Join(worker, listener) => {
                 self.count("join");
                 self.processes.get_mut(&worker).unwrap().joined.insert(listener);
@@ -269,7 +269,7 @@ impl World {
         Vec::new()
     }
 
-    fn on_frame(&mut self, worker: WorkerId, frame: ToWorker) {
+    fn on_frame(&mut self, worker: WorkerId, frame: &ToWorker) {
         let Some(process) = self.processes.get_mut(&worker).filter(|it| it.linked) else { return };
         match frame {
             ToWorker::Drain(_) => {
@@ -282,7 +282,7 @@ impl World {
                     self.plan(drain + Duration::from_millis(2), Due::Deed(worker, exit));
                 }
             }
-            ToWorker::Promote { slot } => assert_eq!(process.slot, Some(slot)),
+            ToWorker::Promote { slot } => assert_eq!(process.slot, Some(*slot)),
             _ => {}
         }
     }

@@ -107,12 +107,12 @@ fn a_port_that_new_code_opens_late_stays_open_for_as_long_as_a_listener_lingers(
         assert!(said.contains(&Output::Leave(A, TWO)), "its time is over: {said:?}");
         thread.give(Input::Exited { worker: A, exit: ExitKind::Code(0) });
         thread.give(Input::Settled(A));
-        thread.pass(LINGER - Duration::from_millis(1));
+        thread.pass(LINGER.mul_f32(0.9));
         assert_eq!(thread.closed(), []);
         if opens {
             thread.listen(B, 81, TWO);
         }
-        thread.pass(Duration::from_millis(1));
+        thread.pass(LINGER.mul_f32(0.1));
         assert_eq!(thread.closed(), if opens { vec![] } else { vec![TWO] });
     }
 }
