@@ -249,12 +249,22 @@ impl<C: Connection> Dispatch<C> {
             let listener = &mut self.listeners[index];
             // Past those who have to wait for their own worker, where there are such.
             let mut left = 0;
-            while let Some((conn, since)) = listener.queue.get(left) {
+            let mut passed_by = false;
+            loop {
+                let Some((conn, since)) = listener.queue.get(left) else {
+                    // A worker that had no room for those has had some for another one since: there may be more.
+                    if std::mem::take(&mut passed_by) {
+                        left = 0;
+                        continue;
+                    }
+                    break;
+                };
                 let home = conn.home();
                 let mut around = Around { workers: &mut self.workers, window, now, board };
                 match listener.choose(home, since, &mut around) {
                     Some(place) => {
                         let Some(conn) = listener.queue.take(left) else { break };
+                        passed_by |= left > 0;
                         self.waiting -= 1;
                         listener.counts.passed += 1;
                         self.workers[place].sent(window, now);

@@ -327,3 +327,14 @@ fn a_frame_that_is_too_long_is_not_written() {
     let error = ToWorker::Reply(Reply { data, ..Reply::refusal(1, 0) }).encode().unwrap_err();
     assert!(matches!(error, FrameError::TooLong { .. }), "{error}");
 }
+
+#[test]
+fn custom_data_that_only_javascript_reads_goes_through_as_it_came() {
+    let text = r#"{"half a \ud800 pair":1e999}"#;
+    let frame = format!(
+        r#"{{"act":"query","seq":1,"index":0,"address":null,"port":1,"addressType":4,"data":{text}}}"#
+    );
+    let FromWorker::Query(query) = FromWorker::parse(frame.as_bytes()).unwrap() else { panic!("a query") };
+    let reply = Reply { data: query.data, ..Reply::refusal(1, 0) };
+    assert!(ToWorker::Reply(reply).encode().unwrap().contains(text));
+}

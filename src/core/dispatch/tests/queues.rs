@@ -1,6 +1,12 @@
 //! Turns, windows, queues and the listeners behind them.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use super::{ONE, TWO, play};
+use crate::core::dispatch::{Board, Config, Dispatch, Input};
+use crate::core::ids::{ListenerId, Slot, WorkerId};
+use crate::core::schedule::{Plan, Policy};
 
 #[test]
 fn connections_go_round_in_turn() {
@@ -109,4 +115,50 @@ fn what_waits_for_a_closed_listener_is_closed() {
         ("close 7; waiting; due", "c closed, d closed, 0, never"),
         ("accept e; counts 1 2; deaf 1 a; reclaimed 1 b", "e closed, a closed, b closed"),
     ]);
+}
+
+/// A page on which a worker takes note of what it has received between two looks of the dispatcher.
+struct Racing {
+    /// How many looks still show nothing.
+    looks: Cell<u32>,
+}
+
+impl Board for Racing {
+    fn received(&self, _: WorkerId) -> u64 {
+        match self.looks.get() {
+            0 => 100,
+            looks => {
+                self.looks.set(looks - 1);
+                0
+            }
+        }
+    }
+    fn open(&self, _: WorkerId) -> u32 {
+        0
+    }
+    fn busy(&self, _: WorkerId) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[test]
+fn who_was_passed_by_gets_the_room_that_is_seen_later() {
+    let (worker, listener) = (WorkerId(1), ListenerId(7));
+    for looks in 0..40 {
+        let board = Racing { looks: looks.into() };
+        let mut dispatch = Dispatch::new(Config { window: 2, ..Config::default() });
+        let mut out = Vec::new();
+        let plan = Plan { policy: Policy::Sticky, ..Plan::default() };
+        let patience = plan.patience;
+        dispatch.handle(Duration::ZERO, Input::ListenerAdded { listener, plan }, &board, &mut out);
+        for conn in 'a'..='e' {
+            dispatch.handle(Duration::ZERO, Input::Accepted { listener, conn }, &board, &mut out);
+        }
+        // Nobody has to wait for its own worker any more.
+        let now = patience * 2;
+        dispatch.handle(now, Input::Tick, &board, &mut out);
+        dispatch.handle(now, Input::WorkerAdded { worker, slot: Slot(0) }, &board, &mut out);
+        dispatch.handle(now, Input::Joined { worker, listener }, &board, &mut out);
+        dispatch.check_invariants(now).unwrap_or_else(|broken| panic!("after {looks} looks: {broken}"));
+    }
 }
