@@ -138,6 +138,8 @@ class Application {
   said = [];
   /** @type {number | undefined} */
   port;
+  /** Whether no new clients come. */
+  isPaused = true;
   /** Of short clients in quiet times, in ms. @type {number[]} */
   quiet = [];
 
@@ -161,7 +163,7 @@ class Application {
       const passed = Math.min(now() - last, 100);
       last = now();
       due += (passed * options.rate) / 1000;
-      if (this.port === undefined || this.fixture.exit) due = 0;
+      if (this.port === undefined || this.isPaused || this.fixture.exit) due = 0;
       for (; due >= 1; due--) this.clients.startAny(this.port);
     }, 5);
   }
@@ -206,6 +208,16 @@ class Application {
       } else if (mark === 'warning') this.warnings.push(data.message);
       else this.said.push(mark === 'said' ? data : { [mark]: data });
     }
+  }
+
+  /**
+   * Descriptors of the primary. A forwarder has two for each client, so there must be none.
+   */
+  async settledDescriptors() {
+    if (!this.options.policy.startsWith('forward')) return this.descriptors();
+    this.isPaused = true;
+    await this.clients.over();
+    return this.descriptors();
   }
 
   /** Descriptors of the primary, without the pipes that a forwarder keeps. */
@@ -273,9 +285,9 @@ async function tryWay(app, way) {
   let killedAt = Infinity;
   let [id, pid, from, to] = [NaN, NaN, Infinity, Infinity];
   try {
+    base = await app.settledDescriptors();
+    app.isPaused = false;
     await app.busy(quiet);
-    // What the clients hold meanwhile comes and goes.
-    base = app.descriptors();
     before = residentOf(app.pid);
     const started = now();
     app.fixture.tell('saboteur');
@@ -377,6 +389,7 @@ async function tryWay(app, way) {
     row.growth = residentOf(app.pid) - before;
     if (row.growth > GROWTH) problem(`the primary has grown by ${row.growth >> 20} MiB`);
     if (row.peak > PEAK) problem(`the primary had grown by ${row.peak >> 20} MiB`);
+    await app.settledDescriptors();
     await until('its descriptors are closed', () => app.descriptors() <= base, PROMPT).catch(() =>
       problem(`descriptors of the primary: ${base} before, ${app.descriptors()} after`),
     );
