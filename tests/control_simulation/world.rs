@@ -191,7 +191,7 @@ impl World {
     fn spawn(&mut self, ticket: Ticket, slot: Option<Slot>) -> Vec<Input> {
         if self.exhausted {
             self.fail_for_want_of_descriptors("spawn failed");
-            return vec![Input::SpawnFailed { ticket, errno: -NO_DESCRIPTORS }];
+            return vec![Input::SpawnFailed { ticket, cause: "no descriptors".into() }];
         }
         let worker = self.start(true, slot);
         let mut answers = vec![Input::Spawned { ticket, worker, slot, external: false }];
