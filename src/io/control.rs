@@ -12,6 +12,8 @@ mod liveness;
 mod messages;
 mod news;
 mod orphans;
+mod reaper;
+mod service;
 mod shared;
 mod shell;
 mod socket;
@@ -19,6 +21,7 @@ mod sockets;
 mod stack;
 mod systemd;
 mod template;
+mod thread;
 mod workers;
 
 use std::ffi::CString;
@@ -124,7 +127,7 @@ impl ControlThread {
             .doing("starting the control thread's runtime")?;
         let thread = std::thread::Builder::new()
             .name("rcluster-ctl".into())
-            .spawn(move || shell.run_thread(&runtime, queue, events))
+            .spawn(move || thread::run(shell, &runtime, queue, events))
             .doing("starting the control thread")?;
         Ok(Self { commands: Some(commands), common, tell, thread: Some(thread) })
     }

@@ -2,12 +2,15 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
 
 use super::forwarding::Forwarding;
 use crate::core::control::slots::Slots;
 use crate::core::ids::WorkerId;
-use crate::io::dispatcher::Dispatcher;
+use crate::io::dispatcher::{Afterwards, Command, Dispatcher};
 
 /// What the control thread has in common with who holds it.
 #[derive(Clone)]
@@ -18,6 +21,32 @@ pub(super) struct Common {
     pub(super) numbers: WorkerNumbers,
     pub(super) inspectors: InspectorCount,
     pub(super) leavers: Leavers,
+}
+
+impl Common {
+    /// Lets the primary's thread go on once the dispatcher has done what it was told so far: it is the one who closes
+    /// the sockets.
+    pub(super) fn answer_behind_dispatcher(&self, done: Sender<()>) {
+        self.behind_dispatcher(move || {
+            // Nobody waits any more when the primary's thread is gone.
+            let _ = done.send(());
+        });
+    }
+
+    /// All workers drain, and this one is next. The answer comes when the dispatcher has passed on whoever waited.
+    pub(super) fn last_call(&self, worker: WorkerId) -> oneshot::Receiver<()> {
+        self.forwarding.leaving(worker);
+        let (called, on_called) = oneshot::channel();
+        self.dispatcher.tell(Command::LastCall);
+        self.behind_dispatcher(move || {
+            let _ended = called.send(());
+        });
+        on_called
+    }
+
+    fn behind_dispatcher(&self, act: impl FnOnce() + Send + 'static) {
+        self.dispatcher.tell(Command::Then(Afterwards::new(act)));
+    }
 }
 
 /// Taken where workers are spawned, and freed where they end: before the application can hear of it and spawn

@@ -1,35 +1,32 @@
 //! The control thread's own state: what it hears becomes inputs of [`Control`], whose outputs are carried out here.
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
+use tokio::sync::mpsc;
 
 use super::external::External;
 use super::liveness::Threads;
 use super::messages::{Command, Event, Heard, Tell, broken, describe};
 use super::news::News;
 use super::orphans::OrphanWatch;
+use super::reaper::{Reaped, Reaper};
+use super::service::Service;
 use super::shared::Common;
 use super::sockets::Sockets;
 use super::stack::Then;
-use super::systemd::Systemd;
 use super::template::{Plan, Started, Template};
 use super::workers::{LOOK, WorkerHandle};
-use crate::core::control::supervise::{self, ExitKind, Stats};
+use crate::core::control::supervise::{self, Stats};
 use crate::core::control::{Control, Input, Output};
 use crate::core::ids::{Slot, Ticket, WorkerId};
 use crate::core::schedule::Scheduling;
 use crate::core::wire::{Drain, FromWorker, Reply, ToWorker};
-use crate::io::dispatcher::{Afterwards, Command as ToDispatcher, Notice};
+use crate::io::dispatcher::{Command as ToDispatcher, Notice};
 use crate::sys::error::SysError;
-use crate::sys::exit::{Exit, SIGKILL, reap};
 use crate::sys::headroom;
-use crate::sys::oom::OomKills;
 
 /// How long a worker that is blocked may take to say where.
 const STACK_LIMIT: Duration = Duration::from_millis(500);
@@ -49,10 +46,8 @@ pub(super) struct Shell {
     heard: mpsc::Sender<Heard>,
     /// None as long as nobody supervises.
     template: Option<Template>,
-    /// None where no service manager wants to know.
-    systemd: Option<Systemd>,
-    /// None where the kernel does not count them.
-    oom_kills: Option<OomKills>,
+    service: Service,
+    reaper: Reaper,
     orphans: OrphanWatch,
 }
 
@@ -75,43 +70,30 @@ impl Shell {
             common,
             heard,
             template: None,
-            systemd: None,
-            oom_kills: None,
+            service: Service::default(),
+            reaper: Reaper::default(),
             orphans: OrphanWatch::new(Duration::ZERO),
         }
     }
 
-    pub(super) fn run_thread(
-        mut self,
-        runtime: &tokio::runtime::Runtime,
-        queue: mpsc::UnboundedReceiver<Command>,
-        events: mpsc::Receiver<Heard>,
-    ) {
-        let tasks = LocalSet::new();
-        // The thread's root: a panic must be told, it would be silence otherwise.
-        let run = std::panic::AssertUnwindSafe(|| tasks.block_on(runtime, self.run(queue, events)));
-        if std::panic::catch_unwind(run).is_err() {
-            (self.tell)(Event::Failed("the control thread panicked".into()));
-        }
+    /// When to call [`Self::on_tick`] if nothing happens before, from [`Self::start`] on.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let deadlines =
+            [self.control.next_deadline(), self.service.next_deadline(), self.orphans.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
-    async fn run(&mut self, mut queue: mpsc::UnboundedReceiver<Command>, mut events: mpsc::Receiver<Heard>) {
-        loop {
-            let systemd = self.systemd.as_ref().and_then(Systemd::next_deadline);
-            let deadlines = [self.control.next_deadline(), systemd, self.orphans.next_deadline()];
-            let deadline = deadlines.into_iter().flatten().min();
-            tokio::select! {
-                command = queue.recv() => match command {
-                    Some(command) => self.on_command(command),
-                    None => return,
-                },
-                Some(heard) = events.recv() => self.on_heard(heard),
-                () = until(self.start, deadline), if deadline.is_some() => self.on_tick(),
-            }
-        }
+    /// The moment from which its times are counted.
+    pub(super) fn start(&self) -> Instant {
+        self.start
     }
 
-    fn on_command(&mut self, command: Command) {
+    /// The thread has failed.
+    pub(super) fn tell_failure(&self) {
+        (self.tell)(Event::Failed("the control thread panicked".into()));
+    }
+
+    pub(super) fn on_command(&mut self, command: Command) {
         match command {
             Command::Adopt { worker, slot, pidfd, link } => {
                 let external = link.external;
@@ -128,7 +110,7 @@ impl Shell {
             }
             Command::Leave { worker, done } => {
                 self.input(Input::Leave(worker));
-                self.answer_behind_dispatcher(done);
+                self.common.answer_behind_dispatcher(done);
             }
             Command::Flush { worker, done } => {
                 // Dropping it is an answer, too: nobody listens to that worker.
@@ -157,7 +139,7 @@ impl Shell {
         }
     }
 
-    fn on_heard(&mut self, heard: Heard) {
+    pub(super) fn on_heard(&mut self, heard: Heard) {
         match heard {
             Heard::Ended(worker) => self.on_ended(worker),
             Heard::Said(worker, frame) => {
@@ -175,7 +157,7 @@ impl Shell {
                 self.input(Input::Broke { worker, why });
             }
             Heard::LastCalled(worker, order) => self.input(Input::Drain(worker, order)),
-            Heard::Flushed(done) => self.answer_behind_dispatcher(done),
+            Heard::Flushed(done) => self.common.answer_behind_dispatcher(done),
             Heard::Unwatched(worker, error) => {
                 let message = format!(
                     "The end of {worker} cannot be waited for, and is looked for every {} ms: {error}",
@@ -199,8 +181,11 @@ impl Shell {
         }
     }
 
-    fn on_tick(&mut self) {
-        self.feed_watchdog();
+    pub(super) fn on_tick(&mut self) {
+        let threads = Threads { dispatcher: &self.common.dispatcher, forwarding: &self.common.forwarding };
+        if let Some(warning) = self.service.on_tick(self.start.elapsed(), threads) {
+            (self.tell)(warning);
+        }
         let looks = self.workers.iter().filter_map(|(&worker, handle)| {
             let vitals = handle.vitals()?;
             Some(supervise::Input::Vitals { worker, vitals })
@@ -280,11 +265,10 @@ impl Shell {
 
     /// Begins to supervise.
     fn begin(&mut self, plan: Plan) {
-        self.systemd = Systemd::from_environment(self.start.elapsed()).unwrap_or_else(|error| {
-            self.warn_of_systemd(&error);
-            None
-        });
-        self.oom_kills = OomKills::of_this_process();
+        if let Some(warning) = self.service.begin(self.start.elapsed()) {
+            (self.tell)(warning);
+        }
+        self.reaper.count_oom_kills();
         let (options, seed) = (Box::new(plan.options.clone()), plan.seed);
         self.template = Some(Template::new(plan));
         self.input(Input::Begin { options, seed });
@@ -342,7 +326,7 @@ impl Shell {
     }
 
     /// Sends a frame to a worker, unless it is dead or cut off.
-    fn send(&mut self, worker: WorkerId, frame: &ToWorker, fd: Option<std::os::fd::OwnedFd>) {
+    fn send(&mut self, worker: WorkerId, frame: &ToWorker, fd: Option<OwnedFd>) {
         let sent = self.workers.get(&worker).map_or(Ok(()), |handle| handle.send(frame, fd));
         if let Err(error) = sent {
             self.answers.push_back(Input::Broke { worker, why: error.to_string() });
@@ -351,16 +335,11 @@ impl Shell {
 
     /// The order to drain follows once the dispatcher has passed on whoever waits for a worker.
     fn last_call(&self, worker: WorkerId, order: Drain) {
-        self.common.forwarding.leaving(worker);
-        let (called, on_called) = oneshot::channel();
-        self.common.dispatcher.tell(ToDispatcher::LastCall);
-        // A thread that has ended has closed its sockets as well, so the order is given in any case.
-        self.common.dispatcher.tell(ToDispatcher::Then(Afterwards::new(move || {
-            let _ended = called.send(());
-        })));
+        let called = self.common.last_call(worker);
         let heard = self.heard.clone();
         tokio::task::spawn_local(async move {
-            let _ended = on_called.await;
+            // A thread that has ended has closed its sockets as well, so the order is given in any case.
+            let _ended = called.await;
             // It fails when this thread ends, and then everything does.
             let _ended = heard.send(Heard::LastCalled(worker, order)).await;
         });
@@ -379,84 +358,33 @@ impl Shell {
     /// A worker's process has ended: reaps it.
     fn on_ended(&mut self, worker: WorkerId) {
         let Some(handle) = self.workers.get(&worker) else { return };
-        let exit = match reap(handle.pidfd.as_fd()) {
-            Ok(Some(exit)) => exit,
-            // It is dead for everybody but a process that traces it, which gets its exit before us.
-            Ok(None) => {
+        let supervised = handle.supervised.is_some();
+        let exit = match self.reaper.reap(worker, &handle.pidfd, supervised) {
+            Reaped::Exited(exit) => exit,
+            Reaped::ByOthers(exit, warning) => {
+                (self.tell)(warning);
+                exit
+            }
+            Reaped::NotYet => {
                 let why = "another process traces it and has not taken its exit".into();
                 self.input(Input::Broke { worker, why });
                 return WorkerHandle::look_again(worker, self.heard.clone());
             }
-            Err(error) => {
-                let message = format!(
-                    "Other code in this process has taken the exit of {worker}, which is told as if it had been killed: {error}"
-                );
-                (self.tell)(Event::Warning { code: "RCLUSTER_EXIT_UNKNOWN", message });
-                Exit::Signal { number: SIGKILL, core_dumped: false }
-            }
         };
-        let supervised = self.workers.remove(&worker).is_some_and(|handle| handle.supervised.is_some());
-        let exit = self.exit_kind(exit, supervised);
+        self.workers.remove(&worker);
         if let Some(template) = self.template.as_mut().filter(|_| supervised) {
             template.on_exit(worker);
         }
         self.input(Input::Exited { worker, exit });
     }
 
-    fn exit_kind(&mut self, exit: Exit, supervised: bool) -> ExitKind {
-        let exit = match exit {
-            Exit::Code(code) => ExitKind::Code(code),
-            Exit::Signal { number, .. } => ExitKind::Signal(number),
-        };
-        let Some(kills) = self.oom_kills.as_mut().filter(|_| supervised) else { return exit };
-        if exit != ExitKind::Signal(SIGKILL) {
-            kills.forget();
-        } else if kills.take() {
-            return ExitKind::OutOfMemory;
-        }
-        exit
-    }
-
-    /// Lets the primary's thread go on once the dispatcher has done what it was told so far: it is
-    /// the one who closes the sockets.
-    fn answer_behind_dispatcher(&self, done: Sender<()>) {
-        self.common.dispatcher.tell(ToDispatcher::Then(Afterwards::new(move || {
-            // Nobody waits any more when the primary's thread is gone.
-            let _ = done.send(());
-        })));
-    }
-
     /// Tells whoever wants to know of a decision.
     fn announce(&mut self, event: supervise::Event) {
-        if let Some(systemd) = &mut self.systemd
-            && let Some(stats) = self.control.stats(self.start.elapsed())
-        {
-            let told = systemd.hear(&event, &stats);
-            told.unwrap_or_else(|error| self.warn_of_systemd(&error));
+        let stats = || self.control.stats(self.start.elapsed());
+        if let Some(warning) = self.service.on_event(&event, stats) {
+            (self.tell)(warning);
         }
         self.news.tell(Event::Supervision(event));
-    }
-
-    fn feed_watchdog(&mut self) {
-        let now = self.start.elapsed();
-        let Common { dispatcher, forwarding, .. } = &self.common;
-        let threads = Threads { dispatcher, forwarding };
-        match self.systemd.as_mut().map_or(Ok(None), |systemd| systemd.tick(now, threads)) {
-            Ok(None) => {}
-            Ok(Some(blocked)) => {
-                let message = format!(
-                    "The service manager's watchdog is not fed, because the {blocked}'s thread does not answer"
-                );
-                (self.tell)(Event::Warning { code: "RCLUSTER_NOTIFY", message });
-            }
-            Err(error) => self.warn_of_systemd(&error),
-        }
-    }
-
-    /// A cluster that the service manager does not hear of goes on; but it may soon take it for dead.
-    fn warn_of_systemd(&self, error: &SysError) {
-        let message = format!("The service manager cannot be notified: {error}");
-        (self.tell)(Event::Warning { code: "RCLUSTER_NOTIFY", message });
     }
 
     /// How the cluster stands; None if nobody supervises it.
@@ -468,11 +396,5 @@ impl Shell {
             slot.busy = handle.busy();
         }
         Some(stats)
-    }
-}
-
-async fn until(start: Instant, deadline: Option<Duration>) {
-    if let Some(deadline) = deadline {
-        tokio::time::sleep_until((start + deadline).into()).await;
     }
 }

@@ -1,6 +1,7 @@
 //! How long a listener lives, and how long it waits for a replacement.
 
 use super::*;
+use crate::core::control::listeners::LINGER;
 
 #[test]
 fn a_listener_closes_with_its_last_server() {

@@ -1,0 +1,60 @@
+//! Reaps workers, and says how they ended.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::messages::Event;
+use crate::core::control::supervise::ExitKind;
+use crate::core::ids::WorkerId;
+use crate::sys::exit::{Exit, SIGKILL, reap};
+use crate::sys::oom::OomKills;
+
+/// What came of reaping a worker.
+pub(super) enum Reaped {
+    Exited(ExitKind),
+    /// It is reaped, but not by us: it counts as killed. The app is to be warned.
+    ByOthers(ExitKind, Event),
+    /// It is dead for everybody but a process that traces it, which gets its exit before us.
+    NotYet,
+}
+
+/// Reaps workers.
+#[derive(Default)]
+pub(super) struct Reaper {
+    /// None where the kernel does not count them, or nobody has asked.
+    oom_kills: Option<OomKills>,
+}
+
+impl Reaper {
+    /// From now on, supervised workers that the kernel kills for want of memory are told from others.
+    pub(super) fn count_oom_kills(&mut self) {
+        self.oom_kills = OomKills::of_this_process();
+    }
+
+    /// Reaps a worker whose process has ended.
+    pub(super) fn reap(&mut self, worker: WorkerId, pidfd: &OwnedFd, supervised: bool) -> Reaped {
+        match reap(pidfd.as_fd()) {
+            Ok(Some(Exit::Code(code))) => Reaped::Exited(self.classify(ExitKind::Code(code), supervised)),
+            Ok(Some(Exit::Signal { number, .. })) => {
+                Reaped::Exited(self.classify(ExitKind::Signal(number), supervised))
+            }
+            Ok(None) => Reaped::NotYet,
+            Err(error) => {
+                let message = format!(
+                    "Other code in this process has taken the exit of {worker}, which is told as if it had been killed: {error}"
+                );
+                let warning = Event::Warning { code: "RCLUSTER_EXIT_UNKNOWN", message };
+                Reaped::ByOthers(self.classify(ExitKind::Signal(SIGKILL), supervised), warning)
+            }
+        }
+    }
+
+    fn classify(&mut self, exit: ExitKind, supervised: bool) -> ExitKind {
+        let Some(kills) = self.oom_kills.as_mut().filter(|_| supervised) else { return exit };
+        if exit != ExitKind::Signal(SIGKILL) {
+            kills.forget();
+        } else if kills.take() {
+            return ExitKind::OutOfMemory;
+        }
+        exit
+    }
+}

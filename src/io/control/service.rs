@@ -1,0 +1,60 @@
+//! The service manager, if there is one: what it is told, and what the app is told when that fails.
+
+use std::time::Duration;
+
+use super::liveness::Threads;
+use super::messages::Event;
+use super::systemd::Systemd;
+use crate::core::control::supervise::{self, Stats};
+use crate::sys::error::SysError;
+
+/// None where no service manager wants to know.
+#[derive(Default)]
+pub(super) struct Service(Option<Systemd>);
+
+impl Service {
+    /// Begins to tell the service manager. Returns a warning for the app if that cannot be.
+    pub(super) fn begin(&mut self, now: Duration) -> Option<Event> {
+        match Systemd::from_environment(now) {
+            Ok(systemd) => {
+                self.0 = systemd;
+                None
+            }
+            Err(error) => Some(warning(&error)),
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.0.as_ref().and_then(Systemd::next_deadline)
+    }
+
+    /// The cluster has decided something. Returns a warning for the app if the manager cannot be told.
+    pub(super) fn on_event(
+        &mut self,
+        event: &supervise::Event,
+        stats: impl FnOnce() -> Option<Stats>,
+    ) -> Option<Event> {
+        let systemd = self.0.as_mut()?;
+        systemd.hear(event, &stats()?).err().map(|error| warning(&error))
+    }
+
+    /// Time has passed. Returns a warning for the app if a thread is blocked, or the manager cannot be told.
+    pub(super) fn on_tick(&mut self, now: Duration, threads: Threads<'_>) -> Option<Event> {
+        match self.0.as_mut()?.tick(now, threads) {
+            Ok(None) => None,
+            Ok(Some(blocked)) => {
+                let message = format!(
+                    "The service manager's watchdog is not fed, because the {blocked}'s thread does not answer"
+                );
+                Some(Event::Warning { code: "RCLUSTER_NOTIFY", message })
+            }
+            Err(error) => Some(warning(&error)),
+        }
+    }
+}
+
+/// A cluster that the service manager does not hear of goes on; but it may soon take it for dead.
+fn warning(error: &SysError) -> Event {
+    let message = format!("The service manager cannot be notified: {error}");
+    Event::Warning { code: "RCLUSTER_NOTIFY", message }
+}

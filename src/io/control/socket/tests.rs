@@ -1,0 +1,94 @@
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::*;
+use crate::core::ids::ListenerId;
+use crate::sys::closer::tests::lingering;
+use crate::sys::passing::{duplicate, message_pair};
+
+const WORKER: WorkerId = WorkerId(1);
+const QUEUE: usize = 4;
+
+/// Runs what a test does on a thread like the control thread, and fails if it blocks.
+fn on_a_thread<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, test());
+        done.send(()).unwrap();
+    });
+    wait.recv_timeout(Duration::from_secs(60)).expect("the thread goes on, and nothing has failed on it");
+}
+
+fn tell(socket: &OwnedFd, frame: &[u8], fd: &OwnedFd) {
+    assert_eq!(send(socket.as_fd(), frame, &[duplicate(fd).unwrap()]).unwrap(), Sent::Done);
+}
+
+/// The next event, if the tasks of this thread come to one without anything from outside.
+async fn soon(events: &mut mpsc::Receiver<Heard>) -> Option<Heard> {
+    for _ in 0..2000 {
+        if let Ok(event) = events.try_recv() {
+            return Some(event);
+        }
+        tokio::task::yield_now().await;
+    }
+    None
+}
+
+#[test]
+fn descriptors_that_nobody_asked_for_hold_nobody_up_read_or_not() {
+    on_a_thread(|| async {
+        let (ours, theirs) = message_pair().unwrap();
+        let (heard, mut events) = mpsc::channel(QUEUE);
+        let (first, _peer) = lingering();
+        let (second, _other_peer) = lingering();
+        tell(&theirs, br#"{"act":"ready"}"#, &first);
+        drop(first);
+        let (control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), heard).unwrap();
+        assert!(matches!(events.recv().await, Some(Heard::Said(WORKER, FromWorker::Ready))));
+        // This one is in the socket when it is closed.
+        tell(&theirs, br#"{"act":"ready"}"#, &second);
+        drop(second);
+        drop(control);
+        tokio::task::yield_now().await;
+    });
+}
+
+#[test]
+fn one_that_does_not_read_its_answers_is_not_read_any_further_and_has_not_lost_its_link() {
+    on_a_thread(|| async {
+        let (ours, theirs) = message_pair().unwrap();
+        let (heard, mut events) = mpsc::channel(QUEUE);
+        let (control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), heard).unwrap();
+        let answer = ToWorker::Promote { slot: crate::core::ids::Slot(7) };
+        let question = format!(r#"{{"act":"close","listener":{}}}"#, ListenerId(3).0);
+        let mut heard = 0;
+        let mut asked = 0;
+        // It asks as long as there is room, and each question is answered.
+        loop {
+            while send(theirs.as_fd(), question.as_bytes(), &[]).unwrap() == Sent::Done {
+                asked += 1;
+            }
+            let Some(event) = soon(&mut events).await else { break };
+            assert!(matches!(event, Heard::Said(..)), "{event:?}");
+            heard += 1;
+            control.send(&answer, None).unwrap();
+            assert!(heard < 100_000, "it is read on and on");
+        }
+        // What has been read and not been heard was answered as well.
+        assert!(asked > heard && control.unsent.count() <= BEHIND + QUEUE + 1);
+        // Once it reads, it gets all answers, and is heard.
+        let mut answers = 0;
+        let mut bytes = [0; 256];
+        while answers < asked {
+            match receive(theirs.as_fd(), &mut bytes, &mut Vec::new()).unwrap() {
+                Received::Message { .. } => answers += 1,
+                _ => tokio::task::yield_now().await,
+            }
+            while let Ok(event) = events.try_recv() {
+                assert!(matches!(event, Heard::Said(..)), "{event:?}");
+                control.send(&answer, None).unwrap();
+            }
+        }
+    });
+}

@@ -1,0 +1,47 @@
+//! The control thread's loop.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use super::messages::{Command, Heard};
+use super::shell::Shell;
+
+/// Runs until the queue of commands ends. The root of the thread: a panic is told, it would be silence otherwise.
+pub(super) fn run(
+    mut shell: Shell,
+    runtime: &tokio::runtime::Runtime,
+    commands: mpsc::UnboundedReceiver<Command>,
+    events: mpsc::Receiver<Heard>,
+) {
+    let tasks = LocalSet::new();
+    let run = std::panic::AssertUnwindSafe(|| tasks.block_on(runtime, turn(&mut shell, commands, events)));
+    if std::panic::catch_unwind(run).is_err() {
+        shell.tell_failure();
+    }
+}
+
+async fn turn(
+    shell: &mut Shell,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    mut events: mpsc::Receiver<Heard>,
+) {
+    loop {
+        let deadline = shell.next_deadline();
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(command) => shell.on_command(command),
+                None => return,
+            },
+            Some(heard) = events.recv() => shell.on_heard(heard),
+            () = until(shell.start(), deadline), if deadline.is_some() => shell.on_tick(),
+        }
+    }
+}
+
+async fn until(start: Instant, deadline: Option<Duration>) {
+    if let Some(deadline) = deadline {
+        tokio::time::sleep_until((start + deadline).into()).await;
+    }
+}
