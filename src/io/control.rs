@@ -5,6 +5,7 @@
 //! [`Control`](crate::core::control::Control), whose outputs it carries out. It has a tokio runtime of its own, so it
 //! goes on while the primary's JavaScript is busy, in the garbage collector or at a debugger.
 
+mod commands;
 mod external;
 mod forwarding;
 mod launch;
@@ -42,10 +43,11 @@ use crate::io::forward::{Front, Report as Forwarded};
 use crate::sys::error::{Doing, SysError};
 use crate::sys::exit::send_signal;
 
+use commands::Command;
 use forwarding::Forwarding;
 pub use launch::{Inspect, Launch, Ports, Preload, Stdio};
 pub use messages::Event;
-use messages::{Command, Heard, Tell, describe};
+use messages::{Heard, Tell, describe};
 use shared::{Common, SharedSlots};
 pub use shared::{InspectorCount, Leavers, WorkerNumbers};
 use shell::Shell;

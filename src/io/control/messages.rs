@@ -1,14 +1,10 @@
-//! What reaches the control thread, and what the app is told.
+//! What the control thread hears of workers, and what the app is told.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
 
-use super::launch::{Launch, Link};
-use super::stack::Then;
-use super::template::Plan;
-use crate::core::control::supervise::{self, ExitKind, Failure, Stats};
+use crate::core::control::supervise::{self, ExitKind, Failure};
 use crate::core::ids::{Request, Slot, WorkerId};
 use crate::core::wire::{Drain, FromWorker, Reply};
 use crate::io::dispatcher::{Notice, Questions};
@@ -71,23 +67,6 @@ pub enum Event {
 
 /// Tells the app something, from whichever thread.
 pub(super) type Tell = Arc<dyn Fn(Event) + Send + Sync>;
-
-/// What the primary's JavaScript asks of the control thread.
-#[derive(Debug)]
-pub(super) enum Command {
-    Adopt { worker: WorkerId, slot: Slot, pidfd: Arc<OwnedFd>, link: Link },
-    Drain(WorkerId, Drain),
-    CaptureStack { worker: WorkerId, limit: Duration, then: Then },
-    Leave { worker: WorkerId, done: Sender<()> },
-    Flush { worker: WorkerId, done: Sender<()> },
-    Settled(WorkerId),
-    Supervise(Box<Plan>),
-    Relaunch(Box<Launch>),
-    AddInspectPorts(Vec<String>),
-    Ask(supervise::Input),
-    OrphansReaped,
-    Stats { answer: Sender<Option<Stats>> },
-}
 
 /// What the control thread hears of workers, from tasks of its own and from the dispatcher.
 #[derive(Debug)]

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::commands::Command;
 use super::external::External;
 use super::liveness::Threads;
-use super::messages::{Command, Event, Heard, Tell, broken, describe};
+use super::messages::{Event, Heard, Tell, broken, describe};
 use super::news::News;
 use super::orphans::OrphanWatch;
 use super::reaper::{Reaped, Reaper};

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use super::messages::{Command, Heard};
+use super::commands::Command;
+use super::messages::Heard;
 use super::shell::Shell;
 
 /// Runs until the queue of commands ends. The root of the thread: a panic is told, it would be silence otherwise.

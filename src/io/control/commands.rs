@@ -1,0 +1,30 @@
+//! What the primary's JavaScript asks of the control thread.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use super::launch::{Launch, Link};
+use super::stack::Then;
+use super::template::Plan;
+use crate::core::control::supervise::{self, Stats};
+use crate::core::ids::{Slot, WorkerId};
+use crate::core::wire::Drain;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) enum Command {
+    Adopt { worker: WorkerId, slot: Slot, pidfd: Arc<OwnedFd>, link: Link },
+    Drain(WorkerId, Drain),
+    CaptureStack { worker: WorkerId, limit: Duration, then: Then },
+    Leave { worker: WorkerId, done: Sender<()> },
+    Flush { worker: WorkerId, done: Sender<()> },
+    Settled(WorkerId),
+    Supervise(Box<Plan>),
+    Relaunch(Box<Launch>),
+    AddInspectPorts(Vec<String>),
+    Ask(supervise::Input),
+    OrphansReaped,
+    Stats { answer: Sender<Option<Stats>> },
+}
