@@ -3,6 +3,7 @@
 //! It decides nothing. Events become inputs of [`Dispatch`], whose outputs are carried out here.
 //! Nothing that the primary's JavaScript does, or does not do, holds it up.
 
+mod acceptor;
 mod channel;
 mod connection;
 mod doorway;
@@ -69,7 +70,8 @@ pub enum Command {
         plan: Box<Plan>,
     },
     /// A worker of this slot will accept from a socket of the slot's own, once it has joined. What comes there
-    /// while no such worker is a member is accepted here. To be told in the order in which they began to listen.
+    /// while no such worker is a member is accepted here. To be told in the order in which they began to listen. A second
+    /// socket for a slot takes the place of the first, which a worker has shut down.
     AddSlot {
         /// Of which listener.
         listener: ListenerId,
@@ -162,6 +164,17 @@ pub enum Notice {
     /// The kernel does not spread connections as it should over the sockets of a listener. It does so in its own
     /// way; nobody is lost.
     Unsteered(SysError),
+    /// A worker has shut down the socket from which it accepts. The primary accepts for it from now on, or the error says
+    /// why it cannot.
+    Shut {
+        /// The listener's port.
+        name: String,
+        /// Why no other socket could be opened, if so.
+        error: Option<SysError>,
+    },
+    /// Connections cannot be passed on, because this user has too many descriptors on their way between processes; they
+    /// wait.
+    Jammed,
     /// Where connections go is for the app to say, by [`Command::Answer`].
     Asked(Questions),
     /// A worker broke the rules of its channel and gets nothing more.

@@ -133,7 +133,7 @@ impl Outbox {
         while let Some(first) = waiting.front() {
             match send(self.socket.as_fd(), &first.bytes, &first.fds)? {
                 Sent::Done => drop(waiting.pop_front()),
-                Sent::Full => return Ok(false),
+                Sent::Full | Sent::TooManyOnTheirWay => return Ok(false),
             }
         }
         Ok(true)

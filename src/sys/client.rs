@@ -1,32 +1,50 @@
 //! The connections of clients, as far as the primary touches them at all.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    MsgFlags, Shutdown, SockaddrStorage, getpeername, getsockname, recv, send, setsockopt, shutdown, sockopt,
+    AddressFamily, MsgFlags, Shutdown, SockType, SockaddrLike, SockaddrStorage, getpeername, getsockname,
+    getsockopt, recv, send, setsockopt, shutdown, sockopt,
 };
 
 use super::error::{Doing, SysError};
 
 /// Where a client connects from; `None` on a unix socket, and when it has gone meanwhile.
 #[must_use]
-pub fn peer(connection: &OwnedFd) -> Option<SocketAddr> {
-    getpeername(connection.as_raw_fd()).ok().and_then(|name| internet(&name))
+pub fn peer(connection: &impl AsFd) -> Option<SocketAddr> {
+    getpeername(connection.as_fd().as_raw_fd()).ok().and_then(|name| internet(&name))
 }
 
 /// Where a client has connected to; `None` on a unix socket.
 #[must_use]
-pub fn local(connection: &OwnedFd) -> Option<SocketAddr> {
-    getsockname(connection.as_raw_fd()).ok().and_then(|name| internet(&name))
+pub fn local(connection: &impl AsFd) -> Option<SocketAddr> {
+    getsockname(connection.as_fd().as_raw_fd()).ok().and_then(|name| internet(&name))
 }
 
 fn internet(name: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = name.as_sockaddr_in().map(|name| SocketAddr::V4((*name).into()));
     v4.or_else(|| name.as_sockaddr_in6().map(|name| SocketAddr::V6((*name).into())))
+}
+
+/// Whether a descriptor that somebody else has sent is a connection such as a listener accepts: a stream over TCP, or
+/// over a unix socket, that does not listen itself.
+#[must_use]
+pub fn is_connection(fd: &impl AsFd) -> bool {
+    let fd = fd.as_fd();
+    let stream = getsockopt(&fd, sockopt::SockType) == Ok(SockType::Stream);
+    let listens = getsockopt(&fd, sockopt::AcceptConn) != Ok(false);
+    let Ok(name) = getsockname::<SockaddrStorage>(fd.as_raw_fd()) else { return false };
+    let known = match name.family() {
+        Some(AddressFamily::Unix) => true,
+        // There are other streams over IP, which know no option of TCP.
+        Some(AddressFamily::Inet | AddressFamily::Inet6) => getsockopt(&fd, sockopt::TcpNoDelay).is_ok(),
+        _ => false,
+    };
+    stream && !listens && known
 }
 
 /// What a look at what a client has sent found.
@@ -40,9 +58,9 @@ pub enum Peeked {
 }
 
 /// Copies the beginning of what a client has sent into `bytes`, and leaves it where it is.
-pub fn peek(connection: &OwnedFd, bytes: &mut [u8]) -> Peeked {
+pub fn peek(connection: &impl AsFd, bytes: &mut [u8]) -> Peeked {
     loop {
-        match recv(connection.as_raw_fd(), bytes, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+        match recv(connection.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
             Ok(0) => return Peeked::End,
             Ok(length) => return Peeked::Bytes(length),
             Err(Errno::EINTR) => {}
@@ -75,7 +93,7 @@ pub fn write_at_once(number: RawFd, bytes: &[u8]) -> Result<bool, SysError> {
 }
 
 /// Closes a connection so that its client hears of it at once, as a reset.
-pub fn reset(connection: OwnedFd) -> Result<(), SysError> {
+pub fn reset<C: AsFd>(connection: C) -> Result<(), SysError> {
     let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
     let set = setsockopt(&connection, sockopt::Linger, &at_once).doing("turning a client away");
     drop(connection);
@@ -85,10 +103,10 @@ pub fn reset(connection: OwnedFd) -> Result<(), SysError> {
 /// Writes all of `bytes` and the end behind them, without waiting. False if they do not fit, or the client has
 /// gone.
 #[must_use]
-pub fn say_last(connection: &OwnedFd, bytes: &[u8]) -> bool {
+pub fn say_last(connection: &impl AsFd, bytes: &[u8]) -> bool {
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    send(connection.as_raw_fd(), bytes, flags) == Ok(bytes.len())
-        && shutdown(connection.as_raw_fd(), Shutdown::Write).is_ok()
+    let number = connection.as_fd().as_raw_fd();
+    send(number, bytes, flags) == Ok(bytes.len()) && shutdown(number, Shutdown::Write).is_ok()
 }
 
 /// Reads and forgets what a client has sent. True when nothing more will come.
@@ -110,7 +128,8 @@ pub fn read_to_the_end(connection: impl AsFd) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -127,8 +146,24 @@ mod tests {
         assert_eq!(peer(&connection), Some(client.local_addr().unwrap()));
         assert_eq!(local(&connection), Some(client.peer_addr().unwrap()));
         let (one, _other) = UnixStream::pair().unwrap();
-        let one = one.into();
+        let one = OwnedFd::from(one);
         assert_eq!((peer(&one), local(&one)), (None, None));
+    }
+
+    #[test]
+    fn only_a_connection_is_one() {
+        let (client, connection) = connection();
+        let (pair, _other) = UnixStream::pair().unwrap();
+        assert!(is_connection(&client) && is_connection(&connection) && is_connection(&pair));
+        let (messages, _end) = crate::sys::passing::message_pair().unwrap();
+        let others: [OwnedFd; 5] = [
+            messages,
+            TcpListener::bind("127.0.0.1:0").unwrap().into(),
+            UdpSocket::bind("127.0.0.1:0").unwrap().into(),
+            std::io::pipe().unwrap().0.into(),
+            std::fs::File::open("/").unwrap().into(),
+        ];
+        assert!(!others.iter().any(is_connection));
     }
 
     #[test]
@@ -145,7 +180,7 @@ mod tests {
         assert_eq!(&bytes[..5], b"hello");
         drop(client);
         assert_eq!(server.read(&mut bytes).unwrap(), 0);
-        assert_eq!(peek(&server.into(), &mut bytes), Peeked::End);
+        assert_eq!(peek(&OwnedFd::from(server), &mut bytes), Peeked::End);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use nix::libc::{self, c_int, nfds_t, pollfd};
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::error::SysError;
+use super::passing::{MAX_FDS, MOST_FDS};
 
 /// Left alone for those who open something between the look and the use.
 const RESERVE: usize = 4;
@@ -63,6 +64,16 @@ pub fn limit() -> usize {
 pub fn largest_file() -> usize {
     let limit = getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft);
     usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// Whether a message of somebody who is not trusted can be received, which may bring as many descriptors as the kernel
+/// lets anybody send.
+///
+/// The kernel closes those for which there is no room on the thread that receives, and close(2) may block: see
+/// [`crate::sys::closer`]. A process with a low limit has to make do with room for a message of the usual size.
+#[must_use]
+pub fn room_for_any_message() -> bool {
+    room_for(if limit() < 8 * MOST_FDS { MAX_FDS } else { MOST_FDS })
 }
 
 /// Whether `count` more descriptors can be opened just now.

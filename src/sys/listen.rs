@@ -221,15 +221,47 @@ pub fn has_client_at(number: RawFd) -> Result<bool, SysError> {
     Ok(look.revents & (libc::POLLIN | libc::POLLHUP | libc::POLLNVAL) == libc::POLLIN)
 }
 
-/// At which of these sockets a client waits to be accepted.
-pub fn waiting<'a>(listeners: impl IntoIterator<Item = &'a (impl AsFd + 'a)>) -> Result<Vec<bool>, SysError> {
+/// What is to be seen of a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It listens, and nobody waits.
+    Quiet,
+    /// A client waits.
+    Client,
+    /// It does not listen any more: another process that holds it has shut it down.
+    Shut,
+}
+
+/// Looks at these sockets.
+pub fn look<'a, L: AsFd + 'a>(listeners: impl IntoIterator<Item = &'a L>) -> Result<Vec<Look>, SysError> {
     let mut looks: Vec<PollFd<'_>> =
         listeners.into_iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+    let seen = |look: &PollFd<'_>| {
+        let events = look.revents().unwrap_or(PollFlags::empty());
+        match events.contains(PollFlags::POLLHUP) {
+            true => Look::Shut,
+            false if events.is_empty() => Look::Quiet,
+            false => Look::Client,
+        }
+    };
     match poll(&mut looks, PollTimeout::ZERO) {
         // Nothing is waited for, so that nothing can be interrupted.
-        Ok(_) => Ok(looks.iter().map(|look| look.any().unwrap_or(false)).collect()),
+        Ok(_) => Ok(looks.iter().map(seen).collect()),
         Err(errno) => Err(errno).doing("looking for clients"),
     }
+}
+
+/// Whether a socket that has listened does so no more: another process that holds it has shut it down, and accepting from
+/// it fails for ever.
+#[must_use]
+pub fn is_shut(listener: &impl AsFd) -> bool {
+    look([listener]).is_ok_and(|looks| looks == [Look::Shut])
+}
+
+/// Has a socket listen no more, for whoever holds it. Wakes those who are blocked in accepting from it.
+pub fn stop_listening(listener: &impl AsFd) {
+    // It can only have been done before.
+    let _ = nix::sys::socket::shutdown(listener.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Both);
 }
 
 fn family(address: &SocketAddr) -> AddressFamily {
@@ -275,8 +307,12 @@ fn start(fd: &OwnedFd, backlog: Option<i32>) -> Result<(), SysError> {
 
 fn local_address(fd: &OwnedFd) -> Result<Option<SocketAddr>, SysError> {
     let name: SockaddrStorage = getsockname(fd.as_raw_fd()).doing("asking a socket for its address")?;
+    Ok(internet(&name))
+}
+
+fn internet(name: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = name.as_sockaddr_in().map(|name| SocketAddr::V4((*name).into()));
-    Ok(v4.or_else(|| name.as_sockaddr_in6().map(|name| SocketAddr::V6((*name).into()))))
+    v4.or_else(|| name.as_sockaddr_in6().map(|name| SocketAddr::V6((*name).into())))
 }
 
 /// Duplicates a descriptor that somebody else owns. As plain numbers, without the types that

@@ -10,7 +10,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket, socketpair};
-use nix::sys::stat::fstat;
 
 use super::error::{Doing, SysError};
 
@@ -18,12 +17,21 @@ use super::error::{Doing, SysError};
 /// bounds what a receiver that runs out of descriptors can lose at once.
 pub const MAX_FDS: usize = 32;
 
-/// Room for the control part of a message with [`MAX_FDS`] descriptors, aligned as the kernel
-/// wants its headers.
+/// The most descriptors that the kernel lets anybody send in one message (`SCM_MAX_FD`).
+pub const MOST_FDS: usize = 253;
+
+/// Room for the control part of any message, aligned as the kernel wants its headers.
+///
+/// That is more than we send. The kernel closes what does not fit on the thread that receives, and close(2) may block,
+/// see [`crate::sys::closer`]. And whoever holds the same socket can have it add credentials, a pidfd, a security label
+/// and the time to each message (`SO_PASSCRED`, `SO_PASSPIDFD`, `SO_PASSSEC`, `SO_TIMESTAMP`).
 #[repr(C, align(8))]
 struct Control([MaybeUninit<u8>; CONTROL_LEN]);
 
-const CONTROL_LEN: usize = 16 + MAX_FDS * size_of::<RawFd>();
+const CONTROL_LEN: usize = 16 + MOST_FDS.next_multiple_of(2) * size_of::<RawFd>() + 4096;
+
+/// A message that brings a pidfd of its sender, from `linux/socket.h`.
+const SCM_PIDFD: libc::c_int = 4;
 
 impl Control {
     const fn new() -> Self {
@@ -39,6 +47,10 @@ pub enum Sent {
     Done,
     /// The peer has too many messages unread. Nothing was sent.
     Full,
+    /// This user has too many descriptors on their way, in all of the system's sockets together. Nothing was sent.
+    ///
+    /// That is more than `RLIMIT_NOFILE` of the process that sends. Whoever has the privilege to raise limits is exempt.
+    TooManyOnTheirWay,
 }
 
 /// What [`receive`] found.
@@ -81,6 +93,14 @@ pub fn message_pair() -> Result<(OwnedFd, OwnedFd), SysError> {
 /// # Panics
 /// When there are more than [`MAX_FDS`] descriptors.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> Result<Sent, SysError> {
+    send_from(socket, bytes, fds)
+}
+
+/// The same for whatever owns the descriptors.
+///
+/// # Panics
+/// When there are more than [`MAX_FDS`] descriptors.
+pub fn send_from(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[impl AsFd]) -> Result<Sent, SysError> {
     assert!(fds.len() <= MAX_FDS, "a message carries at most {MAX_FDS} descriptors");
     let slices = [IoSlice::new(bytes)];
     let mut control = Control::new();
@@ -89,7 +109,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> Result<Sen
     message.msg_iov = slices.as_ptr().cast_mut().cast();
     message.msg_iovlen = slices.len();
     if !fds.is_empty() {
-        let payload = std::mem::size_of_val(fds);
+        let payload = fds.len() * size_of::<RawFd>();
         let payload = u32::try_from(payload).expect("32 descriptors fit into a u32");
         message.msg_control = control.0.as_mut_ptr().cast();
         // SAFETY: pure arithmetic.
@@ -111,7 +131,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> Result<Sen
             let place = unsafe { data.add(index) };
             // SAFETY: as above. The number is borrowed: the kernel takes a reference of its own
             // and `fds` keeps what it owns.
-            unsafe { place.write_unaligned(fd.as_raw_fd()) };
+            unsafe { place.write_unaligned(fd.as_fd().as_raw_fd()) };
         }
     }
     loop {
@@ -122,9 +142,8 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> Result<Sen
         match Errno::result(sent) {
             Ok(_) => return Ok(Sent::Done),
             Err(Errno::EINTR) => {}
-            // ETOOMANYREFS: too many descriptors are under way in the system for this user.
-            // It passes when receivers catch up, just as a full socket does.
-            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS) => return Ok(Sent::Full),
+            Err(Errno::EAGAIN | Errno::ENOBUFS) => return Ok(Sent::Full),
+            Err(Errno::ETOOMANYREFS) => return Ok(Sent::TooManyOnTheirWay),
             Err(errno) => return Err(errno).doing("sending a message"),
         }
     }
@@ -189,16 +208,18 @@ pub fn peek(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Option<usize>, S
     }
 }
 
-/// Moves the descriptors of a message that `recvmsg` has just filled in into `fds`.
+/// Moves the descriptors of a message that `recvmsg` has just filled in into `fds`, and closes those that nobody
+/// asked for.
 fn take_descriptors(message: &libc::msghdr, fds: &mut Vec<OwnedFd>) {
     // SAFETY: recvmsg has set msg_control and msg_controllen to what it wrote.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
     // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return null or a header within the control buffer.
     while let Some(current) = unsafe { header.as_ref() } {
-        if current.cmsg_level == libc::SOL_SOCKET && current.cmsg_type == libc::SCM_RIGHTS {
+        let rights = current.cmsg_type == libc::SCM_RIGHTS;
+        if current.cmsg_level == libc::SOL_SOCKET && (rights || current.cmsg_type == SCM_PIDFD) {
             // SAFETY: pure arithmetic.
             let head = unsafe { libc::CMSG_LEN(0) } as usize;
-            let count = (current.cmsg_len - head) / size_of::<RawFd>();
+            let count = current.cmsg_len.saturating_sub(head) / size_of::<RawFd>();
             // SAFETY: the data of a header that the kernel wrote follows it.
             let data = unsafe { libc::CMSG_DATA(header) };
             #[allow(clippy::cast_ptr_alignment, reason = "it is read unaligned")]
@@ -208,9 +229,17 @@ fn take_descriptors(message: &libc::msghdr, fds: &mut Vec<OwnedFd>) {
                 let place = unsafe { data.add(index) };
                 // SAFETY: as above.
                 let number = unsafe { place.read_unaligned() };
+                // The kernel writes an error number where it could not make a pidfd.
+                if number < 0 {
+                    continue;
+                }
                 // SAFETY: before: the kernel's message. From here on ours alone, and closed by
                 // the OwnedFd.
-                fds.push(unsafe { OwnedFd::from_raw_fd(number) });
+                let fd = unsafe { OwnedFd::from_raw_fd(number) };
+                // A pidfd is closed at once, which never blocks.
+                if rights {
+                    fds.push(fd);
+                }
             }
         }
         // SAFETY: `header` is a header within the control buffer of `message`.
@@ -269,12 +298,6 @@ pub fn unread(number: RawFd) -> Result<u32, SysError> {
     let status = unsafe { libc::ioctl(number, libc::FIONREAD, &raw mut count) };
     Errno::result(status).doing("counting what waits to be read")?;
     Ok(u32::try_from(count).unwrap_or(0))
-}
-
-/// Whether a descriptor that somebody else has sent is a socket at all.
-pub fn is_socket(fd: &impl AsFd) -> Result<bool, SysError> {
-    let kind = fstat(fd).doing("looking at a descriptor")?.st_mode & libc::S_IFMT;
-    Ok(kind == libc::S_IFSOCK)
 }
 
 /// A stream socket that is neither bound nor connected: TCP or unix.
@@ -370,6 +393,102 @@ mod tests {
         assert_eq!(send(a.as_fd(), &[1; 100], &[]).unwrap(), Sent::Done);
         let received = receive(b.as_fd(), &mut [0; 10], &mut Vec::new()).unwrap();
         assert_eq!(received, Received::Message { len: 10, cut: true });
+    }
+
+    fn open_descriptors() -> usize {
+        std::fs::read_dir("/proc/self/fd").unwrap().count()
+    }
+
+    /// In a process of its own, because it counts what is open.
+    #[test]
+    fn what_else_the_kernel_adds_to_a_message_is_neither_taken_for_descriptors_nor_leaks() {
+        let name = "what_else_the_kernel_adds_to_a_message_is_neither_taken_for_descriptors_nor_leaks";
+        if std::env::var_os("RCLUSTER_ALONE").is_none() {
+            let status = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", &format!("sys::passing::tests::{name}"), "--test-threads=1"])
+                .env("RCLUSTER_ALONE", "1")
+                .status()
+                .unwrap();
+            assert!(status.success());
+            return;
+        }
+        let (a, b) = message_pair().unwrap();
+        const SO_PASSPIDFD: libc::c_int = 76;
+        let mut set = 0;
+        for option in [libc::SO_PASSCRED, SO_PASSPIDFD, libc::SO_PASSSEC, libc::SO_TIMESTAMP] {
+            let on: libc::c_int = 1;
+            // SAFETY: the option is an int that lives for the call.
+            let answer = unsafe {
+                libc::setsockopt(b.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const on).cast(), 4)
+            };
+            // Kernels differ in what they know; some of it is known to all.
+            set += u32::from(answer == 0);
+        }
+        assert!(set >= 2, "{set} options");
+        let before = open_descriptors();
+        for count in [0, 1, MAX_FDS] {
+            let fds: Vec<OwnedFd> = (0..count).map(|_| pipe_end()).collect();
+            assert_eq!(send(a.as_fd(), b"x", &fds).unwrap(), Sent::Done);
+            drop(fds);
+            let mut got = Vec::new();
+            let received = receive(b.as_fd(), &mut [0; 8], &mut got).unwrap();
+            assert_eq!(received, Received::Message { len: 1, cut: false });
+            assert_eq!(got.len(), count);
+            drop(got);
+            assert_eq!(open_descriptors(), before, "with {count}");
+        }
+    }
+
+    /// In a process of its own, without the privilege that is exempt from the limit, and with a limit of its own.
+    #[test]
+    fn too_many_descriptors_on_their_way_are_told_apart_from_a_full_channel() {
+        use std::os::unix::process::CommandExt;
+        let name =
+            "sys::passing::tests::too_many_descriptors_on_their_way_are_told_apart_from_a_full_channel";
+        if std::env::var_os("RCLUSTER_ALONE").is_none() {
+            let mut alone = std::process::Command::new("/proc/self/exe");
+            alone.args(["--exact", name, "--test-threads=1"]).env("RCLUSTER_ALONE", "1");
+            if nix::unistd::geteuid().is_root() {
+                // A user whom nobody else is: the limit is about all processes of one.
+                alone.uid(54321).gid(54321);
+            }
+            assert!(alone.status().unwrap().success());
+            return;
+        }
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, 64, 64).unwrap();
+        let (a, b) = message_pair().unwrap();
+        let fds: Vec<OwnedFd> = (0..MAX_FDS).map(|_| pipe_end()).collect();
+        let mut sent = 0;
+        let last = loop {
+            match send(a.as_fd(), b"x", &fds).unwrap() {
+                Sent::Done => sent += 1,
+                other => break other,
+            }
+        };
+        assert_eq!(last, Sent::TooManyOnTheirWay);
+        // What goes without descriptors goes on.
+        assert_eq!(send(a.as_fd(), b"y", &[]).unwrap(), Sent::Done);
+        drop(fds);
+        for _ in 0..sent {
+            let received = receive(b.as_fd(), &mut [0; 8], &mut Vec::new()).unwrap();
+            assert_eq!(received, Received::Message { len: 1, cut: false });
+        }
+        assert_eq!(send(a.as_fd(), b"x", &[pipe_end()]).unwrap(), Sent::Done);
+    }
+
+    #[test]
+    fn all_that_can_be_sent_in_one_message_is_received() {
+        let (a, b) = message_pair().unwrap();
+        let fds: Vec<OwnedFd> = (0..MOST_FDS).map(|_| pipe_end()).collect();
+        let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let control = [nix::sys::socket::ControlMessage::ScmRights(&numbers)];
+        let bytes = [IoSlice::new(b"x")];
+        let flags = nix::sys::socket::MsgFlags::empty();
+        nix::sys::socket::sendmsg::<()>(a.as_raw_fd(), &bytes, &control, flags, None).unwrap();
+        let mut got = Vec::new();
+        let received = receive(b.as_fd(), &mut [0; 8], &mut got).unwrap();
+        assert_eq!(received, Received::Message { len: 1, cut: false });
+        assert_eq!(got.len(), MOST_FDS);
     }
 
     #[test]

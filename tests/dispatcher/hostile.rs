@@ -2,6 +2,11 @@
 //! others.
 
 use std::fs::File;
+use std::net::TcpListener;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use rcluster::core::channel::{Tag, Writer};
+use rcluster::sys::listen::group::Group;
 
 use super::*;
 
@@ -72,4 +77,153 @@ fn a_worker_that_shuts_its_channel_down_is_cut_off_and_its_clients_are_served() 
     other.serve(6);
     assert!(clients.iter().all(|client| answer(client) == 2));
     broken(&primary, hostile.id);
+}
+
+/// A connection that close(2) waits for, and the other end, which does not read.
+fn lingering() -> (OwnedFd, TcpStream) {
+    use nix::libc::linger;
+    use nix::sys::socket::{setsockopt, sockopt};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let receiver = listener.accept().unwrap().0;
+    sender.set_nonblocking(true).unwrap();
+    let bytes = vec![0; 65536];
+    while sender.write(&bytes).is_ok() {}
+    setsockopt(&sender, sockopt::Linger, &linger { l_onoff: 1, l_linger: 3600 }).unwrap();
+    (sender.into(), receiver)
+}
+
+#[test]
+fn a_connection_that_a_worker_made_up_is_closed_without_waiting_for_it() {
+    let primary = Primary::new();
+    let hostile = primary.worker(1);
+    let other = primary.worker(2);
+    primary.settle();
+    // Returned although nothing was sent: the dispatcher closes it, and ours is gone by then.
+    let (connection, receiver) = lingering();
+    let mut message = Writer::new(Tag::Full);
+    message.push(LISTENER, None);
+    let _ = send(hostile.raw.as_fd(), message.bytes(), &[connection]).unwrap();
+    // One that comes uncalled for in a message that should bring none.
+    let (uncalled, other_receiver) = lingering();
+    let _ = send(hostile.raw.as_fd(), Writer::new(Tag::Woke).bytes(), &[uncalled]).unwrap();
+    broken(&primary, hostile.id);
+    for _ in 0..4 {
+        others_are_served(&primary, &other);
+    }
+    drop((receiver, other_receiver));
+}
+
+#[test]
+fn a_connection_that_lingers_when_it_comes_back_holds_up_neither_the_dispatcher_nor_its_next_worker() {
+    let primary = Primary::new();
+    let hostile = primary.worker(1);
+    let other = primary.worker(2);
+    primary.settle();
+    let client = primary.connect();
+    let passed = hostile.receive().remove(0);
+    let linger = nix::libc::linger { l_onoff: 1, l_linger: 3600 };
+    nix::sys::socket::setsockopt(&passed.fd, nix::sys::socket::sockopt::Linger, &linger).unwrap();
+    let mut stream = TcpStream::from(passed.fd.try_clone().unwrap());
+    stream.set_nonblocking(true).unwrap();
+    let bytes = vec![1; 65536];
+    while stream.write(&bytes).is_ok() {}
+    drop(stream);
+    let mut message = Writer::new(Tag::Full);
+    message.push(LISTENER, None);
+    let _ = send(hostile.raw.as_fd(), message.bytes(), std::slice::from_ref(&passed.fd)).unwrap();
+    drop(passed);
+    let taken = other.receive().remove(0);
+    let set = nix::sys::socket::getsockopt(&taken.fd, nix::sys::socket::sockopt::Linger).unwrap();
+    assert_eq!(set.l_onoff, 0);
+    drop(taken);
+    others_are_served(&primary, &other);
+    drop(client);
+}
+
+/// A listener with a socket for each of these slots, none of which has a worker.
+fn slots(primary: &Primary, listener: ListenerId, slots: &[u32]) -> (SocketAddr, Vec<OwnedFd>) {
+    let group = Group::new("127.0.0.1:0".parse().unwrap(), false, 511).unwrap();
+    let plan = Box::new(Plan { policy: Policy::Kernel, ..Plan::default() });
+    let name = group.address().port().to_string();
+    primary.dispatcher.tell(Command::AddListener { listener, socket: None, path: None, name, plan });
+    let sockets = slots.iter().map(|slot| {
+        let ours = group.open().unwrap();
+        let socket = duplicate(&ours).unwrap();
+        primary.dispatcher.tell(Command::AddSlot { listener, slot: Slot(*slot), socket });
+        ours
+    });
+    (group.address(), sockets.collect())
+}
+
+fn served_at(address: SocketAddr, worker: &Worker) {
+    let client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    worker.serve(1);
+    assert_eq!(u32::from(answer(&client)), worker.id.0);
+}
+
+#[test]
+fn sockets_that_workers_have_made_blocking_hold_up_nobody() {
+    let primary = Primary::new();
+    let other = primary.worker(1);
+    let listener = ListenerId(9);
+    let (address, sockets) = slots(&primary, listener, &[5, 6, 7]);
+    primary.dispatcher.tell(Command::Join(other.id, listener));
+    for socket in &sockets {
+        fcntl(socket, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    }
+    primary.settle();
+    for _ in 0..20 {
+        served_at(address, &other);
+        others_are_served(&primary, &other);
+    }
+    // And it ends, whatever its threads are about.
+    primary.dispatcher.tell(Command::LastCall);
+    primary.dispatcher.tell(Command::RemoveListener(listener));
+    primary.settle();
+}
+
+#[test]
+fn a_socket_that_a_worker_has_shut_down_is_replaced_and_told_once() {
+    let primary = Primary::new();
+    let other = primary.worker(1);
+    let listener = ListenerId(9);
+    let (address, sockets) = slots(&primary, listener, &[5, 6]);
+    primary.dispatcher.tell(Command::Join(other.id, listener));
+    primary.settle();
+    served_at(address, &other);
+    for socket in &sockets {
+        listen::stop_listening(socket);
+        // Wherever the kernel sends a client, there is somebody.
+        for _ in 0..10 {
+            served_at_last(address, &other);
+        }
+        others_are_served(&primary, &other);
+    }
+    match primary.notices.recv_timeout(DEADLINE).unwrap() {
+        Notice::Shut { name, error: None } => assert_eq!(name, address.port().to_string()),
+        other => panic!("{other:?}"),
+    }
+    // The next worker of a slot brings another socket in its place.
+    let group = Group::of(&sockets[0], 511).unwrap();
+    let socket = group.open().unwrap();
+    primary.dispatcher.tell(Command::AddSlot { listener, slot: Slot(5), socket });
+    primary.settle();
+    for _ in 0..10 {
+        served_at(address, &other);
+    }
+    assert!(primary.notices.try_recv().is_err(), "told once");
+}
+
+/// The same where nobody may listen for a moment.
+fn served_at_last(address: SocketAddr, worker: &Worker) {
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while TcpStream::connect(address).is_err() {
+        assert!(std::time::Instant::now() < deadline, "nobody listens any more");
+        std::thread::yield_now();
+    }
+    // That one counts as well.
+    worker.serve(1);
+    served_at(address, worker);
 }

@@ -101,10 +101,27 @@ pub(super) fn describe(notice: Notice) -> Event {
             code: "RCLUSTER_UNSTEERED",
             message: format!("The kernel spreads connections less evenly than it could: {error}"),
         },
+        Notice::Shut { name, error } => shut(&name, error),
+        Notice::Jammed => Event::Warning {
+            code: "RCLUSTER_DESCRIPTORS",
+            message: "New connections wait, because processes of this user have too many descriptors on their way to each \
+                      other (ETOOMANYREFS): one of them, which may be a worker, does not receive what it is sent"
+                .into(),
+        },
         Notice::Asked(questions) => Event::Asked(questions),
         Notice::Broken(worker, why) => broken(worker, &why),
         Notice::Failed(why) => Event::Failed(why),
     }
+}
+
+/// A worker has shut down a listening socket that it shares with others.
+fn shut(name: &str, error: Option<SysError>) -> Event {
+    let mut message = format!("A worker has shut down its listening socket for {name}, and the primary ");
+    match error {
+        None => message.push_str("has opened another"),
+        Some(error) => message.push_str(&format!("cannot open another: {error}")),
+    }
+    Event::Warning { code: "RCLUSTER_LISTENER", message }
 }
 
 pub(super) fn broken(worker: WorkerId, why: &str) -> Event {

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::Interest;
@@ -137,7 +138,7 @@ impl ControlSocket {
         if self.unsent.count() == 0 {
             match send(self.socket.as_fd(), &bytes, &fds) {
                 Ok(Sent::Done) => return Ok(()),
-                Ok(Sent::Full) => {}
+                Ok(Sent::Full | Sent::TooManyOnTheirWay) => {}
                 // A worker that has died is no rule-breaker; its hang-up and death are told as such.
                 Err(error) if error.is_peer_gone() => return Ok(()),
                 Err(error) => return Err(error.into()),
@@ -294,6 +295,9 @@ async fn write(
     }
 }
 
+/// How long it takes until a frame is tried again for which this user has too many descriptors on their way.
+const JAM_PAUSE: Duration = Duration::from_millis(50);
+
 async fn send_frame(
     socket: &AsyncFd<Arc<Descriptor>>,
     bytes: &[u8],
@@ -303,6 +307,11 @@ async fn send_frame(
         let mut ready = socket.writable().await.doing("waiting to send a control frame")?;
         match send(socket.as_fd(), bytes, fds)? {
             Sent::Full => ready.clear_ready(),
+            // The socket is writable, and nobody tells when the system takes descriptors again.
+            Sent::TooManyOnTheirWay => {
+                drop(ready);
+                tokio::time::sleep(JAM_PAUSE).await;
+            }
             Sent::Done => return Ok(()),
         }
     }

@@ -100,8 +100,11 @@ impl Sockets {
         if let Some(per_slot) = self.per_slot.get_mut(&listener) {
             // A standby gets its replies once it has one.
             let slot = slot.ok_or(SysError::invalid("sharing the socket of a slot without one"))?;
-            if let Some(socket) = per_slot.sockets.get(&slot) {
-                return duplicate(socket).map(Some);
+            match per_slot.sockets.get(&slot) {
+                Some(socket) if !listen::is_shut(socket) => return duplicate(socket).map(Some),
+                // A worker of this slot has shut it down. The dispatcher takes the next one in its place.
+                Some(_) => drop(per_slot.sockets.remove(&slot)),
+                None => {}
             }
             // Once it listens it has its number in the group. So it is not closed again if there are no descriptors
             // for the others; it is used next time.

@@ -91,7 +91,7 @@ impl Lifeline {
         }
         // Full: it has not even read the questions before. There is no use in another.
         match send(self.socket.as_fd(), ASK, &[]) {
-            Ok(Sent::Done | Sent::Full) => {}
+            Ok(Sent::Done | Sent::Full | Sent::TooManyOnTheirWay) => {}
             Err(error) if error.is_peer_gone() => return Err(NoStack::Gone),
             Err(error) => return Err(error.into()),
         }

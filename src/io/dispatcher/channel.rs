@@ -11,21 +11,21 @@ use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::sys::closer::{Closer, Descriptor};
 use crate::sys::epoll::{Interest, Poller};
 use crate::sys::error::SysError;
-use crate::sys::headroom::{limit, room_for};
-use crate::sys::passing::{Received, Sent, peek, receive, send};
+use crate::sys::headroom::{limit, room_for, room_for_any_message};
+use crate::sys::passing::{Received, Sent, peek, receive, send, send_from};
 use crate::sys::scoreboard::Scoreboard;
 
 /// Connections that go out in one message: new ones, or such that a worker has handed over.
 pub(super) struct Batch {
     message: Writer,
     entries: Vec<(ListenerId, Option<Kept>)>,
-    conns: Vec<OwnedFd>,
+    conns: Vec<Descriptor>,
     /// How many there are at the most.
     limit: usize,
 }
 
 /// A connection in a message.
-type Entry = (ListenerId, Option<Kept>, OwnedFd);
+type Entry = (ListenerId, Option<Kept>, Descriptor);
 
 impl Batch {
     fn new() -> Self {
@@ -51,7 +51,7 @@ impl Batch {
         self.entries.first().is_none_or(|(_, first)| first.is_some() == kept.is_some())
     }
 
-    fn push(&mut self, listener: ListenerId, kept: Option<Kept>, conn: OwnedFd) {
+    fn push(&mut self, listener: ListenerId, kept: Option<Kept>, conn: Descriptor) {
         if self.is_empty() {
             self.message = Writer::new(if kept.is_some() { Tag::HandedOver } else { Tag::Connections });
         }
@@ -75,7 +75,7 @@ const REMEMBERED: usize = 256;
 /// A connection that its worker has not received.
 pub(super) struct Unreceived {
     pub(super) listener: ListenerId,
-    pub(super) fd: OwnedFd,
+    pub(super) fd: Descriptor,
     /// Whom the app has chosen for it.
     pub(super) chosen: Option<WorkerId>,
     /// What is known of it if a worker has handed it over.
@@ -90,6 +90,8 @@ pub(super) struct Sending {
     pub(super) unsent: Vec<Unreceived>,
     /// Why nothing can be sent to this worker any more.
     pub(super) broken: Option<WorkerError>,
+    /// The system takes no more descriptors on their way from this user.
+    pub(super) jammed: bool,
 }
 
 /// What was received in a worker's stead.
@@ -108,6 +110,8 @@ pub(super) struct WorkerChannel {
     /// the worker. For the same reason a send to a dead worker succeeds, so death is known by its
     /// pidfd and not by this channel.
     worker_end: Descriptor,
+    /// Closes what the worker has, or may have, a hold on.
+    closer: Closer,
     pub(super) board: Arc<Scoreboard>,
     pub(super) batch: Batch,
     /// Whom the app has chosen for the connections sent last, the newest at the end. A descriptor does not say.
@@ -135,6 +139,7 @@ impl WorkerChannel {
             // Messages that are in them when they close bring descriptors with them.
             channel: Watched::new(Descriptor::foreign(channel, &closer)),
             worker_end: Descriptor::foreign(worker_end, &closer),
+            closer,
             board,
             batch: Batch::new(),
             chosen: VecDeque::new(),
@@ -148,7 +153,7 @@ impl WorkerChannel {
     pub(super) fn push(
         &mut self,
         listener: ListenerId,
-        fd: OwnedFd,
+        fd: Descriptor,
         chosen: Option<WorkerId>,
         kept: Option<Kept>,
     ) {
@@ -175,26 +180,31 @@ impl WorkerChannel {
         if self.batch.is_empty() {
             return Sending::default();
         }
-        let broken = match send(self.channel.as_fd(), self.batch.message.bytes(), &self.batch.conns) {
-            Ok(Sent::Done) => {
-                // The kernel's references are on their way: ours are closed.
-                self.batch.message.clear();
-                self.batch.entries.clear();
-                self.batch.conns.clear();
-                return Sending::default();
-            }
-            Ok(Sent::Full) => None,
-            Err(error) => Some(error.into()),
-        };
+        let (broken, jammed) =
+            match send_from(self.channel.as_fd(), self.batch.message.bytes(), &self.batch.conns) {
+                Ok(Sent::Done) => {
+                    // The kernel's references are on their way: ours are closed.
+                    self.batch.message.clear();
+                    self.batch.entries.clear();
+                    self.closer.close_sent(self.batch.conns.drain(..));
+                    let held_up = self.is_held_up();
+                    let broken = held_up
+                        .then(|| WorkerError::new("closing the connections that it shares takes too long"));
+                    return Sending { broken, ..Sending::default() };
+                }
+                Ok(Sent::Full) => (None, false),
+                Ok(Sent::TooManyOnTheirWay) => (None, true),
+                Err(error) => (Some(error.into()), false),
+            };
         let conns = self.batch.take();
-        Sending { unsent: self.unreceived(conns), broken }
+        Sending { unsent: self.unreceived(conns), broken, jammed }
     }
 
     /// Makes a worker whose loop is blocked wake us when it turns again. The error is the worker's.
     pub(super) fn probe(&self) -> Result<(), WorkerError> {
         match send(self.channel.as_fd(), Writer::new(Tag::Probe).bytes(), &[])? {
             // A channel that is full wakes the worker as well.
-            Sent::Done | Sent::Full => Ok(()),
+            Sent::Done | Sent::Full | Sent::TooManyOnTheirWay => Ok(()),
         }
     }
 
@@ -219,14 +229,15 @@ impl WorkerChannel {
             // What we sent ourselves is well-formed. Only when others have used up the room just
             // now is it cut, and then the first ones are there.
             let received = receive(self.worker_end.as_fd(), &mut bytes, &mut fds);
+            // The worker may have looked at the message and left it there, which gave it these as well.
+            let mut conns = self.foreign(&mut fds);
             let Ok(Received::Message { len, cut }) = received else { break };
             whole &= !cut;
             let bytes = &bytes[..len];
             if let Ok(message) = Message::parse(bytes, Message::descriptors(bytes)) {
-                let entries = message.connections().zip(fds.drain(..));
+                let entries = message.connections().zip(conns.drain(..));
                 taken.extend(entries.map(|((listener, kept), fd)| (listener, kept, fd)));
             }
-            fds.clear();
         }
         taken.extend(self.batch.take());
         if !(all && whole) {
@@ -240,15 +251,28 @@ impl WorkerChannel {
     pub(super) fn read(
         &self,
         bytes: &mut [u8],
-        fds: &mut Vec<OwnedFd>,
+        fds: &mut Vec<Descriptor>,
     ) -> Result<Option<usize>, WorkerError> {
-        match receive(self.channel.as_fd(), bytes, fds)? {
+        let mut received = Vec::new();
+        let outcome = receive(self.channel.as_fd(), bytes, &mut received);
+        fds.extend(self.foreign(&mut received));
+        match outcome? {
             Received::Message { len, cut: false } => Ok(Some(len)),
             Received::Message { cut: true, .. } => Err(WorkerError::new("a worker's message was cut short")),
             // We hold the other end ourselves: it is an empty message and not the end.
             Received::Closed => Err(WorkerError::new("a worker sent an empty message")),
             Received::Empty => Ok(None),
         }
+    }
+
+    /// What has been received is the worker's as well as ours.
+    fn foreign(&self, fds: &mut Vec<OwnedFd>) -> Vec<Descriptor> {
+        fds.drain(..).map(|fd| Descriptor::foreign(fd, &self.closer)).collect()
+    }
+
+    /// Whether so many of the worker's descriptors wait to be closed that no more should be taken from it.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.closer.is_full()
     }
 
     /// Whether what the worker says next can be received: it may bring descriptors.
@@ -258,7 +282,7 @@ impl WorkerChannel {
 
     /// Whether there is room for all the descriptors of the next message.
     fn has_room(socket: &impl AsFd) -> Result<bool, SysError> {
-        if room_for(MAX_CONNECTIONS) {
+        if room_for_any_message() {
             return Ok(true);
         }
         let mut bytes = [0; MAX_MESSAGE];
@@ -293,7 +317,8 @@ mod tests {
         let mut channel = WorkerChannel::new(Slot(0), 0, channel, worker_end, board.into());
         let send = |channel: &mut WorkerChannel, chosen: &[Option<u32>]| {
             for chosen in chosen {
-                channel.push(ListenerId(1), UnixStream::pair().unwrap().0.into(), chosen.map(WorkerId), None);
+                let conn = Descriptor::own(UnixStream::pair().unwrap().0.into());
+                channel.push(ListenerId(1), conn, chosen.map(WorkerId), None);
             }
         };
         send(&mut channel, &[Some(1), None]);

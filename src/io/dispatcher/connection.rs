@@ -1,17 +1,17 @@
 //! A client's connection, as the dispatcher carries it about.
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 
 use crate::core::channel::Kept;
 use crate::core::dispatch::Connection;
 use crate::core::ids::WorkerId;
 use crate::core::schedule::{Address, Home};
+use crate::sys::closer::Descriptor;
 
 /// The descriptor, and what is known of where it belongs.
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) fd: OwnedFd,
+    pub(super) fd: Descriptor,
     pub(super) home: Option<Home>,
     /// What is known of it if a worker has handed it over.
     pub(super) kept: Option<Kept>,
@@ -29,7 +29,7 @@ impl Connection for Conn {
 
 impl Conn {
     /// A new client, or one that a worker has not received.
-    pub(super) fn new(fd: OwnedFd, home: Option<Home>) -> Self {
+    pub(super) fn new(fd: Descriptor, home: Option<Home>) -> Self {
         Self { fd, home, kept: None }
     }
 
@@ -53,7 +53,7 @@ impl Conn {
 
 /// A connection of a listener with a hook, of which the app has yet to say where it goes.
 pub(super) struct Asked {
-    pub(super) fd: OwnedFd,
+    pub(super) fd: Descriptor,
     /// What is known of it if a worker has handed it over.
     pub(super) kept: Option<Kept>,
 }

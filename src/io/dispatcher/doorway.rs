@@ -3,13 +3,13 @@
 //! They wait for a limited time, by a limited number, and without holding up anybody; after that a client goes by
 //! its address.
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::core::doorway::Doorway as Standing;
 use crate::core::ids::ListenerId;
 use crate::core::schedule::{Address, Key, LIMIT, Peek, Verdict};
 use crate::sys::client::{Peeked, peek};
+use crate::sys::closer::Descriptor;
 use crate::sys::epoll::{Interest, Poller};
 
 /// How many may stand in the doorway. When there are more, the one that has stood there longest has to go in.
@@ -18,12 +18,12 @@ const CROWD: usize = 256;
 /// A connection that need not wait any longer, and what its client is recognised by.
 pub(super) struct Recognised {
     pub(super) listener: ListenerId,
-    pub(super) fd: OwnedFd,
+    pub(super) fd: Descriptor,
     pub(super) key: Option<Key>,
 }
 
 struct Visitor {
-    fd: OwnedFd,
+    fd: Descriptor,
     peer: Option<Address>,
 }
 
@@ -32,7 +32,7 @@ struct Visitor {
 pub(super) struct Doorway(Standing<Visitor>);
 
 /// Looks once. With `last` there is an answer in any case.
-pub(super) fn recognise(what: &Peek, fd: &OwnedFd, peer: Option<Address>, last: bool) -> Verdict {
+pub(super) fn recognise(what: &Peek, fd: &Descriptor, peer: Option<Address>, last: bool) -> Verdict {
     let mut bytes = [0; LIMIT];
     match peek(fd, &mut bytes) {
         Peeked::Bytes(length) => what.look(&bytes[..length], peer, last),
@@ -46,7 +46,7 @@ impl Doorway {
     pub(super) fn enter(
         &mut self,
         listener: ListenerId,
-        fd: OwnedFd,
+        fd: Descriptor,
         peer: Option<Address>,
         until: Duration,
         poller: &Poller,

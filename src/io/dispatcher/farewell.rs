@@ -4,10 +4,10 @@
 //! the client still sends is read and forgotten until it closes its side, for a limited time, by a limited number.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::sys::client::{read_to_the_end, say_last};
+use crate::sys::closer::Descriptor;
 use crate::sys::epoll::Poller;
 
 /// How long a client has for the answer.
@@ -19,7 +19,7 @@ const LIMIT: usize = 256;
 struct Leaving {
     number: u32,
     until: Duration,
-    connection: OwnedFd,
+    connection: Descriptor,
 }
 
 /// See the module.
@@ -34,7 +34,7 @@ impl Farewells {
     /// Answers a client. `token` packs the number by which its events are known.
     pub(super) fn say(
         &mut self,
-        connection: OwnedFd,
+        connection: Descriptor,
         answer: &[u8],
         now: Duration,
         poller: &Poller,

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::acceptor::{Acceptor, Outcome};
 use super::watched::Watched;
 use crate::core::ids::{Slot, WorkerId};
 use crate::core::schedule::Plan;
 use crate::core::vigil::Sight;
-use crate::sys::closer::Descriptor;
+use crate::sys::closer::{Closer, Descriptor};
 use crate::sys::epoll::{Interest, Poller};
 use crate::sys::error::SysError;
-use crate::sys::listen::group::steer;
-use crate::sys::listen::{BoundPath, accept, has_client, waiting};
+use crate::sys::listen::group::{Group, steer};
+use crate::sys::listen::{BoundPath, Look, accept, has_client, look};
 use crate::sys::scoreboard::Scoreboard;
 
 /// What came of accepting.
@@ -22,19 +23,34 @@ pub(super) enum Accepted {
     Nothing,
     /// There is no descriptor or memory for the client that waits.
     Exhausted(SysError),
+    /// The socket is of no use just now, and is left alone until [`Listening::try_again`].
+    Refused(SysError),
 }
 
 /// A socket that listens.
 struct Socket {
     fd: Watched,
-    /// Whose workers accept from it by themselves while there are any.
+    /// Whose workers accept from it by themselves while there are any, and hold it as well as we do.
     slot: Option<Slot>,
     watch: Watch,
+    /// Accepts in the workers' stead. Started when it is needed first.
+    acceptor: Option<Acceptor>,
+    /// It cannot be accepted from, and is left alone until [`Listening::try_again`].
+    resting: bool,
 }
 
 impl Socket {
-    fn new(fd: OwnedFd, slot: Option<Slot>) -> Self {
-        Self { fd: Watched::new(Descriptor::own(fd)), slot, watch: Watch::Nothing }
+    fn new(fd: Descriptor, slot: Option<Slot>) -> Self {
+        Self { fd: Watched::new(fd), slot, watch: Watch::Nothing, acceptor: None, resting: false }
+    }
+
+    /// Whether we accept from it on our own thread.
+    fn is_ours(&self) -> bool {
+        self.slot.is_none() && self.watch == Watch::Clients
+    }
+
+    fn is_busy(&self) -> bool {
+        self.acceptor.as_ref().is_some_and(Acceptor::is_busy)
     }
 }
 
@@ -55,6 +71,9 @@ pub(super) struct Tokens {
     pub(super) knock: u64,
 }
 
+/// How many may wait at a socket that replaces another: what Node has by default. The other does not tell any more.
+const REPLACEMENT_BACKLOG: i32 = 511;
+
 /// A worker that accepts by itself.
 struct Member {
     slot: Slot,
@@ -67,6 +86,10 @@ pub(super) struct Listening {
     /// Where there is one for each slot, in the order of the kernel's numbers for them.
     sockets: Vec<Socket>,
     path: Option<BoundPath>,
+    /// Closes what workers hold as well: the sockets of slots, and what was accepted from them.
+    closer: Closer,
+    /// It has been told that a worker has shut a socket down.
+    pub(super) told_shut: bool,
     pub(super) name: String,
     pub(super) plan: Plan,
     /// What a client is told that is turned away; without it, the connection is reset.
@@ -80,12 +103,26 @@ pub(super) struct Listening {
 impl Listening {
     pub(super) fn new(socket: Option<OwnedFd>, path: Option<BoundPath>, name: String, plan: Plan) -> Self {
         let answer = plan.overload.action.response();
-        let sockets = socket.into_iter().map(|fd| Socket::new(fd, None)).collect();
-        Self { sockets, path, name, plan, answer, members: BTreeMap::new(), wanted: false }
+        let sockets = socket.into_iter().map(|fd| Socket::new(Descriptor::own(fd), None)).collect();
+        Self {
+            sockets,
+            path,
+            closer: Closer::new(),
+            told_shut: false,
+            name,
+            plan,
+            answer,
+            members: BTreeMap::new(),
+            wanted: false,
+        }
     }
 
-    pub(super) fn add_slot(&mut self, slot: Slot, fd: OwnedFd) {
-        self.sockets.push(Socket::new(fd, Some(slot)));
+    /// Takes in the socket of a slot. True if there was one, which is gone: a worker has shut it down. Then to be followed
+    /// by [`Listening::arrange`].
+    pub(super) fn add_slot(&mut self, slot: Slot, fd: OwnedFd, poller: &Poller) -> bool {
+        let replaced = self.take_out(slot, poller).is_some();
+        self.sockets.push(Socket::new(Descriptor::foreign(fd, &self.closer), Some(slot)));
+        replaced
     }
 
     /// A worker accepts from the socket of its slot from now on. To be followed by [`Listening::arrange`].
@@ -124,8 +161,9 @@ impl Listening {
             .filter_map(|socket| Some((&socket.fd, socket.slot?)))
             .filter(|(_, slot)| self.is_occupied(Some(*slot)))
             .collect();
-        let waiting = waiting(occupied.iter().map(|(fd, _)| *fd))?;
-        let sight = |((_, slot), waiting): ((&Watched, Slot), bool)| {
+        let looks = look(occupied.iter().map(|(fd, _)| *fd))?;
+        let sight = |((_, slot), look): ((&Watched, Slot), Look)| {
+            let waiting = look == Look::Client;
             let boards = || self.workers_of(slot).filter_map(&board);
             Sight {
                 slot,
@@ -135,7 +173,7 @@ impl Listening {
                 ran: self.workers_of(slot).filter(|_| waiting).filter_map(&ran).sum(),
             }
         };
-        Ok(occupied.into_iter().zip(waiting).map(sight).collect())
+        Ok(occupied.into_iter().zip(looks).map(sight).collect())
     }
 
     /// Those who neglect the clients of these slots.
@@ -160,30 +198,102 @@ impl Listening {
         self.members.remove(&worker).is_some()
     }
 
-    /// Whether anything is accepted here.
+    /// Whether anything is accepted here on our own thread.
     pub(super) fn is_watched(&self) -> bool {
-        self.sockets.iter().any(|socket| socket.watch == Watch::Clients)
+        self.sockets.iter().any(Socket::is_ours)
+    }
+
+    /// Whether an order to accept is being carried out.
+    pub(super) fn is_busy(&self) -> bool {
+        self.sockets.iter().any(Socket::is_busy)
     }
 
     /// Whether a client waits at one of those that are watched.
     pub(super) fn has_client(&self) -> bool {
-        self.sockets.iter().any(|socket| socket.watch == Watch::Clients && has_client(&socket.fd))
+        self.sockets.iter().any(|socket| socket.is_ours() && has_client(&socket.fd))
     }
 
-    /// Accepts from one of those that are watched.
-    pub(super) fn accept(&self) -> Accepted {
-        for socket in self.sockets.iter().filter(|socket| socket.watch == Watch::Clients) {
+    /// Accepts from one of those that are ours alone and watched.
+    pub(super) fn accept(&mut self) -> Accepted {
+        for socket in self.sockets.iter_mut().filter(|socket| socket.is_ours()) {
             match accept(&socket.fd) {
                 Ok(Some(conn)) => return Accepted::Connection(conn),
                 Ok(None) => {}
                 // accept(2) also reports errors of the connection itself (ENETDOWN, EPROTO, EPERM by
-                // a firewall …): that client is gone and the next one is as good as any. Whatever it
-                // is, the pause of an exhausted listener keeps it from spinning.
+                // a firewall …): that client is gone and the next one is as good as any.
                 Err(error) if error.is_of_the_connection() => {}
-                Err(error) => return Accepted::Exhausted(error),
+                Err(error) if error.is_shortage() => return Accepted::Exhausted(error),
+                Err(error) => {
+                    socket.resting = true;
+                    return Accepted::Refused(error);
+                }
             }
         }
         Accepted::Nothing
+    }
+    /// Has whoever waits at those sockets accepted that workers hold as well. `tell` makes what is called with the
+    /// outcomes of one slot. To be followed by [`Listening::watch`].
+    pub(super) fn order<T: Fn(Outcome) + Send + 'static>(
+        &mut self,
+        tell: impl Fn(Slot) -> T,
+    ) -> Result<(), SysError> {
+        for socket in &mut self.sockets {
+            let Some(slot) = socket.slot.filter(|_| socket.watch == Watch::Clients) else { continue };
+            if socket.is_busy() || !has_client(&socket.fd) {
+                continue;
+            }
+            let acceptor = match socket.acceptor.take() {
+                Some(acceptor) => acceptor,
+                None => {
+                    Acceptor::start(socket.fd.share(), tell(slot)).inspect_err(|_| socket.resting = true)?
+                }
+            };
+            socket.acceptor.insert(acceptor).order();
+        }
+        Ok(())
+    }
+
+    /// The order to accept at this slot has been answered.
+    pub(super) fn answered(&mut self, slot: Slot) {
+        let mut acceptors = self.sockets.iter_mut().filter(|socket| socket.slot == Some(slot));
+        if let Some(acceptor) = acceptors.find_map(|socket| socket.acceptor.as_mut()) {
+            acceptor.answered();
+        }
+    }
+
+    /// A connection that was accepted from a socket of which workers set the options.
+    pub(super) fn foreign(&self, fd: OwnedFd) -> Descriptor {
+        Descriptor::foreign(fd, &self.closer)
+    }
+
+    /// What is left alone because it failed is tried again.
+    pub(super) fn try_again(&mut self) {
+        self.sockets.iter_mut().for_each(|socket| socket.resting = false);
+    }
+
+    /// The slots whose sockets do not listen any more.
+    pub(super) fn shut(&self) -> Result<Vec<Slot>, SysError> {
+        let looks = look(self.sockets.iter().map(|socket| &socket.fd))?;
+        let shut = self.sockets.iter().zip(looks).filter(|(_, look)| *look == Look::Shut);
+        Ok(shut.filter_map(|(socket, _)| socket.slot).collect())
+    }
+
+    /// Opens a socket of our own in the place of one that a worker has shut down: workers of this slot get their
+    /// connections from us from now on. None if there is no such socket. To be followed by [`Listening::arrange`].
+    pub(super) fn replace(&mut self, slot: Slot, poller: &Poller) -> Option<Result<(), SysError>> {
+        let shut = self.take_out(slot, poller)?;
+        let opened = Group::of(&shut.fd, REPLACEMENT_BACKLOG).and_then(|group| group.open());
+        Some(opened.map(|fd| self.sockets.push(Socket::new(Descriptor::own(fd), None))))
+    }
+
+    /// Takes out the socket of a slot. Its workers accept nothing by themselves any more.
+    fn take_out(&mut self, slot: Slot, poller: &Poller) -> Option<Socket> {
+        let index = self.sockets.iter().position(|socket| socket.slot == Some(slot))?;
+        // The kernel gives the number of one that goes to the last one.
+        let mut shut = self.sockets.swap_remove(index);
+        shut.fd.forget(poller);
+        self.members.retain(|_, member| member.slot != slot);
+        Some(shut)
     }
 
     /// Watches what is to be accepted here: everything that is wanted, except where a worker accepts by itself; there
@@ -193,24 +303,24 @@ impl Listening {
             .sockets
             .iter()
             .map(|socket| match self.is_occupied(socket.slot) {
+                _ if socket.resting => Watch::Nothing,
                 true if self.members.len() > 1 => Watch::Knock,
                 false if able && self.wanted => Watch::Clients,
                 _ => Watch::Nothing,
             })
             .collect();
         first_error(self.sockets.iter_mut().zip(wants).map(|(socket, want)| {
-            if socket.watch == want {
-                return Ok(());
-            }
             let watched = match want {
                 Watch::Nothing => socket.fd.watch(poller, 0, Interest::Nothing),
+                // Somebody is accepting already.
+                Watch::Clients if socket.is_busy() => socket.fd.watch(poller, 0, Interest::Nothing),
                 Watch::Clients => socket.fd.watch(poller, tokens.clients, Interest::Level),
+                // It may have told already, and is not asked again before somebody has looked.
+                Watch::Knock if socket.watch == want => Ok(()),
                 Watch::Knock => socket.fd.watch(poller, tokens.knock, Interest::Once),
             };
-            // What failed is what it was before, so that it is tried again.
-            if watched.is_ok() {
-                socket.watch = want;
-            }
+            // What failed is tried again.
+            socket.watch = if watched.is_ok() { want } else { Watch::Nothing };
             watched
         }))
     }

@@ -3,13 +3,15 @@
 mod clients;
 mod hook;
 mod listeners;
+mod slots;
 mod stand_in;
 mod workers;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
+use super::acceptor::Outcome;
 use super::channel::{Sending, WorkerChannel};
 use super::connection::{Asked, Conn};
 use super::doorway::Doorway;
@@ -18,7 +20,7 @@ use super::farewell::Farewells;
 use super::listening::Listening;
 use super::{Command, HookReport, ListenerReport, Notice, Report};
 use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Stats};
-use crate::core::ids::{ListenerId, WorkerId};
+use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::core::inquiry::Inquiry;
 use crate::core::vigil::Vigil;
 use crate::sys::epoll::{Poller, Reserve, Waker};
@@ -113,11 +115,14 @@ pub(super) struct Shell {
     /// Workers with something in their batch.
     unflushed: Vec<WorkerId>,
     reserve: Reserve,
+    /// What comes of accepting at the sockets of slots.
+    slots: (Sender<SlotOutcome>, Receiver<SlotOutcome>),
     /// Nothing is accepted before this time.
     exhausted_until: Option<Duration>,
-    /// When what could not be watched is tried again.
+    /// When what could not be watched, or accepted from, is tried again.
     retry_at: Option<Duration>,
     last_warning: Option<Duration>,
+    last_jam: Option<Duration>,
     /// It has been told that the kernel does not steer.
     told_unsteered: bool,
     start: Instant,
@@ -150,9 +155,11 @@ impl Shell {
             leaving: BTreeSet::new(),
             unflushed: Vec::new(),
             reserve: Reserve::new()?,
+            slots: channel(),
             exhausted_until: None,
             retry_at: None,
             last_warning: None,
+            last_jam: None,
             told_unsteered: false,
             start: Instant::now(),
             now: Duration::ZERO,
@@ -206,6 +213,7 @@ impl Shell {
     fn look_at_the_clock(&mut self) {
         if self.retry_at.is_some_and(|at| at <= self.now) {
             self.retry_at = None;
+            self.listeners.values_mut().for_each(Listening::try_again);
             self.watch_all();
         }
         if self.exhausted_until.is_some_and(|until| until <= self.now) {
@@ -231,6 +239,7 @@ impl Shell {
 
     fn take_commands(&mut self) -> Stop {
         self.waker.clear();
+        self.hear_slots();
         loop {
             match self.queue.try_recv() {
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Stop::Yes,
@@ -258,8 +267,11 @@ impl Shell {
                 self.input(Input::ListenerAdded { listener, plan: *plan });
             }
             Command::AddSlot { listener, slot, socket } => {
-                if let Some(listening) = self.listeners.get_mut(&listener) {
-                    listening.add_slot(slot, socket);
+                if let Some(listening) = self.listeners.get_mut(&listener)
+                    && listening.add_slot(slot, socket, &self.poller)
+                {
+                    self.tell_shut(listener, None);
+                    self.arrange(listener);
                 }
                 self.watch_listener(listener);
             }
@@ -371,7 +383,10 @@ impl Shell {
 
     fn flush_worker(&mut self, worker: WorkerId) {
         let Some(channel) = self.workers.get_mut(&worker) else { return };
-        let Sending { unsent, broken } = channel.send_batch();
+        let Sending { unsent, broken, jammed } = channel.send_batch();
+        if jammed {
+            self.too_many_on_their_way();
+        }
         if !unsent.is_empty() {
             let conns = self.recognise_all(unsent);
             self.input(Input::Unsent { worker, conns });
@@ -397,6 +412,9 @@ impl Shell {
         self.recognise_all(conns)
     }
 }
+
+/// What came of accepting at the socket of a slot.
+type SlotOutcome = (ListenerId, Slot, Outcome);
 
 #[derive(PartialEq, Eq)]
 enum Stop {

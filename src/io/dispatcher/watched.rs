@@ -1,6 +1,7 @@
 //! A descriptor and what the poller watches it for.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use crate::sys::closer::Descriptor;
 use crate::sys::epoll::{Interest, Poller};
@@ -12,14 +13,14 @@ use crate::sys::error::SysError;
 /// because of what a worker does. It is done once; changing what is watched for takes nothing.
 #[derive(Debug)]
 pub(super) struct Watched {
-    fd: Descriptor,
+    fd: Arc<Descriptor>,
     /// None before it is registered.
     interest: Option<Interest>,
 }
 
 impl Watched {
     pub(super) fn new(fd: Descriptor) -> Self {
-        Self { fd, interest: None }
+        Self { fd: Arc::new(fd), interest: None }
     }
 
     /// Watches it for this from now on. Where that fails, for what it was watched before.
@@ -27,20 +28,25 @@ impl Watched {
         match self.interest {
             Some(now) if now == interest && interest != Interest::Once => return Ok(()),
             // It is there, and changing takes no memory.
-            Some(_) => poller.change(&self.fd, token, interest)?,
+            Some(_) => poller.change(&*self.fd, token, interest)?,
             // What is of no interest need not be registered yet.
             None if interest == Interest::Nothing => return Ok(()),
-            None => poller.watch(&self.fd, token, interest)?,
+            None => poller.watch(&*self.fd, token, interest)?,
         }
         self.interest = Some(interest);
         Ok(())
+    }
+
+    /// The descriptor, for another thread that uses it.
+    pub(super) fn share(&self) -> Arc<Descriptor> {
+        Arc::clone(&self.fd)
     }
 
     /// Takes it out of the poller, as it has to be before it is dropped: see [`Poller`].
     pub(super) fn forget(&mut self, poller: &Poller) {
         if self.interest.take().is_some() {
             // It is there, so that nothing can go wrong. A registration that stayed would find nobody by its token.
-            let _ = poller.remove(&self.fd);
+            let _ = poller.remove(&*self.fd);
         }
     }
 }

@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{SockaddrStorage, getsockname, getsockopt, setsockopt, sockopt};
 
-use super::{bind_ip, local_address, new_tcp, start, tcp, tcp_anywhere};
+use super::{bind_ip, internet, local_address, new_tcp, start, tcp, tcp_anywhere};
 use crate::sys::error::{Doing, SysError};
 
 /// One TCP address with any number of listening sockets.
@@ -39,6 +39,13 @@ impl Group {
     fn at(address: Option<SocketAddr>, ipv6_only: bool, backlog: i32) -> Result<Self, SysError> {
         let address = address.ok_or(SysError::invalid("finding the address of a group of sockets"))?;
         Ok(Self { address, ipv6_only, backlog })
+    }
+
+    /// The group of a socket that belongs, or has belonged, to one.
+    pub fn of(member: &impl AsFd, backlog: i32) -> Result<Self, SysError> {
+        let ipv6_only = getsockopt(&member.as_fd(), sockopt::Ipv6V6Only).unwrap_or(false);
+        let address = getsockname::<SockaddrStorage>(member.as_fd().as_raw_fd());
+        Self::at(internet(&address.doing("asking a socket for its address")?), ipv6_only, backlog)
     }
 
     /// Where it is.
@@ -147,6 +154,27 @@ mod tests {
                 assert!((low..=high).contains(&count), "{numbers:?}: {counts:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_socket_that_was_shut_down_shows_and_another_one_takes_its_part() {
+        let group = group();
+        let sockets: Vec<OwnedFd> = (0..3).map(|_| group.open().unwrap()).collect();
+        super::super::stop_listening(&sockets[0]);
+        let _client = TcpStream::connect(group.address()).unwrap();
+        let looks = super::super::look(&sockets).unwrap();
+        assert_eq!(looks[0], super::super::Look::Shut);
+        assert!(super::super::accept(&sockets[0]).is_err());
+        let another = Group::of(&sockets[0], 511).unwrap().open().unwrap();
+        // The last one has taken the number of the one that was shut down.
+        steer(&another, &[2]).unwrap();
+        let _clients: Vec<_> = (0..20).map(|_| TcpStream::connect(group.address()).unwrap()).collect();
+        assert_eq!(queued(&another), 20);
+        steer(&another, &[0]).unwrap();
+        let before = queued(&sockets[2]);
+        assert!(before <= 1);
+        let _clients: Vec<_> = (0..20).map(|_| TcpStream::connect(group.address()).unwrap()).collect();
+        assert_eq!(queued(&sockets[2]), 20);
     }
 
     #[test]

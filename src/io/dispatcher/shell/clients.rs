@@ -1,7 +1,5 @@
 //! Clients: what they are recognised by, and how they are turned away.
 
-use std::os::fd::OwnedFd;
-
 use super::{Shell, Token};
 use crate::core::channel::Kept;
 use crate::core::dispatch::Input;
@@ -11,10 +9,11 @@ use crate::io::dispatcher::channel::Unreceived;
 use crate::io::dispatcher::connection::{Asked, Conn, address_of};
 use crate::io::dispatcher::doorway::{Recognised, recognise};
 use crate::sys::client::{peer, reset};
+use crate::sys::closer::Descriptor;
 
 impl Shell {
     /// What the client of a connection is recognised by, where that matters; with what it has sent by now.
-    pub(super) fn recognise(&self, listener: ListenerId, fd: &OwnedFd) -> Option<Key> {
+    pub(super) fn recognise(&self, listener: ListenerId, fd: &Descriptor) -> Option<Key> {
         let what = self.peek(listener)?;
         let peer = peer(fd).map(address_of);
         if !what.is_needed() {
@@ -27,7 +26,7 @@ impl Shell {
     }
 
     /// A connection that a worker gives back is a descriptor, and is recognised anew. A hook is asked only once.
-    pub(super) fn returning(&self, listener: ListenerId, fd: OwnedFd) -> Conn {
+    pub(super) fn returning(&self, listener: ListenerId, fd: Descriptor) -> Conn {
         let key = self.recognise(listener, &fd);
         recognised(fd, key)
     }
@@ -37,7 +36,7 @@ impl Shell {
     pub(super) fn continuing(
         &self,
         listener: ListenerId,
-        fd: OwnedFd,
+        fd: Descriptor,
         kept: Kept,
         from: Option<Slot>,
     ) -> Conn {
@@ -69,7 +68,7 @@ impl Shell {
         (plan.policy == Policy::Sticky).then_some(&plan.peek)
     }
 
-    pub(super) fn welcome(&mut self, listener: ListenerId, fd: OwnedFd) {
+    pub(super) fn welcome(&mut self, listener: ListenerId, fd: Descriptor) {
         match self.listeners.get(&listener).map(|listening| &listening.plan) {
             Some(plan) if plan.policy == Policy::Hook => {
                 let until = self.now + plan.hook_timeout;
@@ -108,7 +107,7 @@ impl Shell {
     }
 
     /// Turns a client away, as its listener's plan wants it.
-    pub(super) fn shed(&mut self, listener: ListenerId, connection: OwnedFd) {
+    pub(super) fn shed(&mut self, listener: ListenerId, connection: Descriptor) {
         let answer = self.listeners.get(&listener).and_then(|listening| listening.answer.as_deref());
         match answer {
             Some(answer) => {
@@ -123,6 +122,6 @@ impl Shell {
     }
 }
 
-fn recognised(fd: OwnedFd, key: Option<Key>) -> Conn {
+fn recognised(fd: Descriptor, key: Option<Key>) -> Conn {
     Conn::new(fd, key.map(Home::Client))
 }

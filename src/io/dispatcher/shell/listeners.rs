@@ -8,6 +8,7 @@ use crate::core::dispatch::Input;
 use crate::core::ids::{ListenerId, WorkerId};
 use crate::io::dispatcher::Notice;
 use crate::io::dispatcher::listening::{Accepted, Listening};
+use crate::sys::closer::Descriptor;
 use crate::sys::error::SysError;
 
 /// How many bursts are accepted at the most before a socket is closed: more than a backlog holds.
@@ -15,19 +16,22 @@ const LAST_BURSTS: usize = 128;
 
 impl Shell {
     pub(super) fn accept_burst(&mut self, listener: ListenerId) {
+        self.order(listener);
         for turn in 0..BURST {
-            let Some(listening) = self.listeners.get(&listener).filter(|listening| listening.is_watched())
-            else {
-                return;
-            };
+            let listening = self.listeners.get_mut(&listener).filter(|listening| listening.is_watched());
+            let Some(listening) = listening else { return };
             // The poller has seen the first one.
             if turn > 0 && !listening.has_client() {
                 return;
             }
             match listening.accept() {
-                Accepted::Connection(fd) => self.welcome(listener, fd),
+                Accepted::Connection(fd) => self.welcome(listener, Descriptor::own(fd)),
                 Accepted::Nothing => return,
                 Accepted::Exhausted(error) => return self.exhausted(listener, error),
+                Accepted::Refused(error) => {
+                    self.try_later(error);
+                    return self.watch_listener(listener);
+                }
             }
         }
     }
@@ -42,6 +46,7 @@ impl Shell {
                 }
                 self.accept_burst(listener);
             }
+            self.order_last(listener);
             if let Some(listening) = self.listeners.get_mut(&listener) {
                 listening.close_sockets(&self.poller);
             }
@@ -60,8 +65,8 @@ impl Shell {
     pub(super) fn exhausted(&mut self, listener: ListenerId, error: SysError) {
         self.warn_exhausted(error);
         if self.reserve.release() {
-            if let Some(Accepted::Connection(fd)) = self.listeners.get(&listener).map(Listening::accept) {
-                self.welcome(listener, fd);
+            if let Some(Accepted::Connection(fd)) = self.listeners.get_mut(&listener).map(Listening::accept) {
+                self.welcome(listener, Descriptor::own(fd));
                 self.flush();
             }
             if self.reserve.refill().is_ok() {
@@ -73,11 +78,22 @@ impl Shell {
 
     /// Tells that clients have to wait for something that the process or the system is short of, unless that has been
     /// told lately.
-    fn warn_exhausted(&mut self, error: SysError) {
+    pub(super) fn warn_exhausted(&mut self, error: SysError) {
         if self.last_warning.is_none_or(|last| self.now >= last + WARNING_PERIOD) {
             (self.notify)(Notice::Exhausted(error));
         }
         self.last_warning = Some(self.now);
+    }
+
+    /// No connection can be passed on: this user has too many descriptors on their way in the system's sockets, of which
+    /// a worker may hold any number. Only the system knows when that is over. So it is tried again after a pause, and
+    /// clients wait in the backlog meanwhile.
+    pub(super) fn too_many_on_their_way(&mut self) {
+        if self.last_jam.is_none_or(|last| self.now >= last + WARNING_PERIOD) {
+            (self.notify)(Notice::Jammed);
+        }
+        self.last_jam = Some(self.now);
+        self.pause();
     }
 
     /// Something concerning one listener or one worker has failed for want of memory. The others go on, and it is tried
@@ -105,12 +121,18 @@ impl Shell {
     pub(super) fn watch_worker(&mut self, worker: WorkerId) {
         let able = self.exhausted_until.is_none();
         let Some(channel) = self.workers.get_mut(&worker) else { return };
-        let watch = able && !channel.cut_off;
+        let watch = able && !channel.cut_off && !channel.is_held_up();
         match channel.watch(&self.poller, Token::Worker(worker).pack(), watch) {
             Ok(()) => {}
             Err(error) if error.is_shortage() => self.try_later(error),
             Err(error) => self.cut_off(worker, &error.into()),
         }
+    }
+
+    /// What a worker says is not read for a while: what it has sent before has to be closed first.
+    pub(super) fn leave_unread(&mut self, worker: WorkerId) {
+        self.retry_at.get_or_insert(self.now + EXHAUSTED_PAUSE);
+        self.watch_worker(worker);
     }
 
     /// From now on the worker accepts what comes to its slot, if the listener has a socket for it.

@@ -38,6 +38,7 @@ impl Shell {
     }
 
     fn look_at(&mut self, listener: ListenerId) {
+        self.replace_shut(listener);
         let Some(listening) = self.listeners.get(&listener) else {
             self.vigil.forget(listener);
             return;

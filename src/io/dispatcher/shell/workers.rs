@@ -1,7 +1,5 @@
 //! Workers: what they say in their channels, and what they leave behind.
 
-use std::os::fd::OwnedFd;
-
 use super::{BURST, Shell};
 use crate::core::channel::{MAX_MESSAGE, Message, Tag};
 use crate::core::dispatch::{Input, Refusal};
@@ -9,20 +7,27 @@ use crate::core::ids::WorkerId;
 use crate::io::dispatcher::Notice;
 use crate::io::dispatcher::channel::TakenBack;
 use crate::io::dispatcher::failure::WorkerError;
-use crate::sys::passing::is_socket;
+use crate::sys::client::is_connection;
+use crate::sys::closer::{Descriptor, do_not_linger};
 
 impl Shell {
     /// Reads what a worker says: that it woke, that it cannot take a connection.
     pub(super) fn read_channel(&mut self, worker: WorkerId) -> Heard {
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
+        let mut look = true;
         // Bounded, so that a worker that sends without end does not hold up the others: what is
         // left brings another event.
         for _ in 0..BURST {
             let Some(channel) = self.workers.get(&worker).filter(|channel| !channel.cut_off) else {
                 return Heard::All;
             };
-            match channel.can_read() {
+            if channel.is_held_up() {
+                self.leave_unread(worker);
+                return Heard::All;
+            }
+            // Only what brings descriptors makes it less.
+            match if std::mem::take(&mut look) { channel.can_read() } else { Ok(true) } {
                 Ok(true) => {}
                 Ok(false) => {
                     self.pause();
@@ -35,6 +40,7 @@ impl Shell {
             }
             match channel.read(&mut bytes, &mut fds) {
                 Ok(Some(len)) => {
+                    look = !fds.is_empty();
                     let heard = match Message::parse(&bytes[..len], fds.len()) {
                         Ok(message) => self.hear(worker, message, fds.drain(..)),
                         Err(error) => Err(WorkerError::new(error)),
@@ -54,7 +60,7 @@ impl Shell {
         &mut self,
         worker: WorkerId,
         message: Message<'_>,
-        fds: std::vec::Drain<'_, OwnedFd>,
+        fds: std::vec::Drain<'_, Descriptor>,
     ) -> Result<(), WorkerError> {
         let why = match message.tag {
             Tag::Woke => {
@@ -86,10 +92,11 @@ impl Shell {
             channel.handed_over += if why == Refusal::HandedOver { fds.len() as u64 } else { 0 };
         }
         for ((listener, kept), conn) in message.connections().zip(fds) {
-            // What cannot be asked is none, either: nothing of a worker's ends the thread.
-            if !is_socket(&conn).unwrap_or(false) {
+            if !is_connection(&conn) {
                 return Err(WorkerError::new("it gave back what is no connection"));
             }
+            // Or it would hold up whoever closes it next, be it another worker.
+            do_not_linger(&conn);
             let conn = match kept {
                 Some(kept) => self.continuing(listener, conn, kept, from),
                 None => self.returning(listener, conn),
