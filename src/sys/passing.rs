@@ -402,6 +402,7 @@ mod tests {
     /// In a process of its own, because it counts what is open.
     #[test]
     fn what_else_the_kernel_adds_to_a_message_is_neither_taken_for_descriptors_nor_leaks() {
+        const SO_PASSPIDFD: libc::c_int = 76;
         let name = "what_else_the_kernel_adds_to_a_message_is_neither_taken_for_descriptors_nor_leaks";
         if std::env::var_os("RCLUSTER_ALONE").is_none() {
             let status = std::process::Command::new(std::env::current_exe().unwrap())
@@ -413,7 +414,6 @@ mod tests {
             return;
         }
         let (a, b) = message_pair().unwrap();
-        const SO_PASSPIDFD: libc::c_int = 76;
         let mut set = 0;
         for option in [libc::SO_PASSCRED, SO_PASSPIDFD, libc::SO_PASSSEC, libc::SO_TIMESTAMP] {
             let on: libc::c_int = 1;

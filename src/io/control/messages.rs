@@ -116,11 +116,12 @@ pub(super) fn describe(notice: Notice) -> Event {
 
 /// A worker has shut down a listening socket that it shares with others.
 fn shut(name: &str, error: Option<SysError>) -> Event {
-    let mut message = format!("A worker has shut down its listening socket for {name}, and the primary ");
-    match error {
-        None => message.push_str("has opened another"),
-        Some(error) => message.push_str(&format!("cannot open another: {error}")),
-    }
+    let outcome = match error {
+        None => "has opened another".to_owned(),
+        Some(error) => format!("cannot open another: {error}"),
+    };
+    let message =
+        format!("A worker has shut down its listening socket for {name}, and the primary {outcome}");
     Event::Warning { code: "RCLUSTER_LISTENER", message }
 }
 
