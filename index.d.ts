@@ -418,8 +418,9 @@ declare namespace cluster {
     /** Whether an uncaught exception or unhandled rejection retires a worker instead of ending it. Default: `true`. */
     retireOnException?: boolean | undefined;
     /**
-     * The environment variable that contains the slot of a worker, or `false` for none. Use `false` with node-config, which
-     * looks for configuration files with the value of `NODE_APP_INSTANCE` in their name. Default: `'NODE_APP_INSTANCE'`.
+     * The environment variable that contains the slot of a worker, for example `'NODE_APP_INSTANCE'` as under pm2, or `false`
+     * for none. The slot is always in `cluster.worker.slot`. Default: `false`, because node-config reads `NODE_APP_INSTANCE`
+     * and looks for configuration files with its value in their name.
      */
     instanceVar?: string | false | undefined;
     /** How many workers `reload()` replaces at a time. Default: 1. */
@@ -852,7 +853,7 @@ declare namespace cluster {
      *   const supervisor = cluster.supervise({ workers: 2, unresponsiveAfter: 5000 });
      *   supervisor.on('restart', ({ slot, reason }) => console.log(`slot ${slot}: ${reason}`));
      * } else {
-     *   http.createServer((request, response) => response.end(`slot ${process.env.NODE_APP_INSTANCE}\n`)).listen(8000);
+     *   http.createServer((request, response) => response.end(`slot ${cluster.worker.slot}\n`)).listen(8000);
      * }
      * ```
      * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, naming the option.

@@ -331,7 +331,8 @@ test('under --watch the primary hears of the files of the app only', { skip }, (
 for (const [given, expected] of [
   ['INSTANCE', { INSTANCE: 'slot', NODE_APP_INSTANCE: 'of the primary' }],
   [false, { INSTANCE: 'of the primary', NODE_APP_INSTANCE: 'of the primary' }],
-  [undefined, { INSTANCE: 'of the primary', NODE_APP_INSTANCE: 'slot' }],
+  ['NODE_APP_INSTANCE', { INSTANCE: 'of the primary', NODE_APP_INSTANCE: 'slot' }],
+  [undefined, { INSTANCE: 'of the primary', NODE_APP_INSTANCE: 'of the primary' }],
 ]) {
   test(`instanceVar ${given}: a worker, its replacement, and a standby that is promoted`, { skip }, () =>
     inFolder((folder) => {

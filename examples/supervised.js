@@ -75,7 +75,7 @@ function worker() {
   http
     .createServer((request, response) => {
       pages[request.url ?? '']?.();
-      response.end(`slot ${process.env.NODE_APP_INSTANCE}, process ${process.pid}\n`);
+      response.end(`slot ${cluster.worker?.slot}, process ${process.pid}\n`);
     })
     .listen(Number(process.env.PORT ?? 8000));
 }

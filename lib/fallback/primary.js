@@ -105,7 +105,7 @@ function createPrimary(cluster) {
 
   return (options) => {
     const supervisor = supervised.supervise(options);
-    variable = options?.instanceVar ?? defaults?.instanceVar ?? 'NODE_APP_INSTANCE';
+    variable = options?.instanceVar ?? defaults?.instanceVar ?? false;
     tellWhatIsMissing({ ...defaults, ...options });
     return supervisor;
   };

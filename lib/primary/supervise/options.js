@@ -31,7 +31,7 @@ const DEFAULTS = {
   unresponsiveAfter: 0,
   recycle: { memory: 0, age: 0, connections: 0, jitter: 0.1 },
   retireOnException: true,
-  instanceVar: /** @type {string | false} */ ('NODE_APP_INSTANCE'),
+  instanceVar: /** @type {string | false} */ (false),
   reloadConcurrency: 1,
   signals: true,
   shutdownDelay: 0,
