@@ -15,5 +15,6 @@ pub mod lifeline;
 pub mod notify;
 pub mod random;
 pub mod schedule;
+pub mod store;
 pub mod vigil;
 pub mod wire;
