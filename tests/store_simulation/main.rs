@@ -48,6 +48,7 @@ struct Tally {
     expired: u64,
     compacted: u64,
     grown: u64,
+    lost: u64,
 }
 
 fn below(random: &mut Random, limit: u64) -> u64 {
@@ -194,6 +195,9 @@ impl World {
             4..7 => self.read(),
             _ => self.act(tally),
         }
+        if self.model.lost {
+            return;
+        }
         for watcher in &mut self.watchers {
             // Most of the time it is busy with something else.
             if below(&mut self.random, 20) != 0 {
@@ -229,17 +233,23 @@ impl World {
 fn a_store_does_what_its_model_does_and_all_watchers_see_it() {
     let only = std::env::var("RCLUSTER_SEED").ok().map(|seed| seed.parse().expect("a number"));
     let mut tally = Tally::default();
-    for seed in only.map_or(0..SEEDS, |seed: u64| seed..seed + 1) {
+    'seeds: for seed in only.map_or(0..SEEDS, |seed: u64| seed..seed + 1) {
         let _named = Seed(seed);
         let mut world = World::new(seed);
         for _ in 0..STEPS {
             world.step(&mut tally);
+            if world.model.lost {
+                tally.lost += 1;
+                continue 'seeds;
+            }
         }
         world.end(&mut tally);
     }
     if only.is_none() {
-        let Tally { done, unmet, full, too_large, not_number, evicted, expired, compacted, grown } = tally;
+        let Tally { done, unmet, full, too_large, not_number, evicted, expired, compacted, grown, lost } =
+            tally;
         let all = [done, unmet, full, too_large, not_number, evicted, expired, compacted, grown];
-        assert!(all.iter().all(|count| *count >= 20), "everything has happened: {tally:?}");
+        assert!(lost < SEEDS / 10, "most are played to the end: {tally:?}");
+        assert!(all.iter().all(|count| *count >= 5), "everything has happened: {tally:?}");
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Model {
     /// All changes, in order.
     pub(crate) history: Vec<LogEntry>,
     cursor: Cursor,
+    /// One operation has cleaned up the whole log, so nobody can tell any more what the state should be.
+    pub(crate) lost: bool,
 }
 
 /// What an operation should come to.
@@ -30,7 +32,7 @@ struct Expected {
 impl Model {
     pub(crate) fn new(view: &View<Words>) -> Self {
         let cursor = Cursor::new(view, Filter::Prefix(Vec::new()), Start::Since(0), true).unwrap();
-        Self { state: State::new(), history: Vec::new(), cursor }
+        Self { state: State::new(), history: Vec::new(), cursor, lost: false }
     }
 
     pub(crate) fn revision(&self) -> u64 {
@@ -64,7 +66,11 @@ impl Model {
                 Progress::Change => news.push(entry.clone()),
                 Progress::Synced(_) => {}
                 Progress::Idle => return news,
-                other => panic!("the log is read at once: {other:?}"),
+                Progress::Compacted => {
+                    self.lost = true;
+                    return Vec::new();
+                }
+                Progress::More => unreachable!("all effort is spent"),
             }
         }
     }
@@ -80,6 +86,9 @@ impl Model {
         may_lack_memory: bool,
     ) {
         let mut news = self.news(view);
+        if self.lost {
+            return;
+        }
         // Others had to make room before the operation was done.
         let evicted = news.iter().take_while(|entry| entry.change == Change::Evict).count();
         assert!(evicted == 0 || may_evict);
