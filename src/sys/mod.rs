@@ -23,6 +23,7 @@ pub mod schedule;
 pub mod scoreboard;
 pub mod socket_diag;
 pub mod socket_directory;
+pub mod segment;
 pub mod spawn;
 pub mod stream;
 pub mod uv;
