@@ -9,3 +9,5 @@ pub mod dispatcher;
 pub mod forward;
 pub mod lifeline;
 pub mod link;
+pub mod store;
+pub mod supervisor;

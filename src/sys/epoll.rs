@@ -148,6 +148,13 @@ impl Waker {
         Ok(Self(Arc::new(EventFd::from_flags(flags).doing("making an eventfd")?)))
     }
 
+    /// One whose poller is in another process, which has sent a descriptor of it.
+    #[must_use]
+    pub fn adopt(fd: OwnedFd) -> Self {
+        // SAFETY: the descriptor is ours alone. If it is no eventfd, writing to it is an error that is not looked at.
+        Self(Arc::new(unsafe { EventFd::from_owned_fd(fd) }))
+    }
+
     /// Makes the poller's wait return. Several calls before it looks count as one.
     pub fn wake(&self) {
         // Full (2^64 - 2 wakes unread) is the only failure there is, and then it is awake.

@@ -6,6 +6,7 @@
 
 pub mod async_fd;
 pub mod client;
+pub mod clock;
 pub mod closer;
 pub mod epoll;
 pub mod error;

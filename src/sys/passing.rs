@@ -6,9 +6,11 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket, socketpair};
 
 use super::error::{Doing, SysError};
@@ -184,6 +186,22 @@ pub fn receive(
     }
     let cut = message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0;
     Ok(Received::Message { len, cut })
+}
+
+/// Waits for a message, or for the end. False if there is none within `limit`.
+pub fn wait_for_message(socket: BorrowedFd<'_>, limit: Duration) -> Result<bool, SysError> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let rest = deadline.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000);
+        let timeout = PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX);
+        let mut polled = [PollFd::new(socket, PollFlags::POLLIN)];
+        match poll(&mut polled, timeout) {
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).doing("waiting for a message"),
+        }
+    }
 }
 
 /// How many bytes the next message has, cut to `bytes`, which they are copied to. It stays where it is, with its

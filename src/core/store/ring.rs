@@ -88,6 +88,11 @@ impl<M: AsRef<[AtomicU64]>> Requests<M> {
         &self.page.as_ref()[at]
     }
 
+    /// The page.
+    pub fn page(&self) -> &M {
+        &self.page
+    }
+
     /// Puts a request into the ring.
     pub fn push(&mut self, request: &[u64]) -> Pushed {
         let need = request.len() + 1;
