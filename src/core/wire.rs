@@ -7,6 +7,7 @@
 
 mod answers;
 mod data;
+mod share;
 mod text;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use thiserror::Error;
 
 pub use self::answers::{Drain, Family, Kind, Reply, Settings, Sockname, ToWorker};
 pub use self::data::Data;
+pub use self::share::{EvictionName, Share, StoreOptions};
 use super::ids::ListenerId;
 
 /// The version of these frames. Both sides come from the same package, so it differs only when
@@ -69,6 +71,8 @@ pub enum FromWorker {
         /// Where.
         listener: ListenerId,
     },
+    /// The worker wants to use a shared store.
+    Share(Box<Share>),
     /// The worker disconnects by agreement: its end is no accident.
     Leaving,
     /// The app in the worker says that it is ready.
@@ -250,6 +254,7 @@ impl FromWorker {
             "listening" => fields("listening", frame).map(|About { listener }| Self::Listening { listener }),
             "close" => fields("close", frame).map(|About { listener }| Self::Close { listener }),
             "listensAlone" => Ok(Self::ListensAlone),
+            "share" => fields("share", frame).map(|share| Self::Share(Box::new(share))),
             "leaving" => Ok(Self::Leaving),
             "ready" => Ok(Self::Ready),
             "retire" => fields("retire", frame).map(|Retire { reason, detail }| Self::Retire {

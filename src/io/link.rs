@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use serde_json::json;
 use thiserror::Error;
 
 use crate::core::channel::{
@@ -14,7 +15,7 @@ use crate::core::channel::{
 };
 use crate::core::dispatch::Refusal;
 use crate::core::ids::{ListenerId, Slot};
-use crate::core::wire::MAX_FRAME;
+use crate::core::wire::{MAX_FRAME, StoreOptions};
 use crate::sys::error::SysError;
 use crate::sys::headroom::{limit, room_for};
 use crate::sys::listen::accept;
@@ -166,6 +167,15 @@ impl Link {
     /// Sends a control frame.
     pub fn send(&self, frame: &str) -> Result<(), LinkError> {
         self.control.send(frame.as_bytes(), Vec::new())
+    }
+
+    /// Sends a control frame that asks to use a shared store. The answer comes on the other end of `socket`.
+    pub fn share(&self, name: &str, options: &StoreOptions, socket: OwnedFd) -> Result<(), LinkError> {
+        let frame = json!({ "act": "share", "name": name, "options": options }).to_string();
+        if frame.len() > MAX_FRAME {
+            return Err(LinkError::Frame);
+        }
+        self.control.send(frame.as_bytes(), vec![socket])
     }
 
     /// Reads the next control frame.

@@ -10,4 +10,3 @@ pub mod forward;
 pub mod lifeline;
 pub mod link;
 pub mod store;
-pub mod supervisor;

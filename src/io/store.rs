@@ -18,11 +18,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
-use serde::{Deserialize, Serialize};
-
 use crate::core::ids::WorkerId;
 use crate::core::store::atomic::Words;
-use crate::core::store::ops::Eviction;
+use crate::core::wire::StoreOptions;
 use crate::sys::closer::Closer;
 use crate::sys::epoll::Waker;
 use crate::sys::error::{Doing, SysError};
@@ -38,44 +36,13 @@ impl Words for Segment {
     }
 }
 
-/// How a store is made. Whoever opens one that there is says nothing, or the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Options {
-    /// Bytes.
-    #[serde(default)]
-    pub size: Option<u64>,
-    /// What happens when it is full.
-    #[serde(default)]
-    pub eviction: Option<EvictionName>,
-}
-
-/// The names of [`Eviction`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EvictionName {
-    /// See [`Eviction::None`].
-    None,
-    /// See [`Eviction::Lru`].
-    Lru,
-}
-
-impl From<EvictionName> for Eviction {
-    fn from(name: EvictionName) -> Self {
-        match name {
-            EvictionName::None => Self::None,
-            EvictionName::Lru => Self::Lru,
-        }
-    }
-}
-
 /// Somebody wants to use a store.
 #[derive(Debug)]
 pub struct Open {
     /// Which.
     pub name: String,
     /// How it is made, if there is none of the name.
-    pub options: Options,
+    pub options: StoreOptions,
     /// Where the answer goes.
     pub socket: OwnedFd,
     /// The worker whose socket that is, and by whom it is closed; none for this process.

@@ -3,5 +3,7 @@
 pub mod forward;
 pub mod launch;
 pub mod primary;
+pub mod shared;
+mod shared_value;
 pub mod supervision;
 pub mod worker;

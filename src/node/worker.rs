@@ -9,6 +9,7 @@ use napi::bindgen_prelude::{Buffer, FnArgs, Function};
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 
+use super::shared::SharedStore;
 use crate::core::channel::Kept;
 use crate::core::dispatch::Refusal;
 use crate::core::ids::ListenerId;
@@ -19,7 +20,7 @@ use crate::sys::client::write_at_once;
 use crate::sys::error::SysError;
 use crate::sys::js::{Argument, EventCallback};
 use crate::sys::listen::has_client_at;
-use crate::sys::passing::{adopt, blank_socket, duplicate, duplicate_number, unread};
+use crate::sys::passing::{adopt, blank_socket, duplicate, duplicate_number, message_pair, unread};
 use crate::sys::uv::{Interest, UvPoll, UvTurns};
 use crate::sys::v8::Interrupter;
 use crate::sys::watch::Watch;
@@ -147,6 +148,25 @@ impl WorkerLink {
         let first = shared.sides.set(sides);
         debug_assert!(first.is_ok(), "the sides are made once");
         Ok(Self { shared, watch })
+    }
+
+    /// Opens a shared store. Waits for the answer of the primary's native side, which comes within a fraction of a
+    /// millisecond whatever the primary's JavaScript does. `options` is JSON; see `SharedStore` for the rest.
+    #[napi(catch_unwind)]
+    #[allow(clippy::needless_pass_by_value, reason = "napi hands strings and functions over by value")]
+    pub fn open_shared(
+        &self,
+        env: Env,
+        name: String,
+        options: String,
+        on_news: Function<'_, (), ()>,
+        on_end: Function<'_, (), ()>,
+    ) -> Result<SharedStore> {
+        let options = serde_json::from_str(&options).map_err(failure)?;
+        let (ours, theirs) = message_pair().map_err(failure)?;
+        self.shared.link.share(&name, &options, theirs).map_err(failure)?;
+        self.shared.send_rest().map_err(failure)?;
+        SharedStore::connect(env, ours, &on_news, &on_end)
     }
 
     /// Sends a control frame. Throws when the link is broken.

@@ -40,6 +40,8 @@ pub enum Field {
     Blocks = 4,
     /// The largest index has two to the power of this entries.
     MaxIndexBits = 5,
+    /// 1 if what has not been used for longest makes room for others.
+    Lru = 6,
     /// The number of the last change.
     Revision = 16,
     /// How many keys there are. Those that have expired and are not removed yet count.

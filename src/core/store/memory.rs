@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::atomic::{AtomicU64, Ordering, Words, fence};
 use super::geometry::{Field, Geometry, MAGIC, MIN_INDEX_BITS, Placed};
+use super::ops::Eviction;
 use super::record::{Change, Header, Record, words_of};
 use super::view::{Corrupt, Entry, Hit, Key, Located, View, home};
 
@@ -86,6 +87,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         words: W,
         geometry: Geometry,
         hash_keys: (u64, u64),
+        eviction: Eviction,
         mut reserve: Reserve,
     ) -> Result<Self, Corrupt> {
         if words.as_ref().len() < geometry.words() || !reserve(0..geometry.index_at(MIN_INDEX_BITS + 1)) {
@@ -95,6 +97,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         let fields = [
             (Field::HashKey0, hash_keys.0),
             (Field::HashKey1, hash_keys.1),
+            (Field::Lru, u64::from(eviction == Eviction::Lru)),
             (Field::BlockWords, geometry.block_words as u64),
             (Field::Blocks, geometry.blocks as u64),
             (Field::MaxIndexBits, u64::from(geometry.max_index_bits)),

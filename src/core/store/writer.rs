@@ -93,7 +93,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         eviction: Eviction,
         reserve: Reserve,
     ) -> Result<Self, Corrupt> {
-        let memory = Memory::create(words, geometry, hash_keys, reserve)?;
+        let memory = Memory::create(words, geometry, hash_keys, eviction, reserve)?;
         let (expiries, bytes) = (BinaryHeap::new(), Vec::new());
         Ok(Self { memory, eviction, revision: 0, expiries, mortal: 0, bytes })
     }

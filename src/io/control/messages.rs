@@ -8,6 +8,7 @@ use crate::core::control::supervise::{self, ExitKind, Failure};
 use crate::core::ids::{Request, Slot, WorkerId};
 use crate::core::wire::{Drain, FromWorker, Reply};
 use crate::io::dispatcher::{Notice, Questions};
+use crate::io::store;
 use crate::sys::error::SysError;
 
 /// What the app is told.
@@ -74,6 +75,8 @@ pub(super) enum Heard {
     /// A worker's process has ended, and is to be reaped.
     Ended(WorkerId),
     Said(WorkerId, FromWorker),
+    /// It wants to use a shared store.
+    Shares(store::Open),
     /// It has asked what cannot be answered but by an error.
     Refused(WorkerId, Reply),
     /// It has closed its control socket, which only a dying worker does.

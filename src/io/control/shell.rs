@@ -26,6 +26,7 @@ use crate::core::ids::{Slot, Ticket, WorkerId};
 use crate::core::schedule::Scheduling;
 use crate::core::wire::{Drain, FromWorker, Reply, ToWorker};
 use crate::io::dispatcher::{Command as ToDispatcher, Notice};
+use crate::io::store;
 use crate::sys::error::SysError;
 use crate::sys::headroom;
 
@@ -152,6 +153,13 @@ impl Shell {
             Heard::Refused(worker, refusal) => {
                 self.reply(worker, refusal);
                 self.give_answers();
+            }
+            Heard::Shares(request) => {
+                // The worker learns of it by its socket, which is closed.
+                if let Err(error) = store::open(request) {
+                    let message = format!("A worker cannot use a shared store: {error}");
+                    (self.tell)(Event::Warning { code: "RCLUSTER_SHARED", message });
+                }
             }
             Heard::HungUp(worker) => self.input(Input::HungUp(worker)),
             Heard::Broke(worker, why) | Heard::Dispatcher(Notice::Broken(worker, why)) => {

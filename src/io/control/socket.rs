@@ -14,11 +14,12 @@ use tokio::task::AbortHandle;
 
 use super::messages::Heard;
 use crate::core::ids::WorkerId;
-use crate::core::wire::{FrameError, FromWorker, MAX_FRAME, ToWorker};
+use crate::core::wire::{FrameError, FromWorker, MAX_FRAME, Share, ToWorker};
+use crate::io::store::Open;
 use crate::sys::async_fd::watch;
 use crate::sys::closer::{Closer, Descriptor};
 use crate::sys::error::{Doing, SysError};
-use crate::sys::passing::{Received, Sent, receive, send};
+use crate::sys::passing::{Received, Sent, is_socket, receive, send};
 
 /// How many answers may wait for a worker that does not read them. Each answers a question, so a
 /// worker that asks and reads never comes near.
@@ -217,7 +218,7 @@ async fn read(
 
 /// Whether nothing is read behind it.
 fn is_last(event: &Heard) -> bool {
-    !matches!(event, Heard::Said(..) | Heard::Refused(..))
+    !matches!(event, Heard::Said(..) | Heard::Shares(_) | Heard::Refused(..))
 }
 
 impl Incoming {
@@ -250,10 +251,29 @@ impl Incoming {
         }
     }
 
-    fn interpret(&self, received: Result<Received, SysError>, fds: Vec<OwnedFd>) -> Heard {
+    fn interpret(&self, received: Result<Received, SysError>, mut fds: Vec<OwnedFd>) -> Heard {
         let worker = self.worker;
-        // No worker has a descriptor to send us here.
+        // Only a worker that wants to use a shared store has a descriptor to send: the socket for the answer.
+        let socket = fds.pop_if(|socket| matches!(is_socket(socket), Ok(true)));
         self.closer.close_all(fds);
+        match (self.read(received), socket) {
+            (Heard::Said(_, FromWorker::Share(share)), Some(socket)) => {
+                let Share { name, options } = *share;
+                let worker = Some((worker, self.closer.clone()));
+                Heard::Shares(Open { name, options, socket, worker })
+            }
+            (Heard::Said(_, FromWorker::Share(_)), None) => {
+                Heard::Broke(worker, "it wants to use a shared store and sends no socket".into())
+            }
+            (heard, socket) => {
+                self.closer.close_all(socket);
+                heard
+            }
+        }
+    }
+
+    fn read(&self, received: Result<Received, SysError>) -> Heard {
+        let worker = self.worker;
         if self.closer.is_full() {
             return Heard::Broke(worker, "it sends descriptors that nobody has asked for".into());
         }

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::shell::now;
 use crate::core::store::atomic::Words;
+use crate::core::store::geometry::Field;
 use crate::core::store::ops::Outcome;
 use crate::core::store::ring::{Pushed, Requests, Wanted};
 use crate::core::store::view::View;
@@ -106,6 +107,12 @@ impl Client {
         &self.view
     }
 
+    /// Whether what has not been used for longest makes room for others.
+    #[must_use]
+    pub fn is_lru(&self) -> bool {
+        self.view.field(Field::Lru) == 1
+    }
+
     /// The store's clock, in ms.
     #[must_use]
     pub fn now(&self) -> u64 {
@@ -161,11 +168,12 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{EvictionName, Open, Options, open};
+    use super::super::{Open, open};
     use super::*;
     use crate::core::store::ops::{Condition, Lifetime, Op, Status};
     use crate::core::store::request::encode;
     use crate::core::store::view::Value;
+    use crate::core::wire::{EvictionName, StoreOptions as Options};
     use crate::sys::passing::message_pair;
 
     fn connect(name: &str, options: Options) -> Result<Client, ConnectError> {
@@ -212,7 +220,7 @@ mod tests {
         assert!(wait_for_message(other.socket.as_fd(), PATIENCE).unwrap());
         assert_eq!(other.woken().unwrap(), Woken::News);
         other.want(Wanted::Changes);
-        while other.view().field(crate::core::store::geometry::Field::Expired) == 0 {
+        while other.view().field(Field::Expired) == 0 {
             assert!(wait_for_message(other.socket.as_fd(), PATIENCE).unwrap());
             assert_eq!(other.woken().unwrap(), Woken::News);
             other.want(Wanted::Changes);

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Open, Options};
+use super::Open;
 use crate::core::ids::WorkerId;
 use crate::core::store::geometry::{Geometry, MAX_SIZE, MIN_SIZE};
 use crate::core::store::ops::{Eviction, Outcome, Status};
 use crate::core::store::request::decode;
 use crate::core::store::ring::{Inbox, Wanted, page_words};
 use crate::core::store::writer::Store;
+use crate::core::wire::StoreOptions;
 use crate::sys::clock::since_boot;
 use crate::sys::closer::Descriptor;
 use crate::sys::epoll::{Interest, Poller, Waker};
@@ -171,7 +172,7 @@ impl Shell {
     fn try_open(
         &mut self,
         name: &str,
-        options: &Options,
+        options: &StoreOptions,
         socket: Descriptor,
         worker: Option<WorkerId>,
     ) -> Result<(), (Descriptor, Refusal)> {
@@ -189,7 +190,7 @@ impl Shell {
     }
 
     /// Sees to it that there is such a store.
-    fn make(&mut self, name: &str, options: &Options, worker: Option<WorkerId>) -> Result<(), Refusal> {
+    fn make(&mut self, name: &str, options: &StoreOptions, worker: Option<WorkerId>) -> Result<(), Refusal> {
         if let Some(shared) = self.stores.get(name) {
             let size = options.size.filter(|size| *size != shared.size);
             let eviction = options.eviction.map(Eviction::from).filter(|it| *it != shared.eviction);

@@ -63,6 +63,7 @@ libuv! {
     fn uv_walk(*mut Loop, OnHandle, *mut c_void);
     fn uv_handle_get_type(*const Handle) -> c_int;
     fn uv_process_get_pid(*const Handle) -> c_int;
+    fn uv_ref(*mut Handle);
     fn uv_unref(*mut Handle);
     fn uv_hrtime() -> u64;
     fn uv_metrics_idle_time(*mut Loop) -> u64;

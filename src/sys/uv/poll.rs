@@ -60,6 +60,17 @@ impl UvPoll {
         }
     }
 
+    /// Whether the watch keeps the loop alive.
+    pub fn hold_loop(&self, hold: bool) {
+        if hold {
+            // SAFETY: an initialised handle of this thread's loop.
+            unsafe { (self.0.uv.uv_ref)(self.0.as_ptr()) };
+        } else {
+            // SAFETY: as above.
+            unsafe { (self.0.uv.uv_unref)(self.0.as_ptr()) };
+        }
+    }
+
     /// Stops watching for the time being.
     pub fn pause(&self) {
         // SAFETY: an initialised handle of this thread's loop; stopping cannot fail.

@@ -1,0 +1,136 @@
+//! Keys and values of shared stores, to and from JavaScript.
+
+use napi::bindgen_prelude::{Float64Array, FromNapiValue, Unknown};
+use napi::{Env, Error, JsValue, Result, Status};
+
+use crate::core::store::geometry::MAX_KEY;
+use crate::core::store::view::Value;
+use crate::core::store::writer::NUMBER;
+use crate::sys::js::NapiStatus;
+use crate::sys::js_value;
+
+/// Room for the longest key, and to see that one is longer.
+pub(super) const KEY_ROOM: usize = MAX_KEY + 8;
+
+// What the bytes of a value mean. `lib/shared/values.js` has the same numbers. NUMBER is 1.
+const ASCII: u8 = 2;
+const UTF16: u8 = 3;
+const TRUE: u8 = 4;
+const FALSE: u8 = 5;
+const NULL: u8 = 6;
+const BUFFER: u8 = 7;
+const JSON_ASCII: u8 = 8;
+const JSON_UTF16: u8 = 9;
+const CLONE: u8 = 10;
+
+fn failure(error: NapiStatus) -> Error {
+    Error::new(Status::GenericFailure, error.to_string())
+}
+
+pub(super) fn undefined(env: Env) -> Result<Unknown<'static>> {
+    js_value::undefined(env).map_err(failure)
+}
+
+/// A key as bytes; `None` if it is too long.
+pub(super) fn read_key<'room>(
+    env: Env,
+    key: &Unknown<'_>,
+    room: &'room mut [u8; KEY_ROOM],
+) -> Result<Option<&'room [u8]>> {
+    let len = js_value::read_utf8(env, key, room).map_err(failure)?;
+    Ok(len.filter(|len| *len <= MAX_KEY).map(|len| &room[..len]))
+}
+
+pub(super) fn key(env: Env, bytes: &[u8]) -> Result<Unknown<'static>> {
+    js_value::utf8(env, bytes).map_err(failure)
+}
+
+/// The numbers of an array, to be written.
+pub(super) fn numbers(array: &mut Float64Array) -> &mut [f64] {
+    js_value::numbers(array)
+}
+
+/// Calls `then` with a value as bytes. `kind` is what JavaScript has found it to be: a string is [`ASCII`] or, with JSON
+/// in it, [`JSON_ASCII`] for all strings.
+pub(super) fn with_bytes(
+    env: Env,
+    kind: u32,
+    value: &Unknown<'_>,
+    then: impl FnOnce(u8, &[u8]) -> bool,
+) -> Result<bool> {
+    let kind = u8::try_from(kind).unwrap_or(0);
+    Ok(match kind {
+        NUMBER => then(kind, &f64::from_unknown(value)?.to_le_bytes()),
+        ASCII | JSON_ASCII => {
+            let mut short = [0; 256];
+            if let Some(len) = js_value::read_utf8(env, value, &mut short).map_err(failure)?
+                && short[..len].is_ascii()
+            {
+                return Ok(then(kind, &short[..len]));
+            }
+            let mut units = Vec::new();
+            js_value::read_utf16(env, value, &mut units).map_err(failure)?;
+            if units.iter().all(|unit| *unit < 0x80) {
+                let bytes: Vec<u8> = units.iter().map(|unit| unit.to_le_bytes()[0]).collect();
+                then(kind, &bytes)
+            } else {
+                let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+                then(kind + (UTF16 - ASCII), &bytes)
+            }
+        }
+        BUFFER | CLONE => then(kind, &napi::bindgen_prelude::BufferSlice::from_unknown(*value)?),
+        _ => then(kind, &[]),
+    })
+}
+
+/// A value that has been found.
+#[derive(Debug, Default)]
+pub(super) struct Held(Value);
+
+impl Held {
+    /// Where a value is put.
+    pub(super) fn entry(&mut self) -> &mut Value {
+        &mut self.0
+    }
+
+    pub(super) fn set(&mut self, value: &mut Value) {
+        std::mem::swap(&mut self.0, value);
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.0.kind = 0;
+    }
+
+    pub(super) fn kind(&self) -> u32 {
+        u32::from(self.0.kind)
+    }
+
+    /// Whether [`Held::value`] is the value itself, and not what JavaScript makes it of.
+    pub(super) fn is_plain(&self) -> bool {
+        (NUMBER..=BUFFER).contains(&self.0.kind)
+    }
+
+    pub(super) fn times(&self, now: u64) -> Vec<f64> {
+        #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, which no store comes near")]
+        let (revision, rest) = (self.0.revision as f64, self.0.expires.saturating_sub(now) as f64);
+        vec![revision, if self.0.expires == 0 { f64::INFINITY } else { rest }]
+    }
+
+    pub(super) fn value(&self, env: Env) -> Result<Unknown<'static>> {
+        let bytes = self.0.bytes.as_slice();
+        let value = match self.0.kind {
+            NUMBER => js_value::number(env, f64::from_le_bytes(bytes.try_into().unwrap_or_default())),
+            ASCII | JSON_ASCII => js_value::latin1(env, bytes),
+            UTF16 | JSON_UTF16 => {
+                let units = bytes.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit));
+                js_value::utf16(env, &units.collect::<Vec<u16>>())
+            }
+            TRUE => js_value::boolean(env, true),
+            FALSE => js_value::boolean(env, false),
+            NULL => js_value::null(env),
+            BUFFER | CLONE => js_value::buffer(env, bytes),
+            _ => js_value::undefined(env),
+        };
+        value.map_err(failure)
+    }
+}
