@@ -30,6 +30,7 @@ exports.isWorker =
   exports.SCHED_HOOK =
   exports.schedule =
   exports.schedulingStats =
+  exports.shared =
   exports.stickyId =
     undefined;
 

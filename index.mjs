@@ -26,5 +26,6 @@ export {
   SCHED_HOOK,
   schedule,
   schedulingStats,
+  shared,
   stickyId,
 } from './index.js';

@@ -38,10 +38,20 @@ function forThePrimary(what) {
   );
 }
 
+/**
+ * Loaded only when it is used.
+ * @param {string} name
+ * @param {object} [options]
+ */
+function shared(name, options) {
+  return require('./shared').shared(name, options);
+}
+
 /** What rcluster has in workers and the built-in does not. */
 const EXTRAS = {
   availableParallelism,
   schedule: forThePrimary('cluster.schedule()'),
+  shared,
   supervise: forThePrimary('cluster.supervise()'),
 };
 

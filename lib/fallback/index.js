@@ -26,6 +26,7 @@ module.exports = addExtras(cluster, {
   forwarding: () => [],
   schedule: unsupported('cluster.schedule()'),
   schedulingStats: noReport,
+  shared: unsupported('cluster.shared()'),
   stickyId: unsupported('cluster.stickyId()'),
   supervise: cluster.isPrimary ? createPrimary(cluster) : undefined,
 });

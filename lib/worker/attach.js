@@ -9,7 +9,7 @@ const { trackSessions } = require('../seam/http');
 const createListening = require('./listening');
 const createDisconnect = require('./disconnect');
 const createDrain = require('./drain');
-const { linked } = require('./extras');
+const { linkShared, linked } = require('./extras');
 const { createOwnAddresses } = require('./own-address');
 const createRetirement = require('./retirement');
 
@@ -62,6 +62,7 @@ module.exports = function attach(firstFd, own, settings) {
   });
   if (settings !== undefined) retirement.configure(JSON.parse(settings));
   linked(() => link.slot());
+  linkShared(link);
 
   /**
    * The primary's native side is gone. When the primary is dead its end of Node's own channel

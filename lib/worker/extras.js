@@ -17,6 +17,18 @@ function linked(slot) {
 }
 
 /**
+ * Under this it has what opens a shared store by the link of this worker.
+ */
+const OPEN = Symbol.for('rcluster.shared');
+
+/** @param {import('../../binding').WorkerLink} link */
+function linkShared(link) {
+  /** @type {import('../../binding').WorkerLink['openShared']} */
+  const value = (...args) => link.openShared(...args);
+  Object.defineProperty(builtin, OPEN, { value, configurable: true });
+}
+
+/**
  * An identifier that nobody guesses, with the slot of this worker in front: the primary knows the form.
  */
 function stickyId() {
@@ -33,4 +45,4 @@ function addWorkerExtras(cluster) {
   return addExtras(cluster, { ...EXTRAS, stickyId });
 }
 
-module.exports = { addWorkerExtras, linked };
+module.exports = { addWorkerExtras, linkShared, linked };

@@ -1,7 +1,7 @@
 //! Keys and values of shared stores, to and from JavaScript.
 
 use napi::bindgen_prelude::{Float64Array, FromNapiValue, Unknown};
-use napi::{Env, Error, JsValue, Result, Status};
+use napi::{Env, Error, Result, Status};
 
 use crate::core::store::geometry::MAX_KEY;
 use crate::core::store::view::Value;
@@ -60,7 +60,7 @@ pub(super) fn with_bytes(
 ) -> Result<bool> {
     let kind = u8::try_from(kind).unwrap_or(0);
     Ok(match kind {
-        NUMBER => then(kind, &f64::from_unknown(value)?.to_le_bytes()),
+        NUMBER => then(kind, &f64::from_unknown(*value)?.to_le_bytes()),
         ASCII | JSON_ASCII => {
             let mut short = [0; 256];
             if let Some(len) = js_value::read_utf8(env, value, &mut short).map_err(failure)?

@@ -1,0 +1,163 @@
+'use strict';
+
+// The operations on a store, checked and as the native side takes them.
+
+const { failure, invalidType, invalidValue } = require('./errors');
+const { checkKey, checkRevision, lifetime, members } = require('./options');
+const { encode } = require('./values');
+
+const OP = { SET: 1, DELETE: 2, TOUCH: 3, INCREMENT: 4, CHECK: 5, CLEAR: 6 };
+
+/** No condition. */
+const ANY = -1;
+/** As long as before. */
+const KEEP = -2;
+
+/**
+ * @typedef {object} Step
+ * @property {number} op
+ * @property {string} key
+ * @property {number} kind
+ * @property {unknown} raw
+ * @property {number} ms
+ * @property {number} revision
+ * @property {number} by
+ * @property {number} initial
+ */
+
+/**
+ * @param {number} op
+ * @param {string} key
+ * @param {Partial<Step>} [rest]
+ * @returns {Step}
+ */
+function step(op, key, rest) {
+  return { op, key, kind: 0, raw: undefined, ms: -1, revision: ANY, by: 0, initial: 0, ...rest };
+}
+
+/**
+ * @param {string} key
+ * @param {unknown} value
+ * @param {unknown} options
+ */
+function set(key, value, options) {
+  checkKey(key);
+  const [kind, raw] = encode(value);
+  if (options === undefined) return step(OP.SET, key, { kind, raw });
+  const { ttl, ifAbsent, ifRevision, keepTtl } = members(options, ['ttl', 'ifAbsent', 'ifRevision', 'keepTtl']);
+  flag('ifAbsent', ifAbsent);
+  flag('keepTtl', keepTtl);
+  if (ifAbsent && ifRevision !== undefined) {
+    throw invalidValue('options.ifRevision', 'cannot be given together with ifAbsent', ifRevision);
+  }
+  if (keepTtl && ttl !== undefined) {
+    throw invalidValue('options.ttl', 'cannot be given together with keepTtl', ttl);
+  }
+  const revision = ifAbsent ? 0 : ifRevision === undefined ? ANY : checkRevision(ifRevision);
+  return step(OP.SET, key, { kind, raw, revision, ms: keepTtl ? KEEP : lifetime(ttl) });
+}
+
+/**
+ * @param {string} key
+ * @param {unknown} options
+ */
+function remove(key, options) {
+  checkKey(key);
+  const { ifRevision } = members(options, ['ifRevision']);
+  return step(OP.DELETE, key, { revision: ifRevision === undefined ? ANY : checkRevision(ifRevision) });
+}
+
+/**
+ * @param {string} key
+ * @param {unknown} ttl
+ */
+function touch(key, ttl) {
+  checkKey(key);
+  if (ttl === undefined) throw invalidType('ttl', 'number', ttl);
+  return step(OP.TOUCH, key, { ms: lifetime(ttl) });
+}
+
+/**
+ * @param {string} key
+ * @param {unknown} by
+ * @param {unknown} options
+ */
+function increment(key, by, options) {
+  checkKey(key);
+  const { initial = 0, ttl } = members(options, ['initial', 'ttl']);
+  return step(OP.INCREMENT, key, {
+    by: finite('by', by),
+    initial: finite('initial', initial),
+    ms: lifetime(ttl),
+  });
+}
+
+/**
+ * @param {string} key
+ * @param {unknown} revision
+ */
+function check(key, revision) {
+  checkKey(key);
+  return step(OP.CHECK, key, { revision: checkRevision(revision, 'revision') });
+}
+
+/** @param {unknown} options */
+function clear(options) {
+  const { prefix = '' } = members(options, ['prefix']);
+  checkKey(prefix, 'prefix');
+  return step(OP.CLEAR, prefix);
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+function flag(name, value) {
+  if (value !== undefined && typeof value !== 'boolean') throw invalidType(`options.${name}`, 'boolean', value);
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ * @returns {number}
+ */
+function finite(name, value) {
+  if (typeof value !== 'number') throw invalidType(name, 'number', value);
+  if (!Number.isFinite(value)) throw invalidValue(name, 'must be finite', value);
+  return value;
+}
+
+/**
+ * Hands a request to the native side. Nothing of it is sent if one of its steps is too long.
+ * @param {import('../../binding').SharedStore} native
+ * @param {Step[]} steps
+ */
+function send(native, steps) {
+  for (const { op, key, kind, raw, ms, revision, by, initial } of steps) {
+    if (!native.add(op, key, kind, raw, ms, revision, by, initial)) {
+      native.discard();
+      throw tooLarge(native, key);
+    }
+  }
+  switch (native.submit()) {
+    case 0:
+      return;
+    case 1:
+      throw tooLarge(native, steps[0].key);
+    default:
+      throw failure('ERR_RCLUSTER_SHARED_BACKLOG', 'More than 64 MB of writes wait for the store: await them');
+  }
+}
+
+/**
+ * @param {import('../../binding').SharedStore} native
+ * @param {string} key
+ */
+function tooLarge(native, key) {
+  const message =
+    `A key has 1024 bytes at the most, and a value in a store of this size ${native.field(6)}: ` +
+    `${JSON.stringify(key.slice(0, 50))} is longer, or its value is`;
+  return failure('ERR_RCLUSTER_TOO_LARGE', message);
+}
+
+module.exports = { check, clear, increment, remove, send, set, tooLarge, touch };

@@ -1,0 +1,162 @@
+'use strict';
+
+const { failure, invalidType, invalidValue } = require('./errors');
+const { checkKey, checkRevision, members } = require('./options');
+const { decode } = require('./values');
+
+/** What the native side calls what it comes to. */
+const NAMES = [undefined, 'set', 'delete', 'expire', 'evict', 'clear', 'synced'];
+const IDLE = 0;
+const SET = 1;
+const SYNCED = 6;
+const COMPACTED = 7;
+const MORE = 8;
+
+/**
+ * @typedef {import('../../binding').SharedStore} NativeStore
+ * @typedef {import('../../binding').SharedWatch} NativeWatch
+ */
+
+/**
+ * Begins to watch: an async iterator of changes.
+ *
+ * @param {NativeStore} native
+ * @param {Set<() => void>} watchers
+ * @param {() => boolean} isClosed
+ * @param {unknown} options
+ */
+function createWatch(native, watchers, isClosed, options) {
+  const { key, prefix, since, history, signal } = members(options, ['key', 'prefix', 'since', 'history', 'signal']);
+  if (key !== undefined) checkKey(key);
+  if (prefix !== undefined) checkKey(prefix, 'prefix');
+  if (key !== undefined && prefix !== undefined) {
+    throw invalidValue('options.prefix', 'cannot be given together with key', prefix);
+  }
+  if (history !== undefined && typeof history !== 'boolean') throw invalidType('history', 'boolean', history);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalidType('signal', 'AbortSignal', signal);
+  const from = since === undefined ? -1 : checkRevision(since, 'since');
+  return new Watch(native, watchers, isClosed, { text: key ?? prefix ?? '', isPrefix: key === undefined, from, history, signal });
+}
+
+/** An async iterator of changes. What it has not been asked for stays in the store's own log. */
+class Watch {
+  #native;
+  #watchers;
+  #isClosed;
+  #options;
+
+  /** @type {NativeWatch | null} null until the first event is wanted, and while it has to begin anew */
+  #cursor = null;
+
+  #done = false;
+
+  /** @type {{ resolve: (result: IteratorResult<any>) => void, reject: (error: unknown) => void }[]} */
+  #waiting = [];
+
+  #look = () => this.#deliver();
+
+  #onAbort = () => this.#deliver();
+
+  /**
+   * @param {NativeStore} native
+   * @param {Set<() => void>} watchers
+   * @param {() => boolean} isClosed
+   * @param {{ text: string, isPrefix: boolean, from: number, history?: boolean, signal?: AbortSignal }} options
+   */
+  constructor(native, watchers, isClosed, options) {
+    this.#native = native;
+    this.#watchers = watchers;
+    this.#isClosed = isClosed;
+    this.#options = options;
+    this.#cursor = this.#begin(options.from);
+    watchers.add(this.#look);
+    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** @param {number} from */
+  #begin(from) {
+    const { text, isPrefix, history = false } = this.#options;
+    return this.#native.watch(text, isPrefix, from, history);
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+
+  /** @returns {Promise<IteratorResult<any>>} */
+  next() {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject });
+      this.#deliver();
+    });
+  }
+
+  async return() {
+    this.#end();
+    this.#deliver();
+    return { done: true, value: undefined };
+  }
+
+  #end() {
+    this.#done = true;
+    this.#watchers.delete(this.#look);
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+  }
+
+  /** Gives those who wait what there is. */
+  #deliver() {
+    while (this.#waiting.length > 0) {
+      /** @type {any} */
+      let event;
+      try {
+        event = this.#done ? undefined : this.#event();
+      } catch (error) {
+        this.#end();
+        /** @type {any} */ (this.#waiting.shift()).reject(error);
+        continue;
+      }
+      if (event === undefined && !this.#done) return;
+      const result = event === undefined ? { done: true, value: undefined } : { done: false, value: event };
+      /** @type {any} */ (this.#waiting.shift()).resolve(result);
+    }
+  }
+
+  /** The next event; undefined if there is none just now. */
+  #event() {
+    const { signal, history } = this.#options;
+    if (signal?.aborted) throw signal.reason;
+    if (this.#cursor === null) return this.#compacted();
+    const cursor = this.#cursor;
+    let what;
+    do what = cursor.next();
+    while (what === MORE);
+    if (what === IDLE) {
+      if (this.#isClosed()) throw failure('ERR_RCLUSTER_GONE', 'The primary of this process is gone: no change will come');
+      return undefined;
+    }
+    if (what === COMPACTED) {
+      if (history) throw compacted();
+      return this.#compacted();
+    }
+    const [revision] = cursor.times();
+    if (what === SYNCED) return { type: 'synced', revision };
+    if (what === SET) {
+      return { type: 'set', key: cursor.key(), value: decode(cursor.kind(), cursor.value()), revision };
+    }
+    const type = NAMES[what];
+    return type === 'clear' ? { type, prefix: cursor.key(), revision } : { type, key: cursor.key(), revision };
+  }
+
+  /** The changes in between are not known any more. */
+  #compacted() {
+    if (this.#options.history) throw compacted();
+    this.#cursor = this.#begin(-1);
+    return { type: 'resync', revision: this.#native.field(0) };
+  }
+}
+
+function compacted() {
+  return failure('ERR_RCLUSTER_COMPACTED', 'The changes that come next are no longer in the history of the store');
+}
+
+module.exports = { createWatch };
