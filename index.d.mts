@@ -26,6 +26,7 @@ export {
   SCHED_HOOK,
   schedule,
   schedulingStats,
+  shared,
   stickyId,
   type AboutEnd,
   type AboutWorker,

@@ -78,7 +78,11 @@ function members(options, names) {
   if (options === null || typeof options !== 'object') throw invalidType('options', 'object', options);
   for (const name of Object.keys(options)) {
     if (!names.includes(name)) {
-      throw invalidValue(`options.${name}`, `is unknown: there is ${names.join(', ')}`, Reflect.get(options, name));
+      throw invalidValue(
+        `options.${name}`,
+        `is unknown: there is ${names.join(', ')}`,
+        Reflect.get(options, name),
+      );
     }
   }
   return /** @type {Record<string, any>} */ (options);

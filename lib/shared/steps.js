@@ -44,7 +44,12 @@ function set(key, value, options) {
   checkKey(key);
   const [kind, raw] = encode(value);
   if (options === undefined) return step(OP.SET, key, { kind, raw });
-  const { ttl, ifAbsent, ifRevision, keepTtl } = members(options, ['ttl', 'ifAbsent', 'ifRevision', 'keepTtl']);
+  const { ttl, ifAbsent, ifRevision, keepTtl } = members(options, [
+    'ttl',
+    'ifAbsent',
+    'ifRevision',
+    'keepTtl',
+  ]);
   flag('ifAbsent', ifAbsent);
   flag('keepTtl', keepTtl);
   if (ifAbsent && ifRevision !== undefined) {
@@ -113,7 +118,8 @@ function clear(options) {
  * @param {unknown} value
  */
 function flag(name, value) {
-  if (value !== undefined && typeof value !== 'boolean') throw invalidType(`options.${name}`, 'boolean', value);
+  if (value !== undefined && typeof value !== 'boolean')
+    throw invalidType(`options.${name}`, 'boolean', value);
 }
 
 /**
@@ -145,7 +151,10 @@ function send(native, steps) {
     case 1:
       throw tooLarge(native, steps[0].key);
     default:
-      throw failure('ERR_RCLUSTER_SHARED_BACKLOG', 'More than 64 MB of writes wait for the store: await them');
+      throw failure(
+        'ERR_RCLUSTER_SHARED_BACKLOG',
+        'More than 64 MB of writes wait for the store: await them',
+      );
   }
 }
 

@@ -258,7 +258,10 @@ class SharedStore {
 }
 
 function gone() {
-  return failure('ERR_RCLUSTER_GONE', 'The primary of this process is gone, and with it the store: it can only be read');
+  return failure(
+    'ERR_RCLUSTER_GONE',
+    'The primary of this process is gone, and with it the store: it can only be read',
+  );
 }
 
 module.exports = { SharedStore };

@@ -4,7 +4,17 @@ const v8 = require('node:v8');
 const { failure, invalidValue } = require('./errors');
 
 /** What the bytes of a value mean. `src/node/shared_value.rs` has the same numbers. */
-const KIND = { NUMBER: 1, STRING: 2, TRUE: 4, FALSE: 5, NULL: 6, BUFFER: 7, JSON: 8, JSON_UTF16: 9, CLONE: 10 };
+const KIND = {
+  NUMBER: 1,
+  STRING: 2,
+  TRUE: 4,
+  FALSE: 5,
+  NULL: 6,
+  BUFFER: 7,
+  JSON: 8,
+  JSON_UTF16: 9,
+  CLONE: 10,
+};
 
 /** How deep a plain object may be nested to be kept as JSON. */
 const DEPTH = 100;
@@ -32,7 +42,9 @@ function encode(value) {
     return [KIND.CLONE, v8.serialize(value)];
   } catch (cause) {
     const { message } = /** @type {Error} */ (cause);
-    throw Object.assign(failure('ERR_RCLUSTER_SHARED_VALUE', `The value cannot be stored: ${message}`), { cause });
+    throw Object.assign(failure('ERR_RCLUSTER_SHARED_VALUE', `The value cannot be stored: ${message}`), {
+      cause,
+    });
   }
 }
 
@@ -59,7 +71,8 @@ function isJson(value, depth) {
   if (value === null) return true;
   if (depth === 0) return false;
   if (Array.isArray(value)) {
-    if (Object.getPrototypeOf(value) !== Array.prototype || Object.keys(value).length !== value.length) return false;
+    if (Object.getPrototypeOf(value) !== Array.prototype || Object.keys(value).length !== value.length)
+      return false;
     return value.every((item) => isJson(item, depth - 1));
   }
   if (Object.getPrototypeOf(value) !== Object.prototype || 'toJSON' in value) return false;

@@ -26,16 +26,29 @@ const MORE = 8;
  * @param {unknown} options
  */
 function createWatch(native, watchers, isClosed, options) {
-  const { key, prefix, since, history, signal } = members(options, ['key', 'prefix', 'since', 'history', 'signal']);
+  const { key, prefix, since, history, signal } = members(options, [
+    'key',
+    'prefix',
+    'since',
+    'history',
+    'signal',
+  ]);
   if (key !== undefined) checkKey(key);
   if (prefix !== undefined) checkKey(prefix, 'prefix');
   if (key !== undefined && prefix !== undefined) {
     throw invalidValue('options.prefix', 'cannot be given together with key', prefix);
   }
   if (history !== undefined && typeof history !== 'boolean') throw invalidType('history', 'boolean', history);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalidType('signal', 'AbortSignal', signal);
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw invalidType('signal', 'AbortSignal', signal);
   const from = since === undefined ? -1 : checkRevision(since, 'since');
-  return new Watch(native, watchers, isClosed, { text: key ?? prefix ?? '', isPrefix: key === undefined, from, history, signal });
+  return new Watch(native, watchers, isClosed, {
+    text: key ?? prefix ?? '',
+    isPrefix: key === undefined,
+    from,
+    history,
+    signal,
+  });
 }
 
 /** An async iterator of changes. What it has not been asked for stays in the store's own log. */
@@ -131,7 +144,8 @@ class Watch {
     do what = cursor.next();
     while (what === MORE);
     if (what === IDLE) {
-      if (this.#isClosed()) throw failure('ERR_RCLUSTER_GONE', 'The primary of this process is gone: no change will come');
+      if (this.#isClosed())
+        throw failure('ERR_RCLUSTER_GONE', 'The primary of this process is gone: no change will come');
       return undefined;
     }
     if (what === COMPACTED) {
@@ -144,7 +158,9 @@ class Watch {
       return { type: 'set', key: cursor.key(), value: decode(cursor.kind(), cursor.value()), revision };
     }
     const type = NAMES[what];
-    return type === 'clear' ? { type, prefix: cursor.key(), revision } : { type, key: cursor.key(), revision };
+    return type === 'clear'
+      ? { type, prefix: cursor.key(), revision }
+      : { type, key: cursor.key(), revision };
   }
 
   /** The changes in between are not known any more. */
@@ -156,7 +172,10 @@ class Watch {
 }
 
 function compacted() {
-  return failure('ERR_RCLUSTER_COMPACTED', 'The changes that come next are no longer in the history of the store');
+  return failure(
+    'ERR_RCLUSTER_COMPACTED',
+    'The changes that come next are no longer in the history of the store',
+  );
 }
 
 module.exports = { createWatch };
