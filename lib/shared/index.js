@@ -16,7 +16,7 @@ const OPEN = Symbol.for('rcluster.shared');
 
 /**
  * Those that are open, with the options that they have been opened with.
- * @type {Map<string, { store: SharedStore, options: Set<string> }>}
+ * @type {Map<string, { store: InstanceType<typeof SharedStore>, options: Set<string> }>}
  */
 const stores = new Map();
 

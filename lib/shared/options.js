@@ -58,13 +58,14 @@ function checkRevision(revision, name = 'ifRevision') {
 /**
  * @param {unknown} key
  * @param {string} [name]
- * @returns {asserts key is string}
+ * @returns {string}
  */
 function checkKey(key, name = 'key') {
   if (typeof key !== 'string') throw invalidType(name, 'string', key);
   if (!(/** @type {any} */ (key).isWellFormed())) {
     throw invalidValue(name, 'must be well-formed Unicode', key);
   }
+  return key;
 }
 
 /**

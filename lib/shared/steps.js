@@ -118,8 +118,8 @@ function clear(options) {
  * @param {unknown} value
  */
 function flag(name, value) {
-  if (value !== undefined && typeof value !== 'boolean')
-    throw invalidType(`options.${name}`, 'boolean', value);
+  if (value === undefined || typeof value === 'boolean') return;
+  throw invalidType(`options.${name}`, 'boolean', value);
 }
 
 /**

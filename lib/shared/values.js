@@ -71,8 +71,9 @@ function isJson(value, depth) {
   if (value === null) return true;
   if (depth === 0) return false;
   if (Array.isArray(value)) {
-    if (Object.getPrototypeOf(value) !== Array.prototype || Object.keys(value).length !== value.length)
-      return false;
+    const isPlain =
+      Object.getPrototypeOf(value) === Array.prototype && Object.keys(value).length === value.length;
+    if (!isPlain) return false;
     return value.every((item) => isJson(item, depth - 1));
   }
   if (Object.getPrototypeOf(value) !== Object.prototype || 'toJSON' in value) return false;

@@ -39,8 +39,9 @@ function createWatch(native, watchers, isClosed, options) {
     throw invalidValue('options.prefix', 'cannot be given together with key', prefix);
   }
   if (history !== undefined && typeof history !== 'boolean') throw invalidType('history', 'boolean', history);
-  if (signal !== undefined && !(signal instanceof AbortSignal))
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw invalidType('signal', 'AbortSignal', signal);
+  }
   const from = since === undefined ? -1 : checkRevision(since, 'since');
   return new Watch(native, watchers, isClosed, {
     text: key ?? prefix ?? '',
@@ -144,9 +145,8 @@ class Watch {
     do what = cursor.next();
     while (what === MORE);
     if (what === IDLE) {
-      if (this.#isClosed())
-        throw failure('ERR_RCLUSTER_GONE', 'The primary of this process is gone: no change will come');
-      return undefined;
+      if (!this.#isClosed()) return undefined;
+      throw failure('ERR_RCLUSTER_GONE', 'The primary of this process is gone: no change will come');
     }
     if (what === COMPACTED) {
       if (history) throw compacted();
