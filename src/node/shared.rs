@@ -41,6 +41,8 @@ pub struct SharedStore {
 struct Shared {
     client: Client,
     held: RefCell<Held>,
+    /// Where keys are read to: clearing as much for each would cost more than reading most of them.
+    key: RefCell<Box<[u8; KEY_ROOM]>>,
     /// The operations of the request that is being put together.
     request: RefCell<Vec<u64>>,
     /// Requests that wait for room in the ring.
@@ -103,6 +105,7 @@ impl SharedStore {
             lru: client.is_lru(),
             client,
             held: RefCell::default(),
+            key: RefCell::new(Box::new([0; KEY_ROOM])),
             request: RefCell::default(),
             backlog: RefCell::default(),
             waiting: Cell::new(0),
@@ -212,7 +215,7 @@ impl SharedStore {
         by: f64,
         initial: f64,
     ) -> Result<bool> {
-        let mut name = [0; KEY_ROOM];
+        let mut name = self.shared.key.borrow_mut();
         let Some(key) = shared_value::read_key(*env, &key, &mut name)? else { return Ok(false) };
         let mut request = self.shared.request.borrow_mut();
         let lifetime = lifetime(ms);
@@ -286,7 +289,7 @@ impl SharedStore {
         since: f64,
         history: bool,
     ) -> Result<Option<SharedWatch>> {
-        let mut name = [0; KEY_ROOM];
+        let mut name = self.shared.key.borrow_mut();
         let key =
             shared_value::read_key(*env, &text, &mut name)?.ok_or_else(|| failure("the key is too long"))?;
         let filter = if prefix { Filter::Prefix(key.to_vec()) } else { Filter::Key(key.to_vec()) };
@@ -308,7 +311,7 @@ impl SharedStore {
     /// All keys, or all that begin with `prefix`, as they are at one moment.
     #[napi]
     pub fn snapshot(&self, env: &Env, prefix: Unknown<'_>, with_values: bool) -> Result<SharedSnapshot> {
-        let mut name = [0; KEY_ROOM];
+        let mut name = self.shared.key.borrow_mut();
         let prefix = shared_value::read_key(*env, &prefix, &mut name)?
             .ok_or_else(|| failure("the key is too long"))?;
         let client = &self.shared.client;
@@ -321,7 +324,7 @@ impl SharedStore {
 
 impl Shared {
     fn find(&self, env: Env, key: &Unknown<'_>, held: &mut Held) -> Result<bool> {
-        let mut name = [0; KEY_ROOM];
+        let mut name = self.key.borrow_mut();
         let Some(key) = shared_value::read_key(env, key, &mut name)? else {
             held.forget();
             return Ok(false);

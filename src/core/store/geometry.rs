@@ -75,6 +75,12 @@ pub struct Geometry {
     pub blocks: usize,
     /// The largest index has two to the power of this entries.
     pub max_index_bits: u32,
+    /// Entries of the block table, a power of two.
+    table_len: usize,
+    /// Where the first block begins.
+    blocks_at: usize,
+    /// Words of a block are two to the power of this.
+    block_bits: u32,
 }
 
 impl Geometry {
@@ -92,11 +98,14 @@ impl Geometry {
     /// With so many blocks of so many words.
     #[must_use]
     pub fn of_blocks(block_words: usize, blocks: usize) -> Self {
-        let geometry = Self { block_words, blocks, max_index_bits: 0 };
+        let (table_len, block_bits) = (blocks.next_power_of_two(), block_words.trailing_zeros());
+        let mut geometry =
+            Self { block_words, blocks, max_index_bits: 0, table_len, blocks_at: 0, block_bits };
         // The smallest record has five words, and an index is seven tenths full at the most.
         let entries = (geometry.live_limit() / 5 * 10 / 7).max(1);
-        let max_index_bits = (usize::BITS - entries.leading_zeros()).max(MIN_INDEX_BITS);
-        Self { max_index_bits, ..geometry }
+        geometry.max_index_bits = (usize::BITS - entries.leading_zeros()).max(MIN_INDEX_BITS);
+        geometry.blocks_at = geometry.index_at(geometry.max_index_bits + 1);
+        geometry
     }
 
     /// As a store's memory says. `None` if that makes no sense.
@@ -132,28 +141,22 @@ impl Geometry {
         (self.max_record() - 8) * 8 - MAX_KEY
     }
 
-    /// Entries of the block table, a power of two.
-    #[must_use]
-    pub fn table_len(&self) -> usize {
-        self.blocks.next_power_of_two()
-    }
-
     /// Where the entry of the block table for this block of the log is.
     #[must_use]
     pub fn table_at(&self, block: u64) -> usize {
-        HEADER + (block & (self.table_len() as u64 - 1)) as usize
+        HEADER + (block & (self.table_len as u64 - 1)) as usize
     }
 
     /// Where the index of two to the power of `bits` entries begins.
     #[must_use]
     pub fn index_at(&self, bits: u32) -> usize {
-        HEADER + self.table_len() + (1 << bits) - (1 << MIN_INDEX_BITS)
+        HEADER + self.table_len + (1 << bits) - (1 << MIN_INDEX_BITS)
     }
 
     /// Where a block of the memory begins.
     #[must_use]
     pub fn block_at(&self, block: usize) -> usize {
-        self.index_at(self.max_index_bits + 1) + block * self.block_words
+        self.blocks_at + block * self.block_words
     }
 
     /// All words.
@@ -165,7 +168,7 @@ impl Geometry {
     /// The block of the log that an address is in.
     #[must_use]
     pub fn block_of(&self, address: u64) -> u64 {
-        address / self.block_words as u64
+        address >> self.block_bits
     }
 
     /// The place of an address within its block.
@@ -208,7 +211,7 @@ mod tests {
         for size in [MIN_SIZE, 5 << 20, 64 << 20, 3 << 30] {
             let geometry = Geometry::of_size(size).unwrap();
             assert!(geometry.blocks <= 1 << 16 && geometry.blocks >= 16, "{geometry:?}");
-            assert_eq!(geometry.index_at(MIN_INDEX_BITS), HEADER + geometry.table_len());
+            assert_eq!(geometry.index_at(MIN_INDEX_BITS), HEADER + geometry.table_len);
             for bits in MIN_INDEX_BITS..=geometry.max_index_bits {
                 assert_eq!(geometry.index_at(bits) + (1 << bits), geometry.index_at(bits + 1));
             }
