@@ -7,7 +7,7 @@ const builtin = require('../builtin');
 const { loadBinding } = require('../load-binding');
 const { checkOptions } = require('./options');
 const { SharedStore } = require('./store');
-const { invalidType, sharedError } = require('./errors');
+const { failure, invalidType, sharedError } = require('./errors');
 
 /**
  * Under this the cluster object of a worker has what opens a store by its link, see ../worker/extras.js.
@@ -34,7 +34,7 @@ function shared(name, options) {
   try {
     const store = new SharedStore(
       (onNews, onEnd) => open(name, json, onNews, onEnd),
-      () => stores.delete(name),
+      () => onLost(name),
     );
     if (known !== undefined) {
       store.release();
@@ -45,6 +45,26 @@ function shared(name, options) {
     return store;
   } catch (error) {
     throw sharedError(/** @type {Error} */ (error));
+  }
+}
+
+/**
+ * The thread that owns the stores is gone, or has cut this process off.
+ * @param {string} name
+ */
+function onLost(name) {
+  stores.delete(name);
+  // In the primary only a failure ends it.
+  if (!builtin.isWorker) {
+    throw failure(
+      'ERR_RCLUSTER_FAILED',
+      'The native part has failed: shared stores can no longer be written to',
+    );
+  }
+  // A worker that has lost its primary as well is about to end.
+  if (process.connected) {
+    const message = `This worker has lost the shared store ${JSON.stringify(name)}: writes are rejected from now on`;
+    process.emitWarning(message, { code: 'RCLUSTER_SHARED' });
   }
 }
 
