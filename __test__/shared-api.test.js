@@ -3,7 +3,10 @@
 // cluster.shared() in one process: values, conditions, expiry, batches, watches, limits, and what is refused.
 
 const assert = require('node:assert');
+const { spawnSync } = require('node:child_process');
+const { once } = require('node:events');
 const { test } = require('node:test');
+const { Worker } = require('node:worker_threads');
 const { OURS, isBuiltin } = require('./helpers/subject.js');
 
 const skip = isBuiltin && 'the built-in has no shared stores';
@@ -298,4 +301,47 @@ test('a name is one store, and other options for it are refused', { skip }, () =
     code: 'ERR_RCLUSTER_SHARED_OPTIONS',
     message: /size is 2097152 and not 4194304, eviction is none and not lru/,
   });
+});
+
+test('nothing is loaded and no thread is started before the first store', { skip }, () => {
+  const program = `
+    const fs = require('node:fs');
+    const cluster = require(${JSON.stringify(OURS)});
+    const look = () => [
+      fs.readdirSync('/proc/self/task').filter((id) =>
+        fs.readFileSync('/proc/self/task/' + id + '/comm', 'utf8').startsWith('rcluster-store')).length,
+      Object.keys(require.cache).filter((file) => file.includes('/lib/shared/')).length > 0,
+    ];
+    const before = look();
+    cluster.shared('first');
+    console.log(JSON.stringify([before, look()]));`;
+  const { stdout, stderr } = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8' });
+  assert.strictEqual(stderr, '');
+  assert.deepStrictEqual(JSON.parse(stdout), [
+    [0, false],
+    [1, true],
+  ]);
+});
+
+test('a write that is waited for keeps the process alive, and a watch does not', { skip }, () => {
+  const program = `
+    const cluster = require(${JSON.stringify(OURS)});
+    const store = cluster.shared('alive');
+    void store.watch().next().then(() => store.watch({ since: 1000 }).next());
+    store.set('a', 1).then(({ revision }) => console.log('written', revision));`;
+  const { stdout, status } = spawnSync(process.execPath, ['-e', program], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
+  assert.deepStrictEqual([stdout, status], ['written 1\n', 0]);
+});
+
+test('a worker thread is refused', { skip }, async () => {
+  const program = `
+    const cluster = require(${JSON.stringify(OURS)});
+    try { cluster.shared('thread'); } catch ({ code }) { require('node:worker_threads').parentPort.postMessage(code); }`;
+  const thread = new Worker(program, { eval: true });
+  const [code] = await once(thread, 'message');
+  assert.strictEqual(code, 'ERR_RCLUSTER_SHARED');
+  await thread.terminate();
 });

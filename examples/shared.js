@@ -30,7 +30,7 @@ if (cluster.isPrimary) {
     }
     const count = await hits.increment(`${request.socket.remoteAddress}`, 1, { ttl: 60_000 });
     response.statusCode = maintenance ? 503 : count > 10 ? 429 : 200;
-    response.end(`request ${count} of this minute, answered by worker ${cluster.worker.id}\n`);
+    response.end(`request ${count} of this minute, answered by worker ${cluster.worker?.id}\n`);
   });
   server.listen(Number(PORT));
 }
