@@ -65,6 +65,26 @@ const shed: number = cluster
 const slots: (number | null)[] = cluster.schedulingStats().workers.map(({ slot }) => slot);
 console.log(shed, slots, cluster.stickyId().length);
 
+const shared: cluster.SharedStore = cluster.shared('store', { size: '1MB', eviction: 'lru' });
+const revised: Promise<cluster.SharedResult> = shared.set('key', { a: 1 }, { ttl: 5, ifAbsent: true });
+const counted: Promise<number> = shared.increment('n', 2, { initial: 1, ttl: 1000 });
+const moved = shared.atomic().check('key', 1).set('other', null).delete('key').increment('n').commit();
+console.log(
+  shared.get<number>('n')?.toFixed(),
+  shared.entry('n')?.revision,
+  shared.keys().revision,
+  revised,
+  counted,
+  moved,
+);
+async function follow(): Promise<void> {
+  for await (const event of shared.watch<number>({ prefix: 'n', history: true })) {
+    if (event.type === 'set') console.log(event.value.toFixed());
+    if (event.type === 'clear') console.log(event.prefix, event.revision);
+  }
+}
+void follow();
+
 cluster.schedule(
   ({ remoteAddress, localPort }, [first, ...others]) => {
     if (remoteAddress === undefined) return undefined;

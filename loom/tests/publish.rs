@@ -19,7 +19,7 @@ type Words = Arc<[AtomicU64]>;
 fn model(test: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 100_000;
-    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.preemption_bound = builder.preemption_bound.or(Some(1));
     builder.check(test);
 }
 

@@ -1,9 +1,15 @@
-#![cfg(not(rcluster_loom))]
 //! A store that is written, followed and filled up at random, thousands of times over, beside a model of it.
 //!
 //! The memory is tiny, so that the log goes round all the time. Watchers follow at speeds of their own; what each has
 //! been told has to lead to the same state. A failure names its seed:
 //! `RCLUSTER_SEED=<seed> cargo test --test store_simulation` plays that one again.
+
+#![cfg(not(rcluster_loom))]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "all numbers are small, and those that are not are chance"
+)]
 
 mod model;
 mod watcher;

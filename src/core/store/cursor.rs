@@ -136,19 +136,19 @@ impl Cursor {
         if place < self.live_from {
             // What there was: current values, each where the walk comes to it first.
             let passed = entry.moved && entry.origin >= self.begin;
-            return Ok(entry.change == Change::Set && !passed && self.is_current(view, entry)?);
+            return Ok(entry.change == Change::Set && !passed && is_current(view, entry)?);
         }
         if entry.moved {
             return Ok(false);
         }
-        Ok(self.history || entry.change == Change::Clear || self.is_current(view, entry)?)
+        Ok(self.history || entry.change == Change::Clear || is_current(view, entry)?)
     }
+}
 
-    /// Whether no later change has replaced this one.
-    fn is_current(&self, view: &View<impl Words>, entry: &LogEntry) -> Result<bool, Corrupt> {
-        let revision = view.revision_of(view.key(&entry.key))?;
-        Ok(if entry.change == Change::Set { revision == entry.value.revision } else { revision == 0 })
-    }
+/// Whether no later change has replaced this one.
+fn is_current(view: &View<impl Words>, entry: &LogEntry) -> Result<bool, Corrupt> {
+    let revision = view.revision_of(view.key(&entry.key))?;
+    Ok(if entry.change == Change::Set { revision == entry.value.revision } else { revision == 0 })
 }
 
 /// Copies all keys, or all that begin with `prefix`, as they were at one revision, which is returned. `None` if the

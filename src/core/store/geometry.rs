@@ -144,7 +144,7 @@ impl Geometry {
     /// Where the entry of the block table for this block of the log is.
     #[must_use]
     pub fn table_at(&self, block: u64) -> usize {
-        HEADER + (block & (self.table_len as u64 - 1)) as usize
+        HEADER + low_bits(block, self.table_len)
     }
 
     /// Where the index of two to the power of `bits` entries begins.
@@ -174,8 +174,16 @@ impl Geometry {
     /// The place of an address within its block.
     #[must_use]
     pub fn offset_of(&self, address: u64) -> usize {
-        (address & (self.block_words as u64 - 1)) as usize
+        low_bits(address, self.block_words)
     }
+}
+
+/// The remainder of a division by a power of two.
+fn low_bits(number: u64, limit: usize) -> usize {
+    let number = number & (limit as u64 - 1);
+    #[allow(clippy::cast_possible_truncation, reason = "it is less than the limit")]
+    let number = number as usize;
+    number
 }
 
 /// An entry of the block table: which block of the log is in which block of the memory.

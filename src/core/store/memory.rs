@@ -190,18 +190,17 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
 
     /// Begins the next block. The rest of the last one is filled up.
     fn open_block(&mut self) -> Result<(), NoRoom> {
-        let memory = match self.free.pop_front() {
-            Some(memory) => memory,
-            None => {
-                let memory = self.fresh;
-                let at = self.geometry().block_at(memory);
-                let range = at..at + self.geometry().block_words;
-                if memory >= self.geometry().blocks || !(self.reserve)(range) {
-                    return Err(NoRoom);
-                }
-                self.fresh += 1;
-                memory
+        let memory = if let Some(memory) = self.free.pop_front() {
+            memory
+        } else {
+            let memory = self.fresh;
+            let at = self.geometry().block_at(memory);
+            let range = at..at + self.geometry().block_words;
+            if memory >= self.geometry().blocks || !(self.reserve)(range) {
+                return Err(NoRoom);
             }
+            self.fresh += 1;
+            memory
         };
         let rest = self.rest();
         if rest > 0 {
@@ -329,8 +328,8 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
                 break;
             }
             let Some(located) = self.locate(entry.address()) else { break };
-            let home = home(self.view.hash_at(&located), bits);
-            if slot.wrapping_sub(home) & mask >= slot.wrapping_sub(hole) & mask {
+            let wanted = home(self.view.hash_at(&located), bits);
+            if slot.wrapping_sub(wanted) & mask >= slot.wrapping_sub(hole) & mask {
                 self.word(index + hole).store(entry.0, Ordering::Release);
                 self.bump(Field::Moves);
                 hole = slot;
@@ -362,7 +361,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
     /// The key of the oldest record, if that is current.
     pub(super) fn oldest(&self, bytes: &mut Vec<u8>) -> Option<Hit> {
         let located = self.locate(self.tail)?;
-        let (at, _) = self.view.payload(&located);
+        let (at, _) = located.payload();
         bytes.clear();
         super::record::read_bytes(&self.view.words, at, located.record.key_len, bytes);
         let is_set = located.record.change == Change::Set;
@@ -410,7 +409,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
     fn copy(&mut self, located: &Located, origin: u64) -> Result<u64, NoRoom> {
         let record = Record { moved: true, ..located.record };
         let (revision, expires) = self.view.times(located);
-        let (from, words) = self.view.payload(located);
+        let (from, words) = located.payload();
         let (address, at) = self.make_place(record.words())?;
         for (i, value) in [record.encode(), revision, expires, origin].into_iter().enumerate() {
             self.word(at + i).store(value, Ordering::Relaxed);

@@ -11,7 +11,8 @@ use super::atomic::{AtomicU64, Ordering, fence};
 use super::ops::{Outcome, Status};
 
 /// How many requests of one process may be unanswered.
-pub const WINDOW: u64 = 1024;
+pub const WINDOW: u64 = WINDOW_LEN as u64;
+const WINDOW_LEN: usize = 1024;
 
 // Words that are written by the process.
 const PRODUCED: usize = 0;
@@ -26,7 +27,7 @@ const USED: usize = 32;
 const USED_WORDS: usize = 1024;
 const ANSWERS: usize = USED + USED_WORDS;
 const ANSWER_WORDS: usize = 3;
-const DATA: usize = ANSWERS + (WINDOW as usize) * ANSWER_WORDS;
+const DATA: usize = ANSWERS + WINDOW_LEN * ANSWER_WORDS;
 
 /// Marks words of the ring that nobody needs.
 const PAD: u64 = 1 << 63;
@@ -295,8 +296,10 @@ mod tests {
     use super::*;
     use crate::core::random::Random;
 
-    fn pair(longest: usize) -> (Requests<Arc<[AtomicU64]>>, Inbox<Arc<[AtomicU64]>>, Arc<[AtomicU64]>) {
-        let page: Arc<[AtomicU64]> = (0..page_words(longest)).map(|_| AtomicU64::new(0)).collect();
+    type Page = Arc<[AtomicU64]>;
+
+    fn pair(longest: usize) -> (Requests<Page>, Inbox<Page>, Page) {
+        let page: Page = (0..page_words(longest)).map(|_| AtomicU64::new(0)).collect();
         (Requests::new(Arc::clone(&page)).unwrap(), Inbox::new(Arc::clone(&page)).unwrap(), page)
     }
 
@@ -332,7 +335,7 @@ mod tests {
             }
         }
         assert!(received > 5_000);
-        assert_eq!(requests.push(&[0; 3000]), Pushed::TooLong);
+        assert_eq!(requests.push(&vec![0; 3000]), Pushed::TooLong);
     }
 
     #[test]

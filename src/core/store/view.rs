@@ -83,6 +83,14 @@ pub(super) struct Located {
     placed: u64,
 }
 
+impl Located {
+    /// Where the words of the key are, and how many there are with those of the value.
+    pub(super) fn payload(&self) -> (usize, usize) {
+        let head = self.record.head();
+        (self.at + head, self.record.words() - head)
+    }
+}
+
 /// Where a key was found in the index.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hit {
@@ -266,12 +274,6 @@ impl<W: Words> View<W> {
         read_bytes(&self.words, at, record.key_len, &mut entry.key);
         read_bytes(&self.words, at + record.key_len.div_ceil(8), record.value_len, &mut entry.value.bytes);
         if self.is_intact(located) { Ok(Step::Record(record.words())) } else { Err(Torn) }
-    }
-
-    /// The words of the key and of the value of a record, from the first of them on.
-    pub(super) fn payload(&self, located: &Located) -> (usize, usize) {
-        let head = located.record.head();
-        (located.at + head, located.record.words() - head)
     }
 
     /// When a record was made and when it ends.

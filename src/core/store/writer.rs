@@ -224,7 +224,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         }
         let value = with_value.then(|| {
             let record = hit.located.record;
-            let (at, _) = self.memory.view.payload(&hit.located);
+            let (at, _) = hit.located.payload();
             let mut bytes = Vec::new();
             read_bytes(
                 &self.memory.view.words,
@@ -315,13 +315,11 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         let mut written = Vec::with_capacity(plan.len());
         for planned in plan {
             let draft = planned.draft(revision);
-            match self.memory.append(&draft) {
-                Ok(address) => written.push((address, draft.words())),
-                Err(NoRoom) => {
-                    self.memory.discard(&written);
-                    return Err(NoRoom);
-                }
-            }
+            let Ok(address) = self.memory.append(&draft) else {
+                self.memory.discard(&written);
+                return Err(NoRoom);
+            };
+            written.push((address, draft.words()));
         }
         self.revision = revision;
         for (planned, &(address, _)) in plan.iter().zip(&written) {
@@ -356,7 +354,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         let view = &self.memory.view;
         self.memory.for_each(|_, located| {
             let mut key = Vec::new();
-            read_bytes(&view.words, view.payload(located).0, located.record.key_len, &mut key);
+            read_bytes(&view.words, located.payload().0, located.record.key_len, &mut key);
             if key.starts_with(prefix) {
                 keys.push(key);
             }
@@ -469,6 +467,9 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
     }
 
     /// Checks what has to be true at any time. For tests.
+    ///
+    /// # Panics
+    /// When it is not.
     pub fn check(&self) {
         let (mut count, mut live, mut mortal) = (0, 0, 0);
         self.memory.for_each(|address, located| {
@@ -490,7 +491,7 @@ fn current_at<W: Words + AsRef<[AtomicU64]>>(
     bytes: &mut Vec<u8>,
 ) -> Option<Hit> {
     let located = memory.is_kept(address).then(|| memory.locate(address)).flatten()?;
-    let (at, _) = memory.view.payload(&located);
+    let (at, _) = located.payload();
     bytes.clear();
     read_bytes(&memory.view.words, at, located.record.key_len, bytes);
     let key: Key<'_> = memory.view.key(bytes);
