@@ -24,6 +24,11 @@ fn every_act_is_read() {
         (json!({ "act": "close", "listener": 7 }), FromWorker::Close { listener }),
         (json!({ "act": "listensAlone" }), FromWorker::ListensAlone),
         (json!({ "act": "leaving" }), FromWorker::Leaving),
+        (json!({ "act": "share", "name": "store" }), share(StoreOptions::default())),
+        (
+            json!({ "act": "share", "name": "store", "options": { "size": 5, "eviction": "lru" } }),
+            share(StoreOptions { size: Some(5), eviction: Some(EvictionName::Lru) }),
+        ),
         (json!({ "act": "ready" }), FromWorker::Ready),
         (json!({ "act": "held", "drained": true, "resources": { "Timeout": 2 } }), held(&[("Timeout", 2)])),
         (json!({ "act": "held", "drained": true, "resources": {} }), held(&[])),
@@ -34,6 +39,10 @@ fn every_act_is_read() {
     for (frame, meaning) in cases {
         assert_eq!(parse(&frame), Ok(meaning));
     }
+}
+
+fn share(options: StoreOptions) -> FromWorker {
+    FromWorker::Share(Box::new(Share { name: "store".into(), options }))
 }
 
 fn retire(reason: &str, detail: &str) -> FromWorker {

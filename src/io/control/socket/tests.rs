@@ -36,6 +36,26 @@ async fn soon(events: &mut mpsc::Receiver<Heard>) -> Option<Heard> {
 }
 
 #[test]
+fn who_wants_to_use_a_store_sends_a_socket() {
+    on_a_thread(|| async {
+        let (ours, theirs) = message_pair().unwrap();
+        let (heard, mut events) = mpsc::channel(QUEUE);
+        let (_control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), heard).unwrap();
+        let frame = br#"{"act":"share","name":"store","options":{"size":1048576}}"#;
+        let (socket, _) = message_pair().unwrap();
+        tell(&theirs, frame, &socket);
+        let Some(Heard::Shares(open)) = events.recv().await else { panic!("it is understood") };
+        assert_eq!((open.name.as_str(), open.options.size), ("store", Some(1 << 20)));
+        assert_eq!(open.worker.map(|(worker, _)| worker), Some(WORKER));
+        // It goes on to be read.
+        tell(&theirs, br#"{"act":"ready"}"#, &socket);
+        assert!(matches!(events.recv().await, Some(Heard::Said(WORKER, FromWorker::Ready))));
+        tell(&theirs, frame, &std::fs::File::open("/dev/null").unwrap().into());
+        assert!(matches!(events.recv().await, Some(Heard::Broke(WORKER, _))), "that is no socket");
+    });
+}
+
+#[test]
 fn descriptors_that_nobody_asked_for_hold_nobody_up_read_or_not() {
     on_a_thread(|| async {
         let (ours, theirs) = message_pair().unwrap();
