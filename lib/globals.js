@@ -120,8 +120,8 @@ function takeObject() {
 /** The functions of Buffer that are used. */
 function takeBuffer() {
   const { Buffer } = require('node:buffer');
-  const { alloc, byteLength, concat, from } = Buffer;
-  return { alloc, byteLength, concat, from };
+  const { alloc, byteLength, concat, from, isBuffer } = Buffer;
+  return { alloc, byteLength, concat, from, isBuffer };
 }
 
 /**

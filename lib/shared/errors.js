@@ -1,5 +1,6 @@
 'use strict';
 
+const { Error, Object, RangeError, TypeError } = require('../globals');
 const { inspect } = require('node:util');
 
 /**

@@ -2,6 +2,7 @@
 
 // cluster.shared(): opens a store once for each name, and remembers it.
 
+const { Error, JSON, Map, Set, Symbol, process } = require('../globals');
 const { isMainThread } = require('node:worker_threads');
 const builtin = require('../builtin');
 const { loadBinding } = require('../load-binding');

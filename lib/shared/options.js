@@ -1,5 +1,6 @@
 'use strict';
 
+const { Number, Object, Reflect } = require('../globals');
 const { invalidType, invalidValue, outOfRange } = require('./errors');
 
 const UNITS = { KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30 };

@@ -2,6 +2,7 @@
 
 // The operations on a store, checked and as the native side takes them.
 
+const { JSON, Number } = require('../globals');
 const { failure, invalidType, invalidValue } = require('./errors');
 const { checkKey, checkRevision, lifetime, members } = require('./options');
 const { encode } = require('./values');

@@ -1,5 +1,6 @@
 'use strict';
 
+const { JSON, Object, Promise, Set, wallClock } = require('../globals');
 const { failure, invalidType, sharedError } = require('./errors');
 const { checkKey, members } = require('./options');
 const { decode } = require('./values');
@@ -83,7 +84,7 @@ class SharedStore {
     if (!this.has(key)) return undefined;
     const value = decode(this.#native.kind(), this.#native.value());
     const [revision, rest] = this.#native.times();
-    return { value, revision, expiresAt: rest === Infinity ? undefined : Date.now() + rest };
+    return { value, revision, expiresAt: rest === Infinity ? undefined : wallClock() + rest };
   }
 
   get size() {

@@ -1,6 +1,7 @@
 'use strict';
 
 const v8 = require('node:v8');
+const { Array, Buffer, JSON, Number, Object } = require('../globals');
 const { failure, invalidValue } = require('./errors');
 
 /** What the bytes of a value mean. `src/node/shared_value.rs` has the same numbers. */

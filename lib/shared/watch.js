@@ -1,5 +1,6 @@
 'use strict';
 
+const { Promise, Symbol } = require('../globals');
 const { failure, invalidType, invalidValue } = require('./errors');
 const { checkKey, checkRevision, members } = require('./options');
 const { decode } = require('./values');
