@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket, socketpair};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socket, socketpair, sockopt};
 
 use super::error::{Doing, SysError};
 
@@ -316,6 +316,12 @@ pub fn unread(number: RawFd) -> Result<u32, SysError> {
     let status = unsafe { libc::ioctl(number, libc::FIONREAD, &raw mut count) };
     Errno::result(status).doing("counting what waits to be read")?;
     Ok(u32::try_from(count).unwrap_or(0))
+}
+
+/// Whether a descriptor that somebody else has sent is a socket for messages. Asking its file system, as fstat(2) does,
+/// could take as long as whoever has sent it likes.
+pub fn is_message_socket(fd: &impl AsFd) -> bool {
+    getsockopt(fd, sockopt::SockType) == Ok(SockType::SeqPacket)
 }
 
 /// A stream socket that is neither bound nor connected: TCP or unix.

@@ -19,7 +19,7 @@ use crate::io::store::Open;
 use crate::sys::async_fd::watch;
 use crate::sys::closer::{Closer, Descriptor};
 use crate::sys::error::{Doing, SysError};
-use crate::sys::passing::{Received, Sent, is_socket, receive, send};
+use crate::sys::passing::{Received, Sent, is_message_socket, receive, send};
 
 /// How many answers may wait for a worker that does not read them. Each answers a question, so a
 /// worker that asks and reads never comes near.
@@ -254,7 +254,7 @@ impl Incoming {
     fn interpret(&self, received: Result<Received, SysError>, mut fds: Vec<OwnedFd>) -> Heard {
         let worker = self.worker;
         // Only a worker that wants to use a shared store has a descriptor to send: the socket for the answer.
-        let socket = fds.pop_if(|socket| matches!(is_socket(socket), Ok(true)));
+        let socket = fds.pop_if(|socket| is_message_socket(socket));
         self.closer.close_all(fds);
         match (self.read(received), socket) {
             (Heard::Said(_, FromWorker::Share(share)), Some(socket)) => {
