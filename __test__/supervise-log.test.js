@@ -204,6 +204,52 @@ test('many attempts to start are few lines', () =>
     { listen: false, env: { FATE: require.resolve('./fixtures/fates/crash') } },
   ));
 
+/** What Node writes after the stack of an exception that ends the process. */
+const STACK = /^Node\.js v/gm;
+
+for (const retireOnException of [true, false]) {
+  test(`only the first attempt to start has a stack, retireOnException: ${retireOnException}`, () =>
+    withSupervised(
+      {
+        workers: 1,
+        backoff: { initial: 1, max: 4, jitter: 0 },
+        restartIntensity: { max: 5 },
+        retireOnException,
+      },
+      async (app) => {
+        assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
+        assert.strictEqual(app.stderr.match(STACK)?.length, 1, app.stderr);
+        const repeated = app.stderr.match(/^rcluster: worker \d+ \(pid \d+\) cannot start, .*$/gm) ?? [];
+        assert.strictEqual(repeated.length, 5, app.stderr);
+        for (const line of repeated) {
+          assert.match(line, /: Error: no database, at .*throw-at-start\.js:4:\d+\)$/);
+        }
+      },
+      {
+        listen: false,
+        env: { SCRIPT: require.resolve('./fixtures/throw-at-start'), WHY: 'no database\nnowhere' },
+      },
+    ));
+}
+
+test('a worker that has been ready has a stack, whatever the one before it did', () =>
+  withSupervised(
+    {
+      workers: 1,
+      ready: 'explicit',
+      retireOnException: false,
+      backoff: { initial: 1, max: 4, jitter: 0 },
+      restartIntensity: { max: 5 },
+    },
+    async (app) => {
+      await app.exited;
+      // Workers 1 to 6: the first, both that were ready, and the one after the first of these.
+      assert.strictEqual(app.stderr.match(STACK)?.length, 4, app.stderr);
+      assert.strictEqual(app.stderr.match(/cannot start, as the one before it/g)?.length, 2, app.stderr);
+    },
+    { listen: false, env: { SCRIPT: require.resolve('./fixtures/throw-when-ready') } },
+  ));
+
 test('a primary whose stderr nobody reads any more goes on', () =>
   withSupervised({ workers: 2, log: 'info' }, async (app) => {
     app.child.stderr.destroy();

@@ -76,4 +76,21 @@ function stackOf(value) {
   return stack ?? describe(value);
 }
 
-module.exports = { MAX_REASON, beginning, describe, isError, stackOf };
+/**
+ * What has been thrown, in one line: what it says, and the place that its stack begins with.
+ *
+ * @param {unknown} value
+ */
+function summaryOf(value) {
+  const lines = stackOf(value).split('\n');
+  if (!isError(value)) return lines[0];
+  const said = firstText(() => `${/** @type {any} */ (value).name}: ${/** @type {any} */ (value).message}`);
+  // The stack of a SyntaxError begins with the file that has it.
+  const place = /:\d+$/.test(lines[0])
+    ? `at ${lines[0]}`
+    : lines.find((line) => /^\s+at /.test(line))?.trim();
+  const [line] = (said ?? lines[0]).split('\n');
+  return place === undefined ? line : `${line}, ${place}`;
+}
+
+module.exports = { MAX_REASON, beginning, describe, isError, stackOf, summaryOf };

@@ -280,17 +280,17 @@ function sharedHandle(kind, fd, onClose) {
  * Applications that look at the listeners of 'uncaughtException' find only their own: ours is there for the moment in
  * which Node calls it, so that everything else about an exception stays Node's.
  *
- * @param {() => boolean} applies asked each time; an application that handles exceptions itself comes first
- * @param {(error: unknown, origin: 'uncaughtException' | 'unhandledRejection') => void} handle
+ * @param {() => ((error: unknown, origin: 'uncaughtException' | 'unhandledRejection') => void) | undefined} choose
+ *   asked each time for what handles it, if it is not for Node; an application that handles exceptions itself comes first
  */
-function interceptExceptions(applies, handle) {
+function interceptExceptions(choose) {
   const inner = /** @type {any} */ (realProcess);
   const original = inner._fatalException;
   inner._fatalException = function (/** @type {any[]} */ ...args) {
-    const taken = process.listenerCount('uncaughtException') > 0;
-    if (taken || process.hasUncaughtExceptionCaptureCallback() || !applies()) {
-      return Reflect.apply(original, this, args);
-    }
+    const taken =
+      process.listenerCount('uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback();
+    const handle = taken ? undefined : choose();
+    if (handle === undefined) return Reflect.apply(original, this, args);
     process.on('uncaughtException', handle);
     try {
       return Reflect.apply(original, this, args);

@@ -15,7 +15,7 @@ const {
   wallClock,
 } = require('../globals');
 const { defineHidden } = require('../define');
-const { MAX_REASON, beginning, describe, isError, stackOf } = require('../text');
+const { MAX_REASON, beginning, describe, isError, stackOf, summaryOf } = require('../text');
 const seam = require('../seam/worker');
 const { isHttp1, isHttp2 } = require('../seam/http');
 const { createExitHold, hasOtherListeners, listenBeside } = require('../seam/signals');
@@ -50,6 +50,7 @@ const TERMINATED = 143;
  * @property {boolean} standby
  * @property {number} drainTimeoutMs
  * @property {boolean} retireOnException
+ * @property {boolean} [retry] the last worker in its place did not get ready
  * @property {string | null} [instanceVar] the variable that has the slot, if one has it
  */
 
@@ -89,9 +90,9 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     // The terminal sends it to the whole group: what it means is for the primary to say.
     listenBeside('SIGINT', (hasOthers) => hasOthers && hold.hold());
     listenBeside('SIGTERM', onTerminate);
-    if (!settings.retireOnException) return;
-    exchanges = createExchanges();
-    seam.interceptExceptions(retiresOnException, onException);
+    if (!settings.retireOnException && !settings.retry) return;
+    if (settings.retireOnException) exchanges = createExchanges();
+    seam.interceptExceptions(handlerOfExceptions);
   }
 
   /** @param {boolean} hasOthers whether the application does something about the signal */
@@ -140,9 +141,23 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     process.exit(code);
   }
 
-  function retiresOnException() {
-    // Before it serves anybody there is nothing to finish: that is a crash, and has to look like one.
-    return state !== 'serving' || serves();
+  function handlerOfExceptions() {
+    // Before it serves anybody there is nothing to finish: that is a crash, and has to look like one, the first time.
+    if (state === 'serving' && !serves()) return settings?.retry ? onStartUpException : undefined;
+    return settings?.retireOnException ? onException : undefined;
+  }
+
+  /** @param {unknown} error */
+  function onStartUpException(error) {
+    const what = `worker ${worker.id} (pid ${process.pid})`;
+    writeLine(`rcluster: ${what} cannot start, as the one before it: ${summaryOf(error)}`);
+    exit(1);
+  }
+
+  /** The application says that the worker is ready, so it has started. */
+  function ready() {
+    if (settings !== null) settings = { ...settings, retry: false };
+    tell({ act: 'ready' });
   }
 
   /**
@@ -296,7 +311,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
 
   const extras = {
     slot: { get: () => settings?.slot ?? undefined },
-    ready: { value: () => tell({ act: 'ready' }) },
+    ready: { value: ready },
     retire: { value: retire },
   };
   for (const [name, descriptor] of Object.entries(extras)) {

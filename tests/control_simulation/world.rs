@@ -130,7 +130,7 @@ impl World {
     fn carry_out(&mut self, output: Output) -> Vec<Input> {
         self.check(&output);
         match output {
-            Output::Spawn { ticket, slot } => return self.spawn(ticket, slot),
+            Output::Spawn { ticket, slot, .. } => return self.spawn(ticket, slot),
             Output::Promote { worker, slot } => {
                 self.count("promote");
                 let process = self.processes.get_mut(&worker).unwrap();

@@ -120,7 +120,7 @@ impl World {
 
     fn carry_out(&mut self, output: Output) -> Option<Input> {
         match output {
-            Output::Spawn { ticket, slot, cause } => return self.spawn(ticket, slot, cause),
+            Output::Spawn { ticket, slot, cause, .. } => return self.spawn(ticket, slot, cause),
             Output::Promote { worker, slot } => {
                 self.count("promote");
                 self.processes.get_mut(&worker).unwrap().slot = Some(slot);

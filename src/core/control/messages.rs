@@ -97,6 +97,8 @@ pub enum Output {
         ticket: Ticket,
         /// Its slot; None for a standby, which gets no connection before it is promoted.
         slot: Option<Slot>,
+        /// The last one in its place did not get ready. If it fails as well, it need not say everything again.
+        retry: bool,
     },
     /// A standby has a slot from now on, and may get connections.
     Promote {

@@ -42,7 +42,7 @@ impl Thread {
             self.control.check_invariants().unwrap();
             for output in outputs.drain(..) {
                 match output {
-                    Output::Spawn { ticket, slot } => inputs.push_back(self.spawned(ticket, slot)),
+                    Output::Spawn { ticket, slot, .. } => inputs.push_back(self.spawned(ticket, slot)),
                     Output::Open { listener, .. } => {
                         let result = Ok(Opened { kind: Kind::Tcp, sockname: None });
                         inputs.push_back(Input::Opened { listener, result });

@@ -52,6 +52,8 @@ pub struct Settings {
     pub retire_on_exception: bool,
     /// The variable that a standby sets to its slot when it is promoted.
     pub instance_var: Option<String>,
+    /// The last worker in its place did not get ready. If this one fails as well, a line says so, not a stack.
+    pub retry: bool,
 }
 
 /// What kind of socket a listener is, and so what its connections are.

@@ -324,9 +324,10 @@ fn what_the_supervision_says_is_written_as_the_worker_reads_it() {
         drain_timeout_ms: 500,
         retire_on_exception: false,
         instance_var: Some("INSTANCE".into()),
+        retry: true,
     };
     let written: Value = serde_json::from_str(&settings.encode().unwrap()).unwrap();
-    let expected = json!({ "slot": null, "standby": true, "drainTimeoutMs": 500, "retireOnException": false, "instanceVar": "INSTANCE" });
+    let expected = json!({ "slot": null, "standby": true, "drainTimeoutMs": 500, "retireOnException": false, "instanceVar": "INSTANCE", "retry": true });
     assert_eq!(written, expected);
 }
 

@@ -227,7 +227,7 @@ impl Shell {
     fn carry_out(&mut self, output: Output) {
         let Common { dispatcher, forwarding, slots, leavers, .. } = &self.common;
         match output {
-            Output::Spawn { ticket, slot } => self.spawn(ticket, slot),
+            Output::Spawn { ticket, slot, retry } => self.spawn(ticket, slot, retry),
             Output::Promote { worker, slot } => self.promote(worker, slot),
             Output::Open { listener, spec } => {
                 let result = self.sockets.open(listener, &spec);
@@ -283,9 +283,10 @@ impl Shell {
         self.input(Input::Begin { options, seed });
     }
 
-    fn spawn(&mut self, ticket: Ticket, slot: Option<Slot>) {
+    fn spawn(&mut self, ticket: Ticket, slot: Option<Slot>, retry: bool) {
         let without = Err(SysError::invalid("starting a worker without supervision"));
-        let started = self.template.as_mut().map_or(without, |template| template.start(slot, &self.common));
+        let started =
+            self.template.as_mut().map_or(without, |template| template.start(slot, retry, &self.common));
         let Started { worker, mut supervised, launched, inspect_port, external } = match started {
             Ok(started) => started,
             Err(error) => {

@@ -71,9 +71,14 @@ impl Template {
     }
 
     /// Starts a worker; without a slot for the time being, if it is a standby.
-    pub(super) fn start(&mut self, slot: Option<Slot>, common: &Common) -> Result<Started, SysError> {
+    pub(super) fn start(
+        &mut self,
+        slot: Option<Slot>,
+        retry: bool,
+        common: &Common,
+    ) -> Result<Started, SysError> {
         let worker = common.numbers.next();
-        let own = self.own(worker, slot)?;
+        let own = self.own(worker, slot, retry)?;
         let inspect = self.0.launch.inspect.as_mut();
         let inspect_port = inspect.map(|inspect| inspect.port(worker, &common.inspectors));
         let started = self.0.launch.start(worker, slot, own, inspect_port.as_deref(), &common.forwarding);
@@ -87,7 +92,7 @@ impl Template {
     }
 
     /// What is a worker's own in its environment.
-    fn own(&self, worker: WorkerId, slot: Option<Slot>) -> Result<Vec<CString>, SysError> {
+    fn own(&self, worker: WorkerId, slot: Option<Slot>, retry: bool) -> Result<Vec<CString>, SysError> {
         let Plan { options, retire_on_exception, instance_var, .. } = &self.0;
         let settings = Settings {
             slot,
@@ -95,6 +100,7 @@ impl Template {
             drain_timeout_ms: u64::try_from(options.drain_timeout.as_millis()).unwrap_or(u64::MAX),
             retire_on_exception: *retire_on_exception,
             instance_var: instance_var.clone(),
+            retry,
         };
         let encoded = settings.encode();
         let settings = encoded.map_err(|_| SysError::invalid("writing the settings of a worker"))?;

@@ -15,6 +15,7 @@ const AT_LEAST: Duration = Duration::from_millis(1);
 pub(super) struct Failures {
     count: u32,
     waits: u32,
+    last: Option<Phase>,
 }
 
 impl Failures {
@@ -22,9 +23,15 @@ impl Failures {
         self.count
     }
 
+    /// Whether the last attempt did not even get ready.
+    pub(super) fn is_at_start_up(self) -> bool {
+        self.last == Some(Phase::StartUp)
+    }
+
     /// There is one more. Says how long to wait.
     pub(super) fn one_more(&mut self, phase: Phase, backoff: &Backoff, random: &mut Random) -> Duration {
         self.count = self.count.saturating_add(1);
+        self.last = Some(phase);
         // It has run, so it can run: no reason to wait, unless that has been said too often.
         if phase == Phase::Service && self.count <= backoff.immediate {
             return Duration::ZERO;
@@ -93,6 +100,17 @@ mod tests {
         assert_eq!(waits(&[Phase::Service; 3], &none), [0, 0, 0]);
         let shrinking = Backoff { factor: 0.1, ..STEADY };
         assert_eq!(waits(&[Phase::StartUp; 2], &shrinking), [100, 100]);
+    }
+
+    #[test]
+    fn the_last_failure_says_whether_it_was_at_start_up() {
+        let mut failures = Failures::default();
+        let mut random = Random::new(1);
+        assert!(!failures.is_at_start_up());
+        failures.one_more(Phase::StartUp, &STEADY, &mut random);
+        assert!(failures.is_at_start_up());
+        failures.one_more(Phase::Service, &STEADY, &mut random);
+        assert!(!failures.is_at_start_up());
     }
 
     #[test]

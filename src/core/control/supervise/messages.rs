@@ -140,6 +140,8 @@ pub enum Output {
         slot: Option<Slot>,
         /// What for.
         cause: Cause,
+        /// The last one in this place did not get ready.
+        retry: bool,
     },
     /// A standby takes over a slot: let it have connections, and tell it.
     Promote {

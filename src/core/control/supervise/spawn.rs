@@ -46,6 +46,7 @@ impl Supervise {
     fn spawn(&mut self, place: Place, cause: Cause) {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
+        let retry = self.post(place.slot()).failures.is_at_start_up();
         self.members.push(Member {
             ticket,
             id: None,
@@ -60,7 +61,7 @@ impl Supervise {
             health: Health::new(cause, &self.options.recycle, &mut self.random),
             held: Held::default(),
         });
-        self.say(Output::Spawn { ticket, slot: place.slot(), cause });
+        self.say(Output::Spawn { ticket, slot: place.slot(), cause, retry });
     }
 
     /// A standby that could take over a slot now. Not one from before a reload that is running or has
