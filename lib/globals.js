@@ -192,10 +192,15 @@ for (const name of [
 }
 own.exit = exitProcess;
 if (typeof real._send === 'function') {
-  // What Node's own send() and disconnect() come to.
+  // What Node's own send() and disconnect() do.
   own.send = (/** @type {any} */ message, /** @type {any} */ callback) =>
-    process.connected && real._send(message, undefined, undefined, callback);
-  own.disconnect = () => process.connected && real._disconnect();
+    process.connected && real._send(message, undefined, { swallowErrors: false }, callback);
+  own.disconnect = () => {
+    if (!process.connected) return;
+    real.connected = false;
+    // Messages with handles that wait are sent first; Node disconnects after the last one.
+    if (!real._handleQueue) real._disconnect();
+  };
 }
 
 module.exports = {
