@@ -74,7 +74,8 @@ function guardChannel(target, onBroken) {
     if (broken) drop();
   };
 
-  for (const listener of end.listeners('internalMessage')) {
+  // Not listeners(): it reads a property that somebody may have put on Object.prototype.
+  for (const listener of end.rawListeners('internalMessage')) {
     end.removeListener('internalMessage', /** @type {any} */ (listener));
     end.on('internalMessage', (/** @type {any} */ message, /** @type {any} */ handle) => {
       if (handle && handle === unclaimed) unclaimed = null;
