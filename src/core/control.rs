@@ -310,7 +310,7 @@ impl Control {
     fn carry_out(&mut self, output: supervise::Output) {
         match output {
             supervise::Output::Spawn { ticket, slot, retry, .. } => {
-                self.say(Output::Spawn { ticket, slot, retry })
+                self.say(Output::Spawn { ticket, slot, retry });
             }
             supervise::Output::Promote { worker, slot } => self.promote(worker, slot),
             supervise::Output::Drain { worker, reason, timeout } => self.drain(worker, &reason, timeout),
