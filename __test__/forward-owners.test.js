@@ -5,12 +5,13 @@
 
 const assert = require('node:assert');
 const { spawn } = require('node:child_process');
+const { once } = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
 const { withForward } = require('./helpers/forward.js');
-const { isAlive, until } = require('./helpers/processes.js');
+const { until } = require('./helpers/processes.js');
 
 const NOBODY = 65_534;
 const skip = process.getuid() !== 0 && 'only the superuser can start processes of others';
@@ -112,8 +113,10 @@ test('who listens first on a port that is set aside for a worker gets nothing', 
     assert.strictEqual(code, 'RCLUSTER_FOREIGN_LISTENER');
     assert.match(message, new RegExp(`user ${NOBODY} listens on port ${address}`));
     await until('the primary has tried again', async () => (await app.report()).refusals > 2);
+    // Its port is free when its last thread has ended, of which only the exit tells.
+    const exit = once(thief, 'exit');
     thief.kill('SIGKILL');
-    await until('the thief is gone', () => !isAlive(/** @type {number} */ (thief.pid)));
+    await exit;
     app.tell('listen', id);
     assert.strictEqual(await answer, `${id} /secret 0`);
     assert.strictEqual(heard, 'listens ');

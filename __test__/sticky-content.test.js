@@ -13,7 +13,7 @@ const { exchange } = require('./helpers/clients.js');
  * @param {(ask: (send: string, localAddress?: string) => Promise<{ id: number, seen: string }>, target: any) => any} body
  */
 function withEcho(sticky, body) {
-  const env = { SCHEDULING: JSON.stringify({ policy: 'sticky', sticky }) };
+  const env = { SCHEDULING: JSON.stringify({ policy: 'sticky', sticky: { patience: 60_000, ...sticky } }) };
   return withFixture('echo.js', { env }, async (fixture) => {
     const target = await fixture.marker('listening');
     const ask = async (send, localAddress = '127.0.0.1') => {

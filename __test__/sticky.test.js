@@ -19,21 +19,24 @@ const askFrom = async (app, localAddress) => {
 };
 
 test('by address, also after a worker was replaced', () =>
-  withApp({ env: { WORKERS: '4', REFORK: '1', SCHEDULING: '"sticky"' } }, async (app) => {
-    const homes = new Map();
-    for (const address of addresses) homes.set(address, await askFrom(app, address));
-    assert.strictEqual(new Set(homes.values()).size, 4, 'everybody has clients');
-    for (const address of addresses) assert.strictEqual(await askFrom(app, address), homes.get(address));
+  withApp(
+    { env: { WORKERS: '4', REFORK: '1', SCHEDULING: '{"policy":"sticky","sticky":{"patience":60000}}' } },
+    async (app) => {
+      const homes = new Map();
+      for (const address of addresses) homes.set(address, await askFrom(app, address));
+      assert.strictEqual(new Set(homes.values()).size, 4, 'everybody has clients');
+      for (const address of addresses) assert.strictEqual(await askFrom(app, address), homes.get(address));
 
-    const [{ id: dead, pid }] = app.workers;
-    process.kill(pid, 'SIGKILL');
-    await app.marker('exit');
-    const { id: successor } = await app.marker('listening');
-    for (const address of addresses) {
-      const home = homes.get(address);
-      assert.strictEqual(await askFrom(app, address), home === dead ? successor : home);
-    }
-  }));
+      const [{ id: dead, pid }] = app.workers;
+      process.kill(pid, 'SIGKILL');
+      await app.marker('exit');
+      const { id: successor } = await app.marker('listening');
+      for (const address of addresses) {
+        const home = homes.get(address);
+        assert.strictEqual(await askFrom(app, address), home === dead ? successor : home);
+      }
+    },
+  ));
 
 test('a client whose worker is blocked is served by another, always the same one, and then by its own again', () =>
   withApp(

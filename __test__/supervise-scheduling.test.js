@@ -58,7 +58,7 @@ test('clients stay with their slot, whoever serves it', () =>
         assert.strictEqual(String(workers.find((worker) => worker.id === id).slot), seat);
       }
     },
-    env('sticky'),
+    env({ policy: 'sticky', sticky: { patience: 60_000 } }),
   ));
 
 test('each slot keeps its socket: no request fails when workers are replaced', (t) =>
