@@ -7,12 +7,12 @@ const assert = require('node:assert');
 const { spawn, spawnSync } = require('node:child_process');
 const { once } = require('node:events');
 const fs = require('node:fs');
-const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
 const { after, test } = require('node:test');
 
 const { get } = require('./helpers/clients.js');
+const { freePorts } = require('./helpers/ports.js');
 const { killAll, membersOf, until } = require('./helpers/processes.js');
 const {
   ROOT,
@@ -37,21 +37,11 @@ after(() => fs.rmSync(project, { recursive: true }));
 const { PORT: _, ...inherited } = process.env;
 const env = { ...inherited, PATH: `${path.dirname(process.execPath)}:${process.env.PATH}` };
 
-/** @returns {Promise<number>} a port that was free a moment ago */
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = /** @type {net.AddressInfo} */ (server.address());
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 /** @param {string} text @returns {Promise<Map<string, number>>} a free port for each that is named */
-async function freePorts(text) {
-  const ports = new Map();
-  for (const port of ['8000', ...portsOf(text)]) ports.set(port, await freePort());
-  return ports;
+async function portsFor(text) {
+  const names = [...new Set(['8000', ...portsOf(text)])];
+  const ports = await freePorts(names.length);
+  return new Map(names.map((name, index) => [name, ports[index]]));
 }
 
 /**
@@ -113,7 +103,7 @@ function checkSyntax(file, code) {
 
 /** @param {import('./helpers/snippets.js').Snippet} snippet */
 async function tryProgram({ kind, code, line }) {
-  const ports = await freePorts(code);
+  const ports = await portsFor(code);
   const port = /** @type {number} */ (ports.get('8000'));
   const own = withPorts(code, ports);
   const whole =
@@ -128,7 +118,7 @@ async function tryProgram({ kind, code, line }) {
  * @param {import('./helpers/snippets.js').Snippet[]} snippets
  */
 async function trySession(snippets) {
-  const ports = await freePorts(snippets.map(({ code }) => code).join('\n'));
+  const ports = await portsFor(snippets.map(({ code }) => code).join('\n'));
   const port = /** @type {number} */ (ports.get('8000'));
   const steps = snippets.map((snippet) => ({ ...snippet, code: withPorts(snippet.code, ports) }));
   for (const [index, step] of steps.entries()) {

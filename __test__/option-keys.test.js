@@ -7,7 +7,7 @@ const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
 const path = require('node:path');
 const { test } = require('node:test');
-const { nearest, isOptions } = require('../lib/primary/option-keys.js');
+const { nearest, isOptions } = require('../lib/option-keys.js');
 const { isBuiltin } = require('./helpers/subject.js');
 
 const skip = isBuiltin && 'the built-in has no such options';

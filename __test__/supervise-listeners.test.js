@@ -3,26 +3,16 @@
 // An app that opens its servers one after the other is replaced, and nobody is refused at either of them.
 
 const assert = require('node:assert');
-const { once } = require('node:events');
-const net = require('node:net');
 const { test } = require('node:test');
 const { withFixture } = require('./helpers/run-fixture.js');
 const { exchange } = require('./helpers/clients.js');
+const { freePorts } = require('./helpers/ports.js');
 
 const host = '127.0.0.1';
 
-/** Two ports that are free. */
-async function freePorts() {
-  const servers = [net.createServer().listen(0, host), net.createServer().listen(0, host)];
-  await Promise.all(servers.map((server) => once(server, 'listening')));
-  const ports = servers.map((server) => /** @type {net.AddressInfo} */ (server.address()).port);
-  await Promise.all(servers.map((server) => once(server.close(), 'close')));
-  return ports;
-}
-
 /** @param {(app: any, ports: number[], first: number) => Promise<void>} body */
 async function withTwoServers(body) {
-  const [early, late] = await freePorts();
+  const [early, late] = await freePorts(2);
   const env = { PORT: String(early), GENERATION: 'old' };
   await withFixture('later-port.js', { env }, async (app) => {
     const { id } = await app.marker('listening');

@@ -12,6 +12,7 @@ const net = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
 const { get, hold } = require('./helpers/clients.js');
+const { freePorts } = require('./helpers/ports.js');
 const { until } = require('./helpers/processes.js');
 const { withSupervised } = require('./helpers/supervised.js');
 const { ORDERS, stopUnderLoad } = require('./group-stop/scenario.js');
@@ -20,16 +21,6 @@ const WORKER = path.join(__dirname, 'fixtures', 'ending-worker.js');
 const LIBRARY = path.join(__dirname, 'fixtures', 'signal-library.js');
 const [major, minor] = process.versions.node.split('.').map(Number);
 const hasReusePort = major > 23 || (major === 23 && minor >= 1) || (major === 22 && minor >= 12);
-
-/** A port that nobody has. */
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = /** @type {net.AddressInfo} */ (server.address());
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 for (const order of Object.keys(ORDERS)) {
   test(`under load, the signals arriving: ${order}`, async () => {
@@ -205,7 +196,7 @@ for (const server of ['exclusive', 'reusePort', 'handle']) {
     `a server of its own makes a worker ready, and is closed by a drain: ${server}`,
     { skip },
     async () => {
-      const port = await freePort();
+      const [port] = await freePorts(1);
       await withSupervised(
         { workers: 1, drainTimeout: 60_000 },
         async (app) => {
@@ -233,7 +224,7 @@ for (const server of ['exclusive', 'reusePort', 'handle']) {
 }
 
 test('so does a UDP socket that is bound exclusively', async () => {
-  const port = await freePort();
+  const [port] = await freePorts(1);
   await withSupervised(
     { workers: 1, drainTimeout: 60_000 },
     async (app) => {

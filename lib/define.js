@@ -3,8 +3,7 @@
 const { Object } = require('./globals');
 
 /**
- * Defines a property that whoever lists, copies or compares the object does not find. The descriptor inherits nothing: a
- * `get` that somebody has put on Object.prototype would make it invalid.
+ * Defines a property that whoever lists, copies or compares the object does not find.
  *
  * @param {object} target
  * @param {string | symbol} name
@@ -12,8 +11,7 @@ const { Object } = require('./globals');
  */
 function defineHidden(target, name, descriptor) {
   const kind = 'value' in descriptor ? { ...descriptor, writable: true } : descriptor;
-  const complete = { __proto__: null, ...kind, configurable: true, enumerable: false };
-  Object.defineProperty(target, name, /** @type {any} */ (complete));
+  Object.defineProperty(target, name, { ...kind, configurable: true, enumerable: false });
 }
 
 module.exports = { defineHidden };

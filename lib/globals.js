@@ -203,6 +203,8 @@ if (typeof real._send === 'function') {
   };
 }
 
+const math = statics('Math');
+
 module.exports = {
   setTimeout: timers.setTimeout,
   clearTimeout: timers.clearTimeout,
@@ -213,8 +215,8 @@ module.exports = {
   /** Milliseconds of the monotonic clock. */
   monotonic: bound(performance.now, performance),
   /** Milliseconds since 1970. */
-  wallClock: statics('Date').now,
-  random: statics('Math').random,
+  wallClock: untouchedIfForeign('Date', 'now').now,
+  random: math.random,
 
   process: /** @type {NodeJS.Process} */ (own),
   /** The object itself, which has what the application has put there. */
@@ -224,7 +226,7 @@ module.exports = {
 
   Array: /** @type {ArrayConstructor} */ (statics('Array')),
   JSON: /** @type {JSON} */ (statics('JSON')),
-  Math: /** @type {Math} */ (statics('Math')),
+  Math: /** @type {Math} */ (math),
   Object: /** @type {ObjectConstructor} */ (takeObject()),
   Reflect: /** @type {typeof Reflect} */ (statics('Reflect')),
   Boolean: /** @type {BooleanConstructor} */ (conversion('Boolean')),

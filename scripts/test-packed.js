@@ -14,6 +14,7 @@ const path = require('node:path');
 const readline = require('node:readline');
 const { setTimeout: pause } = require('node:timers/promises');
 
+const { freePorts } = require('../__test__/helpers/ports.js');
 const { nodes } = require('./nodes.js');
 const { pack } = require('./pack.js');
 const platform = require('./platform.js');
@@ -200,16 +201,6 @@ function evaluate(node, expression) {
   return stdout.trim() === 'true';
 }
 
-/** A port that was free a moment ago: the example wants to be given one. */
-async function freePort() {
-  const server = http.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 /**
  * @param {Project} project
  * @param {string} node
@@ -217,7 +208,7 @@ async function freePort() {
  */
 async function tryWay(project, node, { options, file, code }) {
   fs.writeFileSync(path.join(project.folder, file), code);
-  const port = await freePort();
+  const [port] = await freePorts(1);
   const app = spawn(node, [...options, file], {
     cwd: project.folder,
     env: { ...project.env, PORT: String(port) },

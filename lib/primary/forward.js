@@ -1,11 +1,12 @@
 'use strict';
 
-const { Array, Error, Number, Object, TypeError, process } = require('../globals');
+const { Array, Error, Number, Object, process } = require('../globals');
 const net = require('node:net');
 const path = require('node:path');
 const { getSystemErrorMap, inspect } = require('node:util');
 
-const { isOptions, suggestion, unknownKey } = require('./option-keys');
+const { invalidValue } = require('../errors');
+const { isOptions, refuseUnknownKeys } = require('../option-keys');
 
 /**
  * @typedef {import('../../index').ForwardOptions} ForwardOptions
@@ -43,10 +44,7 @@ const KEYS = [
  * @param {string} expected
  */
 function invalid(name, value, expected) {
-  const error = new TypeError(
-    `The setting "forward.${name}" must be ${expected}. Received ${inspect(value)}`,
-  );
-  return Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
+  return invalidValue(`The setting "forward.${name}" must be ${expected}. Received ${inspect(value)}`);
 }
 
 /**
@@ -69,18 +67,11 @@ function number(options, name, standard, max = MAX_NUMBER) {
  */
 function toSpec(options) {
   if (!isOptions(options)) {
-    const error = new TypeError(
+    throw invalidValue(
       `The setting "forward" must be an object or an array of objects. Received ${inspect(options)}`,
     );
-    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
   }
-  const unknown = unknownKey(options, KEYS);
-  if (unknown !== undefined) {
-    const error = new TypeError(
-      `The setting "forward.${unknown}" does not exist. ${suggestion(unknown, KEYS)}`,
-    );
-    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
-  }
+  refuseUnknownKeys(options, KEYS, (key) => `The setting "forward.${key}"`);
   const { host, path: place, to, env = 'PORT', proxyProtocol = false } = options;
   const { policy = 'round-robin' } = options;
   if (place === undefined && options.port === undefined) throw invalid('port', undefined, 'given, or "path"');
@@ -119,12 +110,11 @@ function toSpec(options) {
  */
 function programOf({ execPath, forward }) {
   if (execPath !== undefined && forward === undefined) {
-    const error = new TypeError(
+    throw invalidValue(
       'The setting "execPath" needs "forward", set before it or together with it: ' +
         'a program that is not Node can only be forwarded to. ' +
         'Workers in Node run the same Node as the primary',
     );
-    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
   }
   return execPath;
 }
@@ -157,8 +147,7 @@ function startForwarding(supervision, forward) {
 function toSpecs(forward) {
   if (!Array.isArray(forward)) return [toSpec(/** @type {ForwardOptions} */ (forward))];
   if (forward.length === 0) {
-    const error = new TypeError('The setting "forward" must have at least one address. Received []');
-    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
+    throw invalidValue('The setting "forward" must have at least one address. Received []');
   }
   // Array.from() also gives what is missing in a sparse array.
   const specs = Array.from(forward, toSpec);

@@ -83,12 +83,12 @@ function createPrimary(target) {
   let forwarded;
 
   /** Workers that are no Node, or at least nothing that knows of clusters. */
-  const strangers = new WeakSet();
+  const external = new WeakSet();
 
   const Worker = createWorkerClass((worker) => {
     // First: one that listens by itself may close its server only when nothing comes to it any more.
     supervision.leave(worker.id);
-    if (strangers.has(worker)) {
+    if (external.has(worker)) {
       if (worker.process.connected) worker.process.disconnect();
       worker.process.kill();
     } else {
@@ -104,7 +104,7 @@ function createPrimary(target) {
   function retire(reason = 'retire') {
     const text = beginning(`${reason}`, MAX_REASON);
     if (supervised.has(this.id)) supervision.native.retire(this.id, text);
-    else if (strangers.has(this)) this.disconnect();
+    else if (external.has(this)) this.disconnect();
     else supervision.drain(this.id, text, DRAIN_TIMEOUT);
     return this;
   }
@@ -232,7 +232,7 @@ function createPrimary(target) {
     const file = /** @type {string} */ (settings.exec);
     const child = forkNative(id, supervision, file, settings.args ?? [], options, started);
     const worker = /** @type {Worker} */ (new Worker({ id, process: child }));
-    if (programOf(settings) !== undefined) strangers.add(worker);
+    if (programOf(settings) !== undefined) external.add(worker);
     known.set(id, worker);
 
     worker.on('message', (message, handle) => {

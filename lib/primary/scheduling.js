@@ -4,7 +4,7 @@ const { Buffer, JSON, Number, Object, TypeError } = require('../globals');
 const path = require('node:path');
 const { inspect } = require('node:util');
 
-const { isOptions, suggestion, unknownKey } = require('./option-keys');
+const { isOptions, refuseUnknownKeys } = require('../option-keys');
 
 // What `setupPrimary({ scheduling })` takes: checked here, so that a mistake is told at once and by name, and written
 // down in full for the native part, which decides.
@@ -88,13 +88,7 @@ function wrongValue(name, wanted, value) {
  */
 function checkKeys(name, value, known) {
   if (!isOptions(value)) throw wrongType(name, 'an object', value);
-  const unknown = unknownKey(value, known);
-  if (unknown !== undefined) {
-    const error = new TypeError(
-      `The option '${name}.${unknown}' does not exist. ${suggestion(unknown, known)}`,
-    );
-    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
-  }
+  refuseUnknownKeys(value, known, (key) => `The option '${name}.${key}'`);
 }
 
 /**

@@ -1,7 +1,8 @@
 'use strict';
 
-const { Array, Error, Object, Reflect, String, TypeError, process } = require('../globals');
-const { closest } = require('./option-keys');
+const { Array, Error, Object, Reflect, String, process } = require('../globals');
+const { invalidValue } = require('../errors');
+const { closest } = require('../option-keys');
 const { policyName } = require('./scheduling');
 
 const SCHED_NONE = 1;
@@ -40,8 +41,7 @@ function checkSettings(options) {
     if (known.includes(key)) continue;
     const meant = closest(key, known, () => 2);
     if (meant !== undefined && OURS.includes(meant)) {
-      const error = new TypeError(`The setting "${key}" does not exist. Did you mean "${meant}"?`);
-      throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
+      throw invalidValue(`The setting "${key}" does not exist. Did you mean "${meant}"?`);
     }
   }
 }

@@ -1,7 +1,8 @@
 'use strict';
 
-const { Error, Object, RangeError, TypeError } = require('../globals');
+const { Error, Object, RangeError } = require('../globals');
 const { inspect } = require('node:util');
+const errors = require('../errors');
 
 /**
  * @param {string} code
@@ -13,22 +14,11 @@ function failure(code, message) {
 
 /**
  * @param {string} name
- * @param {string} type
- * @param {unknown} value
- */
-function invalidType(name, type, value) {
-  const message = `The "${name}" argument must be of type ${type}. Received ${inspect(value)}`;
-  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_TYPE' });
-}
-
-/**
- * @param {string} name
  * @param {string} what
  * @param {unknown} value
  */
 function invalidValue(name, what, value) {
-  const message = `The argument '${name}' ${what}. Received ${inspect(value)}`;
-  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
+  return errors.invalidValue(`The argument '${name}' ${what}. Received ${inspect(value)}`);
 }
 
 /**
@@ -50,4 +40,4 @@ function sharedError(error) {
   return code === undefined ? failure('ERR_RCLUSTER_SHARED', error.message) : failure(code, message);
 }
 
-module.exports = { failure, invalidType, invalidValue, outOfRange, sharedError };
+module.exports = { failure, invalidType: errors.invalidType, invalidValue, outOfRange, sharedError };

@@ -1,6 +1,7 @@
 'use strict';
 
-const { Number, Object, Reflect } = require('../globals');
+const { Number } = require('../globals');
+const { refuseUnknownKeys } = require('../option-keys');
 const { invalidType, invalidValue, outOfRange } = require('./errors');
 
 const UNITS = { KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30 };
@@ -10,11 +11,7 @@ const UNITS = { KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30 };
  * @returns {{ size?: number, eviction?: string }} what the native side takes
  */
 function checkOptions(options) {
-  if (options === undefined) return {};
-  if (options === null || typeof options !== 'object') throw invalidType('options', 'object', options);
-  const { size, eviction, ...unknown } = /** @type {Record<string, unknown>} */ (options);
-  const [other] = Object.keys(unknown);
-  if (other !== undefined) throw invalidValue(`options.${other}`, 'is no option of shared()', unknown[other]);
+  const { size, eviction } = members(options, ['size', 'eviction']);
   if (eviction !== undefined && eviction !== 'none' && eviction !== 'lru') {
     throw invalidValue('options.eviction', "must be 'none' or 'lru'", eviction);
   }
@@ -78,15 +75,7 @@ function checkKey(key, name = 'key') {
 function members(options, names) {
   if (options === undefined) return {};
   if (options === null || typeof options !== 'object') throw invalidType('options', 'object', options);
-  for (const name of Object.keys(options)) {
-    if (!names.includes(name)) {
-      throw invalidValue(
-        `options.${name}`,
-        `is unknown: there is ${names.join(', ')}`,
-        Reflect.get(options, name),
-      );
-    }
-  }
+  refuseUnknownKeys(options, names, (name) => `The argument 'options.${name}'`);
   return /** @type {Record<string, any>} */ (options);
 }
 

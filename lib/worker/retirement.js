@@ -1,13 +1,11 @@
 'use strict';
 
-const { inspect } = require('node:util');
 const {
   Math,
   Object,
   Promise,
   Reflect,
   String,
-  TypeError,
   clearTimeout,
   nextTick,
   process,
@@ -15,6 +13,7 @@ const {
   wallClock,
 } = require('../globals');
 const { defineHidden } = require('../define');
+const { invalidType } = require('../errors');
 const { MAX_REASON, beginning, describe, isError, stackOf, summaryOf } = require('../text');
 const seam = require('../seam/worker');
 const { isHttp1, isHttp2 } = require('../seam/http');
@@ -176,7 +175,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
    * @param {string} [reason]
    */
   function retire(reason = 'retire') {
-    if (typeof reason !== 'string') throw invalid('reason', 'string', reason);
+    if (typeof reason !== 'string') throw invalidType('reason', 'string', reason);
     wish(reason, '');
   }
 
@@ -331,13 +330,3 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     watchSession: (session) => exchanges?.watchSession(session),
   };
 };
-
-/**
- * @param {string} name
- * @param {string} type
- * @param {unknown} value
- */
-function invalid(name, type, value) {
-  const message = `The "${name}" argument must be of type ${type}. Received ${inspect(value)}`;
-  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_TYPE' });
-}

@@ -1,5 +1,7 @@
 //! Chance that can be repeated.
 
+use std::time::Duration;
+
 /// Splitmix64: small, quick, good enough to spread what must not happen all at once. The seed says
 /// everything about what comes, so it is no secret and must not be used as one.
 #[derive(Clone, Debug)]
@@ -20,6 +22,36 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    /// A number from 0 up to and without `limit`, which is not 0.
+    pub fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.bits() % limit as u64).unwrap_or_default()
+    }
+
+    /// A number from `from` to `to`, both included.
+    pub fn number(&mut self, from: u32, to: u32) -> u32 {
+        from + u32::try_from(self.bits() % (u64::from(to - from) + 1)).unwrap_or_default()
+    }
+
+    /// A time from `from` to `to` milliseconds, both included.
+    pub fn ms(&mut self, from: u32, to: u32) -> Duration {
+        Duration::from_millis(self.number(from, to).into())
+    }
+
+    /// Whether it happens, which it does once in `count` times.
+    pub fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    /// One of them, if there are any.
+    pub fn pick<T: Copy>(&mut self, items: &[T]) -> Option<T> {
+        if items.is_empty() { None } else { Some(items[self.below(items.len())]) }
+    }
+
+    /// 64 bits that are a small number as often as a large one.
+    pub fn noise(&mut self) -> u64 {
+        self.bits() >> self.below(64)
+    }
+
     /// A number from 0 up to and without 1.
     pub fn fraction(&mut self) -> f64 {
         // 32 bits are all that a jitter needs, and the conversion is exact.
@@ -34,13 +66,30 @@ impl Random {
 
 #[cfg(test)]
 mod tests {
-    use super::Random;
+    use super::{Duration, Random};
 
     #[test]
     fn it_is_splitmix64() {
         let mut random = Random::new(1_234_567);
         let first: Vec<u64> = (0..3).map(|_| random.bits()).collect();
         assert_eq!(first, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+    }
+
+    #[test]
+    fn what_is_chosen_is_within_its_limits_and_all_of_it_comes() {
+        let mut random = Random::new(3);
+        let numbers: Vec<u32> = (0..200).map(|_| random.number(4, 6)).collect();
+        assert!(
+            (4..=6).all(|number| numbers.contains(&number)) && numbers.iter().all(|n| (4..=6).contains(n))
+        );
+        let picked: Vec<char> = (0..200).filter_map(|_| random.pick(&['a', 'b'])).collect();
+        assert!(picked.contains(&'a') && picked.contains(&'b'));
+        assert_eq!(random.pick::<u8>(&[]), None);
+        assert_eq!(random.ms(7, 7), Duration::from_millis(7));
+        let happened = (0..1000).filter(|_| random.one_in(4)).count();
+        assert!((150..350).contains(&happened), "{happened}");
+        let small = (0..1000).filter(|_| random.noise() < 1 << 32).count();
+        assert!((350..650).contains(&small), "{small}");
     }
 
     #[test]

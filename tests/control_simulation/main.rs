@@ -9,7 +9,6 @@
 mod checks;
 mod options;
 mod process;
-mod random;
 mod world;
 
 use std::time::Duration;

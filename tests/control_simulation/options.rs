@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rcluster::core::control::supervise::{Backoff, Intensity, OnGiveUp, Options, ReadyWhen, RestartPolicy};
 
-use crate::random::Random;
+use rcluster::core::random::Random;
 
 pub(crate) fn any(random: &mut Random, gentle: bool) -> Options {
     let ms = Duration::from_millis;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rcluster::core::control::supervise::ExitKind;
 use rcluster::core::ids::{ListenerId, Slot};
 
-use crate::random::Random;
+use rcluster::core::random::Random;
 
 /// What a process does, in its own time.
 #[derive(Clone, Copy, Debug, PartialEq)]

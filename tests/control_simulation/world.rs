@@ -12,7 +12,7 @@ use rcluster::core::wire::{Drain, FromWorker, Kind, Reply, ToWorker};
 use serde_json::json;
 
 use crate::process::{Deed, Process};
-use crate::random::Random;
+use rcluster::core::random::Random;
 
 pub(crate) type Tally = BTreeMap<&'static str, u64>;
 

@@ -65,7 +65,7 @@ impl World {
             1 => Answer::Refused,
             // Dead ones, and those who never were.
             2 => Answer::Worker(WorkerId(u32::try_from(self.random.below(40)).unwrap())),
-            _ => match self.random.pick(self.workers.keys().copied()) {
+            _ => match self.random.pick(&self.workers.keys().copied().collect::<Vec<_>>()) {
                 Some(worker) => Answer::Worker(worker),
                 None => Answer::Anybody,
             },

@@ -6,7 +6,7 @@
 mod app;
 mod books;
 mod checks;
-mod random;
+mod nonsense;
 mod worker;
 mod world;
 
@@ -65,8 +65,8 @@ fn run(seed: u64) -> Tally {
 /// One thing happens.
 fn step(world: &mut World) {
     let alive = world.workers.iter().filter(|(_, it)| it.life != Life::Dead).map(|(id, _)| *id);
-    let worker = world.random.pick(alive.collect::<Vec<_>>());
-    let listener = world.random.pick(world.listeners.keys().copied().collect::<Vec<_>>());
+    let worker = world.random.pick(&alive.collect::<Vec<_>>());
+    let listener = world.random.pick(&world.listeners.keys().copied().collect::<Vec<_>>());
     let action = world.random.below(100);
     match (action, worker, listener) {
         (0..15, _, Some(listener)) => {
@@ -96,7 +96,7 @@ fn step(world: &mut World) {
         }
         (80..84, ..) => {
             let leaving = world.workers.iter().filter(|(_, it)| it.life == Life::Leaving).map(|(id, _)| *id);
-            if let Some(worker) = world.random.pick(leaving.collect::<Vec<_>>()) {
+            if let Some(worker) = world.random.pick(&leaving.collect::<Vec<_>>()) {
                 while world.hand_over(worker) {}
             }
         }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use rcluster::core::dispatch::{Input, Refusal};
 use rcluster::core::ids::{ListenerId, WorkerId};
 
-use crate::random::Random;
+use crate::nonsense::{any_listener, any_refusal};
+use rcluster::core::random::Random;
 
 /// A connection. It cannot be copied, so it cannot be in two places; it could only get lost.
 #[derive(Debug)]
@@ -160,8 +161,8 @@ impl Worker {
         for (listener, mut conn) in hands {
             conn.tainted |= !self.honest;
             if !self.honest && random.one_in(2) {
-                let elsewhere = random.listener();
-                let why = random.refusal();
+                let elsewhere = any_listener(random);
+                let why = any_refusal(random);
                 conn.listener = elsewhere;
                 // The shell takes the worker's word for it.
                 conn.kept |= why == Refusal::HandedOver;
@@ -212,13 +213,13 @@ impl Worker {
 
     /// Says or does something that has no reason. Answers how many connections it made up.
     pub(crate) fn lie(&mut self, counter: &mut u64, random: &mut Random) -> usize {
-        let listener = random.listener();
+        let listener = any_listener(random);
         match random.below(5) {
             0 => self.says.push_back(Input::Woke { worker: self.id }),
             1 => self.says.push_back(Input::Room { worker: self.id, listener }),
             2 => *counter = random.noise(),
             _ => {
-                let why = random.refusal();
+                let why = any_refusal(random);
                 let kept = why == Refusal::HandedOver;
                 self.refuse(listener, Conn { listener, client: 0, chosen: None, tainted: true, kept }, why);
                 return 1;

@@ -11,8 +11,8 @@ use rcluster::core::ids::{ListenerId, Slot, WorkerId};
 use rcluster::core::schedule::{Action, Home, Key, Overload, Plan, Policy};
 
 use crate::app::{App, TIMEOUT};
-use crate::random::Random;
 use crate::worker::{Conn, Life, Packet, Worker};
+use rcluster::core::random::Random;
 
 /// Small limits, so that all of them are met all the time.
 pub(crate) const CONFIG: Config =
@@ -151,7 +151,7 @@ impl World {
             Policy::Hook,
             Policy::Kernel,
         ];
-        let policy = self.random.pick(policies).unwrap();
+        let policy = self.random.pick(&policies).unwrap();
         let sheds = self.random.one_in(3);
         let overload = Overload {
             queue: if sheds { self.random.below(QUEUE_LIMIT) } else { QUEUE_LIMIT },
@@ -324,7 +324,7 @@ impl World {
             for output in out.drain(..) {
                 // The others do not wait while the shell works.
                 if self.random.one_in(4)
-                    && let Some(worker) = self.random.pick(self.workers.keys().copied())
+                    && let Some(worker) = self.random.pick(&self.workers.keys().copied().collect::<Vec<_>>())
                 {
                     let _turned = self.serve(worker) || self.receive(worker);
                 }

@@ -13,7 +13,7 @@ impl Chance {
     }
 
     pub(crate) fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(limit).unwrap()).unwrap()
+        self.0.below(limit)
     }
 
     pub(crate) fn percent(&mut self, chance: usize) -> bool {

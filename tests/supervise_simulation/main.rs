@@ -7,7 +7,6 @@
 
 mod checks;
 mod process;
-mod random;
 mod storm;
 mod world;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rcluster::core::control::supervise::{ExitKind, Time};
 use rcluster::core::ids::Slot;
 
-use crate::random::Random;
+use rcluster::core::random::Random;
 
 /// What one does or has done to it, in its own time.
 #[derive(Clone, Copy, Debug, PartialEq)]

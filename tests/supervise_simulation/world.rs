@@ -10,7 +10,7 @@ use rcluster::core::control::supervise::{
 use rcluster::core::ids::{Request, Slot, Ticket, WorkerId};
 
 use crate::process::{Deed, Process, Temper};
-use crate::random::Random;
+use rcluster::core::random::Random;
 
 pub(crate) type Tally = BTreeMap<&'static str, u64>;
 

@@ -1,7 +1,8 @@
 'use strict';
 
-const { Error, Map, Object, Promise, TypeError, process, random } = require('../../globals');
+const { Error, Map, Object, Promise, process, random } = require('../../globals');
 const { defineHidden } = require('../../define');
+const { invalidValue } = require('../../errors');
 const { programOf } = require('../forward');
 const { parseOptions } = require('./options');
 const { Supervisor } = require('./supervisor');
@@ -57,13 +58,10 @@ function createSupervise(primary) {
    * @param {ClusterSettings} wanted
    * @param {{ ready: string, unresponsiveAfter: number }} options
    */
-  function checkStrangers(wanted, { ready, unresponsiveAfter }) {
+  function checkExternal(wanted, { ready, unresponsiveAfter }) {
     if (programOf(wanted) === undefined) return;
-    const fail = (/** @type {string} */ message) => {
-      throw Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
-    };
-    if (ready === 'explicit') fail('Workers with "execPath" cannot say that they are ready');
-    if (unresponsiveAfter > 0) fail('Workers with "execPath" have no event loop to watch');
+    if (ready === 'explicit') throw invalidValue('Workers with "execPath" cannot say that they are ready');
+    if (unresponsiveAfter > 0) throw invalidValue('Workers with "execPath" have no event loop to watch');
   }
 
   /** @param {number} count How many workers are about to be started. @returns {any} */
@@ -93,7 +91,7 @@ function createSupervise(primary) {
     const options = parseOptions(given, primary.availableParallelism(), primary.setup().supervise);
     instanceVar = options.instanceVar;
     const launch = template(options.workers + options.standby);
-    checkStrangers(settings, options);
+    checkExternal(settings, options);
     const { supervision } = primary;
     const started = new Supervisor(
       {

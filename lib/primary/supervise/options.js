@@ -3,7 +3,8 @@
 const { Array, Number, Object, RangeError, TypeError } = require('../../globals');
 const { inspect } = require('node:util');
 
-const { isOptions, suggestion, unknownKey } = require('../option-keys');
+const { invalidValue } = require('../../errors');
+const { isOptions, refuseUnknownKeys } = require('../../option-keys');
 
 /**
  * @typedef {import('../../../index').SuperviseOptions} SuperviseOptions
@@ -68,8 +69,7 @@ function outOfRange(name, expected, value) {
  * @param {unknown} value
  */
 function badValue(name, reason, value) {
-  const error = new TypeError(`The "${name}" option ${reason}. Received ${inspect(value)}`);
-  return Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
+  return invalidValue(`The "${name}" option ${reason}. Received ${inspect(value)}`);
 }
 
 /**
@@ -146,13 +146,7 @@ function flag(name, value) {
 function fields(name, value, defaults, others = []) {
   if (!isOptions(value)) throw wrongType(name, 'an object', value);
   const known = [...Object.keys(defaults), ...others];
-  const unknown = unknownKey(value, known);
-  if (unknown !== undefined) {
-    const error = new TypeError(
-      `The "${name}.${unknown}" option does not exist. ${suggestion(unknown, known)}`,
-    );
-    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
-  }
+  refuseUnknownKeys(value, known, (key) => `The "${name}.${key}" option`);
   const given = Object.entries(value).filter(([, field]) => field !== undefined);
   return /** @type {any} */ ({ ...defaults, ...Object.fromEntries(given) });
 }

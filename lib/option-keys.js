@@ -1,6 +1,7 @@
 'use strict';
 
-const { Array, Math, Object, Reflect } = require('../globals');
+const { Array, Math, Object, Reflect } = require('./globals');
+const { invalidValue } = require('./errors');
 
 // Names of options: a misspelt one would otherwise be a default that nobody notices.
 
@@ -91,22 +92,18 @@ function isOptions(value) {
 }
 
 /**
- * The end of a sentence about an unknown key: which it may have been meant to be.
- * @param {string} key
- * @param {readonly string[]} known
- */
-function suggestion(key, known) {
-  const meant = nearest(key, known);
-  return meant === undefined ? `Known are ${known.join(', ')}` : `Did you mean "${meant}"?`;
-}
-
-/**
- * The first key of an object that is not known, if there is one.
+ * Refuses an object with a key that is not known, and says which it may have been meant to be.
  * @param {object} options
  * @param {readonly string[]} known
+ * @param {(key: string) => string} subject What the error calls the key.
+ * @throws {TypeError} ERR_INVALID_ARG_VALUE
  */
-function unknownKey(options, known) {
-  return Object.keys(options).find((key) => !known.includes(key));
+function refuseUnknownKeys(options, known, subject) {
+  const key = Object.keys(options).find((name) => !known.includes(name));
+  if (key === undefined) return;
+  const meant = nearest(key, known);
+  const end = meant === undefined ? `Known are ${known.join(', ')}` : `Did you mean "${meant}"?`;
+  throw invalidValue(`${subject(key)} does not exist. ${end}`);
 }
 
-module.exports = { closest, isOptions, nearest, suggestion, unknownKey };
+module.exports = { closest, isOptions, nearest, refuseUnknownKeys };

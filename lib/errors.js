@@ -1,0 +1,23 @@
+'use strict';
+
+// Errors for wrong arguments, with the codes that Node gives to its own.
+
+const { Object, TypeError } = require('./globals');
+const { inspect } = require('node:util');
+
+/**
+ * @param {string} name
+ * @param {string} type
+ * @param {unknown} value
+ */
+function invalidType(name, type, value) {
+  const message = `The "${name}" argument must be of type ${type}. Received ${inspect(value)}`;
+  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_TYPE' });
+}
+
+/** @param {string} message */
+function invalidValue(message) {
+  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
+}
+
+module.exports = { invalidType, invalidValue };
