@@ -5,9 +5,9 @@
 
 const assert = require('node:assert');
 const fs = require('node:fs');
-const http = require('node:http');
 const path = require('node:path');
 const { test } = require('node:test');
+const { get } = require('./helpers/clients.js');
 const { isBuiltin } = require('./helpers/subject.js');
 const { withSupervised } = require('./helpers/supervised.js');
 const { PLACES } = require('./fixtures/attribution.js');
@@ -23,22 +23,11 @@ const LATER = ['a timer', 'a callback of fs', 'the end of the request', 'a pipel
  * @param {string} place
  * @returns {Promise<{ status: number, text: string }>}
  */
-function ask(target, place) {
-  return new Promise((resolve, reject) => {
-    const options = {
-      ...target,
-      path: `/${encodeURIComponent(place)}`,
-      method: 'POST',
-      agent: false,
-      headers: { 'content-type': 'multipart/form-data; boundary=boundary' },
-    };
-    const request = http.request(options, (response) => {
-      let text = '';
-      response.setEncoding('utf8').on('data', (part) => (text += part));
-      response.on('end', () => resolve({ status: response.statusCode, text })).on('error', reject);
-    });
-    request.on('error', reject).end(FORM);
-  });
+async function ask(target, place) {
+  const headers = { 'content-type': 'multipart/form-data; boundary=boundary' };
+  const to = { ...target, path: `/${encodeURIComponent(place)}`, method: 'POST', headers };
+  const { status, body } = await get(to, FORM);
+  return { status, text: body };
 }
 
 /**

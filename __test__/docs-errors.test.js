@@ -7,7 +7,9 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 
-const ROOT = path.join(__dirname, '..');
+const { pages } = require('./helpers/snippets.js');
+const { OURS: ROOT } = require('./helpers/subject.js');
+
 const SOURCES = ['index.js', 'index.mjs', 'register.js', 'lib', 'src', 'crates'];
 const NAME = /\b(?:ERR_)?RCLUSTER_[A-Z]+(?:_[A-Z]+)*\b/g;
 
@@ -67,17 +69,9 @@ test('what the code emits has a section that says what happened, why, and what t
 });
 
 test('other documents and the types name no code that does not exist', () => {
-  const pages = ['README.md', 'index.d.ts', 'docs', 'CHANGELOG.md'].flatMap((entry) =>
-    entry === 'docs'
-      ? fs
-          .readdirSync(path.join(ROOT, entry))
-          .filter((name) => name.endsWith('.md'))
-          .map((name) => path.join(ROOT, entry, name))
-      : [path.join(ROOT, entry)],
-  );
-  for (const page of pages.filter((file) => fs.existsSync(file))) {
-    for (const name of fs.readFileSync(page, 'utf8').match(NAME) ?? []) {
-      assert(inCode.has(name), `${path.relative(ROOT, page)} names ${name}`);
+  for (const page of [...pages(), 'index.d.ts', 'CHANGELOG.md']) {
+    for (const name of fs.readFileSync(path.join(ROOT, page), 'utf8').match(NAME) ?? []) {
+      assert(inCode.has(name), `${page} names ${name}`);
     }
   }
 });

@@ -206,14 +206,15 @@ function readNotes(directory, records) {
         request.by.push({ pid, at });
         executed.set(`${id} ${which}`, request);
       }
+      const holder = { pid, at, asked: what === 'request' };
       if (what !== 'left') {
         const all = holders.get(id) ?? [];
-        all.push({ pid, at, asked: what === 'request' });
+        all.push(holder);
         holders.set(id, all);
       }
       const before = last.get(id);
       if (at > records[id].endedAt || (before && before.at > at)) continue;
-      if (what !== 'left') last.set(id, { pid, at, asked: what === 'request' });
+      if (what !== 'left') last.set(id, holder);
       else if (before?.pid === pid) last.delete(id);
     }
   }

@@ -329,4 +329,4 @@ async function leaksOf(app, cluster, base, options) {
   return leaks;
 }
 
-module.exports = { runFaults };
+module.exports = { SPARE_PIPES, runFaults };

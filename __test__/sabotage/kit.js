@@ -6,6 +6,7 @@ const { spawn } = require('node:child_process');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const { setTimeout: pause } = require('node:timers/promises');
+const { descriptorsOf } = require('../helpers/processes.js');
 
 /**
  * @typedef {object} Link the descriptors of the link to the primary, and Node's own channel
@@ -84,17 +85,9 @@ function createKit({ server, notes, helper, own, link }) {
           .filter(([, , , state]) => state === '0A')
           .map((fields) => fields[9]),
       );
-      return fs
-        .readdirSync('/proc/self/fd')
-        .map(Number)
-        .filter((fd) => {
-          try {
-            return inodes.has(/^socket:\[(\d+)\]$/.exec(fs.readlinkSync(`/proc/self/fd/${fd}`))?.[1]);
-          } catch (error) {
-            if (error.code === 'ENOENT') return false;
-            throw error;
-          }
-        });
+      return [...descriptorsOf(process.pid)]
+        .filter(([, what]) => inodes.has(/^socket:\[(\d+)\]$/.exec(what)?.[1]))
+        .map(([fd]) => fd);
     },
 
     /** Writes packets, or text for Node's own channel. @param {number} fd @param {string | Buffer} bytes */

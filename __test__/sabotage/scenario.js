@@ -14,6 +14,7 @@ const { Fixture } = require('../helpers/run-fixture.js');
 const { Clients } = require('../faults/clients.js');
 const { now } = require('../faults/clock.js');
 const { readNotes } = require('../faults/ledger.js');
+const { SPARE_PIPES } = require('../faults/scenario.js');
 const { WAYS } = require('./ways');
 
 /** How connections get to workers. */
@@ -38,9 +39,6 @@ const PEAK = 256 << 20;
 
 /** How long it may take until the end of a process reaches a client, or this one. In ms. */
 const NEWS = 500;
-
-/** How many pipes a forwarder keeps for later, with two descriptors each. */
-const SPARE_PIPES = 32;
 
 /** A native thread that is busier than this, as a share of one CPU, when the saboteur has gone, spins. */
 const SPINS = 0.5;
@@ -225,7 +223,7 @@ class Application {
     const all = [...descriptorsOf(this.pid).values()];
     const pipes = all.filter((it) => it.startsWith('pipe:')).length;
     const isForward = this.options.policy.startsWith('forward');
-    return all.length - (isForward ? Math.min(pipes, SPARE_PIPES) : 0);
+    return all.length - (isForward ? Math.min(pipes, 2 * SPARE_PIPES) : 0);
   }
 
   /** CPU time of the primary's threads since an earlier snapshot, as shares of one CPU. */

@@ -129,7 +129,6 @@ static int kind(const char *name) {
     close(pair[1]);
     return pair[0];
   }
-  if (!strcmp(name, "unsent")) return unsent(600);
   if (!strcmp(name, "target")) return TARGET;
   fprintf(stderr, "no such kind of descriptor: %s\n", name);
   exit(2);
@@ -294,9 +293,6 @@ int main(int argc, char **argv) {
     if (setsockopt(TARGET, SOL_SOCKET, SO_LINGER, &time, sizeof time)) fail("SO_LINGER");
   } else if (!strcmp(what, "flags")) {
     if (fcntl(TARGET, F_SETFL, number(with, 0))) fail("F_SETFL");
-  } else if (!strcmp(what, "unaddressed")) {
-    struct sockaddr none = {.sa_family = AF_UNSPEC};
-    if (connect(TARGET, &none, sizeof none)) fail("connect");
   } else if (!strcmp(what, "send")) { /* bytes, times, descriptors each, kinds */
     size_t length = unhex(with[0], bytes, sizeof bytes);
     int count = with[3] ? fill(fds, with[3], number(with, 2)) : 0;

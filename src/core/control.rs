@@ -24,7 +24,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::listeners::Listeners;
-use self::messages::milliseconds;
 pub use self::messages::{Input, Output};
 use self::standbys::Standbys;
 use self::supervise::{By, ExitKind, KillSignal, Reason, Stats, Supervise};
@@ -32,7 +31,7 @@ use self::unlinked::{Unlinked, Verdict};
 use self::workers::{Worker, Workers};
 use super::ids::{Slot, WorkerId};
 use super::schedule::Scheduling;
-use super::wire::{Drain, FromWorker, Reply, ToWorker};
+use super::wire::{Drain, FromWorker, Reply, ToWorker, milliseconds};
 
 /// Listeners and workers.
 #[derive(Debug)]

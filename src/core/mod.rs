@@ -15,6 +15,7 @@ pub mod lifeline;
 pub mod notify;
 pub mod random;
 pub mod schedule;
+pub mod seldom;
 pub mod store;
 pub mod vigil;
 pub mod wire;

@@ -11,6 +11,7 @@ mod share;
 mod text;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
@@ -23,6 +24,12 @@ use super::ids::ListenerId;
 /// The version of these frames. Both sides come from the same package, so it differs only when
 /// an app mixes two installations, and that deserves a clear word instead of odd behaviour.
 pub const VERSION: u32 = 1;
+
+/// A time in whole milliseconds, as it travels.
+#[must_use]
+pub fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// The longest frame in bytes.
 pub const MAX_FRAME: usize = 64 * 1024;

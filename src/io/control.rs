@@ -37,7 +37,7 @@ use crate::core::control::supervise::{Input, Stats};
 use crate::core::ids::WorkerId;
 use crate::core::inquiry::Answer;
 use crate::core::schedule::Scheduling;
-use crate::core::wire::Drain;
+use crate::core::wire::{Drain, milliseconds};
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice, Report};
 use crate::io::forward::{Front, Report as Forwarded};
 use crate::sys::error::{Doing, SysError};
@@ -257,7 +257,7 @@ impl ControlThread {
     /// JavaScript is busy; nothing happens to one that is dead.
     pub fn drain(&self, worker: WorkerId, reason: String, timeout: Duration) {
         self.common.forwarding.take_away(worker);
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let timeout_ms = milliseconds(timeout);
         self.tell(Command::Drain(worker, Drain { reason, timeout_ms }));
     }
 

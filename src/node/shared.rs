@@ -11,8 +11,7 @@ use napi_derive::napi;
 use super::shared_value::{self, Held, KEY_ROOM};
 use crate::core::store::cursor::{Cursor, Filter, Progress, Start, snapshot};
 use crate::core::store::geometry::Field;
-use crate::core::store::ops::{Condition, Lifetime, Op, Status as Outcome};
-use crate::core::store::record::Change;
+use crate::core::store::ops::{Condition, Lifetime, Op};
 use crate::core::store::request::encode;
 use crate::core::store::ring::{Pushed, Wanted};
 use crate::core::store::view::LogEntry;
@@ -271,7 +270,7 @@ impl SharedStore {
         for place in room.chunks_exact_mut(3) {
             let Some(outcome) = self.shared.next_answer() else { break };
             #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, which no store comes near")]
-            place.copy_from_slice(&[status(outcome.status), outcome.revision as f64, outcome.number]);
+            place.copy_from_slice(&[outcome.status.number().into(), outcome.revision as f64, outcome.number]);
             count += 1;
         }
         self.shared.flush()?;
@@ -389,17 +388,6 @@ fn lifetime(ms: f64) -> Lifetime {
     }
 }
 
-fn status(status: Outcome) -> f64 {
-    match status {
-        Outcome::Done => 0.0,
-        Outcome::Unmet => 1.0,
-        Outcome::NotNumber => 2.0,
-        Outcome::Full => 3.0,
-        Outcome::TooLarge => 4.0,
-        Outcome::Invalid => 5.0,
-    }
-}
-
 /// A walk along the changes of a store.
 #[napi]
 pub struct SharedWatch {
@@ -427,13 +415,7 @@ impl SharedWatch {
             Progress::Idle => 0,
             Progress::Change => {
                 self.held.borrow_mut().set(&mut entry.value);
-                match entry.change {
-                    Change::Set => 1,
-                    Change::Delete => 2,
-                    Change::Expire => 3,
-                    Change::Evict => 4,
-                    Change::Clear => 5,
-                }
+                entry.change.number().into()
             }
             Progress::Synced(revision) => {
                 self.held.borrow_mut().entry().revision = revision;

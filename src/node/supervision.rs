@@ -11,6 +11,7 @@ use crate::core::control::supervise::{
     Recycle, RestartPolicy, Scope, SlotState, Stats, Why,
 };
 use crate::core::ids::{Request, Slot, WorkerId};
+use crate::core::wire::milliseconds;
 use crate::sys::exit::SIGKILL;
 
 /// At most so many restarts in so much time.
@@ -173,7 +174,7 @@ pub(super) fn describe(event: &Event) -> Value {
             ("spawn", json!({ "worker": worker, "slot": slot, "cause": word(*cause) }))
         }
         Event::Ready { worker, slot, boot } => {
-            ("ready", json!({ "worker": worker, "slot": slot, "bootMs": millis(*boot) }))
+            ("ready", json!({ "worker": worker, "slot": slot, "bootMs": milliseconds(*boot) }))
         }
         Event::Restart { slot, worker, why, phase, delay, restarts } => {
             let mut facts = about(*slot, *worker, why);
@@ -181,12 +182,12 @@ pub(super) fn describe(event: &Event) -> Value {
                 Phase::StartUp => "start-up",
                 Phase::Service => "service",
             });
-            facts["delay"] = json!(millis(*delay));
+            facts["delay"] = json!(milliseconds(*delay));
             facts["restarts"] = json!(restarts);
             ("restart", facts)
         }
         Event::Backoff { slot, delay, failures } => {
-            ("backoff", json!({ "slot": slot, "delay": millis(*delay), "failures": failures }))
+            ("backoff", json!({ "slot": slot, "delay": milliseconds(*delay), "failures": failures }))
         }
         Event::GaveUp { slot, worker, scope, restarts, period, why } => {
             let mut facts = about(*slot, *worker, why);
@@ -196,7 +197,7 @@ pub(super) fn describe(event: &Event) -> Value {
                 Scope::StartUp => "start-up",
             });
             facts["restarts"] = json!(restarts);
-            facts["period"] = json!(millis(*period));
+            facts["period"] = json!(milliseconds(*period));
             ("gave-up", facts)
         }
         Event::Retire { worker, slot, reason, detail, by } => {
@@ -217,10 +218,10 @@ pub(super) fn describe(event: &Event) -> Value {
         Event::Drained { worker, slot, resources } => {
             ("drained", json!({ "worker": worker, "slot": slot, "resources": resources }))
         }
-        Event::Stopping { delay } => ("stopping", json!({ "delay": millis(*delay) })),
+        Event::Stopping { delay } => ("stopping", json!({ "delay": milliseconds(*delay) })),
         Event::Unresponsive { worker, slot, silent_for, stack } => (
             "unresponsive",
-            json!({ "worker": worker, "slot": slot, "silentFor": millis(*silent_for), "stack": stack }),
+            json!({ "worker": worker, "slot": slot, "silentFor": milliseconds(*silent_for), "stack": stack }),
         ),
         Event::Recycle { worker, slot, excess, value, limit } => {
             let cause = match excess {
@@ -236,12 +237,12 @@ pub(super) fn describe(event: &Event) -> Value {
         Event::ReloadStarted { slots, concurrency } => {
             ("reload", json!({ "phase": "start", "slots": slots, "concurrency": concurrency }))
         }
-        Event::ReloadDone { took } => ("reload", json!({ "phase": "done", "tookMs": millis(*took) })),
+        Event::ReloadDone { took } => ("reload", json!({ "phase": "done", "tookMs": milliseconds(*took) })),
         Event::ReloadFailed { failure, reloaded } => {
             ("reload", json!({ "phase": "failed", "reason": failure.to_string(), "reloaded": reloaded }))
         }
         Event::Promote { worker, slot, standby_for } => {
-            ("promote", json!({ "worker": worker, "slot": slot, "standbyFor": millis(*standby_for) }))
+            ("promote", json!({ "worker": worker, "slot": slot, "standbyFor": milliseconds(*standby_for) }))
         }
         Event::Stopped { worker, slot, why } => ("stopped", about(*slot, *worker, why)),
         Event::Shutdown { gave_up, timeout } => {
@@ -253,7 +254,7 @@ pub(super) fn describe(event: &Event) -> Value {
                     "gaveUp": gave_up.is_some(),
                     "reason": reason,
                     "exitCode": exit_code,
-                    "timeout": millis(*timeout),
+                    "timeout": milliseconds(*timeout),
                 }),
             )
         }
@@ -295,7 +296,7 @@ pub(super) fn stats(cluster: &Stats) -> Value {
                 "state": state,
                 "worker": slot.worker,
                 "successor": slot.successor,
-                "uptime": slot.uptime.map(millis),
+                "uptime": slot.uptime.map(milliseconds),
                 "memory": slot.rss,
                 "busy": slot.busy.map(|busy| busy.as_secs_f64() * 1000.0),
                 "restarts": slot.restarts,
@@ -339,8 +340,4 @@ fn word(cause: Cause) -> &'static str {
         Cause::Scale => "scale",
         Cause::Standby => "standby",
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -25,7 +25,8 @@ pub fn local(connection: &impl AsFd) -> Option<SocketAddr> {
     getsockname(connection.as_fd().as_raw_fd()).ok().and_then(|name| internet(&name))
 }
 
-fn internet(name: &SockaddrStorage) -> Option<SocketAddr> {
+/// An address of the internet, unless it is another one.
+pub(super) fn internet(name: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = name.as_sockaddr_in().map(|name| SocketAddr::V4((*name).into()));
     v4.or_else(|| name.as_sockaddr_in6().map(|name| SocketAddr::V6((*name).into())))
 }

@@ -101,8 +101,8 @@ impl Closer {
     /// these two calls; another thread for each connection would cost more than all the rest of passing it.
     pub fn close_sent(&self, fds: impl IntoIterator<Item = Descriptor>) {
         for mut sent in fds {
-            if sent.closer.is_none() && lingers(&sent).is_some() {
-                sent.shared_with(self);
+            if sent.closer.is_none() && lingers(&sent) {
+                sent.closer = Some(self.clone());
             }
         }
     }
@@ -176,17 +176,17 @@ impl Queue {
 /// Keeps a connection from holding up for long whoever closes it, unless its other holders set that again. A time of zero
 /// stays: it does not block, and resets the connection as somebody wanted.
 pub fn do_not_linger(fd: &impl AsFd) {
-    if lingers(fd).is_some() {
+    if lingers(fd) {
         let off = libc::linger { l_onoff: 0, l_linger: 0 };
         // Where it fails, closing takes as long as it takes.
         let _ = setsockopt(&fd.as_fd(), sockopt::Linger, &off);
     }
 }
 
-/// How many seconds closing this may wait, if it may. What is no socket has no such option.
-fn lingers(fd: &impl AsFd) -> Option<libc::c_int> {
-    let linger = getsockopt(&fd.as_fd(), sockopt::Linger).ok()?;
-    (linger.l_onoff != 0 && linger.l_linger != 0).then_some(linger.l_linger)
+/// Whether closing this may wait. What is no socket has no such option.
+fn lingers(fd: &impl AsFd) -> bool {
+    let linger = getsockopt(&fd.as_fd(), sockopt::Linger);
+    linger.is_ok_and(|linger| linger.l_onoff != 0 && linger.l_linger != 0)
 }
 
 /// A descriptor that goes to a [`Closer`] when it is dropped, because another process holds, or may have held, the same
@@ -209,11 +209,6 @@ impl Descriptor {
     #[must_use]
     pub fn foreign(fd: OwnedFd, closer: &Closer) -> Self {
         Self { fd: ManuallyDrop::new(fd), closer: Some(closer.clone()) }
-    }
-
-    /// Drops it by way of this closer: it has been sent to its origin.
-    pub fn shared_with(&mut self, closer: &Closer) {
-        self.closer = Some(closer.clone());
     }
 }
 

@@ -145,7 +145,7 @@ impl Drop for EventCallback {
 #[error("Node-API answered with status {0}")]
 pub struct NapiStatus(pub i32);
 
-fn check(status: i32) -> Result<(), NapiStatus> {
+pub(super) fn check(status: i32) -> Result<(), NapiStatus> {
     if status == Status::napi_ok { Ok(()) } else { Err(NapiStatus(status)) }
 }
 

@@ -4,10 +4,10 @@
 use std::ptr::null_mut;
 
 use napi::bindgen_prelude::{Float64Array, Unknown};
-use napi::sys::{self, Status, napi_value};
+use napi::sys::{self, napi_value};
 use napi::{Env, JsValue};
 
-use super::js::NapiStatus;
+use super::js::{NapiStatus, check};
 
 /// Reads a string as UTF-8 into `bytes`, whose length is the most that is read, and one byte less. The result is how
 /// many there are; `None` if it is longer. A surrogate without the other half becomes U+FFFD.
@@ -24,7 +24,7 @@ pub fn read_utf8(env: Env, text: &Unknown<'_>, bytes: &mut [u8]) -> Result<Optio
         )
     };
     // One that is cut off ends within the last character, of up to four bytes.
-    checked(status)?;
+    check(status)?;
     Ok((len + 4 < bytes.len()).then_some(len))
 }
 
@@ -32,11 +32,11 @@ pub fn read_utf8(env: Env, text: &Unknown<'_>, bytes: &mut [u8]) -> Result<Optio
 pub fn read_utf16(env: Env, text: &Unknown<'_>, units: &mut Vec<u16>) -> Result<(), NapiStatus> {
     let mut len = 0;
     // SAFETY: as above; without a buffer only the length is told.
-    checked(unsafe { sys::napi_get_value_string_utf16(env.raw(), text.raw(), null_mut(), 0, &raw mut len) })?;
+    check(unsafe { sys::napi_get_value_string_utf16(env.raw(), text.raw(), null_mut(), 0, &raw mut len) })?;
     units.clear();
     units.resize(len + 1, 0);
     // SAFETY: as above; there is room for all units and a terminator.
-    checked(unsafe {
+    check(unsafe {
         sys::napi_get_value_string_utf16(
             env.raw(),
             text.raw(),
@@ -118,11 +118,7 @@ pub fn buffer(env: Env, bytes: &[u8]) -> Result<Unknown<'static>, NapiStatus> {
 
 fn make<'env>(env: Env, create: impl FnOnce(*mut napi_value) -> i32) -> Result<Unknown<'env>, NapiStatus> {
     let mut value = null_mut();
-    checked(create(&raw mut value))?;
+    check(create(&raw mut value))?;
     // SAFETY: a value of this env, which has just been made in the scope of the call that asked for it.
     Ok(unsafe { Unknown::from_raw_unchecked(env.raw(), value) })
-}
-
-fn checked(status: i32) -> Result<(), NapiStatus> {
-    if status == Status::napi_ok { Ok(()) } else { Err(NapiStatus(status)) }
 }

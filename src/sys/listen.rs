@@ -21,6 +21,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{SFlag, fstat};
 
+use super::client::internet;
 use super::error::{Doing, SysError};
 pub use path::BoundPath;
 
@@ -308,11 +309,6 @@ fn start(fd: &OwnedFd, backlog: Option<i32>) -> Result<(), SysError> {
 fn local_address(fd: &OwnedFd) -> Result<Option<SocketAddr>, SysError> {
     let name: SockaddrStorage = getsockname(fd.as_raw_fd()).doing("asking a socket for its address")?;
     Ok(internet(&name))
-}
-
-fn internet(name: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = name.as_sockaddr_in().map(|name| SocketAddr::V4((*name).into()));
-    v4.or_else(|| name.as_sockaddr_in6().map(|name| SocketAddr::V6((*name).into())))
 }
 
 /// Duplicates a descriptor that somebody else owns. As plain numbers, without the types that

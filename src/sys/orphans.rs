@@ -13,6 +13,7 @@ use nix::libc;
 use nix::unistd::{Pid, getpid, gettid};
 
 use super::error::{Doing, SysError};
+use super::schedule::behind_name;
 
 /// Whether orphans become children of this process.
 #[must_use]
@@ -52,10 +53,9 @@ fn start_of_zombie(pid: i32) -> Option<u64> {
     parse_stat(&stat, getpid().as_raw())
 }
 
-/// Reads `/proc/[pid]/stat`: the program's name in parentheses may contain anything.
+/// Reads `/proc/[pid]/stat`.
 fn parse_stat(stat: &[u8], parent: i32) -> Option<u64> {
-    let end_of_name = stat.iter().rposition(|&byte| byte == b')')?;
-    let mut fields = std::str::from_utf8(&stat[end_of_name + 1..]).ok()?.split_ascii_whitespace();
+    let mut fields = std::str::from_utf8(behind_name(stat)?).ok()?.split_ascii_whitespace();
     let (state, its_parent) = (fields.next()?, fields.next()?);
     if state != "Z" || its_parent.parse() != Ok(parent) {
         return None;

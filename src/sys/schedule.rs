@@ -33,10 +33,15 @@ pub fn time_on_cpu(pid: i32) -> Option<Duration> {
 /// Whether the main thread of a process runs, or would if it had a CPU, rather than waiting for something else.
 #[must_use]
 pub fn is_runnable(pid: i32) -> bool {
-    // The state stands behind the name, in which anything may stand.
     let text = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let name_ends = text.iter().rposition(|byte| *byte == b')');
-    name_ends.is_some_and(|end| text[end..].starts_with(b") R"))
+    behind_name(&text).is_some_and(|rest| rest.starts_with(b" R"))
+}
+
+/// What stands in `/proc/[pid]/stat` behind the program's name, which is in parentheses and may contain anything. The
+/// state is first.
+pub(super) fn behind_name(stat: &[u8]) -> Option<&[u8]> {
+    let end = stat.iter().rposition(|&byte| byte == b')')?;
+    Some(&stat[end + 1..])
 }
 
 #[cfg(test)]

@@ -4,25 +4,15 @@
 //! that scribbles on it can spoil only what the primary believes of that worker. The page is
 //! sealed: a worker cannot shrink it under the primary's feet.
 
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use nix::sys::stat::fstat;
-use nix::unistd::ftruncate;
+use super::error::SysError;
+use super::segment::Segment;
 
-use super::error::{Doing, SysError};
-use super::headroom;
-
-const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
-
-/// The same as the system's calls about files want it.
-const PAGE_LENGTH: i64 = 4096;
+/// A page of 4 KiB.
+const WORDS: usize = 512;
 
 /// What is on the page. Either side writes to cache lines of its own.
 #[repr(C)]
@@ -65,49 +55,30 @@ struct PrimaryLine {
 /// Only atomics live on the page and every bit pattern is a valid value of them, so nothing
 /// that the other side writes can be unsound, only untrue. Readers clamp.
 #[derive(Debug)]
-pub struct Scoreboard {
-    page: NonNull<Page>,
-}
-
-// SAFETY: the mapping is owned by the value and stays where it is; the page holds atomics only.
-unsafe impl Send for Scoreboard {}
-// SAFETY: as above.
-unsafe impl Sync for Scoreboard {}
+pub struct Scoreboard(Segment);
 
 impl Scoreboard {
     /// Makes a page, zeroed, and the descriptor by which a worker can map it.
     pub fn create() -> Result<(Self, OwnedFd), SysError> {
-        let doing = "making a scoreboard";
-        if PAGE.get() > headroom::largest_file() {
-            return Err(nix::errno::Errno::EFBIG).doing(doing);
-        }
-        let fd =
-            memfd_create(c"rcluster", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).doing(doing)?;
-        ftruncate(&fd, PAGE_LENGTH).doing(doing)?;
-        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
-        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).doing(doing)?;
-        let board = Self::open(&fd)?;
-        Ok((board, fd))
+        let page = Segment::create_shared(c"rcluster", WORDS);
+        let (page, fd) = page.map_err(|error| SysError { doing: "making a scoreboard", ..error })?;
+        Ok((Self(page), fd))
     }
 
     /// Maps the page behind a descriptor that came from [`Scoreboard::create`].
     pub fn open(fd: &impl AsFd) -> Result<Self, SysError> {
         let doing = "mapping a scoreboard";
-        // A mapping beyond the end of a file would end the process at the first access.
-        if fstat(fd).doing(doing)?.st_size != PAGE_LENGTH {
-            return Err(nix::errno::Errno::EINVAL).doing(doing);
+        let page = Segment::open(fd).map_err(|error| SysError { doing, ..error })?;
+        if page.as_ref().len() != WORDS {
+            return Err(SysError::invalid(doing));
         }
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new shared mapping at an address of the kernel's choice; it is owned by the
-        // Scoreboard, which unmaps it.
-        let address = unsafe { mmap(None, PAGE, protection, MapFlags::MAP_SHARED, fd, 0) }.doing(doing)?;
-        Ok(Self { page: address.cast() })
+        Ok(Self(page))
     }
 
     fn page(&self) -> &Page {
-        // SAFETY: the mapping is at least as large as Page, page-aligned, and lives as long as
-        // self. Page is made of atomics, so another process may write to it at any time.
-        unsafe { self.page.as_ref() }
+        // SAFETY: the mapping, which the Segment owns, is larger than Page, page-aligned, and lives as long as self.
+        // Page is made of atomics, so another process may write to it at any time.
+        unsafe { &*self.0.as_ref().as_ptr().cast() }
     }
 
     /// How many connections the worker says it has received. Untrusted.
@@ -229,17 +200,10 @@ impl Scoreboard {
     }
 }
 
-impl Drop for Scoreboard {
-    fn drop(&mut self) {
-        // SAFETY: the mapping was made by `open`, is PAGE long, and no reference to it outlives
-        // self.
-        let unmapped = unsafe { munmap(self.page.cast(), PAGE.get()) };
-        debug_assert!(unmapped.is_ok(), "unmapping a scoreboard: {unmapped:?}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use nix::unistd::ftruncate;
+
     use super::*;
 
     #[test]

@@ -4,6 +4,7 @@
 //! writing, and every write, except by the mapping that was there before. And what two processes write to. None can be
 //! shrunk, so nobody is ended by an access beyond the end.
 
+use std::ffi::CStr;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
@@ -68,16 +69,16 @@ pub struct Segment(Mapping);
 impl Segment {
     /// Makes memory of so many words, all zeros, that only this mapping can be written by. The descriptor is for the
     /// readers.
-    pub fn create_published(words: usize) -> Result<(Self, OwnedFd), SysError> {
-        Self::create(words, SealFlag::F_SEAL_FUTURE_WRITE)
+    pub fn create_published(name: &CStr, words: usize) -> Result<(Self, OwnedFd), SysError> {
+        Self::create(name, words, SealFlag::F_SEAL_FUTURE_WRITE)
     }
 
     /// Makes memory of so many words, all zeros, that whoever gets the descriptor may write to.
-    pub fn create_shared(words: usize) -> Result<(Self, OwnedFd), SysError> {
-        Self::create(words, SealFlag::empty())
+    pub fn create_shared(name: &CStr, words: usize) -> Result<(Self, OwnedFd), SysError> {
+        Self::create(name, words, SealFlag::empty())
     }
 
-    fn create(words: usize, seal: SealFlag) -> Result<(Self, OwnedFd), SysError> {
+    fn create(name: &CStr, words: usize, seal: SealFlag) -> Result<(Self, OwnedFd), SysError> {
         let doing = "making shared memory";
         let bytes = words.checked_mul(WORD).ok_or(Errno::EFBIG).doing(doing)?;
         if bytes > headroom::largest_file() {
@@ -85,7 +86,7 @@ impl Segment {
         }
         let length = i64::try_from(bytes).map_err(|_| Errno::EFBIG).doing(doing)?;
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let fd = memfd_create(c"rcluster-store", flags).doing(doing)?;
+        let fd = memfd_create(name, flags).doing(doing)?;
         ftruncate(&fd, length).doing(doing)?;
         let mapping = Mapping::new(&fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL | seal;
@@ -174,7 +175,7 @@ mod tests {
 
     #[test]
     fn readers_see_what_the_owner_writes_and_cannot_write() {
-        let (segment, fd) = Segment::create_published(1024).unwrap();
+        let (segment, fd) = Segment::create_published(c"test", 1024).unwrap();
         let reader = Published::open(&fd).unwrap();
         segment.as_ref()[7].store(42, Ordering::Release);
         assert_eq!(reader.load(7, Ordering::Acquire), 42);
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn memory_is_reserved_behind_the_seal_and_not_beyond_the_end() {
-        let (_segment, fd) = Segment::create_published(1024).unwrap();
+        let (_segment, fd) = Segment::create_published(c"test", 1024).unwrap();
         reserve(&fd, &(512..1024)).unwrap();
         assert_eq!(fstat(&fd).unwrap().st_blocks, 8, "a page, in blocks of 512 bytes");
         assert_eq!(reserve(&fd, &(1024..2048)).unwrap_err().errno, Errno::EPERM);
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn both_write_to_what_they_share() {
-        let (ours, fd) = Segment::create_shared(512).unwrap();
+        let (ours, fd) = Segment::create_shared(c"test", 512).unwrap();
         let theirs = Segment::open(&fd).unwrap();
         theirs.as_ref()[1].store(5, Ordering::Release);
         assert_eq!(ours.as_ref()[1].load(Ordering::Acquire), 5);

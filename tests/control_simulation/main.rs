@@ -9,6 +9,8 @@
 mod checks;
 mod options;
 mod process;
+#[path = "../simulation/seed.rs"]
+mod seed;
 mod world;
 
 use std::time::Duration;
@@ -19,21 +21,11 @@ use rcluster::core::ids::WorkerId;
 use rcluster::core::wire::FromWorker;
 
 use process::Deed;
+use seed::Seed;
 use world::{Tally, World};
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 800 } else { 15_000 };
 const STEPS: usize = 30;
-
-/// Names the seed if the run it stands for panics.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the simulation failed; RCLUSTER_SEED={} plays it again", self.0);
-        }
-    }
-}
 
 impl World {
     fn something_happens(&mut self) {

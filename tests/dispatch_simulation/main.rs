@@ -7,6 +7,8 @@ mod app;
 mod books;
 mod checks;
 mod nonsense;
+#[path = "../simulation/seed.rs"]
+mod seed;
 mod worker;
 mod world;
 
@@ -18,23 +20,13 @@ use rcluster::core::dispatch::{Board, Config, Connection, Dispatch, Input, Outpu
 use rcluster::core::ids::{ListenerId, Slot, WorkerId};
 use rcluster::core::schedule::{Home, Key, Plan, Policy};
 
+use seed::Seed;
 use worker::Life;
 use world::{Tally, World};
 
 /// A few seconds' worth.
 const SEEDS: u64 = if cfg!(debug_assertions) { 500 } else { 5_000 };
 const STEPS: usize = 400;
-
-/// Names the seed if the run it stands for panics.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the simulation failed; RCLUSTER_SEED={} plays it again", self.0);
-        }
-    }
-}
 
 fn run(seed: u64) -> Tally {
     let _named = Seed(seed);

@@ -5,11 +5,17 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use rcluster::core::forward::Config;
+use rcluster::core::forward::proxy::Version;
 use rcluster::core::ids::{Slot, WorkerId};
 use rcluster::io::forward::Target;
 use rcluster::io::forward::{Notice, Reach, Spec};
 
-use super::tools::{DEADLINE, Primary, accept, listen, listen_unix, read_some, read_to_end, spec, write};
+use super::tools::{
+    DEADLINE, Primary, accept, listen, listen_unix, read_some, read_to_end, spec, with_proxy, write,
+};
+
+/// The length of a PROXY header, version 2, for IPv4.
+const HEADER_V2: usize = 28;
 
 /// Answers with a byte.
 fn serve(listener: &TcpListener, byte: u8) {
@@ -146,12 +152,16 @@ fn what_a_dead_worker_had_not_touched_goes_to_another() {
 
 #[test]
 fn a_client_that_was_told_an_end_is_not_given_to_another() {
-    let mut primary = Primary::new(spec());
+    // The header says that the forwarder has confirmed whose listener it is: a listener that is gone before that has
+    // taken nobody. It is not a byte of the client's.
+    let mut primary = Primary::new(with_proxy(Version::V2, spec().place));
     let (dead, first) = primary.worker();
     let (_, second) = primary.worker();
     let client = primary.connect();
+    let accepted = accept(&first);
+    read_some(&accepted, HEADER_V2);
     // As a worker that is killed after it has accepted.
-    drop(accept(&first));
+    drop(accepted);
     drop(first);
     assert_eq!(read_to_end(&client), b"");
     primary.forwarder.take_away(dead);
@@ -161,6 +171,7 @@ fn a_client_that_was_told_an_end_is_not_given_to_another() {
     let next = primary.connect();
     write(&next, b"next");
     let conversation = accept(&second);
+    read_some(&conversation, HEADER_V2);
     assert_eq!(read_some(&conversation, 4), b"next");
     write(&conversation, &[2]);
     assert_eq!(answer(&next), 2);

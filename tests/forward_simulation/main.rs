@@ -4,6 +4,10 @@
 
 mod bytes;
 mod clients;
+#[path = "../simulation/seed.rs"]
+mod seed;
+
+use seed::Seed;
 
 /// A few seconds' worth.
 const SEEDS: u64 = if cfg!(debug_assertions) { 500 } else { 20_000 };
@@ -22,17 +26,6 @@ impl Random {
 
     fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
-    }
-}
-
-/// Names the seed if the run it stands for panics.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the simulation failed; RCLUSTER_SEED={} plays it again", self.0);
-        }
     }
 }
 

@@ -12,6 +12,8 @@
 )]
 
 mod model;
+#[path = "../simulation/seed.rs"]
+mod seed;
 mod watcher;
 
 use std::sync::Arc;
@@ -24,23 +26,13 @@ use rcluster::core::store::geometry::{Field, Geometry};
 use rcluster::core::store::ops::{Condition, Eviction, Lifetime, Op, Status};
 use rcluster::core::store::view::{Value, View};
 use rcluster::core::store::writer::{NUMBER, Store};
+use seed::Seed;
 use watcher::Watcher;
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 150 } else { 3_000 };
 const STEPS: u64 = 700;
 
 type Words = Arc<[AtomicU64]>;
-
-/// Names the seed if the run it stands for panics.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the simulation failed; RCLUSTER_SEED={} plays it again", self.0);
-        }
-    }
-}
 
 /// How often what a simulation is for has happened.
 #[derive(Debug, Default)]

@@ -7,27 +7,19 @@
 
 mod checks;
 mod process;
+#[path = "../simulation/seed.rs"]
+mod seed;
 mod storm;
 mod world;
 
 use std::time::Duration;
 
 use rcluster::core::control::supervise::Input;
+use seed::Seed;
 use world::{Tally, World};
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 2_000 } else { 20_000 };
 const STEPS: usize = 40;
-
-/// Names the seed if the run it stands for panics.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the simulation failed; RCLUSTER_SEED={} plays it again", self.0);
-        }
-    }
-}
 
 fn run(seed: u64) -> Tally {
     let _named = Seed(seed);

@@ -1,7 +1,5 @@
 //! The inputs and outputs of [`Control`](super::Control).
 
-use std::time::Duration;
-
 use super::listeners::{Opened, Spec};
 use super::supervise::{self, Event, ExitKind, Failure, KillSignal, Options};
 use crate::core::ids::{ListenerId, Request, Slot, Ticket, WorkerId};
@@ -159,9 +157,4 @@ pub enum Output {
         /// Its exit code.
         code: i32,
     },
-}
-
-/// In whole milliseconds, as they travel.
-pub(super) fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

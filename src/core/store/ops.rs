@@ -109,6 +109,21 @@ pub enum Status {
     Invalid,
 }
 
+impl Status {
+    /// As it travels, to a process and to its JavaScript.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Unmet => 1,
+            Self::NotNumber => 2,
+            Self::Full => 3,
+            Self::TooLarge => 4,
+            Self::Invalid => 5,
+        }
+    }
+}
+
 /// The answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {

@@ -26,7 +26,9 @@ const PAD: u8 = 6;
 const MOVED: u8 = 0x80;
 
 impl Change {
-    fn number(self) -> u8 {
+    /// As it stands in a record, and is told to JavaScript.
+    #[must_use]
+    pub fn number(self) -> u8 {
         match self {
             Self::Set => 1,
             Self::Delete => 2,

@@ -143,12 +143,6 @@ impl<M: AsRef<[AtomicU64]>> Requests<M> {
         Some(Outcome { status: status(load(0)), revision: load(1), number: f64::from_bits(load(2)) })
     }
 
-    /// How many requests are not answered, or the answers not taken.
-    #[must_use]
-    pub fn unanswered(&self) -> u64 {
-        self.sent - self.taken
-    }
-
     /// Asks to be woken once. Whoever asks has to look once more before it sleeps.
     pub fn want(&self, wanted: Wanted) {
         self.word(WANTED).fetch_or(wanted as u64, Ordering::SeqCst);
@@ -225,7 +219,7 @@ impl<M: AsRef<[AtomicU64]>> Inbox<M> {
     /// Answers the oldest request that has not been answered.
     pub fn answer(&mut self, outcome: Outcome) {
         let at = ANSWERS + usize::try_from(self.answered % WINDOW).unwrap_or(0) * ANSWER_WORDS;
-        let words = [number(outcome.status), outcome.revision, outcome.number.to_bits()];
+        let words = [outcome.status.number().into(), outcome.revision, outcome.number.to_bits()];
         for (i, word) in words.into_iter().enumerate() {
             self.word(at + i).store(word, Ordering::Relaxed);
         }
@@ -265,17 +259,6 @@ impl<M: AsRef<[AtomicU64]>> Inbox<M> {
 fn used_at(hash: u64) -> (usize, u64) {
     let word = usize::try_from(hash >> 6 & (USED_WORDS as u64 - 1)).unwrap_or(0);
     (USED + word, 1 << (hash & 63))
-}
-
-fn number(status: Status) -> u64 {
-    match status {
-        Status::Done => 0,
-        Status::Unmet => 1,
-        Status::NotNumber => 2,
-        Status::Full => 3,
-        Status::TooLarge => 4,
-        Status::Invalid => 5,
-    }
 }
 
 fn status(number: u64) -> Status {

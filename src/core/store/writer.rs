@@ -40,7 +40,7 @@ pub struct Store<W> {
 /// What is going to be written.
 #[derive(Debug)]
 struct Planned<'bytes> {
-    key: &'bytes [u8],
+    key: Key<'bytes>,
     /// `None` if it is deleted.
     value: Option<(u8, Cow<'bytes, [u8]>)>,
     expires: u64,
@@ -52,12 +52,12 @@ impl Planned<'_> {
             Some((kind, value)) => Draft {
                 change: Change::Set,
                 kind: *kind,
-                key: self.key,
+                key: self.key.bytes,
                 value,
                 revision,
                 expires: self.expires,
             },
-            None => removal(Change::Delete, self.key, revision),
+            None => removal(Change::Delete, self.key.bytes, revision),
         }
     }
 }
@@ -111,7 +111,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
             [Op::Clear { prefix }] => self.clear(prefix),
             _ => self.write(ops, now, used),
         };
-        self.finish(0);
+        self.memory.publish(self.revision);
         outcome.unwrap_or_else(|outcome| outcome)
     }
 
@@ -126,14 +126,12 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         for op in ops {
             if let Some(planned) = self.plan(op, &plan, now, &mut number)? {
                 // A revision says one thing of a key: the last.
-                plan.retain(|earlier| earlier.key != planned.key);
+                plan.retain(|earlier| earlier.key.bytes != planned.key.bytes);
                 plan.push(planned);
             }
         }
         // What was made and deleted again has never been.
-        plan.retain(|planned| {
-            planned.value.is_some() || self.memory.find(self.memory.view.key(planned.key)).is_some()
-        });
+        plan.retain(|planned| planned.value.is_some() || self.memory.find(planned.key).is_some());
         if plan.is_empty() {
             return Ok(Outcome { status: Status::Done, revision: self.revision, number });
         }
@@ -152,10 +150,10 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         now: u64,
         number: &mut f64,
     ) -> Result<Option<Planned<'bytes>>, Outcome> {
-        let key = op.key();
-        if key.len() > MAX_KEY {
+        if op.key().len() > MAX_KEY {
             return Err(Outcome::refused(Status::TooLarge, self.revision));
         }
+        let key = self.memory.view.key(op.key());
         let with_value = matches!(op, Op::Touch { .. } | Op::Increment { .. });
         let current = self.current(key, plan, now, with_value);
         let unmet = Err(Outcome::refused(Status::Unmet, current.revision));
@@ -207,9 +205,9 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
     }
 
     /// What a key has behind what is planned.
-    fn current(&self, key: &[u8], plan: &[Planned<'_>], now: u64, with_value: bool) -> Current {
+    fn current(&self, key: Key<'_>, plan: &[Planned<'_>], now: u64, with_value: bool) -> Current {
         let is_over = |expires| expires != 0 && expires <= now;
-        if let Some(planned) = plan.iter().find(|planned| planned.key == key) {
+        if let Some(planned) = plan.iter().find(|planned| planned.key.bytes == key.bytes) {
             if is_over(planned.expires) {
                 return Current::default();
             }
@@ -217,7 +215,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
             let revision = if value.is_some() { self.revision + 1 } else { 0 };
             return Current { revision, expires: planned.expires, value };
         }
-        let Some(hit) = self.memory.find(self.memory.view.key(key)) else { return Current::default() };
+        let Some(hit) = self.memory.find(key) else { return Current::default() };
         let (revision, expires) = self.memory.view.times(&hit.located);
         if is_over(expires) {
             return Current::default();
@@ -254,12 +252,16 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         let mut rest = 2 * self.memory.used_and_wanted().0;
         let half = rest / 2;
         loop {
+            let live = self.memory.live() + added;
+            if added == 0 || live <= limit {
+                break;
+            }
             let replaced: usize = plan
                 .iter()
-                .filter_map(|planned| self.memory.find(self.memory.view.key(planned.key)))
+                .filter_map(|planned| self.memory.find(planned.key))
                 .map(|hit| hit.located.record.charge())
                 .sum();
-            if added == 0 || (self.memory.live() + added).saturating_sub(replaced) <= limit {
+            if live.saturating_sub(replaced) <= limit {
                 break;
             }
             if self.eviction == Eviction::None || rest == 0 {
@@ -323,7 +325,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         }
         self.revision = revision;
         for (planned, &(address, _)) in plan.iter().zip(&written) {
-            let key = self.memory.view.key(planned.key);
+            let key = planned.key;
             let hit = self.memory.find(key);
             if planned.value.is_none() {
                 if let Some(hit) = hit {
@@ -442,7 +444,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
             }
         }
         self.bytes = bytes;
-        self.finish(0);
+        self.memory.publish(self.revision);
     }
 
     fn drop_expired(&mut self, key: &[u8]) -> Result<(), NoRoom> {
@@ -459,11 +461,6 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
     #[must_use]
     pub fn next_expiry(&self) -> Option<u64> {
         self.expiries.peek().map(|Reverse((expires, _))| *expires)
-    }
-
-    fn finish(&mut self, words: usize) {
-        self.tidy(words);
-        self.memory.publish(self.revision);
     }
 
     /// Checks what has to be true at any time. For tests.

@@ -195,16 +195,25 @@ impl Shell {
         if let Some(warning) = self.service.on_tick(self.start.elapsed(), threads) {
             (self.tell)(warning);
         }
+        // The deadlines of the others are more frequent, and nothing of this is for them.
+        let now = self.start.elapsed();
+        if self.control.next_deadline().is_some_and(|at| at <= now) {
+            self.look_at_workers();
+            self.input(Input::Tick);
+        }
+        if let Some(event) = self.orphans.on_tick(self.start.elapsed()) {
+            (self.tell)(event);
+        }
+    }
+
+    /// Tells the brain what it weighs when its time has come.
+    fn look_at_workers(&mut self) {
         let looks = self.workers.iter().filter_map(|(&worker, handle)| {
             let vitals = handle.vitals()?;
             Some(supervise::Input::Vitals { worker, vitals })
         });
         for look in looks.collect::<Vec<_>>() {
             self.input(Input::Supervise(look));
-        }
-        self.input(Input::Tick);
-        if let Some(event) = self.orphans.on_tick(self.start.elapsed()) {
-            (self.tell)(event);
         }
     }
 
@@ -287,13 +296,14 @@ impl Shell {
         let without = Err(SysError::invalid("starting a worker without supervision"));
         let started =
             self.template.as_mut().map_or(without, |template| template.start(slot, retry, &self.common));
-        let Started { worker, mut supervised, launched, inspect_port, external } = match started {
+        let Started { worker, mut supervised, launched, inspect_port } = match started {
             Ok(started) => started,
             Err(error) => {
                 let cause = error.to_string();
                 return self.answers.push_back(Input::SpawnFailed { ticket, cause });
             }
         };
+        let external = launched.link.external;
         if external {
             let targets = launched.newcomer.targets();
             supervised.external = Some(External::watch(worker, targets, self.heard.clone()));

@@ -7,7 +7,7 @@ use super::shared::Common;
 use super::workers::SupervisedWorker;
 use crate::core::control::supervise::Options;
 use crate::core::ids::{Slot, WorkerId};
-use crate::core::wire::Settings;
+use crate::core::wire::{Settings, milliseconds};
 use crate::sys::error::SysError;
 use crate::sys::memory::Memory;
 
@@ -36,8 +36,6 @@ pub(super) struct Started {
     pub(super) launched: Launched,
     /// The port of its inspector, if it has one of its own.
     pub(super) inspect_port: Option<String>,
-    /// It is a program that knows nothing of its link.
-    pub(super) external: bool,
 }
 
 impl Template {
@@ -88,7 +86,7 @@ impl Template {
         // Without its figures a worker is not recycled for its memory, which is no reason to have none.
         let memory = limited.then(|| Memory::of(pid).ok()).flatten();
         let supervised = SupervisedWorker { pid, memory, newcomer: None, external: None };
-        Ok(Started { worker, supervised, launched, inspect_port, external: self.0.launch.external })
+        Ok(Started { worker, supervised, launched, inspect_port })
     }
 
     /// What is a worker's own in its environment.
@@ -97,7 +95,7 @@ impl Template {
         let settings = Settings {
             slot,
             standby: slot.is_none(),
-            drain_timeout_ms: u64::try_from(options.drain_timeout.as_millis()).unwrap_or(u64::MAX),
+            drain_timeout_ms: milliseconds(options.drain_timeout),
             retire_on_exception: *retire_on_exception,
             instance_var: instance_var.clone(),
             retry,

@@ -49,6 +49,11 @@ impl Socket {
         self.slot.is_none() && self.watch == Watch::Clients
     }
 
+    /// Whether its acceptor is ordered to accept when a client has come.
+    fn is_ordered(&self) -> bool {
+        self.slot.is_some() && self.watch == Watch::Clients
+    }
+
     fn is_busy(&self) -> bool {
         self.acceptor.as_ref().is_some_and(Acceptor::is_busy)
     }
@@ -201,6 +206,11 @@ impl Listening {
     /// Whether anything is accepted here on our own thread.
     pub(super) fn is_watched(&self) -> bool {
         self.sockets.iter().any(Socket::is_ours)
+    }
+
+    /// Whether clients at sockets that workers hold as well are accepted in the workers' stead.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.sockets.iter().any(Socket::is_ordered)
     }
 
     /// Whether an order to accept is being carried out.

@@ -22,6 +22,7 @@ use super::{Command, HookReport, ListenerReport, Notice, Report};
 use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Stats};
 use crate::core::ids::{ListenerId, Slot, WorkerId};
 use crate::core::inquiry::Inquiry;
+use crate::core::seldom::Seldom;
 use crate::core::vigil::Vigil;
 use crate::sys::epoll::{Poller, Reserve, Waker};
 use crate::sys::error::SysError;
@@ -33,9 +34,6 @@ const BURST: usize = 64;
 /// How long the dispatcher leaves clients in the backlog when it cannot accept for want of
 /// descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long it must have gone well before running out of descriptors is told again.
-const WARNING_PERIOD: Duration = Duration::from_secs(60);
 
 type Workers = HashMap<WorkerId, WorkerChannel>;
 
@@ -121,8 +119,8 @@ pub(super) struct Shell {
     exhausted_until: Option<Duration>,
     /// When what could not be watched, or accepted from, is tried again.
     retry_at: Option<Duration>,
-    last_warning: Option<Duration>,
-    last_jam: Option<Duration>,
+    exhaustion: Seldom,
+    jam: Seldom,
     /// It has been told that the kernel does not steer.
     told_unsteered: bool,
     start: Instant,
@@ -158,8 +156,8 @@ impl Shell {
             slots: channel(),
             exhausted_until: None,
             retry_at: None,
-            last_warning: None,
-            last_jam: None,
+            exhaustion: Seldom::default(),
+            jam: Seldom::default(),
             told_unsteered: false,
             start: Instant::now(),
             now: Duration::ZERO,

@@ -14,6 +14,7 @@ use crate::core::forward::relay::Side;
 use crate::core::forward::{Activity, ConnId, Forward, Input, Output, Reason, Refusal};
 use crate::core::ids::WorkerId;
 use crate::core::schedule::{Address, Key, Policy};
+use crate::core::seldom::Seldom;
 use crate::sys::epoll::{Event, Interest, Poller, Waker};
 use crate::sys::error::SysError;
 use crate::sys::headroom::room_for_clients;
@@ -22,9 +23,6 @@ use crate::sys::stream::{self, Connecting, Name, Transfer, Unanswered};
 
 /// How many clients one address may bring in a row before the others have their turn.
 const BURST: usize = 64;
-
-/// How long it must have gone well before running out of descriptors is told again.
-const WARNING_PERIOD: Duration = Duration::from_secs(60);
 
 type Conns = HashMap<ConnId, Conn>;
 
@@ -60,7 +58,7 @@ pub(super) struct Shell {
     /// Connections that have had their turn and could go on.
     again: VecDeque<ConnId>,
     last_id: u64,
-    last_warning: Option<Duration>,
+    exhaustion: Seldom,
     pub(super) tools: Tools,
     start: Instant,
 }
@@ -97,7 +95,7 @@ impl Shell {
             conns: HashMap::new(),
             again: VecDeque::new(),
             last_id: 0,
-            last_warning: None,
+            exhaustion: Seldom::default(),
             tools: Tools::new(poller),
             start: Instant::now(),
         })
@@ -268,11 +266,9 @@ impl Shell {
     }
 
     fn warn(&mut self, error: SysError) {
-        let now = self.tools.now;
-        if self.last_warning.is_none_or(|last| now >= last + WARNING_PERIOD) {
+        if self.exhaustion.is_due(self.tools.now) {
             (self.notify)(Notice::Exhausted(error));
         }
-        self.last_warning = Some(now);
     }
 
     fn connect(&mut self, front: usize, id: ConnId, worker: WorkerId) {

@@ -1,6 +1,7 @@
 //! The thread that owns all stores.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::Receiver;
@@ -15,13 +16,16 @@ use crate::core::store::ops::{Eviction, Outcome, Status};
 use crate::core::store::request::decode;
 use crate::core::store::ring::{Inbox, Wanted, page_words};
 use crate::core::store::writer::Store;
-use crate::core::wire::StoreOptions;
+use crate::core::wire::{StoreOptions, milliseconds};
 use crate::sys::clock::since_boot;
 use crate::sys::closer::Descriptor;
 use crate::sys::epoll::{Interest, Poller, Waker};
 use crate::sys::error::SysError;
 use crate::sys::passing::{duplicate, send};
 use crate::sys::segment::{Segment, reserve};
+
+/// What the memory of stores is called where the system lists it.
+const NAME: &CStr = c"rcluster-store";
 
 /// The size of a store, if nobody has said it.
 const DEFAULT_SIZE: u64 = 64 << 20;
@@ -223,7 +227,7 @@ impl Shell {
             return Err(Refusal { code: "ERR_OUT_OF_RANGE", message });
         };
         let eviction = options.eviction.map_or(Eviction::None, Eviction::from);
-        let (memory, segment) = Segment::create_published(geometry.words())?;
+        let (memory, segment) = Segment::create_published(NAME, geometry.words())?;
         let reserved = duplicate(&segment)?;
         // Nobody who does not know them can choose keys that are all in the same place.
         let hash_keys = (RandomState::new().hash_one(1), RandomState::new().hash_one(2));
@@ -269,7 +273,7 @@ fn admit(
     token: u64,
     socket: &Descriptor,
 ) -> Result<(Inbox<Segment>, Waker), SysError> {
-    let (page, page_fd) = Segment::create_shared(page_words(shared.longest))?;
+    let (page, page_fd) = Segment::create_shared(NAME, page_words(shared.longest))?;
     let inbox = Inbox::new(page).ok_or(SysError::invalid("making a page for requests"))?;
     let bell = Waker::new()?;
     let fds = [duplicate(&shared.segment)?, page_fd, duplicate(&bell)?];
@@ -336,5 +340,5 @@ impl Client {
 
 /// The clock by which keys expire, in ms. It never says 0.
 pub(super) fn now() -> u64 {
-    u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX).max(1)
+    milliseconds(since_boot()).max(1)
 }

@@ -8,7 +8,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{SockaddrStorage, getsockname, getsockopt, setsockopt, sockopt};
 
-use super::{bind_ip, internet, local_address, new_tcp, start, tcp, tcp_anywhere};
+use super::{bind_ip, local_address, new_tcp, start, tcp, tcp_anywhere};
+use crate::sys::client::internet;
 use crate::sys::error::{Doing, SysError};
 
 /// One TCP address with any number of listening sockets.

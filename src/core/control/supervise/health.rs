@@ -6,6 +6,7 @@ use super::backoff::times;
 use super::options::Recycle;
 use super::{Cause, Excess, Options, Time, Vitals};
 use crate::core::random::Random;
+use crate::core::wire::milliseconds;
 
 /// From here on a look came so late that the machine slept, or we did: that says nothing about workers.
 const LATE_LOOK: u32 = 4;
@@ -93,7 +94,6 @@ impl Health {
 
     pub(super) fn age(&mut self, age: Duration) {
         let limit = self.age_limit.unwrap_or_default();
-        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.surplus = Some(Surplus {
             excess: Excess::Age,
             value: milliseconds(age),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::stand_in::tokens;
-use super::{BURST, EXHAUSTED_PAUSE, Shell, Token, WARNING_PERIOD};
+use super::{BURST, EXHAUSTED_PAUSE, Shell, Token};
 use crate::core::dispatch::Input;
 use crate::core::ids::{ListenerId, WorkerId};
 use crate::io::dispatcher::Notice;
@@ -16,7 +16,9 @@ const LAST_BURSTS: usize = 128;
 
 impl Shell {
     pub(super) fn accept_burst(&mut self, listener: ListenerId) {
-        self.order(listener);
+        if self.listeners.get(&listener).is_some_and(Listening::is_ordered) {
+            self.order(listener);
+        }
         for turn in 0..BURST {
             let listening = self.listeners.get_mut(&listener).filter(|listening| listening.is_watched());
             let Some(listening) = listening else { return };
@@ -79,20 +81,18 @@ impl Shell {
     /// Tells that clients have to wait for something that the process or the system is short of, unless that has been
     /// told lately.
     pub(super) fn warn_exhausted(&mut self, error: SysError) {
-        if self.last_warning.is_none_or(|last| self.now >= last + WARNING_PERIOD) {
+        if self.exhaustion.is_due(self.now) {
             (self.notify)(Notice::Exhausted(error));
         }
-        self.last_warning = Some(self.now);
     }
 
     /// No connection can be passed on: this user has too many descriptors on their way in the system's sockets, of which
     /// a worker may hold any number. Only the system knows when that is over. So it is tried again after a pause, and
     /// clients wait in the backlog meanwhile.
     pub(super) fn too_many_on_their_way(&mut self) {
-        if self.last_jam.is_none_or(|last| self.now >= last + WARNING_PERIOD) {
+        if self.jam.is_due(self.now) {
             (self.notify)(Notice::Jammed);
         }
-        self.last_jam = Some(self.now);
         self.pause();
     }
 
