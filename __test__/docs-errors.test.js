@@ -20,7 +20,7 @@ function filesOf(entry) {
   if (!fs.statSync(file).isDirectory()) return [file];
   return fs
     .readdirSync(file, { recursive: true, encoding: 'utf8' })
-    .filter((name) => /\.(js|mjs|rs)$/.test(name) && !/(^|\/)(tests|target)(\/|\.rs$)/.test(name))
+    .filter((name) => /\.(js|mjs|rs)$/.test(name) && !/(^|\/)(tests|testing|target)(\/|\.rs$)/.test(name))
     .map((name) => path.join(file, name));
 }
 

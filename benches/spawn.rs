@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, geteuid, pipe2};
-use rcluster::sys::exit;
-use rcluster::sys::spawn::{Spawn, dev_null};
+use rcluster_sys::exit;
+use rcluster_sys::spawn::{Spawn, dev_null};
 
 /// A heap of this size, made of blocks that are as small as those of a real one.
 const HEAP: usize = 1536 << 20;

@@ -37,7 +37,8 @@ function main() {
 /** @param {string} cli */
 function build(cli) {
   const started = new Date();
-  const options = ['--platform', '--js', 'binding.js', '--dts', 'binding.d.ts'];
+  // The other packages of the workspace are built as far as it needs them.
+  const options = ['--package', 'rcluster', '--platform', '--js', 'binding.js', '--dts', 'binding.d.ts'];
   if (!debug) options.unshift('--release');
   say(`building ${debug ? 'without optimisation' : 'the release'}; the first time takes a minute or two.`);
   const { status, signal, error } = spawnSync(process.execPath, [cli, 'build', ...options], {
@@ -77,11 +78,14 @@ function flags() {
 function isFresh() {
   const built = modified(platform.addon());
   if (built === 0 || GENERATED.some((file) => modified(file) === 0)) return false;
-  const sources = fs
-    .readdirSync(path.join(platform.root, 'src'), { encoding: 'utf8', recursive: true })
-    .map((name) => path.join('src', name));
+  const folders = ['src', 'crates'];
+  const sources = folders.flatMap((folder) =>
+    fs
+      .readdirSync(path.join(platform.root, folder), { encoding: 'utf8', recursive: true })
+      .map((name) => path.join(folder, name)),
+  );
   // The folders are among them: their times tell of files that are gone.
-  return ['Cargo.toml', 'Cargo.lock', 'build.rs', 'src', ...sources].every(
+  return ['Cargo.toml', 'Cargo.lock', 'build.rs', ...folders, ...sources].every(
     (name) => modified(path.join(platform.root, name)) < built,
   );
 }

@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rcluster::io::link::{Connections, Link, Passed};
-use rcluster::sys::epoll::Poller;
-use rcluster::sys::passing::{duplicate, message_pair};
+use rcluster_sys::epoll::Poller;
+use rcluster_sys::passing::{duplicate, message_pair};
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello\n";
 

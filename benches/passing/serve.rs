@@ -5,12 +5,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
 
-use rcluster::core::ids::{ListenerId, Slot, WorkerId};
-use rcluster::core::schedule::Plan;
 use rcluster::io::dispatcher::{Command, Dispatcher};
-use rcluster::sys::listen;
-use rcluster::sys::passing::message_pair;
-use rcluster::sys::scoreboard::Scoreboard;
+use rcluster_core::ids::{ListenerId, Slot, WorkerId};
+use rcluster_core::schedule::Plan;
+use rcluster_sys::listen;
+use rcluster_sys::passing::message_pair;
+use rcluster_sys::scoreboard::Scoreboard;
 
 use super::{bare, receiver};
 

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rcluster::core::channel::{MAX_CONNECTIONS, MAX_MESSAGE, Message, Writer};
+use rcluster_core::channel::{MAX_CONNECTIONS, MAX_MESSAGE, Message, Writer};
 
 fuzz_target!(|input: &[u8]| {
     let Some((&descriptors, bytes)) = input.split_first() else { return };

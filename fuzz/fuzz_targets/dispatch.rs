@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use rcluster::core::dispatch::{Board, Config, Connection, Dispatch, Input, Output, Refusal};
-use rcluster::core::ids::{ListenerId, Slot, WorkerId};
-use rcluster::core::schedule::{Action, Home, Key, Overload, Plan, Policy};
+use rcluster_core::dispatch::{Board, Config, Connection, Dispatch, Input, Output, Refusal};
+use rcluster_core::ids::{ListenerId, Slot, WorkerId};
+use rcluster_core::schedule::{Action, Home, Key, Overload, Plan, Policy};
 
 /// Deliberately not `Clone`.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rcluster::core::lifeline::{Answer, MAX_ANSWER, MAX_TEXT};
+use rcluster_core::lifeline::{Answer, MAX_ANSWER, MAX_TEXT};
 
 fn text(answer: &Answer) -> &str {
     match answer {

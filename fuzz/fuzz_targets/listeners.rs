@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use rcluster::core::control::listeners::{Input, Listeners, Opened, Output};
-use rcluster::core::ids::{ListenerId, WorkerId};
-use rcluster::core::schedule::Scheduling;
-use rcluster::core::wire::{FromWorker, Kind, ToWorker};
+use rcluster_core::control::listeners::{Input, Listeners, Opened, Output};
+use rcluster_core::ids::{ListenerId, WorkerId};
+use rcluster_core::schedule::Scheduling;
+use rcluster_core::wire::{FromWorker, Kind, ToWorker};
 
 const WORKERS: std::ops::RangeInclusive<u32> = 1..=4;
 
@@ -77,12 +77,13 @@ impl Primary {
 
     fn frame(&mut self, worker: WorkerId, frame: FromWorker) {
         match frame {
-            // These are about supervision, of which the registry hears by `Expecting` only.
+            // These are about supervision, of which the registry hears by `Expecting` only, and about stores.
             FromWorker::Hello
             | FromWorker::ListensAlone
             | FromWorker::Ready
             | FromWorker::Retire { .. }
-            | FromWorker::Held { .. } => {}
+            | FromWorker::Held { .. }
+            | FromWorker::Share(_) => {}
             FromWorker::Query(query) => self.input(Input::Query { worker, query: *query }),
             FromWorker::Listening { listener } => self.input(Input::Listening { worker, listener }),
             FromWorker::Close { listener } => self.input(Input::Close { worker, listener }),

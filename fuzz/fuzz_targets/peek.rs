@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rcluster::core::schedule::{Address, By, LIMIT, Peek, Verdict};
+use rcluster_core::schedule::{Address, By, LIMIT, Peek, Verdict};
 
 const PEER: Option<Address> = Some(Address::V4([127, 0, 0, 1]));
 

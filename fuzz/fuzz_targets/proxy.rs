@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use libfuzzer_sys::arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use rcluster::core::forward::proxy::{Endpoints, Version, header};
-use rcluster::core::schedule::{Address, By, Key, LIMIT, Peek, Verdict};
+use rcluster_core::forward::proxy::{Endpoints, Version, header};
+use rcluster_core::schedule::{Address, By, Key, LIMIT, Peek, Verdict};
 
 const PEER: Option<Address> = Some(Address::V4([127, 0, 0, 1]));
 /// The longest line of version 1, and the longest header of version 2, that a receiver has to expect.

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use rcluster::core::dispatch::{Board, Config, Connection, Dispatch, Input, Output};
-use rcluster::core::ids::{ListenerId, Slot, WorkerId};
-use rcluster::core::schedule::{Action, Address, Home, Key, Plan, Scheduling, Verdict};
+use rcluster_core::dispatch::{Board, Config, Connection, Dispatch, Input, Output};
+use rcluster_core::ids::{ListenerId, Slot, WorkerId};
+use rcluster_core::schedule::{Action, Address, Home, Key, Plan, Scheduling, Verdict};
 
 struct Client(u8);
 

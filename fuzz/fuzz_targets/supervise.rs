@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use rcluster::core::control::supervise::{
+use rcluster_core::control::supervise::{
     Backoff, By, ExitKind, Input, Intensity, OnGiveUp, Options, Output, ReadyWhen, Reason, Recycle,
     RestartPolicy, Supervise, Vitals,
 };
-use rcluster::core::ids::{Request, WorkerId};
+use rcluster_core::ids::{Request, WorkerId};
 
 struct Shell {
     brain: Supervise,

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use rcluster::core::notify::watchdog_period;
-use rcluster::sys::notify::Notifier;
+use rcluster_core::notify::watchdog_period;
+use rcluster_sys::notify::Notifier;
 
 const OWN: u32 = 4242;
 

@@ -1,6 +1,6 @@
 'use strict';
 
-// Supervision where there is no native part: the decisions of src/core/control/supervise, made in JavaScript and carried out by the
+// Supervision where there is no native part: the decisions of crates/core/src/control/supervise, made in JavaScript and carried out by the
 // built-in cluster. It has the calls of the native part, so what an app sees of a supervised cluster is the same class.
 
 const { JSON, Math, Set, clearTimeout, monotonic, nextTick, random, setTimeout } = require('../globals');

@@ -2,7 +2,7 @@
 
 const { Math } = require('../globals');
 
-// When a worker is started again: the options `backoff` and `restartIntensity`, as src/core/control/supervise has them.
+// When a worker is started again: the options `backoff` and `restartIntensity`, as crates/core/src/control/supervise has them.
 
 /** @typedef {ReturnType<typeof import('../primary/supervise/options').parseOptions>} Options */
 

@@ -49,7 +49,7 @@ const signalNames = new Map(
 /**
  * Frees a process handle that is not going to be used. Closing alone does nothing to one that was never started, so it is
  * given a start that fails before anything is forked. What that does to the event loop's list of handles has to be
- * mended, see `src/sys/uv/closing.rs`.
+ * mended, see `crates/js/src/uv/closing.rs`.
  * @param {any} handle
  * @param {any[]} args Those of its spawn().
  */

@@ -1,7 +1,10 @@
-//! What of rcluster reads and writes memory that others write at the same time.
+//! What of `rcluster_core` reads and writes memory that others write at the same time: its sources, not the crate,
+//! which has no need of loom.
 
-#[path = "../../src/core"]
-pub mod core {
+#[path = "../../crates/core/src"]
+mod sources {
     pub mod random;
     pub mod store;
 }
+
+pub use sources::{random, store};

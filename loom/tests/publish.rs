@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loom::thread;
-use rcluster::core::store::atomic::{AtomicU64, Ordering, Words as Readable};
-use rcluster::core::store::geometry::Geometry;
-use rcluster::core::store::ops::{Condition, Eviction, Lifetime, Op, Outcome, Status};
-use rcluster::core::store::ring::{Inbox, Pushed, Requests, Wanted};
-use rcluster::core::store::view::{Value, View};
-use rcluster::core::store::writer::Store;
+use rcluster_core::store::atomic::{AtomicU64, Ordering, Words as Readable};
+use rcluster_core::store::geometry::Geometry;
+use rcluster_core::store::ops::{Condition, Eviction, Lifetime, Op, Outcome, Status};
+use rcluster_core::store::ring::{Inbox, Pushed, Requests, Wanted};
+use rcluster_core::store::view::{Value, View};
+use rcluster_core::store::writer::Store;
 
 type Words = Arc<[AtomicU64]>;
 

@@ -2,7 +2,7 @@
 //!
 //! It reaps them, answers what they ask on their control sockets, opens and closes listening sockets, and keeps a
 //! supervised cluster up. It decides nothing: everything that it hears is an input of
-//! [`Control`](crate::core::control::Control), whose outputs it carries out. It has a tokio runtime of its own, so it
+//! [`Control`](rcluster_core::control::Control), whose outputs it carries out. It has a tokio runtime of its own, so it
 //! goes on while the primary's JavaScript is busy, in the garbage collector or at a debugger.
 
 mod commands;
@@ -33,15 +33,15 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::core::control::supervise::{Input, Stats};
-use crate::core::ids::WorkerId;
-use crate::core::inquiry::Answer;
-use crate::core::schedule::Scheduling;
-use crate::core::wire::{Drain, milliseconds};
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice, Report};
 use crate::io::forward::{Front, Report as Forwarded};
-use crate::sys::error::{Doing, SysError};
-use crate::sys::exit::send_signal;
+use rcluster_core::control::supervise::{Input, Stats};
+use rcluster_core::ids::WorkerId;
+use rcluster_core::inquiry::Answer;
+use rcluster_core::schedule::Scheduling;
+use rcluster_core::wire::{Drain, milliseconds};
+use rcluster_sys::error::{Doing, SysError};
+use rcluster_sys::exit::send_signal;
 
 use commands::Command;
 use forwarding::Forwarding;

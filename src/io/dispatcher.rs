@@ -20,14 +20,14 @@ use std::sync::mpsc::{Sender, channel as command_queue};
 
 use serde::Serialize;
 
-use crate::core::dispatch::{ListenerStats, WorkerStats};
-use crate::core::ids::{ListenerId, Slot, WorkerId};
-use crate::core::inquiry::{Answer, InquiryCounts};
-use crate::core::schedule::Plan;
-use crate::sys::epoll::Waker;
-use crate::sys::error::{Doing, SysError};
-use crate::sys::listen::BoundPath;
-use crate::sys::scoreboard::Scoreboard;
+use rcluster_core::dispatch::{ListenerStats, WorkerStats};
+use rcluster_core::ids::{ListenerId, Slot, WorkerId};
+use rcluster_core::inquiry::{Answer, InquiryCounts};
+use rcluster_core::schedule::Plan;
+use rcluster_sys::epoll::Waker;
+use rcluster_sys::error::{Doing, SysError};
+use rcluster_sys::listen::BoundPath;
+use rcluster_sys::scoreboard::Scoreboard;
 
 use failure::Fatal;
 pub use questions::{AboutListener, Question, Questions};

@@ -1,8 +1,8 @@
 //! The forwarder: the primary's thread that moves bytes between clients and workers that listen by
 //! themselves.
 //!
-//! It decides nothing. Who gets a client is decided by [`Forward`](crate::core::forward::Forward), what
-//! becomes of its bytes by [`Relay`](crate::core::forward::relay::Relay). Nothing that the primary's
+//! It decides nothing. Who gets a client is decided by [`Forward`](rcluster_core::forward::Forward), what
+//! becomes of its bytes by [`Relay`](rcluster_core::forward::relay::Relay). Nothing that the primary's
 //! JavaScript does, or does not do, holds it up.
 
 mod conn;
@@ -16,15 +16,15 @@ mod token;
 use std::sync::mpsc::{Sender, channel as command_queue};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::core::forward::proxy::Version;
-use crate::core::forward::{Config, Counters};
-use crate::core::ids::{Slot, WorkerId};
-use crate::core::schedule::Policy;
 use crate::io::dispatcher::Afterwards;
-use crate::sys::epoll::Waker;
-use crate::sys::error::{Doing, SysError};
-use crate::sys::listen::{self, Access, Bound};
-use crate::sys::socket_directory::{Owner, SocketDirectory, WorkerDirectory};
+use rcluster_core::forward::proxy::Version;
+use rcluster_core::forward::{Config, Counters};
+use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::schedule::Policy;
+use rcluster_sys::epoll::Waker;
+use rcluster_sys::error::{Doing, SysError};
+use rcluster_sys::listen::{self, Access, Bound};
+use rcluster_sys::socket_directory::{Owner, SocketDirectory, WorkerDirectory};
 
 pub use own::{Own, Reach, Target};
 use shell::Shell;

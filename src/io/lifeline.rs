@@ -4,11 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::lifeline::{ASK, Answer};
-use crate::sys::error::SysError;
-use crate::sys::passing::send;
-use crate::sys::v8::Interrupter;
-use crate::sys::watch::Watch;
+use rcluster_core::lifeline::{ASK, Answer};
+use rcluster_js::v8::Interrupter;
+use rcluster_sys::error::SysError;
+use rcluster_sys::passing::send;
+use rcluster_sys::watch::Watch;
 
 /// How long a worker may take to end by itself once its primary is gone.
 const ORPHAN_GRACE: Duration = Duration::from_millis(1500);

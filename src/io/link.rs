@@ -10,17 +10,17 @@ use std::time::Duration;
 use serde_json::json;
 use thiserror::Error;
 
-use crate::core::channel::{
+use rcluster_core::channel::{
     ChannelError, Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer, batch_limit,
 };
-use crate::core::dispatch::Refusal;
-use crate::core::ids::{ListenerId, Slot};
-use crate::core::wire::{MAX_FRAME, StoreOptions};
-use crate::sys::error::SysError;
-use crate::sys::headroom::{limit, room_for};
-use crate::sys::listen::accept;
-use crate::sys::passing::{Received, Sent, peek, receive, send};
-use crate::sys::scoreboard::Scoreboard;
+use rcluster_core::dispatch::Refusal;
+use rcluster_core::ids::{ListenerId, Slot};
+use rcluster_core::wire::{MAX_FRAME, StoreOptions};
+use rcluster_sys::error::SysError;
+use rcluster_sys::headroom::{limit, room_for};
+use rcluster_sys::listen::accept;
+use rcluster_sys::passing::{Received, Sent, peek, receive, send};
+use rcluster_sys::scoreboard::Scoreboard;
 
 /// The connections taken in one turn of the loop. More wait for the next turn, so that a flood
 /// of new connections does not starve those that are being served.

@@ -14,27 +14,17 @@ mod client;
 mod shell;
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
-use crate::core::ids::WorkerId;
-use crate::core::store::atomic::Words;
-use crate::core::wire::StoreOptions;
-use crate::sys::closer::Closer;
-use crate::sys::epoll::Waker;
-use crate::sys::error::{Doing, SysError};
-use crate::sys::segment::Segment;
+use rcluster_core::ids::WorkerId;
+use rcluster_core::wire::StoreOptions;
+use rcluster_sys::closer::Closer;
+use rcluster_sys::epoll::Waker;
+use rcluster_sys::error::{Doing, SysError};
 
 pub use client::{Client, ConnectError, Reader, Woken};
 use shell::Shell;
-
-impl Words for Segment {
-    #[inline]
-    fn load(&self, at: usize, order: Ordering) -> u64 {
-        self.as_ref().get(at).map_or(0, |word| word.load(order))
-    }
-}
 
 /// Somebody wants to use a store.
 #[derive(Debug)]

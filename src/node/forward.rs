@@ -5,11 +5,11 @@ use std::time::Duration;
 use napi_derive::napi;
 
 use super::primary::Supervisor;
-use crate::core::forward::Config;
-use crate::core::forward::proxy::Version;
-use crate::core::schedule::Policy;
 use crate::io::forward::{Front, Place, Reach, Report, Spec};
-use crate::sys::headroom::for_clients;
+use rcluster_core::forward::Config;
+use rcluster_core::forward::proxy::Version;
+use rcluster_core::schedule::Policy;
+use rcluster_sys::headroom::for_clients;
 
 /// An address to forward. Times are in milliseconds, 0 for none.
 #[napi(object)]

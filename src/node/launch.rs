@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use napi_derive::napi;
 
-use crate::core::inspect::Chosen;
 use crate::io::control::{Inspect, Launch, Ports, Preload, Stdio};
-use crate::sys::error::SysError;
-use crate::sys::package::Package;
-use crate::sys::passing::duplicate_number;
+use rcluster_core::inspect::Chosen;
+use rcluster_sys::error::SysError;
+use rcluster_sys::package::Package;
+use rcluster_sys::passing::duplicate_number;
 
 /// What a descriptor of the worker is to be.
 #[napi(object)]

@@ -13,18 +13,18 @@ use serde_json::{Value, json};
 
 use super::launch::{PackageFiles, SpawnOptions, launch, numbers};
 use super::supervision::{self, SupervisionOptions};
-use crate::core::control::supervise::{By, ExitKind, Input, Reason};
-use crate::core::ids::{Request, WorkerId};
-use crate::core::inquiry::Answer;
-use crate::core::schedule::Scheduling;
 use crate::io::control::{self, ControlThread, Event, Plan};
-use crate::sys::error::SysError;
-use crate::sys::exit::SIGKILL;
-use crate::sys::js::hold_loop;
-use crate::sys::orphans::reap_own;
-use crate::sys::package::Package;
-use crate::sys::passing::{adopt, replace};
-use crate::sys::uv::{awaited_processes, mend_closing_process};
+use rcluster_core::control::supervise::{By, ExitKind, Input, Reason};
+use rcluster_core::ids::{Request, WorkerId};
+use rcluster_core::inquiry::Answer;
+use rcluster_core::schedule::Scheduling;
+use rcluster_js::callback::hold_loop;
+use rcluster_js::uv::{awaited_processes, mend_closing_process};
+use rcluster_sys::error::SysError;
+use rcluster_sys::exit::SIGKILL;
+use rcluster_sys::orphans::reap_own;
+use rcluster_sys::package::Package;
+use rcluster_sys::passing::{adopt, replace};
 
 /// What came of spawning.
 #[napi(object)]

@@ -9,17 +9,17 @@ use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 
 use super::shared_value::{self, Held, KEY_ROOM};
-use crate::core::store::cursor::{Cursor, Filter, Progress, Start, snapshot};
-use crate::core::store::geometry::Field;
-use crate::core::store::ops::{Condition, Lifetime, Op};
-use crate::core::store::request::encode;
-use crate::core::store::ring::{Pushed, Wanted};
-use crate::core::store::view::LogEntry;
-use crate::core::wire::StoreOptions;
 use crate::io::store::{Client, ConnectError, Open, Woken, open};
-use crate::sys::js::EventCallback;
-use crate::sys::passing::message_pair;
-use crate::sys::uv::UvPoll;
+use rcluster_core::store::cursor::{Cursor, Filter, Progress, Start, snapshot};
+use rcluster_core::store::geometry::Field;
+use rcluster_core::store::ops::{Condition, Lifetime, Op};
+use rcluster_core::store::request::encode;
+use rcluster_core::store::ring::{Pushed, Wanted};
+use rcluster_core::store::view::LogEntry;
+use rcluster_core::wire::StoreOptions;
+use rcluster_js::callback::EventCallback;
+use rcluster_js::uv::UvPoll;
+use rcluster_sys::passing::message_pair;
 
 /// How many bytes of requests may wait in this process for room in the ring.
 const BACKLOG: usize = 64 << 20;
@@ -371,7 +371,7 @@ impl Shared {
         Ok(())
     }
 
-    fn next_answer(&self) -> Option<crate::core::store::ops::Outcome> {
+    fn next_answer(&self) -> Option<rcluster_core::store::ops::Outcome> {
         self.client.answer().or_else(|| {
             self.client.want(Wanted::Answers);
             self.client.answer()

@@ -3,11 +3,11 @@
 use napi::bindgen_prelude::{Float64Array, FromNapiValue, Unknown};
 use napi::{Env, Error, Result, Status};
 
-use crate::core::store::geometry::MAX_KEY;
-use crate::core::store::view::Value;
-use crate::core::store::writer::NUMBER;
-use crate::sys::js::NapiStatus;
-use crate::sys::js_value;
+use rcluster_core::store::geometry::MAX_KEY;
+use rcluster_core::store::view::Value;
+use rcluster_core::store::writer::NUMBER;
+use rcluster_js::callback::NapiStatus;
+use rcluster_js::value;
 
 /// Room for the longest key, and to see that one is longer.
 pub(super) const KEY_ROOM: usize = MAX_KEY + 8;
@@ -28,7 +28,7 @@ fn failure(error: NapiStatus) -> Error {
 }
 
 pub(super) fn undefined(env: Env) -> Result<Unknown<'static>> {
-    js_value::undefined(env).map_err(failure)
+    value::undefined(env).map_err(failure)
 }
 
 /// A key as bytes; `None` if it is too long.
@@ -37,17 +37,17 @@ pub(super) fn read_key<'room>(
     key: &Unknown<'_>,
     room: &'room mut [u8; KEY_ROOM],
 ) -> Result<Option<&'room [u8]>> {
-    let len = js_value::read_utf8(env, key, room).map_err(failure)?;
+    let len = value::read_utf8(env, key, room).map_err(failure)?;
     Ok(len.filter(|len| *len <= MAX_KEY).map(|len| &room[..len]))
 }
 
 pub(super) fn key(env: Env, bytes: &[u8]) -> Result<Unknown<'static>> {
-    js_value::utf8(env, bytes).map_err(failure)
+    value::utf8(env, bytes).map_err(failure)
 }
 
 /// The numbers of an array, to be written.
 pub(super) fn numbers(array: &mut Float64Array) -> &mut [f64] {
-    js_value::numbers(array)
+    value::numbers(array)
 }
 
 /// Calls `then` with a value as bytes. `kind` is what JavaScript has found it to be: a string is [`ASCII`] or, with JSON
@@ -63,13 +63,13 @@ pub(super) fn with_bytes(
         NUMBER => then(kind, &f64::from_unknown(*value)?.to_le_bytes()),
         ASCII | JSON_ASCII => {
             let mut short = [0; 256];
-            if let Some(len) = js_value::read_utf8(env, value, &mut short).map_err(failure)?
+            if let Some(len) = value::read_utf8(env, value, &mut short).map_err(failure)?
                 && short[..len].is_ascii()
             {
                 return Ok(then(kind, &short[..len]));
             }
             let mut units = Vec::new();
-            js_value::read_utf16(env, value, &mut units).map_err(failure)?;
+            value::read_utf16(env, value, &mut units).map_err(failure)?;
             if units.iter().all(|unit| *unit < 0x80) {
                 let bytes: Vec<u8> = units.iter().map(|unit| unit.to_le_bytes()[0]).collect();
                 then(kind, &bytes)
@@ -119,17 +119,17 @@ impl Held {
     pub(super) fn value(&self, env: Env) -> Result<Unknown<'static>> {
         let bytes = self.0.bytes.as_slice();
         let value = match self.0.kind {
-            NUMBER => js_value::number(env, f64::from_le_bytes(bytes.try_into().unwrap_or_default())),
-            ASCII | JSON_ASCII => js_value::latin1(env, bytes),
+            NUMBER => value::number(env, f64::from_le_bytes(bytes.try_into().unwrap_or_default())),
+            ASCII | JSON_ASCII => value::latin1(env, bytes),
             UTF16 | JSON_UTF16 => {
                 let units = bytes.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit));
-                js_value::utf16(env, &units.collect::<Vec<u16>>())
+                value::utf16(env, &units.collect::<Vec<u16>>())
             }
-            TRUE => js_value::boolean(env, true),
-            FALSE => js_value::boolean(env, false),
-            NULL => js_value::null(env),
-            BUFFER | CLONE => js_value::buffer(env, bytes),
-            _ => js_value::undefined(env),
+            TRUE => value::boolean(env, true),
+            FALSE => value::boolean(env, false),
+            NULL => value::null(env),
+            BUFFER | CLONE => value::buffer(env, bytes),
+            _ => value::undefined(env),
         };
         value.map_err(failure)
     }

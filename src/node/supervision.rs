@@ -6,13 +6,13 @@ use napi::{Error, Result, Status};
 use napi_derive::napi;
 use serde_json::{Value, json};
 
-use crate::core::control::supervise::{
+use rcluster_core::control::supervise::{
     Backoff, By, Cause, Event, Excess, ExitKind, Failure, Intensity, OnGiveUp, Options, Phase, ReadyWhen,
     Recycle, RestartPolicy, Scope, SlotState, Stats, Why,
 };
-use crate::core::ids::{Request, Slot, WorkerId};
-use crate::core::wire::milliseconds;
-use crate::sys::exit::SIGKILL;
+use rcluster_core::ids::{Request, Slot, WorkerId};
+use rcluster_core::wire::milliseconds;
+use rcluster_sys::exit::SIGKILL;
 
 /// At most so many restarts in so much time.
 #[napi(object)]

@@ -10,20 +10,20 @@ use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 
 use super::shared::SharedStore;
-use crate::core::channel::Kept;
-use crate::core::dispatch::Refusal;
-use crate::core::ids::ListenerId;
-use crate::core::schedule::By;
 use crate::io::lifeline;
 use crate::io::link::{Accepted, Connections, Control, Link, LinkError, Passed, TURN};
-use crate::sys::client::write_at_once;
-use crate::sys::error::SysError;
-use crate::sys::js::{Argument, EventCallback};
-use crate::sys::listen::has_client_at;
-use crate::sys::passing::{adopt, blank_socket, duplicate, duplicate_number, message_pair, unread};
-use crate::sys::uv::{Interest, UvPoll, UvTurns};
-use crate::sys::v8::Interrupter;
-use crate::sys::watch::Watch;
+use rcluster_core::channel::Kept;
+use rcluster_core::dispatch::Refusal;
+use rcluster_core::ids::ListenerId;
+use rcluster_core::schedule::By;
+use rcluster_js::callback::{Argument, EventCallback};
+use rcluster_js::uv::{Interest, UvPoll, UvTurns};
+use rcluster_js::v8::Interrupter;
+use rcluster_sys::client::write_at_once;
+use rcluster_sys::error::SysError;
+use rcluster_sys::listen::has_client_at;
+use rcluster_sys::passing::{adopt, blank_socket, duplicate, duplicate_number, message_pair, unread};
+use rcluster_sys::watch::Watch;
 
 /// A connection that is handed over.
 #[napi(object)]

@@ -19,7 +19,7 @@ impl Named {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Token<'text> {
+struct Token<'text> {
     pub(crate) line: usize,
     /// A name, `::`, or any other character.
     text: &'text str,
@@ -36,7 +36,7 @@ impl Token<'_> {
 }
 
 /// The names and signs of a source, without comments and without what stands in quotes.
-pub(crate) fn tokens(source: &str) -> Vec<Token<'_>> {
+fn tokens(source: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut rest = source;
     let mut line = 1;

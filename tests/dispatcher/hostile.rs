@@ -2,11 +2,11 @@
 //! others.
 
 use std::fs::File;
-use std::net::TcpListener;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use rcluster::core::channel::{Tag, Writer};
-use rcluster::sys::listen::group::Group;
+use rcluster_core::channel::{Tag, Writer};
+use rcluster_sys::listen::group::Group;
+use rcluster_testing::lingering;
 
 use super::*;
 
@@ -77,20 +77,6 @@ fn a_worker_that_shuts_its_channel_down_is_cut_off_and_its_clients_are_served() 
     other.serve(6);
     assert!(clients.iter().all(|client| answer(client) == 2));
     broken(&primary, hostile.id);
-}
-
-/// A connection that close(2) waits for, and the other end, which does not read.
-fn lingering() -> (OwnedFd, TcpStream) {
-    use nix::libc::linger;
-    use nix::sys::socket::{setsockopt, sockopt};
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let receiver = listener.accept().unwrap().0;
-    sender.set_nonblocking(true).unwrap();
-    let bytes = vec![0; 65536];
-    while sender.write(&bytes).is_ok() {}
-    setsockopt(&sender, sockopt::Linger, &linger { l_onoff: 1, l_linger: 3600 }).unwrap();
-    (sender.into(), receiver)
 }
 
 #[test]

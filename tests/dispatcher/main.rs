@@ -10,18 +10,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use rcluster::core::channel::{Kept, MAX_CONNECTIONS};
-use rcluster::core::dispatch::Refusal;
-use rcluster::core::ids::{ListenerId, Slot, WorkerId};
-use rcluster::core::inquiry::Answer;
-use rcluster::core::schedule::{Action, Overload, Plan, Policy};
 use rcluster::io::dispatcher::{
     AboutListener, Afterwards, Command, Dispatcher, HookReport, Notice, Questions, Report,
 };
 use rcluster::io::link::{Connections, Link, Passed};
-use rcluster::sys::listen;
-use rcluster::sys::passing::{duplicate, message_pair, send};
-use rcluster::sys::scoreboard::Scoreboard;
+use rcluster_core::channel::{Kept, MAX_CONNECTIONS};
+use rcluster_core::dispatch::Refusal;
+use rcluster_core::ids::{ListenerId, Slot, WorkerId};
+use rcluster_core::inquiry::Answer;
+use rcluster_core::schedule::{Action, Overload, Plan, Policy};
+use rcluster_sys::listen;
+use rcluster_sys::passing::{duplicate, message_pair, send};
+use rcluster_sys::scoreboard::Scoreboard;
 
 /// Nothing here takes long; a test that waits for this has failed.
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -4,11 +4,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use rcluster::core::forward::Config;
-use rcluster::core::forward::proxy::Version;
-use rcluster::core::ids::{Slot, WorkerId};
 use rcluster::io::forward::Target;
 use rcluster::io::forward::{Notice, Reach, Spec};
+use rcluster_core::forward::Config;
+use rcluster_core::forward::proxy::Version;
+use rcluster_core::ids::{Slot, WorkerId};
 
 use super::tools::{
     DEADLINE, Primary, accept, listen, listen_unix, read_some, read_to_end, spec, with_proxy, write,

@@ -4,8 +4,8 @@ use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 
-use rcluster::core::forward::proxy::Version;
 use rcluster::io::forward::Place;
+use rcluster_core::forward::proxy::Version;
 
 use super::tools::{DEADLINE, Primary, accept, read_some, with_proxy, write};
 

@@ -6,11 +6,11 @@ use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use rcluster::core::forward::Config;
-use rcluster::core::forward::proxy::Version;
-use rcluster::core::ids::{Slot, WorkerId};
-use rcluster::core::schedule::Policy;
 use rcluster::io::forward::{Forwarder, Front, Kind, Notice, Own, Place, Reach, Report, Spec, Target};
+use rcluster_core::forward::Config;
+use rcluster_core::forward::proxy::Version;
+use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::schedule::Policy;
 
 /// Nothing here takes long; a test that waits for this has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::launch::{Launch, Link};
 use super::stack::Then;
 use super::template::Plan;
-use crate::core::control::supervise::{self, Stats};
-use crate::core::ids::{Slot, WorkerId};
-use crate::core::wire::Drain;
+use rcluster_core::control::supervise::{self, Stats};
+use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::wire::Drain;
 
 /// See the module.
 #[derive(Debug)]

@@ -6,9 +6,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::messages::Heard;
-use crate::core::ids::WorkerId;
-use crate::core::wire::FromWorker;
 use crate::io::forward::Target;
+use rcluster_core::ids::WorkerId;
+use rcluster_core::wire::FromWorker;
 
 /// How long to wait before it is tried again, at first and at the most.
 const PAUSE: Duration = Duration::from_millis(10);

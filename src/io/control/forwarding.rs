@@ -4,10 +4,10 @@
 use std::sync::{Arc, OnceLock};
 
 use super::messages::{Event, Tell, describe};
-use crate::core::ids::{Slot, WorkerId};
 use crate::io::dispatcher;
 use crate::io::forward::{Forwarder, Front, Kind, Notice, Own, Report};
-use crate::sys::error::SysError;
+use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_sys::error::SysError;
 
 /// The forwarder, once there is one.
 #[derive(Clone, Debug, Default)]

@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use super::forwarding::Forwarding;
 use super::shared::InspectorCount;
-use crate::core::ids::{Slot, WorkerId};
-use crate::core::inspect::{Chosen, counted};
 use crate::io::dispatcher::{Command, Dispatcher};
 use crate::io::forward::{Kind, Own, Target};
-use crate::sys::error::SysError;
-use crate::sys::exit::{SIGKILL, SIGTERM};
-use crate::sys::package::Package;
-use crate::sys::passing::{duplicate, message_pair};
-use crate::sys::scoreboard::Scoreboard;
-use crate::sys::socket_directory::Owner;
-use crate::sys::spawn::{Child, Spawn, dev_null, socket_pair};
+use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::inspect::{Chosen, counted};
+use rcluster_sys::error::SysError;
+use rcluster_sys::exit::{SIGKILL, SIGTERM};
+use rcluster_sys::package::Package;
+use rcluster_sys::passing::{duplicate, message_pair};
+use rcluster_sys::scoreboard::Scoreboard;
+use rcluster_sys::socket_directory::Owner;
+use rcluster_sys::spawn::{Child, Spawn, dev_null, socket_pair};
 
 /// What one of a worker's first descriptors is to be.
 #[derive(Debug)]

@@ -4,12 +4,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use crate::core::control::supervise::{self, ExitKind, Failure};
-use crate::core::ids::{Request, Slot, WorkerId};
-use crate::core::wire::{Drain, FromWorker, Reply};
 use crate::io::dispatcher::{Notice, Questions};
 use crate::io::store;
-use crate::sys::error::SysError;
+use rcluster_core::control::supervise::{self, ExitKind, Failure};
+use rcluster_core::ids::{Request, Slot, WorkerId};
+use rcluster_core::wire::{Drain, FromWorker, Reply};
+use rcluster_sys::error::SysError;
 
 /// What the app is told.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::messages::Event;
-use crate::core::control::orphans::{Orphans, Zombie};
-use crate::sys::orphans::{adopts_orphans, zombies};
+use rcluster_core::control::orphans::{Orphans, Zombie};
+use rcluster_sys::orphans::{adopts_orphans, zombies};
 
 /// None where orphans do not become children of this process, or cannot be looked for.
 pub(super) struct OrphanWatch(Option<Orphans>);

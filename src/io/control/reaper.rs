@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::messages::Event;
-use crate::core::control::supervise::ExitKind;
-use crate::core::ids::WorkerId;
-use crate::sys::exit::{Exit, SIGKILL, reap};
-use crate::sys::oom::OomKills;
+use rcluster_core::control::supervise::ExitKind;
+use rcluster_core::ids::WorkerId;
+use rcluster_sys::exit::{Exit, SIGKILL, reap};
+use rcluster_sys::oom::OomKills;
 
 /// What came of reaping a worker.
 pub(super) enum Reaped {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::liveness::Threads;
 use super::messages::Event;
 use super::systemd::Systemd;
-use crate::core::control::supervise::{self, Stats};
-use crate::sys::error::SysError;
+use rcluster_core::control::supervise::{self, Stats};
+use rcluster_sys::error::SysError;
 
 /// None where no service manager wants to know.
 #[derive(Default)]

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::forwarding::Forwarding;
-use crate::core::control::slots::Slots;
-use crate::core::ids::WorkerId;
 use crate::io::dispatcher::{Afterwards, Command, Dispatcher};
+use rcluster_core::control::slots::Slots;
+use rcluster_core::ids::WorkerId;
 
 /// What the control thread has in common with who holds it.
 #[derive(Clone)]

@@ -20,15 +20,15 @@ use super::sockets::Sockets;
 use super::stack::Then;
 use super::template::{Plan, Started, Template};
 use super::workers::{LOOK, WorkerHandle};
-use crate::core::control::supervise::{self, Stats};
-use crate::core::control::{Control, Input, Output};
-use crate::core::ids::{Slot, Ticket, WorkerId};
-use crate::core::schedule::Scheduling;
-use crate::core::wire::{Drain, FromWorker, Reply, ToWorker};
 use crate::io::dispatcher::{Command as ToDispatcher, Notice};
 use crate::io::store;
-use crate::sys::error::SysError;
-use crate::sys::headroom;
+use rcluster_core::control::supervise::{self, Stats};
+use rcluster_core::control::{Control, Input, Output};
+use rcluster_core::ids::{Slot, Ticket, WorkerId};
+use rcluster_core::schedule::Scheduling;
+use rcluster_core::wire::{Drain, FromWorker, Reply, ToWorker};
+use rcluster_sys::error::SysError;
+use rcluster_sys::headroom;
 
 /// How long a worker that is blocked may take to say where.
 const STACK_LIMIT: Duration = Duration::from_millis(500);

@@ -13,13 +13,13 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::messages::Heard;
-use crate::core::ids::WorkerId;
-use crate::core::wire::{FrameError, FromWorker, MAX_FRAME, Share, ToWorker};
 use crate::io::store::Open;
-use crate::sys::async_fd::watch;
-use crate::sys::closer::{Closer, Descriptor};
-use crate::sys::error::{Doing, SysError};
-use crate::sys::passing::{Received, Sent, is_message_socket, receive, send};
+use rcluster_core::ids::WorkerId;
+use rcluster_core::wire::{FrameError, FromWorker, MAX_FRAME, Share, ToWorker};
+use rcluster_sys::async_fd::watch;
+use rcluster_sys::closer::{Closer, Descriptor};
+use rcluster_sys::error::{Doing, SysError};
+use rcluster_sys::passing::{Received, Sent, is_message_socket, receive, send};
 
 /// How many answers may wait for a worker that does not read them. Each answers a question, so a
 /// worker that asks and reads never comes near.

@@ -9,14 +9,14 @@ use std::env::current_dir;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::core::control::listeners::{Opened, Place, Sharing, Spec, shorter};
-use crate::core::ids::{ListenerId, Slot};
-use crate::core::wire::{Family, Kind, Reply, Sockname};
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher};
-use crate::sys::error::SysError;
-use crate::sys::listen::group::Group;
-use crate::sys::listen::{self, Access, Bound, BoundPath, UdpOptions, address_text};
-use crate::sys::passing::duplicate;
+use rcluster_core::control::listeners::{Opened, Place, Sharing, Spec, shorter};
+use rcluster_core::ids::{ListenerId, Slot};
+use rcluster_core::wire::{Family, Kind, Reply, Sockname};
+use rcluster_sys::error::SysError;
+use rcluster_sys::listen::group::Group;
+use rcluster_sys::listen::{self, Access, Bound, BoundPath, UdpOptions, address_text};
+use rcluster_sys::passing::duplicate;
 
 /// A listening socket that workers share.
 struct Shared {

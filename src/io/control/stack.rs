@@ -10,11 +10,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Mutex;
 
-use crate::core::lifeline::{ASK, Answer, AnswerError, MAX_ANSWER};
-use crate::sys::async_fd::watch;
-use crate::sys::closer::{Closer, Descriptor};
-use crate::sys::error::{Doing, SysError};
-use crate::sys::passing::{Received, Sent, receive, send};
+use rcluster_core::lifeline::{ASK, Answer, AnswerError, MAX_ANSWER};
+use rcluster_sys::async_fd::watch;
+use rcluster_sys::closer::{Closer, Descriptor};
+use rcluster_sys::error::{Doing, SysError};
+use rcluster_sys::passing::{Received, Sent, receive, send};
 
 /// The most answers to earlier questions that are cleared away before a question. There can be one; a
 /// worker that writes more is not waited for.
@@ -125,7 +125,7 @@ impl Lifeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::passing::message_pair;
+    use rcluster_sys::passing::message_pair;
 
     const LONG: Duration = Duration::from_secs(30);
 

@@ -5,11 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::liveness::{Probes, Threads};
-use crate::core::control::liveness::{Liveness, Verdict};
-use crate::core::control::supervise::{Event, Stats};
-use crate::core::notify::watchdog_period;
-use crate::sys::error::SysError;
-use crate::sys::notify::{Notifier, monotonic_usec};
+use rcluster_core::control::liveness::{Liveness, Verdict};
+use rcluster_core::control::supervise::{Event, Stats};
+use rcluster_core::notify::watchdog_period;
+use rcluster_sys::error::SysError;
+use rcluster_sys::notify::{Notifier, monotonic_usec};
 
 /// Tells systemd, or who else speaks its protocol, when the cluster is ready, reloads, stops, and is alive.
 pub(super) struct Systemd {
@@ -101,12 +101,12 @@ mod tests {
 
     use super::super::forwarding::Forwarding;
     use super::*;
-    use crate::core::control::supervise::{Input, Options, Output, Supervise, Vitals};
-    use crate::core::forward::Config;
-    use crate::core::ids::WorkerId;
-    use crate::core::schedule::Policy;
     use crate::io::dispatcher::{Afterwards, Command, Dispatcher};
     use crate::io::forward::{Front, Place, Reach, Spec};
+    use rcluster_core::control::supervise::{Input, Options, Output, Supervise, Vitals};
+    use rcluster_core::forward::Config;
+    use rcluster_core::ids::WorkerId;
+    use rcluster_core::schedule::Policy;
 
     fn stats(ready: u32) -> Stats {
         let mut brain = Supervise::new(Options { workers: 2, ..Options::default() }, 1);

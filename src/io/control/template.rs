@@ -5,11 +5,11 @@ use std::ffi::CString;
 use super::launch::{Inspect, Launch, Launched, Ports};
 use super::shared::Common;
 use super::workers::SupervisedWorker;
-use crate::core::control::supervise::Options;
-use crate::core::ids::{Slot, WorkerId};
-use crate::core::wire::{Settings, milliseconds};
-use crate::sys::error::SysError;
-use crate::sys::memory::Memory;
+use rcluster_core::control::supervise::Options;
+use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::wire::{Settings, milliseconds};
+use rcluster_sys::error::SysError;
+use rcluster_sys::memory::Memory;
 
 /// How a supervised cluster is to be kept up.
 #[derive(Debug)]

@@ -12,15 +12,15 @@ use super::launch::{Link, Newcomer};
 use super::messages::Heard;
 use super::socket::{ControlSocket, SocketError};
 use super::stack::{Lifeline, NoStack, Then};
-use crate::core::control::supervise::{KillSignal, Vitals};
-use crate::core::ids::{Slot, WorkerId};
-use crate::core::wire::ToWorker;
-use crate::sys::async_fd::watch;
-use crate::sys::closer::Closer;
-use crate::sys::error::{Doing, SysError};
-use crate::sys::exit::{SIGKILL, SIGTERM, has_ended, send_signal};
-use crate::sys::memory::Memory;
-use crate::sys::scoreboard::Scoreboard;
+use rcluster_core::control::supervise::{KillSignal, Vitals};
+use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::wire::ToWorker;
+use rcluster_sys::async_fd::watch;
+use rcluster_sys::closer::Closer;
+use rcluster_sys::error::{Doing, SysError};
+use rcluster_sys::exit::{SIGKILL, SIGTERM, has_ended, send_signal};
+use rcluster_sys::memory::Memory;
+use rcluster_sys::scoreboard::Scoreboard;
 
 /// How long the control socket of a dead worker may take to end.
 const LAST_WORDS: Duration = Duration::from_millis(100);

@@ -9,9 +9,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use crate::sys::closer::Descriptor;
-use crate::sys::error::{Doing, SysError};
-use crate::sys::listen::{accept, has_client, stop_listening};
+use rcluster_sys::closer::Descriptor;
+use rcluster_sys::error::{Doing, SysError};
+use rcluster_sys::listen::{accept, has_client, stop_listening};
 
 /// How many connections one order brings at the most.
 const BURST: usize = 64;
@@ -103,7 +103,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::sys::closer::Closer;
+    use rcluster_sys::closer::Closer;
 
     #[test]
     fn an_order_brings_all_who_wait_and_a_blocked_one_ends_with_the_acceptor() {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use super::failure::WorkerError;
 use super::watched::Watched;
-use crate::core::channel::{Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer, batch_limit};
-use crate::core::ids::{ListenerId, Slot, WorkerId};
-use crate::sys::closer::{Closer, Descriptor};
-use crate::sys::epoll::{Interest, Poller};
-use crate::sys::error::SysError;
-use crate::sys::headroom::{limit, room_for, room_for_any_message};
-use crate::sys::passing::{Received, Sent, peek, receive, send, send_from};
-use crate::sys::scoreboard::Scoreboard;
+use rcluster_core::channel::{Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer, batch_limit};
+use rcluster_core::ids::{ListenerId, Slot, WorkerId};
+use rcluster_sys::closer::{Closer, Descriptor};
+use rcluster_sys::epoll::{Interest, Poller};
+use rcluster_sys::error::SysError;
+use rcluster_sys::headroom::{limit, room_for, room_for_any_message};
+use rcluster_sys::passing::{Received, Sent, peek, receive, send, send_from};
+use rcluster_sys::scoreboard::Scoreboard;
 
 /// Connections that go out in one message: new ones, or such that a worker has handed over.
 pub(super) struct Batch {
@@ -307,7 +307,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::sys::passing::{duplicate, message_pair};
+    use rcluster_sys::passing::{duplicate, message_pair};
 
     #[test]
     fn what_comes_back_is_the_latest_and_keeps_what_the_app_has_chosen() {

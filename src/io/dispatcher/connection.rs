@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use crate::core::channel::Kept;
-use crate::core::dispatch::Connection;
-use crate::core::ids::WorkerId;
-use crate::core::schedule::{Address, Home};
-use crate::sys::closer::Descriptor;
+use rcluster_core::channel::Kept;
+use rcluster_core::dispatch::Connection;
+use rcluster_core::ids::WorkerId;
+use rcluster_core::schedule::{Address, Home};
+use rcluster_sys::closer::Descriptor;
 
 /// The descriptor, and what is known of where it belongs.
 #[derive(Debug)]

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use crate::core::doorway::Doorway as Standing;
-use crate::core::ids::ListenerId;
-use crate::core::schedule::{Address, Key, LIMIT, Peek, Verdict};
-use crate::sys::client::{Peeked, peek};
-use crate::sys::closer::Descriptor;
-use crate::sys::epoll::{Interest, Poller};
+use rcluster_core::doorway::Doorway as Standing;
+use rcluster_core::ids::ListenerId;
+use rcluster_core::schedule::{Address, Key, LIMIT, Peek, Verdict};
+use rcluster_sys::client::{Peeked, peek};
+use rcluster_sys::closer::Descriptor;
+use rcluster_sys::epoll::{Interest, Poller};
 
 /// How many may stand in the doorway. When there are more, the one that has stood there longest has to go in.
 const CROWD: usize = 256;

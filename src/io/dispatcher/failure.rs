@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::sys::error::SysError;
+use rcluster_sys::error::SysError;
 
 /// The thread's own means have failed: it cannot go on.
 ///

@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::sys::client::{read_to_the_end, say_last};
-use crate::sys::closer::Descriptor;
-use crate::sys::epoll::Poller;
+use rcluster_sys::client::{read_to_the_end, say_last};
+use rcluster_sys::closer::Descriptor;
+use rcluster_sys::epoll::Poller;
 
 /// How long a client has for the answer.
 const GRACE: Duration = Duration::from_secs(1);

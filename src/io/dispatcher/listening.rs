@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use super::acceptor::{Acceptor, Outcome};
 use super::watched::Watched;
-use crate::core::ids::{Slot, WorkerId};
-use crate::core::schedule::Plan;
-use crate::core::vigil::Sight;
-use crate::sys::closer::{Closer, Descriptor};
-use crate::sys::epoll::{Interest, Poller};
-use crate::sys::error::SysError;
-use crate::sys::listen::group::{Group, steer};
-use crate::sys::listen::{BoundPath, Look, accept, has_client, look};
-use crate::sys::scoreboard::Scoreboard;
+use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::schedule::Plan;
+use rcluster_core::vigil::Sight;
+use rcluster_sys::closer::{Closer, Descriptor};
+use rcluster_sys::epoll::{Interest, Poller};
+use rcluster_sys::error::SysError;
+use rcluster_sys::listen::group::{Group, steer};
+use rcluster_sys::listen::{BoundPath, Look, accept, has_client, look};
+use rcluster_sys::scoreboard::Scoreboard;
 
 /// What came of accepting.
 pub(super) enum Accepted {

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::connection::Asked;
-use crate::core::dispatch::Candidate;
-use crate::sys::client::{local, peer};
+use rcluster_core::dispatch::Candidate;
+use rcluster_sys::client::{local, peer};
 
 /// Questions that are asked, and answered, together.
 #[derive(Debug, Serialize)]

@@ -8,6 +8,7 @@ mod stand_in;
 mod workers;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::{Deref, DerefMut};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
@@ -19,14 +20,14 @@ use super::failure::Fatal;
 use super::farewell::Farewells;
 use super::listening::Listening;
 use super::{Command, HookReport, ListenerReport, Notice, Report};
-use crate::core::dispatch::{Board, Config, Dispatch, Input, Output, Stats};
-use crate::core::ids::{ListenerId, Slot, WorkerId};
-use crate::core::inquiry::Inquiry;
-use crate::core::seldom::Seldom;
-use crate::core::vigil::Vigil;
-use crate::sys::epoll::{Poller, Reserve, Waker};
-use crate::sys::error::SysError;
-use crate::sys::schedule::be_patient;
+use rcluster_core::dispatch::{Board, Config, Dispatch, Input, Output, Stats};
+use rcluster_core::ids::{ListenerId, Slot, WorkerId};
+use rcluster_core::inquiry::Inquiry;
+use rcluster_core::seldom::Seldom;
+use rcluster_core::vigil::Vigil;
+use rcluster_sys::epoll::{Poller, Reserve, Waker};
+use rcluster_sys::error::SysError;
+use rcluster_sys::schedule::be_patient;
 
 /// How many connections one listener may bring in a row before the others have their turn.
 const BURST: usize = 64;
@@ -35,7 +36,23 @@ const BURST: usize = 64;
 /// descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-type Workers = HashMap<WorkerId, WorkerChannel>;
+/// The workers that the dispatcher has a channel to. It is what the schedule weighs them by.
+#[derive(Default)]
+struct Workers(HashMap<WorkerId, WorkerChannel>);
+
+impl Deref for Workers {
+    type Target = HashMap<WorkerId, WorkerChannel>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Workers {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
 
 impl Board for Workers {
     fn received(&self, worker: WorkerId) -> u64 {
@@ -141,7 +158,7 @@ impl Shell {
             queue,
             notify,
             brain: Dispatch::new(Config::default()),
-            workers: HashMap::new(),
+            workers: Workers::default(),
             listeners: HashMap::new(),
             inputs: VecDeque::new(),
             telling: false,

@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use crate::sys::closer::Descriptor;
-use crate::sys::epoll::{Interest, Poller};
-use crate::sys::error::SysError;
+use rcluster_sys::closer::Descriptor;
+use rcluster_sys::epoll::{Interest, Poller};
+use rcluster_sys::error::SysError;
 
 /// A descriptor that the poller knows for as long as it lives.
 ///

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::token::Token;
 use super::{Place, Spec};
-use crate::core::forward::ConnId;
-use crate::core::forward::relay::{Moved, Relay, Side, Step};
-use crate::core::ids::WorkerId;
-use crate::sys::epoll::{Interest, Poller};
-use crate::sys::error::SysError;
-use crate::sys::headroom::room_for_clients;
-use crate::sys::stream::{self, Pipe, Transfer};
+use rcluster_core::forward::ConnId;
+use rcluster_core::forward::relay::{Moved, Relay, Side, Step};
+use rcluster_core::ids::WorkerId;
+use rcluster_sys::epoll::{Interest, Poller};
+use rcluster_sys::error::SysError;
+use rcluster_sys::headroom::room_for_clients;
+use rcluster_sys::stream::{self, Pipe, Transfer};
 
 /// What one read takes at the most, when bytes are copied: all that a unix socket holds, so that its writer is
 /// woken once for all of it.

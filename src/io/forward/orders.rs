@@ -5,10 +5,10 @@ use std::sync::mpsc::Sender;
 use super::conn::Upstream;
 use super::shell::{Desk, Shell};
 use super::{Command, Place, Report};
-use crate::core::forward::Input;
-use crate::core::ids::WorkerId;
-use crate::sys::listen::address_text;
-use crate::sys::stream::Unanswered;
+use rcluster_core::forward::Input;
+use rcluster_core::ids::WorkerId;
+use rcluster_sys::listen::address_text;
+use rcluster_sys::stream::Unanswered;
 
 impl Shell {
     pub(super) fn obey(&mut self, command: Command) {

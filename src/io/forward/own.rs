@@ -4,11 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::sys::error::SysError;
-use crate::sys::listen;
-use crate::sys::socket_diag::listener_owners;
-use crate::sys::socket_directory::{Owner, WorkerDirectory};
-use crate::sys::stream::{self, Connecting, Endpoint, Unanswered};
+use rcluster_sys::error::SysError;
+use rcluster_sys::listen;
+use rcluster_sys::socket_diag::listener_owners;
+use rcluster_sys::socket_directory::{Owner, WorkerDirectory};
+use rcluster_sys::stream::{self, Connecting, Endpoint, Unanswered};
 
 /// How workers are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
@@ -9,22 +10,38 @@ use std::time::{Duration, Instant};
 use super::conn::{Conn, Tools, Upstream, Verdict};
 use super::token::Token;
 use super::{Command, Front, Notice, Own, Target};
-use crate::core::forward::proxy::{self, Endpoints};
-use crate::core::forward::relay::Side;
-use crate::core::forward::{Activity, ConnId, Forward, Input, Output, Reason, Refusal};
-use crate::core::ids::WorkerId;
-use crate::core::schedule::{Address, Key, Policy};
-use crate::core::seldom::Seldom;
-use crate::sys::epoll::{Event, Interest, Poller, Waker};
-use crate::sys::error::SysError;
-use crate::sys::headroom::room_for_clients;
-use crate::sys::listen::{accept, has_client};
-use crate::sys::stream::{self, Connecting, Name, Transfer, Unanswered};
+use rcluster_core::forward::proxy::{self, Endpoints};
+use rcluster_core::forward::relay::Side;
+use rcluster_core::forward::{Activity, ConnId, Forward, Input, Output, Reason, Refusal};
+use rcluster_core::ids::WorkerId;
+use rcluster_core::schedule::{Address, Key, Policy};
+use rcluster_core::seldom::Seldom;
+use rcluster_sys::epoll::{Event, Interest, Poller, Waker};
+use rcluster_sys::error::SysError;
+use rcluster_sys::headroom::room_for_clients;
+use rcluster_sys::listen::{accept, has_client};
+use rcluster_sys::stream::{self, Connecting, Name, Transfer, Unanswered};
 
 /// How many clients one address may bring in a row before the others have their turn.
 const BURST: usize = 64;
 
-type Conns = HashMap<ConnId, Conn>;
+/// The connections that are being forwarded. It is how the brain finds the idle ones.
+#[derive(Default)]
+pub(super) struct Conns(HashMap<ConnId, Conn>);
+
+impl Deref for Conns {
+    type Target = HashMap<ConnId, Conn>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Conns {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
 
 impl Activity for Conns {
     fn last_moved(&self, conn: ConnId) -> Duration {
@@ -92,7 +109,7 @@ impl Shell {
             desks: desks.collect(),
             workers: HashMap::new(),
             leaving: HashSet::new(),
-            conns: HashMap::new(),
+            conns: Conns::default(),
             again: VecDeque::new(),
             last_id: 0,
             exhaustion: Seldom::default(),

@@ -9,11 +9,11 @@ use super::conn::Upstream;
 use super::shell::{Shell, Stop};
 use super::token::Token;
 use super::{Command, Front, Notice, Own, Place, Reach, Spec, Target};
-use crate::core::forward::{Config, ConnId};
-use crate::core::ids::{Slot, WorkerId};
-use crate::core::schedule::Policy;
-use crate::sys::epoll::Waker;
-use crate::sys::socket_directory::Owner;
+use rcluster_core::forward::{Config, ConnId};
+use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::schedule::Policy;
+use rcluster_sys::epoll::Waker;
+use rcluster_sys::socket_directory::Owner;
 
 const WORKER: WorkerId = WorkerId(1);
 

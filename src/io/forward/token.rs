@@ -1,7 +1,7 @@
 //! What the kernel says of a socket that it has news of.
 
-use crate::core::forward::ConnId;
-use crate::core::forward::relay::Side;
+use rcluster_core::forward::ConnId;
+use rcluster_core::forward::relay::Side;
 
 /// Whom an event is for. Numbers of connections are never used again, so a stale event finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,15 +9,15 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::shell::now;
-use crate::core::store::atomic::Words;
-use crate::core::store::geometry::Field;
-use crate::core::store::ops::Outcome;
-use crate::core::store::ring::{Pushed, Requests, Wanted};
-use crate::core::store::view::View;
-use crate::sys::epoll::Waker;
-use crate::sys::error::SysError;
-use crate::sys::passing::{Received, duplicate, receive, wait_for_message};
-use crate::sys::segment::{Published, Segment};
+use rcluster_core::store::atomic::Words;
+use rcluster_core::store::geometry::Field;
+use rcluster_core::store::ops::Outcome;
+use rcluster_core::store::ring::{Pushed, Requests, Wanted};
+use rcluster_core::store::view::View;
+use rcluster_sys::epoll::Waker;
+use rcluster_sys::error::SysError;
+use rcluster_sys::passing::{Received, duplicate, receive, wait_for_message};
+use rcluster_sys::segment::{Published, Segment};
 
 /// How long the primary may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -170,11 +170,11 @@ impl Client {
 mod tests {
     use super::super::{Open, open};
     use super::*;
-    use crate::core::store::ops::{Condition, Lifetime, Op, Status};
-    use crate::core::store::request::encode;
-    use crate::core::store::view::Value;
-    use crate::core::wire::{EvictionName, StoreOptions as Options};
-    use crate::sys::passing::message_pair;
+    use rcluster_core::store::ops::{Condition, Lifetime, Op, Status};
+    use rcluster_core::store::request::encode;
+    use rcluster_core::store::view::Value;
+    use rcluster_core::wire::{EvictionName, StoreOptions as Options};
+    use rcluster_sys::passing::message_pair;
 
     fn connect(name: &str, options: Options) -> Result<Client, ConnectError> {
         let (ours, theirs) = message_pair().unwrap();

@@ -10,19 +10,19 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Open;
-use crate::core::ids::WorkerId;
-use crate::core::store::geometry::{Geometry, MAX_SIZE, MIN_SIZE};
-use crate::core::store::ops::{Eviction, Outcome, Status};
-use crate::core::store::request::decode;
-use crate::core::store::ring::{Inbox, Wanted, page_words};
-use crate::core::store::writer::Store;
-use crate::core::wire::{StoreOptions, milliseconds};
-use crate::sys::clock::since_boot;
-use crate::sys::closer::Descriptor;
-use crate::sys::epoll::{Interest, Poller, Waker};
-use crate::sys::error::SysError;
-use crate::sys::passing::{duplicate, send};
-use crate::sys::segment::{Segment, reserve};
+use rcluster_core::ids::WorkerId;
+use rcluster_core::store::geometry::{Geometry, MAX_SIZE, MIN_SIZE};
+use rcluster_core::store::ops::{Eviction, Outcome, Status};
+use rcluster_core::store::request::decode;
+use rcluster_core::store::ring::{Inbox, Wanted, page_words};
+use rcluster_core::store::writer::Store;
+use rcluster_core::wire::{StoreOptions, milliseconds};
+use rcluster_sys::clock::since_boot;
+use rcluster_sys::closer::Descriptor;
+use rcluster_sys::epoll::{Interest, Poller, Waker};
+use rcluster_sys::error::SysError;
+use rcluster_sys::passing::{duplicate, send};
+use rcluster_sys::segment::{Segment, reserve};
 
 /// What the memory of stores is called where the system lists it.
 const NAME: &CStr = c"rcluster-store";

@@ -2,9 +2,9 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::*;
-use crate::core::ids::ListenerId;
-use crate::sys::closer::tests::lingering;
-use crate::sys::passing::{duplicate, message_pair};
+use rcluster_core::ids::ListenerId;
+use rcluster_sys::passing::{duplicate, message_pair};
+use rcluster_testing::lingering;
 
 const WORKER: WorkerId = WorkerId(1);
 const QUEUE: usize = 4;
@@ -80,7 +80,7 @@ fn one_that_does_not_read_its_answers_is_not_read_any_further_and_has_not_lost_i
         let (ours, theirs) = message_pair().unwrap();
         let (heard, mut events) = mpsc::channel(QUEUE);
         let (control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), heard).unwrap();
-        let answer = ToWorker::Promote { slot: crate::core::ids::Slot(7) };
+        let answer = ToWorker::Promote { slot: rcluster_core::ids::Slot(7) };
         let question = format!(r#"{{"act":"close","listener":{}}}"#, ListenerId(3).0);
         let mut heard = 0;
         let mut asked = 0;

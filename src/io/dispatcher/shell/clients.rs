@@ -1,15 +1,15 @@
 //! Clients: what they are recognised by, and how they are turned away.
 
 use super::{Shell, Token};
-use crate::core::channel::Kept;
-use crate::core::dispatch::Input;
-use crate::core::ids::{ListenerId, Slot};
-use crate::core::schedule::{Home, Key, Peek, Policy, Verdict};
 use crate::io::dispatcher::channel::Unreceived;
 use crate::io::dispatcher::connection::{Asked, Conn, address_of};
 use crate::io::dispatcher::doorway::{Recognised, recognise};
-use crate::sys::client::{peer, reset};
-use crate::sys::closer::Descriptor;
+use rcluster_core::channel::Kept;
+use rcluster_core::dispatch::Input;
+use rcluster_core::ids::{ListenerId, Slot};
+use rcluster_core::schedule::{Home, Key, Peek, Policy, Verdict};
+use rcluster_sys::client::{peer, reset};
+use rcluster_sys::closer::Descriptor;
 
 impl Shell {
     /// What the client of a connection is recognised by, where that matters; with what it has sent by now.

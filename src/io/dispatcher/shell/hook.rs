@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::Shell;
-use crate::core::dispatch::Input;
-use crate::core::ids::ListenerId;
-use crate::core::inquiry::{Answer, Batch};
 use crate::io::dispatcher::Notice;
 use crate::io::dispatcher::connection::{Asked, Conn};
 use crate::io::dispatcher::questions::{AboutListener, Question, Questions};
+use rcluster_core::dispatch::Input;
+use rcluster_core::ids::ListenerId;
+use rcluster_core::inquiry::{Answer, Batch};
 
 impl Shell {
     /// Has a connection wait until the app has said where it goes, or until then.

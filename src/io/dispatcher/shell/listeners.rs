@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::stand_in::tokens;
 use super::{BURST, EXHAUSTED_PAUSE, Shell, Token};
-use crate::core::dispatch::Input;
-use crate::core::ids::{ListenerId, WorkerId};
 use crate::io::dispatcher::Notice;
 use crate::io::dispatcher::listening::{Accepted, Listening};
-use crate::sys::closer::Descriptor;
-use crate::sys::error::SysError;
+use rcluster_core::dispatch::Input;
+use rcluster_core::ids::{ListenerId, WorkerId};
+use rcluster_sys::closer::Descriptor;
+use rcluster_sys::error::SysError;
 
 /// How many bursts are accepted at the most before a socket is closed: more than a backlog holds.
 const LAST_BURSTS: usize = 128;

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::{Shell, SlotOutcome};
-use crate::core::ids::{ListenerId, Slot};
 use crate::io::dispatcher::Notice;
 use crate::io::dispatcher::acceptor::Outcome;
 use crate::io::dispatcher::listening::Listening;
-use crate::sys::closer::do_not_linger;
-use crate::sys::error::SysError;
+use rcluster_core::ids::{ListenerId, Slot};
+use rcluster_sys::closer::do_not_linger;
+use rcluster_sys::error::SysError;
 
 /// How long those who wait at a socket may take to be accepted before it is closed.
 const LAST_ORDER: Duration = Duration::from_millis(100);

@@ -1,10 +1,10 @@
-//! Workers that accept by themselves, and whether they do. See [`crate::core::vigil`].
+//! Workers that accept by themselves, and whether they do. See [`rcluster_core::vigil`].
 
 use super::{Shell, Token};
-use crate::core::dispatch::Input;
-use crate::core::ids::{ListenerId, WorkerId};
 use crate::io::dispatcher::listening::Tokens;
-use crate::sys::schedule::{is_runnable, time_on_cpu};
+use rcluster_core::dispatch::Input;
+use rcluster_core::ids::{ListenerId, WorkerId};
+use rcluster_sys::schedule::{is_runnable, time_on_cpu};
 
 /// By what the events of a listener are known.
 pub(super) fn tokens(listener: ListenerId) -> Tokens {

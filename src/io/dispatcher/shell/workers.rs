@@ -1,14 +1,14 @@
 //! Workers: what they say in their channels, and what they leave behind.
 
 use super::{BURST, Shell};
-use crate::core::channel::{MAX_MESSAGE, Message, Tag};
-use crate::core::dispatch::{Input, Refusal};
-use crate::core::ids::WorkerId;
 use crate::io::dispatcher::Notice;
 use crate::io::dispatcher::channel::TakenBack;
 use crate::io::dispatcher::failure::WorkerError;
-use crate::sys::client::is_connection;
-use crate::sys::closer::{Descriptor, do_not_linger};
+use rcluster_core::channel::{MAX_MESSAGE, Message, Tag};
+use rcluster_core::dispatch::{Input, Refusal};
+use rcluster_core::ids::WorkerId;
+use rcluster_sys::client::is_connection;
+use rcluster_sys::closer::{Descriptor, do_not_linger};
 
 impl Shell {
     /// Reads what a worker says: that it woke, that it cannot take a connection.

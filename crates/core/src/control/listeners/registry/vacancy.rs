@@ -1,0 +1,88 @@
+//! Listeners without members, how long they wait for one, and which would be without if a worker went.
+
+use std::time::Duration;
+
+use super::{Listeners, Orphan, Phase, State};
+use crate::control::listeners::{LINGER, Output};
+use crate::ids::{ListenerId, WorkerId};
+
+impl Listeners {
+    /// For whom it has changed on how many listeners nobody else serves. These would be without a server if that worker
+    /// went now. Each change is told once.
+    pub fn sole_servers(&mut self) -> Vec<(WorkerId, usize)> {
+        let changed = std::mem::take(&mut self.sole_changed);
+        let count = |worker| self.workers.get(&worker).map_or(0, |worker| worker.sole);
+        changed.into_iter().map(|worker| (worker, count(worker))).collect()
+    }
+
+    /// A listener had one sole server before, and has another one or none now.
+    pub(super) fn count_sole(&mut self, before: Option<WorkerId>, after: Option<WorkerId>) {
+        if before == after {
+            return;
+        }
+        if let Some(id) = before {
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.sole -= 1;
+            }
+            self.sole_changed.insert(id);
+        }
+        if let Some(id) = after {
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.sole += 1;
+            }
+            self.sole_changed.insert(id);
+        }
+    }
+
+    /// Whether workers are owed. Once they are there, they have as long as anybody else to open their servers.
+    pub(super) fn expect(&mut self, now: Duration, expecting: bool) {
+        if std::mem::replace(&mut self.expecting, expecting) && !expecting {
+            self.linger_anew(now);
+        }
+    }
+
+    /// Gives these listeners the whole time again. It does not run yet for those whose app has not been told.
+    fn linger_anew(&mut self, now: Duration) {
+        for listener in self.all.values_mut() {
+            if let State::Open { orphan: Some(orphan), .. } = &mut listener.state
+                && orphan.until.is_some()
+            {
+                orphan.until = Some(now.saturating_add(LINGER));
+            }
+        }
+    }
+
+    /// Closes the listeners without members that nobody will come for.
+    pub(super) fn close_orphans(&mut self, now: Duration, out: &mut Vec<Output>) {
+        if self.expecting {
+            return;
+        }
+        let hopeless: Vec<_> = self
+            .orphans()
+            .filter(|(_, orphan)| {
+                orphan.until.is_some_and(|until| !self.may_be_opened(*orphan) || until <= now)
+            })
+            .collect();
+        for (listener, _) in hopeless {
+            self.close(listener, out);
+        }
+    }
+
+    /// Whether a worker may come that wants this listener: one that is starting, or one that has opened its first server
+    /// since the listener has been without. It may open its servers one after the other.
+    pub(super) fn may_be_opened(&self, orphan: Orphan) -> bool {
+        orphan.replaced
+            || self.workers.values().any(|worker| match worker.phase {
+                Phase::Starting => true,
+                Phase::Serving => worker.alive && worker.up.is_some_and(|up| up > orphan.since),
+                Phase::Left => false,
+            })
+    }
+
+    pub(super) fn orphans(&self) -> impl Iterator<Item = (ListenerId, Orphan)> {
+        self.all.iter().filter_map(|(&id, listener)| match listener.state {
+            State::Open { orphan, .. } => Some((id, orphan?)),
+            State::Opening(_) => None,
+        })
+    }
+}

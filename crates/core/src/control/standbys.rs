@@ -1,0 +1,116 @@
+//! What standbys have asked for and get at their promotion.
+//!
+//! A standby opens its servers like any worker. It gets no connection before it is promoted: it joins no listener, and
+//! is not given a socket on which it would accept by itself.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{ListenerId, WorkerId};
+use crate::wire::Reply;
+
+/// What one standby gets at its promotion.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Held {
+    /// The listeners that it joins.
+    pub(super) joins: Vec<ListenerId>,
+    /// The answers that bring it a socket.
+    pub(super) replies: Vec<Reply>,
+}
+
+/// All standbys.
+#[derive(Debug, Default)]
+pub(super) struct Standbys(BTreeMap<WorkerId, Held>);
+
+impl Standbys {
+    pub(super) fn add(&mut self, worker: WorkerId) {
+        self.0.entry(worker).or_default();
+    }
+
+    /// Holds a join back. False if the worker is no standby.
+    pub(super) fn holds_join(&mut self, worker: WorkerId, listener: ListenerId) -> bool {
+        let Some(held) = self.0.get_mut(&worker) else { return false };
+        held.joins.push(listener);
+        true
+    }
+
+    /// A worker has left a listener again. False if it is no standby, which had not joined.
+    pub(super) fn on_leave(&mut self, worker: WorkerId, listener: ListenerId) -> bool {
+        let Some(held) = self.0.get_mut(&worker) else { return false };
+        held.joins.retain(|&other| other != listener);
+        held.replies.retain(|reply| reply.listener != Some(listener));
+        true
+    }
+
+    /// Holds back a reply that brings a socket. Returns the reply if the worker is to have it now.
+    pub(super) fn hold_reply(&mut self, worker: WorkerId, reply: Reply) -> Option<Reply> {
+        match self.0.get_mut(&worker) {
+            Some(held) if reply.shared => {
+                held.replies.push(reply);
+                None
+            }
+            _ => Some(reply),
+        }
+    }
+
+    /// What a standby gets now that it has a slot. None if it is no standby.
+    pub(super) fn promote(&mut self, worker: WorkerId) -> Option<Held> {
+        self.0.remove(&worker)
+    }
+
+    /// A worker goes, so it will not be promoted.
+    pub(super) fn on_go(&mut self, worker: WorkerId) {
+        self.0.remove(&worker);
+    }
+
+    /// Every standby, and the listeners of which it holds something.
+    pub(super) fn held(&self) -> impl Iterator<Item = (WorkerId, ListenerId)> {
+        self.0.iter().flat_map(|(&worker, held)| {
+            let replies = held.replies.iter().filter_map(|reply| reply.listener);
+            held.joins.iter().copied().chain(replies).map(move |listener| (worker, listener))
+        })
+    }
+
+    pub(super) fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.0.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: WorkerId = WorkerId(1);
+    const B: WorkerId = WorkerId(2);
+    const ONE: ListenerId = ListenerId(1);
+    const TWO: ListenerId = ListenerId(2);
+
+    fn reply(listener: ListenerId, shared: bool) -> Reply {
+        Reply { listener: Some(listener), shared, ..Reply::refusal(7, 0) }
+    }
+
+    #[test]
+    fn a_standby_gets_at_its_promotion_what_was_held_back() {
+        let mut standbys = Standbys::default();
+        standbys.add(A);
+        assert!(standbys.holds_join(A, ONE) && standbys.holds_join(A, TWO) && !standbys.holds_join(B, ONE));
+        assert_eq!(standbys.hold_reply(A, reply(TWO, true)), None);
+        assert_eq!(standbys.hold_reply(A, reply(ONE, false)), Some(reply(ONE, false)), "it brings no socket");
+        assert_eq!(standbys.hold_reply(B, reply(ONE, true)), Some(reply(ONE, true)));
+        assert!(standbys.on_leave(A, ONE) && !standbys.on_leave(B, ONE));
+        let held = standbys.promote(A);
+        assert_eq!(held, Some(Held { joins: vec![TWO], replies: vec![reply(TWO, true)] }));
+        assert_eq!(standbys.promote(A), None);
+        assert!(!standbys.holds_join(A, ONE), "it is a worker like any other");
+    }
+
+    #[test]
+    fn nothing_is_held_of_a_listener_that_a_standby_has_left() {
+        let mut standbys = Standbys::default();
+        standbys.add(A);
+        standbys.holds_join(A, ONE);
+        standbys.hold_reply(A, reply(ONE, true));
+        assert!(standbys.on_leave(A, ONE));
+        assert_eq!(standbys.held().count(), 0);
+        assert_eq!(standbys.promote(A), Some(Held::default()));
+    }
+}

@@ -1,0 +1,235 @@
+//! Listeners and supervision where one depends on the other.
+
+use serde_json::json;
+
+use super::listeners::{LINGER, Opened};
+use super::supervise::{Options, TAKEOVER};
+use super::*;
+use crate::ids::{ListenerId, Request, Ticket};
+use crate::schedule::Policy;
+use crate::wire::Kind;
+
+const ONE: ListenerId = ListenerId(1);
+const TWO: ListenerId = ListenerId(2);
+const EMFILE: i32 = -24;
+
+/// A control thread whose sockets and processes are always to be had.
+struct Thread {
+    control: Control,
+    now: Duration,
+    started: Vec<WorkerId>,
+    /// Without what is answered: spawning and opening.
+    said: Vec<Output>,
+}
+
+impl Thread {
+    fn new(policy: Policy) -> Self {
+        let control = Control::new(Scheduling::all(policy), 100);
+        Self { control, now: Duration::ZERO, started: Vec::new(), said: Vec::new() }
+    }
+
+    fn supervised(policy: Policy, options: Options) -> Self {
+        let mut thread = Self::new(policy);
+        thread.give(Input::Begin { options: Box::new(options), seed: 1 });
+        thread
+    }
+
+    fn give(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        let mut outputs = Vec::new();
+        while let Some(input) = inputs.pop_front() {
+            self.control.input(self.now, input, &mut outputs);
+            self.control.check_invariants().unwrap();
+            for output in outputs.drain(..) {
+                match output {
+                    Output::Spawn { ticket, slot, .. } => inputs.push_back(self.spawned(ticket, slot)),
+                    Output::Open { listener, .. } => {
+                        let result = Ok(Opened { kind: Kind::Tcp, sockname: None });
+                        inputs.push_back(Input::Opened { listener, result });
+                    }
+                    Output::Tell(_) => {}
+                    output => self.said.push(output),
+                }
+            }
+        }
+    }
+
+    fn spawned(&mut self, ticket: Ticket, slot: Option<Slot>) -> Input {
+        let worker = WorkerId(u32::try_from(self.started.len()).unwrap() + 1);
+        self.started.push(worker);
+        Input::Spawned { ticket, worker, slot, external: false }
+    }
+
+    fn ask(&mut self, worker: WorkerId, port: u16) {
+        let frame =
+            json!({ "act": "query", "seq": 7, "index": 0, "port": port, "addressType": 4, "data": null });
+        let frame = FromWorker::parse(frame.to_string().as_bytes()).unwrap();
+        self.give(Input::Said(worker, frame));
+    }
+
+    fn listen(&mut self, worker: WorkerId, port: u16, listener: ListenerId) {
+        self.ask(worker, port);
+        self.give(Input::Said(worker, FromWorker::Listening { listener }));
+    }
+
+    fn pass(&mut self, how_long: Duration) {
+        self.now += how_long;
+        self.give(Input::Tick);
+    }
+
+    fn said(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.said)
+    }
+
+    fn closed(&mut self) -> Vec<ListenerId> {
+        let closed = |output| match output {
+            Output::CloseListener(listener) => Some(listener),
+            _ => None,
+        };
+        self.said().into_iter().filter_map(closed).collect()
+    }
+}
+
+const A: WorkerId = WorkerId(1);
+const B: WorkerId = WorkerId(2);
+
+#[test]
+fn a_port_that_new_code_opens_late_stays_open_for_as_long_as_a_listener_lingers() {
+    for opens in [true, false] {
+        let mut thread = Thread::supervised(Policy::RoundRobin, Options::default());
+        thread.listen(A, 80, ONE);
+        thread.listen(A, 81, TWO);
+        let reload = supervise::Input::Reload { concurrency: 1, request: Request(1) };
+        thread.give(Input::Supervise(reload));
+        thread.listen(B, 80, ONE);
+        thread.pass(TAKEOVER);
+        let said = thread.said();
+        assert!(said.contains(&Output::Leave(A, TWO)), "its time is over: {said:?}");
+        thread.give(Input::Exited { worker: A, exit: ExitKind::Code(0) });
+        thread.give(Input::Settled(A));
+        thread.pass(LINGER.mul_f32(0.9));
+        assert_eq!(thread.closed(), []);
+        if opens {
+            thread.listen(B, 81, TWO);
+        }
+        thread.pass(LINGER.mul_f32(0.1));
+        assert_eq!(thread.closed(), if opens { vec![] } else { vec![TWO] });
+    }
+}
+
+#[test]
+fn the_listener_of_a_supervised_worker_outlives_its_exit_code_0_and_that_of_a_forked_one_does_not() {
+    let mut thread = Thread::supervised(Policy::RoundRobin, Options::default());
+    thread.listen(A, 80, ONE);
+    thread.give(Input::Exited { worker: A, exit: ExitKind::Code(0) });
+    thread.give(Input::Settled(A));
+    assert_eq!(thread.closed(), []);
+
+    let mut thread = Thread::new(Policy::RoundRobin);
+    thread.give(Input::Forked { worker: A, external: false });
+    thread.listen(A, 80, ONE);
+    thread.said();
+    thread.give(Input::Exited { worker: A, exit: ExitKind::Code(0) });
+    let told = Output::TellExit(A, ExitKind::Code(0));
+    let expected = [Output::Forget(A), Output::Leave(A, ONE), Output::CloseListener(ONE), told];
+    assert_eq!(thread.said(), expected, "the app hears of it when the listener is closed");
+}
+
+#[test]
+fn a_standby_gets_its_connections_and_its_socket_with_its_slot() {
+    for policy in [Policy::RoundRobin, Policy::None, Policy::Kernel] {
+        let options = Options { standby: 1, ..Options::default() };
+        let mut thread = Thread::supervised(policy, options);
+        thread.listen(A, 80, ONE);
+        thread.said();
+        thread.listen(B, 80, ONE);
+        let said = thread.said();
+        let replied = said.iter().any(|output| matches!(output, Output::Reply(B, _)));
+        assert_eq!(replied, policy == Policy::RoundRobin, "{policy:?}: {said:?}");
+        assert!(!said.iter().any(|output| matches!(output, Output::Join(B, _))), "{said:?}");
+        thread.give(Input::Exited { worker: A, exit: ExitKind::Signal(9) });
+        let said = thread.said();
+        let promoted = said.iter().position(|it| *it == Output::Promote { worker: B, slot: Slot(0) });
+        let rest = &said[promoted.expect("it takes over") + 1..];
+        let order = Output::Send(B, ToWorker::Promote { slot: Slot(0) });
+        match policy {
+            Policy::RoundRobin => assert_eq!(rest, [Output::Join(B, ONE), order]),
+            // It said that it listens although it had no socket, so under the kernel policy it joins.
+            Policy::Kernel => {
+                assert!(matches!(rest, [Output::Join(B, ONE), to, Output::Reply(B, _)] if *to == order));
+            }
+            _ => assert!(matches!(rest, [to, Output::Reply(B, _)] if *to == order), "{rest:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_socket_that_only_a_standby_waits_for_lingers_and_is_not_given_to_one_that_has_left() {
+    let options = Options { standby: 1, ..Options::default() };
+    let mut thread = Thread::supervised(Policy::None, options);
+    thread.listen(A, 80, ONE);
+    thread.ask(B, 81);
+    thread.said();
+    thread.give(Input::Said(B, FromWorker::Leaving));
+    assert_eq!(thread.closed(), [], "the next standby may want it");
+    thread.pass(LINGER);
+    assert_eq!(thread.closed(), [TWO]);
+    thread.give(Input::Exited { worker: A, exit: ExitKind::Signal(9) });
+    let given = thread.said().into_iter().find(|output| matches!(output, Output::Reply(B, _)));
+    assert_eq!(given, None);
+}
+
+#[test]
+fn a_worker_without_a_descriptor_for_its_socket_is_refused_and_leaves_the_listener_also_in_a_drain() {
+    let mut thread = Thread::supervised(Policy::None, Options { workers: 2, ..Options::default() });
+    thread.listen(A, 80, ONE);
+    thread.ask(B, 80);
+    let reply = thread.said().into_iter().find_map(|output| match output {
+        Output::Reply(B, reply) => Some(reply),
+        _ => None,
+    });
+    let retire = supervise::Input::RetireAsked {
+        worker: A,
+        reason: Reason::Asked("tired".into()),
+        detail: String::new(),
+        by: By::Primary,
+    };
+    thread.give(Input::Supervise(retire));
+    thread.said();
+    thread.give(Input::ReplyFailed { worker: B, reply: reply.expect("a reply"), errno: EMFILE });
+    assert_eq!(thread.said(), [Output::Reply(B, Reply::refusal(7, EMFILE))]);
+    assert!(!thread.control.listeners.is_member(B, ONE));
+    // It may try again.
+    thread.ask(B, 80);
+    assert!(matches!(thread.said().as_slice(), [Output::Reply(B, reply)] if reply.errno == 0));
+}
+
+#[test]
+fn a_worker_that_is_cut_off_has_nothing_any_more_and_is_killed_if_it_goes_on() {
+    let mut thread = Thread::new(Policy::RoundRobin);
+    thread.give(Input::Forked { worker: A, external: false });
+    thread.listen(A, 80, ONE);
+    thread.said();
+    let why = "it writes nonsense";
+    thread.give(Input::Broke { worker: A, why: why.into() });
+    let broken = Output::TellBroken(A, why.into());
+    let expected = [Output::Unlink(A), broken, Output::Withdraw(A), Output::Leave(A, ONE)];
+    assert_eq!(thread.said(), expected);
+    thread.give(Input::Broke { worker: A, why: why.into() });
+    assert_eq!(thread.said(), [Output::Unlink(A)], "it is told once");
+    thread.pass(unlinked::GRACE);
+    assert_eq!(thread.said(), [Output::Kill(A, KillSignal::Kill)]);
+}
+
+#[test]
+fn an_external_program_may_close_its_link() {
+    for external in [true, false] {
+        let mut thread = Thread::new(Policy::RoundRobin);
+        thread.give(Input::Forked { worker: A, external });
+        thread.give(Input::HungUp(A));
+        assert_eq!(thread.said(), if external { vec![] } else { vec![Output::Withdraw(A)] });
+        thread.pass(unlinked::ENDING);
+        let unlinked = thread.said().contains(&Output::Unlink(A));
+        assert_eq!(unlinked, !external, "a worker in Node does not live without its link");
+    }
+}

@@ -1,0 +1,116 @@
+//! Connections that come back from workers.
+
+use super::listener::{Door, Listener};
+use super::worker::Standing;
+use super::{Connection, Dispatch, Output, Refusal, Time, suspend};
+use crate::ids::{ListenerId, WorkerId};
+use crate::schedule::Policy;
+
+/// The most handed-over connections that wait here for a worker. Each is a descriptor of this process.
+pub(super) const HAND_OVER: usize = 256;
+
+/// How a connection came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comeback {
+    /// A worker gave it back.
+    Returned,
+    /// It was taken back, or never left.
+    Reclaimed,
+    /// A worker that drains has handed it over.
+    HandedOver,
+}
+
+impl<C: Connection> Dispatch<C> {
+    /// To the head of their queues, in this order.
+    pub(super) fn take_back(
+        &mut self,
+        conns: impl IntoIterator<Item = (ListenerId, C)>,
+        how: Comeback,
+        now: Time,
+        out: &mut Vec<Output<C>>,
+    ) {
+        for (listener, conn) in conns {
+            match self.position(listener) {
+                None => out.push(Output::Close { conn }),
+                Some(index) => {
+                    let Listener { queue, counts, plan, .. } = &mut self.listeners[index];
+                    if how == Comeback::HandedOver && plan.policy == Policy::Hook {
+                        // It counts when it is back with the answer.
+                        out.push(Output::Ask { listener, conn });
+                        continue;
+                    }
+                    match how {
+                        Comeback::Returned => counts.returned += 1,
+                        Comeback::Reclaimed => counts.reclaimed += 1,
+                        Comeback::HandedOver => counts.handed_over += 1,
+                    }
+                    queue.comes_back(conn, now);
+                    self.waiting += 1;
+                }
+            }
+        }
+    }
+
+    pub(super) fn take_back_unsent(
+        &mut self,
+        worker: WorkerId,
+        conns: Vec<(ListenerId, C)>,
+        now: Time,
+        out: &mut Vec<Output<C>>,
+    ) {
+        if let Some(place) = self.place(worker) {
+            let worker = &mut self.workers[place];
+            worker.missed(conns.len());
+            if !conns.is_empty() && worker.standing != Standing::Leaving {
+                suspend(worker, Standing::Choked, out);
+            }
+        }
+        self.take_back(conns, Comeback::Reclaimed, now, out);
+    }
+
+    pub(super) fn take_back_refused(
+        &mut self,
+        worker: WorkerId,
+        (listener, conn): (ListenerId, C),
+        why: Refusal,
+        now: Time,
+        out: &mut Vec<Output<C>>,
+    ) {
+        let handed_over = why == Refusal::HandedOver;
+        let genuine = self.place(worker).is_some_and(|place| {
+            let worker = &mut self.workers[place];
+            // A worker that has never listened there cannot have been given one of these.
+            worker.has_joined(listener) && if handed_over { worker.handed_over() } else { worker.returned() }
+        });
+        if !genuine {
+            out.push(Output::Close { conn });
+            return;
+        }
+        let door = match why {
+            Refusal::Full => Door::Full,
+            Refusal::NotListening | Refusal::HandedOver => {
+                let until = now.saturating_add(self.config.retry_after);
+                self.retry_at = Some(self.retry_at.map_or(until, |retry_at| retry_at.min(until)));
+                Door::Resting(until)
+            }
+        };
+        self.set_door(worker, listener, door);
+        let how = if handed_over { Comeback::HandedOver } else { Comeback::Returned };
+        self.take_back([(listener, conn)], how, now, out);
+    }
+
+    /// How many connections a worker that leaves may hand over now; `None` if it does not leave, or if any listener
+    /// that it was on has nobody else: what it handed over would wait there, or be closed.
+    #[must_use]
+    pub fn hand_over_room(&self, worker: WorkerId) -> Option<usize> {
+        let worker = &self.workers[self.place(worker)?];
+        let has_heirs = |listener: &ListenerId| {
+            self.position(*listener).is_some_and(|index| !self.listeners[index].members.is_empty())
+        };
+        if worker.standing != Standing::Leaving || !worker.left.iter().all(has_heirs) {
+            return None;
+        }
+        let waiting: usize = self.listeners.iter().map(|listener| listener.queue.kept()).sum();
+        Some(HAND_OVER.saturating_sub(waiting))
+    }
+}

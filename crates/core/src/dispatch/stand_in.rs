@@ -1,0 +1,52 @@
+//! Workers that accept by themselves, and cannot just now: the shell does it for them.
+
+use super::listener::{Door, Listener, Member};
+use super::worker::{Standing, Worker};
+use super::{Connection, Dispatch, Output, suspend};
+use crate::ids::WorkerId;
+
+impl<C: Connection> Dispatch<C> {
+    /// The worker does not accept who waits for it. If others could, it counts as stalled until its loop turns.
+    pub(super) fn neglects(&mut self, worker: WorkerId, out: &mut Vec<Output<C>>) {
+        if let Some(place) = self.place(worker) {
+            let worker = &mut self.workers[place];
+            if worker.standing == Standing::Turning && worker.shared > 0 {
+                suspend(worker, Standing::Stalled, out);
+            }
+        }
+    }
+
+    /// Whether the shell accepts for it because it is stalled. Its counter may end that at any moment.
+    pub(super) fn stands_in_for_stalled(&self, worker: &Worker) -> bool {
+        let mut members = self.listeners.iter().flat_map(|listener| &listener.members);
+        worker.is_suspended() && members.any(|it| it.stood_in && self.workers[it.place].id == worker.id)
+    }
+
+    /// Says for whom the shell has to accept, and for whom no longer.
+    pub(super) fn stand_in(&mut self, out: &mut Vec<Output<C>>) {
+        let Self { workers, listeners, .. } = self;
+        for listener in listeners.iter_mut().filter(|listener| listener.is_per_slot()) {
+            let Listener { id, members, .. } = listener;
+            for member in members {
+                let it = &mut workers[member.place];
+                let needed = needs_stand_in(member, it);
+                if needed == std::mem::replace(&mut member.stood_in, needed) {
+                    continue;
+                }
+                let (worker, listener) = (it.id, *id);
+                if needed {
+                    out.push(Output::StandIn { worker, listener });
+                } else {
+                    it.accepts_again();
+                    out.push(Output::StandDown { worker, listener });
+                }
+            }
+        }
+    }
+}
+
+/// Who gets nothing from us for whatever reason should get nothing from the kernel either. One whose server is closed
+/// has said so by another way already.
+pub(super) fn needs_stand_in(member: &Member, worker: &Worker) -> bool {
+    worker.is_suspended() || member.door == Door::Full
+}

@@ -1,0 +1,23 @@
+//! What rcluster decides, as pure state machines: input and time in, outputs out.
+//!
+//! Nothing here may touch a socket, a clock, a thread or Node: that is what lets a seeded
+//! simulation drive it through situations that no machine would produce on demand.
+
+#![forbid(unsafe_code)]
+
+pub mod channel;
+pub mod control;
+pub mod dispatch;
+pub mod doorway;
+pub mod forward;
+pub mod ids;
+pub mod inquiry;
+pub mod inspect;
+pub mod lifeline;
+pub mod notify;
+pub mod random;
+pub mod schedule;
+pub mod seldom;
+pub mod store;
+pub mod vigil;
+pub mod wire;

@@ -1,0 +1,309 @@
+//! Sockets from which workers accept by themselves, and whether they do.
+//!
+//! Nobody can be asked about each connection: that would cost more than passing them on. So a socket that was quiet
+//! *knocks* once when a client comes; from then on its listener is looked at from time to time, until it is quiet again
+//! and the next knock is waited for. An idle listener costs nothing, a busy one a look every [`PERIOD`].
+//!
+//! A socket is *neglected* if clients wait there at two looks in a row and its workers have accepted nobody in between:
+//! they are blocked, stopped, or out of descriptors. A worker that only waits for a CPU is none of that, and nothing
+//! would be gained by giving its clients to others, who have no CPU either; nor while all others are busy.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::ids::{ListenerId, Slot};
+
+/// How often is looked. All listeners are looked at together.
+pub const PERIOD: Duration = Duration::from_millis(20);
+
+/// The least time between two looks that may lead to a finding: a worker that waits for a CPU is not blocked.
+pub const LEAST: Duration = Duration::from_millis(15);
+
+/// Who has been at work for more than this share of the time, in percent, cannot help others.
+const BUSY: u32 = 75;
+
+/// Who could run, and has had less than this share of the time, in percent, lacks a CPU.
+const STARVED: u32 = 25;
+
+/// What there is to see of one socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    /// Whose socket it is.
+    pub slot: Slot,
+    /// How many connections its workers say they have accepted. Untrusted: a worker that lies harms its own clients.
+    pub accepted: u64,
+    /// For how long their event loops have been at work, as they say.
+    pub busy: Duration,
+    /// Whether a client waits there just now.
+    pub waiting: bool,
+    /// How long the workers have had a CPU; of no interest if nobody waits.
+    pub ran: Duration,
+}
+
+/// What came of a look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Finding {
+    /// Sockets whose clients nobody accepts.
+    pub neglected: Vec<Slot>,
+    /// Nothing has happened lately: the listener is not looked at any more until it knocks. Each of its sockets has to be
+    /// asked for a knock, which comes at once if a client has come meanwhile.
+    pub quiet: bool,
+}
+
+/// The listeners that are looked at.
+#[derive(Debug, Default)]
+pub struct Vigil(BTreeMap<ListenerId, Watch>);
+
+#[derive(Debug)]
+struct Watch {
+    at: Duration,
+    due: Duration,
+    /// What was seen last.
+    seen: BTreeMap<Slot, Sight>,
+}
+
+impl Vigil {
+    /// When to look next. None while everything is quiet.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.0.values().map(|watch| watch.due).min()
+    }
+
+    /// Those that have to be looked at now.
+    pub fn due(&self, now: Duration) -> impl Iterator<Item = ListenerId> {
+        self.0.iter().filter(move |(_, watch)| watch.due <= now).map(|(listener, _)| *listener)
+    }
+
+    /// Whether this one need not knock.
+    #[must_use]
+    pub fn is_awake(&self, listener: ListenerId) -> bool {
+        self.0.contains_key(&listener)
+    }
+
+    /// Takes in what there is to see of a listener that has knocked or is due. Sockets that somebody else accepts from
+    /// are left out; they are new when they come back.
+    ///
+    /// `is_runnable` says whether the worker of a slot could run if it had a CPU, for those few of whom that matters.
+    pub fn look(
+        &mut self,
+        now: Duration,
+        listener: ListenerId,
+        sights: &[Sight],
+        is_runnable: impl Fn(Slot) -> bool,
+    ) -> Finding {
+        let (at, before) = self.0.remove(&listener).map(|watch| (watch.at, watch.seen)).unwrap_or_default();
+        let period = now.saturating_sub(at);
+        let mut finding = Finding { neglected: Vec::new(), quiet: true };
+        let mut helpers = false;
+        for sight in sights {
+            let Some(last) = before.get(&sight.slot) else {
+                finding.quiet = false;
+                continue;
+            };
+            let idle = last.accepted == sight.accepted;
+            finding.quiet &= idle && !last.waiting && !sight.waiting;
+            if idle && last.waiting && sight.waiting {
+                let starved = sight.ran.saturating_sub(last.ran) * 100 < period * STARVED;
+                if !starved || !is_runnable(sight.slot) {
+                    finding.neglected.push(sight.slot);
+                }
+            }
+            let busy = sight.busy.saturating_sub(last.busy);
+            helpers |= !sight.waiting && busy * 100 < period * BUSY;
+        }
+        if !helpers {
+            finding.neglected.clear();
+        }
+        if !finding.quiet {
+            // Those that are neglected begin anew, lest they are blamed for the same once more.
+            let new = sights.iter().filter(|sight| !finding.neglected.contains(&sight.slot));
+            let seen = new.map(|sight| (sight.slot, *sight)).collect();
+            self.0.insert(listener, Watch { at: now, due: next_look(now), seen });
+        }
+        finding
+    }
+
+    /// A listener is gone.
+    pub fn forget(&mut self, listener: ListenerId) {
+        self.0.remove(&listener);
+    }
+}
+
+/// On a grid that all listeners share, so that the look at one is the look at all.
+fn next_look(now: Duration) -> Duration {
+    let least = now.saturating_add(LEAST).as_micros();
+    let period = PERIOD.as_micros();
+    let micros = least.div_ceil(period).saturating_mul(period);
+    Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    const LISTENER: ListenerId = ListenerId(1);
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn sight(slot: u32, accepted: u64, waiting: bool) -> Sight {
+        Sight { slot: Slot(slot), accepted, busy: Duration::ZERO, waiting, ran: Duration::ZERO }
+    }
+
+    /// Nobody lacks a CPU.
+    fn look(vigil: &mut Vigil, now: Duration, listener: ListenerId, sights: &[Sight]) -> Finding {
+        vigil.look(now, listener, sights, |_| false)
+    }
+
+    fn found(neglected: &[u32], quiet: bool) -> Finding {
+        Finding { neglected: neglected.iter().map(|slot| Slot(*slot)).collect(), quiet }
+    }
+
+    #[test]
+    fn who_accepts_nobody_between_two_looks_neglects_its_clients() {
+        let mut vigil = Vigil::default();
+        assert_eq!(
+            look(&mut vigil, ms(103), LISTENER, &[sight(0, 5, true), sight(1, 0, false)]),
+            found(&[], false)
+        );
+        assert_eq!(vigil.next_deadline(), Some(ms(120)));
+        assert_eq!(vigil.due(ms(119)).count(), 0);
+        assert_eq!(vigil.due(ms(120)).collect::<Vec<_>>(), [LISTENER]);
+        // One accepts, and more have come meanwhile; the other has its first client.
+        assert_eq!(
+            look(&mut vigil, ms(120), LISTENER, &[sight(0, 6, true), sight(1, 0, true)]),
+            found(&[], false)
+        );
+        assert_eq!(
+            look(&mut vigil, ms(140), LISTENER, &[sight(0, 9, false), sight(1, 0, true)]),
+            found(&[1], false)
+        );
+        // Somebody else accepts there from now on. When it comes back it is not blamed for what was.
+        assert_eq!(look(&mut vigil, ms(160), LISTENER, &[sight(0, 10, false)]), found(&[], false));
+        assert_eq!(
+            look(&mut vigil, ms(180), LISTENER, &[sight(0, 10, false), sight(1, 0, true)]),
+            found(&[], false)
+        );
+    }
+
+    #[test]
+    fn nobody_is_blamed_where_nobody_could_help() {
+        let mut vigil = Vigil::default();
+        let mut other = sight(0, 0, false);
+        let neglected = sight(1, 0, true);
+        let _ = look(&mut vigil, ms(100), LISTENER, &[other, neglected]);
+        // At work for 16 of 20 ms.
+        other = Sight { busy: ms(16), accepted: 3, ..other };
+        assert_eq!(look(&mut vigil, ms(120), LISTENER, &[other, neglected]), found(&[], false));
+        // It has been idle, and just now clients wait there, too.
+        other = Sight { busy: ms(16), accepted: 6, waiting: true, ..other };
+        assert_eq!(look(&mut vigil, ms(140), LISTENER, &[other, neglected]), found(&[], false));
+        other = Sight { busy: ms(30), accepted: 9, waiting: false, ..other };
+        assert_eq!(look(&mut vigil, ms(160), LISTENER, &[other, neglected]), found(&[1], false));
+        // One that has just come may be anything.
+        assert_eq!(look(&mut vigil, ms(180), LISTENER, &[sight(2, 0, false), neglected]), found(&[], false));
+        assert_eq!(look(&mut vigil, ms(200), LISTENER, &[sight(2, 0, false), neglected]), found(&[1], false));
+    }
+
+    #[test]
+    fn who_lacks_a_cpu_is_not_blocked() {
+        let mut vigil = Vigil::default();
+        let other = sight(0, 0, false);
+        let mut neglected = sight(1, 0, true);
+        let _ = vigil.look(ms(100), LISTENER, &[other, neglected], |_| true);
+        neglected.ran = ms(4);
+        assert_eq!(vigil.look(ms(120), LISTENER, &[other, neglected], |_| true), found(&[], false));
+        // It does something else with its time.
+        neglected.ran = ms(10);
+        assert_eq!(vigil.look(ms(140), LISTENER, &[other, neglected], |_| true), found(&[1], false));
+        // It does nothing, and not for want of a CPU.
+        let _ = vigil.look(ms(160), LISTENER, &[other, neglected], |_| true);
+        assert_eq!(vigil.look(ms(180), LISTENER, &[other, neglected], |_| false), found(&[1], false));
+    }
+
+    #[test]
+    fn what_is_quiet_is_left_alone() {
+        let mut vigil = Vigil::default();
+        assert_eq!(vigil.next_deadline(), None);
+        // The client that knocked was served before the look.
+        assert_eq!(look(&mut vigil, ms(7), LISTENER, &[sight(0, 1, false)]), found(&[], false));
+        assert!(vigil.is_awake(LISTENER));
+        assert_eq!(look(&mut vigil, ms(40), LISTENER, &[sight(0, 1, false)]), found(&[], true));
+        assert!(!vigil.is_awake(LISTENER));
+        assert_eq!(vigil.next_deadline(), None);
+        let _ = look(&mut vigil, ms(50), LISTENER, &[sight(0, 1, true)]);
+        vigil.forget(LISTENER);
+        assert_eq!(vigil.next_deadline(), None);
+    }
+
+    #[test]
+    fn looks_are_neither_too_close_nor_too_many() {
+        for micros in (0..100_000).step_by(77) {
+            let now = Duration::from_micros(micros);
+            let wait = next_look(now).saturating_sub(now);
+            assert!(wait >= LEAST && wait <= LEAST + PERIOD, "{wait:?} after {now:?}");
+            assert_eq!(next_look(now).as_micros() % PERIOD.as_micros(), 0);
+        }
+    }
+
+    /// Workers that block now and then, with clients who come as they like.
+    #[test]
+    fn clients_of_blocked_workers_are_found_in_time_and_others_are_not_blamed() {
+        let mut found = 0;
+        for seed in 0..200 {
+            let mut random = Random::new(seed);
+            let mut vigil = Vigil::default();
+            let (mut accepted, mut waiting) = ([0_u64; 3], [0_u64; 3]);
+            let (mut blocked_until, mut first_waits) = ([0_u64; 3], [None; 3]);
+            let (mut armed, mut stood_in, mut looks) = ([true; 3], [false; 3], 0);
+            for now in 0..3_000_u64 {
+                let chance = random.bits() % 1_000;
+                let busy = now % 1_000 < 700;
+                for slot in 0..3 {
+                    if chance == slot as u64 {
+                        blocked_until[slot] = now + 5 + random.bits() % 80;
+                    }
+                    if busy && random.bits().is_multiple_of(8) {
+                        waiting[slot] += 1;
+                        first_waits[slot].get_or_insert(now);
+                    }
+                    stood_in[slot] &= blocked_until[slot] > now;
+                    if blocked_until[slot] <= now || stood_in[slot] {
+                        let taken = std::mem::take(&mut waiting[slot]);
+                        accepted[slot] += if stood_in[slot] { 0 } else { taken };
+                        first_waits[slot] = None;
+                    }
+                }
+                let knock = (0..3).any(|slot| armed[slot] && waiting[slot] > 0);
+                let due = vigil.due(ms(now)).count() > 0;
+                if (knock && !vigil.is_awake(LISTENER)) || due {
+                    looks += 1;
+                    let sights: Vec<Sight> = (0..3_u32)
+                        .filter(|slot| !stood_in[*slot as usize])
+                        .map(|slot| sight(slot, accepted[slot as usize], waiting[slot as usize] > 0))
+                        .collect();
+                    let finding = look(&mut vigil, ms(now), LISTENER, &sights);
+                    armed = [finding.quiet; 3];
+                    for Slot(slot) in finding.neglected {
+                        found += 1;
+                        let since = first_waits[slot as usize].expect("somebody waits");
+                        assert!(now - since >= 15, "seed {seed}: found after {} ms", now - since);
+                        stood_in[slot as usize] = true;
+                        first_waits[slot as usize] = None;
+                    }
+                }
+                for (slot, since) in first_waits.iter().enumerate() {
+                    let Some(since) = since else { continue };
+                    let helped = (0..3).any(|other| other != slot && blocked_until[other] + 60 <= now);
+                    let in_time = ms(now - since) <= LEAST + 2 * PERIOD;
+                    assert!(in_time || !helped, "seed {seed}: {} ms unnoticed", now - since);
+                }
+            }
+            assert!(looks <= 3_000 / 20 + 3 * 2, "seed {seed}: {looks} looks");
+        }
+        assert!(found > 500, "found {found}: that proves nothing");
+    }
+}

@@ -1,0 +1,165 @@
+//! The control thread in a world where everything goes wrong: listeners and supervision together.
+//!
+//! Workers start, ask where to listen, listen, close, crash, hang up and drain; operators reload, scale and shut down;
+//! the app forks workers of its own and hears late of their ends; descriptors run out and come back. After each input
+//! the brain's own rules are checked, and each output is held against what the world knows. Then all is well again, and
+//! the cluster has to be, too. A failure names its seed:
+//! `RCLUSTER_SEED=<seed> cargo test --test control_simulation` plays that one again.
+
+mod checks;
+mod options;
+mod process;
+mod world;
+
+use std::time::Duration;
+
+use rcluster_core::control::Input;
+use rcluster_core::control::supervise::{self, By, ExitKind, Reason};
+use rcluster_core::ids::WorkerId;
+use rcluster_core::wire::FromWorker;
+
+use process::Deed;
+use rcluster_testing::Seed;
+use world::{Tally, World};
+
+const SEEDS: u64 = if cfg!(debug_assertions) { 800 } else { 15_000 };
+const STEPS: usize = 30;
+
+impl World {
+    fn something_happens(&mut self) {
+        let workers: Vec<WorkerId> = self.processes.keys().copied().collect();
+        let Some(worker) = self.random.pick(&workers) else { return self.reload() };
+        if self.gentle {
+            return match self.random.below(8) {
+                0 => self.act(worker, Deed::Exit(ExitKind::Signal(9))),
+                1 => self.reload(),
+                2 => self.retire(worker),
+                _ => {}
+            };
+        }
+        match self.random.below(30) {
+            0..5 => self.act(worker, Deed::Exit(ExitKind::Signal(11))),
+            5 => self.act(worker, Deed::HangUp),
+            6 => self.act(worker, Deed::Leave),
+            7..9 => self.exhausted = !self.exhausted,
+            9..12 => self.reload(),
+            12 => self.scale(),
+            13..15 => self.retire(worker),
+            15 => self.fork(),
+            16 => self.give(Input::Leave(worker)),
+            17 => self.something_absurd_is_heard(worker),
+            18 => self.give(Input::Broke { worker, why: "it writes nonsense".into() }),
+            19 => self.everybody_crashes(&workers),
+            _ => {}
+        }
+    }
+
+    fn everybody_crashes(&mut self, workers: &[WorkerId]) {
+        for &worker in workers {
+            self.act(worker, Deed::Exit(ExitKind::Signal(6)));
+        }
+        if self.random.one_in(2) {
+            self.reload();
+        }
+    }
+
+    fn reload(&mut self) {
+        let concurrency = u32::try_from(self.random.below(3)).unwrap();
+        self.request(|request| supervise::Input::Reload { concurrency, request });
+    }
+
+    fn scale(&mut self) {
+        let workers = u32::try_from(1 + self.random.below(4)).unwrap();
+        self.request(|request| supervise::Input::Scale { workers, request });
+    }
+
+    fn retire(&mut self, worker: WorkerId) {
+        let (reason, by) = (Reason::Asked("tired".into()), By::Primary);
+        let input = supervise::Input::RetireAsked { worker, reason, detail: String::new(), by };
+        self.give(Input::Supervise(input));
+    }
+
+    /// Against the rules, or of somebody who is not there.
+    fn something_absurd_is_heard(&mut self, worker: WorkerId) {
+        let linked = self.processes[&worker].linked;
+        let listener = self.random.pick(&self.sockets.keys().copied().collect::<Vec<_>>());
+        let nobody = WorkerId(9_999);
+        match (self.random.below(5), listener) {
+            (0, Some(listener)) if linked => {
+                self.give(Input::Said(worker, FromWorker::Listening { listener }));
+            }
+            (1, Some(listener)) if linked => self.act(worker, Deed::Close(listener)),
+            (2, _) => self.give(Input::Settled(worker)),
+            (3, _) => self.give(Input::Exited { worker: nobody, exit: ExitKind::Code(0) }),
+            _ => self.give(Input::Broke { worker: nobody, why: "it is not there".into() }),
+        }
+    }
+
+    /// The workers that the app has forked end as well.
+    fn end_the_others(&mut self) {
+        for worker in self.processes.keys().copied().collect::<Vec<_>>() {
+            self.act(worker, Deed::Exit(ExitKind::Code(0)));
+        }
+    }
+}
+
+fn run(seed: u64) -> Tally {
+    let _named = Seed(seed);
+    // Every fourth world is gentle: workers are killed and replaced, and no client may be refused.
+    let mut world = World::new(seed, seed.is_multiple_of(4));
+    let (options, seed) = (Box::new(world.options.clone()), seed);
+    world.give(Input::Begin { options, seed });
+    if world.gentle {
+        world.let_time_pass(Duration::from_millis(600));
+    }
+    for _ in 0..STEPS {
+        world.something_happens();
+        let how_long = world.random.ms(0, 150);
+        world.let_time_pass(how_long);
+    }
+    world.calm_down();
+    world.everything_ends();
+    world.tally
+}
+
+#[test]
+fn listeners_and_workers_recover_together_and_end() {
+    if let Ok(seed) = std::env::var("RCLUSTER_SEED") {
+        println!("{:?}", run(seed.parse().expect("RCLUSTER_SEED is a number")));
+        return;
+    }
+    let mut tally = Tally::new();
+    for (what, times) in (0..SEEDS).flat_map(run) {
+        *tally.entry(what).or_default() += times;
+    }
+    println!("{tally:?}");
+    // A world in which nothing of interest happens proves nothing.
+    let often = [
+        "open",
+        "join",
+        "drain",
+        "last call",
+        "promote",
+        "fork",
+        "ready",
+        "restart",
+        "gave up",
+        "done",
+        "failed",
+        "reload done",
+        "reload failed",
+        "refused",
+        "unlink",
+        "hung up",
+        "spawn failed",
+        "open failed",
+        "reply failed",
+        "no descriptors in a drain",
+        "a reload while a listener lingers",
+        "a standby's listener closes",
+    ];
+    for what in often {
+        let times = tally.get(what).copied().unwrap_or(0);
+        assert!(times >= SEEDS / 50, "hardly ever: {what} ({times})");
+    }
+}

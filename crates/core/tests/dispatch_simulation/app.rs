@@ -1,0 +1,107 @@
+//! An app with a hook: it is asked where connections go, and answers late, wrongly, twice, or not at all.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rcluster_core::dispatch::Input;
+use rcluster_core::ids::{ListenerId, WorkerId};
+use rcluster_core::inquiry::{Answer, Inquiry};
+
+use crate::worker::Conn;
+use crate::world::World;
+
+pub(crate) const TIMEOUT: Duration = Duration::from_millis(3);
+
+/// The app, and the way to it and back.
+#[derive(Default)]
+pub(crate) struct App {
+    pub(crate) inquiry: Inquiry<Conn>,
+    pub(crate) blocked: bool,
+    /// By batch, how many questions it has not heard yet.
+    hears: VecDeque<(u32, usize)>,
+    says: VecDeque<(u32, Vec<Answer>)>,
+}
+
+impl World {
+    /// A client of a listener with a hook has been accepted.
+    pub(crate) fn inquire(&mut self, listener: ListenerId, conn: Conn) {
+        let passed = self.app.inquiry.enter(listener, conn, self.now + TIMEOUT);
+        self.check_inquiry();
+        if let Some(conn) = passed {
+            self.count("unasked");
+            self.feed(Input::Accepted { listener, conn });
+        }
+    }
+
+    /// The shell asks what there is to be asked.
+    pub(crate) fn ask(&mut self) -> bool {
+        let Some(batch) = self.app.inquiry.next_batch() else { return false };
+        assert!(!batch.conns.is_empty(), "a batch of nothing");
+        assert!(batch.conns.iter().all(|(listener, conn)| *listener == conn.listener));
+        self.app.hears.push_back((batch.number, batch.conns.len()));
+        assert!(self.app.hears.len() <= 1, "one is asked while another is out");
+        self.check_inquiry();
+        true
+    }
+
+    /// The app answers, whatever comes to its mind.
+    pub(crate) fn answer(&mut self) -> bool {
+        if self.app.blocked {
+            return false;
+        }
+        let Some((batch, count)) = self.app.hears.pop_front() else { return false };
+        let count = if self.random.one_in(20) { self.random.below(2 * count) } else { count };
+        let answers: Vec<Answer> = (0..count).map(|_| self.random_answer()).collect();
+        if self.random.one_in(20) {
+            self.app.says.push_back((batch, answers.clone()));
+        }
+        self.app.says.push_back((batch, answers));
+        true
+    }
+
+    fn random_answer(&mut self) -> Answer {
+        match self.random.below(8) {
+            0 => Answer::Anybody,
+            1 => Answer::Refused,
+            // Dead ones, and those who never were.
+            2 => Answer::Worker(WorkerId(u32::try_from(self.random.below(40)).unwrap())),
+            _ => match self.random.pick(&self.workers.keys().copied().collect::<Vec<_>>()) {
+                Some(worker) => Answer::Worker(worker),
+                None => Answer::Anybody,
+            },
+        }
+    }
+
+    /// The shell hears an answer.
+    pub(crate) fn hear_app(&mut self) -> bool {
+        let Some((batch, answers)) = self.app.says.pop_front() else { return false };
+        let decided = self.app.inquiry.answered(batch, answers);
+        self.check_inquiry();
+        self.count(if decided.is_empty() { "no news" } else { "answered" });
+        for (listener, mut conn, chosen) in decided {
+            conn.chosen = chosen;
+            self.feed(Input::Accepted { listener, conn });
+        }
+        true
+    }
+
+    /// The shell looks at the clock.
+    pub(crate) fn wait_no_longer(&mut self) {
+        let released = self.app.inquiry.overdue(self.now);
+        self.check_inquiry();
+        for (listener, conn) in released {
+            self.count("late");
+            self.feed(Input::Accepted { listener, conn });
+        }
+    }
+
+    /// When anything has to be done.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        let deadlines = [self.dispatch.next_deadline(), self.app.inquiry.next_deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn check_inquiry(&self) {
+        self.app.inquiry.check_invariants().unwrap();
+    }
+}

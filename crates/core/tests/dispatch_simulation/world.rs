@@ -1,0 +1,435 @@
+//! The world around the dispatcher's brain: kernel, shell and workers, without any of them.
+//!
+//! A channel is a queue of packets that either its worker or the shell takes from. What a worker says in
+//! its channel and what the supervisor says about it arrive independently of each other, each in order.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rcluster_core::dispatch::{Board, Config, Connection, Dispatch, Input, Output, Time};
+use rcluster_core::ids::{ListenerId, Slot, WorkerId};
+use rcluster_core::schedule::{Action, Home, Key, Overload, Plan, Policy};
+
+use crate::app::{App, TIMEOUT};
+use crate::worker::{Conn, Life, Packet, Worker};
+use rcluster_core::random::Random;
+
+/// Small limits, so that all of them are met all the time.
+pub(crate) const CONFIG: Config =
+    Config { window: 6, stall_after: Duration::from_millis(5), retry_after: Duration::from_millis(20) };
+const QUEUE_LIMIT: usize = 8;
+const PATIENCE: Duration = Duration::from_millis(8);
+const QUEUE_DEADLINE: Duration = Duration::from_millis(7);
+const CHANNEL_PACKETS: usize = 3;
+const BATCH: usize = 2;
+
+pub(crate) struct Listener {
+    pub(crate) backlog: usize,
+    paused: bool,
+    plan: Plan,
+}
+
+/// What the workers have counted.
+#[derive(Default)]
+pub(crate) struct Counters(BTreeMap<WorkerId, u64>);
+
+impl Board for Counters {
+    fn received(&self, worker: WorkerId) -> u64 {
+        self.0.get(&worker).copied().unwrap_or(0)
+    }
+    // Neither decides more than whom a connection goes to, and any number may stand there.
+    fn open(&self, worker: WorkerId) -> u32 {
+        u32::try_from(self.received(worker) % 7).unwrap()
+    }
+    fn busy(&self, worker: WorkerId) -> Duration {
+        Duration::from_micros(self.received(worker).wrapping_mul(977))
+    }
+}
+
+impl Connection for Conn {
+    fn is_kept(&self) -> bool {
+        self.kept
+    }
+
+    fn home(&self) -> Option<Home> {
+        let client = || (self.client > 0).then(|| Home::Client(Key::of(&[self.client])));
+        self.chosen.map(Home::Worker).or_else(client)
+    }
+}
+
+/// How often what has happened, to see that the simulation gets everywhere.
+pub(crate) type Tally = BTreeMap<&'static str, u64>;
+
+pub(crate) struct World {
+    pub(crate) random: Random,
+    pub(crate) tally: Tally,
+    pub(crate) dispatch: Dispatch<Conn>,
+    pub(crate) now: Time,
+    pub(crate) app: App,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    pub(crate) listeners: BTreeMap<ListenerId, Listener>,
+    /// What the supervisor has said and the shell has not heard yet.
+    pub(crate) commands: VecDeque<Input<Conn>>,
+    pub(crate) counters: Counters,
+    /// The memberships and refusals the brain has been told of.
+    pub(crate) members: BTreeMap<(WorkerId, ListenerId), bool>,
+    pub(crate) told_leaving: BTreeSet<WorkerId>,
+    /// For whom the shell accepts, where workers do it by themselves.
+    pub(crate) stood_in: BTreeSet<(WorkerId, ListenerId)>,
+    /// Connections the brain has not given out, by listener.
+    pub(crate) waiting: BTreeMap<ListenerId, usize>,
+    /// Those among them that a worker has handed over.
+    pub(crate) kept_waiting: BTreeMap<ListenerId, usize>,
+    /// Connections that have been accepted or made up.
+    pub(crate) made: usize,
+    /// Clients of which the brain has been told, by listener.
+    pub(crate) clients: BTreeMap<ListenerId, u64>,
+    /// Connections that have ended.
+    pub(crate) closed: usize,
+    ids: u32,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            random: Random::new(seed),
+            tally: Tally::new(),
+            dispatch: Dispatch::new(CONFIG),
+            now: Time::ZERO,
+            app: App::default(),
+            workers: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            commands: VecDeque::new(),
+            counters: Counters::default(),
+            members: BTreeMap::new(),
+            told_leaving: BTreeSet::new(),
+            stood_in: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            kept_waiting: BTreeMap::new(),
+            made: 0,
+            clients: BTreeMap::new(),
+            closed: 0,
+            ids: 0,
+        }
+    }
+
+    /// # Panics
+    /// When there is no such worker: the brain must not speak of one after its end.
+    fn worker(&mut self, worker: WorkerId) -> &mut Worker {
+        self.workers.get_mut(&worker).unwrap()
+    }
+
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.tally.entry(what).or_default() += 1;
+    }
+
+    // What workers and the supervisor do.
+
+    pub(crate) fn spawn(&mut self, honest: bool) {
+        self.ids += 1;
+        let worker = WorkerId(self.ids);
+        self.workers.insert(worker, Worker::new(worker, honest));
+        let slot = Slot(u32::try_from(self.random.below(4)).unwrap());
+        self.commands.push_back(Input::WorkerAdded { worker, slot });
+    }
+
+    pub(crate) fn open_listener(&mut self) {
+        self.ids += 1;
+        let listener = ListenerId(self.ids);
+        let plan = self.random_plan();
+        self.listeners.insert(listener, Listener { backlog: 0, paused: true, plan: plan.clone() });
+        self.commands.push_back(Input::ListenerAdded { listener, plan });
+    }
+
+    fn random_plan(&mut self) -> Plan {
+        let policies = [
+            Policy::RoundRobin,
+            Policy::LeastConnections,
+            Policy::LeastLoaded,
+            Policy::Sticky,
+            Policy::Hook,
+            Policy::Hook,
+            Policy::Kernel,
+        ];
+        let policy = self.random.pick(&policies).unwrap();
+        let sheds = self.random.one_in(3);
+        let overload = Overload {
+            queue: if sheds { self.random.below(QUEUE_LIMIT) } else { QUEUE_LIMIT },
+            deadline: (sheds && self.random.one_in(2)).then_some(QUEUE_DEADLINE),
+            action: if sheds { Action::Reset } else { Action::Wait },
+        };
+        let slow_start = if self.random.one_in(2) { Duration::ZERO } else { Duration::from_millis(20) };
+        Plan { policy, slow_start, patience: PATIENCE, overload, ..Plan::default() }
+    }
+
+    pub(crate) fn listen(&mut self, worker: WorkerId, listener: ListenerId) {
+        let max_connections = if self.random.one_in(3) { Some(1 + self.random.below(4)) } else { None };
+        self.worker(worker).listen(listener, max_connections);
+        self.commands.push_back(Input::Joined { worker, listener });
+    }
+
+    pub(crate) fn unlisten(&mut self, worker: WorkerId, listener: ListenerId) {
+        if self.worker(worker).unlisten(listener) {
+            self.commands.push_back(Input::Left { worker, listener });
+        }
+    }
+
+    pub(crate) fn leave(&mut self, worker: WorkerId) {
+        self.worker(worker).life = Life::Leaving;
+        self.commands.push_back(Input::WorkerLeaving { worker });
+    }
+
+    /// What it has received dies with it; the rest is the shell's to save.
+    pub(crate) fn kill(&mut self, worker: WorkerId) {
+        self.closed += self.worker(worker).kill();
+        self.commands.push_back(Input::WorkerGone { worker, conns: Vec::new() });
+    }
+
+    /// The first half of a turn of a worker's loop; see there.
+    pub(crate) fn receive(&mut self, worker: WorkerId) -> bool {
+        self.workers.get_mut(&worker).unwrap().receive(&mut self.random)
+    }
+
+    /// The second half.
+    pub(crate) fn serve(&mut self, worker: WorkerId) -> bool {
+        let counter = self.counters.0.entry(worker).or_default();
+        self.workers.get_mut(&worker).unwrap().serve(counter, &mut self.random)
+    }
+
+    /// Clients wait at the socket of the worker's slot. Whether it is blocked or slow, nobody can tell.
+    pub(crate) fn neglect(&mut self, worker: WorkerId) {
+        self.commands.push_back(Input::Neglects { worker });
+    }
+
+    /// One of a worker's connections ends.
+    pub(crate) fn finish_one(&mut self, worker: WorkerId) -> bool {
+        let finished = self.workers.get_mut(&worker).unwrap().finish_one(&mut self.random);
+        self.closed += usize::from(finished);
+        finished
+    }
+
+    /// Anything but the truth.
+    pub(crate) fn lie(&mut self, worker: WorkerId) {
+        let counter = self.counters.0.entry(worker).or_default();
+        self.made += self.workers.get_mut(&worker).unwrap().lie(counter, &mut self.random);
+    }
+
+    // What the shell does.
+
+    pub(crate) fn accept(&mut self, listener: ListenerId) -> bool {
+        let Some(it) = self.listeners.get_mut(&listener) else {
+            return false;
+        };
+        if it.paused || it.backlog == 0 {
+            return false;
+        }
+        it.backlog -= 1;
+        let kept = self.kept_waiting.get(&listener).copied().unwrap_or(0);
+        let waiting = self.waiting.get(&listener).map_or(0, |waiting| waiting - kept);
+        let limit = if it.plan.overload.sheds() { usize::MAX } else { QUEUE_LIMIT };
+        assert!(waiting < limit, "{listener} accepts with {waiting} waiting");
+        self.made += 1;
+        let client = u8::try_from(self.random.below(12)).unwrap();
+        let hooked = it.plan.policy == Policy::Hook;
+        let conn = Conn { listener, client, chosen: None, tainted: false, kept: false };
+        if hooked {
+            self.inquire(listener, conn);
+        } else {
+            self.feed(Input::Accepted { listener, conn });
+        }
+        true
+    }
+
+    pub(crate) fn hear_worker(&mut self, worker: WorkerId) -> bool {
+        let said = self.workers.get_mut(&worker).and_then(|it| it.says.pop_front());
+        said.map(|said| self.feed(said)).is_some()
+    }
+
+    pub(crate) fn hear_supervisor(&mut self) -> bool {
+        let Some(command) = self.commands.pop_front() else {
+            return false;
+        };
+        if let Input::WorkerGone { worker, .. } = command {
+            while self.hear_worker(worker) {}
+            let conns = self.worker(worker).take_back();
+            self.feed(Input::WorkerGone { worker, conns });
+            self.workers.remove(&worker);
+            return true;
+        }
+        if let Input::ListenerRemoved { listener } = command {
+            self.listeners.remove(&listener);
+        }
+        self.feed(command);
+        true
+    }
+
+    /// A worker that drains hands a connection over.
+    pub(crate) fn hand_over(&mut self, worker: WorkerId) -> bool {
+        let handed_over = self.workers.get_mut(&worker).unwrap().hand_over(&mut self.random);
+        if handed_over {
+            self.count("handed over");
+        }
+        handed_over
+    }
+
+    /// Time passes; the shell looks at the clock when the brain has asked for it, or somewhat later.
+    pub(crate) fn wait(&mut self, how_long: Duration) {
+        let until = self.now + how_long;
+        for _ in 0..200 {
+            let late = Duration::from_micros(self.random.below(400) as u64);
+            match self.next_deadline() {
+                Some(due) if due <= until => self.now = self.now.max((due + late).min(until)),
+                _ => {
+                    self.now = until;
+                    return;
+                }
+            }
+            self.feed(Input::Tick);
+            self.wait_no_longer();
+        }
+        panic!("the brain keeps asking for ticks");
+    }
+
+    pub(crate) fn flush(&mut self) -> bool {
+        let ids: Vec<WorkerId> = self.workers.keys().copied().collect();
+        ids.into_iter().fold(false, |flushed, worker| {
+            self.flush_worker(worker).map(|unsent| self.feed(unsent)).is_some() | flushed
+        })
+    }
+
+    fn flush_worker(&mut self, worker: WorkerId) -> Option<Input<Conn>> {
+        let it = self.worker(worker);
+        let conns = std::mem::take(&mut it.batch);
+        if conns.is_empty() {
+            return None;
+        }
+        if it.channel.len() >= CHANNEL_PACKETS {
+            self.count("unsent");
+            return Some(Input::Unsent { worker, conns });
+        }
+        it.channel.push_back(Packet::Conns(conns));
+        None
+    }
+
+    /// Gives the brain an input, carries out what it says, and so on with what comes of that.
+    pub(crate) fn feed(&mut self, input: Input<Conn>) {
+        let mut inputs = VecDeque::from([input]);
+        let mut out = Vec::new();
+        for _ in 0..1_000 {
+            let Some(input) = inputs.pop_front() else { return };
+            self.note_input(&input);
+            self.dispatch.handle(self.now, input, &self.counters, &mut out);
+            self.dispatch.check_invariants(self.now).unwrap();
+            let mut recheck = false;
+            for output in out.drain(..) {
+                // The others do not wait while the shell works.
+                if self.random.one_in(4)
+                    && let Some(worker) = self.random.pick(&self.workers.keys().copied().collect::<Vec<_>>())
+                {
+                    let _turned = self.serve(worker) || self.receive(worker);
+                }
+                recheck |= matches!(output, Output::WantWake { .. });
+                inputs.extend(self.carry_out(output));
+            }
+            if recheck {
+                inputs.push_back(Input::Tick);
+            }
+        }
+        panic!("brain and shell go round in circles");
+    }
+
+    fn carry_out(&mut self, output: Output<Conn>) -> Option<Input<Conn>> {
+        match output {
+            Output::Send { worker, listener, conn } => {
+                self.count("send");
+                self.send(worker, listener, conn)
+            }
+            Output::Close { conn } => {
+                self.count("close");
+                self.note_output(conn.listener, &conn);
+                let open = self.listeners.contains_key(&conn.listener);
+                assert!(!open || conn.tainted, "a client of {} is turned away", conn.listener);
+                self.closed += 1;
+                None
+            }
+            Output::Ask { listener, conn } => {
+                self.count("asked again");
+                self.note_output(listener, &conn);
+                assert!(conn.kept, "a new client of {listener} is asked about twice");
+                // The app says something, or does not, as with any other.
+                self.app.inquiry.enter(listener, conn, self.now + TIMEOUT).map(|conn| {
+                    self.count("unasked");
+                    Input::Accepted { listener, conn }
+                })
+            }
+            Output::Shed { listener, conn } => {
+                self.count("shed");
+                assert!(!conn.kept, "{listener} sheds what was handed over");
+                self.note_output(listener, &conn);
+                assert!(conn.tainted || conn.listener == listener);
+                assert!(self.listeners[&listener].plan.overload.sheds(), "{listener} turns clients away");
+                self.closed += 1;
+                None
+            }
+            Output::Pause { listener } => self.set_paused(listener, true),
+            Output::Resume { listener } => self.set_paused(listener, false),
+            Output::Reclaim { worker } => {
+                let conns = self.worker(worker).take_back();
+                self.count(if conns.is_empty() { "reclaimed nothing" } else { "reclaimed" });
+                Some(Input::Reclaimed { worker, conns })
+            }
+            Output::WantWake { worker } => {
+                self.count("wake");
+                self.worker(worker).wake_wanted = true;
+                None
+            }
+            Output::StandIn { worker, listener } => {
+                self.count("stand in");
+                assert!(
+                    self.members.contains_key(&(worker, listener)),
+                    "{worker} is no member of {listener}"
+                );
+                assert_eq!(self.listeners[&listener].plan.policy, Policy::Kernel);
+                assert!(self.stood_in.insert((worker, listener)), "{worker} is stood in for twice");
+                None
+            }
+            Output::StandDown { worker, listener } => {
+                self.count("stand down");
+                assert!(self.stood_in.remove(&(worker, listener)), "{worker} was there at {listener}");
+                None
+            }
+            Output::Probe { worker } => {
+                self.count("probe");
+                let it = self.worker(worker);
+                if it.channel.len() < CHANNEL_PACKETS {
+                    it.channel.push_back(Packet::Probe);
+                }
+                None
+            }
+        }
+    }
+
+    fn send(&mut self, worker: WorkerId, listener: ListenerId, conn: Conn) -> Option<Input<Conn>> {
+        assert_eq!(listener, conn.listener);
+        self.note_output(listener, &conn);
+        if let Some(chosen) = conn.chosen {
+            self.count(if chosen == worker { "to the chosen" } else { "to another" });
+        }
+        let full = self.members.get(&(worker, listener)).copied();
+        let it = self.worker(worker);
+        assert!(full.is_some(), "{worker} is no member of {listener}");
+        assert!(full == Some(false) || !it.honest, "{worker} is full at {listener}");
+        it.batch.push((listener, conn));
+        // What it has received without having counted it may be on top for a moment.
+        let limit = if it.honest { 2 * CONFIG.window as usize } else { usize::MAX };
+        assert!(it.unreceived().count() <= limit, "{worker} has got more than it can take");
+        if it.batch.len() < BATCH { None } else { self.flush_worker(worker) }
+    }
+
+    fn set_paused(&mut self, listener: ListenerId, paused: bool) -> Option<Input<Conn>> {
+        self.count(if paused { "pause" } else { "resume" });
+        let before = std::mem::replace(&mut self.listeners.get_mut(&listener).unwrap().paused, paused);
+        assert_ne!(before, paused, "{listener} is told the same twice");
+        None
+    }
+}

@@ -1,0 +1,114 @@
+//! Supervision in a world where everything goes wrong, thousands of times over.
+//!
+//! Workers crash at start and in service, throw, hang, leak, leave, drain for ever and ignore SIGTERM;
+//! operators scale, reload and shut down at any moment; the machine sleeps, and what is heard may be late
+//! or absurd. Then all is well again, and the cluster has to be, too. A failure names its seed:
+//! `RCLUSTER_SEED=<seed> cargo test --test supervise_simulation` plays that one again.
+
+mod checks;
+mod process;
+mod storm;
+mod world;
+
+use std::time::Duration;
+
+use rcluster_core::control::supervise::Input;
+use rcluster_testing::Seed;
+use world::{Tally, World};
+
+const SEEDS: u64 = if cfg!(debug_assertions) { 2_000 } else { 20_000 };
+const STEPS: usize = 40;
+
+fn run(seed: u64) -> Tally {
+    let _named = Seed(seed);
+    // Every fifth world is gentle: nothing fails, so capacity has to hold.
+    let mut world = World::new(seed, seed.is_multiple_of(5));
+    world.give(Input::Start);
+    if world.gentle {
+        world.let_time_pass(Duration::from_secs(2));
+        world.check_capacity = true;
+    }
+    for _ in 0..STEPS {
+        world.something_happens();
+        let how_long = Duration::from_micros(world.random.below(150_000) as u64);
+        world.let_time_pass(how_long);
+    }
+    world.calm_down();
+    world.everything_ends();
+    world.tally
+}
+
+/// Each thread plays every n-th seed.
+fn run_all(seeds: std::ops::Range<u64>) -> Tally {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut tally = Tally::new();
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..threads)
+            .map(|first| {
+                let seeds = seeds.clone().skip(first).step_by(threads);
+                scope.spawn(move || seeds.map(run).collect::<Vec<_>>())
+            })
+            .collect();
+        for run in runs {
+            for (what, times) in
+                run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).into_iter().flatten()
+            {
+                *tally.entry(what).or_default() += times;
+            }
+        }
+    });
+    tally
+}
+
+#[test]
+fn whatever_happens_the_cluster_recovers_and_ends() {
+    if let Ok(seed) = std::env::var("RCLUSTER_SEED") {
+        println!("{:?}", run(seed.parse().expect("RCLUSTER_SEED is a number")));
+        return;
+    }
+    let tally = run_all(0..SEEDS);
+    println!("{tally:?}");
+    // A world in which nothing of interest happens proves nothing.
+    let often = [
+        "spawn",
+        "spawn failed",
+        "ready",
+        "restart start-up",
+        "restart service",
+        "backoff",
+        "gave up slot",
+        "gave up total",
+        "gave up",
+        "retire",
+        "drain",
+        "drain timeout",
+        "term",
+        "kill",
+        "unresponsive",
+        "stack",
+        "recycle memory",
+        "recycle age",
+        "recycle connections",
+        "reload done",
+        "reload failed",
+        "promote",
+        "stopped",
+        "stopping",
+        "shutdown",
+        "stop primary",
+        "done",
+        "failed",
+        "sleep",
+        "absurd",
+        "kept",
+        "urgent",
+        "alone",
+        "cut",
+    ];
+    for what in often {
+        let times = tally.get(what).copied().unwrap_or(0);
+        assert!(times >= SEEDS / 20, "hardly ever: {what} ({times})");
+    }
+    // It takes a world in which no worker at all gets ready.
+    assert!(tally.contains_key("gave up start-up"), "no cluster has failed to start");
+}

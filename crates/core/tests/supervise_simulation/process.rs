@@ -1,0 +1,149 @@
+//! A process that is none.
+
+use std::time::Duration;
+
+use rcluster_core::control::supervise::{ExitKind, Time};
+use rcluster_core::ids::Slot;
+
+use rcluster_core::random::Random;
+
+/// What one does or has done to it, in its own time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Deed {
+    Online,
+    Listening,
+    Ready,
+    Exit(ExitKind),
+    Throw,
+    Leave,
+    Hang,
+    /// Its stack has been captured.
+    Stack,
+}
+
+/// How one is going to behave, drawn when it is born.
+#[derive(Debug)]
+pub(crate) struct Temper {
+    /// What it does by itself, and when after its birth.
+    pub(crate) plan: Vec<(Duration, Deed)>,
+    /// How long it takes to drain; None: for ever.
+    pub(crate) drain: Option<Duration>,
+    pub(crate) obeys_term: bool,
+    /// Bytes each time it is looked at.
+    pub(crate) leak: u64,
+    pub(crate) clients: u64,
+}
+
+impl Temper {
+    pub(crate) fn good(random: &mut Random) -> Self {
+        let boot = random.ms(5, 200);
+        let plan = vec![(boot / 2, Deed::Online), (boot, Deed::Listening), (boot, Deed::Ready)];
+        let (leak, clients) = (0, random.below(3) as u64);
+        Self { plan, drain: Some(random.ms(0, 100)), obeys_term: true, leak, clients }
+    }
+
+    pub(crate) fn any(random: &mut Random) -> Self {
+        let mut temper = Self::good(random);
+        temper.obeys_term = !random.one_in(4);
+        if random.one_in(6) {
+            temper.drain = None;
+        }
+        if random.one_in(3) {
+            temper.leak = random.below(30) as u64;
+        }
+        match random.below(20) {
+            0 | 1 => temper.plan = vec![(random.ms(0, 100), Deed::Exit(any_exit(random)))],
+            2 => temper.plan.truncate(random.below(3)),
+            3 => temper.plan.push((random.ms(0, 900), Deed::Exit(any_exit(random)))),
+            4 => temper.plan.push((random.ms(0, 900), Deed::Throw)),
+            5 => temper.plan.push((random.ms(0, 900), Deed::Leave)),
+            6 => temper.plan.push((random.ms(0, 900), Deed::Hang)),
+            _ => {}
+        }
+        temper
+    }
+}
+
+pub(crate) fn any_exit(random: &mut Random) -> ExitKind {
+    match random.below(6) {
+        0 => ExitKind::Signal(9),
+        1 => ExitKind::Signal(11),
+        2 => ExitKind::Code(0),
+        3 => ExitKind::Code(7),
+        _ => ExitKind::Code(1),
+    }
+}
+
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
+pub(crate) struct Process {
+    pub(crate) temper: Temper,
+    /// None: a standby.
+    pub(crate) slot: Option<Slot>,
+    pub(crate) born: Time,
+    /// The brain has been told of it.
+    pub(crate) known: bool,
+    pub(crate) ready: bool,
+    /// Since when it has come as far as is asked for.
+    pub(crate) able: Option<Time>,
+    pub(crate) was_standby: bool,
+    /// The app has been told that it is ready.
+    pub(crate) told_ready: bool,
+    /// With which it exits when it has drained.
+    pub(crate) exit_code: i32,
+    pub(crate) left: bool,
+    pub(crate) hung: Option<Time>,
+    pub(crate) turns: u64,
+    pub(crate) rss: u64,
+    pub(crate) received: u64,
+    /// What has been done to it.
+    pub(crate) drained: Option<(Time, Duration)>,
+    pub(crate) termed: Option<Time>,
+    pub(crate) killed: Option<Time>,
+    pub(crate) taken_back: Option<Time>,
+    /// Its link was cut.
+    pub(crate) cut: Option<Time>,
+    /// Nobody else serves where it does, as the brain has been told.
+    pub(crate) alone: bool,
+}
+
+impl Process {
+    pub(crate) fn new(temper: Temper, slot: Option<Slot>, born: Time) -> Self {
+        Self {
+            temper,
+            slot,
+            born,
+            known: false,
+            ready: false,
+            able: None,
+            was_standby: slot.is_none(),
+            told_ready: false,
+            exit_code: 0,
+            left: false,
+            hung: None,
+            turns: 0,
+            rss: 50,
+            received: 0,
+            drained: None,
+            termed: None,
+            killed: None,
+            taken_back: None,
+            cut: None,
+            alone: false,
+        }
+    }
+
+    /// Whether the brain still counts on it.
+    pub(crate) fn counts(&self) -> bool {
+        self.known
+            && self.drained.is_none()
+            && self.termed.is_none()
+            && self.killed.is_none()
+            && self.taken_back.is_none()
+            && self.cut.is_none()
+    }
+
+    pub(crate) fn serves(&self) -> bool {
+        self.ready && self.counts() && !self.left
+    }
+}

@@ -1,0 +1,151 @@
+//! The memory of a libuv handle, from its making to its close callback.
+
+use std::alloc::Layout;
+use std::ffi::{c_int, c_void};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+
+use napi::Env;
+use napi::sys::napi_async_cleanup_hook_handle;
+use nix::errno::Errno;
+
+use super::library::{Handle, Libuv, Loop, event_loop, uv};
+use rcluster_sys::error::{Doing, SysError};
+
+/// What hangs on the handle's `data`. Freed by the handle's close callback.
+struct Attached {
+    on_event: Box<dyn FnMut()>,
+    /// What the handle watches; it must stay open as long as libuv does.
+    fd: Option<OwnedFd>,
+    hook: napi_async_cleanup_hook_handle,
+    layout: Layout,
+    dropped: bool,
+}
+
+/// A handle of the event loop of this thread, which does not keep the loop alive. Dropping it closes it.
+///
+/// It must be dropped on the thread of the loop; it is neither `Send` nor `Sync`.
+#[derive(Debug)]
+pub(super) struct UvHandle {
+    pub(super) uv: &'static Libuv,
+    handle: NonNull<Handle>,
+}
+
+impl UvHandle {
+    /// Makes a handle of libuv's type number `kind` on the loop of `env`. `init` initialises its memory. `on_event` is what
+    /// [`call`] calls. `fd` is kept open until libuv has let go of the handle.
+    pub(super) fn new(
+        env: Env,
+        kind: c_int,
+        fd: Option<OwnedFd>,
+        on_event: Box<dyn FnMut()>,
+        init: impl FnOnce(&Libuv, *mut Loop, *mut Handle, Option<&OwnedFd>) -> c_int,
+    ) -> Result<Self, SysError> {
+        let doing = "making a handle of the event loop";
+        let uv = uv()?;
+        let event_loop = event_loop(env)?;
+        let env = env.raw();
+        // SAFETY: pure.
+        let size = unsafe { (uv.uv_handle_size)(kind) };
+        let layout = Layout::from_size_align(size, 16).map_err(|_| Errno::EINVAL).doing(doing)?;
+        // SAFETY: the size of a handle is not zero.
+        let memory = unsafe { std::alloc::alloc_zeroed(layout) };
+        let handle = NonNull::new(memory.cast::<Handle>()).ok_or(Errno::ENOMEM).doing(doing)?;
+        let status = init(uv, event_loop, handle.as_ptr(), fd.as_ref());
+        if status != 0 {
+            // SAFETY: libuv refused it before it linked it into the loop.
+            unsafe { std::alloc::dealloc(memory, layout) };
+            return Err(Errno::from_raw(-status)).doing(doing);
+        }
+        let attached = Attached { on_event, fd, hook: std::ptr::null_mut(), layout, dropped: false };
+        let attached = Box::into_raw(Box::new(attached));
+        // SAFETY: the handle is initialised. The Box now belongs to it until `on_closed`.
+        unsafe { (uv.uv_handle_set_data)(handle.as_ptr(), attached.cast()) };
+        let made = Self { uv, handle };
+        // SAFETY: what is attached lives until the handle is closed. Only the place is taken here.
+        let hook = unsafe { &raw mut (*attached).hook };
+        let add = napi::sys::napi_add_async_cleanup_hook;
+        // SAFETY: `env` is live; without the hook a loop that is torn down (a worker thread's)
+        // aborts over the open handle.
+        let status = unsafe { add(env, Some(on_cleanup), handle.as_ptr(), hook) };
+        if status != napi::sys::Status::napi_ok {
+            return Err(Errno::EINVAL).doing("adding a cleanup hook");
+        }
+        // SAFETY: an initialised handle of this thread's loop.
+        unsafe { (uv.uv_unref)(handle.as_ptr()) };
+        Ok(made)
+    }
+
+    /// For libuv's functions; valid as long as self.
+    pub(super) fn as_ptr(&self) -> *mut Handle {
+        self.handle.as_ptr()
+    }
+}
+
+impl Drop for UvHandle {
+    fn drop(&mut self) {
+        // SAFETY: an initialised handle, whose data was set in `new`.
+        let attached = unsafe { (self.uv.uv_handle_get_data)(self.handle.as_ptr()) }.cast::<Attached>();
+        // SAFETY: it lives until the close callback has run. Only this field is written:
+        // `on_event` may be what drops us.
+        unsafe { (*attached).dropped = true };
+        // SAFETY: an initialised handle of this thread's loop, closed once.
+        unsafe { close(self.uv, self.handle.as_ptr()) };
+    }
+}
+
+/// Calls what the handle was made for. True if it panicked: then the handle should be stopped.
+///
+/// # Safety
+/// `handle` was made by [`UvHandle::new`], and libuv is calling one of its callbacks.
+pub(super) unsafe fn call(uv: &Libuv, handle: *mut Handle) -> bool {
+    // SAFETY: data is what was attached until the close callback has run.
+    let attached = unsafe { (uv.uv_handle_get_data)(handle) }.cast::<Attached>();
+    // A panic must not unwind into libuv. What the callback shares is behind its own locks or
+    // cells, which stay consistent or poison themselves.
+    // SAFETY: libuv calls one callback of a handle at a time; what is attached outlives it, since the
+    // close callback runs in a later phase of the loop. `on_event` is the only field used.
+    catch_unwind(AssertUnwindSafe(|| unsafe { ((*attached).on_event)() })).is_err()
+}
+
+/// Closes a handle unless that is under way.
+///
+/// # Safety
+/// `handle` is initialised and this is the thread of its loop.
+unsafe fn close(uv: &Libuv, handle: *mut Handle) {
+    // SAFETY: by contract.
+    if unsafe { (uv.uv_is_closing)(handle) } == 0 {
+        // SAFETY: by contract; on_closed frees what belongs to it.
+        unsafe { (uv.uv_close)(handle, Some(on_closed)) };
+    }
+}
+
+/// The environment ends before the value was dropped.
+unsafe extern "C" fn on_cleanup(_hook: napi_async_cleanup_hook_handle, handle: *mut c_void) {
+    let Ok(uv) = uv() else { return };
+    // SAFETY: the hook is removed in on_closed, so the handle has not been freed.
+    unsafe { close(uv, handle) };
+}
+
+unsafe extern "C" fn on_closed(handle: *mut Handle) {
+    let Ok(uv) = uv() else { return };
+    // SAFETY: an initialised handle, whose data was set in `new`.
+    let data = unsafe { (uv.uv_handle_get_data)(handle) };
+    // SAFETY: it was made by Box::into_raw in `new`, and this runs once.
+    let mut attached = unsafe { Box::from_raw(data.cast::<Attached>()) };
+    // libuv no longer polls it: now it may be closed.
+    drop(attached.fd.take());
+    if !attached.hook.is_null() {
+        // SAFETY: the hook came from napi_add_async_cleanup_hook and is removed once.
+        unsafe { napi::sys::napi_remove_async_cleanup_hook(attached.hook) };
+    }
+    if attached.dropped {
+        // SAFETY: allocated with this layout in `new`; libuv has let go of it.
+        unsafe { std::alloc::dealloc(handle.cast(), attached.layout) };
+    } else {
+        // The environment ended first and the value may still point here: its Drop only looks
+        // at `dropped`, so the few hundred bytes stay until the process ends.
+        std::mem::forget(attached);
+    }
+}

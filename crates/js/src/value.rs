@@ -1,0 +1,124 @@
+//! Strings and numbers of JavaScript, without a copy more than there has to be: reading a shared store is little more
+//! than this.
+
+use std::ptr::null_mut;
+
+use napi::bindgen_prelude::{Float64Array, Unknown};
+use napi::sys::{self, napi_value};
+use napi::{Env, JsValue};
+
+use super::callback::{NapiStatus, check};
+
+/// Reads a string as UTF-8 into `bytes`, whose length is the most that is read, and one byte less. The result is how
+/// many there are; `None` if it is longer. A surrogate without the other half becomes U+FFFD.
+pub fn read_utf8(env: Env, text: &Unknown<'_>, bytes: &mut [u8]) -> Result<Option<usize>, NapiStatus> {
+    let mut len = 0;
+    // SAFETY: env is live and `text` one of its values. At most as many bytes are written as there is room for.
+    let status = unsafe {
+        sys::napi_get_value_string_utf8(
+            env.raw(),
+            text.raw(),
+            bytes.as_mut_ptr().cast(),
+            bytes.len(),
+            &raw mut len,
+        )
+    };
+    // One that is cut off ends within the last character, of up to four bytes.
+    check(status)?;
+    Ok((len + 4 < bytes.len()).then_some(len))
+}
+
+/// Reads a string as UTF-16. `units` is overwritten.
+pub fn read_utf16(env: Env, text: &Unknown<'_>, units: &mut Vec<u16>) -> Result<(), NapiStatus> {
+    let mut len = 0;
+    // SAFETY: as above; without a buffer only the length is told.
+    check(unsafe { sys::napi_get_value_string_utf16(env.raw(), text.raw(), null_mut(), 0, &raw mut len) })?;
+    units.clear();
+    units.resize(len + 1, 0);
+    // SAFETY: as above; there is room for all units and a terminator.
+    check(unsafe {
+        sys::napi_get_value_string_utf16(
+            env.raw(),
+            text.raw(),
+            units.as_mut_ptr().cast(),
+            units.len(),
+            &raw mut len,
+        )
+    })?;
+    units.truncate(len);
+    Ok(())
+}
+
+/// Makes a string of characters below 256, one in each byte.
+pub fn latin1(env: Env, bytes: &[u8]) -> Result<Unknown<'static>, NapiStatus> {
+    make(env, |value| {
+        let len = bytes.len().cast_signed();
+        // SAFETY: env is live; the bytes are copied.
+        unsafe { sys::napi_create_string_latin1(env.raw(), bytes.as_ptr().cast(), len, value) }
+    })
+}
+
+/// Makes a string of units of UTF-16, whatever they are.
+pub fn utf16(env: Env, units: &[u16]) -> Result<Unknown<'static>, NapiStatus> {
+    make(env, |value| {
+        let len = units.len().cast_signed();
+        // SAFETY: env is live; the units are copied.
+        unsafe { sys::napi_create_string_utf16(env.raw(), units.as_ptr().cast(), len, value) }
+    })
+}
+
+/// Makes a string of UTF-8.
+pub fn utf8(env: Env, bytes: &[u8]) -> Result<Unknown<'static>, NapiStatus> {
+    make(env, |value| {
+        let len = bytes.len().cast_signed();
+        // SAFETY: env is live; the bytes are copied.
+        unsafe { sys::napi_create_string_utf8(env.raw(), bytes.as_ptr().cast(), len, value) }
+    })
+}
+
+/// The numbers of an array, to be written to.
+pub fn numbers(array: &mut Float64Array) -> &mut [f64] {
+    // SAFETY: this is the thread of the array's environment, and no JavaScript runs while it is borrowed.
+    unsafe { array.as_mut() }
+}
+
+/// Makes a number.
+pub fn number(env: Env, number: f64) -> Result<Unknown<'static>, NapiStatus> {
+    // SAFETY: env is live.
+    make(env, |value| unsafe { sys::napi_create_double(env.raw(), number, value) })
+}
+
+/// Makes `true` or `false`.
+pub fn boolean(env: Env, truth: bool) -> Result<Unknown<'static>, NapiStatus> {
+    // SAFETY: env is live.
+    make(env, |value| unsafe { sys::napi_get_boolean(env.raw(), truth, value) })
+}
+
+/// `null`.
+pub fn null(env: Env) -> Result<Unknown<'static>, NapiStatus> {
+    // SAFETY: env is live.
+    make(env, |value| unsafe { sys::napi_get_null(env.raw(), value) })
+}
+
+/// `undefined`.
+pub fn undefined(env: Env) -> Result<Unknown<'static>, NapiStatus> {
+    // SAFETY: env is live.
+    make(env, |value| unsafe { sys::napi_get_undefined(env.raw(), value) })
+}
+
+/// Makes a Buffer with a copy of the bytes.
+pub fn buffer(env: Env, bytes: &[u8]) -> Result<Unknown<'static>, NapiStatus> {
+    make(env, |value| {
+        // SAFETY: env is live; the bytes are copied.
+        unsafe {
+            sys::napi_create_buffer_copy(env.raw(), bytes.len(), bytes.as_ptr().cast(), null_mut(), value)
+        }
+    })
+}
+
+fn make<'env>(env: Env, create: impl FnOnce(*mut napi_value) -> i32) -> Result<Unknown<'env>, NapiStatus> {
+    let mut value = null_mut();
+    check(create(&raw mut value))?;
+    // SAFETY: a value of this env, which has just been made in the scope of the call that asked for it.
+    Ok(unsafe { Unknown::from_raw_unchecked(env.raw(), value) })
+}

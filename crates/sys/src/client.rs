@@ -1,0 +1,205 @@
+//! The connections of clients, as far as the primary touches them at all.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, Shutdown, SockType, SockaddrLike, SockaddrStorage, getpeername, getsockname,
+    getsockopt, recv, send, setsockopt, shutdown, sockopt,
+};
+
+use super::error::{Doing, SysError};
+
+/// Where a client connects from; `None` on a unix socket, and when it has gone meanwhile.
+#[must_use]
+pub fn peer(connection: &impl AsFd) -> Option<SocketAddr> {
+    getpeername(connection.as_fd().as_raw_fd()).ok().and_then(|name| internet(&name))
+}
+
+/// Where a client has connected to; `None` on a unix socket.
+#[must_use]
+pub fn local(connection: &impl AsFd) -> Option<SocketAddr> {
+    getsockname(connection.as_fd().as_raw_fd()).ok().and_then(|name| internet(&name))
+}
+
+/// An address of the internet, unless it is another one.
+pub(super) fn internet(name: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = name.as_sockaddr_in().map(|name| SocketAddr::V4((*name).into()));
+    v4.or_else(|| name.as_sockaddr_in6().map(|name| SocketAddr::V6((*name).into())))
+}
+
+/// Whether a descriptor that somebody else has sent is a connection such as a listener accepts: a stream over TCP, or
+/// over a unix socket, that does not listen itself.
+#[must_use]
+pub fn is_connection(fd: &impl AsFd) -> bool {
+    let fd = fd.as_fd();
+    let stream = getsockopt(&fd, sockopt::SockType) == Ok(SockType::Stream);
+    let listens = getsockopt(&fd, sockopt::AcceptConn) != Ok(false);
+    let Ok(name) = getsockname::<SockaddrStorage>(fd.as_raw_fd()) else { return false };
+    let known = match name.family() {
+        Some(AddressFamily::Unix) => true,
+        // There are other streams over IP, which know no option of TCP.
+        Some(AddressFamily::Inet | AddressFamily::Inet6) => getsockopt(&fd, sockopt::TcpNoDelay).is_ok(),
+        _ => false,
+    };
+    stream && !listens && known
+}
+
+/// What a look at what a client has sent found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Peeked {
+    /// So many bytes; there may be more to come.
+    Bytes(usize),
+    /// Nothing more will come.
+    End,
+}
+
+/// Copies the beginning of what a client has sent into `bytes`, and leaves it where it is.
+pub fn peek(connection: &impl AsFd, bytes: &mut [u8]) -> Peeked {
+    loop {
+        match recv(connection.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => return Peeked::End,
+            Ok(length) => return Peeked::Bytes(length),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Peeked::Bytes(0),
+            // Whatever is wrong with it, the worker will find out.
+            Err(_) => return Peeked::End,
+        }
+    }
+}
+
+/// Writes all of `bytes` to a connection known by its number, or none of them: false if there is no room for them.
+pub fn write_at_once(number: RawFd, bytes: &[u8]) -> Result<bool, SysError> {
+    let doing = "writing to a connection";
+    // SAFETY: the descriptor is borrowed for this call only; whoever names it has it open.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    // A socket that says it is writable has room for a third of its buffer.
+    let mut polled = [PollFd::new(fd, PollFlags::POLLOUT)];
+    if poll(&mut polled, PollTimeout::ZERO).doing(doing)? == 0
+        || !polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT))
+    {
+        return Ok(false);
+    }
+    match send(number, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+        Ok(length) if length == bytes.len() => Ok(true),
+        // Half of it would spoil whatever follows.
+        Ok(_) => Err(Errno::EIO).doing(doing),
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
+        Err(error) => Err(error).doing(doing),
+    }
+}
+
+/// Closes a connection so that its client hears of it at once, as a reset.
+pub fn reset<C: AsFd>(connection: C) -> Result<(), SysError> {
+    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+    let set = setsockopt(&connection, sockopt::Linger, &at_once).doing("turning a client away");
+    drop(connection);
+    set
+}
+
+/// Writes all of `bytes` and the end behind them, without waiting. False if they do not fit, or the client has
+/// gone.
+#[must_use]
+pub fn say_last(connection: &impl AsFd, bytes: &[u8]) -> bool {
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    let number = connection.as_fd().as_raw_fd();
+    send(number, bytes, flags) == Ok(bytes.len()) && shutdown(number, Shutdown::Write).is_ok()
+}
+
+/// Reads and forgets what a client has sent. True when nothing more will come.
+#[must_use]
+pub fn read_to_the_end(connection: impl AsFd) -> bool {
+    let mut bytes = [0; 16 * 1024];
+    // Bounded: a client that never stops must not hold up the others. What is left brings another event.
+    for _ in 0..16 {
+        match recv(connection.as_fd().as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => return true,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return false,
+            Err(_) => return true,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn connection() -> (TcpStream, OwnedFd) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0.into())
+    }
+
+    #[test]
+    fn a_client_has_an_address_unless_it_is_on_a_unix_socket() {
+        let (client, connection) = connection();
+        assert_eq!(peer(&connection), Some(client.local_addr().unwrap()));
+        assert_eq!(local(&connection), Some(client.peer_addr().unwrap()));
+        let (one, _other) = UnixStream::pair().unwrap();
+        let one = OwnedFd::from(one);
+        assert_eq!((peer(&one), local(&one)), (None, None));
+    }
+
+    #[test]
+    fn only_a_connection_is_one() {
+        let (client, connection) = connection();
+        let (pair, _other) = UnixStream::pair().unwrap();
+        assert!(is_connection(&client) && is_connection(&connection) && is_connection(&pair));
+        let (messages, _end) = crate::passing::message_pair().unwrap();
+        let others: [OwnedFd; 5] = [
+            messages,
+            TcpListener::bind("127.0.0.1:0").unwrap().into(),
+            UdpSocket::bind("127.0.0.1:0").unwrap().into(),
+            std::io::pipe().unwrap().0.into(),
+            std::fs::File::open("/").unwrap().into(),
+        ];
+        assert!(!others.iter().any(is_connection));
+    }
+
+    #[test]
+    fn peeking_leaves_everything_where_it_is() {
+        let (mut client, connection) = connection();
+        let mut bytes = [0; 8];
+        assert_eq!(peek(&connection, &mut bytes), Peeked::Bytes(0));
+        client.write_all(b"hello").unwrap();
+        for _ in 0..2 {
+            assert_eq!(peek(&connection, &mut bytes), Peeked::Bytes(5));
+        }
+        let mut server = TcpStream::from(connection);
+        server.read_exact(&mut bytes[..5]).unwrap();
+        assert_eq!(&bytes[..5], b"hello");
+        drop(client);
+        assert_eq!(server.read(&mut bytes).unwrap(), 0);
+        assert_eq!(peek(&OwnedFd::from(server), &mut bytes), Peeked::End);
+    }
+
+    #[test]
+    fn a_reset_reaches_the_client() {
+        let (mut client, connection) = connection();
+        reset(connection).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn the_last_words_arrive_although_the_client_had_more_to_say() {
+        let (mut client, connection) = connection();
+        client.write_all(&vec![7; 100_000]).unwrap();
+        assert!(say_last(&connection, b"sorry"));
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "sorry");
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        while !read_to_the_end(&connection) {}
+    }
+}

@@ -1,0 +1,322 @@
+//! Closing descriptors that another process has sent, or has been sent, without waiting for it.
+//!
+//! close(2) may block where it drops the last reference to an open file: for a TCP connection with unsent data for as
+//! long as `SO_LINGER` says, for a file of FUSE or NFS until a server has answered. An open file belongs to all who hold
+//! a descriptor for it, so whoever was sent one can set that up. The same goes for a socket that closes with messages
+//! in it: their descriptors are closed with it. So a thread that must not block gives such descriptors to a [`Closer`].
+
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use nix::libc;
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+
+/// How many descriptors may wait before a [`Closer`] is full.
+pub const LIMIT: usize = 256;
+
+/// Closes the descriptors of one origin, as a rule of one worker, on a thread of its own that may block.
+///
+/// # Design
+/// There is one for each origin, so that whoever makes close(2) block holds up nobody else's descriptors. The thread
+/// is started by the first descriptor, and ends when all clones of the closer are dropped and the queue is empty. Nobody
+/// waits for it, so it may outlive its origin.
+///
+/// Nothing is refused, because a caller could only close the descriptor itself, or leak it. The queue is bounded by the
+/// caller instead: who is [full](Closer::is_full) must be sent, and is asked for, no further descriptors.
+#[derive(Clone, Debug, Default)]
+pub struct Closer(Arc<Handle>);
+
+/// Dropped with the last clone of the closer; the thread has the queue alone.
+#[derive(Debug, Default)]
+struct Handle(Arc<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<OwnedFd>,
+    thread: Thread,
+    /// Nothing more will come.
+    ended: bool,
+}
+
+/// What the thread does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Thread {
+    /// There is none.
+    #[default]
+    Absent,
+    /// It waits to be told that there is something to do.
+    Idle,
+    /// It is about to look for something to do.
+    Awake,
+    /// It closes a descriptor.
+    Closing,
+}
+
+impl Closer {
+    /// A closer with nothing to do, and without a thread so far.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Closes a descriptor in a while. Never blocks.
+    pub fn close(&self, fd: OwnedFd) {
+        self.close_all([fd]);
+    }
+
+    /// Closes several, in order.
+    pub fn close_all(&self, fds: impl IntoIterator<Item = OwnedFd>) {
+        let queue = &self.0.0;
+        let mut state = queue.lock();
+        let before = state.waiting.len();
+        state.waiting.extend(fds);
+        if state.waiting.len() == before {
+            return;
+        }
+        match state.thread {
+            // Without a thread the queue counts as full, and the next descriptor tries again.
+            Thread::Absent => state.start(queue),
+            // A system call, so only where it is of use.
+            Thread::Idle => {
+                state.thread = Thread::Awake;
+                queue.changed.notify_one();
+            }
+            Thread::Awake | Thread::Closing => {}
+        }
+    }
+
+    /// Closes descriptors that have just been sent to the origin, who holds them as well by now, or has closed its own.
+    ///
+    /// Ours are the last, as a rule, only if the origin was quicker than the next few instructions, and then closing
+    /// does not wait unless it has asked for that. So the connection is asked, which takes a tenth of what closing takes,
+    /// and a thread only where it says so. What remains is an origin that sets the option and closes its own between
+    /// these two calls; another thread for each connection would cost more than all the rest of passing it.
+    pub fn close_sent(&self, fds: impl IntoIterator<Item = Descriptor>) {
+        for mut sent in fds {
+            if sent.closer.is_none() && lingers(&sent) {
+                sent.closer = Some(self.clone());
+            }
+        }
+    }
+
+    /// How many descriptors have not been closed yet.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        let state = self.0.0.lock();
+        state.waiting.len() + usize::from(state.thread == Thread::Closing)
+    }
+
+    /// Whether no further descriptors should be taken from this origin: as many as [`LIMIT`] wait, or the system gives
+    /// no thread for those that do.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let state = self.0.0.lock();
+        state.waiting.len() >= LIMIT || (state.thread == Thread::Absent && !state.waiting.is_empty())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.ended = true;
+        if state.thread == Thread::Absent && !state.waiting.is_empty() {
+            // The last chance. If there still is no thread, they leak: blocking would be worse.
+            state.start(&self.0);
+            if state.thread == Thread::Absent {
+                std::mem::take(&mut state.waiting).into_iter().for_each(std::mem::forget);
+            }
+        }
+        self.0.changed.notify_one();
+    }
+}
+
+impl State {
+    fn start(&mut self, queue: &Arc<Queue>) {
+        let queue = Arc::clone(queue);
+        let thread = std::thread::Builder::new().name("rcluster-close".into()).stack_size(64 * 1024);
+        if thread.spawn(move || queue.run()).is_ok() {
+            self.thread = Thread::Awake;
+        }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(fd) = state.waiting.pop_front() {
+                state.thread = Thread::Closing;
+                drop(state);
+                do_not_linger(&fd);
+                drop(fd);
+                state = self.lock();
+                state.thread = Thread::Awake;
+            } else if state.ended {
+                return;
+            } else {
+                state.thread = Thread::Idle;
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+/// Keeps a connection from holding up for long whoever closes it, unless its other holders set that again. A time of zero
+/// stays: it does not block, and resets the connection as somebody wanted.
+pub fn do_not_linger(fd: &impl AsFd) {
+    if lingers(fd) {
+        let off = libc::linger { l_onoff: 0, l_linger: 0 };
+        // Where it fails, closing takes as long as it takes.
+        let _ = setsockopt(&fd.as_fd(), sockopt::Linger, &off);
+    }
+}
+
+/// Whether closing this may wait. What is no socket has no such option.
+fn lingers(fd: &impl AsFd) -> bool {
+    let linger = getsockopt(&fd.as_fd(), sockopt::Linger);
+    linger.is_ok_and(|linger| linger.l_onoff != 0 && linger.l_linger != 0)
+}
+
+/// A descriptor that goes to a [`Closer`] when it is dropped, because another process holds, or may have held, the same
+/// open file; or an ordinary one, which is closed at once.
+#[derive(Debug)]
+pub struct Descriptor {
+    /// Taken out by `drop`, and nowhere else.
+    fd: ManuallyDrop<OwnedFd>,
+    closer: Option<Closer>,
+}
+
+impl Descriptor {
+    /// A descriptor for what no other process has ever held.
+    #[must_use]
+    pub fn own(fd: OwnedFd) -> Self {
+        Self { fd: ManuallyDrop::new(fd), closer: None }
+    }
+
+    /// A descriptor for what another process may hold as well.
+    #[must_use]
+    pub fn foreign(fd: OwnedFd, closer: &Closer) -> Self {
+        Self { fd: ManuallyDrop::new(fd), closer: Some(closer.clone()) }
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: a value is dropped once, and nobody looks at `fd` after this. Before: the Descriptor. After: `fd` here,
+        // which is closed at the end of this function, or the closer.
+        let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
+        if let Some(closer) = &self.closer {
+            closer.close(fd);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read};
+    use std::net::{Shutdown, TcpStream};
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+    use rcluster_testing::lingering;
+
+    fn read_to_the_end(mut stream: &TcpStream) -> std::io::Result<usize> {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.read_to_end(&mut Vec::new())
+    }
+
+    #[test]
+    fn a_descriptor_is_closed_by_the_thread_also_when_the_closer_is_gone() {
+        let closer = Closer::new();
+        let (a, b) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (c, d) = std::os::unix::net::UnixStream::pair().unwrap();
+        closer.close(a.into());
+        assert_eq!((&b).read(&mut [0]).unwrap(), 0);
+        drop(Descriptor::foreign(c.into(), &closer));
+        drop(closer);
+        assert_eq!((&d).read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_connection_that_lingers_is_closed_without_waiting_for_its_other_end() {
+        let closer = Closer::new();
+        let (fd, peer) = lingering();
+        closer.close(fd);
+        // Nothing has been read so far, so the closing cannot have waited for that.
+        while closer.pending() > 0 {
+            std::thread::yield_now();
+        }
+        read_to_the_end(&peer).unwrap();
+    }
+
+    #[test]
+    fn what_is_to_be_reset_is_reset() {
+        let closer = Closer::new();
+        let (fd, peer) = lingering();
+        setsockopt(&fd, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 }).unwrap();
+        closer.close(fd);
+        while closer.pending() > 0 {
+            std::thread::yield_now();
+        }
+        let error = read_to_the_end(&peer).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+
+    /// As if the other holder won the race for the option: the thread is busy until it is told.
+    #[test]
+    fn a_closer_that_is_held_up_takes_descriptors_and_says_when_it_is_full() {
+        let closer = Closer::new();
+        let queue = Arc::clone(&closer.0.0);
+        let (release, wait) = channel::<()>();
+        queue.lock().thread = Thread::Awake;
+        std::thread::spawn(move || {
+            wait.recv().unwrap();
+            queue.run();
+        });
+        let (kept, end) = std::os::unix::net::UnixStream::pair().unwrap();
+        for _ in 0..LIMIT {
+            assert!(!closer.is_full());
+            closer.close(kept.try_clone().unwrap().into());
+        }
+        assert!(closer.is_full());
+        kept.shutdown(Shutdown::Read).unwrap();
+        // It still takes what was on the way, and another origin's are closed meanwhile.
+        closer.close(kept.into());
+        let other = Closer::new();
+        let (a, b) = std::os::unix::net::UnixStream::pair().unwrap();
+        other.close(a.into());
+        assert_eq!((&b).read(&mut [0]).unwrap(), 0);
+        assert_eq!(closer.pending(), LIMIT + 1);
+        release.send(()).unwrap();
+        assert_eq!((&end).read(&mut [0]).unwrap(), 0);
+        while closer.pending() > 0 {
+            std::thread::yield_now();
+        }
+        assert!(!closer.is_full());
+    }
+}

@@ -1,0 +1,261 @@
+//! How far this process is from running out of descriptors, and how long its files may be.
+//!
+//! The kernel does not keep a message whose descriptors a receiver has no room for: it delivers
+//! what fits and closes the rest. So whoever receives connections looks first.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nix::errno::Errno;
+use nix::libc::{self, c_int, nfds_t, pollfd};
+use nix::sys::resource::{Resource, getrlimit};
+
+use super::error::SysError;
+use super::passing::{MAX_FDS, MOST_FDS};
+
+/// Left alone for those who open something between the look and the use.
+const RESERVE: usize = 4;
+
+/// Kept for whoever keeps workers running, whatever clients there are: a start takes up to two dozen descriptors. Where
+/// there are few it is a quarter of them.
+const SUPERVISION: usize = 64;
+
+/// How many numbers are looked at in one call, at the most.
+const CHUNK: usize = 1024;
+
+/// How many [`Unpolled`] there are.
+static UNPOLLED: AtomicUsize = AtomicUsize::new(0);
+
+/// A descriptor that poll(2) takes for none, as it does those that only name a file (`O_PATH`). Each in this process has to
+/// be one of these, or it would count as free.
+#[derive(Debug)]
+pub struct Unpolled(OwnedFd);
+
+impl From<OwnedFd> for Unpolled {
+    fn from(fd: OwnedFd) -> Self {
+        UNPOLLED.fetch_add(1, Ordering::Relaxed);
+        Self(fd)
+    }
+}
+
+impl AsFd for Unpolled {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Unpolled {
+    fn drop(&mut self) {
+        UNPOLLED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The most descriptors that this process may have open.
+#[must_use]
+pub fn limit() -> usize {
+    // It cannot fail for a resource that exists.
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// The length in bytes that a file of this process may have. The system answers a longer one by a signal that ends the
+/// process, so whoever makes a file looks first.
+#[must_use]
+pub fn largest_file() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// Whether a message of somebody who is not trusted can be received, which may bring as many descriptors as the kernel
+/// lets anybody send.
+///
+/// The kernel closes those for which there is no room on the thread that receives, and close(2) may block: see
+/// [`crate::closer`]. A process with a low limit has to make do with room for a message of the usual size.
+#[must_use]
+pub fn room_for_any_message() -> bool {
+    room_for(if limit() < 8 * MOST_FDS { MAX_FDS } else { MOST_FDS })
+}
+
+/// Whether `count` more descriptors can be opened just now.
+#[must_use]
+pub fn room_for(count: usize) -> bool {
+    count == 0 || free(count + RESERVE, limit()) >= count + RESERVE
+}
+
+/// How many descriptors all clients together may have.
+#[must_use]
+pub fn for_clients() -> usize {
+    let limit = limit();
+    limit - SUPERVISION.min(limit / 4)
+}
+
+/// Whether clients may have `count` more descriptors just now. An error says that the others are kept.
+pub fn room_for_clients(count: usize) -> Result<(), SysError> {
+    let doing = "keeping descriptors for starting workers";
+    if free(count, for_clients()) >= count { Ok(()) } else { Err(SysError { doing, errno: Errno::EMFILE }) }
+}
+
+/// How many descriptors below a number can be opened, counted up to `wanted`.
+///
+/// # Design
+/// The kernel gives out the lowest free number. So as a rule the numbers right below the limit are free, and one
+/// call of poll(2) tells that they are. Otherwise the search goes on downwards: the table may have been full at some
+/// time, with a gap left anywhere since. Numbers beyond a limit that has been lowered do not count, open or not.
+fn free(wanted: usize, below: usize) -> usize {
+    let unpolled = UNPOLLED.load(Ordering::Relaxed);
+    let wanted = wanted.saturating_add(unpolled);
+    let mut end = c_int::try_from(below).unwrap_or(c_int::MAX);
+    let mut found = 0;
+    let mut chunk = wanted;
+    while found < wanted && end > 0 {
+        let start = end.saturating_sub(c_int::try_from(chunk).unwrap_or(c_int::MAX)).max(0);
+        found += free_among(start..end);
+        end = start;
+        chunk = CHUNK;
+    }
+    // Any of those that were found may be one of them.
+    found.min(wanted).saturating_sub(unpolled)
+}
+
+/// How many of these numbers are no open descriptor.
+fn free_among(numbers: std::ops::Range<c_int>) -> usize {
+    let mut entries: Vec<_> = numbers.map(|fd| pollfd { fd, events: 0, revents: 0 }).collect();
+    // SAFETY: the entries are ours, and as many as is said. Numbers that others own, or nobody, are only
+    // looked at: no event is asked for, and none is waited for.
+    let told = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as nfds_t, 0) };
+    // Without an answer none is known to be free.
+    if told < 0 {
+        return 0;
+    }
+    entries.iter().filter(|entry| entry.revents & libc::POLLNVAL != 0).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::resource::setrlimit;
+
+    use super::*;
+
+    /// Runs the test of this name alone in a process with another limit.
+    fn alone_with_limit(name: &str, limit: u32) -> bool {
+        if std::env::var_os("RCLUSTER_ALONE").is_some() {
+            return true;
+        }
+        let status = std::process::Command::new("prlimit")
+            .arg(format!("--nofile={limit}:{limit}"))
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--test-threads=1"])
+            .env("RCLUSTER_ALONE", "1")
+            .status()
+            .unwrap();
+        assert!(status.success(), "{name} with {limit} descriptors");
+        false
+    }
+
+    fn open_all() -> Vec<std::fs::File> {
+        std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect()
+    }
+
+    #[test]
+    fn a_table_that_others_have_filled_is_noticed() {
+        for limit in [200, 5000] {
+            if !alone_with_limit("sys::headroom::tests::a_table_that_others_have_filled_is_noticed", limit) {
+                continue;
+            }
+            assert!(room_for(32));
+            let mut all = open_all();
+            assert!(!room_for(32), "full");
+            all.truncate(all.len() - 20);
+            assert!(!room_for(32), "20 left");
+            assert!(room_for(16), "16 of 20");
+            assert!(!room_for(17), "the reserve stays");
+            all.truncate(all.len() - 16);
+            assert!(room_for(32), "36 left");
+            return;
+        }
+    }
+
+    #[test]
+    fn gaps_count_wherever_they_are() {
+        if !alone_with_limit("sys::headroom::tests::gaps_count_wherever_they_are", 4000) {
+            return;
+        }
+        let mut all = open_all();
+        let gap = all.iter().position(|file| file.as_raw_fd() == 4000 - 36).unwrap();
+        all.remove(gap);
+        assert!(!room_for(1), "one gap is less than the reserve and one");
+        all.drain(20..24);
+        assert!(room_for(1));
+        assert!(!room_for(2));
+    }
+
+    #[test]
+    fn a_small_limit_is_used_to_the_end() {
+        if !alone_with_limit("sys::headroom::tests::a_small_limit_is_used_to_the_end", 40) {
+            return;
+        }
+        assert_eq!(limit(), 40);
+        let mut all = open_all();
+        assert!(room_for(0) && !room_for(1));
+        all.truncate(all.len() - 5);
+        assert!(room_for(1) && !room_for(2));
+    }
+
+    #[test]
+    fn clients_leave_something_for_starting_workers() {
+        if !alone_with_limit("sys::headroom::tests::clients_leave_something_for_starting_workers", 200) {
+            return;
+        }
+        assert_eq!(for_clients(), 150);
+        let mut all = open_all();
+        assert_eq!(room_for_clients(1).unwrap_err().errno, Errno::EMFILE);
+        all.retain(|file| file.as_raw_fd() < 150);
+        assert_eq!(room_for_clients(1).unwrap_err().errno, Errno::EMFILE, "50 are free, and kept");
+        all.truncate(all.len() - 2);
+        assert!(room_for_clients(2).is_ok());
+        assert!(room_for_clients(3).is_err());
+    }
+
+    #[test]
+    fn a_descriptor_that_poll_does_not_see_is_not_free() {
+        if !alone_with_limit("sys::headroom::tests::a_descriptor_that_poll_does_not_see_is_not_free", 100) {
+            return;
+        }
+        let mut all = open_all();
+        let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
+        let mut names = Vec::new();
+        for number in [97, 50, 40, 30, 20] {
+            let at = all.iter().position(|file| file.as_raw_fd() == number).unwrap();
+            all.remove(at);
+            let name = nix::fcntl::open("/", flags, nix::sys::stat::Mode::empty()).unwrap();
+            assert_eq!(name.as_raw_fd(), number);
+            names.push(Unpolled::from(name));
+        }
+        assert!(!room_for(1), "none is free");
+        all.retain(|file| file.as_raw_fd() != 60);
+        assert!(!room_for(1), "one is, and belongs to the reserve");
+        all.retain(|file| !(61..65).contains(&file.as_raw_fd()));
+        assert!(room_for(1) && !room_for(2));
+        drop(names);
+        assert!(room_for(6) && !room_for(7));
+    }
+
+    #[test]
+    fn a_limit_that_has_been_lowered_counts() {
+        if !alone_with_limit("sys::headroom::tests::a_limit_that_has_been_lowered_counts", 2000) {
+            return;
+        }
+        let mut all = open_all();
+        all.truncate(500);
+        setrlimit(Resource::RLIMIT_NOFILE, 510, 2000).unwrap();
+        assert!(!room_for(32));
+        // With open descriptors beyond the limit, and then with gaps there and among those below.
+        setrlimit(Resource::RLIMIT_NOFILE, 400, 2000).unwrap();
+        all.drain(450..490);
+        assert!(!room_for(32));
+        all.drain(100..300);
+        assert!(room_for(32));
+    }
+}

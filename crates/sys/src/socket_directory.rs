@@ -1,0 +1,299 @@
+//! A directory for the unix sockets of workers.
+//!
+//! What a worker can change is never followed by name: its directory and the files in it are opened as they are, without
+//! following links, and are used by those descriptors.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
+
+use super::error::{Doing, SysError};
+use super::headroom::Unpolled;
+use super::stream::{Endpoint, Unanswered};
+
+/// How long the path of a unix socket may be, without the NUL behind it.
+const LONGEST_UNIX_PATH: usize = 107;
+
+/// The room that is kept behind a [`SocketDirectory`] for a directory and a socket: two numbers and a few letters.
+const LONGEST_NAMES: usize = 26;
+
+/// Whom a process belongs to, where that is not this process's own user or group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: Option<u32>,
+    /// The group.
+    pub gid: Option<u32>,
+}
+
+impl Owner {
+    /// Whether a socket that belongs to this user may be the owner's. The superuser and this process's own user could do
+    /// anything to the owner.
+    #[must_use]
+    pub fn may_be(self, uid: u32) -> bool {
+        uid == 0 || uid == geteuid().as_raw() || Some(uid) == self.uid
+    }
+
+    /// Whether somebody else than this process's user owns it.
+    fn is_another(self) -> bool {
+        self.uid.is_some_and(|uid| uid != geteuid().as_raw())
+    }
+}
+
+/// A directory of this process's for the directories of workers. Removed on drop, with what is in it.
+#[derive(Debug)]
+pub struct SocketDirectory {
+    path: PathBuf,
+    fd: Arc<OwnedFd>,
+}
+
+impl SocketDirectory {
+    /// Makes one in the directory for temporary files; or, where that is too long for the name of a socket or cannot
+    /// be written to, in `$XDG_RUNTIME_DIR`, `/dev/shm` or `/tmp`. The error is that of the first one.
+    pub fn new() -> Result<Self, SysError> {
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let places = [Some(std::env::temp_dir()), runtime, Some("/dev/shm".into()), Some("/tmp".into())];
+        Self::in_one_of(places.into_iter().flatten())
+    }
+
+    fn in_one_of(places: impl IntoIterator<Item = PathBuf>) -> Result<Self, SysError> {
+        let mut first = None;
+        for place in places {
+            let template = place.join("rcluster-own-XXXXXX");
+            let length = template.as_os_str().len() + 1 + LONGEST_NAMES;
+            let made = if length > LONGEST_UNIX_PATH {
+                Err(Errno::ENAMETOOLONG)
+            } else {
+                nix::unistd::mkdtemp(&template).and_then(|path| {
+                    let fd = Arc::new(open(&path, directory(), Mode::empty())?);
+                    Ok(Self { path, fd })
+                })
+            };
+            match made {
+                Ok(made) => return Ok(made),
+                Err(errno) => first = first.or(Some(errno)),
+            }
+        }
+        Err(first.unwrap_or(Errno::ENOENT)).doing("making a directory for the workers' sockets")
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether its path still leads to it. Programs that clean up temporary files may have removed it.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let there = fstatat(AT_FDCWD, &self.path, AtFlags::AT_SYMLINK_NOFOLLOW);
+        matches!((there, fstat(&self.fd)), (Ok(there), Ok(ours)) if is_same(&there, &ours))
+    }
+
+    /// Makes a directory in it that only its owner can enter, and the superuser.
+    pub fn make(&self, name: &str, owner: Owner) -> Result<WorkerDirectory, SysError> {
+        let doing = "making a directory for a worker's sockets";
+        mkdirat(&self.fd, name, Mode::S_IRWXU).doing(doing)?;
+        let fd = openat(&self.fd, name, directory(), Mode::empty()).doing(doing)?;
+        let made = WorkerDirectory {
+            path: self.path.join(name),
+            fd,
+            parent: Arc::clone(&self.fd),
+            name: name.to_owned(),
+            owner,
+        };
+        if owner != Owner::default() {
+            fchown(&made.fd, owner.uid.map(Uid::from_raw), owner.gid.map(Gid::from_raw)).doing(doing)?;
+        }
+        if owner.is_another() {
+            // Who does not know the name finds nothing.
+            let passable = Mode::S_IRWXU | Mode::S_IXGRP | Mode::S_IXOTH;
+            fchmod(&self.fd, passable).doing(doing)?;
+        }
+        Ok(made)
+    }
+
+    /// Removes it, if it is still where it was made.
+    pub fn remove(&self) {
+        if self.is_in_place() {
+            // Links in it are not followed. What stays, stays: nobody is left who could be told.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+impl Drop for SocketDirectory {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// The directory of one worker, who may do in it what it likes. Removed on drop, if it is empty by then.
+#[derive(Debug)]
+pub struct WorkerDirectory {
+    path: PathBuf,
+    fd: OwnedFd,
+    parent: Arc<OwnedFd>,
+    name: String,
+    owner: Owner,
+}
+
+impl WorkerDirectory {
+    /// The path of a file in it, for the worker.
+    #[must_use]
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The file of a socket that the worker has made. `ENOENT` if there is none, `ELOOP` for a link, `ENOTSOCK` for any
+    /// other file, `EPERM` for somebody else's socket.
+    fn socket(&self, name: &str) -> Result<Unpolled, Errno> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = Unpolled::from(openat(&self.fd, name, flags, Mode::empty())?);
+        let found = fstat(&file)?;
+        let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
+        if kind == SFlag::S_IFLNK {
+            return Err(Errno::ELOOP);
+        }
+        if kind != SFlag::S_IFSOCK {
+            return Err(Errno::ENOTSOCK);
+        }
+        // In a directory of ours nobody else can have put it.
+        if self.owner.is_another() && Some(found.st_uid) != self.owner.uid {
+            return Err(Errno::EPERM);
+        }
+        Ok(file)
+    }
+
+    /// What is connected to at a socket that the worker has made.
+    pub fn endpoint(&self, name: &str) -> Result<Endpoint, Unanswered> {
+        self.socket(name).map(Endpoint::File).map_err(Unanswered::from)
+    }
+
+    /// Removes a file from it, if there is one.
+    pub fn remove(&self, name: &str) {
+        // The worker may have removed it, or have put something else there.
+        let _ = unlinkat(self.fd.as_fd(), name, UnlinkatFlags::NoRemoveDir);
+    }
+}
+
+impl Drop for WorkerDirectory {
+    fn drop(&mut self) {
+        // What the worker has left in it goes with the directory around it.
+        let _ = unlinkat(self.parent.as_fd(), self.name.as_str(), UnlinkatFlags::RemoveDir);
+    }
+}
+
+fn directory() -> OFlag {
+    OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
+}
+
+fn is_same(one: &FileStat, other: &FileStat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::stream::{Connecting, begin};
+
+    /// `nobody`.
+    const OTHER: Owner = Owner { uid: Some(65_534), gid: Some(65_534) };
+
+    #[test]
+    fn a_place_for_sockets_that_does_not_do_is_passed_over() {
+        let long = PathBuf::from("/tmp").join("d".repeat(80));
+        let missing = PathBuf::from("/nowhere/at/all");
+        let made = SocketDirectory::in_one_of([long.clone(), missing.clone(), "/tmp".into()]).unwrap();
+        assert_eq!(made.path().parent(), Some(Path::new("/tmp")));
+        for (places, errno) in
+            [([long.clone(), missing.clone()], Errno::ENAMETOOLONG), ([missing, long], Errno::ENOENT)]
+        {
+            assert_eq!(SocketDirectory::in_one_of(places).unwrap_err().errno, errno);
+        }
+    }
+
+    #[test]
+    fn only_sockets_are_connected_to_and_no_link_is_followed() {
+        let all = SocketDirectory::new().unwrap();
+        let own = all.make("1", Owner::default()).unwrap();
+        let elsewhere = all.make("2", Owner::default()).unwrap();
+        let _other = UnixListener::bind(elsewhere.path_of("s")).unwrap();
+        assert_eq!(own.socket("s").unwrap_err(), Errno::ENOENT);
+        symlink(elsewhere.path_of("s"), own.path_of("s")).unwrap();
+        assert_eq!(own.socket("s").unwrap_err(), Errno::ELOOP);
+        own.remove("s");
+        std::fs::write(own.path_of("s"), "").unwrap();
+        assert_eq!(own.socket("s").unwrap_err(), Errno::ENOTSOCK);
+        own.remove("s");
+        let listener = UnixListener::bind(own.path_of("s")).unwrap();
+        let endpoint = own.endpoint("s").unwrap();
+        // The file that was opened counts, whatever becomes of its name.
+        own.remove("s");
+        assert!(matches!(begin(&endpoint), Ok(Connecting::Done(_))));
+        drop(listener);
+        assert_eq!(begin(&endpoint).unwrap_err(), Unanswered::Absent);
+    }
+
+    #[test]
+    fn what_is_removed_is_noticed_and_what_took_its_place_is_left_alone() {
+        let all = SocketDirectory::new().unwrap();
+        assert!(all.is_in_place());
+        let path = all.path().to_owned();
+        drop(all.make("1", Owner::default()).unwrap());
+        std::fs::remove_dir(&path).unwrap();
+        assert!(!all.is_in_place());
+        assert_eq!(all.make("2", Owner::default()).unwrap_err().errno, Errno::ENOENT);
+        std::fs::create_dir(&path).unwrap();
+        assert!(!all.is_in_place());
+        drop(all);
+        std::fs::remove_dir(&path).unwrap();
+    }
+
+    #[test]
+    fn a_worker_of_another_user_has_a_directory_of_its_own() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let all = SocketDirectory::new().unwrap();
+        let mode = || std::fs::metadata(all.path()).unwrap().permissions().mode() & 0o777;
+        let ours = all.make("1", Owner::default()).unwrap();
+        assert_eq!(mode(), 0o700);
+        let theirs = all.make("2", OTHER).unwrap();
+        assert_eq!(mode(), 0o711);
+        let found = std::fs::metadata(theirs.path_of("")).unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (65_534, 65_534, 0o700));
+        // A socket of somebody else's that the worker has linked there is none of its own.
+        let _listener = UnixListener::bind(ours.path_of("s")).unwrap();
+        std::fs::hard_link(ours.path_of("s"), theirs.path_of("s")).unwrap();
+        assert_eq!(theirs.socket("s").unwrap_err(), Errno::EPERM);
+    }
+
+    #[test]
+    fn nothing_is_left_behind() {
+        let all = SocketDirectory::new().unwrap();
+        let path = all.path().to_owned();
+        let own = all.make("1", Owner::default()).unwrap();
+        std::fs::write(own.path_of("left"), "").unwrap();
+        drop(own);
+        assert!(path.join("1/left").exists(), "a worker's own files are not looked for");
+        drop(all);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn who_may_be_the_owner() {
+        let us = geteuid().as_raw();
+        assert!(Owner::default().may_be(0) && Owner::default().may_be(us));
+        assert!(!Owner::default().may_be(54_321));
+        assert!(Owner { uid: Some(54_321), gid: None }.may_be(54_321));
+    }
+}

@@ -1,0 +1,245 @@
+//! The child between the clone and its program.
+//!
+//! Rust runs here in a process whose memory belongs to another one, with threads that know nothing
+//! of it. What it may do is what a signal handler may do: make system calls and use its own stack.
+//! No allocation, no lock, no panic, and nothing is dropped. All that can be worked out beforehand
+//! stands in the [`Plan`]. What cannot is done here and not in the parent: a descriptor that lost its
+//! close-on-exec flag there would end up in whatever another thread starts at that moment.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::iter::once;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+
+use nix::errno::Errno;
+use nix::libc::{self, c_char, c_int, c_long, c_uint, c_ulong, c_void};
+
+use super::Spawn;
+use super::inherit::Inherited;
+use crate::error::{Doing, SysError};
+
+/// What the child needs to know.
+pub(super) struct Plan<'a> {
+    spawn: &'a Spawn<'a>,
+    /// The paths of the program, to be tried in turn.
+    candidates: Vec<CString>,
+    /// `spawn.args` and `spawn.env` for C; the pointers live as long as `spawn`.
+    args: Vec<*const c_char>,
+    env: Vec<*const c_char>,
+    /// The arguments of the shell, should the program be a script without `#!`. The second is the
+    /// script, which the child fills in.
+    shell_args: Vec<*const c_char>,
+    /// Where each descriptor is; the child changes it when it moves one out of the way.
+    sources: Vec<RawFd>,
+    /// The first number that no descriptor is going to have.
+    count: c_int,
+    /// What the main thread has and ours does not.
+    inherited: Option<Inherited>,
+    parent: c_long,
+    /// Where to leave the reason why the program was not executed.
+    report: *mut Option<SysError>,
+}
+
+const SHELL: &CStr = c"/bin/sh";
+
+impl<'a> Plan<'a> {
+    /// `report` must be good for a write as long as the child runs in the parent's memory.
+    pub(super) fn new(spawn: &'a Spawn<'a>, candidates: Vec<CString>, report: *mut Option<SysError>) -> Self {
+        let args = || spawn.args.iter().map(CString::as_c_str);
+        Self {
+            spawn,
+            candidates,
+            args: pointers(args()),
+            env: pointers(spawn.env.iter().map(CString::as_c_str)),
+            shell_args: pointers([SHELL, c""].into_iter().chain(args().skip(1))),
+            sources: spawn.fds.iter().map(AsRawFd::as_raw_fd).collect(),
+            // More than fit cannot be had either: the system will say so.
+            count: c_int::try_from(spawn.fds.len()).unwrap_or(c_int::MAX),
+            inherited: Inherited::of_main_thread(),
+            parent: c_long::from(std::process::id()),
+            report,
+        }
+    }
+
+    /// All the steps up to the program; comes back only if one fails.
+    fn carry_out(&mut self) -> Result<Infallible, SysError> {
+        reset_signals().doing("resetting the signals of a process")?;
+        if let Some(inherited) = &self.inherited {
+            inherited.apply();
+        }
+        if self.spawn.detached {
+            // SAFETY: a system call without memory.
+            Errno::result(unsafe { libc::setsid() }).doing("starting a session")?;
+        }
+        self.place_descriptors().doing("placing the descriptors of a process")?;
+        if let Some(cwd) = &self.spawn.cwd {
+            // SAFETY: the string is borrowed for the call.
+            let done = unsafe { libc::chdir(cwd.as_ptr()) };
+            Errno::result(done).doing("entering the working directory")?;
+        }
+        self.change_identity()?;
+        // Behind the change of identity, which would undo it.
+        if let Some(signal) = self.spawn.death_signal {
+            // SAFETY: a system call without memory.
+            let done = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) };
+            Errno::result(done).doing("tying a process to its parent")?;
+            // The parent may have been killed before that.
+            // SAFETY: a system call without memory.
+            if unsafe { libc::syscall(libc::SYS_getppid) } != self.parent {
+                return Err(Errno::ESRCH).doing("tying a process to its parent");
+            }
+        }
+        // From here on a signal ends the child as it would end the program.
+        signal_mask(0).doing("unblocking the signals of a process")?;
+        Err(self.try_candidates()).doing("executing a program")
+    }
+
+    /// Gives every descriptor its number, and no other descriptor to the program.
+    fn place_descriptors(&mut self) -> nix::Result<()> {
+        // They are placed from number 0 up, so a source below its target would be gone by its turn.
+        for (target, source) in (0..).zip(&mut self.sources) {
+            if *source < target {
+                *source = control(*source, libc::F_DUPFD_CLOEXEC, self.count)?;
+            }
+        }
+        for (target, source) in (0..).zip(&self.sources) {
+            if *source == target {
+                control(target, libc::F_SETFD, 0)?;
+            } else {
+                // SAFETY: a system call without memory; what `target` was is not needed any more.
+                Errno::result(unsafe { libc::dup2(*source, target) })?;
+            }
+            if target <= libc::STDERR_FILENO {
+                make_blocking(target)?;
+            }
+        }
+        let (first, last) = (c_long::from(self.count), c_long::from(c_uint::MAX));
+        // Ours are close-on-exec from birth, but not everybody in this process may be as careful.
+        // Linux before 5.11 does not know this call: a second line of defence, so we go on without.
+        // SAFETY: a system call without memory.
+        let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+        Ok(())
+    }
+
+    /// Becomes the user and group asked for. By bare system calls: those of the C library tell all
+    /// threads of the process to do likewise, and the threads it knows are not this process's.
+    fn change_identity(&self) -> Result<(), SysError> {
+        if self.spawn.changes_identity() {
+            let none = ptr::null::<libc::gid_t>();
+            // Otherwise the child would keep what our other groups may do. Only root can drop them, and
+            // for everybody else becoming who they are already is no error, so a refusal is none.
+            // SAFETY: an empty list has no memory.
+            let _ = unsafe { libc::syscall(libc::SYS_setgroups, c_long::from(0), none) };
+        }
+        // The group first: the new user may not be allowed to.
+        if let Some(gid) = self.spawn.gid {
+            // SAFETY: a system call without memory.
+            let done = unsafe { libc::syscall(libc::SYS_setgid, c_ulong::from(gid)) };
+            Errno::result(done).doing("changing the group of a process")?;
+        }
+        if let Some(uid) = self.spawn.uid {
+            // SAFETY: a system call without memory.
+            let done = unsafe { libc::syscall(libc::SYS_setuid, c_ulong::from(uid)) };
+            Errno::result(done).doing("changing the user of a process")?;
+        }
+        Ok(())
+    }
+
+    /// Executes the first candidate that can be, by the rules of `execvp`: one that is missing does
+    /// not count, and one that is forbidden only if no other works.
+    fn try_candidates(&mut self) -> Errno {
+        let mut forbidden = false;
+        let mut last = Errno::ENOENT;
+        for candidate in &self.candidates {
+            last = execute(candidate, &self.args, &self.env);
+            if last == Errno::ENOEXEC
+                && let Some(script) = self.shell_args.get_mut(1)
+            {
+                *script = candidate.as_ptr();
+                last = execute(SHELL, &self.shell_args, &self.env);
+            }
+            match last {
+                Errno::EACCES => forbidden = true,
+                Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT => {}
+                other => return other,
+            }
+        }
+        if forbidden { Errno::EACCES } else { last }
+    }
+}
+
+/// The strings as C wants an array of them: ended by a null pointer, and alive as long as they are.
+fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const c_char> {
+    strings.map(CStr::as_ptr).chain(once(ptr::null())).collect()
+}
+
+/// The child's main function.
+pub(super) extern "C" fn newborn(plan: *mut c_void) -> c_int {
+    // SAFETY: the clone passes on the plan it was given, and lets nobody else use it meanwhile.
+    let plan = unsafe { &mut *plan.cast::<Plan<'_>>() };
+    let Err(failure) = plan.carry_out();
+    // SAFETY: good for a write, as `Plan::new` asks; the parent reads it after the clone.
+    unsafe { plan.report.write(Some(failure)) };
+    // SAFETY: ends this process at once, without the parent's exit handlers.
+    unsafe { libc::_exit(127) }
+}
+
+/// Replaces the process by the program; returns why it could not.
+fn execute(path: &CStr, args: &[*const c_char], env: &[*const c_char]) -> Errno {
+    // SAFETY: C strings and arrays of them, ended as C ends them, and borrowed for the call.
+    unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    Errno::last()
+}
+
+/// `fcntl` with a command that takes a number or nothing.
+fn control(fd: RawFd, command: c_int, argument: c_int) -> nix::Result<c_int> {
+    // SAFETY: a system call without memory, on the child's own table of descriptors.
+    Errno::result(unsafe { libc::fcntl(fd, command, argument) })
+}
+
+/// Few programs cope with a stdin or stdout that does not block; libuv hands none down either.
+fn make_blocking(fd: RawFd) -> nix::Result<()> {
+    let flags = control(fd, libc::F_GETFL, 0)?;
+    if flags & libc::O_NONBLOCK != 0 {
+        control(fd, libc::F_SETFL, flags & !libc::O_NONBLOCK)?;
+    }
+    Ok(())
+}
+
+/// The kernel's signals. The C library keeps two of them to itself, hence the bare calls below.
+const SIGNALS: c_int = 64;
+/// The size of a set of them, as the kernel asks for it.
+const SET_SIZE: usize = size_of::<u64>();
+
+/// Default dispositions for all signals, also for ignored ones, which would stay ignored in the
+/// program. The child has a table of its own, so the parent's stays as it is.
+fn reset_signals() -> nix::Result<()> {
+    // The kernel's structure differs by processor, but is no larger than this, and zeroes mean the
+    // same everywhere: the default, no flags, no mask.
+    let default = [0_u64; 4];
+    for number in (1..=SIGNALS).filter(|number| ![libc::SIGKILL, libc::SIGSTOP].contains(number)) {
+        let before = ptr::null_mut::<c_void>();
+        // SAFETY: `default` is large enough and outlives the call, which writes nothing.
+        let done =
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), before, SET_SIZE) };
+        Errno::result(done)?;
+    }
+    Ok(())
+}
+
+/// Sets the signals that the calling thread does not receive; returns those before.
+pub(super) fn signal_mask(blocked: u64) -> nix::Result<u64> {
+    let mut before = 0_u64;
+    // SAFETY: both sets are ours, as large as we say, and outlive the call.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const blocked,
+            &raw mut before,
+            SET_SIZE,
+        )
+    };
+    Errno::result(done).map(|_| before)
+}
