@@ -1,9 +1,10 @@
 'use strict';
 
-// Runs the tests: all of them, or those whose path contains one of the words given.
+// Runs the tests: all of them, or those whose path contains one of the words given: a folder's name, a file's, or a part of one.
 //
 //   node __test__/run.js
-//   node __test__/run.js parity hostage
+//   node __test__/run.js supervision
+//   node __test__/run.js draining/http blocked
 //   RCLUSTER_SUBJECT=node:cluster node __test__/run.js
 //
 // The files are listed here because the versions of Node differ in what `node --test <directory>` takes for a test.
@@ -14,16 +15,24 @@ const path = require('node:path');
 
 const { installEcosystem } = require('../scripts/ecosystem.js');
 
+const ROOT = path.join(__dirname, '..');
+
+/** Where tests are: those of the benchmarks are beside what they test. */
+const FOLDERS = ['__test__', 'benchmark'];
+
 const words = process.argv.slice(2);
-const files = fs
-  .readdirSync(__dirname, { recursive: true, encoding: 'utf8' })
-  .filter((file) => file.endsWith('.test.js') && !file.includes('node_modules'))
+const files = FOLDERS.flatMap((folder) =>
+  fs
+    .readdirSync(path.join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.test.js') && !file.includes('node_modules'))
+    .map((file) => path.join(folder, file)),
+)
   .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
   .sort()
-  .map((file) => path.join(__dirname, file));
+  .map((file) => path.join(ROOT, file));
 
 if (files.length === 0) {
-  console.error(`no test file has ${words.join(' or ')} in its name`);
+  console.error(`no test file has ${words.join(' or ')} in its path`);
   process.exit(1);
 }
 

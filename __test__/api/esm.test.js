@@ -1,0 +1,45 @@
+'use strict';
+
+// ECMAScript modules: rcluster by its name, with its names, and the built-in turned into it.
+
+const assert = require('node:assert');
+const { describe, test } = require('node:test');
+const { withFixture } = require('../helpers/run-fixture.js');
+const { isBuiltin, OURS } = require('../helpers/subject.js');
+
+const skip = isBuiltin && 'it is about the package';
+
+/**
+ * @param {object} seen what the primary has to see
+ * @param {import('../helpers/run-fixture.js').FixtureOptions} options
+ */
+function play(seen, options) {
+  return withFixture('esm.mjs', options, async (fixture) => {
+    const common = { differ: [], builtinDiffers: [], parallelism: 'function' };
+    assert.deepStrictEqual(await fixture.marker('primary'), {
+      ...common,
+      isPrimary: true,
+      isWorker: false,
+      ...seen,
+    });
+    const worker = await fixture.marker('worker');
+    // In a worker there is but one object.
+    const inWorker = { ...common, isPrimary: false, isWorker: true, isBuiltin: true, id: 1, same: true };
+    // Nobody has loaded rcluster in a worker that imports the built-in, so it has what that has.
+    if (options.env?.IMPORT !== 'rcluster') inWorker.parallelism = 'undefined';
+    assert.deepStrictEqual(worker, inWorker);
+    assert.strictEqual(await fixture.marker('exit'), 0);
+  });
+}
+
+describe('an ECMAScript module', { skip }, () => {
+  test("imports from 'rcluster'", () => play({ isBuiltin: false }, { env: { IMPORT: 'rcluster' } }));
+
+  // By its name, as in an app that has it installed: here the package's folder is where it is found.
+  for (const option of ['-r', '--import']) {
+    for (const IMPORT of ['node:cluster', 'cluster', 'rcluster']) {
+      test(`imports from '${IMPORT}' with ${option} rcluster/register`, () =>
+        play({ isBuiltin: true }, { env: { IMPORT }, execArgv: [option, 'rcluster/register'], cwd: OURS }));
+    }
+  }
+});

@@ -1,0 +1,41 @@
+'use strict';
+
+// Each worker accepts by itself from a socket of its own; nobody is lost when workers come and go.
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { withApp } = require('../helpers/app.js');
+
+const env = { WORKERS: '4', REFORK: '1', SCHEDULING: '"kernel"' };
+
+test('evenly', () =>
+  withApp({ env }, async (app) => {
+    const shares = {};
+    for (let round = 0; round < 40; round++) {
+      for (const { text } of await Promise.all(Array.from({ length: 100 }, () => app.ask()))) {
+        shares[text] = (shares[text] ?? 0) + 1;
+      }
+    }
+    const counts = Object.values(shares);
+    assert.strictEqual(counts.length, 4, JSON.stringify(shares));
+    // By chance: 1000 each, with a standard deviation of 27.
+    assert.ok(Math.max(...counts) / Math.min(...counts) < 1.3, JSON.stringify(shares));
+    // Nothing of it went through the primary.
+    app.tell('stats');
+    const { listeners } = await app.marker('stats');
+    assert.ok(listeners[0].accepted < 100, JSON.stringify(listeners));
+  }));
+
+test('what waits for a stopped worker that is killed goes to the others', () =>
+  withApp({ env: { ...env, REFORK: '' } }, async (app) => {
+    const [{ pid }] = app.workers;
+    process.kill(pid, 'SIGSTOP');
+    const clients = Array.from({ length: 100 }, () => app.ask());
+    await Promise.all(clients.map((client) => client.connected));
+    process.kill(pid, 'SIGKILL');
+    const results = await Promise.all(clients);
+    assert.deepStrictEqual(
+      results.filter(({ outcome }) => outcome !== 'answered'),
+      [],
+    );
+  }));

@@ -1,0 +1,58 @@
+'use strict';
+
+// When nobody is ready, one too many is answered at once or reset, if the app wants that; all others are served.
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { withApp } = require('../helpers/app.js');
+
+const full = (overload) => ({ env: { MAX: '1', SCHEDULING: JSON.stringify({ overload }) } });
+
+/** Both workers have the one client that they take. */
+async function fill(app) {
+  const clients = [app.stay(), app.stay()];
+  for (const client of clients) await client.text;
+  return clients;
+}
+
+async function statsOf(app) {
+  app.tell('stats');
+  return (await app.marker('stats')).listeners[0];
+}
+
+test('an HTTP response, after a time in the queue', () =>
+  withApp(
+    full({ queue: 3, deadline: 50, action: { status: 503, retryAfter: 3, body: 'later' } }),
+    async (app) => {
+      const clients = await fill(app);
+      const refused = await Promise.all(Array.from({ length: 5 }, () => app.ask()));
+      for (const { outcome, text } of refused) {
+        assert.strictEqual(outcome, 'answered');
+        assert.match(text, /^HTTP\/1\.1 503 .*\r\nRetry-After: 3\r\n[^]*\r\n\r\nlater$/);
+      }
+      for (const client of clients) await client.close();
+      const { text } = await app.ask();
+      assert.match(text, /^(\d hello|HTTP)/);
+      const { accepted, passed, returned, reclaimed, handedOver, shed, waiting } = await statsOf(app);
+      assert.strictEqual(accepted + returned + reclaimed + handedOver, passed + shed + waiting);
+      assert.ok(shed >= 5);
+    },
+  ));
+
+test('a reset', () =>
+  withApp(full({ queue: 0, action: 'reset' }), async (app) => {
+    const clients = await fill(app);
+    const { outcome, code } = await app.ask();
+    assert.deepStrictEqual([outcome, code], ['closed', 'ECONNRESET']);
+    for (const client of clients) await client.close();
+  }));
+
+test('by default clients wait', () =>
+  withApp(full({ queue: 1 }), async (app) => {
+    const clients = await fill(app);
+    const waiting = Array.from({ length: 20 }, () => app.ask());
+    await Promise.all(waiting.map((client) => client.connected));
+    for (const client of clients) await client.close();
+    for (const { text } of await Promise.all(waiting)) assert.match(text, /^\d hello$/);
+    assert.strictEqual('shed' in (await statsOf(app)), false);
+  }));

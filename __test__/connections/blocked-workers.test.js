@@ -1,0 +1,64 @@
+'use strict';
+
+// A worker that is blocked does not hold connections hostage: another answers them while it is still blocked.
+
+const assert = require('node:assert');
+const fs = require('node:fs');
+const path = require('node:path');
+const { test } = require('node:test');
+const { withApp } = require('../helpers/app.js');
+const { until, statusOf } = require('../helpers/processes.js');
+
+for (const policy of ['round-robin', 'least-connections', 'least-loaded', 'kernel']) {
+  test(`a worker in an endless loop, ${policy}`, () =>
+    withApp({ env: { SCHEDULING: JSON.stringify(policy) } }, async (app) => {
+      const [blocked, other] = app.workers;
+      const released = path.join(app.directory, 'released');
+      app.tell('tell', { id: blocked.id, command: 'block', until: released });
+      await app.marker('worker blocked');
+
+      // All at once, so that some are on their way to the blocked one, and then one after another.
+      const results = await Promise.all(Array.from({ length: 200 }, () => app.ask()));
+      for (let count = 0; count < 50; count++) results.push(await app.ask());
+      assert.deepStrictEqual(
+        results.filter(({ text }) => text !== `${other.id} hello`),
+        [],
+      );
+
+      fs.writeFileSync(released, '');
+      await until('it serves again', async () => (await app.ask()).text === `${blocked.id} hello`);
+    }));
+}
+
+for (const policy of ['round-robin', 'kernel']) {
+  test(`a stopped process, ${policy}`, () =>
+    withApp({ env: { SCHEDULING: JSON.stringify(policy) } }, async (app) => {
+      const [stopped, other] = app.workers;
+      process.kill(stopped.pid, 'SIGSTOP');
+      await until('the worker is stopped', () => statusOf(stopped.pid).state === 'T');
+      const results = await Promise.all(Array.from({ length: 200 }, () => app.ask()));
+      assert.deepStrictEqual(
+        results.filter(({ text }) => text !== `${other.id} hello`),
+        [],
+      );
+      process.kill(stopped.pid, 'SIGCONT');
+      await until('it serves again', async () => (await app.ask()).text === `${stopped.id} hello`);
+    }));
+
+  test(`all workers blocked: clients wait, and none is lost, ${policy}`, () =>
+    withApp({ env: { SCHEDULING: JSON.stringify(policy) } }, async (app) => {
+      const released = path.join(app.directory, 'released');
+      for (const { id } of app.workers) {
+        app.tell('tell', { id, command: 'block', until: released });
+        await app.marker('worker blocked');
+      }
+      const clients = Array.from({ length: 500 }, () => app.ask());
+      await Promise.all(clients.map((client) => client.connected));
+      fs.writeFileSync(released, '');
+      const results = await Promise.all(clients);
+      assert.deepStrictEqual(
+        results.filter(({ outcome }) => outcome !== 'answered'),
+        [],
+      );
+    }));
+}

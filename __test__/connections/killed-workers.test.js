@@ -1,0 +1,52 @@
+'use strict';
+
+// Workers are killed and replaced; every client is accounted for.
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { withApp } = require('../helpers/app.js');
+const { killUnderLoad } = require('../helpers/clients.js');
+const { until, statusOf } = require('../helpers/processes.js');
+
+const KILLS = 12;
+const ABREAST = 32;
+
+test('under load, only what a killed worker had received may fail', (t) =>
+  withApp(
+    {
+      env: { WORKERS: '3', REFORK: 'yes' },
+    },
+    async (app) => {
+      const { answered, closed, refused, hung, count } = await killUnderLoad(
+        app,
+        KILLS,
+        ABREAST,
+        (number) => `${number}`,
+      );
+      assert.deepStrictEqual(hung, []);
+      assert.deepStrictEqual(refused, []);
+      for (const { text, number } of answered) assert.strictEqual(text.split(' ')[1], String(number));
+      // A client that got nothing had been received: it got a reset, or an end, from a worker that was killed. No more than
+      // there were clients at that moment can have been.
+      assert.ok(closed.length <= KILLS * ABREAST, `${closed.length} clients failed`);
+      t.diagnostic(`${closed.length} of ${count} clients failed`);
+    },
+  ));
+
+test('what a killed worker had not received is answered by another', () =>
+  withApp({}, async (app) => {
+    const [victim, other] = app.workers;
+    // A process that is stopped receives nothing.
+    process.kill(victim.pid, 'SIGSTOP');
+    await until('the worker is stopped', () => statusOf(victim.pid).state === 'T');
+    const clients = Array.from({ length: 200 }, () => app.ask());
+    // By then some are on their way to the stopped one.
+    await Promise.all(clients.slice(0, 100).map((client) => client.connected));
+    await Promise.any(clients);
+    process.kill(victim.pid, 'SIGKILL');
+    const results = await Promise.all(clients);
+    assert.deepStrictEqual(
+      results.filter(({ text }) => text !== `${other.id} hello`),
+      [],
+    );
+  }));

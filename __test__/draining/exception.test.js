@@ -1,0 +1,151 @@
+'use strict';
+
+// An exception that nobody has caught costs the request that threw it, and its worker; no other request.
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { isBuiltin } = require('../helpers/subject.js');
+const { withLifecycle, clientOf } = require('../helpers/lifecycle.js');
+
+const skip = isBuiltin && 'the built-in dies of it';
+
+const THROWN = {
+  '/throw': ['uncaughtException', /^Error: thrown at once\n {4}at /m],
+  '/later': ['uncaughtException', /^Error: thrown later\n {4}at /m],
+  '/end': ['uncaughtException', /^Error: thrown at the end\n {4}at /m],
+  '/reject': ['unhandledRejection', /^Error: rejected\n {4}at /m],
+};
+
+for (const [url, [reason, text]] of Object.entries(THROWN)) {
+  test(`the request gets a 500, the others are finished, and the worker leaves (${url})`, { skip }, () =>
+    withLifecycle({ SUPERVISED: '1' }, async (app) => {
+      const [{ id }, other] = app.workers;
+      const [client, bystander, idle] = await Promise.all([1, 2, 3].map(() => clientOf(app, id)));
+      const held = bystander.get('/hold');
+      await app.marker('held');
+
+      const { status, connection } = await client.get(url);
+      assert.deepStrictEqual({ status, connection }, { status: 500, connection: 'close' });
+      assert.strictEqual((await app.marker('retiring')).reason, reason);
+      app.tell('tell', { id, command: 'release', url: '/hold' });
+      assert.strictEqual((await held).text, `${id}`);
+      assert.deepStrictEqual(await app.marker('exit'), { id, code: 1, signal: null, agreed: true });
+      assert.match(app.stderr, /** @type {RegExp} */ (text));
+      for (const asking of [client, bystander, idle]) {
+        assert.strictEqual((await asking.get()).text, `${other.id}`);
+        asking.close();
+      }
+    }),
+  );
+}
+
+test('half an answer is cut off, and does not look whole', { skip }, () =>
+  withLifecycle({ SUPERVISED: '1' }, async (app) => {
+    const [{ id }] = app.workers;
+    const client = await clientOf(app, id);
+    await assert.rejects(client.get('/half'), { code: 'ECONNRESET' });
+    assert.strictEqual((await app.marker('exit')).code, 1);
+    client.close();
+  }),
+);
+
+for (const path of ['/later', '/end']) {
+  test(`a request of HTTP/2 (${path})`, { skip }, () =>
+    withLifecycle({ SUPERVISED: '1', SERVER: 'http2', WORKERS: '1' }, async (app) => {
+      const http2 = require('node:http2');
+      const session = http2.connect(`http://${app.target.host}:${app.target.port}`);
+      const ask = (path) =>
+        new Promise((resolve, reject) => {
+          const stream = session.request({ ':path': path });
+          let status;
+          stream.on('response', (headers) => (status = headers[':status']));
+          stream.on('error', reject);
+          stream.resume().on('close', () => resolve(status));
+        });
+      const held = ask('/hold');
+      await app.marker('held');
+      assert.strictEqual(await ask(path), 500);
+      await app.marker('retiring');
+      app.tell('tell', { id: 1, command: 'release', url: '/hold' });
+      assert.strictEqual(await held, 200);
+      assert.strictEqual((await app.marker('exit')).code, 1);
+      session.close();
+    }),
+  );
+}
+
+test('an application that handles exceptions itself is left alone', { skip }, () =>
+  withLifecycle({ SUPERVISED: '1' }, async (app) => {
+    const [{ id }] = app.workers;
+    app.tell('tell', { id, command: 'catch' });
+    app.tell('tell', { id, command: 'state' });
+    await app.marker('state');
+    const client = await clientOf(app, id);
+    const lost = client.get('/later').catch((error) => error);
+    assert.strictEqual((await app.marker('caught')).message, 'thrown later');
+    client.close();
+    assert.ok((await lost) instanceof Error);
+    app.tell('tell', { id, command: 'state' });
+    assert.strictEqual((await app.marker('state')).exitedAfterDisconnect, undefined);
+  }),
+);
+
+test('a worker without supervision dies of it, as ever', { skip }, () =>
+  withLifecycle({}, async (app) => {
+    const [{ id }] = app.workers;
+    const client = await clientOf(app, id);
+    await assert.rejects(client.get('/throw'));
+    assert.deepStrictEqual(await app.marker('exit'), { id, code: 1, signal: null, agreed: false });
+    client.close();
+  }),
+);
+
+test('a callback of a shared pool is not blamed on the request that opened the pool', { skip }, () =>
+  withLifecycle({ SUPERVISED: '1' }, async (app) => {
+    const [{ id }] = app.workers;
+    const [first, second] = await Promise.all([1, 2].map(() => clientOf(app, id)));
+    const opening = first.get('/open');
+    await app.marker('open');
+    const query = second.get('/query').catch((error) => error);
+    await app.marker('retiring');
+    app.tell('tell', { id, command: 'release', url: '/open' });
+    assert.deepStrictEqual(await opening.then(({ status, text }) => ({ status, text })), {
+      status: 200,
+      text: `${id}`,
+    });
+    first.close();
+    second.close();
+    await query;
+    assert.strictEqual((await app.marker('exit')).code, 1);
+  }),
+);
+
+const ODD = [
+  'null',
+  'undefined',
+  'symbol',
+  'revoked',
+  'proxy',
+  'getters',
+  'inspect',
+  'endless',
+  'frozen',
+  'cycle',
+];
+for (const odd of [...ODD, 'aggregate', 'surrogate', 'cut']) {
+  // Node's own code fails on a rejection with such a proxy, in no request's context.
+  const isProxy = odd === 'proxy' || odd === 'revoked';
+  for (const url of isProxy ? ['/odd'] : ['/odd', '/odd-rejection']) {
+    test(`whatever was thrown, the worker retires (${odd}, ${url})`, { skip }, () =>
+      withLifecycle({ SUPERVISED: '1', ODD: odd }, async (app) => {
+        const [{ id }] = app.workers;
+        const client = await clientOf(app, id);
+        assert.strictEqual((await client.get(url)).status, 500);
+        await app.marker('retiring');
+        assert.deepStrictEqual(await app.marker('exit'), { id, code: 1, signal: null, agreed: true });
+        assert.doesNotMatch(app.stderr, /RCLUSTER_/);
+        client.close();
+      }),
+    );
+  }
+}

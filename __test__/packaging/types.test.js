@@ -1,0 +1,132 @@
+'use strict';
+
+// The type tests in `types` pass, and notice when a type is spoilt.
+
+const assert = require('node:assert');
+const { spawnSync } = require('node:child_process');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const { test } = require('node:test');
+
+const ROOT = path.join(__dirname, '..', '..');
+const DECLARATIONS = fs.readFileSync(path.join(ROOT, 'index.d.ts'), 'utf8');
+
+/** What is spoilt, and how. */
+const SPOILT = {
+  'a function is missing': [/^ *setupMaster\(settings.*\n/m, ''],
+  'a property is missing': [/^ *readonly SCHED_RR: number;\n/m, ''],
+  'a setting is missing': [/^ *windowsHide\?.*\n/m, ''],
+  'an event is missing': [/^ *online: \[\];\n/m, ''],
+  'a method of workers is missing': [/^ *isDead\(\): boolean;\n/m, ''],
+  'a result is another': ['isConnected(): boolean;', 'isConnected(): number;'],
+  'a parameter is required': ['fork(env?: any): Worker;', 'fork(env: string): Worker;'],
+  'a parameter is another': [
+    'kill(signal?: string): void;\n\n  /** The same',
+    "kill(signal?: 'SIGTERM'): void;\n\n  /** The same",
+  ],
+  'a setting is another': ['cwd?: string | undefined;', 'cwd?: number | undefined;'],
+  'a setting is required': ['silent?: boolean | undefined;', 'silent: boolean;'],
+  'a property is another': ['readonly isMaster: boolean;', 'readonly isMaster: string;'],
+  'the policy cannot be set': ['    schedulingPolicy: number;', '    readonly schedulingPolicy: number;'],
+  'an argument of an event is another': [
+    'listening: [worker: Worker, address: Address];',
+    'listening: [worker: Worker, port: number];',
+  ],
+  'any event of a supervisor passes': [
+    '    on<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;\n',
+    '    on(event: string, listener: (...args: any[]) => void): this;\n',
+  ],
+  'any option of supervise() passes': [
+    '    startUpLimit?: number | undefined;\n',
+    '    [name: string]: any;\n',
+  ],
+  'the address is another': ['    port: number;\n    /** 4 or', '    port: string;\n    /** 4 or'],
+};
+
+/**
+ * Compiles the type tests against several declarations at once, since it is the start of the compiler that takes long.
+ * @param {Record<string, string>} variants the declarations by the name of a folder
+ * @returns {Record<string, string[]>} the errors, by the same
+ */
+function compile(variants) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-types-'));
+  try {
+    fs.symlinkSync(path.join(ROOT, 'node_modules'), path.join(folder, 'node_modules'));
+    const { compilerOptions } = JSON.parse(fs.readFileSync(path.join(ROOT, 'tsconfig.json'), 'utf8'));
+    fs.writeFileSync(path.join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions }));
+    // Each is a package that refers to itself by the name that the tests import.
+    const { name, exports } = JSON.parse(fs.readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
+    for (const [variant, declarations] of Object.entries(variants)) {
+      const place = path.join(folder, variant);
+      fs.cpSync(path.join(__dirname, 'types'), path.join(place, 'types'), { recursive: true });
+      fs.writeFileSync(path.join(place, 'package.json'), JSON.stringify({ name, exports }));
+      fs.copyFileSync(path.join(ROOT, 'index.d.mts'), path.join(place, 'index.d.mts'));
+      // The built-in's types are the same for all that is compiled at once, so one variant only may add to them.
+      if (variant === 'sound') {
+        fs.copyFileSync(path.join(ROOT, 'register.d.ts'), path.join(place, 'register.d.ts'));
+      } else {
+        fs.writeFileSync(path.join(place, 'register.d.ts'), 'export {};\n');
+        fs.rmSync(path.join(place, 'types', 'register.ts'));
+      }
+      fs.writeFileSync(path.join(place, 'index.d.ts'), declarations);
+    }
+    const manifest = require.resolve('typescript/package.json', { paths: [ROOT] });
+    const { bin } = JSON.parse(fs.readFileSync(manifest, 'utf8'));
+    const { stdout, error } = spawnSync(process.execPath, [path.join(path.dirname(manifest), bin.tsc)], {
+      cwd: folder,
+      encoding: 'utf8',
+    });
+    if (error) throw error;
+    const lines = stdout.split('\n');
+    return Object.fromEntries(
+      Object.keys(variants).map((variant) => [
+        variant,
+        lines.filter((line) => line.startsWith(`${variant}/`)),
+      ]),
+    );
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+}
+
+test('the types agree with the built-in, and the tests of that notice when one is spoilt', () => {
+  const variants = { sound: DECLARATIONS };
+  for (const [number, [name, [what, replacement]]] of Object.entries(SPOILT).entries()) {
+    variants[`spoilt${number}`] = DECLARATIONS.replace(what, replacement);
+    assert.notStrictEqual(
+      variants[`spoilt${number}`],
+      DECLARATIONS,
+      `${name}: it is still there to be spoilt`,
+    );
+  }
+  const errors = compile(variants);
+  assert.deepStrictEqual(errors.sound, []);
+  for (const [number, name] of Object.keys(SPOILT).entries()) {
+    const found = errors[`spoilt${number}`].filter((line) => line.includes('/types/'));
+    assert.notDeepStrictEqual(found, [], `${name}: no test has noticed`);
+  }
+});
+
+test('what import finds is what there is, in the types and when it runs', async () => {
+  const types = fs.readFileSync(path.join(ROOT, 'index.d.mts'), 'utf8');
+  const code = fs.readFileSync(path.join(ROOT, 'index.mjs'), 'utf8');
+  const list = (/** @type {string} */ text) =>
+    text.slice(text.indexOf('{') + 1, text.indexOf('}')).match(/[\w ]+(?=,)/g) ?? [];
+  const names = list(code).map((name) => name.trim());
+  const declared = list(types).map((name) => name.trim());
+  assert.deepStrictEqual(
+    declared.filter((name) => !name.startsWith('type ')),
+    names,
+  );
+  // Those of index.js are read by Node, not listed by hand. Some versions add one that stands for the object itself.
+  const there = Object.keys(await import('../../index.js')).filter((name) => name !== 'module.exports');
+  assert.deepStrictEqual([...names].sort(), there.sort());
+
+  const inner = ['TypedEmitter', 'Arguments', 'Listener', 'WorkerConstructor', 'Worker'];
+  const interfaces = [...DECLARATIONS.matchAll(/^ {2}(?:interface|type) (\w+)/gm)].map(([, name]) => name);
+  assert.deepStrictEqual(
+    declared.filter((name) => name.startsWith('type ')).map((name) => name.slice('type '.length)),
+    interfaces.filter((name) => !inner.includes(name)).sort(),
+  );
+});

@@ -1,0 +1,82 @@
+'use strict';
+
+// cluster.shared() in several processes: what one writes all others read and are told of, whoever dies meanwhile.
+
+const assert = require('node:assert');
+const { describe, test } = require('node:test');
+const { withFixture } = require('../helpers/run-fixture.js');
+const { isBuiltin } = require('../helpers/subject.js');
+
+const skip = isBuiltin && 'the built-in has no shared stores';
+
+/** @param {any} fixture */
+const ask = (fixture) => (command, id, of) => {
+  fixture.tell(command, { id, of });
+  return fixture.marker(`done ${id}`);
+};
+
+describe('a shared store', { skip }, () => {
+  for (const WAY of ['fork', 'supervise']) {
+    test(`is the same in the primary and in workers of ${WAY}()`, () =>
+      withFixture('shared.js', { env: { WAY, COUNT: '2' } }, async (fixture) => {
+        const workers = [await fixture.marker('online'), await fixture.marker('online')].map(({ id }) => id);
+        const command = ask(fixture);
+        for (const writer of [0, ...workers]) {
+          const value = { from: writer };
+          assert.strictEqual((await command('set', writer, ['key', value])).ok, true);
+          for (const reader of [0, ...workers]) {
+            assert.deepStrictEqual(await command('get', reader, 'key'), value);
+          }
+        }
+        for (const id of workers) {
+          assert.strictEqual(await command('error', id), 'ERR_RCLUSTER_SHARED_OPTIONS');
+        }
+        await Promise.all([0, ...workers].map((id) => command('increment', id, ['n', 3000])));
+        assert.strictEqual(await command('get', 0, 'n'), 9000);
+      }));
+  }
+
+  test('goes on while the JavaScript of the primary is blocked', () =>
+    withFixture('shared.js', { env: { COUNT: '2' } }, async (fixture) => {
+      const [first, second] = [await fixture.marker('online'), await fixture.marker('online')];
+      const command = ask(fixture);
+      const echoed = command('echo', second.id, ['n', 500]);
+      fixture.tell('increment', { id: first.id, of: ['n', 1000] });
+      // It blocks until one worker has heard of what the other has written, and has written by itself.
+      await command('block', 0, ['echo', 500]);
+      await Promise.all([echoed, fixture.marker(`done ${first.id}`)]);
+      assert.strictEqual(await command('get', 0, 'n'), 1000);
+    }));
+
+  test('loses nothing that was acknowledged when workers are killed', () =>
+    withFixture('shared.js', { env: { COUNT: '3' }, deadline: 120_000 }, async (fixture) => {
+      const command = ask(fixture);
+      let [sent, acknowledged] = [0, 0];
+      const watcher = await fixture.marker('online');
+      const watched = command('watch', watcher.id);
+      for (let round = 0; round < 20; round++) {
+        const { id, pid } = await fixture.marker('online');
+        fixture.tell('storm', { id });
+        for (let i = 0; i < 1 + (round % 3); i++) await fixture.marker(`acknowledged ${id}`);
+        process.kill(pid, 'SIGKILL');
+        assert.strictEqual((await fixture.marker(`exit ${id}`)).signal, 'SIGKILL');
+        // What it has said last is what counts.
+        const last = (name) => {
+          const said = fixture.marks.filter(({ mark }) => mark === `${name} ${id}`);
+          return Math.max(...said.map(({ data }) => data));
+        };
+        sent += Math.max(last('sent'), 20) + 20;
+        acknowledged += Math.max(last('acknowledged'), 20 * (1 + (round % 3)));
+        fixture.tell('fork', {});
+      }
+      await command('set', 0, ['end', true]);
+      const seen = await watched;
+      const counted = await command('get', 0, 'count');
+      assert(acknowledged <= counted && counted <= sent, `${acknowledged} <= ${counted} <= ${sent}`);
+      const last = await fixture.marker('online');
+      for (const id of [0, watcher.id, last.id]) {
+        assert.strictEqual(await command('get', id, 'count'), counted);
+      }
+      assert.strictEqual(seen.count, counted);
+    }));
+});

@@ -1,0 +1,72 @@
+'use strict';
+
+// Whose exception it was is known, wherever the code that serves a request runs: that request is answered with 500, and
+// another one of the same worker is finished.
+
+const assert = require('node:assert');
+const fs = require('node:fs');
+const path = require('node:path');
+const { test } = require('node:test');
+const { get } = require('../helpers/clients.js');
+const { isBuiltin } = require('../helpers/subject.js');
+const { withSupervised } = require('../helpers/supervised.js');
+const { PLACES } = require('../fixtures/attribution.js');
+
+const SCRIPT = path.join(__dirname, '..', 'fixtures', 'attribution.js');
+const FORM = '--boundary\r\n\r\none\r\n--boundary\r\n\r\ntwo\r\n--boundary--';
+
+/** What a framework does not catch itself. */
+const LATER = ['a timer', 'a callback of fs', 'the end of the request', 'a pipeline', 'a part of a form'];
+
+/**
+ * @param {{ port: number, host: string }} target
+ * @param {string} place
+ * @returns {Promise<{ status: number, text: string }>}
+ */
+async function ask(target, place) {
+  const headers = { 'content-type': 'multipart/form-data; boundary=boundary' };
+  const to = { ...target, path: `/${encodeURIComponent(place)}`, method: 'POST', headers };
+  const { status, body } = await get(to, FORM);
+  return { status, text: body };
+}
+
+/**
+ * @param {string} framework
+ * @param {string} place
+ */
+function finds(framework, place) {
+  const options = { workers: 1, drainTimeout: 60_000 };
+  return withSupervised(
+    options,
+    async (app) => {
+      const held = ask(app.target, 'held');
+      await app.marker('held');
+      const guilty = await ask(app.target, place);
+      assert.deepStrictEqual(guilty, { status: 500, text: '' });
+      assert.deepStrictEqual(await held, { status: 200, text: 'held' });
+      const { code, exitedAfterDisconnect } = await app.marker('exit');
+      assert.deepStrictEqual({ code, exitedAfterDisconnect }, { code: 1, exitedAfterDisconnect: true });
+      assert.match(app.stderr, /Error: thrown in /);
+    },
+    { env: { SCRIPT, FRAMEWORK: framework } },
+  );
+}
+
+const skip = isBuiltin && 'the built-in dies of it';
+// Before 24 Node has left the context of a microtask when it reports what that has thrown: then nobody is blamed.
+const knowsMicrotasks = Number(process.versions.node.split('.')[0]) >= 24;
+for (const place of PLACES) {
+  const unknown = place === 'a microtask' && !knowsMicrotasks && 'this Node does not tell';
+  test(`thrown in ${place}`, { skip: skip || unknown }, () => finds('http', place));
+}
+
+for (const framework of ['express', 'fastify']) {
+  const installed = fs.existsSync(path.join(__dirname, '..', 'ecosystem', 'node_modules', framework));
+  for (const place of LATER) {
+    test(
+      `thrown in ${place}, with ${framework}`,
+      { skip: skip || (!installed && 'it is not installed') },
+      () => finds(framework, place),
+    );
+  }
+}

@@ -1,0 +1,91 @@
+'use strict';
+
+// The primary learns where the JavaScript of a worker hangs, from a worker that does nothing else any more.
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { isBuiltin } = require('../helpers/subject.js');
+const { until } = require('../helpers/processes.js');
+const { withFixture } = require('../helpers/run-fixture.js');
+
+const skip = isBuiltin && 'the built-in cannot ask';
+
+/** What the first line of the stack is for each way to hang, and what has to follow somewhere. */
+const STACKS = {
+  'an endless loop': [/^ {4}at .*spin \(.*hung\.js:14:\d+\)$/],
+  'a deep call chain': [/^ {4}at .*descend \(.*hung\.js:19:\d+\)$/, /\bdescend \(.*hung\.js:18:\d+\)$/],
+  'an endless regular expression': [/^ {4}at .*(test|match|exec)\b/, /match \(.*hung\.js:24:\d+\)$/],
+  'an endless chain of promises': [/^ {4}at .*follow \(.*hung\.js:28:\d+\)$/],
+  'an endless Atomics.wait': [/wait\b/, /\bwait \(.*hung\.js:36:\d+\)$/],
+  'a constructor in a script without a file': [/^ {4}at new Müller \(evalmachine/, /^ {4}at outer \(/],
+};
+
+/**
+ * @param {string} way
+ * @param {(fixture: InstanceType<typeof import('../helpers/run-fixture.js').Fixture>) => Promise<void>} body
+ */
+const withHung = (way, body) =>
+  withFixture('hung.js', {}, async (fixture) => {
+    await fixture.marker('online');
+    fixture.tell('hang', way);
+    await fixture.marker('hanging');
+    await body(fixture);
+    fixture.tell('kill');
+    assert.deepStrictEqual(await fixture.marker('exit'), { code: null, signal: 'SIGKILL' });
+  });
+
+for (const [way, [innermost, ...others]] of Object.entries(STACKS)) {
+  test(`a worker in ${way}`, { skip }, () =>
+    withHung(way, async (fixture) => {
+      // Until it really hangs it may be seen on its way there.
+      const lines = await until('it hangs', async () => {
+        fixture.tell('ask');
+        const { stack, reason } = await fixture.marker('stack');
+        assert.strictEqual(reason, null);
+        return innermost.test(stack.split('\n')[0]) && stack.split('\n');
+      });
+      for (const other of others) {
+        assert.ok(
+          lines.some((line) => other.test(line)),
+          lines.join('\n'),
+        );
+      }
+      assert.ok(lines.every((line) => /^ {4}at \S/.test(line)));
+      assert.ok(lines.length <= 100);
+    }),
+  );
+}
+
+test('a worker that waits in the system does not answer, and nobody waits for it for long', { skip }, () =>
+  withHung('waiting in the system', async (fixture) => {
+    // On its way there it may still answer.
+    let reason = null;
+    while (reason === null) {
+      fixture.tell('ask');
+      ({ reason } = await fixture.marker('stack'));
+    }
+    assert.match(reason, /runs no JavaScript/);
+  }),
+);
+
+test('two questions at once get two answers', { skip }, () =>
+  withHung('an endless loop', async (fixture) => {
+    fixture.tell('askTwice');
+    for (let count = 0; count < 2; count++) {
+      const { stack } = await fixture.marker('stack');
+      assert.match(stack, /^ {4}at /);
+    }
+  }),
+);
+
+test('a worker that there is not, and one that has died', { skip }, () =>
+  withFixture('hung.js', {}, async (fixture) => {
+    await fixture.marker('online');
+    fixture.tell('ask', 17);
+    assert.match((await fixture.marker('stack')).reason, /no such worker/);
+    fixture.tell('kill');
+    await fixture.marker('exit');
+    fixture.tell('ask');
+    assert.match((await fixture.marker('stack')).reason, /no such worker/);
+  }),
+);

@@ -1,0 +1,58 @@
+'use strict';
+
+// An app that opens its servers one after the other is replaced, and nobody is refused at either of them.
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { withFixture } = require('../helpers/run-fixture.js');
+const { exchange } = require('../helpers/clients.js');
+const { freePorts } = require('../helpers/ports.js');
+
+const host = '127.0.0.1';
+
+/** @param {(app: any, ports: number[], first: number) => Promise<void>} body */
+async function withTwoServers(body) {
+  const [early, late] = await freePorts(2);
+  const env = { PORT: String(early), GENERATION: 'old' };
+  await withFixture('later-port.js', { env }, async (app) => {
+    const { id } = await app.marker('listening');
+    assert.strictEqual(await app.marker('ready'), id);
+    app.tell('open', { id, port: late });
+    assert.strictEqual((await app.marker('listening')).port, late);
+    await body(app, [early, late], id);
+  });
+}
+
+/** @param {number} port */
+async function answer(port) {
+  const { outcome, text } = await exchange({ port, host });
+  return outcome === 'answered' ? text : outcome;
+}
+
+test('a reload: the old worker serves what the new one has not opened yet', () =>
+  withTwoServers(async (app, [early, late]) => {
+    app.tell('environment', { GENERATION: 'new' });
+    app.tell('reload');
+    const { id, port } = await app.marker('listening');
+    assert.strictEqual(port, early);
+    for (let count = 0; count < 20; count++) assert.strictEqual(await answer(late), 'old');
+    app.tell('open', { id, port: late });
+    await app.marker('reloaded');
+    assert.strictEqual(await app.marker('ready'), id);
+    for (const at of [early, late]) assert.strictEqual(await answer(at), 'new');
+  }));
+
+test('a worker that dies: clients wait for what its replacement opens later', () =>
+  withTwoServers(async (app, [early, late], first) => {
+    app.tell('environment', { GENERATION: 'new' });
+    app.tell('kill', first);
+    assert.strictEqual(await app.marker('exit'), first);
+    const { id, port } = await app.marker('listening');
+    assert.strictEqual(port, early);
+    assert.strictEqual(await app.marker('ready'), id);
+    const waiting = Array.from({ length: 5 }, () => answer(late));
+    // The replacement serves, and nobody has been refused at the other port by then.
+    assert.strictEqual(await answer(early), 'old');
+    app.tell('open', { id, port: late });
+    assert.deepStrictEqual(await Promise.all(waiting), Array(5).fill('old'));
+  }));

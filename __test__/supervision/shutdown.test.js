@@ -1,0 +1,86 @@
+'use strict';
+
+// An orderly end: what is open is finished, within a limit, and the primary exits with 0.
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { withSupervised } = require('../helpers/supervised.js');
+const { HttpLoad } = require('../helpers/http-load.js');
+const { hold } = require('../helpers/clients.js');
+
+for (const signal of ['SIGTERM', 'SIGINT']) {
+  test(`${signal} to the primary`, () =>
+    withSupervised({ workers: 2 }, async (app) => {
+      process.kill(app.pid, signal);
+      assert.strictEqual((await app.marker('shutdown')).signal, signal);
+      assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+      const ends = app.marks
+        .filter(({ mark }) => mark === 'exit')
+        .map(({ data }) => [data.code, data.signal]);
+      assert.deepStrictEqual(ends, [
+        [0, null],
+        [0, null],
+      ]);
+    }));
+}
+
+test('SIGINT to the whole group, as a terminal does', () =>
+  withSupervised({ workers: 2 }, async (app) => {
+    process.kill(-app.pid, 'SIGINT');
+    assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+    assert.ok(app.marks.every(({ mark, data }) => mark !== 'exit' || data.code === 0));
+  }));
+
+test('the same Ctrl-C once more, when all workers have ended, changes nothing', () =>
+  withSupervised(
+    { workers: 1 },
+    async (app) => {
+      process.kill(app.pid, 'SIGINT');
+      assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+    },
+    { env: { SIGNAL_AT_EXIT: 'SIGINT' } },
+  ));
+
+test('what has been begun is answered', () =>
+  withSupervised({ workers: 2 }, async (app) => {
+    const load = new HttpLoad(app.target, { rate: 50 });
+    await load.answers(20);
+    const last = load.stop();
+    process.kill(app.pid, 'SIGTERM');
+    assert.deepStrictEqual(await last, {});
+    assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+  }));
+
+test('whoever holds on is not waited for longer than the limit', () =>
+  withSupervised({ workers: 1, drainTimeout: 500, killTimeout: 100 }, async (app) => {
+    const client = hold(app.target);
+    client.socket.write('GET /wait HTTP/1.1\r\nHost: x\r\n\r\n');
+    await client.text;
+    process.kill(app.pid, 'SIGTERM');
+    const { worker, connections } = await app.marker('drain-timeout');
+    assert.deepStrictEqual([worker, connections], [app.workers[0].id, 1]);
+    assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+    await client.close();
+  }));
+
+test('a second signal forces it', () =>
+  withSupervised({ workers: 1, drainTimeout: 60_000 }, async (app) => {
+    const client = hold(app.target);
+    client.socket.write('GET /wait HTTP/1.1\r\nHost: x\r\n\r\n');
+    await client.text;
+    process.kill(app.pid, 'SIGTERM');
+    await app.marker('shutdown');
+    process.kill(app.pid, 'SIGINT');
+    assert.strictEqual((await app.marker('exit')).signal, 'SIGKILL');
+    assert.deepStrictEqual(await app.exited, { code: 130, signal: null });
+    await client.close();
+  }));
+
+test('cluster.disconnect() is a shutdown', () =>
+  withSupervised({ workers: 2 }, async (app) => {
+    app.tell('disconnect');
+    await app.marker('disconnected');
+    app.tell('stats');
+    const { processes, shuttingDown } = await app.marker('stats');
+    assert.deepStrictEqual([processes, shuttingDown], [0, true]);
+  }));

@@ -1,0 +1,19 @@
+'use strict';
+
+// No worker outlives its primary, also before its preload has run.
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { isBuiltin } = require('../helpers/subject.js');
+const { isAlive } = require('../helpers/processes.js');
+const { withFixture } = require('../helpers/run-fixture.js');
+
+test('a worker that waits for its debugger ends with its primary', { skip: isBuiltin && 'it lives on' }, () =>
+  withFixture('before-preload.js', {}, async (fixture) => {
+    const pid = await fixture.marker('waits');
+    assert.ok(isAlive(pid));
+    process.kill(fixture.pid, 'SIGKILL');
+    // That nobody is left is seen to by the helper.
+    await fixture.exited;
+  }),
+);

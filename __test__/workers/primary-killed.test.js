@@ -1,0 +1,60 @@
+'use strict';
+
+// The primary is killed. No worker outlives it, not even one whose JavaScript never gets to run again.
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { withApp } = require('../helpers/app.js');
+const { hold } = require('../helpers/clients.js');
+const { withFixture } = require('../helpers/run-fixture.js');
+const { until, isAlive } = require('../helpers/processes.js');
+const { isBuiltin } = require('../helpers/subject.js');
+const { withSupervised } = require('../helpers/supervised.js');
+
+test('idle workers', () =>
+  withApp({}, async (app) => {
+    process.kill(app.pid, 'SIGKILL');
+    await app.exited;
+    for (const { id, pid } of app.workers) await until(`worker ${id} is gone`, () => !isAlive(pid));
+  }));
+
+for (const how of ['loop', 'wait', 'child']) {
+  test(`a worker that is blocked (${how})`, () =>
+    withFixture('blocked-worker.js', { env: { HOW: how } }, async (fixture) => {
+      const { pid } = await fixture.marker('blocked');
+      process.kill(fixture.pid, 'SIGKILL');
+      assert.strictEqual((await fixture.exited).signal, 'SIGKILL');
+      await until('the worker is gone', () => !isAlive(pid));
+    }));
+}
+
+test('a worker that handles the signals one could send it', () =>
+  withFixture(
+    'blocked-worker.js',
+    {
+      env: { HOW: 'loop', STUBBORN: 'yes' },
+    },
+    async (fixture) => {
+      const { pid } = await fixture.marker('blocked');
+      process.kill(fixture.pid, 'SIGKILL');
+      await fixture.exited;
+      await until('the worker is gone', () => !isAlive(pid));
+    },
+  ));
+
+test('a supervised worker that drains has as long as it had', { skip: isBuiltin }, () =>
+  withSupervised({ workers: 1, drainTimeout: 5000 }, async (app) => {
+    const [{ id, pid }] = app.workers;
+    // The answer never ends, so that it would drain for ever.
+    const client = hold(app.target);
+    await client.connected;
+    client.socket.write('GET /wait HTTP/1.1\r\nHost: x\r\n\r\n');
+    await client.text;
+    app.tell('retire', { slot: 0, reason: 'test' });
+    assert.strictEqual((await app.marker('draining')).id, id);
+    process.kill(app.pid, 'SIGKILL');
+    await app.exited;
+    await until('the worker is gone', () => !isAlive(pid));
+    await client.close();
+  }),
+);

@@ -1,0 +1,166 @@
+'use strict';
+
+// The page and the chart that `npm run bench` writes, from figures that are made up here; nothing is measured.
+
+const assert = require('node:assert');
+const { spawnSync } = require('node:child_process');
+const path = require('node:path');
+const { test } = require('node:test');
+const { drawCharts } = require('./lib/chart.js');
+const { writePage } = require('./lib/page.js');
+const { suites } = require('./lib/suites.js');
+
+const charts = [
+  {
+    kind: 'bars',
+    title: 'Requests < & >',
+    unit: 'requests/s',
+    bars: [
+      { name: 'built-in "round robin"', value: 2759 },
+      { name: 'rcluster & co', value: 5705.4, own: true },
+      { name: 'not measured', value: NaN },
+    ],
+  },
+  {
+    kind: 'lines',
+    title: 'CPU by workers',
+    x: 'workers',
+    y: 'µs',
+    ticks: [1, 2, 4],
+    series: [
+      { name: 'bare loop', values: [10, 11, 12.5] },
+      { name: 'rcluster', values: [11, NaN, 13] },
+    ],
+  },
+];
+
+/**
+ * Reads XML as far as it is needed here: every tag is closed in order, every attribute quoted, nothing left unescaped.
+ * @param {string} xml
+ * @returns {string[]} the texts
+ */
+function readXml(xml) {
+  const open = [];
+  const texts = [];
+  let rest = xml.trim();
+  while (rest) {
+    const tag = /^<(\/?)([a-z]+)((?: [a-zA-Z][\w-]*="[^"<&]*")*)(\/?)>/.exec(rest);
+    if (tag) {
+      const [whole, closing, name, , single] = tag;
+      if (closing) assert.strictEqual(open.pop(), name);
+      else if (!single) open.push(name);
+      rest = rest.slice(whole.length);
+      if (open.length === 0) assert.strictEqual(rest, '', 'something stands behind the root');
+      continue;
+    }
+    const [content] = /^(?:[^<&]|&(?:amp|lt|gt|quot);)+/.exec(rest) ?? [];
+    assert.ok(content, `no XML: ${rest.slice(0, 80)}`);
+    if (content.trim()) texts.push(content.trim());
+    rest = rest.slice(content.length);
+  }
+  assert.deepStrictEqual(open, []);
+  return texts;
+}
+
+test('the chart is well-formed and names everything that was measured', () => {
+  const svg = drawCharts('All & sundry', charts);
+  const texts = readXml(svg);
+  for (const name of [
+    'All &amp; sundry',
+    'Requests &lt; &amp; &gt;',
+    'requests/s',
+    'built-in &quot;round robin&quot;',
+    'rcluster &amp; co',
+    '5705',
+    'CPU by workers',
+    'workers',
+    'µs',
+    'bare loop',
+    'rcluster',
+  ]) {
+    assert.ok(texts.includes(name), `no ${name} in the chart`);
+  }
+  assert.ok(!svg.includes('NaN'));
+  assert.strictEqual(svg.match(/<polyline/g)?.length, 2);
+  assert.strictEqual(svg.match(/<circle/g)?.length, 5, 'a point for each figure');
+});
+
+test('a chart of nothing is a chart, too', () => {
+  readXml(drawCharts('nothing', []));
+  const svg = drawCharts('nothing', [
+    { ...charts[0], bars: [] },
+    { ...charts[1], series: [] },
+  ]);
+  readXml(svg);
+  assert.ok(!svg.includes('Infinity') && !svg.includes('NaN'));
+});
+
+test('the page tells what was measured, met, missed and lacking', () => {
+  const machine = {
+    date: '2026-01-02T03:04:05.000Z',
+    command: 'node benchmark/bench.js',
+    cpu: 'a CPU',
+    cores: 2,
+    kernel: 'Linux',
+    node: 'v20',
+    memoryGiB: 4,
+    loadAverage: [0.5, 0.25, 0],
+  };
+  const section = {
+    title: 'A suite',
+    about: 'What it measures.',
+    tables: [
+      {
+        title: 'A table',
+        header: ['', 'µs'],
+        rows: [
+          ['rcluster', '1.5'],
+          ['other', 'NaN'],
+        ],
+      },
+    ],
+    targets: [
+      { name: 'met', value: 1, atMost: 2 },
+      { name: 'missed', value: 1, atLeast: 2 },
+      // As it comes out of a file.
+      { name: 'unknown', value: null, atMost: 2 },
+    ],
+    behind: ['In that it is slower.'],
+    lacking: ['a proxy'],
+  };
+  const page = writePage(machine, [
+    {
+      name: 'one',
+      result: { machine: { ...machine, command: 'node benchmark/one.js' }, options: { rounds: 1 }, section },
+    },
+    { name: 'other', result: undefined },
+  ]);
+  for (const line of [
+    /^## A suite$/m,
+    /^\| rcluster +\| +1\.5 \|$/m,
+    /^\| other +\| +– \|$/m,
+    /^\| one: met +\| +≤ 2 \| +1 \| PASS \|$/m,
+    /^\| one: missed +\| +≥ 2 \| +1 \| MISS \|$/m,
+    /^\| one: unknown +\| +≤ 2 \| +– \| +n\/a \|$/m,
+    /^- In that it is slower\.$/m,
+    /^Not measured: a proxy\.$/m,
+    /^Not measured: `other`\.$/m,
+    /^a CPU, 2 cores, Linux, Node v20, 2026-01-02, `node benchmark\/bench\.js`\. Load average before: 0\.50/m,
+    /^\*\*Not reliable\*\*: `one` had a single short round/m,
+    /^`node benchmark\/one\.js`$/m,
+  ]) {
+    assert.match(page, line);
+  }
+});
+
+for (const { name, full, quick } of suites) {
+  test(`${name} is there and knows the options it is run with`, () => {
+    const script = path.join(__dirname, `${name}.js`);
+    for (const args of [full, quick]) {
+      const { status, stderr } = spawnSync(process.execPath, [script, ...args, '--check', '--help'], {
+        encoding: 'utf8',
+      });
+      assert.strictEqual(status, 0, stderr);
+    }
+  });
+}
