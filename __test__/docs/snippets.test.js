@@ -18,6 +18,7 @@ const {
   ROOT,
   aroundPrimary,
   aroundWorker,
+  declarations,
   examplesOf,
   pages,
   portsOf,
@@ -177,8 +178,10 @@ for (const page of pages()) {
   }
 }
 
-for (const { code, line } of examplesOf('index.d.ts')) {
-  test(`index.d.ts:${line}: syntax`, { skip }, () => checkSyntax(`types-${line}`, code));
+for (const file of declarations()) {
+  for (const { code, line } of examplesOf(file)) {
+    test(`${file}:${line}: syntax`, { skip }, () => checkSyntax(`${path.basename(file)}-${line}`, code));
+  }
 }
 
 test('there is code in the documentation', { skip }, () => {

@@ -45,6 +45,11 @@ function snippetsOf(page) {
     .filter(({ language }) => language === 'js' || language === 'sh');
 }
 
+/** @returns {string[]} the files that declare the types, by their paths in the project */
+function declarations() {
+  return ['index.d.ts', ...fs.readdirSync(path.join(ROOT, 'types')).map((name) => path.join('types', name))];
+}
+
 /**
  * @param {string} file with comments
  * @returns {{ line: number, code: string }[]} the code in them
@@ -122,4 +127,14 @@ ${code}
 `;
 }
 
-module.exports = { ROOT, aroundPrimary, aroundWorker, examplesOf, pages, portsOf, snippetsOf, withPorts };
+module.exports = {
+  ROOT,
+  aroundPrimary,
+  aroundWorker,
+  declarations,
+  examplesOf,
+  pages,
+  portsOf,
+  snippetsOf,
+  withPorts,
+};

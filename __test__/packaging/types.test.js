@@ -10,7 +10,14 @@ const path = require('node:path');
 const { test } = require('node:test');
 
 const ROOT = path.join(__dirname, '..', '..');
-const DECLARATIONS = fs.readFileSync(path.join(ROOT, 'index.d.ts'), 'utf8');
+
+/** Each file of declarations with its text. @type {Record<string, string>} */
+const DECLARATIONS = Object.fromEntries(
+  ['index.d.ts', ...fs.readdirSync(path.join(ROOT, 'types')).map((name) => `types/${name}`)].map((name) => [
+    name,
+    fs.readFileSync(path.join(ROOT, name), 'utf8'),
+  ]),
+);
 
 /** What is spoilt, and how. */
 const SPOILT = {
@@ -28,25 +35,22 @@ const SPOILT = {
   'a setting is another': ['cwd?: string | undefined;', 'cwd?: number | undefined;'],
   'a setting is required': ['silent?: boolean | undefined;', 'silent: boolean;'],
   'a property is another': ['readonly isMaster: boolean;', 'readonly isMaster: string;'],
-  'the policy cannot be set': ['    schedulingPolicy: number;', '    readonly schedulingPolicy: number;'],
+  'the policy cannot be set': ['  schedulingPolicy: number;', '  readonly schedulingPolicy: number;'],
   'an argument of an event is another': [
     'listening: [worker: Worker, address: Address];',
     'listening: [worker: Worker, port: number];',
   ],
   'any event of a supervisor passes': [
-    '    on<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;\n',
-    '    on(event: string, listener: (...args: any[]) => void): this;\n',
+    '  on<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;\n',
+    '  on(event: string, listener: (...args: any[]) => void): this;\n',
   ],
-  'any option of supervise() passes': [
-    '    startUpLimit?: number | undefined;\n',
-    '    [name: string]: any;\n',
-  ],
-  'the address is another': ['    port: number;\n    /** 4 or', '    port: string;\n    /** 4 or'],
+  'any option of supervise() passes': ['  startUpLimit?: number | undefined;\n', '  [name: string]: any;\n'],
+  'the address is another': ['  port: number;\n  /** 4 or', '  port: string;\n  /** 4 or'],
 };
 
 /**
  * Compiles the type tests against several declarations at once, since it is the start of the compiler that takes long.
- * @param {Record<string, string>} variants the declarations by the name of a folder
+ * @param {Record<string, Record<string, string>>} variants the files of declarations by the name of a folder
  * @returns {Record<string, string[]>} the errors, by the same
  */
 function compile(variants) {
@@ -59,7 +63,7 @@ function compile(variants) {
     const { name, exports } = JSON.parse(fs.readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
     for (const [variant, declarations] of Object.entries(variants)) {
       const place = path.join(folder, variant);
-      fs.cpSync(path.join(__dirname, 'types'), path.join(place, 'types'), { recursive: true });
+      fs.cpSync(path.join(__dirname, 'types'), path.join(place, 'tests'), { recursive: true });
       fs.writeFileSync(path.join(place, 'package.json'), JSON.stringify({ name, exports }));
       fs.copyFileSync(path.join(ROOT, 'index.d.mts'), path.join(place, 'index.d.mts'));
       // The built-in's types are the same for all that is compiled at once, so one variant only may add to them.
@@ -67,9 +71,10 @@ function compile(variants) {
         fs.copyFileSync(path.join(ROOT, 'register.d.ts'), path.join(place, 'register.d.ts'));
       } else {
         fs.writeFileSync(path.join(place, 'register.d.ts'), 'export {};\n');
-        fs.rmSync(path.join(place, 'types', 'register.ts'));
+        fs.rmSync(path.join(place, 'tests', 'register.ts'));
       }
-      fs.writeFileSync(path.join(place, 'index.d.ts'), declarations);
+      fs.mkdirSync(path.join(place, 'types'));
+      for (const [name, text] of Object.entries(declarations)) fs.writeFileSync(path.join(place, name), text);
     }
     const manifest = require.resolve('typescript/package.json', { paths: [ROOT] });
     const { bin } = JSON.parse(fs.readFileSync(manifest, 'utf8'));
@@ -93,17 +98,18 @@ function compile(variants) {
 test('the types agree with the built-in, and the tests of that notice when one is spoilt', () => {
   const variants = { sound: DECLARATIONS };
   for (const [number, [name, [what, replacement]]] of Object.entries(SPOILT).entries()) {
-    variants[`spoilt${number}`] = DECLARATIONS.replace(what, replacement);
-    assert.notStrictEqual(
-      variants[`spoilt${number}`],
-      DECLARATIONS,
-      `${name}: it is still there to be spoilt`,
-    );
+    const spoilt = Object.entries(DECLARATIONS).map(([file, text]) => [
+      file,
+      text.replace(what, replacement),
+    ]);
+    const changed = spoilt.filter(([file, text]) => text !== DECLARATIONS[file]);
+    assert.strictEqual(changed.length, 1, `${name}: it is still there to be spoilt, in one file`);
+    variants[`spoilt${number}`] = Object.fromEntries(spoilt);
   }
   const errors = compile(variants);
   assert.deepStrictEqual(errors.sound, []);
   for (const [number, name] of Object.keys(SPOILT).entries()) {
-    const found = errors[`spoilt${number}`].filter((line) => line.includes('/types/'));
+    const found = errors[`spoilt${number}`].filter((line) => line.includes('/tests/'));
     assert.notDeepStrictEqual(found, [], `${name}: no test has noticed`);
   }
 });
@@ -124,9 +130,15 @@ test('what import finds is what there is, in the types and when it runs', async 
   assert.deepStrictEqual([...names].sort(), there.sort());
 
   const inner = ['TypedEmitter', 'Arguments', 'Listener', 'WorkerConstructor', 'Worker'];
-  const interfaces = [...DECLARATIONS.matchAll(/^ {2}(?:interface|type) (\w+)/gm)].map(([, name]) => name);
+  const interfaces = [...DECLARATIONS['index.d.ts'].matchAll(/^ {2}type (\w+)/gm)].map(([, name]) => name);
   assert.deepStrictEqual(
     declared.filter((name) => name.startsWith('type ')).map((name) => name.slice('type '.length)),
     interfaces.filter((name) => !inner.includes(name)).sort(),
   );
+
+  // The entry names whatever the files behind it export.
+  const exported = Object.values(DECLARATIONS).flatMap((text) =>
+    [...text.matchAll(/^export (?:interface|type) (\w+)/gm)].map(([, name]) => name),
+  );
+  assert.deepStrictEqual(interfaces.toSorted(), exported.toSorted());
 });

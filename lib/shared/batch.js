@@ -6,7 +6,7 @@ const steps = require('./steps');
 /** How many operations a batch has, at the most. */
 const MAX = 1024;
 
-/** Operations that are done all at once, or not at all. See index.d.ts. */
+/** Operations that are done all at once, or not at all. See types/shared.d.ts. */
 class Batch {
   /** @type {import('./steps').Step[]} */
   #steps = [];

@@ -26,7 +26,7 @@ const written = ({ status, revision }) => ({ ok: status === 0, revision });
 /** @param {Answer} answer */
 const counted = ({ number }) => number;
 
-/** A store that all processes of the cluster share. See index.d.ts. */
+/** A store that all processes of the cluster share. See types/shared.d.ts. */
 class SharedStore {
   /** @type {NativeStore} */
   #native;

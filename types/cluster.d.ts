@@ -1,0 +1,432 @@
+// The cluster object, its workers, their settings and events. See index.d.ts.
+
+import { ChildProcess, MessageOptions, SendHandle, Serializable } from 'node:child_process';
+import { EventEmitter } from 'node:events';
+import { ForwardOptions, Forwarding } from './forward.js';
+import { HookOptions, ScheduleHook, Scheduling, SchedulingPolicy, SchedulingStats } from './scheduling.js';
+import { SharedOptions, SharedStore } from './shared.js';
+import { SuperviseOptions, Supervisor } from './supervise.js';
+
+/** How workers are started. Set by `setupPrimary()`; a change affects later forks only. */
+export interface ClusterSettings {
+  /** Options for the `node` executable. Default: `process.execArgv`. */
+  execArgv?: string[] | undefined;
+  /** The file that a worker runs. Default: `process.argv[1]`. */
+  exec?: string | undefined;
+  /** The arguments of that file. Default: `process.argv.slice(2)`. */
+  args?: readonly string[] | undefined;
+  /** The working directory of workers. Default: the primary's. */
+  cwd?: string | undefined;
+  /** How messages are encoded; `'advanced'` is the structured clone algorithm. Default: `'json'`. */
+  serialization?: 'json' | 'advanced' | undefined;
+  /** Whether `worker.process.stdout` and `stderr` are streams instead of the primary's own output. Default: `false`. */
+  silent?: boolean | undefined;
+  /** The fds of workers as in `child_process.spawn()`, one of them `'ipc'`. Overrides `silent`. */
+  stdio?: any[] | undefined;
+  /** The user id of workers. Default: the primary's. */
+  uid?: number | undefined;
+  /** The group id of workers. Default: the primary's. */
+  gid?: number | undefined;
+  /**
+   * The inspector's port in a worker, or a function called at each fork that returns it. It counts only where an
+   * option of the worker turns the inspector on. Default: the primary's port plus 1, 2, 3 and so on. `supervise()`,
+   * `reload()` and `scale()` call the function ahead, once for each worker that they start; see docs/design.md.
+   */
+  inspectPort?: number | (() => number) | undefined;
+  /** Of no effect on Linux. */
+  windowsHide?: boolean | undefined;
+  /** Defaults for the options of `supervise()`. Not in the built-in. */
+  supervise?: SuperviseOptions | undefined;
+  /**
+   * With `forward`, the program that runs `exec`, for workers that are not Node. Its arguments are `execArgv`, `exec` and
+   * `args`, so `execArgv` should be set as well. Nothing of rcluster is loaded in such a worker: it listens by itself,
+   * see `forward`; it emits neither 'online' nor 'listening'; and `disconnect()` and `retire()` take it out of the
+   * forwarding and send it SIGTERM. Refused without `forward` (`ERR_INVALID_ARG_VALUE`). Not in the built-in. Default: Node.
+   */
+  execPath?: string | undefined;
+  /**
+   * Addresses that the primary forwards to workers that listen by themselves: each worker that is started afterwards,
+   * by `fork()` or `supervise()`, finds a port or path of its own in its environment. Can be set once. Not in the
+   * built-in.
+   *
+   * ```js
+   * cluster.setupPrimary({ forward: { port: 8000 } }); // and in the worker: server.listen(process.env.PORT)
+   * ```
+   */
+  forward?: ForwardOptions | readonly ForwardOptions[] | undefined;
+  /**
+   * How connections are distributed: a policy, a function that decides (see `schedule()`), or an object with either and
+   * further settings. Not in the built-in. It takes effect at the first fork and cannot change after that. Default: the
+   * policy in `schedulingPolicy`.
+   */
+  scheduling?: SchedulingPolicy | ScheduleHook | Scheduling | undefined;
+}
+
+/** Where a worker listens. */
+export interface Address {
+  /** The address as the worker gave it; `null` if it gave none. For a Unix socket, its path. */
+  address: string;
+  /** The port it really got; -1 for a Unix socket. */
+  port: number;
+  /** 4 or 6 for TCP, -1 for a Unix socket. */
+  addressType: 4 | 6 | -1 | 'udp4' | 'udp6';
+}
+
+/** The events of a worker with the arguments of their listeners. */
+export interface WorkerEventMap {
+  /** The IPC channel is closed: after `disconnect()`, or because the worker ended. */
+  disconnect: [];
+  /** The worker could not be started, could not be signalled, or a message could not be sent to it. */
+  error: [error: Error];
+  /** The worker has ended, with an exit code or by a signal; the other one is `null`. */
+  exit: [code: number, signal: string];
+  /** A server or UDP socket of the worker listens. */
+  listening: [address: Address];
+  /** The worker has called `process.send()`; `handle` is undefined if it sent none. */
+  message: [message: any, handle: any];
+  /** The worker runs. It has not necessarily begun with the app's code. */
+  online: [];
+  /** In the worker: it is no longer a standby, and gets connections from now on. Not in the built-in. */
+  promote: [facts: { slot: number }];
+  /**
+   * In the worker: it drains. Its servers are closed; connections that are not HTTP, such as
+   * WebSockets, have to be ended by the app. `deadline` is when it will be forced to end, in ms as `Date.now()` counts them,
+   * or null if it will not be forced. The worker waits for promises that listeners return. Not in the built-in.
+   *
+   * ```js
+   * cluster.worker.on('retire', () => {
+   *   for (const socket of webSocketServer.clients) socket.close(1001);
+   * });
+   * ```
+   */
+  retire: [facts: { reason: string; deadline: number | null }];
+}
+
+/** The events of the cluster: those of all workers with the worker in front, and two of its own. */
+export interface ClusterEventMap {
+  disconnect: [worker: Worker];
+  exit: [worker: Worker, code: number, signal: string];
+  /** A worker has been forked; emitted on the next tick. */
+  fork: [worker: Worker];
+  listening: [worker: Worker, address: Address];
+  message: [worker: Worker, message: any, handle: any];
+  online: [worker: Worker];
+  /** `setupPrimary()` was called, be it by `fork()`; emitted on the next tick with the settings of that call. */
+  setup: [settings: ClusterSettings];
+}
+
+/** The methods of an emitter that take a listener or emit, for the events in `Events` and for any other. */
+export interface TypedEmitter<Events> extends EventEmitter {
+  addListener<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+  addListener(event: string | symbol, listener: (...args: any[]) => void): this;
+  emit<E extends keyof Events>(event: E, ...args: Arguments<Events[E]>): boolean;
+  emit(event: string | symbol, ...args: any[]): boolean;
+  on<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+  on(event: string | symbol, listener: (...args: any[]) => void): this;
+  once<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+  once(event: string | symbol, listener: (...args: any[]) => void): this;
+  prependListener<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+  prependListener(event: string | symbol, listener: (...args: any[]) => void): this;
+  prependOnceListener<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
+  prependOnceListener(event: string | symbol, listener: (...args: any[]) => void): this;
+}
+
+export type Arguments<T> = T extends any[] ? T : never;
+export type Listener<T> = (...args: Arguments<T>) => void;
+
+export interface WorkerOptions {
+  /** Default: 0. */
+  id?: number | undefined;
+  /** The process whose 'error' and 'message' events the worker repeats. Default: none. */
+  process?: ChildProcess | undefined;
+  /** Default: `'none'`. */
+  state?: string | undefined;
+}
+
+export interface WorkerConstructor {
+  new (options?: WorkerOptions): Worker;
+  readonly prototype: Worker;
+}
+
+/** A worker: in the primary one of `cluster.workers`, in the worker itself `cluster.worker`. */
+export interface Worker extends WorkerMembers {}
+
+/** The cluster object. In a worker it has only the members that are marked so; the others are undefined there. */
+export interface Cluster extends TypedEmitter<ClusterEventMap> {
+  /** Whether this process is a worker. In workers, too. */
+  readonly isWorker: boolean;
+
+  /**
+   * The same as `isPrimary`. In workers, too.
+   * @deprecated
+   */
+  readonly isMaster: boolean;
+
+  /** Whether this process forks workers and is none itself. In workers, too. */
+  readonly isPrimary: boolean;
+
+  /** This worker. Only in workers. */
+  readonly worker?: Worker;
+
+  /** The class of workers. In workers, too. */
+  readonly Worker: WorkerConstructor;
+
+  /** The workers by id. One is removed when `disconnect()` is called, else when it is both disconnected and dead. */
+  readonly workers?: NodeJS.Dict<Worker>;
+
+  /** The settings of the last `setupPrimary()` or `fork()`; empty before the first. */
+  readonly settings: ClusterSettings;
+
+  /** The policy by which the kernel decides which worker accepts a connection. */
+  readonly SCHED_NONE: number;
+
+  /** The policy by which the primary gives connections to workers in turn. */
+  readonly SCHED_RR: number;
+
+  /** The policy by which a worker with few connections gets the next one. Not in the built-in. */
+  readonly SCHED_LEAST_CONNECTIONS: number;
+
+  /** The policy by which a worker whose event loop has little to do gets the next one. Not in the built-in. */
+  readonly SCHED_LEAST_LOADED: number;
+
+  /** The policy by which a client always gets to the same worker. Not in the built-in. */
+  readonly SCHED_STICKY: number;
+
+  /** The policy by which the kernel gives each worker an equal share on a socket of its own. Not in the built-in. */
+  readonly SCHED_KERNEL: number;
+
+  /** What `schedulingPolicy` says when a function decides. It takes `schedule()` to get there. Not in the built-in. */
+  readonly SCHED_HOOK: number;
+
+  /**
+   * One of these; what counts is the value at the first `setupPrimary()` or `fork()`. `scheduling.policy` sets it.
+   * Default: `SCHED_RR`, or what the environment variable NODE_CLUSTER_SCHED_POLICY says, `rr` or `none`.
+   */
+  schedulingPolicy: number;
+
+  /**
+   * Changes settings for later forks. What is not mentioned stays as it is.
+   *
+   * ```js
+   * cluster.setupPrimary({ exec: 'worker.js', args: ['--verbose'], silent: true });
+   * cluster.fork().process.stdout.pipe(process.stdout);
+   * ```
+   * @throws {Error} `ERR_INTERNAL_ASSERTION` at the first call, if `schedulingPolicy` is none of the policies.
+   * @throws {TypeError} `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` for `scheduling`, naming what is wrong.
+   * @throws {Error} `ERR_RCLUSTER_TOO_LATE` for another `scheduling` than before once a worker has been forked or
+   * something is forwarded. For `forward`: `ERR_INVALID_ARG_VALUE`; what `server.listen()` emits, such as `EADDRINUSE`;
+   * `ERR_RCLUSTER_FORWARDING` if it was set before to something else.
+   */
+  setupPrimary(settings?: ClusterSettings): void;
+
+  /**
+   * The same as `setupPrimary()`.
+   * @deprecated
+   */
+  setupMaster(settings?: ClusterSettings): void;
+
+  /**
+   * Starts a worker.
+   * @param env Variables to add to the primary's environment.
+   * @returns The worker. If the system refused to start it (a `cwd` that does not exist, no more processes), it emits
+   * 'error' and 'disconnect' and neither 'online' nor 'exit'.
+   * @throws {Error} For wrong settings what `child_process.fork()` throws: `ERR_INVALID_ARG_TYPE`,
+   * `ERR_CHILD_PROCESS_IPC_REQUIRED`, `EPERM` for a `uid` that is not allowed and others; `ERR_SOCKET_BAD_PORT` for
+   * `inspectPort`.
+   */
+  fork(env?: any): Worker;
+
+  /**
+   * Calls `disconnect()` on all workers.
+   * @param callback Called, without arguments and never at once, when a worker is gone and none is listed.
+   */
+  disconnect(callback?: () => void): void;
+
+  /**
+   * Starts workers and keeps them up: those that die, hang, grow too big or throw are replaced, within limits. It is
+   * decided and done on a native thread, also while the primary's JavaScript is busy. Not in the built-in.
+   *
+   * ```js
+   * const cluster = require('rcluster');
+   * const http = require('node:http');
+   *
+   * if (cluster.isPrimary) {
+   *   const supervisor = cluster.supervise({ workers: 2, unresponsiveAfter: 5000 });
+   *   supervisor.on('restart', ({ slot, reason }) => console.log(`slot ${slot}: ${reason}`));
+   * } else {
+   *   http.createServer((request, response) => response.end(`slot ${cluster.worker.slot}\n`)).listen(8000);
+   * }
+   * ```
+   * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, naming the option.
+   * @throws {Error} `ERR_RCLUSTER_SUPERVISED` at the second call, `ERR_RCLUSTER_SHUT_DOWN` after a shutdown,
+   * `ERR_RCLUSTER_NOT_PRIMARY` in a worker. Where there is no native part it runs in JavaScript; docs/platform.md says with
+   * which limits.
+   */
+  supervise(options?: SuperviseOptions): Supervisor;
+
+  /**
+   * How many workers make sense: the number of CPUs that this process may use, which is also limited by its CPU
+   * affinity and by the CPU quota of its container. At least 1. Not in the built-in. In workers, too.
+   */
+  availableParallelism(): number;
+
+  /**
+   * What is forwarded just now, in the order of `settings.forward`; empty without that. Not in the built-in.
+   *
+   * ```js
+   * cluster.setupPrimary({ forward: { port: 0, host: '127.0.0.1' } });
+   * const [{ address }] = cluster.forwarding();
+   * ```
+   */
+  forwarding(): Forwarding[];
+
+  /**
+   * Has a function decide where connections go, at all listeners which have no policy of their own. That is short for
+   * `setupPrimary({ scheduling: { policy: choose, hook: options } })`, where all else in `scheduling` stays as it is.
+   * docs/balancing.md tells what it costs. Not in the built-in.
+   *
+   * ```js
+   * // Clients of the office get the workers of the first slot, everybody else the one with the fewest connections.
+   * cluster.schedule(({ remoteAddress = '' }, workers) => {
+   *   const [first, ...others] = workers.sort((one, other) => one.slot - other.slot);
+   *   if (remoteAddress.startsWith('10.1.') || others.length === 0) return first;
+   *   return others.reduce((least, other) => (other.connections < least.connections ? other : least));
+   * });
+   * ```
+   * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if `choose` is no function; as `setupPrimary()` for wrong options.
+   * @throws {Error} `ERR_RCLUSTER_TOO_LATE` once a worker has been forked, unless it changes nothing;
+   * `ERR_RCLUSTER_NOT_PRIMARY` in a worker; `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` where there is no native part.
+   */
+  schedule(choose: ScheduleHook, options?: HookOptions): void;
+
+  /**
+   * What has been done with connections so far, by listener and by worker. Not in the built-in.
+   *
+   * ```js
+   * setInterval(() => {
+   *   for (const { name, waiting, shed } of cluster.schedulingStats().listeners) console.log(name, waiting, shed);
+   * }, 1000);
+   * ```
+   */
+  schedulingStats(): SchedulingStats;
+
+  /**
+   * Opens a store that the primary and all workers share, and makes it if there is none of the name. In the primary, in
+   * workers of `fork()` and `supervise()`, and in a process without workers. Costs nothing until it is called. On Linux
+   * only.
+   *
+   * ```js
+   * const hits = cluster.shared('hits');
+   * const count = await hits.increment(address, 1, { ttl: 60_000 });
+   * ```
+   * @param name Up to 256 bytes. Each name is a store of its own.
+   * @throws `ERR_RCLUSTER_SHARED_OPTIONS` if it is open with other options; `ERR_RCLUSTER_SHARED` if it cannot be had;
+   * `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` elsewhere than on Linux.
+   */
+  shared(name: string, options?: SharedOptions): SharedStore;
+
+  /**
+   * A new random identifier that leads back to this worker: a client that shows it, where the `sticky` option says to
+   * look, gets to the worker that made it or to its replacement. Only in workers. Not in the built-in.
+   *
+   * ```js
+   * // The primary: cluster.setupPrimary({ scheduling: { policy: 'sticky', sticky: { by: 'query', name: 'sid' } } });
+   * const io = new Server(server);
+   * io.engine.generateId = () => cluster.stickyId();
+   * ```
+   */
+  stickyId(): string;
+}
+
+// What a `Worker` has. It stands apart because `Worker` is a value and a type in one name, and where TypeScript joins the
+// two, methods that return `this` keep their type only if they are inherited.
+interface WorkerMembers extends TypedEmitter<WorkerEventMap> {
+  /** 1, 2, 3 and so on in the order of forks. An id is not used twice. */
+  id: number;
+
+  /** In the primary the child process, in the worker the global `process`. */
+  process: ChildProcess;
+
+  /**
+   * Whether the worker ended, or is ending, because `disconnect()` was called, by either side, or because it called
+   * `kill()` on itself. It is `undefined` until `disconnect()` is called or 'disconnect' or 'exit' is emitted.
+   *
+   * ```js
+   * cluster.on('exit', (worker, code, signal) => {
+   *   if (!worker.exitedAfterDisconnect) console.log('worker died:', signal ?? code);
+   * });
+   * ```
+   */
+  exitedAfterDisconnect: boolean;
+
+  /**
+   * Sends a message, in the primary to this worker, in the worker to the primary.
+   * @param message What `settings.serialization` can encode.
+   * @param sendHandle A socket or server that the other side gets as well.
+   * @param callback Called when the message has been sent, with an error (`ERR_IPC_CHANNEL_CLOSED` among others) if
+   * that failed; without it, 'error' is emitted instead.
+   * @returns `false` if so many messages wait that it would be better not to send more.
+   * @throws {TypeError} `ERR_MISSING_ARGS`, `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_HANDLE_TYPE`.
+   */
+  send(message: Serializable, callback?: (error: Error | null) => void): boolean;
+  send(message: Serializable, sendHandle: SendHandle, callback?: (error: Error | null) => void): boolean;
+  send(
+    message: Serializable,
+    sendHandle: SendHandle,
+    options?: MessageOptions,
+    callback?: (error: Error | null) => void,
+  ): boolean;
+
+  /**
+   * In the primary: sends a signal to the worker, without any preparation for its end.
+   * In the worker: closes the channel and exits with code 0.
+   * @param signal Default: `'SIGTERM'`.
+   * @throws {TypeError} `ERR_UNKNOWN_SIGNAL`
+   */
+  kill(signal?: string): void;
+
+  /** The same as `kill()`. */
+  destroy(signal?: string): void;
+
+  /**
+   * Makes the worker close all its servers, let open connections end and then close the channel. It gets no new
+   * connections from now on and is no longer in `cluster.workers`.
+   *
+   * ```js
+   * const worker = cluster.fork();
+   * worker.once('listening', () => worker.disconnect());
+   * worker.once('exit', (code) => console.log('left with', code)); // left with 0
+   * ```
+   */
+  disconnect(): this;
+
+  /** In a supervised worker, its place among them: 0 to n - 1; undefined in others. Not in the built-in. */
+  readonly slot: number | undefined;
+
+  /**
+   * Makes the worker take no more connections, finish what it has begun, and end. No request of a client fails: idle
+   * HTTP connections are handed over to other workers where that can be, answers still to come say `Connection: close`,
+   * and HTTP/2 sessions get GOAWAY. A supervised worker is replaced first. It can be called on either side; at a second call, and after
+   * `disconnect()`, nothing happens. Not in the built-in.
+   *
+   * ```js
+   * // In a worker that has found out that it is not well:
+   * cluster.worker.retire('lost the database');
+   * ```
+   * @param reason For the events that tell of it; the first 64 characters count. Default: `'retire'`.
+   * @throws {TypeError} `ERR_INVALID_ARG_TYPE` in a worker, if the reason is no string.
+   */
+  retire(reason?: string): void;
+
+  /**
+   * In the worker: says that it can be counted on, for a supervisor with `ready: 'explicit'`. Of no effect for others
+   * or when it is repeated. Not in the built-in.
+   */
+  ready(): void;
+
+  /** Whether the channel is open. */
+  isConnected(): boolean;
+
+  /** Whether the process has ended, by itself or by a signal. */
+  isDead(): boolean;
+}

@@ -1,0 +1,332 @@
+// What `supervise()` takes, and the supervisor that it returns. See index.d.ts.
+
+import { EventEmitter } from 'node:events';
+import { Arguments, Listener, Worker } from './cluster.js';
+import { SchedulingStats } from './scheduling.js';
+
+/** At most `max` restarts in any `period`. */
+export interface RestartIntensity {
+  /** How many; with 0 the first failure is one too many. Default: 60. */
+  max?: number | undefined;
+  /** In how much time, in ms. Default: 60,000. */
+  period?: number | undefined;
+}
+
+/** How a supervised cluster is kept up. All times are in ms. */
+export interface SuperviseOptions {
+  /** How many workers there are; `'auto'` is `availableParallelism()`. 1 to 1,024. Default: `'auto'`. */
+  workers?: number | 'auto' | undefined;
+  /** How many started workers wait, without connections, to take over from one that dies. Default: 0. */
+  standby?: number | undefined;
+  /** When a worker that has ended is replaced: always, except after exit code 0, or never. Default: `'always'`. */
+  restart?: 'always' | 'on-failure' | 'never' | undefined;
+  /** Exit codes after which a worker is not replaced, whatever `restart` says. Default: none. */
+  stopExitCodes?: readonly number[] | undefined;
+  /**
+   * How often the worker of one slot may be restarted. Default: 60 times in 60 seconds. A script that cannot start does
+   * not reach this because of `backoff`; `startUpLimit` limits that. A worker that retires, and serves until its successor
+   * is ready, does not count.
+   */
+  restartIntensity?: RestartIntensity | undefined;
+  /** How often all of them together. Default: that of a slot times the number of workers. */
+  totalIntensity?: RestartIntensity | undefined;
+  /** How long to wait before a restart. */
+  backoff?:
+    | {
+        /** The first wait. Default: 100. */
+        initial?: number | undefined;
+        /** The longest. Default: 15,000. */
+        max?: number | undefined;
+        /** By how much it grows each time, 1 to 100. Default: 2. */
+        factor?: number | undefined;
+        /** The fraction by which it varies at random, 0 to 1. Default: 0.2. */
+        jitter?: number | undefined;
+        /** This many failures in a row of workers that had been ready are restarted without delay. Default: 5. */
+        immediate?: number | undefined;
+        /** When a worker has been ready for this long, the count of failures starts again. Default: 1,000. */
+        resetAfter?: number | undefined;
+      }
+    | undefined;
+  /**
+   * After too many restarts: continue with fewer workers as long as there is one, or shut down and exit. Default:
+   * `'degrade'`.
+   */
+  onGiveUp?: 'degrade' | 'exit' | undefined;
+  /**
+   * The exit code of the primary in that case, and when no slot has a worker or will get one again because of failures.
+   * 0 to 255. Default: 70.
+   */
+  giveUpExitCode?: number | undefined;
+  /**
+   * As long as no worker of the cluster has ever been ready: how long starting is retried in a slot, with at least two
+   * restarts, before the slot is given up. 0 is forever. Default: 60,000.
+   */
+  startUpLimit?: number | undefined;
+  /**
+   * When a worker is ready: when it runs, when its first server listens, or when it calls `cluster.worker.ready()`.
+   * Default: `'listening'`.
+   */
+  ready?: 'online' | 'listening' | 'explicit' | undefined;
+  /** A worker that is not ready by then has failed to start. Default: 30,000. */
+  readyTimeout?: number | undefined;
+  /** How long a worker may take to finish what it has begun, before it is forced to end. Default: 8,000. */
+  drainTimeout?: number | undefined;
+  /** How long after SIGTERM the worker gets SIGKILL. Default: 1,000. */
+  killTimeout?: number | undefined;
+  /** How long the event loop of a worker may be blocked before the worker is replaced; 0: forever. Default: 0. */
+  unresponsiveAfter?: number | undefined;
+  /** Limits at which a healthy worker is replaced; 0 for never. */
+  recycle?:
+    | {
+        /** Bytes of resident memory. Default: 0. */
+        memory?: number | undefined;
+        /** Its age. Default: 0. */
+        age?: number | undefined;
+        /** Connections that it has received. Default: 0. */
+        connections?: number | undefined;
+        /** The fraction by which these limits vary from worker to worker, 0 to 1. Default: 0.1. */
+        jitter?: number | undefined;
+      }
+    | undefined;
+  /** Whether an uncaught exception or unhandled rejection retires a worker instead of ending it. Default: `true`. */
+  retireOnException?: boolean | undefined;
+  /**
+   * The environment variable that contains the slot of a worker, for example `'NODE_APP_INSTANCE'` as under pm2, or `false`
+   * for none. The slot is always in `cluster.worker.slot`. Default: `false`, because node-config reads `NODE_APP_INSTANCE`
+   * and looks for configuration files with its value in their name.
+   */
+  instanceVar?: string | false | undefined;
+  /** How many workers `reload()` replaces at a time. Default: 1. */
+  reloadConcurrency?: number | undefined;
+  /**
+   * Whether SIGTERM and SIGINT to the primary shut the cluster down, after which it exits with code 0; a second one
+   * ends `shutdownDelay`, or else kills the workers. Default: `true`.
+   */
+  signals?: boolean | undefined;
+  /**
+   * The time between SIGTERM to the primary and the drains. Until then connections are accepted, while the event
+   * `stopping` and the statistics announce the shutdown. Default: 0.
+   */
+  shutdownDelay?: number | undefined;
+  /** How long the drains of a shutdown may take. Default: `drainTimeout`. */
+  shutdownTimeout?: number | undefined;
+  /**
+   * What is written to stderr: nothing; failures and their consequences (`'warn'`), of which equal ones are
+   * counted and summarised every 10 seconds; or every event (`'info'`). A function gets every event instead, and
+   * nothing is written. Default: `'warn'`.
+   *
+   * ```js
+   * cluster.supervise({ log: ({ level, message, name, facts }) => logger[level]({ name, ...facts }, message) });
+   * ```
+   */
+  log?: false | 'warn' | 'info' | ((event: SupervisorLogEvent) => void) | undefined;
+}
+
+/** What the option `log` of `supervise()` gets. */
+export interface SupervisorLogEvent {
+  /** The event of the supervisor. */
+  name: keyof SupervisorEventMap;
+  /** `'warn'` for failures and their consequences. */
+  level: 'warn' | 'info';
+  /** One line of text, or several with a stack. */
+  message: string;
+  /** What the listeners of the event get. */
+  facts: Record<string, any>;
+}
+
+/** What every event about a worker has. */
+export interface AboutWorker {
+  /** Its id. */
+  worker: number;
+  /** Its process id, if it is known. */
+  pid?: number;
+  /** Its slot; null for a standby. */
+  slot: number | null;
+}
+
+/** How a worker has ended. */
+export interface AboutEnd {
+  /** Its id; null if it could not even be started. */
+  worker: number | null;
+  pid?: number;
+  /** Its slot; null for a standby. */
+  slot: number | null;
+  /** Its exit code, if it has exited. */
+  code: number | null;
+  /** The signal that ended it, if one did. */
+  signal: string | null;
+  /** The reason in words. */
+  reason: string;
+}
+
+/** The events of a supervisor, with causes and figures. Times are in ms. */
+export interface SupervisorEventMap {
+  /** A worker has been started. */
+  spawn: [
+    facts: AboutWorker & {
+      cause: 'start' | 'restart' | 'retire' | 'recycle' | 'unresponsive' | 'reload' | 'scale' | 'standby';
+    },
+  ];
+  /** A worker is ready, `bootMs` after it was started. */
+  ready: [facts: AboutWorker & { bootMs: number }];
+  /** A worker has failed, and another takes its place after `delay`. */
+  restart: [facts: AboutEnd & { phase: 'start-up' | 'service'; delay: number; restarts: number }];
+  /** A slot waits before its next worker. */
+  backoff: [facts: { slot: number | null; delay: number; failures: number }];
+  /** There have been too many restarts, and the slot is given up. */
+  'gave-up': [facts: AboutEnd & { scope: 'slot' | 'total' | 'start-up'; restarts: number; period: number }];
+  /** A worker is replaced and drains, because the app, an exception or a signal has asked for it. */
+  retire: [facts: AboutWorker & { reason: string; detail: string; by: 'worker' | 'primary' }];
+  /** A worker has not finished in time and is forced to end. */
+  'drain-timeout': [facts: AboutWorker & { connections: number | null; resources: Record<string, number> }];
+  /**
+   * A draining worker has nothing left to serve, and ends. `resources` counts what still keeps its event loop alive, by
+   * the names of `process.getActiveResourcesInfo()`.
+   */
+  drained: [facts: AboutWorker & { resources: Record<string, number> }];
+  /**
+   * The event loop of a worker is blocked: it is replaced and killed. `stack` says where, if that can be determined; it
+   * goes through source maps if workers are started with `--enable-source-maps`. 'restart' follows.
+   */
+  unresponsive: [facts: AboutWorker & { silentFor: number; stack: string | null }];
+  /** A worker is replaced because it has reached a limit: memory (bytes), age (ms) or connections. */
+  recycle: [facts: AboutWorker & { cause: 'memory' | 'age' | 'connections'; value: number; limit: number }];
+  /** A reload begins, is done, or has failed. */
+  reload: [
+    facts:
+      | { phase: 'start'; slots: number; concurrency: number }
+      | { phase: 'done'; tookMs: number }
+      | { phase: 'failed'; reason: string; reloaded: number },
+  ];
+  /** A standby takes over a slot. */
+  promote: [facts: AboutWorker & { standbyFor: number }];
+  /** A worker has ended and, by `restart` or `stopExitCodes`, is not replaced. */
+  stopped: [facts: AboutEnd];
+  /** The cluster will shut down in `delay` ms, and serves until then. */
+  stopping: [facts: { signal: string | null; delay: number }];
+  /**
+   * The cluster shuts down; `signal` is the one that asked for it. If it `gaveUp`, `reason` is the last failure, and the
+   * primary exits with `exitCode`; else both are null.
+   */
+  shutdown: [
+    facts: {
+      signal: string | null;
+      gaveUp: boolean;
+      reason: string | null;
+      exitCode: number | null;
+      timeout: number;
+    },
+  ];
+}
+
+/** The state of a supervised cluster. */
+export interface SupervisorStats {
+  /** The number of workers that there should be. */
+  workers: number;
+  /** How many slots have a ready worker. */
+  ready: number;
+  /** How many worker processes there are, whatever their state. */
+  processes: number;
+  /** How many of them drain or are being killed. */
+  draining: number;
+  standby: { ready: number; starting: number };
+  /** How many restarts there have been in all. */
+  restarts: number;
+  reloading: boolean;
+  /** The shutdown has been announced, or has begun. */
+  stopping: boolean;
+  shuttingDown: boolean;
+  slots: {
+    slot: number;
+    state: 'filling' | 'serving' | 'backing-off' | 'given-up' | 'stopped' | 'emptying';
+    /** The id of its worker. */
+    worker: number | null;
+    /** The id of the one that is starting to take its place. */
+    successor: number | null;
+    restarts: number;
+    /** Failures in a row, without a worker that was ready for `resetAfter` in between. */
+    failures: number;
+    /** The process id of its worker. */
+    pid: number | null;
+    /** How long ago its worker was started, in ms. */
+    uptime: number | null;
+    /** The resident memory of its worker, in bytes. Null where there is no native part. */
+    memory: number | null;
+    /**
+     * The share of time in which the event loop of its worker was busy, 0 to 1: since the last call of `stats()`, or since
+     * the worker was started. Null for a worker that is not Node, and where there is no native part.
+     */
+    utilization: number | null;
+    /** How the last worker of this slot has ended, and when, in ms as `Date.now()` counts them; null if none has. */
+    lastExit: {
+      worker: number;
+      pid: number | null;
+      code: number | null;
+      signal: string | null;
+      reason: string;
+      at: number;
+    } | null;
+  }[];
+  /** What `schedulingStats()` returns. */
+  scheduling: SchedulingStats;
+}
+
+/** The primary's object for a supervised cluster. Decisions are made and carried out on a native thread. */
+export interface Supervisor extends EventEmitter {
+  // Only the events that there are: a misspelt one is an error.
+  addListener<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;
+  on<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;
+  once<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;
+  prependListener<E extends keyof SupervisorEventMap>(
+    event: E,
+    listener: Listener<SupervisorEventMap[E]>,
+  ): this;
+  prependOnceListener<E extends keyof SupervisorEventMap>(
+    event: E,
+    listener: Listener<SupervisorEventMap[E]>,
+  ): this;
+  off<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;
+  removeListener<E extends keyof SupervisorEventMap>(
+    event: E,
+    listener: Listener<SupervisorEventMap[E]>,
+  ): this;
+  emit<E extends keyof SupervisorEventMap>(event: E, ...args: Arguments<SupervisorEventMap[E]>): boolean;
+
+  /** The workers by slot. */
+  readonly workers: (Worker | undefined)[];
+
+  /** Resolves when the cluster has been shut down and all workers have ended. */
+  readonly closed: Promise<void>;
+
+  /**
+   * Changes the number of workers: starts some, or drains those with the highest slots.
+   * @param workers 1 to 1,024.
+   * @returns Resolves when the new workers are ready, or the surplus ones have ended.
+   */
+  scale(workers: number): Promise<void>;
+
+  /**
+   * Replaces all workers by new ones, without downtime: each old one drains when its successor is ready. They are started
+   * with the environment, the settings and the files as they are now. If one does not get ready, the reload stops
+   * and the old ones that are left stay. A reload that is called while one runs joins it.
+   *
+   * ```js
+   * process.on('SIGHUP', () => supervisor.reload().catch((error) => console.error('still the old code:', error.message)));
+   * ```
+   * @param options `concurrency`: how many at a time.
+   * @returns Rejects with `ERR_RCLUSTER_NOT_READY`, `ERR_RCLUSTER_SHUT_DOWN`, or as `supervise()` throws for wrong options.
+   */
+  reload(options?: { concurrency?: number }): Promise<void>;
+
+  /**
+   * Drains all workers and starts no more.
+   * @param options `timeout`: how long the drains may take, in ms, before workers are forced to end. `delay`: the time in
+   * ms before they begin; until then the cluster serves, and the event `stopping` announces the shutdown. A second call
+   * ends the delay.
+   * @returns Resolves when all workers have ended.
+   */
+  shutdown(options?: { timeout?: number; delay?: number }): Promise<void>;
+
+  /** The state of the cluster. */
+  stats(): SupervisorStats;
+}
