@@ -1,17 +1,16 @@
 //! The file of a unix socket: made by binding, opened to everybody if asked, removed at the end.
 
-use std::ffi::OsStr;
-use std::fs;
+use std::ffi::{OsStr, OsString};
 use std::mem;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::AT_FDCWD;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
 use nix::libc;
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use super::Access;
 use crate::error::{Doing, SysError};
@@ -24,24 +23,88 @@ use crate::error::{Doing, SysError};
 /// number of the file to no other.
 #[derive(Debug)]
 pub struct BoundPath {
-    /// Absolute, for the process may change its directory before it is time to remove it.
-    path: PathBuf,
+    /// The directory itself: by the time it is used again its path may lead elsewhere.
+    directory: OwnedFd,
+    name: OsString,
     device: u64,
     inode: u64,
 }
 
 /// Binds a socket. There is no file for an abstract name.
+///
+/// # Design
+/// Workers name the path, and a worker with fewer rights than we have may change where it leads at any time. So after
+/// binding nothing is done by the path: the directory was opened before, the file is opened in it, has to be the socket
+/// that was bound, and is changed through its descriptor. `ESTALE` if it is not. The socket is bound by the path all the
+/// same, since that is the name which `getsockname` and the system's tools show.
 pub(super) fn bind(fd: &OwnedFd, path: &Path, everybody: Access) -> Result<Option<BoundPath>, SysError> {
-    let name = path.as_os_str();
-    bind_name(fd, name).doing("binding a unix socket")?;
-    if name.as_bytes().starts_with(b"\0") {
-        return Ok(None);
+    bind_and(fd, path, everybody, || ())
+}
+
+/// `bound` is called when the socket is bound: what others may do at that moment, a test can do.
+fn bind_and(
+    fd: &OwnedFd,
+    path: &Path,
+    everybody: Access,
+    bound: impl FnOnce(),
+) -> Result<Option<BoundPath>, SysError> {
+    let doing = "binding a unix socket";
+    let place = path.as_os_str();
+    if place.as_bytes().starts_with(b"\0") {
+        return bind_name(fd, place).doing(doing).map(|()| None);
     }
-    let made = fs::symlink_metadata(path).doing("looking at a socket's file")?;
-    let absolute = std::path::absolute(path).doing("looking at a socket's path")?;
-    let bound = BoundPath { path: absolute, device: made.dev(), inode: made.ino() };
-    open_to(path, everybody).doing("opening a socket to everybody")?;
+    // What is no path to a file has no directory either: the system says what is wrong with it.
+    let parts = path.file_name().filter(|_| !place.as_bytes().contains(&0));
+    let Some(name) = parts else {
+        bind_name(fd, place).doing(doing)?;
+        return Err(stale());
+    };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = match open(parent.unwrap_or(Path::new(".")), flags, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(errno) => {
+            bind_name(fd, place).doing(doing)?;
+            return Err(errno).doing("opening the directory of a unix socket");
+        }
+    };
+    let is_new = fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) == Err(Errno::ENOENT);
+    bind_name(fd, place).doing(doing)?;
+    bound();
+    let file = openat(&directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
+    let file = file.map_err(|_| stale())?;
+    let made = fstat(&file).doing("looking at a socket's file")?;
+    let is_ours = match file_of(fd)? {
+        Some(file) => (file.st_dev, file.st_ino) == (made.st_dev, made.st_ino),
+        // The other signs have to do: it was not there before, and is a socket of our own user.
+        None => is_new && is_own_socket(&made),
+    };
+    if !is_ours {
+        return Err(stale());
+    }
+    let bound = BoundPath { directory, name: name.to_owned(), device: made.st_dev, inode: made.st_ino };
+    open_to(&file, everybody).doing("opening a socket to everybody")?;
     Ok(Some(bound))
+}
+
+/// Somebody has changed where a path leads while it was used.
+fn stale() -> SysError {
+    SysError { doing: "finding the file of a unix socket", errno: Errno::ESTALE }
+}
+
+fn is_own_socket(file: &FileStat) -> bool {
+    file.st_mode & libc::S_IFMT == libc::S_IFSOCK && file.st_uid == geteuid().as_raw() && file.st_nlink == 1
+}
+
+/// The very file that a socket is bound to. None where the system does not tell: it takes `CAP_NET_ADMIN`.
+fn file_of(socket: &OwnedFd) -> Result<Option<FileStat>, SysError> {
+    const SIOCUNIXFILE: libc::c_ulong = 0x89E0;
+    // SAFETY: it takes a socket and no argument, and returns a descriptor.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCUNIXFILE as _, 0) };
+    let Ok(number) = Errno::result(answer) else { return Ok(None) };
+    // SAFETY: the kernel has made this descriptor for us, close-on-exec; nobody else owns it.
+    let file = unsafe { OwnedFd::from_raw_fd(number) };
+    fstat(&file).doing("looking at a socket's file").map(Some)
 }
 
 fn bind_name(fd: &OwnedFd, name: &OsStr) -> nix::Result<()> {
@@ -74,7 +137,7 @@ fn bind_name(fd: &OwnedFd, name: &OsStr) -> nix::Result<()> {
 
 /// Sets the mode of the file, if everybody may do anything. As with libuv since Node 22 it is the
 /// whole mode then: with `readable` alone not even the owner may connect.
-fn open_to(path: &Path, everybody: Access) -> nix::Result<()> {
+fn open_to(file: &OwnedFd, everybody: Access) -> nix::Result<()> {
     let mut mode = Mode::empty();
     if everybody.readable {
         mode |= Mode::S_IRUSR | Mode::S_IRGRP | Mode::S_IROTH;
@@ -85,17 +148,159 @@ fn open_to(path: &Path, everybody: Access) -> nix::Result<()> {
     if mode.is_empty() {
         return Ok(());
     }
-    // Not through a link that somebody may have put there in the meantime.
-    fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink)
+    // A descriptor made with O_PATH has no fchmod, but this link leads to its very file.
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    fchmodat(AT_FDCWD, link.as_str(), mode, FchmodatFlags::FollowSymlink)
 }
 
 impl Drop for BoundPath {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode);
-        if ours {
+        let found = fstatat(&self.directory, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
+        if found.is_ok_and(|found| (found.st_dev, found.st_ino) == (self.device, self.inode)) {
             // Nobody is left who could be told, and the socket itself closes in any case.
-            drop(fs::remove_file(&self.path));
+            let _ = unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::path::PathBuf;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+    use super::*;
+
+    const EVERYBODY: Access = Access { readable: true, writable: true };
+
+    /// A directory of the test's own: `mine` is where the socket is asked for, `foreign` has what nobody may touch.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(test: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("rcluster-path-{test}-{}", std::process::id()));
+            fs::create_dir_all(path.join("mine")).unwrap();
+            fs::create_dir(path.join("foreign")).unwrap();
+            fs::write(path.join("foreign/socket"), "precious").unwrap();
+            fs::set_permissions(path.join("foreign/socket"), fs::Permissions::from_mode(0o600)).unwrap();
+            for open in [path.clone(), path.join("mine"), path.join("foreign")] {
+                fs::set_permissions(open, fs::Permissions::from_mode(0o777)).unwrap();
+            }
+            Self(path)
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+
+        /// The path leads to the foreign file from now on.
+        fn swap(&self) {
+            fs::rename(self.path("mine"), self.path("moved")).unwrap();
+            symlink("foreign", self.path("mine")).unwrap();
+        }
+
+        fn assert_untouched(&self) {
+            let file = self.path("foreign/socket");
+            assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+            assert_eq!(fs::metadata(&file).unwrap().len(), 8);
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn new_socket() -> OwnedFd {
+        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap()
+    }
+
+    /// Runs something as the tests' user, and as one without privileges.
+    fn as_everybody(name: &str, run: impl Fn(&Directory) + Sync) {
+        run(&Directory::new(name));
+        if !geteuid().is_root() {
+            return;
+        }
+        let directory = Directory::new(&format!("{name}-nobody"));
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                // The call itself, for libc's would change all threads.
+                // SAFETY: it takes plain numbers. It changes this thread only.
+                let answer = unsafe { libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534) };
+                Errno::result(answer).unwrap();
+                run(&directory);
+            });
+            thread.join().unwrap();
+        });
+    }
+
+    fn errno(bound: Result<Option<BoundPath>, SysError>) -> Errno {
+        bound.unwrap_err().errno
+    }
+
+    #[test]
+    fn a_directory_that_is_swapped_after_binding_leads_to_no_foreign_file() {
+        as_everybody("directory", |directory| {
+            let socket = new_socket();
+            let bound = bind_and(&socket, &directory.path("mine/socket"), EVERYBODY, || directory.swap());
+            let bound = bound.unwrap();
+            let made = fs::symlink_metadata(directory.path("moved/socket")).unwrap();
+            assert_eq!(made.mode() & 0o777, 0o666, "the socket itself is opened");
+            drop(bound);
+            assert!(!directory.path("moved/socket").exists(), "and removed");
+            directory.assert_untouched();
+        });
+    }
+
+    #[test]
+    fn a_link_or_a_file_in_the_place_of_the_socket_is_an_error_and_stays_as_it_is() {
+        as_everybody("link", |directory| {
+            let path = directory.path("mine/socket");
+            let bound = bind_and(&new_socket(), &path, EVERYBODY, || {
+                fs::remove_file(&path).unwrap();
+                symlink("../foreign/socket", &path).unwrap();
+            });
+            assert_eq!(errno(bound), Errno::ESTALE);
+            fs::remove_file(&path).unwrap();
+            let bound = bind_and(&new_socket(), &path, EVERYBODY, || {
+                fs::remove_file(&path).unwrap();
+                fs::write(&path, "precious").unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            });
+            assert_eq!(errno(bound), Errno::ESTALE);
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+            directory.assert_untouched();
+        });
+    }
+
+    #[test]
+    fn another_socket_in_its_place_is_left_alone() {
+        let directory = Directory::new("socket");
+        let (path, socket) = (directory.path("mine/socket"), new_socket());
+        let other = directory.path("mine/other");
+        let neighbour = std::os::unix::net::UnixListener::bind(&other).unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+        let answer = bind_and(&socket, &path, EVERYBODY, || fs::rename(&other, &path).unwrap());
+        // Only with CAP_NET_ADMIN does the system tell two sockets of one user apart.
+        if file_of(&socket).unwrap().is_some() {
+            assert_eq!(errno(answer), Errno::ESTALE);
+            assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o600);
+        }
+        drop(neighbour);
+    }
+
+    #[test]
+    fn a_directory_that_is_swapped_before_the_end_keeps_the_foreign_file() {
+        as_everybody("end", |directory| {
+            let socket = new_socket();
+            let bound = bind(&socket, &directory.path("mine/socket"), EVERYBODY).unwrap();
+            directory.swap();
+            drop(bound);
+            directory.assert_untouched();
+            assert!(!directory.path("moved/socket").exists());
+        });
     }
 }
