@@ -3,7 +3,7 @@
 const { JSON, Object, Promise, Set, wallClock } = require('../globals');
 const { failure, invalidType, sharedError } = require('./errors');
 const { checkKey, members } = require('./options');
-const { decode } = require('./values');
+const { decode, made } = require('./values');
 const { Batch } = require('./batch');
 const steps = require('./steps');
 const { createWatch } = require('./watch');
@@ -31,6 +31,15 @@ class SharedStore {
   /** @type {NativeStore} */
   #native;
 
+  /** @type {ReturnType<NativeStore['reader']>} */
+  #get;
+
+  /** @type {ReturnType<NativeStore['finder']>} */
+  #has;
+
+  /** @type {ReturnType<NativeStore['rest']>} */
+  #rest;
+
   #closed = false;
 
   /** @type {Waiting[]} in the order of the requests; those before `#first` have been settled */
@@ -56,6 +65,9 @@ class SharedStore {
       () => this.#onNews(),
       () => this.#onEnd(),
     );
+    this.#get = this.#native.reader();
+    this.#has = this.#native.finder();
+    this.#rest = this.#native.rest();
   }
 
   /** It was opened only to compare options. */
@@ -67,16 +79,16 @@ class SharedStore {
   /** @param {string} key */
   get(key) {
     if (typeof key !== 'string') throw invalidType('key', 'string', key);
-    const value = this.#native.get(key);
+    const value = this.#get(key);
     if (value !== undefined) return value;
-    const kind = this.#native.kind();
-    return kind === 0 ? undefined : decode(kind, this.#native.value());
+    const rest = this.#rest();
+    return rest === undefined ? undefined : made(rest);
   }
 
   /** @param {string} key */
   has(key) {
     if (typeof key !== 'string') throw invalidType('key', 'string', key);
-    return this.#native.find(key);
+    return this.#has(key);
   }
 
   /** @param {string} key */

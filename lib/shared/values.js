@@ -95,4 +95,13 @@ function decode(kind, raw) {
   return raw;
 }
 
-module.exports = { decode, encode };
+/**
+ * What was found to be neither of the kinds that the native side makes itself.
+ * @param {string | Buffer} rest what it gives instead
+ * @returns {any}
+ */
+function made(rest) {
+  return typeof rest === 'string' ? JSON.parse(rest) : v8.deserialize(rest);
+}
+
+module.exports = { decode, encode, made };

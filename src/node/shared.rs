@@ -18,6 +18,7 @@ use rcluster_core::store::ring::{Pushed, Wanted};
 use rcluster_core::store::view::LogEntry;
 use rcluster_core::wire::StoreOptions;
 use rcluster_js::callback::EventCallback;
+use rcluster_js::function::function;
 use rcluster_js::uv::UvPoll;
 use rcluster_sys::passing::message_pair;
 
@@ -138,21 +139,39 @@ impl SharedStore {
         self.poll.hold_loop(hold);
     }
 
-    /// The value of a key. `undefined` if it has none, or one that JavaScript has to make: then `kind()` is not 0, and
-    /// `value()` is what it is made of.
-    #[napi]
-    pub fn get<'env>(&self, env: &'env Env, key: Unknown<'env>) -> Result<Unknown<'env>> {
-        let mut held = self.shared.held.borrow_mut();
-        if self.shared.find(*env, &key, &mut held)? && held.is_plain() {
-            return held.value(*env);
-        }
-        shared_value::undefined(*env)
+    /// Makes a function that takes a key and returns its value: `undefined` if it has none, or one that JavaScript has to
+    /// make; `rest()` returns then what that is made of.
+    #[napi(ts_return_type = "(key: string) => any")]
+    pub fn reader(&self, env: Env) -> Result<Unknown<'static>> {
+        let shared = Rc::clone(&self.shared);
+        let read = function(env, c"get", move |env, [key]| {
+            let mut held = shared.held.borrow_mut();
+            if shared.find(env, &key, &mut held)? && held.is_plain() {
+                return held.value(env);
+            }
+            shared_value::undefined(env)
+        });
+        read.map_err(failure)
     }
 
-    /// Whether a key has a value, which is then told by `kind()`, `value()` and `times()`.
-    #[napi]
-    pub fn find(&self, env: &Env, key: Unknown<'_>) -> Result<bool> {
-        self.shared.find(*env, &key, &mut self.shared.held.borrow_mut())
+    /// Makes a function that returns what the value that was found last is made of: a string if it is JSON, a Buffer if
+    /// it is a structured clone; `undefined` if there was none.
+    #[napi(ts_return_type = "() => string | Buffer | undefined")]
+    pub fn rest(&self, env: Env) -> Result<Unknown<'static>> {
+        let shared = Rc::clone(&self.shared);
+        function(env, c"rest", move |env, []| shared.held.borrow().value(env)).map_err(failure)
+    }
+
+    /// Makes a function that takes a key and returns whether it has a value, which is then told by `kind()`, `value()` and
+    /// `times()`.
+    #[napi(ts_return_type = "(key: string) => boolean")]
+    pub fn finder(&self, env: Env) -> Result<Unknown<'static>> {
+        let shared = Rc::clone(&self.shared);
+        let find = function(env, c"has", move |env, [key]| {
+            let found = shared.find(env, &key, &mut shared.held.borrow_mut())?;
+            shared_value::boolean(env, found)
+        });
+        find.map_err(failure)
     }
 
     /// What kind the value is that was found last; 0 if there was none.

@@ -31,6 +31,10 @@ pub(super) fn undefined(env: Env) -> Result<Unknown<'static>> {
     value::undefined(env).map_err(failure)
 }
 
+pub(super) fn boolean(env: Env, truth: bool) -> Result<Unknown<'static>> {
+    value::boolean(env, truth).map_err(failure)
+}
+
 /// A key as bytes; `None` if it is too long.
 pub(super) fn read_key<'room>(
     env: Env,

@@ -82,6 +82,14 @@ pub fn numbers(array: &mut Float64Array) -> &mut [f64] {
     unsafe { array.as_mut() }
 }
 
+/// Reads a number.
+pub fn read_number(env: Env, number: &Unknown<'_>) -> Result<f64, NapiStatus> {
+    let mut value = 0.0;
+    // SAFETY: env is live and `number` one of its values; one that is no number is told by the status.
+    check(unsafe { sys::napi_get_value_double(env.raw(), number.raw(), &raw mut value) })?;
+    Ok(value)
+}
+
 /// Makes a number.
 pub fn number(env: Env, number: f64) -> Result<Unknown<'static>, NapiStatus> {
     // SAFETY: env is live.

@@ -154,6 +154,19 @@ impl Published {
         // never write on the systems that there are binaries for.
         unsafe { word.as_ref() }.load(order)
     }
+
+    /// Copies the words from `at` on (relaxed), the lowest byte of each first; zeros beyond the end.
+    #[inline]
+    pub fn copy(&self, at: usize, into: &mut [[u8; WORD]]) {
+        // SAFETY: the mapping is that long and lives as long as self. It holds atomics that are only loaded, as above.
+        let all = unsafe { std::slice::from_raw_parts(self.0.words.as_ptr(), self.len()) };
+        let there = all.get(at..).unwrap_or_default();
+        let (whole, beyond) = into.split_at_mut(into.len().min(there.len()));
+        for (word, from) in whole.iter_mut().zip(there) {
+            *word = from.load(Ordering::Relaxed).to_le_bytes();
+        }
+        beyond.fill([0; WORD]);
+    }
 }
 
 /// Has the system provide the memory of some words now, so that there is an error where it has none. Otherwise the
@@ -188,6 +201,12 @@ mod tests {
         segment.as_ref()[7].store(42, Ordering::Release);
         assert_eq!(reader.load(7, Ordering::Acquire), 42);
         assert_eq!((reader.len(), reader.load(1024, Ordering::Acquire)), (1024, 0));
+        for (at, expected) in [(6, [[0; 8], 42_u64.to_le_bytes()]), (1023, [[0; 8]; 2]), (1024, [[0; 8]; 2])]
+        {
+            let mut copy = [[9; 8]; 2];
+            reader.copy(at, &mut copy);
+            assert_eq!(copy, expected, "from {at}");
+        }
         assert_eq!(Segment::open(&fd).unwrap_err().errno, Errno::EPERM);
         assert_eq!(nix::sys::uio::pwrite(&fd, &[1; 8], 0), Err(Errno::EPERM));
         assert_eq!(ftruncate(&fd, 0), Err(Errno::EPERM));

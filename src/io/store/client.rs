@@ -37,6 +37,11 @@ impl Words for Reader {
     fn load(&self, at: usize, order: Ordering) -> u64 {
         self.0.load(at, order)
     }
+
+    #[inline]
+    fn copy(&self, at: usize, into: &mut [[u8; 8]]) {
+        self.0.copy(at, into);
+    }
 }
 
 /// Why a store cannot be used.

@@ -11,11 +11,28 @@ use std::ops::Deref;
 pub trait Words {
     /// Reads the word at `at`; 0 beyond the end.
     fn load(&self, at: usize, order: Ordering) -> u64;
+
+    /// Copies the words from `at` on (relaxed), the lowest byte of each first; zeros beyond the end.
+    fn copy(&self, at: usize, into: &mut [[u8; 8]]) {
+        for (i, word) in into.iter_mut().enumerate() {
+            *word = self.load(at + i, Ordering::Relaxed).to_le_bytes();
+        }
+    }
 }
 
 impl<T: Deref<Target = [AtomicU64]>> Words for T {
     #[inline]
     fn load(&self, at: usize, order: Ordering) -> u64 {
         self.get(at).map_or(0, |word| word.load(order))
+    }
+
+    fn copy(&self, at: usize, into: &mut [[u8; 8]]) {
+        // One check for all of them.
+        let there = self.get(at..).unwrap_or_default();
+        let (whole, beyond) = into.split_at_mut(into.len().min(there.len()));
+        for (word, from) in whole.iter_mut().zip(there) {
+            *word = from.load(Ordering::Relaxed).to_le_bytes();
+        }
+        beyond.fill([0; 8]);
     }
 }

@@ -362,7 +362,6 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
     pub(super) fn oldest(&self, bytes: &mut Vec<u8>) -> Option<Hit> {
         let located = self.locate(self.tail)?;
         let (at, _) = located.payload();
-        bytes.clear();
         super::record::read_bytes(&self.view.words, at, located.record.key_len, bytes);
         let is_set = located.record.change == Change::Set;
         self.find(self.view.key(bytes)).filter(|hit| is_set && hit.address == self.tail)

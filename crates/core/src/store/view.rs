@@ -145,7 +145,6 @@ impl<W: Words> View<W> {
             value.kind = kind;
             value.revision = self.words.load(at + 1, Ordering::Relaxed);
             value.expires = self.words.load(at + 2, Ordering::Relaxed);
-            value.bytes.clear();
             let place = at + hit.located.record.head() + key_len.div_ceil(8);
             read_bytes(&self.words, place, value_len, &mut value.bytes);
         })?;
@@ -264,9 +263,7 @@ impl<W: Words> View<W> {
         };
         entry.change = record.change;
         entry.moved = record.moved;
-        entry.key.clear();
         entry.value.kind = record.kind;
-        entry.value.bytes.clear();
         entry.value.revision = self.words.load(located.at + 1, Ordering::Relaxed);
         entry.value.expires = self.words.load(located.at + 2, Ordering::Relaxed);
         entry.origin = if record.moved { self.words.load(located.at + 3, Ordering::Relaxed) } else { 0 };

@@ -489,7 +489,6 @@ fn current_at<W: Words + AsRef<[AtomicU64]>>(
 ) -> Option<Hit> {
     let located = memory.is_kept(address).then(|| memory.locate(address)).flatten()?;
     let (at, _) = located.payload();
-    bytes.clear();
     read_bytes(&memory.view.words, at, located.record.key_len, bytes);
     let key: Key<'_> = memory.view.key(bytes);
     memory.find(key).filter(|hit| hit.address == address)
