@@ -16,7 +16,8 @@ const { drawCharts } = require('./lib/chart');
 const { run } = require('./lib/main');
 const { readOptions } = require('./lib/options');
 const { writePage } = require('./lib/page');
-const { RESULTS, circumstances, print } = require('./lib/report');
+const { RESULTS, circumstances } = require('./lib/report');
+const { print } = require('../testing/tables.js');
 const { suites } = require('./lib/suites');
 
 const DOCS = path.join(__dirname, '..', 'docs');

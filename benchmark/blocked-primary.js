@@ -12,9 +12,10 @@ const { runClient } = require('./lib/client');
 const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
+const { circumstances, describe, writeResults } = require('./lib/report');
+const { print, textTable } = require('../testing/tables.js');
 const { interleave } = require('./lib/rounds');
-const { percentile, summarise } = require('./lib/stats');
+const { percentile, summarise } = require('../testing/stats.js');
 const { printTargets } = require('./lib/targets');
 
 /** @typedef {import('./lib/client').RequestRecord} RequestRecord */

@@ -10,10 +10,11 @@ const { runClient } = require('./lib/client');
 const { chooseContestants, isBuiltin } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, print } = require('./lib/report');
+const { circumstances, describe } = require('./lib/report');
+const { print } = require('../testing/tables.js');
 const { interleave, samplesOf } = require('./lib/rounds');
 const { behind, publish } = require('./lib/section');
-const { median, percentile, sum } = require('./lib/stats');
+const { median, percentile, sum } = require('../testing/stats.js');
 
 /** @typedef {Awaited<ReturnType<typeof measure>>} Sample */
 

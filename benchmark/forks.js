@@ -12,8 +12,10 @@ const path = require('node:path');
 const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { memory, openFiles, zombiesOf } = require('./lib/proc');
-const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
+const { memory, openFiles } = require('../testing/proc.js');
+const { zombiesOf } = require('../testing/processes.js');
+const { circumstances, describe, writeResults } = require('./lib/report');
+const { print, textTable } = require('../testing/tables.js');
 const { printTargets } = require('./lib/targets');
 
 const PARTS = 5;

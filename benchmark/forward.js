@@ -18,12 +18,13 @@ const path = require('node:path');
 const { chooseLoadClients } = require('./lib/load');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { cpuBetween, threadTimes } = require('./lib/proc');
+const { cpuBetween, threadTimes } = require('../testing/proc.js');
 const { missing, startHaproxy, startNginx } = require('./lib/proxies');
-const { circumstances, describe, print } = require('./lib/report');
+const { circumstances, describe } = require('./lib/report');
+const { print } = require('../testing/tables.js');
 const { interleave, samplesOf } = require('./lib/rounds');
 const { behind, publish } = require('./lib/section');
-const { median, sum } = require('./lib/stats');
+const { median, sum } = require('../testing/stats.js');
 
 const MEGABYTE = 2 ** 20;
 

@@ -9,10 +9,11 @@
 const { chooseContestants, isBuiltin } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, print } = require('./lib/report');
+const { circumstances, describe } = require('./lib/report');
+const { print } = require('../testing/tables.js');
 const { interleave, samplesOf } = require('./lib/rounds');
 const { behind, publish } = require('./lib/section');
-const { median } = require('./lib/stats');
+const { median } = require('../testing/stats.js');
 const { latency, latencyTable, steadyLoad } = require('./lib/steady');
 
 /** @typedef {Awaited<ReturnType<typeof measure>>} Sample */

@@ -13,11 +13,12 @@ const { App } = require('./lib/app');
 const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { activity, cpuBetween, memory, threadTimes } = require('./lib/proc');
-const { createRandom, shuffle } = require('./lib/random');
-const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
+const { activity, cpuBetween, memory, threadTimes } = require('../testing/proc.js');
+const { createRandom, shuffle } = require('../testing/random.js');
+const { circumstances, describe, writeResults } = require('./lib/report');
+const { print, textTable } = require('../testing/tables.js');
 const { interleave } = require('./lib/rounds');
-const { summarise, sum } = require('./lib/stats');
+const { summarise, sum } = require('../testing/stats.js');
 const { printTargets } = require('./lib/targets');
 
 /** Seconds after the start in which V8 still tidies up behind it. */
@@ -45,7 +46,7 @@ run(async () => {
   const idle = results.map(({ contestant, samples }) => ({
     id: contestant.id,
     label: contestant.label,
-    figures: /** @type {Record<typeof columns[number], import('./lib/stats').Summary>} */ (
+    figures: /** @type {Record<typeof columns[number], import('../testing/stats.js').Summary>} */ (
       Object.fromEntries(
         columns.map((column) => [column, summarise(samples.map((sample) => sample[column]))]),
       )
@@ -154,7 +155,7 @@ function measureLoading(chosen, { processes, seed }) {
 }
 
 /**
- * @param {import('./lib/stats').Summary} summary
+ * @param {import('../testing/stats.js').Summary} summary
  * @param {number} digits
  */
 function range({ median, min, max }, digits) {

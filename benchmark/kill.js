@@ -18,9 +18,10 @@ const { runClient } = require('./lib/client');
 const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
+const { circumstances, describe, writeResults } = require('./lib/report');
+const { print, textTable } = require('../testing/tables.js');
 const { interleave } = require('./lib/rounds');
-const { percentile, sum } = require('./lib/stats');
+const { percentile, sum } = require('../testing/stats.js');
 const { printTargets } = require('./lib/targets');
 
 /**

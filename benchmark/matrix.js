@@ -12,10 +12,11 @@
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { Passing, buildPassing, keptUp } = require('./lib/passing');
-const { circumstances, describe, print } = require('./lib/report');
+const { circumstances, describe } = require('./lib/report');
+const { print } = require('../testing/tables.js');
 const { interleave, samplesOf } = require('./lib/rounds');
 const { publish } = require('./lib/section');
-const { median, sum } = require('./lib/stats');
+const { median, sum } = require('../testing/stats.js');
 
 /** @typedef {Awaited<ReturnType<typeof measure>>} Sample */
 /** @typedef {{ id: string, way: import('./lib/passing').Way, workers: number, listeners: number }} Cell */

@@ -6,11 +6,12 @@ const { App } = require('./lib/app');
 const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, print } = require('./lib/report');
-const { cpuBetween, threadTimes } = require('./lib/proc');
+const { circumstances, describe } = require('./lib/report');
+const { print } = require('../testing/tables.js');
+const { cpuBetween, threadTimes } = require('../testing/proc.js');
 const { interleave } = require('./lib/rounds');
 const { behind, publish } = require('./lib/section');
-const { median, sum, summarise } = require('./lib/stats');
+const { median, sum, summarise } = require('../testing/stats.js');
 
 const WORKERS = 2;
 const LARGE = 10_000_000;

@@ -19,10 +19,11 @@ const { chooseLoadClients } = require('./lib/load');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { Passing, buildPassing, keptUp } = require('./lib/passing');
-const { circumstances, describe, print } = require('./lib/report');
+const { circumstances, describe } = require('./lib/report');
+const { print } = require('../testing/tables.js');
 const { interleave, samplesOf } = require('./lib/rounds');
 const { behind, publish } = require('./lib/section');
-const { median, sum } = require('./lib/stats');
+const { median, sum } = require('../testing/stats.js');
 
 /** @typedef {import('./lib/passing').Way} Way */
 /** @typedef {{ perSecond: number, cpu: number, perWake: number, p50: number, p99: number, answered: number, failed: number, late: number }} Sample */

@@ -13,13 +13,14 @@ const { chooseLoadClients } = require('./lib/load');
 const { run } = require('./lib/main');
 const { measure } = require('./lib/measure');
 const { flags, readOptions } = require('./lib/options');
-const { createRandom, shuffle } = require('./lib/random');
-const { textTable, markdownTable, circumstances, describe, writeReadme, print } = require('./lib/report');
+const { createRandom, shuffle } = require('../testing/random.js');
+const { circumstances, describe, writeReadme } = require('./lib/report');
+const { textTable, markdownTable, print } = require('../testing/tables.js');
 const { behind, publish } = require('./lib/section');
-const { median, summarise } = require('./lib/stats');
+const { median, summarise } = require('../testing/stats.js');
 
 /** @typedef {import('./lib/measure').Sample} Sample */
-/** @typedef {import('./lib/stats').Summary} Summary */
+/** @typedef {import('../testing/stats.js').Summary} Summary */
 
 const BASE = 'builtin-rr';
 

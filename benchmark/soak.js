@@ -11,9 +11,10 @@ const { runClient } = require('./lib/client');
 const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { memory, openFiles } = require('./lib/proc');
-const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
-const { sum } = require('./lib/stats');
+const { memory, openFiles } = require('../testing/proc.js');
+const { circumstances, describe, writeResults } = require('./lib/report');
+const { print, textTable } = require('../testing/tables.js');
+const { sum } = require('../testing/stats.js');
 const { printTargets } = require('./lib/targets');
 
 const PARTS = 4;

@@ -7,9 +7,10 @@ const { fork } = require('node:child_process');
 const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, print, textTable, writeResults } = require('./lib/report');
+const { circumstances, describe, writeResults } = require('./lib/report');
+const { print, textTable } = require('../testing/tables.js');
 const { interleave } = require('./lib/rounds');
-const { median, summarise } = require('./lib/stats');
+const { median, summarise } = require('../testing/stats.js');
 const { printTargets } = require('./lib/targets');
 
 /**
@@ -115,7 +116,7 @@ function measure(contestant, heapMb, forks) {
 }
 
 /**
- * @param {import('./lib/stats').Summary} summary
+ * @param {import('../testing/stats.js').Summary} summary
  * @param {number} digits
  */
 function range({ median, min, max }, digits) {

@@ -9,17 +9,18 @@
 const fs = require('node:fs');
 const os = require('node:os');
 const { setTimeout: delay } = require('node:timers/promises');
-const supervised = require('../__test__/helpers/supervised.js');
-const { HttpLoad } = require('../__test__/helpers/http-load.js');
-const { exchange } = require('../__test__/helpers/clients.js');
-const { allProcesses, isAlive, statusOf } = require('../__test__/helpers/processes.js');
-const { threadTimes, cpuBetween } = require('./lib/proc');
+const supervised = require('../testing/supervised.js');
+const { HttpLoad } = require('../testing/http-load.js');
+const { exchange } = require('../testing/clients.js');
+const { allProcesses, isAlive, statusOf } = require('../testing/processes.js');
+const { threadTimes, cpuBetween } = require('../testing/proc.js');
 const { run } = require('./lib/main');
 const { readOptions } = require('./lib/options');
-const { circumstances, describe, print } = require('./lib/report');
-const { percentile } = require('./lib/stats');
+const { circumstances, describe } = require('./lib/report');
+const { print } = require('../testing/tables.js');
+const { percentile } = require('../testing/stats.js');
 
-const CRASH = require.resolve('../__test__/fixtures/fates/crash');
+const CRASH = require.resolve('../testing/apps/fates/crash');
 
 /**
  * Like that of the tests, with more time.

@@ -14,7 +14,7 @@ const path = require('node:path');
 const readline = require('node:readline');
 const { setTimeout: pause } = require('node:timers/promises');
 
-const { freePorts } = require('../__test__/helpers/ports.js');
+const { freePorts } = require('../testing/ports.js');
 const { nodes } = require('./nodes.js');
 const { pack } = require('./pack.js');
 const platform = require('./platform.js');

@@ -5,13 +5,13 @@
 const assert = require('node:assert');
 const { describe, test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
-const { isBuiltin, OURS } = require('../helpers/subject.js');
+const { isBuiltin, OURS } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'it is about the package';
 
 /**
  * @param {object} seen what the primary has to see
- * @param {import('../helpers/run-fixture.js').FixtureOptions} options
+ * @param {import('../../testing/fixture.js').FixtureOptions} options
  */
 function play(seen, options) {
   return withFixture('esm.mjs', options, async (fixture) => {

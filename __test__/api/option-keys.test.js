@@ -8,7 +8,7 @@ const { spawnSync } = require('node:child_process');
 const path = require('node:path');
 const { test } = require('node:test');
 const { nearest, isOptions } = require('../../lib/option-keys.js');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no such options';
 const PACKAGE = path.join(__dirname, '..', '..');

@@ -8,8 +8,8 @@ const { once } = require('node:events');
 const http = require('node:http');
 const path = require('node:path');
 const { test } = require('node:test');
-const { isBuiltin } = require('../helpers/subject.js');
-const { DEADLINE, killAll } = require('../helpers/processes.js');
+const { isBuiltin } = require('../../testing/subject.js');
+const { DEADLINE, killAll } = require('../../testing/processes.js');
 const { GROUPS } = require('../fixtures/pollute.js');
 
 const FIXTURES = path.join(__dirname, '..', 'fixtures');

@@ -7,9 +7,9 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 const { withApp } = require('../helpers/app.js');
-const { Load } = require('../helpers/clients.js');
-const { until } = require('../helpers/processes.js');
-const { withSupervised } = require('../helpers/supervised.js');
+const { Load } = require('../../testing/clients.js');
+const { until } = require('../../testing/processes.js');
+const { withSupervised } = require('../../testing/supervised.js');
 
 const ABREAST = 24;
 const ROUNDS = 10;

@@ -8,9 +8,9 @@ const path = require('node:path');
 const { test } = require('node:test');
 const cluster = require('../..');
 const { withApp } = require('../helpers/app.js');
-const { exchange, get, hold } = require('../helpers/clients.js');
-const { until } = require('../helpers/processes.js');
-const { withSupervised } = require('../helpers/supervised.js');
+const { exchange, get, hold } = require('../../testing/clients.js');
+const { until } = require('../../testing/processes.js');
+const { withSupervised } = require('../../testing/supervised.js');
 
 /** Longer than any test. */
 const FOR_EVER = 3_600_000;

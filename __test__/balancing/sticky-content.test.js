@@ -6,7 +6,7 @@ const assert = require('node:assert');
 const net = require('node:net');
 const { test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
-const { exchange } = require('../helpers/clients.js');
+const { exchange } = require('../../testing/clients.js');
 
 /**
  * @param {object} sticky

@@ -7,8 +7,8 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 const { withApp } = require('../helpers/app.js');
-const { exchange } = require('../helpers/clients.js');
-const { until } = require('../helpers/processes.js');
+const { exchange } = require('../../testing/clients.js');
+const { until } = require('../../testing/processes.js');
 
 const addresses = Array.from({ length: 40 }, (_, n) => `127.0.7.${n + 1}`);
 

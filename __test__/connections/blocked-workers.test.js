@@ -7,7 +7,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 const { withApp } = require('../helpers/app.js');
-const { until, statusOf } = require('../helpers/processes.js');
+const { until, statusOf } = require('../../testing/processes.js');
 
 for (const policy of ['round-robin', 'least-connections', 'least-loaded', 'kernel']) {
   test(`a worker in an endless loop, ${policy}`, () =>

@@ -5,8 +5,8 @@
 const assert = require('node:assert');
 const { test } = require('node:test');
 const { withApp } = require('../helpers/app.js');
-const { exchange } = require('../helpers/clients.js');
-const { DEADLINE } = require('../helpers/processes.js');
+const { exchange } = require('../../testing/clients.js');
+const { DEADLINE } = require('../../testing/processes.js');
 
 for (const policy of ['round-robin', 'least-connections', 'least-loaded', 'kernel']) {
   test(policy, () =>

@@ -3,7 +3,7 @@
 const assert = require('node:assert');
 const https = require('node:https');
 const { test } = require('node:test');
-const { get } = require('../helpers/clients.js');
+const { get } = require('../../testing/clients.js');
 const { withProgram, certificate, askAll } = require('../helpers/programs.js');
 
 test('a program with an HTTPS server', () =>

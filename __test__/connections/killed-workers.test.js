@@ -5,8 +5,8 @@
 const assert = require('node:assert');
 const { test } = require('node:test');
 const { withApp } = require('../helpers/app.js');
-const { killUnderLoad } = require('../helpers/clients.js');
-const { until, statusOf } = require('../helpers/processes.js');
+const { killUnderLoad } = require('../../testing/clients.js');
+const { until, statusOf } = require('../../testing/processes.js');
 
 const KILLS = 12;
 const ABREAST = 32;

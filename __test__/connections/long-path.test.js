@@ -4,7 +4,7 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 const { withFixture } = require('../helpers/run-fixture.js');
 
 test('a path that is too long is an error', { skip: isBuiltin && 'the built-in is different' }, () =>

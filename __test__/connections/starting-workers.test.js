@@ -5,7 +5,7 @@
 const assert = require('node:assert');
 const { test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
-const { descriptorsOf, until } = require('../helpers/processes.js');
+const { descriptorsOf, until } = require('../../testing/processes.js');
 
 for (const moment of ['at once', 'online', 'listening']) {
   test(`killed: ${moment}`, () =>

@@ -8,7 +8,7 @@ const path = require('node:path');
 const { test } = require('node:test');
 
 const { declarations, pages } = require('../helpers/snippets.js');
-const { OURS: ROOT } = require('../helpers/subject.js');
+const { OURS: ROOT } = require('../../testing/subject.js');
 
 const SOURCES = ['index.js', 'index.mjs', 'register.js', 'lib', 'src', 'crates'];
 const NAME = /\b(?:ERR_)?RCLUSTER_[A-Z]+(?:_[A-Z]+)*\b/g;

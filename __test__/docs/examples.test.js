@@ -8,9 +8,9 @@ const { once } = require('node:events');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
-const { isBuiltin } = require('../helpers/subject.js');
-const { get } = require('../helpers/clients.js');
-const { until, membersOf, killAll } = require('../helpers/processes.js');
+const { isBuiltin } = require('../../testing/subject.js');
+const { get } = require('../../testing/clients.js');
+const { until, membersOf, killAll } = require('../../testing/processes.js');
 
 const EXAMPLES = path.join(__dirname, '..', '..', 'examples');
 

@@ -11,9 +11,9 @@ const os = require('node:os');
 const path = require('node:path');
 const { after, test } = require('node:test');
 
-const { get } = require('../helpers/clients.js');
-const { freePorts } = require('../helpers/ports.js');
-const { killAll, membersOf, until } = require('../helpers/processes.js');
+const { get } = require('../../testing/clients.js');
+const { freePorts } = require('../../testing/ports.js');
+const { killAll, membersOf, until } = require('../../testing/processes.js');
 const {
   ROOT,
   aroundPrimary,
@@ -25,7 +25,7 @@ const {
   snippetsOf,
   withPorts,
 } = require('../helpers/snippets.js');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the documentation is that of this package';
 

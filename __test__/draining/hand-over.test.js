@@ -7,10 +7,10 @@ const assert = require('node:assert');
 const { once } = require('node:events');
 const net = require('node:net');
 const { test } = require('node:test');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 const { withLifecycle, clientOf, Client } = require('../helpers/lifecycle.js');
-const { withSupervised } = require('../helpers/supervised.js');
-const { until } = require('../helpers/processes.js');
+const { withSupervised } = require('../../testing/supervised.js');
+const { until } = require('../../testing/processes.js');
 
 const skip = isBuiltin && 'the built-in does not drain';
 
@@ -273,7 +273,7 @@ test('who has been given something to be recognised by stays with the slot that 
   );
 });
 
-/** @param {import('../helpers/supervised.js').Supervised} app */
+/** @param {import('../../testing/supervised.js').Supervised} app */
 async function firstOf(app) {
   const client = new KeepAlive(app.target, '');
   return { client, slot: JSON.parse((await client.get()).text).slot };

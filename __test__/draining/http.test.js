@@ -7,9 +7,9 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 const { certificate } = require('../helpers/programs.js');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 const { withLifecycle, clientOf, SteadyLoad } = require('../helpers/lifecycle.js');
-const { until } = require('../helpers/processes.js');
+const { until } = require('../../testing/processes.js');
 
 const skip = isBuiltin && 'the built-in does not drain';
 

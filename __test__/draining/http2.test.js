@@ -8,7 +8,7 @@ const { once } = require('node:events');
 const http2 = require('node:http2');
 const { test } = require('node:test');
 const { setTimeout: pause } = require('node:timers/promises');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 const { withLifecycle } = require('../helpers/lifecycle.js');
 
 const skip = isBuiltin && 'the built-in does not drain';

@@ -7,7 +7,7 @@ const assert = require('node:assert');
 const { once } = require('node:events');
 const net = require('node:net');
 const { test } = require('node:test');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 const { withLifecycle } = require('../helpers/lifecycle.js');
 
 const skip = isBuiltin && 'the built-in does not drain';

@@ -4,7 +4,7 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 const { withLifecycle, clientOf } = require('../helpers/lifecycle.js');
 
 const skip = isBuiltin && 'the built-in has no such functions';

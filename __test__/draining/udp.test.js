@@ -6,9 +6,9 @@ const assert = require('node:assert');
 const dgram = require('node:dgram');
 const { once } = require('node:events');
 const { test } = require('node:test');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 const { withLifecycle } = require('../helpers/lifecycle.js');
-const { until } = require('../helpers/processes.js');
+const { until } = require('../../testing/processes.js');
 
 const skip = isBuiltin && 'the built-in does not drain';
 

@@ -3,7 +3,7 @@
 const assert = require('node:assert');
 const path = require('node:path');
 const { test } = require('node:test');
-const { get } = require('../helpers/clients.js');
+const { get } = require('../../testing/clients.js');
 const { withProgram, askAll } = require('../helpers/programs.js');
 
 for (const framework of ['express', 'fastify']) {

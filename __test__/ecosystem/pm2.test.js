@@ -9,11 +9,11 @@ const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
 const { promisify } = require('node:util');
-const { get, Load } = require('../helpers/clients.js');
+const { get, Load } = require('../../testing/clients.js');
 const { preload, ECOSYSTEM } = require('../helpers/ecosystem.js');
-const { DEADLINE, isAlive, until } = require('../helpers/processes.js');
+const { DEADLINE, isAlive, until } = require('../../testing/processes.js');
 const { askAll } = require('../helpers/programs.js');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 
 const APP = path.join(ECOSYSTEM, 'apps', 'pm2.js');
 

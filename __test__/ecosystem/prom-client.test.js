@@ -2,7 +2,7 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { get } = require('../helpers/clients.js');
+const { get } = require('../../testing/clients.js');
 const { withPreloaded } = require('../helpers/ecosystem.js');
 
 const WORKERS = 3;

@@ -4,7 +4,7 @@ const assert = require('node:assert');
 const { once } = require('node:events');
 const { test } = require('node:test');
 const { withPreloaded } = require('../helpers/ecosystem.js');
-const { DEADLINE, until } = require('../helpers/processes.js');
+const { DEADLINE, until } = require('../../testing/processes.js');
 
 const CLIENTS = 9;
 

@@ -5,11 +5,11 @@
 const assert = require('node:assert');
 const { pathToFileURL } = require('node:url');
 const { test } = require('node:test');
-const { get } = require('../helpers/clients.js');
+const { get } = require('../../testing/clients.js');
 const { withPreloaded, ECOSYSTEM, REGISTER } = require('../helpers/ecosystem.js');
 const { askAll } = require('../helpers/programs.js');
 const { withFixture } = require('../helpers/run-fixture.js');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 
 async function tryApp(fixture) {
   const { isOurs } = await fixture.marker('subject');

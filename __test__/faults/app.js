@@ -5,7 +5,7 @@
 //
 // PLAN: { workers, settings of setupPrimary(), supervise: options or null }, as JSON.
 
-const { cluster, play, mark, obey } = require('../helpers/roles.js');
+const { cluster, play, mark, obey } = require('../../testing/roles.js');
 const { now } = require('./clock.js');
 const { openNotes, serve } = require('./server.js');
 

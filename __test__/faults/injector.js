@@ -6,8 +6,8 @@ const { execFile } = require('node:child_process');
 const fs = require('node:fs');
 const { setTimeout: pause } = require('node:timers/promises');
 const { promisify } = require('node:util');
-const { createRandom } = require('../../benchmark/lib/random.js');
-const { descriptorsOf, isAlive, statusOf, until } = require('../helpers/processes.js');
+const { createRandom } = require('../../testing/random.js');
+const { descriptorsOf, isAlive, statusOf, until } = require('../../testing/processes.js');
 const { now } = require('./clock.js');
 
 const run = promisify(execFile);

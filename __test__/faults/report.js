@@ -1,6 +1,6 @@
 'use strict';
 
-const { textTable } = require('../../benchmark/lib/report.js');
+const { textTable } = require('../../testing/tables.js');
 const { FATES } = require('./ledger.js');
 
 /** So many that nobody could explain are shown in full. */

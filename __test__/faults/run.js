@@ -12,7 +12,7 @@
  */
 
 const { parseArgs } = require('node:util');
-const { print } = require('../../benchmark/lib/report.js');
+const { print } = require('../../testing/tables.js');
 const { FAULTS } = require('./injector.js');
 const { runInOwnNetwork } = require('./network.js');
 const { report } = require('./report.js');

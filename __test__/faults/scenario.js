@@ -3,9 +3,8 @@
 // One application under steady load and faults, from its start to the account of every client.
 
 const { setTimeout: pause } = require('node:timers/promises');
-const { createRandom } = require('../../benchmark/lib/random.js');
-const { zombiesOf } = require('../../benchmark/lib/proc.js');
-const { descriptorsOf, isAlive, membersOf, until } = require('../helpers/processes.js');
+const { createRandom } = require('../../testing/random.js');
+const { descriptorsOf, isAlive, membersOf, until, zombiesOf } = require('../../testing/processes.js');
 const { withFixture } = require('../helpers/run-fixture.js');
 const { Clients } = require('./clients.js');
 const { now } = require('./clock.js');
@@ -208,7 +207,7 @@ class Watched {
   remarks = [];
 
   /**
-   * @param {InstanceType<typeof import('../helpers/run-fixture').Fixture>} app
+   * @param {InstanceType<typeof import('../../testing/fixture.js').Fixture>} app
    * @param {Options} options
    */
   constructor(app, options) {
@@ -259,7 +258,7 @@ class Watched {
 
 /**
  * What the primary and its workers hold, when nothing changes any more.
- * @param {InstanceType<typeof import('../helpers/run-fixture').Fixture>} app
+ * @param {InstanceType<typeof import('../../testing/fixture.js').Fixture>} app
  * @param {Watched} cluster
  * @param {Options} options
  */
@@ -276,7 +275,7 @@ async function settled(app, cluster, options) {
 }
 
 /**
- * @param {InstanceType<typeof import('../helpers/run-fixture').Fixture>} app
+ * @param {InstanceType<typeof import('../../testing/fixture.js').Fixture>} app
  * @param {Watched} cluster
  * @param {Options} options
  */
@@ -302,7 +301,7 @@ function count(app, cluster, { forward }) {
 
 /**
  * What there is more than at the beginning. It may take a moment to go; what stays is a leak.
- * @param {InstanceType<typeof import('../helpers/run-fixture').Fixture>} app
+ * @param {InstanceType<typeof import('../../testing/fixture.js').Fixture>} app
  * @param {Watched} cluster
  * @param {ReturnType<typeof count>} base
  * @param {Options} options

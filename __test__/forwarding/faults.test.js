@@ -6,9 +6,9 @@ const assert = require('node:assert');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
-const { Load, killUnderLoad } = require('../helpers/clients.js');
+const { Load, killUnderLoad } = require('../../testing/clients.js');
 const { withForward } = require('../helpers/forward.js');
-const { until } = require('../helpers/processes.js');
+const { until } = require('../../testing/processes.js');
 
 const ABREAST = 16;
 const request = (number) => `GET /${number} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`;

@@ -9,7 +9,7 @@ const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
 const { withForward } = require('../helpers/forward.js');
-const { until } = require('../helpers/processes.js');
+const { until } = require('../../testing/processes.js');
 
 for (const to of /** @type {const} */ (['port', 'path'])) {
   test(`each worker gets its turn, on a ${to} of its own`, () =>

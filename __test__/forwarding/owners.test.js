@@ -11,7 +11,7 @@ const net = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
 const { withForward } = require('../helpers/forward.js');
-const { until } = require('../helpers/processes.js');
+const { until } = require('../../testing/processes.js');
 
 const NOBODY = 65_534;
 const skip = process.getuid() !== 0 && 'only the superuser can start processes of others';

@@ -6,7 +6,7 @@ const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
 const { test } = require('node:test');
 const { withForward } = require('../helpers/forward.js');
-const { until, isAlive } = require('../helpers/processes.js');
+const { until, isAlive } = require('../../testing/processes.js');
 
 const SERVER = `
 import http.server, os, socketserver

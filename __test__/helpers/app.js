@@ -1,10 +1,10 @@
 'use strict';
 
 const { withFixture } = require('./run-fixture.js');
-const { exchange, hold } = require('./clients.js');
+const { exchange, hold } = require('../../testing/clients.js');
 
 /**
- * @typedef {InstanceType<typeof import('./run-fixture.js').Fixture> & {
+ * @typedef {InstanceType<typeof import('../../testing/fixture.js').Fixture> & {
  *   target: { port: number, host: string },
  *   workers: { id: number, pid: number }[],
  *   ask: (what?: string) => ReturnType<typeof exchange>,
@@ -15,7 +15,7 @@ const { exchange, hold } = require('./clients.js');
 /**
  * Runs `fixtures/app.js`; see there for what can be set and what it can be told. The body begins when all workers listen.
  * @template T
- * @param {import('./run-fixture.js').FixtureOptions} options
+ * @param {import('../../testing/fixture.js').FixtureOptions} options
  * @param {(app: App) => Promise<T>} body
  */
 function withApp(options, body) {

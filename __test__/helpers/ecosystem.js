@@ -2,7 +2,7 @@
 
 const path = require('node:path');
 const { withFixture } = require('./run-fixture.js');
-const { OURS, isBuiltin } = require('./subject.js');
+const { OURS, isBuiltin } = require('../../testing/subject.js');
 
 const ECOSYSTEM = path.join(__dirname, '..', 'ecosystem');
 const REGISTER = path.join(OURS, 'register.js');
@@ -14,8 +14,8 @@ const preload = isBuiltin ? [] : ['-r', REGISTER];
  * Runs an app of `ecosystem/apps` whose libraries ask for `cluster` themselves.
  * @template T
  * @param {string} name
- * @param {(fixture: InstanceType<typeof import('./run-fixture.js').Fixture>) => Promise<T>} body
- * @param {import('./run-fixture.js').FixtureOptions} [options]
+ * @param {(fixture: InstanceType<typeof import('../../testing/fixture.js').Fixture>) => Promise<T>} body
+ * @param {import('../../testing/fixture.js').FixtureOptions} [options]
  */
 function withPreloaded(name, body, options = {}) {
   const file = path.join(ECOSYSTEM, 'apps', name);

@@ -1,10 +1,10 @@
 'use strict';
 
 const { withFixture } = require('./run-fixture.js');
-const { get } = require('./clients.js');
+const { get } = require('../../testing/clients.js');
 
 /**
- * @typedef {InstanceType<typeof import('./run-fixture.js').Fixture> & {
+ * @typedef {InstanceType<typeof import('../../testing/fixture.js').Fixture> & {
  *   target: { port: number, host: string } | { path: string },
  *   workers: { id: number, pid: number, port: number, address: string }[],
  *   get: (path?: string, body?: string) => Promise<string>,

@@ -7,7 +7,7 @@ const { withFixture } = require('./run-fixture.js');
 const { certificate } = require('./programs.js');
 
 /**
- * @typedef {InstanceType<typeof import('./run-fixture.js').Fixture> & {
+ * @typedef {InstanceType<typeof import('../../testing/fixture.js').Fixture> & {
  *   target: { port: number, host: string },
  *   workers: { id: number, pid: number }[],
  * }} Lifecycle

@@ -3,7 +3,7 @@
 const assert = require('node:assert');
 const fs = require('node:fs');
 const path = require('node:path');
-const { until } = require('./processes.js');
+const { until } = require('../../testing/processes.js');
 const { withFixture } = require('./run-fixture.js');
 
 const APPS = path.join(__dirname, '..', 'fixtures', 'apps');

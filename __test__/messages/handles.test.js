@@ -10,9 +10,9 @@ const net = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
 const { improveChannel } = require('../../lib/seam/channel.js');
-const { descriptorsOf, until } = require('../helpers/processes.js');
+const { descriptorsOf, until } = require('../../testing/processes.js');
 const { withFixture } = require('../helpers/run-fixture.js');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 
 // With the built-in callbacks are missing and 'disconnect' does not come.
 test('a worker dies with handles on their way: all callbacks are called', { skip: isBuiltin }, () =>

@@ -8,7 +8,8 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { describe, test } = require('node:test');
-const { BUILTIN, runToEnd } = require('../helpers/run-fixture.js');
+const { BUILTIN } = require('../../testing/subject.js');
+const { runToEnd } = require('../helpers/run-fixture.js');
 
 const FIXTURES = path.join(__dirname, 'fixtures');
 /** Where connections come from does not depend on the policy in these; the rest is about one policy or about none. */

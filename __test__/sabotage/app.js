@@ -6,7 +6,7 @@
 
 const path = require('node:path');
 const { performance } = require('node:perf_hooks');
-const { cluster, play, mark, obey } = require('../helpers/roles.js');
+const { cluster, play, mark, obey } = require('../../testing/roles.js');
 const { now } = require('../faults/clock.js');
 const { openNotes, serve } = require('../faults/server.js');
 

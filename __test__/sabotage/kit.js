@@ -6,7 +6,7 @@ const { spawn } = require('node:child_process');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const { setTimeout: pause } = require('node:timers/promises');
-const { descriptorsOf } = require('../helpers/processes.js');
+const { descriptorsOf } = require('../../testing/processes.js');
 
 /**
  * @typedef {object} Link the descriptors of the link to the primary, and Node's own channel

@@ -9,7 +9,7 @@
 // Exits with 1 if a client of the others has failed, or something else was not as it should be.
 
 const { parseArgs } = require('node:util');
-const { textTable } = require('../../benchmark/lib/report.js');
+const { textTable } = require('../../testing/tables.js');
 const { runInOwnNetwork } = require('../faults/network.js');
 const { POLICIES, runSabotage } = require('./scenario.js');
 const { FAMILIES, WAYS } = require('./ways');

@@ -7,7 +7,7 @@ const assert = require('node:assert');
 const { spawn } = require('node:child_process');
 const { once } = require('node:events');
 const { test } = require('node:test');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 const { POLICIES, fits } = require('./scenario.js');
 const { WAYS } = require('./ways');
 

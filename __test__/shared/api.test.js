@@ -7,7 +7,7 @@ const { spawnSync } = require('node:child_process');
 const { once } = require('node:events');
 const { test } = require('node:test');
 const { Worker } = require('node:worker_threads');
-const { OURS, isBuiltin } = require('../helpers/subject.js');
+const { OURS, isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no shared stores';
 const cluster = isBuiltin ? undefined : require(OURS);

@@ -5,7 +5,7 @@
 const assert = require('node:assert');
 const { describe, test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no shared stores';
 

@@ -7,9 +7,9 @@ const assert = require('node:assert');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
-const { get } = require('../helpers/clients.js');
-const { isBuiltin } = require('../helpers/subject.js');
-const { withSupervised } = require('../helpers/supervised.js');
+const { get } = require('../../testing/clients.js');
+const { isBuiltin } = require('../../testing/subject.js');
+const { withSupervised } = require('../../testing/supervised.js');
 const { PLACES } = require('../fixtures/attribution.js');
 
 const SCRIPT = path.join(__dirname, '..', 'fixtures', 'attribution.js');

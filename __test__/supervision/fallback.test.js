@@ -5,16 +5,16 @@
 const assert = require('node:assert');
 const fs = require('node:fs');
 const { test } = require('node:test');
-const { HttpLoad } = require('../helpers/http-load.js');
-const { until } = require('../helpers/processes.js');
-const { isBuiltin } = require('../helpers/subject.js');
-const { fatal, withSupervised } = require('../helpers/supervised.js');
+const { HttpLoad } = require('../../testing/http-load.js');
+const { until } = require('../../testing/processes.js');
+const { isBuiltin } = require('../../testing/subject.js');
+const { fatal, withSupervised } = require('../../testing/supervised.js');
 
 const skip = isBuiltin && 'the built-in has no supervision';
 
 /**
  * @param {Record<string, unknown> & { workers: number }} options
- * @param {(app: import('../helpers/supervised.js').Supervised) => Promise<unknown>} body
+ * @param {(app: import('../../testing/supervised.js').Supervised) => Promise<unknown>} body
  * @param {{ listen?: boolean, env?: NodeJS.ProcessEnv }} [others]
  */
 function withFallback(options, body, { env, ...others } = {}) {
@@ -105,7 +105,7 @@ test('code that cannot start is tried more and more slowly, until it is given up
       assert.deepStrictEqual([scope, restarts, slot, code], ['slot', 3, 0, 3]);
       assert.deepStrictEqual(await app.exited, { code: 7, signal: null });
     },
-    { listen: false, env: { FATE: require.resolve('../fixtures/fates/crash') } },
+    { listen: false, env: { FATE: require.resolve('../../testing/apps/fates/crash') } },
   ),
 );
 

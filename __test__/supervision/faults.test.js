@@ -4,10 +4,10 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { withSupervised } = require('../helpers/supervised.js');
-const { HttpLoad } = require('../helpers/http-load.js');
-const { exchange } = require('../helpers/clients.js');
-const { cpuOf, until } = require('../helpers/processes.js');
+const { withSupervised } = require('../../testing/supervised.js');
+const { HttpLoad } = require('../../testing/http-load.js');
+const { exchange } = require('../../testing/clients.js');
+const { cpuOf, until } = require('../../testing/processes.js');
 
 for (const page of ['throw', 'reject']) {
   test(`uncaught: /${page} in the middle of others: only those requests fail`, (t) =>

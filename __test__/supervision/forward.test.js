@@ -7,14 +7,14 @@ const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const net = require('node:net');
 const { test } = require('node:test');
-const { withSupervised } = require('../helpers/supervised.js');
-const { HttpLoad } = require('../helpers/http-load.js');
-const { get, exchange, hold } = require('../helpers/clients.js');
-const { isAlive, until } = require('../helpers/processes.js');
+const { withSupervised } = require('../../testing/supervised.js');
+const { HttpLoad } = require('../../testing/http-load.js');
+const { get, exchange, hold } = require('../../testing/clients.js');
+const { isAlive, until } = require('../../testing/processes.js');
 
 /**
  * @param {Record<string, unknown> & { workers: number }} options of supervise()
- * @param {(app: import('../helpers/supervised.js').Supervised & { report(): Promise<any> }) => Promise<void>} body
+ * @param {(app: import('../../testing/supervised.js').Supervised & { report(): Promise<any> }) => Promise<void>} body
  * @param {object} [settings] of setupPrimary()
  * @param {{ descriptors?: number }} [limits]
  */

@@ -4,8 +4,8 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { isBuiltin } = require('../helpers/subject.js');
-const { until } = require('../helpers/processes.js');
+const { isBuiltin } = require('../../testing/subject.js');
+const { until } = require('../../testing/processes.js');
 const { withFixture } = require('../helpers/run-fixture.js');
 
 const skip = isBuiltin && 'the built-in cannot ask';
@@ -22,7 +22,7 @@ const STACKS = {
 
 /**
  * @param {string} way
- * @param {(fixture: InstanceType<typeof import('../helpers/run-fixture.js').Fixture>) => Promise<void>} body
+ * @param {(fixture: InstanceType<typeof import('../../testing/fixture.js').Fixture>) => Promise<void>} body
  */
 const withHung = (way, body) =>
   withFixture('hung.js', {}, async (fixture) => {

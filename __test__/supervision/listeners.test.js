@@ -5,8 +5,8 @@
 const assert = require('node:assert');
 const { test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
-const { exchange } = require('../helpers/clients.js');
-const { freePorts } = require('../helpers/ports.js');
+const { exchange } = require('../../testing/clients.js');
+const { freePorts } = require('../../testing/ports.js');
 
 const host = '127.0.0.1';
 

@@ -5,9 +5,9 @@
 const assert = require('node:assert');
 const { test } = require('node:test');
 const { Log } = require('../../lib/primary/supervise/log.js');
-const { withSupervised, fatal } = require('../helpers/supervised.js');
-const { until } = require('../helpers/processes.js');
-const { get } = require('../helpers/clients.js');
+const { withSupervised, fatal } = require('../../testing/supervised.js');
+const { until } = require('../../testing/processes.js');
+const { get } = require('../../testing/clients.js');
 
 /** A log with a clock of its own, and what it has written. */
 function written(option) {
@@ -201,7 +201,7 @@ test('many attempts to start are few lines', () =>
         app.stderr,
       );
     },
-    { listen: false, env: { FATE: require.resolve('../fixtures/fates/crash') } },
+    { listen: false, env: { FATE: require.resolve('../../testing/apps/fates/crash') } },
   ));
 
 /** What Node writes after the stack of an exception that ends the process. */

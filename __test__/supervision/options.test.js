@@ -6,7 +6,7 @@ const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
 const path = require('node:path');
 const { test } = require('node:test');
-const { isBuiltin } = require('../helpers/subject.js');
+const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in does not supervise';
 const PACKAGE = path.join(__dirname, '..', '..');

@@ -5,11 +5,11 @@
 const assert = require('node:assert');
 const fs = require('node:fs');
 const { test } = require('node:test');
-const { withSupervised } = require('../helpers/supervised.js');
-const { HttpLoad } = require('../helpers/http-load.js');
-const { until } = require('../helpers/processes.js');
+const { withSupervised } = require('../../testing/supervised.js');
+const { HttpLoad } = require('../../testing/http-load.js');
+const { until } = require('../../testing/processes.js');
 
-/** @param {import('../helpers/supervised.js').Supervised} app */
+/** @param {import('../../testing/supervised.js').Supervised} app */
 async function generations(app, count) {
   const seen = new Map();
   await until('every worker has answered', async () => {
@@ -66,7 +66,7 @@ test('code that crashes stops the reload, and the old workers stay', () =>
 
 test('code that never listens is not waited for for ever', () =>
   withSupervised({ workers: 1, readyTimeout: 1000 }, async (app) => {
-    app.tell('environment', { FATE: require.resolve('../fixtures/fates/never-listen') });
+    app.tell('environment', { FATE: require.resolve('../../testing/apps/fates/never-listen') });
     app.tell('reload');
     assert.strictEqual((await app.marker('failed')).code, 'ERR_RCLUSTER_NOT_READY');
     assert.strictEqual((await app.who()).pid, app.workers[0].pid);

@@ -5,8 +5,8 @@
 const assert = require('node:assert');
 const fs = require('node:fs');
 const { test } = require('node:test');
-const { withSupervised, standbyOf, fatal } = require('../helpers/supervised.js');
-const { until, statusOf } = require('../helpers/processes.js');
+const { withSupervised, standbyOf, fatal } = require('../../testing/supervised.js');
+const { until, statusOf } = require('../../testing/processes.js');
 
 test('a worker that is killed is replaced in its slot, and its port stays open', () =>
   withSupervised({ workers: 1 }, async (app) => {
@@ -110,7 +110,7 @@ test('a worker that cannot even start is restarted more and more slowly, until i
       assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
       assert.match(app.stderr.trim().split('\n').at(-1), /exits with code 70; .*exit code 3$/);
     },
-    { listen: false, env: { FATE: require.resolve('../fixtures/fates/crash') } },
+    { listen: false, env: { FATE: require.resolve('../../testing/apps/fates/crash') } },
   ));
 
 test('a program that never starts is given up', () =>
@@ -123,7 +123,7 @@ test('a program that never starts is given up', () =>
       assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
       assert.match(app.stderr, /no worker has ever been ready/);
     },
-    { listen: false, env: { FATE: require.resolve('../fixtures/fates/crash') } },
+    { listen: false, env: { FATE: require.resolve('../../testing/apps/fates/crash') } },
   ));
 
 for (const page of ['exit/1', 'exit/7']) {
@@ -155,7 +155,7 @@ test('giving up can end the primary, with a code of its own', () =>
     async (app) => {
       assert.deepStrictEqual(await app.exited, { code: 71, signal: null });
     },
-    { listen: false, env: { FATE: require.resolve('../fixtures/fates/crash') } },
+    { listen: false, env: { FATE: require.resolve('../../testing/apps/fates/crash') } },
   ));
 
 test('a worker that is not ready in time has failed to start', () =>
@@ -169,7 +169,7 @@ test('a worker that is not ready in time has failed to start', () =>
       // Not before the last of them is gone.
       assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
     },
-    { listen: false, env: { FATE: require.resolve('../fixtures/fates/never-listen') } },
+    { listen: false, env: { FATE: require.resolve('../../testing/apps/fates/never-listen') } },
   ));
 
 test('a standby takes over from a worker that dies, at once', () =>

@@ -4,10 +4,10 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { withSupervised, standbyOf } = require('../helpers/supervised.js');
-const { HttpLoad } = require('../helpers/http-load.js');
-const { get } = require('../helpers/clients.js');
-const { until } = require('../helpers/processes.js');
+const { withSupervised, standbyOf } = require('../../testing/supervised.js');
+const { HttpLoad } = require('../../testing/http-load.js');
+const { get } = require('../../testing/clients.js');
+const { until } = require('../../testing/processes.js');
 
 /** @param {unknown} scheduling */
 function env(scheduling) {

@@ -4,9 +4,9 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { withSupervised } = require('../helpers/supervised.js');
-const { HttpLoad } = require('../helpers/http-load.js');
-const { hold } = require('../helpers/clients.js');
+const { withSupervised } = require('../../testing/supervised.js');
+const { HttpLoad } = require('../../testing/http-load.js');
+const { hold } = require('../../testing/clients.js');
 
 for (const signal of ['SIGTERM', 'SIGINT']) {
   test(`${signal} to the primary`, () =>

@@ -8,9 +8,9 @@ const os = require('node:os');
 const path = require('node:path');
 const { pathToFileURL } = require('node:url');
 const { test } = require('node:test');
-const { isBuiltin } = require('../helpers/subject.js');
-const { until } = require('../helpers/processes.js');
-const { withSupervised } = require('../helpers/supervised.js');
+const { isBuiltin } = require('../../testing/subject.js');
+const { until } = require('../../testing/processes.js');
+const { withSupervised } = require('../../testing/supervised.js');
 const { hasSourceMaps, mapStack } = require('../../lib/primary/supervise/source-maps.js');
 
 const skip = isBuiltin && 'the built-in does not supervise';

@@ -11,10 +11,10 @@ const http = require('node:http');
 const net = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
-const { get, hold } = require('../helpers/clients.js');
-const { freePorts } = require('../helpers/ports.js');
-const { until } = require('../helpers/processes.js');
-const { withSupervised } = require('../helpers/supervised.js');
+const { get, hold } = require('../../testing/clients.js');
+const { freePorts } = require('../../testing/ports.js');
+const { until } = require('../../testing/processes.js');
+const { withSupervised } = require('../../testing/supervised.js');
 const { ORDERS, stopUnderLoad } = require('./group-stop/scenario.js');
 
 const WORKER = path.join(__dirname, '..', 'fixtures', 'ending-worker.js');

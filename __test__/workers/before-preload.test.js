@@ -4,8 +4,8 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { isBuiltin } = require('../helpers/subject.js');
-const { isAlive } = require('../helpers/processes.js');
+const { isBuiltin } = require('../../testing/subject.js');
+const { isAlive } = require('../../testing/processes.js');
 const { withFixture } = require('../helpers/run-fixture.js');
 
 test('a worker that waits for its debugger ends with its primary', { skip: isBuiltin && 'it lives on' }, () =>

@@ -6,7 +6,7 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const { withApp } = require('../helpers/app.js');
 const { withFixture } = require('../helpers/run-fixture.js');
-const { descriptorsOf, until } = require('../helpers/processes.js');
+const { descriptorsOf, until } = require('../../testing/processes.js');
 
 const CLIENTS = 3000;
 

@@ -5,7 +5,7 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { DEADLINE, allProcesses, descriptorsOf, statusOf, until } = require('../helpers/processes.js');
+const { DEADLINE, allProcesses, descriptorsOf, statusOf, until } = require('../../testing/processes.js');
 const { withFixture } = require('../helpers/run-fixture.js');
 
 const FORKS = 200;

@@ -7,8 +7,8 @@ const { execFile, spawnSync } = require('node:child_process');
 const path = require('node:path');
 const { test } = require('node:test');
 const { promisify } = require('node:util');
-const { DEADLINE } = require('../helpers/processes.js');
-const { isBuiltin } = require('../helpers/subject.js');
+const { DEADLINE } = require('../../testing/processes.js');
+const { isBuiltin } = require('../../testing/subject.js');
 
 const UNSHARE = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'];
 const fixture = path.join(__dirname, '..', 'fixtures', 'orphans.js');

@@ -5,11 +5,11 @@
 const assert = require('node:assert');
 const { test } = require('node:test');
 const { withApp } = require('../helpers/app.js');
-const { hold } = require('../helpers/clients.js');
+const { hold } = require('../../testing/clients.js');
 const { withFixture } = require('../helpers/run-fixture.js');
-const { until, isAlive } = require('../helpers/processes.js');
-const { isBuiltin } = require('../helpers/subject.js');
-const { withSupervised } = require('../helpers/supervised.js');
+const { until, isAlive } = require('../../testing/processes.js');
+const { isBuiltin } = require('../../testing/subject.js');
+const { withSupervised } = require('../../testing/supervised.js');
 
 test('idle workers', () =>
   withApp({}, async (app) => {

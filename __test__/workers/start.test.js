@@ -9,7 +9,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
-const { isBuiltin, OURS } = require('../helpers/subject.js');
+const { isBuiltin, OURS } = require('../../testing/subject.js');
 
 const ADDON = fs.readdirSync(OURS).find((name) => /^rcluster\..*\.node$/.test(name));
 const LIMIT = 60_000;

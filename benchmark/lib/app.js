@@ -6,7 +6,7 @@ const path = require('node:path');
 const { once } = require('node:events');
 const { fork } = require('node:child_process');
 const { setTimeout: delay } = require('node:timers/promises');
-const { groupMembers } = require('./proc');
+const { membersOf } = require('../../testing/processes.js');
 
 const READY_WITHIN = 30_000;
 const STOPPED_WITHIN = 10_000;
@@ -135,7 +135,7 @@ class App {
     this.#child.send({ cmd: 'stop' });
     const [code, signal] = await bounded(this.#exited, STOPPED_WITHIN, 'the app did not stop in time');
     if (code !== 0) throw new Error(`the app ended with ${code ?? signal}`);
-    const orphans = groupMembers(this.pid);
+    const orphans = membersOf(this.pid);
     if (orphans.length > 0) throw new Error(`the app left processes behind: ${orphans.join(', ')}`);
     running.delete(this);
   }

@@ -9,7 +9,7 @@ const os = require('node:os');
 const path = require('node:path');
 const { spawn, spawnSync } = require('node:child_process');
 const { runClient } = require('./client');
-const { percentile } = require('./stats');
+const { percentile } = require('../../testing/stats.js');
 
 /**
  * @typedef {'close' | 'keepalive'} Scenario

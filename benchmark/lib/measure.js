@@ -1,8 +1,8 @@
 'use strict';
 
 const { App } = require('./app');
-const { threadTimes, cpuBetween } = require('./proc');
-const { sum } = require('./stats');
+const { threadTimes, cpuBetween } = require('../../testing/proc.js');
+const { sum } = require('../../testing/stats.js');
 
 /**
  * Two ways of reading the CPU time may differ by this much: the tick that a running thread has not been

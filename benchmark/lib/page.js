@@ -2,7 +2,8 @@
 
 /** docs/benchmarks.md, from what the suites have found out. Pure: results in, text out. */
 
-const { describe, markdownTable } = require('./report');
+const { describe } = require('./report');
+const { markdownTable } = require('../../testing/tables.js');
 const { judge } = require('./targets');
 
 /**

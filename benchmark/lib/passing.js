@@ -9,7 +9,7 @@ const { spawn, spawnSync } = require('node:child_process');
 const { once } = require('node:events');
 const path = require('node:path');
 const { bounded } = require('./app');
-const { cpuBetween, threadTimes, wakeUps } = require('./proc');
+const { cpuBetween, threadTimes, wakeUps } = require('../../testing/proc.js');
 
 const STOPPED_WITHIN = 10_000;
 

@@ -1,9 +1,6 @@
 'use strict';
 
-/**
- * Tables for the terminal and for Markdown, the file with all figures, and the line that says where they were
- * measured.
- */
+/** The file with all figures, and the line that says where they were measured. */
 
 const fs = require('node:fs');
 const os = require('node:os');
@@ -13,44 +10,6 @@ const RESULTS = path.join(__dirname, '..', 'results');
 const README = path.join(__dirname, '..', '..', 'README.md');
 const BEGIN = '<!-- bench:begin -->';
 const END = '<!-- bench:end -->';
-
-/**
- * The first column is text, the others are figures.
- * @param {readonly string[]} header
- * @param {readonly (readonly string[])[]} rows
- */
-function textTable(header, rows) {
-  return align(header, rows)
-    .map((cells) => cells.join('  ').trimEnd())
-    .join('\n');
-}
-
-/**
- * @param {readonly string[]} header
- * @param {readonly (readonly string[])[]} rows
- */
-function markdownTable(header, rows) {
-  const [head, ...body] = align(header, rows).map((cells) => `| ${cells.join(' | ')} |`);
-  const rule = align(header, rows)[0].map((cell, i) =>
-    i === 0 ? '-'.repeat(cell.length) : `${'-'.repeat(cell.length - 1)}:`,
-  );
-  return [head, `| ${rule.join(' | ')} |`, ...body].join('\n');
-}
-
-/** What is no number was not measured. @type {Record<string, string>} */
-const UNUSUAL = { NaN: '–', Infinity: '∞' };
-
-/**
- * @param {readonly string[]} header
- * @param {readonly (readonly string[])[]} rows
- */
-function align(header, rows) {
-  const all = [header, ...rows].map((cells) => cells.map((cell) => UNUSUAL[cell] ?? cell));
-  const widths = header.map((_, column) => Math.max(3, ...all.map((cells) => cells[column].length)));
-  return all.map((cells) =>
-    cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]))),
-  );
-}
 
 /** Where and how something was measured. */
 function circumstances() {
@@ -97,18 +56,10 @@ function writeReadme(text) {
   fs.writeFileSync(README, `${readme.slice(0, begin + BEGIN.length)}\n${text}\n${readme.slice(end)}`);
 }
 
-/** @param {string} text */
-function print(text) {
-  process.stdout.write(`${text}\n`);
-}
-
 module.exports = {
   RESULTS,
-  textTable,
-  markdownTable,
   circumstances,
   describe,
   writeResults,
   writeReadme,
-  print,
 };

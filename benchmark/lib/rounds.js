@@ -1,6 +1,6 @@
 'use strict';
 
-const { createRandom, shuffle } = require('./random');
+const { createRandom, shuffle } = require('../../testing/random.js');
 
 /**
  * Runs every contestant once in each round, in an order that differs from round to round.

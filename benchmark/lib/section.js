@@ -2,7 +2,8 @@
 
 /** What a suite has found out: shown here, and kept for the page that tells of all suites. */
 
-const { print, textTable, writeResults } = require('./report');
+const { writeResults } = require('./report');
+const { print, textTable } = require('../../testing/tables.js');
 const { printTargets } = require('./targets');
 
 /**

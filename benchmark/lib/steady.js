@@ -7,7 +7,7 @@
 
 const { App } = require('./app');
 const { runClient } = require('./client');
-const { median, percentile } = require('./stats');
+const { median, percentile } = require('../../testing/stats.js');
 
 /** @typedef {import('./client').RequestRecord} RequestRecord */
 

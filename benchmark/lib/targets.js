@@ -1,6 +1,6 @@
 'use strict';
 
-const { print } = require('./report');
+const { print } = require('../../testing/tables.js');
 
 /**
  * Something the project aims at. `value` is what was measured; undefined where a contestant needed for it did

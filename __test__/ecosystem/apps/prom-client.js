@@ -5,7 +5,7 @@
 const cluster = require('cluster');
 const http = require('node:http');
 const { AggregatorRegistry, Counter, Gauge, Histogram } = require('prom-client');
-const { mark, obey } = require('../../helpers/roles.js');
+const { mark, obey } = require('../../../testing/roles.js');
 
 const WORKERS = 3;
 

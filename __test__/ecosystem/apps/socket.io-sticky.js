@@ -5,7 +5,7 @@
 // SCHEDULING: the option of setupPrimary(), as JSON. IDS: whether the ids of sessions lead back to their worker.
 
 const http = require('node:http');
-const { cluster, play, mark, obey } = require('../../helpers/roles.js');
+const { cluster, play, mark, obey } = require('../../../testing/roles.js');
 
 play({
   primary() {

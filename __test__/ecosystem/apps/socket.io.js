@@ -8,7 +8,7 @@ const http = require('node:http');
 const { createAdapter, setupPrimary } = require('@socket.io/cluster-adapter');
 const { setupMaster, setupWorker } = require('@socket.io/sticky');
 const { Server } = require('socket.io');
-const { mark, obey } = require('../../helpers/roles.js');
+const { mark, obey } = require('../../../testing/roles.js');
 
 const WORKERS = 3;
 

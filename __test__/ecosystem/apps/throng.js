@@ -3,7 +3,7 @@
 const cluster = require('cluster');
 const http = require('node:http');
 const throng = require('throng');
-const { mark } = require('../../helpers/roles.js');
+const { mark } = require('../../../testing/roles.js');
 
 throng({
   count: 2,

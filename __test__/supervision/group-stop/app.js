@@ -3,7 +3,7 @@
 // A supervised application whose requests take a while. `TAKES` says how long, in ms, `OPTIONS` are those of supervise().
 
 const http = require('node:http');
-const cluster = require('../../helpers/subject.js').load();
+const cluster = require('../../../testing/subject.js').load();
 
 if (cluster.isPrimary) {
   const supervisor = cluster.supervise(JSON.parse(process.env.OPTIONS));

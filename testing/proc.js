@@ -97,40 +97,4 @@ function wakeUps(pid, name) {
   return total;
 }
 
-/**
- * How many children of a process have ended and are not collected.
- * @param {number} pid
- */
-function zombiesOf(pid) {
-  let zombies = 0;
-  for (const entry of fs.readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    try {
-      const stat = fs.readFileSync(`/proc/${entry}/stat`, 'utf8');
-      const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      if (Number(parent) === pid && state === 'Z') zombies++;
-    } catch (error) {
-      if (!['ENOENT', 'ESRCH'].includes(/** @type {NodeJS.ErrnoException} */ (error).code ?? '')) throw error;
-    }
-  }
-  return zombies;
-}
-
-/** @param {number} group id of a process group @returns {number[]} its living members */
-function groupMembers(group) {
-  const members = [];
-  for (const entry of fs.readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    try {
-      const stat = fs.readFileSync(`/proc/${entry}/stat`, 'utf8');
-      const [state, , pgrp] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      // Z and X have ended and only wait to be collected.
-      if (Number(pgrp) === group && state !== 'Z' && state !== 'X') members.push(Number(entry));
-    } catch (error) {
-      if (!['ENOENT', 'ESRCH'].includes(/** @type {NodeJS.ErrnoException} */ (error).code ?? '')) throw error;
-    }
-  }
-  return members;
-}
-
-module.exports = { threadTimes, cpuBetween, memory, openFiles, activity, wakeUps, zombiesOf, groupMembers };
+module.exports = { threadTimes, cpuBetween, memory, openFiles, activity, wakeUps };

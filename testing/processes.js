@@ -83,6 +83,17 @@ function membersOf(leader) {
 }
 
 /**
+ * @param {number} parent
+ * @returns {number} how many of its children have ended and are not reaped
+ */
+function zombiesOf(parent) {
+  return allProcesses().filter((pid) => {
+    const status = statusOf(pid);
+    return status !== null && status.parent === parent && status.state === 'Z';
+  }).length;
+}
+
+/**
  * @param {number} leader
  */
 function killAll(leader) {
@@ -132,6 +143,7 @@ module.exports = {
   cpuOf,
   isAlive,
   membersOf,
+  zombiesOf,
   killAll,
   commandOf,
   descriptorsOf,

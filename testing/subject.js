@@ -5,7 +5,7 @@ const path = require('node:path');
 /** What RCLUSTER_SUBJECT names to have the same tests run on the built-in. */
 const BUILTIN = 'node:cluster';
 /** The package itself. */
-const OURS = path.join(__dirname, '..', '..');
+const OURS = path.join(__dirname, '..');
 
 /**
  * The module under test. Every fixture and every test takes it from here, so that one variable of the environment runs

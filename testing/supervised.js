@@ -1,12 +1,15 @@
 'use strict';
 
 const path = require('node:path');
-const { withFixture } = require('./run-fixture.js');
+const { withFixture } = require('./fixture.js');
 const { get } = require('./clients.js');
 const { until } = require('./processes.js');
 
+/** The app that it runs. */
+const APP = path.join(__dirname, 'apps', 'supervised.js');
+
 /**
- * @typedef {InstanceType<typeof import('./run-fixture.js').Fixture> & {
+ * @typedef {InstanceType<typeof import('./fixture.js').Fixture> & {
  *   target: { port: number, host: string },
  *   workers: { id: number, slot: number, pid: number }[],
  *   ask: (page: string) => Promise<string>,
@@ -16,16 +19,16 @@ const { until } = require('./processes.js');
  */
 
 /**
- * Runs `fixtures/supervised.js`; see there for what it can be told. The body begins when all workers listen, which is when
+ * Runs `apps/supervised.js`; see there for what it can be told. The body begins when all workers listen, which is when
  * `workers` has them by slot, or at once if `options` say that they never will.
  * @template T
  * @param {Record<string, unknown> & { workers: number }} options of supervise()
  * @param {(app: Supervised) => Promise<T>} body
- * @param {import('./run-fixture.js').FixtureOptions & { listen?: boolean }} [fixtureOptions]
+ * @param {import('./fixture.js').FixtureOptions & { listen?: boolean }} [fixtureOptions]
  */
 function withSupervised(options, body, { listen = true, ...fixtureOptions } = {}) {
   const env = { OPTIONS: JSON.stringify(options), ...fixtureOptions.env };
-  return withFixture('supervised.js', { ...fixtureOptions, env }, async (fixture) => {
+  return withFixture(APP, { ...fixtureOptions, env }, async (fixture) => {
     const app = /** @type {Supervised} */ (/** @type {unknown} */ (fixture));
     app.workers = [];
     for (let count = listen ? options.workers : 0; count > 0;) {
