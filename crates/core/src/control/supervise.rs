@@ -7,28 +7,33 @@
 //! - A worker that fails is replaced: at once if it had been ready and all was well, else after a
 //!   backoff, and not at all once there have been too many restarts.
 //! - One that is to go (it retires, is recycled or reloaded) is replaced first and drained then. How
-//!   long it may be kept for that depends on why it goes: [`member::Going`].
+//!   long it may be kept for that depends on why it goes: [`worker::Going`].
 //! - What has been replaced only has to end: by draining, by SIGTERM, by SIGKILL. How it ends has no
 //!   consequences.
 //!
-//! Each input changes what is said of a slot or a worker; [`Supervise::settle`] then does what follows.
+//! [`cluster::Cluster`] has the slots and the workers; `Run`, `Reload`, `Scale`, `Restarts` and `Watch` each have what
+//! they alone decide about. Each input changes something in one of them; [`Supervise::follow_up`] then does what follows.
 //! Workers are not trusted, and the shell may be late: whatever an input names need not exist (any more).
 
 mod backoff;
 mod budget;
+mod cluster;
+mod ending;
 mod event;
+mod failure;
 mod health;
 mod invariants;
-mod member;
 mod messages;
 mod options;
-mod post;
 mod recycle;
 mod reload;
+mod replace;
 mod restart;
 mod retire;
+mod run;
 mod scale;
-mod shutdown;
+mod slot_record;
+mod slots;
 mod spawn;
 mod start_up;
 mod stats;
@@ -37,67 +42,38 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod worker;
 
 use std::time::Duration;
 
-use self::budget::Budget;
+use self::cluster::Cluster;
 pub use self::event::{Event, GivingUp};
-use self::member::{Member, Place, Stage};
 pub use self::messages::{Input, Output};
 pub use self::options::{
     Backoff, Intensity, MAX_WORKERS, OnGiveUp, Options, ReadyWhen, Recycle, RestartPolicy,
 };
-use self::post::{Post, Standing};
 use self::reload::Reload;
-use self::scale::Scales;
-use self::shutdown::{Ending, Stopping};
-use self::start_up::StartUp;
+use self::restart::Restarts;
+use self::run::Run;
+use self::scale::Scale;
 pub use self::stats::{SlotState, SlotStats, Stats};
 pub use self::takeover::TAKEOVER;
 pub use self::terms::{
     By, Cause, Excess, ExitKind, Failure, KillSignal, Phase, Reason, Scope, Time, Vitals, Why,
 };
-use crate::ids::{Slot, WorkerId};
-use crate::random::Random;
+use self::watch::Watch;
+use self::worker::{Stage, Worker};
+use crate::ids::{Request, WorkerId};
 
-/// How far the cluster as a whole has got.
-#[derive(Debug)]
-enum Run {
-    Idle,
-    Running,
-    Ending(Ending),
-}
-
-/// Decides. Made once, fed with everything that happens, never asked for anything else.
+/// Decides. Made once, fed with every input, never asked for anything else.
 #[derive(Debug)]
 pub struct Supervise {
-    options: Options,
-    random: Random,
+    cluster: Cluster,
     run: Run,
-    /// Only while running.
-    stopping: Option<Stopping>,
-    now: Time,
-    /// In the order in which they were ordered.
-    members: Vec<Member>,
-    /// The first `wanted` are the slots; those above are being emptied.
-    posts: Vec<Post>,
-    wanted: u32,
-    bench: Post,
-    total: Budget,
-    restarts: u64,
-    next_ticket: u64,
-    /// The number of the last reload, and of the last that came through.
-    generation: u32,
-    proven: u32,
-    reload: Option<Reload>,
-    scales: Scales,
-    /// There have been too many restarts: the last failure. Looked at when everything else is done.
-    gave_up: Option<Why>,
-    start_up: StartUp,
-    samples_at: Option<Time>,
-    /// Workers that have asked to go just now.
-    wishes: Vec<WorkerId>,
-    outbox: Vec<Output>,
+    restarts: Restarts,
+    reload: Reload,
+    scale: Scale,
+    watch: Watch,
 }
 
 impl Supervise {
@@ -111,210 +87,280 @@ impl Supervise {
             ..options
         };
         Self {
-            random: Random::new(seed),
-            run: Run::Idle,
-            stopping: None,
-            now: Time::ZERO,
-            members: Vec::new(),
-            posts: Vec::new(),
-            wanted: options.workers,
-            bench: Post::new(Standing::Held, &options),
-            total: Budget::new(options.total_intensity),
-            restarts: 0,
-            next_ticket: 0,
-            generation: 0,
-            proven: 0,
-            reload: None,
-            scales: Scales::default(),
-            gave_up: None,
-            start_up: StartUp::default(),
-            samples_at: None,
-            wishes: Vec::new(),
-            outbox: Vec::new(),
-            options,
+            run: Run::new(),
+            restarts: Restarts::new(&options),
+            reload: Reload::default(),
+            scale: Scale::default(),
+            watch: Watch::default(),
+            cluster: Cluster::new(options, seed),
         }
     }
 
     /// When to give [`Input::Tick`] if nothing happens before. None when there is nothing to wait for.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let members = self.members.iter().filter_map(Member::deadline);
-        let posts = self.posts_with_slots().filter_map(|(slot, post)| self.post_deadline(slot, post));
-        let bench = self.post_deadline(None, &self.bench);
-        let stopping = self.stopping.as_ref().map(|stopping| stopping.until);
-        members.chain(posts).chain(bench).chain(self.samples_at).chain(stopping).min()
+        let workers = self.cluster.workers().iter().filter_map(Worker::deadline);
+        let bench = self.cluster.slots().bench().due_at().filter(|_| self.run.is_running());
+        workers
+            .chain(self.slot_deadlines())
+            .chain(bench)
+            .chain(self.watch.samples_at())
+            .chain(self.run.deadline())
+            .min()
+    }
+
+    fn slot_deadlines(&self) -> impl Iterator<Item = Time> {
+        let slots = self.cluster.all_slots().filter(|_| self.run.is_running());
+        slots.flat_map(|slot| [self.cluster.record(slot).due_at(), self.cluster.recycles_at(slot)]).flatten()
     }
 
     /// When to look at the workers: from then on, give [`Input::Vitals`] of each, then [`Input::Tick`].
     /// Never earlier than [`Self::next_deadline`]. None when nobody needs to be looked at.
     #[must_use]
     pub fn samples_at(&self) -> Option<Time> {
-        self.samples_at
+        self.watch.samples_at()
     }
 
     /// Takes in what happened and says what to do about it.
     ///
     /// The outputs are appended to `out`. Carry them all out, in order, before the next input.
     pub fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
-        self.now = self.now.max(now);
+        self.cluster.advance(now);
         match input {
             Input::Start => self.start(),
-            Input::Spawned { ticket, worker } => self.spawned(ticket, worker),
-            Input::SpawnFailed { ticket, cause } => self.spawn_failed(ticket, cause),
-            Input::Online { worker } => self.heard(worker, ReadyWhen::Online),
-            Input::Listening { worker } => self.heard(worker, ReadyWhen::Listening),
-            Input::Ready { worker } => self.heard(worker, ReadyWhen::Explicit),
+            Input::Spawned { ticket, worker } => self.cluster.on_spawned(ticket, worker),
+            Input::SpawnFailed { ticket, cause } => self.on_spawn_failed(ticket, cause),
+            Input::Online { worker } => self.on_progress(worker, ReadyWhen::Online),
+            Input::Listening { worker } => self.on_progress(worker, ReadyWhen::Listening),
+            Input::Ready { worker } => self.on_progress(worker, ReadyWhen::Explicit),
             Input::RetireAsked { worker, reason, detail, by } => {
-                self.retire_asked(worker, reason, detail, by);
+                self.on_retire_asked(worker, reason, detail, by);
             }
-            Input::Leaving { worker } => self.left(worker),
-            Input::Held { worker, drained, resources } => self.held(worker, drained, resources),
-            Input::ServesAlone { worker, listeners } => self.serves_alone(worker, listeners),
-            Input::CutOff { worker } => self.cut_off(worker),
-            Input::Exited { worker, exit } => self.exited(worker, exit),
+            Input::Leaving { worker } => self.on_leaving(worker),
+            Input::Held { worker, drained, resources } => self.cluster.on_held(worker, drained, resources),
+            Input::ServesAlone { worker, listeners } => self.cluster.on_serves_alone(worker, listeners),
+            Input::CutOff { worker } => self.on_cut_off(worker),
+            Input::Exited { worker, exit } => self.on_exited(worker, exit),
             Input::Vitals { worker, vitals } => {
                 // Weighed by the tick that follows.
-                if let Some(index) = self.find(worker) {
-                    self.members[index].health.show(vitals);
+                if let Some(index) = self.cluster.find(worker) {
+                    self.cluster.worker_mut(index).on_vitals(vitals);
                 }
                 return;
             }
-            Input::Stack { worker, text } => self.captured(worker, text),
-            Input::Scale { workers, request } => self.scale_asked(workers, request),
-            Input::Reload { concurrency, request } => self.reload_asked(concurrency, request),
-            Input::Shutdown { delay, timeout, request } => self.shutdown_asked(delay, timeout, request),
-            Input::Force => self.force(),
+            Input::Stack { worker, text } => self.cluster.on_stack(worker, text),
+            Input::Scale { workers, request } => self.on_scale_asked(workers, request),
+            Input::Reload { concurrency, request } => self.on_reload_asked(concurrency, request),
+            Input::Shutdown { delay, timeout, request } => self.on_shutdown_asked(delay, timeout, request),
+            Input::Force => {
+                self.end(Duration::ZERO, None);
+                self.cluster.kill_all();
+            }
             Input::Tick => self.sample(),
         }
         self.expire();
-        self.settle();
-        out.append(&mut self.outbox);
+        self.follow_up();
+        self.cluster.take_outputs(out);
     }
 
     fn start(&mut self) {
-        if matches!(self.run, Run::Idle) {
-            self.run = Run::Running;
-            self.start_up.begin(self.now);
-            let due = Standing::Due { at: self.now, cause: Cause::Start };
-            self.posts = (0..self.wanted).map(|_| Post::new(due, &self.options)).collect();
+        if self.run.start() {
+            self.restarts.on_new_code(self.cluster.now());
+            self.cluster.start();
         }
     }
 
-    /// Does what follows from whatever happened.
-    fn settle(&mut self) {
-        if matches!(self.run, Run::Running) {
-            self.end_waits();
-            loop {
-                // Each of these leaves work for the ones after it only; except that a standby which takes
-                // over the last slot completes a reload.
-                self.advance_reload();
-                self.apply_scales();
-                self.start_recycling();
-                self.fill_slots();
-                self.release_those_who_go();
-                if !self.reload_is_complete() {
-                    break;
-                }
+    /// Looks at what all workers have shown, if it is time.
+    fn sample(&mut self) {
+        if !self.watch.take_due(self.cluster.now()) {
+            return;
+        }
+        for index in 0..self.cluster.workers().len() {
+            if let Some((worker, blocked_for)) = self.cluster.weigh(index) {
+                self.on_unresponsive(index, worker, blocked_for);
             }
-            self.fill_bench();
-            self.answer_scales();
-            self.forget_empty_slots();
+        }
+    }
+
+    /// A worker has come so far.
+    fn on_progress(&mut self, worker: WorkerId, how_far: ReadyWhen) {
+        if let Some(index) = self.cluster.find_able(worker, how_far)
+            && self.cluster.on_able(index)
+        {
+            self.on_ready(index);
+        }
+    }
+
+    fn on_ready(&mut self, index: usize) {
+        self.restarts.on_ready();
+        self.cluster.on_ready(index);
+    }
+
+    fn on_scale_asked(&mut self, workers: u32, request: Request) {
+        match self.run.refusal() {
+            Some(failure) => self.cluster.answer(vec![request], &Err(failure)),
+            None if (1..=MAX_WORKERS).contains(&workers) => {
+                self.scale.ask(&mut self.cluster, workers, request);
+            }
+            None => self.cluster.answer(vec![request], &Err(Failure::OutOfRange { workers })),
+        }
+    }
+
+    fn on_reload_asked(&mut self, concurrency: u32, request: Request) {
+        if let Some(failure) = self.run.refusal() {
+            self.cluster.answer(vec![request], &Err(failure));
+        } else if self.reload.ask(&mut self.cluster, concurrency, request) {
+            self.restarts.on_new_code(self.cluster.now());
+        }
+    }
+
+    fn on_shutdown_asked(&mut self, delay: Duration, timeout: Duration, request: Request) {
+        if !self.run.is_running() || delay.is_zero() {
+            self.end(timeout, None);
+            self.run.add_request(request);
+        } else if self.run.announce(self.cluster.in_time(delay), timeout, request) {
+            self.cluster.tell(Event::Stopping { delay });
+            self.abandon_requests();
+        }
+    }
+
+    /// Nothing is started any more. Asked for once more, it may only go faster.
+    fn end(&mut self, timeout: Duration, gave_up: Option<GivingUp>) {
+        if self.run.end(gave_up.as_ref().map(|stop| stop.exit_code)) {
+            self.cluster.tell(Event::Shutdown { gave_up, timeout });
+            self.abandon_requests();
+        }
+        self.cluster.drain_all(timeout);
+    }
+
+    fn abandon_requests(&mut self) {
+        self.reload.abandon(&mut self.cluster);
+        self.scale.end(&mut self.cluster, &Err(Failure::ShutDown));
+    }
+
+    /// Does what follows from whatever happened.
+    fn follow_up(&mut self) {
+        if self.run.is_running() {
+            self.keep_up();
         }
         self.end_if_hopeless();
-        self.answer_wishes();
-        self.answer_shutdown();
-        self.plan_samples();
+        self.answer_requests_to_go();
+        if self.run.is_ending() && self.cluster.workers().is_empty() {
+            let (requests, exit_code) = self.run.finish();
+            self.cluster.answer(requests, &Ok(()));
+            if let Some(code) = exit_code {
+                self.cluster.say(Output::StopPrimary { code });
+            }
+        }
+        self.watch.plan(&self.cluster, self.run.is_running());
+    }
+
+    /// Sees to it that every slot has the worker that it is to have.
+    fn keep_up(&mut self) {
+        for index in 0..self.cluster.workers().len() {
+            if self.cluster.has_waited(index) {
+                self.on_ready(index);
+            }
+        }
+        loop {
+            // Each of these leaves work for the ones after it only; except that a standby which takes
+            // over the last slot completes a reload.
+            self.reload.advance(&mut self.cluster);
+            if !self.reload.is_running() {
+                self.scale.apply(&mut self.cluster);
+            }
+            self.cluster.start_recycling(self.reload.is_running());
+            self.cluster.fill_slots(self.reload.generations());
+            self.release_retired();
+            if !self.reload.is_complete(&self.cluster) {
+                break;
+            }
+        }
+        self.cluster.fill_bench(self.reload.generations());
+        self.scale.answer(&mut self.cluster);
+        self.cluster.forget_empty_slots();
+    }
+
+    /// Ends if a slot has been given up and that is to be the end, or if no slot will ever serve again because of failures.
+    fn end_if_hopeless(&mut self) {
+        // Why comes before what follows from it.
+        if !self.cluster.is_all_told() {
+            return;
+        }
+        let options = self.cluster.options();
+        let (exit_code, timeout) = (options.give_up_exit_code, options.shutdown_timeout);
+        let exits = options.on_give_up == OnGiveUp::Exit;
+        let gave_up = self.restarts.take_gave_up().filter(|_| exits);
+        let hopeless = || if self.run.is_running() { self.cluster.hopeless() } else { None };
+        let Some(why) = gave_up.or_else(hopeless) else { return };
+        // An end that was asked for is no failure: it only comes earlier.
+        let stop = (!self.run.is_announced()).then_some(GivingUp { exit_code, why });
+        self.end(timeout, stop);
     }
 
     /// What has had its time.
     fn expire(&mut self) {
-        self.delayed_long_enough();
+        if let Some(timeout) = self.run.due(self.cluster.now()) {
+            self.end(timeout, None);
+        }
         let mut index = 0;
-        while index < self.members.len() {
-            let removed = self.expire_one(index);
-            index += usize::from(!removed);
+        while index < self.cluster.workers().len() {
+            let is_forgotten = self.expire_one(index);
+            index += usize::from(!is_forgotten);
         }
     }
 
-    /// True if it is no member any more.
+    /// True if the worker is forgotten.
     fn expire_one(&mut self, index: usize) -> bool {
-        let member = &self.members[index];
-        let over = |until: Time| until <= self.now;
-        match member.stage {
-            Stage::Starting { ready_by } if over(ready_by) && member.able => self.is_ready_now(index),
-            Stage::Starting { ready_by } if over(ready_by) => return self.not_ready(index),
-            Stage::Terminating { until } if over(until) => return self.terminated_too_long(index),
-            Stage::Ready { since } if member.health.old_at(since).is_some_and(over) => {
-                self.too_old(index, since);
+        let (worker, now) = (self.cluster.worker(index), self.cluster.now());
+        let over = |until: Time| until <= now;
+        match worker.stage() {
+            Stage::Starting { ready_by } if over(ready_by) && worker.is_able() => self.on_ready(index),
+            Stage::Starting { ready_by } if over(ready_by) => return self.on_not_ready(index),
+            Stage::Terminating { until } if over(until) => return self.cluster.end_terminated(index),
+            Stage::Ready { since } if worker.health().old_at(since).is_some_and(over) => {
+                self.cluster.on_too_old(index, since);
             }
-            Stage::Draining { until } if over(until) => self.drained_too_long(index),
-            Stage::Capturing { until, .. } if over(until) => self.kill_hung(index, None),
+            Stage::Draining { until } if over(until) => self.cluster.end_drain(index),
+            Stage::Capturing { until, .. } if over(until) => self.cluster.kill_blocked(index, None),
             _ => {}
         }
         false
     }
 
-    fn post_deadline(&self, slot: Option<Slot>, post: &Post) -> Option<Time> {
-        if !matches!(self.run, Run::Running) {
-            return None;
+    /// Whether a slot has no ready worker, and will have one.
+    #[must_use]
+    pub fn is_expecting(&self) -> bool {
+        self.cluster.is_expecting(self.run.is_ending())
+    }
+
+    /// Whether a slot has a ready worker, or will have one.
+    #[must_use]
+    pub fn has_worker_or_will(&self) -> bool {
+        self.is_expecting() || self.cluster.is_serving(self.run.is_ending())
+    }
+
+    /// All whose processes have not exited as far as is known.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.cluster.workers().iter().filter_map(Worker::id)
+    }
+
+    /// How the cluster stands.
+    #[must_use]
+    pub fn stats(&self, now: Time) -> Stats {
+        let (cluster, is_ending) = (&self.cluster, self.run.is_ending());
+        Stats {
+            workers: cluster.slots().wanted(),
+            ready: cluster.count_ready_slots(),
+            processes: cluster.count_workers(|_| true),
+            draining: cluster.count_workers(Worker::is_former),
+            standbys_ready: cluster.count_standbys(true),
+            standbys_starting: cluster.count_standbys(false),
+            restarts: self.restarts.count(),
+            reloading: self.reload.is_running(),
+            stopping: self.run.is_announced() || is_ending,
+            shutting_down: is_ending,
+            slots: cluster.slot_stats(now, is_ending),
         }
-        let due = match post.standing {
-            Standing::Due { at, .. } => Some(at),
-            _ => None,
-        };
-        let put_off = slot.filter(|slot| self.recycling_is_put_off(*slot)).map(|_| post.no_recycle_before);
-        due.into_iter().chain(put_off).min()
-    }
-
-    fn say(&mut self, output: Output) {
-        self.outbox.push(output);
-    }
-
-    fn tell(&mut self, event: Event) {
-        self.say(Output::Tell(event));
-    }
-
-    fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
-        (0..self.wanted).map(Slot)
-    }
-
-    fn posts_with_slots(&self) -> impl Iterator<Item = (Option<Slot>, &Post)> {
-        self.slots().map(Some).zip(&self.posts)
-    }
-
-    /// What is remembered of a slot; of the bench if it is none.
-    fn post(&mut self, slot: Option<Slot>) -> &mut Post {
-        match slot {
-            Some(slot) => &mut self.posts[slot.0 as usize],
-            None => &mut self.bench,
-        }
-    }
-
-    fn standing(&self, slot: Slot) -> Standing {
-        self.posts[slot.0 as usize].standing
-    }
-
-    fn find(&self, worker: WorkerId) -> Option<usize> {
-        self.members.iter().position(|member| member.id == Some(worker))
-    }
-
-    fn at(&self, place: Place) -> Option<usize> {
-        self.members.iter().position(|member| member.place == place)
-    }
-
-    fn current(&self, slot: Slot) -> Option<usize> {
-        self.at(Place::Current(slot))
-    }
-
-    fn successor(&self, slot: Slot) -> Option<usize> {
-        self.at(Place::Successor(slot))
-    }
-
-    fn has_ready(&self, slot: Slot) -> bool {
-        self.current(slot).is_some_and(|index| self.members[index].is_ready())
-    }
-
-    fn in_time(&self, how_long: Duration) -> Time {
-        self.now.saturating_add(how_long)
     }
 }

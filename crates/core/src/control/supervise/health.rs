@@ -33,7 +33,7 @@ pub(super) struct Health {
     connection_limit: Option<u64>,
     /// Looks in a row at which there was too much memory.
     too_big: u32,
-    pub(super) surplus: Option<Surplus>,
+    surplus: Option<Surplus>,
 }
 
 /// What two looks at a worker say of its event loop.
@@ -42,9 +42,9 @@ pub(super) enum Loop {
     /// It turns, or has not turned for less than it may.
     Turns,
     /// It has not turned since the last look. It may have had no reason to: it is to be given one.
-    StandsStill,
+    Blocked,
     /// It has not turned for longer than it may, although it had a reason to.
-    Unresponsive { silent_for: Duration },
+    Unresponsive { blocked_for: Duration },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ struct Pulse {
     turns: u64,
     at: Time,
     /// Since it was given a reason to turn.
-    silent_for: Option<Duration>,
+    blocked_for: Option<Duration>,
     /// Its loop has turned at all.
     turned: bool,
 }
@@ -80,6 +80,15 @@ impl Health {
     /// Connections it had open when it was last looked at.
     pub(super) fn connections(&self) -> Option<u32> {
         self.connections
+    }
+
+    /// What it has too much of.
+    pub(super) fn surplus(&self) -> Option<Surplus> {
+        self.surplus
+    }
+
+    pub(super) fn forget_surplus(&mut self) {
+        self.surplus = None;
     }
 
     pub(super) fn show(&mut self, vitals: Vitals) {
@@ -111,15 +120,15 @@ impl Health {
     pub(super) fn on_turns(&mut self, turns: u64, now: Time, options: &Options) -> Loop {
         let Some(allowed) = options.unresponsive_after else { return Loop::Turns };
         let Some(pulse) = &mut self.pulse else {
-            self.pulse = Some(Pulse { turns, at: now, silent_for: None, turned: turns > 0 });
+            self.pulse = Some(Pulse { turns, at: now, blocked_for: None, turned: turns > 0 });
             return Loop::Turns;
         };
-        let silent_for = pulse.on_turns(turns, now, options.sample_period);
+        let blocked_for = pulse.on_turns(turns, now, options.sample_period);
         // An app that is still being loaded has not begun to turn; it has as long as for getting ready.
         let allowed = if pulse.turned { allowed } else { allowed.max(options.ready_timeout) };
-        match silent_for {
-            Some(silent_for) if silent_for >= allowed => Loop::Unresponsive { silent_for },
-            Some(silent_for) if silent_for.is_zero() => Loop::StandsStill,
+        match blocked_for {
+            Some(blocked_for) if blocked_for >= allowed => Loop::Unresponsive { blocked_for },
+            Some(blocked_for) if blocked_for.is_zero() => Loop::Blocked,
             _ => Loop::Turns,
         }
     }
@@ -156,14 +165,14 @@ impl Pulse {
         self.at = now;
         if turns == self.turns {
             // An idle loop stands still with good reason: the clock runs from when it was given another one.
-            self.silent_for =
-                Some(self.silent_for.map_or(Duration::ZERO, |silent| silent.saturating_add(gap)));
+            self.blocked_for =
+                Some(self.blocked_for.map_or(Duration::ZERO, |silent| silent.saturating_add(gap)));
         } else {
             self.turns = turns;
             self.turned = true;
-            self.silent_for = None;
+            self.blocked_for = None;
         }
-        self.silent_for
+        self.blocked_for
     }
 }
 
@@ -194,12 +203,12 @@ mod tests {
         let options = options();
         let mut health = health(&options);
         assert_eq!(health.on_turns(7, at(0), &options), Loop::Turns);
-        assert_eq!(health.on_turns(7, at(50), &options), Loop::StandsStill);
+        assert_eq!(health.on_turns(7, at(50), &options), Loop::Blocked);
         assert_eq!(health.on_turns(7, at(200), &options), Loop::Turns);
         assert_eq!(health.on_turns(8, at(250), &options), Loop::Turns);
-        assert_eq!(health.on_turns(8, at(300), &options), Loop::StandsStill);
+        assert_eq!(health.on_turns(8, at(300), &options), Loop::Blocked);
         assert_eq!(health.on_turns(8, at(450), &options), Loop::Turns);
-        assert_eq!(health.on_turns(8, at(500), &options), Loop::Unresponsive { silent_for: at(200) });
+        assert_eq!(health.on_turns(8, at(500), &options), Loop::Unresponsive { blocked_for: at(200) });
     }
 
     #[test]
@@ -207,8 +216,8 @@ mod tests {
         let options = options();
         let mut health = health(&options);
         let states = [0, 50, 250, 450, 550].map(|now| health.on_turns(0, at(now), &options));
-        assert_eq!(states[..4], [Loop::Turns, Loop::StandsStill, Loop::Turns, Loop::Turns]);
-        assert_eq!(states[4], Loop::Unresponsive { silent_for: at(500) });
+        assert_eq!(states[..4], [Loop::Turns, Loop::Blocked, Loop::Turns, Loop::Turns]);
+        assert_eq!(states[4], Loop::Unresponsive { blocked_for: at(500) });
     }
 
     #[test]
@@ -216,7 +225,7 @@ mod tests {
         let options = options();
         let mut health = health(&options);
         health.on_turns(1, at(0), &options);
-        assert_eq!(health.on_turns(1, at(50), &options), Loop::StandsStill);
+        assert_eq!(health.on_turns(1, at(50), &options), Loop::Blocked);
         assert_eq!(health.on_turns(1, at(60_000), &options), Loop::Turns, "the machine was suspended");
     }
 

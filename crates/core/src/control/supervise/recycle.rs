@@ -1,29 +1,30 @@
 //! Replacing workers that are well, but have had enough.
 
+use super::cluster::Cluster;
 use super::health::Surplus;
-use super::member::Going;
-use super::post::Standing;
 use super::retire::KEPT_AT_MOST;
-use super::{Cause, Event, Phase, Reason, Supervise, Time};
+use super::slot_record::Standing;
+use super::worker::{Going, Worker};
+use super::{Event, Phase, Reason, Time};
 use crate::ids::Slot;
 
-impl Supervise {
-    pub(super) fn too_old(&mut self, index: usize, since: Time) {
-        let age = self.now.saturating_sub(since);
-        self.members[index].health.age(age);
+impl Cluster {
+    /// A worker has been in service for too long.
+    pub(super) fn on_too_old(&mut self, index: usize, since: Time) {
+        let age = self.now().saturating_sub(since);
+        self.worker_mut(index).health_mut().age(age);
     }
 
     /// One at a time, so that a cluster whose workers are all alike does not start anew all at once; and
     /// not during a reload, which replaces them anyway.
-    pub(super) fn start_recycling(&mut self) {
-        for slot in self.slots() {
+    pub(super) fn start_recycling(&mut self, is_reloading: bool) {
+        for slot in self.all_slots() {
             let Some((index, surplus)) = self.surplus(slot) else { continue };
-            let going = self.members[index].going.clone();
-            match going {
-                None if self.may_recycle(slot, surplus) => self.recycle(slot, index, surplus),
+            let until = Some(self.in_time(KEPT_AT_MOST));
+            match self.worker(index).going().cloned() {
+                None if self.may_recycle(slot, surplus, is_reloading) => self.recycle(slot, index, surplus),
                 Some(Going::WhenReplaced(reason)) if surplus.urgent => {
-                    self.members[index].going =
-                        Some(Going::Soon { reason, until: Some(self.in_time(KEPT_AT_MOST)) });
+                    self.worker_mut(index).go(Going::Soon { reason, until });
                 }
                 _ => {}
             }
@@ -31,51 +32,43 @@ impl Supervise {
     }
 
     fn surplus(&self, slot: Slot) -> Option<(usize, Surplus)> {
-        let index = self.current(slot).filter(|index| self.members[*index].is_ready())?;
-        self.members[index].health.surplus.map(|surplus| (index, surplus))
+        let index = self.current(slot).filter(|index| self.worker(*index).is_ready())?;
+        self.worker(index).surplus().map(|surplus| (index, surplus))
     }
 
-    fn may_recycle(&mut self, slot: Slot, surplus: Surplus) -> bool {
-        let busy = self.reload.is_some()
-            || self.members.iter().any(
-                |member| matches!(&member.going, Some(going) if matches!(going.reason(), Reason::Recycle(_))),
-            );
-        if (busy && !surplus.urgent) || self.standing(slot) != Standing::Held {
+    fn may_recycle(&mut self, slot: Slot, surplus: Surplus, is_reloading: bool) -> bool {
+        let is_recycled =
+            |it: &Worker| it.going().is_some_and(|going| matches!(going.reason(), Reason::Recycle(_)));
+        let busy = is_reloading || self.workers().iter().any(is_recycled);
+        if (busy && !surplus.urgent) || self.record(slot).standing() != Standing::Held {
             return false;
         }
-        let now = self.now;
-        let post = &mut self.posts[slot.0 as usize];
-        if let Some(room_at) = post.recycles.room_at(now) {
-            post.no_recycle_before = post.no_recycle_before.max(room_at);
-        }
-        post.no_recycle_before <= now
+        let now = self.now();
+        self.record_mut(Some(slot)).may_recycle(now)
     }
 
     fn recycle(&mut self, slot: Slot, index: usize, surplus: Surplus) {
         let Surplus { excess, value, limit, urgent } = surplus;
-        let Some(worker) = self.members[index].id else { return };
+        let Some(worker) = self.worker(index).id() else { return };
         self.tell(Event::Recycle { worker, slot, excess, value, limit });
         let reason = Reason::Recycle(excess);
         let until = Some(self.in_time(KEPT_AT_MOST));
         let going = if urgent { Going::Soon { reason, until } } else { Going::WhenReplaced(reason) };
-        self.members[index].going = Some(going);
-        let now = self.now;
-        let post = &mut self.posts[slot.0 as usize];
-        post.recycles.spend(now, now);
-        post.standing = Standing::Due { at: now, cause: Cause::Recycle };
+        self.worker_mut(index).go(going);
+        let now = self.now();
+        self.record_mut(Some(slot)).recycle(now);
     }
 
     /// The new one did not get ready. The old one is not so bad that it could not go on for a while.
     pub(super) fn put_recycling_off(&mut self, slot: Slot) {
-        let Self { random, options, now, .. } = self;
-        let post = &mut self.posts[slot.0 as usize];
-        let wait = post.failures.one_more(Phase::StartUp, &options.backoff, random);
-        post.no_recycle_before = now.saturating_add(wait);
+        let wait = self.count_failure(Some(slot), Phase::StartUp);
+        let until = self.in_time(wait);
+        self.record_mut(Some(slot)).put_recycling_off(until);
     }
 
-    /// Whether a worker would be recycled if only it were later.
-    pub(super) fn recycling_is_put_off(&self, slot: Slot) -> bool {
-        let waits = self.surplus(slot).is_some_and(|(index, _)| self.members[index].going.is_none());
-        waits && self.posts[slot.0 as usize].no_recycle_before > self.now
+    /// When the worker of a slot is recycled, if that has been put off.
+    pub(super) fn recycles_at(&self, slot: Slot) -> Option<Time> {
+        let waits = self.surplus(slot).is_some_and(|(index, _)| self.worker(index).going().is_none());
+        Some(self.record(slot).no_recycle_before()).filter(|at| waits && *at > self.now())
     }
 }

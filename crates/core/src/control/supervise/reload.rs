@@ -1,147 +1,206 @@
 //! New workers for all slots, one or some at a time, without a moment without.
 
-use super::member::{Going, Place, Stage};
-use super::post::Standing;
-use super::restart::Loss;
-use super::{Cause, Event, Failure, Output, Reason, Run, Supervise, Time};
+use super::cluster::Cluster;
+use super::worker::{Going, Role};
+use super::{Cause, Event, Failure, Reason, Time, Why};
 use crate::ids::{Request, Slot};
 
-/// The reload that is running.
+/// Reloads are numbered. Each worker has the number of the last one before it was spawned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Generations {
+    /// The last reload.
+    pub(super) newest: u32,
+    /// Standbys from before that must not take over a slot: they would bring the old code back.
+    pub(super) oldest: u32,
+}
+
 #[derive(Debug)]
-pub(super) struct Reload {
+struct Running {
     requests: Vec<Request>,
     concurrency: usize,
     started: Time,
 }
 
-impl Supervise {
-    pub(super) fn reload_asked(&mut self, concurrency: u32, request: Request) {
-        if let Some(failure) = self.refusal() {
-            self.say(Output::Done { request, result: Err(failure) });
-        } else if let Some(reload) = &mut self.reload {
-            reload.requests.push(request);
-        } else {
-            let concurrency = concurrency.max(1);
-            self.generation += 1;
-            self.reload = Some(Reload {
-                requests: vec![request],
-                concurrency: concurrency as usize,
-                started: self.now,
-            });
-            self.start_up.begin(self.now);
-            self.tell(Event::ReloadStarted { slots: self.wanted, concurrency });
-        }
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Reload {
+    /// The number of the last reload, and of the last that came through.
+    generation: u32,
+    proven: u32,
+    running: Option<Running>,
+}
+
+impl Reload {
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
     }
 
-    /// Why nothing can be asked of the cluster now.
-    pub(super) fn refusal(&self) -> Option<Failure> {
-        match self.run {
-            Run::Idle => Some(Failure::NotStarted),
-            Run::Running => self.is_stopping().then_some(Failure::ShutDown),
-            Run::Ending(_) => Some(Failure::ShutDown),
+    pub(super) fn generations(&self) -> Generations {
+        let oldest = if self.is_running() { self.generation } else { self.proven };
+        Generations { newest: self.generation, oldest }
+    }
+
+    /// Begins, or joins the one that is running. True if it begins.
+    pub(super) fn ask(&mut self, cluster: &mut Cluster, concurrency: u32, request: Request) -> bool {
+        if let Some(running) = &mut self.running {
+            running.requests.push(request);
+            return false;
         }
+        let concurrency = concurrency.max(1);
+        self.generation += 1;
+        self.running = Some(Running {
+            requests: vec![request],
+            concurrency: concurrency as usize,
+            started: cluster.now(),
+        });
+        cluster.tell(Event::ReloadStarted { slots: cluster.slots().wanted(), concurrency });
+        true
     }
 
     /// Begins with the next slots, as far as there may be more at a time; ends when all are done.
-    pub(super) fn advance_reload(&mut self) {
-        let Some(reload) = &self.reload else { return };
-        let mut free =
-            reload.concurrency.saturating_sub(self.slots().filter(|slot| self.is_reloading(*slot)).count());
-        for slot in self.slots() {
-            if free > 0 && !self.is_reloaded(slot) && !self.is_reloading(slot) {
+    pub(super) fn advance(&mut self, cluster: &mut Cluster) {
+        let Some(running) = &self.running else { return };
+        let under_way = cluster.all_slots().filter(|slot| self.is_under_way(cluster, *slot)).count();
+        let mut free = running.concurrency.saturating_sub(under_way);
+        for slot in cluster.all_slots() {
+            if free > 0 && !self.is_done(cluster, slot) && !self.is_under_way(cluster, slot) {
                 free -= 1;
-                self.reload_slot(slot);
+                self.begin_with(cluster, slot);
             }
         }
-        if self.reload_is_complete() {
-            self.finish_reload();
+        if self.is_complete(cluster) {
+            self.finish(cluster);
         }
     }
 
-    pub(super) fn reload_is_complete(&self) -> bool {
-        self.reload.is_some() && self.slots().all(|slot| self.is_reloaded(slot))
+    pub(super) fn is_complete(&self, cluster: &Cluster) -> bool {
+        self.is_running() && cluster.all_slots().all(|slot| self.is_done(cluster, slot))
     }
 
-    fn is_reloaded(&self, slot: Slot) -> bool {
-        self.posts[slot.0 as usize].reloaded == self.generation
+    fn is_done(&self, cluster: &Cluster, slot: Slot) -> bool {
+        cluster.record(slot).generation() == self.generation
     }
 
     /// One with the new code is starting there, be it by the reload or because the old one has died.
-    pub(super) fn is_reloading(&self, slot: Slot) -> bool {
-        self.members.iter().any(|member| {
-            let here = [Place::Current(slot), Place::Successor(slot)].contains(&member.place);
-            here && member.generation == self.generation && !member.is_ready()
+    pub(super) fn is_under_way(&self, cluster: &Cluster, slot: Slot) -> bool {
+        cluster.workers().iter().any(|it| {
+            let here = [Role::Current(slot), Role::Successor(slot)].contains(&it.role());
+            here && it.generation() == self.generation && !it.is_ready()
         })
     }
 
-    fn reload_slot(&mut self, slot: Slot) {
-        if let Some(stale) = self.successor(slot) {
-            self.send_off(stale, Reason::Reload);
+    fn begin_with(&self, cluster: &mut Cluster, slot: Slot) {
+        if let Some(stale) = cluster.successor(slot) {
+            cluster.send_off(stale, Reason::Reload);
         }
-        if let Some(current) = self.current(slot) {
-            self.members[current].going.get_or_insert(Going::WhenReplaced(Reason::Reload));
+        if let Some(current) = cluster.current(slot) {
+            cluster.worker_mut(current).go_when_replaced(Reason::Reload);
         }
-        // Somebody has put the code right, one hopes: a slot that had been given up gets its chance.
-        let Self { posts, options, .. } = self;
-        let post = &mut posts[slot.0 as usize];
-        if post.standing != Standing::Held {
-            post.standing = Standing::Held;
-            post.forgive(options);
-        }
-        self.spawn_for(slot, Cause::Reload);
+        cluster.revive(Some(slot));
+        cluster.spawn_for(slot, Cause::Reload, self.generations());
     }
 
-    fn finish_reload(&mut self) {
-        let Some(reload) = self.reload.take() else { return };
+    fn finish(&mut self, cluster: &mut Cluster) {
+        let Some(running) = self.running.take() else { return };
         self.proven = self.generation;
-        self.tell(Event::ReloadDone { took: self.now.saturating_sub(reload.started) });
-        for request in reload.requests {
-            self.say(Output::Done { request, result: Ok(()) });
-        }
+        cluster.tell(Event::ReloadDone { took: cluster.now().saturating_sub(running.started) });
+        cluster.answer(running.requests, &Ok(()));
         // Standbys come last: as long as the new code had not proved itself, they were a way back.
-        for index in 0..self.members.len() {
-            if self.members[index].place == Place::Standby && self.members[index].generation < self.proven {
-                self.send_off(index, Reason::Reload);
+        for index in 0..cluster.workers().len() {
+            let it = cluster.worker(index);
+            if it.role() == Role::Standby && it.generation() < self.proven {
+                cluster.send_off(index, Reason::Reload);
             }
         }
-        if self.bench.standing != Standing::Held {
-            self.bench.standing = Standing::Held;
-            self.bench.forgive(&self.options);
-        }
+        cluster.revive(None);
     }
 
     /// A worker has failed to start. If it was a new one, that is the end of the reload.
-    pub(super) fn reload_meets(&mut self, slot: Slot, loss: &Loss) {
-        if loss.generation != self.generation {
+    pub(super) fn on_failure(&mut self, cluster: &mut Cluster, slot: Slot, generation: u32, why: &Why) {
+        if generation != self.generation {
             return;
         }
-        let Some(reload) = self.reload.take() else { return };
-        let failure = Failure::NotReady { slot, why: loss.why.clone() };
-        let reloaded = self.slots().filter(|slot| self.is_reloaded(*slot)).count();
+        let Some(running) = self.running.take() else { return };
+        let failure = Failure::NotReady { slot, why: why.clone() };
+        let reloaded = cluster.all_slots().filter(|slot| self.is_done(cluster, *slot)).count();
         let reloaded = u32::try_from(reloaded).unwrap_or(u32::MAX);
-        self.tell(Event::ReloadFailed { failure: failure.clone(), reloaded });
-        for request in reload.requests {
-            self.say(Output::Done { request, result: Err(failure.clone()) });
-        }
-        // What was to be replaced stays, and those who were to replace it are not needed.
-        for slot in self.slots() {
-            let Some(current) = self.current(slot) else { continue };
-            let stays = matches!(self.members[current].going, Some(Going::WhenReplaced(_)));
-            let starting = self.successor(slot).filter(|index| {
-                self.members[*index].generation == self.generation
-                    && matches!(self.members[*index].stage, Stage::Starting { .. })
+        cluster.tell(Event::ReloadFailed { failure: failure.clone(), reloaded });
+        cluster.answer(running.requests, &Err(failure));
+        // What was to be replaced stays, and those that were to replace it are not needed.
+        for slot in cluster.all_slots() {
+            let Some(current) = cluster.current(slot) else { continue };
+            let stays = matches!(cluster.worker(current).going(), Some(Going::WhenReplaced(_)));
+            let starting = cluster.successor(slot).filter(|index| {
+                let it = cluster.worker(*index);
+                it.generation() == self.generation && it.is_starting()
             });
             if let Some(successor) = starting.filter(|_| stays) {
-                self.members[current].going = None;
-                self.send_off(successor, Reason::Reload);
+                cluster.worker_mut(current).stay();
+                cluster.send_off(successor, Reason::Reload);
             }
         }
     }
 
     /// The reload comes to nothing because everything ends.
-    pub(super) fn abandon_reload(&mut self) {
-        for request in self.reload.take().map(|reload| reload.requests).unwrap_or_default() {
-            self.say(Output::Done { request, result: Err(Failure::ShutDown) });
+    pub(super) fn abandon(&mut self, cluster: &mut Cluster) {
+        if let Some(running) = self.running.take() {
+            cluster.answer(running.requests, &Err(Failure::ShutDown));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::supervise::{Options, Output};
+
+    fn cluster() -> Cluster {
+        let mut cluster = Cluster::new(Options { workers: 2, ..Options::default() }, 1);
+        cluster.start();
+        cluster
+    }
+
+    fn answers(cluster: &mut Cluster) -> Vec<(Request, Result<(), Failure>)> {
+        let mut outputs = Vec::new();
+        cluster.take_outputs(&mut outputs);
+        let answer = |output| match output {
+            Output::Done { request, result } => Some((request, result)),
+            _ => None,
+        };
+        outputs.into_iter().filter_map(answer).collect()
+    }
+
+    #[test]
+    fn a_second_request_joins_the_first_and_both_are_answered_together() {
+        let (mut cluster, mut reload) = (cluster(), Reload::default());
+        assert!(reload.ask(&mut cluster, 1, Request(1)));
+        assert!(!reload.ask(&mut cluster, 2, Request(2)));
+        reload.advance(&mut cluster);
+        assert!(reload.is_under_way(&cluster, Slot(0)), "one at a time, as the first has said");
+        assert!(!reload.is_under_way(&cluster, Slot(1)));
+        reload.abandon(&mut cluster);
+        let refused = Err(Failure::ShutDown);
+        assert_eq!(answers(&mut cluster), [(Request(1), refused.clone()), (Request(2), refused)]);
+        assert!(!reload.is_running());
+    }
+
+    #[test]
+    fn a_failure_ends_the_reload_only_if_the_worker_was_a_new_one() {
+        let (mut cluster, mut reload) = (cluster(), Reload::default());
+        reload.ask(&mut cluster, 1, Request(1));
+        reload.on_failure(&mut cluster, Slot(1), 0, &Why::NotReady);
+        assert!(reload.is_running() && answers(&mut cluster).is_empty());
+        reload.on_failure(&mut cluster, Slot(1), 1, &Why::NotReady);
+        let failure = Failure::NotReady { slot: Slot(1), why: Why::NotReady };
+        assert_eq!(answers(&mut cluster), [(Request(1), Err(failure))]);
+    }
+
+    #[test]
+    fn standbys_with_the_old_code_may_take_over_again_once_the_reload_has_failed() {
+        let (mut cluster, mut reload) = (cluster(), Reload::default());
+        reload.ask(&mut cluster, 1, Request(1));
+        assert_eq!((reload.generations().newest, reload.generations().oldest), (1, 1));
+        reload.on_failure(&mut cluster, Slot(0), 1, &Why::NotReady);
+        assert_eq!((reload.generations().newest, reload.generations().oldest), (1, 0));
     }
 }

@@ -1,235 +1,228 @@
 //! A worker fails: is there another, and when?
 
-use super::backoff::Failures;
-use super::member::{Going, Member, Place, Stage};
-use super::post::Standing;
-use super::{Cause, Event, ExitKind, Phase, Reason, RestartPolicy, Run, Scope, Supervise, Time, Why};
-use crate::ids::{Slot, WorkerId};
+use super::budget::Budget;
+use super::cluster::Cluster;
+use super::failure::WorkerFailure;
+use super::options::Options;
+use super::reload::Generations;
+use super::scale::Scale;
+use super::start_up::StartUp;
+use super::{Cause, Event, ExitKind, RestartPolicy, Scope, Time, Why};
+use crate::ids::Slot;
 
-/// Who fails, and how.
-#[derive(Clone, Debug)]
-pub(super) struct Loss {
-    pub(super) worker: Option<WorkerId>,
-    pub(super) why: Why,
-    pub(super) phase: Phase,
-    /// Which reload it came from.
-    pub(super) generation: u32,
-    /// What its replacement is spawned for.
-    pub(super) cause: Cause,
-    /// It is there until its replacement is ready.
-    pub(super) stays: bool,
+/// The restarts of the whole cluster. Those of one slot are in its record.
+#[derive(Debug)]
+pub(super) struct Restarts {
+    budget: Budget,
+    count: u64,
+    start_up: StartUp,
+    /// There have been too many: the last failure. Looked at when everything else is done.
+    gave_up: Option<Why>,
 }
 
-impl Loss {
-    pub(super) fn of(member: &Member, why: Why) -> Self {
+impl Restarts {
+    pub(super) fn new(options: &Options) -> Self {
         Self {
-            worker: member.id,
-            phase: if member.is_ready() { Phase::Service } else { Phase::StartUp },
-            generation: member.generation,
-            cause: match why {
-                Why::Retired(_) => Cause::Retire,
-                Why::Unresponsive => Cause::Unresponsive,
-                _ => Cause::Restart,
-            },
-            stays: matches!(member.place, Place::Current(_))
-                && member.is_ready()
-                && matches!(&why, Why::Retired(reason) if *reason != Reason::Disconnect),
-            why,
-        }
-    }
-}
-
-impl Supervise {
-    pub(super) fn exited(&mut self, worker: WorkerId, exit: ExitKind) {
-        if let Some(index) = self.find(worker) {
-            self.gone(index, Why::Exited(exit));
+            budget: Budget::new(options.total_intensity),
+            count: 0,
+            start_up: StartUp::default(),
+            gave_up: None,
         }
     }
 
-    /// A process has ended, or has never come into being.
-    pub(super) fn gone(&mut self, index: usize, why: Why) {
-        self.note_health(index);
-        // It may have ended before it was known where it was blocked.
-        self.tell_of_hang(index, None);
-        let member = self.members.remove(index);
-        if !matches!(self.run, Run::Running) {
-            return;
-        }
-        if let Place::Former(slot) = member.place {
-            self.former_gone(slot, &member, why);
+    /// All there have been.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn is_within_budget(&self) -> bool {
+        self.budget.is_kept()
+    }
+
+    /// Workers are started for the first time, or with code that may be another.
+    pub(super) fn on_new_code(&mut self, now: Time) {
+        self.start_up.begin(now);
+    }
+
+    /// A worker has got ready, so the program can be started.
+    pub(super) fn on_ready(&mut self) {
+        self.start_up.succeed();
+    }
+
+    /// The last failure, if a slot has been given up since this was asked last.
+    pub(super) fn take_gave_up(&mut self) -> Option<Why> {
+        self.gave_up.take()
+    }
+
+    /// Another worker, or none if the policy says so.
+    pub(super) fn replace_by_policy(
+        &mut self,
+        cluster: &mut Cluster,
+        (scale, generations): (&mut Scale, Generations),
+        slot: Option<Slot>,
+        failure: WorkerFailure,
+    ) {
+        if calls_for_another(cluster.options(), &failure.why) {
+            self.replace(cluster, (scale, generations), slot, failure);
         } else {
-            let loss = Loss::of(&member, why);
-            self.lost(member.place, member.going.as_ref(), loss);
-        }
-    }
-
-    /// As a rule nobody cares for how a former worker ends.
-    fn former_gone(&mut self, slot: Option<Slot>, member: &Member, why: Why) {
-        let Some(slot) = slot.filter(|slot| slot.0 < self.wanted) else { return };
-        if self.standing(slot) == Standing::Ending(member.ticket) {
-            let loss = Loss { phase: Phase::Service, ..Loss::of(member, why) };
-            self.replace_by_policy(Some(slot), loss);
-        }
-    }
-
-    /// One that counted does so no more: it has ended, or it is on its way.
-    pub(super) fn lost(&mut self, place: Place, going: Option<&Going>, loss: Loss) {
-        match place {
-            Place::Current(slot) => self.current_lost(slot, going, loss),
-            Place::Successor(slot) => self.successor_lost(slot, loss),
-            Place::Standby => self.replace_by_policy(None, loss),
-            Place::Former(_) => {}
-        }
-    }
-
-    fn current_lost(&mut self, slot: Slot, going: Option<&Going>, loss: Loss) {
-        if loss.phase == Phase::StartUp {
-            self.reload_meets(slot, &loss);
-            self.scale_meets(slot, &loss.why);
-        }
-        let expected = matches!(going, Some(Going::Soon { .. }));
-        if let Some(successor) = self.successor(slot) {
-            self.members[successor].place = Place::Current(slot);
-            if !expected {
-                self.tell_restart(Some(slot), &loss, Time::ZERO);
-            }
-        } else if !expected {
-            // One that was expected to go has been dealt with when that was decided.
-            self.replace_by_policy(Some(slot), loss);
-        }
-    }
-
-    /// The old one goes on, unless it must not.
-    pub(super) fn successor_lost(&mut self, slot: Slot, loss: Loss) {
-        self.reload_meets(slot, &loss);
-        let Some(current) = self.current(slot) else { return };
-        match &self.members[current].going {
-            // The old one stays for as long as it takes.
-            Some(Going::Soon { until, .. }) => {
-                let stays = until.is_none();
-                self.replace(Some(slot), Loss { stays, ..loss });
-            }
-            Some(Going::WhenReplaced(Reason::Recycle(_))) => {
-                self.members[current].going = None;
-                self.put_recycling_off(slot);
-            }
-            _ => self.members[current].going = None,
-        }
-    }
-
-    pub(super) fn replace_by_policy(&mut self, slot: Option<Slot>, loss: Loss) {
-        if self.calls_for_another(&loss.why) {
-            self.replace(slot, loss);
-        } else {
-            let post = self.post(slot);
-            post.standing = Standing::Stopped;
-            post.failure = Some(loss.why.clone()).filter(Why::is_failure);
+            let why = failure.why;
+            cluster.record_mut(slot).stop(Some(why.clone()).filter(Why::is_failure));
             if let Some(slot) = slot {
-                self.scale_meets(slot, &loss.why);
+                scale.on_failure(cluster, slot, &why);
             }
-            self.tell(Event::Stopped { worker: loss.worker, slot, why: loss.why });
-        }
-    }
-
-    fn calls_for_another(&self, why: &Why) -> bool {
-        let code = match why {
-            Why::Exited(ExitKind::Code(code)) => Some(*code),
-            _ => None,
-        };
-        match self.options.restart {
-            _ if code.is_some_and(|code| self.options.stop_exit_codes.contains(&code)) => false,
-            RestartPolicy::Always => true,
-            RestartPolicy::OnFailure => code != Some(0),
-            RestartPolicy::Never => false,
+            cluster.tell(Event::Stopped { worker: failure.worker, slot, why });
         }
     }
 
     /// Counts a failure, and says when there is another worker. True if that is now.
-    pub(super) fn replace(&mut self, slot: Option<Slot>, loss: Loss) -> bool {
+    pub(super) fn replace(
+        &mut self,
+        cluster: &mut Cluster,
+        (scale, generations): (&mut Scale, Generations),
+        slot: Option<Slot>,
+        failure: WorkerFailure,
+    ) -> bool {
         // A standby at hand costs nothing to put in.
-        let at_once = slot.is_some() && self.promotable().is_some();
-        let Self { random, options, .. } = self;
-        let post = match slot {
-            Some(slot) => &mut self.posts[slot.0 as usize],
-            None => &mut self.bench,
-        };
-        let wait = post.failures.one_more(loss.phase, &options.backoff, random);
+        let at_once = slot.is_some() && cluster.promotable(generations.oldest).is_some();
+        let wait = cluster.count_failure(slot, failure.phase);
         let delay = if at_once { Time::ZERO } else { wait };
-        let at = self.now.saturating_add(delay);
-        // Whoever stays until there is another does no harm by it, so only the waits limit that.
-        if !loss.stays {
-            if self.start_up.is_over(at, loss.phase, post.failures.count(), options.start_up_limit) {
-                self.give_up(slot, loss, at, Some(Scope::StartUp));
+        let (now, at) = (cluster.now(), cluster.in_time(delay));
+        // Whatever stays until there is another does no harm by it, so only the waits limit that.
+        if !failure.stays {
+            if let Some(scope) = self.limit(cluster, slot, &failure, at) {
+                self.give_up(cluster, scale, slot, failure, (scope, at));
                 return false;
             }
-            if !post.budget.admits(at) || !self.total.admits(at) {
-                self.give_up(slot, loss, at, None);
-                return false;
-            }
-            post.budget.spend(self.now, at);
-            self.total.spend(self.now, at);
+            cluster.record_mut(slot).spend(now, at);
+            self.budget.spend(now, at);
         }
-        post.restarts += 1;
-        let due = match post.standing {
-            // More than one standby may fail.
-            Standing::Due { at: later, .. } => at.max(later),
-            _ => at,
-        };
-        post.standing = Standing::Due { at: due, cause: loss.cause };
-        let failures = post.failures.count();
-        self.restarts += 1;
+        let record = cluster.record_mut(slot);
+        record.restart(at, failure.cause);
+        let failures = record.failures();
+        self.count += 1;
         // A retirement has been told as such.
-        if loss.cause != Cause::Retire {
-            self.tell_restart(slot, &loss, delay);
+        if failure.cause != Cause::Retire {
+            tell_restart(cluster, slot, &failure, delay);
         }
         if !delay.is_zero() {
-            self.tell(Event::Backoff { slot, delay, failures });
+            cluster.tell(Event::Backoff { slot, delay, failures });
         }
         delay.is_zero()
     }
 
-    fn tell_restart(&mut self, slot: Option<Slot>, loss: &Loss, delay: Time) {
-        let now = self.now;
-        let restarts = self.post(slot).budget.used(now);
-        let Loss { worker, why, phase, .. } = loss.clone();
-        self.tell(Event::Restart { slot, worker, why, phase, delay, restarts });
+    /// Which limit forbids one more restart at that moment.
+    fn limit(
+        &self,
+        cluster: &mut Cluster,
+        slot: Option<Slot>,
+        failure: &WorkerFailure,
+        at: Time,
+    ) -> Option<Scope> {
+        let start_up_limit = cluster.options().start_up_limit;
+        let record = cluster.record_mut(slot);
+        if self.start_up.is_over(at, failure.phase, record.failures(), start_up_limit) {
+            Some(Scope::StartUp)
+        } else if !record.has_budget(at) {
+            Some(Scope::Slot)
+        } else if !self.budget.admits(at) {
+            Some(Scope::Total)
+        } else {
+            None
+        }
     }
 
-    fn give_up(&mut self, slot: Option<Slot>, loss: Loss, at: Time, scope: Option<Scope>) {
-        let post = self.post(slot);
-        post.standing = Standing::GivenUp;
-        post.failure = Some(loss.why.clone());
-        let own_is_used_up = !post.budget.admits(at);
-        let scope = scope.unwrap_or(if own_is_used_up { Scope::Slot } else { Scope::Total });
+    fn give_up(
+        &mut self,
+        cluster: &mut Cluster,
+        scale: &mut Scale,
+        slot: Option<Slot>,
+        failure: WorkerFailure,
+        (scope, at): (Scope, Time),
+    ) {
+        let WorkerFailure { worker, why, .. } = failure;
+        let now = cluster.now();
+        let record = cluster.record_mut(slot);
+        record.give_up(why.clone());
         let (restarts, period) = match scope {
-            Scope::Slot => (post.budget.used(at), post.budget.intensity().period),
-            Scope::Total => (self.total.used(at), self.total.intensity().period),
+            Scope::Slot => (record.recent_restarts(at), record.intensity().period),
+            Scope::Total => (self.budget.used(at), self.budget.intensity().period),
             Scope::StartUp => {
-                let restarts = u32::try_from(post.restarts).unwrap_or(u32::MAX);
-                (restarts, self.start_up.tried_for(self.now))
+                let restarts = u32::try_from(record.restarts()).unwrap_or(u32::MAX);
+                (restarts, self.start_up.tried_for(now))
             }
         };
-        self.gave_up = Some(loss.why.clone());
+        self.gave_up = Some(why.clone());
         if let Some(slot) = slot {
-            self.scale_meets(slot, &loss.why);
+            scale.on_failure(cluster, slot, &why);
         }
-        let Loss { worker, why, .. } = loss;
-        self.tell(Event::GaveUp { slot, worker, scope, restarts, period, why });
+        cluster.tell(Event::GaveUp { slot, worker, scope, restarts, period, why });
+    }
+}
+
+fn calls_for_another(options: &Options, why: &Why) -> bool {
+    let code = match why {
+        Why::Exited(ExitKind::Code(code)) => Some(*code),
+        _ => None,
+    };
+    match options.restart {
+        _ if code.is_some_and(|code| options.stop_exit_codes.contains(&code)) => false,
+        RestartPolicy::Always => true,
+        RestartPolicy::OnFailure => code != Some(0),
+        RestartPolicy::Never => false,
+    }
+}
+
+pub(super) fn tell_restart(cluster: &mut Cluster, slot: Option<Slot>, failure: &WorkerFailure, delay: Time) {
+    let now = cluster.now();
+    let restarts = cluster.record_mut(slot).recent_restarts(now);
+    let WorkerFailure { worker, why, phase, .. } = failure.clone();
+    cluster.tell(Event::Restart { slot, worker, why, phase, delay, restarts });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::supervise::slot_record::Standing;
+    use crate::control::supervise::{Intensity, Phase};
+
+    const NO_RELOAD: Generations = Generations { newest: 0, oldest: 0 };
+    const SLOT: Slot = Slot(0);
+
+    fn failure(why: Why) -> WorkerFailure {
+        let (phase, cause) = (Phase::Service, Cause::Restart);
+        WorkerFailure { worker: None, why, phase, generation: 0, cause, stays: false }
     }
 
-    /// A worker that has been well for long enough speaks for its slot.
-    pub(super) fn note_health(&mut self, index: usize) {
-        let Member { place, stage, .. } = self.members[index];
-        let Stage::Ready { since } = stage else { return };
-        if self.now.saturating_sub(since) < self.options.backoff.reset_after {
-            return;
-        }
-        match place {
-            Place::Current(slot) if slot.0 < self.wanted => {
-                self.post(Some(slot)).failures = Failures::default();
-            }
-            Place::Standby => self.bench.failures = Failures::default(),
-            _ => {}
-        }
+    fn fail(restarts: &mut Restarts, cluster: &mut Cluster, failure: WorkerFailure) -> Standing {
+        let others = (&mut Scale::default(), NO_RELOAD);
+        restarts.replace_by_policy(cluster, others, Some(SLOT), failure);
+        cluster.record(SLOT).standing()
+    }
+
+    #[test]
+    fn a_slot_gets_another_worker_until_the_budget_of_all_is_used_up() {
+        let total_intensity = Intensity { max: 1, ..Options::default().total_intensity };
+        let options = Options { total_intensity, ..Options::default() };
+        let (mut restarts, mut cluster) = (Restarts::new(&options), Cluster::new(options, 1));
+        cluster.start();
+        let crash = || failure(Why::Exited(ExitKind::Code(1)));
+        let due = Standing::Due { at: Time::ZERO, cause: Cause::Restart };
+        assert_eq!(fail(&mut restarts, &mut cluster, crash()), due);
+        assert_eq!((restarts.count(), restarts.take_gave_up()), (1, None));
+        assert_eq!(fail(&mut restarts, &mut cluster, crash()), Standing::GivenUp);
+        assert_eq!(restarts.count(), 1);
+        assert_eq!(restarts.take_gave_up(), Some(Why::Exited(ExitKind::Code(1))));
+        assert_eq!(restarts.take_gave_up(), None);
+        assert!(restarts.is_within_budget());
+    }
+
+    #[test]
+    fn the_policy_says_which_ends_are_final_and_only_failures_are_remembered() {
+        let options = Options { restart: RestartPolicy::OnFailure, ..Options::default() };
+        let (mut restarts, mut cluster) = (Restarts::new(&options), Cluster::new(options, 1));
+        cluster.start();
+        let done = failure(Why::Exited(ExitKind::Code(0)));
+        assert_eq!(fail(&mut restarts, &mut cluster, done), Standing::Stopped);
+        assert_eq!((cluster.record(SLOT).failure(), restarts.count()), (None, 0));
     }
 }

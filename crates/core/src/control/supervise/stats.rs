@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::member::Place;
-use super::post::Standing;
-use super::{Run, Supervise, Time};
+use super::Time;
+use super::cluster::Cluster;
+use super::slot_record::{SlotRecord, Standing};
+use super::worker::{Role, Worker};
 use crate::ids::{Slot, WorkerId};
 
 /// How the cluster stands.
@@ -77,69 +78,61 @@ pub enum SlotState {
     Emptying,
 }
 
-impl Supervise {
+impl Cluster {
     /// Whether a slot has no ready worker, and will have one.
-    #[must_use]
-    pub fn is_expecting(&self) -> bool {
-        self.slot_states().any(|state| matches!(state, SlotState::Filling | SlotState::BackingOff { .. }))
+    pub(super) fn is_expecting(&self, is_ending: bool) -> bool {
+        self.slot_states(is_ending)
+            .any(|state| matches!(state, SlotState::Filling | SlotState::BackingOff { .. }))
     }
 
-    /// Whether a slot has a ready worker, or will have one.
-    #[must_use]
-    pub fn has_worker_or_will(&self) -> bool {
-        self.is_expecting() || self.slot_states().any(|state| state == SlotState::Serving)
+    /// Whether a slot has a ready worker.
+    pub(super) fn is_serving(&self, is_ending: bool) -> bool {
+        self.slot_states(is_ending).any(|state| state == SlotState::Serving)
     }
 
-    /// All whose processes have not ended as far as is known.
-    pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
-        self.members.iter().filter_map(|member| member.id)
+    fn slot_states(&self, is_ending: bool) -> impl Iterator<Item = SlotState> {
+        let records = self.slots().records();
+        records.map(move |(slot, record)| self.slot_state(slot, record.standing(), self.now(), is_ending))
     }
 
-    fn slot_states(&self) -> impl Iterator<Item = SlotState> {
-        let slots = (0..).map(Slot).zip(&self.posts);
-        slots.map(|(slot, post)| self.slot_state(slot, post.standing, self.now))
+    pub(super) fn count_workers(&self, which: impl Fn(&Worker) -> bool) -> u32 {
+        let count = self.workers().iter().filter(|it| which(it)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// How it stands.
-    #[must_use]
-    pub fn stats(&self, now: Time) -> Stats {
-        let count = |which: &dyn Fn(&&super::Member) -> bool| {
-            u32::try_from(self.members.iter().filter(which).count()).unwrap_or(u32::MAX)
-        };
-        let ready = self.slots().filter(|slot| self.has_ready(*slot)).count();
-        Stats {
-            workers: self.wanted,
-            ready: u32::try_from(ready).unwrap_or(u32::MAX),
-            processes: count(&|_| true),
-            draining: count(&|member| member.is_former()),
-            standbys_ready: count(&|member| member.place == Place::Standby && member.is_ready()),
-            standbys_starting: count(&|member| member.place == Place::Standby && !member.is_ready()),
-            restarts: self.restarts,
-            reloading: self.reload.is_some(),
-            stopping: self.is_stopping() || matches!(self.run, Run::Ending(_)),
-            shutting_down: matches!(self.run, Run::Ending(_)),
-            slots: (0..).map(Slot).zip(&self.posts).map(|(slot, _)| self.slot_stats(slot, now)).collect(),
-        }
+    pub(super) fn count_standbys(&self, is_ready: bool) -> u32 {
+        self.count_workers(|it| it.role() == Role::Standby && it.is_ready() == is_ready)
     }
 
-    fn slot_stats(&self, slot: Slot, now: Time) -> SlotStats {
-        let post = &self.posts[slot.0 as usize];
-        let worker = |index: Option<usize>| index.and_then(|index| self.members[index].id);
+    pub(super) fn count_ready_slots(&self) -> u32 {
+        let ready = self.all_slots().filter(|slot| self.has_ready(*slot)).count();
+        u32::try_from(ready).unwrap_or(u32::MAX)
+    }
+
+    /// How each slot stands.
+    pub(super) fn slot_stats(&self, now: Time, is_ending: bool) -> Vec<SlotStats> {
+        let slots = self.slots().records();
+        slots.map(|(slot, record)| self.stats_of(slot, record, now, is_ending)).collect()
+    }
+
+    fn stats_of(&self, slot: Slot, record: &SlotRecord, now: Time, is_ending: bool) -> SlotStats {
+        let current = self.current(slot).map(|index| self.worker(index));
+        let successor = self.successor(slot).map(|index| self.worker(index));
         SlotStats {
             slot,
-            state: self.slot_state(slot, post.standing, now),
-            worker: worker(self.current(slot)),
-            successor: worker(self.successor(slot)),
-            uptime: self.current(slot).map(|index| now.saturating_sub(self.members[index].ordered)),
+            state: self.slot_state(slot, record.standing(), now, is_ending),
+            worker: current.and_then(Worker::id),
+            successor: successor.and_then(Worker::id),
+            uptime: current.map(|it| it.uptime(now)),
             rss: None,
             busy: None,
-            restarts: post.restarts,
-            failures: post.failures.count(),
+            restarts: record.restarts(),
+            failures: record.failures(),
         }
     }
 
-    fn slot_state(&self, slot: Slot, standing: Standing, now: Time) -> SlotState {
-        if slot.0 >= self.wanted || matches!(self.run, Run::Ending(_)) {
+    fn slot_state(&self, slot: Slot, standing: Standing, now: Time, is_ending: bool) -> SlotState {
+        if slot.0 >= self.slots().wanted() || is_ending {
             return SlotState::Emptying;
         }
         if self.has_ready(slot) {

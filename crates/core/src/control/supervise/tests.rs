@@ -20,7 +20,7 @@ mod watch;
 use std::time::Duration;
 
 use super::*;
-use crate::ids::{Request, Ticket};
+use crate::ids::{Request, Slot, Ticket};
 
 fn options(workers: u32) -> Options {
     let ms = Duration::from_millis;

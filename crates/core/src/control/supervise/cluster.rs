@@ -1,0 +1,222 @@
+//! The slots and the workers, with what every decision about them needs: the time, the options, chance, and a place for
+//! the outputs. The other files decide; this one knows who is where.
+
+use std::time::Duration;
+
+use super::options::Options;
+use super::slot_record::SlotRecord;
+use super::slots::Slots;
+use super::worker::{Role, Worker};
+use super::{Cause, Event, Failure, Output, Phase, Time, Why};
+use crate::ids::{Request, Slot, Ticket, WorkerId};
+use crate::random::Random;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    options: Options,
+    random: Random,
+    now: Time,
+    /// In the order in which they were ordered.
+    workers: Vec<Worker>,
+    next_ticket: u64,
+    slots: Slots,
+    outbox: Vec<Output>,
+}
+
+impl Cluster {
+    pub(super) fn new(options: Options, seed: u64) -> Self {
+        Self {
+            random: Random::new(seed),
+            now: Time::ZERO,
+            workers: Vec::new(),
+            next_ticket: 0,
+            slots: Slots::new(&options),
+            outbox: Vec::new(),
+            options,
+        }
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Time never goes back.
+    pub(super) fn advance(&mut self, now: Time) {
+        self.now = self.now.max(now);
+    }
+
+    pub(super) fn in_time(&self, how_long: Duration) -> Time {
+        self.now.saturating_add(how_long)
+    }
+
+    pub(super) fn say(&mut self, output: Output) {
+        self.outbox.push(output);
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        self.say(Output::Tell(event));
+    }
+
+    pub(super) fn answer(&mut self, requests: Vec<Request>, result: &Result<(), Failure>) {
+        for request in requests {
+            self.say(Output::Done { request, result: result.clone() });
+        }
+    }
+
+    pub(super) fn take_outputs(&mut self, out: &mut Vec<Output>) {
+        out.append(&mut self.outbox);
+    }
+
+    /// How many outputs there are by now, for [`Cluster::hold_back`].
+    pub(super) fn outputs(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Keeps events that have been told since then back until it is known where the worker is blocked: why comes before
+    /// what follows from it.
+    pub(super) fn hold_back(&mut self, index: usize, since: usize, which: impl Fn(&Event) -> bool) {
+        let mut held_back = Vec::new();
+        for output in self.outbox.split_off(since) {
+            match output {
+                Output::Tell(event) if which(&event) => held_back.push(event),
+                other => self.outbox.push(other),
+            }
+        }
+        self.workers[index].hold_back(held_back);
+    }
+
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    pub(super) fn start(&mut self) {
+        self.slots.start(self.now, &self.options);
+    }
+
+    /// There are to be so many slots.
+    pub(super) fn resize(&mut self, workers: u32) {
+        self.slots.resize(workers, self.now, &self.options);
+    }
+
+    pub(super) fn forget_empty_slots(&mut self) {
+        let last = self.workers.iter().filter_map(Worker::slot).max();
+        self.slots.forget_empty(last);
+    }
+
+    /// The slots that there are to be.
+    pub(super) fn all_slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        self.slots.all()
+    }
+
+    pub(super) fn record(&self, slot: Slot) -> &SlotRecord {
+        self.slots.get(slot)
+    }
+
+    /// The record of a slot; of the bench if it is none.
+    pub(super) fn record_mut(&mut self, slot: Option<Slot>) -> &mut SlotRecord {
+        self.slots.get_mut(slot)
+    }
+
+    /// Counts a failure of a slot or of the bench, and says how long to wait before the next worker.
+    pub(super) fn count_failure(&mut self, slot: Option<Slot>, phase: Phase) -> Duration {
+        self.slots.get_mut(slot).on_failure(phase, &self.options.backoff, &mut self.random)
+    }
+
+    /// New code gives a slot, or the bench, that has been given up another chance.
+    pub(super) fn revive(&mut self, slot: Option<Slot>) {
+        self.slots.get_mut(slot).revive(&self.options);
+    }
+
+    pub(super) fn workers(&self) -> &[Worker] {
+        &self.workers
+    }
+
+    pub(super) fn worker(&self, index: usize) -> &Worker {
+        &self.workers[index]
+    }
+
+    pub(super) fn worker_mut(&mut self, index: usize) -> &mut Worker {
+        &mut self.workers[index]
+    }
+
+    pub(super) fn worker_and_options(&mut self, index: usize) -> (&mut Worker, &Options) {
+        (&mut self.workers[index], &self.options)
+    }
+
+    pub(super) fn find(&self, worker: WorkerId) -> Option<usize> {
+        self.workers.iter().position(|it| it.id() == Some(worker))
+    }
+
+    /// A worker whose end would matter.
+    pub(super) fn find_in_use(&self, worker: WorkerId) -> Option<usize> {
+        self.find(worker).filter(|index| !self.workers[*index].is_former())
+    }
+
+    /// The worker that was ordered so, as long as it is not known which process it is.
+    pub(super) fn find_ordered(&self, ticket: Ticket) -> Option<usize> {
+        self.workers.iter().position(|it| it.ticket() == ticket && it.id().is_none())
+    }
+
+    fn at(&self, role: Role) -> Option<usize> {
+        self.workers.iter().position(|it| it.role() == role)
+    }
+
+    pub(super) fn current(&self, slot: Slot) -> Option<usize> {
+        self.at(Role::Current(slot))
+    }
+
+    pub(super) fn successor(&self, slot: Slot) -> Option<usize> {
+        self.at(Role::Successor(slot))
+    }
+
+    pub(super) fn has_ready(&self, slot: Slot) -> bool {
+        self.current(slot).is_some_and(|index| self.workers[index].is_ready())
+    }
+
+    pub(super) fn standbys(&self) -> usize {
+        self.workers.iter().filter(|it| it.role() == Role::Standby).count()
+    }
+
+    /// A standby that could take over a slot now. Not one from before that reload: it would bring the old code back.
+    pub(super) fn promotable(&self, oldest: u32) -> Option<usize> {
+        self.workers
+            .iter()
+            .position(|it| it.role() == Role::Standby && it.is_ready() && it.generation() >= oldest)
+    }
+
+    /// Whether nothing is left to be told of workers that are blocked.
+    pub(super) fn is_all_told(&self) -> bool {
+        !self.workers.iter().any(Worker::is_capturing)
+    }
+
+    /// The last failure, if there is no slot that serves or will have another worker, and not all of them ended well.
+    pub(super) fn hopeless(&self) -> Option<Why> {
+        // One that is about to go serves until then.
+        let is_over = |slot| self.record(slot).is_over() && self.current(slot).is_none();
+        if !self.is_all_told() || !self.all_slots().all(is_over) {
+            return None;
+        }
+        self.all_slots().find_map(|slot| self.record(slot).failure().cloned())
+    }
+
+    /// Orders a worker.
+    pub(super) fn spawn(&mut self, role: Role, cause: Cause, generation: u32) {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let slot = role.slot();
+        let retry = self.record_mut(slot).has_failed_to_start();
+        let Self { options, random, now, .. } = self;
+        self.workers.push(Worker::new(ticket, (role, generation, cause), *now, options, random));
+        self.say(Output::Spawn { ticket, slot, cause, retry });
+    }
+
+    /// A process has exited, or has never come into being.
+    pub(super) fn remove(&mut self, index: usize) -> Worker {
+        self.workers.remove(index)
+    }
+}

@@ -1,0 +1,253 @@
+//! What is remembered of a slot, or of the bench, beyond its workers.
+
+use std::time::Duration;
+
+use super::backoff::Failures;
+use super::budget::Budget;
+use super::options::{Backoff, Intensity, Options};
+use super::{Cause, Phase, Time, Why};
+use crate::ids::Ticket;
+use crate::random::Random;
+
+/// What is to become of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has a current worker. For the bench: it is kept full.
+    Held,
+    /// It needs a worker, from that moment on.
+    Due { at: Time, cause: Cause },
+    /// There have been too many restarts.
+    GivenUp,
+    /// By the policy there is no other worker.
+    Stopped,
+    /// Its last worker, that one, drains. How it ends will say whether there is another.
+    Ending(Ticket),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct SlotRecord {
+    standing: Standing,
+    budget: Budget,
+    failures: Failures,
+    /// All there have been.
+    restarts: u64,
+    /// The last reload in which it got a worker that was ready.
+    generation: u32,
+    /// Recycling is never urgent enough to use up what restarts need, so it has a budget of its own,
+    /// and is put off where restarts would be given up.
+    recycles: Budget,
+    no_recycle_before: Time,
+    /// If it has been given up or has stopped: the failure that led to it. None if its last worker ended well.
+    failure: Option<Why>,
+}
+
+impl SlotRecord {
+    pub(super) fn new(standing: Standing, options: &Options) -> Self {
+        let mut recycling = options.restart_intensity;
+        recycling.max = recycling.max.max(1);
+        Self {
+            standing,
+            budget: Budget::new(options.restart_intensity),
+            failures: Failures::default(),
+            restarts: 0,
+            generation: 0,
+            recycles: Budget::new(recycling),
+            no_recycle_before: Time::ZERO,
+            failure: None,
+        }
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        matches!(self.standing, Standing::Due { .. })
+    }
+
+    /// Nobody will serve it any more.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.standing, Standing::GivenUp | Standing::Stopped)
+    }
+
+    /// The failure that led to its end, if it was one.
+    pub(super) fn failure(&self) -> Option<&Why> {
+        self.failure.as_ref()
+    }
+
+    /// Failures without a healthy time in between.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures.count()
+    }
+
+    /// Whether the last attempt did not even get ready.
+    pub(super) fn has_failed_to_start(&self) -> bool {
+        self.failures.is_at_start_up()
+    }
+
+    /// Restarts in all.
+    pub(super) fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// Restarts in the period that ends then.
+    pub(super) fn recent_restarts(&self, at: Time) -> u32 {
+        self.budget.used(at)
+    }
+
+    pub(super) fn intensity(&self) -> Intensity {
+        self.budget.intensity()
+    }
+
+    pub(super) fn has_budget(&self, at: Time) -> bool {
+        self.budget.admits(at)
+    }
+
+    pub(super) fn is_within_budget(&self) -> bool {
+        self.budget.is_kept()
+    }
+
+    /// The last reload in which it got a worker that was ready.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// When it needs a worker, if that is to come.
+    pub(super) fn due_at(&self) -> Option<Time> {
+        match self.standing {
+            Standing::Due { at, .. } => Some(at),
+            _ => None,
+        }
+    }
+
+    /// From when on its worker may be recycled, which may have passed.
+    pub(super) fn no_recycle_before(&self) -> Time {
+        self.no_recycle_before
+    }
+
+    /// Counts a failure, and says how long to wait before the next worker.
+    pub(super) fn on_failure(&mut self, phase: Phase, backoff: &Backoff, random: &mut Random) -> Duration {
+        self.failures.one_more(phase, backoff, random)
+    }
+
+    /// Its worker has been well for long enough.
+    pub(super) fn on_healthy(&mut self) {
+        self.failures = Failures::default();
+    }
+
+    /// Its worker, which comes from that reload, is ready.
+    pub(super) fn on_ready(&mut self, generation: u32) {
+        self.generation = generation;
+    }
+
+    pub(super) fn spend(&mut self, now: Time, at: Time) {
+        self.budget.spend(now, at);
+    }
+
+    /// There is another worker then; later, if it is due later already: more than one standby may fail.
+    pub(super) fn restart(&mut self, at: Time, cause: Cause) {
+        self.restarts += 1;
+        let at = self.due_at().map_or(at, |later| at.max(later));
+        self.standing = Standing::Due { at, cause };
+    }
+
+    pub(super) fn fill(&mut self, at: Time, cause: Cause) {
+        self.standing = Standing::Due { at, cause };
+    }
+
+    pub(super) fn hold(&mut self) {
+        self.standing = Standing::Held;
+    }
+
+    pub(super) fn stop(&mut self, failure: Option<Why>) {
+        self.standing = Standing::Stopped;
+        self.failure = failure;
+    }
+
+    /// It is not wanted any more.
+    pub(super) fn remove(&mut self) {
+        self.standing = Standing::Stopped;
+    }
+
+    pub(super) fn give_up(&mut self, failure: Why) {
+        self.standing = Standing::GivenUp;
+        self.failure = Some(failure);
+    }
+
+    pub(super) fn end_with(&mut self, last: Ticket) {
+        self.standing = Standing::Ending(last);
+    }
+
+    /// New code gives a slot that has been given up or waits another chance.
+    pub(super) fn revive(&mut self, options: &Options) {
+        if self.standing != Standing::Held {
+            self.standing = Standing::Held;
+            self.budget = Budget::new(options.restart_intensity);
+            self.failures = Failures::default();
+        }
+    }
+
+    /// Whether its worker may be recycled now. If there have been too many, puts it off.
+    pub(super) fn may_recycle(&mut self, now: Time) -> bool {
+        if let Some(room_at) = self.recycles.room_at(now) {
+            self.no_recycle_before = self.no_recycle_before.max(room_at);
+        }
+        self.no_recycle_before <= now
+    }
+
+    /// Its worker is being recycled.
+    pub(super) fn recycle(&mut self, now: Time) {
+        self.recycles.spend(now, now);
+        self.fill(now, Cause::Recycle);
+    }
+
+    pub(super) fn put_recycling_off(&mut self, until: Time) {
+        self.no_recycle_before = until;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Duration::from_millis(ms)
+    }
+
+    fn record(max: u32) -> SlotRecord {
+        let restart_intensity = Intensity { max, period: at(1_000) };
+        SlotRecord::new(Standing::Held, &Options { restart_intensity, ..Options::default() })
+    }
+
+    #[test]
+    fn a_second_restart_does_not_come_before_the_first() {
+        let mut it = record(5);
+        it.restart(at(300), Cause::Restart);
+        it.restart(at(100), Cause::Retire);
+        assert_eq!(it.standing(), Standing::Due { at: at(300), cause: Cause::Retire });
+        assert_eq!((it.restarts(), it.due_at()), (2, Some(at(300))));
+    }
+
+    #[test]
+    fn new_code_forgives_a_slot_that_was_given_up_and_leaves_one_alone_that_is_held() {
+        let mut it = record(1);
+        it.spend(at(0), at(0));
+        it.revive(&Options::default());
+        assert!(!it.has_budget(at(0)), "it is held");
+        it.give_up(Why::NotReady);
+        assert!(it.is_over() && it.failure() == Some(&Why::NotReady));
+        it.revive(&Options::default());
+        assert!(it.has_budget(at(0)) && it.standing() == Standing::Held);
+    }
+
+    #[test]
+    fn recycling_is_put_off_when_there_has_been_too_much_of_it_and_costs_restarts_nothing() {
+        let mut it = record(0);
+        assert!(it.may_recycle(at(10)));
+        it.recycle(at(10));
+        assert!(!it.may_recycle(at(20)));
+        assert_eq!(it.no_recycle_before(), at(1_010));
+        assert!(it.may_recycle(at(1_010)) && it.recent_restarts(at(20)) == 0);
+    }
+}

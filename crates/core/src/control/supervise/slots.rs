@@ -1,0 +1,108 @@
+//! The slots and the bench: how many there are, and the record of each.
+
+use super::options::Options;
+use super::slot_record::{SlotRecord, Standing};
+use super::{Cause, Time};
+use crate::ids::Slot;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Slots {
+    wanted: u32,
+    /// The first `wanted` are the slots; those above are being emptied. None before the start.
+    records: Vec<SlotRecord>,
+    bench: SlotRecord,
+}
+
+impl Slots {
+    pub(super) fn new(options: &Options) -> Self {
+        let bench = SlotRecord::new(Standing::Held, options);
+        Self { wanted: options.workers, records: Vec::new(), bench }
+    }
+
+    pub(super) fn start(&mut self, now: Time, options: &Options) {
+        self.add(0, Cause::Start, now, options);
+    }
+
+    pub(super) fn wanted(&self) -> u32 {
+        self.wanted
+    }
+
+    /// Whether there is such a record, be it of a slot that is being emptied.
+    pub(super) fn is_known(&self, slot: Slot) -> bool {
+        (slot.0 as usize) < self.records.len()
+    }
+
+    /// The slots that there are to be.
+    pub(super) fn all(&self) -> impl Iterator<Item = Slot> + use<> {
+        (0..self.wanted).map(Slot)
+    }
+
+    /// All records, also those of slots that are being emptied.
+    pub(super) fn records(&self) -> impl Iterator<Item = (Slot, &SlotRecord)> {
+        (0..).map(Slot).zip(&self.records)
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> &SlotRecord {
+        &self.records[slot.0 as usize]
+    }
+
+    /// The record of a slot; of the bench if it is none.
+    pub(super) fn get_mut(&mut self, slot: Option<Slot>) -> &mut SlotRecord {
+        match slot {
+            Some(slot) => &mut self.records[slot.0 as usize],
+            None => &mut self.bench,
+        }
+    }
+
+    pub(super) fn bench(&self) -> &SlotRecord {
+        &self.bench
+    }
+
+    /// There are to be so many. Those above are to be emptied.
+    pub(super) fn resize(&mut self, workers: u32, now: Time, options: &Options) {
+        let before = std::mem::replace(&mut self.wanted, workers);
+        for slot in (workers..before).map(Slot) {
+            self.get_mut(Some(slot)).remove();
+        }
+        self.add(before, Cause::Scale, now, options);
+    }
+
+    /// The slots from `before` on are to be filled.
+    fn add(&mut self, before: u32, cause: Cause, now: Time, options: &Options) {
+        for slot in before..self.wanted {
+            let record = SlotRecord::new(Standing::Due { at: now, cause }, options);
+            // It may be there still, because its last worker drains.
+            match self.records.get_mut(slot as usize) {
+                Some(old) => *old = record,
+                None => self.records.push(record),
+            }
+        }
+    }
+
+    /// Forgets the slots that are not wanted and have no worker: all above `last`.
+    pub(super) fn forget_empty(&mut self, last: Option<Slot>) {
+        let in_use = last.map_or(0, |slot| slot.0 + 1);
+        self.records.truncate(self.wanted.max(in_use) as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_comes_back_before_it_is_empty_begins_anew() {
+        let options = Options { workers: 3, ..Options::default() };
+        let mut slots = Slots::new(&options);
+        slots.start(Time::ZERO, &options);
+        assert!(slots.records().all(|(_, record)| record.is_due()));
+        slots.resize(1, Time::ZERO, &options);
+        assert_eq!(slots.all().collect::<Vec<_>>(), [Slot(0)]);
+        assert!(slots.get(Slot(2)).is_over());
+        slots.forget_empty(Some(Slot(1)));
+        assert!(slots.is_known(Slot(1)) && !slots.is_known(Slot(2)));
+        slots.resize(3, Time::ZERO, &options);
+        assert!(slots.get(Slot(1)).is_due() && slots.get(Slot(2)).is_due());
+    }
+}

@@ -1,0 +1,391 @@
+//! One worker, from the order to spawn it until its process has exited.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::health::{Health, Surplus};
+use super::{Cause, Event, Options, Reason, Time, Vitals};
+use crate::ids::{Slot, Ticket, WorkerId};
+use crate::random::Random;
+
+/// What a worker is to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The worker of a slot.
+    Current(Slot),
+    /// It takes the current one's place once it is ready.
+    Successor(Slot),
+    Standby,
+    /// It has been replaced or given up, and only has to end.
+    Former(Option<Slot>),
+}
+
+impl Role {
+    pub(super) fn slot(self) -> Option<Slot> {
+        match self {
+            Self::Current(slot) | Self::Successor(slot) => Some(slot),
+            Self::Standby => None,
+            Self::Former(slot) => slot,
+        }
+    }
+}
+
+/// How far a worker has got. All but the first two are for a [`Role::Former`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Starting {
+        ready_by: Time,
+    },
+    Ready {
+        /// Since when it has been ready, or in service if it was a standby before.
+        since: Time,
+    },
+    Draining {
+        until: Time,
+    },
+    /// It is unresponsive. We wait for its stack before we kill it.
+    Capturing {
+        until: Time,
+        blocked_for: Duration,
+    },
+    /// It has got SIGTERM. Or it will get SIGKILL as soon as we know its process, and has so long to appear.
+    Terminating {
+        until: Time,
+    },
+    /// It has got SIGKILL.
+    Killed,
+}
+
+/// When the current worker of a slot goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Going {
+    /// Once its successor is ready; if that fails, it stays.
+    WhenReplaced(Reason),
+    /// As soon as the others can do without it, and not later than `until`; without that, once its
+    /// successor is ready, however many it takes.
+    Soon { reason: Reason, until: Option<Time> },
+}
+
+impl Going {
+    pub(super) fn reason(&self) -> &Reason {
+        let (Self::WhenReplaced(reason) | Self::Soon { reason, .. }) = self;
+        reason
+    }
+
+    pub(super) fn is_soon(&self) -> bool {
+        matches!(self, Self::Soon { .. })
+    }
+}
+
+/// See the module. What it decides by itself are its stage and its deadline.
+#[derive(Debug)]
+pub(super) struct Worker {
+    ticket: Ticket,
+    /// None until the shell has answered.
+    id: Option<WorkerId>,
+    role: Role,
+    stage: Stage,
+    going: Option<Going>,
+    /// Which reload it comes from.
+    generation: u32,
+    ordered: Time,
+    /// What is told of it once it is known where it is blocked.
+    held_back: Vec<Event>,
+    /// It has come as far as is asked for. If it is still starting, it waits to take over.
+    able: bool,
+    /// On how many listeners nobody else serves.
+    sole: usize,
+    /// It waits to hear whether it may go.
+    asks_to_go: bool,
+    health: Health,
+    /// It has said that it has nothing left to serve.
+    drained: bool,
+    /// What it has said keeps its event loop.
+    resources: BTreeMap<String, u32>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        ticket: Ticket,
+        (role, generation, cause): (Role, u32, Cause),
+        now: Time,
+        options: &Options,
+        random: &mut Random,
+    ) -> Self {
+        Self {
+            ticket,
+            id: None,
+            role,
+            stage: Stage::Starting { ready_by: now.saturating_add(options.ready_timeout) },
+            going: None,
+            generation,
+            ordered: now,
+            held_back: Vec::new(),
+            able: false,
+            sole: 0,
+            asks_to_go: false,
+            health: Health::new(cause, &options.recycle, random),
+            drained: false,
+            resources: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// None as long as the shell has not said which process it is.
+    pub(super) fn id(&self) -> Option<WorkerId> {
+        self.id
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(super) fn slot(&self) -> Option<Slot> {
+        self.role.slot()
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    pub(super) fn going(&self) -> Option<&Going> {
+        self.going.as_ref()
+    }
+
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub(super) fn health_mut(&mut self) -> &mut Health {
+        &mut self.health
+    }
+
+    pub(super) fn resources(&self) -> &BTreeMap<String, u32> {
+        &self.resources
+    }
+
+    pub(super) fn surplus(&self) -> Option<Surplus> {
+        self.health.surplus()
+    }
+
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.stage, Stage::Starting { .. })
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.stage, Stage::Ready { .. })
+    }
+
+    pub(super) fn is_former(&self) -> bool {
+        matches!(self.role, Role::Former(_))
+    }
+
+    /// It is unresponsive, and we wait for its stack.
+    pub(super) fn is_capturing(&self) -> bool {
+        matches!(self.stage, Stage::Capturing { .. })
+    }
+
+    /// It has come as far as is asked for, and may have to wait for its place.
+    pub(super) fn is_able(&self) -> bool {
+        self.able
+    }
+
+    /// It is about to be dismissed, successor or not.
+    pub(super) fn is_going_soon(&self) -> bool {
+        self.going.as_ref().is_some_and(Going::is_soon)
+    }
+
+    /// Nobody else serves some listener of it.
+    pub(super) fn serves_alone(&self) -> bool {
+        self.sole > 0
+    }
+
+    /// How long ago it was to be spawned.
+    pub(super) fn uptime(&self, now: Time) -> Duration {
+        now.saturating_sub(self.ordered)
+    }
+
+    /// What happens next if nothing else does.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let stage = match self.stage {
+            Stage::Starting { ready_by: until }
+            | Stage::Draining { until }
+            | Stage::Capturing { until, .. }
+            | Stage::Terminating { until } => Some(until),
+            Stage::Ready { since } => self.health.old_at(since),
+            Stage::Killed => None,
+        };
+        let going = match self.going {
+            Some(Going::Soon { until, .. }) => until,
+            _ => None,
+        };
+        stage.into_iter().chain(going).min()
+    }
+
+    pub(super) fn on_spawned(&mut self, id: WorkerId) {
+        self.id = Some(id);
+    }
+
+    pub(super) fn on_vitals(&mut self, vitals: Vitals) {
+        self.health.show(vitals);
+    }
+
+    pub(super) fn on_serves_alone(&mut self, listeners: usize) {
+        self.sole = listeners;
+    }
+
+    /// It has come as far as is asked for, and waits for its place until `ready_by` if it has to.
+    pub(super) fn on_able(&mut self, ready_by: Option<Time>) {
+        self.able = true;
+        if let Some(ready_by) = ready_by {
+            self.stage = Stage::Starting { ready_by };
+        }
+    }
+
+    pub(super) fn on_ready(&mut self, now: Time) {
+        self.stage = Stage::Ready { since: now };
+    }
+
+    /// A standby gets a slot. Its time in service begins now.
+    pub(super) fn on_promoted(&mut self, slot: Slot, now: Time) {
+        self.role = Role::Current(slot);
+        self.stage = Stage::Ready { since: now };
+        self.health.forget_surplus();
+    }
+
+    /// A successor takes its slot.
+    pub(super) fn take_slot(&mut self, slot: Slot) {
+        self.role = Role::Current(slot);
+    }
+
+    /// A worker that drains says what keeps it. True if it has nothing left to serve, and had not said so before.
+    pub(super) fn on_held(&mut self, drained: bool, resources: BTreeMap<String, u32>) -> bool {
+        if !matches!(self.stage, Stage::Draining { .. }) {
+            return false;
+        }
+        self.resources = resources;
+        drained && !std::mem::replace(&mut self.drained, drained)
+    }
+
+    pub(super) fn go(&mut self, going: Going) {
+        self.going = Some(going);
+    }
+
+    /// Once its successor is ready, unless it goes for another reason.
+    pub(super) fn go_when_replaced(&mut self, reason: Reason) {
+        self.going.get_or_insert(Going::WhenReplaced(reason));
+    }
+
+    /// It goes at once if it was to go soon. False if it was not.
+    pub(super) fn go_now(&mut self, now: Time) -> bool {
+        match &mut self.going {
+            Some(Going::Soon { until, .. }) => {
+                *until = Some(now);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn stay(&mut self) {
+        self.going = None;
+    }
+
+    pub(super) fn ask_to_go(&mut self) {
+        self.asks_to_go = true;
+    }
+
+    /// Whether it has asked to go since this was asked last.
+    pub(super) fn take_request_to_go(&mut self) -> bool {
+        std::mem::take(&mut self.asks_to_go)
+    }
+
+    /// From now on it only has to end. What does not exist yet is killed when it does, which may take until `appears_by`.
+    /// Returns its process.
+    pub(super) fn dismiss(&mut self, stage: Stage, appears_by: Time) -> Option<WorkerId> {
+        self.role = Role::Former(self.role.slot());
+        self.going = None;
+        self.stage = if self.id.is_some() { stage } else { Stage::Terminating { until: appears_by } };
+        self.id
+    }
+
+    pub(super) fn shorten_drain(&mut self, limit: Time) {
+        if let Stage::Draining { until } = &mut self.stage {
+            *until = limit.min(*until);
+        }
+    }
+
+    /// Keeps events back until it is known where the worker is blocked.
+    pub(super) fn hold_back(&mut self, events: Vec<Event>) {
+        self.held_back = events;
+    }
+
+    pub(super) fn take_held_back(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.held_back)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOT: Slot = Slot(3);
+
+    fn at(ms: u64) -> Time {
+        Duration::from_millis(ms)
+    }
+
+    fn worker(role: Role) -> Worker {
+        let options = Options { ready_timeout: at(100), ..Options::default() };
+        Worker::new(Ticket(1), (role, 0, Cause::Start), at(0), &options, &mut Random::new(1))
+    }
+
+    #[test]
+    fn a_dismissed_worker_has_no_slot_to_serve_and_what_has_no_process_is_given_time_to_appear() {
+        let mut it = worker(Role::Current(SLOT));
+        it.go_when_replaced(Reason::Reload);
+        assert_eq!(it.dismiss(Stage::Draining { until: at(900) }, at(50)), None);
+        assert_eq!((it.stage(), it.deadline()), (Stage::Terminating { until: at(50) }, Some(at(50))));
+        assert_eq!((it.role(), it.going(), it.slot()), (Role::Former(Some(SLOT)), None, Some(SLOT)));
+
+        let mut it = worker(Role::Current(SLOT));
+        it.on_spawned(WorkerId(7));
+        assert_eq!(it.dismiss(Stage::Draining { until: at(900) }, at(50)), Some(WorkerId(7)));
+        assert_eq!(it.deadline(), Some(at(900)));
+        it.shorten_drain(at(950));
+        it.shorten_drain(at(300));
+        assert_eq!(it.deadline(), Some(at(300)), "it only gets shorter");
+    }
+
+    #[test]
+    fn a_worker_that_goes_soon_has_a_deadline_and_may_go_at_once() {
+        let mut it = worker(Role::Current(SLOT));
+        it.on_ready(at(10));
+        assert!(!it.go_now(at(20)) && it.deadline().is_none());
+        it.go(Going::Soon { reason: Reason::Reload, until: None });
+        assert!(it.is_going_soon() && it.deadline().is_none());
+        assert!(it.go_now(at(20)));
+        assert_eq!(it.deadline(), Some(at(20)));
+        it.stay();
+        assert_eq!(it.deadline(), None);
+    }
+
+    #[test]
+    fn that_nothing_is_left_to_serve_counts_once_and_only_during_a_drain() {
+        let mut it = worker(Role::Current(SLOT));
+        it.on_spawned(WorkerId(7));
+        assert!(!it.on_held(true, BTreeMap::new()));
+        it.dismiss(Stage::Draining { until: at(900) }, at(50));
+        let timers = BTreeMap::from([("Timeout".to_owned(), 2)]);
+        assert!(!it.on_held(false, timers.clone()));
+        assert_eq!(it.resources(), &timers);
+        assert!(it.on_held(true, BTreeMap::new()) && !it.on_held(true, BTreeMap::new()));
+    }
+}
