@@ -84,6 +84,21 @@ test('only a backlog that overflows excuses a client that waits for ever, and on
   assert.strictEqual(fate({ crowd: true, endedAt: 10_000 }, { last: heldBy(50) }), 'unaccounted');
 });
 
+test('a client that the kernel has answered without room for it is forgotten after 7 s, and not before', () => {
+  const windows = [{ fault: 'backlog', from: 0, to: 500 }];
+  const fate = (/** @type {object} */ client, /** @type {object} */ found = {}) =>
+    fateOf(
+      { ...broken, error: 'ECONNRESET', crowd: true, connectedAt: 100, ...client },
+      { ...evidence, windows, ...found },
+    );
+  assert.strictEqual(fate({ endedAt: 7_113 }), 'late');
+  assert.strictEqual(fate({ endedAt: 3_100 }), 'unaccounted');
+  assert.strictEqual(fate({ endedAt: 7_113, crowd: false }), 'unaccounted');
+  assert.strictEqual(fate({ endedAt: 7_113, error: 'ended' }), 'unaccounted');
+  assert.strictEqual(fate({ endedAt: 7_113 }, { last: heldBy(50) }), 'unaccounted');
+  assert.strictEqual(fate({ connectedAt: 9_000, openedAt: 9_000, endedAt: 17_000 }), 'unaccounted');
+});
+
 /**
  * @param {object[]} records
  * @param {Record<number, string[]>} notes of each worker

@@ -14,8 +14,9 @@ const path = require('node:path');
  * - `unfit`: broken while a worker that accepts by itself had no descriptors. Node closes what it cannot have then.
  * - `idle`: a draining worker that accepts by itself closed it before, or between, two requests.
  * - `late`: there was no room for it in a backlog that overflowed, and its retries came too late. Or it took itself for
- *   connected: by SYN cookies the system answers more clients than it has room for, and may never let them in. The kernel
- *   counts each time that it had no room (`ListenOverflows`); more clients than that are not excused. Only TCP has this:
+ *   connected: the system answers more clients than it has room for, and may never let them in, or resets them when it has
+ *   repeated its answer often enough. The kernel counts each time that it had no room (`ListenOverflows`); more clients
+ *   than that are not excused. Only TCP has this:
  *   at a unix socket whose backlog is full connect() fails, so the client knows.
  * - `shed`: turned away, as the app had asked for.
  * - `refused`: nobody listened.
@@ -60,6 +61,12 @@ const KILL = 2_000;
 const RETRIES = 8_000;
 
 /**
+ * After what time the system forgets a client that it has answered and has no room for, and resets it when that client
+ * says something: two repetitions, after 1 and after 2 s, and 4 s of waiting. In ms, with a little for the kernel's timers.
+ */
+const SYN_ACKS = 1_000 + 2_000 + 4_000 - 100;
+
+/**
  * How long it may take until the end of a process reaches a client, if we ourselves get all the CPU that we need. In ms.
  */
 const NEWS = 500;
@@ -78,7 +85,13 @@ function fateOf(record, { killed, overdue, windows, last, primary, lateness, for
     windows.some((it) => it.fault === fault && it.from <= record.endedAt && record.openedAt <= it.to + slack);
   const { endedAt, openedAt, connectedAt } = record;
   const held = last.get(record.id);
-  if (connectedAt === null || record.error === 'hung') {
+  const isForgotten =
+    record.error === 'ECONNRESET' &&
+    held === undefined &&
+    connectedAt !== null &&
+    endedAt - connectedAt >= SYN_ACKS &&
+    windows.some((it) => it.fault === 'backlog' && it.from <= connectedAt && connectedAt <= it.to + RETRIES);
+  if (connectedAt === null || record.error === 'hung' || (isForgotten && record.crowd)) {
     // Some are let in just when they give up, or before what they have said is repeated.
     const isHeard = held?.asked && held.at < endedAt - news;
     return record.crowd && !isHeard && within('backlog', RETRIES) ? 'late' : 'unaccounted';
