@@ -62,9 +62,9 @@ const RETRIES = 8_000;
 
 /**
  * After what time the system forgets a client that it has answered and has no room for, and resets it when that client
- * says something: two repetitions, after 1 and after 2 s, and 4 s of waiting. In ms, with a little for the kernel's timers.
+ * says something: two repetitions, after 1 and after 2 s, and 4 s of waiting. In ms.
  */
-const SYN_ACKS = 1_000 + 2_000 + 4_000 - 100;
+const SYN_ACKS = 1_000 + 2_000 + 4_000;
 
 /**
  * How long it may take until the end of a process reaches a client, if we ourselves get all the CPU that we need. In ms.
@@ -89,7 +89,8 @@ function fateOf(record, { killed, overdue, windows, last, primary, lateness, for
     record.error === 'ECONNRESET' &&
     held === undefined &&
     connectedAt !== null &&
-    endedAt - connectedAt >= SYN_ACKS &&
+    // We may have seen late that it was connected.
+    endedAt - connectedAt >= SYN_ACKS - news &&
     windows.some((it) => it.fault === 'backlog' && it.from <= connectedAt && connectedAt <= it.to + RETRIES);
   if (connectedAt === null || record.error === 'hung' || (isForgotten && record.crowd)) {
     // Some are let in just when they give up, or before what they have said is repeated.
