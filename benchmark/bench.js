@@ -3,8 +3,8 @@
 /**
  * Runs the suites one after the other and writes docs/benchmarks.md and its chart.
  *
- *   npm run bench                          everything, some 16 minutes on two quiet cores
- *   npm run bench -- --quick               whether everything works, in less than 4
+ *   npm run bench                          everything, some 25 minutes on two quiet cores
+ *   npm run bench -- --quick               whether everything works, in less than 7
  *   npm run bench -- --only burst,mixed    these again; what is known of the others stays
  */
 

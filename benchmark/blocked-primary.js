@@ -12,11 +12,11 @@ const { runClient } = require('./lib/client');
 const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, writeResults } = require('./lib/report');
-const { print, textTable } = require('../testing/tables.js');
+const { circumstances, describe } = require('./lib/report');
+const { print } = require('../testing/tables.js');
 const { interleave } = require('./lib/rounds');
+const { publish } = require('./lib/section');
 const { percentile, summarise } = require('../testing/stats.js');
-const { printTargets } = require('./lib/targets');
 
 /** @typedef {import('./lib/client').RequestRecord} RequestRecord */
 
@@ -64,21 +64,34 @@ run(async () => {
       String(samples.reduce((total, sample) => total + sample[phase].failed, 0)),
     ]),
   );
-  print(`\nLatency in ms (medians, and lowest–highest of ${options.rounds} rounds)`);
-  print(textTable(['', ...columns, 'failed'], rows));
   const ratios = results.map(({ contestant, samples }) => ({
     id: contestant.id,
     ratio: summarise(samples.map(({ ratio }) => ratio)),
   }));
-  print('');
-  for (const { id, ratio } of ratios) print(`p99 blocked ÷ without: ${id} ${ratio.median.toFixed(2)}`);
-  print(`\neverything: ${writeResults('blocked-primary', { machine, options, ratios, results })}`);
-  if (options.check) {
-    const own = ratios.find(({ id }) => id === 'rcluster');
-    printTargets([
-      { name: 'p99 while the primary is blocked ÷ p99 without', value: own?.ratio.median, atMost: 1 },
-    ]);
-  }
+  /** @type {import('./lib/section').Section} */
+  const section = {
+    title: 'A blocked primary',
+    about:
+      `New connections at a steady rate of ${rate} a second to ${options.workers} workers, while the JavaScript of the ` +
+      `primary is blocked for ${block} s, and for as long before that. One that failed counts with the time after which ` +
+      `that was known. Medians, and lowest–highest of ${rounds} rounds.`,
+    tables: [
+      { header: ['latencies in ms', ...columns, 'failed'], rows },
+      {
+        title: 'p99 while the primary is blocked ÷ p99 without',
+        header: ['', 'ratio'],
+        rows: ratios.map(({ id, ratio }) => [id, ratio.median.toFixed(2)]),
+      },
+    ],
+    targets: [
+      {
+        name: 'p99 while the primary is blocked ÷ p99 without',
+        value: ratios.find(({ id }) => id === 'rcluster')?.ratio.median,
+        atMost: 1,
+      },
+    ],
+  };
+  publish('blocked-primary', section, { machine, options, ratios, results });
 });
 
 const columns = /** @type {const} */ (['p50', 'p99', 'max']);

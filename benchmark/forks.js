@@ -14,9 +14,9 @@ const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { memory, openFiles } = require('../testing/proc.js');
 const { zombiesOf } = require('../testing/processes.js');
-const { circumstances, describe, writeResults } = require('./lib/report');
-const { print, textTable } = require('../testing/tables.js');
-const { printTargets } = require('./lib/targets');
+const { circumstances, describe } = require('./lib/report');
+const { publish } = require('./lib/section');
+const { print } = require('../testing/tables.js');
 
 const PARTS = 5;
 /** The reading from which on memory is compared. */
@@ -41,18 +41,30 @@ run(async () => {
     print(`\n${contestant.label}: ${options.forks} forks after ${options.warmup} to warm up (memory in KiB)`);
     results.push({ contestant: contestant.id, readings: await measure(contestant, options) });
   }
-  print(`\neverything: ${writeResults('forks', { machine, options, results })}`);
-  if (options.check) {
-    const readings = results.find(({ contestant }) => contestant === 'rcluster')?.readings ?? [];
-    const [first, last] = [readings[0], readings[readings.length - 1]];
-    printTargets([
+  const readings = results.find(({ contestant }) => contestant === 'rcluster')?.readings ?? [];
+  const [first, last] = [readings[0], readings[readings.length - 1]];
+  /** @type {import('./lib/section').Section} */
+  const section = {
+    title: 'Thousands of workers, one after the other',
+    about:
+      `What the primary has gained after ${options.forks} workers that came and went, ${options.abreast} at a time, after ` +
+      `${options.warmup} to warm up: memory in KiB, open files and zombies. Garbage is collected before each reading.`,
+    tables: results.map(({ contestant, readings }) => ({
+      title: contestant,
+      header: ['workers', 'RSS', 'PSS', 'files', 'zombies'],
+      rows: readings.map(({ forks, rss, pss, files, zombies }) =>
+        [forks, rss, pss, files, zombies].map(String),
+      ),
+    })),
+    targets: [
       { name: 'zombies', value: last?.zombies, atMost: 0 },
       { name: 'growth of open files', value: last?.files - first?.files, atMost: 0 },
       // V8 compiles and collects statistics for some thousand forks, with the built-in as well. A leak of 200 bytes
       // a worker would exceed this.
       { name: 'growth of memory after that, KiB', value: last?.pss - readings[WARM]?.pss, atMost: 1024 },
-    ]);
-  }
+    ],
+  };
+  publish('forks', section, { machine, options, results });
 });
 
 /**
@@ -97,11 +109,6 @@ async function measure(contestant, { forks, warmup, abreast }) {
   }
   primary.disconnect();
   await exit;
-  const [first, last] = [readings[0], readings[PARTS]];
-  const growth = /** @type {const} */ (['rss', 'pss', 'files', 'zombies']).map((key) =>
-    signed(last[key] - first[key]),
-  );
-  print(textTable(['growth', 'RSS', 'PSS', 'files', 'zombies'], [['primary', ...growth]]));
   return readings;
 }
 

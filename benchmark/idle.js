@@ -15,11 +15,11 @@ const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { activity, cpuBetween, memory, threadTimes } = require('../testing/proc.js');
 const { createRandom, shuffle } = require('../testing/random.js');
-const { circumstances, describe, writeResults } = require('./lib/report');
-const { print, textTable } = require('../testing/tables.js');
+const { circumstances, describe } = require('./lib/report');
+const { print } = require('../testing/tables.js');
 const { interleave } = require('./lib/rounds');
+const { publish } = require('./lib/section');
 const { summarise, sum } = require('../testing/stats.js');
-const { printTargets } = require('./lib/targets');
 
 /** Seconds after the start in which V8 still tidies up behind it. */
 const SETTLE = 3;
@@ -52,42 +52,49 @@ run(async () => {
       )
     ),
   }));
-  print(`\nIdle primary: memory in KiB, and in ${options.seconds} s its CPU time and how often it was woken`);
-  print(
-    textTable(
-      ['', 'RSS', 'PSS', 'PSS of workers', 'CPU ticks', 'CPU µs', 'wake-ups'],
-      idle.map(({ label, figures }) => [label, ...columns.map((column) => range(figures[column], 0))]),
-    ),
-  );
-
   const loading = measureLoading(chosen, options);
-  print(`\nLoading the module, ms (${options.processes} fresh processes each)`);
-  print(
-    textTable(
-      ['', 'require()', 'whole process', 'more than an empty script'],
-      loading.map(({ name, inside, whole, added }) => [
-        name,
-        range(inside, 2),
-        range(whole, 1),
-        added.toFixed(2),
-      ]),
-    ),
-  );
-  print(`\neverything: ${writeResults('idle', { machine, options, idle, loading, results })}`);
-  if (options.check) {
-    const own = idle.find(({ id }) => id === 'rcluster')?.figures;
-    const builtin = idle.find(({ id }) => id === 'builtin-rr')?.figures;
-    const more = own && builtin ? (own.rss.median - builtin.rss.median) / 1024 : undefined;
-    printTargets([
-      { name: 'memory of the idle primary more than the built-in takes, MiB', value: more, atMost: 6 },
+  const own = idle.find(({ id }) => id === 'rcluster')?.figures;
+  const builtin = idle.find(({ id }) => id === 'builtin-rr')?.figures;
+  /** @type {import('./lib/section').Section} */
+  const section = {
+    title: 'An idle cluster',
+    about:
+      `A cluster with ${options.workers} workers to which nobody connects: the memory of its primary in KiB, and, in ` +
+      `${options.seconds} s, its CPU time and how often it was woken. Medians, and lowest–highest of ${options.rounds} rounds.`,
+    tables: [
+      {
+        header: ['', 'RSS', 'PSS', 'PSS of workers', 'CPU ticks', 'CPU µs', 'wake-ups'],
+        rows: idle.map(({ label, figures }) => [
+          label,
+          ...columns.map((column) => range(figures[column], 0)),
+        ]),
+      },
+      {
+        title: `Loading the module, ms, in ${options.processes} fresh processes each`,
+        header: ['', 'require()', 'whole process', 'more than an empty script'],
+        rows: loading.map(({ name, inside, whole, added }) => [
+          name,
+          range(inside, 2),
+          range(whole, 1),
+          added.toFixed(2),
+        ]),
+      },
+    ],
+    targets: [
+      {
+        name: 'memory of the idle primary more than the built-in takes, MiB',
+        value: own && builtin ? (own.rss.median - builtin.rss.median) / 1024 : undefined,
+        atMost: 6,
+      },
       { name: 'CPU ticks of the idle primary', value: own?.ticks.median, atMost: 0 },
       {
         name: 'require(), ms',
         value: loading.find(({ name }) => name === 'rcluster')?.inside.median,
         atMost: 5,
       },
-    ]);
-  }
+    ],
+  };
+  publish('idle', section, { machine, options, idle, loading, results });
 });
 
 /**

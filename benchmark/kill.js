@@ -18,11 +18,11 @@ const { runClient } = require('./lib/client');
 const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, writeResults } = require('./lib/report');
-const { print, textTable } = require('../testing/tables.js');
+const { circumstances, describe } = require('./lib/report');
+const { print } = require('../testing/tables.js');
 const { interleave } = require('./lib/rounds');
+const { publish } = require('./lib/section');
 const { percentile, sum } = require('../testing/stats.js');
-const { printTargets } = require('./lib/targets');
 
 /**
  * Seconds of load after the last kill, in which replacements come up: what is lost later was lost by none of
@@ -67,23 +67,28 @@ run(async () => {
       columns.map((column) => [column, sum(samples.map((sample) => sample[column]))]),
     ),
   }));
-  print('\nAll rounds. seen: broken in the hands of a killed worker; unseen: broken before its JavaScript;');
-  print(`refused: nobody listened; hung: neither answered nor closed within ${options.timeout} s`);
-  print(
-    textTable(
-      ['', ...columns],
-      totals.map((row) => [row.label, ...columns.map((name) => `${row.counts[name]}`)]),
-    ),
-  );
-  print(`\neverything: ${writeResults('kill', { machine, options, totals, results })}`);
-  if (options.check) {
-    const own = totals.find(({ id }) => id === 'rcluster');
-    printTargets([
+  const own = totals.find(({ id }) => id === 'rcluster');
+  /** @type {import('./lib/section').Section} */
+  const section = {
+    title: 'Killed workers',
+    about:
+      `${rate} new connections a second to ${options.workers} workers, one of which is killed (SIGKILL) every ${every} ms; ` +
+      `the app forks its replacement. Counts of ${rounds} rounds. *Seen*: broken after a worker that was killed had ` +
+      "received it, where nobody could have saved it. *Unseen*: broken before it reached a worker's JavaScript. " +
+      `*Refused*: nobody listened. *Hung*: neither answered nor closed within ${options.timeout} s.`,
+    tables: [
+      {
+        header: ['', ...columns],
+        rows: totals.map((row) => [row.label, ...columns.map((name) => `${row.counts[name]}`)]),
+      },
+    ],
+    targets: [
       { name: 'hung', value: own?.counts.hung, atMost: 0 },
       { name: 'refused', value: own?.counts.refused, atMost: 0 },
       { name: 'broken though no killed worker had them', value: own?.counts.unseen, atMost: 0 },
-    ]);
-  }
+    ],
+  };
+  publish('kill', section, { machine, options, totals, results });
 });
 
 /**

@@ -2,7 +2,7 @@
 
 /**
  * Requests of very different weight: new connections at a steady rate, most of them 1 ms of work and one in twenty
- * 100 ms, during which the event loop of its worker stands still. What the short ones suffer from the long ones is the
+ * 100 ms, during which the event loop of its worker is blocked. What the short ones suffer from the long ones is the
  * balancing's doing. (Work is waiting, see the fixture: the CPUs are not what is measured.)
  */
 
@@ -58,7 +58,7 @@ run(async () => {
   const section = {
     title: 'Short requests among long ones',
     about:
-      `${setting}. The event loop of a worker stands still while it works, so a short request that is given to a worker ` +
+      `${setting}. The event loop of a worker is blocked while it works, so a short request that is given to a worker ` +
       `with a long one waits. *× better* is the built-in's p99 of short ones over this one's. Medians of ${rounds} rounds.`,
     tables: [
       latencyTable(results, [

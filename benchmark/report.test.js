@@ -4,6 +4,7 @@
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
+const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 const { drawCharts } = require('./lib/chart.js');
@@ -151,6 +152,13 @@ test('the page tells what was measured, met, missed and lacking', () => {
   ]) {
     assert.match(page, line);
   }
+});
+
+test('every benchmark is a suite that `npm run bench` runs', () => {
+  const scripts = fs
+    .readdirSync(__dirname)
+    .filter((name) => name.endsWith('.js') && !name.endsWith('.test.js') && name !== 'bench.js');
+  assert.deepStrictEqual(scripts.sort(), suites.map(({ name }) => `${name}.js`).sort());
 });
 
 for (const { name, full, quick } of suites) {

@@ -12,10 +12,10 @@ const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
 const { memory, openFiles } = require('../testing/proc.js');
-const { circumstances, describe, writeResults } = require('./lib/report');
-const { print, textTable } = require('../testing/tables.js');
+const { circumstances, describe } = require('./lib/report');
+const { publish } = require('./lib/section');
+const { print } = require('../testing/tables.js');
 const { sum } = require('../testing/stats.js');
-const { printTargets } = require('./lib/targets');
 
 const PARTS = 4;
 /**
@@ -43,10 +43,24 @@ run(async () => {
     print(`\n${contestant.label}: ${connections} connections after ${warmup} to warm up (memory in KiB)`);
     results.push({ contestant: contestant.id, ...(await soak(contestant, options)) });
   }
-  print(`\neverything: ${writeResults('soak', { machine, options, results })}`);
-  if (options.check) {
-    const own = results.find(({ contestant }) => contestant === 'rcluster');
-    printTargets([
+  const own = results.find(({ contestant }) => contestant === 'rcluster');
+  /** @type {import('./lib/section').Section} */
+  const section = {
+    title: 'Hundreds of thousands of connections',
+    about:
+      `What the processes have gained after ${options.connections} connections to ${options.workers} workers, after ` +
+      `${options.warmup} to warm up: memory in KiB and open files. Garbage is collected before each reading.`,
+    tables: results.map(({ contestant, growth }) => ({
+      title: contestant,
+      header: ['growth', 'RSS', 'PSS', 'files'],
+      rows: Object.entries(growth).map(([who, { rss, pss, files }]) => [
+        who,
+        signed(rss),
+        signed(pss),
+        signed(files),
+      ]),
+    })),
+    targets: [
       { name: 'growth of open files, primary', value: own?.growth.primary.files, atMost: 0 },
       { name: 'growth of open files, workers', value: own?.growth.workers.files, atMost: 0 },
       // Resident memory comes and goes by whole spans of the heap; a leak of 10 bytes a connection would
@@ -57,8 +71,9 @@ run(async () => {
         value: own?.growth.workers.pss,
         atMost: 1024 * options.workers,
       },
-    ]);
-  }
+    ],
+  };
+  publish('soak', section, { machine, options, results });
 });
 
 /**
@@ -92,13 +107,6 @@ async function soak(contestant, { workers, clients, connections, warmup, timeout
     primary: difference(last.primary, first.primary),
     workers: difference(last.workers, first.workers),
   };
-  const rows = Object.entries(growth).map(([who, { rss, pss, files }]) => [
-    who,
-    signed(rss),
-    signed(pss),
-    signed(files),
-  ]);
-  print(textTable(['growth', 'RSS', 'PSS', 'files'], rows));
   return { readings, growth };
 }
 

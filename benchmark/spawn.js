@@ -7,11 +7,11 @@ const { fork } = require('node:child_process');
 const { chooseContestants } = require('./lib/contestants');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, writeResults } = require('./lib/report');
-const { print, textTable } = require('../testing/tables.js');
+const { circumstances, describe } = require('./lib/report');
+const { print } = require('../testing/tables.js');
 const { interleave } = require('./lib/rounds');
+const { publish } = require('./lib/section');
 const { median, summarise } = require('../testing/stats.js');
-const { printTargets } = require('./lib/targets');
 
 /**
  * Times in milliseconds, memory in bytes.
@@ -60,18 +60,22 @@ run(async () => {
       online: summarise(samples.map((sample) => median(sample[i].online))),
     })),
   );
-  print(`\nMilliseconds (median of the rounds' medians, and lowest–highest)`);
   const rows = summary.map(({ label, heapMb, blocked, online }) => [
     `${label}, ${heapMb === 0 ? 'small heap' : `${heapMb} MiB`}`,
     range(blocked, 3),
     range(online, 1),
   ]);
-  print(textTable(['', 'fork() blocks', 'online after'], rows));
-  print(`\neverything: ${writeResults('spawn', { machine, options, summary, results })}`);
-  if (options.check) {
-    const time = (/** @type {string} */ id, /** @type {number} */ heapMb) =>
-      summary.find((row) => row.id === id && row.heapMb === heapMb)?.blocked.median ?? NaN;
-    printTargets([
+  const time = (/** @type {string} */ id, /** @type {number} */ heapMb) =>
+    summary.find((row) => row.id === id && row.heapMb === heapMb)?.blocked.median ?? NaN;
+  /** @type {import('./lib/section').Section} */
+  const section = {
+    title: 'fork()',
+    about:
+      'For how long `cluster.fork()` keeps the primary from everything else, and the time to the event online: ' +
+      `${options.forks} workers one after the other, with a small heap and with one that holds ${options.heap} MiB. ` +
+      `Medians of the medians of ${options.rounds} rounds, and lowest–highest.`,
+    tables: [{ header: ['in ms', 'fork() blocks', 'online after'], rows }],
+    targets: [
       {
         name: 'fork() with the large heap, × the built-in',
         value: time('rcluster', options.heap) / time('builtin-rr', options.heap),
@@ -82,8 +86,9 @@ run(async () => {
         value: time('rcluster', options.heap) / time('rcluster', 0),
         atMost: 2,
       },
-    ]);
-  }
+    ],
+  };
+  publish('spawn', section, { machine, options, summary, results });
 });
 
 /**

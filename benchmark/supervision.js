@@ -15,8 +15,9 @@ const { exchange } = require('../testing/clients.js');
 const { allProcesses, isAlive, statusOf } = require('../testing/processes.js');
 const { threadTimes, cpuBetween } = require('../testing/proc.js');
 const { run } = require('./lib/main');
-const { readOptions } = require('./lib/options');
+const { flags, readOptions } = require('./lib/options');
 const { circumstances, describe } = require('./lib/report');
+const { publish } = require('./lib/section');
 const { print } = require('../testing/tables.js');
 const { percentile } = require('../testing/stats.js');
 
@@ -239,19 +240,35 @@ const PARTS = {
       );
       lines.push(line);
     }
-    return lines.join('\n         ');
+    return lines.join('; ');
   },
 };
 
 run(async () => {
   const options = readOptions('How a supervised cluster mends itself.', {
     rate: { default: 500, help: 'requests a second, every second one on a kept connection' },
+    check: flags.check,
     only: { default: '', help: `parts to run, comma-separated: ${Object.keys(PARTS).join(', ')}` },
   });
-  print(describe(circumstances()));
+  const machine = circumstances();
+  print(describe(machine));
   const chosen = options.only === '' ? Object.keys(PARTS) : options.only.split(',');
-  for (const name of chosen) {
-    if (!(name in PARTS)) throw new Error(`there is no part ${name}`);
-    print(`${name.padEnd(10)} ${await PARTS[name](options)}`);
+  /** @type {{ part: string, result: string }[]} */
+  const results = [];
+  for (const part of chosen) {
+    if (!(part in PARTS)) throw new Error(`there is no part ${part}`);
+    const result = await PARTS[part](options);
+    print(`${part.padEnd(12)} ${result}`);
+    results.push({ part, result });
   }
+  /** @type {import('./lib/section').Section} */
+  const section = {
+    title: 'A supervised cluster that mends itself',
+    about:
+      'What clients notice of reloads, exceptions, kills, blocked workers, leaks and a script that dies at once, and how soon ' +
+      `a worker is replaced. Where there is load, it is ${options.rate} requests a second, every second one on a kept connection.`,
+    tables: [{ header: ['', 'result'], rows: results.map(({ part, result }) => [part, result]) }],
+    targets: [],
+  };
+  publish('supervision', section, { machine, options, results });
 });

@@ -16,7 +16,7 @@ const FIXTURES = path.join(__dirname, '..', 'fixtures');
 const skip = isBuiltin && 'it has no supervision';
 
 /** A primary whose own functions may do anything: it is told things on stdin, and writes what has happened to stdout. */
-class Polluted {
+class Fixture {
   /**
    * @param {string[]} options of Node
    * @param {Record<string, string>} env
@@ -79,7 +79,7 @@ class Polluted {
  * @param {{ attributes?: boolean }} [expected] whether it is known which request has thrown
  */
 async function goesOn(env, options = [], { attributes = true } = {}) {
-  const app = new Polluted(options, env);
+  const app = new Fixture(options, env);
   try {
     await app.marker('listening');
     await app.marker('polluted');

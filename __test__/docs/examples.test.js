@@ -3,41 +3,23 @@
 // The example starts, answers, and stops with everything it has started.
 
 const assert = require('node:assert');
-const { spawn } = require('node:child_process');
-const { once } = require('node:events');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 const { isBuiltin } = require('../../testing/subject.js');
 const { get } = require('../../testing/clients.js');
-const { until, membersOf, killAll } = require('../../testing/processes.js');
+const { until } = require('../../testing/processes.js');
+const { withCommand } = require('../helpers/programs.js');
 
 const EXAMPLES = path.join(__dirname, '..', '..', 'examples');
 
-/** Runs the example as a shell would: as the leader of a group of its own. */
-async function withExample(name, body) {
-  const example = spawn(process.execPath, [path.join(EXAMPLES, name)], {
-    detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, PORT: '0' },
-  });
-  let output = '';
-  for (const stream of [example.stdout, example.stderr]) {
-    stream.setEncoding('utf8').on('data', (chunk) => {
-      output += chunk;
-    });
-  }
-  const exit = once(example, 'exit');
-  try {
-    await body({ example, exit, output: () => output });
-    await until('nobody is left', () => membersOf(example.pid).length === 0);
-  } catch (error) {
-    throw new Error(`${error.message}\n--- output of the example ---\n${output}--- end ---`, {
-      cause: error,
-    });
-  } finally {
-    killAll(example.pid);
-  }
+/**
+ * @param {string} name of a file in examples/
+ * @param {(command: import('../helpers/programs.js').Command) => Promise<void>} body
+ */
+function withExample(name, body) {
+  const env = { ...process.env, PORT: '0' };
+  return withCommand([process.execPath, path.join(EXAMPLES, name)], { env }, body);
 }
 
 const skip = isBuiltin
@@ -47,12 +29,12 @@ const skip = isBuiltin
 for (const signal of ['SIGINT', 'SIGTERM']) {
   for (const to of ['the primary', 'the whole group, as a terminal does']) {
     test(`${signal} to ${to}`, { skip }, () =>
-      withExample('http.js', async ({ example, exit, output }) => {
+      withExample('http.js', async ({ pid, exit, output }) => {
         const [, port] = await until('it tells its address', () => /http:\/\/[^:]+:(\d+)/.exec(output()));
         const { status, body } = await get({ port: Number(port), host: '127.0.0.1' });
         assert.strictEqual(status, 200);
         assert.match(body, /\d/);
-        process.kill(to === 'the primary' ? example.pid : -example.pid, signal);
+        process.kill(to === 'the primary' ? pid : -pid, signal);
         assert.deepStrictEqual(await exit, [0, null]);
       }),
     );
@@ -60,7 +42,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
 }
 
 test('the supervised one survives what its first lines say', { skip }, () =>
-  withExample('supervised.js', async ({ example, exit, output }) => {
+  withExample('supervised.js', async ({ pid, exit, output }) => {
     const [, port] = await until('it tells its address', () => /http:\/\/[^:]+:(\d+)/.exec(output()));
     const target = { port: Number(port), host: '127.0.0.1' };
     assert.strictEqual((await get({ ...target, path: '/throw' })).status, 500);
@@ -70,10 +52,10 @@ test('the supervised one survives what its first lines say', { skip }, () =>
     await assert.rejects(get({ ...target, path: '/exit' }));
     await until('it tells of the exit', () => output().includes('restart'));
     assert.match((await get(target)).body, /^slot [01], process \d+\n$/);
-    process.kill(example.pid, 'SIGHUP');
+    process.kill(pid, 'SIGHUP');
     await until('it has reloaded', () => output().includes('"phase":"done"'));
     assert.strictEqual((await get(target)).status, 200);
-    process.kill(example.pid, 'SIGTERM');
+    process.kill(pid, 'SIGTERM');
     assert.deepStrictEqual(await exit, [0, null]);
   }),
 );

@@ -13,7 +13,8 @@ const { after, test } = require('node:test');
 
 const { get } = require('../../testing/clients.js');
 const { freePorts } = require('../../testing/ports.js');
-const { killAll, membersOf, until } = require('../../testing/processes.js');
+const { isAlive, until } = require('../../testing/processes.js');
+const { withCommand } = require('../helpers/programs.js');
 const {
   ROOT,
   aroundPrimary,
@@ -46,39 +47,21 @@ async function portsFor(text) {
 }
 
 /**
- * Runs a program in a group of its own until the body is done, and then ends it as a service manager does.
+ * Runs a program that serves until the body is done, and then ends it as a service manager does.
  * @param {string[]} command
  * @param {number} port on which it serves
  * @param {(output: () => string) => Promise<void>} [body]
  */
-async function withProgram(command, port, body = async () => {}) {
-  const program = spawn(command[0], command.slice(1), {
-    cwd: project,
-    env,
-    detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let output = '';
-  for (const stream of [program.stdout, program.stderr]) {
-    stream.setEncoding('utf8').on('data', (chunk) => {
-      output += chunk;
-    });
-  }
-  const exit = once(program, 'exit');
-  try {
+function withServer(command, port, body = async () => {}) {
+  return withCommand(command, { cwd: project, env }, async ({ pid, exit, output }) => {
     await until('it answers', async () => {
-      assert.strictEqual(program.exitCode ?? program.signalCode, null, 'it runs');
+      assert(isAlive(pid), 'it runs');
       return (await get({ port, host: '127.0.0.1' }).catch(() => undefined))?.status === 200;
     });
-    await body(() => output);
-    program.kill('SIGTERM');
+    await body(output);
+    process.kill(pid, 'SIGTERM');
     assert.deepStrictEqual(await exit, [0, null], 'SIGTERM ends it, with code 0');
-    await until('no process is left', () => membersOf(/** @type {number} */ (program.pid)).length === 0);
-  } catch (error) {
-    throw new Error(`${error.message}\n--- output ---\n${output}--- end ---`, { cause: error });
-  } finally {
-    killAll(/** @type {number} */ (program.pid));
-  }
+  });
 }
 
 /** @param {string} name @param {string} code @returns {string} */
@@ -111,7 +94,7 @@ async function tryProgram({ kind, code, line }) {
     kind === 'primary' ? aroundPrimary(own, port) : kind === 'worker' ? aroundWorker(own, port) : own;
   // What is forwarded is asked at its first address.
   const asked = ports.get(/forward: .*?port: (\d+)/s.exec(code)?.[1] ?? '8000') ?? port;
-  await withProgram([process.execPath, write(`snippet-${line}.js`, whole)], asked);
+  await withServer([process.execPath, write(`snippet-${line}.js`, whole)], asked);
 }
 
 /**
@@ -127,7 +110,7 @@ async function trySession(snippets) {
     if (step.language !== 'sh' || step.kind !== 'app') continue;
     const next = steps.findIndex(({ kind }, later) => later > index && kind === 'app');
     const during = steps.slice(index + 1, next < 0 ? undefined : next);
-    await withProgram(['bash', '-c', `exec ${step.code}`], port, async (output) => {
+    await withServer(['bash', '-c', `exec ${step.code}`], port, async (output) => {
       for (const { kind, code, line } of during) {
         if (kind === 'run' || kind === 'fails') await tryCommands({ kind, code, line }, output);
       }

@@ -11,15 +11,13 @@ const { now } = require('./clock.js');
 const { inject } = require('./injector.js');
 const { account } = require('./ledger.js');
 const { hasOwnNetwork, readBacklogs } = require('./network.js');
+const { SteadyClients } = require('./steady.js');
 
 /** Clients that may wait at the second address. */
 const NARROW = 16;
 
 /** Clients that may wait at the first one: more than there ever are. */
 const WIDE = 4096;
-
-/** For how long new clients come at once if they come late. In ms. */
-const LONGEST_STEP = 100;
 
 /** How many pipes a forwarder keeps for later, with two descriptors each. */
 const SPARE_PIPES = 16;
@@ -108,22 +106,15 @@ function runFaults(options) {
       },
     };
 
-    let [last, due, lateness] = [started, 0, 0];
-    const steady = setInterval(() => {
-      const passed = now() - last;
-      last += passed;
-      lateness = Math.max(lateness, passed);
-      // What has not been sent for want of CPU is not made up for all at once.
-      due += (Math.min(passed, LONGEST_STEP) * rate) / 1000;
-      for (; due >= 1; due--) clients.startAny(cluster.ports[0]);
-    }, 5);
+    const steady = new SteadyClients(clients, rate, () => cluster.ports[0]);
     try {
       await inject(world, { ...options, random });
       // Those that come now find everything in order again.
       await pause(1000);
     } finally {
-      clearInterval(steady);
+      steady.stop();
     }
+    const { lateness } = steady;
     await clients.over();
     await until('all workers are back', () => cluster.workers().length === workers);
     const leaks = await leaksOf(app, cluster, base, options);

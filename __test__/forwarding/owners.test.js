@@ -29,7 +29,7 @@ test('by default workers in Node have a unix socket that nobody else can reach',
     }
     assert.match(await app.get('/here'), /^[12] \/here 0$/);
     const directory = path.dirname(path.dirname(app.workers[0].address));
-    app.tell('quit');
+    app.tell('stop');
     await app.exited;
     assert.ok(!fs.existsSync(directory), 'it goes with the primary');
   }));

@@ -1,9 +1,11 @@
 'use strict';
 
 const assert = require('node:assert');
+const { spawn } = require('node:child_process');
+const { once } = require('node:events');
 const fs = require('node:fs');
 const path = require('node:path');
-const { until } = require('../../testing/processes.js');
+const { killAll, membersOf, until } = require('../../testing/processes.js');
 const { withFixture } = require('./run-fixture.js');
 
 const APPS = path.join(__dirname, '..', 'fixtures', 'apps');
@@ -46,4 +48,36 @@ async function askAll(pids, ask) {
   });
 }
 
-module.exports = { withProgram, certificate, askAll };
+/**
+ * A command that runs, how it ends (code and signal), and what it has written so far.
+ * @typedef {{ pid: number, exit: Promise<[code: number | null, signal: string | null]>, output: () => string }} Command
+ */
+
+/**
+ * Runs a command as a shell would: as the leader of a group of its own. The body sees to its end, after which no process of
+ * the group may be left.
+ * @param {string[]} command
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv }} options
+ * @param {(command: Command) => Promise<void>} body
+ */
+async function withCommand([file, ...args], options, body) {
+  const child = spawn(file, args, { ...options, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  const pid = /** @type {number} */ (child.pid);
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (chunk) => {
+      output += chunk;
+    });
+  }
+  const exit = /** @type {Command['exit']} */ (once(child, 'exit'));
+  try {
+    await body({ pid, exit, output: () => output });
+    await until('no process is left', () => membersOf(pid).length === 0);
+  } catch (error) {
+    throw new Error(`${error.message}\n--- output ---\n${output}--- end ---`, { cause: error });
+  } finally {
+    killAll(pid);
+  }
+}
+
+module.exports = { withCommand, withProgram, certificate, askAll };

@@ -8,6 +8,7 @@ const os = require('node:os');
 const path = require('node:path');
 const { setTimeout: pause } = require('node:timers/promises');
 const { createRandom } = require('../../testing/random.js');
+const { percentile } = require('../../testing/stats.js');
 const { threadTimes } = require('../../testing/proc.js');
 const { descriptorsOf, isAlive, until, zombiesOf } = require('../../testing/processes.js');
 const { Fixture } = require('../helpers/run-fixture.js');
@@ -15,6 +16,7 @@ const { Clients } = require('../faults/clients.js');
 const { now } = require('../faults/clock.js');
 const { readNotes } = require('../faults/ledger.js');
 const { SPARE_PIPES } = require('../faults/scenario.js');
+const { SteadyClients } = require('../faults/steady.js');
 const { WAYS } = require('./ways');
 
 /** How connections get to workers. */
@@ -119,9 +121,7 @@ function residentOf(pid) {
 
 /** @param {number[]} times @returns {number | null} */
 function p99(times) {
-  if (times.length === 0) return null;
-  times.sort((a, b) => a - b);
-  return Math.round(times[Math.min(times.length - 1, Math.floor(times.length * 0.99))]);
+  return times.length === 0 ? null : Math.round(percentile(times, 99));
 }
 
 /** The application with its clients. */
@@ -156,14 +156,9 @@ class Application {
     );
     this.pid = this.fixture.pid;
     this.clients = new Clients(createRandom(options.seed), PATIENCE);
-    let [last, due] = [now(), 0];
-    this.steady = setInterval(() => {
-      const passed = Math.min(now() - last, 100);
-      last = now();
-      due += (passed * options.rate) / 1000;
-      if (this.port === undefined || this.isPaused || this.fixture.exit) due = 0;
-      for (; due >= 1; due--) this.clients.startAny(this.port);
-    }, 5);
+    this.steady = new SteadyClients(this.clients, options.rate, () =>
+      this.isPaused || this.fixture.exit ? undefined : this.port,
+    );
   }
 
   /** Whether something is so, by what the primary has said so far. @param {string} what @param {() => unknown} is */
@@ -245,7 +240,7 @@ class Application {
   }
 
   async end() {
-    clearInterval(this.steady);
+    this.steady.stop();
     await this.clients.over();
     await this.fixture.dispose();
   }

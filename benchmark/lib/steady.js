@@ -2,7 +2,7 @@
 
 /**
  * New connections at a steady rate to a cluster in which something is amiss, and the latencies of those that count:
- * what hostage.js and mixed.js have in common.
+ * what blocked.js and mixed.js have in common.
  */
 
 const { App } = require('./app');

@@ -2,7 +2,8 @@
 
 /**
  * The suites of `npm run bench`, in this order; a script each, which runs alone just as well. `full` are together to
- * take less than 20 minutes, `quick` less than 4, which is enough to see that everything works, and for nothing else.
+ * take less than half an hour, `quick` less than 7 minutes, which is enough to see that everything works, and for
+ * nothing else.
  * @type {readonly { name: string, full: string[], quick: string[] }[]}
  */
 const suites = [
@@ -28,7 +29,7 @@ const suites = [
   },
   { name: 'burst', full: ['--rounds', '3'], quick: ['--rounds', '1'] },
   {
-    name: 'hostage',
+    name: 'blocked',
     full: ['--rounds', '3', '--duration', '5'],
     quick: ['--rounds', '1', '--duration', '2'],
   },
@@ -43,6 +44,38 @@ const suites = [
     full: ['--rounds', '3', '--duration', '1'],
     quick: ['--rounds', '1', '--duration', '1', '--whole', '64'],
   },
+  {
+    name: 'blocked-primary',
+    full: ['--rounds', '5', '--block', '3'],
+    quick: ['--rounds', '1', '--block', '1'],
+  },
+  {
+    name: 'kill',
+    full: ['--rounds', '3', '--duration', '8'],
+    quick: ['--rounds', '1', '--duration', '2'],
+  },
+  { name: 'supervision', full: [], quick: ['--only', 'hang'] },
+  {
+    name: 'spawn',
+    full: ['--rounds', '3'],
+    quick: ['--rounds', '1', '--forks', '3', '--heap', '128'],
+  },
+  {
+    name: 'idle',
+    full: ['--rounds', '3'],
+    quick: ['--rounds', '1', '--seconds', '1', '--processes', '3'],
+  },
+  {
+    name: 'forks',
+    full: ['--forks', '2000'],
+    quick: ['--forks', '50', '--warmup', '10'],
+  },
+  {
+    name: 'soak',
+    full: ['--connections', '200000'],
+    quick: ['--connections', '2000', '--warmup', '500'],
+  },
+  { name: 'shared', full: ['--rounds', '15'], quick: ['--rounds', '1'] },
 ];
 
 module.exports = { suites };

@@ -1,7 +1,7 @@
 'use strict';
 
 /**
- * What clients notice when one worker's event loop stands still again and again: new connections at a steady rate, one
+ * What clients notice when one worker's event loop is blocked again and again: new connections at a steady rate, one
  * of the workers blocked for 300 ms in every 600. The clients that count are those whom another worker answered: that
  * the blocked one keeps those whom it has already begun to serve nobody can help.
  */
@@ -22,7 +22,7 @@ run(async () => {
   const options = readOptions('Latency while one worker is blocked again and again.', {
     workers: { ...flags.workers, default: 4 },
     rate: flags.rate,
-    block: { default: 300, help: 'milliseconds for which the worker stands still' },
+    block: { default: 300, help: 'milliseconds for which the worker is blocked' },
     every: { default: 600, help: 'milliseconds from one time to the next' },
     duration: { default: 4, help: 'seconds that count in each round' },
     rounds: { ...flags.rounds, default: 3 },
@@ -97,7 +97,7 @@ run(async () => {
       better: 'less',
     })),
   );
-  publish('hostage', section, { machine, options, results });
+  publish('blocked', section, { machine, options, results });
 });
 
 /**
@@ -107,7 +107,7 @@ run(async () => {
 async function measure(contestant, options) {
   const { records, failed, prepared } = await steadyLoad(contestant, options, {
     env: { BENCH_NAMES: '1' },
-    prepare: (app) => app.ask('stallOne', { ms: options.block, every: options.every }),
+    prepare: (app) => app.ask('blockOne', { ms: options.block, every: options.every }),
   });
   const others = records.filter(({ worker }) => worker !== String(prepared.pid));
   return {
