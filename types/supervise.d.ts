@@ -188,7 +188,7 @@ export interface SupervisorEventMap {
    * The event loop of a worker is blocked: it is replaced and killed. `stack` says where, if that can be determined; it
    * goes through source maps if workers are started with `--enable-source-maps`. 'restart' follows.
    */
-  unresponsive: [facts: AboutWorker & { silentFor: number; stack: string | null }];
+  unresponsive: [facts: AboutWorker & { blockedFor: number; stack: string | null }];
   /** A worker is replaced because it has reached a limit: memory (bytes), age (ms) or connections. */
   recycle: [facts: AboutWorker & { cause: 'memory' | 'age' | 'connections'; value: number; limit: number }];
   /** A reload begins, is done, or has failed. */

@@ -52,13 +52,13 @@ impl Primary {
                 digit(worker).into_iter().for_each(|worker| self.input(Input::WorkerStarted { worker }))
             }
             [b'l', worker] => {
-                digit(worker).into_iter().for_each(|worker| self.input(Input::WorkerLeft { worker }))
+                digit(worker).into_iter().for_each(|worker| self.input(Input::WorkerLeaving { worker }))
             }
             [b'd', worker] => {
                 digit(worker).into_iter().for_each(|worker| self.input(Input::WorkerDied { worker }))
             }
             [b't', worker] => {
-                digit(worker).into_iter().for_each(|worker| self.input(Input::Settled { worker }))
+                digit(worker).into_iter().for_each(|worker| self.input(Input::ExitReported { worker }))
             }
             [b'o'] => self.answer(Ok(Opened { kind: Kind::Tcp, sockname: None })),
             [b'f'] => self.answer(Err(-98)),
@@ -87,7 +87,7 @@ impl Primary {
             FromWorker::Query(query) => self.input(Input::Query { worker, query: *query }),
             FromWorker::Listening { listener } => self.input(Input::Listening { worker, listener }),
             FromWorker::Close { listener } => self.input(Input::Close { worker, listener }),
-            FromWorker::Leaving => self.input(Input::WorkerLeft { worker }),
+            FromWorker::Leaving => self.input(Input::WorkerLeaving { worker }),
         }
     }
 }
@@ -111,7 +111,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     for worker in WORKERS.map(WorkerId) {
         primary.input(Input::WorkerDied { worker });
-        primary.input(Input::Settled { worker });
+        primary.input(Input::ExitReported { worker });
     }
     assert!(primary.listeners.is_empty(), "{:?}", primary.listeners);
     assert_eq!(primary.listeners.next_deadline(), None);

@@ -265,7 +265,7 @@ function createPrimary(target) {
     // Runs after the listeners below, also if one of them throws. They are where an app forks a replacement.
     setImmediate(() => {
       known.delete(worker.id);
-      supervision.settle(worker.id);
+      supervision.onExitReported(worker.id);
     });
 
     worker.exitedAfterDisconnect = hasLeft(worker);

@@ -181,8 +181,8 @@ class Supervision {
    * The app knows that the worker is dead and has had its chance to fork another.
    * @param {number} id
    */
-  settle(id) {
-    this.#supervisor?.settle(id);
+  onExitReported(id) {
+    this.#supervisor?.onExitReported(id);
   }
 
   /** One more living child wants the event loop to go on. */

@@ -101,7 +101,7 @@ function toSpawnOptions(request, options) {
     gid: request.gid ?? undefined,
     detached: request.detached,
     // Without our preload nothing in it watches the primary, or hears what it says.
-    stranger: !isNode,
+    external: !isNode,
   };
 }
 

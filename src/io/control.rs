@@ -49,11 +49,11 @@ pub use launch::{Inspect, Launch, Ports, Preload, Stdio};
 pub use messages::Event;
 use messages::{Heard, Tell, describe};
 use shared::{Common, SharedSlots};
-pub use shared::{InspectorCount, Leavers, WorkerNumbers};
+pub use shared::{InspectorCount, LeavingWorkers, WorkerNumbers};
 use shell::Shell;
 pub use stack::NoStack;
-use stack::Then;
-pub use template::Plan;
+use stack::OnStack;
+pub use template::SuperviseSetup;
 
 /// How many events of workers may wait for the control thread. A worker that sends more has to wait
 /// until the control thread has read them.
@@ -120,7 +120,7 @@ impl ControlThread {
             slots: SharedSlots::default(),
             numbers: WorkerNumbers::default(),
             inspectors: InspectorCount::default(),
-            leavers: Leavers::default(),
+            leaving: LeavingWorkers::default(),
         };
         let shell = Shell::new(scheduling, Arc::clone(&tell), heard, common.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -197,8 +197,8 @@ impl ControlThread {
     }
 
     /// The application knows that the worker is dead and has had its chance to fork another.
-    pub fn on_settled(&self, worker: WorkerId) {
-        self.tell(Command::Settled(worker));
+    pub fn on_exit_reported(&self, worker: WorkerId) {
+        self.tell(Command::ExitReported(worker));
     }
 
     /// The numbers of workers, to be used for every one that is spawned.
@@ -218,15 +218,15 @@ impl ControlThread {
         self.tell(Command::AddInspectPorts(ports));
     }
 
-    /// Who leaves by agreement.
+    /// The workers that leave by agreement.
     #[must_use]
-    pub fn leavers(&self) -> &Leavers {
-        &self.common.leavers
+    pub fn leaving(&self) -> &LeavingWorkers {
+        &self.common.leaving
     }
 
-    /// Begins to supervise: starts the workers of the plan, and keeps them up.
-    pub fn supervise(&self, plan: Plan) {
-        self.tell(Command::Supervise(Box::new(plan)));
+    /// Begins to supervise: starts the workers of the setup, and keeps them up.
+    pub fn supervise(&self, setup: SuperviseSetup) {
+        self.tell(Command::Supervise(Box::new(setup)));
     }
 
     /// What supervised workers are started with from now on.
@@ -269,7 +269,7 @@ impl ControlThread {
         limit: Duration,
         then: impl FnOnce(Result<String, NoStack>) + Send + 'static,
     ) {
-        self.tell(Command::CaptureStack { worker, limit, then: Then::new(then) });
+        self.tell(Command::CaptureStack { worker, limit, then: OnStack::new(then) });
     }
 
     fn tell(&self, command: Command) {

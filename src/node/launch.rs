@@ -46,7 +46,7 @@ pub struct SpawnOptions {
     pub detached: Option<bool>,
     /// Whether it is a program that knows nothing of us: it gets SIGTERM when it is to go, and when the
     /// primary ends.
-    pub stranger: Option<bool>,
+    pub external: Option<bool>,
     /// The path of what Node loads first, as `args` or `env` has it.
     pub preload: Option<String>,
     /// Where each worker has an inspector's port of its own.
@@ -102,7 +102,7 @@ pub(super) fn launch(options: SpawnOptions, package: Option<&Arc<Package>>) -> R
         uid: options.uid,
         gid: options.gid,
         detached: options.detached.unwrap_or(false),
-        external: options.stranger.unwrap_or(false),
+        external: options.external.unwrap_or(false),
         preload: preload.transpose()?,
         inspect: options.inspect.map(inspect),
         stdio: options.stdio.iter().map(stdio).collect::<Result<_, _>>()?,

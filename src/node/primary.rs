@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::launch::{PackageFiles, SpawnOptions, launch, numbers};
 use super::supervision::{self, SupervisionOptions};
-use crate::io::control::{self, ControlThread, Event, Plan};
+use crate::io::control::{self, ControlThread, Event, SuperviseSetup};
 use rcluster_core::control::supervise::{By, ExitKind, Input, Reason};
 use rcluster_core::ids::{Request, WorkerId};
 use rcluster_core::inquiry::Answer;
@@ -229,11 +229,11 @@ impl Supervisor {
 
     /// The application knows that the worker is dead and has had its chance to fork another.
     #[napi(catch_unwind)]
-    pub fn settle(&self, id: u32) {
+    pub fn on_exit_reported(&self, id: u32) {
         locked(&self.pidfds).remove(&WorkerId(id));
         locked(&self.pids).remove(&WorkerId(id));
-        self.threads.leavers().remove(WorkerId(id));
-        self.threads.on_settled(WorkerId(id));
+        self.threads.leaving().remove(WorkerId(id));
+        self.threads.on_exit_reported(WorkerId(id));
     }
 
     /// Takes a worker from all its listeners. Those with nobody left are closed on return.
@@ -266,20 +266,20 @@ impl Supervisor {
     #[napi(catch_unwind)]
     #[must_use]
     pub fn is_leaving(&self, id: u32) -> bool {
-        self.threads.leavers().contains(WorkerId(id))
+        self.threads.leaving().contains(WorkerId(id))
     }
 
     /// Starts the workers that are asked for, with this launch (whose `id` does not count), and keeps them up.
     #[napi(catch_unwind)]
     pub fn supervise(&self, options: SupervisionOptions, template: SpawnOptions, seed: u32) -> Result<()> {
-        let plan = Plan {
+        let setup = SuperviseSetup {
             retire_on_exception: options.retire_on_exception,
             instance_var: options.instance_var.clone(),
             options: options.convert()?,
             launch: launch(template, self.package.as_ref()).map_err(failure)?,
             seed: u64::from(seed),
         };
-        self.threads.supervise(plan);
+        self.threads.supervise(setup);
         Ok(())
     }
 

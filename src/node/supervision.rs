@@ -219,9 +219,9 @@ pub(super) fn describe(event: &Event) -> Value {
             ("drained", json!({ "worker": worker, "slot": slot, "resources": resources }))
         }
         Event::Stopping { delay } => ("stopping", json!({ "delay": milliseconds(*delay) })),
-        Event::Unresponsive { worker, slot, silent_for, stack } => (
+        Event::Unresponsive { worker, slot, blocked_for, stack } => (
             "unresponsive",
-            json!({ "worker": worker, "slot": slot, "silentFor": milliseconds(*silent_for), "stack": stack }),
+            json!({ "worker": worker, "slot": slot, "blockedFor": milliseconds(*blocked_for), "stack": stack }),
         ),
         Event::Recycle { worker, slot, excess, value, limit } => {
             let cause = match excess {

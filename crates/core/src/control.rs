@@ -1,9 +1,9 @@
 //! The control thread's decisions: which listeners there are, which workers there are to be, and what becomes of both.
 //!
-//! One state machine owns them, because each depends on the other: a listener without a worker stays open as long as
-//! supervision owes a worker; a worker is ready once its listener is; who drains leaves its listeners, and who is
-//! promoted joins them. [`Control::input`] is the only way in. What follows from an input is appended in the order in
-//! which it is to be done.
+//! One state machine owns them, because each depends on the other: a vacant listener stays open as long as supervision
+//! is going to start a worker; a worker is ready once its listener is open; one that drains leaves its listeners, and
+//! one that is promoted joins them. [`Control::input`] is the only way in. What follows from an input is appended in
+//! the order in which it is to be done.
 //!
 //! Workers are not trusted, and the answers of the system may be late: whatever an input names need not exist any more.
 
@@ -109,7 +109,7 @@ impl Control {
             Input::Exited { worker, exit } => self.on_exit(worker, exit),
             Input::Leave(worker) => self.on_leaving(worker),
             Input::Drain(worker, order) => self.say(Output::Send(worker, ToWorker::Drain(order))),
-            Input::Settled(worker) => self.listen(listeners::Input::Settled { worker }),
+            Input::ExitReported(worker) => self.listen(listeners::Input::ExitReported { worker }),
             Input::Opened { listener, result } => self.listen(listeners::Input::Opened { listener, result }),
             Input::ReplyFailed { worker, reply, errno } => self.on_reply_failed(worker, &reply, errno),
             Input::Begin { options, seed } => {
@@ -183,7 +183,7 @@ impl Control {
         self.say(Output::TellBroken(worker, why));
         self.supervise(supervise::Input::CutOff { worker });
         self.withdraw(worker);
-        // For those who wait at its listeners it is dead.
+        // For its listeners it is dead.
         self.listen(listeners::Input::WorkerDied { worker });
         self.standbys.on_go(worker);
     }
@@ -192,10 +192,10 @@ impl Control {
         let Some(Worker { supervised, .. }) = self.workers.remove(worker) else { return };
         self.unlinked.on_exit(worker);
         self.say(Output::Forget(worker));
-        // Who exits with 0 has meant to go, and its listeners go with it, unless supervision knows better. After
+        // A worker that exits with 0 has meant to go, and its listeners go with it, unless supervision knows better. After
         // anything else they stay open for a replacement.
         if exit == ExitKind::Code(0) && !supervised {
-            self.listen(listeners::Input::WorkerLeft { worker });
+            self.listen(listeners::Input::WorkerLeaving { worker });
         }
         self.listen(listeners::Input::WorkerDied { worker });
         self.standbys.on_go(worker);
@@ -208,7 +208,7 @@ impl Control {
     /// A worker says that it takes no more connections, or the app has told it so.
     fn on_leaving(&mut self, worker: WorkerId) {
         // A worker that says so over and over must not fill the queues of other threads.
-        if self.workers.has_left(worker) {
+        if self.workers.is_leaving(worker) {
             return;
         }
         if self.workers.is_supervised(worker) {
@@ -216,9 +216,9 @@ impl Control {
         }
         self.supervise(supervise::Input::Leaving { worker });
         // Supervision may have told it to drain.
-        if !self.workers.has_left(worker) {
+        if !self.workers.is_leaving(worker) {
             self.withdraw(worker);
-            self.leave_listeners(listeners::Input::WorkerLeft { worker }, worker);
+            self.leave_listeners(listeners::Input::WorkerLeaving { worker }, worker);
         }
     }
 
@@ -239,7 +239,7 @@ impl Control {
 
     /// A worker leaves on purpose.
     fn leave_listeners(&mut self, input: listeners::Input, worker: WorkerId) {
-        self.workers.on_left(worker);
+        self.workers.on_leaving(worker);
         self.listen(input);
         self.standbys.on_go(worker);
     }
@@ -321,7 +321,7 @@ impl Control {
                 }
                 self.say(Output::Kill(worker, signal));
             }
-            supervise::Output::TakeBack { worker } => self.withdraw(worker),
+            supervise::Output::Reclaim { worker } => self.withdraw(worker),
             supervise::Output::Probe { worker } => self.say(Output::Send(worker, ToWorker::Ping)),
             supervise::Output::CaptureStack { worker } => self.say(Output::CaptureStack(worker)),
             supervise::Output::Tell(event) => self.say(Output::Tell(event)),
@@ -362,7 +362,7 @@ impl Control {
         let input = if replaced {
             listeners::Input::WorkerReplaced { worker }
         } else {
-            listeners::Input::WorkerLeft { worker }
+            listeners::Input::WorkerLeaving { worker }
         };
         self.leave_listeners(input, worker);
     }

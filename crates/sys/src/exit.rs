@@ -1,6 +1,6 @@
 //! How a process ended, and signals to it: both by pidfd.
 //!
-//! A pidfd always means the process it was made for, never a stranger that got the same number
+//! A pidfd always means the process it was made for, never another one that got the same number
 //! later. And asking it how the process ended leaves SIGCHLD alone, which belongs to libuv.
 
 use std::mem;

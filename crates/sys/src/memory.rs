@@ -8,7 +8,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use super::error::{Doing, SysError};
 
 /// The resident memory of one process, read again and again from a file that stays open. When the process is
-/// gone reading fails; it never tells of a stranger that got its number.
+/// gone reading fails; it never reads another process that got its number.
 #[derive(Debug)]
 pub struct Memory {
     statm: File,

@@ -2,13 +2,13 @@
 //!
 //! `fork` copies the page tables first, which takes milliseconds for a large JavaScript heap, on the
 //! thread that serves the event loop. Here the child borrows our memory until it executes its
-//! program (`CLONE_VM | CLONE_VFORK`): the calling thread stands still meanwhile, all others go on.
+//! program (`CLONE_VM | CLONE_VFORK`): the calling thread waits meanwhile, all others go on.
 //! `posix_spawn` does the same, but it can neither change the user nor say which step failed.
 //!
-//! This file is the parent's side. What the child does until its program runs is in [`newborn`].
+//! This file is the parent's side. What the child does until its program runs is in [`child`].
 
+mod child;
 mod inherit;
-mod newborn;
 
 use std::ffi::CString;
 use std::num::NonZeroUsize;
@@ -27,7 +27,7 @@ use nix::unistd::Pid;
 
 use super::error::{Doing, SysError};
 use super::exit;
-use newborn::{Plan, newborn, signal_mask};
+use child::{ChildSetup, run_child, signal_mask};
 
 /// A program to start, and everything the new process is to have.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +68,7 @@ impl Spawn<'_> {
 /// A process that executes its program.
 #[derive(Debug)]
 pub struct Child {
-    /// Its number, for people. It can be a stranger's once the exit has been reaped.
+    /// Its number, for people. It can be that of another process once the exit has been reaped.
     pub pid: Pid,
     /// The process itself; readable once it has ended.
     pub pidfd: OwnedFd,
@@ -78,8 +78,8 @@ impl Spawn<'_> {
     /// Starts the program. Returns once it is being executed, or with the step that failed.
     pub fn spawn(&self) -> Result<Child, SysError> {
         let stage = Stage::new(self.changes_identity()).doing("making room for a new process")?;
-        let mut plan = Plan::new(self, self.candidates(), stage.report());
-        let child = self.clone_process(&mut plan, &stage).doing("starting a process")?;
+        let mut setup = ChildSetup::new(self, self.candidates(), stage.report());
+        let child = self.clone_process(&mut setup, &stage).doing("starting a process")?;
         let Some(failure) = stage.failure() else {
             return Ok(child);
         };
@@ -90,7 +90,7 @@ impl Spawn<'_> {
     }
 
     /// Makes the child and returns when it has executed its program or ended.
-    fn clone_process(&self, plan: &mut Plan<'_>, stage: &Stage) -> nix::Result<Child> {
+    fn clone_process(&self, setup: &mut ChildSetup<'_>, stage: &Stage) -> nix::Result<Child> {
         let mut flags = libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
         // A child that becomes somebody else gets a copy of our memory after all. The kernel marks
         // the memory of a process whose identity changes as not to be dumped, which would stick to
@@ -102,15 +102,15 @@ impl Spawn<'_> {
         // A signal handler that runs in the child would do so in our memory, behind our back.
         let _blocked = BlockedSignals::new()?;
         // SAFETY: the child runs on the stage's stack, which nothing else uses. With CLONE_VFORK the
-        // call returns when the child no longer runs in our memory, so stack and plan outlive it;
-        // until then it is the only user of `*plan`, as this thread stands still. The kernel writes
+        // call returns when the child no longer runs in our memory, so stack and setup outlive it;
+        // until then it is the only user of `*setup`, as this thread waits. The kernel writes
         // the descriptor to `pidfd`, which outlives the call. No thread storage is given.
         let pid = unsafe {
             libc::clone(
-                newborn,
+                run_child,
                 stage.stack(),
                 flags,
-                ptr::from_mut(plan).cast(),
+                ptr::from_mut(setup).cast(),
                 &raw mut pidfd,
                 ptr::null_mut::<c_void>(),
                 ptr::null_mut::<c_int>(),
@@ -242,7 +242,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // SAFETY: our own mapping, which the child left before the clone returned; the plan does not
+        // SAFETY: our own mapping, which the child left before the clone returned; the setup does not
         // use its pointer into it any more. Unmapping a whole mapping cannot fail.
         let _ = unsafe { munmap(self.base, SIZE.get()) };
     }

@@ -2,7 +2,7 @@
 //! what the primary says on the lifeline whatever JavaScript is doing.
 //!
 //! JavaScript comes first: a lost channel makes Node's own code run `disconnect` listeners and
-//! exit. A worker whose loop is blocked cannot do that, and would live for ever as an orphan.
+//! exit. A worker whose loop is blocked cannot do that, and would live for ever as an orphaned worker.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -90,7 +90,7 @@ impl Watch {
         if last.leaving && last.reacted {
             return;
         }
-        // SIGKILL rather than exit(): nothing that runs at exit may hang, too. It cannot fail
+        // SIGKILL rather than exit(): nothing that runs at exit may block, too. It cannot fail
         // for a process of one's own.
         let _ = kill(getpid(), Signal::SIGKILL);
     }

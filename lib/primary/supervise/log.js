@@ -77,7 +77,7 @@ const LINES = {
   unresponsive: (facts) => {
     const stack = facts.stack ? `:\n${facts.stack}` : '';
     return warn(
-      `${subject(facts)} has been unresponsive for ${time(facts.silentFor)} and is replaced${stack}`,
+      `${subject(facts)} has been unresponsive for ${time(facts.blockedFor)} and is replaced${stack}`,
     );
   },
   recycle: (facts) =>

@@ -6,8 +6,8 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::launch::{Launch, Link};
-use super::stack::Then;
-use super::template::Plan;
+use super::stack::OnStack;
+use super::template::SuperviseSetup;
 use rcluster_core::control::supervise::{self, Stats};
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::wire::Drain;
@@ -17,11 +17,11 @@ use rcluster_core::wire::Drain;
 pub(super) enum Command {
     Adopt { worker: WorkerId, slot: Slot, pidfd: Arc<OwnedFd>, link: Link },
     Drain(WorkerId, Drain),
-    CaptureStack { worker: WorkerId, limit: Duration, then: Then },
+    CaptureStack { worker: WorkerId, limit: Duration, then: OnStack },
     Leave { worker: WorkerId, done: Sender<()> },
     Flush { worker: WorkerId, done: Sender<()> },
-    Settled(WorkerId),
-    Supervise(Box<Plan>),
+    ExitReported(WorkerId),
+    Supervise(Box<SuperviseSetup>),
     Relaunch(Box<Launch>),
     AddInspectPorts(Vec<String>),
     Ask(supervise::Input),

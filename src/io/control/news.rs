@@ -76,7 +76,7 @@ impl Order {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting>> {
-        // Who panicked has told that, and has left a queue that holds.
+        // A thread that panicked has told that, and has left a queue that holds.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,7 +12,7 @@ use crate::io::dispatcher::{Afterwards, Command, Dispatcher};
 use rcluster_core::control::slots::Slots;
 use rcluster_core::ids::WorkerId;
 
-/// What the control thread has in common with who holds it.
+/// What the control thread shares with the thread that owns it.
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) dispatcher: Arc<Dispatcher>,
@@ -20,11 +20,11 @@ pub(super) struct Common {
     pub(super) slots: SharedSlots,
     pub(super) numbers: WorkerNumbers,
     pub(super) inspectors: InspectorCount,
-    pub(super) leavers: Leavers,
+    pub(super) leaving: LeavingWorkers,
 }
 
 impl Common {
-    /// Lets the primary's thread go on once the dispatcher has done what it was told so far: it is the one who closes
+    /// Lets the primary's thread go on once the dispatcher has done what it was told so far: it closes
     /// the sockets.
     pub(super) fn answer_behind_dispatcher(&self, done: Sender<()>) {
         self.behind_dispatcher(move || {
@@ -33,7 +33,7 @@ impl Common {
         });
     }
 
-    /// All workers drain, and this one is next. The answer comes when the dispatcher has passed on whoever waited.
+    /// All workers drain, and this one is next. The answer comes when the dispatcher has passed on what waited.
     pub(super) fn last_call(&self, worker: WorkerId) -> oneshot::Receiver<()> {
         self.forwarding.leaving(worker);
         let (called, on_called) = oneshot::channel();
@@ -56,7 +56,7 @@ pub(super) struct SharedSlots(Arc<Mutex<Slots>>);
 
 impl SharedSlots {
     pub(super) fn lock(&self) -> MutexGuard<'_, Slots> {
-        // Whoever panicked with it has left a table that holds; the panic has been told where it happened.
+        // A thread that panicked with it has left a table that holds; the panic has been told where it happened.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -85,12 +85,12 @@ impl InspectorCount {
     }
 }
 
-/// Which workers leave by agreement. JavaScript looks here when it learns of the end of a worker, because the
+/// The workers that leave by agreement. JavaScript looks here when it learns of the end of a worker, because the
 /// news that it was told to leave may come later.
 #[derive(Clone, Debug, Default)]
-pub struct Leavers(Arc<Mutex<HashSet<WorkerId>>>);
+pub struct LeavingWorkers(Arc<Mutex<HashSet<WorkerId>>>);
 
-impl Leavers {
+impl LeavingWorkers {
     pub(super) fn add(&self, worker: WorkerId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(worker);
     }

@@ -17,8 +17,8 @@ use super::reaper::{Reaped, Reaper};
 use super::service::Service;
 use super::shared::Common;
 use super::sockets::Sockets;
-use super::stack::Then;
-use super::template::{Plan, Started, Template};
+use super::stack::OnStack;
+use super::template::{Started, SuperviseSetup, Template};
 use super::workers::{LOOK, WorkerHandle};
 use crate::io::dispatcher::{Command as ToDispatcher, Notice};
 use crate::io::store;
@@ -120,8 +120,8 @@ impl Shell {
                     handle.flush(done);
                 }
             }
-            Command::Settled(worker) => self.input(Input::Settled(worker)),
-            Command::Supervise(plan) => self.begin(*plan),
+            Command::ExitReported(worker) => self.input(Input::ExitReported(worker)),
+            Command::Supervise(setup) => self.begin(*setup),
             Command::Relaunch(launch) => {
                 if let Some(template) = &mut self.template {
                     template.relaunch(*launch);
@@ -234,7 +234,7 @@ impl Shell {
     }
 
     fn carry_out(&mut self, output: Output) {
-        let Common { dispatcher, forwarding, slots, leavers, .. } = &self.common;
+        let Common { dispatcher, forwarding, slots, leaving, .. } = &self.common;
         match output {
             Output::Spawn { ticket, slot, retry } => self.spawn(ticket, slot, retry),
             Output::Promote { worker, slot } => self.promote(worker, slot),
@@ -247,7 +247,7 @@ impl Shell {
             Output::Send(worker, frame) => self.send(worker, &frame, None),
             Output::Join(worker, listener) => dispatcher.tell(ToDispatcher::Join(worker, listener)),
             Output::Leave(worker, listener) => dispatcher.tell(ToDispatcher::Leave(worker, listener)),
-            Output::Agree(worker) => leavers.add(worker),
+            Output::Agree(worker) => leaving.add(worker),
             Output::StopForwarding(worker) => forwarding.take_away(worker),
             Output::Withdraw(worker) => {
                 slots.lock().free(worker);
@@ -282,13 +282,13 @@ impl Shell {
     }
 
     /// Begins to supervise.
-    fn begin(&mut self, plan: Plan) {
+    fn begin(&mut self, setup: SuperviseSetup) {
         if let Some(warning) = self.service.begin(self.start.elapsed()) {
             (self.tell)(warning);
         }
         self.reaper.count_oom_kills();
-        let (options, seed) = (Box::new(plan.options.clone()), plan.seed);
-        self.template = Some(Template::new(plan));
+        let (options, seed) = (Box::new(setup.options.clone()), setup.seed);
+        self.template = Some(Template::new(setup));
         self.input(Input::Begin { options, seed });
     }
 
@@ -353,7 +353,7 @@ impl Shell {
         }
     }
 
-    /// The order to drain follows once the dispatcher has passed on whoever waits for a worker.
+    /// The order to drain follows once the dispatcher has passed on what waits for a worker.
     fn last_call(&self, worker: WorkerId, order: Drain) {
         let called = self.common.last_call(worker);
         let heard = self.heard.clone();
@@ -367,8 +367,8 @@ impl Shell {
 
     fn capture_stack(&self, worker: WorkerId) {
         let heard = self.heard.clone();
-        let then = Then::new(move |stack| {
-            // Why there is none is of no use to the one who has to replace it. A full queue means that this
+        let then = OnStack::new(move |stack| {
+            // Why there is none is of no use where it is replaced. A full queue means that this
             // thread is behind, and then it does not wait for this.
             let _late = heard.try_send(Heard::Stack(worker, stack.ok()));
         });

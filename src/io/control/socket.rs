@@ -140,7 +140,7 @@ impl ControlSocket {
             match send(self.socket.as_fd(), &bytes, &fds) {
                 Ok(Sent::Done) => return Ok(()),
                 Ok(Sent::Full | Sent::TooManyOnTheirWay) => {}
-                // A worker that has died is no rule-breaker; its hang-up and death are told as such.
+                // A worker that has died has broken no rule; its hang-up and end are told as such.
                 Err(error) if error.is_peer_gone() => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
@@ -305,7 +305,7 @@ async fn write(
         if let Err(error) = send_frame(&socket, &bytes, &fds).await {
             // What the worker has written before is read all the same.
             unsent.none();
-            // A worker that has died is no rule-breaker; its hang-up and death are told as such.
+            // A worker that has died has broken no rule; its hang-up and end are told as such.
             if !error.is_peer_gone() {
                 let _stopped = heard.send(Heard::Broke(worker, error.to_string())).await;
             }

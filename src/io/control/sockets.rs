@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher};
-use rcluster_core::control::listeners::{Opened, Place, Sharing, Spec, shorter};
+use rcluster_core::control::listeners::{ListenAddress, ListenerSpec, Opened, Sharing, shorter};
 use rcluster_core::ids::{ListenerId, Slot};
 use rcluster_core::wire::{Family, Kind, Reply, Sockname};
 use rcluster_sys::error::SysError;
@@ -46,7 +46,7 @@ impl Sockets {
     }
 
     /// Opens a socket. An error is told by its negative number, as the worker will see it.
-    pub(super) fn open(&mut self, listener: ListenerId, spec: &Spec) -> Result<Opened, i32> {
+    pub(super) fn open(&mut self, listener: ListenerId, spec: &ListenerSpec) -> Result<Opened, i32> {
         if spec.sharing == Sharing::PerSlot {
             return self.open_group(listener, spec).map_err(|error| error.negative_errno());
         }
@@ -70,13 +70,13 @@ impl Sockets {
     }
 
     /// Opens a group of sockets, of which the first worker that asks gets the first.
-    fn open_group(&mut self, listener: ListenerId, spec: &Spec) -> Result<Opened, SysError> {
+    fn open_group(&mut self, listener: ListenerId, spec: &ListenerSpec) -> Result<Opened, SysError> {
         let backlog = spec.backlog.unwrap_or_default();
-        let group = match &spec.place {
-            Place::Tcp { address, ipv6, port, ipv6_only } => {
+        let group = match &spec.address {
+            ListenAddress::Tcp { address, ipv6, port, ipv6_only } => {
                 Group::new(listen::parse_address(address, *ipv6, *port)?, *ipv6_only, backlog)?
             }
-            Place::TcpAnywhere { port, ipv6_only } => Group::anywhere(*port, *ipv6_only, backlog)?,
+            ListenAddress::TcpAnywhere { port, ipv6_only } => Group::anywhere(*port, *ipv6_only, backlog)?,
             _ => return Err(SysError::invalid("opening a socket for each slot")),
         };
         let spare = Some(group.open()?);
@@ -122,24 +122,24 @@ impl Sockets {
     }
 }
 
-fn bind(spec: &Spec) -> Result<Bound, SysError> {
+fn bind(spec: &ListenerSpec) -> Result<Bound, SysError> {
     let backlog = spec.backlog;
-    match &spec.place {
-        Place::Tcp { address, ipv6, port, ipv6_only } => {
+    match &spec.address {
+        ListenAddress::Tcp { address, ipv6, port, ipv6_only } => {
             listen::tcp(listen::parse_address(address, *ipv6, *port)?, *ipv6_only, backlog)
         }
-        Place::TcpAnywhere { port, ipv6_only } => listen::tcp_anywhere(*port, *ipv6_only, backlog),
-        Place::Udp { address, ipv6, port, ipv6_only, reuse_address } => listen::udp(
+        ListenAddress::TcpAnywhere { port, ipv6_only } => listen::tcp_anywhere(*port, *ipv6_only, backlog),
+        ListenAddress::Udp { address, ipv6, port, ipv6_only, reuse_address } => listen::udp(
             listen::parse_address(address, *ipv6, *port)?,
             UdpOptions { ipv6_only: *ipv6_only, reuse_address: *reuse_address },
         ),
-        Place::Path { path, readable_all, writable_all } => {
+        ListenAddress::Path { path, readable_all, writable_all } => {
             let access = Access { readable: *readable_all, writable: *writable_all };
             // Without a working directory there is nothing to be relative to.
             listen::unix(&shorter(path, current_dir().ok().as_deref()), access, backlog)
         }
-        Place::Datagram { fd } => listen::adopt_datagram(*fd),
-        Place::Stream { fd } => listen::adopt_stream(*fd, backlog),
+        ListenAddress::Datagram { fd } => listen::adopt_datagram(*fd),
+        ListenAddress::Stream { fd } => listen::adopt_stream(*fd, backlog),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The primary's end of a worker's lifeline: where does its JavaScript hang?
+//! The primary's end of a worker's lifeline: where is its JavaScript blocked?
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,15 +23,15 @@ const STALE: usize = 16;
 /// Why there is no stack.
 #[derive(Debug, Error)]
 pub enum NoStack {
-    /// It did not answer in time: it waits in the system or in native code, or its process stands still.
+    /// It did not answer in time: it waits in the system or in native code, or its process is stopped.
     #[error("the worker runs no JavaScript that could be asked")]
-    Silent,
+    NoAnswer,
     /// Its Node cannot be asked.
     #[error("its Node cannot tell: {0}")]
     Unreachable(String),
     /// It is dead, or cut off.
     #[error("there is no such worker")]
-    Gone,
+    Exited,
     /// It answered what is no answer.
     #[error(transparent)]
     Nonsense(#[from] AnswerError),
@@ -41,9 +41,9 @@ pub enum NoStack {
 }
 
 /// What is to be done with a stack, or with the reason why there is none.
-pub(super) struct Then(Box<dyn FnOnce(Result<String, NoStack>) + Send>);
+pub(super) struct OnStack(Box<dyn FnOnce(Result<String, NoStack>) + Send>);
 
-impl Then {
+impl OnStack {
     pub(super) fn new(then: impl FnOnce(Result<String, NoStack>) + Send + 'static) -> Self {
         Self(Box::new(then))
     }
@@ -53,9 +53,9 @@ impl Then {
     }
 }
 
-impl fmt::Debug for Then {
+impl fmt::Debug for OnStack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Then")
+        f.write_str("OnStack")
     }
 }
 
@@ -78,7 +78,7 @@ impl Lifeline {
 
     /// Asks for the stack, and waits for it no longer than `limit`.
     pub(super) async fn stack(&self, limit: Duration) -> Result<String, NoStack> {
-        tokio::time::timeout(limit, self.ask()).await.unwrap_or(Err(NoStack::Silent))
+        tokio::time::timeout(limit, self.ask()).await.unwrap_or(Err(NoStack::NoAnswer))
     }
 
     async fn ask(&self) -> Result<String, NoStack> {
@@ -92,7 +92,7 @@ impl Lifeline {
         // Full: it has not even read the questions before. There is no use in another.
         match send(self.socket.as_fd(), ASK, &[]) {
             Ok(Sent::Done | Sent::Full | Sent::TooManyOnTheirWay) => {}
-            Err(error) if error.is_peer_gone() => return Err(NoStack::Gone),
+            Err(error) if error.is_peer_gone() => return Err(NoStack::Exited),
             Err(error) => return Err(error.into()),
         }
         loop {
@@ -108,14 +108,14 @@ impl Lifeline {
     fn read(&self, bytes: &mut [u8]) -> Result<Option<Answer>, NoStack> {
         // No worker has a descriptor to send us here. While those wait that it has sent, it is not read any further.
         if self.closer.is_full() {
-            return Err(NoStack::Gone);
+            return Err(NoStack::Exited);
         }
         let mut fds = Vec::new();
         let received = receive(self.socket.as_fd(), bytes, &mut fds);
         self.closer.close_all(fds);
         match received? {
             Received::Empty => Ok(None),
-            Received::Closed => Err(NoStack::Gone),
+            Received::Closed => Err(NoStack::Exited),
             Received::Message { cut: true, .. } => Err(AnswerError::TooLong.into()),
             Received::Message { len, cut: false } => Ok(Some(Answer::parse(&bytes[..len])?)),
         }
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn silence_ends_in_time_and_nonsense_at_once() {
-        assert!(matches!(ask(&[], &[], Duration::from_millis(20)), Err(NoStack::Silent)));
+        assert!(matches!(ask(&[], &[], Duration::from_millis(20)), Err(NoStack::NoAnswer)));
         assert!(matches!(ask(&[], &[b"T\xff\xfe"], LONG), Err(NoStack::Nonsense(AnswerError::Text))));
         let long = vec![b'T'; MAX_ANSWER + 1];
         assert!(matches!(ask(&[], &[&long], LONG), Err(NoStack::Nonsense(AnswerError::TooLong))));

@@ -11,7 +11,7 @@ use rcluster_core::notify::watchdog_period;
 use rcluster_sys::error::SysError;
 use rcluster_sys::notify::{Notifier, monotonic_usec};
 
-/// Tells systemd, or who else speaks its protocol, when the cluster is ready, reloads, stops, and is alive.
+/// Tells systemd, or another program that speaks its protocol, when the cluster is ready, reloads, stops, and is alive.
 pub(super) struct Systemd {
     notifier: Notifier,
     /// All workers have been ready once: the service has started.

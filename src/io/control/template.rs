@@ -13,7 +13,7 @@ use rcluster_sys::memory::Memory;
 
 /// How a supervised cluster is to be kept up.
 #[derive(Debug)]
-pub struct Plan {
+pub struct SuperviseSetup {
     /// What the operator has chosen.
     pub options: Options,
     /// Whether an uncaught exception retires a worker.
@@ -27,7 +27,7 @@ pub struct Plan {
 }
 
 /// Starts supervised workers, without asking JavaScript.
-pub(super) struct Template(Plan);
+pub(super) struct Template(SuperviseSetup);
 
 /// A supervised worker that has been started.
 pub(super) struct Started {
@@ -39,8 +39,8 @@ pub(super) struct Started {
 }
 
 impl Template {
-    pub(super) fn new(plan: Plan) -> Self {
-        Self(plan)
+    pub(super) fn new(setup: SuperviseSetup) -> Self {
+        Self(setup)
     }
 
     /// What workers are started with from now on.
@@ -91,7 +91,7 @@ impl Template {
 
     /// What is a worker's own in its environment.
     fn own(&self, worker: WorkerId, slot: Option<Slot>, retry: bool) -> Result<Vec<CString>, SysError> {
-        let Plan { options, retire_on_exception, instance_var, .. } = &self.0;
+        let SuperviseSetup { options, retire_on_exception, instance_var, .. } = &self.0;
         let settings = Settings {
             slot,
             standby: slot.is_none(),

@@ -9,7 +9,7 @@ use super::commands::Command;
 use super::messages::Heard;
 use super::shell::Shell;
 
-/// Runs until the queue of commands ends. The root of the thread: a panic is told, it would be silence otherwise.
+/// Runs until the queue of commands ends. The root of the thread: a panic is told, or nobody would hear of it.
 pub(super) fn run(
     mut shell: Shell,
     runtime: &tokio::runtime::Runtime,

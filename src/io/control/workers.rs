@@ -11,7 +11,7 @@ use super::external::External;
 use super::launch::{Link, Newcomer};
 use super::messages::Heard;
 use super::socket::{ControlSocket, SocketError};
-use super::stack::{Lifeline, NoStack, Then};
+use super::stack::{Lifeline, NoStack, OnStack};
 use rcluster_core::control::supervise::{KillSignal, Vitals};
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::wire::ToWorker;
@@ -134,12 +134,12 @@ impl WorkerHandle {
     }
 
     /// Asks where the worker is, in a task of its own: nobody else has to wait for the answer.
-    pub(super) fn capture_stack(this: Option<&Self>, limit: Duration, then: Then) {
+    pub(super) fn capture_stack(this: Option<&Self>, limit: Duration, then: OnStack) {
         let lifeline = this.and_then(|handle| handle.lifeline.clone());
         tokio::task::spawn_local(async move {
             then.call(match lifeline {
                 Some(lifeline) => lifeline.stack(limit).await,
-                None => Err(NoStack::Gone),
+                None => Err(NoStack::Exited),
             });
         });
     }

@@ -24,7 +24,7 @@ impl Control {
         }
         for worker in self.standbys.workers() {
             ensure(self.workers.is_supervised(worker), || format!("{worker} is a standby and not there"))?;
-            ensure(!self.workers.has_left(worker), || format!("{worker} has left and may be promoted"))?;
+            ensure(!self.workers.is_leaving(worker), || format!("{worker} has left and may be promoted"))?;
         }
         for (worker, listener) in self.standbys.held() {
             ensure(self.listeners.is_member(worker, listener), || {

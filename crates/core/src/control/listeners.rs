@@ -1,19 +1,19 @@
-//! Which listeners there are, who listens on them, and how long they live.
+//! Which listeners there are, which workers listen on them, and how long they stay open.
 //!
-//! Workers ask where to listen; the first to ask for a place has it opened, the next ones join.
+//! Workers ask where to listen; the first to ask for an address has it opened, the next ones join.
 //! A listener closes when the last server on it is closed or its worker leaves on purpose. When
 //! the last worker *dies*, its clients may wait in the backlog for a replacement: see
-//! [`Input::Settled`].
+//! [`Input::ExitReported`].
 
-mod place;
 mod registry;
+mod request;
 
 use std::time::Duration;
 
 use crate::ids::{ListenerId, WorkerId};
 use crate::wire::{Kind, Query, Reply, Sockname};
-pub use place::{Place, Sharing, Spec, shorter};
 pub use registry::Listeners;
+pub use request::{ListenAddress, ListenerSpec, Sharing, shorter};
 
 /// How long a listener without workers waits for a worker that is starting.
 pub const LINGER: Duration = Duration::from_secs(10);
@@ -63,7 +63,7 @@ pub enum Input {
         listener: ListenerId,
     },
     /// A worker leaves on purpose: by `worker.disconnect()`, or because it said so itself.
-    WorkerLeft {
+    WorkerLeaving {
         /// Which.
         worker: WorkerId,
     },
@@ -81,11 +81,11 @@ pub enum Input {
     /// The app has been told of a worker's end, and has forked a replacement by now if it forks
     /// one in its 'exit' listener. A listener whose last worker this was closes, unless a worker
     /// is starting that may want it.
-    Settled {
+    ExitReported {
         /// Which.
         worker: WorkerId,
     },
-    /// Whether workers are owed: supervision will start some, whatever the app does, and they may want any
+    /// Whether workers are expected: supervision will start some, whatever the app does, and they may want any
     /// listener. As long as they are, none closes because its last worker left or died.
     Expecting(bool),
     /// [`Listeners::next_deadline`] has passed.
@@ -109,7 +109,7 @@ pub enum Output {
         /// Its name from now on.
         listener: ListenerId,
         /// What to open.
-        spec: Spec,
+        spec: ListenerSpec,
     },
     /// Answer a worker's query, together with the listener's descriptor if it is shared.
     Reply {

@@ -1,6 +1,6 @@
 //! The inputs and outputs of [`Control`](super::Control).
 
-use super::listeners::{Opened, Spec};
+use super::listeners::{ListenerSpec, Opened};
 use super::supervise::{self, Event, ExitKind, Failure, KillSignal, Options};
 use crate::ids::{ListenerId, Request, Slot, Ticket, WorkerId};
 use crate::wire::{Drain, FromWorker, Reply, ToWorker};
@@ -56,7 +56,7 @@ pub enum Input {
     /// The app has called `drain()` for a worker.
     Drain(WorkerId, Drain),
     /// The app knows that a worker has ended, and has forked another if it wants one.
-    Settled(WorkerId),
+    ExitReported(WorkerId),
     /// The answer to [`Output::Open`].
     Opened {
         /// Which listener.
@@ -110,7 +110,7 @@ pub enum Output {
         /// Its name from now on.
         listener: ListenerId,
         /// What to open.
-        spec: Spec,
+        spec: ListenerSpec,
     },
     /// Close a socket: nobody needs it any more.
     CloseListener(ListenerId),

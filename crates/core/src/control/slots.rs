@@ -1,4 +1,4 @@
-//! Who has which slot.
+//! Which worker has which slot.
 
 use std::collections::BTreeMap;
 

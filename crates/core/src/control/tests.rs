@@ -106,7 +106,7 @@ fn a_port_that_new_code_opens_late_stays_open_for_as_long_as_a_listener_lingers(
         let said = thread.said();
         assert!(said.contains(&Output::Leave(A, TWO)), "its time is over: {said:?}");
         thread.give(Input::Exited { worker: A, exit: ExitKind::Code(0) });
-        thread.give(Input::Settled(A));
+        thread.give(Input::ExitReported(A));
         thread.pass(LINGER.mul_f32(0.9));
         assert_eq!(thread.closed(), []);
         if opens {
@@ -122,7 +122,7 @@ fn the_listener_of_a_supervised_worker_outlives_its_exit_code_0_and_that_of_a_fo
     let mut thread = Thread::supervised(Policy::RoundRobin, Options::default());
     thread.listen(A, 80, ONE);
     thread.give(Input::Exited { worker: A, exit: ExitKind::Code(0) });
-    thread.give(Input::Settled(A));
+    thread.give(Input::ExitReported(A));
     assert_eq!(thread.closed(), []);
 
     let mut thread = Thread::new(Policy::RoundRobin);

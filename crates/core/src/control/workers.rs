@@ -14,12 +14,12 @@ pub(super) struct Worker {
     /// Nobody gives it any connection any more.
     withdrawn: bool,
     /// The listeners know that it leaves.
-    left: bool,
+    leaving: bool,
 }
 
 impl Worker {
     pub(super) fn new(external: bool, supervised: bool) -> Self {
-        Self { external, supervised, withdrawn: false, left: false }
+        Self { external, supervised, withdrawn: false, leaving: false }
     }
 }
 
@@ -44,13 +44,13 @@ impl Workers {
         self.get(id).is_some_and(|worker| worker.supervised)
     }
 
-    pub(super) fn has_left(&self, id: WorkerId) -> bool {
-        self.get(id).is_some_and(|worker| worker.left)
+    pub(super) fn is_leaving(&self, id: WorkerId) -> bool {
+        self.get(id).is_some_and(|worker| worker.leaving)
     }
 
-    pub(super) fn on_left(&mut self, id: WorkerId) {
+    pub(super) fn on_leaving(&mut self, id: WorkerId) {
         if let Some(worker) = self.0.get_mut(&id) {
-            worker.left = true;
+            worker.leaving = true;
         }
     }
 

@@ -89,7 +89,7 @@ impl World {
                 self.give(Input::Said(worker, FromWorker::Listening { listener }));
             }
             (1, Some(listener)) if linked => self.act(worker, Deed::Close(listener)),
-            (2, _) => self.give(Input::Settled(worker)),
+            (2, _) => self.give(Input::ExitReported(worker)),
             (3, _) => self.give(Input::Exited { worker: nobody, exit: ExitKind::Code(0) }),
             _ => self.give(Input::Broke { worker: nobody, why: "it is not there".into() }),
         }

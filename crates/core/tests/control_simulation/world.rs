@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use rcluster_core::control::listeners::{Opened, Sharing, Spec};
+use rcluster_core::control::listeners::{ListenerSpec, Opened, Sharing};
 use rcluster_core::control::supervise::{self, ExitKind, KillSignal, Options};
 use rcluster_core::control::{Control, Input, Output};
 use rcluster_core::ids::{ListenerId, Request, Slot, Ticket, WorkerId};
@@ -27,7 +27,7 @@ const NO_DESCRIPTORS: i32 = -24;
 pub(crate) enum Due {
     Deed(WorkerId, Deed),
     /// The app has been told of the end of a worker, and gets around to it.
-    Settled(WorkerId),
+    ExitReported(WorkerId),
     /// The dispatcher has passed on whoever waited.
     LastCalled(WorkerId, Drain),
     /// The stack of a worker has been captured, or not.
@@ -43,7 +43,7 @@ pub(crate) struct World {
     pub(crate) ports: Vec<u16>,
     pub(crate) processes: BTreeMap<WorkerId, Process>,
     /// The sockets that are open, and what for.
-    pub(crate) sockets: BTreeMap<ListenerId, Spec>,
+    pub(crate) sockets: BTreeMap<ListenerId, ListenerSpec>,
     /// Those of which somebody has taken connections.
     ever_joined: BTreeSet<ListenerId>,
     agenda: BTreeMap<(Duration, u64), Due>,
@@ -175,7 +175,7 @@ impl World {
                 assert!(self.exits.remove(&worker), "the end of {worker} is told twice");
                 self.unsettled.insert(worker);
                 let after = if self.random.one_in(2) { Duration::ZERO } else { self.random.ms(0, 300) };
-                self.plan(after, Due::Settled(worker));
+                self.plan(after, Due::ExitReported(worker));
             }
             Output::Tell(event) => self.on_event(&event),
             Output::Answer { request, result } => {
@@ -227,8 +227,8 @@ impl World {
         self.give(Input::Forked { worker, external: false });
     }
 
-    fn open_socket(&mut self, listener: ListenerId, spec: Spec) -> Input {
-        let taken = self.sockets.values().any(|other| other.place == spec.place);
+    fn open_socket(&mut self, listener: ListenerId, spec: ListenerSpec) -> Input {
+        let taken = self.sockets.values().any(|other| other.address == spec.address);
         let result = if self.exhausted {
             self.fail_for_want_of_descriptors("open failed");
             Err(NO_DESCRIPTORS)
@@ -343,9 +343,9 @@ impl World {
     fn on_due(&mut self, due: Due) {
         match due {
             Due::Deed(worker, deed) => self.act(worker, deed),
-            Due::Settled(worker) => {
+            Due::ExitReported(worker) => {
                 self.unsettled.remove(&worker);
-                self.give(Input::Settled(worker));
+                self.give(Input::ExitReported(worker));
             }
             Due::LastCalled(worker, order) => self.give(Input::Drain(worker, order)),
             Due::Stack(worker) => {

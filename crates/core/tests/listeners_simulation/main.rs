@@ -51,7 +51,7 @@ impl World {
             73..77 => self.leave(false),
             77..79 => self.leave(true),
             79..85 => self.die(),
-            85..90 => self.settle(),
+            85..90 => self.report_exit(),
             90..92 => self.expect(!self.expecting),
             _ => self.pass_time(),
         }
@@ -100,7 +100,7 @@ impl World {
         let worker = self.any_worker();
         let seq = self.next_seq;
         self.next_seq += 1;
-        let fields = self.wish();
+        let fields = self.listen_request();
         let mut frame = json!({ "act": "query", "seq": seq, "index": self.chance.below(3) });
         for (field, value) in fields.as_object().unwrap() {
             frame[field] = value.clone();
@@ -133,9 +133,9 @@ impl World {
         }
     }
 
-    fn wish(&mut self) -> Value {
+    fn listen_request(&mut self) -> Value {
         let port = self.chance.pick(&[0, 0, 1, 1, 2, 3]);
-        let wishes = [
+        let requests = [
             json!({ "port": port, "addressType": 4, "data": self.chance.below(9) }),
             json!({ "port": port, "addressType": 4, "address": "127.0.0.1", "backlog": 5 }),
             json!({ "port": port, "addressType": 6, "address": "::1", "flags": 1 }),
@@ -147,7 +147,7 @@ impl World {
             json!({ "port": port, "addressType": -1 }),
             json!({ "fd": -1 }),
         ];
-        self.chance.pick(&wishes)
+        self.chance.pick(&requests)
     }
 
     /// The system answers for a socket that is being opened.
@@ -162,14 +162,14 @@ impl World {
             return;
         }
         let listener = self.chance.pick(&opening);
-        let place = &self.sockets[&listener].spec.place;
-        let taken = self.sockets.values().any(|other| !other.opening && clash(&other.spec.place, place));
+        let address = &self.sockets[&listener].spec.address;
+        let taken = self.sockets.values().any(|other| !other.opening && clash(&other.spec.address, address));
         let result = if taken && !self.chance.percent(10) {
             Err(EADDRINUSE)
         } else if self.chance.percent(10) {
             Err(EACCES)
         } else {
-            Ok(opened(place, listener))
+            Ok(opened(address, listener))
         };
         let socket = self.sockets.get_mut(&listener).unwrap();
         socket.opening = false;
@@ -223,7 +223,7 @@ impl World {
                 }
             }
         }
-        self.input(if replaced { Input::WorkerReplaced { worker } } else { Input::WorkerLeft { worker } });
+        self.input(if replaced { Input::WorkerReplaced { worker } } else { Input::WorkerLeaving { worker } });
     }
 
     fn expect(&mut self, expecting: bool) {
@@ -256,11 +256,11 @@ impl World {
         self.input(Input::WorkerDied { worker });
     }
 
-    fn settle(&mut self) {
+    fn report_exit(&mut self) {
         match self.known_worker() {
             Some(worker) if self.workers[&worker].dead => self.told(worker),
             // Against the rules, and without effect.
-            Some(worker) => drop(self.input(Input::Settled { worker })),
+            Some(worker) => drop(self.input(Input::ExitReported { worker })),
             None => {}
         }
     }
@@ -274,7 +274,7 @@ impl World {
                 vacant.told = Some(self.now);
             }
         }
-        self.input(Input::Settled { worker });
+        self.input(Input::ExitReported { worker });
     }
 
     fn pass_time(&mut self) {

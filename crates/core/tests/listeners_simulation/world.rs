@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rcluster_core::control::listeners::{Input, LINGER, Listeners, Opened, Output, Place, Spec};
+use rcluster_core::control::listeners::{
+    Input, LINGER, ListenAddress, ListenerSpec, Listeners, Opened, Output,
+};
 use rcluster_core::ids::{ListenerId, WorkerId};
 use rcluster_core::schedule::Scheduling;
 use rcluster_core::wire::{Family, Kind, Reply, Sockname};
@@ -35,7 +37,7 @@ impl Worker {
 pub(crate) struct Socket {
     /// What makes queries mean the same.
     pub(crate) words: String,
-    pub(crate) spec: Spec,
+    pub(crate) spec: ListenerSpec,
     /// The system has been asked for it and has not answered.
     pub(crate) opening: bool,
     /// Who waits for it while it opens.
@@ -164,7 +166,7 @@ impl World {
         let listener = reply.listener.expect("a success has a listener");
         let socket = self.sockets.get_mut(&listener).expect("a success has an open listener");
         assert_eq!(socket.words, words, "{worker} got what it did not ask for");
-        let opened = opened(&socket.spec.place, listener);
+        let opened = opened(&socket.spec.address, listener);
         assert_eq!((reply.kind, &reply.sockname), (Some(opened.kind), &opened.sockname));
         assert_eq!(reply.shared, self.share || opened.kind == Kind::Udp);
         socket.waiting.remove(&worker);
@@ -258,27 +260,31 @@ pub(crate) struct Outcome {
 }
 
 /// Whether the system lets the two exist together.
-pub(crate) fn clash(one: &Place, other: &Place) -> bool {
+pub(crate) fn clash(one: &ListenAddress, other: &ListenAddress) -> bool {
     match (one, other) {
-        (Place::Tcp { port: one, .. }, Place::Tcp { port: other, .. })
-        | (Place::TcpAnywhere { port: one, .. }, Place::TcpAnywhere { port: other, .. })
-        | (Place::Udp { port: one, .. }, Place::Udp { port: other, .. }) => one == other && *one != 0,
-        (Place::Path { path: one, .. }, Place::Path { path: other, .. }) => one == other,
+        (ListenAddress::Tcp { port: one, .. }, ListenAddress::Tcp { port: other, .. })
+        | (ListenAddress::TcpAnywhere { port: one, .. }, ListenAddress::TcpAnywhere { port: other, .. })
+        | (ListenAddress::Udp { port: one, .. }, ListenAddress::Udp { port: other, .. }) => {
+            one == other && *one != 0
+        }
+        (ListenAddress::Path { path: one, .. }, ListenAddress::Path { path: other, .. }) => one == other,
         _ => false,
     }
 }
 
-pub(crate) fn opened(place: &Place, listener: ListenerId) -> Opened {
+pub(crate) fn opened(address: &ListenAddress, listener: ListenerId) -> Opened {
     let at = |port: u16| {
         let port = if port == 0 { u16::try_from(40_000 + listener.0).unwrap() } else { port };
         Some(Sockname { address: "127.0.0.1".into(), family: Family::IPv4, port })
     };
-    match *place {
-        Place::Tcp { port, .. } | Place::TcpAnywhere { port, .. } => {
+    match *address {
+        ListenAddress::Tcp { port, .. } | ListenAddress::TcpAnywhere { port, .. } => {
             Opened { kind: Kind::Tcp, sockname: at(port) }
         }
-        Place::Udp { port, .. } => Opened { kind: Kind::Udp, sockname: at(port) },
-        Place::Datagram { .. } => Opened { kind: Kind::Udp, sockname: at(0) },
-        Place::Stream { .. } | Place::Path { .. } => Opened { kind: Kind::Pipe, sockname: None },
+        ListenAddress::Udp { port, .. } => Opened { kind: Kind::Udp, sockname: at(port) },
+        ListenAddress::Datagram { .. } => Opened { kind: Kind::Udp, sockname: at(0) },
+        ListenAddress::Stream { .. } | ListenAddress::Path { .. } => {
+            Opened { kind: Kind::Pipe, sockname: None }
+        }
     }
 }

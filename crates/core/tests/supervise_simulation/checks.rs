@@ -61,21 +61,21 @@ impl World {
                     assert!(drained || !process.ready || self.ending, "{worker} is not given time to drain");
                 } else {
                     let warned = process.termed.is_some_and(|at| at + self.options.kill_timeout <= self.now);
-                    let hung = process.taken_back.is_some();
+                    let blocked = process.reclaimed.is_some();
                     let cut = process.cut.is_some_and(|at| at + GRACE <= self.now);
                     let unborn = process.born == self.now && !process.ready;
                     assert!(
-                        warned || hung || cut || unborn || self.ending,
+                        warned || blocked || cut || unborn || self.ending,
                         "{worker} is killed without a warning"
                     );
                 }
             }
-            Output::TakeBack { worker } => {
-                let hung = self.processes[worker].hung.map(|since| self.now.saturating_sub(since));
+            Output::Reclaim { worker } => {
+                let blocked = self.processes[worker].blocked.map(|since| self.now.saturating_sub(since));
                 let allowed = self.options.unresponsive_after.unwrap();
                 assert!(
-                    hung.is_some_and(|hung| hung >= allowed),
-                    "{worker} has been silent for {hung:?} only"
+                    blocked.is_some_and(|blocked| blocked >= allowed),
+                    "{worker} has been blocked for {blocked:?} only"
                 );
             }
             _ => {}
@@ -203,8 +203,8 @@ impl World {
         if let Some(cut) = process.cut {
             return Some(cut + GRACE);
         }
-        if let Some(taken_back) = process.taken_back {
-            return Some(taken_back + Duration::from_millis(500));
+        if let Some(reclaimed) = process.reclaimed {
+            return Some(reclaimed + Duration::from_millis(500));
         }
         if let Some((drained, timeout)) = process.drained {
             return Some(drained + timeout);
@@ -214,7 +214,7 @@ impl World {
         }
         // Nobody is watched before its loop has turned, nor when some of the looks fail.
         let allowed = self.options.unresponsive_after.filter(|_| self.calm && process.turns > 0)?;
-        process.hung.map(|hung| hung.max(self.calm_since) + allowed + 3 * self.options.sample_period)
+        process.blocked.map(|blocked| blocked.max(self.calm_since) + allowed + 3 * self.options.sample_period)
     }
 
     /// From now on all goes well, and the cluster recovers.

@@ -1,6 +1,6 @@
 //! Supervision in a world where everything goes wrong, thousands of times over.
 //!
-//! Workers crash at start and in service, throw, hang, leak, leave, drain for ever and ignore SIGTERM;
+//! Workers crash at start and in service, throw, block, leak, leave, drain for ever and ignore SIGTERM;
 //! operators scale, reload and shut down at any moment; the machine sleeps, and what is heard may be late
 //! or absurd. Then all is well again, and the cluster has to be, too. A failure names its seed:
 //! `RCLUSTER_SEED=<seed> cargo test --test supervise_simulation` plays that one again.

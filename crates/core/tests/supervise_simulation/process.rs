@@ -16,7 +16,7 @@ pub(crate) enum Deed {
     Exit(ExitKind),
     Throw,
     Leave,
-    Hang,
+    Block,
     /// Its stack has been captured.
     Stack,
 }
@@ -57,7 +57,7 @@ impl Temper {
             3 => temper.plan.push((random.ms(0, 900), Deed::Exit(any_exit(random)))),
             4 => temper.plan.push((random.ms(0, 900), Deed::Throw)),
             5 => temper.plan.push((random.ms(0, 900), Deed::Leave)),
-            6 => temper.plan.push((random.ms(0, 900), Deed::Hang)),
+            6 => temper.plan.push((random.ms(0, 900), Deed::Block)),
             _ => {}
         }
         temper
@@ -92,7 +92,7 @@ pub(crate) struct Process {
     /// With which it exits when it has drained.
     pub(crate) exit_code: i32,
     pub(crate) left: bool,
-    pub(crate) hung: Option<Time>,
+    pub(crate) blocked: Option<Time>,
     pub(crate) turns: u64,
     pub(crate) rss: u64,
     pub(crate) received: u64,
@@ -100,7 +100,7 @@ pub(crate) struct Process {
     pub(crate) drained: Option<(Time, Duration)>,
     pub(crate) termed: Option<Time>,
     pub(crate) killed: Option<Time>,
-    pub(crate) taken_back: Option<Time>,
+    pub(crate) reclaimed: Option<Time>,
     /// Its link was cut.
     pub(crate) cut: Option<Time>,
     /// Nobody else serves where it does, as the brain has been told.
@@ -120,14 +120,14 @@ impl Process {
             told_ready: false,
             exit_code: 0,
             left: false,
-            hung: None,
+            blocked: None,
             turns: 0,
             rss: 50,
             received: 0,
             drained: None,
             termed: None,
             killed: None,
-            taken_back: None,
+            reclaimed: None,
             cut: None,
             alone: false,
         }
@@ -139,7 +139,7 @@ impl Process {
             && self.drained.is_none()
             && self.termed.is_none()
             && self.killed.is_none()
-            && self.taken_back.is_none()
+            && self.reclaimed.is_none()
             && self.cut.is_none()
     }
 

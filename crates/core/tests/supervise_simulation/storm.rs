@@ -30,7 +30,7 @@ impl World {
             10..18 => self.act(worker, Deed::Throw),
             18..24 => self.somebody_asks_to_retire(worker),
             24..28 => self.act(worker, Deed::Leave),
-            28..36 => self.act(worker, Deed::Hang),
+            28..36 => self.act(worker, Deed::Block),
             36..50 => self.an_operator_acts(),
             50..65 => self.something_absurd_is_heard(),
             65..68 => self.the_machine_sleeps(),

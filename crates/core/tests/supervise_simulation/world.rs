@@ -143,13 +143,13 @@ impl World {
                 self.count("keep");
                 assert!(self.processes[&worker].counts(), "{worker} is to stay, and has been dismissed");
             }
-            Output::TakeBack { worker } => {
-                self.processes.get_mut(&worker).unwrap().taken_back = Some(self.now);
+            Output::Reclaim { worker } => {
+                self.processes.get_mut(&worker).unwrap().reclaimed = Some(self.now);
             }
             Output::Probe { worker } => {
                 self.count("probe");
                 // It turns at once, if it can.
-                if let Some(process) = self.processes.get_mut(&worker).filter(|it| it.hung.is_none()) {
+                if let Some(process) = self.processes.get_mut(&worker).filter(|it| it.blocked.is_none()) {
                     process.turns += 1;
                 }
             }
@@ -178,7 +178,7 @@ impl World {
             self.count("spawn failed");
             return Some(Input::SpawnFailed { ticket, cause: "error 11".into() });
         }
-        // A shell that does not answer is broken, and gets its workers back as strangers.
+        // A shell that does not answer is broken, and gets its workers back as unknown processes.
         if !self.calm && self.random.one_in(200) {
             return None;
         }
@@ -200,7 +200,7 @@ impl World {
         match signal {
             KillSignal::Term => {
                 process.termed = Some(now);
-                if process.temper.obeys_term && process.hung.is_none() {
+                if process.temper.obeys_term && process.blocked.is_none() {
                     self.plan(worker, after, Deed::Exit(ExitKind::Signal(15)));
                 }
             }
@@ -253,7 +253,7 @@ impl World {
             }
             let busy = self.random.one_in(3);
             let process = self.processes.get_mut(&worker).unwrap();
-            if process.hung.is_none() && busy {
+            if process.blocked.is_none() && busy {
                 process.turns += 1;
             }
             process.rss += process.temper.leak;
@@ -267,10 +267,10 @@ impl World {
     pub(crate) fn act(&mut self, worker: WorkerId, deed: Deed) {
         let now = self.now;
         let Some(process) = self.processes.get_mut(&worker) else { return };
-        let stuck = process.hung.is_some();
+        let stuck = process.blocked.is_some();
         match deed {
             Deed::Exit(exit) => {
-                // The kernel needs no consent, and a signal is what kills who hangs.
+                // The kernel needs no consent, and a signal kills a worker that is blocked.
                 if stuck && !matches!(exit, ExitKind::Signal(_)) {
                     return;
                 }
@@ -283,7 +283,7 @@ impl World {
                 self.give(Input::Stack { worker, text });
             }
             _ if stuck => {}
-            Deed::Hang => process.hung = Some(now),
+            Deed::Block => process.blocked = Some(now),
             Deed::Online => self.comes(worker, ReadyWhen::Online, Input::Online { worker }),
             Deed::Listening => self.comes(worker, ReadyWhen::Listening, Input::Listening { worker }),
             Deed::Ready => self.comes(worker, ReadyWhen::Explicit, Input::Ready { worker }),

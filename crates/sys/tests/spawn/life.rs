@@ -51,7 +51,7 @@ fn threads_start_processes_at_the_same_time() {
     let _shared = share_process();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        let stranger = scope.spawn(|| {
+        let other = scope.spawn(|| {
             let mut count = 0;
             while !done.load(Ordering::Relaxed) || count == 0 {
                 assert_eq!(Command::new("/bin/sh").args(["-c", "exit 5"]).status().unwrap().code(), Some(5));
@@ -76,7 +76,7 @@ fn threads_start_processes_at_the_same_time() {
             .collect();
         let results: Vec<_> = starters.into_iter().map(thread::ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
-        stranger.join().unwrap();
+        other.join().unwrap();
         for result in results {
             result.unwrap();
         }

@@ -7,8 +7,8 @@ mod vacancy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::place::{Key, Sharing, Wish};
-use super::{Input, MAX_BYTES, MAX_LISTENERS, Opened, Output, Spec};
+use super::request::{Key, ListenRequest, Sharing};
+use super::{Input, ListenerSpec, MAX_BYTES, MAX_LISTENERS, Opened, Output};
 use crate::ids::{ListenerId, WorkerId};
 use crate::schedule::{By, Scheduling};
 use crate::wire::{Data, EMFILE, ENOBUFS, Query, Reply};
@@ -19,7 +19,7 @@ struct Listener {
     sharing: Sharing,
     /// The custom data of the first worker that had any.
     data: Data,
-    /// Who has brought how many bytes of what is kept here.
+    /// How many bytes of what is kept here each worker has brought.
     kept: Vec<(WorkerId, usize)>,
     /// See [`Reply::hand_over`].
     hand_over: Option<By>,
@@ -28,28 +28,28 @@ struct Listener {
 
 #[derive(Debug)]
 enum State {
-    /// Not answered yet; who waits for it, and the numbers of their queries.
+    /// Not answered yet: the workers that wait for it, and the numbers of their requests.
     Opening(Vec<(WorkerId, u32)>),
     Open {
         opened: Opened,
-        /// Who is on it, and whether its server is up: only then it gets connections.
+        /// The workers on it, and whether its server is up: only then it gets connections.
         members: BTreeMap<WorkerId, bool>,
         /// Present if and only if there are no members.
-        orphan: Option<Orphan>,
+        vacancy: Option<Vacancy>,
     },
 }
 
-/// A listener whose last worker has died, or has left while others are owed.
+/// A listener is vacant: its last worker has died, or leaves while a replacement is expected.
 #[derive(Clone, Copy, Debug)]
-struct Orphan {
-    /// Who it was. The app may answer its end with a replacement.
+struct Vacancy {
+    /// The last worker. The app may answer its end with a replacement.
     of: WorkerId,
     /// When to give up. `None` until the app has been told of that end: before that a primary
     /// whose JavaScript is busy could not have answered, however long it takes.
     until: Option<Duration>,
-    /// Which input it was that left it without members.
+    /// The input that left it without members.
     since: u64,
-    /// Whether another worker takes the place of the one that it was, and may open it.
+    /// Whether another worker replaces the last one, and may open it.
     replaced: bool,
 }
 
@@ -75,8 +75,8 @@ enum Phase {
     Starting,
     /// It has a server. What it listens on next it could as well open.
     Serving,
-    /// It is on its way out and gets nothing new.
-    Left,
+    /// It is leaving, and gets nothing new.
+    Leaving,
 }
 
 /// The registry.
@@ -89,7 +89,7 @@ pub struct Listeners {
     names: BTreeMap<Key, ListenerId>,
     all: BTreeMap<ListenerId, Listener>,
     workers: BTreeMap<WorkerId, Worker>,
-    /// Workers are owed by supervision.
+    /// Supervision is going to start workers.
     expecting: bool,
     /// How many one worker may have at a time.
     limit: usize,
@@ -134,14 +134,14 @@ impl Listeners {
             Input::Opened { listener, result } => self.opened(listener, result, out),
             Input::Close { worker, listener } => self.close_server(worker, listener, out),
             Input::Listening { worker, listener } => self.listening(worker, listener, out),
-            Input::WorkerLeft { worker } => self.left(now, worker, false, out),
-            Input::WorkerReplaced { worker } => self.left(now, worker, true, out),
-            Input::WorkerDied { worker } => self.died(worker, out),
-            Input::Settled { worker } => self.settled(now, worker),
+            Input::WorkerLeaving { worker } => self.on_leaving(now, worker, false, out),
+            Input::WorkerReplaced { worker } => self.on_leaving(now, worker, true, out),
+            Input::WorkerDied { worker } => self.on_died(worker, out),
+            Input::ExitReported { worker } => self.on_exit_reported(now, worker),
             Input::Expecting(expecting) => self.expect(now, expecting),
             Input::Tick => {}
         }
-        self.close_orphans(now, out);
+        self.close_vacant(now, out);
     }
 
     /// When to send [`Input::Tick`] next, if at all.
@@ -150,7 +150,7 @@ impl Listeners {
         if self.expecting {
             return None;
         }
-        self.orphans().filter_map(|(_, orphan)| orphan.until).min()
+        self.vacancies().filter_map(|(_, vacancy)| vacancy.until).min()
     }
 
     /// How many listeners are open or being opened.
@@ -183,20 +183,20 @@ impl Listeners {
         let Some(asking) = self.workers.get_mut(&worker) else {
             return;
         };
-        if !asking.alive || asking.phase == Phase::Left {
+        if !asking.alive || asking.phase == Phase::Leaving {
             return;
         }
         let refuse = |errno| Output::Reply { worker, reply: Reply::refusal(query.seq, errno) };
-        let wish = match Wish::read(&query, &self.scheduling) {
-            Ok(wish) => wish,
+        let request = match ListenRequest::read(&query, &self.scheduling) {
+            Ok(request) => request,
             Err(errno) => return out.push(refuse(errno)),
         };
         if asking.listeners.len() >= self.limit {
             return out.push(refuse(EMFILE));
         }
-        // A second server at the same place gets a socket of its own, so that it fails as it
+        // A second server at the same address gets a socket of its own, so that it fails as it
         // would in a process without workers.
-        let named = self.names.get(&wish.key).copied();
+        let named = self.names.get(&request.key).copied();
         let joins = named.filter(|listener| !asking.listeners.contains(listener));
         let brought = match joins.and_then(|listener| self.all.get(&listener)) {
             Some(listener) if listener.data.is_none() => query.data.len(),
@@ -221,14 +221,14 @@ impl Listeners {
         asking.listeners.insert(listener);
         // Named at once, so that others who ask before it is open wait for it. But a listener
         // that works does not lose its name to one that may fail.
-        self.names.entry(wish.key.clone()).or_insert(listener);
+        self.names.entry(request.key.clone()).or_insert(listener);
         let state = State::Opening(vec![(worker, query.seq)]);
-        let Spec { sharing, plan, .. } = &wish.spec;
+        let ListenerSpec { sharing, plan, .. } = &request.spec;
         let (sharing, hand_over) = (*sharing, plan.hand_over().filter(|_| !sharing.gives_socket()));
         let kept = vec![(worker, brought)];
-        let opening = Listener { key: wish.key, sharing, data: query.data, kept, hand_over, state };
+        let opening = Listener { key: request.key, sharing, data: query.data, kept, hand_over, state };
         self.all.insert(listener, opening);
-        out.push(Output::Open { listener, spec: wish.spec });
+        out.push(Output::Open { listener, spec: request.spec });
     }
 
     /// Adds a worker to a listener that it knows of already.
@@ -249,9 +249,9 @@ impl Listeners {
         }
         match &mut listener.state {
             State::Opening(waiting) => waiting.push((worker, query.seq)),
-            State::Open { members, orphan, .. } => {
+            State::Open { members, vacancy, .. } => {
                 members.insert(worker, false);
-                *orphan = None;
+                *vacancy = None;
                 listener.welcome(id, worker, query.seq, out);
             }
         }
@@ -269,7 +269,7 @@ impl Listeners {
             Ok(_) if waiting.is_empty() => self.close(id, out),
             Ok(opened) => {
                 let members = waiting.iter().map(|&(worker, _)| (worker, false)).collect();
-                listener.state = State::Open { opened, members, orphan: None };
+                listener.state = State::Open { opened, members, vacancy: None };
                 self.names.insert(listener.key.clone(), id);
                 for (worker, seq) in waiting {
                     listener.welcome(id, worker, seq, out);

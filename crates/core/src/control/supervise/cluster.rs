@@ -1,5 +1,5 @@
 //! The slots and the workers, with what every decision about them needs: the time, the options, chance, and a place for
-//! the outputs. The other files decide; this one knows who is where.
+//! the outputs. The other files decide.
 
 use std::time::Duration;
 

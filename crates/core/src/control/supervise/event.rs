@@ -115,8 +115,8 @@ pub enum Event {
         /// Its slot; None for a standby.
         slot: Option<Slot>,
         /// For how long.
-        silent_for: Duration,
-        /// Where it hangs, if that could be found out.
+        blocked_for: Duration,
+        /// Where it is blocked, if that could be found out.
         stack: Option<String>,
     },
     /// A worker is to be replaced because it has become too big, too old, or has served enough.

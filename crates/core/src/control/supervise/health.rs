@@ -158,15 +158,15 @@ impl Health {
 }
 
 impl Pulse {
-    /// How long it has been silent by now. Looks that came late count as if they had not.
+    /// For how long it has been blocked by now. Looks that came late count as if they had not.
     fn on_turns(&mut self, turns: u64, now: Time, period: Duration) -> Option<Duration> {
         let gap = now.saturating_sub(self.at);
         let gap = if gap > period.saturating_mul(LATE_LOOK) { period } else { gap };
         self.at = now;
         if turns == self.turns {
-            // An idle loop stands still with good reason: the clock runs from when it was given another one.
+            // An idle loop does not turn, with good reason: the clock runs from when it was given another one.
             self.blocked_for =
-                Some(self.blocked_for.map_or(Duration::ZERO, |silent| silent.saturating_add(gap)));
+                Some(self.blocked_for.map_or(Duration::ZERO, |before| before.saturating_add(gap)));
         } else {
             self.turns = turns;
             self.turned = true;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_that_stands_still_is_given_a_reason_to_turn_before_it_counts_as_unresponsive() {
+    fn a_loop_that_does_not_turn_is_given_a_reason_to_turn_before_it_counts_as_unresponsive() {
         let options = options();
         let mut health = health(&options);
         assert_eq!(health.on_turns(7, at(0), &options), Loop::Turns);

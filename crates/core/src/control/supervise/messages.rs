@@ -66,7 +66,7 @@ pub enum Input {
         /// What keeps its event loop, and how many there are of each.
         resources: BTreeMap<String, u32>,
     },
-    /// On how many listeners this worker is the only one who serves. To be given whenever that changes.
+    /// On how many listeners this worker is the only one that serves. To be given whenever that changes.
     ServesAlone {
         /// Which.
         worker: WorkerId,
@@ -97,7 +97,7 @@ pub enum Input {
     Stack {
         /// Which worker's.
         worker: WorkerId,
-        /// Where it hangs. None if that cannot be found out.
+        /// Where it is blocked. None if that cannot be found out.
         text: Option<String>,
     },
     /// Have that many slots.
@@ -171,8 +171,8 @@ pub enum Output {
         /// Which.
         signal: KillSignal,
     },
-    /// Give what waits in a hung worker's channel to others, and nothing more to it.
-    TakeBack {
+    /// Give what waits in an unresponsive worker's channel to others, and nothing more to it.
+    Reclaim {
         /// Whose.
         worker: WorkerId,
     },
@@ -181,7 +181,7 @@ pub enum Output {
         /// Which.
         worker: WorkerId,
     },
-    /// Find out where a worker hangs; answer with [`Input::Stack`].
+    /// Find out where a worker is blocked; answer with [`Input::Stack`].
     CaptureStack {
         /// Which.
         worker: WorkerId,

@@ -39,7 +39,7 @@ pub struct Options {
     pub kill_timeout: Duration,
     /// How long the drain may take when we shut down because of [`OnGiveUp::Exit`].
     pub shutdown_timeout: Duration,
-    /// How long the event loop of a worker may be silent. None: nobody listens.
+    /// How long the event loop of a worker may be blocked. None: it is not looked at.
     pub unresponsive_after: Option<Duration>,
     /// When a worker that is well is replaced all the same.
     pub recycle: Recycle,

@@ -19,7 +19,7 @@ pub struct Vitals {
     pub rss: Option<u64>,
     /// Clients taken since it exists: without the connections that other workers have handed over to it.
     pub clients: u64,
-    /// Connections open, for those who are told when a drain takes too long.
+    /// Connections open. Told when a drain takes too long.
     pub connections: u32,
 }
 
@@ -143,7 +143,7 @@ pub enum Cause {
     Retire,
     /// In place of one that is recycled.
     Recycle,
-    /// In place of one that hangs.
+    /// In place of one that is unresponsive.
     Unresponsive,
     /// By a reload.
     Reload,

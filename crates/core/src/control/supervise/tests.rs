@@ -94,9 +94,9 @@ fn tell(event: Event) -> String {
             format!("drained {}{}", who(Some(worker), slot), held.concat())
         }
         Event::Stopping { delay } => format!("stopping in {}", delay.as_millis()),
-        Event::Unresponsive { worker, slot, silent_for, stack } => {
+        Event::Unresponsive { worker, slot, blocked_for, stack } => {
             let stack = stack.unwrap_or_default();
-            format!("unresponsive {} {}{stack}", who(Some(worker), slot), silent_for.as_millis())
+            format!("unresponsive {} {}{stack}", who(Some(worker), slot), blocked_for.as_millis())
         }
         Event::Recycle { worker, slot, excess, value, limit } => {
             format!("recycle {} {excess:?} {value}/{limit}", who(Some(worker), Some(slot)))
@@ -124,7 +124,7 @@ fn describe(output: Output) -> String {
         Output::Kill { worker, signal: KillSignal::Term } => format!("term {}", worker.0),
         Output::Kill { worker, signal: KillSignal::Kill } => format!("kill {}", worker.0),
         Output::Keep { worker } => format!("keep {}", worker.0),
-        Output::TakeBack { worker } => format!("take back {}", worker.0),
+        Output::Reclaim { worker } => format!("reclaim {}", worker.0),
         Output::Probe { worker } => format!("probe {}", worker.0),
         Output::CaptureStack { worker } => format!("capture {}", worker.0),
         Output::Tell(event) => tell(event),

@@ -75,7 +75,7 @@ impl Cluster {
     pub(super) fn capture(&mut self, index: usize, worker: WorkerId, blocked_for: Duration) {
         let until = self.in_time(CAPTURE);
         self.dismiss(index, Stage::Capturing { until, blocked_for });
-        self.say(Output::TakeBack { worker });
+        self.say(Output::Reclaim { worker });
         self.say(Output::CaptureStack { worker });
     }
 
@@ -102,7 +102,7 @@ impl Cluster {
         let it = self.worker_mut(index);
         let (Some(worker), Stage::Capturing { until, blocked_for }) = (it.id(), it.stage()) else { return };
         let (slot, held_back) = (it.slot(), it.take_held_back());
-        self.tell(Event::Unresponsive { worker, slot, silent_for: blocked_for, stack });
+        self.tell(Event::Unresponsive { worker, slot, blocked_for, stack });
         // Part of the wait is over.
         let passed = CAPTURE.saturating_sub(until.saturating_sub(self.now()));
         for mut event in held_back {

@@ -22,19 +22,19 @@ impl Listeners {
             for worker in &present {
                 assert!(self.workers[worker].listeners.contains(&id), "{worker} does not know of {id}");
             }
-            if let State::Open { members, orphan, .. } = &listener.state {
+            if let State::Open { members, vacancy, .. } = &listener.state {
                 assert_eq!(
                     members.is_empty(),
-                    orphan.is_some(),
-                    "{id} is open for nobody, or an orphan in company"
+                    vacancy.is_some(),
+                    "{id} is open for nobody, or vacant with members"
                 );
             }
         }
-        for (id, orphan) in self.orphans() {
-            match orphan.until {
-                None => assert!(!self.workers[&orphan.of].alive, "{id} is the orphan of a living worker"),
+        for (id, vacancy) in self.vacancies() {
+            match vacancy.until {
+                None => assert!(!self.workers[&vacancy.of].alive, "{id}: its last worker is alive"),
                 Some(_) => {
-                    assert!(self.expecting || self.may_be_opened(orphan), "{id} waits for nobody");
+                    assert!(self.expecting || self.may_be_opened(vacancy), "{id} waits for nobody");
                 }
             }
         }
@@ -49,7 +49,7 @@ impl Listeners {
             };
             assert_eq!(worker.sole, self.all.values().filter(only).count(), "{id} serves alone elsewhere");
             assert!(worker.listeners.len() <= MAX_LISTENERS, "{id} has too many listeners");
-            let gone = !worker.alive || worker.phase == Phase::Left;
+            let gone = !worker.alive || worker.phase == Phase::Leaving;
             assert!(!gone || worker.listeners.is_empty(), "{id} is gone and has listeners");
             for listener in &worker.listeners {
                 let known = match &self.all[listener].state {

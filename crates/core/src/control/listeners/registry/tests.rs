@@ -94,9 +94,9 @@ impl Primary {
         listener
     }
 
-    fn died_and_settled(&mut self, worker: WorkerId) {
+    fn died_and_reported(&mut self, worker: WorkerId) {
         self.input(Input::WorkerDied { worker });
-        self.input(Input::Settled { worker });
+        self.input(Input::ExitReported { worker });
     }
 
     fn closed(&mut self, listener: ListenerId) -> bool {
@@ -204,7 +204,7 @@ fn what_nobody_waits_for_any_more_closes_as_soon_as_it_is_open() {
     let mut primary = Primary::new(false, &[A, B]);
     primary.hold = true;
     primary.ask(A, port(80));
-    primary.input(Input::WorkerLeft { worker: A });
+    primary.input(Input::WorkerLeaving { worker: A });
     primary.answer(ListenerId(1));
     assert_eq!(primary.said(), [Output::CloseListener { listener: ListenerId(1) }]);
     assert!(primary.listeners.is_empty());

@@ -1,13 +1,13 @@
-//! Listeners without members, how long they wait for one, and which would be without if a worker went.
+//! Vacant listeners, how long they wait for a member, and which would be vacant if a worker went.
 
 use std::time::Duration;
 
-use super::{Listeners, Orphan, Phase, State};
+use super::{Listeners, Phase, State, Vacancy};
 use crate::control::listeners::{LINGER, Output};
 use crate::ids::{ListenerId, WorkerId};
 
 impl Listeners {
-    /// For whom it has changed on how many listeners nobody else serves. These would be without a server if that worker
+    /// The workers for which it has changed on how many listeners nobody else serves. These would be without a server if that worker
     /// went now. Each change is told once.
     pub fn sole_servers(&mut self) -> Vec<(WorkerId, usize)> {
         let changed = std::mem::take(&mut self.sole_changed);
@@ -34,7 +34,7 @@ impl Listeners {
         }
     }
 
-    /// Whether workers are owed. Once they are there, they have as long as anybody else to open their servers.
+    /// Whether workers are expected. Once they are there, they have as long as others to open their servers.
     pub(super) fn expect(&mut self, now: Duration, expecting: bool) {
         if std::mem::replace(&mut self.expecting, expecting) && !expecting {
             self.linger_anew(now);
@@ -44,23 +44,23 @@ impl Listeners {
     /// Gives these listeners the whole time again. It does not run yet for those whose app has not been told.
     fn linger_anew(&mut self, now: Duration) {
         for listener in self.all.values_mut() {
-            if let State::Open { orphan: Some(orphan), .. } = &mut listener.state
-                && orphan.until.is_some()
+            if let State::Open { vacancy: Some(vacancy), .. } = &mut listener.state
+                && vacancy.until.is_some()
             {
-                orphan.until = Some(now.saturating_add(LINGER));
+                vacancy.until = Some(now.saturating_add(LINGER));
             }
         }
     }
 
-    /// Closes the listeners without members that nobody will come for.
-    pub(super) fn close_orphans(&mut self, now: Duration, out: &mut Vec<Output>) {
+    /// Closes the vacant listeners that no worker will open again.
+    pub(super) fn close_vacant(&mut self, now: Duration, out: &mut Vec<Output>) {
         if self.expecting {
             return;
         }
         let hopeless: Vec<_> = self
-            .orphans()
-            .filter(|(_, orphan)| {
-                orphan.until.is_some_and(|until| !self.may_be_opened(*orphan) || until <= now)
+            .vacancies()
+            .filter(|(_, vacancy)| {
+                vacancy.until.is_some_and(|until| !self.may_be_opened(*vacancy) || until <= now)
             })
             .collect();
         for (listener, _) in hopeless {
@@ -69,19 +69,19 @@ impl Listeners {
     }
 
     /// Whether a worker may come that wants this listener: one that is starting, or one that has opened its first server
-    /// since the listener has been without. It may open its servers one after the other.
-    pub(super) fn may_be_opened(&self, orphan: Orphan) -> bool {
-        orphan.replaced
+    /// since the listener has been vacant. It may open its servers one after the other.
+    pub(super) fn may_be_opened(&self, vacancy: Vacancy) -> bool {
+        vacancy.replaced
             || self.workers.values().any(|worker| match worker.phase {
                 Phase::Starting => true,
-                Phase::Serving => worker.alive && worker.up.is_some_and(|up| up > orphan.since),
-                Phase::Left => false,
+                Phase::Serving => worker.alive && worker.up.is_some_and(|up| up > vacancy.since),
+                Phase::Leaving => false,
             })
     }
 
-    pub(super) fn orphans(&self) -> impl Iterator<Item = (ListenerId, Orphan)> {
+    pub(super) fn vacancies(&self) -> impl Iterator<Item = (ListenerId, Vacancy)> {
         self.all.iter().filter_map(|(&id, listener)| match listener.state {
-            State::Open { orphan, .. } => Some((id, orphan?)),
+            State::Open { vacancy, .. } => Some((id, vacancy?)),
             State::Opening(_) => None,
         })
     }

@@ -1,4 +1,4 @@
-//! Who takes over when, and what becomes of a worker whose link is cut.
+//! When a successor takes over, and what becomes of a worker whose link is cut.
 
 use super::{ONE, TWO, options, play};
 

@@ -1,4 +1,4 @@
-//! Workers whose event loop stands still.
+//! Workers whose event loop is blocked.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn one_that_hangs_is_replaced_then_looked_into_then_killed() {
             ("due; shows 1 5 0 0; shows 2 5 0 0; look 50", "50"),
             // Both had nothing to do. One shows that it can.
             ("look 100; shows 2 6 0 0; look 150", "probe 1, probe 2"),
-            ("shows 2 7 0 0; look 200", "take back 1, capture 1, spawn 0 Unresponsive, (3@0)"),
+            ("shows 2 7 0 0; look 200", "reclaim 1, capture 1, spawn 0 Unresponsive, (3@0)"),
             (
                 "stack 1 loop; stack 1 loop; signal 1 9",
                 "unresponsive 1@0 100 loop, restart 1@0: its event loop stopped, +0, #1, kill 1",
@@ -34,7 +34,7 @@ fn its_stack_is_not_waited_for_long() {
         &[
             ONE,
             ("shows 1 5 0 0; look 50; look 100; look 150", "probe 1"),
-            ("look 200", "take back 1, capture 1, spawn 0 Unresponsive, (2@0)"),
+            ("look 200", "reclaim 1, capture 1, spawn 0 Unresponsive, (2@0)"),
             ("at 699", ""),
             ("at 700", "unresponsive 1@0 100, restart 1@0: its event loop stopped, +0, #1, kill 1"),
         ],
@@ -63,7 +63,7 @@ fn nobody_is_blamed_for_what_the_machine_slept() {
             ("shows 1 5 0 0; look 50; look 100", "probe 1"),
             // An hour counts as one period; a short delay counts as it is.
             ("look 3600000", ""),
-            ("look 3600050", "take back 1, capture 1, spawn 0 Unresponsive, (2@0)"),
+            ("look 3600050", "reclaim 1, capture 1, spawn 0 Unresponsive, (2@0)"),
         ],
     );
     play(
@@ -71,7 +71,7 @@ fn nobody_is_blamed_for_what_the_machine_slept() {
         &[
             ONE,
             ("shows 1 5 0 0; look 50; look 100", "probe 1"),
-            ("look 300", "take back 1, capture 1, spawn 0 Unresponsive, (2@0)"),
+            ("look 300", "reclaim 1, capture 1, spawn 0 Unresponsive, (2@0)"),
         ],
     );
 }
@@ -84,7 +84,7 @@ fn an_app_that_is_being_loaded_has_as_long_as_for_getting_ready() {
             ONE,
             ("shows 1 0 0 0; look 50; look 100; look 200; look 300; look 400; look 500; look 600", "probe 1"),
             ("look 700; look 800; look 900; look 1000; look 1099", ""),
-            ("look 1149", "take back 1, capture 1, spawn 0 Unresponsive, (2@0)"),
+            ("look 1149", "reclaim 1, capture 1, spawn 0 Unresponsive, (2@0)"),
         ],
     );
     // Before it is ready, that time is the limit anyway.
@@ -104,7 +104,7 @@ fn a_standby_that_hangs_is_replaced_too() {
                 "spawn 0 Start, spawn - Standby, (1@0), (2@-), ready 1 in 0, ready 2 in 0",
             ),
             ("shows 2 5 0 0; look 50; look 100; look 150", "probe 2"),
-            ("look 200", "take back 2, capture 2, spawn - Standby, (3@-)"),
+            ("look 200", "reclaim 2, capture 2, spawn - Standby, (3@-)"),
         ],
     );
 }
@@ -131,7 +131,7 @@ fn one_that_ends_before_its_stack_is_known_is_told_all_the_same() {
                 "start; online 1; shows 1 7 0 0; look 50; look 100",
                 "spawn 0 Start, (1@0), ready 1 in 0, probe 1",
             ),
-            ("look 200", "take back 1, capture 1"),
+            ("look 200", "reclaim 1, capture 1"),
             (
                 "signal 1 9",
                 "unresponsive 1@0 100, stopped 1@0: its event loop stopped, shutdown 200 true, exit 70",

@@ -23,12 +23,12 @@ fn a_worker_that_leaves_is_out_of_everything_and_is_not_answered() {
     let alone = primary.serve(A, port(80));
     let together = primary.serve(A, port(81));
     primary.serve(B, port(81));
-    primary.input(Input::WorkerLeft { worker: A });
+    primary.input(Input::WorkerLeaving { worker: A });
     let left = |listener| Output::Leave { worker: A, listener };
     assert_eq!(primary.said(), [left(alone), Output::CloseListener { listener: alone }, left(together)]);
     primary.ask(A, port(82));
     primary.ask(A, query(json!({ "port": -5, "addressType": 4 })));
-    primary.died_and_settled(A);
+    primary.died_and_reported(A);
     assert_eq!(primary.out, []);
 }
 
@@ -51,7 +51,7 @@ fn the_listener_of_a_dead_worker_is_there_until_the_app_has_been_told() {
     primary.later(LINGER * 2);
     assert_eq!(primary.listeners.next_deadline(), None);
     assert_eq!(primary.said(), []);
-    primary.input(Input::Settled { worker: A });
+    primary.input(Input::ExitReported { worker: A });
     assert_eq!(primary.said(), [Output::CloseListener { listener }]);
 }
 
@@ -61,7 +61,7 @@ fn a_replacement_finds_the_listener_open() {
     let listener = primary.listen(A, port(80));
     primary.input(Input::WorkerDied { worker: A });
     primary.input(Input::WorkerStarted { worker: B });
-    primary.input(Input::Settled { worker: A });
+    primary.input(Input::ExitReported { worker: A });
     assert_eq!(primary.listeners.next_deadline(), Some(primary.now + LINGER));
     primary.later(LINGER / 2);
     assert_eq!(primary.listen(B, port(80)), listener);
@@ -74,7 +74,7 @@ fn a_replacement_finds_the_listener_open() {
 fn a_replacement_that_takes_too_long_finds_it_closed() {
     let mut primary = Primary::new(false, &[A, B]);
     let listener = primary.listen(A, port(80));
-    primary.died_and_settled(A);
+    primary.died_and_reported(A);
     primary.later(LINGER.checked_sub(Duration::from_nanos(1)).unwrap());
     assert!(!primary.closed(listener));
     primary.later(Duration::from_nanos(1));
@@ -88,7 +88,7 @@ fn workers_that_are_up_are_no_replacement() {
     let listener = primary.listen(A, port(80));
     let other = primary.listen(B, port(81));
     primary.input(Input::Listening { worker: B, listener: other });
-    primary.died_and_settled(A);
+    primary.died_and_reported(A);
     assert!(primary.closed(listener));
 }
 
@@ -97,7 +97,7 @@ fn a_worker_is_not_up_by_naming_the_listener_of_another() {
     let mut primary = Primary::new(false, &[A, B]);
     let listener = primary.listen(A, port(80));
     primary.input(Input::Listening { worker: B, listener });
-    primary.died_and_settled(A);
+    primary.died_and_reported(A);
     assert!(!primary.closed(listener));
 }
 
@@ -106,10 +106,10 @@ fn the_earliest_deadline_comes_first() {
     let mut primary = Primary::new(false, &[A, B, C]);
     let first = primary.listen(A, port(80));
     let second = primary.listen(B, port(81));
-    primary.died_and_settled(B);
+    primary.died_and_reported(B);
     let deadline = primary.now + LINGER;
     primary.later(LINGER / 2);
-    primary.died_and_settled(A);
+    primary.died_and_reported(A);
     assert_eq!(primary.listeners.next_deadline(), Some(deadline));
     primary.later(LINGER / 2);
     assert_eq!(primary.said().last(), Some(&Output::CloseListener { listener: second }));
@@ -125,7 +125,7 @@ fn a_replacement_may_open_its_servers_one_after_the_other() {
     let third = primary.listen(A, port(82));
     primary.input(Input::WorkerDied { worker: A });
     primary.input(Input::WorkerStarted { worker: B });
-    primary.input(Input::Settled { worker: A });
+    primary.input(Input::ExitReported { worker: A });
     assert_eq!(primary.listen(B, port(80)), first);
     assert_eq!(primary.listen(B, port(81)), second);
     assert!(!primary.closed(third));
@@ -139,13 +139,13 @@ fn a_replacement_may_open_its_servers_one_after_the_other() {
 
 #[test]
 fn a_server_that_the_replacement_opens_later_is_not_missed_once_no_more_workers_are_owed() {
-    for ending in [Input::WorkerLeft { worker: A }, Input::WorkerDied { worker: A }] {
+    for ending in [Input::WorkerLeaving { worker: A }, Input::WorkerDied { worker: A }] {
         let mut primary = Primary::new(false, &[A]);
         primary.serve(A, port(80));
         let second = primary.serve(A, port(81));
         primary.input(Input::Expecting(true));
         primary.input(ending);
-        primary.died_and_settled(A);
+        primary.died_and_reported(A);
         primary.input(Input::WorkerStarted { worker: B });
         primary.later(LINGER * 2);
         primary.serve(B, port(80));
@@ -170,7 +170,7 @@ fn it_is_known_what_would_be_without_a_server() {
     assert_eq!(primary.listeners.sole_servers(), []);
     primary.input(Input::Listening { worker: B, listener: first });
     assert_eq!(primary.listeners.sole_servers(), [(A, 1)]);
-    primary.input(Input::WorkerLeft { worker: A });
+    primary.input(Input::WorkerLeaving { worker: A });
     assert_eq!(primary.listeners.sole_servers(), [(A, 0), (B, 1)]);
 }
 
@@ -179,15 +179,15 @@ fn who_dies_or_leaves_at_its_start_is_awaited_no_longer() {
     for leaves in [true, false] {
         let mut primary = Primary::new(false, &[A, B]);
         let listener = primary.listen(A, port(80));
-        primary.died_and_settled(A);
+        primary.died_and_reported(A);
         assert!(!primary.closed(listener));
         if leaves {
-            primary.input(Input::WorkerLeft { worker: B });
+            primary.input(Input::WorkerLeaving { worker: B });
         } else {
             primary.input(Input::WorkerDied { worker: B });
             // The app may start yet another one for it.
             assert!(!primary.closed(listener));
-            primary.input(Input::Settled { worker: B });
+            primary.input(Input::ExitReported { worker: B });
         }
         assert!(primary.closed(listener), "leaves: {leaves}");
     }
@@ -202,7 +202,7 @@ fn replacements_that_die_at_their_start_do_not_keep_it_open_for_ever() {
         let next = WorkerId(number);
         primary.input(Input::WorkerDied { worker: last });
         primary.input(Input::WorkerStarted { worker: next });
-        primary.input(Input::Settled { worker: last });
+        primary.input(Input::ExitReported { worker: last });
         assert!(!primary.closed(listener));
         primary.later(LINGER / 4);
         last = next;
@@ -215,7 +215,7 @@ fn who_is_told_to_leave_when_already_dead_is_not_replaced() {
     let mut primary = Primary::new(false, &[A, B]);
     let listener = primary.listen(A, port(80));
     primary.input(Input::WorkerDied { worker: A });
-    primary.input(Input::WorkerLeft { worker: A });
+    primary.input(Input::WorkerLeaving { worker: A });
     assert!(primary.closed(listener));
 }
 
@@ -226,33 +226,33 @@ fn the_last_death_counts() {
     primary.listen(B, port(80));
     primary.input(Input::WorkerDied { worker: A });
     primary.input(Input::WorkerDied { worker: B });
-    primary.input(Input::Settled { worker: A });
+    primary.input(Input::ExitReported { worker: A });
     assert!(!primary.closed(listener));
-    primary.input(Input::Settled { worker: B });
+    primary.input(Input::ExitReported { worker: B });
     assert!(primary.closed(listener));
 }
 
 #[test]
-fn the_end_of_the_living_is_not_settled() {
+fn an_exit_of_a_living_worker_is_not_believed() {
     let mut primary = Primary::new(false, &[A]);
     let listener = primary.listen(A, port(80));
-    primary.input(Input::Settled { worker: A });
-    primary.input(Input::Settled { worker: B });
+    primary.input(Input::ExitReported { worker: A });
+    primary.input(Input::ExitReported { worker: B });
     assert_eq!(primary.said(), []);
     primary.input(Input::WorkerDied { worker: A });
     primary.input(Input::WorkerDied { worker: A });
-    primary.input(Input::Settled { worker: A });
+    primary.input(Input::ExitReported { worker: A });
     assert!(primary.closed(listener));
 }
 
 #[test]
 fn while_workers_are_owed_no_listener_closes_with_its_last_worker() {
-    for ending in [Input::WorkerLeft { worker: A }, Input::WorkerDied { worker: A }] {
+    for ending in [Input::WorkerLeaving { worker: A }, Input::WorkerDied { worker: A }] {
         let mut primary = Primary::new(false, &[A]);
         let listener = primary.serve(A, port(80));
         primary.input(Input::Expecting(true));
         primary.input(ending);
-        primary.died_and_settled(A);
+        primary.died_and_reported(A);
         primary.later(LINGER * 2);
         assert_eq!(primary.listeners.next_deadline(), None);
         assert_eq!(primary.said(), [Output::Leave { worker: A, listener }]);
@@ -269,7 +269,7 @@ fn what_nobody_came_for_closes_when_no_more_workers_are_owed() {
     let listener = primary.serve(A, port(80));
     primary.serve(B, port(81));
     primary.input(Input::Expecting(true));
-    primary.input(Input::WorkerLeft { worker: A });
+    primary.input(Input::WorkerLeaving { worker: A });
     assert_eq!(primary.said(), [Output::Leave { worker: A, listener }]);
     primary.input(Input::Expecting(false));
     assert_eq!(primary.said(), [Output::CloseListener { listener }]);

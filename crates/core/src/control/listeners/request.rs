@@ -1,4 +1,4 @@
-//! What a query asks for: a place to listen, and the name under which workers share it.
+//! Listen requests: what is to be opened, and the key by which workers share it.
 
 use std::os::fd::RawFd;
 use std::path::{Component, Path, PathBuf};
@@ -18,7 +18,7 @@ const REUSE_ADDRESS: i64 = 4;
 /// means nothing, like the name of an interface that does not exist.
 const MAX_ADDRESS: usize = 4096;
 
-/// What makes two queries mean the same listener: the same words, not the same meaning.
+/// What makes two listen requests mean the same listener: the same words, not the same meaning.
 /// `0.0.0.0`, `::` and no host at all are three, as in Node.
 ///
 /// Where the port is 0 every server of a worker means another port, but the second server of
@@ -34,11 +34,11 @@ pub(super) struct Key {
     index: Option<u32>,
 }
 
-/// A socket to be opened.
+/// A socket to be opened: what follows from a listen request and the scheduling.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spec {
-    /// Where.
-    pub place: Place,
+pub struct ListenerSpec {
+    /// Where to open it.
+    pub address: ListenAddress,
     /// The port or path, as the worker asked for it; for a descriptor nothing.
     pub name: String,
     /// How its connections are distributed.
@@ -79,7 +79,7 @@ impl Sharing {
 /// Where a socket is to be opened. The address is text as the worker wrote it, so it may be no
 /// address at all; then opening fails with `EINVAL`, as in libuv.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ListenAddress {
     /// A TCP address.
     Tcp {
         /// The IP address.
@@ -132,15 +132,15 @@ pub enum Place {
     },
 }
 
-/// A query that makes sense.
+/// A listen request that makes sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wish {
+pub(super) struct ListenRequest {
     pub(super) key: Key,
-    pub(super) spec: Spec,
+    pub(super) spec: ListenerSpec,
 }
 
-impl Wish {
-    /// Makes sense of a query, or says with which error number to refuse it.
+impl ListenRequest {
+    /// Validates a listen request, or says with which error number to refuse it.
     pub(super) fn read(query: &Query, scheduling: &Scheduling) -> Result<Self, i32> {
         if query.address.as_ref().is_some_and(|address| address.len() > MAX_ADDRESS) {
             return Err(EINVAL);
@@ -150,16 +150,18 @@ impl Wish {
             _ => None,
         };
         let datagram = matches!(query.address_type, Some(AddressType::Udp4 | AddressType::Udp6));
-        let place = match fd {
-            Some(fd) if datagram => Place::Datagram { fd },
-            Some(fd) => Place::Stream { fd },
-            None => Place::read(query)?,
+        let address = match fd {
+            Some(fd) if datagram => ListenAddress::Datagram { fd },
+            Some(fd) => ListenAddress::Stream { fd },
+            None => ListenAddress::read(query)?,
         };
-        let name = place.name();
+        let name = address.name();
         let plan = scheduling.plan(&name).clone();
-        let sharing = match (plan.policy, &place) {
+        let sharing = match (plan.policy, &address) {
             _ if datagram => Sharing::Shared,
-            (Policy::Kernel, Place::Tcp { .. } | Place::TcpAnywhere { .. }) => Sharing::PerSlot,
+            (Policy::Kernel, ListenAddress::Tcp { .. } | ListenAddress::TcpAnywhere { .. }) => {
+                Sharing::PerSlot
+            }
             // Only a TCP address can be bound once for each slot.
             (Policy::None | Policy::Kernel, _) => Sharing::Shared,
             _ => Sharing::Passed,
@@ -172,11 +174,11 @@ impl Wish {
             fd,
             index: (query.port == Some(0)).then_some(query.index),
         };
-        Ok(Self { key, spec: Spec { place, name, plan, sharing, backlog } })
+        Ok(Self { key, spec: ListenerSpec { address, name, plan, sharing, backlog } })
     }
 }
 
-impl Place {
+impl ListenAddress {
     /// What the app calls it: the port or the path. Nothing for a descriptor.
     fn name(&self) -> String {
         match self {
@@ -188,7 +190,7 @@ impl Place {
         }
     }
 
-    /// The place of a query that names no descriptor.
+    /// The address of a request that names no descriptor.
     fn read(query: &Query) -> Result<Self, i32> {
         let flags = query.flags.unwrap_or(0);
         let ipv6_only = flags & IPV6_ONLY != 0;

@@ -3,7 +3,7 @@
 //! Rust runs here in a process whose memory belongs to another one, with threads that know nothing
 //! of it. What it may do is what a signal handler may do: make system calls and use its own stack.
 //! No allocation, no lock, no panic, and nothing is dropped. All that can be worked out beforehand
-//! stands in the [`Plan`]. What cannot is done here and not in the parent: a descriptor that lost its
+//! stands in the [`ChildSetup`]. What cannot is done here and not in the parent: a descriptor that lost its
 //! close-on-exec flag there would end up in whatever another thread starts at that moment.
 
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use super::inherit::Inherited;
 use crate::error::{Doing, SysError};
 
 /// What the child needs to know.
-pub(super) struct Plan<'a> {
+pub(super) struct ChildSetup<'a> {
     spawn: &'a Spawn<'a>,
     /// The paths of the program, to be tried in turn.
     candidates: Vec<CString>,
@@ -43,7 +43,7 @@ pub(super) struct Plan<'a> {
 
 const SHELL: &CStr = c"/bin/sh";
 
-impl<'a> Plan<'a> {
+impl<'a> ChildSetup<'a> {
     /// `report` must be good for a write as long as the child runs in the parent's memory.
     pub(super) fn new(spawn: &'a Spawn<'a>, candidates: Vec<CString>, report: *mut Option<SysError>) -> Self {
         let args = || spawn.args.iter().map(CString::as_c_str);
@@ -175,12 +175,12 @@ fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const c_char> {
 }
 
 /// The child's main function.
-pub(super) extern "C" fn newborn(plan: *mut c_void) -> c_int {
-    // SAFETY: the clone passes on the plan it was given, and lets nobody else use it meanwhile.
-    let plan = unsafe { &mut *plan.cast::<Plan<'_>>() };
-    let Err(failure) = plan.carry_out();
-    // SAFETY: good for a write, as `Plan::new` asks; the parent reads it after the clone.
-    unsafe { plan.report.write(Some(failure)) };
+pub(super) extern "C" fn run_child(setup: *mut c_void) -> c_int {
+    // SAFETY: the clone passes on the setup it was given, and lets nobody else use it meanwhile.
+    let setup = unsafe { &mut *setup.cast::<ChildSetup<'_>>() };
+    let Err(failure) = setup.carry_out();
+    // SAFETY: good for a write, as `ChildSetup::new` asks; the parent reads it after the clone.
+    unsafe { setup.report.write(Some(failure)) };
     // SAFETY: ends this process at once, without the parent's exit handlers.
     unsafe { libc::_exit(127) }
 }

@@ -15,35 +15,42 @@ fn query(mut fields: Value) -> Query {
     }
 }
 
-fn wish(fields: Value) -> Wish {
-    Wish::read(&query(fields), &Scheduling::default()).unwrap()
+fn request(fields: Value) -> ListenRequest {
+    ListenRequest::read(&query(fields), &Scheduling::default()).unwrap()
 }
 
 fn key(fields: Value) -> Key {
-    wish(fields).key
+    request(fields).key
 }
 
 #[test]
 fn every_kind_of_place_is_understood() {
-    let tcp =
-        |address: &str, ipv6, ipv6_only| Place::Tcp { address: address.into(), ipv6, port: 80, ipv6_only };
-    let udp = |address: &str, ipv6, ipv6_only, reuse_address| Place::Udp {
+    let tcp = |address: &str, ipv6, ipv6_only| ListenAddress::Tcp {
+        address: address.into(),
+        ipv6,
+        port: 80,
+        ipv6_only,
+    };
+    let udp = |address: &str, ipv6, ipv6_only, reuse_address| ListenAddress::Udp {
         address: address.into(),
         ipv6,
         port: 53,
         ipv6_only,
         reuse_address,
     };
-    let path =
-        |readable_all, writable_all| Place::Path { path: "/run/app".into(), readable_all, writable_all };
+    let path = |readable_all, writable_all| ListenAddress::Path {
+        path: "/run/app".into(),
+        readable_all,
+        writable_all,
+    };
     let cases = [
         (json!({ "address": "::1", "port": 80, "addressType": 6, "flags": 0 }), tcp("::1", true, false)),
         (json!({ "address": "::1", "port": 80, "addressType": 6, "flags": 1 }), tcp("::1", true, true)),
         (json!({ "address": "10.0.0.1", "port": 80, "addressType": 4 }), tcp("10.0.0.1", false, false)),
-        (json!({ "port": 80, "addressType": 4 }), Place::TcpAnywhere { port: 80, ipv6_only: false }),
+        (json!({ "port": 80, "addressType": 4 }), ListenAddress::TcpAnywhere { port: 80, ipv6_only: false }),
         (
             json!({ "port": 80, "addressType": 4, "flags": 1 }),
-            Place::TcpAnywhere { port: 80, ipv6_only: true },
+            ListenAddress::TcpAnywhere { port: 80, ipv6_only: true },
         ),
         (json!({ "address": "/run/app", "port": -1, "addressType": -1 }), path(false, false)),
         (
@@ -62,12 +69,12 @@ fn every_kind_of_place_is_understood() {
             json!({ "address": "::", "port": 53, "addressType": "udp6", "fd": -1, "flags": 1 }),
             udp("::", true, true, false),
         ),
-        (json!({ "fd": 5 }), Place::Stream { fd: 5 }),
-        (json!({ "fd": 0 }), Place::Stream { fd: 0 }),
-        (json!({ "fd": 5, "addressType": "udp6" }), Place::Datagram { fd: 5 }),
+        (json!({ "fd": 5 }), ListenAddress::Stream { fd: 5 }),
+        (json!({ "fd": 0 }), ListenAddress::Stream { fd: 0 }),
+        (json!({ "fd": 5, "addressType": "udp6" }), ListenAddress::Datagram { fd: 5 }),
     ];
-    for (fields, place) in cases {
-        assert_eq!(wish(fields.clone()).spec.place, place, "{fields}");
+    for (fields, address) in cases {
+        assert_eq!(request(fields.clone()).spec.address, address, "{fields}");
     }
 }
 
@@ -92,7 +99,11 @@ fn nonsense_is_refused() {
         json!({ "addressType": -1, "port": -1, "address": "run/app" }),
     ];
     for fields in nonsense {
-        assert_eq!(Wish::read(&query(fields.clone()), &Scheduling::default()), Err(EINVAL), "{fields}");
+        assert_eq!(
+            ListenRequest::read(&query(fields.clone()), &Scheduling::default()),
+            Err(EINVAL),
+            "{fields}"
+        );
     }
 }
 
@@ -125,7 +136,8 @@ fn the_index_counts_for_port_0_only() {
 
 #[test]
 fn the_backlog_is_for_those_who_listen_here() {
-    let backlog = |asked: Value| wish(json!({ "port": 80, "addressType": 4, "backlog": asked })).spec.backlog;
+    let backlog =
+        |asked: Value| request(json!({ "port": 80, "addressType": 4, "backlog": asked })).spec.backlog;
     assert_eq!(backlog(json!(null)), Some(511));
     assert_eq!(backlog(json!(0)), Some(511));
     assert_eq!(backlog(json!(1)), Some(1));
@@ -133,13 +145,15 @@ fn the_backlog_is_for_those_who_listen_here() {
     assert_eq!(backlog(json!(i64::MAX)), Some(i32::MAX));
     assert_eq!(backlog(json!(i64::MIN)), Some(i32::MAX));
 
-    let udp = wish(json!({ "port": 53, "addressType": "udp4", "address": "0.0.0.0", "backlog": 1 }));
+    let udp = request(json!({ "port": 53, "addressType": "udp4", "address": "0.0.0.0", "backlog": 1 }));
     assert_eq!((udp.spec.sharing, udp.spec.backlog), (Sharing::Shared, None));
-    let given = wish(json!({ "fd": 4, "addressType": "udp4" }));
+    let given = request(json!({ "fd": 4, "addressType": "udp4" }));
     assert!(given.spec.sharing == Sharing::Shared);
-    let shared =
-        Wish::read(&query(json!({ "port": 80, "addressType": 4, "backlog": 1 })), &Scheduling::of_node(true))
-            .unwrap();
+    let shared = ListenRequest::read(
+        &query(json!({ "port": 80, "addressType": 4, "backlog": 1 })),
+        &Scheduling::of_node(true),
+    )
+    .unwrap();
     assert_eq!((shared.spec.sharing, shared.spec.backlog), (Sharing::Shared, None));
 }
 
@@ -149,7 +163,7 @@ fn each_place_has_a_plan_by_its_name() {
         r#"{"default":{"policy":"kernel"},"listeners":{"81":{"policy":"sticky"},"/run/app":{"policy":"none"}}}"#,
     )
     .unwrap();
-    let spec = |fields| Wish::read(&query(fields), &scheduling).unwrap().spec;
+    let spec = |fields| ListenRequest::read(&query(fields), &scheduling).unwrap().spec;
     for (fields, policy, sharing) in [
         (json!({ "port": 80, "addressType": 4 }), Policy::Kernel, Sharing::PerSlot),
         (json!({ "port": 81, "addressType": 4 }), Policy::Sticky, Sharing::Passed),
