@@ -275,7 +275,7 @@ class NativeProcess {
     let turns = TURNS;
     const deliver = () => {
       // Node closes the handle of a child that it gave up. No app hears of that one.
-      if (!this.#active) return this.#supervision.settle(this.#id);
+      if (!this.#active) return this.#supervision.onExitReported(this.#id);
       if (this.#child.channel && turns-- > 0) {
         setImmediate(deliver);
         return;
