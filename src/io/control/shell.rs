@@ -1,5 +1,7 @@
 //! The control thread's own state: what it hears becomes inputs of [`Control`], whose outputs are carried out here.
 
+mod spawn;
+
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -8,7 +10,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::commands::Command;
-use super::external::External;
 use super::liveness::Threads;
 use super::messages::{Event, Heard, Tell, broken, describe};
 use super::news::News;
@@ -18,16 +19,15 @@ use super::service::Service;
 use super::shared::Common;
 use super::sockets::Sockets;
 use super::stack::OnStack;
-use super::template::{Started, SuperviseSetup, Template};
+use super::template::{SuperviseSetup, Template};
 use super::workers::{LOOK, WorkerHandle};
 use crate::io::dispatcher::{Command as ToDispatcher, Notice};
 use crate::io::store;
 use rcluster_core::control::supervise::{self, Stats};
 use rcluster_core::control::{Control, Input, Output};
-use rcluster_core::ids::{Slot, Ticket, WorkerId};
+use rcluster_core::ids::WorkerId;
 use rcluster_core::schedule::Scheduling;
 use rcluster_core::wire::{Drain, FromWorker, Reply, ToWorker};
-use rcluster_sys::error::SysError;
 use rcluster_sys::headroom;
 
 /// How long a worker that is blocked may take to say where.
@@ -290,47 +290,6 @@ impl Shell {
         let (options, seed) = (Box::new(setup.options.clone()), setup.seed);
         self.template = Some(Template::new(setup));
         self.input(Input::Begin { options, seed });
-    }
-
-    fn spawn(&mut self, ticket: Ticket, slot: Option<Slot>, retry: bool) {
-        let without = Err(SysError::invalid("starting a worker without supervision"));
-        let started =
-            self.template.as_mut().map_or(without, |template| template.start(slot, retry, &self.common));
-        let Started { worker, mut supervised, launched, inspect_port } = match started {
-            Ok(started) => started,
-            Err(error) => {
-                let cause = error.to_string();
-                return self.answers.push_back(Input::SpawnFailed { ticket, cause });
-            }
-        };
-        let external = launched.link.external;
-        if external {
-            let targets = launched.newcomer.targets();
-            supervised.external = Some(External::watch(worker, targets, self.heard.clone()));
-        }
-        if let Some(slot) = slot {
-            self.common.slots.lock().take(worker, Some(slot));
-            launched.newcomer.introduce(worker, slot, &self.common.dispatcher, &self.common.forwarding);
-        } else {
-            supervised.newcomer = Some(launched.newcomer);
-        }
-        let (pid, pidfd) = (supervised.pid, Arc::new(launched.child.pidfd));
-        let (mut handle, failure) =
-            WorkerHandle::adopt(worker, slot, Arc::clone(&pidfd), launched.link, &self.heard);
-        handle.supervised = Some(supervised);
-        self.workers.insert(worker, handle);
-        self.news.tell(Event::Spawned { worker, slot, pid, pidfd, pipes: launched.pipes, inspect_port });
-        self.answers.push_back(Input::Spawned { ticket, worker, slot, external });
-        let broke = failure.map(|error| Input::Broke { worker, why: error.to_string() });
-        self.answers.extend(broke);
-    }
-
-    fn promote(&mut self, worker: WorkerId, slot: Slot) {
-        let Some(handle) = self.workers.get_mut(&worker) else { return };
-        let Some(newcomer) = handle.supervised.as_mut().and_then(|it| it.newcomer.take()) else { return };
-        handle.slot = Some(slot);
-        self.common.slots.lock().take(worker, Some(slot));
-        newcomer.introduce(worker, slot, &self.common.dispatcher, &self.common.forwarding);
     }
 
     /// Answers a worker's query, with a descriptor if it is to have one.

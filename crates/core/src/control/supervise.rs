@@ -20,7 +20,6 @@ mod budget;
 mod cluster;
 mod ending;
 mod event;
-mod failure;
 mod health;
 mod invariants;
 mod messages;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::failure::WorkerFailure;
-use super::restart::tell_restart;
+use super::restart::{WorkerFailure, tell_restart};
 use super::slot_record::Standing;
 use super::worker::{Going, Role, Stage, Worker};
 use super::{ExitKind, Phase, Reason, Supervise, Time, Why};

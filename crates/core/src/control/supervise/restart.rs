@@ -2,13 +2,46 @@
 
 use super::budget::Budget;
 use super::cluster::Cluster;
-use super::failure::WorkerFailure;
 use super::options::Options;
 use super::reload::Generations;
 use super::scale::Scale;
 use super::start_up::StartUp;
-use super::{Cause, Event, ExitKind, RestartPolicy, Scope, Time, Why};
-use crate::ids::Slot;
+use super::worker::{Role, Worker};
+use super::{Cause, Event, ExitKind, Phase, Reason, RestartPolicy, Scope, Time, Why};
+use crate::ids::{Slot, WorkerId};
+
+/// The failure of a worker: also a retirement, and an end that may be none by the policy.
+#[derive(Clone, Debug)]
+pub(super) struct WorkerFailure {
+    pub(super) worker: Option<WorkerId>,
+    pub(super) why: Why,
+    pub(super) phase: Phase,
+    /// Which reload the worker came from.
+    pub(super) generation: u32,
+    /// What its replacement is spawned for.
+    pub(super) cause: Cause,
+    /// It is there until its replacement is ready.
+    pub(super) stays: bool,
+}
+
+impl WorkerFailure {
+    pub(super) fn of(worker: &Worker, why: Why) -> Self {
+        Self {
+            worker: worker.id(),
+            phase: if worker.is_ready() { Phase::Service } else { Phase::StartUp },
+            generation: worker.generation(),
+            cause: match why {
+                Why::Retired(_) => Cause::Retire,
+                Why::Unresponsive => Cause::Unresponsive,
+                _ => Cause::Restart,
+            },
+            stays: matches!(worker.role(), Role::Current(_))
+                && worker.is_ready()
+                && matches!(&why, Why::Retired(reason) if *reason != Reason::Disconnect),
+            why,
+        }
+    }
+}
 
 /// The restarts of the whole cluster. Those of one slot are in its record.
 #[derive(Debug)]
@@ -182,8 +215,8 @@ pub(super) fn tell_restart(cluster: &mut Cluster, slot: Option<Slot>, failure: &
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::supervise::Intensity;
     use crate::control::supervise::slot_record::Standing;
-    use crate::control::supervise::{Intensity, Phase};
 
     const NO_RELOAD: Generations = Generations { newest: 0, oldest: 0 };
     const SLOT: Slot = Slot(0);

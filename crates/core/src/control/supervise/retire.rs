@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::failure::WorkerFailure;
+use super::restart::WorkerFailure;
 use super::worker::{Going, Role};
 use super::{By, Event, Output, Reason, RestartPolicy, Supervise, Why};
 use crate::ids::{Slot, WorkerId};
