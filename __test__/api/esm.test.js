@@ -14,7 +14,7 @@ const skip = isBuiltin && 'it is about the package';
  * @param {import('../../testing/fixture.js').FixtureOptions} options
  */
 function play(seen, options) {
-  return withFixture('esm.mjs', options, async (fixture) => {
+  return withFixture('api/esm.mjs', options, async (fixture) => {
     const common = { differ: [], builtinDiffers: [], parallelism: 'function' };
     assert.deepStrictEqual(await fixture.marker('primary'), {
       ...common,

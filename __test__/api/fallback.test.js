@@ -5,7 +5,7 @@ const { test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
 
 test('where there is no native part, what only that can do says so', () =>
-  withFixture('fallback.js', {}, async (fixture) => {
+  withFixture('api/fallback.js', {}, async (fixture) => {
     const code = 'ERR_RCLUSTER_UNSUPPORTED_PLATFORM';
     const primary = await fixture.marker('primary');
     assert.deepStrictEqual(primary.refused, Array(4).fill(code));

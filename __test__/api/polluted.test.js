@@ -10,7 +10,7 @@ const path = require('node:path');
 const { test } = require('node:test');
 const { isBuiltin } = require('../../testing/subject.js');
 const { DEADLINE, killAll } = require('../../testing/processes.js');
-const { GROUPS } = require('../fixtures/pollute.js');
+const { GROUPS } = require('../fixtures/api/pollute.js');
 
 const FIXTURES = path.join(__dirname, '..', 'fixtures');
 const skip = isBuiltin && 'it has no supervision';
@@ -22,7 +22,12 @@ class Fixture {
    * @param {Record<string, string>} env
    */
   constructor(options, env) {
-    const args = [...options, '-r', path.join(FIXTURES, 'pollute.js'), path.join(FIXTURES, 'polluted.js')];
+    const args = [
+      ...options,
+      '-r',
+      path.join(FIXTURES, 'api', 'pollute.js'),
+      path.join(FIXTURES, 'api', 'polluted.js'),
+    ];
     this.child = spawn(process.execPath, args, { env: { ...process.env, ...env }, detached: true });
     this.output = '';
     this.rest = '';

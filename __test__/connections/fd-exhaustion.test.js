@@ -98,7 +98,7 @@ for (const [limit, workers, count] of [
 }
 
 test('whatever the first fork lacks a descriptor for, its error has a code and nothing is left behind', () =>
-  withFixture('first-fork.js', { descriptors: 80 }, async (fixture) => {
+  withFixture('connections/first-fork.js', { descriptors: 80 }, async (fixture) => {
     await fixture.marker('online');
     const failed = fixture.marks.filter(({ mark }) => mark === 'failed').map(({ data }) => data);
     for (const { code, errno, how, rest } of failed) {

@@ -8,7 +8,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 const { withFixture } = require('../helpers/run-fixture.js');
 
 test('a path that is too long is an error', { skip: isBuiltin && 'the built-in is different' }, () =>
-  withFixture('long-path.js', {}, async (fixture) => {
+  withFixture('connections/long-path.js', {}, async (fixture) => {
     const { path, error } = await fixture.marker('error');
     const { code, syscall, address } = error;
     assert.deepStrictEqual({ code, syscall, address }, { code: 'EINVAL', syscall: 'bind', address: path });

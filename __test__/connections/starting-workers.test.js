@@ -9,7 +9,7 @@ const { descriptorsOf, until } = require('../../testing/processes.js');
 
 for (const moment of ['at once', 'online', 'listening']) {
   test(`killed: ${moment}`, () =>
-    withFixture('starting.js', {}, async (fixture) => {
+    withFixture('connections/starting.js', {}, async (fixture) => {
       await fixture.marker('ready');
       fixture.tell('kill', { moment, times: 3 });
       await fixture.marker('killed');

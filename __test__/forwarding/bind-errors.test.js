@@ -8,7 +8,7 @@ const { test } = require('node:test');
 const { promisify } = require('node:util');
 
 test('a worker that listens twice at its own path gets EADDRINUSE', async () => {
-  const file = require.resolve('../fixtures/own-twice.js');
+  const file = require.resolve('../fixtures/forwarding/own-twice.js');
   const { stdout } = await promisify(execFile)(process.execPath, [file], { timeout: 60_000 });
   assert.strictEqual(stdout.trim(), 'error EADDRINUSE');
 });

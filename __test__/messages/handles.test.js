@@ -16,7 +16,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 
 // With the built-in callbacks are missing and 'disconnect' does not come.
 test('a worker dies with handles on their way: all callbacks are called', { skip: isBuiltin }, () =>
-  withFixture('handles.js', {}, async (fixture) => {
+  withFixture('messages/handles.js', {}, async (fixture) => {
     fixture.tell('kill');
     const { calls, codes, before } = await fixture.marker('killed');
     assert.strictEqual(calls, 1000);
@@ -28,13 +28,13 @@ test('a worker dies with handles on their way: all callbacks are called', { skip
 );
 
 test('a disconnection waits until all handles have arrived', () =>
-  withFixture('handles.js', {}, async (fixture) => {
+  withFixture('messages/handles.js', {}, async (fixture) => {
     fixture.tell('disconnect');
     await fixture.marker('disconnected');
   }));
 
 test('a worker without descriptors loses handles, and none is taken for another', () =>
-  withFixture('handles.js', { descriptors: 200 }, async (fixture) => {
+  withFixture('messages/handles.js', { descriptors: 200 }, async (fixture) => {
     fixture.tell('exhaust');
     const { name, report } = await fixture.marker('exhausted');
     assert.strictEqual(name, 'SentHandleNotReceivedWarning');
@@ -43,7 +43,7 @@ test('a worker without descriptors loses handles, and none is taken for another'
 
 // With the built-in, and with Node in general, this is lost.
 test('what a client sends while its socket is on the way is left to the worker', { skip: isBuiltin }, () =>
-  withFixture('handles.js', {}, async (fixture) => {
+  withFixture('messages/handles.js', {}, async (fixture) => {
     fixture.tell('pass');
     const { begun, finished } = await fixture.marker('passed');
     assert.deepStrictEqual(begun, Array(8).fill('begin'));
@@ -52,7 +52,7 @@ test('what a client sends while its socket is on the way is left to the worker',
 );
 
 test('a worker acknowledges what it was not sent', { skip: isBuiltin }, () =>
-  withFixture('handles.js', {}, async (fixture) => {
+  withFixture('messages/handles.js', {}, async (fixture) => {
     fixture.tell('forge');
     assert.deepStrictEqual(await fixture.marker('forged'), { right: 3, wrong: 0 });
   }),
@@ -71,7 +71,9 @@ for (const serialization of /** @type {const} */ (['json', 'advanced'])) {
       t.after(() => [client, socket].forEach((each) => each.destroy()));
     }
 
-    const child = fork(path.join(__dirname, '..', 'fixtures', 'plain-child.js'), { serialization });
+    const child = fork(path.join(__dirname, '..', 'fixtures', 'messages', 'plain-child.js'), {
+      serialization,
+    });
     t.after(() => child.kill());
     improveChannel(child);
     const answers = on(child, 'message');

@@ -10,9 +10,9 @@ const { test } = require('node:test');
 const { get } = require('../../testing/clients.js');
 const { isBuiltin } = require('../../testing/subject.js');
 const { withSupervised } = require('../../testing/supervised.js');
-const { PLACES } = require('../fixtures/attribution.js');
+const { PLACES } = require('../fixtures/supervision/attribution.js');
 
-const SCRIPT = path.join(__dirname, '..', 'fixtures', 'attribution.js');
+const SCRIPT = path.join(__dirname, '..', 'fixtures', 'supervision', 'attribution.js');
 const FORM = '--boundary\r\n\r\none\r\n--boundary\r\n\r\ntwo\r\n--boundary--';
 
 /** What a framework does not catch itself. */

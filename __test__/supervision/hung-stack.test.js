@@ -25,7 +25,7 @@ const STACKS = {
  * @param {(fixture: InstanceType<typeof import('../../testing/fixture.js').Fixture>) => Promise<void>} body
  */
 const withHung = (way, body) =>
-  withFixture('hung.js', {}, async (fixture) => {
+  withFixture('supervision/hung.js', {}, async (fixture) => {
     await fixture.marker('online');
     fixture.tell('hang', way);
     await fixture.marker('hanging');
@@ -79,7 +79,7 @@ test('two questions at once get two answers', { skip }, () =>
 );
 
 test('a worker that there is not, and one that has died', { skip }, () =>
-  withFixture('hung.js', {}, async (fixture) => {
+  withFixture('supervision/hung.js', {}, async (fixture) => {
     await fixture.marker('online');
     fixture.tell('ask', 17);
     assert.match((await fixture.marker('stack')).reason, /no such worker/);

@@ -7,7 +7,7 @@ const { test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
 
 test('a worker that is started natively inherits what the main thread has', () =>
-  withFixture('inherited.js', {}, async (app) => {
+  withFixture('supervision/inherited.js', {}, async (app) => {
     const before = (await app.marker('online')).had;
     app.tell('change');
     const expected = await app.marker('child');

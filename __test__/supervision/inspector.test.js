@@ -19,7 +19,7 @@ async function ports(app, count) {
 }
 
 test('ports are counted from the primary on', () =>
-  withFixture('debugged.js', {}, async (app) => {
+  withFixture('supervision/debugged.js', {}, async (app) => {
     const first = await ports(app, 3);
     assert.deepStrictEqual(
       first.map(({ port }) => port),
@@ -37,7 +37,7 @@ test('ports are counted from the primary on', () =>
   }));
 
 test('a function is called once for each worker, and a replacement has the port of the one that died', () =>
-  withFixture('debugged.js', { env: { WISH: 'function' } }, async (app) => {
+  withFixture('supervision/debugged.js', { env: { WISH: 'function' } }, async (app) => {
     const first = await ports(app, 3);
     assert.deepStrictEqual(
       first.map(({ port, calls }) => [port, calls]),

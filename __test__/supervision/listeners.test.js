@@ -14,7 +14,7 @@ const host = '127.0.0.1';
 async function withTwoServers(body) {
   const [early, late] = await freePorts(2);
   const env = { PORT: String(early), GENERATION: 'old' };
-  await withFixture('later-port.js', { env }, async (app) => {
+  await withFixture('supervision/later-port.js', { env }, async (app) => {
     const { id } = await app.marker('listening');
     assert.strictEqual(await app.marker('ready'), id);
     app.tell('open', { id, port: late });

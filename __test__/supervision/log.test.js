@@ -227,7 +227,10 @@ for (const retireOnException of [true, false]) {
       },
       {
         listen: false,
-        env: { SCRIPT: require.resolve('../fixtures/throw-at-start'), WHY: 'no database\nnowhere' },
+        env: {
+          SCRIPT: require.resolve('../fixtures/supervision/throw-at-start'),
+          WHY: 'no database\nnowhere',
+        },
       },
     ));
 }
@@ -247,7 +250,7 @@ test('a worker that has been ready has a stack, whatever the one before it did',
       assert.strictEqual(app.stderr.match(STACK)?.length, 4, app.stderr);
       assert.strictEqual(app.stderr.match(/cannot start, as the one before it/g)?.length, 2, app.stderr);
     },
-    { listen: false, env: { SCRIPT: require.resolve('../fixtures/throw-when-ready') } },
+    { listen: false, env: { SCRIPT: require.resolve('../fixtures/supervision/throw-when-ready') } },
   ));
 
 test('a primary whose stderr nobody reads any more goes on', () =>

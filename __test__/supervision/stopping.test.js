@@ -17,8 +17,8 @@ const { until } = require('../../testing/processes.js');
 const { withSupervised } = require('../../testing/supervised.js');
 const { ORDERS, stopUnderLoad } = require('./group-stop/scenario.js');
 
-const WORKER = path.join(__dirname, '..', 'fixtures', 'ending-worker.js');
-const LIBRARY = path.join(__dirname, '..', 'fixtures', 'signal-library.js');
+const WORKER = path.join(__dirname, '..', 'fixtures', 'supervision', 'ending-worker.js');
+const LIBRARY = path.join(__dirname, '..', 'fixtures', 'supervision', 'signal-library.js');
 const [major, minor] = process.versions.node.split('.').map(Number);
 const hasReusePort = major > 23 || (major === 23 && minor >= 1) || (major === 22 && minor >= 12);
 

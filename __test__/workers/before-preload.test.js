@@ -9,7 +9,7 @@ const { isAlive } = require('../../testing/processes.js');
 const { withFixture } = require('../helpers/run-fixture.js');
 
 test('a worker that waits for its debugger ends with its primary', { skip: isBuiltin && 'it lives on' }, () =>
-  withFixture('before-preload.js', {}, async (fixture) => {
+  withFixture('workers/before-preload.js', {}, async (fixture) => {
     const pid = await fixture.marker('waits');
     assert.ok(isAlive(pid));
     process.kill(fixture.pid, 'SIGKILL');

@@ -36,7 +36,7 @@ test('connections leave none behind', () =>
   }));
 
 test('workers that come and go leave none behind', () =>
-  withFixture('generations.js', {}, async (fixture) => {
+  withFixture('workers/generations.js', {}, async (fixture) => {
     fixture.tell('generations', 5);
     await fixture.marker('over');
     const before = descriptorsOf(fixture.pid).size;
@@ -76,7 +76,7 @@ test('a worker has what is meant for it, and nothing of the primary or of its si
   ));
 
 test('a child of a worker has its standard streams and nothing else', () =>
-  withFixture('generations.js', {}, async (fixture) => {
+  withFixture('workers/generations.js', {}, async (fixture) => {
     fixture.tell('children');
     const { descriptors, own } = await fixture.marker('children');
     assert.deepStrictEqual(descriptors.slice(0, 3), ['0', '1', '2']);

@@ -14,7 +14,7 @@ const FORKS = 200;
 const childrenOf = (parent) => allProcesses().filter((pid) => statusOf(pid)?.parent === parent);
 
 test('hundreds of forks and exits', () =>
-  withFixture('forks.js', { deadline: 4 * DEADLINE }, async (fixture) => {
+  withFixture('workers/forks.js', { deadline: 4 * DEADLINE }, async (fixture) => {
     fixture.tell('forks', 12);
     const first = await fixture.marker('over');
     const before = descriptorsOf(fixture.pid).size;

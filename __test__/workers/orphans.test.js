@@ -11,7 +11,7 @@ const { DEADLINE } = require('../../testing/processes.js');
 const { isBuiltin } = require('../../testing/subject.js');
 
 const UNSHARE = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'];
-const fixture = path.join(__dirname, '..', 'fixtures', 'orphans.js');
+const fixture = path.join(__dirname, '..', 'fixtures', 'workers', 'orphans.js');
 
 const upTo = (length) => Array.from({ length }, (_, index) => index + 1);
 

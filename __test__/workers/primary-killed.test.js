@@ -20,7 +20,7 @@ test('idle workers', () =>
 
 for (const how of ['loop', 'wait', 'child']) {
   test(`a worker that is blocked (${how})`, () =>
-    withFixture('blocked-worker.js', { env: { HOW: how } }, async (fixture) => {
+    withFixture('workers/blocked-worker.js', { env: { HOW: how } }, async (fixture) => {
       const { pid } = await fixture.marker('blocked');
       process.kill(fixture.pid, 'SIGKILL');
       assert.strictEqual((await fixture.exited).signal, 'SIGKILL');
@@ -30,7 +30,7 @@ for (const how of ['loop', 'wait', 'child']) {
 
 test('a worker that handles the signals one could send it', () =>
   withFixture(
-    'blocked-worker.js',
+    'workers/blocked-worker.js',
     {
       env: { HOW: 'loop', STUBBORN: 'yes' },
     },

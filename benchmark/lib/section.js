@@ -37,7 +37,7 @@ function publish(name, section, data) {
   for (const sentence of section.lacking ?? []) print(`\nnot measured: ${sentence}`);
   const file = writeResults(name, { ...data, section });
   print(`\neverything: ${file}`);
-  if (data.options.check) printTargets(section.targets);
+  if (data.options.check && section.targets.length > 0) printTargets(section.targets);
   process.send?.({ results: file });
 }
 
