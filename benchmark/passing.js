@@ -7,7 +7,7 @@
  * Everything but the passing thread is the same: the receivers are processes that do no more than they must, by the
  * worker's own half of rcluster's code, the messages are of the same bytes, and the clients come at the same moments.
  * There are two such loops. `bare` waits in accept4 and serves one socket for ever; `polled` waits in epoll_wait, as
- * whoever has several sockets, or has to be told something, must. Neither knows whether a receiver has room, is alive, or
+ * a program with several sockets, or one that has to be told something, must. Neither knows whether a receiver has room, is alive, or
  * will ever take what it was given.
  *
  * And there are two loads, because what a connection costs depends on how many come at once. `steady` is an open loop far

@@ -2,7 +2,7 @@
 
 /**
  * What clients notice while a supervised cluster mends itself, and how soon it does: reloads, exceptions, kills,
- * hangs, leaks, and a script that dies at once. The faults are those of the tests, only more of them, and
+ * blocked workers, leaks, and a script that dies at once. The faults are those of the tests, only more of them, and
  * timed.
  */
 

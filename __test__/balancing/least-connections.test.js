@@ -8,7 +8,7 @@ const { withApp } = require('../helpers/app.js');
 
 const env = { WORKERS: '3', SCHEDULING: JSON.stringify('least-connections') };
 
-test('whoever has lost its clients is filled up first', () =>
+test('a worker that has lost its clients is filled up first', () =>
   withApp({ env }, async (app) => {
     /** @type {{ client: ReturnType<typeof app.stay>, worker: string }[]} */
     const held = [];

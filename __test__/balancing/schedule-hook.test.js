@@ -230,7 +230,7 @@ for (const [hook, code] of /** @type {const} */ ([
   ['throw', 'RCLUSTER_HOOK_THREW'],
   ['async', 'RCLUSTER_HOOK_PROMISE'],
   ['nonsense', 'RCLUSTER_HOOK_INVALID'],
-  ['stranger', 'RCLUSTER_HOOK_UNKNOWN_WORKER'],
+  ['unknown', 'RCLUSTER_HOOK_UNKNOWN_WORKER'],
 ])) {
   test(`who is mistaken is warned once, and connections go to workers in turn: ${hook}`, () =>
     withHook(hook, async (app) => {

@@ -1,6 +1,6 @@
 'use strict';
 
-// A worker that is blocked does not hold connections hostage: another answers them while it is still blocked.
+// A blocked worker does not keep connections waiting: another answers them while it is still blocked.
 
 const assert = require('node:assert');
 const fs = require('node:fs');

@@ -1,6 +1,6 @@
 'use strict';
 
-// Descriptors run out. Clients wait; nobody is lost; whoever runs the application is told once.
+// Descriptors run out. Clients wait, none is lost, and one warning tells of it.
 
 const assert = require('node:assert');
 const { test } = require('node:test');

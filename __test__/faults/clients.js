@@ -213,7 +213,7 @@ class Clients {
     let over = false;
     const whole = setTimeout(
       async () => {
-        // If this process has stood still, what has come in time is read only after this timer.
+        // If this process was blocked, what has come in time is read only after this timer.
         await polled();
         if (!over) giveUp('hung');
       },

@@ -108,7 +108,7 @@ function fateOf(record, { killed, overdue, windows, last, primary, lateness, for
   const unfit = (/** @type {Window} */ it) =>
     it.fault === 'descriptors' && it.pid !== primary && it.from <= endedAt && endedAt <= it.to + news;
   if (!passing && held === undefined && windows.some(unfit)) return 'unfit';
-  // A primary that stands still passes on no news either.
+  // A primary that is blocked passes on no news either.
   const stood = windows
     .filter((it) => it.fault === 'stop' && it.pid === primary && it.from <= endedAt)
     .filter((it) => it.to + news >= endedAt)

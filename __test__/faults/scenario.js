@@ -124,7 +124,7 @@ function runFaults(options) {
       drops: after.drops - backlogs.drops,
     };
     const { killed, overdue, remarks } = cluster;
-    remarks.push(`the clients' own process stood still for up to ${Math.round(lateness)} ms`);
+    remarks.push(`the clients' own process was blocked for up to ${Math.round(lateness)} ms`);
     const passing = options.forward === null && !['kernel', 'none'].includes(options.policy);
     const take = async () => {
       const evidence = { killed, overdue, windows, lateness, passing, forward: options.forward !== null };

@@ -32,12 +32,12 @@ for (const page of ['throw', 'reject']) {
     }));
 }
 
-test('an endless loop: the worker is replaced, where it hangs is told, and whoever waited for it is answered', () =>
+test('an endless loop: the worker is replaced, its event has the stack, and clients that waited for it are answered', () =>
   withSupervised({ workers: 2, unresponsiveAfter: 1000 }, async (app) => {
     const lost = exchange(app.target, 'GET /hang HTTP/1.1\r\nHost: x\r\n\r\n');
     // Nothing announces an endless loop; it is the one who uses up a CPU.
     const before = app.workers.map(({ pid }) => cpuOf(pid));
-    await until('one of them hangs', () => app.workers.some(({ pid }, i) => cpuOf(pid) > before[i] + 5));
+    await until('one of them is blocked', () => app.workers.some(({ pid }, i) => cpuOf(pid) > before[i] + 5));
     // From now on it receives nothing, so that no client but the first is in its hands.
     const load = new HttpLoad(app.target, { rate: 100 });
     const { slot, stack, worker } = await app.marker('unresponsive');
@@ -50,7 +50,7 @@ test('an endless loop: the worker is replaced, where it hangs is told, and whoev
     assert.strictEqual((await lost).outcome, 'closed');
   }));
 
-test('an idle worker is not taken for one that hangs', () =>
+test('an idle worker is not taken for a blocked one', () =>
   withSupervised({ workers: 2, unresponsiveAfter: 100 }, async (app) => {
     // A good while, in the worker's own measure: its loop turns because it is asked to, and only then.
     for (let round = 0; round < 40; round++) {

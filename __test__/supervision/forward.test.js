@@ -201,7 +201,7 @@ test('a standby gets nobody before it is promoted', () =>
     assert.strictEqual((await app.who()).id, promoted.worker);
   }));
 
-test('a worker that hangs is replaced, and others get those who have said nothing to it', () =>
+test('a blocked worker is replaced, and others get the clients that have sent nothing to it', () =>
   withForwarded({ workers: 2, unresponsiveAfter: 300 }, async (app) => {
     const lost = exchange(app.target, 'GET /hang HTTP/1.1\r\nHost: x\r\n\r\n');
     await lost.connected;

@@ -1,6 +1,6 @@
 'use strict';
 
-// The primary learns where the JavaScript of a worker hangs, from a worker that does nothing else any more.
+// The primary learns where the JavaScript of a worker is blocked, from that worker.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -37,8 +37,8 @@ const withHung = (way, body) =>
 for (const [way, [innermost, ...others]] of Object.entries(STACKS)) {
   test(`a worker in ${way}`, { skip }, () =>
     withHung(way, async (fixture) => {
-      // Until it really hangs it may be seen on its way there.
-      const lines = await until('it hangs', async () => {
+      // Until it is blocked it may be seen on its way there.
+      const lines = await until('it is blocked', async () => {
         fixture.tell('ask');
         const { stack, reason } = await fixture.marker('stack');
         assert.strictEqual(reason, null);

@@ -14,7 +14,7 @@ function env(scheduling) {
   return { env: { SETTINGS: JSON.stringify({ scheduling }) } };
 }
 
-test('clients stay with their slot, whoever serves it', () =>
+test('clients stay with their slot when its worker is replaced', () =>
   withSupervised(
     { workers: 3, standby: 1 },
     async (app) => {

@@ -51,7 +51,7 @@ test('what has been begun is answered', () =>
     assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
   }));
 
-test('whoever holds on is not waited for longer than the limit', () =>
+test('clients that keep their connections are not waited for longer than the limit', () =>
   withSupervised({ workers: 1, drainTimeout: 500, killTimeout: 100 }, async (app) => {
     const client = hold(app.target);
     client.socket.write('GET /wait HTTP/1.1\r\nHost: x\r\n\r\n');

@@ -39,7 +39,7 @@ test('process, age, memory, work and the last exit of each slot', { skip }, () =
   }),
 );
 
-test('one that hangs: why comes before what follows from it', { skip }, () =>
+test('an unresponsive worker: the reason comes before what follows from it', { skip }, () =>
   withSupervised({ workers: 1, unresponsiveAfter: 200 }, async (app) => {
     const [{ id, pid }] = app.workers;
     const asked = app.ask('hang').catch(() => {});

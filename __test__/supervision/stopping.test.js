@@ -30,7 +30,7 @@ for (const order of Object.keys(ORDERS)) {
   });
 }
 
-test('the time of a drain is limited, whoever has sent SIGTERM before', () =>
+test('the time of a drain is limited, also after a SIGTERM from outside', () =>
   withSupervised({ workers: 1, drainTimeout: 700, killTimeout: 60_000 }, async (app) => {
     const client = hold(app.target);
     client.socket.write('GET /wait HTTP/1.1\r\nHost: x\r\n\r\n');
