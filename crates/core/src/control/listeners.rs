@@ -28,15 +28,12 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 
 /// What happens.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names of these fields say what they are")]
 pub enum Input {
     /// A worker has been spawned.
-    WorkerStarted {
-        /// Which.
-        worker: WorkerId,
-    },
+    WorkerStarted { worker: WorkerId },
     /// A worker asks where to listen.
     Query {
-        /// Which.
         worker: WorkerId,
         /// Its question.
         query: Query,
@@ -52,39 +49,25 @@ pub enum Input {
     Close {
         /// Which worker.
         worker: WorkerId,
-        /// Where.
         listener: ListenerId,
     },
     /// A worker's server is up and has told its app so.
     Listening {
         /// Which worker.
         worker: WorkerId,
-        /// Where.
         listener: ListenerId,
     },
     /// A worker leaves on purpose: by `worker.disconnect()`, or because it said so itself.
-    WorkerLeaving {
-        /// Which.
-        worker: WorkerId,
-    },
+    WorkerLeaving { worker: WorkerId },
     /// The same, and another one takes its place: it may open what nobody serves for the moment, for as long as a
     /// listener lingers.
-    WorkerReplaced {
-        /// Which.
-        worker: WorkerId,
-    },
+    WorkerReplaced { worker: WorkerId },
     /// A worker's process has ended. All its frames come before this.
-    WorkerDied {
-        /// Which.
-        worker: WorkerId,
-    },
+    WorkerDied { worker: WorkerId },
     /// The app has been told of a worker's end, and has forked a replacement by now if it forks
     /// one in its 'exit' listener. A listener whose last worker this was closes, unless a worker
     /// is starting that may want it.
-    ExitReported {
-        /// Which.
-        worker: WorkerId,
-    },
+    ExitReported { worker: WorkerId },
     /// Whether workers are expected: supervision will start some, whatever the app does, and they may want any
     /// listener. As long as they are, none closes because its last worker left or died.
     Expecting(bool),
@@ -103,6 +86,7 @@ pub struct Opened {
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names of these fields say what they are")]
 pub enum Output {
     /// Open a socket, and answer with [`Input::Opened`] before anything else happens if possible.
     Open {
@@ -134,8 +118,5 @@ pub enum Output {
         listener: ListenerId,
     },
     /// Nobody needs it any more.
-    CloseListener {
-        /// Which.
-        listener: ListenerId,
-    },
+    CloseListener { listener: ListenerId },
 }

@@ -7,17 +7,16 @@ use crate::wire::{Drain, FromWorker, Reply, ToWorker};
 
 /// What has happened to the control thread.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names of these fields say what they are")]
 pub enum Input {
     /// The app has forked a worker. Nobody but the app replaces it.
     Forked {
-        /// Its number.
         worker: WorkerId,
         /// It is a program that knows nothing of its link to the primary, and may close it.
         external: bool,
     },
     /// The answer to [`Output::Spawn`]. Everything that the worker does comes after it.
     Spawned {
-        /// Of which spawn.
         ticket: Ticket,
         /// The process it became.
         worker: WorkerId,
@@ -28,7 +27,6 @@ pub enum Input {
     },
     /// The other answer.
     SpawnFailed {
-        /// Of which spawn.
         ticket: Ticket,
         /// What could not be done, and the system's error.
         cause: String,
@@ -88,6 +86,7 @@ pub enum Input {
 
 /// What the control thread is to do.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names of these fields say what they are")]
 pub enum Output {
     /// Start a supervised worker; answer with [`Input::Spawned`] or [`Input::SpawnFailed`] before anything else happens.
     Spawn {
@@ -102,7 +101,6 @@ pub enum Output {
     Promote {
         /// The standby.
         worker: WorkerId,
-        /// Its slot.
         slot: Slot,
     },
     /// Open a socket; answer with [`Input::Opened`] before anything else happens.
@@ -147,7 +145,6 @@ pub enum Output {
     Tell(Event),
     /// Answer a request to supervision.
     Answer {
-        /// Which.
         request: Request,
         /// How it went.
         result: Result<(), Failure>,

@@ -17,19 +17,17 @@ pub struct GivingUp {
 
 /// What is told to the app: every decision, with its cause and figures.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names of these fields say what they are")]
 pub enum Event {
     /// A worker has been spawned.
     Spawn {
-        /// Which.
         worker: WorkerId,
         /// In which slot; None for a standby.
         slot: Option<Slot>,
-        /// What for.
         cause: Cause,
     },
     /// A worker is ready.
     Ready {
-        /// Which.
         worker: WorkerId,
         /// In which slot; None for a standby.
         slot: Option<Slot>,
@@ -42,7 +40,6 @@ pub enum Event {
         slot: Option<Slot>,
         /// The one that failed; None if it could not even be spawned.
         worker: Option<WorkerId>,
-        /// How.
         why: Why,
         /// When.
         phase: Phase,
@@ -77,20 +74,16 @@ pub enum Event {
     },
     /// A worker is to drain because it was asked for.
     Retire {
-        /// Which.
         worker: WorkerId,
         /// Its slot; None for a standby.
         slot: Option<Slot>,
-        /// Why.
         reason: Reason,
         /// Why, at length.
         detail: String,
-        /// Who asked.
         by: By,
     },
     /// A drain has taken too long and is forced.
     DrainTimeout {
-        /// Whose.
         worker: WorkerId,
         /// Its slot; None for a standby.
         slot: Option<Slot>,
@@ -101,7 +94,6 @@ pub enum Event {
     },
     /// A worker that drains has nothing left to serve, and is about to end.
     Drained {
-        /// Which.
         worker: WorkerId,
         /// Its slot; None for a standby.
         slot: Option<Slot>,
@@ -110,7 +102,6 @@ pub enum Event {
     },
     /// A worker's event loop has stopped; it is killed, and has been replaced.
     Unresponsive {
-        /// Which.
         worker: WorkerId,
         /// Its slot; None for a standby.
         slot: Option<Slot>,
@@ -121,9 +112,7 @@ pub enum Event {
     },
     /// A worker is to be replaced because it has become too big, too old, or has served enough.
     Recycle {
-        /// Which.
         worker: WorkerId,
-        /// Its slot.
         slot: Slot,
         /// What there was too much of. It gives the unit of the next two.
         excess: Excess,
@@ -153,9 +142,7 @@ pub enum Event {
     },
     /// A standby takes over a slot.
     Promote {
-        /// Which.
         worker: WorkerId,
-        /// Where to.
         slot: Slot,
         /// How long it had been ready.
         standby_for: Duration,
@@ -166,7 +153,6 @@ pub enum Event {
         worker: Option<WorkerId>,
         /// Its slot; None for a standby.
         slot: Option<Slot>,
-        /// How.
         why: Why,
     },
     /// Everything is about to end, and goes on as before until then.

@@ -9,57 +9,41 @@ use crate::ids::{Request, Slot, Ticket, WorkerId};
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names of these fields say what they are")]
 pub enum Input {
     /// Begin: fill all slots and the bench of standbys.
     Start,
     /// The answer to [`Output::Spawn`], given before any other input if possible.
     Spawned {
-        /// Of which spawn.
         ticket: Ticket,
         /// The process it became.
         worker: WorkerId,
     },
     /// The other answer.
     SpawnFailed {
-        /// Of which spawn.
         ticket: Ticket,
         /// What could not be done, and the system's error.
         cause: String,
     },
     /// A worker's link is up.
-    Online {
-        /// Which.
-        worker: WorkerId,
-    },
+    Online { worker: WorkerId },
     /// A server of a worker is up. Every time, or the first time only: as is convenient.
-    Listening {
-        /// Which.
-        worker: WorkerId,
-    },
+    Listening { worker: WorkerId },
     /// A worker says that it is ready.
-    Ready {
-        /// Which.
-        worker: WorkerId,
-    },
+    Ready { worker: WorkerId },
     /// A worker is to be replaced and to drain.
     RetireAsked {
-        /// Which.
         worker: WorkerId,
         /// Why, in a word.
         reason: Reason,
         /// Why, at length; may be empty.
         detail: String,
-        /// Who asks.
         by: By,
     },
     /// A worker takes no more connections: because we told it to drain, or because the app called `disconnect()`.
-    Leaving {
-        /// Which.
-        worker: WorkerId,
-    },
+    Leaving { worker: WorkerId },
     /// A worker that drains says what keeps it.
     Held {
-        /// Which.
         worker: WorkerId,
         /// It has nothing left to serve.
         drained: bool,
@@ -67,28 +51,14 @@ pub enum Input {
         resources: BTreeMap<String, u32>,
     },
     /// On how many listeners this worker is the only one that serves. To be given whenever that changes.
-    ServesAlone {
-        /// Which.
-        worker: WorkerId,
-        /// How many.
-        listeners: usize,
-    },
+    ServesAlone { worker: WorkerId, listeners: usize },
     /// The link to a worker is cut: it has broken the rules, or has closed its end and lives on.
-    CutOff {
-        /// Which.
-        worker: WorkerId,
-    },
+    CutOff { worker: WorkerId },
     /// A worker's process has ended.
-    Exited {
-        /// Which.
-        worker: WorkerId,
-        /// How.
-        exit: ExitKind,
-    },
+    Exited { worker: WorkerId, exit: ExitKind },
     /// What a look at a worker says. To be given for every supervised worker before the [`Input::Tick`] that
     /// [`Supervise::samples_at`](super::Supervise::samples_at) asks for.
     Vitals {
-        /// Which.
         worker: WorkerId,
         /// What it shows.
         vitals: Vitals,
@@ -131,6 +101,7 @@ pub enum Input {
 
 /// What the shell has to do, in this order, before the next input.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names of these fields say what they are")]
 pub enum Output {
     /// Start a process. Answer with [`Input::Spawned`] or [`Input::SpawnFailed`] once all outputs are carried out.
     Spawn {
@@ -138,59 +109,33 @@ pub enum Output {
         ticket: Ticket,
         /// For which slot; None for a standby.
         slot: Option<Slot>,
-        /// What for.
         cause: Cause,
         /// The last one in this place did not get ready.
         retry: bool,
     },
     /// A standby takes over a slot: let it have connections, and tell it.
-    Promote {
-        /// Which.
-        worker: WorkerId,
-        /// Where to.
-        slot: Slot,
-    },
+    Promote { worker: WorkerId, slot: Slot },
     /// Tell a worker to take no more connections, to finish and to exit.
     Drain {
-        /// Which.
         worker: WorkerId,
-        /// Why.
         reason: Reason,
         /// After what time it will be forced.
         timeout: Duration,
     },
     /// Tell a worker that wants to go that it is to serve until it is told to drain.
-    Keep {
-        /// Which.
-        worker: WorkerId,
-    },
+    Keep { worker: WorkerId },
     /// Send a signal. The process may be gone already.
-    Kill {
-        /// To whom.
-        worker: WorkerId,
-        /// Which.
-        signal: KillSignal,
-    },
+    Kill { worker: WorkerId, signal: KillSignal },
     /// Give what waits in an unresponsive worker's channel to others, and nothing more to it.
-    Reclaim {
-        /// Whose.
-        worker: WorkerId,
-    },
+    Reclaim { worker: WorkerId },
     /// Give a worker's event loop a reason to turn.
-    Probe {
-        /// Which.
-        worker: WorkerId,
-    },
+    Probe { worker: WorkerId },
     /// Find out where a worker is blocked; answer with [`Input::Stack`].
-    CaptureStack {
-        /// Which.
-        worker: WorkerId,
-    },
+    CaptureStack { worker: WorkerId },
     /// Tell the app.
     Tell(Event),
     /// A request is answered. Each is, once.
     Done {
-        /// Which.
         request: Request,
         /// How it went.
         result: Result<(), Failure>,
