@@ -362,4 +362,13 @@ impl Supervise {
             slots: cluster.slot_stats(now, is_ending),
         }
     }
+
+    /// Says which rule is broken, if one is.
+    ///
+    /// # Errors
+    /// The broken rule in words.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        let deadlines = self.slot_deadlines().chain(self.run.deadline());
+        invariants::check((&self.cluster, &self.run), (&self.restarts, &self.reload), deadlines)
+    }
 }

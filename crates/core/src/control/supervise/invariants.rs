@@ -1,45 +1,42 @@
 //! What must be true between any two inputs. The simulation asks after each step.
 
-use super::Supervise;
+use super::Time;
 use super::cluster::Cluster;
+use super::reload::Reload;
+use super::restart::Restarts;
+use super::run::Run;
 use super::slot_record::Standing;
 use super::worker::{Going, Role, Stage, Worker};
 use crate::ids::Slot;
 
-impl Supervise {
-    /// Says which rule is broken, if one is.
-    ///
-    /// # Errors
-    /// The broken rule in words.
-    pub fn check_invariants(&self) -> Result<(), String> {
-        let is_running = self.run.is_running();
-        self.cluster.check_workers(is_running)?;
-        if is_running {
-            for slot in self.cluster.all_slots() {
-                self.cluster.check_slot(slot)?;
-            }
-            self.cluster.check_bench(self.reload.generations().oldest)?;
-            self.check_requests()?;
-        } else {
-            let former = self.cluster.workers().iter().all(Worker::is_former);
-            ensure(former, || "a worker is kept although everything ends".into())?;
+/// Says which rule is broken, if one is. `deadlines` are those of the slots and of the announced end.
+pub(super) fn check(
+    (cluster, run): (&Cluster, &Run),
+    (restarts, reload): (&Restarts, &Reload),
+    mut deadlines: impl Iterator<Item = Time>,
+) -> Result<(), String> {
+    cluster.check_workers(run.is_running())?;
+    if run.is_running() {
+        for slot in cluster.all_slots() {
+            cluster.check_slot(slot)?;
         }
-        self.cluster.check_deadlines()?;
-        let past = self.slot_deadlines().chain(self.run.deadline()).find(|at| *at < self.cluster.now());
-        ensure(past.is_none(), || format!("{past:?} has passed, and it is {:?}", self.cluster.now()))?;
-        let begun = self.run.deadline().is_none_or(|at| at > self.cluster.now());
-        ensure(begun, || "the end should have begun".into())
-    }
-
-    fn check_requests(&self) -> Result<(), String> {
-        let within = self.restarts.is_within_budget();
+        cluster.check_bench(reload.generations().oldest)?;
+        let within = restarts.is_within_budget();
         ensure(within, || "there have been more restarts than there may be".into())?;
-        let hopeless = self.cluster.hopeless();
+        let hopeless = cluster.hopeless();
         ensure(hopeless.is_none(), || format!("nobody will ever serve: {hopeless:?}"))?;
-        let reloads = !self.reload.is_running()
-            || self.cluster.all_slots().any(|slot| self.reload.is_under_way(&self.cluster, slot));
-        ensure(reloads, || "the reload waits for nothing".into())
+        let waits_for_nothing =
+            reload.is_running() && !cluster.all_slots().any(|slot| reload.is_under_way(cluster, slot));
+        ensure(!waits_for_nothing, || "the reload waits for nothing".into())?;
+    } else {
+        let former = cluster.workers().iter().all(Worker::is_former);
+        ensure(former, || "a worker is kept although everything ends".into())?;
     }
+    cluster.check_deadlines()?;
+    let past = deadlines.find(|at| *at < cluster.now());
+    ensure(past.is_none(), || format!("{past:?} has passed, and it is {:?}", cluster.now()))?;
+    let begun = run.deadline().is_none_or(|at| at > cluster.now());
+    ensure(begun, || "the end should have begun".into())
 }
 
 impl Cluster {

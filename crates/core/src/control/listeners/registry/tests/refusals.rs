@@ -1,0 +1,69 @@
+//! What is refused: nonsense, what belongs to others, and more than there may be.
+
+use super::*;
+
+#[test]
+fn nonsense_is_answered_and_opens_nothing() {
+    let mut primary = Primary::new(false, &[A]);
+    primary.ask(A, query(json!({ "port": 65_536, "addressType": 4 })));
+    assert_eq!(primary.out, [refusal(A, EINVAL)]);
+}
+
+#[test]
+fn who_is_not_a_member_closes_nothing() {
+    let mut primary = Primary::new(false, &[A, B]);
+    let listener = primary.listen(A, port(80));
+    for worker in [B, C] {
+        for listener in [listener, ListenerId(0), ListenerId(2), ListenerId(u32::MAX)] {
+            primary.input(Input::Close { worker, listener });
+            primary.input(Input::Listening { worker, listener });
+        }
+    }
+    let result = Ok(Opened { kind: Kind::Tcp, sockname: None });
+    primary.input(Input::Opened { listener, result });
+    primary.input(Input::Opened { listener: ListenerId(9), result: Err(EADDRINUSE) });
+    assert_eq!(primary.said(), []);
+    assert_eq!(primary.listen(B, port(80)), listener);
+}
+
+#[test]
+fn a_worker_cannot_close_what_it_still_waits_for() {
+    let mut primary = Primary::new(false, &[A]);
+    primary.hold = true;
+    primary.ask(A, port(80));
+    primary.input(Input::Close { worker: A, listener: ListenerId(1) });
+    primary.answer(ListenerId(1));
+    assert!(matches!(primary.said().as_slice(), [Output::Reply { .. }]));
+}
+
+#[test]
+fn a_worker_has_a_limit_and_others_do_not_notice() {
+    let mut primary = Primary::new(false, &[A, B]);
+    // Without the checks after each step, which look at all of them every time.
+    for number in 1..=u16::try_from(MAX_LISTENERS).unwrap() {
+        let listener = ListenerId(number.into());
+        let result = Ok(Opened { kind: Kind::Tcp, sockname: None });
+        let opened = Input::Opened { listener, result };
+        for input in [Input::Query { worker: A, query: port(number) }, opened] {
+            primary.listeners.handle(primary.now, input, &mut primary.out);
+        }
+    }
+    assert_eq!(primary.listeners.len(), MAX_LISTENERS);
+    primary.said();
+    primary.ask(A, port(9999));
+    assert_eq!(primary.out, [refusal(A, EMFILE)]);
+    primary.listen(B, port(9999));
+    primary.ask(A, port(9999));
+    assert_eq!(primary.out, [refusal(A, EMFILE)]);
+}
+
+#[test]
+fn numbers_that_are_used_up_are_an_error() {
+    let mut primary = Primary::new(false, &[A]);
+    primary.listeners.next = u32::MAX - 1;
+    let last = primary.listen(A, port(80));
+    primary.ask(A, port(81));
+    assert_eq!(primary.said(), [refusal(A, EMFILE)]);
+    primary.input(Input::Close { worker: A, listener: last });
+    assert!(primary.closed(last));
+}
