@@ -172,7 +172,7 @@ export interface SchedulingStats {
     /** Connections that it has open. */
     open?: number | undefined;
     /** Whether its event loop is blocked while a connection waits for it. */
-    stalled?: boolean | undefined;
+    blocked?: boolean | undefined;
   })[];
   /**
    * What the functions of `schedule()` were asked: `asked` is `answered`, `late`, `refused` and those that wait. Absent

@@ -10,7 +10,7 @@ const { withLifecycle, Client } = require('../helpers/lifecycle.js');
 const skip = isBuiltin && 'it has no statistics';
 
 const COUNTS = ['handedOver', 'passed', 'reclaimed', 'returned'];
-const WORKER = ['id', 'inFlight', 'open', 'slot', 'stalled', ...COUNTS].toSorted();
+const WORKER = ['id', 'inFlight', 'open', 'slot', 'blocked', ...COUNTS].toSorted();
 const LISTENER = ['accepted', 'id', 'name', 'queued', 'waiting', 'workers', ...COUNTS].toSorted();
 const ANSWERS = { policy: 'round-robin', overload: { action: 'reset' } };
 

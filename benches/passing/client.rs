@@ -29,7 +29,9 @@ pub(crate) fn run(rate: u32, seconds: u32, seed: u64, ports: &[u16]) {
     let begin = Instant::now();
     let counts = thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|client| scope.spawn(move || knock(begin, rate, seconds, seed + u64::from(client), ports)))
+            .map(|client| {
+                scope.spawn(move || connect_repeatedly(begin, rate, seconds, seed + u64::from(client), ports))
+            })
             .collect();
         let mut total = Counts::default();
         for client in clients {
@@ -54,7 +56,7 @@ pub(crate) fn run(rate: u32, seconds: u32, seed: u64, ports: &[u16]) {
     );
 }
 
-fn knock(begin: Instant, rate: u32, seconds: u32, seed: u64, ports: &[u16]) -> Counts {
+fn connect_repeatedly(begin: Instant, rate: u32, seconds: u32, seed: u64, ports: &[u16]) -> Counts {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut counts = Counts::default();
     let mut due = 0.0;

@@ -146,8 +146,8 @@ impl Shell<'_> {
             Output::Close { .. }
             | Output::WantWake { .. }
             | Output::Probe { .. }
-            | Output::StandIn { .. }
-            | Output::StandDown { .. } => {}
+            | Output::AcceptOnBehalf { .. }
+            | Output::StopAcceptingOnBehalf { .. } => {}
         }
         None
     }
@@ -206,7 +206,7 @@ impl Shell<'_> {
             }
             14 => self.give(Input::Room { worker, listener }),
             15 => self.give(Input::Full { worker, listener }),
-            16 => self.give(Input::Neglects { worker }),
+            16 => self.give(Input::Unattended { worker }),
             17 => self.give(Input::Woke { worker }),
             18 => {
                 self.now = match self.dispatch.next_deadline() {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use libfuzzer_sys::arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use rcluster_core::forward::proxy::{Endpoints, Version, header};
-use rcluster_core::schedule::{Address, By, Key, LIMIT, Peek, Verdict};
+use rcluster_core::schedule::{Address, By, Key, LIMIT, PrereadRule, Verdict};
 
 const PEER: Option<Address> = Some(Address::V4([127, 0, 0, 1]));
 /// The longest line of version 1, and the longest header of version 2, that a receiver has to expect.
@@ -36,7 +36,7 @@ fuzz_target!(|input: &[u8]| {
         Ends::Unix(source, destination) => Endpoints::Unix { source, destination },
         Ends::Unknown => Endpoints::Unknown,
     };
-    let peek = Peek { by: By::Address, proxy_protocol: true };
+    let rule = PrereadRule { by: By::Address, proxy_protocol: true };
     for version in [Version::V1, Version::V2] {
         let head = header(version, &endpoints);
         let longest = if version == Version::V1 { V1_LONGEST } else { V2_LONGEST };
@@ -52,18 +52,18 @@ fuzz_target!(|input: &[u8]| {
             }
             _ => PEER,
         };
-        assert_eq!(peek.look(&whole, PEER, true), Verdict::Decided(client.map(Key::from)), "{version:?}");
+        assert_eq!(rule.look(&whole, PEER, true), Verdict::Decided(client.map(Key::from)), "{version:?}");
         for cut in 0..head.len() {
-            assert_eq!(peek.look(&head[..cut], PEER, false), Verdict::Undecided, "{version:?} after {cut}");
+            assert_eq!(rule.look(&head[..cut], PEER, false), Verdict::Undecided, "{version:?} after {cut}");
         }
     }
     // Anything behind what all headers begin with.
     for magic in [b"PROXY TCP4 ".as_slice(), b"PROXY TCP6 ", b"\r\n\r\n\0\r\nQUIT\n!", b""] {
         let whole = [magic, input].concat();
-        let verdict = peek.look(&whole, PEER, false);
+        let verdict = rule.look(&whole, PEER, false);
         assert!(verdict != Verdict::Undecided || whole.len() < LIMIT);
-        assert_ne!(peek.look(&whole, PEER, true), Verdict::Undecided);
-        let early = peek.look(&whole[..whole.len() / 2], PEER, false);
+        assert_ne!(rule.look(&whole, PEER, true), Verdict::Undecided);
+        let early = rule.look(&whole[..whole.len() / 2], PEER, false);
         assert!(early == Verdict::Undecided || early == verdict);
     }
 });

@@ -83,7 +83,7 @@ fuzz_target!(|text: &str| {
     for name in named.into_iter().chain([""]) {
         let plan = scheduling.plan(name);
         let request = b"GET /?sid=1 HTTP/1.1\r\nCookie: sid=1\r\n\r\n";
-        assert_ne!(plan.peek.look(request, Some(Address::V4([127, 0, 0, 1])), true), Verdict::Undecided);
+        assert_ne!(plan.preread.look(request, Some(Address::V4([127, 0, 0, 1])), true), Verdict::Undecided);
         if let Some(by) = plan.hand_over() {
             let _key = by.key_in(request);
         }

@@ -245,8 +245,8 @@ function readSticky(name, sticky) {
   }
   return {
     patience: wholeNumber(`${name}.patience`, patience, 0, A_DAY),
-    peek: { by, ...(by !== 'address' && { name: sticky.name }), proxyProtocol },
-    peekTimeout: wholeNumber(`${name}.timeout`, timeout, 1, A_DAY),
+    preread: { by, ...(by !== 'address' && { name: sticky.name }), proxyProtocol },
+    prereadTimeout: wholeNumber(`${name}.timeout`, timeout, 1, A_DAY),
   };
 }
 

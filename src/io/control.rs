@@ -36,8 +36,8 @@ use tokio::sync::mpsc;
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice, Report};
 use crate::io::forward::{Front, Report as Forwarded};
 use rcluster_core::control::supervise::{Input, Stats};
+use rcluster_core::hook::Answer;
 use rcluster_core::ids::WorkerId;
-use rcluster_core::inquiry::Answer;
 use rcluster_core::schedule::Scheduling;
 use rcluster_core::wire::{Drain, milliseconds};
 use rcluster_sys::error::{Doing, SysError};
@@ -103,7 +103,7 @@ impl ControlThread {
         let tell_directly = Arc::clone(&tell);
         let dispatcher = Arc::new(Dispatcher::start(move |notice| {
             // Clients wait for the answers.
-            if matches!(notice, Notice::Asked(_)) {
+            if matches!(notice, Notice::Hook(_)) {
                 return tell_directly(describe(notice));
             }
             // The control thread says what a notice means, but must not be waited for: it may be waiting for the
@@ -191,7 +191,7 @@ impl ControlThread {
         wait.recv().unwrap_or_default()
     }
 
-    /// What the application says to [`Event::Asked`], in the order of the questions.
+    /// What the application says to [`Event::Hook`], in the order of the questions.
     pub fn answer(&self, batch: u32, answers: Vec<Answer>) {
         self.common.dispatcher.tell(ToDispatcher::Answer { batch, answers });
     }

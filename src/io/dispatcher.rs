@@ -6,11 +6,11 @@
 mod acceptor;
 mod channel;
 mod connection;
-mod doorway;
 mod failure;
-mod farewell;
+mod hook_batch;
+mod lingering_close;
 mod listening;
-mod questions;
+mod preread;
 mod shell;
 mod watched;
 
@@ -21,8 +21,8 @@ use std::sync::mpsc::{Sender, channel as command_queue};
 use serde::Serialize;
 
 use rcluster_core::dispatch::{ListenerStats, WorkerStats};
+use rcluster_core::hook::{Answer, HookCounts};
 use rcluster_core::ids::{ListenerId, Slot, WorkerId};
-use rcluster_core::inquiry::{Answer, InquiryCounts};
 use rcluster_core::schedule::Plan;
 use rcluster_sys::epoll::Waker;
 use rcluster_sys::error::{Doing, SysError};
@@ -30,7 +30,7 @@ use rcluster_sys::listen::BoundPath;
 use rcluster_sys::scoreboard::Scoreboard;
 
 use failure::Fatal;
-pub use questions::{AboutListener, Question, Questions};
+pub use hook_batch::{HookBatch, HookConnection, HookListener};
 use shell::Shell;
 
 /// What the supervisor tells the dispatcher.
@@ -89,7 +89,7 @@ pub enum Command {
     Join(WorkerId, ListenerId),
     /// The worker no longer takes them.
     Leave(WorkerId, ListenerId),
-    /// What the app says to [`Notice::Asked`].
+    /// What the app says to [`Notice::Hook`].
     Answer {
         /// Which batch.
         batch: u32,
@@ -120,7 +120,7 @@ pub struct Report {
 pub struct HookReport {
     /// So far.
     #[serde(flatten)]
-    pub counts: InquiryCounts,
+    pub counts: HookCounts,
     /// How many connections wait for an answer.
     pub waiting: usize,
 }
@@ -176,7 +176,7 @@ pub enum Notice {
     /// wait.
     Jammed,
     /// Where connections go is for the app to say, by [`Command::Answer`].
-    Asked(Questions),
+    Hook(HookBatch),
     /// A worker broke the rules of its channel and gets nothing more.
     Broken(WorkerId, String),
     /// The thread has ended by a failure. Nothing is accepted any more.

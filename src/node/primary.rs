@@ -15,8 +15,8 @@ use super::launch::{PackageFiles, SpawnOptions, launch, numbers};
 use super::supervision::{self, SupervisionOptions};
 use crate::io::control::{self, ControlThread, Event, SuperviseSetup};
 use rcluster_core::control::supervise::{By, ExitKind, Input, Reason};
+use rcluster_core::hook::Answer;
 use rcluster_core::ids::{Request, WorkerId};
-use rcluster_core::inquiry::Answer;
 use rcluster_core::schedule::Scheduling;
 use rcluster_js::callback::hold_loop;
 use rcluster_js::uv::{awaited_processes, mend_closing_process};
@@ -465,7 +465,7 @@ fn convert(event: Event, pidfds: &Pidfds) -> AnyEvent {
         }
         Event::Supervision(event) => said(supervision::describe(&event)),
         Event::Answered { request, result } => said(supervision::answered(request, &result)),
-        Event::Asked(questions) => match serde_json::to_string(&questions) {
+        Event::Hook(questions) => match serde_json::to_string(&questions) {
             Ok(text) => Either7::F(QuestionsEvent { kind: "questions", text }),
             Err(error) => Either7::C(FailureEvent { kind: "failed", message: error.to_string() }),
         },

@@ -11,13 +11,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rcluster::io::dispatcher::{
-    AboutListener, Afterwards, Command, Dispatcher, HookReport, Notice, Questions, Report,
+    Afterwards, Command, Dispatcher, HookBatch, HookListener, HookReport, Notice, Report,
 };
 use rcluster::io::link::{Connections, Link, Passed};
 use rcluster_core::channel::{Kept, MAX_CONNECTIONS};
 use rcluster_core::dispatch::Refusal;
+use rcluster_core::hook::Answer;
 use rcluster_core::ids::{ListenerId, Slot, WorkerId};
-use rcluster_core::inquiry::Answer;
 use rcluster_core::schedule::{Action, Overload, Plan, Policy};
 use rcluster_sys::listen;
 use rcluster_sys::passing::{duplicate, message_pair, send};
@@ -427,9 +427,9 @@ fn one_too_many_is_reset() {
 }
 
 /// What is asked about, with its port.
-fn question(primary: &Primary) -> (u32, AboutListener) {
+fn question(primary: &Primary) -> (u32, HookListener) {
     match primary.notices.recv_timeout(DEADLINE).unwrap() {
-        Notice::Asked(Questions { batch, mut about }) => (batch, about.pop().unwrap()),
+        Notice::Hook(HookBatch { batch, mut about }) => (batch, about.pop().unwrap()),
         other => panic!("{other:?} is no question"),
     }
 }

@@ -11,10 +11,10 @@
 //! - With nobody ready, connections wait here in order, a limited number of them; after that the listener
 //!   is paused and clients wait in its backlog, as they do at once when it has no member at all. If the
 //!   listener's plan says so, those who are too many or have waited too long are shed instead.
-//! - A worker that has something in flight and shows no sign of life for [`Config::stall_after`] is
-//!   *stalled*. It gets nothing until its loop turns; and as soon as another member of one of its
+//! - A worker that has something in flight and shows no sign of life for [`Config::blocked_after`] is
+//!   *blocked*. It gets nothing until its loop turns; and as soon as another member of one of its
 //!   listeners is idle, what is in its channel is reclaimed for whoever is ready.
-//! - What comes back for whatever reason goes to the head of the queue.
+//! - What is returned or reclaimed is requeued: it goes to the head of the queue.
 //! - What a worker that drains hands over is no new client: it is not counted as one, never shed, and takes no room
 //!   in the queue from those who are. How much of it there is at a time is limited by [`Dispatch::hand_over_room`].
 //!
@@ -23,23 +23,23 @@
 //! wake-ups may be anything, and cost only their own worker.
 
 mod candidates;
-mod comebacks;
 mod counts;
 mod invariants;
 mod listener;
 mod membership;
 mod messages;
+mod on_behalf;
 mod queue;
-mod stand_in;
+mod requeue;
 #[cfg(test)]
 mod tests;
 mod worker;
 
 pub use self::candidates::Candidate;
-use self::comebacks::Comeback;
 pub use self::counts::{Counts, ListenerStats, Stats, WorkerStats};
 use self::listener::{Around, Door, Listener};
 pub use self::messages::{Board, Config, Connection, Input, Output, Refusal, Time};
+use self::requeue::Requeued;
 use self::worker::{Standing, Worker};
 use super::ids::{ListenerId, WorkerId};
 
@@ -52,8 +52,8 @@ pub struct Dispatch<C> {
     listeners: Vec<Listener<C>>,
     /// Connections in all the queues.
     waiting: usize,
-    /// Nothing waits in a queue or in the channel of a stalled worker, and nobody stands in for one: then an accepted
-    /// connection is all there is to think about.
+    /// Nothing waits in a queue or in the channel of a blocked worker, and nothing is accepted on behalf of one: then an accepted
+    /// connection is all that has to be looked at.
     calm: bool,
     deadline: Option<Time>,
     /// The earliest moment at which a member that answered that it does not listen may be asked again.
@@ -103,7 +103,7 @@ impl<C: Connection> Dispatch<C> {
             slot: worker.slot,
             in_flight: worker.in_flight_now(board),
             open: board.open(worker.id),
-            stalled: worker.is_suspended(),
+            blocked: worker.is_suspended(),
             counts: worker.counts,
         });
         Stats { listeners: listeners.collect(), workers: workers.collect() }
@@ -116,7 +116,7 @@ impl<C: Connection> Dispatch<C> {
     /// done, so a pause that is carried out after a later resume would last for ever.
     pub fn handle(&mut self, now: Time, input: Input<C>, board: &impl Board, out: &mut Vec<Output<C>>) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
-            self.look_for_stalls(now, board, out);
+            self.find_blocked(now, board, out);
         }
         match input {
             Input::Accepted { listener, conn } => match self.position(listener) {
@@ -144,11 +144,11 @@ impl<C: Connection> Dispatch<C> {
             Input::WorkerLeaving { worker } => self.leave_all(worker, out),
             Input::WorkerGone { worker, conns } => self.remove_worker(worker, conns, now, out),
             Input::Returned { worker, listener, conn, why } => {
-                self.take_back_refused(worker, (listener, conn), why, now, out);
+                self.on_returned(worker, (listener, conn), why, now, out);
             }
             Input::Room { worker, listener } => self.set_door(worker, listener, Door::Open),
             Input::Full { worker, listener } => self.set_door(worker, listener, Door::Full),
-            Input::Neglects { worker } => self.neglects(worker, out),
+            Input::Unattended { worker } => self.unattended(worker, out),
             Input::Woke { worker } => {
                 if let Some(place) = self.place(worker) {
                     self.workers[place].read(now, board);
@@ -159,12 +159,12 @@ impl<C: Connection> Dispatch<C> {
                 if let Some(place) = self.place(worker) {
                     self.workers[place].emptied(conns.len());
                 }
-                self.take_back(conns, Comeback::Reclaimed, now, out);
+                self.requeue(conns, Requeued::Reclaimed, now, out);
             }
-            Input::Unsent { worker, conns } => self.take_back_unsent(worker, conns, now, out),
+            Input::Unsent { worker, conns } => self.on_unsent(worker, conns, now, out),
             Input::Tick => {}
         }
-        self.settle(now, board, out);
+        self.after_input(now, board, out);
     }
 
     /// The hot path: on a calm day a connection goes straight on. Given back when it has to wait.
@@ -191,38 +191,37 @@ impl<C: Connection> Dispatch<C> {
         out.push(Output::Send { worker: worker.id, listener: listener.id, conn });
         if self.deadline.is_none() && worker.shared > 0 {
             // Not worth being exact: this is the earliest there can be, and looking too early costs little.
-            self.deadline = Some(now.saturating_add(self.config.stall_after));
+            self.deadline = Some(now.saturating_add(self.config.blocked_after));
         }
         None
     }
 
     /// What follows from whatever happened, in this order: old connections before new ones, and listeners
     /// are let go on only when the queues are what they will be.
-    fn settle(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
+    fn after_input(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
         self.relieve(now, board, out);
-        self.drain(now, board, out);
+        self.dispatch_queue(now, board, out);
         self.shed(now, out);
         self.regulate(out);
-        self.stand_in(out);
+        self.update_on_behalf(out);
         self.calm = self.is_calm();
         self.deadline = self.earliest_deadline(now);
     }
 
     fn is_calm(&self) -> bool {
         self.waiting == 0
-            && !self
-                .workers
-                .iter()
-                .any(|worker| worker.holds_hostages() || self.stands_in_for_stalled(worker))
+            && !self.workers.iter().any(|worker| {
+                worker.is_blocked_with_connections() || self.is_accepted_for_while_blocked(worker)
+            })
     }
 
-    /// Takes their connections away from stalled workers when somebody idle could have them.
+    /// Takes their connections away from blocked workers when somebody idle could have them.
     fn relieve(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
         for place in 0..self.workers.len() {
             let worker = &mut self.workers[place];
-            if worker.holds_hostages() && !worker.reclaiming {
+            if worker.is_blocked_with_connections() && !worker.reclaiming {
                 worker.read(now, board);
-                if worker.holds_hostages() && self.has_idle_helper(place, now, board) {
+                if worker.is_blocked_with_connections() && self.has_idle_helper(place, now, board) {
                     self.reclaim(place, out);
                 }
             }
@@ -238,7 +237,7 @@ impl<C: Connection> Dispatch<C> {
     }
 
     /// Hands out what waits, as far as somebody is ready; asks the others to say when they are.
-    fn drain(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
+    fn dispatch_queue(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
         if self.waiting == 0 {
             return;
         }
@@ -322,7 +321,8 @@ impl<C: Connection> Dispatch<C> {
     }
 
     fn earliest_deadline(&mut self, now: Time) -> Option<Time> {
-        let stalls = self.workers.iter().filter_map(|worker| worker.deadline(self.config.stall_after)).min();
+        let blocked =
+            self.workers.iter().filter_map(|worker| worker.deadline(self.config.blocked_after)).min();
         if self.retry_at.is_some_and(|retry_at| retry_at <= now) {
             let members = self.listeners.iter().flat_map(|listener| &listener.members);
             self.retry_at = members.filter_map(|member| member.rests_until(now)).min();
@@ -330,14 +330,14 @@ impl<C: Connection> Dispatch<C> {
         // When somebody may be asked again matters only while something waits.
         let retry_at = self.retry_at.filter(|_| !self.calm);
         let queues = self.listeners.iter().filter_map(|listener| listener.next_due(now)).min();
-        stalls.into_iter().chain(retry_at).chain(queues).min()
+        blocked.into_iter().chain(retry_at).chain(queues).min()
     }
 
-    fn look_for_stalls(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
+    fn find_blocked(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
         for worker in &mut self.workers {
             worker.read(now, board);
-            if worker.deadline(self.config.stall_after).is_some_and(|deadline| deadline <= now) {
-                suspend(worker, Standing::Stalled, out);
+            if worker.deadline(self.config.blocked_after).is_some_and(|deadline| deadline <= now) {
+                suspend(worker, Standing::Blocked, out);
             }
         }
         // The deadline has to be set anew, whatever else this input is about.

@@ -146,7 +146,7 @@ impl Forward {
             Input::Ended { conn } => self.remove(conn),
             Input::Tick => self.look_at_the_clock(now, activity, out),
         }
-        self.drain(now, out);
+        self.dispatch_queue(now, out);
         self.regulate(out);
     }
 
@@ -270,7 +270,7 @@ impl Forward {
     }
 
     /// Offers the clients that wait to whoever is ready.
-    fn drain(&mut self, now: Time, out: &mut Vec<Output>) {
+    fn dispatch_queue(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.exhausted_until.is_some_and(|until| until > now) {
             return;
         }

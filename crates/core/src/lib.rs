@@ -5,19 +5,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accept_watch;
 pub mod channel;
 pub mod control;
 pub mod dispatch;
-pub mod doorway;
 pub mod forward;
+pub mod hook;
 pub mod ids;
-pub mod inquiry;
 pub mod inspect;
 pub mod lifeline;
 pub mod notify;
+pub mod pending;
 pub mod random;
 pub mod schedule;
-pub mod seldom;
 pub mod store;
-pub mod vigil;
+pub mod warning_limit;
 pub mod wire;

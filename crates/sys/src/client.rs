@@ -104,7 +104,7 @@ pub fn reset<C: AsFd>(connection: C) -> Result<(), SysError> {
 /// Writes all of `bytes` and the end behind them, without waiting. False if they do not fit, or the client has
 /// gone.
 #[must_use]
-pub fn say_last(connection: &impl AsFd, bytes: &[u8]) -> bool {
+pub fn send_last(connection: &impl AsFd, bytes: &[u8]) -> bool {
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     let number = connection.as_fd().as_raw_fd();
     send(number, bytes, flags) == Ok(bytes.len()) && shutdown(number, Shutdown::Write).is_ok()
@@ -195,7 +195,7 @@ mod tests {
     fn the_last_words_arrive_although_the_client_had_more_to_say() {
         let (mut client, connection) = connection();
         client.write_all(&vec![7; 100_000]).unwrap();
-        assert!(say_last(&connection, b"sorry"));
+        assert!(send_last(&connection, b"sorry"));
         let mut heard = String::new();
         client.read_to_string(&mut heard).unwrap();
         assert_eq!(heard, "sorry");

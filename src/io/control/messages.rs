@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use crate::io::dispatcher::{Notice, Questions};
+use crate::io::dispatcher::{HookBatch, Notice};
 use crate::io::store;
 use rcluster_core::control::supervise::{self, ExitKind, Failure};
 use rcluster_core::ids::{Request, Slot, WorkerId};
@@ -61,7 +61,7 @@ pub enum Event {
     /// the primary's main thread; then [`ControlThread::on_orphans_reaped`](super::ControlThread::on_orphans_reaped) is due.
     Orphans(Vec<i32>),
     /// Where connections go is for the application to say, by [`ControlThread::answer`](super::ControlThread::answer).
-    Asked(Questions),
+    Hook(HookBatch),
     /// The native part has failed: no connection is accepted and no worker reaped any more.
     Failed(String),
 }
@@ -111,7 +111,7 @@ pub(super) fn describe(notice: Notice) -> Event {
                       other (ETOOMANYREFS): one of them, which may be a worker, does not receive what it is sent"
                 .into(),
         },
-        Notice::Asked(questions) => Event::Asked(questions),
+        Notice::Hook(questions) => Event::Hook(questions),
         Notice::Broken(worker, why) => broken(worker, &why),
         Notice::Failed(why) => Event::Failed(why),
     }

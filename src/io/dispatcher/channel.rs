@@ -95,7 +95,7 @@ pub(super) struct Sending {
 }
 
 /// What was received in a worker's stead.
-pub(super) struct TakenBack {
+pub(super) struct Reclaimed {
     pub(super) conns: Vec<Unreceived>,
     /// Nothing had to be left in the channel.
     pub(super) all: bool,
@@ -118,7 +118,7 @@ pub(super) struct WorkerChannel {
     chosen: VecDeque<Option<WorkerId>>,
     /// It has broken the rules: nothing that it says is read any more.
     pub(super) cut_off: bool,
-    /// The worker is dead, and is buried as soon as there is room for what it leaves.
+    /// The worker is dead, and is reaped as soon as there is room for what it leaves.
     pub(super) dead: bool,
     /// How many connections it has handed over.
     pub(super) handed_over: u64,
@@ -212,7 +212,7 @@ impl WorkerChannel {
     /// batch. What this process has no descriptors for stays where it is.
     ///
     /// A channel that the worker has broken has nothing more to take.
-    pub(super) fn take_back(&mut self) -> TakenBack {
+    pub(super) fn reclaim(&mut self) -> Reclaimed {
         let mut taken = Vec::new();
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
@@ -244,7 +244,7 @@ impl WorkerChannel {
             // With gaps in between nobody can tell which is which.
             self.chosen.clear();
         }
-        TakenBack { conns: self.unreceived(taken), all }
+        Reclaimed { conns: self.unreceived(taken), all }
     }
 
     /// Reads one message of the worker; None when there is none.
@@ -333,14 +333,14 @@ mod tests {
         ));
         assert_eq!(received.len(), 2);
         let chosen =
-            |back: TakenBack| back.conns.into_iter().map(|it| it.chosen.map(|it| it.0)).collect::<Vec<_>>();
-        assert_eq!(chosen(channel.take_back()), [Some(2), None, Some(3), Some(4)]);
+            |back: Reclaimed| back.conns.into_iter().map(|it| it.chosen.map(|it| it.0)).collect::<Vec<_>>();
+        assert_eq!(chosen(channel.reclaim()), [Some(2), None, Some(3), Some(4)]);
         send(&mut channel, &[None, Some(5)]);
-        assert_eq!(chosen(channel.take_back()), [None, Some(5)]);
+        assert_eq!(chosen(channel.reclaim()), [None, Some(5)]);
         // It has more than can be remembered, and only the latest are.
         send(&mut channel, &[Some(6)]);
         channel.chosen.clear();
         send(&mut channel, &[Some(7)]);
-        assert_eq!(chosen(channel.take_back()), [None, Some(7)]);
+        assert_eq!(chosen(channel.reclaim()), [None, Some(7)]);
     }
 }

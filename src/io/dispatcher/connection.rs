@@ -52,13 +52,13 @@ impl Conn {
 }
 
 /// A connection of a listener with a hook, of which the app has yet to say where it goes.
-pub(super) struct Asked {
+pub(super) struct AwaitingHook {
     pub(super) fd: Descriptor,
     /// What is known of it if a worker has handed it over.
     pub(super) kept: Option<Kept>,
 }
 
-impl Asked {
+impl AwaitingHook {
     /// With what the app has said.
     pub(super) fn answered(self, chosen: Option<WorkerId>) -> Conn {
         let Self { fd, kept } = self;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::acceptor::{Acceptor, Outcome};
 use super::watched::Watched;
+use rcluster_core::accept_watch::Sample;
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::schedule::Plan;
-use rcluster_core::vigil::Sight;
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::epoll::{Interest, Poller};
 use rcluster_sys::error::SysError;
@@ -66,14 +66,14 @@ enum Watch {
     /// Whatever comes is accepted here.
     Clients,
     /// A worker accepts; it is told once that a client has come.
-    Knock,
+    FirstClient,
 }
 
 /// By what its events are known.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Tokens {
     pub(super) clients: u64,
-    pub(super) knock: u64,
+    pub(super) first_client: u64,
 }
 
 /// How many may wait at a socket that replaces another: what Node has by default. The other does not tell any more.
@@ -83,7 +83,7 @@ const REPLACEMENT_BACKLOG: i32 = 511;
 struct Member {
     slot: Slot,
     /// It cannot just now, and what comes to its slot is accepted here.
-    stood_in: bool,
+    on_behalf: bool,
 }
 
 /// A listener.
@@ -133,20 +133,20 @@ impl Listening {
     /// A worker accepts from the socket of its slot from now on. To be followed by [`Listening::arrange`].
     pub(super) fn occupy(&mut self, worker: WorkerId, slot: Slot) {
         if self.sockets.iter().any(|socket| socket.slot == Some(slot)) {
-            self.members.entry(worker).or_insert(Member { slot, stood_in: false });
+            self.members.entry(worker).or_insert(Member { slot, on_behalf: false });
         }
     }
 
     /// What comes to the slot of this worker is accepted here, or no longer. To be followed by [`Listening::arrange`].
-    pub(super) fn stand_in(&mut self, worker: WorkerId, stand_in: bool) {
+    pub(super) fn accept_on_behalf(&mut self, worker: WorkerId, accept_on_behalf: bool) {
         if let Some(member) = self.members.get_mut(&worker) {
-            member.stood_in = stand_in;
+            member.on_behalf = accept_on_behalf;
         }
     }
 
     /// Those who accept from the socket of this slot.
     fn workers_of(&self, slot: Slot) -> impl Iterator<Item = WorkerId> {
-        self.members.iter().filter(move |(_, it)| it.slot == slot && !it.stood_in).map(|(worker, _)| *worker)
+        self.members.iter().filter(move |(_, it)| it.slot == slot && !it.on_behalf).map(|(worker, _)| *worker)
     }
 
     fn is_occupied(&self, slot: Option<Slot>) -> bool {
@@ -155,11 +155,11 @@ impl Listening {
 
     /// What there is to see of the sockets from which workers accept, whose pages `board` gives,
     /// and of whom `ran` tells how long they have had a CPU.
-    pub(super) fn sights<'a>(
+    pub(super) fn samples<'a>(
         &self,
         board: impl Fn(WorkerId) -> Option<&'a Scoreboard>,
         ran: impl Fn(WorkerId) -> Option<Duration>,
-    ) -> Result<Vec<Sight>, SysError> {
+    ) -> Result<Vec<Sample>, SysError> {
         let occupied: Vec<(&Watched, Slot)> = self
             .sockets
             .iter()
@@ -167,10 +167,10 @@ impl Listening {
             .filter(|(_, slot)| self.is_occupied(Some(*slot)))
             .collect();
         let looks = look(occupied.iter().map(|(fd, _)| *fd))?;
-        let sight = |((_, slot), look): ((&Watched, Slot), Look)| {
+        let sample = |((_, slot), look): ((&Watched, Slot), Look)| {
             let waiting = look == Look::Client;
             let boards = || self.workers_of(slot).filter_map(&board);
-            Sight {
+            Sample {
                 slot,
                 accepted: boards().map(Scoreboard::accepted).fold(0, u64::wrapping_add),
                 busy: boards().map(Scoreboard::busy).fold(Duration::ZERO, Duration::saturating_add),
@@ -178,23 +178,23 @@ impl Listening {
                 ran: self.workers_of(slot).filter(|_| waiting).filter_map(&ran).sum(),
             }
         };
-        Ok(occupied.into_iter().zip(looks).map(sight).collect())
+        Ok(occupied.into_iter().zip(looks).map(sample).collect())
     }
 
-    /// Those who neglect the clients of these slots.
-    pub(super) fn negligent(&self, slots: &[Slot]) -> Vec<WorkerId> {
+    /// The workers that accept from the sockets of these slots.
+    pub(super) fn workers_of_slots(&self, slots: &[Slot]) -> Vec<WorkerId> {
         slots.iter().flat_map(|slot| self.workers_of(*slot)).collect()
     }
 
     /// Has every socket tell of the next client, once, or of one that waits there now; or of none.
-    pub(super) fn ask_for_knocks(
+    pub(super) fn watch_for_first_client(
         &mut self,
         poller: &Poller,
         token: u64,
         wanted: bool,
     ) -> Result<(), SysError> {
         let interest = if wanted { Interest::Once } else { Interest::Nothing };
-        let knocking = self.sockets.iter_mut().filter(|socket| socket.watch == Watch::Knock);
+        let knocking = self.sockets.iter_mut().filter(|socket| socket.watch == Watch::FirstClient);
         first_error(knocking.map(|socket| socket.fd.watch(poller, token, interest)))
     }
 
@@ -314,7 +314,7 @@ impl Listening {
             .iter()
             .map(|socket| match self.is_occupied(socket.slot) {
                 _ if socket.resting => Watch::Nothing,
-                true if self.members.len() > 1 => Watch::Knock,
+                true if self.members.len() > 1 => Watch::FirstClient,
                 false if able && self.wanted => Watch::Clients,
                 _ => Watch::Nothing,
             })
@@ -326,8 +326,8 @@ impl Listening {
                 Watch::Clients if socket.is_busy() => socket.fd.watch(poller, 0, Interest::Nothing),
                 Watch::Clients => socket.fd.watch(poller, tokens.clients, Interest::Level),
                 // It may have told already, and is not asked again before somebody has looked.
-                Watch::Knock if socket.watch == want => Ok(()),
-                Watch::Knock => socket.fd.watch(poller, tokens.knock, Interest::Once),
+                Watch::FirstClient if socket.watch == want => Ok(()),
+                Watch::FirstClient => socket.fd.watch(poller, tokens.first_client, Interest::Once),
             };
             // What failed is tried again.
             socket.watch = if watched.is_ok() { want } else { Watch::Nothing };

@@ -1,10 +1,10 @@
 //! The dispatcher's thread: events in, the brain's orders out.
 
+mod accept_watch;
 mod clients;
 mod hook;
 mod listeners;
 mod slots;
-mod stand_in;
 mod workers;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -14,17 +14,17 @@ use std::time::{Duration, Instant};
 
 use super::acceptor::Outcome;
 use super::channel::{Sending, WorkerChannel};
-use super::connection::{Asked, Conn};
-use super::doorway::Doorway;
+use super::connection::{AwaitingHook, Conn};
 use super::failure::Fatal;
-use super::farewell::Farewells;
+use super::lingering_close::LingeringCloses;
 use super::listening::Listening;
+use super::preread::Preread;
 use super::{Command, HookReport, ListenerReport, Notice, Report};
+use rcluster_core::accept_watch::AcceptWatch;
 use rcluster_core::dispatch::{Board, Config, Dispatch, Input, Output, Stats};
+use rcluster_core::hook::HookQueue;
 use rcluster_core::ids::{ListenerId, Slot, WorkerId};
-use rcluster_core::inquiry::Inquiry;
-use rcluster_core::seldom::Seldom;
-use rcluster_core::vigil::Vigil;
+use rcluster_core::warning_limit::WarningLimit;
 use rcluster_sys::epoll::{Poller, Reserve, Waker};
 use rcluster_sys::error::SysError;
 use rcluster_sys::schedule::be_patient;
@@ -75,11 +75,11 @@ enum Token {
     Worker(WorkerId),
     Listener(ListenerId),
     /// A client that has been answered; by a number of its own.
-    Farewell(u32),
+    Lingering(u32),
     /// A client that has not yet said what it is to be recognised by; by a number of its own.
-    Arrival(u32),
+    Preread(u32),
     /// A client has come to a socket from which a worker accepts.
-    Knock(ListenerId),
+    FirstClient(ListenerId),
 }
 
 impl Token {
@@ -88,9 +88,9 @@ impl Token {
             Self::Waker => 0,
             Self::Worker(id) => 1 << 32 | id.0 as u64,
             Self::Listener(id) => 2 << 32 | id.0 as u64,
-            Self::Farewell(number) => 3 << 32 | number as u64,
-            Self::Arrival(number) => 4 << 32 | number as u64,
-            Self::Knock(id) => 5 << 32 | id.0 as u64,
+            Self::Lingering(number) => 3 << 32 | number as u64,
+            Self::Preread(number) => 4 << 32 | number as u64,
+            Self::FirstClient(id) => 5 << 32 | id.0 as u64,
         }
     }
 
@@ -101,9 +101,9 @@ impl Token {
             0 => Self::Waker,
             1 => Self::Worker(WorkerId(id)),
             2 => Self::Listener(ListenerId(id)),
-            3 => Self::Farewell(id),
-            4 => Self::Arrival(id),
-            _ => Self::Knock(ListenerId(id)),
+            3 => Self::Lingering(id),
+            4 => Self::Preread(id),
+            _ => Self::FirstClient(ListenerId(id)),
         }
     }
 }
@@ -121,10 +121,10 @@ pub(super) struct Shell {
     inputs: VecDeque<Input<Conn>>,
     telling: bool,
     outputs: Vec<Output<Conn>>,
-    doorway: Doorway,
-    inquiry: Inquiry<Asked>,
-    farewells: Farewells,
-    vigil: Vigil,
+    preread: Preread,
+    hook: HookQueue<AwaitingHook>,
+    lingering: LingeringCloses,
+    accept_watch: AcceptWatch,
     /// Those who leave and are not dead yet.
     leaving: BTreeSet<WorkerId>,
     /// Workers with something in their batch.
@@ -136,8 +136,8 @@ pub(super) struct Shell {
     exhausted_until: Option<Duration>,
     /// When what could not be watched, or accepted from, is tried again.
     retry_at: Option<Duration>,
-    exhaustion: Seldom,
-    jam: Seldom,
+    exhaustion: WarningLimit,
+    jam: WarningLimit,
     /// It has been told that the kernel does not steer.
     told_unsteered: bool,
     start: Instant,
@@ -163,18 +163,18 @@ impl Shell {
             inputs: VecDeque::new(),
             telling: false,
             outputs: Vec::new(),
-            doorway: Doorway::default(),
-            inquiry: Inquiry::default(),
-            farewells: Farewells::default(),
-            vigil: Vigil::default(),
+            preread: Preread::default(),
+            hook: HookQueue::default(),
+            lingering: LingeringCloses::default(),
+            accept_watch: AcceptWatch::default(),
             leaving: BTreeSet::new(),
             unflushed: Vec::new(),
             reserve: Reserve::new()?,
             slots: channel(),
             exhausted_until: None,
             retry_at: None,
-            exhaustion: Seldom::default(),
-            jam: Seldom::default(),
+            exhaustion: WarningLimit::default(),
+            jam: WarningLimit::default(),
             told_unsteered: false,
             start: Instant::now(),
             now: Duration::ZERO,
@@ -199,9 +199,9 @@ impl Shell {
                         let _ = self.read_channel(worker);
                     }
                     Token::Listener(listener) => self.accept_burst(listener),
-                    Token::Arrival(number) => self.look_again(number, false),
-                    Token::Knock(listener) => self.knock(listener),
-                    Token::Farewell(number) => self.farewells.hear(number, &self.poller),
+                    Token::Preread(number) => self.preread_again(number, false),
+                    Token::FirstClient(listener) => self.on_first_client(listener),
+                    Token::Lingering(number) => self.lingering.hear(number, &self.poller),
                 }
             }
             self.look_at_the_clock();
@@ -216,10 +216,10 @@ impl Shell {
             self.brain.next_deadline(),
             self.exhausted_until,
             self.retry_at,
-            self.doorway.next_deadline(),
-            self.inquiry.next_deadline(),
-            self.farewells.next_deadline(),
-            self.vigil.next_deadline(),
+            self.preread.next_deadline(),
+            self.hook.next_deadline(),
+            self.lingering.next_deadline(),
+            self.accept_watch.next_deadline(),
         ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_sub(self.start.elapsed()))
@@ -238,18 +238,18 @@ impl Shell {
             self.watch_all();
             let dead = self.workers.iter().filter(|(_, channel)| channel.dead);
             for worker in dead.map(|(worker, _)| *worker).collect::<Vec<_>>() {
-                self.bury(worker);
+                self.reap(worker);
             }
         }
         if self.brain.next_deadline().is_some_and(|deadline| deadline <= self.now) {
             self.input(Input::Tick);
         }
-        self.keep_vigil();
-        while let Some(number) = self.doorway.overdue(self.now) {
-            self.look_again(number, true);
+        self.sample_due();
+        while let Some(number) = self.preread.overdue(self.now) {
+            self.preread_again(number, true);
         }
         self.wait_no_longer();
-        self.farewells.expire(self.now, &self.poller);
+        self.lingering.expire(self.now, &self.poller);
     }
 
     fn take_commands(&mut self) -> Stop {
@@ -276,7 +276,7 @@ impl Shell {
                 self.leaving.insert(worker);
                 self.input(Input::WorkerLeaving { worker });
             }
-            Command::WorkerGone(worker) => self.bury(worker),
+            Command::WorkerGone(worker) => self.reap(worker),
             Command::AddListener { listener, socket, path, name, plan } => {
                 self.listeners.insert(listener, Listening::new(socket, path, name, (*plan).clone()));
                 self.input(Input::ListenerAdded { listener, plan: *plan });
@@ -291,7 +291,7 @@ impl Shell {
                 self.watch_listener(listener);
             }
             Command::RemoveListener(listener) => {
-                self.vigil.forget(listener);
+                self.accept_watch.forget(listener);
                 self.input(Input::ListenerRemoved { listener });
                 if let Some(listening) = self.listeners.remove(&listener) {
                     listening.close(&self.poller);
@@ -351,7 +351,7 @@ impl Shell {
             Output::Pause { listener } => self.want(listener, false),
             Output::Resume { listener } => self.want(listener, true),
             Output::Reclaim { worker } => {
-                let conns = self.take_back(worker);
+                let conns = self.reclaim(worker);
                 self.input(Input::Reclaimed { worker, conns });
             }
             Output::WantWake { worker } => {
@@ -362,8 +362,10 @@ impl Shell {
                 // never answer it: the brain looks at the board once more.
                 self.input(Input::Tick);
             }
-            Output::StandIn { worker, listener } => self.stand_in(worker, listener, true),
-            Output::StandDown { worker, listener } => self.stand_in(worker, listener, false),
+            Output::AcceptOnBehalf { worker, listener } => self.accept_on_behalf(worker, listener, true),
+            Output::StopAcceptingOnBehalf { worker, listener } => {
+                self.accept_on_behalf(worker, listener, false);
+            }
             Output::Probe { worker } => {
                 if let Some(Err(error)) = self.workers.get(&worker).map(WorkerChannel::probe) {
                     self.cut_off(worker, &error);
@@ -416,14 +418,14 @@ impl Shell {
         let name = |id| self.listeners.get(&id).map(|listening| listening.name.clone()).unwrap_or_default();
         let listeners =
             listeners.into_iter().map(|stats| ListenerReport { name: name(stats.listener), stats }).collect();
-        let hook = HookReport { counts: self.inquiry.counts(), waiting: self.inquiry.waiting() };
+        let hook = HookReport { counts: self.hook.counts(), waiting: self.hook.waiting() };
         Report { listeners, workers, hook }
     }
 
     /// Receives from a worker's end what the worker has not received.
-    fn take_back(&mut self, worker: WorkerId) -> Vec<(ListenerId, Conn)> {
+    fn reclaim(&mut self, worker: WorkerId) -> Vec<(ListenerId, Conn)> {
         let Some(channel) = self.workers.get_mut(&worker) else { return Vec::new() };
-        let conns = channel.take_back().conns;
+        let conns = channel.reclaim().conns;
         self.recognise_all(conns)
     }
 }

@@ -15,7 +15,7 @@ use rcluster_core::forward::relay::Side;
 use rcluster_core::forward::{Activity, ConnId, Forward, Input, Output, Reason, Refusal};
 use rcluster_core::ids::WorkerId;
 use rcluster_core::schedule::{Address, Key, Policy};
-use rcluster_core::seldom::Seldom;
+use rcluster_core::warning_limit::WarningLimit;
 use rcluster_sys::epoll::{Event, Interest, Poller, Waker};
 use rcluster_sys::error::SysError;
 use rcluster_sys::headroom::room_for_clients;
@@ -75,7 +75,7 @@ pub(super) struct Shell {
     /// Connections that have had their turn and could go on.
     again: VecDeque<ConnId>,
     last_id: u64,
-    exhaustion: Seldom,
+    exhaustion: WarningLimit,
     pub(super) tools: Tools,
     start: Instant,
 }
@@ -112,7 +112,7 @@ impl Shell {
             conns: Conns::default(),
             again: VecDeque::new(),
             last_id: 0,
-            exhaustion: Seldom::default(),
+            exhaustion: WarningLimit::default(),
             tools: Tools::new(poller),
             start: Instant::now(),
         })

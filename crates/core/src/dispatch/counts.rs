@@ -54,7 +54,7 @@ pub struct WorkerStats {
     /// Connections that it says it has open.
     pub open: u32,
     /// Its event loop stands still although something waits for it.
-    pub stalled: bool,
+    pub blocked: bool,
     /// Since it was added.
     #[serde(flatten)]
     pub counts: Counts,

@@ -1,7 +1,7 @@
 //! What must be true between any two inputs. The simulation asks after each step.
 
 use super::listener::Door;
-use super::stand_in::needs_stand_in;
+use super::on_behalf::needs_accept_on_behalf;
 use super::worker::Standing;
 use super::{Connection, Dispatch, Time};
 
@@ -51,7 +51,7 @@ impl<C: Connection> Dispatch<C> {
         ensure(self.calm == self.is_calm(), || "calm is wrong".into())?;
         for listener in &self.listeners {
             let (id, length, limit) = (listener.id, listener.queue.len(), listener.limit());
-            ensure(listener.queue.comebacks() <= length, || format!("{id}: more came back than wait"))?;
+            ensure(listener.queue.requeued() <= length, || format!("{id}: more came back than wait"))?;
             let counts = &listener.counts;
             let (came, went) = (
                 counts.accepted + counts.reclaimed + counts.returned + counts.handed_over,
@@ -60,8 +60,8 @@ impl<C: Connection> Dispatch<C> {
             ensure(came == went, || format!("{id}: {came} came and {went} are accounted for"))?;
             for member in &listener.members {
                 let worker = &self.workers[member.place];
-                let needed = listener.is_per_slot() && needs_stand_in(member, worker);
-                ensure(member.stood_in == needed, || format!("who accepts for {} at {id}?", worker.id))?;
+                let needed = listener.is_per_slot() && needs_accept_on_behalf(member, worker);
+                ensure(member.on_behalf == needed, || format!("who accepts for {} at {id}?", worker.id))?;
             }
             let kept =
                 (0..length).filter_map(|index| listener.queue.get(index)).filter(|(conn, _)| conn.is_kept());
@@ -85,9 +85,9 @@ impl<C: Connection> Dispatch<C> {
             ensure(!worker.is_suspended() || worker.wake_asked, || {
                 format!("{id} is waited for without its knowledge")
             })?;
-            let due = worker.deadline(self.config.stall_after);
+            let due = worker.deadline(self.config.blocked_after);
             let watched = due.is_none_or(|due| self.deadline.is_some_and(|deadline| deadline <= due));
-            ensure(watched, || format!("nobody will look whether {id} is stalled"))?;
+            ensure(watched, || format!("nobody will look whether {id} is blocked"))?;
         }
         for listener in self.listeners.iter().filter(|listener| !listener.queue.is_empty()) {
             let due = listener.next_due(now);

@@ -24,7 +24,7 @@ pub(super) struct Member {
     pub(super) place: usize,
     pub(super) door: Door,
     /// The shell accepts what comes to the socket of its slot.
-    pub(super) stood_in: bool,
+    pub(super) on_behalf: bool,
     joined: Time,
 }
 
@@ -125,7 +125,7 @@ impl<C: Connection> Listener<C> {
             return;
         }
         let seat = self.schedule.seat(self.members.len());
-        self.members.insert(seat, Member { place, door: Door::Open, stood_in: false, joined: now });
+        self.members.insert(seat, Member { place, door: Door::Open, on_behalf: false, joined: now });
         self.warm_at = now.saturating_add(self.plan.slow_start);
     }
 

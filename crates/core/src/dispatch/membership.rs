@@ -2,7 +2,7 @@
 
 use super::listener::{Door, Listener};
 use super::worker::{Standing, Worker};
-use super::{Board, Comeback, Connection, Dispatch, Output, Time};
+use super::{Board, Connection, Dispatch, Output, Requeued, Time};
 use crate::ids::{ListenerId, Slot, WorkerId};
 use crate::schedule::Plan;
 
@@ -85,7 +85,7 @@ impl<C: Connection> Dispatch<C> {
             }
             self.count_shared();
         }
-        self.take_back(conns, Comeback::Reclaimed, now, out);
+        self.requeue(conns, Requeued::Reclaimed, now, out);
     }
 
     pub(super) fn remove_listener(&mut self, listener: ListenerId, out: &mut Vec<Output<C>>) {

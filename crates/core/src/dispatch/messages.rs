@@ -14,14 +14,14 @@ pub struct Config {
     /// The most connections in flight to one worker; at least 1. It has to fit into the channel's buffer.
     pub window: u32,
     /// How long a worker may leave a connection untouched while others could take it.
-    pub stall_after: Duration,
+    pub blocked_after: Duration,
     /// How long a worker is spared connections of a listener after it answered that it does not listen.
     pub retry_after: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { window: 64, stall_after: Duration::from_millis(20), retry_after: Duration::from_millis(20) }
+        Self { window: 64, blocked_after: Duration::from_millis(20), retry_after: Duration::from_millis(20) }
     }
 }
 
@@ -145,7 +145,7 @@ pub enum Input<C> {
         listener: ListenerId,
     },
     /// Clients wait at the socket of this worker's slot, and it has not accepted any for a while.
-    Neglects {
+    Unattended {
         /// The worker.
         worker: WorkerId,
     },
@@ -230,14 +230,14 @@ pub enum Output<C> {
     },
     /// Accept what comes to the socket of this worker's slot, and have the kernel send nothing more there: it cannot
     /// accept by itself just now. Only of listeners whose workers do.
-    StandIn {
+    AcceptOnBehalf {
         /// For whom.
         worker: WorkerId,
         /// Where.
         listener: ListenerId,
     },
     /// It accepts by itself again.
-    StandDown {
+    StopAcceptingOnBehalf {
         /// Who.
         worker: WorkerId,
         /// Where.

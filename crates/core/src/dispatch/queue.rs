@@ -10,7 +10,7 @@ use super::{Connection, Time};
 pub(super) struct Queue<C> {
     waiting: VecDeque<Waiting<C>>,
     /// How many at the head had been handed out before and came back.
-    comebacks: usize,
+    requeued: usize,
     /// How many have been handed over by a worker that they were with before.
     kept: usize,
 }
@@ -23,7 +23,7 @@ struct Waiting<C> {
 
 impl<C: Connection> Queue<C> {
     pub(super) fn new() -> Self {
-        Self { waiting: VecDeque::new(), comebacks: 0, kept: 0 }
+        Self { waiting: VecDeque::new(), requeued: 0, kept: 0 }
     }
 
     /// How many of them are new clients. Those that are handed over have limits of their own.
@@ -49,8 +49,8 @@ impl<C: Connection> Queue<C> {
         self.waiting.is_empty()
     }
 
-    pub(super) fn comebacks(&self) -> usize {
-        self.comebacks
+    pub(super) fn requeued(&self) -> usize {
+        self.requeued
     }
 
     /// One that has not been handed out yet.
@@ -61,10 +61,10 @@ impl<C: Connection> Queue<C> {
 
     /// Back into the queue: ahead of those who have not been handed out yet, behind those who came back
     /// earlier, so that all keep their order.
-    pub(super) fn comes_back(&mut self, conn: C, now: Time) {
+    pub(super) fn requeue(&mut self, conn: C, now: Time) {
         self.kept += usize::from(conn.is_kept());
-        self.waiting.insert(self.comebacks, Waiting { conn, since: now });
-        self.comebacks += 1;
+        self.waiting.insert(self.requeued, Waiting { conn, since: now });
+        self.requeued += 1;
     }
 
     /// The one at this place in the line, and since when it has been there.
@@ -74,7 +74,7 @@ impl<C: Connection> Queue<C> {
 
     pub(super) fn take(&mut self, index: usize) -> Option<C> {
         let Waiting { conn, .. } = self.waiting.remove(index)?;
-        self.comebacks -= usize::from(index < self.comebacks);
+        self.requeued -= usize::from(index < self.requeued);
         self.kept -= usize::from(conn.is_kept());
         Some(conn)
     }

@@ -1,16 +1,16 @@
 //! The rules, as tables: what happens, and what the dispatcher says to it.
 //!
 //! Connections are letters: lower case ones belong to listener 7, upper case ones and digits to listener 8. The
-//! window is 2, the queue holds 4, a worker is stalled after 5 ms and rests for 20 ms.
+//! window is 2, the queue holds 4, a worker is blocked after 5 ms and rests for 20 ms.
 
-mod comebacks;
+mod blocked;
 mod distrust;
 mod hand_over;
+mod on_behalf;
 mod overload;
 mod policies;
 mod queues;
-mod stalls;
-mod stand_ins;
+mod requeue;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -83,8 +83,10 @@ fn describe(output: &Output<char>) -> String {
         Output::Reclaim { worker } => format!("reclaim {}", worker.0),
         Output::WantWake { worker } => format!("wake {}", worker.0),
         Output::Probe { worker } => format!("probe {}", worker.0),
-        Output::StandIn { worker, listener } => format!("for {} at {}", worker.0, listener.0),
-        Output::StandDown { worker, listener } => format!("not for {} at {}", worker.0, listener.0),
+        Output::AcceptOnBehalf { worker, listener } => format!("for {} at {}", worker.0, listener.0),
+        Output::StopAcceptingOnBehalf { worker, listener } => {
+            format!("not for {} at {}", worker.0, listener.0)
+        }
     }
 }
 
@@ -92,7 +94,7 @@ impl Play {
     fn new(plan: Plan) -> Self {
         let config = Config {
             window: 2,
-            stall_after: Duration::from_millis(5),
+            blocked_after: Duration::from_millis(5),
             retry_after: Duration::from_millis(20),
         };
         Self { dispatch: Dispatch::new(config), plan, counters: Counters::default(), now: Time::ZERO }
@@ -161,7 +163,7 @@ impl Play {
                 return vec![format!("{accepted} {queued} {shed} {returned} {handed_over}")];
             }
             "fills" => Input::Full { worker: worker(), listener: listener() },
-            "neglects" => Input::Neglects { worker: worker() },
+            "unattended" => Input::Unattended { worker: worker() },
             "room" => Input::Room { worker: worker(), listener: listener() },
             "woke" => Input::Woke { worker: worker() },
             "reclaimed" => Input::Reclaimed { worker: worker(), conns: conns() },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::counts::Counts;
 use super::{Board, Time};
 use crate::ids::{ListenerId, Slot, WorkerId};
-use crate::schedule::{ALWAYS_BUSY, STANDS_STILL};
+use crate::schedule::{ALWAYS_BUSY, BLOCKED};
 
 /// How a worker stands with the dispatcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub(super) enum Standing {
     Turning,
     /// It has not touched its channel for too long. Until it does, or says that its loop turned, it gets
     /// nothing: it could not take it any earlier, and in our queue the connection is free for others.
-    Stalled,
-    /// Its channel refused a message. As stalled, except that the counter does not clear it: a worker
+    Blocked,
+    /// Its channel refused a message. As blocked, except that the counter does not clear it: a worker
     /// which counts without receiving would have us try for ever. Only word from it, one try each.
     Choked,
     /// On its way out: gets nothing more, may still return connections.
@@ -29,7 +29,7 @@ const RETURNABLE_WINDOWS: u32 = 16;
 
 /// How long a worker may leave something in its channel before its loop is taken for one that stands still, by
 /// those policies that care. It is only preferred less; being mistaken costs little.
-const STANDS_STILL_AFTER: Duration = Duration::from_millis(2);
+const BLOCKED_AFTER: Duration = Duration::from_millis(2);
 
 /// How often the work of an event loop is measured, at the most.
 const GAUGE_PERIOD: Duration = Duration::from_millis(50);
@@ -112,7 +112,7 @@ impl Worker {
 
     /// Reads its counter. Only the difference to the last reading counts, and only as far as something
     /// is in flight: so a counter that jumps earns the worker no credit for later, and one that goes back
-    /// makes it look stalled, which harms nobody else.
+    /// makes it look blocked, which harms nobody else.
     pub(super) fn read(&mut self, now: Time, board: &impl Board) {
         let count = board.received(self.id);
         if count <= self.seen {
@@ -122,7 +122,7 @@ impl Worker {
         self.in_flight = self.in_flight.saturating_sub(received);
         self.seen = count;
         self.since = now;
-        if self.standing == Standing::Stalled {
+        if self.standing == Standing::Blocked {
             self.standing = Standing::Turning;
         }
     }
@@ -136,8 +136,8 @@ impl Worker {
     /// The same, without taking note of what it has received.
     pub(super) fn gauge(&mut self, now: Time, board: &impl Board) -> u32 {
         let untouched = self.in_flight > 0 && board.received(self.id) <= self.seen;
-        if untouched && now >= self.since.saturating_add(STANDS_STILL_AFTER) {
-            return STANDS_STILL;
+        if untouched && now >= self.since.saturating_add(BLOCKED_AFTER) {
+            return BLOCKED;
         }
         let period = now.saturating_sub(self.gauge.since);
         if period >= GAUGE_PERIOD {
@@ -187,18 +187,18 @@ impl Worker {
 
     /// Whether it gets nothing until its loop turns.
     pub(super) fn is_suspended(&self) -> bool {
-        matches!(self.standing, Standing::Stalled | Standing::Choked)
+        matches!(self.standing, Standing::Blocked | Standing::Choked)
     }
 
     /// Whether its loop has stopped with connections in its channel.
-    pub(super) fn holds_hostages(&self) -> bool {
+    pub(super) fn is_blocked_with_connections(&self) -> bool {
         self.is_suspended() && self.in_flight > 0
     }
 
-    /// When it counts as stalled if it shows no sign of life until then.
-    pub(super) fn deadline(&self, stall_after: Duration) -> Option<Time> {
+    /// When it counts as blocked if it shows no sign of life until then.
+    pub(super) fn deadline(&self, blocked_after: Duration) -> Option<Time> {
         let watched = self.standing == Standing::Turning && self.in_flight > 0 && self.shared > 0;
-        watched.then(|| self.since.saturating_add(stall_after))
+        watched.then(|| self.since.saturating_add(blocked_after))
     }
 
     pub(super) fn sent(&mut self, window: u32, now: Time) {

@@ -1,7 +1,7 @@
 //! The one whose event loop has the least to do.
 
 use super::least_connections::weigh;
-use super::{ALWAYS_BUSY, Members, RoundRobin, STANDS_STILL};
+use super::{ALWAYS_BUSY, BLOCKED, Members, RoundRobin};
 
 /// With up to so many members all are looked at; two at random are as good when there are more, and cost the
 /// same however many there are.
@@ -40,7 +40,7 @@ impl LeastLoaded {
             }
         }
         // Few, or neither of the two will do.
-        if best.is_none_or(|best: Candidate| best.stands_still) {
+        if best.is_none_or(|best: Candidate| best.blocked) {
             for seat in self.turns.order(count) {
                 consider(seat, members, &mut best);
             }
@@ -61,7 +61,7 @@ impl LeastLoaded {
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     seat: usize,
-    stands_still: bool,
+    blocked: bool,
     cost: u64,
 }
 
@@ -71,11 +71,11 @@ fn consider(seat: usize, members: &mut impl Members, best: &mut Option<Candidate
         return;
     }
     let utilisation = members.utilisation(seat);
-    let stands_still = utilisation >= STANDS_STILL;
+    let blocked = utilisation >= BLOCKED;
     let busy = u64::from(ALWAYS_BUSY) + BUSY_COSTS * u64::from(utilisation.min(ALWAYS_BUSY));
     let cost = weigh((u64::from(members.load(seat)) + 1).saturating_mul(busy), members.weight(seat));
-    if best.is_none_or(|best| (stands_still, cost) < (best.stands_still, best.cost)) {
-        *best = Some(Candidate { seat, stands_still, cost });
+    if best.is_none_or(|best| (blocked, cost) < (best.blocked, best.cost)) {
+        *best = Some(Candidate { seat, blocked, cost });
     }
 }
 

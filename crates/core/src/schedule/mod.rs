@@ -1,14 +1,14 @@
 //! Which member of a listener gets its next connection: one file per policy.
 //!
-//! A policy only ranks. Who may be chosen at all (room in its window, not stalled, not refusing) is the
+//! A policy only ranks. Who may be chosen at all (room in its window, not blocked, not refusing) is the
 //! dispatcher's business: a policy asks [`Members::is_ready`] and chooses among those.
 
 mod hook;
 mod key;
 mod least_connections;
 mod least_loaded;
-mod peek;
 mod plan;
+mod preread;
 mod round_robin;
 mod sticky;
 mod weighted;
@@ -17,8 +17,8 @@ pub use hook::Hook;
 pub use key::{Address, Home, Key};
 pub use least_connections::LeastConnections;
 pub use least_loaded::LeastLoaded;
-pub use peek::{By, LIMIT, LONGEST_NAME, Peek, Verdict};
 pub use plan::{Action, Overload, Plan, Policy, Scheduling};
+pub use preread::{By, LIMIT, LONGEST_NAME, PrereadRule, Verdict};
 pub use round_robin::RoundRobin;
 pub use sticky::Sticky;
 
@@ -32,7 +32,7 @@ pub const ALWAYS_BUSY: u32 = 1000;
 
 /// The utilisation of a member whose event loop stands still although something waits for it: it may take
 /// any time, so it has to look far worse than one that is merely busy.
-pub const STANDS_STILL: u32 = 10 * ALWAYS_BUSY;
+pub const BLOCKED: u32 = 10 * ALWAYS_BUSY;
 
 /// The members of one listener, by seat: 0, 1, 2 … without gaps.
 ///
@@ -50,7 +50,7 @@ pub trait Members {
     /// How many connections it has open or on their way. Reads the worker's page.
     fn load(&mut self, seat: usize) -> u32;
     /// How much of its time its event loop is at work, in thousandths of [`ALWAYS_BUSY`], or
-    /// [`STANDS_STILL`]. Reads the worker's page.
+    /// [`BLOCKED`]. Reads the worker's page.
     fn utilisation(&mut self, seat: usize) -> u32;
     /// Whether any member is so new that its weight is not yet full.
     fn any_warming(&self) -> bool;

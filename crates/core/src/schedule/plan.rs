@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::{By, Peek};
+use super::{By, PrereadRule};
 
 /// The policies by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -42,10 +42,10 @@ pub struct Plan {
     #[serde(deserialize_with = "millis")]
     pub patience: Duration,
     /// Under the sticky policy, what to look for in what a client sends first.
-    pub peek: Peek,
+    pub preread: PrereadRule,
     /// How long a client has to send it.
     #[serde(deserialize_with = "millis")]
-    pub peek_timeout: Duration,
+    pub preread_timeout: Duration,
     /// Which of the app's hooks chooses, under that policy.
     pub hook: u32,
     /// How long it has for that.
@@ -61,8 +61,8 @@ impl Default for Plan {
             policy: Policy::default(),
             slow_start: Duration::ZERO,
             patience: Duration::from_millis(250),
-            peek: Peek::default(),
-            peek_timeout: Duration::from_millis(100),
+            preread: PrereadRule::default(),
+            preread_timeout: Duration::from_millis(100),
             hook: 0,
             hook_timeout: Duration::from_millis(100),
             overload: Overload::default(),
@@ -116,7 +116,7 @@ impl Plan {
         match self.policy {
             // There the dispatcher has not sent the connection.
             Policy::Kernel | Policy::None => None,
-            Policy::Sticky => self.peek.hand_over(),
+            Policy::Sticky => self.preread.hand_over(),
             Policy::RoundRobin | Policy::LeastConnections | Policy::LeastLoaded | Policy::Hook => {
                 Some(By::Address)
             }
@@ -220,14 +220,14 @@ mod tests {
     fn options_are_read_and_what_is_missing_is_as_usual() {
         assert_eq!(Scheduling::parse("{}"), Ok(Scheduling::default()));
         let text = r#"{"default":{"policy":"least-loaded","slowStart":500},
-            "listeners":{"80":{"policy":"sticky","patience":40,"peek":{"by":"cookie","name":"id","proxyProtocol":true}},
+            "listeners":{"80":{"policy":"sticky","patience":40,"preread":{"by":"cookie","name":"id","proxyProtocol":true}},
             "/run/app":{"overload":{"queue":0,"deadline":70,"action":{"kind":"reset"}}}}}"#;
         let scheduling = Scheduling::parse(text).unwrap();
         assert_eq!(scheduling.plan("81").policy, Policy::LeastLoaded);
         assert_eq!(scheduling.plan("81").slow_start, Duration::from_millis(500));
         assert_eq!(scheduling.plan("80").patience, Duration::from_millis(40));
-        let peek = Peek { by: By::Cookie("id".into()), proxy_protocol: true };
-        assert_eq!(scheduling.plan("80").peek, peek);
+        let rule = PrereadRule { by: By::Cookie("id".into()), proxy_protocol: true };
+        assert_eq!(scheduling.plan("80").preread, rule);
         let overload = &scheduling.plan("/run/app").overload;
         assert_eq!((overload.queue, overload.deadline), (0, Some(Duration::from_millis(70))));
         assert!(overload.sheds());
@@ -243,7 +243,7 @@ mod tests {
         for policy in ["none", "kernel"] {
             assert_eq!(hand_over(&format!(r#"{{"policy":"{policy}"}}"#)), None, "{policy}");
         }
-        let sticky = |peek: &str| hand_over(&format!(r#"{{"policy":"sticky","peek":{peek}}}"#));
+        let sticky = |rule: &str| hand_over(&format!(r#"{{"policy":"sticky","preread":{rule}}}"#));
         assert_eq!(sticky(r#"{"by":"address"}"#), Some(By::Address));
         assert_eq!(sticky(r#"{"by":"query","name":"sid"}"#), Some(By::Query("sid".into())));
         assert_eq!(sticky(r#"{"by":"address","proxyProtocol":true}"#), None);

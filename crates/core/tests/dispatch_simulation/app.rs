@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use rcluster_core::dispatch::Input;
+use rcluster_core::hook::{Answer, HookQueue};
 use rcluster_core::ids::{ListenerId, WorkerId};
-use rcluster_core::inquiry::{Answer, Inquiry};
 
 use crate::worker::Conn;
 use crate::world::World;
@@ -15,7 +15,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_millis(3);
 /// The app, and the way to it and back.
 #[derive(Default)]
 pub(crate) struct App {
-    pub(crate) inquiry: Inquiry<Conn>,
+    pub(crate) hook: HookQueue<Conn>,
     pub(crate) blocked: bool,
     /// By batch, how many questions it has not heard yet.
     hears: VecDeque<(u32, usize)>,
@@ -24,8 +24,8 @@ pub(crate) struct App {
 
 impl World {
     /// A client of a listener with a hook has been accepted.
-    pub(crate) fn inquire(&mut self, listener: ListenerId, conn: Conn) {
-        let passed = self.app.inquiry.enter(listener, conn, self.now + TIMEOUT);
+    pub(crate) fn wait_for_hook(&mut self, listener: ListenerId, conn: Conn) {
+        let passed = self.app.hook.enter(listener, conn, self.now + TIMEOUT);
         self.check_inquiry();
         if let Some(conn) = passed {
             self.count("unasked");
@@ -35,7 +35,7 @@ impl World {
 
     /// The shell asks what there is to be asked.
     pub(crate) fn ask(&mut self) -> bool {
-        let Some(batch) = self.app.inquiry.next_batch() else { return false };
+        let Some(batch) = self.app.hook.next_batch() else { return false };
         assert!(!batch.conns.is_empty(), "a batch of nothing");
         assert!(batch.conns.iter().all(|(listener, conn)| *listener == conn.listener));
         self.app.hears.push_back((batch.number, batch.conns.len()));
@@ -75,7 +75,7 @@ impl World {
     /// The shell hears an answer.
     pub(crate) fn hear_app(&mut self) -> bool {
         let Some((batch, answers)) = self.app.says.pop_front() else { return false };
-        let decided = self.app.inquiry.answered(batch, answers);
+        let decided = self.app.hook.answered(batch, answers);
         self.check_inquiry();
         self.count(if decided.is_empty() { "no news" } else { "answered" });
         for (listener, mut conn, chosen) in decided {
@@ -87,7 +87,7 @@ impl World {
 
     /// The shell looks at the clock.
     pub(crate) fn wait_no_longer(&mut self) {
-        let released = self.app.inquiry.overdue(self.now);
+        let released = self.app.hook.overdue(self.now);
         self.check_inquiry();
         for (listener, conn) in released {
             self.count("late");
@@ -97,11 +97,11 @@ impl World {
 
     /// When anything has to be done.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let deadlines = [self.dispatch.next_deadline(), self.app.inquiry.next_deadline()];
+        let deadlines = [self.dispatch.next_deadline(), self.app.hook.next_deadline()];
         deadlines.into_iter().flatten().min()
     }
 
     fn check_inquiry(&self) {
-        self.app.inquiry.check_invariants().unwrap();
+        self.app.hook.check_invariants().unwrap();
     }
 }

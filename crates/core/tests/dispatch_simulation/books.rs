@@ -60,12 +60,12 @@ impl World {
             }
             Input::WorkerAdded { .. }
             | Input::ListenerAdded { .. }
-            | Input::Neglects { .. }
+            | Input::Unattended { .. }
             | Input::Woke { .. }
             | Input::Tick => {}
         }
         // Who is no member any more accepts nothing that one could do for it.
-        self.stood_in.retain(|place| self.members.contains_key(place));
+        self.on_behalf.retain(|place| self.members.contains_key(place));
     }
 
     /// The brain has given a connection out.

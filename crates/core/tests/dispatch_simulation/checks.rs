@@ -16,7 +16,7 @@ impl World {
         let held: usize = self.workers.values().map(Worker::holds).sum();
         assert_eq!(
             self.made,
-            waiting + held + self.app.inquiry.waiting() + self.closed,
+            waiting + held + self.app.hook.waiting() + self.closed,
             "connections made, and all there are"
         );
     }
@@ -65,7 +65,7 @@ impl World {
 
     /// Nobody waits, in a queue or in the channel of a blocked worker, while a member is there to serve.
     pub(crate) fn check_nobody_starves(&mut self) {
-        self.let_time_pass(4 * CONFIG.stall_after + 2 * CONFIG.retry_after);
+        self.let_time_pass(4 * CONFIG.blocked_after + 2 * CONFIG.retry_after);
         let helpers: Vec<(WorkerId, ListenerId)> = self
             .members
             .keys()

@@ -90,7 +90,7 @@ fn step(world: &mut World) {
                 while world.hand_over(worker) {}
             }
         }
-        (84..86, Some(worker), _) => world.neglect(worker),
+        (84..86, Some(worker), _) => world.unattended(worker),
         (86..88, Some(worker), _) => {
             let it = world.workers.get_mut(&worker).unwrap();
             it.blocked = !it.blocked;
@@ -204,7 +204,7 @@ fn under_a_steady_load_every_worker_gets_exactly_its_share() {
         let (mut board, mut dispatch) = Prompt::new(workers, 1, policy);
         let (mut out, mut shares) = (Vec::new(), BTreeMap::<WorkerId, u32>::new());
         for conn in 0..workers * 1_000 {
-            // 20 µs apart, so there are looks for stalls in between.
+            // 20 µs apart, so the check for blocked workers runs in between.
             let now = Duration::from_micros(u64::from(conn) * 20);
             let conn = Numbered(conn);
             dispatch.handle(now, Input::Accepted { listener: ListenerId(0), conn }, &board, &mut out);

@@ -16,7 +16,7 @@ use rcluster_core::random::Random;
 
 /// Small limits, so that all of them are met all the time.
 pub(crate) const CONFIG: Config =
-    Config { window: 6, stall_after: Duration::from_millis(5), retry_after: Duration::from_millis(20) };
+    Config { window: 6, blocked_after: Duration::from_millis(5), retry_after: Duration::from_millis(20) };
 const QUEUE_LIMIT: usize = 8;
 const PATIENCE: Duration = Duration::from_millis(8);
 const QUEUE_DEADLINE: Duration = Duration::from_millis(7);
@@ -75,7 +75,7 @@ pub(crate) struct World {
     pub(crate) members: BTreeMap<(WorkerId, ListenerId), bool>,
     pub(crate) told_leaving: BTreeSet<WorkerId>,
     /// For whom the shell accepts, where workers do it by themselves.
-    pub(crate) stood_in: BTreeSet<(WorkerId, ListenerId)>,
+    pub(crate) on_behalf: BTreeSet<(WorkerId, ListenerId)>,
     /// Connections the brain has not given out, by listener.
     pub(crate) waiting: BTreeMap<ListenerId, usize>,
     /// Those among them that a worker has handed over.
@@ -103,7 +103,7 @@ impl World {
             counters: Counters::default(),
             members: BTreeMap::new(),
             told_leaving: BTreeSet::new(),
-            stood_in: BTreeSet::new(),
+            on_behalf: BTreeSet::new(),
             waiting: BTreeMap::new(),
             kept_waiting: BTreeMap::new(),
             made: 0,
@@ -197,8 +197,8 @@ impl World {
     }
 
     /// Clients wait at the socket of the worker's slot. Whether it is blocked or slow, nobody can tell.
-    pub(crate) fn neglect(&mut self, worker: WorkerId) {
-        self.commands.push_back(Input::Neglects { worker });
+    pub(crate) fn unattended(&mut self, worker: WorkerId) {
+        self.commands.push_back(Input::Unattended { worker });
     }
 
     /// One of a worker's connections ends.
@@ -233,7 +233,7 @@ impl World {
         let hooked = it.plan.policy == Policy::Hook;
         let conn = Conn { listener, client, chosen: None, tainted: false, kept: false };
         if hooked {
-            self.inquire(listener, conn);
+            self.wait_for_hook(listener, conn);
         } else {
             self.feed(Input::Accepted { listener, conn });
         }
@@ -357,7 +357,7 @@ impl World {
                 self.note_output(listener, &conn);
                 assert!(conn.kept, "a new client of {listener} is asked about twice");
                 // The app says something, or does not, as with any other.
-                self.app.inquiry.enter(listener, conn, self.now + TIMEOUT).map(|conn| {
+                self.app.hook.enter(listener, conn, self.now + TIMEOUT).map(|conn| {
                     self.count("unasked");
                     Input::Accepted { listener, conn }
                 })
@@ -383,19 +383,22 @@ impl World {
                 self.worker(worker).wake_wanted = true;
                 None
             }
-            Output::StandIn { worker, listener } => {
+            Output::AcceptOnBehalf { worker, listener } => {
                 self.count("stand in");
                 assert!(
                     self.members.contains_key(&(worker, listener)),
                     "{worker} is no member of {listener}"
                 );
                 assert_eq!(self.listeners[&listener].plan.policy, Policy::Kernel);
-                assert!(self.stood_in.insert((worker, listener)), "{worker} is stood in for twice");
+                assert!(self.on_behalf.insert((worker, listener)), "{worker} is accepted for twice");
                 None
             }
-            Output::StandDown { worker, listener } => {
+            Output::StopAcceptingOnBehalf { worker, listener } => {
                 self.count("stand down");
-                assert!(self.stood_in.remove(&(worker, listener)), "{worker} was there at {listener}");
+                assert!(
+                    self.on_behalf.remove(&(worker, listener)),
+                    "{worker} was not accepted for at {listener}"
+                );
                 None
             }
             Output::Probe { worker } => {

@@ -2,19 +2,19 @@
 
 use super::{Shell, Token};
 use crate::io::dispatcher::channel::Unreceived;
-use crate::io::dispatcher::connection::{Asked, Conn, address_of};
-use crate::io::dispatcher::doorway::{Recognised, recognise};
+use crate::io::dispatcher::connection::{AwaitingHook, Conn, address_of};
+use crate::io::dispatcher::preread::{Recognised, recognise};
 use rcluster_core::channel::Kept;
 use rcluster_core::dispatch::Input;
 use rcluster_core::ids::{ListenerId, Slot};
-use rcluster_core::schedule::{Home, Key, Peek, Policy, Verdict};
+use rcluster_core::schedule::{Home, Key, Policy, PrereadRule, Verdict};
 use rcluster_sys::client::{peer, reset};
 use rcluster_sys::closer::Descriptor;
 
 impl Shell {
     /// What the client of a connection is recognised by, where that matters; with what it has sent by now.
     pub(super) fn recognise(&self, listener: ListenerId, fd: &Descriptor) -> Option<Key> {
-        let what = self.peek(listener)?;
+        let what = self.preread_rule(listener)?;
         let peer = peer(fd).map(address_of);
         if !what.is_needed() {
             return peer.map(Key::from);
@@ -40,7 +40,7 @@ impl Shell {
         kept: Kept,
         from: Option<Slot>,
     ) -> Conn {
-        let by_content = self.peek(listener).is_some_and(|what| what.by.is_content());
+        let by_content = self.preread_rule(listener).is_some_and(|what| what.by.is_content());
         let key = match kept.key.filter(|_| by_content) {
             Some(key) => Some(key),
             None if by_content && kept.served => {
@@ -63,29 +63,29 @@ impl Shell {
     }
 
     /// What to look for; nothing if it does not matter who the client is.
-    pub(super) fn peek(&self, listener: ListenerId) -> Option<&Peek> {
+    pub(super) fn preread_rule(&self, listener: ListenerId) -> Option<&PrereadRule> {
         let plan = &self.listeners.get(&listener)?.plan;
-        (plan.policy == Policy::Sticky).then_some(&plan.peek)
+        (plan.policy == Policy::Sticky).then_some(&plan.preread)
     }
 
     pub(super) fn welcome(&mut self, listener: ListenerId, fd: Descriptor) {
         match self.listeners.get(&listener).map(|listening| &listening.plan) {
             Some(plan) if plan.policy == Policy::Hook => {
                 let until = self.now + plan.hook_timeout;
-                self.inquire(listener, Asked { fd, kept: None }, until);
+                self.wait_for_hook(listener, AwaitingHook { fd, kept: None }, until);
             }
-            Some(plan) if plan.policy == Policy::Sticky && plan.peek.is_needed() => {
+            Some(plan) if plan.policy == Policy::Sticky && plan.preread.is_needed() => {
                 let peer = peer(&fd).map(address_of);
-                match recognise(&plan.peek, &fd, peer, false) {
+                match recognise(&plan.preread, &fd, peer, false) {
                     Verdict::Decided(key) => {
                         self.input(Input::Accepted { listener, conn: recognised(fd, key) });
                     }
                     Verdict::Undecided => {
-                        let until = self.now + plan.peek_timeout;
-                        let token = |number| Token::Arrival(number).pack();
-                        let at_once = self.doorway.enter(listener, fd, peer, until, &self.poller, token);
+                        let until = self.now + plan.preread_timeout;
+                        let token = |number| Token::Preread(number).pack();
+                        let at_once = self.preread.enter(listener, fd, peer, until, &self.poller, token);
                         if let Some(number) = at_once {
-                            self.look_again(number, true);
+                            self.preread_again(number, true);
                         }
                     }
                 }
@@ -98,10 +98,10 @@ impl Shell {
     }
 
     /// A client has sent more, or need not be waited for any longer.
-    pub(super) fn look_again(&mut self, number: u32, last: bool) {
-        let Self { doorway, listeners, poller, .. } = self;
-        let what = |listener| listeners.get(&listener).map(|listening| listening.plan.peek.clone());
-        if let Some(Recognised { listener, fd, key }) = doorway.look(number, what, last, poller) {
+    pub(super) fn preread_again(&mut self, number: u32, last: bool) {
+        let Self { preread, listeners, poller, .. } = self;
+        let what = |listener| listeners.get(&listener).map(|listening| listening.plan.preread.clone());
+        if let Some(Recognised { listener, fd, key }) = preread.look(number, what, last, poller) {
             self.input(Input::Accepted { listener, conn: recognised(fd, key) });
         }
     }
@@ -111,8 +111,8 @@ impl Shell {
         let answer = self.listeners.get(&listener).and_then(|listening| listening.answer.as_deref());
         match answer {
             Some(answer) => {
-                let token = |number| Token::Farewell(number).pack();
-                self.farewells.say(connection, answer, self.now, &self.poller, token);
+                let token = |number| Token::Lingering(number).pack();
+                self.lingering.say(connection, answer, self.now, &self.poller, token);
             }
             // A client that has gone cannot be told, and nothing is lost.
             None => {

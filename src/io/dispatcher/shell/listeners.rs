@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::stand_in::tokens;
+use super::accept_watch::tokens;
 use super::{BURST, EXHAUSTED_PAUSE, Shell, Token};
 use crate::io::dispatcher::Notice;
 use crate::io::dispatcher::listening::{Accepted, Listening};
@@ -53,10 +53,10 @@ impl Shell {
                 listening.close_sockets(&self.poller);
             }
         }
-        while let Some(number) = self.doorway.overdue(Duration::MAX) {
-            self.look_again(number, true);
+        while let Some(number) = self.preread.overdue(Duration::MAX) {
+            self.preread_again(number, true);
         }
-        for (listener, conn) in self.inquiry.overdue(Duration::MAX) {
+        for (listener, conn) in self.hook.overdue(Duration::MAX) {
             self.input(Input::Accepted { listener, conn: conn.answered(None) });
         }
         self.flush();

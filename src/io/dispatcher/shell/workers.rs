@@ -2,7 +2,7 @@
 
 use super::{BURST, Shell};
 use crate::io::dispatcher::Notice;
-use crate::io::dispatcher::channel::TakenBack;
+use crate::io::dispatcher::channel::Reclaimed;
 use crate::io::dispatcher::failure::WorkerError;
 use rcluster_core::channel::{MAX_MESSAGE, Message, Tag};
 use rcluster_core::dispatch::{Input, Refusal};
@@ -128,7 +128,7 @@ impl Shell {
 
     /// Takes back what a dead worker had not received, and what it had given back. When there is
     /// no descriptor for it, it stays in the channel until there is one.
-    pub(super) fn bury(&mut self, worker: WorkerId) {
+    pub(super) fn reap(&mut self, worker: WorkerId) {
         let Some(channel) = self.workers.get_mut(&worker) else { return };
         channel.dead = true;
         self.leaving.remove(&worker);
@@ -140,7 +140,7 @@ impl Shell {
             }
         };
         let Some(channel) = self.workers.get_mut(&worker) else { return };
-        let TakenBack { conns, all } = channel.take_back();
+        let Reclaimed { conns, all } = channel.reclaim();
         let conns = self.recognise_all(conns);
         // There may be room by now that there was not a moment ago.
         if !all || heard == Heard::NoRoom {

@@ -13,7 +13,7 @@ fn a_lying_counter_earns_nothing() {
     ]);
     play(&[
         TWO,
-        // Backwards: it looks stalled.
+        // Backwards: it looks blocked.
         ("accept a; accept b; at 5; counts 1 5; counts 2 1; tick; accept c; accept d", "a>1, b>2, c>1, d>2"),
         ("at 10; counts 1 2; counts 2 2; tick", "wake 1, probe 1, reclaim 1, probe 1"),
     ]);

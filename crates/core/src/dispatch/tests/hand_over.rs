@@ -3,7 +3,7 @@
 //! What is counted: accepted, queued, shed, returned, handed over.
 
 use super::*;
-use crate::dispatch::comebacks::HAND_OVER;
+use crate::dispatch::requeue::HAND_OVER;
 use crate::schedule::{Action, Policy};
 
 const TWO: (&str, &str) = ("add 1; add 2; listen 7; join 1 7; join 2 7", "resume 7");

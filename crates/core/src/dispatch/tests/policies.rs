@@ -1,4 +1,4 @@
-//! The policies with real workers under them: what they read, and how they get on with stalls and queues.
+//! The policies with real workers under them: what they read, and how they work with blocked workers and queues.
 
 use super::*;
 use crate::schedule::Policy;

@@ -11,7 +11,7 @@ pub(super) const HAND_OVER: usize = 256;
 
 /// How a connection came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comeback {
+pub(super) enum Requeued {
     /// A worker gave it back.
     Returned,
     /// It was taken back, or never left.
@@ -22,10 +22,10 @@ pub(super) enum Comeback {
 
 impl<C: Connection> Dispatch<C> {
     /// To the head of their queues, in this order.
-    pub(super) fn take_back(
+    pub(super) fn requeue(
         &mut self,
         conns: impl IntoIterator<Item = (ListenerId, C)>,
-        how: Comeback,
+        how: Requeued,
         now: Time,
         out: &mut Vec<Output<C>>,
     ) {
@@ -34,24 +34,24 @@ impl<C: Connection> Dispatch<C> {
                 None => out.push(Output::Close { conn }),
                 Some(index) => {
                     let Listener { queue, counts, plan, .. } = &mut self.listeners[index];
-                    if how == Comeback::HandedOver && plan.policy == Policy::Hook {
+                    if how == Requeued::HandedOver && plan.policy == Policy::Hook {
                         // It counts when it is back with the answer.
                         out.push(Output::Ask { listener, conn });
                         continue;
                     }
                     match how {
-                        Comeback::Returned => counts.returned += 1,
-                        Comeback::Reclaimed => counts.reclaimed += 1,
-                        Comeback::HandedOver => counts.handed_over += 1,
+                        Requeued::Returned => counts.returned += 1,
+                        Requeued::Reclaimed => counts.reclaimed += 1,
+                        Requeued::HandedOver => counts.handed_over += 1,
                     }
-                    queue.comes_back(conn, now);
+                    queue.requeue(conn, now);
                     self.waiting += 1;
                 }
             }
         }
     }
 
-    pub(super) fn take_back_unsent(
+    pub(super) fn on_unsent(
         &mut self,
         worker: WorkerId,
         conns: Vec<(ListenerId, C)>,
@@ -65,10 +65,10 @@ impl<C: Connection> Dispatch<C> {
                 suspend(worker, Standing::Choked, out);
             }
         }
-        self.take_back(conns, Comeback::Reclaimed, now, out);
+        self.requeue(conns, Requeued::Reclaimed, now, out);
     }
 
-    pub(super) fn take_back_refused(
+    pub(super) fn on_returned(
         &mut self,
         worker: WorkerId,
         (listener, conn): (ListenerId, C),
@@ -95,8 +95,8 @@ impl<C: Connection> Dispatch<C> {
             }
         };
         self.set_door(worker, listener, door);
-        let how = if handed_over { Comeback::HandedOver } else { Comeback::Returned };
-        self.take_back([(listener, conn)], how, now, out);
+        let how = if handed_over { Requeued::HandedOver } else { Requeued::Returned };
+        self.requeue([(listener, conn)], how, now, out);
     }
 
     /// How many connections a worker that leaves may hand over now; `None` if it does not leave, or if any listener

@@ -31,7 +31,7 @@ pub enum By {
 /// What to look for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Peek {
+pub struct PrereadRule {
     /// In the request.
     #[serde(flatten)]
     pub by: By,
@@ -52,7 +52,7 @@ impl By {
     /// What a client is recognised by in the head of a request; `None` if there is nothing.
     #[must_use]
     pub fn key_in(&self, request: &[u8]) -> Option<Key> {
-        let what = Peek { by: self.clone(), proxy_protocol: false };
+        let what = PrereadRule { by: self.clone(), proxy_protocol: false };
         match what.look(request, None, true) {
             Verdict::Decided(key) => key,
             Verdict::Undecided => None,
@@ -73,7 +73,7 @@ impl By {
     }
 }
 
-impl Peek {
+impl PrereadRule {
     /// By what a client is recognised whose connection one worker hands over to another. `None` if it cannot be: what
     /// a proxy says comes once, at the beginning of the connection, and the next worker would wait for it.
     #[must_use]

@@ -4,7 +4,7 @@
 //! *knocks* once when a client comes; from then on its listener is looked at from time to time, until it is quiet again
 //! and the next knock is waited for. An idle listener costs nothing, a busy one a look every [`PERIOD`].
 //!
-//! A socket is *neglected* if clients wait there at two looks in a row and its workers have accepted nobody in between:
+//! A socket is *unattended* if clients wait there at two looks in a row and its workers have accepted nobody in between:
 //! they are blocked, stopped, or out of descriptors. A worker that only waits for a CPU is none of that, and nothing
 //! would be gained by giving its clients to others, who have no CPU either; nor while all others are busy.
 
@@ -27,7 +27,7 @@ const STARVED: u32 = 25;
 
 /// What there is to see of one socket.
 #[derive(Clone, Copy, Debug)]
-pub struct Sight {
+pub struct Sample {
     /// Whose socket it is.
     pub slot: Slot,
     /// How many connections its workers say they have accepted. Untrusted: a worker that lies harms its own clients.
@@ -45,7 +45,7 @@ pub struct Sight {
 #[must_use]
 pub struct Finding {
     /// Sockets whose clients nobody accepts.
-    pub neglected: Vec<Slot>,
+    pub unattended: Vec<Slot>,
     /// Nothing has happened lately: the listener is not looked at any more until it knocks. Each of its sockets has to be
     /// asked for a knock, which comes at once if a client has come meanwhile.
     pub quiet: bool,
@@ -53,17 +53,17 @@ pub struct Finding {
 
 /// The listeners that are looked at.
 #[derive(Debug, Default)]
-pub struct Vigil(BTreeMap<ListenerId, Watch>);
+pub struct AcceptWatch(BTreeMap<ListenerId, Watch>);
 
 #[derive(Debug)]
 struct Watch {
     at: Duration,
     due: Duration,
     /// What was seen last.
-    seen: BTreeMap<Slot, Sight>,
+    seen: BTreeMap<Slot, Sample>,
 }
 
-impl Vigil {
+impl AcceptWatch {
     /// When to look next. None while everything is quiet.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
@@ -77,7 +77,7 @@ impl Vigil {
 
     /// Whether this one need not knock.
     #[must_use]
-    pub fn is_awake(&self, listener: ListenerId) -> bool {
+    pub fn is_watching(&self, listener: ListenerId) -> bool {
         self.0.contains_key(&listener)
     }
 
@@ -89,36 +89,36 @@ impl Vigil {
         &mut self,
         now: Duration,
         listener: ListenerId,
-        sights: &[Sight],
+        samples: &[Sample],
         is_runnable: impl Fn(Slot) -> bool,
     ) -> Finding {
         let (at, before) = self.0.remove(&listener).map(|watch| (watch.at, watch.seen)).unwrap_or_default();
         let period = now.saturating_sub(at);
-        let mut finding = Finding { neglected: Vec::new(), quiet: true };
+        let mut finding = Finding { unattended: Vec::new(), quiet: true };
         let mut helpers = false;
-        for sight in sights {
-            let Some(last) = before.get(&sight.slot) else {
+        for sample in samples {
+            let Some(last) = before.get(&sample.slot) else {
                 finding.quiet = false;
                 continue;
             };
-            let idle = last.accepted == sight.accepted;
-            finding.quiet &= idle && !last.waiting && !sight.waiting;
-            if idle && last.waiting && sight.waiting {
-                let starved = sight.ran.saturating_sub(last.ran) * 100 < period * STARVED;
-                if !starved || !is_runnable(sight.slot) {
-                    finding.neglected.push(sight.slot);
+            let idle = last.accepted == sample.accepted;
+            finding.quiet &= idle && !last.waiting && !sample.waiting;
+            if idle && last.waiting && sample.waiting {
+                let starved = sample.ran.saturating_sub(last.ran) * 100 < period * STARVED;
+                if !starved || !is_runnable(sample.slot) {
+                    finding.unattended.push(sample.slot);
                 }
             }
-            let busy = sight.busy.saturating_sub(last.busy);
-            helpers |= !sight.waiting && busy * 100 < period * BUSY;
+            let busy = sample.busy.saturating_sub(last.busy);
+            helpers |= !sample.waiting && busy * 100 < period * BUSY;
         }
         if !helpers {
-            finding.neglected.clear();
+            finding.unattended.clear();
         }
         if !finding.quiet {
-            // Those that are neglected begin anew, lest they are blamed for the same once more.
-            let new = sights.iter().filter(|sight| !finding.neglected.contains(&sight.slot));
-            let seen = new.map(|sight| (sight.slot, *sight)).collect();
+            // Those that are unattended begin anew, lest they are blamed for the same once more.
+            let new = samples.iter().filter(|sample| !finding.unattended.contains(&sample.slot));
+            let seen = new.map(|sample| (sample.slot, *sample)).collect();
             self.0.insert(listener, Watch { at: now, due: next_look(now), seen });
         }
         finding
@@ -149,94 +149,105 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    fn sight(slot: u32, accepted: u64, waiting: bool) -> Sight {
-        Sight { slot: Slot(slot), accepted, busy: Duration::ZERO, waiting, ran: Duration::ZERO }
+    fn sample(slot: u32, accepted: u64, waiting: bool) -> Sample {
+        Sample { slot: Slot(slot), accepted, busy: Duration::ZERO, waiting, ran: Duration::ZERO }
     }
 
     /// Nobody lacks a CPU.
-    fn look(vigil: &mut Vigil, now: Duration, listener: ListenerId, sights: &[Sight]) -> Finding {
-        vigil.look(now, listener, sights, |_| false)
+    fn look(
+        accept_watch: &mut AcceptWatch,
+        now: Duration,
+        listener: ListenerId,
+        samples: &[Sample],
+    ) -> Finding {
+        accept_watch.look(now, listener, samples, |_| false)
     }
 
-    fn found(neglected: &[u32], quiet: bool) -> Finding {
-        Finding { neglected: neglected.iter().map(|slot| Slot(*slot)).collect(), quiet }
+    fn found(unattended: &[u32], quiet: bool) -> Finding {
+        Finding { unattended: unattended.iter().map(|slot| Slot(*slot)).collect(), quiet }
     }
 
     #[test]
     fn who_accepts_nobody_between_two_looks_neglects_its_clients() {
-        let mut vigil = Vigil::default();
+        let mut accept_watch = AcceptWatch::default();
         assert_eq!(
-            look(&mut vigil, ms(103), LISTENER, &[sight(0, 5, true), sight(1, 0, false)]),
+            look(&mut accept_watch, ms(103), LISTENER, &[sample(0, 5, true), sample(1, 0, false)]),
             found(&[], false)
         );
-        assert_eq!(vigil.next_deadline(), Some(ms(120)));
-        assert_eq!(vigil.due(ms(119)).count(), 0);
-        assert_eq!(vigil.due(ms(120)).collect::<Vec<_>>(), [LISTENER]);
+        assert_eq!(accept_watch.next_deadline(), Some(ms(120)));
+        assert_eq!(accept_watch.due(ms(119)).count(), 0);
+        assert_eq!(accept_watch.due(ms(120)).collect::<Vec<_>>(), [LISTENER]);
         // One accepts, and more have come meanwhile; the other has its first client.
         assert_eq!(
-            look(&mut vigil, ms(120), LISTENER, &[sight(0, 6, true), sight(1, 0, true)]),
+            look(&mut accept_watch, ms(120), LISTENER, &[sample(0, 6, true), sample(1, 0, true)]),
             found(&[], false)
         );
         assert_eq!(
-            look(&mut vigil, ms(140), LISTENER, &[sight(0, 9, false), sight(1, 0, true)]),
+            look(&mut accept_watch, ms(140), LISTENER, &[sample(0, 9, false), sample(1, 0, true)]),
             found(&[1], false)
         );
         // Somebody else accepts there from now on. When it comes back it is not blamed for what was.
-        assert_eq!(look(&mut vigil, ms(160), LISTENER, &[sight(0, 10, false)]), found(&[], false));
+        assert_eq!(look(&mut accept_watch, ms(160), LISTENER, &[sample(0, 10, false)]), found(&[], false));
         assert_eq!(
-            look(&mut vigil, ms(180), LISTENER, &[sight(0, 10, false), sight(1, 0, true)]),
+            look(&mut accept_watch, ms(180), LISTENER, &[sample(0, 10, false), sample(1, 0, true)]),
             found(&[], false)
         );
     }
 
     #[test]
     fn nobody_is_blamed_where_nobody_could_help() {
-        let mut vigil = Vigil::default();
-        let mut other = sight(0, 0, false);
-        let neglected = sight(1, 0, true);
-        let _ = look(&mut vigil, ms(100), LISTENER, &[other, neglected]);
+        let mut accept_watch = AcceptWatch::default();
+        let mut other = sample(0, 0, false);
+        let unattended = sample(1, 0, true);
+        let _ = look(&mut accept_watch, ms(100), LISTENER, &[other, unattended]);
         // At work for 16 of 20 ms.
-        other = Sight { busy: ms(16), accepted: 3, ..other };
-        assert_eq!(look(&mut vigil, ms(120), LISTENER, &[other, neglected]), found(&[], false));
+        other = Sample { busy: ms(16), accepted: 3, ..other };
+        assert_eq!(look(&mut accept_watch, ms(120), LISTENER, &[other, unattended]), found(&[], false));
         // It has been idle, and just now clients wait there, too.
-        other = Sight { busy: ms(16), accepted: 6, waiting: true, ..other };
-        assert_eq!(look(&mut vigil, ms(140), LISTENER, &[other, neglected]), found(&[], false));
-        other = Sight { busy: ms(30), accepted: 9, waiting: false, ..other };
-        assert_eq!(look(&mut vigil, ms(160), LISTENER, &[other, neglected]), found(&[1], false));
+        other = Sample { busy: ms(16), accepted: 6, waiting: true, ..other };
+        assert_eq!(look(&mut accept_watch, ms(140), LISTENER, &[other, unattended]), found(&[], false));
+        other = Sample { busy: ms(30), accepted: 9, waiting: false, ..other };
+        assert_eq!(look(&mut accept_watch, ms(160), LISTENER, &[other, unattended]), found(&[1], false));
         // One that has just come may be anything.
-        assert_eq!(look(&mut vigil, ms(180), LISTENER, &[sight(2, 0, false), neglected]), found(&[], false));
-        assert_eq!(look(&mut vigil, ms(200), LISTENER, &[sight(2, 0, false), neglected]), found(&[1], false));
+        assert_eq!(
+            look(&mut accept_watch, ms(180), LISTENER, &[sample(2, 0, false), unattended]),
+            found(&[], false)
+        );
+        assert_eq!(
+            look(&mut accept_watch, ms(200), LISTENER, &[sample(2, 0, false), unattended]),
+            found(&[1], false)
+        );
     }
 
     #[test]
     fn who_lacks_a_cpu_is_not_blocked() {
-        let mut vigil = Vigil::default();
-        let other = sight(0, 0, false);
-        let mut neglected = sight(1, 0, true);
-        let _ = vigil.look(ms(100), LISTENER, &[other, neglected], |_| true);
-        neglected.ran = ms(4);
-        assert_eq!(vigil.look(ms(120), LISTENER, &[other, neglected], |_| true), found(&[], false));
+        let mut accept_watch = AcceptWatch::default();
+        let other = sample(0, 0, false);
+        let mut unattended = sample(1, 0, true);
+        let _ = accept_watch.look(ms(100), LISTENER, &[other, unattended], |_| true);
+        unattended.ran = ms(4);
+        assert_eq!(accept_watch.look(ms(120), LISTENER, &[other, unattended], |_| true), found(&[], false));
         // It does something else with its time.
-        neglected.ran = ms(10);
-        assert_eq!(vigil.look(ms(140), LISTENER, &[other, neglected], |_| true), found(&[1], false));
+        unattended.ran = ms(10);
+        assert_eq!(accept_watch.look(ms(140), LISTENER, &[other, unattended], |_| true), found(&[1], false));
         // It does nothing, and not for want of a CPU.
-        let _ = vigil.look(ms(160), LISTENER, &[other, neglected], |_| true);
-        assert_eq!(vigil.look(ms(180), LISTENER, &[other, neglected], |_| false), found(&[1], false));
+        let _ = accept_watch.look(ms(160), LISTENER, &[other, unattended], |_| true);
+        assert_eq!(accept_watch.look(ms(180), LISTENER, &[other, unattended], |_| false), found(&[1], false));
     }
 
     #[test]
     fn what_is_quiet_is_left_alone() {
-        let mut vigil = Vigil::default();
-        assert_eq!(vigil.next_deadline(), None);
+        let mut accept_watch = AcceptWatch::default();
+        assert_eq!(accept_watch.next_deadline(), None);
         // The client that knocked was served before the look.
-        assert_eq!(look(&mut vigil, ms(7), LISTENER, &[sight(0, 1, false)]), found(&[], false));
-        assert!(vigil.is_awake(LISTENER));
-        assert_eq!(look(&mut vigil, ms(40), LISTENER, &[sight(0, 1, false)]), found(&[], true));
-        assert!(!vigil.is_awake(LISTENER));
-        assert_eq!(vigil.next_deadline(), None);
-        let _ = look(&mut vigil, ms(50), LISTENER, &[sight(0, 1, true)]);
-        vigil.forget(LISTENER);
-        assert_eq!(vigil.next_deadline(), None);
+        assert_eq!(look(&mut accept_watch, ms(7), LISTENER, &[sample(0, 1, false)]), found(&[], false));
+        assert!(accept_watch.is_watching(LISTENER));
+        assert_eq!(look(&mut accept_watch, ms(40), LISTENER, &[sample(0, 1, false)]), found(&[], true));
+        assert!(!accept_watch.is_watching(LISTENER));
+        assert_eq!(accept_watch.next_deadline(), None);
+        let _ = look(&mut accept_watch, ms(50), LISTENER, &[sample(0, 1, true)]);
+        accept_watch.forget(LISTENER);
+        assert_eq!(accept_watch.next_deadline(), None);
     }
 
     #[test]
@@ -255,10 +266,10 @@ mod tests {
         let mut found = 0;
         for seed in 0..200 {
             let mut random = Random::new(seed);
-            let mut vigil = Vigil::default();
+            let mut accept_watch = AcceptWatch::default();
             let (mut accepted, mut waiting) = ([0_u64; 3], [0_u64; 3]);
             let (mut blocked_until, mut first_waits) = ([0_u64; 3], [None; 3]);
-            let (mut armed, mut stood_in, mut looks) = ([true; 3], [false; 3], 0);
+            let (mut armed, mut on_behalf, mut looks) = ([true; 3], [false; 3], 0);
             for now in 0..3_000_u64 {
                 let chance = random.bits() % 1_000;
                 let busy = now % 1_000 < 700;
@@ -270,28 +281,28 @@ mod tests {
                         waiting[slot] += 1;
                         first_waits[slot].get_or_insert(now);
                     }
-                    stood_in[slot] &= blocked_until[slot] > now;
-                    if blocked_until[slot] <= now || stood_in[slot] {
+                    on_behalf[slot] &= blocked_until[slot] > now;
+                    if blocked_until[slot] <= now || on_behalf[slot] {
                         let taken = std::mem::take(&mut waiting[slot]);
-                        accepted[slot] += if stood_in[slot] { 0 } else { taken };
+                        accepted[slot] += if on_behalf[slot] { 0 } else { taken };
                         first_waits[slot] = None;
                     }
                 }
                 let knock = (0..3).any(|slot| armed[slot] && waiting[slot] > 0);
-                let due = vigil.due(ms(now)).count() > 0;
-                if (knock && !vigil.is_awake(LISTENER)) || due {
+                let due = accept_watch.due(ms(now)).count() > 0;
+                if (knock && !accept_watch.is_watching(LISTENER)) || due {
                     looks += 1;
-                    let sights: Vec<Sight> = (0..3_u32)
-                        .filter(|slot| !stood_in[*slot as usize])
-                        .map(|slot| sight(slot, accepted[slot as usize], waiting[slot as usize] > 0))
+                    let samples: Vec<Sample> = (0..3_u32)
+                        .filter(|slot| !on_behalf[*slot as usize])
+                        .map(|slot| sample(slot, accepted[slot as usize], waiting[slot as usize] > 0))
                         .collect();
-                    let finding = look(&mut vigil, ms(now), LISTENER, &sights);
+                    let finding = look(&mut accept_watch, ms(now), LISTENER, &samples);
                     armed = [finding.quiet; 3];
-                    for Slot(slot) in finding.neglected {
+                    for Slot(slot) in finding.unattended {
                         found += 1;
                         let since = first_waits[slot as usize].expect("somebody waits");
                         assert!(now - since >= 15, "seed {seed}: found after {} ms", now - since);
-                        stood_in[slot as usize] = true;
+                        on_behalf[slot as usize] = true;
                         first_waits[slot as usize] = None;
                     }
                 }

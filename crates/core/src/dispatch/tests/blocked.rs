@@ -94,7 +94,7 @@ fn a_single_worker_is_not_watched() {
         ONE,
         ("add 2; listen 8; join 2 8", "resume 8"),
         ("accept a; accept b; accept c; due", "a>1, b>1, wake 1, never"),
-        // Now there is somebody who could help, and the stall is old already.
+        // Now there is somebody who could help, and it has been blocked for long.
         ("at 50; join 2 7; due", "c>2, 5"),
         ("counts 2 1; tick", "probe 1, reclaim 1, probe 1"),
     ]);

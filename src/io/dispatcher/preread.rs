@@ -5,15 +5,15 @@
 
 use std::time::Duration;
 
-use rcluster_core::doorway::Doorway as Standing;
 use rcluster_core::ids::ListenerId;
-use rcluster_core::schedule::{Address, Key, LIMIT, Peek, Verdict};
+use rcluster_core::pending::Pending;
+use rcluster_core::schedule::{Address, Key, LIMIT, PrereadRule, Verdict};
 use rcluster_sys::client::{Peeked, peek};
 use rcluster_sys::closer::Descriptor;
 use rcluster_sys::epoll::{Interest, Poller};
 
-/// How many may stand in the doorway. When there are more, the one that has stood there longest has to go in.
-const CROWD: usize = 256;
+/// The most connections that wait for their first bytes. One more ends the wait of the oldest.
+const MAX_PENDING: usize = 256;
 
 /// A connection that need not wait any longer, and what its client is recognised by.
 pub(super) struct Recognised {
@@ -22,17 +22,17 @@ pub(super) struct Recognised {
     pub(super) key: Option<Key>,
 }
 
-struct Visitor {
+struct Client {
     fd: Descriptor,
     peer: Option<Address>,
 }
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Doorway(Standing<Visitor>);
+pub(super) struct Preread(Pending<Client>);
 
 /// Looks once. With `last` there is an answer in any case.
-pub(super) fn recognise(what: &Peek, fd: &Descriptor, peer: Option<Address>, last: bool) -> Verdict {
+pub(super) fn recognise(what: &PrereadRule, fd: &Descriptor, peer: Option<Address>, last: bool) -> Verdict {
     let mut bytes = [0; LIMIT];
     match peek(fd, &mut bytes) {
         Peeked::Bytes(length) => what.look(&bytes[..length], peer, last),
@@ -40,7 +40,7 @@ pub(super) fn recognise(what: &Peek, fd: &Descriptor, peer: Option<Address>, las
     }
 }
 
-impl Doorway {
+impl Preread {
     /// Has a client wait until `until`. Returns one that has to go in at once: because there are too many, or because the
     /// poller has no room for this one.
     pub(super) fn enter(
@@ -52,31 +52,31 @@ impl Doorway {
         poller: &Poller,
         token: impl Fn(u32) -> u64,
     ) -> Option<u32> {
-        let number = self.0.enter(listener, Visitor { fd, peer }, until);
-        if let Some((_, Visitor { fd, .. })) = self.0.get(number)
+        let number = self.0.enter(listener, Client { fd, peer }, until);
+        if let Some((_, Client { fd, .. })) = self.0.get(number)
             && poller.watch(fd, token(number), Interest::News).is_err()
         {
             return Some(number);
         }
-        self.0.oldest().filter(|_| self.0.len() > CROWD)
+        self.0.oldest().filter(|_| self.0.len() > MAX_PENDING)
     }
 
     /// Looks again at a client that has sent something, or that is to go in with what there is (`last`).
     pub(super) fn look(
         &mut self,
         number: u32,
-        what: impl Fn(ListenerId) -> Option<Peek>,
+        what: impl Fn(ListenerId) -> Option<PrereadRule>,
         last: bool,
         poller: &Poller,
     ) -> Option<Recognised> {
-        let (listener, Visitor { fd, peer }) = self.0.get(number)?;
+        let (listener, Client { fd, peer }) = self.0.get(number)?;
         // A listener that is gone has nothing to wait for.
         let verdict = match what(listener) {
             Some(what) => recognise(&what, fd, *peer, last),
             None => Verdict::Decided(None),
         };
         let Verdict::Decided(key) = verdict else { return None };
-        let (listener, Visitor { fd, .. }) = self.0.take(number)?;
+        let (listener, Client { fd, .. }) = self.0.take(number)?;
         // One that the poller had no room for is not there, which is all that can go wrong.
         let _ = poller.remove(&fd);
         Some(Recognised { listener, fd, key })

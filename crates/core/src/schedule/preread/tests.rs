@@ -3,8 +3,8 @@ use crate::ids::Slot;
 
 const PEER: Address = Address::V4([127, 0, 0, 1]);
 
-fn by(by: By) -> Peek {
-    Peek { by, proxy_protocol: false }
+fn by(by: By) -> PrereadRule {
+    PrereadRule { by, proxy_protocol: false }
 }
 
 fn named(value: &str) -> Verdict {
@@ -16,13 +16,13 @@ fn at(address: Address) -> Verdict {
 }
 
 /// All of it at once, and then byte by byte: nothing is decided too early or otherwise.
-fn look(peek: &Peek, bytes: &[u8]) -> Verdict {
-    let verdict = peek.look(bytes, Some(PEER), false);
+fn look(rule: &PrereadRule, bytes: &[u8]) -> Verdict {
+    let verdict = rule.look(bytes, Some(PEER), false);
     for length in 0..bytes.len() {
-        let early = peek.look(&bytes[..length], Some(PEER), false);
+        let early = rule.look(&bytes[..length], Some(PEER), false);
         assert!(early == Verdict::Undecided || early == verdict, "after {length} bytes: {early:?}");
     }
-    assert_ne!(peek.look(bytes, Some(PEER), true), Verdict::Undecided);
+    assert_ne!(rule.look(bytes, Some(PEER), true), Verdict::Undecided);
     verdict
 }
 
@@ -60,16 +60,16 @@ fn what_is_no_request_is_a_client_with_an_address() {
 
 #[test]
 fn there_is_an_end_to_waiting() {
-    let peek = by(By::Cookie("sid".into()));
+    let rule = by(By::Cookie("sid".into()));
     let endless = [b"GET / HTTP/1.1\r\n".as_slice(), &[b'x'; 2 * LIMIT]].concat();
-    assert_eq!(peek.look(&endless[..LIMIT - 1], Some(PEER), false), Verdict::Undecided);
-    assert_eq!(peek.look(&endless, Some(PEER), false), at(PEER));
-    assert_eq!(peek.look(b"GET / HT", Some(PEER), true), at(PEER));
+    assert_eq!(rule.look(&endless[..LIMIT - 1], Some(PEER), false), Verdict::Undecided);
+    assert_eq!(rule.look(&endless, Some(PEER), false), at(PEER));
+    assert_eq!(rule.look(b"GET / HT", Some(PEER), true), at(PEER));
 }
 
 #[test]
 fn a_proxy_tells_the_address() {
-    let peek = Peek { by: By::Address, proxy_protocol: true };
+    let rule = PrereadRule { by: By::Address, proxy_protocol: true };
     let v4 = at(Address::V4([192, 0, 2, 7]));
     let v6 = at(Address::V6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]));
     let v2 = |command: u8, family: u8, addresses: &[u8]| {
@@ -92,16 +92,16 @@ fn a_proxy_tells_the_address() {
         (b"GET / HTTP/1.1\r\n".to_vec(), at(PEER)),
     ];
     for (bytes, expected) in cases {
-        assert_eq!(look(&peek, &bytes), expected, "{}", bytes.escape_ascii());
+        assert_eq!(look(&rule, &bytes), expected, "{}", bytes.escape_ascii());
     }
 }
 
 #[test]
 fn behind_the_proxys_header_comes_the_request() {
-    let peek = Peek { by: By::Query("sid".into()), proxy_protocol: true };
+    let rule = PrereadRule { by: By::Query("sid".into()), proxy_protocol: true };
     let with = |request: &str| format!("PROXY TCP4 192.0.2.7 192.0.2.1 5000 80\r\n{request}");
-    assert_eq!(look(&peek, with("GET /?sid=blue HTTP/1.1\r\n").as_bytes()), named("blue"));
-    assert_eq!(look(&peek, with("GET / HTTP/1.1\r\n").as_bytes()), at(Address::V4([192, 0, 2, 7])));
+    assert_eq!(look(&rule, with("GET /?sid=blue HTTP/1.1\r\n").as_bytes()), named("blue"));
+    assert_eq!(look(&rule, with("GET / HTTP/1.1\r\n").as_bytes()), at(Address::V4([192, 0, 2, 7])));
 }
 
 #[test]

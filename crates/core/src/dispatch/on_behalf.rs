@@ -6,39 +6,39 @@ use super::{Connection, Dispatch, Output, suspend};
 use crate::ids::WorkerId;
 
 impl<C: Connection> Dispatch<C> {
-    /// The worker does not accept who waits for it. If others could, it counts as stalled until its loop turns.
-    pub(super) fn neglects(&mut self, worker: WorkerId, out: &mut Vec<Output<C>>) {
+    /// The worker does not accept who waits for it. If others could, it counts as blocked until its loop turns.
+    pub(super) fn unattended(&mut self, worker: WorkerId, out: &mut Vec<Output<C>>) {
         if let Some(place) = self.place(worker) {
             let worker = &mut self.workers[place];
             if worker.standing == Standing::Turning && worker.shared > 0 {
-                suspend(worker, Standing::Stalled, out);
+                suspend(worker, Standing::Blocked, out);
             }
         }
     }
 
-    /// Whether the shell accepts for it because it is stalled. Its counter may end that at any moment.
-    pub(super) fn stands_in_for_stalled(&self, worker: &Worker) -> bool {
+    /// Whether the shell accepts for it because it is blocked. Its counter may end that at any moment.
+    pub(super) fn is_accepted_for_while_blocked(&self, worker: &Worker) -> bool {
         let mut members = self.listeners.iter().flat_map(|listener| &listener.members);
-        worker.is_suspended() && members.any(|it| it.stood_in && self.workers[it.place].id == worker.id)
+        worker.is_suspended() && members.any(|it| it.on_behalf && self.workers[it.place].id == worker.id)
     }
 
     /// Says for whom the shell has to accept, and for whom no longer.
-    pub(super) fn stand_in(&mut self, out: &mut Vec<Output<C>>) {
+    pub(super) fn update_on_behalf(&mut self, out: &mut Vec<Output<C>>) {
         let Self { workers, listeners, .. } = self;
         for listener in listeners.iter_mut().filter(|listener| listener.is_per_slot()) {
             let Listener { id, members, .. } = listener;
             for member in members {
                 let it = &mut workers[member.place];
-                let needed = needs_stand_in(member, it);
-                if needed == std::mem::replace(&mut member.stood_in, needed) {
+                let needed = needs_accept_on_behalf(member, it);
+                if needed == std::mem::replace(&mut member.on_behalf, needed) {
                     continue;
                 }
                 let (worker, listener) = (it.id, *id);
                 if needed {
-                    out.push(Output::StandIn { worker, listener });
+                    out.push(Output::AcceptOnBehalf { worker, listener });
                 } else {
                     it.accepts_again();
-                    out.push(Output::StandDown { worker, listener });
+                    out.push(Output::StopAcceptingOnBehalf { worker, listener });
                 }
             }
         }
@@ -47,6 +47,6 @@ impl<C: Connection> Dispatch<C> {
 
 /// Who gets nothing from us for whatever reason should get nothing from the kernel either. One whose server is closed
 /// has said so by another way already.
-pub(super) fn needs_stand_in(member: &Member, worker: &Worker) -> bool {
+pub(super) fn needs_accept_on_behalf(member: &Member, worker: &Worker) -> bool {
     worker.is_suspended() || member.door == Door::Full
 }

@@ -7,9 +7,9 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// Whether something has been told lately.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Seldom(Option<Duration>);
+pub struct WarningLimit(Option<Duration>);
 
-impl Seldom {
+impl WarningLimit {
     /// It has happened. Says whether to tell: the first time, and whenever it has not happened for a minute.
     pub fn is_due(&mut self, now: Duration) -> bool {
         self.0.replace(now).is_none_or(|last| now >= last + PERIOD)
@@ -22,8 +22,8 @@ mod tests {
 
     #[test]
     fn it_is_told_at_first_and_after_a_quiet_minute() {
-        let mut seldom = Seldom::default();
-        let due = [0, 59, 118, 178, 237].map(|at| seldom.is_due(Duration::from_secs(at)));
+        let mut limit = WarningLimit::default();
+        let due = [0, 59, 118, 178, 237].map(|at| limit.is_due(Duration::from_secs(at)));
         assert_eq!(due, [true, false, false, true, false]);
     }
 }

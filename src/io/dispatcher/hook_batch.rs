@@ -4,41 +4,41 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::connection::Asked;
+use super::connection::AwaitingHook;
 use rcluster_core::dispatch::Candidate;
 use rcluster_sys::client::{local, peer};
 
-/// Questions that are asked, and answered, together.
+/// Connections that the app is asked about, and answers, together.
 #[derive(Debug, Serialize)]
-pub struct Questions {
+pub struct HookBatch {
     /// By which the answers are known.
     pub batch: u32,
     /// Listener by listener.
-    pub about: Vec<AboutListener>,
+    pub about: Vec<HookListener>,
 }
 
-/// Questions about the connections of one listener.
+/// The connections of one listener in a batch.
 #[derive(Debug, Serialize)]
-pub struct AboutListener {
+pub struct HookListener {
     /// Which of the app's hooks is asked.
     pub hook: u32,
     /// Who may be chosen.
     pub candidates: Vec<Candidate>,
     /// One for each connection.
-    pub questions: Vec<Question>,
+    pub questions: Vec<HookConnection>,
 }
 
-impl AboutListener {
+impl HookListener {
     /// One connection whose listener is no more.
     pub(super) fn gone() -> Self {
-        Self { hook: 0, candidates: Vec::new(), questions: vec![Question::default()] }
+        Self { hook: 0, candidates: Vec::new(), questions: vec![HookConnection::default()] }
     }
 }
 
 /// What is known of a connection before a byte of it is read, by the names that a `net.Socket` has for it.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Question {
+pub struct HookConnection {
     /// The listener's port or path; empty for a descriptor of the app's.
     listener: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,8 +56,8 @@ pub struct Question {
     handed_over: bool,
 }
 
-impl Question {
-    pub(super) fn about(Asked { fd: connection, kept }: &Asked, listener: &str) -> Self {
+impl HookConnection {
+    pub(super) fn about(AwaitingHook { fd: connection, kept }: &AwaitingHook, listener: &str) -> Self {
         let (remote, local) = (peer(connection), local(connection));
         let address = |at: Option<SocketAddr>| at.map(|at| at.ip().to_string());
         let port = |at: Option<SocketAddr>| at.map(|at| at.port());

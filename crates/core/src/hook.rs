@@ -1,16 +1,16 @@
-//! The app is asked where connections go, and nobody waits for an app that does not answer.
+//! The queue of connections for which a hook, a function of the app, chooses the worker.
 //!
-//! Questions go out in batches, one at a time: while one is out, the next gathers. So however many connections
-//! come, there is one message each way for many of them when the app is busy, and for few when it is not.
+//! The hook is called for batches, one at a time: while one is out, the next gathers. So there is one message each
+//! way for many connections when the app is busy, and for few when it is not.
 //!
-//! A connection that is not answered in time goes in without an answer, and from then on the app counts as
-//! *silent*: until the answers to that batch are there nobody waits for it, and nothing more is asked.
+//! A connection without an answer in time is scheduled without one, and from then on the app counts as
+//! *unresponsive*: until the answers to that batch arrive, no connection waits and no batch goes out.
 
 use serde::Serialize;
 use std::time::Duration;
 
-use super::doorway::Doorway;
 use super::ids::{ListenerId, WorkerId};
+use super::pending::Pending;
 
 /// How many connections may wait for answers. One more is not asked about.
 pub const CROWD: usize = 512;
@@ -38,7 +38,7 @@ pub struct Batch<'a, C> {
 /// What became of the connections of listeners that ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct InquiryCounts {
+pub struct HookCounts {
     /// Asked about.
     pub asked: u64,
     /// Answered in time, be it with a worker or that anybody will do.
@@ -47,21 +47,21 @@ pub struct InquiryCounts {
     pub late: u64,
     /// Answered with something that is no answer.
     pub refused: u64,
-    /// Never asked about: the app was silent, or too many were waiting.
+    /// Never asked about: the app was unresponsive, or too many were waiting.
     pub unasked: u64,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Inquiry<C> {
-    doorway: Doorway<C>,
-    /// To be asked about next; all of them are in the doorway.
+pub struct HookQueue<C> {
+    pending: Pending<C>,
+    /// To be asked about next; all of them are pending.
     gathered: Vec<u32>,
     out: Option<Out>,
     /// Somebody has waited in vain for the batch that is out.
-    silent: bool,
+    unresponsive: bool,
     batches: u32,
-    counts: InquiryCounts,
+    counts: HookCounts,
 }
 
 /// The batch that is out. Some of it may have gone in by now.
@@ -71,28 +71,28 @@ struct Out {
     numbers: Vec<u32>,
 }
 
-impl<C> Default for Inquiry<C> {
+impl<C> Default for HookQueue<C> {
     fn default() -> Self {
         Self {
-            doorway: Doorway::default(),
+            pending: Pending::default(),
             gathered: Vec::new(),
             out: None,
-            silent: false,
+            unresponsive: false,
             batches: 0,
-            counts: InquiryCounts::default(),
+            counts: HookCounts::default(),
         }
     }
 }
 
-impl<C> Inquiry<C> {
+impl<C> HookQueue<C> {
     /// A connection that is to be asked about, and for whose answer to wait until `until`. Given back if it
     /// is to go in at once.
     pub fn enter(&mut self, listener: ListenerId, conn: C, until: Duration) -> Option<C> {
-        if self.silent || self.doorway.len() >= CROWD {
+        if self.unresponsive || self.pending.len() >= CROWD {
             self.counts.unasked += 1;
             return Some(conn);
         }
-        self.gathered.push(self.doorway.enter(listener, conn, until));
+        self.gathered.push(self.pending.enter(listener, conn, until));
         None
     }
 
@@ -104,8 +104,8 @@ impl<C> Inquiry<C> {
         }
         let mut numbers = std::mem::take(&mut self.gathered);
         // Stable: the connections of each listener keep their order.
-        numbers.sort_by_key(|number| self.doorway.get(*number).map(|(listener, _)| listener));
-        let conns: Vec<_> = numbers.iter().filter_map(|number| self.doorway.get(*number)).collect();
+        numbers.sort_by_key(|number| self.pending.get(*number).map(|(listener, _)| listener));
+        let conns: Vec<_> = numbers.iter().filter_map(|number| self.pending.get(*number)).collect();
         self.batches = self.batches.wrapping_add(1);
         self.counts.asked += conns.len() as u64;
         self.out = Some(Out { batch: self.batches, numbers });
@@ -121,12 +121,12 @@ impl<C> Inquiry<C> {
         answers: impl IntoIterator<Item = Answer>,
     ) -> Vec<(ListenerId, C, Option<WorkerId>)> {
         let Some(out) = self.out.take_if(|out| out.batch == batch) else { return Vec::new() };
-        self.silent = false;
+        self.unresponsive = false;
         // Whoever an answer is missing for need not wait for it either.
         let answers = answers.into_iter().chain(std::iter::repeat(Answer::Refused));
         let mut decided = Vec::with_capacity(out.numbers.len());
         for (number, answer) in out.numbers.into_iter().zip(answers) {
-            let Some((listener, conn)) = self.doorway.take(number) else { continue };
+            let Some((listener, conn)) = self.pending.take(number) else { continue };
             let worker = match answer {
                 Answer::Worker(worker) => Some(worker),
                 Answer::Anybody | Answer::Refused => None,
@@ -140,43 +140,43 @@ impl<C> Inquiry<C> {
         decided
     }
 
-    /// Those who need not wait any longer, because their time is up, or because the app turns out to be silent.
+    /// Those who need not wait any longer, because their time is up, or because the app turns out to be unresponsive.
     #[must_use]
     pub fn overdue(&mut self, now: Duration) -> Vec<(ListenerId, C)> {
         let mut released = Vec::new();
-        while let Some(number) = self.doorway.overdue(now) {
-            self.silent = self.out.is_some();
+        while let Some(number) = self.pending.overdue(now) {
+            self.unresponsive = self.out.is_some();
             if let Some(place) = self.gathered.iter().position(|gathered| *gathered == number) {
                 self.gathered.remove(place);
                 self.counts.unasked += 1;
             } else {
                 self.counts.late += 1;
             }
-            released.extend(self.doorway.take(number));
+            released.extend(self.pending.take(number));
         }
-        if self.silent {
+        if self.unresponsive {
             let gathered = std::mem::take(&mut self.gathered);
             self.counts.unasked += gathered.len() as u64;
-            released.extend(gathered.into_iter().filter_map(|number| self.doorway.take(number)));
+            released.extend(gathered.into_iter().filter_map(|number| self.pending.take(number)));
         }
         released
     }
 
-    /// When to ask for [`Inquiry::overdue`] at the latest.
+    /// When to ask for [`HookQueue::overdue`] at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.doorway.next_deadline()
+        self.pending.next_deadline()
     }
 
     /// How many wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.doorway.len()
+        self.pending.len()
     }
 
     /// What has become of all so far.
     #[must_use]
-    pub fn counts(&self) -> InquiryCounts {
+    pub fn counts(&self) -> HookCounts {
         self.counts
     }
 
@@ -185,16 +185,19 @@ impl<C> Inquiry<C> {
     /// # Errors
     /// The broken rule in words.
     pub fn check_invariants(&self) -> Result<(), String> {
-        let is_there = |number: &&u32| self.doorway.get(**number).is_some();
+        let is_there = |number: &&u32| self.pending.get(**number).is_some();
         let out = self.out.iter().flat_map(|out| &out.numbers).filter(is_there).count();
         let gathered = self.gathered.iter().filter(is_there).count();
-        let InquiryCounts { asked, answered, late, refused, .. } = self.counts;
+        let HookCounts { asked, answered, late, refused, .. } = self.counts;
         for (holds, rule) in [
             (gathered == self.gathered.len(), "somebody is to be asked about who has gone in"),
-            (gathered + out == self.doorway.len(), "somebody waits for no answer"),
-            (self.doorway.len() <= CROWD, "there are too many"),
-            (!self.silent || self.out.is_some(), "the app counts as silent and has not been asked"),
-            (!self.silent || self.gathered.is_empty(), "somebody waits for a silent app"),
+            (gathered + out == self.pending.len(), "somebody waits for no answer"),
+            (self.pending.len() <= CROWD, "there are too many"),
+            (
+                !self.unresponsive || self.out.is_some(),
+                "the app counts as unresponsive and has not been asked",
+            ),
+            (!self.unresponsive || self.gathered.is_empty(), "somebody waits for an unresponsive app"),
             (asked == answered + late + refused + out as u64, "what was asked is not accounted for"),
         ] {
             if !holds {
@@ -212,10 +215,10 @@ mod tests {
     const LISTENER: ListenerId = ListenerId(7);
     const TWO: WorkerId = WorkerId(2);
 
-    /// An inquiry about letters, each of which has 100 ms.
+    /// A queue of letters, each of which waits for 100 ms.
     #[derive(Default)]
     struct Play {
-        inquiry: Inquiry<char>,
+        hook: HookQueue<char>,
         now: u64,
     }
 
@@ -223,29 +226,29 @@ mod tests {
         /// Who does not have to wait.
         fn enter(&mut self, letters: &str) -> String {
             let until = Duration::from_millis(self.now + 100);
-            let passed = letters.chars().filter_map(|letter| self.inquiry.enter(LISTENER, letter, until));
+            let passed = letters.chars().filter_map(|letter| self.hook.enter(LISTENER, letter, until));
             let passed = passed.collect();
-            self.inquiry.check_invariants().unwrap();
+            self.hook.check_invariants().unwrap();
             passed
         }
 
         fn ask(&mut self) -> Option<(u32, String)> {
-            let batch = self.inquiry.next_batch()?;
+            let batch = self.hook.next_batch()?;
             let asked = (batch.number, batch.conns.iter().map(|(_, letter)| **letter).collect());
-            self.inquiry.check_invariants().unwrap();
+            self.hook.check_invariants().unwrap();
             Some(asked)
         }
 
         fn answer(&mut self, batch: u32, answers: &[Answer]) -> Vec<(char, Option<WorkerId>)> {
-            let decided = self.inquiry.answered(batch, answers.iter().copied());
-            self.inquiry.check_invariants().unwrap();
+            let decided = self.hook.answered(batch, answers.iter().copied());
+            self.hook.check_invariants().unwrap();
             decided.into_iter().map(|(_, letter, worker)| (letter, worker)).collect()
         }
 
         fn at(&mut self, now: u64) -> String {
             self.now = now;
-            let released = self.inquiry.overdue(Duration::from_millis(now));
-            self.inquiry.check_invariants().unwrap();
+            let released = self.hook.overdue(Duration::from_millis(now));
+            self.hook.check_invariants().unwrap();
             released.into_iter().map(|(_, letter)| letter).collect()
         }
     }
@@ -265,8 +268,8 @@ mod tests {
             play.answer(2, &[Answer::Worker(TWO), Answer::Refused]),
             [('c', Some(TWO)), ('d', None), ('e', None)]
         );
-        let counts = InquiryCounts { asked: 5, answered: 3, refused: 2, ..InquiryCounts::default() };
-        assert_eq!((play.inquiry.counts(), play.inquiry.next_deadline()), (counts, None));
+        let counts = HookCounts { asked: 5, answered: 3, refused: 2, ..HookCounts::default() };
+        assert_eq!((play.hook.counts(), play.hook.next_deadline()), (counts, None));
     }
 
     #[test]
@@ -288,8 +291,8 @@ mod tests {
         assert_eq!(play.answer(1, &[Answer::Worker(TWO)]), [], "twice");
         assert_eq!(play.enter("f"), "");
         assert_eq!(play.ask(), Some((2, "f".into())));
-        let counts = InquiryCounts { asked: 2, late: 1, unasked: 4, ..InquiryCounts::default() };
-        assert_eq!(play.inquiry.counts(), counts);
+        let counts = HookCounts { asked: 2, late: 1, unasked: 4, ..HookCounts::default() };
+        assert_eq!(play.hook.counts(), counts);
     }
 
     #[test]
@@ -305,14 +308,14 @@ mod tests {
 
     #[test]
     fn a_batch_has_the_connections_of_each_listener_together() {
-        let mut inquiry = Inquiry::default();
+        let mut hook = HookQueue::default();
         for (listener, letter) in [(2, 'a'), (1, 'b'), (2, 'c'), (1, 'd')] {
-            assert_eq!(inquiry.enter(ListenerId(listener), letter, Duration::from_secs(1)), None);
+            assert_eq!(hook.enter(ListenerId(listener), letter, Duration::from_secs(1)), None);
         }
-        let asked: String = inquiry.next_batch().unwrap().conns.iter().map(|(_, letter)| **letter).collect();
+        let asked: String = hook.next_batch().unwrap().conns.iter().map(|(_, letter)| **letter).collect();
         assert_eq!(asked, "bdac");
         let to = |worker| Answer::Worker(WorkerId(worker));
-        let decided = inquiry.answered(1, [to(1), to(2), to(3), to(4)]);
+        let decided = hook.answered(1, [to(1), to(2), to(3), to(4)]);
         let decided: Vec<_> = decided
             .into_iter()
             .map(|(listener, letter, worker)| (listener.0, letter, worker.unwrap().0))

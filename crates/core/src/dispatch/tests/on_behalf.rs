@@ -12,13 +12,13 @@ fn play_kernel(rows: &[(&str, &str)]) {
 fn who_neglects_its_clients_is_stood_in_for_until_its_loop_turns() {
     play_kernel(&[
         TWO,
-        ("neglects 1", "wake 1, probe 1, for 1 at 7"),
-        ("neglects 1", ""),
+        ("unattended 1", "wake 1, probe 1, for 1 at 7"),
+        ("unattended 1", ""),
         // What had come to it goes to the other.
         ("accept a; accept b; due", "a>2, b>2, 5"),
         ("counts 2 2; accept c", "c>2"),
         ("woke 1", "not for 1 at 7"),
-        ("neglects 1", "wake 1, probe 1, for 1 at 7"),
+        ("unattended 1", "wake 1, probe 1, for 1 at 7"),
     ]);
 }
 
@@ -27,7 +27,7 @@ fn a_counter_that_moves_puts_it_back() {
     play_kernel(&[
         TWO,
         ("accept a", "a>1"),
-        ("neglects 1", "wake 1, probe 1, reclaim 1, probe 1, for 1 at 7"),
+        ("unattended 1", "wake 1, probe 1, reclaim 1, probe 1, for 1 at 7"),
         ("reclaimed 1 a", "a>2"),
         // It has received that before it was reclaimed, or says so.
         ("counts 1 1; accept b", "b>1, not for 1 at 7"),
@@ -38,10 +38,10 @@ fn a_counter_that_moves_puts_it_back() {
 fn nobody_stands_in_where_nobody_else_is() {
     play_kernel(&[
         ("add 1; listen 7; join 1 7", "resume 7"),
-        ("neglects 1; neglects 9", ""),
-        // Of two that neglect their clients the first to turn serves all.
+        ("unattended 1; unattended 9", ""),
+        // Of two whose sockets are unattended the first to turn serves all.
         (
-            "add 2; join 2 7; neglects 1; neglects 2",
+            "add 2; join 2 7; unattended 1; unattended 2",
             "wake 1, probe 1, for 1 at 7, wake 2, probe 2, for 2 at 7",
         ),
         ("accept a; accept b; waiting", "2"),
@@ -65,14 +65,14 @@ fn who_is_full_is_stood_in_for_until_it_has_room() {
 fn who_leaves_is_not_stood_in_for() {
     play_kernel(&[
         TWO,
-        ("neglects 1", "wake 1, probe 1, for 1 at 7"),
+        ("unattended 1", "wake 1, probe 1, for 1 at 7"),
         ("left 1 7; woke 1", ""),
-        ("join 1 7; neglects 1; leaving 1", "wake 1, probe 1, for 1 at 7, reclaim 1"),
-        ("neglects 1; woke 1; gone 1", ""),
+        ("join 1 7; unattended 1; leaving 1", "wake 1, probe 1, for 1 at 7, reclaim 1"),
+        ("unattended 1; woke 1; gone 1", ""),
     ]);
 }
 
 #[test]
 fn elsewhere_nobody_accepts_by_itself() {
-    play(&[TWO, ("fills 1 7; neglects 1", "wake 1, probe 1")]);
+    play(&[TWO, ("fills 1 7; unattended 1", "wake 1, probe 1")]);
 }

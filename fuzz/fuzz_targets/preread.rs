@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rcluster_core::schedule::{Address, By, LIMIT, Peek, Verdict};
+use rcluster_core::schedule::{Address, By, LIMIT, PrereadRule, Verdict};
 
 const PEER: Option<Address> = Some(Address::V4([127, 0, 0, 1]));
 
@@ -14,12 +14,12 @@ fuzz_target!(|bytes: &[u8]| {
         2 => By::Header("x-id".into()),
         _ => By::Query("sid".into()),
     };
-    let peek = Peek { by, proxy_protocol: how & 4 != 0 };
-    let verdict = peek.look(bytes, PEER, true);
+    let rule = PrereadRule { by, proxy_protocol: how & 4 != 0 };
+    let verdict = rule.look(bytes, PEER, true);
     assert_ne!(verdict, Verdict::Undecided);
     let cut = bytes.len() * usize::from(how) / 255;
-    let early = peek.look(&bytes[..cut], PEER, false);
-    let later = peek.look(bytes, PEER, false);
+    let early = rule.look(&bytes[..cut], PEER, false);
+    let later = rule.look(bytes, PEER, false);
     if early != Verdict::Undecided {
         assert_eq!(early, later, "after {cut} of {} bytes", bytes.len());
     }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use rcluster_sys::client::{read_to_the_end, say_last};
+use rcluster_sys::client::{read_to_the_end, send_last};
 use rcluster_sys::closer::Descriptor;
 use rcluster_sys::epoll::Poller;
 
@@ -24,13 +24,13 @@ struct Leaving {
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Farewells {
+pub(super) struct LingeringCloses {
     /// Oldest first.
     leaving: VecDeque<Leaving>,
     next: u32,
 }
 
-impl Farewells {
+impl LingeringCloses {
     /// Answers a client. `token` packs the number by which its events are known.
     pub(super) fn say(
         &mut self,
@@ -41,7 +41,7 @@ impl Farewells {
         token: impl Fn(u32) -> u64,
     ) {
         // A client that has gone, or has no room for a few bytes, is not waited for.
-        if !say_last(&connection, answer) || read_to_the_end(&connection) {
+        if !send_last(&connection, answer) || read_to_the_end(&connection) {
             return;
         }
         if self.leaving.len() == LIMIT {
