@@ -83,7 +83,7 @@ impl Shell<'_> {
             let Some(input) = inputs.pop_front() else { return };
             match &input {
                 Input::Accepted { conn, .. } | Input::Returned { conn, .. } => self.enters(conn),
-                Input::WorkerGone { conns, .. }
+                Input::WorkerExited { conns, .. }
                 | Input::Reclaimed { conns, .. }
                 | Input::Unsent { conns, .. } => {
                     conns.iter().for_each(|(_, conn)| self.enters(conn));
@@ -222,7 +222,7 @@ impl Shell<'_> {
 
     fn end(&mut self, worker: WorkerId) {
         let conns = self.workers.remove(&worker).into_iter().flatten().collect();
-        self.give(Input::WorkerGone { worker, conns });
+        self.give(Input::WorkerExited { worker, conns });
     }
 }
 

@@ -33,8 +33,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, Notice, Report};
-use crate::io::forward::{Front, Report as Forwarded};
+use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, DispatcherEvent, Report};
+use crate::io::forward::{BoundFront, Report as Forwarded};
 use rcluster_core::control::supervise::{Input, Stats};
 use rcluster_core::hook::Answer;
 use rcluster_core::ids::WorkerId;
@@ -103,7 +103,7 @@ impl ControlThread {
         let tell_directly = Arc::clone(&tell);
         let dispatcher = Arc::new(Dispatcher::start(move |notice| {
             // Clients wait for the answers.
-            if matches!(notice, Notice::Hook(_)) {
+            if matches!(notice, DispatcherEvent::Hook(_)) {
                 return tell_directly(describe(notice));
             }
             // The control thread says what a notice means, but must not be waited for: it may be waiting for the
@@ -167,7 +167,7 @@ impl ControlThread {
     }
 
     /// Begins to forward, to the workers spawned from now on. Once only: `EALREADY` after that.
-    pub fn forward(&self, fronts: Vec<Front>) -> Result<(), SysError> {
+    pub fn forward(&self, fronts: Vec<BoundFront>) -> Result<(), SysError> {
         self.common.forwarding.start(fronts, Arc::clone(&self.tell))
     }
 

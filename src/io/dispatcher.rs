@@ -20,16 +20,17 @@ use std::sync::mpsc::{Sender, channel as command_queue};
 
 use serde::Serialize;
 
+use crate::io::barrier::Barrier;
+use crate::io::native_thread::{NativeThread, Stop};
 use rcluster_core::dispatch::{ListenerStats, WorkerStats};
 use rcluster_core::hook::{Answer, HookCounts};
 use rcluster_core::ids::{ListenerId, Slot, WorkerId};
 use rcluster_core::schedule::Plan;
 use rcluster_sys::epoll::Waker;
-use rcluster_sys::error::{Doing, SysError};
+use rcluster_sys::error::SysError;
 use rcluster_sys::listen::BoundPath;
 use rcluster_sys::scoreboard::Scoreboard;
 
-use failure::Fatal;
 pub use hook_batch::{HookBatch, HookConnection, HookListener};
 use shell::Shell;
 
@@ -55,7 +56,7 @@ pub enum Command {
     /// The worker gets no more connections. What it has not received goes to others.
     WorkerLeaving(WorkerId),
     /// The worker is dead.
-    WorkerGone(WorkerId),
+    WorkerExited(WorkerId),
     /// A socket listens.
     AddListener {
         /// Its number.
@@ -84,12 +85,12 @@ pub enum Command {
     RemoveListener(ListenerId),
     /// All workers are about to leave: accept everybody who waits at a socket, have workers take them, and close the
     /// sockets. The listeners stay until they are removed.
-    LastCall,
+    AcceptAllAndClose,
     /// The worker takes the listener's connections.
     Join(WorkerId, ListenerId),
     /// The worker no longer takes them.
     Leave(WorkerId, ListenerId),
-    /// What the app says to [`Notice::Hook`].
+    /// What the app says to [`DispatcherEvent::Hook`].
     Answer {
         /// Which batch.
         batch: u32,
@@ -97,7 +98,7 @@ pub enum Command {
         answers: Vec<Answer>,
     },
     /// Call this when all that was told before has been done.
-    Then(Afterwards),
+    Barrier(Barrier),
     /// Tell what has been done with connections so far.
     Report(Sender<Report>),
     /// End the thread.
@@ -135,30 +136,9 @@ pub struct ListenerReport {
     pub stats: ListenerStats,
 }
 
-/// Something to be done on the dispatcher's thread, at its place among the commands.
-pub struct Afterwards(Box<dyn FnOnce() + Send>);
-
-impl Afterwards {
-    /// It should be short: connections wait meanwhile.
-    pub fn new(act: impl FnOnce() + Send + 'static) -> Self {
-        Self(Box::new(act))
-    }
-
-    /// Does it.
-    pub(in crate::io) fn call(self) {
-        (self.0)();
-    }
-}
-
-impl std::fmt::Debug for Afterwards {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Afterwards")
-    }
-}
-
 /// What the dispatcher has to tell.
 #[derive(Debug)]
-pub enum Notice {
+pub enum DispatcherEvent {
     /// The process or the system is out of descriptors or memory; clients wait in the backlog.
     Exhausted(SysError),
     /// The kernel does not spread connections as it should over the sockets of a listener. It does so in its own
@@ -183,49 +163,25 @@ pub enum Notice {
     Failed(String),
 }
 
-/// The supervisor's hold on the dispatcher.
-#[derive(Debug)]
-pub struct Dispatcher {
-    commands: Sender<Command>,
-    waker: Waker,
-    thread: Option<std::thread::JoinHandle<()>>,
+impl Stop for Command {
+    const STOP: Self = Self::Stop;
 }
+
+/// The dispatcher's thread. Dropping it ends the thread.
+#[derive(Debug)]
+pub struct Dispatcher(NativeThread<Command>);
 
 impl Dispatcher {
     /// Starts the thread. `notify` is called on it.
-    pub fn start(notify: impl Fn(Notice) + Send + 'static) -> Result<Self, SysError> {
+    pub fn start(notify: impl Fn(DispatcherEvent) + Send + 'static) -> Result<Self, SysError> {
         let waker = Waker::new()?;
         let (commands, queue) = command_queue();
-        let mut shell = Shell::new(waker.clone(), queue, Box::new(notify))?;
-        let thread = std::thread::Builder::new()
-            .name("rcluster-accept".into())
-            .spawn(move || {
-                // The thread's root: a panic must be told, it would be silence otherwise.
-                let run = std::panic::AssertUnwindSafe(|| shell.run());
-                match std::panic::catch_unwind(run) {
-                    Ok(Ok(())) => {}
-                    Ok(Err(Fatal(error))) => (shell.notify)(Notice::Failed(error.to_string())),
-                    Err(_) => (shell.notify)(Notice::Failed("the dispatcher panicked".into())),
-                }
-            })
-            .doing("starting the dispatcher's thread")?;
-        Ok(Self { commands, waker, thread: Some(thread) })
+        let shell = Shell::new(waker.clone(), queue, Box::new(notify))?;
+        NativeThread::start(shell, commands, waker).map(Self)
     }
 
-    /// Tells the dispatcher something. Commands are carried out in order.
+    /// Queues a command. Commands are carried out in order.
     pub fn tell(&self, command: Command) {
-        // A dispatcher that has failed has said so; there is nothing to add.
-        let _failed = self.commands.send(command);
-        self.waker.wake();
-    }
-}
-
-impl Drop for Dispatcher {
-    fn drop(&mut self) {
-        self.tell(Command::Stop);
-        if let Some(thread) = self.thread.take() {
-            // It has caught its own panics.
-            let _ = thread.join();
-        }
+        self.0.tell(command);
     }
 }

@@ -5,8 +5,9 @@
 //! becomes of its bytes by [`Relay`](rcluster_core::forward::relay::Relay). Nothing that the primary's
 //! JavaScript does, or does not do, holds it up.
 
+mod commands;
 mod conn;
-mod orders;
+
 mod own;
 mod shell;
 #[cfg(test)]
@@ -16,13 +17,14 @@ mod token;
 use std::sync::mpsc::{Sender, channel as command_queue};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::io::dispatcher::Afterwards;
+use crate::io::barrier::Barrier;
+use crate::io::native_thread::{NativeThread, Stop};
 use rcluster_core::forward::proxy::Version;
 use rcluster_core::forward::{Config, Counters};
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::schedule::Policy;
 use rcluster_sys::epoll::Waker;
-use rcluster_sys::error::{Doing, SysError};
+use rcluster_sys::error::SysError;
 use rcluster_sys::listen::{self, Access, Bound};
 use rcluster_sys::socket_directory::{Owner, SocketDirectory, WorkerDirectory};
 
@@ -31,7 +33,7 @@ use shell::Shell;
 
 /// Where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FrontAddress {
     /// To a TCP port; of all addresses, if none is named.
     Tcp {
         /// An IP address.
@@ -45,9 +47,9 @@ pub enum Place {
 
 /// One address that is forwarded.
 #[derive(Clone, Debug)]
-pub struct Spec {
-    /// Where.
-    pub place: Place,
+pub struct FrontOptions {
+    /// Where clients connect.
+    pub address: FrontAddress,
     /// How many clients may wait in the kernel.
     pub backlog: i32,
     /// How workers are reached; `None` for what suits each: a unix socket for Node, a port for other programs.
@@ -64,23 +66,23 @@ pub struct Spec {
 
 /// An address that is forwarded, and open.
 #[derive(Debug)]
-pub struct Front {
+pub struct BoundFront {
     bound: Bound,
-    spec: Spec,
+    options: FrontOptions,
 }
 
-impl Front {
+impl BoundFront {
     /// Opens it: from now on clients can connect, and wait.
-    pub fn open(spec: Spec) -> Result<Self, SysError> {
-        let backlog = Some(spec.backlog);
-        let bound = match &spec.place {
-            Place::Tcp { host: None, port } => listen::tcp_anywhere(*port, false, backlog),
-            Place::Tcp { host: Some(host), port } => {
+    pub fn open(options: FrontOptions) -> Result<Self, SysError> {
+        let backlog = Some(options.backlog);
+        let bound = match &options.address {
+            FrontAddress::Tcp { host: None, port } => listen::tcp_anywhere(*port, false, backlog),
+            FrontAddress::Tcp { host: Some(host), port } => {
                 listen::tcp(listen::parse_address(host, host.contains(':'), *port)?, false, backlog)
             }
-            Place::Path(path) => listen::unix(path.as_ref(), Access::default(), backlog),
+            FrontAddress::Path(path) => listen::unix(path.as_ref(), Access::default(), backlog),
         }?;
-        Ok(Self { bound, spec })
+        Ok(Self { bound, options })
     }
 }
 
@@ -114,18 +116,18 @@ enum Command {
         worker: WorkerId,
         done: Option<Sender<()>>,
     },
-    WorkerGone(WorkerId),
+    WorkerExited(WorkerId),
     /// It listens at one of its own addresses.
     WorkerListens(WorkerId),
     /// Call this when all that was told before has been done.
-    Then(Afterwards),
+    Barrier(Barrier),
     Report(Sender<Vec<Report>>),
     Stop,
 }
 
 /// What the forwarder has to tell.
 #[derive(Debug)]
-pub enum Notice {
+pub enum ForwarderEvent {
     /// The process or the system is out of descriptors or memory; clients wait in the backlog.
     Exhausted(SysError),
     /// Somebody else listens on the port that is set aside for a worker. Nothing is sent there.
@@ -141,12 +143,14 @@ pub enum Notice {
     Failed(String),
 }
 
-/// The supervisor's hold on the forwarder.
+impl Stop for Command {
+    const STOP: Self = Self::Stop;
+}
+
+/// The forwarder's thread, and the addresses of workers. Dropping it ends the thread.
 #[derive(Debug)]
 pub struct Forwarder {
-    commands: Sender<Command>,
-    waker: Waker,
-    thread: Option<std::thread::JoinHandle<()>>,
+    thread: NativeThread<Command>,
     /// How workers are reached, for each address.
     reaches: Vec<(String, Option<Reach>)>,
     /// Made again when it has disappeared.
@@ -164,26 +168,19 @@ pub struct Kind {
 
 impl Forwarder {
     /// Starts the thread. `notify` is called on it.
-    pub fn start(fronts: Vec<Front>, notify: impl Fn(Notice) + Send + 'static) -> Result<Self, SysError> {
+    pub fn start(
+        fronts: Vec<BoundFront>,
+        notify: impl Fn(ForwarderEvent) + Send + 'static,
+    ) -> Result<Self, SysError> {
         let waker = Waker::new()?;
         let (commands, queue) = command_queue();
-        let reaches: Vec<_> = fronts.iter().map(|front| (front.spec.env.clone(), front.spec.reach)).collect();
+        let reaches: Vec<_> =
+            fronts.iter().map(|front| (front.options.env.clone(), front.options.reach)).collect();
         let in_files = reaches.iter().any(|(_, reach)| *reach != Some(Reach::Port));
         let directory = in_files.then(SocketDirectory::new).transpose()?.map(Mutex::new);
-        let mut shell = Shell::new(fronts, waker.clone(), queue, Box::new(notify))?;
-        let thread = std::thread::Builder::new()
-            .name("rcluster-fwd".into())
-            .spawn(move || {
-                // The thread's root: a panic must be told, it would be silence otherwise.
-                let run = std::panic::AssertUnwindSafe(|| shell.run());
-                match std::panic::catch_unwind(run) {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => (shell.notify)(Notice::Failed(error.to_string())),
-                    Err(_) => (shell.notify)(Notice::Failed("the forwarder panicked".into())),
-                }
-            })
-            .doing("starting the forwarder's thread")?;
-        Ok(Self { commands, waker, thread: Some(thread), reaches, directory })
+        let shell = Shell::new(fronts, waker.clone(), queue, Box::new(notify))?;
+        let thread = NativeThread::start(shell, commands, waker)?;
+        Ok(Self { thread, reaches, directory })
     }
 
     /// Sets aside an address for each forwarded one on which a worker can listen.
@@ -218,7 +215,7 @@ impl Forwarder {
     }
 
     /// The same, and it is so on return.
-    pub fn take_away(&self, worker: WorkerId) {
+    pub fn worker_leaving_now(&self, worker: WorkerId) {
         let (done, wait) = command_queue();
         self.tell(Command::WorkerLeaving { worker, done: Some(done) });
         // An error means that the thread has ended, and gives nobody anything.
@@ -226,14 +223,14 @@ impl Forwarder {
     }
 
     /// The worker is dead.
-    pub fn worker_gone(&self, worker: WorkerId) {
-        self.tell(Command::WorkerGone(worker));
+    pub fn worker_exited(&self, worker: WorkerId) {
+        self.tell(Command::WorkerExited(worker));
     }
 
     /// Does this on the forwarder's thread when all that it was told before has been done. Dropped if the thread has
     /// ended.
-    pub fn then(&self, act: Afterwards) {
-        self.tell(Command::Then(act));
+    pub fn barrier(&self, act: Barrier) {
+        self.tell(Command::Barrier(act));
     }
 
     /// What there is just now, in the order in which the addresses were given. Empty when the thread has ended.
@@ -257,19 +254,7 @@ impl Forwarder {
     }
 
     fn tell(&self, command: Command) {
-        // A forwarder that has failed has said so; there is nothing to add.
-        let _failed = self.commands.send(command);
-        self.waker.wake();
-    }
-}
-
-impl Drop for Forwarder {
-    fn drop(&mut self) {
-        self.tell(Command::Stop);
-        if let Some(thread) = self.thread.take() {
-            // It has caught its own panics.
-            let _ = thread.join();
-        }
+        self.thread.tell(command);
     }
 }
 

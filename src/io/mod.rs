@@ -4,9 +4,11 @@
 //! knows the connections, and [`forward`], the one that moves bytes to workers that listen by themselves.
 //! In a worker: [`link`], which lives on Node's own loop, and [`lifeline`], which does not.
 
+pub mod barrier;
 pub mod control;
 pub mod dispatcher;
 pub mod forward;
 pub mod lifeline;
 pub mod link;
+mod native_thread;
 pub mod store;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use napi_derive::napi;
 
 use super::primary::Supervisor;
-use crate::io::forward::{Front, Place, Reach, Report, Spec};
+use crate::io::forward::{BoundFront, FrontAddress, FrontOptions, Reach, Report};
 use rcluster_core::forward::Config;
 use rcluster_core::forward::proxy::Version;
 use rcluster_core::schedule::Policy;
@@ -91,7 +91,7 @@ impl Supervisor {
         let count = u32::try_from(specs.len()).unwrap_or(u32::MAX);
         let mut fronts = Vec::with_capacity(specs.len());
         for (index, spec) in (0..).zip(specs) {
-            match Front::open(read(spec)) {
+            match BoundFront::open(read(spec)) {
                 Ok(front) => fronts.push(front),
                 Err(error) => return ForwardResult { errno: error.negative_errno(), index },
             }
@@ -114,10 +114,10 @@ impl Supervisor {
     }
 }
 
-fn read(spec: ForwardSpec) -> Spec {
-    let place = match spec.path {
-        Some(path) => Place::Path(path),
-        None => Place::Tcp { host: spec.host, port: spec.port },
+fn read(spec: ForwardSpec) -> FrontOptions {
+    let address = match spec.path {
+        Some(path) => FrontAddress::Path(path),
+        None => FrontAddress::Tcp { host: spec.host, port: spec.port },
     };
     let proxy = match spec.proxy_protocol {
         1 => Some(Version::V1),
@@ -131,8 +131,8 @@ fn read(spec: ForwardSpec) -> Spec {
     };
     let standard = Config::default();
     let most = usize::try_from(spec.max_connections).unwrap_or(usize::MAX);
-    Spec {
-        place,
+    FrontOptions {
+        address,
         backlog: spec.backlog,
         reach: match spec.to.as_deref() {
             Some("path") => Some(Reach::Path),

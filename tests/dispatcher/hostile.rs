@@ -19,8 +19,8 @@ fn others_are_served(primary: &Primary, other: &Worker) {
 
 /// The dispatcher tells that this worker has broken the rules, and nothing else.
 fn broken(primary: &Primary, worker: WorkerId) -> String {
-    match primary.notices.recv_timeout(DEADLINE).unwrap() {
-        Notice::Broken(who, why) if who == worker => why,
+    match primary.events.recv_timeout(DEADLINE).unwrap() {
+        DispatcherEvent::Broken(who, why) if who == worker => why,
         other => panic!("{other:?}"),
     }
 }
@@ -45,7 +45,7 @@ fn a_channel_that_cannot_be_watched_ends_that_worker_alone() {
     for _ in 0..4 {
         others_are_served(&primary, &other);
     }
-    primary.dispatcher.tell(Command::WorkerGone(worker));
+    primary.dispatcher.tell(Command::WorkerExited(worker));
     others_are_served(&primary, &other);
 }
 
@@ -58,7 +58,7 @@ fn a_listener_that_cannot_be_watched_does_not_end_the_others() {
     let plan = Box::new(Plan::default());
     primary.dispatcher.tell(Command::AddListener { listener, socket, path: None, name: "9".into(), plan });
     primary.dispatcher.tell(Command::Join(other.id, listener));
-    assert!(matches!(primary.notices.recv_timeout(DEADLINE), Ok(Notice::Exhausted(_))));
+    assert!(matches!(primary.events.recv_timeout(DEADLINE), Ok(DispatcherEvent::Exhausted(_))));
     others_are_served(&primary, &other);
     primary.dispatcher.tell(Command::RemoveListener(listener));
     others_are_served(&primary, &other);
@@ -165,7 +165,7 @@ fn sockets_that_workers_have_made_blocking_hold_up_nobody() {
         others_are_served(&primary, &other);
     }
     // And it ends, whatever its threads are about.
-    primary.dispatcher.tell(Command::LastCall);
+    primary.dispatcher.tell(Command::AcceptAllAndClose);
     primary.dispatcher.tell(Command::RemoveListener(listener));
     primary.settle();
 }
@@ -187,8 +187,8 @@ fn a_socket_that_a_worker_has_shut_down_is_replaced_and_told_once() {
         }
         others_are_served(&primary, &other);
     }
-    match primary.notices.recv_timeout(DEADLINE).unwrap() {
-        Notice::Shut { name, error: None } => assert_eq!(name, address.port().to_string()),
+    match primary.events.recv_timeout(DEADLINE).unwrap() {
+        DispatcherEvent::Shut { name, error: None } => assert_eq!(name, address.port().to_string()),
         other => panic!("{other:?}"),
     }
     // The next worker of a slot brings another socket in its place.
@@ -199,7 +199,7 @@ fn a_socket_that_a_worker_has_shut_down_is_replaced_and_told_once() {
     for _ in 0..10 {
         served_at(address, &other);
     }
-    assert!(primary.notices.try_recv().is_err(), "told once");
+    assert!(primary.events.try_recv().is_err(), "told once");
 }
 
 /// The same where nobody may listen for a moment.

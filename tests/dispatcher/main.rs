@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use rcluster::io::barrier::Barrier;
 use rcluster::io::dispatcher::{
-    Afterwards, Command, Dispatcher, HookBatch, HookListener, HookReport, Notice, Report,
+    Command, Dispatcher, DispatcherEvent, HookBatch, HookListener, HookReport, Report,
 };
 use rcluster::io::link::{Connections, Link, Passed};
 use rcluster_core::channel::{Kept, MAX_CONNECTIONS};
@@ -29,7 +30,7 @@ const LISTENER: ListenerId = ListenerId(1);
 
 struct Primary {
     dispatcher: Dispatcher,
-    notices: Receiver<Notice>,
+    events: Receiver<DispatcherEvent>,
     address: SocketAddr,
 }
 
@@ -39,8 +40,8 @@ impl Primary {
     }
 
     fn with(plan: Plan) -> Self {
-        let (tell, notices) = channel();
-        let dispatcher = Dispatcher::start(move |notice| tell.send(notice).unwrap()).unwrap();
+        let (tell, events) = channel();
+        let dispatcher = Dispatcher::start(move |event| tell.send(event).unwrap()).unwrap();
         let bound = listen::tcp("127.0.0.1:0".parse().unwrap(), false, Some(511)).unwrap();
         let address = bound.sockname.unwrap();
         dispatcher.tell(Command::AddListener {
@@ -50,7 +51,7 @@ impl Primary {
             name: address.port().to_string(),
             plan: Box::new(plan),
         });
-        Self { dispatcher, notices, address }
+        Self { dispatcher, events, address }
     }
 
     fn worker(&self, id: u32) -> Worker {
@@ -93,7 +94,7 @@ impl Primary {
     /// Returns when the dispatcher has done all that it was told.
     fn settle(&self) {
         let (done, wait) = channel();
-        self.dispatcher.tell(Command::Then(Afterwards::new(move || done.send(()).unwrap())));
+        self.dispatcher.tell(Command::Barrier(Barrier::new(move || done.send(()).unwrap())));
         wait.recv_timeout(DEADLINE).unwrap();
     }
 }
@@ -166,7 +167,7 @@ fn what_a_dead_worker_had_not_received_is_served_by_another() {
     let clients: Vec<_> = (0..5).map(|_| primary.connect()).collect();
     wait_readable(&doomed.raw);
     let other = primary.worker(2);
-    primary.dispatcher.tell(Command::WorkerGone(doomed.id));
+    primary.dispatcher.tell(Command::WorkerExited(doomed.id));
     drop(doomed);
     other.serve(5);
     assert!(clients.iter().all(|client| answer(client) == 2));
@@ -272,7 +273,7 @@ fn what_a_worker_hands_over_is_no_new_client_of_the_next_one_whoever_that_is_in_
     primary.settle();
     let back = got.pop().unwrap();
     second.link.give_back(back, Refusal::Full).unwrap();
-    primary.dispatcher.tell(Command::WorkerGone(second.id));
+    primary.dispatcher.tell(Command::WorkerExited(second.id));
     let mut moved = Vec::new();
     while moved.len() + got.len() < clients.len() {
         moved.extend(third.receive());
@@ -296,8 +297,8 @@ fn a_worker_that_sends_garbage_is_cut_off_and_nobody_else_notices() {
     for garbage in [&b"\xffgarbage"[..], b"N123", b"C\x01\x00\x00\x00"] {
         let _ = send(rogue.raw.as_fd(), garbage, &[]).unwrap();
     }
-    let notice = primary.notices.recv_timeout(DEADLINE).unwrap();
-    assert!(matches!(notice, Notice::Broken(worker, _) if worker == rogue.id), "{notice:?}");
+    let event = primary.events.recv_timeout(DEADLINE).unwrap();
+    assert!(matches!(event, DispatcherEvent::Broken(worker, _) if worker == rogue.id), "{event:?}");
     let clients: Vec<_> = (0..6).map(|_| primary.connect()).collect();
     other.serve(6);
     assert!(clients.iter().all(|client| answer(client) == 2));
@@ -343,7 +344,7 @@ fn no_descriptor_is_left_behind() {
             let _ = answer(&client);
         }
         for worker in &workers {
-            primary.dispatcher.tell(Command::WorkerGone(worker.id));
+            primary.dispatcher.tell(Command::WorkerExited(worker.id));
         }
         primary.dispatcher.tell(Command::RemoveListener(LISTENER));
         primary.settle();
@@ -371,7 +372,7 @@ fn a_client_of_a_sticky_listener_stays_with_its_worker_and_its_successor() {
         workers[home].serve(1);
         assert_eq!(answer(&client), first);
     }
-    primary.dispatcher.tell(Command::WorkerGone(workers[home].id));
+    primary.dispatcher.tell(Command::WorkerExited(workers[home].id));
     let successor = primary.worker_in(Slot(u32::try_from(home).unwrap()), 9);
     primary.settle();
     let client = primary.connect();
@@ -428,8 +429,8 @@ fn one_too_many_is_reset() {
 
 /// What is asked about, with its port.
 fn question(primary: &Primary) -> (u32, HookListener) {
-    match primary.notices.recv_timeout(DEADLINE).unwrap() {
-        Notice::Hook(HookBatch { batch, mut about }) => (batch, about.pop().unwrap()),
+    match primary.events.recv_timeout(DEADLINE).unwrap() {
+        DispatcherEvent::Hook(HookBatch { batch, mut about }) => (batch, about.pop().unwrap()),
         other => panic!("{other:?} is no question"),
     }
 }
@@ -455,7 +456,7 @@ fn the_app_is_asked_where_a_connection_goes_and_others_are_served_meanwhile() {
     // While that question is out nothing else is asked.
     let _more = [primary.connect(), primary.connect()];
     primary.settle();
-    assert!(primary.notices.try_recv().is_err());
+    assert!(primary.events.try_recv().is_err());
     primary.dispatcher.tell(Command::Answer { batch, answers: vec![Answer::Worker(two.id)] });
     let passed: Vec<u64> = primary.report().workers.iter().map(|worker| worker.counts.passed).collect();
     assert_eq!(passed, [0, 1]);
@@ -481,7 +482,7 @@ fn nobody_waits_for_an_app_that_does_not_answer() {
         assert_eq!(answer(&client), 1);
     }
     let (batch, _) = question(&primary);
-    assert!(primary.notices.try_recv().is_err(), "asked once");
+    assert!(primary.events.try_recv().is_err(), "asked once");
     let counts = primary.report().hook.counts;
     assert_eq!((counts.asked, counts.late, counts.unasked), (1, 1, 2));
     primary.dispatcher.tell(Command::Answer { batch, answers: vec![Answer::Anybody] });

@@ -71,7 +71,8 @@ fn a_hundred_megabytes_in_both_directions_at_once() {
 
 #[test]
 fn the_same_to_a_unix_socket() {
-    let mut primary = Primary::new(rcluster::io::forward::Spec { reach: Some(Reach::Path), ..spec() });
+    let mut primary =
+        Primary::new(rcluster::io::forward::FrontOptions { reach: Some(Reach::Path), ..spec() });
     let (_, target) = primary.reserve();
     let listener = listen_unix(&target);
     let client = primary.connect();

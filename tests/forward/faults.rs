@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use rcluster::io::forward::Target;
-use rcluster::io::forward::{Notice, Reach, Spec};
+use rcluster::io::forward::{ForwarderEvent, FrontOptions, Reach};
 use rcluster_core::forward::Config;
 use rcluster_core::forward::proxy::Version;
 use rcluster_core::ids::{Slot, WorkerId};
@@ -58,7 +58,7 @@ fn a_worker_that_refuses_is_passed_over() {
 #[test]
 fn clients_wait_for_a_worker_that_is_not_up_yet() {
     for reach in [Reach::Port, Reach::Path] {
-        let mut primary = Primary::new(Spec { reach: Some(reach), ..spec() });
+        let mut primary = Primary::new(FrontOptions { reach: Some(reach), ..spec() });
         let clients: Vec<_> = (0..50).map(|_| primary.connect()).collect();
         let (_, target) = primary.reserve();
         for client in &clients {
@@ -94,7 +94,7 @@ fn clients_wait_for_a_worker_that_is_not_up_yet() {
 #[test]
 fn a_client_that_no_worker_takes_is_reset_in_the_end() {
     let config = Config { connect_timeout: std::time::Duration::from_millis(100), ..Config::default() };
-    let mut primary = Primary::new(Spec { config, ..spec() });
+    let mut primary = Primary::new(FrontOptions { config, ..spec() });
     primary.reserve();
     let client = primary.connect();
     assert_eq!((&client).read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
@@ -110,7 +110,7 @@ fn who_leaves_gets_no_more_and_keeps_what_it_has() {
     let conversation = accept(&first);
     write(&old, b"hello");
     assert_eq!(read_some(&conversation, 5), b"hello");
-    primary.forwarder.take_away(leaver);
+    primary.forwarder.worker_leaving_now(leaver);
     for _ in 0..4 {
         let client = primary.connect();
         serve(&second, 2);
@@ -131,7 +131,7 @@ fn who_leaves_gives_back_who_has_said_nothing() {
     let client = primary.connect();
     primary.until("it is connected", |report| report.workers.contains(&(leaver, 1)));
     let unheard = accept(&first);
-    primary.forwarder.take_away(leaver);
+    primary.forwarder.worker_leaving_now(leaver);
     serve(&second, 2);
     assert_eq!(answer(&client), 2);
     assert_eq!(read_to_end(&unheard), b"");
@@ -154,7 +154,7 @@ fn what_a_dead_worker_had_not_touched_goes_to_another() {
 fn a_client_that_was_told_an_end_is_not_given_to_another() {
     // The header says that the forwarder has confirmed whose listener it is: a listener that is gone before that has
     // taken nobody. It is not a byte of the client's.
-    let mut primary = Primary::new(with_proxy(Version::V2, spec().place));
+    let mut primary = Primary::new(with_proxy(Version::V2, spec().address));
     let (dead, first) = primary.worker();
     let (_, second) = primary.worker();
     let client = primary.connect();
@@ -164,8 +164,8 @@ fn a_client_that_was_told_an_end_is_not_given_to_another() {
     drop(accepted);
     drop(first);
     assert_eq!(read_to_end(&client), b"");
-    primary.forwarder.take_away(dead);
-    primary.forwarder.worker_gone(dead);
+    primary.forwarder.worker_leaving_now(dead);
+    primary.forwarder.worker_exited(dead);
     let _gone = (&client).write_all(b"once");
     // The next client is the first that the second worker ever sees.
     let next = primary.connect();
@@ -191,14 +191,14 @@ fn a_reserved_port_stays_the_workers() {
     serve(&listener, 1);
     assert_eq!(answer(&client), 1);
     drop(client);
-    primary.forwarder.worker_gone(worker);
+    primary.forwarder.worker_exited(worker);
     primary.until("it is gone", |report| report.workers.iter().all(|(id, _)| *id != worker));
 }
 
 #[test]
 fn the_files_of_sockets_are_private_and_go_with_their_workers() {
     use std::os::unix::fs::PermissionsExt;
-    let mut primary = Primary::new(Spec { reach: Some(Reach::Path), ..spec() });
+    let mut primary = Primary::new(FrontOptions { reach: Some(Reach::Path), ..spec() });
     let (worker, target) = primary.reserve();
     let listener = listen_unix(&target);
     let Target::Path { directory: own, .. } = target else { panic!("not a path") };
@@ -207,7 +207,7 @@ fn the_files_of_sockets_are_private_and_go_with_their_workers() {
     assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(directory.read_dir().unwrap().count(), 1);
     drop(listener);
-    primary.forwarder.worker_gone(worker);
+    primary.forwarder.worker_exited(worker);
     primary.until("it is gone", |report| report.workers.is_empty());
     // The report came behind the removal.
     assert_eq!(directory.read_dir().unwrap().count(), 0);
@@ -217,7 +217,7 @@ fn the_files_of_sockets_are_private_and_go_with_their_workers() {
 
 #[test]
 fn a_directory_that_has_disappeared_is_made_again() {
-    let mut primary = Primary::new(Spec { reach: Some(Reach::Path), ..spec() });
+    let mut primary = Primary::new(FrontOptions { reach: Some(Reach::Path), ..spec() });
     let (worker, target) = primary.reserve();
     let old = listen_unix(&target);
     primary.forwarder.worker_listens(worker);
@@ -242,10 +242,11 @@ fn a_directory_that_has_disappeared_is_made_again() {
 #[test]
 fn more_than_one_address() {
     let (tell, _notices) = std::sync::mpsc::channel();
-    let fronts = ["PORT", "ADMIN_PORT"]
-        .map(|env| rcluster::io::forward::Front::open(Spec { env: env.into(), ..spec() }).unwrap());
+    let fronts = ["PORT", "ADMIN_PORT"].map(|env| {
+        rcluster::io::forward::BoundFront::open(FrontOptions { env: env.into(), ..spec() }).unwrap()
+    });
     let forwarder =
-        rcluster::io::forward::Forwarder::start(fronts.into(), move |notice| tell.send(notice).unwrap())
+        rcluster::io::forward::Forwarder::start(fronts.into(), move |event| tell.send(event).unwrap())
             .unwrap();
     let own = forwarder.reserve(WorkerId(1), rcluster::io::forward::Kind::default()).unwrap();
     assert_eq!(own.iter().map(rcluster::io::forward::Own::name).collect::<Vec<_>>(), ["PORT", "ADMIN_PORT"]);
@@ -288,8 +289,8 @@ fn without_descriptors_clients_wait_and_are_served_later() {
     let mut used: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
     used.truncate(used.len() - 1);
     let late = primary_connect_raw(&primary, &mut used);
-    let notice = primary.notices.recv_timeout(DEADLINE).unwrap();
-    assert!(matches!(notice, Notice::Exhausted(_)), "{notice:?}");
+    let event = primary.events.recv_timeout(DEADLINE).unwrap();
+    assert!(matches!(event, ForwarderEvent::Exhausted(_)), "{event:?}");
     used.clear();
     serve(&listener, 7);
     assert_eq!(answer(&late), 7);

@@ -4,19 +4,22 @@ use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 
-use rcluster::io::forward::Place;
+use rcluster::io::forward::FrontAddress;
 use rcluster_core::forward::proxy::Version;
 
 use super::tools::{DEADLINE, Primary, accept, read_some, with_proxy, write};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-fn tcp(host: &str) -> Place {
-    Place::Tcp { host: Some(host.into()), port: 0 }
+fn tcp(host: &str) -> FrontAddress {
+    FrontAddress::Tcp { host: Some(host.into()), port: 0 }
 }
 
 /// What a worker gets in front of "x", and where the client was.
-fn header_for(spec: rcluster::io::forward::Spec, at: Option<Ipv4Addr>) -> (Vec<u8>, SocketAddr, SocketAddr) {
+fn header_for(
+    spec: rcluster::io::forward::FrontOptions,
+    at: Option<Ipv4Addr>,
+) -> (Vec<u8>, SocketAddr, SocketAddr) {
     let mut primary = Primary::new(spec);
     let (_, listener) = primary.worker();
     let mut address = primary.address();
@@ -66,9 +69,9 @@ fn version_2() {
 #[test]
 fn from_a_unix_socket() {
     let path = std::env::temp_dir().join(format!("rcluster-forward-{}.sock", std::process::id()));
-    let place = || Place::Path(path.to_str().unwrap().into());
+    let address = || FrontAddress::Path(path.to_str().unwrap().into());
     for version in [Version::V1, Version::V2] {
-        let mut primary = Primary::new(with_proxy(version, place()));
+        let mut primary = Primary::new(with_proxy(version, address()));
         let (_, listener) = primary.worker();
         let client = UnixStream::connect(&path).unwrap();
         client.set_read_timeout(Some(DEADLINE)).unwrap();

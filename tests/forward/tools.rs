@@ -6,7 +6,9 @@ use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use rcluster::io::forward::{Forwarder, Front, Kind, Notice, Own, Place, Reach, Report, Spec, Target};
+use rcluster::io::forward::{
+    BoundFront, Forwarder, ForwarderEvent, FrontAddress, FrontOptions, Kind, Own, Reach, Report, Target,
+};
 use rcluster_core::forward::Config;
 use rcluster_core::forward::proxy::Version;
 use rcluster_core::ids::{Slot, WorkerId};
@@ -15,9 +17,9 @@ use rcluster_core::schedule::Policy;
 /// Nothing here takes long; a test that waits for this has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-pub(crate) fn spec() -> Spec {
-    Spec {
-        place: Place::Tcp { host: Some("127.0.0.1".into()), port: 0 },
+pub(crate) fn spec() -> FrontOptions {
+    FrontOptions {
+        address: FrontAddress::Tcp { host: Some("127.0.0.1".into()), port: 0 },
         backlog: 511,
         reach: Some(Reach::Port),
         env: "PORT".into(),
@@ -27,22 +29,22 @@ pub(crate) fn spec() -> Spec {
     }
 }
 
-pub(crate) fn with_proxy(version: Version, place: Place) -> Spec {
-    Spec { proxy: Some(version), place, ..spec() }
+pub(crate) fn with_proxy(version: Version, address: FrontAddress) -> FrontOptions {
+    FrontOptions { proxy: Some(version), address, ..spec() }
 }
 
 pub(crate) struct Primary {
     pub(crate) forwarder: Forwarder,
-    pub(crate) notices: Receiver<Notice>,
+    pub(crate) events: Receiver<ForwarderEvent>,
     last: u32,
 }
 
 impl Primary {
-    pub(crate) fn new(spec: Spec) -> Self {
-        let (tell, notices) = channel();
-        let front = Front::open(spec).unwrap();
-        let forwarder = Forwarder::start(vec![front], move |notice| tell.send(notice).unwrap()).unwrap();
-        Self { forwarder, notices, last: 0 }
+    pub(crate) fn new(spec: FrontOptions) -> Self {
+        let (tell, events) = channel();
+        let front = BoundFront::open(spec).unwrap();
+        let forwarder = Forwarder::start(vec![front], move |event| tell.send(event).unwrap()).unwrap();
+        Self { forwarder, events, last: 0 }
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -140,7 +142,7 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     words.flatten().take(length).collect()
 }
 
-/// A checksum that notices bytes that are missing, doubled or in another order.
+/// A checksum that events bytes that are missing, doubled or in another order.
 #[derive(Default, PartialEq, Eq, Debug, Clone, Copy)]
 pub(crate) struct Sum {
     pub(crate) count: u64,

@@ -142,7 +142,7 @@ impl<C: Connection> Dispatch<C> {
             Input::Joined { worker, listener } => self.join(worker, listener, now),
             Input::Left { worker, listener } => self.leave(worker, listener, now, board, out),
             Input::WorkerLeaving { worker } => self.leave_all(worker, out),
-            Input::WorkerGone { worker, conns } => self.remove_worker(worker, conns, now, out),
+            Input::WorkerExited { worker, conns } => self.remove_worker(worker, conns, now, out),
             Input::Returned { worker, listener, conn, why } => {
                 self.on_returned(worker, (listener, conn), why, now, out);
             }

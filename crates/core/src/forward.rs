@@ -134,9 +134,9 @@ impl Forward {
                 self.members.insert(seat, Member::new(worker, slot));
             }
             Input::WorkerLeaving { worker } => self.unseat(worker),
-            Input::WorkerGone { worker } => {
+            Input::WorkerExited { worker } => {
                 self.unseat(worker);
-                self.forget_idle_leavers();
+                self.drop_idle_leaving();
             }
             Input::Accepted { conn, key } => self.accept(conn, key, now),
             Input::Exhausted => self.pause(now),
@@ -144,7 +144,7 @@ impl Forward {
             Input::Refused { conn, why } => self.refused(conn, why, now),
             Input::HalfClosed { conn } => self.half_closed(conn, now),
             Input::Ended { conn } => self.remove(conn),
-            Input::Tick => self.look_at_the_clock(now, activity, out),
+            Input::Tick => self.on_time(now, activity, out),
         }
         self.dispatch_queue(now, out);
         self.regulate(out);
@@ -189,7 +189,7 @@ impl Forward {
             *count -= 1;
             member.refused(why, now, &config);
         }
-        self.forget_idle_leavers();
+        self.drop_idle_leaving();
         if why == Refusal::Exhausted {
             self.pause(now);
         } else {
@@ -227,10 +227,10 @@ impl Forward {
                 }
             }
         }
-        self.forget_idle_leavers();
+        self.drop_idle_leaving();
     }
 
-    fn look_at_the_clock(&mut self, now: Time, activity: &impl Activity, out: &mut Vec<Output>) {
+    fn on_time(&mut self, now: Time, activity: &impl Activity, out: &mut Vec<Output>) {
         if self.exhausted_until.is_some_and(|until| until <= now) {
             self.exhausted_until = None;
         }
@@ -275,7 +275,7 @@ impl Forward {
             return;
         }
         for member in &mut self.members {
-            member.look_at_the_clock(now);
+            member.on_time(now);
         }
         while let Some(&conn) = self.waiting.front() {
             let mut seats = Seats(&self.members);
@@ -318,7 +318,7 @@ impl Forward {
         }
     }
 
-    fn forget_idle_leavers(&mut self) {
+    fn drop_idle_leaving(&mut self) {
         if !self.leaving.is_empty() {
             self.leaving.retain(|member| member.open + member.connecting > 0);
         }

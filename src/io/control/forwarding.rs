@@ -4,8 +4,9 @@
 use std::sync::{Arc, OnceLock};
 
 use super::messages::{Event, Tell, describe};
+use crate::io::barrier::Barrier;
 use crate::io::dispatcher;
-use crate::io::forward::{Forwarder, Front, Kind, Notice, Own, Report};
+use crate::io::forward::{BoundFront, Forwarder, ForwarderEvent, Kind, Own, Report};
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_sys::error::SysError;
 
@@ -15,17 +16,17 @@ pub(super) struct Forwarding(Arc<OnceLock<Forwarder>>);
 
 impl Forwarding {
     /// Begins to forward. Once only: `EALREADY` after that.
-    pub(super) fn start(&self, fronts: Vec<Front>, tell: Tell) -> Result<(), SysError> {
+    pub(super) fn start(&self, fronts: Vec<BoundFront>, tell: Tell) -> Result<(), SysError> {
         let forwarder = Forwarder::start(fronts, move |notice| {
             tell(match notice {
-                Notice::Exhausted(error) => describe(dispatcher::Notice::Exhausted(error)),
-                Notice::Foreign { worker, port, uid } => Event::Warning {
+                ForwarderEvent::Exhausted(error) => describe(dispatcher::DispatcherEvent::Exhausted(error)),
+                ForwarderEvent::Foreign { worker, port, uid } => Event::Warning {
                     code: "RCLUSTER_FOREIGN_LISTENER",
                     message: format!(
                         "A process of user {uid} listens on port {port}, which is set aside for {worker}: it is sent nothing"
                     ),
                 },
-                Notice::Failed(why) => Event::Failed(why),
+                ForwarderEvent::Failed(why) => Event::Failed(why),
             });
         })?;
         self.0.set(forwarder).map_err(|_| SysError::twice("starting to forward"))
@@ -62,14 +63,14 @@ impl Forwarding {
     /// finds everybody there who was sent to it. The forwarder answers between two system calls.
     pub(super) fn take_away(&self, worker: WorkerId) {
         if let Some(forwarder) = self.0.get() {
-            forwarder.take_away(worker);
+            forwarder.worker_leaving_now(worker);
         }
     }
 
     /// The worker is dead.
     pub(super) fn gone(&self, worker: WorkerId) {
         if let Some(forwarder) = self.0.get() {
-            forwarder.worker_gone(worker);
+            forwarder.worker_exited(worker);
         }
     }
 
@@ -79,9 +80,9 @@ impl Forwarding {
     }
 
     /// Does this on the forwarder's thread, at its place among the commands.
-    pub(super) fn then(&self, act: dispatcher::Afterwards) {
+    pub(super) fn barrier(&self, act: Barrier) {
         if let Some(forwarder) = self.0.get() {
-            forwarder.then(act);
+            forwarder.barrier(act);
         }
     }
 

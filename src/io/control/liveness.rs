@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::forwarding::Forwarding;
-use crate::io::dispatcher::{Afterwards, Command, Dispatcher};
+use crate::io::barrier::Barrier;
+use crate::io::dispatcher::{Command, Dispatcher};
 
 /// The native threads besides the control thread, which asks.
 #[derive(Clone, Copy)]
@@ -33,9 +34,9 @@ impl Probes {
     /// the queue of a thread that is blocked.
     pub(super) fn ask(&mut self, threads: Threads<'_>) {
         let answer = self.dispatcher.ask();
-        threads.dispatcher.tell(Command::Then(Afterwards::new(answer)));
+        threads.dispatcher.tell(Command::Barrier(Barrier::new(answer)));
         if threads.forwarding.is_running() {
-            threads.forwarding.then(Afterwards::new(self.forwarder.ask()));
+            threads.forwarding.barrier(Barrier::new(self.forwarder.ask()));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use crate::io::dispatcher::{HookBatch, Notice};
+use crate::io::dispatcher::{DispatcherEvent, HookBatch};
 use crate::io::store;
 use rcluster_core::control::supervise::{self, ExitKind, Failure};
 use rcluster_core::ids::{Request, Slot, WorkerId};
@@ -86,7 +86,7 @@ pub(super) enum Heard {
     Unwatched(WorkerId, SysError),
     /// Where a worker is blocked, if that could be found out.
     Stack(WorkerId, Option<String>),
-    Dispatcher(Notice),
+    Dispatcher(DispatcherEvent),
     /// What waits for a worker is on its way to one, and this one is to drain.
     LastCalled(WorkerId, Drain),
     /// What the primary's JavaScript waits for: it comes behind what the worker had said by then.
@@ -94,26 +94,26 @@ pub(super) enum Heard {
 }
 
 /// The event of what the dispatcher tells.
-pub(super) fn describe(notice: Notice) -> Event {
+pub(super) fn describe(notice: DispatcherEvent) -> Event {
     match notice {
-        Notice::Exhausted(error) => Event::Warning {
+        DispatcherEvent::Exhausted(error) => Event::Warning {
             code: "RCLUSTER_EXHAUSTED",
             message: format!("New connections wait, because the primary cannot accept them: {error}"),
         },
-        Notice::Unsteered(error) => Event::Warning {
+        DispatcherEvent::Unsteered(error) => Event::Warning {
             code: "RCLUSTER_UNSTEERED",
             message: format!("The kernel spreads connections less evenly than it could: {error}"),
         },
-        Notice::Shut { name, error } => shut(&name, error),
-        Notice::Jammed => Event::Warning {
+        DispatcherEvent::Shut { name, error } => shut(&name, error),
+        DispatcherEvent::Jammed => Event::Warning {
             code: "RCLUSTER_DESCRIPTORS",
             message: "New connections wait, because processes of this user have too many descriptors on their way to each \
                       other (ETOOMANYREFS): one of them, which may be a worker, does not receive what it is sent"
                 .into(),
         },
-        Notice::Hook(questions) => Event::Hook(questions),
-        Notice::Broken(worker, why) => broken(worker, &why),
-        Notice::Failed(why) => Event::Failed(why),
+        DispatcherEvent::Hook(questions) => Event::Hook(questions),
+        DispatcherEvent::Broken(worker, why) => broken(worker, &why),
+        DispatcherEvent::Failed(why) => Event::Failed(why),
     }
 }
 

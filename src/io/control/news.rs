@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::messages::{Event, Tell};
-use crate::io::dispatcher::{Afterwards, Command, Dispatcher};
+use crate::io::barrier::Barrier;
+use crate::io::dispatcher::{Command, Dispatcher};
 
 /// Tells the app, in order.
 #[derive(Clone)]
@@ -26,7 +27,7 @@ impl News {
     pub(super) fn tell_behind_dispatcher(&self, event: Event) {
         self.order.hold(event);
         let order = Arc::clone(&self.order);
-        self.dispatcher.tell(Command::Then(Afterwards::new(move || order.release())));
+        self.dispatcher.tell(Command::Barrier(Barrier::new(move || order.release())));
     }
 
     /// Tells this behind everything that has been told before.

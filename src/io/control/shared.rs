@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::forwarding::Forwarding;
-use crate::io::dispatcher::{Afterwards, Command, Dispatcher};
+use crate::io::barrier::Barrier;
+use crate::io::dispatcher::{Command, Dispatcher};
 use rcluster_core::control::slots::Slots;
 use rcluster_core::ids::WorkerId;
 
@@ -37,7 +38,7 @@ impl Common {
     pub(super) fn last_call(&self, worker: WorkerId) -> oneshot::Receiver<()> {
         self.forwarding.leaving(worker);
         let (called, on_called) = oneshot::channel();
-        self.dispatcher.tell(Command::LastCall);
+        self.dispatcher.tell(Command::AcceptAllAndClose);
         self.behind_dispatcher(move || {
             let _ended = called.send(());
         });
@@ -45,7 +46,7 @@ impl Common {
     }
 
     fn behind_dispatcher(&self, act: impl FnOnce() + Send + 'static) {
-        self.dispatcher.tell(Command::Then(Afterwards::new(act)));
+        self.dispatcher.tell(Command::Barrier(Barrier::new(act)));
     }
 }
 

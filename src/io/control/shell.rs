@@ -21,7 +21,7 @@ use super::sockets::Sockets;
 use super::stack::OnStack;
 use super::template::{SuperviseSetup, Template};
 use super::workers::{LOOK, WorkerHandle};
-use crate::io::dispatcher::{Command as ToDispatcher, Notice};
+use crate::io::dispatcher::{Command as ToDispatcher, DispatcherEvent};
 use crate::io::store;
 use rcluster_core::control::supervise::{self, Stats};
 use rcluster_core::control::{Control, Input, Output};
@@ -162,7 +162,7 @@ impl Shell {
                 }
             }
             Heard::HungUp(worker) => self.input(Input::HungUp(worker)),
-            Heard::Broke(worker, why) | Heard::Dispatcher(Notice::Broken(worker, why)) => {
+            Heard::Broke(worker, why) | Heard::Dispatcher(DispatcherEvent::Broken(worker, why)) => {
                 self.input(Input::Broke { worker, why });
             }
             Heard::LastCalled(worker, order) => self.input(Input::Drain(worker, order)),
@@ -268,7 +268,7 @@ impl Shell {
             Output::CaptureStack(worker) => self.capture_stack(worker),
             Output::Forget(worker) => {
                 slots.lock().free(worker);
-                dispatcher.tell(ToDispatcher::WorkerGone(worker));
+                dispatcher.tell(ToDispatcher::WorkerExited(worker));
                 forwarding.gone(worker);
             }
             Output::TellExit(worker, exit) => {

@@ -101,8 +101,9 @@ mod tests {
 
     use super::super::forwarding::Forwarding;
     use super::*;
-    use crate::io::dispatcher::{Afterwards, Command, Dispatcher};
-    use crate::io::forward::{Front, Place, Reach, Spec};
+    use crate::io::barrier::Barrier;
+    use crate::io::dispatcher::{Command, Dispatcher};
+    use crate::io::forward::{BoundFront, FrontAddress, FrontOptions, Reach};
     use rcluster_core::control::supervise::{Input, Options, Output, Supervise, Vitals};
     use rcluster_core::forward::Config;
     use rcluster_core::ids::WorkerId;
@@ -202,15 +203,15 @@ mod tests {
     const PERIOD: Duration = Duration::from_secs(10);
 
     /// Returns when the thread that `then` speaks to has done all that it was told before.
-    fn wait_for(then: impl FnOnce(Afterwards)) {
+    fn wait_for(then: impl FnOnce(Barrier)) {
         let (done, wait) = channel();
-        then(Afterwards::new(move || done.send(()).unwrap()));
+        then(Barrier::new(move || done.send(()).unwrap()));
         wait.recv().unwrap();
     }
 
     fn forwarding() -> Forwarding {
-        let spec = Spec {
-            place: Place::Tcp { host: Some("127.0.0.1".into()), port: 0 },
+        let spec = FrontOptions {
+            address: FrontAddress::Tcp { host: Some("127.0.0.1".into()), port: 0 },
             backlog: 1,
             reach: Some(Reach::Port),
             env: "PORT".into(),
@@ -219,18 +220,18 @@ mod tests {
             config: Config::default(),
         };
         let forwarding = Forwarding::default();
-        forwarding.start(vec![Front::open(spec).unwrap()], Arc::new(|_| {})).unwrap();
+        forwarding.start(vec![BoundFront::open(spec).unwrap()], Arc::new(|_| {})).unwrap();
         forwarding
     }
 
     /// Feeds, blocks a thread, and lets it go. `then` does something on that thread.
-    fn check(name: &str, blocked: &str, threads: Threads<'_>, then: &dyn Fn(Afterwards)) {
+    fn check(name: &str, blocked: &str, threads: Threads<'_>, then: &dyn Fn(Barrier)) {
         let flush_except = |except: &str| {
             if except != "dispatcher" {
-                wait_for(|act| threads.dispatcher.tell(Command::Then(act)));
+                wait_for(|act| threads.dispatcher.tell(Command::Barrier(act)));
             }
             if except != "forwarder" && threads.forwarding.is_running() {
-                wait_for(|act| threads.forwarding.then(act));
+                wait_for(|act| threads.forwarding.barrier(act));
             }
         };
         let (manager, mut systemd) = manager(name, PERIOD);
@@ -243,7 +244,7 @@ mod tests {
 
         // The thread answers what it was asked before, and is blocked behind that.
         let (release, held) = channel::<()>();
-        then(Afterwards::new(move || assert!(held.recv().is_err(), "released by dropping the other end")));
+        then(Barrier::new(move || assert!(held.recv().is_err(), "released by dropping the other end")));
         assert_eq!(systemd.tick(PERIOD / 2, threads).unwrap(), None);
         assert_eq!(heard(&manager), "WATCHDOG=1", "the last one before");
         flush_except(blocked);
@@ -261,7 +262,7 @@ mod tests {
     fn the_watchdog_is_not_fed_while_the_dispatcher_is_blocked() {
         let dispatcher = Dispatcher::start(|_| {}).unwrap();
         let threads = Threads { dispatcher: &dispatcher, forwarding: &Forwarding::default() };
-        check("dispatcher", "dispatcher", threads, &|act| dispatcher.tell(Command::Then(act)));
+        check("dispatcher", "dispatcher", threads, &|act| dispatcher.tell(Command::Barrier(act)));
     }
 
     #[test]
@@ -269,7 +270,7 @@ mod tests {
         let dispatcher = Dispatcher::start(|_| {}).unwrap();
         let forwarding = forwarding();
         let threads = Threads { dispatcher: &dispatcher, forwarding: &forwarding };
-        check("forwarder", "forwarder", threads, &|act| forwarding.then(act));
+        check("forwarder", "forwarder", threads, &|act| forwarding.barrier(act));
     }
 
     #[test]
@@ -278,7 +279,7 @@ mod tests {
         let forwarding = Forwarding::default();
         let threads = Threads { dispatcher: &dispatcher, forwarding: &forwarding };
         let (ended, wait) = channel::<()>();
-        dispatcher.tell(Command::Then(Afterwards::new(move || {
+        dispatcher.tell(Command::Barrier(Barrier::new(move || {
             let _ended = ended;
             // Quietly: a thread that ends by a failure of its own.
             std::panic::resume_unwind(Box::new("the test ends the thread"));

@@ -1,7 +1,7 @@
 //! Whom a failure concerns.
 //!
 //! Everything that the thread does for one worker, one client or one listener may fail because of that one, and the
-//! others must not notice. So none of these errors becomes another by `?`, and only [`Fatal`] leaves the thread.
+//! others must not event. So none of these errors becomes another by `?`, and only [`Fatal`] leaves the thread.
 
 use std::fmt;
 

@@ -32,7 +32,7 @@ pub(super) struct LingeringCloses {
 
 impl LingeringCloses {
     /// Answers a client. `token` packs the number by which its events are known.
-    pub(super) fn say(
+    pub(super) fn answer(
         &mut self,
         connection: Descriptor,
         answer: &[u8],
@@ -56,7 +56,7 @@ impl LingeringCloses {
     }
 
     /// The client has sent something, or has closed its side.
-    pub(super) fn hear(&mut self, number: u32, poller: &Poller) {
+    pub(super) fn on_event(&mut self, number: u32, poller: &Poller) {
         match self.leaving.iter().position(|leaving| leaving.number == number) {
             Some(index) if read_to_the_end(&self.leaving[index].connection) => self.close(index, poller),
             _ => {}

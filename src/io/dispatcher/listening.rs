@@ -94,7 +94,7 @@ pub(super) struct Listening {
     /// Closes what workers hold as well: the sockets of slots, and what was accepted from them.
     closer: Closer,
     /// It has been told that a worker has shut a socket down.
-    pub(super) told_shut: bool,
+    pub(super) reported_shut: bool,
     pub(super) name: String,
     pub(super) plan: Plan,
     /// What a client is told that is turned away; without it, the connection is reset.
@@ -113,7 +113,7 @@ impl Listening {
             sockets,
             path,
             closer: Closer::new(),
-            told_shut: false,
+            reported_shut: false,
             name,
             plan,
             answer,

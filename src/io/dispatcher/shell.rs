@@ -19,7 +19,8 @@ use super::failure::Fatal;
 use super::lingering_close::LingeringCloses;
 use super::listening::Listening;
 use super::preread::Preread;
-use super::{Command, HookReport, ListenerReport, Notice, Report};
+use super::{Command, DispatcherEvent, HookReport, ListenerReport, Report};
+use crate::io::native_thread::Run;
 use rcluster_core::accept_watch::AcceptWatch;
 use rcluster_core::dispatch::{Board, Config, Dispatch, Input, Output, Stats};
 use rcluster_core::hook::HookQueue;
@@ -113,7 +114,7 @@ pub(super) struct Shell {
     poller: Poller,
     waker: Waker,
     queue: Receiver<Command>,
-    pub(super) notify: Box<dyn Fn(Notice) + Send>,
+    pub(super) notify: Box<dyn Fn(DispatcherEvent) + Send>,
     brain: Dispatch<Conn>,
     workers: Workers,
     listeners: HashMap<ListenerId, Listening>,
@@ -139,16 +140,28 @@ pub(super) struct Shell {
     exhaustion: WarningLimit,
     jam: WarningLimit,
     /// It has been told that the kernel does not steer.
-    told_unsteered: bool,
+    reported_unsteered: bool,
     start: Instant,
     now: Duration,
+}
+
+impl Run for Shell {
+    const NAME: &'static str = "rcluster-accept";
+
+    fn run(&mut self) -> Result<(), SysError> {
+        self.turn_until_stopped().map_err(|Fatal(error)| error)
+    }
+
+    fn on_failure(&self, why: String) {
+        (self.notify)(DispatcherEvent::Failed(why));
+    }
 }
 
 impl Shell {
     pub(super) fn new(
         waker: Waker,
         queue: Receiver<Command>,
-        notify: Box<dyn Fn(Notice) + Send>,
+        notify: Box<dyn Fn(DispatcherEvent) + Send>,
     ) -> Result<Self, SysError> {
         let poller = Poller::new()?;
         poller.add(&waker, Token::Waker.pack())?;
@@ -175,13 +188,13 @@ impl Shell {
             retry_at: None,
             exhaustion: WarningLimit::default(),
             jam: WarningLimit::default(),
-            told_unsteered: false,
+            reported_unsteered: false,
             start: Instant::now(),
             now: Duration::ZERO,
         })
     }
 
-    pub(super) fn run(&mut self) -> Result<(), Fatal> {
+    fn turn_until_stopped(&mut self) -> Result<(), Fatal> {
         // An optimisation that some sandboxes forbid; it works without, too.
         let _ = be_patient();
         loop {
@@ -201,11 +214,11 @@ impl Shell {
                     Token::Listener(listener) => self.accept_burst(listener),
                     Token::Preread(number) => self.preread_again(number, false),
                     Token::FirstClient(listener) => self.on_first_client(listener),
-                    Token::Lingering(number) => self.lingering.hear(number, &self.poller),
+                    Token::Lingering(number) => self.lingering.on_event(number, &self.poller),
                 }
             }
-            self.look_at_the_clock();
-            self.ask();
+            self.on_time();
+            self.call_hook();
             self.flush();
             self.limit_hand_over();
         }
@@ -225,7 +238,7 @@ impl Shell {
         Some(next.saturating_sub(self.start.elapsed()))
     }
 
-    fn look_at_the_clock(&mut self) {
+    fn on_time(&mut self) {
         if self.retry_at.is_some_and(|at| at <= self.now) {
             self.retry_at = None;
             self.listeners.values_mut().for_each(Listening::try_again);
@@ -248,23 +261,23 @@ impl Shell {
         while let Some(number) = self.preread.overdue(self.now) {
             self.preread_again(number, true);
         }
-        self.wait_no_longer();
+        self.expire_hook();
         self.lingering.expire(self.now, &self.poller);
     }
 
     fn take_commands(&mut self) -> Stop {
         self.waker.clear();
-        self.hear_slots();
+        self.take_slot_outcomes();
         loop {
             match self.queue.try_recv() {
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Stop::Yes,
-                Ok(command) => self.obey(command),
+                Ok(command) => self.on_command(command),
                 Err(TryRecvError::Empty) => return Stop::No,
             }
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn on_command(&mut self, command: Command) {
         match command {
             Command::AddWorker { worker, slot, pid, channel, worker_end, board } => {
                 self.workers.insert(worker, WorkerChannel::new(slot, pid, channel, worker_end, board));
@@ -276,7 +289,7 @@ impl Shell {
                 self.leaving.insert(worker);
                 self.input(Input::WorkerLeaving { worker });
             }
-            Command::WorkerGone(worker) => self.reap(worker),
+            Command::WorkerExited(worker) => self.reap(worker),
             Command::AddListener { listener, socket, path, name, plan } => {
                 self.listeners.insert(listener, Listening::new(socket, path, name, (*plan).clone()));
                 self.input(Input::ListenerAdded { listener, plan: *plan });
@@ -285,7 +298,7 @@ impl Shell {
                 if let Some(listening) = self.listeners.get_mut(&listener)
                     && listening.add_slot(slot, socket, &self.poller)
                 {
-                    self.tell_shut(listener, None);
+                    self.report_shut(listener, None);
                     self.arrange(listener);
                 }
                 self.watch_listener(listener);
@@ -297,7 +310,7 @@ impl Shell {
                     listening.close(&self.poller);
                 }
             }
-            Command::LastCall => self.last_call(),
+            Command::AcceptAllAndClose => self.accept_all_and_close(),
             Command::Join(worker, listener) => {
                 // The brain may have us stand in for it at once.
                 self.occupy(worker, listener);
@@ -307,11 +320,11 @@ impl Shell {
                 self.vacate(worker, Some(listener));
                 self.input(Input::Left { worker, listener });
             }
-            Command::Then(act) => {
+            Command::Barrier(act) => {
                 self.flush();
-                act.call();
+                act.run();
             }
-            Command::Answer { batch, answers } => self.hear_answers(batch, answers),
+            Command::Answer { batch, answers } => self.on_hook_answers(batch, answers),
             Command::Report(answer) => {
                 // Who asked may have gone.
                 let _ = answer.send(self.report());
@@ -346,7 +359,7 @@ impl Shell {
         match output {
             Output::Send { worker, listener, conn } => self.enqueue(worker, listener, conn),
             Output::Shed { listener, conn } => self.shed(listener, conn.fd),
-            Output::Ask { listener, conn } => self.ask_again(listener, conn),
+            Output::Ask { listener, conn } => self.wait_for_hook_again(listener, conn),
             Output::Close { conn } => drop(conn),
             Output::Pause { listener } => self.want(listener, false),
             Output::Resume { listener } => self.want(listener, true),

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::token::Token;
-use super::{Place, Spec};
+use super::{FrontAddress, FrontOptions};
 use rcluster_core::forward::ConnId;
 use rcluster_core::forward::relay::{Moved, Relay, Side, Step};
 use rcluster_core::ids::WorkerId;
@@ -120,7 +120,7 @@ pub(super) enum Verdict {
 
 /// A connection with both its ends.
 pub(super) struct Conn {
-    pub(super) front: usize,
+    pub(super) index: usize,
     pub(super) client: OwnedFd,
     pub(super) client_watched: bool,
     /// Who has been asked last.
@@ -143,15 +143,15 @@ pub(super) enum Upstream {
 }
 
 impl Conn {
-    pub(super) fn new(front: usize, spec: &Spec, client: OwnedFd) -> Self {
+    pub(super) fn new(index: usize, options: &FrontOptions, client: OwnedFd) -> Self {
         Self {
-            front,
+            index,
             client,
             client_watched: false,
             worker: None,
             upstream: Upstream::None,
             relay: Relay::default(),
-            from_client: Way::new(matches!(spec.place, Place::Tcp { .. })),
+            from_client: Way::new(matches!(options.address, FrontAddress::Tcp { .. })),
             from_worker: Way::new(false),
             moved_at: Duration::ZERO,
             half_open_told: false,

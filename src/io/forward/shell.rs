@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::conn::{Conn, Tools, Upstream, Verdict};
 use super::token::Token;
-use super::{Command, Front, Notice, Own, Target};
+use super::{BoundFront, Command, ForwarderEvent, FrontOptions, Own, Target};
+use crate::io::native_thread::Run;
 use rcluster_core::forward::proxy::{self, Endpoints};
 use rcluster_core::forward::relay::Side;
 use rcluster_core::forward::{Activity, ConnId, Forward, Input, Output, Reason, Refusal};
@@ -19,7 +20,7 @@ use rcluster_core::warning_limit::WarningLimit;
 use rcluster_sys::epoll::{Event, Interest, Poller, Waker};
 use rcluster_sys::error::SysError;
 use rcluster_sys::headroom::room_for_clients;
-use rcluster_sys::listen::{accept, has_client};
+use rcluster_sys::listen::{Bound, accept, has_client};
 use rcluster_sys::stream::{self, Connecting, Name, Transfer, Unanswered};
 
 /// How many clients one address may bring in a row before the others have their turn.
@@ -50,8 +51,9 @@ impl Activity for Conns {
 }
 
 /// An address with its brain.
-pub(super) struct Desk {
-    pub(super) front: Front,
+pub(super) struct Front {
+    pub(super) bound: Bound,
+    pub(super) options: FrontOptions,
     pub(super) brain: Forward,
     /// Whether clients are to be accepted, as the brain says, and whether the poller tells of them.
     accepting: bool,
@@ -66,8 +68,8 @@ pub(super) struct Desk {
 pub(super) struct Shell {
     waker: Waker,
     queue: Receiver<Command>,
-    pub(super) notify: Box<dyn Fn(Notice) + Send>,
-    pub(super) desks: Vec<Desk>,
+    pub(super) notify: Box<dyn Fn(ForwarderEvent) + Send>,
+    pub(super) fronts: Vec<Front>,
     pub(super) workers: HashMap<WorkerId, Vec<Own>>,
     /// Those of them that get nothing more.
     pub(super) leaving: HashSet<WorkerId>,
@@ -80,20 +82,37 @@ pub(super) struct Shell {
     start: Instant,
 }
 
+impl Run for Shell {
+    const NAME: &'static str = "rcluster-fwd";
+
+    /// Until it is told to stop. An error is one of the thread itself: what fails for a client, a worker or an address
+    /// is dealt with where it does, and leaves the others alone.
+    fn run(&mut self) -> Result<(), SysError> {
+        stream::ignore_broken_pipes()?;
+        while self.turn()? == Stop::No {}
+        Ok(())
+    }
+
+    fn on_failure(&self, why: String) {
+        (self.notify)(ForwarderEvent::Failed(why));
+    }
+}
+
 impl Shell {
     pub(super) fn new(
-        fronts: Vec<Front>,
+        fronts: Vec<BoundFront>,
         waker: Waker,
         queue: Receiver<Command>,
-        notify: Box<dyn Fn(Notice) + Send>,
+        notify: Box<dyn Fn(ForwarderEvent) + Send>,
     ) -> Result<Self, SysError> {
         let poller = Poller::new()?;
         poller.add(&waker, Token::Waker.pack())?;
-        let desks = fronts.into_iter().map(|front| {
-            stream::no_delay(&front.bound.fd);
-            let brain = Forward::new(front.spec.config, front.spec.policy);
-            Desk {
-                front,
+        let fronts = fronts.into_iter().map(|BoundFront { bound, options }| {
+            stream::no_delay(&bound.fd);
+            let brain = Forward::new(options.config, options.policy);
+            Front {
+                bound,
+                options,
                 brain,
                 accepting: false,
                 watched: false,
@@ -106,7 +125,7 @@ impl Shell {
             waker,
             queue,
             notify,
-            desks: desks.collect(),
+            fronts: fronts.collect(),
             workers: HashMap::new(),
             leaving: HashSet::new(),
             conns: Conns::default(),
@@ -116,14 +135,6 @@ impl Shell {
             tools: Tools::new(poller),
             start: Instant::now(),
         })
-    }
-
-    /// Until it is told to stop. An error is one of the thread itself: what fails for a client, a worker or an address
-    /// is dealt with where it does, and leaves the others alone.
-    pub(super) fn run(&mut self) -> Result<(), SysError> {
-        stream::ignore_broken_pipes()?;
-        while self.turn()? == Stop::No {}
-        Ok(())
     }
 
     /// Waits for news, and does what follows.
@@ -140,8 +151,8 @@ impl Shell {
                         return Ok(Stop::Yes);
                     }
                 }
-                Token::Front(front) => self.accept_burst(front),
-                Token::Conn(id, side) => self.hear(id, side, event),
+                Token::Front(index) => self.accept_burst(index),
+                Token::Conn(id, side) => self.on_event(id, side, event),
             }
         }
         // Once round: what could go on for ever must not keep us from the news.
@@ -152,10 +163,10 @@ impl Shell {
                 self.pump(id);
             }
         }
-        for front in 0..self.desks.len() {
-            let deadline = self.desks[front].brain.next_deadline();
+        for index in 0..self.fronts.len() {
+            let deadline = self.fronts[index].brain.next_deadline();
             if deadline.is_some_and(|deadline| deadline <= self.tools.now) {
-                self.input(front, Input::Tick);
+                self.input(index, Input::Tick);
             }
         }
         Ok(Stop::No)
@@ -164,23 +175,23 @@ impl Shell {
     /// Has the poller tell of clients where they are to be accepted, and nowhere else. An address that cannot be
     /// watched now, for want of memory or because of a limit of the user's, is tried again by its brain.
     fn watch_fronts(&mut self) -> Result<(), SysError> {
-        for front in 0..self.desks.len() {
-            let desk = &mut self.desks[front];
-            if desk.accepting == desk.watched {
+        for index in 0..self.fronts.len() {
+            let front = &mut self.fronts[index];
+            if front.accepting == front.watched {
                 continue;
             }
-            let socket = &desk.front.bound.fd;
-            if desk.watched {
+            let socket = &front.bound.fd;
+            if front.watched {
                 // Needs nothing that could run out. If it fails, the thread would be woken for ever.
                 self.tools.poller.remove(socket)?;
-                desk.watched = false;
+                front.watched = false;
                 continue;
             }
-            match self.tools.poller.add(socket, Token::Front(front).pack()) {
-                Ok(()) => desk.watched = true,
+            match self.tools.poller.add(socket, Token::Front(index).pack()) {
+                Ok(()) => front.watched = true,
                 Err(error) => {
                     self.warn(error);
-                    self.input(front, Input::Exhausted);
+                    self.input(index, Input::Exhausted);
                 }
             }
         }
@@ -191,7 +202,7 @@ impl Shell {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
-        let deadlines = self.desks.iter().filter_map(|desk| desk.brain.next_deadline());
+        let deadlines = self.fronts.iter().filter_map(|front| front.brain.next_deadline());
         Some(deadlines.min()?.saturating_sub(self.start.elapsed()))
     }
 
@@ -200,41 +211,41 @@ impl Shell {
         loop {
             match self.queue.try_recv() {
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Stop::Yes,
-                Ok(command) => self.obey(command),
+                Ok(command) => self.on_command(command),
                 Err(TryRecvError::Empty) => return Stop::No,
             }
         }
     }
 
-    pub(super) fn tell_all(&mut self, input: Input) {
-        for front in 0..self.desks.len() {
-            self.input(front, input);
+    pub(super) fn input_all(&mut self, input: Input) {
+        for index in 0..self.fronts.len() {
+            self.input(index, input);
         }
     }
 
     /// Gives a brain an input and carries out what it says, in order. What follows from that waits until
     /// the whole answer has been carried out.
-    fn input(&mut self, front: usize, input: Input) {
-        let desk = &mut self.desks[front];
-        desk.inputs.push_back(input);
-        if desk.telling {
+    fn input(&mut self, index: usize, input: Input) {
+        let front = &mut self.fronts[index];
+        front.inputs.push_back(input);
+        if front.telling {
             return;
         }
-        desk.telling = true;
-        let mut outputs = std::mem::take(&mut desk.outputs);
-        while let Some(input) = self.desks[front].inputs.pop_front() {
-            self.desks[front].brain.handle(self.tools.now, input, &self.conns, &mut outputs);
+        front.telling = true;
+        let mut outputs = std::mem::take(&mut front.outputs);
+        while let Some(input) = self.fronts[index].inputs.pop_front() {
+            self.fronts[index].brain.handle(self.tools.now, input, &self.conns, &mut outputs);
             for output in outputs.drain(..) {
-                self.carry_out(front, output);
+                self.carry_out(index, output);
             }
         }
-        self.desks[front].outputs = outputs;
-        self.desks[front].telling = false;
+        self.fronts[index].outputs = outputs;
+        self.fronts[index].telling = false;
     }
 
-    fn carry_out(&mut self, front: usize, output: Output) {
+    fn carry_out(&mut self, index: usize, output: Output) {
         match output {
-            Output::Connect { conn, worker } => self.connect(front, conn, worker),
+            Output::Connect { conn, worker } => self.connect(index, conn, worker),
             Output::GiveUp { conn } => {
                 if let Some(conn) = self.conns.get_mut(&conn) {
                     conn.upstream = Upstream::None;
@@ -248,35 +259,35 @@ impl Shell {
                     }
                 }
             }
-            Output::Pause => self.desks[front].accepting = false,
-            Output::Resume => self.desks[front].accepting = true,
+            Output::Pause => self.fronts[index].accepting = false,
+            Output::Resume => self.fronts[index].accepting = true,
         }
     }
 
-    fn accept_burst(&mut self, front: usize) {
+    fn accept_burst(&mut self, index: usize) {
         for turn in 0..BURST {
-            let desk = &self.desks[front];
+            let front = &self.fronts[index];
             // The poller has seen the first one.
-            if !desk.accepting || turn > 0 && !has_client(&desk.front.bound.fd) {
+            if !front.accepting || turn > 0 && !has_client(&front.bound.fd) {
                 return;
             }
             // Both ends of this connection, and those of the clients that wait which are not there yet. No number of
             // clients may keep a worker from being replaced.
-            let missing = 2 + self.desks.iter().map(|desk| desk.brain.waiting()).sum::<usize>();
-            match room_for_clients(missing).and_then(|()| accept(&desk.front.bound.fd)) {
+            let missing = 2 + self.fronts.iter().map(|front| front.brain.waiting()).sum::<usize>();
+            match room_for_clients(missing).and_then(|()| accept(&front.bound.fd)) {
                 Ok(Some(client)) => {
                     self.last_id += 1;
                     let id = ConnId(self.last_id);
-                    let key = if desk.front.spec.policy == Policy::Sticky { key(&client) } else { None };
-                    self.conns.insert(id, Conn::new(front, &desk.front.spec, client));
-                    self.input(front, Input::Accepted { conn: id, key });
+                    let key = if front.options.policy == Policy::Sticky { key(&client) } else { None };
+                    self.conns.insert(id, Conn::new(index, &front.options, client));
+                    self.input(index, Input::Accepted { conn: id, key });
                 }
                 Ok(None) => return,
                 // That client is gone; the next one is as good as any.
                 Err(error) if error.is_of_the_connection() => return,
                 Err(error) => {
                     self.warn(error);
-                    return self.input(front, Input::Exhausted);
+                    return self.input(index, Input::Exhausted);
                 }
             }
         }
@@ -284,60 +295,60 @@ impl Shell {
 
     fn warn(&mut self, error: SysError) {
         if self.exhaustion.is_due(self.tools.now) {
-            (self.notify)(Notice::Exhausted(error));
+            (self.notify)(ForwarderEvent::Exhausted(error));
         }
     }
 
-    fn connect(&mut self, front: usize, id: ConnId, worker: WorkerId) {
+    fn connect(&mut self, index: usize, id: ConnId, worker: WorkerId) {
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.worker = Some(worker);
         }
-        match self.own(Some(worker), front).map_or(Err(Unanswered::Absent), Own::begin) {
-            Ok(Connecting::Done(upstream)) => self.begin(front, id, upstream),
+        match self.own(Some(worker), index).map_or(Err(Unanswered::Absent), Own::begin) {
+            Ok(Connecting::Done(upstream)) => self.begin(index, id, upstream),
             Ok(Connecting::Pending(upstream)) => {
                 let token = Token::of(id, Side::Worker);
                 if let Err(error) = self.tools.poller.watch(&upstream, token, Interest::NewsAndRoom) {
-                    return self.refuse(front, id, Unanswered::Exhausted(error));
+                    return self.refuse(index, id, Unanswered::Exhausted(error));
                 }
                 if let Some(conn) = self.conns.get_mut(&id) {
                     conn.upstream = Upstream::Pending(upstream);
                 }
             }
-            Err(why) => self.refuse(front, id, why),
+            Err(why) => self.refuse(index, id, why),
         }
     }
 
     /// The own address of a worker, if it is not gone.
-    fn own(&mut self, worker: Option<WorkerId>, front: usize) -> Option<&mut Own> {
-        self.workers.get_mut(&worker?)?.get_mut(front)
+    fn own(&mut self, worker: Option<WorkerId>, index: usize) -> Option<&mut Own> {
+        self.workers.get_mut(&worker?)?.get_mut(index)
     }
 
     /// The worker of a connection may have closed its listener.
-    fn doubt(&mut self, front: usize, id: ConnId) {
+    fn doubt(&mut self, index: usize, id: ConnId) {
         let worker = self.conns.get(&id).and_then(|conn| conn.worker);
-        if let Some(own) = self.own(worker, front) {
+        if let Some(own) = self.own(worker, index) {
             own.doubt();
         }
     }
 
     /// Somebody else listens where a worker should. Told once for each address.
-    fn warn_of_foreign(&mut self, front: usize, id: ConnId, uid: u32) {
+    fn warn_of_foreign(&mut self, index: usize, id: ConnId, uid: u32) {
         let Some(worker) = self.conns.get(&id).and_then(|conn| conn.worker) else { return };
-        let Some(own) = self.own(Some(worker), front) else { return };
+        let Some(own) = self.own(Some(worker), index) else { return };
         if !std::mem::replace(&mut own.foreign_told, true) {
             let port = own.value();
-            (self.notify)(Notice::Foreign { worker, port, uid });
+            (self.notify)(ForwarderEvent::Foreign { worker, port, uid });
         }
     }
 
-    pub(super) fn refuse(&mut self, front: usize, id: ConnId, why: Unanswered) {
+    pub(super) fn refuse(&mut self, index: usize, id: ConnId, why: Unanswered) {
         if matches!(why, Unanswered::Absent | Unanswered::Foreign(_)) {
-            self.doubt(front, id);
+            self.doubt(index, id);
         }
         let why = match why {
             Unanswered::Absent => Refusal::Absent,
             Unanswered::Foreign(uid) => {
-                self.warn_of_foreign(front, id, uid);
+                self.warn_of_foreign(index, id, uid);
                 Refusal::Absent
             }
             Unanswered::Saturated => Refusal::Saturated,
@@ -346,40 +357,40 @@ impl Shell {
                 Refusal::Exhausted
             }
         };
-        self.input(front, Input::Refused { conn: id, why });
+        self.input(index, Input::Refused { conn: id, why });
     }
 
     /// A worker has the connection: bytes are moved from now on.
-    fn begin(&mut self, front: usize, id: ConnId, upstream: OwnedFd) {
+    fn begin(&mut self, index: usize, id: ConnId, upstream: OwnedFd) {
         let worker = self.conns.get(&id).and_then(|conn| conn.worker);
-        let own = self.own(worker, front);
+        let own = self.own(worker, index);
         let on_port = own.as_ref().is_some_and(|own| matches!(own.target(), Target::Port { .. }));
         // Before the first byte.
         if let Err(why) = own.map_or(Err(Unanswered::Absent), Own::confirm) {
-            return self.refuse(front, id, why);
+            return self.refuse(index, id, why);
         }
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if let Some(version) = self.desks[front].front.spec.proxy {
+        if let Some(version) = self.fronts[index].options.proxy {
             let header = proxy::header(version, &endpoints(&conn.client));
             // A new connection has room for it; anything else is a worker that is gone again.
             if stream::write(&upstream, &header) != Transfer::Done(header.len()) {
                 conn.upstream = Upstream::None;
-                return self.refuse(front, id, Unanswered::Absent);
+                return self.refuse(index, id, Unanswered::Absent);
             }
         }
         // The system limits how much a user may watch.
         if let Err(error) = conn.begin(id, upstream, on_port, &self.tools) {
-            return self.refuse(front, id, Unanswered::Exhausted(error));
+            return self.refuse(index, id, Unanswered::Exhausted(error));
         }
-        self.input(front, Input::Connected { conn: id });
+        self.input(index, Input::Connected { conn: id });
         // A second worker's client has said already what it had to say.
         self.pump(id);
     }
 
-    fn hear(&mut self, id: ConnId, side: Side, event: Event) {
+    fn on_event(&mut self, id: ConnId, side: Side, event: Event) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         match (&conn.upstream, side) {
-            (Upstream::Pending(..), Side::Worker) => self.hear_pending(id),
+            (Upstream::Pending(..), Side::Worker) => self.on_pending(id),
             (Upstream::Open(_), _) => {
                 conn.hear(side, event.readable, event.writable, event.end);
                 self.pump(id);
@@ -390,18 +401,18 @@ impl Shell {
         }
     }
 
-    pub(super) fn hear_pending(&mut self, id: ConnId) {
+    pub(super) fn on_pending(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let front = conn.front;
+        let index = conn.index;
         let Upstream::Pending(upstream) = std::mem::replace(&mut conn.upstream, Upstream::None) else {
             return;
         };
         match stream::is_connected(&upstream) {
             None => conn.upstream = Upstream::Pending(upstream),
-            Some(Err(why)) => self.refuse(front, id, why),
+            Some(Err(why)) => self.refuse(index, id, why),
             Some(Ok(())) => match self.tools.poller.remove(&upstream) {
-                Ok(()) => self.begin(front, id, upstream),
-                Err(error) => self.refuse(front, id, Unanswered::Exhausted(error)),
+                Ok(()) => self.begin(index, id, upstream),
+                Err(error) => self.refuse(index, id, Unanswered::Exhausted(error)),
             },
         }
     }
@@ -412,7 +423,7 @@ impl Shell {
         if !matches!(conn.upstream, Upstream::Open(_)) {
             return;
         }
-        let front = conn.front;
+        let index = conn.index;
         match conn.pump(id, &mut self.tools) {
             Verdict::Wait => {}
             Verdict::Again => {
@@ -423,39 +434,39 @@ impl Shell {
             }
             Verdict::Close => {
                 self.conns.remove(&id);
-                return self.input(front, Input::Ended { conn: id });
+                return self.input(index, Input::Ended { conn: id });
             }
             // As long as nothing has been said, another worker will do.
             Verdict::Reset { by: Side::Worker } if !conn.relay.is_touched() => {
                 conn.upstream = Upstream::None;
-                return self.refuse(front, id, Unanswered::Absent);
+                return self.refuse(index, id, Unanswered::Absent);
             }
             Verdict::Reset { by } => {
                 if by == Side::Worker {
-                    self.doubt(front, id);
+                    self.doubt(index, id);
                 }
-                return self.reset(front, id);
+                return self.reset(index, id);
             }
             Verdict::Abandon(error) => {
                 self.warn(error);
-                return self.reset(front, id);
+                return self.reset(index, id);
             }
         }
         if !conn.half_open_told && conn.relay.is_half_open() {
             conn.half_open_told = true;
-            self.input(front, Input::HalfClosed { conn: id });
+            self.input(index, Input::HalfClosed { conn: id });
         }
     }
 
     /// Ends a connection so that both sides see that it was cut off.
-    fn reset(&mut self, front: usize, id: ConnId) {
+    fn reset(&mut self, index: usize, id: ConnId) {
         if let Some(conn) = self.conns.remove(&id) {
             stream::reset(conn.client);
             if let Upstream::Open(upstream) = conn.upstream {
                 stream::reset(upstream);
             }
         }
-        self.input(front, Input::Ended { conn: id });
+        self.input(index, Input::Ended { conn: id });
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::conn::Upstream;
 use super::shell::{Shell, Stop};
 use super::token::Token;
-use super::{Command, Front, Notice, Own, Place, Reach, Spec, Target};
+use super::{BoundFront, Command, ForwarderEvent, FrontAddress, FrontOptions, Own, Reach, Target};
+use crate::io::native_thread::Run;
 use rcluster_core::forward::{Config, ConnId};
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::schedule::Policy;
@@ -22,14 +23,14 @@ struct Rig {
     shell: Shell,
     waker: Waker,
     commands: Sender<Command>,
-    notices: Receiver<Notice>,
+    events: Receiver<ForwarderEvent>,
     worker: TcpListener,
 }
 
 impl Rig {
     fn new() -> Self {
-        let front = Front::open(Spec {
-            place: Place::Tcp { host: Some("127.0.0.1".into()), port: 0 },
+        let front = BoundFront::open(FrontOptions {
+            address: FrontAddress::Tcp { host: Some("127.0.0.1".into()), port: 0 },
             backlog: 16,
             reach: Some(Reach::Port),
             env: "PORT".into(),
@@ -39,14 +40,14 @@ impl Rig {
         })
         .unwrap();
         let (commands, queue) = channel();
-        let (told, notices) = channel();
+        let (told, events) = channel();
         let waker = Waker::new().unwrap();
-        let notify = Box::new(move |notice| told.send(notice).unwrap());
+        let notify = Box::new(move |event| told.send(event).unwrap());
         let shell = Shell::new(vec![front], waker.clone(), queue, notify).unwrap();
         let own = Own::port(Owner::default(), "PORT").unwrap();
         let &Target::Port { at, .. } = own.target() else { unreachable!("it was asked for a port") };
         let worker = TcpListener::bind(at).unwrap();
-        let it = Self { shell, waker, commands, notices, worker };
+        let it = Self { shell, waker, commands, events, worker };
         it.tell(Command::AddWorker { worker: WORKER, slot: Slot(0), own: vec![own] });
         it
     }
@@ -63,7 +64,7 @@ impl Rig {
     }
 
     fn client(&self) -> TcpStream {
-        TcpStream::connect(self.shell.desks[0].front.bound.sockname.unwrap()).unwrap()
+        TcpStream::connect(self.shell.fronts[0].bound.sockname.unwrap()).unwrap()
     }
 
     /// A client and its worker's end of the connection.
@@ -91,8 +92,8 @@ impl Rig {
     }
 
     fn assert_warned(&self) {
-        assert!(matches!(self.notices.try_recv(), Ok(Notice::Exhausted(_))));
-        assert!(self.notices.try_recv().is_err(), "once");
+        assert!(matches!(self.events.try_recv(), Ok(ForwarderEvent::Exhausted(_))));
+        assert!(self.events.try_recv().is_err(), "once");
     }
 }
 
@@ -132,7 +133,7 @@ fn a_connection_that_cannot_be_taken_out_of_the_poller_is_made_anew() {
     // As if it had been pending: its news has come, and taking it out of the poller fails.
     let conn = rig.shell.conns.get_mut(&id).unwrap();
     conn.upstream = Upstream::Pending(unwatched.into());
-    rig.shell.hear_pending(id);
+    rig.shell.on_pending(id);
     rig.assert_warned();
     rig.turn_until(|shell| matches!(shell.conns[&id].upstream, Upstream::Open(_)));
     assert!(rig.worker.accept().is_ok(), "it is connected to the worker again");
@@ -144,14 +145,14 @@ fn a_connection_that_cannot_be_taken_out_of_the_poller_is_made_anew() {
 fn an_address_that_cannot_be_watched_is_tried_again() {
     let mut rig = Rig::new();
     // The kernel refuses to watch a number twice.
-    let front = &rig.shell.desks[0].front.bound.fd;
+    let front = &rig.shell.fronts[0].bound.fd;
     rig.shell.tools.poller.add(front, Token::Waker.pack()).unwrap();
     let mut warned = false;
     while !warned {
         assert_eq!(rig.shell.turn().unwrap(), Stop::No);
-        warned = matches!(rig.notices.try_recv(), Ok(Notice::Exhausted(_)));
+        warned = matches!(rig.events.try_recv(), Ok(ForwarderEvent::Exhausted(_)));
     }
-    let front = &rig.shell.desks[0].front.bound.fd;
+    let front = &rig.shell.fronts[0].bound.fd;
     rig.shell.tools.poller.remove(front).unwrap();
     rig.assert_serves();
 }

@@ -102,7 +102,7 @@ pub enum Input<C> {
     },
     /// A worker is dead. What it had returned has been reported before this; what it had not received comes
     /// with it, so that there is no moment at which that could be given to it again.
-    WorkerGone {
+    WorkerExited {
         /// The worker.
         worker: WorkerId,
         /// The contents of its channel, oldest first.

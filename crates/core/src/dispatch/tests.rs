@@ -145,7 +145,7 @@ impl Play {
             "join" => Input::Joined { worker: worker(), listener: listener() },
             "left" => Input::Left { worker: worker(), listener: listener() },
             "leaving" => Input::WorkerLeaving { worker: worker() },
-            "gone" => Input::WorkerGone { worker: worker(), conns: conns() },
+            "gone" => Input::WorkerExited { worker: worker(), conns: conns() },
             "accept" => {
                 let conn = letters(0).next().unwrap();
                 Input::Accepted { listener: listener_of(conn), conn }

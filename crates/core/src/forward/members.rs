@@ -30,7 +30,7 @@ impl Member {
         self.rests_until.is_none() && (self.proven || self.connecting == 0)
     }
 
-    pub(super) fn look_at_the_clock(&mut self, now: Time) {
+    pub(super) fn on_time(&mut self, now: Time) {
         if self.rests_until.is_some_and(|until| until <= now) {
             self.rests_until = None;
         }

@@ -78,7 +78,7 @@ pub enum Input {
         worker: WorkerId,
     },
     /// It is dead.
-    WorkerGone {
+    WorkerExited {
         /// Which.
         worker: WorkerId,
     },

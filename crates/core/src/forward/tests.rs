@@ -108,7 +108,7 @@ fn sticky_clients_stay_with_a_slot_and_wait_for_nobody() {
     };
     let before = homes(&mut play);
     assert!((1..=3).all(|worker| before.contains(&worker)), "{before:?}");
-    play.tell(Input::WorkerGone { worker: WorkerId(2) });
+    play.tell(Input::WorkerExited { worker: WorkerId(2) });
     let meanwhile = homes(&mut play);
     // Worker 12 has the slot of worker 2.
     play.add(12);
@@ -123,7 +123,7 @@ fn sticky_clients_stay_with_a_slot_and_wait_for_nobody() {
 fn nothing_is_accepted_without_a_worker() {
     let mut play = Play::new(Config::default());
     assert_eq!(play.add(1), [Output::Resume]);
-    assert_eq!(play.tell(Input::WorkerGone { worker: WorkerId(1) }), [Output::Pause]);
+    assert_eq!(play.tell(Input::WorkerExited { worker: WorkerId(1) }), [Output::Pause]);
     assert_eq!(play.add(2), [Output::Resume]);
 }
 
@@ -199,7 +199,7 @@ fn who_leaves_gets_nothing_and_keeps_what_it_has() {
     play.tell(Input::WorkerLeaving { worker: WorkerId(1) });
     assert_eq!([play.client(2), play.client(3)], [2, 2]);
     assert_eq!(play.forward.loads().collect::<Vec<_>>(), [(WorkerId(2), 2), (WorkerId(1), 1)]);
-    play.tell(Input::WorkerGone { worker: WorkerId(1) });
+    play.tell(Input::WorkerExited { worker: WorkerId(1) });
     play.tell(Input::Ended { conn: ConnId(1) });
     assert_eq!(play.forward.loads().collect::<Vec<_>>(), [(WorkerId(2), 2)]);
 }

@@ -29,7 +29,7 @@ impl World {
                     waits(*listener, conn);
                 }
             }
-            Input::WorkerGone { worker, conns } => {
+            Input::WorkerExited { worker, conns } => {
                 for (listener, conn) in conns {
                     waits(*listener, conn);
                 }

@@ -182,7 +182,7 @@ impl World {
     /// What it has received dies with it; the rest is the shell's to save.
     pub(crate) fn kill(&mut self, worker: WorkerId) {
         self.closed += self.worker(worker).kill();
-        self.commands.push_back(Input::WorkerGone { worker, conns: Vec::new() });
+        self.commands.push_back(Input::WorkerExited { worker, conns: Vec::new() });
     }
 
     /// The first half of a turn of a worker's loop; see there.
@@ -249,10 +249,10 @@ impl World {
         let Some(command) = self.commands.pop_front() else {
             return false;
         };
-        if let Input::WorkerGone { worker, .. } = command {
+        if let Input::WorkerExited { worker, .. } = command {
             while self.hear_worker(worker) {}
             let conns = self.worker(worker).take_back();
-            self.feed(Input::WorkerGone { worker, conns });
+            self.feed(Input::WorkerExited { worker, conns });
             self.workers.remove(&worker);
             return true;
         }

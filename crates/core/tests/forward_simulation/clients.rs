@@ -143,7 +143,7 @@ impl World {
             }
             (37, Some(worker)) => {
                 self.members.remove(&worker);
-                self.tell(Input::WorkerGone { worker });
+                self.tell(Input::WorkerExited { worker });
             }
             (38, _) if self.random.one_in(5) => self.tell(Input::Exhausted),
             _ => {}

@@ -25,15 +25,16 @@ impl Shell {
         }
     }
 
-    /// A connection that a worker gives back is a descriptor, and is recognised anew. A hook is asked only once.
-    pub(super) fn returning(&self, listener: ListenerId, fd: Descriptor) -> Conn {
+    /// A connection that a worker returns, or has not received, is only a descriptor: its client is recognised anew. A
+    /// hook is not called again.
+    pub(super) fn with_key(&self, listener: ListenerId, fd: Descriptor) -> Conn {
         let key = self.recognise(listener, &fd);
         recognised(fd, key)
     }
 
     /// One that a worker has served goes by what its client has said last, as the worker tells; where that is nothing,
     /// by its address, but with the slot of that worker first: it may have given the client something to be recognised by.
-    pub(super) fn continuing(
+    pub(super) fn handed_over(
         &self,
         listener: ListenerId,
         fd: Descriptor,
@@ -56,8 +57,8 @@ impl Shell {
     pub(super) fn recognise_all(&self, conns: Vec<Unreceived>) -> Vec<(ListenerId, Conn)> {
         let recognise = |Unreceived { listener, fd, chosen, kept }| match (chosen, kept) {
             (Some(worker), kept) => (listener, Conn { kept, ..Conn::new(fd, Some(Home::Worker(worker))) }),
-            (None, Some(kept)) => (listener, self.continuing(listener, fd, kept, None)),
-            (None, None) => (listener, self.returning(listener, fd)),
+            (None, Some(kept)) => (listener, self.handed_over(listener, fd, kept, None)),
+            (None, None) => (listener, self.with_key(listener, fd)),
         };
         conns.into_iter().map(recognise).collect()
     }
@@ -68,7 +69,7 @@ impl Shell {
         (plan.policy == Policy::Sticky).then_some(&plan.preread)
     }
 
-    pub(super) fn welcome(&mut self, listener: ListenerId, fd: Descriptor) {
+    pub(super) fn on_client(&mut self, listener: ListenerId, fd: Descriptor) {
         match self.listeners.get(&listener).map(|listening| &listening.plan) {
             Some(plan) if plan.policy == Policy::Hook => {
                 let until = self.now + plan.hook_timeout;
@@ -90,10 +91,11 @@ impl Shell {
                     }
                 }
             }
-            _ => {
-                let conn = self.returning(listener, fd);
-                self.input(Input::Accepted { listener, conn });
+            Some(plan) if plan.policy == Policy::Sticky => {
+                let key = peer(&fd).map(|peer| Key::from(address_of(peer)));
+                self.input(Input::Accepted { listener, conn: recognised(fd, key) });
             }
+            Some(_) | None => self.input(Input::Accepted { listener, conn: Conn::new(fd, None) }),
         }
     }
 
@@ -112,7 +114,7 @@ impl Shell {
         match answer {
             Some(answer) => {
                 let token = |number| Token::Lingering(number).pack();
-                self.lingering.say(connection, answer, self.now, &self.poller, token);
+                self.lingering.answer(connection, answer, self.now, &self.poller, token);
             }
             // A client that has gone cannot be told, and nothing is lost.
             None => {

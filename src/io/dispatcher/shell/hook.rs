@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Shell;
-use crate::io::dispatcher::Notice;
+use crate::io::dispatcher::DispatcherEvent;
 use crate::io::dispatcher::connection::{AwaitingHook, Conn};
 use crate::io::dispatcher::hook_batch::{HookBatch, HookConnection, HookListener};
 use rcluster_core::dispatch::Input;
@@ -19,7 +19,7 @@ impl Shell {
     }
 
     /// The same for a connection that a worker has handed over: whom the app chose before need not be there any more.
-    pub(super) fn ask_again(&mut self, listener: ListenerId, conn: Conn) {
+    pub(super) fn wait_for_hook_again(&mut self, listener: ListenerId, conn: Conn) {
         let timeout = self.listeners.get(&listener).map(|listening| listening.plan.hook_timeout);
         let until = self.now + timeout.unwrap_or_default();
         let Conn { fd, kept, .. } = conn;
@@ -27,7 +27,7 @@ impl Shell {
     }
 
     /// Asks what there is to be asked.
-    pub(super) fn ask(&mut self) {
+    pub(super) fn call_hook(&mut self) {
         let Self { hook, listeners, brain, workers, now, .. } = self;
         let Some(Batch { number, conns }) = hook.next_batch() else { return };
         let mut about: Vec<HookListener> = Vec::new();
@@ -48,18 +48,18 @@ impl Shell {
                 about.questions.push(HookConnection::about(conn, &listening.name));
             }
         }
-        (self.notify)(Notice::Hook(HookBatch { batch: number, about }));
+        (self.notify)(DispatcherEvent::Hook(HookBatch { batch: number, about }));
     }
 
     /// The app has answered.
-    pub(super) fn hear_answers(&mut self, batch: u32, answers: Vec<Answer>) {
+    pub(super) fn on_hook_answers(&mut self, batch: u32, answers: Vec<Answer>) {
         for (listener, conn, worker) in self.hook.answered(batch, answers) {
             self.input(Input::Accepted { listener, conn: conn.answered(worker) });
         }
     }
 
     /// Lets in who has waited for an answer long enough.
-    pub(super) fn wait_no_longer(&mut self) {
+    pub(super) fn expire_hook(&mut self) {
         if self.hook.next_deadline().is_none_or(|deadline| deadline > self.now) {
             return;
         }

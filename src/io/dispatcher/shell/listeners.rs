@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::accept_watch::tokens;
 use super::{BURST, EXHAUSTED_PAUSE, Shell, Token};
-use crate::io::dispatcher::Notice;
+use crate::io::dispatcher::DispatcherEvent;
 use crate::io::dispatcher::listening::{Accepted, Listening};
 use rcluster_core::dispatch::Input;
 use rcluster_core::ids::{ListenerId, WorkerId};
@@ -27,7 +27,7 @@ impl Shell {
                 return;
             }
             match listening.accept() {
-                Accepted::Connection(fd) => self.welcome(listener, Descriptor::own(fd)),
+                Accepted::Connection(fd) => self.on_client(listener, Descriptor::own(fd)),
                 Accepted::Nothing => return,
                 Accepted::Exhausted(error) => return self.exhausted(listener, error),
                 Accepted::Refused(error) => {
@@ -39,7 +39,7 @@ impl Shell {
     }
 
     /// Accepts everybody who waits, and closes the sockets. What is accepted is on its way to workers afterwards.
-    pub(super) fn last_call(&mut self) {
+    pub(super) fn accept_all_and_close(&mut self) {
         for listener in self.listeners.keys().copied().collect::<Vec<_>>() {
             for _ in 0..LAST_BURSTS {
                 let waits = self.listeners.get(&listener).is_some_and(Listening::has_client);
@@ -48,7 +48,7 @@ impl Shell {
                 }
                 self.accept_burst(listener);
             }
-            self.order_last(listener);
+            self.order_and_wait(listener);
             if let Some(listening) = self.listeners.get_mut(&listener) {
                 listening.close_sockets(&self.poller);
             }
@@ -68,7 +68,7 @@ impl Shell {
         self.warn_exhausted(error);
         if self.reserve.release() {
             if let Some(Accepted::Connection(fd)) = self.listeners.get_mut(&listener).map(Listening::accept) {
-                self.welcome(listener, Descriptor::own(fd));
+                self.on_client(listener, Descriptor::own(fd));
                 self.flush();
             }
             if self.reserve.refill().is_ok() {
@@ -82,7 +82,7 @@ impl Shell {
     /// told lately.
     pub(super) fn warn_exhausted(&mut self, error: SysError) {
         if self.exhaustion.is_due(self.now) {
-            (self.notify)(Notice::Exhausted(error));
+            (self.notify)(DispatcherEvent::Exhausted(error));
         }
     }
 
@@ -91,7 +91,7 @@ impl Shell {
     /// clients wait in the backlog meanwhile.
     pub(super) fn too_many_on_their_way(&mut self) {
         if self.jam.is_due(self.now) {
-            (self.notify)(Notice::Jammed);
+            (self.notify)(DispatcherEvent::Jammed);
         }
         self.pause();
     }
@@ -158,9 +158,9 @@ impl Shell {
     /// accepted here.
     pub(super) fn arrange(&mut self, listener: ListenerId) {
         if let Some(Err(error)) = self.listeners.get(&listener).map(Listening::arrange)
-            && !std::mem::replace(&mut self.told_unsteered, true)
+            && !std::mem::replace(&mut self.reported_unsteered, true)
         {
-            (self.notify)(Notice::Unsteered(error));
+            (self.notify)(DispatcherEvent::Unsteered(error));
         }
         self.watch_listener(listener);
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Shell, SlotOutcome};
-use crate::io::dispatcher::Notice;
+use crate::io::dispatcher::DispatcherEvent;
 use crate::io::dispatcher::acceptor::Outcome;
 use crate::io::dispatcher::listening::Listening;
 use rcluster_core::ids::{ListenerId, Slot};
@@ -11,7 +11,7 @@ use rcluster_sys::closer::do_not_linger;
 use rcluster_sys::error::SysError;
 
 /// How long those who wait at a socket may take to be accepted before it is closed.
-const LAST_ORDER: Duration = Duration::from_millis(100);
+const CLOSE_WAIT: Duration = Duration::from_millis(100);
 
 impl Shell {
     /// Has those accepted who wait at the sockets that workers hold as well.
@@ -33,12 +33,12 @@ impl Shell {
     }
 
     /// The same for a socket that is about to be closed for good: waits for what is accepted, for a limited time.
-    pub(super) fn order_last(&mut self, listener: ListenerId) {
-        let until = Instant::now() + LAST_ORDER;
+    pub(super) fn order_and_wait(&mut self, listener: ListenerId) {
+        let until = Instant::now() + CLOSE_WAIT;
         self.order(listener);
         while self.listeners.get(&listener).is_some_and(Listening::is_busy) {
             match self.slots.1.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(outcome) => self.hear_slot(outcome),
+                Ok(outcome) => self.on_slot_outcome(outcome),
                 // A thread that a worker has blocked is not waited for.
                 Err(_) => return,
             }
@@ -46,20 +46,20 @@ impl Shell {
     }
 
     /// Takes in what came of it.
-    pub(super) fn hear_slots(&mut self) {
+    pub(super) fn take_slot_outcomes(&mut self) {
         while let Ok(outcome) = self.slots.1.try_recv() {
-            self.hear_slot(outcome);
+            self.on_slot_outcome(outcome);
         }
     }
 
-    fn hear_slot(&mut self, (listener, slot, outcome): SlotOutcome) {
+    fn on_slot_outcome(&mut self, (listener, slot, outcome): SlotOutcome) {
         let Some(listening) = self.listeners.get_mut(&listener) else { return };
         match outcome {
             Outcome::Connection(fd) => {
                 // It has inherited the options that workers have set on the socket.
                 do_not_linger(&fd);
                 let fd = listening.foreign(fd);
-                return self.welcome(listener, fd);
+                return self.on_client(listener, fd);
             }
             Outcome::Done => {
                 listening.answered(slot);
@@ -97,16 +97,16 @@ impl Shell {
     fn replace(&mut self, listener: ListenerId, slot: Slot) {
         let Some(listening) = self.listeners.get_mut(&listener) else { return };
         let Some(replaced) = listening.replace(slot, &self.poller) else { return };
-        self.tell_shut(listener, replaced.err());
+        self.report_shut(listener, replaced.err());
         self.arrange(listener);
     }
 
     /// Says once for each listener that a worker has shut a socket down, and each time if there is none in its place.
-    pub(super) fn tell_shut(&mut self, listener: ListenerId, error: Option<SysError>) {
+    pub(super) fn report_shut(&mut self, listener: ListenerId, error: Option<SysError>) {
         let Some(listening) = self.listeners.get_mut(&listener) else { return };
-        let told = std::mem::replace(&mut listening.told_shut, true);
+        let told = std::mem::replace(&mut listening.reported_shut, true);
         if !told || error.is_some() {
-            (self.notify)(Notice::Shut { name: listening.name.clone(), error });
+            (self.notify)(DispatcherEvent::Shut { name: listening.name.clone(), error });
         }
     }
 }

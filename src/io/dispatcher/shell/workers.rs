@@ -1,7 +1,7 @@
 //! Workers: what they say in their channels, and what they leave behind.
 
 use super::{BURST, Shell};
-use crate::io::dispatcher::Notice;
+use crate::io::dispatcher::DispatcherEvent;
 use crate::io::dispatcher::channel::Reclaimed;
 use crate::io::dispatcher::failure::WorkerError;
 use rcluster_core::channel::{MAX_MESSAGE, Message, Tag};
@@ -12,7 +12,7 @@ use rcluster_sys::closer::{Descriptor, do_not_linger};
 
 impl Shell {
     /// Reads what a worker says: that it woke, that it cannot take a connection.
-    pub(super) fn read_channel(&mut self, worker: WorkerId) -> Heard {
+    pub(super) fn read_channel(&mut self, worker: WorkerId) -> ReadOutcome {
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
         let mut look = true;
@@ -20,43 +20,43 @@ impl Shell {
         // left brings another event.
         for _ in 0..BURST {
             let Some(channel) = self.workers.get(&worker).filter(|channel| !channel.cut_off) else {
-                return Heard::All;
+                return ReadOutcome::All;
             };
             if channel.is_held_up() {
                 self.leave_unread(worker);
-                return Heard::All;
+                return ReadOutcome::All;
             }
             // Only what brings descriptors makes it less.
             match if std::mem::take(&mut look) { channel.can_read() } else { Ok(true) } {
                 Ok(true) => {}
                 Ok(false) => {
                     self.pause();
-                    return Heard::NoRoom;
+                    return ReadOutcome::NoRoom;
                 }
                 Err(error) => {
                     self.cut_off(worker, &error);
-                    return Heard::All;
+                    return ReadOutcome::All;
                 }
             }
             match channel.read(&mut bytes, &mut fds) {
                 Ok(Some(len)) => {
                     look = !fds.is_empty();
-                    let heard = match Message::parse(&bytes[..len], fds.len()) {
-                        Ok(message) => self.hear(worker, message, fds.drain(..)),
+                    let outcome = match Message::parse(&bytes[..len], fds.len()) {
+                        Ok(message) => self.on_message(worker, message, fds.drain(..)),
                         Err(error) => Err(WorkerError::new(error)),
                     };
-                    if let Err(error) = heard {
+                    if let Err(error) = outcome {
                         self.cut_off(worker, &error);
                     }
                 }
-                Ok(None) => return Heard::All,
+                Ok(None) => return ReadOutcome::All,
                 Err(error) => self.cut_off(worker, &error),
             }
         }
-        Heard::More
+        ReadOutcome::More
     }
 
-    fn hear(
+    fn on_message(
         &mut self,
         worker: WorkerId,
         message: Message<'_>,
@@ -98,8 +98,8 @@ impl Shell {
             // Or it would hold up whoever closes it next, be it another worker.
             do_not_linger(&conn);
             let conn = match kept {
-                Some(kept) => self.continuing(listener, conn, kept, from),
-                None => self.returning(listener, conn),
+                Some(kept) => self.handed_over(listener, conn, kept, from),
+                None => self.with_key(listener, conn),
             };
             self.input(Input::Returned { worker, listener, conn, why });
         }
@@ -123,7 +123,7 @@ impl Shell {
         self.watch_worker(worker);
         self.vacate(worker, None);
         self.input(Input::WorkerLeaving { worker });
-        (self.notify)(Notice::Broken(worker, why.to_string()));
+        (self.notify)(DispatcherEvent::Broken(worker, why.to_string()));
     }
 
     /// Takes back what a dead worker had not received, and what it had given back. When there is
@@ -133,22 +133,22 @@ impl Shell {
         channel.dead = true;
         self.leaving.remove(&worker);
         self.vacate(worker, None);
-        let heard = loop {
+        let outcome = loop {
             match self.read_channel(worker) {
-                Heard::More => {}
-                heard => break heard,
+                ReadOutcome::More => {}
+                outcome => break outcome,
             }
         };
         let Some(channel) = self.workers.get_mut(&worker) else { return };
         let Reclaimed { conns, all } = channel.reclaim();
         let conns = self.recognise_all(conns);
         // There may be room by now that there was not a moment ago.
-        if !all || heard == Heard::NoRoom {
+        if !all || outcome == ReadOutcome::NoRoom {
             self.input(Input::WorkerLeaving { worker });
             self.input(Input::Reclaimed { worker, conns });
             return self.pause();
         }
-        self.input(Input::WorkerGone { worker, conns });
+        self.input(Input::WorkerExited { worker, conns });
         if let Some(mut channel) = self.workers.remove(&worker) {
             channel.forget(&self.poller);
         }
@@ -158,7 +158,7 @@ impl Shell {
 /// How much of what a worker has said was read.
 #[derive(PartialEq, Eq)]
 #[must_use]
-pub(super) enum Heard {
+pub(super) enum ReadOutcome {
     All,
     More,
     /// Not all, for want of descriptors.
