@@ -14,6 +14,7 @@ pub mod hook;
 pub mod ids;
 pub mod inspect;
 pub mod lifeline;
+pub mod locks;
 pub mod notify;
 pub mod pending;
 pub mod random;
