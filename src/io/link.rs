@@ -178,6 +178,11 @@ impl Link {
         self.control.send(frame.as_bytes(), vec![socket])
     }
 
+    /// Sends a control frame that asks to use locks. The answer comes on the other end of `socket`.
+    pub fn use_locks(&self, socket: OwnedFd) -> Result<(), LinkError> {
+        self.control.send(json!({ "act": "locks" }).to_string().as_bytes(), vec![socket])
+    }
+
     /// Reads the next control frame.
     pub fn read_control(&self) -> Result<Control, LinkError> {
         let mut bytes = self.frame.borrow_mut();

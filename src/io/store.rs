@@ -11,6 +11,8 @@
 //! byte. It never reads from a descriptor that a worker has: nothing that a worker does to one can block it.
 
 mod client;
+mod lock_client;
+mod locks;
 mod shell;
 
 use std::os::fd::OwnedFd;
@@ -24,25 +26,46 @@ use rcluster_sys::epoll::Waker;
 use rcluster_sys::error::{Doing, SysError};
 
 pub use client::{Client, ConnectError, Reader, Woken};
+pub use lock_client::{Incoming, LockClient};
 use shell::Shell;
 
-/// Somebody wants to use a store.
+/// What somebody wants to use.
+#[derive(Debug)]
+pub enum What {
+    /// A store.
+    Store {
+        /// Which.
+        name: String,
+        /// How it is made, if there is none of the name.
+        options: StoreOptions,
+    },
+    /// Locks.
+    Locks,
+}
+
+/// Somebody wants to use a store, or locks.
 #[derive(Debug)]
 pub struct Open {
-    /// Which.
-    pub name: String,
-    /// How it is made, if there is none of the name.
-    pub options: StoreOptions,
+    /// Which of them.
+    pub what: What,
     /// Where the answer goes.
     pub socket: OwnedFd,
     /// The worker whose socket that is, and by whom it is closed; none for this process.
     pub worker: Option<(WorkerId, Closer)>,
 }
 
+/// What the thread is told.
+#[derive(Debug)]
+enum Command {
+    Open(Open),
+    /// A worker is dead.
+    Exited(WorkerId),
+}
+
 /// The thread, from outside.
 #[derive(Debug)]
 struct Hub {
-    commands: Sender<Open>,
+    commands: Sender<Command>,
     waker: Waker,
 }
 
@@ -57,10 +80,20 @@ pub fn open(request: Open) -> Result<(), SysError> {
     }
     if let Some(hub) = hub.as_ref() {
         // A thread that has failed hangs up on whoever asks: dropping the request closes the socket.
-        let _failed = hub.commands.send(request);
+        let _failed = hub.commands.send(Command::Open(request));
         hub.waker.wake();
     }
     Ok(())
+}
+
+/// A worker is dead: its locks go to others.
+pub fn on_exit(worker: WorkerId) {
+    let hub = HUB.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(hub) = hub.as_ref() {
+        // A thread that has failed holds nothing any more.
+        let _failed = hub.commands.send(Command::Exited(worker));
+        hub.waker.wake();
+    }
 }
 
 fn start() -> Result<Hub, SysError> {

@@ -2,6 +2,7 @@
 
 pub mod forward;
 pub mod launch;
+pub mod locks;
 pub mod primary;
 pub mod shared;
 mod shared_value;

@@ -9,7 +9,7 @@ use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 
 use super::shared_value::{self, Held, KEY_ROOM};
-use crate::io::store::{Client, ConnectError, Open, Woken, open};
+use crate::io::store::{Client, ConnectError, Open, What, Woken, open};
 use rcluster_core::store::cursor::{Cursor, Filter, Progress, Start, snapshot};
 use rcluster_core::store::geometry::Field;
 use rcluster_core::store::ops::{Condition, Lifetime, Op};
@@ -56,12 +56,12 @@ struct Callbacks {
     end: EventCallback,
 }
 
-fn failure(error: impl std::fmt::Display) -> Error {
+pub(super) fn failure(error: impl std::fmt::Display) -> Error {
     Error::new(Status::GenericFailure, error.to_string())
 }
 
 /// The code goes in front of the message: JavaScript makes the error.
-fn refusal(error: &ConnectError) -> Error {
+pub(super) fn refusal(error: &ConnectError) -> Error {
     match error {
         ConnectError::Refused { code, message } => failure(format!("{code} {message}")),
         error => failure(format!("ERR_RCLUSTER_SHARED {error}")),
@@ -83,7 +83,8 @@ pub fn open_shared(
 ) -> Result<SharedStore> {
     let options: StoreOptions = serde_json::from_str(&options).map_err(failure)?;
     let (ours, theirs) = message_pair().map_err(failure)?;
-    open(Open { name, options, socket: theirs, worker: None }).map_err(failure)?;
+    let what = What::Store { name, options };
+    open(Open { what, socket: theirs, worker: None }).map_err(failure)?;
     SharedStore::connect(env, ours, &on_news, &on_end)
 }
 

@@ -9,6 +9,7 @@ use napi::bindgen_prelude::{Buffer, FnArgs, Function};
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 
+use super::locks::LockLink;
 use super::shared::SharedStore;
 use crate::io::lifeline;
 use crate::io::link::{Accepted, Connections, Control, Link, LinkError, Passed, TURN};
@@ -167,6 +168,16 @@ impl WorkerLink {
         self.shared.link.share(&name, &options, theirs).map_err(failure)?;
         self.shared.send_rest().map_err(failure)?;
         SharedStore::connect(env, ours, &on_news, &on_end)
+    }
+
+    /// Uses the locks of the cluster, as [`WorkerLink::open_shared`] does a store.
+    #[napi(catch_unwind)]
+    #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
+    pub fn open_locks(&self, env: Env, on_news: Function<'_, (), ()>) -> Result<LockLink> {
+        let (ours, theirs) = message_pair().map_err(failure)?;
+        self.shared.link.use_locks(theirs).map_err(failure)?;
+        self.shared.send_rest().map_err(failure)?;
+        LockLink::connect(env, ours, &on_news)
     }
 
     /// Sends a control frame. Throws when the link is broken.

@@ -151,7 +151,7 @@ impl Control {
             FromWorker::ListensAlone => self.supervise(supervise::Input::Listening { worker }),
             FromWorker::Leaving => self.on_leaving(worker),
             // It concerns neither listeners nor supervision: the thread that owns the stores answers.
-            FromWorker::Share(_) => {}
+            FromWorker::Share(_) | FromWorker::Locks => {}
             FromWorker::Held { drained, resources } => {
                 self.supervise(supervise::Input::Held { worker, drained, resources });
             }

@@ -80,6 +80,8 @@ pub enum FromWorker {
     },
     /// The worker wants to use a shared store.
     Share(Box<Share>),
+    /// The worker wants to use locks. The socket for the answer comes with the frame.
+    Locks,
     /// The worker disconnects by agreement: its end is no accident.
     Leaving,
     /// The app in the worker says that it is ready.
@@ -262,6 +264,7 @@ impl FromWorker {
             "close" => fields("close", frame).map(|About { listener }| Self::Close { listener }),
             "listensAlone" => Ok(Self::ListensAlone),
             "share" => fields("share", frame).map(|share| Self::Share(Box::new(share))),
+            "locks" => Ok(Self::Locks),
             "leaving" => Ok(Self::Leaving),
             "ready" => Ok(Self::Ready),
             "retire" => fields("retire", frame).map(|Retire { reason, detail }| Self::Retire {

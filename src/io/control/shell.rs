@@ -154,10 +154,13 @@ impl Shell {
                 self.reply(worker, refusal);
                 self.give_answers();
             }
+            // What is asked for by a worker that has ended by now is dropped: nobody would tell of its end any more.
+            Heard::Shares(store::Open { worker: Some((worker, _)), .. })
+                if !self.workers.contains_key(&worker) => {}
             Heard::Shares(request) => {
                 // The worker learns of it by its socket, which is closed.
                 if let Err(error) = store::open(request) {
-                    let message = format!("A worker cannot use a shared store: {error}");
+                    let message = format!("A worker cannot use a shared store or locks: {error}");
                     (self.tell)(Event::Warning { code: "RCLUSTER_SHARED", message });
                 }
             }
@@ -337,6 +340,7 @@ impl Shell {
     /// A worker's process has ended: reaps it.
     fn on_ended(&mut self, worker: WorkerId) {
         let Some(handle) = self.workers.get(&worker) else { return };
+        store::on_exit(worker);
         let supervised = handle.supervised.is_some();
         let exit = match self.reaper.reap(worker, &handle.pidfd, supervised) {
             Reaped::Exited(exit) => exit,

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::messages::Heard;
-use crate::io::store::Open;
+use crate::io::store::{Open, What};
 use rcluster_core::ids::WorkerId;
 use rcluster_core::wire::{FrameError, FromWorker, MAX_FRAME, Share, ToWorker};
 use rcluster_sys::async_fd::watch;
@@ -253,17 +253,20 @@ impl Incoming {
 
     fn interpret(&self, received: Result<Received, SysError>, mut fds: Vec<OwnedFd>) -> Heard {
         let worker = self.worker;
-        // Only a worker that wants to use a shared store has a descriptor to send: the socket for the answer.
+        // Only a worker that wants to use a shared store or locks has a descriptor to send: the socket for the answer.
         let socket = fds.pop_if(|socket| is_message_socket(socket));
         self.closer.close_all(fds);
         match (self.read(received), socket) {
             (Heard::Said(_, FromWorker::Share(share)), Some(socket)) => {
                 let Share { name, options } = *share;
                 let worker = Some((worker, self.closer.clone()));
-                Heard::Shares(Open { name, options, socket, worker })
+                Heard::Shares(Open { what: What::Store { name, options }, socket, worker })
             }
-            (Heard::Said(_, FromWorker::Share(_)), None) => {
-                Heard::Broke(worker, "it wants to use a shared store and sends no socket".into())
+            (Heard::Said(_, FromWorker::Locks), Some(socket)) => {
+                Heard::Shares(Open { what: What::Locks, socket, worker: Some((worker, self.closer.clone())) })
+            }
+            (Heard::Said(_, FromWorker::Share(_) | FromWorker::Locks), None) => {
+                Heard::Broke(worker, "it wants to use a shared store or locks and sends no socket".into())
             }
             (heard, socket) => {
                 self.closer.close_all(socket);

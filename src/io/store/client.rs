@@ -84,23 +84,7 @@ pub struct Client {
 impl Client {
     /// Waits for the answer to a request to open a store, whose other end is with the primary.
     pub fn connect(socket: OwnedFd) -> Result<Self, ConnectError> {
-        #[derive(Deserialize)]
-        struct Refused {
-            code: String,
-            message: String,
-        }
-        let (mut bytes, mut fds) = ([0; ANSWER], Vec::new());
-        if !wait_for_message(socket.as_fd(), PATIENCE)? {
-            return Err(ConnectError::NoAnswer);
-        }
-        let Received::Message { len, cut: false } = receive(socket.as_fd(), &mut bytes, &mut fds)? else {
-            return Err(ConnectError::NoAnswer);
-        };
-        let Ok([segment, page, bell]) = <[OwnedFd; 3]>::try_from(fds) else {
-            let Refused { code, message } =
-                serde_json::from_slice(&bytes[..len]).map_err(|_| ConnectError::NoAnswer)?;
-            return Err(ConnectError::Refused { code, message });
-        };
+        let [segment, page, bell] = await_descriptors(&socket)?;
         let view = View::new(Reader(Published::open(&segment)?)).map_err(|_| ConnectError::NoAnswer)?;
         let requests = Requests::new(Segment::open(&page)?).ok_or(ConnectError::NoAnswer)?;
         Ok(Self { view, requests: RefCell::new(requests), bell: Waker::adopt(bell), socket })
@@ -171,9 +155,32 @@ impl Client {
     }
 }
 
+/// Waits for the answer of the primary: what it takes to use what was asked for.
+pub(super) fn await_descriptors<const COUNT: usize>(
+    socket: &OwnedFd,
+) -> Result<[OwnedFd; COUNT], ConnectError> {
+    #[derive(Deserialize)]
+    struct Refused {
+        code: String,
+        message: String,
+    }
+    let (mut bytes, mut fds) = ([0; ANSWER], Vec::new());
+    if !wait_for_message(socket.as_fd(), PATIENCE)? {
+        return Err(ConnectError::NoAnswer);
+    }
+    let Received::Message { len, cut: false } = receive(socket.as_fd(), &mut bytes, &mut fds)? else {
+        return Err(ConnectError::NoAnswer);
+    };
+    <[OwnedFd; COUNT]>::try_from(fds).or_else(|_| {
+        let Refused { code, message } =
+            serde_json::from_slice(&bytes[..len]).map_err(|_| ConnectError::NoAnswer)?;
+        Err(ConnectError::Refused { code, message })
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Open, open};
+    use super::super::{Open, What, open};
     use super::*;
     use rcluster_core::store::ops::{Condition, Lifetime, Op, Status};
     use rcluster_core::store::request::encode;
@@ -183,7 +190,8 @@ mod tests {
 
     fn connect(name: &str, options: Options) -> Result<Client, ConnectError> {
         let (ours, theirs) = message_pair().unwrap();
-        open(Open { name: name.into(), options, socket: theirs, worker: None }).unwrap();
+        let what = What::Store { name: name.into(), options };
+        open(Open { what, socket: theirs, worker: None }).unwrap();
         Client::connect(ours)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
@@ -11,7 +12,6 @@ use rcluster_core::locks::wire::{Ask, Kind, LONGEST, Message, decode};
 use rcluster_core::locks::{ClientId, Event, Listed, Locks, MAX_REQUESTS, Mode, RequestId, Space};
 use rcluster_core::store::ops::{Outcome, Status};
 use rcluster_core::store::ring::{Inbox, Wanted, page_words};
-use rcluster_sys::clock::since_epoch;
 use rcluster_sys::closer::Descriptor;
 use rcluster_sys::epoll::{Interest, Poller, Waker};
 use rcluster_sys::error::SysError;
@@ -77,9 +77,7 @@ impl LockRoom {
         match prepare(poller, token, &socket) {
             Ok((inbox, bell)) => {
                 // Tokens rise from one primary to the next, too, as long as the system's clock does.
-                let locks = self.locks.get_or_insert_with(|| {
-                    Locks::new(u64::try_from(since_epoch().as_micros()).unwrap_or_default())
-                });
+                let locks = self.locks.get_or_insert_with(|| Locks::new(microseconds_since_1970()));
                 locks.join(ClientId(token));
                 let outbox = VecDeque::new();
                 let client = Client { inbox, bell, socket, worker, outbox, lists: false };
@@ -280,11 +278,12 @@ impl Client {
     }
 }
 
-fn prepare(
-    poller: &Poller,
-    token: u64,
-    socket: &Descriptor,
-) -> Result<(Inbox<Segment>, Waker), SysError> {
+fn microseconds_since_1970() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or_default()
+}
+
+fn prepare(poller: &Poller, token: u64, socket: &Descriptor) -> Result<(Inbox<Segment>, Waker), SysError> {
     let (page, page_fd) = Segment::create_shared(NAME, page_words(LONGEST))?;
     let inbox = Inbox::new(page).ok_or(SysError::invalid("making a page for requests"))?;
     let bell = Waker::new()?;

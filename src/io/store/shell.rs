@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::Open;
+use super::locks::LockRoom;
+use super::{Command, Open, What};
 use rcluster_core::ids::WorkerId;
 use rcluster_core::store::geometry::{Geometry, MAX_SIZE, MIN_SIZE};
 use rcluster_core::store::ops::{Eviction, Outcome, Status};
@@ -25,7 +26,7 @@ use rcluster_sys::passing::{duplicate, send};
 use rcluster_sys::segment::{Segment, reserve};
 
 /// What the memory of stores is called where the system lists it.
-const NAME: &CStr = c"rcluster-store";
+pub(super) const NAME: &CStr = c"rcluster-store";
 
 /// The size of a store, if nobody has said it.
 const DEFAULT_SIZE: u64 = 64 << 20;
@@ -84,19 +85,20 @@ impl From<SysError> for Refusal {
 pub(super) struct Shell {
     poller: Poller,
     waker: Waker,
-    commands: Receiver<Open>,
+    commands: Receiver<Command>,
     stores: HashMap<String, Shared>,
+    locks: LockRoom,
     /// Even, and never used twice. The odd ones are those of the sockets.
     next_token: u64,
     request: Vec<u8>,
 }
 
 impl Shell {
-    pub(super) fn new(waker: Waker, commands: Receiver<Open>) -> Result<Self, SysError> {
+    pub(super) fn new(waker: Waker, commands: Receiver<Command>) -> Result<Self, SysError> {
         let poller = Poller::new()?;
         poller.add(&waker, WAKER)?;
         let (stores, request) = (HashMap::new(), Vec::new());
-        Ok(Self { poller, waker, commands, stores, next_token: 2, request })
+        Ok(Self { poller, waker, commands, stores, locks: LockRoom::default(), next_token: 2, request })
     }
 
     /// Returns when nobody can open a store any more, or when the system fails.
@@ -108,15 +110,23 @@ impl Shell {
             for client in self.stores.values().flat_map(|shared| &shared.clients) {
                 client.inbox.wake();
             }
+            self.locks.wake();
             for index in 0..events {
                 let event = self.poller.event(index);
                 if event.token == WAKER {
                     self.waker.clear();
-                    while let Ok(open) = self.commands.try_recv() {
-                        self.open(open);
+                    while let Ok(command) = self.commands.try_recv() {
+                        match command {
+                            Command::Open(open) => self.open(open),
+                            Command::Exited(worker) => self.locks.on_exit(&self.poller, worker),
+                        }
                     }
-                } else if event.end && event.token % 2 == 1 {
-                    self.remove(event.token - 1);
+                } else if event.token % 2 == 1 {
+                    if event.end {
+                        self.remove(event.token - 1);
+                    } else if event.writable {
+                        self.locks.on_room(&self.poller, event.token - 1);
+                    }
                 }
             }
         }
@@ -142,11 +152,12 @@ impl Shell {
         for token in broken {
             self.remove(token);
         }
+        more |= self.locks.work(&self.poller);
         if more {
             return true;
         }
         // All have to be told, so that none is left out.
-        let mut asleep = true;
+        let mut asleep = self.locks.sleep();
         for client in self.stores.values().flat_map(|shared| &shared.clients) {
             asleep &= client.inbox.sleep();
         }
@@ -159,13 +170,16 @@ impl Shell {
     }
 
     fn open(&mut self, open: Open) {
-        let Open { name, options, socket, worker } = open;
+        let Open { what, socket, worker } = open;
         let socket = match &worker {
             Some((_, closer)) => Descriptor::foreign(socket, closer),
             None => Descriptor::own(socket),
         };
         let worker = worker.map(|(worker, _)| worker);
-        let answer = self.try_open(&name, &options, socket, worker);
+        let answer = match what {
+            What::Store { name, options } => self.try_open(&name, &options, socket, worker),
+            What::Locks => self.open_locks(socket, worker),
+        };
         if let Err((socket, Refusal { code, message })) = answer {
             let text = json!({ "code": code, "message": message }).to_string();
             // Who has hung up meanwhile, or reads nothing, does not want to know.
@@ -191,6 +205,21 @@ impl Shell {
             Err(error) => return Err((socket, error.into())),
         }
         Ok(())
+    }
+
+    fn open_locks(
+        &mut self,
+        socket: Descriptor,
+        worker: Option<WorkerId>,
+    ) -> Result<(), (Descriptor, Refusal)> {
+        if !self.locks.has_room_for(worker) {
+            let message = "This worker uses locks in too many places".into();
+            return Err((socket, Refusal { code: "ERR_RCLUSTER_SHARED", message }));
+        }
+        let token = self.next_token;
+        self.next_token += 2;
+        let admitted = self.locks.admit(&self.poller, token, socket, worker);
+        admitted.map_err(|(socket, error)| (socket, error.into()))
     }
 
     /// Sees to it that there is such a store.
@@ -245,6 +274,7 @@ impl Shell {
     }
 
     fn remove(&mut self, token: u64) {
+        self.locks.remove(&self.poller, token);
         for shared in self.stores.values_mut() {
             let Some(place) = shared.clients.iter().position(|client| client.token == token) else {
                 continue;

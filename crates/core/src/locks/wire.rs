@@ -55,7 +55,8 @@ pub fn decode(bytes: &[u8]) -> Option<Ask<'_>> {
     let text = rest.get(..usize::try_from(word(2)?).ok()?)?;
     match number {
         REQUEST => {
-            let space = [Space::Lock, Space::Lead, Space::Flight].into_iter().find(|it| *it as u8 == space)?;
+            let space =
+                [Space::Lock, Space::Lead, Space::Flight].into_iter().find(|it| *it as u8 == space)?;
             let mode = [Mode::Exclusive, Mode::Shared].into_iter().find(|it| *it as u8 == mode)?;
             let all = [Otherwise::Wait, Otherwise::GiveUp, Otherwise::Steal];
             let otherwise = all.into_iter().find(|it| *it as u8 == otherwise)?;
@@ -171,12 +172,8 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        let request = Request {
-            space: Space::Lock,
-            name: b"12345678",
-            mode: Mode::Shared,
-            otherwise: Otherwise::Wait,
-        };
+        let request =
+            Request { space: Space::Lock, name: b"12345678", mode: Mode::Shared, otherwise: Otherwise::Wait };
         let whole = bytes(&Ask::Request(RequestId(1), request));
         for length in 0..whole.len() {
             assert_eq!(decode(&whole[..length]), None, "{length} bytes");

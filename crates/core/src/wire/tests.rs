@@ -24,6 +24,7 @@ fn every_act_is_read() {
         (json!({ "act": "close", "listener": 7 }), FromWorker::Close { listener }),
         (json!({ "act": "listensAlone" }), FromWorker::ListensAlone),
         (json!({ "act": "leaving" }), FromWorker::Leaving),
+        (json!({ "act": "locks" }), FromWorker::Locks),
         (json!({ "act": "share", "name": "store" }), share(StoreOptions::default())),
         (
             json!({ "act": "share", "name": "store", "options": { "size": 5, "eviction": "lru" } }),

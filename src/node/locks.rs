@@ -1,0 +1,173 @@
+//! The locks of a cluster, for JavaScript.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use napi::bindgen_prelude::Function;
+use napi::{Env, Result};
+use napi_derive::napi;
+
+use super::shared::{failure, refusal};
+use crate::io::store::{Incoming, LockClient, Open, What, open};
+use rcluster_core::locks::wire::{Ask, Message, encode};
+use rcluster_core::locks::{Mode, Otherwise, Request, RequestId, Space};
+use rcluster_core::store::ring::Pushed;
+use rcluster_js::callback::EventCallback;
+use rcluster_js::uv::UvPoll;
+use rcluster_sys::passing::message_pair;
+
+/// A process' hold on the locks of its cluster.
+#[napi]
+pub struct LockLink {
+    shared: Rc<Shared>,
+    poll: UvPoll,
+}
+
+struct Shared {
+    client: LockClient,
+    /// Requests that wait for room in the ring. JavaScript limits how many there are.
+    backlog: RefCell<VecDeque<Vec<u64>>>,
+}
+
+/// What has come.
+#[napi(object)]
+pub struct LockMessage {
+    /// 1 granted, 2 unavailable, 3 stolen, 4 settled, 5 too many requests, 6 part of an answer to a query, 7 the end.
+    pub kind: u32,
+    /// The request.
+    pub id: f64,
+    /// The token of what is granted; how many parts of an answer follow.
+    pub number: f64,
+    /// The outcome, or the part.
+    pub text: String,
+}
+
+const END: u32 = 7;
+
+/// Uses the locks of this process and its workers. `on_news` is called when there is something to take.
+///
+/// Throws with a message that begins with the code of the error.
+#[napi(catch_unwind)]
+#[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
+pub fn open_locks(env: Env, on_news: Function<'_, (), ()>) -> Result<LockLink> {
+    let (ours, theirs) = message_pair().map_err(failure)?;
+    open(Open { what: What::Locks, socket: theirs, worker: None }).map_err(failure)?;
+    LockLink::connect(env, ours, &on_news)
+}
+
+#[napi]
+impl LockLink {
+    pub(super) fn connect(env: Env, socket: OwnedFd, on_news: &Function<'_, (), ()>) -> Result<Self> {
+        let client = LockClient::connect(socket).map_err(|error| refusal(&error))?;
+        let watched = client.watched().map_err(failure)?;
+        let news = EventCallback::new(env, on_news, "RCLUSTERLOCKS").map_err(failure)?;
+        let on_ready = move || news.call([]);
+        let poll = UvPoll::new(env, watched, Box::new(on_ready)).map_err(failure)?;
+        Ok(Self { shared: Rc::new(Shared { client, backlog: RefCell::default() }), poll })
+    }
+
+    /// Asks for a lock. `space`: 0 of the application, 1 who leads, 2 who makes a value. `otherwise`: 0 wait, 1 give up,
+    /// 2 steal.
+    #[napi]
+    #[allow(clippy::needless_pass_by_value, reason = "napi hands strings over by value")]
+    pub fn request(&self, id: f64, space: u32, name: String, shared: bool, otherwise: u32) -> Result<()> {
+        let request = Request {
+            space: match space {
+                0 => Space::Lock,
+                1 => Space::Lead,
+                _ => Space::Flight,
+            },
+            name: name.as_bytes(),
+            mode: if shared { Mode::Shared } else { Mode::Exclusive },
+            otherwise: match otherwise {
+                0 => Otherwise::Wait,
+                1 => Otherwise::GiveUp,
+                _ => Otherwise::Steal,
+            },
+        };
+        self.shared.send(&Ask::Request(request_id(id), request))
+    }
+
+    /// Releases a lock, or no longer waits for it.
+    #[napi]
+    pub fn end(&self, id: f64) -> Result<()> {
+        self.shared.send(&Ask::End(request_id(id)))
+    }
+
+    /// Tells all that wait for the same how it went, and releases it.
+    #[napi]
+    #[allow(clippy::needless_pass_by_value, reason = "napi hands strings over by value")]
+    pub fn settle(&self, id: f64, outcome: String) -> Result<()> {
+        self.shared.send(&Ask::Settle(request_id(id), outcome.as_bytes()))
+    }
+
+    /// Asks what is held and pending. There may be one query at a time.
+    #[napi]
+    pub fn query(&self, id: f64) -> Result<()> {
+        self.shared.send(&Ask::Query(request_id(id)))
+    }
+
+    /// The next of what has come, if there is any.
+    #[napi]
+    pub fn take(&self) -> Result<Option<LockMessage>> {
+        loop {
+            let end = LockMessage { kind: END, id: 0.0, number: 0.0, text: String::new() };
+            match self.shared.client.receive() {
+                Ok(Incoming::Nothing) => return Ok(None),
+                Ok(Incoming::Room) => self.shared.flush()?,
+                Ok(Incoming::End) | Err(_) => return Ok(Some(end)),
+                Ok(Incoming::Message(bytes)) => {
+                    let Message { kind, request, number, text } = Message::decode(&bytes)
+                        .ok_or_else(|| failure("a message about locks makes no sense"))?;
+                    let text = String::from_utf8_lossy(text).into_owned();
+                    #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, which is far away")]
+                    let (id, number) = (request.0 as f64, number as f64);
+                    return Ok(Some(LockMessage { kind: kind as u32, id, number, text }));
+                }
+            }
+        }
+    }
+
+    /// Whether what may come keeps the event loop alive.
+    #[napi]
+    pub fn hold(&self, hold: bool) {
+        self.poll.hold_loop(hold);
+    }
+
+    /// Waits for nothing any more: the end has been told.
+    #[napi]
+    pub fn stop(&self) {
+        self.poll.pause();
+    }
+}
+
+impl Shared {
+    fn send(&self, ask: &Ask<'_>) -> Result<()> {
+        let mut words = Vec::new();
+        encode(ask, &mut words);
+        self.backlog.borrow_mut().push_back(words);
+        self.flush()
+    }
+
+    fn flush(&self) -> Result<()> {
+        let mut backlog = self.backlog.borrow_mut();
+        while let Some(request) = backlog.front() {
+            let pushed = self.client.push(request);
+            if pushed == Pushed::Full {
+                return Ok(());
+            }
+            backlog.pop_front();
+            if pushed == Pushed::TooLong {
+                return Err(failure("a request for a lock is too long"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "JavaScript counts them from 1")]
+fn request_id(id: f64) -> RequestId {
+    RequestId(id as u64)
+}
