@@ -47,9 +47,16 @@ function shared(name, options) {
   return require('./shared').shared(name, options);
 }
 
+const locks = {
+  /** @param {any[]} args */
+  request: (...args) => require('./locks').request(.../** @type {[any, any]} */ (args)),
+  query: () => require('./locks').query(),
+};
+
 /** What rcluster has in workers and the built-in does not. */
 const EXTRAS = {
   availableParallelism,
+  locks,
   schedule: forThePrimary('cluster.schedule()'),
   shared,
   supervise: forThePrimary('cluster.supervise()'),

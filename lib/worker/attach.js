@@ -9,7 +9,7 @@ const { trackSessions } = require('../seam/http');
 const createListening = require('./listening');
 const createDisconnect = require('./disconnect');
 const createDrain = require('./drain');
-const { linkShared, linked } = require('./extras');
+const { linkLocks, linkShared, linked } = require('./extras');
 const { createOwnAddresses } = require('./own-address');
 const createRetirement = require('./retirement');
 
@@ -63,6 +63,7 @@ module.exports = function attach(firstFd, own, settings) {
   if (settings !== undefined) retirement.configure(JSON.parse(settings));
   linked(() => link.slot());
   linkShared(link);
+  linkLocks(link);
 
   /**
    * The primary's native side is gone. When the primary is dead its end of Node's own channel

@@ -28,6 +28,16 @@ function linkShared(link) {
   Object.defineProperty(builtin, OPEN, { value, configurable: true });
 }
 
+/** Under this it has what uses locks by the link of this worker. */
+const OPEN_LOCKS = Symbol.for('rcluster.locks');
+
+/** @param {import('../../binding').WorkerLink} link */
+function linkLocks(link) {
+  /** @type {import('../../binding').WorkerLink['openLocks']} */
+  const value = (...args) => link.openLocks(...args);
+  Object.defineProperty(builtin, OPEN_LOCKS, { value, configurable: true });
+}
+
 /**
  * An identifier that nobody guesses, with the slot of this worker in front: the primary knows the form.
  */
@@ -45,4 +55,4 @@ function addWorkerExtras(cluster) {
   return addExtras(cluster, { ...EXTRAS, stickyId });
 }
 
-module.exports = { addWorkerExtras, linkShared, linked };
+module.exports = { addWorkerExtras, linkLocks, linkShared, linked };

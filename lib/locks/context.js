@@ -1,0 +1,44 @@
+'use strict';
+
+// Which locks the code that runs holds: those of the callbacks that have led to it. A request for one of them would wait
+// for itself.
+
+/**
+ * @typedef {object} Held
+ * @property {number} space
+ * @property {string} name
+ * @property {boolean} shared
+ * @property {{ held: boolean }} grant
+ * @property {Held | undefined} [outer]
+ */
+
+/** @type {import('node:async_hooks').AsyncLocalStorage<Held> | undefined} made for the first lock */
+let storage;
+
+/**
+ * Calls a function that holds a lock.
+ * @template T
+ * @param {Held} held
+ * @param {() => T} callback
+ * @returns {T}
+ */
+function runHolding(held, callback) {
+  storage ??= new (require('node:async_hooks').AsyncLocalStorage)();
+  let outer = storage.getStore();
+  while (outer?.grant.held === false) outer = outer.outer;
+  return storage.run({ ...held, outer }, callback);
+}
+
+/**
+ * The lock of this name that the code that runs holds, if it does.
+ * @param {number} space
+ * @param {string} name
+ */
+function heldHere(space, name) {
+  for (let held = storage?.getStore(); held !== undefined; held = held.outer) {
+    if (held.grant.held && held.space === space && held.name === name) return held;
+  }
+  return undefined;
+}
+
+module.exports = { heldHere, runHolding };
