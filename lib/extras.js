@@ -47,6 +47,14 @@ function shared(name, options) {
   return require('./shared').shared(name, options);
 }
 
+/**
+ * @param {string} name
+ * @param {any} leader
+ */
+function lead(name, leader) {
+  return require('./locks/lead').lead(name, leader);
+}
+
 const locks = {
   /** @param {any[]} args */
   request: (...args) => require('./locks').request(.../** @type {[any, any]} */ (args)),
@@ -56,6 +64,7 @@ const locks = {
 /** What rcluster has in workers and the built-in does not. */
 const EXTRAS = {
   availableParallelism,
+  lead,
   locks,
   schedule: forThePrimary('cluster.schedule()'),
   shared,

@@ -24,6 +24,7 @@ if (cluster.worker) attach(cluster.worker);
 module.exports = addExtras(cluster, {
   availableParallelism: os.availableParallelism,
   forwarding: () => [],
+  lead: unsupported('cluster.lead()'),
   locks: { query: unsupported('cluster.locks.query()'), request: unsupported('cluster.locks.request()') },
   schedule: unsupported('cluster.schedule()'),
   schedulingStats: noReport,

@@ -2,6 +2,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::*;
+use crate::io::store::What;
 use rcluster_core::ids::ListenerId;
 use rcluster_sys::passing::{duplicate, message_pair};
 use rcluster_testing::lingering;
@@ -45,7 +46,8 @@ fn who_wants_to_use_a_store_sends_a_socket() {
         let (socket, _) = message_pair().unwrap();
         tell(&theirs, frame, &socket);
         let Some(Heard::Shares(open)) = events.recv().await else { panic!("it is understood") };
-        assert_eq!((open.name.as_str(), open.options.size), ("store", Some(1 << 20)));
+        let What::Store { name, options } = open.what else { panic!("it is a store") };
+        assert_eq!((name.as_str(), options.size), ("store", Some(1 << 20)));
         assert_eq!(open.worker.map(|(worker, _)| worker), Some(WORKER));
         // It goes on to be read.
         tell(&theirs, br#"{"act":"ready"}"#, &socket);
