@@ -3,6 +3,7 @@
 import clusterTypes = require('./types/cluster.js');
 import forwardTypes = require('./types/forward.js');
 import schedulingTypes = require('./types/scheduling.js');
+import locksTypes = require('./types/locks.js');
 import sharedTypes = require('./types/shared.js');
 import superviseTypes = require('./types/supervise.js');
 
@@ -53,6 +54,14 @@ declare namespace cluster {
   type OverloadOptions = schedulingTypes.OverloadOptions;
   type ConnectionCounts = schedulingTypes.ConnectionCounts;
   type SchedulingStats = schedulingTypes.SchedulingStats;
+
+  type LockMode = locksTypes.LockMode;
+  type LockOptions = locksTypes.LockOptions;
+  type Lock = locksTypes.Lock;
+  type LockInfo = locksTypes.LockInfo;
+  type LockSnapshot = locksTypes.LockSnapshot;
+  type Locks = locksTypes.Locks;
+  type Leadership = locksTypes.Leadership;
 
   type SharedOptions = sharedTypes.SharedOptions;
   type SharedSetOptions = sharedTypes.SharedSetOptions;

@@ -4,6 +4,7 @@ import { ChildProcess, MessageOptions, SendHandle, Serializable } from 'node:chi
 import { EventEmitter } from 'node:events';
 import { ForwardOptions, Forwarding } from './forward.js';
 import { HookOptions, ScheduleHook, Scheduling, SchedulingPolicy, SchedulingStats } from './scheduling.js';
+import { Leadership, Locks } from './locks.js';
 import { SharedOptions, SharedStore } from './shared.js';
 import { SuperviseOptions, Supervisor } from './supervise.js';
 
@@ -309,6 +310,28 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
    * ```
    */
   schedulingStats(): SchedulingStats;
+
+  /**
+   * Locks for all processes of the cluster, with the methods of `navigator.locks`. A lock ends when its callback does, when
+   * its process is dead, or when its worker has been drained; no clock is involved. In the primary, in workers, and in a process without workers. Costs nothing
+   * until it is used. On Linux only; elsewhere its methods throw `ERR_RCLUSTER_UNSUPPORTED_PLATFORM`.
+   */
+  readonly locks: Locks;
+
+  /**
+   * Runs a function in one of the processes that call this with the same name. Another one takes over when that process is dead,
+   * retires, stops or when the function throws. A process whose function has returned still leads. On Linux only.
+   *
+   * ```js
+   * cluster.lead('cron', ({ signal }) => {
+   *   const timer = setInterval(sendReports, 60_000);
+   *   signal.addEventListener('abort', () => clearInterval(timer));
+   * });
+   * ```
+   * @param name Up to 1,024 bytes of UTF-8. It has nothing to do with a lock of the same name.
+   * @param leader Gets a signal that is aborted when this process no longer leads, and a token as that of a lock.
+   */
+  lead(name: string, leader: (facts: { signal: AbortSignal; token: number }) => unknown): Leadership;
 
   /**
    * Opens a store that the primary and all workers share, and makes it if there is none of the name. In the primary, in

@@ -29,7 +29,6 @@ const MAX_REQUESTS = 10_000;
  * @property {boolean} [shared]
  * @property {number} [otherwise]
  * @property {AbortSignal} [signal] ends the wait
- * @property {boolean} [background] whether the wait lets the process end
  */
 
 /** A lock that this process holds, or the outcome of what it waited for. */
@@ -87,7 +86,6 @@ class Grant {
  * A request that waits, or is held.
  * @typedef {object} Request
  * @property {Grant | undefined} grant
- * @property {boolean} background
  * @property {(result: Grant | string | undefined) => void} resolve a string is how what it waited for went
  * @property {(error: Error) => void} reject
  */
@@ -143,7 +141,7 @@ function opener() {
  * @param {Want} want
  * @returns {Promise<Grant | string | undefined>} nothing if it gives up; a string if another has settled what it waits for
  */
-function acquire({ space, name, shared = false, otherwise = OTHERWISE.WAIT, signal, background = false }) {
+function acquire({ space, name, shared = false, otherwise = OTHERWISE.WAIT, signal }) {
   return new Promise((resolve, reject) => {
     const link = connect();
     if (requests.size >= MAX_REQUESTS) throw tooMany();
@@ -160,8 +158,8 @@ function acquire({ space, name, shared = false, otherwise = OTHERWISE.WAIT, sign
       then(value);
     };
     link.request(id, space, name, shared, otherwise);
-    requests.set(id, { grant: undefined, background, resolve: settled(resolve), reject: settled(reject) });
-    if (!background) hold(1);
+    requests.set(id, { grant: undefined, resolve: settled(resolve), reject: settled(reject) });
+    hold(1);
     signal?.addEventListener('abort', onAbort, { once: true });
   });
 }
@@ -194,7 +192,7 @@ function forget(id) {
   const request = requests.get(id);
   if (request === undefined || request.grant !== undefined) return false;
   requests.delete(id);
-  if (!request.background) hold(-1);
+  hold(-1);
   return true;
 }
 
@@ -227,7 +225,7 @@ function onRequest(kind, id, token, text) {
   }
   if (kind === NEWS.GRANTED) {
     request.grant = new Grant(id, token);
-    if (!request.background) hold(-1);
+    hold(-1);
     request.resolve(request.grant);
     return;
   }

@@ -2,14 +2,12 @@
 
 // cluster.locks: as navigator.locks, for all processes of a cluster. See index.d.ts.
 
-const { Buffer, JSON, Object, Promise, String } = require('../globals');
+const { JSON, Object, Promise, String } = require('../globals');
 const { failure, invalidType, invalidValue } = require('../shared/errors');
 const { members } = require('../shared/options');
+const { checkName } = require('./check');
 const { OTHERWISE, SPACE, acquire, domException, list } = require('./connection');
 const { heldHere, runHolding } = require('./context');
-
-/** The longest name, in bytes. */
-const MAX_NAME = 1024;
 
 /**
  * @param {string} name
@@ -19,6 +17,7 @@ const MAX_NAME = 1024;
 async function request(name, options, callback) {
   if (callback === undefined) [options, callback] = [undefined, options];
   checkName(name);
+  if (name.startsWith('-')) throw notSupported("the name of a lock does not begin with '-'");
   if (typeof callback !== 'function') throw invalidType('callback', 'function', callback);
   const { mode, ifAvailable, steal, signal } = checkOptions(options);
   signal?.throwIfAborted();
@@ -59,20 +58,6 @@ async function query() {
   return all;
 }
 
-/**
- * @param {unknown} name
- * @returns {asserts name is string}
- */
-function checkName(name) {
-  if (typeof name !== 'string') throw invalidType('name', 'string', name);
-  if (!(/** @type {any} */ (name).isWellFormed())) {
-    throw invalidValue('name', 'must be well-formed Unicode', name);
-  }
-  if (Buffer.byteLength(name) > MAX_NAME) {
-    throw invalidValue('name', `has ${MAX_NAME} bytes of UTF-8 at the most`, name.slice(0, 50));
-  }
-}
-
 /** @param {unknown} options */
 function checkOptions(options) {
   const given = members(options, ['mode', 'ifAvailable', 'steal', 'signal']);
@@ -105,4 +90,4 @@ function deadlock(name) {
   return failure('ERR_RCLUSTER_LOCK_DEADLOCK', message);
 }
 
-module.exports = { checkName, deadlock, query, request };
+module.exports = { query, request };

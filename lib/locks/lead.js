@@ -5,9 +5,10 @@
 const { Object, Promise, Set, Symbol } = require('../globals');
 const builtin = require('../builtin');
 const { invalidType } = require('../shared/errors');
-const { checkName } = require('./index');
+const { checkName } = require('./check');
 const { SPACE, acquire } = require('./connection');
 
+/** @typedef {InstanceType<typeof import('./connection').Grant>} Grant */
 /** @typedef {(facts: { signal: AbortSignal, token: number }) => unknown} Leader */
 
 /** All of this process. @type {Set<Candidate>} */
@@ -61,7 +62,7 @@ class Candidate {
     const leading = new AbortController();
     const { signal } = leading;
     const ended = new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
-    grant.onLost = (error) => leading.abort(error);
+    grant.onLost = (/** @type {Error} */ error) => leading.abort(error);
     this.#stop.signal.addEventListener('abort', () => leading.abort(this.#stop.signal.reason), {
       once: true,
     });
@@ -81,13 +82,13 @@ class Candidate {
     }
   }
 
-  /** @returns {Promise<import('./connection').Grant | undefined>} */
+  /** @returns {Promise<Grant | undefined>} */
   async #wait() {
     const { signal } = this.#stop;
     if (builtin.worker?.exitedAfterDisconnect) return undefined;
     try {
-      const want = { space: SPACE.LEAD, name: this.name, signal, background: true };
-      const grant = /** @type {import('./connection').Grant} */ (await acquire(want));
+      const want = { space: SPACE.LEAD, name: this.name, signal };
+      const grant = /** @type {Grant} */ (await acquire(want));
       if (!signal.aborted && grant.lost === undefined) return grant;
       grant.release();
       return undefined;

@@ -65,6 +65,20 @@ const shed: number = cluster
 const slots: (number | null)[] = cluster.schedulingStats().workers.map(({ slot }) => slot);
 console.log(shed, slots, cluster.stickyId().length);
 
+const locked: Promise<number> = cluster.locks.request('name', async (lock: cluster.Lock) => lock.token);
+const available = cluster.locks.request('name', { ifAvailable: true }, (lock) => lock?.mode);
+const waits = cluster.locks.request(
+  'name',
+  { mode: 'shared', signal: new AbortController().signal },
+  (lock) => lock.name,
+);
+const snapshot: Promise<cluster.LockSnapshot> = cluster.locks.query();
+const leader: cluster.Leadership = cluster.lead(
+  'name',
+  async ({ signal, token }) => signal.aborted || token > 1,
+);
+void [locked, available, waits, snapshot, leader.leading, leader.token, leader.done, leader.stop()];
+
 const shared: cluster.SharedStore = cluster.shared('store', { size: '1MB', eviction: 'lru' });
 const revised: Promise<cluster.SharedResult> = shared.set('key', { a: 1 }, { ttl: 5, ifAbsent: true });
 const counted: Promise<number> = shared.increment('n', 2, { initial: 1, ttl: 1000 });

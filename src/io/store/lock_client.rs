@@ -32,7 +32,7 @@ pub struct LockClient {
     requests: RefCell<Requests<Segment>>,
     bell: Waker,
     socket: OwnedFd,
-    buffer: RefCell<Box<[u8; MESSAGE]>>,
+    buffer: RefCell<Vec<u8>>,
 }
 
 impl LockClient {
@@ -40,7 +40,7 @@ impl LockClient {
     pub fn connect(socket: OwnedFd) -> Result<Self, ConnectError> {
         let [page, bell] = await_descriptors(&socket)?;
         let requests = Requests::new(Segment::open(&page)?).ok_or(ConnectError::NoAnswer)?;
-        let buffer = RefCell::new(Box::new([0; MESSAGE]));
+        let buffer = RefCell::new(vec![0; MESSAGE]);
         Ok(Self { requests: RefCell::new(requests), bell: Waker::adopt(bell), socket, buffer })
     }
 
@@ -202,8 +202,8 @@ mod tests {
 
     #[test]
     fn who_does_not_read_gets_everything_later_in_order() {
-        let client = connect(None);
         const COUNT: u64 = 3000;
+        let client = connect(None);
         for id in 0..COUNT {
             let name = format!("slow {id}");
             let mut words = Vec::new();

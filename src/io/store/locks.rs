@@ -259,7 +259,6 @@ impl Client {
         let waited = self.outbox.len() > 1;
         while let Some(message) = self.outbox.front() {
             match send(self.socket.as_fd(), message, &[]) {
-                Ok(Sent::Done) => {}
                 Ok(Sent::Full | Sent::TooManyOnTheirWay) => {
                     // Its end is told whatever comes of this; a process that is not told of room is cut off when it
                     // has too many messages.
@@ -267,7 +266,7 @@ impl Client {
                     return;
                 }
                 // Gone: its end is told by its socket.
-                Err(_) => {}
+                Ok(Sent::Done) | Err(_) => {}
             }
             self.outbox.pop_front();
         }

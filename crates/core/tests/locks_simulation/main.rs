@@ -101,7 +101,9 @@ impl Model {
         }
         // In the order of its requests.
         keys.sort_by_key(|(id, _)| *id);
-        keys.into_iter().for_each(|(_, key)| self.grant(key));
+        for (_, key) in keys {
+            self.grant(key);
+        }
     }
 
     /// Compares what was told with what had to be, and checks what must always hold.

@@ -1,0 +1,133 @@
+'use strict';
+
+// cluster.lead(): one process leads, and another one takes over when it stops, dies, retires or fails.
+
+const assert = require('node:assert');
+const { once } = require('node:events');
+const { describe, test } = require('node:test');
+const { withFixture } = require('../helpers/run-fixture.js');
+const { OURS, isBuiltin } = require('../../testing/subject.js');
+
+const skip = isBuiltin && 'nobody leads with the built-in';
+const cluster = isBuiltin ? undefined : require(OURS);
+
+/** @param {any} fixture @param {string} how */
+const candidates = async (fixture, how, count = 3) => {
+  const workers = [];
+  for (let i = 0; i < count; i++) {
+    const worker = await fixture.marker('online');
+    workers.push(worker);
+    fixture.tell('lead', { id: worker.id, of: ['cron', how] });
+    await fixture.marker(`done ${worker.id}`);
+  }
+  return workers;
+};
+
+/** How often any process has made the mark since it was waited for. */
+const count = (fixture, name) => fixture.marks.filter(({ mark }) => mark.startsWith(name)).length;
+
+describe('in one process', { skip }, () => {
+  test('the function runs, and its signal is aborted by stop()', async () => {
+    let resolveStarted;
+    const running = new Promise((resolve) => (resolveStarted = resolve));
+    const leader = cluster.lead('one', async ({ signal, token }) => {
+      resolveStarted({ signal, token });
+      await once(signal, 'abort');
+    });
+    assert.deepStrictEqual([leader.name, leader.leading, leader.token], ['one', false, undefined]);
+    const { signal, token } = await running;
+    assert.deepStrictEqual([leader.leading, leader.token, signal.aborted], [true, token, false]);
+    await leader.stop();
+    assert.deepStrictEqual([leader.leading, leader.token, signal.aborted], [false, undefined, true]);
+    await leader.done;
+    await leader.stop();
+  });
+
+  test('who has returned still leads, and who waits can be stopped', async () => {
+    const order = [];
+    const first = cluster.lead('two', () => void order.push('first'));
+    const second = cluster.lead('two', () => void order.push('second'));
+    const third = cluster.lead('two', () => void order.push('third'));
+    await cluster.locks.query();
+    assert.deepStrictEqual(order, ['first']);
+    assert(first.leading);
+    await second.stop();
+    await second.done;
+    await first[Symbol.asyncDispose]();
+    await cluster.locks.query();
+    assert.deepStrictEqual(order, ['first', 'third']);
+    await third.stop();
+  });
+
+  test('who throws no longer leads, and the error is told', async () => {
+    const error = new Error('no leader');
+    const first = cluster.lead('three', () => {
+      throw error;
+    });
+    const next = new Promise((resolve) => {
+      const second = cluster.lead('three', () => resolve(second));
+    });
+    await assert.rejects(first.done, error);
+    await (await next).stop();
+    // That it was stopped is no failure.
+    const stopped = cluster.lead('three', async ({ signal }) => {
+      await once(signal, 'abort');
+      signal.throwIfAborted();
+    });
+    await cluster.locks.query();
+    assert(stopped.leading);
+    await stopped.stop();
+    await stopped.done;
+  });
+
+  test('what makes no sense is refused', () => {
+    assert.throws(() => cluster.lead(5, () => {}), { code: 'ERR_INVALID_ARG_TYPE' });
+    assert.throws(() => cluster.lead('a'), { code: 'ERR_INVALID_ARG_TYPE' });
+    assert.throws(() => cluster.lead('a'.repeat(1025), () => {}), { code: 'ERR_INVALID_ARG_VALUE' });
+  });
+});
+
+describe('among workers', { skip }, () => {
+  for (const WAY of ['fork', 'supervise']) {
+    test(`of ${WAY}() one leads, and the next when it is killed`, () =>
+      withFixture('locks.js', { env: { WAY, COUNT: '3' } }, async (fixture) => {
+        const workers = await candidates(fixture, 'waits');
+        let last = 0;
+        for (const { id, pid } of workers) {
+          const { token } = await fixture.marker(`leads cron ${id}`);
+          assert(token > last, 'tokens rise');
+          last = token;
+          assert.strictEqual(count(fixture, 'leads cron'), 0, 'only one leads');
+          process.kill(pid, 'SIGKILL');
+        }
+      }));
+  }
+
+  test('one that retires stops its function, and then another leads', () =>
+    withFixture('locks.js', { env: { WAY: 'supervise', COUNT: '2' } }, async (fixture) => {
+      const [first, second] = await candidates(fixture, 'waits', 2);
+      await fixture.marker(`leads cron ${first.id}`);
+      fixture.tell('retire', { id: first.id });
+      await fixture.marker(`aborted cron ${first.id}`);
+      await fixture.marker(`leads cron ${second.id}`);
+      assert.strictEqual((await fixture.marker(`exit ${first.id}`)).code, 0);
+    }));
+
+  test('one that retires and has returned lets another lead', () =>
+    withFixture('locks.js', { env: { WAY: 'supervise', COUNT: '2' } }, async (fixture) => {
+      const [first, second] = await candidates(fixture, 'return', 2);
+      await fixture.marker(`leads cron ${first.id}`);
+      fixture.tell('retire', { id: first.id });
+      await fixture.marker(`leads cron ${second.id}`);
+    }));
+
+  test('all that throw are told, each once', () =>
+    withFixture('locks.js', { env: { COUNT: '3' } }, async (fixture) => {
+      const workers = await candidates(fixture, 'throw');
+      for (const { id } of workers) {
+        await fixture.marker(`leads cron ${id}`);
+        assert.strictEqual(await fixture.marker(`over cron ${id}`), 'NO_LEADER');
+      }
+      assert.strictEqual(count(fixture, 'leads cron'), 0);
+    }));
+});

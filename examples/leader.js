@@ -1,0 +1,29 @@
+'use strict';
+
+// Workers of which one does what has to be done once: it counts the seconds, and another one goes on when it ends. `GET /`
+// says who leads; `kill -9` that worker to see another one take over.
+
+const http = require('node:http');
+const cluster = require('rcluster');
+
+const { PORT = '3000' } = process.env;
+
+if (cluster.isPrimary) {
+  cluster.supervise({ workers: 3 });
+} else {
+  const store = cluster.shared('leader', { size: '1MB' });
+
+  cluster.lead('seconds', async ({ signal, token }) => {
+    await store.set('leader', { worker: cluster.worker?.id, pid: process.pid, token });
+    const timer = setInterval(() => void store.increment('seconds'), 1000);
+    signal.addEventListener('abort', () => clearInterval(timer));
+  });
+
+  const server = http.createServer((_request, response) => {
+    const { worker, pid } = store.get('leader') ?? {};
+    response.end(
+      `worker ${worker} (pid ${pid}) leads; ${store.get('seconds') ?? 0} seconds have been counted\n`,
+    );
+  });
+  server.listen(Number(PORT));
+}
