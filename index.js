@@ -30,6 +30,8 @@ exports.isWorker =
   exports.SCHED_HOOK =
   exports.schedule =
   exports.schedulingStats =
+  exports.lead =
+  exports.locks =
   exports.shared =
   exports.stickyId =
     undefined;

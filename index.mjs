@@ -26,6 +26,8 @@ export {
   SCHED_HOOK,
   schedule,
   schedulingStats,
+  lead,
+  locks,
   shared,
   stickyId,
 } from './index.js';
