@@ -138,6 +138,22 @@ export interface SharedStore {
   /** Begins a batch. */
   atomic(): SharedBatch;
   /**
+   * The value of a key, or the one that `loader` makes, which is set. It runs once in the whole cluster, and all that want
+   * the value wait for it; when its process dies the next one's runs. Rejects with what the loader rejects with; so do all that wait.
+   *
+   * ```js
+   * const user = await store.getOrCreate(`user:${id}`, () => readUser(id), { ttl: 60_000, grace: 600_000 });
+   * ```
+   * @param loader Its signal is aborted when another process makes the value instead.
+   * @param options `ttl`: ms; default: for ever. `negativeTtl`: how long a failure is kept, in ms; default: 0. `grace`: how long
+   * after `ttl` the old value is given while another one is made, in ms; default: 0.
+   */
+  getOrCreate<T>(
+    key: string,
+    loader: (facts: { signal: AbortSignal }) => T | Promise<T>,
+    options?: { ttl?: number; negativeTtl?: number; grace?: number },
+  ): Promise<T>;
+  /**
    * Tells of changes. What there is comes first, then `synced`, then what happens. A watch that is slow takes no
    * memory. It does not keep the process alive.
    *

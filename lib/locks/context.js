@@ -3,6 +3,8 @@
 // Which locks the code that runs holds: those of the callbacks that have led to it. A request for one of them would wait
 // for itself.
 
+const { failure } = require('../shared/errors');
+
 /**
  * @typedef {object} Held
  * @property {number} space
@@ -41,4 +43,10 @@ function heldHere(space, name) {
   return undefined;
 }
 
-module.exports = { heldHere, runHolding };
+/** @param {string} what */
+function deadlock(what) {
+  const message = `${what} is requested in its own callback, which would wait for itself`;
+  return failure('ERR_RCLUSTER_LOCK_DEADLOCK', message);
+}
+
+module.exports = { deadlock, heldHere, runHolding };

@@ -3,11 +3,11 @@
 // cluster.locks: as navigator.locks, for all processes of a cluster. See index.d.ts.
 
 const { JSON, Object, Promise, String } = require('../globals');
-const { failure, invalidType, invalidValue } = require('../shared/errors');
+const { invalidType, invalidValue } = require('../shared/errors');
 const { members } = require('../shared/options');
 const { checkName } = require('./check');
 const { OTHERWISE, SPACE, acquire, domException, list } = require('./connection');
-const { heldHere, runHolding } = require('./context');
+const { deadlock, heldHere, runHolding } = require('./context');
 
 /**
  * @param {string} name
@@ -26,7 +26,7 @@ async function request(name, options, callback) {
   const isNested = !ifAvailable && !steal && heldHere(SPACE.LOCK, name) !== undefined;
   const otherwise = steal ? OTHERWISE.STEAL : ifAvailable || isNested ? OTHERWISE.GIVE_UP : OTHERWISE.WAIT;
   const grant = await acquire({ space: SPACE.LOCK, name, shared, otherwise, signal });
-  if (grant === undefined && isNested) throw deadlock(name);
+  if (grant === undefined && isNested) throw deadlock(`The lock ${JSON.stringify(name)}`);
   if (grant === undefined || typeof grant === 'string') return callback(null);
   if (grant.lost !== undefined) throw grant.lost;
   const lock = Object.freeze({ name, mode, token: grant.token });
@@ -82,12 +82,6 @@ function checkOptions(options) {
 /** @param {string} message */
 function notSupported(message) {
   return domException('ERR_INVALID_ARG_VALUE', 'NotSupportedError', message);
-}
-
-/** @param {string} name */
-function deadlock(name) {
-  const message = `The lock ${JSON.stringify(name)} is requested in its own callback, which would wait for itself`;
-  return failure('ERR_RCLUSTER_LOCK_DEADLOCK', message);
 }
 
 module.exports = { query, request };

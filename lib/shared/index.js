@@ -36,6 +36,7 @@ function shared(name, options) {
     const store = new SharedStore(
       (onNews, onEnd) => open(name, json, onNews, onEnd),
       () => onLost(name),
+      name,
     );
     if (known !== undefined) {
       store.release();

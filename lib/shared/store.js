@@ -55,11 +55,16 @@ class SharedStore {
   /** @type {() => void} */
   #onLost;
 
+  /** @type {string} */
+  #name;
+
   /**
    * @param {(onNews: () => void, onEnd: () => void) => NativeStore} open
    * @param {() => void} onLost called when the store has been lost
+   * @param {string} name
    */
-  constructor(open, onLost) {
+  constructor(open, onLost, name) {
+    this.#name = name;
     this.#onLost = onLost;
     this.#native = open(
       () => this.#onNews(),
@@ -190,6 +195,16 @@ class SharedStore {
   /** @param {{ prefix?: string }} [options] */
   async clear(options) {
     return this.#write([steps.clear(options)], counted);
+  }
+
+  /**
+   * @param {string} key
+   * @param {import('./flight').Loader} loader
+   * @param {object} [options]
+   * @returns {Promise<any>}
+   */
+  async getOrCreate(key, loader, options) {
+    return require('./flight').getOrCreate(this, this.#name, key, loader, options);
   }
 
   atomic() {

@@ -81,6 +81,11 @@ void [locked, available, waits, snapshot, leader.leading, leader.token, leader.d
 
 const shared: cluster.SharedStore = cluster.shared('store', { size: '1MB', eviction: 'lru' });
 const revised: Promise<cluster.SharedResult> = shared.set('key', { a: 1 }, { ttl: 5, ifAbsent: true });
+const made: Promise<number> = shared.getOrCreate('key', async ({ signal }) => (signal.aborted ? 1 : 2), {
+  ttl: 5,
+  grace: 5,
+});
+void made;
 const counted: Promise<number> = shared.increment('n', 2, { initial: 1, ttl: 1000 });
 const moved = shared.atomic().check('key', 1).set('other', null).delete('key').increment('n').commit();
 console.log(

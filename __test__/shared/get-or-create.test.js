@@ -1,0 +1,221 @@
+'use strict';
+
+// getOrCreate(): one process makes a value for all that wait, and the next one does when it dies.
+
+const assert = require('node:assert');
+const { describe, test } = require('node:test');
+const { withFixture } = require('../helpers/run-fixture.js');
+const { OURS, isBuiltin } = require('../../testing/subject.js');
+
+const skip = isBuiltin && 'the built-in has no shared stores';
+const cluster = isBuiltin ? undefined : require(OURS);
+
+/** How often the one that makes the value is killed. */
+const KILLS = 100;
+/** How many workers wait meanwhile. */
+const WAITING = 6;
+
+let names = 0;
+const open = (options) => cluster.shared(`made ${(names += 1)}`, options);
+
+describe('getOrCreate() in one process', { skip }, () => {
+  test('makes what there is not, once, and everybody gets a copy', async () => {
+    const store = open();
+    let calls = 0;
+    const load = async ({ signal }) => {
+      assert.strictEqual(signal.aborted, false);
+      calls += 1;
+      await cluster.locks.query();
+      return { calls };
+    };
+    const values = await Promise.all(Array.from({ length: 20 }, () => store.getOrCreate('key', load)));
+    assert.deepStrictEqual(
+      values,
+      values.map(() => ({ calls: 1 })),
+    );
+    assert.strictEqual(new Set(values).size, 20);
+    assert.deepStrictEqual(store.get('key'), { calls: 1 });
+    assert.deepStrictEqual(await store.getOrCreate('key', load), { calls: 1 });
+    await store.delete('key');
+    assert.deepStrictEqual(await store.getOrCreate('key', load, { ttl: 60_000 }), { calls: 2 });
+    assert(store.entry('key').expiresAt > 0);
+  });
+
+  test('hands on every kind of value', async () => {
+    const store = open();
+    for (const value of [
+      'text',
+      5,
+      NaN,
+      true,
+      null,
+      Buffer.from('b'),
+      new Map([[1, 2]]),
+      { a: 'x'.repeat(9000) },
+    ]) {
+      await store.clear();
+      const [first, second] = await Promise.all([0, 1].map(() => store.getOrCreate('key', () => value)));
+      assert.deepStrictEqual([first, second, store.get('key')], [value, value, value]);
+    }
+  });
+
+  test('rejects with what the loader does, and asks again', async () => {
+    const store = open();
+    const error = Object.assign(new Error('no value'), { code: 'NO_VALUE' });
+    let calls = 0;
+    const fail = async () => {
+      calls += 1;
+      await cluster.locks.query();
+      throw error;
+    };
+    const results = await Promise.allSettled([0, 1, 2].map(() => store.getOrCreate('key', fail)));
+    assert(results.every(({ reason }) => reason === error));
+    assert.strictEqual(calls, 1);
+    await assert.rejects(store.getOrCreate('key', fail), error);
+    assert.strictEqual(calls, 2);
+    await assert.rejects(
+      store.getOrCreate('key', () => undefined),
+      { code: 'ERR_INVALID_ARG_VALUE' },
+    );
+    assert.strictEqual(await store.getOrCreate('key', () => 'made'), 'made');
+  });
+
+  test('keeps a failure as long as negativeTtl says', async () => {
+    const store = open();
+    let calls = 0;
+    const fail = () => {
+      calls += 1;
+      throw Object.assign(new TypeError('no value'), { code: 'NO_VALUE' });
+    };
+    const kept = { negativeTtl: 60_000 };
+    for (let i = 0; i < 3; i++) {
+      const told = { name: 'TypeError', message: 'no value', code: 'NO_VALUE' };
+      await assert.rejects(store.getOrCreate('key', fail, kept), told);
+    }
+    assert.strictEqual(calls, 1);
+    assert.deepStrictEqual([...store.keys()], [], 'it is no value of the store');
+    await assert.rejects(store.getOrCreate('key', fail), { code: 'NO_VALUE' });
+    assert.strictEqual(calls, 2, 'who does not want kept failures tries');
+    await store.set('key', 'set by another');
+    assert.strictEqual(await store.getOrCreate('key', fail, kept), 'set by another');
+    await assert.rejects(store.getOrCreate('short', fail, { negativeTtl: 1 }), { code: 'NO_VALUE' });
+    const tried = new Promise((resolve) => {
+      const retry = () => void store.getOrCreate('short', resolve, { negativeTtl: 1 }).catch(retry);
+      retry();
+    });
+    await tried;
+  });
+
+  test('gives the stale value while it makes another one', async () => {
+    const store = open();
+    let calls = 0;
+    const options = { ttl: 1, grace: 600_000 };
+    const made = [];
+    const load = () => {
+      calls += 1;
+      const value = calls;
+      made.push(value);
+      return value;
+    };
+    assert.strictEqual(await store.getOrCreate('key', load, options), 1);
+    let value = 1;
+    while (value === 1) {
+      value = await store.getOrCreate('key', load, options);
+      await cluster.locks.query();
+    }
+    assert(value > 1 && made.includes(value));
+  });
+
+  test('refuses what would wait for itself, and what makes no sense', async () => {
+    const store = open();
+    await assert.rejects(
+      store.getOrCreate('key', () => store.getOrCreate('key', () => 1)),
+      { code: 'ERR_RCLUSTER_LOCK_DEADLOCK' },
+    );
+    assert.strictEqual(await store.getOrCreate('a', () => store.getOrCreate('b', () => 1)), 1);
+    for (const [key, loader, options, code] of [
+      [5, () => 1, {}, 'ERR_INVALID_ARG_TYPE'],
+      ['k'.repeat(1025), () => 1, {}, 'ERR_RCLUSTER_TOO_LARGE'],
+      ['key', 1, {}, 'ERR_INVALID_ARG_TYPE'],
+      ['key', () => 1, { ttl: 0 }, 'ERR_OUT_OF_RANGE'],
+      ['key', () => 1, { grace: 5 }, 'ERR_INVALID_ARG_VALUE'],
+      ['key', () => 1, { negativeTtl: -1 }, 'ERR_OUT_OF_RANGE'],
+      ['key', () => 1, { negativTtl: 1 }, 'ERR_INVALID_ARG_VALUE'],
+    ]) {
+      await assert.rejects(store.getOrCreate(key, loader, options), { code }, JSON.stringify(options));
+    }
+    assert.strictEqual(store.has('key'), false);
+  });
+});
+
+describe('getOrCreate() among workers', { skip }, () => {
+  const start = async (fixture, how, count) => {
+    const workers = [];
+    for (let i = 0; i < count; i++) {
+      const worker = await fixture.marker('online');
+      workers.push(worker);
+      fixture.tell('make', { id: worker.id, of: ['key', how] });
+      await fixture.marker(`done ${worker.id}`);
+      if (i === 0) await fixture.marker(`makes key ${worker.id}`);
+    }
+    return workers;
+  };
+
+  test('one makes the value, and all that wait get it', () =>
+    withFixture('locks.js', { env: { COUNT: '4' } }, async (fixture) => {
+      const workers = await start(fixture, 'waits', 4);
+      fixture.tell('release', { id: workers[0].id, of: 'key' });
+      for (const { id } of workers) {
+        assert.deepStrictEqual(await fixture.marker(`made key ${id}`), { value: { by: workers[0].pid } });
+      }
+      assert(!fixture.marks.some(({ mark }) => mark.startsWith('makes')), 'nobody else has made one');
+    }));
+
+  test('a failure goes to all that wait', () =>
+    withFixture('locks.js', { env: { COUNT: '3' } }, async (fixture) => {
+      const workers = await start(fixture, 'throw', 3);
+      // Their requests are in line behind the one that makes it: this is asked for later.
+      for (const { id } of workers) {
+        fixture.tell('query', { id, of: null });
+        await fixture.marker(`done ${id}`);
+      }
+      fixture.tell('release', { id: workers[0].id, of: 'key' });
+      for (const { id } of workers) {
+        const { error } = await fixture.marker(`made key ${id}`);
+        assert.deepStrictEqual(error, { name: 'TypeError', message: 'no value', code: 'NO_VALUE' });
+      }
+      assert(!fixture.marks.some(({ mark }) => mark.startsWith('makes')), 'nobody has tried again');
+    }));
+
+  test(`the next one makes it when the first is killed, ${KILLS} times`, (context) =>
+    withFixture('locks.js', { env: { COUNT: `${WAITING}` }, deadline: 300_000 }, async (fixture) => {
+      const line = [];
+      const join = async () => {
+        const { id, pid } = await fixture.marker('online');
+        fixture.tell('make', { id, of: ['key', 'waits'] });
+        await fixture.marker(`done ${id}`);
+        line.push({ id, pid });
+        fixture.tell('query', { id, of: null });
+        await fixture.marker(`done ${id}`);
+      };
+      for (let i = 0; i < WAITING; i++) await join();
+      await fixture.marker(`makes key ${line[0].id}`);
+      const times = [];
+      for (let round = 0; round < KILLS; round++) {
+        const { pid } = line.shift();
+        const killed = Number(process.hrtime.bigint() / 1000n);
+        process.kill(pid, 'SIGKILL');
+        const { at } = await fixture.marker(`makes key ${line[0].id}`);
+        times.push(at - killed);
+        fixture.tell('fork', {});
+        await join();
+      }
+      fixture.tell('release', { id: line[0].id, of: 'key' });
+      for (const { id } of line) {
+        assert.deepStrictEqual(await fixture.marker(`made key ${id}`), { value: { by: line[0].pid } });
+      }
+      times.sort((a, b) => a - b);
+      const [median, max] = [times[times.length >> 1], times.at(-1)];
+      context.diagnostic(`next loader after SIGKILL: p50 ${median} µs, max ${max} µs of ${times.length}`);
+    }));
+});
