@@ -1,146 +1,275 @@
 'use strict';
 
-/** What a shared store costs: reading, writing, and the way from a write to a watcher in another process. */
+/**
+ * Shared stores: reading, writing, the way from a write to a watcher in another process, and memory; compared with a Map
+ * and JSON.parse(), and with lmdb, Redis and rate-limiter-flexible where they are installed:
+ *
+ *   npm install --prefix DIR lmdb ioredis rate-limiter-flexible     and redis-server on the PATH
+ *   node benchmark/shared.js --compare DIR --check
+ */
 
 const { once } = require('node:events');
+const fs = require('node:fs');
+const path = require('node:path');
 const cluster = require('..');
-const { percentile } = require('../testing/stats.js');
-const { print } = require('../testing/tables.js');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe } = require('./lib/report');
+const { circumstances, describe, print } = require('./lib/report');
 const { publish } = require('./lib/section');
+const { KEYS, OPTIONS, keyOf, now, reads } = require('./lib/shared');
+const { measureLimiter, measureRedis, openLmdb } = require('./lib/shared-others');
+const { median, percentile, sum } = require('./lib/stats');
 
-/** What was measured, and the figure with its unit. @typedef {[what: string, figure: string]} Row */
+/** What `Map.get` takes where 250 ns for a `get` are the bound. */
+const MAP_GET = 32;
 
-const KEYS = 30_000;
-const options = { size: '128MB' };
-const key = (/** @type {number} */ i) => `user:${i}`;
+/** @typedef {{ median: number, min?: number, max?: number }} Figure */
 
-/**
- * @param {string} what
- * @param {number[]} times in µs
- * @returns {Row}
- */
-function summary(what, times) {
-  const [median, tail] = [50, 99].map((percent) => percentile(times, percent).toFixed(1));
-  return [what, `p50 ${median} µs, p99 ${tail} µs`];
-}
+const object = (/** @type {number} */ id) => ({
+  id,
+  name: 'a name',
+  email: 'someone@example.com',
+  active: true,
+  age: 42,
+  city: 'a city',
+  tags: 'a,b',
+  score: 1.5,
+  parent: null,
+  last: 'the end',
+});
 
-const now = () => Number(process.hrtime.bigint()) / 1000;
-
-/**
- * @param {number} rounds
- * @param {string} what
- * @param {(key: string) => unknown} read
- * @returns {Row} of the quickest round
- */
-function reads(rounds, what, read) {
-  const keys = Array.from({ length: KEYS }, (_, i) => key(i));
-  const costs = [];
-  let found = 0;
-  for (let round = 0; round < rounds; round++) {
-    // CPU time: what else runs on the machine does not count.
-    const start = process.cpuUsage();
-    for (const name of keys) found += read(name) === undefined ? 0 : 1;
-    const { user, system } = process.cpuUsage(start);
-    costs.push(((user + system) * 1000) / KEYS);
-  }
-  return [what, `${Math.min(...costs).toFixed(0)} ns of CPU (${found / rounds} found)`];
-}
-
-async function writer() {
-  /** @type {Row[]} */
-  const rows = [];
-  const store = cluster.shared('numbers', options);
-  const single = [];
-  for (let i = 0; i < 5000; i++) {
-    const start = now();
-    await store.set('one', i);
-    single.push(now() - start);
-  }
-  rows.push(summary('set, one at a time, from a worker', single));
-  for (const [what, write] of /** @type {[string, (i: number) => Promise<any>][]} */ ([
-    ['set', (i) => store.set(key(i % 1000), i)],
-    ['increment', () => store.increment('count')],
-  ])) {
-    const rates = [];
-    for (let round = 0; round < 5; round++) {
-      const start = now();
-      for (let i = 0; i < 100; i++) {
-        await Promise.all(Array.from({ length: 500 }, (_, n) => write(i * 500 + n)));
-      }
-      rates.push(50_000 / ((now() - start) / 1e6));
-    }
-    rows.push([`${what}, pipelined, from one worker`, `${Math.round(Math.max(...rates))} a second`]);
-  }
-  const heard = cluster.shared('heard', options);
-  const echo = heard.watch({ key: 'answer' });
-  await echo.next();
-  const delays = [];
-  for (let i = 0; i < 3000; i++) {
-    const start = now();
-    void heard.set('question', start);
-    const { value } = await echo.next();
-    delays.push(value.value);
-    await new Promise(setImmediate);
-  }
-  rows.push(summary('set → a watcher in another, idle worker', delays));
-  process.send?.(rows, () => process.disconnect());
-}
-
-async function watcher() {
-  const heard = cluster.shared('heard', options);
-  for await (const event of heard.watch({ key: 'question' })) {
-    if (event.type === 'set') void heard.set('answer', now() - event.value);
-  }
-}
-
-async function primary() {
-  const { rounds, ...others } = readOptions('What a shared store costs.', {
-    rounds: { ...flags.rounds, default: 15, help: 'rounds of reading, the quickest of which counts' },
+run(async () => {
+  const options = readOptions('Shared stores: reading, writing, watching, and memory.', {
+    compare: {
+      default: process.env.BENCH_COMPARE ?? '',
+      help: 'a folder with lmdb, ioredis and rate-limiter-flexible in its node_modules',
+    },
+    rounds: { ...flags.rounds, default: 15 },
+    keys: { default: 1_000_000, help: 'keys of 100 bytes, for the memory that they take' },
     check: flags.check,
   });
   const machine = circumstances();
   print(describe(machine));
-  const store = cluster.shared('numbers', options);
-  const map = new Map();
-  for (let i = 0; i < KEYS; i++) {
-    map.set(key(i), i);
-    void store.set(`${key(i)}`, i);
-    void cluster.shared('strings', options).set(key(i), `a string of 32 characters ${i}`.padEnd(32));
-    await cluster
-      .shared('objects', options)
-      .set(key(i), { id: i, name: 'a name', tags: ['a', 'b'], active: true });
-  }
-  const [strings, objects] = [cluster.shared('strings'), cluster.shared('objects')];
-  const text = JSON.stringify({ id: 1, name: 'a name', tags: ['a', 'b'], active: true });
-  const reading = [
-    reads(rounds, 'Map.get of a number', (name) => map.get(name)),
-    reads(rounds, 'get of a number', (name) => store.get(name)),
-    reads(rounds, 'get of a string of 32 characters', (name) => strings.get(name)),
-    reads(rounds, 'JSON.parse of an object', () => JSON.parse(text)),
-    reads(rounds, 'get of an object', (name) => objects.get(name)),
-    reads(rounds, 'get of a key that has nothing', (name) => strings.get(`no ${name}`)),
-  ];
-  const idle = cluster.fork({ ROLE: 'watcher' });
-  await once(idle, 'online');
-  const writing = cluster.fork({ ROLE: 'writer' });
-  const [rows] = await once(writing, 'message');
-  await once(writing, 'exit');
-  idle.process.kill();
-  /** @type {import('./lib/section').Section} */
-  const section = {
-    title: 'Shared stores',
-    about:
-      `A store of ${KEYS} keys: reading in the primary, beside what a plain Map and JSON.parse() cost (the quickest of ` +
-      `${rounds} rounds); and writing from a worker.`,
-    tables: [{ header: ['', 'cost'], rows: [...reading, ...rows] }],
-    targets: [],
-  };
-  publish('shared', section, { machine, options: { rounds, ...others }, reading, writing: rows });
+  cluster.setupPrimary({ exec: path.join(__dirname, 'fixtures', 'shared-worker.js') });
+  /** @type {string[]} */
+  const lacking = [];
+  const read = await measureReads(options, lacking);
+  const [quiet, busy] = await measureObjects();
+  const write = await measureWrites();
+  const redis = await measureRedis(options.compare, lacking);
+  const limiter = await measureLimiter(options.compare, lacking);
+  const memory = await measureMemory(options.keys);
+  const round = (/** @type {number | undefined} */ value, digits = 0) => (value ?? NaN).toFixed(digits);
+  publish(
+    'shared',
+    {
+      title: 'Shared state',
+      about:
+        'One store that all processes share. Reads are ns of CPU time for each, of 30,000 keys, median and minimum of ' +
+        `${options.rounds} interleaved rounds; writes come from workers, 500 at a time under way where they are *pipelined*.`,
+      tables: [
+        {
+          title: 'Reading, ns',
+          header: ['', 'median', 'min'],
+          rows: Object.entries(read).map(([name, { median, min }]) => [name, round(median), round(min)]),
+        },
+        {
+          title: 'Writing',
+          header: ['', 'median', 'best'],
+          rows: [
+            ['set, one at a time, µs', round(write.single.p50, 1), round(write.single.min, 1)],
+            ['set, pipelined, a second', round(write.rate.median), round(write.rate.max)],
+            ['increment, pipelined, a second', round(write.increments.median), round(write.increments.max)],
+            ['set of 8 workers together, a second', round(write.together), ''],
+            [
+              'INCR of Redis, pipelined, a second',
+              round(redis?.increments.median),
+              round(redis?.increments.max),
+            ],
+            ['RateLimiterCluster, pipelined, a second', round(limiter?.median), round(limiter?.max)],
+            ['set → watcher in an idle worker, µs', round(write.echo.p50, 1), round(write.echo.min, 1)],
+          ],
+        },
+      ],
+      targets: [
+        { name: 'get of a number, × Map.get', value: ratio(read, 'number', 'Map'), atMost: 250 / MAP_GET },
+        { name: 'get of a string, × Map.get', value: ratio(read, 'string', 'Map'), atMost: 250 / MAP_GET },
+        { name: 'lmdb, × get of a number', value: ratio(read, 'lmdb, number', 'number'), atLeast: 2 },
+        { name: 'lmdb, × get of a string', value: ratio(read, 'lmdb, string', 'string'), atLeast: 2 },
+        { name: 'Redis, × get', value: redis && (redis.get * 1000) / read.number.median, atLeast: 100 },
+        { name: 'get of an object, × JSON.parse', value: ratio(read, 'object', 'JSON.parse'), atMost: 1.5 },
+        { name: 'the same with 50,000 sets a second, × quiet', value: busy.p50 / quiet.p50, atMost: 2 },
+        { name: 'the same, p99.99, µs', value: busy.tail, atMost: 50 },
+        { name: 'set, one at a time, p50, µs', value: write.single.p50, atMost: 40 },
+        { name: 'set, pipelined, a second', value: write.rate.median, atLeast: 200_000 },
+        { name: 'set, 8 workers, × one', value: write.together / write.rate.median, atLeast: 1 },
+        {
+          name: 'increment, × Redis',
+          value: redis && write.increments.median / redis.increments.median,
+          atLeast: 2,
+        },
+        {
+          name: 'increment, × RateLimiterCluster',
+          value: limiter && write.increments.median / limiter.median,
+          atLeast: 10,
+        },
+        { name: 'set → watcher in an idle worker, p50, µs', value: write.echo.p50, atMost: 80 },
+        {
+          name: `memory of ${options.keys} keys of 100 bytes, × keys and values`,
+          value: memory.many,
+          atMost: 1.6,
+        },
+        { name: 'memory under churn with lru and ttl, × size', value: memory.churn, atMost: 1.1 },
+        { name: 'growth of the primary meanwhile, MB', value: memory.growth, atMost: 8 },
+      ],
+      lacking,
+    },
+    { machine, options: { ...options, check: true }, read, quiet, busy, write, redis, limiter, memory },
+  );
+  if (cluster.workers) for (const worker of Object.values(cluster.workers)) worker?.process.kill();
+});
+
+/**
+ * @param {Record<string, Figure>} figures
+ * @param {string} one
+ * @param {string} other
+ */
+function ratio(figures, one, other) {
+  return figures[one] && figures[one].median / figures[other].median;
 }
 
-if (cluster.isPrimary) run(primary);
-else if (process.env.ROLE === 'writer') void writer();
-else void watcher();
+/**
+ * A worker with a role.
+ * @param {string} role
+ * @param {Record<string, string>} [env]
+ */
+function start(role, env) {
+  return cluster.fork({ ...env, BENCH_ROLE: role });
+}
+
+/**
+ * What a worker with this role finds out.
+ * @param {string} role
+ * @param {Record<string, string>} [env]
+ */
+async function ask(role, env) {
+  const worker = start(role, env);
+  const [message] = await Promise.race([once(worker, 'message'), once(worker, 'exit').then(() => [])]);
+  if (message === undefined) throw new Error(`the worker '${role}' has ended without a result`);
+  if (worker.isConnected()) await once(worker, 'exit');
+  return message.result;
+}
+
+/**
+ * @param {{ compare: string, rounds: number }} options
+ * @param {string[]} lacking
+ */
+async function measureReads({ compare, rounds }, lacking) {
+  const [numbers, strings, objects] = ['numbers', 'strings', 'objects'].map((name) =>
+    cluster.shared(name, OPTIONS),
+  );
+  const map = new Map();
+  for (let i = 0; i < KEYS; i++) {
+    map.set(keyOf(i), i);
+    void numbers.set(keyOf(i), i);
+    void strings.set(keyOf(i), `a string of 32 characters ${i}`.padEnd(32));
+    await objects.set(keyOf(i), object(i));
+  }
+  const text = JSON.stringify(object(1));
+  const lmdb = await openLmdb(compare, lacking);
+  return reads(
+    {
+      Map: (key) => map.get(key),
+      number: (key) => numbers.get(key),
+      string: (key) => strings.get(key),
+      'JSON.parse': () => JSON.parse(text),
+      object: (key) => objects.get(key),
+      ...(lmdb && { 'lmdb, number': lmdb.number, 'lmdb, string': lmdb.text }),
+    },
+    rounds,
+  );
+}
+
+/** Each `get` of an object by itself, in µs: in quiet, and while a worker writes. */
+async function measureObjects() {
+  const objects = cluster.shared('objects', OPTIONS);
+  const measure = async () => {
+    const times = [];
+    for (let round = 0; round < 10; round++) {
+      for (let i = 0; i < KEYS; i++) {
+        const start = now();
+        objects.get(keyOf(i));
+        times.push(now() - start);
+      }
+      await new Promise(setImmediate);
+    }
+    return { p50: percentile(times, 50), tail: percentile(times, 99.99) };
+  };
+  await measure();
+  const quiet = await measure();
+  const writer = start('sets');
+  await once(writer, 'message');
+  const busy = await measure();
+  writer.process.kill();
+  await once(writer, 'exit');
+  return [quiet, busy];
+}
+
+async function measureWrites() {
+  const single = await ask('single');
+  const rate = await ask('rate');
+  const increments = await ask('increments');
+  const span = [Date.now() + 4000, Date.now() + 8000];
+  const env = { BENCH_SPAN: span.join(',') };
+  const counts = await Promise.all(Array.from({ length: 8 }, () => ask('storm', env)));
+  const listener = start('listen');
+  await once(listener, 'message');
+  const echo = await ask('echo');
+  listener.process.kill();
+  await once(listener, 'exit');
+  return { single, rate, increments, together: sum(counts) / 4, echo };
+}
+
+/** Bytes of the memory of all stores that the system has provided. */
+function provided() {
+  const files = fs.readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      const name = `/proc/self/fd/${fd}`;
+      const { blocks, ino } = fs.statSync(name);
+      return fs.readlinkSync(name).includes('rcluster-store') ? [[ino, blocks * 512]] : [];
+    } catch (error) {
+      // One that is closed meanwhile.
+      if (/** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT') return [];
+      throw error;
+    }
+  });
+  return sum([...new Map(/** @type {[number, number][]} */ (files)).values()]);
+}
+
+/** Memory of this process alone, in MB. */
+function own() {
+  const [, kB] = /^RssAnon:\s+(\d+) kB$/m.exec(fs.readFileSync('/proc/self/status', 'utf8')) ?? [];
+  return Number(kB) / 1024;
+}
+
+/** @param {number} keys */
+async function measureMemory(keys) {
+  const size = `${Math.ceil((keys * 300) / 2 ** 20) + 1}MB`;
+  cluster.shared('many', { size });
+  let before = provided();
+  const bytes = await ask('fill', { BENCH_KEYS: `${keys}`, BENCH_SIZE: size });
+  const many = (provided() - before) / bytes;
+  cluster.shared('churn', { size: '16MB', eviction: 'lru' });
+  await ask('churn');
+  const [growths, churns] = [[], []].map((list) => /** @type {number[]} */ (list));
+  for (let round = 0; round < 3; round++) {
+    before = own();
+    const result = await ask('churn');
+    if (!(result.evicted > 0 && result.expired > 0 && result.bytes <= result.limit)) {
+      throw new Error(`nothing had to go: ${JSON.stringify(result)}`);
+    }
+    growths.push(own() - before);
+    churns.push(cluster.shared('churn').stats().memory / (16 * 2 ** 20));
+  }
+  return { many, churn: Math.max(...churns), growth: median(growths) };
+}

@@ -132,6 +132,39 @@ test('a batch is done all at once or not at all', { skip }, async () => {
   assert.deepStrictEqual(await store.atomic().commit(), { ok: true, revision: 3 });
 });
 
+test('as many writes at a time as one likes are answered, each with its own', { skip }, async () => {
+  const store = open();
+  let total = 0;
+  for (const length of [1, 127, 128, 129, 300, 1023, 1024, 1025, 3000]) {
+    for (let round = 0; round < 20; round++) {
+      const counts = await Promise.all(Array.from({ length }, () => store.increment('n')));
+      assert.deepStrictEqual(
+        counts,
+        Array.from({ length }, (_, index) => total + index + 1),
+      );
+      total += length;
+    }
+  }
+});
+
+test('a loop of writes leaves the event loop its turn', { skip }, async () => {
+  const store = open();
+  let ended = false;
+  setImmediate(() => setImmediate(() => (ended = true)));
+  let writes = 0;
+  while (!ended && writes < 100_000) writes = await store.increment('n');
+  assert.strictEqual(ended, true, `after ${writes} writes`);
+});
+
+test('a watch is told of a write of its own process as soon as that is answered', { skip }, async () => {
+  const store = open();
+  const watch = store.watch();
+  await take(watch, 1);
+  const next = watch.next();
+  await store.set('key', 1);
+  assert.deepStrictEqual((await next).value, { type: 'set', key: 'key', value: 1, revision: 1 });
+});
+
 test('entries, keys and clear go by the beginning of keys', { skip }, async () => {
   const store = open();
   for (const key of ['a:1', 'b:1', 'a:2']) await store.set(key, { key });

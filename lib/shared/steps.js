@@ -15,6 +15,8 @@ const ANY = -1;
 const KEEP = -2;
 
 /**
+ * @typedef {import('../../binding').SharedStore} NativeStore
+ *
  * @typedef {object} Step
  * @property {number} op
  * @property {string} key
@@ -32,8 +34,9 @@ const KEEP = -2;
  * @param {Partial<Step>} [rest]
  * @returns {Step}
  */
-function step(op, key, rest) {
-  return { op, key, kind: 0, raw: undefined, ms: -1, revision: ANY, by: 0, initial: 0, ...rest };
+function step(op, key, rest = {}) {
+  const { kind = 0, raw, ms = -1, revision = ANY, by = 0, initial = 0 } = rest;
+  return { op, key, kind, raw, ms, revision, by, initial };
 }
 
 /**
@@ -136,17 +139,19 @@ function finite(name, value) {
 
 /**
  * Hands a request to the native side. Nothing of it is sent if one of its steps is too long.
- * @param {import('../../binding').SharedStore} native
+ * @param {NativeStore} native
+ * @param {ReturnType<NativeStore['adder']>} add
+ * @param {ReturnType<NativeStore['submitter']>} submit
  * @param {Step[]} steps
  */
-function send(native, steps) {
+function send(native, add, submit, steps) {
   for (const { op, key, kind, raw, ms, revision, by, initial } of steps) {
-    if (!native.add(op, key, kind, raw, ms, revision, by, initial)) {
+    if (!add(op, key, kind, raw, ms, revision, by, initial)) {
       native.discard();
       throw tooLarge(native, key);
     }
   }
-  switch (native.submit()) {
+  switch (submit()) {
     case 0:
       return;
     case 1:

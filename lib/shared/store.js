@@ -1,6 +1,6 @@
 'use strict';
 
-const { JSON, Object, Promise, Set, wallClock } = require('../globals');
+const { JSON, Object, Promise, Set, setImmediate, wallClock } = require('../globals');
 const { failure, invalidType, sharedError } = require('./errors');
 const { checkKey, members } = require('./options');
 const { decode, made } = require('./values');
@@ -10,6 +10,9 @@ const { createWatch } = require('./watch');
 
 /** How many answers are taken at once. */
 const ANSWERS = 256;
+
+/** How many answers may be taken before it is the event loop's turn. */
+const DIRECT = 128;
 
 /**
  * @typedef {import('../../binding').SharedStore} NativeStore
@@ -37,6 +40,15 @@ class SharedStore {
   /** @type {ReturnType<NativeStore['finder']>} */
   #has;
 
+  /** @type {ReturnType<NativeStore['adder']>} */
+  #add;
+
+  /** @type {ReturnType<NativeStore['submitter']>} */
+  #submit;
+
+  /** @type {ReturnType<NativeStore['taker']>} */
+  #take;
+
   /** @type {ReturnType<NativeStore['rest']>} */
   #rest;
 
@@ -46,6 +58,15 @@ class SharedStore {
   #waiting = [];
 
   #first = 0;
+
+  /** Whether `#collectSoon()` is about to take the answers. */
+  #collecting = false;
+
+  /** How many answers were taken since the event loop had its turn. */
+  #direct = 0;
+
+  /** Whether the process is kept alive. */
+  #held = false;
 
   #answers = new Float64Array(3 * ANSWERS);
 
@@ -72,6 +93,9 @@ class SharedStore {
     );
     this.#get = this.#native.reader();
     this.#has = this.#native.finder();
+    this.#add = this.#native.adder();
+    this.#submit = this.#native.submitter();
+    this.#take = this.#native.taker();
     this.#rest = this.#native.rest();
   }
 
@@ -163,24 +187,24 @@ class SharedStore {
    * @param {unknown} value
    * @param {object} [options]
    */
-  async set(key, value, options) {
-    return this.#write([steps.set(key, value, options)], written);
+  set(key, value, options) {
+    return this.#ask(() => steps.set(key, value, options), written);
   }
 
   /**
    * @param {string} key
    * @param {object} [options]
    */
-  async delete(key, options) {
-    return this.#write([steps.remove(key, options)], written);
+  delete(key, options) {
+    return this.#ask(() => steps.remove(key, options), written);
   }
 
   /**
    * @param {string} key
    * @param {number} ttl
    */
-  async touch(key, ttl) {
-    return this.#write([steps.touch(key, ttl)], written);
+  touch(key, ttl) {
+    return this.#ask(() => steps.touch(key, ttl), written);
   }
 
   /**
@@ -188,13 +212,13 @@ class SharedStore {
    * @param {number} [by]
    * @param {object} [options]
    */
-  async increment(key, by = 1, options) {
-    return this.#write([steps.increment(key, by, options)], counted);
+  increment(key, by = 1, options) {
+    return this.#ask(() => steps.increment(key, by, options), counted);
   }
 
   /** @param {{ prefix?: string }} [options] */
-  async clear(options) {
-    return this.#write([steps.clear(options)], counted);
+  clear(options) {
+    return this.#ask(() => steps.clear(options), counted);
   }
 
   /**
@@ -220,28 +244,95 @@ class SharedStore {
   }
 
   /**
+   * Writes one step. An async function would do the same with three promises.
+   * @param {() => Step} make what it throws rejects
+   * @param {(answer: Answer) => any} result
+   * @returns {Promise<any>}
+   */
+  #ask(make, result) {
+    try {
+      return this.#write([make()], result);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
    * @param {Step[]} request
    * @param {(answer: Answer) => any} result
    * @returns {Promise<any>}
    */
   #write(request, result) {
     if (this.#closed) throw gone();
-    steps.send(this.#native, request);
-    if (this.#first === this.#waiting.length) this.#native.hold(true);
+    steps.send(this.#native, this.#add, this.#submit, request);
+    if (!this.#collecting) void this.#collectSoon();
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject, result, key: request[0].key });
     });
   }
 
-  #onNews() {
+  /**
+   * Takes the answers to all that is written in this turn of the promises, where the writer is quick enough, without the
+   * detour by the event loop. That has its turn, too: after some answers it comes first.
+   */
+  async #collectSoon() {
+    this.#collecting = true;
+    await undefined;
+    if (this.#direct < DIRECT) {
+      this.#collecting = false;
+      this.#direct += this.#collect(true);
+      this.#look();
+      this.#holdLoop(this.#first < this.#waiting.length);
+    } else {
+      // It holds the loop by itself.
+      setImmediate(() => {
+        this.#collecting = false;
+        this.#direct = 0;
+        this.#collect(false);
+        this.#look();
+        this.#holdLoop(this.#first < this.#waiting.length);
+      });
+    }
+  }
+
+  /**
+   * Takes the answers that are there. The native side calls `#onNews()` when there are more.
+   * @param {boolean} wait for a moment, if they are about to come
+   * @returns {number} how many there were
+   */
+  #collect(wait) {
     const answers = this.#answers;
+    let all = 0;
     let count;
     do {
-      count = this.#native.answers(answers);
+      count = this.#take(answers, wait);
       for (let at = 0; at < 3 * count; at += 3) {
         this.#settle({ status: answers[at], revision: answers[at + 1], number: answers[at + 2] });
       }
-    } while (count > 0);
+      all += count;
+    } while (count === ANSWERS);
+    return all;
+  }
+
+  /**
+   * Whether what is not answered yet keeps the process alive.
+   * @param {boolean} hold
+   */
+  #holdLoop(hold) {
+    if (this.#held === hold) return;
+    this.#held = hold;
+    this.#native.hold(hold);
+  }
+
+  #onNews() {
+    this.#direct = 0;
+    this.#collect(false);
+    this.#holdLoop(this.#first < this.#waiting.length);
+    this.#look();
+  }
+
+  /** Something may have changed. */
+  #look() {
     for (const look of this.#watchers) look();
   }
 
@@ -252,7 +343,6 @@ class SharedStore {
     if (this.#first === this.#waiting.length) {
       this.#waiting = [];
       this.#first = 0;
-      this.#native.hold(false);
     } else if (this.#first === 1024) {
       this.#waiting.splice(0, this.#first);
       this.#first = 0;
@@ -277,10 +367,10 @@ class SharedStore {
     this.#onNews();
     this.#closed = true;
     this.#native.stop();
-    this.#native.hold(false);
+    this.#holdLoop(false);
     for (const { reject } of this.#waiting.splice(0).slice(this.#first)) reject(gone());
     this.#first = 0;
-    for (const look of this.#watchers) look();
+    this.#look();
     this.#onLost();
   }
 }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use napi::bindgen_prelude::{Float64Array, Function, Unknown};
+use napi::bindgen_prelude::{Float64Array, FromNapiValue, Function, Unknown};
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 
@@ -12,7 +12,7 @@ use super::shared_value::{self, Held, KEY_ROOM};
 use crate::io::store::{Client, ConnectError, Open, What, Woken, open};
 use rcluster_core::store::cursor::{Cursor, Filter, Progress, Start, snapshot};
 use rcluster_core::store::geometry::Field;
-use rcluster_core::store::ops::{Condition, Lifetime, Op};
+use rcluster_core::store::ops::{Condition, Lifetime, Op, Outcome};
 use rcluster_core::store::request::encode;
 use rcluster_core::store::ring::{Pushed, Wanted};
 use rcluster_core::store::view::LogEntry;
@@ -24,6 +24,10 @@ use rcluster_sys::passing::message_pair;
 
 /// How many bytes of requests may wait in this process for room in the ring.
 const BACKLOG: usize = 64 << 20;
+
+/// How often answers that are about to come are looked for at the most: a few µs.
+const PATIENCE: u32 = 256;
+const MIN_PATIENCE: u32 = 16;
 
 /// Words of the log that a watch passes in one go.
 const EFFORT: usize = 1 << 16;
@@ -48,6 +52,8 @@ struct Shared {
     /// Requests that wait for room in the ring.
     backlog: RefCell<VecDeque<Vec<u64>>>,
     waiting: Cell<usize>,
+    /// How often answers that are about to come are looked for.
+    patience: Cell<u32>,
     lru: bool,
 }
 
@@ -110,6 +116,7 @@ impl SharedStore {
             request: RefCell::default(),
             backlog: RefCell::default(),
             waiting: Cell::new(0),
+            patience: Cell::new(PATIENCE),
         });
         let weak = Rc::downgrade(&shared);
         let mut ended = false;
@@ -217,51 +224,18 @@ impl SharedStore {
         }
     }
 
-    /// Adds an operation to the request: 1 set, 2 delete, 3 touch, 4 increment, 5 check, 6 clear. `ms` is how long it
-    /// lasts: -1 for ever, -2 as before. `revision` is the condition; -1 for none. `by` and `initial` are an increment's.
-    /// False if the key or the value is too long.
-    #[napi]
-    #[allow(clippy::too_many_arguments, reason = "an object would cost more than the operation")]
-    pub fn add(
-        &self,
-        env: &Env,
-        number: u32,
-        key: Unknown<'_>,
-        kind: u32,
-        value: Unknown<'_>,
-        ms: f64,
-        revision: f64,
-        by: f64,
-        initial: f64,
-    ) -> Result<bool> {
-        let mut name = self.shared.key.borrow_mut();
-        let Some(key) = shared_value::read_key(*env, &key, &mut name)? else { return Ok(false) };
-        let mut request = self.shared.request.borrow_mut();
-        let lifetime = lifetime(ms);
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "JavaScript has checked it"
-        )]
-        let condition = if revision < 0.0 { Condition::Any } else { Condition::Revision(revision as u64) };
-        let op = match number {
-            1 => {
-                return shared_value::with_bytes(*env, kind, &value, |kind, value| {
-                    if value.len() > self.shared.client.view().geometry().max_value() {
-                        return false;
-                    }
-                    encode(&Op::Set { key, kind, value, lifetime, condition }, &mut request);
-                    true
-                });
-            }
-            2 => Op::Delete { key, condition },
-            3 => Op::Touch { key, lifetime },
-            4 => Op::Increment { key, by, initial, lifetime },
-            5 => Op::Check { key, condition },
-            _ => Op::Clear { prefix: key },
-        };
-        encode(&op, &mut request);
-        Ok(true)
+    /// Makes a function that adds an operation to the request: 1 set, 2 delete, 3 touch, 4 increment, 5 check, 6 clear.
+    /// `ms` is how long it lasts: -1 for ever, -2 as before. `revision` is the condition; -1 for none. `by` and `initial`
+    /// are an increment's. False if the key or the value is too long.
+    #[napi(
+        ts_return_type = "(number: number, key: string, kind: number, value: unknown, ms: number, revision: number, by: number, initial: number) => boolean"
+    )]
+    pub fn adder(&self, env: Env) -> Result<Unknown<'static>> {
+        let shared = Rc::clone(&self.shared);
+        let add = function(env, c"add", move |env, arguments| {
+            shared_value::boolean(env, shared.add(env, arguments)?)
+        });
+        add.map_err(failure)
     }
 
     /// Forgets the request that was being put together.
@@ -270,31 +244,32 @@ impl SharedStore {
         self.shared.request.borrow_mut().clear();
     }
 
-    /// Sends the request. Answers come in the order of the requests. 0: it is on its way; 1: it is too long; 2: too many
-    /// wait.
-    #[napi]
-    #[must_use]
-    pub fn submit(&self) -> u32 {
-        let mut request = self.shared.request.borrow_mut();
-        let sent = self.shared.submit(&request);
-        request.clear();
-        sent
+    /// Makes a function that sends the request. Answers come in the order of the requests. 0: it is on its way; 1: it is
+    /// too long; 2: too many wait.
+    #[napi(ts_return_type = "() => number")]
+    pub fn submitter(&self, env: Env) -> Result<Unknown<'static>> {
+        let shared = Rc::clone(&self.shared);
+        let submit = function(env, c"submit", move |env, []| {
+            let mut request = shared.request.borrow_mut();
+            let sent = shared.submit(&request);
+            request.clear();
+            shared_value::number(env, sent.into())
+        });
+        submit.map_err(failure)
     }
 
-    /// Writes answers into `into`, three numbers for each: how it went, the revision, the number. Returns how many. None
-    /// means that it will be woken for the next one.
-    #[napi]
-    pub fn answers(&self, mut into: Float64Array) -> Result<u32> {
-        let room = shared_value::numbers(&mut into);
-        let mut count = 0;
-        for place in room.chunks_exact_mut(3) {
-            let Some(outcome) = self.shared.next_answer() else { break };
-            #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, which no store comes near")]
-            place.copy_from_slice(&[outcome.status.number().into(), outcome.revision as f64, outcome.number]);
-            count += 1;
-        }
-        self.shared.flush()?;
-        Ok(count)
+    /// Makes a function that writes answers into `into`, three numbers for each: how it went, the revision, the number.
+    /// It returns how many. Fewer than there is room for means that it will be woken for the next one. `wait`: for a
+    /// moment, if they are about to come.
+    #[napi(ts_return_type = "(into: Float64Array, wait: boolean) => number")]
+    pub fn taker(&self, env: Env) -> Result<Unknown<'static>> {
+        let shared = Rc::clone(&self.shared);
+        let take = function(env, c"take", move |env, [into, wait]| {
+            let mut into = Float64Array::from_unknown(into)?;
+            let count = shared.take(shared_value::numbers(&mut into), bool::from_unknown(wait)?)?;
+            shared_value::number(env, count.into())
+        });
+        take.map_err(failure)
     }
 
     /// Begins to watch a key, or all that begin with `text`. `since` is a revision; -1: what there is comes first. None if
@@ -391,11 +366,78 @@ impl Shared {
         Ok(())
     }
 
-    fn next_answer(&self) -> Option<rcluster_core::store::ops::Outcome> {
-        self.client.answer().or_else(|| {
-            self.client.want(Wanted::Answers);
-            self.client.answer()
-        })
+    fn add(&self, env: Env, arguments: [Unknown<'_>; 8]) -> Result<bool> {
+        let [number, key, kind, value, ms, revision, by, initial] = arguments;
+        let read = |argument| shared_value::read_number(env, &argument);
+        let mut name = self.key.borrow_mut();
+        let Some(key) = shared_value::read_key(env, &key, &mut name)? else { return Ok(false) };
+        let mut request = self.request.borrow_mut();
+        let (lifetime, revision) = (lifetime(read(ms)?), read(revision)?);
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "JavaScript has checked it"
+        )]
+        let condition = if revision < 0.0 { Condition::Any } else { Condition::Revision(revision as u64) };
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "they are small numbers")]
+        let (number, kind) = (read(number)? as u32, read(kind)? as u32);
+        let op = match number {
+            1 => {
+                return shared_value::with_bytes(env, kind, &value, |kind, value| {
+                    if value.len() > self.client.view().geometry().max_value() {
+                        return false;
+                    }
+                    encode(&Op::Set { key, kind, value, lifetime, condition }, &mut request);
+                    true
+                });
+            }
+            2 => Op::Delete { key, condition },
+            3 => Op::Touch { key, lifetime },
+            4 => Op::Increment { key, by: read(by)?, initial: read(initial)?, lifetime },
+            5 => Op::Check { key, condition },
+            _ => Op::Clear { prefix: key },
+        };
+        encode(&op, &mut request);
+        Ok(true)
+    }
+
+    fn take(&self, into: &mut [f64], wait: bool) -> Result<u32> {
+        let mut patience = if wait { self.patience.get() } else { 0 };
+        let had = patience;
+        let mut count = 0;
+        for place in into.chunks_exact_mut(3) {
+            let Some(outcome) = self.next_answer(&mut patience)? else { break };
+            #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, which no store comes near")]
+            place.copy_from_slice(&[outcome.status.number().into(), outcome.revision as f64, outcome.number]);
+            count += 1;
+        }
+        if wait {
+            self.judge_patience(had, patience);
+        }
+        Ok(count)
+    }
+
+    /// Where looking for answers is in vain, as with a single core, there is less of it the next time.
+    fn judge_patience(&self, had: u32, left: u32) {
+        if left == 0 {
+            self.patience.set((had / 2).max(MIN_PATIENCE));
+        } else if left < had {
+            self.patience.set((had * 2).min(PATIENCE));
+        }
+    }
+
+    /// The next answer. `None` means that it will be woken for it.
+    fn next_answer(&self, patience: &mut u32) -> Result<Option<Outcome>> {
+        if let Some(outcome) = self.client.answer_soon(patience) {
+            return Ok(Some(outcome));
+        }
+        // First: what gets its way now is to be answered, too.
+        self.flush()?;
+        if !self.client.is_waiting() {
+            return Ok(None);
+        }
+        self.client.want(Wanted::Answers);
+        Ok(self.client.answer())
     }
 }
 

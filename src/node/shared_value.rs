@@ -35,6 +35,14 @@ pub(super) fn boolean(env: Env, truth: bool) -> Result<Unknown<'static>> {
     value::boolean(env, truth).map_err(failure)
 }
 
+pub(super) fn number(env: Env, number: f64) -> Result<Unknown<'static>> {
+    value::number(env, number).map_err(failure)
+}
+
+pub(super) fn read_number(env: Env, number: &Unknown<'_>) -> Result<f64> {
+    value::read_number(env, number).map_err(failure)
+}
+
 /// A key as bytes; `None` if it is too long.
 pub(super) fn read_key<'room>(
     env: Env,

@@ -6,11 +6,12 @@
 //! - [`geometry`]: where everything is in the memory.
 //! - [`record`]: what the log consists of.
 //! - [`view`]: reading; [`cursor`]: following the changes.
-//! - [`writer`]: the one writer, which answers [`ops`]; [`request`]: how they are asked for.
+//! - [`writer`]: the one writer, which answers [`ops`]; [`request`]: how they are asked for; [`linger`]: when it sleeps.
 
 pub mod atomic;
 pub mod cursor;
 pub mod geometry;
+pub mod linger;
 mod memory;
 pub mod ops;
 pub mod record;

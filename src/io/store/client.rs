@@ -113,11 +113,10 @@ impl Client {
         duplicate(&self.socket)
     }
 
-    /// Puts a request on its way. [`Pushed::Full`]: it has to be tried again when the next answer comes.
+    /// Puts a request on its way. [`Pushed::Full`]: it has to be tried again when the next answer comes. Whoever waits
+    /// for the answer has to [`Client::want`] it.
     pub fn push(&self, request: &[u64]) -> Pushed {
-        let mut requests = self.requests.borrow_mut();
-        let pushed = requests.push(request);
-        requests.want(Wanted::Answers);
+        let pushed = self.requests.borrow_mut().push(request);
         if pushed == (Pushed::Done { wake: true }) {
             self.bell.wake();
         }
@@ -128,6 +127,27 @@ impl Client {
     #[must_use]
     pub fn answer(&self) -> Option<Outcome> {
         self.requests.borrow_mut().answer()
+    }
+
+    /// The next answer if it is there, or comes within `patience` looks, of which those that were in vain are subtracted.
+    /// Nobody looks for what a writer that sleeps has not even begun.
+    #[must_use]
+    pub fn answer_soon(&self, patience: &mut u32) -> Option<Outcome> {
+        let mut requests = self.requests.borrow_mut();
+        loop {
+            let answer = requests.answer();
+            if answer.is_some() || *patience == 0 || !requests.is_waiting() || requests.is_writer_asleep() {
+                return answer;
+            }
+            *patience -= 1;
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Whether there are requests that have not been answered.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.requests.borrow().is_waiting()
     }
 
     /// Asks to be woken. Whoever asks has to look once more before it waits.
@@ -200,6 +220,7 @@ mod tests {
         encode(op, &mut request);
         assert!(matches!(client.push(&request), Pushed::Done { .. }));
         loop {
+            client.want(Wanted::Answers);
             if let Some(outcome) = client.answer() {
                 return outcome;
             }

@@ -13,6 +13,7 @@ use super::locks::LockRoom;
 use super::{Command, Open, What};
 use rcluster_core::ids::WorkerId;
 use rcluster_core::store::geometry::{Geometry, MAX_SIZE, MIN_SIZE};
+use rcluster_core::store::linger::Linger;
 use rcluster_core::store::ops::{Eviction, Outcome, Status};
 use rcluster_core::store::request::decode;
 use rcluster_core::store::ring::{Inbox, Wanted, page_words};
@@ -45,6 +46,9 @@ const MAX_NAME: usize = 256;
 
 /// How much longer than its time an expired key may wait for others that expire at about the same time.
 const EXPIRY_STEP: u64 = 20;
+
+/// How long it answers requests before it looks for other news.
+const SPELL: Duration = Duration::from_millis(1);
 
 const WAKER: u64 = 0;
 
@@ -91,6 +95,7 @@ pub(super) struct Shell {
     /// Even, and never used twice. The odd ones are those of the sockets.
     next_token: u64,
     request: Vec<u8>,
+    linger: Linger,
 }
 
 impl Shell {
@@ -98,14 +103,15 @@ impl Shell {
         let poller = Poller::new()?;
         poller.add(&waker, WAKER)?;
         let (stores, request) = (HashMap::new(), Vec::new());
-        Ok(Self { poller, waker, commands, stores, locks: LockRoom::default(), next_token: 2, request })
+        let (locks, linger) = (LockRoom::default(), Linger::default());
+        Ok(Self { poller, waker, commands, stores, locks, next_token: 2, request, linger })
     }
 
     /// Returns when nobody can open a store any more, or when the system fails.
     pub(super) fn run(&mut self) -> Result<(), SysError> {
         loop {
-            while self.work() {}
-            let timeout = self.next_deadline();
+            let sleeps = self.work();
+            let timeout = if sleeps { self.next_deadline() } else { Some(Duration::ZERO) };
             let events = self.poller.wait(timeout)?;
             for client in self.stores.values().flat_map(|shared| &shared.clients) {
                 client.inbox.wake();
@@ -132,15 +138,41 @@ impl Shell {
         }
     }
 
-    /// Answers requests. False if there are none left and everybody knows that this thread sleeps.
+    /// Answers requests, until there are none and everybody knows that this thread sleeps: then true. False when it has
+    /// taken so long that it is time to look for other news.
     fn work(&mut self) -> bool {
+        let end = since_boot() + SPELL;
+        loop {
+            let served = self.serve();
+            let now = since_boot();
+            if served {
+                self.linger.on_answered(microseconds(now));
+            }
+            if now >= end {
+                return false;
+            }
+            if served {
+                continue;
+            }
+            if self.linger.is_worthwhile(microseconds(now)) {
+                // Whoever is about to ask may need this core.
+                std::thread::yield_now();
+            } else if self.sleep() {
+                self.linger.on_sleep();
+                return true;
+            }
+        }
+    }
+
+    /// Answers requests of everybody. False if there were none.
+    fn serve(&mut self) -> bool {
         let now = now();
-        let mut more = false;
+        let mut served = false;
         let mut broken = Vec::new();
         for shared in self.stores.values_mut() {
             for place in 0..shared.clients.len() {
                 match shared.serve(place, now, &mut self.request) {
-                    Ok(served) => more |= served,
+                    Ok(count) => served |= count > 0,
                     Err(token) => broken.push(token),
                 }
             }
@@ -152,16 +184,18 @@ impl Shell {
         for token in broken {
             self.remove(token);
         }
-        more |= self.locks.work(&self.poller);
-        if more {
-            return true;
-        }
+        served |= self.locks.work(&self.poller);
+        served
+    }
+
+    /// Tells everybody that this thread sleeps. False if there is a request.
+    fn sleep(&mut self) -> bool {
         // All have to be told, so that none is left out.
         let mut asleep = self.locks.sleep();
         for client in self.stores.values().flat_map(|shared| &shared.clients) {
             asleep &= client.inbox.sleep();
         }
-        !asleep
+        asleep
     }
 
     fn next_deadline(&self) -> Option<Duration> {
@@ -280,7 +314,7 @@ impl Shell {
                 continue;
             };
             // What a process has asked for before its end is done.
-            while shared.serve(place, now(), &mut self.request) == Ok(true) {}
+            while shared.serve(place, now(), &mut self.request).is_ok_and(|count| count > 0) {}
             let client = shared.clients.remove(place);
             // Both are registered; what the system says about their end is of no use.
             let _ = self.poller.remove(&client.bell);
@@ -324,8 +358,8 @@ fn admit(
 }
 
 impl Shared {
-    /// Answers some requests of a process. True if there may be more; an error names one that has broken the rules.
-    fn serve(&mut self, place: usize, now: u64, request: &mut Vec<u8>) -> Result<bool, u64> {
+    /// Answers some requests of a process, and returns how many; an error names one that has broken the rules.
+    fn serve(&mut self, place: usize, now: u64, request: &mut Vec<u8>) -> Result<usize, u64> {
         let mut count = 0;
         while count < TURN {
             let client = &mut self.clients[place];
@@ -348,7 +382,7 @@ impl Shared {
         if count > 0 && client.inbox.take_wanted(Wanted::Answers) {
             client.wake();
         }
-        Ok(count == TURN)
+        Ok(count)
     }
 
     fn tell_watchers(&mut self) {
@@ -371,4 +405,8 @@ impl Client {
 /// The clock by which keys expire, in ms. It never says 0.
 pub(super) fn now() -> u64 {
     milliseconds(since_boot()).max(1)
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

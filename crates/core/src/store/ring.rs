@@ -33,7 +33,8 @@ const DATA: usize = ANSWERS + WINDOW_LEN * ANSWER_WORDS;
 const PAD: u64 = 1 << 63;
 
 /// As long as the ring is empty it begins anew behind this many words, so that no more memory is touched than needed.
-const NEAR: usize = 1024;
+/// Until the writer has passed over the rest there is room for as much as that, which is some hundred short requests.
+const NEAR: usize = 8192;
 
 /// What a process wants to be woken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +142,16 @@ impl<M: AsRef<[AtomicU64]>> Requests<M> {
         self.taken += 1;
         let load = |i: usize| self.word(at + i).load(Ordering::Relaxed);
         Some(Outcome { status: status(load(0)), revision: load(1), number: f64::from_bits(load(2)) })
+    }
+
+    /// Whether there are requests that have not been answered.
+    pub fn is_waiting(&self) -> bool {
+        self.sent != self.taken
+    }
+
+    /// Whether the writer sleeps, or is about to.
+    pub fn is_writer_asleep(&self) -> bool {
+        self.word(ASLEEP).load(Ordering::Relaxed) != 0
     }
 
     /// Asks to be woken once. Whoever asks has to look once more before it sleeps.
@@ -296,7 +307,13 @@ mod tests {
 
     #[test]
     fn requests_arrive_whole_and_in_order_and_answers_come_back() {
-        let (mut requests, mut inbox, _) = pair(1500);
+        // One page on which the ring begins anew only at its end, and one on which it does as soon as it is empty.
+        [1500, 3 * NEAR].map(requests_arrive);
+    }
+
+    fn requests_arrive(longest: usize) {
+        let (mut requests, mut inbox, _) = pair(longest);
+        assert_eq!(requests.capacity > 2 * NEAR, longest > 1500);
         let mut random = Random::new(1);
         let (mut sent, mut received, mut bytes) = (0_u64, 0_u64, Vec::new());
         for _ in 0..20_000 {
@@ -318,7 +335,7 @@ mod tests {
             }
         }
         assert!(received > 5_000);
-        assert_eq!(requests.push(&vec![0; 3000]), Pushed::TooLong);
+        assert_eq!(requests.push(&vec![0; requests.capacity / 2]), Pushed::TooLong);
     }
 
     #[test]
@@ -349,6 +366,7 @@ mod tests {
         assert!(!inbox.take_wanted(Wanted::Changes));
         assert!(inbox.take_wanted(Wanted::Answers));
         assert!(!inbox.take_wanted(Wanted::Answers));
+        assert!(requests.is_waiting() && !requests.is_writer_asleep());
         requests.touch(12345);
         assert!(inbox.take_used(12345) && !inbox.take_used(12345) && !inbox.take_used(99));
     }

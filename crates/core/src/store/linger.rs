@@ -1,0 +1,100 @@
+//! Whether the writer goes on looking for requests, or sleeps.
+//!
+//! Waking a thread takes longer than answering a request. So where requests come soon one after the other, the writer
+//! looks for the next one for a moment before it sleeps. Where none comes in that moment it is more reluctant the next
+//! time, so that requests that come now and then cost no more than they have to.
+
+/// How long it looks, in µs.
+pub const LINGER: u64 = 50;
+
+/// Requests that come so soon after the last ones were answered, in µs, make it linger. A wake-up may be part of that.
+const NEAR: u64 = 200;
+
+/// After so many times in vain it is no more reluctant.
+const MAX_FAILURES: u32 = 6;
+
+/// See the module. Times are in µs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Linger {
+    answered: u64,
+    lingers: bool,
+    slept: bool,
+    failures: u32,
+    /// How many times requests have to be near before it lingers again.
+    reluctance: u32,
+}
+
+impl Linger {
+    /// Requests have been answered.
+    pub fn on_answered(&mut self, now: u64) {
+        let near = now.saturating_sub(self.answered) <= NEAR;
+        self.answered = now;
+        if !std::mem::take(&mut self.slept) {
+            if self.lingers {
+                self.failures = 0;
+            }
+        } else if near && self.reluctance > 0 {
+            self.reluctance -= 1;
+        } else {
+            self.lingers = near;
+        }
+    }
+
+    /// It sleeps.
+    pub fn on_sleep(&mut self) {
+        if std::mem::take(&mut self.lingers) {
+            self.failures = (self.failures + 1).min(MAX_FAILURES);
+            self.reluctance = (1 << self.failures) - 1;
+        }
+        self.slept = true;
+    }
+
+    /// Whether it goes on looking.
+    #[must_use]
+    pub fn is_worthwhile(&self, now: u64) -> bool {
+        self.lingers && now.saturating_sub(self.answered) < LINGER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Requests every so many µs, of which waking takes 30: how many µs it looks in vain, and how often it sleeps.
+    fn play(gap: u64) -> (u64, u64) {
+        let (mut linger, mut looked, mut sleeps) = (Linger::default(), 0, 0);
+        for count in 1..=1000 {
+            let (answered, next) = (linger.answered, count * gap + 1_000_000);
+            let mut now = answered;
+            while now < next && linger.is_worthwhile(now) {
+                now += 1;
+            }
+            if now < next {
+                looked += now - answered;
+                sleeps += 1;
+                linger.on_sleep();
+                now = next + 30;
+            }
+            linger.on_answered(now);
+        }
+        (looked, sleeps)
+    }
+
+    #[test]
+    fn it_lingers_where_the_next_request_is_near() {
+        let (looked, sleeps) = play(40);
+        assert!(sleeps < 10 && looked < 200, "{looked} µs, {sleeps} times");
+    }
+
+    #[test]
+    fn it_sleeps_at_once_where_requests_are_far_from_each_other() {
+        assert_eq!(play(1000), (0, 1000));
+    }
+
+    #[test]
+    fn it_looks_in_vain_seldom() {
+        let (looked, sleeps) = play(120);
+        assert_eq!(sleeps, 1000);
+        assert!(looked < 1000 * 120 / 50, "{looked} µs in all");
+    }
+}
