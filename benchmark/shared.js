@@ -12,13 +12,14 @@ const { once } = require('node:events');
 const fs = require('node:fs');
 const path = require('node:path');
 const cluster = require('..');
+const { median, percentile, sum } = require('../testing/stats.js');
+const { print } = require('../testing/tables.js');
 const { run } = require('./lib/main');
 const { flags, readOptions } = require('./lib/options');
-const { circumstances, describe, print } = require('./lib/report');
+const { circumstances, describe } = require('./lib/report');
 const { publish } = require('./lib/section');
 const { KEYS, OPTIONS, keyOf, now, reads } = require('./lib/shared');
 const { measureLimiter, measureRedis, openLmdb } = require('./lib/shared-others');
-const { median, percentile, sum } = require('./lib/stats');
 
 /** What `Map.get` takes where 250 ns for a `get` are the bound. */
 const MAP_GET = 32;

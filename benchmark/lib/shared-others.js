@@ -9,7 +9,7 @@ const { createRequire } = require('node:module');
 const os = require('node:os');
 const path = require('node:path');
 const { KEYS, keyOf, now, pipelined } = require('./shared');
-const { median } = require('./stats');
+const { median } = require('../../testing/stats.js');
 
 /**
  * A package of the folder; undefined, and a line in `lacking`, if it is not there.

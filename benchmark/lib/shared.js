@@ -2,7 +2,7 @@
 
 /** What the benchmark of shared stores and its workers have in common. */
 
-const { median } = require('./stats');
+const { median } = require('../../testing/stats.js');
 
 /** Of all stores that are measured for speed. */
 const OPTIONS = { size: '128MB' };

@@ -50,6 +50,9 @@ const EXPIRY_STEP: u64 = 20;
 /// How long it answers requests before it looks for other news.
 const SPELL: Duration = Duration::from_millis(1);
 
+/// How long it waits between two looks for requests, in turns of a loop: about a µs.
+const LOOKS_APART: u32 = 32;
+
 const WAKER: u64 = 0;
 
 /// A process that uses a store.
@@ -155,8 +158,10 @@ impl Shell {
                 continue;
             }
             if self.linger.is_worthwhile(microseconds(now)) {
-                // Whoever is about to ask may need this core.
-                std::thread::yield_now();
+                // Where all cores are busy a thread that yields waits for its turn again, however soon it is asked, and one
+                // that sleeps does not. So it keeps the core for the moment. Where that is the only one, nobody can ask
+                // meanwhile, and it lingers seldom.
+                (0..LOOKS_APART).for_each(|_| std::hint::spin_loop());
             } else if self.sleep() {
                 self.linger.on_sleep();
                 return true;
