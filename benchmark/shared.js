@@ -24,6 +24,9 @@ const { measureLimiter, measureRedis, openLmdb } = require('./lib/shared-others'
 /** What `Map.get` takes where 250 ns for a `get` are the bound. */
 const MAP_GET = 32;
 
+/** How long all write at the same time, in ms. */
+const STORM = 4000;
+
 /** @typedef {{ median: number, min?: number, max?: number }} Figure */
 
 const object = (/** @type {number} */ id) => ({
@@ -220,15 +223,21 @@ async function measureWrites() {
   const single = await ask('single');
   const rate = await ask('rate');
   const increments = await ask('increments');
-  const span = [Date.now() + 4000, Date.now() + 8000];
-  const env = { BENCH_SPAN: span.join(',') };
-  const counts = await Promise.all(Array.from({ length: 8 }, () => ask('storm', env)));
+  const stormers = Array.from({ length: 8 }, () => start('storm'));
+  await Promise.all(stormers.map((worker) => once(worker, 'message')));
+  const counts = stormers.map(async (worker) => {
+    const [{ result }] = await once(worker, 'message');
+    if (worker.isConnected()) await once(worker, 'exit');
+    return result;
+  });
+  for (const worker of stormers) worker.send({ ms: STORM });
+  const together = (sum(await Promise.all(counts)) * 1000) / STORM;
   const listener = start('listen');
   await once(listener, 'message');
   const echo = await ask('echo');
   listener.process.kill();
   await once(listener, 'exit');
-  return { single, rate, increments, together: sum(counts) / 4, echo };
+  return { single, rate, increments, together, echo };
 }
 
 /** Bytes of the memory of all stores that the system has provided. */
