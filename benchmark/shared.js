@@ -106,7 +106,7 @@ run(async () => {
         { name: 'the same, p99.99, µs', value: busy.tail, atMost: 50 },
         { name: 'set, one at a time, p50, µs', value: write.single.p50, atMost: 40 },
         { name: 'set, pipelined, a second', value: write.rate.median, atLeast: 200_000 },
-        { name: 'set, 8 workers, × one', value: write.together / write.rate.median, atLeast: 1 },
+        { name: 'set, 8 workers together, a second', value: write.together, atLeast: 200_000 },
         {
           name: 'increment, × Redis',
           value: redis && write.increments.median / redis.increments.median,
