@@ -308,7 +308,8 @@ export interface Supervisor extends EventEmitter {
   /**
    * Replaces all workers by new ones, without downtime: each old one drains when its successor is ready. They are started
    * with the environment, the settings and the files as they are now. If one does not get ready, the reload stops
-   * and the old ones that are left stay. A reload that is called while one runs joins it.
+   * and the old ones that are left stay. A call while a reload runs joins it, and
+   * changes neither its settings nor its environment.
    *
    * ```js
    * process.on('SIGHUP', () => supervisor.reload().catch((error) => console.error('still the old code:', error.message)));

@@ -6,6 +6,7 @@ const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
 const path = require('node:path');
 const { test } = require('node:test');
+const { inspect } = require('node:util');
 const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in does not supervise';
@@ -51,13 +52,28 @@ const WRONG = [
   [{ log: 'debug' }, 'ERR_INVALID_ARG_VALUE', /"options\.log"/],
   [{ log: true }, 'ERR_INVALID_ARG_TYPE', /"options\.log"/],
   [{ signals: 'SIGTERM' }, 'ERR_INVALID_ARG_TYPE', /"options\.signals"/],
+  // What JSON cannot say.
+  [{ workers: 2n }, 'ERR_INVALID_ARG_TYPE', /"options\.workers" .* 2n/],
+  [{ standby: Symbol('x') }, 'ERR_INVALID_ARG_TYPE', /"options\.standby"/],
+  [{ drainTimeout: Infinity }, 'ERR_OUT_OF_RANGE', /"options\.drainTimeout" .* Infinity/],
+  [{ readyTimeout: new Date(0) }, 'ERR_INVALID_ARG_TYPE', /"options\.readyTimeout"/],
+  [{ restart: () => 'always' }, 'ERR_INVALID_ARG_TYPE', /"options\.restart"/],
+  [{ recycle: { age: null } }, 'ERR_INVALID_ARG_TYPE', /"options\.recycle\.age" .* null/],
+  [{ recycle: new Map([['age', 1]]) }, 'ERR_INVALID_ARG_TYPE', /"options\.recycle"/],
+  [{ backoff: null }, 'ERR_INVALID_ARG_TYPE', /"options\.backoff" .* null/],
 ];
 
 test('each wrong option is named, and nothing is started', { skip }, () => {
   const cluster = require(PACKAGE);
   for (const [options, code, message] of WRONG) {
-    assert.throws(() => cluster.supervise(options), { code, message }, JSON.stringify(options));
+    assert.throws(() => cluster.supervise(options), { code, message }, inspect(options));
   }
+  const failing = {
+    get standby() {
+      throw new RangeError('read');
+    },
+  };
+  assert.throws(() => cluster.supervise(failing), { name: 'RangeError', message: 'read' });
   assert.deepStrictEqual(cluster.workers, {});
 });
 

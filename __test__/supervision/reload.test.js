@@ -87,6 +87,21 @@ test('a second reload joins the one that runs', () =>
     );
   }));
 
+test('a reload goes on with the environment that it has begun with', () =>
+  withSupervised({ workers: 2 }, async (app) => {
+    app.tell('environment', { GENERATION: 'first' });
+    app.tell('reload');
+    app.tell('environment', { GENERATION: 'second' });
+    app.tell('reload');
+    await app.marker('done');
+    await app.marker('done');
+    assert.deepStrictEqual(await generations(app, 2), ['first', 'first']);
+    app.tell('reload');
+    await app.marker('done');
+    await until('the third reload is seen', async () => (await app.who()).generation === 'second');
+    assert.deepStrictEqual(await generations(app, 2), ['second', 'second']);
+  }));
+
 test('a worker that says when it is ready is waited for', () =>
   withSupervised(
     { workers: 1, ready: 'explicit' },

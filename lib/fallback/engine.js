@@ -9,7 +9,7 @@ const { Budget, Failures } = require('./restarts');
 
 /**
  * @typedef {import('../../index').Worker} Worker
- * @typedef {ReturnType<typeof import('../primary/supervise/options').parseOptions>} Options
+ * @typedef {Omit<import('../primary/supervise/options').Complete, 'log'>} Options
  * @typedef {InstanceType<typeof import('./member').Member>} Member
  * @typedef {InstanceType<typeof import('./restarts').Budget>} Budget
  * @typedef {import('./member').Cause} Cause
@@ -87,10 +87,12 @@ class Engine {
   }
 
   /**
-   * @param {Options} options
+   * @param {string} text The options as JSON.
    * @param {unknown} template
    */
-  supervise(options, template) {
+  supervise(text, template) {
+    /** @type {Options} */
+    const options = JSON.parse(text);
     this.#options = options;
     this.#template = template;
     this.#total = new Budget(options.totalIntensity);
@@ -101,18 +103,15 @@ class Engine {
     });
   }
 
-  /** @param {unknown} template */
-  relaunch(template) {
-    if (this.#reload === undefined) this.#template = template;
-  }
-
   /**
+   * @param {unknown} template
    * @param {number} concurrency
    * @param {number} request
    */
-  reload(concurrency, request) {
+  reload(template, concurrency, request) {
     if (this.#ending) return this.#answer(request, shutDown());
     if (this.#reload) return void this.#reload.requests.push(request);
+    this.#template = template;
     this.#generation++;
     this.#startUp.since = monotonic();
     this.#reload = { requests: [request], concurrency, started: monotonic() };

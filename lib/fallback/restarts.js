@@ -4,7 +4,7 @@ const { Math } = require('../globals');
 
 // When a worker is started again: the options `backoff` and `restartIntensity`, as crates/core/src/control/supervise has them.
 
-/** @typedef {ReturnType<typeof import('../primary/supervise/options').parseOptions>} Options */
+/** @typedef {import('../primary/supervise/options').Complete} Options */
 
 /** The restarts of the last period. */
 class Budget {

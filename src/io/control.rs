@@ -37,7 +37,7 @@ use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, DispatcherEvent
 use crate::io::forward::{BoundFront, Report as Forwarded};
 use rcluster_core::control::supervise::{Input, Stats};
 use rcluster_core::hook::Answer;
-use rcluster_core::ids::WorkerId;
+use rcluster_core::ids::{Request, WorkerId};
 use rcluster_core::schedule::Scheduling;
 use rcluster_core::wire::{Drain, milliseconds};
 use rcluster_sys::error::{Doing, SysError};
@@ -229,9 +229,10 @@ impl ControlThread {
         self.tell(Command::Supervise(Box::new(setup)));
     }
 
-    /// What supervised workers are started with from now on.
-    pub fn relaunch(&self, launch: Launch) {
-        self.tell(Command::Relaunch(Box::new(launch)));
+    /// Replaces all supervised workers by new ones, which are started with `launch`, as all later ones are. If a reload
+    /// is running, the request joins it and `launch` is not used.
+    pub fn reload(&self, launch: Launch, concurrency: u32, request: Request) {
+        self.tell(Command::Reload { launch: Box::new(launch), concurrency, request });
     }
 
     /// Asks something of the supervision, or lets it know.

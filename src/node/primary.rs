@@ -12,9 +12,9 @@ use napi_derive::napi;
 use serde_json::{Value, json};
 
 use super::launch::{PackageFiles, SpawnOptions, launch, numbers};
-use super::supervision::{self, SupervisionOptions};
+use super::supervision;
 use crate::io::control::{self, ControlThread, Event, SuperviseSetup};
-use rcluster_core::control::supervise::{By, ExitKind, Input, Reason};
+use rcluster_core::control::supervise::{By, ExitKind, Input, Options, Reason};
 use rcluster_core::hook::Answer;
 use rcluster_core::ids::{Request, WorkerId};
 use rcluster_core::schedule::Scheduling;
@@ -271,22 +271,16 @@ impl Supervisor {
 
     /// Starts the workers that are asked for, with this launch (whose `id` does not count), and keeps them up.
     #[napi(catch_unwind)]
-    pub fn supervise(&self, options: SupervisionOptions, template: SpawnOptions, seed: u32) -> Result<()> {
+    #[allow(clippy::needless_pass_by_value, reason = "napi hands strings over by value")]
+    pub fn supervise(&self, options: String, template: SpawnOptions, seed: u32) -> Result<()> {
+        let options = Options::from_json(&options)
+            .map_err(|invalid| Error::new(Status::InvalidArg, invalid.to_string()))?;
         let setup = SuperviseSetup {
-            retire_on_exception: options.retire_on_exception,
-            instance_var: options.instance_var.clone(),
-            options: options.convert()?,
+            options,
             launch: launch(template, self.package.as_ref()).map_err(failure)?,
             seed: u64::from(seed),
         };
         self.threads.supervise(setup);
-        Ok(())
-    }
-
-    /// What supervised workers are started with from now on.
-    #[napi(catch_unwind)]
-    pub fn relaunch(&self, template: SpawnOptions) -> Result<()> {
-        self.threads.relaunch(launch(template, self.package.as_ref()).map_err(failure)?);
         Ok(())
     }
 
@@ -296,10 +290,13 @@ impl Supervisor {
         self.ask(Input::Scale { workers, request: Request(request.into()) });
     }
 
-    /// Replaces all workers by new ones. The answer follows as an event.
+    /// Replaces all workers by new ones, which are started with `template`, as all later ones are. The answer follows
+    /// as an event.
     #[napi(catch_unwind)]
-    pub fn reload(&self, concurrency: u32, request: u32) {
-        self.ask(Input::Reload { concurrency, request: Request(request.into()) });
+    pub fn reload(&self, template: SpawnOptions, concurrency: u32, request: u32) -> Result<()> {
+        let launch = launch(template, self.package.as_ref()).map_err(failure)?;
+        self.threads.reload(launch, concurrency, Request(request.into()));
+        Ok(())
     }
 
     /// Drains all workers after `delay` ms; after `timeout` ms more they are forced. The answer follows as an event.

@@ -4,7 +4,7 @@ const { Error, Map, Object, Promise, process, random } = require('../../globals'
 const { defineHidden } = require('../../define');
 const { invalidValue } = require('../../errors');
 const { programOf } = require('../forward');
-const { parseOptions } = require('./options');
+const { parseOptions, toNative } = require('./options');
 const { Supervisor } = require('./supervisor');
 
 /**
@@ -43,8 +43,8 @@ function createSupervise(primary) {
   /** @type {InstanceType<typeof Supervisor> | undefined} */
   let supervisor;
   let shutDown = false;
-  /** @type {string | undefined} the variable in which a worker has its slot */
-  let instanceVar;
+  /** @type {string | false} the variable in which a worker has its slot */
+  let instanceVar = false;
   /** @type {Map<number, Promise<unknown>>} its workers by id, and when the app has been told of their end */
   const members = new Map();
   /**
@@ -69,7 +69,7 @@ function createSupervise(primary) {
     settings = primary.setup();
     const env = { ...process.env };
     for (const name of NOT_INHERITED) delete env[name];
-    if (instanceVar !== undefined) delete env[instanceVar];
+    if (instanceVar !== false) delete env[instanceVar];
     return primary.template(settings, env, count);
   }
 
@@ -117,7 +117,7 @@ function createSupervise(primary) {
       },
       onMessage: (message) => started.hear(message),
     };
-    supervision.native.supervise(options, launch, (random() * 2 ** 32) >>> 0);
+    supervision.native.supervise(toNative(options), launch, (random() * 2 ** 32) >>> 0);
     supervisor = started;
     void started.closed.then(() => (shutDown = true));
     return started;

@@ -1,45 +1,44 @@
 'use strict';
 
-const { Array, Number, Object, RangeError, TypeError } = require('../../globals');
+const { Array, JSON, Number, Object, RangeError, TypeError } = require('../../globals');
 const { inspect } = require('node:util');
 
+const { defineHidden } = require('../../define');
 const { invalidValue } = require('../../errors');
 const { isOptions, refuseUnknownKeys } = require('../../option-keys');
 
+// Generated from crates/core/src/control/supervise/options.rs, whose tests compare the two. The native part checks what
+// it gets by the same rules. They are checked here as well, because JSON has no NaN, BigInt or function to report, and
+// because the fallback works without the native part.
+const ROWS = /** @type {Row[]} */ (/** @type {unknown} */ (require('./options.json')));
+
 /**
  * @typedef {import('../../../index').SuperviseOptions} SuperviseOptions
- * @typedef {import('../../../binding').SupervisionOptions} NativeOptions
+ * @typedef {{ kind: string, min: number, max: number, least: number, words: string[] }} Rule
+ * @typedef {{
+ *   path: string,
+ *   rule: Rule,
+ *   default: any,
+ *   follows: string | null,
+ *   times: string | null,
+ *   notLessThan: string | null,
+ * }} Row
+ *
+ * @typedef {'restartIntensity' | 'totalIntensity' | 'backoff' | 'recycle'} Group
+ * Options that are checked and complete.
+ * @typedef {Required<Omit<SuperviseOptions, 'workers' | Group>>
+ *   & { [Key in Group]: { [Field in keyof Required<NonNullable<SuperviseOptions[Key]>>]: number } }
+ *   & { workers: number }} Complete
  */
 
 /** The longest time, in ms, that timers know: 25 days. */
 const LONGEST = 2 ** 31 - 1;
-const MOST_WORKERS = 1024;
+const MOST_WORKERS = ruleOf('workers').max;
 
-/** What is not mentioned. `workers`, `totalIntensity` and `shutdownTimeout` follow from other values. */
-const DEFAULTS = {
-  standby: 0,
-  restart: 'always',
-  stopExitCodes: /** @type {number[]} */ ([]),
-  restartIntensity: { max: 60, period: 60_000 },
-  backoff: { initial: 100, max: 15_000, factor: 2, jitter: 0.2, immediate: 5, resetAfter: 1000 },
-  onGiveUp: 'degrade',
-  giveUpExitCode: 70,
-  startUpLimit: 60_000,
-  ready: 'listening',
-  readyTimeout: 30_000,
-  drainTimeout: 8000,
-  killTimeout: 1000,
-  unresponsiveAfter: 0,
-  recycle: { memory: 0, age: 0, connections: 0, jitter: 0.1 },
-  retireOnException: true,
-  instanceVar: /** @type {string | false} */ (false),
-  reloadConcurrency: 1,
-  signals: true,
-  shutdownDelay: 0,
-  log: /** @type {SuperviseOptions['log']} */ ('warn'),
-};
-
-const DERIVED = ['workers', 'totalIntensity', 'shutdownTimeout'];
+/** @param {string} path */
+function ruleOf(path) {
+  return /** @type {Row} */ (ROWS.find((row) => row.path === path)).rule;
+}
 
 /**
  * @param {string} name
@@ -152,54 +151,12 @@ function fields(name, value, defaults, others = []) {
 }
 
 /**
+ * The name of a variable, or false for none.
  * @param {string} name
  * @param {unknown} value
- * @param {{ max: number, period: number }} defaults
- */
-function intensity(name, value, defaults) {
-  const { max, period } = fields(name, value, defaults);
-  return { max: whole(`${name}.max`, max, 0, 1e6), period: time(`${name}.period`, period) };
-}
-
-/** @param {unknown} value */
-function backoff(value) {
-  const name = 'options.backoff';
-  const { initial, max, factor, jitter, immediate, resetAfter } = fields(name, value, DEFAULTS.backoff);
-  time(`${name}.initial`, initial, 0);
-  time(`${name}.max`, max, 0);
-  if (max < initial) {
-    throw badValue(`${name}.max`, `must not be less than "${name}.initial" (${initial})`, max);
-  }
-  return {
-    initial,
-    max,
-    factor: fraction(`${name}.factor`, factor, 1, 100),
-    jitter: fraction(`${name}.jitter`, jitter, 0, 1),
-    immediate: whole(`${name}.immediate`, immediate, 0, 1e6),
-    resetAfter: time(`${name}.resetAfter`, resetAfter),
-  };
-}
-
-/** @param {unknown} value */
-function recycle(value) {
-  const name = 'options.recycle';
-  const { memory, age, connections, jitter } = fields(name, value, DEFAULTS.recycle);
-  return {
-    memory: whole(`${name}.memory`, memory, 0, Number.MAX_SAFE_INTEGER),
-    age: time(`${name}.age`, age, 0),
-    connections: whole(`${name}.connections`, connections, 0, Number.MAX_SAFE_INTEGER),
-    jitter: fraction(`${name}.jitter`, jitter, 0, 1),
-  };
-}
-
-/**
- * The name of a variable, or nothing for none.
- * @param {string} name
- * @param {unknown} value
- * @returns {string | undefined}
  */
 function variable(name, value) {
-  if (value === false) return undefined;
+  if (value === false) return value;
   if (typeof value !== 'string') throw wrongType(name, 'a string or false', value);
   if (!/^[A-Za-z_]\w*$/.test(value) || /^(RCLUSTER_|NODE_(UNIQUE_ID|CHANNEL_|OPTIONS$))/.test(value)) {
     throw badValue(name, 'must be the name of a variable that neither Node nor rcluster needs', value);
@@ -210,19 +167,123 @@ function variable(name, value) {
 /**
  * @param {string} name
  * @param {unknown} value
- * @returns {NonNullable<SuperviseOptions['log']>}
+ * @param {readonly string[]} words
  */
-function log(name, value) {
-  if (value === false || typeof value === 'function') return /** @type {any} */ (value);
-  if (typeof value !== 'string') throw wrongType(name, "false, 'warn', 'info' or a function", value);
-  return /** @type {'warn' | 'info'} */ (oneOf(name, value, ['warn', 'info']));
+function log(name, value, words) {
+  if (value === false || typeof value === 'function') return value;
+  const list = words.map((word) => `'${word}'`).join(', ');
+  if (typeof value !== 'string') throw wrongType(name, `false, ${list} or a function`, value);
+  return oneOf(name, value, words);
 }
 
-/** @param {unknown} value */
-function exitCodes(value) {
-  const name = 'options.stopExitCodes';
+/**
+ * @param {string} name
+ * @param {unknown} value
+ * @param {number} least
+ * @param {number} most
+ */
+function listOfWhole(name, value, least, most) {
   if (!Array.isArray(value)) throw wrongType(name, 'an array of numbers', value);
-  return value.map((code, index) => whole(`${name}[${index}]`, code, 0, 255));
+  return value.map((item, index) => whole(`${name}[${index}]`, item, least, most));
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ * @param {Rule} rule
+ */
+function offOrWhole(name, value, { least, min, max }) {
+  const number = whole(name, value, min, max);
+  if (number !== 0 && number < least) throw outOfRange(name, `0 (off) or at least ${least}`, value);
+  return number;
+}
+
+/**
+ * Checks a value by its rule.
+ * @param {string} name
+ * @param {unknown} value
+ * @param {Rule} rule
+ */
+function check(name, value, rule) {
+  const { kind, min, max, words } = rule;
+  switch (kind) {
+    case 'whole':
+      return whole(name, value, min, max);
+    case 'whole-or-auto':
+      if (value === 'auto') return value;
+      if (typeof value !== 'number') throw wrongType(name, "a number or 'auto'", value);
+      return whole(name, value, min, max);
+    case 'off-or-whole':
+      return offOrWhole(name, value, rule);
+    case 'fraction':
+      return fraction(name, value, min, max);
+    case 'list-of-whole':
+      return listOfWhole(name, value, min, max);
+    case 'words':
+      return oneOf(name, value, words);
+    case 'flag':
+      return flag(name, value);
+    case 'variable':
+      return variable(name, value);
+    case 'log':
+      return log(name, value, words);
+    default:
+      throw new TypeError(`options.json has the unknown rule "${kind}" for "${name}"`);
+  }
+}
+
+/**
+ * The keys that stand at the top, or in a group.
+ * @param {string} prefix `''` or `group.`.
+ */
+function keysOf(prefix) {
+  const paths = ROWS.map(({ path }) => path).filter((path) => path.startsWith(prefix));
+  return paths.map((path) => path.slice(prefix.length)).filter((key) => !key.includes('.'));
+}
+
+/**
+ * @param {any} complete Options that are complete so far.
+ * @param {string} path
+ */
+function valueAt(complete, path) {
+  return path.split('.').reduce((value, key) => value[key], complete);
+}
+
+/**
+ * @param {any} complete Options that are complete so far.
+ * @param {Row} row
+ */
+function defaultOf(complete, { default: value, follows, times }) {
+  if (follows === null) return value;
+  return valueAt(complete, follows) * (times === null ? 1 : valueAt(complete, times));
+}
+
+/**
+ * Checks options, or those of a group, and adds the defaults of those that are missing.
+ * @param {any} complete All options that are complete so far.
+ * @param {any} target What to add them to.
+ * @param {string} prefix `''` or `group.`.
+ * @param {Record<string, any>} given
+ * @param {number} available How many workers 'auto' means.
+ */
+function completeOptions(complete, target, prefix, given, available) {
+  for (const key of keysOf(prefix)) {
+    const row = /** @type {Row} */ (ROWS.find(({ path }) => path === prefix + key));
+    const name = `options.${row.path}`;
+    if (row.rule.kind === 'group') {
+      const group = `${row.path}.`;
+      target[key] = {};
+      const own = fields(name, Object.hasOwn(given, key) ? given[key] : {}, {}, keysOf(group));
+      completeOptions(complete, target[key], group, own, available);
+      continue;
+    }
+    const value = check(name, Object.hasOwn(given, key) ? given[key] : defaultOf(complete, row), row.rule);
+    if (row.notLessThan !== null && value < valueAt(complete, row.notLessThan)) {
+      const least = `"options.${row.notLessThan}" (${valueAt(complete, row.notLessThan)})`;
+      throw badValue(name, `must not be less than ${least}`, value);
+    }
+    target[key] = row.rule.kind === 'whole-or-auto' && value === 'auto' ? available : value;
+  }
 }
 
 /**
@@ -230,59 +291,30 @@ function exitCodes(value) {
  * @param {unknown} given
  * @param {number} available How many workers 'auto' means.
  * @param {unknown} [settings] The setting `supervise`, which has defaults.
- * @returns {NativeOptions & {
- *   signals: boolean,
- *   reloadConcurrency: number,
- *   shutdownDelay: number,
- *   log: NonNullable<SuperviseOptions['log']>,
- * }}
+ * @returns {Complete}
  * @throws {TypeError | RangeError} ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE or ERR_OUT_OF_RANGE.
  */
 function parseOptions(given, available, settings = {}) {
-  const defaults = fields('settings.supervise', settings, DEFAULTS, DERIVED);
-  const options = fields('options', given, defaults, DERIVED);
-  const { workers: wanted = 'auto' } = options;
-  if (wanted !== 'auto' && typeof wanted !== 'number') {
-    throw wrongType('options.workers', "a number or 'auto'", wanted);
-  }
-  const workers = wanted === 'auto' ? available : whole('options.workers', wanted, 1, MOST_WORKERS);
-  const restart = oneOf('options.restart', options.restart, ['always', 'on-failure', 'never']);
-  const restartIntensity = intensity(
-    'options.restartIntensity',
-    options.restartIntensity,
-    DEFAULTS.restartIntensity,
-  );
-  const total = { max: restartIntensity.max * workers, period: restartIntensity.period };
-  const drainTimeout = time('options.drainTimeout', options.drainTimeout, 0);
-  const unresponsiveAfter = time('options.unresponsiveAfter', options.unresponsiveAfter, 0);
-  if (unresponsiveAfter !== 0 && unresponsiveAfter < 100) {
-    throw outOfRange('options.unresponsiveAfter', '0 (off) or at least 100', unresponsiveAfter);
-  }
-  return {
-    workers,
-    standby: whole('options.standby', options.standby, 0, MOST_WORKERS),
-    restart,
-    stopExitCodes: exitCodes(options.stopExitCodes),
-    restartIntensity,
-    totalIntensity: intensity('options.totalIntensity', options.totalIntensity ?? {}, total),
-    backoff: backoff(options.backoff),
-    onGiveUp: oneOf('options.onGiveUp', options.onGiveUp, ['degrade', 'exit']),
-    giveUpExitCode: whole('options.giveUpExitCode', options.giveUpExitCode, 0, 255),
-    startUpLimit: time('options.startUpLimit', options.startUpLimit, 0),
-    ready: oneOf('options.ready', options.ready, ['online', 'listening', 'explicit']),
-    readyTimeout: time('options.readyTimeout', options.readyTimeout),
-    drainTimeout,
-    killTimeout: time('options.killTimeout', options.killTimeout, 0),
-    shutdownTimeout: time('options.shutdownTimeout', options.shutdownTimeout ?? drainTimeout, 0),
-    unresponsiveAfter,
-    recycle: recycle(options.recycle),
-    retireOnException: flag('options.retireOnException', options.retireOnException),
-    instanceVar: variable('options.instanceVar', options.instanceVar),
-    reloadConcurrency: whole('options.reloadConcurrency', options.reloadConcurrency, 1, MOST_WORKERS),
-    signals: flag('options.signals', options.signals),
-    shutdownDelay: time('options.shutdownDelay', options.shutdownDelay, 0),
-    log: log('options.log', options.log),
-  };
+  const known = keysOf('');
+  const defaults = fields('settings.supervise', settings, {}, known);
+  const options = { ...defaults, ...fields('options', given, {}, known) };
+  const complete = /** @type {any} */ ({});
+  completeOptions(complete, complete, '', options, available);
+  return complete;
 }
 
-module.exports = { parseOptions, time, whole, fields, MOST_WORKERS };
+/**
+ * What the native part gets: all but `log`, which may be a function and stays here.
+ * @param {Complete} options
+ * @returns {string} JSON
+ */
+function toNative(options) {
+  const { log: _, ...rest } = options;
+  // Some libraries give all objects a method toJSON(), which would change what is written.
+  for (const value of [rest, ...Object.values(rest)]) {
+    if (typeof value === 'object') defineHidden(value, 'toJSON', { value: undefined });
+  }
+  return JSON.stringify(rest);
+}
+
+module.exports = { parseOptions, toNative, time, whole, fields, MOST_WORKERS };

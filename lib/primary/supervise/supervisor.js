@@ -12,11 +12,11 @@ const { fields, time, whole, MOST_WORKERS } = require('./options');
 
 /**
  * What carries supervision out: the native part, or what stands in for it where there is none.
- * @typedef {Pick<import('../../../binding').Supervisor, 'supervise' | 'relaunch' | 'reload' | 'scale' | 'shutdown' | 'force' | 'stats'>} Native
+ * @typedef {Pick<import('../../../binding').Supervisor, 'supervise' | 'reload' | 'scale' | 'shutdown' | 'force' | 'stats'>} Native
  * @typedef {Pick<InstanceType<typeof import('../supervision').Supervision>, 'audience' | 'hold' | 'release' | 'report'>
  *   & { native: Native }} Supervision
  *
- * @typedef {ReturnType<typeof import('./options').parseOptions>} Options
+ * @typedef {import('./options').Complete} Options
  * @typedef {import('../../../index').Worker} Worker
  * @typedef {{ resolve: () => void, reject: (error: Error) => void }} Waiting
  *
@@ -57,6 +57,8 @@ class Supervisor extends EventEmitter {
   #lastRequest = 0;
   #log;
   #history = new History();
+  /** @type {Promise<void> | undefined} the one that is running */
+  #reload;
   /** @type {Promise<void> | undefined} */
   #shutdown;
   /** Whether the shutdown has been announced and not begun. */
@@ -115,18 +117,20 @@ class Supervisor extends EventEmitter {
   }
 
   /**
-   * Replaces all workers by new ones, with the environment, the settings and the files as they are now.
+   * Replaces all workers by new ones, with the environment, the settings and the files as they are now. Joins a reload
+   * that is running.
    * @param {{ concurrency?: number }} [options]
    * @returns {Promise<void>}
    */
   async reload(options = {}) {
     const { concurrency } = fields('options', options, { concurrency: this.#options.reloadConcurrency });
     whole('options.concurrency', concurrency, 1, MOST_WORKERS);
-    return this.#ask((native, request) => {
+    // What workers are started with is described once for each reload, so one that joins another does not change it.
+    this.#reload ??= this.#ask((native, request) => {
       const { workers } = this.#stats();
-      native.relaunch(this.#cluster.template(workers + this.#options.standby));
-      native.reload(concurrency, request);
-    });
+      native.reload(this.#cluster.template(workers + this.#options.standby), concurrency, request);
+    }).finally(() => (this.#reload = undefined));
+    return this.#reload;
   }
 
   /**

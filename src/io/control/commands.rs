@@ -9,7 +9,7 @@ use super::launch::{Launch, Link};
 use super::stack::OnStack;
 use super::template::SuperviseSetup;
 use rcluster_core::control::supervise::{self, Stats};
-use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::ids::{Request, Slot, WorkerId};
 use rcluster_core::wire::Drain;
 
 /// See the module.
@@ -22,7 +22,7 @@ pub(super) enum Command {
     Flush { worker: WorkerId, done: Sender<()> },
     ExitReported(WorkerId),
     Supervise(Box<SuperviseSetup>),
-    Relaunch(Box<Launch>),
+    Reload { launch: Box<Launch>, concurrency: u32, request: Request },
     AddInspectPorts(Vec<String>),
     Ask(supervise::Input),
     OrphansReaped,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::commands::Command;
+use super::launch::Launch;
 use super::liveness::Threads;
 use super::messages::{Event, Heard, Tell, broken, describe};
 use super::news::News;
@@ -25,7 +26,7 @@ use crate::io::dispatcher::{Command as ToDispatcher, DispatcherEvent};
 use crate::io::store;
 use rcluster_core::control::supervise::{self, Stats};
 use rcluster_core::control::{Control, Input, Output};
-use rcluster_core::ids::WorkerId;
+use rcluster_core::ids::{Request, WorkerId};
 use rcluster_core::schedule::Scheduling;
 use rcluster_core::wire::{Drain, FromWorker, Reply, ToWorker};
 use rcluster_sys::headroom;
@@ -122,11 +123,7 @@ impl Shell {
             }
             Command::ExitReported(worker) => self.input(Input::ExitReported(worker)),
             Command::Supervise(setup) => self.begin(*setup),
-            Command::Relaunch(launch) => {
-                if let Some(template) = &mut self.template {
-                    template.relaunch(*launch);
-                }
-            }
+            Command::Reload { launch, concurrency, request } => self.reload(*launch, concurrency, request),
             Command::AddInspectPorts(ports) => {
                 if let Some(template) = &mut self.template {
                     template.add_inspect_ports(ports);
@@ -293,6 +290,15 @@ impl Shell {
         let (options, seed) = (Box::new(setup.options.clone()), setup.seed);
         self.template = Some(Template::new(setup));
         self.input(Input::Begin { options, seed });
+    }
+
+    fn reload(&mut self, launch: Launch, concurrency: u32, request: Request) {
+        // One that is running goes on with what it has begun with.
+        let is_running = self.control.stats(self.start.elapsed()).is_some_and(|stats| stats.reloading);
+        if let Some(template) = self.template.as_mut().filter(|_| !is_running) {
+            template.relaunch(launch);
+        }
+        self.input(Input::Supervise(supervise::Input::Reload { concurrency, request }));
     }
 
     /// Answers a worker's query, with a descriptor if it is to have one.

@@ -16,10 +16,6 @@ use rcluster_sys::memory::Memory;
 pub struct SuperviseSetup {
     /// What the operator has chosen.
     pub options: Options,
-    /// Whether an uncaught exception retires a worker.
-    pub retire_on_exception: bool,
-    /// The variable in which a worker has its slot, if it is to have one.
-    pub instance_var: Option<String>,
     /// What workers are started with.
     pub launch: Launch,
     /// Chance, for waits and limits.
@@ -91,19 +87,19 @@ impl Template {
 
     /// What is a worker's own in its environment.
     fn own(&self, worker: WorkerId, slot: Option<Slot>, retry: bool) -> Result<Vec<CString>, SysError> {
-        let SuperviseSetup { options, retire_on_exception, instance_var, .. } = &self.0;
+        let options = &self.0.options;
         let settings = Settings {
             slot,
             standby: slot.is_none(),
             drain_timeout_ms: milliseconds(options.drain_timeout),
-            retire_on_exception: *retire_on_exception,
-            instance_var: instance_var.clone(),
+            retire_on_exception: options.retire_on_exception,
+            instance_var: options.instance_var.clone(),
             retry,
         };
         let encoded = settings.encode();
         let settings = encoded.map_err(|_| SysError::invalid("writing the settings of a worker"))?;
         let mut own = vec![format!("NODE_UNIQUE_ID={}", worker.0), format!("RCLUSTER_SETTINGS={settings}")];
-        let instance = instance_var.as_ref().zip(slot);
+        let instance = options.instance_var.as_ref().zip(slot);
         own.extend(instance.map(|(name, slot)| format!("{name}={}", slot.0)));
         let text = |text| CString::new(text).map_err(|_| SysError::invalid("writing a worker's environment"));
         own.into_iter().map(text).collect()

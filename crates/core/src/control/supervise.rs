@@ -23,6 +23,7 @@ mod event;
 mod health;
 mod invariants;
 mod messages;
+mod option_rules;
 mod options;
 mod recycle;
 mod reload;
@@ -48,6 +49,7 @@ use std::time::Duration;
 use self::cluster::Cluster;
 pub use self::event::{Event, GivingUp};
 pub use self::messages::{Input, Output};
+pub use self::option_rules::Invalid;
 pub use self::options::{
     Backoff, Intensity, MAX_WORKERS, OnGiveUp, Options, ReadyWhen, Recycle, RestartPolicy,
 };

@@ -359,6 +359,8 @@ fn any_options(random: &mut Random) -> Options {
             connections: random.one_in(4).then_some(30),
             jitter: 0.1,
         },
+        retire_on_exception: true,
+        instance_var: None,
         sample_period: ms(50),
     }
 }
