@@ -77,13 +77,14 @@ impl Primary {
 
     fn frame(&mut self, worker: WorkerId, frame: FromWorker) {
         match frame {
-            // These are about supervision, of which the registry hears by `Expecting` only, and about stores.
+            // These are about supervision, of which the registry hears by `Expecting` only, and about shared state.
             FromWorker::Hello
             | FromWorker::ListensAlone
             | FromWorker::Ready
             | FromWorker::Retire { .. }
             | FromWorker::Held { .. }
-            | FromWorker::Share(_) => {}
+            | FromWorker::Share(_)
+            | FromWorker::Locks => {}
             FromWorker::Query(query) => self.input(Input::Query { worker, query: *query }),
             FromWorker::Listening { listener } => self.input(Input::Listening { worker, listener }),
             FromWorker::Close { listener } => self.input(Input::Close { worker, listener }),

@@ -197,6 +197,9 @@ fn options(bytes: &mut Unstructured) -> Result<Options> {
             jitter: part(bytes)?,
         },
         sample_period: duration(bytes)?,
+        // What a worker is told of, and nothing here depends on.
+        retire_on_exception: true,
+        instance_var: None,
     })
 }
 

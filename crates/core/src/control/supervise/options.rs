@@ -99,6 +99,15 @@ impl Default for Options {
 }
 
 impl Options {
+    /// What each option may be and what it is by default, as the JSON that JavaScript checks an app's options by.
+    ///
+    /// # Panics
+    /// Never: a row has nothing that JSON lacks.
+    #[must_use]
+    pub fn rules() -> serde_json::Value {
+        serde_json::to_value(Self::rows()).expect("rows are JSON")
+    }
+
     /// What each option may be. Those of the struct have their defaults from [`Options::default`]; the others are
     /// carried out in JavaScript and have them here.
     fn rows() -> Vec<Row> {
@@ -271,8 +280,6 @@ mod tests {
 
     use super::*;
 
-    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../lib/primary/supervise/options.json");
-
     /// The documented defaults for one worker, as JavaScript sends them.
     fn complete() -> Value {
         let mut value = serde_json::to_value(Options::default()).unwrap();
@@ -288,16 +295,6 @@ mod tests {
         let mut options = complete();
         *options.pointer_mut(&format!("/{}", path.replace('.', "/"))).unwrap() = value;
         Options::from_json(&options.to_string())
-    }
-
-    #[test]
-    fn javascript_has_the_same_rules_and_defaults() {
-        let rows = serde_json::to_value(Options::rows()).unwrap();
-        if std::env::var_os("RCLUSTER_WRITE").is_some() {
-            std::fs::write(FILE, format!("{rows:#}\n")).unwrap();
-        }
-        let file: Value = serde_json::from_str(&std::fs::read_to_string(FILE).unwrap()).unwrap();
-        assert_eq!(file, rows, "`npm run options` writes the file");
     }
 
     #[test]
