@@ -259,6 +259,16 @@ function defaultOf(complete, { default: value, follows, times }) {
 }
 
 /**
+ * Defines a property as an assignment would, where Object.prototype has a setter of that name as well.
+ * @param {object} target
+ * @param {string} key
+ * @param {unknown} value
+ */
+function put(target, key, value) {
+  Object.defineProperty(target, key, { value, writable: true, enumerable: true, configurable: true });
+}
+
+/**
  * Checks options, or those of a group, and adds the defaults of those that are missing.
  * @param {any} complete All options that are complete so far.
  * @param {any} target What to add them to.
@@ -272,9 +282,10 @@ function completeOptions(complete, target, prefix, given, available) {
     const name = `options.${row.path}`;
     if (row.rule.kind === 'group') {
       const group = `${row.path}.`;
-      target[key] = {};
+      const members = {};
+      put(target, key, members);
       const own = fields(name, Object.hasOwn(given, key) ? given[key] : {}, {}, keysOf(group));
-      completeOptions(complete, target[key], group, own, available);
+      completeOptions(complete, members, group, own, available);
       continue;
     }
     const value = check(name, Object.hasOwn(given, key) ? given[key] : defaultOf(complete, row), row.rule);
@@ -282,7 +293,7 @@ function completeOptions(complete, target, prefix, given, available) {
       const least = `"options.${row.notLessThan}" (${valueAt(complete, row.notLessThan)})`;
       throw badValue(name, `must not be less than ${least}`, value);
     }
-    target[key] = row.rule.kind === 'whole-or-auto' && value === 'auto' ? available : value;
+    put(target, key, row.rule.kind === 'whole-or-auto' && value === 'auto' ? available : value);
   }
 }
 
