@@ -91,7 +91,7 @@ describe('locks', { skip }, () => {
         assert(lock.token > token, 'tokens rise');
         ({ token } = lock);
         // A start would compete with the takeover for the processors.
-        if (round > 0 && round <= KILLS - WAITING) {
+        if (round > 0 && round <= KILLS - WAITING + 1) {
           fixture.tell('fork', {});
           await join();
         }

@@ -3,6 +3,7 @@
 // cluster.locks in one process: the semantics of Web Locks, limits, and what is refused.
 
 const assert = require('node:assert');
+const { AsyncResource } = require('node:async_hooks');
 const { spawnSync } = require('node:child_process');
 const { test } = require('node:test');
 const { OURS, isBuiltin } = require('../../testing/subject.js');
@@ -150,8 +151,10 @@ test('a request in its own callback is refused, as it would wait for itself', { 
   const shared = { mode: 'shared' };
   const nested = await locks.request('own', shared, () => locks.request('own', shared, () => 'nested'));
   assert.strictEqual(nested, 'nested');
+  // Another part of the program, which is not in the callback.
+  const elsewhere = AsyncResource.bind(() => hold('own'));
   await locks.request('own', shared, async () => {
-    const waits = hold('own');
+    const waits = elsewhere();
     while ((await locks.query()).pending.length === 0);
     // It would wait behind the exclusive one, and that for this callback.
     await assert.rejects(
