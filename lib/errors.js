@@ -2,7 +2,7 @@
 
 // Errors for wrong arguments, with the codes that Node gives to its own.
 
-const { Object, TypeError } = require('./globals');
+const { Object, RangeError, TypeError } = require('./globals');
 const { inspect } = require('node:util');
 
 /**
@@ -20,4 +20,9 @@ function invalidValue(message) {
   return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
 }
 
-module.exports = { invalidType, invalidValue };
+/** @param {string} message */
+function outOfRange(message) {
+  return Object.assign(new RangeError(message), { code: 'ERR_OUT_OF_RANGE' });
+}
+
+module.exports = { invalidType, invalidValue, outOfRange };

@@ -1,7 +1,8 @@
 'use strict';
 
 const { Buffer } = require('../globals');
-const { invalidType, invalidValue } = require('../shared/errors');
+const { invalidValue } = require('../shared/errors');
+const { checkKey } = require('../shared/options');
 
 /** The longest name, in bytes. */
 const MAX_NAME = 1024;
@@ -11,14 +12,11 @@ const MAX_NAME = 1024;
  * @returns {string}
  */
 function checkName(name) {
-  if (typeof name !== 'string') throw invalidType('name', 'string', name);
-  if (!(/** @type {any} */ (name).isWellFormed())) {
-    throw invalidValue('name', 'must be well-formed Unicode', name);
+  const text = checkKey(name, 'name');
+  if (Buffer.byteLength(text) > MAX_NAME) {
+    throw invalidValue('name', `has ${MAX_NAME} bytes of UTF-8 at the most`, text.slice(0, 50));
   }
-  if (Buffer.byteLength(name) > MAX_NAME) {
-    throw invalidValue('name', `has ${MAX_NAME} bytes of UTF-8 at the most`, name.slice(0, 50));
-  }
-  return name;
+  return text;
 }
 
 module.exports = { checkName };

@@ -1,6 +1,6 @@
 'use strict';
 
-const { Error, Object, RangeError } = require('../globals');
+const { Error, Object } = require('../globals');
 const { inspect } = require('node:util');
 const errors = require('../errors');
 
@@ -28,7 +28,7 @@ function invalidValue(name, what, value) {
  */
 function outOfRange(name, range, value) {
   const message = `The value of "${name}" is out of range. It must be ${range}. Received ${inspect(value)}`;
-  return Object.assign(new RangeError(message), { code: 'ERR_OUT_OF_RANGE' });
+  return errors.outOfRange(message);
 }
 
 /**

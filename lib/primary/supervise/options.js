@@ -1,10 +1,10 @@
 'use strict';
 
-const { Array, JSON, Number, Object, RangeError, TypeError } = require('../../globals');
+const { Array, JSON, Number, Object, TypeError } = require('../../globals');
 const { inspect } = require('node:util');
 
 const { defineHidden } = require('../../define');
-const { invalidValue } = require('../../errors');
+const errors = require('../../errors');
 const { isOptions, refuseUnknownKeys } = require('../../option-keys');
 
 // Generated from crates/core/src/control/supervise/options.rs, whose tests compare the two. The native part checks what
@@ -56,10 +56,9 @@ function wrongType(name, expected, value) {
  * @param {unknown} value
  */
 function outOfRange(name, expected, value) {
-  const error = new RangeError(
+  return errors.outOfRange(
     `The value of the "${name}" option is out of range. It must be ${expected}. Received ${inspect(value)}`,
   );
-  return Object.assign(error, { code: 'ERR_OUT_OF_RANGE' });
 }
 
 /**
@@ -68,7 +67,7 @@ function outOfRange(name, expected, value) {
  * @param {unknown} value
  */
 function badValue(name, reason, value) {
-  return invalidValue(`The "${name}" option ${reason}. Received ${inspect(value)}`);
+  return errors.invalidValue(`The "${name}" option ${reason}. Received ${inspect(value)}`);
 }
 
 /**
@@ -233,12 +232,19 @@ function check(name, value, rule) {
 }
 
 /**
- * The keys that stand at the top, or in a group.
+ * The rows of the options that stand at the top, or in a group, by their keys there.
  * @param {string} prefix `''` or `group.`.
+ * @returns {[key: string, row: Row][]}
  */
+function rowsOf(prefix) {
+  const rows = ROWS.filter(({ path }) => path.startsWith(prefix));
+  const keyed = rows.map((row) => /** @type {[string, Row]} */ ([row.path.slice(prefix.length), row]));
+  return keyed.filter(([key]) => !key.includes('.'));
+}
+
+/** @param {string} prefix `''` or `group.`. */
 function keysOf(prefix) {
-  const paths = ROWS.map(({ path }) => path).filter((path) => path.startsWith(prefix));
-  return paths.map((path) => path.slice(prefix.length)).filter((key) => !key.includes('.'));
+  return rowsOf(prefix).map(([key]) => key);
 }
 
 /**
@@ -277,8 +283,7 @@ function put(target, key, value) {
  * @param {number} available How many workers 'auto' means.
  */
 function completeOptions(complete, target, prefix, given, available) {
-  for (const key of keysOf(prefix)) {
-    const row = /** @type {Row} */ (ROWS.find(({ path }) => path === prefix + key));
+  for (const [key, row] of rowsOf(prefix)) {
     const name = `options.${row.path}`;
     if (row.rule.kind === 'group') {
       const group = `${row.path}.`;
