@@ -1,0 +1,83 @@
+//! Splits a client's bytes into lines.
+
+/// The longest line in bytes, without its end.
+pub const MAX_LINE: usize = 1 << 20;
+
+/// A line is longer than [`MAX_LINE`]. Nothing after it can be parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+/// The bytes received that are not a whole line yet. Never more than [`MAX_LINE`] and one piece.
+#[derive(Debug, Default)]
+pub struct Lines {
+    bytes: Vec<u8>,
+    /// This many bytes are known to contain no end of a line.
+    searched: usize,
+}
+
+impl Lines {
+    /// Appends received bytes. Take all whole lines before the next call.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.bytes.extend_from_slice(piece);
+    }
+
+    /// The next whole line, without its line feed and a carriage return before that. Skips empty lines.
+    pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
+        while let Some(found) = self.bytes[self.searched..].iter().position(|&byte| byte == b'\n') {
+            let end = self.searched + found;
+            if end > MAX_LINE {
+                return Err(TooLong);
+            }
+            let rest = self.bytes.split_off(end + 1);
+            let mut line = std::mem::replace(&mut self.bytes, rest);
+            self.searched = 0;
+            line.pop();
+            line.pop_if(|byte| *byte == b'\r');
+            if !line.is_empty() {
+                return Ok(Some(line));
+            }
+        }
+        self.searched = self.bytes.len();
+        if self.searched > MAX_LINE { Err(TooLong) } else { Ok(None) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(lines: &mut Lines) -> Vec<String> {
+        std::iter::from_fn(|| lines.next_line().unwrap())
+            .map(|line| String::from_utf8(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn lines_come_out_whole_however_they_are_cut() {
+        let text = "{\"a\":1}\n\r\n\n{\"b\":2}\r\nrest";
+        for size in 1..text.len() {
+            let mut lines = Lines::default();
+            let mut found = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                lines.push(piece);
+                found.extend(all(&mut lines));
+            }
+            assert_eq!(found, ["{\"a\":1}", "{\"b\":2}"], "in pieces of {size}");
+            lines.push(b"!\n");
+            assert_eq!(all(&mut lines), ["rest!"]);
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_refused_before_it_takes_more_memory() {
+        let mut lines = Lines::default();
+        lines.push(&vec![b' '; MAX_LINE]);
+        assert_eq!(lines.next_line(), Ok(None));
+        lines.push(b"\n");
+        assert_eq!(lines.next_line().unwrap().unwrap().len(), MAX_LINE);
+        lines.push(&vec![b' '; MAX_LINE + 1]);
+        assert_eq!(lines.next_line(), Err(TooLong));
+        lines.push(b"\n");
+        assert_eq!(lines.next_line(), Err(TooLong), "and stays so");
+    }
+}

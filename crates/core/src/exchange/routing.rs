@@ -1,0 +1,69 @@
+//! Resolves the target of a request.
+
+use super::frame::Status;
+use super::pairs::Published;
+use super::{ClientId, Exchange, Leaders, Process, Target};
+use crate::ids::WorkerId;
+
+impl Exchange {
+    /// The processes for which a request is, each with its link that handles the name, or the reason why
+    /// there is none.
+    pub(super) fn find(
+        &mut self,
+        target: Target<'_>,
+        name: &[u8],
+        leaders: Leaders<'_>,
+        published: Published<'_>,
+    ) -> Vec<(Process, Result<ClientId, Status>)> {
+        // Without workers the primary does their work, so that the same code runs with and without them.
+        let is_alone = self.roster.is_empty() && self.handler(Process::Primary, name).is_some();
+        let process = match target {
+            Target::Worker(worker) => Ok(Process::Worker(worker)),
+            Target::Slot(slot) => self.roster.of_slot(slot).map(Process::Worker).ok_or(Status::Gone),
+            Target::Leader(leader) => leaders(leader).ok_or(Status::NoLeader),
+            Target::Primary => Ok(Process::Primary),
+            Target::Any | Target::All | Target::Everywhere if is_alone => Ok(Process::Primary),
+            Target::Any => self.least_busy(name, published).map(Process::Worker).ok_or(Status::NoHandler),
+            Target::All | Target::Everywhere => {
+                let all = self.roster.all().map(Process::Worker);
+                return all.map(|process| (process, self.link(process, name))).collect();
+            }
+        };
+        match process {
+            Ok(process) => vec![(process, self.link(process, name))],
+            Err(status) => vec![(Process::Primary, Err(status))],
+        }
+    }
+
+    fn link(&self, process: Process, name: &[u8]) -> Result<ClientId, Status> {
+        match process {
+            Process::Worker(worker) if !self.roster.contains(worker) => Err(Status::Gone),
+            _ => self.handler(process, name).ok_or(Status::NoHandler),
+        }
+    }
+
+    /// The link of a process that handles a name.
+    fn handler(&self, process: Process, name: &[u8]) -> Option<ClientId> {
+        let links = self.links.get(&process)?;
+        links
+            .iter()
+            .copied()
+            .find(|link| self.clients.get(link).is_some_and(|its| its.handles.contains(name)))
+    }
+
+    /// The worker with the fewest unanswered calls. Workers with equally few take turns.
+    fn least_busy(&mut self, name: &[u8], published: Published<'_>) -> Option<WorkerId> {
+        let able = self.roster.all().filter_map(|worker| {
+            let link = self.handler(Process::Worker(worker), name)?;
+            // Workers that are leaving and standbys are used only if there is no other.
+            let served = self.calls.served_by(link) + self.pairs.served_by(link, published);
+            Some(((!self.roster.is_in_service(worker), served), worker))
+        });
+        let able: Vec<_> = able.collect();
+        let least = able.iter().map(|(load, _)| *load).min()?;
+        let least: Vec<WorkerId> =
+            able.into_iter().filter(|(load, _)| *load == least).map(|(_, worker)| worker).collect();
+        self.turn = self.turn.wrapping_add(1);
+        Some(least[self.turn % least.len()])
+    }
+}

@@ -1,0 +1,226 @@
+use super::*;
+
+const NAME: &[u8] = b"0123456789abcdef0123456789abcdef";
+const OTHER: &[u8] = b"fedcba9876543210fedcba9876543210";
+
+fn name(text: &str) -> Arc<[u8]> {
+    text.as_bytes().into()
+}
+
+fn channel(text: &str) -> Topic {
+    Topic::Channel(name(text))
+}
+
+fn said(data: &[u8]) -> Said<'_> {
+    Said::Message { worker: 3, data }
+}
+
+fn message(topic: Topic, data: &[u8]) -> Output {
+    Output::Message { topic, worker: 3, data: data.to_vec() }
+}
+
+struct World {
+    machines: Machines,
+    now: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { machines: Machines::new(NAME, 1), now: 1 }
+    }
+
+    fn input(&mut self, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        self.machines.input(input, self.now, &mut out);
+        self.machines.check_invariants();
+        out
+    }
+
+    fn wait(&mut self, ms: u64) -> Vec<Output> {
+        self.now += ms;
+        self.input(Input::Tick)
+    }
+
+    fn post(&mut self, text: &str) -> Vec<Output> {
+        self.input(Input::Post { topic: channel("news"), worker: 3, data: text.into() })
+    }
+
+    fn heard(&mut self, topic: Topic, machine: &[u8], said: Said<'_>) -> Vec<Output> {
+        self.input(Input::Heard { topic, bytes: Some(Saying { machine, said }.encode()) })
+    }
+
+    /// Connects, and subscribes to everything. Returns what is told and published by that.
+    fn open(&mut self) -> Vec<Output> {
+        let mut all = self.input(Input::Opened);
+        all.extend(self.input(Input::Changed));
+        all.retain(|it| !matches!(it, Output::Change { .. }));
+        all
+    }
+
+    fn fail(&mut self) -> Vec<Output> {
+        let out = self.input(Input::Failed("lost".into()));
+        assert!(out.contains(&Output::Close));
+        out
+    }
+}
+
+fn published(out: &[Output]) -> Vec<Said<'_>> {
+    let batches = out.iter().filter_map(|it| match it {
+        Output::Publish(batch) => Some(batch),
+        _ => None,
+    });
+    batches.flatten().map(|(_, bytes)| Saying::decode(bytes).unwrap().said).collect()
+}
+
+#[test]
+fn nothing_is_connected_before_it_is_needed() {
+    let mut world = World::new();
+    assert_eq!(world.wait(100_000), []);
+    assert_eq!(world.machines.next_deadline(), None);
+    assert_eq!(world.input(Input::Listen(channel("news"))), [Output::Open]);
+    let out = world.input(Input::Opened);
+    let subscribe = vec![channel("news"), Topic::Machine(NAME.into())];
+    assert_eq!(out, [Output::Change { subscribe, unsubscribe: vec![] }]);
+    assert_eq!(world.input(Input::Changed), []);
+    let out = world.input(Input::Unlisten(channel("news")));
+    assert_eq!(out, [Output::Change { subscribe: vec![], unsubscribe: vec![channel("news")] }]);
+}
+
+#[test]
+fn names_of_topics_are_read_as_they_were_written() {
+    for topic in [channel("news"), channel(""), Topic::Handler(name("handler:")), Topic::Machine(NAME.into())]
+    {
+        assert_eq!(Topic::of_name(&topic.name()), Some(topic));
+    }
+    assert_eq!(Topic::of_name(b"chanel:news"), None);
+}
+
+#[test]
+fn messages_are_published_in_order_one_batch_after_the_other() {
+    let mut world = World::new();
+    world.post("1");
+    world.post("2");
+    let out = world.open();
+    assert_eq!(published(&out), [said(b"1"), said(b"2")]);
+    assert_eq!(published(&world.post("3")), [], "a batch is under way");
+    assert_eq!(published(&world.post("4")), []);
+    let out = world.input(Input::Published);
+    assert_eq!(out[0], Output::Room(2));
+    assert_eq!(published(&out), [said(b"3"), said(b"4")]);
+}
+
+#[test]
+fn what_others_post_is_told_and_what_comes_back_is_not() {
+    let mut world = World::new();
+    world.input(Input::Listen(channel("news")));
+    world.open();
+    let out = world.heard(channel("news"), OTHER, said(b"hello"));
+    assert_eq!(out, [message(channel("news"), b"hello")]);
+    assert_eq!(world.heard(channel("news"), NAME, said(b"own")), []);
+    assert_eq!(world.heard(Topic::Machine(NAME.into()), OTHER, said(b"lost its way")), []);
+    assert_eq!(world.input(Input::Heard { topic: channel("news"), bytes: Some(b"rubbish".to_vec()) }), []);
+    let out = world.heard(channel("news"), OTHER, Said::Lost(3));
+    assert_eq!(out, [Output::Lost { topic: channel("news"), count: 3 }]);
+}
+
+#[test]
+fn whoever_may_have_missed_something_is_told_once_it_hears_again() {
+    let mut world = World::new();
+    world.input(Input::Listen(channel("news")));
+    world.input(Input::Listen(channel("ended")));
+    assert_eq!(world.open(), [], "nothing was heard before");
+    world.fail();
+    world.input(Input::Unlisten(channel("ended")));
+    world.input(Input::Listen(channel("new")));
+    world.wait(LAST_BACKOFF);
+    assert_eq!(world.open(), [Output::Lost { topic: channel("news"), count: 0 }]);
+    world.fail();
+    world.wait(LAST_BACKOFF);
+    world.input(Input::Opened);
+    // It is lost before it has subscribed to all.
+    world.fail();
+    world.wait(LAST_BACKOFF);
+    let told = ["new", "news"].map(|it| Output::Lost { topic: channel(it), count: 0 });
+    assert_eq!(world.open(), told);
+}
+
+#[test]
+fn what_cannot_be_published_is_counted_and_told_to_others() {
+    let mut world = World::new();
+    world.post("1");
+    world.open();
+    world.post("2");
+    // The first may have been published, the second waits.
+    assert!(world.fail().contains(&Output::Room(1)));
+    let out = world.wait(LAST_BACKOFF);
+    assert_eq!(out, [Output::Open]);
+    let out = world.open();
+    assert_eq!(published(&out), [Said::Lost(1), said(b"2")]);
+    world.input(Input::Published);
+    world.fail();
+    world.post("3");
+    world.post("4");
+    let out = world.wait(HOLD);
+    assert!(out.contains(&Output::Room(2)), "{out:?}");
+    world.post("5");
+    world.input(Input::Dropped { topic: channel("news"), count: 10 });
+    let out = world.open();
+    assert_eq!(published(&out), [Said::Lost(12), said(b"5")]);
+    // What tells of lost ones is lost itself.
+    world.fail();
+    world.wait(LAST_BACKOFF);
+    assert_eq!(published(&world.open()), [Said::Lost(13)]);
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let mut world = World::new();
+    let data = vec![0; 1 << 20];
+    for _ in 0..100 {
+        world.input(Input::Post { topic: channel("news"), worker: 3, data: data.clone() });
+    }
+    assert!(world.machines.queue.len() < 17);
+    let mut out = world.open();
+    let (mut messages, mut lost) = (0, 0);
+    while !published(&out).is_empty() {
+        for said in published(&out) {
+            match said {
+                Said::Message { .. } => messages += 1,
+                Said::Lost(count) => lost += count,
+                Said::Beat(_) => {}
+            }
+        }
+        out = world.input(Input::Published);
+    }
+    assert_eq!(messages + lost, 100);
+}
+
+#[test]
+fn a_connection_on_which_the_machine_does_not_hear_itself_is_lost() {
+    let mut world = World::new();
+    world.input(Input::Listen(channel("news")));
+    world.open();
+    for _ in 0..3 {
+        let out = world.wait(BEAT);
+        let [Output::Beat(topic, bytes)] = &out[..] else { panic!("{out:?}") };
+        let (topic, bytes) = (topic.clone(), Some(bytes.clone()));
+        assert_eq!(world.wait(BEAT_LIMIT - 1), []);
+        assert_eq!(world.heard(Topic::Machine(NAME.into()), NAME, Said::Beat(99)), [], "another one");
+        assert_eq!(world.input(Input::Heard { topic, bytes }), []);
+    }
+    world.wait(BEAT);
+    assert_eq!(world.wait(BEAT_LIMIT), [Output::Close]);
+}
+
+#[test]
+fn what_had_no_room_on_its_way_to_processes_is_told_in_its_place() {
+    let mut world = World::new();
+    world.input(Input::Listen(channel("news")));
+    world.open();
+    for _ in 0..2 {
+        assert_eq!(world.input(Input::Heard { topic: channel("news"), bytes: None }), []);
+    }
+    let out = world.heard(channel("news"), OTHER, said(b"next"));
+    let told = Output::Lost { topic: channel("news"), count: 2 };
+    assert_eq!(out, [told, message(channel("news"), b"next")]);
+}

@@ -1,0 +1,421 @@
+//! Merges the metrics that workers keep themselves, with prom-client.
+//!
+//! A worker that does not answer counts with its last answer; the counters of an ended worker stay. Workers
+//! are not trusted: invalid metrics are left out, and the number of samples is limited.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::exposition::Exposition;
+use crate::http::Format;
+use crate::ids::WorkerId;
+
+/// The largest number of samples of one worker, and of all together.
+const MAX_SAMPLES: usize = 100_000;
+
+/// A metric of prom-client, as `getMetricsAsJSON()` returns it.
+#[derive(Clone, Debug, Deserialize)]
+struct Metric {
+    name: String,
+    #[serde(default)]
+    help: String,
+    #[serde(rename = "type")]
+    kind: Kind,
+    #[serde(default)]
+    aggregator: Aggregator,
+    values: Vec<Sample>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+    Summary,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+        }
+    }
+}
+
+/// How the samples of several processes are merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Aggregator {
+    #[default]
+    Sum,
+    First,
+    Min,
+    Max,
+    Average,
+    Omit,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Sample {
+    value: Number,
+    #[serde(default)]
+    labels: BTreeMap<String, Text>,
+    metric_name: Option<String>,
+}
+
+/// A number; values that JSON cannot represent are text.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Finite(f64),
+    Other(String),
+}
+
+/// The value of a label. Some programs use numbers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Words(String),
+    Number(serde_json::Number),
+    Flag(bool),
+}
+
+impl Number {
+    fn get(&self) -> Option<f64> {
+        match self {
+            Self::Finite(number) => Some(*number),
+            Self::Other(text) => match text.as_str() {
+                "NaN" => Some(f64::NAN),
+                "Infinity" => Some(f64::INFINITY),
+                "-Infinity" => Some(f64::NEG_INFINITY),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Text {
+    fn into_string(self) -> String {
+        match self {
+            Self::Words(text) => text,
+            Self::Number(number) => number.to_string(),
+            Self::Flag(flag) => flag.to_string(),
+        }
+    }
+}
+
+/// A sample: its name and labels.
+type Key = (String, Vec<(String, String)>);
+
+/// The samples of one metric, in the order of their first appearance.
+#[derive(Clone, Debug)]
+struct Family {
+    help: String,
+    kind: Kind,
+    aggregator: Aggregator,
+    order: Vec<Key>,
+    values: BTreeMap<Key, (f64, u32)>,
+}
+
+impl Family {
+    /// The same metric without samples.
+    fn emptied(&self) -> Self {
+        let Self { kind, aggregator, .. } = *self;
+        Self { help: self.help.clone(), kind, aggregator, order: Vec::new(), values: BTreeMap::new() }
+    }
+
+    fn add(&mut self, key: &Key, value: f64, count: u32) {
+        let Some((sum, counted)) = self.values.get_mut(key) else {
+            self.order.push(key.clone());
+            self.values.insert(key.clone(), (value, count));
+            return;
+        };
+        *counted = counted.saturating_add(count);
+        match self.aggregator {
+            Aggregator::Sum | Aggregator::Average => *sum += value,
+            Aggregator::Min => *sum = sum.min(value),
+            Aggregator::Max => *sum = sum.max(value),
+            Aggregator::First | Aggregator::Omit => {}
+        }
+    }
+
+    fn samples(&self) -> impl Iterator<Item = (&Key, f64)> {
+        self.order.iter().filter_map(|key| {
+            let (value, count) = self.values.get(key)?;
+            let is_average = self.aggregator == Aggregator::Average;
+            Some((key, if is_average { value / f64::from((*count).max(1)) } else { *value }))
+        })
+    }
+
+    /// Keeps only the samples that never fall and that can be added up.
+    fn keep_rising(&mut self) {
+        let rises = self.kind != Kind::Gauge && self.aggregator == Aggregator::Sum;
+        // Quantiles cannot be added; the sum and the count of observations can.
+        let is_quantile = |(name, _): &(String, String)| self.kind == Kind::Summary && name == "quantile";
+        self.order.retain(|(_, labels)| rises && !labels.iter().any(is_quantile));
+        self.values.retain(|(_, labels), _| rises && !labels.iter().any(is_quantile));
+    }
+}
+
+/// Metrics by name.
+#[derive(Clone, Debug, Default)]
+struct Families(BTreeMap<String, Family>);
+
+impl Families {
+    fn size(&self) -> usize {
+        self.0.values().map(|family| family.order.len()).sum()
+    }
+
+    /// Adds the metrics of another worker. If a metric's type differs, the existing one stays.
+    fn add(&mut self, others: &Self) {
+        let mut room = MAX_SAMPLES.saturating_sub(self.size());
+        for (name, other) in &others.0 {
+            let family = self.0.entry(name.clone()).or_insert_with(|| other.emptied());
+            if family.kind != other.kind || family.aggregator != other.aggregator {
+                continue;
+            }
+            for key in &other.order {
+                let Some((value, count)) = other.values.get(key) else { continue };
+                let is_new = !family.values.contains_key(key);
+                if is_new && room == 0 {
+                    continue;
+                }
+                room -= usize::from(is_new);
+                family.add(key, *value, *count);
+            }
+        }
+    }
+
+    /// Keeps only what never falls.
+    fn kept(mut self) -> Self {
+        self.0.values_mut().for_each(Family::keep_rising);
+        self.0.retain(|_, family| !family.order.is_empty());
+        self
+    }
+}
+
+/// The registries of all workers: see the module.
+#[derive(Clone, Debug, Default)]
+pub struct Registries {
+    workers: BTreeMap<WorkerId, Families>,
+    ended: Families,
+}
+
+impl Registries {
+    /// A worker has reported its metrics, as JSON. False if they are malformed.
+    pub fn on_report(&mut self, worker: WorkerId, text: &str) -> bool {
+        let Ok(metrics) = serde_json::from_str::<Vec<Metric>>(text) else { return false };
+        self.workers.insert(worker, read(metrics));
+        true
+    }
+
+    /// A worker has ended.
+    pub fn on_exit(&mut self, worker: WorkerId) {
+        if let Some(families) = self.workers.remove(&worker) {
+            self.ended.add(&families.kept());
+        }
+    }
+
+    /// The number of running workers that have reported metrics.
+    #[must_use]
+    pub fn reporting(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Writes all metrics. A family whose name is in use is left out.
+    pub(super) fn write(&self, to: &mut Exposition) {
+        let mut all = self.ended.clone();
+        for families in self.workers.values() {
+            all.add(families);
+        }
+        for (name, family) in &all.0 {
+            let shown = match (to.format(), family.kind) {
+                (Format::OpenMetrics, Kind::Counter) => name.strip_suffix("_total").unwrap_or(name),
+                _ => name,
+            };
+            if family.aggregator == Aggregator::Omit || !to.begin(shown, family.kind.name(), &family.help) {
+                continue;
+            }
+            for ((sample, labels), value) in family.samples() {
+                let labels: Vec<(&str, &str)> =
+                    labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                if to.format() == Format::OpenMetrics && family.kind == Kind::Counter {
+                    to.sample(&format!("{shown}_total"), &labels, value);
+                } else {
+                    to.sample(sample, &labels, value);
+                }
+            }
+        }
+    }
+}
+
+fn read(metrics: Vec<Metric>) -> Families {
+    let mut families = Families::default();
+    let mut room = MAX_SAMPLES;
+    for Metric { name, help, kind, aggregator, values } in metrics {
+        if !is_name(&name, true) || families.0.contains_key(&name) {
+            continue;
+        }
+        let mut family = Family { help, kind, aggregator, order: Vec::new(), values: BTreeMap::new() };
+        for Sample { value, labels, metric_name } in values {
+            let sample = metric_name.unwrap_or_else(|| name.clone());
+            let is_own = sample.strip_prefix(name.as_str()).is_some_and(|end| is_suffix(kind, end));
+            let names_fit = labels.keys().all(|label| is_name(label, false));
+            let Some(value) = value.get().filter(|_| is_own && names_fit && room > 0) else { continue };
+            room -= 1;
+            let labels = labels.into_iter().map(|(name, value)| (name, value.into_string())).collect();
+            family.add(&(sample, labels), value, 1);
+        }
+        if !family.order.is_empty() {
+            families.0.insert(name, family);
+        }
+    }
+    families
+}
+
+fn is_suffix(kind: Kind, end: &str) -> bool {
+    match kind {
+        Kind::Counter | Kind::Gauge => end.is_empty(),
+        Kind::Histogram => matches!(end, "_bucket" | "_sum" | "_count"),
+        Kind::Summary => matches!(end, "" | "_sum" | "_count"),
+    }
+}
+
+/// Whether a name is valid for a metric, or for a label, which has no colon.
+fn is_name(name: &str, colon: bool) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || (colon && byte == b':');
+    name.bytes().all(is_part) && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit())
+}
+
+/// The names of the families written so far, which must be unique.
+#[derive(Debug, Default)]
+pub(super) struct Names(BTreeSet<String>);
+
+impl Names {
+    /// False if the name is in use, with or without the suffix of counters.
+    pub(super) fn add(&mut self, name: &str) -> bool {
+        self.0.insert(name.strip_suffix("_total").unwrap_or(name).to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(registries: &Registries, format: Format) -> String {
+        let mut to = Exposition::new(format);
+        registries.write(&mut to);
+        to.finish()
+    }
+
+    fn counter(value: &str) -> String {
+        format!(
+            r#"[{{"name":"jobs_total","help":"Jobs.","type":"counter","aggregator":"sum",
+            "values":[{{"value":{value},"labels":{{"kind":"a\"b","code":200}}}}]}},
+            {{"name":"size","help":"","type":"gauge","aggregator":"max","values":[{{"value":{value},"labels":{{}}}}]}},
+            {{"name":"rate","help":"","type":"gauge","aggregator":"average","values":[{{"value":{value}}}]}},
+            {{"name":"own","help":"","type":"gauge","aggregator":"omit","values":[{{"value":1}}]}},
+            {{"name":"time","help":"","type":"histogram","aggregator":"sum","values":[
+              {{"value":1,"labels":{{"le":2}},"metricName":"time_bucket"}},{{"value":1,"labels":{{"le":10}},"metricName":"time_bucket"}},
+              {{"value":1,"labels":{{"le":"+Inf"}},"metricName":"time_bucket"}},{{"value":1.5,"metricName":"time_sum"}},
+              {{"value":1,"metricName":"time_count"}}]}}]"#
+        )
+    }
+
+    #[test]
+    fn samples_are_put_together_as_their_metric_says() {
+        let mut registries = Registries::default();
+        assert_eq!(written(&registries, Format::Prometheus), "");
+        assert!(
+            registries.on_report(WorkerId(1), &counter("2"))
+                && registries.on_report(WorkerId(2), &counter("4"))
+        );
+        let text = written(&registries, Format::OpenMetrics);
+        for line in [
+            "# TYPE jobs counter",
+            "# HELP jobs Jobs.",
+            "jobs_total{code=\"200\",kind=\"a\\\"b\"} 6",
+            "size 4",
+            "rate 3",
+            "time_sum 3",
+            "time_count 2",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+        }
+        let buckets: Vec<&str> = text.lines().filter(|line| line.starts_with("time_bucket")).collect();
+        assert_eq!(
+            buckets,
+            ["time_bucket{le=\"2\"} 2", "time_bucket{le=\"10\"} 2", "time_bucket{le=\"+Inf\"} 2"]
+        );
+        assert!(!text.contains("own"));
+        assert!(written(&registries, Format::Prometheus).contains("# TYPE jobs_total counter\njobs_total{"));
+    }
+
+    #[test]
+    fn what_a_worker_has_counted_outlives_it_and_what_it_has_measured_does_not() {
+        let mut registries = Registries::default();
+        for (worker, value) in [(1, "2"), (2, "4"), (2, "5")] {
+            assert!(registries.on_report(WorkerId(worker), &counter(value)));
+        }
+        registries.on_exit(WorkerId(2));
+        registries.on_exit(WorkerId(2));
+        let text = written(&registries, Format::Prometheus);
+        assert!(
+            text.contains("} 7\n") && text.contains("size 2\n") && text.contains("time_count 2\n"),
+            "{text}"
+        );
+        registries.on_exit(WorkerId(1));
+        let text = written(&registries, Format::Prometheus);
+        assert!(text.contains("} 7\n") && !text.contains("size"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_metric_is_left_out() {
+        let mut registries = Registries::default();
+        let worker = WorkerId(1);
+        for text in ["", "{}", "[1]", "[{\"name\":\"a\"}]", r#"[{"name":"a","type":"other","values":[]}]"#] {
+            assert!(!registries.on_report(worker, text), "{text}");
+        }
+        let metric = |name: &str, rest: &str| {
+            format!(r#"{{"name":"{name}","help":"x\ny 1","type":"counter","values":[{{"value":1{rest}}}]}}"#)
+        };
+        let list = [
+            metric("good", ""),
+            metric("good", ""),
+            metric("9bad", ""),
+            metric("bad{", ""),
+            metric("", ""),
+            metric("evil", r#","labels":{"a\"b":"1"}"#),
+            metric("other", r#","metricName":"good""#),
+            r#"{"name":"odd","type":"gauge","values":[{"value":"NaN"}]}"#.into(),
+            r#"{"name":"lost","type":"gauge","values":[{"value":"1\nx 2"}]}"#.into(),
+        ];
+        assert!(registries.on_report(worker, &format!("[{}]", list.join(","))));
+        let text = written(&registries, Format::Prometheus);
+        assert_eq!(
+            text,
+            "# HELP good x\\ny 1\n# TYPE good counter\ngood 1\n# HELP odd \n# TYPE odd gauge\nodd NaN\n"
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_not_used_again() {
+        let mut registries = Registries::default();
+        assert!(registries.on_report(WorkerId(1), &counter("1")));
+        for format in [Format::Prometheus, Format::OpenMetrics] {
+            let mut to = Exposition::new(format);
+            to.family(super::super::Kind::Counter, "jobs", "Ours.").add(&[], 3.0);
+            registries.write(&mut to);
+            assert_eq!(
+                to.finish().matches("jobs_total").count(),
+                usize::from(format == Format::Prometheus) * 2 + 1
+            );
+        }
+    }
+}

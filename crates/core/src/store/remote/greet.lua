@@ -1,0 +1,52 @@
+-- Registers the connection of a writer: from now on only this connection writes for it. Creates the store if necessary.
+--
+-- KEYS: as in write.lua.
+-- ARGV: 1 the connection, 2 the epoch of a new store, 3 the epoch that the writer knows or '', 4 the last revision that it
+-- has applied, 5 the last entry of the changes that it has applied or ''.
+-- Returns the epoch, the revision, the time, whether the stream still has the changes after the writer's position, its last
+-- batch and the answer to that.
+local VALUES, FACTS, ENDS, CHANGES, WRITER = unpack(KEYS)
+for place, kind in ipairs({ 'hash', 'hash', 'zset', 'stream', 'hash' }) do
+  local found = redis.call('TYPE', KEYS[place]).ok
+  if found ~= 'none' and found ~= kind then
+    return redis.error_reply('RCLUSTERTYPE the key ' .. KEYS[place] .. ' is a ' .. found .. ' and not a ' .. kind)
+  end
+end
+
+local batch, answer = unpack(redis.call('HMGET', WRITER, 'batch', 'answer'))
+-- The first command needs no memory: then a server that is out of memory does not refuse the others.
+redis.call('HDEL', WRITER, 'connection')
+redis.call('HSET', WRITER, 'connection', ARGV[1])
+redis.call('PEXPIRE', WRITER, 86400000)
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local epoch, revision = unpack(redis.call('HMGET', FACTS, 'epoch', 'revision'))
+local reached = tonumber(ARGV[4])
+local goes_on = false
+if epoch then
+  revision = tonumber(revision)
+  if ARGV[5] == '' then
+    goes_on = epoch == ARGV[3] and revision == reached
+  else
+    goes_on = epoch == ARGV[3] and revision >= reached and #redis.call('XRANGE', CHANGES, ARGV[5], ARGV[5]) > 0
+  end
+else
+  redis.call('DEL', VALUES, ENDS, CHANGES)
+  redis.call('HSET', FACTS, 'used', 0, 'average', 128)
+end
+if not epoch or (epoch == ARGV[3] and not goes_on and revision <= reached) then
+  -- The store is new, or the server has lost acknowledged writes. Revisions rise in any case, because they start with the
+  -- time in microseconds.
+  epoch = ARGV[2]
+  revision = math.max(time[1] * 1000000 + time[2], reached, revision or 0) + 1
+  redis.call('HSET', FACTS, 'epoch', epoch, 'revision', string.format('%.0f', revision))
+end
+return {
+  epoch,
+  string.format('%.0f', revision),
+  string.format('%.0f', now),
+  goes_on and '1' or '0',
+  batch or '',
+  answer or '',
+}

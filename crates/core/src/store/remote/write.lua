@@ -1,0 +1,216 @@
+-- Executes a batch of requests in order, each completely or not at all, and publishes the changes. The rules are those of
+-- crates/core/src/store/plan.rs.
+--
+-- KEYS: 1 values (hash), 2 facts (hash), 3 expiry times (sorted set), 4 changes (stream), 5 the state of this writer (hash)
+-- ARGV: 1 the connection of this writer, 2 the number of the batch, 3 the largest number of words, 4 how many bytes of
+-- changes to keep, 5 how many changes to keep, 6 whether to remove expired keys; then three for each operation: its head,
+-- its key, its value.
+local VALUES, FACTS, ENDS, CHANGES, WRITER = unpack(KEYS)
+local LIMIT, HISTORY, MOST = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local ABSENT = 0
+
+if redis.call('HGET', WRITER, 'connection') ~= ARGV[1] then
+  return redis.error_reply('RCLUSTERGREET this connection is not the one of this writer')
+end
+local epoch, revision, used, average =
+  unpack(redis.call('HMGET', FACTS, 'epoch', 'revision', 'used', 'average'))
+if not epoch then
+  return redis.error_reply('RCLUSTERGREET the store has been deleted')
+end
+revision, used, average = tonumber(revision), tonumber(used), tonumber(average)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local groups, results = {}, {}
+
+local function words(key, value_len, expires)
+  return 3 + (expires ~= 0 and 1 or 0) + math.ceil(#key / 8) + math.ceil(value_len / 8)
+end
+
+-- The stored value of a key: bytes, revision, expiry time, kind.
+local function stored(key)
+  local raw = redis.call('HGET', VALUES, key)
+  if not raw then return nil, ABSENT, 0, 0 end
+  local of, expires, kind = struct.unpack('<ddB', raw)
+  return raw, of, expires, kind
+end
+
+local function change(number, kind, key, value, expires)
+  return struct.pack('<BBHId', number, kind, #key, #value, expires) .. key .. value
+end
+
+-- Adds the changes of one revision.
+local function tell(changes)
+  groups[#groups + 1] = struct.pack('<dI', revision, #changes) .. table.concat(changes)
+end
+
+local function answer(status, of, number)
+  results[#results + 1] = struct.pack('<Bdd', status, of, number)
+end
+
+local function remove_expired()
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, 256)) do
+    local raw, _, expires = stored(key)
+    if raw and expires > now then
+      redis.call('ZADD', ENDS, expires, key)
+    else
+      redis.call('ZREM', ENDS, key)
+    end
+    if raw and expires ~= 0 and expires <= now then
+      redis.call('HDEL', VALUES, key)
+      used = used - words(key, #raw - 17, expires)
+      revision = revision + 1
+      tell({ change(3, 0, key, '', 0) })
+    end
+  end
+end
+
+local function clear(prefix)
+  local count = 0
+  if prefix == '' then
+    count = redis.call('HLEN', VALUES)
+    if count > 0 then
+      redis.call('DEL', VALUES, ENDS)
+      used = 0
+    end
+  else
+    for _, key in ipairs(redis.call('HKEYS', VALUES)) do
+      if string.sub(key, 1, #prefix) == prefix then
+        local raw, _, expires = stored(key)
+        redis.call('HDEL', VALUES, key)
+        if expires ~= 0 then redis.call('ZREM', ENDS, key) end
+        used = used - words(key, #raw - 17, expires)
+        count = count + 1
+      end
+    end
+  end
+  if count > 0 then
+    revision = revision + 1
+    tell({ change(5, 0, prefix, '', 0) })
+  end
+  answer(0, revision, count)
+end
+
+-- Plans all operations of a request, and executes them if none is refused.
+local function write(first, last)
+  local planned, order, before, number = {}, {}, {}, 0
+  for at = first, last, 3 do
+    local code, _, kind, lifetime, condition, ms, wanted, by, initial = struct.unpack('<BBBBBdddd', ARGV[at])
+    local key, value = ARGV[at + 1], ARGV[at + 2]
+    local has, of, expires, kind_before, value_before = false, ABSENT, 0, 0, ''
+    local plan = planned[key]
+    if plan then
+      if plan.value and (plan.expires == 0 or plan.expires > now) then
+        has, of, expires, kind_before, value_before = true, revision + 1, plan.expires, plan.kind, plan.value
+      end
+    else
+      local old = before[key]
+      if not old then
+        local raw, stored_of, stored_expires, stored_kind = stored(key)
+        old = { raw = raw, of = stored_of, expires = stored_expires, kind = stored_kind }
+        before[key] = old
+      end
+      if old.raw and (old.expires == 0 or old.expires > now) then
+        has, of, expires, kind_before, value_before = true, old.of, old.expires, old.kind, nil
+      end
+    end
+    local function current_value()
+      return value_before or string.sub(before[key].raw, 18)
+    end
+    local ends = 0
+    if lifetime == 1 then ends = expires elseif lifetime == 2 then ends = now + ms end
+
+    if condition == 1 and wanted ~= of then return answer(1, of, 0) end
+    if (code == 2 or code == 3) and not has then return answer(1, of, 0) end
+    local wanted_plan
+    if code == 1 then
+      wanted_plan = { kind = kind, value = value, expires = ends }
+    elseif code == 2 then
+      wanted_plan = { kind = 0, value = false, expires = 0 }
+    elseif code == 3 then
+      wanted_plan = { kind = kind_before, value = current_value(), expires = ends }
+    elseif code == 4 then
+      local sum = initial
+      if has then
+        local bytes = current_value()
+        if kind_before ~= 1 or #bytes ~= 8 then return answer(2, of, 0) end
+        sum, ends = struct.unpack('<d', bytes), expires
+      end
+      number = sum + by
+      wanted_plan = { kind = 1, value = struct.pack('<d', number), expires = ends }
+    end
+    if wanted_plan then
+      if plan then
+        for place, other in ipairs(order) do
+          if other == key then table.remove(order, place) break end
+        end
+      end
+      planned[key] = wanted_plan
+      order[#order + 1] = key
+    end
+  end
+
+  local added, replaced, count = 0, 0, 0
+  for _, key in ipairs(order) do
+    local plan, old = planned[key], before[key]
+    -- A key that was created and deleted in the same request leaves no change.
+    if plan.value or old.raw then
+      count = count + 1
+      if plan.value then added = added + words(key, #plan.value, plan.expires) end
+      if old.raw then replaced = replaced + words(key, #old.raw - 17, old.expires) end
+    end
+  end
+  if count == 0 then return answer(0, revision, number) end
+  if added > 0 and used + added - replaced > LIMIT then return answer(3, revision, 0) end
+
+  revision, used = revision + 1, used + added - replaced
+  local changes = {}
+  for _, key in ipairs(order) do
+    local plan, old = planned[key], before[key]
+    if plan.value then
+      redis.call('HSET', VALUES, key, struct.pack('<ddB', revision, plan.expires, plan.kind) .. plan.value)
+      if plan.expires ~= 0 then
+        redis.call('ZADD', ENDS, string.format('%.0f', plan.expires), key)
+      elseif old.expires ~= 0 then
+        redis.call('ZREM', ENDS, key)
+      end
+      changes[#changes + 1] = change(1, plan.kind, key, plan.value, plan.expires)
+    elseif old.raw then
+      redis.call('HDEL', VALUES, key)
+      if old.expires ~= 0 then redis.call('ZREM', ENDS, key) end
+      changes[#changes + 1] = change(2, 0, key, '', 0)
+    end
+  end
+  tell(changes)
+  answer(0, revision, number)
+end
+
+if ARGV[6] == '1' then remove_expired() end
+local at = 7
+while at <= #ARGV do
+  local code, more = struct.unpack('<BB', ARGV[at])
+  if code == 6 then
+    clear(ARGV[at + 1])
+    at = at + 3
+  else
+    local first = at
+    while more == 1 do
+      at = at + 3
+      code, more = struct.unpack('<BB', ARGV[at])
+    end
+    write(first, at)
+    at = at + 3
+  end
+end
+
+local all = table.concat(results)
+if #groups > 0 then
+  local payload = epoch .. table.concat(groups)
+  average = average + (#payload - average) / 32
+  local most = math.max(16, math.min(MOST, math.floor(HISTORY / average)))
+  redis.call('XADD', CHANGES, 'MAXLEN', '~', most, '*', 'd', payload)
+  redis.call('HSET', FACTS, 'revision', string.format('%.0f', revision), 'used', string.format('%.0f', used), 'average', average)
+  -- If the answer is lost, this writer gets it when it reconnects.
+  redis.call('HSET', WRITER, 'batch', ARGV[2], 'answer', struct.pack('<dd', revision, now) .. all)
+end
+return struct.pack('<dd', revision, now) .. all
