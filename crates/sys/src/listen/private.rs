@@ -1,0 +1,171 @@
+//! A listening Unix socket that only its own user and root can connect to.
+
+use std::ffi::OsString;
+use std::fs::{DirBuilder, symlink_metadata};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{AddressFamily, SockType, UnixAddr, connect, getsockopt};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{geteuid, unlink};
+
+use super::path::{self, BoundPath};
+use super::{Access, new_socket, start};
+use crate::error::{Doing, SysError};
+
+/// The length of the accept queue.
+const BACKLOG: i32 = 128;
+
+const NOBODY: Access = Access { readable: false, writable: false };
+
+/// The process at the other end of a Unix socket, at the time when it connected or began to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its effective user id.
+    pub uid: u32,
+    /// Its process id; 0 if the process is in a PID namespace that is not visible here.
+    pub pid: i32,
+}
+
+impl Peer {
+    /// The peer of a connected socket.
+    pub fn of(socket: &impl AsFd) -> Result<Self, SysError> {
+        let peer = getsockopt(socket, PeerCredentials).doing("asking who is at the other end of a socket")?;
+        Ok(Self { uid: peer.uid(), pid: peer.pid() })
+    }
+}
+
+/// The effective user id of this process.
+#[must_use]
+pub fn own_user() -> u32 {
+    geteuid().as_raw()
+}
+
+/// Listens on a file that from its creation is accessible to its user only. The file of a socket without a
+/// listener is replaced; `EADDRINUSE` if a process listens on it, or it is not a socket of our user.
+pub fn private_path(path: &Path) -> Result<(OwnedFd, BoundPath), SysError> {
+    let bound = match bind(path) {
+        Err(error) if error.errno == Errno::EADDRINUSE && is_left_behind(path) => {
+            unlink(path).doing("removing a socket that was left behind")?;
+            bind(path)
+        }
+        bound => bound,
+    };
+    let (fd, bound) = bound?;
+    // Only an abstract name has no file.
+    bound.map(|bound| (fd, bound)).ok_or(SysError::invalid("binding a unix socket"))
+}
+
+/// Listens on an abstract name, given without the leading NUL. Any process may connect to such a name: see
+/// [`Peer`].
+pub fn private_name(name: &str) -> Result<OwnedFd, SysError> {
+    let mut bytes = vec![0];
+    bytes.extend_from_slice(name.as_bytes());
+    bind(&PathBuf::from(OsString::from_vec(bytes))).map(|(fd, _)| fd)
+}
+
+/// Creates a directory for our user only, unless our user has one there already.
+pub fn private_directory(path: &Path) -> Result<(), SysError> {
+    let made = DirBuilder::new().mode(0o700).create(path);
+    if made.is_err() {
+        let ours = symlink_metadata(path).is_ok_and(|it| it.is_dir() && it.uid() == geteuid().as_raw());
+        if !ours {
+            return made.doing("making a directory for sockets");
+        }
+    }
+    Ok(())
+}
+
+fn bind(path: &Path) -> Result<(OwnedFd, Option<BoundPath>), SysError> {
+    let fd = new_socket(AddressFamily::Unix, SockType::Stream).doing("making a unix socket")?;
+    // The file gets the mode that the socket has when it is bound.
+    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR).doing("keeping others from a unix socket")?;
+    let bound = path::bind(&fd, path, NOBODY)?;
+    start(&fd, Some(BACKLOG))?;
+    Ok((fd, bound))
+}
+
+/// Whether a file is a socket of our user on which no process listens.
+fn is_left_behind(path: &Path) -> bool {
+    let is_ours = |file: &std::fs::Metadata| file.file_type().is_socket() && file.uid() == geteuid().as_raw();
+    if !symlink_metadata(path).is_ok_and(|file| is_ours(&file)) {
+        return false;
+    }
+    let probe = || {
+        let socket = new_socket(AddressFamily::Unix, SockType::Stream)?;
+        connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &UnixAddr::new(path)?)
+    };
+    probe() == Err(Errno::ECONNREFUSED)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("rcluster-private-{name}-{}", std::process::id()));
+            private_directory(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn only_its_user_may_connect_and_the_file_goes_with_it() {
+        let folder = Folder::new("mode");
+        assert_eq!(symlink_metadata(&folder.0).unwrap().permissions().mode() & 0o777, 0o700);
+        private_directory(&folder.0).expect("it is ours");
+        let path = folder.0.join("a.sock");
+        let (fd, bound) = private_path(&path).unwrap();
+        assert_eq!(symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let client = UnixStream::connect(&path).unwrap();
+        let peer = Peer::of(&client).unwrap();
+        assert_eq!(peer, Peer { uid: geteuid().as_raw(), pid: std::process::id().cast_signed() });
+        drop(bound);
+        drop(fd);
+        assert!(symlink_metadata(&path).is_err());
+    }
+
+    #[test]
+    fn a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not() {
+        let folder = Folder::new("stale");
+        let path = folder.0.join("a.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let (_fd, _bound) = private_path(&path).expect("nobody listens");
+        assert_eq!(private_path(&path).unwrap_err().errno, Errno::EADDRINUSE);
+    }
+
+    #[test]
+    fn what_is_no_socket_of_ours_stays() {
+        let folder = Folder::new("file");
+        let path = folder.0.join("a.sock");
+        std::fs::write(&path, "precious").unwrap();
+        assert_eq!(private_path(&path).unwrap_err().errno, Errno::EADDRINUSE);
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        assert!(private_directory(&path).is_err());
+    }
+
+    #[test]
+    fn a_name_is_free_again_when_its_socket_is_closed() {
+        let name = format!("rcluster-private-{}", std::process::id());
+        let fd = private_name(&name).unwrap();
+        assert_eq!(private_name(&name).unwrap_err().errno, Errno::EADDRINUSE);
+        drop(fd);
+        private_name(&name).unwrap();
+    }
+}
