@@ -1,0 +1,153 @@
+//! The HTTP listener for probes and metrics, on the control thread: it answers while the primary's JavaScript
+//! is blocked.
+//!
+//! [`rcluster_core::http`] decides what is served; this module has the sockets, the limits and the contents
+//! of the responses. Clients cannot delay one another: their number, the size of requests and all times are
+//! limited.
+
+mod client;
+mod clients;
+mod feed;
+mod listener;
+mod probe;
+mod stream;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use self::feed::{Feed, Subscription};
+use self::listener::Listener;
+use super::messages::Heard;
+use super::registries::Answers;
+use super::shell::Shell;
+use rcluster_core::http::{Address, Format, Response, Route};
+use rcluster_core::metrics::Registries;
+
+/// The page for browsers: one HTML file that loads nothing but `/events`.
+const PAGE: &str = include_str!("http/page.html");
+
+/// The page may load nothing else and may not be framed. Its script and style are allowed by their hashes, so
+/// injected code does not run. A test checks the hashes.
+const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; \
+    script-src 'sha256-gHkPqM1tiTIIZjo2DqkeTzl3W1QbsezXulK1JACbSg0='; \
+    style-src 'sha256-l+qeTFABESWAkeZQQFE3bHEqnxB4tzivPkAkdZjPHYw='; \
+    img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
+    Referrer-Policy: no-referrer\r\n";
+
+/// An event of the listener.
+#[derive(Debug)]
+pub(super) enum HttpEvent {
+    /// The listener is open at this address.
+    Listening(Address),
+    /// A client has sent a request.
+    Asked { route: Route, format: Format, answer: oneshot::Sender<Answer> },
+    /// The workers' own metrics have been gathered, to be merged with those of the others.
+    Gathered { answers: Option<Arc<Answers>>, then: oneshot::Sender<(Registries, usize)> },
+    /// The status document must be sent to the clients that follow the events.
+    FeedDue,
+}
+
+/// The answer to a client.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Response(Response),
+    Events(Subscription),
+}
+
+/// The shell's state for the listener.
+#[derive(Default)]
+pub(super) struct Http {
+    /// Accepts clients while it is kept.
+    listener: Option<Listener>,
+    /// The address, once it listens.
+    address: Option<Address>,
+    pub(super) feed: Feed,
+}
+
+impl Http {
+    /// The address of the listener, if it listens.
+    pub(super) fn address(&self) -> Option<&Address> {
+        self.address.as_ref()
+    }
+}
+
+impl Shell {
+    /// Opens the listener if `chosen` is an address. If that fails, the app is warned and the listener
+    /// retries; the cluster runs regardless.
+    pub(super) fn open_http(&mut self, chosen: &str) {
+        if let Some(address) = Address::parse(chosen) {
+            let files = self.common.metrics_file.clone();
+            self.http.listener = Some(Listener::start(address, files, &self.heard, &self.tell));
+        }
+    }
+
+    pub(super) fn on_http_event(&mut self, event: HttpEvent) {
+        match event {
+            HttpEvent::Listening(address) => self.http.address = Some(address),
+            HttpEvent::Asked { route, format, answer } => self.answer_http(route, format, answer),
+            HttpEvent::Gathered { answers, then } => {
+                let living = |worker| self.workers.contains_key(&worker);
+                // The send fails if the requester is gone.
+                let _gone = then.send(self.metrics.on_gathered(answers.as_deref(), living));
+            }
+            HttpEvent::FeedDue => self.feed_status(),
+        }
+    }
+
+    /// Answers a client. A client that is gone gets nothing.
+    fn answer_http(&mut self, route: Route, format: Format, answer: oneshot::Sender<Answer>) {
+        let now = self.start().elapsed();
+        let response = match route {
+            Route::Page => Response::page(PAGE, PAGE_HEADERS),
+            Route::Ready => Response::probe(self.control.readiness(now)),
+            Route::Started => Response::probe(self.control.started(now)),
+            Route::Live { primary } => match primary.map_or(Ok(()), |limit| self.primary_turns(limit)) {
+                Ok(()) => {
+                    let threads = self.threads_turn();
+                    return respond_later(answer, async move { Response::probe(threads.await) });
+                }
+                blocked => Response::probe(blocked),
+            },
+            Route::Status => match self.document() {
+                Some(document) => {
+                    return respond_later(answer, async move {
+                        let (document, _) = document.await;
+                        match serde_json::to_vec(&document) {
+                            Ok(text) => Response::ok("application/json", text),
+                            Err(error) => Response::text(500, &error.to_string()),
+                        }
+                    });
+                }
+                None => Response::text(503, "nothing is supervised"),
+            },
+            Route::Metrics => match self.metrics_text(format) {
+                Some(text) => {
+                    return respond_later(
+                        answer,
+                        async move { Response::ok(format.content_type(), text.await) },
+                    );
+                }
+                None => Response::text(503, "nothing is supervised"),
+            },
+            Route::Events => {
+                let _gone = answer.send(self.follow());
+                return;
+            }
+        };
+        let _gone = answer.send(Answer::Response(response));
+    }
+}
+
+/// Answers a client in a task of its own: this thread does not wait for the other threads.
+fn respond_later(answer: oneshot::Sender<Answer>, response: impl Future<Output = Response> + 'static) {
+    tokio::task::spawn_local(async move {
+        let _gone = answer.send(Answer::Response(response.await));
+    });
+}
+
+/// Sends an event to the control thread, from one of its tasks.
+async fn send(heard: &mpsc::Sender<Heard>, event: HttpEvent) {
+    // The send fails only if the control thread has stopped.
+    let _stopped = heard.send(Heard::Http(event)).await;
+}

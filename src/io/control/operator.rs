@@ -1,0 +1,234 @@
+//! The control socket, to which `rcluster status`, `reload` and the other commands connect, as can any
+//! program that speaks its protocol.
+//!
+//! The control thread serves it, so it answers while the primary's JavaScript is blocked.
+//! [`rcluster_core::control::operator`] decides on requests and answers; this module has the sockets and
+//! buffers. A client that does not read its answers is not read from, and one that does not read its events
+//! is cut off, so clients cannot delay one another.
+
+mod client;
+mod examine;
+mod listener;
+mod stack;
+mod status;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+use self::client::Client;
+pub(super) use self::listener::Listener;
+pub use self::stack::PrimaryStack;
+use super::messages::Heard;
+use super::shell::Shell;
+use super::stack::{NoStack, OnStack};
+use super::workers::WorkerHandle;
+use rcluster_core::control::Input;
+use rcluster_core::control::operator::{
+    self, ClientId, Exits, Facts, Id, LastExit, Place, Surroundings, Unavailable,
+};
+use rcluster_core::control::supervise::{Event, ExitKind};
+use rcluster_core::examine::Examination;
+use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_js::uv::BlockedClock;
+
+/// What the control socket needs, gathered where supervision is requested.
+#[derive(Debug)]
+pub struct OperatorSetup {
+    /// The environment and the process.
+    pub surroundings: Surroundings,
+    /// The version of Node.
+    pub node: String,
+    /// Reads the stack of the primary's JavaScript.
+    pub stack: PrimaryStack,
+    /// Measures for how long it has been blocked; `None` if that is not available.
+    pub blocked: Option<BlockedClock>,
+}
+
+/// An event of the control socket.
+#[derive(Debug)]
+pub(super) enum OperatorEvent {
+    /// An authorized client has connected.
+    Accepted(UnixStream),
+    Line(ClientId, Vec<u8>),
+    TooLong(ClientId),
+    Ended(ClientId),
+    Gone(ClientId),
+    /// The result of a client's request, or its error.
+    Found(ClientId, Id, Result<Value, Unavailable>),
+    /// The same for the lines of workers, with the channel for further lines.
+    Logs(ClientId, Id, Result<Value, Unavailable>, Option<mpsc::Receiver<String>>),
+    /// The process (`None`: the primary) has finished an examination; `bool` is its success.
+    Examined(Option<WorkerId>, Examination, bool),
+    /// A piece of an examination's result.
+    Piece(ClientId, Id, Vec<u8>),
+}
+
+/// The shell's state for the control socket.
+#[derive(Default)]
+pub(super) struct Operators {
+    clients: HashMap<ClientId, Client>,
+    accepted: u64,
+    /// Accepts clients while it is kept.
+    listener: Option<Listener>,
+    setup: Option<OperatorSetup>,
+    exits: Exits,
+    /// Counts the processes under examination: one more reference for each.
+    examinations: Arc<()>,
+    /// When supervision started, in ms since the epoch.
+    started_at: u64,
+}
+
+impl Operators {
+    pub(super) fn on_exit(
+        &mut self,
+        worker: WorkerId,
+        slot: Option<Slot>,
+        exit: ExitKind,
+        stderr: Option<&[String]>,
+    ) {
+        self.exits.on_exit(worker, slot, exit, status::wall_clock(), stderr);
+    }
+
+    /// How the last worker of a slot exited.
+    pub(super) fn last_exit(&self, slot: Slot) -> Option<&LastExit> {
+        self.exits.of(slot)
+    }
+
+    pub(super) fn on_event(&mut self, event: &Event, workers: &HashMap<WorkerId, WorkerHandle>) {
+        self.exits.on_event(event, |worker| workers.contains_key(&worker));
+    }
+}
+
+impl Shell {
+    /// Opens the control socket at the best available place. The cluster runs regardless of failure.
+    pub(super) fn open_control_socket(&mut self, chosen: &str, setup: OperatorSetup) {
+        self.operators.started_at = status::wall_clock();
+        let places = Place::candidates(chosen, &setup.surroundings);
+        match Listener::open(&places, &self.heard) {
+            Ok((listener, file)) => {
+                self.common.control_file.set(file);
+                self.operators.listener = Some(listener);
+            }
+            Err(None) => {}
+            Err(Some(warning)) => (self.tell)(warning),
+        }
+        self.operators.setup = Some(setup);
+    }
+
+    pub(super) fn on_operator_event(&mut self, event: OperatorEvent) {
+        match event {
+            OperatorEvent::Accepted(stream) => {
+                let id = ClientId(self.operators.accepted);
+                self.operators.accepted += 1;
+                self.operators.clients.insert(id, Client::start(id, stream, &self.heard));
+                self.operate(operator::Input::Connected(id));
+            }
+            OperatorEvent::Line(client, line) => {
+                let facts = self.facts();
+                self.operate(operator::Input::Line { client, line, facts });
+                if let Some(client) = self.operators.clients.get(&client) {
+                    client.on_handled();
+                }
+            }
+            OperatorEvent::TooLong(client) => self.operate(operator::Input::TooLong(client)),
+            OperatorEvent::Ended(client) => self.operate(operator::Input::Ended(client)),
+            OperatorEvent::Gone(client) => self.lose_client(client),
+            OperatorEvent::Found(client, id, result) => {
+                self.operate(operator::Input::Found { client, id, result });
+            }
+            OperatorEvent::Logs(client, id, result, lines) => {
+                self.operate(operator::Input::Found { client, id, result });
+                if let Some(client) = self.operators.clients.get_mut(&client) {
+                    client.follow(lines);
+                }
+            }
+            OperatorEvent::Examined(worker, what, succeeded) => {
+                self.operate(operator::Input::Examined { worker, what, succeeded });
+            }
+            OperatorEvent::Piece(client, id, bytes) => {
+                self.operate(operator::Input::Piece { client, id, bytes });
+            }
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { pid: std::process::id(), cpus: self.limits.cpus() }
+    }
+
+    fn operate(&mut self, input: operator::Input) {
+        self.input(Input::Operator(input));
+    }
+
+    fn lose_client(&mut self, client: ClientId) {
+        if self.operators.clients.remove(&client).is_some() {
+            self.answers.push_back(Input::Operator(operator::Input::Gone(client)));
+            self.give_answers();
+        }
+    }
+
+    /// Carries out an output of the brain for the control socket.
+    pub(super) fn carry_out_operator(&mut self, output: operator::Output) {
+        match output {
+            operator::Output::Line(client, line) => {
+                let sent = self.operators.clients.get(&client).is_none_or(|it| it.send(&line));
+                if !sent {
+                    self.operators.clients.remove(&client);
+                    self.answers.push_back(Input::Operator(operator::Input::Gone(client)));
+                }
+            }
+            operator::Output::HangUp(client) => {
+                if let Some(client) = self.operators.clients.remove(&client) {
+                    client.hang_up();
+                }
+            }
+            operator::Output::Logs(client, id, wanted) => self.find_logs(client, id, wanted),
+            operator::Output::Status(client, id) => self.find_status(client, id),
+            operator::Output::Metrics(client, id) => self.find_metrics(client, id),
+            operator::Output::Stack(client, id, None) => self.find_primary_stack(client, id),
+            operator::Output::Stack(client, id, Some(worker)) => self.find_stack(client, id, worker),
+            operator::Output::Examine { client, id, worker, what } => self.examine(client, id, worker, what),
+        }
+    }
+
+    fn find_stack(&self, client: ClientId, id: Id, worker: WorkerId) {
+        let heard = self.heard.clone();
+        let then = OnStack::new(move |stack| {
+            let found =
+                OperatorEvent::Found(client, id, stack.map(Value::String).map_err(|why| no_stack(&why)));
+            // In a task, because this thread must not block on its own queue. The requester has a time limit
+            // of its own.
+            tokio::task::spawn_local(send(heard, found));
+        });
+        WorkerHandle::capture_stack(self.workers.get(&worker), super::shell::STACK_LIMIT, then);
+    }
+
+    fn find_primary_stack(&self, client: ClientId, id: Id) {
+        let Some(setup) = &self.operators.setup else { return };
+        let (heard, stack) = (self.heard.clone(), setup.stack.ask());
+        tokio::task::spawn_local(async move {
+            let stack = tokio::time::timeout(super::shell::STACK_LIMIT, stack).await;
+            let stack = stack.unwrap_or_else(|_| {
+                Err("the primary runs no JavaScript just now: it waits in the system, or in native code"
+                    .into())
+            });
+            let result = stack
+                .map(Value::String)
+                .map_err(|message| Unavailable { code: "ERR_RCLUSTER_NO_STACK", message });
+            send(heard, OperatorEvent::Found(client, id, result)).await;
+        });
+    }
+}
+
+fn no_stack(why: &NoStack) -> Unavailable {
+    Unavailable { code: "ERR_RCLUSTER_NO_STACK", message: why.to_string() }
+}
+
+/// Sends an event to the control thread, from one of its tasks.
+pub(super) async fn send(heard: mpsc::Sender<Heard>, event: OperatorEvent) {
+    // The send fails only if the control thread has stopped.
+    let _stopped = heard.send(Heard::Operator(event)).await;
+}

@@ -1,0 +1,233 @@
+//! One client: a task that reads its lines, and one that writes the answers and events.
+
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{AbortHandle, JoinHandle};
+
+use super::{OperatorEvent, send};
+use crate::io::control::messages::Heard;
+use rcluster_core::control::operator::{ClientId, Lines, TooLong};
+
+/// The maximum number of bytes queued for one client before it is cut off.
+const MAX_WAITING: usize = 4 << 20;
+
+/// While more bytes than this are queued, no further line is read.
+const READ_BELOW: usize = 64 << 10;
+
+/// The number of bytes read at a time.
+const PIECE: usize = 16 << 10;
+
+/// How long a client may take to read its last output after a hang-up.
+const LAST_WRITE: Duration = Duration::from_secs(1);
+
+/// A client, connected while this is kept.
+#[derive(Debug)]
+pub(super) struct Client {
+    outbox: Arc<Outbox>,
+    reader: JoinHandle<()>,
+    writer: Option<JoinHandle<()>>,
+    /// Passes on lines of workers, if the client follows them.
+    follower: Option<JoinHandle<()>>,
+    /// Other tasks that run only for this client.
+    tasks: Vec<AbortHandle>,
+}
+
+impl Client {
+    pub(super) fn start(id: ClientId, stream: UnixStream, heard: &mpsc::Sender<Heard>) -> Self {
+        let outbox = Arc::new(Outbox::default());
+        let (from, to) = stream.into_split();
+        let reader = tokio::task::spawn_local(read(id, from, Arc::clone(&outbox), heard.clone()));
+        let writer = tokio::task::spawn_local(write(id, to, Arc::clone(&outbox), heard.clone()));
+        Self { outbox, reader, writer: Some(writer), follower: None, tasks: Vec::new() }
+    }
+
+    /// Sends a line. Returns false if too many bytes are queued.
+    pub(super) fn send(&self, line: &str) -> bool {
+        self.outbox.push(line)
+    }
+
+    /// The outbox, for tasks that must wait until the client has read.
+    pub(super) fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
+    }
+
+    /// Ends this task together with the client.
+    pub(super) fn add_task(&mut self, task: AbortHandle) {
+        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.push(task);
+    }
+
+    /// The last line that was read has been handled.
+    pub(super) fn on_handled(&self) {
+        self.outbox.handled.notify_one();
+    }
+
+    /// Replaces the lines that the client follows by `lines`. Each batch waits until the client has read most
+    /// of what is queued.
+    pub(super) fn follow(&mut self, lines: Option<mpsc::Receiver<String>>) {
+        let before = self.follower.take();
+        if let Some(before) = before {
+            before.abort();
+        }
+        let outbox = Arc::clone(&self.outbox);
+        self.follower = lines.map(|mut lines| {
+            tokio::task::spawn_local(async move {
+                while let Some(batch) = lines.recv().await {
+                    outbox.until_read().await;
+                    // There is room, unless answers were queued meanwhile; those then cut the client off.
+                    let _full = outbox.push(&batch);
+                }
+            })
+        });
+    }
+
+    /// Stops reading, and closes once everything has been written.
+    pub(super) fn hang_up(mut self) {
+        self.outbox.close();
+        if let Some(writer) = self.writer.take() {
+            tokio::task::spawn_local(async move {
+                let abort = writer.abort_handle();
+                if tokio::time::timeout(LAST_WRITE, writer).await.is_err() {
+                    abort.abort();
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.reader.abort();
+        if let Some(follower) = &self.follower {
+            follower.abort();
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+        if let Some(writer) = &self.writer {
+            writer.abort();
+        }
+    }
+}
+
+/// The bytes that wait to be written.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: Mutex<Waiting>,
+    /// Notified when there is more to write, or when it is closed.
+    changed: Notify,
+    /// Notified when everything has been written. All waiters run on this thread, so none misses it.
+    drained: Notify,
+    /// See [`Client::on_handled`].
+    handled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+impl Outbox {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &str) -> bool {
+        let mut waiting = self.lock();
+        let fits = waiting.bytes.len() + line.len() < MAX_WAITING;
+        if fits {
+            waiting.bytes.extend_from_slice(line.as_bytes());
+            waiting.bytes.push(b'\n');
+            self.changed.notify_one();
+        }
+        fits
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits until the client has read most of what was queued.
+    pub(super) async fn until_read(&self) {
+        while self.lock().bytes.len() > READ_BELOW {
+            self.drained.notified().await;
+        }
+    }
+
+    /// Writes as much as possible without blocking.
+    fn flush(&self, to: &OwnedWriteHalf) -> std::io::Result<Flushed> {
+        let mut waiting = self.lock();
+        let mut written = 0;
+        while written < waiting.bytes.len() {
+            match to.try_write(&waiting.bytes[written..]) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    waiting.bytes.drain(..written);
+                    return Ok(Flushed::Partly);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        waiting.bytes = Vec::new();
+        Ok(if waiting.closed { Flushed::ForGood } else { Flushed::All })
+    }
+}
+
+enum Flushed {
+    Partly,
+    All,
+    ForGood,
+}
+
+async fn write(id: ClientId, to: OwnedWriteHalf, outbox: Arc<Outbox>, heard: mpsc::Sender<Heard>) {
+    loop {
+        let ready = match outbox.flush(&to) {
+            Ok(Flushed::All) => {
+                outbox.drained.notify_waiters();
+                outbox.changed.notified().await;
+                Ok(())
+            }
+            Ok(Flushed::Partly) => to.writable().await,
+            Ok(Flushed::ForGood) => return,
+            Err(error) => Err(error),
+        };
+        if ready.is_err() {
+            return send(heard, OperatorEvent::Gone(id)).await;
+        }
+    }
+}
+
+async fn read(id: ClientId, from: OwnedReadHalf, outbox: Arc<Outbox>, heard: mpsc::Sender<Heard>) {
+    let mut lines = Lines::default();
+    let mut piece = vec![0; PIECE];
+    let end = loop {
+        match lines.next_line() {
+            Ok(Some(line)) => {
+                // One line at a time: a client that sends more than it reads delays only itself.
+                outbox.until_read().await;
+                send(heard.clone(), OperatorEvent::Line(id, line)).await;
+                outbox.handled.notified().await;
+                continue;
+            }
+            Ok(None) => {}
+            Err(TooLong) => break OperatorEvent::TooLong(id),
+        }
+        if from.readable().await.is_err() {
+            break OperatorEvent::Gone(id);
+        }
+        match from.try_read(&mut piece) {
+            Ok(0) => break OperatorEvent::Ended(id),
+            Ok(length) => lines.push(&piece[..length]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => break OperatorEvent::Gone(id),
+        }
+    };
+    send(heard, end).await;
+}

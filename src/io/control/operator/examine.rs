@@ -1,0 +1,270 @@
+//! Requests a report of a process about itself, and passes it on to the client.
+//!
+//! The process writes to a socket of its own, which is read no faster than the client reads: only one record
+//! is in memory, however much a worker writes. Writing files is left to the client.
+
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+use super::client::Outbox;
+use super::{OperatorEvent, send};
+use crate::io::control::messages::{Event, Heard};
+use crate::io::control::shell::Shell;
+use rcluster_core::control::operator::{ClientId, Id, Unavailable};
+use rcluster_core::examine::{Examination, MAX_STREAM, MAX_WHOLE, Record, Records};
+use rcluster_core::ids::WorkerId;
+use rcluster_core::wire::ToWorker;
+use rcluster_sys::error::{Doing, SysError};
+use rcluster_sys::spawn::socket_pair;
+
+/// How long a process may take to begin. It begins as soon as its event loop turns.
+const BEGIN_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long a process may pause. Collecting a large heap takes time.
+const PAUSE_LIMIT: Duration = Duration::from_secs(300);
+
+/// The maximum number of examinations at a time, for all clients together.
+const MAX_EXAMINATIONS: usize = 16;
+
+/// The number of bytes read at a time. With the rest of a record before, they become a line shorter than 128
+/// KiB.
+const PIECE: usize = 32 << 10;
+
+/// The state of an examination.
+struct Examining {
+    client: ClientId,
+    id: Id,
+    /// `None`: the primary.
+    worker: Option<WorkerId>,
+    what: Examination,
+    /// Whether its event loop has turned, which shows that it is Node.
+    has_turned: bool,
+    outbox: Arc<Outbox>,
+    heard: mpsc::Sender<Heard>,
+    /// Counted by the shell.
+    _place: Arc<()>,
+}
+
+impl Shell {
+    pub(super) fn examine(&mut self, client: ClientId, id: Id, worker: Option<WorkerId>, what: Examination) {
+        let Some(outbox) = self.operators.clients.get(&client).map(super::Client::outbox) else { return };
+        let answer = |result| OperatorEvent::Found(client, id.clone(), result);
+        if Arc::strong_count(&self.operators.examinations) > MAX_EXAMINATIONS {
+            let message = format!("{MAX_EXAMINATIONS} processes are looked into already");
+            let busy = answer(Err(Unavailable { code: "ERR_RCLUSTER_BUSY", message }));
+            tokio::task::spawn_local(send(self.heard.clone(), busy));
+            return;
+        }
+        let begun = socket_pair().and_then(|(ours, theirs)| {
+            let ours =
+                UnixStream::from_std(StdStream::from(ours)).doing("watching the answer of a process")?;
+            self.tell_to_examine(worker, &what, theirs);
+            Ok(ours)
+        });
+        let socket = match begun {
+            Ok(socket) => socket,
+            Err(error) => {
+                tokio::task::spawn_local(send(self.heard.clone(), answer(Err(failed(&error)))));
+                return;
+            }
+        };
+        let examining = Examining {
+            client,
+            id,
+            worker,
+            what,
+            has_turned: worker.is_none_or(|worker| self.has_turned(worker)),
+            outbox,
+            heard: self.heard.clone(),
+            _place: Arc::clone(&self.operators.examinations),
+        };
+        let task = tokio::task::spawn_local(examining.run(socket)).abort_handle();
+        if let Some(client) = self.operators.clients.get_mut(&client) {
+            client.add_task(task);
+        }
+    }
+
+    fn has_turned(&self, worker: WorkerId) -> bool {
+        self.workers.get(&worker).is_some_and(|handle| handle.busy().is_some())
+    }
+
+    /// If the worker is cut off or the primary ends, the process's end of the socket is closed.
+    fn tell_to_examine(&mut self, worker: Option<WorkerId>, what: &Examination, socket: OwnedFd) {
+        match worker {
+            Some(worker) => self.send(worker, &ToWorker::Examine(what.clone()), Some(socket)),
+            None => self.news.tell(Event::Examine { what: what.clone(), socket }),
+        }
+    }
+}
+
+fn failed(error: &SysError) -> Unavailable {
+    unavailable(error.to_string())
+}
+
+fn unavailable(message: String) -> Unavailable {
+    Unavailable { code: "ERR_RCLUSTER_EXAMINATION", message }
+}
+
+impl Examining {
+    async fn run(self, socket: UnixStream) {
+        let result = self.follow(&socket).await;
+        let examined = OperatorEvent::Examined(self.worker, self.what.clone(), result.is_ok());
+        send(self.heard.clone(), examined).await;
+        // From here on, writes of the process fail.
+        drop(socket);
+        send(self.heard, OperatorEvent::Found(self.client, self.id, result)).await;
+    }
+
+    async fn follow(&self, socket: &UnixStream) -> Result<Value, Unavailable> {
+        let mut records = Records::default();
+        let first = tokio::time::timeout(BEGIN_LIMIT, next(socket, &mut records)).await;
+        match first.map_err(|_| blocked(self.has_turned))?? {
+            Record::Begun => {}
+            Record::Failed(why) => return Err(unavailable(why)),
+            Record::Data(_) | Record::End => return Err(nonsense()),
+        }
+        let (mut whole, mut bytes) = (Vec::new(), 0_u64);
+        loop {
+            let record = tokio::time::timeout(self.pause_limit(), next(socket, &mut records)).await;
+            match record.map_err(|_| unavailable("it has begun, and does not go on".into()))?? {
+                Record::Data(piece) => {
+                    bytes += piece.len() as u64;
+                    if self.what.is_streamed() && bytes <= MAX_STREAM {
+                        self.outbox.until_read().await;
+                        let piece = OperatorEvent::Piece(self.client, self.id.clone(), piece);
+                        send(self.heard.clone(), piece).await;
+                    } else if whole.len() + piece.len() <= MAX_WHOLE {
+                        whole.extend_from_slice(&piece);
+                    } else {
+                        return Err(unavailable("it tells more than it could have to tell".into()));
+                    }
+                }
+                Record::End if self.what.is_streamed() => return Ok(json!({ "bytes": bytes })),
+                Record::End => return self.what.result(&whole).ok_or_else(nonsense),
+                Record::Failed(why) => return Err(unavailable(why)),
+                Record::Begun => return Err(nonsense()),
+            }
+        }
+    }
+
+    fn pause_limit(&self) -> Duration {
+        match self.what {
+            Examination::Profile { duration_ms } => PAUSE_LIMIT + Duration::from_millis(duration_ms.into()),
+            _ => PAUSE_LIMIT,
+        }
+    }
+}
+
+fn blocked(has_turned: bool) -> Unavailable {
+    let why = if has_turned {
+        "its event loop is blocked: ask for its stack, which shows where"
+    } else {
+        "it is still being loaded, or is not Node"
+    };
+    let message = format!("it has not answered for {} s: {why}", BEGIN_LIMIT.as_secs());
+    Unavailable { code: "ERR_RCLUSTER_BLOCKED", message }
+}
+
+fn nonsense() -> Unavailable {
+    unavailable("it answers what is no answer".into())
+}
+
+/// The next record from the process.
+async fn next(socket: &UnixStream, records: &mut Records) -> Result<Record, Unavailable> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        if let Some(record) = records.next_record().map_err(|error| unavailable(error.to_string()))? {
+            return Ok(record);
+        }
+        let read = match socket.readable().await {
+            Ok(()) => socket.try_read(&mut piece),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(length) if length > 0 => records.push(&piece[..length]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // End of stream, or a reset.
+            Ok(_) | Err(_) => {
+                return Err(unavailable("it has ended, or has closed the socket for its answer".into()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use rcluster_core::control::operator::Request;
+
+    use super::*;
+
+    fn record(tag: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&[tag], &length[..], payload].concat()
+    }
+
+    /// The result of an examination when the process writes these records and closes, with the pieces before
+    /// it.
+    fn examine(what: Examination, answer: &[Vec<u8>]) -> (Result<Value, Unavailable>, Vec<Vec<u8>>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            let (ours, theirs) = socket_pair().unwrap();
+            StdStream::from(theirs).write_all(&answer.concat()).unwrap();
+            let (heard, mut hearing) = mpsc::channel(64);
+            let id = Request::parse(br#"{"verb":"hello","id":1}"#).unwrap().id;
+            let (client, outbox, place) = (ClientId(1), Arc::default(), Arc::default());
+            let examining =
+                Examining { client, id, worker: None, what, has_turned: true, outbox, heard, _place: place };
+            examining.run(UnixStream::from_std(StdStream::from(ours)).unwrap()).await;
+            let (mut pieces, mut examined) = (Vec::new(), None);
+            loop {
+                match hearing.recv().await.unwrap() {
+                    Heard::Operator(OperatorEvent::Piece(_, _, piece)) => pieces.push(piece),
+                    Heard::Operator(OperatorEvent::Examined(_, _, succeeded)) => examined = Some(succeeded),
+                    Heard::Operator(OperatorEvent::Found(_, _, result)) => {
+                        assert_eq!(examined, Some(result.is_ok()));
+                        return (result, pieces);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        })
+    }
+
+    fn code(what: Examination, answer: &[Vec<u8>]) -> &'static str {
+        examine(what, answer).0.unwrap_err().code
+    }
+
+    #[test]
+    fn pieces_are_passed_on_and_the_end_counts_them() {
+        let answer = [record(b'B', b""), record(b'D', b"one"), record(b'D', b"two"), record(b'E', b"")];
+        let (result, pieces) = examine(Examination::Heap, &answer);
+        assert_eq!(result, Ok(json!({ "bytes": 6 })));
+        assert_eq!(pieces, [b"one".to_vec(), b"two".to_vec()]);
+        let answer = [record(b'B', b""), record(b'D', b"[\"A\""), record(b'D', b"]"), record(b'E', b"")];
+        assert_eq!(examine(Examination::Env, &answer), (Ok(json!({ "names": ["A"] })), vec![]));
+    }
+
+    #[test]
+    fn an_end_without_an_end_nonsense_and_too_much_are_failures() {
+        let begun = || record(b'B', b"");
+        let failure = "ERR_RCLUSTER_EXAMINATION";
+        assert_eq!(code(Examination::Heap, &[begun(), record(b'D', b"one")]), failure, "it has died");
+        assert_eq!(code(Examination::Heap, &[]), failure);
+        assert_eq!(code(Examination::Heap, &[record(b'D', b"one")]), failure);
+        assert_eq!(code(Examination::Env, &[begun(), record(b'D', b"{}"), record(b'E', b"")]), failure);
+        assert_eq!(code(Examination::Env, &[begun(), begun()]), failure);
+        assert_eq!(code(Examination::Heap, &[b"nonsense".to_vec()]), failure);
+        let (result, _) = examine(Examination::Heap, &[begun(), record(b'F', b"no inspector")]);
+        assert_eq!(result.unwrap_err().message, "no inspector");
+    }
+}

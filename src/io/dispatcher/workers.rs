@@ -1,0 +1,208 @@
+//! The workers that the dispatcher has a channel to. Implements the [`Board`] that policies read.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::channel::{Reclaimed, Sending, WorkerChannel};
+use super::connection::Conn;
+use super::failure::WorkerError;
+use super::token::Token;
+use super::tools::Tools;
+use rcluster_core::dispatch::Board;
+use rcluster_core::ids::{ListenerId, Slot, WorkerId};
+use rcluster_sys::closer::Descriptor;
+use rcluster_sys::scoreboard::Scoreboard;
+
+#[derive(Default)]
+pub(super) struct Workers {
+    channels: HashMap<WorkerId, WorkerChannel>,
+    /// Workers that are leaving and have not died yet.
+    leaving: BTreeSet<WorkerId>,
+    /// Workers whose batch is not empty.
+    unflushed: Vec<WorkerId>,
+}
+
+impl Board for Workers {
+    fn received(&self, worker: WorkerId) -> u64 {
+        self.board(worker).map_or(0, Scoreboard::received)
+    }
+
+    fn open(&self, worker: WorkerId) -> u32 {
+        self.board(worker).map_or(0, Scoreboard::open_connections)
+    }
+
+    fn busy(&self, worker: WorkerId) -> Duration {
+        self.board(worker).map_or(Duration::ZERO, Scoreboard::busy)
+    }
+}
+
+/// The result of reading from a channel.
+pub(super) enum Read {
+    /// A message of this length, with its descriptors.
+    Message(usize),
+    Nothing,
+    /// Not read: descriptors that this worker has sent before must be closed first.
+    HeldUp,
+    /// Not read, for lack of descriptors.
+    NoRoom,
+    Broken(WorkerError),
+}
+
+/// The result of queueing a connection.
+#[must_use]
+pub(super) enum Queued {
+    HasRoom,
+    /// It took the last free place.
+    Full,
+    /// There is no such worker.
+    Nobody(Conn),
+}
+
+impl Workers {
+    pub(super) fn insert(&mut self, worker: WorkerId, channel: WorkerChannel) {
+        self.channels.insert(worker, channel);
+    }
+
+    /// Must be called when the worker has died and its channel is empty.
+    pub(super) fn remove(&mut self, worker: WorkerId, tools: &Tools) {
+        if let Some(mut channel) = self.channels.remove(&worker) {
+            channel.forget(tools.poller());
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<WorkerId> {
+        self.channels.keys().copied().collect()
+    }
+
+    pub(super) fn slot(&self, worker: WorkerId) -> Option<Slot> {
+        self.channels.get(&worker).map(|channel| channel.slot)
+    }
+
+    pub(super) fn pid(&self, worker: WorkerId) -> Option<i32> {
+        self.channels.get(&worker).map(|channel| channel.pid)
+    }
+
+    pub(super) fn board(&self, worker: WorkerId) -> Option<&Scoreboard> {
+        self.channels.get(&worker).map(|channel| &*channel.board)
+    }
+
+    /// Starts or stops watching its channel. A failure for lack of memory is retried; any other error
+    /// concerns the worker.
+    pub(super) fn watch(&mut self, worker: WorkerId, tools: &mut Tools) -> Result<(), WorkerError> {
+        let Some(channel) = self.channels.get_mut(&worker) else { return Ok(()) };
+        let watch = !tools.is_paused() && !channel.cut_off && !channel.is_held_up();
+        match channel.watch(tools.poller(), Token::Worker(worker).pack(), watch) {
+            Err(error) if error.is_shortage() => tools.try_later(error),
+            other => other?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_leaving(&mut self, worker: WorkerId) {
+        self.leaving.insert(worker);
+    }
+
+    /// The worker has died. Returns false if it is unknown.
+    pub(super) fn set_dead(&mut self, worker: WorkerId) -> bool {
+        let Some(channel) = self.channels.get_mut(&worker) else { return false };
+        channel.dead = true;
+        self.leaving.remove(&worker);
+        true
+    }
+
+    /// Dead workers whose channels must be emptied.
+    pub(super) fn dead(&self) -> Vec<WorkerId> {
+        self.channels.iter().filter(|(_, channel)| channel.dead).map(|(worker, _)| *worker).collect()
+    }
+
+    /// The worker gets nothing more, and its messages are not read. Returns false if it was cut off before.
+    pub(super) fn cut_off(&mut self, worker: WorkerId) -> bool {
+        self.channels.get_mut(&worker).is_some_and(|channel| !std::mem::replace(&mut channel.cut_off, true))
+    }
+
+    /// Whether this connection may be sent together with the worker's batch.
+    pub(super) fn takes(&self, worker: WorkerId, conn: &Conn) -> bool {
+        self.channels.get(&worker).is_none_or(|channel| channel.batch.takes(conn.kept()))
+    }
+
+    /// Queues a connection for the next [`Workers::send`].
+    pub(super) fn queue(&mut self, worker: WorkerId, listener: ListenerId, conn: Conn) -> Queued {
+        let Some(channel) = self.channels.get_mut(&worker) else { return Queued::Nobody(conn) };
+        if channel.batch.is_empty() {
+            self.unflushed.push(worker);
+        }
+        let (chosen, kept) = (conn.chosen(), conn.kept());
+        channel.push(listener, conn.into_fd(), chosen, kept);
+        if channel.batch.is_full() { Queued::Full } else { Queued::HasRoom }
+    }
+
+    /// A worker whose batch is not empty; each is returned once.
+    pub(super) fn next_unflushed(&mut self) -> Option<WorkerId> {
+        self.unflushed.pop()
+    }
+
+    pub(super) fn send(&mut self, worker: WorkerId) -> Sending {
+        self.channels.get_mut(&worker).map(WorkerChannel::send_batch).unwrap_or_default()
+    }
+
+    /// Requests that a worker report when its event loop turns.
+    pub(super) fn want_wake(&self, worker: WorkerId) {
+        if let Some(board) = self.board(worker) {
+            board.want_wake();
+        }
+    }
+
+    /// Makes a worker whose event loop is blocked report when it turns again.
+    pub(super) fn probe(&self, worker: WorkerId) -> Result<(), WorkerError> {
+        self.channels.get(&worker).map_or(Ok(()), WorkerChannel::probe)
+    }
+
+    /// Reads one message. With `look`, only if there is room for its descriptors.
+    pub(super) fn read(
+        &self,
+        worker: WorkerId,
+        look: bool,
+        bytes: &mut [u8],
+        fds: &mut Vec<Descriptor>,
+    ) -> Read {
+        let Some(channel) = self.channels.get(&worker).filter(|channel| !channel.cut_off) else {
+            return Read::Nothing;
+        };
+        if channel.is_held_up() {
+            return Read::HeldUp;
+        }
+        match if look { channel.can_read() } else { Ok(true) } {
+            Ok(true) => {}
+            Ok(false) => return Read::NoRoom,
+            Err(error) => return Read::Broken(error),
+        }
+        match channel.read(bytes, fds) {
+            Ok(Some(length)) => Read::Message(length),
+            Ok(None) => Read::Nothing,
+            Err(error) => Read::Broken(error),
+        }
+    }
+
+    /// Reclaims the connections that the worker has not received. `None` if there is no such worker.
+    pub(super) fn reclaim(&mut self, worker: WorkerId) -> Option<Reclaimed> {
+        self.channels.get_mut(&worker).map(WorkerChannel::reclaim)
+    }
+
+    /// The worker has handed over this many connections.
+    pub(super) fn on_handed_over(&mut self, worker: WorkerId, count: usize) {
+        if let Some(channel) = self.channels.get_mut(&worker) {
+            channel.handed_over += count as u64;
+        }
+    }
+
+    /// Tells leaving workers how many idle connections they may hand over: as many as there is `room` for
+    /// elsewhere; none while no other worker can take them.
+    pub(super) fn limit_hand_over(&self, room: impl Fn(WorkerId) -> Option<usize>) {
+        for worker in &self.leaving {
+            let Some(channel) = self.channels.get(worker).filter(|channel| !channel.cut_off) else {
+                continue;
+            };
+            channel.board.allow_hand_over(room(*worker).map(|room| channel.handed_over + room as u64));
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The link of a process with the exchange, and the sockets of its pairs.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use crate::io::store::{ConnectError, Line};
+use rcluster_core::exchange::RequestId;
+use rcluster_core::exchange::endpoint::{self, Endpoint, Found, Incoming, Put, SendError, Transport};
+use rcluster_core::exchange::frame::{Frame, Nonsense};
+use rcluster_core::exchange::pairs::PairId;
+use rcluster_core::exchange::wire::Ask;
+use rcluster_core::store::ring::Pushed;
+use rcluster_sys::descriptor::duplicate;
+use rcluster_sys::epoll::Poller;
+use rcluster_sys::error::SysError;
+use rcluster_sys::passing::{Received, Sent, is_message_socket, receive, send};
+
+/// The token of the link. The token of a pair is its number plus one.
+const LINK: u64 = 0;
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct ExchangeClient(RefCell<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    endpoint: Endpoint,
+    wires: Wires,
+}
+
+/// All sockets that the process reads from.
+#[derive(Debug)]
+struct Wires {
+    line: Line,
+    poller: Poller,
+    sockets: BTreeMap<PairId, OwnedFd>,
+    /// The descriptors that came with the last packet of the link.
+    arrived: Vec<OwnedFd>,
+}
+
+impl ExchangeClient {
+    /// Waits for the answer to a request to join the exchange. The primary has the other end of `socket`.
+    pub fn connect(socket: OwnedFd) -> Result<Self, ConnectError> {
+        let (line, []) = Line::connect(socket)?;
+        let poller = Poller::new()?;
+        poller.add(&line, LINK)?;
+        let wires = Wires { line, poller, sockets: BTreeMap::new(), arrived: Vec::new() };
+        Ok(Self(RefCell::new(Parts { endpoint: Endpoint::default(), wires })))
+    }
+
+    /// A descriptor that is readable when [`next`](Self::next) may have something.
+    pub fn watched(&self) -> Result<OwnedFd, SysError> {
+        duplicate(&self.0.borrow().wires.poller)
+    }
+
+    /// Whether the primary can reach other machines.
+    pub fn has_link(&self) -> bool {
+        self.0.borrow().wires.line.noted() != 0
+    }
+
+    /// Queues a request, in order.
+    pub fn send(&self, ask: &Ask<'_>) -> Result<(), SendError> {
+        let Parts { endpoint, wires } = &mut *self.0.borrow_mut();
+        endpoint.send(wires, ask)
+    }
+
+    /// Stops waiting for a request's outcomes. Returns the worker if no outcome follows although `tell`
+    /// requests one.
+    pub fn cancel(&self, id: RequestId, tell: bool) -> Result<Option<u32>, SendError> {
+        let Parts { endpoint, wires } = &mut *self.0.borrow_mut();
+        endpoint.cancel(wires, id, tell)
+    }
+
+    /// Marks the start of a turn of the event loop.
+    pub fn begin_turn(&self) {
+        self.0.borrow_mut().endpoint.begin_turn();
+    }
+
+    /// The next frame, converted by `read`, which must not use this client.
+    pub fn next<T>(&self, read: impl FnOnce(Frame<'_>) -> T) -> Result<Incoming<T>, Nonsense> {
+        let Parts { endpoint, wires } = &mut *self.0.borrow_mut();
+        endpoint.next(wires, read)
+    }
+}
+
+impl Transport for Wires {
+    fn push(&mut self, request: &[u64]) -> endpoint::Pushed {
+        match self.line.push_or_wait(request) {
+            Pushed::Done { .. } => endpoint::Pushed::Done,
+            Pushed::Full => endpoint::Pushed::Full,
+            Pushed::TooLong => endpoint::Pushed::TooLong,
+        }
+    }
+
+    fn receive(&mut self, packet: &mut [u8]) -> Found {
+        self.arrived.clear();
+        found(self.line.receive_with(packet, &mut self.arrived))
+    }
+
+    fn send_to(&mut self, pair: PairId, packet: &[u8]) -> Put {
+        let Some(socket) = self.sockets.get(&pair) else { return Put::Full };
+        match send(socket.as_fd(), packet, &[]) {
+            Ok(Sent::Done) => Put::Done,
+            Ok(Sent::Full | Sent::TooManyOnTheirWay) => Put::Full,
+            Err(_) => Put::End,
+        }
+    }
+
+    fn receive_from(&mut self, pair: PairId, packet: &mut [u8]) -> Found {
+        let Some(socket) = self.sockets.get(&pair) else { return Found::Nothing };
+        // Any descriptors that arrive are closed.
+        let received = receive(socket.as_fd(), packet, &mut Vec::new());
+        if matches!(received, Ok(Received::Message { cut: true, .. })) { Found::End } else { found(received) }
+    }
+
+    fn look(&mut self, pairs: &mut Vec<PairId>) -> bool {
+        // After an error, the next wake-up of the event loop tries again.
+        let events = self.poller.wait(Some(Duration::ZERO)).unwrap_or(0);
+        let mut link = false;
+        for index in 0..events {
+            match self.poller.token(index).checked_sub(1) {
+                None => link = true,
+                Some(pair) => pairs.extend(u32::try_from(pair).map(PairId)),
+            }
+        }
+        link
+    }
+
+    fn adopt(&mut self, pair: PairId) -> bool {
+        let Some(socket) = self.arrived.pop().filter(is_message_socket) else { return false };
+        let is_watched = self.poller.add(&socket, u64::from(pair.0) + 1).is_ok();
+        if is_watched {
+            self.sockets.insert(pair, socket);
+        }
+        is_watched
+    }
+
+    fn watch(&mut self, pair: PairId, watch: bool) {
+        if let Some(socket) = self.sockets.get(&pair) {
+            // A pair that cannot be watched is read when it ends.
+            let _ = if watch {
+                self.poller.add(socket, u64::from(pair.0) + 1)
+            } else {
+                self.poller.remove(socket)
+            };
+        }
+    }
+
+    fn close(&mut self, pair: PairId) {
+        if let Some(socket) = self.sockets.remove(&pair) {
+            // The socket is or was registered; an error while deregistering has no consequence.
+            let _ = self.poller.remove(&socket);
+        }
+    }
+
+    fn publish(&mut self, place: usize, requests: usize) {
+        self.line.publish(place, requests as u64);
+    }
+}
+
+fn found(received: Result<Received, SysError>) -> Found {
+    match received {
+        Ok(Received::Message { len, .. }) => Found::Packet(len),
+        Ok(Received::Empty) => Found::Nothing,
+        Ok(Received::Closed) | Err(_) => Found::End,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! The primary's side of the exchange: reads requests from the rings of processes and sends their frames.
+
+use std::collections::BTreeMap;
+
+use super::elsewhere::Elsewhere;
+use crate::io::redis::MachineLink;
+use crate::io::store::peer::{Broken, Peer};
+use rcluster_core::exchange::endpoint::PACKET;
+use rcluster_core::exchange::roster::Roster;
+use rcluster_core::exchange::wire::{LONGEST, decode};
+use rcluster_core::exchange::{ClientId, Exchange, Introduction, Leaders, MAX_CALLS, Process};
+use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::machines::Output;
+use rcluster_sys::closer::Descriptor;
+use rcluster_sys::epoll::Poller;
+use rcluster_sys::error::SysError;
+use rcluster_sys::passing::{Sent, message_pair};
+
+/// The maximum number of requests served for one process before the next process gets its turn.
+const TURN: usize = 128;
+
+/// How many turns a process gets after it has hung up: enough to empty the ring.
+const LAST_TURNS: usize = 16;
+
+/// The maximum number of links of one worker. It needs one for each copy of this package that it loads.
+const MAX_OPEN: usize = 8;
+
+/// A process that has joined the exchange.
+struct Client {
+    peer: Peer,
+    /// Whether its socket was full.
+    waits: bool,
+}
+
+/// See the module documentation.
+#[derive(Default)]
+pub(in crate::io) struct ExchangeRoom {
+    /// Known before the exchange exists.
+    roster: Roster,
+    /// Created with the first client.
+    exchange: Option<Exchange>,
+    clients: BTreeMap<u64, Client>,
+    /// Other machines, if there is a server by which they can be reached.
+    elsewhere: Option<Elsewhere>,
+    request: Vec<u8>,
+    packet: Vec<u8>,
+}
+
+impl ExchangeRoom {
+    pub(in crate::io) fn new(roster: Roster) -> Self {
+        Self { roster, ..Self::default() }
+    }
+
+    /// Whether a worker may open another link.
+    pub(in crate::io) fn has_room_for(&self, worker: Option<WorkerId>) -> bool {
+        let open = self.clients.values().filter(|client| client.peer.worker == worker).count();
+        worker.is_none() || open < MAX_OPEN
+    }
+
+    /// Creates the link of a process and sends it.
+    pub(in crate::io) fn admit(
+        &mut self,
+        poller: &Poller,
+        token: u64,
+        socket: Descriptor,
+        worker: Option<WorkerId>,
+    ) -> Result<(), (Descriptor, SysError)> {
+        let has_link = u64::from(self.elsewhere.is_some());
+        let peer = Peer::admit_with(poller, token, socket, worker, LONGEST, (Vec::new(), has_link))?;
+        let exchange = self.exchange.get_or_insert_with(|| Exchange::new(std::mem::take(&mut self.roster)));
+        exchange.join(ClientId(token), worker.map_or(Process::Primary, Process::Worker));
+        self.clients.insert(token, Client { peer, waits: false });
+        Ok(())
+    }
+
+    /// There is a server by which other machines can be reached.
+    pub(in crate::io) fn set_link(&mut self, poller: &Poller, link: MachineLink) {
+        let exchange = self.exchange.get_or_insert_with(|| Exchange::new(std::mem::take(&mut self.roster)));
+        self.elsewhere = Some(Elsewhere::new(link, exchange));
+        self.clients.values().for_each(|client| client.peer.inbox.note(1));
+        self.deliver(poller);
+    }
+
+    /// Something has come from other machines, or has gone to them.
+    pub(in crate::io) fn on_heard(&mut self, poller: &Poller, outputs: &[Output]) {
+        if let (Some(elsewhere), Some(exchange)) = (&mut self.elsewhere, &mut self.exchange) {
+            elsewhere.on_outputs(exchange, outputs);
+        }
+        self.deliver(poller);
+    }
+
+    /// A worker has started.
+    pub(in crate::io) fn on_started(&mut self, worker: WorkerId, slot: Option<Slot>) {
+        self.roster().on_started(worker, slot);
+    }
+
+    /// A worker has been given a slot, or has lost it.
+    pub(in crate::io) fn on_slot(&mut self, worker: WorkerId, slot: Option<Slot>) {
+        self.roster().on_slot(worker, slot);
+    }
+
+    /// A worker has died. Its socket has reported that already, unless another process also holds the socket.
+    pub(in crate::io) fn on_exit(&mut self, poller: &Poller, worker: WorkerId, leaders: Leaders<'_>) {
+        self.roster().on_exit(worker);
+        let its = self.clients.iter().filter(|(_, client)| client.peer.worker == Some(worker));
+        let tokens: Vec<u64> = its.map(|(token, _)| *token).collect();
+        for token in tokens {
+            self.remove(poller, token, leaders);
+        }
+    }
+
+    fn roster(&mut self) -> &mut Roster {
+        match &mut self.exchange {
+            Some(exchange) => exchange.roster(),
+            None => &mut self.roster,
+        }
+    }
+
+    /// Marks the thread as awake, so that processes do not wake it.
+    pub(in crate::io) fn wake(&self) {
+        self.clients.values().for_each(|client| client.peer.inbox.wake());
+    }
+
+    /// Announces to all clients that the thread sleeps. Returns false if a request has arrived meanwhile.
+    pub(in crate::io) fn sleep(&self) -> bool {
+        self.clients.values().fold(true, |asleep, client| client.peer.inbox.sleep() & asleep)
+    }
+
+    /// Serves some requests. Returns true if there were any.
+    pub(in crate::io) fn work(&mut self, poller: &Poller, leaders: Leaders<'_>) -> bool {
+        let mut served = false;
+        let tokens: Vec<u64> = self.clients.keys().copied().collect();
+        for token in tokens {
+            match self.serve(token, leaders) {
+                Ok(count) => served |= count > 0,
+                Err(Broken) => self.drop_client(poller, token),
+            }
+        }
+        if served {
+            self.deliver(poller);
+        }
+        served
+    }
+
+    /// The socket of a process has room again.
+    pub(in crate::io) fn on_room(&mut self, poller: &Poller, token: u64) {
+        if let Some(client) = self.clients.get_mut(&token).filter(|client| client.waits) {
+            client.waits = false;
+            client.peer.watch_room(poller, false);
+            self.flush(poller, token);
+        }
+    }
+
+    /// A process has hung up or died.
+    pub(in crate::io) fn remove(&mut self, poller: &Poller, token: u64, leaders: Leaders<'_>) {
+        // Requests that the process made before its end are still carried out.
+        for _ in 0..LAST_TURNS {
+            if !matches!(self.serve(token, leaders), Ok(1..)) {
+                break;
+            }
+        }
+        self.drop_client(poller, token);
+        self.deliver(poller);
+    }
+
+    fn serve(&mut self, token: u64, leaders: Leaders<'_>) -> Result<usize, Broken> {
+        let Some(exchange) = &mut self.exchange else { return Ok(0) };
+        let mut count = 0;
+        while count < TURN {
+            let Some(client) = self.clients.get_mut(&token) else { return Ok(0) };
+            if !client.peer.next(&mut self.request)? {
+                break;
+            }
+            client.peer.make_room();
+            count += 1;
+            let ask = decode(&self.request).ok_or(Broken)?;
+            let clients = &self.clients;
+            let published = |ClientId(token), place| {
+                let number = clients.get(&token).map_or(0, |client| client.peer.published(place));
+                // A process that keeps the rules never publishes more.
+                usize::try_from(number).unwrap_or(MAX_CALLS).min(MAX_CALLS)
+            };
+            exchange.on_ask(ClientId(token), &ask, leaders, &published).map_err(|_| Broken)?;
+        }
+        if count > 0 && self.clients.get(&token).is_some_and(|client| client.peer.waits_for_answers()) {
+            exchange.tell_room(ClientId(token));
+        }
+        if exchange.is_flooded(ClientId(token)) { Err(Broken) } else { Ok(count) }
+    }
+
+    /// Sends all new frames to their processes.
+    fn deliver(&mut self, poller: &Poller) {
+        let made = self.exchange.as_mut().map(Exchange::take_introductions).unwrap_or_default();
+        for introduction in made {
+            if !self.introduce(&introduction) {
+                self.exchange.iter_mut().for_each(|exchange| exchange.on_not_introduced(&introduction));
+            }
+        }
+        let ready = self.exchange.as_mut().map(Exchange::take_ready).unwrap_or_default();
+        for ClientId(token) in ready {
+            self.flush(poller, token);
+        }
+        if let (Some(elsewhere), Some(exchange)) = (&mut self.elsewhere, &mut self.exchange) {
+            elsewhere.deliver(exchange, &mut self.packet);
+        }
+    }
+
+    /// Gives two processes a socket pair. Returns false if that is impossible now.
+    fn introduce(&self, introduction: &Introduction) -> bool {
+        let Some(exchange) = &self.exchange else { return false };
+        // The packet is a frame of the stream, so it must not interrupt another frame.
+        if !introduction.packets.iter().all(|(client, _)| exchange.is_between_frames(*client)) {
+            return false;
+        }
+        let Ok((one, other)) = message_pair() else { return false };
+        introduction.packets.iter().zip([one, other]).all(|((ClientId(token), packet), socket)| {
+            let client = self.clients.get(token).filter(|client| !client.waits);
+            client.is_some_and(|client| matches!(client.peer.send_with(packet, &[socket]), Ok(Sent::Done)))
+        })
+    }
+
+    fn flush(&mut self, poller: &Poller, token: u64) {
+        let (Some(client), Some(exchange)) = (self.clients.get_mut(&token), &mut self.exchange) else {
+            return;
+        };
+        let id = ClientId(token);
+        while !client.waits {
+            exchange.peek(id, PACKET, &mut self.packet);
+            if self.packet.is_empty() {
+                return;
+            }
+            match client.peer.send(&self.packet) {
+                Ok(Sent::Done) => exchange.on_sent(id, self.packet.len()),
+                Ok(Sent::Full | Sent::TooManyOnTheirWay) => {
+                    client.waits = true;
+                    client.peer.watch_room(poller, true);
+                }
+                // The process is gone: its socket reports the hang-up.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn drop_client(&mut self, poller: &Poller, token: u64) {
+        if let Some(client) = self.clients.remove(&token) {
+            client.peer.leave(poller);
+        }
+        if let Some(exchange) = &mut self.exchange {
+            exchange.leave(ClientId(token));
+        }
+    }
+}

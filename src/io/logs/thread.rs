@@ -1,0 +1,286 @@
+//! The log thread's loop: waits for workers' pipes, and for room in the primary's outputs.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use super::sink::{Sink, clock};
+use super::{Command, Counts, Outputs, Tails, WorkerPipe};
+use crate::io::native_thread::Run;
+use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::logs::{Framing, Mode, Source, Stream};
+use rcluster_sys::descriptor::unread;
+use rcluster_sys::epoll::{Interest, Poller, Waker};
+use rcluster_sys::error::SysError;
+use rcluster_sys::pipe::read_some;
+
+/// The maximum number of bytes read from one pipe before others get their turn.
+const PIECE: usize = 64 << 10;
+
+/// The maximum number of pipes kept after their workers have exited, because a child process holds the other
+/// end.
+const MOST_LEFT: usize = 128;
+
+/// The maximum duration of a flush, as a multiple of its limit, however slow the progress.
+pub(super) const FLUSHES: u32 = 5;
+
+/// The wait before a retry for slow followers, and for outputs whose room the kernel does not report.
+const LATER: Duration = Duration::from_millis(50);
+
+const WAKER: u64 = 0;
+const STDOUT: u64 = 1;
+const STDERR: u64 = 2;
+const FIRST_PIPE: u64 = 3;
+
+/// One pipe.
+struct Pipe {
+    source: Source,
+    fd: OwnedFd,
+    framing: Framing,
+    is_paused: bool,
+    /// Whether its worker has exited.
+    is_left: bool,
+}
+
+/// See the module documentation.
+pub(super) struct LogThread {
+    poller: Poller,
+    commands: (Receiver<Command>, Waker),
+    sink: Sink,
+    pipes: BTreeMap<u64, Pipe>,
+    next: u64,
+    room: Vec<u8>,
+    /// Whether the kernel does not report room in an output.
+    is_unwatched: bool,
+    on_failure: Box<dyn Fn(String) + Send>,
+}
+
+impl LogThread {
+    pub(super) fn new(
+        mode: Mode,
+        outputs: Outputs,
+        commands: (Receiver<Command>, Waker),
+        (tails, counts): (Tails, Arc<Counts>),
+        on_failure: Box<dyn Fn(String) + Send>,
+    ) -> Result<Self, SysError> {
+        let poller = Poller::new()?;
+        poller.add(&commands.1, WAKER)?;
+        Ok(Self {
+            poller,
+            commands,
+            sink: Sink::new(mode, outputs, tails, counts),
+            pipes: BTreeMap::new(),
+            next: FIRST_PIPE,
+            room: vec![0; PIECE],
+            is_unwatched: false,
+            on_failure,
+        })
+    }
+
+    /// Waits, and handles what there is. Returns false when it must end.
+    fn turn(&mut self, limit: Option<Duration>) -> Result<bool, SysError> {
+        Ok(!self.wait(limit)? || self.on_commands()?)
+    }
+
+    /// Waits, reads and writes as far as possible. Returns true if there are commands.
+    fn wait(&mut self, limit: Option<Duration>) -> Result<bool, SysError> {
+        let count = self.poller.wait(limit)?;
+        let mut has_commands = false;
+        for index in 0..count {
+            match self.poller.token(index) {
+                WAKER => {
+                    self.commands.1.clear();
+                    has_commands = true;
+                }
+                STDOUT => self.on_room(Stream::Stdout),
+                STDERR => self.on_room(Stream::Stderr),
+                token => self.read(token, PIECE)?,
+            }
+        }
+        if std::mem::take(&mut self.is_unwatched) {
+            self.on_room(Stream::Stdout);
+            self.on_room(Stream::Stderr);
+        }
+        Ok(has_commands)
+    }
+
+    /// Writes and sends. Returns how long to wait for the next deadline.
+    fn pass_on(&mut self) -> Result<Option<Duration>, SysError> {
+        let more = self.sink.write();
+        self.watch_room();
+        self.pause()?;
+        self.sink.send();
+        if more {
+            return Ok(Some(Duration::ZERO));
+        }
+        let later = (self.is_unwatched || self.sink.has_followers_behind()).then_some(LATER);
+        Ok([self.sink.timeout(), later].into_iter().flatten().min())
+    }
+
+    fn on_room(&mut self, stream: Stream) {
+        if let Some(out) = self.sink.out(stream) {
+            out.is_full = false;
+        }
+    }
+
+    /// Watches full outputs for room.
+    fn watch_room(&mut self) {
+        for (stream, token) in [(Stream::Stdout, STDOUT), (Stream::Stderr, STDERR)] {
+            let Some(out) = self.sink.out(stream).filter(|out| out.is_full) else { continue };
+            let watched = self.poller.change(&out.output, token, Interest::Room);
+            let watched = watched.or_else(|_| self.poller.watch(&out.output, token, Interest::Room));
+            // Not every kind of file can be polled.
+            self.is_unwatched |= watched.is_err();
+        }
+    }
+
+    /// Stops reading streams that cannot be written for now, and resumes the others.
+    fn pause(&mut self) -> Result<(), SysError> {
+        let paused = |stream| self.sink.wants_pause(stream);
+        let paused = [paused(Stream::Stdout), paused(Stream::Stderr)];
+        for (token, pipe) in &mut self.pipes {
+            let wanted = paused[super::index(pipe.source.stream)];
+            if wanted != pipe.is_paused {
+                pipe.is_paused = wanted;
+                let interest = if wanted { Interest::Nothing } else { Interest::Level };
+                self.poller.change(&pipe.fd, *token, interest)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_commands(&mut self) -> Result<bool, SysError> {
+        loop {
+            match self.commands.0.try_recv() {
+                Ok(Command::Add { worker, slot, pipes }) => self.add(worker, slot, pipes)?,
+                Ok(Command::Promote { worker, slot }) => {
+                    for pipe in self.pipes.values_mut().filter(|it| it.source.worker == worker) {
+                        pipe.source.slot = Some(slot);
+                    }
+                }
+                Ok(Command::Finish { worker, done }) => {
+                    self.finish(worker)?;
+                    // The send fails if the requester did not wait.
+                    let _late = done.send(());
+                }
+                Ok(Command::Recent { slot, lines, follow, answer }) => {
+                    let is_asked = answer.send(self.sink.recent(slot, lines)).is_ok();
+                    if let Some(follow) = follow.filter(|_| is_asked) {
+                        self.sink.follow(follow);
+                    }
+                }
+                Ok(Command::Flush { limit, done }) => {
+                    self.flush(limit)?;
+                    // The send fails if the requester did not wait.
+                    let _late = done.send(());
+                }
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(false),
+                Err(TryRecvError::Empty) => return Ok(true),
+            }
+        }
+    }
+
+    fn add(&mut self, worker: WorkerId, slot: Option<Slot>, pipes: Vec<WorkerPipe>) -> Result<(), SysError> {
+        for WorkerPipe { stream, pipe: fd } in pipes {
+            let token = self.next;
+            self.next += 1;
+            self.poller.add(&fd, token)?;
+            let source = Source { worker, slot, stream };
+            let pipe = Pipe { source, fd, framing: Framing::default(), is_paused: false, is_left: false };
+            self.pipes.insert(token, pipe);
+        }
+        Ok(())
+    }
+
+    /// A worker has exited. Its output is in the pipe: exactly that much is read, because other processes may
+    /// still write to the same pipe.
+    fn finish(&mut self, worker: WorkerId) -> Result<(), SysError> {
+        let own = self.pipes.iter().filter(|(_, it)| it.source.worker == worker);
+        for token in own.map(|(token, _)| *token).collect::<Vec<_>>() {
+            let fd = self.pipes[&token].fd.as_raw_fd();
+            let mut left = unread(fd).map_or(0, |count| count as usize);
+            while left > 0 && self.pipes.contains_key(&token) {
+                let most = left.min(PIECE);
+                self.read(token, most)?;
+                left -= most;
+            }
+            if let Some(pipe) = self.pipes.get_mut(&token) {
+                let (source, clock) = (pipe.source, clock());
+                pipe.framing.finish(|line| self.sink.take(source, clock, line));
+                pipe.is_left = true;
+            }
+        }
+        let left = self.pipes.iter().filter(|(_, it)| it.is_left).map(|(token, _)| *token);
+        let left: Vec<u64> = left.collect();
+        for token in left.iter().take(left.len().saturating_sub(MOST_LEFT)) {
+            self.close(*token)?;
+        }
+        Ok(())
+    }
+
+    /// Reads once from a pipe.
+    fn read(&mut self, token: u64, most: usize) -> Result<(), SysError> {
+        let Some(pipe) = self.pipes.get_mut(&token) else { return Ok(()) };
+        let (source, clock) = (pipe.source, clock());
+        match read_some(&pipe.fd, &mut self.room[..most]) {
+            Ok(Some(count)) if count > 0 => {
+                pipe.framing.push(&self.room[..count], |line| self.sink.take(source, clock, line));
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            // There are no writers any more. An error counts as the end as well.
+            Ok(Some(_)) | Err(_) => self.close(token),
+        }
+    }
+
+    fn close(&mut self, token: u64) -> Result<(), SysError> {
+        let Some(mut pipe) = self.pipes.remove(&token) else { return Ok(()) };
+        let clock = clock();
+        pipe.framing.finish(|line| self.sink.take(pipe.source, clock, line));
+        self.poller.remove(&pipe.fd)
+    }
+
+    /// Reads what is in all pipes, and writes it. A reader may take `limit` to read some of it.
+    fn flush(&mut self, limit: Duration) -> Result<(), SysError> {
+        let end = Instant::now() + limit * FLUSHES;
+        for token in self.pipes.keys().copied().collect::<Vec<_>>() {
+            self.read(token, PIECE)?;
+        }
+        self.sink.tell_lost();
+        let (mut waiting, mut deadline) = (usize::MAX, end);
+        loop {
+            let wait = self.pass_on()?;
+            let now = Instant::now();
+            if self.sink.waiting() < waiting {
+                waiting = self.sink.waiting();
+                deadline = (now + limit).min(end);
+            }
+            let left = deadline.saturating_duration_since(now);
+            if waiting == 0 || left.is_zero() {
+                return Ok(());
+            }
+            let wait = wait.map_or(left, |wait| wait.min(left));
+            // The caller handles the commands afterwards.
+            let _has_commands = self.wait(Some(wait))?;
+        }
+    }
+}
+
+impl Run for LogThread {
+    const NAME: &'static str = "rcluster-log";
+
+    fn run(&mut self) -> Result<(), SysError> {
+        loop {
+            let wait = self.pass_on()?;
+            if !self.turn(wait)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn on_failure(&self, why: String) {
+        (self.on_failure)(why);
+    }
+}

@@ -1,0 +1,202 @@
+//! Converts the server's answers for the core. They are not trusted to have any particular form.
+
+use redis::{ErrorKind, RedisError, Value};
+
+use rcluster_core::store::remote::link::{Failure, Greeting, Input, Loaded, NONSENSE};
+use rcluster_core::wire::shortened;
+
+/// The maximum length of an error's text, in bytes.
+const MAX_TEXT: usize = 400;
+
+/// The failure for an answer that cannot be parsed.
+pub(super) fn nonsense() -> Failure {
+    Failure::Refused(NONSENSE.into())
+}
+
+/// The message of an error, with the code that the server gave.
+fn text_of(error: &RedisError) -> String {
+    let text = error.to_string();
+    if let (ErrorKind::Server(kind), Some(code)) = (error.kind(), error.code())
+        && let Some(rest) = text.strip_prefix(&format!("{kind:?}"))
+    {
+        return format!("{code}{rest}");
+    }
+    text
+}
+
+/// Classifies an error.
+pub(super) fn failure(error: &RedisError) -> Failure {
+    let text = shortened(text_of(error), MAX_TEXT);
+    let has = |word: &str| text.contains(word);
+    // An older server wraps the error of a script's command in an error of its own.
+    if has("RCLUSTERGREET") {
+        return Failure::Unknown;
+    }
+    if error.code() == Some("OOM") || has("OOM command not allowed") {
+        return Failure::Full(text);
+    }
+    if has("READONLY") || has("MASTERDOWN") {
+        return Failure::Lost(text);
+    }
+    match error.code() {
+        Some(
+            "READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN" | "MOVED" | "ASK" | "TRYAGAIN" | "BUSY"
+            | "NOREPLICAS" | "UNKILLABLE",
+        ) => Failure::Lost(text),
+        Some("NOAUTH" | "WRONGPASS" | "NOPERM" | "RCLUSTERTYPE") => Failure::Refused(text),
+        Some(_) => Failure::Script(text),
+        None => match error.kind() {
+            ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => Failure::Refused(text),
+            _ => Failure::Lost(text),
+        },
+    }
+}
+
+/// Whether the server does not know the script, as after its restart.
+pub(super) fn is_unknown_script(error: &RedisError) -> bool {
+    error.code() == Some("NOSCRIPT")
+}
+
+pub(super) fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.into_bytes()),
+        Value::Int(number) => Some(number.to_string().into_bytes()),
+        _ => None,
+    }
+}
+
+pub(super) fn text(value: Value) -> Option<String> {
+    String::from_utf8(bytes(value)?).ok()
+}
+
+pub(super) fn number(value: Value) -> Option<u64> {
+    text(value)?.parse().ok()
+}
+
+/// The items of an array, or the keys and values of a map.
+pub(super) fn array(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(items) => Some(items),
+        Value::Map(pairs) => Some(pairs.into_iter().flat_map(|(key, value)| [key, value]).collect()),
+        _ => None,
+    }
+}
+
+fn fixed<const COUNT: usize>(value: Value) -> Option<[Value; COUNT]> {
+    array(value)?.try_into().ok()
+}
+
+/// The answer to `TIME`, in ms since 1970.
+fn time(value: Value) -> Option<u64> {
+    let [seconds, micros] = fixed(value)?;
+    number(seconds)?.checked_mul(1000)?.checked_add(number(micros)? / 1000)
+}
+
+pub(super) fn greeting(value: Value) -> Option<Greeting> {
+    let [epoch, revision, time, goes_on, batch, answer] = fixed(value)?;
+    let (batch, answer) = (text(batch)?, bytes(answer)?);
+    let last = if batch.is_empty() { None } else { Some((batch.parse().ok()?, answer)) };
+    Some(Greeting {
+        epoch: bytes(epoch)?,
+        revision: number(revision)?,
+        time: number(time)?,
+        goes_on: bytes(goes_on)? == b"1",
+        last,
+    })
+}
+
+pub(super) fn beat(value: Value, asked_at: u64) -> Option<Input> {
+    let [_, facts, now] = fixed(value)?;
+    let [epoch, revision] = fixed(facts)?;
+    let time = time(now)?;
+    let Some(epoch) = bytes(epoch) else {
+        return Some(Input::Beat { epoch: None, revision: 0, time, asked_at });
+    };
+    Some(Input::Beat { epoch: Some(epoch), revision: number(revision)?, time, asked_at })
+}
+
+pub(super) fn loaded(value: Value) -> Option<Loaded> {
+    let [facts, values, last] = fixed(value)?;
+    let [epoch, revision] = fixed(facts)?;
+    let values = array(values)?;
+    let mut pairs = Vec::with_capacity(values.len() / 2);
+    let mut values = values.into_iter();
+    while let (Some(key), Some(raw)) = (values.next(), values.next()) {
+        pairs.push((bytes(key)?, bytes(raw)?));
+    }
+    let place = match array(last)?.into_iter().next() {
+        None => String::new(),
+        Some(entry) => {
+            let [id, _] = fixed(entry)?;
+            text(id)?
+        }
+    };
+    Some(Loaded { epoch: bytes(epoch)?, revision: number(revision)?, place, values: pairs })
+}
+
+/// The entries of one stream, as an input of the link.
+pub(super) fn entries(value: Value) -> Option<Input> {
+    stream(value).map(Input::Entries)
+}
+
+/// The entries of one stream: the id and the single value of each.
+pub(super) fn stream(value: Value) -> Option<Vec<(String, Vec<u8>)>> {
+    if value == Value::Nil {
+        return Some(Vec::new());
+    }
+    // One stream: a pair of its name and its entries.
+    let first = array(value)?.into_iter().next()?;
+    let stream = match first {
+        Value::Array(pair) => pair.into_iter().nth(1)?,
+        _ => return None,
+    };
+    let mut all = Vec::new();
+    for entry in array(stream)? {
+        let [id, fields] = fixed(entry)?;
+        let [_, payload] = fixed(fields)?;
+        all.push((text(id)?, bytes(payload)?));
+    }
+    Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.into())
+    }
+
+    #[test]
+    fn entries_of_a_stream_are_read() {
+        let entry = Value::Array(vec![bulk("1-0"), Value::Array(vec![bulk("d"), bulk("payload")])]);
+        let reply = Value::Array(vec![Value::Array(vec![bulk("changes"), Value::Array(vec![entry])])]);
+        assert_eq!(entries(reply), Some(Input::Entries(vec![("1-0".into(), b"payload".to_vec())])));
+        assert_eq!(entries(Value::Nil), Some(Input::Entries(Vec::new())));
+        assert_eq!(entries(Value::Array(vec![bulk("changes")])), None);
+    }
+
+    #[test]
+    fn a_server_that_has_become_a_replica_is_one_to_leave() {
+        let refusal = b"-READONLY You can't write against a read only replica.\r\n";
+        let error = match redis::parse_redis_value(refusal) {
+            Ok(value) => value.extract_error().expect_err("it is an error"),
+            Err(error) => error,
+        };
+        match failure(&error) {
+            Failure::Lost(text) => assert!(text.starts_with("READONLY"), "{text}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_there_is_is_read() {
+        let facts = Value::Array(vec![bulk("epoch"), bulk("7")]);
+        let values = Value::Array(vec![bulk("key"), bulk("raw")]);
+        let reply = Value::Array(vec![facts, values, Value::Array(Vec::new())]);
+        let loaded = loaded(reply).unwrap();
+        assert_eq!((loaded.revision, loaded.place.as_str(), loaded.values.len()), (7, "", 1));
+        assert_eq!(greeting(Value::Okay), None);
+    }
+}

@@ -1,0 +1,242 @@
+//! Carries out what is decided about messages between machines.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use redis::{PushInfo, PushKind, Value, cmd, pipe};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::sleep;
+
+use super::calls::Calls;
+use super::connect::Messenger;
+use super::convert::{self, bytes};
+use super::runtime::runtime;
+use rcluster_core::machines::{Input, Machines, Output, Topic};
+use rcluster_core::store::remote::backend::Backend;
+use rcluster_core::wire::milliseconds;
+use rcluster_sys::clock::since_boot;
+use rcluster_sys::error::SysError;
+
+/// How many bytes may be on their way to the thread that delivers messages.
+const MAX_PENDING: usize = 32 << 20;
+
+/// What a message takes there besides its bytes.
+const OVERHEAD: usize = 64;
+
+/// By which server other machines are reached.
+pub(in crate::io) struct MachineStart {
+    /// The server.
+    pub(in crate::io) backend: Backend,
+    /// What no other machine has.
+    pub(in crate::io) machine: String,
+    /// For what is left to chance.
+    pub(in crate::io) seed: u64,
+}
+
+/// The link with other machines. Dropping it ends it.
+#[derive(Debug)]
+pub(in crate::io) struct MachineLink {
+    inputs: UnboundedSender<Input>,
+    pending: Arc<AtomicUsize>,
+}
+
+impl MachineLink {
+    /// It connects when it is needed for the first time. `tell` takes what has come; it must not block.
+    pub(in crate::io) fn start(
+        start: MachineStart,
+        tell: impl Fn(Vec<Output>) + Send + 'static,
+    ) -> Result<Self, SysError> {
+        let (inputs, queue) = unbounded_channel();
+        let MachineStart { backend, machine, seed } = start;
+        let pending = Arc::new(AtomicUsize::new(0));
+        let driver = Driver {
+            machines: Machines::new(machine.as_bytes(), seed),
+            // Databases have their own keys, and would share channels.
+            prefix: format!("{}messages:{}:", backend.prefix, backend.database).into(),
+            // The server that grants leases as well.
+            key: format!("{}{{leases}}:server", backend.prefix).into(),
+            backend: Arc::new(backend),
+            calls: Calls::new(),
+            news: None,
+            pending: Arc::clone(&pending),
+            tell: Box::new(tell),
+        };
+        runtime()?.spawn(driver.run(queue));
+        Ok(Self { inputs, pending })
+    }
+
+    pub(in crate::io) fn tell(&self, input: Input) {
+        // The link ends when this does, and not before.
+        let _never_fails = self.inputs.send(input);
+    }
+
+    /// What `tell` was given has been delivered.
+    pub(in crate::io) fn on_delivered(&self, outputs: &[Output]) {
+        self.pending.fetch_sub(outputs.iter().map(cost).sum(), Ordering::Relaxed);
+    }
+}
+
+/// What something takes on its way.
+fn cost(output: &Output) -> usize {
+    match output {
+        Output::Message { data, .. } => data.len() + OVERHEAD,
+        _ => OVERHEAD,
+    }
+}
+
+/// What a call has led to.
+enum Done {
+    Opened(Box<Messenger>, UnboundedReceiver<PushInfo>),
+    Input(Input),
+}
+
+struct Driver {
+    machines: Machines,
+    prefix: Arc<str>,
+    key: Arc<str>,
+    backend: Arc<Backend>,
+    calls: Calls<Messenger, Done>,
+    /// What the server tells on the connection that is open.
+    news: Option<UnboundedReceiver<PushInfo>>,
+    pending: Arc<AtomicUsize>,
+    tell: Box<dyn Fn(Vec<Output>) + Send>,
+}
+
+fn now() -> u64 {
+    milliseconds(since_boot())
+}
+
+impl Driver {
+    async fn run(mut self, mut queue: UnboundedReceiver<Input>) {
+        let mut out = Vec::new();
+        loop {
+            self.carry_out(&mut out);
+            let wait =
+                self.machines.next_deadline().map(|at| Duration::from_millis(at.saturating_sub(now())));
+            let input = tokio::select! {
+                () = sleep(wait.unwrap_or_default()), if wait.is_some() => Input::Tick,
+                push = next(&mut self.news) => self.read(push),
+                Some(done) = self.calls.next() => match done {
+                    Ok(Done::Input(input)) => input,
+                    Ok(Done::Opened(session, news)) => {
+                        self.calls.on_opened(*session);
+                        self.news = Some(news);
+                        Input::Opened
+                    }
+                    Err(failure) => Input::Failed(failure),
+                },
+                input = queue.recv() => {
+                    let Some(input) = input else { return };
+                    input
+                }
+            };
+            self.machines.input(input, now(), &mut out);
+        }
+    }
+
+    /// What the server has told on the second connection. It may be anything.
+    fn read(&self, push: Option<PushInfo>) -> Input {
+        let Some(PushInfo { kind, data }) = push else {
+            return Input::Failed("the connection is lost".into());
+        };
+        match kind {
+            PushKind::Disconnection => return Input::Failed("the connection is lost".into()),
+            PushKind::Message => {}
+            _ => return Input::Tick,
+        }
+        let mut words = data.into_iter().map(bytes);
+        let (Some(Some(channel)), Some(Some(said))) = (words.next(), words.next()) else {
+            return Input::Tick;
+        };
+        let topic = channel.strip_prefix(self.prefix.as_bytes()).and_then(Topic::of_name);
+        let Some(topic) = topic else { return Input::Tick };
+        // Nothing that has no room is kept: those that hear it are told.
+        let has_room = self.pending.load(Ordering::Relaxed) + said.len() <= MAX_PENDING;
+        Input::Heard { topic, bytes: has_room.then_some(said) }
+    }
+
+    /// Does what is for the server, and hands on what is for processes.
+    fn carry_out(&mut self, out: &mut Vec<Output>) {
+        let mut for_processes = Vec::new();
+        for output in out.drain(..) {
+            match output {
+                Output::Open => {
+                    let (backend, key) = (Arc::clone(&self.backend), Arc::clone(&self.key));
+                    self.calls.spawn(async move { open(&backend, &key).await });
+                }
+                Output::Close => {
+                    self.news = None;
+                    self.calls.close();
+                }
+                Output::Change { subscribe, unsubscribe } => {
+                    let [subscribe, unsubscribe] = [subscribe, unsubscribe]
+                        .map(|topics| topics.iter().map(|it| self.name(it)).collect());
+                    self.calls.call(|session| change(session, subscribe, unsubscribe));
+                }
+                Output::Publish(batch) => {
+                    let batch = batch.into_iter().map(|(topic, said)| (self.name(&topic), said)).collect();
+                    self.calls.call(|session| publish(session, batch, Input::Published));
+                }
+                Output::Beat(topic, said) => {
+                    let batch = vec![(self.name(&topic), said)];
+                    self.calls.call(|session| publish(session, batch, Input::Tick));
+                }
+                Output::Message { .. } | Output::Lost { .. } | Output::Room(_) => for_processes.push(output),
+            }
+        }
+        if !for_processes.is_empty() {
+            self.pending.fetch_add(for_processes.iter().map(cost).sum(), Ordering::Relaxed);
+            (self.tell)(for_processes);
+        }
+    }
+
+    fn name(&self, topic: &Topic) -> Vec<u8> {
+        [self.prefix.as_bytes(), &topic.name()].concat()
+    }
+}
+
+async fn next(news: &mut Option<UnboundedReceiver<PushInfo>>) -> Option<PushInfo> {
+    match news {
+        Some(news) => news.recv().await,
+        None => pending().await,
+    }
+}
+
+async fn open(backend: &Backend, key: &str) -> Done {
+    let (pushes, news) = unbounded_channel();
+    match Messenger::open(backend, key, pushes).await {
+        Ok(session) => Done::Opened(Box::new(session), news),
+        Err(failure) => Done::Input(Input::Failed(failure.into_text())),
+    }
+}
+
+async fn change(mut session: Messenger, subscribe: Vec<Vec<u8>>, unsubscribe: Vec<Vec<u8>>) -> Done {
+    if !subscribe.is_empty()
+        && let Err(error) = session.news.subscribe(subscribe).await
+    {
+        return failed(&error);
+    }
+    if !unsubscribe.is_empty()
+        && let Err(error) = session.news.unsubscribe(unsubscribe).await
+    {
+        return failed(&error);
+    }
+    Done::Input(Input::Changed)
+}
+
+async fn publish(mut session: Messenger, batch: Vec<(Vec<u8>, Vec<u8>)>, done: Input) -> Done {
+    let mut all = pipe();
+    for (name, said) in batch {
+        all.add_command(cmd("PUBLISH").arg(name).arg(said).to_owned());
+    }
+    match all.query_async::<Value>(&mut session.commands).await {
+        Ok(_) => Done::Input(done),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &redis::RedisError) -> Done {
+    Done::Input(Input::Failed(convert::failure(error).into_text()))
+}

@@ -1,0 +1,109 @@
+//! Locks of several machines: the request that gets the lock on this machine then requests a lease from the
+//! server.
+
+use std::collections::HashMap;
+
+use super::{Command, Hub, identity};
+use crate::io::redis::{LeaseServer, LeaseStart};
+use rcluster_core::leases::{Input, LeaseId, Want};
+use rcluster_core::locks::{Request, RequestId, Space};
+use rcluster_core::store::remote::backend::Backend;
+use rcluster_sys::error::SysError;
+
+/// Starts the lease server's thread, which sends its decisions to the thread of the stores.
+pub(super) fn start_server(backend: Backend, hub: Hub) -> Result<LeaseServer, SysError> {
+    let (machine, seed) = identity();
+    let start = LeaseStart { backend, machine, seed };
+    LeaseServer::start(start, move |outputs| hub.tell(Command::Leased(outputs)))
+}
+
+/// A request, identified by the token of its process and its own id.
+pub(super) type Owner = (u64, RequestId);
+
+/// A request for a lease that has not ended.
+struct Leased {
+    want: Want,
+    /// Set when the request has the lock on this machine.
+    id: Option<LeaseId>,
+    /// Set when the lease is granted.
+    token: Option<u64>,
+}
+
+/// The key of a name on the server.
+fn key_of(space: Space, name: &[u8]) -> Option<Vec<u8>> {
+    Some([space.leased()?.as_bytes(), b":", name].concat())
+}
+
+/// See the module documentation.
+#[derive(Default)]
+pub(super) struct LeaseRoom {
+    server: Option<LeaseServer>,
+    requests: HashMap<Owner, Leased>,
+    owners: HashMap<LeaseId, Owner>,
+    last: u64,
+}
+
+impl LeaseRoom {
+    /// Sets the server that grants leases.
+    pub(super) fn set_server(&mut self, server: LeaseServer) {
+        self.server = Some(server);
+    }
+
+    pub(super) fn has_server(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// A process requests a leased lock. It may have to wait for other processes of this machine.
+    pub(super) fn on_request(&mut self, owner: Owner, request: &Request<'_>, ttl: u32) {
+        let Some(name) = key_of(request.space, request.name) else { return };
+        let want = Want { name, ttl, otherwise: request.otherwise };
+        self.requests.insert(owner, Leased { want, id: None, token: None });
+    }
+
+    /// The request has the lock on this machine. Returns false if it is not a request for a lease.
+    pub(super) fn on_turn(&mut self, owner: Owner) -> bool {
+        let (Some(leased), Some(server)) = (self.requests.get_mut(&owner), &self.server) else {
+            return false;
+        };
+        self.last += 1;
+        let id = LeaseId(self.last);
+        leased.id = Some(id);
+        self.owners.insert(id, owner);
+        server.tell(Input::Want(id, leased.want.clone()));
+        true
+    }
+
+    /// A request has ended.
+    pub(super) fn on_end(&mut self, owner: Owner) {
+        let Some(Leased { id: Some(id), .. }) = self.requests.remove(&owner) else { return };
+        self.owners.remove(&id);
+        if let Some(server) = &self.server {
+            server.tell(Input::End(id));
+        }
+    }
+
+    /// A process has closed its link.
+    pub(super) fn on_leave(&mut self, token: u64) {
+        let its: Vec<Owner> = self.requests.keys().filter(|(client, _)| *client == token).copied().collect();
+        for owner in its {
+            self.on_end(owner);
+        }
+    }
+
+    /// The server has granted the lease.
+    pub(super) fn on_granted(&mut self, owner: Owner, token: u64) {
+        if let Some(leased) = self.requests.get_mut(&owner) {
+            leased.token = Some(token);
+        }
+    }
+
+    /// The fencing token of the lease, if the server has granted it.
+    pub(super) fn token(&self, owner: Owner) -> Option<u64> {
+        self.requests.get(&owner)?.token
+    }
+
+    /// The request that the lease belongs to, unless it has ended.
+    pub(super) fn owner(&self, id: LeaseId) -> Option<Owner> {
+        self.owners.get(&id).copied()
+    }
+}

@@ -1,0 +1,187 @@
+//! Stores whose values are on a server: requests are sent to it, and its changes are applied to the memory.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::identity;
+use super::served::{Deliveries, Served};
+use super::shell::{Refusal, Shared};
+use crate::io::redis::{Server, Start};
+use rcluster_core::store::follow::Overflow;
+use rcluster_core::store::geometry::{Field, Geometry};
+use rcluster_core::store::remote::backend::Backend;
+use rcluster_core::store::remote::link::{Input, Output};
+use rcluster_core::store::remote::payload::read_entry;
+use rcluster_core::store::ring::WINDOW;
+use rcluster_core::wire::{EvictionName, StoreOptions};
+use rcluster_sys::error::SysError;
+
+/// The maximum size of one process's requests in progress at the server, in bytes.
+const MAX_BYTES: usize = 64 << 20;
+
+/// The minimum interval between two notices of expiry to the server, in ms.
+const EXPIRY: u64 = 50;
+
+/// A process's unanswered requests: their count, and the bytes sent since the count was last 0.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    count: u64,
+    bytes: usize,
+}
+
+/// The server of a store.
+pub(super) struct Remote {
+    pub(super) backend: Backend,
+    server: Server,
+    /// By the token of the process.
+    asked: HashMap<u64, Asked>,
+    next_expiry: u64,
+    /// Whether the store has been loaded at least once.
+    has_loaded: bool,
+    /// Set when the memory differs from the server, until it has been reloaded.
+    is_broken: bool,
+}
+
+impl Remote {
+    pub(super) fn start(
+        name: &str,
+        backend: &Backend,
+        geometry: &Geometry,
+        size: u64,
+        deliveries: Deliveries,
+    ) -> Result<Self, SysError> {
+        let (writer, seed) = identity();
+        let start = Start {
+            name: name.to_owned(),
+            backend: backend.clone(),
+            writer,
+            longest: geometry.max_record(),
+            limit: geometry.live_limit(),
+            size,
+            seed,
+        };
+        let store = name.to_owned();
+        let server = Server::start(start, move |outputs| {
+            // If the shell has ended, so have its stores.
+            let _not_wanted = deliveries.send(Served { store: store.clone(), outputs });
+        })?;
+        let (asked, backend) = (HashMap::new(), backend.clone());
+        Ok(Self { backend, server, asked, next_expiry: 0, has_loaded: false, is_broken: false })
+    }
+
+    /// Whether further requests of a process may be sent. Its ring can hold more than this limit allows.
+    pub(super) fn has_room_for(&self, token: u64) -> bool {
+        self.asked.get(&token).is_none_or(|asked| asked.count < WINDOW && asked.bytes < MAX_BYTES)
+    }
+
+    pub(super) fn ask(&mut self, token: u64, request: &[u8]) {
+        let asked = self.asked.entry(token).or_default();
+        asked.count += 1;
+        asked.bytes += request.len();
+        self.server.tell(Input::Request { peer: token, request: request.to_vec() });
+    }
+
+    pub(super) fn forget(&mut self, token: u64) {
+        self.asked.remove(&token);
+    }
+}
+
+impl Shared {
+    /// Applies the decisions of the link to the server.
+    pub(super) fn on_served(&mut self, outputs: Vec<Output>) {
+        let mut answered = BTreeSet::new();
+        for output in outputs {
+            if let Output::Answer { peer, .. } = &output {
+                answered.insert(*peer);
+            }
+            if self.on_output(output) == Err(Overflow)
+                && let Some(remote) = &mut self.remote
+            {
+                remote.is_broken = true;
+                remote.server.tell(Input::Overflow);
+            }
+        }
+        for client in self.clients.iter().filter(|client| answered.contains(&client.token)) {
+            if client.waits_for_answers() {
+                client.wake();
+            }
+        }
+    }
+
+    fn on_output(&mut self, output: Output) -> Result<(), Overflow> {
+        let Some(remote) = &mut self.remote else { return Ok(()) };
+        match output {
+            Output::Apply { payload, ahead } if !remote.is_broken => {
+                let (_, groups) = read_entry(&payload).unwrap_or_default();
+                groups.iter().try_for_each(|group| self.store.follow(group, ahead))
+            }
+            Output::Reload { loaded, ahead } => {
+                let is_first = !std::mem::replace(&mut remote.has_loaded, true);
+                remote.is_broken = false;
+                self.store.reload(loaded.revision, &loaded.values, ahead, is_first)
+            }
+            Output::Answer { peer, outcome } => {
+                if let Some(client) = self.clients.iter_mut().find(|client| client.token == peer)
+                    && let Some(asked) = remote.asked.get_mut(&peer)
+                {
+                    asked.count = asked.count.saturating_sub(1);
+                    if asked.count == 0 {
+                        asked.bytes = 0;
+                    }
+                    client.inbox.answer(outcome);
+                }
+                Ok(())
+            }
+            Output::Tell(status) => {
+                let before = self.connection_counts();
+                self.store.tell(&status);
+                // Processes that wait for changes also check these counters.
+                if self.connection_counts() != before {
+                    self.told = u64::MAX;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How often the server has been connected, lost and loaded from.
+    fn connection_counts(&self) -> [u64; 3] {
+        let view = self.store.view();
+        [Field::ServerConnects, Field::ServerDisconnects, Field::ServerLoads].map(|field| view.field(field))
+    }
+
+    /// Removes expired entries, or notifies the server so that it removes them.
+    pub(super) fn on_expiry(&mut self, now: u64) {
+        if self.store.next_expiry().is_none_or(|at| at > now) {
+            return;
+        }
+        match &mut self.remote {
+            None => self.store.expire(now),
+            // Expired entries are invisible already, so the notices to the server are rate-limited.
+            Some(remote) if now >= remote.next_expiry && self.store.has_expired(now) => {
+                remote.next_expiry = now + EXPIRY;
+                remote.server.tell(Input::Expired);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// When this must next act on expired entries.
+    pub(super) fn next_expiry(&self) -> Option<u64> {
+        let next = self.store.next_expiry()?;
+        Some(self.remote.as_ref().map_or(next, |remote| next.max(remote.next_expiry)))
+    }
+}
+
+/// Checks the options of a store with a server.
+pub(super) fn check(backend: &Backend, options: &StoreOptions) -> Result<(), Refusal> {
+    let refusal = |message: String| Err(Refusal { code: "ERR_INVALID_ARG_VALUE", message });
+    if let Some(mistake) = backend.mistake() {
+        return refusal(format!("The option backend is wrong: {mistake}"));
+    }
+    let is_lru = options.eviction.is_some_and(|it| it == EvictionName::Lru);
+    if is_lru || options.persist.as_ref().is_some_and(|path| !path.is_empty()) {
+        return refusal("A store with a backend has neither eviction nor a file: its server has it".into());
+    }
+    Ok(())
+}
