@@ -1,0 +1,57 @@
+#!/usr/bin/env node
+'use strict';
+
+// The command `rcluster` is an executable in the platform package. This script finds it and replaces itself
+// with it. For `start`, the executable checks the options, and this process becomes the primary.
+
+const path = require('node:path');
+const process = require('node:process');
+const { findExecutable } = require('../lib/cli/executable');
+
+/** The exit code with which the executable reports that it has printed a launch plan as JSON. */
+const PLAN = 100;
+const SIGNALS = /** @type {const} */ (['SIGTERM', 'SIGINT', 'SIGHUP']);
+
+const args = process.argv.slice(2);
+const file = findExecutable();
+const env = { ...process.env, RCLUSTER_SHIM: '1' };
+// `doctor` runs Node itself.
+if (args[0] === 'doctor') {
+  env.RCLUSTER_NODE = process.execPath;
+  env.RCLUSTER_PACKAGE = path.join(__dirname, '..');
+}
+
+if (args[0] === 'start') {
+  const { spawnSync } = require('node:child_process');
+  const { status, signal, stdout, error } = spawnSync(file, args, {
+    env,
+    stdio: ['inherit', 'pipe', 'inherit'],
+    encoding: 'utf8',
+  });
+  if (error) throw error;
+  if (status === PLAN) void require('../lib/cli/start').start(JSON.parse(stdout));
+  else end(stdout, status, signal);
+} else if (typeof process.execve === 'function') {
+  process.execve(file, ['rcluster', ...args], env);
+} else {
+  const { spawn } = require('node:child_process');
+  const child = spawn(file, args, { argv0: 'rcluster', env, stdio: 'inherit' });
+  // The terminal sends these signals to both processes.
+  for (const name of SIGNALS) process.on(name, () => child.kill(name));
+  child.on('exit', (status, signal) => {
+    for (const name of SIGNALS) process.removeAllListeners(name);
+    end('', status, signal);
+  });
+}
+
+/**
+ * Ends with the exit code or the signal that ended the executable.
+ * @param {string} text
+ * @param {number | null} status
+ * @param {NodeJS.Signals | null} signal
+ */
+function end(text, status, signal) {
+  process.stdout.write(text);
+  if (signal !== null) process.kill(process.pid, signal);
+  process.exitCode = status ?? 1;
+}

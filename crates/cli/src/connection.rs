@@ -1,0 +1,161 @@
+//! A connection to a control socket.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, ErrorKind, Read as _, Write as _};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::time::{Duration, Instant};
+
+use rcluster_core::control::operator::{Place, VERSION};
+use rcluster_sys::listen::private::{Peer, own_user};
+use serde_json::{Value, json};
+
+use crate::logs::printable;
+use crate::output::Failure;
+
+/// The maximum length of a line: enough for the status of more than a thousand slots.
+const MAX_LINE: u64 = 16 << 20;
+
+/// See the module documentation.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    place: Place,
+    stream: UnixStream,
+    lines: BufReader<UnixStream>,
+    owner: u32,
+    requests: u64,
+}
+
+/// A message from the cluster.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A request has been answered.
+    Done(Result<Value, Failure>),
+    /// An event.
+    Event { name: String, facts: Value },
+    /// The connection has ended.
+    End,
+}
+
+impl Connection {
+    /// Connects, and checks that the listener belongs to this user or root.
+    pub(crate) fn open(place: &Place) -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| {
+            let text = format!("cannot connect to {place}: {error}");
+            match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::NotRunning(text),
+                _ => Failure::Refused(text),
+            }
+        };
+        let address = match place {
+            Place::Path(path) => SocketAddr::from_pathname(OsStr::new(path)),
+            Place::Abstract(name) => SocketAddr::from_abstract_name(name),
+        };
+        let stream = address.and_then(|address| UnixStream::connect_addr(&address)).map_err(failed)?;
+        let owner = Peer::of(&stream).map_err(|error| Failure::Refused(error.to_string()))?.uid;
+        let user = own_user();
+        if user != 0 && owner != user && owner != 0 {
+            return Err(Failure::Refused(format!("{place} belongs to user {owner}, who may be anybody")));
+        }
+        let lines = BufReader::new(stream.try_clone().map_err(failed)?);
+        Ok(Self { place: place.clone(), stream, lines, owner, requests: 0 })
+    }
+
+    /// The address of the cluster.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The user id of the other end.
+    pub(crate) fn owner(&self) -> u32 {
+        self.owner
+    }
+
+    /// Sends `hello` and returns the process id of the primary.
+    pub(crate) fn hello(&mut self, limit: Duration) -> Result<u32, Failure> {
+        let hello = self.ask(json!({ "verb": "hello" }), Some(limit))?;
+        let pid = hello["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+        pid.ok_or_else(|| Failure::Refused("what listens there is no cluster".into()))
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(crate) fn ask(&mut self, request: Value, limit: Option<Duration>) -> Result<Value, Failure> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        self.send(request)?;
+        loop {
+            match self.receive(deadline)? {
+                Message::Done(result) => return result,
+                Message::Event { .. } => {}
+                Message::End => return Err(ended()),
+            }
+        }
+    }
+
+    pub(crate) fn send(&mut self, mut request: Value) -> Result<(), Failure> {
+        self.requests += 1;
+        request["v"] = json!(VERSION);
+        request["id"] = json!(self.requests);
+        match self.stream.write_all(format!("{request}\n").as_bytes()) {
+            Ok(()) => Ok(()),
+            // The data sent before the hang-up may contain the reason.
+            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                Ok(())
+            }
+            Err(error) => Err(Failure::Refused(format!("cannot write to the control socket: {error}"))),
+        }
+    }
+
+    /// The next message from the cluster.
+    pub(crate) fn receive(&mut self, deadline: Option<Instant>) -> Result<Message, Failure> {
+        let mut line = Vec::new();
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(timed_out());
+            }
+            self.stream.set_read_timeout(left).map_err(|error| Failure::Refused(error.to_string()))?;
+            // A partial line is kept, and continued by the next read.
+            let room = MAX_LINE.saturating_sub(line.len() as u64);
+            match self.lines.by_ref().take(room).read_until(b'\n', &mut line) {
+                Ok(0) => return Ok(Message::End),
+                Ok(_) => break,
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(timed_out()),
+                    ErrorKind::ConnectionReset => return Ok(Message::End),
+                    ErrorKind::Interrupted => {}
+                    _ => return Err(Failure::Refused(format!("cannot read the control socket: {error}"))),
+                },
+            }
+        }
+        let wrong = |error| Failure::Refused(format!("the cluster says what is no JSON: {error}"));
+        let mut message: Value = serde_json::from_slice(&line).map_err(wrong)?;
+        if let Some(name) = message["event"].as_str() {
+            return Ok(Message::Event { name: name.to_owned(), facts: message["facts"].take() });
+        }
+        if message["ok"] == json!(true) {
+            return Ok(Message::Done(Ok(message["result"].take())));
+        }
+        let text = |key: &str| message["error"][key].as_str().unwrap_or("?").to_owned();
+        let mut failure = format!("{} ({})", text("message"), text("code"));
+        failure.extend(last_lines(&message["error"]));
+        Ok(Message::Done(Err(Failure::Refused(failure))))
+    }
+}
+
+/// The last lines that an exited worker wrote to stderr, to be shown below the message about it.
+pub(crate) fn last_lines(about: &Value) -> Option<String> {
+    let lines = about["stderrTail"].as_array().filter(|lines| !lines.is_empty())?;
+    let mut text = "\nThe last lines that it wrote to stderr:".to_owned();
+    for line in lines {
+        text.extend(["\n  ", &printable(line.as_str().unwrap_or_default())]);
+    }
+    Some(text)
+}
+
+fn timed_out() -> Failure {
+    Failure::TimedOut("the cluster has not answered in time; what was asked for goes on".into())
+}
+
+pub(crate) fn ended() -> Failure {
+    Failure::NotRunning("the cluster has closed the connection before it had answered".into())
+}

@@ -1,0 +1,142 @@
+//! The readings for the checks, as seen by this process. Any of them may be missing.
+
+use std::fs::read_to_string;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rcluster_core::control::operator::{Place, Surroundings};
+use rcluster_sys::listen::private::own_user;
+use rcluster_sys::probe::{self, FEATURES, Feature};
+use serde::Deserialize;
+
+/// Set by the shim: the executable of Node, and the directory of the package.
+const NODE: &str = "RCLUSTER_NODE";
+const PACKAGE: &str = "RCLUSTER_PACKAGE";
+
+/// What Node reports about itself and the native part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct Node {
+    pub(super) version: String,
+    /// Why the native part cannot be loaded; `None` if it can.
+    pub(super) failure: Option<String>,
+}
+
+/// A directory, and whether this process may create files in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Directory {
+    pub(super) path: PathBuf,
+    pub(super) writable: bool,
+}
+
+/// See the module documentation.
+#[derive(Debug, Default)]
+pub(super) struct Readings {
+    pub(super) node: Option<Result<Node, String>>,
+    pub(super) kernel: Option<String>,
+    /// The features tried, and the kernel's error, if any.
+    pub(super) features: Vec<(Feature, Option<String>)>,
+    pub(super) open_files: (u64, u64),
+    /// Of the cgroup: the current and the maximum number of processes and threads.
+    pub(super) pids: Option<(u64, u64)>,
+    pub(super) somaxconn: Option<u64>,
+    pub(super) cpus: u32,
+    pub(super) memory_limit: Option<u64>,
+    pub(super) has_cgroup: bool,
+    pub(super) temporary: Option<Directory>,
+    /// The places of the control socket, best first, and whether each can be used.
+    pub(super) socket_places: Vec<(Place, bool)>,
+    pub(super) lists_sockets: bool,
+    pub(super) shows_processes: bool,
+    pub(super) notify_socket: Option<String>,
+    pub(super) watchdog: Option<String>,
+    pub(super) clock_source: Option<String>,
+    /// In seconds since the epoch.
+    pub(super) time: u64,
+}
+
+impl Readings {
+    pub(super) fn take() -> Self {
+        let number = |path: &str| read_to_string(path).ok()?.trim().parse().ok();
+        let text = |path: &str| Some(read_to_string(path).ok()?.trim().to_owned());
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let cgroup = cgroup();
+        // The lowest limit applies, but the count is that of the innermost group.
+        let limit = |name: &str| figures(cgroup.as_deref()?, name).min();
+        let now = |name: &str| figures(cgroup.as_deref()?, name).next();
+        Self {
+            node: ask_node(),
+            kernel: text("/proc/sys/kernel/osrelease"),
+            features: FEATURES
+                .iter()
+                .map(|feature| (*feature, feature.probe().err().map(|error| error.to_string())))
+                .collect(),
+            open_files: probe::open_files(),
+            pids: now("pids.current").zip(limit("pids.max")),
+            somaxconn: number("/proc/sys/net/core/somaxconn"),
+            cpus: std::thread::available_parallelism()
+                .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
+            memory_limit: limit("memory.max"),
+            has_cgroup: cgroup.is_some(),
+            temporary: Some(directory(std::env::temp_dir())),
+            socket_places: socket_places(&variable),
+            lists_sockets: read_to_string("/proc/net/unix").is_ok(),
+            shows_processes: read_to_string("/proc/self/stat").is_ok(),
+            notify_socket: variable("NOTIFY_SOCKET"),
+            watchdog: variable("WATCHDOG_USEC"),
+            clock_source: text("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        }
+    }
+}
+
+fn directory(path: PathBuf) -> Directory {
+    let writable = probe::can_write_to(&path);
+    Directory { path, writable }
+}
+
+/// Starts Node as workers are started, and makes it load the native part.
+fn ask_node() -> Option<Result<Node, String>> {
+    let (node, package) = (std::env::var_os(NODE)?, std::env::var_os(PACKAGE)?);
+    let probe = Path::new(&package).join("lib").join("cli").join("probe.js");
+    let output = Command::new(node).arg(probe).stdin(Stdio::null()).output();
+    Some(output.map_err(|error| error.to_string()).and_then(|output| {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        serde_json::from_slice(&output.stdout)
+            .map_err(|_| if said.is_empty() { output.status.to_string() } else { said })
+    }))
+}
+
+/// The directory of this process's cgroup, of version 2.
+fn cgroup() -> Option<PathBuf> {
+    let own = read_to_string("/proc/self/cgroup").ok()?;
+    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = Path::new("/sys/fs/cgroup");
+    // In a container its own cgroup is mounted there, under whatever path it has outside.
+    [root.join(path), root.to_owned()].into_iter().find(|path| path.join("cgroup.procs").exists())
+}
+
+/// The figures of the cgroup and of those above it. A file that contains `max` is skipped.
+fn figures<'a>(cgroup: &'a Path, name: &'a str) -> impl Iterator<Item = u64> + 'a {
+    let above = cgroup.ancestors().take_while(|path| path.starts_with("/sys/fs/cgroup"));
+    above.filter_map(move |path| read_to_string(path.join(name)).ok()?.trim().parse().ok())
+}
+
+fn socket_places(variable: &dyn Fn(&str) -> Option<String>) -> Vec<(Place, bool)> {
+    let surroundings = Surroundings {
+        runtime_directory: variable("RUNTIME_DIRECTORY"),
+        session_directory: variable("XDG_RUNTIME_DIR"),
+        uid: own_user(),
+        pid: std::process::id(),
+    };
+    let usable = |place: &Place| match place {
+        Place::Abstract(_) => true,
+        Place::Path(path) => {
+            // The directory for several clusters is created if it is missing.
+            let parents = path.ancestors().skip(1).take(2);
+            parents.into_iter().find(|parent| parent.exists()).is_some_and(probe::can_write_to)
+        }
+    };
+    let places = Place::candidates("auto", &surroundings);
+    places.into_iter().map(|place| (place.clone(), usable(&place))).collect()
+}

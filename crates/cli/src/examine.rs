@@ -1,0 +1,205 @@
+//! `rcluster profile`, `heap`, `inspect` and `env`: reports of one process about itself.
+//!
+//! Files are written here, under names that the operator has chosen and with the operator's rights. A file
+//! gets its name when it is complete.
+
+use std::fs::{File, OpenOptions, remove_file, rename};
+use std::io::{Write, stdout};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcluster_core::base64;
+use serde_json::{Value, json};
+
+use crate::args::{Env, Heap, Inspect, Profile, SlotOrPrimary, Target, ToFile};
+use crate::connection::{Message, ended};
+use crate::output::{Failure, complain, print, printable};
+use crate::{Outcome, find, units};
+
+/// How long a process may take for a request that only reads something.
+const LIMIT: Duration = Duration::from_secs(10);
+
+pub(crate) fn profile(options: &Profile) -> Outcome {
+    let ms = u64::try_from(options.duration.as_millis()).unwrap_or(u64::MAX);
+    let request = json!({ "verb": "profile", "slot": options.slot.to_json(), "duration": ms });
+    complain(&format!("profiling {} for {}", described(options.slot), units::about(ms)));
+    write(&options.target, request, &options.to, options.slot, "cpuprofile")
+}
+
+pub(crate) fn heap(options: &Heap) -> Outcome {
+    let request = json!({ "verb": "heap", "slot": options.slot.to_json() });
+    write(&options.target, request, &options.to, options.slot, "heapsnapshot")
+}
+
+pub(crate) fn inspect(options: &Inspect) -> Outcome {
+    let request = json!({ "verb": "inspect", "slot": options.slot.to_json(), "off": options.off });
+    let answer = find::connect(&options.target)?.ask(request, Some(LIMIT))?;
+    match answer["url"].as_str() {
+        Some(url) => {
+            print(&printable(url))?;
+            complain(&format!(
+                "open chrome://inspect in Chrome; whoever reaches this port can run code there, until \
+                 `rcluster inspect {} --off`",
+                options.slot
+            ));
+        }
+        None => complain(&format!("the inspector of {} is closed", described(options.slot))),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn env(options: &Env) -> Outcome {
+    let request = json!({ "verb": "env", "slot": options.slot.to_json() });
+    let answer = find::connect(&options.target)?.ask(request, Some(LIMIT))?;
+    let names = answer["names"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut names: Vec<String> = names.iter().filter_map(Value::as_str).map(printable).collect();
+    names.sort();
+    print(&names.join("\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn described(slot: SlotOrPrimary) -> String {
+    match slot {
+        SlotOrPrimary::Slot(slot) => format!("slot {slot}"),
+        SlotOrPrimary::Primary => "the primary".into(),
+    }
+}
+
+/// Requests data that arrives in pieces, and writes it.
+fn write(target: &Target, request: Value, to: &ToFile, slot: SlotOrPrimary, extension: &str) -> Outcome {
+    let mut connection = find::connect(target)?;
+    let mut sink = Sink::open(to, slot, extension)?;
+    connection.send(request)?;
+    loop {
+        match connection.receive(None)? {
+            Message::Event { name, facts } if name == "data" => {
+                let bytes = facts["base64"].as_str().and_then(base64::decode);
+                let wrong = || Failure::Refused("the cluster sends a piece that cannot be read".into());
+                sink.write(&bytes.ok_or_else(wrong)?)?;
+            }
+            Message::Event { .. } => {}
+            Message::Done(result) => {
+                let answer = result?;
+                let path = sink.finish()?;
+                if let Some(path) = path {
+                    let bytes = answer["bytes"].as_u64().unwrap_or(0);
+                    complain(&format!(
+                        "{} bytes are in this file, to be opened by Chrome's developer tools:",
+                        units::bytes(bytes)
+                    ));
+                    print(&path.display().to_string())?;
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
+            Message::End => return Err(ended()),
+        }
+    }
+}
+
+/// The destination of the bytes.
+enum Sink {
+    Stdout,
+    /// A file that has a temporary name until it is complete, and is removed if it never is.
+    File {
+        file: File,
+        unfinished: Unfinished,
+        path: PathBuf,
+    },
+}
+
+/// The temporary name of a file being written.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // It has been renamed, or it is incomplete.
+        let _gone = remove_file(&self.0);
+    }
+}
+
+impl Sink {
+    fn open(to: &ToFile, slot: SlotOrPrimary, extension: &str) -> Result<Self, Failure> {
+        let path = match &to.output {
+            Some(path) if path.as_os_str() == "-" => return Ok(Self::Stdout),
+            Some(path) => path.clone(),
+            None => default_name(slot, extension),
+        };
+        let unfinished = unfinished(&path)
+            .ok_or_else(|| Failure::Usage(format!("{} is no name of a file", path.display())))?;
+        // A heap may contain secrets, so the file is private. An existing link is not followed.
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).create_new(true).mode(0o600).open(&unfinished);
+        let file = opened
+            .map_err(|error| Failure::Refused(format!("cannot make {}: {error}", unfinished.display())))?;
+        Ok(Self::File { file, unfinished: Unfinished(unfinished), path })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let result = match self {
+            Self::Stdout => stdout().lock().write_all(bytes),
+            Self::File { file, .. } => file.write_all(bytes),
+        };
+        result.map_err(|error| Failure::Refused(format!("cannot write: {error}")))
+    }
+
+    /// Everything has been written. Returns the path, if it is a file.
+    fn finish(self) -> Result<Option<PathBuf>, Failure> {
+        match self {
+            Self::Stdout => stdout().lock().flush().map(|()| None),
+            Self::File { file, unfinished, path } => {
+                drop(file);
+                rename(&unfinished.0, &path).map(|()| Some(path))
+            }
+        }
+        .map_err(|error| Failure::Refused(format!("cannot write: {error}")))
+    }
+}
+
+/// The temporary path: next to the file, and unique to this process.
+fn unfinished(path: &Path) -> Option<PathBuf> {
+    let mut name = path.file_name()?.to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    Some(path.with_file_name(name))
+}
+
+fn default_name(slot: SlotOrPrimary, extension: &str) -> PathBuf {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let whose = match slot {
+        SlotOrPrimary::Slot(slot) => format!("slot-{slot}"),
+        SlotOrPrimary::Primary => "primary".into(),
+    };
+    PathBuf::from(format!("{whose}-{seconds}.{extension}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_its_name_when_it_is_complete_and_none_if_it_never_is() {
+        let folder = std::env::temp_dir().join(format!("rcluster-examine-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("a.heapsnapshot");
+        let to = ToFile { output: Some(path.clone()) };
+        let open = || Sink::open(&to, SlotOrPrimary::Slot(0), "heapsnapshot").unwrap();
+        let count = || std::fs::read_dir(&folder).unwrap().count();
+        let mut sink = open();
+        sink.write(b"half").unwrap();
+        assert_eq!((path.exists(), count()), (false, 1));
+        drop(sink);
+        assert_eq!(count(), 0);
+        let mut sink = open();
+        sink.write(b"all").unwrap();
+        assert_eq!(sink.finish().unwrap(), Some(path.clone()));
+        assert_eq!((std::fs::read(&path).unwrap(), count()), (b"all".to_vec(), 1));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_has_no_name_is_refused() {
+        let to = ToFile { output: Some("..".into()) };
+        assert!(matches!(Sink::open(&to, SlotOrPrimary::Primary, "x"), Err(Failure::Usage(_))));
+    }
+}

@@ -1,0 +1,100 @@
+//! Finds running clusters by the sockets at default places of the control socket.
+
+use std::time::Duration;
+
+use rcluster_core::control::operator::Place;
+use rcluster_sys::listen::private::own_user;
+
+use crate::args::Target;
+use crate::connection::Connection;
+use crate::output::Failure;
+
+/// How long a socket may take to answer `hello`.
+const HELLO: Duration = Duration::from_secs(2);
+
+/// A cluster that has answered.
+#[derive(Debug)]
+struct Found {
+    connection: Connection,
+    place: String,
+    uid: u32,
+    pid: u32,
+}
+
+/// Connects to the cluster that the options select.
+pub(crate) fn connect(target: &Target) -> Result<Connection, Failure> {
+    if let Some(place) = &target.control {
+        return Connection::open(&Place::parse(place));
+    }
+    let mut found = all()?;
+    if let Some(pid) = target.pid {
+        found.retain(|it| it.pid == pid);
+        let none = || Failure::NotRunning(format!("process {pid} has no control socket that you may use"));
+        return found.pop().map(|it| it.connection).ok_or_else(none);
+    }
+    // Root sees the clusters of all users, and its own come first.
+    if found.iter().any(|it| it.uid == own_user()) {
+        found.retain(|it| it.uid == own_user());
+    }
+    match found.len() {
+        0 => Err(Failure::NotRunning("no cluster with a control socket is running for this user".into())),
+        1 => found.pop().map(|it| it.connection).ok_or_else(|| Failure::NotRunning(String::new())),
+        _ => {
+            let line = |Found { place, pid, uid, .. }: &Found| {
+                format!("\n  --pid {pid:<8} --control {place}  (user {uid})")
+            };
+            let lines: String = found.iter().map(line).collect();
+            let text = format!("there are several clusters; say which by --pid or --control:{lines}");
+            Err(Failure::Usage(text))
+        }
+    }
+}
+
+fn all() -> Result<Vec<Found>, Failure> {
+    let table = std::fs::read_to_string("/proc/net/unix")
+        .map_err(|error| Failure::Refused(format!("cannot read the list of sockets: {error}")))?;
+    let mut found: Vec<Found> = Vec::new();
+    for place in listening(&table) {
+        // Most failures are other users' clusters.
+        let Ok(mut connection) = Connection::open(&Place::parse(&place)) else { continue };
+        let Ok(pid) = connection.hello(HELLO) else { continue };
+        if !found.iter().any(|it| it.pid == pid) {
+            found.push(Found { place, uid: connection.owner(), pid, connection });
+        }
+    }
+    found.sort_by_key(|it| it.pid);
+    Ok(found)
+}
+
+/// The places of listening sockets that may belong to a cluster.
+fn listening(table: &str) -> Vec<String> {
+    // Num RefCount Protocol Flags Type St Inode Path
+    let place = |line: &str| {
+        let mut fields = line.split_ascii_whitespace();
+        let flags = fields.nth(3).and_then(|flags| u32::from_str_radix(flags, 16).ok())?;
+        let place = fields.nth(3)?;
+        let accepts = flags & 0x1_0000 != 0;
+        (accepts && Place::is_known(place)).then(|| place.to_owned())
+    };
+    let mut places: Vec<String> = table.lines().skip(1).filter_map(place).collect();
+    places.sort();
+    places.dedup();
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sockets_that_accept_at_known_places_are_tried() {
+        let table = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 22 @rcluster/0/17\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 23 @rcluster/0/17\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 24 /run/user/0/rcluster/18.sock\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 25 /run/dbus/system_bus_socket\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 26\n";
+        assert_eq!(listening(table), ["/run/user/0/rcluster/18.sock", "@rcluster/0/17"]);
+        assert_eq!(listening(""), [""; 0]);
+    }
+}

@@ -1,0 +1,94 @@
+//! `rcluster init`: writes what systemd, Docker or Kubernetes needs to run the app, for the operator to read
+//! and change.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::Outcome;
+use crate::args::{Init, Kind};
+use crate::output::{Failure, print};
+
+/// A file's name and its text, with `{{…}}` placeholders.
+type Template = (&'static str, &'static str);
+
+const SYSTEMD: &[Template] = &[("{{name}}.service", include_str!("../templates/systemd/service"))];
+const DOCKER: &[Template] = &[
+    ("Dockerfile", include_str!("../templates/docker/Dockerfile")),
+    (".dockerignore", include_str!("../templates/docker/dockerignore")),
+    ("compose.yaml", include_str!("../templates/docker/compose.yaml")),
+];
+const K8S: &[Template] = &[("kubernetes.yaml", include_str!("../templates/k8s/kubernetes.yaml"))];
+
+pub(crate) fn run(options: &Init) -> Outcome {
+    let templates = match options.kind {
+        Kind::Systemd => SYSTEMD,
+        Kind::Docker => DOCKER,
+        Kind::K8s => K8S,
+    };
+    let files: Vec<(String, String)> =
+        templates.iter().map(|(name, text)| (fill(name, options), fill(text, options))).collect();
+    let Some(directory) = &options.output else {
+        for (name, text) in &files {
+            // A single file can be redirected as it is; several need headings to tell them apart.
+            if files.len() > 1 {
+                print(&format!("# ---- {name} ----"))?;
+            }
+            print(text.trim_end())?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    // Checked before any file is written.
+    if let Some((name, _)) = files.iter().find(|(name, _)| directory.join(name).symlink_metadata().is_ok()) {
+        let path = directory.join(name);
+        return Err(Failure::Refused(format!("{} exists already, and is left as it is", path.display())));
+    }
+    for (name, text) in &files {
+        let path = directory.join(name);
+        write(&path, text).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => {
+                Failure::Refused(format!("{} exists already, and is left as it is", path.display()))
+            }
+            _ => Failure::Refused(format!("cannot write {}: {error}", path.display())),
+        })?;
+        print(&path.display().to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file that must not exist yet.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+}
+
+fn fill(template: &str, options: &Init) -> String {
+    template
+        .replace("{{name}}", &options.name)
+        .replace("{{app}}", &options.app)
+        .replace("{{port}}", &options.port.to_string())
+        .replace("{{directory}}", &options.directory)
+        .replace("{{node}}", &options.node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_to_fill_in() {
+        let options = Init {
+            kind: Kind::K8s,
+            name: "shop".into(),
+            app: "server.js".into(),
+            port: 8080,
+            directory: "/opt/shop".into(),
+            node: "/usr/bin/node".into(),
+            output: None,
+        };
+        for (name, text) in [SYSTEMD, DOCKER, K8S].concat() {
+            let (name, text) = (fill(name, &options), fill(text, &options));
+            assert!(!name.contains("{{") && !text.contains("{{"), "{name}: {text}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! `rcluster status`: the status document, as a table or as JSON.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::args::Status;
+use crate::connection::Connection;
+use crate::output::{self, Failure, print};
+use crate::{Outcome, find, units};
+
+/// How long the cluster may take to answer.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// The polling interval of `--wait ready`.
+const PAUSE: Duration = Duration::from_millis(100);
+
+const HEAD: [&str; 11] = [
+    "SLOT",
+    "PID",
+    "STATE",
+    "UPTIME",
+    "RESTARTS",
+    "CPU TIME",
+    "LOOP",
+    "MEMORY",
+    "OPEN",
+    "CLIENTS",
+    "LAST EXIT",
+];
+
+pub(crate) fn run(options: &Status) -> Outcome {
+    let mut connection = find::connect(&options.target)?;
+    if options.wait.is_some() {
+        let deadline = options.patience.timeout.map(|limit| Instant::now() + limit);
+        until_ready(&mut connection, deadline)?;
+    }
+    let limit = Some(options.patience.timeout.unwrap_or(LIMIT));
+    let status = ask(&mut connection, limit)?;
+    if options.json {
+        print(&status.to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&headline(&status))?;
+    for line in table(&rows(&status)) {
+        print(&line)?;
+    }
+    for line in others(&status) {
+        print(&line)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ask(connection: &mut Connection, limit: Option<Duration>) -> Result<Value, Failure> {
+    connection.ask(json!({ "verb": "status" }), limit)
+}
+
+fn until_ready(connection: &mut Connection, deadline: Option<Instant>) -> Result<(), Failure> {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let status = ask(connection, Some(left.unwrap_or(LIMIT).max(PAUSE)))?;
+        match readiness(&status) {
+            Readiness::Ready => return Ok(()),
+            Readiness::Never(why) => return Err(Failure::Refused(why)),
+            Readiness::NotYet => {}
+        }
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(Failure::TimedOut("not all workers were ready in time".into()));
+        }
+        std::thread::sleep(left.map_or(PAUSE, |left| left.min(PAUSE)));
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Readiness {
+    Ready,
+    NotYet,
+    Never(String),
+}
+
+/// Whether every slot that should have a worker has one that is ready.
+fn readiness(status: &Value) -> Readiness {
+    if status["stopping"] == json!(true) {
+        return Readiness::Never("the cluster is being stopped".into());
+    }
+    let slots = status["slots"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut all = true;
+    for slot in slots {
+        match slot["state"].as_str() {
+            Some("given-up") => {
+                let reason = slot["lastExit"]["detail"].as_str().unwrap_or("it did not get ready");
+                return Readiness::Never(format!("slot {} was given up: {reason}", slot["slot"]));
+            }
+            Some("serving" | "stopped" | "emptying") => {}
+            _ => all = false,
+        }
+    }
+    if all && !slots.is_empty() { Readiness::Ready } else { Readiness::NotYet }
+}
+
+fn headline(status: &Value) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut line = format!(
+        "pid {}, rcluster {}, Node {}, {} of {} workers ready, {} restarts, {} CPUs",
+        status["primary"]["pid"],
+        text(&status["versions"]["rcluster"]),
+        text(&status["versions"]["node"]),
+        status["ready"],
+        status["workers"],
+        status["restarts"],
+        status["cpus"],
+    );
+    let marks =
+        [("reloading", "reloading"), ("shuttingDown", "shutting down"), ("stopping", "about to stop")];
+    if let Some((_, mark)) = marks.iter().find(|(key, _)| status[key] == json!(true)) {
+        line.push_str(", ");
+        line.push_str(mark);
+    }
+    line
+}
+
+/// A row for each slot.
+fn rows(status: &Value) -> Vec<Vec<String>> {
+    status["slots"].as_array().map_or(&[][..], Vec::as_slice).iter().map(row).collect()
+}
+
+fn row(slot: &Value) -> Vec<String> {
+    let number = |key: &str| slot[key].as_u64();
+    let shown = |key: &str| number(key).map_or_else(|| "-".into(), |number| number.to_string());
+    let mut state = slot["state"].as_str().unwrap_or("?").to_owned();
+    if let Some(wait) = number("nextRestartMs") {
+        state.extend([" ", &units::about(wait)]);
+    }
+    vec![
+        shown("slot"),
+        shown("pid"),
+        state,
+        number("uptime").map_or_else(|| "-".into(), units::about),
+        shown("restarts"),
+        number("cpuMs").map_or_else(|| "-".into(), units::about),
+        utilization(slot).map_or_else(|| "-".into(), |part| format!("{:.0}%", 100.0 * part)),
+        number("memory").map_or_else(|| "-".into(), units::bytes),
+        shown("connections"),
+        shown("clients"),
+        slot["lastExit"]["detail"].as_str().unwrap_or("-").to_owned(),
+    ]
+}
+
+/// The fraction of time in which the event loop is busy: recently or, if that is unknown, since its start.
+fn utilization(slot: &Value) -> Option<f64> {
+    let since = || Some(slot["busy"].as_f64()? / slot["uptime"].as_f64().filter(|time| *time > 0.0)?);
+    slot["elu"].as_f64().or_else(since).map(|part| part.clamp(0.0, 1.0))
+}
+
+fn table(rows: &[Vec<String>]) -> Vec<String> {
+    let head: Vec<String> = HEAD.map(str::to_owned).into();
+    let lines: Vec<&Vec<String>> = std::iter::once(&head).chain(rows).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+    let join = |line: &&Vec<String>| {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(join).collect()
+}
+
+/// Lines for standbys, draining workers and listeners.
+fn others(status: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    let standby = &status["standby"];
+    if standby["ready"] != json!(0) || standby["starting"] != json!(0) {
+        lines.push(format!("standbys: {} ready, {} starting", standby["ready"], standby["starting"]));
+    }
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    for worker in list(&status["draining"]) {
+        let left = worker["deadlineMs"]
+            .as_u64()
+            .map_or_else(|| "killed".into(), |left| format!("{} left", units::about(left)));
+        let open = worker["connections"].as_u64().unwrap_or(0);
+        lines
+            .push(format!("draining: pid {} of slot {}, {open} open, {left}", worker["pid"], worker["slot"]));
+    }
+    for listener in list(&status["dispatcher"]["listeners"]) {
+        let name = listener["name"].as_str().unwrap_or("?");
+        lines.push(format!(
+            "listening: {name}, {} accepted, {} waiting, {} workers",
+            listener["accepted"], listener["waiting"], listener["workers"]
+        ));
+    }
+    if status["dispatcher"].is_null() {
+        output::complain("the thread that accepts connections has not answered");
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(states: &[&str], stopping: bool) -> Value {
+        let slots: Vec<Value> =
+            states.iter().enumerate().map(|(slot, state)| json!({ "slot": slot, "state": state })).collect();
+        json!({ "stopping": stopping, "slots": slots })
+    }
+
+    #[test]
+    fn all_are_ready_or_some_never_will_be() {
+        assert_eq!(readiness(&status(&["serving", "stopped"], false)), Readiness::Ready);
+        assert_eq!(readiness(&status(&["serving", "filling"], false)), Readiness::NotYet);
+        assert_eq!(readiness(&status(&["backing-off"], false)), Readiness::NotYet);
+        assert!(matches!(readiness(&status(&["given-up"], false)), Readiness::Never(_)));
+        assert!(matches!(readiness(&status(&["serving"], true)), Readiness::Never(_)));
+    }
+
+    #[test]
+    fn the_event_loop_is_told_as_it_is_just_now_if_that_is_known() {
+        assert_eq!(utilization(&json!({ "busy": 500, "uptime": 1000, "elu": 0.25 })), Some(0.25));
+        assert_eq!(utilization(&json!({ "busy": 500, "uptime": 1000 })), Some(0.5));
+        assert_eq!(utilization(&json!({ "busy": 500, "uptime": 0 })), None);
+        assert_eq!(utilization(&json!({ "busy": null, "uptime": 1000, "elu": null })), None);
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let row = row(&json!({ "slot": 3, "state": "backing-off", "nextRestartMs": 1500, "restarts": 2 }));
+        let lines = table(&[row]);
+        assert_eq!(lines[1].find("backing-off 1s"), lines[0].find("STATE"));
+        assert!(lines[1].ends_with('-'));
+    }
+}

@@ -1,0 +1,466 @@
+//! Draws the model.
+
+use std::ffi::OsStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Clear, Paragraph};
+use serde_json::{Value, json};
+
+use super::columns::{Column, fitting};
+use super::figures::{Row, list, per_second, percent};
+use super::model::{Model, Overlay};
+use crate::units;
+
+/// From this time on, in ms, the primary is shown as blocked.
+const BLOCKED_MS: u64 = 500;
+
+/// The maximum number of lines for draining workers, and for listeners.
+const OTHERS: usize = 6;
+
+const KEYS: &str = "s stack  r restart  d drain  R reload  +/- scale  ? help  q quit";
+
+const HELP: [&str; 16] = [
+    "↑ ↓       choose a slot (also k and j)",
+    "s, Enter  show where the JavaScript of its worker is",
+    "p         show where the JavaScript of the primary is",
+    "r         restart: the new worker first, then the old one drains",
+    "d         drain; the slot stays empty until it is restarted",
+    "R         reload all workers, with the code as it is now",
+    "+ -       one worker more, one fewer",
+    "q, Esc    leave; the cluster goes on",
+    "",
+    "↺         restarts so far",
+    "ELU%      how long the event loop was at work, of the last 5 to 10 s",
+    "DELAYp99  99 % of its turns were shorter: so long events wait",
+    "OPEN      connections that are open",
+    "INFL      connections passed to it that it has not taken yet",
+    "CONN/s    new connections",
+    "PID in dim: the worker is from before the last reload",
+];
+
+/// The styles, with or without colours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Theme {
+    colours: bool,
+}
+
+impl Theme {
+    /// A `NO_COLOR` variable that is not empty disables colours: see no-color.org.
+    pub(super) fn of(no_color: Option<&OsStr>) -> Self {
+        Self { colours: no_color.is_none_or(OsStr::is_empty) }
+    }
+
+    fn colour(self, colour: Color) -> Style {
+        if self.colours { Style::new().fg(colour) } else { Style::new() }
+    }
+
+    fn bad(self) -> Style {
+        self.colour(Color::Red).add_modifier(Modifier::BOLD)
+    }
+
+    /// The same with and without colours.
+    fn dim() -> Style {
+        Style::new().add_modifier(Modifier::DIM)
+    }
+
+    fn head(self) -> Style {
+        self.colour(Color::Cyan).add_modifier(Modifier::BOLD)
+    }
+
+    fn state(self, row: &Row) -> Style {
+        if row.is_blocked {
+            return self.bad();
+        }
+        match row.state.split(' ').next() {
+            Some("serving") => self.colour(Color::Green),
+            Some("filling" | "emptying") => self.colour(Color::Yellow),
+            Some("stopped") => Self::dim(),
+            _ => self.bad(),
+        }
+    }
+}
+
+pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, theme: Theme) {
+    let area = frame.area();
+    let (status, rows) = (model.status(), model.rows());
+    let width = usize::from(area.width);
+    let [draining, listeners] = [draining(status, theme), listeners(status, theme)]
+        .map(|lines| lines.into_iter().take(OTHERS).collect::<Vec<_>>());
+    let header = header(model, theme, width);
+    let height = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+    let parts = [
+        Constraint::Length(height(header.len())),
+        Constraint::Max(height(rows.len() + 1)),
+        Constraint::Max(height(draining.len())),
+        Constraint::Max(height(listeners.len())),
+        Constraint::Min(0),
+        Constraint::Length(1),
+    ];
+    let [top, middle, leaving, sockets, tail, bottom] = Layout::vertical(parts).areas(area);
+    frame.render_widget(Paragraph::new(header), top);
+    frame.render_widget(Paragraph::new(table(model, theme, width, usize::from(middle.height))), middle);
+    frame.render_widget(Paragraph::new(draining), leaving);
+    frame.render_widget(Paragraph::new(listeners), sockets);
+    frame.render_widget(Paragraph::new(events(model, usize::from(tail.height))), tail);
+    frame.render_widget(Paragraph::new(footer(model, theme)), bottom);
+    match model.overlay() {
+        Some(Overlay::Help) => {
+            let lines = HELP.iter().map(|line| Line::raw(*line)).collect();
+            over(frame, area, "keys and columns", lines, 0);
+        }
+        Some(Overlay::Text { title, lines, scroll }) => {
+            over(frame, area, title, lines.iter().map(|line| Line::raw(clean(line))).collect(), *scroll);
+        }
+        None => {}
+    }
+}
+
+/// Words in lines, with as many per line as fit.
+fn wrap(words: Vec<Span<'static>>, width: usize) -> Vec<Line<'static>> {
+    let mut lines: Vec<Line<'static>> = vec![Line::default()];
+    for word in words {
+        let Some(line) = lines.last_mut() else { break };
+        if line.width() > 0 && line.width() + 2 + word.width() > width {
+            lines.push(Line::from(word));
+        } else {
+            if line.width() > 0 {
+                line.push_span("  ");
+            }
+            line.push_span(word);
+        }
+    }
+    lines
+}
+
+fn header(model: &Model, theme: Theme, width: usize) -> Vec<Line<'static>> {
+    let (status, totals) = (model.status(), model.totals());
+    let text = |value: &Value| clean(value.as_str().unwrap_or("?"));
+    let number = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let rate = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), per_second);
+    let sum = |key: &str| {
+        let of = |listener: &Value| listener[key].as_u64();
+        list(&status["listeners"]).iter().filter_map(of).sum::<u64>()
+    };
+    let mut words = vec![
+        Span::styled(format!("rcluster {}", text(&status["versions"]["rcluster"])), theme.head()),
+        format!("Node {}", text(&status["versions"]["node"])).into(),
+        format!("pid {}", number(&status["primary"]["pid"])).into(),
+        format!("generation {}", number(&status["generation"])).into(),
+    ];
+    if let Some(up) = uptime(&status["startedAt"]) {
+        words.push(format!("up {}", units::about(up)).into());
+    }
+    let ready = format!("{} of {} ready", number(&status["ready"]), number(&status["workers"]));
+    let is_short = status["ready"].as_u64() < status["workers"].as_u64();
+    words.push(if is_short { Span::styled(ready, theme.bad()) } else { ready.into() });
+    let marks =
+        [("reloading", "reloading"), ("shuttingDown", "shutting down"), ("stopping", "about to stop")];
+    if let Some((_, mark)) = marks.iter().find(|(key, _)| status[key] == json!(true)) {
+        words.push(Span::styled(*mark, theme.colour(Color::Yellow).add_modifier(Modifier::BOLD)));
+    }
+    if status["standby"]["ready"] != json!(0) || status["standby"]["starting"] != json!(0) {
+        words.push(format!("standbys {}", number(&status["standby"]["ready"])).into());
+    }
+    words.push(format!("{} CPUs", number(&status["cpus"])).into());
+    let cgroup = &status["cgroup"];
+    if let (Some(usage), Some(limit)) = (cgroup["memoryUsage"].as_u64(), cgroup["memoryLimit"].as_u64()) {
+        words.push(format!("memory {} of {}", units::bytes(usage), units::bytes(limit)).into());
+    }
+    words.push(format!("conn/s {}", rate(totals.accepted)).into());
+    words.push(format!("queue {}", sum("queue")).into());
+    words.push(format!("backlog {}", sum("backlog")).into());
+    let shed = Span::raw(format!("shed/s {}", rate(totals.shed)));
+    words.push(if totals.shed.is_some_and(|rate| rate > 0.0) { shed.style(theme.bad()) } else { shed });
+    words.push(format!("restarts {}", number(&status["restarts"])).into());
+    words.extend(primary(model, theme));
+    let mut lines = wrap(words, width);
+    if status["dispatcher"].is_null() {
+        lines.push(Line::styled("the thread that accepts connections does not answer", theme.bad()));
+    }
+    lines
+}
+
+/// The figures of the primary's own process.
+fn primary(model: &Model, theme: Theme) -> Vec<Span<'static>> {
+    let primary = &model.status()["primary"];
+    let cpu = model.totals().primary_cpu.map_or_else(|| "-".to_owned(), percent);
+    let memory = primary["memory"].as_u64().map_or_else(|| "-".to_owned(), units::bytes);
+    let blocked = match primary["blockedMs"].as_u64() {
+        Some(ms) if ms >= BLOCKED_MS => Span::styled(format!("blocked {}", units::about(ms)), theme.bad()),
+        Some(ms) => format!("blocked {ms}ms").into(),
+        None => "blocked -".into(),
+    };
+    vec![format!("primary CPU% {cpu}").into(), format!("RSS {memory}").into(), blocked]
+}
+
+/// In ms. `None` if it cannot be computed, for example because the clocks differ.
+fn uptime(started: &Value) -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_millis();
+    u64::try_from(now).ok()?.checked_sub(started.as_u64()?)
+}
+
+fn table(model: &Model, theme: Theme, width: usize, height: usize) -> Vec<Line<'static>> {
+    let (rows, selected) = (model.rows(), model.selected());
+    let columns = fitting(rows, width);
+    let cells = |text: &dyn Fn(Column) -> String, style: &dyn Fn(Column) -> Style| {
+        let spans = columns.iter().map(|(column, width)| {
+            let text: String = clean(&text(*column)).chars().take(*width).collect();
+            let text = if column.is_number { format!("{text:>width$} ") } else { format!("{text:<width$} ") };
+            Span::styled(text, style(*column))
+        });
+        Line::from(spans.collect::<Vec<_>>())
+    };
+    let mut lines = vec![cells(&|column| column.head.to_owned(), &|_| theme.head())];
+    let shown = height.saturating_sub(1);
+    // Keeps the selected row visible.
+    let first = (selected + 1).saturating_sub(shown.max(1));
+    for (index, row) in rows.iter().enumerate().skip(first).take(shown) {
+        let style = |column: Column| match column.head {
+            "STATE" => theme.state(row),
+            "PID" if row.is_old => Theme::dim(),
+            _ => Style::new(),
+        };
+        let line = cells(&|column| column.text(row), &style);
+        lines.push(if index == selected { line.style(Modifier::REVERSED) } else { line });
+    }
+    lines
+}
+
+/// Former workers that drain.
+fn draining(status: &Value, theme: Theme) -> Vec<Line<'static>> {
+    let line = |worker: &Value| {
+        let number =
+            |key: &str| worker[key].as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let left = worker["deadlineMs"].as_u64();
+        let left = left.map_or_else(|| "killed".into(), |left| format!("{} left", units::about(left)));
+        Line::styled(
+            format!(
+                "draining  slot {}  pid {}  {} open  {left}",
+                number("slot"),
+                number("pid"),
+                number("connections")
+            ),
+            theme.colour(Color::Yellow),
+        )
+    };
+    list(&status["draining"]).iter().map(line).collect()
+}
+
+fn listeners(status: &Value, theme: Theme) -> Vec<Line<'static>> {
+    let line = |listener: &Value| {
+        let number =
+            |key: &str| listener[key].as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let text = |key: &str| clean(listener[key].as_str().unwrap_or("?"));
+        let waits = listener["queue"].as_u64() > Some(0) || listener["backlog"].as_u64() > Some(0);
+        let style = if waits { theme.colour(Color::Yellow) } else { Style::new() };
+        Line::styled(
+            format!(
+                "listening  {}  {}  {} workers  queue {}  backlog {} of {}",
+                text("address"),
+                text("policy"),
+                number("workers"),
+                number("queue"),
+                number("backlog"),
+                number("backlogLimit"),
+            ),
+            style,
+        )
+    };
+    list(&status["listeners"]).iter().map(line).collect()
+}
+
+/// The newest event at the bottom.
+fn events(model: &Model, height: usize) -> Vec<Line<'static>> {
+    let newest = model.events().rev().take(height);
+    // Only the first line, because a stack has more lines than there is room for.
+    let mut lines: Vec<Line<'static>> = newest
+        .map(|line| Line::styled(clean(line.lines().next().unwrap_or_default()), Theme::dim()))
+        .collect();
+    lines.reverse();
+    lines
+}
+
+fn footer(model: &Model, theme: Theme) -> Line<'static> {
+    match model.note() {
+        Some(note) => Line::styled(clean(note), theme.head()),
+        None => Line::styled(KEYS, Theme::dim()),
+    }
+}
+
+/// Draws a box over the rest.
+fn over(frame: &mut Frame<'_>, area: Rect, title: &str, lines: Vec<Line<'static>>, scroll: usize) {
+    let width = lines.iter().map(Line::width).max().unwrap_or(0).max(title.len() + 2) + 2;
+    let (width, height) = (clamp(width, area.width), clamp(lines.len() + 2, area.height));
+    let place =
+        Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
+    let scroll = u16::try_from(scroll).unwrap_or(u16::MAX);
+    let text = Paragraph::new(lines).scroll((scroll, 0)).block(Block::bordered().title(clean(title)));
+    frame.render_widget(Clear, place);
+    frame.render_widget(text, place);
+}
+
+fn clamp(wanted: usize, most: u16) -> u16 {
+    u16::try_from(wanted).unwrap_or(u16::MAX).min(most)
+}
+
+/// Text from other programs must not control the terminal.
+fn clean(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use ratatui::buffer::Buffer;
+
+    use super::*;
+
+    fn status() -> Value {
+        let slot = |slot: u32, state: &str| {
+            json!({
+                "slot": slot, "worker": slot, "pid": 100 + slot, "state": state, "uptime": 5000, "cpuMs": 100,
+                "elu": 0.5, "delayP99Ms": 20.0, "memory": 52_428_800, "connections": 3, "inFlight": 1, "clients": 9,
+                "fds": 22, "restarts": 1, "generation": 1, "blockedMs": 0, "lastExit": null,
+            })
+        };
+        json!({
+            "versions": { "rcluster": "0.1.0", "node": "22.1.0" }, "generation": 2, "cpus": 2,
+            "primary": { "pid": 99, "cpuMs": 10, "memory": 41_943_040, "blockedMs": 0 },
+            "workers": 2, "ready": 2, "restarts": 1, "standby": { "ready": 1, "starting": 0 }, "reloading": true,
+            "slots": [slot(0, "serving"), slot(1, "serving")],
+            "draining": [{ "slot": 1, "pid": 77, "connections": 4, "deadlineMs": 8000 }],
+            "listeners": [{ "address": "0.0.0.0:3000", "policy": "round-robin", "workers": 2, "queue": 0, "backlog": 5,
+                "backlogLimit": 511 }],
+            "dispatcher": { "listeners": [] },
+        })
+    }
+
+    fn model(status: Value) -> Model {
+        Model::new(status, Instant::now())
+    }
+
+    fn drawn(model: &Model, width: u16, height: u16, colours: bool) -> Buffer {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| draw(frame, model, Theme { colours })).unwrap();
+        terminal.backend().buffer().clone()
+    }
+
+    fn lines(buffer: &Buffer) -> Vec<String> {
+        let row = |y| (0..buffer.area.width).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+        (0..buffer.area.height).map(|y| row(y).trim_end().to_owned()).collect()
+    }
+
+    #[test]
+    fn there_are_a_header_the_slots_what_drains_what_listens_events_and_keys() {
+        let mut model = model(status());
+        model.on_event("ready slot=1\nwith more".into());
+        let lines = lines(&drawn(&model, 160, 20, true));
+        assert_eq!(
+            lines[0],
+            "rcluster 0.1.0  Node 22.1.0  pid 99  generation 2  2 of 2 ready  reloading  standbys 1  2 CPUs  conn/s -  \
+             queue 0  backlog 5  shed/s -  restarts 1"
+        );
+        assert_eq!(lines[1], "primary CPU% -  RSS 40.0M  blocked 0ms");
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let head = "SLOT PID STATE AGE ↺ CPU% ELU% DELAYp99 RSS OPEN INFL CONN/s FDS LAST";
+        assert_eq!(words(&lines[2]), words(head));
+        assert_eq!(words(&lines[4]), words("1 101 serving 5s 1 - 50 20ms 50.0M 3 1 - 22 -"));
+        assert_eq!(lines[5], "draining  slot 1  pid 77  4 open  8s left");
+        assert_eq!(lines[6], "listening  0.0.0.0:3000  round-robin  2 workers  queue 0  backlog 5 of 511");
+        assert_eq!(lines[7], "ready slot=1");
+        assert_eq!(lines[19], KEYS);
+    }
+
+    #[test]
+    fn columns_stand_below_their_heads() {
+        let lines = lines(&drawn(&model(status()), 160, 20, true));
+        for (head, cell) in [("STATE", "serving"), ("LAST", "-")] {
+            let at = lines[2].find(head).unwrap();
+            let column = lines[2][..at].chars().count();
+            let found: String = lines[3].chars().skip(column).collect();
+            assert!(found.starts_with(cell), "{head}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_small_terminal_shows_what_matters_and_never_fails() {
+        for width in 0..60 {
+            for height in 0..12 {
+                let mut model = model(status());
+                drawn(&model, width, height, true);
+                model.on_key(KeyEvent::new(KeyCode::Char('?'), KeyModifiers::NONE));
+                drawn(&model, width, height, true);
+            }
+        }
+        let lines = lines(&drawn(&model(status()), 40, 14, true));
+        assert!(lines.iter().any(|line| line.starts_with("SLOT STATE")), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.contains("serving")), "{lines:#?}");
+    }
+
+    #[test]
+    fn without_colours_there_are_none() {
+        let mut status = status();
+        status["slots"][0]["state"] = json!("given-up");
+        let buffer = drawn(&model(status.clone()), 100, 20, false);
+        assert!(buffer.content().iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
+        let buffer = drawn(&model(status), 100, 20, true);
+        assert!(buffer.content().iter().any(|cell| cell.fg == Color::Red));
+        let colours = |value: Option<&str>| Theme::of(value.map(OsStr::new)).colours;
+        assert_eq!((colours(None), colours(Some("")), colours(Some("1"))), (true, true, false));
+    }
+
+    #[test]
+    fn a_primary_that_is_blocked_and_a_dispatcher_that_is_silent_are_told() {
+        let mut status = status();
+        status["primary"]["blockedMs"] = json!(7300);
+        (status["listeners"], status["dispatcher"]) = (Value::Null, Value::Null);
+        let lines = lines(&drawn(&model(status), 160, 20, true));
+        assert!(lines[1].ends_with("blocked 7s"), "{}", lines[1]);
+        assert_eq!(lines[2], "the thread that accepts connections does not answer");
+    }
+
+    #[test]
+    fn the_selected_slot_stays_in_sight() {
+        let mut status = status();
+        let slots: Vec<Value> = (0..50).map(|slot| json!({ "slot": slot, "state": "serving" })).collect();
+        status["slots"] = json!(slots);
+        let mut model = model(status);
+        model.on_key(KeyEvent::new(KeyCode::End, KeyModifiers::NONE));
+        let buffer = drawn(&model, 100, 12, true);
+        let shown = lines(&buffer);
+        let at = shown.iter().position(|line| line.trim_start().starts_with("49 ")).expect("it is in sight");
+        let y = u16::try_from(at).unwrap();
+        assert!(buffer[(0, y)].modifier.contains(Modifier::REVERSED));
+        model.on_status(model.status().clone(), Instant::now() + Duration::from_secs(1));
+        assert_eq!(model.selected(), 49);
+    }
+
+    #[test]
+    fn what_programs_say_cannot_steer_the_terminal() {
+        let mut model = model(status());
+        model.on_event("ready \u{1b}[2Jreason=\u{7}x".into());
+        let lines = lines(&drawn(&model, 100, 20, true));
+        assert!(lines.iter().any(|line| line == "ready  [2Jreason= x"), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_stack_lies_over_the_rest_and_moves() {
+        let mut model = model(status());
+        let stack = json!("Error\n    at one (/app.js:1:1)\n    at two (/app.js:2:2)");
+        model.on_done(&crate::top::model::Action::Stack(Some(0)), Ok(stack));
+        let shown = lines(&drawn(&model, 100, 20, true)).join("\n");
+        assert!(shown.contains("stack of slot 0") && shown.contains("at two (/app.js:2:2)"), "{shown}");
+        model.on_key(KeyEvent::new(KeyCode::Down, KeyModifiers::NONE));
+        model.on_key(KeyEvent::new(KeyCode::Down, KeyModifiers::NONE));
+        let shown = lines(&drawn(&model, 100, 20, true)).join("\n");
+        assert!(!shown.contains("at one") && shown.contains("at two"), "{shown}");
+    }
+}
