@@ -1,0 +1,380 @@
+'use strict';
+
+const net = require('node:net');
+const path = require('node:path');
+const {
+  Buffer,
+  Error,
+  JSON,
+  Map,
+  Number,
+  Object,
+  Promise,
+  Symbol,
+  realProcess: process,
+} = require('../globals');
+
+/**
+ * @typedef {import('../../control').ConnectOptions} ConnectOptions
+ * @typedef {import('../../control').ControlEvent} ControlEvent
+ * @typedef {import('../../control').EventListener} EventListener
+ * @typedef {import('../../control').LogLine} LogLine
+ * @typedef {{ resolve: (result: any) => void, reject: (error: Error) => void, onEvent?: EventListener }} Waiting
+ */
+
+const VERSION = 1;
+
+/**
+ * @param {string} code
+ * @param {string} message
+ * @param {unknown} [cause]
+ */
+function failure(code, message, cause) {
+  return Object.assign(new Error(message, cause === undefined ? undefined : { cause }), { code });
+}
+
+/**
+ * The worker's last lines on stderr, if the error has them.
+ * @param {{ stderrTail?: string[] }} error
+ */
+function tailOf({ stderrTail }) {
+  return stderrTail === undefined ? {} : { stderrTail };
+}
+
+/**
+ * Connects to a cluster.
+ * @param {ConnectOptions} options
+ * @returns {Promise<ControlClient>}
+ */
+async function connect({ control, pid }) {
+  if (control === undefined && pid === undefined) {
+    throw failure('ERR_INVALID_ARG_VALUE', 'Name the cluster by "control" or by "pid"');
+  }
+  const places = control === undefined ? placesOf(/** @type {number} */ (pid)) : [control];
+  let cause;
+  for (const place of places) {
+    try {
+      return new ControlClient(await open(place), place);
+    } catch (error) {
+      cause = error;
+    }
+  }
+  const { code } = /** @type {NodeJS.ErrnoException} */ (cause);
+  if (code === 'ERR_RCLUSTER_UNSUPPORTED_NODE') throw cause;
+  throw failure('ERR_RCLUSTER_NOT_RUNNING', `No cluster listens at ${places.join(' or ')}`, cause);
+}
+
+/**
+ * The possible addresses of the control socket of a process, by default.
+ * @param {number} pid
+ */
+function placesOf(pid) {
+  const { RUNTIME_DIRECTORY: service, XDG_RUNTIME_DIR: session } = process.env;
+  const places = [];
+  if (session?.startsWith('/')) places.push(path.join(session, 'rcluster', `${pid}.sock`));
+  places.push(`@rcluster/${process.getuid?.()}/${pid}`);
+  if (service?.startsWith('/')) places.push(path.join(service.split(':')[0], 'rcluster.sock'));
+  return places;
+}
+
+/**
+ * @param {string} place a path or `@name`
+ * @returns {Promise<net.Socket>}
+ */
+function open(place) {
+  if (place.startsWith('@') && Number(process.versions.node.split('.')[0]) < 22) {
+    const message = `${place} is an abstract name, to which Node ${process.versions.node} cannot connect`;
+    return Promise.reject(failure('ERR_RCLUSTER_UNSUPPORTED_NODE', message));
+  }
+  return new Promise((resolve, reject) => {
+    const socket = net.connect({ path: place.startsWith('@') ? `\0${place.slice(1)}` : place });
+    socket.once('error', reject);
+    socket.once('connect', () => {
+      socket.removeListener('error', reject);
+      resolve(socket);
+    });
+  });
+}
+
+class ControlClient {
+  #socket;
+  #place;
+  #rest = '';
+  #last = 0;
+  /** @type {Map<number, Waiting>} */
+  #waiting = new Map();
+  /** @type {Error | undefined} why the connection has ended */
+  #ended;
+
+  /**
+   * @param {net.Socket} socket
+   * @param {string} place
+   */
+  constructor(socket, place) {
+    this.#socket = socket;
+    this.#place = place;
+    socket.setEncoding('utf8');
+    socket.on('data', (/** @type {string} */ text) => this.#onData(text));
+    socket.on('error', (error) => this.#end(error));
+    socket.on('close', () => this.#end());
+  }
+
+  hello() {
+    return this.#ask({ verb: 'hello' });
+  }
+
+  status() {
+    return this.#ask({ verb: 'status' });
+  }
+
+  /** The metrics, in the format of OpenMetrics. */
+  async metrics() {
+    const { text } = await this.#ask({ verb: 'metrics' });
+    return text;
+  }
+
+  /**
+   * @param {number | 'auto' | `+${number}` | `-${number}`} workers
+   * @param {{ onEvent?: EventListener }} [options]
+   */
+  async scale(workers, options) {
+    await this.#ask({ verb: 'scale', workers }, options?.onEvent);
+  }
+
+  /** @param {{ concurrency?: number, onEvent?: EventListener }} [options] */
+  async reload({ concurrency, onEvent } = {}) {
+    await this.#ask({ verb: 'reload', concurrency }, onEvent);
+  }
+
+  /**
+   * @param {number} slot
+   * @param {{ onEvent?: EventListener }} [options]
+   */
+  async restart(slot, options) {
+    await this.#ask({ verb: 'restart', slot }, options?.onEvent);
+  }
+
+  /**
+   * @param {number} slot
+   * @param {{ onEvent?: EventListener }} [options]
+   */
+  async drain(slot, options) {
+    await this.#ask({ verb: 'drain', slot }, options?.onEvent);
+  }
+
+  /** @param {number | 'primary'} slot */
+  stack(slot) {
+    return this.#ask({ verb: 'stack', slot });
+  }
+
+  /**
+   * @param {number | 'primary'} slot
+   * @param {{ duration?: number }} [options]
+   */
+  async profile(slot, { duration } = {}) {
+    const pieces = [];
+    for await (const piece of this.#pieces({ verb: 'profile', slot, duration })) pieces.push(piece);
+    return `${Buffer.concat(pieces)}`;
+  }
+
+  /** @param {number | 'primary'} slot */
+  heap(slot) {
+    return this.#pieces({ verb: 'heap', slot });
+  }
+
+  /**
+   * @param {number | 'primary'} slot
+   * @param {{ off?: boolean }} [options]
+   * @returns {Promise<string | null>}
+   */
+  async inspect(slot, { off } = {}) {
+    const { url } = await this.#ask({ verb: 'inspect', slot, off });
+    return url;
+  }
+
+  /**
+   * @param {number | 'primary'} slot
+   * @returns {Promise<string[]>}
+   */
+  async env(slot) {
+    const { names } = await this.#ask({ verb: 'env', slot });
+    return names;
+  }
+
+  /** @param {{ delay?: number, timeout?: number, onEvent?: EventListener }} [options] */
+  async stop({ delay, timeout, onEvent } = {}) {
+    await this.#ask({ verb: 'stop', delay, timeout }, onEvent);
+  }
+
+  /**
+   * All events from now on, over a connection of its own. The cluster closes it if they are read too slowly.
+   * @yields {ControlEvent}
+   * @returns {AsyncGenerator<ControlEvent, void, void>}
+   */
+  async *events() {
+    yield* this.#stream({ verb: 'watch' }, () => []);
+  }
+
+  /** @param {{ slot?: number, lines?: number }} [options] @returns {Promise<LogLine[]>} */
+  async logs({ slot, lines } = {}) {
+    return (await this.#ask({ verb: 'logs', slot, lines })).lines;
+  }
+
+  /**
+   * @param {{ slot?: number, lines?: number, onLost?: (lines: number) => void }} [options]
+   * @yields {LogLine}
+   * @returns {AsyncGenerator<LogLine, void, void>}
+   */
+  async *followLogs({ slot, lines, onLost } = {}) {
+    const recent = (/** @type {{ lines: LogLine[] }} */ result) =>
+      result.lines.map((facts) => ({ event: 'log', facts }));
+    for await (const { event, facts } of this.#stream({ verb: 'logs', slot, lines, follow: true }, recent)) {
+      if (event === 'log') yield /** @type {LogLine} */ (facts);
+      else onLost?.(facts.lines);
+    }
+  }
+
+  /**
+   * The events of a request, including those after its answer.
+   * @param {Record<string, unknown>} request
+   * @param {(result: any) => ControlEvent[]} first makes the first events from the answer
+   * @yields {ControlEvent}
+   * @returns {AsyncGenerator<ControlEvent, void, void>}
+   */
+  async *#stream(request, first) {
+    const client = new ControlClient(await open(this.#place), this.#place);
+    /** @type {ControlEvent[]} */
+    const queue = [];
+    /** @type {() => void} */
+    let wake = () => {};
+    try {
+      const result = await client.#ask(request, undefined, (event) => {
+        queue.push(event);
+        // Further events wait in the socket buffer, then in the cluster, up to its limit.
+        client.#socket.pause();
+        wake();
+      });
+      // Events that arrived in the same turn come after the answer.
+      queue.unshift(...first(result));
+      while (client.#ended === undefined || queue.length > 0) {
+        yield* queue.splice(0);
+        if (queue.length > 0 || client.#ended !== undefined) continue;
+        const changed = new Promise(
+          (/** @type {(value: void) => void} */ resolve) => (wake = () => resolve()),
+        );
+        client.#onEnd = wake;
+        client.#socket.resume();
+        await changed;
+      }
+    } finally {
+      client.close();
+    }
+  }
+
+  /**
+   * A result in pieces, over a connection of its own. It is read no faster than it is consumed.
+   * @param {Record<string, unknown>} request
+   * @yields {Buffer}
+   * @returns {AsyncGenerator<Buffer, void, void>}
+   */
+  async *#pieces(request) {
+    const client = new ControlClient(await open(this.#place), this.#place);
+    /** @type {Buffer[]} */
+    const queue = [];
+    /** @type {() => void} */
+    let wake = () => {};
+    const state = { isDone: false };
+    const done = client.#ask(request, ({ facts }) => {
+      queue.push(Buffer.from(facts.base64, 'base64'));
+      client.#socket.pause();
+      wake();
+    });
+    const settled = () => {
+      state.isDone = true;
+      wake();
+    };
+    done.then(settled, settled);
+    try {
+      while (!state.isDone || queue.length > 0) {
+        yield* queue.splice(0);
+        if (queue.length > 0 || state.isDone) continue;
+        const changed = new Promise(
+          (/** @type {(value: void) => void} */ resolve) => (wake = () => resolve()),
+        );
+        client.#socket.resume();
+        await changed;
+      }
+      await done;
+    } finally {
+      client.close();
+    }
+  }
+
+  /** Closes the connection. Operations that were requested continue. */
+  close() {
+    this.#socket.destroy();
+    this.#end();
+  }
+
+  async [Symbol.asyncDispose]() {
+    this.close();
+  }
+
+  /** @type {() => void} */
+  #onEnd = () => {};
+
+  /**
+   * @param {Record<string, unknown>} request
+   * @param {EventListener} [onEvent] called for events until the answer
+   * @param {EventListener} [onWatch] also called for events after the answer
+   * @returns {Promise<any>}
+   */
+  #ask(request, onEvent, onWatch) {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    const id = ++this.#last;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject, onEvent: onWatch ?? onEvent });
+      if (onWatch !== undefined) this.#watch = id;
+      this.#socket.write(`${JSON.stringify({ v: VERSION, id, ...request })}\n`);
+    });
+  }
+
+  /** @type {number | undefined} the request whose events continue after its answer */
+  #watch;
+
+  /** @param {string} text */
+  #onData(text) {
+    const lines = (this.#rest + text).split('\n');
+    this.#rest = /** @type {string} */ (lines.pop());
+    for (const line of lines) this.#onLine(JSON.parse(line));
+  }
+
+  /** @param {any} message */
+  #onLine({ id, event, facts, ok, result, error }) {
+    if (id === null) {
+      this.#end(failure(error.code, error.message));
+      return;
+    }
+    const waiting = this.#waiting.get(id);
+    if (event !== undefined) {
+      waiting?.onEvent?.({ event, facts });
+      return;
+    }
+    if (id !== this.#watch || !ok) this.#waiting.delete(id);
+    if (ok) waiting?.resolve(result);
+    else waiting?.reject(Object.assign(failure(error.code, error.message), tailOf(error)));
+  }
+
+  /** @param {Error} [cause] */
+  #end(cause) {
+    if (this.#ended !== undefined) return;
+    const message = 'The connection to the cluster has ended';
+    const named = cause !== undefined && 'code' in cause && `${cause.code}`.startsWith('ERR_');
+    this.#ended = named ? cause : failure('ERR_RCLUSTER_NOT_RUNNING', message, cause);
+    for (const { reject } of this.#waiting.values()) reject(this.#ended);
+    this.#waiting.clear();
+    this.#onEnd();
+  }
+}
+
+module.exports = { connect };

@@ -1,0 +1,128 @@
+'use strict';
+
+// The link of this process to the exchange. It is opened at the first use.
+
+const builtin = require('../builtin');
+const { setImmediate } = require('../globals');
+const { failure, sharedError } = require('../shared/errors');
+const { checkMembership, openerOf } = require('../shared/opener');
+const { warnOfLoss } = require('../shared/lost');
+
+/** The kinds of frames. The native side has the same numbers. */
+const KIND = {
+  END: 0,
+  MESSAGE: 1,
+  REQUEST: 2,
+  NOTICE: 3,
+  CANCELLED: 4,
+  OUTCOME: 5,
+  CHANNEL_LAG: 6,
+  HANDLER_LAG: 7,
+};
+
+/**
+ * What has come: `worker` is which it is from, or about, 0 for the primary. `number` is the origin of a message, the number of
+ * a call or of a request, or how many were dropped, 0 if that is not known; `rest` says how many outcomes of the same request are to come; `flag`
+ * says of a message whether this process has posted it (1), and whether it is of a channel of all machines, or from another
+ * machine (2); and of an outcome what has come of the request. Text is JSON, bytes
+ * are a structured clone.
+ * @typedef {object} Frame
+ * @property {number} kind
+ * @property {number} flag
+ * @property {number} worker
+ * @property {number} rest
+ * @property {number} number
+ * @property {string} name of the channel, or of the handler
+ * @property {string | Buffer | null | undefined} value
+ */
+/** @typedef {import('../../binding').ExchangeLink} Link */
+
+/** @type {Link | undefined} */
+let native;
+/** Why the exchange has ended. @type {Error | undefined} */
+let ended;
+/** The number of requests and channels that keep the process alive. */
+let holds = 0;
+
+/** The function for each kind of frame. @type {Record<number, (frame: Frame) => void>} */
+const takers = {};
+
+/** Called when the link ends. @type {((error: Error) => void)[]} */
+const onEnds = [];
+
+/**
+ * The link, opened if necessary.
+ * @returns {Link}
+ * @throws {Error} ERR_RCLUSTER_GONE when it has ended
+ */
+function link() {
+  if (ended !== undefined) throw ended;
+  if (native !== undefined) return native;
+  const refusal = 'Messages are exchanged by the main thread of a process';
+  const open = openerOf('openExchange', 'rcluster.exchange', refusal);
+  checkMembership();
+  try {
+    native = open(onNews);
+  } catch (error) {
+    throw sharedError(/** @type {Error} */ (error));
+  }
+  native.hold(holds > 0);
+  builtin.worker?.once('disconnect', () => {
+    native?.stop();
+    end(failure('ERR_RCLUSTER_GONE', 'This worker has left its cluster, and exchanges no messages any more'));
+  });
+  return native;
+}
+
+function onNews() {
+  let drained = false;
+  try {
+    let more = true;
+    while (more) more = native?.drain(onFrame) === true && ended === undefined;
+    drained = true;
+  } finally {
+    // A listener has thrown. The rest of the same packet is not announced again, so it is read later.
+    if (!drained) setImmediate(onNews);
+  }
+}
+
+/** @type {Parameters<Link['drain']>[0]} */
+function onFrame(kind, flag, worker, rest, number, name, value) {
+  if (ended !== undefined) return;
+  if (kind === KIND.END) return onEnd();
+  takers[kind]?.({ kind, flag, worker, rest, number, name, value });
+}
+
+/** The primary is gone, or has cut off this process. */
+function onEnd() {
+  native?.stop();
+  end(
+    failure('ERR_RCLUSTER_GONE', 'The primary of this process is gone, and with it the exchange of messages'),
+  );
+  if (!builtin.isWorker) {
+    throw failure('ERR_RCLUSTER_FAILED', 'The native part has failed: no messages are exchanged any more');
+  }
+  warnOfLoss('This worker exchanges no messages any more');
+}
+
+/** @param {Error} error */
+function end(error) {
+  if (ended !== undefined) return;
+  ended = error;
+  native?.hold(false);
+  for (const onEnded of onEnds) onEnded(error);
+}
+
+/** @param {number} change of the number of holders that keep the process alive */
+function hold(change) {
+  const before = holds > 0;
+  holds += change;
+  if (before !== holds > 0 && ended === undefined) native?.hold(holds > 0);
+}
+
+/** The link if it is open, for ending what was begun on it. */
+function current() {
+  return ended === undefined ? native : undefined;
+}
+
+module.exports = { KIND, current, hold, link, onEnds, takers };

@@ -1,0 +1,54 @@
+'use strict';
+
+const { Array, Number, Object, Set } = require('../globals');
+
+/** The deepest nesting of an object that is stored as JSON. */
+const DEPTH = 100;
+
+/**
+ * Whether JSON reproduces the value exactly: only numbers that JSON has, no holes, and nothing that JSON
+ * omits or converts.
+ *
+ * @param {unknown} value
+ * @param {{ once?: boolean }} [options] `once`: and no object occurs twice, because JSON would duplicate it
+ */
+function isJson(value, { once = false } = {}) {
+  return check(value, DEPTH, once ? undefined : null);
+}
+
+/**
+ * @param {unknown} value
+ * @param {number} depth
+ * @param {Set<object> | undefined | null} seen the objects met so far; null if repetition is allowed
+ * @returns {boolean}
+ */
+function check(value, depth, seen) {
+  switch (typeof value) {
+    case 'string':
+    case 'boolean':
+      return true;
+    case 'number':
+      return Number.isFinite(value) && !Object.is(value, -0);
+    case 'object':
+      break;
+    default:
+      return false;
+  }
+  if (value === null) return true;
+  if (depth === 0 || seen?.has(value) || 'toJSON' in value) return false;
+  const keys = Object.keys(value);
+  const isArray = Array.isArray(value);
+  if (Object.getPrototypeOf(value) !== (isArray ? Array.prototype : Object.prototype)) return false;
+  if (isArray && keys.length !== value.length) return false;
+  let inside = seen;
+  for (const key of keys) {
+    const item = /** @type {any} */ (value)[key];
+    // Without nested objects nothing can occur twice, so the set is created only for the first one.
+    if (inside === undefined && typeof item === 'object' && item !== null) inside = new Set([value]);
+    if (!check(item, depth - 1, inside)) return false;
+  }
+  seen?.add(value);
+  return true;
+}
+
+module.exports = { isJson };

@@ -1,0 +1,34 @@
+'use strict';
+
+const { Symbol } = require('../globals');
+const builtin = require('../builtin');
+const { loadBinding } = require('../load-binding');
+const { isMainThread } = require('../system');
+const { failure } = require('./errors');
+
+/**
+ * The function that opens a part of the shared state in this process. In a worker, ../worker/extras.js has
+ * attached it to the cluster object.
+ * @template {'openShared' | 'openLocks' | 'openExchange'} Name
+ * @param {Name} name of the native function
+ * @param {string} key of the symbol under which a worker's cluster object has it
+ * @param {string} refusal the error message in a worker thread
+ * @returns {(typeof import('../../binding'))[Name]}
+ * @throws {Error} ERR_RCLUSTER_SHARED
+ */
+function openerOf(name, key, refusal) {
+  if (!isMainThread) throw failure('ERR_RCLUSTER_SHARED', refusal);
+  if (!builtin.isWorker) return loadBinding()[name];
+  const open = /** @type {any} */ (builtin)[Symbol.for(key)];
+  if (open === undefined) throw failure('ERR_RCLUSTER_SHARED', 'This worker was not started by rcluster');
+  return open;
+}
+
+/** @throws {Error} ERR_RCLUSTER_GONE in a worker that has left */
+function checkMembership() {
+  if (builtin.isWorker && !(/** @type {any} */ (builtin.worker).isConnected())) {
+    throw failure('ERR_RCLUSTER_GONE', 'This worker has left its cluster');
+  }
+}
+
+module.exports = { checkMembership, openerOf };

@@ -1,0 +1,117 @@
+'use strict';
+
+// What a store reports about the server that holds its values. See types/shared.d.ts.
+
+const { JSON, Math, Promise } = require('../globals');
+const { failure } = require('./errors');
+const { gone } = require('./requests');
+
+/** The numbers of the native fields. */
+const FIELD = { STATE: 9, LAG: 10, QUEUED: 11, CONNECTS: 12, DISCONNECTS: 13, LOADS: 14, REVISION: 0 };
+
+const STATES = ['none', 'connecting', 'loading', 'following', 'offline'];
+
+/** The counter of each event. @type {Record<string, number>} */
+const COUNTERS = { connect: FIELD.CONNECTS, disconnect: FIELD.DISCONNECTS, resync: FIELD.LOADS };
+
+/**
+ * @typedef {import('../../binding').SharedStore} NativeStore
+ * @typedef {InstanceType<typeof import('./requests').Requests>} Requests
+ */
+
+/** @param {NativeStore} native */
+function stats(native) {
+  const { url, lastId, error } = native.server();
+  const connects = native.field(FIELD.CONNECTS);
+  return {
+    state: STATES[native.field(FIELD.STATE)],
+    url,
+    lag: native.field(FIELD.LOADS) === 0 ? undefined : native.field(FIELD.LAG),
+    lastId: lastId === '' ? undefined : lastId,
+    queued: native.field(FIELD.QUEUED),
+    reconnects: connects === 0 ? 0 : connects - 1,
+    loads: native.field(FIELD.LOADS),
+    error,
+  };
+}
+
+/**
+ * @param {NativeStore} native
+ * @param {number} status the status in the native answer
+ */
+function refusal(native, status) {
+  const { url, error } = native.server();
+  const why = error === undefined ? '' : `: ${error}`;
+  if (status === 7) {
+    // The server's error may be cleared by now, because another write has succeeded.
+    return failure(
+      'ERR_RCLUSTER_FULL',
+      `The server ${url} has no memory (OOM): nothing has been written${why}`,
+    );
+  }
+  if (status === 8) {
+    return failure(
+      'ERR_RCLUSTER_BACKEND',
+      `The server ${url} refuses to do this: nothing has been written${why}`,
+    );
+  }
+  const message = `The server ${url} cannot be reached. What was on its way may have been done, or not${why}`;
+  return failure('ERR_RCLUSTER_DISCONNECTED', message);
+}
+
+/**
+ * Resolves when everything has been loaded for the first time.
+ * @param {NativeStore} native
+ * @param {Set<() => void>} watchers
+ * @param {Requests} requests
+ * @returns {Promise<void>}
+ */
+function ready(native, watchers, requests) {
+  return new Promise((resolve, reject) => {
+    const release = requests.hold();
+    const look = () => {
+      // First, so that any change after the check is reported.
+      native.wantChanges();
+      const isLoaded = native.field(FIELD.LOADS) > 0;
+      if (!isLoaded && !requests.closed) return;
+      watchers.delete(look);
+      release();
+      if (isLoaded) resolve();
+      else reject(gone());
+    };
+    watchers.add(look);
+    look();
+  });
+}
+
+/**
+ * @param {string} name of the store
+ * @param {NativeStore} native
+ * @param {Set<() => void>} watchers
+ * @param {string} event
+ * @param {(argument: any) => void} emit
+ * @returns {() => void} a function that stops it
+ */
+function follow(name, native, watchers, event, emit) {
+  if (native.field(FIELD.STATE) === 0) {
+    throw failure('ERR_RCLUSTER_SHARED', `The store ${JSON.stringify(name)} has no backend`);
+  }
+  const counter = COUNTERS[event];
+  // The first load is not a resync.
+  const count = () => (event === 'resync' ? Math.max(native.field(counter), 1) : native.field(counter));
+  let seen = count();
+  const look = () => {
+    // First, so that any change after the check is reported.
+    native.wantChanges();
+    for (const now = count(); seen < now; seen += 1) emit(argument());
+  };
+  const argument = () => {
+    if (event === 'disconnect') return refusal(native, 6);
+    return event === 'resync' ? { revision: native.field(FIELD.REVISION) } : { url: native.server().url };
+  };
+  watchers.add(look);
+  look();
+  return () => void watchers.delete(look);
+}
+
+module.exports = { follow, ready, refusal, stats };

@@ -1,0 +1,101 @@
+'use strict';
+
+// The option `source` of shared(): where the contents of a store come from. See types/shared.d.ts.
+
+const path = require('node:path');
+const { JSON } = require('../../globals');
+const { invalidType, invalidValue, outOfRange } = require('../errors');
+const { members } = require('../members');
+
+/** The default time limit of a load, in ms. */
+const TIMEOUT = 30_000;
+
+/** The longest delay of a timer, in ms. */
+const LONGEST = 2 ** 31 - 1;
+
+/**
+ * @typedef {object} Plan
+ * @property {((facts: { signal: AbortSignal }) => unknown) | undefined} load
+ * @property {string | undefined} file
+ * @property {(text: string) => unknown} parse
+ * @property {number | undefined} every ms from one load to the next
+ * @property {boolean} isLocal whether each process loads for itself
+ * @property {((item: any) => string) | undefined} key
+ * @property {number} timeout ms
+ * @property {string} text a description that must be the same in all processes that open the store
+ */
+
+/**
+ * @param {unknown} source
+ * @returns {Plan | undefined}
+ */
+function checkSource(source) {
+  if (source === undefined) return undefined;
+  if (source === null || typeof source !== 'object') throw invalidType('options.source', 'object', source);
+  const names = ['load', 'file', 'parse', 'every', 'polling', 'key', 'timeout'];
+  const { load, file, parse, every, polling, key, timeout } = members(source, names, 'options.source');
+  if ((load === undefined) === (file === undefined)) {
+    throw invalidValue('options.source', 'has either load or file', source);
+  }
+  for (const [name, value] of [
+    ['load', load],
+    ['parse', parse],
+  ]) {
+    if (value !== undefined && typeof value !== 'function') {
+      throw invalidType(`options.source.${name}`, 'function', value);
+    }
+  }
+  if (file === undefined) {
+    if (parse !== undefined) throw invalidValue('options.source.parse', 'is for a file', parse);
+    if ((every === undefined) === (polling === undefined)) {
+      throw invalidValue('options.source', 'has either every or polling, beside load', source);
+    }
+  } else {
+    if (typeof file !== 'string' || file === '') throw invalidType('options.source.file', 'string', file);
+    if (file.includes('\0')) throw invalidValue('options.source.file', 'must be without null bytes', file);
+    if (polling !== undefined) throw invalidValue('options.source.polling', 'is for load', polling);
+  }
+  const absolute = file === undefined ? undefined : path.resolve(file);
+  const own = polling === undefined ? every : polling;
+  const period = own === undefined ? undefined : duration(polling === undefined ? 'every' : 'polling', own);
+  const what = absolute === undefined ? 'load' : `file ${JSON.stringify(absolute)}`;
+  return {
+    load,
+    file: absolute,
+    parse: parse ?? JSON.parse,
+    every: period,
+    isLocal: polling !== undefined,
+    key: keyOf(key),
+    timeout: timeout === undefined ? TIMEOUT : duration('timeout', timeout),
+    text:
+      polling !== undefined
+        ? `polling every ${period} ms`
+        : period === undefined
+          ? what
+          : `${what} every ${period} ms`,
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+function duration(name, value) {
+  if (typeof value !== 'number') throw invalidType(`options.source.${name}`, 'number', value);
+  if (!(value >= 1 && value <= LONGEST)) {
+    throw outOfRange(`options.source.${name}`, `1 to ${LONGEST} ms`, value);
+  }
+  return value;
+}
+
+/**
+ * @param {any} key the name of a member of each item, or a function
+ * @returns {((item: any) => string) | undefined}
+ */
+function keyOf(key) {
+  if (key === undefined || typeof key === 'function') return key;
+  if (typeof key === 'string') return (item) => item?.[key];
+  throw invalidType('options.source.key', 'string or function', key);
+}
+
+module.exports = { checkSource };
