@@ -1,4 +1,4 @@
-//! Tells the linker what a Node-API module needs.
+//! Passes the linker options of a Node-API module to cargo.
 
 fn main() {
     napi_build::setup();

@@ -1,6 +1,7 @@
 // The one entry. The types are in `types`; each of them is a type of the module.
 
 import clusterTypes = require('./types/cluster.js');
+import exchangeTypes = require('./types/exchange.js');
 import forwardTypes = require('./types/forward.js');
 import schedulingTypes = require('./types/scheduling.js');
 import locksTypes = require('./types/locks.js');
@@ -55,22 +56,52 @@ declare namespace cluster {
   type ConnectionCounts = schedulingTypes.ConnectionCounts;
   type SchedulingStats = schedulingTypes.SchedulingStats;
 
+  type MessageTarget = exchangeTypes.MessageTarget;
+  type RequestOptions = exchangeTypes.RequestOptions;
+  type NotifyOptions = exchangeTypes.NotifyOptions;
+  type BroadcastChannelOptions = exchangeTypes.BroadcastChannelOptions;
+  type MessageCall = exchangeTypes.MessageCall;
+  type MessageHandler = exchangeTypes.MessageHandler;
+  type HandleOptions = exchangeTypes.HandleOptions;
+  type HandlerRegistration = exchangeTypes.HandlerRegistration;
+  type ChannelMessageEvent = exchangeTypes.ChannelMessageEvent;
+  type ChannelListenerOptions = exchangeTypes.ChannelListenerOptions;
+  type LagEvent = exchangeTypes.LagEvent;
+  type BroadcastChannelEventMap = exchangeTypes.BroadcastChannelEventMap;
+  type BroadcastChannelConstructor = exchangeTypes.BroadcastChannelConstructor;
+  type RequestResult<T = unknown> = exchangeTypes.RequestResult<T>;
+  type BroadcastChannel = exchangeTypes.BroadcastChannel;
+
+  type LeadOptions = locksTypes.LeadOptions;
   type LockMode = locksTypes.LockMode;
   type LockOptions = locksTypes.LockOptions;
+  type LockScope = locksTypes.LockScope;
   type Lock = locksTypes.Lock;
   type LockInfo = locksTypes.LockInfo;
   type LockSnapshot = locksTypes.LockSnapshot;
   type Locks = locksTypes.Locks;
   type Leadership = locksTypes.Leadership;
 
+  type SharedBackend = sharedTypes.SharedBackend;
+  type SharedBackendStats = sharedTypes.SharedBackendStats;
   type SharedOptions = sharedTypes.SharedOptions;
   type SharedSetOptions = sharedTypes.SharedSetOptions;
   type SharedResult = sharedTypes.SharedResult;
   type SharedEntry<T = unknown> = sharedTypes.SharedEntry<T>;
   type SharedWatchOptions = sharedTypes.SharedWatchOptions;
   type SharedEvent<T = unknown> = sharedTypes.SharedEvent<T>;
+  type SharedLoaded = sharedTypes.SharedLoaded;
+  type SharedLoadSource = sharedTypes.SharedLoadSource;
+  type SharedFileSource = sharedTypes.SharedFileSource;
+  type SharedPollingSource = sharedTypes.SharedPollingSource;
+  type SharedSourceBase = sharedTypes.SharedSourceBase;
+  type SharedSource = sharedTypes.SharedSource;
+  type SharedSourceStats = sharedTypes.SharedSourceStats;
+  type PolledStore = sharedTypes.PolledStore;
+  type SharedListener<T = any> = sharedTypes.SharedListener<T>;
   type SharedBatch = sharedTypes.SharedBatch;
   type SharedStore = sharedTypes.SharedStore;
+  type SharedTally = sharedTypes.SharedTally;
   type SharedStats = sharedTypes.SharedStats;
 
   type ForwardOptions = forwardTypes.ForwardOptions;

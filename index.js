@@ -1,9 +1,18 @@
 'use strict';
 
 const process = require('node:process');
-const { isMainThread } = require('node:worker_threads');
 const builtin = require('./lib/builtin');
-const { hasNativePart } = require('./lib/extras');
+const { later } = require('./lib/later');
+const { hasNativePart, isBundled, isMainThread } = require('./lib/system');
+
+/** @type {() => typeof import('./lib/load-binding')} */
+const native = later('load-binding');
+/** @type {() => typeof import('./lib/primary')} */
+const primary = later('primary/index');
+/** @type {() => typeof import('./lib/worker/enter')} */
+const enter = later('worker/enter');
+/** @type {() => typeof import('./lib/worker/extras')} */
+const workerExtras = later('worker/extras');
 
 // `import { fork } from 'rcluster'` works because Node finds these names by reading this line, not by running it.
 exports.isWorker =
@@ -30,8 +39,12 @@ exports.isWorker =
   exports.SCHED_HOOK =
   exports.schedule =
   exports.schedulingStats =
+  exports.BroadcastChannel =
+  exports.handle =
   exports.lead =
   exports.locks =
+  exports.notify =
+  exports.request =
   exports.shared =
   exports.stickyId =
     undefined;
@@ -41,13 +54,15 @@ module.exports = /** @type {any} */ (cluster());
 
 function cluster() {
   if (!hasNativePart()) return require('./lib/fallback');
+  // This throws an error that explains why: nothing else of the package can be loaded from inside a bundle.
+  if (isBundled) return require('./lib/load-binding').loadBinding();
   if (builtin.isWorker) {
-    // As a rule the preload that the primary started this worker with has turned the built-in object into ours. Where
-    // there was none, as in a single executable that takes no options, that is done now.
-    if (isMainThread && process.env.RCLUSTER_LINK !== undefined) require('./lib/worker/enter').enter();
-    return require('./lib/worker/extras').addWorkerExtras(builtin);
+    // Usually the preload has already turned the built-in object into ours. A process without preloads, such
+    // as a single executable that takes no options, does it here.
+    if (isMainThread && process.env.RCLUSTER_LINK !== undefined) enter().enter();
+    return workerExtras().addWorkerExtras(builtin);
   }
-  // Loaded now rather than at the first fork: an installation that lacks the native part should say so at once.
-  require('./lib/load-binding').loadBinding();
-  return require('./lib/primary').getPrimary();
+  // Loaded now rather than at the first fork, so that an installation without the native part fails at once.
+  native().loadBinding();
+  return primary().getPrimary();
 }

@@ -1,4 +1,4 @@
-// The names of index.js for `import`, one by one: whoever imports a name that there is not is told at once.
+// The exports of index.js, listed for `import`: importing a name that does not exist fails at link time.
 
 export {
   default,
@@ -26,8 +26,12 @@ export {
   SCHED_HOOK,
   schedule,
   schedulingStats,
+  BroadcastChannel,
+  handle,
   lead,
   locks,
+  notify,
+  request,
   shared,
   stickyId,
 } from './index.js';

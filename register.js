@@ -2,23 +2,23 @@
 
 // `node -r rcluster/register app.js` (or `--import`): the app's own `cluster` is rcluster, without a change to the app.
 //
-// Workers do not load it, since what they need comes with them when the primary starts them; their own processes inherit
-// the option along with the rest of process.execArgv. Nor do worker threads need it: they get the preloads of the process, but
-// a thread serves nobody's workers.
+// Workers do not need this file: the primary starts them with a preload of their own. Their child processes
+// inherit the option along with the rest of process.execArgv. Worker threads also get the preloads of the
+// process, but a thread is neither a primary nor a worker, so nothing is done there.
 //
-// The native part is loaded at the first fork only, because in NODE_OPTIONS this file reaches many processes that
-// never fork a worker.
+// The native part is loaded at the first fork, not here, because NODE_OPTIONS carries this file into many
+// processes that never fork a worker.
 
 const cluster = require('./lib/builtin');
-const { hasNativePart } = require('./lib/extras');
+const { load } = require('./lib/later');
+const { hasNativePart, isMainThread } = require('./lib/system');
 const { syncBuiltinESMExports } = require('node:module');
-const { isMainThread } = require('node:worker_threads');
 
 if (isMainThread && !hasNativePart()) {
   require('./lib/fallback');
 } else if (isMainThread && cluster.isPrimary) {
-  require('./lib/seam/options').nameRegisterAnywhere();
-  require('./lib/primary').takeOver(cluster);
-  // For those who `import { fork } from 'node:cluster'`.
+  load('seam/options').nameRegisterAnywhere();
+  load('primary/index').takeOver(cluster);
+  // Updates `import { fork } from 'node:cluster'`.
   syncBuiltinESMExports();
 }

@@ -5,6 +5,7 @@
 //   node __test__/run.js
 //   node __test__/run.js supervision
 //   node __test__/run.js draining/http blocked
+//   node __test__/run.js --without=docs,ecosystem    all but those in these folders
 //   RCLUSTER_SUBJECT=node:cluster node __test__/run.js
 //
 // The files are listed here because the versions of Node differ in what `node --test <directory>` takes for a test.
@@ -20,7 +21,12 @@ const ROOT = path.join(__dirname, '..');
 /** Where tests are: those of the benchmarks are beside what they test. */
 const FOLDERS = ['__test__', 'benchmark'];
 
-const words = process.argv.slice(2);
+const WITHOUT = '--without=';
+const words = process.argv.slice(2).filter((word) => !word.startsWith(WITHOUT));
+const without = process.argv
+  .slice(2)
+  .filter((word) => word.startsWith(WITHOUT))
+  .flatMap((word) => word.slice(WITHOUT.length).split(','));
 const files = FOLDERS.flatMap((folder) =>
   fs
     .readdirSync(path.join(ROOT, folder), { recursive: true, encoding: 'utf8' })
@@ -28,6 +34,7 @@ const files = FOLDERS.flatMap((folder) =>
     .map((file) => path.join(folder, file)),
 )
   .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
+  .filter((file) => !file.split(path.sep).some((folder) => without.includes(folder)))
   .sort()
   .map((file) => path.join(ROOT, file));
 
@@ -39,7 +46,7 @@ if (files.length === 0) {
 // The packages that some tests are about are many and large, so they are no business of `npm install`.
 if (files.some((file) => file.startsWith(path.join(__dirname, 'ecosystem')))) installEcosystem();
 
-const runner = spawn(process.execPath, ['--test', '--test-concurrency=2', ...files], { stdio: 'inherit' });
+const runner = spawn(process.execPath, ['--test', '--test-concurrency=3', ...files], { stdio: 'inherit' });
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.on(signal, () => runner.kill(/** @type {NodeJS.Signals} */ (signal)));
 }

@@ -4,8 +4,8 @@
  * Runs the suites one after the other and writes docs/benchmarks.md and its chart.
  *
  *   npm run bench                          everything, some 25 minutes on two quiet cores
- *   npm run bench -- --quick               whether everything works, in less than 7
- *   npm run bench -- --only burst,mixed    these again; what is known of the others stays
+ *   npm run bench -- --quick               only checks that everything works, in less than 7 minutes
+ *   npm run bench -- --only burst,mixed    only these; earlier results of the others are kept
  */
 
 const { fork } = require('node:child_process');
@@ -22,7 +22,10 @@ const { suites } = require('./lib/suites');
 
 const DOCS = path.join(__dirname, '..', 'docs');
 
-/** The suite that runs now; it ends with us. @type {import('node:child_process').ChildProcess | undefined} */
+/**
+ * The running suite; it ends with this process.
+ * @type {import('node:child_process').ChildProcess | undefined}
+ */
 let current;
 for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) {
   process.on(signal, () => {
@@ -80,7 +83,7 @@ async function measure(name, args) {
 }
 
 /**
- * What a suite found out the last time.
+ * The last results of a suite.
  * @param {string} name
  * @returns {string | undefined}
  */

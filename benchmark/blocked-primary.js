@@ -2,8 +2,8 @@
 
 /**
  * What clients notice when the primary's JavaScript is busy: new connections at a steady rate, the primary
- * blocked for some seconds, and the latencies of requests begun in that time compared with those of requests
- * begun before.
+ * blocked for some seconds, and the latencies of requests begun during that time compared with those of
+ * requests begun before.
  */
 
 const { setTimeout: delay } = require('node:timers/promises');
@@ -21,14 +21,13 @@ const { percentile, summarise } = require('../testing/stats.js');
 /** @typedef {import('./lib/client').RequestRecord} RequestRecord */
 
 /**
- * Seconds before the time that counts, in which processes warm up, and after it, in which the last answers
+ * Seconds before the measured time, in which processes warm up, and after it, in which the last answers
  * arrive.
  */
 const WARMUP = 1;
 const TAIL = 1;
 /**
- * Requests begun in the last moment before the block would run into it, and say nothing about the time
- * without.
+ * Requests begun just before the block would overlap it, so they are not counted as unblocked.
  */
 const GUARD_MS = 100;
 
@@ -120,7 +119,7 @@ async function measure(contestant, { workers, rate, block, timeout }) {
 }
 
 /**
- * The requests begun in a time. One that failed counts with the time after which that was known.
+ * The requests begun in a period. A failed one counts with the time until its failure was known.
  * @param {readonly RequestRecord[]} records
  * @param {number} from
  * @param {number} to

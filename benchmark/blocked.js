@@ -1,9 +1,9 @@
 'use strict';
 
 /**
- * What clients notice when one worker's event loop is blocked again and again: new connections at a steady rate, one
- * of the workers blocked for 300 ms in every 600. The clients that count are those whom another worker answered: that
- * the blocked one keeps those whom it has already begun to serve nobody can help.
+ * What clients notice when one worker's event loop is blocked repeatedly: new connections at a steady rate,
+ * one worker blocked for 300 ms in every 600. Only clients that another worker answered are counted, because
+ * no policy can help those that the blocked one has begun to serve.
  */
 
 const { chooseContestants, isBuiltin } = require('./lib/contestants');

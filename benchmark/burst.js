@@ -1,8 +1,8 @@
 'use strict';
 
 /**
- * Thousands of clients at the same moment, far more than workers take at once and than a backlog holds: every one of
- * them is accounted for.
+ * Thousands of clients at the same moment, far more than workers take at once and than a backlog holds. Every
+ * client is accounted for.
  */
 
 const { App } = require('./lib/app');
@@ -18,7 +18,7 @@ const { median, percentile, sum } = require('../testing/stats.js');
 
 /** @typedef {Awaited<ReturnType<typeof measure>>} Sample */
 
-/** How a request may end that was not answered. */
+/** The outcomes of unanswered requests. */
 const failures = /** @type {const} */ (['refused', 'reset', 'closed', 'hung']);
 
 run(async () => {

@@ -1,8 +1,8 @@
 'use strict';
 
 /**
- * Whether anything grows in the primary with the number of workers that came and went: memory, open files, zombies.
- * Garbage is collected before each reading, so what is left is really held.
+ * Whether anything grows in the primary with the number of workers that have ended: memory, open files,
+ * zombies. Garbage is collected before each reading, so what remains is really held.
  */
 
 const { fork } = require('node:child_process');

@@ -1,8 +1,8 @@
 'use strict';
 
 /**
- * Forwarding to workers that listen by themselves, against nginx's stream module and HAProxy in TCP mode in front
- * of the very same workers, against passing descriptors, and against one worker without anything before it.
+ * Forwarding to workers that listen by themselves, compared with nginx's stream module and HAProxy in TCP
+ * mode in front of the same workers, with passing descriptors, and with one worker without a proxy.
  *
  *   node benchmark/forward.js             a minute and a half
  *
@@ -263,7 +263,10 @@ function targets(results) {
   );
 }
 
-/** Where another way is better than forwarding by rcluster. @param {readonly Result[]} results */
+/**
+ * The comparisons in which another way is better than forwarding by rcluster.
+ * @param {readonly Result[]} results
+ */
 function comparisons(results) {
   return behind(
     results.flatMap((result) =>

@@ -1,12 +1,12 @@
 'use strict';
 
 /**
- * What becomes of clients while workers are killed: new connections at a steady rate, a random worker ended
+ * The outcomes of clients while workers are killed: new connections at a steady rate, a random worker ended
  * by SIGKILL at every interval, the app forking the replacement on 'exit'.
  *
- * A worker writes down the address of every connection that reaches its JavaScript, and every connection
- * comes from an address of its own. So a broken connection is known to have been with a worker that was
- * killed, where nobody could have saved it, or never to have been seen by one.
+ * A worker records the address of every connection that reaches its JavaScript, and every connection comes
+ * from an address of its own. So a broken connection is known either to have been with a killed worker, where
+ * it could not be saved, or never to have been seen by any.
  */
 
 const fs = require('node:fs');

@@ -1,12 +1,13 @@
 'use strict';
 
 /**
- * Whether passing a connection costs the dispatcher the same, however many workers and listeners there are.
+ * Whether the dispatcher's cost of passing a connection is independent of the number of workers and
+ * listeners.
  *
- * Measured with receivers that do no more than they must (see passing.js), not with workers in Node: with 32 of those on
- * a few cores one would measure how Node processes push each other out of the caches. The rate is fixed and far from what
- * the machine can do, because under a closed loop connections come in larger batches the more workers there are, and the
- * figures would tell of that. A loop of bare system calls runs beside it: what it shows is the kernel's doing.
+ * Measured with minimal receivers (see passing.js), not with workers in Node: with 32 of those on a few cores
+ * the result would show how Node processes evict each other from the caches. The rate is fixed and far below
+ * the capacity of the machine, because under a closed loop more workers cause larger batches, which would
+ * distort the figures. A loop of bare system calls runs next to it and shows the share of the kernel.
  */
 
 const { run } = require('./lib/main');
@@ -23,7 +24,7 @@ const { median, sum } = require('../testing/stats.js');
 
 const WORKERS = [1, 2, 4, 8, 16, 32];
 const LISTENERS = [1, 4, 16, 64];
-/** With how many workers the number of listeners is varied, which has one listener otherwise. */
+/** The number of workers while the number of listeners varies; otherwise there is one listener. */
 const MIDDLE = 4;
 
 const ways = /** @type {const} */ (['polled', 'rcluster']);
@@ -146,10 +147,10 @@ function departure(values) {
  */
 async function measure(program, { way, workers, listeners }, { rate, duration, full, seed }) {
   const passing = await Passing.start(program, way, { workers, listeners });
-  // Whatever is done for the first time is done, and every receiver has been woken.
-  const { answered: perSecond } = await passing.knock({ rate: 0, seconds: full, seed });
+  // Warms up: everything has been done once, and every receiver has been woken.
+  const { answered: perSecond } = await passing.connect({ rate: 0, seconds: full, seed });
   const steady = { rate, seconds: duration, seed };
-  const { result, cpu, wakes } = await passing.during(() => passing.knock(steady));
+  const { result, cpu, wakes } = await passing.during(() => passing.connect(steady));
   await passing.stop();
   const { answered, failed, late } = result;
   return {

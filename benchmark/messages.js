@@ -1,6 +1,6 @@
 'use strict';
 
-/** Messages between primary and worker, and sockets sent with them: how many a second. */
+/** Messages between primary and worker, and sockets sent with them, per second. */
 
 const { App } = require('./lib/app');
 const { chooseContestants } = require('./lib/contestants');
@@ -17,7 +17,7 @@ const WORKERS = 2;
 const LARGE = 10_000_000;
 
 /**
- * One thing that is measured, by a command of fixtures/messenger.js.
+ * A measurement, made by a command of fixtures/messenger.js.
  * @typedef {{
  *   name: string,
  *   serialization: 'json' | 'advanced',
@@ -46,7 +46,7 @@ run(async () => {
   print(describe(machine));
   print(`${cases.length} cases, ${options.rounds} rounds, seed ${options.seed}`);
 
-  /** Two clusters of each contestant, which idle while they are not asked: so the rounds can be short. */
+  /** Two clusters of each contestant, which idle between their turns, so that rounds can be short. */
   /** @type {Map<string, App>} */
   const apps = new Map();
   const serializations = [...new Set(cases.map(({ serialization }) => serialization))];
@@ -76,7 +76,7 @@ run(async () => {
 
   const results = [];
   for (const [i, one] of cases.entries()) {
-    // Code is compiled, and memory got, before anything counts.
+    // Warms up: code is compiled and memory allocated before the measurements.
     for (const { id } of chosen) await measure(id, one);
     const measured = await interleave(chosen, { ...options, seed: options.seed + i }, ({ id }) =>
       measure(id, one),

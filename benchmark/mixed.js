@@ -1,9 +1,9 @@
 'use strict';
 
 /**
- * Requests of very different weight: new connections at a steady rate, most of them 1 ms of work and one in twenty
- * 100 ms, during which the event loop of its worker is blocked. What the short ones suffer from the long ones is the
- * balancing's doing. (Work is waiting, see the fixture: the CPUs are not what is measured.)
+ * Requests of very different weight: new connections at a steady rate, most of them 1 ms of work and one in
+ * twenty 100 ms, during which the event loop of its worker is blocked. The delay of the short ones behind
+ * long ones depends on the balancing. (Work is waiting, see the fixture: the CPUs are not measured.)
  */
 
 const { chooseContestants, isBuiltin } = require('./lib/contestants');

@@ -1,18 +1,19 @@
 'use strict';
 
 /**
- * What passing a connection costs the dispatcher's thread, against the least that it can cost: a loop in Rust of bare
- * system calls.
+ * The cost of passing a connection for the dispatcher's thread, compared with the least possible cost: a loop
+ * of bare system calls in Rust.
  *
- * Everything but the passing thread is the same: the receivers are processes that do no more than they must, by the
- * worker's own half of rcluster's code, the messages are of the same bytes, and the clients come at the same moments.
- * There are two such loops. `bare` waits in accept4 and serves one socket for ever; `polled` waits in epoll_wait, as
- * a program with several sockets, or one that has to be told something, must. Neither knows whether a receiver has room, is alive, or
- * will ever take what it was given.
+ * Everything except the passing thread is the same: the receivers are minimal processes that use the worker's
+ * half of rcluster's code, the messages have the same bytes, and the clients arrive at the same moments.
  *
- * And there are two loads, because what a connection costs depends on how many come at once. `steady` is an open loop far
- * from what the machine can do: nearly every connection wakes the thread and a receiver. `full` is a closed loop, in
- * which connections come in batches.
+ * There are two such loops. `bare` waits in accept4 and serves one socket only; `polled` waits in epoll_wait,
+ * as any program must that has several sockets or receives commands. Neither knows whether a receiver has
+ * room, is alive, or will ever receive the connection.
+ *
+ * There are two loads, because the cost of a connection depends on how many arrive at once. `steady` is an
+ * open loop far below the capacity of the machine: nearly every connection wakes the thread and a receiver.
+ * `full` is a closed loop, in which connections arrive in batches.
  */
 
 const { chooseLoadClients } = require('./lib/load');
@@ -58,7 +59,7 @@ run(async () => {
   const loads = {
     async steady(passing, round, seconds) {
       const load = { rate, seconds, seed: seed + round };
-      const { result, cpu, wakes } = await passing.during(() => passing.knock(load));
+      const { result, cpu, wakes } = await passing.during(() => passing.connect(load));
       const { answered, elapsed } = result;
       return { ...result, perSecond: answered / elapsed, cpu: cpu / answered, perWake: answered / wakes };
     },

@@ -1,7 +1,8 @@
 'use strict';
 
 /**
- * Every policy beside the built-in's two: throughput, latency, balance and CPU time of new connections, in one run.
+ * Every policy next to the built-in's two: throughput, latency, balance and CPU time of new connections, in
+ * one run.
  */
 
 const { chooseContestants, isBuiltin } = require('./lib/contestants');
@@ -144,7 +145,8 @@ run(async () => {
 });
 
 /**
- * What it costs to ask JavaScript: the median of the rounds' ratios, since the two of a round ran next to each other.
+ * The cost of asking JavaScript: the median of the rounds' ratios, since the two contestants of a round ran
+ * next to each other.
  * @param {Sample[] | undefined} inTurn
  * @param {Sample[] | undefined} hook
  * @returns {import('./lib/section').Table[]} none if one of the two did not run

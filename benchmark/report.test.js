@@ -1,6 +1,6 @@
 'use strict';
 
-// The page and the chart that `npm run bench` writes, from figures that are made up here; nothing is measured.
+// The page and the chart that `npm run bench` writes, from invented figures; nothing is measured.
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
@@ -123,7 +123,7 @@ test('the page tells what was measured, met, missed and lacking', () => {
     targets: [
       { name: 'met', value: 1, atMost: 2 },
       { name: 'missed', value: 1, atLeast: 2 },
-      // As it comes out of a file.
+      // As it is read from a file.
       { name: 'unknown', value: null, atMost: 2 },
     ],
     behind: ['In that it is slower.'],

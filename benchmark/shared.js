@@ -1,8 +1,8 @@
 'use strict';
 
 /**
- * Shared stores: reading, writing, the way from a write to a watcher in another process, and memory; compared with a Map
- * and JSON.parse(), and with lmdb, Redis and rate-limiter-flexible where they are installed:
+ * Shared stores: reading, writing, the latency from a write to a watcher in another process, and memory;
+ * compared with a Map and JSON.parse(), and with lmdb, Redis and rate-limiter-flexible if they are installed:
  *
  *   npm install --prefix DIR lmdb ioredis rate-limiter-flexible     and redis-server on the PATH
  *   node benchmark/shared.js --compare DIR --check
@@ -19,12 +19,13 @@ const { flags, readOptions } = require('./lib/options');
 const { circumstances, describe } = require('./lib/report');
 const { publish } = require('./lib/section');
 const { KEYS, OPTIONS, keyOf, now, reads } = require('./lib/shared');
+const { KINDS, measureTakeover } = require('./lib/takeover');
 const { measureLimiter, measureRedis, openLmdb } = require('./lib/shared-others');
 
-/** What `Map.get` takes where 250 ns for a `get` are the bound. */
+/** The time of `Map.get`, in ns, on a machine for which the limit of a `get` is 250 ns. */
 const MAP_GET = 32;
 
-/** How long all write at the same time, in ms. */
+/** How long all workers write at the same time, in ms. */
 const STORM = 4000;
 
 /** @typedef {{ median: number, min?: number, max?: number }} Figure */
@@ -49,6 +50,7 @@ run(async () => {
       help: 'a folder with lmdb, ioredis and rate-limiter-flexible in its node_modules',
     },
     rounds: { ...flags.rounds, default: 15 },
+    takeovers: { default: 20, help: 'workers of each kind that are killed while they have something' },
     keys: { default: 1_000_000, help: 'keys of 100 bytes, for the memory that they take' },
     check: flags.check,
   });
@@ -62,6 +64,7 @@ run(async () => {
   const write = await measureWrites();
   const redis = await measureRedis(options.compare, lacking);
   const limiter = await measureLimiter(options.compare, lacking);
+  const takeover = await measureTakeover(start, options.takeovers, lacking);
   const memory = await measureMemory(options.keys);
   const round = (/** @type {number | undefined} */ value, digits = 0) => (value ?? NaN).toFixed(digits);
   publish(
@@ -72,6 +75,15 @@ run(async () => {
         'One store that all processes share. Reads are ns of CPU time for each, of 30,000 keys, median and minimum of ' +
         `${options.rounds} interleaved rounds; writes come from workers, 500 at a time under way where they are *pipelined*.`,
       tables: [
+        {
+          title: 'From the end of a worker to the next that has what it had, ms',
+          header: ['', 'median', 'longest'],
+          rows: Object.entries(takeover ?? {}).map(([kind, its]) => [
+            kind,
+            round(its.median, 2),
+            round(its.max, 2),
+          ]),
+        },
         {
           title: 'Reading, ns',
           header: ['', 'median', 'min'],
@@ -118,6 +130,11 @@ run(async () => {
           atLeast: 10,
         },
         { name: 'set → watcher in an idle worker, p50, µs', value: write.echo.p50, atMost: 80 },
+        ...KINDS.map((kind) => ({
+          name: `${kind} of a killed worker, ms after the kernel says so, p50`,
+          value: takeover?.[kind].median,
+          atMost: 5,
+        })),
         {
           name: `memory of ${options.keys} keys of 100 bytes, × keys and values`,
           value: memory.many,
@@ -128,7 +145,18 @@ run(async () => {
       ],
       lacking,
     },
-    { machine, options: { ...options, check: true }, read, quiet, busy, write, redis, limiter, memory },
+    {
+      machine,
+      options: { ...options, check: true },
+      read,
+      quiet,
+      busy,
+      write,
+      redis,
+      limiter,
+      takeover,
+      memory,
+    },
   );
   if (cluster.workers) for (const worker of Object.values(cluster.workers)) worker?.process.kill();
 });
@@ -152,7 +180,7 @@ function start(role, env) {
 }
 
 /**
- * What a worker with this role finds out.
+ * The results of a worker with this role.
  * @param {string} role
  * @param {Record<string, string>} [env]
  */
@@ -194,7 +222,7 @@ async function measureReads({ compare, rounds }, lacking) {
   );
 }
 
-/** Each `get` of an object by itself, in µs: in quiet, and while a worker writes. */
+/** Each `get` of an object, in µs: without writes, and while a worker writes. */
 async function measureObjects() {
   const objects = cluster.shared('objects', OPTIONS);
   const measure = async () => {
@@ -240,7 +268,7 @@ async function measureWrites() {
   return { single, rate, increments, together, echo };
 }
 
-/** Bytes of the memory of all stores that the system has provided. */
+/** The bytes of all stores' memory that the kernel has allocated. */
 function provided() {
   const files = fs.readdirSync('/proc/self/fd').flatMap((fd) => {
     try {
@@ -248,7 +276,7 @@ function provided() {
       const { blocks, ino } = fs.statSync(name);
       return fs.readlinkSync(name).includes('rcluster-store') ? [[ino, blocks * 512]] : [];
     } catch (error) {
-      // One that is closed meanwhile.
+      // A descriptor that was closed meanwhile.
       if (/** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT') return [];
       throw error;
     }

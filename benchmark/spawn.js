@@ -1,6 +1,6 @@
 'use strict';
 
-/** For how long cluster.fork() keeps the primary from everything else, with a small and with a large heap. */
+/** How long cluster.fork() blocks the primary, with a small and with a large heap. */
 
 const path = require('node:path');
 const { fork } = require('node:child_process');

@@ -1,7 +1,7 @@
 'use strict';
 
-// An HTTP server with a worker for each CPU that this process may use. A worker that dies is replaced, with growing waits if
-// it cannot start; SIGTERM and Ctrl-C let open requests finish.
+// An HTTP server with one worker for each CPU that this process may use. A worker that dies is replaced; if
+// it cannot start, the wait between attempts grows. SIGTERM and Ctrl-C let open requests finish.
 //
 //   PORT=8000 node examples/http.js
 

@@ -1,7 +1,8 @@
 'use strict';
 
-// Workers of which one does what has to be done once: it counts the seconds, and another one goes on when it ends. `GET /`
-// says who leads; `kill -9` that worker to see another one take over.
+// Three workers, one of which does the work that must be done once: it counts the seconds. When it ends,
+// another one continues. `GET /` shows which worker leads; `kill -9` that worker to see another one take
+// over.
 
 const http = require('node:http');
 const cluster = require('rcluster');

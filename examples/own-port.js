@@ -1,7 +1,7 @@
 'use strict';
 
-// Workers that listen on addresses of their own, behind one port of the primary: for programs that need a listener of their
-// own, and for programs that are not Node.
+// Workers that listen on ports of their own, behind one port of the primary: for programs that need their own
+// listener, and for programs that are not Node.
 //
 //   PORT=8000 node examples/own-port.js             workers in Node
 //   PORT=8000 node examples/own-port.js python3     workers in Python
@@ -20,7 +20,8 @@ function worker() {
 }
 
 function primary() {
-  // Clients connect here. Each worker finds an address of its own in its PORT: a path, or a port if it is not Node.
+  // Clients connect here. Each worker finds its own address in PORT: a Unix socket, or a port if it is not
+  // Node.
   cluster.setupPrimary({ forward: { port: Number(process.env.PORT ?? 8000) } });
 
   if (process.argv[2] === 'python3') {
@@ -37,7 +38,7 @@ function primary() {
   cluster.on('exit', (worker, code, signal) => {
     if (worker.exitedAfterDisconnect) return;
     console.log(`Process ${worker.process.pid} has ended (${signal ?? code}).`);
-    // With a delay: a worker that cannot start would otherwise be restarted in a loop.
+    // The delay keeps a worker that cannot start from being restarted in a tight loop.
     setTimeout(() => cluster.fork(), 500);
   });
 

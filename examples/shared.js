@@ -1,7 +1,7 @@
 'use strict';
 
-// Workers that share a rate limit and a flag: at most ten requests a minute for each address, whichever worker they come
-// to, and `POST /maintenance` turns all workers off at once.
+// Workers that share a rate limit and a flag: at most ten requests a minute for each address, across all
+// workers, and `POST /maintenance` switches maintenance mode on or off in all workers at once.
 
 const http = require('node:http');
 const cluster = require('rcluster');

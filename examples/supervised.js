@@ -4,7 +4,7 @@
 //
 //   PORT=8000 node examples/supervised.js
 //
-//   curl localhost:8000/          who answers
+//   curl localhost:8000/          shows which worker answers
 //   curl localhost:8000/throw     an uncaught exception: this request gets a 500, the worker is replaced and drains
 //   curl localhost:8000/hang      an endless loop: the worker is replaced, and the primary prints where it is blocked
 //   curl localhost:8000/exit      an exit: the worker is replaced
@@ -26,7 +26,7 @@ function primary() {
     unresponsiveAfter: 3000,
     drainTimeout: 5000,
     recycle: { memory: 512 * 1024 * 1024 },
-    // The listeners below print every event.
+    // The listeners below print the events instead.
     log: false,
   });
 

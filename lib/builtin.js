@@ -1,6 +1,7 @@
 'use strict';
 
-// The built-in cluster object. (Older type declarations of Node describe what `import` gives, not what require() does.)
+// The built-in cluster object. (Older type declarations of Node describe the namespace of `import`, not the
+// result of require().)
 
 /** @typedef {import('node:cluster').Cluster} Cluster */
 

@@ -3,11 +3,12 @@
 const { Object } = require('./globals');
 
 /**
- * Defines a property that whoever lists, copies or compares the object does not find.
+ * Defines a property that is not enumerable, so that listing, copying or comparing the object does not show
+ * it.
  *
  * @param {object} target
  * @param {string | symbol} name
- * @param {{ value: unknown } | { get: () => unknown }} descriptor a value can be replaced
+ * @param {{ value: unknown } | { get: () => unknown }} descriptor a property with a value is writable
  */
 function defineHidden(target, name, descriptor) {
   const kind = 'value' in descriptor ? { ...descriptor, writable: true } : descriptor;

@@ -1,6 +1,6 @@
 'use strict';
 
-// Errors for wrong arguments, with the codes that Node gives to its own.
+// Errors for invalid arguments, with Node's own error codes.
 
 const { Object, RangeError, TypeError } = require('./globals');
 const { inspect } = require('node:util');

@@ -1,15 +1,10 @@
 'use strict';
 
-const { Error, Object, process } = require('./globals');
+const { Error, Object } = require('./globals');
 const { defineHidden } = require('./define');
 const { loadBinding } = require('./load-binding');
 
-/** Whether there is one for this system. It can be done without, to try what other systems do. */
-function hasNativePart() {
-  return process.platform === 'linux' && process.env.RCLUSTER_FALLBACK !== '1';
-}
-
-/** How many workers make sense here. */
+/** The number of workers that makes sense on this machine. */
 function availableParallelism() {
   return loadBinding().availableParallelism();
 }
@@ -17,7 +12,7 @@ function availableParallelism() {
 /**
  * @param {string} code
  * @param {string} message
- * @returns {() => never} a function that is there to say why it cannot be called
+ * @returns {() => never} a function that throws an error with the reason
  */
 function refuse(code, message) {
   return () => {
@@ -25,7 +20,7 @@ function refuse(code, message) {
   };
 }
 
-/** What has been done with connections where nothing has been. */
+/** The report of schedulingStats() before any connection. */
 function noReport() {
   return { listeners: [], workers: [] };
 }
@@ -39,7 +34,7 @@ function forThePrimary(what) {
 }
 
 /**
- * Loaded only when it is used.
+ * Loads the module only when it is used.
  * @param {string} name
  * @param {object} [options]
  */
@@ -47,12 +42,9 @@ function shared(name, options) {
   return require('./shared').shared(name, options);
 }
 
-/**
- * @param {string} name
- * @param {any} leader
- */
-function lead(name, leader) {
-  return require('./locks/lead').lead(name, leader);
+/** @param {any[]} args */
+function lead(...args) {
+  return require('./locks/lead').leadWith(.../** @type {[any, any]} */ (args));
 }
 
 const locks = {
@@ -61,33 +53,74 @@ const locks = {
   query: () => require('./locks').query(),
 };
 
-/** What rcluster has in workers and the built-in does not. */
+/** @param {any[]} args */
+function handle(...args) {
+  return require('./exchange/handlers').handle(.../** @type {[any, any]} */ (args));
+}
+
+/** @param {any[]} args */
+function request(...args) {
+  return require('./exchange').request(.../** @type {[any, any]} */ (args));
+}
+
+/** @param {any[]} args */
+function notify(...args) {
+  return require('./exchange').notify(.../** @type {[any, any]} */ (args));
+}
+
+/** Properties whose module is loaded on first access. @type {Record<string, () => unknown>} */
+const LAZY = {
+  BroadcastChannel: () => require('./exchange/channel').BroadcastChannel,
+};
+
+/** The additions of rcluster to the cluster object of a worker. */
 const EXTRAS = {
   availableParallelism,
+  handle,
   lead,
   locks,
+  notify,
+  request,
   schedule: forThePrimary('cluster.schedule()'),
   shared,
   supervise: forThePrimary('cluster.supervise()'),
 };
 
 /**
- * Adds them to a cluster object. They are not enumerable, so that whoever lists, copies or compares the object
- * finds what the built-in has and no more.
+ * Adds them to a cluster object. They are not enumerable, so that listing, copying or comparing the object
+ * shows only what the built-in has.
  * @template {object} T
  * @param {T} cluster
  * @param {Record<string, unknown>} [extras]
+ * @param {Record<string, () => unknown>} [lazy]
  * @returns {T}
  */
-function addExtras(cluster, extras = EXTRAS) {
+function addExtras(cluster, extras = EXTRAS, lazy = {}) {
   for (const [name, value] of Object.entries(extras)) {
     defineHidden(cluster, name, { value });
   }
+  for (const [name, get] of Object.entries(lazy)) defineLazy(cluster, name, get);
   return cluster;
 }
 
 /**
- * What there is in place of something that takes the native part, where there is none.
+ * @param {object} cluster
+ * @param {string} name
+ * @param {() => unknown} load
+ */
+function defineLazy(cluster, name, load) {
+  const get = () => {
+    const value = load();
+    defineHidden(cluster, name, { value });
+    return value;
+  };
+  // Writable, like the other properties.
+  const set = (/** @type {unknown} */ value) => defineHidden(cluster, name, { value });
+  Object.defineProperty(cluster, name, { get, set, configurable: true, enumerable: false });
+}
+
+/**
+ * A replacement for a function that needs the native part, which throws.
  * @param {string} what
  */
 function unsupported(what) {
@@ -95,4 +128,4 @@ function unsupported(what) {
   return refuse('ERR_RCLUSTER_UNSUPPORTED_PLATFORM', message);
 }
 
-module.exports = { EXTRAS, addExtras, availableParallelism, hasNativePart, noReport, unsupported };
+module.exports = { EXTRAS, LAZY, addExtras, availableParallelism, noReport, unsupported };

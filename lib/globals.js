@@ -1,20 +1,20 @@
 'use strict';
 
-// What an application or its tests may replace while it runs: timers and clocks, the functions of `process`, the globals
-// of the language. These are the ones that were there when this file was loaded: in a worker that is before the code of the
-// application. Other files of lib/ name what they use of it in a line at their top, and then it looks like the global:
+// Functions that an application or its tests may replace at run time: timers and clocks, the functions of
+// `process`, the globals of the language. These are the originals from the time when this file was loaded; in
+// a worker that is before the application's code. Other files of lib/ import the names that they use in a
+// line at the top, and then use them like the globals:
 //
 //     const { JSON, Map, process } = require('./globals');
 //
-// Where a preload of the application has come first and has put something else in the place of a function of the language,
-// the one of a new context is taken. Methods of prototypes are used as they are: Node itself does not work without most.
+// If an earlier preload of the application has replaced a function of the language, the one of a new context
+// is used. Methods of prototypes are used as they are: Node itself does not work without most of them.
 
 const { EventEmitter } = require('node:events');
-const { performance } = require('node:perf_hooks');
 const process = require('node:process');
 const timers = require('node:timers');
 
-/** @type {any} the global object of a context in which nobody has replaced anything */
+/** @type {any} the global object of a new context, without replacements */
 let pristine;
 
 /** @param {unknown} value */
@@ -45,7 +45,7 @@ const { setPrototypeOf } = untouchedIfForeign('Object', 'setPrototypeOf');
 const { ownKeys } = untouchedIfForeign('Reflect', 'ownKeys');
 
 /**
- * The functions and constants of a global, without those which it inherits.
+ * Copies the functions and constants of a global, without inherited ones.
  *
  * @param {any} to
  * @param {string} name
@@ -63,8 +63,8 @@ function takeStatic(to, name) {
 }
 
 /**
- * @param {string} name of a global
- * @param {string} key of a function of it
+ * @param {string} name the name of a global
+ * @param {string} key the name of one of its functions
  */
 function untouchedIfForeign(name, key) {
   const value = /** @type {any} */ (globalThis)[name];
@@ -77,7 +77,7 @@ function statics(name) {
 }
 
 /**
- * A conversion together with the functions that its global has.
+ * A conversion function with the static functions of its global.
  *
  * @param {string} name
  */
@@ -87,7 +87,7 @@ function conversion(name) {
 }
 
 /**
- * A collection whose methods stay what they are.
+ * A collection class whose methods cannot be replaced.
  *
  * @template {'Map' | 'Set' | 'WeakMap' | 'WeakSet'} Name
  * @param {Name} name
@@ -103,12 +103,15 @@ function collection(name) {
     const descriptor = get === undefined ? { value: own } : { get };
     defineProperty(Own.prototype, key, { __proto__: null, ...descriptor });
   }
-  // Nothing that is put on Object.prototype is found here.
+  // So that additions to Object.prototype are not found here.
   setPrototypeOf(Own.prototype, null);
   return Own;
 }
 
-/** A descriptor inherits nothing: a `get` that somebody has put on Object.prototype would make it invalid. */
+/**
+ * Object with a defineProperty() whose descriptors inherit nothing: a `get` on Object.prototype would make
+ * them invalid.
+ */
 function takeObject() {
   const own = statics('Object');
   const define = (/** @type {any} */ target, /** @type {any} */ key, /** @type {any} */ descriptor) =>
@@ -117,7 +120,7 @@ function takeObject() {
   return own;
 }
 
-/** The functions of Buffer that are used. */
+/** The functions of Buffer that lib/ uses. */
 function takeBuffer() {
   const { Buffer } = require('node:buffer');
   const { alloc, byteLength, concat, from, isBuffer } = Buffer;
@@ -125,7 +128,7 @@ function takeBuffer() {
 }
 
 /**
- * A method of a class of Node's, for one object.
+ * Binds a method of one of Node's classes to an object.
  *
  * @param {Function} method
  * @param {object} self
@@ -136,11 +139,11 @@ function bound(method, self) {
 }
 
 const real = /** @type {any} */ (process);
-const { exit, reallyExit } = real;
+const { exit, hrtime, reallyExit } = real;
 const emitter = /** @type {any} */ (EventEmitter.prototype);
 
 /**
- * Ends this process, whatever the application has put in the place of the functions that do it.
+ * Ends this process, even if the application has replaced the functions for that.
  *
  * @param {number | string | null} [code]
  */
@@ -148,7 +151,8 @@ function exitProcess(code) {
   try {
     apply(exit, process, code === undefined ? [] : [code]);
   } catch (error) {
-    // Of a listener for 'exit': Node ends the process with that. Otherwise it has not got so far.
+    // An exception of a listener for 'exit' ends the process in Node. Any other error came before the exit
+    // began.
     if (real._exiting) throw error;
   }
   if (!real._exiting) {
@@ -160,8 +164,8 @@ function exitProcess(code) {
 }
 
 /**
- * `process`, with the functions that it had when this file was loaded. Everything else, also what is assigned to
- * `exitCode`, is that of `process` itself.
+ * `process`, with the functions that it had when this file was loaded. Everything else, including assignments
+ * to `exitCode`, goes to `process` itself.
  *
  * @type {any}
  */
@@ -192,14 +196,31 @@ for (const name of [
 }
 own.exit = exitProcess;
 if (typeof real._send === 'function') {
-  // What Node's own send() and disconnect() do.
+  // As Node's own send() and disconnect() do.
   own.send = (/** @type {any} */ message, /** @type {any} */ callback) =>
     process.connected && real._send(message, undefined, { swallowErrors: false }, callback);
   own.disconnect = () => {
     if (!process.connected) return;
     real.connected = false;
-    // Messages with handles that wait are sent first; Node disconnects after the last one.
+    // Queued messages with handles are sent first; Node disconnects after the last one.
     if (!real._handleQueue) real._disconnect();
+  };
+}
+
+/**
+ * The monotonic clock, in ms. Uses node:perf_hooks only if a preload has replaced the function of `process`,
+ * because that would otherwise be loaded into each worker only for this.
+ *
+ * @returns {() => number}
+ */
+function takeClock() {
+  if (!`${hrtime}`.includes('hrValues')) {
+    const { performance } = require('node:perf_hooks');
+    return bound(performance.now, performance);
+  }
+  return () => {
+    const time = apply(hrtime, process, []);
+    return time[0] * 1e3 + time[1] / 1e6;
   };
 }
 
@@ -212,16 +233,15 @@ module.exports = {
   clearInterval: timers.clearInterval,
   setImmediate: timers.setImmediate,
   nextTick: /** @type {typeof process.nextTick} */ (own.nextTick),
-  /** Milliseconds of the monotonic clock. */
-  monotonic: bound(performance.now, performance),
+  monotonic: takeClock(),
   /** Milliseconds since 1970. */
   wallClock: untouchedIfForeign('Date', 'now').now,
   random: math.random,
 
   process: /** @type {NodeJS.Process} */ (own),
-  /** The object itself, which has what the application has put there. */
+  /** The real object, including the application's changes. */
   realProcess: process,
-  /** The object of globals, which has what the application has put there. */
+  /** The real global object, including the application's changes. */
   realGlobal: globalThis,
 
   Array: /** @type {ArrayConstructor} */ (statics('Array')),
@@ -239,7 +259,8 @@ module.exports = {
   Set: collection('Set'),
   WeakMap: collection('WeakMap'),
   WeakSet: collection('WeakSet'),
-  // An application may have a reason to have another class for all errors, and ours are to be of that class.
+  // Not copied: an application may have replaced the error classes on purpose, and our errors must be of its
+  // classes.
   Error,
   RangeError,
   TypeError,

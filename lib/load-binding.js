@@ -1,20 +1,16 @@
 'use strict';
 
-const { Array, Error, JSON, Object, process } = require('./globals');
+const { Error, JSON, Number, Object, process } = require('./globals');
 const fs = require('node:fs');
-const os = require('node:os');
 const path = require('node:path');
 
 /** @typedef {typeof import('../binding')} Binding */
 
-// In a bundle of ES modules there is no such name.
+// A bundle of ES modules has no __dirname.
 const ROOT = path.join(typeof __dirname === 'string' ? __dirname : '', '..');
 
-/** The file that `napi build` generates. It picks the native library that fits the machine. */
+/** The file that `napi build` generates. It selects the native library for this machine. */
 const BINDING = path.join(ROOT, 'binding.js');
-
-/** The machines a binary is published for. */
-const PUBLISHED = ['linux-x64-gnu', 'linux-x64-musl', 'linux-arm64-gnu', 'linux-arm64-musl'];
 
 /** @type {Binding | undefined} */
 let binding;
@@ -22,7 +18,7 @@ let binding;
 /**
  * Loads the native part, once.
  * @returns {Binding}
- * @throws {Error} ERR_RCLUSTER_BINDING, with the loader's own error as its `cause` where there is one.
+ * @throws {Error} ERR_RCLUSTER_BINDING, with the loader's own error, if any, as its `cause`.
  */
 function loadBinding() {
   if (binding === undefined) {
@@ -41,36 +37,56 @@ function loadBinding() {
 }
 
 /**
- * Loads the native part that the primary has kept open for this worker.
- * @param {number} fd Closed when this returns.
+ * Loads the native part that the primary names, without the generated loader, which is large and tries many
+ * paths.
+ * @param {string} addon Its path; or where its files are gone a descriptor that the primary has kept open, closed when
+ * this returns.
  * @throws {Error} ERR_RCLUSTER_BINDING
  */
-function loadBindingFrom(fd) {
+function loadBindingFrom(addon) {
+  const isKept = !path.isAbsolute(addon);
   const holder = /** @type {any} */ ({ exports: {} });
   try {
-    process.dlopen(holder, `/proc/self/fd/${fd}`, os.constants.dlopen.RTLD_LAZY);
+    const file = isKept ? `/proc/self/fd/${addon}` : addon;
+    process.dlopen(holder, file);
   } catch (cause) {
-    const reason = 'Its files are gone, and what the primary has kept cannot be loaded. Restart the primary.';
+    const reason = isKept
+      ? 'Its files are gone, and what the primary has kept cannot be loaded. Restart the primary.'
+      : explain(cause);
     throw failure(reason, cause);
   } finally {
-    fs.closeSync(fd);
+    closeAddon(addon);
   }
   checkVersion(holder.exports);
   binding = holder.exports;
 }
 
 /**
- * Where the files of this package are, and the native part that is loaded.
+ * Closes the native part that the primary names, if it is a descriptor.
+ * @param {string | undefined} addon See `loadBindingFrom`.
+ */
+function closeAddon(addon) {
+  if (addon !== undefined && !path.isAbsolute(addon)) fs.closeSync(Number(addon));
+}
+
+/** @param {unknown} cause */
+function explain(cause) {
+  return require('./binding-failure').explain(cause, BINDING, manifest());
+}
+
+/**
+ * The folder of this package, and the path of the native part that is loaded.
  * @returns {import('../binding').PackageFiles}
  */
 function packageFiles() {
+  loadBinding();
   const { children = [] } = require.cache[BINDING] ?? {};
   const addon = children.find(({ filename }) => filename.endsWith('.node'))?.filename ?? '';
   return { root: ROOT, addon };
 }
 
 /**
- * Whether this code is somewhere else than in its own file: then the files beside it are somewhere else, too.
+ * Whether this code is inside a bundle, so that the files next to it are elsewhere.
  */
 function isBundled() {
   return typeof __filename !== 'string' || __filename !== path.join(ROOT, 'lib', 'load-binding.js');
@@ -81,7 +97,8 @@ const BUNDLED =
   'bundle (esbuild --external:rcluster; `externals` of webpack, `external` of Rollup and others, --external of ncc).';
 
 /**
- * A binary of another version would fail at the first call that it does not know, and nobody could tell why.
+ * Refuses a binary of another version, which would otherwise fail without explanation at the first call that
+ * it lacks.
  * @param {Partial<Binding>} loaded
  */
 function checkVersion(loaded) {
@@ -106,84 +123,9 @@ function failure(reason, cause) {
   return Object.assign(error, { code: 'ERR_RCLUSTER_BINDING' });
 }
 
-/**
- * Says what is missing and what to do about it. The loader's own message cannot be relied on for that: it has tried
- * every place a binary might be in, and which of these failures was the telling one depends on the installation.
- * @param {unknown} cause
- */
-function explain(cause) {
-  if (!fs.existsSync(BINDING)) {
-    return (
-      'binding.js does not exist: this is a source checkout that has not been built. ' +
-      'Run `npm install && npm run build` in it, which needs a Rust toolchain (https://rustup.rs).'
-    );
-  }
-
-  const text = messages(cause);
-  if (text.includes('loading addons is disabled')) {
-    const [option, advice] = hasOption('--no-addons')
-      ? ['--no-addons', 'start it without --no-addons.']
-      : ['--permission', 'give it --allow-addons along with --permission.'];
-    return `This process may not load native addons, because of ${option}: ${advice}`;
-  }
-
-  const target = `${process.platform}-${process.arch}-${libc()}`;
-  const glibc = /version `?(GLIBC_[\d.]+)'? not found/.exec(text);
-  if (glibc) {
-    return (
-      `The binary for ${target} needs ${glibc[1]} and this system's C library is older. ` +
-      'Use a newer base system, or build from source: `npm run build` in a checkout, with a Rust toolchain.'
-    );
-  }
-  if (!PUBLISHED.includes(target)) {
-    return (
-      `No binary is published for ${target} (there is one for ${PUBLISHED.join(', ')}). ` +
-      'Build from source: `npm run build` in a checkout, with a Rust toolchain.'
-    );
-  }
-  return (
-    `The binary for ${target} is missing or broken. It comes in the optional dependency ` +
-    `${packageName()}-${target}: install without --omit=optional, on the same kind of system that runs it ` +
-    '(a node_modules copied from macOS, or from glibc to musl, lacks it), with a lock file that lists it.'
-  );
-}
-
-/** @param {string} option of Node */
-function hasOption(option) {
-  const { NODE_OPTIONS = '' } = process.env;
-  return [...process.execArgv, ...NODE_OPTIONS.split(' ')].includes(option);
-}
-
-/**
- * The messages of an error and of everything that caused it; the generated loader nests them.
- * @param {unknown} error
- * @returns {string}
- */
-function messages(error) {
-  if (!(error instanceof Error)) return Array.isArray(error) ? error.map(messages).join('\n') : '';
-  return `${error.message}\n${messages(error.cause)}`;
-}
-
-/** @returns {'gnu' | 'musl'} The C library that Node itself runs on. */
-function libc() {
-  const maker = /** @type {NodeJS.ProcessReport & { excludeNetwork?: boolean }} */ (process.report);
-  const { excludeNetwork } = maker;
-  // Otherwise making the report can wait for name servers.
-  maker.excludeNetwork = true;
-  const report = /** @type {{ header?: { glibcVersionRuntime?: string } }} */ (maker.getReport());
-  maker.excludeNetwork = excludeNetwork;
-  return report.header?.glibcVersionRuntime ? 'gnu' : 'musl';
-}
-
 /** @returns {{ name: string, version: string, napi?: { packageName?: string } }} */
 function manifest() {
   return JSON.parse(fs.readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
 }
 
-/** @returns {string} */
-function packageName() {
-  const { name, napi } = manifest();
-  return napi?.packageName ?? name;
-}
-
-module.exports = { loadBinding, loadBindingFrom, packageFiles };
+module.exports = { closeAddon, loadBinding, loadBindingFrom, packageFiles };

@@ -3,16 +3,16 @@
 const { Array, Math, Object, Reflect } = require('./globals');
 const { invalidValue } = require('./errors');
 
-// Names of options: a misspelt one would otherwise be a default that nobody notices.
+// Validates the names of options: a misspelled one would otherwise silently leave its option at the default.
 
 /**
- * How many letters have to be inserted, left out, replaced or swapped with their neighbours to make one word of another.
+ * The edit distance of two words, in which swapping neighbouring letters counts as one edit.
  * @param {string} one
  * @param {string} other
  * @returns {number}
  */
 function distance(one, other) {
-  /** @type {number[][]} by the lengths of the beginnings that are compared */
+  /** @type {number[][]} by the lengths of the compared prefixes */
   const rows = [Array.from({ length: other.length + 1 }, (_, length) => length)];
   for (let row = 1; row <= one.length; row++) {
     rows[row] = [row];
@@ -32,14 +32,14 @@ function distance(one, other) {
   return rows[one.length][other.length];
 }
 
-/** Longer words are not compared: the time that takes grows with the square of their length. */
+/** The longest word that is compared, because the time grows with the square of the length. */
 const LONGEST = 64;
 
 /**
  * The known word with the fewest wrong letters. Case, dashes, underscores and spaces do not count.
  * @param {string} word
  * @param {readonly string[]} known
- * @param {(candidate: string) => number} limit How many letters may be wrong.
+ * @param {(candidate: string) => number} limit The most wrong letters.
  * @returns {string | undefined}
  */
 function closest(word, known, limit) {
@@ -63,8 +63,8 @@ function simplified(word) {
 }
 
 /**
- * The known word that was probably meant: a third of its letters at the most is wrong, or the other is its beginning or
- * its end.
+ * The known word that was probably meant: at most a third of its letters is wrong, or the given word is a
+ * prefix or suffix of it.
  * @param {string} word
  * @param {readonly string[]} known
  * @returns {string | undefined}
@@ -80,22 +80,22 @@ function nearest(word, known) {
 }
 
 /**
- * Whether a value can hold options: an array, a Map, a date or a function has none of its own to read, and would be taken
- * for all defaults.
+ * Whether a value can hold options: an array, a Map, a date or a function has no options to read, and would
+ * be taken for all defaults.
  * @param {unknown} value
  * @returns {value is Record<string, any>}
  */
 function isOptions(value) {
   if (typeof value !== 'object' || value === null) return false;
-  // The second is what `import * as options` makes.
+  // The second is the namespace of `import * as options`.
   return ['[object Object]', '[object Module]'].includes(Reflect.apply(Object.prototype.toString, value, []));
 }
 
 /**
- * Refuses an object with a key that is not known, and says which it may have been meant to be.
+ * Refuses an object with an unknown key, and suggests the one that was probably meant.
  * @param {object} options
  * @param {readonly string[]} known
- * @param {(key: string) => string} subject What the error calls the key.
+ * @param {(key: string) => string} subject Names the key in the error.
  * @throws {TypeError} ERR_INVALID_ARG_VALUE
  */
 function refuseUnknownKeys(options, known, subject) {

@@ -3,7 +3,8 @@
 const { WeakMap, process, setImmediate } = require('./globals');
 
 /**
- * How many lines of ours are on their way to a stream, which is `process.stderr` unless the app has put another one there.
+ * The number of our unfinished writes to each stream. The stream is `process.stderr` unless the app has
+ * replaced that.
  * @type {WeakMap<NodeJS.WritableStream, number>}
  */
 const pending = new WeakMap();
@@ -11,9 +12,9 @@ const pending = new WeakMap();
 function ignore() {}
 
 /**
- * Writes a line to stderr. If nobody reads it any more (EPIPE), or it cannot be written for another reason, the line is lost
- * and nothing else happens: a failed write is an 'error' event of `process.stderr`, which without a listener ends the process.
- * An app that writes there itself has its own error.
+ * Writes a line to stderr. If it has no reader any more (EPIPE), or the write fails for another reason, the
+ * line is lost without further effect: a failed write emits 'error' on `process.stderr`, which would end the
+ * process if there were no listener. If the app writes there itself, it gets its own error.
  *
  * @param {string} line
  */
@@ -27,7 +28,7 @@ function writeLine(line) {
   try {
     stderr.write(`${line}\n`, done);
   } catch {
-    // The app has put a function in the place of write() that throws.
+    // The app has replaced write() with a function that throws.
     done();
   }
 }

@@ -1,21 +1,21 @@
 'use strict';
 
-// Text of the application on its way to the native part, which takes well-formed Unicode only.
+// Prepares text of the application for the native part, which accepts only well-formed Unicode.
 
 const { Error } = require('./globals');
 const { inspect, types } = require('node:util');
 
-/** How long the reason of a retirement may be, in UTF-16 units. */
+/** The longest reason of a retirement, in UTF-16 units. */
 const MAX_REASON = 64;
 
 /** A surrogate without its other half. */
 const LONE = /\p{Surrogate}/gu;
 
 /**
- * The beginning of a text, in whole characters and well-formed.
+ * The beginning of a text, well-formed and without a truncated character.
  *
  * @param {string} text
- * @param {number} length in UTF-16 units, at the most
+ * @param {number} length the most UTF-16 units
  */
 function beginning(text, length) {
   const part = text.slice(0, length);
@@ -25,7 +25,7 @@ function beginning(text, length) {
 }
 
 /**
- * Calls functions until one of them returns text. The values they look at may be anything, so each may throw.
+ * Calls functions until one returns a string. The values that they read may be anything, so each may throw.
  *
  * @param {...(() => unknown)} attempts
  * @returns {string | undefined}
@@ -36,7 +36,7 @@ function firstText(...attempts) {
       const text = attempt();
       if (typeof text === 'string') return text;
     } catch {
-      // The value's own code has failed. The next attempt asks less of it.
+      // The value's own code has failed. The next attempt relies less on it.
     }
   }
   return undefined;
@@ -52,7 +52,7 @@ function isError(value) {
 }
 
 /**
- * What util.inspect() says of a value, or as much as can be said of one whose own code throws.
+ * The text of util.inspect() for a value, or as much as possible for a value whose own code throws.
  *
  * @param {unknown} value
  */
@@ -67,7 +67,7 @@ function describe(value) {
 }
 
 /**
- * The stack of an error; of anything else, what describes it.
+ * The stack of an error, or a description of any other value.
  *
  * @param {unknown} value
  */
@@ -77,7 +77,7 @@ function stackOf(value) {
 }
 
 /**
- * What has been thrown, in one line: what it says, and the place that its stack begins with.
+ * A thrown value in one line: its message, and the location at the top of its stack.
  *
  * @param {unknown} value
  */
@@ -85,7 +85,7 @@ function summaryOf(value) {
   const lines = stackOf(value).split('\n');
   if (!isError(value)) return lines[0];
   const said = firstText(() => `${/** @type {any} */ (value).name}: ${/** @type {any} */ (value).message}`);
-  // The stack of a SyntaxError begins with the file that has it.
+  // The stack of a SyntaxError begins with the location in the file.
   const place = /:\d+$/.test(lines[0])
     ? `at ${lines[0]}`
     : lines.find((line) => /^\s+at /.test(line))?.trim();

@@ -12,7 +12,7 @@ const MAJORS = [20, 22, 24, 26];
 const folder = path.join(platform.root, '.nodes');
 
 /**
- * The programs, oldest first. What is there already is not looked up again: remove .nodes to renew it.
+ * The programs, oldest first. Installed ones are not checked for updates: remove .nodes to renew them.
  * @returns {string[]}
  */
 function nodes() {
@@ -24,7 +24,7 @@ function nodes() {
 function install() {
   fs.mkdirSync(folder, { recursive: true });
   fs.writeFileSync(path.join(folder, 'package.json'), '{ "private": true }\n');
-  // There is a package with the program itself for each system, and a version of it for each of Node's.
+  // npm has a package with the program for each system, in a version for each of Node's.
   const packages = MAJORS.map(
     (major) => `node-${major}@npm:node-${process.platform}-${process.arch}@${major}`,
   );
@@ -32,7 +32,7 @@ function install() {
   const options = ['--no-bin-links', '--no-package-lock', '--no-audit', '--no-fund', '--loglevel=error'];
   const { status, error } = spawnSync('npm', ['install', ...options, ...packages], {
     cwd: folder,
-    // What npm has to say is no part of the answer.
+    // The output of npm is not part of the result.
     stdio: ['ignore', process.stderr, process.stderr],
   });
   if (error) throw error;

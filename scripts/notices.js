@@ -17,7 +17,7 @@ const { root } = require('./platform.js');
 /** The licence without its copyright line: rcluster's own has the same text. */
 const MIT = read(root, 'LICENSE').replace(/^[^]*?(?=Permission is hereby granted)/, '');
 
-/** What the files with a licence are called. */
+/** The file names of licences. */
 const LICENCE_FILE = /^(licen[cs]e|copying|copyright|notice|unlicense)/i;
 
 /**
@@ -41,8 +41,8 @@ function notices(target) {
 }
 
 /**
- * The crates whose code ends up in the library: what rcluster depends on, directly or not, without procedural macros
- * and what only builds or tests.
+ * The crates whose code is in the library or the command: all dependencies, direct or not, except procedural
+ * macros and those used only for building or testing.
  * @param {string} target
  * @returns {Crate[]} by name
  */
@@ -60,7 +60,9 @@ function linkedCrates(target) {
   const nodes = new Map(resolve.nodes.map((node) => [node.id, node]));
   /** @type {Set<string>} */
   const linked = new Set();
-  const pending = [resolve.root];
+  const command = packages.find(({ id, name }) => name === 'rcluster-cli' && own.includes(id));
+  if (!command) throw new Error('the workspace has no command');
+  const pending = [resolve.root, command.id];
   for (let id = pending.pop(); id !== undefined; id = pending.pop()) {
     if (linked.has(id)) continue;
     const crate = crates.get(id);
@@ -78,7 +80,7 @@ function linkedCrates(target) {
 }
 
 /**
- * The text of a crate's licence. Where it may be had under MIT or another, MIT is what rcluster takes.
+ * The text of a crate's licence. Of alternatives that include MIT, rcluster uses MIT.
  * @param {Crate} crate
  * @returns {string[]}
  */
@@ -88,7 +90,7 @@ function licences(crate) {
   const chosen = files.filter((name) => /mit/i.test(name));
   const texts = (chosen.length > 0 ? chosen : files).map((name) => read(folder, name));
   if (texts.length > 0) return texts;
-  // Some crates leave it at the name in their manifest.
+  // Some crates only name it in their manifest.
   if (crate.license !== 'MIT') throw new Error(`${crate.name} ${crate.version} has no text of its licence`);
   return [`Copyright (c) ${crate.authors.join(', ') || `the authors of ${crate.name}`}\n\n${MIT}`];
 }

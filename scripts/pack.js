@@ -4,17 +4,18 @@
 //
 //   node scripts/pack.js [folder]     dist, unless another is named
 //
-// The manifests in the repository are for building and testing. What is published is laid out in the folder first: there
-// the main package has the platform packages as its optional dependencies, and both have the licences and addresses.
+// The manifests in the repository are for building and testing. The published packages are assembled in the
+// folder first: the main package then has the platform packages as optional dependencies, and both have the
+// licences and addresses.
 
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 
 const { notices } = require('./notices.js');
-const { root, triple, target, addon } = require('./platform.js');
+const { root, triple, target, addon, executable } = require('./platform.js');
 
-/** What a platform package says as the main one does. */
+/** The fields that a platform package shares with the main one. */
 const SHARED = /** @type {const} */ (['license', 'author', 'homepage', 'bugs', 'repository', 'engines']);
 
 /**
@@ -43,7 +44,7 @@ function pack(folder) {
  * @returns {string} the folder
  */
 function layOutMain(folder) {
-  // Neither is of use to who installs it: `prepare` builds, and the tools are for that.
+  // Users need neither: `prepare` builds, and the tools are for that.
   const { scripts: _scripts, devDependencies: _tools, ...manifest } = readManifest(root);
   const platforms = fs
     .readdirSync(path.join(root, 'npm'))
@@ -53,7 +54,9 @@ function layOutMain(folder) {
   checkVersion('the crate', crate, manifest.version);
 
   startAnew(folder);
-  for (const name of [...manifest.files, 'README.md', 'LICENSE']) {
+  // npm omits files with an exclamation mark when it packs the folder.
+  const copied = manifest.files.filter((/** @type {string} */ name) => !name.startsWith('!'));
+  for (const name of [...copied, 'README.md', 'LICENSE']) {
     fs.cpSync(path.join(root, name), path.join(folder, name), { recursive: true });
   }
   const optionalDependencies = Object.fromEntries(platforms.map(({ name, version }) => [name, version]));
@@ -70,7 +73,7 @@ function layOutPlatform(folder) {
   const main = readManifest(root);
   startAnew(folder);
   fs.cpSync(source, folder, { recursive: true });
-  fs.copyFileSync(addon(), path.join(folder, path.basename(addon())));
+  for (const file of [addon(), executable()]) fs.copyFileSync(file, path.join(folder, path.basename(file)));
   fs.copyFileSync(path.join(root, 'LICENSE'), path.join(folder, 'LICENSE'));
   fs.writeFileSync(path.join(folder, 'THIRD-PARTY-NOTICES.md'), notices(target()));
   const shared = Object.fromEntries(SHARED.map((key) => [key, main[key]]));
@@ -103,7 +106,7 @@ function writeManifest(folder, manifest) {
 }
 
 /**
- * A package that loads another version's native part would fail in ways that nobody could explain.
+ * Checks the version, because a package that loads another version's native part would fail inexplicably.
  * @param {string} what
  * @param {string | undefined} version
  * @param {string} expected

@@ -5,7 +5,7 @@ const path = require('node:path');
 
 const root = path.dirname(__dirname);
 
-/** Why there is no native part for the system that this runs on; null where there is one. */
+/** Why this system has no native part; null if it has one. */
 function unsupported() {
   const supported = process.platform === 'linux' && ['x64', 'arm64'].includes(process.arch);
   return supported ? null : `no native part for ${process.platform} on ${process.arch}`;
@@ -13,7 +13,7 @@ function unsupported() {
 
 /** The name of this system's platform package, less the prefix: 'linux-x64-gnu', for example. */
 function triple() {
-  // Only glibc reports a version of itself.
+  // Only glibc reports its version.
   const { header } = /** @type {{ header: Record<string, unknown> }} */ (process.report.getReport());
   return `${process.platform}-${process.arch}-${header.glibcVersionRuntime ? 'gnu' : 'musl'}`;
 }
@@ -27,6 +27,11 @@ function target() {
 /** The file that the build writes for this system. */
 function addon() {
   return path.join(root, `rcluster.${triple()}.node`);
+}
+
+/** The file that the build writes for the command `rcluster` on this system. */
+function executable() {
+  return path.join(root, `rcluster-cli.${triple()}`);
 }
 
 /**
@@ -46,4 +51,4 @@ function which(program) {
   return null;
 }
 
-module.exports = { root, unsupported, triple, target, addon, which };
+module.exports = { root, unsupported, triple, target, addon, executable, which };

@@ -1,7 +1,7 @@
 'use strict';
 
-// Builds the native part. npm runs this as the `prepare` script, so also where nothing can or need be
-// built; each such case is told in a sentence.
+// Builds the native part. npm runs this as the `prepare` script, also where nothing can or must be built; it
+// explains each such case.
 //   --force   builds whether or not the sources have changed
 //   --debug   builds quickly, without optimisation; the next plain run builds the release again
 
@@ -37,7 +37,7 @@ function main() {
 /** @param {string} cli */
 function build(cli) {
   const started = new Date();
-  // The other packages of the workspace are built as far as it needs them.
+  // The other packages of the workspace are built as dependencies.
   const options = ['--package', 'rcluster', '--platform', '--js', 'binding.js', '--dts', 'binding.d.ts'];
   if (!debug) options.unshift('--release');
   say(`building ${debug ? 'without optimisation' : 'the release'}; the first time takes a minute or two.`);
@@ -50,21 +50,46 @@ function build(cli) {
   if (signal) return fail(`the build was ended by ${signal}.`);
   if (status !== 0) return fail(`the build failed with code ${status}; the reason stands above.`);
 
-  // A source that was saved while the compiler ran is newer than what the compiler read. And a debug
-  // build is never taken for the release.
+  if (!buildExecutable()) return undefined;
+
+  // A source saved during the build is newer than what the compiler read. And a debug build never counts as
+  // the release.
   const time = debug ? new Date(0) : started;
-  fs.utimesSync(platform.addon(), time, time);
-  return say(`built ${path.basename(platform.addon())}.`);
+  const built = [platform.addon(), platform.executable()];
+  for (const file of built) fs.utimesSync(file, time, time);
+  return say(`built ${built.map((file) => path.basename(file)).join(' and ')}.`);
+}
+
+/** Builds the command `rcluster`. @returns {boolean} whether it is there */
+function buildExecutable() {
+  const profile = debug ? [] : ['--release'];
+  const { status, signal, error } = spawnSync(
+    'cargo',
+    // For the same target as the addon, whose crates it shares.
+    ['build', '--locked', '--package', 'rcluster-cli', '--target', platform.target(), ...profile],
+    { cwd: platform.root, env: { ...process.env, RUSTFLAGS: flags() }, stdio: 'inherit' },
+  );
+  if (error) throw error;
+  if (status !== 0) {
+    fail(`the command could not be built: ${signal ?? `code ${status}`}; the reason stands above.`);
+    return false;
+  }
+  const folder = process.env.CARGO_TARGET_DIR ?? path.join(platform.root, 'target');
+  const file = path.join(folder, platform.target(), debug ? 'debug' : 'release', 'rcluster');
+  // A running executable cannot be written to, but can be replaced.
+  fs.rmSync(platform.executable(), { force: true });
+  fs.copyFileSync(file, platform.executable());
+  return true;
 }
 
 /**
- * What a panic tells of its place is in the binary. The folders of the machine that built it are nobody's business, and
- * would make two builds of the same sources differ.
+ * Flags that remove folder names from the locations of panics: the binary would otherwise contain the folders
+ * of the machine that built it, and two builds of the same sources would differ.
  */
 function flags() {
   const home = process.env.CARGO_HOME ?? path.join(os.homedir(), '.cargo');
   const crates = path.join(home, 'registry', 'src');
-  // Each registry has a folder of its own in there. The later of two that fit is the one that counts.
+  // Each registry has a folder of its own there. If two prefixes match, the later one is used.
   const registries = fs.existsSync(crates)
     ? fs.readdirSync(crates).map((name) => path.join(crates, name))
     : [];
@@ -74,9 +99,9 @@ function flags() {
   return [process.env.RUSTFLAGS, ...remapped].filter(Boolean).join(' ');
 }
 
-/** Whether the release build is newer than everything that it is made of. */
+/** Whether the release build is newer than all its inputs. */
 function isFresh() {
-  const built = modified(platform.addon());
+  const built = Math.min(modified(platform.addon()), modified(platform.executable()));
   if (built === 0 || GENERATED.some((file) => modified(file) === 0)) return false;
   const folders = ['src', 'crates'];
   const sources = folders.flatMap((folder) =>
@@ -84,21 +109,21 @@ function isFresh() {
       .readdirSync(path.join(platform.root, folder), { encoding: 'utf8', recursive: true })
       .map((name) => path.join(folder, name)),
   );
-  // The folders are among them: their times tell of files that are gone.
+  // Folders are included, because their times change when files are deleted.
   return ['Cargo.toml', 'Cargo.lock', 'build.rs', ...folders, ...sources].every(
     (name) => modified(path.join(platform.root, name)) < built,
   );
 }
 
 /**
- * When a file was last modified; 0 when there is none.
+ * The modification time of a file; 0 if it does not exist.
  * @param {string} file
  */
 function modified(file) {
   return fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
-/** The one thing to say when the native part cannot be built with what is installed, or null. */
+/** Why the native part cannot be built with the installed tools, or null. */
 function missingToolchain() {
   const node = process.versions.node.split('.').map(Number);
   if (isOlder(node, MINIMUM_NODE)) {
@@ -133,7 +158,7 @@ function isOlder([major, minor], minimum) {
   return major < minimum[0] || (major === minimum[0] && minor < minimum[1]);
 }
 
-/** The command-line interface of napi-rs; null where this package is somebody's dependency. */
+/** The command-line interface of napi-rs; null if this package is installed as a dependency. */
 function commandLineInterface() {
   try {
     const manifest = require.resolve('@napi-rs/cli/package.json', { paths: [platform.root] });

@@ -1,8 +1,8 @@
 'use strict';
 
-// Packs rcluster as for a release and tries it as its user would: installed into an empty project where
-// no Rust is to be found, with each Node version, started, asked, and stopped. That is done to the example that
-// `npm start` runs, and to the one in the README in each of the ways to load rcluster.
+// Packs rcluster as for a release and tests it as a user would: installed into an empty project without Rust,
+// started, queried and stopped with each version of Node. This is done with the example that `npm start`
+// runs, and with the one in the README in each way to load rcluster.
 
 const assert = require('node:assert/strict');
 const { spawn, spawnSync } = require('node:child_process');
@@ -19,10 +19,10 @@ const { nodes } = require('./nodes.js');
 const { pack } = require('./pack.js');
 const platform = require('./platform.js');
 
-// Far more than any step takes: it only keeps a hang from being endless.
+// Far more than any step takes: it only limits a hang.
 const PATIENCE = 60_000;
 
-/** The files and environment of a project that knows nothing of where rcluster comes from. */
+/** A project that has no access to the sources of rcluster. */
 class Project {
   folder = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-packed-'));
   app = path.join(this.folder, 'app.js');
@@ -99,14 +99,14 @@ async function tryApp(project, node) {
 }
 
 /**
- * What the app says of itself once it listens.
+ * The app's output once it listens.
  * @param {import('node:stream').Readable} output
  */
 async function announced(output) {
   for await (const line of readline.createInterface({ input: output })) {
     const match = /(http:\S+).*\((\d+) workers\)/.exec(line);
     if (match) {
-      // The rest is of no interest, but it must not fill the pipe.
+      // The rest is not needed, but must not fill the pipe.
       output.resume();
       return { url: match[1], count: Number(match[2]) };
     }
@@ -134,7 +134,7 @@ function isAlive(pid) {
 }
 
 /**
- * The children of all its threads: the control thread is who starts the workers of a supervised cluster.
+ * The children of all its threads: the control thread starts the workers of a supervised cluster.
  * @param {number} pid
  */
 function childrenOf(pid) {
@@ -146,7 +146,7 @@ function childrenOf(pid) {
 }
 
 /**
- * The ways to load rcluster: each is the README's example, written for it.
+ * The ways to load rcluster, each in a version of the README's example.
  * @returns {{ way: string, options: string[], file: string, code: string, needs?: string }[]}
  */
 function ways() {
@@ -225,7 +225,7 @@ async function tryWay(project, node, { options, file, code }) {
     try {
       answered.add(await get(`http://127.0.0.1:${port}`));
     } catch (error) {
-      // Nobody listens yet.
+      // It does not listen yet.
       if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ECONNREFUSED') throw error;
     }
   }
@@ -243,7 +243,7 @@ async function tryWay(project, node, { options, file, code }) {
 }
 
 /**
- * What is published says what it should, and nothing of the machine that it was built on.
+ * Checks the published files for their required contents, and for traces of the machine that built them.
  * @param {string[]} packages
  */
 function inspect(packages) {

@@ -5,17 +5,17 @@ const net = require('node:net');
 const { DEADLINE, until } = require('./processes.js');
 
 /**
- * What became of one client: `answered` got bytes and then the end; `closed` got the end, or a reset, and no byte; `refused`
- * never was connected; `hung` got neither an answer nor an end.
+ * The outcome of a client: `answered` got bytes and then the end; `closed` got the end, or a reset, and no
+ * byte; `refused` was never connected; `hung` got neither an answer nor an end.
  * @typedef {{ outcome: 'answered' | 'closed' | 'refused' | 'hung', text: string, code?: string }} Result
  */
 
 /**
- * Connects, sends if there is something to send, and reads to the end. `connected` is settled as soon as the system has
- * made the connection, which it does whether or not somebody accepts it, and gives this end's port, or cannot make it.
+ * Connects, sends the request if there is one, and reads to the end. `connected` is settled as soon as the
+ * kernel has completed the connection, whether or not it is accepted, with the local port, or has failed to.
  * @param {net.NetConnectOpts} target
  * @param {string} [send]
- * @param {number} [deadline] after which the client counts as hung
+ * @param {number} [deadline] in ms, after which the client counts as hung
  * @returns {Promise<Result> & { connected: Promise<number | undefined> }}
  */
 function exchange(target, send, deadline = DEADLINE / 2) {
@@ -46,7 +46,7 @@ function exchange(target, send, deadline = DEADLINE / 2) {
   const result = new Promise((resolve) => {
     socket.on('close', () => {
       clearTimeout(timer);
-      // A reset is that of a connection that was made, even if this process has not noticed that before.
+      // A reset means that the connection was made, even if this process has not noticed that yet.
       const wasConnected = isConnected || code === 'ECONNRESET';
       const outcome = hung ? 'hung' : text && !code ? 'answered' : wasConnected ? 'closed' : 'refused';
       resolve({ outcome, text, code });
@@ -56,7 +56,7 @@ function exchange(target, send, deadline = DEADLINE / 2) {
 }
 
 /**
- * A client that stays: it is connected, has had its first words from the server, and holds on until it is told to close.
+ * A client that is connected, has got the first bytes from the server, and stays until it is told to close.
  * @param {net.NetConnectOpts} target
  * @returns {{ socket: net.Socket, connected: Promise<void>, text: Promise<string>, close: () => Promise<void> }}
  */
@@ -74,7 +74,7 @@ function hold(target) {
     socket.once('error', reject);
     socket.once('close', () => reject(new Error('closed before the first words')));
   });
-  // Who does not wait for one of these still hears of a failure through the others.
+  // A caller that does not await one of these gets the failure from the others.
   connected.catch(() => {});
   text.catch(() => {});
   return {
@@ -111,13 +111,16 @@ function get({ module = http, ...options }, body) {
   });
 }
 
-/** What became of the n-th of several, and its port. @typedef {Result & { number: number, port: number | undefined }} Outcome */
+/**
+ * The outcome of the n-th of several clients, and its port.
+ * @typedef {Result & { number: number, port: number | undefined }} Outcome
+ */
 
-/** Clients that come one after another, several at a time, until they are told to stop; each of them is counted. */
+/** Clients that connect one after another, several at a time, until they are stopped; each is counted. */
 class Load {
   /**
    * @param {net.NetConnectOpts} target
-   * @param {number} abreast how many at a time
+   * @param {number} abreast the number of simultaneous clients
    * @param {(number: number) => string} request what the n-th client sends
    */
   constructor(target, abreast, request) {
@@ -147,12 +150,12 @@ class Load {
 }
 
 /**
- * Kills workers under load, one at a time: after every hundred clients one, picked at random, and not before the last one
- * has been replaced.
+ * Kills workers under load, one at a time: after every hundred clients a random one, once the last one has
+ * been replaced.
  * @param {{ target: net.NetConnectOpts, workers: { id: number, pid: number }[], marker: (name: string) => Promise<any> }} app
  *   that replaces its workers
  * @param {number} kills
- * @param {number} abreast how many clients at a time
+ * @param {number} abreast the number of simultaneous clients
  * @param {(number: number) => string} request what the n-th client sends
  */
 async function killUnderLoad(app, kills, abreast, request) {

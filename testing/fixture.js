@@ -15,11 +15,11 @@ const { DEADLINE, until, membersOf, killAll, commandOf } = require('./processes.
  * @property {string[]} [execArgv] arguments of Node
  * @property {Record<string, string>} [env] added to the environment
  * @property {string} [cwd] the working directory; this process's by default
- * @property {number} [deadline] in ms, for one that has more to do than others
+ * @property {number} [deadline] in ms, for a fixture that takes longer than others
  * @property {number} [descriptors] the limit on open files, for the fixture and all its workers
  */
 
-/** A process that runs a fixture, and everything that descends from it. */
+/** A process that runs a fixture, and all its descendants. */
 class Fixture {
   /**
    * @param {string} file
@@ -44,7 +44,7 @@ class Fixture {
     // The test runner marks its children; a fixture is an application of its own.
     delete env.NODE_TEST_CONTEXT;
 
-    // A session of its own, so that all its descendants can be found and ended, whatever becomes of their parents.
+    // A session of its own, so that all descendants can be found and killed, even without their parents.
     this.child = spawn(command[0], command.slice(1), {
       env,
       cwd: options.cwd,
@@ -85,9 +85,9 @@ class Fixture {
   }
 
   /**
-   * Waits until the fixture has said something, and takes that mark.
+   * Waits for a mark of the fixture, and consumes it.
    * @param {string} name
-   * @returns {Promise<any>} what it said with it
+   * @returns {Promise<any>} the data of the mark
    */
   async marker(name) {
     for (;;) {
@@ -108,7 +108,7 @@ class Fixture {
   }
 
   /**
-   * Waits until nothing of the fixture is alive. Workers may need a moment after their primary; they must not need more.
+   * Waits until no process of the fixture is alive. Workers may end shortly after their primary.
    */
   async gone() {
     await this.exited;
@@ -123,12 +123,12 @@ class Fixture {
       killAll(this.pid);
       throw new Error(`processes were left behind:\n${left.join('\n')}`);
     }
-    // What they have written has been read only when their ends of the pipes are closed, too.
+    // All output has been read only when the pipes are closed.
     await this.closed;
     if (this.overdue) throw new Error('the deadline of the fixture has passed');
   }
 
-  /** Frees what the fixture used, whatever state it is in. */
+  /** Frees the fixture's resources, whatever state it is in. */
   async dispose() {
     clearTimeout(this.deadline);
     killAll(this.pid);
@@ -151,8 +151,8 @@ async function explain(error, fixture) {
 }
 
 /**
- * Runs a fixture that the test talks to. When the body is over the fixture is told to stop, has to end with code 0 and has
- * to leave nobody behind, unless the body has seen to its end.
+ * Runs a fixture that the test controls. After the body the fixture is told to stop, and must end with code 0
+ * and without remaining processes, unless the body has ended it.
  * @template T
  * @param {string} file
  * @param {FixtureOptions} options

@@ -3,12 +3,12 @@
 const http = require('node:http');
 const { setTimeout: pause } = require('node:timers/promises');
 
-/** How often, in ms, requests are sent that are due. */
+/** How often, in ms, due requests are sent. */
 const TICK = 10;
 
 /**
- * HTTP requests that come at a steady rate, whatever becomes of those before: every second one on a connection that is
- * kept, the others on new ones. Each is counted.
+ * HTTP requests at a steady rate, whatever the outcome of earlier ones: every second one on a kept
+ * connection, the others on new ones. Each is counted.
  */
 class HttpLoad {
   #agent = new http.Agent({ keepAlive: true, maxSockets: 32 });
@@ -19,7 +19,7 @@ class HttpLoad {
 
   answered = 0;
 
-  /** @type {Map<string, number>} what became of those that were not answered with 200, and how often */
+  /** @type {Map<string, number>} the number of each outcome other than status 200 */
   failures = new Map();
 
   /**
@@ -67,7 +67,7 @@ class HttpLoad {
     });
   }
 
-  /** Waits until that many more have been answered. */
+  /** Waits for a number of further answers. */
   async answers(count) {
     const until = this.answered + count;
     while (this.answered < until) await pause(TICK);

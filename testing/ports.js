@@ -4,7 +4,7 @@ const { once } = require('node:events');
 const net = require('node:net');
 
 /**
- * Different ports of the loopback address that were free a moment ago, for programs that want to be told theirs.
+ * Distinct ports of the loopback address that were free a moment ago, for programs that need a port number.
  * @param {number} count
  * @returns {Promise<number[]>}
  */

@@ -1,6 +1,6 @@
 'use strict';
 
-/** What Linux tells about a process from outside, without asking (and so disturbing) the process. */
+/** What /proc shows about a process from outside, without disturbing it. */
 
 const fs = require('node:fs');
 

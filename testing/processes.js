@@ -3,11 +3,11 @@
 const fs = require('node:fs');
 const { setTimeout: pause } = require('node:timers/promises');
 
-/** Long enough for a loaded machine: it only ever passes when something hangs. */
+/** Long enough for a loaded machine: it passes only if something hangs. */
 const DEADLINE = 60_000;
 
 /**
- * Waits for a condition that nothing announces, such as a process being gone.
+ * Polls for a condition that has no event, such as the end of a process.
  * @template T
  * @param {string} what named in the error when the deadline passes
  * @param {() => T | Promise<T>} condition
@@ -21,6 +21,27 @@ async function until(what, condition, deadline = DEADLINE) {
     if (value) return value;
     if (Date.now() > end) throw new Error(`waited ${deadline} ms in vain: ${what}`);
     await pause(10);
+  }
+}
+
+/**
+ * Waits for something that may hang.
+ * @template T
+ * @param {string} what named in the error when the deadline passes
+ * @param {Promise<T>} promise
+ * @param {number} [deadline]
+ * @returns {Promise<T>}
+ */
+async function within(what, promise, deadline = DEADLINE) {
+  /** @type {NodeJS.Timeout | undefined} */
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`waited ${deadline} ms in vain: ${what}`)), deadline);
+  });
+  try {
+    return await /** @type {Promise<T>} */ (Promise.race([promise, late]));
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -41,7 +62,16 @@ function statusOf(pid) {
 }
 
 /**
- * A zombie is not alive: it only waits for its parent to take note.
+ * Whether every thread of a process has been stopped by a signal: they stop one by one.
+ * @param {number} pid
+ */
+function isStopped(pid) {
+  const threads = fs.readdirSync(`/proc/${pid}/task`);
+  return threads.every((thread) => statusOf(Number(thread))?.state === 'T');
+}
+
+/**
+ * Whether a process is alive. A zombie is not: it only waits to be reaped.
  * @param {number} pid
  */
 function isAlive(pid) {
@@ -138,10 +168,12 @@ function descriptorsOf(pid) {
 module.exports = {
   DEADLINE,
   until,
+  within,
   statusOf,
   allProcesses,
   cpuOf,
   isAlive,
+  isStopped,
   membersOf,
   zombiesOf,
   killAll,

@@ -9,8 +9,8 @@ const cluster = subject.load();
  * The body of a fixture: what each process does that runs the file. The primary plays `primary`; a process forked with
  * `ROLE` in its environment plays that role; any other worker plays `worker`.
  *
- * A primary has to reach the end of its role and then to end by itself: one that runs out of things to wait for half way,
- * or that something still holds back, fails.
+ * A primary must reach the end of its role and then end by itself: it fails if its event loop empties half
+ * way, or if something still keeps it alive.
  * @param {Record<string, () => unknown>} roles
  */
 function play(roles) {
@@ -38,7 +38,8 @@ function mark(name, data) {
 }
 
 /**
- * Obeys the test that started this fixture. `stop` ends the process as an application would, in the middle of everything.
+ * Carries out the commands of the test that started this fixture. `stop` ends the process as an application
+ * would, in the middle of its work.
  * @param {Record<string, (data: any) => unknown>} [commands]
  */
 function obey(commands = {}) {
@@ -47,7 +48,7 @@ function obey(commands = {}) {
 }
 
 /**
- * Keeps the messages of a worker, which may come several at a time, until they are asked for one by one.
+ * Queues the messages of a worker, which may arrive several at a time, until they are read one by one.
  * @param {import('node:events').EventEmitter} emitter
  * @returns {() => Promise<any>}
  */

@@ -2,15 +2,15 @@
 
 const path = require('node:path');
 
-/** What RCLUSTER_SUBJECT names to have the same tests run on the built-in. */
+/** The value of RCLUSTER_SUBJECT that runs the same tests on the built-in. */
 const BUILTIN = 'node:cluster';
 /** The package itself. */
 const OURS = path.join(__dirname, '..');
 
 /**
- * The module under test. Every fixture and every test takes it from here, so that one variable of the environment runs
- * all of them on the built-in. A test that passes there asks for what applications rely on; one that fails there shows
- * what this package adds.
+ * The module under test. Every fixture and every test takes it from here, so that one environment variable
+ * runs all of them on the built-in. A test that passes there checks behaviour that applications rely on; one
+ * that fails there shows what this package adds.
  */
 const name = process.env.RCLUSTER_SUBJECT || OURS;
 

@@ -1,6 +1,6 @@
 'use strict';
 
-/** What a report is printed with: tables for the terminal and for Markdown. */
+/** Prints reports: tables for the terminal and for Markdown. */
 
 /**
  * The first column is text, the others are figures.
@@ -25,7 +25,7 @@ function markdownTable(header, rows) {
   return [head, `| ${rule.join(' | ')} |`, ...body].join('\n');
 }
 
-/** What is no number was not measured. @type {Record<string, string>} */
+/** A value that is not a number was not measured. @type {Record<string, string>} */
 const UNUSUAL = { NaN: '–', Infinity: '∞' };
 
 /**

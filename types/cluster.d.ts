@@ -4,8 +4,18 @@ import { ChildProcess, MessageOptions, SendHandle, Serializable } from 'node:chi
 import { EventEmitter } from 'node:events';
 import { ForwardOptions, Forwarding } from './forward.js';
 import { HookOptions, ScheduleHook, Scheduling, SchedulingPolicy, SchedulingStats } from './scheduling.js';
-import { Leadership, Locks } from './locks.js';
-import { SharedOptions, SharedStore } from './shared.js';
+import {
+  BroadcastChannelConstructor,
+  HandleOptions,
+  HandlerRegistration,
+  MessageHandler,
+  MessageTarget,
+  NotifyOptions,
+  RequestOptions,
+  RequestResult,
+} from './exchange.js';
+import { LeadOptions, Leadership, Locks } from './locks.js';
+import { PolledStore, SharedBackend, SharedOptions, SharedPollingSource, SharedStore } from './shared.js';
 import { SuperviseOptions, Supervisor } from './supervise.js';
 
 /** How workers are started. Set by `setupPrimary()`; a change affects later forks only. */
@@ -45,6 +55,13 @@ export interface ClusterSettings {
    * forwarding and send it SIGTERM. Refused without `forward` (`ERR_INVALID_ARG_VALUE`). Not in the built-in. Default: Node.
    */
   execPath?: string | undefined;
+  /**
+   * The server of Redis or Valkey that the primaries of several machines have in common: a URL such as
+   * `'redis://host:6379'`, or an object, as for the option `backend` of `shared()`. Locks and leaders with the scope `'all'` are
+   * leased from it, also those of workers. Set it before they are asked for; it cannot change. Not in the built-in. See
+   * docs/redis.md.
+   */
+  backend?: string | SharedBackend | undefined;
   /**
    * Addresses that the primary forwards to workers that listen by themselves: each worker that is started afterwards,
    * by `fork()` or `supervise()`, finds a port or path of its own in its environment. Can be set once. Not in the
@@ -332,6 +349,83 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
    * @param leader Gets a signal that is aborted when this process no longer leads, and a token as that of a lock.
    */
   lead(name: string, leader: (facts: { signal: AbortSignal; token: number }) => unknown): Leadership;
+  /**
+   * The same with options: `{ scope: 'all' }` for one leader on all machines with the same `backend`. That is a lease: when it is
+   * lost, the signal is aborted before another machine can lead, and this process is a
+   * candidate again.
+   */
+  lead(
+    name: string,
+    options: LeadOptions | undefined,
+    leader: (facts: { signal: AbortSignal; token: number }) => unknown,
+  ): Leadership;
+
+  /**
+   * A channel by which all processes of the cluster tell each other something, with the shape and the rules of Node's class
+   * of that name, which ends at the process. Messages do not pass through the JavaScript of the primary. An open channel
+   * keeps its process alive until `close()` or `unref()`, as Node's does. On Linux only.
+   *
+   * ```js
+   * const channel = new cluster.BroadcastChannel('settings');
+   * channel.onmessage = ({ data }) => applySettings(data);
+   * channel.postMessage({ theme: 'dark' });
+   * ```
+   */
+  readonly BroadcastChannel: BroadcastChannelConstructor;
+
+  /**
+   * Has a function called by `request()` and `notify()` of other processes and of this one. Does not keep the process
+   * alive. On Linux only.
+   *
+   * ```js
+   * cluster.handle('sessions', () => sessions.size);
+   * ```
+   * @param name Up to 1,024 bytes of UTF-8.
+   * @throws `ERR_RCLUSTER_HANDLER_EXISTS` when this process handles the name already.
+   */
+  handle(name: string, fn: MessageHandler, options?: HandleOptions): HandlerRegistration;
+
+  /**
+   * Calls the handler of another process, and resolves to what it returns. The promise settles as soon as the target is
+   * dead, without any time limit. A pending request keeps the process alive. Where there are no workers, `'any'` and
+   * `'all'` are the primary. On Linux only.
+   *
+   * ```js
+   * const count = await cluster.request(3, 'sessions', undefined, { timeout: 1000 });
+   * ```
+   * @param data What structured clone takes, up to 4 MiB, as the result; a `Buffer` stays one. Errors of the handler arrive
+   * as an `Error` with their `name`, `message` and `code`.
+   * @throws `ERR_RCLUSTER_GONE`, `ERR_RCLUSTER_NO_HANDLER`, `ERR_RCLUSTER_NO_LEADER`, `ERR_RCLUSTER_TIMEOUT`,
+   * `ERR_RCLUSTER_BUSY`, `ERR_RCLUSTER_MESSAGE_TOO_LARGE`, `ERR_RCLUSTER_REQUEST_LIMIT` beyond 10,000 at a time,
+   * `DataCloneError`, or what the handler has thrown.
+   */
+  request<T = any>(target: MessageTarget, name: string, data?: unknown, options?: RequestOptions): Promise<T>;
+
+  /**
+   * Calls the handlers of all workers, and resolves to one result for each that was alive, in the order of their ids: also
+   * of those that have died meanwhile, or have not answered within `timeout`.
+   *
+   * ```js
+   * const results = await cluster.request('all', 'sessions', undefined, { timeout: 1000 });
+   * ```
+   */
+  request<T = any>(
+    target: 'all',
+    name: string,
+    data?: unknown,
+    options?: RequestOptions,
+  ): Promise<RequestResult<T>[]>;
+
+  /**
+   * Calls handlers of other processes without waiting for an answer: at most once, in order for each sender. A target that
+   * is dead or does not handle the name is no error. On Linux only.
+   *
+   * ```js
+   * cluster.notify('all', 'forget', 7, { scope: 'all' }); // on all machines with the same server
+   * ```
+   * @throws `ERR_RCLUSTER_NO_BACKEND` for the scope `'all'` without a server; `ERR_RCLUSTER_BUSY`, `ERR_RCLUSTER_MESSAGE_TOO_LARGE`, `DataCloneError`.
+   */
+  notify(target: MessageTarget | 'all', name: string, data?: unknown, options?: NotifyOptions): void;
 
   /**
    * Opens a store that the primary and all workers share, and makes it if there is none of the name. In the primary, in
@@ -347,6 +441,8 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
    * `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` elsewhere than on Linux.
    */
   shared(name: string, options?: SharedOptions): SharedStore;
+  /** A store of this process alone, which it fills by itself: what other libraries call polling. */
+  shared(name: string, options: { source: SharedPollingSource }): PolledStore;
 
   /**
    * A new random identifier that leads back to this worker: a client that shows it, where the `sticky` option says to

@@ -1,22 +1,44 @@
 // Locks and leadership: `cluster.locks` and `cluster.lead()`. See index.d.ts.
 
-/** With whom a lock is shared: with nobody, or with all others that ask for it as `'shared'`. */
+/** Whether a lock is held by one holder only, or shared with all other requests with the mode `'shared'`. */
 export type LockMode = 'exclusive' | 'shared';
 
 /** Options of `cluster.locks.request()`. */
 export interface LockOptions {
   /** Default: `'exclusive'`. */
   mode?: LockMode | undefined;
-  /** Do not wait: if the lock is not free the callback is called with `null`. Default: `false`. */
+  /** Do not wait: if the lock is not free, the callback is called with `null`. Default: `false`. */
   ifAvailable?: boolean | undefined;
   /**
-   * Take the lock away from whoever holds it, and do not wait for those who are before. What the holder's `request()` has
-   * returned rejects with `ERR_RCLUSTER_LOCK_STOLEN`; its callback runs on. For the mode `'exclusive'` only. Default:
-   * `false`.
+   * Take the lock from its holder, ahead of all pending requests. The promise of the holder's `request()` rejects with
+   * `ERR_RCLUSTER_LOCK_STOLEN`; its callback continues to run. For the mode `'exclusive'` only. Default: `false`.
    */
   steal?: boolean | undefined;
-  /** Ends the wait: the promise rejects with the reason. Of no effect once the lock is held. */
+  /** Ends the wait: the promise rejects with the reason. Has no effect once the lock is held. */
   signal?: AbortSignal | undefined;
+  /**
+   * `'all'`: one holder across all machines whose primaries use the same server in `setupPrimary({ backend })`. The lock is
+   * then a lease, see docs/redis.md. For the mode `'exclusive'` only. It is independent of the lock with the same name and the
+   * scope `'machine'`. Default: `'machine'`.
+   */
+  scope?: LockScope | undefined;
+  /**
+   * With the scope `'all'`: how long the lease is valid without a renewal, in ms, from 100 to 3,600,000. After a machine has
+   * failed, no other machine gets the lock for this time. A native thread renews the lease after a third of the time. Use the
+   * same value everywhere. Default: 10,000.
+   */
+  ttl?: number | undefined;
+}
+
+/** The scope of a lock or a leader: the processes of this machine, or those of all machines with the same `backend`. */
+export type LockScope = 'machine' | 'all';
+
+/** Options of `cluster.lead()`. */
+export interface LeadOptions {
+  /** See `LockOptions`. Default: `'machine'`. */
+  scope?: LockScope | undefined;
+  /** See `LockOptions`. In ms. Default: 10,000. */
+  ttl?: number | undefined;
 }
 
 /** A lock that is held. */
@@ -24,10 +46,15 @@ export interface Lock {
   readonly name: string;
   readonly mode: LockMode;
   /**
-   * Greater than that of every lock and leadership granted before, whatever its name. A resource that refuses a smaller one than it has seen
-   * is safe from a holder that has lost its lock and does not know it yet.
+   * A fencing token: greater than that of every lock and leadership granted before, under any name. If a resource refuses a
+   * smaller token than it has already seen, it is safe from a holder that has lost its lock without knowing it yet.
    */
   readonly token: number;
+  /**
+   * With the scope `'all'` only: aborted when the lease is lost, before another machine can get it. Its reason is an error with
+   * the code `ERR_RCLUSTER_LOCK_LOST`, or `ERR_RCLUSTER_LOCK_STOLEN` if a process of this machine has stolen the lock.
+   */
+  readonly signal?: AbortSignal;
 }
 
 /** A request for a lock, as `query()` lists it. */
@@ -36,11 +63,13 @@ export interface LockInfo {
   mode: LockMode;
   /** The id of the worker; `'0'` for the primary. */
   clientId: string;
-  /** Of a lock that is held. */
+  /** The token, if the lock is held. */
   token?: number;
+  /** `'all'` for a lock across several machines. Requests of other machines are not listed. */
+  scope?: 'all';
 }
 
-/** What `query()` says: what is held, by token, and what is pending, in the order of the requests. */
+/** The result of `query()`: held locks, ordered by token, and pending requests, in the order in which they were made. */
 export interface LockSnapshot {
   held: LockInfo[];
   pending: LockInfo[];
@@ -49,8 +78,8 @@ export interface LockSnapshot {
 /** Locks for all processes of the cluster, with the methods of `navigator.locks`. */
 export interface Locks {
   /**
-   * Waits for a lock, and holds it while the callback runs and what it returns is pending. Requests are granted in the
-   * order in which they come. Rejects with whatever the callback rejects with.
+   * Waits for a lock, calls the callback, and holds the lock until the promise that the callback returns has settled. Requests
+   * are granted in order. The result is that of the callback.
    *
    * ```js
    * await cluster.locks.request('invoices', async (lock) => {
@@ -58,9 +87,10 @@ export interface Locks {
    * });
    * ```
    * @param name Up to 1,024 bytes of UTF-8, not beginning with `-`.
-   * @throws `ERR_RCLUSTER_LOCK_DEADLOCK` in the callback of the same lock, where it would wait for itself;
-   * `ERR_RCLUSTER_LOCK_STOLEN`; `ERR_RCLUSTER_LOCK_LIMIT` beyond 10,000 in one process; `ERR_RCLUSTER_GONE` when this
-   * process has left the cluster.
+   * @throws `ERR_RCLUSTER_LOCK_DEADLOCK` in the callback of the same lock, because the request would wait for itself;
+   * `ERR_RCLUSTER_LOCK_STOLEN`; with the scope `'all'` `ERR_RCLUSTER_LOCK_LOST`, `ERR_RCLUSTER_NO_BACKEND`, and
+   * `ERR_RCLUSTER_DISCONNECTED` with `ifAvailable` and `steal`; `ERR_RCLUSTER_LOCK_LIMIT` beyond 10,000 locks in one process;
+   * `ERR_RCLUSTER_GONE` when this process has left the cluster.
    */
   request<T>(name: string, callback: (lock: Lock) => T): Promise<Awaited<T>>;
   request<T>(
@@ -74,21 +104,21 @@ export interface Locks {
     callback: (lock: Lock) => T,
   ): Promise<Awaited<T>>;
   request<T>(name: string, options: LockOptions, callback: (lock: Lock | null) => T): Promise<Awaited<T>>;
-  /** The locks that are held and asked for by all processes of the cluster. */
+  /** Lists the held locks and the pending requests of all processes of the cluster. */
   query(): Promise<LockSnapshot>;
 }
 
-/** What `cluster.lead()` returns: a process that leads, or waits to. */
+/** The result of `cluster.lead()`: the candidacy of this process, which is the leader or waits to become it. */
 export interface Leadership {
   readonly name: string;
-  /** Whether this process leads. */
+  /** Whether this process is the leader. */
   readonly leading: boolean;
-  /** See `Lock.token`; `undefined` while this process does not lead. */
+  /** See `Lock.token`; `undefined` while this process is not the leader. */
   readonly token: number | undefined;
-  /** Resolves when this process neither leads nor waits any longer. Rejects with what the function has thrown. */
+  /** Resolves when this process is neither the leader nor a candidate any more. Rejects with the error that the function has thrown. */
   readonly done: Promise<void>;
-  /** Aborts the signal, waits until the function has ended, and lets another process lead. Never rejects. */
+  /** Aborts the signal, waits until the function has ended, and lets another process become the leader. Never rejects. */
   stop(): Promise<void>;
-  /** As `stop()`. */
+  /** The same as `stop()`. */
   [Symbol.asyncDispose](): Promise<void>;
 }

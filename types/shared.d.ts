@@ -1,45 +1,181 @@
 // The stores of `shared()`. See index.d.ts.
 
-/** How a shared store is made. Whoever opens one that there is gives the same options, or none. */
+/** Options of a shared store. If the store is already open, pass the same options, or none. */
 export interface SharedOptions {
   /**
-   * How much memory its values may take: bytes, or text such as `'512KB'`, `'64MB'`, `'1GB'`. From 1 MB to 64 GB; a part
-   * of it is room to clean up in. What is not used takes none. Default: `'64MB'`.
+   * How much memory its values may take: a number of bytes, or a string such as `'512KB'`, `'64MB'`, `'1GB'`. From 1 MB to
+   * 64 GB; a part of it is reserved for compaction. Unused space takes no memory. Default: `'64MB'`.
    */
   size?: number | string;
   /**
-   * What happens when it is full. `'none'`: what needs more room is rejected with `ERR_RCLUSTER_FULL`. `'lru'`: what has
-   * not been used for longest has to go. Default: `'none'`.
+   * What happens when the store is full. `'none'`: writes that need more space reject with `ERR_RCLUSTER_FULL`. `'lru'`: the
+   * least recently used keys are evicted. Default: `'none'`.
    */
   eviction?: 'none' | 'lru';
+  /**
+   * The file to which the store is saved, and from which it is loaded when the primary restarts. The primary must be the first
+   * to open the store. See docs/shared-state.md for what is saved when. Default: `false`, the store ends with the primary.
+   */
+  persist?: string | false;
+  /**
+   * The server that holds its values, so that several machines can share the store: a URL such as `'redis://host:6379'`
+   * (`rediss:`, `redis+unix:`, `redis+sentinel:`, `redis+cluster:`), or an object. See docs/redis.md. Default: none.
+   */
+  backend?: string | SharedBackend;
+  /** What happens while the server cannot be reached. */
+  offline?: {
+    /**
+     * How long a write waits for the server, in ms, from 0 to a day, before it rejects with `ERR_RCLUSTER_DISCONNECTED`. With 0
+     * it rejects immediately. Default: 1,000.
+     */
+    wait?: number;
+  };
+  /**
+   * The source from which the content of the store is loaded. You can pass it later than the other options, and in some
+   * processes only: only a process that has passed it can load.
+   */
+  source?: SharedSource;
+}
+
+/** A Redis or Valkey server. Set one of `url`, `nodes` and `sentinels`. */
+export interface SharedBackend {
+  /** The URL of the server. */
+  url?: string;
+  /** Nodes of a Redis Cluster, as `'host:port'`. Default port: 6379. */
+  nodes?: string[];
+  /** Sentinels that know the address of the server, as `'host:port'`. Default port: 26379. No password is sent to them. */
+  sentinels?: string[];
+  /** The name of the server at the sentinels. */
+  name?: string;
+  /** Default: that of the URL, or the default user. */
+  username?: string;
+  /** Default: that of the URL, or none. It is only sent to the server. */
+  password?: string;
+  /** The number of the database. Default: that of the URL, or 0. */
+  database?: number;
+  /** TLS, with certificates in PEM. Default: as in the URL. Without `ca`, the system's certificates are trusted. */
+  tls?: boolean | { ca?: string | Buffer; cert?: string | Buffer; key?: string | Buffer };
+  /** The prefix of all keys on the server. Default: `'rcluster:'`. */
+  prefix?: string;
+}
+
+/** The state of the connection to a store's server. */
+export interface SharedBackendStats {
+  /** `'connecting'` until the server is reached for the first time. Writes are sent immediately only while it is `'following'`. */
+  state: 'connecting' | 'loading' | 'following' | 'offline';
+  /** The URL of the server, without the password. */
+  url: string;
+  /** How many ms ago this machine was last up to date with the server; `undefined` if it never was. */
+  lag: number | undefined;
+  /** The id of the last entry that was read from the server's stream of changes. */
+  lastId: string | undefined;
+  /** How many requests of this machine are unanswered; updated about once a second. */
+  queued: number;
+  /** How often the connection was re-established. */
+  reconnects: number;
+  /** How often the whole store was loaded. */
+  loads: number;
+  /** The last failure, until the connection works again. */
+  error: string | undefined;
+}
+
+/** The result of a load: values by key, or items if the source has a `key`. */
+export type SharedLoaded = Record<string, unknown> | ReadonlyMap<string, unknown> | Iterable<unknown>;
+
+/** The options of all sources. */
+export interface SharedSourceBase {
+  /** The key of each item: the name of a property, or a function. For arrays and other iterables of items. */
+  key?: string | ((item: any) => string);
+  /** How long a load may take, in ms, before its signal is aborted and the load fails. Default: 30,000. */
+  timeout?: number;
+}
+
+/**
+ * One process of the cluster loads every `every` ms, ± 10 %. If it dies or retires, another process takes over. Changed values
+ * are written to the store, keys that no longer exist are deleted, and all processes see the changes. If a load fails, the
+ * store keeps its content.
+ */
+export interface SharedLoadSource extends SharedSourceBase {
+  load: (facts: { signal: AbortSignal }) => SharedLoaded | Promise<SharedLoaded>;
+  /** The interval between the starts of two loads, in ms. */
+  every: number;
+}
+
+/** A file, which is loaded when it changes. The same rules apply as for `SharedLoadSource`. */
+export interface SharedFileSource extends SharedSourceBase {
+  /** The path of the file. Neither the file nor its directory has to exist. */
+  file: string;
+  /** Parses the text of the file. Default: `JSON.parse`. */
+  parse?: (text: string) => SharedLoaded | Promise<SharedLoaded>;
+  /** Also loads the file every so many ms, for file systems that do not report changes, such as NFS. Default: never. */
+  every?: number;
+}
+
+/** Each process loads for itself, into a store of its own. */
+export interface SharedPollingSource extends SharedSourceBase {
+  load: (facts: { signal: AbortSignal }) => SharedLoaded | Promise<SharedLoaded>;
+  /** The interval between the starts of two loads of this process, in ms. */
+  polling: number;
+}
+
+/** See the option `source`. */
+export type SharedSource = SharedLoadSource | SharedFileSource;
+
+/** The state of a source. */
+export interface SharedSourceStats {
+  /** When it was last loaded, in ms since the epoch; `undefined` if it never was. */
+  loadedAt: number | undefined;
+  /** How long ago that was, in ms. */
+  age: number | undefined;
+  /** How many loads have succeeded. */
+  loads: number;
+  /** How many loads have failed since the last successful one. */
+  failures: number;
+  /** When the last of these failed, in ms since the epoch. */
+  failedAt: number | undefined;
+  /** The error of the last failed load. */
+  error: unknown;
+  /** Whether this process is the one that loads. */
+  here: boolean;
+}
+
+/** A counter to which each process adds on its own. */
+export interface SharedTally {
+  readonly name: string;
+  /** Adds a finite number to the counter. Default: 1. */
+  add(by?: number): void;
+  /** The sum of what all processes have added, including processes that have ended. */
+  readonly value: number;
+  /** The sum of what this process has added. */
+  readonly own: number;
 }
 
 /** Options of `set()`. */
 export interface SharedSetOptions {
-  /** The value expires in so many ms. Default: never. */
+  /** The time in ms after which the value expires. Default: never. */
   ttl?: number;
-  /** Keep the time of what was there before. Default: `false`. */
+  /** Keep the expiry time of the previous value. Default: `false`. */
   keepTtl?: boolean;
-  /** Only if the key has no value. Default: `false`. */
+  /** Write only if the key has no value. Default: `false`. */
   ifAbsent?: boolean;
-  /** Only if the value is still that of this revision; 0: if there is none. */
+  /** Write only if the value still has this revision; with 0, only if the key has no value. */
   ifRevision?: number;
 }
 
-/** How a write went. */
+/** The result of a write. */
 export interface SharedResult {
-  /** False if the condition was not met, or there was nothing to change. Then nothing has changed. */
+  /** False if the condition was not met or there was nothing to change. In this case, the store is unchanged. */
   ok: boolean;
-  /** Of the change; if `ok` is false, of the value that the key has, or 0. */
+  /** The revision of the change. If `ok` is false: the revision of the key's current value, or 0. */
   revision: number;
 }
 
-/** A value with what is known of it. */
+/** A value with its metadata. */
 export interface SharedEntry<T = unknown> {
   value: T;
-  /** Of the change that has set it. */
+  /** The revision of the change that set the value. */
   revision: number;
-  /** When it expires, in ms as of `Date.now()`; `undefined` if it does not. */
+  /** When the value expires, in ms since the epoch; `undefined` if it does not. */
   expiresAt: number | undefined;
 }
 
@@ -49,71 +185,83 @@ export interface SharedWatchOptions {
   key?: string;
   /** Only keys that begin with this. Default: all keys. */
   prefix?: string;
-  /** Only what has happened behind this revision. Default: first what there is, then what happens. */
+  /** Only changes after this revision. Default: first the current content, then all changes. */
   since?: number;
   /**
-   * Every change in order, however fast they come. Then the iterator throws `ERR_RCLUSTER_COMPACTED` where the
-   * history does not go back that far. Default: `false`, the newest of each key.
+   * Every change in order, even if changes arrive faster than they are read. In this mode, the iterator throws
+   * `ERR_RCLUSTER_COMPACTED` if the history does not go back far enough. Default: `false`, the latest change of each key.
    */
   history?: boolean;
   /** Ends the iteration, which throws the reason. */
   signal?: AbortSignal;
 }
 
-/** A change, or a word on the watch itself. */
+/** A change, or an event about the watch itself. */
 export type SharedEvent<T = unknown> =
   | { type: 'set'; key: string; value: T; revision: number }
   | { type: 'delete' | 'expire' | 'evict'; key: string; revision: number }
   /** All keys that begin with `prefix` were deleted. */
   | { type: 'clear'; prefix: string; revision: number }
-  /** All that had happened up to this revision has been told. Once, and once behind each `resync`. */
+  /** All changes up to this revision have been delivered. Sent once, and once after each `resync`. */
   | { type: 'synced'; revision: number }
-  /** Changes have been missed: forget what you know. What there is comes next, and then `synced`. */
+  /** Changes have been missed: discard your copy. The current content follows, and then `synced`. */
   | { type: 'resync'; revision: number };
 
-/** Operations that are done all at once, under one revision, or not at all. 1,024 at the most. */
+/** Up to 1,024 operations that are applied atomically, under one revision, or not at all. */
 export interface SharedBatch {
-  /** Only if the value of the key is that of this revision; 0: if it has none. */
+  /** Requires that the value of the key has this revision; with 0, that the key has no value. */
   check(key: string, revision: number): this;
   /** See `set()` of the store. */
   set(key: string, value: unknown, options?: SharedSetOptions): this;
-  /** See `delete()` of the store. A key that has no value makes the whole batch not `ok`. */
+  /** See `delete()` of the store. If the key has no value, the whole batch fails with `ok: false`. */
   delete(key: string, options?: { ifRevision?: number }): this;
   /** See `increment()` of the store. */
   increment(key: string, by?: number, options?: { initial?: number; ttl?: number }): this;
-  /** Does them. Once only. */
+  /** Applies the operations. Can be called once. */
   commit(): Promise<SharedResult>;
 }
 
 /**
- * A store that the primary and all workers share. Reading takes no system call and waits for nobody. A write is settled
- * when every process sees it. Values are copies: changing one changes nothing in the store.
+ * A store that the primary and all workers share. Reading takes no system call and never waits. The promise of a write settles
+ * when every process can see the change. Values are copies: changing one does not change the store.
  *
  * Keys are strings of up to 1,024 bytes of UTF-8. Values are numbers, strings, booleans, `null` and Buffers, plain
- * objects and arrays, and all that structured clone knows (`Map`, `Set`, `Date`, typed arrays …).
+ * objects and arrays, and anything else that the structured clone algorithm supports (`Map`, `Set`, `Date`, typed arrays …).
  *
  * Writes reject with `ERR_RCLUSTER_FULL`, `ERR_RCLUSTER_TOO_LARGE`, `ERR_RCLUSTER_SHARED_VALUE`,
- * `ERR_RCLUSTER_SHARED_BACKLOG`, and with `ERR_RCLUSTER_GONE` in a worker whose primary is gone.
+ * `ERR_RCLUSTER_SHARED_BACKLOG`, with `ERR_RCLUSTER_GONE` in a worker whose primary is gone, and, if there is a
+ * `backend`, with `ERR_RCLUSTER_DISCONNECTED` and `ERR_RCLUSTER_BACKEND`.
  */
 export interface SharedStore {
   /** The value of a key, or `undefined`. */
   get<T = any>(key: string): T | undefined;
+  /**
+   * The value of a key after all writes that completed before this call. With a `backend`, the server is asked for newer changes
+   * first, and the promise rejects with `ERR_RCLUSTER_DISCONNECTED` if the server cannot be reached.
+   */
+  read<T = any>(key: string): Promise<T | undefined>;
   /** Whether a key has a value. */
   has(key: string): boolean;
-  /** The value of a key with its revision and its end, or `undefined`. */
+  /** The value of a key with its revision and its expiry time, or `undefined`. */
   entry<T = any>(key: string): SharedEntry<T> | undefined;
-  /** How many keys there are. Those that have expired in the last moments may count. */
+  /** The number of keys. It may include keys that have just expired. */
   readonly size: number;
-  /** The number of the last change. It rises with each. */
+  /** The number of the last change. It increases with each change. */
   readonly revision: number;
-  /** All keys as they were at one revision, in the order of their bytes. Takes time with the size of the store. */
+  /** All keys as of one revision, in the order of their bytes. Takes time proportional to the size of the store. */
   keys(options?: { prefix?: string }): string[] & { revision: number };
-  /** All keys and values as they were at one revision. */
+  /** All keys and values as of one revision. */
   entries<T = any>(options?: { prefix?: string }): [string, T][] & { revision: number };
-  /** How full it is. */
+  /** The size and state of the store. */
   stats(): SharedStats;
   /**
-   * Gives a key a value.
+   * Resolves when the content has been loaded for the first time, by any process. Resolves immediately if this process has
+   * opened the store without a source. A failed load does not reject the promise. While you wait for it, the
+   * process stays alive. With a `backend`: resolves when the server's content has been loaded.
+   */
+  readonly ready: Promise<void>;
+  /**
+   * Sets the value of a key.
    *
    * ```js
    * const sessions = cluster.shared('sessions');
@@ -123,30 +271,38 @@ export interface SharedStore {
   set(key: string, value: unknown, options?: SharedSetOptions): Promise<SharedResult>;
   /** Deletes a key. */
   delete(key: string, options?: { ifRevision?: number }): Promise<SharedResult>;
-  /** Has the value of a key expire in `ttl` ms from now; `Infinity`: never. Not `ok` if it has none. */
+  /** Makes the value of a key expire in `ttl` ms from now; with `Infinity`, never. Not `ok` if the key has no value. */
   touch(key: string, ttl: number): Promise<SharedResult>;
   /**
-   * Adds to the number of a key, and says what it is then. Nothing is lost however many processes do it.
+   * Adds to the number of a key, and returns the new value. This is atomic: concurrent increments of several processes are all
+   * counted.
    * @param by Default: 1.
-   * @param options `initial` is what it is taken for if it has no value (default: 0), `ttl` how many ms it lasts from
-   * then on.
-   * @throws `ERR_RCLUSTER_NOT_NUMBER` if its value is none.
+   * @param options `initial` is the assumed value if the key has none (default: 0). `ttl` is the time in ms after which a newly
+   * created value expires.
+   * @throws `ERR_RCLUSTER_NOT_NUMBER` if the value is not a number.
    */
   increment(key: string, by?: number, options?: { initial?: number; ttl?: number }): Promise<number>;
-  /** Deletes all keys, or all that begin with `prefix`. How many there were. */
+  /** Deletes all keys, or all that begin with `prefix`. Returns how many were deleted. */
   clear(options?: { prefix?: string }): Promise<number>;
+  /**
+   * A counter to which each process adds on its own page, without waiting. Every process reads the sum.
+   * @param name Up to 256 bytes of UTF-8; a store has at most 256 tallies.
+   * @throws `ERR_RCLUSTER_TALLY_LIMIT`
+   */
+  tally(name: string): SharedTally;
   /** Begins a batch. */
   atomic(): SharedBatch;
   /**
-   * The value of a key, or the one that `loader` makes, which is set. It runs once in the whole cluster, and all that want
-   * the value wait for it; when its process dies the next one's runs. Rejects with what the loader rejects with; so do all that wait.
+   * Returns the value of a key. If there is none, calls `loader` and sets its result. The loader runs once in the whole cluster,
+   * and all other callers wait for it. If its process dies, the loader of the next caller runs. If the loader rejects, the promises
+   * of all waiting callers reject with its error.
    *
    * ```js
    * const user = await store.getOrCreate(`user:${id}`, () => readUser(id), { ttl: 60_000, grace: 600_000 });
    * ```
-   * @param loader Its signal is aborted when another process makes the value instead.
-   * @param options `ttl`: ms; default: for ever. `negativeTtl`: how long a failure is kept, in ms; default: 0. `grace`: how long
-   * after `ttl` the old value is given while another one is made, in ms; default: 0.
+   * @param loader Its signal is aborted when another process creates the value instead.
+   * @param options `ttl`: in ms; default: forever. `negativeTtl`: how long a failure is kept, in ms; default: 0. `grace`: how long
+   * after `ttl` the old value is returned while a new one is being created, in ms; default: 0.
    */
   getOrCreate<T>(
     key: string,
@@ -154,8 +310,8 @@ export interface SharedStore {
     options?: { ttl?: number; negativeTtl?: number; grace?: number },
   ): Promise<T>;
   /**
-   * Tells of changes. What there is comes first, then `synced`, then what happens. A watch that is slow takes no
-   * memory. It does not keep the process alive.
+   * Iterates over changes: first the current content, then `synced`, then each change. A slow watch does not take up memory. A
+   * watch does not keep the process alive.
    *
    * ```js
    * for await (const { type, key, value } of store.watch({ prefix: 'flag:' })) {
@@ -164,24 +320,103 @@ export interface SharedStore {
    * ```
    */
   watch<T = any>(options?: SharedWatchOptions): AsyncIterableIterator<SharedEvent<T>>;
+  /**
+   * Calls a listener with each change from now on, like a watch with `since`. All listeners share one watch, which begins with
+   * the first listener and ends with the last. An error thrown by a listener is an uncaught exception. Listeners do not keep the
+   * process alive.
+   *
+   * ```js
+   * store.on('change', ({ type, key }) => console.log(type, key));
+   * ```
+   */
+  on<T = any>(event: 'change', listener: SharedListener<T>): this;
+  /** Calls a listener when the source has been loaded. This process must have opened the store with the source. */
+  on(event: 'load', listener: (facts: { revision: number; loadedAt: number }) => void): this;
+  /** Calls a listener when a load has failed, in any process. */
+  on(event: 'loadError', listener: (error: any) => void): this;
+  /** With a `backend`: this machine is connected, and is up to date with the server. */
+  on(event: 'connect', listener: (facts: { url: string }) => void): this;
+  /** With a `backend`: the connection was lost. The error says why. */
+  on(event: 'disconnect', listener: (error: Error & { code: string }) => void): this;
+  /** With a `backend`: the whole store was loaded again, because changes had been missed. */
+  on(event: 'resync', listener: (facts: { revision: number }) => void): this;
+  /** The same as `on()`. */
+  addListener<T = any>(event: 'change', listener: SharedListener<T>): this;
+  addListener(
+    event: 'load' | 'loadError' | 'connect' | 'disconnect' | 'resync',
+    listener: (argument: any) => void,
+  ): this;
+  /** The same for one call. */
+  once<T = any>(event: 'change', listener: SharedListener<T>): this;
+  once(
+    event: 'load' | 'loadError' | 'connect' | 'disconnect' | 'resync',
+    listener: (argument: any) => void,
+  ): this;
+  /** Removes a listener. */
+  off<T = any>(event: 'change', listener: SharedListener<T>): this;
+  off(
+    event: 'load' | 'loadError' | 'connect' | 'disconnect' | 'resync',
+    listener: (argument: any) => void,
+  ): this;
+  /** The same as `off()`. */
+  removeListener<T = any>(event: 'change', listener: SharedListener<T>): this;
+  removeListener(
+    event: 'load' | 'loadError' | 'connect' | 'disconnect' | 'resync',
+    listener: (argument: any) => void,
+  ): this;
+  /** How many listeners there are. */
+  listenerCount(event: string): number;
 }
+
+/** A listener of `'change'`. A `synced` event only follows the content after a `resync`. */
+export type SharedListener<T = any> = (event: SharedEvent<T> & { key?: string; value?: T }) => void;
 
 /** The result of `stats()` of a shared store. */
 export interface SharedStats {
-  /** How many keys there are. */
+  /** The number of keys. */
   keys: number;
   /** The number of the last change. */
   revision: number;
-  /** Bytes that current values take with their keys. */
+  /** The size of the current values and their keys, in bytes. */
   bytes: number;
-  /** How many there may be. */
+  /** The maximum of `bytes`. */
   limit: number;
-  /** Bytes of memory in use, with history and index. */
+  /** Memory in use, including history and index, in bytes. */
   memory: number;
-  /** The longest value in bytes. */
+  /** The size of the largest possible value, in bytes. */
   maxValue: number;
   /** How many keys have been evicted. */
   evicted: number;
-  /** How many have expired. */
+  /** How many keys have expired. */
   expired: number;
+  /** The state of its source, if this process has opened the store with one. */
+  source: SharedSourceStats | undefined;
+  /**
+   * In the primary, with `persist`: when the store was last saved, in ms since the epoch (0: not yet), at which revision, and the
+   * error if saving has failed since then. `undefined` while it is being saved.
+   */
+  saved: { at: number; revision: number; error?: string } | undefined;
+  /** The state of its server, if it has a `backend`. */
+  backend: SharedBackendStats | undefined;
+}
+
+/** A store that each process has for itself, filled by its source only. */
+export interface PolledStore extends Pick<
+  SharedStore,
+  | 'get'
+  | 'has'
+  | 'entry'
+  | 'size'
+  | 'revision'
+  | 'keys'
+  | 'entries'
+  | 'ready'
+  | 'on'
+  | 'addListener'
+  | 'once'
+  | 'off'
+  | 'removeListener'
+  | 'listenerCount'
+> {
+  stats(): { keys: number; revision: number; source: SharedSourceStats };
 }

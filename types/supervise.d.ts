@@ -3,6 +3,7 @@
 import { EventEmitter } from 'node:events';
 import { Arguments, Listener, Worker } from './cluster.js';
 import { SchedulingStats } from './scheduling.js';
+import { SharedBackend } from './shared.js';
 
 /** At most `max` restarts in any `period`. */
 export interface RestartIntensity {
@@ -14,8 +15,17 @@ export interface RestartIntensity {
 
 /** How a supervised cluster is kept up. All times are in ms. */
 export interface SuperviseOptions {
-  /** How many workers there are; `'auto'` is `availableParallelism()`. 1 to 1,024. Default: `'auto'`. */
+  /**
+   * How many workers there are; 1 to 1,024. `'auto'` is `availableParallelism()`, and follows it: when there have been more
+   * CPUs for 30 s, or fewer, slots are added or removed one at a time. Default: `'auto'`.
+   */
   workers?: number | 'auto' | undefined;
+  /**
+   * The server of Redis or Valkey for locks and leaders of several machines: the same as `setupPrimary({ backend })`, for programs
+   * and files of `rcluster start --config` that set up nothing else. `ERR_RCLUSTER_TOO_LATE` if another one was set before. Default:
+   * none. See docs/redis.md.
+   */
+  backend?: string | SharedBackend | undefined;
   /** How many started workers wait, without connections, to take over from one that dies. Default: 0. */
   standby?: number | undefined;
   /** When a worker that has ended is replaced: always, except after exit code 0, or never. Default: `'always'`. */
@@ -78,8 +88,11 @@ export interface SuperviseOptions {
   /** Limits at which a healthy worker is replaced; 0 for never. */
   recycle?:
     | {
-        /** Bytes of resident memory. Default: 0. */
-        memory?: number | undefined;
+        /**
+         * Bytes of resident memory; or, such as `'80%'`, the part of all memory that the workers may have together: of the
+         * container's limit, or without one of the machine's memory. `'1%'` to `'100%'`. Default: 0.
+         */
+        memory?: number | `${number}%` | undefined;
         /** Its age. Default: 0. */
         age?: number | undefined;
         /** Connections that it has received. Default: 0. */
@@ -110,6 +123,33 @@ export interface SuperviseOptions {
   shutdownDelay?: number | undefined;
   /** How long the drains of a shutdown may take. Default: `drainTimeout`. */
   shutdownTimeout?: number | undefined;
+  /**
+   * Where the control socket is, by which the command `rcluster` and `rcluster/control` steer this cluster: a path,
+   * `'@name'` for an abstract name, `'off'` for none, or `'auto'`: `$RUNTIME_DIRECTORY/rcluster.sock`, or else
+   * `$XDG_RUNTIME_DIR/rcluster/<pid>.sock`, or else `@rcluster/<uid>/<pid>`. Only the same user and root may connect.
+   * If there can be none, the process warning `RCLUSTER_CONTROL` says why. Default: `'auto'`.
+   */
+  control?: 'auto' | 'off' | (string & {}) | undefined;
+  /**
+   * Where metrics, probes and the status are served over HTTP, by a native thread and so also while the primary's
+   * JavaScript is blocked: a port of the loopback interface, `'address:port'` (`'0.0.0.0:9090'`, `'[::]:9090'`), or
+   * `'unix:path'`, which only the same user and root can connect to. If the address cannot be had, the process warning
+   * `RCLUSTER_METRICS_ADDRESS` says why, and it is tried again. See docs/metrics.md. Default: `'off'`.
+   */
+  metrics?: 'off' | number | (string & {}) | undefined;
+  /**
+   * How many workers have to be ready for `/readyz` and `/startupz` to succeed; with fewer `workers`, all of them.
+   * Default: 1.
+   */
+  minReady?: number | undefined;
+  /**
+   * How workers write to the primary's stdout and stderr, as far as they inherit these: by themselves (`'inherit'`); or
+   * through a native thread of the primary, which writes whole lines and keeps the last ones, unchanged (`'raw'`), with
+   * the slot in front (`'prefix'`), or as JSON (`'json'`). In these, a line that is an object of JSON gets the fields
+   * `worker`, `slot`, `stream` and `time` if it is changed at all. With `'auto'` stdout is inherited; stderr goes through
+   * the thread unchanged, unless it is a terminal. Default: `'auto'`.
+   */
+  logs?: 'auto' | 'inherit' | 'raw' | 'prefix' | 'json' | undefined;
   /**
    * What is written to stderr: nothing; failures and their consequences (`'warn'`), of which equal ones are
    * counted and summarised every 10 seconds; or every event (`'info'`). A function gets every event instead, and
@@ -157,6 +197,10 @@ export interface AboutEnd {
   signal: string | null;
   /** The reason in words. */
   reason: string;
+  /** Whether it had been ready. */
+  phase: 'start-up' | 'service';
+  /** The last lines that it has written to stderr, at most 50; null if that does not go through the primary. */
+  stderrTail: string[] | null;
 }
 
 /** The events of a supervisor, with causes and figures. Times are in ms. */
@@ -164,19 +208,28 @@ export interface SupervisorEventMap {
   /** A worker has been started. */
   spawn: [
     facts: AboutWorker & {
-      cause: 'start' | 'restart' | 'retire' | 'recycle' | 'unresponsive' | 'reload' | 'scale' | 'standby';
+      cause:
+        | 'start'
+        | 'restart'
+        | 'retire'
+        | 'recycle'
+        | 'unresponsive'
+        | 'reload'
+        | 'operator'
+        | 'scale'
+        | 'standby';
     },
   ];
   /** A worker is ready, `bootMs` after it was started. */
   ready: [facts: AboutWorker & { bootMs: number }];
   /** A worker has failed, and another takes its place after `delay`. */
-  restart: [facts: AboutEnd & { phase: 'start-up' | 'service'; delay: number; restarts: number }];
+  restart: [facts: AboutEnd & { delay: number; restarts: number }];
   /** A slot waits before its next worker. */
   backoff: [facts: { slot: number | null; delay: number; failures: number }];
   /** There have been too many restarts, and the slot is given up. */
   'gave-up': [facts: AboutEnd & { scope: 'slot' | 'total' | 'start-up'; restarts: number; period: number }];
   /** A worker is replaced and drains, because the app, an exception or a signal has asked for it. */
-  retire: [facts: AboutWorker & { reason: string; detail: string; by: 'worker' | 'primary' }];
+  retire: [facts: AboutWorker & { reason: string; detail: string; by: 'worker' | 'primary' | 'operator' }];
   /** A worker has not finished in time and is forced to end. */
   'drain-timeout': [facts: AboutWorker & { connections: number | null; resources: Record<string, number> }];
   /**
@@ -196,8 +249,10 @@ export interface SupervisorEventMap {
     facts:
       | { phase: 'start'; slots: number; concurrency: number }
       | { phase: 'done'; tookMs: number }
-      | { phase: 'failed'; reason: string; reloaded: number },
+      | { phase: 'failed'; reason: string; reloaded: number; stderrTail: string[] | null },
   ];
+  /** The option `workers` is `'auto'`, and the number of CPUs has changed: there is one slot more, or one fewer. */
+  follow: [facts: { cpus: number; workers: number }];
   /** A standby takes over a slot. */
   promote: [facts: AboutWorker & { standbyFor: number }];
   /** A worker has ended and, by `restart` or `stopExitCodes`, is not replaced. */
@@ -263,10 +318,29 @@ export interface SupervisorStats {
       pid: number | null;
       code: number | null;
       signal: string | null;
-      reason: string;
+      /**
+       * The reason in a word: it exited, was ended by a signal or an uncaught exception, had not been ready before, was
+       * unresponsive, or had no memory.
+       */
+      reason: 'exit' | 'signal' | 'exception' | 'startup' | 'hang' | 'oom';
+      /** The reason in words. */
+      detail: string;
       at: number;
+      /** The last lines that it has written to stderr, at most 50; null if that does not go through the primary. */
+      stderrTail: string[] | null;
     } | null;
   }[];
+  /**
+   * What workers have written through the primary so far; null if they write by themselves. Lost is what could not be
+   * written because stdout or stderr was not read in time, or could not be written.
+   */
+  logs: {
+    mode: 'auto' | 'raw' | 'prefix' | 'json';
+    lines: number;
+    bytes: number;
+    lostStdout: { lines: number; bytes: number };
+    lostStderr: { lines: number; bytes: number };
+  } | null;
   /** What `schedulingStats()` returns. */
   scheduling: SchedulingStats;
 }

@@ -10,7 +10,7 @@ const { isBuiltin, OURS } = require('../../testing/subject.js');
 const skip = isBuiltin && 'it is about the package';
 
 /**
- * @param {object} seen what the primary has to see
+ * @param {object} seen what the primary must see
  * @param {import('../../testing/fixture.js').FixtureOptions} options
  */
 function play(seen, options) {
@@ -23,9 +23,9 @@ function play(seen, options) {
       ...seen,
     });
     const worker = await fixture.marker('worker');
-    // In a worker there is but one object.
+    // In a worker there is only one object.
     const inWorker = { ...common, isPrimary: false, isWorker: true, isBuiltin: true, id: 1, same: true };
-    // Nobody has loaded rcluster in a worker that imports the built-in, so it has what that has.
+    // Nothing has loaded rcluster in a worker that imports the built-in, so it has the built-in's properties.
     if (options.env?.IMPORT !== 'rcluster') inWorker.parallelism = 'undefined';
     assert.deepStrictEqual(worker, inWorker);
     assert.strictEqual(await fixture.marker('exit'), 0);
@@ -35,7 +35,7 @@ function play(seen, options) {
 describe('an ECMAScript module', { skip }, () => {
   test("imports from 'rcluster'", () => play({ isBuiltin: false }, { env: { IMPORT: 'rcluster' } }));
 
-  // By its name, as in an app that has it installed: here the package's folder is where it is found.
+  // By its name, as in an app that has it installed: the package resolves itself from its own folder.
   for (const option of ['-r', '--import']) {
     for (const IMPORT of ['node:cluster', 'cluster', 'rcluster']) {
       test(`imports from '${IMPORT}' with ${option} rcluster/register`, () =>

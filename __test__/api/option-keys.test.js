@@ -1,7 +1,7 @@
 'use strict';
 
-// A misspelt option is refused with the one that was probably meant, wherever options are taken. Settings that the
-// built-in would ignore are ignored here, too.
+// A misspelled option is refused with a suggestion, wherever options are accepted. Settings that the built-in
+// would ignore are ignored here, too.
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
@@ -64,14 +64,14 @@ test('supervise(), with what is nested in it', { skip }, () => {
     [{ recycle: { memroy: 5 } }, 'options.recycle.memroy', 'memory'],
     [{ restartIntensity: { maximum: 5 } }, 'options.restartIntensity.maximum', undefined],
     [{ totalIntensity: { peroid: 5 } }, 'options.totalIntensity.peroid', 'period'],
-    // What is undefined is misspelt, too.
+    // An undefined value does not hide a misspelled key.
     [{ wokers: undefined }, 'options.wokers', 'workers'],
   ]) {
     const message = meant === undefined ? /Known are max, period/ : new RegExp(`Did you mean "${meant}"\\?`);
     assert.throws(() => cluster.supervise(/** @type {any} */ (options)), { code, message });
     const named = new RegExp(`"${name}"`);
     assert.throws(() => cluster.supervise(/** @type {any} */ (options)), { message: named });
-    // The setting that has its defaults.
+    // The setting with the defaults.
     assert.throws(() => cluster.setupPrimary({ supervise: /** @type {any} */ (options) }), { code, message });
   }
   for (const options of [[], [{ workers: 2 }], new Map([['workers', 2]]), () => {}, new Date(), 'auto', 4]) {
@@ -131,7 +131,7 @@ test('settings: ours are known by name, all others are the business of the app',
     const message = new RegExp(`"${key}".*Did you mean "${meant}"\\?`);
     assert.throws(() => cluster.setupPrimary(/** @type {any} */ ({ [key]: {} })), { code, message });
   }
-  // What programs pass to the built-in, which ignores it; also what is nearest to one of its own settings.
+  // Keys that programs pass to the built-in, which ignores them, including keys similar to its own settings.
   const ignored = { schedulingPolicy: 2, env: {}, path: '/', execArg: [], exce: 'x', workers: 4, 0: 1 };
   cluster.setupPrimary(/** @type {any} */ (ignored));
 });

@@ -1,6 +1,7 @@
 'use strict';
 
-// A cluster goes on in an environment that its application, libraries and tests have changed for all code of the process.
+// A cluster works in an environment that its application, libraries and tests have changed for all code of
+// the process.
 
 const assert = require('node:assert');
 const { spawn } = require('node:child_process');
@@ -15,7 +16,10 @@ const { GROUPS } = require('../fixtures/api/pollute.js');
 const FIXTURES = path.join(__dirname, '..', 'fixtures');
 const skip = isBuiltin && 'it has no supervision';
 
-/** A primary whose own functions may do anything: it is told things on stdin, and writes what has happened to stdout. */
+/**
+ * A primary whose functions may have been replaced: it reads commands from stdin, and writes events to
+ * stdout.
+ */
 class Fixture {
   /**
    * @param {string[]} options of Node
@@ -81,7 +85,7 @@ class Fixture {
  * Serves, answers the request that throws with 500, restarts, reloads and stops.
  * @param {Record<string, string>} env
  * @param {string[]} [options]
- * @param {{ attributes?: boolean }} [expected] whether it is known which request has thrown
+ * @param {{ attributes?: boolean }} [expected] whether the throwing request is known
  */
 async function goesOn(env, options = [], { attributes = true } = {}) {
   const app = new Fixture(options, env);

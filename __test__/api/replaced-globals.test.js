@@ -1,6 +1,6 @@
 'use strict';
 
-// Applications and their tests replace timers, clocks and more. rcluster goes on with those of Node.
+// Applications and their tests replace timers, clocks and more. rcluster keeps using those of Node.
 
 const assert = require('node:assert');
 const fs = require('node:fs');

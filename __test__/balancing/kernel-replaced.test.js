@@ -17,7 +17,7 @@ const ROUNDS = 10;
 const env = { WORKERS: '4', REFORK: '1', SCHEDULING: '"kernel"', LEDGER: '1' };
 
 /**
- * Has a worker picked at random replaced, again and again, each time when clients have got on.
+ * Replaces a random worker repeatedly, each time after some more clients.
  * @param {import('../helpers/app.js').App} app
  * @param {(worker: { id: number, pid: number }) => void} end
  */
@@ -47,7 +47,7 @@ test('workers leave', (t) =>
     );
     assert.deepStrictEqual([closed, refused, hung], [[], [], []]);
     t.diagnostic(`${answered.length} clients`);
-    // Each of those that are left gets connections, and nobody else does.
+    // Each remaining worker gets connections, and no other process does.
     const seen = new Set();
     await until('all answer', async () => seen.add(Number.parseInt((await app.ask()).text, 10)).size === 4);
     assert.deepStrictEqual(seen, new Set(alive.map(({ id }) => id)));
@@ -64,7 +64,8 @@ test('workers are killed: only what they had accepted may fail', (t) =>
       const ledger = fs.readFileSync(path.join(app.directory, `ledger-${id}`), 'utf8');
       for (const port of ledger.trim().split('\n')) accepted.add(Number(port));
     }
-    // A worker accepts one, and writes it down before it accepts the next: so it may die between the two once.
+    // A worker accepts a connection and records it before it accepts the next, so it may die between the two
+    // once.
     const unknown = closed.filter(({ port }) => !accepted.has(port));
     assert.ok(unknown.length <= ended.length, JSON.stringify(unknown));
     t.diagnostic(`${answered.length} clients; ${closed.length} failed, ${unknown.length} not on record`);

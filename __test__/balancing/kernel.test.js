@@ -1,6 +1,6 @@
 'use strict';
 
-// Each worker accepts by itself from a socket of its own; nobody is lost when workers come and go.
+// Each worker accepts from a socket of its own; no connection is lost when workers come and go.
 
 const assert = require('node:assert');
 const { test } = require('node:test');

@@ -1,6 +1,6 @@
 'use strict';
 
-// A worker whose event loop has no rest is spared.
+// A worker whose event loop is busy gets fewer connections.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -16,7 +16,7 @@ test('a worker that toils gets hardly anything', () =>
       const { text } = await app.ask();
       shares[text] = (shares[text] ?? 0) + 1;
     }
-    // In turn it would have been 20.
+    // With round-robin it would have been 20.
     assert.ok((shares[`${id} hello`] ?? 0) <= 5, JSON.stringify(shares));
     assert.strictEqual(Object.keys(shares).length >= 2, true, JSON.stringify(shares));
   }));

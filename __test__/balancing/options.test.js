@@ -1,6 +1,6 @@
 'use strict';
 
-// What is wrong with the scheduling options is told at once and by name; who uses none of them notices nothing.
+// Invalid scheduling options are reported at once by name; without them nothing changes.
 
 const assert = require('node:assert');
 const { test } = require('node:test');

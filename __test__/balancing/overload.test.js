@@ -1,6 +1,7 @@
 'use strict';
 
-// When nobody is ready, one too many is answered at once or reset, if the app wants that; all others are served.
+// When no worker is ready, surplus connections are answered or reset at once, if the app wants that; all
+// others are served.
 
 const assert = require('node:assert');
 const { test } = require('node:test');

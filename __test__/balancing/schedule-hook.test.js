@@ -1,6 +1,6 @@
 'use strict';
 
-// The app says where connections go, and nobody waits for an app that does not.
+// The app chooses workers for connections, and connections do not wait for a hook that does not answer.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -33,8 +33,9 @@ async function stats(app) {
 }
 
 /**
- * Who answers, one after another. On a busy machine a worker that gets no CPU for a while loses its connection to another
- * one, and a primary that gets none is late, as it should be; that says nothing of who is chosen, and is tried anew.
+ * The workers that answer successive requests. On a busy machine a worker that gets no CPU for a while loses
+ * its connection to another one, and the hook of a primary that gets none is late, as it should be; that is
+ * no failure of the choice, so the test tries again.
  * @param {import('../helpers/app.js').App} app
  * @param {number[]} tails
  */
@@ -62,7 +63,7 @@ function withHook(hook, body, options = {}) {
 }
 
 /**
- * Nothing of the primary's JavaScript runs until the result is called.
+ * Blocks the primary's JavaScript until the result is called.
  * @param {import('../helpers/app.js').App} app
  */
 async function block(app) {
@@ -149,7 +150,8 @@ test('many are asked about at once, and each that was answered counts for the ne
     await Promise.all(clients.map(({ text }) => text));
     const chosen = [];
     for (let count = 0; count < 30; count++) chosen.push(await app.marker('chose'));
-    // If none counted for the next, one worker would have them all. One that gets no CPU is not offered for a moment.
+    // If connections were not counted at once, one worker would get them all. A worker without CPU is not
+    // offered for a moment.
     for (const id of [1, 2, 3]) assert.ok(chosen.filter((other) => other === id).length <= 20, `${chosen}`);
     assert.strictEqual((await stats(app)).hook.answered, 30);
     await Promise.all(clients.map((client) => client.close()));
@@ -203,7 +205,7 @@ test('a connection waits for the chosen worker that is blocked, and not when tha
     'first',
     async (app) => {
       await blockWorker(app, 1);
-      // The first is on its way to the worker when that turns out to be blocked, and is taken back.
+      // The first connection is in flight when the worker turns out to be blocked, and is reclaimed.
       const first = ask(app);
       await until('it waits', async () => (await stats(app)).listeners[0].waiting === 1);
       const second = ask(app);
@@ -289,7 +291,7 @@ test('a slot can be chosen, and who replaces a supervised worker has it', () =>
         }
         return true;
       };
-      // Nobody who is in turn gets there twice.
+      // No worker gets two of them in rotation.
       await until('each has its clients', () => bySlot([1, 1, 0, 0]));
       const before = app.workers[1];
       process.kill(before.pid, 'SIGKILL');
@@ -321,7 +323,7 @@ test('what is wrong with a call is told at once, and a hook needs a function', (
     listeners: { 81: 'sticky' },
   });
   assert.strictEqual(cluster.schedulingPolicy, cluster.SCHED_HOOK);
-  // The function stays where another call says nothing of a policy.
+  // A later call without a policy keeps the function.
   cluster.setupPrimary({ scheduling: { overload: { queue: 5 } } });
   assert.strictEqual(cluster.schedulingPolicy, cluster.SCHED_HOOK);
 });

@@ -1,6 +1,6 @@
 'use strict';
 
-// What cannot be other than 0 under the policies in force is absent from schedulingStats().
+// schedulingStats() lacks the fields that are always 0 under the policies in force.
 
 const assert = require('node:assert');
 const { test } = require('node:test');

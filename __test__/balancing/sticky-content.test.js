@@ -1,6 +1,6 @@
 'use strict';
 
-// A client is recognised by what it sends first, of which the worker still gets every byte.
+// A client is identified by its first bytes, and the worker still receives every byte.
 
 const assert = require('node:assert');
 const net = require('node:net');
@@ -41,7 +41,7 @@ for (const [by, request] of /** @type {const} */ ([
         homes.set(value, id);
       }
       assert.strictEqual(new Set(homes.values()).size, 4);
-      // From wherever it comes.
+      // From any address.
       for (const value of values) {
         assert.strictEqual((await ask(request(value), '127.0.9.9')).id, homes.get(value));
       }

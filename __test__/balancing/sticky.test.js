@@ -1,6 +1,6 @@
 'use strict';
 
-// A client always gets to the same worker, and to the one that replaces it.
+// A client always gets to the same worker, and later to its replacement.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -47,7 +47,7 @@ test('a client whose worker is blocked is served by another, always the same one
       const released = path.join(app.directory, 'released');
       app.tell('tell', { id: home, command: 'block', until: released });
       await app.marker('worker blocked');
-      // On a busy machine another one, too, may get no CPU for so long that it is passed over once.
+      // On a busy machine another worker may also lack CPU for long enough to be passed over once.
       let second = 0;
       let inARow = 0;
       await until('one of the others serves it time after time', async () => {
@@ -59,7 +59,7 @@ test('a client whose worker is blocked is served by another, always the same one
       });
       fs.writeFileSync(released, '');
       let last;
-      // It is told of its turn by the next client at the latest.
+      // The next client triggers its turn at the latest.
       for (let count = 0; count < 1000 && last !== home; count++) last = await askFrom(app, address);
       assert.strictEqual(last, home);
     },

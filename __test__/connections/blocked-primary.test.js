@@ -1,6 +1,6 @@
 'use strict';
 
-// The primary's JavaScript does not run; clients are answered all the same.
+// Clients are answered while the primary's JavaScript is blocked.
 
 const assert = require('node:assert');
 const fs = require('node:fs');

@@ -7,7 +7,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
 const { withApp } = require('../helpers/app.js');
-const { until, statusOf } = require('../../testing/processes.js');
+const { isStopped, until } = require('../../testing/processes.js');
 
 for (const policy of ['round-robin', 'least-connections', 'least-loaded', 'kernel']) {
   test(`a worker in an endless loop, ${policy}`, () =>
@@ -35,7 +35,7 @@ for (const policy of ['round-robin', 'kernel']) {
     withApp({ env: { SCHEDULING: JSON.stringify(policy) } }, async (app) => {
       const [stopped, other] = app.workers;
       process.kill(stopped.pid, 'SIGSTOP');
-      await until('the worker is stopped', () => statusOf(stopped.pid).state === 'T');
+      await until('the worker is stopped', () => isStopped(stopped.pid));
       const results = await Promise.all(Array.from({ length: 200 }, () => app.ask()));
       assert.deepStrictEqual(
         results.filter(({ text }) => text !== `${other.id} hello`),
@@ -62,3 +62,32 @@ for (const policy of ['round-robin', 'kernel']) {
       );
     }));
 }
+
+test('a worker that blocks when it gets a client leaves those behind it to the others', () =>
+  withApp({ env: { WORKERS: '1' } }, async (app) => {
+    const [worker] = app.workers;
+    const blocked = path.join(app.directory, 'blocked');
+    const released = path.join(app.directory, 'released');
+    app.tell('tell', { id: worker.id, command: 'block-at-next-client', blocked, until: released });
+    await app.marker('pong');
+    // They are all in its channel when it continues, one after the other.
+    process.kill(worker.pid, 'SIGSTOP');
+    await until('the worker is stopped', () => isStopped(worker.pid));
+    const clients = [];
+    for (let count = 1; count <= 5; count++) {
+      clients.push(app.ask());
+      await until('the client is passed', async () => {
+        app.tell('stats');
+        return (await app.marker('stats')).listeners[0].passed === count;
+      });
+    }
+    process.kill(worker.pid, 'SIGCONT');
+    await until('the worker is blocked', () => fs.existsSync(blocked));
+    app.tell('fork', {});
+    const other = await app.marker('listening');
+    const [first, ...rest] = clients;
+    const results = await Promise.all(rest);
+    assert.deepStrictEqual(new Set(results.map(({ text }) => text)), new Set([`${other.id} hello`]));
+    fs.writeFileSync(released, '');
+    assert.strictEqual((await first).text, `${worker.id} hello`);
+  }));

@@ -1,6 +1,6 @@
 'use strict';
 
-// Descriptors run out. Clients wait, none is lost, and one warning tells of it.
+// Descriptors run out. Clients wait, no connection is lost, and one warning reports it.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -65,7 +65,7 @@ for (const policy of ['round-robin', 'kernel']) {
         app.tell('tell', { id, command: 'relieve' });
         await app.marker('worker relieved');
       }
-      // Each of those that could not take a client has said so, once.
+      // Each worker that could not accept a client has warned once.
       const { code, message } = await app.marker('worker warning');
       assert.strictEqual(code, 'RCLUSTER_EXHAUSTED');
       assert.match(message, /this worker has too few descriptors left/);
@@ -77,7 +77,7 @@ for (const policy of ['round-robin', 'kernel']) {
     }));
 }
 
-// What the built-in serves with so few.
+// The number that the built-in serves with as few.
 for (const [limit, workers, count] of [
   [64, 2, 20],
   [128, 1, 70],
@@ -89,7 +89,7 @@ for (const [limit, workers, count] of [
       await Promise.all(clients.map(({ text }) => text));
       await Promise.all(clients.map((client) => client.close()));
       assert.strictEqual((await app.ask()).outcome, 'answered');
-      // Nobody was short of anything.
+      // No process ran out of anything.
       assert.deepStrictEqual(
         app.marks.filter(({ mark }) => mark === 'worker warning'),
         [],
@@ -104,7 +104,7 @@ test('whatever the first fork lacks a descriptor for, its error has a code and n
     for (const { code, errno, how, rest } of failed) {
       assert.deepStrictEqual({ code, errno }, { code: 'EMFILE', errno: -24 }, `${how} with ${rest}`);
     }
-    // First the native threads cannot be started, then the process. What they have is opened once.
+    // First the native threads cannot be started, then the process. Their descriptors are opened once.
     const thrown = failed.filter(({ how }) => how === 'thrown');
     assert.deepStrictEqual(failed.slice(0, thrown.length), thrown);
     assert.ok(thrown.length > 3 && failed.length > thrown.length + 3, fixture.output);

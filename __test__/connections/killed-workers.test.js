@@ -6,7 +6,7 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const { withApp } = require('../helpers/app.js');
 const { killUnderLoad } = require('../../testing/clients.js');
-const { until, statusOf } = require('../../testing/processes.js');
+const { isStopped, until } = require('../../testing/processes.js');
 
 const KILLS = 12;
 const ABREAST = 32;
@@ -26,8 +26,8 @@ test('under load, only what a killed worker had received may fail', (t) =>
       assert.deepStrictEqual(hung, []);
       assert.deepStrictEqual(refused, []);
       for (const { text, number } of answered) assert.strictEqual(text.split(' ')[1], String(number));
-      // A client that got nothing had been received: it got a reset, or an end, from a worker that was killed. No more than
-      // there were clients at that moment can have been.
+      // A client without an answer had been received: it got a reset, or an end, from a killed worker. There
+      // cannot be more of these than clients at that moment.
       assert.ok(closed.length <= KILLS * ABREAST, `${closed.length} clients failed`);
       t.diagnostic(`${closed.length} of ${count} clients failed`);
     },
@@ -38,9 +38,9 @@ test('what a killed worker had not received is answered by another', () =>
     const [victim, other] = app.workers;
     // A process that is stopped receives nothing.
     process.kill(victim.pid, 'SIGSTOP');
-    await until('the worker is stopped', () => statusOf(victim.pid).state === 'T');
+    await until('the worker is stopped', () => isStopped(victim.pid));
     const clients = Array.from({ length: 200 }, () => app.ask());
-    // By then some are on their way to the stopped one.
+    // By then some are in flight to the stopped worker.
     await Promise.all(clients.slice(0, 100).map((client) => client.connected));
     await Promise.any(clients);
     process.kill(victim.pid, 'SIGKILL');

@@ -1,6 +1,6 @@
 'use strict';
 
-// A worker that is full leaves a connection to another; when all are full it waits until one has room.
+// A full worker leaves a connection to another; when all are full it waits until one has room.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -33,7 +33,7 @@ for (const policy of ['round-robin', 'kernel']) {
       await turn(app);
       assert.strictEqual(answered, false);
 
-      // Whoever has room first takes it.
+      // The first worker with room takes it.
       const leaving = clients.pop();
       await leaving.close();
       assert.strictEqual(await answer, served.pop());

@@ -19,7 +19,7 @@ for (const count of [1, 3]) {
         for (const worker of app.workers) {
           assert.strictEqual((await app.marker('exit')).signal, 'SIGKILL', `worker ${worker.id}`);
         }
-        // The replacements do not come up before they are let.
+        // The replacements do not start before they are allowed to.
         const clients = Array.from({ length: 100 }, () => app.ask());
         await Promise.all(clients.map((client) => client.connected));
         fs.writeFileSync(path.join(app.directory, 'go'), '');

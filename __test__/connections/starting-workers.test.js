@@ -1,6 +1,6 @@
 'use strict';
 
-// Workers die while they start. Nothing of them is left, and the others go on.
+// Workers die while they start. They leave nothing behind, and the others continue.
 
 const assert = require('node:assert');
 const { test } = require('node:test');

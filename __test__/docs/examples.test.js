@@ -1,6 +1,6 @@
 'use strict';
 
-// The example starts, answers, and stops with everything it has started.
+// The example starts, answers, and stops with all its processes.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -47,7 +47,7 @@ test('the supervised one survives what its first lines say', { skip }, () =>
     const target = { port: Number(port), host: '127.0.0.1' };
     assert.strictEqual((await get({ ...target, path: '/throw' })).status, 500);
     await until('it tells of the exception', () => output().includes('retire'));
-    // Until the other one has taken over the one that goes may still get a request.
+    // Until its replacement has taken over, the retiring worker may still get a request.
     await until('there is another', () => output().split('ready {').length > 3);
     await assert.rejects(get({ ...target, path: '/exit' }));
     await until('it tells of the exit', () => output().includes('restart'));

@@ -1,7 +1,7 @@
 'use strict';
 
-// The code in README.md and docs/ does what a reader expects of it: programs start, serve, and end with 0 after SIGTERM;
-// commands succeed. helpers/snippets.js says what is done with which block.
+// The code in README.md and docs/ works as a reader expects: programs start, serve, and end with 0 after
+// SIGTERM; commands succeed. helpers/snippets.js describes how each block is tested.
 
 const assert = require('node:assert');
 const { spawn, spawnSync } = require('node:child_process');
@@ -30,10 +30,25 @@ const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the documentation is that of this package';
 
+/** What docs/adapters.md is about. */
+const PACKAGES = [
+  'express',
+  'express-rate-limit',
+  'express-session',
+  'fastify',
+  '@fastify',
+  'keyv',
+  'prom-client',
+  'socket.io',
+];
+
 /** A project as a reader has it, in which this package is installed. */
 const project = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-docs-'));
 fs.mkdirSync(path.join(project, 'node_modules'));
 fs.symlinkSync(ROOT, path.join(project, 'node_modules', 'rcluster'));
+for (const name of PACKAGES) {
+  fs.symlinkSync(path.join(ROOT, 'node_modules', name), path.join(project, 'node_modules', name));
+}
 after(() => fs.rmSync(project, { recursive: true }));
 
 const { PORT: _, ...inherited } = process.env;
@@ -92,7 +107,7 @@ async function tryProgram({ kind, code, line }) {
   const own = withPorts(code, ports);
   const whole =
     kind === 'primary' ? aroundPrimary(own, port) : kind === 'worker' ? aroundWorker(own, port) : own;
-  // What is forwarded is asked at its first address.
+  // A forwarding program is tested at its first address.
   const asked = ports.get(/forward: .*?port: (\d+)/s.exec(code)?.[1] ?? '8000') ?? port;
   await withServer([process.execPath, write(`snippet-${line}.js`, whole)], asked);
 }

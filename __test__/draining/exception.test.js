@@ -1,6 +1,6 @@
 'use strict';
 
-// An exception that nobody has caught costs the request that threw it, and its worker; no other request.
+// An uncaught exception costs the request that threw it, and its worker, but no other request.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -120,7 +120,10 @@ test('a callback of a shared pool is not blamed on the request that opened the p
   }),
 );
 
-/** What is thrown, by its name in fixtures/lifecycle.js: what is no Error, or cannot be looked at without harm. */
+/**
+ * The thrown values, by their names in fixtures/lifecycle.js: some are no Error, or cannot be inspected
+ * safely.
+ */
 const ODD_VALUES = [
   'null',
   'undefined',

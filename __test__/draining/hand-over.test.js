@@ -1,7 +1,7 @@
 'use strict';
 
-// A connection that one worker hands over to another is not a new client; and one with which another worker could not go on
-// is not handed over.
+// A connection that one worker hands over to another is not a new client; a connection that another worker
+// could not continue is not handed over.
 
 const assert = require('node:assert');
 const { once } = require('node:events');
@@ -179,8 +179,8 @@ test('it does not count for recycling', { skip }, () =>
     const first = await clients(10);
     assert.strictEqual((await app.marker('recycle')).value, 10);
     await app.marker('exit');
-    // The successor has ten connections, and has taken nobody. If they counted it would be replaced by now, or at the first
-    // of these.
+    // The successor has ten connections, and has accepted no new client. If these connections counted, it
+    // would be replaced by now, or at the first of these.
     const more = await clients(9);
     assert.strictEqual(app.marks.filter(({ mark }) => mark === 'recycle').length, 0);
     more.push(...(await clients(1)));
@@ -195,7 +195,7 @@ test('it is idle in its new worker, and not slow with its first request', { skip
     const connection = await connectionOf(app, leaving.id);
     app.tell('retire', { id: leaving.id });
     await app.marker('exit');
-    // Clients that say nothing come after it, and the worker loses its patience with them.
+    // Silent clients come after it, and reach the worker's time limit.
     for (let round = 0; round < 2; round++) {
       const silent = new Connection(app.target);
       await silent.closed;
@@ -213,7 +213,7 @@ test('it has the time that any idle connection has', { skip }, () =>
     const asking = await connectionOf(app, leaving.id);
     app.tell('retire', { id: leaving.id });
     await app.marker('exit');
-    // The time ends when a request comes: an answer may take longer.
+    // A request ends the timeout: an answer may take longer.
     const answer = asking.get('/hold');
     const { id } = await app.marker('held');
     await connection.closed;
@@ -262,7 +262,7 @@ test('who has been given something to be recognised by stays with the slot that 
       app.tell('reload', {});
       await app.marker('done');
       for (let count = 0; count < 3; count++) await app.marker('exit');
-      // It asked without a cookie, and asks with one now.
+      // The first request had no cookie, and this one has.
       client.cookie = `session=s${slot}~abcdefghijklmnopqrst`;
       const before = client.port;
       assert.strictEqual(JSON.parse((await client.get()).text).slot, slot);
@@ -279,10 +279,10 @@ async function firstOf(app) {
   return { client, slot: JSON.parse((await client.get()).text).slot };
 }
 
-/** A busy machine may keep a worker or a client from its CPU for longer than anybody is waited for by default. */
+/** A busy machine may keep a worker or a client from its CPU for longer than the default time limits. */
 const UNHURRIED = { patience: 60_000, timeout: 60_000 };
 
-/** A client that keeps its connection, and says who it is. */
+/** A client that keeps its connection, and identifies itself. */
 class KeepAlive extends Client {
   /**
    * @param {{ port: number, host: string }} target
@@ -343,7 +343,7 @@ for (const SERVER of ['http', 'https', 'subclass']) {
         for (const { id } of app.workers) (await clientOf(app, id, secure)).close();
         const idle = await clientOf(app, leaving.id, secure);
         app.tell('disconnect', whole ? {} : { id: leaving.id });
-        // As with the built-in, a connection on which nothing is due is closed.
+        // As with the built-in, a connection without a pending answer is closed.
         await until('the idle one is closed', () => Object.keys(idle.agent.freeSockets).length === 0);
         for (const socket of sockets) {
           let text = '';

@@ -1,6 +1,6 @@
 'use strict';
 
-// A worker that goes finishes what it has begun, and no client of it has a request that fails.
+// A retiring worker finishes its requests, and no request of its clients fails.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -59,7 +59,7 @@ for (const url of ['/hold', '/begin']) {
       const { status, connection, text, port } = await answer;
       assert.strictEqual(status, 200);
       assert.strictEqual(text.split(' ').at(-1), `${leaving.id}`);
-      // Headers that are sent cannot be changed any more: then the connection is handed over after the answer.
+      // Headers that were sent cannot be changed: then the connection is handed over after the answer.
       assert.strictEqual(connection, url === '/hold' ? 'close' : 'keep-alive');
       assert.strictEqual((await app.marker('exit')).code, 0);
       const next = await client.get();
@@ -87,7 +87,8 @@ for (const [name, env] of Object.entries({
       const { connection, text } = await clients[0].get();
       assert.strictEqual(connection, 'close');
       assert.strictEqual(text, `${id}`);
-      // The second one does not ask. It is closed after the grace, and does not keep the worker.
+      // The second client sends no request. Its connection is closed after the grace, and does not keep the
+      // worker alive.
       assert.strictEqual((await app.marker('exit')).code, 0);
       await until('the client knows', () => Object.keys(clients[1].agent.freeSockets).length === 0);
       for (const client of clients) client.close();

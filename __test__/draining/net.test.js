@@ -1,7 +1,7 @@
 'use strict';
 
-// Connections of servers that speak something of their own are the application's: they go on until it, or the client,
-// ends them. New ones go to other workers.
+// Connections of servers with protocols of their own belong to the application: they stay open until it or
+// the client ends them. New ones go to other workers.
 
 const assert = require('node:assert');
 const { once } = require('node:events');

@@ -1,6 +1,6 @@
 'use strict';
 
-// What a worker can do about its own end, and what it is told.
+// A worker's control over its own retirement, and the events that it gets.
 
 const assert = require('node:assert');
 const { test } = require('node:test');

@@ -1,6 +1,6 @@
 'use strict';
 
-// A worker that goes receives no more datagrams: others do. It can still answer those that it has received.
+// A retiring worker receives no more datagrams: others do. It can still answer those that it has received.
 
 const assert = require('node:assert');
 const dgram = require('node:dgram');

@@ -1,6 +1,6 @@
 'use strict';
 
-// A WebSocket is the application's, which learns from the event 'retire' that it is time to close it.
+// A WebSocket belongs to the application, which learns from the event 'retire' that it should close it.
 
 const assert = require('node:assert');
 const { once } = require('node:events');

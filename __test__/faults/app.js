@@ -20,7 +20,7 @@ play({
     cluster.on('exit', ({ process: { pid } }, code, signal) => mark('exit', { pid, code, signal }));
     process.on('warning', ({ code, message }) => mark('warning', { code, message }));
 
-    /** Without descriptors there is no new worker; so the app tries again, as any would have to. */
+    /** Without descriptors no worker can start, so the app tries again, as any app must. */
     const fork = () => {
       const again = () => setTimeout(fork, 100);
       try {
@@ -53,7 +53,7 @@ play({
   },
   worker() {
     const { note } = openNotes(RCLUSTER_TMP);
-    // Who listens by himself has the small backlog before him, in the primary.
+    // For workers that listen by themselves, the small backlog is in front of them, in the primary.
     const [wide, narrow] = plan.backlogs;
     serve(PORT, wide, note);
     serve(NARROW_PORT, plan.settings.forward ? wide : narrow, note);

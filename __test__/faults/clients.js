@@ -1,7 +1,7 @@
 'use strict';
 
-// Clients of all sorts. Each connects once, from an IP address of its own, by which the worker knows it before it has said
-// a word; and each leaves a record.
+// Clients of several kinds. Each connects once, from an IP address of its own, which identifies it to the
+// worker before it sends anything, and each leaves a record.
 
 const net = require('node:net');
 const { setTimeout: pause } = require('node:timers/promises');
@@ -15,7 +15,7 @@ const PATIENCE = 60_000;
 const CROWD_PATIENCE = 10_000;
 const CONNECT_PATIENCE = 5_000;
 
-/** How many there may be at once, apart from bursts. */
+/** The most clients at once, apart from bursts. */
 const MOST = 600;
 
 const SHORT = 200;
@@ -39,7 +39,7 @@ const LONG = 2 ** 20;
  * @property {string | null} error
  */
 
-/** How the parts of the steady load are mixed. @type {[Kind, number][]} */
+/** The mix of the steady load. @type {[Kind, number][]} */
 const MIX = [
   ['short', 0.7],
   ['kept', 0.1],
@@ -48,7 +48,7 @@ const MIX = [
   ['silent', 0.08],
 ];
 
-/** Reads answers off a connection: what it is fed, it counts and compares. */
+/** Reads answers from a connection: counts them and compares their bytes. */
 class Answers {
   #head = '';
   /** Of the body that is being read; null between answers. @type {number | null} */
@@ -168,7 +168,7 @@ class Clients {
     this.start(port, kind);
   }
 
-  /** All that were started are over. */
+  /** Waits until all started clients are done. */
   async over() {
     while (this.#open.size > 0) await Promise.all(this.#open);
   }
@@ -213,14 +213,14 @@ class Clients {
     let over = false;
     const whole = setTimeout(
       async () => {
-        // If this process was blocked, what has come in time is read only after this timer.
+        // If this process was blocked, bytes that arrived in time are read only after this timer.
         await polled();
         if (!over) giveUp('hung');
       },
       crowd ? CROWD_PATIENCE : this.patience,
     );
 
-    /** Until so many answers are there, or the connection has ended. @param {number} count */
+    /** Waits for a number of answers, or for the end of the connection. @param {number} count */
     const answered = async (count) => {
       while (answers.count < count && !answers.wrong && !answers.shed && !socket.closed) {
         await Promise.race([closed, new Promise((resolve) => (news = () => resolve(undefined)))]);
@@ -257,7 +257,7 @@ class Clients {
           if (!record.complete || answers.closes) break;
           await Promise.race([closed, pause(hold / 6)]);
           if (socket.closed) {
-            // Ended without a word while it could have asked again.
+            // Ended without an answer although it could have sent another request.
             record.complete = false;
             break;
           }

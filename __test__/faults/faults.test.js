@@ -1,7 +1,7 @@
 'use strict';
 
-// Faults of all kinds under load, at random: each client is accounted for, and nothing is left behind. For longer runs, other
-// policies, and to repeat one: `node __test__/faults/run.js`.
+// Faults of all kinds under load, at random: each client is accounted for, and nothing is left behind. For
+// longer runs, other policies, and to repeat a run: `node __test__/faults/run.js`.
 
 const assert = require('node:assert');
 const { spawn } = require('node:child_process');
@@ -28,7 +28,7 @@ test('every client is accounted for, and no request is executed twice', async (t
   assert.strictEqual(code, 0);
 });
 
-/** A client whose connection broke at 1000, one second after it came, and what there is to explain that. */
+/** A client whose connection broke at 1000, one second after it connected, and the evidence about it. */
 const evidence = {
   killed: [],
   overdue: [],

@@ -1,6 +1,7 @@
 'use strict';
 
-// Faults, in an order and at times that a seed decides. They may overlap, but none with another of its kind.
+// Faults, in an order and at times that a seed determines. They may overlap, but not with another of the same
+// kind.
 
 const { execFile } = require('node:child_process');
 const fs = require('node:fs');
@@ -13,13 +14,13 @@ const { now } = require('./clock.js');
 const run = promisify(execFile);
 
 /**
- * What a fault can reach.
+ * The targets of a fault.
  * @typedef {object} World
  * @property {number} primary its pid
  * @property {() => number[]} workers pids of those that listen
- * @property {number} wanted how many there should be
- * @property {(fault: string, pid?: number) => () => void} begin notes that something is wrong, until the function is called
- * @property {(pid: number) => void} killing notes who is going to be killed
+ * @property {number} wanted the number of workers there should be
+ * @property {(fault: string, pid?: number) => () => void} begin records a fault until the returned function is called
+ * @property {(pid: number) => void} killing records which process is about to be killed
  * @property {(kind: import('./clients').Kind, count: number) => void} burst new clients, all at once
  * @property {(count: number) => void} narrowBurst the same at the address with the small backlog
  * @property {() => Promise<void>} reload
@@ -33,7 +34,7 @@ const run = promisify(execFile);
 
 /** @param {number} pid @param {NodeJS.Signals} signal @param {World} world */
 function signal(pid, signal, { primary }) {
-  // One that has ended meanwhile may have left its number to somebody else's process.
+  // A process that has ended meanwhile may have left its id to another process.
   if (statusOf(pid)?.session === primary) process.kill(pid, signal);
 }
 
@@ -44,7 +45,7 @@ const pick = (items, number) => items[Math.floor(number * items.length)];
 const FAULTS = {
   async kill(world, random) {
     const which = random();
-    // Not the last one: what becomes of clients without any worker is another matter.
+    // Not the last one: clients without any worker are a different case.
     const workers = world.workers();
     if (workers.length < 2) return;
     const victim = pick(workers, which);

@@ -1,6 +1,6 @@
 'use strict';
 
-// What became of each client, and whose doing it was. Whatever cannot be explained by a fault is unaccounted for.
+// The outcome of each client, and its cause. An outcome that no fault explains is unaccounted for.
 
 const fs = require('node:fs');
 const path = require('node:path');
@@ -19,7 +19,7 @@ const path = require('node:path');
  *   than that are not excused. Only TCP has this:
  *   at a unix socket whose backlog is full connect() fails, so the client knows.
  * - `shed`: turned away, as the app had asked for.
- * - `refused`: nobody listened.
+ * - `refused`: no process listened.
  * @typedef {'answered' | 'hands' | 'way' | 'drained' | 'unfit' | 'idle' | 'late' | 'shed' | 'refused' | 'unaccounted'} Fate
  * @typedef {{ fault: string, from: number, to: number, pid?: number }} Window
  * @typedef {{ pid: number, at: number }} Death
@@ -51,13 +51,13 @@ const FATES = [
   'unaccounted',
 ];
 
-/** How many connections may be on their way to a worker. */
+/** The most connections in flight to a worker. */
 const WINDOW = 64;
 
-/** How long a worker that is overdue has to end by itself: `killTimeout`, in ms. */
+/** How long, in ms, an overdue worker has to end by itself: `killTimeout`. */
 const KILL = 2_000;
 
-/** How long after the overflow clients that came meanwhile try again by themselves. In ms. */
+/** How long, in ms, after the overflow the clients that arrived meanwhile retry by themselves. */
 const RETRIES = 8_000;
 
 /**
@@ -89,11 +89,11 @@ function fateOf(record, { killed, overdue, windows, last, primary, lateness, for
     record.error === 'ECONNRESET' &&
     held === undefined &&
     connectedAt !== null &&
-    // We may have seen late that it was connected.
+    // This process may have noticed late that it was connected.
     endedAt - connectedAt >= SYN_ACKS - news &&
     windows.some((it) => it.fault === 'backlog' && it.from <= connectedAt && connectedAt <= it.to + RETRIES);
   if (connectedAt === null || record.error === 'hung' || (isForgotten && record.crowd)) {
-    // Some are let in just when they give up, or before what they have said is repeated.
+    // Some are let in just when they give up, or before their data is retransmitted.
     const isHeard = held?.asked && held.at < endedAt - news;
     return record.crowd && !isHeard && within('backlog', RETRIES) ? 'late' : 'unaccounted';
   }
@@ -108,12 +108,12 @@ function fateOf(record, { killed, overdue, windows, last, primary, lateness, for
   const unfit = (/** @type {Window} */ it) =>
     it.fault === 'descriptors' && it.pid !== primary && it.from <= endedAt && endedAt <= it.to + news;
   if (!passing && held === undefined && windows.some(unfit)) return 'unfit';
-  // A primary that is blocked passes on no news either.
+  // A blocked primary does not report ends of connections either.
   const stood = windows
     .filter((it) => it.fault === 'stop' && it.pid === primary && it.from <= endedAt)
     .filter((it) => it.to + news >= endedAt)
     .reduce((sum, it) => sum + it.to - it.from, 0);
-  // A process that is killed may have something given to it until it has ended.
+  // A killed process may still be given a connection until it has ended.
   const onTheWay = windows.some(
     ({ fault, from, to }) =>
       fault === 'kill' && openedAt <= to && from <= endedAt && endedAt <= to + news + stood,
@@ -171,7 +171,7 @@ function account(records, evidence) {
       const slack = evidence.forward ? unseen : passed;
       return { least: least.length, most: least.length + slack };
     }),
-    /** What sort of clients were not served, by fate. */
+    /** The kinds of clients that were not served, by fate. */
     sorts: FATES.slice(1).flatMap((fate) => {
       const sorts = records
         .filter((_, at) => fates[at] === fate)
@@ -193,11 +193,14 @@ function readNotes(directory, records) {
   const last = new Map();
   /** Every worker that has had a client, as often as it has noted so. @type {Map<number, Holder[]>} */
   const holders = new Map();
-  /** How many each worker has accepted whose address it could not tell. @type {Map<number, number>} */
+  /**
+   * The number of connections that each worker accepted without learning their addresses. @type {Map<number,
+   * number>}
+   */
   const namelessBy = new Map();
-  /** Whom a worker has ever had. @type {Set<number>} */
+  /** The clients that ever reached a worker. @type {Set<number>} */
   const seen = new Set();
-  /** Who has executed which request. @type {Map<string, Repeated>} */
+  /** The workers that executed each request. @type {Map<string, Repeated>} */
   const executed = new Map();
   let nameless = 0;
   for (const file of fs.readdirSync(directory)) {
@@ -205,14 +208,15 @@ function readNotes(directory, records) {
     if (!pid) continue;
     for (const line of fs.readFileSync(path.join(directory, file), 'utf8').split('\n')) {
       const [time, what, who, which] = line.split(' ');
-      // Who has gone before has no address any more.
+      // A client that has left already has no address any more.
       if (what === 'connection' && !byAddress.has(who)) {
         namelessBy.set(pid, (namelessBy.get(pid) ?? 0) + 1);
         if (who === 'undefined') nameless++;
       }
       const id = what === 'request' ? Number(who) : byAddress.get(who);
-      // Of a client that comes through a worker's own address only the requests say who it is.
-      if (id === undefined) continue;
+      // Of a client that comes through a worker's own address only the requests say who it is. Those of others than the
+      // clients, as of a worker that connects to its own cluster, say a name.
+      if (id === undefined || Number.isNaN(id)) continue;
       seen.add(id);
       const at = Number(time);
       if (what === 'request') {

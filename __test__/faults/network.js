@@ -1,6 +1,6 @@
 'use strict';
 
-// The network that a run uses, and what the kernel says about backlogs in it.
+// The network that a run uses, and the kernel's counters of its backlogs.
 
 const { spawn, spawnSync } = require('node:child_process');
 const fs = require('node:fs');
@@ -35,7 +35,7 @@ function readBacklogs() {
   return parseNetstat(fs.readFileSync('/proc/net/netstat', 'latin1'));
 }
 
-/** Whether nobody but this run uses the network namespace. */
+/** Whether only this run uses the network namespace. */
 function hasOwnNetwork() {
   return process.env[OWN] === '1';
 }

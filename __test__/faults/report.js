@@ -3,7 +3,7 @@
 const { textTable } = require('../../testing/tables.js');
 const { FATES } = require('./ledger.js');
 
-/** So many that nobody could explain are shown in full. */
+/** The number of unexplained clients that are shown in full. */
 const SHOWN = 3;
 
 /** @param {Awaited<ReturnType<typeof import('./scenario').runFaults>>} result */

@@ -7,8 +7,9 @@
  *   node __test__/faults/run.js --minutes 10 --supervise --policy least-connections
  *   node __test__/faults/run.js --minutes 5 --forward port --faults kill,stop
  *
- * Ends with code 1 if a client is unaccounted for, a request was executed twice, or anything is left behind. Whoever may make
- * a network namespace (root) gets one for the run, so that nobody else moves the kernel's counters.
+ * Ends with code 1 if a client is unaccounted for, a request was executed twice, or anything is left behind.
+ * A user who may create a network namespace (root) gets one for the run, so that no other process changes the
+ * kernel's counters.
  */
 
 const { parseArgs } = require('node:util');

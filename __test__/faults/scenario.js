@@ -138,7 +138,7 @@ function runFaults(options) {
         miscounted: options.forward || passing ? miscounted(before, figures) : [],
       };
     };
-    // The system still lets in one or the other who has given up long ago; so the two may differ for a moment.
+    // The kernel still lets in some clients that gave up long ago, so the two may differ for a moment.
     let result = await take();
     for (let tries = 0; result.miscounted.length > 0 && tries < 20; tries++) {
       await pause(250);
@@ -184,7 +184,7 @@ function miscounted({ accepted: expected }, figures) {
   );
 }
 
-/** What the primary says about its workers. */
+/** The primary's statistics of its workers. */
 class Watched {
   /** Those that listen, with how many servers. @type {Map<number, number>} */
   #listening = new Map();
@@ -207,7 +207,7 @@ class Watched {
   }
 
   workers() {
-    // Marks that somebody waits for stay.
+    // Marks that are being waited for stay.
     this.app.marks = this.app.marks.filter((it) => !this.#hear(it.mark, it.data));
     return [...this.#listening].filter(([, servers]) => servers === 2).map(([pid]) => pid);
   }
@@ -248,7 +248,7 @@ class Watched {
 }
 
 /**
- * What the primary and its workers hold, when nothing changes any more.
+ * The resources of the primary and its workers, once they no longer change.
  * @param {InstanceType<typeof import('../../testing/fixture.js').Fixture>} app
  * @param {Watched} cluster
  * @param {Options} options
@@ -291,7 +291,7 @@ function count(app, cluster, { forward }) {
 }
 
 /**
- * What there is more than at the beginning. It may take a moment to go; what stays is a leak.
+ * The resources beyond those at the beginning. They may take a moment to be freed; what stays is a leak.
  * @param {InstanceType<typeof import('../../testing/fixture.js').Fixture>} app
  * @param {Watched} cluster
  * @param {ReturnType<typeof count>} base
@@ -315,7 +315,7 @@ async function leaksOf(app, cluster, base, options) {
     ];
     return leaks.length === 0;
   };
-  await until('everything is given back', look, 20_000).catch(() => {});
+  await until('everything is released', look, 20_000).catch(() => {});
   return leaks;
 }
 

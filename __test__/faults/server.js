@@ -1,7 +1,7 @@
 'use strict';
 
-// What a worker of an application under test does: it serves, and writes down which connection and which request it has
-// before it answers, in one write(2).
+// A worker of an application under test: it serves, and records each connection and request before it
+// answers, in one write(2).
 
 const fs = require('node:fs');
 const http = require('node:http');
@@ -31,7 +31,7 @@ function serve(port, backlog, note) {
     response.setHeader('Content-Length', length);
     response.end(`${id}/${number} `.padEnd(Number(length), 'x'));
   });
-  // Only what this project does may end a connection.
+  // Only this project may end a connection.
   Object.assign(server, { keepAliveTimeout: 0, headersTimeout: 0, requestTimeout: 0 });
   server.on('connection', (socket) => {
     const { remoteAddress } = socket;

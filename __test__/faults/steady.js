@@ -2,18 +2,18 @@
 
 const { now } = require('./clock.js');
 
-/** What has not been sent for want of CPU is not made up for all at once, but only for so many ms. */
+/** The longest period, in ms, whose missed clients are sent later if CPU was lacking. */
 const LONGEST_STEP = 100;
 
-/** Clients of any kind that come at a steady rate, until it is stopped. */
+/** Clients of any kind at a steady rate, until it is stopped. */
 class SteadyClients {
-  /** For how long at most, in ms, this process has not come round to sending. */
+  /** The longest delay, in ms, of sending in this process. */
   lateness = 0;
 
   /**
    * @param {import('./clients.js').Clients} clients
    * @param {number} rate new clients in a second
-   * @param {() => number | undefined} port where those go that are due; undefined if nobody is to come now
+   * @param {() => number | undefined} port the port for due clients; undefined if none should connect now
    */
   constructor(clients, rate, port) {
     let [last, due] = [now(), 0];

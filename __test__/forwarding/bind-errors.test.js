@@ -1,6 +1,6 @@
 'use strict';
 
-// What the system says about a worker's own address is an 'error' of the server, as without a cluster.
+// An error of binding a worker's own address is an 'error' of the server, as without a cluster.
 
 const assert = require('node:assert');
 const { execFile } = require('node:child_process');

@@ -1,7 +1,7 @@
 'use strict';
 
-// Whose listener it is that the primary forwards to: workers of another user, other users of the machine, and what becomes
-// of the workers' sockets.
+// The ownership of the listeners that the primary forwards to: workers of another user, other users of the
+// machine, and the lifetime of the workers' sockets.
 
 const assert = require('node:assert');
 const { spawn } = require('node:child_process');

@@ -7,11 +7,11 @@ const { OURS, isBuiltin } = require('../../testing/subject.js');
 const ECOSYSTEM = path.join(__dirname, '..', 'ecosystem');
 const REGISTER = path.join(OURS, 'register.js');
 
-/** What makes the `cluster` of an app that knows nothing of this package the module under test. */
+/** Turns the `cluster` of an app without this package into the module under test. */
 const preload = isBuiltin ? [] : ['-r', REGISTER];
 
 /**
- * Runs an app of `ecosystem/apps` whose libraries ask for `cluster` themselves.
+ * Runs an app of `ecosystem/apps` whose libraries load `cluster` themselves.
  * @template T
  * @param {string} name
  * @param {(fixture: InstanceType<typeof import('../../testing/fixture.js').Fixture>) => Promise<T>} body

@@ -2,25 +2,26 @@
 
 const binding = require('../../binding.js');
 
-/** @type {import('../../binding').Supervisor | undefined} */
-let supervisor;
+/** @type {import('../../binding').Primary | undefined} */
+let primary;
 
-const { Supervisor } = binding;
+const { Primary } = binding;
 
 /**
- * The native supervisor of this primary, for what no public function reaches. To be loaded before the first fork.
- * @returns {import('../../binding').Supervisor}
+ * The native part of this primary, for functions that the public interface does not reach. Must be loaded
+ * before the first fork.
+ * @returns {import('../../binding').Primary}
  */
 function native() {
-  if (supervisor === undefined) throw new Error('no worker has been forked yet');
-  return supervisor;
+  if (primary === undefined) throw new Error('no worker has been forked yet');
+  return primary;
 }
 
-binding.Supervisor = class extends Supervisor {
+binding.Primary = class extends Primary {
   constructor(...args) {
-    // @ts-ignore What the package calls it with, whatever that is.
+    // @ts-ignore The package's own arguments, whatever they are.
     super(...args);
-    supervisor = this;
+    primary = this;
   }
 };
 

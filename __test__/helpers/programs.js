@@ -14,7 +14,7 @@ const APPS = path.join(__dirname, '..', 'fixtures', 'apps');
 const certificate = fs.readFileSync(path.join(__dirname, '..', 'fixtures', 'tls', 'certificate.pem'), 'utf8');
 
 /**
- * Runs a program, unchanged, in two workers. When the body is over they are disconnected, and have to end by themselves.
+ * Runs an unchanged program in two workers. After the body they are disconnected, and must end by themselves.
  * @param {string} name of a file in `fixtures/apps`, or the path of another, less '.js'
  * @param {(target: { port: number, host: string }, pids: number[]) => Promise<void>} body
  */
@@ -35,7 +35,7 @@ function withProgram(name, body) {
 }
 
 /**
- * Asks until every worker has answered once.
+ * Sends requests until every worker has answered once.
  * @param {number[]} pids
  * @param {() => Promise<number>} ask returns the process id of the worker that answers
  */
@@ -54,8 +54,8 @@ async function askAll(pids, ask) {
  */
 
 /**
- * Runs a command as a shell would: as the leader of a group of its own. The body sees to its end, after which no process of
- * the group may be left.
+ * Runs a command as a shell would: as the leader of a process group. The body must end it, after which no
+ * process of the group may remain.
  * @param {string[]} command
  * @param {{ cwd?: string, env?: NodeJS.ProcessEnv }} options
  * @param {(command: Command) => Promise<void>} body

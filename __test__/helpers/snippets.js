@@ -47,7 +47,11 @@ function snippetsOf(page) {
 
 /** @returns {string[]} the files that declare the types, by their paths in the project */
 function declarations() {
-  return ['index.d.ts', ...fs.readdirSync(path.join(ROOT, 'types')).map((name) => path.join('types', name))];
+  const folders = ['types', path.join('lib', 'adapters', 'types')];
+  const files = folders.flatMap((folder) =>
+    fs.readdirSync(path.join(ROOT, folder)).map((name) => path.join(folder, name)),
+  );
+  return ['index.d.ts', ...files];
 }
 
 /**

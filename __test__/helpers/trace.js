@@ -6,7 +6,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { inspect } = require('node:util');
 
-/** What differs from run to run, and the name it has in the trace. */
+/** Values that differ from run to run, and their names in the trace. */
 const hidden = new Map();
 
 /**

@@ -1,6 +1,6 @@
 'use strict';
 
-// Tests and benchmarks know nothing of each other. What both use is in `testing`, which knows neither.
+// Tests and benchmarks do not import each other. Their common code is in `testing`, which imports neither.
 
 const assert = require('node:assert');
 const fs = require('node:fs');

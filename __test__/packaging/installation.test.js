@@ -106,8 +106,7 @@ test('a binary of another version', { skip }, () => {
 });
 
 test('a binary from before versions were compared', { skip }, () => {
-  const change = (folder) =>
-    fs.writeFileSync(path.join(folder, 'binding.js'), 'exports.Supervisor = class {};');
+  const change = (folder) => fs.writeFileSync(path.join(folder, 'binding.js'), 'exports.Primary = class {};');
   fails(load({ change }), /built from an older version/, false);
 });
 

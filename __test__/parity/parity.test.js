@@ -12,7 +12,10 @@ const { BUILTIN } = require('../../testing/subject.js');
 const { runToEnd } = require('../helpers/run-fixture.js');
 
 const FIXTURES = path.join(__dirname, 'fixtures');
-/** Where connections come from does not depend on the policy in these; the rest is about one policy or about none. */
+/**
+ * In these, the sources of connections do not depend on the policy; the rest is about one policy or about
+ * none.
+ */
 const BOTH_POLICIES = ['listen', 'servers'];
 
 /** @type {{ policy: string | null, env: Record<string, string> }} */

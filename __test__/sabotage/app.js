@@ -35,7 +35,7 @@ play({
       else mark('said', message);
     });
     process.on('warning', ({ code, message }) => mark('warning', { code, message }));
-    // Whoever watches this has ended, and nobody else would end it.
+    // The observer of this process has ended, and no other process would end it.
     process.on('disconnect', () => process.exit(1));
     let last = performance.eventLoopUtilization();
     obey({

@@ -1,6 +1,6 @@
 'use strict';
 
-// What a saboteur has at hand.
+// The tools of the attacks.
 
 const { spawn } = require('node:child_process');
 const { once } = require('node:events');
@@ -74,7 +74,7 @@ function createKit({ server, notes, helper, own, link }) {
       await Promise.race([once(child.stdout, 'data'), ended]);
     },
 
-    /** @returns {number[]} the sockets of this process that listen, its own or shared ones */
+    /** @returns {number[]} one descriptor of each socket of this process that listens, its own or shared ones */
     listening() {
       const inodes = new Set(
         fs
@@ -85,9 +85,12 @@ function createKit({ server, notes, helper, own, link }) {
           .filter(([, , , state]) => state === '0A')
           .map((fields) => fields[9]),
       );
-      return [...descriptorsOf(process.pid)]
-        .filter(([, what]) => inodes.has(/^socket:\[(\d+)\]$/.exec(what)?.[1]))
-        .map(([fd]) => fd);
+      /** @type {Map<string, number>} */
+      const bySocket = new Map();
+      for (const [fd, what] of descriptorsOf(process.pid)) {
+        if (inodes.has(/^socket:\[(\d+)\]$/.exec(what)?.[1])) bySocket.set(what, fd);
+      }
+      return [...bySocket.values()];
     },
 
     /** Writes packets, or text for Node's own channel. @param {number} fd @param {string | Buffer} bytes */

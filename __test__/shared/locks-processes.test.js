@@ -1,6 +1,7 @@
 'use strict';
 
-// cluster.locks in several processes: who is next when the holder dies, retires, or tries to take what is another's.
+// cluster.locks in several processes: the next holder when the holder dies or retires, and attempts to use
+// locks of others.
 
 const assert = require('node:assert');
 const { describe, test } = require('node:test');

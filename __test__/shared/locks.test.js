@@ -202,7 +202,7 @@ test('what makes no sense is refused', { skip }, async () => {
 
 test('a process waits for so many locks, and no more', { skip }, async () => {
   const { release, ended } = await hold('limit');
-  const many = Array.from({ length: 9999 }, (_, i) => locks.request('limit', () => i));
+  const many = Array.from({ length: 9999 }, (_, i) => locks.request('limit', { mode: 'shared' }, () => i));
   await assert.rejects(
     locks.request('limit', () => {}),
     { code: 'ERR_RCLUSTER_LOCK_LIMIT' },

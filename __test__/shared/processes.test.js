@@ -1,6 +1,7 @@
 'use strict';
 
-// cluster.shared() in several processes: what one writes all others read and are told of, whoever dies meanwhile.
+// cluster.shared() in several processes: all others read and receive what one writes, even if processes die
+// meanwhile.
 
 const assert = require('node:assert');
 const { describe, test } = require('node:test');

@@ -1,6 +1,6 @@
 'use strict';
 
-// Workers that throw, hang or grow, under load: what fails is what has to, and nothing else.
+// Workers that throw, hang or grow, under load: only what must fail does.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -35,7 +35,7 @@ for (const page of ['throw', 'reject']) {
 test('an endless loop: the worker is replaced, its event has the stack, and clients that waited for it are answered', () =>
   withSupervised({ workers: 2, unresponsiveAfter: 1000 }, async (app) => {
     const lost = exchange(app.target, 'GET /hang HTTP/1.1\r\nHost: x\r\n\r\n');
-    // Nothing announces an endless loop; it is the one who uses up a CPU.
+    // An endless loop has no event; the process is the one that uses up a CPU.
     const before = app.workers.map(({ pid }) => cpuOf(pid));
     await until('one of them is blocked', () => app.workers.some(({ pid }, i) => cpuOf(pid) > before[i] + 5));
     // From now on it receives nothing, so that no client but the first is in its hands.

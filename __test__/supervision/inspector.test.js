@@ -1,6 +1,6 @@
 'use strict';
 
-// Each supervised worker has an inspector's port of its own, whoever starts it.
+// Each supervised worker has an inspector port of its own, whatever started it.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -37,7 +37,7 @@ test('ports are counted from the primary on', () =>
   }));
 
 test('a function is called once for each worker, and a replacement has the port of the one that died', () =>
-  withFixture('supervision/debugged.js', { env: { WISH: 'function' } }, async (app) => {
+  withFixture('supervision/debugged.js', { env: { PORTS: 'function' } }, async (app) => {
     const first = await ports(app, 3);
     assert.deepStrictEqual(
       first.map(({ port, calls }) => [port, calls]),

@@ -1,6 +1,6 @@
 'use strict';
 
-// An app that opens its servers one after the other is replaced, and nobody is refused at either of them.
+// An app that opens its servers one after the other is replaced, and no client is refused at either of them.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -51,7 +51,7 @@ test('a worker that dies: clients wait for what its replacement opens later', ()
     assert.strictEqual(port, early);
     assert.strictEqual(await app.marker('ready'), id);
     const waiting = Array.from({ length: 5 }, () => answer(late));
-    // The replacement serves, and nobody has been refused at the other port by then.
+    // The replacement serves, and no client has been refused at the other port by then.
     assert.strictEqual(await answer(early), 'old');
     app.tell('open', { id, port: late });
     assert.deepStrictEqual(await Promise.all(waiting), Array(5).fill('old'));

@@ -46,7 +46,7 @@ test('while the primary is blocked, too', () =>
     await app.marker('unblocked');
     const adopted = [await app.marker('listening'), await app.marker('listening')];
     assert.deepStrictEqual(new Set(adopted.map(({ pid }) => pid)), pids);
-    // They are children like others: messages and signals reach them, and their end is told.
+    // They are ordinary children: messages and signals reach them, and their exits are reported.
     process.kill(adopted[0].pid, 'SIGTERM');
     await app.marker('listening');
   }));

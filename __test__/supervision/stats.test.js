@@ -32,7 +32,15 @@ test('process, age, memory, work and the last exit of each slot', { skip }, () =
       assert.ok(utilization > 0 && utilization <= 1, `${utilization}`);
     }
     const { at, ...last } = slots[0].lastExit;
-    const expected = { worker: id, pid, code: null, signal: 'SIGKILL', reason: 'it ended by SIGKILL' };
+    const expected = {
+      worker: id,
+      pid,
+      code: null,
+      signal: 'SIGKILL',
+      reason: 'signal',
+      detail: 'it ended by SIGKILL',
+      stderrTail: [],
+    };
     assert.deepStrictEqual(last, expected);
     assert.ok(at >= before - 1 && at <= Date.now());
     assert.strictEqual(slots[1].lastExit, null);

@@ -1,6 +1,6 @@
 'use strict';
 
-// A primary that is PID 1 reaps the orphans of others, and nobody's children.
+// A primary that is PID 1 reaps orphans, but never a child that other code waits for.
 
 const assert = require('node:assert');
 const { execFile, spawnSync } = require('node:child_process');

@@ -10,53 +10,9 @@ const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
 const { isBuiltin, OURS } = require('../../testing/subject.js');
-
-const ADDON = fs.readdirSync(OURS).find((name) => /^rcluster\..*\.node$/.test(name));
-const LIMIT = 60_000;
+const { LIMIT, inFolder, install, run } = require('../helpers/installed.js');
 
 const skip = isBuiltin && 'it is about the package';
-
-/**
- * @param {(folder: string) => unknown} body
- */
-function inFolder(body) {
-  const folder = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-start-')));
-  try {
-    return body(folder);
-  } finally {
-    fs.rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-/** Puts a copy of the package where an app in `folder` finds it. */
-function install(folder, name = 'rcluster') {
-  const target = path.join(folder, 'node_modules', name);
-  fs.mkdirSync(target, { recursive: true });
-  for (const file of ['index.js', 'register.js', 'binding.js', 'lib', 'package.json', ADDON]) {
-    fs.cpSync(path.join(OURS, file), path.join(target, file), { recursive: true });
-  }
-  return target;
-}
-
-/**
- * Runs a program, which says what it has found in one line of JSON.
- * @param {string[]} args
- * @param {import('node:child_process').SpawnSyncOptions & { program?: string }} [options]
- */
-function run(args, { program = process.execPath, env, ...options } = {}) {
-  const clean = { ...process.env, ...env };
-  delete clean.NODE_TEST_CONTEXT;
-  if (env?.NODE_OPTIONS === undefined) delete clean.NODE_OPTIONS;
-  const { status, signal, stdout, stderr } = spawnSync(program, args, {
-    encoding: 'utf8',
-    timeout: LIMIT,
-    killSignal: 'SIGKILL',
-    env: clean,
-    ...options,
-  });
-  assert.deepStrictEqual([status, signal], [0, null], `${stdout}${stderr}`);
-  return { found: JSON.parse(String(stdout)), stderr: String(stderr) };
-}
 
 /** What a worker of the apps below says of itself, and a process that it has started. */
 const LOOK = `

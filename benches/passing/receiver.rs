@@ -9,8 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rcluster::io::link::{Connections, Link, Passed};
+use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::epoll::Poller;
-use rcluster_sys::passing::{duplicate, message_pair};
+use rcluster_sys::passing::message_pair;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello\n";
 
@@ -28,7 +29,6 @@ pub(crate) fn run() {
     let link = Link::new(control, channel, &board).unwrap();
     let mut silent: HashMap<u64, TcpStream> = HashMap::new();
     let mut next = CHANNEL;
-    let mut arrived = Vec::new();
     loop {
         let ready = poller.wait(None).unwrap();
         for index in 0..ready {
@@ -40,10 +40,7 @@ pub(crate) fn run() {
                 link.closed();
                 continue;
             }
-            if matches!(link.read_connections(&mut arrived).unwrap(), Connections::Closed) {
-                return;
-            }
-            for Passed { fd: conn, .. } in arrived.drain(..) {
+            let state = link.read_connections(|Passed { fd: conn, .. }| {
                 let mut conn = TcpStream::from(conn);
                 if answer(&mut conn) {
                     link.closed();
@@ -52,9 +49,12 @@ pub(crate) fn run() {
                     poller.add(&conn, next).unwrap();
                     silent.insert(next, conn);
                 }
+            });
+            if matches!(state.unwrap(), Connections::Closed) {
+                return;
             }
         }
-        link.turned(Duration::ZERO);
+        link.turned(rcluster_sys::clock::monotonic(), Duration::ZERO);
     }
 }
 

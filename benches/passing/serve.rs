@@ -65,7 +65,7 @@ fn start(name: &str, run: impl FnOnce() + Send + 'static) {
     thread::Builder::new().name(name.into()).spawn(run).unwrap();
 }
 
-/// The dispatcher, told what the supervisor would tell it.
+/// The dispatcher, told what the control thread would tell it.
 fn dispatch(
     sockets: Vec<OwnedFd>,
     channels: Vec<OwnedFd>,

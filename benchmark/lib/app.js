@@ -17,7 +17,7 @@ const STOPPED_WITHIN = 10_000;
  */
 /** @typedef {{ primary: { pid: number, cpu: number }, workers: WorkerReport[] }} Report */
 
-/** Apps that run now; whatever ends the benchmark ends them. @type {Set<App>} */
+/** The running apps, which end with the benchmark. @type {Set<App>} */
 const running = new Set();
 
 process.on('exit', () => {
@@ -46,6 +46,8 @@ class App {
   pid;
   /** The workers. @type {number[]} */
   pids = [];
+  /** From the first fork() until all workers were listening, in ms. */
+  took = 0;
   port;
 
   /**
@@ -56,7 +58,7 @@ class App {
   static async start(contestant, { fixture = 'server.js', workers, execArgv = [], env }) {
     const port = await freePort();
     const child = fork(path.join(__dirname, '..', 'fixtures', fixture), {
-      // A group of its own: at the end it can be looked at, and in an emergency be killed, as a whole.
+      // A process group of its own, so that it can be inspected, and killed in an emergency, as a whole.
       detached: true,
       execArgv,
       env: {
@@ -71,8 +73,13 @@ class App {
     await once(child, 'spawn');
     const app = new App(contestant.id, child, port);
     running.add(app);
-    const { pids } = await bounded(app.#answer(0), READY_WITHIN, `${contestant.id} was not ready in time`);
+    const { pids, took } = await bounded(
+      app.#answer(0),
+      READY_WITHIN,
+      `${contestant.id} was not ready in time`,
+    );
     app.pids = pids;
+    app.took = took;
     return app;
   }
 
@@ -130,7 +137,7 @@ class App {
     }
   }
 
-  /** Ends the app; anything but a clean end of all its processes is an error. */
+  /** Ends the app; anything except a clean end of all its processes is an error. */
   async stop() {
     this.#child.send({ cmd: 'stop' });
     const [code, signal] = await bounded(this.#exited, STOPPED_WITHIN, 'the app did not stop in time');

@@ -17,8 +17,8 @@ const { fork } = require('node:child_process');
  * @typedef {object} RequestRecord
  * @property {number} at when it began, in milliseconds since the epoch
  * @property {string} localAddress where it came from
- * @property {string} path what it asked for
- * @property {string} [worker] who answered it, where that is told
+ * @property {string} path the requested path
+ * @property {string} [worker] the worker that answered, if known
  * @property {import('./request').Outcome} outcome how it ended
  * @property {number} latency after how many milliseconds
  * @property {number} lateness by how many milliseconds the client itself was late to start it

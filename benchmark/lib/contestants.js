@@ -6,9 +6,9 @@ const { spawnSync } = require('node:child_process');
 /**
  * @typedef {object} Contestant
  * @property {string} id for the command line
- * @property {string} label how tables name it
+ * @property {string} label its name in tables
  * @property {string} module what the app requires as its cluster
- * @property {Record<string, string>} env what selects its policy
+ * @property {Record<string, string>} env the variables that select its policy
  */
 
 /** @type {readonly Contestant[]} */
@@ -52,7 +52,7 @@ const hook = {
 };
 
 /**
- * The contestants of this run, each of which is known to load: a missing native module is found out now and
+ * The contestants of this run. Each is loaded once first, so that a missing native module is found now and
  * not after minutes of measuring the others.
  * @param {string} only comma-separated ids; empty for the defaults
  * @param {readonly string[]} defaults

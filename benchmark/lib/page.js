@@ -1,6 +1,6 @@
 'use strict';
 
-/** docs/benchmarks.md, from what the suites have found out. Pure: results in, text out. */
+/** docs/benchmarks.md, from the results of the suites. Pure: results in, text out. */
 
 const { describe } = require('./report');
 const { markdownTable } = require('../../testing/tables.js');

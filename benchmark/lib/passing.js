@@ -15,7 +15,10 @@ const STOPPED_WITHIN = 10_000;
 
 const ROOT = path.join(__dirname, '..', '..');
 
-/** Programs that run now; whatever ends the benchmark ends them. @type {Set<import('node:child_process').ChildProcess>} */
+/**
+ * The running programs, which end with the benchmark.
+ * @type {Set<import('node:child_process').ChildProcess>}
+ */
 const running = new Set();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 
@@ -79,7 +82,7 @@ class Passing {
   }
 
   /**
-   * What the passing thread has used while something went on, and how often it was woken.
+   * The resources that the passing thread used during an action, and how often it was woken.
    * @template T
    * @param {() => Promise<T>} load
    * @returns {Promise<{ result: T, cpu: number, wakes: number }>} CPU time in microseconds
@@ -97,7 +100,7 @@ class Passing {
    * @returns {Promise<{ answered: number, failed: number, late: number, elapsed: number, p50: number, p99: number }>}
    *   latencies in microseconds
    */
-  async knock({ rate, seconds, seed }) {
+  async connect({ rate, seconds, seed }) {
     const args = ['client', rate, seconds, seed, this.ports.join(',')].map(String);
     const client = spawn(this.#program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     running.add(client);
@@ -119,8 +122,8 @@ class Passing {
 }
 
 /**
- * Whether the connections of an open loop came when they were meant to. Where something else on the machine has kept the
- * clients waiting they come in heaps instead, and what one costs is not comparable.
+ * Whether the connections of an open loop arrived on schedule. If other load on the machine has delayed the
+ * clients, they arrive in bursts instead, and their cost is not comparable.
  * @param {{ late: number, answered: number }} result
  */
 function keptUp({ late, answered }) {

@@ -13,7 +13,7 @@ const MODULE = '/usr/lib/nginx/modules/ngx_stream_module.so';
 /** @typedef {{ pid: number | undefined, port: number, address: string }} Backend */
 /** @typedef {{ pids: () => number[], port: number, stop: () => void }} Proxy */
 
-/** What would have to be installed, or null. */
+/** What must still be installed, or null. */
 function missing() {
   const lacking = [];
   if (spawnSync('nginx', ['-v']).error || !fs.existsSync(MODULE)) lacking.push('nginx libnginx-mod-stream');

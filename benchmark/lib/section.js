@@ -1,6 +1,6 @@
 'use strict';
 
-/** What a suite has found out: shown here, and kept for the page that tells of all suites. */
+/** The results of a suite: printed here, and kept for the page about all suites. */
 
 const { writeResults } = require('./report');
 const { print, textTable } = require('../../testing/tables.js');

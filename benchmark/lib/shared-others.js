@@ -1,6 +1,9 @@
 'use strict';
 
-/** What shared stores are compared with, where it is installed: lmdb, Redis and rate-limiter-flexible. */
+/**
+ * The packages that shared stores are compared with, if they are installed: lmdb, Redis and
+ * rate-limiter-flexible.
+ */
 
 const { fork, spawn } = require('node:child_process');
 const { once } = require('node:events');

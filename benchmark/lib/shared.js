@@ -1,10 +1,10 @@
 'use strict';
 
-/** What the benchmark of shared stores and its workers have in common. */
+/** Shared by the benchmark of shared stores and its workers. */
 
 const { median } = require('../../testing/stats.js');
 
-/** Of all stores that are measured for speed. */
+/** The options of all stores that are measured for speed. */
 const OPTIONS = { size: '128MB' };
 const KEYS = 30_000;
 
@@ -14,7 +14,7 @@ const keyOf = (/** @type {number} */ i) => `user:${i}`;
 const now = () => Number(process.hrtime.bigint()) / 1000;
 
 /**
- * Writes with 500 at a time under way, a second.
+ * Writes with 500 in flight; returns the number per second.
  * @param {(i: number) => Promise<any>} write
  */
 async function pipelined(write, rounds = 5, batches = 60) {
@@ -30,7 +30,8 @@ async function pipelined(write, rounds = 5, batches = 60) {
 }
 
 /**
- * ns of CPU of this process for each call: what else the machine does counts little. The contestants take turns.
+ * CPU time of this process in ns for each call, which depends little on other load. The contestants take
+ * turns.
  * @param {Record<string, (key: string) => unknown>} contestants
  * @param {number} rounds
  * @returns {Record<string, { median: number, min: number }>}

@@ -1,8 +1,8 @@
 'use strict';
 
 /**
- * New connections at a steady rate to a cluster in which something is amiss, and the latencies of those that count:
- * what blocked.js and mixed.js have in common.
+ * New connections at a steady rate to a cluster with a problem, and the latencies of those that count: shared
+ * by blocked.js and mixed.js.
  */
 
 const { App } = require('./app');

@@ -1,9 +1,9 @@
 'use strict';
 
 /**
- * The suites of `npm run bench`, in this order; a script each, which runs alone just as well. `full` are together to
- * take less than half an hour, `quick` less than 7 minutes, which is enough to see that everything works, and for
- * nothing else.
+ * The suites of `npm run bench`, in order; each is a script that also runs alone. With `full` they take less
+ * than half an hour together; with `quick` less than 7 minutes, which is enough only to check that everything
+ * works.
  * @type {readonly { name: string, full: string[], quick: string[] }[]}
  */
 const suites = [
@@ -75,6 +75,18 @@ const suites = [
     full: ['--connections', '200000'],
     quick: ['--connections', '2000', '--warmup', '500'],
   },
+  {
+    name: 'cli',
+    full: ['--rounds', '5'],
+    quick: ['--rounds', '1', '--repeat', '3', '--seconds', '1'],
+  },
+  {
+    name: 'exchange',
+    full: ['--rounds', '7'],
+    quick: ['--rounds', '1', '--requests', '200', '--messages', '100'],
+  },
+  { name: 'scrapes', full: [], quick: ['--workers', '4', '--scrapes', '50'] },
+  { name: 'redis', full: [], quick: ['--rounds', '1', '--gets', '10000', '--trips', '20', '--sets', '4000'] },
   { name: 'shared', full: ['--rounds', '15'], quick: ['--rounds', '1', '--keys', '20000'] },
 ];
 

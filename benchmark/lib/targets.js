@@ -3,8 +3,7 @@
 const { print } = require('../../testing/tables.js');
 
 /**
- * Something the project aims at. `value` is what was measured; undefined where a contestant needed for it did
- * not run.
+ * A target of the project. `value` is the measurement; undefined if a contestant needed for it did not run.
  * @typedef {{ name: string, value: number | null | undefined, atMost?: number, atLeast?: number }} Target
  */
 
@@ -15,7 +14,7 @@ const { print } = require('../../testing/tables.js');
  */
 function judge({ name, value, atMost, atLeast }) {
   const bound = `${atMost === undefined ? '≥' : '≤'} ${Number((atMost ?? atLeast ?? NaN).toPrecision(3))}`;
-  // What is not a number is null once it has been in a file.
+  // NaN has become null in the file.
   if (value == null || Number.isNaN(value)) return { verdict: 'n/a', name, bound, value: '–' };
   const met = atMost === undefined ? value >= (atLeast ?? -Infinity) : value <= atMost;
   return { verdict: met ? 'PASS' : 'MISS', name, bound, value: `${Number(value.toPrecision(4))}` };

@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 
 fuzz_target!(|frame: &[u8]| {
     let reply = match FromWorker::parse(frame) {
-        Ok(FromWorker::Query(query)) => {
-            assert!(query.data.len() <= MAX_DATA);
-            Some(Reply { data: query.data, ..Reply::refusal(query.seq, 0) })
+        Ok(FromWorker::Listen(request)) => {
+            assert!(request.data.len() <= MAX_DATA);
+            Some(Reply { data: request.data, ..Reply::refusal(request.seq, 0) })
         }
         Ok(FromWorker::Retire { reason, detail }) => {
             assert!(reason.len() <= MAX_REASON && detail.len() <= MAX_DETAIL);
@@ -22,7 +22,7 @@ fuzz_target!(|frame: &[u8]| {
         }
     };
     if let Some(reply) = reply {
-        let text = ToWorker::Reply(reply).encode().expect("every query can be answered");
+        let text = ToWorker::Reply(reply).encode().expect("every listen request can be answered");
         assert!(text.len() <= MAX_FRAME);
         // JSON as JavaScript reads it, where text may hold half of a surrogate pair.
         serde_json::from_str::<Box<RawValue>>(&text).expect("a reply is JSON");

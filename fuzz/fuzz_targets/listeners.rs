@@ -84,8 +84,9 @@ impl Primary {
             | FromWorker::Retire { .. }
             | FromWorker::Held { .. }
             | FromWorker::Share(_)
-            | FromWorker::Locks => {}
-            FromWorker::Query(query) => self.input(Input::Query { worker, query: *query }),
+            | FromWorker::Locks
+            | FromWorker::Exchange => {}
+            FromWorker::Listen(request) => self.input(Input::Listen { worker, request: *request }),
             FromWorker::Listening { listener } => self.input(Input::Listening { worker, listener }),
             FromWorker::Close { listener } => self.input(Input::Close { worker, listener }),
             FromWorker::Leaving => self.input(Input::WorkerLeaving { worker }),

@@ -11,7 +11,7 @@ use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use rcluster_core::control::supervise::{
     Backoff, By, ExitKind, Input, Intensity, OnGiveUp, Options, Output, ReadyWhen, Reason, Recycle,
-    RestartPolicy, Supervise, Vitals,
+    RestartPolicy, SpawnOrder, Supervise, Vitals,
 };
 use rcluster_core::ids::{Request, WorkerId};
 
@@ -41,7 +41,7 @@ impl Shell {
             }
             for output in out.drain(..) {
                 match output {
-                    Output::Spawn { ticket, .. } => {
+                    Output::Spawn(SpawnOrder { ticket, .. }) => {
                         let works = self.spawns.pop_front().unwrap_or(true);
                         inputs.push_back(if works {
                             self.workers += 1;
@@ -192,6 +192,7 @@ fn options(bytes: &mut Unstructured) -> Result<Options> {
         unresponsive_after: optional(bytes)?,
         recycle: Recycle {
             memory: bytes.arbitrary()?,
+            memory_share: None,
             age: optional(bytes)?,
             connections: bytes.arbitrary()?,
             jitter: part(bytes)?,
@@ -200,6 +201,10 @@ fn options(bytes: &mut Unstructured) -> Result<Options> {
         // What a worker is told of, and nothing here depends on.
         retire_on_exception: true,
         instance_var: None,
+        reload_concurrency: 1,
+        shutdown_delay: Duration::ZERO,
+        control: "off".into(),
+        ..Options::default()
     })
 }
 

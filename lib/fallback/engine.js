@@ -1,7 +1,8 @@
 'use strict';
 
-// Supervision where there is no native part: the decisions of crates/core/src/control/supervise, made in JavaScript and carried out by the
-// built-in cluster. It has the calls of the native part, so what an app sees of a supervised cluster is the same class.
+// Supervision without the native part: the decisions of crates/core/src/control/supervise in JavaScript,
+// carried out by the built-in cluster. It has the methods of the native part, so an app sees the same
+// Supervisor class.
 
 const { JSON, Math, Set, clearTimeout, monotonic, nextTick, random, setTimeout } = require('../globals');
 const { Member } = require('./member');
@@ -17,11 +18,11 @@ const { Budget, Failures } = require('./restarts');
  * @typedef {{ code: string, message: string } | null} Failure
  */
 
-/** A place in the cluster, which its workers follow each other in. */
+/** A slot of the cluster and its state. */
 class Slot {
   /** @type {'filling' | 'serving' | 'backing-off' | 'given-up' | 'stopped' | 'emptying'} */
   state = 'filling';
-  /** @type {string | null} the failure for which it has been given up or has stopped */
+  /** @type {string | null} the failure after which it was given up or stopped */
   failure = null;
   restarts = 0;
   /** @type {NodeJS.Timeout | undefined} */
@@ -32,7 +33,7 @@ class Slot {
    * @param {number} generation
    */
   constructor({ backoff, restartIntensity }, generation) {
-    /** Which reload its worker is of. */
+    /** The generation (the number of the reload) of its worker. */
     this.reloaded = generation;
     this.failures = new Failures(backoff);
     this.budget = new Budget(restartIntensity);
@@ -58,13 +59,13 @@ class Engine {
   #scale;
   /** @type {{ code: number | undefined } | undefined} */
   #ending;
-  /** Since when workers are started, and whether one has ever been ready. */
+  /** When starting began, in ms, and whether any worker has ever been ready. */
   #startUp = { since: monotonic(), succeeded: false };
-  /** @type {number[]} Who waits for the end. */
+  /** @type {number[]} The shutdown requests that wait for the end. */
   #stops = [];
   /** @type {NodeJS.Timeout | undefined} */
   #stopping;
-  /** @type {unknown} What workers are started with. */
+  /** @type {unknown} Passed to each fork. */
   #template;
   /** @type {import('./member').Handlers} */
   #handlers = {
@@ -97,7 +98,7 @@ class Engine {
     this.#template = template;
     this.#total = new Budget(options.totalIntensity);
     for (let slot = 0; slot < options.workers; slot++) this.#slots.push(new Slot(options, 0));
-    // The app has its Supervisor by then, and listens.
+    // The app has its Supervisor by then, and can listen for events.
     nextTick(() => {
       for (const slot of this.#slots.keys()) this.#start(slot, 'current', 'start');
     });
@@ -133,9 +134,9 @@ class Engine {
   }
 
   /**
-   * Called once more, it may only go faster.
-   * @param {number} delay how long workers go on as before, in ms
-   * @param {number} timeout how long they may take after that, in ms
+   * A second call can only shorten the delay.
+   * @param {number} delay how long workers continue as before, in ms
+   * @param {number} timeout how long they may take to drain after that, in ms
    * @param {number} request
    */
   shutdown(delay, timeout, request) {
@@ -176,7 +177,7 @@ class Engine {
         restarts,
         failures: failures.count,
         uptime: ageOf(this.#at(slot, 'current')),
-        // Nobody but the worker itself knows.
+        // Only the worker itself knows these.
         memory: null,
         busy: null,
       })),
@@ -184,11 +185,11 @@ class Engine {
   }
 
   /**
-   * A worker is to be replaced and to drain, as itself or the app wants it.
+   * Replaces and drains a worker, at its own request or the app's.
    * @param {number} id
    * @param {string} reason
    * @param {'worker' | 'primary'} by
-   * @returns {boolean} whether it is one of the supervised
+   * @returns {boolean} whether it is a supervised worker
    */
   retire(id, reason, by) {
     const member = [...this.#members].find(({ worker }) => worker.id === id);
@@ -261,7 +262,7 @@ class Engine {
   }
 
   /**
-   * Starts a successor, and lets the worker go when that is ready.
+   * Starts a successor; the worker drains when that is ready.
    * @param {Member} member
    * @param {Cause} cause
    * @param {string} reason
@@ -287,7 +288,7 @@ class Engine {
   }
 
   /**
-   * A worker that counted does so no more.
+   * Handles the loss of a worker that was current or a successor.
    * @param {Member} member
    * @param {'current' | 'successor' | 'former'} place
    * @param {End} end
@@ -299,7 +300,7 @@ class Engine {
     if (!wasReady) this.#failStart(slot, member, end);
     const current = this.#at(slot, 'current');
     if (place === 'successor') {
-      // The old one goes on. One that has to go is given another successor, later.
+      // The current worker stays. If it must leave, it gets another successor later.
       if (current?.leaves === undefined || member.cause === 'reload') return this.#stay(current);
       return this.#again(slot, facts, wasReady, 'successor', member.cause);
     }
@@ -326,7 +327,7 @@ class Engine {
   }
 
   /**
-   * Starts another worker after a failure, at once or later, if there may be one more.
+   * Starts another worker after a failure, at once or after a wait, if the budgets allow it.
    * @param {number} slot
    * @param {End & { worker: number }} facts
    * @param {boolean} wasReady
@@ -370,7 +371,7 @@ class Engine {
   }
 
   /**
-   * Whether one more attempt is one too many in a cluster of which no worker has ever been ready.
+   * Whether to stop starting workers in a cluster in which none has ever been ready.
    * @param {number} at
    * @param {number} failures
    */
@@ -382,14 +383,17 @@ class Engine {
 
   /** @param {string} reason */
   #endForFailure(reason) {
-    // An end that was announced is no failure: it only comes earlier.
+    // After an announced shutdown this is not a failure: it only ends earlier.
     const code = this.#stopping === undefined ? this.#options.giveUpExitCode : undefined;
     clearTimeout(this.#stopping);
     this.#stopping = undefined;
     this.#end(this.#options.shutdownTimeout, code, reason);
   }
 
-  /** Ends when no slot serves or will have another worker, unless all of them ended well. */
+  /**
+   * Ends the cluster when no slot serves or will have another worker, unless all of them ended without
+   * failure.
+   */
   #endIfHopeless() {
     const isOver = this.#slots.every(({ state }, slot) => {
       return (state === 'given-up' || state === 'stopped') && !this.#at(slot, 'current');
@@ -406,7 +410,7 @@ class Engine {
   }
 
   /**
-   * A worker has failed to start. If it was a new one, that is the end of the reload or the scaling.
+   * A worker has failed to start. If a reload or a scaling started it, that fails.
    * @param {number} slot
    * @param {Member} member
    * @param {End} end
@@ -430,7 +434,7 @@ class Engine {
     }
   }
 
-  /** Goes on with what is under way: a reload, a scaling, the end. */
+  /** Continues what is in progress: a reload, a scaling, the shutdown. */
   #advance() {
     if (!this.#ending) this.#endIfHopeless();
     if (this.#ending) return this.#finishEnd(this.#ending);
@@ -504,8 +508,8 @@ class Engine {
 
   /**
    * @param {number} timeout in ms
-   * @param {number | undefined} code with which the primary exits, having given up
-   * @param {string} [reason] the last failure then
+   * @param {number | undefined} code the exit code of the primary, if supervision has given up
+   * @param {string} [reason] the last failure in that case
    */
   #end(timeout, code, reason) {
     if (this.#ending) return;

@@ -1,8 +1,9 @@
 'use strict';
 
-// Where there is no native part, on macOS and Windows, rcluster is the built-in cluster with supervision in JavaScript:
-// the same program runs on the laptop and in production. The primary says so once, since speed and some guarantees differ.
-// `RCLUSTER_FALLBACK=1` in the environment does the same on Linux, to try what a laptop does.
+// Without a native part, on macOS and Windows, rcluster is the built-in cluster with supervision in
+// JavaScript, so that the same program runs on a laptop and in production. The primary warns once, because
+// speed and some guarantees differ. `RCLUSTER_FALLBACK=1` in the environment has the same effect on Linux, to
+// test this.
 
 const { process } = require('../globals');
 const os = require('node:os');
@@ -22,10 +23,14 @@ if (cluster.isPrimary) {
 if (cluster.worker) attach(cluster.worker);
 
 module.exports = addExtras(cluster, {
+  BroadcastChannel: unsupported('cluster.BroadcastChannel'),
   availableParallelism: os.availableParallelism,
   forwarding: () => [],
+  handle: unsupported('cluster.handle()'),
   lead: unsupported('cluster.lead()'),
   locks: { query: unsupported('cluster.locks.query()'), request: unsupported('cluster.locks.request()') },
+  notify: unsupported('cluster.notify()'),
+  request: unsupported('cluster.request()'),
   schedule: unsupported('cluster.schedule()'),
   schedulingStats: noReport,
   shared: unsupported('cluster.shared()'),

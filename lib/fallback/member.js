@@ -7,31 +7,33 @@ const os = require('node:os');
  * @typedef {import('../../index').Worker} Worker
  * @typedef {'start' | 'restart' | 'retire' | 'recycle' | 'reload' | 'scale'} Cause
  *
- * How a worker has ended.
+ * The end of a worker.
  * @typedef {{ code: number | null, signal: number | null, reason: string }} End
  *
  * @typedef {object} Handlers
  * @property {(member: Member) => void} onReady
- * @property {(member: Member) => void} onLate It has not got ready in time.
- * @property {(member: Member, reason: string) => void} onRetire It wants to be replaced.
+ * @property {(member: Member) => void} onLate Called if it was not ready in time.
+ * @property {(member: Member, reason: string) => void} onRetire Called when it requests its replacement.
  * @property {(member: Member) => void} onDrainTimeout
  * @property {(member: Member, end: End) => void} onExit
  */
 
-/** The fields `cmd` that begin so are Node's way to tell its own messages from the app's. */
+/**
+ * The value of `cmd` in our messages. By the prefix NODE_ Node separates internal messages from the app's.
+ */
 const COMMAND = 'NODE_RCLUSTER';
 
 /** A supervised worker from its start to its end. */
 class Member {
   /** @type {'starting' | 'ready' | 'draining' | 'terminating'} */
   stage = 'starting';
-  /** When it was started, and later when it got ready, in ms. */
+  /** When it was started, and after that when it became ready, in ms. */
   since = monotonic();
   /** When it was started. */
   started = monotonic();
-  /** @type {string | undefined} Why it is to drain as soon as its successor is ready. */
+  /** @type {string | undefined} Why it drains as soon as its successor is ready. */
   leaves;
-  /** @type {NodeJS.Timeout | undefined} Ends the stage that it is in. */
+  /** @type {NodeJS.Timeout | undefined} The timeout of the current stage. */
   #timer;
   /** @type {NodeJS.Timeout | undefined} */
   #age;
@@ -57,7 +59,7 @@ class Member {
     if (ready !== 'explicit') worker.once(ready === 'online' ? 'online' : 'listening', () => this.#onReady());
     worker.process.on('internalMessage', (message) => this.#onMessage(message));
     worker.once('exit', (code, signal) => this.#onExit(endOf(code, signal)));
-    // One that could not be started has no 'exit'.
+    // A process that could not be started emits no 'exit'.
     worker.process.once('error', (/** @type {Error} */ error) => {
       const reason = `it could not be spawned: ${error.message}`;
       if (worker.process.pid === undefined) this.#onExit({ code: null, signal: null, reason });
@@ -69,7 +71,7 @@ class Member {
   }
 
   /**
-   * Has it recycled when it has been ready for so long.
+   * Calls back when it has been ready for the given time.
    * @param {number} age in ms
    * @param {() => void} onAge
    */
@@ -78,7 +80,7 @@ class Member {
   }
 
   /**
-   * It takes no more connections, finishes, and ends.
+   * Makes it take no more connections, finish, and end.
    * @param {string} reason
    * @param {number} timeout in ms
    */
@@ -91,11 +93,11 @@ class Member {
     }, timeout);
   }
 
-  /** It ends now, and if it does not it is killed. */
+  /** Ends it now; it is killed if it has not ended within the kill timeout. */
   terminate() {
     this.#leave('terminating');
     const { worker } = this;
-    // A worker that drains takes SIGTERM for one that went to the whole group.
+    // A draining worker takes SIGTERM alone for one sent to the whole process group.
     if (worker.isConnected()) worker.send({ cmd: COMMAND, act: 'terminate' }, ignoreClosed);
     worker.process.kill('SIGTERM');
     this.#timer = setTimeout(() => this.kill(), this.#killTimeout);
@@ -142,12 +144,12 @@ class Member {
  */
 function sendDrain(worker, reason, timeoutMs) {
   if (!worker.isConnected()) return;
-  // First why, then what the built-in has for it: a worker that has not loaded rcluster obeys the second.
+  // First the reason, then the built-in's order, which a worker without rcluster obeys as well.
   worker.send({ cmd: COMMAND, act: 'drain', reason, timeoutMs }, ignoreClosed);
   worker.disconnect();
 }
 
-/** A worker whose channel closes at that moment is about to end, and its exit is told. */
+/** A worker whose channel is closing is about to end, and its exit is reported. */
 function ignoreClosed() {}
 
 /**

@@ -1,6 +1,6 @@
 'use strict';
 
-// supervise() and what belongs to it, on top of the built-in cluster.
+// supervise() and related functions, on top of the built-in cluster.
 
 const { Map, Object, Reflect, clearInterval, process, setImmediate, setInterval } = require('../globals');
 const os = require('node:os');
@@ -18,9 +18,9 @@ const { SLOT } = require('./worker');
  */
 
 /** The settings that the built-in would ignore. */
-const NATIVE = /** @type {const} */ (['forward', 'scheduling', 'execPath']);
+const NATIVE = /** @type {const} */ (['backend', 'forward', 'scheduling', 'execPath']);
 
-/** The longest that a timer can wait: it only keeps the event loop. */
+/** The longest delay of a timer, in ms. The timer only keeps the event loop alive. */
 const LONG = 2 ** 31 - 1;
 
 /**
@@ -29,12 +29,12 @@ const LONG = 2 ** 31 - 1;
  */
 function createPrimary(cluster) {
   const { setupPrimary, disconnect } = cluster;
-  /** @type {Map<number, Worker>} its workers by id, until the app has been told of their end */
+  /** @type {Map<number, Worker>} the workers by id, until their end has been reported to the app */
   const known = new Map();
   const hold = createHold();
   /** @type {SuperviseOptions | undefined} */
   let defaults;
-  /** @type {string | false | undefined} the variable in which a worker has its slot */
+  /** @type {string | false | undefined} the environment variable with a worker's slot */
   let variable;
 
   const engine = new Engine(start, (message) => supervision.audience?.onMessage(message));
@@ -45,6 +45,8 @@ function createPrimary(cluster) {
     hold: hold.take,
     release: hold.free,
     report: noReport,
+    removeSockets() {},
+    flushLogs() {},
   };
 
   /**
@@ -89,10 +91,11 @@ function createPrimary(cluster) {
       return { ...cluster.settings, supervise: defaults };
     },
     template: (_settings, env) => env,
-    // The built-in counts the inspector's ports itself.
+    // The built-in assigns inspector ports itself.
     expectMore() {},
     adopt: (_settings, { id }) => /** @type {Worker} */ (known.get(id)),
     workerOf: (id) => known.get(id),
+    applyBackend: unsupported('supervise({ backend })'),
   });
 
   cluster.setupPrimary = cluster.setupMaster = setupPortable;
@@ -111,14 +114,25 @@ function createPrimary(cluster) {
   };
 }
 
-/** @param {SuperviseOptions} options those that the app has set */
-function tellWhatIsMissing({ standby, unresponsiveAfter, recycle, retireOnException }) {
+/** @param {SuperviseOptions} options the options that the app has set */
+function tellWhatIsMissing({
+  standby,
+  unresponsiveAfter,
+  recycle,
+  retireOnException,
+  control,
+  metrics,
+  logs,
+}) {
   const missing = Object.entries({
     standby,
     unresponsiveAfter,
     'recycle.memory': recycle?.memory,
     'recycle.connections': recycle?.connections,
     retireOnException,
+    control: control !== 'auto' && control !== 'off' && control,
+    metrics: metrics !== 'off' && metrics,
+    logs: logs !== 'auto' && logs !== 'inherit' && logs,
   }).filter(([, value]) => value);
   if (missing.length === 0) return;
   const names = missing.map(([name]) => `'${name}'`).join(', ');
@@ -127,7 +141,7 @@ function tellWhatIsMissing({ standby, unresponsiveAfter, recycle, retireOnExcept
   });
 }
 
-/** Keeps the event loop while somebody wants it to go on. */
+/** Keeps the event loop alive while there are holders. */
 function createHold() {
   let holders = 0;
   /** @type {NodeJS.Timeout | undefined} */

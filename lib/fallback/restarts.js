@@ -2,7 +2,8 @@
 
 const { Math } = require('../globals');
 
-// When a worker is started again: the options `backoff` and `restartIntensity`, as crates/core/src/control/supervise has them.
+// The times of restarts: the options `backoff` and `restartIntensity`, as crates/core/src/control/supervise
+// implements them.
 
 /** @typedef {import('../primary/supervise/options').Complete} Options */
 
@@ -18,7 +19,7 @@ class Budget {
   }
 
   /**
-   * How many count at a time, in ms.
+   * The number of restarts in the period before a time, in ms.
    * @param {number} at
    */
   used(at) {
@@ -37,7 +38,7 @@ class Budget {
   }
 }
 
-/** The failures since a worker was last well. */
+/** The failures since a worker last stayed ready for long enough. */
 class Failures {
   count = 0;
   #waits = 0;
@@ -49,7 +50,7 @@ class Failures {
   }
 
   /**
-   * Counts one more.
+   * Counts a failure.
    * @param {boolean} wasReady
    * @param {number} random from 0 to 1
    * @returns {number} how long to wait before the next worker, in ms
@@ -60,7 +61,7 @@ class Failures {
     if (wasReady && this.count <= immediate) return 0;
     const wait = Math.min(max, initial * factor ** this.#waits++);
     const varied = Math.min(max, wait * (1 + jitter * (2 * random - 1)));
-    // A program that cannot be started must not keep the primary busy with nothing else.
+    // A program that cannot start must not keep the primary busy.
     return Math.max(wasReady ? 0 : 1, Math.round(varied));
   }
 }

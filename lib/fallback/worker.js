@@ -1,19 +1,19 @@
 'use strict';
 
-// A worker's side of supervision where there is no native part.
+// The worker's side of supervision without the native part.
 
 const { Number, Object, TypeError, process, setTimeout, wallClock } = require('../globals');
 const { addExtras } = require('../extras');
 const { COMMAND } = require('./member');
 
-/** In which slot a supervised worker is; it is in no worker's environment for longer than its start. */
+/** The variable with the slot of a supervised worker. The worker removes it when it starts. */
 const SLOT = 'RCLUSTER_FALLBACK_SLOT';
 
-/** What a shell says of a process that SIGTERM has ended. */
+/** The exit code that a shell reports for a process that SIGTERM has ended. */
 const TERMINATED = 143;
 
 /**
- * Gives `cluster.worker` what it has with the native part.
+ * Adds to `cluster.worker` what it has with the native part.
  * @param {any} worker
  */
 function attach(worker) {
@@ -52,14 +52,14 @@ function attach(worker) {
   process.on('internalMessage', (/** @type {any} */ message) => {
     if (message?.cmd !== COMMAND) return;
     if (message.act === 'drain') drain(message.reason, message.timeoutMs);
-    // What is asked for in time comes as a drain: this is the end of it.
+    // An orderly stop arrives as a drain; this is its timeout.
     else if (message.act === 'terminate') setTimeout(() => process.exit(TERMINATED), 0);
   });
 
   if (slot !== undefined) {
-    // The terminal sends it to the whole group: what it means is for the primary to say.
+    // The terminal signals the whole process group. The primary decides what SIGINT means.
     process.on('SIGINT', () => {});
-    // What an application does about it is its own affair.
+    // An application with its own listener handles SIGTERM itself.
     process.on('SIGTERM', () => process.listenerCount('SIGTERM') === 1 && retire('SIGTERM'));
   }
   addExtras(worker, { ready: () => process.send?.({ cmd: COMMAND, act: 'ready' }), retire, slot });

@@ -1,25 +1,32 @@
 'use strict';
 
-// The hold of this process on the locks of its cluster: what it asks for, and what comes of that.
+// The link of this process to the locks of its cluster: requests and their results.
 
-const { Error, JSON, Map, Object, Promise, Symbol, process } = require('../globals');
-const { isMainThread } = require('node:worker_threads');
+const { JSON, Map, Object, Promise, process } = require('../globals');
 const builtin = require('../builtin');
-const { loadBinding } = require('../load-binding');
-const { failure, sharedError } = require('../shared/errors');
+const { failure, noBackend, sharedError } = require('../shared/errors');
+const { checkMembership, openerOf } = require('../shared/opener');
 
-/** Under this the cluster object of a worker has what uses locks by its link, see ../worker/extras.js. */
-const OPEN = Symbol.for('rcluster.locks');
-
-/** What the same name may be used for, each time as another lock. */
-const SPACE = { LOCK: 0, LEAD: 1, FLIGHT: 2 };
+/** The separate name spaces of locks. */
+const SPACE = { LOCK: 0, LEAD: 1, FLIGHT: 2, LEASED_LOCK: 3, LEASED_LEAD: 4 };
 
 /** What happens if a lock is not free. */
 const OTHERWISE = { WAIT: 0, GIVE_UP: 1, STEAL: 2 };
 
-const NEWS = { GRANTED: 1, UNAVAILABLE: 2, STOLEN: 3, SETTLED: 4, TOO_MANY: 5, LISTED: 6, END: 7 };
+const NEWS = {
+  GRANTED: 1,
+  UNAVAILABLE: 2,
+  STOLEN: 3,
+  SETTLED: 4,
+  TOO_MANY: 5,
+  LISTED: 6,
+  END: 7,
+  LOST: 8,
+  DISCONNECTED: 9,
+  NO_BACKEND: 10,
+};
 
-/** How many locks this process may hold and wait for. The native side has the same limit. */
+/** The most locks that this process may hold and wait for. The native side has the same limit. */
 const MAX_REQUESTS = 10_000;
 
 /**
@@ -27,16 +34,18 @@ const MAX_REQUESTS = 10_000;
  * @property {number} space
  * @property {string} name
  * @property {boolean} [shared]
+ * @property {number} [ttl] in ms, for a lock of all machines
  * @property {number} [otherwise]
- * @property {AbortSignal} [signal] ends the wait
+ * @property {AbortSignal} [signal] aborts the wait
+ * @property {boolean} [isBackground] whether the wait does not keep the process alive
  */
 
-/** A lock that this process holds, or the outcome of what it waited for. */
+/** A lock that has been granted to this process. */
 class Grant {
   /** @type {number} */
   #id;
 
-  /** Why it has ended, if this process has not released it. @type {Error | undefined} */
+  /** Why it was lost, if this process has not released it. @type {Error | undefined} */
   lost;
 
   /** @type {((error: Error) => void) | undefined} called when it is lost */
@@ -58,7 +67,7 @@ class Grant {
   }
 
   /**
-   * Releases a flight, and tells all that wait for it how it went.
+   * Releases a flight, and sends its outcome to all that wait for it.
    * @param {string} outcome
    */
   settle(outcome) {
@@ -83,19 +92,20 @@ class Grant {
 }
 
 /**
- * A request that waits, or is held.
+ * A request that waits or has been granted.
  * @typedef {object} Request
  * @property {Grant | undefined} grant
- * @property {(result: Grant | string | undefined) => void} resolve a string is how what it waited for went
+ * @property {(result: Grant | string | undefined) => void} resolve a string is the outcome of the flight it waited for
  * @property {(error: Error) => void} reject
+ * @property {boolean} isBackground
  */
 
 /** @type {import('../../binding').LockLink | undefined} */
 let native;
 let nextId = 1;
-/** How many wait and keep the process alive. */
+/** The number of waiting requests that keep the process alive. */
 let waiting = 0;
-/** Why there are no locks for this process any more. @type {Error | undefined} */
+/** Why this process can get no more locks. @type {Error | undefined} */
 let ended;
 
 /** @type {Map<number, Request>} */
@@ -110,12 +120,14 @@ const queries = [];
 function connect() {
   if (ended !== undefined) throw ended;
   if (native !== undefined) return native;
+  const open = openerOf('openLocks', 'rcluster.locks', 'Locks are for the main thread of a process');
+  checkMembership();
   try {
-    native = opener()(onNews);
+    native = open(onNews);
   } catch (error) {
     throw sharedError(/** @type {Error} */ (error));
   }
-  // What a worker holds ends when it has been drained, whatever it still does.
+  // A worker's locks end when it has been drained, whatever it still does.
   builtin.worker?.once('disconnect', () => {
     for (const id of requests.keys()) native?.end(id);
     end(failure('ERR_RCLUSTER_GONE', 'This worker has left its cluster, and holds no locks any more'));
@@ -123,25 +135,12 @@ function connect() {
   return native;
 }
 
-/** @returns {typeof import('../../binding').openLocks} */
-function opener() {
-  if (!isMainThread) {
-    throw new Error('ERR_RCLUSTER_SHARED Locks are for the main thread of a process');
-  }
-  if (!builtin.isWorker) return loadBinding().openLocks;
-  const open = /** @type {any} */ (builtin)[OPEN];
-  if (open === undefined) throw new Error('ERR_RCLUSTER_SHARED This worker was not started by rcluster');
-  if (!(/** @type {any} */ (builtin.worker).isConnected())) {
-    throw new Error('ERR_RCLUSTER_GONE This worker has left its cluster');
-  }
-  return open;
-}
-
 /**
  * @param {Want} want
- * @returns {Promise<Grant | string | undefined>} nothing if it gives up; a string if another has settled what it waits for
+ * @returns {Promise<Grant | string | undefined>} undefined if the lock is not free and it gives up; a string if the holder has settled the flight
  */
-function acquire({ space, name, shared = false, otherwise = OTHERWISE.WAIT, signal }) {
+function acquire(want) {
+  const { space, name, shared = false, ttl, otherwise = OTHERWISE.WAIT, signal, isBackground = false } = want;
   return new Promise((resolve, reject) => {
     const link = connect();
     if (requests.size >= MAX_REQUESTS) throw tooMany();
@@ -157,15 +156,17 @@ function acquire({ space, name, shared = false, otherwise = OTHERWISE.WAIT, sign
       done();
       then(value);
     };
-    link.request(id, space, name, shared, otherwise);
-    requests.set(id, { grant: undefined, resolve: settled(resolve), reject: settled(reject) });
-    hold(1);
+    if (ttl === undefined) link.request(id, space, name, shared, otherwise);
+    else link.lease(id, space, name, ttl, otherwise);
+    const request = { grant: undefined, resolve: settled(resolve), reject: settled(reject), isBackground };
+    requests.set(id, request);
+    if (!isBackground) hold(1);
     signal?.addEventListener('abort', onAbort, { once: true });
   });
 }
 
 /**
- * What is held and pending, as the native side says it.
+ * Lists the held and pending locks, in the form of the native side.
  * @returns {Promise<any[]>}
  */
 function list() {
@@ -184,22 +185,22 @@ function hold(change) {
 }
 
 /**
- * A request no longer waits.
+ * Removes a request that waits.
  * @param {number} id
- * @returns {boolean} false if it did not
+ * @returns {boolean} false if it was not waiting
  */
 function forget(id) {
   const request = requests.get(id);
   if (request === undefined || request.grant !== undefined) return false;
   requests.delete(id);
-  hold(-1);
+  if (!request.isBackground) hold(-1);
   return true;
 }
 
 function onNews() {
   for (;;) {
     const news = native?.take();
-    // `null` is what there is nothing for.
+    // `null` means that there is no more news.
     if (!news) return;
     const { kind, id, number, text } = news;
     if (kind === NEWS.END) return onEnd();
@@ -216,26 +217,33 @@ function onNews() {
  */
 function onRequest(kind, id, token, text) {
   const request = requests.get(id);
-  // It has been ended by this process at the same time.
+  // This process has ended the request at the same time.
   if (request === undefined) return;
   if (kind === NEWS.STOLEN) {
     requests.delete(id);
     request.grant?.lose(stolen());
     return;
   }
+  if (kind === NEWS.LOST) {
+    requests.delete(id);
+    request.grant?.lose(leaseLost());
+    return;
+  }
   if (kind === NEWS.GRANTED) {
     request.grant = new Grant(id, token);
-    hold(-1);
+    if (!request.isBackground) hold(-1);
     request.resolve(request.grant);
     return;
   }
   forget(id);
   if (kind === NEWS.TOO_MANY) request.reject(tooMany());
+  else if (kind === NEWS.DISCONNECTED) request.reject(disconnected(text));
+  else if (kind === NEWS.NO_BACKEND) request.reject(noBackend());
   else request.resolve(kind === NEWS.SETTLED ? text : undefined);
 }
 
 /**
- * @param {number} rest how many parts follow
+ * @param {number} rest the number of parts that follow
  * @param {string} text
  */
 function onListed(rest, text) {
@@ -248,7 +256,7 @@ function onListed(rest, text) {
   if (queries.length > 0) native?.query(0);
 }
 
-/** The primary is gone, or has cut this process off. */
+/** The primary is gone, or has cut off this process. */
 function onEnd() {
   native?.stop();
   if (ended !== undefined) return;
@@ -256,7 +264,7 @@ function onEnd() {
   if (!builtin.isWorker) {
     throw failure('ERR_RCLUSTER_FAILED', 'The native part has failed: locks can no longer be asked for');
   }
-  // A worker that has lost its primary as well is about to end.
+  // A worker without its primary is about to end.
   if (process.connected) {
     process.emitWarning('This worker has lost its locks, and gets no others', { code: 'RCLUSTER_SHARED' });
   }
@@ -280,13 +288,24 @@ function stolen() {
   return domException('ERR_RCLUSTER_LOCK_STOLEN', 'AbortError', 'The lock was stolen by another request');
 }
 
+function leaseLost() {
+  const message =
+    'The lease of the lock is lost: the server could not be asked in time, or has given it to another machine';
+  return failure('ERR_RCLUSTER_LOCK_LOST', message);
+}
+
+/** @param {string} why */
+function disconnected(why) {
+  return failure('ERR_RCLUSTER_DISCONNECTED', `The server that grants leases cannot be asked: ${why}`);
+}
+
 function tooMany() {
   const message = `A process holds and waits for ${MAX_REQUESTS} locks at the most`;
   return failure('ERR_RCLUSTER_LOCK_LIMIT', message);
 }
 
 /**
- * An error as Web Locks have it, with a code as all others have.
+ * An error of the Web Locks interface, with a `code` like all our errors.
  * @param {string} code
  * @param {string} name
  * @param {string} message

@@ -1,7 +1,7 @@
 'use strict';
 
-// Which locks the code that runs holds: those of the callbacks that have led to it. A request for one of them would wait
-// for itself.
+// Tracks the locks that the running code holds: those of the callbacks that have led to it. A request for one
+// of them would wait for itself.
 
 const { failure } = require('../shared/errors');
 
@@ -14,11 +14,11 @@ const { failure } = require('../shared/errors');
  * @property {Held | undefined} [outer]
  */
 
-/** @type {import('node:async_hooks').AsyncLocalStorage<Held> | undefined} made for the first lock */
+/** @type {import('node:async_hooks').AsyncLocalStorage<Held> | undefined} created for the first lock */
 let storage;
 
 /**
- * Calls a function that holds a lock.
+ * Calls a function as the holder of a lock.
  * @template T
  * @param {Held} held
  * @param {() => T} callback
@@ -32,7 +32,7 @@ function runHolding(held, callback) {
 }
 
 /**
- * The lock of this name that the code that runs holds, if it does.
+ * The lock of this name that the running code holds, if any.
  * @param {number} space
  * @param {string} name
  */

@@ -1,11 +1,11 @@
 'use strict';
 
-// cluster.locks: as navigator.locks, for all processes of a cluster. See index.d.ts.
+// cluster.locks: like navigator.locks, for all processes of a cluster. See index.d.ts.
 
 const { JSON, Object, Promise, String } = require('../globals');
 const { invalidType, invalidValue } = require('../shared/errors');
-const { members } = require('../shared/options');
-const { checkName } = require('./check');
+const { members } = require('../shared/members');
+const { checkLease, checkName } = require('./check');
 const { OTHERWISE, SPACE, acquire, domException, list } = require('./connection');
 const { deadlock, heldHere, runHolding } = require('./context');
 
@@ -19,20 +19,27 @@ async function request(name, options, callback) {
   checkName(name);
   if (name.startsWith('-')) throw notSupported("the name of a lock does not begin with '-'");
   if (typeof callback !== 'function') throw invalidType('callback', 'function', callback);
-  const { mode, ifAvailable, steal, signal } = checkOptions(options);
+  const { mode, ifAvailable, steal, signal, ttl } = checkOptions(options);
   signal?.throwIfAborted();
   const shared = mode === 'shared';
-  // It would wait for the callback that it is called in. Where both share the lock nobody has to wait, as a rule.
-  const isNested = !ifAvailable && !steal && heldHere(SPACE.LOCK, name) !== undefined;
+  // A nested request would wait for the callback that it is called in, unless both share the lock and it is
+  // free for sharing.
+  const space = ttl === undefined ? SPACE.LOCK : SPACE.LEASED_LOCK;
+  const isNested = !ifAvailable && !steal && heldHere(space, name) !== undefined;
   const otherwise = steal ? OTHERWISE.STEAL : ifAvailable || isNested ? OTHERWISE.GIVE_UP : OTHERWISE.WAIT;
-  const grant = await acquire({ space: SPACE.LOCK, name, shared, otherwise, signal });
+  const grant = await acquire({ space, name, shared, ttl, otherwise, signal });
   if (grant === undefined && isNested) throw deadlock(`The lock ${JSON.stringify(name)}`);
   if (grant === undefined || typeof grant === 'string') return callback(null);
   if (grant.lost !== undefined) throw grant.lost;
-  const lock = Object.freeze({ name, mode, token: grant.token });
-  const held = { space: SPACE.LOCK, name, shared, grant };
+  const lost = ttl === undefined ? undefined : new AbortController();
+  const facts = { name, mode, token: grant.token };
+  const lock = Object.freeze(lost === undefined ? facts : { ...facts, signal: lost.signal });
+  const held = { space, name, shared, grant };
   return new Promise((resolve, reject) => {
-    grant.onLost = reject;
+    grant.onLost = (error) => {
+      reject(error);
+      lost?.abort(error);
+    };
     const run = async () => runHolding(held, () => callback(lock));
     void run().then(
       (result) => {
@@ -50,8 +57,9 @@ async function request(name, options, callback) {
 async function query() {
   /** @type {{ held: any[], pending: any[] }} */
   const all = { held: [], pending: [] };
-  for (const { name, mode, worker, token } of await list()) {
-    const item = { name, mode, clientId: String(worker) };
+  for (const { name, mode, worker, token, scope } of await list()) {
+    const common = { name, mode, clientId: String(worker) };
+    const item = scope === 'all' ? { ...common, scope } : common;
     if (token === null) all.pending.push(item);
     else all.held.push({ ...item, token });
   }
@@ -60,8 +68,9 @@ async function query() {
 
 /** @param {unknown} options */
 function checkOptions(options) {
-  const given = members(options, ['mode', 'ifAvailable', 'steal', 'signal']);
+  const given = members(options, ['mode', 'ifAvailable', 'steal', 'signal', 'scope', 'ttl']);
   const { mode = 'exclusive', ifAvailable = false, steal = false, signal } = given;
+  const ttl = checkLease(given.scope, given.ttl);
   if (mode !== 'exclusive' && mode !== 'shared') {
     throw invalidValue('options.mode', "must be 'exclusive' or 'shared'", mode);
   }
@@ -71,12 +80,15 @@ function checkOptions(options) {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw invalidType('options.signal', 'AbortSignal', signal);
   }
+  if (ttl !== undefined && mode !== 'exclusive') {
+    throw notSupported("the mode 'shared' is for one machine, and the scope 'all' for exclusive locks");
+  }
   if (steal && ifAvailable) throw notSupported('steal and ifAvailable cannot be used together');
   if (steal && mode !== 'exclusive') throw notSupported("steal is for the mode 'exclusive'");
   if (signal !== undefined && (steal || ifAvailable)) {
     throw notSupported('signal cannot be used with steal or ifAvailable: these do not wait');
   }
-  return { mode, ifAvailable, steal, signal };
+  return { mode, ifAvailable, steal, signal, ttl };
 }
 
 /** @param {string} message */

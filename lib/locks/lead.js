@@ -5,16 +5,17 @@
 const { Object, Promise, Set, Symbol } = require('../globals');
 const builtin = require('../builtin');
 const { invalidType } = require('../shared/errors');
-const { checkName } = require('./check');
+const { members } = require('../shared/members');
+const { checkLease, checkName } = require('./check');
 const { SPACE, acquire } = require('./connection');
 
 /** @typedef {InstanceType<typeof import('./connection').Grant>} Grant */
 /** @typedef {(facts: { signal: AbortSignal, token: number }) => unknown} Leader */
 
-/** All of this process. @type {Set<Candidate>} */
+/** All candidates of this process. @type {Set<Candidate>} */
 const candidates = new Set();
 
-/** A process that leads, or waits to. */
+/** A candidate of this process, which leads or waits to lead. */
 class Candidate {
   #stop = new AbortController();
 
@@ -24,19 +25,29 @@ class Candidate {
   /** @type {number | undefined} */
   #token;
 
-  /** @type {Promise<void>} resolves when all is over, whatever came of it */
+  /** @type {boolean} */
+  #isBackground;
+
+  /** @type {number | undefined} */
+  #ttl;
+
+  /** @type {Promise<void>} resolves when the candidate has ended, even if `done` rejects */
   #over;
 
   /**
    * @param {string} name
    * @param {Leader} leader
+   * @param {boolean} isBackground whether the wait does not keep the process alive
+   * @param {number | undefined} ttl of the lease in ms, if the scope is all machines
    */
-  constructor(name, leader) {
+  constructor(name, leader, isBackground, ttl) {
     this.name = name;
+    this.#ttl = ttl;
+    this.#isBackground = isBackground;
     this.done = this.#run(leader);
     candidates.add(this);
     const onOver = () => void candidates.delete(this);
-    // The rejection of `done` stays one that somebody has to handle.
+    // A rejection of `done` must still be handled by the caller.
     this.#over = new Promise((/** @type {(value: void) => void} */ resolve) => {
       void this.done.finally(resolve).catch(() => {});
     }).then(onOver);
@@ -57,29 +68,41 @@ class Candidate {
 
   /** @param {Leader} leader */
   async #run(leader) {
+    // A leader that has lost its lease becomes a candidate again: the server was unreachable, and may be
+    // back.
+    while ((await this.#lead(leader)) === 'lost');
+  }
+
+  /**
+   * @param {Leader} leader
+   * @returns {Promise<'over' | 'lost'>}
+   */
+  async #lead(leader) {
     const grant = await this.#wait();
-    if (grant === undefined) return;
+    if (grant === undefined) return 'over';
     const leading = new AbortController();
     const { signal } = leading;
     const ended = new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
     grant.onLost = (/** @type {Error} */ error) => leading.abort(error);
-    this.#stop.signal.addEventListener('abort', () => leading.abort(this.#stop.signal.reason), {
-      once: true,
-    });
+    const onStop = () => leading.abort(this.#stop.signal.reason);
+    this.#stop.signal.addEventListener('abort', onStop, { once: true });
     this.#leading = leading;
     this.#token = grant.token;
     try {
       await leader({ signal, token: grant.token });
-      // It leads as long as it may: most functions only start something, and return.
+      // Leads until it is aborted: most functions only start something, and return.
       await ended;
     } catch (error) {
-      // What an aborted function rejects with is no failure.
+      // A rejection of an aborted function is not a failure.
       const isAbort = signal.aborted && (error === signal.reason || isAbortError(error));
       if (!isAbort) throw error;
     } finally {
+      this.#stop.signal.removeEventListener('abort', onStop);
       leading.abort();
       grant.release();
     }
+    const { code } = /** @type {any} */ (grant.lost ?? {});
+    return code === 'ERR_RCLUSTER_LOCK_LOST' && !this.#stop.signal.aborted ? 'lost' : 'over';
   }
 
   /** @returns {Promise<Grant | undefined>} */
@@ -87,7 +110,9 @@ class Candidate {
     const { signal } = this.#stop;
     if (builtin.worker?.exitedAfterDisconnect) return undefined;
     try {
-      const want = { space: SPACE.LEAD, name: this.name, signal };
+      const ttl = this.#ttl;
+      const space = ttl === undefined ? SPACE.LEAD : SPACE.LEASED_LEAD;
+      const want = { space, name: this.name, ttl, signal, isBackground: this.#isBackground };
       const grant = /** @type {Grant} */ (await acquire(want));
       if (!signal.aborted && grant.lost === undefined) return grant;
       grant.release();
@@ -105,7 +130,7 @@ function isAbortError(error) {
   return /** @type {any} */ (error)?.name === 'AbortError';
 }
 
-// It is not enumerable, as that of a class.
+// Not enumerable, like a method of a class.
 Object.defineProperty(Candidate.prototype, Symbol.asyncDispose, {
   value: Candidate.prototype.stop,
   writable: true,
@@ -115,21 +140,35 @@ Object.defineProperty(Candidate.prototype, Symbol.asyncDispose, {
 /**
  * @param {string} name
  * @param {Leader} leader
+ * @param {boolean} [isBackground] whether the wait does not keep the process alive
+ * @param {number} [ttl] of the lease in ms, if the scope is all machines
  */
-function lead(name, leader) {
+function lead(name, leader, isBackground = false, ttl = undefined) {
   checkName(name);
   if (typeof leader !== 'function') throw invalidType('leader', 'function', leader);
   if (candidates.size === 0) watchRetirement();
-  return new Candidate(name, leader);
+  return new Candidate(name, leader, isBackground, ttl);
+}
+
+/**
+ * cluster.lead(), with the arguments of the application.
+ * @param {string} name
+ * @param {any} options
+ * @param {Leader} [leader]
+ */
+function leadWith(name, options, leader) {
+  if (leader === undefined) return lead(name, options);
+  const { scope, ttl } = members(options, ['scope', 'ttl']);
+  return lead(name, leader, false, checkLease(scope, ttl));
 }
 
 let watches = false;
 
-/** A worker that is to go lets another one lead, and waits until its own function has ended. */
+/** A retiring worker lets another one lead, and waits until its own function has ended. */
 function watchRetirement() {
   if (watches) return;
   watches = true;
   builtin.worker?.on('retire', () => Promise.all([...candidates].map((candidate) => candidate.stop())));
 }
 
-module.exports = { lead };
+module.exports = { lead, leadWith };

@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT = 10_000;
 const HALF_OPEN_TIMEOUT = 120_000;
 const MAX_PORT = 65_535;
 
-/** Those that can be told by what the forwarder knows of its workers, which may be any programs. */
+/** The policies that need only what the forwarder knows about its workers, which may be any programs. */
 const POLICIES = ['round-robin', 'least-connections', 'sticky'];
 const MAX_NUMBER = 2 ** 31 - 1;
 
@@ -104,27 +104,11 @@ function toSpec(options) {
 }
 
 /**
- * What workers run if it is not Node. Without forwarding no client would get to it, and the built-in knows no such setting.
- * @param {import('../../index').ClusterSettings} settings
- * @throws {TypeError} ERR_INVALID_ARG_VALUE without forwarding
- */
-function programOf({ execPath, forward }) {
-  if (execPath !== undefined && forward === undefined) {
-    throw invalidValue(
-      'The setting "execPath" needs "forward", set before it or together with it: ' +
-        'a program that is not Node can only be forwarded to. ' +
-        'Workers in Node run the same Node as the primary',
-    );
-  }
-  return execPath;
-}
-
-/**
- * Begins to forward.
+ * Starts forwarding.
  * @param {Supervision} supervision
  * @param {ForwardOptions | readonly ForwardOptions[]} forward
  * @throws {TypeError} ERR_INVALID_ARG_VALUE
- * @throws {Error} What the system says about an address, as `server.listen()` tells it; ERR_RCLUSTER_FORWARDING
+ * @throws {Error} The system's error for an address, in the form of `server.listen()`; ERR_RCLUSTER_FORWARDING
  * if something is forwarded already.
  */
 function startForwarding(supervision, forward) {
@@ -136,7 +120,7 @@ function startForwarding(supervision, forward) {
 
   const { errno, index } = supervision.forward(specs);
   if (errno !== 0) throw index < specs.length ? listenError(errno, specs[index]) : startError(errno);
-  // The native part may have no chance to do so.
+  // Done here, because the native part may get no chance to do it.
   process.once('exit', () => supervision.removeSockets());
 }
 
@@ -149,7 +133,7 @@ function toSpecs(forward) {
   if (forward.length === 0) {
     throw invalidValue('The setting "forward" must have at least one address. Received []');
   }
-  // Array.from() also gives what is missing in a sparse array.
+  // Array.from() also visits the holes of a sparse array.
   const specs = Array.from(forward, toSpec);
   const names = specs.map(({ env }) => env);
   const twice = names.find((name, index) => names.indexOf(name) < index);
@@ -191,4 +175,4 @@ function forwarding(supervision) {
   }));
 }
 
-module.exports = { forwarding, programOf, startForwarding };
+module.exports = { forwarding, startForwarding };

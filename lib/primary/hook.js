@@ -3,8 +3,8 @@
 const { Error, Object, Set, process } = require('../globals');
 const { inspect } = require('node:util');
 
-// `cluster.schedule()`: the app says where connections go. The questions come from the dispatcher's thread, several at
-// once when there are several, and it does not wait for the answers longer than it was told to.
+// `cluster.schedule()`: the app's hook chooses the workers. The dispatcher's thread asks about several
+// connections at once if there are several, and waits for the answers no longer than its time limit.
 
 /**
  * @typedef {import('../../index').ScheduleHook} ScheduleHook
@@ -13,18 +13,18 @@ const { inspect } = require('node:util');
  *
  * @typedef {{ -readonly [Key in keyof ScheduleCandidate]: ScheduleCandidate[Key] }} Candidate
  *
- * As the native part writes it, where the workers are still missing.
+ * A batch as the native part sends it, without the Worker objects.
  * @typedef {{
  *   batch: number,
- *   about: { hook: number, candidates: Candidate[], questions: ScheduledConnection[] }[],
- * }} Questions
+ *   about: { hook: number, candidates: Candidate[], connections: ScheduledConnection[] }[],
+ * }} HookBatch
  */
 
-/** What is answered in place of a worker's id: whoever is next, or that there was no proper answer. */
+/** Answers instead of a worker's id: any worker, or no valid answer. */
 const ANYBODY = 0;
 const REFUSED = -1;
 
-/** What may be wrong with an answer, by the code of the warning. */
+/** The mistakes in an answer, by the code of the warning. */
 const WRONG = {
   RCLUSTER_HOOK_THREW: 'threw an error',
   RCLUSTER_HOOK_PROMISE:
@@ -33,7 +33,7 @@ const WRONG = {
   RCLUSTER_HOOK_UNKNOWN_WORKER: 'returned a worker that does not listen there, or not any more',
 };
 
-/** Answers questions, and warns of each kind of mistake once. */
+/** Asks the hooks for the workers of connections, and warns of each kind of mistake once. */
 class HookAnswers {
   /** @type {(id: number) => import('../../index').Worker | undefined} */
   #workerOf;
@@ -48,19 +48,19 @@ class HookAnswers {
 
   /**
    * @param {readonly ScheduleHook[]} hooks
-   * @param {Questions} questions
-   * @returns {number[]} In the order of the questions.
+   * @param {HookBatch} batch
+   * @returns {number[]} In the order of the connections.
    */
   to(hooks, { about }) {
     const answers = [];
-    for (const { hook, candidates, questions } of about) {
+    for (const { hook, candidates, connections } of about) {
       const listening = candidates.filter((candidate) => this.#introduce(candidate));
       const ready = listening.filter((candidate) => candidate.ready);
       const offered = ready.length > 0 ? ready : listening;
-      for (const question of questions) {
+      for (const connection of connections) {
         answers.push(
           offered.length > 0
-            ? this.#answer(hooks[hook], Object.freeze(question), offered, listening)
+            ? this.#answer(hooks[hook], Object.freeze(connection), offered, listening)
             : ANYBODY,
         );
       }
@@ -70,7 +70,7 @@ class HookAnswers {
 
   /**
    * @param {Candidate} candidate
-   * @returns {boolean} False if the app has been told of its end.
+   * @returns {boolean} False if the worker's end has been reported to the app.
    */
   #introduce(candidate) {
     const worker = this.#workerOf(candidate.id);
@@ -87,14 +87,14 @@ class HookAnswers {
    */
   #answer(hook, connection, offered, listening) {
     try {
-      // The list is the hook's to sort.
+      // A copy, because the hook may sort it.
       /** @type {any} */
       const choice = hook(connection, [...offered]);
       if (choice === undefined || choice === null) return ANYBODY;
       const id = typeof choice === 'number' ? choice : choice.id;
       const chosen = listening.find((candidate) => candidate.id === id);
       if (chosen !== undefined) {
-        // The next one is asked about before anybody could count this one.
+        // Counted here, because the next connection is asked about before this one arrives.
         chosen.connections++;
         return chosen.id;
       }

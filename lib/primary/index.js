@@ -5,22 +5,14 @@ const os = require('node:os');
 const { Error, Map, Object, WeakSet, nextTick, process, setImmediate } = require('../globals');
 
 const { defineHidden } = require('../define');
-const { MAX_REASON, beginning } = require('../text');
-const { EXTRAS, addExtras } = require('../extras');
+const { EXTRAS, LAZY, addExtras } = require('../extras');
+const { keep, later } = require('../later');
 const { forkNative } = require('../seam/fork');
 const { guardHandle } = require('../seam/guard');
-const { forwarding, programOf, startForwarding } = require('./forward');
 const { inspectorArg, inspectorArgs } = require('./inspector');
 const { createMessageHandler, send } = require('./messages');
-const { HookAnswers } = require('./hook');
-const {
-  CONSTANTS,
-  isSameSchedule,
-  policyName,
-  policyNumber,
-  readScheduling,
-  wrongType,
-} = require('./scheduling');
+const { CONSTANTS, policyName, policyNumber } = require('./policies');
+const { programOf } = require('./program');
 const {
   SCHED_NONE,
   SCHED_RR,
@@ -30,10 +22,49 @@ const {
   mergeSettings,
 } = require('./settings');
 const { Supervision } = require('./supervision');
-const { createSupervise } = require('./supervise');
-const { parseOptions } = require('./supervise/options');
-const { describeLaunch, expectMore } = require('./supervise/launch');
 const { createWorkerClass } = require('./worker');
+
+/** Modules that many primaries never need. */
+const LATER = [
+  'option-keys',
+  'primary/backend',
+  'primary/forward',
+  'primary/hook',
+  'examine',
+  'primary/report',
+  'primary/scheduling',
+  'primary/supervise/history',
+  'primary/supervise/index',
+  'primary/supervise/launch',
+  'primary/supervise/log',
+  'primary/supervise/options',
+  'primary/supervise/options.json',
+  'primary/supervise/signal-names',
+  'primary/supervise/source-maps',
+  'primary/supervise/supervisor',
+  'seam/gather',
+  'seam/handles',
+  'seam/signals',
+  'stderr',
+  'text',
+];
+
+/** @type {() => typeof import('../text')} */
+const text = later('text');
+/** @type {() => typeof import('./forward')} */
+const forwarder = later('primary/forward');
+/** @type {() => typeof import('./backend')} */
+const backends = later('primary/backend');
+/** @type {() => typeof import('./hook')} */
+const hooks = later('primary/hook');
+/** @type {() => typeof import('./scheduling')} */
+const schedules = later('primary/scheduling');
+/** @type {() => typeof import('./supervise/index')} */
+const supervising = later('primary/supervise/index');
+/** @type {() => typeof import('./supervise/launch')} */
+const launching = later('primary/supervise/launch');
+/** @type {() => typeof import('./supervise/options')} */
+const superviseOptions = later('primary/supervise/options');
 
 /**
  * @typedef {import('../../index').Cluster} Cluster
@@ -42,23 +73,25 @@ const { createWorkerClass } = require('./worker');
  * @typedef {{ -readonly [Key in keyof Cluster]: Cluster[Key] }} MutableCluster
  */
 
-/** How long, in ms, a worker may plan to take for what it has begun when it is told to retire. */
+/** The drain timeout in ms of a worker that retires without supervision. */
 const DRAIN_TIMEOUT = 10_000;
 
 /**
- * Makes `target` the primary's cluster object. All that the app can read it can also replace, as in the built-in:
- * `workers`, `settings` and `schedulingPolicy` are therefore read from the object whenever they are needed.
+ * Makes `target` the primary's cluster object. The app can replace every property that it can read, as in the
+ * built-in: so `workers`, `settings` and `schedulingPolicy` are read from the object whenever they are
+ * needed.
  * @param {EventEmitter} target A new emitter, or the built-in cluster object.
  * @returns {Cluster}
  */
 function createPrimary(target) {
+  keep(LATER);
   const cluster = /** @type {MutableCluster} */ (/** @type {unknown} */ (target));
 
-  /** Tells callbacks of disconnect() that no worker is left. */
+  /** Calls the callbacks of disconnect() when no worker is left. */
   const intercom = new EventEmitter();
 
   /**
-   * All workers until the app has been told of their end; cluster.workers forgets some earlier.
+   * All workers whose end has not been reported to the app; cluster.workers drops some earlier.
    * @type {Map<number, Worker>}
    */
   const known = new Map();
@@ -67,26 +100,31 @@ function createPrimary(target) {
   let policy = initialPolicy();
 
   /**
-   * What the policy 'hook' asks, if the cluster's is that one.
+   * The hook, if the cluster's policy is 'hook'.
    * @type {import('../../index').ScheduleHook | undefined}
    */
   let hook;
 
-  const hookAnswers = new HookAnswers((id) => known.get(id));
-  const supervision = new Supervision(() => scheduling(cluster.settings), hookAnswers);
-  const onInternalMessage = createMessageHandler(target, (id) => supervision.catchUp(id));
+  const supervision = new Supervision(
+    () => scheduling(cluster.settings),
+    () => new (hooks().HookAnswers)((id) => known.get(id)),
+  );
+  const onInternalMessage = createMessageHandler(target, (id) => supervision.flush(id));
 
   /**
-   * What is forwarded: the value of the setting.
+   * The value of the setting `forward` that is in force.
    * @type {ClusterSettings['forward']}
    */
   let forwarded;
 
-  /** Workers that are no Node, or at least nothing that knows of clusters. */
+  /** Workers that run an external program. */
   const external = new WeakSet();
 
+  /** @type {ReturnType<typeof import('./supervise/index').createSupervise> | undefined} once supervise() is called */
+  let supervised;
+
   const Worker = createWorkerClass((worker) => {
-    // First: one that listens by itself may close its server only when nothing comes to it any more.
+    // First: a worker that listens by itself may close its server only when it gets no more connections.
     supervision.leave(worker.id);
     if (external.has(worker)) {
       if (worker.process.connected) worker.process.disconnect();
@@ -102,10 +140,11 @@ function createPrimary(target) {
    * @param {string} [reason]
    */
   function retire(reason = 'retire') {
-    const text = beginning(`${reason}`, MAX_REASON);
-    if (supervised.has(this.id)) supervision.native.retire(this.id, text);
+    const { MAX_REASON, beginning } = text();
+    const why = beginning(`${reason}`, MAX_REASON);
+    if (supervised?.has(this.id)) supervision.native.retire(this.id, why);
     else if (external.has(this)) this.disconnect();
-    else supervision.drain(this.id, text, DRAIN_TIMEOUT);
+    else supervision.drain(this.id, why, DRAIN_TIMEOUT);
     return this;
   }
   defineHidden(Worker.prototype, 'retire', { value: retire });
@@ -113,12 +152,13 @@ function createPrimary(target) {
   /** @param {ClusterSettings} [options] */
   function setupPrimary(options) {
     checkSettings(options);
-    // Here rather than at supervise(): there the mistake would be far from where it was made.
-    if (options?.supervise !== undefined) parseOptions({}, 1, options.supervise);
+    // Validated here rather than in supervise(), so that the error occurs where the mistake is.
+    if (options?.supervise !== undefined) superviseOptions().parseOptions({}, 1, options.supervise);
     const { settings: before } = cluster;
     const settings = mergeSettings(before, options);
     programOf(settings);
-    checkScheduling(settings);
+    applyScheduling(settings);
+    if (options?.backend !== undefined) backends().applyBackend(options.backend);
     cluster.settings = settings;
     if (!initialized) {
       initialized = true;
@@ -127,10 +167,10 @@ function createPrimary(target) {
       process.on('internalMessage', onDebuggerEnabled);
     }
     const forward = options?.forward;
-    // Who passes on all the settings there are means nothing new by it.
+    // The same value again, for example in a copy of all settings, is not a new request.
     if (forward !== undefined && forward !== forwarded) {
       try {
-        startForwarding(supervision, forward);
+        forwarder().startForwarding(supervision, forward);
       } catch (error) {
         cluster.settings = before;
         throw error;
@@ -141,25 +181,31 @@ function createPrimary(target) {
   }
 
   /**
-   * How connections are distributed. A policy that was refused is none that it knows; if
-   * the app goes on all the same, the kernel balances.
+   * The scheduling of the cluster. A policy that was refused has no name; if the app continues nevertheless,
+   * the kernel balances.
    * @param {ClusterSettings} settings
    */
   function scheduling(settings) {
     const name = policyName(initialized ? policy : cluster.schedulingPolicy) ?? 'none';
     const byDefault = name === 'hook' ? (hook ?? 'none') : name;
-    return readScheduling(settings.scheduling === undefined ? byDefault : settings.scheduling, byDefault);
+    if (settings.scheduling === undefined && typeof byDefault === 'string') {
+      return { plans: { default: { policy: byDefault }, listeners: {} }, hooks: [] };
+    }
+    return schedules().readScheduling(
+      settings.scheduling === undefined ? byDefault : settings.scheduling,
+      byDefault,
+    );
   }
 
   /** @param {ClusterSettings} settings */
-  function checkScheduling(settings) {
+  function applyScheduling(settings) {
     if (settings.scheduling === undefined) return;
     const wanted = scheduling(settings);
     if (supervision.scheduling === undefined) {
       const { policy: name, hook: index } = wanted.plans.default;
       policy = cluster.schedulingPolicy = /** @type {number} */ (policyNumber(name));
       hook = index === undefined ? undefined : wanted.hooks[index];
-    } else if (!isSameSchedule(supervision.scheduling, wanted)) {
+    } else if (!schedules().isSameSchedule(supervision.scheduling, wanted)) {
       const error = new Error(
         "setupPrimary(): 'scheduling' cannot change once a worker has been forked or something is forwarded",
       );
@@ -172,14 +218,15 @@ function createPrimary(target) {
    * @param {import('../../index').HookOptions} [options]
    */
   function schedule(choose, options) {
-    if (typeof choose !== 'function') throw wrongType('choose', 'a function', choose);
+    if (typeof choose !== 'function') throw schedules().wrongType('choose', 'a function', choose);
     const { scheduling: current } = cluster.settings;
     const others = typeof current === 'object' ? current : {};
     setupPrimary({ scheduling: { ...others, policy: choose, hook: options } });
   }
 
   /**
-   * The first SIGUSR1 turns on the primary's inspector, of which Node informs in this way. The workers follow.
+   * The first SIGUSR1 starts the primary's inspector, which Node reports with this message. The workers'
+   * inspectors follow.
    * @param {{ cmd: string }} message
    */
   function onDebuggerEnabled(message) {
@@ -187,7 +234,7 @@ function createPrimary(target) {
     for (const worker of /** @type {Worker[]} */ (Object.values(cluster.workers ?? {}))) {
       const enable = () => supervision.kill(worker.id, os.constants.signals.SIGUSR1);
       if (worker.state === 'online' || worker.state === 'listening') enable();
-      // Before a worker is online it may not have a handler yet, and the signal would end it.
+      // Before a worker is online it may have no handler yet, and the signal would end it.
       else worker.once('online', enable);
     }
   }
@@ -196,7 +243,7 @@ function createPrimary(target) {
    * The options of child_process.fork().
    * @param {ClusterSettings} settings
    * @param {NodeJS.ProcessEnv} env
-   * @param {string} [inspectPort] If that is known.
+   * @param {string} [inspectPort] The inspector port, if it is known.
    */
   function forkOptions(settings, env, inspectPort) {
     const inspector =
@@ -221,7 +268,7 @@ function createPrimary(target) {
    * @param {number} id
    * @param {ClusterSettings} settings
    * @param {any} [env]
-   * @param {{ pid: number, fds: number[], inspectPort?: string }} [started] If supervision has started the process already.
+   * @param {{ pid: number, fds: number[], inspectPort?: string }} [started] The process, if supervision has started it already.
    */
   function createWorker(id, settings, env, started) {
     const options = forkOptions(
@@ -260,9 +307,9 @@ function createPrimary(target) {
    * @param {NodeJS.Signals | null} signal
    */
   function onExit(worker, code, signal) {
-    // As long as messages of it may come, it stays in the list: the last of the two events removes it.
+    // While messages of it may still arrive, it stays in the list: the later of the two events removes it.
     if (!worker.isConnected()) removeWorker(worker);
-    // Runs after the listeners below, also if one of them throws. They are where an app forks a replacement.
+    // Runs after the listeners below, even if one of them throws. In them an app forks a replacement.
     setImmediate(() => {
       known.delete(worker.id);
       supervision.onExitReported(worker.id);
@@ -277,8 +324,8 @@ function createPrimary(target) {
   /** @param {Worker} worker */
   function onDisconnect(worker) {
     if (worker.isDead()) removeWorker(worker);
-    // One that leaves by agreement has left its listeners. One that has just lost its channel is about to die: its
-    // listeners stay open for its replacement until it is known whether there will be one.
+    // A worker that leaves intentionally has left its listeners. One that has just lost its channel is about
+    // to die: its listeners stay open until it is known whether there will be a replacement.
     else if (worker.exitedAfterDisconnect) supervision.leave(worker.id);
 
     worker.exitedAfterDisconnect = hasLeft(worker);
@@ -301,8 +348,8 @@ function createPrimary(target) {
 
   /** @param {() => void} [callback] */
   function disconnect(callback) {
-    const supervisor = supervised.current();
-    // Those of a supervised cluster would be replaced.
+    const supervisor = supervised?.current();
+    // Workers of a supervised cluster would be replaced, so it is shut down.
     if (supervisor !== undefined) return void supervisor.shutdown().then(callback);
     const workers = /** @type {Worker[]} */ (Object.values(cluster.workers ?? {}));
     if (workers.length === 0) nextTick(() => intercom.emit('disconnect'));
@@ -312,21 +359,28 @@ function createPrimary(target) {
     if (typeof callback === 'function') intercom.once('disconnect', callback);
   }
 
-  const supervised = createSupervise({
-    supervision,
-    availableParallelism: EXTRAS.availableParallelism,
-    setup() {
-      cluster.setupPrimary();
-      return cluster.settings;
-    },
-    template: (settings, env, count) =>
-      describeLaunch(settings, count, (inspectorPort) => forkOptions(settings, env, inspectorPort)),
-    expectMore: (settings, count) => expectMore(settings, count, supervision.native),
-    adopt: (settings, { id, ...started }) => createWorker(id, settings, undefined, started),
-    workerOf: (id) => known.get(id),
-  });
+  /** @param {[options?: import('../../index').SuperviseOptions]} args */
+  function supervise(...args) {
+    supervised ??= supervising().createSupervise({
+      supervision,
+      availableParallelism: EXTRAS.availableParallelism,
+      setup() {
+        cluster.setupPrimary();
+        return cluster.settings;
+      },
+      template: (settings, env, count) =>
+        launching().describeLaunch(settings, count, (inspectorPort) =>
+          forkOptions(settings, env, inspectorPort),
+        ),
+      expectMore: (settings, count) => launching().expectMore(settings, count, supervision.native),
+      adopt: (settings, { id, ...started }) => createWorker(id, settings, undefined, started),
+      workerOf: (id) => known.get(id),
+      applyBackend: (backend) => backends().applyBackend(backend),
+    });
+    return supervised.supervise(...args);
+  }
 
-  // The order is what the app sees when it lists the object.
+  // The app sees the properties in this order when it enumerates the object.
   cluster.isWorker = false;
   cluster.isMaster = true;
   cluster.isPrimary = true;
@@ -343,12 +397,12 @@ function createPrimary(target) {
   const extras = {
     ...EXTRAS,
     ...CONSTANTS,
-    forwarding: () => forwarding(supervision),
+    forwarding: () => forwarder().forwarding(supervision),
     schedule,
     schedulingStats: () => supervision.report(),
-    supervise: supervised.supervise,
+    supervise,
   };
-  return /** @type {Cluster} */ (/** @type {unknown} */ (addExtras(target, extras)));
+  return /** @type {Cluster} */ (/** @type {unknown} */ (addExtras(target, extras, LAZY)));
 }
 
 /** @type {Cluster | undefined} */
@@ -361,7 +415,8 @@ function getPrimary() {
 }
 
 /**
- * Turns the built-in cluster object itself into it, since that is what the app and its libraries hold on to.
+ * Turns the built-in cluster object itself into the primary's, because the app and its libraries hold that
+ * object.
  * @param {EventEmitter & { workers?: object }} builtin
  */
 function takeOver(builtin) {

@@ -12,7 +12,7 @@ const MAX_PORT = 65535;
  */
 
 /**
- * Whether something turns the inspectors of workers on.
+ * Whether an option starts the inspectors of workers.
  * @param {ClusterSettings} settings
  */
 function isInspected({ execArgv = [] }) {
@@ -20,15 +20,15 @@ function isInspected({ execArgv = [] }) {
 }
 
 /**
- * The option that keeps workers that are debugged from fighting over the primary's port.
+ * The option that gives each inspected worker a port of its own, so that it does not use the primary's.
  * @param {ClusterSettings} settings
- * @param {() => number} nextInspector How far the next worker's port is from the primary's: one count for all workers.
- * @returns {string[]} Empty if nothing turns the inspector on.
+ * @param {() => number} nextInspector The distance of the next worker's port from the primary's: one count for all workers.
+ * @returns {string[]} Empty if the inspector is off.
  * @throws {RangeError} ERR_SOCKET_BAD_PORT
  */
 function inspectorArgs(settings, nextInspector) {
   const { inspectPort } = settings;
-  // null is refused also where the inspector is off.
+  // null is refused even if the inspector is off.
   if (inspectPort === null) throw badPort(null);
   if (!isInspected(settings)) return [];
   const port = inspectPort === undefined ? nextPort(nextInspector()) : choosePort(inspectPort);
@@ -40,9 +40,9 @@ function inspectorArg(port) {
   return `--inspect-port=${port}`;
 }
 
-/** @param {number | (() => number)} wish */
-function choosePort(wish) {
-  const port = typeof wish === 'function' ? wish() : wish;
+/** @param {number | (() => number)} option */
+function choosePort(option) {
+  const port = typeof option === 'function' ? option() : option;
   if (!isPort(port)) throw badPort(port);
   return port;
 }
@@ -54,11 +54,11 @@ function nextPort(distance) {
 }
 
 /**
- * Where the ports of supervised workers come from, which the native supervisor starts by itself. A function is asked
- * ahead, once for each worker that is about to be started.
+ * The inspector ports of supervised workers, which the native supervisor starts by itself. A function is
+ * called in advance, once for each worker that is about to be started.
  * @param {ClusterSettings} settings
  * @param {number} count
- * @returns {{ debugPort?: number, ports?: string[] } | undefined} Nothing if all have the same arguments.
+ * @returns {{ debugPort?: number, ports?: string[] } | undefined} Undefined if all workers have the same arguments.
  * @throws {RangeError} ERR_SOCKET_BAD_PORT
  */
 function inspectorPorts(settings, count) {
@@ -70,7 +70,7 @@ function inspectorPorts(settings, count) {
 }
 
 /**
- * As elsewhere in Node, the text of a number will do.
+ * As elsewhere in Node, a number may be given as a string.
  * @param {unknown} port
  */
 function isPort(port) {
@@ -86,7 +86,7 @@ function badPort(port) {
 }
 
 /**
- * A wrong value in the words of Node's own errors.
+ * Describes an invalid value in the words of Node's own errors.
  * @param {unknown} value
  */
 function describe(value) {

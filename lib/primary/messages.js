@@ -3,9 +3,9 @@
 const { Map, process } = require('../globals');
 const os = require('node:os');
 
-// The conversation that `cluster` itself has on a worker's IPC channel, in the built-in's own format, between the
-// app's messages: so the order in which 'online', 'listening' and those messages are seen is the built-in's. What has
-// to work while the primary's JavaScript is busy does not come this way.
+// The messages of `cluster` itself on a worker's IPC channel, in the built-in's format and among the app's
+// messages, so that 'online', 'listening' and those messages are seen in the built-in's order. Messages that
+// must work while the primary's JavaScript is busy use the control socket instead.
 
 /**
  * @typedef {import('../../index').Worker & { state: string }} Worker
@@ -21,13 +21,13 @@ let seq = 0;
 function send(worker, message) {
   const child = worker.process;
   if (!child.connected) return;
-  // Looked up now: the app may have wrapped it.
+  // Looked up at each call, because the app may have wrapped it.
   child.send(/** @type {any} */ ({ cmd: 'NODE_CLUSTER', ...message, seq: seq++ }));
 }
 
 let warned = false;
 
-/** A worker asks this way for a listener only if our preload did not run in it. */
+/** A worker requests a listener in this way only if our preload did not run in it. */
 function warnOfPreload() {
   if (warned) return;
   warned = true;
@@ -39,12 +39,12 @@ function warnOfPreload() {
 }
 
 /**
- * Does what the workers of a cluster say on their channels.
+ * Handles the messages of workers on their IPC channels.
  * @param {import('node:events').EventEmitter} cluster
- * @param {(id: number) => void} catchUp Does what a worker has asked of the native supervisor so far.
- * @returns {(worker: Worker, message: Message) => void} For each 'internalMessage' of a worker.
+ * @param {(id: number) => void} flush Carries out what a worker has requested of the control thread so far.
+ * @returns {(worker: Worker, message: Message) => void} Called for each 'internalMessage' of a worker.
  */
-function createMessageHandler(cluster, catchUp) {
+function createMessageHandler(cluster, flush) {
   /** @type {Map<unknown, (worker: Worker, message: Message) => void>} */
   const acts = new Map();
 
@@ -54,23 +54,26 @@ function createMessageHandler(cluster, catchUp) {
     cluster.emit('online', worker);
   });
 
+  // The worker has told the native supervisor as well. A listener of this event may rely on the worker
+  // getting connections.
   acts.set('listening', (worker, { addressType, address, port, fd }) => {
+    flush(worker.id);
     const info = { addressType, address, port, fd };
     worker.state = 'listening';
     worker.emit('listening', info);
     cluster.emit('listening', worker, info);
   });
 
-  // The worker leaves of its own accord; it closes the channel only once it knows that the primary knows.
+  // The worker leaves by itself, and closes the channel only once the primary has acknowledged this.
   acts.set('exitedAfterDisconnect', (worker, message) => {
     worker.exitedAfterDisconnect = true;
-    // One that drains does not wait for it, and may be gone by the time this is read.
+    // A draining worker does not wait for it, and may be gone by the time this is read.
     if (!message.drains) send(worker, { ack: message.seq });
   });
 
-  // It has asked the native supervisor for that, too, on a socket of its own. An app that hears from the worker after it
-  // has closed its server may count on the server being closed.
-  acts.set('close', (worker) => catchUp(worker.id));
+  // Flushed as well: an app that gets a message sent after the worker closed its server may rely on the
+  // server being closed.
+  acts.set('close', (worker) => flush(worker.id));
 
   acts.set('queryServer', (worker, message) => {
     if (worker.exitedAfterDisconnect) return;

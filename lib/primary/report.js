@@ -1,6 +1,6 @@
 'use strict';
 
-// The result of schedulingStats(), without what cannot be other than 0 under the policies that are in force.
+// The result of schedulingStats(), without the fields that are always 0 under the policies in force.
 
 const { JSON, Object } = require('../globals');
 
@@ -10,7 +10,7 @@ const { JSON, Object } = require('../globals');
  */
 
 /**
- * @param {string} text what the native part counts, as JSON
+ * @param {string} text the native part's counts, as JSON
  * @param {Schedule} schedule
  * @returns {import('../../index').SchedulingStats}
  */
@@ -29,7 +29,8 @@ function readReport(text, { plans, hooks }) {
 }
 
 /**
- * A worker accepts nothing from clients, keeps nobody waiting and turns nobody away.
+ * Drops the counts that only listeners have: a worker accepts no clients itself, and neither queues nor sheds
+ * them.
  *
  * @param {any} worker
  * @param {boolean} passes whether connections are passed to workers

@@ -5,50 +5,24 @@ const path = require('node:path');
 const { inspect } = require('node:util');
 
 const { isOptions, refuseUnknownKeys } = require('../option-keys');
+const { POLICIES } = require('./policies');
 
-// What `setupPrimary({ scheduling })` takes: checked here, so that a mistake is told at once and by name, and written
-// down in full for the native part, which decides.
+// The option `scheduling` of `setupPrimary()`: validated here, so that a mistake is reported at once with its
+// name, and completed for the native part, which decides.
 
-/** The policies by the constant that `cluster.schedulingPolicy` has for each. */
-const POLICIES = /** @type {const} */ ([
-  [1, 'SCHED_NONE', 'none'],
-  [2, 'SCHED_RR', 'round-robin'],
-  [3, 'SCHED_LEAST_CONNECTIONS', 'least-connections'],
-  [4, 'SCHED_LEAST_LOADED', 'least-loaded'],
-  [5, 'SCHED_STICKY', 'sticky'],
-  [6, 'SCHED_KERNEL', 'kernel'],
-  [7, 'SCHED_HOOK', 'hook'],
-]);
-
-/** Those that the built-in lacks. They are not enumerable on the cluster object. */
-const CONSTANTS = Object.fromEntries(POLICIES.slice(2).map(([number, constant]) => [constant, number]));
-
-/** What an app may write. A hook is chosen by the function itself. */
+/** The names that an app may use. A hook is given as the function itself. */
 const NAMES = POLICIES.map(([, , name]) => name).filter((name) => name !== 'hook');
 
 /** @typedef {import('../../index').ScheduleHook} ScheduleHook */
 
-/** No timer here is meant to be longer, in ms. */
+/** The upper limit of durations here, in ms. */
 const A_DAY = 86_400_000;
 
-/** What the name of a cookie, a header or a parameter may be made of. */
+/** The form of the name of a cookie, a header or a parameter. */
 const TOKEN = /^[\w!#$%'*+.^`|~-]{1,256}$/;
 
-/** The longest body of a response that is written without waiting. */
+/** The longest response body in bytes, which can be written without blocking. */
 const MAX_BODY = 8192;
-
-/**
- * @param {unknown} number A value of `cluster.schedulingPolicy`.
- * @returns {string | undefined} The name of the policy, if it is one.
- */
-function policyName(number) {
-  return POLICIES.find(([known]) => known === number)?.[2];
-}
-
-/** @param {string} name */
-function policyNumber(name) {
-  return POLICIES.find(([, , known]) => known === name)?.[0];
-}
 
 /**
  * @param {string} code
@@ -140,7 +114,7 @@ function readOverload(name, overload) {
     deadline: deadline === undefined ? null : wholeNumber(`${name}.deadline`, deadline, 1, A_DAY),
     action: readAction(`${name}.action`, action),
   };
-  // Who is left in the backlog is not timed.
+  // Connections in the backlog have no deadline.
   if (read.deadline !== null && action === 'wait') {
     throw wrongValue(`${name}.deadline`, "left out unless 'action' says what to do then", deadline);
   }
@@ -152,9 +126,9 @@ const PLAN = ['policy', 'slowStart', 'sticky', 'hook', 'overload'];
 /**
  * @param {string} name
  * @param {any} options
- * @param {readonly string[]} more What may stand there besides.
+ * @param {readonly string[]} more Further keys that are allowed.
  * @param {string | ScheduleHook} policyByDefault
- * @param {ScheduleHook[]} hooks Those so far.
+ * @param {ScheduleHook[]} hooks The hooks found so far.
  */
 function readPlan(name, options, more, policyByDefault, hooks) {
   if (typeof options === 'string' || typeof options === 'function') options = { policy: options };
@@ -260,7 +234,7 @@ function readListeners(name, listeners, policyByDefault, hooks) {
   if (!isOptions(listeners)) throw wrongType(name, 'an object', listeners);
   return Object.fromEntries(
     Object.entries(listeners).map(([where, options]) => [
-      // A path means what it means to the primary; workers ask with their own made absolute.
+      // A path is resolved in the primary's directory; workers send theirs already absolute.
       /^\d+$/.test(where) ? where : path.resolve(where),
       readPlan(`${name}['${where}']`, options, [], policyByDefault, hooks),
     ]),
@@ -268,15 +242,15 @@ function readListeners(name, listeners, policyByDefault, hooks) {
 }
 
 /**
- * How connections are distributed: as the native part reads it, and the functions that it asks by their numbers.
+ * The scheduling: the plans for the native part, and the hooks to which their numbers refer.
  * @typedef {{ plans: { default: { policy: string, hook?: number }, listeners: Record<string, object> }, hooks: ScheduleHook[] }} Schedule
  */
 
 /**
  * @param {unknown} scheduling The option.
- * @param {string | ScheduleHook} policyByDefault Where it names none.
+ * @param {string | ScheduleHook} policyByDefault The policy if the option names none.
  * @returns {Schedule}
- * @throws {TypeError} ERR_INVALID_ARG_TYPE or ERR_INVALID_ARG_VALUE, with the name of what is wrong.
+ * @throws {TypeError} ERR_INVALID_ARG_TYPE or ERR_INVALID_ARG_VALUE, with the name of the invalid option.
  */
 function readScheduling(scheduling, policyByDefault) {
   /** @type {ScheduleHook[]} */
@@ -301,4 +275,4 @@ function isSameSchedule(one, other) {
   );
 }
 
-module.exports = { CONSTANTS, isSameSchedule, policyName, policyNumber, readScheduling, wrongType };
+module.exports = { isSameSchedule, readScheduling, wrongType };

@@ -2,8 +2,11 @@
 
 const { Array, Error, Object, Reflect, String, process } = require('../globals');
 const { invalidValue } = require('../errors');
-const { closest } = require('../option-keys');
-const { policyName } = require('./scheduling');
+const { later } = require('../later');
+const { policyName } = require('./policies');
+
+/** @type {() => typeof import('../option-keys')} */
+const optionKeys = later('option-keys');
 
 const SCHED_NONE = 1;
 const SCHED_RR = 2;
@@ -25,12 +28,12 @@ const BUILTIN = [
   'windowsHide',
 ];
 
-/** Those that it does not have. */
-const OURS = ['forward', 'scheduling', 'supervise', 'execPath'];
+/** The settings that only rcluster has. */
+const OURS = ['backend', 'forward', 'scheduling', 'supervise', 'execPath'];
 
 /**
- * Refuses a key that is one of our settings misspelt. All other unknown keys are ignored, as the built-in does: a program
- * may pass an object with keys of its own.
+ * Refuses a key that looks like a misspelling of one of our settings. Other unknown keys are ignored, as the
+ * built-in does: a program may pass an object with keys of its own.
  * @param {unknown} options
  * @throws {TypeError} ERR_INVALID_ARG_VALUE
  */
@@ -39,7 +42,7 @@ function checkSettings(options) {
   const known = [...BUILTIN, ...OURS];
   for (const key of Object.keys(options)) {
     if (known.includes(key)) continue;
-    const meant = closest(key, known, () => 2);
+    const meant = optionKeys().closest(key, known, () => 2);
     if (meant !== undefined && OURS.includes(meant)) {
       throw invalidValue(`The setting "${key}" does not exist. Did you mean "${meant}"?`);
     }
@@ -47,7 +50,7 @@ function checkSettings(options) {
 }
 
 /**
- * What setupPrimary() makes of the settings so far and of its options: always a new object.
+ * Merges the current settings with the options of setupPrimary(), always into a new object.
  * @param {ClusterSettings} current
  * @param {ClusterSettings} [options]
  * @returns {ClusterSettings}
@@ -61,7 +64,7 @@ function mergeSettings(current, options) {
     ...current,
     ...options,
   };
-  // Unless V8's profiler is told otherwise, all processes write one and the same file.
+  // Without this, V8's profiler would make all processes write to the same file.
   if (hasOption(settings.execArgv, '--prof') && !hasOption(settings.execArgv, '--logfile=')) {
     settings.execArgv = [...settings.execArgv, '--logfile=v8-%p.log'];
   }
@@ -71,7 +74,8 @@ function mergeSettings(current, options) {
 const { startsWith } = String.prototype;
 
 /**
- * Whether one of the options begins so. As in the built-in, any list-like value will do, of anything that has a text.
+ * Whether an option begins with `start`. As in the built-in, any array-like value is accepted, with any items
+ * that can be converted to strings.
  * @param {ArrayLike<unknown>} options
  * @param {string} start
  */
@@ -81,15 +85,15 @@ function hasOption(options, start) {
   ]);
 }
 
-/** @returns {number} The scheduling policy that the environment asks for, else the default. */
+/** @returns {number} The scheduling policy in the environment, or the default. */
 function initialPolicy() {
   return process.env.NODE_CLUSTER_SCHED_POLICY === 'none' ? SCHED_NONE : SCHED_RR;
 }
 
 /**
  * @param {unknown} policy
- * @param {unknown} hook The function that decides, if there is one.
- * @throws {Error} ERR_INTERNAL_ASSERTION, which is the built-in's code for it.
+ * @param {unknown} hook The hook, if there is one.
+ * @throws {Error} ERR_INTERNAL_ASSERTION, as the built-in throws.
  */
 function checkPolicy(policy, hook) {
   const name = policyName(policy);

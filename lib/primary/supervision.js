@@ -4,22 +4,31 @@ const { constants } = require('node:os');
 const { Error, JSON, Map, Object, process, setImmediate } = require('../globals');
 const { noReport } = require('../extras');
 const { loadBinding, packageFiles } = require('../load-binding');
-const { readReport } = require('./report');
+const { later } = require('../later');
+
+/** @type {() => typeof import('../examine')} */
+const examine = later('examine');
+/** @type {() => typeof import('./report')} */
+const report = later('primary/report');
 
 /**
- * @typedef {import('../../binding').Supervisor} Supervisor
+ * @typedef {import('../../binding').Primary} Primary
  * @typedef {import('../../binding').ExitEvent} ExitEvent
  * @typedef {import('../../binding').WarningEvent} WarningEvent
  * @typedef {import('../../binding').FailureEvent} FailureEvent
  * @typedef {import('../../binding').SpawnedEvent} SpawnedEvent
  * @typedef {import('../../binding').OrphansEvent} OrphansEvent
  * @typedef {import('../../binding').SupervisionEvent} SupervisionEvent
- * @typedef {import('../../binding').QuestionsEvent} QuestionsEvent
+ * @typedef {import('../../binding').HookEvent} HookEvent
+ * @typedef {import('../../binding').ExamineEvent} ExamineEvent
  * @typedef {import('./scheduling').Schedule} Schedule
  *
- * Who hears of what supervision does by itself.
+ * The receiver of what supervision does by itself.
  * @typedef {{ onSpawned: (event: SpawnedEvent) => void, onMessage: (message: any) => void }} Audience
  */
+
+/** How long the exit of this process waits, in ms, for the reader of the workers' output. */
+const FLUSH_LIMIT = 1000;
 
 /** @param {string | undefined} code the name of an error of the system @returns {number | undefined} its number */
 function errnoOf(code) {
@@ -27,24 +36,24 @@ function errnoOf(code) {
 }
 
 /**
- * A cluster's hold on the native supervisor. It exists from the first spawn on: a process that never forks starts no
- * native thread, and the scheduling policy is known only then.
+ * A cluster's connection to the native supervisor, which is started at the first spawn: a process that never
+ * forks starts no native thread, and the scheduling policy is known only then.
  */
 class Supervision {
   /** @type {() => Schedule} */
   #readScheduling;
 
   /**
-   * How connections are distributed, once that is settled.
+   * The scheduling, once it is final.
    * @type {Schedule | undefined}
    */
   scheduling;
 
-  /** @type {Supervisor | undefined} */
+  /** @type {Primary | undefined} */
   #supervisor;
 
   /**
-   * Whom to tell that a worker is gone, by the id of the worker.
+   * The callbacks for the exits of living workers, by id.
    * @type {Map<number, (code: number, signal: number) => void>}
    */
   #living = new Map();
@@ -54,16 +63,19 @@ class Supervision {
   /** @type {Audience | undefined} */
   audience;
 
-  /** @type {InstanceType<typeof import('./hook').HookAnswers>} */
+  /** @type {() => InstanceType<typeof import('./hook').HookAnswers>} */
+  #createAnswers;
+
+  /** @type {InstanceType<typeof import('./hook').HookAnswers> | undefined} once a hook has been asked */
   #answers;
 
   /**
-   * @param {() => Schedule} readScheduling Asked once, at the first spawn.
-   * @param {InstanceType<typeof import('./hook').HookAnswers>} answers
+   * @param {() => Schedule} readScheduling Called once, at the first spawn.
+   * @param {() => InstanceType<typeof import('./hook').HookAnswers>} createAnswers
    */
-  constructor(readScheduling, answers) {
+  constructor(readScheduling, createAnswers) {
     this.#readScheduling = readScheduling;
-    this.#answers = answers;
+    this.#createAnswers = createAnswers;
   }
 
   /**
@@ -91,7 +103,7 @@ class Supervision {
   }
 
   /**
-   * Whether a supervised worker leaves, or has left, by agreement.
+   * Whether a supervised worker is leaving, or has left, intentionally.
    * @param {number} id
    */
   isLeaving(id) {
@@ -99,11 +111,11 @@ class Supervision {
   }
 
   #start() {
-    const { Supervisor } = loadBinding();
+    const { Primary } = loadBinding();
     this.scheduling = this.#readScheduling();
     const plans = JSON.stringify(this.scheduling.plans);
     try {
-      return new Supervisor(plans, packageFiles(), (event) => this.#onEvent(event));
+      return new Primary(plans, packageFiles(), (event) => this.#onEvent(event));
     } catch (error) {
       const failure = /** @type {NodeJS.ErrnoException} */ (error);
       const errno = errnoOf(failure.code);
@@ -112,13 +124,13 @@ class Supervision {
   }
 
   /**
-   * What has been done with connections so far.
+   * The counts of connections so far.
    * @returns {import('../../index').SchedulingStats}
    */
   report() {
     const supervisor = this.#supervisor;
     return supervisor
-      ? readReport(supervisor.report(), /** @type {Schedule} */ (this.scheduling))
+      ? report().readReport(supervisor.report(), /** @type {Schedule} */ (this.scheduling))
       : noReport();
   }
 
@@ -128,11 +140,11 @@ class Supervision {
    * @returns {number} 0 or a negative errno.
    */
   kill(id, signal) {
-    return /** @type {Supervisor} */ (this.#supervisor).kill(id, signal);
+    return /** @type {Primary} */ (this.#supervisor).kill(id, signal);
   }
 
   /**
-   * The worker serves no longer: it is dropped from its listeners, and those with nobody left are closed.
+   * The worker no longer serves: it is removed from its listeners, and listeners without members are closed.
    * @param {number} id
    */
   leave(id) {
@@ -140,8 +152,8 @@ class Supervision {
   }
 
   /**
-   * The worker takes no more connections, finishes and exits. It is told natively, so the JavaScript of neither side
-   * has to be idle for it to be on its way.
+   * Drains the worker: it takes no more connections, finishes and exits. The order goes over the control
+   * socket, so neither side's JavaScript must be idle for it to arrive.
    * @param {number} id
    * @param {string} reason
    * @param {number} timeout in ms
@@ -151,12 +163,12 @@ class Supervision {
   }
 
   /**
-   * What the worker has asked of the native supervisor so far is done when this returns. Its messages to us come another
-   * way, and may be faster.
+   * Waits until everything that the worker has requested of the native supervisor so far is done. Its IPC
+   * messages take another way, and may be faster.
    * @param {number} id
    */
-  catchUp(id) {
-    this.#supervisor?.catchUp(id);
+  flush(id) {
+    this.#supervisor?.flush(id);
   }
 
   /**
@@ -167,9 +179,14 @@ class Supervision {
     return this.native.forward(specs);
   }
 
-  /** Removes the sockets by which workers are reached that listen by themselves. */
+  /** Removes the Unix sockets of workers that listen on addresses of their own. */
   removeSockets() {
     this.#supervisor?.removeSockets();
+  }
+
+  /** Writes the workers' last output. A reader that does not read delays this only for FLUSH_LIMIT. */
+  flushLogs() {
+    this.#supervisor?.flushLogs(FLUSH_LIMIT);
   }
 
   /** @returns {import('../../binding').ForwardReport[]} */
@@ -178,14 +195,14 @@ class Supervision {
   }
 
   /**
-   * The app knows that the worker is dead and has had its chance to fork another.
+   * The app has been told that the worker is dead, and has had its chance to fork another.
    * @param {number} id
    */
   onExitReported(id) {
     this.#supervisor?.onExitReported(id);
   }
 
-  /** One more living child wants the event loop to go on. */
+  /** One more living child keeps the event loop alive. */
   hold() {
     if (this.#holds++ === 0) this.native.ref();
   }
@@ -194,7 +211,7 @@ class Supervision {
     if (--this.#holds === 0) this.native.unref();
   }
 
-  /** @param {ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent | QuestionsEvent | OrphansEvent} event */
+  /** @param {ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent | HookEvent | OrphansEvent | ExamineEvent} event */
   #onEvent(event) {
     switch (event.kind) {
       case 'exit':
@@ -206,11 +223,14 @@ class Supervision {
       case 'spawned':
         this.audience?.onSpawned(event);
         break;
-      case 'questions':
+      case 'hook':
         this.#answer(JSON.parse(event.text));
         break;
       case 'orphans':
         this.#supervisor?.reapOrphans(event.pids);
+        break;
+      case 'examine':
+        void examine().examine(JSON.parse(event.text), event.fd);
         break;
       case 'supervision':
         this.audience?.onMessage(JSON.parse(event.text));
@@ -220,10 +240,11 @@ class Supervision {
     }
   }
 
-  /** @param {import('./hook').Questions} questions */
-  #answer(questions) {
+  /** @param {import('./hook').HookBatch} batch */
+  #answer(batch) {
     const { hooks } = /** @type {Schedule} */ (this.scheduling);
-    this.#supervisor?.answer(questions.batch, this.#answers.to(hooks, questions));
+    this.#answers ??= this.#createAnswers();
+    this.#supervisor?.answer(batch.batch, this.#answers.to(hooks, batch));
   }
 
   /** @param {ExitEvent} event */
@@ -235,8 +256,8 @@ class Supervision {
 }
 
 /**
- * Without its native part a primary neither serves nor notices that workers die, and nothing but a new process gets it
- * back. So this is an exception that nobody can catch but process.on('uncaughtException').
+ * Without its native part a primary neither serves nor notices that workers die, and only a new process can
+ * recover. So this throws an exception that only process.on('uncaughtException') can catch.
  * @param {string} message
  */
 function fail(message) {

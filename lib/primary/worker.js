@@ -6,11 +6,11 @@ const EventEmitter = require('node:events');
 /** @typedef {import('../../index').Worker} ClusterWorker */
 
 /**
- * Makes the Worker of one cluster object: the primary's handle on a worker.
+ * Creates the Worker class of one cluster object: the primary's handle of a worker.
  *
  * It is a function and not a class because `cluster.Worker()` works without `new`, and its methods are plain
  * enumerable properties of the prototype, as the built-in's are.
- * @param {(worker: ClusterWorker) => void} onDisconnect What a worker's disconnect() does beyond setting its flag.
+ * @param {(worker: ClusterWorker) => void} onDisconnect Called by a worker's disconnect() after it has set its flag.
  * @returns {import('../../index').WorkerConstructor}
  */
 function createWorkerClass(onDisconnect) {
@@ -43,7 +43,7 @@ function createWorkerClass(onDisconnect) {
   /** @type {ThisType<ClusterWorker> & Record<string, Function>} */
   const methods = {
     kill(/** @type {any[]} */ ...args) {
-      // Looked up, so that whoever replaces destroy() has replaced kill(), too.
+      // Looked up at each call, so that replacing destroy() also replaces kill().
       Reflect.apply(this.destroy, this, args);
     },
     send(/** @type {any[]} */ ...args) {

@@ -1,6 +1,6 @@
 'use strict';
 
-// Node's own child_process.fork() with a process handle of ours under it.
+// Node's own child_process.fork(), with our process handle underneath.
 
 const { Error, Object, process } = require('../globals');
 const { fork } = require('node:child_process');
@@ -26,9 +26,9 @@ const { EINVAL } = os.constants.errno;
 /** @typedef {import('node:child_process').ForkOptions & { windowsHide?: boolean }} ForkOptions */
 
 /**
- * child_process.fork() with another process handle. Node validates, makes the stdio streams and the IPC channel and emits
- * the events; only the handle under all that is exchanged. A ChildProcess announces itself on a diagnostics channel right
- * when it is made, which is after it has a handle and before it uses it.
+ * child_process.fork() with another process handle. Node validates, makes the stdio streams and the IPC
+ * channel and emits the events; only the handle is replaced. A ChildProcess is published on a diagnostics
+ * channel when it is created, after it has a handle and before it uses it.
  * @param {(child: InnerChild) => object} makeHandle
  * @param {string} file
  * @param {readonly string[]} args
@@ -56,7 +56,7 @@ function forkWith(makeHandle, file, args, options) {
  * @param {string} file
  * @param {readonly string[]} args
  * @param {ForkOptions} options Its env has NODE_UNIQUE_ID.
- * @param {Started} [started] If the supervisor has started it already.
+ * @param {Started} [started] The process, if the native supervisor has started it already.
  * @returns {import('node:child_process').ChildProcess}
  */
 function forkNative(id, supervision, file, args, options, started) {
@@ -71,7 +71,7 @@ function forkNative(id, supervision, file, args, options, started) {
     child = forkWith(makeHandle, file, args, options);
   } catch (error) {
     handle?.abandon();
-    // Node's message has the number of the error only.
+    // Node's message contains only the error number.
     if (handle?.failure !== undefined && error instanceof Error) error.cause ??= new Error(handle.failure);
     throw error;
   }
@@ -90,7 +90,7 @@ function forkNative(id, supervision, file, args, options, started) {
 }
 
 /**
- * How many options of Node the arguments begin with; -1 for another program.
+ * The number of Node options at the start of the arguments; -1 for another program.
  * @param {ForkOptions} options
  */
 function nodeOptions({ execPath, execArgv = [] }) {
@@ -98,12 +98,12 @@ function nodeOptions({ execPath, execArgv = [] }) {
 }
 
 /**
- * What child_process.fork() would have the native supervisor start.
+ * Describes what child_process.fork() would start, for the native supervisor.
  * @param {string} file
  * @param {readonly string[]} args
  * @param {ForkOptions} options
  * @returns {Omit<import('../../binding').SpawnOptions, 'id'>}
- * @throws {Error} What fork() throws for wrong arguments.
+ * @throws {Error} The error of fork() for invalid arguments.
  */
 function describeFork(file, args, options) {
   /** @type {Request | undefined} */
@@ -115,7 +115,7 @@ function describeFork(file, args, options) {
       spawn(...given) {
         request = toRequest(given);
         discard(original, given);
-        // One of the errors after which Node frees everything that it has made and throws.
+        // For this error Node frees everything that it has created, and throws.
         return -EINVAL;
       },
       close() {},

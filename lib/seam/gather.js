@@ -1,7 +1,7 @@
 'use strict';
 
-// Several messages of a turn leave in one system call. Node makes one for each, which is most of what a short message
-// costs, and has the other end read them one by one.
+// Sends several messages of a turn with one system call. Node makes one call for each, which is most of the
+// cost of a short message, and makes the other end read them one by one.
 
 const { AsyncResource } = require('node:async_hooks');
 const { getSystemErrorName } = require('node:util');
@@ -20,27 +20,31 @@ const {
 /** @typedef {import('./channel').End} End */
 
 /**
- * A batch of so many messages, or of so much text or so many bytes, is written at once: so that the other end has
- * something to do while this one goes on, and since it reads no more at a time.
+ * The number of messages, and the size in characters or bytes, at which a batch is written at once: the other
+ * end can then start on it, and reads no more at a time anyway.
  */
 const MANY = 16;
 const FULL = 64 * 1024;
 
-/** Messages larger than this, in characters or bytes, gain nothing by company. */
+/** Messages larger than this, in characters or bytes, gain nothing from a batch. */
 const LARGE = 16 * 1024;
 
 /**
- * How many messages of a turn are written at once before the rest is gathered, and for how many turns after one with
- * more than that only the first is. The first always is: whoever sends something and then computes for a second has
- * sent it, and so has who sends a few things. An app that sends streams of messages does so in most of its turns.
+ * The number of messages of a turn that are written at once before the rest is gathered, and the number of
+ * turns, after one with more messages, in which only the first message is written at once. The first always
+ * is, so that an app that sends a message and then computes for a second has sent it. An app that sends
+ * streams of messages does so in most of its turns.
  */
 const AT_ONCE = 4;
 const BUSY = 16;
 
-/** Milliseconds after a write for which further messages are gathered: a loop that computes between them sends each. */
+/**
+ * How long, in ms, further messages are gathered after a write. A loop that computes longer between messages
+ * sends each at once.
+ */
 const TOGETHER = 1;
 
-/** The most bytes that a character takes. */
+/** The most UTF-8 bytes of a UTF-16 unit. */
 const UTF8_MAX = 3;
 
 /**
@@ -49,8 +53,8 @@ const UTF8_MAX = 3;
  * @property {any} request Node's request, to which Node may have given an `oncomplete`
  * @property {Batch} batch
  * @property {((error: Error | null) => void) | undefined} callback the app's
- * @property {boolean} quiet whether nobody is to hear of a failure
- * @property {(() => void) | undefined} held the callback, once it was due while the batch was still under way
+ * @property {boolean} quiet whether failures are ignored
+ * @property {(() => void) | undefined} held the callback, if it became due before the batch was settled
  */
 
 /** Messages that are written together. */
@@ -60,7 +64,7 @@ class Batch {
   /** @type {any[]} strings, or bytes */
   parts = [];
   size = 0;
-  /** Whether the system has taken all of it, or refused it. */
+  /** Whether the kernel has taken all of it, or refused it. */
   settled = false;
   /** @type {Error | null} */
   error = null;
@@ -75,8 +79,8 @@ class Batch {
   }
 
   /**
-   * Completes the messages in their order. Node took some of them for asynchronous writes and waits for
-   * their completion; others it took for written, and what they would have called is called here if it was held back.
+   * Completes the messages in order. Some of them Node treats as asynchronous writes, and waits for their
+   * completion; others it treats as written, and their callbacks, if they were held back, are called here.
    * @param {Error | null} error
    */
   settle(error) {
@@ -84,24 +88,24 @@ class Batch {
     this.error = error;
     for (const { request, held } of this.entries) {
       const complete = held ?? request.oncomplete;
-      // Each by itself: what one of them throws is not to keep the next from being called.
+      // Each in a tick of its own, so that an exception in one does not prevent the next.
       if (complete) nextTick(complete);
     }
   }
 }
 
 /**
- * Whether the sender does not want to hear of a failure.
+ * Whether the sender ignores failures.
  * @param {any} options those of _send()
  */
 function isQuiet(options) {
   return options === true || options?.swallowErrors === true;
 }
 
-/** What has to be written if the process exits in the middle of a turn. @type {Set<() => void>} */
+/** The flush functions that must run if the process exits in the middle of a turn. @type {Set<() => void>} */
 const unwritten = new Set();
 
-/** From the first batch on, so that a process that needs none has no listener that its app has not made. */
+/** Added with the first batch, so that a process without batches has no listener that its app did not add. */
 let watchExit = () => {
   watchExit = () => {};
   process.prependListener('exit', () => {
@@ -114,7 +118,7 @@ function isExiting() {
 }
 
 /**
- * The error that Node makes of a failed write.
+ * The error that Node creates for a failed write.
  * @param {number} errno negative
  */
 function writeError(errno) {
@@ -122,9 +126,9 @@ function writeError(errno) {
   return Object.assign(new Error(`write ${code}`), { errno, code, syscall: 'write' });
 }
 
-/** Takes the call that Node makes for a message: if the message waits, what Node knows of it is not true yet. */
+/** Takes the callback of Node for a message. If the message is still waiting, Node's result is not final. */
 class Relay {
-  /** The message, if it has to wait. @type {Entry | null} */
+  /** The message, if it must wait. @type {Entry | null} */
   entry = null;
 
   /** @param {(error: Error | null) => void} callback the app's */
@@ -141,16 +145,16 @@ class Relay {
 }
 
 /**
- * What is shared with those who send.
+ * The state shared with the code that sends handles.
  * @typedef {object} Traffic
- * @property {number} bytes how much was written so far; for text it is an upper bound
- * @property {boolean} patient whether what is sent now may wait until there is no more of the kind
+ * @property {number} bytes the number of bytes written so far; for text an upper bound
+ * @property {boolean} patient whether the current message may wait until no more of its kind follow
  * @property {any} request Node's request for the last message that was written by itself
  */
 
 /**
- * Has a function that is called later run where it would have run if nothing had been gathered, as to what
- * AsyncLocalStorage holds. AsyncResource.bind() takes much longer.
+ * Binds a function that is called later to the current async context (AsyncLocalStorage), as if nothing had
+ * been gathered. AsyncResource.bind() is much slower.
  * @param {() => void} callback
  * @returns {() => void}
  */
@@ -160,22 +164,32 @@ function inThisContext(callback) {
 }
 
 /**
- * @param {End} end
- * @param {any} channel the handle of the end
- * @returns {Traffic}
+ * Gathers the messages of an end.
+ * @typedef {object} Gathering
+ * @property {Traffic} traffic
+ * @property {import('./channel').Transmit} send what takes the place of the end's `_send`
+ * @property {() => void} stop restores the channel
  */
-function gatherWrites(end, channel) {
+
+/**
+ * @param {End} end in the middle of a turn with many messages
+ * @param {any} channel the handle of the end
+ * @param {import('./channel').Transmit} transmit Node's `_send` of the end
+ * @param {() => void} onQuiet called after several turns without many messages
+ * @returns {Gathering}
+ */
+function gatherWrites(end, channel, transmit, onQuiet) {
   /** @type {Traffic} */
-  const traffic = { bytes: 0, patient: false, request: null };
+  const traffic = { bytes: channel.bytesWritten, patient: false, request: null };
   /** @type {Batch | null} */
   let batch = null;
-  /** What the send() that is under way has added to it. @type {Entry | null} */
+  /** The entry that the current send() has added to the batch. @type {Entry | null} */
   let added = null;
-  /** The messages of this turn. */
+  /** The number of messages in this turn. */
   let count = 0;
-  /** For how many more turns only the first message is written at once. */
-  let busy = 0;
-  /** When something was last written, in ms. */
+  /** The number of turns left in which only the first message is written at once. */
+  let busy = BUSY;
+  /** The time of the last write, in ms. */
   let lastWrite = 0;
   /** @type {(request: any, data: any, handle?: any) => number} the method that this channel writes with */
   let write;
@@ -185,6 +199,7 @@ function gatherWrites(end, channel) {
     else if (busy > 0) busy--;
     count = 0;
     flush();
+    if (busy === 0) onQuiet();
   }
 
   function flush() {
@@ -197,14 +212,14 @@ function gatherWrites(end, channel) {
     const errno = Reflect.apply(write, channel, [request, data]);
     if (errno !== 0) return fail(written, writeError(errno));
     if (channel.writeQueueSize === 0) return written.settle(null);
-    // The system has no room: the rest of it waits in the channel's queue, as a message of Node's would.
+    // The socket buffer is full: the rest waits in the channel's queue, as a message of Node's would.
     request.buffer = data;
     request.oncomplete = () => written.settle(null);
   }
 
   /**
-   * Waits for a turn of the loop in which nothing was added. Whatever is written meanwhile takes all of it along.
-   * @param {number} seen how many messages there were a turn ago
+   * Waits for a turn of the event loop in which nothing was added. Any other write flushes the batch first.
+   * @param {number} seen the number of messages one turn ago
    */
   function flushWhenQuiet(seen) {
     const now = batch?.entries.length ?? 0;
@@ -229,11 +244,11 @@ function gatherWrites(end, channel) {
       if (batch === null) setImmediate(flushWhenQuiet, 0);
       return true;
     }
-    // It comes after all that is already waiting to be run in this turn. Where nothing would be gathered the end of a
-    // turn with one message goes unnoticed, which is cheaper, and has the next turn count from there.
+    // The end of the turn is noticed after everything already queued in it. If nothing would be gathered, a
+    // turn with one message does not notice its end, which is cheaper; the next turn continues the count.
     if (count++ === (busy > 0 ? 0 : 1)) nextTick(endTurn);
     const limit = busy > 0 ? 1 : AT_ONCE;
-    // Before the last of those that are written at once nobody asks for the time.
+    // The clock is read only from the last message on that is written at once.
     if (count < limit) return false;
     const now = monotonic();
     if (count > limit && size <= LARGE && now - lastWrite < TOGETHER && !isExiting()) return true;
@@ -281,7 +296,7 @@ function gatherWrites(end, channel) {
   };
 
   /**
-   * Completes what the send() that is under way has added.
+   * Completes the entry of the current send().
    * @param {any} options
    * @param {Relay | null} relay
    */
@@ -298,10 +313,10 @@ function gatherWrites(end, channel) {
     if (entry.batch.isFull()) flush();
   }
 
-  const send = end._send;
-  end._send = function (message, handle, options, callback) {
+  /** @this {End} @type {import('./channel').Transmit} */
+  const send = function (message, handle, options, callback) {
     const relay = typeof callback === 'function' ? new Relay(callback) : null;
-    const result = Reflect.apply(send, this, [
+    const result = Reflect.apply(transmit, this, [
       message,
       handle,
       options,
@@ -310,7 +325,12 @@ function gatherWrites(end, channel) {
     if (added !== null) complete(options, relay);
     return result;
   };
-  return traffic;
+
+  function stop() {
+    for (const method of ['writeUtf8String', 'writeBuffer', 'close']) delete channel[method];
+  }
+
+  return { traffic, send, stop };
 }
 
 module.exports = { gatherWrites, isQuiet, writeError };

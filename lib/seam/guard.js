@@ -1,7 +1,8 @@
 'use strict';
 
-// A worker may write anything to Node's IPC channel, and Node throws at what it cannot read: in a callback of the event
-// loop, so that it is an uncaught exception of the primary. Here it is caught, and only that channel ends.
+// A worker may write anything to Node's IPC channel, and Node throws for what it cannot read: in a callback
+// of the event loop, where it is an uncaught exception of the primary. This guard catches it, and only that
+// channel ends.
 
 const EventEmitter = require('node:events');
 const { Map, Reflect, TypeError, process } = require('../globals');
@@ -9,19 +10,22 @@ const { handleOf } = require('./channel');
 
 /** @typedef {import('./channel').End} End */
 
-/** What Node gives to listen() for a server that came as a message. It tells whether the handle can listen at all. */
+/**
+ * The backlog with which Node calls listen() on a received server. The call also shows whether the handle can
+ * listen.
+ */
 const BACKLOG = 511;
 
 /**
- * Catches what Node throws while it reads from a channel. What listeners of the app throw is not among it: Node calls them
- * later, in a turn of their own.
+ * Catches the exceptions that Node throws while it reads from a channel. Exceptions of the app's listeners
+ * are not caught: Node calls those later, in a turn of their own.
  * @param {any} target A ChildProcess that was forked just now.
- * @param {(error: unknown) => void} onBroken Called once. From then on nothing is read from the channel but its end.
+ * @param {(error: unknown) => void} onBroken Called once. From then on only the end of the channel is read.
  */
 function guardChannel(target, onBroken) {
   const end = /** @type {End} */ (target);
   const channel = handleOf(end);
-  // In a Node whose channel is built in another way its exceptions stay what they are.
+  // If this version of Node builds its channel in another way, its exceptions are not caught.
   if (typeof channel?.onread !== 'function') return;
   let broken = false;
 
@@ -32,13 +36,13 @@ function guardChannel(target, onBroken) {
     } catch (error) {
       if (broken) return;
       broken = true;
-      // Otherwise a disconnection would wait for the rest of what cannot be read.
+      // Otherwise a disconnect would wait for the rest of the unreadable message.
       channel.buffering = false;
       onBroken(error);
     }
   }
 
-  /** A handle that has come and that no message has claimed yet. @type {any} */
+  /** A received handle that no message has claimed yet. @type {any} */
   let unclaimed = null;
 
   function drop() {
@@ -61,7 +65,7 @@ function guardChannel(target, onBroken) {
         return;
       }
       if (handle) {
-        // Node would forget the first one, which would stay open for ever.
+        // Node would forget the first handle, which would then stay open forever.
         if (unclaimed !== null) {
           drop();
           unclaimed = handle;
@@ -74,7 +78,7 @@ function guardChannel(target, onBroken) {
     if (broken) drop();
   };
 
-  // Not listeners(): it reads a property that somebody may have put on Object.prototype.
+  // Not listeners(), which reads a property that may be defined on Object.prototype.
   for (const listener of end.rawListeners('internalMessage')) {
     end.removeListener('internalMessage', /** @type {any} */ (listener));
     end.on('internalMessage', (/** @type {any} */ message, /** @type {any} */ handle) => {
@@ -92,7 +96,7 @@ function guardChannel(target, onBroken) {
 }
 
 /**
- * What a handle must be able to do to be what the message says it is.
+ * Checks whether a handle has the methods of the type that its message names.
  * @type {Map<string, (handle: any) => boolean>}
  */
 const KINDS = new Map([
@@ -102,8 +106,8 @@ const KINDS = new Map([
 ]);
 
 /**
- * Throws if a handle is not what the message says it is. Node would find out later, and tell a socket or server of which
- * nobody knows yet.
+ * Throws if a handle is not of the type that its message names. Node would find out later, and emit the error
+ * on a socket or server that no code knows yet.
  * @param {any} message
  * @param {any} handle
  */
@@ -116,8 +120,9 @@ function checkHandle(message, handle) {
 }
 
 /**
- * A socket or server that a worker has sent may fail at any time. If the app does not listen for that, it is a warning and
- * no exception: it would be the end of the primary, and it is the worker that decides when it fails.
+ * A socket or server that a worker has sent may fail at any time. If the app has no listener for its errors,
+ * this emits a warning instead of an exception: the worker controls when it fails, and the exception would
+ * end the primary.
  * @param {number} id of the worker
  * @param {unknown} handle
  */

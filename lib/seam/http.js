@@ -1,31 +1,13 @@
 'use strict';
 
-// What rcluster knows of the insides of http and http2: which connections a server has, and what is going on on each.
-// Everything here was tried on every version that docs/compatibility.md names.
+// What rcluster knows about the internals of http and http2: the connections of a server and the state of
+// each. Tested with every version that docs/compatibility.md names.
 
 const { Array, Boolean, Object, Reflect, Set, String, WeakMap } = require('../globals');
-const { close: closeNet } = require('node:net').Server.prototype;
-
-/** The classes of http2, which does not export them. They cannot be extended by an application either. */
-const HTTP2 = ['Http2Server', 'Http2SecureServer'];
+const { closeNet, isHttp1, isHttp2 } = require('./servers');
 
 /**
- * Known by what only they have: asking for their classes would load `https` and all of `tls` into each worker, which
- * takes longer than the rest of this package.
- *
- * @param {any} server
- */
-function isHttp1(server) {
-  return typeof server?.closeIdleConnections === 'function' && !isHttp2(server);
-}
-
-/** @param {any} server */
-function isHttp2(server) {
-  return HTTP2.includes(server?.constructor?.name);
-}
-
-/**
- * Closes a server without closing the connections that are idle, as http's own close() does since Node 19.
+ * Closes a server without closing its idle connections, as http's own close() does since Node 19.
  *
  * @param {any} server an http, https or http2 server
  * @param {() => void} done called once all its connections have ended
@@ -35,11 +17,11 @@ function closeServer(server, done) {
 }
 
 /**
- * Has something else done wherever a server closes those of its connections that are idle.
+ * Replaces how a server closes its idle connections while `act` runs.
  *
  * @param {any} server
  * @param {(server: any) => void} closeIdle
- * @param {() => void} act during which that holds
+ * @param {() => void} act called with the replacement in place
  */
 function withIdleConnections(server, closeIdle, act) {
   const own = Object.getOwnPropertyDescriptor(server, 'closeIdleConnections');
@@ -57,7 +39,7 @@ function withIdleConnections(server, closeIdle, act) {
 const sessions = new WeakMap();
 
 /**
- * Keeps the sessions of an http2 server, of which http2 itself has no list.
+ * Tracks the sessions of an http2 server, because http2 itself has no list.
  *
  * @param {any} server a server of any kind that begins to listen
  * @param {(session: any) => void} onSession
@@ -82,7 +64,7 @@ function sessionsOf(server) {
 }
 
 /**
- * How many requests of an HTTP/2 session are not answered in full.
+ * The number of requests of an HTTP/2 session that are not fully answered.
  *
  * @param {any} session
  * @returns {number}
@@ -93,16 +75,16 @@ function openStreams(session) {
 }
 
 /**
- * A connection that speaks HTTP/1, and what is going on on it.
+ * An HTTP/1 connection and its state.
  *
  * @typedef {object} Connection
  * @property {any} socket
- * @property {any} response the answer that is due or on its way; null if there is none
- * @property {boolean} idle whether nothing of a request has come since the last answer was sent
+ * @property {any} response the answer that is pending or being sent; null if there is none
+ * @property {boolean} idle whether no byte of a request has arrived since the last answer was sent
  */
 
 /**
- * The HTTP/1 connections of a server. Those that were upgraded are no longer among them.
+ * The HTTP/1 connections of a server, without upgraded ones.
  *
  * @param {any} server
  * @returns {Connection[]}
@@ -121,7 +103,7 @@ function connectionsOf(server) {
       const { socket } = parser;
       if (!socket || socket.destroyed) return null;
       const response = socket._httpMessage ?? null;
-      // Until its first byte a connection counts as busy with Node, which waits for a request that is overdue.
+      // Until its first byte, Node counts a connection as busy, to detect an overdue request.
       const idle = response === null && (quiet.has(parser) || socket.bytesRead === 0);
       return { socket, response, idle: idle && socket.writableLength === 0 };
     })
@@ -129,15 +111,15 @@ function connectionsOf(server) {
 }
 
 /**
- * Sees to it that an answer says `Connection: close`, and that its connection is closed after it. Of no effect once
- * its headers are sent.
+ * Makes an answer say `Connection: close`, and closes its connection afterwards. Has no effect once its
+ * headers are sent.
  *
  * @param {any} response an http.ServerResponse
  */
 function closeAfter(response) {
   if (response.headersSent || !response.shouldKeepAlive) return;
   response.shouldKeepAlive = false;
-  // Who gives a header of their own, as proxies do that pass on what they got, would overrule that.
+  // A `Connection` header set by the app, as a proxy does that passes headers on, would override that.
   const { writeHead } = response;
   response.writeHead = function (/** @type {any[]} */ ...args) {
     response.writeHead = writeHead;
@@ -147,7 +129,7 @@ function closeAfter(response) {
 }
 
 /**
- * @param {any} argument one of writeHead(): headers as an object, as a list of names and values, or something else
+ * @param {any} argument an argument of writeHead(): headers as an object, as a list of names and values, or something else
  */
 function withoutKeepAlive(argument) {
   if (typeof argument !== 'object' || argument === null) return argument;
@@ -167,7 +149,7 @@ function isConnection(name) {
 }
 
 /**
- * The number of the descriptor under a socket, with TLS or without; -1 if it is closed.
+ * The descriptor of a socket, with or without TLS; -1 if it is closed.
  *
  * @param {any} socket
  * @returns {number}

@@ -2,9 +2,9 @@
 
 const { Buffer, Map, Reflect, Set, String, Symbol, setTimeout } = require('../globals');
 
-// What rcluster knows of the insides of http's connections that move from one worker to another: which of them have
-// nothing about them that the next worker would not find again, and how http goes on with one in the middle of its life.
-// Everything here was tried on every version that docs/compatibility.md names.
+// What rcluster knows about the internals of http's connections that move between workers: which of them have
+// no state that the next worker would lack, and how http continues one in the middle of its life. Tested with
+// every version that docs/compatibility.md names.
 
 /** the number of the listener, on the handle of a connection that http has read from its first byte on */
 const plain = Symbol('rcluster.plain');
@@ -12,7 +12,7 @@ const plain = Symbol('rcluster.plain');
 /** on the handle of a connection on which another worker has answered requests */
 const served = Symbol('rcluster.served');
 
-/** What Node itself puts on the socket of a connection some time after it was opened. */
+/** The properties that Node itself adds to a socket some time after its connection was opened. */
 const LATER = new Set([
   '_httpMessage',
   '_peername',
@@ -20,7 +20,7 @@ const LATER = new Set([
   'timeout',
   '_pendingData',
   '_pendingEncoding',
-  // What options of the socket are set to: these stay with it. They are symbols.
+  // The values of socket options, which stay with the socket. These are symbols.
   'kSetNoDelay',
   'kSetKeepAlive',
   'kSetKeepAliveInitialDelay',
@@ -29,15 +29,15 @@ const LATER = new Set([
   'kSetTOS',
 ]);
 
-/** A request that is complete when it has been read. */
+/** A complete request without a body. */
 const REQUEST = Buffer.from('GET / HTTP/1.1\r\n\r\n');
 
 /**
- * What a socket looks like when its connection has just been opened.
+ * The properties and listeners of a socket whose connection has just been opened.
  *
  * @typedef {object} Looks
  * @property {Set<string | symbol>} keys its own properties
- * @property {Map<string | symbol, number>} listeners how many there are, by event
+ * @property {Map<string | symbol, number>} listeners their number, by event
  */
 
 /**
@@ -52,13 +52,13 @@ function looksOf(socket) {
 }
 
 /**
- * Marks a connection that http reads itself, if it does. To be called when `'connection'` has just been emitted: whoever
- * wants to read before http does (a PROXY header, say) has kept it from http until now.
+ * Marks a connection if http reads it itself. Must be called right after `'connection'` has been emitted:
+ * code that reads before http does (a PROXY header, for example) has kept the socket from http until then.
  *
  * @param {any} socket
  * @param {any} handle
  * @param {number} listener
- * @returns {boolean} whether it does
+ * @returns {boolean} whether http reads it
  */
 function markPlain(socket, handle, listener) {
   if (!isReadByHttp(socket)) return false;
@@ -67,7 +67,7 @@ function markPlain(socket, handle, listener) {
 }
 
 /**
- * Whether http's parser takes what comes directly from the handle, and nobody else has ever asked to be told of it.
+ * Whether http's parser consumes data directly from the handle, and no other code has ever listened for data.
  *
  * @param {any} socket
  */
@@ -77,14 +77,14 @@ function isReadByHttp(socket) {
 }
 
 /**
- * Whether another worker can go on with a connection as if it had been there from the beginning. Nobody but http has
- * read from it, it came directly from this listener, and the app has put nothing on its socket since it was opened: no
- * property and no listener, as those do who remember something about a connection (whom it has authenticated, say). What
- * the app does at `'connection'` it does again in the next worker.
+ * Whether another worker can continue a connection as if it had had it from the beginning: only http has read
+ * from it, it came directly from this listener, and the app has added no property or listener to its socket
+ * since it was opened, as code does that remembers something about a connection (an authenticated user, for
+ * example). What the app does on `'connection'` it does again in the next worker.
  *
  * @param {any} socket
  * @param {number} listener
- * @param {Looks | undefined} looks of a socket of that server when it was opened
+ * @param {Looks | undefined} looks the state of a newly opened socket of that server
  */
 function isMovable(socket, listener, looks) {
   if (looks === undefined || socket._handle?.[plain] !== listener || !isReadByHttp(socket)) return false;
@@ -111,19 +111,20 @@ function isServed(socket) {
 }
 
 /**
- * Has http go on with a connection on which another worker has answered requests: it is idle now, as after an answer,
- * and not one whose first request is overdue.
+ * Makes http continue a connection on which another worker has answered requests: it is now idle, as after an
+ * answer, and not waiting for an overdue first request.
  *
- * @param {any} socket that http has just taken over
+ * @param {any} socket the socket that http has just taken over
  * @param {any} handle
- * @param {() => boolean} isQuiet whether nothing has come that is still to be read
+ * @param {() => boolean} isQuiet whether no unread data has arrived
  */
 function resume(socket, handle, isQuiet) {
   handle[served] = true;
   finishRequest(socket.parser);
   const { keepAliveTimeout = 0, keepAliveTimeoutBuffer = 0 } = socket.server ?? {};
   if (!(keepAliveTimeout > 0)) return;
-  // http sets this time when it has sent an answer, and ends it when something comes. Its own note of that is out of reach.
+  // http starts this timeout after an answer, and ends it when data arrives. Its own flag for that is not
+  // accessible.
   const timer = setTimeout(() => {
     if (!socket.destroyed && socket.bytesRead === 0 && isQuiet()) socket.emit('timeout');
   }, keepAliveTimeout + keepAliveTimeoutBuffer);
@@ -131,7 +132,7 @@ function resume(socket, handle, isQuiet) {
 }
 
 /**
- * Makes a parser one that has read a request to its end. Only so does http count its connection among the idle ones.
+ * Puts a parser into the state after a complete request. Only then does http count its connection as idle.
  *
  * @param {any} parser
  */
@@ -150,13 +151,13 @@ function finishRequest(parser) {
 }
 
 /**
- * The head of a request as it was on the wire, a character for each byte.
+ * The head of a request as it was on the wire, one character for each byte.
  *
  * @param {any} request an http.IncomingMessage
  */
 function headOf(request) {
   const { method, rawHeaders } = request;
-  // Frameworks that take a part of the URL away for some of the app keep the whole of it here.
+  // Frameworks that strip a prefix from the URL for some routes keep the full URL here.
   const url = typeof request.originalUrl === 'string' ? request.originalUrl : request.url;
   const headers = [];
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {

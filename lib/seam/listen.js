@@ -1,9 +1,9 @@
 'use strict';
 
-// How to learn of servers and sockets for which net and dgram do not ask the cluster: those that are bound with
-// `exclusive` or `reusePort`, and those that are given a handle or a descriptor. Node announces none of them.
-// `_listen2` is the one function through which every net.Server begins to listen. Everything here was tried on every
-// version that docs/compatibility.md names.
+// Detects servers and sockets for which net and dgram do not call the cluster: those bound with `exclusive`
+// or `reusePort`, and those given a handle or a descriptor. Node announces none of them. `_listen2` is the
+// one function through which every net.Server begins to listen. Tested with every version that
+// docs/compatibility.md names.
 
 const { Object, Reflect } = require('../globals');
 const dgram = require('node:dgram');
@@ -12,7 +12,7 @@ const net = require('node:net');
 /**
  * Calls back for each net.Server, and each dgram.Socket that is bound exclusively to a port, once it listens.
  *
- * A dgram.Socket that only sends is bound by Node to a port of the system's choice: that is no server.
+ * A dgram.Socket that only sends is bound by Node to a port that the kernel chooses: it is not a server.
  *
  * @param {(owner: any, kind: 'tcp' | 'pipe' | 'udp') => void} onListening
  */
@@ -21,7 +21,7 @@ function watchListening(onListening) {
   const { _listen2: listen } = servers;
   servers._listen2 = function (/** @type {any[]} */ ...args) {
     const result = Reflect.apply(listen, this, args);
-    // Without a handle it has failed.
+    // Without a handle, listening has failed.
     if (this._handle) onListening(this, kindOf(this._handle));
     return result;
   };
@@ -48,7 +48,7 @@ function kindOf(handle) {
 }
 
 /**
- * The handle of a server or socket that is open; null once it is closed, also while its connections are still open.
+ * The handle of an open server or socket; null once it is closed, even while its connections are still open.
  *
  * @param {any} owner a net.Server or dgram.Socket
  */

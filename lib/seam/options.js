@@ -1,10 +1,9 @@
 'use strict';
 
-// Node's options, as process.execArgv and NODE_OPTIONS have them, and the preloads among them.
+// Node's options in process.execArgv and NODE_OPTIONS, and the preloads among them.
 
 const { Math, Set, String, process } = require('../globals');
 const fs = require('node:fs');
-const { createRequire } = require('node:module');
 const path = require('node:path');
 const { fileURLToPath, pathToFileURL } = require('node:url');
 
@@ -14,14 +13,14 @@ const ROOT = path.join(__dirname, '..', '..');
 const REGISTER = path.join(ROOT, 'register.js');
 const REGISTER_NAME = 'rcluster/register';
 
-/** What names it in other words: what this process was started with, which may be a link that now leads elsewhere. */
+/** Other names of it, from the options of this process. A name may be a link that now leads elsewhere. */
 const otherNames = new Set();
 
 /**
- * An option that names a file to load first: `count` arguments from `start` on.
+ * An option that names a file to preload: `count` arguments from `start` on.
  * @typedef {{ start: number, count: number, option: string, file: string }} Preload
  *
- * A part of NODE_OPTIONS, and what Node reads there.
+ * A token of NODE_OPTIONS, with the text that Node reads from it.
  * @typedef {{ start: number, end: number, text: string }} Token
  */
 
@@ -47,7 +46,7 @@ function preloadsAmong(options) {
 }
 
 /**
- * Splits NODE_OPTIONS as Node does: at spaces outside of double quotes, inside of which a backslash escapes.
+ * Splits NODE_OPTIONS as Node does: at spaces outside double quotes; inside them a backslash escapes.
  * @param {string} text
  * @returns {Token[]}
  */
@@ -78,7 +77,7 @@ function tokensOf(text) {
   return tokens;
 }
 
-/** @param {string} text one option, as it is written in NODE_OPTIONS */
+/** @param {string} text one option */
 function quote(text) {
   return /[ "\\]/.test(text) ? `"${text.replaceAll(/["\\]/g, '\\$&')}"` : text;
 }
@@ -88,7 +87,7 @@ function realPath(file) {
   try {
     return fs.realpathSync(file);
   } catch {
-    // What is not there is not ours.
+    // A file that does not exist is not ours.
     return undefined;
   }
 }
@@ -106,14 +105,14 @@ function toPath(file) {
 /** @param {string} file as a preload names it */
 function isRegister(file) {
   if (file === REGISTER_NAME || file === REGISTER || otherNames.has(file)) return true;
-  // Most are something else, and need not be looked for.
+  // Most preloads are something else, and need no file access.
   if (!file.includes('register')) return false;
   const real = realPath(toPath(file));
   return real !== undefined && real === realPath(REGISTER);
 }
 
 /**
- * Whether a preload is looked for from the working directory.
+ * Whether a preload is resolved from the working directory.
  * @param {string} file
  */
 function isRelative(file) {
@@ -121,7 +120,7 @@ function isRelative(file) {
 }
 
 /**
- * Our preload for apps, named so that it is found from everywhere.
+ * Our preload for apps, named so that it is found from any directory.
  * @param {Preload} preload
  * @returns {string[]}
  */
@@ -132,7 +131,7 @@ function anywhere({ option, count, file }) {
 }
 
 /**
- * Puts something in the place of our preload for apps wherever it stands.
+ * Replaces our preload for apps wherever it occurs.
  * @param {readonly string[]} options
  * @param {(preload: Preload) => string[]} replace
  * @returns {string[]}
@@ -146,7 +145,7 @@ function replaceRegister(options, replace) {
 }
 
 /**
- * The same in NODE_OPTIONS. What else there is stays as it is written.
+ * The same in NODE_OPTIONS. The rest keeps its spelling.
  * @param {string} text
  * @param {(preload: Preload) => string[]} replace
  * @returns {string}
@@ -165,15 +164,15 @@ function replaceRegisterInText(text, replace) {
 }
 
 /**
- * Makes this process's options name our preload so that it is found from everywhere: it is inherited by processes that
- * are started in other directories. To be called when the preload is loaded, since names mean something in the
- * directory that this process was started in.
+ * Makes this process's options name our preload so that it is found from any directory, because processes
+ * started in other directories inherit the options. Must be called when the preload is loaded, because
+ * relative names refer to the directory that this process was started in.
  */
 function nameRegisterAnywhere() {
   const { NODE_OPTIONS } = process.env;
   const inText = tokensOf(NODE_OPTIONS ?? '').map(({ text }) => text);
   for (const { file } of [...preloadsAmong(process.execArgv), ...preloadsAmong(inText)]) {
-    // By another name, under which the package may have been installed.
+    // Also under another name that the package may be installed as.
     if (isRegister(file) || (file.includes('register') && resolvesToRegister(file))) otherNames.add(file);
   }
   process.execArgv.splice(0, Infinity, ...replaceRegister(process.execArgv, anywhere));
@@ -187,15 +186,16 @@ function nameRegisterAnywhere() {
 function resolvesToRegister(name) {
   if (path.isAbsolute(name) || name.startsWith('file:')) return false;
   try {
+    const { createRequire } = require('node:module');
     return createRequire(path.join(process.cwd(), 'x')).resolve(name) === realPath(REGISTER);
   } catch {
-    // It has been found in another way, so it is not ours.
+    // Node has found it in another way, so it is not ours.
     return false;
   }
 }
 
 /**
- * What remains of our preload for apps where a process's own processes will look for it: nothing, once its file is gone.
+ * Our preload for apps, as a process's own child processes should see it: nothing, once its file is gone.
  * @param {Preload} preload
  */
 function stillThere(preload) {
@@ -207,16 +207,16 @@ function stillThere(preload) {
 const none = () => [];
 
 /**
- * What a worker is started with, so that it loads our preload behind those of the app and nothing that it need not; and
- * what its own processes are to inherit instead, where that is something else.
+ * The options that a worker is started with, so that it loads our preload after those of the app and nothing
+ * unnecessary; and the options that its own child processes inherit instead, where they differ.
  * @param {readonly string[]} options Those of the app, for this worker.
  * @param {string | undefined} text NODE_OPTIONS.
  * @param {string} preload
- * @param {boolean} inText Whether the program takes options by NODE_OPTIONS only.
+ * @param {boolean} inText Whether the program takes options only from NODE_OPTIONS.
  */
 function workerOptions(options, text, preload, inText) {
-  // All that it does in a worker is done by the preload. It may be named in a way that leads nowhere from the worker's
-  // directory, and its file may be gone.
+  // The worker's preload replaces the one for apps, whose name may not resolve from the worker's directory,
+  // and whose file may be gone.
   const kept = replaceRegister(options, none);
   const end = kept.indexOf('--');
   if (!inText) kept.splice(end === -1 ? kept.length : end, 0, '-r', preload);

@@ -1,6 +1,6 @@
 'use strict';
 
-// How Node shows that a file was preloaded, and how it does not.
+// Hides from the app that a file was preloaded.
 
 const { Array, Object, Reflect, process, realProcess } = require('../globals');
 const fs = require('node:fs');
@@ -11,13 +11,14 @@ function realPath(file) {
   try {
     return fs.realpathSync(file);
   } catch {
-    // It has been loaded, but may be gone by now.
+    // The file was loaded, but may be gone by now.
     return file;
   }
 }
 
 /**
- * Whether a path names a file that has been loaded as `loaded`: links are resolved or not, as --preserve-symlinks says.
+ * Whether a path names a file that was loaded as `loaded`: links are resolved or not, depending on
+ * --preserve-symlinks.
  * @param {string} named
  * @param {string} loaded
  */
@@ -27,25 +28,25 @@ function isSame(named, loaded) {
 }
 
 /**
- * Takes a file from process.execArgv, and from the list of preloads that Node keeps beside it.
+ * Removes a file from process.execArgv, and from Node's own list of preloads.
  * @param {string} file
  */
 function forgetPreload(file) {
   const { execArgv } = process;
-  // It is the last one.
+  // Ours is the last one.
   const place = execArgv.findLastIndex((arg, i) => arg === '-r' && isSame(`${execArgv[i + 1]}`, file));
   if (place !== -1) execArgv.splice(place, 2);
 
   const known = Object.getOwnPropertyDescriptor(realProcess, '_preload_modules');
   if (!Array.isArray(known?.value)) return;
-  // A new array: Node is just going through the old one.
+  // A new array, because Node is iterating over the old one.
   const value = known.value.filter((preload) => !isSame(preload, file));
   Object.defineProperty(realProcess, '_preload_modules', { ...known, value });
 }
 
 /**
- * Keeps from the app that a child has loaded `preload`, which is reported before the preload itself can do anything
- * about it.
+ * Hides from the app that a child has loaded `preload`, which is reported before the preload itself can
+ * prevent it.
  * @param {import('node:child_process').ChildProcess} child
  * @param {string} preload
  */

@@ -1,30 +1,37 @@
 'use strict';
 
-// A process handle of ours in the place of the one that Node makes for a ChildProcess.
+// Our process handle, which replaces the one that Node creates for a ChildProcess.
 
 const { AsyncResource } = require('node:async_hooks');
 const fs = require('node:fs');
 const os = require('node:os');
 const { Error, Map, Object, Reflect, String, process, setImmediate, setTimeout } = require('../globals');
 
+const { later } = require('../later');
 const { loadBinding } = require('../load-binding');
-const { beginning } = require('../text');
 const { toRequest, toSpawnOptions, withChanges } = require('./request');
+
+/** @type {() => typeof import('../text')} */
+const text = later('text');
 
 const { EACCES, EAGAIN, EINVAL, EMFILE, ENFILE, ENOENT, ESRCH } = os.constants.errno;
 
 /**
- * How many turns of the event loop the news of a death wait for the end of the channel. The kernel closed the worker's
- * end before it reported the death, so that what the worker sent last and the end of it are there to be read: a turn
- * or two do. A channel that is still open then is held by somebody else, say a child of the worker that inherited it,
- * and would keep the news back for as long as that process lives.
+ * How many turns of the event loop the report of a worker's exit waits for the end of the channel. The kernel
+ * closed the worker's end before it reported the exit, so the last messages and the end of the channel can
+ * already be read: a turn or two suffice. A channel that is still open after that is held by another process,
+ * for example a child of the worker that inherited it, and would delay the report for as long as that process
+ * lives.
  */
 const TURNS = 16;
 
-/** How long, in ms, a worker that has lost its channel has to end by itself. The same holds for the native link. */
+/**
+ * How long, in ms, a worker that has lost its channel may take to end by itself. The native link uses the
+ * same limit.
+ */
 const GRACE = 2000;
 
-/** The most bytes of a reason that are told: part of it is what the worker wrote. */
+/** The longest reason in a warning, in bytes: part of it is what the worker wrote. */
 const LONGEST_REASON = 200;
 
 /**
@@ -42,32 +49,33 @@ const signalNames = new Map(
  * @typedef {import('./request').Stdio} Stdio
  * @typedef {InstanceType<typeof import('../primary/supervision').Supervision>} Supervision
  *
- * The part of a ChildProcess that is not in its types.
+ * A ChildProcess with the field that is not in its types.
  * @typedef {import('node:child_process').ChildProcess & { _handle: any }} InnerChild
  */
 
 /**
- * Frees a process handle that is not going to be used. Closing alone does nothing to one that was never started, so it is
- * given a start that fails before anything is forked. What that does to the event loop's list of handles has to be
- * mended, see `crates/js/src/uv/closing.rs`.
+ * Frees a process handle that will not be used. Closing alone has no effect on a handle that was never
+ * started, so it is given a start that fails before anything is forked. That damages the event loop's list of
+ * handles, which must be repaired: see `crates/js/src/uv/closing.rs`.
  * @param {any} handle
- * @param {any[]} args Those of its spawn().
+ * @param {any[]} args The arguments of its spawn().
  */
 function discard(handle, args) {
-  // It lives for another turn of the event loop; the child that its properties refer to must not because of it.
+  // The handle lives for another turn of the event loop, and must not keep the child alive that its
+  // properties refer to.
   for (const key of Reflect.ownKeys(handle)) handle[key] = undefined;
-  // With another libuv a leak of 1 KB for each worker is better than what might happen.
+  // With another major version of libuv, leaking 1 KB for each worker is safer.
   if (!process.versions.uv.startsWith('1.')) return;
-  // An invalid fd. The rest is left out, since it would be copied.
+  // An invalid fd makes it fail. The other arguments are left out, because they would be copied.
   handle.spawn(...withChanges(args, { args: [], envPairs: [], stdio: [{ type: 'fd', fd: -1 }] }));
   handle.close();
   loadBinding().mendClosedProcess();
 }
 
 /**
- * Opens the pipes of a child that could not be started, with nobody at their other end. Node expects that of a failed
- * start: the end of file on them is what makes 'disconnect' and 'close' follow the 'error'. Node's own handle does it
- * by failing for certain, since no system executes a directory.
+ * Opens the pipes of a child that could not be started, with no process at their other end. Node expects that
+ * after a failed start: the end of file on them makes 'disconnect' and 'close' follow the 'error'. Node's own
+ * handle opens them in a start that is certain to fail, because a directory cannot be executed.
  * @param {any} handle
  * @param {any[]} args
  * @returns {number} A negative errno.
@@ -89,8 +97,8 @@ function isForbidden() {
  */
 
 /**
- * Stands in for the process handle of a ChildProcess, which calls these methods and reads `pid`. The process is
- * spawned, reaped and killed by the native supervisor; everything else about the child remains Node's.
+ * Replaces the process handle of a ChildProcess, which calls these methods and reads `pid`. The native
+ * supervisor spawns, reaps and kills the process; everything else about the child remains Node's.
  */
 class NativeProcess {
   /** @type {number | undefined} */
@@ -109,7 +117,7 @@ class NativeProcess {
   /** The handle that Node made. */
   #original;
   /**
-   * What Node does at the end of a process: it emits 'exit', or 'error' for a negative code.
+   * Node's handler for the end of a process: it emits 'exit', or 'error' for a negative code.
    * @type {(code: number, signal: string) => void}
    */
   #conclude;
@@ -127,7 +135,7 @@ class NativeProcess {
   #pipes = [];
 
   /**
-   * What could not be done, if the process could not be started.
+   * The operation that failed, if the process could not be started.
    * @type {string | undefined}
    */
   failure = undefined;
@@ -137,7 +145,7 @@ class NativeProcess {
    * @param {InnerChild} child
    * @param {Supervision} supervision
    * @param {number} nodeOptions How many of the arguments are Node's options; -1 if the program is not Node.
-   * @param {Started} [started] Where there is nothing to be started any more.
+   * @param {Started} [started] The process, if it has been started already.
    */
   constructor(id, child, supervision, nodeOptions, started) {
     this.#id = id;
@@ -157,13 +165,13 @@ class NativeProcess {
     const original = this.#original;
     const request = toRequest(args);
 
-    // Somebody else on the diagnostics channel may start a process of their own in the middle of our fork.
+    // Another subscriber of the diagnostics channel may start a process of its own during our fork.
     if (!request.envPairs?.includes(`NODE_UNIQUE_ID=${this.#id}`)) {
       this.#child._handle = original;
       return original.spawn(...args);
     }
 
-    // Where Node's permission model forbids to start processes, its own handle knows best what to throw.
+    // If Node's permission model forbids child processes, its own handle throws the right error.
     if (isForbidden()) return original.spawn(...args);
 
     const errno = this.#start(request, args);
@@ -173,7 +181,7 @@ class NativeProcess {
       return errno;
     }
     const reason = openDeadPipes(original, args);
-    // Without fds for the pipes there are none, and Node has to be told so.
+    // Without free descriptors no pipes were opened, which Node must know.
     return reason === -EMFILE || reason === -ENFILE ? reason : errno;
   }
 
@@ -190,7 +198,9 @@ class NativeProcess {
       return this.#run(started, request, args);
     }
     const options = { id: this.#id, ...toSpawnOptions(request, this.#nodeOptions) };
-    if (options.stdio.some(({ kind, fd = -1 }) => kind === 'fd' && fd < 0)) return -EINVAL;
+    if (options.stdio.some(({ kind, fd = -1 }) => (kind === 'fd' || kind === 'inherit') && fd < 0)) {
+      return -EINVAL;
+    }
     const spawned = this.#supervision.spawn(options, onExit);
     if (spawned.errno === 0) return this.#run(spawned, request, args);
     this.failure = spawned.failure;
@@ -212,7 +222,7 @@ class NativeProcess {
     try {
       failure = this.#openPipes(pipes, args);
     } finally {
-      // Whatever was not handed over is closed, and a process that nobody can speak to is none to keep.
+      // Descriptors without an owner are closed, and a process without its pipes is ended.
       for (const { fd } of pipes) if (fd >= 0) fs.closeSync(fd);
       if (pipes.some(({ fd }) => fd >= 0)) this.abandon();
     }
@@ -240,8 +250,8 @@ class NativeProcess {
   }
 
   /**
-   * The same where Node's permission model forbids to open fds (without --allow-net): pipes that Node opens by itself,
-   * for a process that does not start, get our fds in the place of theirs.
+   * The same if Node's permission model forbids opening descriptors (without --allow-net): Node opens pipes
+   * itself, for a process that does not start, and their descriptors are replaced by ours.
    * @param {{ fd: number, handle: any }[]} pipes
    * @param {any[]} args
    * @returns {number} 0 or a negative errno.
@@ -257,7 +267,7 @@ class NativeProcess {
     return 0;
   }
 
-  /** Ends a process that has been started for a fork that has failed since. */
+  /** Kills a process whose fork has failed after it was started. */
   abandon() {
     if (!this.#active) return;
     this.kill(os.constants.signals.SIGKILL);
@@ -266,15 +276,15 @@ class NativeProcess {
   }
 
   /**
-   * The news comes from another thread and may overtake what the worker sent last. The built-in's listeners have
-   * always seen all messages and 'disconnect' before 'exit', so the channel goes first.
+   * The exit is reported by another thread and may overtake the worker's last messages. As with the built-in,
+   * listeners see all messages and 'disconnect' before 'exit', so the channel is read to its end first.
    * @param {number} code
    * @param {number} signal
    */
   #onDeath(code, signal) {
     let turns = TURNS;
     const deliver = () => {
-      // Node closes the handle of a child that it gave up. No app hears of that one.
+      // Node has closed the handle of a child whose fork failed. The app does not know of that one.
       if (!this.#active) return this.#supervision.onExitReported(this.#id);
       if (this.#child.channel && turns-- > 0) {
         setImmediate(deliver);
@@ -295,13 +305,14 @@ class NativeProcess {
   }
 
   /**
-   * The worker has written to Node's IPC channel what cannot be read. Without the channel it ends by itself, or is ended.
+   * The worker has written something unreadable to Node's IPC channel. Without the channel it ends by itself,
+   * or is killed.
    * @param {unknown} error
    */
   distrust(error) {
     const reason = error instanceof Error ? error.message : String(error);
     process.emitWarning(
-      `Worker ${this.#id} has broken the rules of Node's IPC channel and loses it: ${beginning(reason, LONGEST_REASON)}`,
+      `Worker ${this.#id} has broken the rules of Node's IPC channel and loses it: ${text().beginning(reason, LONGEST_REASON)}`,
       { code: 'RCLUSTER_PROTOCOL' },
     );
     if (this.#child.connected) this.#child.disconnect();

@@ -1,18 +1,28 @@
 'use strict';
 
-// What Node asks a process handle to start, and the same in the words of the native supervisor.
+// What Node requests of a process handle, and the same request in the form of the native supervisor.
 
 const { JSON, Object, String } = require('../globals');
-const { isBuiltin } = require('node:module');
 const path = require('node:path');
 
+const { packageFiles } = require('../load-binding');
 const { workerOptions } = require('./options');
 
 /** Each worker loads this before the app. */
 const PRELOAD = path.join(__dirname, '..', 'worker', 'preload.js');
 
-/** Whether this program is Node with an app in it. Such a one takes all its arguments to be the app's. */
-const isSingleExecutable = isBuiltin('node:sea') && require('node:sea').isSea();
+/** Whether this program is a single executable. It passes all its arguments to the app. */
+const isSingleExecutable = isSea();
+
+function isSea() {
+  try {
+    return require('node:sea').isSea();
+  } catch (error) {
+    // Node before 20.12 has no such module.
+    if (/** @type {NodeJS.ErrnoException} */ (error).code === 'ERR_UNKNOWN_BUILTIN_MODULE') return false;
+    throw error;
+  }
+}
 
 /**
  * One of the fds that Node has prepared for a child.
@@ -22,7 +32,7 @@ const isSingleExecutable = isBuiltin('node:sea') && require('node:sea').isSea();
  *   fd?: number,
  * }} Stdio
  *
- * What a process handle is asked to start. `args` begins with the name of the program.
+ * A request to start a process. `args` begins with the name of the program.
  * @typedef {{
  *   file: string,
  *   args: string[],
@@ -35,7 +45,9 @@ const isSingleExecutable = isBuiltin('node:sea') && require('node:sea').isSea();
  * }} Request
  */
 
-/** The names of the arguments of spawn() where it takes them one by one (v24 on); before, they are one object. */
+/**
+ * The names of the arguments of spawn(), which takes them one by one since v24; before, they were one object.
+ */
 const POSITIONS = ['file', 'args', 'cwd', 'envPairs', 'stdio', 'flags', 'uid', 'gid'];
 const FLAG_DETACHED = 1;
 
@@ -62,9 +74,10 @@ function withChanges(args, changes) {
 
 /**
  * @param {Stdio} entry
+ * @param {number} index the descriptor in the worker
  * @returns {import('../../binding').StdioSpec}
  */
-function toSpec(entry) {
+function toSpec(entry, index) {
   switch (entry.type) {
     case 'ignore':
       return { kind: 'ignore' };
@@ -74,47 +87,50 @@ function toSpec(entry) {
     case 'wrap':
       return { kind: 'fd', fd: entry.handle.fd };
     default:
-      return { kind: 'fd', fd: entry.fd };
+      // `stdio: 'inherit'` arrives as the numbers 0, 1 and 2.
+      return { kind: entry.fd === index ? 'inherit' : 'fd', fd: entry.fd };
   }
 }
 
 const NODE_OPTIONS = 'NODE_OPTIONS=';
 
 /**
- * The same request in the words of the native supervisor.
+ * Converts a request to the form of the native supervisor.
  * @param {Request} request
  * @param {number} options How many of the arguments are Node's options; -1 if the program is not Node.
  * @returns {Omit<import('../../binding').SpawnOptions, 'id'>}
  */
 function toSpawnOptions(request, options) {
-  // Like Node's own handle, this one takes anything that has a text.
+  // Like Node's own handle, this accepts anything that can be converted to a string.
   const args = request.args.map(String);
   const env = request.envPairs ?? [];
   const isNode = options >= 0;
   return {
     file: request.file,
-    // Another program knows no preloads.
+    // Another program has no preloads.
     ...(isNode ? withPreload(args, options, env) : { args, env }),
     cwd: request.cwd || undefined,
     stdio: request.stdio.map(toSpec),
     uid: request.uid ?? undefined,
     gid: request.gid ?? undefined,
     detached: request.detached,
-    // Without our preload nothing in it watches the primary, or hears what it says.
+    // Without our preload, nothing in it watches the primary or reads its orders.
     external: !isNode,
   };
 }
 
 /**
- * Put in here, the preload is seen neither in settings.execArgv nor in child.spawnargs. It comes last: what the app has
- * Node load first may be what makes this package loadable, and is to find everything as it would without us.
+ * Added here, the preload appears neither in settings.execArgv nor in child.spawnargs. It comes last: the
+ * app's own preloads may be what makes this package loadable, and must find everything as they would without
+ * us.
  * @param {string[]} args
- * @param {number} count How many of them are Node's options, behind the name of the program.
+ * @param {number} count The number of Node's options after the name of the program.
  * @param {string[]} env
  */
 function withPreload([program, ...rest], count, env) {
   const given = env.findLast((pair) => pair.startsWith(NODE_OPTIONS))?.slice(NODE_OPTIONS.length);
   const { options, text, restore } = workerOptions(rest.slice(0, count), given, PRELOAD, isSingleExecutable);
+  const { addon } = packageFiles();
   const changed = text === given ? env : env.filter((pair) => !pair.startsWith(NODE_OPTIONS));
   return {
     args: [program, ...options, ...rest.slice(count)],
@@ -122,6 +138,7 @@ function withPreload([program, ...rest], count, env) {
       ...changed,
       ...(text === given || text === undefined ? [] : [`${NODE_OPTIONS}${text}`]),
       ...(restore === undefined ? [] : [`RCLUSTER_RESTORE=${JSON.stringify(restore)}`]),
+      ...(addon === '' ? [] : [`RCLUSTER_ADDON=${addon}`]),
     ],
     preload: PRELOAD,
   };

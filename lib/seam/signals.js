@@ -1,8 +1,8 @@
 'use strict';
 
-// Signals for which libraries listen as well. Most only clean up, and then raise the signal again or exit with its code, so
-// that it does what it would have done without them. `signal-exit` does so only where it is the only listener, and
-// otherwise waits for the end of the process.
+// Signals that libraries listen for as well. Most libraries only clean up, and then raise the signal again or
+// exit with its code, so that it has its usual effect. `signal-exit` does so only if it is the only listener,
+// and otherwise waits for the end of the process.
 
 const {
   Number,
@@ -19,8 +19,8 @@ const {
 const os = require('node:os');
 
 /**
- * How many listeners of a signal do nothing as long as there are others: the versions of `signal-exit` have one each for
- * every signal, and count them here.
+ * The number of listeners of a signal that do nothing while there are others: each loaded version of
+ * `signal-exit` has one for every signal, and is counted here.
  */
 function passiveListeners() {
   const counters = [
@@ -31,7 +31,7 @@ function passiveListeners() {
 }
 
 /**
- * Whether anybody but one listener of ours acts on a signal.
+ * Whether any listener other than ours acts on a signal.
  *
  * @param {NodeJS.Signals} signal
  */
@@ -47,12 +47,13 @@ const REMOVED = /** @type {any} */ ('removeListener');
 const own = new WeakSet();
 
 /**
- * Listens for a signal beside an application. Our listener is called first, comes back when all are removed, and is not
- * in the list while others are called: who looks whether there is another one finds what there would be without us.
+ * Listens for a signal in addition to the application. Our listener is called first, is restored when all
+ * listeners are removed, and is not in the list while the others run, so that code that looks for other
+ * listeners finds what it would find without us.
  *
  * @param {NodeJS.Signals} signal
- * @param {(hasOthers: boolean) => void} act `hasOthers` is whether anybody else acts on the signal
- * @returns {() => void} listens no more
+ * @param {(hasOthers: boolean) => void} act `hasOthers` is whether another listener acts on the signal
+ * @returns {() => void} a function that stops listening
  */
 function listenBeside(signal, act) {
   let open = true;
@@ -71,9 +72,9 @@ function listenBeside(signal, act) {
     if (open && !process.listeners(signal).includes(listener)) process.prependListener(signal, listener);
   }
 
-  // Without a listener the signal ends the process. Node stops to listen for a signal when nobody else does, and starts by a
-  // listener of its own, which process.removeAllListeners() removes: so ours has to be back before Node looks, and once
-  // more when all is removed.
+  // Without a listener the signal ends the process. Node stops listening for a signal when its last listener
+  // is removed, and starts by a listener of its own, which process.removeAllListeners() removes. So ours must
+  // be restored before Node checks, and again after everything has been removed.
   const onRemoved = (/** @type {string | symbol} */ event) => {
     if (event !== signal || process.listenerCount(signal) > 0) return;
     listen();
@@ -95,12 +96,13 @@ function listenBeside(signal, act) {
 }
 
 /**
- * Keeps a process that has got a signal from ending before its time. Held back are: a signal of these that it sends
- * itself, an exit with the code that stands for one of them, and each exit in the same turn of the event loop.
+ * Keeps a process that has received a signal from ending too early. It holds back: one of these signals that
+ * the process sends to itself, an exit with the code of one of them, and any exit in the same turn of the
+ * event loop.
  *
  * @param {NodeJS.Signals[]} signals
- * @param {(code: number | string | null | undefined) => void} onHeld told of each; the code is undefined if it says no
- * more than that a signal has come
+ * @param {(code: number | string | null | undefined) => void} onHeld called for each; the code is undefined if it only
+ * means that a signal has arrived
  */
 function createExitHold(signals, onHeld) {
   const numbers = signals.map((signal) => os.constants.signals[signal]);
@@ -138,7 +140,7 @@ function createExitHold(signals, onHeld) {
     },
     release() {
       if (!originals) return;
-      // Somebody may have put another function in the place of ours.
+      // Other code may have replaced our function.
       if (/** @type {any} */ (realProcess.exit) === exit) realProcess.exit = originals.exit;
       if (/** @type {any} */ (realProcess.kill) === kill) realProcess.kill = originals.kill;
       if (realProcess.exit === originals.exit && realProcess.kill === originals.kill) originals = undefined;
@@ -146,24 +148,4 @@ function createExitHold(signals, onHeld) {
   };
 }
 
-/**
- * Listens for an event of `process` also after the application has removed all its listeners.
- *
- * @param {string} event
- * @param {(...args: any[]) => void} listener
- */
-function keepListening(event, listener) {
-  const name = /** @type {any} */ (event);
-  const onRemoved = (/** @type {any} */ _, /** @type {unknown} */ removed) => {
-    if (removed === listener) nextTick(restore);
-  };
-
-  function restore() {
-    if (!process.listeners(REMOVED).includes(onRemoved)) process.on(REMOVED, onRemoved);
-    if (!process.listeners(name).includes(listener)) process.on(name, listener);
-  }
-
-  restore();
-}
-
-module.exports = { keepListening, listenBeside, hasOtherListeners, createExitHold };
+module.exports = { listenBeside, hasOtherListeners, createExitHold };

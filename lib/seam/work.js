@@ -1,6 +1,7 @@
 'use strict';
 
-// What keeps the event loop of this process: which of it is work that will end by itself, and which only waits.
+// Tells which of the resources that keep the event loop alive are work that ends by itself, and which only
+// wait.
 
 const { Object, WeakMap, monotonic, process } = require('../globals');
 const net = require('node:net');
@@ -11,25 +12,26 @@ const net = require('node:net');
 const ANSWER = 1000;
 
 /**
- * Tells whether work is in progress: a request to the system (a file, a name, a connect, a write), or an outgoing
- * connection on which an answer is due. Timers, idle connections, listening sockets, child processes and worker threads
+ * Tells whether work is in progress: a request to the system (a file, a name, a connect, a write), or an
+ * outgoing connection that waits for an answer. Timers, idle connections, listening sockets, child processes
+ * and worker threads do not count.
  * are none.
  */
 class Work {
-  /** @type {WeakMap<object, { read: number, written: number, asked: number }>} what was seen of connections */
+  /** @type {WeakMap<object, { read: number, written: number, asked: number }>} the last observation of each connection */
   #seen = new WeakMap();
 
-  /** To be asked regularly: what goes on on a connection is seen from one time to the next. */
+  /** Must be called regularly: activity on a connection is measured from one call to the next. */
   isInProgress() {
     const inner = /** @type {any} */ (process);
-    // Each is looked at, whatever the others say.
+    // All are checked, not only until the first match, because each check records the state.
     const waiting = inner._getActiveHandles().filter((/** @type {any} */ handle) => this.#isDue(handle));
     return inner._getActiveRequests().length > 0 || waiting.length > 0;
   }
 
   /** @param {any} handle */
   #isDue(handle) {
-    // What is written to stdout is not answered.
+    // Writes to stdout get no answer.
     if (!(handle instanceof net.Socket) || [0, 1, 2].includes(/** @type {any} */ (handle).fd)) return false;
     const socket = /** @type {any} */ (handle);
     const { bytesRead: read, bytesWritten: written } = socket;
@@ -39,7 +41,8 @@ class Work {
     if (written !== before.written) asked = monotonic();
     if (read !== before.read) asked = -Infinity;
     this.#seen.set(socket, { read, written, asked });
-    // http, whose idle connections do not keep the event loop. A stream that never ends, of events say, rests at times.
+    // An http client: its idle connections do not keep the event loop alive. An endless stream, of events for
+    // example, may pause.
     if (socket._httpMessage) return !socket._httpMessage.res || moved;
     if (isOfFetch(socket)) return true;
     return monotonic() - asked < ANSWER;
@@ -47,7 +50,7 @@ class Work {
 }
 
 /**
- * Whether a connection belongs to fetch(), whose idle connections do not keep the event loop either.
+ * Whether a connection belongs to fetch(), whose idle connections do not keep the event loop alive either.
  *
  * @param {any} socket
  */
@@ -58,7 +61,7 @@ function isOfFetch(socket) {
 }
 
 /**
- * What keeps the event loop, by kind, and how many there are of each.
+ * The number of resources of each kind that keep the event loop alive.
  *
  * @returns {Record<string, number>}
  */

@@ -1,7 +1,7 @@
 'use strict';
 
-// The worker's half of what rcluster knows of Node's private seams. Everything here was tried on
-// every version that docs/compatibility.md names.
+// What rcluster knows about Node's private interfaces in a worker. Tested with every version that
+// docs/compatibility.md names.
 
 const {
   Buffer,
@@ -12,33 +12,33 @@ const {
   Object,
   Reflect,
   Symbol,
+  nextTick,
   process,
   realProcess,
 } = require('../globals');
 const net = require('node:net');
-const { keepListening } = require('./signals');
 
 const NODE_MAJOR = Number(process.versions.node.split('.')[0]);
 
-/** What the constructors of TCP and Pipe take for a connection and for a listening socket. */
+/** The types that the constructors of TCP and Pipe take, for a connection and for a listening socket. */
 const SOCKET = 0;
 const SERVER = 1;
 
-/** The length in bytes of a unix address, which Node before 22 fills up to name an abstract socket. */
+/** The length in bytes of a Unix address, to which Node before 22 pads the name of an abstract socket. */
 const UNIX_ADDRESS = 108;
 
 /**
- * Our own messages are numbered apart from those that Node's code numbers in the same process: an
- * answer to one must not be taken for an answer to the other.
+ * Our messages are numbered apart from those of Node's own code in the same process, so that an answer to one
+ * is not taken for an answer to the other.
  */
 let sequence = 2 ** 30;
 
-/** @type {Map<number, (answer: any) => void>} what waits for an answer of the primary */
+/** @type {Map<number, (answer: any) => void>} the callbacks for answers of the primary */
 const unanswered = new Map();
 
 /**
- * Puts our functions in the place of the built-in's, on the one object that `require('cluster')`,
- * `import` and net and dgram all hold.
+ * Replaces the built-in's functions on the one object that `require('cluster')`, `import`, net and dgram all
+ * hold.
  *
  * @param {any} cluster
  * @param {{ getServer: Function, disconnect: () => void, disconnectedByPrimary: () => void }} ours
@@ -54,8 +54,8 @@ function replaceWorkerSide(cluster, { getServer, disconnect, disconnectedByPrima
     return this;
   };
 
-  // Node's own listener knows nothing of our servers, so the order to disconnect must not reach
-  // it. All else does: it holds what waits for answers to `worker.destroy()`.
+  // Node's own listener does not know our servers, so it must not receive the order to disconnect. It
+  // receives everything else, because it handles the answers to `worker.destroy()`.
   const builtin = /** @type {Function} */ (
     process.listeners(/** @type {any} */ ('internalMessage')).find(({ name }) => name === 'onInternalMessage')
   );
@@ -74,10 +74,32 @@ function replaceWorkerSide(cluster, { getServer, disconnect, disconnectedByPrima
   );
 }
 
+/** Node's event for a listener that has been removed. */
+const REMOVED = /** @type {any} */ ('removeListener');
+
 /**
- * The name to bind for a unix path. An abstract name (one that begins with NUL, behind the working
- * directory that `path.resolve` has put before it) is filled up with NULs by Node before 22: who
- * connects to it would not find the bare name.
+ * Listens for an event of `process`, even after the application has removed all its listeners.
+ *
+ * @param {string} event
+ * @param {(...args: any[]) => void} listener
+ */
+function keepListening(event, listener) {
+  const name = /** @type {any} */ (event);
+  const onRemoved = (/** @type {any} */ _, /** @type {unknown} */ removed) => {
+    if (removed === listener) nextTick(restore);
+  };
+
+  function restore() {
+    if (!process.listeners(REMOVED).includes(onRemoved)) process.on(REMOVED, onRemoved);
+    if (!process.listeners(name).includes(listener)) process.on(name, listener);
+  }
+
+  restore();
+}
+
+/**
+ * The name to bind for a Unix path. Node before 22 pads an abstract name (one that begins with NUL, after the
+ * working directory that `path.resolve` has prepended) with NULs, so a client would not find the bare name.
  *
  * @param {string} address
  */
@@ -89,7 +111,7 @@ function unixAddress(address) {
 }
 
 /**
- * Numbers a question to the primary, whichever way it goes there.
+ * Numbers a request to the primary, for either channel.
  *
  * @param {(answer: any) => void} onAnswer
  */
@@ -100,8 +122,8 @@ function expectAnswer(onAnswer) {
 }
 
 /**
- * Hands an answer that came by our own link to whoever waits for it, as the 'internalMessage' that
- * it is with the built-in: an application may count or watch those.
+ * Delivers an answer from our own link as an 'internalMessage', as with the built-in: an application may
+ * count or watch those.
  *
  * @param {number} seq
  * @param {object} answer
@@ -112,15 +134,15 @@ function deliverAnswer(seq, answer) {
     { cmd: 'NODE_CLUSTER', ...answer, ack: seq },
     undefined,
   );
-  // An application may have removed our listener, or emit() may be another one now.
+  // The application may have removed our listener, or replaced emit().
   const answered = unanswered.get(seq);
   unanswered.delete(seq);
   answered?.(answer);
 }
 
 /**
- * Tells the primary's JavaScript something in the built-in's own words, over Node's own channel:
- * so it keeps its place among the messages that the application sends.
+ * Sends the primary's JavaScript a message in the built-in's format, over Node's own channel, so that it
+ * keeps its place among the application's messages.
  *
  * @param {object} message
  * @param {() => void} [onAnswer]
@@ -131,7 +153,7 @@ function notifyPrimary(message, onAnswer) {
   /** @type {any} */ (process).send({ cmd: 'NODE_CLUSTER', ...message, seq });
 }
 
-/** @type {symbol | undefined} under which Node's handles hold their owner, once one had it */
+/** @type {symbol | undefined} the key under which Node's handles hold their owner, once found */
 let ownerSymbol;
 
 /**
@@ -147,7 +169,7 @@ function ownerOf(handle) {
 }
 
 /**
- * Whether a server takes no more connections, as this version of Node sees it.
+ * Whether a server has reached its limit of connections, by the rules of this version of Node.
  *
  * @param {any} server
  */
@@ -157,23 +179,23 @@ function isFull(server) {
   return server._connections >= limit && !(NODE_MAJOR >= 22 && server.dropMaxConnection);
 }
 
-/** @type {Map<string, new (type?: number) => any>} the classes of Node's handles, once they were needed */
+/** @type {Map<string, new (type?: number) => any>} the classes of Node's handles that were needed so far */
 const classes = new Map();
 
 /**
  * @param {'tcp' | 'pipe'} kind
- * @param {(kind: 'tcp' | 'pipe') => number} blankSocket makes a socket that nobody uses
+ * @param {(kind: 'tcp' | 'pipe') => number} blankSocket creates an unused socket
  */
 function learnHandleClass(kind, blankSocket) {
   if (classes.has(kind)) return;
   const socket = socketOf(kind, blankSocket(kind));
-  // What is closed in this turn of the loop is no resource that an app may find at work in the next.
+  // Destroyed in this turn of the event loop, so that an app never sees it among the active resources.
   socket.unref();
   socket.destroy();
 }
 
 /**
- * Of datagrams the app's own socket shows the class.
+ * For datagrams, the app's own socket shows the class.
  * @param {any} socket
  */
 function learnDatagramClass(socket) {
@@ -196,7 +218,8 @@ function socketOf(kind, fd) {
 }
 
 /**
- * The handle of the first connection of a kind, which shows the class: whoever watches handles sees none but its own.
+ * The handle of the first connection of a kind, which shows the class, so that no extra handle is ever
+ * visible.
  * @param {'tcp' | 'pipe' | 'udp'} kind
  * @param {number} fd from here on the handle's to close
  */
@@ -230,7 +253,7 @@ function openHandle(kind, fd, type) {
 }
 
 /**
- * Makes a descriptor that the primary has accepted a connection as net's `onconnection` expects it.
+ * Turns a descriptor that the primary has accepted into a connection handle as net's `onconnection` expects it.
  *
  * @param {'tcp' | 'pipe' | 'udp'} kind
  * @param {number} fd
@@ -259,7 +282,7 @@ function closeOnce(...args) {
 }
 
 /**
- * Makes a descriptor that all workers of a listener share a handle for net or dgram.
+ * Turns a descriptor that all workers of a listener share into a handle for net or dgram.
  *
  * @param {'tcp' | 'pipe' | 'udp'} kind
  * @param {number} fd
@@ -276,12 +299,12 @@ function sharedHandle(kind, fd, onClose) {
 }
 
 /**
- * Handles exceptions that nobody has caught, and unhandled rejections, in the place of Node's end of the process.
- * Applications that look at the listeners of 'uncaughtException' find only their own: ours is there for the moment in
- * which Node calls it, so that everything else about an exception stays Node's.
+ * Handles uncaught exceptions and unhandled rejections instead of Node's end of the process. Applications
+ * that inspect the listeners of 'uncaughtException' find only their own: ours is present only while Node
+ * calls it, so that everything else about an exception remains Node's.
  *
  * @param {() => ((error: unknown, origin: 'uncaughtException' | 'unhandledRejection') => void) | undefined} choose
- *   asked each time for what handles it, if it is not for Node; an application that handles exceptions itself comes first
+ *   called each time; returns the handler, or undefined for Node's own. The application's handlers come first
  */
 function interceptExceptions(choose) {
   const inner = /** @type {any} */ (realProcess);

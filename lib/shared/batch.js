@@ -1,12 +1,13 @@
 'use strict';
 
 const { failure, invalidValue } = require('./errors');
+const { checkRevision } = require('./options');
 const steps = require('./steps');
 
-/** How many operations a batch has, at the most. */
+/** The largest number of operations in a batch. */
 const MAX = 1024;
 
-/** Operations that are done all at once, or not at all. See types/shared.d.ts. */
+/** Operations that are applied all together or not at all. See types/shared.d.ts. */
 class Batch {
   /** @type {import('./steps').Step[]} */
   #steps = [];
@@ -33,7 +34,7 @@ class Batch {
    * @param {number} revision
    */
   check(key, revision) {
-    return this.#add(steps.check(key, revision));
+    return this.#add(steps.check(key, checkRevision(revision, 'revision')));
   }
 
   /**

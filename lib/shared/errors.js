@@ -32,7 +32,7 @@ function outOfRange(name, range, value) {
 }
 
 /**
- * The native side puts the code in front of the message.
+ * The native side prefixes the message with the code.
  * @param {Error} error
  */
 function sharedError(error) {
@@ -40,4 +40,46 @@ function sharedError(error) {
   return code === undefined ? failure('ERR_RCLUSTER_SHARED', error.message) : failure(code, message);
 }
 
-module.exports = { failure, invalidType: errors.invalidType, invalidValue, outOfRange, sharedError };
+/** For what is asked of all machines where nobody has said how they are reached. */
+function noBackend() {
+  const message =
+    "The scope 'all' needs a server that all machines have in common: setupPrimary({ backend }) names it in the primary";
+  return failure('ERR_RCLUSTER_NO_BACKEND', message);
+}
+
+/** The most characters of an error message that are sent to other processes. */
+const MAX_MESSAGE = 500;
+
+/**
+ * The parts of an error that are sent to other processes.
+ * @param {any} error
+ * @returns {{ name?: string, message: string, code?: unknown }}
+ */
+function described(error) {
+  if (!(error instanceof Error)) return { message: inspect(error).slice(0, MAX_MESSAGE) };
+  const { name, message, code } = /** @type {any} */ (error);
+  const isPlain = typeof code === 'number' || typeof code === 'string';
+  return {
+    name: `${name}`.slice(0, 100),
+    message: `${message}`.slice(0, MAX_MESSAGE),
+    code: isPlain && `${code}`.length < 100 ? code : undefined,
+  };
+}
+
+/** @param {{ name?: string, message: string, code?: unknown }} error */
+function rebuilt({ name = 'Error', message, code }) {
+  const error = new Error(message);
+  Object.defineProperty(error, 'name', { value: name, configurable: true, writable: true });
+  return code === undefined ? error : Object.assign(error, { code });
+}
+
+module.exports = {
+  described,
+  failure,
+  invalidType: errors.invalidType,
+  invalidValue,
+  noBackend,
+  outOfRange,
+  rebuilt,
+  sharedError,
+};

@@ -1,30 +1,30 @@
 'use strict';
 
-// getOrCreate(): a value that is made once in the whole cluster, however many processes want it. See index.d.ts.
+// getOrCreate(): a value that is made once in the whole cluster, however many processes request it. See
+// index.d.ts.
 //
-// Who makes it holds a lock that is named after the store and the key; who wants it as well waits for that lock. The holder
-// ends the wait of all by saying how it went. If it dies instead, the lock and with it the task go to the next one.
+// The process that makes the value holds a lock named after the store and the key; other processes that
+// request it wait for that lock. The holder settles the lock with the outcome, which ends all waits. If it
+// dies instead, the lock, and with it the task, passes to the next waiter.
 
 const { createHash } = require('node:crypto');
-const { Buffer, Error, JSON, Map, Number, Object, process, wallClock } = require('../globals');
+const { Buffer, JSON, Map, Number, process, wallClock } = require('../globals');
 const { inspect } = require('node:util');
-const { failure, invalidType, invalidValue, outOfRange } = require('./errors');
-const { checkKey, lifetime, members } = require('./options');
+const { described, failure, invalidType, invalidValue, outOfRange, rebuilt } = require('./errors');
+const { members } = require('./members');
+const { checkKey, lifetime } = require('./options');
 const { decode, encode } = require('./values');
 const { OTHERWISE, SPACE, acquire } = require('../locks/connection');
 const { deadlock, heldHere, runHolding } = require('../locks/context');
 
-/** A longer outcome is read from the store, in bytes. The native side takes twice as much. */
+/** The largest outcome in bytes; a longer one is read from the store. The native side takes twice as much. */
 const MAX_OUTCOME = 4096;
 
 /** The longest key, in bytes. */
 const MAX_KEY = 1024;
 
-/** How much of the message of an error others are told. */
-const MAX_MESSAGE = 500;
-
 /**
- * The store of failures: its name begins like none of an application.
+ * The store of failures. Its name begins with a null byte, so that no application uses it.
  * @type {Store | undefined}
  */
 let failures;
@@ -37,17 +37,17 @@ let failures;
  * @typedef {object} Plan
  * @property {Store} store
  * @property {string} key
- * @property {string} id what the lock is called
+ * @property {string} id the name of the lock
  * @property {Loader} loader
- * @property {number} ttl in ms; -1 for ever
- * @property {number} negativeTtl in ms; 0 for not at all
+ * @property {number} ttl in ms; -1 for no expiry
+ * @property {number} negativeTtl in ms; 0 if failures are not remembered
  * @property {number} grace in ms
  *
- * How a flight ended: with a value, with an error, or with something to be looked up.
+ * How a flight ended: with a value, with an error, or undefined if the value must be read from the store.
  * @typedef {{ value: any } | { error: any } | undefined} Outcome
  */
 
-/** What this process makes or waits for, by the names of the locks. @type {Map<string, Promise<Outcome>>} */
+/** What this process makes or waits for, by lock name. @type {Map<string, Promise<Outcome>>} */
 const flights = new Map();
 
 /**
@@ -68,7 +68,7 @@ async function getOrCreate(store, name, key, loader, options) {
   for (;;) {
     const outcome = await join(plan);
     if (outcome !== undefined && 'error' in outcome) throw outcome.error;
-    // Nobody sees what somebody else does to his.
+    // A copy, so that callers do not see each other's changes.
     if (outcome !== undefined) return copyOf(outcome.value);
     const entry = store.entry(key);
     if (entry !== undefined) return entry.value;
@@ -126,7 +126,7 @@ function isStale({ expiresAt }, grace) {
 }
 
 /**
- * Makes the value, or waits for it. There is one wait in each process.
+ * Makes the value, or waits for it. A process has at most one flight for a value.
  * @param {Plan} plan
  * @returns {Promise<Outcome>}
  */
@@ -142,7 +142,7 @@ function join(plan) {
 let hasWarned = false;
 
 /**
- * Makes a value anew while the old one is in use, unless somebody does already.
+ * Makes the value again while the old one is still in use, unless another caller or process is doing so.
  * @param {Plan} plan
  */
 function refresh(plan) {
@@ -171,7 +171,7 @@ async function fly(plan, otherwise) {
   const grant = await acquire({ space: SPACE.FLIGHT, name: plan.id, otherwise });
   if (grant === undefined) return undefined;
   if (typeof grant === 'string') return read(grant);
-  // Somebody may have made it, or failed to, between the look into the store and the lock.
+  // Another process may have made it, or failed, between the look into the store and the grant of the lock.
   const entry = plan.store.entry(plan.key);
   const isThere = entry !== undefined && !isStale(entry, plan.grace);
   const failed = isThere ? undefined : recall(plan);
@@ -195,7 +195,7 @@ async function make(plan, grant) {
   let outcome;
   try {
     const value = await runHolding(held, async () => loader({ signal: controller.signal }));
-    // Another one makes it by now.
+    // If the lock was lost, another process makes the value by now.
     controller.signal.throwIfAborted();
     await store.set(key, value, { ttl: ttl === -1 ? undefined : ttl + grace });
     if (negativeTtl > 0) await forget(plan);
@@ -204,14 +204,14 @@ async function make(plan, grant) {
     outcome = { error };
     if (negativeTtl > 0 && !controller.signal.aborted) await remember(plan, error);
   } finally {
-    // Whatever has failed, nobody waits for ever.
+    // Always settled, so that no process waits forever.
     grant.settle(write(outcome));
   }
   return outcome;
 }
 
 /**
- * What those are told who wait in other processes.
+ * The outcome, as it is sent to the processes that wait.
  * @param {Outcome} outcome
  * @returns {string}
  */
@@ -221,7 +221,7 @@ function write(outcome) {
   const { value } = outcome;
   const isText = typeof value === 'string' || (typeof value === 'object' && value !== null);
   if (!isText || Buffer.isBuffer(value)) return '';
-  // What JSON would not give back is read from the store, as is what is long.
+  // Values that JSON would not reproduce, and long ones, are read from the store.
   const [kind, raw] = encode(value);
   if (typeof raw !== 'string') return '';
   const text = JSON.stringify({ kind, raw });
@@ -238,28 +238,6 @@ function read(text) {
   return error === undefined ? { value: decode(kind, raw) } : { error: rebuilt(error) };
 }
 
-/**
- * @param {any} error
- * @returns {{ name?: string, message: string, code?: unknown }}
- */
-function described(error) {
-  if (!(error instanceof Error)) return { message: inspect(error).slice(0, MAX_MESSAGE) };
-  const { name, message, code } = /** @type {any} */ (error);
-  const isPlain = typeof code === 'number' || typeof code === 'string';
-  return {
-    name: `${name}`.slice(0, 100),
-    message: `${message}`.slice(0, MAX_MESSAGE),
-    code: isPlain && `${code}`.length < 100 ? code : undefined,
-  };
-}
-
-/** @param {{ name?: string, message: string, code?: unknown }} error */
-function rebuilt({ name = 'Error', message, code }) {
-  const error = new Error(message);
-  Object.defineProperty(error, 'name', { value: name, configurable: true, writable: true });
-  return code === undefined ? error : Object.assign(error, { code });
-}
-
 /** @param {unknown} value */
 function copyOf(value) {
   if (typeof value !== 'object' || value === null) return value;
@@ -272,14 +250,15 @@ function keyOfFailure({ id }) {
   return createHash('sha256').update(id).digest('base64');
 }
 
+/** @returns {Store} */
 function storeOfFailures() {
   failures ??= require('./index').shared('\0failures', { size: '4MB', eviction: 'lru' });
-  return failures;
+  return /** @type {Store} */ (failures);
 }
 
 /**
  * @param {Plan} plan
- * @returns {Outcome} a failure that is still to be told instead of another try
+ * @returns {Outcome} a remembered failure, which is reported instead of another attempt
  */
 function recall(plan) {
   if (plan.negativeTtl === 0) return undefined;

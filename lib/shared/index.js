@@ -1,23 +1,18 @@
 'use strict';
 
-// cluster.shared(): opens a store once for each name, and remembers it.
+// cluster.shared(): opens each store once and keeps it by name.
 
-const { Error, JSON, Map, Set, Symbol, process } = require('../globals');
-const { isMainThread } = require('node:worker_threads');
+const { JSON, Map, Set } = require('../globals');
 const builtin = require('../builtin');
-const { loadBinding } = require('../load-binding');
 const { checkOptions } = require('./options');
 const { SharedStore } = require('./store');
 const { failure, invalidType, sharedError } = require('./errors');
+const { warnOfLoss } = require('./lost');
+const { openerOf } = require('./opener');
 
 /**
- * Under this the cluster object of a worker has what opens a store by its link, see ../worker/extras.js.
- */
-const OPEN = Symbol.for('rcluster.shared');
-
-/**
- * Those that are open, with the options that they have been opened with.
- * @type {Map<string, { store: InstanceType<typeof SharedStore>, options: Set<string> }>}
+ * The open stores, with the options that they were opened with.
+ * @type {Map<string, { store: any, options: Set<string>, isLocal: boolean }>}
  */
 const stores = new Map();
 
@@ -27,27 +22,51 @@ const stores = new Map();
  */
 function shared(name, options) {
   if (typeof name !== 'string') throw invalidType('name', 'string', name);
-  const json = JSON.stringify(checkOptions(options));
+  const { native, plan } = checkOptions(options);
+  const json = JSON.stringify(native);
   const known = stores.get(name);
-  // Whoever says how it is made is told by the primary if that is not so.
+  // Options that have not been seen before are opened again, so that the primary compares them.
   if (known !== undefined && (json === '{}' || known.options.has(json))) return known.store;
-  const open = opener();
+  if (known?.isLocal || plan?.isLocal) return polled(name, json, plan, known);
+  const open = openerOf('openShared', 'rcluster.shared', 'shared() is for the main thread of a process');
   try {
     const store = new SharedStore(
       (onNews, onEnd) => open(name, json, onNews, onEnd),
       () => onLost(name),
       name,
     );
-    if (known !== undefined) {
-      store.release();
-      known.options.add(json);
-      return known.store;
+    if (known === undefined) {
+      stores.set(name, { store, options: new Set([json]), isLocal: false });
+      if (native.persist && !builtin.isWorker) store.keptBy(require('./persist').keep(name));
+      if (plan !== undefined) store.attach(plan);
+      return store;
     }
-    stores.set(name, { store, options: new Set([json]) });
-    return store;
+    store.release();
+    known.options.add(json);
+    if (plan !== undefined) known.store.attach(plan);
+    return known.store;
   } catch (error) {
     throw sharedError(/** @type {Error} */ (error));
   }
+}
+
+/**
+ * A store that belongs to this process only. The primary does not know of it.
+ * @param {string} name
+ * @param {string} json
+ * @param {import('./source/plan').Plan | undefined} plan
+ * @param {{ store: any, options: Set<string>, isLocal: boolean } | undefined} known
+ */
+function polled(name, json, plan, known) {
+  if (known !== undefined) {
+    const [before] = known.options;
+    const message = `The store ${JSON.stringify(name)} was opened before with other options: ${before} and not ${json}`;
+    throw failure('ERR_RCLUSTER_SHARED_OPTIONS', message);
+  }
+  const { PolledStore } = require('./source/polled');
+  const store = new PolledStore(name, /** @type {import('./source/plan').Plan} */ (plan));
+  stores.set(name, { store, options: new Set([json]), isLocal: true });
+  return store;
 }
 
 /**
@@ -56,29 +75,16 @@ function shared(name, options) {
  */
 function onLost(name) {
   stores.delete(name);
-  // In the primary only a failure ends it.
+  // In the primary, only a failure of that thread ends a store.
   if (!builtin.isWorker) {
     throw failure(
       'ERR_RCLUSTER_FAILED',
       'The native part has failed: shared stores can no longer be written to',
     );
   }
-  // A worker that has lost its primary as well is about to end.
-  if (process.connected) {
-    const message = `This worker has lost the shared store ${JSON.stringify(name)}: writes are rejected from now on`;
-    process.emitWarning(message, { code: 'RCLUSTER_SHARED' });
-  }
-}
-
-/** @returns {typeof import('../../binding').openShared} */
-function opener() {
-  if (!isMainThread) {
-    throw sharedError(new Error('ERR_RCLUSTER_SHARED shared() is for the main thread of a process'));
-  }
-  if (!builtin.isWorker) return loadBinding().openShared;
-  const open = /** @type {any} */ (builtin)[OPEN];
-  if (open !== undefined) return open;
-  throw sharedError(new Error('ERR_RCLUSTER_SHARED This worker was not started by rcluster'));
+  warnOfLoss(
+    `This worker has lost the shared store ${JSON.stringify(name)}: writes are rejected from now on`,
+  );
 }
 
 module.exports = { shared };

@@ -1,21 +1,63 @@
 'use strict';
 
-const { Number } = require('../globals');
-const { refuseUnknownKeys } = require('../option-keys');
+const path = require('node:path');
+const { Number, Object } = require('../globals');
+const { checkBackend } = require('./backend');
 const { invalidType, invalidValue, outOfRange } = require('./errors');
+const { members } = require('./members');
+const { checkSource } = require('./source/plan');
 
 const UNITS = { KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30 };
 
 /**
+ * @typedef {import('./source/plan').Plan} Plan
+ *
  * @param {unknown} options
- * @returns {{ size?: number, eviction?: string }} what the native side takes
+ * @returns {{ native: { size?: number, eviction?: string, source?: string, persist?: string, backend?: object }, plan: Plan | undefined }}
+ * the options for the native side, and the source of the store's contents
  */
 function checkOptions(options) {
-  const { size, eviction } = members(options, ['size', 'eviction']);
+  const names = ['size', 'eviction', 'source', 'persist', 'backend', 'offline'];
+  const { size, eviction, source, persist, backend, offline } = members(options, names);
   if (eviction !== undefined && eviction !== 'none' && eviction !== 'lru') {
     throw invalidValue('options.eviction', "must be 'none' or 'lru'", eviction);
   }
-  return { size: size === undefined ? undefined : bytes(size), eviction };
+  const plan = checkSource(source);
+  const native = {
+    size: size === undefined ? undefined : bytes(size),
+    eviction,
+    source: plan?.text,
+    persist: checkPersist(persist),
+    backend: checkBackend(backend, offline),
+  };
+  if (native.backend !== undefined && (eviction === 'lru' || native.persist)) {
+    const name = eviction === 'lru' ? 'eviction' : 'persist';
+    throw invalidValue(
+      `options.${name}`,
+      'is for a store without a backend: the server keeps it',
+      eviction ?? persist,
+    );
+  }
+  for (const [name, value] of Object.entries({ size, eviction, persist, backend })) {
+    if (plan?.isLocal && value !== undefined) {
+      throw invalidValue(`options.${name}`, 'is for a store that is shared, and polling is not', value);
+    }
+  }
+  return { native, plan };
+}
+
+/**
+ * @param {unknown} persist
+ * @returns {string | undefined} an absolute path; empty for none
+ */
+function checkPersist(persist) {
+  if (persist === undefined) return undefined;
+  if (persist === false) return '';
+  if (typeof persist !== 'string' || persist === '') {
+    throw invalidType('options.persist', 'string or false', persist);
+  }
+  if (persist.includes('\0')) throw invalidValue('options.persist', 'must be without null bytes', persist);
+  return path.resolve(persist);
 }
 
 /** @param {unknown} size */
@@ -34,7 +76,7 @@ function bytes(size) {
 
 /**
  * @param {unknown} ttl
- * @returns {number} ms; -1 for ever
+ * @returns {number} ms; -1 for no expiry
  */
 function lifetime(ttl) {
   if (ttl === undefined || ttl === Infinity) return -1;
@@ -66,17 +108,4 @@ function checkKey(key, name = 'key') {
   return key;
 }
 
-/**
- * The members of an options argument; an error names one that there is not.
- * @param {unknown} options
- * @param {string[]} names
- * @returns {Record<string, any>}
- */
-function members(options, names) {
-  if (options === undefined) return {};
-  if (options === null || typeof options !== 'object') throw invalidType('options', 'object', options);
-  refuseUnknownKeys(options, names, (name) => `The argument 'options.${name}'`);
-  return /** @type {Record<string, any>} */ (options);
-}
-
-module.exports = { checkKey, checkOptions, checkRevision, lifetime, members };
+module.exports = { checkKey, checkOptions, checkRevision, lifetime };

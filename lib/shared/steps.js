@@ -1,17 +1,18 @@
 'use strict';
 
-// The operations on a store, checked and as the native side takes them.
+// The operations on a store, validated and in the form that the native side takes.
 
 const { JSON, Number } = require('../globals');
 const { failure, invalidType, invalidValue } = require('./errors');
-const { checkKey, checkRevision, lifetime, members } = require('./options');
+const { members } = require('./members');
+const { checkKey, checkRevision, lifetime } = require('./options');
 const { encode } = require('./values');
 
 const OP = { SET: 1, DELETE: 2, TOUCH: 3, INCREMENT: 4, CHECK: 5, CLEAR: 6 };
 
 /** No condition. */
 const ANY = -1;
-/** As long as before. */
+/** Keeps the remaining lifetime. */
 const KEEP = -2;
 
 /**
@@ -67,6 +68,15 @@ function set(key, value, options) {
 }
 
 /**
+ * Sets a value that is already encoded.
+ * @param {string} key
+ * @param {[kind: number, raw: unknown]} value
+ */
+function put(key, [kind, raw]) {
+  return step(OP.SET, key, { kind, raw });
+}
+
+/**
  * @param {string} key
  * @param {unknown} options
  */
@@ -103,10 +113,11 @@ function increment(key, by, options) {
 
 /**
  * @param {string} key
- * @param {unknown} revision
+ * @param {unknown} [revision] if omitted, nothing is checked: the answer only follows all earlier operations
  */
 function check(key, revision) {
   checkKey(key);
+  if (revision === undefined) return step(OP.CHECK, key);
   return step(OP.CHECK, key, { revision: checkRevision(revision, 'revision') });
 }
 
@@ -138,7 +149,7 @@ function finite(name, value) {
 }
 
 /**
- * Hands a request to the native side. Nothing of it is sent if one of its steps is too long.
+ * Passes a request to the native side. If one of its steps is too large, none is sent.
  * @param {NativeStore} native
  * @param {ReturnType<NativeStore['adder']>} add
  * @param {ReturnType<NativeStore['submitter']>} submit
@@ -175,4 +186,4 @@ function tooLarge(native, key) {
   return failure('ERR_RCLUSTER_TOO_LARGE', message);
 }
 
-module.exports = { check, clear, increment, remove, send, set, tooLarge, touch };
+module.exports = { check, clear, increment, put, remove, send, set, tooLarge, touch };

@@ -1,27 +1,24 @@
 'use strict';
 
-const { JSON, Object, Promise, Set, setImmediate, wallClock } = require('../globals');
+const { JSON, Object, Promise, Set, wallClock } = require('../globals');
 const { failure, invalidType, sharedError } = require('./errors');
-const { checkKey, members } = require('./options');
-const { decode, made } = require('./values');
+const { members } = require('./members');
+const { checkKey } = require('./options');
+const { decode, isSame, made } = require('./values');
 const { Batch } = require('./batch');
+const { Listened, follow } = require('./changes');
+const { Requests } = require('./requests');
 const steps = require('./steps');
 const { createWatch } = require('./watch');
-
-/** How many answers are taken at once. */
-const ANSWERS = 256;
-
-/** How many answers may be taken before it is the event loop's turn. */
-const DIRECT = 128;
 
 /**
  * @typedef {import('../../binding').SharedStore} NativeStore
  * @typedef {import('./steps').Step} Step
- *
- * How a request went.
- * @typedef {{ status: number, revision: number, number: number }} Answer
- * @typedef {{ resolve: (value: any) => void, reject: (error: Error) => void, result: (answer: Answer) => any, key: string }} Waiting
+ * @typedef {import('./requests').Answer} Answer
  */
+
+/** The field with the state of the server; 0 if the store has none. See ./server.js. */
+const STATE = 9;
 
 /** @param {Answer} answer */
 const written = ({ status, revision }) => ({ ok: status === 0, revision });
@@ -30,7 +27,7 @@ const written = ({ status, revision }) => ({ ok: status === 0, revision });
 const counted = ({ number }) => number;
 
 /** A store that all processes of the cluster share. See types/shared.d.ts. */
-class SharedStore {
+class SharedStore extends Listened {
   /** @type {NativeStore} */
   #native;
 
@@ -40,37 +37,13 @@ class SharedStore {
   /** @type {ReturnType<NativeStore['finder']>} */
   #has;
 
-  /** @type {ReturnType<NativeStore['adder']>} */
-  #add;
-
-  /** @type {ReturnType<NativeStore['submitter']>} */
-  #submit;
-
-  /** @type {ReturnType<NativeStore['taker']>} */
-  #take;
-
   /** @type {ReturnType<NativeStore['rest']>} */
   #rest;
 
-  #closed = false;
+  /** @type {InstanceType<typeof Requests>} */
+  #requests;
 
-  /** @type {Waiting[]} in the order of the requests; those before `#first` have been settled */
-  #waiting = [];
-
-  #first = 0;
-
-  /** Whether `#collectSoon()` is about to take the answers. */
-  #collecting = false;
-
-  /** How many answers were taken since the event loop had its turn. */
-  #direct = 0;
-
-  /** Whether the process is kept alive. */
-  #held = false;
-
-  #answers = new Float64Array(3 * ANSWERS);
-
-  /** @type {Set<() => void>} what wants to know that something may have changed, or that nothing will any more */
+  /** @type {Set<() => void>} called when the store may have changed, or has ended */
   #watchers = new Set();
 
   /** @type {() => void} */
@@ -79,30 +52,79 @@ class SharedStore {
   /** @type {string} */
   #name;
 
+  /** @type {InstanceType<typeof import('./source/service').Service> | undefined} */
+  #source;
+
+  /** @type {(() => { at: number, revision: number, error?: string } | null) | undefined} */
+  #saved;
+
+  /** @type {InstanceType<typeof import('./tally').Tallies> | undefined} */
+  #tallies;
+
   /**
    * @param {(onNews: () => void, onEnd: () => void) => NativeStore} open
    * @param {() => void} onLost called when the store has been lost
    * @param {string} name
    */
   constructor(open, onLost, name) {
+    super({
+      change: (emit) => follow(this.watch({ since: this.revision }), emit),
+      load: (emit) => this.#followLoads('load', emit),
+      loadError: (emit) => this.#followLoads('loadError', emit),
+      connect: (emit) => this.#followServer('connect', emit),
+      disconnect: (emit) => this.#followServer('disconnect', emit),
+      resync: (emit) => this.#followServer('resync', emit),
+    });
     this.#name = name;
     this.#onLost = onLost;
     this.#native = open(
-      () => this.#onNews(),
+      () => this.#requests.onNews(),
       () => this.#onEnd(),
     );
     this.#get = this.#native.reader();
     this.#has = this.#native.finder();
-    this.#add = this.#native.adder();
-    this.#submit = this.#native.submitter();
-    this.#take = this.#native.taker();
     this.#rest = this.#native.rest();
+    this.#requests = new Requests(this.#native, () => {
+      for (const look of this.#watchers) look();
+    });
   }
 
-  /** It was opened only to compare options. */
+  /** Closes a store that was opened only to compare its options. */
   release() {
-    this.#closed = true;
-    this.#native.stop();
+    this.#requests.close();
+  }
+
+  /**
+   * Makes this process one of those that may load the contents of the store.
+   * @param {import('./source/plan').Plan} plan
+   */
+  attach(plan) {
+    if (this.#source !== undefined) return;
+    const { Service } = require('./source/service');
+    this.#source = new Service(this.#name, plan, {
+      keys: () => this.keys(),
+      isSame: (key, value) =>
+        this.has(key) &&
+        isSame(value, [this.#native.kind(), this.#native.value()]) &&
+        this.#native.times()[1] === Infinity,
+      write: (batch) => this.#requests.write(batch, written),
+      revision: () => this.revision,
+      maxValue: () => this.#native.field(6),
+      hold: () => this.#requests.hold(),
+    });
+  }
+
+  /** @param {() => { at: number, revision: number, error?: string } | null} saved returns the result of the last save */
+  keptBy(saved) {
+    this.#saved = saved;
+  }
+
+  /** Resolves when the contents have been loaded for the first time. */
+  get ready() {
+    const loaded = this.#source?.ready() ?? Promise.resolve();
+    if (this.#native.field(STATE) === 0) return loaded;
+    const { ready } = require('./server');
+    return ready(this.#native, this.#watchers, this.#requests).then(() => loaded);
   }
 
   /** @param {string} key */
@@ -126,6 +148,16 @@ class SharedStore {
     const value = decode(this.#native.kind(), this.#native.value());
     const [revision, rest] = this.#native.times();
     return { value, revision, expiresAt: rest === Infinity ? undefined : wallClock() + rest };
+  }
+
+  /**
+   * The current value on the server; get() may be behind it.
+   * @param {string} key
+   */
+  async read(key) {
+    checkKey(key);
+    await this.#ask(() => steps.check(key), written);
+    return this.get(key);
   }
 
   get size() {
@@ -179,6 +211,9 @@ class SharedStore {
       maxValue: field(6),
       evicted: field(4),
       expired: field(5),
+      source: this.#source?.stats(),
+      saved: this.#saved?.() ?? undefined,
+      backend: field(STATE) === 0 ? undefined : require('./server').stats(this.#native),
     };
   }
 
@@ -231,155 +266,60 @@ class SharedStore {
     return require('./flight').getOrCreate(this, this.#name, key, loader, options);
   }
 
+  /** @param {string} name */
+  tally(name) {
+    if (this.#tallies === undefined) {
+      const { Tallies } = require('./tally');
+      this.#tallies = new Tallies(this.#name);
+    }
+    return this.#tallies.get(name);
+  }
+
   atomic() {
     return new Batch(async (batch) => {
       if (batch.length === 0) return { ok: true, revision: this.revision };
-      return this.#write(batch, written);
+      return this.#requests.write(batch, written);
     });
   }
 
   /** @param {object} [options] */
   watch(options) {
-    return createWatch(this.#native, this.#watchers, () => this.#closed, options);
+    return createWatch(this.#native, this.#watchers, () => this.#requests.closed, options);
   }
 
   /**
-   * Writes one step. An async function would do the same with three promises.
-   * @param {() => Step} make what it throws rejects
-   * @param {(answer: Answer) => any} result
-   * @returns {Promise<any>}
+   * @param {'load' | 'loadError'} name
+   * @param {(argument: any) => void} emit
    */
-  #ask(make, result) {
-    try {
-      return this.#write([make()], result);
-    } catch (error) {
-      return Promise.reject(error);
+  #followLoads(name, emit) {
+    if (this.#source === undefined) {
+      const text = JSON.stringify(this.#name);
+      throw failure('ERR_RCLUSTER_SHARED', `This process has not opened the store ${text} with a source`);
     }
-  }
-
-  /**
-   * @param {Step[]} request
-   * @param {(answer: Answer) => any} result
-   * @returns {Promise<any>}
-   */
-  #write(request, result) {
-    if (this.#closed) throw gone();
-    steps.send(this.#native, this.#add, this.#submit, request);
-    if (!this.#collecting) void this.#collectSoon();
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ resolve, reject, result, key: request[0].key });
+    const { eventOf } = require('./source/service');
+    return this.#source.follow((status) => {
+      const [event, argument] = eventOf(status);
+      if (event === name) emit(argument);
     });
   }
 
   /**
-   * Takes the answers to all that is written in this turn of the promises, where the writer is quick enough, without the
-   * detour by the event loop. That has its turn, too: after some answers it comes first.
+   * @param {'connect' | 'disconnect' | 'resync'} name
+   * @param {(argument: any) => void} emit
    */
-  async #collectSoon() {
-    this.#collecting = true;
-    await undefined;
-    if (this.#direct < DIRECT) {
-      this.#collecting = false;
-      this.#direct += this.#collect(true);
-      this.#look();
-      this.#holdLoop(this.#first < this.#waiting.length);
-    } else {
-      // It holds the loop by itself.
-      setImmediate(() => {
-        this.#collecting = false;
-        this.#direct = 0;
-        this.#collect(false);
-        this.#look();
-        this.#holdLoop(this.#first < this.#waiting.length);
-      });
-    }
+  #followServer(name, emit) {
+    return require('./server').follow(this.#name, this.#native, this.#watchers, name, emit);
   }
 
-  /**
-   * Takes the answers that are there. The native side calls `#onNews()` when there are more.
-   * @param {boolean} wait for a moment, if they are about to come
-   * @returns {number} how many there were
-   */
-  #collect(wait) {
-    const answers = this.#answers;
-    let all = 0;
-    let count;
-    do {
-      count = this.#take(answers, wait);
-      for (let at = 0; at < 3 * count; at += 3) {
-        this.#settle({ status: answers[at], revision: answers[at + 1], number: answers[at + 2] });
-      }
-      all += count;
-    } while (count === ANSWERS);
-    return all;
-  }
-
-  /**
-   * Whether what is not answered yet keeps the process alive.
-   * @param {boolean} hold
-   */
-  #holdLoop(hold) {
-    if (this.#held === hold) return;
-    this.#held = hold;
-    this.#native.hold(hold);
-  }
-
-  #onNews() {
-    this.#direct = 0;
-    this.#collect(false);
-    this.#holdLoop(this.#first < this.#waiting.length);
-    this.#look();
-  }
-
-  /** Something may have changed. */
-  #look() {
-    for (const look of this.#watchers) look();
-  }
-
-  /** @param {Answer} answer */
-  #settle(answer) {
-    const { resolve, reject, result, key } = this.#waiting[this.#first];
-    this.#first += 1;
-    if (this.#first === this.#waiting.length) {
-      this.#waiting = [];
-      this.#first = 0;
-    } else if (this.#first === 1024) {
-      this.#waiting.splice(0, this.#first);
-      this.#first = 0;
-    }
-    switch (answer.status) {
-      case 0:
-      case 1:
-        return resolve(result(answer));
-      case 2:
-        return reject(failure('ERR_RCLUSTER_NOT_NUMBER', `The value of ${JSON.stringify(key)} is no number`));
-      case 3:
-        return reject(failure('ERR_RCLUSTER_FULL', 'The store is full: nothing has been written'));
-      case 4:
-        return reject(steps.tooLarge(this.#native, key));
-      default:
-        return reject(failure('ERR_RCLUSTER_SHARED', 'The store does not understand the request'));
-    }
+  /** @param {() => Step} make @param {(answer: Answer) => any} result */
+  #ask(make, result) {
+    return this.#requests.ask(make, result);
   }
 
   #onEnd() {
-    // What has been answered before the end.
-    this.#onNews();
-    this.#closed = true;
-    this.#native.stop();
-    this.#holdLoop(false);
-    for (const { reject } of this.#waiting.splice(0).slice(this.#first)) reject(gone());
-    this.#first = 0;
-    this.#look();
+    this.#requests.onEnd();
     this.#onLost();
   }
-}
-
-function gone() {
-  return failure(
-    'ERR_RCLUSTER_GONE',
-    'The primary of this process is gone, and with it the store: it can only be read',
-  );
 }
 
 module.exports = { SharedStore };

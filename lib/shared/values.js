@@ -1,13 +1,15 @@
 'use strict';
 
 const v8 = require('node:v8');
-const { Array, Buffer, JSON, Number, Object } = require('../globals');
+const { Buffer, JSON, Object } = require('../globals');
 const { failure, invalidValue } = require('./errors');
+const { isJson } = require('./json');
 
-/** What the bytes of a value mean. `src/node/shared_value.rs` has the same numbers. */
+/** The encoding of a value. `src/node/shared_value.rs` has the same numbers. */
 const KIND = {
   NUMBER: 1,
   STRING: 2,
+  UTF16: 3,
   TRUE: 4,
   FALSE: 5,
   NULL: 6,
@@ -17,12 +19,9 @@ const KIND = {
   CLONE: 10,
 };
 
-/** How deep a plain object may be nested to be kept as JSON. */
-const DEPTH = 100;
-
 /**
  * @param {unknown} value
- * @returns {[kind: number, raw: unknown]} what the native side takes
+ * @returns {[kind: number, raw: unknown]} the form that the native side takes
  */
 function encode(value) {
   switch (typeof value) {
@@ -38,7 +37,7 @@ function encode(value) {
   }
   if (value === null) return [KIND.NULL, undefined];
   if (Buffer.isBuffer(value)) return [KIND.BUFFER, value];
-  if (isJson(value, DEPTH)) return [KIND.JSON, JSON.stringify(value)];
+  if (isJson(value)) return [KIND.JSON, JSON.stringify(value)];
   try {
     return [KIND.CLONE, v8.serialize(value)];
   } catch (cause) {
@@ -50,43 +49,8 @@ function encode(value) {
 }
 
 /**
- * Whether JSON gives back the very same: numbers that it has, no holes, nothing that it leaves out or turns into
- * something else.
- *
- * @param {unknown} value
- * @param {number} depth
- * @returns {boolean}
- */
-function isJson(value, depth) {
-  switch (typeof value) {
-    case 'string':
-    case 'boolean':
-      return true;
-    case 'number':
-      return Number.isFinite(value) && !Object.is(value, -0);
-    case 'object':
-      break;
-    default:
-      return false;
-  }
-  if (value === null) return true;
-  if (depth === 0) return false;
-  if (Array.isArray(value)) {
-    const isPlain =
-      Object.getPrototypeOf(value) === Array.prototype && Object.keys(value).length === value.length;
-    if (!isPlain) return false;
-    return value.every((item) => isJson(item, depth - 1));
-  }
-  if (Object.getPrototypeOf(value) !== Object.prototype || 'toJSON' in value) return false;
-  for (const name of Object.keys(value)) {
-    if (!isJson(/** @type {any} */ (value)[name], depth - 1)) return false;
-  }
-  return true;
-}
-
-/**
  * @param {number} kind
- * @param {any} raw what the native side gives
+ * @param {any} raw the native side's value
  * @returns {any}
  */
 function decode(kind, raw) {
@@ -96,12 +60,26 @@ function decode(kind, raw) {
 }
 
 /**
- * What was found to be neither of the kinds that the native side makes itself.
- * @param {string | Buffer} rest what it gives instead
+ * Whether a value equals the stored one.
+ * @param {[kind: number, raw: any]} value as `encode()` returns it
+ * @param {[kind: number, raw: any]} kept as the native side returns it
+ */
+function isSame([kind, raw], [keptKind, kept]) {
+  // The native side has separate kinds for strings with two bytes per character.
+  const plainKind =
+    keptKind === KIND.UTF16 ? KIND.STRING : keptKind === KIND.JSON_UTF16 ? KIND.JSON : keptKind;
+  if (kind !== plainKind) return false;
+  if (Buffer.isBuffer(raw)) return raw.equals(kept);
+  return raw === undefined || Object.is(raw, kept);
+}
+
+/**
+ * Decodes a value of a kind that the native side cannot build by itself.
+ * @param {string | Buffer} rest the JSON or the serialized value
  * @returns {any}
  */
 function made(rest) {
   return typeof rest === 'string' ? JSON.parse(rest) : v8.deserialize(rest);
 }
 
-module.exports = { decode, encode, made };
+module.exports = { KIND, decode, encode, isSame, made };

@@ -2,10 +2,11 @@
 
 const { Promise, Symbol } = require('../globals');
 const { failure, invalidType, invalidValue } = require('./errors');
-const { checkKey, checkRevision, members } = require('./options');
+const { members } = require('./members');
+const { checkKey, checkRevision } = require('./options');
 const { decode } = require('./values');
 
-/** What the native side calls what it comes to. */
+/** The event types, by the numbers of the native side. */
 const NAMES = [undefined, 'set', 'delete', 'expire', 'evict', 'clear', 'synced'];
 const IDLE = 0;
 const SET = 1;
@@ -19,7 +20,7 @@ const MORE = 8;
  */
 
 /**
- * Begins to watch: an async iterator of changes.
+ * Starts a watch: an async iterator of changes.
  *
  * @param {NativeStore} native
  * @param {Set<() => void>} watchers
@@ -53,14 +54,14 @@ function createWatch(native, watchers, isClosed, options) {
   });
 }
 
-/** An async iterator of changes. What it has not been asked for stays in the store's own log. */
+/** An async iterator of changes. Events that have not been requested stay in the store's own log. */
 class Watch {
   #native;
   #watchers;
   #isClosed;
   #options;
 
-  /** @type {NativeWatch | null} null until the first event is wanted, and while it has to begin anew */
+  /** @type {NativeWatch | null} null before the watch begins */
   #cursor = null;
 
   #done = false;
@@ -118,7 +119,7 @@ class Watch {
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
   }
 
-  /** Gives those who wait what there is. */
+  /** Resolves pending calls of next() with the events that there are. */
   #deliver() {
     while (this.#waiting.length > 0) {
       /** @type {any} */
@@ -136,7 +137,7 @@ class Watch {
     }
   }
 
-  /** The next event; undefined if there is none just now. */
+  /** The next event; undefined if there is none yet. */
   #event() {
     const { signal, history } = this.#options;
     if (signal?.aborted) throw signal.reason;
@@ -164,7 +165,7 @@ class Watch {
       : { type, key: cursor.key(), revision };
   }
 
-  /** The changes in between are not known any more. */
+  /** Some changes have been dropped from the log, so the watch starts over with the current state. */
   #compacted() {
     if (this.#options.history) throw compacted();
     this.#cursor = this.#begin(-1);

@@ -3,7 +3,7 @@
 const { Map, Reflect, Set, clearInterval, nextTick, setInterval } = require('../globals');
 const seam = require('../seam/worker');
 
-/** How often, in ms, a full server is looked at for a raised `maxConnections`. */
+/** How often, in ms, a full server is checked for a raised `maxConnections`. */
 const LOOK_AGAIN = 100;
 
 /**
@@ -11,7 +11,7 @@ const LOOK_AGAIN = 100;
  * reported as full to the primary, which sends its connections elsewhere until it has room.
  *
  * @param {(listener: number) => void} room tells the primary that a server has room again
- * @param {(listener: number) => void} filled told when a server has become full
+ * @param {(listener: number) => void} filled called when a server has become full
  */
 module.exports = function createAdmission(room, filled) {
   /** @type {Map<number, { handle: any, timer: NodeJS.Timeout }>} listeners reported as full */
@@ -20,7 +20,8 @@ module.exports = function createAdmission(room, filled) {
   const owed = new Set();
 
   /**
-   * A server begins to listen. What an earlier one there has reported does not hold for it.
+   * A server begins to listen. If an earlier server of this listener was closed while reported as full, that
+   * report is withdrawn.
    *
    * @param {number} listener
    */
@@ -37,7 +38,7 @@ module.exports = function createAdmission(room, filled) {
   }
 
   /**
-   * Whether there is room for a connection. If there is none, it is reported.
+   * Returns whether there is room for a connection. If there is none, this is reported.
    *
    * @param {number} listener
    * @param {any} handle the server's handle
@@ -45,8 +46,8 @@ module.exports = function createAdmission(room, filled) {
   function admit(listener, handle) {
     if (!seam.isFull(seam.ownerOf(handle))) return true;
     if (!full.has(listener)) {
-      // The end of a connection is noticed by `watch`. The timer is for what gives no sign: an
-      // application that raises the limit.
+      // `watch` notices the end of a connection. The timer is for what gives no event: an application that
+      // raises the limit.
       const timer = setInterval(lookAgain, LOOK_AGAIN, listener);
       timer.unref();
       full.set(listener, { handle, timer });
@@ -56,7 +57,7 @@ module.exports = function createAdmission(room, filled) {
   }
 
   /**
-   * Sees to it that the end of a connection of a limited server is noticed.
+   * Makes the end of a connection of a limited server re-check for room.
    *
    * @param {number} listener
    * @param {any} handle the server's handle

@@ -1,17 +1,48 @@
 'use strict';
 
 const cluster = require('node:cluster');
+const { defineHidden } = require('../define');
 const { JSON, process, realProcess, setTimeout } = require('../globals');
+const { keep, later } = require('../later');
 const { loadBinding } = require('../load-binding');
 const { improveChannel } = require('../seam/channel');
+const { isHttp2 } = require('../seam/servers');
 const seam = require('../seam/worker');
-const { trackSessions } = require('../seam/http');
 const createListening = require('./listening');
-const createDisconnect = require('./disconnect');
-const createDrain = require('./drain');
-const { linkLocks, linkShared, linked } = require('./extras');
-const { createOwnAddresses } = require('./own-address');
-const createRetirement = require('./retirement');
+const { linkExchange, linkLocks, linkShared, linkTallies, linked } = require('./extras');
+
+/** Modules needed only for draining, supervision or heavy messaging; none is needed at start. */
+const LATER = [
+  'errors',
+  'examine',
+  'seam/gather',
+  'seam/handles',
+  'seam/http',
+  'seam/kept',
+  'seam/signals',
+  'seam/work',
+  'stderr',
+  'text',
+  'worker/disconnect',
+  'worker/drain',
+  'worker/exchanges',
+  'worker/finish',
+  'worker/goaway',
+  'worker/kept',
+  'worker/own-address',
+  'worker/retirement',
+];
+
+/** @type {() => typeof import('../examine')} */
+const examine = later('examine');
+/** @type {() => typeof import('../seam/http')} */
+const http = later('seam/http');
+/** @type {() => typeof import('./disconnect')} */
+const createDisconnect = later('worker/disconnect');
+/** @type {() => typeof import('./drain')} */
+const createDrain = later('worker/drain');
+/** @type {() => typeof import('./retirement')} */
+const createRetirement = later('worker/retirement');
 
 /** How long to wait, in ms, before connections are read again after descriptors ran out. */
 const NO_ROOM_PAUSE = 20;
@@ -22,12 +53,18 @@ const NO_ROOM_PAUSE = 20;
  *
  * @param {number} firstFd the first of the four descriptors that the primary has left open
  * @param {string[]} own the ports and paths that are this worker's own
- * @param {string | undefined} settings what a supervised worker has to know, as JSON
+ * @param {string | undefined} settings the settings of a supervised worker, as JSON
  */
 module.exports = function attach(firstFd, own, settings) {
   const { WorkerLink } = loadBinding();
   const worker = /** @type {import('node:cluster').Worker} */ (cluster.worker);
+  keep(LATER);
   improveChannel(realProcess);
+
+  /** @type {ReturnType<typeof import('./drain')> | undefined} once a drain has begun */
+  let draining;
+  /** @type {ReturnType<typeof import('./retirement')> | undefined} once needed */
+  let retiring;
 
   const link = new WorkerLink(
     firstFd,
@@ -35,7 +72,8 @@ module.exports = function attach(firstFd, own, settings) {
     (text, fd) => {
       const frame = JSON.parse(text);
       if (frame.act === 'reply') listening.answer(frame, fd);
-      else retirement.heed(frame);
+      else if (frame.act === 'examine') void examine().examine(frame, fd);
+      else if (frame.act !== 'ping') retirement().heed(frame);
     },
     () => {
       warnOfExhaustion();
@@ -43,41 +81,62 @@ module.exports = function attach(firstFd, own, settings) {
     },
     gone,
   );
-  const listening = createListening(cluster, link, createOwnAddresses(own, link), (owner) => {
-    retirement.watchServer(owner);
-    trackSessions(owner, (session) => {
-      retirement.watchSession(session);
-      drain.onSession(session);
+  const listening = createListening(cluster, link, own, (owner) => {
+    retiring?.watchServer(owner);
+    if (!isHttp2(owner)) return;
+    http().trackSessions(owner, (session) => {
+      retiring?.watchSession(session);
+      draining?.onSession(session);
     });
   });
   listening.tell({ act: 'hello', version: 1 });
-  const drain = createDrain(listening, link);
-  const closeServer = createDisconnect(link);
-  const retirement = createRetirement(worker, {
-    tell: listening.tell,
-    serves: () => listening.members().length > 0,
-    drain: drain.begin,
-    leaving: () => link.leaving(),
-    standby: (waits) => link.standby(waits),
-  });
-  if (settings !== undefined) retirement.configure(JSON.parse(settings));
+
+  function retirement() {
+    retiring ??= createRetirement()(worker, {
+      tell: listening.tell,
+      serves: () => listening.members().length > 0,
+      drain(options, done) {
+        draining = createDrain()(listening, link);
+        draining.begin(options, done);
+      },
+      leaving: () => link.leaving(),
+      standby: (waits) => link.standby(waits),
+    });
+    return retiring;
+  }
+
+  function ready() {
+    retirement().ready();
+  }
+
+  /** @param {[reason?: string]} args */
+  function retire(...args) {
+    retirement().retire(...args);
+  }
+
+  defineHidden(worker, 'slot', { get: () => retiring?.slot() });
+  defineHidden(worker, 'ready', { value: ready });
+  defineHidden(worker, 'retire', { value: retire });
+  if (settings !== undefined) retirement().configure(JSON.parse(settings));
   linked(() => link.slot());
   linkShared(link);
+  linkTallies(link);
   linkLocks(link);
+  linkExchange(link);
 
   /**
-   * The primary's native side is gone. When the primary is dead its end of Node's own channel
-   * is closed as well, and Node's code ends this worker as it always did. When only our link is
-   * cut, the primary no longer knows this worker, so it ends in the same way.
+   * The primary's native side is gone. If the primary is dead, its end of Node's IPC channel is closed as
+   * well, and Node's code ends this worker. If only our link is broken, the primary no longer knows this
+   * worker, so it ends in the same way.
    *
-   * @param {string} reason why, when it was not simply the primary's end
+   * @param {string} reason the cause; empty if the primary has simply ended
    */
   function gone(reason) {
     if (reason !== '') {
       process.emitWarning(`The link to the primary broke: ${reason}`, { code: 'RCLUSTER_LINK' });
     }
     if (process.connected && !worker.exitedAfterDisconnect) process.disconnect?.();
-    retirement.orphaned();
+    retiring?.orphaned();
   }
 
   /** @param {boolean} byPrimary whether the primary asked for it */
@@ -87,9 +146,9 @@ module.exports = function attach(firstFd, own, settings) {
     listening.closeAll(() => {
       if (!process.connected) return;
       if (byPrimary) process.disconnect?.();
-      // The primary has to know that this is by agreement before it sees the channel close.
+      // The primary must know that this is intended before it sees the channel close.
       else seam.notifyPrimary({ act: 'exitedAfterDisconnect' }, () => process.disconnect?.());
-    }, closeServer);
+    }, createDisconnect()(link));
   }
 
   seam.replaceWorkerSide(cluster, {
@@ -101,7 +160,7 @@ module.exports = function attach(firstFd, own, settings) {
 
 let exhausted = false;
 
-/** Says once that clients wait for want of descriptors: nothing else tells whoever runs the app. */
+/** Warns once that clients wait because descriptors have run out: nothing else reports it to the operator. */
 function warnOfExhaustion() {
   if (exhausted) return;
   exhausted = true;

@@ -4,7 +4,7 @@ const diagnostics = require('node:diagnostics_channel');
 const { setTimeout } = require('../globals');
 const seamHttp = require('../seam/http');
 
-/** An answer begins: Node tells of each on this channel. */
+/** Node publishes the start of each response on this channel. */
 const REQUEST_START = 'http.server.request.start';
 
 /** @param {unknown} message */
@@ -13,16 +13,16 @@ function onRequest(message) {
 }
 
 /**
- * Closes a server as the built-in does in `disconnect()`, by its own close(). But of http's connections none is closed
- * whose request is on its way: neither those on which nothing has come yet, which http closes from Node 26 on, nor those
- * where it has arrived and has not been read. They are answered, and closed then.
+ * Closes a server as the built-in does in `disconnect()`, by its own close(), but closes no http connection
+ * whose request is on its way: neither one without any bytes yet, which http closes since Node 26, nor one
+ * whose request has arrived and has not been read. Those are answered first, then closed.
  *
  * @param {import('../../binding').WorkerLink} link
  */
 module.exports = function createDisconnect(link) {
   /**
    * @param {import('./listening').Member} member
-   * @param {() => void} closed called once it is closed and its connections have ended
+   * @param {() => void} closed called once the server is closed and its connections have ended
    */
   return function close({ owner, handle }, closed) {
     if (!owner) return handle.close(closed);
@@ -41,7 +41,7 @@ module.exports = function createDisconnect(link) {
   }
 
   /**
-   * http no longer looks after requests that are overdue when its server is closed.
+   * Closes overdue connections, because http stops checking for them once its server is closed.
    *
    * @param {any} server
    */

@@ -18,19 +18,19 @@ const { acceptTheRest } = require('./own-address');
 /** How long, in ms, a connection that cannot be handed over may stay idle before it is closed. */
 const GRACE = 1000;
 
-/** The same where other workers stay: then nobody waits for this one to end. */
+/** The same if other workers stay. Nothing then waits for this worker to end. */
 const PATIENCE = 3000;
 
-/** How often, in ms, the connections are looked at. */
+/** How often, in ms, the connections are checked. */
 const LOOK = 50;
 
-/** How often, in ms, more of them are handed over while there are some left. */
+/** How often, in ms, the next batch is handed over while some are left. */
 const PACE = 5;
 
 /** How many are handed over at a time. */
 const BATCH = 32;
 
-/** An answer begins: Node tells of each on this channel. */
+/** Node publishes the start of each response on this channel. */
 const REQUEST_START = 'http.server.request.start';
 
 /** @param {unknown} message */
@@ -39,27 +39,27 @@ function onRequest(message) {
 }
 
 /**
- * Finishes what a worker has begun.
+ * Finishes the connections and requests of a worker.
  *
- * A client that keeps its connection may send the next request at any moment, also at the very moment in which the
- * connection is closed on this side, and then that request fails. So an idle connection is not closed if there is
- * another way. If it is plain HTTP that came from the primary, and nothing is remembered about it, it goes back there, with
- * all that may be waiting in it, and another worker goes on with it: the client notices nothing. This takes as long as
- * others need to take them. Elsewhere the next answer says `Connection: close`, and only what stays idle for a while,
- * with nothing waiting to be read, is closed.
+ * A client that keeps its connection may send the next request at any moment, even while this side is closing
+ * the connection, and then that request fails. So an idle connection is closed only as a last resort. If it
+ * is plain HTTP that came from the primary, and no state is attached to it, it is handed over to another
+ * worker through the primary, with any bytes that are waiting in it; the client does not notice. This takes
+ * as long as the other workers need to accept them. On other connections the next answer says
+ * `Connection: close`, and only one that stays idle for a while, with nothing waiting to be read, is closed.
  *
  * @param {ReturnType<typeof import('./listening')>} listening
  * @param {import('../../binding').WorkerLink} link
  */
 module.exports = function createDrain(listening, link) {
   const leaveSession = createGoaway(link);
-  /** How long a client of HTTP/2 has; null while nothing is drained. @type {number | null} */
+  /** The grace in ms for clients of HTTP/2; null while nothing is drained. @type {number | null} */
   let sessionGrace = null;
-  /** The last connection could not be handed over: the link to the primary is broken, or descriptors have run out. */
+  /** Whether the last handover failed: the link to the primary is broken, or descriptors have run out. */
   let failing = false;
 
   /**
-   * Takes no more connections, and finishes.
+   * Stops taking connections, and finishes the open ones.
    *
    * @param {object} options
    * @param {number} options.timeout in ms; Infinity for none
@@ -73,7 +73,7 @@ module.exports = function createDrain(listening, link) {
     const members = listening.members();
     diagnostics.subscribe(REQUEST_START, onRequest);
 
-    /** @type {Idle[]} what may be handed over, of the last look */
+    /** @type {Idle[]} what the last check found that may be handed over */
     let movable = [];
     /** @type {WeakMap<object, { at: number, bytesRead: number }>} since when sockets have been idle */
     const idleSince = new WeakMap();
@@ -83,7 +83,8 @@ module.exports = function createDrain(listening, link) {
       idleSince.set(socket, { at: now, bytesRead });
       return 0;
     };
-    // What has found nobody until then is closed, so that its client hears of it before this process is forced to end.
+    // From then on idle connections are closed instead, so that their clients notice before this process is
+    // killed.
     const last = monotonic() + timeout - patience;
     const look = () => {
       const now = monotonic();
@@ -116,7 +117,7 @@ module.exports = function createDrain(listening, link) {
         (member, closed) => close(member, grace, closed),
         members,
       );
-    // Others would take what is still on its way here. When all go there are none.
+    // If other workers stay, they take what is still on its way here. If all workers leave, there are none.
     if (handOver) {
       closeAll();
     } else {
@@ -128,7 +129,7 @@ module.exports = function createDrain(listening, link) {
   /**
    * @param {import('./listening').Member} member
    * @param {number} grace
-   * @param {() => void} closed called once it is closed and its connections have ended
+   * @param {() => void} closed called once the server is closed and its connections have ended
    */
   function close({ owner, handle, kind }, grace, closed) {
     if (!owner) return handle.close(closed);
@@ -143,7 +144,8 @@ module.exports = function createDrain(listening, link) {
   }
 
   /**
-   * A session of HTTP/2 begins: its connection may have been taken before the drain, or be that of another server.
+   * A session of HTTP/2 begins. Its connection may have been accepted before the drain, or belong to another
+   * server.
    *
    * @param {any} session
    */
@@ -152,7 +154,7 @@ module.exports = function createDrain(listening, link) {
   }
 
   /**
-   * Other workers get the datagrams from now on. The socket stays a little longer, for answers.
+   * Other workers receive the datagrams from now on. The socket stays open a little longer for answers.
    *
    * @param {any} socket
    * @param {any} handle
@@ -163,7 +165,7 @@ module.exports = function createDrain(listening, link) {
     socket.once('close', closed);
     handle.recvStop();
     const timer = setTimeout(() => socket.close(), grace);
-    // The application may be quicker.
+    // The application may close it earlier.
     socket.once('close', () => clearTimeout(timer));
   }
 
@@ -177,7 +179,7 @@ module.exports = function createDrain(listening, link) {
    */
 
   /**
-   * The idle HTTP/1 connections of a server. Those that have an answer to come are told to close after it.
+   * The idle HTTP/1 connections of a server. Those with a pending answer are set to close after it.
    *
    * @param {import('./listening').Member} member
    * @returns {Idle[]}
@@ -194,7 +196,7 @@ module.exports = function createDrain(listening, link) {
   }
 
   /**
-   * Whether another worker can go on with a connection. While nobody else listens there it would be given to nobody.
+   * Whether another worker can take over a connection. It needs another member of the listener that has room.
    *
    * @param {Idle} idle
    */
@@ -209,8 +211,8 @@ module.exports = function createDrain(listening, link) {
   }
 
   /**
-   * Hands over as many connections as others have room for just now. Nothing is read between the two steps: what arrives
-   * stays in the socket.
+   * Hands over as many connections as other workers have room for. Nothing is read between the check and the
+   * handover: what arrives stays in the socket.
    *
    * @param {Idle[]} idle
    * @returns {Idle[]} those that are left
@@ -229,12 +231,13 @@ module.exports = function createDrain(listening, link) {
       if (room <= 0) break;
       if (batch.length === 0) continue;
       if (listening.handOver(member, batch)) {
-        // Only this worker's own descriptors are closed by it.
+        // This closes only this worker's own descriptors.
         for (const socket of batch) socket.destroy();
         failing = false;
       } else {
         next = begin;
-        // Descriptors for so many duplicates have run out, say.
+        // The duplicates may need too many descriptors, for example, so connections are then tried one by
+        // one.
         failing = size === 1;
         if (failing) break;
         size = 1;

@@ -1,14 +1,13 @@
 'use strict';
 
-// The way into a worker: what the primary has left for it in the environment is taken, and the built-in cluster object
-// becomes ours.
+// Starts a worker: reads what the primary has put into the environment, and turns the built-in cluster object
+// into ours.
 
 const { JSON, Number, process } = require('../globals');
-const fs = require('node:fs');
-const { loadBinding, loadBindingFrom } = require('../load-binding');
+const { closeAddon, loadBinding, loadBindingFrom } = require('../load-binding');
 const attach = require('./attach');
 
-/** What of the environment is ours. */
+/** The variables of the environment that are ours. They are removed before the app runs. */
 const VARIABLES = /** @type {const} */ ([
   'RCLUSTER_LINK',
   'RCLUSTER_SETTINGS',
@@ -18,29 +17,31 @@ const VARIABLES = /** @type {const} */ ([
 ]);
 
 /**
- * Once in each worker, on its main thread, before the app runs: when the preload is loaded, or when the app loads this
- * package where there are no preloads.
+ * Called once in each worker, on its main thread, before the app runs: by the preload, or by the app's
+ * require() where there are no preloads.
  */
 function enter() {
   const { RCLUSTER_LINK: firstFd, RCLUSTER_SETTINGS: settings, RCLUSTER_OWN: names = '' } = process.env;
   const { RCLUSTER_ADDON: addon, RCLUSTER_RESTORE: restored } = process.env;
   if (firstFd === undefined) return;
-  const own = names.split(',').map((name) => process.env[name] ?? '');
+  const own = names
+    .split(',')
+    .map((name) => process.env[name] ?? '')
+    .filter((address) => address !== '');
   for (const name of VARIABLES) delete process.env[name];
   if (restored !== undefined) restore(JSON.parse(restored));
-  // Node makes no worker of a process that runs no file, with the options `-` or `-i` for example.
+  // Node makes no worker of a process that runs no file, for example with the options `-` or `-i`.
   if (require('node:cluster').worker === undefined) {
-    if (addon !== undefined) fs.closeSync(Number(addon));
+    closeAddon(addon);
     return;
   }
-  // The files of the package are gone: the primary has kept them.
   if (addon === undefined) loadBinding();
-  else loadBindingFrom(Number(addon));
+  else loadBindingFrom(addon);
   attach(Number(firstFd), own, settings);
 }
 
 /**
- * What the app and its processes are to see of Node's options.
+ * Sets the Node options that the app and its child processes see.
  * @param {{ execArgv?: string[], NODE_OPTIONS?: string | null }} shown
  */
 function restore({ execArgv, NODE_OPTIONS }) {

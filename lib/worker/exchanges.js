@@ -9,8 +9,9 @@ const { defineHidden } = require('../define');
 const INTERNAL_ERROR = 2;
 
 /**
- * Stores the exchange of a request or response in a private field: nobody else sees it, and it costs less than an entry
- * of a WeakMap. The constructor returns the object that it was given, so the field is added to that.
+ * Stores the exchange of a request or response in a private field: other code cannot see it, and it costs
+ * less than an entry of a WeakMap. The constructor returns the object that it was given, so the field is
+ * added to that object.
  */
 /** @type {new (object: object) => object} */
 const Identity = /** @type {any} */ (
@@ -49,35 +50,37 @@ class Mark extends Identity {
 /** @typedef {{ error: unknown, exchange: any }} Thrown an exception on its way out of an emit() */
 
 /**
- * Knows which request the running code answers. That is certain in three cases: the code was called by an event of the
- * request, its response or its stream; it continues a promise of such code; or it is a callback that such code has
- * scheduled. It is not certain for what a socket calls that was opened while a request was answered: the socket may
- * belong to a pool and serve other requests. So the events of sockets run in no request's context, nor do intervals.
+ * Tracks which request the running code answers. This is certain in three cases: the code was called by an
+ * event of the request, its response or its stream; it continues a promise of such code; or it is a callback
+ * that such code has scheduled. It is not certain for callbacks of a socket that was opened while a request
+ * was answered: the socket may belong to a pool and serve other requests. So the events of sockets run in no
+ * request's context, nor do intervals.
  *
- * It costs what an AsyncLocalStorage costs, so it is there only where somebody needs to know.
+ * It costs as much as an AsyncLocalStorage, so it is created only if supervision needs it.
  */
 module.exports = function createExchanges() {
   /** @type {AsyncLocalStorage<any>} an http.ServerResponse or a stream of http2 */
   const current = new AsyncLocalStorage();
 
-  /** @type {WeakSet<object>} whose emit() is replaced */
+  /** @type {WeakSet<object>} objects whose emit() is replaced */
   const watched = new WeakSet();
 
   /**
-   * What was thrown last through an emit(). By the time Node reports it as uncaught the context is restored already.
+   * The last exception that passed through an emit(). By the time Node reports it as uncaught, the context is
+   * restored already.
    *
    * @type {Thrown | null}
    */
   let thrown = null;
 
-  /** Whether the context that was asked for last has been entered. */
+  /** Whether the most recently requested context has been entered. */
   let entered = false;
 
   /**
-   * Makes the events of an object, or of all that inherit from it, run in the context of an exchange.
+   * Makes the events of an object, or of all objects that inherit from it, run in the context of an exchange.
    *
    * @param {any} target
-   * @param {(emitter: any, args: IArguments) => any} exchangeOf undefined for none; `KEEP` to leave the context as it is
+   * @param {(emitter: any, args: IArguments) => any} exchangeOf undefined for no exchange; `KEEP` to leave the context unchanged
    */
   function watch(target, exchangeOf) {
     if (watched.has(target)) return;
@@ -86,14 +89,14 @@ module.exports = function createExchanges() {
     const parent = Object.getPrototypeOf(target);
     /** @this {any} */
     function emit() {
-      // Looked up now: others may replace that of the parent later.
+      // Looked up at each call, because the parent's may be replaced later.
       const next = own ?? parent.emit;
       const exchange = exchangeOf(this, arguments);
       if (exchange === KEEP || current.getStore() === exchange) return Reflect.apply(next, this, arguments);
       try {
         return within(exchange, next, this, arguments);
       } catch (error) {
-        // The outermost emit() has the last word: the code that it called was aborted.
+        // The outermost emit() wins, because the code that it called was aborted.
         thrown = { error, exchange };
         throw error;
       }
@@ -113,7 +116,7 @@ module.exports = function createExchanges() {
       return current.run(exchange, enter, emit, emitter, args);
     } catch (error) {
       if (entered) throw error;
-      // Node cannot tell contexts apart any more, because of what the application has added to all objects.
+      // Node can no longer tell contexts apart, because the application has extended Object.prototype.
       entered = true;
       return Reflect.apply(emit, emitter, args);
     }
@@ -136,7 +139,8 @@ module.exports = function createExchanges() {
   }
 
   /**
-   * The class of Node's that defines what an object is, below whatever an application has derived from it.
+   * Finds the prototype of Node's own class of an object, below any class that an application has derived
+   * from it.
    *
    * @param {any} object
    * @param {string} name
@@ -176,7 +180,7 @@ module.exports = function createExchanges() {
   /** @param {any} server an http, https or http2 server that begins to listen */
   function watchServer(server) {
     watch(server, (_, [event, request, response]) => {
-      // Those of HTTP/2 have a stream, whose event this is part of.
+      // Requests of HTTP/2 have a stream, and this event is part of the stream's event.
       if (!REQUESTS.has(event) || request?.stream || typeof response?.writeHead !== 'function') return KEEP;
       belongs(request, 'IncomingMessage', response);
       belongs(response, 'ServerResponse', response);
@@ -187,8 +191,8 @@ module.exports = function createExchanges() {
   for (const { prototype } of [net.Socket, dgram.Socket]) watch(prototype, () => undefined);
 
   /**
-   * Ends the exchange that an exception has aborted with status 500, if that is still possible and if it is certain
-   * which one that is.
+   * Ends the exchange that an exception has aborted with status 500, if that is still possible and the
+   * exchange is certain.
    *
    * @param {unknown} error
    * @param {'uncaughtException' | 'unhandledRejection'} origin
@@ -206,7 +210,7 @@ module.exports = function createExchanges() {
       if (exchange.session) failStream(exchange);
       else failResponse(exchange);
     } catch {
-      // The application has put functions of its own in the place of these. Then it just ends.
+      // The application has replaced these functions. Then the exchange is just destroyed.
       exchange.destroy();
     }
   }
@@ -217,10 +221,10 @@ module.exports = function createExchanges() {
 /** The events of a server that begin an exchange. */
 const REQUESTS = new Set(['request', 'checkContinue', 'checkExpectation']);
 
-/** The context stays as it is. */
+/** Leaves the context as it is. */
 const KEEP = Symbol('keep');
 
-/** @param {any} resource that calls back just now */
+/** @param {any} resource the resource whose callback runs now */
 function isInterval(resource) {
   return typeof resource?._repeat === 'number';
 }
@@ -228,7 +232,7 @@ function isInterval(resource) {
 /** @param {any} response */
 function failResponse(response) {
   if (response.writableEnded) return;
-  // Half an answer must not look like a whole one.
+  // A partial answer must not look complete.
   if (response.headersSent) return response.destroy();
   for (const name of response.getHeaderNames()) response.removeHeader(name);
   response.statusCode = 500;

@@ -4,11 +4,11 @@ const { Map } = require('../globals');
 const { watchListening, handleOf } = require('../seam/listen');
 
 /**
- * Keeps the servers and sockets of this worker that listen neither through the primary nor at an address of their own:
- * net and dgram bind those themselves.
+ * Tracks the servers and sockets of this worker that listen neither through the primary nor at an address of
+ * their own: net and dgram bind those themselves.
  *
  * @param {(handle: any) => boolean} isKnown whether a handle belongs to a server that is counted elsewhere
- * @param {(owner: any) => void} onOwner told of each server or socket that listens
+ * @param {(owner: any) => void} onOwner called for each server or socket that listens
  */
 function createExclusive(isKnown, onOwner) {
   /** @type {Map<any, 'tcp' | 'pipe' | 'udp'>} */

@@ -1,13 +1,13 @@
 'use strict';
 
 const { Error, Object, Symbol } = require('../globals');
-const { randomBytes } = require('node:crypto');
 const builtin = require('../builtin');
-const { EXTRAS, addExtras } = require('../extras');
+const { EXTRAS, LAZY, addExtras } = require('../extras');
 
 /**
- * Under this the worker-shaped cluster object has what tells the slot of this worker. It is the same for all copies of
- * this package: a worker may be linked by the primary's, and load another one by itself.
+ * The symbol under which the worker-shaped cluster object has the function that returns this worker's slot.
+ * All copies of this package share it: a worker may be linked by the primary's copy and load another one
+ * itself.
  */
 const SLOT = Symbol.for('rcluster.slot');
 
@@ -17,7 +17,7 @@ function linked(slot) {
 }
 
 /**
- * Under this it has what opens a shared store by the link of this worker.
+ * The symbol of the function that opens a shared store over this worker's link.
  */
 const OPEN = Symbol.for('rcluster.shared');
 
@@ -28,7 +28,16 @@ function linkShared(link) {
   Object.defineProperty(builtin, OPEN, { value, configurable: true });
 }
 
-/** Under this it has what uses locks by the link of this worker. */
+/** The symbol of the function that opens the tallies of a store over this worker's link. */
+const OPEN_TALLIES = Symbol.for('rcluster.tallies');
+
+/** @param {import('../../binding').WorkerLink} link */
+function linkTallies(link) {
+  const value = (/** @type {string} */ name) => link.openTallies(name);
+  Object.defineProperty(builtin, OPEN_TALLIES, { value, configurable: true });
+}
+
+/** The symbol of the function that opens the locks over this worker's link. */
 const OPEN_LOCKS = Symbol.for('rcluster.locks');
 
 /** @param {import('../../binding').WorkerLink} link */
@@ -38,12 +47,24 @@ function linkLocks(link) {
   Object.defineProperty(builtin, OPEN_LOCKS, { value, configurable: true });
 }
 
+/** The symbol of the function that opens the exchange over this worker's link. */
+const OPEN_EXCHANGE = Symbol.for('rcluster.exchange');
+
+/** @param {import('../../binding').WorkerLink} link */
+function linkExchange(link) {
+  /** @type {import('../../binding').WorkerLink['openExchange']} */
+  const value = (...args) => link.openExchange(...args);
+  Object.defineProperty(builtin, OPEN_EXCHANGE, { value, configurable: true });
+}
+
 /**
- * An identifier that nobody guesses, with the slot of this worker in front: the primary knows the form.
+ * An unguessable identifier, prefixed with the slot of this worker in a form that the primary recognizes.
  */
 function stickyId() {
   const readSlot = /** @type {any} */ (builtin)[SLOT];
   if (readSlot === undefined) throw new Error('stickyId() leads to a worker of a cluster, and this is none');
+  // Loaded only here: it is large, and few workers need it.
+  const { randomBytes } = require('node:crypto');
   return `s${readSlot()}~${randomBytes(15).toString('base64url')}`;
 }
 
@@ -52,7 +73,7 @@ function stickyId() {
  * @param {T} cluster the worker-shaped cluster object
  */
 function addWorkerExtras(cluster) {
-  return addExtras(cluster, { ...EXTRAS, stickyId });
+  return addExtras(cluster, { ...EXTRAS, stickyId }, LAZY);
 }
 
-module.exports = { addWorkerExtras, linkLocks, linkShared, linked };
+module.exports = { addWorkerExtras, linkExchange, linkLocks, linkShared, linkTallies, linked };

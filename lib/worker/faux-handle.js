@@ -2,13 +2,12 @@
 
 const { Object, clearInterval, nextTick, setInterval } = require('../globals');
 
-/** The longest interval that timers know, in ms: it fires every 25 days and does nothing. */
+/** The longest delay of a timer, in ms. The interval fires every 25 days and does nothing. */
 const FOR_EVER = 2 ** 31 - 1;
 
 /**
- * What a net.Server holds as its handle while the real listening socket is the primary's. A plain
- * object, like the built-in's: `close`, `listen`, `ref`, `unref` and, for TCP, `getsockname`; net
- * itself adds `onconnection`.
+ * The handle of a net.Server whose real listening socket belongs to the primary. A plain object, like the
+ * built-in's: `close`, `listen`, `ref`, `unref` and, for TCP, `getsockname`; net itself adds `onconnection`.
  *
  * @param {{ address: string, family: string, port: number } | null} sockname
  * @param {() => void} onClose
@@ -20,7 +19,7 @@ module.exports = function createFauxHandle(sockname, onClose) {
 
   const handle = {
     /**
-     * Effective at once: net treats it so.
+     * Takes effect at once, as net expects.
      *
      * @param {() => void} [callback]
      */
@@ -31,7 +30,7 @@ module.exports = function createFauxHandle(sockname, onClose) {
       onClose();
       if (typeof callback === 'function') nextTick(callback);
     },
-    // The primary listens already, with the backlog of the first worker.
+    // The primary's socket already listens, with the backlog of the first worker.
     listen: () => 0,
     ref() {
       if (open) alive ??= setInterval(() => {}, FOR_EVER);

@@ -3,16 +3,17 @@
 const { Number, clearInterval, monotonic, process, setInterval } = require('../globals');
 const { Work } = require('../seam/work');
 
-/** How long, in ms, a worker that has nothing left to serve may take to end by itself. */
+/** How long, in ms, a worker with nothing left to serve may take to end by itself. */
 const GRACE = 1000;
 
-/** How often, in ms, it is looked at. */
+/** How often, in ms, this is checked. */
 const LOOK = 25;
 
 /**
- * Waits until a worker that has nothing left to serve has nothing left to do either. Timers and idle connections keep a
- * process for ever; what a request has begun and not finished deserves its end. So there is a grace, and then whatever is
- * in progress is waited for. If the event loop runs empty meanwhile, the process ends by itself, and this is never over.
+ * Waits until a worker that has nothing left to serve has no work left either. Timers and idle connections
+ * would keep a process alive forever, but work that a request has started should complete. So there is a
+ * grace period, after which only work in progress is waited for. If the event loop empties meanwhile, the
+ * process ends by itself and `done` is never called.
  *
  * @param {() => void} done
  */
@@ -23,7 +24,7 @@ function finish(done) {
   const timer = setInterval(() => {
     const isBusy = work.isInProgress();
     if (isBusy || monotonic() - begin < GRACE) return;
-    // What is done at the end of a process that ends by itself is done here, too, and may be something to wait for.
+    // Listeners of 'beforeExit' run as if the process ended by itself, and may start work to wait for.
     if (!saidBeforeExit && process.listenerCount('beforeExit') > 0) {
       saidBeforeExit = true;
       process.emit('beforeExit', Number(process.exitCode ?? 0));

@@ -3,32 +3,34 @@
 const { Buffer, clearTimeout, setImmediate, setTimeout } = require('../globals');
 const seamHttp = require('../seam/http');
 
-/** How often, in ms, to try again to write where there was no room. */
+/** How long, in ms, to wait before a failed write is retried. */
 const RETRY = 5;
 
 /**
- * GOAWAY with the highest possible last stream, which RFC 9113 (6.8) has a server send first: it tells the client to begin
- * nothing more, and refuses nothing that is on its way.
+ * GOAWAY with the highest possible last stream, which a server sends first according to RFC 9113 (6.8): it
+ * tells the client to open no more streams, and refuses none that is on its way.
  */
 const NOTICE = Buffer.from([0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
 
 /**
  * Tells the clients of HTTP/2 sessions that their next requests belong elsewhere.
  *
- * Node can send a GOAWAY with any last stream, but the library under it takes each as the final one, and drops without a
- * word what the client begins afterwards. So the notice is written past it, where that can be done: on a connection
- * without TLS, between two frames. A PING follows; when it comes back, whatever the client has begun before it knew
- * has arrived, and the true GOAWAY is sent. With TLS there is only the true one.
+ * Node can send a GOAWAY with any last stream, but nghttp2 treats each one as final and silently drops
+ * streams that the client opens afterwards. So the notice is written directly to the socket where possible:
+ * on a connection without TLS, between two frames. A PING follows; when it is answered, everything that the
+ * client had sent before it read the notice has arrived, and the final GOAWAY is sent. With TLS there is only
+ * the final one.
  *
- * Either is sent while the client waits for an answer, if it asks for anything in time: so it knows before it begins its
- * next request. A client that is just about to send one when it hears of a GOAWAY, whatever that names, may have to fail it.
+ * Either is sent while the client waits for an answer, if it sends a request in time, so the client knows
+ * before its next request. A client that sends a request at the moment when a GOAWAY arrives may have to fail
+ * it, whatever last stream it names.
  *
  * @param {import('../../binding').WorkerLink} link
  */
 module.exports = function createGoaway(link) {
   /**
    * @param {any} session
-   * @param {number} grace in ms, after which the client has had time enough; it then has no more than its open streams
+   * @param {number} grace in ms; after that only the open streams are finished
    */
   return function leaveSession(session, grace) {
     if (session.closed || session.destroyed) return;
@@ -57,11 +59,12 @@ module.exports = function createGoaway(link) {
       begun = true;
       session.removeListener('stream', begin);
       if (!isBare(session)) {
-        // Requests of a client that sends several at a time may have come together: they are to be answered as well.
+        // Several requests may have arrived together. The others of the batch must be received first, to be
+        // answered as well.
         if (seamHttp.openStreams(session) > 1) setImmediate(sayLast);
         else sayLast();
       } else if (session.pendingSettingsAck) {
-        // Ours have to be the first frame there is.
+        // Our SETTINGS must be the first frame.
         session.ping((/** @type {Error | null} */ error) => error ?? notice());
       } else {
         notice();
@@ -85,13 +88,13 @@ module.exports = function createGoaway(link) {
   /** @param {any} session */
   function writeNotice(session) {
     const handle = session.socket._handle;
-    // What libuv still has to write may end in the middle of a frame.
+    // A pending write of libuv may end in the middle of a frame.
     return handle.writeQueueSize === 0 && link.writeThrough(handle.fd, NOTICE);
   }
 };
 
 /**
- * Whether the session's frames are what is on the wire.
+ * Whether the session's frames go to the wire unencrypted.
  *
  * @param {any} session
  */

@@ -3,8 +3,8 @@
 const { Map, Set } = require('../globals');
 
 /**
- * Numbers the servers of this worker that ask for the same address: the n-th `listen(0)` of each
- * worker shares one port. The numbers of an address begin at 0 again once all are given back.
+ * Numbers the servers of this worker that request the same address: the n-th `listen(0)` of each worker
+ * shares one port. The numbers of an address begin at 0 again once all of them are released.
  */
 module.exports = class Indexes {
   /** @type {Map<string, { next: number, taken: Set<number> }>} */
@@ -21,14 +21,14 @@ module.exports = class Indexes {
     numbers.taken.add(number);
     return {
       number,
-      /** Gives the number back. */
+      /** Releases the number. */
       release: () => {
         const current = this.#addresses.get(address);
         if (current === undefined) return;
         current.taken.delete(number);
         if (current.taken.size === 0) this.#addresses.delete(address);
       },
-      /** Whether any server of the address is still there. */
+      /** Whether any server of the address is still open. */
       taken: () => this.#addresses.has(address),
     };
   }

@@ -6,20 +6,20 @@ const seam = require('../seam/worker');
 const seamHttp = require('../seam/http');
 const seamKept = require('../seam/kept');
 
-/** A request has been read: Node tells of each on this channel. */
+/** Node publishes each request whose head it has read on this channel. */
 const REQUEST_START = 'http.server.request.start';
 
 /**
- * Connections that may one day be handed over to another worker, and those that another worker has handed over.
+ * Connections that may later be handed over to another worker, and those that another worker has handed over.
  *
  * @param {import('../../binding').WorkerLink} link
  */
 module.exports = function createKept(link) {
-  /** @type {WeakMap<object, any>} the last request of each socket, where clients are recognised by what they say */
+  /** @type {WeakMap<object, any>} the last request of each socket, if the policy reads requests */
   const requests = new WeakMap();
   let remembers = false;
 
-  /** From now on the last request of each connection is remembered. */
+  /** Starts to remember the last request of each connection. */
   function rememberRequests() {
     if (remembers) return;
     remembers = true;
@@ -30,7 +30,7 @@ module.exports = function createKept(link) {
   }
 
   /**
-   * A connection has been given to its server.
+   * A connection has been passed to its server.
    *
    * @param {import('./listening').Member} member
    * @param {any} handle the connection's

@@ -2,30 +2,33 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
-const os = require('node:os');
 const { debuglog } = require('node:util');
 const { JSON, Map, nextTick } = require('../globals');
+const { later } = require('../later');
 const seam = require('../seam/worker');
 const createFauxHandle = require('./faux-handle');
 const createAdmission = require('./admission');
-const { acceptTheRest } = require('./own-address');
-const createKept = require('./kept');
 const { createExclusive } = require('./exclusive');
 const Indexes = require('./indexes');
+
+/** @type {() => typeof import('./kept')} */
+const createKept = later('worker/kept');
+/** @type {() => typeof import('./own-address')} */
+const ownAddress = later('worker/own-address');
 
 const debug = debuglog('rcluster');
 
 /**
- * @typedef {object} Reply the primary's answer to a query
+ * @typedef {object} Reply the primary's answer to a listen request
  * @property {'reply'} act
  * @property {number} seq
  * @property {number} errno 0 or a negative errno number
  * @property {number | null} listener
  * @property {'tcp' | 'pipe' | 'udp' | null} kind
  * @property {boolean} shared whether the listening socket itself comes along
- * @property {boolean} perSlot whether that one is for this worker's slot alone
- * @property {{ by: string, name?: string } | null} handOver by what a client is recognised whose connection is handed
- *   over; null where none is
+ * @property {boolean} perSlot whether that socket is only for this worker's slot
+ * @property {{ by: string, name?: string } | null} handOver what identifies the client of a handed-over
+ * connection; null if none is handed over
  * @property {{ address: string, family: string, port: number } | null} sockname
  * @property {unknown} data custom data that all workers of the listener share
  */
@@ -34,10 +37,10 @@ const debug = debuglog('rcluster');
  * A server or socket of this worker.
  *
  * @typedef {object} Member
- * @property {number} [listener] the number of the listener in the primary; none if the primary has no part in it
- * @property {any} handle what net or dgram hold as their handle
- * @property {boolean} shared whether it accepts by itself
- * @property {boolean} [perSlot] whether it does so from a socket of its own
+ * @property {number} [listener] the number of the listener in the primary; undefined if it is not the primary's
+ * @property {any} handle the handle that net or dgram holds
+ * @property {boolean} shared whether this worker accepts by itself
+ * @property {boolean} [perSlot] whether it accepts from a socket of its own
  * @property {'tcp' | 'pipe' | 'udp'} kind
  * @property {Reply['handOver']} [handOver]
  * @property {import('../seam/kept').Looks} [looks] of the socket of a new connection that http reads
@@ -45,11 +48,11 @@ const debug = debuglog('rcluster');
  */
 
 /**
- * Says something to the primary, as long as there is one. When the link is broken there is nobody
- * to tell, and the break itself is acted on where it is noticed: this worker ends.
+ * Sends something to the primary, if the link still works. A broken link needs no handling here: this worker
+ * ends when it notices the break.
  *
  * @param {() => void} say
- * @returns {boolean} whether it was said
+ * @returns {boolean} whether it was sent
  */
 function whileLinked(say) {
   try {
@@ -66,28 +69,35 @@ function whileLinked(say) {
  *
  * @param {any} cluster the worker-shaped cluster object
  * @param {import('../../binding').WorkerLink} link
- * @param {ReturnType<typeof import('./own-address').createOwnAddresses>} own
- * @param {(owner: any) => void} onOwner told of each server or socket that is about to listen
+ * @param {readonly string[]} addresses this worker's own ports and paths
+ * @param {(owner: any) => void} onOwner called for each server or socket that is about to listen
  */
-module.exports = function createListening(cluster, link, own, onOwner) {
+module.exports = function createListening(cluster, link, addresses, onOwner) {
   /** @type {Map<number, Member>} by the listener's number in the primary */
   const members = new Map();
   const indexes = new Indexes();
   const admission = createAdmission(room, full);
-  const kept = createKept(link);
+  const own = addresses.length === 0 ? null : ownAddress().createOwnAddresses(addresses, link);
+  /** @type {ReturnType<typeof import('./kept')> | undefined} once a connection may be handed over */
+  let keptConnections;
   const exclusive = createExclusive(isKnown, (owner) => {
     onOwner(owner);
     tell({ act: 'listensAlone' });
   });
   let closing = false;
 
-  /** @param {any} handle that net or dgram hold */
+  function kept() {
+    keptConnections ??= createKept()(link);
+    return keptConnections;
+  }
+
+  /** @param {any} handle the handle that net or dgram holds */
   function isKnown(handle) {
     return current().some((member) => member.handle === handle);
   }
 
   /**
-   * What net and dgram call in place of binding a socket themselves.
+   * Called by net and dgram instead of binding a socket themselves.
    *
    * @param {any} owner the net.Server or dgram.Socket
    * @param {any} options
@@ -95,9 +105,9 @@ module.exports = function createListening(cluster, link, own, onOwner) {
    */
   function getServer(owner, options, callback) {
     let { address } = options;
-    // The primary may have another working directory.
+    // Resolved here, because the primary may have another working directory.
     if (options.port < 0 && typeof address === 'string') address = path.resolve(address);
-    if (own.has({ ...options, address })) {
+    if (own?.has({ ...options, address })) {
       onOwner(owner);
       owner.once('listening', () => tell({ act: 'listensAlone' }));
       announce(owner, { ...options, address }, () => true);
@@ -105,28 +115,28 @@ module.exports = function createListening(cluster, link, own, onOwner) {
       return;
     }
     const index = indexes.take([address, options.port, options.addressType, options.fd].join(':'));
-    const query = {
+    const request = {
       act: 'queryServer',
       index: index.number,
       data: owner._getServerData ? owner._getServerData() : null,
       ...options,
       address,
-      // net says false for none, and hands on whatever else the application gave it.
+      // net passes false for no backlog, and otherwise whatever the application gave.
       backlog: options.backlog | 0,
     };
 
-    ask(query, (reply, fd) => {
+    ask(request, (reply, fd) => {
       if (closing) return turnDown(fd, index);
       if (typeof owner._setServerData === 'function') owner._setServerData(reply.data);
       if (reply.errno !== 0 || reply.listener === null || reply.kind === null) {
-        // The place in the index stays taken, as with the built-in: the next attempt asks anew.
+        // The index stays taken, as with the built-in: the next attempt gets a new one.
         callback(reply.errno, null);
         return;
       }
       const { listener } = reply;
       onOwner(owner);
       callback(0, join(owner, listener, reply.kind, reply, fd, index.release));
-      // Only now is there somebody to take a connection. net may also have closed it at once.
+      // Only now can a connection be received. net may also have closed the server at once.
       if (!members.has(listener)) {
         if (reply.perSlot) fs.closeSync(fd);
         return;
@@ -136,28 +146,28 @@ module.exports = function createListening(cluster, link, own, onOwner) {
       admission.open(listener);
     });
 
-    announce(owner, query, index.taken);
+    announce(owner, request, index.taken);
   }
 
   /**
    * Tells the primary's JavaScript when a server listens.
    *
    * @param {any} owner the net.Server or dgram.Socket
-   * @param {any} query
-   * @param {() => boolean} isOpen whether it still is by the time it says so
+   * @param {any} request
+   * @param {() => boolean} isOpen whether the server is still open when it emits 'listening'
    */
-  function announce(owner, query, isOpen) {
+  function announce(owner, request, isOpen) {
     owner.once('listening', () => {
       if (!isOpen()) return;
       cluster.worker.state = 'listening';
       const bound = owner.address();
-      seam.notifyPrimary({ ...query, act: 'listening', port: bound?.port || query.port });
+      seam.notifyPrimary({ ...request, act: 'listening', port: bound?.port || request.port });
     });
   }
 
   /**
-   * An answer came after this worker was told to disconnect, which it had no server to close for
-   * then. One that came up now would keep it alive for ever.
+   * Drops an answer that arrived after this worker was told to disconnect: at that time there was no server
+   * to close, and one opened now would keep the worker alive forever.
    *
    * @param {number} fd the shared socket's descriptor, or -1
    * @param {{ release(): void }} index
@@ -168,24 +178,24 @@ module.exports = function createListening(cluster, link, own, onOwner) {
   }
 
   /**
-   * @param {{ address?: any }} query
+   * @param {{ address?: any }} request
    * @param {(reply: Reply, fd: number) => void} callback
    */
-  function ask(query, callback) {
+  function ask(request, callback) {
     const seq = seam.expectAnswer(({ reply, fd }) => callback(reply, fd));
-    const address = typeof query.address === 'string' ? seam.unixAddress(query.address) : query.address;
+    const address = typeof request.address === 'string' ? seam.unixAddress(request.address) : request.address;
     try {
-      link.send(JSON.stringify({ ...query, act: 'query', address, seq }));
+      link.send(JSON.stringify({ ...request, act: 'query', address, seq }));
     } catch {
-      // Too long for one frame, which only custom data or an address can be, or the link is
-      // broken, which ends this worker anyway.
-      const errno = -os.constants.errno.EMSGSIZE;
+      // Either the frame is too long, which only custom data or an address can cause, or the link is broken,
+      // which ends this worker anyway.
+      const errno = -require('node:os').constants.errno.EMSGSIZE;
       nextTick(answer, { act: 'reply', seq, errno, listener: null, kind: null, shared: false }, -1);
     }
   }
 
   /**
-   * Tells the primary something that needs no answer.
+   * Sends the primary a frame that needs no answer.
    *
    * @param {object} frame
    */
@@ -195,7 +205,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
 
   /** @param {number} listener whose server has become full */
   function full(listener) {
-    // Of what the primary passes, the next connection tells it, by coming back.
+    // For passed connections the primary learns it when the next connection is returned.
     if (members.get(listener)?.perSlot) whileLinked(() => link.noRoom(listener));
   }
 
@@ -209,12 +219,12 @@ module.exports = function createListening(cluster, link, own, onOwner) {
    * @param {number} fd
    * @param {boolean} full
    */
-  function giveBack(listener, fd, full) {
-    whileLinked(() => link.giveBack(listener, fd, full));
+  function returnConnection(listener, fd, full) {
+    whileLinked(() => link.returnConnection(listener, fd, full));
   }
 
   /**
-   * The primary has answered a query.
+   * The primary has answered a listen request.
    *
    * @param {Reply} reply
    * @param {number} fd the shared socket's descriptor, or -1
@@ -238,13 +248,14 @@ module.exports = function createListening(cluster, link, own, onOwner) {
       if (reply.perSlot) link.stopAccepting(listener);
       admission.close(listener);
       tell({ act: 'close', listener });
-      // The same once more on Node's channel: so the primary does it before it hands out what the
-      // application says next, and whoever watches the messages there finds the built-in's.
+      // The same on Node's channel, so that the primary handles it before the application's next message, and
+      // an observer of those messages sees what the built-in sends.
       seam.notifyPrimary({ act: 'close', key: listener });
     };
     const byItself = reply.shared && !reply.perSlot;
     if (kind === 'udp') seam.learnDatagramClass(owner);
-    // Otherwise the first connection shows the class. Where it would not be allowed to, listening is not, either.
+    // Otherwise the first connection shows the class. If the permission model would forbid that, it forbids
+    // listening too.
     else if (byItself || seam.isNetForbidden()) {
       seam.learnHandleClass(kind, (which) => link.blankSocket(which === 'tcp'));
     }
@@ -253,38 +264,39 @@ module.exports = function createListening(cluster, link, own, onOwner) {
       : createFauxHandle(kind === 'tcp' ? reply.sockname : null, leave);
     const { shared, perSlot, handOver } = reply;
     members.set(listener, { listener, handle, kind, shared, perSlot, handOver, looks: undefined });
-    if (handOver && handOver.by !== 'address') kept.rememberRequests();
+    if (handOver && handOver.by !== 'address') kept().rememberRequests();
     return handle;
   }
 
-  /** A connection has ended: the primary counts those that are open. */
+  /** A connection has ended. The primary counts those that are open. */
   function closed() {
     link.closed();
   }
 
   /**
-   * A connection has come for one of our servers.
+   * A connection has arrived for one of our servers.
    *
    * @param {number} listener
    * @param {number} fd
-   * @param {number} served 1 if another worker has answered requests on it and has handed it over
+   * @param {number} served 1 if another worker has answered requests on it before it handed it over
    */
   function connection(listener, fd, served) {
     const member = members.get(listener);
-    // The server was closed while the connection was on its way: another worker takes it.
-    if (member === undefined) return giveBack(listener, fd, false);
-    if (!admission.admit(listener, member.handle)) return giveBack(listener, fd, true);
+    // The server was closed while the connection was in flight: another worker takes it.
+    if (member === undefined) return returnConnection(listener, fd, false);
+    if (!admission.admit(listener, member.handle)) return returnConnection(listener, fd, true);
     const handle = seam.connectionHandle(member.kind, fd, closed);
     member.handle.onconnection(0, admission.watch(listener, member.handle, handle));
-    if (member.handOver) kept.opened(member, handle, served === 1);
-    // Who accepts by itself has to know before the next one; unless that one has closed the server.
+    if (member.handOver) kept().opened(member, handle, served === 1);
+    // A worker that accepts by itself must report it before the next connection, unless this one has closed
+    // the server.
     if (member.perSlot && members.get(listener) === member) admission.admit(listener, member.handle);
   }
 
   /** @returns {Member[]} what listens through the primary or at an address that the primary forwards to */
   function current() {
     const passed = [...members.values()].map((member) => ({ ...member, owner: seam.ownerOf(member.handle) }));
-    return [...passed, ...own.members()];
+    return own === null ? passed : [...passed, ...own.members()];
   }
 
   /** @returns {Member[]} everything that listens */
@@ -293,21 +305,22 @@ module.exports = function createListening(cluster, link, own, onOwner) {
   }
 
   /**
-   * Gives connections that are open to other workers. Their descriptors here are still to be closed.
+   * Hands open connections over to other workers. The caller must still close its own descriptors.
    *
    * @param {Member} member
    * @param {any[]} sockets at most 32
-   * @returns {boolean} false when they stay here, because descriptors have run out
+   * @returns {boolean} false if they stay here, because the link is broken or descriptors have run out
    */
   function handOver({ listener, handOver: by }, sockets) {
-    const connections = sockets.map((socket) => kept.describe(socket, by));
+    const connections = sockets.map((socket) => kept().describe(socket, by));
     return whileLinked(() =>
       link.handOver(/** @type {number} */ (listener), connections, JSON.stringify(by)),
     );
   }
 
   /**
-   * Closes servers and sockets. `disconnect()` closes, as with the built-in, only those that the cluster knows of.
+   * Closes servers and sockets. As with the built-in, `disconnect()` closes only those that the cluster knows
+   * of.
    *
    * @param {() => void} done called once all their connections have ended
    * @param {(member: Member, closed: () => void) => void} close
@@ -325,7 +338,7 @@ module.exports = function createListening(cluster, link, own, onOwner) {
     for (const member of open) {
       if (!alone.includes(member)) close(member, one);
     }
-    acceptTheRest(alone, link, () => {
+    ownAddress().acceptTheRest(alone, link, () => {
       for (const member of alone) close(member, one);
     });
     one();

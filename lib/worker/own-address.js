@@ -4,28 +4,28 @@ const { Map, Set, nextTick, setImmediate } = require('../globals');
 const seam = require('../seam/worker');
 
 /**
- * The addresses at which a server means nothing in particular, or this machine: at these the primary, which
- * is on this machine, finds it.
+ * The listen addresses that stand for every interface or for this machine: the primary, which is on this
+ * machine, can connect to them.
  */
 const HERE = new Set([null, undefined, '', '0.0.0.0', '::', '127.0.0.1', '::1']);
 
 /**
- * How often the event loop turns after the last connection has been accepted and before a server is closed: so that what
- * has been said on it is read.
+ * The number of turns of the event loop without a new connection before a server is closed, so that what
+ * clients have sent is read.
  */
 const QUIET_TURNS = 4;
 
-/** And how often at the most, whoever connects: that is more than any backlog holds. */
+/** The most turns, even if clients keep connecting. This is more than any backlog holds. */
 const MOST_TURNS = 10_000;
 
-/** Where the primary connects to. */
+/** The address that the primary connects to. */
 const LOOPBACK = '127.0.0.1';
 
 /**
- * Lets servers accept what waits for them before they are closed. The primary connects to none of them any more, and has
- * taken back connections on which nothing was said. Others may still be waiting to be accepted, or for their first bytes
- * to be read, and closing would cut them off. libuv accepts one connection each time the event loop turns, and may turn
- * without accepting any; so the kernel is asked whether somebody waits.
+ * Lets servers accept the connections that wait for them before they are closed. The primary no longer
+ * connects to them, and has reclaimed connections without any bytes. Other connections may still wait to be
+ * accepted, or for their first bytes to be read, and closing would cut them off. libuv accepts one connection
+ * per turn of the event loop, and some turns accept none, so the kernel is asked whether a client waits.
  *
  * @param {import('./listening').Member[]} members
  * @param {{ hasClient(fd: number): boolean }} link
@@ -42,7 +42,7 @@ function acceptTheRest(members, link, done) {
   const onConnection = () => {
     quiet = 0;
   };
-  // Those that the primary passes come without a listening socket of this worker's.
+  // Connections that the primary passes arrive without a listening socket of this worker.
   for (const { owner } of servers) owner.on('connection', onConnection);
   const turn = () => {
     if (servers.some(({ handle }) => handle.fd >= 0 && link.hasClient(handle.fd))) quiet = 0;
@@ -57,32 +57,31 @@ function acceptTheRest(members, link, done) {
 }
 
 /**
- * The addresses that the primary has set aside for this worker and forwards to. On these it listens by
- * itself; all others go by the primary.
+ * The addresses that the primary has reserved for this worker and forwards to. On these the worker listens by
+ * itself; all other listen requests go to the primary.
  *
- * @param {string[]} addresses ports and paths
+ * @param {readonly string[]} addresses ports and paths
  * @param {{ blankSocket(tcp: boolean): number }} link
  */
 function createOwnAddresses(addresses, link) {
-  const known = new Set(addresses.filter((address) => address !== ''));
+  const known = new Set(addresses);
   /** @type {Map<any, 'tcp' | 'pipe'>} the handles of servers that are open */
   const open = new Map();
 
   return {
     /**
-     * Whether a server asks for one of them.
+     * Whether a server requests one of these addresses.
      *
-     * @param {any} options what net asks the cluster for
+     * @param {any} options the options with which net calls the cluster
      */
     has({ address, port, addressType, fd }) {
-      if (known.size === 0 || fd >= 0) return false;
+      if (fd >= 0) return false;
       if (addressType === -1) return known.has(address);
       return (addressType === 4 || addressType === 6) && known.has(`${port}`) && HERE.has(address);
     },
 
     /**
-     * Opens it, as net would if there were no cluster; but a port is nobody's business outside of this
-     * machine.
+     * Opens it as net would without a cluster, except that a port is bound to the loopback address only.
      *
      * @param {any} options
      * @param {(errno: number, handle: any) => void} callback
@@ -94,7 +93,7 @@ function createOwnAddresses(addresses, link) {
         open.delete(handle),
       );
       if (errno === 0) open.set(handle, kind);
-      // Not at once: whoever calls listen() first may add a listener for 'error' after that.
+      // Deferred, because the caller of listen() may add its listener for 'error' afterwards.
       nextTick(() => callback(errno, errno === 0 ? handle : null));
     },
 

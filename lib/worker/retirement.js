@@ -2,7 +2,6 @@
 
 const {
   Math,
-  Object,
   Promise,
   Reflect,
   String,
@@ -12,73 +11,84 @@ const {
   setTimeout,
   wallClock,
 } = require('../globals');
-const { defineHidden } = require('../define');
-const { invalidType } = require('../errors');
-const { MAX_REASON, beginning, describe, isError, stackOf, summaryOf } = require('../text');
+const { later } = require('../later');
 const seam = require('../seam/worker');
-const { isHttp1, isHttp2 } = require('../seam/http');
+const { isHttp1, isHttp2 } = require('../seam/servers');
 const { createExitHold, hasOtherListeners, listenBeside } = require('../seam/signals');
-const { writeLine } = require('../stderr');
-const { activeResources } = require('../seam/work');
-const createExchanges = require('./exchanges');
-const finish = require('./finish');
 
-/** How long, in ms, a worker that wants to go goes on serving while the primary does not tell it to drain. */
+/** How long, in ms, a worker that has requested to retire keeps serving without an order to drain. */
 const PATIENCE = 200;
 
 /**
- * How long, in ms, a worker that gets SIGTERM waits for the primary's order. Often the primary has got one at the same
- * time, from a service manager that signals all processes: then it is a shutdown, and nobody is to be replaced.
+ * How long, in ms, a worker that gets SIGTERM waits for an order of the primary. Often a service manager
+ * signals all processes, so the primary has got SIGTERM too: then it is a shutdown, and no worker is
+ * replaced.
  */
 const SIGNAL_WAIT = 250;
 
-/** How long, in ms, before the end of its time a worker says what still keeps it; or half of that time, if that is less. */
+/**
+ * How long, in ms, before its deadline a worker reports what still keeps it alive; at most half of the
+ * timeout.
+ */
 const REPORT_BEFORE = 200;
 
-/** How much of a stack the frame that tells of it may hold. */
+/** The most characters of a stack in a `retire` frame. */
 const MAX_DETAIL = 4096;
 
-/** What a shell says of a process that SIGTERM has ended. */
+/** The exit code that a shell reports for a process that SIGTERM has ended. */
 const TERMINATED = 143;
 
+/** @type {() => typeof import('../errors')} */
+const errors = later('errors');
+/** @type {() => typeof import('../stderr')} */
+const stderr = later('stderr');
+/** @type {() => typeof import('../text')} */
+const text = later('text');
+/** @type {() => typeof import('../seam/work')} */
+const work = later('seam/work');
+/** @type {() => typeof import('./exchanges')} */
+const exchangesModule = later('worker/exchanges');
+/** @type {() => typeof import('./finish')} */
+const finish = later('worker/finish');
+
 /**
- * What a supervised worker knows of the supervision.
+ * The settings that supervision gives to a worker.
  *
  * @typedef {object} Settings
  * @property {number | null} slot
  * @property {boolean} standby
  * @property {number} drainTimeoutMs
  * @property {boolean} retireOnException
- * @property {boolean} [retry] the last worker in its place did not get ready
- * @property {string | null} [instanceVar] the variable that has the slot, if one has it
+ * @property {boolean} [retry] whether the last worker of the slot did not become ready
+ * @property {string | null} [instanceVar] the environment variable with the slot, if there is one
  */
 
 /**
- * How a worker goes: by order of the primary, by its own wish, or after an exception.
+ * How a worker retires: by order of the primary, on its own request, or after an exception.
  *
  * @param {any} worker cluster.worker
  * @param {object} means
- * @param {(frame: object) => void} means.tell says something to the primary's native side
+ * @param {(frame: object) => void} means.tell sends a frame to the primary's native side
  * @param {() => boolean} means.serves whether there is anything to finish
  * @param {(options: { timeout: number, handOver: boolean }, done: () => void) => void} means.drain
- * @param {() => void} means.leaving the end to come is by agreement
+ * @param {() => void} means.leaving marks the coming end as intended
  * @param {(waits: boolean) => void} means.standby whether it waits to be promoted
  */
 module.exports = function createRetirement(worker, { tell, serves, drain, leaving, standby }) {
   /** @type {Settings | null} null if there is no supervision */
   let settings = null;
-  /** @type {ReturnType<typeof createExchanges> | null} */
+  /** @type {ReturnType<typeof import('./exchanges')> | null} */
   let exchanges = null;
   /** @type {'serving' | 'asked' | 'draining'} */
   let state = 'serving';
   /** @type {NodeJS.Timeout | undefined} */
   let patience;
   let failed = false;
-  /** When the drain has to be over, if it has to. */
+  /** When the drain must be over, in ms of the wall clock; Infinity if there is no limit. */
   let deadline = Infinity;
-  /** Whether the primary does not wait any longer. */
+  /** Whether the primary has ended the wait. */
   let over = false;
-  /** Whether the process would have ended if it had not been kept from it. */
+  /** Whether an exit of the process was held back. */
   let exitIsDue = false;
   const hold = createExitHold(['SIGTERM', 'SIGINT'], onHeldExit);
 
@@ -86,18 +96,18 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   function configure(given) {
     settings = given;
     standby(given.standby);
-    // The terminal sends it to the whole group: what it means is for the primary to say.
+    // The terminal signals the whole process group. The primary decides what SIGINT means.
     listenBeside('SIGINT', (hasOthers) => hasOthers && hold.hold());
     listenBeside('SIGTERM', onTerminate);
     if (!settings.retireOnException && !settings.retry) return;
-    if (settings.retireOnException) exchanges = createExchanges();
+    if (settings.retireOnException) exchanges = exchangesModule()();
     seam.interceptExceptions(handlerOfExceptions);
   }
 
-  /** @param {boolean} hasOthers whether the application does something about the signal */
+  /** @param {boolean} hasOthers whether the application handles the signal */
   function onTerminate(hasOthers) {
     if (hasOthers) {
-      // What it does is its own affair, unless that is only to clean up and end.
+      // The application decides, but if it only cleans up and exits, that exit is held back.
       if (!over) hold.hold();
       return;
     }
@@ -106,12 +116,12 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
 
   function terminate() {
     if (over || wallClock() >= deadline) return exit(TERMINATED);
-    // It may come more than once, and before or after the primary's order, which has told us until when we have time.
-    if (state === 'serving') wish('SIGTERM', '', SIGNAL_WAIT);
+    // SIGTERM may arrive more than once, and before or after the primary's order, which carries the deadline.
+    if (state === 'serving') askToRetire('SIGTERM', '', SIGNAL_WAIT);
   }
 
   /**
-   * The process would have ended, and not because the application has finished its work.
+   * An exit was held back that was not the end of the application's work.
    *
    * @param {number | string | null | undefined} code
    */
@@ -121,16 +131,16 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     terminate();
   }
 
-  /** The primary sends SIGTERM: the time is up. */
+  /** The primary sends SIGTERM: time is up. */
   function onTimeUp() {
-    // It listens without being ready, and may have clients. SIGKILL limits the time for them.
+    // It listens without being ready, so it may have clients: it drains, limited by SIGKILL.
     if (settings !== null && state !== 'draining' && serves() && !hasOtherListeners('SIGTERM')) {
       begin('shutdown', settings.drainTimeoutMs);
       return;
     }
     over = true;
     hold.release();
-    // An application that listens for SIGTERM gets it, and may still do something about it.
+    // An application that listens for SIGTERM receives it, and may still act on it.
     if (exitIsDue || !hasOtherListeners('SIGTERM')) exit(TERMINATED);
   }
 
@@ -141,7 +151,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   }
 
   function handlerOfExceptions() {
-    // Before it serves anybody there is nothing to finish: that is a crash, and has to look like one, the first time.
+    // Before it serves there is nothing to finish: that is a crash, and must look like one the first time.
     if (state === 'serving' && !serves()) return settings?.retry ? onStartUpException : undefined;
     return settings?.retireOnException ? onException : undefined;
   }
@@ -149,11 +159,11 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   /** @param {unknown} error */
   function onStartUpException(error) {
     const what = `worker ${worker.id} (pid ${process.pid})`;
-    writeLine(`rcluster: ${what} cannot start, as the one before it: ${summaryOf(error)}`);
+    stderr().writeLine(`rcluster: ${what} cannot start, as the one before it: ${text().summaryOf(error)}`);
     exit(1);
   }
 
-  /** The application says that the worker is ready, so it has started. */
+  /** The application reports that the worker is ready, so it has started. */
   function ready() {
     if (settings !== null) settings = { ...settings, retry: false };
     tell({ act: 'ready' });
@@ -164,28 +174,30 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
    * @param {'uncaughtException' | 'unhandledRejection'} origin
    */
   function onException(error, origin) {
-    writeLine(isError(error) ? describe(error) : `Uncaught:\n${describe(error)}`);
+    const { describe, isError, stackOf } = text();
+    stderr().writeLine(isError(error) ? describe(error) : `Uncaught:\n${describe(error)}`);
     failed = true;
     process.exitCode = 1;
     exchanges?.fail(error, origin);
-    wish(origin, stackOf(error));
+    askToRetire(origin, stackOf(error));
   }
 
   /**
    * @param {string} [reason]
    */
   function retire(reason = 'retire') {
-    if (typeof reason !== 'string') throw invalidType('reason', 'string', reason);
-    wish(reason, '');
+    if (typeof reason !== 'string') throw errors().invalidType('reason', 'string', reason);
+    askToRetire(reason, '');
   }
 
   /**
    * @param {string} reason
    * @param {string} detail
-   * @param {number} [wait] how long, in ms, the primary may give an order before it is asked
+   * @param {number} [wait] how long, in ms, to wait for an order of the primary before the request is sent
    */
-  function wish(reason, detail, wait = 0) {
+  function askToRetire(reason, detail, wait = 0) {
     if (state !== 'serving' || isLeaving()) return;
+    const { MAX_REASON, beginning } = text();
     reason = beginning(reason, MAX_REASON);
     if (settings === null) return begin(reason, Infinity);
     const { drainTimeoutMs } = settings;
@@ -199,7 +211,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     else ask();
   }
 
-  /** Whether the application has made it disconnect, which is a way to go, too. */
+  /** Whether the application has called disconnect() or destroy(), which also ends the worker. */
   function isLeaving() {
     return state === 'serving' && ['disconnecting', 'destroying'].includes(worker.state);
   }
@@ -208,7 +220,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
    * The drain begins.
    *
    * @param {string} reason
-   * @param {number} timeout in ms, after which the primary forces it
+   * @param {number} timeout in ms, after which the primary kills the worker
    */
   function begin(reason, timeout) {
     if (state === 'draining' || isLeaving()) return;
@@ -218,12 +230,12 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     worker.state = 'disconnecting';
     worker.exitedAfterDisconnect = true;
     leaving();
-    // The flag first: whatever becomes of the drain, the end was meant.
+    // The flag comes first: the end is intended, however the drain goes.
     seam.notifyPrimary({ act: 'exitedAfterDisconnect', drains: true });
     if (deadline !== Infinity) {
       setTimeout(report, timeout - Math.min(REPORT_BEFORE, timeout / 2), false).unref();
     }
-    // When all workers go there is nobody to hand connections over to.
+    // In a shutdown all workers leave, so no worker could take over connections.
     const drained = new Promise((/** @type {(value: void) => void} */ resolve) => {
       drain({ timeout, handOver: reason !== 'shutdown' }, resolve);
     });
@@ -232,10 +244,10 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   }
 
   /**
-   * Tells the application that the worker drains, and waits for what it does about that.
+   * Emits 'retire' to the application, and waits for the promises that its listeners return.
    *
    * @param {{ reason: string, deadline: number | null }} facts
-   * @returns {Promise<unknown>} resolves when all that the listeners have returned is settled
+   * @returns {Promise<unknown>} resolves when all promises that the listeners returned are settled
    */
   function announce(facts) {
     /** @type {any[]} */
@@ -244,7 +256,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
       try {
         results.push(Reflect.apply(listener, worker, [facts]));
       } catch (error) {
-        // As it would be if the event were emitted; but the drain goes on.
+        // Uncaught, as if the event had been emitted; but the drain continues.
         nextTick(() => {
           throw error;
         });
@@ -255,7 +267,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
       .map(
         (result) =>
           new Promise((/** @type {(value: void) => void} */ resolve) => {
-            // A rejection stays one that nobody handles.
+            // A rejection stays unhandled.
             void Promise.resolve(result).finally(resolve);
           }),
       );
@@ -263,12 +275,12 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   }
 
   /**
-   * Tells the primary what still keeps this process.
+   * Reports to the primary what still keeps this process alive.
    *
    * @param {boolean} drained whether there is nothing left to serve
    */
   function report(drained) {
-    tell({ act: 'held', drained, resources: activeResources() });
+    tell({ act: 'held', drained, resources: work().activeResources() });
   }
 
   /** There is nothing left to serve. */
@@ -277,14 +289,14 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
       report(true);
       if (failed) return exit(1);
       if (exitIsDue) return exit();
-      finish(exit);
+      finish()(exit);
     };
     if (!process.connected) return finished();
     process.once('disconnect', finished);
     process.disconnect?.();
   }
 
-  /** The primary is gone, and with it who would end a drain that takes too long. */
+  /** The primary is gone, so the drain must enforce its deadline itself. */
   function orphaned() {
     if (state !== 'draining' || deadline === Infinity) return;
     setTimeout(() => exit(), Math.max(0, deadline - wallClock())).unref();
@@ -308,21 +320,15 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     ping: () => {},
   };
 
-  const extras = {
-    slot: { get: () => settings?.slot ?? undefined },
-    ready: { value: ready },
-    retire: { value: retire },
-  };
-  for (const [name, descriptor] of Object.entries(extras)) {
-    defineHidden(worker, name, descriptor);
-  }
-
   return {
     configure,
     orphaned,
-    /** @param {{ act: string }} frame that is no reply */
+    ready,
+    retire,
+    slot: () => settings?.slot ?? undefined,
+    /** @param {{ act: string }} frame any frame except a reply */
     heed: (frame) => acts[frame.act]?.(frame),
-    /** @param {any} server that begins to listen */
+    /** @param {any} server a server that begins to listen */
     watchServer: (server) => {
       if (isHttp1(server) || isHttp2(server)) exchanges?.watchServer(server);
     },

@@ -1,10 +1,11 @@
 //! A barrier in the queue of a native thread.
 
-/// Runs on the thread when all commands before it have been carried out. Dropped unrun if the thread has ended.
+/// Runs on the thread when all commands before it have been carried out. Dropped without running if the
+/// thread has ended.
 pub struct Barrier(Box<dyn FnOnce() + Send>);
 
 impl Barrier {
-    /// `act` should be short: connections wait meanwhile.
+    /// `act` must be short: connections wait while it runs.
     pub fn new(act: impl FnOnce() + Send + 'static) -> Self {
         Self(Box::new(act))
     }

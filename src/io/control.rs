@@ -1,19 +1,27 @@
-//! The control thread: the primary's thread that knows the workers.
+//! The control thread: the primary's thread that manages workers.
 //!
-//! It reaps them, answers what they ask on their control sockets, opens and closes listening sockets, and keeps a
-//! supervised cluster up. It decides nothing: everything that it hears is an input of
-//! [`Control`](rcluster_core::control::Control), whose outputs it carries out. It has a tokio runtime of its own, so it
-//! goes on while the primary's JavaScript is busy, in the garbage collector or at a debugger.
+//! It reaps workers, answers requests on their control sockets, opens and closes listening sockets, and
+//! supervises. It makes no decisions: every event becomes an input of
+//! [`Control`](rcluster_core::control::Control), and the thread carries out the outputs. It has a tokio
+//! runtime of its own, so it runs while the primary's JavaScript is busy, in garbage collection or stopped in
+//! a debugger.
 
 mod commands;
 mod external;
 mod forwarding;
+mod http;
+mod inherited;
 mod launch;
+mod limits;
 mod liveness;
+mod logs;
 mod messages;
+mod metrics;
 mod news;
+mod operator;
 mod orphans;
 mod reaper;
+mod registries;
 mod service;
 mod shared;
 mod shell;
@@ -35,7 +43,8 @@ use tokio::sync::mpsc;
 
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, DispatcherEvent, Report};
 use crate::io::forward::{BoundFront, Report as Forwarded};
-use rcluster_core::control::supervise::{Input, Stats};
+use crate::io::store;
+use rcluster_core::control::supervise::Input;
 use rcluster_core::hook::Answer;
 use rcluster_core::ids::{Request, WorkerId};
 use rcluster_core::schedule::Scheduling;
@@ -46,20 +55,22 @@ use rcluster_sys::exit::send_signal;
 use commands::Command;
 use forwarding::Forwarding;
 pub use launch::{Inspect, Launch, Ports, Preload, Stdio};
-pub use messages::Event;
+use logs::{Captured, SharedLogs};
+pub use messages::{ClusterStats, Event};
 use messages::{Heard, Tell, describe};
-use shared::{Common, SharedSlots};
+pub use operator::{OperatorSetup, PrimaryStack};
+use shared::{Common, ControlFile, SharedSlots};
 pub use shared::{InspectorCount, LeavingWorkers, WorkerNumbers};
 use shell::Shell;
 pub use stack::NoStack;
 use stack::OnStack;
 pub use template::SuperviseSetup;
 
-/// How many events of workers may wait for the control thread. A worker that sends more has to wait
-/// until the control thread has read them.
+/// The capacity of the queue of events from workers to the control thread. When it is full, the tasks that
+/// read from workers wait, and so does a worker that sends more.
 const EVENTS: usize = 64;
 
-/// What `kill` answers for a worker that is dead and forgotten: ESRCH, as for a process.
+/// The result of `kill` for a worker that has exited and been forgotten: ESRCH, as for a process.
 pub const NO_SUCH_WORKER: i32 = -3;
 
 /// A worker that was spawned.
@@ -67,14 +78,14 @@ pub const NO_SUCH_WORKER: i32 = -3;
 pub struct Spawned {
     /// Its process id.
     pub pid: i32,
-    /// Names the process as long as this is kept, dead or alive; for signals.
+    /// Refers to the process, dead or alive, while it is kept; used for signals.
     pub pidfd: Arc<OwnedFd>,
-    /// The primary's ends of the pipes in the order of stdio.
+    /// The primary's ends of the pipes, indexed as in `stdio`.
     pub pipes: Vec<Option<OwnedFd>>,
 }
 
-/// What the primary has of the control thread, and of the dispatcher. Dropping it ends the threads; workers notice that their
-/// primary has gone.
+/// The primary's handle to the control thread and the dispatcher. Dropping it ends the threads, and workers
+/// notice that their primary is gone.
 pub struct ControlThread {
     commands: Option<mpsc::UnboundedSender<Command>>,
     common: Common,
@@ -89,9 +100,9 @@ impl std::fmt::Debug for ControlThread {
 }
 
 impl ControlThread {
-    /// Starts the control thread and the dispatcher. `tell` is called on either.
+    /// Starts the control thread and the dispatcher. Both call `tell`.
     ///
-    /// `scheduling` says how the connections of each listener are distributed.
+    /// `scheduling` determines how the connections of each listener are distributed.
     pub fn start(
         scheduling: Scheduling,
         tell: impl Fn(Event) + Send + Sync + 'static,
@@ -102,12 +113,12 @@ impl ControlThread {
         let tell: Tell = Arc::new(tell);
         let tell_directly = Arc::clone(&tell);
         let dispatcher = Arc::new(Dispatcher::start(move |notice| {
-            // Clients wait for the answers.
+            // Clients wait for the answers, so hooks bypass the control thread.
             if matches!(notice, DispatcherEvent::Hook(_)) {
                 return tell_directly(describe(notice));
             }
-            // The control thread says what a notice means, but must not be waited for: it may be waiting for the
-            // dispatcher.
+            // The control thread handles the event. The dispatcher must not block on it, because the control
+            // thread may be waiting for the dispatcher.
             if let Err(unheard) = notices.try_send(Heard::Dispatcher(notice))
                 && let Heard::Dispatcher(notice) = unheard.into_inner()
             {
@@ -121,6 +132,9 @@ impl ControlThread {
             numbers: WorkerNumbers::default(),
             inspectors: InspectorCount::default(),
             leaving: LeavingWorkers::default(),
+            control_file: ControlFile::default(),
+            metrics_file: ControlFile::default(),
+            logs: SharedLogs::default(),
         };
         let shell = Shell::new(scheduling, Arc::clone(&tell), heard, common.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -134,20 +148,21 @@ impl ControlThread {
         Ok(Self { commands: Some(commands), common, tell, thread: Some(thread) })
     }
 
-    /// Spawns a worker in the lowest slot that is free. `own` is the part of its environment that
-    /// distinguishes it.
+    /// Spawns a worker in the lowest free slot. `own` is the part of its environment that only this worker
+    /// gets.
     pub fn spawn(&self, worker: WorkerId, launch: &Launch, own: Vec<CString>) -> Result<Spawned, SysError> {
         let Common { dispatcher, forwarding, slots, .. } = &self.common;
         let slot = slots.lock().take(worker, None);
-        let launched = launch.start(worker, Some(slot), own, None, forwarding);
+        let launched = launch.start(worker, Some(slot), own, None, forwarding, Captured::default());
         let launched = launched.inspect_err(|_| slots.lock().free(worker))?;
+        store::on_started(worker, Some(slot));
         let pidfd = Arc::new(launched.child.pidfd);
         launched.newcomer.introduce(worker, slot, dispatcher, forwarding);
         self.tell(Command::Adopt { worker, slot, pidfd: Arc::clone(&pidfd), link: launched.link });
         Ok(Spawned { pid: launched.child.pid.as_raw(), pidfd, pipes: launched.pipes })
     }
 
-    /// Takes a worker from all its listeners. Those with nobody left are closed on return.
+    /// Removes a worker from all its listeners. Listeners without members are closed on return.
     pub fn leave(&self, worker: WorkerId) {
         self.common.forwarding.take_away(worker);
         let (done, wait) = answer();
@@ -156,114 +171,124 @@ impl ControlThread {
         let _ = wait.recv();
     }
 
-    /// Does first what the worker has asked for on its control socket so far. It does not wait for
-    /// the worker: what the worker has written is in the socket already, and of that only so much is
-    /// read that no worker can keep the primary busy.
+    /// Handles what the worker has written to its control socket so far. Does not wait for the worker: the
+    /// data is already in the socket, and the amount read is limited, so a worker cannot keep the primary
+    /// busy.
     pub fn flush(&self, worker: WorkerId) {
         let (done, wait) = answer();
         self.tell(Command::Flush { worker, done });
-        // An error means that this worker, or everybody, is not listened to any more.
+        // An error means that the worker's socket, or every socket, is no longer read.
         let _ = wait.recv();
     }
 
-    /// Begins to forward, to the workers spawned from now on. Once only: `EALREADY` after that.
+    /// Starts forwarding, for workers spawned from now on. Possible once: `EALREADY` after that.
     pub fn forward(&self, fronts: Vec<BoundFront>) -> Result<(), SysError> {
         self.common.forwarding.start(fronts, Arc::clone(&self.tell))
     }
 
-    /// What is forwarded just now; empty when nothing is.
+    /// The current state of forwarding; empty if nothing is forwarded.
     #[must_use]
     pub fn forwarding(&self) -> Vec<Forwarded> {
         self.common.forwarding.report()
     }
 
-    /// Removes the sockets of workers that are reached by unix sockets, as dropping does.
+    /// Removes the socket files of operators, of metrics and of workers that listen on Unix sockets, as
+    /// dropping does.
     pub fn remove_sockets(&self) {
+        self.common.control_file.remove();
+        self.common.metrics_file.remove();
         self.common.forwarding.remove_sockets();
     }
 
-    /// What has been done with connections so far.
+    /// Writes the pending output of workers. Waits at most `limit` for its reader.
+    pub fn flush_logs(&self, limit: Duration) {
+        if let Some(logs) = self.common.logs.get() {
+            logs.flush(limit);
+        }
+    }
+
+    /// The counts of what the dispatcher has done with connections.
     #[must_use]
     pub fn report(&self) -> Report {
         let (answer, wait) = answer();
         self.common.dispatcher.tell(ToDispatcher::Report(answer));
-        // A dispatcher that has failed has said so, and has nothing to tell.
+        // A dispatcher that has failed has already reported that, and has no counts.
         wait.recv().unwrap_or_default()
     }
 
-    /// What the application says to [`Event::Hook`], in the order of the questions.
+    /// The application's answers to [`Event::Hook`], in the order of the connections.
     pub fn answer(&self, batch: u32, answers: Vec<Answer>) {
         self.common.dispatcher.tell(ToDispatcher::Answer { batch, answers });
     }
 
-    /// The application knows that the worker is dead and has had its chance to fork another.
+    /// The application has been notified that the worker has exited, and could have forked a replacement.
     pub fn on_exit_reported(&self, worker: WorkerId) {
         self.tell(Command::ExitReported(worker));
     }
 
-    /// The numbers of workers, to be used for every one that is spawned.
+    /// The source of worker numbers, to be used for every worker that is spawned.
     #[must_use]
     pub fn numbers(&self) -> &WorkerNumbers {
         &self.common.numbers
     }
 
-    /// How many inspectors' ports have been given out.
+    /// The count of inspector ports given out.
     #[must_use]
     pub fn inspectors(&self) -> &InspectorCount {
         &self.common.inspectors
     }
 
-    /// Ports that the app has chosen for the inspectors of further supervised workers.
+    /// Adds ports that the app has chosen for the inspectors of further supervised workers.
     pub fn add_inspect_ports(&self, ports: Vec<String>) {
         self.tell(Command::AddInspectPorts(ports));
     }
 
-    /// The workers that leave by agreement.
+    /// The workers that are leaving by agreement.
     #[must_use]
     pub fn leaving(&self) -> &LeavingWorkers {
         &self.common.leaving
     }
 
-    /// Begins to supervise: starts the workers of the setup, and keeps them up.
+    /// Starts supervision: starts the workers of the setup and keeps them up.
     pub fn supervise(&self, setup: SuperviseSetup) {
         self.tell(Command::Supervise(Box::new(setup)));
     }
 
-    /// Replaces all supervised workers by new ones, which are started with `launch`, as all later ones are. If a reload
-    /// is running, the request joins it and `launch` is not used.
+    /// Replaces all supervised workers by new ones, which are started with `launch`, as are all later ones.
+    /// If a reload is running, the request joins it and `launch` is not used.
     pub fn reload(&self, launch: Launch, concurrency: u32, request: Request) {
         self.tell(Command::Reload { launch: Box::new(launch), concurrency, request });
     }
 
-    /// Asks something of the supervision, or lets it know.
+    /// Sends supervision an input: a request or a fact.
     pub fn tell_supervision(&self, input: Input) {
         self.tell(Command::Ask(input));
     }
 
-    /// What [`Event::Orphans`] has told of has been dealt with.
+    /// The processes of [`Event::Orphans`] have been dealt with.
     pub fn on_orphans_reaped(&self) {
         self.tell(Command::OrphansReaped);
     }
 
-    /// How the supervised cluster stands; None if nobody supervises it.
+    /// The statistics of the supervised cluster; `None` if it is not supervised.
     #[must_use]
-    pub fn stats(&self) -> Option<Stats> {
+    pub fn stats(&self) -> Option<ClusterStats> {
         let (stats, wait) = answer();
         self.tell(Command::Stats { answer: stats });
         // An error means that the thread has ended.
         wait.recv().ok().flatten()
     }
 
-    /// Tells a worker to take no more connections, to finish, and to exit. Works while its primary's
-    /// JavaScript is busy; nothing happens to one that is dead.
+    /// Orders a worker to drain: take no more connections, finish, and exit. Works while the primary's
+    /// JavaScript is busy. Without effect on a worker that has died.
     pub fn drain(&self, worker: WorkerId, reason: String, timeout: Duration) {
         self.common.forwarding.take_away(worker);
         let timeout_ms = milliseconds(timeout);
         self.tell(Command::Drain(worker, Drain { reason, timeout_ms }));
     }
 
-    /// Asks where the JavaScript of a worker is, also while it is blocked. `then` is called within `limit`,
-    /// on the control thread.
+    /// Requests the JavaScript stack of a worker, which works while its event loop is blocked. `then` is
+    /// called within `limit`, on the control thread.
     pub fn capture_stack(
         &self,
         worker: WorkerId,
@@ -275,7 +300,7 @@ impl ControlThread {
 
     fn tell(&self, command: Command) {
         if let Some(commands) = &self.commands {
-            // A control thread that has failed has said so.
+            // A control thread that has failed has already reported it.
             let _failed = commands.send(command);
         }
     }
@@ -283,16 +308,16 @@ impl ControlThread {
 
 impl Drop for ControlThread {
     fn drop(&mut self) {
-        // The end of the queue is the order to stop.
+        // Closing the queue ends the thread.
         self.commands = None;
         if let Some(thread) = self.thread.take() {
-            // It has caught its own panics.
+            // The thread catches its own panics.
             let _ = thread.join();
         }
     }
 }
 
-/// Sends a signal to a worker, by number. 0 only asks whether it is there.
+/// Sends a signal to a worker. Signal 0 only checks that the process exists.
 pub fn signal(pidfd: &impl AsFd, number: i32) -> Result<(), SysError> {
     send_signal(pidfd.as_fd(), number)
 }

@@ -1,18 +1,26 @@
 //! The dispatcher: the primary's thread that accepts connections and passes them to workers.
 //!
-//! It decides nothing. Events become inputs of [`Dispatch`], whose outputs are carried out here.
-//! Nothing that the primary's JavaScript does, or does not do, holds it up.
+//! It makes no decisions: events become inputs of [`Dispatch`], and the thread carries out the outputs. It
+//! never waits for the primary's JavaScript.
 
 mod acceptor;
+mod arrivals;
 mod channel;
 mod connection;
 mod failure;
 mod hook_batch;
 mod lingering_close;
+mod listeners;
 mod listening;
+mod outcomes;
 mod preread;
+mod recognise;
+mod sampler;
 mod shell;
+mod token;
+mod tools;
 mod watched;
+mod workers;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -25,16 +33,16 @@ use crate::io::native_thread::{NativeThread, Stop};
 use rcluster_core::dispatch::{ListenerStats, WorkerStats};
 use rcluster_core::hook::{Answer, HookCounts};
 use rcluster_core::ids::{ListenerId, Slot, WorkerId};
-use rcluster_core::schedule::Plan;
+use rcluster_core::schedule::{Plan, Policy};
 use rcluster_sys::epoll::Waker;
 use rcluster_sys::error::SysError;
-use rcluster_sys::listen::BoundPath;
+use rcluster_sys::listen::{Backlog, BoundPath};
 use rcluster_sys::scoreboard::Scoreboard;
 
 pub use hook_batch::{HookBatch, HookConnection, HookListener};
 use shell::Shell;
 
-/// What the supervisor tells the dispatcher.
+/// A command of the control thread for the dispatcher.
 #[derive(Debug)]
 pub enum Command {
     /// A worker has been spawned.
@@ -43,86 +51,86 @@ pub enum Command {
         worker: WorkerId,
         /// Its slot.
         slot: Slot,
-        /// Its process.
+        /// Its process id.
         pid: i32,
         /// The primary's end of its connection channel.
         channel: OwnedFd,
-        /// A duplicate of the worker's own end, through which what it has not received can be
-        /// taken back.
+        /// A duplicate of the worker's own end, from which connections that it has not received can be
+        /// reclaimed.
         worker_end: OwnedFd,
-        /// Its page.
+        /// Its scoreboard.
         board: Arc<Scoreboard>,
     },
-    /// The worker gets no more connections. What it has not received goes to others.
+    /// The worker gets no more connections. Those that it has not received go to others.
     WorkerLeaving(WorkerId),
-    /// The worker is dead.
+    /// The worker has died.
     WorkerExited(WorkerId),
-    /// A socket listens.
+    /// A listener has been opened.
     AddListener {
         /// Its number.
         listener: ListenerId,
-        /// The socket; none if there is one for each slot, which follow.
+        /// The socket; `None` if there is one for each slot, added with [`Command::AddSlot`].
         socket: Option<OwnedFd>,
-        /// The name in the file system that goes when the listener closes.
+        /// The file, which is removed when the listener closes.
         path: Option<BoundPath>,
         /// Its port or path, for the report.
         name: String,
-        /// How its connections are distributed.
+        /// The distribution of its connections.
         plan: Box<Plan>,
     },
-    /// A worker of this slot will accept from a socket of the slot's own, once it has joined. What comes there
-    /// while no such worker is a member is accepted here. To be told in the order in which they began to listen. A second
-    /// socket for a slot takes the place of the first, which a worker has shut down.
+    /// Adds a socket from which the workers of a slot accept once they have joined. While no such worker is a
+    /// member, its connections are accepted here. Must be sent in the order in which the sockets began to
+    /// listen. A second socket for a slot replaces the first, which a worker has shut down.
     AddSlot {
-        /// Of which listener.
+        /// The listener that it belongs to.
         listener: ListenerId,
-        /// Whose.
+        /// The slot whose workers accept from it.
         slot: Slot,
         /// A duplicate of the slot's socket.
         socket: OwnedFd,
     },
-    /// The socket is to be closed.
+    /// The listener must be closed.
     RemoveListener(ListenerId),
-    /// All workers are about to leave: accept everybody who waits at a socket, have workers take them, and close the
+    /// All workers are about to leave: accept all waiting clients, pass them to workers, and close the
     /// sockets. The listeners stay until they are removed.
     AcceptAllAndClose,
-    /// The worker takes the listener's connections.
+    /// The worker takes connections of the listener.
     Join(WorkerId, ListenerId),
-    /// The worker no longer takes them.
+    /// The worker takes no more connections of the listener.
     Leave(WorkerId, ListenerId),
-    /// What the app says to [`DispatcherEvent::Hook`].
+    /// The app's answers to [`DispatcherEvent::Hook`].
     Answer {
-        /// Which batch.
+        /// The number of the batch.
         batch: u32,
-        /// In the order of the questions.
+        /// In the order of the connections in the batch.
         answers: Vec<Answer>,
     },
-    /// Call this when all that was told before has been done.
+    /// Runs after all commands before it have been carried out.
     Barrier(Barrier),
-    /// Tell what has been done with connections so far.
+    /// Requests the counts of connections so far.
     Report(Sender<Report>),
-    /// End the thread.
+    /// Ends the thread.
     Stop,
 }
 
-/// What has been done with connections so far.
+/// The counts of connections so far.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// In the order in which they were opened. Without those on which workers accept by themselves.
+    /// In the order in which they were opened, without those on which workers accept by themselves.
     pub listeners: Vec<ListenerReport>,
     /// In the order in which they were forked.
     pub workers: Vec<WorkerStats>,
-    /// What the app was asked.
+    /// The counts of the hook.
     pub hook: HookReport,
 }
 
-/// What the app was asked, and how it went.
+/// The counts of the hook.
 #[derive(Debug, Default, Serialize)]
 pub struct HookReport {
-    /// So far.
+    /// The totals.
     #[serde(flatten)]
     pub counts: HookCounts,
-    /// How many connections wait for an answer.
+    /// The number of connections that wait for an answer.
     pub waiting: usize,
 }
 
@@ -131,35 +139,49 @@ pub struct HookReport {
 pub struct ListenerReport {
     /// Its port or path; empty for a descriptor of the app's.
     pub name: String,
-    /// The rest.
+    /// Its statistics.
     #[serde(flatten)]
     pub stats: ListenerStats,
+    /// Its sockets. For the status document only.
+    #[serde(skip)]
+    pub sockets: SocketsReport,
 }
 
-/// What the dispatcher has to tell.
+/// The sockets of a listener.
+#[derive(Debug, Default)]
+pub struct SocketsReport {
+    /// The address: `address:port`, or a path.
+    pub address: Option<String>,
+    /// The distribution of its connections.
+    pub policy: Policy,
+    /// The clients in the backlogs; `None` if the kernel does not report them.
+    pub backlog: Option<Backlog>,
+}
+
+/// An event of the dispatcher.
 #[derive(Debug)]
 pub enum DispatcherEvent {
     /// The process or the system is out of descriptors or memory; clients wait in the backlog.
     Exhausted(SysError),
-    /// The kernel does not spread connections as it should over the sockets of a listener. It does so in its own
-    /// way; nobody is lost.
+    /// The kernel does not spread connections over the sockets of a listener as configured. It uses its
+    /// default; no connection is lost.
     Unsteered(SysError),
-    /// A worker has shut down the socket from which it accepts. The primary accepts for it from now on, or the error says
-    /// why it cannot.
+    /// A worker has shut down the socket from which it accepts. The primary accepts in its place from now on,
+    /// unless there is an error.
     Shut {
         /// The listener's port.
         name: String,
-        /// Why no other socket could be opened, if so.
+        /// Why no replacement socket could be opened.
         error: Option<SysError>,
     },
-    /// Connections cannot be passed on, because this user has too many descriptors on their way between processes; they
-    /// wait.
+    /// Connections cannot be passed, because this user has too many descriptors in flight between processes.
+    /// They wait.
     Jammed,
-    /// Where connections go is for the app to say, by [`Command::Answer`].
+    /// The app must choose workers for these connections and answer with [`Command::Answer`].
     Hook(HookBatch),
-    /// A worker broke the rules of its channel and gets nothing more.
+    /// A worker broke the rules of its channel and is cut off.
     Broken(WorkerId, String),
-    /// The thread has ended by a failure. Nothing is accepted any more.
+    /// The thread has failed. Connections are no longer accepted.
     Failed(String),
 }
 
@@ -167,12 +189,12 @@ impl Stop for Command {
     const STOP: Self = Self::Stop;
 }
 
-/// The dispatcher's thread. Dropping it ends the thread.
+/// The owner's side of the thread. Dropping it ends the thread.
 #[derive(Debug)]
 pub struct Dispatcher(NativeThread<Command>);
 
 impl Dispatcher {
-    /// Starts the thread. `notify` is called on it.
+    /// Starts the thread. It calls `notify` for events.
     pub fn start(notify: impl Fn(DispatcherEvent) + Send + 'static) -> Result<Self, SysError> {
         let waker = Waker::new()?;
         let (commands, queue) = command_queue();
@@ -180,7 +202,7 @@ impl Dispatcher {
         NativeThread::start(shell, commands, waker).map(Self)
     }
 
-    /// Queues a command. Commands are carried out in order.
+    /// Queues a command. Commands run in order.
     pub fn tell(&self, command: Command) {
         self.0.tell(command);
     }

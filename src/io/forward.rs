@@ -1,18 +1,20 @@
-//! The forwarder: the primary's thread that moves bytes between clients and workers that listen by
-//! themselves.
+//! The forwarder: the primary's thread that copies bytes between clients and workers with ports of their own.
 //!
-//! It decides nothing. Who gets a client is decided by [`Forward`](rcluster_core::forward::Forward), what
-//! becomes of its bytes by [`Relay`](rcluster_core::forward::relay::Relay). Nothing that the primary's
-//! JavaScript does, or does not do, holds it up.
+//! It makes no decisions. [`Forward`](rcluster_core::forward::Forward) chooses the worker of a client, and
+//! [`Relay`](rcluster_core::forward::relay::Relay) decides on its bytes. It never waits for the primary's
+//! JavaScript.
 
-mod commands;
 mod conn;
-
+mod connections;
+mod front;
 mod own;
 mod shell;
 #[cfg(test)]
 mod tests;
 mod token;
+mod tools;
+mod way;
+mod workers;
 
 use std::sync::mpsc::{Sender, channel as command_queue};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,37 +36,37 @@ use shell::Shell;
 /// Where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrontAddress {
-    /// To a TCP port; of all addresses, if none is named.
+    /// A TCP port, on all addresses if `host` is `None`.
     Tcp {
         /// An IP address.
         host: Option<String>,
         /// 0 for any.
         port: u16,
     },
-    /// To a unix socket.
+    /// A Unix socket.
     Path(String),
 }
 
-/// One address that is forwarded.
+/// The options of one front.
 #[derive(Clone, Debug)]
 pub struct FrontOptions {
     /// Where clients connect.
     pub address: FrontAddress,
-    /// How many clients may wait in the kernel.
+    /// The backlog of the socket.
     pub backlog: i32,
-    /// How workers are reached; `None` for what suits each: a unix socket for Node, a port for other programs.
+    /// How workers are reached; `None` for the default: a Unix socket for Node, a port for other programs.
     pub reach: Option<Reach>,
-    /// The environment variable that tells a worker its own address.
+    /// The environment variable that contains a worker's own address.
     pub env: String,
-    /// Who gets the next client. One by which workers accept by themselves means in turn.
+    /// The policy that chooses the worker. One under which workers accept by themselves means round-robin.
     pub policy: Policy,
-    /// The client's address goes in front of its bytes.
+    /// The PROXY protocol header that precedes the client's bytes, if any.
     pub proxy: Option<Version>,
     /// Limits and timeouts.
     pub config: Config,
 }
 
-/// An address that is forwarded, and open.
+/// A front whose socket listens.
 #[derive(Debug)]
 pub struct BoundFront {
     bound: Bound,
@@ -72,7 +74,7 @@ pub struct BoundFront {
 }
 
 impl BoundFront {
-    /// Opens it: from now on clients can connect, and wait.
+    /// Opens the socket: from now on clients can connect and wait in the backlog.
     pub fn open(options: FrontOptions) -> Result<Self, SysError> {
         let backlog = Some(options.backlog);
         let bound = match &options.address {
@@ -86,24 +88,24 @@ impl BoundFront {
     }
 }
 
-/// What an address has to do with.
+/// The state of one front.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// The IP address that clients connect to, or the path.
     pub address: String,
     /// The port, if it has one.
     pub port: Option<u16>,
-    /// What has come about so far.
+    /// The counters.
     pub counters: Counters,
-    /// Connections there are, with those that wait.
+    /// The number of connections, including those that wait.
     pub connections: usize,
     /// Clients that wait for a worker.
     pub waiting: usize,
-    /// Each worker with its connections.
+    /// Each worker and its number of connections.
     pub workers: Vec<(WorkerId, u32)>,
 }
 
-/// What the forwarder is told.
+/// A command for the forwarder.
 #[derive(Debug)]
 enum Command {
     AddWorker {
@@ -111,35 +113,35 @@ enum Command {
         slot: Slot,
         own: Vec<Own>,
     },
-    /// It gets no more connections. Answered when that is so.
+    /// The worker gets no more connections. `done` is answered when that is in effect.
     WorkerLeaving {
         worker: WorkerId,
         done: Option<Sender<()>>,
     },
     WorkerExited(WorkerId),
-    /// It listens at one of its own addresses.
+    /// The worker listens on one of its own addresses.
     WorkerListens(WorkerId),
-    /// Call this when all that was told before has been done.
+    /// Runs after all commands before it have been carried out.
     Barrier(Barrier),
     Report(Sender<Vec<Report>>),
     Stop,
 }
 
-/// What the forwarder has to tell.
+/// An event of the forwarder.
 #[derive(Debug)]
 pub enum ForwarderEvent {
     /// The process or the system is out of descriptors or memory; clients wait in the backlog.
     Exhausted(SysError),
-    /// Somebody else listens on the port that is set aside for a worker. Nothing is sent there.
+    /// Another user's process listens on the port that is set aside for a worker. Nothing is sent there.
     Foreign {
-        /// Whose port.
+        /// The worker.
         worker: WorkerId,
-        /// Which.
+        /// The port, as in the worker's environment variable.
         port: String,
-        /// The user who listens.
+        /// The user id of the process that listens.
         uid: u32,
     },
-    /// The thread has ended by a failure. Nothing is forwarded any more.
+    /// The thread has failed. Nothing is forwarded any more.
     Failed(String),
 }
 
@@ -147,27 +149,27 @@ impl Stop for Command {
     const STOP: Self = Self::Stop;
 }
 
-/// The forwarder's thread, and the addresses of workers. Dropping it ends the thread.
+/// The owner's side of the thread, with the addresses of workers. Dropping it ends the thread.
 #[derive(Debug)]
 pub struct Forwarder {
     thread: NativeThread<Command>,
-    /// How workers are reached, for each address.
+    /// How workers are reached, for each front.
     reaches: Vec<(String, Option<Reach>)>,
-    /// Made again when it has disappeared.
+    /// Created again if it has been removed.
     directory: Option<Mutex<SocketDirectory>>,
 }
 
-/// A worker that is to be started, as far as its own addresses depend on it.
+/// The properties of a worker to be started that determine its addresses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kind {
-    /// It is not Node.
+    /// Whether it is an external program.
     pub is_external: bool,
-    /// Whom it will belong to.
+    /// The user that it will run as.
     pub owner: Owner,
 }
 
 impl Forwarder {
-    /// Starts the thread. `notify` is called on it.
+    /// Starts the thread. It calls `notify` for events.
     pub fn start(
         fronts: Vec<BoundFront>,
         notify: impl Fn(ForwarderEvent) + Send + 'static,
@@ -183,7 +185,7 @@ impl Forwarder {
         Ok(Self { thread, reaches, directory })
     }
 
-    /// Sets aside an address for each forwarded one on which a worker can listen.
+    /// Reserves one address for each front, on which the worker can listen.
     pub fn reserve(&self, worker: WorkerId, kind: Kind) -> Result<Vec<Own>, SysError> {
         let standard = if kind.is_external { Reach::Port } else { Reach::Path };
         let mut directory = None;
@@ -204,36 +206,35 @@ impl Forwarder {
         Ok(all)
     }
 
-    /// There is a new worker, with its addresses in the order of the forwarded ones.
+    /// Adds a worker, with its addresses in the order of the fronts.
     pub fn add_worker(&self, worker: WorkerId, slot: Slot, own: Vec<Own>) {
         self.tell(Command::AddWorker { worker, slot, own });
     }
 
-    /// The worker gets no more connections. What it has goes on.
+    /// The worker gets no more connections. Its connections continue.
     pub fn worker_leaving(&self, worker: WorkerId) {
         self.tell(Command::WorkerLeaving { worker, done: None });
     }
 
-    /// The same, and it is so on return.
+    /// Like [`worker_leaving`](Self::worker_leaving), and in effect on return.
     pub fn worker_leaving_now(&self, worker: WorkerId) {
         let (done, wait) = command_queue();
         self.tell(Command::WorkerLeaving { worker, done: Some(done) });
-        // An error means that the thread has ended, and gives nobody anything.
+        // An error means that the thread has ended, and passes nothing on any more.
         let _ = wait.recv();
     }
 
-    /// The worker is dead.
+    /// The worker has died.
     pub fn worker_exited(&self, worker: WorkerId) {
         self.tell(Command::WorkerExited(worker));
     }
 
-    /// Does this on the forwarder's thread when all that it was told before has been done. Dropped if the thread has
-    /// ended.
+    /// Runs `act` on the forwarder's thread after all commands before it. Dropped if the thread has ended.
     pub fn barrier(&self, act: Barrier) {
         self.tell(Command::Barrier(act));
     }
 
-    /// What there is just now, in the order in which the addresses were given. Empty when the thread has ended.
+    /// The state of the fronts, in the order in which they were given. Empty if the thread has ended.
     #[must_use]
     pub fn report(&self) -> Vec<Report> {
         let (answer, wait) = command_queue();
@@ -241,7 +242,7 @@ impl Forwarder {
         wait.recv().unwrap_or_default()
     }
 
-    /// The worker listens at one of its own addresses.
+    /// The worker listens on one of its own addresses.
     pub fn worker_listens(&self, worker: WorkerId) {
         self.tell(Command::WorkerListens(worker));
     }
@@ -259,7 +260,7 @@ impl Forwarder {
 }
 
 fn lock(directory: &Mutex<SocketDirectory>) -> std::sync::MutexGuard<'_, SocketDirectory> {
-    // It is replaced as a whole.
+    // It is only ever replaced as a whole, so it is valid after a panic as well.
     directory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

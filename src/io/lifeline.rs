@@ -1,4 +1,4 @@
-//! The worker's end of its lifeline: what its watch thread answers while JavaScript is blocked.
+//! The worker's end of the lifeline: its watchdog thread answers here while JavaScript is blocked.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -10,15 +10,16 @@ use rcluster_sys::error::SysError;
 use rcluster_sys::passing::send;
 use rcluster_sys::watch::Watch;
 
-/// How long a worker may take to end by itself once its primary is gone.
+/// How long a worker may take to exit by itself after its primary is gone.
 const ORPHAN_GRACE: Duration = Duration::from_millis(1500);
 
-/// Starts the watch on a lifeline. `interrupter` reaches the main thread, or says why it cannot.
+/// Starts the watchdog thread. `interrupter` interrupts the main thread's JavaScript; an error says why that
+/// is impossible.
 pub fn start(lifeline: OwnedFd, interrupter: Result<Interrupter, SysError>) -> Result<Watch, SysError> {
     let lifeline = Arc::new(lifeline);
     let answering = Arc::clone(&lifeline);
     Watch::start(lifeline, ORPHAN_GRACE, move |message| {
-        // Of a primary of another version there may be questions that we do not know.
+        // A primary of another version may send requests that this version does not know.
         if message != ASK {
             return;
         }
@@ -33,6 +34,6 @@ pub fn start(lifeline: OwnedFd, interrupter: Result<Interrupter, SysError>) -> R
 }
 
 fn answer(lifeline: &OwnedFd, answer: &Answer) {
-    // A primary that does not read, or is gone, has no use for it any more.
+    // If the primary does not read, or is gone, the answer is not needed.
     let _unheard = send(lifeline.as_fd(), &answer.encode(), &[]);
 }

@@ -14,40 +14,43 @@ use rcluster_core::channel::{
     ChannelError, Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer, batch_limit,
 };
 use rcluster_core::dispatch::Refusal;
+use rcluster_core::event_loop::{self, class};
 use rcluster_core::ids::{ListenerId, Slot};
 use rcluster_core::wire::{MAX_FRAME, StoreOptions};
 use rcluster_sys::error::SysError;
 use rcluster_sys::headroom::{limit, room_for};
 use rcluster_sys::listen::accept;
 use rcluster_sys::passing::{Received, Sent, peek, receive, send};
-use rcluster_sys::scoreboard::Scoreboard;
+use rcluster_sys::scoreboard::{CLASSES, Scoreboard};
 
-/// The connections taken in one turn of the loop. More wait for the next turn, so that a flood
-/// of new connections does not starve those that are being served.
+const _: () = assert!(CLASSES == event_loop::CLASSES, "the page has room for all classes");
+
+/// The maximum number of connections taken in one turn of the event loop. The others wait for the next turn,
+/// so that a flood of new connections does not starve established ones.
 pub const TURN: usize = 32;
 
-/// What can go wrong on a link. It ends the link.
+/// An error of a link. It ends the link.
 #[derive(Debug, Error)]
 pub enum LinkError {
-    /// The system refused.
+    /// A system call failed.
     #[error(transparent)]
     System(#[from] SysError),
-    /// The primary sent what it never should.
+    /// The primary sent an invalid message.
     #[error(transparent)]
     Channel(#[from] ChannelError),
-    /// A control frame was not text or longer than allowed.
+    /// A control frame is not text, or too long.
     #[error("a control frame that is not text of at most {MAX_FRAME} bytes")]
     Frame,
-    /// The worker has too many messages unsent.
+    /// Too many messages wait to be sent.
     #[error("more than {OUTBOX} messages wait for a primary that does not read")]
     Outbox,
 }
 
-/// The most messages that wait for a full socket. The primary's native threads read at once, so
-/// a handful is all that ever waits, unless the primary is stopped.
+/// The maximum number of messages queued for a full socket. The primary's native threads read at once, so
+/// only a few ever wait unless the primary is stopped.
 const OUTBOX: usize = 4096;
 
-/// What a read of the control socket found.
+/// The result of reading the control socket.
 #[derive(Debug)]
 #[must_use]
 pub enum Control {
@@ -55,55 +58,68 @@ pub enum Control {
     Frame(String, Option<OwnedFd>),
     /// Nothing (more) for now.
     Empty,
-    /// The primary is gone, or has cut this worker off.
+    /// The primary is gone, or has cut off this worker.
     Closed,
 }
 
-/// What a read of the connection channel found.
+/// The result of reading the connection channel.
 #[derive(Debug)]
 #[must_use]
 pub enum Connections {
-    /// Some were appended, or none: the turn is over.
+    /// The turn is over.
     Open,
-    /// This process has too few descriptors left for the next message, which stays where it is: what the kernel
-    /// cannot deliver it would close. Look again a little later; meanwhile the primary may take
-    /// the connections back and give them to another worker.
+    /// This process has too few descriptors left for the next message. It is not received, because the kernel
+    /// would close the descriptors that it cannot deliver. Try again a little later; meanwhile the primary
+    /// may reclaim the connections and give them to another worker.
     NoRoom,
-    /// The primary is gone, or has cut this worker off.
+    /// The primary is gone, or has cut off this worker.
     Closed,
 }
 
-/// What a look at the socket of this worker's slot found.
+/// The result of reading one message of the channel.
+#[must_use]
+enum Read {
+    /// The number of connections that the message named, which the primary has counted as sent.
+    Message(usize),
+    /// There is no message.
+    Empty,
+    /// See [`Connections::NoRoom`].
+    NoRoom,
+    /// See [`Connections::Closed`].
+    Closed,
+}
+
+/// The result of accepting from the socket of this worker's slot.
 #[derive(Debug)]
 #[must_use]
 pub enum Accepted {
     /// A connection, which counts as open from now on.
     Connection(OwnedFd),
-    /// Nobody waits any more.
+    /// No client waits.
     Nothing,
-    /// There is no descriptor or memory for whoever waits. Look again a little later.
+    /// There is no descriptor or memory for the waiting client. Try again a little later.
     NoRoom,
 }
 
-/// A connection from the channel.
+/// A connection received from the channel.
 #[derive(Debug)]
 pub struct Passed {
-    /// Where it was accepted.
+    /// The listener that accepted it.
     pub listener: ListenerId,
     /// The socket.
     pub fd: OwnedFd,
-    /// What is known of it if another worker has handed it over; `None` if its client is new.
+    /// Its state if another worker has handed it over; `None` for a new client.
     pub kept: Option<Kept>,
 }
 
-/// A message that waits until its socket has room.
+/// A message that waits for room in its socket.
 #[derive(Debug)]
 struct Unsent {
     bytes: Vec<u8>,
     fds: Vec<OwnedFd>,
 }
 
-/// One of the two sockets, with what could not be sent yet.
+/// One of the two sockets, with the messages that wait.
 #[derive(Debug)]
 struct Outbox {
     socket: OwnedFd,
@@ -115,7 +131,7 @@ impl Outbox {
         Self { socket, waiting: RefCell::default() }
     }
 
-    /// Sends a message, or keeps it until [`Outbox::flush`] can.
+    /// Sends a message, or queues it for [`Outbox::flush`].
     fn send(&self, bytes: &[u8], fds: Vec<OwnedFd>) -> Result<(), LinkError> {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.is_empty() && send(self.socket.as_fd(), bytes, &fds)? == Sent::Done {
@@ -128,7 +144,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends what waits, in order, as far as there is room. True when nothing is left.
+    /// Sends queued messages in order, as far as there is room. Returns true when the queue is empty.
     fn flush(&self) -> Result<bool, LinkError> {
         let mut waiting = self.waiting.borrow_mut();
         while let Some(first) = waiting.front() {
@@ -141,19 +157,19 @@ impl Outbox {
     }
 }
 
-/// The worker's end of everything it shares with its primary.
+/// The worker's end of its link to the primary.
 #[derive(Debug)]
 pub struct Link {
     control: Outbox,
     channel: Outbox,
     board: Scoreboard,
     frame: RefCell<Vec<u8>>,
-    /// How many connections have been handed over.
+    /// The number of connections handed over so far.
     handed_over: Cell<u64>,
 }
 
 impl Link {
-    /// A link over the three descriptors that the primary gave this worker.
+    /// Creates the link from the three descriptors that the primary has passed to this worker.
     pub fn new(control: OwnedFd, channel: OwnedFd, board: &OwnedFd) -> Result<Self, SysError> {
         Ok(Self {
             control: Outbox::new(control),
@@ -169,7 +185,7 @@ impl Link {
         self.control.send(frame.as_bytes(), Vec::new())
     }
 
-    /// Sends a control frame that asks to use a shared store. The answer comes on the other end of `socket`.
+    /// Requests a shared store. The answer arrives on the other end of `socket`.
     pub fn share(&self, name: &str, options: &StoreOptions, socket: OwnedFd) -> Result<(), LinkError> {
         let frame = json!({ "act": "share", "name": name, "options": options }).to_string();
         if frame.len() > MAX_FRAME {
@@ -178,9 +194,14 @@ impl Link {
         self.control.send(frame.as_bytes(), vec![socket])
     }
 
-    /// Sends a control frame that asks to use locks. The answer comes on the other end of `socket`.
+    /// Requests the locks. The answer arrives on the other end of `socket`.
     pub fn use_locks(&self, socket: OwnedFd) -> Result<(), LinkError> {
         self.control.send(json!({ "act": "locks" }).to_string().as_bytes(), vec![socket])
+    }
+
+    /// Requests a link to the exchange. The answer arrives on the other end of `socket`.
+    pub fn use_exchange(&self, socket: OwnedFd) -> Result<(), LinkError> {
+        self.control.send(json!({ "act": "exchange" }).to_string().as_bytes(), vec![socket])
     }
 
     /// Reads the next control frame.
@@ -198,56 +219,71 @@ impl Link {
         }
     }
 
-    /// Takes what the channel holds, at most one turn's worth, and tells the scoreboard.
-    pub fn read_connections(&self, into: &mut Vec<Passed>) -> Result<Connections, LinkError> {
-        let (state, taken) = self.read_channel(into)?;
-        if taken > 0 {
-            // Fewer than were taken, if descriptors got lost on the way.
-            self.board.add_open(u32::try_from(into.len()).unwrap_or(u32::MAX));
-            self.board.add_clients(into.iter().filter(|passed| passed.kept.is_none()).count() as u64);
-            self.board.add_received(taken);
-        }
-        if taken == 0 && matches!(state, Connections::NoRoom) {
-            // Nothing is said of a turn that took nothing, so that the primary gives what waits to others.
-            return Ok(state);
-        }
+    /// Receives connections from the channel, at most one turn's worth, and updates the scoreboard.
+    ///
+    /// Each message is delivered before the next one is read. Connections that are still in the channel when
+    /// this worker dies or blocks go to another worker; those that have been read are lost with this one.
+    pub fn read_connections(&self, mut deliver: impl FnMut(Passed)) -> Result<Connections, LinkError> {
+        let (mut bytes, mut fds) = ([0; MAX_MESSAGE], Vec::with_capacity(MAX_CONNECTIONS));
+        let mut passed = Vec::new();
+        let mut taken = 0;
+        // Usually there are descriptors for everything that one turn can bring. Otherwise each message is
+        // checked.
+        let ample = room_for(MAX_CONNECTIONS + TURN);
+        let state = loop {
+            if taken >= TURN {
+                break Connections::Open;
+            }
+            match self.read_message(ample, (&mut bytes, &mut fds), &mut passed)? {
+                Read::Message(count) => {
+                    taken += count;
+                    // Fewer than the message named if descriptors were lost on the way.
+                    self.board.add_open(u32::try_from(passed.len()).unwrap_or(u32::MAX));
+                    self.board
+                        .add_clients(passed.iter().filter(|passed| passed.kept.is_none()).count() as u64);
+                    self.board.add_received(count as u64);
+                    passed.drain(..).for_each(&mut deliver);
+                }
+                Read::Empty => break Connections::Open,
+                Read::Closed => break Connections::Closed,
+                // A turn that took nothing is not reported, so that the primary gives the connections to others.
+                Read::NoRoom if taken == 0 => return Ok(Connections::NoRoom),
+                Read::NoRoom => break Connections::NoRoom,
+            }
+        };
         if self.board.take_wake_request() {
             self.channel.send(Writer::new(Tag::Woke).bytes(), Vec::new())?;
         }
         Ok(state)
     }
 
-    /// Reads the channel for one turn. Returns how many connections the messages named, which
-    /// is what the primary has counted as sent.
-    fn read_channel(&self, into: &mut Vec<Passed>) -> Result<(Connections, u64), LinkError> {
-        let mut taken = 0;
-        let mut bytes = [0; MAX_MESSAGE];
-        let mut fds = Vec::with_capacity(MAX_CONNECTIONS);
-        // As a rule there is room for whatever comes in this turn. With few descriptors left each message is looked at.
-        let ample = room_for(MAX_CONNECTIONS + TURN);
-        while taken < TURN {
-            if !ample
-                && let Some(len) = peek(self.channel.socket.as_fd(), &mut bytes)?
-                && !room_for(Message::descriptors(&bytes[..len]))
-            {
-                return Ok((Connections::NoRoom, taken as u64));
-            }
-            match receive(self.channel.socket.as_fd(), &mut bytes, &mut fds)? {
-                Received::Empty => break,
-                Received::Closed => return Ok((Connections::Closed, taken as u64)),
-                Received::Message { len, cut } => {
-                    // In a message that was cut for want of descriptors the first ones are there
-                    // and the rest is gone; the kernel has closed those connections.
-                    let bytes = &bytes[..len];
-                    let count = if cut { Message::descriptors(bytes) } else { fds.len() };
-                    let message = Message::parse(bytes, count)?;
-                    taken += message.listeners().len();
-                    let passed = message.connections().zip(fds.drain(..));
-                    into.extend(passed.map(|((listener, kept), fd)| Passed { listener, fd, kept }));
-                }
+    /// Reads the next message of the channel. The buffers are reused within a turn.
+    fn read_message(
+        &self,
+        ample: bool,
+        (bytes, fds): (&mut [u8; MAX_MESSAGE], &mut Vec<OwnedFd>),
+        into: &mut Vec<Passed>,
+    ) -> Result<Read, LinkError> {
+        if !ample
+            && let Some(len) = peek(self.channel.socket.as_fd(), bytes)?
+            && !room_for(Message::descriptors(&bytes[..len]))
+        {
+            return Ok(Read::NoRoom);
+        }
+        match receive(self.channel.socket.as_fd(), bytes, fds)? {
+            Received::Empty => Ok(Read::Empty),
+            Received::Closed => Ok(Read::Closed),
+            Received::Message { len, cut } => {
+                // A message that was truncated for lack of descriptors contains the first ones; the kernel
+                // has closed the other connections.
+                let bytes = &bytes[..len];
+                let count = if cut { Message::descriptors(bytes) } else { fds.len() };
+                let message = Message::parse(bytes, count)?;
+                let connections = message.connections().zip(fds.drain(..));
+                into.extend(connections.map(|((listener, kept), fd)| Passed { listener, fd, kept }));
+                Ok(Read::Message(message.listeners().len()))
             }
         }
-        Ok((Connections::Open, taken as u64))
     }
 
     /// Accepts a connection from the socket of this worker's slot.
@@ -259,16 +295,20 @@ impl Link {
                     return Accepted::Connection(connection);
                 }
                 Ok(None) => return Accepted::Nothing,
-                // That client is gone; the next one is as good as any.
+                // The error concerns that client only; try the next one.
                 Err(error) if error.is_of_the_connection() => {}
-                // Whatever else it is, the pause keeps the loop from spinning.
+                // For any other error, the pause keeps the event loop from spinning.
                 Err(_) => return Accepted::NoRoom,
             }
         }
     }
 
-    /// Gives a connection that has just come back to the primary, which gives it to another worker.
-    pub fn give_back(&self, Passed { listener, fd, kept }: Passed, why: Refusal) -> Result<(), LinkError> {
+    /// Returns a connection that was just received to the primary, which gives it to another worker.
+    pub fn return_connection(
+        &self,
+        Passed { listener, fd, kept }: Passed,
+        why: Refusal,
+    ) -> Result<(), LinkError> {
         let tag = match (why, kept) {
             (Refusal::NotListening, None) => Tag::NotListening,
             (Refusal::Full, None) => Tag::Full,
@@ -287,16 +327,16 @@ impl Link {
         self.channel.send(message.bytes(), vec![fd])
     }
 
-    /// How many connections may be handed over now: as many as others have room for. `None` while there is nobody who
-    /// could take them.
+    /// The number of connections that may be handed over now, for which other workers have room. `None` while
+    /// no worker can take any.
     #[must_use]
     pub fn hand_over_room(&self) -> Option<u64> {
         let limit = self.board.hand_over_limit()?;
         Some(limit.saturating_sub(self.handed_over.get()))
     }
 
-    /// Hands connections that this worker has served over to others. What is closed here afterwards are
-    /// this worker's own descriptors of them, which [`Link::closed`] counts.
+    /// Hands over connections that this worker has served to others. Afterwards this worker's own descriptors
+    /// of them are closed, which is counted by [`Link::closed`].
     pub fn hand_over(
         &self,
         listener: ListenerId,
@@ -318,7 +358,7 @@ impl Link {
         Ok(())
     }
 
-    /// A connection that was taken is closed.
+    /// A received connection has been closed.
     pub fn closed(&self) {
         self.board.remove_open();
     }
@@ -329,17 +369,17 @@ impl Link {
         Slot(self.board.slot())
     }
 
-    /// The event loop has turned, and has been at work for `busy` so far.
-    pub fn turned(&self, busy: Duration) {
-        self.board.turn(busy);
+    /// The event loop turns at `now` of the monotonic clock, and has been busy for `busy` in total.
+    pub fn turned(&self, now: Duration, busy: Duration) {
+        self.board.turn(now, busy, class);
     }
 
-    /// Tells the primary that a server which was full has room again.
+    /// Tells the primary that a server that was full has room again.
     pub fn room(&self, listener: ListenerId) -> Result<(), LinkError> {
         self.say_of(Tag::Room, listener)
     }
 
-    /// Tells the primary that a server is full for which this worker accepts by itself.
+    /// Tells the primary that a server for which this worker accepts by itself is full.
     pub fn no_room(&self, listener: ListenerId) -> Result<(), LinkError> {
         self.say_of(Tag::NoRoom, listener)
     }
@@ -350,12 +390,12 @@ impl Link {
         self.channel.send(message.bytes(), Vec::new())
     }
 
-    /// Sends on the control socket what could not be sent before. True when nothing is left.
+    /// Sends messages queued for the control socket. Returns true when the queue is empty.
     pub fn flush_control(&self) -> Result<bool, LinkError> {
         self.control.flush()
     }
 
-    /// Sends on the connection channel what could not be sent before. True when nothing is left.
+    /// Sends messages queued for the connection channel. Returns true when the queue is empty.
     pub fn flush_channel(&self) -> Result<bool, LinkError> {
         self.channel.flush()
     }

@@ -1,14 +1,20 @@
-//! The shells: what turns system events into inputs of `core` and carries out its outputs.
+//! The shells: they turn system events into inputs of `core` and carry out its outputs.
 //!
-//! In the primary: [`control`], the thread that knows the workers, [`dispatcher`], the thread that
-//! knows the connections, and [`forward`], the one that moves bytes to workers that listen by themselves.
-//! In a worker: [`link`], which lives on Node's own loop, and [`lifeline`], which does not.
+//! In the primary: [`control`], the thread that manages workers and listeners; [`dispatcher`], the thread
+//! that passes connections; [`forward`], the thread that copies bytes to workers with ports of their own;
+//! [`store`], the thread that owns the shared stores and delivers the messages of the [`exchange`];
+//! [`redis`], the thread that connects to the servers of stores.
+//! In a worker: [`link`], which runs on Node's own event loop, and [`lifeline`], which does not.
 
 pub mod barrier;
 pub mod control;
 pub mod dispatcher;
+pub mod exchange;
 pub mod forward;
 pub mod lifeline;
 pub mod link;
+pub mod logs;
 mod native_thread;
+mod redis;
 pub mod store;
+mod turns;

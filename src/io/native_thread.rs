@@ -1,4 +1,4 @@
-//! What the dispatcher and the forwarder have in common: a native thread with a queue of commands.
+//! A native thread with a queue of commands, shared by the dispatcher and the forwarder.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
@@ -7,23 +7,23 @@ use std::thread::{Builder, JoinHandle};
 use rcluster_sys::epoll::Waker;
 use rcluster_sys::error::{Doing, SysError};
 
-/// What runs on the thread, until it is told to stop.
+/// The body of the thread. It runs until it receives the stop command.
 pub(super) trait Run: Send + 'static {
-    /// Shown by the system's tools: 15 bytes at the most.
+    /// The thread's name in system tools: at most 15 bytes.
     const NAME: &'static str;
 
     fn run(&mut self) -> Result<(), SysError>;
 
-    /// The thread is about to end by a failure, be it a panic.
+    /// Called before the thread ends because of an error or a panic.
     fn on_failure(&self, why: String);
 }
 
-/// The order to end.
+/// The command that ends the thread.
 pub(super) trait Stop {
     const STOP: Self;
 }
 
-/// The owner's side of the thread. Dropping it ends the thread, and waits for that.
+/// The owner's side of the thread. Dropping it stops the thread and joins it.
 #[derive(Debug)]
 pub(super) struct NativeThread<C: Stop> {
     commands: Sender<C>,
@@ -32,7 +32,7 @@ pub(super) struct NativeThread<C: Stop> {
 }
 
 impl<C: Stop> NativeThread<C> {
-    /// Starts the thread. `waker` wakes `run` when there is something in the queue that belongs to `commands`.
+    /// Starts the thread. `waker` wakes `run` when `commands` has queued something.
     pub(super) fn start<R: Run>(mut run: R, commands: Sender<C>, waker: Waker) -> Result<Self, SysError> {
         let thread = Builder::new()
             .name(R::NAME.into())
@@ -45,9 +45,9 @@ impl<C: Stop> NativeThread<C> {
         Ok(Self { commands, waker, thread: Some(thread) })
     }
 
-    /// Queues a command. Commands are carried out in order.
+    /// Queues a command. Commands run in order.
     pub(super) fn tell(&self, command: C) {
-        // A thread that has failed has reported that already.
+        // A thread that has failed has already reported it.
         let _failed = self.commands.send(command);
         self.waker.wake();
     }
@@ -57,7 +57,7 @@ impl<C: Stop> Drop for NativeThread<C> {
     fn drop(&mut self) {
         self.tell(C::STOP);
         if let Some(thread) = self.thread.take() {
-            // It has caught its own panics.
+            // The thread catches its own panics.
             let _ = thread.join();
         }
     }

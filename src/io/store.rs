@@ -1,113 +1,248 @@
-//! Stores that all processes of a cluster share: the thread that owns them, and a process' hold on one.
+//! Stores that all processes of a cluster share: the thread that owns them, and the clients that use them.
 //!
 //! # Design
-//! The one writer of all stores has a thread of its own in the primary, which is started when the first store is opened.
-//! So a process that opens none has neither the thread nor any memory; a store works without any worker; and neither a
-//! flood of writes nor the control thread holds the other up.
+//! All stores have one writer, which runs on a thread of its own in the primary. The thread starts when the
+//! first store is opened. A process that opens none has neither the thread nor its memory; a store works
+//! without workers; and a flood of writes and the control thread do not delay each other.
 //!
-//! Whoever wants to use a store makes a pair of sockets and has the thread given one end of it: the primary by a call,
-//! a worker by a message on its control socket. The thread answers there with the memory of the store, which can only be
-//! read, a page for requests, and an eventfd by which it is woken. From then on it wakes the process by a message of one
-//! byte. It never reads from a descriptor that a worker has: nothing that a worker does to one can block it.
+//! A process that wants to use a store creates a socket pair and sends one end to the thread: the primary by
+//! a function call, a worker by a message on its control socket. The thread answers on that socket with the
+//! read-only memory of the store, a page for requests, and an eventfd that wakes the thread. Afterwards it
+//! wakes the process with messages of one byte. It never reads from a descriptor that a worker also holds, so
+//! a worker cannot block it.
 
 mod client;
+mod leases;
+mod line;
 mod lock_client;
 mod locks;
+pub(super) mod peer;
+pub mod persist;
+mod remote;
+mod served;
 mod shell;
+mod status;
+mod tallies;
+mod tally_client;
 
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rcluster_core::ids::WorkerId;
+use crate::io::redis::{LeaseServer, MachineLink, MachineStart};
+use rcluster_core::control::operator::StoreStatus;
+use rcluster_core::exchange::roster::Roster;
+use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::store::remote::backend::Backend;
 use rcluster_core::wire::StoreOptions;
 use rcluster_sys::closer::Closer;
 use rcluster_sys::epoll::Waker;
 use rcluster_sys::error::{Doing, SysError};
 
-pub use client::{Client, ConnectError, Reader, Woken};
+pub use client::{Client, Reader, Woken};
+pub use line::{ConnectError, Line};
 pub use lock_client::{Incoming, LockClient};
+use persist::Restored;
 use shell::Shell;
+pub use tally_client::TallyClient;
 
-/// What somebody wants to use.
+/// What a process opens.
 #[derive(Debug)]
 pub enum What {
     /// A store.
     Store {
-        /// Which.
+        /// Its name in the cluster.
         name: String,
-        /// How it is made, if there is none of the name.
+        /// How to create it if no store has this name.
         options: StoreOptions,
     },
-    /// Locks.
+    /// A store that is kept in a file.
+    Kept {
+        /// Its name in the cluster.
+        name: String,
+        /// How to create it.
+        options: StoreOptions,
+        /// Its file, and the content of the file.
+        restored: Box<Restored>,
+    },
+    /// The locks of the cluster.
     Locks,
+    /// Messages from and to other processes.
+    Exchange,
 }
 
-/// Somebody wants to use a store, or locks.
+/// A request to open a store, the locks, or the exchange.
 #[derive(Debug)]
 pub struct Open {
-    /// Which of them.
+    /// What to open.
     pub what: What,
-    /// Where the answer goes.
+    /// Receives the answer.
     pub socket: OwnedFd,
-    /// The worker whose socket that is, and by whom it is closed; none for this process.
+    /// The worker that sent the socket, with the closer for its descriptors; `None` for this process.
     pub worker: Option<(WorkerId, Closer)>,
 }
 
-/// What the thread is told.
+/// A command for the thread.
 #[derive(Debug)]
 enum Command {
     Open(Open),
+    /// A worker has started; `None` for a standby, which has no slot.
+    Started(WorkerId, Option<Slot>),
+    /// A worker has been given a slot, or has lost it.
+    HasSlot(WorkerId, Option<Slot>),
     /// A worker is dead.
     Exited(WorkerId),
+    /// Report the status of all stores.
+    Report(Answer),
+    /// Locks of several machines are leased from this server, by which these reach each other.
+    Backend(LeaseServer, MachineLink),
+    /// Something has come from other machines.
+    Heard(Vec<rcluster_core::machines::Output>),
+    /// The link to it has decided this.
+    Leased(Vec<rcluster_core::leases::Output>),
 }
 
-/// The thread, from outside.
-#[derive(Debug)]
+/// Called with the answer, on the thread of the stores.
+struct Answer(Box<dyn FnOnce(Vec<StoreStatus>) + Send>);
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
+    }
+}
+
+/// A handle to the thread.
+#[derive(Clone, Debug)]
 struct Hub {
     commands: Sender<Command>,
     waker: Waker,
 }
 
-/// One for the process: what workers open is what their primary opens.
-static HUB: Mutex<Option<Hub>> = Mutex::new(None);
+impl Hub {
+    fn tell(&self, command: Command) {
+        // A thread that has failed drops the request, which closes its socket: the requester sees a hang-up.
+        let _failed = self.commands.send(command);
+        self.waker.wake();
+    }
+}
 
-/// Opens a store, and starts the thread that owns all of them if this is the first. The answer comes on the socket.
+/// The handle of the thread if it is running, and the state that it needs at start.
+struct Place {
+    hub: Option<Hub>,
+    roster: Roster,
+    has_backend: bool,
+}
+
+/// One for the process: what workers open is what their primary opens.
+static PLACE: Mutex<Place> = Mutex::new(Place { hub: None, roster: Roster::new(), has_backend: false });
+
+fn place() -> MutexGuard<'static, Place> {
+    PLACE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Place {
+    /// Starts the thread on first use.
+    fn hub(&mut self) -> Result<Hub, SysError> {
+        if let Some(hub) = &self.hub {
+            return Ok(hub.clone());
+        }
+        let hub = start(self.roster.clone())?;
+        self.hub = Some(hub.clone());
+        Ok(hub)
+    }
+
+    fn tell(&self, command: Command) {
+        if let Some(hub) = &self.hub {
+            hub.tell(command);
+        }
+    }
+}
+
+/// A name of this machine for servers, unguessable and unique, and a seed for random choices.
+fn identity() -> (String, u64) {
+    let state = RandomState::new();
+    let name = format!("{:016x}{:016x}", state.hash_one(1), RandomState::new().hash_one(2));
+    (name, state.hash_one(3))
+}
+
+/// Opens a store. The first call starts the thread that owns all stores. The answer arrives on the socket.
 pub fn open(request: Open) -> Result<(), SysError> {
-    let mut hub = HUB.lock().unwrap_or_else(PoisonError::into_inner);
-    if hub.is_none() {
-        *hub = Some(start()?);
-    }
-    if let Some(hub) = hub.as_ref() {
-        // A thread that has failed hangs up on whoever asks: dropping the request closes the socket.
-        let _failed = hub.commands.send(Command::Open(request));
-        hub.waker.wake();
-    }
+    let mut place = place();
+    place.hub()?.tell(Command::Open(request));
     Ok(())
 }
 
-/// A worker is dead: its locks go to others.
-pub fn on_exit(worker: WorkerId) {
-    let hub = HUB.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(hub) = hub.as_ref() {
-        // A thread that has failed holds nothing any more.
-        let _failed = hub.commands.send(Command::Exited(worker));
-        hub.waker.wake();
+/// Reports the status of all stores to `then`: at once if there are none, otherwise on their thread. A thread
+/// that has failed drops `then` uncalled.
+pub fn report(then: impl FnOnce(Vec<StoreStatus>) + Send + 'static) {
+    let place = place();
+    if place.hub.is_none() {
+        return then(Vec::new());
     }
+    place.tell(Command::Report(Answer(Box::new(then))));
 }
 
-fn start() -> Result<Hub, SysError> {
+/// Says from which server locks are leased that several machines have in common, and by which these reach each other.
+pub fn set_backend(backend: Backend) -> Result<(), SysError> {
+    let mut place = place();
+    let hub = place.hub()?;
+    let leases = leases::start_server(backend.clone(), hub.clone())?;
+    let (machine, seed) = identity();
+    let teller = hub.clone();
+    let start = MachineStart { backend, machine, seed };
+    let link = MachineLink::start(start, move |outputs| teller.tell(Command::Heard(outputs)))?;
+    hub.tell(Command::Backend(leases, link));
+    place.has_backend = true;
+    Ok(())
+}
+
+/// Whether this process has said so.
+#[must_use]
+pub fn has_backend() -> bool {
+    place().has_backend
+}
+
+/// Whether the thread has been started, which the first use of shared state does.
+#[must_use]
+pub fn is_running() -> bool {
+    place().hub.is_some()
+}
+
+/// A worker has started; `None` for a standby, which has no slot.
+pub fn on_started(worker: WorkerId, slot: Option<Slot>) {
+    let mut place = place();
+    place.roster.on_started(worker, slot);
+    place.tell(Command::Started(worker, slot));
+}
+
+/// A worker has been given a slot, or has lost it because it is leaving.
+pub fn on_slot(worker: WorkerId, slot: Option<Slot>) {
+    let mut place = place();
+    place.roster.on_slot(worker, slot);
+    place.tell(Command::HasSlot(worker, slot));
+}
+
+/// A worker has died: releases its locks and fails the calls that wait for its answers.
+pub fn on_exit(worker: WorkerId) {
+    let mut place = place();
+    place.roster.on_exit(worker);
+    place.tell(Command::Exited(worker));
+}
+
+fn start(roster: Roster) -> Result<Hub, SysError> {
     let waker = Waker::new()?;
     let (commands, queue) = channel();
-    let mut shell = Shell::new(waker.clone(), queue)?;
+    let hub = Hub { commands, waker };
+    let mut shell = Shell::new(hub.clone(), queue, roster, served::Place::default())?;
     std::thread::Builder::new()
         .name("rcluster-store".into())
         .spawn(move || {
-            // The thread's root. When it ends, every process that uses a store notices by its socket, the primary's
-            // JavaScript, too, which makes it an uncaught exception.
+            // The thread's root. When it ends, its sockets close, so every process that uses a store notices.
+            // In the primary, JavaScript then raises an uncaught exception.
             let run = std::panic::AssertUnwindSafe(|| shell.run());
             let _told_by_the_sockets = std::panic::catch_unwind(run);
         })
         .doing("starting the thread of shared stores")?;
-    Ok(Hub { commands, waker })
+    Ok(hub)
 }

@@ -4,52 +4,52 @@ use std::time::Duration;
 
 use napi_derive::napi;
 
-use super::primary::Supervisor;
+use super::primary::Primary;
 use crate::io::forward::{BoundFront, FrontAddress, FrontOptions, Reach, Report};
 use rcluster_core::forward::Config;
 use rcluster_core::forward::proxy::Version;
 use rcluster_core::schedule::Policy;
 use rcluster_sys::headroom::for_clients;
 
-/// An address to forward. Times are in milliseconds, 0 for none.
+/// A front to open. Times are in milliseconds; 0 means no limit.
 #[napi(object)]
 pub struct ForwardSpec {
-    /// The IP address that clients connect to; all, if there is none.
+    /// The IP address that clients connect to; all addresses if omitted.
     pub host: Option<String>,
     /// The port.
     pub port: u16,
-    /// A unix socket in place of both.
+    /// The path of a Unix socket, instead of `host` and `port`.
     pub path: Option<String>,
-    /// How many clients may wait in the kernel.
+    /// The backlog of the socket.
     pub backlog: i32,
-    /// Workers are reached by `port` or `path`; if it is not said, by what suits each.
+    /// How workers are reached: `port` or `path`; the default depends on the worker.
     pub to: Option<String>,
-    /// The environment variable that tells a worker its own address.
+    /// The environment variable that contains a worker's own address.
     pub env: String,
     /// `round-robin`, `least-connections` or `sticky`.
     pub policy: String,
     /// The version of the PROXY protocol; 0 for none.
     pub proxy_protocol: u8,
-    /// How long until some worker has taken a connection.
+    /// The time limit until a worker has taken a connection.
     pub connect_timeout: u32,
-    /// How long a connection may go without a byte.
+    /// How long a connection may be idle.
     pub idle_timeout: u32,
     /// The same when one direction has ended.
     pub half_open_timeout: u32,
-    /// How many connections there may be; 0 for as many as there are descriptors for.
+    /// The maximum number of connections; 0 means as many as there are descriptors for.
     pub max_connections: u32,
 }
 
-/// What became of an address to forward.
+/// The result of opening fronts.
 #[napi(object, object_from_js = false)]
 pub struct ForwardResult {
     /// 0 or a negative errno number.
     pub errno: i32,
-    /// Which of the addresses has failed; as many as there are if it was something else.
+    /// The index of the front that has failed; the number of fronts if the error has another cause.
     pub index: u32,
 }
 
-/// A worker with its connections.
+/// A worker and its connections.
 #[napi(object, object_from_js = false)]
 pub struct ForwardLoad {
     /// The worker's number.
@@ -58,33 +58,33 @@ pub struct ForwardLoad {
     pub connections: u32,
 }
 
-/// What is forwarded at one address.
+/// The state of one front.
 #[napi(object, object_from_js = false)]
 pub struct ForwardReport {
     /// The IP address, or the path.
     pub address: String,
     /// The port, if it has one.
     pub port: Option<u16>,
-    /// Connections there are, with those that wait.
+    /// The number of connections, including those that wait.
     pub connections: u32,
-    /// Clients that wait for a worker.
+    /// The number of clients that wait for a worker.
     pub waiting: u32,
-    /// Clients that have connected so far.
+    /// The number of clients accepted so far.
     pub accepted: f64,
-    /// How often a worker did not take a client.
+    /// The number of times that a worker did not take a client.
     pub refusals: f64,
-    /// Clients that no worker took in time.
+    /// The number of clients that no worker took in time.
     pub turned_away: f64,
-    /// Connections that ended because nothing moved.
+    /// The number of connections that were closed because they were idle.
     pub timed_out: f64,
-    /// The workers that may have some.
+    /// The workers that can have connections.
     pub workers: Vec<ForwardLoad>,
 }
 
 #[napi]
-impl Supervisor {
-    /// Opens addresses and begins to forward them to the workers that are spawned from now on. Once
-    /// only. Either all are open on return or none.
+impl Primary {
+    /// Opens fronts and forwards them to the workers that are spawned from now on. Possible once. On return,
+    /// either all are open or none.
     #[napi(catch_unwind)]
     #[must_use]
     pub fn forward(&self, specs: Vec<ForwardSpec>) -> ForwardResult {
@@ -100,14 +100,14 @@ impl Supervisor {
         ForwardResult { errno, index: count }
     }
 
-    /// What is forwarded just now.
+    /// The state of the fronts.
     #[napi(catch_unwind)]
     #[must_use]
     pub fn forwarding(&self) -> Vec<ForwardReport> {
         self.threads.forwarding().into_iter().map(tell).collect()
     }
 
-    /// Removes the workers' unix sockets, which goes without saying only if there is time for it.
+    /// Removes the workers' Unix sockets. Happens automatically only if the threads are ended properly.
     #[napi(catch_unwind)]
     pub fn remove_sockets(&self) {
         self.threads.remove_sockets();
@@ -146,7 +146,7 @@ fn read(spec: ForwardSpec) -> FrontOptions {
             connect_timeout: limit(spec.connect_timeout).unwrap_or(standard.connect_timeout),
             idle_timeout: limit(spec.idle_timeout),
             half_open_timeout: limit(spec.half_open_timeout),
-            // Each takes two descriptors.
+            // Each connection takes two descriptors.
             max_connections: Some(if most > 0 { most } else { for_clients() / 2 }),
             ..standard
         },

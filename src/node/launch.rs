@@ -1,4 +1,4 @@
-//! What to start a worker with, between JavaScript and the control thread.
+//! Conversion of a worker's launch from JavaScript for the control thread.
 
 use std::ffi::CString;
 use std::os::fd::{IntoRawFd, OwnedFd};
@@ -9,28 +9,29 @@ use napi_derive::napi;
 
 use crate::io::control::{Inspect, Launch, Ports, Preload, Stdio};
 use rcluster_core::inspect::Chosen;
+use rcluster_sys::descriptor::duplicate_number;
 use rcluster_sys::error::SysError;
 use rcluster_sys::package::Package;
-use rcluster_sys::passing::duplicate_number;
 
-/// What a descriptor of the worker is to be.
+/// The source of one of the worker's descriptors.
 #[napi(object)]
 pub struct StdioSpec {
-    /// `ignore`: /dev/null. `pipe`: a socket pair whose other end comes back. `fd`: a duplicate.
-    #[napi(ts_type = "'ignore' | 'pipe' | 'fd'")]
+    /// `ignore`: /dev/null. `pipe`: a socket pair, whose other end is returned. `fd`: a duplicate of `fd`.
+    /// `inherit`: the same, for the descriptor of the same number; supervision may capture the output.
+    #[napi(ts_type = "'ignore' | 'pipe' | 'fd' | 'inherit'")]
     pub kind: String,
-    /// The descriptor of this process that is meant by `fd`.
+    /// The descriptor of this process for `fd` or `inherit`.
     pub fd: Option<i32>,
 }
 
-/// What to spawn.
+/// The options of a worker to spawn.
 #[napi(object)]
 pub struct SpawnOptions {
     /// The worker's number.
     pub id: u32,
-    /// The program; searched on the PATH of `env` when it has no slash.
+    /// The program; looked up in the PATH of `env` if it has no slash.
     pub file: String,
-    /// Its arguments, beginning with its name.
+    /// Its arguments, starting with its name.
     pub args: Vec<String>,
     /// Its environment, as `NAME=value`.
     pub env: Vec<String>,
@@ -42,14 +43,13 @@ pub struct SpawnOptions {
     pub uid: Option<u32>,
     /// The group to run as.
     pub gid: Option<u32>,
-    /// Whether it leads a session and process group of its own.
+    /// Whether it becomes the leader of a new session and process group.
     pub detached: Option<bool>,
-    /// Whether it is a program that knows nothing of us: it gets SIGTERM when it is to go, and when the
-    /// primary ends.
+    /// Whether it is an external program: it gets SIGTERM as its order to exit, and when the primary ends.
     pub external: Option<bool>,
-    /// The path of what Node loads first, as `args` or `env` has it.
+    /// The path of the preload, as it appears in `args` or `env`.
     pub preload: Option<String>,
-    /// Where each worker has an inspector's port of its own.
+    /// Set if each worker has an inspector port of its own.
     pub inspect: Option<InspectSpec>,
 }
 
@@ -62,33 +62,36 @@ pub struct PackageFiles {
     pub addon: String,
 }
 
-/// Beside the folder `lib`.
+/// Next to the folder `lib`.
 const FILES: [&str; 1] = ["package.json"];
-/// What a worker may load; what the primary needs has been loaded.
-const FOLDERS: [&str; 1] = ["lib"];
+/// The folder of the files that a worker may load.
+const FOLDER: &str = "lib";
+/// Files that primaries and apps load, from the package's original location.
+const EXCEPT: [&str; 5] = ["lib/adapters", "lib/fallback", "lib/locks", "lib/primary", "lib/shared"];
 const FIRST: &str = "lib/worker/preload.js";
 
 impl PackageFiles {
-    /// Keeps them for workers to come. None if they cannot be read by the system, as those in a zip file cannot: then
-    /// workers load them wherever they are.
+    /// Keeps the files for later workers. `None` if the system cannot read them, as in a zip file: then
+    /// workers load them from where they are.
     pub(super) fn keep(&self) -> Option<Arc<Package>> {
-        let kept = Package::keep(Path::new(&self.root), &FILES, &FOLDERS, FIRST, Path::new(&self.addon));
+        let (root, addon) = (Path::new(&self.root), Path::new(&self.addon));
+        let kept = Package::keep(root, &FILES, FOLDER, &EXCEPT, FIRST, addon);
         kept.ok().map(Arc::new)
     }
 }
 
-/// Where the ports of the workers' inspectors come from.
+/// The source of the inspector ports of workers.
 #[napi(object)]
 pub struct InspectSpec {
-    /// Which of the arguments names the port.
+    /// The index of the argument that contains the port.
     pub argument: u32,
-    /// The primary's own port, if they are counted from there.
+    /// The primary's own port, if the ports are counted from there.
     pub debug_port: Option<u32>,
-    /// Otherwise those that the app has chosen, one for each worker to come.
+    /// Otherwise the ports that the app has chosen, one for each worker to come.
     pub ports: Option<Vec<String>>,
 }
 
-/// As the control thread knows it; descriptors are duplicated.
+/// Converts the options for the control thread; descriptors are duplicated.
 pub(super) fn launch(options: SpawnOptions, package: Option<&Arc<Package>>) -> Result<Launch, SysError> {
     let preload = options.preload.zip(package).map(|(path, package)| {
         let path = text(path)?;
@@ -121,12 +124,13 @@ fn stdio(spec: &StdioSpec) -> Result<Stdio, SysError> {
     match (spec.kind.as_str(), spec.fd) {
         ("ignore", _) => Ok(Stdio::Ignore),
         ("pipe", _) => Ok(Stdio::Pipe),
+        ("inherit", Some(number)) => Ok(Stdio::Inherit(duplicate_number(number)?)),
         ("fd", Some(number)) => Ok(Stdio::Same(duplicate_number(number)?)),
         _ => Err(SysError::invalid("reading what a descriptor of a worker is to be")),
     }
 }
 
-/// Descriptors as JavaScript takes them over, by number.
+/// Hands descriptors over to JavaScript, by number; -1 where there is none.
 pub(super) fn numbers(pipes: Vec<Option<OwnedFd>>) -> Vec<i32> {
     pipes.into_iter().map(|fd| fd.map_or(-1, IntoRawFd::into_raw_fd)).collect()
 }

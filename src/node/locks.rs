@@ -10,15 +10,16 @@ use napi::{Env, Result};
 use napi_derive::napi;
 
 use super::shared::{failure, refusal};
-use crate::io::store::{Incoming, LockClient, Open, What, open};
+use crate::io::store::{self, Incoming, LockClient, Open, What, open};
 use rcluster_core::locks::wire::{Ask, Message, encode};
 use rcluster_core::locks::{Mode, Otherwise, Request, RequestId, Space};
+use rcluster_core::store::remote::backend::Backend;
 use rcluster_core::store::ring::Pushed;
 use rcluster_js::callback::EventCallback;
 use rcluster_js::uv::UvPoll;
 use rcluster_sys::passing::message_pair;
 
-/// A process' hold on the locks of its cluster.
+/// The link of a process with the locks of its cluster.
 #[napi]
 pub struct LockLink {
     shared: Rc<Shared>,
@@ -27,26 +28,27 @@ pub struct LockLink {
 
 struct Shared {
     client: LockClient,
-    /// Requests that wait for room in the ring. JavaScript limits how many there are.
+    /// Requests that wait for room in the ring. JavaScript limits their number.
     backlog: RefCell<VecDeque<Vec<u64>>>,
 }
 
-/// What has come.
+/// A message about locks.
 #[napi(object)]
 pub struct LockMessage {
-    /// 1 granted, 2 unavailable, 3 stolen, 4 settled, 5 too many requests, 6 part of an answer to a query, 7 the end.
+    /// 1 granted, 2 unavailable, 3 stolen, 4 settled, 5 too many requests, 6 part of an answer to a query, 7
+    /// the end, 8 the lease is lost, 9 the server cannot be reached, 10 there is no server.
     pub kind: u32,
     /// The request.
     pub id: f64,
-    /// The token of what is granted; how many parts of an answer follow.
+    /// The fencing token of a grant, or the number of parts of an answer that follow.
     pub number: f64,
-    /// The outcome, or the part.
+    /// The outcome, the part, or why the server cannot be reached.
     pub text: String,
 }
 
 const END: u32 = 7;
 
-/// Uses the locks of this process and its workers. `on_news` is called when there is something to take.
+/// Opens the locks of this process and its workers. `on_news` is called when messages may have arrived.
 ///
 /// Throws with a message that begins with the code of the error.
 #[napi(catch_unwind)]
@@ -68,8 +70,8 @@ impl LockLink {
         Ok(Self { shared: Rc::new(Shared { client, backlog: RefCell::default() }), poll })
     }
 
-    /// Asks for a lock. `space`: 0 of the application, 1 who leads, 2 who makes a value. `otherwise`: 0 wait, 1 give up,
-    /// 2 steal.
+    /// Requests a lock. `space`: 0 locks of the app, 1 leadership, 2 computing a value. `otherwise`, if it is
+    /// not free: 0 wait, 1 give up, 2 steal.
     #[napi]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands strings over by value")]
     pub fn request(&self, id: f64, space: u32, name: String, shared: bool, otherwise: u32) -> Result<()> {
@@ -81,35 +83,45 @@ impl LockLink {
             },
             name: name.as_bytes(),
             mode: if shared { Mode::Shared } else { Mode::Exclusive },
-            otherwise: match otherwise {
-                0 => Otherwise::Wait,
-                1 => Otherwise::GiveUp,
-                _ => Otherwise::Steal,
-            },
+            otherwise: otherwise_of(otherwise),
         };
         self.shared.send(&Ask::Request(request_id(id), request))
     }
 
-    /// Releases a lock, or no longer waits for it.
+    /// Requests a lock of several machines, leased for `ttl` ms. `space`: 3 locks of the app, 4 leadership.
+    /// `otherwise`: as for `request`.
+    #[napi]
+    #[allow(clippy::needless_pass_by_value, reason = "napi hands strings over by value")]
+    pub fn lease(&self, id: f64, space: u32, name: String, ttl: u32, otherwise: u32) -> Result<()> {
+        let request = Request {
+            space: if space == 3 { Space::LeasedLock } else { Space::LeasedLead },
+            name: name.as_bytes(),
+            mode: Mode::Exclusive,
+            otherwise: otherwise_of(otherwise),
+        };
+        self.shared.send(&Ask::Lease(request_id(id), request, ttl))
+    }
+
+    /// Releases a lock, or stops waiting for it.
     #[napi]
     pub fn end(&self, id: f64) -> Result<()> {
         self.shared.send(&Ask::End(request_id(id)))
     }
 
-    /// Tells all that wait for the same how it went, and releases it.
+    /// Sends the outcome to all that wait for the same lock, and releases it.
     #[napi]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands strings over by value")]
     pub fn settle(&self, id: f64, outcome: String) -> Result<()> {
         self.shared.send(&Ask::Settle(request_id(id), outcome.as_bytes()))
     }
 
-    /// Asks what is held and pending. There may be one query at a time.
+    /// Queries what is held and pending. Only one query may be pending at a time.
     #[napi]
     pub fn query(&self, id: f64) -> Result<()> {
         self.shared.send(&Ask::Query(request_id(id)))
     }
 
-    /// The next of what has come, if there is any.
+    /// The next message, if there is any.
     #[napi]
     pub fn take(&self) -> Result<Option<LockMessage>> {
         loop {
@@ -130,17 +142,38 @@ impl LockLink {
         }
     }
 
-    /// Whether what may come keeps the event loop alive.
+    /// Sets whether the link keeps the event loop alive.
     #[napi]
     pub fn hold(&self, hold: bool) {
         self.poll.hold_loop(hold);
     }
 
-    /// Waits for nothing any more: the end has been told.
+    /// Stops watching the link, after its end has been reported.
     #[napi]
     pub fn stop(&self) {
         self.poll.pause();
     }
+}
+
+fn otherwise_of(number: u32) -> Otherwise {
+    match number {
+        0 => Otherwise::Wait,
+        1 => Otherwise::GiveUp,
+        _ => Otherwise::Steal,
+    }
+}
+
+/// Sets the server that leases the locks of several machines: JSON, as in `shared()`.
+///
+/// Throws with a message that begins with the code of the error.
+#[napi(catch_unwind)]
+#[allow(clippy::needless_pass_by_value, reason = "napi hands strings over by value")]
+pub fn set_backend(backend: String) -> Result<()> {
+    let backend: Backend = serde_json::from_str(&backend).map_err(failure)?;
+    if let Some(mistake) = backend.mistake() {
+        return Err(failure(mistake));
+    }
+    store::set_backend(backend).map_err(failure)
 }
 
 impl Shared {

@@ -1,175 +1,81 @@
-//! The primary's side: spawning, signals, and the news of the control thread.
+//! The primary's side: its native threads, as an object for JavaScript.
 
-use std::collections::HashMap;
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Either7, FnArgs, Function};
+use napi::bindgen_prelude::{FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
-use serde_json::{Value, json};
 
+use super::events::{AnyEvent, convert};
 use super::launch::{PackageFiles, SpawnOptions, launch, numbers};
-use super::supervision;
-use crate::io::control::{self, ControlThread, Event, SuperviseSetup};
-use rcluster_core::control::supervise::{By, ExitKind, Input, Options, Reason};
+use super::processes::Processes;
+use crate::io::control::{self, ControlThread, OperatorSetup, PrimaryStack, SuperviseSetup};
+use rcluster_core::control::operator::Surroundings;
+use rcluster_core::control::supervise::{By, Input, Options, Reason};
 use rcluster_core::hook::Answer;
 use rcluster_core::ids::{Request, WorkerId};
 use rcluster_core::schedule::Scheduling;
 use rcluster_js::callback::hold_loop;
-use rcluster_js::uv::{awaited_processes, mend_closing_process};
+use rcluster_js::uv::{BlockedClock, UvTurns, awaited_processes, mend_closing_process};
+use rcluster_js::v8::Interrupter;
+use rcluster_sys::cgroup::{Cgroups, usable_cpus};
+use rcluster_sys::descriptor::{adopt, replace};
 use rcluster_sys::error::SysError;
-use rcluster_sys::exit::SIGKILL;
+use rcluster_sys::listen::private::own_user;
 use rcluster_sys::orphans::reap_own;
 use rcluster_sys::package::Package;
-use rcluster_sys::passing::{adopt, replace};
 
-/// What came of spawning.
+/// The result of spawning.
 #[napi(object)]
 pub struct Spawned {
     /// The process id; 0 on error.
     pub pid: i32,
     /// 0 or a negative errno number.
     pub errno: i32,
-    /// The primary's ends of the pipes in the order of stdio, -1 elsewhere. Empty on error.
+    /// The primary's ends of the pipes, indexed as in `stdio`; -1 for other descriptors. Empty on error.
     pub fds: Vec<i32>,
-    /// What failed, on error.
+    /// A description of the error.
     pub failure: Option<String>,
 }
 
-/// A worker is dead and has been reaped.
-#[napi(object, object_from_js = false)]
-pub struct ExitEvent {
-    /// Always `exit`.
-    #[napi(ts_type = "'exit'")]
-    pub kind: &'static str,
-    /// The worker's number.
-    pub id: u32,
-    /// Its exit code; 0 when a signal ended it.
-    pub code: i32,
-    /// The number of the signal that ended it, or 0.
-    pub signal: i32,
-}
-
-/// Something that whoever runs the application should know.
-#[napi(object, object_from_js = false)]
-pub struct WarningEvent {
-    /// Always `warning`.
-    #[napi(ts_type = "'warning'")]
-    pub kind: &'static str,
-    /// A name for it, `RCLUSTER_…`.
-    pub code: &'static str,
-    /// What has happened.
-    pub message: String,
-}
-
-/// The native part has failed for good.
-#[napi(object, object_from_js = false)]
-pub struct FailureEvent {
-    /// Always `failed`.
-    #[napi(ts_type = "'failed'")]
-    pub kind: &'static str,
-    /// What has happened.
-    pub message: String,
-}
-
-/// Puts what is open under the number `source` in the place of what is open under `number`, and closes `source`.
+/// Replaces the descriptor `number` by `source`, and closes `source`.
 #[napi(catch_unwind)]
 pub fn replace_descriptor(number: i32, source: i32) -> Result<()> {
     replace(number, &adopt(source).map_err(failure)?).map_err(failure)
 }
 
-/// How long a worker may take to say where its JavaScript is.
+/// How long a worker may take to report its stack.
 const STACK_LIMIT: Duration = Duration::from_millis(500);
 
 type StackAnswer = FnArgs<(Option<String>, Option<String>)>;
-/// Supervision has started a worker, which wants to be adopted.
-#[napi(object, object_from_js = false)]
-pub struct SpawnedEvent {
-    /// Always `spawned`.
-    #[napi(ts_type = "'spawned'")]
-    pub kind: &'static str,
-    /// The worker's number.
-    pub id: u32,
-    /// Its slot; none for a standby.
-    pub slot: Option<u32>,
-    /// Its process id.
-    pub pid: i32,
-    /// The primary's ends of the pipes in the order of stdio, -1 elsewhere.
-    pub fds: Vec<i32>,
-    /// The port of its inspector, if it has one of its own.
-    pub inspect_port: Option<String>,
-}
-
-/// Supervision has decided something, or answers.
-#[napi(object, object_from_js = false)]
-pub struct SupervisionEvent {
-    /// Always `supervision`.
-    #[napi(ts_type = "'supervision'")]
-    pub kind: &'static str,
-    /// What, as JSON.
-    pub text: String,
-}
-
-/// Where connections go is for JavaScript to say, by `answer()`.
-#[napi(object, object_from_js = false)]
-pub struct QuestionsEvent {
-    /// Always `questions`.
-    #[napi(ts_type = "'questions'")]
-    pub kind: &'static str,
-    /// Which ones, as JSON.
-    pub text: String,
-}
-
-/// Children have ended and nobody has reaped them: wants `reapOrphans()`.
-#[napi(object, object_from_js = false)]
-pub struct OrphansEvent {
-    /// Always `orphans`.
-    #[napi(ts_type = "'orphans'")]
-    pub kind: &'static str,
-    /// Their process ids.
-    pub pids: Vec<i32>,
-}
-
-type AnyEvent = Either7<
-    ExitEvent,
-    WarningEvent,
-    FailureEvent,
-    SpawnedEvent,
-    SupervisionEvent,
-    QuestionsEvent,
-    OrphansEvent,
->;
-type Pidfds = Arc<Mutex<HashMap<WorkerId, Arc<OwnedFd>>>>;
 type Listener = ThreadsafeFunction<AnyEvent, UnknownReturnValue, AnyEvent, Status, false, true>;
 
-/// The native part of a primary: two threads that spawn, reap, accept and pass.
+/// The native part of a primary: the threads that spawn, reap, accept and pass.
 #[napi]
-pub struct Supervisor {
+pub struct Primary {
     pub(super) threads: ControlThread,
     listener: Arc<Listener>,
-    /// Written by the control thread, too, for the workers that it starts.
-    pidfds: Pidfds,
-    /// The processes that this thread has started, until the app knows that they have ended. Those of the control
-    /// thread are not among the children of this one.
-    pids: Mutex<HashMap<WorkerId, i32>>,
-    /// What workers load.
+    processes: Arc<Processes>,
+    /// The files that workers load.
     package: Option<Arc<Package>>,
+    /// Watches the event loop, once the cluster is supervised.
+    turns: RefCell<Option<UvTurns>>,
 }
 
 #[napi]
-impl Supervisor {
-    /// Starts the threads. `scheduling` says, as JSON, how connections are distributed. `package` is what workers
-    /// load. `on_event` hears of everything that happens. An error of the system has its name as `code`.
+impl Primary {
+    /// Starts the threads. `scheduling` is the distribution of connections, as JSON. `package` is the files
+    /// that workers load. `on_event` is called for every event. System errors have their name as `code`.
     #[napi(constructor, catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
     pub fn new(
         scheduling: String,
         package: PackageFiles,
         #[napi(
-            ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent | QuestionsEvent | OrphansEvent) => void"
+            ts_arg_type = "(event: ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent | HookEvent | OrphansEvent | ExamineEvent) => void"
         )]
         on_event: Function<'_, AnyEvent, UnknownReturnValue>,
     ) -> std::result::Result<Self, Error<String>> {
@@ -182,17 +88,17 @@ impl Supervisor {
             .map_err(coded)?;
         let listener = Arc::new(listener);
         let tell = Arc::clone(&listener);
-        let pidfds = Pidfds::default();
-        let known = Arc::clone(&pidfds);
+        let processes = Arc::new(Processes::default());
+        let known = Arc::clone(&processes);
         let threads = ControlThread::start(scheduling, move |event| {
-            // Refused only when the environment is ending, when there is nobody to tell.
+            // Refused only while the environment is being torn down.
             let _ending = tell.call(convert(event, &known), ThreadsafeFunctionCallMode::NonBlocking);
         })
         .map_err(system_failure)?;
-        Ok(Self { threads, listener, pidfds, pids: Mutex::default(), package: package.keep() })
+        Ok(Self { threads, listener, processes, package: package.keep(), turns: RefCell::default() })
     }
 
-    /// Spawns a worker. Its end follows as an event.
+    /// Spawns a worker. Its exit is reported as an event.
     #[napi(catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands objects over by value")]
     #[must_use]
@@ -211,87 +117,89 @@ impl Supervisor {
     fn try_spawn(&self, options: SpawnOptions) -> std::result::Result<Spawned, SysError> {
         let worker = WorkerId(options.id);
         let spawned = self.threads.spawn(worker, &launch(options, self.package.as_ref())?, Vec::new())?;
-        locked(&self.pidfds).insert(worker, spawned.pidfd);
-        locked(&self.pids).insert(worker, spawned.pid);
+        self.processes.add_child(worker, spawned.pidfd, spawned.pid);
         Ok(Spawned { pid: spawned.pid, errno: 0, fds: numbers(spawned.pipes), failure: None })
     }
 
-    /// Sends a signal, by number. Returns 0 or a negative errno number, -3 (ESRCH) for a worker
-    /// that is dead.
+    /// Sends a signal, by number. Returns 0 or a negative errno number; -3 (ESRCH) for a worker that has
+    /// exited.
     #[napi(catch_unwind)]
     #[must_use]
     pub fn kill(&self, id: u32, signal: i32) -> i32 {
-        match locked(&self.pidfds).get(&WorkerId(id)) {
-            Some(pidfd) => control::signal(pidfd, signal).map_or_else(|e| e.negative_errno(), |()| 0),
+        match self.processes.signal(WorkerId(id), signal) {
+            Some(sent) => sent.map_or_else(|error| error.negative_errno(), |()| 0),
             None => control::NO_SUCH_WORKER,
         }
     }
 
-    /// The application knows that the worker is dead and has had its chance to fork another.
+    /// The application has been notified that the worker has exited, and could have forked a replacement.
     #[napi(catch_unwind)]
     pub fn on_exit_reported(&self, id: u32) {
-        locked(&self.pidfds).remove(&WorkerId(id));
-        locked(&self.pids).remove(&WorkerId(id));
+        self.processes.remove(WorkerId(id));
         self.threads.leaving().remove(WorkerId(id));
         self.threads.on_exit_reported(WorkerId(id));
     }
 
-    /// Takes a worker from all its listeners. Those with nobody left are closed on return.
+    /// Removes a worker from all its listeners. Listeners without members are closed on return.
     #[napi(catch_unwind)]
     pub fn leave(&self, id: u32) {
         self.threads.leave(WorkerId(id));
     }
 
-    /// A number for the next worker: 1, 2, 3 …, whoever starts it.
+    /// The number of the next worker: 1, 2, 3 …, with one counter for all threads.
     #[napi(catch_unwind)]
     #[must_use]
     pub fn next_id(&self) -> u32 {
         self.threads.numbers().next().0
     }
 
-    /// How far the inspector's port of the next worker is from the primary's own: 1, 2, 3 …, whoever starts it.
+    /// The offset of the next worker's inspector port from the primary's own: 1, 2, 3 …, with one counter for
+    /// all threads.
     #[napi(catch_unwind)]
     #[must_use]
     pub fn next_inspector(&self) -> u32 {
         self.threads.inspectors().next()
     }
 
-    /// Ports that the app has chosen for the inspectors of further supervised workers.
+    /// Adds ports that the app has chosen for the inspectors of further supervised workers.
     #[napi(catch_unwind)]
     pub fn add_inspect_ports(&self, ports: Vec<String>) {
         self.threads.add_inspect_ports(ports);
     }
 
-    /// Whether a supervised worker leaves, or has left, by agreement.
+    /// Whether a supervised worker is leaving, or has left, by agreement.
     #[napi(catch_unwind)]
     #[must_use]
     pub fn is_leaving(&self, id: u32) -> bool {
         self.threads.leaving().contains(WorkerId(id))
     }
 
-    /// Starts the workers that are asked for, with this launch (whose `id` does not count), and keeps them up.
+    /// Starts supervision: the workers are started with `template`, whose `id` is ignored, and kept up.
     #[napi(catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands strings over by value")]
-    pub fn supervise(&self, options: String, template: SpawnOptions, seed: u32) -> Result<()> {
+    pub fn supervise(&self, env: Env, options: String, template: SpawnOptions, seed: u32) -> Result<()> {
         let options = Options::from_json(&options)
             .map_err(|invalid| Error::new(Status::InvalidArg, invalid.to_string()))?;
+        let (turns, blocked) = UvTurns::clock(env).ok().unzip();
+        *self.turns.borrow_mut() = turns;
         let setup = SuperviseSetup {
             options,
             launch: launch(template, self.package.as_ref()).map_err(failure)?,
             seed: u64::from(seed),
+            operator: operator(env, blocked),
         };
         self.threads.supervise(setup);
         Ok(())
     }
 
-    /// Has that many workers. The answer follows as an event.
+    /// Sets the number of workers. The answer arrives as an event.
     #[napi(catch_unwind)]
     pub fn scale(&self, workers: u32, request: u32) {
         self.ask(Input::Scale { workers, request: Request(request.into()) });
     }
 
-    /// Replaces all workers by new ones, which are started with `template`, as all later ones are. The answer follows
-    /// as an event.
+    /// Replaces all workers by new ones, which are started with `template`, as are all later ones. The answer
+    /// arrives as an event.
     #[napi(catch_unwind)]
     pub fn reload(&self, template: SpawnOptions, concurrency: u32, request: u32) -> Result<()> {
         let launch = launch(template, self.package.as_ref()).map_err(failure)?;
@@ -299,7 +207,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Drains all workers after `delay` ms; after `timeout` ms more they are forced. The answer follows as an event.
+    /// Drains all workers after `delay` ms, and kills them after another `timeout` ms. The answer arrives as
+    /// an event.
     #[napi(catch_unwind)]
     pub fn shutdown(&self, delay: u32, timeout: u32, request: u32) {
         let (delay, timeout) = (Duration::from_millis(delay.into()), Duration::from_millis(timeout.into()));
@@ -312,32 +221,37 @@ impl Supervisor {
         self.ask(Input::Force);
     }
 
-    /// Replaces a worker, which drains.
+    /// Replaces a worker, and drains it.
     #[napi(catch_unwind)]
     pub fn retire(&self, id: u32, reason: String) {
         let (worker, reason) = (WorkerId(id), Reason::Asked(reason));
         self.ask(Input::RetireAsked { worker, reason, detail: String::new(), by: By::Primary });
     }
 
-    /// How the supervised cluster stands, as JSON; null if nobody supervises it.
+    /// Writes the pending output of workers. Waits at most `limit` ms for its reader.
     #[napi(catch_unwind)]
-    #[must_use]
-    pub fn stats(&self) -> Option<String> {
-        self.threads.stats().map(|stats| supervision::stats(&stats).to_string())
+    pub fn flush_logs(&self, limit: u32) {
+        self.threads.flush_logs(Duration::from_millis(limit.into()));
+    }
+
+    /// The statistics of the supervised cluster, as JSON; null if it is not supervised.
+    #[napi(catch_unwind)]
+    pub fn stats(&self) -> Result<Option<String>> {
+        self.threads.stats().map(|stats| serde_json::to_string(&stats)).transpose().map_err(failure)
     }
 
     fn ask(&self, input: Input) {
         self.threads.tell_supervision(input);
     }
 
-    /// Tells a worker to take no more connections, to finish, and to exit. Nothing forces it.
+    /// Orders a worker to drain: take no more connections, finish, and exit. It is not killed.
     #[napi(catch_unwind)]
     pub fn drain(&self, id: u32, reason: String, timeout_ms: u32) {
         self.threads.drain(WorkerId(id), reason, Duration::from_millis(timeout_ms.into()));
     }
 
-    /// Asks where the JavaScript of a worker is, also while it is blocked. `then(stack, reason)` is called
-    /// once, within 500 ms, with the stack, or with null and the reason why there is none.
+    /// Requests the JavaScript stack of a worker, which works while its event loop is blocked. `then(stack,
+    /// reason)` is called once, within 500 ms, with the stack, or with null and the reason why there is none.
     #[napi(catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
     pub fn capture_stack(
@@ -355,20 +269,20 @@ impl Supervisor {
                 Ok(text) => (Some(text), None),
                 Err(error) => (None, Some(error.to_string())),
             };
-            // Refused only when the environment is ending, when there is nobody to tell.
+            // Refused only while the environment is being torn down.
             let _ending = then.call(answer.into(), ThreadsafeFunctionCallMode::NonBlocking);
         });
         Ok(())
     }
 
-    /// Does first what the worker has asked for so far, on the socket of its own for that.
+    /// Handles what the worker has written to its control socket so far.
     #[napi(catch_unwind)]
-    pub fn catch_up(&self, id: u32) {
+    pub fn flush(&self, id: u32) {
         self.threads.flush(WorkerId(id));
     }
 
-    /// Says for each of a batch of questions, in their order, which worker gets the connection: its number; 0 for
-    /// whoever is next; anything below if there was no proper answer.
+    /// Answers a `hook` event with the worker of each connection, in order: its number; 0 for no preference;
+    /// a negative number if the hook gave no valid answer.
     #[napi(catch_unwind)]
     pub fn answer(&self, batch: u32, workers: Vec<i32>) {
         let answer = |number| match u32::try_from(number) {
@@ -379,16 +293,16 @@ impl Supervisor {
         self.threads.answer(batch, workers.into_iter().map(answer).collect());
     }
 
-    /// Reaps those of the children of an `orphans` event that were never started by this process: orphans that became
-    /// its children because it is PID 1, or a child subreaper. Throws on any thread but the main one.
+    /// Reaps those children of an `orphans` event that this process has not started: orphans that it has
+    /// adopted because it is PID 1 or a child subreaper. Throws on any thread but the main one.
     #[napi(catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands arrays over by value")]
     pub fn reap_orphans(&self, env: Env, pids: Vec<i32>) -> Result<()> {
         let awaited = awaited_processes(env).map_err(failure)?;
-        let workers = locked(&self.pids).clone();
+        let workers = self.processes.children();
         for pid in pids {
-            if !awaited.contains(&pid) && !workers.values().any(|worker| *worker == pid) {
-                // None is left where somebody else has reaped it by now.
+            if !awaited.contains(&pid) && !workers.contains(&pid) {
+                // None if other code has reaped it meanwhile.
                 let _was_there = reap_own(pid).map_err(failure)?;
             }
         }
@@ -396,82 +310,68 @@ impl Supervisor {
         Ok(())
     }
 
-    /// What has been done with connections so far, as JSON.
+    /// The counts of what has been done with connections, as JSON.
     #[napi(catch_unwind)]
     pub fn report(&self) -> Result<String> {
         serde_json::to_string(&self.threads.report()).map_err(failure)
     }
 
-    /// From now on, events to come keep the event loop alive.
+    /// From now on, the primary keeps the event loop alive.
     #[napi(catch_unwind, js_name = "ref")]
     pub fn hold(&self, env: Env) {
         hold_loop(env, &self.listener, true);
     }
 
-    /// From now on, the event loop does not wait for events. So it is at first.
+    /// From now on, the primary does not keep the event loop alive. This is the initial state.
     #[napi(catch_unwind, js_name = "unref")]
     pub fn release(&self, env: Env) {
         hold_loop(env, &self.listener, false);
     }
 }
 
-/// To be called right after JavaScript has closed a process handle whose spawn failed: libuv could
-/// break its list of handles otherwise. Throws when this libuv is not known.
+/// Must be called right after JavaScript has closed a process handle whose spawn failed; otherwise libuv
+/// could corrupt its list of handles. Throws if this version of libuv is not known.
 #[napi(catch_unwind)]
 pub fn mend_closed_process(env: Env) -> Result<()> {
-    // Whatever was found is in order now.
+    // In every case, the list is in order now.
     mend_closing_process(env).map(|_found| ()).map_err(failure)
 }
 
-/// The version that this binary was built from, to be compared with the package's.
+/// The version that this binary was built from, to be compared with that of the package.
 #[napi]
 #[must_use]
 pub const fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
-/// How many CPUs this process may use: those it is bound to, within the limit of its cgroup.
+/// The number of CPUs that this process may use: its affinity mask, limited by its cgroup.
 #[napi]
 #[must_use]
 pub fn available_parallelism() -> u32 {
-    // An error means that the system does not tell; one worker is right everywhere.
-    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+    usable_cpus(&Cgroups::of_this_process())
 }
 
-fn locked<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
-    map.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn convert(event: Event, pidfds: &Pidfds) -> AnyEvent {
-    let said = |value: Value| Either7::E(SupervisionEvent { kind: "supervision", text: value.to_string() });
-    match event {
-        Event::Exited { worker, exit } => {
-            let (code, signal) = match exit {
-                ExitKind::Code(code) => (code, 0),
-                ExitKind::Signal(number) => (0, number),
-                ExitKind::OutOfMemory => (0, SIGKILL),
-            };
-            Either7::A(ExitEvent { kind: "exit", id: worker.0, code, signal })
-        }
-        Event::Warning { code, message } => Either7::B(WarningEvent { kind: "warning", code, message }),
-        Event::Failed(message) => Either7::C(FailureEvent { kind: "failed", message }),
-        Event::Spawned { worker, slot, pid, pidfd, pipes, inspect_port } => {
-            locked(pidfds).insert(worker, pidfd);
-            let (slot, fds) = (slot.map(|slot| slot.0), numbers(pipes));
-            Either7::D(SpawnedEvent { kind: "spawned", id: worker.0, slot, pid, fds, inspect_port })
-        }
-        Event::Supervision(event) => said(supervision::describe(&event)),
-        Event::Answered { request, result } => said(supervision::answered(request, &result)),
-        Event::Hook(questions) => match serde_json::to_string(&questions) {
-            Ok(text) => Either7::F(QuestionsEvent { kind: "questions", text }),
-            Err(error) => Either7::C(FailureEvent { kind: "failed", message: error.to_string() }),
+/// Gathers what the control socket needs. The environment is read here, on the thread that may change it.
+fn operator(env: Env, blocked: Option<BlockedClock>) -> OperatorSetup {
+    let variable = |name| std::env::var(name).ok();
+    let node = env.get_node_version().map_or_else(
+        |_| String::new(),
+        |version| format!("{}.{}.{}", version.major, version.minor, version.patch),
+    );
+    OperatorSetup {
+        surroundings: Surroundings {
+            runtime_directory: variable("RUNTIME_DIRECTORY"),
+            session_directory: variable("XDG_RUNTIME_DIR"),
+            uid: own_user(),
+            pid: std::process::id(),
         },
-        Event::Orphans(pids) => Either7::G(OrphansEvent { kind: "orphans", pids }),
-        Event::StopPrimary { code } => said(json!({ "type": "stop", "code": code })),
+        node,
+        stack: PrimaryStack::new(Interrupter::new(env)),
+        blocked,
     }
 }
 
-/// With the name of the system's error as its `code`: "EMFILE".
+/// An error whose `code` is the name of the system error, such as "EMFILE".
 fn system_failure(error: SysError) -> Error<String> {
     Error::new(format!("{:?}", error.errno), error.to_string())
 }

@@ -1,4 +1,4 @@
-//! Keys and values of shared stores, to and from JavaScript.
+//! Conversion of keys and values of shared stores from and to JavaScript.
 
 use napi::bindgen_prelude::{Float64Array, FromNapiValue, Unknown};
 use napi::{Env, Error, Result, Status};
@@ -9,10 +9,10 @@ use rcluster_core::store::writer::NUMBER;
 use rcluster_js::callback::NapiStatus;
 use rcluster_js::value;
 
-/// Room for the longest key, and to see that one is longer.
+/// The size of the longest key, with extra room to detect a longer one.
 pub(super) const KEY_ROOM: usize = MAX_KEY + 8;
 
-// What the bytes of a value mean. `lib/shared/values.js` has the same numbers. NUMBER is 1.
+// The types of values. `lib/shared/values.js` has the same numbers. NUMBER is 1.
 const ASCII: u8 = 2;
 const UTF16: u8 = 3;
 const TRUE: u8 = 4;
@@ -57,13 +57,13 @@ pub(super) fn key(env: Env, bytes: &[u8]) -> Result<Unknown<'static>> {
     value::utf8(env, bytes).map_err(failure)
 }
 
-/// The numbers of an array, to be written.
+/// The numbers of an array, for writing.
 pub(super) fn numbers(array: &mut Float64Array) -> &mut [f64] {
     value::numbers(array)
 }
 
-/// Calls `then` with a value as bytes. `kind` is what JavaScript has found it to be: a string is [`ASCII`] or, with JSON
-/// in it, [`JSON_ASCII`] for all strings.
+/// Calls `then` with the bytes of a value. `kind` is the type that JavaScript has determined: strings are
+/// always [`ASCII`] or, if they contain JSON, [`JSON_ASCII`].
 pub(super) fn with_bytes(
     env: Env,
     kind: u32,
@@ -95,12 +95,12 @@ pub(super) fn with_bytes(
     })
 }
 
-/// A value that has been found.
+/// A value that has been read.
 #[derive(Debug, Default)]
 pub(super) struct Held(Value);
 
 impl Held {
-    /// Where a value is put.
+    /// The buffer for a value.
     pub(super) fn entry(&mut self) -> &mut Value {
         &mut self.0
     }
@@ -117,7 +117,7 @@ impl Held {
         u32::from(self.0.kind)
     }
 
-    /// Whether [`Held::value`] is the value itself, and not what JavaScript makes it of.
+    /// Whether [`Held::value`] is the value itself, and not the raw form of it.
     pub(super) fn is_plain(&self) -> bool {
         (NUMBER..=BUFFER).contains(&self.0.kind)
     }

@@ -1,14 +1,15 @@
-//! What the crates do not already keep apart: reads the sources and names each path that goes the wrong way, be it in a
-//! `use` or in the middle of the code.
+//! Dependency rules that the crates do not enforce: reads the sources and reports each path in a forbidden
+//! direction, both in `use` and in the middle of the code.
 
 mod paths;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use paths::named_paths;
 
-/// What a folder may not name, and why.
+/// The paths that a folder must not name, and why.
 struct Rule {
     folder: &'static str,
     forbidden: &'static [&'static str],
@@ -78,7 +79,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The module that a file is: `["crate", "io", "control"]`.
+/// The module path of a file: `["crate", "io", "control"]`.
 fn module_of(file: &Path) -> Vec<String> {
     let below = file.strip_prefix(root()).expect("a file of the workspace").with_extension("");
     let names = below.iter().map(|name| name.to_string_lossy().into_owned());

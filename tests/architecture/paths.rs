@@ -1,16 +1,16 @@
-//! Reads the paths that a Rust source names: enough of the language for that, and no more.
+//! Reads the paths that a Rust source names. Parses only as much of the language as that needs.
 
 /// A path that a source names, without `self` and `super`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Named {
     pub(crate) line: usize,
     pub(crate) path: Vec<String>,
-    /// It brings a name into scope under which all that is below it can be reached.
+    /// Whether it brings a name into scope, through which everything below it can be reached.
     imported: bool,
 }
 
 impl Named {
-    /// Whether the path is the forbidden one, is below it, or imports something that it is below.
+    /// Whether the path is the forbidden one, is below it, or imports one of its parents.
     pub(crate) fn reaches(&self, forbidden: &str) -> bool {
         let forbidden: Vec<&str> = forbidden.split("::").collect();
         let common = self.path.iter().zip(&forbidden).take_while(|(a, b)| a == b).count();
@@ -35,7 +35,7 @@ impl Token<'_> {
     }
 }
 
-/// The names and signs of a source, without comments and without what stands in quotes.
+/// The names and symbols of a source, without comments and quoted text.
 fn tokens(source: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut rest = source;
@@ -64,7 +64,7 @@ fn tokens(source: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// The length of a block comment, in which there may be others.
+/// The length of a block comment, which may be nested.
 fn block_comment(text: &str) -> usize {
     let mut depth = 0;
     let mut at = 0;
@@ -85,7 +85,7 @@ fn block_comment(text: &str) -> usize {
     at
 }
 
-/// The length of the string or character that the text begins with, if it begins with one.
+/// The length of the string or character literal that the text begins with, if any.
 fn quoted(text: &str) -> Option<usize> {
     let prefix = text.find(|c| !['b', 'c', 'r'].contains(&c)).filter(|length| *length <= 2)?;
     let body = &text[prefix..];
@@ -96,7 +96,7 @@ fn quoted(text: &str) -> Option<usize> {
         return Some(text[inside..].find(&end).map_or(text.len(), |at| inside + at + end.len()));
     }
     let quote = body.chars().next().filter(|c| ['"', '\''].contains(c))?;
-    // A lifetime has no second quote: 'a as against 'a' and '\n'.
+    // A lifetime has no second quote: 'a as opposed to 'a' and '\n'.
     if quote == '\'' && !body[1..].starts_with('\\') && body.chars().nth(2) != Some('\'') {
         return None;
     }
@@ -109,7 +109,7 @@ fn quoted(text: &str) -> Option<usize> {
     Some(end.map_or(text.len(), |at| prefix + at + 2))
 }
 
-/// All paths of two names or more, and all that is imported.
+/// All paths of two names or more, and all imports.
 pub(crate) fn named_paths(module: &[String], source: &str) -> Vec<Named> {
     let mut reader = Reader { tokens: tokens(source), at: 0, named: Vec::new() };
     reader.read(module);
@@ -190,7 +190,7 @@ impl<'text> Reader<'text> {
         }
     }
 
-    /// Notes a path, counted from the root of its crate.
+    /// Records a path, relative to the root of its crate.
     fn name(&mut self, line: usize, module: &[String], path: &[&str], imported: bool) {
         let mut absolute = Vec::new();
         for (index, name) in path.iter().enumerate() {
@@ -217,7 +217,7 @@ impl<'text> Reader<'text> {
     }
 }
 
-/// The paths in a source of the module `core::wire`, as text; what is imported is marked.
+/// The paths in a source of the module `core::wire`, as text; imports are marked.
 fn read(source: &str) -> Vec<String> {
     let module = ["crate", "core", "wire"].map(str::to_owned);
     let named = named_paths(&module, source).into_iter();

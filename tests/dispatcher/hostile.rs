@@ -1,23 +1,30 @@
-//! Workers that do what they can to stop the dispatcher. Whatever they do concerns them alone: it goes on, and serves the
-//! others.
+//! Workers that try to stop the dispatcher. Whatever they do affects only themselves: it keeps running, and
+//! serves the others.
 
 use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use rcluster_core::channel::{Tag, Writer};
+use rcluster_core::ids::{ListenerId, WorkerId};
+use rcluster_sys::descriptor::duplicate;
+use rcluster_sys::listen;
 use rcluster_sys::listen::group::Group;
+use rcluster_sys::scoreboard::Scoreboard;
 use rcluster_testing::lingering;
 
 use super::*;
 
-/// The dispatcher goes on: another worker serves a client.
+/// Checks that the dispatcher still works: another worker serves a client.
 fn others_are_served(primary: &Primary, other: &Worker) {
     let client = primary.connect();
     other.serve(1);
     assert_eq!(u32::from(answer(&client)), other.id.0);
 }
 
-/// The dispatcher tells that this worker has broken the rules, and nothing else.
+/// Checks that the next event of the dispatcher is that this worker has broken the rules.
 fn broken(primary: &Primary, worker: WorkerId) -> String {
     match primary.events.recv_timeout(DEADLINE).unwrap() {
         DispatcherEvent::Broken(who, why) if who == worker => why,
@@ -29,7 +36,7 @@ fn broken(primary: &Primary, worker: WorkerId) -> String {
 fn a_channel_that_cannot_be_watched_ends_that_worker_alone() {
     let primary = Primary::new();
     let other = primary.worker(2);
-    // A plain file is nothing that epoll watches: EPERM.
+    // epoll refuses a plain file with EPERM.
     let file = || OwnedFd::from(File::open("/proc/self/exe").unwrap());
     let worker = WorkerId(1);
     primary.dispatcher.tell(Command::AddWorker {
@@ -85,12 +92,12 @@ fn a_connection_that_a_worker_made_up_is_closed_without_waiting_for_it() {
     let hostile = primary.worker(1);
     let other = primary.worker(2);
     primary.settle();
-    // Returned although nothing was sent: the dispatcher closes it, and ours is gone by then.
+    // Returned although nothing was sent. The dispatcher closes it; our descriptor is closed by then.
     let (connection, receiver) = lingering();
     let mut message = Writer::new(Tag::Full);
     message.push(LISTENER, None);
     let _ = send(hostile.raw.as_fd(), message.bytes(), &[connection]).unwrap();
-    // One that comes uncalled for in a message that should bring none.
+    // An unexpected descriptor in a message that should contain none.
     let (uncalled, other_receiver) = lingering();
     let _ = send(hostile.raw.as_fd(), Writer::new(Tag::Woke).bytes(), &[uncalled]).unwrap();
     broken(&primary, hostile.id);
@@ -164,7 +171,7 @@ fn sockets_that_workers_have_made_blocking_hold_up_nobody() {
         served_at(address, &other);
         others_are_served(&primary, &other);
     }
-    // And it ends, whatever its threads are about.
+    // It also ends, whatever state its threads are in.
     primary.dispatcher.tell(Command::AcceptAllAndClose);
     primary.dispatcher.tell(Command::RemoveListener(listener));
     primary.settle();
@@ -181,7 +188,7 @@ fn a_socket_that_a_worker_has_shut_down_is_replaced_and_told_once() {
     served_at(address, &other);
     for socket in &sockets {
         listen::stop_listening(socket);
-        // Wherever the kernel sends a client, there is somebody.
+        // Whichever socket the kernel chooses, the client is accepted.
         for _ in 0..10 {
             served_at_last(address, &other);
         }
@@ -191,7 +198,7 @@ fn a_socket_that_a_worker_has_shut_down_is_replaced_and_told_once() {
         DispatcherEvent::Shut { name, error: None } => assert_eq!(name, address.port().to_string()),
         other => panic!("{other:?}"),
     }
-    // The next worker of a slot brings another socket in its place.
+    // The next worker of a slot gets another socket in its place.
     let group = Group::of(&sockets[0], 511).unwrap();
     let socket = group.open().unwrap();
     primary.dispatcher.tell(Command::AddSlot { listener, slot: Slot(5), socket });
@@ -202,14 +209,14 @@ fn a_socket_that_a_worker_has_shut_down_is_replaced_and_told_once() {
     assert!(primary.events.try_recv().is_err(), "told once");
 }
 
-/// The same where nobody may listen for a moment.
+/// The same, but the port may be closed for a moment.
 fn served_at_last(address: SocketAddr, worker: &Worker) {
     let deadline = std::time::Instant::now() + DEADLINE;
     while TcpStream::connect(address).is_err() {
         assert!(std::time::Instant::now() < deadline, "nobody listens any more");
         std::thread::yield_now();
     }
-    // That one counts as well.
+    // That connection must be served as well.
     worker.serve(1);
     served_at(address, worker);
 }

@@ -1,148 +1,26 @@
-//! The dispatcher's thread with real sockets: clients connect, and "workers" are the far ends of
-//! real channels, read here by the worker's own half of the code.
+//! The dispatcher's thread with real sockets: clients connect, and "workers" are the far ends of real
+//! channels, read with the worker's half of the code.
 
 mod hostile;
+mod rig;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use rcluster::io::barrier::Barrier;
-use rcluster::io::dispatcher::{
-    Command, Dispatcher, DispatcherEvent, HookBatch, HookListener, HookReport, Report,
-};
-use rcluster::io::link::{Connections, Link, Passed};
+use rcluster::io::dispatcher::{Command, DispatcherEvent, HookBatch, HookListener, HookReport, Report};
+use rcluster::io::link::Passed;
 use rcluster_core::channel::{Kept, MAX_CONNECTIONS};
 use rcluster_core::dispatch::Refusal;
 use rcluster_core::hook::Answer;
-use rcluster_core::ids::{ListenerId, Slot, WorkerId};
+use rcluster_core::ids::Slot;
 use rcluster_core::schedule::{Action, Overload, Plan, Policy};
-use rcluster_sys::listen;
-use rcluster_sys::passing::{duplicate, message_pair, send};
-use rcluster_sys::scoreboard::Scoreboard;
+use rcluster_sys::passing::send;
+use rcluster_testing::alone;
 
-/// Nothing here takes long; a test that waits for this has failed.
-const DEADLINE: Duration = Duration::from_secs(20);
-const LISTENER: ListenerId = ListenerId(1);
-
-struct Primary {
-    dispatcher: Dispatcher,
-    events: Receiver<DispatcherEvent>,
-    address: SocketAddr,
-}
-
-impl Primary {
-    fn new() -> Self {
-        Self::with(Plan::default())
-    }
-
-    fn with(plan: Plan) -> Self {
-        let (tell, events) = channel();
-        let dispatcher = Dispatcher::start(move |event| tell.send(event).unwrap()).unwrap();
-        let bound = listen::tcp("127.0.0.1:0".parse().unwrap(), false, Some(511)).unwrap();
-        let address = bound.sockname.unwrap();
-        dispatcher.tell(Command::AddListener {
-            listener: LISTENER,
-            socket: Some(bound.fd),
-            path: None,
-            name: address.port().to_string(),
-            plan: Box::new(plan),
-        });
-        Self { dispatcher, events, address }
-    }
-
-    fn worker(&self, id: u32) -> Worker {
-        self.worker_in(Slot(id - 1), id)
-    }
-
-    fn worker_in(&self, slot: Slot, id: u32) -> Worker {
-        let worker = WorkerId(id);
-        let (channel, worker_end) = message_pair().unwrap();
-        let (_control, worker_control) = message_pair().unwrap();
-        let (board, board_fd) = Scoreboard::create().unwrap();
-        let raw = duplicate(&worker_end).unwrap();
-        let link = Link::new(worker_control, duplicate(&worker_end).unwrap(), &board_fd).unwrap();
-        let pid = std::process::id().cast_signed();
-        let board = Arc::new(board);
-        self.dispatcher.tell(Command::AddWorker {
-            worker,
-            slot,
-            pid,
-            channel,
-            worker_end,
-            board: Arc::clone(&board),
-        });
-        self.dispatcher.tell(Command::Join(worker, LISTENER));
-        Worker { id: worker, link, raw, board }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let client = TcpStream::connect(self.address).unwrap();
-        client.set_read_timeout(Some(DEADLINE)).unwrap();
-        client
-    }
-
-    fn report(&self) -> Report {
-        let (report, wait) = channel();
-        self.dispatcher.tell(Command::Report(report));
-        wait.recv_timeout(DEADLINE).unwrap()
-    }
-
-    /// Returns when the dispatcher has done all that it was told.
-    fn settle(&self) {
-        let (done, wait) = channel();
-        self.dispatcher.tell(Command::Barrier(Barrier::new(move || done.send(()).unwrap())));
-        wait.recv_timeout(DEADLINE).unwrap();
-    }
-}
-
-struct Worker {
-    id: WorkerId,
-    link: Link,
-    raw: OwnedFd,
-    board: Arc<Scoreboard>,
-}
-
-impl Worker {
-    /// Waits until something can be received, and receives it.
-    fn receive(&self) -> Vec<Passed> {
-        let mut got = Vec::new();
-        while got.is_empty() {
-            wait_readable(&self.raw);
-            let state = self.link.read_connections(&mut got).unwrap();
-            assert!(matches!(state, Connections::Open));
-        }
-        got
-    }
-
-    /// Answers connections until it has served `count`.
-    fn serve(&self, count: usize) {
-        let mut served = 0;
-        while served < count {
-            for passed in self.receive() {
-                TcpStream::from(passed.fd).write_all(&[u8::try_from(self.id.0).unwrap()]).unwrap();
-                served += 1;
-            }
-        }
-    }
-}
-
-fn wait_readable(fd: &OwnedFd) {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(DEADLINE).unwrap();
-    assert_eq!(poll(&mut fds, timeout).unwrap(), 1, "nothing came in {DEADLINE:?}");
-}
-
-/// Which worker has answered.
-fn answer(mut client: &TcpStream) -> u8 {
-    let mut byte = [0];
-    client.read_exact(&mut byte).expect("a client got no answer");
-    byte[0]
-}
+use rig::{DEADLINE, LISTENER, Primary, Worker, answer, wait_readable};
 
 #[test]
 fn connections_go_round_strictly_in_turn() {
@@ -163,7 +41,7 @@ fn what_a_dead_worker_had_not_received_is_served_by_another() {
     let primary = Primary::new();
     let doomed = primary.worker(1);
     primary.settle();
-    // With one worker alone nothing is taken back, so all five wait in its channel.
+    // With only one worker nothing is reclaimed, so all five wait in its channel.
     let clients: Vec<_> = (0..5).map(|_| primary.connect()).collect();
     wait_readable(&doomed.raw);
     let other = primary.worker(2);
@@ -174,7 +52,7 @@ fn what_a_dead_worker_had_not_received_is_served_by_another() {
 }
 
 #[test]
-fn a_worker_that_stands_still_does_not_keep_its_clients() {
+fn a_blocked_worker_does_not_keep_its_clients() {
     let primary = Primary::new();
     let _blocked = primary.worker(1);
     let other = primary.worker(2);
@@ -194,18 +72,18 @@ fn clients_wait_for_the_first_worker() {
 }
 
 #[test]
-fn a_connection_that_a_full_worker_gives_back_goes_to_another() {
+fn a_connection_that_a_full_worker_returns_goes_to_another() {
     let primary = Primary::new();
     let full = primary.worker(1);
     let other = primary.worker(2);
     primary.settle();
     let client = primary.connect();
     for passed in full.receive() {
-        full.link.give_back(passed, Refusal::Full).unwrap();
+        full.link.return_connection(passed, Refusal::Full).unwrap();
     }
     other.serve(1);
     assert_eq!(answer(&client), 2);
-    // It is spared until it says that it has room.
+    // It gets no connections until it reports room.
     let next = primary.connect();
     other.serve(1);
     assert_eq!(answer(&next), 2);
@@ -214,11 +92,11 @@ fn a_connection_that_a_full_worker_gives_back_goes_to_another() {
     for _ in 0..20 {
         let client = primary.connect();
         let mut got = Vec::new();
-        // Whose turn it is depends on when its message arrives; that it has one again must not.
+        // The order of the turns depends on when its message arrives, but it must get turns again.
         while got.is_empty() {
-            let _ = full.link.read_connections(&mut got).unwrap();
+            let _ = full.link.read_connections(|passed| got.push(passed)).unwrap();
             let mut theirs = Vec::new();
-            let _ = other.link.read_connections(&mut theirs).unwrap();
+            let _ = other.link.read_connections(|passed| theirs.push(passed)).unwrap();
             turns.extend(theirs.iter().map(|_| 2));
             if !theirs.is_empty() {
                 break;
@@ -233,7 +111,7 @@ fn a_connection_that_a_full_worker_gives_back_goes_to_another() {
     panic!("a worker with room got nothing: {turns:?}");
 }
 
-/// What the primary has told the worker about how many connections it may hand over.
+/// The number of connections that the primary allows the worker to hand over.
 fn hand_over_room(primary: &Primary, worker: &Worker) -> u64 {
     let start = std::time::Instant::now();
     loop {
@@ -266,13 +144,13 @@ fn what_a_worker_hands_over_is_no_new_client_of_the_next_one_whoever_that_is_in_
     for count in [MAX_CONNECTIONS, 40 - MAX_CONNECTIONS] {
         first.link.hand_over(LISTENER, parts.by_ref().take(count).collect()).unwrap();
     }
-    // The second one receives some of them, gives one back, and dies with the others unreceived.
+    // The second worker receives some of them, returns one, and dies with the others unreceived.
     let mut got = second.receive();
     assert!(got.iter().all(|passed| passed.kept.is_some()));
     let third = primary.worker(3);
     primary.settle();
     let back = got.pop().unwrap();
-    second.link.give_back(back, Refusal::Full).unwrap();
+    second.link.return_connection(back, Refusal::Full).unwrap();
     primary.dispatcher.tell(Command::WorkerExited(second.id));
     let mut moved = Vec::new();
     while moved.len() + got.len() < clients.len() {
@@ -315,7 +193,7 @@ fn closing_a_listener_closes_what_waits_for_it() {
     primary.settle();
     let refused = TcpStream::connect(primary.address).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-    // In the backlog of a socket that closes, the kernel resets it.
+    // When a socket closes, the kernel resets the connections in its backlog.
     let outcome = (&waiting).read(&mut [0]);
     assert!(matches!(outcome, Ok(0) | Err(_)), "{outcome:?}");
 }
@@ -323,14 +201,8 @@ fn closing_a_listener_closes_what_waits_for_it() {
 #[test]
 fn no_descriptor_is_left_behind() {
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    // Other tests of this file run beside this one in the same process, so it has one of its own.
-    if std::env::var_os("RCLUSTER_ALONE").is_none() {
-        let status = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "no_descriptor_is_left_behind", "--test-threads=1"])
-            .env("RCLUSTER_ALONE", "1")
-            .status()
-            .unwrap();
-        assert!(status.success());
+    // Other tests of this file run concurrently in the same process, so this one runs in a separate process.
+    if !alone("no_descriptor_is_left_behind") {
         return;
     }
     let before = open();
@@ -349,7 +221,7 @@ fn no_descriptor_is_left_behind() {
         primary.dispatcher.tell(Command::RemoveListener(LISTENER));
         primary.settle();
     }
-    // What workers held as well is closed on threads of its own.
+    // Descriptors that workers also held are closed on other threads.
     let deadline = std::time::Instant::now() + DEADLINE;
     while open() != before {
         assert!(std::time::Instant::now() < deadline, "{} descriptors are left of {before}", open());
@@ -362,7 +234,7 @@ fn a_client_of_a_sticky_listener_stays_with_its_worker_and_its_successor() {
     let primary = Primary::with(Plan { policy: Policy::Sticky, ..Plan::default() });
     let workers = [primary.worker(1), primary.worker(2), primary.worker(3)];
     primary.settle();
-    // All clients here have one address.
+    // All clients here have the same address.
     let client = primary.connect();
     let home = workers.iter().position(|worker| is_readable_soon(worker, &workers)).unwrap();
     workers[home].serve(1);
@@ -380,7 +252,7 @@ fn a_client_of_a_sticky_listener_stays_with_its_worker_and_its_successor() {
     assert_eq!(answer(&client), 9);
 }
 
-/// Whether it is this one, of all workers, for whom something has come.
+/// Whether this is the worker, of all, whose channel is readable.
 fn is_readable_soon(worker: &Worker, all: &[Worker]) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds: Vec<_> = all.iter().map(|it| PollFd::new(it.raw.as_fd(), PollFlags::POLLIN)).collect();
@@ -396,7 +268,7 @@ fn one_too_many_is_answered_and_everybody_else_is_served() {
     let primary = Primary::with(Plan { overload, ..Plan::default() });
     let worker = primary.worker(1);
     primary.settle();
-    // 64 on their way to a worker that does nothing yet, three in the queue.
+    // 64 in flight to a worker that does nothing yet, three in the queue.
     let served: Vec<_> = (0..67).map(|_| primary.connect()).collect();
     let mut refused = primary.connect();
     refused.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
@@ -427,7 +299,7 @@ fn one_too_many_is_reset() {
     assert!(served.iter().all(|client| answer(client) == 1));
 }
 
-/// What is asked about, with its port.
+/// The batch and the listener of the next call of the hook.
 fn question(primary: &Primary) -> (u32, HookListener) {
     match primary.events.recv_timeout(DEADLINE).unwrap() {
         DispatcherEvent::Hook(HookBatch { batch, mut about }) => (batch, about.pop().unwrap()),
@@ -449,11 +321,11 @@ fn the_app_is_asked_where_a_connection_goes_and_others_are_served_meanwhile() {
     let first = primary.connect();
     let (batch, about) = question(&primary);
     let asked = serde_json::to_value(&about).unwrap();
-    assert_eq!(asked["questions"][0]["remotePort"], first.local_addr().unwrap().port());
-    assert_eq!(asked["questions"][0]["localAddress"], "127.0.0.1");
+    assert_eq!(asked["connections"][0]["remotePort"], first.local_addr().unwrap().port());
+    assert_eq!(asked["connections"][0]["localAddress"], "127.0.0.1");
     assert_eq!(asked["candidates"][1]["id"], 2);
     assert_eq!(asked["candidates"][1]["ready"], true);
-    // While that question is out nothing else is asked.
+    // While that batch is unanswered, the hook is not called again.
     let _more = [primary.connect(), primary.connect()];
     primary.settle();
     assert!(primary.events.try_recv().is_err());
@@ -461,8 +333,8 @@ fn the_app_is_asked_where_a_connection_goes_and_others_are_served_meanwhile() {
     let passed: Vec<u64> = primary.report().workers.iter().map(|worker| worker.counts.passed).collect();
     assert_eq!(passed, [0, 1]);
     let (batch, about) = question(&primary);
-    assert_eq!(about.questions.len(), 2);
-    // Neither a batch that nobody knows nor too many answers do any harm.
+    assert_eq!(about.connections.len(), 2);
+    // An unknown batch and too many answers do no harm.
     primary.dispatcher.tell(Command::Answer { batch: batch + 7, answers: vec![Answer::Anybody] });
     assert_eq!(primary.report().hook.waiting, 2);
     let answers = vec![Answer::Worker(one.id), Answer::Refused, Answer::Refused];

@@ -1,4 +1,4 @@
-//! All bytes arrive, in order, and a slow reader slows the writer down.
+//! All bytes arrive in order, and a slow reader slows down the writer.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -11,7 +11,7 @@ use super::tools::{Primary, Sum, accept, listen_unix, noise, read_to_end, spec};
 
 const SIZE: u64 = 100 << 20;
 
-/// Writes so many bytes in pieces of all sizes, ends, and tells their sum.
+/// Writes this many bytes in pieces of all sizes, closes, and returns their checksum.
 fn pour(mut to: impl Write, seed: u64, size: u64) -> Sum {
     let block = noise(seed, 1 << 20);
     let mut sum = Sum::default();
@@ -90,7 +90,7 @@ fn a_slow_reader_stops_the_writer_and_loses_nothing() {
     worker.set_nonblocking(true).unwrap();
     let block = noise(3, 1 << 16);
     let mut sent = Sum::default();
-    // The client reads nothing: what the sockets and one pipe hold is all that the worker can write.
+    // The client reads nothing, so the worker can only write what the sockets and one pipe hold.
     let mut full = 0;
     while full < 20 {
         match (&worker).write(&block) {

@@ -1,4 +1,4 @@
-//! How connections end: by halves, at once, by a reset.
+//! How connections end: one direction at a time, both at once, or with a reset.
 
 use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
@@ -8,7 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use super::tools::{Primary, accept, read_some, read_to_end, spec, write};
 
-/// Closes a connection by a reset.
+/// Closes a connection with a reset.
 fn abort(stream: std::net::TcpStream) {
     setsockopt(&stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 }).unwrap();
     drop(stream);
@@ -59,7 +59,7 @@ fn a_server_that_closes_without_having_read_all_loses_nothing_of_what_it_said() 
     worker.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_to_end(&client), b"enough");
     drop(worker);
-    // The worker's system answers with a reset. It must not reach a client that may still be reading.
+    // The worker's kernel answers with a reset. It must not reach a client that may still be reading.
     for _ in 0..3 {
         write(&client, b"more");
     }
@@ -99,7 +99,7 @@ fn a_half_open_connection_on_which_nothing_moves_is_ended() {
     let worker = accept(&listener);
     worker.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_to_end(&client), b"");
-    // The client never ends; the worker is told that it has.
+    // The client never closes; the worker sees the end all the same.
     assert_eq!(read_to_end(&worker), b"");
     assert_eq!(primary.until("it is over", |report| report.connections == 0).counters.timed_out, 1);
 }

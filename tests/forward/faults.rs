@@ -1,4 +1,4 @@
-//! Workers that refuse, leave, die, or are not up yet; and too few descriptors.
+//! Workers that refuse, leave, die, or are not listening yet; and a lack of descriptors.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,6 +9,7 @@ use rcluster::io::forward::{ForwarderEvent, FrontOptions, Reach};
 use rcluster_core::forward::Config;
 use rcluster_core::forward::proxy::Version;
 use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_testing::alone_with_limit;
 
 use super::tools::{
     DEADLINE, Primary, accept, listen, listen_unix, read_some, read_to_end, spec, with_proxy, write,
@@ -17,7 +18,7 @@ use super::tools::{
 /// The length of a PROXY header, version 2, for IPv4.
 const HEADER_V2: usize = 28;
 
-/// Answers with a byte.
+/// Answers with one byte.
 fn serve(listener: &TcpListener, byte: u8) {
     write(&accept(listener), &[byte]);
 }
@@ -124,7 +125,7 @@ fn who_leaves_gets_no_more_and_keeps_what_it_has() {
 }
 
 #[test]
-fn who_leaves_gives_back_who_has_said_nothing() {
+fn clients_that_have_said_nothing_are_reclaimed_from_a_worker_that_leaves() {
     let mut primary = Primary::new(spec());
     let (leaver, first) = primary.worker();
     let (_, second) = primary.worker();
@@ -142,7 +143,7 @@ fn what_a_dead_worker_had_not_touched_goes_to_another() {
     let mut primary = Primary::new(spec());
     let (dead, first) = primary.worker();
     let (_, second) = primary.worker();
-    // In the first one's backlog, with not a byte said.
+    // In the backlog of the first worker, without any byte sent.
     let client = primary.connect();
     primary.until("it is connected", |report| report.workers.contains(&(dead, 1)));
     drop(first);
@@ -152,22 +153,22 @@ fn what_a_dead_worker_had_not_touched_goes_to_another() {
 
 #[test]
 fn a_client_that_was_told_an_end_is_not_given_to_another() {
-    // The header says that the forwarder has confirmed whose listener it is: a listener that is gone before that has
-    // taken nobody. It is not a byte of the client's.
+    // The header shows that the forwarder has confirmed the owner of the listener: a listener that is closed
+    // before that has taken no client. The header is not part of the client's data.
     let mut primary = Primary::new(with_proxy(Version::V2, spec().address));
     let (dead, first) = primary.worker();
     let (_, second) = primary.worker();
     let client = primary.connect();
     let accepted = accept(&first);
     read_some(&accepted, HEADER_V2);
-    // As a worker that is killed after it has accepted.
+    // As if the worker had been killed after accepting.
     drop(accepted);
     drop(first);
     assert_eq!(read_to_end(&client), b"");
     primary.forwarder.worker_leaving_now(dead);
     primary.forwarder.worker_exited(dead);
     let _gone = (&client).write_all(b"once");
-    // The next client is the first that the second worker ever sees.
+    // The next client is the first one that the second worker gets.
     let next = primary.connect();
     write(&next, b"next");
     let conversation = accept(&second);
@@ -209,7 +210,7 @@ fn the_files_of_sockets_are_private_and_go_with_their_workers() {
     drop(listener);
     primary.forwarder.worker_exited(worker);
     primary.until("it is gone", |report| report.workers.is_empty());
-    // The report came behind the removal.
+    // The report came after the removal.
     assert_eq!(directory.read_dir().unwrap().count(), 0);
     drop(primary);
     assert!(!directory.exists());
@@ -225,7 +226,7 @@ fn a_directory_that_has_disappeared_is_made_again() {
     let Target::Path { directory, .. } = target else { panic!("not a path") };
     let all = directory.path_of("").parent().unwrap().to_owned();
     std::fs::remove_dir_all(&all).unwrap();
-    // Whoever listens already is reached by the file and not by its name.
+    // A worker that listens already is reached through the file, not its name.
     let client = primary.connect();
     let (mut server, _) = old.accept().unwrap();
     server.write_all(b"1").unwrap();
@@ -260,22 +261,6 @@ fn more_than_one_address() {
     }
 }
 
-/// Runs the test of this name alone in a process with another limit.
-fn alone_with_limit(name: &str, limit: u32) -> bool {
-    if std::env::var_os("RCLUSTER_ALONE").is_some() {
-        return true;
-    }
-    let status = std::process::Command::new("prlimit")
-        .arg(format!("--nofile={limit}:{limit}"))
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--test-threads=1"])
-        .env("RCLUSTER_ALONE", "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{name} with {limit} descriptors");
-    false
-}
-
 #[test]
 fn without_descriptors_clients_wait_and_are_served_later() {
     if !alone_with_limit("faults::without_descriptors_clients_wait_and_are_served_later", 200) {
@@ -283,7 +268,7 @@ fn without_descriptors_clients_wait_and_are_served_later() {
     }
     let mut primary = Primary::new(spec());
     let (_, listener) = primary.worker();
-    // A client, its two ends in the forwarder, and the worker's: 4 descriptors each.
+    // A client, its two ends in the forwarder, and the worker's end: 4 descriptors each.
     let clients: Vec<_> = (0..30).map(|_| primary.connect()).collect();
     let early: Vec<_> = clients.iter().map(|_| accept(&listener)).collect();
     let mut used: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
@@ -298,7 +283,7 @@ fn without_descriptors_clients_wait_and_are_served_later() {
     drop((clients, early));
 }
 
-/// Connects with the last descriptor that there is.
+/// Connects with the last available descriptor.
 fn primary_connect_raw(primary: &Primary, used: &mut Vec<std::fs::File>) -> TcpStream {
     let address = primary.address();
     loop {

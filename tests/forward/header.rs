@@ -15,7 +15,7 @@ fn tcp(host: &str) -> FrontAddress {
     FrontAddress::Tcp { host: Some(host.into()), port: 0 }
 }
 
-/// What a worker gets in front of "x", and where the client was.
+/// The data that a worker receives before "x", and both addresses of the client's connection.
 fn header_for(
     spec: rcluster::io::forward::FrontOptions,
     at: Option<Ipv4Addr>,

@@ -1,5 +1,5 @@
-//! The forwarder's thread with real sockets on both sides: clients here, and workers that listen by
-//! themselves, here as well.
+//! The forwarder's thread with real sockets on both sides: both the clients and the workers with ports of
+//! their own are in this process.
 
 mod bytes;
 mod ends;

@@ -14,7 +14,7 @@ use rcluster_core::forward::proxy::Version;
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::schedule::Policy;
 
-/// Nothing here takes long; a test that waits for this has failed.
+/// Nothing here takes long: a test that reaches this limit has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) fn spec() -> FrontOptions {
@@ -62,7 +62,7 @@ impl Primary {
         client
     }
 
-    /// Sets an address aside; nobody listens there yet.
+    /// Reserves an address, on which nothing listens yet.
     pub(crate) fn reserve(&mut self) -> (WorkerId, Target) {
         self.last += 1;
         let worker = WorkerId(self.last);
@@ -82,7 +82,7 @@ impl Primary {
         (worker, listen(&target))
     }
 
-    /// Waits until it is so.
+    /// Waits until the condition holds.
     pub(crate) fn until(&self, what: &str, condition: impl Fn(&Report) -> bool) -> Report {
         let end = Instant::now() + DEADLINE;
         loop {
@@ -132,7 +132,7 @@ pub(crate) fn write(mut to: &TcpStream, bytes: &[u8]) {
     to.write_all(bytes).unwrap();
 }
 
-/// Bytes in which no piece looks like another.
+/// Bytes without repeating pieces.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let words = std::iter::repeat_with(|| {
@@ -142,7 +142,7 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     words.flatten().take(length).collect()
 }
 
-/// A checksum that events bytes that are missing, doubled or in another order.
+/// A checksum that detects missing, duplicated and reordered bytes.
 #[derive(Default, PartialEq, Eq, Debug, Clone, Copy)]
 pub(crate) struct Sum {
     pub(crate) count: u64,

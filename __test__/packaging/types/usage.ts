@@ -103,6 +103,23 @@ async function follow(): Promise<void> {
   }
 }
 void follow();
+const sourced = cluster.shared('sourced', {
+  source: { load: async ({ signal }) => (signal.aborted ? [] : [{ id: 'a' }]), every: 5, key: 'id' },
+});
+const filed: cluster.SharedStore = cluster.shared('filed', { source: { file: 'config.json' } });
+const polled: cluster.PolledStore = cluster.shared('polled', {
+  source: { load: () => new Map([['a', 1]]), polling: 5 },
+});
+const listener: cluster.SharedListener<number> = (event) => {
+  if (event.type === 'set') console.log(event.value.toFixed());
+};
+sourced.on('change', listener).once('load', ({ loadedAt }) => console.log(loadedAt.toFixed()));
+polled.off('change', listener);
+const tally: cluster.SharedTally = sourced.tally('requests');
+tally.add();
+void (tally.value + tally.own);
+const age: number | undefined = filed.stats().source?.age;
+void [age, polled.stats().source.failures, sourced.ready];
 
 cluster.schedule(
   ({ remoteAddress, localPort }, [first, ...others]) => {

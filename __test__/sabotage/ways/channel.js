@@ -1,6 +1,6 @@
 'use strict';
 
-// What a worker writes to its link, and to Node's own channel.
+// Attacks on its link, and on Node's own channel.
 
 const { randomBytes } = require('node:crypto');
 
@@ -30,7 +30,7 @@ const WRONG_FRAMES = [
   '{"act":"query","seq":1e99,"index":0}',
 ];
 
-/** What a handle is said to be. */
+/** The claimed types of a handle. */
 const TYPES = [
   'net.Socket',
   'net.Server',

@@ -7,7 +7,7 @@ const KINDS =
   'pipe,epoll,event,timer,inotify,memory,directory,path,null,udp,tcp,listening,netlink,packets,datagrams,stream,ended';
 
 /**
- * A message on the connection channel that gives connections back.
+ * A message on the connection channel that returns connections.
  * @param {string} tag
  * @param {number} listener
  * @param {number} [count]

@@ -115,7 +115,7 @@ module.exports = {
           .connect({ port: address.port, host: '127.0.0.1', localAddress: '127.0.0.99' })
           .on('error', () => {})
           .on('close', () => open--)
-          .end('GET /0/0/10 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+          .end('GET /saboteur/0/10 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
           .resume();
         return true;
       });

@@ -1,6 +1,6 @@
 'use strict';
 
-// What a worker does to open sockets that it has in common with the primary: options and flags belong to both.
+// Attacks on open sockets that a worker shares with the primary: options and flags belong to both.
 
 const SOL_SOCKET = 1;
 const O_NONBLOCK = 0o4000;
@@ -82,7 +82,7 @@ Object.assign(ways, {
   'the listening socket blocks': {
     act: async (/** @type {import('../kit').Kit} */ kit) => {
       await onListening(kit, 'flags', 0);
-      // So that the primary has to accept in its place.
+      // Makes the primary accept on behalf of the worker.
       process.kill(process.pid, 'SIGSTOP');
     },
     policies: 'listening',

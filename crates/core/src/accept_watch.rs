@@ -1,57 +1,60 @@
-//! Sockets from which workers accept by themselves, and whether they do.
+//! Whether workers accept from their own sockets.
 //!
-//! Nobody can be asked about each connection: that would cost more than passing them on. So a socket that was quiet
-//! *knocks* once when a client comes; from then on its listener is looked at from time to time, until it is quiet again
-//! and the next knock is waited for. An idle listener costs nothing, a busy one a look every [`PERIOD`].
+//! A check of each connection would cost more than passing it. So a socket that was quiet reports once when a
+//! client comes; from then on its listener is sampled periodically, until it is quiet again and the next
+//! first client is awaited. An idle listener costs nothing, a busy one a sample every [`PERIOD`].
 //!
-//! A socket is *unattended* if clients wait there at two looks in a row and its workers have accepted nobody in between:
-//! they are blocked, stopped, or out of descriptors. A worker that only waits for a CPU is none of that, and nothing
-//! would be gained by giving its clients to others, who have no CPU either; nor while all others are busy.
+//! A socket is *unattended* if clients wait on it in two samples in a row and its workers have accepted none
+//! in between: they are blocked, stopped, or out of descriptors. A socket whose worker only waits for a CPU is
+//! not unattended, because other workers would have no CPU either; nor is any socket while all other workers
+//! are busy.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::ids::{ListenerId, Slot};
 
-/// How often is looked. All listeners are looked at together.
+/// The interval of samples. All listeners are sampled together.
 pub const PERIOD: Duration = Duration::from_millis(20);
 
-/// The least time between two looks that may lead to a finding: a worker that waits for a CPU is not blocked.
+/// The shortest time between two samples that may find a socket unattended: a worker that waits for a CPU is
+/// not blocked.
 pub const LEAST: Duration = Duration::from_millis(15);
 
-/// Who has been at work for more than this share of the time, in percent, cannot help others.
+/// A worker that was busy for more than this share of the time, in percent, cannot help others.
 const BUSY: u32 = 75;
 
-/// Who could run, and has had less than this share of the time, in percent, lacks a CPU.
+/// A runnable worker that had less than this share of the time on a CPU, in percent, lacks a CPU.
 const STARVED: u32 = 25;
 
-/// What there is to see of one socket.
+/// A sample of one socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Whose socket it is.
+    /// The slot of the socket.
     pub slot: Slot,
-    /// How many connections its workers say they have accepted. Untrusted: a worker that lies harms its own clients.
+    /// How many connections its workers report as accepted. Untrusted: a false number harms only the worker's
+    /// own clients.
     pub accepted: u64,
-    /// For how long their event loops have been at work, as they say.
+    /// How long their event loops have been busy, as they report it.
     pub busy: Duration,
-    /// Whether a client waits there just now.
+    /// Whether a client is waiting on it now.
     pub waiting: bool,
-    /// How long the workers have had a CPU; of no interest if nobody waits.
+    /// How long the workers ran on a CPU. Only used if a client waits.
     pub ran: Duration,
 }
 
-/// What came of a look.
+/// The result of a sample.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Finding {
-    /// Sockets whose clients nobody accepts.
+    /// Sockets with clients that no worker accepts.
     pub unattended: Vec<Slot>,
-    /// Nothing has happened lately: the listener is not looked at any more until it knocks. Each of its sockets has to be
-    /// asked for a knock, which comes at once if a client has come meanwhile.
+    /// Nothing has happened recently: the listener is not sampled any more until a first client comes. Each
+    /// of its sockets must be armed to report one; it reports at once if a client has come meanwhile.
     pub quiet: bool,
 }
 
-/// The listeners that are looked at.
+/// The listeners that are sampled.
 #[derive(Debug, Default)]
 pub struct AcceptWatch(BTreeMap<ListenerId, Watch>);
 
@@ -59,32 +62,33 @@ pub struct AcceptWatch(BTreeMap<ListenerId, Watch>);
 struct Watch {
     at: Duration,
     due: Duration,
-    /// What was seen last.
+    /// The last samples.
     seen: BTreeMap<Slot, Sample>,
 }
 
 impl AcceptWatch {
-    /// When to look next. None while everything is quiet.
+    /// When the next sample is due. `None` while everything is quiet.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.0.values().map(|watch| watch.due).min()
     }
 
-    /// Those that have to be looked at now.
+    /// The listeners that are due.
     pub fn due(&self, now: Duration) -> impl Iterator<Item = ListenerId> {
         self.0.iter().filter(move |(_, watch)| watch.due <= now).map(|(listener, _)| *listener)
     }
 
-    /// Whether this one need not knock.
+    /// Whether this listener is sampled already, and need not report a first client.
     #[must_use]
     pub fn is_watching(&self, listener: ListenerId) -> bool {
         self.0.contains_key(&listener)
     }
 
-    /// Takes in what there is to see of a listener that has knocked or is due. Sockets that somebody else accepts from
-    /// are left out; they are new when they come back.
+    /// Evaluates a sample of a listener that has reported a first client or is due. Sockets from which the
+    /// dispatcher accepts are left out; they count as new when they return.
     ///
-    /// `is_runnable` says whether the worker of a slot could run if it had a CPU, for those few of whom that matters.
+    /// `is_runnable` returns whether the worker of a slot is ready to run on a CPU; it is called only where
+    /// that matters.
     pub fn look(
         &mut self,
         now: Duration,
@@ -116,7 +120,7 @@ impl AcceptWatch {
             finding.unattended.clear();
         }
         if !finding.quiet {
-            // Those that are unattended begin anew, lest they are blamed for the same once more.
+            // Unattended sockets start again, so that they are not reported twice for the same time.
             let new = samples.iter().filter(|sample| !finding.unattended.contains(&sample.slot));
             let seen = new.map(|sample| (sample.slot, *sample)).collect();
             self.0.insert(listener, Watch { at: now, due: next_look(now), seen });
@@ -124,13 +128,13 @@ impl AcceptWatch {
         finding
     }
 
-    /// A listener is gone.
+    /// A listener was closed.
     pub fn forget(&mut self, listener: ListenerId) {
         self.0.remove(&listener);
     }
 }
 
-/// On a grid that all listeners share, so that the look at one is the look at all.
+/// On a grid that all listeners share, so that all are sampled together.
 fn next_look(now: Duration) -> Duration {
     let least = now.saturating_add(LEAST).as_micros();
     let period = PERIOD.as_micros();
@@ -153,7 +157,7 @@ mod tests {
         Sample { slot: Slot(slot), accepted, busy: Duration::ZERO, waiting, ran: Duration::ZERO }
     }
 
-    /// Nobody lacks a CPU.
+    /// Calls `look` with no worker short of CPU time.
     fn look(
         accept_watch: &mut AcceptWatch,
         now: Duration,
@@ -168,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn who_accepts_nobody_between_two_looks_neglects_its_clients() {
+    fn a_worker_that_accepts_nobody_between_two_looks_leaves_its_clients_unattended() {
         let mut accept_watch = AcceptWatch::default();
         assert_eq!(
             look(&mut accept_watch, ms(103), LISTENER, &[sample(0, 5, true), sample(1, 0, false)]),
@@ -177,7 +181,7 @@ mod tests {
         assert_eq!(accept_watch.next_deadline(), Some(ms(120)));
         assert_eq!(accept_watch.due(ms(119)).count(), 0);
         assert_eq!(accept_watch.due(ms(120)).collect::<Vec<_>>(), [LISTENER]);
-        // One accepts, and more have come meanwhile; the other has its first client.
+        // One worker accepts, and more clients have come meanwhile; the other has its first client.
         assert_eq!(
             look(&mut accept_watch, ms(120), LISTENER, &[sample(0, 6, true), sample(1, 0, true)]),
             found(&[], false)
@@ -186,7 +190,7 @@ mod tests {
             look(&mut accept_watch, ms(140), LISTENER, &[sample(0, 9, false), sample(1, 0, true)]),
             found(&[1], false)
         );
-        // Somebody else accepts there from now on. When it comes back it is not blamed for what was.
+        // The dispatcher accepts there from now on. When the socket returns, its past does not count.
         assert_eq!(look(&mut accept_watch, ms(160), LISTENER, &[sample(0, 10, false)]), found(&[], false));
         assert_eq!(
             look(&mut accept_watch, ms(180), LISTENER, &[sample(0, 10, false), sample(1, 0, true)]),
@@ -200,15 +204,15 @@ mod tests {
         let mut other = sample(0, 0, false);
         let unattended = sample(1, 0, true);
         let _ = look(&mut accept_watch, ms(100), LISTENER, &[other, unattended]);
-        // At work for 16 of 20 ms.
+        // Busy for 16 of 20 ms.
         other = Sample { busy: ms(16), accepted: 3, ..other };
         assert_eq!(look(&mut accept_watch, ms(120), LISTENER, &[other, unattended]), found(&[], false));
-        // It has been idle, and just now clients wait there, too.
+        // It was idle, and only now clients wait there, too.
         other = Sample { busy: ms(16), accepted: 6, waiting: true, ..other };
         assert_eq!(look(&mut accept_watch, ms(140), LISTENER, &[other, unattended]), found(&[], false));
         other = Sample { busy: ms(30), accepted: 9, waiting: false, ..other };
         assert_eq!(look(&mut accept_watch, ms(160), LISTENER, &[other, unattended]), found(&[1], false));
-        // One that has just come may be anything.
+        // A socket that has just appeared does not count as able to help.
         assert_eq!(
             look(&mut accept_watch, ms(180), LISTENER, &[sample(2, 0, false), unattended]),
             found(&[], false)
@@ -227,10 +231,10 @@ mod tests {
         let _ = accept_watch.look(ms(100), LISTENER, &[other, unattended], |_| true);
         unattended.ran = ms(4);
         assert_eq!(accept_watch.look(ms(120), LISTENER, &[other, unattended], |_| true), found(&[], false));
-        // It does something else with its time.
+        // It spends its CPU time on something else.
         unattended.ran = ms(10);
         assert_eq!(accept_watch.look(ms(140), LISTENER, &[other, unattended], |_| true), found(&[1], false));
-        // It does nothing, and not for want of a CPU.
+        // It does not run, and not because it lacks a CPU.
         let _ = accept_watch.look(ms(160), LISTENER, &[other, unattended], |_| true);
         assert_eq!(accept_watch.look(ms(180), LISTENER, &[other, unattended], |_| false), found(&[1], false));
     }
@@ -239,7 +243,7 @@ mod tests {
     fn what_is_quiet_is_left_alone() {
         let mut accept_watch = AcceptWatch::default();
         assert_eq!(accept_watch.next_deadline(), None);
-        // The client that knocked was served before the look.
+        // The first client was served before the sample.
         assert_eq!(look(&mut accept_watch, ms(7), LISTENER, &[sample(0, 1, false)]), found(&[], false));
         assert!(accept_watch.is_watching(LISTENER));
         assert_eq!(look(&mut accept_watch, ms(40), LISTENER, &[sample(0, 1, false)]), found(&[], true));
@@ -260,7 +264,7 @@ mod tests {
         }
     }
 
-    /// Workers that block now and then, with clients who come as they like.
+    /// Workers that block now and then, with clients at random times.
     #[test]
     fn clients_of_blocked_workers_are_found_in_time_and_others_are_not_blamed() {
         let mut found = 0;
@@ -288,9 +292,9 @@ mod tests {
                         first_waits[slot] = None;
                     }
                 }
-                let knock = (0..3).any(|slot| armed[slot] && waiting[slot] > 0);
+                let first_client = (0..3).any(|slot| armed[slot] && waiting[slot] > 0);
                 let due = accept_watch.due(ms(now)).count() > 0;
-                if (knock && !accept_watch.is_watching(LISTENER)) || due {
+                if (first_client && !accept_watch.is_watching(LISTENER)) || due {
                     looks += 1;
                     let samples: Vec<Sample> = (0..3_u32)
                         .filter(|slot| !on_behalf[*slot as usize])

@@ -1,8 +1,9 @@
 //! The messages on a worker's connection channel.
 //!
-//! The hot path of rcluster, so it is bytes and not JSON: a tag, then an entry for each descriptor that travels
-//! with the message. Every message is one packet. An entry is the number of the listener, in four bytes; where the
-//! connection has been with a worker before, what is known of it follows (see [`Kept`]).
+//! This is the hot path of rcluster, so messages are binary and not JSON: a tag, then an entry for each
+//! descriptor that travels with the message. Every message is one packet. An entry is the number of the
+//! listener, in four bytes; for a connection that another worker has had before, what is known of it follows
+//! (see [`Kept`]).
 
 use super::ids::{ListenerId, Slot};
 use super::schedule::Key;
@@ -10,24 +11,25 @@ use super::schedule::Key;
 /// The longest message in bytes: a tag and an entry for each of 32 descriptors.
 pub const MAX_MESSAGE: usize = 1 + KEPT_ENTRY * MAX_CONNECTIONS;
 
-/// The length in bytes of an entry: the listener.
+/// Bytes of an entry: the listener.
 const ENTRY: usize = 4;
 
-/// The length in bytes of the entry of a kept connection: listener, flags, slot, and a hash of eight bytes.
+/// Bytes of the entry of a kept connection: listener, flags, slot, and a hash of eight bytes.
 const KEPT_ENTRY: usize = 20;
 
-/// In the flags: a request has been answered on the connection.
+/// Flag: a request has been answered on the connection.
 const SERVED: u32 = 1;
-/// In the flags: there is a hash.
+/// Flag: there is a hash.
 const HAS_KEY: u32 = 2;
-/// In the flags: there is a slot.
+/// Flag: there is a slot.
 const HAS_SLOT: u32 = 4;
 
-/// The most connections in one message. It is the limit of descriptors, too.
+/// The largest number of connections, and so of descriptors, in one message.
 pub const MAX_CONNECTIONS: usize = 32;
 
-/// How many connections go into one message between processes that may have `descriptors` open. A message is received
-/// as a whole or not at all, so with few of them small ones make use of the last.
+/// The number of connections in one message between processes whose descriptor limit is `descriptors`. A
+/// message is received completely or not at all, so with few descriptors, small messages can use the last
+/// ones.
 #[must_use]
 pub fn batch_limit(descriptors: usize) -> usize {
     (descriptors / 128).clamp(1, MAX_CONNECTIONS)
@@ -37,47 +39,47 @@ pub fn batch_limit(descriptors: usize) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Tag {
-    /// Primary to worker: these connections are yours.
+    /// Primary to worker: new connections.
     Connections = b'C',
-    /// Primary to worker: nothing, but answer if a wake-up is wanted.
+    /// Primary to worker: no content; answer if a wake-up is wanted.
     Probe = b'P',
-    /// Worker to primary: my loop has turned, as you wanted to know.
+    /// Worker to primary: the event loop has turned, as requested.
     Woke = b'W',
-    /// Worker to primary: take these connections back, I do not listen there.
+    /// Worker to primary: these connections are returned, because the worker does not listen there.
     NotListening = b'N',
-    /// Worker to primary: take these connections back, my server is full.
+    /// Worker to primary: these connections are returned, because the server is full.
     Full = b'F',
-    /// Worker to primary: my server has room again. Names one listener, carries no descriptor.
+    /// Worker to primary: a server has room again. Carries one listener and no descriptor.
     Room = b'R',
-    /// Worker to primary: my server is full, and I do not accept by myself any more. Names one listener, carries no
+    /// Worker to primary: a server is full and no longer accepts by itself. Carries one listener and no
     /// descriptor.
     NoRoom = b'X',
-    /// Worker to primary: give these connections, which I have served, to other workers. Primary to worker: these
-    /// connections are yours, and their clients are no new ones.
+    /// Worker to primary: hand these open connections over to other workers. Primary to worker: connections
+    /// handed over by others, whose clients are not new.
     HandedOver = b'H',
-    /// Worker to primary: take these handed-over connections back, my server is full.
+    /// Worker to primary: these handed-over connections are returned, because the server is full.
     KeptFull = b'K',
 }
 
-/// What is known of a connection that has been with a worker before and is handed over to another one.
+/// What is known of a connection that one worker has handed over to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// Whether a request has been answered on it. If none has, its client still is at its first one.
+    /// Whether a request has been answered on it. If not, its client is still at its first request.
     pub served: bool,
-    /// What its client is recognised by, on a sticky listener: by its last request, where requests decide.
+    /// What identifies its client on a sticky listener: from its last request, if requests decide.
     pub key: Option<Key>,
 }
 
-/// What a message carries for each of its descriptors.
+/// The content of a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Carries {
-    /// It has no descriptors and names no listener.
+    /// No descriptors and no listener.
     Nothing,
-    /// It has no descriptors and names one listener.
+    /// No descriptors and one listener.
     Word,
     /// New connections.
     Connections,
-    /// Connections that have been with a worker before.
+    /// Connections that a worker has had before.
     KeptConnections,
 }
 
@@ -112,35 +114,35 @@ impl Tag {
     }
 }
 
-/// What a message says, without its descriptors.
+/// A parsed message, without its descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// What kind it is.
+    /// The tag.
     pub tag: Tag,
     entries: &'a [u8],
 }
 
-/// A message that nobody who follows the rules would send.
+/// A violation of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelError {
-    /// There is no such tag.
+    /// The tag is unknown.
     #[error("a channel message begins with the unknown tag {0:#04x}")]
     UnknownTag(u8),
-    /// No tag, or not a whole number of listeners behind it.
+    /// There is no tag, or an incomplete entry.
     #[error("a channel message has {0} bytes, which no message has")]
     Length(usize),
-    /// A descriptor must come with each listener of a message that hands connections over.
+    /// The number of descriptors differs from the number of listeners.
     #[error("a channel message names {listeners} listeners and brings {descriptors} descriptors")]
     Descriptors {
-        /// How many listeners the message names.
+        /// The number of listeners in the message.
         listeners: usize,
-        /// How many descriptors came with it.
+        /// The number of descriptors that came with it.
         descriptors: usize,
     },
 }
 
 impl<'a> Message<'a> {
-    /// Reads a message that came with `descriptors` descriptors.
+    /// Parses a message that came with `descriptors` descriptors.
     pub fn parse(bytes: &'a [u8], descriptors: usize) -> Result<Self, ChannelError> {
         let (&first, entries) = bytes.split_first().ok_or(ChannelError::Length(0))?;
         let tag = Tag::of(first).ok_or(ChannelError::UnknownTag(first))?;
@@ -161,7 +163,7 @@ impl<'a> Message<'a> {
         Ok(Self { tag, entries })
     }
 
-    /// How many descriptors a message should have come with, as far as that can be told from its bytes.
+    /// The number of descriptors with which a message should have come, as far as its bytes show it.
     #[must_use]
     pub fn descriptors(bytes: &[u8]) -> usize {
         let Some((&first, entries)) = bytes.split_first() else { return 0 };
@@ -171,13 +173,14 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// The listeners it names, in the order of its descriptors.
+    /// The listeners, in the order of the descriptors.
     #[must_use]
     pub fn listeners(&self) -> impl ExactSizeIterator<Item = ListenerId> + use<'a> {
         self.entries.chunks_exact(self.tag.entry()).map(|entry| ListenerId(number(entry, 0)))
     }
 
-    /// The same, with what is known of connections that have been with a worker before; None for new ones.
+    /// The listeners, each with what is known of a connection that a worker has had before; `None` for new
+    /// connections.
     #[must_use]
     pub fn connections(&self) -> impl ExactSizeIterator<Item = (ListenerId, Option<Kept>)> + use<'a> {
         let is_kept = self.tag.carries() == Carries::KeptConnections;
@@ -213,7 +216,7 @@ impl Kept {
     }
 }
 
-/// Writes a message. It grows with each listener and can be cleared for the next.
+/// Encodes a message. It grows with each entry and can be cleared for the next message.
 #[derive(Clone, Debug)]
 pub struct Writer {
     bytes: [u8; MAX_MESSAGE],
@@ -223,7 +226,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A message with a tag and no listener yet.
+    /// Creates a message with a tag and no entry.
     #[must_use]
     pub fn new(tag: Tag) -> Self {
         let mut bytes = [0; MAX_MESSAGE];
@@ -231,10 +234,10 @@ impl Writer {
         Self { bytes, length: 1, entry: tag.entry() }
     }
 
-    /// Names one more listener; with what is known of the connection, in a message about kept ones.
+    /// Appends an entry; `kept` only counts in messages about kept connections.
     ///
     /// # Panics
-    /// When it names [`MAX_CONNECTIONS`] already.
+    /// If the message already has [`MAX_CONNECTIONS`] entries.
     pub fn push(&mut self, listener: ListenerId, kept: Option<Kept>) {
         let entry = &mut self.bytes[self.length..self.length + self.entry];
         entry[..4].copy_from_slice(&listener.0.to_le_bytes());
@@ -244,7 +247,7 @@ impl Writer {
         self.length += self.entry;
     }
 
-    /// Forgets the listeners; the tag stays.
+    /// Removes the entries; the tag stays.
     pub fn clear(&mut self) {
         self.length = 1;
     }

@@ -1,17 +1,21 @@
-//! The control thread's decisions: which listeners there are, which workers there are to be, and what becomes of both.
+//! The decisions of the control thread about listeners and workers.
 //!
-//! One state machine owns them, because each depends on the other: a vacant listener stays open as long as supervision
-//! is going to start a worker; a worker is ready once its listener is open; one that drains leaves its listeners, and
-//! one that is promoted joins them. [`Control::input`] is the only way in. What follows from an input is appended in
-//! the order in which it is to be done.
+//! One state machine owns both, because each depends on the other: a vacant listener stays open as long as
+//! supervision is going to start a worker; a worker is ready once its listener is open; a draining worker
+//! leaves its listeners, and a promoted one joins them. [`Control::input`] is the only entry. Outputs are
+//! appended in the order in which they must be carried out.
 //!
-//! Workers are not trusted, and the answers of the system may be late: whatever an input names need not exist any more.
+//! Workers are not trusted, and answers of the system may be late: an input may name something that no longer
+//! exists.
 
 mod invariants;
 pub mod listeners;
 pub mod liveness;
 mod messages;
+mod operate;
+pub mod operator;
 pub mod orphans;
+mod readiness;
 pub mod slots;
 mod standbys;
 pub mod supervise;
@@ -25,6 +29,8 @@ use std::time::Duration;
 
 use self::listeners::Listeners;
 pub use self::messages::{Input, Output};
+use self::operator::Operators;
+use self::readiness::Readiness;
 use self::standbys::Standbys;
 use self::supervise::{By, ExitKind, KillSignal, Reason, Stats, Supervise};
 use self::unlinked::{Unlinked, Verdict};
@@ -33,25 +39,30 @@ use super::ids::{Slot, WorkerId};
 use super::schedule::Scheduling;
 use super::wire::{Drain, FromWorker, Reply, ToWorker, milliseconds};
 
-/// Listeners and workers.
+/// The state machine: see the module.
 #[derive(Debug)]
 pub struct Control {
     now: Duration,
     listeners: Listeners,
-    /// None before [`Input::Begin`].
+    /// `None` before [`Input::Begin`].
     supervise: Option<Supervise>,
     workers: Workers,
     standbys: Standbys,
     unlinked: Unlinked,
-    /// What supervision has not been told yet, because something that it has said is being done.
+    operators: Operators,
+    readiness: Readiness,
+    /// An operator has stopped the cluster, and [`Output::StopPrimary`] has not been issued yet.
+    stops_primary: bool,
+    /// Inputs for supervision that wait until its previous outputs have been carried out.
     untold: VecDeque<supervise::Input>,
     is_telling: bool,
     outbox: Vec<Output>,
 }
 
 impl Control {
-    /// No listener and no worker. `scheduling` says how the connections of each listener are distributed; a worker may
-    /// have `max_listeners` at a time, and no more than [`listeners::MAX_LISTENERS`].
+    /// Creates the state without listeners and workers. `scheduling` says how the connections of each
+    /// listener are distributed; a worker may have `max_listeners` at a time, and at most
+    /// [`listeners::MAX_LISTENERS`].
     #[must_use]
     pub fn new(scheduling: Scheduling, max_listeners: usize) -> Self {
         let mut listeners = Listeners::new(scheduling);
@@ -63,28 +74,55 @@ impl Control {
             workers: Workers::default(),
             standbys: Standbys::default(),
             unlinked: Unlinked::default(),
+            operators: Operators::default(),
+            readiness: Readiness::default(),
+            stops_primary: false,
             untold: VecDeque::new(),
             is_telling: false,
             outbox: Vec::new(),
         }
     }
 
-    /// When to give [`Input::Tick`] if nothing happens before, as a time since the same moment as `now`. None when
-    /// there is nothing to wait for.
+    /// When to give [`Input::Tick`] if no other input comes earlier, as a time since the same moment as
+    /// `now`. `None` if no timer is set.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let supervise = self.supervise.as_ref().and_then(Supervise::next_deadline);
         [self.listeners.next_deadline(), self.unlinked.next_deadline(), supervise].into_iter().flatten().min()
     }
 
-    /// How the supervised cluster stands; None if nobody supervises it.
+    /// Whether [`supervise::Input::Limits`] is used at all.
+    #[must_use]
+    pub fn needs_limits(&self) -> bool {
+        self.supervise.as_ref().is_some_and(Supervise::needs_limits)
+    }
+
+    /// The workers that will fail at the next tick because they are not ready in time.
+    #[must_use]
+    pub fn late(&self, now: Duration) -> Vec<WorkerId> {
+        self.supervise.as_ref().map(|supervise| supervise.late(now).collect()).unwrap_or_default()
+    }
+
+    /// The statistics of the supervised cluster; `None` without supervision.
     #[must_use]
     pub fn stats(&self, now: Duration) -> Option<Stats> {
         self.supervise.as_ref().map(|supervise| supervise.stats(now))
     }
 
-    /// Takes in what happened at `now`, which must not go back, and appends to `out` what to do, in order. Do all of it,
-    /// and give the answers that it asks for, before the next input.
+    /// Whether enough workers are ready and the cluster is not about to end. The error is the reason.
+    pub fn readiness(&self, now: Duration) -> Result<(), String> {
+        let supervise = self.supervise.as_ref().ok_or("nothing is supervised")?;
+        Readiness::ready(&supervise.stats(now), supervise.options().min_ready)
+    }
+
+    /// Whether enough workers have been ready at any time so far. The error says how many are now.
+    pub fn started(&mut self, now: Duration) -> Result<(), String> {
+        let supervise = self.supervise.as_ref().ok_or("nothing is supervised")?;
+        self.readiness.started(&supervise.stats(now), supervise.options().min_ready)
+    }
+
+    /// Processes an input at the time `now`, which must not go back, and appends the outputs to `out`, in
+    /// order. Carry out all of them, and give the answers that they require, before the next input.
     pub fn input(&mut self, now: Duration, input: Input, out: &mut Vec<Output>) {
         self.now = self.now.max(now);
         match input {
@@ -119,9 +157,11 @@ impl Control {
                 }
             }
             Input::Supervise(input) => self.supervise(input),
+            Input::Operator(input) => self.on_operator(input),
             Input::Tick => self.on_tick(),
         }
         out.append(&mut self.outbox);
+        out.extend(self.operators.take_outputs().into_iter().map(Output::Operator));
     }
 
     fn on_tick(&mut self) {
@@ -138,20 +178,22 @@ impl Control {
     fn on_frame(&mut self, worker: WorkerId, frame: FromWorker) {
         match frame {
             FromWorker::Hello => self.supervise(supervise::Input::Online { worker }),
-            FromWorker::Query(query) => self.listen(listeners::Input::Query { worker, query: *query }),
+            FromWorker::Listen(request) => {
+                self.listen(listeners::Input::Listen { worker, request: *request });
+            }
             FromWorker::Listening { listener } => {
                 self.listen(listeners::Input::Listening { worker, listener });
                 self.supervise(supervise::Input::Listening { worker });
             }
             FromWorker::Close { listener } => {
                 self.listen(listeners::Input::Close { worker, listener });
-                // It may close what it has not been given yet.
+                // It may close a listener whose socket it has not received yet.
                 self.standbys.on_leave(worker, listener);
             }
             FromWorker::ListensAlone => self.supervise(supervise::Input::Listening { worker }),
             FromWorker::Leaving => self.on_leaving(worker),
-            // It concerns neither listeners nor supervision: the thread that owns the stores answers.
-            FromWorker::Share(_) | FromWorker::Locks => {}
+            // Neither listeners nor supervision are concerned: the thread that owns the stores handles it.
+            FromWorker::Share(_) | FromWorker::Locks | FromWorker::Exchange => {}
             FromWorker::Held { drained, resources } => {
                 self.supervise(supervise::Input::Held { worker, drained, resources });
             }
@@ -163,7 +205,7 @@ impl Control {
         }
     }
 
-    /// What a worker that is about to end has not received is better off elsewhere at once.
+    /// The worker is about to end. Its unreceived connections go to other workers at once.
     fn on_hang_up(&mut self, worker: WorkerId) {
         if self.workers.get(worker).is_some_and(|it| !it.external) {
             self.unlinked.on_hang_up(self.now, worker);
@@ -171,7 +213,8 @@ impl Control {
         }
     }
 
-    /// Ends a worker's link. It takes that for the loss of its primary and exits, by itself or by the watch inside it.
+    /// Ends a worker's link. The worker treats that as the loss of its primary and exits, by its JavaScript
+    /// or by its watchdog thread.
     fn cut_off(&mut self, worker: WorkerId, why: String) {
         if self.workers.get(worker).is_none() {
             return;
@@ -183,7 +226,7 @@ impl Control {
         self.say(Output::TellBroken(worker, why));
         self.supervise(supervise::Input::CutOff { worker });
         self.withdraw(worker);
-        // For its listeners it is dead.
+        // Its listeners treat it as dead.
         self.listen(listeners::Input::WorkerDied { worker });
         self.standbys.on_go(worker);
     }
@@ -192,22 +235,23 @@ impl Control {
         let Some(Worker { supervised, .. }) = self.workers.remove(worker) else { return };
         self.unlinked.on_exit(worker);
         self.say(Output::Forget(worker));
-        // A worker that exits with 0 has meant to go, and its listeners go with it, unless supervision knows better. After
-        // anything else they stay open for a replacement.
+        // A worker that exits with code 0 ended on purpose, so it leaves its listeners, unless it is
+        // supervised. After any other end they stay open for a replacement.
         if exit == ExitKind::Code(0) && !supervised {
             self.listen(listeners::Input::WorkerLeaving { worker });
         }
         self.listen(listeners::Input::WorkerDied { worker });
         self.standbys.on_go(worker);
+        self.operators.on_exit(worker, exit);
         self.say(Output::TellExit(worker, exit));
         if supervised {
             self.supervise(supervise::Input::Exited { worker, exit });
         }
     }
 
-    /// A worker says that it takes no more connections, or the app has told it so.
+    /// A worker reports that it takes no more connections, or the app called `disconnect()` for it.
     fn on_leaving(&mut self, worker: WorkerId) {
-        // A worker that says so over and over must not fill the queues of other threads.
+        // Handled once: repeated reports must not fill the queues of other threads.
         if self.workers.is_leaving(worker) {
             return;
         }
@@ -215,14 +259,14 @@ impl Control {
             self.say(Output::Agree(worker));
         }
         self.supervise(supervise::Input::Leaving { worker });
-        // Supervision may have told it to drain.
+        // Supervision may have ordered a drain in response.
         if !self.workers.is_leaving(worker) {
             self.withdraw(worker);
             self.leave_listeners(listeners::Input::WorkerLeaving { worker }, worker);
         }
     }
 
-    /// What fails for want of a descriptor fails for this one server, as binding would have.
+    /// If no descriptor can be had, only this server fails, as if binding had failed.
     fn on_reply_failed(&mut self, worker: WorkerId, reply: &Reply, errno: i32) {
         self.say(Output::Reply(worker, Reply::refusal(reply.seq, errno)));
         if let Some(listener) = reply.listener {
@@ -231,7 +275,7 @@ impl Control {
     }
 
     fn withdraw(&mut self, worker: WorkerId) {
-        // Once: a worker that gives reasons for it over and over must not fill the queues of other threads.
+        // Once: a worker that triggers this repeatedly must not fill the queues of other threads.
         if self.workers.is_to_withdraw(worker) {
             self.say(Output::Withdraw(worker));
         }
@@ -244,7 +288,7 @@ impl Control {
         self.standbys.on_go(worker);
     }
 
-    /// Gives the registry of listeners an input, and does what it says.
+    /// Gives an input to the registry of listeners, and carries out its outputs.
     fn listen(&mut self, input: listeners::Input) {
         let mut outputs = Vec::new();
         self.listeners.handle(self.now, input, &mut outputs);
@@ -273,13 +317,13 @@ impl Control {
     fn reply(&mut self, worker: WorkerId, reply: Reply) {
         match self.standbys.hold_reply(worker, reply) {
             Some(reply) => self.say(Output::Reply(worker, reply)),
-            // It listens as soon as it may: a standby gets no further than this.
+            // A standby listens now as far as it can: it gets its connections when it is promoted.
             None => self.supervise(supervise::Input::Listening { worker }),
         }
     }
 
-    /// Gives supervision an input, and does what it says, in order. What follows from that waits until all of it has
-    /// been done.
+    /// Gives an input to supervision, and carries out its outputs in order. Inputs that result from them are
+    /// queued until all outputs have been carried out.
     fn supervise(&mut self, input: supervise::Input) {
         if self.supervise.is_none() {
             return;
@@ -290,17 +334,20 @@ impl Control {
         }
         let mut outputs = Vec::new();
         while let Some((supervise, input)) = self.supervise.as_mut().zip(self.untold.pop_front()) {
-            // What a worker shows is kept for the tick that follows.
-            let is_look = matches!(input, supervise::Input::Vitals { .. });
+            // The tick that follows evaluates the samples.
+            let is_look = matches!(input, supervise::Input::Vitals { .. } | supervise::Input::Stderr { .. });
             supervise.handle(self.now, input, &mut outputs);
             if is_look {
                 continue;
             }
-            // Before anybody leaves: whether somebody is to come decides what becomes of the listeners.
+            // Set before any worker leaves: the listeners stay open if a worker is expected.
             let expecting = supervise.is_expecting();
             self.listen(listeners::Input::Expecting(expecting));
             for output in outputs.drain(..) {
                 self.carry_out(output);
+            }
+            if std::mem::take(&mut self.stops_primary) {
+                self.say(Output::StopPrimary { code: 0 });
             }
         }
         self.is_telling = false;
@@ -308,15 +355,13 @@ impl Control {
 
     fn carry_out(&mut self, output: supervise::Output) {
         match output {
-            supervise::Output::Spawn { ticket, slot, retry, .. } => {
-                self.say(Output::Spawn { ticket, slot, retry });
-            }
+            supervise::Output::Spawn(order) => self.say(Output::Spawn(order)),
             supervise::Output::Promote { worker, slot } => self.promote(worker, slot),
             supervise::Output::Drain { worker, reason, timeout } => self.drain(worker, &reason, timeout),
             supervise::Output::Keep { worker } => self.say(Output::Send(worker, ToWorker::Keep)),
             supervise::Output::Kill { worker, signal } => {
                 if signal == KillSignal::Term {
-                    // Others may send it SIGTERM while it drains, which is no reason to end early.
+                    // The worker may get SIGTERM from others while it drains; that must not end it early.
                     self.say(Output::Send(worker, ToWorker::Terminate));
                 }
                 self.say(Output::Kill(worker, signal));
@@ -324,9 +369,22 @@ impl Control {
             supervise::Output::Reclaim { worker } => self.withdraw(worker),
             supervise::Output::Probe { worker } => self.say(Output::Send(worker, ToWorker::Ping)),
             supervise::Output::CaptureStack { worker } => self.say(Output::CaptureStack(worker)),
-            supervise::Output::Tell(event) => self.say(Output::Tell(event)),
-            supervise::Output::Done { request, result } => self.say(Output::Answer { request, result }),
-            supervise::Output::StopPrimary { code } => self.say(Output::StopPrimary { code }),
+            supervise::Output::Tell(event) => {
+                self.operators.on_event(&event);
+                if matches!(event, supervise::Event::Ready { .. } | supervise::Event::Promote { .. }) {
+                    // Enough workers may be ready now, and no longer when a probe checks. So record it here.
+                    let _known = self.started(self.now);
+                }
+                self.say(Output::Tell(event));
+            }
+            supervise::Output::Done { request, result } => match self.operators.on_done(request, &result) {
+                Some(stops) => self.stops_primary |= stops,
+                None => self.say(Output::Answer { request, result }),
+            },
+            supervise::Output::StopPrimary { code } => {
+                self.stops_primary = false;
+                self.say(Output::StopPrimary { code });
+            }
         }
     }
 
@@ -342,7 +400,7 @@ impl Control {
         }
     }
 
-    /// Tells a worker to go. It gets nothing more from now on, whenever it hears of it.
+    /// Orders a worker to drain. It gets nothing more from now on, even before it receives the order.
     fn drain(&mut self, worker: WorkerId, reason: &Reason, timeout: Duration) {
         self.say(Output::Agree(worker));
         self.say(Output::StopForwarding(worker));
@@ -351,13 +409,14 @@ impl Control {
         } else {
             let order = Drain { reason: reason.to_string(), timeout_ms: milliseconds(timeout) };
             if *reason == Reason::Shutdown {
-                // It says itself when it leaves: what came by then would have nowhere to go.
+                // All workers drain, so the connections that wait for this one have nowhere else to go: they
+                // are passed first. The worker reports when it leaves.
                 return self.say(Output::LastCall(worker, order));
             }
             self.say(Output::Send(worker, ToWorker::Drain(order)));
         }
         self.withdraw(worker);
-        let replaced = !matches!(reason, Reason::Scale | Reason::Shutdown)
+        let replaced = !matches!(reason, Reason::Scale | Reason::Drain | Reason::Shutdown)
             && self.supervise.as_ref().is_some_and(Supervise::has_worker_or_will);
         let input = if replaced {
             listeners::Input::WorkerReplaced { worker }

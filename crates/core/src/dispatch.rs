@@ -1,26 +1,27 @@
-//! Which worker gets which connection: the brain of the dispatcher thread.
+//! Assigns connections to workers: the state machine of the dispatcher thread.
 //!
-//! The shell accepts, passes each connection over the chosen worker's own channel and closes its copy. A
-//! worker does not answer; it counts what it has received on a page that both sides see, so what was sent
-//! and not yet counted is *in flight*. The window on that is the flow control. The shell can also read the
-//! worker's end of the channel, so whatever is in flight can be taken back (*reclaimed*).
+//! The shell accepts, passes each connection over the chosen worker's channel and closes its copy. A worker
+//! does not answer; it counts what it has received on a page that both sides share, so a connection that was
+//! sent and not yet counted is *in flight*. The window limits these: it is the flow control. The shell can
+//! also read the worker's end of the channel, so connections in flight can be *reclaimed*.
 //!
-//! - Who is ready (room in its window, takes connections of that listener, loop turning) is served as the
-//!   listener's schedule says. Where a connection has a worker of its own it waits a limited time for that
-//!   one, and others pass it by.
-//! - With nobody ready, connections wait here in order, a limited number of them; after that the listener
-//!   is paused and clients wait in its backlog, as they do at once when it has no member at all. If the
-//!   listener's plan says so, those who are too many or have waited too long are shed instead.
-//! - A worker that has something in flight and shows no sign of life for [`Config::blocked_after`] is
-//!   *blocked*. It gets nothing until its loop turns; and as soon as another member of one of its
-//!   listeners is idle, what is in its channel is reclaimed for whoever is ready.
-//! - What is returned or reclaimed is requeued: it goes to the head of the queue.
-//! - What a worker that drains hands over is no new client: it is not counted as one, never shed, and takes no room
-//!   in the queue from those who are. How much of it there is at a time is limited by [`Dispatch::hand_over_room`].
+//! - The listener's schedule chooses among the workers that are ready (room in the window, takes connections
+//!   of that listener, loop turning). A connection that belongs to a certain worker waits for it for a
+//!   limited time, and other connections overtake it.
+//! - If no worker is ready, connections wait here in order, up to a limit; beyond it the listener is paused
+//!   and clients wait in its backlog. Without any member the listener is paused at once. If the listener's
+//!   plan says so, connections beyond the limit, or that have waited too long, are shed instead.
+//! - A worker with connections in flight that shows no activity for [`Config::blocked_after`] is *blocked*.
+//!   It gets nothing until its loop turns; and as soon as another member of one of its listeners is idle, the
+//!   connections in its channel are reclaimed for workers that are ready.
+//! - Returned and reclaimed connections are requeued: they go to the head of the queue.
+//! - The client of a handed-over connection is not new: it is not counted as one, never shed, and takes no
+//!   room in the queue from new clients. [`Dispatch::hand_over_room`] limits how many are handed over at a
+//!   time.
 //!
-//! A connection is moved in, out and back in, and never copied: so it is in one place only, here or with
-//! the shell, and cannot be given out twice. Workers are not trusted: counters, returned connections and
-//! wake-ups may be anything, and cost only their own worker.
+//! A connection is moved in and out, and never copied: so it is in one place only, here or with the shell,
+//! and cannot be sent twice. Workers are not trusted: counters, returned connections and wake-ups may be
+//! false, and harm only their own worker.
 
 mod candidates;
 mod counts;
@@ -43,7 +44,7 @@ use self::requeue::Requeued;
 use self::worker::{Standing, Worker};
 use super::ids::{ListenerId, WorkerId};
 
-/// Decides. Made once, fed with everything that happens, never asked for anything else.
+/// The state machine. It is created once and fed with every input.
 #[derive(Debug)]
 pub struct Dispatch<C> {
     config: Config,
@@ -52,18 +53,18 @@ pub struct Dispatch<C> {
     listeners: Vec<Listener<C>>,
     /// Connections in all the queues.
     waiting: usize,
-    /// Nothing waits in a queue or in the channel of a blocked worker, and nothing is accepted on behalf of one: then an accepted
-    /// connection is all that has to be looked at.
+    /// Nothing waits in a queue or in the channel of a blocked worker, and the shell accepts on behalf of no
+    /// worker: then only the accepted connection needs to be considered.
     calm: bool,
     deadline: Option<Time>,
-    /// The earliest moment at which a member that answered that it does not listen may be asked again.
+    /// The earliest time at which a member that reported that it does not listen may be tried again.
     retry_at: Option<Time>,
     /// The listener whose queue is served first next time.
     first_served: usize,
 }
 
 impl<C: Connection> Dispatch<C> {
-    /// A dispatcher without workers or listeners.
+    /// Creates a dispatcher without workers or listeners.
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
@@ -78,19 +79,19 @@ impl<C: Connection> Dispatch<C> {
         }
     }
 
-    /// When to give [`Input::Tick`] if nothing happens before. None when there is nothing to watch.
+    /// When to give [`Input::Tick`] if no other input comes earlier. `None` if no timer is set.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         self.deadline
     }
 
-    /// How many connections wait here for a worker.
+    /// The number of connections that wait here for a worker.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// All at a glance.
+    /// The statistics.
     pub fn stats(&self, board: &impl Board) -> Stats {
         let listeners = self.listeners.iter().map(|listener| ListenerStats {
             listener: listener.id,
@@ -109,11 +110,11 @@ impl<C: Connection> Dispatch<C> {
         Stats { listeners: listeners.collect(), workers: workers.collect() }
     }
 
-    /// Takes in what happened and says what to do about it.
+    /// Processes an input.
     ///
-    /// The outputs are appended to `out`. Carry them all out, in order, before the next input, also before
-    /// the inputs to which they lead themselves: by the time of a call everything said before counts as
-    /// done, so a pause that is carried out after a later resume would last for ever.
+    /// The outputs are appended to `out`. Carry them all out, in order, before the next input, including the
+    /// inputs that result from them: each call assumes that all earlier outputs have taken effect, so a pause
+    /// carried out after a later resume would last forever.
     pub fn handle(&mut self, now: Time, input: Input<C>, board: &impl Board, out: &mut Vec<Output<C>>) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.find_blocked(now, board, out);
@@ -122,7 +123,7 @@ impl<C: Connection> Dispatch<C> {
             Input::Accepted { listener, conn } => match self.position(listener) {
                 None => out.push(Output::Close { conn }),
                 Some(index) => {
-                    // The client of one that is handed over was counted when it came.
+                    // The client of a handed-over connection was counted when it was accepted.
                     let clients = u64::from(!conn.is_kept());
                     self.listeners[index].counts.accepted += clients;
                     self.listeners[index].counts.handed_over += 1 - clients;
@@ -167,7 +168,7 @@ impl<C: Connection> Dispatch<C> {
         self.after_input(now, board, out);
     }
 
-    /// The hot path: on a calm day a connection goes straight on. Given back when it has to wait.
+    /// The hot path: if nothing else waits, the connection is sent at once. Returns it if it has to wait.
     fn pass_on(
         &mut self,
         index: usize,
@@ -190,14 +191,14 @@ impl<C: Connection> Dispatch<C> {
         worker.sent(window, now);
         out.push(Output::Send { worker: worker.id, listener: listener.id, conn });
         if self.deadline.is_none() && worker.shared > 0 {
-            // Not worth being exact: this is the earliest there can be, and looking too early costs little.
+            // Need not be exact: this is the earliest possible time, and checking too early costs little.
             self.deadline = Some(now.saturating_add(self.config.blocked_after));
         }
         None
     }
 
-    /// What follows from whatever happened, in this order: old connections before new ones, and listeners
-    /// are let go on only when the queues are what they will be.
+    /// What follows from every input, in this order: old connections before new ones, and listeners are
+    /// resumed only when the queues are final.
     fn after_input(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
         self.relieve(now, board, out);
         self.dispatch_queue(now, board, out);
@@ -215,7 +216,7 @@ impl<C: Connection> Dispatch<C> {
             })
     }
 
-    /// Takes their connections away from blocked workers when somebody idle could have them.
+    /// Reclaims the connections of blocked workers if an idle worker could take them.
     fn relieve(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
         for place in 0..self.workers.len() {
             let worker = &mut self.workers[place];
@@ -236,7 +237,7 @@ impl<C: Connection> Dispatch<C> {
         })
     }
 
-    /// Hands out what waits, as far as somebody is ready; asks the others to say when they are.
+    /// Sends waiting connections while workers are ready; requests a wake-up from the others.
     fn dispatch_queue(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
         if self.waiting == 0 {
             return;
@@ -246,12 +247,12 @@ impl<C: Connection> Dispatch<C> {
         let mut served = None;
         for index in (0..count).map(|step| (self.first_served + step) % count) {
             let listener = &mut self.listeners[index];
-            // Past those who have to wait for their own worker, where there are such.
+            // Skips connections that wait for their own worker.
             let mut left = 0;
             let mut passed_by = false;
             loop {
                 let Some((conn, since)) = listener.queue.get(left) else {
-                    // A worker that had no room for those has had some for another one since: there may be more.
+                    // A worker that had no room for the skipped ones may have had some since.
                     if std::mem::take(&mut passed_by) {
                         left = 0;
                         continue;
@@ -287,14 +288,14 @@ impl<C: Connection> Dispatch<C> {
                 }
             }
         }
-        // Whoever had the first choice this time comes last next time, or a busy listener could use up
-        // all the room there ever is.
+        // The listener that was served first comes last next time; otherwise a busy listener could use all
+        // the room.
         if let Some(index) = served {
             self.first_served = index + 1;
         }
     }
 
-    /// Turns away whoever is too many, where that is wanted.
+    /// Sheds connections where the plan says so.
     fn shed(&mut self, now: Time, out: &mut Vec<Output<C>>) {
         for listener in &mut self.listeners {
             while let Some(conn) = listener.too_many(now).and_then(|index| listener.queue.take(index)) {
@@ -305,7 +306,7 @@ impl<C: Connection> Dispatch<C> {
         }
     }
 
-    /// Keeps the queues within their limit.
+    /// Pauses and resumes listeners, to keep the queues within their limits.
     fn regulate(&mut self, out: &mut Vec<Output<C>>) {
         for listener in &mut self.listeners {
             let limit = listener.limit();
@@ -327,7 +328,7 @@ impl<C: Connection> Dispatch<C> {
             let members = self.listeners.iter().flat_map(|listener| &listener.members);
             self.retry_at = members.filter_map(|member| member.rests_until(now)).min();
         }
-        // When somebody may be asked again matters only while something waits.
+        // The retry time matters only while something waits.
         let retry_at = self.retry_at.filter(|_| !self.calm);
         let queues = self.listeners.iter().filter_map(|listener| listener.next_due(now)).min();
         blocked.into_iter().chain(retry_at).chain(queues).min()
@@ -340,12 +341,12 @@ impl<C: Connection> Dispatch<C> {
                 suspend(worker, Standing::Blocked, out);
             }
         }
-        // The deadline has to be set anew, whatever else this input is about.
+        // Makes the next input compute the deadline again.
         self.calm = false;
     }
 
-    /// Has the worker's channel emptied. Its probe goes with the rest, so a worker that is to be waited for
-    /// needs another.
+    /// Reclaims what is in the worker's channel. Its probe is discarded too, so a worker whose wake-up is
+    /// awaited needs another one.
     fn reclaim(&mut self, place: usize, out: &mut Vec<Output<C>>) {
         let worker = &mut self.workers[place];
         worker.reclaiming = true;
@@ -364,8 +365,8 @@ impl<C: Connection> Dispatch<C> {
     }
 }
 
-/// From now on the worker gets nothing, until it says that its loop turns; which it has a reason to do,
-/// since there is at least a probe to be received.
+/// The worker gets nothing until it reports a turn of its loop. It will turn, because there is at least a
+/// probe to receive.
 fn suspend<C>(worker: &mut Worker, standing: Standing, out: &mut Vec<Output<C>>) {
     worker.standing = standing;
     ask_for_wake(worker, out);

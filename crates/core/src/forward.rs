@@ -1,15 +1,15 @@
-//! Which worker gets which client, where workers listen by themselves and the primary forwards bytes:
-//! the brain of one forwarded address. What happens to the bytes is in [`relay`].
+//! Assigns clients to workers that listen on their own ports, for one front: the state machine. [`relay`]
+//! handles the bytes.
 //!
-//! - A client is connected to the next worker as the schedule says. While that is under way nothing is
-//!   read from it: so a worker that refuses has cost nothing, and the next one is asked.
-//! - A worker that refuses *rests*, longer each time. One that did not take the last connection it was
-//!   offered, or was never offered one, is offered one at a time: so a worker that is starting is found
-//!   within [`Config::longest_rest`] of its listening, by one client that waits for it anyway.
-//! - With nobody ready a few clients wait here, at most for [`Config::connect_timeout`], and the others in
-//!   the backlog; with no worker at all, all of them there.
-//! - A worker that leaves gets nothing more. What it has goes on.
-//! - Connections on which nothing moves are ended, as far as that is wanted.
+//! - A client is connected to the next worker of the schedule. Until that succeeds nothing is read from the
+//!   client, so a refusal by a worker loses nothing, and the next worker is tried.
+//! - A worker that refuses *rests*, longer each time. A worker that refused its last connection, or has never
+//!   been offered one, is offered one at a time: so a starting worker is found within
+//!   [`Config::longest_rest`] after it listens, by one client that waits anyway.
+//! - If no worker is ready, a few clients wait here, for at most [`Config::connect_timeout`], and the others
+//!   in the backlog; if there is no worker at all, all of them wait in the backlog.
+//! - A leaving worker gets nothing more. Its connections continue.
+//! - Idle connections are ended, if configured.
 
 mod members;
 mod messages;
@@ -27,9 +27,9 @@ use super::schedule::{Home, Key, Policy, Schedule};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// For a worker.
+    /// It waits for a worker.
     Waiting,
-    /// This worker has been asked.
+    /// A connection to this worker is being opened.
     Connecting(WorkerId),
     Open(WorkerId),
     HalfOpen(WorkerId),
@@ -40,43 +40,43 @@ struct Conn {
     since: Time,
     key: Option<Key>,
     stage: Stage,
-    /// When to look at it, if anything has to be watched.
+    /// When to check it, if it has a timer.
     alarm: Option<Time>,
 }
 
-/// What has come about so far.
+/// The counters of one front.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Clients that connected.
     pub accepted: u64,
-    /// How often a worker did not take a client, which then went to another or waited.
+    /// How often a worker refused a client, which then went to another worker or waited.
     pub refusals: u64,
-    /// Clients that no worker took in time.
+    /// Clients that no worker accepted in time.
     pub turned_away: u64,
-    /// Connections that ended because nothing moved.
+    /// Connections that ended because they were idle.
     pub timed_out: u64,
 }
 
-/// Decides. One for each address that clients connect to.
+/// The state machine of one front.
 #[derive(Debug)]
 pub struct Forward {
     config: Config,
     schedule: Schedule,
-    /// By seat.
+    /// In the order of their seats.
     members: Vec<Member>,
-    /// Those that get nothing more and still have connections. Where they sit does not matter.
+    /// Workers that get nothing more and still have connections. Not in any order.
     leaving: Vec<Member>,
     conns: HashMap<ConnId, Conn>,
     waiting: VecDeque<ConnId>,
     alarms: BTreeSet<(Time, ConnId)>,
     accepting: bool,
-    /// There were no descriptors: nothing is begun before this time.
+    /// Descriptors have run out: no connection is begun before this time.
     exhausted_until: Option<Time>,
     counters: Counters,
 }
 
 impl Forward {
-    /// A forwarder without workers. It does not accept yet.
+    /// Creates a front without workers. It does not accept yet.
     #[must_use]
     pub fn new(config: Config, policy: Policy) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl Forward {
         }
     }
 
-    /// When to give [`Input::Tick`] if nothing happens before.
+    /// When to give [`Input::Tick`] if no other input comes earlier.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         let rests = self.members.iter().filter_map(|member| member.rests_until).min();
@@ -102,31 +102,31 @@ impl Forward {
         [self.exhausted_until, rests, alarm].into_iter().flatten().min()
     }
 
-    /// What has come about so far.
+    /// The counters so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// How many clients wait for a worker.
+    /// The number of clients that wait for a worker.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// How many connections there are, with those that wait.
+    /// The number of connections, including waiting ones.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.conns.len()
     }
 
-    /// Each worker with the number of its connections.
+    /// The number of connections of each worker.
     pub fn loads(&self) -> impl Iterator<Item = (WorkerId, u32)> {
         self.members.iter().chain(&self.leaving).map(|member| (member.worker, member.open))
     }
 
-    /// Takes in what happened and says what to do about it. The outputs are appended to `out`; carry
-    /// them all out, in order, before the next input.
+    /// Processes an input. The outputs are appended to `out`; carry them all out, in order, before the next
+    /// input.
     pub fn handle(&mut self, now: Time, input: Input, activity: &impl Activity, out: &mut Vec<Output>) {
         match input {
             Input::WorkerAdded { worker, slot } => {
@@ -174,7 +174,7 @@ impl Forward {
         let Some(it) = self.conns.get_mut(&conn) else { return };
         let stage = std::mem::replace(&mut it.stage, Stage::Waiting);
         if matches!(stage, Stage::Open(_) | Stage::HalfOpen(_)) {
-            // It has been served in between, for however long.
+            // It was served in between, so its time to wait starts again.
             it.since = now;
         }
         let since = it.since;
@@ -195,7 +195,7 @@ impl Forward {
         } else {
             self.counters.refusals += 1;
         }
-        // It was here before those who wait.
+        // It came before those who wait now.
         self.waiting.push_front(conn);
         self.set_alarm(conn, Some(since.saturating_add(config.connect_timeout)));
     }
@@ -246,7 +246,7 @@ impl Forward {
                         out.push(Output::Abort { conn, reason: Reason::NoWorker });
                         self.remove(conn);
                     } else {
-                        // Only a worker that was asked has less time than that.
+                        // Not the whole time to connect is over, only the time of one attempt.
                         out.push(Output::GiveUp { conn });
                         self.refused(conn, Refusal::Saturated, now);
                     }
@@ -269,7 +269,7 @@ impl Forward {
         }
     }
 
-    /// Offers the clients that wait to whoever is ready.
+    /// Offers the waiting clients to workers that are ready.
     fn dispatch_queue(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.exhausted_until.is_some_and(|until| until > now) {
             return;
@@ -342,10 +342,10 @@ impl Forward {
         }
     }
 
-    /// Checks that what is known can be.
+    /// Checks the invariants.
     ///
     /// # Panics
-    /// If it cannot.
+    /// If one is broken.
     pub fn check_invariants(&self, now: Time) {
         for (&conn, it) in &self.conns {
             assert_eq!(it.stage == Stage::Waiting, self.waiting.contains(&conn), "{conn:?}");

@@ -1,10 +1,10 @@
 //! The queue of connections for which a hook, a function of the app, chooses the worker.
 //!
-//! The hook is called for batches, one at a time: while one is out, the next gathers. So there is one message each
-//! way for many connections when the app is busy, and for few when it is not.
+//! The hook is called with batches, one at a time: while it handles one, the next is collected. So there is
+//! one message each way for many connections when the app is busy, and for few when it is not.
 //!
 //! A connection without an answer in time is scheduled without one, and from then on the app counts as
-//! *unresponsive*: until the answers to that batch arrive, no connection waits and no batch goes out.
+//! *unresponsive*: until the answers to that batch arrive, no connection waits and no batch is sent.
 
 use serde::Serialize;
 use std::time::Duration;
@@ -12,59 +12,59 @@ use std::time::Duration;
 use super::ids::{ListenerId, WorkerId};
 use super::pending::Pending;
 
-/// How many connections may wait for answers. One more is not asked about.
+/// The largest number of connections that wait for answers. The hook is not called for further ones.
 pub const CROWD: usize = 512;
 
-/// What the app says about a connection.
+/// The hook's answer for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is for this worker.
+    /// This worker.
     Worker(WorkerId),
-    /// It is for whoever is next in turn.
+    /// Any worker: the schedule decides.
     Anybody,
-    /// The app has given an answer that is none.
+    /// The answer is invalid.
     Refused,
 }
 
-/// A batch of questions.
+/// Connections for which the hook is called together.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch<'a, C> {
-    /// By which the answers are known.
+    /// The number that identifies the answers.
     pub number: u32,
-    /// What is asked about. Those of one listener stand together.
+    /// The connections, grouped by listener.
     pub conns: Vec<(ListenerId, &'a C)>,
 }
 
-/// What became of the connections of listeners that ask.
+/// Counts of the connections of listeners with a hook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HookCounts {
-    /// Asked about.
+    /// Sent to the hook.
     pub asked: u64,
-    /// Answered in time, be it with a worker or that anybody will do.
+    /// Answered in time, with a worker or without a choice.
     pub answered: u64,
     /// Not answered in time.
     pub late: u64,
-    /// Answered with something that is no answer.
+    /// Answered with an invalid answer.
     pub refused: u64,
-    /// Never asked about: the app was unresponsive, or too many were waiting.
+    /// Not sent to the hook: the app was unresponsive, or too many connections were waiting.
     pub unasked: u64,
 }
 
-/// See the module.
+/// The queue: see the module.
 #[derive(Debug)]
 pub struct HookQueue<C> {
     pending: Pending<C>,
-    /// To be asked about next; all of them are pending.
+    /// The connections of the next batch; all of them are pending.
     gathered: Vec<u32>,
     out: Option<Out>,
-    /// Somebody has waited in vain for the batch that is out.
+    /// A connection of the current batch was not answered in time.
     unresponsive: bool,
     batches: u32,
     counts: HookCounts,
 }
 
-/// The batch that is out. Some of it may have gone in by now.
+/// The batch that the hook handles. Some of its connections may have been released.
 #[derive(Debug)]
 struct Out {
     batch: u32,
@@ -85,8 +85,7 @@ impl<C> Default for HookQueue<C> {
 }
 
 impl<C> HookQueue<C> {
-    /// A connection that is to be asked about, and for whose answer to wait until `until`. Given back if it
-    /// is to go in at once.
+    /// Adds a connection that waits for an answer until `until`. Returns it if it is to be scheduled at once.
     pub fn enter(&mut self, listener: ListenerId, conn: C, until: Duration) -> Option<C> {
         if self.unresponsive || self.pending.len() >= CROWD {
             self.counts.unasked += 1;
@@ -96,14 +95,14 @@ impl<C> HookQueue<C> {
         None
     }
 
-    /// What to ask now, if anything. It has to be asked.
+    /// The next batch, if one is to be sent now. The caller must send it.
     #[must_use]
     pub fn next_batch(&mut self) -> Option<Batch<'_, C>> {
         if self.out.is_some() || self.gathered.is_empty() {
             return None;
         }
         let mut numbers = std::mem::take(&mut self.gathered);
-        // Stable: the connections of each listener keep their order.
+        // A stable sort: the connections of each listener keep their order.
         numbers.sort_by_key(|number| self.pending.get(*number).map(|(listener, _)| listener));
         let conns: Vec<_> = numbers.iter().filter_map(|number| self.pending.get(*number)).collect();
         self.batches = self.batches.wrapping_add(1);
@@ -112,8 +111,8 @@ impl<C> HookQueue<C> {
         Some(Batch { number: self.batches, conns })
     }
 
-    /// The answers to a batch, in its order. Says who may go in, and for whom each of them is, if for
-    /// anybody in particular. What is answered too late, or twice, is no news.
+    /// Processes the answers to a batch, in its order. Returns the released connections, each with its worker
+    /// if the hook chose one. Late or repeated answers are ignored.
     #[must_use]
     pub fn answered(
         &mut self,
@@ -122,7 +121,7 @@ impl<C> HookQueue<C> {
     ) -> Vec<(ListenerId, C, Option<WorkerId>)> {
         let Some(out) = self.out.take_if(|out| out.batch == batch) else { return Vec::new() };
         self.unresponsive = false;
-        // Whoever an answer is missing for need not wait for it either.
+        // Connections without an answer need not wait either.
         let answers = answers.into_iter().chain(std::iter::repeat(Answer::Refused));
         let mut decided = Vec::with_capacity(out.numbers.len());
         for (number, answer) in out.numbers.into_iter().zip(answers) {
@@ -140,7 +139,8 @@ impl<C> HookQueue<C> {
         decided
     }
 
-    /// Those who need not wait any longer, because their time is up, or because the app turns out to be unresponsive.
+    /// The connections that need not wait any longer, because their time is over or because the app is
+    /// unresponsive.
     #[must_use]
     pub fn overdue(&mut self, now: Duration) -> Vec<(ListenerId, C)> {
         let mut released = Vec::new();
@@ -162,28 +162,28 @@ impl<C> HookQueue<C> {
         released
     }
 
-    /// When to ask for [`HookQueue::overdue`] at the latest.
+    /// When to call [`HookQueue::overdue`] at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.pending.next_deadline()
     }
 
-    /// How many wait.
+    /// The number of waiting connections.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.pending.len()
     }
 
-    /// What has become of all so far.
+    /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> HookCounts {
         self.counts
     }
 
-    /// Says which rule is broken, if one is.
+    /// Checks the invariants.
     ///
     /// # Errors
-    /// The broken rule in words.
+    /// The broken invariant, in words.
     pub fn check_invariants(&self) -> Result<(), String> {
         let is_there = |number: &&u32| self.pending.get(**number).is_some();
         let out = self.out.iter().flat_map(|out| &out.numbers).filter(is_there).count();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     impl Play {
-        /// Who does not have to wait.
+        /// Adds connections. Returns those that need not wait.
         fn enter(&mut self, letters: &str) -> String {
             let until = Duration::from_millis(self.now + 100);
             let passed = letters.chars().filter_map(|letter| self.hook.enter(LISTENER, letter, until));
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(play.ask(), None);
         assert_eq!(play.answer(1, &[Answer::Worker(TWO), Answer::Anybody]), [('a', Some(TWO)), ('b', None)]);
         assert_eq!(play.ask(), Some((2, "cde".into())));
-        // Two that are no answers, one of which is missing.
+        // Two invalid answers, one of which is missing.
         assert_eq!(
             play.answer(2, &[Answer::Worker(TWO), Answer::Refused]),
             [('c', Some(TWO)), ('d', None), ('e', None)]
@@ -280,11 +280,11 @@ mod tests {
         play.at(40);
         play.enter("b");
         assert_eq!(play.at(99), "");
-        // One was asked about in vain; the other does not wait for its turn to be.
+        // One was sent to the hook without an answer; the other one does not wait for its batch.
         assert_eq!(play.at(100), "ab");
         assert_eq!(play.enter("cd"), "cd");
         assert_eq!(play.ask(), None);
-        // Not the answers that are waited for, then these: they are late, but answers.
+        // First answers to another batch, then to this one: they are late, but count as answers.
         assert_eq!(play.answer(9, &[Answer::Worker(TWO)]), []);
         assert_eq!(play.enter("e"), "e");
         assert_eq!(play.answer(1, &[Answer::Worker(TWO)]), []);

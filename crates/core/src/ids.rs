@@ -1,4 +1,4 @@
-//! The names things go by: numbers that cannot be mixed up.
+//! The numbers that identify things, as types that cannot be confused.
 
 use std::fmt;
 
@@ -9,14 +9,15 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct WorkerId(pub u32);
 
-/// A listening socket of the primary. Never reused, so a late frame that names a closed
-/// listener cannot reach its successor.
+/// A listening socket of the primary. Never reused, so a late frame about a closed listener cannot reach its
+/// successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ListenerId(pub u32);
 
-/// The place of a worker among the others, counted from 0. Workers come and go in it; it stays. Who replaces a worker
-/// has the slot of its predecessor, and with it whatever belongs to the slot: its clients, its listening sockets.
+/// The place of a worker among the others, counted from 0. Workers come and go, the slot stays. A replacement
+/// has the slot of its predecessor, and with it everything that belongs to the slot: its clients, its
+/// listening sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Slot(pub u32);
@@ -25,8 +26,7 @@ pub struct Slot(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// Something asked of the supervision that is answered later. Whoever asks chooses the number, and
-/// gets it back once.
+/// A request to supervision that is answered later. The requester chooses the number, and gets it back once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Request(pub u64);
 

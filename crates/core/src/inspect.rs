@@ -1,6 +1,6 @@
-//! Which port the inspector of each supervised worker gets.
+//! The inspector port of each supervised worker.
 //!
-//! Workers are also started while the primary's JavaScript is busy, so nobody can be asked for a port then.
+//! Workers are also started while the primary's JavaScript is busy, so ports are chosen in advance.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,16 +9,17 @@ use super::ids::WorkerId;
 const FIRST: u32 = 1024;
 const LAST: u32 = 65_535;
 
-/// The port of the n-th worker that is debugged, where the app names none: as in Node. Above 65535 it goes on with 1024.
+/// The port of the n-th debugged worker, if the app gives none: as in Node. After 65535 comes 1024.
 #[must_use]
 pub fn counted(debug_port: u32, n: u32) -> u32 {
     let port = debug_port.saturating_add(n);
     if port > LAST { FIRST + (port - LAST - 1) % (LAST - FIRST + 1) } else { port }
 }
 
-/// Ports that the app has chosen, as text, one for each worker to come.
+/// Ports that the app has chosen, as text, one for each future worker.
 ///
-/// When there are no more, a worker gets the port of one that has ended; and where none has, `0`: any that is free.
+/// When they are used up, a worker gets the port of one that has ended, or `0`, any free port, if there is
+/// none.
 #[derive(Clone, Debug, Default)]
 pub struct Chosen {
     waiting: VecDeque<String>,
@@ -27,30 +28,30 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    /// Ports that nobody has so far.
+    /// Creates the list with these unused ports.
     #[must_use]
     pub fn new(ports: Vec<String>) -> Self {
         Self { waiting: ports.into(), ..Self::default() }
     }
 
-    /// The app has chosen some more.
+    /// Adds ports.
     pub fn add(&mut self, ports: Vec<String>) {
         self.waiting.extend(ports);
     }
 
-    /// The app has chosen anew, for the workers that are started from now on.
+    /// Replaces the unused ports, for workers that are started from now on.
     pub fn choose_anew(&mut self, ports: Vec<String>) {
         self.waiting = ports.into();
         self.freed.clear();
     }
 
-    /// Those that nobody has so far.
+    /// The unused ports.
     #[must_use]
     pub fn into_ports(self) -> Vec<String> {
         self.waiting.into()
     }
 
-    /// The port of a worker that is about to be started.
+    /// The port of a worker that is about to start.
     pub fn take(&mut self, worker: WorkerId) -> String {
         let port = self.waiting.pop_front().or_else(|| self.freed.pop_front());
         let Some(port) = port else { return "0".into() };
@@ -58,7 +59,7 @@ impl Chosen {
         port
     }
 
-    /// A worker has ended, or was not started after all.
+    /// A worker has ended, or was not started.
     pub fn on_exit(&mut self, worker: WorkerId) {
         self.freed.extend(self.held.remove(&worker));
     }

@@ -1,24 +1,34 @@
-//! What rcluster decides, as pure state machines: input and time in, outputs out.
+//! The decisions of rcluster, as pure state machines: inputs and the time in, outputs out.
 //!
-//! Nothing here may touch a socket, a clock, a thread or Node: that is what lets a seeded
-//! simulation drive it through situations that no machine would produce on demand.
+//! Nothing here uses a socket, a clock, a thread or Node, so that a seeded simulation can drive it through
+//! situations that no machine would produce on demand.
 
 #![forbid(unsafe_code)]
 
 pub mod accept_watch;
+pub mod base64;
 pub mod channel;
 pub mod control;
 pub mod dispatch;
+pub mod event_loop;
+pub mod examine;
+pub mod exchange;
 pub mod forward;
 pub mod hook;
+pub mod http;
 pub mod ids;
 pub mod inspect;
+pub mod leases;
 pub mod lifeline;
 pub mod locks;
+pub mod logs;
+pub mod machines;
+pub mod metrics;
 pub mod notify;
 pub mod pending;
 pub mod random;
 pub mod schedule;
+pub mod shortage;
 pub mod store;
 pub mod warning_limit;
 pub mod wire;

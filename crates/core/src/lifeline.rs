@@ -1,14 +1,14 @@
-//! The messages on a worker's lifeline: a question that a blocked worker can answer.
+//! The messages on a worker's lifeline: a request that a blocked worker can answer.
 //!
-//! The watch thread in the worker reads them, so they work while the worker's JavaScript is busy. The
-//! answer comes from a process that runs other people's code: it is read here into a type or refused.
+//! The watchdog thread in the worker reads them, so they work while the worker's JavaScript is busy. The
+//! answer comes from a process that runs an app's code, so it is validated here.
 
 use thiserror::Error;
 
-/// Primary to worker: send me the JavaScript stack of your main thread now.
+/// Primary to worker: send the JavaScript stack of the main thread now.
 pub const ASK: &[u8] = b"S";
 
-/// The longest text of an answer, in bytes. What is longer is cut off where a line ends.
+/// The longest text of an answer, in bytes. Longer text is cut at the end of a line.
 pub const MAX_TEXT: usize = 16 * 1024;
 
 /// The longest answer, in bytes: a tag and the text.
@@ -17,31 +17,31 @@ pub const MAX_ANSWER: usize = 1 + MAX_TEXT;
 const STACK: u8 = b'T';
 const UNREACHABLE: u8 = b'N';
 
-/// What a worker says about its stack.
+/// A worker's answer about its stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Where its JavaScript is: one line for each frame, the innermost first.
+    /// Its JavaScript stack: one line for each frame, the innermost first.
     Stack(String),
-    /// This worker can never tell, and why.
+    /// This worker can never capture its stack. With the reason.
     Unreachable(String),
 }
 
-/// An answer that nobody who follows the rules would give.
+/// A violation of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AnswerError {
-    /// No tag, or an unknown one.
+    /// The tag is missing or unknown.
     #[error("an answer about a stack without a known tag")]
     Tag,
-    /// More than [`MAX_ANSWER`].
+    /// The answer is longer than [`MAX_ANSWER`].
     #[error("an answer about a stack of more than {MAX_ANSWER} bytes")]
     TooLong,
-    /// Not UTF-8.
+    /// The text is not UTF-8.
     #[error("an answer about a stack that is not UTF-8")]
     Text,
 }
 
 impl Answer {
-    /// Reads an answer.
+    /// Parses an answer.
     pub fn parse(message: &[u8]) -> Result<Self, AnswerError> {
         let (&tag, text) = message.split_first().ok_or(AnswerError::Tag)?;
         if message.len() > MAX_ANSWER {
@@ -55,7 +55,7 @@ impl Answer {
         }
     }
 
-    /// Writes the answer, at most [`MAX_ANSWER`] bytes.
+    /// Encodes the answer in at most [`MAX_ANSWER`] bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let (tag, text) = match self {
@@ -68,7 +68,7 @@ impl Answer {
         }
         let mut kept = &text[..end];
         if end < text.len() {
-            // Half a line would name a place that does not exist.
+            // Half a line would name a location that does not exist.
             kept = kept.rsplit_once('\n').map_or(kept, |(whole, _)| whole);
         }
         let mut message = Vec::with_capacity(1 + kept.len());

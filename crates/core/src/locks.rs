@@ -1,13 +1,15 @@
 //! Locks by name that the processes of a cluster share, with the semantics of Web Locks.
 //!
-//! A lock is held by a request of a process. It ends when the process releases it, when another one steals it, or when the
-//! process leaves. No clock is involved. Requests for a name are granted in the order in which they came.
+//! A lock is held by a request of a process. It ends when the process releases it, when another one steals
+//! it, or when the process leaves. There are no timeouts. Requests for a name are granted in the order in
+//! which they came.
 //!
-//! Every grant has a token, which is greater than that of every earlier grant of any name. Whoever guards a resource
-//! with a lock hands the token along, and the resource refuses a smaller one than it has seen: that fences off a holder
-//! that has lost its lock and does not know it yet.
+//! Every grant has a token, which is greater than that of every earlier grant of any name. A process that
+//! guards a resource with a lock passes the token along, and the resource refuses tokens smaller than the
+//! largest that it has seen: this fences off a holder that has lost its lock without knowing it yet.
 //!
-//! Processes are not trusted. They name their requests by numbers of their own, so nobody can end what is another's.
+//! Processes are not trusted. Request numbers are local to a process, so no process can end the requests of
+//! another.
 
 mod queue;
 pub mod wire;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 
 use self::queue::Queue;
 
-/// How many requests of one process may be held or pending.
+/// The largest number of requests of one process, held and pending.
 pub const MAX_REQUESTS: usize = 10_000;
 
 /// The longest name, in bytes.
@@ -26,88 +28,108 @@ pub const MAX_NAME: usize = 2048;
 /// The longest outcome of a flight, in bytes.
 pub const MAX_OUTCOME: usize = 8192;
 
-/// A process that takes part. Never used twice.
+/// A process that uses locks. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u64);
 
-/// What a process calls one of its requests.
+/// The number of a request, chosen by its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// What a name is for. The same name in another space is another lock.
+/// The purpose of a name. The same name in another space is another lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
     /// A lock of the application.
     Lock,
-    /// Who leads.
+    /// Leadership in the cluster.
     Lead,
-    /// Who makes a value that several wait for. Its holder can tell all that wait how it went, see [`Locks::settle`].
+    /// The computation of a value for which several requests wait. Its holder can send all waiting requests
+    /// the outcome, see [`Locks::settle`].
     Flight,
+    /// A lock of the application across machines: see [`leases`](crate::leases).
+    LeasedLock,
+    /// Leadership across machines.
+    LeasedLead,
 }
 
-/// With whom a lock can be shared.
+impl Space {
+    /// All spaces.
+    pub const ALL: [Self; 5] = [Self::Lock, Self::Lead, Self::Flight, Self::LeasedLock, Self::LeasedLead];
+
+    /// Its name on the server, if it is shared across machines.
+    #[must_use]
+    pub fn leased(self) -> Option<&'static str> {
+        match self {
+            Self::LeasedLock => Some("lock"),
+            Self::LeasedLead => Some("lead"),
+            Self::Lock | Self::Lead | Self::Flight => None,
+        }
+    }
+}
+
+/// The mode of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// With nobody.
+    /// One holder.
     Exclusive,
-    /// With all that want to share it.
+    /// Any number of holders in this mode.
     Shared,
 }
 
-/// What happens if the lock cannot be granted at once.
+/// What happens if a lock, or a lease, cannot be granted at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Otherwise {
     /// The request waits.
     Wait,
-    /// It is answered with [`News::Unavailable`].
+    /// The request ends; a lock is answered with [`News::Unavailable`].
     GiveUp,
-    /// Those who hold it lose it.
+    /// The current holders lose the lock.
     Steal,
 }
 
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// What for.
+    /// The space.
     pub space: Space,
-    /// UTF-8.
+    /// The name in UTF-8.
     pub name: &'a [u8],
-    /// With whom.
+    /// The mode.
     pub mode: Mode,
-    /// If not at once.
+    /// What to do if it cannot be granted at once.
     pub otherwise: Otherwise,
 }
 
-/// What a process is told of one of its requests.
+/// A message to a process about one of its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// It holds the lock.
+    /// The request holds the lock.
     Granted {
         /// See the module.
         token: u64,
     },
-    /// It cannot have the lock at once. That was the end of the request.
+    /// The lock cannot be granted at once. The request has ended.
     Unavailable,
-    /// It held the lock, and another has taken it away. That was the end of the request.
+    /// The request held the lock, and another one has stolen it. The request has ended.
     Stolen,
-    /// Whoever held the lock has settled what this request waited for. That was the end of the request.
+    /// The holder has settled what this request waited for. The request has ended.
     Settled(Arc<[u8]>),
-    /// The process has too many requests. That was the end of the request.
+    /// The process has too many requests. The request has ended.
     TooMany,
 }
 
-/// Some news, and for whom.
+/// A message with its receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The process.
     pub client: ClientId,
     /// Its request.
     pub request: RequestId,
-    /// What happened.
+    /// The message.
     pub news: News,
 }
 
-/// The process breaks the rules: an honest one never does this.
+/// A violation of the protocol. The package itself never does this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a request for a lock makes no sense")]
 pub struct Nonsense;
@@ -117,25 +139,27 @@ pub struct Nonsense;
 pub struct Listed {
     /// The name.
     pub name: Arc<[u8]>,
-    /// With whom.
+    /// The mode.
     pub mode: Mode,
-    /// Whose.
+    /// The client that holds it or waits for it.
     pub client: ClientId,
+    /// Its request.
+    pub request: RequestId,
     /// The token, if it is held.
     pub token: Option<u64>,
 }
 
 type Name = (Space, Arc<[u8]>);
 
-/// Where a request of a process is.
+/// The position of a process' request.
 #[derive(Clone, Debug)]
 struct Place {
     name: Name,
-    /// Its place in the order of all requests.
+    /// Its number in the order of all requests.
     order: u64,
 }
 
-/// See the module.
+/// The locks: see the module.
 #[derive(Debug)]
 pub struct Locks {
     queues: HashMap<Name, Queue>,
@@ -146,7 +170,7 @@ pub struct Locks {
 }
 
 impl Locks {
-    /// The first token is greater than `floor`.
+    /// Creates the state without locks. The first token is greater than `floor`.
     #[must_use]
     pub fn new(floor: u64) -> Self {
         Self {
@@ -158,15 +182,15 @@ impl Locks {
         }
     }
 
-    /// A process takes part from now on.
+    /// A process starts to use locks.
     pub fn join(&mut self, client: ClientId) {
         self.clients.entry(client).or_default();
     }
 
-    /// A process asks for a lock.
+    /// A process requests a lock.
     ///
     /// # Errors
-    /// The name is too long, or the process uses the number of a request that has not ended, or has left.
+    /// The name is too long, the process reuses the number of a request that has not ended, or it has left.
     pub fn request(
         &mut self,
         client: ClientId,
@@ -217,8 +241,8 @@ impl Locks {
         Ok(())
     }
 
-    /// A process no longer wants a lock: it releases it, or does not wait any longer. A request that has ended already,
-    /// because it was stolen at the same time, is no error.
+    /// Ends a request: releases the lock, or stops waiting for it. No error if the request has already ended,
+    /// for example because the lock was stolen at the same time.
     pub fn end(&mut self, client: ClientId, id: RequestId) {
         let Some(place) = self.clients.get_mut(&client).and_then(|requests| requests.remove(&id)) else {
             return;
@@ -227,11 +251,11 @@ impl Locks {
         self.grant(&place.name);
     }
 
-    /// The holder of a flight says how it went. All that wait for it are told, and their requests end, as does his. What
-    /// is asked for later begins anew.
+    /// The holder of a flight settles it. All requests that wait for it get the outcome and end, and so does
+    /// the holder's. Later requests start a new flight.
     ///
     /// # Errors
-    /// It is no flight, or the outcome is too long. One that has ended already is no error.
+    /// It is not a flight, or the outcome is too long. No error if the request has already ended.
     pub fn settle(&mut self, client: ClientId, id: RequestId, outcome: &[u8]) -> Result<(), Nonsense> {
         let Some(place) = self.clients.get(&client).and_then(|requests| requests.get(&id)).cloned() else {
             return Ok(());
@@ -253,10 +277,10 @@ impl Locks {
         Ok(())
     }
 
-    /// A process is dead, or does not take part any longer. All that it held is released.
+    /// A process has died or has stopped using locks. All its locks are released.
     pub fn leave(&mut self, client: ClientId) {
         let Some(requests) = self.clients.remove(&client) else { return };
-        // All of its requests first: none of them may be granted what another one held.
+        // Remove all its requests first: none of them may be granted a lock that another one held.
         for place in requests.values() {
             self.remove(place);
         }
@@ -265,23 +289,30 @@ impl Locks {
         }
     }
 
-    /// What has happened since this was called last, in order.
+    /// The messages since the last call, in order.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
 
-    /// Everything that is held or pending in a space: what is held by token, what is pending in the order of the requests.
+    /// All held and pending requests of a space: held ones by token, pending ones in their order.
     #[must_use]
     pub fn snapshot(&self, space: Space) -> Vec<Listed> {
         let mut all: Vec<(u64, Listed)> = Vec::new();
         for ((_, name), queue) in self.queues.iter().filter(|(name, _)| name.0 == space) {
             for (order, entry, token) in queue.list() {
-                let listed = Listed { name: Arc::clone(name), mode: entry.mode, client: entry.client, token };
+                let (name, mode) = (Arc::clone(name), entry.mode);
+                let listed = Listed { name, mode, client: entry.client, request: entry.id, token };
                 all.push((order, listed));
             }
         }
         all.sort_by_key(|(order, listed)| (listed.token.is_none(), listed.token.unwrap_or(*order)));
         all.into_iter().map(|(_, listed)| listed).collect()
+    }
+
+    /// The client that holds a lock; if several share it, the one that has held it for longest.
+    #[must_use]
+    pub fn holder(&self, space: Space, name: &[u8]) -> Option<ClientId> {
+        self.queues.get(&(space, name.into()))?.holder()
     }
 
     fn remove(&mut self, place: &Place) {
@@ -290,7 +321,7 @@ impl Locks {
         }
     }
 
-    /// Grants what can be granted, in order, and forgets a queue that is empty.
+    /// Grants what can be granted, in order, and removes the queue if it is empty.
     fn grant(&mut self, name: &Name) {
         let Some(queue) = self.queues.get_mut(name) else { return };
         while let Some(entry) = queue.grant_next(self.next_token) {

@@ -1,16 +1,17 @@
-//! Connections whose worker is not known yet: their first bytes have not come, or the hook has not answered.
+//! Connections whose worker is not known yet: their first bytes have not arrived, or the hook has not
+//! answered.
 //!
-//! Each waits for a limited time. After that it is scheduled with what is known.
+//! Each waits for a limited time. Then it is scheduled with what is known.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::ids::ListenerId;
 
-/// The connections that wait, in the order of arrival.
+/// The waiting connections, in the order of arrival.
 #[derive(Debug)]
 pub struct Pending<C> {
-    /// Listeners differ in how long they wait, so the order is not that of the time.
+    /// Not sorted by time, because listeners differ in how long they wait.
     entries: VecDeque<Entry<C>>,
     next: u32,
 }
@@ -30,7 +31,7 @@ impl<C> Default for Pending<C> {
 }
 
 impl<C> Pending<C> {
-    /// Has a connection wait until `until`. Answers the number by which it is known from then on.
+    /// Adds a connection that waits until `until`. Returns its number.
     pub fn enter(&mut self, listener: ListenerId, conn: C, until: Duration) -> u32 {
         let number = self.next;
         self.next = number.wrapping_add(1);
@@ -38,44 +39,44 @@ impl<C> Pending<C> {
         number
     }
 
-    /// Takes it out. `None` if it is not there any more.
+    /// Removes a connection. `None` if it is not waiting any more.
     pub fn take(&mut self, number: u32) -> Option<(ListenerId, C)> {
         let index = self.position(number)?;
         self.entries.remove(index).map(|entry| (entry.listener, entry.conn))
     }
 
-    /// The listener and the connection of this number, while it waits.
+    /// The listener and the connection of this number, if it is waiting.
     #[must_use]
     pub fn get(&self, number: u32) -> Option<(ListenerId, &C)> {
         let entry = &self.entries[self.position(number)?];
         Some((entry.listener, &entry.conn))
     }
 
-    /// How many there are.
+    /// The number of waiting connections.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether none waits.
+    /// Whether no connection waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The number of the one that has waited longest.
+    /// The number of the connection that has waited longest.
     #[must_use]
     pub fn oldest(&self) -> Option<u32> {
         self.entries.front().map(|entry| entry.number)
     }
 
-    /// One whose time is up.
+    /// The number of a connection whose time is over.
     #[must_use]
     pub fn overdue(&self, now: Duration) -> Option<u32> {
         self.entries.iter().find(|entry| entry.until <= now).map(|entry| entry.number)
     }
 
-    /// When the time of the next one is up.
+    /// When the time of the next connection is over.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.entries.iter().map(|entry| entry.until).min()

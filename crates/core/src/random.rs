@@ -1,14 +1,14 @@
-//! Chance that can be repeated.
+//! Reproducible random numbers.
 
 use std::time::Duration;
 
-/// Splitmix64: small, quick, good enough to spread what must not happen all at once. The seed says
-/// everything about what comes, so it is no secret and must not be used as one.
+/// Splitmix64: small, fast, and good enough to spread events over time. The seed determines everything, so
+/// the numbers are not secret and must not be used as secrets.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// Begins a sequence.
+    /// Starts a sequence.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -22,39 +22,39 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 up to and without `limit`, which is not 0.
+    /// A number from 0 to below `limit`, which is not 0.
     pub fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.bits() % limit as u64).unwrap_or_default()
     }
 
-    /// A number from `from` to `to`, both included.
+    /// A number from `from` to `to`, inclusive.
     pub fn number(&mut self, from: u32, to: u32) -> u32 {
         from + u32::try_from(self.bits() % (u64::from(to - from) + 1)).unwrap_or_default()
     }
 
-    /// A time from `from` to `to` milliseconds, both included.
+    /// A time from `from` to `to` milliseconds, inclusive.
     pub fn ms(&mut self, from: u32, to: u32) -> Duration {
         Duration::from_millis(self.number(from, to).into())
     }
 
-    /// Whether it happens, which it does once in `count` times.
+    /// True once in `count` times on average.
     pub fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
 
-    /// One of them, if there are any.
+    /// One of the items, if there are any.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> Option<T> {
         if items.is_empty() { None } else { Some(items[self.below(items.len())]) }
     }
 
-    /// 64 bits that are a small number as often as a large one.
+    /// 64 bits in which small numbers are as likely as large ones.
     pub fn noise(&mut self) -> u64 {
         self.bits() >> self.below(64)
     }
 
-    /// A number from 0 up to and without 1.
+    /// A number from 0 to below 1.
     pub fn fraction(&mut self) -> f64 {
-        // 32 bits are all that a jitter needs, and the conversion is exact.
+        // 32 bits are enough for jitter, and the conversion is exact.
         f64::from((self.bits() >> 32) as u32) / 4_294_967_296.0
     }
 

@@ -1,16 +1,17 @@
-//! What is told now and then, however often it happens.
+//! Rate limit of warnings.
 
 use std::time::Duration;
 
-/// What happens again within this time is the same trouble.
+/// A repetition within this time belongs to the same incident.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Whether something has been told lately.
+/// When the condition last occurred.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WarningLimit(Option<Duration>);
 
 impl WarningLimit {
-    /// It has happened. Says whether to tell: the first time, and whenever it has not happened for a minute.
+    /// The condition has occurred. True if a warning is due: the first time, and after a minute without the
+    /// condition.
     pub fn is_due(&mut self, now: Duration) -> bool {
         self.0.replace(now).is_none_or(|last| now >= last + PERIOD)
     }

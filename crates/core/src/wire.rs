@@ -1,9 +1,8 @@
 //! The frames on a worker's control socket.
 //!
-//! The socket keeps packets apart, so one frame is one packet is one JSON text of at most
-//! [`MAX_FRAME`] bytes. What a worker writes is read here into types; whatever does not fit is a
-//! [`FrameError`] that says what was wrong, never a panic: a worker runs other people's code and
-//! may write anything.
+//! The socket preserves packets, so one frame is one packet with one JSON text of at most [`MAX_FRAME`]
+//! bytes. What a worker writes is parsed here into types; anything else is a [`FrameError`] that says what is
+//! wrong, never a panic: a worker runs an app's code and may write anything.
 
 mod answers;
 mod data;
@@ -21,11 +20,11 @@ pub use self::data::Data;
 pub use self::share::{EvictionName, Share, StoreOptions};
 use super::ids::ListenerId;
 
-/// The version of these frames. Both sides come from the same package, so it differs only when
-/// an app mixes two installations, and that deserves a clear word instead of odd behaviour.
+/// The version of these frames. Both sides come from the same package, so it differs only if an app mixes two
+/// installations. Then a clear error is better than strange behaviour.
 pub const VERSION: u32 = 1;
 
-/// A time in whole milliseconds, as it travels.
+/// A time in whole milliseconds, as frames carry it.
 #[must_use]
 pub fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
@@ -34,83 +33,87 @@ pub fn milliseconds(time: Duration) -> u64 {
 /// The longest frame in bytes.
 pub const MAX_FRAME: usize = 64 * 1024;
 
-/// The longest custom data of a server, in bytes of JSON. Less than a frame, because the data
-/// that came in a query must fit into every reply together with all the rest.
+/// The longest custom data of a server, in bytes of JSON. Less than a frame, because the data of a listen
+/// request must fit into every reply together with everything else.
 pub const MAX_DATA: usize = 60 * 1024;
 
-/// The longest reason that a worker can give for its retirement, in bytes.
+/// The longest reason of a retirement, in bytes.
 pub const MAX_REASON: usize = 64;
 
-/// The longest explanation of it, in bytes.
+/// The longest detail of a retirement, in bytes.
 pub const MAX_DETAIL: usize = 4096;
 
-/// The most kinds of resources that a worker can name, and the longest name in bytes.
+/// The largest number of kinds of resources that a worker can report, and the longest name in bytes.
 pub const MAX_RESOURCES: usize = 32;
 /// See [`MAX_RESOURCES`].
 pub const MAX_RESOURCE: usize = 64;
 
-/// `EINVAL` as Node gives it. `core` may not ask the system's headers, and Linux has the same
-/// number on every architecture we run on; so it is with the next two.
+/// `EINVAL` as Node reports it. `core` does not use the system's headers, and Linux has the same number on
+/// all supported architectures. The same is true of the next three.
 pub const EINVAL: i32 = -22;
-/// `EMFILE` as Node gives it.
+/// `EMFILE` as Node reports it.
 pub const EMFILE: i32 = -24;
-/// `EMSGSIZE` as Node gives it.
+/// `EMSGSIZE` as Node reports it.
 pub const EMSGSIZE: i32 = -90;
-/// `ENOBUFS` as Node gives it.
+/// `ENOBUFS` as Node reports it.
 pub const ENOBUFS: i32 = -105;
 
-/// What a worker says.
+/// A message of a worker.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromWorker {
-    /// The worker's side of the link is up, and speaks our version.
+    /// The worker's side of the link is up, with the same version.
     Hello,
-    /// A server or socket asks where to listen. Boxed: it is far larger than the others.
-    Query(Box<Query>),
-    /// The server that listens there has told its app so.
+    /// A server or socket sends a listen request. Boxed, because it is far larger than the others.
+    Listen(Box<ListenRequest>),
+    /// The server of this listener is up, and its 'listening' event has been emitted.
     Listening {
-        /// Where.
+        /// The listener's number from the reply to the listen request.
         listener: ListenerId,
     },
-    /// A server listens at an address that is the worker's own.
+    /// A server listens on an address of the worker's own.
     ListensAlone,
-    /// The server that listened there is closed.
+    /// The server of this listener is closed.
     Close {
-        /// Where.
+        /// The listener's number from the reply to the listen request.
         listener: ListenerId,
     },
-    /// The worker wants to use a shared store.
+    /// The worker opens a shared store.
     Share(Box<Share>),
     /// The worker wants to use locks. The socket for the answer comes with the frame.
     Locks,
-    /// The worker disconnects by agreement: its end is no accident.
+    /// The worker wants to exchange messages with other processes. The socket for the answer comes with the
+    /// frame.
+    Exchange,
+    /// The worker disconnects by agreement: its end is not a failure.
     Leaving,
-    /// The app in the worker says that it is ready.
+    /// The app in the worker reports that it is ready.
     Ready,
-    /// The worker wants to go, and goes on serving until it is told to drain.
+    /// The worker asks to retire, and keeps serving until it gets a drain order.
     Retire {
-        /// Why, in a word. At most [`MAX_REASON`] bytes; the rest is cut off.
+        /// The reason, as one word. At most [`MAX_REASON`] bytes; the rest is cut off.
         reason: String,
-        /// Why, at length: a stack, for instance. At most [`MAX_DETAIL`] bytes; the rest is cut off.
+        /// The reason at length, such as a stack. At most [`MAX_DETAIL`] bytes; the rest is cut off.
         detail: String,
     },
-    /// What keeps a worker that drains.
+    /// What keeps a draining worker alive.
     Held {
-        /// All connections have ended, and the app has done what it does about that.
+        /// Whether all connections have ended, and the app has finished what it does then.
         drained: bool,
-        /// What keeps its event loop, by Node's names, and how many there are of each. At most [`MAX_RESOURCES`].
+        /// The resources that keep its event loop alive, by Node's names, with the number of each. At most
+        /// [`MAX_RESOURCES`].
         resources: BTreeMap<String, u32>,
     },
 }
 
-/// What Node calls the type of an address.
+/// Node's type of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "NumberOrText")]
 pub enum AddressType {
-    /// TCP over IPv4, also for a server that named no host.
+    /// TCP over IPv4, also for a server without a host.
     Tcp4,
     /// TCP over IPv6.
     Tcp6,
-    /// A socket in the file system, or an abstract one.
+    /// A Unix socket with a path or an abstract name.
     Path,
     /// UDP over IPv4.
     Udp4,
@@ -118,87 +121,87 @@ pub enum AddressType {
     Udp6,
 }
 
-/// A server's question, as `net` and `dgram` put it. Fields that we do not know are ignored:
-/// Node's versions differ in what they add.
+/// A listen request, as `net` and `dgram` send it. Unknown fields are ignored, because Node's versions differ
+/// in what they add.
 ///
-/// Only the shape is checked here. Whether it makes sense, a port beyond 65535 for instance, is
-/// for [`super::listeners`] to say, which has an answer for the worker.
+/// Only the types are checked here. [`super::listeners`] checks the values, for example a port beyond 65535,
+/// and can answer the worker.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Query {
-    /// The number the reply has to carry.
+pub struct ListenRequest {
+    /// The number that the reply must carry.
     pub seq: u32,
-    /// Which one of this worker's open servers with the same address it is, counted from 0.
+    /// Its index among this worker's open servers with the same address, counted from 0.
     pub index: u32,
-    /// An IP address, a path, or nothing: anywhere.
+    /// An IP address, a path, or none for all addresses.
     #[serde(default)]
     pub address: Option<String>,
-    /// The port. `dgram` passes on what the app gave it: nothing at all, or text.
+    /// The port. `dgram` sends what the app gave it: none, or text.
     #[serde(default, deserialize_with = "port")]
     pub port: Option<i64>,
-    /// Missing when a descriptor is given to a `net.Server`.
+    /// Missing if a descriptor is given to a `net.Server`.
     #[serde(default)]
     pub address_type: Option<AddressType>,
-    /// A descriptor of the primary. `dgram` says -1 for none.
+    /// A descriptor of the primary. `dgram` sends -1 for none.
     #[serde(default)]
     pub fd: Option<i64>,
     /// libuv's flags for binding.
     #[serde(default)]
     pub flags: Option<i64>,
-    /// How many connections may wait.
+    /// The backlog.
     #[serde(default)]
     pub backlog: Option<i64>,
-    /// Everybody may read the path.
+    /// Whether all users may read the path.
     #[serde(default)]
     pub readable_all: Option<bool>,
-    /// Everybody may write to the path.
+    /// Whether all users may write to the path.
     #[serde(default)]
     pub writable_all: Option<bool>,
-    /// What the server wants to share with its like in other workers: TLS ticket keys.
+    /// Data that the server shares with the same server of other workers: TLS ticket keys.
     #[serde(default)]
     pub data: Data,
 }
 
-/// A frame that cannot be followed.
+/// An invalid frame.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FrameError {
-    /// More than [`MAX_FRAME`].
+    /// The frame is longer than [`MAX_FRAME`].
     #[error("a control frame of {length} bytes, where {MAX_FRAME} are allowed")]
     TooLong {
-        /// Its bytes.
+        /// Its length in bytes.
         length: usize,
     },
-    /// Not JSON, or not an object with an act.
+    /// It is not JSON, or not an object with an act.
     #[error("a control frame that is no JSON object with an act: {reason}")]
     Json {
-        /// The parser's complaint.
+        /// The parser's message.
         reason: String,
     },
-    /// An act of some other version.
+    /// The act is unknown: it belongs to another version.
     #[error("a control frame with the unknown act {act:?}")]
     UnknownAct {
-        /// Its beginning.
+        /// The beginning of the act.
         act: String,
     },
-    /// The fields of the act are missing, or of another type.
+    /// A field of the act is missing or has another type.
     #[error("a control frame {act:?} with a wrong field: {reason}")]
     Fields {
         /// The act.
         act: &'static str,
-        /// The number of the query, if it was one and if that much could be read.
+        /// The number of the request, if it was one and the number could be parsed.
         seq: Option<u32>,
-        /// The parser's complaint.
+        /// The parser's message.
         reason: String,
     },
-    /// Custom data beyond [`MAX_DATA`].
-    #[error("a query with custom data of {length} bytes, where {MAX_DATA} are allowed")]
+    /// The custom data is longer than [`MAX_DATA`].
+    #[error("a listen request with custom data of {length} bytes, where {MAX_DATA} are allowed")]
     Data {
-        /// The number of the query.
+        /// The number of the request.
         seq: u32,
-        /// The data's bytes.
+        /// The length of the data in bytes.
         length: usize,
     },
-    /// The two sides come from different installations.
+    /// The two sides belong to different installations.
     #[error("the worker's rcluster speaks version {theirs} of the control frames, this one {VERSION}")]
     Version {
         /// The worker's version.
@@ -207,9 +210,9 @@ pub enum FrameError {
 }
 
 impl FrameError {
-    /// The answer to a query that could not be followed, so that the server which asked gets an
-    /// 'error' event instead of silence. `None` if it was no query: then there is nobody to
-    /// answer, and no reason to believe the worker's next frame.
+    /// The reply to an invalid listen request, so that the server gets an 'error' event instead of no answer.
+    /// `None` if it was not a listen request: then nothing can be answered, and the worker's next frames
+    /// cannot be trusted either.
     #[must_use]
     pub fn refusal(&self) -> Option<Reply> {
         match *self {
@@ -221,7 +224,7 @@ impl FrameError {
 }
 
 impl FromWorker {
-    /// Reads a frame.
+    /// Parses a frame.
     pub fn parse(frame: &[u8]) -> Result<Self, FrameError> {
         #[derive(Deserialize)]
         struct Envelope {
@@ -259,12 +262,13 @@ impl FromWorker {
                 Hello { version: VERSION } => Ok(Self::Hello),
                 Hello { version: theirs } => Err(FrameError::Version { theirs }),
             },
-            "query" => Query::parse(frame, original).map(|query| Self::Query(Box::new(query))),
+            "query" => ListenRequest::parse(frame, original).map(|request| Self::Listen(Box::new(request))),
             "listening" => fields("listening", frame).map(|About { listener }| Self::Listening { listener }),
             "close" => fields("close", frame).map(|About { listener }| Self::Close { listener }),
             "listensAlone" => Ok(Self::ListensAlone),
             "share" => fields("share", frame).map(|share| Self::Share(Box::new(share))),
             "locks" => Ok(Self::Locks),
+            "exchange" => Ok(Self::Exchange),
             "leaving" => Ok(Self::Leaving),
             "ready" => Ok(Self::Ready),
             "retire" => fields("retire", frame).map(|Retire { reason, detail }| Self::Retire {
@@ -281,7 +285,7 @@ impl FromWorker {
     }
 }
 
-/// Reads the fields of an act whose name is known.
+/// Parses the fields of a known act.
 fn fields<'a, T: Deserialize<'a>>(act: &'static str, frame: &'a [u8]) -> Result<T, FrameError> {
     serde_json::from_slice(frame).map_err(|error| FrameError::Fields {
         act,
@@ -290,18 +294,19 @@ fn fields<'a, T: Deserialize<'a>>(act: &'static str, frame: &'a [u8]) -> Result<
     })
 }
 
-/// The parser's complaint, which may quote the worker.
+/// The parser's message, which may quote the worker.
 fn complaint(error: &serde_json::Error) -> String {
     beginning(&error.to_string(), 200)
 }
 
-/// Enough of a worker's text for a warning, where a name helps and a novel does not.
+/// The beginning of a worker's text, for a warning.
 fn beginning(text: &str, characters: usize) -> String {
     text.chars().take(characters).collect()
 }
 
-/// The beginning of a text that has to fit somewhere, in whole characters.
-fn shortened(mut text: String, bytes: usize) -> String {
+/// The beginning of a text, at most this many bytes, in whole characters.
+#[must_use]
+pub fn shortened(mut text: String, bytes: usize) -> String {
     let mut end = text.len().min(bytes);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -310,8 +315,8 @@ fn shortened(mut text: String, bytes: usize) -> String {
     text
 }
 
-impl Query {
-    /// `original` is the frame as the worker wrote it. Custom data is a text of its own, and is kept as it is there.
+impl ListenRequest {
+    /// `original` is the frame as the worker wrote it. Custom data is kept as its text in it.
     fn parse(frame: &[u8], original: &[u8]) -> Result<Self, FrameError> {
         #[derive(Deserialize)]
         struct Seq {
@@ -322,23 +327,23 @@ impl Query {
             data: Data,
         }
 
-        let mut query: Self = serde_json::from_slice(frame).map_err(|error| FrameError::Fields {
+        let mut request: Self = serde_json::from_slice(frame).map_err(|error| FrameError::Fields {
             act: "query",
             seq: serde_json::from_slice(frame).ok().map(|Seq { seq }| seq),
             reason: complaint(&error),
         })?;
-        if frame != original && !query.data.is_none() {
-            query.data = fields("query", original).map(|Custom { data }| data)?;
+        if frame != original && !request.data.is_none() {
+            request.data = fields("query", original).map(|Custom { data }| data)?;
         }
-        let length = query.data.len();
+        let length = request.data.len();
         if length > MAX_DATA {
-            return Err(FrameError::Data { seq: query.seq, length });
+            return Err(FrameError::Data { seq: request.seq, length });
         }
-        Ok(query)
+        Ok(request)
     }
 }
 
-/// What Node's fields of more than one type hold.
+/// The value of Node's fields that have more than one type.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum NumberOrText {
@@ -361,7 +366,7 @@ impl TryFrom<NumberOrText> for AddressType {
     }
 }
 
-/// A port that may be text: `socket.bind(process.env.PORT)` works, and so it has to here.
+/// A port that may be text: `socket.bind(process.env.PORT)` works in Node.
 fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     match Option::deserialize(deserializer)? {
         None => Ok(None),

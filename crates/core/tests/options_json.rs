@@ -1,4 +1,5 @@
-//! The options of `supervise()` as JavaScript knows them: a file that is written from the code. `npm run options` writes it.
+//! The options of `supervise()` as JavaScript reads them: a file that is generated from the code. `npm run
+//! options` writes it.
 
 use rcluster_core::control::supervise::Options;
 use serde_json::Value;

@@ -8,13 +8,13 @@ use napi::sys::{self, Status, napi_async_context, napi_env, napi_ref, napi_value
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi::{Env, JsValue};
 
-/// A JavaScript function that native code calls from the event loop, outside of any other call.
+/// A JavaScript function that native code calls from the event loop, outside any other call.
 ///
 /// # Design
-/// `napi_make_callback` with an async context runs process.nextTick and promise jobs after the
-/// call, as after every callback of Node itself; a plain function call would leave them until
-/// something else runs. The context has no resource object: a temporary one is collected and
-/// loses `AsyncLocalStorage` on some versions.
+/// `napi_make_callback` with an async context runs process.nextTick and promise jobs after the call, as after
+/// every callback of Node itself; with a plain function call they would wait until something else runs. The
+/// context has no resource object: a temporary one is collected and loses `AsyncLocalStorage` on some
+/// versions.
 #[derive(Debug)]
 pub struct EventCallback {
     env: napi_env,
@@ -27,14 +27,14 @@ pub struct EventCallback {
 pub enum Argument<'a> {
     /// A whole number.
     Number(u32),
-    /// Text.
+    /// A string.
     Text(&'a str),
-    /// A descriptor, which is JavaScript's to close from then on; `None` becomes -1.
+    /// A descriptor, which JavaScript owns from then on; `None` becomes -1.
     Descriptor(Option<OwnedFd>),
 }
 
 impl EventCallback {
-    /// Keeps `function` for calls from the loop. `name` is the kind of event that async hooks see.
+    /// Keeps `function` for calls from the event loop. `name` is the type of event for async hooks.
     pub fn new<A: JsValuesTupleIntoVec>(
         env: Env,
         function: &Function<'_, A, ()>,
@@ -55,11 +55,11 @@ impl EventCallback {
         Ok(Self { env, function: reference, context })
     }
 
-    /// Calls the function. What it throws becomes an uncaught exception of the process, as from
-    /// any event callback.
+    /// Calls the function. An exception becomes an uncaught exception of the process, as in any event
+    /// callback.
     pub fn call<const N: usize>(&self, arguments: [Argument<'_>; N]) {
         let mut scope = null_mut();
-        // SAFETY: env is live while its loop calls us, and this is its thread.
+        // SAFETY: env is live while its event loop calls us, and this is its thread.
         if unsafe { sys::napi_open_handle_scope(self.env, &raw mut scope) } != Status::napi_ok {
             return;
         }
@@ -97,7 +97,7 @@ impl EventCallback {
 
     fn value(&self, argument: Argument<'_>, value: &mut napi_value) -> i32 {
         match argument {
-            // SAFETY: env is live; `value` is a place of ours. The same for the other two.
+            // SAFETY: env is live; `value` is our own variable. The same for the other two.
             Argument::Number(number) => unsafe { sys::napi_create_uint32(self.env, number, value) },
             Argument::Text(text) => {
                 let length = text.len().cast_signed();
@@ -117,7 +117,7 @@ impl EventCallback {
         // SAFETY: env is live.
         let status = unsafe { sys::napi_is_exception_pending(self.env, &raw mut pending) };
         if status != Status::napi_ok || !pending {
-            // JavaScript is being ended (process.exit(), a terminated thread): nobody to tell.
+            // JavaScript is shutting down (process.exit(), a terminated thread), so there is no handler.
             return;
         }
         let mut exception = null_mut();
@@ -132,8 +132,8 @@ impl EventCallback {
 
 impl Drop for EventCallback {
     fn drop(&mut self) {
-        // SAFETY: made in `new`, freed once. When the environment is ending these calls are
-        // refused by status, which leaves them to the environment.
+        // SAFETY: created in `new`, freed once. While the environment is being torn down these calls fail
+        // with a status, and the environment frees the objects.
         unsafe { sys::napi_delete_reference(self.env, self.function) };
         // SAFETY: as above.
         unsafe { sys::napi_async_destroy(self.env, self.context) };
@@ -149,7 +149,7 @@ pub(super) fn check(status: i32) -> Result<(), NapiStatus> {
     if status == Status::napi_ok { Ok(()) } else { Err(NapiStatus(status)) }
 }
 
-/// Whether a threadsafe function keeps the event loop alive. To be called on the loop's thread.
+/// Sets whether a threadsafe function keeps the event loop alive. Must be called on the event loop's thread.
 pub fn hold_loop<T, R, A, const HANDLED: bool, const WEAK: bool>(
     env: Env,
     function: &ThreadsafeFunction<T, R, A, napi::Status, HANDLED, WEAK>,

@@ -1,10 +1,10 @@
-//! libuv's handles on Node's own event loop: no thread, no hop, and JavaScript is entered from the
-//! same place of the loop from which libuv's own sockets enter it.
+//! libuv handles on Node's own event loop: without a thread in between, and entering JavaScript from the same
+//! phase of the loop as libuv's own sockets.
 //!
-//! - [`UvPoll`] watches a descriptor: it is how a worker learns of a message.
-//! - [`UvTurns`] hears of every turn of the loop.
-//! - [`mend_closing_process`] helps Node to close a process handle that it has never used.
-//! - [`awaited_processes`] are those that libuv is to reap.
+//! - [`UvPoll`] watches a descriptor, by which a worker is notified of messages.
+//! - [`UvTurns`] is notified of every turn of the event loop.
+//! - [`mend_closing_process`] repairs the loop's list after Node closes a process handle that was never used.
+//! - [`awaited_processes`] returns the processes that libuv must reap.
 
 mod closing;
 mod handle;
@@ -16,4 +16,4 @@ mod turns;
 pub use closing::{Found, mend_closing_process};
 pub use poll::{Interest, UvPoll};
 pub use processes::awaited_processes;
-pub use turns::UvTurns;
+pub use turns::{BlockedClock, Turn, UvTurns};

@@ -1,14 +1,14 @@
-//! The JavaScript stack of the main thread, asked for by another thread.
+//! The JavaScript stack of the main thread, requested by another thread.
 //!
-//! V8 can be asked from any thread to call a function on the thread that runs JavaScript, in the midst of
-//! whatever that is doing: loops, deep calls, regular expressions. There the stack is read. V8's functions
-//! are looked up at run time by the names that the C++ compiler gives them; where one is missing, stacks
-//! cannot be had, and nothing else is the worse for it.
+//! Any thread can request that V8 call a function on the thread that runs JavaScript, in the middle of
+//! whatever it is doing: loops, deep calls, regular expressions. That function reads the stack. V8's
+//! functions are looked up at run time by their mangled C++ names; if one is missing, stacks are not
+//! available, and nothing else is affected.
 //!
 //! # Design
-//! V8 forbids to run JavaScript in such a call, and the `stack` of an error is made by JavaScript (Node's,
-//! and the application's `Error.prepareStackTrace`). So the frames are read one by one by functions of V8
-//! that run none, and are put into words here, as V8 would.
+//! V8 forbids running JavaScript in such a call, and the `stack` of an error is produced by JavaScript
+//! (Node's, and the application's `Error.prepareStackTrace`). So the frames are read one by one with
+//! functions of V8 that run no JavaScript, and are formatted here in the same way as V8 does.
 
 use std::ffi::{c_int, c_void};
 use std::fmt::Write as _;
@@ -23,18 +23,18 @@ use nix::libc;
 
 use rcluster_sys::error::{Doing, SysError};
 
-/// The most frames that are put into words.
+/// The maximum number of frames.
 const FRAMES: c_int = 100;
 
-/// `kDetailed` and `kExposeFramesAcrossSecurityOrigins`: all there is, frames of other contexts too.
+/// `kDetailed` and `kExposeFramesAcrossSecurityOrigins`: all details, including frames of other contexts.
 const OPTIONS: c_int = 0x17f;
 
-/// The longest name of a function or a file that is read, in bytes.
+/// The maximum length of a function's or file's name, in bytes.
 const NAME: usize = 512;
 
 type Isolate = c_void;
 type Interrupt = unsafe extern "C" fn(*mut Isolate, *mut c_void);
-/// `v8::Local`: one word, which Node-API calls `napi_value`; null when empty.
+/// `v8::Local`: one word, called `napi_value` in Node-API; null if empty.
 type Local = napi_value;
 
 /// `v8::Location`. Both count from 0.
@@ -45,7 +45,7 @@ struct Location {
     column: c_int,
 }
 
-/// The functions of V8 that are used, all of them members: the first argument is `this`, or the isolate.
+/// The V8 functions used, all of them members: the first argument is `this`, or the isolate.
 #[derive(Clone, Copy)]
 struct V8 {
     request_interrupt: unsafe extern "C" fn(*mut Isolate, Interrupt, *mut c_void),
@@ -59,12 +59,12 @@ struct V8 {
     is_constructor: unsafe extern "C" fn(Local) -> bool,
 }
 
-/// Looks a function of V8 up and gives it the type of the place that it is for.
+/// Looks up a function of V8, with the type of the field it is assigned to.
 macro_rules! member {
     ($name:literal) => {{
         let found = symbol(concat!($name, "\0"))?;
-        // SAFETY: the mangled name tells class, constness and parameters; the field's type says the same. On
-        // the machines that we run on `this` is passed as a first argument, and a `Local` or `Location` is
+        // SAFETY: the mangled name determines class, constness and parameters, which match the field's type.
+        // On the supported machines `this` is passed as the first argument, and a `Local` or `Location` is
         // returned as one word.
         #[allow(clippy::missing_transmute_annotations, reason = "the type stands at the place it is for")]
         let function = unsafe { std::mem::transmute::<NonNull<c_void>, _>(found) };
@@ -91,12 +91,12 @@ impl V8 {
 }
 
 fn symbol(name: &'static str) -> Result<NonNull<c_void>, SysError> {
-    // SAFETY: `name` ends with a NUL. Looking a symbol up has no effect.
+    // SAFETY: `name` ends with a NUL. Looking up a symbol has no side effects.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr().cast()) };
     NonNull::new(found).ok_or(Errno::ENOSYS).doing("finding V8's stack functions in this process")
 }
 
-/// The isolate of the main thread and its Node-API environment, as long as they exist.
+/// The isolate of the main thread and its Node-API environment, while they exist.
 #[derive(Clone, Copy)]
 struct Target {
     v8: V8,
@@ -104,16 +104,16 @@ struct Target {
     env: napi_env,
 }
 
-// SAFETY: `isolate` is used from other threads for RequestInterrupt only, which is made for that, under
+// SAFETY: `isolate` is used from other threads for RequestInterrupt only, which is designed for that, under
 // the lock that the end of the environment takes as well. `env` is used on its own thread only.
 unsafe impl Send for Target {}
 
-/// Asks the main thread for its stack, from any thread.
+/// Requests the stack of the main thread, from any thread.
 #[derive(Clone)]
 pub struct Interrupter {
-    /// None once the environment has ended.
+    /// `None` once the environment has ended.
     target: Arc<Mutex<Option<Target>>>,
-    /// V8 has been asked and has not called yet.
+    /// Whether an interrupt has been requested and has not run yet.
     pending: Arc<AtomicBool>,
 }
 
@@ -123,7 +123,7 @@ impl std::fmt::Debug for Interrupter {
     }
 }
 
-/// What V8 is given, and gives back when it calls.
+/// The data of an interrupt, which V8 passes to the callback.
 struct Request {
     target: Target,
     pending: Arc<AtomicBool>,
@@ -131,11 +131,11 @@ struct Request {
 }
 
 impl Interrupter {
-    /// To be made on the thread that runs the JavaScript of `env`. ENOSYS where V8 lacks a function.
+    /// Must be created on the thread that runs the JavaScript of `env`. ENOSYS if V8 lacks a function.
     pub fn new(env: napi::Env) -> Result<Self, SysError> {
         let v8 = V8::find()?;
         let get_current: unsafe extern "C" fn() -> *mut Isolate = member!("_ZN2v87Isolate13TryGetCurrentEv");
-        // SAFETY: it reads a variable of this thread.
+        // SAFETY: it reads a thread-local variable.
         let isolate = NonNull::new(unsafe { get_current() });
         let isolate = isolate.ok_or(Errno::ESRCH).doing("finding the isolate of this thread")?;
         let target = Arc::new(Mutex::new(Some(Target { v8, isolate, env: env.raw() })));
@@ -149,32 +149,32 @@ impl Interrupter {
         Ok(Self { target, pending: Arc::default() })
     }
 
-    /// Calls `then` with the stack, on the main thread, once that comes to a place where V8 looks for
-    /// requests: soon if it runs JavaScript, later or never if it waits in the system. As long as an earlier
-    /// request has not been answered, `then` is dropped: that answer is as good.
+    /// Calls `then` with the stack, on the main thread, once that reaches a point where V8 checks for
+    /// interrupts: soon if it runs JavaScript, later or never if it is in a system call. While an earlier
+    /// request has not been answered, `then` is dropped: that answer serves as well.
     pub fn stack(&self, then: impl FnOnce(String) + Send + 'static) {
         let target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(target) = *target else { return };
-        // Held on to until V8 knows: the environment must not end in between.
+        // The lock is held until V8 has the request: the environment must not end in between.
         if self.pending.swap(true, Ordering::AcqRel) {
             return;
         }
         let request = Request { target, pending: Arc::clone(&self.pending), then: Box::new(then) };
         let request = Box::into_raw(Box::new(request));
         let isolate = target.isolate.as_ptr();
-        // SAFETY: the isolate is alive, since the lock is held. The request is V8's until it calls.
+        // SAFETY: the isolate is alive, since the lock is held. V8 owns the request until it calls back.
         unsafe { (target.v8.request_interrupt)(isolate, on_interrupt, request.cast()) };
     }
 }
 
 unsafe extern "C" fn on_interrupt(_isolate: *mut Isolate, request: *mut c_void) {
-    // SAFETY: made by Box::into_raw in `stack`; V8 calls once.
+    // SAFETY: created by Box::into_raw in `stack`; V8 calls once.
     let Request { target, pending, then } = *unsafe { Box::from_raw(request.cast::<Request>()) };
     pending.store(false, Ordering::Release);
-    // A panic must not unwind into V8. The hook has printed it; there is no answer then.
+    // A panic must not unwind into V8. The hook has printed the message; there is no answer then.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let mut scope = null_mut();
-        // SAFETY: V8 calls on the thread of the environment while that is alive.
+        // SAFETY: V8 calls on the environment's thread while the environment is alive.
         if unsafe { napi::sys::napi_open_handle_scope(target.env, &raw mut scope) } != Status::napi_ok {
             return;
         }
@@ -185,7 +185,7 @@ unsafe extern "C" fn on_interrupt(_isolate: *mut Isolate, request: *mut c_void) 
 }
 
 impl Target {
-    /// One line for each frame, as V8 writes them under an error.
+    /// One line for each frame, in the format of V8's error stacks.
     fn describe(&self) -> String {
         let isolate = self.isolate.as_ptr();
         let mut text = String::new();
@@ -234,7 +234,7 @@ impl Target {
         };
     }
 
-    /// The text of a string of V8; nothing for what is none.
+    /// The text of a V8 string; empty for other values.
     fn read(&self, string: Local) -> String {
         if string.is_null() {
             return String::new();

@@ -1,5 +1,5 @@
-//! Strings and numbers of JavaScript, without a copy more than there has to be: reading a shared store is little more
-//! than this.
+//! JavaScript strings and numbers with a minimum of copies: this is most of the cost of reading a shared
+//! store.
 
 use std::ptr::null_mut;
 
@@ -9,8 +9,9 @@ use napi::{Env, JsValue};
 
 use super::callback::{NapiStatus, check};
 
-/// Reads a string as UTF-8 into `bytes`, whose length is the most that is read, and one byte less. The result is how
-/// many there are; `None` if it is longer. A surrogate without the other half becomes U+FFFD.
+/// Reads a string as UTF-8 into `bytes`, which must be at least five bytes longer than the longest string to
+/// be read. Returns the length; `None` if the string may have been truncated. An unpaired surrogate becomes
+/// U+FFFD.
 pub fn read_utf8(env: Env, text: &Unknown<'_>, bytes: &mut [u8]) -> Result<Option<usize>, NapiStatus> {
     let mut len = 0;
     // SAFETY: env is live and `text` one of its values. At most as many bytes are written as there is room for.
@@ -23,7 +24,7 @@ pub fn read_utf8(env: Env, text: &Unknown<'_>, bytes: &mut [u8]) -> Result<Optio
             &raw mut len,
         )
     };
-    // One that is cut off ends within the last character, of up to four bytes.
+    // A truncated string ends within the last character, of up to four bytes.
     check(status)?;
     Ok((len + 4 < bytes.len()).then_some(len))
 }
@@ -31,7 +32,7 @@ pub fn read_utf8(env: Env, text: &Unknown<'_>, bytes: &mut [u8]) -> Result<Optio
 /// Reads a string as UTF-16. `units` is overwritten.
 pub fn read_utf16(env: Env, text: &Unknown<'_>, units: &mut Vec<u16>) -> Result<(), NapiStatus> {
     let mut len = 0;
-    // SAFETY: as above; without a buffer only the length is told.
+    // SAFETY: as above; without a buffer only the length is returned.
     check(unsafe { sys::napi_get_value_string_utf16(env.raw(), text.raw(), null_mut(), 0, &raw mut len) })?;
     units.clear();
     units.resize(len + 1, 0);
@@ -49,7 +50,7 @@ pub fn read_utf16(env: Env, text: &Unknown<'_>, units: &mut Vec<u16>) -> Result<
     Ok(())
 }
 
-/// Makes a string of characters below 256, one in each byte.
+/// Creates a string of characters below 256, one per byte.
 pub fn latin1(env: Env, bytes: &[u8]) -> Result<Unknown<'static>, NapiStatus> {
     make(env, |value| {
         let len = bytes.len().cast_signed();
@@ -58,7 +59,7 @@ pub fn latin1(env: Env, bytes: &[u8]) -> Result<Unknown<'static>, NapiStatus> {
     })
 }
 
-/// Makes a string of units of UTF-16, whatever they are.
+/// Creates a string of UTF-16 units, which are not validated.
 pub fn utf16(env: Env, units: &[u16]) -> Result<Unknown<'static>, NapiStatus> {
     make(env, |value| {
         let len = units.len().cast_signed();
@@ -67,7 +68,7 @@ pub fn utf16(env: Env, units: &[u16]) -> Result<Unknown<'static>, NapiStatus> {
     })
 }
 
-/// Makes a string of UTF-8.
+/// Creates a string from UTF-8.
 pub fn utf8(env: Env, bytes: &[u8]) -> Result<Unknown<'static>, NapiStatus> {
     make(env, |value| {
         let len = bytes.len().cast_signed();
@@ -76,7 +77,7 @@ pub fn utf8(env: Env, bytes: &[u8]) -> Result<Unknown<'static>, NapiStatus> {
     })
 }
 
-/// The numbers of an array, to be written to.
+/// The numbers of an array, for writing.
 pub fn numbers(array: &mut Float64Array) -> &mut [f64] {
     // SAFETY: this is the thread of the array's environment, and no JavaScript runs while it is borrowed.
     unsafe { array.as_mut() }
@@ -85,18 +86,18 @@ pub fn numbers(array: &mut Float64Array) -> &mut [f64] {
 /// Reads a number.
 pub fn read_number(env: Env, number: &Unknown<'_>) -> Result<f64, NapiStatus> {
     let mut value = 0.0;
-    // SAFETY: env is live and `number` one of its values; one that is no number is told by the status.
+    // SAFETY: env is live and `number` is one of its values; if it is not a number, the status says so.
     check(unsafe { sys::napi_get_value_double(env.raw(), number.raw(), &raw mut value) })?;
     Ok(value)
 }
 
-/// Makes a number.
+/// Creates a number.
 pub fn number(env: Env, number: f64) -> Result<Unknown<'static>, NapiStatus> {
     // SAFETY: env is live.
     make(env, |value| unsafe { sys::napi_create_double(env.raw(), number, value) })
 }
 
-/// Makes `true` or `false`.
+/// Creates `true` or `false`.
 pub fn boolean(env: Env, truth: bool) -> Result<Unknown<'static>, NapiStatus> {
     // SAFETY: env is live.
     make(env, |value| unsafe { sys::napi_get_boolean(env.raw(), truth, value) })
@@ -114,7 +115,7 @@ pub fn undefined(env: Env) -> Result<Unknown<'static>, NapiStatus> {
     make(env, |value| unsafe { sys::napi_get_undefined(env.raw(), value) })
 }
 
-/// Makes a Buffer with a copy of the bytes.
+/// Creates a Buffer with a copy of the bytes.
 pub fn buffer(env: Env, bytes: &[u8]) -> Result<Unknown<'static>, NapiStatus> {
     make(env, |value| {
         // SAFETY: env is live; the bytes are copied.

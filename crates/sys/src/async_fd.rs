@@ -9,21 +9,20 @@ use tokio::io::unix::AsyncFd;
 use super::closer::Descriptor;
 use super::error::{Doing, SysError};
 
-/// What holds one and the same descriptor as long as it lives.
+/// A type that refers to the same descriptor for as long as it lives.
 pub trait Steady: AsRawFd {}
 
 impl Steady for OwnedFd {}
 impl Steady for Descriptor {}
 
-/// Registers a descriptor with the runtime of this thread, which takes it out again before it
-/// is closed.
+/// Registers a descriptor with the runtime of this thread. The runtime removes it before it is closed.
 pub fn watch<T: Steady>(
     fd: Arc<T>,
     interest: Interest,
     doing: &'static str,
 ) -> Result<AsyncFd<Arc<T>>, SysError> {
-    // SAFETY: tokio asks that the number stays the same open descriptor as long as it is
-    // registered. The AsyncFd holds its owner, which is steady: nobody can take the descriptor out or replace it.
+    // SAFETY: tokio requires that the number refers to the same open descriptor while it is registered. The
+    // AsyncFd holds its owner, which is steady: the descriptor cannot be taken out or replaced.
     let registered = unsafe { AsyncFd::register_with_interest(fd, interest) };
     registered.map_err(|error| error.into_parts().1).doing(doing)
 }

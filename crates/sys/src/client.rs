@@ -1,4 +1,4 @@
-//! The connections of clients, as far as the primary touches them at all.
+//! The primary's operations on client connections.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -13,26 +13,26 @@ use nix::sys::socket::{
 
 use super::error::{Doing, SysError};
 
-/// Where a client connects from; `None` on a unix socket, and when it has gone meanwhile.
+/// The client's address; `None` on a Unix socket, and if the client is gone.
 #[must_use]
 pub fn peer(connection: &impl AsFd) -> Option<SocketAddr> {
     getpeername(connection.as_fd().as_raw_fd()).ok().and_then(|name| internet(&name))
 }
 
-/// Where a client has connected to; `None` on a unix socket.
+/// The address that the client has connected to; `None` on a Unix socket.
 #[must_use]
 pub fn local(connection: &impl AsFd) -> Option<SocketAddr> {
     getsockname(connection.as_fd().as_raw_fd()).ok().and_then(|name| internet(&name))
 }
 
-/// An address of the internet, unless it is another one.
+/// The IP address, if it is one.
 pub(super) fn internet(name: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = name.as_sockaddr_in().map(|name| SocketAddr::V4((*name).into()));
     v4.or_else(|| name.as_sockaddr_in6().map(|name| SocketAddr::V6((*name).into())))
 }
 
-/// Whether a descriptor that somebody else has sent is a connection such as a listener accepts: a stream over TCP, or
-/// over a unix socket, that does not listen itself.
+/// Whether a descriptor that another process has sent is a connection that a listener could have accepted: a
+/// stream over TCP or a Unix socket that does not listen itself.
 #[must_use]
 pub fn is_connection(fd: &impl AsFd) -> bool {
     let fd = fd.as_fd();
@@ -41,24 +41,24 @@ pub fn is_connection(fd: &impl AsFd) -> bool {
     let Ok(name) = getsockname::<SockaddrStorage>(fd.as_raw_fd()) else { return false };
     let known = match name.family() {
         Some(AddressFamily::Unix) => true,
-        // There are other streams over IP, which know no option of TCP.
+        // Other stream protocols over IP do not know this option.
         Some(AddressFamily::Inet | AddressFamily::Inet6) => getsockopt(&fd, sockopt::TcpNoDelay).is_ok(),
         _ => false,
     };
     stream && !listens && known
 }
 
-/// What a look at what a client has sent found.
+/// The result of peeking at a client's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Peeked {
-    /// So many bytes; there may be more to come.
+    /// The number of bytes; more may follow.
     Bytes(usize),
-    /// Nothing more will come.
+    /// The end of the data.
     End,
 }
 
-/// Copies the beginning of what a client has sent into `bytes`, and leaves it where it is.
+/// Copies the beginning of a client's data into `bytes` without consuming it.
 pub fn peek(connection: &impl AsFd, bytes: &mut [u8]) -> Peeked {
     loop {
         match recv(connection.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
@@ -66,18 +66,19 @@ pub fn peek(connection: &impl AsFd, bytes: &mut [u8]) -> Peeked {
             Ok(length) => return Peeked::Bytes(length),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Peeked::Bytes(0),
-            // Whatever is wrong with it, the worker will find out.
+            // The worker will find the error.
             Err(_) => return Peeked::End,
         }
     }
 }
 
-/// Writes all of `bytes` to a connection known by its number, or none of them: false if there is no room for them.
+/// Writes all of `bytes` to the connection with this number, or returns false without writing if there is no
+/// room.
 pub fn write_at_once(number: RawFd, bytes: &[u8]) -> Result<bool, SysError> {
     let doing = "writing to a connection";
-    // SAFETY: the descriptor is borrowed for this call only; whoever names it has it open.
+    // SAFETY: the descriptor is borrowed for this call only; the caller that names it has it open.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
-    // A socket that says it is writable has room for a third of its buffer.
+    // A socket that polls as writable has room for a third of its buffer.
     let mut polled = [PollFd::new(fd, PollFlags::POLLOUT)];
     if poll(&mut polled, PollTimeout::ZERO).doing(doing)? == 0
         || !polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT))
@@ -86,14 +87,14 @@ pub fn write_at_once(number: RawFd, bytes: &[u8]) -> Result<bool, SysError> {
     }
     match send(number, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
         Ok(length) if length == bytes.len() => Ok(true),
-        // Half of it would spoil whatever follows.
+        // A partial write would corrupt what follows.
         Ok(_) => Err(Errno::EIO).doing(doing),
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
         Err(error) => Err(error).doing(doing),
     }
 }
 
-/// Closes a connection so that its client hears of it at once, as a reset.
+/// Closes a connection with a reset, so that its client notices at once.
 pub fn reset<C: AsFd>(connection: C) -> Result<(), SysError> {
     let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
     let set = setsockopt(&connection, sockopt::Linger, &at_once).doing("turning a client away");
@@ -101,8 +102,8 @@ pub fn reset<C: AsFd>(connection: C) -> Result<(), SysError> {
     set
 }
 
-/// Writes all of `bytes` and the end behind them, without waiting. False if they do not fit, or the client has
-/// gone.
+/// Writes all of `bytes` and shuts down writing, without blocking. Returns false if they do not fit or the
+/// client is gone.
 #[must_use]
 pub fn send_last(connection: &impl AsFd, bytes: &[u8]) -> bool {
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
@@ -110,11 +111,11 @@ pub fn send_last(connection: &impl AsFd, bytes: &[u8]) -> bool {
     send(number, bytes, flags) == Ok(bytes.len()) && shutdown(number, Shutdown::Write).is_ok()
 }
 
-/// Reads and forgets what a client has sent. True when nothing more will come.
+/// Reads and discards what a client has sent. Returns true at the end of the data.
 #[must_use]
 pub fn read_to_the_end(connection: impl AsFd) -> bool {
     let mut bytes = [0; 16 * 1024];
-    // Bounded: a client that never stops must not hold up the others. What is left brings another event.
+    // Bounded, so that a client that never stops does not delay the others. The rest triggers another event.
     for _ in 0..16 {
         match recv(connection.as_fd().as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => return true,

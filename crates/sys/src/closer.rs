@@ -1,9 +1,10 @@
-//! Closing descriptors that another process has sent, or has been sent, without waiting for it.
+//! Closes descriptors that were received from or sent to another process, without blocking the caller.
 //!
-//! close(2) may block where it drops the last reference to an open file: for a TCP connection with unsent data for as
-//! long as `SO_LINGER` says, for a file of FUSE or NFS until a server has answered. An open file belongs to all who hold
-//! a descriptor for it, so whoever was sent one can set that up. The same goes for a socket that closes with messages
-//! in it: their descriptors are closed with it. So a thread that must not block gives such descriptors to a [`Closer`].
+//! close(2) may block if it drops the last reference to an open file: for a TCP connection with unsent data
+//! as long as `SO_LINGER` says, for a file of FUSE or NFS until a server has answered. An open file belongs
+//! to all processes that hold a descriptor of it, so any of them can cause that. The same applies to a socket
+//! that closes with messages in it, because their descriptors are closed with it. So a thread that must not
+//! block gives such descriptors to a [`Closer`].
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
@@ -13,22 +14,23 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use nix::libc;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
-/// How many descriptors may wait before a [`Closer`] is full.
+/// The number of waiting descriptors from which on a [`Closer`] is full.
 pub const LIMIT: usize = 256;
 
-/// Closes the descriptors of one origin, as a rule of one worker, on a thread of its own that may block.
+/// Closes the descriptors of one origin, usually one worker, on a thread of its own that may block.
 ///
 /// # Design
-/// There is one for each origin, so that whoever makes close(2) block holds up nobody else's descriptors. The thread
-/// is started by the first descriptor, and ends when all clones of the closer are dropped and the queue is empty. Nobody
-/// waits for it, so it may outlive its origin.
+/// Each origin has its own closer, so an origin that makes close(2) block delays only its own descriptors.
+/// The first descriptor starts the thread. It ends when all clones of the closer are dropped and the queue is
+/// empty. It is not joined, so it may outlive its origin.
 ///
-/// Nothing is refused, because a caller could only close the descriptor itself, or leak it. The queue is bounded by the
-/// caller instead: who is [full](Closer::is_full) must be sent, and is asked for, no further descriptors.
+/// No descriptor is refused, because a caller could only close it itself or leak it. Instead, the caller
+/// bounds the queue: no further descriptors must be sent to, or received from, an origin whose closer is
+/// [full](Closer::is_full).
 #[derive(Clone, Debug, Default)]
 pub struct Closer(Arc<Handle>);
 
-/// Dropped with the last clone of the closer; the thread has the queue alone.
+/// Dropped with the last clone of the closer. The thread holds only the queue.
 #[derive(Debug, Default)]
 struct Handle(Arc<Queue>);
 
@@ -42,37 +44,37 @@ struct Queue {
 struct State {
     waiting: VecDeque<OwnedFd>,
     thread: Thread,
-    /// Nothing more will come.
+    /// Set when no more descriptors will be queued.
     ended: bool,
 }
 
-/// What the thread does.
+/// The state of the thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Thread {
-    /// There is none.
+    /// It has not been started.
     #[default]
     Absent,
-    /// It waits to be told that there is something to do.
+    /// It waits for a notification.
     Idle,
-    /// It is about to look for something to do.
+    /// It is about to check the queue.
     Awake,
-    /// It closes a descriptor.
+    /// It is closing a descriptor.
     Closing,
 }
 
 impl Closer {
-    /// A closer with nothing to do, and without a thread so far.
+    /// A closer with an empty queue and no thread.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Closes a descriptor in a while. Never blocks.
+    /// Queues a descriptor to be closed. Never blocks.
     pub fn close(&self, fd: OwnedFd) {
         self.close_all([fd]);
     }
 
-    /// Closes several, in order.
+    /// Queues several descriptors, in order.
     pub fn close_all(&self, fds: impl IntoIterator<Item = OwnedFd>) {
         let queue = &self.0.0;
         let mut state = queue.lock();
@@ -82,9 +84,9 @@ impl Closer {
             return;
         }
         match state.thread {
-            // Without a thread the queue counts as full, and the next descriptor tries again.
+            // Without a thread the closer counts as full, and the next descriptor tries again to start it.
             Thread::Absent => state.start(queue),
-            // A system call, so only where it is of use.
+            // Notifying is a system call, so it is done only if the thread waits.
             Thread::Idle => {
                 state.thread = Thread::Awake;
                 queue.changed.notify_one();
@@ -93,12 +95,14 @@ impl Closer {
         }
     }
 
-    /// Closes descriptors that have just been sent to the origin, who holds them as well by now, or has closed its own.
+    /// Closes descriptors that have just been sent to the origin, which by now holds them as well, or has
+    /// closed its own.
     ///
-    /// Ours are the last, as a rule, only if the origin was quicker than the next few instructions, and then closing
-    /// does not wait unless it has asked for that. So the connection is asked, which takes a tenth of what closing takes,
-    /// and a thread only where it says so. What remains is an origin that sets the option and closes its own between
-    /// these two calls; another thread for each connection would cost more than all the rest of passing it.
+    /// This process usually holds the last reference only if the origin was faster than the next few
+    /// instructions, and even then closing does not block unless the origin has set `SO_LINGER`. So the
+    /// option is checked, which takes a tenth of the time of closing, and the thread is used only if it is
+    /// set. One race remains: an origin that sets the option and closes its own descriptor between these two
+    /// calls. Using the thread for each connection would cost more than the rest of passing it.
     pub fn close_sent(&self, fds: impl IntoIterator<Item = Descriptor>) {
         for mut sent in fds {
             if sent.closer.is_none() && lingers(&sent) {
@@ -107,15 +111,15 @@ impl Closer {
         }
     }
 
-    /// How many descriptors have not been closed yet.
+    /// The number of descriptors that have not been closed yet.
     #[must_use]
     pub fn pending(&self) -> usize {
         let state = self.0.0.lock();
         state.waiting.len() + usize::from(state.thread == Thread::Closing)
     }
 
-    /// Whether no further descriptors should be taken from this origin: as many as [`LIMIT`] wait, or the system gives
-    /// no thread for those that do.
+    /// Whether no further descriptors should be taken from this origin: [`LIMIT`] or more wait, or no thread
+    /// could be started for those that do.
     #[must_use]
     pub fn is_full(&self) -> bool {
         let state = self.0.0.lock();
@@ -128,7 +132,7 @@ impl Drop for Handle {
         let mut state = self.0.lock();
         state.ended = true;
         if state.thread == Thread::Absent && !state.waiting.is_empty() {
-            // The last chance. If there still is no thread, they leak: blocking would be worse.
+            // The last attempt. If there still is no thread, they leak: blocking would be worse.
             state.start(&self.0);
             if state.thread == Thread::Absent {
                 std::mem::take(&mut state.waiting).into_iter().for_each(std::mem::forget);
@@ -173,39 +177,39 @@ impl Queue {
     }
 }
 
-/// Keeps a connection from holding up for long whoever closes it, unless its other holders set that again. A time of zero
-/// stays: it does not block, and resets the connection as somebody wanted.
+/// Prevents a connection from blocking close(2) for long, unless other holders set the option again. A linger
+/// time of zero is kept: it does not block, and the reset is intended.
 pub fn do_not_linger(fd: &impl AsFd) {
     if lingers(fd) {
         let off = libc::linger { l_onoff: 0, l_linger: 0 };
-        // Where it fails, closing takes as long as it takes.
+        // If this fails, closing may block.
         let _ = setsockopt(&fd.as_fd(), sockopt::Linger, &off);
     }
 }
 
-/// Whether closing this may wait. What is no socket has no such option.
+/// Whether closing may block. Descriptors other than sockets have no such option.
 fn lingers(fd: &impl AsFd) -> bool {
     let linger = getsockopt(&fd.as_fd(), sockopt::Linger);
     linger.is_ok_and(|linger| linger.l_onoff != 0 && linger.l_linger != 0)
 }
 
-/// A descriptor that goes to a [`Closer`] when it is dropped, because another process holds, or may have held, the same
+/// A descriptor that is passed to a [`Closer`] when it is dropped, because another process may hold the same
 /// open file; or an ordinary one, which is closed at once.
 #[derive(Debug)]
 pub struct Descriptor {
-    /// Taken out by `drop`, and nowhere else.
+    /// Taken out only by `drop`.
     fd: ManuallyDrop<OwnedFd>,
     closer: Option<Closer>,
 }
 
 impl Descriptor {
-    /// A descriptor for what no other process has ever held.
+    /// A descriptor of a file that no other process has ever held.
     #[must_use]
     pub fn own(fd: OwnedFd) -> Self {
         Self { fd: ManuallyDrop::new(fd), closer: None }
     }
 
-    /// A descriptor for what another process may hold as well.
+    /// A descriptor of a file that another process may hold as well.
     #[must_use]
     pub fn foreign(fd: OwnedFd, closer: &Closer) -> Self {
         Self { fd: ManuallyDrop::new(fd), closer: Some(closer.clone()) }
@@ -226,8 +230,8 @@ impl AsRawFd for Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        // SAFETY: a value is dropped once, and nobody looks at `fd` after this. Before: the Descriptor. After: `fd` here,
-        // which is closed at the end of this function, or the closer.
+        // SAFETY: a value is dropped once, and `fd` is not accessed after this. Before: the Descriptor owns
+        // it. After: `fd` here, which is closed at the end of this function, or the closer.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
         if let Some(closer) = &self.closer {
             closer.close(fd);
@@ -267,7 +271,7 @@ mod tests {
         let closer = Closer::new();
         let (fd, peer) = lingering();
         closer.close(fd);
-        // Nothing has been read so far, so the closing cannot have waited for that.
+        // Nothing has been read so far, so closing cannot have waited for that.
         while closer.pending() > 0 {
             std::thread::yield_now();
         }
@@ -287,7 +291,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
 
-    /// As if the other holder won the race for the option: the thread is busy until it is told.
+    /// As if the other holder had won the race for the option: the thread is busy until it is released.
     #[test]
     fn a_closer_that_is_held_up_takes_descriptors_and_says_when_it_is_full() {
         let closer = Closer::new();
@@ -305,7 +309,7 @@ mod tests {
         }
         assert!(closer.is_full());
         kept.shutdown(Shutdown::Read).unwrap();
-        // It still takes what was on the way, and another origin's are closed meanwhile.
+        // It still takes what was in flight, and another origin's descriptors are closed meanwhile.
         closer.close(kept.into());
         let other = Closer::new();
         let (a, b) = std::os::unix::net::UnixStream::pair().unwrap();

@@ -1,4 +1,4 @@
-//! Waiting for many descriptors on a thread of one's own.
+//! Waiting for many descriptors on a dedicated thread.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -10,21 +10,23 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::error::{Doing, SysError};
 
-/// How many events one [`Poller::wait`] brings at the most.
+/// The maximum number of events of one [`Poller::wait`].
 const BATCH: usize = 128;
 
-/// What is to be told of a descriptor.
+/// The events to report for a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// Again and again as long as something is to be read.
+    /// Level-triggered: reported as long as there is something to read.
     Level,
-    /// What is there to be read now, and each time something comes, whether or not it has been read.
+    /// Edge-triggered: what there is to read now, and each new arrival, whether or not it has been read.
     News,
-    /// That, and each time there is room again.
+    /// Like [`News`](Self::News), and also each time there is room again.
     NewsAndRoom,
-    /// Once, when something is to be read; then not before it is wanted again.
+    /// One-shot: reported when there is room to write, and then not again until re-armed.
+    Room,
+    /// One-shot: reported when there is something to read, and then not again until re-armed.
     Once,
-    /// For now.
+    /// None for now.
     Nothing,
 }
 
@@ -34,39 +36,39 @@ impl Interest {
             Self::Level => EpollFlags::EPOLLIN,
             Self::News => EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET,
             Self::NewsAndRoom => Self::News.flags() | EpollFlags::EPOLLOUT,
+            Self::Room => EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT,
             Self::Once => EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
-            // Even then it would tell of an error or a hang-up again and again.
+            // Without one-shot, errors and hang-ups would be reported repeatedly.
             Self::Nothing => EpollFlags::EPOLLONESHOT,
         }
     }
 }
 
-/// What is told.
+/// A reported event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// For whom.
+    /// The token of the descriptor.
     pub token: u64,
-    /// There is something to be read: bytes, the end, or an error.
+    /// There is something to read: bytes, the end, or an error.
     pub readable: bool,
-    /// There is room, or an error for who writes.
+    /// There is room to write, or writing fails.
     pub writable: bool,
-    /// The other side has ended what it sends, or all: there is an end to be read behind the bytes.
+    /// The other side has shut down writing, or everything: the end follows the bytes.
     pub end: bool,
 }
 
 /// An epoll instance.
 ///
 /// # Design
-/// A descriptor must be taken out with [`Poller::remove`] before it is closed. Closing alone
-/// does not suffice: while a child is between clone and exec it holds a copy of every
-/// descriptor, the kernel keeps the registration alive, and a stale event would name a number
-/// that by then may be something else.
+/// A descriptor must be removed with [`Poller::remove`] before it is closed. Closing alone does not suffice:
+/// between clone and exec, a child process holds a copy of every descriptor. The kernel then keeps the
+/// registration alive, and a stale event would carry a token that may mean something else by then.
 ///
-/// It need not where news is told and tokens are never used twice: then a stale event finds nobody, and
-/// comes only once.
+/// Removal is not needed for edge-triggered descriptors whose tokens are never reused: a stale event matches
+/// nothing, and comes only once.
 ///
-/// With thousands of streams in both directions a level would cost a system call for each change of mind about
-/// what is wanted. For news a connection is registered once.
+/// With thousands of streams in both directions, level-triggering would need a system call for each change of
+/// interest. Edge-triggered, a connection is registered once.
 #[derive(Debug)]
 pub struct Poller {
     epoll: Epoll,
@@ -80,17 +82,17 @@ impl Poller {
         Ok(Self { epoll, events: [EpollEvent::empty(); BATCH] })
     }
 
-    /// Watches `fd` for something to read, as [`Interest::Level`]. `token` comes back with its events.
+    /// Watches `fd` with [`Interest::Level`]. Events carry `token`.
     pub fn add(&self, fd: impl AsFd, token: u64) -> Result<(), SysError> {
         self.watch(fd, token, Interest::Level)
     }
 
-    /// Watches `fd` for what is wanted. What is true already is news, too.
+    /// Watches `fd` for `interest`. Also reports conditions that already hold.
     pub fn watch(&self, fd: impl AsFd, token: u64, interest: Interest) -> Result<(), SysError> {
         self.epoll.add(fd, EpollEvent::new(interest.flags(), token)).doing("watching a descriptor")
     }
 
-    /// Changes what is to be told. What is true already is news again.
+    /// Changes the interest. Also reports conditions that already hold, even if they were reported before.
     pub fn change(&self, fd: impl AsFd, token: u64, interest: Interest) -> Result<(), SysError> {
         let mut event = EpollEvent::new(interest.flags(), token);
         self.epoll.modify(fd, &mut event).doing("watching a descriptor for something else")
@@ -101,11 +103,11 @@ impl Poller {
         self.epoll.delete(fd).doing("no longer watching a descriptor")
     }
 
-    /// Waits until there is something to tell or `timeout` has passed; `None` waits for ever.
-    /// Returns how many events there are.
+    /// Waits until there are events or `timeout` has passed; `None` waits forever. Returns the number of
+    /// events.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, SysError> {
         let timeout = timeout.map_or(EpollTimeout::NONE, |limit| {
-            // Rounded up: waking a moment too early would mean to spin until the deadline.
+            // Rounded up: waking a moment too early would cause spinning until the deadline.
             let millis = limit.as_nanos().div_ceil(1_000_000);
             EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX)
         });
@@ -137,31 +139,39 @@ impl Poller {
     }
 }
 
+/// Readable when there are events, so that another poller can watch it.
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
 /// Wakes a [`Poller`] from another thread.
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<EventFd>);
 
 impl Waker {
-    /// A waker; the poller watches [`Waker::as_fd`].
+    /// Creates a waker. The poller must watch it.
     pub fn new() -> Result<Self, SysError> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         Ok(Self(Arc::new(EventFd::from_flags(flags).doing("making an eventfd")?)))
     }
 
-    /// One whose poller is in another process, which has sent a descriptor of it.
+    /// A waker whose poller is in another process, which has sent a descriptor of it.
     #[must_use]
     pub fn adopt(fd: OwnedFd) -> Self {
-        // SAFETY: the descriptor is ours alone. If it is no eventfd, writing to it is an error that is not looked at.
+        // SAFETY: the descriptor is owned here alone. If it is not an eventfd, writing to it fails, and that
+        // error is ignored.
         Self(Arc::new(unsafe { EventFd::from_owned_fd(fd) }))
     }
 
-    /// Makes the poller's wait return. Several calls before it looks count as one.
+    /// Wakes the poller. Several calls before it waits again count as one.
     pub fn wake(&self) {
-        // Full (2^64 - 2 wakes unread) is the only failure there is, and then it is awake.
+        // The only possible error is overflow (2^64 - 2 wake-ups unread), and then it is awake.
         let _full = self.0.write(1);
     }
 
-    /// Takes the wake-ups so far: the poller's thread calls it when it sees the waker's token.
+    /// Clears the wake-ups: called by the poller's thread when it sees the waker's token.
     pub fn clear(&self) {
         let _nothing_there = self.0.read();
     }
@@ -173,24 +183,24 @@ impl AsFd for Waker {
     }
 }
 
-/// A descriptor that is put aside, to be given up when the process has run out of them.
+/// A reserved descriptor, to be released when the process has run out of descriptors.
 #[derive(Debug)]
 pub struct Reserve(Option<OwnedFd>);
 
 impl Reserve {
-    /// Puts a descriptor aside.
+    /// Opens the reserved descriptor.
     pub fn new() -> Result<Self, SysError> {
         let mut reserve = Self(None);
         reserve.refill()?;
         Ok(reserve)
     }
 
-    /// Frees the place in the descriptor table. False when it was free already.
+    /// Frees the place in the descriptor table. Returns false if it was free already.
     pub fn release(&mut self) -> bool {
         self.0.take().is_some()
     }
 
-    /// Puts a descriptor aside again, if the process has one.
+    /// Opens the reserved descriptor again, if possible.
     pub fn refill(&mut self) -> Result<(), SysError> {
         if self.0.is_none() {
             let file = std::fs::File::open("/dev/null").doing("opening /dev/null as a reserve")?;
@@ -217,6 +227,22 @@ mod tests {
         assert_eq!(poller.token(0), 7);
         waker.clear();
         assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_poller_that_is_watched_tells_as_long_as_there_is_something_to_read() {
+        let (mut outer, mut inner) = (Poller::new().unwrap(), Poller::new().unwrap());
+        let (mut read, mut write) = std::io::pipe().unwrap();
+        inner.add(&read, 1).unwrap();
+        outer.add(&inner, 2).unwrap();
+        assert_eq!(outer.wait(Some(Duration::ZERO)).unwrap(), 0);
+        write.write_all(b"x").unwrap();
+        for _ in 0..2 {
+            assert_eq!((outer.wait(None).unwrap(), outer.token(0)), (1, 2));
+            assert_eq!((inner.wait(None).unwrap(), inner.token(0)), (1, 1));
+        }
+        std::io::Read::read_exact(&mut read, &mut [0]).unwrap();
+        assert_eq!(outer.wait(Some(Duration::ZERO)).unwrap(), 0);
     }
 
     #[test]

@@ -1,20 +1,20 @@
-//! The one error of `sys`: what we were doing, and the system's answer.
+//! The error type of this crate: what was attempted, and the error number.
 
 use nix::errno::Errno;
 use thiserror::Error;
 
-/// A system call that failed, with what it was for.
+/// A failed system call and its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{doing}: {errno}")]
 pub struct SysError {
-    /// What we were doing, as the beginning of a sentence: "binding a TCP socket".
+    /// What was attempted, as the beginning of a sentence: "binding a TCP socket".
     pub doing: &'static str,
-    /// The system's answer.
+    /// The error number.
     pub errno: Errno,
 }
 
 impl SysError {
-    /// The error number as Node and libuv give it: negative.
+    /// The error number in the form of Node and libuv: negative.
     #[must_use]
     pub fn negative_errno(&self) -> i32 {
         -(self.errno as i32)
@@ -22,13 +22,13 @@ impl SysError {
 }
 
 impl SysError {
-    /// What we were asked to do makes no sense (EINVAL).
+    /// The request is invalid (EINVAL).
     #[must_use]
     pub const fn invalid(doing: &'static str) -> Self {
         Self { doing, errno: Errno::EINVAL }
     }
 
-    /// What we were asked to do has been done before (EALREADY).
+    /// The request has been carried out before (EALREADY).
     #[must_use]
     pub const fn twice(doing: &'static str) -> Self {
         Self { doing, errno: Errno::EALREADY }
@@ -40,7 +40,7 @@ impl SysError {
         matches!(self.errno, Errno::EPIPE | Errno::ECONNRESET)
     }
 
-    /// Whether something was short of which there may be enough later: descriptors, memory, entries in a table.
+    /// Whether a resource was short that may be available later: descriptors, memory, entries in a table.
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         matches!(
@@ -49,8 +49,8 @@ impl SysError {
         )
     }
 
-    /// Whether `accept` has reported an error of the connection that it was about to bring, as
-    /// accept(2) on Linux does. The next connection may be sound.
+    /// Whether `accept` has reported an error of the connection that it was about to return, as accept(2) on
+    /// Linux does. The next connection may be good.
     #[must_use]
     pub fn is_of_the_connection(&self) -> bool {
         matches!(
@@ -69,7 +69,7 @@ impl SysError {
     }
 }
 
-/// Adds what we were doing to a bare error number.
+/// Adds the purpose to a bare error number.
 pub trait Doing<T> {
     /// Names the purpose of the call that may have failed.
     fn doing(self, doing: &'static str) -> Result<T, SysError>;

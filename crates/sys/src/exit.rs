@@ -1,7 +1,7 @@
 //! How a process ended, and signals to it: both by pidfd.
 //!
-//! A pidfd always means the process it was made for, never another one that got the same number
-//! later. And asking it how the process ended leaves SIGCHLD alone, which belongs to libuv.
+//! A pidfd always refers to the process it was created for, never to another one that got the same number
+//! later. And reading the exit status through it does not involve SIGCHLD, which libuv uses.
 
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -13,9 +13,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::error::{Doing, SysError};
 
-/// The signal that asks a process to end.
+/// The signal that requests a process to end.
 pub const SIGTERM: i32 = libc::SIGTERM;
-/// The signal that ends it.
+/// The signal that kills it.
 pub const SIGKILL: i32 = libc::SIGKILL;
 
 /// How a process ended.
@@ -28,27 +28,27 @@ pub enum Exit {
     Signal {
         /// The signal's number; real-time signals have no name, so this is not an enum.
         number: i32,
-        /// Whether the system was asked to write a core dump and did.
+        /// Whether a core dump was written.
         core_dumped: bool,
     },
 }
 
-/// Takes the exit of a child if it has ended; `None` means that it still runs.
+/// Reaps a child if it has ended; `None` means that it still runs.
 ///
-/// It can be taken once; from then on the process number is free for others. ECHILD means that it
-/// has been taken, or that the application ignores SIGCHLD and the kernel keeps no exits.
+/// This works once; from then on the process number may be reused. ECHILD means that it has been reaped
+/// already, or that the application ignores SIGCHLD and the kernel keeps no exit statuses.
 pub fn reap(pidfd: BorrowedFd<'_>) -> Result<Option<Exit>, SysError> {
     wait_id(pidfd, libc::WEXITED | libc::WNOHANG).doing("reaping a process")
 }
 
-/// Whether a process has ended, whether or not its exit has been taken.
+/// Whether a process has ended, reaped or not.
 #[must_use]
 pub fn has_ended(pidfd: &impl AsFd) -> bool {
     let mut look = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
     poll(&mut look, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
-/// Waits until a child has ended and takes its exit, with the same answers as [`reap`].
+/// Waits until a child has ended and reaps it, with the same errors as [`reap`].
 pub fn wait(pidfd: BorrowedFd<'_>) -> Result<Exit, SysError> {
     loop {
         match wait_id(pidfd, libc::WEXITED) {
@@ -59,11 +59,11 @@ pub fn wait(pidfd: BorrowedFd<'_>) -> Result<Exit, SysError> {
     }
 }
 
-/// Sends a signal to a process; signal 0 only asks whether it is there.
+/// Sends a signal to a process. Signal 0 only checks that it exists.
 ///
-/// ESRCH means that its exit has been taken. Until then it accepts signals, even if it has ended.
+/// ESRCH means that it has been reaped. Until then it accepts signals, even if it has ended.
 pub fn send_signal(pidfd: BorrowedFd<'_>, number: i32) -> Result<(), SysError> {
-    // SAFETY: the pidfd is borrowed for the call; a null siginfo asks for the one of `kill`.
+    // SAFETY: the pidfd is borrowed for the call; a null siginfo means the one of `kill`.
     let done = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
@@ -76,10 +76,10 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, number: i32) -> Result<(), SysError> {
     Errno::result(done).map(drop).doing("sending a signal")
 }
 
-/// `waitid` as it is, because nix refuses to speak of real-time signals: it would return an error
-/// after the exit has been taken, and how the process ended would be lost.
+/// Calls `waitid` directly, because nix does not support real-time signals: it would return an error after
+/// the child has been reaped, and the exit status would be lost.
 fn wait_id(pidfd: BorrowedFd<'_>, options: libc::c_int) -> nix::Result<Option<Exit>> {
-    // SAFETY: a siginfo_t is integers, pointers and unions of them, for which zeroes are a value.
+    // SAFETY: a siginfo_t consists of integers, pointers and unions of them, for which zero is valid.
     let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
     let id = pidfd.as_raw_fd().unsigned_abs();
     // SAFETY: `info` is ours and outlives the call; the pidfd is borrowed for it.

@@ -1,7 +1,7 @@
-//! How far this process is from running out of descriptors, and how long its files may be.
+//! How many more descriptors this process can open, and how large its files may be.
 //!
-//! The kernel does not keep a message whose descriptors a receiver has no room for: it delivers
-//! what fits and closes the rest. So whoever receives connections looks first.
+//! The kernel does not keep a message whose descriptors the receiver has no room for: it delivers those that
+//! fit and closes the others. So receivers check for room first.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,21 +13,21 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::error::SysError;
 use super::passing::{MAX_FDS, MOST_FDS};
 
-/// Left alone for those who open something between the look and the use.
+/// A margin for code that opens something between the check and the use.
 const RESERVE: usize = 4;
 
-/// Kept for whoever keeps workers running, whatever clients there are: a start takes up to two dozen descriptors. Where
-/// there are few it is a quarter of them.
+/// Reserved for starting workers, however many clients there are: a start takes up to two dozen descriptors.
+/// If the limit is low, a quarter of it.
 const SUPERVISION: usize = 64;
 
-/// How many numbers are looked at in one call, at the most.
+/// The maximum number of descriptors checked in one call.
 const CHUNK: usize = 1024;
 
-/// How many [`Unpolled`] there are.
+/// The number of [`Unpolled`] values.
 static UNPOLLED: AtomicUsize = AtomicUsize::new(0);
 
-/// A descriptor that poll(2) takes for none, as it does those that only name a file (`O_PATH`). Each in this process has to
-/// be one of these, or it would count as free.
+/// A descriptor that poll(2) reports as not open, as it does for `O_PATH` descriptors. All of these in this
+/// process must be held in this type; otherwise they would count as free.
 #[derive(Debug)]
 pub struct Unpolled(OwnedFd);
 
@@ -50,7 +50,7 @@ impl Drop for Unpolled {
     }
 }
 
-/// The most descriptors that this process may have open.
+/// The maximum number of open descriptors of this process.
 #[must_use]
 pub fn limit() -> usize {
     // It cannot fail for a resource that exists.
@@ -58,49 +58,49 @@ pub fn limit() -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// The length in bytes that a file of this process may have. The system answers a longer one by a signal that ends the
-/// process, so whoever makes a file looks first.
+/// The maximum size in bytes of a file of this process. The kernel answers a larger one with a signal that
+/// kills the process, so code that creates files must check this first.
 #[must_use]
 pub fn largest_file() -> usize {
     let limit = getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft);
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// Whether a message of somebody who is not trusted can be received, which may bring as many descriptors as the kernel
-/// lets anybody send.
+/// Whether a message from an untrusted process can be received, which may contain as many descriptors as the
+/// kernel allows.
 ///
-/// The kernel closes those for which there is no room on the thread that receives, and close(2) may block: see
-/// [`crate::closer`]. A process with a low limit has to make do with room for a message of the usual size.
+/// The kernel closes those for which there is no room on the receiving thread, and close(2) may block: see
+/// [`crate::closer`]. With a low limit, room for a message of the usual size must suffice.
 #[must_use]
 pub fn room_for_any_message() -> bool {
     room_for(if limit() < 8 * MOST_FDS { MAX_FDS } else { MOST_FDS })
 }
 
-/// Whether `count` more descriptors can be opened just now.
+/// Whether `count` more descriptors can be opened now.
 #[must_use]
 pub fn room_for(count: usize) -> bool {
     count == 0 || free(count + RESERVE, limit()) >= count + RESERVE
 }
 
-/// How many descriptors all clients together may have.
+/// The maximum number of descriptors for all clients together.
 #[must_use]
 pub fn for_clients() -> usize {
     let limit = limit();
     limit - SUPERVISION.min(limit / 4)
 }
 
-/// Whether clients may have `count` more descriptors just now. An error says that the others are kept.
+/// Whether clients may use `count` more descriptors now. The error means that the rest is reserved.
 pub fn room_for_clients(count: usize) -> Result<(), SysError> {
     let doing = "keeping descriptors for starting workers";
     if free(count, for_clients()) >= count { Ok(()) } else { Err(SysError { doing, errno: Errno::EMFILE }) }
 }
 
-/// How many descriptors below a number can be opened, counted up to `wanted`.
+/// The number of descriptors below a number that can be opened, counted up to `wanted`.
 ///
 /// # Design
-/// The kernel gives out the lowest free number. So as a rule the numbers right below the limit are free, and one
-/// call of poll(2) tells that they are. Otherwise the search goes on downwards: the table may have been full at some
-/// time, with a gap left anywhere since. Numbers beyond a limit that has been lowered do not count, open or not.
+/// The kernel assigns the lowest free number. So usually the numbers just below the limit are free, and one
+/// call of poll(2) shows that. Otherwise the search continues downwards: the table may have been full once,
+/// with gaps left anywhere since. Numbers beyond a limit that has been lowered do not count, open or not.
 fn free(wanted: usize, below: usize) -> usize {
     let unpolled = UNPOLLED.load(Ordering::Relaxed);
     let wanted = wanted.saturating_add(unpolled);
@@ -113,17 +113,17 @@ fn free(wanted: usize, below: usize) -> usize {
         end = start;
         chunk = CHUNK;
     }
-    // Any of those that were found may be one of them.
+    // Any of the numbers found may belong to one of them.
     found.min(wanted).saturating_sub(unpolled)
 }
 
-/// How many of these numbers are no open descriptor.
+/// How many of these numbers are not open.
 fn free_among(numbers: std::ops::Range<c_int>) -> usize {
     let mut entries: Vec<_> = numbers.map(|fd| pollfd { fd, events: 0, revents: 0 }).collect();
-    // SAFETY: the entries are ours, and as many as is said. Numbers that others own, or nobody, are only
-    // looked at: no event is asked for, and none is waited for.
+    // SAFETY: the entries are ours, and their number is correct. Descriptors of other owners, and unused
+    // numbers, are only checked: no event is requested, and the call does not wait.
     let told = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as nfds_t, 0) };
-    // Without an answer none is known to be free.
+    // If the call fails, none is known to be free.
     if told < 0 {
         return 0;
     }
@@ -135,24 +135,9 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use nix::sys::resource::setrlimit;
+    use rcluster_testing::alone_with_limit;
 
     use super::*;
-
-    /// Runs the test of this name alone in a process with another limit.
-    fn alone_with_limit(name: &str, limit: u32) -> bool {
-        if std::env::var_os("RCLUSTER_ALONE").is_some() {
-            return true;
-        }
-        let status = std::process::Command::new("prlimit")
-            .arg(format!("--nofile={limit}:{limit}"))
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--test-threads=1"])
-            .env("RCLUSTER_ALONE", "1")
-            .status()
-            .unwrap();
-        assert!(status.success(), "{name} with {limit} descriptors");
-        false
-    }
 
     fn open_all() -> Vec<std::fs::File> {
         std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect()
@@ -161,7 +146,7 @@ mod tests {
     #[test]
     fn a_table_that_others_have_filled_is_noticed() {
         for limit in [200, 5000] {
-            if !alone_with_limit("sys::headroom::tests::a_table_that_others_have_filled_is_noticed", limit) {
+            if !alone_with_limit("headroom::tests::a_table_that_others_have_filled_is_noticed", limit) {
                 continue;
             }
             assert!(room_for(32));
@@ -179,7 +164,7 @@ mod tests {
 
     #[test]
     fn gaps_count_wherever_they_are() {
-        if !alone_with_limit("sys::headroom::tests::gaps_count_wherever_they_are", 4000) {
+        if !alone_with_limit("headroom::tests::gaps_count_wherever_they_are", 4000) {
             return;
         }
         let mut all = open_all();
@@ -193,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_small_limit_is_used_to_the_end() {
-        if !alone_with_limit("sys::headroom::tests::a_small_limit_is_used_to_the_end", 40) {
+        if !alone_with_limit("headroom::tests::a_small_limit_is_used_to_the_end", 40) {
             return;
         }
         assert_eq!(limit(), 40);
@@ -205,7 +190,7 @@ mod tests {
 
     #[test]
     fn clients_leave_something_for_starting_workers() {
-        if !alone_with_limit("sys::headroom::tests::clients_leave_something_for_starting_workers", 200) {
+        if !alone_with_limit("headroom::tests::clients_leave_something_for_starting_workers", 200) {
             return;
         }
         assert_eq!(for_clients(), 150);
@@ -220,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_descriptor_that_poll_does_not_see_is_not_free() {
-        if !alone_with_limit("sys::headroom::tests::a_descriptor_that_poll_does_not_see_is_not_free", 100) {
+        if !alone_with_limit("headroom::tests::a_descriptor_that_poll_does_not_see_is_not_free", 100) {
             return;
         }
         let mut all = open_all();
@@ -244,14 +229,14 @@ mod tests {
 
     #[test]
     fn a_limit_that_has_been_lowered_counts() {
-        if !alone_with_limit("sys::headroom::tests::a_limit_that_has_been_lowered_counts", 2000) {
+        if !alone_with_limit("headroom::tests::a_limit_that_has_been_lowered_counts", 2000) {
             return;
         }
         let mut all = open_all();
         all.truncate(500);
         setrlimit(Resource::RLIMIT_NOFILE, 510, 2000).unwrap();
         assert!(!room_for(32));
-        // With open descriptors beyond the limit, and then with gaps there and among those below.
+        // With open descriptors beyond the limit, and then with gaps both there and below it.
         setrlimit(Resource::RLIMIT_NOFILE, 400, 2000).unwrap();
         all.drain(450..490);
         assert!(!room_for(32));

@@ -1,10 +1,12 @@
 //! Opening sockets to listen on, the way libuv opens them for Node.
 //!
-//! An app moves to rcluster without noticing only if the same things fail with the same error
-//! numbers, so each departure from the plain system calls is libuv's, and is explained.
+//! An app can move to rcluster without changes only if the same things fail with the same error numbers. So
+//! each departure from the plain system calls is libuv's, and is explained.
 
+mod backlog;
 pub mod group;
 mod path;
+pub mod private;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -23,14 +25,15 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::client::internet;
 use super::error::{Doing, SysError};
+pub use backlog::{Backlog, backlog, listening_address};
 pub use path::BoundPath;
 
-/// What a listening socket is, in Node's words.
+/// The type of a listening socket, in Node's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// TCP over either version of IP.
     Tcp,
-    /// A unix stream socket.
+    /// A Unix stream socket.
     Pipe,
     /// UDP over either version of IP.
     Udp,
@@ -39,38 +42,39 @@ pub enum Kind {
 /// A socket that has been opened: non-blocking and close-on-exec.
 #[derive(Debug)]
 pub struct Bound {
-    /// What it is.
+    /// Its type.
     pub kind: Kind,
-    /// Where it really is; `None` for a pipe.
+    /// The actual address; `None` for a pipe.
     pub sockname: Option<SocketAddr>,
-    /// The file it made, which goes when this is dropped. To be dropped before the socket is closed.
+    /// The file it created, which is removed when this is dropped. Must be dropped before the socket is
+    /// closed.
     pub path: Option<BoundPath>,
     /// The socket.
     pub fd: OwnedFd,
 }
 
-/// What everybody on the machine may do with a socket in the file system.
+/// The access of all users of the machine to a socket in the file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Read it.
+    /// Read access.
     pub readable: bool,
-    /// Write to it, which is what connecting takes.
+    /// Write access, which connecting needs.
     pub writable: bool,
 }
 
 /// How to bind a UDP socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UdpOptions {
-    /// No IPv4 on an IPv6 socket.
+    /// Whether an IPv6 socket refuses IPv4.
     pub ipv6_only: bool,
-    /// Others may bind the same address.
+    /// Whether other sockets may bind the same address.
     pub reuse_address: bool,
 }
 
-/// Reads an IP address of the version asked for. `EINVAL` if it is none, as in libuv.
+/// Parses an IP address of the given version. `EINVAL` if it is invalid, as in libuv.
 ///
-/// An IPv6 address may name an interface, as in `fe80::1%eth0`. As in libuv an interface that
-/// does not exist is no error here but where the address is bound, if it needs one at all.
+/// An IPv6 address may name an interface, as in `fe80::1%eth0`. As in libuv, an interface that does not exist
+/// is not an error here, but only when the address is bound, if it is needed at all.
 pub fn parse_address(text: &str, ipv6: bool, port: u16) -> Result<SocketAddr, SysError> {
     let invalid = SysError { doing: "reading an IP address", errno: Errno::EINVAL };
     if !ipv6 {
@@ -84,8 +88,8 @@ pub fn parse_address(text: &str, ipv6: bool, port: u16) -> Result<SocketAddr, Sy
     Ok(SocketAddrV6::new(address, port, 0, scope).into())
 }
 
-/// Writes an address without its port, as `server.address()` has it: a link-local one is of no
-/// use without its interface.
+/// Formats an address without its port, as in `server.address()`. A link-local address includes its
+/// interface.
 #[must_use]
 pub fn address_text(address: &SocketAddr) -> String {
     match address {
@@ -98,18 +102,18 @@ pub fn address_text(address: &SocketAddr) -> String {
     }
 }
 
-/// Opens a TCP socket, and listens if there is a `backlog`. `ipv6_only` says nothing to IPv4.
+/// Opens a TCP socket, and listens if there is a `backlog`. `ipv6_only` is ignored for IPv4.
 pub fn tcp(address: SocketAddr, ipv6_only: bool, backlog: Option<i32>) -> Result<Bound, SysError> {
     let fd = bind_tcp(address, ipv6_only)?;
     start(&fd, backlog)?;
     Ok(Bound { kind: Kind::Tcp, sockname: local_address(&fd)?, path: None, fd })
 }
 
-/// Opens a TCP socket on all addresses: `::`, which takes IPv4 as well, or `0.0.0.0` on a
-/// machine without IPv6.
+/// Opens a TCP socket on all addresses: `::`, which accepts IPv4 as well, or `0.0.0.0` on a machine without
+/// IPv6.
 ///
-/// A port that is taken is taken: only where `::` fails for another reason is `0.0.0.0` tried.
-/// Else two services would each get one version of IP without either app knowing.
+/// If the port is in use, that is an error: `0.0.0.0` is tried only if `::` fails for another reason.
+/// Otherwise two services could each get one version of IP without noticing.
 pub fn tcp_anywhere(port: u16, ipv6_only: bool, backlog: Option<i32>) -> Result<Bound, SysError> {
     let everywhere = |ip: IpAddr| bind_tcp(SocketAddr::new(ip, port), ipv6_only);
     let fd = match everywhere(Ipv6Addr::UNSPECIFIED.into()) {
@@ -130,7 +134,7 @@ pub fn udp(address: SocketAddr, options: UdpOptions) -> Result<Bound, SysError> 
     if options.reuse_address {
         setsockopt(&fd, sockopt::ReuseAddr, &true).doing("sharing a UDP address")?;
     }
-    // Unlike for TCP libuv leaves the system's default alone where it was not asked.
+    // Unlike for TCP, libuv keeps the system's default unless the option is given.
     if options.ipv6_only {
         setsockopt(&fd, sockopt::Ipv6V6Only, &true).doing("binding a UDP socket to IPv6 only")?;
     }
@@ -138,10 +142,10 @@ pub fn udp(address: SocketAddr, options: UdpOptions) -> Result<Bound, SysError> 
     Ok(Bound { kind: Kind::Udp, sockname: local_address(&fd)?, path: None, fd })
 }
 
-/// Opens a unix socket, and listens if there is a `backlog`. A path that begins with a NUL is an
-/// abstract name, all of whose bytes count; there is no file then, and `everybody` says nothing.
+/// Opens a Unix socket, and listens if there is a `backlog`. A path that begins with a NUL is an abstract
+/// name, all of whose bytes count; there is no file then, and `everybody` is ignored.
 ///
-/// The mode is set before the socket listens: nobody can have connected by the old one.
+/// The mode is set before the socket listens, so no client can have connected under the old one.
 pub fn unix(path: &Path, everybody: Access, backlog: Option<i32>) -> Result<Bound, SysError> {
     let fd = new_socket(AddressFamily::Unix, SockType::Stream).doing("making a unix socket")?;
     let path = path::bind(&fd, path, everybody)?;
@@ -149,11 +153,11 @@ pub fn unix(path: &Path, everybody: Access, backlog: Option<i32>) -> Result<Boun
     Ok(Bound { kind: Kind::Pipe, sockname: None, path, fd })
 }
 
-/// Takes a listening socket, or one that can listen, of which the app knows the number, and
-/// listens if there is a `backlog`.
+/// Uses a listening socket, or one that can listen, by its number in the app, and listens if there is a
+/// `backlog`.
 ///
-/// The number stays the app's: what is returned is a duplicate. It is a number that a worker
-/// names, so it may be anything; `EINVAL` for all that is no such socket, as Node has it.
+/// The number stays the app's: the result is a duplicate. A worker chooses the number, so it may be anything;
+/// `EINVAL` for everything that is not such a socket, as in Node.
 pub fn adopt_stream(number: RawFd, backlog: Option<i32>) -> Result<Bound, SysError> {
     let doing = "listening on a given descriptor";
     let invalid = SysError { doing, errno: Errno::EINVAL };
@@ -163,9 +167,8 @@ pub fn adopt_stream(number: RawFd, backlog: Option<i32>) -> Result<Bound, SysErr
         (SockType::Stream, AddressFamily::Unix) => (Kind::Pipe, None),
         _ => return Err(invalid),
     };
-    // The kernel would not let a connection listen either. But a shared socket goes to the worker
-    // before it tries, and a connection of the primary's is nothing to hand around: another
-    // worker's message channel is one.
+    // The kernel would not let a connection listen either. But a shared socket goes to the worker before it
+    // tries, and a connection of the primary must not be passed on: another worker's message channel is one.
     if getpeername::<SockaddrStorage>(fd.as_raw_fd()).is_ok() {
         return Err(invalid);
     }
@@ -174,7 +177,7 @@ pub fn adopt_stream(number: RawFd, backlog: Option<i32>) -> Result<Bound, SysErr
     Ok(Bound { kind, sockname, path: None, fd })
 }
 
-/// Takes a UDP socket of which the app knows the number. See [`adopt_stream`].
+/// Uses a UDP socket by its number in the app. See [`adopt_stream`].
 pub fn adopt_datagram(number: RawFd) -> Result<Bound, SysError> {
     let doing = "receiving from a given descriptor";
     let fd = duplicate(number, doing)?;
@@ -185,13 +188,13 @@ pub fn adopt_datagram(number: RawFd) -> Result<Bound, SysError> {
     Ok(Bound { kind: Kind::Udp, sockname: local_address(&fd)?, path: None, fd })
 }
 
-/// Accepts a connection, if one is waiting. Those that were gone before we came do not count.
+/// Accepts a connection, if one is waiting. Connections that were aborted before are skipped.
 pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>, SysError> {
     let listener = listener.as_fd().as_raw_fd();
     loop {
         match accept4(listener, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC) {
-            // SAFETY: accept4 has just made this descriptor, so nobody else owns it. The OwnedFd
-            // does from here on, and closes it.
+            // SAFETY: accept4 has just created this descriptor, so it has no other owner. The OwnedFd owns it
+            // from here on and closes it.
             Ok(number) => return Ok(Some(unsafe { OwnedFd::from_raw_fd(number) })),
             Err(Errno::EAGAIN) => return Ok(None),
             Err(Errno::EINTR | Errno::ECONNABORTED) => {}
@@ -202,30 +205,30 @@ pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>, SysError> {
 
 /// Whether a client waits to be accepted.
 ///
-/// For one who accepts until nobody is left: [`accept`] makes a socket before it looks, so that finding nobody costs it
-/// as much as a connection does, and ten times as much as asking.
+/// For loops that accept until no client is left: [`accept`] allocates a socket before it checks, so a call
+/// that finds no client costs as much as accepting one, and ten times as much as this check.
 #[must_use]
 pub fn has_client(listener: &impl AsFd) -> bool {
     let mut listener = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    // Where asking fails, accepting tells why.
+    // If polling fails, accepting reports the error.
     poll(&mut listener, PollTimeout::ZERO) != Ok(0)
 }
 
-/// The same of a socket that somebody else in this process owns, by its number. False where nobody can be accepted any
-/// more.
+/// Like [`has_client`], for a socket that other code in this process owns, by its number. False if it does
+/// not listen any more.
 pub fn has_client_at(number: RawFd) -> Result<bool, SysError> {
     let mut look = libc::pollfd { fd: number, events: libc::POLLIN, revents: 0 };
-    // SAFETY: one entry of ours is read and written. The descriptor behind the number is only looked at, and an unused
-    // number is an answer.
+    // SAFETY: one entry of ours is read and written. The descriptor is only polled, and an unused number is a
+    // valid argument.
     let told = unsafe { libc::poll(&raw mut look, 1, 0) };
     Errno::result(told).doing("looking for a client")?;
     Ok(look.revents & (libc::POLLIN | libc::POLLHUP | libc::POLLNVAL) == libc::POLLIN)
 }
 
-/// What is to be seen of a listening socket.
+/// The state of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// It listens, and nobody waits.
+    /// It listens, and no client waits.
     Quiet,
     /// A client waits.
     Client,
@@ -233,7 +236,7 @@ pub enum Look {
     Shut,
 }
 
-/// Looks at these sockets.
+/// Checks the state of these sockets.
 pub fn look<'a, L: AsFd + 'a>(listeners: impl IntoIterator<Item = &'a L>) -> Result<Vec<Look>, SysError> {
     let mut looks: Vec<PollFd<'_>> =
         listeners.into_iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
@@ -246,22 +249,22 @@ pub fn look<'a, L: AsFd + 'a>(listeners: impl IntoIterator<Item = &'a L>) -> Res
         }
     };
     match poll(&mut looks, PollTimeout::ZERO) {
-        // Nothing is waited for, so that nothing can be interrupted.
+        // It does not wait, so it cannot be interrupted.
         Ok(_) => Ok(looks.iter().map(seen).collect()),
         Err(errno) => Err(errno).doing("looking for clients"),
     }
 }
 
-/// Whether a socket that has listened does so no more: another process that holds it has shut it down, and accepting from
-/// it fails for ever.
+/// Whether a socket that has listened does not any more: another process that holds it has shut it down, and
+/// accepting from it always fails.
 #[must_use]
 pub fn is_shut(listener: &impl AsFd) -> bool {
     look([listener]).is_ok_and(|looks| looks == [Look::Shut])
 }
 
-/// Has a socket listen no more, for whoever holds it. Wakes those who are blocked in accepting from it.
+/// Shuts down a listening socket for all its holders. Wakes threads that are blocked in accepting from it.
 pub fn stop_listening(listener: &impl AsFd) {
-    // It can only have been done before.
+    // It fails only if it has been shut down before.
     let _ = nix::sys::socket::shutdown(listener.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Both);
 }
 
@@ -281,9 +284,9 @@ fn bind_tcp(address: SocketAddr, ipv6_only: bool) -> Result<OwnedFd, SysError> {
 
 fn new_tcp(address: SocketAddr, ipv6_only: bool) -> Result<OwnedFd, SysError> {
     let fd = new_socket(family(&address), SockType::Stream).doing("making a TCP socket")?;
-    // A restarted service must not wait until the last connections of the old one are forgotten.
+    // A restarted service must not wait for old connections in TIME_WAIT.
     setsockopt(&fd, sockopt::ReuseAddr, &true).doing("sharing a TCP address with the past")?;
-    // Set either way: the system's default may be changed, what Node promises may not.
+    // Always set: the system's default may have been changed, but Node's behavior is fixed.
     if address.is_ipv6() {
         setsockopt(&fd, sockopt::Ipv6V6Only, &ipv6_only).doing("choosing the versions of IP")?;
     }
@@ -292,13 +295,13 @@ fn new_tcp(address: SocketAddr, ipv6_only: bool) -> Result<OwnedFd, SysError> {
 
 fn bind_ip(fd: &OwnedFd, address: SocketAddr) -> nix::Result<()> {
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address)).map_err(|errno| match errno {
-        // libuv's translation of the answer to an address of the wrong kind.
+        // libuv's translation of the error for an address of the wrong family.
         Errno::EAFNOSUPPORT => Errno::EINVAL,
         errno => errno,
     })
 }
 
-/// Listens, if there is a backlog. Not nix's, which refuses the large ones that a system may allow.
+/// Listens, if there is a backlog. Not with nix, which refuses large values that a system may allow.
 fn start(fd: &OwnedFd, backlog: Option<i32>) -> Result<(), SysError> {
     let Some(backlog) = backlog else { return Ok(()) };
     // SAFETY: listen takes plain numbers; the descriptor is borrowed for the call.
@@ -311,26 +314,26 @@ fn local_address(fd: &OwnedFd) -> Result<Option<SocketAddr>, SysError> {
     Ok(internet(&name))
 }
 
-/// Duplicates a descriptor that somebody else owns. As plain numbers, without the types that
-/// promise an open descriptor: nobody knows yet whether there is one.
+/// Duplicates a descriptor of another owner. Uses plain numbers rather than types that guarantee an open
+/// descriptor, because the number may not be open.
 fn duplicate(number: RawFd, doing: &'static str) -> Result<OwnedFd, SysError> {
-    // SAFETY: this fcntl takes and gives plain numbers, and touches no memory of ours.
+    // SAFETY: this fcntl uses plain numbers and touches no memory.
     let answer = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
     match Errno::result(answer) {
-        // SAFETY: fcntl has just made this descriptor, so nobody else owns it. The OwnedFd does
-        // from here on, and closes it.
+        // SAFETY: fcntl has just created this descriptor, so it has no other owner. The OwnedFd owns it from
+        // here on and closes it.
         Ok(number) => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
         Err(Errno::EBADF) => Err(Errno::EINVAL).doing(doing),
         Err(errno) => Err(errno).doing(doing),
     }
 }
 
-/// What kind of socket a descriptor is. `EINVAL` if it is none that Node knows.
+/// The type of a socket. `EINVAL` if it is not one that Node supports.
 fn identify(fd: &OwnedFd, doing: &'static str) -> Result<(SockType, AddressFamily), SysError> {
     let invalid = SysError { doing, errno: Errno::EINVAL };
     let kind = match getsockopt(fd, sockopt::SockType) {
         Ok(kind) => kind,
-        // Node takes a FIFO for a pipe, and only the system tells it that this cannot listen.
+        // Node treats a FIFO as a pipe, and only the system call fails because it cannot listen.
         Err(Errno::ENOTSOCK) if is_fifo(fd, doing)? => return Err(Errno::ENOTSOCK).doing(doing),
         Err(_) => return Err(invalid),
     };
@@ -343,7 +346,7 @@ fn is_fifo(fd: &OwnedFd, doing: &'static str) -> Result<bool, SysError> {
     Ok(mode & SFlag::S_IFMT == SFlag::S_IFIFO)
 }
 
-/// The app's own descriptor becomes non-blocking with it, as with libuv.
+/// This makes the app's own descriptor non-blocking as well, as libuv does.
 fn make_nonblocking(fd: &OwnedFd, doing: &'static str) -> Result<(), SysError> {
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).doing(doing)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop).doing(doing)

@@ -1,4 +1,4 @@
-//! How much memory another process has.
+//! The memory of another process, and of the machine.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,8 +7,8 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use super::error::{Doing, SysError};
 
-/// The resident memory of one process, read again and again from a file that stays open. When the process is
-/// gone reading fails; it never reads another process that got its number.
+/// The resident memory of one process, read repeatedly from a file that stays open. After the process has
+/// been reaped reading fails; it never reads another process that got the same number.
 #[derive(Debug)]
 pub struct Memory {
     statm: File,
@@ -16,7 +16,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Of a child that has not been reaped, so that the number is still its own.
+    /// For a child that has not been reaped, so that its number has not been reused.
     pub fn of(pid: i32) -> Result<Self, SysError> {
         let doing = "opening the memory figures of a process";
         let statm = File::open(format!("/proc/{pid}/statm")).doing(doing)?;
@@ -24,7 +24,7 @@ impl Memory {
         Ok(Self { statm, page: u64::try_from(page).unwrap_or(4096) })
     }
 
-    /// Resident bytes. None when the process is gone.
+    /// Resident memory in bytes. `None` if the process has ended.
     #[must_use]
     pub fn resident(&self) -> Option<u64> {
         let mut text = [0; 128];
@@ -33,6 +33,15 @@ impl Memory {
         let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
         Some(pages.saturating_mul(self.page))
     }
+}
+
+/// The memory of the machine in bytes. `None` if it is unknown.
+#[must_use]
+pub fn of_machine() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib.saturating_mul(1024))
 }
 
 #[cfg(test)]
@@ -47,6 +56,12 @@ mod tests {
         let after = memory.resident().unwrap();
         assert!(after >= before + (48 << 20), "{before} and then {after}");
         drop(block);
+    }
+
+    #[test]
+    fn the_machine_has_more_than_this_process() {
+        let own = Memory::of(std::process::id().cast_signed()).unwrap().resident().unwrap();
+        assert!(of_machine().unwrap() > own);
     }
 
     #[test]

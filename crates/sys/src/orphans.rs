@@ -1,8 +1,8 @@
-//! Children that we never started: a process whose parent ends becomes a child of PID 1, or of the nearest ancestor that
-//! is a child subreaper.
+//! Children that this process has not started: a process whose parent ends becomes a child of PID 1, or of
+//! the nearest ancestor that is a child subreaper.
 //!
-//! Linux gives it to the first thread of that process, which is Node's main thread. So a child of another
-//! thread is none of them, and the main thread can wait for its own children only (`__WNOTHREAD`).
+//! Linux makes it a child of the first thread of that process, which is Node's main thread. So children of
+//! other threads are not orphans, and the main thread can wait for its own children only (`__WNOTHREAD`).
 
 use std::fs;
 use std::io::ErrorKind;
@@ -15,7 +15,7 @@ use nix::unistd::{Pid, getpid, gettid};
 use super::error::{Doing, SysError};
 use super::schedule::behind_name;
 
-/// Whether orphans become children of this process.
+/// Whether this process adopts orphans.
 #[must_use]
 pub fn adopts_orphans() -> bool {
     if getpid() == Pid::from_raw(1) {
@@ -27,7 +27,8 @@ pub fn adopts_orphans() -> bool {
     answer == 0 && is_subreaper != 0
 }
 
-/// The children of the main thread that have ended and have not been reaped: number, and start time in clock ticks.
+/// The children of the main thread that have ended and have not been reaped: process id, and start time in
+/// clock ticks.
 pub fn zombies() -> Result<Vec<(i32, u64)>, SysError> {
     if !has_zombie().doing("looking for children that have ended")? {
         return Ok(Vec::new());
@@ -35,7 +36,7 @@ pub fn zombies() -> Result<Vec<(i32, u64)>, SysError> {
     let path = format!("/proc/self/task/{}/children", getpid());
     let children = match fs::read_to_string(path) {
         Ok(text) => text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
-        // A kernel without CONFIG_PROC_CHILDREN.
+        // The kernel was built without CONFIG_PROC_CHILDREN.
         Err(error) if error.kind() == ErrorKind::NotFound => all_processes()?,
         Err(error) => return Err(error).doing("listing children"),
     };
@@ -47,7 +48,8 @@ fn all_processes() -> Result<Vec<i32>, SysError> {
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
 }
 
-/// When a child of ours was started, if it has ended. None also if it is no child of ours, or has been reaped.
+/// The start time of a child, if it has ended. `None` also if it is not a child of this process, or has been
+/// reaped.
 fn start_of_zombie(pid: i32) -> Option<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     parse_stat(&stat, getpid().as_raw())
@@ -64,7 +66,7 @@ fn parse_stat(stat: &[u8], parent: i32) -> Option<u64> {
     fields.nth(17)?.parse().ok()
 }
 
-/// Whether any child has ended. It stays to be reaped.
+/// Whether any child has ended. It is not reaped.
 fn has_zombie() -> nix::Result<bool> {
     match wait_id(libc::P_ALL, 0, libc::WNOWAIT) {
         Err(Errno::ECHILD) => Ok(false),
@@ -72,7 +74,7 @@ fn has_zombie() -> nix::Result<bool> {
     }
 }
 
-/// Reaps a child of this thread, which has to be the main thread. Whether there was one that had ended.
+/// Reaps a child of this thread, which must be the main thread. Returns whether there was one that had ended.
 pub fn reap_own(pid: i32) -> Result<bool, SysError> {
     let doing = "reaping an orphan";
     if gettid() != getpid() {
@@ -86,7 +88,7 @@ pub fn reap_own(pid: i32) -> Result<bool, SysError> {
 }
 
 fn wait_id(kind: libc::idtype_t, id: libc::id_t, options: libc::c_int) -> nix::Result<bool> {
-    // SAFETY: a siginfo_t is integers, pointers and unions of them, for which zeroes are a value.
+    // SAFETY: a siginfo_t consists of integers, pointers and unions of them, for which zero is valid.
     let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
     let options = options | libc::WEXITED | libc::WNOHANG;
     // SAFETY: `info` is ours and outlives the call.

@@ -1,8 +1,9 @@
-//! The files of this package that a worker loads, kept for the day when they are gone.
+//! The files of this package that a worker loads, kept in memory in case they are removed.
 //!
-//! A release is deployed beside the one that runs, and the old one is removed; a package is updated in place. A worker
-//! that is started after that loads what the primary was started from all the same, from a copy in a temporary folder:
-//! the two halves of rcluster always are of one version. As long as nothing has changed there is no copy.
+//! A release may be deployed next to the running one, and the old one removed; a package may be updated in
+//! place. A worker that starts afterwards still loads the version that the primary was started from, from a
+//! copy in a temporary directory: both halves of rcluster always have the same version. While nothing has
+//! changed there is no copy.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -17,14 +18,14 @@ use nix::libc;
 use super::error::{Doing, SysError};
 use super::headroom;
 
-/// More than this package has, so that a wrong folder is not read for ever.
+/// More than this package has, so that a wrong directory is not read without end.
 const MOST_FILES: usize = 200;
 const MOST_BYTES: u64 = 4 << 20;
 
-/// Where a copy may be, in this order, behind the folder for temporary files.
+/// Where a copy may be stored, in this order, after the directory for temporary files.
 const PLACES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
-/// What tells a file from another one at the same path.
+/// Distinguishes a file from another one at the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -45,34 +46,34 @@ impl Identity {
     }
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct Package {
-    /// By their paths below the folder of the package.
+    /// The contents, by path relative to the package's directory.
     files: Vec<(PathBuf, Vec<u8>)>,
-    /// The file that a worker loads first, below the folder.
+    /// The file that a worker loads first, relative to the directory.
     first: PathBuf,
-    /// The native part. A folder for temporary files may not allow to execute anything, so it is not copied.
+    /// The native part. It is not copied, because a temporary directory may be mounted noexec.
     addon: File,
-    /// What shows whether the package is still the same.
+    /// The files that show whether the package is unchanged.
     watched: Vec<(PathBuf, Identity)>,
     copy: Mutex<Option<PathBuf>>,
 }
 
 impl Package {
-    /// Reads the files `names` and those in `folders`, which are all paths below `root`. `first` is among them.
+    /// Reads the files `names` and those in `folder`, except those in the folders `except`: all paths are
+    /// relative to `root`. `first` is one of the files.
     pub fn keep(
         root: &Path,
         names: &[&str],
-        folders: &[&str],
+        folder: &str,
+        except: &[&str],
         first: &str,
         addon: &Path,
     ) -> Result<Self, SysError> {
         let doing = "reading the files that workers load";
         let mut list: Vec<_> = names.iter().map(PathBuf::from).collect();
-        for folder in folders {
-            collect(root, Path::new(folder), &mut list).doing(doing)?;
-        }
+        collect(root, Path::new(folder), except, &mut list).doing(doing)?;
         let mut files = Vec::with_capacity(list.len());
         let mut bytes = 0;
         for name in list {
@@ -93,7 +94,7 @@ impl Package {
         Ok(Self { files, first: first.into(), addon, watched, copy: Mutex::new(None) })
     }
 
-    /// Whether the files still are where they were read, and the same.
+    /// Whether the files are still in place and unchanged.
     #[must_use]
     pub fn is_intact(&self) -> bool {
         self.watched.iter().all(|(path, identity)| Identity::of(path).is_ok_and(|now| now == *identity))
@@ -105,7 +106,8 @@ impl Package {
         self.addon.as_fd()
     }
 
-    /// The path of the first file in a copy, which is made now if there is none, or if somebody has tidied up.
+    /// The path of the first file in a copy, which is created now if there is none, or if it has been
+    /// removed.
     pub fn copy(&self) -> Result<PathBuf, SysError> {
         let mut copy = self.locked();
         if let Some(folder) = copy.as_ref()
@@ -124,7 +126,7 @@ impl Package {
     }
 
     fn locked(&self) -> MutexGuard<'_, Option<PathBuf>> {
-        // Nothing is left half done by a panic: the folder is entered when it is complete.
+        // A panic leaves nothing half done: the directory is recorded when it is complete.
         self.copy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -134,11 +136,11 @@ impl Package {
         })
     }
 
-    /// Writes a copy to the first place that takes it.
+    /// Writes a copy to the first place that accepts it.
     fn write(&self) -> Result<PathBuf, SysError> {
         let doing = "copying the files that workers load to a temporary folder";
         let mut failure = io::Error::from(Errno::ENOENT);
-        // A write beyond the limit would end the process by a signal.
+        // A write beyond the limit would kill the process with a signal.
         let largest = self.files.iter().map(|(_, content)| content.len()).max().unwrap_or(0);
         if largest > headroom::largest_file() {
             return Err(Errno::EFBIG).doing(doing);
@@ -162,7 +164,7 @@ impl Package {
     }
 
     fn write_to(&self, folder: &Path) -> io::Result<()> {
-        // Workers may run as another user, and nothing in it is a secret.
+        // Workers may run as another user, and nothing in it is secret.
         let readable = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
         readable(folder, 0o755)?;
         for (name, content) in &self.files {
@@ -190,15 +192,18 @@ impl Drop for Package {
     }
 }
 
-fn collect(root: &Path, folder: &Path, into: &mut Vec<PathBuf>) -> io::Result<()> {
+fn collect(root: &Path, folder: &Path, except: &[&str], into: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(root.join(folder))? {
         let entry = entry?;
         let name = folder.join(entry.file_name());
         if into.len() > MOST_FILES {
             return Err(Errno::EFBIG.into());
         }
+        if except.iter().any(|folder| Path::new(folder) == name) {
+            continue;
+        }
         if entry.file_type()?.is_dir() {
-            collect(root, &name, into)?;
+            collect(root, &name, except, into)?;
         } else {
             into.push(name);
         }
@@ -207,23 +212,22 @@ fn collect(root: &Path, folder: &Path, into: &mut Vec<PathBuf>) -> io::Result<()
 }
 
 fn remove(folder: &Path) {
-    // Whoever has removed it before us has done what we want; and what cannot be removed is left to whoever tidies up
-    // the temporary files.
+    // It may have been removed already. If it cannot be removed, the cleanup of temporary files has to.
     let _ = fs::remove_dir_all(folder);
 }
 
-/// The copies that are removed when this process exits.
+/// The copies to be removed when this process exits.
 static LEFT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// `process.exit()` drops nothing, but runs what is registered here.
+/// `process.exit()` runs no destructors, but it runs functions registered with atexit.
 fn remove_at_exit(folder: &Path) {
     let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
     if left.is_empty() {
-        // SAFETY: the function has no arguments, takes no part in unwinding, and is never unloaded: Node does not unload
-        // native parts of the main thread.
+        // SAFETY: the function has no arguments, does not unwind, and is never unloaded: Node does not unload
+        // addons of the main thread.
         let refused = unsafe { libc::atexit(remove_all) };
         if refused != 0 {
-            // Then the copy stays behind, as it does when a signal ends the process.
+            // The copy is left behind, as when a signal kills the process.
             return;
         }
     }
@@ -250,13 +254,22 @@ mod tests {
 
         fn package() -> (Self, Package) {
             let folder = Self::new();
-            fs::create_dir_all(folder.0.join("lib/deep")).unwrap();
-            for (name, text) in [("package.json", "{}"), ("lib/first.js", "1"), ("lib/deep/b.js", "2")] {
+            for name in ["lib/deep", "lib/other"] {
+                fs::create_dir_all(folder.0.join(name)).unwrap();
+            }
+            let files = [
+                ("package.json", "{}"),
+                ("lib/first.js", "1"),
+                ("lib/deep/b.js", "2"),
+                ("lib/other/c.js", "3"),
+            ];
+            for (name, text) in files {
                 fs::write(folder.0.join(name), text).unwrap();
             }
             fs::write(folder.0.join("addon.node"), "native").unwrap();
             let addon = folder.0.join("addon.node");
-            let package = Package::keep(&folder.0, &["package.json"], &["lib"], "lib/first.js", &addon);
+            let names = ["package.json"];
+            let package = Package::keep(&folder.0, &names, "lib", &["lib/other"], "lib/first.js", &addon);
             (folder, package.unwrap())
         }
     }
@@ -296,6 +309,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&first).unwrap(), "1");
         let copy = first.parent().unwrap().parent().unwrap().to_owned();
         assert_eq!(fs::read_to_string(copy.join("lib/deep/b.js")).unwrap(), "2");
+        assert!(!copy.join("lib/other").exists(), "what workers do not load is not kept");
         for path in [&copy, &copy.join("lib/deep"), &first] {
             assert_eq!(fs::metadata(path).unwrap().mode() & 0o444, 0o444, "anybody reads {}", path.display());
         }
@@ -318,6 +332,6 @@ mod tests {
     fn a_folder_without_the_files_is_an_error() {
         let folder = Folder::new();
         let addon = folder.0.join("addon.node");
-        assert!(Package::keep(&folder.0, &["package.json"], &[], "lib/first.js", &addon).is_err());
+        assert!(Package::keep(&folder.0, &["package.json"], "lib", &[], "lib/first.js", &addon).is_err());
     }
 }

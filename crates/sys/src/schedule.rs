@@ -1,4 +1,4 @@
-//! How the system schedules a thread.
+//! The scheduling of threads.
 
 use std::time::Duration;
 
@@ -9,36 +9,36 @@ use nix::unistd::Pid;
 
 use super::error::{Doing, SysError};
 
-/// Makes the calling thread one that does not interrupt whoever runs when it wakes (`SCHED_BATCH`).
+/// Makes the calling thread one that does not preempt the running thread when it wakes (`SCHED_BATCH`).
 ///
-/// Where a core is idle nothing changes. On a busy machine its work comes in larger portions,
-/// which costs fewer switches between threads.
+/// If a core is idle this changes nothing. On a busy machine the thread's work comes in larger portions,
+/// which costs fewer context switches.
 pub fn be_patient() -> Result<(), SysError> {
     let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the parameters live for the length of the call; 0 is the calling thread. The raw
-    // call, because musl's own function refuses.
+    // SAFETY: the parameters live for the length of the call; 0 is the calling thread. The raw system call,
+    // because musl's function refuses.
     let status =
         unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_BATCH, &raw const parameters) };
     Errno::result(status).doing("scheduling a thread")?;
     Ok(())
 }
 
-/// How long the threads of a process have had a CPU so far. None if there is no such process.
+/// The CPU time of the threads of a process. `None` if there is no such process.
 #[must_use]
 pub fn time_on_cpu(pid: i32) -> Option<Duration> {
     let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid)).ok()?;
     clock.now().ok().map(Duration::from)
 }
 
-/// Whether the main thread of a process runs, or would if it had a CPU, rather than waiting for something else.
+/// Whether the main thread of a process is running or waits only for a CPU.
 #[must_use]
 pub fn is_runnable(pid: i32) -> bool {
     let text = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
     behind_name(&text).is_some_and(|rest| rest.starts_with(b" R"))
 }
 
-/// What stands in `/proc/[pid]/stat` behind the program's name, which is in parentheses and may contain anything. The
-/// state is first.
+/// The part of `/proc/[pid]/stat` after the program's name, which is in parentheses and may contain anything.
+/// It starts with the state.
 pub(super) fn behind_name(stat: &[u8]) -> Option<&[u8]> {
     let end = stat.iter().rposition(|&byte| byte == b')')?;
     Some(&stat[end + 1..])
@@ -48,7 +48,7 @@ pub(super) fn behind_name(stat: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
-    /// Ends also when the test fails, or it would keep a CPU busy for ever.
+    /// Killed even if the test fails; otherwise it would keep a CPU busy forever.
     struct Started(std::process::Child);
 
     impl Started {
@@ -75,8 +75,8 @@ mod tests {
     fn a_process_that_waits_is_told_from_one_that_works() {
         let (waiting, working) = (Started::shell("read nothing"), Started::shell("while :; do :; done"));
         let (idle, busy) = (waiting.pid(), working.pid());
-        // Both begin by loading a program, and may wait for the disk meanwhile. One then waits for good, and the
-        // other never does.
+        // Both start by loading a program, and may wait for the disk. Then one waits for good, and the other
+        // never does.
         let mut quiet = false;
         for _ in 0..50 {
             let before = (time_on_cpu(idle).unwrap(), time_on_cpu(busy).unwrap());

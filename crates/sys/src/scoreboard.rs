@@ -1,64 +1,71 @@
-//! A worker's scoreboard: one page of memory that the primary and one worker both see.
+//! A worker's scoreboard: one page of memory that the primary and one worker share.
 //!
-//! It replaces a reply message per connection. Each worker has a page of its own, so a worker
-//! that scribbles on it can spoil only what the primary believes of that worker. The page is
-//! sealed: a worker cannot shrink it under the primary's feet.
+//! It replaces a reply message per connection. Each worker has its own page, so a worker that writes garbage
+//! to it only corrupts the primary's view of that worker. The page is sealed: a worker cannot shrink it while
+//! the primary uses it.
+
+mod event_loop;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use self::event_loop::EventLoopLines;
+pub use self::event_loop::{CLASSES, EventLoopLook};
 use super::error::SysError;
 use super::segment::Segment;
 
 /// A page of 4 KiB.
 const WORDS: usize = 512;
 
-/// What is on the page. Either side writes to cache lines of its own.
+/// The layout of the page. Each side writes to its own cache lines.
 #[repr(C)]
 struct Page {
     worker: WorkerLine,
     primary: PrimaryLine,
+    event_loop: EventLoopLines,
 }
+
+const _: () = assert!(size_of::<Page>() <= WORDS * size_of::<u64>(), "it fits the page");
 
 /// Written by the worker.
 #[repr(C, align(64))]
 struct WorkerLine {
-    /// How many connections its event loop has taken from the channel.
+    /// The number of connections that its event loop has taken from the channel.
     received: AtomicU64,
-    /// How many of them, less those it has given back, are still open.
+    /// The number of open connections, not counting those it has returned.
     open: AtomicU32,
-    /// How often its event loop has turned.
+    /// The number of turns of its event loop.
     turns: AtomicU64,
-    /// How many connections it has accepted by itself.
+    /// The number of connections it has accepted by itself.
     accepted: AtomicU64,
-    /// For how many nanoseconds its event loop has been at work rather than waiting, up to its last turn.
+    /// The busy time of its event loop up to the last turn, in nanoseconds.
     busy: AtomicU64,
-    /// How many clients it has taken: connections that were new and that it has not given back.
+    /// The number of clients it has taken: new connections that it has not returned.
     clients: AtomicU64,
 }
 
 /// Written by the primary; the worker only clears the request.
 #[repr(C, align(64))]
 struct PrimaryLine {
-    /// The primary waits for this worker's loop to turn and wants a message when it does.
+    /// Set if the primary waits for a turn of this worker's event loop and wants a message.
     wake_wanted: AtomicU32,
-    /// The slot of the worker, from the beginning.
+    /// The slot of the worker, set at its start.
     slot: AtomicU32,
-    /// One more than how many connections it may have handed over in all; 0 while nobody could take any.
+    /// One more than the total number of connections it may have handed over; 0 if no worker can take any.
     hand_over: AtomicU64,
 }
 
 /// One mapping of a worker's page.
 ///
 /// # Design
-/// Only atomics live on the page and every bit pattern is a valid value of them, so nothing
-/// that the other side writes can be unsound, only untrue. Readers clamp.
+/// The page contains only atomics, for which every bit pattern is valid, so nothing that the other side
+/// writes can be unsound, only wrong. Readers clamp.
 #[derive(Debug)]
 pub struct Scoreboard(Segment);
 
 impl Scoreboard {
-    /// Makes a page, zeroed, and the descriptor by which a worker can map it.
+    /// Creates a zeroed page, and the descriptor with which a worker can map it.
     pub fn create() -> Result<(Self, OwnedFd), SysError> {
         let page = Segment::create_shared(c"rcluster", WORDS);
         let (page, fd) = page.map_err(|error| SysError { doing: "making a scoreboard", ..error })?;
@@ -81,7 +88,7 @@ impl Scoreboard {
         unsafe { &*self.0.as_ref().as_ptr().cast() }
     }
 
-    /// How many connections the worker says it has received. Untrusted.
+    /// The number of connections that the worker has received. Untrusted.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.page().worker.received.load(Ordering::SeqCst)
@@ -92,50 +99,50 @@ impl Scoreboard {
         self.page().worker.received.fetch_add(count, Ordering::SeqCst);
     }
 
-    /// How many connections the worker says it has accepted by itself. Untrusted.
+    /// The number of connections that the worker has accepted by itself. Untrusted.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.page().worker.accepted.load(Ordering::Relaxed)
     }
 
-    /// How many clients the worker says it has taken: new connections that it has not given back. Those that another
-    /// worker has handed over are not among them. Untrusted.
+    /// The number of clients that the worker has taken: new connections that it has not returned, without
+    /// those that another worker has handed over. Untrusted.
     #[must_use]
     pub fn clients(&self) -> u64 {
         self.page().worker.clients.load(Ordering::Relaxed)
     }
 
-    /// The worker's side: `count` new clients have come.
+    /// The worker's side: adds `count` new clients.
     pub fn add_clients(&self, count: u64) {
         self.page().worker.clients.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The worker's side: it has given back one of them.
+    /// The worker's side: it has returned a new client.
     pub fn remove_client(&self) {
         self.page().worker.clients.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The primary's side: says how many connections this worker may have handed over in all. `None` while there is
-    /// nobody to hand them over to.
+    /// The primary's side: sets the total number of connections that this worker may have handed over. `None`
+    /// if no worker can take any.
     pub fn allow_hand_over(&self, limit: Option<u64>) {
         let limit = limit.map_or(0, |limit| limit.saturating_add(1));
         self.page().primary.hand_over.store(limit, Ordering::Relaxed);
     }
 
-    /// The worker's side: how many it may have handed over in all.
+    /// The worker's side: the total number it may have handed over.
     #[must_use]
     pub fn hand_over_limit(&self) -> Option<u64> {
         self.page().primary.hand_over.load(Ordering::Relaxed).checked_sub(1)
     }
 
-    /// The worker's side: it has accepted a connection by itself, which is open now.
+    /// The worker's side: it has accepted a connection by itself, which is now open.
     pub fn accept(&self) {
         self.page().worker.accepted.fetch_add(1, Ordering::Relaxed);
         self.add_clients(1);
         self.add_open(1);
     }
 
-    /// How many connections the worker says it has open. Untrusted.
+    /// The number of connections that the worker has open. Untrusted.
     #[must_use]
     pub fn open_connections(&self) -> u32 {
         self.page().worker.open.load(Ordering::Relaxed)
@@ -146,56 +153,66 @@ impl Scoreboard {
         self.page().worker.open.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The worker's side: a connection has ended or was given back.
+    /// The worker's side: a connection has ended or was returned.
     pub fn remove_open(&self) {
         self.page().worker.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// How often the worker says its event loop has turned. A loop that stands still, be it idle or
-    /// blocked, does not move it; one that is given something to read does. Untrusted.
+    /// The number of turns of the worker's event loop. It does not change while the loop is idle or blocked,
+    /// but does when the loop gets something to read. Untrusted.
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.page().worker.turns.load(Ordering::Relaxed)
     }
 
-    /// How long the worker says its event loop has been at work up to its last turn. Untrusted.
+    /// The busy time of the worker's event loop up to its last turn. Untrusted.
     #[must_use]
     pub fn busy(&self) -> Duration {
         Duration::from_nanos(self.page().worker.busy.load(Ordering::Relaxed))
     }
 
-    /// The worker's side: its loop turns, and has been at work for `busy` since it began.
-    pub fn turn(&self, busy: Duration) {
-        let worker = &self.page().worker;
-        // Only the loop's thread writes, so that adding need not be atomic.
+    /// The activity of the worker's event loop, by `now` of the monotonic clock. `None` if there is no data.
+    /// Untrusted.
+    #[must_use]
+    pub fn event_loop(&self, now: Duration) -> Option<EventLoopLook> {
+        self.page().event_loop.look(now, self.busy())
+    }
+
+    /// The worker's side: its event loop turns at `now` of the monotonic clock, and has been busy for `busy`
+    /// in total. `class` maps the duration of a turn to its class.
+    pub fn turn(&self, now: Duration, busy: Duration, class: impl FnOnce(Duration) -> usize) {
+        let Page { worker, event_loop, .. } = self.page();
+        let before = self.busy();
+        event_loop.turn(now, before, class(busy.saturating_sub(before)));
+        // Only the event loop's thread writes, so the addition need not be atomic.
         worker.turns.store(worker.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         worker.busy.store(u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// The primary's side: says which slot the worker has.
+    /// The primary's side: sets the worker's slot.
     pub fn set_slot(&self, slot: u32) {
         self.page().primary.slot.store(slot, Ordering::Relaxed);
     }
 
-    /// The worker's side: which slot it has.
+    /// The worker's side: its slot.
     #[must_use]
     pub fn slot(&self) -> u32 {
         self.page().primary.slot.load(Ordering::Relaxed)
     }
 
-    /// The primary's side: asks for a message at the worker's next turn.
+    /// The primary's side: requests a message at the worker's next turn.
     ///
-    /// Whoever asks must look at [`Scoreboard::received`] once more afterwards: the worker may
-    /// have made progress just before it could see the request.
+    /// The caller must check [`Scoreboard::received`] once more afterwards: the worker may have made progress
+    /// just before it could see the request.
     pub fn want_wake(&self) {
         self.page().primary.wake_wanted.store(1, Ordering::SeqCst);
     }
 
-    /// The worker's side: whether a message is wanted. Answers true once per request.
+    /// The worker's side: whether a message is wanted. Returns true once per request.
     #[must_use]
     pub fn take_wake_request(&self) -> bool {
         let wanted = &self.page().primary.wake_wanted;
-        // The plain load keeps the line shared between the cores in the usual case.
+        // The plain load keeps the cache line shared between the cores in the usual case.
         wanted.load(Ordering::SeqCst) != 0 && wanted.swap(0, Ordering::SeqCst) != 0
     }
 }
@@ -217,9 +234,16 @@ mod tests {
         assert_eq!(primary.open_connections(), 2);
         worker.accept();
         assert_eq!((primary.accepted(), primary.open_connections()), (1, 3));
-        worker.turn(Duration::from_millis(5));
-        worker.turn(Duration::from_millis(7));
+        let class = |took: Duration| usize::try_from(took.as_millis()).unwrap();
+        worker.turn(Duration::from_secs(10), Duration::from_millis(5), class);
+        worker.turn(Duration::from_secs(11), Duration::from_millis(7), class);
         assert_eq!((primary.turns(), primary.busy()), (2, Duration::from_millis(7)));
+        let look = primary.event_loop(Duration::from_secs(12)).unwrap();
+        assert_eq!(
+            (look.turns[5], look.turns[2], look.recent_turns[5]),
+            (1, 1, 1),
+            "a turn of 5 ms and one of 2 ms"
+        );
         worker.add_clients(2);
         worker.remove_client();
         assert_eq!(primary.clients(), 2, "with the one that it has accepted");

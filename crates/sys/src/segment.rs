@@ -1,13 +1,13 @@
-//! Memory that this process shares with others: files of memory (memfd), sealed and mapped.
+//! Memory shared with other processes: memory files (memfd), sealed and mapped.
 //!
-//! Two kinds. What one process writes and all others read: the seal `F_SEAL_FUTURE_WRITE` refuses every mapping for
-//! writing, and every write, except by the mapping that was there before. And what two processes write to. None can be
-//! shrunk, so nobody is ended by an access beyond the end.
+//! There are two kinds. Memory that one process writes and all others read: the seal `F_SEAL_FUTURE_WRITE`
+//! refuses all writes and writable mappings except the existing mapping. And memory that two processes write.
+//! Neither can be shrunk, so no process is killed by an access beyond the end.
 
 use std::ffi::CStr;
 use std::num::NonZeroUsize;
 use std::ops::{Deref, Range};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,19 +18,20 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::fstat;
 use nix::unistd::ftruncate;
 
+use super::descriptor::duplicate;
 use super::error::{Doing, SysError};
 use super::headroom;
 
 const WORD: usize = size_of::<u64>();
 
-/// A mapping, which ends with the value.
+/// A mapping, which is unmapped when the value is dropped.
 #[derive(Debug)]
 struct Mapping {
     words: NonNull<AtomicU64>,
     bytes: NonZeroUsize,
 }
 
-// SAFETY: the mapping is owned by the value and stays where it is; it holds atomics only.
+// SAFETY: the value owns the mapping, which stays in place; it contains only atomics.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -43,8 +44,8 @@ impl Mapping {
         if size % WORD != 0 {
             return Err(Errno::EINVAL).doing(doing);
         }
-        // SAFETY: a new shared mapping of the whole file at an address of the kernel's choice; it is owned by the
-        // Mapping, which unmaps it.
+        // SAFETY: a new shared mapping of the whole file at an address of the kernel's choice; the Mapping
+        // owns it and unmaps it.
         let address = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, fd, 0) }.doing(doing)?;
         Ok(Self { words: address.cast(), bytes })
     }
@@ -56,7 +57,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: made by `new` with this length, and no reference to it outlives self.
+        // SAFETY: created by `new` with this length, and no reference to it outlives self.
         let unmapped = unsafe { munmap(self.words.cast(), self.bytes.get()) };
         debug_assert!(unmapped.is_ok(), "unmapping shared memory: {unmapped:?}");
     }
@@ -67,34 +68,26 @@ impl Drop for Mapping {
 pub struct Segment(Mapping);
 
 impl Segment {
-    /// Makes memory of so many words, all zeros, that only this mapping can be written by. The descriptor is for the
-    /// readers.
+    /// Creates zeroed memory of this many words that can only be written through this mapping. The descriptor
+    /// is for readers.
     pub fn create_published(name: &CStr, words: usize) -> Result<(Self, OwnedFd), SysError> {
         Self::create(name, words, SealFlag::F_SEAL_FUTURE_WRITE)
     }
 
-    /// Makes memory of so many words, all zeros, that whoever gets the descriptor may write to.
+    /// Creates zeroed memory of this many words that every holder of the descriptor may write to.
     pub fn create_shared(name: &CStr, words: usize) -> Result<(Self, OwnedFd), SysError> {
         Self::create(name, words, SealFlag::empty())
     }
 
     fn create(name: &CStr, words: usize, seal: SealFlag) -> Result<(Self, OwnedFd), SysError> {
-        let doing = "making shared memory";
-        let bytes = words.checked_mul(WORD).ok_or(Errno::EFBIG).doing(doing)?;
-        if bytes > headroom::largest_file() {
-            return Err(Errno::EFBIG).doing(doing);
-        }
-        let length = i64::try_from(bytes).map_err(|_| Errno::EFBIG).doing(doing)?;
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let fd = memfd_create(name, flags).doing(doing)?;
-        ftruncate(&fd, length).doing(doing)?;
+        let fd = make_file(name, words)?;
         let mapping = Mapping::new(&fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL | seal;
         fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).doing("sealing shared memory")?;
         Ok((Self(mapping), fd))
     }
 
-    /// Maps what came from [`Segment::create_shared`].
+    /// Maps memory from [`Segment::create_shared`].
     pub fn open(fd: &impl AsFd) -> Result<Self, SysError> {
         Mapping::new(fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE).map(Self)
     }
@@ -110,9 +103,53 @@ impl Deref for Segment {
     type Target = [AtomicU64];
 
     fn deref(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is that long, aligned to pages, writable, and lives as long as self. It holds atomics,
-        // of which every bit pattern is a value, so other processes may write to it at any time.
+        // SAFETY: the mapping has this length, is page-aligned and writable, and lives as long as self. It
+        // contains only atomics, for which every bit pattern is valid, so other processes may write to it at
+        // any time.
         unsafe { std::slice::from_raw_parts(self.0.words.as_ptr(), self.0.len()) }
+    }
+}
+
+fn make_file(name: &CStr, words: usize) -> Result<OwnedFd, SysError> {
+    let doing = "making shared memory";
+    let bytes = words.checked_mul(WORD).ok_or(Errno::EFBIG).doing(doing)?;
+    if bytes > headroom::largest_file() {
+        return Err(Errno::EFBIG).doing(doing);
+    }
+    let length = i64::try_from(bytes).map_err(|_| Errno::EFBIG).doing(doing)?;
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let fd = memfd_create(name, flags).doing(doing)?;
+    ftruncate(&fd, length).doing(doing)?;
+    Ok(fd)
+}
+
+/// Memory that another process will write and many will read. After sealing, it can only be written through
+/// mappings that exist by then.
+#[derive(Debug)]
+pub struct Unsealed(OwnedFd);
+
+impl Unsealed {
+    /// Creates zeroed memory of this many words. A process that gets the descriptor may map it for writing.
+    pub fn new(name: &CStr, words: usize) -> Result<Self, SysError> {
+        let fd = make_file(name, words)?;
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).doing("sealing shared memory")?;
+        Ok(Self(fd))
+    }
+
+    /// Seals it, reserves its memory, and maps it for reading. The descriptor is for other readers.
+    pub fn seal(&self) -> Result<(Published, OwnedFd), SysError> {
+        let seals = SealFlag::F_SEAL_FUTURE_WRITE | SealFlag::F_SEAL_SEAL;
+        fcntl(&self.0, FcntlArg::F_ADD_SEALS(seals)).doing("sealing shared memory")?;
+        let published = Published::open(&self.0)?;
+        reserve(&self.0, &(0..published.len()))?;
+        Ok((published, duplicate(&self.0)?))
+    }
+}
+
+impl AsFd for Unsealed {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -121,18 +158,18 @@ impl Deref for Segment {
 pub struct Published(Mapping);
 
 impl Published {
-    /// Maps what came from [`Segment::create_published`].
+    /// Maps memory from [`Segment::create_published`].
     pub fn open(fd: &impl AsFd) -> Result<Self, SysError> {
         Mapping::new(fd, ProtFlags::PROT_READ).map(Self)
     }
 
-    /// How many words there are.
+    /// The number of words.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none. There always are some.
+    /// Whether there are no words, which is never the case.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -141,7 +178,7 @@ impl Published {
     /// Reads the word at `at`; 0 beyond the end.
     ///
     /// # Panics
-    /// When `order` is none for reading.
+    /// If `order` is not valid for loads.
     #[must_use]
     #[inline]
     pub fn load(&self, at: usize, order: Ordering) -> u64 {
@@ -150,15 +187,16 @@ impl Published {
         }
         // SAFETY: within the mapping.
         let word = unsafe { self.0.words.add(at) };
-        // SAFETY: aligned, readable, and alive as long as self. It is an atomic that is only loaded, and loads of 64 bits
-        // never write on the systems that there are binaries for.
+        // SAFETY: aligned, readable, and alive as long as self. It is an atomic that is only loaded, and
+        // loads of 64 bits never write on the platforms that there are binaries for.
         unsafe { word.as_ref() }.load(order)
     }
 
-    /// Copies the words from `at` on (relaxed), the lowest byte of each first; zeros beyond the end.
+    /// Copies the words from `at` on (relaxed), in little-endian order; zeros beyond the end.
     #[inline]
     pub fn copy(&self, at: usize, into: &mut [[u8; WORD]]) {
-        // SAFETY: the mapping is that long and lives as long as self. It holds atomics that are only loaded, as above.
+        // SAFETY: the mapping has this length and lives as long as self. It contains atomics that are only
+        // loaded, as above.
         let all = unsafe { std::slice::from_raw_parts(self.0.words.as_ptr(), self.len()) };
         let there = all.get(at..).unwrap_or_default();
         let (whole, beyond) = into.split_at_mut(into.len().min(there.len()));
@@ -169,8 +207,8 @@ impl Published {
     }
 }
 
-/// Has the system provide the memory of some words now, so that there is an error where it has none. Otherwise the
-/// first access would end the process.
+/// Reserves the memory of some words now, so that a lack of memory is an error. Otherwise the first access
+/// would kill the process.
 pub fn reserve(fd: &impl AsFd, words: &Range<usize>) -> Result<(), SysError> {
     let doing = "reserving shared memory";
     let offset = i64::try_from(words.start * WORD).map_err(|_| Errno::EFBIG).doing(doing)?;
@@ -221,6 +259,20 @@ mod tests {
         reserve(&fd, &(512..1024)).unwrap();
         assert_eq!(fstat(&fd).unwrap().st_blocks, 8, "a page, in blocks of 512 bytes");
         assert_eq!(reserve(&fd, &(1024..2048)).unwrap_err().errno, Errno::EPERM);
+    }
+
+    #[test]
+    fn who_has_mapped_it_before_it_was_sealed_writes_and_nobody_else() {
+        let unsealed = Unsealed::new(c"test", 512).unwrap();
+        let theirs = Segment::open(&unsealed).unwrap();
+        let (ours, fd) = unsealed.seal().unwrap();
+        theirs.as_ref()[1].store(5, Ordering::Release);
+        assert_eq!(ours.load(1, Ordering::Acquire), 5);
+        assert_eq!(Segment::open(&fd).unwrap_err().errno, Errno::EPERM);
+        assert_eq!(Segment::open(&reopened(&fd).unwrap()).unwrap_err().errno, Errno::EPERM);
+        let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        assert_eq!(fallocate(&fd, punch, 0, 4096), Err(Errno::EPERM));
+        assert_eq!(ftruncate(&fd, 0), Err(Errno::EPERM));
     }
 
     #[test]

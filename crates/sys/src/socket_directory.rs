@@ -1,7 +1,7 @@
-//! A directory for the unix sockets of workers.
+//! A directory for the Unix sockets of workers.
 //!
-//! What a worker can change is never followed by name: its directory and the files in it are opened as they are, without
-//! following links, and are used by those descriptors.
+//! Nothing that a worker can change is accessed by its path: its directory and the files in it are opened
+//! without following links, and are used through those descriptors.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -16,36 +16,37 @@ use super::error::{Doing, SysError};
 use super::headroom::Unpolled;
 use super::stream::{Endpoint, Unanswered};
 
-/// How long the path of a unix socket may be, without the NUL behind it.
+/// The maximum length of a Unix socket's path, without the NUL at the end.
 const LONGEST_UNIX_PATH: usize = 107;
 
-/// The room that is kept behind a [`SocketDirectory`] for a directory and a socket: two numbers and a few letters.
+/// The room reserved after the path of a [`SocketDirectory`] for a directory and a socket: two numbers and a
+/// few letters.
 const LONGEST_NAMES: usize = 26;
 
-/// Whom a process belongs to, where that is not this process's own user or group.
+/// The user and group of a process, if they differ from those of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
-    /// The user.
+    /// The user id.
     pub uid: Option<u32>,
-    /// The group.
+    /// The group id.
     pub gid: Option<u32>,
 }
 
 impl Owner {
-    /// Whether a socket that belongs to this user may be the owner's. The superuser and this process's own user could do
-    /// anything to the owner.
+    /// Whether a socket of this user may be the owner's. Root and this process's own user could do anything
+    /// to the owner, so they are accepted.
     #[must_use]
     pub fn may_be(self, uid: u32) -> bool {
         uid == 0 || uid == geteuid().as_raw() || Some(uid) == self.uid
     }
 
-    /// Whether somebody else than this process's user owns it.
+    /// Whether the owner is not this process's user.
     fn is_another(self) -> bool {
         self.uid.is_some_and(|uid| uid != geteuid().as_raw())
     }
 }
 
-/// A directory of this process's for the directories of workers. Removed on drop, with what is in it.
+/// A directory of this process for the directories of workers. Removed on drop, with its content.
 #[derive(Debug)]
 pub struct SocketDirectory {
     path: PathBuf,
@@ -53,8 +54,8 @@ pub struct SocketDirectory {
 }
 
 impl SocketDirectory {
-    /// Makes one in the directory for temporary files; or, where that is too long for the name of a socket or cannot
-    /// be written to, in `$XDG_RUNTIME_DIR`, `/dev/shm` or `/tmp`. The error is that of the first one.
+    /// Creates one in the directory for temporary files or, if that path is too long for a socket's name or
+    /// is not writable, in `$XDG_RUNTIME_DIR`, `/dev/shm` or `/tmp`. The error is that of the first attempt.
     pub fn new() -> Result<Self, SysError> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let places = [Some(std::env::temp_dir()), runtime, Some("/dev/shm".into()), Some("/tmp".into())];
@@ -82,7 +83,7 @@ impl SocketDirectory {
         Err(first.unwrap_or(Errno::ENOENT)).doing("making a directory for the workers' sockets")
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -95,7 +96,7 @@ impl SocketDirectory {
         matches!((there, fstat(&self.fd)), (Ok(there), Ok(ours)) if is_same(&there, &ours))
     }
 
-    /// Makes a directory in it that only its owner can enter, and the superuser.
+    /// Creates a directory in it that only its owner and root can enter.
     pub fn make(&self, name: &str, owner: Owner) -> Result<WorkerDirectory, SysError> {
         let doing = "making a directory for a worker's sockets";
         mkdirat(&self.fd, name, Mode::S_IRWXU).doing(doing)?;
@@ -111,17 +112,17 @@ impl SocketDirectory {
             fchown(&made.fd, owner.uid.map(Uid::from_raw), owner.gid.map(Gid::from_raw)).doing(doing)?;
         }
         if owner.is_another() {
-            // Who does not know the name finds nothing.
+            // Other users can pass through but not list it.
             let passable = Mode::S_IRWXU | Mode::S_IXGRP | Mode::S_IXOTH;
             fchmod(&self.fd, passable).doing(doing)?;
         }
         Ok(made)
     }
 
-    /// Removes it, if it is still where it was made.
+    /// Removes it, if it is still in place.
     pub fn remove(&self) {
         if self.is_in_place() {
-            // Links in it are not followed. What stays, stays: nobody is left who could be told.
+            // Links in it are not followed. An error cannot be reported any more.
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }
@@ -133,7 +134,7 @@ impl Drop for SocketDirectory {
     }
 }
 
-/// The directory of one worker, who may do in it what it likes. Removed on drop, if it is empty by then.
+/// The directory of one worker, in which the worker may do anything. Removed on drop, if it is empty by then.
 #[derive(Debug)]
 pub struct WorkerDirectory {
     path: PathBuf,
@@ -150,8 +151,8 @@ impl WorkerDirectory {
         self.path.join(name)
     }
 
-    /// The file of a socket that the worker has made. `ENOENT` if there is none, `ELOOP` for a link, `ENOTSOCK` for any
-    /// other file, `EPERM` for somebody else's socket.
+    /// The file of a socket that the worker has created. `ENOENT` if there is none, `ELOOP` for a link,
+    /// `ENOTSOCK` for any other file, `EPERM` for another user's socket.
     fn socket(&self, name: &str) -> Result<Unpolled, Errno> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = Unpolled::from(openat(&self.fd, name, flags, Mode::empty())?);
@@ -163,28 +164,28 @@ impl WorkerDirectory {
         if kind != SFlag::S_IFSOCK {
             return Err(Errno::ENOTSOCK);
         }
-        // In a directory of ours nobody else can have put it.
+        // In a directory of our own user, no other user can have created it.
         if self.owner.is_another() && Some(found.st_uid) != self.owner.uid {
             return Err(Errno::EPERM);
         }
         Ok(file)
     }
 
-    /// What is connected to at a socket that the worker has made.
+    /// The endpoint of a socket that the worker has created.
     pub fn endpoint(&self, name: &str) -> Result<Endpoint, Unanswered> {
         self.socket(name).map(Endpoint::File).map_err(Unanswered::from)
     }
 
     /// Removes a file from it, if there is one.
     pub fn remove(&self, name: &str) {
-        // The worker may have removed it, or have put something else there.
+        // The worker may have removed it, or may have put something else there.
         let _ = unlinkat(self.fd.as_fd(), name, UnlinkatFlags::NoRemoveDir);
     }
 }
 
 impl Drop for WorkerDirectory {
     fn drop(&mut self) {
-        // What the worker has left in it goes with the directory around it.
+        // What the worker has left in it is removed with the parent directory.
         let _ = unlinkat(self.parent.as_fd(), self.name.as_str(), UnlinkatFlags::RemoveDir);
     }
 }
@@ -205,7 +206,7 @@ mod tests {
     use super::*;
     use crate::stream::{Connecting, begin};
 
-    /// `nobody`.
+    /// The user `nobody`.
     const OTHER: Owner = Owner { uid: Some(65_534), gid: Some(65_534) };
 
     #[test]
@@ -236,7 +237,7 @@ mod tests {
         own.remove("s");
         let listener = UnixListener::bind(own.path_of("s")).unwrap();
         let endpoint = own.endpoint("s").unwrap();
-        // The file that was opened counts, whatever becomes of its name.
+        // The file that was opened counts, even if its name is removed.
         own.remove("s");
         assert!(matches!(begin(&endpoint), Ok(Connecting::Done(_))));
         drop(listener);
@@ -271,7 +272,7 @@ mod tests {
         assert_eq!(mode(), 0o711);
         let found = std::fs::metadata(theirs.path_of("")).unwrap();
         assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (65_534, 65_534, 0o700));
-        // A socket of somebody else's that the worker has linked there is none of its own.
+        // Another user's socket that the worker has hard-linked there is not accepted.
         let _listener = UnixListener::bind(ours.path_of("s")).unwrap();
         std::fs::hard_link(ours.path_of("s"), theirs.path_of("s")).unwrap();
         assert_eq!(theirs.socket("s").unwrap_err(), Errno::EPERM);

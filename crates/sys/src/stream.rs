@@ -1,4 +1,4 @@
-//! Both ends of a forwarded connection: connecting, moving bytes, ending.
+//! Both ends of a forwarded connection: connecting, moving bytes, closing.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -17,34 +17,35 @@ use nix::unistd::pipe2;
 use super::error::{Doing, SysError};
 use super::headroom::Unpolled;
 
-/// What can be connected to.
+/// The target of a connection.
 #[derive(Debug)]
 pub enum Endpoint {
     /// A TCP port.
     Tcp(SocketAddr),
-    /// A unix socket: its file, opened as a place and not by its name, which may come to mean another file.
+    /// A Unix socket: its file, opened with `O_PATH` rather than named, because the name may come to mean
+    /// another file.
     File(Unpolled),
 }
 
-/// A connection that is being made, non-blocking and close-on-exec.
+/// A connection that is being established, non-blocking and close-on-exec.
 #[derive(Debug)]
 pub enum Connecting {
-    /// It is made.
+    /// It is established.
     Done(OwnedFd),
-    /// Not yet. When there is room, [`is_connected`] tells what came of it.
+    /// Not yet. When there is room to write, [`is_connected`] returns the result.
     Pending(OwnedFd),
 }
 
-/// Why nobody answers.
+/// Why connecting failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unanswered {
-    /// Nobody listens there.
+    /// No process listens there.
     Absent,
-    /// Somebody listens there who is not the one that is meant: this user.
+    /// A process of another user, with this id, listens there.
     Foreign(u32),
-    /// More wait there than the listener has room for.
+    /// The backlog of the listener is full.
     Saturated,
-    /// The system or the process is short of something.
+    /// The system or the process lacks a resource.
     Exhausted(SysError),
 }
 
@@ -52,7 +53,7 @@ impl Unanswered {
     pub(super) fn from(errno: Errno) -> Self {
         match errno {
             Errno::EAGAIN => Self::Saturated,
-            // EADDRNOTAVAIL: all ports that a client can have are used up.
+            // EADDRNOTAVAIL: all ephemeral ports are in use.
             Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EADDRNOTAVAIL => {
                 Self::Exhausted(SysError { doing: "connecting to a worker", errno })
             }
@@ -61,18 +62,18 @@ impl Unanswered {
     }
 }
 
-/// Begins to connect. To this machine itself that is usually done at once.
+/// Starts connecting. Within this machine it usually completes at once.
 pub fn begin(endpoint: &Endpoint) -> Result<Connecting, Unanswered> {
     match endpoint {
         Endpoint::Tcp(at) => {
             let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
             let fd = stream_socket(family)?;
-            // What comes in small pieces is passed on in small pieces, at once.
+            // Small pieces are passed on at once.
             setsockopt(&fd, sockopt::TcpNoDelay, &true).map_err(Unanswered::from)?;
             attempt(fd, &SockaddrStorage::from(*at))
         }
         Endpoint::File(file) => {
-            // It leads to the very file that is open, whatever has its name by now, or if nothing has.
+            // This leads to the file that is open, even if its name means another file by now, or none.
             let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
             let address = UnixAddr::new(path.as_str()).map_err(Unanswered::from)?;
             attempt(stream_socket(AddressFamily::Unix)?, &address)
@@ -91,8 +92,8 @@ fn attempt(fd: OwnedFd, address: &impl SockaddrLike) -> Result<Connecting, Unans
         Err(Errno::EINPROGRESS | Errno::EINTR) => {}
         Err(errno) => return Err(Unanswered::from(errno)),
     }
-    // On the loopback the answer has come in before the call returns; it only was not looked at. To look
-    // costs far less than to be told.
+    // On the loopback interface the answer arrives before the call returns; the call just did not wait for
+    // it. Trying again costs far less than an event.
     match connect(fd.as_raw_fd(), address) {
         Ok(()) | Err(Errno::EISCONN) => Ok(Connecting::Done(fd)),
         Err(Errno::EALREADY | Errno::EINPROGRESS | Errno::EINTR) => Ok(Connecting::Pending(fd)),
@@ -100,7 +101,7 @@ fn attempt(fd: OwnedFd, address: &impl SockaddrLike) -> Result<Connecting, Unans
     }
 }
 
-/// What came of a connection that was pending; `None` if it still is.
+/// The result of a pending connection; `None` if it is still pending.
 pub fn is_connected(fd: impl AsFd) -> Option<Result<(), Unanswered>> {
     let fd = fd.as_fd();
     match nix::sys::socket::getsockopt(&fd, sockopt::SocketError) {
@@ -113,17 +114,17 @@ pub fn is_connected(fd: impl AsFd) -> Option<Result<(), Unanswered>> {
     }
 }
 
-/// What came of moving bytes.
+/// The result of moving bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transfer {
-    /// So many have been moved. None when reading means that the other end has ended.
+    /// The number of bytes moved. 0 when reading means that the other end has ended.
     Done(usize),
-    /// Nothing to read, or no room to write.
+    /// There is nothing to read, or no room to write.
     Blocked,
-    /// The connection is broken. With `reset` because the other end has reset it, or cannot be
-    /// reached; without because it has ended and wants no more.
+    /// The connection is broken. With `reset`, because the other end has reset it or cannot be reached;
+    /// without, because it has closed and accepts no more.
     Broken {
-        /// It was reset.
+        /// Whether it was reset.
         reset: bool,
     },
 }
@@ -148,7 +149,7 @@ pub fn write(to: impl AsFd, bytes: &[u8]) -> Transfer {
     retry(|| send(to.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL))
 }
 
-/// EINTR comes before anything was moved.
+/// EINTR is returned only if nothing was moved.
 fn retry(mut call: impl FnMut() -> nix::Result<usize>) -> Transfer {
     loop {
         match call() {
@@ -158,45 +159,44 @@ fn retry(mut call: impl FnMut() -> nix::Result<usize>) -> Transfer {
     }
 }
 
-/// Says that nothing more comes from here.
+/// Shuts down writing.
 pub fn finish(to: impl AsFd) {
-    // ENOTCONN: the other end has reset the connection in the meantime. Reading will tell.
+    // ENOTCONN: the other end has reset the connection in the meantime. Reading reports that.
     let _gone = shutdown(to.as_fd().as_raw_fd(), Shutdown::Write);
 }
 
-/// Closes a connection so that the other end sees that it was cut off (RST), where the protocol knows
-/// such a thing.
+/// Closes a connection with a reset (RST), if its protocol has one.
 pub fn reset(fd: OwnedFd) {
     let abort = libc::linger { l_onoff: 1, l_linger: 0 };
-    // Of no meaning for a unix socket; for TCP it cannot fail.
+    // Has no effect on a Unix socket, and cannot fail for TCP.
     let _ = setsockopt(&fd, sockopt::Linger, &abort);
     drop(fd);
 }
 
-/// Makes connections that a TCP listener accepts pass on small pieces at once.
+/// Disables Nagle's algorithm for connections that a TCP listener accepts.
 pub fn no_delay(listener: impl AsFd) {
-    // A unix socket does so anyway, and refuses.
+    // A Unix socket does not delay, and does not support the option.
     let _unix = setsockopt(&listener, sockopt::TcpNoDelay, &true);
 }
 
 /// The address of one end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
-    /// TCP.
+    /// An IP address with a port.
     Ip(SocketAddr),
-    /// A path, or an abstract name behind a NUL; empty for none.
+    /// A path, or an abstract name after a NUL; empty for none.
     Unix(Vec<u8>),
-    /// Gone, or of another kind.
+    /// The connection is gone, or of another type.
     Unknown,
 }
 
-/// The other end's address.
+/// The address of the other end.
 #[must_use]
 pub fn peer_name(fd: impl AsFd) -> Name {
     name(getpeername(fd.as_fd().as_raw_fd()))
 }
 
-/// Our own end's address.
+/// The address of our own end.
 #[must_use]
 pub fn own_name(fd: impl AsFd) -> Name {
     name(getsockname(fd.as_fd().as_raw_fd()))
@@ -218,7 +218,7 @@ fn name(found: nix::Result<SockaddrStorage>) -> Name {
     })
 }
 
-/// A pipe through which bytes go from one socket to another without being copied.
+/// A pipe through which bytes are moved from one socket to another without copying.
 #[derive(Debug)]
 pub struct Pipe {
     read: OwnedFd,
@@ -227,12 +227,12 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// A pipe of about so many bytes. The system may give less.
+    /// A pipe of about this many bytes. The system may grant less.
     pub fn new(size: usize) -> Result<Self, SysError> {
         let doing = "making a pipe";
         let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).doing(doing)?;
         let wanted = i32::try_from(size).unwrap_or(i32::MAX);
-        // Refused to a user whose pipes take too much memory: then it stays as it is.
+        // Refused if the user's pipes take too much memory: then the default size remains.
         let set = fcntl(&write, FcntlArg::F_SETPIPE_SZ(wanted));
         let size = set.or_else(|_| fcntl(&write, FcntlArg::F_GETPIPE_SZ)).doing(doing)?;
         Ok(Self { read, write, size: usize::try_from(size).unwrap_or_default() })
@@ -254,8 +254,8 @@ fn splice_some(from: BorrowedFd<'_>, to: BorrowedFd<'_>, count: usize) -> Transf
     retry(|| splice(from, None, to, None, count, flags))
 }
 
-/// Keeps writing to a connection that is gone from being a signal for the process. [`write`] does so by
-/// itself, and splice(2) cannot: so the thread that uses [`Pipe::empty`] calls this once.
+/// Prevents writing to a broken connection from raising SIGPIPE. [`write`] does so by itself, but splice(2)
+/// cannot: so a thread that uses [`Pipe::empty`] must call this once.
 pub fn ignore_broken_pipes() -> Result<(), SysError> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGPIPE);

@@ -1,8 +1,8 @@
-//! The watch inside a worker: it ends it when its primary is gone and JavaScript does not react, and hears
-//! what the primary says on the lifeline whatever JavaScript is doing.
+//! The watchdog thread in a worker: kills the worker if its primary is gone and JavaScript does not react,
+//! and receives the primary's messages on the lifeline, whatever JavaScript is doing.
 //!
-//! JavaScript comes first: a lost channel makes Node's own code run `disconnect` listeners and
-//! exit. A worker whose loop is blocked cannot do that, and would live for ever as an orphaned worker.
+//! JavaScript comes first: when the IPC channel closes, Node runs the `disconnect` listeners and exits. A
+//! worker whose event loop is blocked cannot do that, and would live forever as an orphaned worker.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -17,30 +17,30 @@ use std::os::fd::AsFd;
 use super::error::{Doing, SysError};
 use super::passing::{Received, receive};
 
-/// The longest message to a worker, in bytes. What is longer is none of ours.
+/// The maximum length of a message to a worker, in bytes. Longer ones are not ours.
 const MESSAGE: usize = 16;
 
-/// What the event loop has let the watch know.
+/// What the event loop has reported to the watchdog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Seen {
     /// The worker disconnects by agreement: it may outlive the primary to finish its work.
     leaving: bool,
-    /// The loop has turned since the primary went away.
+    /// The event loop has turned since the primary has gone.
     reacted: bool,
 }
 
-/// The event loop's side of the watch.
+/// The event loop's side of the watchdog.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
     seen: Arc<(Mutex<Seen>, Condvar)>,
 }
 
 impl Watch {
-    /// Starts the thread. `lifeline` is the worker's end of a socket of its own, whose hang-up tells
-    /// that the primary is gone, however it died. `hear` is called with each message on it, on the thread.
+    /// Starts the thread. `lifeline` is the worker's end of a dedicated socket, whose hang-up shows that the
+    /// primary is gone, however it died. The thread calls `hear` with each message on it.
     ///
-    /// From the hang-up a worker has `grace` to end by itself; then it is killed, unless it was
-    /// leaving by agreement and its loop is alive.
+    /// After the hang-up a worker has `grace` to exit by itself; then it is killed, unless it was leaving by
+    /// agreement and its event loop turns.
     pub fn start(
         lifeline: Arc<OwnedFd>,
         grace: Duration,
@@ -56,10 +56,10 @@ impl Watch {
         Ok(watch)
     }
 
-    /// From now on this process may outlive its parent by the time that JavaScript takes to end. Before, the kernel
-    /// would have killed it together with the parent. To be called on the main thread.
+    /// From now on this process may outlive its parent for as long as JavaScript takes to exit. Before, the
+    /// kernel would have killed it together with the parent. Must be called on the main thread.
     pub fn take_over(&self) -> Result<(), SysError> {
-        // None of the watch's state: that it exists is what counts.
+        // Needs no state: `self` only shows that the watchdog exists.
         let _ = self;
         set_pdeathsig(None).doing("untying a process from its parent")
     }
@@ -90,24 +90,24 @@ impl Watch {
         if last.leaving && last.reacted {
             return;
         }
-        // SIGKILL rather than exit(): nothing that runs at exit may block, too. It cannot fail
-        // for a process of one's own.
+        // SIGKILL rather than exit(), because exit handlers may block as well. It cannot fail for the own
+        // process.
         let _ = kill(getpid(), Signal::SIGKILL);
     }
 }
 
-/// Returns when the other end of the socket is closed for good.
+/// Returns when the other end of the socket has been closed.
 fn listen_until_hangup(lifeline: &OwnedFd, mut hear: impl FnMut(&[u8])) {
     let mut bytes = [0; MESSAGE];
     loop {
         let mut fds = [PollFd::new(lifeline.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(nix::errno::Errno::EINTR | nix::errno::Errno::EAGAIN) => {}
-            // Nothing else is documented for a valid descriptor. Without a watch the worker still
-            // ends by JavaScript, so it is not worth ending it now.
+            // No other error is documented for a valid descriptor. Without the watchdog the worker still
+            // exits by JavaScript, so it is not killed now.
             Err(_) => std::thread::park(),
         }
-        // Descriptors that nobody should send are closed at once.
+        // Unexpected descriptors are closed at once.
         match receive(lifeline.as_fd(), &mut bytes, &mut Vec::new()) {
             Ok(Received::Message { len, .. }) => hear(&bytes[..len]),
             Ok(Received::Empty) => {}

@@ -1,6 +1,7 @@
 'use strict';
 
-const { Map, Math, wallClock } = require('../../globals');
+const { Map, Math, Object, wallClock } = require('../../globals');
+const { signalNames } = require('./signal-names');
 const { MOST_WORKERS } = require('./options');
 
 /**
@@ -8,18 +9,24 @@ const { MOST_WORKERS } = require('./options');
  * @typedef {NonNullable<import('../../../index').SupervisorStats['slots'][number]['lastExit']>} LastExit
  */
 
-/** So many process ids are kept. There may be events of a worker after its end. */
+/** The reasons of a worker that retires after an exception. */
+const THROWN = ['uncaughtException', 'unhandledRejection'];
+
+/** The most process ids that are kept. A worker may have events after its end. */
 const MOST_PIDS = 4 * MOST_WORKERS;
 
-/** What is known of the workers of each slot beyond what decides: their processes, how they ended, how busy they are. */
+/**
+ * What the supervisor knows about the workers of each slot for reports only: process ids, last exits,
+ * utilization.
+ */
 class History {
   /** @type {Map<number, number>} process ids by worker, the oldest first */
   #pids = new Map();
-  /** @type {Map<number, string>} why workers end that have not ended yet */
+  /** @type {Map<number, Partial<LastExit>>} the known reasons of workers that have not exited yet */
   #reasons = new Map();
-  /** @type {Map<number, LastExit>} by slot */
+  /** @type {Map<number, LastExit>} by slot, for the fallback */
   #lastExits = new Map();
-  /** @type {Map<number, { worker: number, busy: number, uptime: number }>} what was asked for last, by slot */
+  /** @type {Map<number, { worker: number, busy: number, uptime: number }>} the last sample of stats(), by slot */
   #looks = new Map();
 
   /**
@@ -32,26 +39,41 @@ class History {
     const [oldest] = this.#pids.keys();
     if (this.#pids.size > MOST_PIDS) this.#pids.delete(oldest);
     worker.once('exit', (code, signal) => {
-      const reason =
-        this.#reasons.get(worker.id) ?? `it ended ${signal ? 'by' : 'with exit code'} ${signal ?? code}`;
+      const why = this.#reasons.get(worker.id);
       this.#reasons.delete(worker.id);
       if (worker.slot === undefined) return;
-      const exit = { worker: worker.id, pid: pid ?? null, code, signal, reason, at: now() };
-      this.#lastExits.set(worker.slot, exit);
+      this.#lastExits.set(worker.slot, {
+        worker: worker.id,
+        pid: pid ?? null,
+        code,
+        signal,
+        reason: signal ? 'signal' : 'exit',
+        detail: `it ended ${signal ? 'by' : 'with exit code'} ${signal ?? code}`,
+        at: now(),
+        stderrTail: null,
+        ...why,
+      });
     });
   }
 
   /**
-   * Why a worker has ended, or is about to.
+   * Records why a worker has ended, or is about to.
    * @param {string} name of the event
    * @param {Record<string, any>} facts
    * @param {boolean} isAlive
    */
-  onEvent(name, { worker, slot, reason }, isAlive) {
+  onEvent(name, { worker, slot, reason, phase }, isAlive) {
     if (!['restart', 'gave-up', 'stopped', 'retire'].includes(name)) return;
-    const why = name === 'retire' ? `it retired (${reason})` : reason;
+    const retired = name === 'retire';
+    // In one literal, because adding a property later could call a setter on Object.prototype.
+    /** @type {Partial<LastExit>} */
+    const why = {
+      detail: retired ? `it retired (${reason})` : reason,
+      ...(phase === 'start-up' && { reason: 'startup' }),
+      ...(retired && THROWN.includes(reason) && { reason: 'exception' }),
+    };
     const last = this.#lastExits.get(slot);
-    if (last !== undefined && last.worker === worker) last.reason = why;
+    if (last !== undefined && last.worker === worker) Object.assign(last, why);
     else if (isAlive) this.#reasons.set(worker, why);
   }
 
@@ -61,20 +83,30 @@ class History {
   }
 
   /**
-   * @param {any} facts what decides says of a slot
+   * @param {any} facts the facts about a slot from the native part or the fallback
+   * @param {Record<number, any>} [lastExits] the native part's record of the last exits, by slot
    */
-  describe({ busy, ...facts }) {
+  describe({ busy, ...facts }, lastExits) {
     const { slot, worker, uptime } = facts;
     return {
       ...facts,
       pid: this.#pids.get(worker) ?? null,
       utilization: busy === null ? null : this.#utilization(slot, { worker, busy, uptime }),
-      lastExit: this.#lastExits.get(slot) ?? null,
+      lastExit:
+        lastExits === undefined ? (this.#lastExits.get(slot) ?? null) : this.#complete(lastExits[slot]),
     };
   }
 
+  /** @param {any} exit in the native form @returns {LastExit | null} */
+  #complete(exit) {
+    if (exit === undefined) return null;
+    const signal = exit.signal === null ? null : (signalNames.get(exit.signal) ?? exit.signal);
+    return { ...exit, signal, pid: this.#pids.get(exit.worker) ?? null };
+  }
+
   /**
-   * The part of the time since it was asked for last, or since the worker was started, that its event loop was at work.
+   * The share of time in which the event loop was busy, since the last call or the start of the worker: 0 to
+   * 1.
    * @param {number} slot
    * @param {{ worker: number, busy: number, uptime: number }} look
    */

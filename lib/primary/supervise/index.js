@@ -3,7 +3,7 @@
 const { Error, Map, Object, Promise, process, random } = require('../../globals');
 const { defineHidden } = require('../../define');
 const { invalidValue } = require('../../errors');
-const { programOf } = require('../forward');
+const { programOf } = require('../program');
 const { parseOptions, toNative } = require('./options');
 const { Supervisor } = require('./supervisor');
 
@@ -13,19 +13,33 @@ const { Supervisor } = require('./supervisor');
  * @typedef {import('../../../index').Worker} Worker
  * @typedef {{ id: number, slot?: number, pid: number, fds: number[], inspectPort?: string }} Spawned
  *
- * @typedef {object} Primary What there is of the primary's cluster object.
+ * @typedef {object} Primary The parts of the primary's cluster object that are needed here.
  * @property {import('./supervisor').Supervision} supervision
  * @property {() => number} availableParallelism
  * @property {() => ClusterSettings} setup Makes settings final, as a fork does.
- * @property {(settings: ClusterSettings, env: NodeJS.ProcessEnv, count: number) => any} template What so many workers
- *   are about to be started by.
- * @property {(settings: ClusterSettings, count: number) => void} expectMore More workers are about to be started.
+ * @property {(settings: ClusterSettings, env: NodeJS.ProcessEnv, count: number) => any} template Describes how
+ *   `count` workers are about to be started.
+ * @property {(settings: ClusterSettings, count: number) => void} expectMore Called when more workers are about to be started.
  * @property {(settings: ClusterSettings, spawned: Spawned) => Worker} adopt Makes a worker of a process that runs.
  * @property {(id: number) => Worker | undefined} workerOf
+ * @property {(backend: unknown) => void} applyBackend As `setupPrimary({ backend })` does.
  */
 
-/** What a worker has of its own, beside the variable with its slot, or what is the primary's alone: systemd speaks to it and not to workers. */
-const NOT_INHERITED = ['NODE_UNIQUE_ID', 'NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'];
+/**
+ * Variables that a worker does not inherit, besides the one with its slot: it gets its own, or they are only
+ * for the primary, to which systemd speaks.
+ */
+const NOT_INHERITED = [
+  'NODE_UNIQUE_ID',
+  'NOTIFY_SOCKET',
+  'WATCHDOG_USEC',
+  'WATCHDOG_PID',
+  'LISTEN_FDS',
+  'LISTEN_PID',
+  'LISTEN_PIDFDID',
+  'LISTEN_FDNAMES',
+  'FDSTORE',
+];
 
 /**
  * @param {string} code
@@ -36,25 +50,25 @@ function refusal(code, message) {
 }
 
 /**
- * Makes cluster.supervise().
+ * Creates cluster.supervise().
  * @param {Primary} primary
  */
 function createSupervise(primary) {
   /** @type {InstanceType<typeof Supervisor> | undefined} */
   let supervisor;
   let shutDown = false;
-  /** @type {string | false} the variable in which a worker has its slot */
+  /** @type {string | false} the environment variable with a worker's slot */
   let instanceVar = false;
-  /** @type {Map<number, Promise<unknown>>} its workers by id, and when the app has been told of their end */
+  /** @type {Map<number, Promise<unknown>>} by worker id; resolves when the worker's end has been reported to the app */
   const members = new Map();
   /**
-   * The settings that workers are started with until the next reload.
+   * The settings of new workers until the next reload.
    * @type {ClusterSettings}
    */
   let settings;
 
   /**
-   * Programs that are not Node say nothing of themselves, and cannot be asked.
+   * Refuses options that need a Node worker: an external program reports nothing and answers no requests.
    * @param {ClusterSettings} wanted
    * @param {{ ready: string, unresponsiveAfter: number }} options
    */
@@ -92,6 +106,7 @@ function createSupervise(primary) {
     instanceVar = options.instanceVar;
     const launch = template(options.workers + options.standby);
     checkExternal(settings, options);
+    if (options.backend !== undefined) primary.applyBackend(options.backend);
     const { supervision } = primary;
     const started = new Supervisor(
       {
@@ -101,7 +116,7 @@ function createSupervise(primary) {
         template,
         expectMore: (count) => primary.expectMore(settings, count),
         execArgv: () => settings.execArgv ?? [],
-        // Their end is known natively a little earlier than it is told.
+        // The native part knows of a worker's end a little before the app is told.
         told: async () => void (await Promise.all(members.values())),
       },
       options,
@@ -118,6 +133,10 @@ function createSupervise(primary) {
       onMessage: (message) => started.hear(message),
     };
     supervision.native.supervise(toNative(options), launch, (random() * 2 ** 32) >>> 0);
+    process.once('exit', () => {
+      supervision.flushLogs();
+      supervision.removeSockets();
+    });
     supervisor = started;
     void started.closed.then(() => (shutDown = true));
     return started;

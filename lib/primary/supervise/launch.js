@@ -9,7 +9,7 @@ const { inspectorArg, inspectorPorts } = require('../inspector');
  */
 
 /**
- * What the native part starts workers by.
+ * Describes how the native part starts workers.
  * @param {ClusterSettings} settings
  * @param {number} count How many workers are about to be started.
  * @param {(inspectorPort: string | undefined) => any} forkOptions The options of child_process.fork().
@@ -21,16 +21,16 @@ function describeLaunch(settings, count, forkOptions) {
   const ports = inspectorPorts(settings, count);
   const launch = { id: 0, ...describeFork(file, args, forkOptions(ports && '0')) };
   if (ports === undefined) return launch;
-  // It is the last of Node's own arguments.
+  // It is the last of Node's own options.
   const argument = launch.args.lastIndexOf(inspectorArg('0'), launch.args.length - args.length);
   return { ...launch, inspect: { argument, ...ports } };
 }
 
 /**
- * More workers are about to be started.
+ * Provides inspector ports for further workers that are about to be started.
  * @param {ClusterSettings} settings
  * @param {number} count
- * @param {Pick<import('../../../binding').Supervisor, 'addInspectPorts'>} native
+ * @param {Pick<import('../../../binding').Primary, 'addInspectPorts'>} native
  */
 function expectMore(settings, count, native) {
   const ports = inspectorPorts(settings, Math.max(0, count))?.ports;

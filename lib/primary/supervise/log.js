@@ -3,8 +3,8 @@
 const { Map, Math, Object, Set, clearTimeout, monotonic, setTimeout } = require('../../globals');
 const { writeLine } = require('../../stderr');
 
-// What a supervised cluster writes to stderr by itself: a line for each failure and what follows from it, made of the
-// facts of the events and of nothing else.
+// The lines that a supervised cluster writes to stderr: one for each failure and its consequence, composed
+// only of the facts of the events.
 
 /**
  * @typedef {import('../../../index').SupervisorLogEvent} LogEvent
@@ -12,7 +12,10 @@ const { writeLine } = require('../../stderr');
  * @typedef {{ level: 'warn' | 'info', text: string }} Line
  */
 
-/** In how many ms equal failures make one line: the first one is written at once, the others are counted. */
+/**
+ * The period in ms in which equal failures are summarized: the first one is written at once, the others are
+ * counted.
+ */
 const SUMMARY = 10_000;
 
 const LEVELS = ['warn', 'info'];
@@ -87,6 +90,10 @@ const LINES = {
     if (phase === 'done') return info(`the reload is done, after ${time(tookMs)}`);
     return warn(`the reload has failed after ${reloaded} workers: ${reason}; the others stay as they were`);
   },
+  follow: ({ cpus, workers }) =>
+    info(
+      `there ${cpus === 1 ? 'is 1 CPU' : `are ${cpus} CPUs`} to use: the cluster has ${workers} slots now`,
+    ),
   promote: (facts) => info(`${subject(facts)} takes over, a standby until now`),
   stopping: ({ signal, delay }) => info(`stops in ${time(delay)}${signal ? ` because of ${signal}` : ''}`),
   shutdown: ({ gaveUp, signal, reason, exitCode }) => {
@@ -108,7 +115,7 @@ function info(text) {
 }
 
 /**
- * Equal failures: the first one has been written, and how many there have been since.
+ * Equal failures: the first one has been written, and the further ones are counted.
  * @typedef {{ count: number, since: number, slots: Set<number | null>, facts: Facts }} Group
  */
 
@@ -120,7 +127,7 @@ class Log {
   #groups = new Map();
   /** @type {NodeJS.Timeout | undefined} */
   #timer;
-  /** @type {Facts | undefined} the last restart, which tells the wait that follows it */
+  /** @type {Facts | undefined} the last restart, whose line already includes the wait that follows */
   #restart;
 
   /**
@@ -154,12 +161,12 @@ class Log {
       this.#onRepeatable(`${name} ${facts.phase} ${facts.reason}`, line.text, facts);
       return;
     }
-    // What was counted by then comes first.
+    // The counts so far are written first.
     if (line.level === 'warn') this.flush();
     this.#print(line.text);
   }
 
-  /** Writes what has been counted. */
+  /** Writes the counts of repeated failures. */
   flush() {
     clearTimeout(this.#timer);
     this.#timer = undefined;

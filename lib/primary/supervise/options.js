@@ -1,15 +1,17 @@
 'use strict';
 
 const { Array, JSON, Number, Object, TypeError } = require('../../globals');
+const net = require('node:net');
+const path = require('node:path');
 const { inspect } = require('node:util');
 
 const { defineHidden } = require('../../define');
 const errors = require('../../errors');
 const { isOptions, refuseUnknownKeys } = require('../../option-keys');
 
-// Generated from crates/core/src/control/supervise/options.rs, whose tests compare the two. The native part checks what
-// it gets by the same rules. They are checked here as well, because JSON has no NaN, BigInt or function to report, and
-// because the fallback works without the native part.
+// Generated from crates/core/src/control/supervise/options.rs, whose tests compare the two. The native part
+// validates its input by the same rules. The options are also checked here, because JSON cannot represent
+// NaN, BigInt or functions in an error, and because the fallback works without the native part.
 const ROWS = /** @type {Row[]} */ (/** @type {unknown} */ (require('./options.json')));
 
 /**
@@ -25,15 +27,21 @@ const ROWS = /** @type {Row[]} */ (/** @type {unknown} */ (require('./options.js
  * }} Row
  *
  * @typedef {'restartIntensity' | 'totalIntensity' | 'backoff' | 'recycle'} Group
- * Options that are checked and complete.
- * @typedef {Required<Omit<SuperviseOptions, 'workers' | Group>>
+ * Complete options after validation.
+ * @typedef {Required<Omit<SuperviseOptions, 'workers' | 'metrics' | 'backend' | Group>>
  *   & { [Key in Group]: { [Field in keyof Required<NonNullable<SuperviseOptions[Key]>>]: number } }
- *   & { workers: number }} Complete
+ *   & { workers: number, metrics: string, backend?: SuperviseOptions['backend'], recycle: { memory: number | string }, followsCpus?: boolean }} Complete
  */
 
-/** The longest time, in ms, that timers know: 25 days. */
+/** Options for the JavaScript of the primary only, without a default. */
+const PRIMARY_ONLY = ['backend'];
+
+/** The longest delay of a timer, in ms: 25 days. */
 const LONGEST = 2 ** 31 - 1;
 const MOST_WORKERS = ruleOf('workers').max;
+
+/** The prefix of a Unix socket's path where other addresses are possible too. */
+const UNIX = 'unix:';
 
 /** @param {string} path */
 function ruleOf(path) {
@@ -99,6 +107,22 @@ function fraction(name, value, least, most) {
 }
 
 /**
+ * A number of bytes, or a percentage of all memory.
+ * @param {string} name
+ * @param {unknown} value
+ * @param {Rule} rule
+ */
+function memory(name, value, { max }) {
+  if (typeof value !== 'string') {
+    if (typeof value !== 'number') throw wrongType(name, "a number or a string such as '80%'", value);
+    return whole(name, value, 0, max);
+  }
+  const percent = /^\d{1,3}%$/.test(value) ? Number.parseInt(value, 10) : 0;
+  if (percent < 1 || percent > 100) throw badValue(name, "must be bytes, or '1%' to '100%'", value);
+  return value;
+}
+
+/**
  * A time in ms.
  * @param {string} name
  * @param {unknown} value
@@ -133,7 +157,7 @@ function flag(name, value) {
 }
 
 /**
- * An object whose fields are all known, with the defaults for those it lacks.
+ * Checks that all fields of an object are known, and adds the defaults of missing ones.
  * @template {object} T
  * @param {string} name
  * @param {unknown} value
@@ -150,7 +174,7 @@ function fields(name, value, defaults, others = []) {
 }
 
 /**
- * The name of a variable, or false for none.
+ * The name of an environment variable, or false for none.
  * @param {string} name
  * @param {unknown} value
  */
@@ -173,6 +197,46 @@ function log(name, value, words) {
   const list = words.map((word) => `'${word}'`).join(', ');
   if (typeof value !== 'string') throw wrongType(name, `false, ${list} or a function`, value);
   return oneOf(name, value, words);
+}
+
+/**
+ * One of the given words, or the address of a Unix socket: a path, or `@name`.
+ * @param {string} name
+ * @param {unknown} value
+ * @param {readonly string[]} words
+ */
+function place(name, value, words) {
+  const list = words.map((word) => `'${word}'`).join(', ');
+  if (typeof value !== 'string') throw wrongType(name, `${list}, a path or '@name'`, value);
+  if (value === '' || value.includes('\0')) throw badValue(name, `must be ${list}, a path or '@name'`, value);
+  return value;
+}
+
+/**
+ * One of the given words, or an address to listen on: a port, `address:port` or `unix:path`.
+ * @param {string} name
+ * @param {unknown} value
+ * @param {readonly string[]} words
+ * @returns {string}
+ */
+function address(name, value, words) {
+  if (typeof value === 'number') return `${whole(name, value, 0, 65_535)}`;
+  const list = words.map((word) => `'${word}'`).join(', ');
+  const expected = `${list}, a port, 'address:port' or 'unix:path'`;
+  if (typeof value !== 'string') throw wrongType(name, expected, value);
+  if (!words.includes(value) && !isAddress(value)) throw badValue(name, `must be ${expected}`, value);
+  return value;
+}
+
+/**
+ * Accepts the same addresses as crates/core/src/http/address.rs.
+ * @param {string} text
+ */
+function isAddress(text) {
+  if (text.startsWith(UNIX)) return /^[^@\0][^\0]*$/.test(text.slice(UNIX.length));
+  const [, ipv6, host = 'localhost', port] = /^(?:\[([^\]%]*)\]:|([^:]*):)?(\d{1,5})$/.exec(text) ?? [];
+  if (port === undefined || Number(port) > 65_535) return false;
+  return ipv6 === undefined ? host === 'localhost' || net.isIPv4(host) : net.isIPv6(ipv6);
 }
 
 /**
@@ -214,6 +278,8 @@ function check(name, value, rule) {
       return whole(name, value, min, max);
     case 'off-or-whole':
       return offOrWhole(name, value, rule);
+    case 'memory':
+      return memory(name, value, rule);
     case 'fraction':
       return fraction(name, value, min, max);
     case 'list-of-whole':
@@ -224,6 +290,10 @@ function check(name, value, rule) {
       return flag(name, value);
     case 'variable':
       return variable(name, value);
+    case 'place':
+      return place(name, value, words);
+    case 'address':
+      return address(name, value, words);
     case 'log':
       return log(name, value, words);
     default:
@@ -232,7 +302,7 @@ function check(name, value, rule) {
 }
 
 /**
- * The rows of the options that stand at the top, or in a group, by their keys there.
+ * The rows of the top-level options, or of those in a group, by their keys there.
  * @param {string} prefix `''` or `group.`.
  * @returns {[key: string, row: Row][]}
  */
@@ -248,7 +318,7 @@ function keysOf(prefix) {
 }
 
 /**
- * @param {any} complete Options that are complete so far.
+ * @param {any} complete All options so far.
  * @param {string} path
  */
 function valueAt(complete, path) {
@@ -256,7 +326,7 @@ function valueAt(complete, path) {
 }
 
 /**
- * @param {any} complete Options that are complete so far.
+ * @param {any} complete All options so far.
  * @param {Row} row
  */
 function defaultOf(complete, { default: value, follows, times }) {
@@ -265,7 +335,7 @@ function defaultOf(complete, { default: value, follows, times }) {
 }
 
 /**
- * Defines a property as an assignment would, where Object.prototype has a setter of that name as well.
+ * Defines a property as an assignment would, even if Object.prototype has a setter of that name.
  * @param {object} target
  * @param {string} key
  * @param {unknown} value
@@ -275,9 +345,9 @@ function put(target, key, value) {
 }
 
 /**
- * Checks options, or those of a group, and adds the defaults of those that are missing.
- * @param {any} complete All options that are complete so far.
- * @param {any} target What to add them to.
+ * Checks the top-level options, or those of a group, and adds the defaults of missing ones.
+ * @param {any} complete All options so far.
+ * @param {any} target The object to add them to.
  * @param {string} prefix `''` or `group.`.
  * @param {Record<string, any>} given
  * @param {number} available How many workers 'auto' means.
@@ -298,12 +368,14 @@ function completeOptions(complete, target, prefix, given, available) {
       const least = `"options.${row.notLessThan}" (${valueAt(complete, row.notLessThan)})`;
       throw badValue(name, `must not be less than ${least}`, value);
     }
-    put(target, key, row.rule.kind === 'whole-or-auto' && value === 'auto' ? available : value);
+    const isAuto = row.rule.kind === 'whole-or-auto' && value === 'auto';
+    put(target, key, isAuto ? available : value);
+    if (isAuto) defineHidden(target, 'followsCpus', { value: true });
   }
 }
 
 /**
- * Checks the options of supervise() and fills in what is not mentioned.
+ * Checks the options of supervise() and completes them with defaults.
  * @param {unknown} given
  * @param {number} available How many workers 'auto' means.
  * @param {unknown} [settings] The setting `supervise`, which has defaults.
@@ -311,26 +383,37 @@ function completeOptions(complete, target, prefix, given, available) {
  * @throws {TypeError | RangeError} ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE or ERR_OUT_OF_RANGE.
  */
 function parseOptions(given, available, settings = {}) {
-  const known = keysOf('');
+  const known = [...keysOf(''), ...PRIMARY_ONLY];
   const defaults = fields('settings.supervise', settings, {}, known);
   const options = { ...defaults, ...fields('options', given, {}, known) };
   const complete = /** @type {any} */ ({});
   completeOptions(complete, complete, '', options, available);
+  if (options.backend !== undefined) {
+    require('../../shared/backend').checkBackend(options.backend, undefined);
+    put(complete, 'backend', options.backend);
+  }
   return complete;
 }
 
 /**
- * What the native part gets: all but `log`, which may be a function and stays here.
+ * The options for the native part: all except `log`, which may be a function and stays here,
+ * and `backend`, which is applied separately.
  * @param {Complete} options
  * @returns {string} JSON
  */
 function toNative(options) {
-  const { log: _, ...rest } = options;
-  // Some libraries give all objects a method toJSON(), which would change what is written.
+  const { log: _, backend: __, ...complete } = options;
+  const rest = { ...complete, followCpus: options.followsCpus === true };
+  const { words } = ruleOf('control');
+  const isPath = !words.includes(rest.control) && !rest.control.startsWith('@');
+  // Resolved here, because the working directory may change before the native thread uses it.
+  if (isPath) rest.control = path.resolve(rest.control);
+  if (rest.metrics.startsWith(UNIX)) rest.metrics = UNIX + path.resolve(rest.metrics.slice(UNIX.length));
+  // Some libraries add a method toJSON() to all objects, which would change the result.
   for (const value of [rest, ...Object.values(rest)]) {
     if (typeof value === 'object') defineHidden(value, 'toJSON', { value: undefined });
   }
   return JSON.stringify(rest);
 }
 
-module.exports = { parseOptions, toNative, time, whole, fields, MOST_WORKERS };
+module.exports = { PRIMARY_ONLY, parseOptions, toNative, time, whole, fields, MOST_WORKERS };

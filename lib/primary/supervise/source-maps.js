@@ -6,17 +6,17 @@ const { SourceMap } = require('node:module');
 const path = require('node:path');
 const { fileURLToPath } = require('node:url');
 
-// The stack of a worker that hangs comes from V8 itself, which knows nothing of source maps. Where the worker was started
-// with --enable-source-maps its own stacks go through them, and so does this one.
+// The stack of a blocked worker comes directly from V8, which knows no source maps. If the worker was started
+// with --enable-source-maps, its own stacks are mapped, and so is this one.
 
-/** Larger files are left as they are: the primary has other things to do. */
+/** The largest file in bytes that is read, because the primary must not block for long. */
 const LARGEST = 64 << 20;
 
-/** The place in a frame: `at name (file:line:column)` or `at file:line:column`. */
+/** The location in a frame: `at name (file:line:column)` or `at file:line:column`. */
 const FRAME = /^(\s*at .*?\(?)((?:file:\/\/)?\/[^()]*?):(\d+):(\d+)(\)?)$/;
 
 /**
- * Whether workers are started with source maps on.
+ * Whether workers are started with source maps enabled.
  * @param {readonly unknown[]} execArgv
  * @param {NodeJS.ProcessEnv} env
  */
@@ -26,7 +26,7 @@ function hasSourceMaps(execArgv, env) {
 }
 
 /**
- * The stack with the places of the source, where they are known.
+ * Maps the locations in a stack to the sources, where they are known.
  * @param {string} stack
  * @returns {string}
  */
@@ -73,7 +73,8 @@ function readMap(file) {
     const base = data === null ? path.dirname(where) : where;
     return { map: new SourceMap(payload), base };
   } catch {
-    // The map is missing or broken, as far as the primary can see. The stack as it is says more than an error about it.
+    // The map is missing or invalid, as far as the primary can read it. The original stack is more useful
+    // than an error about the map.
     return undefined;
   }
 }

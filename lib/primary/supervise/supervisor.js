@@ -7,20 +7,22 @@ const { Error, JSON, Map, Object, Promise, monotonic, process } = require('../..
 const { createExitHold, listenBeside } = require('../../seam/signals');
 const { History } = require('./history');
 const { Log } = require('./log');
+const { signalNames } = require('./signal-names');
 const { hasSourceMaps, mapStack } = require('./source-maps');
 const { fields, time, whole, MOST_WORKERS } = require('./options');
 
 /**
- * What carries supervision out: the native part, or what stands in for it where there is none.
- * @typedef {Pick<import('../../../binding').Supervisor, 'supervise' | 'reload' | 'scale' | 'shutdown' | 'force' | 'stats'>} Native
- * @typedef {Pick<InstanceType<typeof import('../supervision').Supervision>, 'audience' | 'hold' | 'release' | 'report'>
+ * The implementation of supervision: the native part, or the fallback without it.
+ * @typedef {Pick<import('../../../binding').Primary, 'supervise' | 'reload' | 'scale' | 'shutdown' | 'force' | 'stats'>} Native
+ * @typedef {Pick<InstanceType<typeof import('../supervision').Supervision>, 'audience' | 'hold' | 'release' | 'report' | 'removeSockets' | 'flushLogs'>
  *   & { native: Native }} Supervision
  *
  * @typedef {import('./options').Complete} Options
  * @typedef {import('../../../index').Worker} Worker
  * @typedef {{ resolve: () => void, reject: (error: Error) => void }} Waiting
+ * @typedef {{ code: string, message: string, stderrTail?: string[] | null }} Failure
  *
- * What the supervisor needs of the cluster object that it belongs to.
+ * The parts of the cluster object that the supervisor uses.
  * @typedef {{
  *   supervision: Supervision,
  *   workerOf: (id: number) => Worker | undefined,
@@ -34,18 +36,15 @@ const { fields, time, whole, MOST_WORKERS } = require('./options');
 
 const SIGNALS = /** @type {const} */ (['SIGTERM', 'SIGINT']);
 
-/** Within so many ms it is the same Ctrl-C: npm passes on what the terminal has sent to everybody already. */
+/**
+ * Signals within this time, in ms, count as one Ctrl-C: npm forwards a signal that the terminal has already
+ * sent to all processes.
+ */
 const SAME = 500;
 
-/** The names of the signals by number. */
-const signalNames = new Map(
-  Object.entries(os.constants.signals)
-    .toReversed()
-    .map(([name, number]) => [number, name]),
-);
-
 /**
- * The app's view of supervision, which runs on a native thread: questions go there, decisions come back as events.
+ * The app's interface to supervision, which runs on a native thread: requests go there, and its decisions
+ * return as events.
  */
 class Supervisor extends EventEmitter {
   /** @type {Cluster} */
@@ -57,18 +56,18 @@ class Supervisor extends EventEmitter {
   #lastRequest = 0;
   #log;
   #history = new History();
-  /** @type {Promise<void> | undefined} the one that is running */
+  /** @type {Promise<void> | undefined} the reload in progress */
   #reload;
   /** @type {Promise<void> | undefined} */
   #shutdown;
-  /** Whether the shutdown has been announced and not begun. */
+  /** Whether the shutdown waits for its delay. */
   #isWaiting = false;
   /** @type {NodeJS.Signals | undefined} */
   #signal;
   #signalledAt = 0;
-  /** @type {(() => void)[]} each ends listening for a signal */
+  /** @type {(() => void)[]} each stops listening for a signal */
   #deaf = [];
-  /** A library that cleans up after a signal, and then ends the process, does not end it before the workers have ended. */
+  /** Holds back the exit of a library that cleans up after a signal, until the workers have ended. */
   #exits = createExitHold([...SIGNALS], (code) => {
     if (code !== undefined && code !== null) process.exitCode = code;
   });
@@ -80,7 +79,7 @@ class Supervisor extends EventEmitter {
   closed = new Promise((/** @type {(value: void) => void} */ resolve) => (this.#close = () => resolve()));
 
   /**
-   * The workers by slot; where there is none at the moment, undefined.
+   * The workers by slot; undefined for a slot without one at the moment.
    * @type {(Worker | undefined)[]}
    */
   workers = [];
@@ -95,7 +94,7 @@ class Supervisor extends EventEmitter {
     this.#options = options;
     this.#log = new Log(options.log);
     this.workers.length = options.workers;
-    // Between two workers there may be none, and nothing else that keeps the primary.
+    // Keeps the primary alive even while no worker exists.
     cluster.supervision.hold();
     if (options.signals) {
       this.#deaf = SIGNALS.map((signal) => listenBeside(signal, () => this.#onSignal(signal)));
@@ -103,10 +102,10 @@ class Supervisor extends EventEmitter {
   }
 
   /**
-   * Has that many workers.
+   * Changes the number of workers.
    * @param {number} workers
-   * @returns {Promise<void>} Resolves when new ones are ready, or those that are too many are gone. It is rejected for a
-   * wrong number, too.
+   * @returns {Promise<void>} Resolves when new workers are ready, or surplus ones are gone. Also rejected for an
+   * invalid number.
    */
   async scale(workers) {
     whole('workers', workers, 1, MOST_WORKERS);
@@ -117,15 +116,15 @@ class Supervisor extends EventEmitter {
   }
 
   /**
-   * Replaces all workers by new ones, with the environment, the settings and the files as they are now. Joins a reload
-   * that is running.
+   * Replaces all workers by new ones, with the current environment, settings and files. Joins a reload that
+   * is in progress.
    * @param {{ concurrency?: number }} [options]
    * @returns {Promise<void>}
    */
   async reload(options = {}) {
     const { concurrency } = fields('options', options, { concurrency: this.#options.reloadConcurrency });
     whole('options.concurrency', concurrency, 1, MOST_WORKERS);
-    // What workers are started with is described once for each reload, so one that joins another does not change it.
+    // The launch is described once for each reload, so a call that joins another does not change it.
     this.#reload ??= this.#ask((native, request) => {
       const { workers } = this.#stats();
       native.reload(this.#cluster.template(workers + this.#options.standby), concurrency, request);
@@ -134,7 +133,7 @@ class Supervisor extends EventEmitter {
   }
 
   /**
-   * Drains all workers. Called once more while it waits for `delay`, it waits no longer.
+   * Drains all workers. A second call during `delay` ends that wait.
    * @param {{ timeout?: number, delay?: number }} [options]
    * @returns {Promise<void>} Resolves when they are gone.
    */
@@ -150,18 +149,19 @@ class Supervisor extends EventEmitter {
       this.#isWaiting = delay > 0;
       this.#shutdown = ended.then(() => this.#cluster.told()).then(() => this.#end());
     } else {
-      // It has the same end as the first one, or is refused because that has come.
+      // It ends like the first one, or is refused because that one has ended.
       ended.catch(() => {});
     }
     return this.#shutdown;
   }
 
-  /** How the cluster stands. */
+  /** The state of the cluster. */
   stats() {
-    const { slots, ...stats } = this.#stats();
+    const { slots, lastExits, ...stats } = this.#stats();
     return {
+      logs: null,
       ...stats,
-      slots: slots.map((/** @type {any} */ slot) => this.#history.describe(slot)),
+      slots: slots.map((/** @type {any} */ slot) => this.#history.describe(slot, lastExits)),
       scheduling: this.#cluster.supervision.report(),
     };
   }
@@ -181,9 +181,9 @@ class Supervisor extends EventEmitter {
    */
   #ask(ask) {
     return new Promise((resolve, reject) => {
-      // Nothing holds the primary any more until an answer comes.
+      // Nothing keeps the primary alive any more, so no answer would arrive.
       if (!this.#holds && this.#shutdown !== undefined) {
-        reject(failed('ERR_RCLUSTER_SHUT_DOWN', 'the cluster is shut down'));
+        reject(failed({ code: 'ERR_RCLUSTER_SHUT_DOWN', message: 'the cluster is shut down' }));
         return;
       }
       const request = ++this.#lastRequest;
@@ -193,7 +193,7 @@ class Supervisor extends EventEmitter {
   }
 
   /**
-   * What the native side has to say.
+   * Handles a message of the native side.
    * @param {any} message
    */
   hear(message) {
@@ -205,7 +205,7 @@ class Supervisor extends EventEmitter {
         this.#onAnswer(message);
         break;
       default:
-        // It has given up, as the app wanted it to.
+        // Supervision has given up, and the option for that is to exit.
         void this.#cluster.told().then(() => {
           this.#end();
           process.exit(message.code);
@@ -236,15 +236,15 @@ class Supervisor extends EventEmitter {
     this.emit(name, facts);
   }
 
-  /** @param {{ request: number, failure: { code: string, message: string } | null }} answer */
+  /** @param {{ request: number, failure: Failure | null }} answer */
   #onAnswer({ request, failure }) {
     const waiting = this.#waiting.get(request);
     this.#waiting.delete(request);
     if (failure === null) waiting?.resolve();
-    else waiting?.reject(failed(failure.code, failure.message));
+    else waiting?.reject(failed(failure));
   }
 
-  /** When by the policy no worker will ever be started again, there is nothing to stay for. */
+  /** If no worker will ever be started again, nothing needs to keep the primary alive. */
   #releaseIfStopped() {
     const { slots } = this.#stats();
     if (slots.every((/** @type {{ state: string }} */ { state }) => state === 'stopped')) this.#release();
@@ -257,7 +257,7 @@ class Supervisor extends EventEmitter {
 
   #end() {
     this.#log.end();
-    // After a signal the process exits, and the same signal once more does not end it before it has.
+    // After a signal the process exits, and a repeated signal must not end it earlier.
     if (this.#signal === undefined) for (const stop of this.#deaf) stop();
     this.#exits.release();
     this.#release();
@@ -273,7 +273,7 @@ class Supervisor extends EventEmitter {
     this.#signalledAt = monotonic();
     if (isFirst) {
       const delay = signal === 'SIGTERM' ? this.#options.shutdownDelay : 0;
-      // What went wrong is told by the exit code: shutting down itself does not fail.
+      // Failures are reported by the exit code: the shutdown itself does not fail.
       void this.shutdown({ delay }).then(() => process.exit());
     } else if (this.#isWaiting) {
       void this.shutdown();
@@ -284,12 +284,9 @@ class Supervisor extends EventEmitter {
   }
 }
 
-/**
- * @param {string} code
- * @param {string} message
- */
-function failed(code, message) {
-  return Object.assign(new Error(message), { code });
+/** @param {Failure} failure */
+function failed({ code, message, stderrTail }) {
+  return Object.assign(new Error(message), { code, ...(stderrTail && { stderrTail }) });
 }
 
 module.exports = { Supervisor };

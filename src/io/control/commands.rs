@@ -1,4 +1,4 @@
-//! What the primary's JavaScript asks of the control thread.
+//! The commands of the primary's JavaScript for the control thread.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -6,13 +6,14 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::launch::{Launch, Link};
+use super::messages::ClusterStats;
 use super::stack::OnStack;
 use super::template::SuperviseSetup;
-use rcluster_core::control::supervise::{self, Stats};
+use rcluster_core::control::supervise;
 use rcluster_core::ids::{Request, Slot, WorkerId};
 use rcluster_core::wire::Drain;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub(super) enum Command {
     Adopt { worker: WorkerId, slot: Slot, pidfd: Arc<OwnedFd>, link: Link },
@@ -26,5 +27,5 @@ pub(super) enum Command {
     AddInspectPorts(Vec<String>),
     Ask(supervise::Input),
     OrphansReaped,
-    Stats { answer: Sender<Option<Stats>> },
+    Stats { answer: Sender<Option<ClusterStats>> },
 }

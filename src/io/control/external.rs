@@ -1,4 +1,4 @@
-//! Workers that are not Node: they say nothing of themselves. That one listens is known by connecting to it.
+//! Workers that are external programs. They report nothing, so connecting to them shows that they listen.
 
 use std::time::Duration;
 
@@ -10,16 +10,17 @@ use crate::io::forward::Target;
 use rcluster_core::ids::WorkerId;
 use rcluster_core::wire::FromWorker;
 
-/// How long to wait before it is tried again, at first and at the most.
+/// The wait before another attempt: the first, and the longest.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// A supervised worker that is an external program. Watched until it listens, as long as this is kept.
+/// A supervised worker that is an external program. While this is kept, its addresses are tried until one
+/// listens.
 #[derive(Debug)]
 pub(super) struct External(JoinHandle<()>);
 
 impl External {
-    /// As soon as it listens at one of these addresses it has happened that it said so.
+    /// When one of these addresses listens, reports it as if the worker had sent the frames itself.
     pub(super) fn watch(worker: WorkerId, at: Vec<Target>, heard: mpsc::Sender<Heard>) -> Self {
         Self(tokio::task::spawn_local(async move {
             let mut pause = PAUSE;
@@ -28,7 +29,7 @@ impl External {
                 pause = (2 * pause).min(LONGEST_PAUSE);
             }
             for frame in [FromWorker::Hello, FromWorker::ListensAlone] {
-                // The control thread has stopped when nobody listens.
+                // The send fails only if the control thread has stopped.
                 let _stopped = heard.send(Heard::Said(worker, frame)).await;
             }
         }))

@@ -1,5 +1,5 @@
-//! The forwarder, as everybody who starts workers or lets them go knows it: once it is there, each worker
-//! that is started has addresses of its own.
+//! The forwarder, for the code that starts and removes workers: once it runs, every worker that is started
+//! gets addresses of its own.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,12 +10,12 @@ use crate::io::forward::{BoundFront, Forwarder, ForwarderEvent, Kind, Own, Repor
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_sys::error::SysError;
 
-/// The forwarder, once there is one.
+/// The forwarder, once it runs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Forwarding(Arc<OnceLock<Forwarder>>);
 
 impl Forwarding {
-    /// Begins to forward. Once only: `EALREADY` after that.
+    /// Starts forwarding. Possible once: `EALREADY` after that.
     pub(super) fn start(&self, fronts: Vec<BoundFront>, tell: Tell) -> Result<(), SysError> {
         let forwarder = Forwarder::start(fronts, move |notice| {
             tell(match notice {
@@ -32,12 +32,12 @@ impl Forwarding {
         self.0.set(forwarder).map_err(|_| SysError::twice("starting to forward"))
     }
 
-    /// Addresses for a worker that is about to be started; none if nothing is forwarded.
+    /// Addresses for a worker that is about to start; none if nothing is forwarded.
     pub(super) fn reserve(&self, worker: WorkerId, kind: Kind) -> Result<Vec<Own>, SysError> {
         self.0.get().map_or(Ok(Vec::new()), |forwarder| forwarder.reserve(worker, kind))
     }
 
-    /// The worker listens at one of its own addresses.
+    /// The worker listens on one of its own addresses.
     pub(super) fn listens(&self, worker: WorkerId) {
         if let Some(forwarder) = self.0.get() {
             forwarder.worker_listens(worker);
@@ -46,7 +46,7 @@ impl Forwarding {
 
     /// From now on the worker gets connections, as soon as it listens.
     pub(super) fn add(&self, worker: WorkerId, slot: Slot, own: Vec<Own>) {
-        // One that was started before there was anything to forward has none.
+        // A worker that was started before the forwarder has none.
         if let Some(forwarder) = self.0.get().filter(|_| !own.is_empty()) {
             forwarder.add_worker(worker, slot, own);
         }
@@ -59,27 +59,28 @@ impl Forwarding {
         }
     }
 
-    /// The same, and it is so on return: so a worker that is told to close its servers afterwards
-    /// finds everybody there who was sent to it. The forwarder answers between two system calls.
+    /// Like [`leaving`](Self::leaving), and in effect on return: a worker that is then ordered to close its
+    /// servers has every client that was sent to it. The forwarder answers between two system calls, so this
+    /// is quick.
     pub(super) fn take_away(&self, worker: WorkerId) {
         if let Some(forwarder) = self.0.get() {
             forwarder.worker_leaving_now(worker);
         }
     }
 
-    /// The worker is dead.
+    /// The worker has died.
     pub(super) fn gone(&self, worker: WorkerId) {
         if let Some(forwarder) = self.0.get() {
             forwarder.worker_exited(worker);
         }
     }
 
-    /// Whether there is a forwarder, whatever has become of its thread.
+    /// Whether the forwarder was started, even if its thread has failed since.
     pub(super) fn is_running(&self) -> bool {
         self.0.get().is_some()
     }
 
-    /// Does this on the forwarder's thread, at its place among the commands.
+    /// Runs this on the forwarder's thread, in order with the commands.
     pub(super) fn barrier(&self, act: Barrier) {
         if let Some(forwarder) = self.0.get() {
             forwarder.barrier(act);

@@ -1,4 +1,4 @@
-//! Starting a worker: its process, and what links it to the primary.
+//! Starting a worker: its process, and its link to the primary.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,70 +6,76 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
 use super::forwarding::Forwarding;
+use super::logs::Captured;
 use super::shared::InspectorCount;
 use crate::io::dispatcher::{Command, Dispatcher};
 use crate::io::forward::{Kind, Own, Target};
+use crate::io::logs::WorkerPipe;
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::inspect::{Chosen, counted};
+use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::error::SysError;
 use rcluster_sys::exit::{SIGKILL, SIGTERM};
 use rcluster_sys::package::Package;
-use rcluster_sys::passing::{duplicate, message_pair};
+use rcluster_sys::passing::message_pair;
+use rcluster_sys::pipe::pipe_from;
 use rcluster_sys::scoreboard::Scoreboard;
 use rcluster_sys::socket_directory::Owner;
 use rcluster_sys::spawn::{Child, Spawn, dev_null, socket_pair};
 
-/// What one of a worker's first descriptors is to be.
+/// The source of one of a worker's first descriptors.
 #[derive(Debug)]
 pub enum Stdio {
     /// `/dev/null`.
     Ignore,
-    /// A new socket pair, of which the primary keeps the other end.
+    /// A new socket pair. The primary keeps the other end.
     Pipe,
-    /// The same as this one.
+    /// A duplicate of this one.
     Same(OwnedFd),
+    /// The primary's descriptor of the same number. A supervised worker may get a pipe to the log thread
+    /// instead.
+    Inherit(OwnedFd),
 }
 
-/// Everything that a worker is started with, except for what is its own: so it can be used for
-/// one worker after another, without asking anybody.
+/// Everything that a worker is started with, except what only that worker gets. It can start any number of
+/// workers, without JavaScript.
 #[derive(Debug)]
 pub struct Launch {
     /// The program: a path, or a name to look up in the `PATH` of `env`.
     pub file: CString,
-    /// All arguments, the program's own name first.
+    /// All arguments, starting with the program's name.
     pub args: Vec<CString>,
     /// The environment as `NAME=value`.
     pub env: Vec<CString>,
-    /// The working directory; the primary's if there is none.
+    /// The working directory; the primary's if `None`.
     pub cwd: Option<CString>,
-    /// The user to become.
+    /// The user id of the process.
     pub uid: Option<u32>,
-    /// The group to become.
+    /// The group id of the process.
     pub gid: Option<u32>,
-    /// Whether the process leads a session and a process group of its own.
+    /// Whether the process becomes the leader of a new session and process group.
     pub detached: bool,
-    /// Whether it is a program that knows nothing of us: it gets SIGTERM when it is to go, and when the
-    /// primary ends.
+    /// Whether it is an external program: it gets SIGTERM as its order to exit, and when the primary ends.
     pub external: bool,
-    /// The descriptors from 0 on. The link to the primary comes right behind them.
+    /// The descriptors from 0 on. Those of the link to the primary follow them.
     pub stdio: Vec<Stdio>,
-    /// What Node loads first, if it is Node.
+    /// The preload, if the program is Node.
     pub preload: Option<Preload>,
-    /// None where workers cannot be debugged, or all have the port that `args` say.
+    /// `None` if workers cannot be debugged, or all use the port in `args`.
     pub inspect: Option<Inspect>,
 }
 
-/// The file that a worker loads before anything else.
+/// The file that a worker loads before the app.
 #[derive(Debug)]
 pub struct Preload {
-    /// Its path, as `args` or the variable `NODE_OPTIONS` has it.
+    /// Its path, as it appears in `args` or the variable `NODE_OPTIONS`.
     pub path: CString,
-    /// Where to have it from when it is not there any more.
+    /// Supplies a copy if the file has been removed.
     pub package: Arc<Package>,
 }
 
 impl Preload {
-    /// Where it is instead, if it is not there any more.
+    /// The new location, if the file has been removed.
     fn moved(&self) -> Result<Option<Moved<'_>>, SysError> {
         if self.package.is_intact() {
             return Ok(None);
@@ -80,7 +86,7 @@ impl Preload {
     }
 }
 
-/// A preload that is in a copy of the package.
+/// A preload in a copy of the package.
 struct Moved<'a> {
     from: &'a CStr,
     path: CString,
@@ -88,14 +94,14 @@ struct Moved<'a> {
 }
 
 impl Moved<'_> {
-    /// Names the new place in an argument.
+    /// Replaces the path in an argument.
     fn in_argument(&self, argument: &mut CString) {
         if argument.as_c_str() == self.from {
             self.path.clone_into(argument);
         }
     }
 
-    /// Names the new place in a variable, if it is the one with options.
+    /// Replaces the path in a variable, if that is `NODE_OPTIONS`.
     fn in_variable(&self, variable: &mut CString) {
         let text = variable.to_string_lossy();
         if !text.starts_with("NODE_OPTIONS=") {
@@ -109,21 +115,21 @@ impl Moved<'_> {
 /// The inspectors of the workers.
 #[derive(Debug)]
 pub struct Inspect {
-    /// Which argument names the port.
+    /// The index of the argument that contains the port.
     pub argument: usize,
-    /// Where the ports come from.
+    /// The source of the ports.
     pub ports: Ports,
 }
 
-/// Where the inspectors' ports come from.
+/// The source of the inspectors' ports.
 #[derive(Debug)]
 pub enum Ports {
-    /// They are counted from the primary's own, in one count for all workers.
+    /// Counted up from the primary's own port, with one counter for all workers.
     Counted {
-        /// The primary's own.
+        /// The primary's own port.
         debug_port: u32,
     },
-    /// The app has chosen them.
+    /// Chosen by the app.
     Chosen(Chosen),
 }
 
@@ -141,25 +147,27 @@ impl Inspect {
 #[derive(Debug)]
 pub(super) struct Launched {
     pub(super) child: Child,
-    /// The primary's ends of the pipes in the order of stdio.
+    /// The primary's ends of the pipes, indexed as in `stdio`.
     pub(super) pipes: Vec<Option<OwnedFd>>,
+    /// The pipes that the log thread reads.
+    pub(super) logs: Vec<WorkerPipe>,
     pub(super) link: Link,
     pub(super) newcomer: Newcomer,
 }
 
-/// By what a worker gets connections, once it may have some.
+/// What the dispatcher and the forwarder need to give a worker connections.
 #[derive(Debug)]
 pub(super) struct Newcomer {
     pid: i32,
     channel: OwnedFd,
     worker_end: OwnedFd,
     board: Arc<Scoreboard>,
-    /// Where it can listen by itself.
+    /// The addresses on which it can listen by itself.
     addresses: Vec<Own>,
 }
 
 impl Newcomer {
-    /// From now on it may get connections, as the worker of this slot.
+    /// From now on the worker may get connections, in this slot.
     pub(super) fn introduce(
         self,
         worker: WorkerId,
@@ -178,19 +186,19 @@ impl Newcomer {
     }
 }
 
-/// What links the control thread to a worker.
+/// The control thread's link to a worker.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) control: OwnedFd,
     pub(super) lifeline: OwnedFd,
     pub(super) board: Arc<Scoreboard>,
-    /// Whether the program knows nothing of the link.
+    /// Whether the worker is an external program, which does not use the link.
     pub(super) external: bool,
 }
 
 impl Launch {
-    /// Starts a worker; without a slot for the time being, if it is a standby. `own` comes behind the
-    /// environment: what distinguishes this one. Its addresses, where anything is forwarded, come behind that.
+    /// Starts a worker, without a slot if it is a standby. `own` is added to the environment of this worker
+    /// only, followed by its addresses if forwarding is in use.
     pub(super) fn start(
         &self,
         worker: WorkerId,
@@ -198,6 +206,7 @@ impl Launch {
         own: Vec<CString>,
         inspect_port: Option<&str>,
         forwarding: &Forwarding,
+        captured: Captured,
     ) -> Result<Launched, SysError> {
         let mut args = self.args.clone();
         if let (Some(inspect), Some(port)) = (&self.inspect, inspect_port)
@@ -208,7 +217,7 @@ impl Launch {
         }
         let owner = Owner { uid: self.uid, gid: self.gid };
         let addresses = forwarding.reserve(worker, Kind { is_external: self.external, owner })?;
-        let (theirs, pipes) = self.descriptors()?;
+        let Descriptors { theirs, ours: pipes, logs } = self.descriptors(captured)?;
         let (control, worker_control) = message_pair()?;
         let (channel, worker_end) = message_pair()?;
         let (board, worker_board) = Scoreboard::create()?;
@@ -229,14 +238,15 @@ impl Launch {
             uid: self.uid,
             gid: self.gid,
             detached: self.detached,
-            // Node is killed until its preload has run, which watches the primary and lets JavaScript end.
+            // Node gets SIGKILL until its preload has run, which then watches the primary and lets JavaScript
+            // exit.
             death_signal: Some(if self.external { SIGTERM } else { SIGKILL }),
             fds,
         };
         if let Some(moved) = &moved {
             spawn.args.iter_mut().for_each(|argument| moved.in_argument(argument));
             spawn.env.iter_mut().for_each(|variable| moved.in_variable(variable));
-            // By this number the worker loads the native part.
+            // The worker loads the native part from the descriptor of this number.
             spawn.set_env("RCLUSTER_ADDON", &spawn.fds.len().to_string())?;
             spawn.fds.push(moved.addon);
         }
@@ -244,39 +254,57 @@ impl Launch {
             spawn.set_env(address.name(), &address.value())?;
         }
         if !addresses.is_empty() {
-            // By this a worker in Node knows which of its addresses are its own.
+            // A Node worker finds the names of its own addresses here.
             let names: Vec<_> = addresses.iter().map(Own::name).collect();
             spawn.set_env("RCLUSTER_OWN", &names.join(","))?;
         }
         let child = spawn.spawn()?;
         let board = Arc::new(board);
-        // Of the worker's ends only that of the channel stays open here.
+        // Of the worker's ends, only that of the connection channel stays open here.
         let newcomer =
             Newcomer { pid: child.pid.as_raw(), channel, worker_end, board: Arc::clone(&board), addresses };
         Ok(Launched {
             child,
             pipes,
+            logs,
             link: Link { control, lifeline, board, external: self.external },
             newcomer,
         })
     }
 
-    /// The descriptors of the worker, and the primary's ends of those that are pipes.
-    fn descriptors(&self) -> Result<(Vec<OwnedFd>, Vec<Option<OwnedFd>>), SysError> {
+    fn descriptors(&self, captured: Captured) -> Result<Descriptors, SysError> {
         let mut theirs = Vec::with_capacity(self.stdio.len());
         let mut ours = Vec::with_capacity(self.stdio.len());
-        for stdio in &self.stdio {
+        let mut logs = Vec::new();
+        for (index, stdio) in self.stdio.iter().enumerate() {
             let (their, our) = match stdio {
                 Stdio::Ignore => (dev_null()?, None),
                 Stdio::Pipe => {
                     let (our, their) = socket_pair()?;
                     (their, Some(our))
                 }
+                Stdio::Inherit(fd) => match captured.stream(index) {
+                    Some(stream) => {
+                        let (pipe, their) = pipe_from()?;
+                        logs.push(WorkerPipe { stream, pipe });
+                        (their, None)
+                    }
+                    None => (duplicate(fd)?, None),
+                },
                 Stdio::Same(fd) => (duplicate(fd)?, None),
             };
             theirs.push(their);
             ours.push(our);
         }
-        Ok((theirs, ours))
+        Ok(Descriptors { theirs, ours, logs })
     }
+}
+
+/// The descriptors of a worker.
+struct Descriptors {
+    theirs: Vec<OwnedFd>,
+    /// The primary's ends of those that are pipes.
+    ours: Vec<Option<OwnedFd>>,
+    /// The ends that the log thread reads.
+    logs: Vec<WorkerPipe>,
 }

@@ -1,4 +1,4 @@
-//! Whether the other native threads turn: each is asked to answer at its place among its commands.
+//! Whether the other native threads respond: each runs a barrier, in order with its commands.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,14 +7,14 @@ use super::forwarding::Forwarding;
 use crate::io::barrier::Barrier;
 use crate::io::dispatcher::{Command, Dispatcher};
 
-/// The native threads besides the control thread, which asks.
+/// The native threads other than the control thread.
 #[derive(Clone, Copy)]
 pub(super) struct Threads<'a> {
     pub(super) dispatcher: &'a Dispatcher,
     pub(super) forwarding: &'a Forwarding,
 }
 
-/// What the threads were asked, and have answered.
+/// The barriers sent, and those that have run.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     dispatcher: Probe,
@@ -22,7 +22,7 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// Which thread has not answered.
+    /// The thread that has not answered, if there is one.
     pub(super) fn unanswered(&self) -> Option<&'static str> {
         if self.dispatcher.is_unanswered() {
             return Some("dispatcher");
@@ -30,8 +30,8 @@ impl Probes {
         self.forwarder.is_unanswered().then_some("forwarder")
     }
 
-    /// Gives every thread a reason to turn. To be called when all have answered: so no more than one question waits in
-    /// the queue of a thread that is blocked.
+    /// Sends every thread a barrier. Must only be called when all have answered, so that at most one barrier
+    /// waits in the queue of a blocked thread.
     pub(super) fn ask(&mut self, threads: Threads<'_>) {
         let answer = self.dispatcher.ask();
         threads.dispatcher.tell(Command::Barrier(Barrier::new(answer)));
@@ -41,7 +41,7 @@ impl Probes {
     }
 }
 
-/// One thread's. A thread that has ended drops the question and never answers.
+/// The barriers of one thread. A thread that has ended drops them and never answers.
 #[derive(Debug, Default)]
 struct Probe {
     asked: u64,
@@ -53,7 +53,7 @@ impl Probe {
         self.answered.load(Ordering::Relaxed) != self.asked
     }
 
-    /// What the thread does as its answer.
+    /// The function that the thread runs as its answer.
     fn ask(&mut self) -> impl FnOnce() + Send + 'static {
         self.asked += 1;
         let (asked, answered) = (self.asked, Arc::clone(&self.answered));

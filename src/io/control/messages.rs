@@ -1,99 +1,134 @@
-//! What the control thread hears of workers, and what the app is told.
+//! The events that reach the control thread, and those that it sends to the app.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+use serde::Serialize;
+
+use super::http::HttpEvent;
+use super::operator::OperatorEvent;
 use crate::io::dispatcher::{DispatcherEvent, HookBatch};
+use crate::io::logs::LogStatus;
 use crate::io::store;
-use rcluster_core::control::supervise::{self, ExitKind, Failure};
+use rcluster_core::control::operator::LastExit;
+use rcluster_core::control::supervise::{self, ExitKind, Failure, Stats};
+use rcluster_core::examine::Examination;
 use rcluster_core::ids::{Request, Slot, WorkerId};
 use rcluster_core::wire::{Drain, FromWorker, Reply};
 use rcluster_sys::error::SysError;
 
-/// What the app is told.
+/// The statistics of the supervised cluster.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterStats {
+    /// The statistics of supervision.
+    #[serde(flatten)]
+    pub stats: Stats,
+    /// How the last worker of each slot exited.
+    pub last_exits: BTreeMap<Slot, LastExit>,
+    /// The counts of output written by the primary for its workers; `None` if they write it themselves.
+    pub logs: Option<LogStatus>,
+}
+
+/// An event for the app.
 #[derive(Debug)]
 pub enum Event {
-    /// A worker is dead and has been reaped.
+    /// A worker has exited and has been reaped.
     Exited {
-        /// Its number.
+        /// The worker's number.
         worker: WorkerId,
-        /// How it ended.
+        /// How it exited.
         exit: ExitKind,
     },
-    /// Something that whoever runs the application should know; it goes on.
+    /// Something that the operator should know. Work continues.
     Warning {
-        /// A name for it, `RCLUSTER_…`.
+        /// Its code, `RCLUSTER_…`.
         code: &'static str,
-        /// What has happened.
+        /// A description.
         message: String,
     },
     /// Supervision has started a worker.
     Spawned {
-        /// Its number.
+        /// The worker's number.
         worker: WorkerId,
-        /// In which slot; None for a standby.
+        /// Its slot; `None` for a standby.
         slot: Option<Slot>,
         /// Its process id.
         pid: i32,
-        /// Names the process as long as this is kept, dead or alive; for signals.
+        /// Refers to the process, dead or alive, while it is kept; used for signals.
         pidfd: Arc<OwnedFd>,
-        /// The primary's ends of the pipes in the order of stdio.
+        /// The primary's ends of the pipes, indexed as in `stdio`.
         pipes: Vec<Option<OwnedFd>>,
         /// The port of its inspector, if it has one of its own.
         inspect_port: Option<String>,
     },
-    /// Supervision has decided something.
+    /// Supervision has announced an event.
     Supervision(supervise::Event),
-    /// A request to supervision is answered.
+    /// The answer to a request to supervision.
     Answered {
-        /// Which.
+        /// The number by which JavaScript identifies the request.
         request: Request,
-        /// How it went.
+        /// The outcome.
         result: Result<(), Failure>,
     },
-    /// Supervision has given up, all workers are gone, and the primary is to exit.
+    /// Supervision has given up and all workers have exited: the primary must exit.
     StopPrimary {
         /// Its exit code.
         code: i32,
     },
-    /// These children have ended and nobody has reaped them. Those that neither libuv nor we wait for are to be reaped on
-    /// the primary's main thread; then [`ControlThread::on_orphans_reaped`](super::ControlThread::on_orphans_reaped) is due.
+    /// These children have ended and have not been reaped. The primary's main thread must reap those that
+    /// neither libuv nor this addon waits for, and then call
+    /// [`ControlThread::on_orphans_reaped`](super::ControlThread::on_orphans_reaped).
     Orphans(Vec<i32>),
-    /// Where connections go is for the application to say, by [`ControlThread::answer`](super::ControlThread::answer).
+    /// The primary's own JavaScript is requested to report on itself, over this socket.
+    Examine {
+        /// The kind of report.
+        what: Examination,
+        /// Receives the report.
+        socket: OwnedFd,
+    },
+    /// The application must choose the workers for these connections, and call
+    /// [`ControlThread::answer`](super::ControlThread::answer).
     Hook(HookBatch),
-    /// The native part has failed: no connection is accepted and no worker reaped any more.
+    /// The native part has failed: connections are no longer accepted, and workers no longer reaped.
     Failed(String),
 }
 
-/// Tells the app something, from whichever thread.
+/// Sends an event to the app, from any thread.
 pub(super) type Tell = Arc<dyn Fn(Event) + Send + Sync>;
 
-/// What the control thread hears of workers, from tasks of its own and from the dispatcher.
+/// An event for the control thread, from its own tasks and from the dispatcher.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// A worker's process has ended, and is to be reaped.
+    /// A worker's process has ended, and must be reaped.
     Ended(WorkerId),
     Said(WorkerId, FromWorker),
-    /// It wants to use a shared store.
+    /// A worker wants to use shared state.
     Shares(store::Open),
-    /// It has asked what cannot be answered but by an error.
+    /// A worker has made a request that can only be answered with an error.
     Refused(WorkerId, Reply),
-    /// It has closed its control socket, which only a dying worker does.
+    /// A worker has closed its control socket, which happens only when it exits.
     HungUp(WorkerId),
     Broke(WorkerId, String),
-    /// Its end cannot be waited for, so it is looked for from time to time.
+    /// The kernel cannot report its end, so it is polled.
     Unwatched(WorkerId, SysError),
-    /// Where a worker is blocked, if that could be found out.
+    /// The stack of a blocked worker, if it could be read.
     Stack(WorkerId, Option<String>),
     Dispatcher(DispatcherEvent),
-    /// What waits for a worker is on its way to one, and this one is to drain.
+    /// An event of the control socket.
+    Operator(OperatorEvent),
+    /// An event of the HTTP listener.
+    Http(HttpEvent),
+    /// Waiting connections are on their way to workers, and this worker must now drain.
     LastCalled(WorkerId, Drain),
-    /// What the primary's JavaScript waits for: it comes behind what the worker had said by then.
+    /// Answers [`ControlThread::flush`](super::ControlThread::flush), after everything that the worker had
+    /// written by then.
     Flushed(Sender<()>),
 }
 
-/// The event of what the dispatcher tells.
+/// Converts an event of the dispatcher into one for the app.
 pub(super) fn describe(notice: DispatcherEvent) -> Event {
     match notice {
         DispatcherEvent::Exhausted(error) => Event::Warning {
@@ -111,7 +146,7 @@ pub(super) fn describe(notice: DispatcherEvent) -> Event {
                       other (ETOOMANYREFS): one of them, which may be a worker, does not receive what it is sent"
                 .into(),
         },
-        DispatcherEvent::Hook(questions) => Event::Hook(questions),
+        DispatcherEvent::Hook(batch) => Event::Hook(batch),
         DispatcherEvent::Broken(worker, why) => broken(worker, &why),
         DispatcherEvent::Failed(why) => Event::Failed(why),
     }

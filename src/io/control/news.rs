@@ -1,8 +1,8 @@
-//! In which order the app is told.
+//! The order of events for the app.
 //!
-//! The end of a worker is told behind what the dispatcher was told before: by then it has closed the listeners that go
-//! with that worker, and the app may listen there itself. Everything else is told at once, unless it would overtake such
-//! an end.
+//! A worker's exit is reported after everything that the dispatcher was told before: by then it has closed
+//! the worker's listeners, and the app can listen there itself. Other events are reported at once, unless
+//! they would overtake such an exit.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use super::messages::{Event, Tell};
 use crate::io::barrier::Barrier;
 use crate::io::dispatcher::{Command, Dispatcher};
 
-/// Tells the app, in order.
+/// Sends events to the app, in order.
 #[derive(Clone)]
 pub(super) struct News {
     dispatcher: Arc<Dispatcher>,
@@ -23,20 +23,20 @@ impl News {
         Self { dispatcher, order: Arc::new(Order { tell, waiting: Mutex::default() }) }
     }
 
-    /// Tells this once the dispatcher has done what it was told so far.
+    /// Sends an event once the dispatcher has carried out the commands it has so far.
     pub(super) fn tell_behind_dispatcher(&self, event: Event) {
         self.order.hold(event);
         let order = Arc::clone(&self.order);
         self.dispatcher.tell(Command::Barrier(Barrier::new(move || order.release())));
     }
 
-    /// Tells this behind everything that has been told before.
+    /// Sends an event after all events sent before.
     pub(super) fn tell(&self, event: Event) {
         self.order.tell(event);
     }
 }
 
-/// Events that wait. The first of them, if there is any, is one that is held.
+/// Events that wait. The first one, if there is any, is held.
 struct Order {
     tell: Tell,
     waiting: Mutex<VecDeque<Waiting>>,
@@ -44,7 +44,7 @@ struct Order {
 
 struct Waiting {
     event: Event,
-    /// Until it is released.
+    /// Whether it waits for its release.
     held: bool,
 }
 
@@ -56,14 +56,14 @@ impl Order {
     fn tell(&self, event: Event) {
         let mut waiting = self.lock();
         if waiting.is_empty() {
-            // With the lock, so that nothing overtakes it.
+            // Under the lock, so that no other event overtakes it.
             (self.tell)(event);
         } else {
             waiting.push_back(Waiting { event, held: false });
         }
     }
 
-    /// Tells the first event that is held, and what waited for that.
+    /// Sends the first held event, and those that waited behind it.
     fn release(&self) {
         let mut waiting = self.lock();
         if let Some(Waiting { event, .. }) = waiting.pop_front() {
@@ -77,7 +77,7 @@ impl Order {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting>> {
-        // A thread that panicked has told that, and has left a queue that holds.
+        // A panic is reported where it happens, and the queue is valid all the same.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,5 @@
-//! Looks for orphans that have ended. The primary's thread reaps them: only it knows what libuv waits for.
+//! Finds orphans that have ended. The primary's main thread reaps them, because only it knows which children
+//! libuv waits for.
 
 use std::time::Duration;
 
@@ -6,11 +7,11 @@ use super::messages::Event;
 use rcluster_core::control::orphans::{Orphans, Zombie};
 use rcluster_sys::orphans::{adopts_orphans, zombies};
 
-/// None where orphans do not become children of this process, or cannot be looked for.
+/// `None` if this process does not adopt orphans, or they cannot be found.
 pub(super) struct OrphanWatch(Option<Orphans>);
 
 impl OrphanWatch {
-    /// Begins to look, if orphans become children of this process.
+    /// Starts the search, if this process adopts orphans.
     pub(super) fn new(now: Duration) -> Self {
         Self(adopts_orphans().then(|| Orphans::new(now)))
     }
@@ -19,7 +20,7 @@ impl OrphanWatch {
         self.0.as_ref().and_then(Orphans::next_deadline)
     }
 
-    /// Looks, if it is time. Returns what the app is to be told.
+    /// Searches if it is time. Returns the event for the app.
     pub(super) fn on_tick(&mut self, now: Duration) -> Option<Event> {
         let orphans = self.0.as_mut()?;
         if orphans.next_deadline().is_none_or(|deadline| deadline > now) {
@@ -28,7 +29,7 @@ impl OrphanWatch {
         let found = match zombies() {
             Ok(found) => found,
             Err(error) => {
-                // It would fail every time, as where /proc is not mounted.
+                // It would fail every time, for example because /proc is not mounted.
                 self.0 = None;
                 let message = format!("Orphans that have ended are not reaped: {error}");
                 return Some(Event::Warning { code: "RCLUSTER_ORPHANS", message });
@@ -39,7 +40,7 @@ impl OrphanWatch {
         (!due.is_empty()).then_some(Event::Orphans(due))
     }
 
-    /// The primary's thread has reaped what it may.
+    /// The primary's main thread has reaped what it may.
     pub(super) fn on_reaped(&mut self, now: Duration) {
         if let Some(orphans) = &mut self.0 {
             orphans.on_reaped(now);

@@ -1,4 +1,4 @@
-//! Reaps workers, and says how they ended.
+//! Reaps workers and classifies their exits.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -8,24 +8,24 @@ use rcluster_core::ids::WorkerId;
 use rcluster_sys::exit::{Exit, SIGKILL, reap};
 use rcluster_sys::oom::OomKills;
 
-/// What came of reaping a worker.
+/// The result of reaping a worker.
 pub(super) enum Reaped {
     Exited(ExitKind),
-    /// It is reaped, but not by us: it counts as killed. The app is to be warned.
+    /// Other code has reaped it, so it counts as killed. The app must be warned.
     ByOthers(ExitKind, Event),
-    /// It is dead for everybody but a process that traces it, which gets its exit before us.
+    /// It has died, but a process that traces it gets the exit status first.
     NotYet,
 }
 
 /// Reaps workers.
 #[derive(Default)]
 pub(super) struct Reaper {
-    /// None where the kernel does not count them, or nobody has asked.
+    /// `None` if the kernel has no such counter, or supervision has not started.
     oom_kills: Option<OomKills>,
 }
 
 impl Reaper {
-    /// From now on, supervised workers that the kernel kills for want of memory are told from others.
+    /// From now on, supervised workers that the kernel's OOM killer has killed are recognized.
     pub(super) fn count_oom_kills(&mut self) {
         self.oom_kills = OomKills::of_this_process();
     }

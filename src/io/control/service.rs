@@ -1,4 +1,4 @@
-//! The service manager, if there is one: what it is told, and what the app is told when that fails.
+//! The service manager, if there is one: notifications to it, and warnings to the app if they fail.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use super::systemd::Systemd;
 use rcluster_core::control::supervise::{self, Stats};
 use rcluster_sys::error::SysError;
 
-/// None where no service manager wants to know.
+/// `None` if no service manager expects notifications.
 #[derive(Default)]
 pub(super) struct Service(Option<Systemd>);
 
 impl Service {
-    /// Begins to tell the service manager. Returns a warning for the app if that cannot be.
+    /// Starts notifying the service manager. Returns a warning for the app if that is impossible.
     pub(super) fn begin(&mut self, now: Duration) -> Option<Event> {
         match Systemd::from_environment(now) {
             Ok(systemd) => {
@@ -28,7 +28,7 @@ impl Service {
         self.0.as_ref().and_then(Systemd::next_deadline)
     }
 
-    /// The cluster has decided something. Returns a warning for the app if the manager cannot be told.
+    /// Supervision has announced an event. Returns a warning for the app if the manager cannot be notified.
     pub(super) fn on_event(
         &mut self,
         event: &supervise::Event,
@@ -38,7 +38,8 @@ impl Service {
         systemd.hear(event, &stats()?).err().map(|error| warning(&error))
     }
 
-    /// Time has passed. Returns a warning for the app if a thread is blocked, or the manager cannot be told.
+    /// Time has passed. Returns a warning for the app if a thread is blocked, or the manager cannot be
+    /// notified.
     pub(super) fn on_tick(&mut self, now: Duration, threads: Threads<'_>) -> Option<Event> {
         match self.0.as_mut()?.tick(now, threads) {
             Ok(None) => None,
@@ -53,7 +54,7 @@ impl Service {
     }
 }
 
-/// A cluster that the service manager does not hear of goes on; but it may soon take it for dead.
+/// The cluster keeps running without notifications, but the service manager may soon consider it dead.
 fn warning(error: &SysError) -> Event {
     let message = format!("The service manager cannot be notified: {error}");
     Event::Warning { code: "RCLUSTER_NOTIFY", message }

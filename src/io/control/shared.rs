@@ -1,4 +1,4 @@
-//! What JavaScript and the control thread both look at.
+//! State that JavaScript and the control thread share.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::forwarding::Forwarding;
+use super::logs::SharedLogs;
 use crate::io::barrier::Barrier;
 use crate::io::dispatcher::{Command, Dispatcher};
 use rcluster_core::control::slots::Slots;
 use rcluster_core::ids::WorkerId;
+use rcluster_sys::listen::BoundPath;
 
-/// What the control thread shares with the thread that owns it.
+/// What the control thread shares with its owner's thread.
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) dispatcher: Arc<Dispatcher>,
@@ -22,19 +24,23 @@ pub(super) struct Common {
     pub(super) numbers: WorkerNumbers,
     pub(super) inspectors: InspectorCount,
     pub(super) leaving: LeavingWorkers,
+    pub(super) control_file: ControlFile,
+    pub(super) metrics_file: ControlFile,
+    pub(super) logs: SharedLogs,
 }
 
 impl Common {
-    /// Lets the primary's thread go on once the dispatcher has done what it was told so far: it closes
-    /// the sockets.
+    /// Answers the primary's main thread once the dispatcher has carried out the commands it has so far: it
+    /// closes the sockets.
     pub(super) fn answer_behind_dispatcher(&self, done: Sender<()>) {
         self.behind_dispatcher(move || {
-            // Nobody waits any more when the primary's thread is gone.
+            // The send fails if the primary's main thread is gone.
             let _ = done.send(());
         });
     }
 
-    /// All workers drain, and this one is next. The answer comes when the dispatcher has passed on what waited.
+    /// All workers drain, and this one is next. Resolves when the dispatcher has passed on the waiting
+    /// connections.
     pub(super) fn last_call(&self, worker: WorkerId) -> oneshot::Receiver<()> {
         self.forwarding.leaving(worker);
         let (called, on_called) = oneshot::channel();
@@ -50,44 +56,59 @@ impl Common {
     }
 }
 
-/// Taken where workers are spawned, and freed where they end: before the application can hear of it and spawn
+/// The socket file of operators or of metrics, if there is one. JavaScript removes it when the process exits,
+/// which does not end the threads.
+#[derive(Clone, Default)]
+pub(super) struct ControlFile(Arc<Mutex<Option<BoundPath>>>);
+
+impl ControlFile {
+    pub(super) fn set(&self, file: Option<BoundPath>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = file;
+    }
+
+    pub(super) fn remove(&self) {
+        self.set(None);
+    }
+}
+
+/// Taken when a worker is spawned, and freed when it exits, before the application is notified and can spawn
 /// another.
 #[derive(Clone, Default)]
 pub(super) struct SharedSlots(Arc<Mutex<Slots>>);
 
 impl SharedSlots {
     pub(super) fn lock(&self) -> MutexGuard<'_, Slots> {
-        // A thread that panicked with it has left a table that holds; the panic has been told where it happened.
+        // A panic is reported where it happens, and the table is valid all the same.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The numbers of workers, which JavaScript and the control thread both give out.
+/// The source of worker numbers, used by JavaScript and the control thread.
 #[derive(Clone, Debug, Default)]
 pub struct WorkerNumbers(Arc<AtomicU32>);
 
 impl WorkerNumbers {
-    /// The next one, never given out before.
+    /// The next number, which is unique.
     #[must_use]
     pub fn next(&self) -> WorkerId {
         WorkerId(self.0.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }
 
-/// How many inspectors' ports have been given out, by JavaScript and by the control thread.
+/// The count of inspector ports given out, by JavaScript and by the control thread.
 #[derive(Clone, Debug, Default)]
 pub struct InspectorCount(Arc<AtomicU32>);
 
 impl InspectorCount {
-    /// The number of the next one: 1, 2, 3 …
+    /// The next count: 1, 2, 3 …
     #[must_use]
     pub fn next(&self) -> u32 {
         self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 }
 
-/// The workers that leave by agreement. JavaScript looks here when it learns of the end of a worker, because the
-/// news that it was told to leave may come later.
+/// The workers that are leaving by agreement. JavaScript checks this when a worker exits, because the event
+/// that it was told to leave may arrive later.
 #[derive(Clone, Debug, Default)]
 pub struct LeavingWorkers(Arc<Mutex<HashSet<WorkerId>>>);
 
@@ -96,13 +117,13 @@ impl LeavingWorkers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(worker);
     }
 
-    /// Whether this worker leaves, or has left, by agreement.
+    /// Whether this worker is leaving, or has left, by agreement.
     #[must_use]
     pub fn contains(&self, worker: WorkerId) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&worker)
     }
 
-    /// The application knows that the worker is dead.
+    /// The application has been notified of the worker's exit.
     pub fn remove(&self, worker: WorkerId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&worker);
     }

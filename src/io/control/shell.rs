@@ -1,4 +1,4 @@
-//! The control thread's own state: what it hears becomes inputs of [`Control`], whose outputs are carried out here.
+//! The control thread's state: events become inputs of [`Control`], whose outputs are carried out here.
 
 mod spawn;
 
@@ -10,10 +10,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::commands::Command;
+use super::http::Http;
 use super::launch::Launch;
+use super::limits::Limits;
 use super::liveness::Threads;
-use super::messages::{Event, Heard, Tell, broken, describe};
+use super::logs::SharedLogs;
+use super::messages::{ClusterStats, Event, Heard, Tell, broken, describe};
+use super::metrics::Metrics;
 use super::news::News;
+use super::operator::Operators;
 use super::orphans::OrphanWatch;
 use super::reaper::{Reaped, Reaper};
 use super::service::Service;
@@ -24,34 +29,38 @@ use super::template::{SuperviseSetup, Template};
 use super::workers::{LOOK, WorkerHandle};
 use crate::io::dispatcher::{Command as ToDispatcher, DispatcherEvent};
 use crate::io::store;
-use rcluster_core::control::supervise::{self, Stats};
+use rcluster_core::control::supervise::{self, SpawnOrder, Stats};
 use rcluster_core::control::{Control, Input, Output};
-use rcluster_core::ids::{Request, WorkerId};
+use rcluster_core::ids::{Request, Slot, WorkerId};
 use rcluster_core::schedule::Scheduling;
 use rcluster_core::wire::{Drain, FromWorker, Reply, ToWorker};
 use rcluster_sys::headroom;
 
-/// How long a worker that is blocked may take to say where.
-const STACK_LIMIT: Duration = Duration::from_millis(500);
+/// How long a blocked worker may take to report its stack.
+pub(super) const STACK_LIMIT: Duration = Duration::from_millis(500);
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Shell {
     start: Instant,
-    control: Control,
-    /// What the outputs that are being carried out are answered with.
-    answers: VecDeque<Input>,
-    /// For what is not in order with anything.
-    tell: Tell,
-    news: News,
-    common: Common,
-    workers: HashMap<WorkerId, WorkerHandle>,
+    pub(super) control: Control,
+    /// Inputs that result from the outputs being carried out.
+    pub(super) answers: VecDeque<Input>,
+    /// For events whose order does not matter.
+    pub(super) tell: Tell,
+    pub(super) news: News,
+    pub(super) common: Common,
+    pub(super) workers: HashMap<WorkerId, WorkerHandle>,
     sockets: Sockets,
-    heard: mpsc::Sender<Heard>,
-    /// None as long as nobody supervises.
+    pub(super) heard: mpsc::Sender<Heard>,
+    /// `None` unless the cluster is supervised.
     template: Option<Template>,
     service: Service,
     reaper: Reaper,
     orphans: OrphanWatch,
+    pub(super) limits: Limits,
+    pub(super) operators: Operators,
+    pub(super) http: Http,
+    pub(super) metrics: Metrics,
 }
 
 impl Shell {
@@ -63,7 +72,7 @@ impl Shell {
     ) -> Self {
         Self {
             start: Instant::now(),
-            // One worker must not take all descriptors that there are.
+            // Limits the descriptors that one worker's listeners may use.
             control: Control::new(scheduling, headroom::limit() / 4),
             answers: VecDeque::new(),
             news: News::new(Arc::clone(&common.dispatcher), Arc::clone(&tell)),
@@ -76,22 +85,30 @@ impl Shell {
             service: Service::default(),
             reaper: Reaper::default(),
             orphans: OrphanWatch::new(Duration::ZERO),
+            limits: Limits::of_this_process(),
+            operators: Operators::default(),
+            http: Http::default(),
+            metrics: Metrics::default(),
         }
     }
 
-    /// When to call [`Self::on_tick`] if nothing happens before, from [`Self::start`] on.
+    /// When to call [`Self::on_tick`] if nothing happens before, counted from [`Self::start`].
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        let deadlines =
-            [self.control.next_deadline(), self.service.next_deadline(), self.orphans.next_deadline()];
+        let deadlines = [
+            self.control.next_deadline(),
+            self.service.next_deadline(),
+            self.orphans.next_deadline(),
+            self.limits.next_deadline(self.control.needs_limits()),
+        ];
         deadlines.into_iter().flatten().min()
     }
 
-    /// The moment from which its times are counted.
+    /// The start of this shell's clock.
     pub(super) fn start(&self) -> Instant {
         self.start
     }
 
-    /// The thread has failed.
+    /// Reports that the thread has failed.
     pub(super) fn tell_failure(&self) {
         (self.tell)(Event::Failed("the control thread panicked".into()));
     }
@@ -100,7 +117,8 @@ impl Shell {
         match command {
             Command::Adopt { worker, slot, pidfd, link } => {
                 let external = link.external;
-                let (handle, failure) = WorkerHandle::adopt(worker, Some(slot), pidfd, link, &self.heard);
+                let (handle, failure) =
+                    WorkerHandle::adopt(worker, Some(slot), pidfd, link, self.listening());
                 self.workers.insert(worker, handle);
                 self.input(Input::Forked { worker, external });
                 if let Some(error) = failure {
@@ -116,7 +134,8 @@ impl Shell {
                 self.common.answer_behind_dispatcher(done);
             }
             Command::Flush { worker, done } => {
-                // Dropping it is an answer, too: nobody listens to that worker.
+                // Otherwise `done` is dropped, which is an answer as well: that worker's socket is not read
+                // any more.
                 if let Some(handle) = self.workers.get(&worker) {
                     handle.flush(done);
                 }
@@ -132,8 +151,8 @@ impl Shell {
             Command::Ask(input) => self.input(Input::Supervise(input)),
             Command::OrphansReaped => self.orphans.on_reaped(self.start.elapsed()),
             Command::Stats { answer } => {
-                // Nobody waits any more when the primary's thread is gone.
-                let _ = answer.send(self.stats());
+                // The send fails if the primary's main thread is gone.
+                let _ = answer.send(self.cluster_stats());
             }
         }
     }
@@ -151,18 +170,20 @@ impl Shell {
                 self.reply(worker, refusal);
                 self.give_answers();
             }
-            // What is asked for by a worker that has ended by now is dropped: nobody would tell of its end any more.
+            // A request of a worker that has exited meanwhile is dropped: its end would not be reported to
+            // the store.
             Heard::Shares(store::Open { worker: Some((worker, _)), .. })
                 if !self.workers.contains_key(&worker) => {}
             Heard::Shares(request) => {
-                // The worker learns of it by its socket, which is closed.
+                // The socket is closed, which tells the worker.
                 if let Err(error) = store::open(request) {
-                    let message = format!("A worker cannot use a shared store or locks: {error}");
+                    let message = format!("A worker cannot use what processes share: {error}");
                     (self.tell)(Event::Warning { code: "RCLUSTER_SHARED", message });
                 }
             }
             Heard::HungUp(worker) => self.input(Input::HungUp(worker)),
             Heard::Broke(worker, why) | Heard::Dispatcher(DispatcherEvent::Broken(worker, why)) => {
+                self.note_stderr(worker);
                 self.input(Input::Broke { worker, why });
             }
             Heard::LastCalled(worker, order) => self.input(Input::Drain(worker, order)),
@@ -175,14 +196,17 @@ impl Shell {
                 (self.tell)(Event::Warning { code: "RCLUSTER_EXHAUSTED", message });
             }
             Heard::Stack(worker, text) => {
+                self.note_stderr(worker);
                 self.input(Input::Supervise(supervise::Input::Stack { worker, text }));
             }
             Heard::Dispatcher(notice) => (self.tell)(describe(notice)),
+            Heard::Operator(event) => self.on_operator_event(event),
+            Heard::Http(event) => self.on_http_event(event),
         }
     }
 
-    /// A worker listens at an address of its own. Said once: one that says it over and over must not fill the queue of the
-    /// forwarder.
+    /// A worker listens on an address of its own. Reported once, so that a worker that repeats it does not
+    /// fill the forwarder's queue.
     fn listens_alone(&mut self, worker: WorkerId) {
         let handle = self.workers.get_mut(&worker);
         if handle.is_some_and(|handle| !std::mem::replace(&mut handle.listens_alone, true)) {
@@ -195,18 +219,32 @@ impl Shell {
         if let Some(warning) = self.service.on_tick(self.start.elapsed(), threads) {
             (self.tell)(warning);
         }
-        // The deadlines of the others are more frequent, and nothing of this is for them.
+        // The other deadlines come more often and need none of this.
         let now = self.start.elapsed();
         if self.control.next_deadline().is_some_and(|at| at <= now) {
             self.look_at_workers();
+            for worker in self.control.late(now) {
+                self.note_stderr(worker);
+            }
             self.input(Input::Tick);
         }
+        self.look_at_limits();
         if let Some(event) = self.orphans.on_tick(self.start.elapsed()) {
             (self.tell)(event);
         }
     }
 
-    /// Tells the brain what it weighs when its time has come.
+    /// Tells the brain the available CPUs and memory, if it is time.
+    fn look_at_limits(&mut self) {
+        if !self.control.needs_limits() {
+            return;
+        }
+        if let Some(limits) = self.limits.look(self.start.elapsed()) {
+            self.input(Input::Supervise(limits));
+        }
+    }
+
+    /// Sends the brain the samples of the workers that its timers depend on.
     fn look_at_workers(&mut self) {
         let looks = self.workers.iter().filter_map(|(&worker, handle)| {
             let vitals = handle.vitals()?;
@@ -217,13 +255,13 @@ impl Shell {
         }
     }
 
-    /// Gives the brain an input, carries out what it says, in order, and gives it what that is answered with.
-    fn input(&mut self, input: Input) {
+    /// Gives the brain an input, carries out the outputs in order, and feeds back the inputs that result.
+    pub(super) fn input(&mut self, input: Input) {
         self.answers.push_back(input);
         self.give_answers();
     }
 
-    fn give_answers(&mut self) {
+    pub(super) fn give_answers(&mut self) {
         let mut outputs = Vec::new();
         while let Some(input) = self.answers.pop_front() {
             self.control.input(self.start.elapsed(), input, &mut outputs);
@@ -236,21 +274,30 @@ impl Shell {
     fn carry_out(&mut self, output: Output) {
         let Common { dispatcher, forwarding, slots, leaving, .. } = &self.common;
         match output {
-            Output::Spawn { ticket, slot, retry } => self.spawn(ticket, slot, retry),
+            Output::Spawn(SpawnOrder { ticket, slot, retry, .. }) => self.spawn(ticket, slot, retry),
             Output::Promote { worker, slot } => self.promote(worker, slot),
             Output::Open { listener, spec } => {
                 let result = self.sockets.open(listener, &spec);
+                self.tell_store_failure();
                 self.answers.push_back(Input::Opened { listener, result });
             }
-            Output::CloseListener(listener) => self.sockets.close(listener),
+            Output::CloseListener(listener) => {
+                let stats = self.control.stats(self.start.elapsed());
+                self.sockets.close(listener, stats.is_some_and(|stats| stats.shutting_down));
+                self.tell_store_failure();
+            }
             Output::Reply(worker, reply) => self.reply(worker, reply),
             Output::Send(worker, frame) => self.send(worker, &frame, None),
             Output::Join(worker, listener) => dispatcher.tell(ToDispatcher::Join(worker, listener)),
             Output::Leave(worker, listener) => dispatcher.tell(ToDispatcher::Leave(worker, listener)),
-            Output::Agree(worker) => leaving.add(worker),
+            Output::Agree(worker) => {
+                leaving.add(worker);
+                self.metrics.totals.on_leaving(self.start.elapsed(), worker);
+            }
             Output::StopForwarding(worker) => forwarding.take_away(worker),
             Output::Withdraw(worker) => {
                 slots.lock().free(worker);
+                store::on_slot(worker, None);
                 dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
                 forwarding.leaving(worker);
             }
@@ -261,6 +308,7 @@ impl Shell {
                 }
             }
             Output::Kill(worker, signal) => {
+                self.metrics.totals.on_kill(worker, signal);
                 if let Some(handle) = self.workers.get(&worker) {
                     handle.kill(signal);
                 }
@@ -277,23 +325,38 @@ impl Shell {
             Output::TellBroken(worker, why) => (self.tell)(broken(worker, &why)),
             Output::Tell(event) => self.announce(event),
             Output::Answer { request, result } => self.news.tell(Event::Answered { request, result }),
+            Output::Operator(output) => self.carry_out_operator(output),
             Output::StopPrimary { code } => self.news.tell(Event::StopPrimary { code }),
         }
     }
 
-    /// Begins to supervise.
+    /// Warns once that the service manager cannot store sockets.
+    fn tell_store_failure(&mut self) {
+        if let Some(warning) = self.sockets.passed.take_failure() {
+            (self.tell)(warning);
+        }
+    }
+
+    /// Starts supervision.
     fn begin(&mut self, setup: SuperviseSetup) {
         if let Some(warning) = self.service.begin(self.start.elapsed()) {
             (self.tell)(warning);
         }
+        self.sockets.passed.begin_to_store();
+        self.tell_store_failure();
         self.reaper.count_oom_kills();
-        let (options, seed) = (Box::new(setup.options.clone()), setup.seed);
-        self.template = Some(Template::new(setup));
-        self.input(Input::Begin { options, seed });
+        let SuperviseSetup { options, launch, seed, operator } = setup;
+        self.begin_logs(options.logs, &launch);
+        self.template = Some(Template::new(options.clone(), launch));
+        let (control, metrics) = (options.control.clone(), options.metrics.clone());
+        self.input(Input::Begin { options: Box::new(options), seed });
+        self.look_at_limits();
+        self.open_control_socket(&control, operator);
+        self.open_http(&metrics);
     }
 
     fn reload(&mut self, launch: Launch, concurrency: u32, request: Request) {
-        // One that is running goes on with what it has begun with.
+        // A reload that is running keeps the launch that it started with.
         let is_running = self.control.stats(self.start.elapsed()).is_some_and(|stats| stats.reloading);
         if let Some(template) = self.template.as_mut().filter(|_| !is_running) {
             template.relaunch(launch);
@@ -301,7 +364,7 @@ impl Shell {
         self.input(Input::Supervise(supervise::Input::Reload { concurrency, request }));
     }
 
-    /// Answers a worker's query, with a descriptor if it is to have one.
+    /// Answers a worker's listen request, with a descriptor if the answer needs one.
     fn reply(&mut self, worker: WorkerId, reply: Reply) {
         let Some(handle) = self.workers.get(&worker).filter(|handle| handle.is_linked()) else { return };
         match self.sockets.shared(handle.slot, &reply) {
@@ -313,22 +376,27 @@ impl Shell {
         }
     }
 
-    /// Sends a frame to a worker, unless it is dead or cut off.
-    fn send(&mut self, worker: WorkerId, frame: &ToWorker, fd: Option<OwnedFd>) {
+    /// Sends a frame to a worker, unless it has exited or is cut off.
+    pub(super) fn send(&mut self, worker: WorkerId, frame: &ToWorker, fd: Option<OwnedFd>) {
         let sent = self.workers.get(&worker).map_or(Ok(()), |handle| handle.send(frame, fd));
         if let Err(error) = sent {
             self.answers.push_back(Input::Broke { worker, why: error.to_string() });
         }
     }
 
-    /// The order to drain follows once the dispatcher has passed on what waits for a worker.
+    /// What is needed to listen to a new worker.
+    pub(super) fn listening(&self) -> (&mpsc::Sender<Heard>, SharedLogs) {
+        (&self.heard, self.common.logs.clone())
+    }
+
+    /// Orders the worker to drain once the dispatcher has passed on the waiting connections.
     fn last_call(&self, worker: WorkerId, order: Drain) {
         let called = self.common.last_call(worker);
         let heard = self.heard.clone();
         tokio::task::spawn_local(async move {
-            // A thread that has ended has closed its sockets as well, so the order is given in any case.
+            // A thread that has ended has also closed its sockets, so the order is given in any case.
             let _ended = called.await;
-            // It fails when this thread ends, and then everything does.
+            // The send fails only if this thread ends, and everything with it.
             let _ended = heard.send(Heard::LastCalled(worker, order)).await;
         });
     }
@@ -336,8 +404,8 @@ impl Shell {
     fn capture_stack(&self, worker: WorkerId) {
         let heard = self.heard.clone();
         let then = OnStack::new(move |stack| {
-            // Why there is none is of no use where it is replaced. A full queue means that this
-            // thread is behind, and then it does not wait for this.
+            // The reason for a missing stack is not needed when the worker is replaced. A full queue means
+            // that this thread is behind, and then the stack is dropped.
             let _late = heard.try_send(Heard::Stack(worker, stack.ok()));
         });
         WorkerHandle::capture_stack(self.workers.get(&worker), STACK_LIMIT, then);
@@ -348,6 +416,8 @@ impl Shell {
         let Some(handle) = self.workers.get(&worker) else { return };
         store::on_exit(worker);
         let supervised = handle.supervised.is_some();
+        // Read before reaping, because the kernel then forgets the process.
+        let spent = handle.slot.zip(handle.spent());
         let exit = match self.reaper.reap(worker, &handle.pidfd, supervised) {
             Reaped::Exited(exit) => exit,
             Reaped::ByOthers(exit, warning) => {
@@ -360,24 +430,52 @@ impl Shell {
                 return WorkerHandle::look_again(worker, self.heard.clone());
             }
         };
+        let slot = handle.slot;
         self.workers.remove(&worker);
+        self.metrics.on_exit(self.start.elapsed(), worker, exit, spent);
+        let stderr = self.common.logs.tail(worker);
+        self.operators.on_exit(worker, slot, exit, stderr.as_deref());
+        self.http.feed.on_exit(worker, exit);
+        if let Some(lines) = stderr {
+            self.tell_stderr(worker, lines);
+        }
+        if let Some(logs) = self.common.logs.get() {
+            logs.forget(worker);
+        }
         if let Some(template) = self.template.as_mut().filter(|_| supervised) {
             template.on_exit(worker);
         }
         self.input(Input::Exited { worker, exit });
     }
 
-    /// Tells whoever wants to know of a decision.
+    /// Passes an event of supervision to all that need it.
     fn announce(&mut self, event: supervise::Event) {
+        self.operators.on_event(&event, &self.workers);
+        self.http.feed.on_event(&event);
+        self.metrics.totals.on_event(&event);
         let stats = || self.control.stats(self.start.elapsed());
         if let Some(warning) = self.service.on_event(&event, stats) {
             (self.tell)(warning);
         }
+        if matches!(event, supervise::Event::Ready { .. })
+            && stats().is_some_and(|stats| stats.ready >= stats.workers)
+        {
+            for warning in self.sockets.passed.on_all_ready() {
+                (self.tell)(warning);
+            }
+        }
         self.news.tell(Event::Supervision(event));
     }
 
-    /// How the cluster stands; None if nobody supervises it.
-    fn stats(&self) -> Option<Stats> {
+    fn cluster_stats(&self) -> Option<ClusterStats> {
+        let stats = self.stats()?;
+        let exit = |slot: Slot| Some((slot, self.operators.last_exit(slot)?.clone()));
+        let last_exits = stats.slots.iter().filter_map(|it| exit(it.slot)).collect();
+        Some(ClusterStats { stats, last_exits, logs: self.common.logs.status() })
+    }
+
+    /// The statistics of the cluster; `None` if it is not supervised.
+    pub(super) fn stats(&self) -> Option<Stats> {
         let mut stats = self.control.stats(self.start.elapsed())?;
         for slot in &mut stats.slots {
             let Some(handle) = slot.worker.and_then(|worker| self.workers.get(&worker)) else { continue };

@@ -1,4 +1,4 @@
-//! One worker's control socket: frames in, frames out.
+//! One worker's control socket: it reads and writes frames.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -21,19 +21,20 @@ use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::error::{Doing, SysError};
 use rcluster_sys::passing::{Received, Sent, is_message_socket, receive, send};
 
-/// How many answers may wait for a worker that does not read them. Each answers a question, so a
-/// worker that asks and reads never comes near.
+/// The maximum number of frames queued for a worker that does not read them. Each answers a request, so a
+/// worker that reads its answers stays far below it.
 const OUTBOX: usize = 1024;
 
-/// How many frames may wait for a worker before no more of its own are read. Each that is read can add one, of up to
-/// [`MAX_FRAME`] bytes and with a descriptor: this is what a worker that does not read its answers can take of both.
+/// While this many frames are queued for a worker, its own are not read. Each frame read can add one of up to
+/// [`MAX_FRAME`] bytes, with a descriptor, so this bounds what a worker that does not read its answers can
+/// occupy.
 const BEHIND: usize = 32;
 
-/// How many frames are read for one [`ControlSocket::flush`], at most. A worker that has written more
-/// is being read at the speed of everybody else.
+/// The maximum number of frames read for one [`ControlSocket::flush`]. The frames beyond are read in turn
+/// with those of the other workers.
 const BACKLOG: usize = 64;
 
-/// Why an answer could not be given.
+/// Why an answer could not be sent.
 #[derive(Debug, Error)]
 pub(super) enum SocketError {
     #[error("it asks without reading the answers")]
@@ -47,11 +48,11 @@ pub(super) enum SocketError {
 /// A frame on its way to a worker.
 type Outgoing = (Vec<u8>, Vec<OwnedFd>);
 
-/// What a worker and its primary write to each other through. The worker may have sent descriptors that nobody has
-/// received, which close(2) closes, too: so a thread that may wait does that.
+/// The socket between a worker and its primary. The worker may have sent descriptors that have not been
+/// received, which close(2) closes as well and may block on: so a thread that may block closes it.
 type Socket = Arc<AsyncFd<Arc<Descriptor>>>;
 
-/// How many frames are in the outbox, or have left it and are not written yet.
+/// The number of frames that are in the outbox, or have been taken from it and are not written yet.
 #[derive(Debug, Default)]
 struct Unsent {
     count: AtomicUsize,
@@ -78,7 +79,7 @@ impl Unsent {
         self.fewer.notify_one();
     }
 
-    /// Returns when the worker has read enough of what it has been told.
+    /// Waits until few enough frames are unsent.
     async fn few(&self) {
         while self.count() >= BEHIND {
             self.fewer.notified().await;
@@ -97,8 +98,8 @@ pub(super) struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Begins to read and to write. To be called on the control thread. The second value ends
-    /// when everything that the worker will ever say has been read.
+    /// Starts reading and writing. Must be called on the control thread. The second value completes when
+    /// everything that the worker has written has been read.
     pub(super) fn start(
         worker: WorkerId,
         socket: OwnedFd,
@@ -112,7 +113,7 @@ impl ControlSocket {
         )?);
         let (outbox, queue) = mpsc::channel(OUTBOX);
         let (done, all_read) = oneshot::channel();
-        // Only the primary's JavaScript asks, and it waits for the answer.
+        // One is enough: only the primary's JavaScript requests a flush, and it blocks until the answer.
         let (flushing, requests) = mpsc::channel(1);
         let unsent = Arc::new(Unsent::default());
         let input = Incoming {
@@ -131,8 +132,8 @@ impl ControlSocket {
         Ok((Self { socket, outbox, unsent, flushing, tasks }, all_read))
     }
 
-    /// Sends a frame, and a descriptor with it. Unless the worker is behind with its reading it is in the socket on
-    /// return, and so before a connection that the dispatcher is told of afterwards.
+    /// Sends a frame, with a descriptor if given. Unless frames are queued, it is in the socket on return,
+    /// and thus before a connection that the dispatcher passes afterwards.
     pub(super) fn send(&self, frame: &ToWorker, fd: Option<OwnedFd>) -> Result<(), SocketError> {
         let bytes = frame.encode()?.into_bytes();
         let fds: Vec<OwnedFd> = fd.into_iter().collect();
@@ -140,23 +141,24 @@ impl ControlSocket {
             match send(self.socket.as_fd(), &bytes, &fds) {
                 Ok(Sent::Done) => return Ok(()),
                 Ok(Sent::Full | Sent::TooManyOnTheirWay) => {}
-                // A worker that has died has broken no rule; its hang-up and end are told as such.
+                // A worker that has died has not broken the protocol; its hang-up and exit are reported
+                // separately.
                 Err(error) if error.is_peer_gone() => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
         }
         self.unsent.one_more();
-        // The queue ends with the worker, of whose death the control thread hears in its own time.
+        // The queue closes when the worker dies, which the control thread learns separately.
         match self.outbox.try_send((bytes, fds)) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(SocketError::Outbox),
         }
     }
 
-    /// Reads what the worker has written so far. `done` follows as [`Heard::Flushed`] behind
-    /// the last of it, or is dropped if nothing is read any more.
+    /// Reads what the worker has written so far. Afterwards `done` arrives as [`Heard::Flushed`], or is
+    /// dropped if the socket is no longer read.
     pub(super) fn flush(&self, done: Sender<()>) {
-        // Refused only when the reader has ended, and then what there was has been read.
+        // Refused only if the reader has ended, and then everything has been read.
         let _ended = self.flushing.try_send(done);
     }
 }
@@ -169,7 +171,7 @@ impl Drop for ControlSocket {
     }
 }
 
-/// What a worker writes.
+/// The frames that a worker writes.
 struct Incoming {
     worker: WorkerId,
     socket: Socket,
@@ -178,7 +180,7 @@ struct Incoming {
     bytes: Vec<u8>,
 }
 
-/// Reads until the end. `_done` is dropped then, which is what its receiver waits for.
+/// Reads until the end of the stream. Then `_done` is dropped, which completes its receiver.
 async fn read(
     mut input: Incoming,
     mut requests: mpsc::Receiver<Sender<()>>,
@@ -186,7 +188,7 @@ async fn read(
     _done: oneshot::Sender<()>,
 ) {
     loop {
-        // Both can be given up half way: a frame is received only once there is no more to wait for.
+        // Both branches are cancel-safe: a frame is received only when there is nothing left to wait for.
         let request = tokio::select! {
             event = input.next() => {
                 let last = is_last(&event);
@@ -198,7 +200,7 @@ async fn read(
             Some(request) = requests.recv() => request,
         };
         for _ in 0..BACKLOG {
-            // Whatever else there is, the next turn finds it as well.
+            // The next turn also finds anything that remains.
             if input.unsent.count() >= BEHIND {
                 break;
             }
@@ -216,13 +218,13 @@ async fn read(
     }
 }
 
-/// Whether nothing is read behind it.
+/// Whether this event is the last that is read.
 fn is_last(event: &Heard) -> bool {
     !matches!(event, Heard::Said(..) | Heard::Shares(_) | Heard::Refused(..))
 }
 
 impl Incoming {
-    /// Waits for the next frame, or for whatever comes instead.
+    /// Waits for the next frame, or the event in its place.
     async fn next(&mut self) -> Heard {
         self.unsent.few().await;
         loop {
@@ -242,7 +244,7 @@ impl Incoming {
         }
     }
 
-    /// The next frame, or whatever comes instead; None if there is nothing.
+    /// The next frame, or the event in its place; `None` if there is nothing to read.
     fn receive(&mut self) -> Option<Heard> {
         let mut fds = Vec::new();
         match receive(self.socket.as_fd(), &mut self.bytes, &mut fds) {
@@ -253,25 +255,24 @@ impl Incoming {
 
     fn interpret(&self, received: Result<Received, SysError>, mut fds: Vec<OwnedFd>) -> Heard {
         let worker = self.worker;
-        // Only a worker that wants to use a shared store or locks has a descriptor to send: the socket for the answer.
+        // A worker sends a descriptor only to use shared state: the socket for the answer.
         let socket = fds.pop_if(|socket| is_message_socket(socket));
         self.closer.close_all(fds);
-        match (self.read(received), socket) {
-            (Heard::Said(_, FromWorker::Share(share)), Some(socket)) => {
+        let (what, socket) = match (self.read(received), socket) {
+            (Heard::Said(_, FromWorker::Share(share)), socket) => {
                 let Share { name, options } = *share;
-                let worker = Some((worker, self.closer.clone()));
-                Heard::Shares(Open { what: What::Store { name, options }, socket, worker })
+                (What::Store { name, options }, socket)
             }
-            (Heard::Said(_, FromWorker::Locks), Some(socket)) => {
-                Heard::Shares(Open { what: What::Locks, socket, worker: Some((worker, self.closer.clone())) })
-            }
-            (Heard::Said(_, FromWorker::Share(_) | FromWorker::Locks), None) => {
-                Heard::Broke(worker, "it wants to use a shared store or locks and sends no socket".into())
-            }
+            (Heard::Said(_, FromWorker::Locks), socket) => (What::Locks, socket),
+            (Heard::Said(_, FromWorker::Exchange), socket) => (What::Exchange, socket),
             (heard, socket) => {
                 self.closer.close_all(socket);
-                heard
+                return heard;
             }
+        };
+        match socket {
+            Some(socket) => Heard::Shares(Open { what, socket, worker: Some((worker, self.closer.clone())) }),
+            None => Heard::Broke(worker, "it wants to use what processes share, and sends no socket".into()),
         }
     }
 
@@ -306,9 +307,10 @@ async fn write(
 ) {
     while let Some((bytes, fds)) = queue.recv().await {
         if let Err(error) = send_frame(&socket, &bytes, &fds).await {
-            // What the worker has written before is read all the same.
+            // What the worker has written before is still read.
             unsent.none();
-            // A worker that has died has broken no rule; its hang-up and end are told as such.
+            // A worker that has died has not broken the protocol; its hang-up and exit are reported
+            // separately.
             if !error.is_peer_gone() {
                 let _stopped = heard.send(Heard::Broke(worker, error.to_string())).await;
             }
@@ -318,7 +320,7 @@ async fn write(
     }
 }
 
-/// How long it takes until a frame is tried again for which this user has too many descriptors on their way.
+/// The wait before a frame is retried that failed because this user has too many descriptors in flight.
 const JAM_PAUSE: Duration = Duration::from_millis(50);
 
 async fn send_frame(
@@ -330,7 +332,7 @@ async fn send_frame(
         let mut ready = socket.writable().await.doing("waiting to send a control frame")?;
         match send(socket.as_fd(), bytes, fds)? {
             Sent::Full => ready.clear_ready(),
-            // The socket is writable, and nobody tells when the system takes descriptors again.
+            // The socket is writable, and nothing reports when the kernel accepts descriptors again.
             Sent::TooManyOnTheirWay => {
                 drop(ready);
                 tokio::time::sleep(JAM_PAUSE).await;

@@ -1,56 +1,107 @@
 //! The sockets that the primary has opened for its workers.
 //!
-//! A balanced one goes to the dispatcher, which accepts on it. A shared one (`SCHED_NONE`, UDP)
-//! is kept here, and every worker that asks gets a duplicate. Under the kernel policy there is one for each slot,
-//! here and in the dispatcher.
+//! A balanced socket goes to the dispatcher, which accepts on it. A shared one (`SCHED_NONE`, UDP) is kept
+//! here, and every worker that requests it gets a duplicate. Under the `kernel` policy there is one for each
+//! slot, here and in the dispatcher.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::env::current_dir;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
+use super::inherited::Passed;
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher};
 use rcluster_core::control::listeners::{ListenAddress, ListenerSpec, Opened, Sharing, shorter};
 use rcluster_core::ids::{ListenerId, Slot};
 use rcluster_core::wire::{Family, Kind, Reply, Sockname};
+use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::error::SysError;
 use rcluster_sys::listen::group::Group;
 use rcluster_sys::listen::{self, Access, Bound, BoundPath, UdpOptions, address_text};
-use rcluster_sys::passing::duplicate;
 
 /// A listening socket that workers share.
 struct Shared {
-    /// Dropped first: as long as the socket is open, its file's inode cannot become another's.
+    /// Dropped first: while the socket is open, its file's inode cannot be reused.
     _path: Option<BoundPath>,
     socket: OwnedFd,
 }
 
-/// A listening socket for each slot, once a worker of that slot has asked. The dispatcher has duplicates of all.
+/// A listening socket for each slot, opened when a worker of the slot requests it. The dispatcher has
+/// duplicates of all.
 struct PerSlot {
     group: Group,
     sockets: HashMap<Slot, OwnedFd>,
-    /// One that listens and is nobody's yet: the first one, which says whether the address can be had at all.
+    /// A listening socket without a slot: the first one, which shows whether the address is available.
     spare: Option<OwnedFd>,
 }
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Sockets {
     dispatcher: Arc<Dispatcher>,
     shared: HashMap<ListenerId, Shared>,
     per_slot: HashMap<ListenerId, PerSlot>,
+    /// Listeners with one inherited socket that would otherwise have one for each slot. The dispatcher knows
+    /// them.
+    passed_per_slot: HashSet<ListenerId>,
+    pub(super) passed: Passed,
 }
 
 impl Sockets {
     pub(super) fn new(dispatcher: Arc<Dispatcher>) -> Self {
-        Self { dispatcher, shared: HashMap::new(), per_slot: HashMap::new() }
+        Self {
+            dispatcher,
+            shared: HashMap::new(),
+            per_slot: HashMap::new(),
+            passed_per_slot: HashSet::new(),
+            passed: Passed::from_environment(),
+        }
     }
 
-    /// Opens a socket. An error is told by its negative number, as the worker will see it.
+    /// Opens a socket. The error is the negative errno that the worker will see.
     pub(super) fn open(&mut self, listener: ListenerId, spec: &ListenerSpec) -> Result<Opened, i32> {
+        if let Some(number) = self.passed.claim(listener, &spec.address) {
+            return self.open_passed(listener, spec, number).map_err(|error| error.negative_errno());
+        }
         if spec.sharing == Sharing::PerSlot {
             return self.open_group(listener, spec).map_err(|error| error.negative_errno());
         }
         let bound = bind(spec).map_err(|error| error.negative_errno())?;
+        self.passed.store(listener, &spec.address, &bound);
+        Ok(self.give_out(listener, spec, bound))
+    }
+
+    /// Uses a socket that the service manager has passed.
+    fn open_passed(
+        &mut self,
+        listener: ListenerId,
+        spec: &ListenerSpec,
+        number: RawFd,
+    ) -> Result<Opened, SysError> {
+        let bound = match spec.address {
+            ListenAddress::Udp { .. } => listen::adopt_datagram(number)?,
+            _ => listen::adopt_stream(number, spec.backlog)?,
+        };
+        if spec.sharing == Sharing::PerSlot {
+            // There is one socket, not one for each slot. All workers get it, and the kernel chooses which
+            // one accepts.
+            let (name, plan) = (spec.name.clone(), Box::new(spec.plan.clone()));
+            self.dispatcher.tell(ToDispatcher::AddListener {
+                listener,
+                socket: None,
+                path: None,
+                name,
+                plan,
+            });
+            let opened = Opened { kind: kind(bound.kind), sockname: bound.sockname.map(|at| sockname(&at)) };
+            self.shared.insert(listener, Shared { socket: bound.fd, _path: None });
+            self.passed_per_slot.insert(listener);
+            return Ok(opened);
+        }
+        Ok(self.give_out(listener, spec, bound))
+    }
+
+    /// Passes an open socket to the side that accepts on it.
+    fn give_out(&mut self, listener: ListenerId, spec: &ListenerSpec, bound: Bound) -> Opened {
         let opened = Opened { kind: kind(bound.kind), sockname: bound.sockname.map(|at| sockname(&at)) };
         let Bound { fd: socket, path, sockname: at, .. } = bound;
         if spec.backlog.is_some() {
@@ -66,10 +117,10 @@ impl Sockets {
         } else {
             self.shared.insert(listener, Shared { socket, _path: path });
         }
-        Ok(opened)
+        opened
     }
 
-    /// Opens a group of sockets, of which the first worker that asks gets the first.
+    /// Opens a group of sockets. The first worker that requests one gets the first.
     fn open_group(&mut self, listener: ListenerId, spec: &ListenerSpec) -> Result<Opened, SysError> {
         let backlog = spec.backlog.unwrap_or_default();
         let group = match &spec.address {
@@ -87,27 +138,29 @@ impl Sockets {
         Ok(opened)
     }
 
-    pub(super) fn close(&mut self, listener: ListenerId) {
+    /// Closes a listener. `is_end`: because of the shutdown, so it stays in the service manager's store.
+    pub(super) fn close(&mut self, listener: ListenerId, is_end: bool) {
+        self.passed.on_closed(listener, is_end);
         self.per_slot.remove(&listener);
-        if self.shared.remove(&listener).is_none() {
+        if self.shared.remove(&listener).is_none() || self.passed_per_slot.remove(&listener) {
             self.dispatcher.tell(ToDispatcher::RemoveListener(listener));
         }
     }
 
-    /// The descriptor that has to go with a reply, if any.
+    /// The descriptor to send with a reply, if any.
     pub(super) fn shared(&mut self, slot: Option<Slot>, reply: &Reply) -> Result<Option<OwnedFd>, SysError> {
         let Some(listener) = reply.listener.filter(|_| reply.shared) else { return Ok(None) };
         if let Some(per_slot) = self.per_slot.get_mut(&listener) {
-            // A standby gets its replies once it has one.
+            // Replies to a standby wait until it has a slot.
             let slot = slot.ok_or(SysError::invalid("sharing the socket of a slot without one"))?;
             match per_slot.sockets.get(&slot) {
                 Some(socket) if !listen::is_shut(socket) => return duplicate(socket).map(Some),
-                // A worker of this slot has shut it down. The dispatcher takes the next one in its place.
+                // A worker of this slot has shut it down. The dispatcher replaces it by the next one.
                 Some(_) => drop(per_slot.sockets.remove(&slot)),
                 None => {}
             }
-            // Once it listens it has its number in the group. So it is not closed again if there are no descriptors
-            // for the others; it is used next time.
+            // A listening socket has its index in the group. So if there are no descriptors for the
+            // duplicates, it is kept for the next time and not closed.
             let spare = match per_slot.spare.take() {
                 Some(spare) => spare,
                 None => per_slot.group.open()?,
@@ -135,7 +188,7 @@ fn bind(spec: &ListenerSpec) -> Result<Bound, SysError> {
         ),
         ListenAddress::Path { path, readable_all, writable_all } => {
             let access = Access { readable: *readable_all, writable: *writable_all };
-            // Without a working directory there is nothing to be relative to.
+            // Without a working directory the path is used as it is.
             listen::unix(&shorter(path, current_dir().ok().as_deref()), access, backlog)
         }
         ListenAddress::Datagram { fd } => listen::adopt_datagram(*fd),

@@ -1,4 +1,4 @@
-//! The primary's end of a worker's lifeline: where is its JavaScript blocked?
+//! The primary's end of a worker's lifeline: requests the stack of a blocked worker.
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,31 +16,31 @@ use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::error::{Doing, SysError};
 use rcluster_sys::passing::{Received, Sent, receive, send};
 
-/// The most answers to earlier questions that are cleared away before a question. There can be one; a
+/// The maximum number of answers to earlier requests that are discarded before a request. There can be one; a
 /// worker that writes more is not waited for.
 const STALE: usize = 16;
 
 /// Why there is no stack.
 #[derive(Debug, Error)]
 pub enum NoStack {
-    /// It did not answer in time: it waits in the system or in native code, or its process is stopped.
+    /// No answer in time: the worker is in a system call or native code, or its process is stopped.
     #[error("the worker runs no JavaScript that could be asked")]
     NoAnswer,
-    /// Its Node cannot be asked.
+    /// Its Node does not support interrupts.
     #[error("its Node cannot tell: {0}")]
     Unreachable(String),
-    /// It is dead, or cut off.
+    /// The worker has exited, or is cut off.
     #[error("there is no such worker")]
     Exited,
-    /// It answered what is no answer.
+    /// The answer is invalid.
     #[error(transparent)]
     Nonsense(#[from] AnswerError),
-    /// The system refused.
+    /// A system call failed.
     #[error(transparent)]
     System(#[from] SysError),
 }
 
-/// What is to be done with a stack, or with the reason why there is none.
+/// The callback for a stack, or for the reason why there is none.
 pub(super) struct OnStack(Box<dyn FnOnce(Result<String, NoStack>) + Send>);
 
 impl OnStack {
@@ -64,19 +64,19 @@ impl fmt::Debug for OnStack {
 pub(super) struct Lifeline {
     socket: AsyncFd<Arc<Descriptor>>,
     closer: Closer,
-    /// One question at a time, or two would take each other's answers.
+    /// One request at a time, because two would take each other's answers.
     asking: Mutex<()>,
 }
 
 impl Lifeline {
-    /// To be called on the control thread.
+    /// Must be called on the control thread.
     pub(super) fn new(socket: OwnedFd, closer: &Closer) -> Result<Self, SysError> {
         let socket = Arc::new(Descriptor::foreign(socket, closer));
         let socket = watch(socket, Interest::READABLE, "watching a lifeline")?;
         Ok(Self { socket, closer: closer.clone(), asking: Mutex::new(()) })
     }
 
-    /// Asks for the stack, and waits for it no longer than `limit`.
+    /// Requests the stack, and waits for it at most `limit`.
     pub(super) async fn stack(&self, limit: Duration) -> Result<String, NoStack> {
         tokio::time::timeout(limit, self.ask()).await.unwrap_or(Err(NoStack::NoAnswer))
     }
@@ -89,7 +89,7 @@ impl Lifeline {
                 break;
             }
         }
-        // Full: it has not even read the questions before. There is no use in another.
+        // Full: earlier requests have not even been read, so another would not help.
         match send(self.socket.as_fd(), ASK, &[]) {
             Ok(Sent::Done | Sent::Full | Sent::TooManyOnTheirWay) => {}
             Err(error) if error.is_peer_gone() => return Err(NoStack::Exited),
@@ -106,7 +106,8 @@ impl Lifeline {
     }
 
     fn read(&self, bytes: &mut [u8]) -> Result<Option<Answer>, NoStack> {
-        // No worker has a descriptor to send us here. While those wait that it has sent, it is not read any further.
+        // Workers must not send descriptors here. While such descriptors wait to be closed, the lifeline is
+        // not read.
         if self.closer.is_full() {
             return Err(NoStack::Exited);
         }
@@ -129,7 +130,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(30);
 
-    /// Runs a question while a worker says `answers` as soon as it is asked, after having said `before`.
+    /// Requests a stack from a worker that has sent `before`, and sends `answers` as soon as it is asked.
     fn ask(before: &[&[u8]], answers: &[&[u8]], limit: Duration) -> Result<String, NoStack> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! What the service manager is told of a supervised cluster.
+//! Notifications about a supervised cluster to the service manager.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,19 +11,20 @@ use rcluster_core::notify::watchdog_period;
 use rcluster_sys::error::SysError;
 use rcluster_sys::notify::{Notifier, monotonic_usec};
 
-/// Tells systemd, or another program that speaks its protocol, when the cluster is ready, reloads, stops, and is alive.
+/// Notifies systemd, or another manager with its protocol, when the cluster is ready, reloads or stops, and
+/// that it is alive.
 pub(super) struct Systemd {
     notifier: Notifier,
-    /// All workers have been ready once: the service has started.
+    /// Whether all workers have been ready once: the service has started.
     started: bool,
-    /// Only where the service manager has a watchdog.
+    /// Only if the service manager has a watchdog.
     watchdog: Option<(Liveness, Probes)>,
-    /// The last notification failed, and that has been reported.
+    /// Whether the last notification failed, which has been reported.
     unreachable: bool,
 }
 
 impl Systemd {
-    /// `None` if nobody wants to know.
+    /// `None` if no notifications are expected.
     pub(super) fn from_environment(now: Duration) -> Result<Option<Self>, SysError> {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(None) };
         let (usec, pid) = (std::env::var_os("WATCHDOG_USEC"), std::env::var_os("WATCHDOG_PID"));
@@ -41,8 +42,8 @@ impl Systemd {
         self.watchdog.as_ref().map(|(liveness, _)| liveness.next_deadline())
     }
 
-    /// Time has passed. The manager is told that we are alive when this thread, which calls this, and all others have
-    /// turned since the last time. Returns which one has not, once for each time that it is blocked.
+    /// Time has passed. Feeds the watchdog if this thread, which is the caller, and all others have responded
+    /// since the last time. Otherwise returns the thread that has not, once for each time that it is blocked.
     pub(super) fn tick(
         &mut self,
         now: Duration,
@@ -60,20 +61,21 @@ impl Systemd {
         }
     }
 
-    /// Fails once for each time that the manager cannot be reached: the watchdog alone may send many messages a second.
+    /// Fails once for each time that the manager cannot be reached: the watchdog alone may send many messages
+    /// a second.
     fn send(&mut self, state: &str) -> Result<(), SysError> {
         let sent = self.notifier.send(state);
         let is_reported = std::mem::replace(&mut self.unreachable, sent.is_err());
         if is_reported { Ok(()) } else { sent }
     }
 
-    /// The cluster has decided something, and stands like this.
+    /// Supervision has announced an event; `cluster` is the state after it.
     pub(super) fn hear(&mut self, event: &Event, cluster: &Stats) -> Result<(), SysError> {
         let status = format!("STATUS={} of {} workers are ready", cluster.ready, cluster.workers);
         match event {
             Event::Ready { .. } if !self.started && cluster.ready >= cluster.workers => {
                 self.send(&format!("READY=1\n{status}"))?;
-                // What was not heard is said again, with the next worker that is ready.
+                // If it was not delivered, it is repeated when the next worker is ready.
                 self.started = !self.unreachable;
                 Ok(())
             }
@@ -81,7 +83,7 @@ impl Systemd {
                 self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n{status}", monotonic_usec()?))
             }
             Event::ReloadDone { .. } => self.send(&format!("READY=1\n{status}")),
-            // The service goes on, with the old code.
+            // The service keeps running, with the old code.
             Event::ReloadFailed { failure, .. } => {
                 self.send(&format!("READY=1\nSTATUS=The reload failed: {failure}"))
             }
@@ -104,7 +106,7 @@ mod tests {
     use crate::io::barrier::Barrier;
     use crate::io::dispatcher::{Command, Dispatcher};
     use crate::io::forward::{BoundFront, FrontAddress, FrontOptions, Reach};
-    use rcluster_core::control::supervise::{Input, Options, Output, Supervise, Vitals};
+    use rcluster_core::control::supervise::{Input, Options, Output, SpawnOrder, Supervise, Vitals};
     use rcluster_core::forward::Config;
     use rcluster_core::ids::WorkerId;
     use rcluster_core::schedule::Policy;
@@ -116,7 +118,7 @@ mod tests {
         let tickets: Vec<_> = out
             .drain(..)
             .filter_map(|output| match output {
-                Output::Spawn { ticket, .. } => Some(ticket),
+                Output::Spawn(SpawnOrder { ticket, .. }) => Some(ticket),
                 _ => None,
             })
             .collect();
@@ -170,7 +172,7 @@ mod tests {
         systemd.hear(&ready(1), &stats(1)).unwrap_err();
         systemd.hear(&ready(2), &stats(2)).unwrap();
 
-        // It is back, and still does not know that the service has started.
+        // It is back, and has not been notified yet that the service has started.
         let name = format!("rcluster-systemd-gone-{}", std::process::id());
         let back =
             UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes()).unwrap()).unwrap();
@@ -184,7 +186,7 @@ mod tests {
         systemd.hear(&ready(6), &stats(2)).unwrap();
     }
 
-    /// A service manager of the test's own, and what is told to it.
+    /// A service manager for the test, and its notifier.
     fn manager(name: &str, period: Duration) -> (UnixDatagram, Systemd) {
         let name = format!("rcluster-systemd-{name}-{}", std::process::id());
         let manager =
@@ -202,7 +204,7 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_secs(10);
 
-    /// Returns when the thread that `then` speaks to has done all that it was told before.
+    /// Returns when the thread that runs `then`'s barrier has carried out the commands before it.
     fn wait_for(then: impl FnOnce(Barrier)) {
         let (done, wait) = channel();
         then(Barrier::new(move || done.send(()).unwrap()));
@@ -224,7 +226,7 @@ mod tests {
         forwarding
     }
 
-    /// Feeds, blocks a thread, and lets it go. `then` does something on that thread.
+    /// Feeds the watchdog, blocks a thread, and releases it. `then` runs a barrier on that thread.
     fn check(name: &str, blocked: &str, threads: Threads<'_>, then: &dyn Fn(Barrier)) {
         let flush_except = |except: &str| {
             if except != "dispatcher" {
@@ -242,7 +244,7 @@ mod tests {
         systemd.tick(PERIOD / 4, threads).unwrap();
         assert_eq!(heard(&manager), "", "it is not yet time");
 
-        // The thread answers what it was asked before, and is blocked behind that.
+        // The thread answers earlier barriers, and then blocks.
         let (release, held) = channel::<()>();
         then(Barrier::new(move || assert!(held.recv().is_err(), "released by dropping the other end")));
         assert_eq!(systemd.tick(PERIOD / 2, threads).unwrap(), None);
@@ -281,7 +283,7 @@ mod tests {
         let (ended, wait) = channel::<()>();
         dispatcher.tell(Command::Barrier(Barrier::new(move || {
             let _ended = ended;
-            // Quietly: a thread that ends by a failure of its own.
+            // Without a panic message, unlike a real failure of the thread.
             std::panic::resume_unwind(Box::new("the test ends the thread"));
         })));
         assert!(wait.recv().is_err(), "dropped by the unwinding");

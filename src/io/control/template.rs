@@ -1,8 +1,9 @@
-//! What supervised workers are started with.
+//! How supervised workers are started.
 
 use std::ffi::CString;
 
 use super::launch::{Inspect, Launch, Launched, Ports};
+use super::operator::OperatorSetup;
 use super::shared::Common;
 use super::workers::SupervisedWorker;
 use rcluster_core::control::supervise::Options;
@@ -11,19 +12,24 @@ use rcluster_core::wire::{Settings, milliseconds};
 use rcluster_sys::error::SysError;
 use rcluster_sys::memory::Memory;
 
-/// How a supervised cluster is to be kept up.
+/// The setup of a supervised cluster.
 #[derive(Debug)]
 pub struct SuperviseSetup {
-    /// What the operator has chosen.
+    /// The app's options.
     pub options: Options,
-    /// What workers are started with.
+    /// How workers are started.
     pub launch: Launch,
-    /// Chance, for waits and limits.
+    /// A random seed, for waits and limits.
     pub seed: u64,
+    /// What the control socket needs.
+    pub operator: OperatorSetup,
 }
 
-/// Starts supervised workers, without asking JavaScript.
-pub(super) struct Template(SuperviseSetup);
+/// Starts supervised workers, without JavaScript.
+pub(super) struct Template {
+    options: Options,
+    launch: Launch,
+}
 
 /// A supervised worker that has been started.
 pub(super) struct Started {
@@ -35,36 +41,36 @@ pub(super) struct Started {
 }
 
 impl Template {
-    pub(super) fn new(setup: SuperviseSetup) -> Self {
-        Self(setup)
+    pub(super) fn new(options: Options, launch: Launch) -> Self {
+        Self { options, launch }
     }
 
-    /// What workers are started with from now on.
+    /// Replaces the launch of workers from now on.
     pub(super) fn relaunch(&mut self, mut launch: Launch) {
-        // The workers that are there keep their ports.
+        // The running workers keep their ports.
         if let Some(Inspect { ports: Ports::Chosen(new), .. }) = &mut launch.inspect
-            && let Some(Inspect { ports: Ports::Chosen(old), .. }) = &mut self.0.launch.inspect
+            && let Some(Inspect { ports: Ports::Chosen(old), .. }) = &mut self.launch.inspect
         {
             old.choose_anew(std::mem::take(new).into_ports());
             *new = std::mem::take(old);
         }
-        self.0.launch = launch;
+        self.launch = launch;
     }
 
     pub(super) fn add_inspect_ports(&mut self, ports: Vec<String>) {
-        if let Some(Inspect { ports: Ports::Chosen(chosen), .. }) = &mut self.0.launch.inspect {
+        if let Some(Inspect { ports: Ports::Chosen(chosen), .. }) = &mut self.launch.inspect {
             chosen.add(ports);
         }
     }
 
-    /// A worker has ended: the port of its inspector is free.
+    /// A worker has exited: the port of its inspector is free.
     pub(super) fn on_exit(&mut self, worker: WorkerId) {
-        if let Some(Inspect { ports: Ports::Chosen(chosen), .. }) = &mut self.0.launch.inspect {
+        if let Some(Inspect { ports: Ports::Chosen(chosen), .. }) = &mut self.launch.inspect {
             chosen.on_exit(worker);
         }
     }
 
-    /// Starts a worker; without a slot for the time being, if it is a standby.
+    /// Starts a worker, without a slot if it is a standby.
     pub(super) fn start(
         &mut self,
         slot: Option<Slot>,
@@ -73,21 +79,29 @@ impl Template {
     ) -> Result<Started, SysError> {
         let worker = common.numbers.next();
         let own = self.own(worker, slot, retry)?;
-        let inspect = self.0.launch.inspect.as_mut();
+        let inspect = self.launch.inspect.as_mut();
         let inspect_port = inspect.map(|inspect| inspect.port(worker, &common.inspectors));
-        let started = self.0.launch.start(worker, slot, own, inspect_port.as_deref(), &common.forwarding);
+        let started = self.launch.start(
+            worker,
+            slot,
+            own,
+            inspect_port.as_deref(),
+            &common.forwarding,
+            common.logs.captured(),
+        );
         let launched = started.inspect_err(|_| self.on_exit(worker))?;
         let pid = launched.child.pid.as_raw();
-        let limited = self.0.options.recycle.memory.is_some();
-        // Without its figures a worker is not recycled for its memory, which is no reason to have none.
+        let recycle = &self.options.recycle;
+        let limited = recycle.memory.is_some() || recycle.memory_share.is_some();
+        // A worker whose memory cannot be read is not recycled for it, but is started all the same.
         let memory = limited.then(|| Memory::of(pid).ok()).flatten();
         let supervised = SupervisedWorker { pid, memory, newcomer: None, external: None };
         Ok(Started { worker, supervised, launched, inspect_port })
     }
 
-    /// What is a worker's own in its environment.
+    /// The part of the environment that only this worker gets.
     fn own(&self, worker: WorkerId, slot: Option<Slot>, retry: bool) -> Result<Vec<CString>, SysError> {
-        let options = &self.0.options;
+        let options = &self.options;
         let settings = Settings {
             slot,
             standby: slot.is_none(),

@@ -9,7 +9,7 @@ use super::commands::Command;
 use super::messages::Heard;
 use super::shell::Shell;
 
-/// Runs until the queue of commands ends. The root of the thread: a panic is told, or nobody would hear of it.
+/// Runs until the queue of commands is closed. As the root of the thread, it catches a panic and reports it.
 pub(super) fn run(
     mut shell: Shell,
     runtime: &tokio::runtime::Runtime,

@@ -1,4 +1,4 @@
-//! One worker, as the control thread knows it: its process, and what links it to the primary.
+//! One worker, seen by the control thread: its process, and its link to the primary.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -9,60 +9,66 @@ use tokio::sync::mpsc;
 
 use super::external::External;
 use super::launch::{Link, Newcomer};
+use super::logs::SharedLogs;
 use super::messages::Heard;
 use super::socket::{ControlSocket, SocketError};
 use super::stack::{Lifeline, NoStack, OnStack};
+use rcluster_core::control::operator::RecentTurns;
 use rcluster_core::control::supervise::{KillSignal, Vitals};
 use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::metrics::Spent;
 use rcluster_core::wire::ToWorker;
 use rcluster_sys::async_fd::watch;
+use rcluster_sys::clock::monotonic;
 use rcluster_sys::closer::Closer;
 use rcluster_sys::error::{Doing, SysError};
 use rcluster_sys::exit::{SIGKILL, SIGTERM, has_ended, send_signal};
+use rcluster_sys::figures::cpu_time;
 use rcluster_sys::memory::Memory;
-use rcluster_sys::scoreboard::Scoreboard;
+use rcluster_sys::scoreboard::{EventLoopLook, Scoreboard};
 
-/// How long the control socket of a dead worker may take to end.
+/// How long the control socket of a dead worker may take to be read to its end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// How often the end of a worker is looked for that cannot be waited for.
+/// The polling interval for workers whose end the kernel cannot report.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// A worker, until it has been reaped.
 pub(super) struct WorkerHandle {
     pub(super) pidfd: Arc<OwnedFd>,
-    /// None for a standby.
+    /// `None` for a standby.
     pub(super) slot: Option<Slot>,
-    /// None once it is cut off.
+    /// `None` once it is cut off.
     socket: Option<ControlSocket>,
-    /// Closed together with the socket: its hang-up is what ends a worker whose loop is blocked.
+    /// Closed together with the socket: the hang-up ends a worker whose event loop is blocked.
     lifeline: Option<Arc<Lifeline>>,
     board: Arc<Scoreboard>,
-    /// It has said that it listens at an address of its own.
+    /// Whether it has reported that it listens on an address of its own.
     pub(super) listens_alone: bool,
-    /// None unless supervised.
+    /// `None` unless it is supervised.
     pub(super) supervised: Option<SupervisedWorker>,
 }
 
-/// What the control thread has of a supervised worker besides.
+/// Additional state of a supervised worker.
 pub(super) struct SupervisedWorker {
     pub(super) pid: i32,
-    /// None where nobody limits it.
+    /// `None` if its memory is not limited.
     pub(super) memory: Option<Memory>,
-    /// A standby's: by what it gets connections once it is promoted.
+    /// Of a standby: what gives it connections once it is promoted.
     pub(super) newcomer: Option<Newcomer>,
-    /// Looks for the first server of an external program, as long as this is kept.
+    /// Polls for the first server of an external program, while it is kept.
     pub(super) external: Option<External>,
 }
 
 impl WorkerHandle {
-    /// Begins to listen to a worker and to wait for its end. The second value says why its link cannot be used, if so.
+    /// Starts to read from a worker and to wait for its end. The second value is the error if its link cannot
+    /// be used.
     pub(super) fn adopt(
         worker: WorkerId,
         slot: Option<Slot>,
         pidfd: Arc<OwnedFd>,
         link: Link,
-        heard: &mpsc::Sender<Heard>,
+        (heard, logs): (&mpsc::Sender<Heard>, SharedLogs),
     ) -> (Self, Option<SysError>) {
         let Link { control, lifeline, board, .. } = link;
         let closer = Closer::new();
@@ -77,38 +83,40 @@ impl WorkerHandle {
         let (watched, heard) = (Arc::clone(&pidfd), heard.clone());
         tokio::task::spawn_local(async move {
             if let Err(error) = wait_for_end(Arc::clone(&watched)).await {
-                // The control thread has stopped when nobody listens.
+                // The send fails only if the control thread has stopped.
                 let _stopped = heard.send(Heard::Unwatched(worker, error)).await;
                 look_for_end(&watched).await;
             }
-            // What it has said comes before its end. The kernel has closed its end of the control
-            // socket, unless a process that it started holds it: that is not waited for long.
+            // Its frames come before its end. The kernel has closed its end of the control socket, unless a
+            // child process of it holds that: hence the short limit.
             if let Some(all_read) = all_read {
                 let _ = tokio::time::timeout(LAST_WORDS, all_read).await;
             }
-            // The control thread has stopped when nobody listens.
+            logs.finish(worker).await;
+            // The send fails only if the control thread has stopped.
             let _stopped = heard.send(Heard::Ended(worker)).await;
         });
         (Self { pidfd, slot, socket, lifeline, board, listens_alone: false, supervised: None }, failure)
     }
 
-    /// Whether it can be written to.
+    /// Whether its control socket can be used.
     pub(super) fn is_linked(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// Hangs up.
+    /// Closes the control socket and the lifeline.
     pub(super) fn unlink(&mut self) {
         self.lifeline = None;
         self.socket = None;
     }
 
-    /// Writes a frame to the worker, unless it is cut off.
+    /// Sends a frame to the worker, unless it is cut off.
     pub(super) fn send(&self, frame: &ToWorker, fd: Option<OwnedFd>) -> Result<(), SocketError> {
         self.socket.as_ref().map_or(Ok(()), |socket| socket.send(frame, fd))
     }
 
-    /// See [`ControlSocket::flush`]. Dropping `done` is an answer, too: nobody listens to this worker.
+    /// See [`ControlSocket::flush`]. If the socket is no longer read, `done` is dropped, which is an answer
+    /// as well.
     pub(super) fn flush(&self, done: std::sync::mpsc::Sender<()>) {
         if let Some(socket) = &self.socket {
             socket.flush(done);
@@ -120,20 +128,20 @@ impl WorkerHandle {
             KillSignal::Term => SIGTERM,
             KillSignal::Kill => SIGKILL,
         };
-        // It can only be dead already, of which we hear in due time.
+        // It fails only if the worker has died, which is reported separately.
         let _ = send_signal(self.pidfd.as_fd(), number);
     }
 
-    /// Sends word again that the worker has ended, a moment from now.
+    /// Reports the end of the worker again, after [`LOOK`].
     pub(super) fn look_again(worker: WorkerId, heard: mpsc::Sender<Heard>) {
         tokio::task::spawn_local(async move {
             tokio::time::sleep(LOOK).await;
-            // The control thread has stopped when nobody listens.
+            // The send fails only if the control thread has stopped.
             let _stopped = heard.send(Heard::Ended(worker)).await;
         });
     }
 
-    /// Asks where the worker is, in a task of its own: nobody else has to wait for the answer.
+    /// Requests the worker's stack, in a task of its own, so that nothing else waits for the answer.
     pub(super) fn capture_stack(this: Option<&Self>, limit: Duration, then: OnStack) {
         let lifeline = this.and_then(|handle| handle.lifeline.clone());
         tokio::task::spawn_local(async move {
@@ -144,7 +152,18 @@ impl WorkerHandle {
         });
     }
 
-    /// What a supervised worker shows just now.
+    /// The process id of a supervised worker.
+    pub(super) fn pid(&self) -> Option<i32> {
+        self.supervised.as_ref().map(|it| it.pid)
+    }
+
+    /// The counts of a supervised worker so far.
+    pub(super) fn spent(&self) -> Option<Spent> {
+        let Vitals { clients, .. } = self.vitals()?;
+        Some(Spent { cpu_ms: self.pid().and_then(cpu_time), busy: self.busy(), clients: Some(clients) })
+    }
+
+    /// A sample of a supervised worker.
     pub(super) fn vitals(&self) -> Option<Vitals> {
         let supervised = self.supervised.as_ref()?;
         Some(Vitals {
@@ -155,25 +174,32 @@ impl WorkerHandle {
         })
     }
 
-    /// The resident memory of a supervised worker in bytes. One that has just ended has none.
+    /// The resident memory of a supervised worker in bytes. `None` if it has just ended.
     pub(super) fn resident(&self) -> Option<u64> {
         Memory::of(self.supervised.as_ref()?.pid).ok()?.resident()
     }
 
-    /// How long its event loop has been at work. A program that is not Node has nothing to say about that.
+    /// The recent activity of its event loop. `None` if the worker does not report it.
+    pub(super) fn recent_turns(&self) -> Option<RecentTurns> {
+        let EventLoopLook { recent_turns: turns, recent_busy: busy, recent: time, .. } =
+            self.board.event_loop(monotonic())?;
+        Some(RecentTurns { busy, time, turns })
+    }
+
+    /// How long its event loop has been busy in total. `None` for an external program.
     pub(super) fn busy(&self) -> Option<Duration> {
         (self.board.turns() > 0).then(|| self.board.busy())
     }
 }
 
-/// Where the system has no room to watch one more.
+/// Polls, for when the system cannot watch another descriptor.
 async fn look_for_end(pidfd: &OwnedFd) {
     while !has_ended(pidfd) {
         tokio::time::sleep(LOOK).await;
     }
 }
 
-/// A pidfd can be read from the moment its process is dead.
+/// A pidfd becomes readable when its process ends.
 async fn wait_for_end(pidfd: Arc<OwnedFd>) -> Result<(), SysError> {
     let doing = "waiting for a worker to end";
     let watched = watch(pidfd, Interest::READABLE, doing)?;

@@ -1,8 +1,9 @@
-//! Accepting from a socket that workers hold as well, on a thread that may block.
+//! Accepts from a socket that workers also hold, on a thread that may block.
 //!
-//! Whether accept(2) blocks when nobody waits is a matter of the open socket (`O_NONBLOCK`, `SO_RCVTIMEO`), which any
-//! process that holds it can change at any moment, and any of them may take the client that has just been announced.
-//! So the dispatcher never accepts from such a socket itself. It orders it, and goes on.
+//! Whether accept(2) blocks when no client waits depends on the open file description (`O_NONBLOCK`,
+//! `SO_RCVTIMEO`), which every process that holds the socket can change at any time. Also, any of them can
+//! accept the client that has just been reported. So the dispatcher never accepts from such a socket itself:
+//! it orders this thread to, and does not wait.
 
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
@@ -13,17 +14,17 @@ use rcluster_sys::closer::Descriptor;
 use rcluster_sys::error::{Doing, SysError};
 use rcluster_sys::listen::{accept, has_client, stop_listening};
 
-/// How many connections one order brings at the most.
+/// The maximum number of connections accepted for one order.
 const BURST: usize = 64;
 
-/// What came of an order, as it comes.
+/// A result of an order, sent as it occurs.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// A connection; there may be more.
+    /// A connection. More results follow.
     Connection(OwnedFd),
-    /// Nobody waits any more, or it was enough for one order. The last of an order.
+    /// No more clients wait, or the limit is reached. The last result of an order.
     Done,
-    /// It cannot be done. The last of an order.
+    /// Accepting failed. The last result of an order.
     Failed(SysError),
 }
 
@@ -32,12 +33,12 @@ pub(super) enum Outcome {
 pub(super) struct Acceptor {
     socket: Arc<Descriptor>,
     orders: SyncSender<()>,
-    /// Its last order has not been answered by [`Outcome::Done`] or [`Outcome::Failed`].
+    /// Whether the last order has not been answered with [`Outcome::Done`] or [`Outcome::Failed`] yet.
     busy: bool,
 }
 
 impl Acceptor {
-    /// Starts the thread, on which `tell` is called with each outcome.
+    /// Starts the thread, which calls `tell` with each outcome.
     pub(super) fn start(
         socket: Arc<Descriptor>,
         tell: impl Fn(Outcome) + Send + 'static,
@@ -54,9 +55,9 @@ impl Acceptor {
         Ok(Self { socket, orders, busy: false })
     }
 
-    /// Orders to accept whoever waits, unless that has been ordered already.
+    /// Orders the thread to accept all waiting clients, unless such an order is pending.
     pub(super) fn order(&mut self) {
-        // There is room for one order, and the thread lives as long as this.
+        // The queue has room for one order, and the thread lives as long as this.
         self.busy = self.busy || self.orders.try_send(()).is_ok();
     }
 
@@ -64,7 +65,7 @@ impl Acceptor {
         self.busy
     }
 
-    /// Its order has been answered.
+    /// The pending order has been answered.
     pub(super) fn answered(&mut self) {
         self.busy = false;
     }
@@ -72,7 +73,7 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        // It may be blocked for ever; nobody is to be accepted here any more.
+        // The thread may be blocked forever, and must not accept anything more.
         if self.busy {
             stop_listening(&*self.socket);
         }
@@ -85,10 +86,10 @@ fn carry_out(socket: &impl AsFd, tell: &impl Fn(Outcome)) {
             break;
         }
         match accept(socket) {
-            // Each at once: the next call may block.
+            // Sent one by one, because the next call may block.
             Ok(Some(connection)) => tell(Outcome::Connection(connection)),
             Ok(None) => break,
-            // That client is gone, the next one is as good as any.
+            // The error concerns that client only; try the next one.
             Err(error) if error.is_of_the_connection() => {}
             Err(error) => return tell(Outcome::Failed(error)),
         }
@@ -107,7 +108,7 @@ mod tests {
 
     #[test]
     fn an_order_brings_all_who_wait_and_a_blocked_one_ends_with_the_acceptor() {
-        // As if a worker had made it blocking, and taken the client that was announced.
+        // As if a worker had made the socket blocking and accepted the reported client.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let socket = Arc::new(Descriptor::foreign(listener.into(), &Closer::new()));

@@ -15,12 +15,12 @@ use rcluster_sys::headroom::{limit, room_for, room_for_any_message};
 use rcluster_sys::passing::{Received, Sent, peek, receive, send, send_from};
 use rcluster_sys::scoreboard::Scoreboard;
 
-/// Connections that go out in one message: new ones, or such that a worker has handed over.
+/// Connections that are sent in one message: either all new, or all handed over.
 pub(super) struct Batch {
     message: Writer,
     entries: Vec<(ListenerId, Option<Kept>)>,
     conns: Vec<Descriptor>,
-    /// How many there are at the most.
+    /// The maximum number of connections.
     limit: usize,
 }
 
@@ -30,7 +30,7 @@ type Entry = (ListenerId, Option<Kept>, Descriptor);
 impl Batch {
     fn new() -> Self {
         Self {
-            // The worker has inherited our limit.
+            // The worker has inherited the primary's descriptor limit.
             limit: batch_limit(limit()),
             message: Writer::new(Tag::Connections),
             entries: Vec::with_capacity(MAX_CONNECTIONS),
@@ -46,7 +46,7 @@ impl Batch {
         self.conns.len() >= self.limit
     }
 
-    /// Whether this one can go out together with those that are in the batch.
+    /// Whether this connection may be sent together with those in the batch.
     pub(super) fn takes(&self, kept: Option<Kept>) -> bool {
         self.entries.first().is_none_or(|(_, first)| first.is_some() == kept.is_some())
     }
@@ -68,59 +68,60 @@ impl Batch {
     }
 }
 
-/// How many of the connections sent last may come back with what the app has said about them: more than are ever
-/// on their way.
+/// The number of sent connections for which the app's choice is remembered, in case they come back: more than
+/// can be in flight.
 const REMEMBERED: usize = 256;
 
 /// A connection that its worker has not received.
 pub(super) struct Unreceived {
     pub(super) listener: ListenerId,
     pub(super) fd: Descriptor,
-    /// Whom the app has chosen for it.
+    /// The worker that the app has chosen for it.
     pub(super) chosen: Option<WorkerId>,
-    /// What is known of it if a worker has handed it over.
+    /// The state known from the worker that has handed it over.
     pub(super) kept: Option<Kept>,
 }
 
-/// What became of a batch. Without anything in it, it was sent.
+/// The result of sending a batch. The default value means that it was sent.
 #[derive(Default)]
 #[must_use]
 pub(super) struct Sending {
-    /// What could not be sent: the channel is full or broken.
+    /// What could not be sent, because the channel is full or broken.
     pub(super) unsent: Vec<Unreceived>,
-    /// Why nothing can be sent to this worker any more.
+    /// Why this worker can be sent nothing more.
     pub(super) broken: Option<WorkerError>,
-    /// The system takes no more descriptors on their way from this user.
+    /// Whether the kernel accepts no more descriptors in flight from this user.
     pub(super) jammed: bool,
 }
 
-/// What was received in a worker's stead.
+/// Connections reclaimed from a worker.
 pub(super) struct Reclaimed {
     pub(super) conns: Vec<Unreceived>,
-    /// Nothing had to be left in the channel.
+    /// Whether nothing had to stay in the channel.
     pub(super) all: bool,
 }
 
-/// One worker, as the dispatcher knows it.
+/// One worker, seen by the dispatcher.
 pub(super) struct WorkerChannel {
     pub(super) slot: Slot,
     pub(super) pid: i32,
     channel: Watched,
-    /// The worker's own end, kept open here: what the worker has not received is not lost with
-    /// the worker. For the same reason a send to a dead worker succeeds, so death is known by its
-    /// pidfd and not by this channel.
+    /// A duplicate of the worker's own end, kept open here so that unreceived connections survive the
+    /// worker's death. For the same reason sending to a dead worker succeeds: its death is detected by its
+    /// pidfd, not by this channel.
     worker_end: Descriptor,
-    /// Closes what the worker has, or may have, a hold on.
+    /// Closes descriptors that the worker also holds, or may hold.
     closer: Closer,
     pub(super) board: Arc<Scoreboard>,
     pub(super) batch: Batch,
-    /// Whom the app has chosen for the connections sent last, the newest at the end. A descriptor does not say.
+    /// The app's choice for each connection sent last, newest at the end. The channel does not return this
+    /// information.
     chosen: VecDeque<Option<WorkerId>>,
-    /// It has broken the rules: nothing that it says is read any more.
+    /// Whether it is cut off: its messages are not read any more.
     pub(super) cut_off: bool,
-    /// The worker is dead, and is reaped as soon as there is room for what it leaves.
+    /// Whether the worker has died. It is removed as soon as there are descriptors for its connections.
     pub(super) dead: bool,
-    /// How many connections it has handed over.
+    /// The number of connections that it has handed over.
     pub(super) handed_over: u64,
 }
 
@@ -136,7 +137,7 @@ impl WorkerChannel {
         Self {
             slot,
             pid,
-            // Messages that are in them when they close bring descriptors with them.
+            // Messages still in the sockets when they close contain descriptors.
             channel: Watched::new(Descriptor::foreign(channel, &closer)),
             worker_end: Descriptor::foreign(worker_end, &closer),
             closer,
@@ -149,7 +150,7 @@ impl WorkerChannel {
         }
     }
 
-    /// Puts a connection, for which the app may have chosen somebody, into the batch.
+    /// Adds a connection to the batch, with the worker that the app has chosen, if any.
     pub(super) fn push(
         &mut self,
         listener: ListenerId,
@@ -164,7 +165,8 @@ impl WorkerChannel {
         self.batch.push(listener, kept, fd);
     }
 
-    /// These, oldest first, are the last that were sent. With what the app has said about them.
+    /// Restores the app's choices for connections that have come back: `conns`, oldest first, are the last
+    /// ones sent.
     fn unreceived(&mut self, conns: Vec<Entry>) -> Vec<Unreceived> {
         let mut chosen = self.chosen.split_off(self.chosen.len().saturating_sub(conns.len()));
         let forgotten = conns.len() - chosen.len();
@@ -183,7 +185,7 @@ impl WorkerChannel {
         let (broken, jammed) =
             match send_from(self.channel.as_fd(), self.batch.message.bytes(), &self.batch.conns) {
                 Ok(Sent::Done) => {
-                    // The kernel's references are on their way: ours are closed.
+                    // The kernel holds references now, so these can be closed.
                     self.batch.message.clear();
                     self.batch.entries.clear();
                     self.closer.close_sent(self.batch.conns.drain(..));
@@ -200,18 +202,18 @@ impl WorkerChannel {
         Sending { unsent: self.unreceived(conns), broken, jammed }
     }
 
-    /// Makes a worker whose loop is blocked wake us when it turns again. The error is the worker's.
+    /// Makes a worker whose event loop is blocked report when it turns again. The error concerns the worker.
     pub(super) fn probe(&self) -> Result<(), WorkerError> {
         match send(self.channel.as_fd(), Writer::new(Tag::Probe).bytes(), &[])? {
-            // A channel that is full wakes the worker as well.
+            // A full channel also wakes the worker.
             Sent::Done | Sent::Full | Sent::TooManyOnTheirWay => Ok(()),
         }
     }
 
-    /// Receives in the worker's stead everything it has not received, in order, and empties the
-    /// batch. What this process has no descriptors for stays where it is.
+    /// Reclaims everything that the worker has not received, in order, and empties the batch. Connections for
+    /// which this process has no descriptors stay in the channel.
     ///
-    /// A channel that the worker has broken has nothing more to take.
+    /// If the worker has broken the channel, nothing more can be reclaimed.
     pub(super) fn reclaim(&mut self) -> Reclaimed {
         let mut taken = Vec::new();
         let mut bytes = [0; MAX_MESSAGE];
@@ -226,10 +228,10 @@ impl WorkerChannel {
                 }
                 Err(_broken) => break,
             }
-            // What we sent ourselves is well-formed. Only when others have used up the room just
-            // now is it cut, and then the first ones are there.
+            // These are our own messages, so they are well-formed. One is truncated only if descriptors have
+            // run out just now, and then its first descriptors are there.
             let received = receive(self.worker_end.as_fd(), &mut bytes, &mut fds);
-            // The worker may have looked at the message and left it there, which gave it these as well.
+            // The worker may have peeked at the message, which gave it these descriptors as well.
             let mut conns = self.foreign(&mut fds);
             let Ok(Received::Message { len, cut }) = received else { break };
             whole &= !cut;
@@ -241,13 +243,13 @@ impl WorkerChannel {
         }
         taken.extend(self.batch.take());
         if !(all && whole) {
-            // With gaps in between nobody can tell which is which.
+            // With gaps, the choices can no longer be assigned.
             self.chosen.clear();
         }
         Reclaimed { conns: self.unreceived(taken), all }
     }
 
-    /// Reads one message of the worker; None when there is none.
+    /// Reads one message of the worker; `None` if there is none.
     pub(super) fn read(
         &self,
         bytes: &mut [u8],
@@ -259,28 +261,29 @@ impl WorkerChannel {
         match outcome? {
             Received::Message { len, cut: false } => Ok(Some(len)),
             Received::Message { cut: true, .. } => Err(WorkerError::new("a worker's message was cut short")),
-            // We hold the other end ourselves: it is an empty message and not the end.
+            // This process holds the other end itself, so this is an empty message and not the end of the
+            // stream.
             Received::Closed => Err(WorkerError::new("a worker sent an empty message")),
             Received::Empty => Ok(None),
         }
     }
 
-    /// What has been received is the worker's as well as ours.
+    /// Descriptors received from the channel, which the worker also holds.
     fn foreign(&self, fds: &mut Vec<OwnedFd>) -> Vec<Descriptor> {
         fds.drain(..).map(|fd| Descriptor::foreign(fd, &self.closer)).collect()
     }
 
-    /// Whether so many of the worker's descriptors wait to be closed that no more should be taken from it.
+    /// Whether so many of the worker's descriptors wait to be closed that no more must be taken from it.
     pub(super) fn is_held_up(&self) -> bool {
         self.closer.is_full()
     }
 
-    /// Whether what the worker says next can be received: it may bring descriptors.
+    /// Whether there are enough descriptors to receive the worker's next message.
     pub(super) fn can_read(&self) -> Result<bool, WorkerError> {
         Ok(Self::has_room(&self.channel)?)
     }
 
-    /// Whether there is room for all the descriptors of the next message.
+    /// Whether there is room for all descriptors of the next message.
     fn has_room(socket: &impl AsFd) -> Result<bool, SysError> {
         if room_for_any_message() {
             return Ok(true);
@@ -290,13 +293,13 @@ impl WorkerChannel {
         Ok(next.is_none_or(|len| room_for(Message::descriptors(&bytes[..len]))))
     }
 
-    /// Begins or ceases to watch the channel.
+    /// Starts or stops watching the channel.
     pub(super) fn watch(&mut self, poller: &Poller, token: u64, watch: bool) -> Result<(), SysError> {
         let interest = if watch { Interest::Level } else { Interest::Nothing };
         self.channel.watch(poller, token, interest)
     }
 
-    /// To be called before it is dropped.
+    /// Must be called before it is dropped.
     pub(super) fn forget(&mut self, poller: &Poller) {
         self.channel.forget(poller);
     }
@@ -307,7 +310,8 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use rcluster_sys::passing::{duplicate, message_pair};
+    use rcluster_sys::descriptor::duplicate;
+    use rcluster_sys::passing::message_pair;
 
     #[test]
     fn what_comes_back_is_the_latest_and_keeps_what_the_app_has_chosen() {
@@ -337,7 +341,7 @@ mod tests {
         assert_eq!(chosen(channel.reclaim()), [Some(2), None, Some(3), Some(4)]);
         send(&mut channel, &[None, Some(5)]);
         assert_eq!(chosen(channel.reclaim()), [None, Some(5)]);
-        // It has more than can be remembered, and only the latest are.
+        // More connections than are remembered: only the choices of the latest are known.
         send(&mut channel, &[Some(6)]);
         channel.chosen.clear();
         send(&mut channel, &[Some(7)]);

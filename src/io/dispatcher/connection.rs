@@ -1,4 +1,4 @@
-//! A client's connection, as the dispatcher carries it about.
+//! A client's connection inside the dispatcher.
 
 use std::net::SocketAddr;
 
@@ -8,13 +8,13 @@ use rcluster_core::ids::WorkerId;
 use rcluster_core::schedule::{Address, Home};
 use rcluster_sys::closer::Descriptor;
 
-/// The descriptor, and what is known of where it belongs.
+/// The descriptor, and the worker or key that it belongs to.
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) fd: Descriptor,
-    pub(super) home: Option<Home>,
-    /// What is known of it if a worker has handed it over.
-    pub(super) kept: Option<Kept>,
+    fd: Descriptor,
+    home: Option<Home>,
+    /// The state known from the worker that has handed it over.
+    kept: Option<Kept>,
 }
 
 impl Connection for Conn {
@@ -33,7 +33,21 @@ impl Conn {
         Self { fd, home, kept: None }
     }
 
-    /// What its next worker has to know of it, and the dispatcher if that one does not receive it.
+    /// A worker has handed it over, with this state.
+    pub(super) fn kept_by_worker(self, kept: Kept) -> Self {
+        Self { kept: Some(kept), ..self }
+    }
+
+    pub(super) fn into_fd(self) -> Descriptor {
+        self.fd
+    }
+
+    /// Prepares another call of the hook.
+    pub(super) fn into_awaiting(self) -> AwaitingHook {
+        AwaitingHook { fd: self.fd, kept: self.kept }
+    }
+
+    /// The state that its next worker needs, and the dispatcher if that worker does not receive it.
     pub(super) fn kept(&self) -> Option<Kept> {
         let key = match self.home {
             Some(Home::Client(key)) => Some(key),
@@ -42,7 +56,7 @@ impl Conn {
         self.kept.map(|kept| Kept { key, ..kept })
     }
 
-    /// Whom the app has chosen for it.
+    /// The worker that the app has chosen for it.
     pub(super) fn chosen(&self) -> Option<WorkerId> {
         match self.home {
             Some(Home::Worker(worker)) => Some(worker),
@@ -51,15 +65,28 @@ impl Conn {
     }
 }
 
-/// A connection of a listener with a hook, of which the app has yet to say where it goes.
+/// A connection of a listener with a hook that the app has not answered yet.
 pub(super) struct AwaitingHook {
-    pub(super) fd: Descriptor,
-    /// What is known of it if a worker has handed it over.
-    pub(super) kept: Option<Kept>,
+    fd: Descriptor,
+    /// The state known from the worker that has handed it over.
+    kept: Option<Kept>,
 }
 
 impl AwaitingHook {
-    /// With what the app has said.
+    /// A new client.
+    pub(super) fn new(fd: Descriptor) -> Self {
+        Self { fd, kept: None }
+    }
+
+    pub(super) fn fd(&self) -> &Descriptor {
+        &self.fd
+    }
+
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Applies the app's answer.
     pub(super) fn answered(self, chosen: Option<WorkerId>) -> Conn {
         let Self { fd, kept } = self;
         Conn { fd, home: chosen.map(Home::Worker), kept }

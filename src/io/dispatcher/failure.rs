@@ -1,19 +1,21 @@
-//! Whom a failure concerns.
+//! The scope of a failure.
 //!
-//! Everything that the thread does for one worker, one client or one listener may fail because of that one, and the
-//! others must not event. So none of these errors becomes another by `?`, and only [`Fatal`] leaves the thread.
+//! Everything that the thread does for one worker, one client or one listener may fail because of that one,
+//! and must not affect the others. So none of these errors converts into another by `?`, and only [`Fatal`]
+//! ends the thread.
 
 use std::fmt;
 
 use rcluster_sys::error::SysError;
 
-/// The thread's own means have failed: it cannot go on.
+/// The thread's own resources have failed: it cannot continue.
 ///
-/// It is made by name and never by `?`: whoever makes one says that no worker and no client can cause it.
+/// It is constructed explicitly, never by `?`: constructing it asserts that no worker and no client can cause
+/// it.
 #[derive(Debug)]
 pub(super) struct Fatal(pub(super) SysError);
 
-/// Something is wrong with one worker's link, which ends that link.
+/// An error of one worker's link, which ends that link.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct WorkerError(String);

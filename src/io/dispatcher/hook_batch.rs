@@ -1,4 +1,4 @@
-//! What the app is asked about connections, in the form in which it is told.
+//! The calls of the app's hook, as they are passed to JavaScript.
 
 use std::net::SocketAddr;
 
@@ -8,34 +8,34 @@ use super::connection::AwaitingHook;
 use rcluster_core::dispatch::Candidate;
 use rcluster_sys::client::{local, peer};
 
-/// Connections that the app is asked about, and answers, together.
+/// Connections for which the hook is called, and answered, together.
 #[derive(Debug, Serialize)]
 pub struct HookBatch {
-    /// By which the answers are known.
+    /// The number that identifies the answers.
     pub batch: u32,
-    /// Listener by listener.
+    /// The connections, grouped by listener.
     pub about: Vec<HookListener>,
 }
 
 /// The connections of one listener in a batch.
 #[derive(Debug, Serialize)]
 pub struct HookListener {
-    /// Which of the app's hooks is asked.
+    /// The number of the app's hook.
     pub hook: u32,
-    /// Who may be chosen.
+    /// The workers that may be chosen.
     pub candidates: Vec<Candidate>,
     /// One for each connection.
-    pub questions: Vec<HookConnection>,
+    pub connections: Vec<HookConnection>,
 }
 
 impl HookListener {
-    /// One connection whose listener is no more.
-    pub(super) fn gone() -> Self {
-        Self { hook: 0, candidates: Vec::new(), questions: vec![HookConnection::default()] }
+    /// One connection whose listener is closed.
+    pub(super) fn closed() -> Self {
+        Self { hook: 0, candidates: Vec::new(), connections: vec![HookConnection::default()] }
     }
 }
 
-/// What is known of a connection before a byte of it is read, by the names that a `net.Socket` has for it.
+/// What is known of a connection before a byte of it is read, under the names of `net.Socket`.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HookConnection {
@@ -51,14 +51,15 @@ pub struct HookConnection {
     local_address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     local_port: Option<u16>,
-    /// A worker that drains has handed it over, and the app has been asked about it before. Left out if not.
+    /// Whether a draining worker has handed it over, so that the hook has been called for it before. Omitted
+    /// if false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     handed_over: bool,
 }
 
 impl HookConnection {
-    pub(super) fn about(AwaitingHook { fd: connection, kept }: &AwaitingHook, listener: &str) -> Self {
-        let (remote, local) = (peer(connection), local(connection));
+    pub(super) fn about(conn: &AwaitingHook, listener: &str) -> Self {
+        let (remote, local) = (peer(conn.fd()), local(conn.fd()));
         let address = |at: Option<SocketAddr>| at.map(|at| at.ip().to_string());
         let port = |at: Option<SocketAddr>| at.map(|at| at.port());
         Self {
@@ -68,7 +69,7 @@ impl HookConnection {
             remote_family: remote.map(|at| if at.is_ipv4() { "IPv4" } else { "IPv6" }),
             local_address: address(local),
             local_port: port(local),
-            handed_over: kept.is_some(),
+            handed_over: conn.is_handed_over(),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! One listener, as the dispatcher knows it: a socket, or one for each slot.
+//! One listener inside the dispatcher: a socket, or one for each slot.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::SocketsReport;
 use super::acceptor::{Acceptor, Outcome};
 use super::watched::Watched;
 use rcluster_core::accept_watch::Sample;
@@ -13,29 +14,29 @@ use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::epoll::{Interest, Poller};
 use rcluster_sys::error::SysError;
 use rcluster_sys::listen::group::{Group, steer};
-use rcluster_sys::listen::{BoundPath, Look, accept, has_client, look};
+use rcluster_sys::listen::{Backlog, BoundPath, Look, accept, backlog, has_client, listening_address, look};
 use rcluster_sys::scoreboard::Scoreboard;
 
-/// What came of accepting.
+/// The result of accepting.
 pub(super) enum Accepted {
     Connection(OwnedFd),
     /// No client waits, or it has given up meanwhile.
     Nothing,
-    /// There is no descriptor or memory for the client that waits.
+    /// There is no descriptor or memory for the waiting client.
     Exhausted(SysError),
-    /// The socket is of no use just now, and is left alone until [`Listening::try_again`].
+    /// The socket cannot be used now, and is ignored until [`Listening::try_again`].
     Refused(SysError),
 }
 
-/// A socket that listens.
+/// A listening socket.
 struct Socket {
     fd: Watched,
-    /// Whose workers accept from it by themselves while there are any, and hold it as well as we do.
+    /// The slot whose workers accept from it while there are any. They hold the socket as well.
     slot: Option<Slot>,
     watch: Watch,
-    /// Accepts in the workers' stead. Started when it is needed first.
+    /// Accepts on behalf of the workers. Started on first use.
     acceptor: Option<Acceptor>,
-    /// It cannot be accepted from, and is left alone until [`Listening::try_again`].
+    /// Whether accepting failed, so that the socket is ignored until [`Listening::try_again`].
     resting: bool,
 }
 
@@ -44,12 +45,12 @@ impl Socket {
         Self { fd: Watched::new(fd), slot, watch: Watch::Nothing, acceptor: None, resting: false }
     }
 
-    /// Whether we accept from it on our own thread.
+    /// Whether the dispatcher's own thread accepts from it.
     fn is_ours(&self) -> bool {
         self.slot.is_none() && self.watch == Watch::Clients
     }
 
-    /// Whether its acceptor is ordered to accept when a client has come.
+    /// Whether its acceptor is ordered to accept when a client has arrived.
     fn is_ordered(&self) -> bool {
         self.slot.is_some() && self.watch == Watch::Clients
     }
@@ -59,49 +60,50 @@ impl Socket {
     }
 }
 
-/// What the poller watches a socket for.
+/// What a socket is watched for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Watch {
     Nothing,
-    /// Whatever comes is accepted here.
+    /// The dispatcher accepts all clients.
     Clients,
-    /// A worker accepts; it is told once that a client has come.
+    /// A worker accepts; the poller reports once that a client has arrived.
     FirstClient,
 }
 
-/// By what its events are known.
+/// The tokens of its events.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Tokens {
     pub(super) clients: u64,
     pub(super) first_client: u64,
 }
 
-/// How many may wait at a socket that replaces another: what Node has by default. The other does not tell any more.
+/// The backlog of a replacement socket: Node's default. The backlog of a socket that was shut down cannot be
+/// read.
 const REPLACEMENT_BACKLOG: i32 = 511;
 
 /// A worker that accepts by itself.
 struct Member {
     slot: Slot,
-    /// It cannot just now, and what comes to its slot is accepted here.
+    /// Whether the dispatcher accepts on its behalf for now.
     on_behalf: bool,
 }
 
 /// A listener.
 pub(super) struct Listening {
-    /// Where there is one for each slot, in the order of the kernel's numbers for them.
+    /// If there is one for each slot, in the order of their indices in the kernel's group.
     sockets: Vec<Socket>,
     path: Option<BoundPath>,
-    /// Closes what workers hold as well: the sockets of slots, and what was accepted from them.
+    /// Closes what workers also hold: the sockets of slots, and connections accepted from them.
     closer: Closer,
-    /// It has been told that a worker has shut a socket down.
+    /// Whether the app has been warned that a worker has shut down a socket.
     pub(super) reported_shut: bool,
     pub(super) name: String,
     pub(super) plan: Plan,
-    /// What a client is told that is turned away; without it, the connection is reset.
+    /// The answer for clients that are shed; without it, the connection is reset.
     pub(super) answer: Option<Vec<u8>>,
-    /// Who accepts by itself, from the socket of its slot.
+    /// The workers that accept by themselves, from the sockets of their slots.
     members: BTreeMap<WorkerId, Member>,
-    /// The brain wants its connections.
+    /// Whether the brain wants its connections.
     pub(super) wanted: bool,
 }
 
@@ -122,29 +124,29 @@ impl Listening {
         }
     }
 
-    /// Takes in the socket of a slot. True if there was one, which is gone: a worker has shut it down. Then to be followed
-    /// by [`Listening::arrange`].
+    /// Adds the socket of a slot. Returns true if it replaces one that a worker has shut down. Must then be
+    /// followed by [`Listening::arrange`].
     pub(super) fn add_slot(&mut self, slot: Slot, fd: OwnedFd, poller: &Poller) -> bool {
         let replaced = self.take_out(slot, poller).is_some();
         self.sockets.push(Socket::new(Descriptor::foreign(fd, &self.closer), Some(slot)));
         replaced
     }
 
-    /// A worker accepts from the socket of its slot from now on. To be followed by [`Listening::arrange`].
+    /// From now on a worker accepts from the socket of its slot. Must be followed by [`Listening::arrange`].
     pub(super) fn occupy(&mut self, worker: WorkerId, slot: Slot) {
         if self.sockets.iter().any(|socket| socket.slot == Some(slot)) {
             self.members.entry(worker).or_insert(Member { slot, on_behalf: false });
         }
     }
 
-    /// What comes to the slot of this worker is accepted here, or no longer. To be followed by [`Listening::arrange`].
+    /// Starts or stops accepting on behalf of this worker. Must be followed by [`Listening::arrange`].
     pub(super) fn accept_on_behalf(&mut self, worker: WorkerId, accept_on_behalf: bool) {
         if let Some(member) = self.members.get_mut(&worker) {
             member.on_behalf = accept_on_behalf;
         }
     }
 
-    /// Those who accept from the socket of this slot.
+    /// The workers that accept from the socket of this slot.
     fn workers_of(&self, slot: Slot) -> impl Iterator<Item = WorkerId> {
         self.members.iter().filter(move |(_, it)| it.slot == slot && !it.on_behalf).map(|(worker, _)| *worker)
     }
@@ -153,8 +155,8 @@ impl Listening {
         slot.is_some_and(|slot| self.workers_of(slot).next().is_some())
     }
 
-    /// What there is to see of the sockets from which workers accept, whose pages `board` gives,
-    /// and of whom `ran` tells how long they have had a CPU.
+    /// Samples of the sockets from which workers accept. `board` returns the scoreboard of a worker, `ran`
+    /// its CPU time.
     pub(super) fn samples<'a>(
         &self,
         board: impl Fn(WorkerId) -> Option<&'a Scoreboard>,
@@ -186,7 +188,8 @@ impl Listening {
         slots.iter().flat_map(|slot| self.workers_of(*slot)).collect()
     }
 
-    /// Has every socket tell of the next client, once, or of one that waits there now; or of none.
+    /// Starts one-shot reports of a waiting client, present or next, on every socket that is watched for its
+    /// first client; or stops them.
     pub(super) fn watch_for_first_client(
         &mut self,
         poller: &Poller,
@@ -194,43 +197,58 @@ impl Listening {
         wanted: bool,
     ) -> Result<(), SysError> {
         let interest = if wanted { Interest::Once } else { Interest::Nothing };
-        let knocking = self.sockets.iter_mut().filter(|socket| socket.watch == Watch::FirstClient);
-        first_error(knocking.map(|socket| socket.fd.watch(poller, token, interest)))
+        let watching = self.sockets.iter_mut().filter(|socket| socket.watch == Watch::FirstClient);
+        first_error(watching.map(|socket| socket.fd.watch(poller, token, interest)))
     }
 
-    /// A worker no longer accepts here. False if it did not; otherwise to be followed by [`Listening::arrange`].
+    /// The addresses of the sockets, and the clients in their backlogs.
+    pub(super) fn report(&self) -> SocketsReport {
+        let each = || self.sockets.iter().map(|socket| backlog(&socket.fd));
+        let sum = |sum: Backlog, it: Backlog| Backlog {
+            waiting: sum.waiting.saturating_add(it.waiting),
+            limit: sum.limit.saturating_add(it.limit),
+        };
+        SocketsReport {
+            address: self.sockets.first().and_then(|socket| listening_address(&socket.fd)),
+            policy: self.plan.policy,
+            backlog: each().try_fold(Backlog::default(), |all, one| Some(sum(all, one?))),
+        }
+    }
+
+    /// The worker no longer accepts here. Returns false if it did not before; otherwise must be followed by
+    /// [`Listening::arrange`].
     pub(super) fn vacate(&mut self, worker: WorkerId) -> bool {
         self.members.remove(&worker).is_some()
     }
 
-    /// Whether anything is accepted here on our own thread.
+    /// Whether the dispatcher's own thread accepts from any socket.
     pub(super) fn is_watched(&self) -> bool {
         self.sockets.iter().any(Socket::is_ours)
     }
 
-    /// Whether clients at sockets that workers hold as well are accepted in the workers' stead.
+    /// Whether clients are accepted on behalf of workers, from sockets that workers also hold.
     pub(super) fn is_ordered(&self) -> bool {
         self.sockets.iter().any(Socket::is_ordered)
     }
 
-    /// Whether an order to accept is being carried out.
+    /// Whether an order to accept is in progress.
     pub(super) fn is_busy(&self) -> bool {
         self.sockets.iter().any(Socket::is_busy)
     }
 
-    /// Whether a client waits at one of those that are watched.
+    /// Whether a client waits at a socket from which this thread accepts.
     pub(super) fn has_client(&self) -> bool {
         self.sockets.iter().any(|socket| socket.is_ours() && has_client(&socket.fd))
     }
 
-    /// Accepts from one of those that are ours alone and watched.
+    /// Accepts from the sockets that no worker holds and that are watched.
     pub(super) fn accept(&mut self) -> Accepted {
         for socket in self.sockets.iter_mut().filter(|socket| socket.is_ours()) {
             match accept(&socket.fd) {
                 Ok(Some(conn)) => return Accepted::Connection(conn),
                 Ok(None) => {}
-                // accept(2) also reports errors of the connection itself (ENETDOWN, EPROTO, EPERM by
-                // a firewall …): that client is gone and the next one is as good as any.
+                // accept(2) also reports errors of the connection itself (ENETDOWN, EPROTO, EPERM by a
+                // firewall …): they concern that client only; try the next one.
                 Err(error) if error.is_of_the_connection() => {}
                 Err(error) if error.is_shortage() => return Accepted::Exhausted(error),
                 Err(error) => {
@@ -241,8 +259,9 @@ impl Listening {
         }
         Accepted::Nothing
     }
-    /// Has whoever waits at those sockets accepted that workers hold as well. `tell` makes what is called with the
-    /// outcomes of one slot. To be followed by [`Listening::watch`].
+
+    /// Starts accepting waiting clients from the sockets that workers also hold. `tell(slot)` returns the
+    /// callback for the outcomes of that slot. Must be followed by [`Listening::watch`].
     pub(super) fn order<T: Fn(Outcome) + Send + 'static>(
         &mut self,
         tell: impl Fn(Slot) -> T,
@@ -263,7 +282,7 @@ impl Listening {
         Ok(())
     }
 
-    /// The order to accept at this slot has been answered.
+    /// The order to accept for this slot has been answered.
     pub(super) fn answered(&mut self, slot: Slot) {
         let mut acceptors = self.sockets.iter_mut().filter(|socket| socket.slot == Some(slot));
         if let Some(acceptor) = acceptors.find_map(|socket| socket.acceptor.as_mut()) {
@@ -271,12 +290,12 @@ impl Listening {
         }
     }
 
-    /// A connection that was accepted from a socket of which workers set the options.
+    /// A connection accepted from a socket whose options workers can set.
     pub(super) fn foreign(&self, fd: OwnedFd) -> Descriptor {
         Descriptor::foreign(fd, &self.closer)
     }
 
-    /// What is left alone because it failed is tried again.
+    /// Clears earlier failures, so that the sockets are tried again.
     pub(super) fn try_again(&mut self) {
         self.sockets.iter_mut().for_each(|socket| socket.resting = false);
     }
@@ -288,26 +307,29 @@ impl Listening {
         Ok(shut.filter_map(|(socket, _)| socket.slot).collect())
     }
 
-    /// Opens a socket of our own in the place of one that a worker has shut down: workers of this slot get their
-    /// connections from us from now on. None if there is no such socket. To be followed by [`Listening::arrange`].
+    /// Replaces a socket that a worker has shut down by one from which only the dispatcher accepts: it passes
+    /// connections to the workers of this slot from now on. `None` if there is no such socket. Must be
+    /// followed by [`Listening::arrange`].
     pub(super) fn replace(&mut self, slot: Slot, poller: &Poller) -> Option<Result<(), SysError>> {
         let shut = self.take_out(slot, poller)?;
         let opened = Group::of(&shut.fd, REPLACEMENT_BACKLOG).and_then(|group| group.open());
         Some(opened.map(|fd| self.sockets.push(Socket::new(Descriptor::own(fd), None))))
     }
 
-    /// Takes out the socket of a slot. Its workers accept nothing by themselves any more.
+    /// Removes the socket of a slot. Its workers accept nothing by themselves any more.
     fn take_out(&mut self, slot: Slot, poller: &Poller) -> Option<Socket> {
         let index = self.sockets.iter().position(|socket| socket.slot == Some(slot))?;
-        // The kernel gives the number of one that goes to the last one.
+        // When a socket leaves the group, the kernel gives its index to the last one; `swap_remove` does the
+        // same.
         let mut shut = self.sockets.swap_remove(index);
         shut.fd.forget(poller);
         self.members.retain(|_, member| member.slot != slot);
         Some(shut)
     }
 
-    /// Watches what is to be accepted here: everything that is wanted, except where a worker accepts by itself; there
-    /// for knocks, if others could help. Nothing is accepted while the dispatcher is not `able` to.
+    /// Watches the sockets as wanted: for all clients where the dispatcher accepts; for the first client
+    /// where a worker accepts, if other workers could help. The dispatcher accepts nothing unless it is
+    /// `able` to.
     pub(super) fn watch(&mut self, poller: &Poller, tokens: Tokens, able: bool) -> Result<(), SysError> {
         let wants: Vec<Watch> = self
             .sockets
@@ -322,20 +344,21 @@ impl Listening {
         first_error(self.sockets.iter_mut().zip(wants).map(|(socket, want)| {
             let watched = match want {
                 Watch::Nothing => socket.fd.watch(poller, 0, Interest::Nothing),
-                // Somebody is accepting already.
+                // The acceptor is already at work.
                 Watch::Clients if socket.is_busy() => socket.fd.watch(poller, 0, Interest::Nothing),
                 Watch::Clients => socket.fd.watch(poller, tokens.clients, Interest::Level),
-                // It may have told already, and is not asked again before somebody has looked.
+                // It may have reported already, and is not re-armed before that report has been handled.
                 Watch::FirstClient if socket.watch == want => Ok(()),
                 Watch::FirstClient => socket.fd.watch(poller, tokens.first_client, Interest::Once),
             };
-            // What failed is tried again.
+            // A failed change is tried again.
             socket.watch = if watched.is_ok() { want } else { Watch::Nothing };
             watched
         }))
     }
 
-    /// Has the kernel choose among the sockets whose workers are there. Without any the dispatcher gets them all.
+    /// Tells the kernel to choose among the sockets that have workers. Without workers, the dispatcher
+    /// accepts from all.
     pub(super) fn arrange(&self) -> Result<(), SysError> {
         let occupied = (0..).zip(&self.sockets).filter(|(_, socket)| self.is_occupied(socket.slot));
         let numbers: Vec<u32> = occupied.map(|(number, _)| number).collect();
@@ -345,21 +368,21 @@ impl Listening {
         }
     }
 
-    /// Closes the sockets from which connections are accepted here; those of slots are their workers' as well.
+    /// Closes the sockets that no worker holds. Those of slots belong to their workers as well.
     pub(super) fn close_sockets(&mut self, poller: &Poller) {
         let own = self.sockets.iter_mut().filter(|socket| socket.slot.is_none());
         own.for_each(|socket| socket.fd.forget(poller));
         self.sockets.retain(|socket| socket.slot.is_some());
     }
 
-    /// Closes the sockets; the name in the file system goes with them.
+    /// Closes the sockets and removes the file.
     pub(super) fn close(mut self, poller: &Poller) {
         self.sockets.iter_mut().for_each(|socket| socket.fd.forget(poller));
         drop(self.path.take());
     }
 }
 
-/// All of them are done, whatever comes of the first.
+/// Runs all of them, and returns the first error.
 fn first_error(all: impl Iterator<Item = Result<(), SysError>>) -> Result<(), SysError> {
     all.fold(Ok(()), Result::and)
 }

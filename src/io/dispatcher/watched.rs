@@ -1,4 +1,4 @@
-//! A descriptor and what the poller watches it for.
+//! A descriptor and its registration in the poller.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use rcluster_sys::closer::Descriptor;
 use rcluster_sys::epoll::{Interest, Poller};
 use rcluster_sys::error::SysError;
 
-/// A descriptor that the poller knows for as long as it lives.
+/// A descriptor that stays registered in the poller for as long as it lives.
 ///
-/// Registering takes memory of which every user has a limited amount (`fs.epoll.max_user_watches`), so that it may fail
-/// because of what a worker does. It is done once; changing what is watched for takes nothing.
+/// Registering takes memory that is limited for each user (`fs.epoll.max_user_watches`), so it may fail
+/// because of what a worker does. It is done once; changing the interest takes no memory.
 #[derive(Debug)]
 pub(super) struct Watched {
     fd: Arc<Descriptor>,
-    /// None before it is registered.
+    /// `None` until it is registered.
     interest: Option<Interest>,
 }
 
@@ -23,13 +23,13 @@ impl Watched {
         Self { fd: Arc::new(fd), interest: None }
     }
 
-    /// Watches it for this from now on. Where that fails, for what it was watched before.
+    /// Changes the interest. If that fails, the previous interest remains.
     pub(super) fn watch(&mut self, poller: &Poller, token: u64, interest: Interest) -> Result<(), SysError> {
         match self.interest {
             Some(now) if now == interest && interest != Interest::Once => return Ok(()),
-            // It is there, and changing takes no memory.
+            // It is registered, and changing takes no memory.
             Some(_) => poller.change(&*self.fd, token, interest)?,
-            // What is of no interest need not be registered yet.
+            // Not registered before there is an interest.
             None if interest == Interest::Nothing => return Ok(()),
             None => poller.watch(&*self.fd, token, interest)?,
         }
@@ -37,15 +37,15 @@ impl Watched {
         Ok(())
     }
 
-    /// The descriptor, for another thread that uses it.
+    /// The descriptor, for use on another thread.
     pub(super) fn share(&self) -> Arc<Descriptor> {
         Arc::clone(&self.fd)
     }
 
-    /// Takes it out of the poller, as it has to be before it is dropped: see [`Poller`].
+    /// Removes it from the poller, which is necessary before it is dropped: see [`Poller`].
     pub(super) fn forget(&mut self, poller: &Poller) {
         if self.interest.take().is_some() {
-            // It is there, so that nothing can go wrong. A registration that stayed would find nobody by its token.
+            // It is registered, so this cannot fail. The token of a stale registration would match nothing.
             let _ = poller.remove(&*self.fd);
         }
     }

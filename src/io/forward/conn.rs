@@ -1,155 +1,74 @@
-//! One forwarded connection: carries out what its [`Relay`] says.
+//! One forwarded connection, which carries out the decisions of its [`Relay`].
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::token::Token;
+use super::tools::Tools;
+use super::way::{Ends, Way};
 use super::{FrontAddress, FrontOptions};
 use rcluster_core::forward::ConnId;
-use rcluster_core::forward::relay::{Moved, Relay, Side, Step};
+use rcluster_core::forward::proxy::Version;
+use rcluster_core::forward::relay::{Relay, Side, Step};
 use rcluster_core::ids::WorkerId;
-use rcluster_sys::epoll::{Interest, Poller};
+use rcluster_sys::epoll::Interest;
 use rcluster_sys::error::SysError;
-use rcluster_sys::headroom::room_for_clients;
-use rcluster_sys::stream::{self, Pipe, Transfer};
+use rcluster_sys::stream;
 
-/// What one read takes at the most, when bytes are copied: all that a unix socket holds, so that its writer is
-/// woken once for all of it.
-const BUFFER: usize = 256 * 1024;
-
-/// What a pipe holds.
-const PIPE: usize = 256 * 1024;
-
-/// How many pipes that are not in use are kept.
-const SPARE_PIPES: usize = 16;
-
-/// After so many large reads in a row a stream is worth a pipe. A short exchange is cheaper to copy.
-const BULK: u8 = 2;
-
-/// What a large read brings.
-const LARGE: usize = 64 * 1024;
-
-/// How much one connection may do before the others have their turn.
+/// The maximum number of steps of one connection before the others get their turn.
 const STEPS: usize = 16;
 
-/// What all connections share.
-pub(super) struct Tools {
-    pub(super) poller: Poller,
-    buffer: Box<[u8]>,
-    pipes: Vec<Pipe>,
-    /// None could be made lately: bytes are copied until this time.
-    no_pipes_until: Duration,
-    pub(super) now: Duration,
-}
-
-impl Tools {
-    pub(super) fn new(poller: Poller) -> Self {
-        Self {
-            poller,
-            buffer: vec![0; BUFFER].into(),
-            pipes: Vec::new(),
-            no_pipes_until: Duration::ZERO,
-            now: Duration::ZERO,
-        }
-    }
-
-    /// None when the system has none: copying works as well, only slower.
-    fn take_pipe(&mut self) -> Option<Pipe> {
-        if let Some(pipe) = self.pipes.pop() {
-            return Some(pipe);
-        }
-        if self.now < self.no_pipes_until {
-            return None;
-        }
-        let pipe = room_for_clients(2).and_then(|()| Pipe::new(PIPE)).ok();
-        if pipe.is_none() {
-            self.no_pipes_until = self.now + Duration::from_secs(1);
-        }
-        pipe
-    }
-
-    /// Only an empty one may be given back.
-    fn give_back(&mut self, pipe: Pipe) {
-        if self.pipes.len() < SPARE_PIPES {
-            self.pipes.push(pipe);
-        }
-    }
-}
-
-/// Bytes that wait for room.
-enum Held {
-    Nothing,
-    Bytes { bytes: Vec<u8>, from: usize },
-    Piped(Pipe),
-}
-
-/// What goes one way.
-struct Way {
-    /// Its bytes may go through a pipe. What comes from a unix socket had better not: its pages are used once
-    /// and thrown away, and a buffer that stays in the cache is quicker by a third.
-    by_pipe: bool,
-    held: Held,
-    /// Large reads in a row.
-    large_reads: u8,
-    /// The source has announced its end: it has to be read up to that, since no more news will come.
-    end_announced: bool,
-    /// News of room at the sink is wanted.
-    wants_room: bool,
-}
-
-impl Way {
-    const fn new(by_pipe: bool) -> Self {
-        Self { by_pipe, held: Held::Nothing, large_reads: 0, end_announced: false, wants_room: false }
-    }
-}
-
-/// What is to be done with a connection.
+/// What must be done with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Verdict {
     Wait,
-    /// It has had its turn and could go on.
+    /// It has used up its turn and could continue.
     Again,
     Close,
     Reset {
         by: Side,
     },
-    /// The system refuses what the connection cannot go on without.
+    /// A system call that the connection depends on has failed.
     Abandon(SysError),
 }
 
 /// A connection with both its ends.
 pub(super) struct Conn {
-    pub(super) index: usize,
-    pub(super) client: OwnedFd,
-    pub(super) client_watched: bool,
-    /// Who has been asked last.
-    pub(super) worker: Option<WorkerId>,
-    pub(super) upstream: Upstream,
-    pub(super) relay: Relay,
+    /// The front that accepted it.
+    front: usize,
+    client: OwnedFd,
+    client_watched: bool,
+    /// The worker that was tried last.
+    worker: Option<WorkerId>,
+    upstream: Upstream,
+    /// The PROXY protocol header that precedes the client's bytes, if any.
+    proxy: Option<Version>,
+    relay: Relay,
     from_client: Way,
     from_worker: Way,
-    pub(super) moved_at: Duration,
-    pub(super) half_open_told: bool,
-    /// It is among those that could go on.
-    pub(super) queued: bool,
+    moved_at: Duration,
+    half_open_told: bool,
+    /// Whether it is queued to continue.
+    queued: bool,
 }
 
 /// The end towards the worker.
-pub(super) enum Upstream {
+enum Upstream {
     None,
     Pending(OwnedFd),
     Open(OwnedFd),
 }
 
 impl Conn {
-    pub(super) fn new(index: usize, options: &FrontOptions, client: OwnedFd) -> Self {
+    pub(super) fn new(front: usize, options: &FrontOptions, client: OwnedFd) -> Self {
         Self {
-            index,
+            front,
             client,
             client_watched: false,
             worker: None,
             upstream: Upstream::None,
+            proxy: options.proxy,
             relay: Relay::default(),
             from_client: Way::new(matches!(options.address, FrontAddress::Tcp { .. })),
             from_worker: Way::new(false),
@@ -159,16 +78,113 @@ impl Conn {
         }
     }
 
-    /// Whether a worker has been asked, and neither side has said anything yet.
+    pub(super) fn front(&self) -> usize {
+        self.front
+    }
+
+    pub(super) fn client(&self) -> &OwnedFd {
+        &self.client
+    }
+
+    /// The PROXY protocol header for the worker, if any.
+    pub(super) fn proxy(&self) -> Option<Version> {
+        self.proxy
+    }
+
+    /// The worker that was tried last.
+    pub(super) fn worker(&self) -> Option<WorkerId> {
+        self.worker
+    }
+
+    pub(super) fn set_worker(&mut self, worker: WorkerId) {
+        self.worker = Some(worker);
+    }
+
+    /// When the last byte was moved.
+    pub(super) fn moved_at(&self) -> Duration {
+        self.moved_at
+    }
+
+    /// Whether a connection to a worker is being established.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self.upstream, Upstream::Pending(_))
+    }
+
+    /// Whether it is connected to a worker.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.upstream, Upstream::Open(_))
+    }
+
+    /// Watches a connection to a worker that is being established. On an error, there is none.
+    pub(super) fn wait_for(&mut self, id: ConnId, worker: OwnedFd, tools: &Tools) -> Result<(), SysError> {
+        tools.poller().watch(&worker, Token::of(id, Side::Worker), Interest::NewsAndRoom)?;
+        self.set_pending(worker);
+        Ok(())
+    }
+
+    pub(super) fn set_pending(&mut self, worker: OwnedFd) {
+        self.upstream = Upstream::Pending(worker);
+    }
+
+    /// Takes the connection to a worker that is being established, if there is one.
+    pub(super) fn take_pending(&mut self) -> Option<OwnedFd> {
+        match std::mem::replace(&mut self.upstream, Upstream::None) {
+            Upstream::Pending(worker) => Some(worker),
+            other => {
+                self.upstream = other;
+                None
+            }
+        }
+    }
+
+    /// Closes the end towards the worker.
+    pub(super) fn drop_upstream(&mut self) {
+        self.upstream = Upstream::None;
+    }
+
+    /// Ends it so that both sides see a reset.
+    pub(super) fn reset(self) {
+        stream::reset(self.client);
+        if let Upstream::Open(worker) = self.upstream {
+            stream::reset(worker);
+        }
+    }
+
+    /// Marks it as queued to continue. Returns false if it was marked before.
+    pub(super) fn is_newly_queued(&mut self) -> bool {
+        !std::mem::replace(&mut self.queued, true)
+    }
+
+    pub(super) fn unqueue(&mut self) {
+        self.queued = false;
+    }
+
+    /// Whether no byte has been passed on.
+    pub(super) fn is_untouched(&self) -> bool {
+        !self.relay.is_touched()
+    }
+
+    /// Whether one of the two sides has ended.
+    pub(super) fn is_half_open(&self) -> bool {
+        self.relay.is_half_open()
+    }
+
+    /// Whether it is half open, and this is the first time that it is asked for.
+    pub(super) fn is_half_open_news(&mut self) -> bool {
+        self.is_half_open() && !std::mem::replace(&mut self.half_open_told, true)
+    }
+
+    /// Whether it has a worker, and neither side has sent anything yet.
     pub(super) fn is_unheard(&self) -> bool {
         match self.upstream {
             Upstream::None => false,
             Upstream::Pending(_) => true,
-            Upstream::Open(_) => !self.relay.is_touched(),
+            Upstream::Open(_) => self.is_untouched(),
         }
     }
 
-    /// It has a worker, on a port or not: from now on bytes are moved. On an error it still has none.
+    /// It is connected to a worker, on a port or not: from now on bytes are moved. On an error, it has no
+    /// worker.
     pub(super) fn begin(
         &mut self,
         id: ConnId,
@@ -176,28 +192,27 @@ impl Conn {
         on_port: bool,
         tools: &Tools,
     ) -> Result<(), SysError> {
-        tools.poller.watch(&worker, Token::of(id, Side::Worker), Interest::News)?;
+        tools.poller().watch(&worker, Token::of(id, Side::Worker), Interest::News)?;
         self.relay = Relay::default();
         self.from_worker = Way::new(on_port);
-        let before = &self.from_client;
-        self.from_client = Way { end_announced: before.end_announced, ..Way::new(before.by_pipe) };
-        self.moved_at = tools.now;
+        self.from_client.begin_again();
+        self.moved_at = tools.now();
         self.half_open_told = false;
         if self.client_watched {
-            // Its news came while there was nobody to have it.
+            // The event arrived while there was no worker.
             self.relay.readable(Side::Client);
         } else {
-            tools.poller.watch(&self.client, Token::of(id, Side::Client), Interest::News)?;
+            tools.poller().watch(&self.client, Token::of(id, Side::Client), Interest::News)?;
             self.client_watched = true;
         }
         self.upstream = Upstream::Open(worker);
         Ok(())
     }
 
-    /// Takes in news of one of the two ends.
+    /// Handles an event of one of the two ends.
     pub(super) fn hear(&mut self, side: Side, readable: bool, writable: bool, end: bool) {
         if end {
-            self.way(side).end_announced = true;
+            self.way(side).announce_end();
         }
         if readable {
             self.relay.readable(side);
@@ -207,7 +222,7 @@ impl Conn {
         }
     }
 
-    /// Moves what can be moved.
+    /// Moves bytes as far as possible.
     pub(super) fn pump(&mut self, id: ConnId, tools: &mut Tools) -> Verdict {
         let mut budget = STEPS;
         loop {
@@ -225,13 +240,25 @@ impl Conn {
                 }
                 _ if budget == 0 => return Verdict::Again,
                 Step::Move { from } => {
-                    self.move_some(from, tools);
+                    self.moved_at = tools.now();
+                    if let Some((way, ends)) = self.ends(from) {
+                        way.move_some(ends, tools);
+                    }
                     if let Err(error) = self.ask_for_room(id, from, tools) {
                         return Verdict::Abandon(error);
                     }
                 }
-                Step::Flush { from } => self.flush(from, tools),
-                Step::Discard { from } => self.discard(from, tools),
+                Step::Flush { from } => {
+                    self.moved_at = tools.now();
+                    if let Some((way, ends)) = self.ends(from) {
+                        way.flush(ends, tools);
+                    }
+                }
+                Step::Discard { from } => {
+                    if let Some((_, ends)) = self.ends(from) {
+                        Way::discard(ends, tools);
+                    }
+                }
             }
             budget -= 1;
         }
@@ -252,136 +279,25 @@ impl Conn {
         }
     }
 
-    /// Both ends of one way, and the way itself.
-    fn ends(&mut self, from: Side) -> Option<(&OwnedFd, &OwnedFd, &mut Way, &mut Relay)> {
+    /// One direction, and both its ends.
+    fn ends(&mut self, from: Side) -> Option<(&mut Way, Ends<'_>)> {
         let Upstream::Open(worker) = &self.upstream else { return None };
+        let relay = &mut self.relay;
         Some(match from {
-            Side::Client => (&self.client, worker, &mut self.from_client, &mut self.relay),
-            Side::Worker => (worker, &self.client, &mut self.from_worker, &mut self.relay),
+            Side::Client => (&mut self.from_client, Ends { from, source: &self.client, sink: worker, relay }),
+            Side::Worker => (&mut self.from_worker, Ends { from, source: worker, sink: &self.client, relay }),
         })
     }
 
-    fn move_some(&mut self, from: Side, tools: &mut Tools) {
-        self.moved_at = tools.now;
-        let way = self.way(from);
-        let pipe = if way.by_pipe && way.large_reads >= BULK { tools.take_pipe() } else { None };
-        match pipe {
-            Some(pipe) => self.splice(from, pipe, tools),
-            None => self.copy(from, tools),
-        }
-    }
-
-    fn copy(&mut self, from: Side, tools: &mut Tools) {
-        let Some((source, sink, way, relay)) = self.ends(from) else { return };
-        let taken = match stream::read(source, &mut tools.buffer) {
-            Transfer::Done(0) => return relay.ended(from),
-            Transfer::Done(taken) => taken,
-            Transfer::Blocked => {
-                return relay.moved(from, Moved { drained: true, ..Moved::default() });
-            }
-            Transfer::Broken { .. } => return relay.broke(from),
-        };
-        let full = taken == tools.buffer.len();
-        way.large_reads = if taken >= LARGE { way.large_reads.saturating_add(1) } else { 0 };
-        let passed = match stream::write(sink, &tools.buffer[..taken]) {
-            Transfer::Done(passed) => passed,
-            Transfer::Blocked => 0,
-            Transfer::Broken { reset } => {
-                relay.moved(from, Moved { taken, passed: taken, drained: false });
-                return relay.refused(from, reset);
-            }
-        };
-        if passed < taken {
-            way.held = Held::Bytes { bytes: tools.buffer[passed..taken].to_vec(), from: 0 };
-        }
-        // A stream that gave less than there was room for has no more. Only its end comes without news
-        // of its own, if it was announced together with these bytes.
-        relay.moved(from, Moved { taken, passed, drained: !full && !way.end_announced });
-    }
-
-    fn splice(&mut self, from: Side, pipe: Pipe, tools: &mut Tools) {
-        let Some((source, sink, way, relay)) = self.ends(from) else { return };
-        let taken = match pipe.fill(source) {
-            Transfer::Done(0) => {
-                tools.give_back(pipe);
-                return relay.ended(from);
-            }
-            Transfer::Done(taken) => taken,
-            Transfer::Blocked => {
-                tools.give_back(pipe);
-                return relay.moved(from, Moved { drained: true, ..Moved::default() });
-            }
-            Transfer::Broken { .. } => return relay.broke(from),
-        };
-        if taken < LARGE / 2 {
-            way.large_reads = 0;
-        }
-        let passed = match pipe.empty(sink, taken) {
-            Transfer::Done(passed) => passed,
-            Transfer::Blocked => 0,
-            Transfer::Broken { reset } => {
-                relay.moved(from, Moved { taken, passed: taken, drained: false });
-                return relay.refused(from, reset);
-            }
-        };
-        if passed < taken {
-            way.held = Held::Piped(pipe);
-        } else {
-            tools.give_back(pipe);
-        }
-        relay.moved(from, Moved { taken, passed, drained: false });
-    }
-
-    fn flush(&mut self, from: Side, tools: &mut Tools) {
-        self.moved_at = tools.now;
-        let count = self.relay.held(from);
-        let Some((_, sink, way, relay)) = self.ends(from) else { return };
-        let transfer = match &mut way.held {
-            Held::Nothing => Transfer::Done(0),
-            Held::Bytes { bytes, from } => {
-                let transfer = stream::write(sink, &bytes[*from..]);
-                if let Transfer::Done(passed) = transfer {
-                    *from += passed;
-                }
-                transfer
-            }
-            Held::Piped(pipe) => pipe.empty(sink, count),
-        };
-        match transfer {
-            Transfer::Done(passed) => relay.flushed(from, passed),
-            Transfer::Blocked => relay.flushed(from, 0),
-            Transfer::Broken { reset } => {
-                way.held = Held::Nothing;
-                return relay.refused(from, reset);
-            }
-        }
-        if relay.held(from) == 0
-            && let Held::Piped(pipe) = std::mem::replace(&mut way.held, Held::Nothing)
-        {
-            tools.give_back(pipe);
-        }
-    }
-
-    fn discard(&mut self, from: Side, tools: &mut Tools) {
-        let Some((source, _, _, relay)) = self.ends(from) else { return };
-        match stream::read(source, &mut tools.buffer) {
-            Transfer::Done(0) => relay.ended(from),
-            Transfer::Done(taken) => relay.moved(from, Moved { taken, ..Moved::default() }),
-            Transfer::Blocked => relay.moved(from, Moved { drained: true, ..Moved::default() }),
-            Transfer::Broken { .. } => relay.broke(from),
-        }
-    }
-
-    /// From the first time on that a sink has no room, news of room is wanted. Asking for it brings it
-    /// at once if there is room by now.
+    /// When a sink lacks room for the first time, starts watching for room. If there is room by then, the
+    /// change itself triggers an event.
     fn ask_for_room(&mut self, id: ConnId, from: Side, tools: &Tools) -> Result<(), SysError> {
-        if self.relay.held(from) == 0 || self.way(from).wants_room {
+        if self.relay.held(from) == 0 || !self.way(from).is_newly_wanting_room() {
             return Ok(());
         }
-        self.way(from).wants_room = true;
         let to = from.other();
         match self.end(to) {
-            Some(sink) => tools.poller.change(sink, Token::of(id, to), Interest::NewsAndRoom),
+            Some(sink) => tools.poller().change(sink, Token::of(id, to), Interest::NewsAndRoom),
             None => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! A worker's own address: where it listens by itself.
+//! A worker's own address, on which it listens by itself.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
@@ -13,33 +13,34 @@ use rcluster_sys::stream::{self, Connecting, Endpoint, Unanswered};
 /// How workers are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Each on a TCP port of its own.
+    /// Each worker on its own TCP port.
     Port,
-    /// Each on a unix socket of its own.
+    /// Each worker on its own Unix socket.
     Path,
 }
 
-/// Where a worker listens, and whose listener that has to be.
+/// The address of a worker, and who must be listening there.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// On a TCP port, where anybody else could listen before the worker does.
+    /// A TCP port, on which another process could listen before the worker does.
     Port {
-        /// Where the primary connects to.
+        /// The address that the primary connects to.
         at: SocketAddrV4,
-        /// Whom the worker belongs to.
+        /// The user of the worker.
         owner: Owner,
     },
-    /// On a unix socket.
+    /// A Unix socket.
     Path {
         /// A directory that only the worker's user can enter.
         directory: Arc<WorkerDirectory>,
-        /// The name of the file in it.
+        /// The name of the file in the directory.
         name: String,
     },
 }
 
 impl Target {
-    /// What can be connected to, if somebody may listen there. That may be somebody else: see [`Target::confirm`].
+    /// The endpoint to connect to, if there may be a listener. That may be another process: see
+    /// [`Target::confirm`].
     fn endpoint(&self) -> Result<Endpoint, Unanswered> {
         match self {
             Self::Port { at, .. } => Ok(Endpoint::Tcp(SocketAddr::V4(*at))),
@@ -47,10 +48,10 @@ impl Target {
         }
     }
 
-    /// Whether it is the worker that listens there. Asked after connecting and before a byte is sent, so that whoever
-    /// listens by then is who has accepted, as long as the worker does not close its listener.
+    /// Checks that the worker is the one that listens there. Called after connecting and before a byte is
+    /// sent, so the listener found is the one that has accepted, unless the worker has closed its own.
     fn confirm(&self) -> Result<(), Unanswered> {
-        // At a path nobody else can.
+        // Other users cannot listen on the path.
         let Self::Port { at, owner } = self else { return Ok(()) };
         let owners = listener_owners(*at).map_err(Unanswered::Exhausted)?;
         if owners.is_empty() {
@@ -62,7 +63,7 @@ impl Target {
         }
     }
 
-    /// Whether the worker listens there just now, found out by connecting.
+    /// Whether the worker listens there now, tested by connecting.
     #[must_use]
     pub fn is_listening(&self) -> bool {
         let connected = self.endpoint().and_then(|endpoint| stream::begin(&endpoint));
@@ -70,27 +71,27 @@ impl Target {
     }
 }
 
-/// An address that is set aside for one worker.
+/// An address that is reserved for one worker.
 ///
 /// # Design
-/// A port is kept by a socket that is bound and does not listen. The system gives it to nobody else, and
-/// yet the worker can bind it, once or again, because servers bind with `SO_REUSEADDR`: between two
-/// sockets that have it, only one that listens is in the way. And since nobody but the worker listens,
-/// connecting fails exactly as long as the worker does not.
+/// A port is reserved by a socket that is bound and does not listen. The kernel assigns it to no other
+/// socket, but the worker can still bind it, repeatedly, because servers bind with `SO_REUSEADDR`: only a
+/// listening socket conflicts. And since no process but the worker listens, connecting fails exactly as long
+/// as the worker does not listen.
 ///
-/// But the system does not ask whose process it is that binds with `SO_REUSEADDR`. So it is looked up who listens, once
-/// for as long as nothing says that the listener may be another one.
+/// However, the kernel does not check which process binds with `SO_REUSEADDR`. So the owner of the listener
+/// is looked up, once for as long as nothing indicates that the listener may have changed.
 #[derive(Debug)]
 pub struct Own {
     target: Target,
     env: String,
     _reservation: Option<OwnedFd>,
-    /// What is connected to, as long as it answers.
+    /// The endpoint to connect to, while connecting succeeds.
     endpoint: Option<Endpoint>,
-    /// The worker is known to be who listens there.
+    /// Whether the listener is known to be the worker's.
     confirmed: bool,
-    /// That somebody else does has been told.
-    pub(super) foreign_told: bool,
+    /// Whether another user's listener has been reported.
+    foreign_told: bool,
 }
 
 impl Own {
@@ -112,20 +113,20 @@ impl Own {
 
     /// A port, for a worker of this user.
     pub(super) fn port(owner: Owner, env: &str) -> Result<Self, SysError> {
-        // On all addresses: a worker may listen on any of them.
+        // On all addresses, because a worker may listen on any of them.
         let bound = listen::tcp_anywhere(0, false, None)?;
         let port = bound.sockname.map_or(0, |at| at.port());
         let at = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         Ok(Self::new(Target::Port { at, owner }, env, Some(bound.fd)))
     }
 
-    /// The environment variable that tells it to the worker.
+    /// The environment variable that contains it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.env
     }
 
-    /// What the variable says: a port, or a path.
+    /// The value of the variable: a port or a path.
     #[must_use]
     pub fn value(&self) -> String {
         match &self.target {
@@ -134,13 +135,13 @@ impl Own {
         }
     }
 
-    /// Where the forwarder connects to.
+    /// The address that the forwarder connects to.
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Begins to connect.
+    /// Starts connecting.
     pub(super) fn begin(&mut self) -> Result<Connecting, Unanswered> {
         let endpoint = match &self.endpoint {
             Some(endpoint) => endpoint,
@@ -149,7 +150,7 @@ impl Own {
         stream::begin(endpoint)
     }
 
-    /// Makes sure that it is the worker to which a connection has just been made. Costs something only the first time.
+    /// Checks that a connection just made is to the worker. The lookup is done only once.
     pub(super) fn confirm(&mut self) -> Result<(), Unanswered> {
         if !self.confirmed {
             self.target.confirm()?;
@@ -158,16 +159,26 @@ impl Own {
         Ok(())
     }
 
-    /// The worker may have closed its listener: what was known of it does not hold any more.
+    /// Whether it is a TCP port.
+    pub(super) fn is_on_port(&self) -> bool {
+        matches!(self.target, Target::Port { .. })
+    }
+
+    /// Another user's process listens there. Returns false if that has been reported before.
+    pub(super) fn is_foreign_news(&mut self) -> bool {
+        !std::mem::replace(&mut self.foreign_told, true)
+    }
+
+    /// The worker may have closed its listener: forgets what was known of it.
     pub(super) fn doubt(&mut self) {
         self.endpoint = None;
         self.confirmed = false;
     }
 
-    /// The worker says that it listens. Its file is opened while it is there.
+    /// The worker has reported that it listens. Opens the file of its socket while it is there.
     pub(super) fn announced(&mut self) {
         self.doubt();
-        // It may listen at another one of its addresses.
+        // It may listen on another one of its addresses.
         self.endpoint = self.target.endpoint().ok();
     }
 }
@@ -175,7 +186,7 @@ impl Own {
 impl Drop for Own {
     fn drop(&mut self) {
         if let Target::Path { directory, name } = &self.target {
-            // The file is there only if the worker had no time to remove it.
+            // The file still exists only if the worker had no time to remove it.
             directory.remove(name);
         }
     }

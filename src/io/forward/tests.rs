@@ -1,11 +1,12 @@
-//! What fails for one connection or one address ends or delays that, and nothing else.
+//! A failure of one connection or one front ends or delays only that one.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use super::conn::Upstream;
+use super::conn::Conn;
+use super::connections::Connections;
 use super::shell::{Shell, Stop};
 use super::token::Token;
 use super::{BoundFront, Command, ForwarderEvent, FrontAddress, FrontOptions, Own, Reach, Target};
@@ -18,7 +19,7 @@ use rcluster_sys::socket_directory::Owner;
 
 const WORKER: WorkerId = WorkerId(1);
 
-/// A forwarder whose thread is the test's, with one worker.
+/// A forwarder that runs on the test's thread, with one worker.
 struct Rig {
     shell: Shell,
     waker: Waker,
@@ -57,35 +58,39 @@ impl Rig {
         self.waker.wake();
     }
 
-    fn turn_until(&mut self, mut done: impl FnMut(&Shell) -> bool) {
-        while !done(&self.shell) {
+    fn connections(&mut self) -> &mut Connections {
+        self.shell.parts().1
+    }
+
+    fn turn_until(&mut self, mut done: impl FnMut(&Connections) -> bool) {
+        while !done(self.connections()) {
             assert_eq!(self.shell.turn().unwrap(), Stop::No);
         }
     }
 
-    fn client(&self) -> TcpStream {
-        TcpStream::connect(self.shell.fronts[0].bound.sockname.unwrap()).unwrap()
+    fn client(&mut self) -> TcpStream {
+        TcpStream::connect(self.shell.parts().0[0].bound().sockname.unwrap()).unwrap()
     }
 
     /// A client and its worker's end of the connection.
     fn connected(&mut self) -> (TcpStream, TcpStream, ConnId) {
         let client = self.client();
-        let known: Vec<_> = self.shell.conns.keys().copied().collect();
+        let known = self.connections().ids();
         let mut new = None;
-        self.turn_until(|shell| {
-            let is_open = |id: &ConnId| matches!(shell.conns[id].upstream, Upstream::Open(_));
-            new = shell.conns.keys().copied().find(|id| !known.contains(id) && is_open(id));
+        self.turn_until(|connections| {
+            let is_open = |id: &ConnId| connections.get(*id).unwrap().is_open();
+            new = connections.ids().into_iter().find(|id| !known.contains(id) && is_open(id));
             new.is_some()
         });
         (client, self.worker.accept().unwrap().0, new.unwrap())
     }
 
-    /// One that comes now is served.
+    /// Checks that a new client is served.
     fn assert_serves(&mut self) {
         let (mut client, mut server, id) = self.connected();
         server.write_all(b"hello").unwrap();
         drop(server);
-        self.turn_until(|shell| shell.conns.get(&id).is_none_or(|conn| conn.relay.is_half_open()));
+        self.turn_until(|connections| connections.get(id).is_none_or(Conn::is_half_open));
         let mut heard = [0; 5];
         client.read_exact(&mut heard).unwrap();
         assert_eq!(&heard, b"hello");
@@ -101,11 +106,12 @@ impl Rig {
 fn a_connection_that_cannot_be_watched_for_room_ends_alone() {
     let mut rig = Rig::new();
     let (mut client, mut server, id) = rig.connected();
-    // The kernel refuses to change what is not watched.
-    rig.shell.tools.poller.remove(&rig.shell.conns[&id].client).unwrap();
+    // The kernel refuses to change the interest of a descriptor that is not watched.
+    let (_, connections, tools) = rig.shell.parts();
+    tools.poller().remove(connections.get(id).unwrap().client()).unwrap();
     server.set_nonblocking(true).unwrap();
     let chunk = vec![7; 1 << 20];
-    rig.turn_until(|shell| {
+    rig.turn_until(|connections| {
         if let Err(error) = server.write(&chunk) {
             assert!(
                 matches!(
@@ -115,7 +121,7 @@ fn a_connection_that_cannot_be_watched_for_room_ends_alone() {
                 "{error}"
             );
         }
-        !shell.conns.contains_key(&id)
+        connections.get(id).is_none()
     });
     rig.assert_warned();
     let error = client.read_to_end(&mut Vec::new()).unwrap_err();
@@ -130,12 +136,13 @@ fn a_connection_that_cannot_be_taken_out_of_the_poller_is_made_anew() {
     let at = rig.worker.local_addr().unwrap();
     let unwatched = TcpStream::connect(at).unwrap();
     let (other, _) = rig.worker.accept().unwrap();
-    // As if it had been pending: its news has come, and taking it out of the poller fails.
-    let conn = rig.shell.conns.get_mut(&id).unwrap();
-    conn.upstream = Upstream::Pending(unwatched.into());
-    rig.shell.on_pending(id);
+    // As if it had been pending: its event has arrived, and removing it from the poller fails.
+    let (_, connections, tools) = rig.shell.parts();
+    connections.get_mut(id).unwrap().set_pending(unwatched.into());
+    let news = connections.on_pending(id, tools);
+    rig.shell.on_news(news);
     rig.assert_warned();
-    rig.turn_until(|shell| matches!(shell.conns[&id].upstream, Upstream::Open(_)));
+    rig.turn_until(|connections| connections.get(id).unwrap().is_open());
     assert!(rig.worker.accept().is_ok(), "it is connected to the worker again");
     drop((server, other));
     rig.assert_serves();
@@ -144,16 +151,16 @@ fn a_connection_that_cannot_be_taken_out_of_the_poller_is_made_anew() {
 #[test]
 fn an_address_that_cannot_be_watched_is_tried_again() {
     let mut rig = Rig::new();
-    // The kernel refuses to watch a number twice.
-    let front = &rig.shell.fronts[0].bound.fd;
-    rig.shell.tools.poller.add(front, Token::Waker.pack()).unwrap();
+    // The kernel refuses to watch a descriptor twice.
+    let (fronts, _, tools) = rig.shell.parts();
+    tools.poller().add(&fronts[0].bound().fd, Token::Waker.pack()).unwrap();
     let mut warned = false;
     while !warned {
         assert_eq!(rig.shell.turn().unwrap(), Stop::No);
         warned = matches!(rig.events.try_recv(), Ok(ForwarderEvent::Exhausted(_)));
     }
-    let front = &rig.shell.fronts[0].bound.fd;
-    rig.shell.tools.poller.remove(front).unwrap();
+    let (fronts, _, tools) = rig.shell.parts();
+    tools.poller().remove(&fronts[0].bound().fd).unwrap();
     rig.assert_serves();
 }
 

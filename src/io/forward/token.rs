@@ -1,9 +1,9 @@
-//! What the kernel says of a socket that it has news of.
+//! The meaning of an event of the poller.
 
 use rcluster_core::forward::ConnId;
 use rcluster_core::forward::relay::Side;
 
-/// Whom an event is for. Numbers of connections are never used again, so a stale event finds nobody.
+/// The target of an event. Numbers of connections are never reused, so a stale event matches nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     Waker,

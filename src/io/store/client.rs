@@ -1,36 +1,25 @@
-//! A process' hold on a store.
+//! A client of a store: one process's access to it.
 
-use std::cell::RefCell;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use serde::Deserialize;
-use thiserror::Error;
-
+use super::line::{ConnectError, Line};
 use super::shell::now;
 use rcluster_core::store::atomic::Words;
 use rcluster_core::store::geometry::Field;
 use rcluster_core::store::ops::Outcome;
-use rcluster_core::store::ring::{Pushed, Requests, Wanted};
+use rcluster_core::store::ring::{Pushed, Wanted};
 use rcluster_core::store::view::View;
-use rcluster_sys::epoll::Waker;
 use rcluster_sys::error::SysError;
-use rcluster_sys::passing::{Received, duplicate, receive, wait_for_message};
-use rcluster_sys::segment::{Published, Segment};
+use rcluster_sys::passing::Received;
+use rcluster_sys::segment::Published;
 
-/// How long the primary may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The longest answer, in bytes.
-const ANSWER: usize = 4096;
-
-/// How many wake-ups are taken at once, at the most.
+/// The maximum number of wake-ups consumed in one call.
 const WAKE_UPS: usize = 64;
 
 /// The memory of a store, as others read it.
 #[derive(Debug)]
-pub struct Reader(Published);
+pub struct Reader(pub(super) Published);
 
 impl Words for Reader {
     #[inline]
@@ -44,59 +33,37 @@ impl Words for Reader {
     }
 }
 
-/// Why a store cannot be used.
-#[derive(Debug, Error)]
-pub enum ConnectError {
-    /// The system refused.
-    #[error(transparent)]
-    System(#[from] SysError),
-    /// The primary refused.
-    #[error("{message}")]
-    Refused {
-        /// A name for the reason.
-        code: String,
-        /// The reason.
-        message: String,
-    },
-    /// The primary has hung up, or has answered what makes no sense.
-    #[error("the primary does not answer")]
-    NoAnswer,
-}
-
-/// What it was woken by.
+/// Why the process was woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
-    /// An answer or a change, perhaps.
+    /// There may be an answer or a change.
     News,
-    /// The end of the primary, or of its hold on this process.
+    /// The primary is gone, or has closed this connection.
     End,
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct Client {
     view: View<Reader>,
-    requests: RefCell<Requests<Segment>>,
-    bell: Waker,
-    socket: OwnedFd,
+    line: Line,
 }
 
 impl Client {
-    /// Waits for the answer to a request to open a store, whose other end is with the primary.
+    /// Waits for the answer to a request to open a store. The primary has the other end of `socket`.
     pub fn connect(socket: OwnedFd) -> Result<Self, ConnectError> {
-        let [segment, page, bell] = await_descriptors(&socket)?;
+        let (line, [segment]) = Line::connect(socket)?;
         let view = View::new(Reader(Published::open(&segment)?)).map_err(|_| ConnectError::NoAnswer)?;
-        let requests = Requests::new(Segment::open(&page)?).ok_or(ConnectError::NoAnswer)?;
-        Ok(Self { view, requests: RefCell::new(requests), bell: Waker::adopt(bell), socket })
+        Ok(Self { view, line })
     }
 
-    /// What can be read.
+    /// The readable side of the store.
     #[must_use]
     pub fn view(&self) -> &View<Reader> {
         &self.view
     }
 
-    /// Whether what has not been used for longest makes room for others.
+    /// Whether the least recently used entries are evicted to make room.
     #[must_use]
     pub fn is_lru(&self) -> bool {
         self.view.field(Field::Lru) == 1
@@ -108,64 +75,51 @@ impl Client {
         now()
     }
 
-    /// A second descriptor of the socket, to wait for wake-ups.
+    /// A duplicate of the socket, to poll for wake-ups.
     pub fn watched(&self) -> Result<OwnedFd, SysError> {
-        duplicate(&self.socket)
+        self.line.watched()
     }
 
-    /// Puts a request on its way. [`Pushed::Full`]: it has to be tried again when the next answer comes. Whoever waits
-    /// for the answer has to [`Client::want`] it.
+    /// Queues a request. [`Pushed::Full`]: retry after the next answer. To be woken for the answer, call
+    /// [`Client::want`].
     pub fn push(&self, request: &[u64]) -> Pushed {
-        let pushed = self.requests.borrow_mut().push(request);
-        if pushed == (Pushed::Done { wake: true }) {
-            self.bell.wake();
-        }
-        pushed
+        self.line.push(request)
     }
 
-    /// The next answer, if it is there.
+    /// The next answer, if there is one.
     #[must_use]
     pub fn answer(&self) -> Option<Outcome> {
-        self.requests.borrow_mut().answer()
+        self.line.answer()
     }
 
-    /// The next answer if it is there, or comes within `patience` looks, of which those that were in vain are subtracted.
-    /// Nobody looks for what a writer that sleeps has not even begun.
+    /// The next answer, if it is there or arrives within `patience` polls; each unsuccessful poll is
+    /// subtracted. Does not poll while the writer sleeps.
     #[must_use]
     pub fn answer_soon(&self, patience: &mut u32) -> Option<Outcome> {
-        let mut requests = self.requests.borrow_mut();
-        loop {
-            let answer = requests.answer();
-            if answer.is_some() || *patience == 0 || !requests.is_waiting() || requests.is_writer_asleep() {
-                return answer;
-            }
-            *patience -= 1;
-            std::hint::spin_loop();
-        }
+        self.line.answer_soon(patience)
     }
 
-    /// Whether there are requests that have not been answered.
+    /// Whether any request is unanswered.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.requests.borrow().is_waiting()
+        self.line.is_waiting()
     }
 
-    /// Asks to be woken. Whoever asks has to look once more before it waits.
+    /// Requests a wake-up. The caller must check once more before it waits.
     pub fn want(&self, wanted: Wanted) {
-        self.requests.borrow().want(wanted);
+        self.line.want(wanted);
     }
 
-    /// Lets the writer know that a key with this hash is in use.
+    /// Tells the writer that a key with this hash is in use.
     pub fn touch(&self, hash: u64) {
-        self.requests.borrow().touch(hash);
+        self.line.touch(hash);
     }
 
-    /// Takes what it was woken by.
+    /// Consumes wake-ups and returns their cause.
     pub fn woken(&self) -> Result<Woken, SysError> {
         let mut byte = [0; 8];
         for _ in 0..WAKE_UPS {
-            // Nobody sends descriptors here; whatever comes is closed.
-            match receive(self.socket.as_fd(), &mut byte, &mut Vec::new())? {
+            match self.line.receive(&mut byte)? {
                 Received::Message { .. } => {}
                 Received::Empty => break,
                 Received::Closed => return Ok(Woken::End),
@@ -173,29 +127,6 @@ impl Client {
         }
         Ok(Woken::News)
     }
-}
-
-/// Waits for the answer of the primary: what it takes to use what was asked for.
-pub(super) fn await_descriptors<const COUNT: usize>(
-    socket: &OwnedFd,
-) -> Result<[OwnedFd; COUNT], ConnectError> {
-    #[derive(Deserialize)]
-    struct Refused {
-        code: String,
-        message: String,
-    }
-    let (mut bytes, mut fds) = ([0; ANSWER], Vec::new());
-    if !wait_for_message(socket.as_fd(), PATIENCE)? {
-        return Err(ConnectError::NoAnswer);
-    }
-    let Received::Message { len, cut: false } = receive(socket.as_fd(), &mut bytes, &mut fds)? else {
-        return Err(ConnectError::NoAnswer);
-    };
-    <[OwnedFd; COUNT]>::try_from(fds).or_else(|_| {
-        let Refused { code, message } =
-            serde_json::from_slice(&bytes[..len]).map_err(|_| ConnectError::NoAnswer)?;
-        Err(ConnectError::Refused { code, message })
-    })
 }
 
 #[cfg(test)]
@@ -224,7 +155,7 @@ mod tests {
             if let Some(outcome) = client.answer() {
                 return outcome;
             }
-            assert!(wait_for_message(client.socket.as_fd(), PATIENCE).unwrap(), "it is answered");
+            client.line.await_news();
             assert_eq!(client.woken().unwrap(), Woken::News);
         }
     }
@@ -241,7 +172,7 @@ mod tests {
         let mut value = Value::default();
         assert!(other.view().get(other.view().key(b"key"), || other.now(), &mut value).unwrap());
         assert_eq!((value.bytes.as_slice(), value.revision), (&b"value"[..], 1));
-        // Others are elsewhere.
+        // Stores with other names are separate.
         let elsewhere = connect("elsewhere", Options::default()).unwrap();
         assert!(!elsewhere.view().get(elsewhere.view().key(b"key"), || 1, &mut value).unwrap());
     }
@@ -251,11 +182,11 @@ mod tests {
         let [one, other] = [(); 2].map(|()| connect("watch", Options::default()).unwrap());
         other.want(Wanted::Changes);
         ask(&one, &set(b"key", b"value", Lifetime::Ms(1)));
-        assert!(wait_for_message(other.socket.as_fd(), PATIENCE).unwrap());
+        other.line.await_news();
         assert_eq!(other.woken().unwrap(), Woken::News);
         other.want(Wanted::Changes);
         while other.view().field(Field::Expired) == 0 {
-            assert!(wait_for_message(other.socket.as_fd(), PATIENCE).unwrap());
+            other.line.await_news();
             assert_eq!(other.woken().unwrap(), Woken::News);
             other.want(Wanted::Changes);
         }
@@ -264,28 +195,27 @@ mod tests {
     #[test]
     fn other_options_are_refused_by_name() {
         let size = Some(2 << 20);
-        let _open = connect("options", Options { size, eviction: None }).unwrap();
-        let _same = connect("options", Options { size, eviction: Some(EvictionName::None) }).unwrap();
-        let other = Options { size: Some(1 << 20), eviction: Some(EvictionName::Lru) };
+        let _open = connect("options", Options { size, ..Options::default() }).unwrap();
+        let _same =
+            connect("options", Options { size, eviction: Some(EvictionName::None), ..Options::default() })
+                .unwrap();
+        let other = Options { size: Some(1 << 20), eviction: Some(EvictionName::Lru), ..Options::default() };
         let Err(ConnectError::Refused { code, message }) = connect("options", other) else {
             panic!("refused")
         };
         assert_eq!(code, "ERR_RCLUSTER_SHARED_OPTIONS");
         assert!(message.contains("size is 2097152 and not 1048576") && message.contains("none and not lru"));
-        let small = connect("small", Options { size: Some(5), eviction: None });
+        let small = connect("small", Options { size: Some(5), ..Options::default() });
         assert!(matches!(small, Err(ConnectError::Refused { code, .. }) if code == "ERR_OUT_OF_RANGE"));
     }
 
     #[test]
     fn a_process_that_scribbles_on_its_page_loses_its_hold_and_nobody_else() {
         let [one, other] = [(); 2].map(|()| connect("scribble", Options::default()).unwrap());
-        for word in one.requests.borrow().page().as_ref().iter().take(5000) {
-            word.store(u64::MAX, Ordering::Relaxed);
-        }
-        one.bell.wake();
-        assert!(wait_for_message(one.socket.as_fd(), PATIENCE).unwrap());
+        one.line.scribble(5000);
+        one.line.await_news();
         while one.woken().unwrap() == Woken::News {
-            assert!(wait_for_message(one.socket.as_fd(), PATIENCE).unwrap());
+            one.line.await_news();
         }
         assert_eq!(ask(&other, &set(b"key", b"value", Lifetime::Forever)).status, Status::Done);
     }

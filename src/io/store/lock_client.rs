@@ -1,76 +1,57 @@
-//! A process' hold on the locks of its cluster.
+//! A client of the locks: one process's access to them.
 
 use std::cell::RefCell;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use super::client::{ConnectError, await_descriptors};
-use rcluster_core::store::ring::{Pushed, Requests, Wanted};
-use rcluster_sys::epoll::Waker;
+use super::line::{ConnectError, Line};
+use rcluster_core::store::ring::Pushed;
 use rcluster_sys::error::SysError;
-use rcluster_sys::passing::{Received, duplicate, receive};
-use rcluster_sys::segment::Segment;
+use rcluster_sys::passing::Received;
 
 /// The longest message, in bytes.
 const MESSAGE: usize = 64 << 10;
 
-/// What has come.
+/// What was received.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// Nothing so far.
     Nothing,
-    /// There is room for requests again.
+    /// The ring has room for requests again.
     Room,
     /// A message.
     Message(Vec<u8>),
-    /// The primary is gone, or has cut this process off.
+    /// The primary is gone, or has cut off this process.
     End,
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct LockClient {
-    requests: RefCell<Requests<Segment>>,
-    bell: Waker,
-    socket: OwnedFd,
+    line: Line,
     buffer: RefCell<Vec<u8>>,
 }
 
 impl LockClient {
-    /// Waits for the answer to a request to use locks, whose other end is with the primary.
+    /// Waits for the answer to a request to use locks. The primary has the other end of `socket`.
     pub fn connect(socket: OwnedFd) -> Result<Self, ConnectError> {
-        let [page, bell] = await_descriptors(&socket)?;
-        let requests = Requests::new(Segment::open(&page)?).ok_or(ConnectError::NoAnswer)?;
-        let buffer = RefCell::new(vec![0; MESSAGE]);
-        Ok(Self { requests: RefCell::new(requests), bell: Waker::adopt(bell), socket, buffer })
+        let (line, []) = Line::connect(socket)?;
+        Ok(Self { line, buffer: RefCell::new(vec![0; MESSAGE]) })
     }
 
-    /// A second descriptor of the socket, to wait for messages.
+    /// A duplicate of the socket, to poll for messages.
     pub fn watched(&self) -> Result<OwnedFd, SysError> {
-        duplicate(&self.socket)
+        self.line.watched()
     }
 
-    /// Puts a request on its way. [`Pushed::Full`]: it has to be tried again when [`Incoming::Room`] comes.
+    /// Queues a request. [`Pushed::Full`]: retry after [`Incoming::Room`].
     pub fn push(&self, request: &[u64]) -> Pushed {
-        let mut requests = self.requests.borrow_mut();
-        // The answers only say that there is room: what comes of a request is told by a message.
-        while requests.answer().is_some() {}
-        let mut pushed = requests.push(request);
-        if pushed == Pushed::Full {
-            requests.want(Wanted::Answers);
-            while requests.answer().is_some() {}
-            pushed = requests.push(request);
-        }
-        if pushed == (Pushed::Done { wake: true }) {
-            self.bell.wake();
-        }
-        pushed
+        self.line.push_or_wait(request)
     }
 
-    /// What has come next.
+    /// Receives the next message, if there is one.
     pub fn receive(&self) -> Result<Incoming, SysError> {
         let mut buffer = self.buffer.borrow_mut();
-        // Nobody sends descriptors here; whatever comes is closed.
-        Ok(match receive(self.socket.as_fd(), &mut buffer[..], &mut Vec::new())? {
+        Ok(match self.line.receive(&mut buffer)? {
             Received::Empty => Incoming::Nothing,
             Received::Closed => Incoming::End,
             Received::Message { len: 1, .. } => Incoming::Room,
@@ -81,18 +62,13 @@ impl LockClient {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-    use std::time::Duration;
-
     use super::super::{Open, What, on_exit, open};
     use super::*;
     use rcluster_core::ids::WorkerId;
     use rcluster_core::locks::wire::{Ask, Kind, Message, encode};
     use rcluster_core::locks::{Mode, Otherwise, Request, RequestId, Space};
     use rcluster_sys::closer::Closer;
-    use rcluster_sys::passing::{message_pair, wait_for_message};
-
-    const PATIENCE: Duration = Duration::from_secs(30);
+    use rcluster_sys::passing::message_pair;
 
     fn connect(worker: Option<u32>) -> LockClient {
         let (ours, theirs) = message_pair().unwrap();
@@ -117,13 +93,11 @@ mod tests {
         push(client, &Ask::Request(RequestId(id), request));
     }
 
-    /// The next message but those about room. None at the end.
+    /// The next message other than [`Incoming::Room`]. `None` at the end.
     fn next(client: &LockClient) -> Option<(Kind, u64, u64, String)> {
         loop {
             match client.receive().unwrap() {
-                Incoming::Nothing => {
-                    assert!(wait_for_message(client.socket.as_fd(), PATIENCE).unwrap(), "something comes");
-                }
+                Incoming::Nothing => client.line.await_news(),
                 Incoming::Room => {}
                 Incoming::End => return None,
                 Incoming::Message(bytes) => {
@@ -140,7 +114,7 @@ mod tests {
         for client in [&one, &two, &three] {
             lock(client, 1, "hangs up");
             push(client, &Ask::Query(RequestId(2)));
-            // The query is answered behind the request.
+            // The query is answered after the request.
             while next(client).unwrap().0 != Kind::Listed {}
         }
         push(&one, &Ask::End(RequestId(1)));
@@ -169,7 +143,8 @@ mod tests {
         lock(&one, 1, "rules");
         assert_eq!(next(&one).unwrap().0, Kind::Granted);
         let breaks: [&dyn Fn(&LockClient); 4] = [
-            // The number of another's request means nothing, but settling what is no flight breaks the rules.
+            // The number of another client's request has no effect, but settling something that is not a
+            // flight breaks the rules.
             &|client| {
                 push(client, &Ask::End(RequestId(1)));
                 lock(client, 1, "rules of its own");
@@ -180,12 +155,7 @@ mod tests {
                 lock(client, 2, "twice");
             },
             &|client| assert!(matches!(client.push(&[99, 0, 0]), Pushed::Done { .. })),
-            &|client| {
-                for word in client.requests.borrow().page().as_ref() {
-                    word.store(u64::MAX, Ordering::Relaxed);
-                }
-                client.bell.wake();
-            },
+            &|client| client.line.scribble(usize::MAX),
         ];
         for (worker, break_rules) in (4_000_010..).zip(breaks) {
             let hostile = connect(Some(worker));

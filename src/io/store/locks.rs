@@ -1,72 +1,66 @@
-//! The side of the primary for locks: it reads what processes ask for on their rings, and tells them by messages.
+//! The primary's side of locks: reads requests from the rings of processes and answers with messages.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use super::shell::NAME;
+use super::leases::LeaseRoom;
+use super::peer::{Broken, Peer};
+use crate::io::redis::LeaseServer;
+use rcluster_core::exchange::Process;
 use rcluster_core::ids::WorkerId;
+use rcluster_core::leases::Output as LeaseOutput;
 use rcluster_core::locks::wire::{Ask, Kind, LONGEST, Message, decode};
-use rcluster_core::locks::{ClientId, Event, Listed, Locks, MAX_REQUESTS, Mode, RequestId, Space};
-use rcluster_core::store::ops::{Outcome, Status};
-use rcluster_core::store::ring::{Inbox, Wanted, page_words};
+use rcluster_core::locks::{ClientId, Event, Listed, Locks, MAX_REQUESTS, Mode, News, RequestId, Space};
 use rcluster_sys::closer::Descriptor;
-use rcluster_sys::epoll::{Interest, Poller, Waker};
+use rcluster_sys::epoll::Poller;
 use rcluster_sys::error::SysError;
-use rcluster_sys::passing::{Sent, duplicate, send};
-use rcluster_sys::segment::Segment;
+use rcluster_sys::passing::Sent;
 
-/// How many requests of one process are served before it is the turn of the next one.
+/// The maximum number of requests served for one process before the next process gets its turn.
 const TURN: usize = 128;
 
-/// How many turns a process gets after it has hung up: more than the ring holds.
+/// How many turns a process gets after it has hung up: enough to empty the ring.
 const LAST_TURNS: usize = 16;
 
-/// How many connections one worker may have. It needs one for each copy of this package that it loads.
+/// The maximum number of connections of one worker. It needs one for each copy of this package that it loads.
 const MAX_OPEN: usize = 16;
 
-/// How many messages may wait for a process. One that is blocked and keeps the rules has fewer: each request that it has
-/// made ends by one message, and is granted by one.
+/// The maximum number of messages queued for one process. A blocked process that keeps the rules stays below
+/// it: each of its requests causes at most one message that grants it and one that ends it.
 const MAX_OUTBOX: usize = 4 * MAX_REQUESTS;
 
-/// How many bytes of an answer to a query go into one message, about.
+/// The approximate size of one message of a query's answer, in bytes.
 const PART: usize = 16 << 10;
 
 /// A process that uses locks.
 struct Client {
-    inbox: Inbox<Segment>,
-    /// Never read, because the process has it as well.
-    bell: Waker,
-    socket: Descriptor,
-    worker: Option<WorkerId>,
-    /// What the socket had no room for.
+    peer: Peer,
+    /// Messages for which the socket had no room.
     outbox: VecDeque<Vec<u8>>,
-    /// Whether an answer to a query may be in the outbox.
+    /// Whether the outbox may contain an answer to a query.
     lists: bool,
 }
 
-/// The process breaks the rules, and is cut off.
-struct Broken;
-
-/// See the module. Clients are known by the token of their bell in the poller; the next one is that of their socket.
+/// See the module documentation.
 #[derive(Default)]
 pub(super) struct LockRoom {
-    /// Made for the first client.
+    /// Created with the first client.
     locks: Option<Locks>,
     clients: BTreeMap<u64, Client>,
     request: Vec<u8>,
+    leases: LeaseRoom,
 }
 
 impl LockRoom {
-    /// Whether a worker may have another connection.
+    /// Whether a worker may open another connection.
     pub(super) fn has_room_for(&self, worker: Option<WorkerId>) -> bool {
-        let open = self.clients.values().filter(|client| client.worker == worker).count();
+        let open = self.clients.values().filter(|client| client.peer.worker == worker).count();
         worker.is_none() || open < MAX_OPEN
     }
 
-    /// Makes what a process needs to ask for locks, and sends it.
+    /// Creates the link of a process and sends it.
     pub(super) fn admit(
         &mut self,
         poller: &Poller,
@@ -74,31 +68,57 @@ impl LockRoom {
         socket: Descriptor,
         worker: Option<WorkerId>,
     ) -> Result<(), (Descriptor, SysError)> {
-        match prepare(poller, token, &socket) {
-            Ok((inbox, bell)) => {
-                // Tokens rise from one primary to the next, too, as long as the system's clock does.
-                let locks = self.locks.get_or_insert_with(|| Locks::new(microseconds_since_1970()));
-                locks.join(ClientId(token));
-                let outbox = VecDeque::new();
-                let client = Client { inbox, bell, socket, worker, outbox, lists: false };
-                self.clients.insert(token, client);
-                Ok(())
+        let peer = Peer::admit(poller, token, socket, worker, LONGEST, Vec::new())?;
+        // Fencing tokens also rise from one primary to the next, provided that the system clock does.
+        let locks = self.locks.get_or_insert_with(|| Locks::new(microseconds_since_1970()));
+        locks.join(ClientId(token));
+        self.clients.insert(token, Client { peer, outbox: VecDeque::new(), lists: false });
+        Ok(())
+    }
+
+    /// Sets the server that grants leases.
+    pub(super) fn set_server(&mut self, server: LeaseServer) {
+        self.leases.set_server(server);
+    }
+
+    /// Applies decisions about leases.
+    pub(super) fn on_leased(&mut self, poller: &Poller, outputs: Vec<LeaseOutput>) {
+        for output in outputs {
+            let (id, kind, number, text) = match output {
+                LeaseOutput::Granted { id, token } => (id, Kind::Granted, token, String::new()),
+                LeaseOutput::Unavailable(id) => (id, Kind::Unavailable, 0, String::new()),
+                LeaseOutput::Lost(id) => (id, Kind::Lost, 0, String::new()),
+                LeaseOutput::Disconnected(id, why) => (id, Kind::Disconnected, 0, why),
+                // These are for the server, not for a process.
+                LeaseOutput::Open | LeaseOutput::Close | LeaseOutput::Beat | LeaseOutput::Ask(_) => continue,
+            };
+            let Some((token, request)) = self.leases.owner(id) else { continue };
+            if kind == Kind::Granted {
+                self.leases.on_granted((token, request), number);
+            } else {
+                self.leases.on_end((token, request));
+                if let Some(locks) = &mut self.locks {
+                    locks.end(ClientId(token), request);
+                }
             }
-            Err(error) => Err((socket, error)),
+            if let Some(client) = self.clients.get_mut(&token) {
+                client.tell(poller, Message { kind, request, number, text: text.as_bytes() }.encode());
+            }
         }
+        self.tell(poller);
     }
 
-    /// The thread is awake, and need not be woken.
+    /// Marks the thread as awake, so that processes do not wake it.
     pub(super) fn wake(&self) {
-        self.clients.values().for_each(|client| client.inbox.wake());
+        self.clients.values().for_each(|client| client.peer.inbox.wake());
     }
 
-    /// Everybody is told that the thread sleeps. False if somebody has asked for something meanwhile.
+    /// Announces to all clients that the thread sleeps. Returns false if a request has arrived meanwhile.
     pub(super) fn sleep(&self) -> bool {
-        self.clients.values().fold(true, |asleep, client| client.inbox.sleep() & asleep)
+        self.clients.values().fold(true, |asleep, client| client.peer.inbox.sleep() & asleep)
     }
 
-    /// Serves some requests. True if there may be more.
+    /// Serves some requests. Returns true if there may be more.
     pub(super) fn work(&mut self, poller: &Poller) -> bool {
         let mut more = false;
         let tokens: Vec<u64> = self.clients.keys().copied().collect();
@@ -112,16 +132,16 @@ impl LockRoom {
         more
     }
 
-    /// There is room again in the socket of a client.
+    /// The socket of a client has room again.
     pub(super) fn on_room(&mut self, poller: &Poller, token: u64) {
         if let Some(client) = self.clients.get_mut(&token) {
-            client.flush(poller, token);
+            client.flush(poller);
         }
     }
 
-    /// A client has hung up, or is dead.
+    /// A client has hung up or died.
     pub(super) fn remove(&mut self, poller: &Poller, token: u64) {
-        // What a process has asked for before its end is done.
+        // Requests that the process made before its end are still carried out.
         for _ in 0..LAST_TURNS {
             if !matches!(self.serve(poller, token), Ok(true)) {
                 break;
@@ -131,13 +151,20 @@ impl LockRoom {
         self.tell(poller);
     }
 
-    /// A worker is dead. Its socket has told so already, unless somebody else holds it as well.
+    /// A worker has died. Its socket has reported that already, unless another process also holds the socket.
     pub(super) fn on_exit(&mut self, poller: &Poller, worker: WorkerId) {
-        let its = self.clients.iter().filter(|(_, client)| client.worker == Some(worker));
+        let its = self.clients.iter().filter(|(_, client)| client.peer.worker == Some(worker));
         let tokens: Vec<u64> = its.map(|(token, _)| *token).collect();
         for token in tokens {
             self.remove(poller, token);
         }
+    }
+
+    /// The process that holds the leadership of this name.
+    pub(super) fn leader(&self, name: &[u8]) -> Option<Process> {
+        let ClientId(token) = self.locks.as_ref()?.holder(Space::Lead, name)?;
+        let client = self.clients.get(&token)?;
+        Some(client.peer.worker.map_or(Process::Primary, Process::Worker))
     }
 
     fn serve(&mut self, poller: &Poller, token: u64) -> Result<bool, Broken> {
@@ -147,11 +174,22 @@ impl LockRoom {
         let id = ClientId(token);
         let mut count = 0;
         let mut query = None;
-        while count < TURN && client.inbox.next(&mut self.request).map_err(|_| Broken)? {
+        while count < TURN && client.peer.next(&mut self.request)? {
             count += 1;
             match decode(&self.request).ok_or(Broken)? {
                 Ask::Request(request, what) => locks.request(id, request, &what).map_err(|_| Broken)?,
-                Ask::End(request) => locks.end(id, request),
+                Ask::Lease(request, ..) if !self.leases.has_server() => {
+                    let message = Message { kind: Kind::NoBackend, request, number: 0, text: b"" };
+                    client.tell(poller, message.encode());
+                }
+                Ask::Lease(request, what, ttl) => {
+                    locks.request(id, request, &what).map_err(|_| Broken)?;
+                    self.leases.on_request((token, request), &what, ttl);
+                }
+                Ask::End(request) => {
+                    locks.end(id, request);
+                    self.leases.on_end((token, request));
+                }
                 Ask::Settle(request, outcome) => {
                     locks.settle(id, request, outcome).map_err(|_| Broken)?;
                 }
@@ -162,13 +200,13 @@ impl LockRoom {
                     query = Some(request);
                 }
             }
-            client.inbox.answer(Outcome { status: Status::Done, revision: 0, number: 0.0 });
+            client.peer.make_room();
             if query.is_some() {
                 break;
             }
         }
-        if count > 0 && client.inbox.take_wanted(Wanted::Answers) {
-            client.tell(poller, token, vec![0]);
+        if count > 0 && client.peer.waits_for_answers() {
+            client.tell(poller, vec![0]);
         }
         if let Some(request) = query {
             self.tell(poller);
@@ -178,12 +216,15 @@ impl LockRoom {
         Ok(count == TURN)
     }
 
-    /// Answers a query.
+    /// Answers a query, in as many messages as needed.
     fn list(&mut self, poller: &Poller, token: u64, request: RequestId) {
-        let all = self.locks.as_ref().map(|locks| locks.snapshot(Space::Lock)).unwrap_or_default();
+        let listed_in = |space| self.locks.as_ref().map(|locks| locks.snapshot(space)).unwrap_or_default();
         let mut parts = vec![String::new()];
-        for listed in all {
-            let text = self.describe(&listed);
+        let all = [Space::Lock, Space::LeasedLock]
+            .into_iter()
+            .flat_map(|space| listed_in(space).into_iter().map(move |listed| (space, listed)));
+        for (space, listed) in all {
+            let text = self.describe(space, &listed);
             let last = parts.last_mut().filter(|part| part.is_empty() || part.len() + text.len() < PART);
             match last {
                 Some(part) if part.is_empty() => part.push_str(&text),
@@ -196,25 +237,32 @@ impl LockRoom {
         for (part, number) in parts.iter().zip((0..count).rev()) {
             let text = format!("[{part}]");
             let message = Message { kind: Kind::Listed, request, number, text: text.as_bytes() };
-            client.tell(poller, token, message.encode());
+            client.tell(poller, message.encode());
         }
         if client.outbox.is_empty() {
             client.lists = false;
         }
     }
 
-    fn describe(&self, listed: &Listed) -> String {
-        let worker = self.clients.get(&listed.client.0).and_then(|client| client.worker);
+    fn describe(&self, space: Space, listed: &Listed) -> String {
+        let is_leased = space.leased().is_some();
+        let token = match listed.token {
+            // Holding the lock on this machine is not enough: the lease counts.
+            Some(_) if is_leased => self.leases.token((listed.client.0, listed.request)),
+            token => token,
+        };
+        let worker = self.clients.get(&listed.client.0).and_then(|client| client.peer.worker);
         json!({
             "name": String::from_utf8_lossy(&listed.name),
             "mode": if listed.mode == Mode::Shared { "shared" } else { "exclusive" },
             "worker": worker.map_or(0, |worker| worker.0),
-            "token": listed.token,
+            "token": token,
+            "scope": if is_leased { "all" } else { "machine" },
         })
         .to_string()
     }
 
-    /// Tells what has happened.
+    /// Sends the events of the locks to their clients.
     fn tell(&mut self, poller: &Poller) {
         loop {
             let events = self.locks.as_mut().map(Locks::take_events).unwrap_or_default();
@@ -223,8 +271,13 @@ impl LockRoom {
             }
             let mut flooded = Vec::new();
             for Event { client: ClientId(token), request, news } in events {
+                match news {
+                    News::Granted { .. } if self.leases.on_turn((token, request)) => continue,
+                    News::Granted { .. } | News::Settled(_) => {}
+                    News::Unavailable | News::Stolen | News::TooMany => self.leases.on_end((token, request)),
+                }
                 let Some(client) = self.clients.get_mut(&token) else { continue };
-                client.tell(poller, token, Message::of(request, &news).encode());
+                client.tell(poller, Message::of(request, &news).encode());
                 if client.outbox.len() > MAX_OUTBOX {
                     flooded.push(token);
                 }
@@ -237,9 +290,8 @@ impl LockRoom {
 
     fn drop_client(&mut self, poller: &Poller, token: u64) {
         let Some(client) = self.clients.remove(&token) else { return };
-        // Both are registered; what the system says about their end is of no use.
-        let _ = poller.remove(&client.bell);
-        let _ = poller.remove(&client.socket);
+        client.peer.leave(poller);
+        self.leases.on_leave(token);
         if let Some(locks) = &mut self.locks {
             locks.leave(ClientId(token));
         }
@@ -247,32 +299,27 @@ impl LockRoom {
 }
 
 impl Client {
-    fn tell(&mut self, poller: &Poller, token: u64, message: Vec<u8>) {
+    fn tell(&mut self, poller: &Poller, message: Vec<u8>) {
         let waits = !self.outbox.is_empty();
         self.outbox.push_back(message);
         if !waits {
-            self.flush(poller, token);
+            self.flush(poller);
         }
     }
 
-    fn flush(&mut self, poller: &Poller, token: u64) {
+    fn flush(&mut self, poller: &Poller) {
         let waited = self.outbox.len() > 1;
         while let Some(message) = self.outbox.front() {
-            match send(self.socket.as_fd(), message, &[]) {
-                Ok(Sent::Full | Sent::TooManyOnTheirWay) => {
-                    // Its end is told whatever comes of this; a process that is not told of room is cut off when it
-                    // has too many messages.
-                    let _ = poller.change(&self.socket, token + 1, Interest::NewsAndRoom);
-                    return;
-                }
-                // Gone: its end is told by its socket.
+            match self.peer.send(message) {
+                Ok(Sent::Full | Sent::TooManyOnTheirWay) => return self.peer.watch_room(poller, true),
+                // The process is gone: its socket reports the hang-up.
                 Ok(Sent::Done) | Err(_) => {}
             }
             self.outbox.pop_front();
         }
         self.lists = false;
         if waited {
-            let _ = poller.change(&self.socket, token + 1, Interest::News);
+            self.peer.watch_room(poller, false);
         }
     }
 }
@@ -280,25 +327,4 @@ impl Client {
 fn microseconds_since_1970() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_micros()).unwrap_or_default()
-}
-
-fn prepare(poller: &Poller, token: u64, socket: &Descriptor) -> Result<(Inbox<Segment>, Waker), SysError> {
-    let (page, page_fd) = Segment::create_shared(NAME, page_words(LONGEST))?;
-    let inbox = Inbox::new(page).ok_or(SysError::invalid("making a page for requests"))?;
-    let bell = Waker::new()?;
-    let fds = [page_fd, duplicate(&bell)?];
-    poller.watch(&bell, token, Interest::News)?;
-    if let Err(error) = poller.watch(socket, token + 1, Interest::News) {
-        let _ = poller.remove(&bell);
-        return Err(error);
-    }
-    // It is told that this thread sleeps before it can ask for anything.
-    let _nothing_there = inbox.sleep();
-    let sent = send(socket.as_fd(), b"{}", &fds);
-    if let Err(error) = sent {
-        let _ = poller.remove(&bell);
-        let _ = poller.remove(socket);
-        return Err(error);
-    }
-    Ok((inbox, bell))
 }

@@ -1,16 +1,16 @@
-//! What must be true between any two inputs. The simulation asks after each step.
+//! The invariants between any two inputs. The simulation checks them after each step.
 
 use super::Control;
 use super::supervise::Supervise;
 
 impl Control {
-    /// Says which rule is broken, if one is.
+    /// Checks the invariants.
     ///
     /// # Errors
-    /// The broken rule in words.
+    /// The broken invariant, in words.
     ///
     /// # Panics
-    /// If a rule of the registry of listeners is broken.
+    /// If an invariant of the registry of listeners is broken.
     pub fn check_invariants(&self) -> Result<(), String> {
         self.listeners.check_invariants();
         ensure(self.outbox.is_empty(), || "something is to be done and has not been said".into())?;

@@ -1,9 +1,8 @@
-//! Which listeners there are, which workers listen on them, and how long they stay open.
+//! The listeners, their workers, and how long they stay open.
 //!
-//! Workers ask where to listen; the first to ask for an address has it opened, the next ones join.
-//! A listener closes when the last server on it is closed or its worker leaves on purpose. When
-//! the last worker *dies*, its clients may wait in the backlog for a replacement: see
-//! [`Input::ExitReported`].
+//! Workers send listen requests; the first request for an address opens it, the next ones join. A listener
+//! closes when its last server is closed or the last worker leaves on purpose. When the last worker *dies*,
+//! clients may wait in the backlog for a replacement: see [`Input::ExitReported`].
 
 mod registry;
 mod request;
@@ -11,112 +10,111 @@ mod request;
 use std::time::Duration;
 
 use crate::ids::{ListenerId, WorkerId};
-use crate::wire::{Kind, Query, Reply, Sockname};
+use crate::wire::{Kind, ListenRequest, Reply, Sockname};
 pub use registry::Listeners;
 pub use request::{ListenAddress, ListenerSpec, Sharing, shorter};
 
 /// How long a listener without workers waits for a worker that is starting.
 pub const LINGER: Duration = Duration::from_secs(10);
 
-/// The most listeners of one worker. Each costs the primary a descriptor, so a worker gone wild
-/// must run into its own limit before it takes everybody's.
+/// The largest number of listeners of one worker. Each costs the primary a descriptor, so a faulty worker
+/// must reach its own limit before it exhausts the primary's.
 pub const MAX_LISTENERS: usize = 4096;
 
-/// The most memory, in bytes, for addresses and custom data that one worker has brought. A server with TLS brings a
-/// hundred bytes; whoever asks for more gets `ENOBUFS`.
+/// The largest number of bytes of addresses and custom data kept for one worker. A server with TLS needs
+/// about a hundred bytes. Requests beyond the limit get `ENOBUFS`.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
-/// What happens.
+/// An input of the registry.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the names of these fields say what they are")]
 pub enum Input {
     /// A worker has been spawned.
     WorkerStarted { worker: WorkerId },
-    /// A worker asks where to listen.
-    Query {
+    /// A worker sends a listen request.
+    Listen {
         worker: WorkerId,
-        /// Its question.
-        query: Query,
+        /// The request.
+        request: ListenRequest,
     },
     /// The answer to [`Output::Open`].
     Opened {
-        /// Which listener.
+        /// The listener.
         listener: ListenerId,
-        /// How it went; a negative error number if it did not.
+        /// The result, or a negative error number.
         result: Result<Opened, i32>,
     },
     /// A worker has closed its server.
     Close {
-        /// Which worker.
+        /// The worker.
         worker: WorkerId,
         listener: ListenerId,
     },
-    /// A worker's server is up and has told its app so.
+    /// A worker's server is up, and its 'listening' event has been emitted.
     Listening {
-        /// Which worker.
+        /// The worker.
         worker: WorkerId,
         listener: ListenerId,
     },
-    /// A worker leaves on purpose: by `worker.disconnect()`, or because it said so itself.
+    /// A worker leaves on purpose: by `worker.disconnect()`, or because it reported so.
     WorkerLeaving { worker: WorkerId },
-    /// The same, and another one takes its place: it may open what nobody serves for the moment, for as long as a
-    /// listener lingers.
+    /// Like `WorkerLeaving`, and a replacement takes its place: the replacement may reopen listeners that
+    /// have no worker, for as long as a listener lingers.
     WorkerReplaced { worker: WorkerId },
-    /// A worker's process has ended. All its frames come before this.
+    /// A worker's process has ended. Every frame of the worker comes before this input.
     WorkerDied { worker: WorkerId },
-    /// The app has been told of a worker's end, and has forked a replacement by now if it forks
-    /// one in its 'exit' listener. A listener whose last worker this was closes, unless a worker
-    /// is starting that may want it.
+    /// The app has been notified that a worker ended, and has already forked a replacement if its 'exit'
+    /// listener does so. A listener whose last worker this was closes, unless a starting worker may want it.
     ExitReported { worker: WorkerId },
-    /// Whether workers are expected: supervision will start some, whatever the app does, and they may want any
-    /// listener. As long as they are, none closes because its last worker left or died.
+    /// Whether supervision will start workers, whatever the app does; they may want any listener. While it
+    /// will, no listener closes because its last worker left or died.
     Expecting(bool),
     /// [`Listeners::next_deadline`] has passed.
     Tick,
 }
 
-/// What opening found out.
+/// The properties of an opened socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// What kind of socket it is.
+    /// The kind of socket.
     pub kind: Kind,
-    /// Where it really is; `None` for a pipe.
+    /// Its actual address; `None` for a pipe.
     pub sockname: Option<Sockname>,
 }
 
-/// What to do.
+/// An output of the registry.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the names of these fields say what they are")]
 pub enum Output {
     /// Open a socket, and answer with [`Input::Opened`] before anything else happens if possible.
     Open {
-        /// Its name from now on.
+        /// The number of the new listener.
         listener: ListenerId,
         /// What to open.
         spec: ListenerSpec,
     },
-    /// Answer a worker's query, together with the listener's descriptor if it is shared.
+    /// Answer a worker's listen request, together with the listener's descriptor if it is shared.
     Reply {
-        /// Whom.
+        /// The worker that has sent the listen request.
         worker: WorkerId,
-        /// What.
+        /// The reply, which has the request's number.
         reply: Reply,
     },
-    /// A worker takes connections of a listener from now on: its server is up. Never for a shared
-    /// listener, and never twice.
+    /// Give a worker connections of a listener from now on: its server is up. Never for a shared listener,
+    /// and never twice.
     Join {
-        /// Which worker.
+        /// The worker.
         worker: WorkerId,
-        /// Which listener.
+        /// The listener.
         listener: ListenerId,
     },
-    /// A worker that joined takes no more of them.
+    /// Give a worker that joined no more connections of the listener.
     Leave {
-        /// Which worker.
+        /// The worker.
         worker: WorkerId,
-        /// Which listener.
+        /// The listener.
         listener: ListenerId,
     },
-    /// Nobody needs it any more.
+    /// Close a listener.
     CloseListener { listener: ListenerId },
 }

@@ -1,19 +1,20 @@
-//! When the service manager is told that the process is alive: only after every native thread has shown it.
+//! Decides when to notify the service manager that the process is alive: only after every native thread has
+//! answered.
 
 use std::time::Duration;
 
-/// What is to be done at a tick.
+/// What to do at a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing.
+    /// Nothing yet.
     Wait,
-    /// Tell the service manager that the process is alive, and ask all threads again.
+    /// Notify the service manager that the process is alive, and poll all threads again.
     Feed,
-    /// It would be time, but a thread has not answered. Said once for each time that this goes on.
+    /// The notification is due, but a thread has not answered. Returned once per interruption.
     Withhold,
 }
 
-/// Feeds a watchdog as long as all threads answer.
+/// Notifies a watchdog as long as all threads answer.
 #[derive(Debug)]
 pub struct Liveness {
     interval: Duration,
@@ -22,10 +23,10 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// `period` is how long the service manager waits for a sign of life before it ends the process.
+    /// `period` is the time after which the service manager ends a process that does not notify it.
     #[must_use]
     pub fn new(now: Duration, period: Duration) -> Self {
-        // Twice as often as is asked for, as the manual of sd_watchdog_enabled(3) advises.
+        // Twice as often as required, as the manual of sd_watchdog_enabled(3) advises.
         Self { interval: period / 2, next: now, withheld: false }
     }
 
@@ -35,8 +36,7 @@ impl Liveness {
         self.next
     }
 
-    /// Time has passed. `answered` says whether all threads have answered what they were asked at the last
-    /// [`Verdict::Feed`].
+    /// Time has passed. `answered` is whether all threads have answered since the last [`Verdict::Feed`].
     pub fn on_tick(&mut self, now: Duration, answered: bool) -> Verdict {
         if now < self.next {
             return Verdict::Wait;
@@ -46,7 +46,7 @@ impl Liveness {
             self.next = now + self.interval;
             return Verdict::Feed;
         }
-        // A thread that answers late is told of soon: half of the period is over already.
+        // Check a late thread often: half of the period has already passed.
         self.next = now + (self.interval / 10).max(Duration::from_millis(1));
         if std::mem::replace(&mut self.withheld, true) { Verdict::Wait } else { Verdict::Withhold }
     }

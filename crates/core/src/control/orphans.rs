@@ -1,71 +1,72 @@
-//! Orphans of other processes that have become our children because we are PID 1, or a child subreaper: which of them
-//! have ended and wait for somebody to reap them.
+//! Finds orphans that have ended and must be reaped: children of other processes that became ours because we
+//! are PID 1 or a child subreaper.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// How often to look.
+/// The interval between scans.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many are reaped at a time, on a thread that has other things to do.
+/// The largest number reaped at a time, because the thread has other work.
 const BATCH: usize = 512;
 
 /// A child that has ended and has not been reaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Zombie {
-    /// Its number, which another process can have had before.
+    /// Its process id. An earlier process may have had the same.
     pub pid: i32,
-    /// When it was started, in clock ticks since the machine was. Together with the number this means one process.
+    /// Its start time, in clock ticks since the system started. Together with the process id it identifies
+    /// one process.
     pub started: u64,
 }
 
-/// Tells zombies that nobody reaps from those that somebody is about to reap.
+/// Distinguishes orphans from zombies that their parent code is about to reap.
 ///
-/// Whoever waits for a child of his own, as libuv or a library does, reaps it at once. One that is found in two looks has
-/// been left.
+/// Code that waits for a child of its own, such as libuv or a library, reaps it at once. So a zombie that is
+/// found in two scans is an orphan.
 #[derive(Debug)]
 pub struct Orphans {
     next: Duration,
     seen: HashMap<Zombie, Duration>,
-    /// Some are being reaped by the primary's thread, which may be busy.
+    /// The primary's thread, which may be busy, has been asked to reap a batch.
     asked: bool,
 }
 
 impl Orphans {
-    /// Nothing has been seen.
+    /// Creates the state with no zombie seen.
     #[must_use]
     pub fn new(now: Duration) -> Self {
         Self { next: now + INTERVAL, seen: HashMap::new(), asked: false }
     }
 
-    /// When to look; not while the primary's thread has been asked and has not answered.
+    /// When to scan; `None` while the primary's thread has not finished a batch.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         (!self.asked).then_some(self.next)
     }
 
-    /// These are all children that have ended just now. Returns those to be reaped.
+    /// `zombies` are all children that have ended and are not reaped. Returns those to be reaped.
     pub fn on_look(&mut self, now: Duration, zombies: &[Zombie]) -> Vec<i32> {
         self.next = now + INTERVAL;
         let before = std::mem::take(&mut self.seen);
         self.seen = zombies.iter().map(|&zombie| (zombie, *before.get(&zombie).unwrap_or(&now))).collect();
         let is_due = |since: Duration| now.saturating_sub(since) >= INTERVAL;
         let mut due: Vec<_> = self.seen.iter().filter(|&(_, &since)| is_due(since)).collect();
-        // The oldest first, so that those which may not be reaped do not keep the others from their turn for long.
+        // The longest known first, so that zombies which may not be reaped do not delay the others for long.
         due.sort_by_key(|&(zombie, since)| (*since, zombie.pid));
         let due: Vec<_> = due.into_iter().map(|(&zombie, _)| zombie).take(BATCH).collect();
         for zombie in &due {
-            // Asked for: behind the others the next time, should it still be there.
+            // Requested: if it is still there in the next scan, it comes after the others.
             self.seen.insert(*zombie, now);
         }
         self.asked = !due.is_empty();
         due.into_iter().map(|zombie| zombie.pid).collect()
     }
 
-    /// The primary's thread has reaped what it may.
+    /// The primary's thread has reaped the batch.
     pub fn on_reaped(&mut self, now: Duration) {
         self.asked = false;
-        // There may be more than one batch.
+        // There may be another batch.
         self.next = now.max(self.next.min(now + INTERVAL / 10));
     }
 }

@@ -1,4 +1,4 @@
-//! Which worker has which slot.
+//! The slot of each worker.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use crate::ids::{Slot, WorkerId};
 pub struct Slots(BTreeMap<WorkerId, Slot>);
 
 impl Slots {
-    /// A worker begins. It gets the slot `wanted`, which it may have to share with the one that it is to replace;
-    /// or the lowest that nobody has, which is that of the last one to end if workers are replaced one by one.
+    /// Assigns a slot to a new worker: `wanted`, which it may share with the worker that it replaces, or else
+    /// the lowest free slot. If workers are replaced one by one, that is the slot of the last one that ended.
     pub fn take(&mut self, worker: WorkerId, wanted: Option<Slot>) -> Slot {
         let is_free = |slot: &Slot| !self.0.values().any(|taken| taken == slot);
         let lowest = || (0..u32::MAX).map(Slot).find(is_free).unwrap_or(Slot(u32::MAX));

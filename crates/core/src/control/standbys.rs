@@ -1,7 +1,7 @@
-//! What standbys have asked for and get at their promotion.
+//! The listeners and sockets that standbys get at their promotion.
 //!
-//! A standby opens its servers like any worker. It gets no connection before it is promoted: it joins no listener, and
-//! is not given a socket on which it would accept by itself.
+//! A standby opens its servers like any worker. It gets no connection before its promotion: until then it
+//! joins no listener, and gets no socket on which it could accept.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use crate::wire::Reply;
 /// What one standby gets at its promotion.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Held {
-    /// The listeners that it joins.
+    /// The listeners to join.
     pub(super) joins: Vec<ListenerId>,
-    /// The answers that bring it a socket.
+    /// The replies that carry a socket.
     pub(super) replies: Vec<Reply>,
 }
 
@@ -33,7 +33,7 @@ impl Standbys {
         true
     }
 
-    /// A worker has left a listener again. False if it is no standby, which had not joined.
+    /// A worker has left a listener. False if it is not a standby. (A standby had not joined.)
     pub(super) fn on_leave(&mut self, worker: WorkerId, listener: ListenerId) -> bool {
         let Some(held) = self.0.get_mut(&worker) else { return false };
         held.joins.retain(|&other| other != listener);
@@ -41,7 +41,7 @@ impl Standbys {
         true
     }
 
-    /// Holds back a reply that brings a socket. Returns the reply if the worker is to have it now.
+    /// Holds back a reply that carries a socket. Returns the reply if it is to be sent now.
     pub(super) fn hold_reply(&mut self, worker: WorkerId, reply: Reply) -> Option<Reply> {
         match self.0.get_mut(&worker) {
             Some(held) if reply.shared => {
@@ -52,17 +52,17 @@ impl Standbys {
         }
     }
 
-    /// What a standby gets now that it has a slot. None if it is no standby.
+    /// What a standby gets now that it has a slot. `None` if it is not a standby.
     pub(super) fn promote(&mut self, worker: WorkerId) -> Option<Held> {
         self.0.remove(&worker)
     }
 
-    /// A worker goes, so it will not be promoted.
+    /// A worker leaves or ends, so it will not be promoted.
     pub(super) fn on_go(&mut self, worker: WorkerId) {
         self.0.remove(&worker);
     }
 
-    /// Every standby, and the listeners of which it holds something.
+    /// Each standby, and the listeners for which something is held back.
     pub(super) fn held(&self) -> impl Iterator<Item = (WorkerId, ListenerId)> {
         self.0.iter().flat_map(|(&worker, held)| {
             let replies = held.replies.iter().filter_map(|reply| reply.listener);

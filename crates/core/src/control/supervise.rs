@@ -1,28 +1,31 @@
-//! Which workers there are to be, and what becomes of them: the brain of supervision.
+//! Supervision as a state machine: decides which workers are started, replaced and ended.
 //!
-//! There is a fixed number of *slots*, and a *bench* of standbys. A slot has one current worker; it may
-//! have a successor that is starting, and any number of former workers that drain. The shell spawns,
-//! signals and reports; docs/lifecycle.md has the states and moves as tables.
+//! There is a fixed number of *slots*, and a *bench* of standbys. A slot has one current worker; it may have
+//! a successor that is starting, and any number of former workers that drain. The shell spawns, signals and
+//! reports; docs/lifecycle.md has the states and transitions as tables.
 //!
-//! - A worker that fails is replaced: at once if it had been ready and all was well, else after a
-//!   backoff, and not at all once there have been too many restarts.
-//! - One that is to go (it retires, is recycled or reloaded) is replaced first and drained then. How
-//!   long it may be kept for that depends on why it goes: [`worker::Going`].
-//! - What has been replaced only has to end: by draining, by SIGTERM, by SIGKILL. How it ends has no
-//!   consequences.
+//! - A worker that fails is replaced: at once if it had been ready and healthy, else after a backoff, and not
+//!   at all after too many restarts.
+//! - A worker that retires, is recycled or is reloaded is replaced first and drained then. How long it may
+//!   stay until then depends on the reason: [`worker::Going`].
+//! - A former worker only has to end: by draining, by SIGTERM, by SIGKILL. How it ends has no consequences.
 //!
-//! [`cluster::Cluster`] has the slots and the workers; `Run`, `Reload`, `Scale`, `Restarts` and `Watch` each have what
-//! they alone decide about. Each input changes something in one of them; [`Supervise::follow_up`] then does what follows.
-//! Workers are not trusted, and the shell may be late: whatever an input names need not exist (any more).
+//! [`cluster::Cluster`] has the slots and the workers; `Run`, `Reload`, `Scale`, `Restarts` and `Watch` own
+//! the state of their own decisions. Each input changes one of them; [`Supervise::follow_up`] then does what
+//! follows. Workers are not trusted, and the shell may be late: an input may name something that no longer
+//! exists.
 
 mod backoff;
 mod budget;
 mod cluster;
+mod describe;
 mod ending;
 mod event;
+mod follow;
 mod health;
 mod invariants;
 mod messages;
+mod operate;
 mod option_rules;
 mod options;
 mod recycle;
@@ -47,8 +50,11 @@ mod worker;
 use std::time::Duration;
 
 use self::cluster::Cluster;
+pub use self::describe::describe;
 pub use self::event::{Event, GivingUp};
-pub use self::messages::{Input, Output};
+use self::follow::Follow;
+pub use self::messages::{Input, Output, SpawnOrder};
+use self::operate::Operations;
 pub use self::option_rules::Invalid;
 pub use self::options::{
     Backoff, Intensity, MAX_WORKERS, OnGiveUp, Options, ReadyWhen, Recycle, RestartPolicy,
@@ -57,16 +63,16 @@ use self::reload::Reload;
 use self::restart::Restarts;
 use self::run::Run;
 use self::scale::Scale;
-pub use self::stats::{SlotState, SlotStats, Stats};
+pub use self::stats::{LeavingStats, SlotState, SlotStats, Standbys, Stats};
 pub use self::takeover::TAKEOVER;
 pub use self::terms::{
-    By, Cause, Excess, ExitKind, Failure, KillSignal, Phase, Reason, Scope, Time, Vitals, Why,
+    By, Cause, Excess, ExitKind, Failure, KillSignal, Phase, Reason, Scope, StderrTail, Time, Vitals, Why,
 };
 use self::watch::Watch;
 use self::worker::{Stage, Worker};
 use crate::ids::{Request, WorkerId};
 
-/// Decides. Made once, fed with every input, never asked for anything else.
+/// The state machine. It is created once and fed with every input.
 #[derive(Debug)]
 pub struct Supervise {
     cluster: Cluster,
@@ -74,11 +80,13 @@ pub struct Supervise {
     restarts: Restarts,
     reload: Reload,
     scale: Scale,
+    follow: Follow,
+    operations: Operations,
     watch: Watch,
 }
 
 impl Supervise {
-    /// A cluster that is not started yet. The seed is for what differs at random: waits and limits.
+    /// Creates a cluster that is not started yet. The seed is for random waits and limits.
     #[must_use]
     pub fn new(options: Options, seed: u64) -> Self {
         let options = Options {
@@ -92,12 +100,14 @@ impl Supervise {
             restarts: Restarts::new(&options),
             reload: Reload::default(),
             scale: Scale::default(),
+            follow: Follow::new(options.follow_cpus),
+            operations: Operations::default(),
             watch: Watch::default(),
             cluster: Cluster::new(options, seed),
         }
     }
 
-    /// When to give [`Input::Tick`] if nothing happens before. None when there is nothing to wait for.
+    /// When to give [`Input::Tick`] if no other input comes earlier. `None` if no timer is set.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         let workers = self.cluster.workers().iter().filter_map(Worker::deadline);
@@ -115,14 +125,19 @@ impl Supervise {
         slots.flat_map(|slot| [self.cluster.record(slot).due_at(), self.cluster.recycles_at(slot)]).flatten()
     }
 
-    /// When to look at the workers: from then on, give [`Input::Vitals`] of each, then [`Input::Tick`].
-    /// Never earlier than [`Self::next_deadline`]. None when nobody needs to be looked at.
+    /// When to sample the workers: give [`Input::Vitals`] of each, then [`Input::Tick`]. Never earlier than
+    /// [`Self::next_deadline`]. `None` if no sampling is needed.
     #[must_use]
     pub fn samples_at(&self) -> Option<Time> {
         self.watch.samples_at()
     }
 
-    /// Takes in what happened and says what to do about it.
+    /// The workers that will fail at the next tick because they are not ready in time.
+    pub fn late(&self, now: Time) -> impl Iterator<Item = WorkerId> {
+        self.cluster.workers().iter().filter(move |it| it.is_late(now)).filter_map(Worker::id)
+    }
+
+    /// Processes an input at the time `now`.
     ///
     /// The outputs are appended to `out`. Carry them all out, in order, before the next input.
     pub fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
@@ -141,16 +156,31 @@ impl Supervise {
             Input::Held { worker, drained, resources } => self.cluster.on_held(worker, drained, resources),
             Input::ServesAlone { worker, listeners } => self.cluster.on_serves_alone(worker, listeners),
             Input::CutOff { worker } => self.on_cut_off(worker),
+            Input::Stderr { worker, lines } => {
+                // Reported with the failure that follows.
+                if let Some(index) = self.cluster.find(worker) {
+                    self.cluster.worker_mut(index).on_stderr(lines);
+                }
+                return;
+            }
             Input::Exited { worker, exit } => self.on_exited(worker, exit),
             Input::Vitals { worker, vitals } => {
-                // Weighed by the tick that follows.
+                // Evaluated by the tick that follows.
                 if let Some(index) = self.cluster.find(worker) {
                     self.cluster.worker_mut(index).on_vitals(vitals);
                 }
                 return;
             }
+            Input::Excuse { worker, until } => self.cluster.excuse(worker, until),
             Input::Stack { worker, text } => self.cluster.on_stack(worker, text),
             Input::Scale { workers, request } => self.on_scale_asked(workers, request),
+            Input::Limits { cpus, memory } => {
+                self.follow.on_cpus(self.cluster.now(), cpus);
+                self.cluster.on_memory(memory);
+            }
+            Input::FollowCpus => self.follow.begin(),
+            Input::Restart { slot, request } => self.on_restart_asked(slot, request),
+            Input::DrainSlot { slot, request } => self.on_drain_asked(slot, request),
             Input::Reload { concurrency, request } => self.on_reload_asked(concurrency, request),
             Input::Shutdown { delay, timeout, request } => self.on_shutdown_asked(delay, timeout, request),
             Input::Force => {
@@ -171,7 +201,7 @@ impl Supervise {
         }
     }
 
-    /// Looks at what all workers have shown, if it is time.
+    /// Evaluates the samples of all workers, if it is due.
     fn sample(&mut self) {
         if !self.watch.take_due(self.cluster.now()) {
             return;
@@ -183,7 +213,7 @@ impl Supervise {
         }
     }
 
-    /// A worker has come so far.
+    /// A worker has reached this stage of its start.
     fn on_progress(&mut self, worker: WorkerId, how_far: ReadyWhen) {
         if let Some(index) = self.cluster.find_able(worker, how_far)
             && self.cluster.on_able(index)
@@ -201,6 +231,7 @@ impl Supervise {
         match self.run.refusal() {
             Some(failure) => self.cluster.answer(vec![request], &Err(failure)),
             None if (1..=MAX_WORKERS).contains(&workers) => {
+                self.follow.end();
                 self.scale.ask(&mut self.cluster, workers, request);
             }
             None => self.cluster.answer(vec![request], &Err(Failure::OutOfRange { workers })),
@@ -225,7 +256,7 @@ impl Supervise {
         }
     }
 
-    /// Nothing is started any more. Asked for once more, it may only go faster.
+    /// Begins the shutdown: nothing is started any more. A further call can only shorten it.
     fn end(&mut self, timeout: Duration, gave_up: Option<GivingUp>) {
         if self.run.end(gave_up.as_ref().map(|stop| stop.exit_code)) {
             self.cluster.tell(Event::Shutdown { gave_up, timeout });
@@ -237,15 +268,17 @@ impl Supervise {
     fn abandon_requests(&mut self) {
         self.reload.abandon(&mut self.cluster);
         self.scale.end(&mut self.cluster, &Err(Failure::ShutDown));
+        self.operations.abandon(&mut self.cluster);
     }
 
-    /// Does what follows from whatever happened.
+    /// Does what follows from any input.
     fn follow_up(&mut self) {
         if self.run.is_running() {
             self.keep_up();
         }
         self.end_if_hopeless();
         self.answer_requests_to_go();
+        self.operations.answer(&mut self.cluster);
         if self.run.is_ending() && self.cluster.workers().is_empty() {
             let (requests, exit_code) = self.run.finish();
             self.cluster.answer(requests, &Ok(()));
@@ -256,7 +289,7 @@ impl Supervise {
         self.watch.plan(&self.cluster, self.run.is_running());
     }
 
-    /// Sees to it that every slot has the worker that it is to have.
+    /// Ensures that every slot has the worker that it needs.
     fn keep_up(&mut self) {
         for index in 0..self.cluster.workers().len() {
             if self.cluster.has_waited(index) {
@@ -264,11 +297,14 @@ impl Supervise {
             }
         }
         loop {
-            // Each of these leaves work for the ones after it only; except that a standby which takes
+            // Each step leaves work only for the steps after it, with one exception: a standby that takes
             // over the last slot completes a reload.
             self.reload.advance(&mut self.cluster);
             if !self.reload.is_running() {
                 self.scale.apply(&mut self.cluster);
+                if !self.scale.is_asked() && !self.run.is_announced() {
+                    self.follow.apply(&mut self.cluster);
+                }
             }
             self.cluster.start_recycling(self.reload.is_running());
             self.cluster.fill_slots(self.reload.generations());
@@ -282,9 +318,10 @@ impl Supervise {
         self.cluster.forget_empty_slots();
     }
 
-    /// Ends if a slot has been given up and that is to be the end, or if no slot will ever serve again because of failures.
+    /// Ends if a slot was given up and that ends the cluster, or if failures have left no slot that can serve
+    /// again.
     fn end_if_hopeless(&mut self) {
-        // Why comes before what follows from it.
+        // The cause is reported before its consequences.
         if !self.cluster.is_all_told() {
             return;
         }
@@ -294,12 +331,12 @@ impl Supervise {
         let gave_up = self.restarts.take_gave_up().filter(|_| exits);
         let hopeless = || if self.run.is_running() { self.cluster.hopeless() } else { None };
         let Some(why) = gave_up.or_else(hopeless) else { return };
-        // An end that was asked for is no failure: it only comes earlier.
+        // If an end was already requested, this is not a failure: it only comes earlier.
         let stop = (!self.run.is_announced()).then_some(GivingUp { exit_code, why });
         self.end(timeout, stop);
     }
 
-    /// What has had its time.
+    /// Handles all timers that have expired.
     fn expire(&mut self) {
         if let Some(timeout) = self.run.due(self.cluster.now()) {
             self.end(timeout, None);
@@ -311,7 +348,7 @@ impl Supervise {
         }
     }
 
-    /// True if the worker is forgotten.
+    /// Handles the timers of one worker. True if the worker has been removed.
     fn expire_one(&mut self, index: usize) -> bool {
         let (worker, now) = (self.cluster.worker(index), self.cluster.now());
         let over = |until: Time| until <= now;
@@ -329,24 +366,36 @@ impl Supervise {
         false
     }
 
-    /// Whether a slot has no ready worker, and will have one.
+    /// Whether a slot has no ready worker but will get one.
     #[must_use]
     pub fn is_expecting(&self) -> bool {
         self.cluster.is_expecting(self.run.is_ending())
     }
 
-    /// Whether a slot has a ready worker, or will have one.
+    /// Whether a slot has a ready worker, or will get one.
     #[must_use]
     pub fn has_worker_or_will(&self) -> bool {
         self.is_expecting() || self.cluster.is_serving(self.run.is_ending())
     }
 
-    /// All whose processes have not exited as far as is known.
+    /// All workers whose process is not known to have exited.
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
         self.cluster.workers().iter().filter_map(Worker::id)
     }
 
-    /// How the cluster stands.
+    /// Whether [`Input::Limits`] is used at all.
+    #[must_use]
+    pub fn needs_limits(&self) -> bool {
+        self.run.is_running() && (self.follow.is_on() || self.options().recycle.memory_share.is_some())
+    }
+
+    /// The options.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        self.cluster.options()
+    }
+
+    /// The statistics of the cluster.
     #[must_use]
     pub fn stats(&self, now: Time) -> Stats {
         let (cluster, is_ending) = (&self.cluster, self.run.is_ending());
@@ -355,20 +404,24 @@ impl Supervise {
             ready: cluster.count_ready_slots(),
             processes: cluster.count_workers(|_| true),
             draining: cluster.count_workers(Worker::is_former),
-            standbys_ready: cluster.count_standbys(true),
-            standbys_starting: cluster.count_standbys(false),
+            standby: Standbys {
+                ready: cluster.count_standbys(true),
+                starting: cluster.count_standbys(false),
+            },
             restarts: self.restarts.count(),
+            generation: self.reload.generations().newest + 1,
             reloading: self.reload.is_running(),
             stopping: self.run.is_announced() || is_ending,
             shutting_down: is_ending,
             slots: cluster.slot_stats(now, is_ending),
+            leaving: self.leaving(now),
         }
     }
 
-    /// Says which rule is broken, if one is.
+    /// Checks the invariants.
     ///
     /// # Errors
-    /// The broken rule in words.
+    /// The broken invariant, in words.
     pub fn check_invariants(&self) -> Result<(), String> {
         let deadlines = self.slot_deadlines().chain(self.run.deadline());
         invariants::check((&self.cluster, &self.run), (&self.restarts, &self.reload), deadlines)

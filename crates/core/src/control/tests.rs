@@ -1,9 +1,9 @@
-//! Listeners and supervision where one depends on the other.
+//! Tests of listeners and supervision where one depends on the other.
 
 use serde_json::json;
 
 use super::listeners::{LINGER, Opened};
-use super::supervise::{Options, TAKEOVER};
+use super::supervise::{Options, SpawnOrder, TAKEOVER};
 use super::*;
 use crate::ids::{ListenerId, Request, Ticket};
 use crate::schedule::Policy;
@@ -13,12 +13,12 @@ const ONE: ListenerId = ListenerId(1);
 const TWO: ListenerId = ListenerId(2);
 const EMFILE: i32 = -24;
 
-/// A control thread whose sockets and processes are always to be had.
+/// A control thread for which spawning and opening always succeed.
 struct Thread {
     control: Control,
     now: Duration,
     started: Vec<WorkerId>,
-    /// Without what is answered: spawning and opening.
+    /// All outputs except those answered at once: spawn and open.
     said: Vec<Output>,
 }
 
@@ -42,7 +42,9 @@ impl Thread {
             self.control.check_invariants().unwrap();
             for output in outputs.drain(..) {
                 match output {
-                    Output::Spawn { ticket, slot, .. } => inputs.push_back(self.spawned(ticket, slot)),
+                    Output::Spawn(SpawnOrder { ticket, slot, .. }) => {
+                        inputs.push_back(self.spawned(ticket, slot));
+                    }
                     Output::Open { listener, .. } => {
                         let result = Ok(Opened { kind: Kind::Tcp, sockname: None });
                         inputs.push_back(Input::Opened { listener, result });
@@ -154,7 +156,7 @@ fn a_standby_gets_its_connections_and_its_socket_with_its_slot() {
         let order = Output::Send(B, ToWorker::Promote { slot: Slot(0) });
         match policy {
             Policy::RoundRobin => assert_eq!(rest, [Output::Join(B, ONE), order]),
-            // It said that it listens although it had no socket, so under the kernel policy it joins.
+            // It reported that it listens although it had no socket, so under the kernel policy it joins.
             Policy::Kernel => {
                 assert!(matches!(rest, [Output::Join(B, ONE), to, Output::Reply(B, _)] if *to == order));
             }
@@ -232,4 +234,111 @@ fn an_external_program_may_close_its_link() {
         let unlinked = thread.said().contains(&Output::Unlink(A));
         assert_eq!(unlinked, !external, "a worker in Node does not live without its link");
     }
+}
+
+fn operator_lines(thread: &mut Thread, line: &str) -> Vec<serde_json::Value> {
+    let facts = operator::Facts { pid: 7, cpus: 3 };
+    let client = operator::ClientId(1);
+    thread.said.clear();
+    thread.give(Input::Operator(operator::Input::Line { client, line: line.into(), facts }));
+    let lines = thread.said.iter().filter_map(|output| match output {
+        Output::Operator(operator::Output::Line(_, line)) => serde_json::from_str(line).ok(),
+        _ => None,
+    });
+    lines.collect()
+}
+
+#[test]
+fn an_operator_is_answered_and_its_stop_ends_the_primary_once_the_workers_are_gone() {
+    let mut thread = Thread::supervised(Policy::RoundRobin, Options::default());
+    thread.give(Input::Operator(operator::Input::Connected(operator::ClientId(1))));
+    let hello = operator_lines(&mut thread, r#"{"id":1,"verb":"hello"}"#);
+    assert_eq!(hello[0]["result"]["pid"], 7);
+    operator_lines(&mut thread, r#"{"id":2,"verb":"scale","workers":"auto"}"#);
+    assert_eq!(thread.started.len(), 3);
+    let refused = operator_lines(&mut thread, r#"{"id":3,"verb":"scale","workers":"-3"}"#);
+    assert_eq!(refused[0]["error"]["code"], "ERR_OUT_OF_RANGE");
+    operator_lines(&mut thread, r#"{"id":4,"verb":"stop"}"#);
+    for worker in thread.started.clone() {
+        assert!(!thread.said.iter().any(|output| matches!(output, Output::StopPrimary { .. })));
+        thread.give(Input::Exited { worker, exit: ExitKind::Code(0) });
+    }
+    let ends: Vec<&Output> =
+        thread.said.iter().filter(|it| matches!(it, Output::StopPrimary { .. })).collect();
+    assert_eq!(ends, [&Output::StopPrimary { code: 0 }]);
+}
+
+#[test]
+fn an_operator_s_stop_leaves_the_exit_code_of_a_cluster_that_has_given_up() {
+    let options = Options { on_give_up: supervise::OnGiveUp::Exit, ..Options::default() };
+    let intensity = supervise::Intensity { max: 0, period: Duration::from_secs(1) };
+    let options = Options { restart_intensity: intensity, workers: 2, ..options };
+    let mut thread = Thread::supervised(Policy::RoundRobin, options);
+    thread.give(Input::Operator(operator::Input::Connected(operator::ClientId(1))));
+    thread.give(Input::Exited { worker: WorkerId(1), exit: ExitKind::Code(1) });
+    operator_lines(&mut thread, r#"{"id":4,"verb":"stop"}"#);
+    thread.give(Input::Exited { worker: WorkerId(2), exit: ExitKind::Code(0) });
+    let ends: Vec<&Output> =
+        thread.said.iter().filter(|it| matches!(it, Output::StopPrimary { .. })).collect();
+    assert_eq!(ends, [&Output::StopPrimary { code: 70 }]);
+}
+
+#[test]
+fn a_worker_whose_heap_is_read_or_that_is_debugged_is_not_unresponsive() {
+    use super::operator::{ClientId, Facts};
+    use super::supervise::{self, Vitals};
+    use crate::examine::Examination;
+
+    let ms = Duration::from_millis;
+    let options = Options {
+        workers: 1,
+        unresponsive_after: Some(ms(200)),
+        sample_period: ms(50),
+        ..Options::default()
+    };
+    // Whether its stack is requested, which is the first step of killing it, after 2 s without a turn of its
+    // event loop.
+    let is_unresponsive = |what: Option<&str>, over: bool| {
+        let mut thread = Thread::supervised(Policy::RoundRobin, options.clone());
+        let worker = thread.started[0];
+        thread.give(Input::Said(worker, FromWorker::Ready));
+        let ready = [supervise::Input::Online { worker }, supervise::Input::Listening { worker }];
+        for input in ready {
+            thread.give(Input::Supervise(input));
+        }
+        let client = ClientId(1);
+        thread.give(Input::Operator(operator::Input::Connected(client)));
+        if let Some(verb) = what {
+            let line = format!(r#"{{"verb":"{verb}","slot":0}}"#).into_bytes();
+            let facts = Facts { pid: 1, cpus: 1 };
+            thread.give(Input::Operator(operator::Input::Line { client, line, facts }));
+            let what = match verb {
+                "heap" => Examination::Heap,
+                "inspect" => Examination::Inspect,
+                _ => Examination::Env,
+            };
+            // A heap snapshot has ended by now; an inspector stays open from here on.
+            if over || what == Examination::Inspect {
+                let examined = operator::Input::Examined { worker: Some(worker), what, succeeded: true };
+                thread.give(Input::Operator(examined));
+            }
+            if over && verb == "inspect" {
+                let what = Examination::CloseInspector;
+                let examined = operator::Input::Examined { worker: Some(worker), what, succeeded: true };
+                thread.give(Input::Operator(examined));
+            }
+        }
+        for turn in 0..40 {
+            thread.now += ms(50);
+            let turns = if turn == 0 { 1 } else { 2 };
+            let vitals = Vitals { turns, rss: None, clients: 0, connections: 0 };
+            thread.give(Input::Supervise(supervise::Input::Vitals { worker, vitals }));
+            thread.give(Input::Tick);
+        }
+        thread.said.contains(&Output::CaptureStack(worker))
+    };
+    assert!(is_unresponsive(None, false));
+    assert!(!is_unresponsive(Some("heap"), false) && !is_unresponsive(Some("inspect"), false));
+    assert!(is_unresponsive(Some("heap"), true) && is_unresponsive(Some("inspect"), true));
+    assert!(is_unresponsive(Some("env"), false));
 }

@@ -1,24 +1,25 @@
 //! Workers without a link to the primary, and when their processes are killed.
 //!
-//! A worker that is cut off takes that for the loss of its primary and ends, by its JavaScript or by the watch inside it.
-//! Both are in that very process, which may do as it likes; so the primary kills what is still there after a while.
+//! A worker that is cut off treats that as the loss of its primary and ends, by its JavaScript or by its
+//! watchdog thread. Both are inside the process and cannot be relied on, so the primary kills the process if
+//! it is still there after a while.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ids::WorkerId;
 
-/// How long a process may take to end once it has closed its control socket, before it counts as cut off. At its end a
-/// process closes everything, and is dead a moment later.
+/// How long a process may run after it has closed its control socket before it counts as cut off. A process
+/// that ends closes everything, and exits a moment later.
 pub const ENDING: Duration = Duration::from_secs(1);
 
-/// How long a worker that is cut off may take to end before it is killed. The watch inside it takes 1.5 seconds.
+/// How long a worker that is cut off may run before it is killed. Its watchdog thread needs 1.5 seconds.
 pub const GRACE: Duration = Duration::from_secs(2);
 
-/// What is to be done with a worker.
+/// What to do with a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It has closed its control socket and goes on running: cut it off, and say so.
+    /// It has closed its control socket and keeps running: cut it off, and report it.
     CutOff(WorkerId),
     /// Kill its process.
     Kill(WorkerId),
@@ -40,17 +41,17 @@ impl State {
     }
 }
 
-/// All workers that live without a link.
+/// All running workers without a link.
 #[derive(Debug, Default)]
 pub struct Unlinked(BTreeMap<WorkerId, State>);
 
 impl Unlinked {
-    /// A worker has closed its control socket, which is what the end of a process looks like at first.
+    /// A worker has closed its control socket, as a process also does when it ends.
     pub fn on_hang_up(&mut self, now: Duration, worker: WorkerId) {
         self.0.entry(worker).or_insert(State::HungUp { until: now.saturating_add(ENDING) });
     }
 
-    /// A worker's link is cut. True if that is new.
+    /// A worker was cut off. True if it was not cut off before.
     pub fn on_cut_off(&mut self, now: Duration, worker: WorkerId) -> bool {
         let state = State::CutOff { until: now.saturating_add(GRACE) };
         let before = self.0.insert(worker, state);
@@ -66,13 +67,14 @@ impl Unlinked {
         self.0.remove(&worker);
     }
 
-    /// When to ask [`Unlinked::due`], if at all.
+    /// When to call [`Unlinked::due`], if at all.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.0.values().filter_map(|state| state.deadline()).min()
     }
 
-    /// What is to be done by now. Each verdict is given once; [`Verdict::CutOff`] expects [`Unlinked::on_cut_off`].
+    /// What to do at the time `now`. Each verdict is given once; [`Verdict::CutOff`] expects
+    /// [`Unlinked::on_cut_off`].
     pub fn due(&mut self, now: Duration) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for (&worker, state) in &mut self.0 {

@@ -1,4 +1,4 @@
-//! What the control thread has to know of each worker besides its listeners and its slot.
+//! What the control thread remembers of each worker besides its listeners and its slot.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use crate::ids::WorkerId;
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(super) struct Worker {
-    /// It is a program that knows nothing of its link to the primary.
+    /// It is an external program, which does not know its link to the primary.
     pub(super) external: bool,
     pub(super) supervised: bool,
-    /// Nobody gives it any connection any more.
+    /// It gets no more connections.
     withdrawn: bool,
-    /// The listeners know that it leaves.
+    /// The listeners know that it is leaving.
     leaving: bool,
 }
 
@@ -54,7 +54,7 @@ impl Workers {
         }
     }
 
-    /// Whether it is to be withdrawn now: true once.
+    /// Marks a worker as withdrawn. True the first time.
     pub(super) fn is_to_withdraw(&mut self, id: WorkerId) -> bool {
         self.0.get_mut(&id).is_some_and(|worker| !std::mem::replace(&mut worker.withdrawn, true))
     }

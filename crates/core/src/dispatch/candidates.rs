@@ -1,4 +1,4 @@
-//! The members of a listener, for an app that is asked to choose one.
+//! The members of a listener, for a hook that chooses one.
 
 use serde::Serialize;
 
@@ -6,25 +6,25 @@ use super::{Board, Connection, Dispatch, Time};
 use crate::ids::{ListenerId, Slot, WorkerId};
 use crate::schedule::ALWAYS_BUSY;
 
-/// A member that may be chosen.
+/// A member that the hook may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Candidate {
-    /// Who it is.
+    /// The number of the worker.
     #[serde(rename = "id")]
     pub worker: WorkerId,
     /// Its slot.
     pub slot: Option<Slot>,
-    /// Connections that it has open or that are on their way to it.
+    /// Connections open or in flight.
     pub connections: u32,
-    /// How much of its time its event loop is at work: from 0 to 1.
+    /// The share of time during which its event loop is busy, from 0 to 1.
     pub utilization: f64,
-    /// It may be given a connection now.
+    /// Whether it may get a connection now.
     pub ready: bool,
 }
 
 impl<C: Connection> Dispatch<C> {
-    /// Those who listen there. This decides nothing and takes note of nothing that has to be acted on.
+    /// The members of a listener. The call has no effects.
     pub fn candidates(&mut self, listener: ListenerId, now: Time, board: &impl Board) -> Vec<Candidate> {
         let Some(index) = self.position(listener) else { return Vec::new() };
         let Self { listeners, workers, config, .. } = self;

@@ -1,66 +1,66 @@
-//! What has been done with connections, for whoever runs the application.
+//! Counters of connections, for operators.
 
 use serde::Serialize;
 
 use crate::ids::{ListenerId, Slot, WorkerId};
 
-/// What became of the connections of one listener, or of those of one worker.
+/// Counts of the connections of one listener, or of one worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
-    /// Accepted from clients. A worker has none.
+    /// Accepted from clients. Always 0 for a worker.
     pub accepted: u64,
-    /// Sent to workers. One that came back and was sent again counts twice.
+    /// Sent to workers. A connection that came back and was sent again counts twice.
     pub passed: u64,
-    /// Accepted when nobody was ready, so that they had to wait. A worker has none.
+    /// Accepted while no worker was ready, so that they had to wait. Always 0 for a worker.
     pub queued: u64,
-    /// Reset, or answered, because nobody was ready. A worker has none.
+    /// Reset or answered because no worker was ready. Always 0 for a worker.
     pub shed: u64,
-    /// Taken back from a worker that had not received them.
+    /// Reclaimed from a worker that had not received them.
     pub reclaimed: u64,
-    /// Given back by a worker that could not take them.
+    /// Returned by a worker that could not take them.
     pub returned: u64,
-    /// Handed over by a worker that drains, open and idle, to go on with another one.
+    /// Handed over by a draining worker, open and idle, to continue with another one.
     pub handed_over: u64,
 }
 
-/// One listener at a glance.
+/// The statistics of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerStats {
-    /// Which.
+    /// The number of the listener.
     #[serde(rename = "id")]
     pub listener: ListenerId,
-    /// Connections that wait for a worker, the backlog not counted.
+    /// Connections that wait for a worker, without the backlog.
     pub waiting: usize,
-    /// Workers that listen there.
+    /// The number of workers that listen on it.
     pub workers: usize,
     /// Since it was opened.
     #[serde(flatten)]
     pub counts: Counts,
 }
 
-/// One worker at a glance.
+/// The statistics of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkerStats {
-    /// Which.
+    /// The number of the worker.
     #[serde(rename = "id")]
     pub worker: WorkerId,
-    /// Its slot; none once it leaves.
+    /// Its slot; none once it is leaving.
     pub slot: Option<Slot>,
-    /// Connections that were sent and that it has not received yet.
+    /// Connections sent and not yet received.
     pub in_flight: u32,
-    /// Connections that it says it has open.
+    /// Open connections, as it reports them.
     pub open: u32,
-    /// Its event loop stands still although something waits for it.
+    /// Whether its event loop does not turn although something waits for it.
     pub blocked: bool,
     /// Since it was added.
     #[serde(flatten)]
     pub counts: Counts,
 }
 
-/// All at a glance.
+/// The statistics of the dispatcher.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {

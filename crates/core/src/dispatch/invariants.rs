@@ -1,4 +1,4 @@
-//! What must be true between any two inputs. The simulation asks after each step.
+//! The invariants between any two inputs. The simulation checks them after each step.
 
 use super::listener::Door;
 use super::on_behalf::needs_accept_on_behalf;
@@ -6,10 +6,10 @@ use super::worker::Standing;
 use super::{Connection, Dispatch, Time};
 
 impl<C: Connection> Dispatch<C> {
-    /// Says which rule is broken, if one is.
+    /// Checks the invariants.
     ///
     /// # Errors
-    /// The broken rule in words.
+    /// The broken invariant, in words.
     pub fn check_invariants(&self, now: Time) -> Result<(), String> {
         self.check_tables()?;
         self.check_queues()?;
@@ -77,7 +77,7 @@ impl<C: Connection> Dispatch<C> {
         Ok(())
     }
 
-    /// Everything that waits has something that will end its wait: a wake-up asked for, a deadline, or an
+    /// Each waiting connection has something that will end its wait: a requested wake-up, a deadline, or an
     /// input that must come (room, a member, an answer to a reclaim).
     fn check_nobody_is_forgotten(&self, now: Time) -> Result<(), String> {
         for worker in &self.workers {
@@ -94,7 +94,7 @@ impl<C: Connection> Dispatch<C> {
             ensure(due.is_none_or(|due| self.deadline.is_some_and(|deadline| deadline <= due)), || {
                 format!("nobody will look at the queue of {}", listener.id)
             })?;
-            // Somebody may wait for its own worker and pass by the others until its patience ends.
+            // A connection may wait for its own worker, until its patience ends, although others are ready.
             if listener.plan.policy.has_homes() && due.is_some() {
                 continue;
             }
@@ -102,7 +102,7 @@ impl<C: Connection> Dispatch<C> {
                 let worker = &self.workers[member.place];
                 let served = match member.door {
                     Door::Full => true,
-                    // Either its rest is over, then it is as open, or there is a deadline.
+                    // If its rest is over, it counts as open; otherwise there is a deadline.
                     Door::Resting(until) => {
                         worker.wake_asked || self.deadline.is_some_and(|deadline| deadline <= until)
                     }

@@ -1,4 +1,5 @@
-//! What the dispatcher knows about one listener: its members, and the connections nobody had room for.
+//! What the dispatcher knows about one listener: its members, and the connections for which no member had
+//! room.
 
 use super::counts::Counts;
 use super::queue::Queue;
@@ -11,19 +12,19 @@ use crate::schedule::{FULL_WEIGHT, Home, Members, Plan, Policy, Schedule};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {
     Open,
-    /// It has all it wants (`maxConnections`), until it says that there is room.
+    /// It has reached `maxConnections`, until it reports room.
     Full,
-    /// It answered that it does not listen. As a rule the word that it left is on its way, on another
-    /// path; but it may have come back in the meantime, so the answer holds for a while only.
+    /// It reported that it does not listen. Usually its departure is already reported on another path; but it
+    /// may have listened again meanwhile, so the report counts only for a while.
     Resting(Time),
 }
 
 #[derive(Debug)]
 pub(super) struct Member {
-    /// Its place in the table of workers.
+    /// Its index in the table of workers.
     pub(super) place: usize,
     pub(super) door: Door,
-    /// The shell accepts what comes to the socket of its slot.
+    /// The shell accepts from the socket of its slot.
     pub(super) on_behalf: bool,
     joined: Time,
 }
@@ -48,14 +49,14 @@ impl Member {
 #[derive(Debug)]
 pub(super) struct Listener<C> {
     pub(super) id: ListenerId,
-    /// By seat, as the schedule arranges them.
+    /// By seat, in the order of the schedule.
     pub(super) members: Vec<Member>,
     pub(super) schedule: Schedule,
     pub(super) plan: Plan,
     pub(super) queue: Queue<C>,
     pub(super) paused: bool,
     pub(super) counts: Counts,
-    /// When the last of its members will have warmed up.
+    /// When the slow start of its last member ends.
     warm_at: Time,
 }
 
@@ -78,12 +79,12 @@ impl<C: Connection> Listener<C> {
         self.plan.policy == Policy::Kernel
     }
 
-    /// The most that wait here before the listener is paused. One that sheds is not paused for that.
+    /// The queue length at which the listener is paused. A listener that sheds is not paused for that.
     pub(super) fn limit(&self) -> usize {
         if self.plan.overload.sheds() { usize::MAX } else { self.plan.overload.queue.max(1) }
     }
 
-    /// When something has to be done about those who wait, whatever else happens.
+    /// When a waiting connection next needs attention, if nothing else happens.
     pub(super) fn next_due(&self, now: Time) -> Option<Time> {
         if self.queue.is_empty() {
             return None;
@@ -93,11 +94,11 @@ impl<C: Connection> Listener<C> {
         limits.filter_map(|limit| self.queue.next_due(limit, now)).min()
     }
 
-    /// The place, in the queue, of a connection that has to be shed: one of a new client. A connection that is handed
-    /// over has been served before, and counts neither as one too many nor for the others.
+    /// The place, in the queue, of a connection to shed: a new client's. A handed-over connection has been
+    /// served before, and does not count towards the limit.
     pub(super) fn too_many(&self, now: Time) -> Option<usize> {
         let overload = &self.plan.overload;
-        // Without a member there is no telling whether anybody is overloaded.
+        // Without a member, nothing is overloaded.
         if !overload.sheds() || self.members.is_empty() {
             return None;
         }
@@ -119,7 +120,7 @@ impl<C: Connection> Listener<C> {
     }
 
     pub(super) fn join(&mut self, place: usize, now: Time) {
-        // Who is a member already has closed its server and listens again: whatever it refused before is over.
+        // A member that joins again has closed its server and listens again: earlier refusals do not count.
         if let Some(member) = self.member(place) {
             member.door = Door::Open;
             return;
@@ -129,7 +130,7 @@ impl<C: Connection> Listener<C> {
         self.warm_at = now.saturating_add(self.plan.slow_start);
     }
 
-    /// False if it was no member.
+    /// Removes a member. False if it was not one.
     pub(super) fn leave(&mut self, place: usize) -> bool {
         let Some(seat) = self.members.iter().position(|member| member.place == place) else {
             return false;
@@ -139,16 +140,16 @@ impl<C: Connection> Listener<C> {
         true
     }
 
-    /// The place, in the table, of the worker that gets a connection which has been here since `since`. None
-    /// when it has to wait.
+    /// Chooses the worker for a connection that has waited since `since`: its index in the table. None if the
+    /// connection has to wait.
     pub(super) fn choose<B: Board>(
         &mut self,
         home: Option<Home>,
         since: Time,
         around: &mut Around<'_, B>,
     ) -> Option<usize> {
-        // Nobody waits for one worker while so many do that the listener would have to be paused for it: a worker that
-        // is blocked must not hold up the clients of the others.
+        // Connections stop waiting for their own worker before the queue is so long that the listener would
+        // be paused: a blocked worker must not delay the clients of others.
         let crowded = self.queue.clients() > self.plan.overload.queue / 2;
         let patient = !crowded && around.now < since.saturating_add(self.plan.patience);
         let mut seats = Seats {
@@ -194,7 +195,7 @@ impl<B: Board> Members for Seats<'_, '_, B> {
     }
 
     fn slot(&self, seat: usize) -> Slot {
-        // A member has one: who leaves is a member of nothing.
+        // A member has a slot: a leaving worker is not a member.
         self.at(seat).slot.unwrap_or(Slot(u32::MAX))
     }
 

@@ -1,4 +1,4 @@
-//! Who exists and who listens where.
+//! The workers, and the listeners on which they listen.
 
 use super::listener::{Door, Listener};
 use super::worker::{Standing, Worker};
@@ -47,7 +47,7 @@ impl<C: Connection> Dispatch<C> {
         if self.listeners[index].leave(place) {
             self.count_shared();
             self.workers[place].read(now, board);
-            // Among them there may be some of that listener, and whatever is not goes where it belongs.
+            // Some of them may belong to that listener. All are reclaimed and requeued.
             if self.workers[place].in_flight() > 0 {
                 self.reclaim(place, out);
             }
@@ -64,7 +64,8 @@ impl<C: Connection> Dispatch<C> {
         self.count_shared();
         self.workers[place].standing = Standing::Leaving;
         self.workers[place].slot = None;
-        // Whatever it has counted: the last chance to find what it has not received after all.
+        // Reclaim regardless of its counter: this is the last chance to find connections that it has not
+        // received.
         self.reclaim(place, out);
     }
 

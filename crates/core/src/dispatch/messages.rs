@@ -1,21 +1,22 @@
-//! The words between the dispatcher's brain and its shell.
+//! The inputs and outputs of the dispatcher's state machine.
 
 use std::time::Duration;
 
 use crate::ids::{ListenerId, Slot, WorkerId};
 use crate::schedule::{Home, Plan};
 
-/// A moment, as the time since an arbitrary start. It must never go backwards.
+/// A time since an arbitrary start. It must never go backwards.
 pub type Time = Duration;
 
-/// What may be tuned.
+/// The tunable settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// The most connections in flight to one worker; at least 1. It has to fit into the channel's buffer.
+    /// The largest number of connections in flight to one worker; at least 1. The channel's buffer must hold
+    /// them.
     pub window: u32,
-    /// How long a worker may leave a connection untouched while others could take it.
+    /// How long a worker may leave a connection unreceived while other workers could take it.
     pub blocked_after: Duration,
-    /// How long a worker is spared connections of a listener after it answered that it does not listen.
+    /// How long a worker gets no connections of a listener after it reported that it does not listen.
     pub retry_after: Duration,
 }
 
@@ -25,48 +26,48 @@ impl Default for Config {
     }
 }
 
-/// What there is to know of a connection.
+/// What the dispatcher knows of a connection.
 pub trait Connection {
-    /// Where it belongs, on a sticky listener or one with a hook. It stays the same for as long as the connection is
-    /// on its way, also when it comes back; except that what the app has chosen may be forgotten.
+    /// Where it belongs, on a sticky listener or one with a hook. It stays the same while the connection is
+    /// in transit, also when it is returned; except that the app's choice may be forgotten.
     fn home(&self) -> Option<Home>;
 
-    /// Whether it has been with a worker before, which has handed it over in a drain: its client is no new one.
+    /// Whether a draining worker has handed it over: then its client is not new.
     fn is_kept(&self) -> bool {
         false
     }
 }
 
-/// The counters the workers write. None of them can be trusted.
+/// The counters that workers write. They are not trusted.
 pub trait Board {
-    /// How many connections this worker has received from its channel since it exists: also those it
-    /// refuses, also those whose descriptor got lost on the way. Probes do not count.
+    /// How many connections this worker has received from its channel in total, including those that it
+    /// refuses and those whose descriptor was lost. Probes do not count.
     fn received(&self, worker: WorkerId) -> u64;
-    /// How many connections it has open.
+    /// The number of its open connections.
     fn open(&self, worker: WorkerId) -> u32;
-    /// For how long its event loop has been at work since it began, as of its last turn.
+    /// How long its event loop has been busy in total, as of its last turn.
     fn busy(&self, worker: WorkerId) -> Duration;
 }
 
 /// Why a worker sent a connection back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It does not listen there (any more).
+    /// It does not listen on the listener, or no longer.
     NotListening,
-    /// It has as many as it wants. It gets no more of this listener before [`Input::Room`].
+    /// It has reached `maxConnections`. It gets no more of this listener before [`Input::Room`].
     Full,
-    /// It has served the connection, does not listen there any more, and hands it over.
+    /// It has served the connection, does not listen any more, and hands it over.
     HandedOver,
 }
 
-/// What happened.
+/// An input of the dispatcher.
 #[derive(Debug)]
 pub enum Input<C> {
     /// A worker's channel is open and its page is on the board.
     WorkerAdded {
         /// The worker.
         worker: WorkerId,
-        /// Its slot, which it may share with the one that it is to replace.
+        /// Its slot, which it may share with the worker that it is to replace.
         slot: Slot,
     },
     /// A socket listens. It counts as paused until the first [`Output::Resume`].
@@ -76,42 +77,43 @@ pub enum Input<C> {
         /// How its connections are distributed.
         plan: Plan,
     },
-    /// The socket is closed for good, and so is everything that still waits for it.
+    /// The listener is closed for good, and so are all connections that still wait for it.
     ListenerRemoved {
         /// The listener.
         listener: ListenerId,
     },
-    /// A worker listens there, or does so anew.
+    /// A worker listens on a listener, for the first time or again.
     Joined {
         /// The worker.
         worker: WorkerId,
-        /// Where it listens.
+        /// The listener.
         listener: ListenerId,
     },
-    /// A worker does not listen there any more.
+    /// A worker no longer listens on a listener.
     Left {
         /// The worker.
         worker: WorkerId,
-        /// What it left.
+        /// The listener.
         listener: ListenerId,
     },
-    /// A worker is about to end: it leaves all its listeners and gets nothing more. It may still return connections.
+    /// A worker is about to end: it leaves all its listeners and gets nothing more. It may still return
+    /// connections.
     WorkerLeaving {
         /// The worker.
         worker: WorkerId,
     },
-    /// A worker is dead. What it had returned has been reported before this; what it had not received comes
-    /// with it, so that there is no moment at which that could be given to it again.
+    /// A worker is dead. Connections that it returned have been reported before; those that it had not
+    /// received come with this input, so that they cannot be given to it again in between.
     WorkerExited {
         /// The worker.
         worker: WorkerId,
         /// The contents of its channel, oldest first.
         conns: Vec<(ListenerId, C)>,
     },
-    /// A client has been accepted. Or the app has said where a connection goes that is handed over, which is the answer
+    /// A client was accepted. Or the app has chosen a worker for a connection that is handed over: the answer
     /// to [`Output::Ask`].
     Accepted {
-        /// Where.
+        /// The listener.
         listener: ListenerId,
         /// The connection.
         conn: C,
@@ -120,87 +122,87 @@ pub enum Input<C> {
     Returned {
         /// The worker.
         worker: WorkerId,
-        /// Where the connection was accepted, as the worker says.
+        /// The listener, as the worker reports it.
         listener: ListenerId,
         /// The connection.
         conn: C,
-        /// Why.
+        /// The reason.
         why: Refusal,
     },
-    /// A worker that was full takes connections again. This and [`Input::Returned`] have to reach us in the
-    /// order in which the worker said them. A worker says it also whenever it begins to listen: the word that
-    /// an earlier server of it was full may still be on its way, and nothing else would take that back.
+    /// A worker that was full takes connections again. This and [`Input::Returned`] must arrive in the order
+    /// in which the worker sent them. A worker sends it also whenever it begins to listen: the report that an
+    /// earlier server of it was full may still be under way, and nothing else would correct that.
     Room {
         /// The worker.
         worker: WorkerId,
-        /// Of which listener.
+        /// The listener.
         listener: ListenerId,
     },
-    /// A worker that accepts by itself is full, and accepts nothing more until [`Input::Room`], which has to reach us in
-    /// the order in which the worker said them.
+    /// A worker that accepts by itself is full, and accepts nothing more until [`Input::Room`]. The two must
+    /// arrive in the order in which the worker sent them.
     Full {
         /// The worker.
         worker: WorkerId,
-        /// Of which listener.
+        /// The listener.
         listener: ListenerId,
     },
-    /// Clients wait at the socket of this worker's slot, and it has not accepted any for a while.
+    /// Clients wait on the socket of this worker's slot, and it has not accepted any for a while.
     Unattended {
         /// The worker.
         worker: WorkerId,
     },
-    /// A worker's loop has turned after it was asked to say so.
+    /// A worker's loop has turned after a request to report that.
     Woke {
         /// The worker.
         worker: WorkerId,
     },
-    /// The answer to [`Output::Reclaim`], also when there was nothing to take.
+    /// The answer to [`Output::Reclaim`], even if the channel was empty.
     Reclaimed {
         /// The worker.
         worker: WorkerId,
-        /// What it had not received, oldest first.
+        /// The connections that it had not received, oldest first.
         conns: Vec<(ListenerId, C)>,
     },
-    /// These could not be sent.
+    /// These connections could not be sent.
     Unsent {
         /// The worker.
         worker: WorkerId,
-        /// What it was to get, oldest first.
+        /// The connections, oldest first.
         conns: Vec<(ListenerId, C)>,
     },
-    /// Nothing happened, but time has passed or a counter may have moved.
+    /// Only time has passed, or a counter may have changed.
     Tick,
 }
 
-/// What the shell has to do, in this order.
+/// An output of the dispatcher. Carry out all outputs in order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output<C> {
-    /// Pass this on, now or together with others before the shell next sleeps. What does not fit into the
-    /// channel is answered by [`Input::Unsent`].
+    /// Send this connection, now or together with others before the shell next sleeps. Connections that do
+    /// not fit into the channel come back with [`Input::Unsent`].
     Send {
-        /// To whom.
+        /// The receiver.
         worker: WorkerId,
-        /// Where it was accepted.
+        /// The listener that accepted it.
         listener: ListenerId,
         /// The connection.
         conn: C,
     },
-    /// Close this: its listener is gone, or a worker made it up.
+    /// Close this connection: its listener is gone, or a worker sent it without having had it.
     Close {
         /// The connection.
         conn: C,
     },
-    /// The app has to say anew where this goes: it is handed over, of a listener with a hook. Answered by
-    /// [`Input::Accepted`], in any case and in limited time.
+    /// The app must choose a worker again: the connection is handed over, and its listener has a hook. Always
+    /// answered by [`Input::Accepted`], in limited time.
     Ask {
-        /// Where it was accepted.
+        /// The listener that accepted it.
         listener: ListenerId,
         /// The connection.
         conn: C,
     },
-    /// Turn this away, in the way of its listener's plan: nobody is ready for it.
+    /// Shed this connection as its listener's plan says: no worker is ready.
     Shed {
-        /// Where it was accepted.
+        /// The listener that accepted it.
         listener: ListenerId,
         /// The connection.
         conn: C,
@@ -215,36 +217,36 @@ pub enum Output<C> {
         /// The listener.
         listener: ListenerId,
     },
-    /// Empty the worker's channel and what is about to be sent there, forget the probes, and answer by
-    /// [`Input::Reclaimed`].
+    /// Empty the worker's channel and the messages about to be sent on it, discard the probes, and answer
+    /// with [`Input::Reclaimed`].
     Reclaim {
         /// The worker.
         worker: WorkerId,
     },
-    /// Set the flag on its page that makes its loop say [`Input::Woke`] when it has turned. It may have
-    /// turned for the last time just before: so when all outputs are carried out, give [`Input::Tick`],
-    /// which reads its counter once more.
+    /// Set the flag on its page that makes its loop send [`Input::Woke`] after a turn. The last turn may have
+    /// been just before: so after all outputs have been carried out, give [`Input::Tick`], which reads its
+    /// counter once more.
     WantWake {
         /// The worker.
         worker: WorkerId,
     },
-    /// Accept what comes to the socket of this worker's slot, and have the kernel send nothing more there: it cannot
-    /// accept by itself just now. Only of listeners whose workers do.
+    /// Accept from the socket of this worker's slot, and have the kernel send no more connections there: the
+    /// worker cannot accept now. Only for listeners whose workers accept by themselves.
     AcceptOnBehalf {
-        /// For whom.
+        /// The worker.
         worker: WorkerId,
-        /// Where.
+        /// The listener.
         listener: ListenerId,
     },
-    /// It accepts by itself again.
+    /// The worker accepts by itself again.
     StopAcceptingOnBehalf {
-        /// Who.
+        /// The worker.
         worker: WorkerId,
-        /// Where.
+        /// The listener.
         listener: ListenerId,
     },
-    /// Send it an empty message, which it does not count, so that its loop has a reason to turn. If its
-    /// channel is full there is reason enough, and this can be left out.
+    /// Send an empty message, which the worker does not count, so that its loop turns. It can be left out if
+    /// the channel is full.
     Probe {
         /// The worker.
         worker: WorkerId,

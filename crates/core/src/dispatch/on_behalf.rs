@@ -1,4 +1,4 @@
-//! Workers that accept by themselves, and cannot just now: the shell does it for them.
+//! Accepting on behalf of workers that accept by themselves but cannot now.
 
 use super::listener::{Door, Listener, Member};
 use super::worker::{Standing, Worker};
@@ -6,7 +6,8 @@ use super::{Connection, Dispatch, Output, suspend};
 use crate::ids::WorkerId;
 
 impl<C: Connection> Dispatch<C> {
-    /// The worker does not accept who waits for it. If others could, it counts as blocked until its loop turns.
+    /// The worker does not accept waiting clients. If other workers could, it counts as blocked until its
+    /// loop turns.
     pub(super) fn unattended(&mut self, worker: WorkerId, out: &mut Vec<Output<C>>) {
         if let Some(place) = self.place(worker) {
             let worker = &mut self.workers[place];
@@ -16,13 +17,13 @@ impl<C: Connection> Dispatch<C> {
         }
     }
 
-    /// Whether the shell accepts for it because it is blocked. Its counter may end that at any moment.
+    /// Whether the shell accepts on its behalf because it is blocked. Its counter may end that at any moment.
     pub(super) fn is_accepted_for_while_blocked(&self, worker: &Worker) -> bool {
         let mut members = self.listeners.iter().flat_map(|listener| &listener.members);
         worker.is_suspended() && members.any(|it| it.on_behalf && self.workers[it.place].id == worker.id)
     }
 
-    /// Says for whom the shell has to accept, and for whom no longer.
+    /// Starts and stops accepting on behalf of workers.
     pub(super) fn update_on_behalf(&mut self, out: &mut Vec<Output<C>>) {
         let Self { workers, listeners, .. } = self;
         for listener in listeners.iter_mut().filter(|listener| listener.is_per_slot()) {
@@ -45,8 +46,8 @@ impl<C: Connection> Dispatch<C> {
     }
 }
 
-/// Who gets nothing from us for whatever reason should get nothing from the kernel either. One whose server is closed
-/// has said so by another way already.
+/// A worker that gets no connections from the dispatcher should not get any from the kernel either. A worker
+/// whose server is closed has reported that separately.
 pub(super) fn needs_accept_on_behalf(member: &Member, worker: &Worker) -> bool {
     worker.is_suspended() || member.door == Door::Full
 }

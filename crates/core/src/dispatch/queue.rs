@@ -1,4 +1,4 @@
-//! The connections of a listener that nobody had room for: new clients, and those that a worker has handed over.
+//! The connections of a listener for which no worker had room: of new clients, and handed over by workers.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use super::{Connection, Time};
 #[derive(Debug)]
 pub(super) struct Queue<C> {
     waiting: VecDeque<Waiting<C>>,
-    /// How many at the head had been handed out before and came back.
+    /// How many at the head had been sent before and came back.
     requeued: usize,
-    /// How many have been handed over by a worker that they were with before.
+    /// How many were handed over by a worker.
     kept: usize,
 }
 
@@ -26,12 +26,12 @@ impl<C: Connection> Queue<C> {
         Self { waiting: VecDeque::new(), requeued: 0, kept: 0 }
     }
 
-    /// How many of them are new clients. Those that are handed over have limits of their own.
+    /// The number of new clients. Handed-over connections have limits of their own.
     pub(super) fn clients(&self) -> usize {
         self.waiting.len() - self.kept
     }
 
-    /// How many of them are handed over.
+    /// The number of handed-over connections.
     pub(super) fn kept(&self) -> usize {
         self.kept
     }
@@ -53,13 +53,13 @@ impl<C: Connection> Queue<C> {
         self.requeued
     }
 
-    /// One that has not been handed out yet.
+    /// Adds a connection that has not been sent before.
     pub(super) fn push(&mut self, conn: C, now: Time) {
         self.kept += usize::from(conn.is_kept());
         self.waiting.push_back(Waiting { conn, since: now });
     }
 
-    /// Back into the queue: ahead of those who have not been handed out yet, behind those who came back
+    /// Requeues a connection: ahead of those that have not been sent before, behind those that came back
     /// earlier, so that all keep their order.
     pub(super) fn requeue(&mut self, conn: C, now: Time) {
         self.kept += usize::from(conn.is_kept());
@@ -67,7 +67,7 @@ impl<C: Connection> Queue<C> {
         self.requeued += 1;
     }
 
-    /// The one at this place in the line, and since when it has been there.
+    /// The connection at this place, and since when it has waited.
     pub(super) fn get(&self, index: usize) -> Option<(&C, Time)> {
         self.waiting.get(index).map(|waiting| (&waiting.conn, waiting.since))
     }
@@ -85,7 +85,7 @@ impl<C: Connection> Queue<C> {
         self.waiting.iter().position(|waiting| !waiting.conn.is_kept() && is_due(waiting))
     }
 
-    /// When the next one will have waited for `how_long`, of those who have not yet.
+    /// When the next connection will have waited for `how_long`, of those that have not yet.
     pub(super) fn next_due(&self, how_long: Duration, now: Time) -> Option<Time> {
         let due = self.waiting.iter().map(|waiting| waiting.since.saturating_add(how_long));
         due.filter(|due| *due > now).min()

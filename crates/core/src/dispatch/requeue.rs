@@ -6,22 +6,23 @@ use super::{Connection, Dispatch, Output, Refusal, Time, suspend};
 use crate::ids::{ListenerId, WorkerId};
 use crate::schedule::Policy;
 
-/// The most handed-over connections that wait here for a worker. Each is a descriptor of this process.
+/// The largest number of handed-over connections that wait here for a worker. Each is a descriptor of this
+/// process.
 pub(super) const HAND_OVER: usize = 256;
 
 /// How a connection came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Requeued {
-    /// A worker gave it back.
+    /// A worker returned it.
     Returned,
-    /// It was taken back, or never left.
+    /// It was reclaimed, or could not be sent.
     Reclaimed,
-    /// A worker that drains has handed it over.
+    /// A draining worker has handed it over.
     HandedOver,
 }
 
 impl<C: Connection> Dispatch<C> {
-    /// To the head of their queues, in this order.
+    /// Puts connections at the head of their queues, in this order.
     pub(super) fn requeue(
         &mut self,
         conns: impl IntoIterator<Item = (ListenerId, C)>,
@@ -35,7 +36,7 @@ impl<C: Connection> Dispatch<C> {
                 Some(index) => {
                     let Listener { queue, counts, plan, .. } = &mut self.listeners[index];
                     if how == Requeued::HandedOver && plan.policy == Policy::Hook {
-                        // It counts when it is back with the answer.
+                        // It is counted when it comes back with the answer.
                         out.push(Output::Ask { listener, conn });
                         continue;
                     }
@@ -79,7 +80,7 @@ impl<C: Connection> Dispatch<C> {
         let handed_over = why == Refusal::HandedOver;
         let genuine = self.place(worker).is_some_and(|place| {
             let worker = &mut self.workers[place];
-            // A worker that has never listened there cannot have been given one of these.
+            // A worker that has never listened on a listener cannot have had one of its connections.
             worker.has_joined(listener) && if handed_over { worker.handed_over() } else { worker.returned() }
         });
         if !genuine {
@@ -99,8 +100,8 @@ impl<C: Connection> Dispatch<C> {
         self.requeue([(listener, conn)], how, now, out);
     }
 
-    /// How many connections a worker that leaves may hand over now; `None` if it does not leave, or if any listener
-    /// that it was on has nobody else: what it handed over would wait there, or be closed.
+    /// How many connections a leaving worker may hand over now; `None` if it is not leaving, or if no other
+    /// worker serves one of its former listeners: a connection handed over would wait there, or be closed.
     #[must_use]
     pub fn hand_over_room(&self, worker: WorkerId) -> Option<usize> {
         let worker = &self.workers[self.place(worker)?];

@@ -1,7 +1,7 @@
-//! The rules, as tables: what happens, and what the dispatcher says to it.
+//! The dispatcher's rules as tables: inputs, and the outputs that follow.
 //!
-//! Connections are letters: lower case ones belong to listener 7, upper case ones and digits to listener 8. The
-//! window is 2, the queue holds 4, a worker is blocked after 5 ms and rests for 20 ms.
+//! Connections are letters: lower case ones belong to listener 7, upper case ones and digits to listener 8.
+//! The window is 2, the queue holds 4, a worker is blocked after 5 ms and rests for 20 ms.
 
 mod blocked;
 mod distrust;
@@ -19,7 +19,7 @@ use super::*;
 use crate::ids::Slot;
 use crate::schedule::{Home, Key, Overload, Plan};
 
-/// A dispatcher and the world as it sees it.
+/// A dispatcher and its environment.
 struct Play {
     dispatch: Dispatch<char>,
     plan: Plan,
@@ -27,7 +27,7 @@ struct Play {
     now: Time,
 }
 
-/// By worker: received, open, milliseconds at work.
+/// By worker: received, open, milliseconds busy.
 #[derive(Default)]
 struct Counters(BTreeMap<WorkerId, [u64; 3]>);
 
@@ -49,8 +49,8 @@ impl Board for Counters {
     }
 }
 
-/// Every letter is a client of its own, every digit one for which that worker has been chosen. Those at the end of the
-/// alphabet (u to z) have been with a worker before, which has handed them over.
+/// Each letter is a client, each digit a client for which that worker has been chosen. The letters u to z are
+/// connections that a worker has handed over.
 impl Connection for char {
     fn is_kept(&self) -> bool {
         matches!(self.to_ascii_lowercase(), 'u'..='z')
@@ -100,7 +100,7 @@ impl Play {
         Self { dispatch: Dispatch::new(config), plan, counters: Counters::default(), now: Time::ZERO }
     }
 
-    /// Carries out one line, such as `accept a`, and says what came of it.
+    /// Carries out one line, such as `accept a`, and returns the outputs.
     fn act(&mut self, line: &str) -> Vec<String> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         let words: Vec<&str> = rest.split_whitespace().collect();
@@ -178,7 +178,7 @@ impl Play {
     }
 }
 
-/// Each row: what happens, separated by semicolons, and all that comes of it.
+/// Each row: inputs, separated by semicolons, and all outputs.
 fn play(rows: &[(&str, &str)]) {
     play_with(Plan { overload: Overload { queue: 4, ..Overload::default() }, ..Plan::default() }, rows);
 }

@@ -7,38 +7,39 @@ use super::{Board, Time};
 use crate::ids::{ListenerId, Slot, WorkerId};
 use crate::schedule::{ALWAYS_BUSY, BLOCKED};
 
-/// How a worker stands with the dispatcher.
+/// The state of a worker, as the dispatcher sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Its loop turns, as far as anybody can tell.
+    /// Its loop turns, as far as known.
     Turning,
-    /// It has not touched its channel for too long. Until it does, or says that its loop turned, it gets
-    /// nothing: it could not take it any earlier, and in our queue the connection is free for others.
+    /// It has not received from its channel for too long. It gets nothing until it does, or reports a turn of
+    /// its loop: it could not receive a connection earlier, and in the queue the connection is available to
+    /// others.
     Blocked,
-    /// Its channel refused a message. As blocked, except that the counter does not clear it: a worker
-    /// which counts without receiving would have us try for ever. Only word from it, one try each.
+    /// Its channel refused a message. Like blocked, but its counter does not end this state: a worker that
+    /// counts without receiving would cause endless attempts. Each report of a turn allows one attempt.
     Choked,
-    /// On its way out: gets nothing more, may still return connections.
+    /// It is leaving: it gets nothing more, and may still return connections.
     Leaving,
 }
 
-/// How many windows' worth of connections a worker may return at one go. A worker refuses a connection in
-/// the turn of its loop in which it receives it, so a well-behaved one stays far below; and one that makes
-/// connections up cannot flood the others with as many as it was sent in all its life.
+/// How many windows of connections a worker may return at once. A worker returns a connection in the turn of
+/// its loop in which it received it, so a correct worker stays far below the limit; and a worker that invents
+/// connections cannot flood the others with as many as it was ever sent.
 const RETURNABLE_WINDOWS: u32 = 16;
 
-/// How long a worker may leave something in its channel before its loop is taken for one that stands still, by
-/// those policies that care. It is only preferred less; being mistaken costs little.
+/// How long a worker may leave something in its channel before policies that measure load take its loop for
+/// blocked. It is then only less preferred, so a mistake costs little.
 const BLOCKED_AFTER: Duration = Duration::from_millis(2);
 
-/// How often the work of an event loop is measured, at the most.
+/// The shortest interval between two measurements of an event loop.
 const GAUGE_PERIOD: Duration = Duration::from_millis(50);
 
-/// Over how long it is averaged. A loop tells of its work when that is over: just after a long piece of it the loop
-/// is free, and must not look busier than one that has just begun with such a piece.
+/// The time constant of the average. A loop reports its work when the work is over: just after a long piece
+/// of work the loop is free, and must not look busier than a loop that has just begun one.
 const GAUGE_MEMORY: Duration = Duration::from_millis(500);
 
-/// How busy a loop has been lately.
+/// How busy a loop has been recently.
 #[derive(Debug)]
 struct Gauge {
     since: Time,
@@ -50,32 +51,32 @@ struct Gauge {
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) id: WorkerId,
-    /// None once it leaves: it is free for the next.
+    /// None once it is leaving: the slot is free for its replacement.
     pub(super) slot: Option<Slot>,
     pub(super) counts: Counts,
     gauge: Gauge,
     pub(super) standing: Standing,
-    /// The page's wake flag is set and has not been answered.
+    /// The wake flag on its page is set and has not been answered.
     pub(super) wake_asked: bool,
-    /// The shell has been told to take its queue back and has not answered.
+    /// The shell was told to reclaim from its channel and has not answered.
     pub(super) reclaiming: bool,
-    /// How many of its listeners it shares with another worker. With none there is nobody to help out,
-    /// and no point in watching it.
+    /// How many of its listeners it shares with another worker. If none, no other worker could help, and it
+    /// need not be watched.
     pub(super) shared: u32,
-    /// Connections sent and not known to be received. The counter is read only where it matters, so
-    /// this is an upper bound.
+    /// Connections sent and not known to be received. The counter is read only where it matters, so this is
+    /// an upper bound.
     in_flight: u32,
-    /// The highest count it has shown.
+    /// The highest value of its counter seen.
     seen: u64,
-    /// Connections it was sent lately and may still return; a worker that returns more makes them up.
+    /// Connections that it was sent recently and may still return; further ones are refused.
     returnable: u32,
-    /// Connections it was sent that have not come back: it cannot hand over more.
+    /// Connections that it was sent and has not returned: it cannot hand over more.
     held: u64,
-    /// The listeners that it was a member of when it began to leave.
+    /// The listeners of which it was a member when it began to leave.
     pub(super) left: Vec<ListenerId>,
-    /// The open listeners at which it is a member or has been one: it may return connections of these.
+    /// The open listeners of which it is or has been a member: it may return their connections.
     joined: Vec<ListenerId>,
-    /// Since when it owes a sign of life: its last one, or the moment it was sent something to react to.
+    /// Since when it owes a sign of activity: from the last one, or from when it was sent something.
     since: Time,
 }
 
@@ -104,15 +105,15 @@ impl Worker {
         self.in_flight
     }
 
-    /// Without taking note of it.
+    /// Computed without updating the state.
     pub(super) fn in_flight_now(&self, board: &impl Board) -> u32 {
         let received = board.received(self.id).saturating_sub(self.seen);
         self.in_flight.saturating_sub(u32::try_from(received).unwrap_or(u32::MAX))
     }
 
-    /// Reads its counter. Only the difference to the last reading counts, and only as far as something
-    /// is in flight: so a counter that jumps earns the worker no credit for later, and one that goes back
-    /// makes it look blocked, which harms nobody else.
+    /// Reads its counter. Only the difference to the last reading counts, and at most what is in flight: so a
+    /// counter that jumps gives the worker no credit for later, and one that goes back makes it look blocked,
+    /// which harms no other worker.
     pub(super) fn read(&mut self, now: Time, board: &impl Board) {
         let count = board.received(self.id);
         if count <= self.seen {
@@ -127,13 +128,13 @@ impl Worker {
         }
     }
 
-    /// How much of its time its loop is at work, in thousandths, or that it stands still.
+    /// How busy its loop is, in thousandths, or `BLOCKED`.
     pub(super) fn utilisation(&mut self, now: Time, board: &impl Board) -> u32 {
         self.read(now, board);
         self.gauge(now, board)
     }
 
-    /// The same, without taking note of what it has received.
+    /// Like `utilisation`, without updating what it has received.
     pub(super) fn gauge(&mut self, now: Time, board: &impl Board) -> u32 {
         let untouched = self.in_flight > 0 && board.received(self.id) <= self.seen;
         if untouched && now >= self.since.saturating_add(BLOCKED_AFTER) {
@@ -153,8 +154,8 @@ impl Worker {
         self.gauge.utilisation
     }
 
-    /// Whether it may be sent a connection. The counter is on a page that another CPU writes to, so it is
-    /// read only when the answer would be no without it.
+    /// Whether a connection may be sent to it. The counter is on a page that another CPU writes, so it is
+    /// read only if the answer would be no without it.
     pub(super) fn is_ready(&mut self, window: u32, now: Time, board: &impl Board) -> bool {
         if self.has_room(window) {
             return true;
@@ -167,17 +168,17 @@ impl Worker {
         self.takes(self.in_flight, window)
     }
 
-    /// Whether it would take one more if so many were in flight.
+    /// Whether it would take one more connection with this many in flight.
     pub(super) fn takes(&self, in_flight: u32, window: u32) -> bool {
         self.standing == Standing::Turning && in_flight < window
     }
 
-    /// Whether it would be ready if only it received what it has been sent.
+    /// Whether it would be ready if it received what it has been sent.
     pub(super) fn is_at_window(&self, window: u32) -> bool {
         self.standing == Standing::Turning && self.in_flight >= window
     }
 
-    /// Whether it has nothing to do for us and is there to do it.
+    /// Whether it is idle and its loop turns.
     pub(super) fn is_idle(&mut self, now: Time, board: &impl Board) -> bool {
         if self.in_flight > 0 {
             self.read(now, board);
@@ -190,12 +191,12 @@ impl Worker {
         matches!(self.standing, Standing::Blocked | Standing::Choked)
     }
 
-    /// Whether its loop has stopped with connections in its channel.
+    /// Whether its loop is blocked with connections in its channel.
     pub(super) fn is_blocked_with_connections(&self) -> bool {
         self.is_suspended() && self.in_flight > 0
     }
 
-    /// When it counts as blocked if it shows no sign of life until then.
+    /// When it counts as blocked if it shows no activity until then.
     pub(super) fn deadline(&self, blocked_after: Duration) -> Option<Time> {
         let watched = self.standing == Standing::Turning && self.in_flight > 0 && self.shared > 0;
         watched.then(|| self.since.saturating_add(blocked_after))
@@ -211,8 +212,8 @@ impl Worker {
         self.returnable = window.saturating_mul(RETURNABLE_WINDOWS).min(self.returnable.saturating_add(1));
     }
 
-    /// It accepts by itself from now on. Should its server turn out to be full with the first one, it returns a connection
-    /// that we have not sent.
+    /// It accepts by itself again. If its server is already full with the first connection, it returns a
+    /// connection that the dispatcher has not sent.
     pub(super) fn accepts_again(&mut self) {
         self.returnable = self.returnable.saturating_add(1);
     }
@@ -226,18 +227,18 @@ impl Worker {
         self.returnable = self.returnable.saturating_sub(count);
     }
 
-    /// Its channel has been emptied, and these were in it.
+    /// Its channel was emptied, and contained `count` connections.
     pub(super) fn emptied(&mut self, count: usize) {
         self.reclaiming = false;
         self.missed(count);
-        // What was not there it must have received, whether it has counted that or not: so a count that
-        // has gone wrong is put right here. Only where nothing can have been sent in the meantime.
+        // It must have received everything else, whether it has counted that or not: so a wrong count is
+        // corrected here. Only where nothing can have been sent in the meantime.
         if self.is_suspended() {
             self.in_flight = 0;
         }
     }
 
-    /// It returns a connection. False if it cannot have had it from us.
+    /// It returns a connection. False if the dispatcher cannot have sent it.
     pub(super) fn returned(&mut self) -> bool {
         let genuine = self.returnable > 0;
         self.counts.returned += u64::from(genuine);
@@ -246,8 +247,8 @@ impl Worker {
         genuine
     }
 
-    /// It hands a connection over. False if it cannot have had it from us. All that it has may come at one go: how fast
-    /// is for the shell to say, and whoever makes connections up could as well open them.
+    /// It hands over a connection. False if the dispatcher cannot have sent it. There is no limit of the rate
+    /// here: the shell sets it, and a worker that invents connections could as well open them.
     pub(super) fn handed_over(&mut self) -> bool {
         let genuine = self.held > 0;
         self.counts.handed_over += u64::from(genuine);
@@ -255,7 +256,8 @@ impl Worker {
         genuine
     }
 
-    /// It listens here. That it stops is no reason to forget it: it may return connections later.
+    /// It listens on this listener. The listener is remembered when it leaves, because it may return
+    /// connections later.
     pub(super) fn joined(&mut self, listener: ListenerId) {
         if !self.has_joined(listener) {
             self.joined.push(listener);
@@ -266,7 +268,7 @@ impl Worker {
         self.joined.contains(&listener)
     }
 
-    /// The listener has closed.
+    /// The listener is closed.
     pub(super) fn forget(&mut self, listener: ListenerId) {
         self.joined.retain(|joined| *joined != listener);
     }

@@ -1,22 +1,22 @@
-//! The workers of a forwarder, as they stand towards new connections.
+//! The workers of a front, as far as new connections are concerned.
 
 use super::messages::{Config, Refusal, Time};
 use crate::ids::{Slot, WorkerId};
 use crate::schedule::{FULL_WEIGHT, Members};
 
-/// One worker that gets connections.
+/// A worker that gets connections.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) worker: WorkerId,
     slot: Slot,
-    /// It has taken the last connection that it was offered. One that has not gets no more than one at
-    /// a time: a client that has to try is enough.
+    /// Whether it accepted the last connection that it was offered. Otherwise it is offered only one at a
+    /// time: one client that tries is enough.
     pub(super) proven: bool,
-    /// Connections that it has been offered and has not taken yet.
+    /// Connections that it was offered and has not accepted yet.
     pub(super) connecting: u32,
-    /// Connections that it has.
+    /// Its open connections.
     pub(super) open: u32,
-    /// It is not asked before this time.
+    /// It is not tried before this time.
     pub(super) rests_until: Option<Time>,
     refusals: u32,
 }
@@ -46,10 +46,10 @@ impl Member {
         match why {
             Refusal::Absent => self.proven = false,
             Refusal::Saturated => {}
-            // It could not help it.
+            // Not the worker's fault.
             Refusal::Exhausted => return,
         }
-        // Several that were under way at once are one refusal.
+        // Several simultaneous attempts count as one refusal.
         if self.rests_until.is_some_and(|until| until > now) {
             return;
         }
@@ -84,7 +84,7 @@ impl Members for Seats<'_> {
         member.open + member.connecting
     }
 
-    /// Nothing is known of the event loop of a worker that may not even have one.
+    /// A worker may not have an event loop, so nothing is known of it.
     fn utilisation(&mut self, _seat: usize) -> u32 {
         0
     }

@@ -1,37 +1,37 @@
-//! What the forwarder's brain is told, and what it says.
+//! The inputs and outputs of the forwarder's state machine.
 
 use std::time::Duration;
 
 use crate::ids::{Slot, WorkerId};
 use crate::schedule::Key;
 
-/// Time since some moment in the past.
+/// A time since an arbitrary moment in the past.
 pub type Time = Duration;
 
 /// A client's connection. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
-/// How a forwarder works.
+/// The settings of a front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How long all workers together may take until one has a client's connection.
+    /// How long all attempts together may take until a worker has accepted a client's connection.
     pub connect_timeout: Duration,
-    /// How long one worker may take, before the next one is asked.
+    /// How long one worker may take before the next one is tried.
     pub attempt_timeout: Duration,
-    /// How long a connection may go without a byte; for ever if there is none.
+    /// How long a connection may be idle; `None` for no limit.
     pub idle_timeout: Option<Duration>,
-    /// The same for one of which one direction has ended.
+    /// The same for a connection with one ended direction.
     pub half_open_timeout: Option<Duration>,
-    /// How many connections there may be; the other clients wait in the backlog.
+    /// The largest number of connections; further clients wait in the backlog.
     pub max_connections: Option<usize>,
-    /// How many clients that no worker has taken may wait here rather than in the backlog.
+    /// How many clients without a worker may wait here and not in the backlog.
     pub waiting_limit: usize,
-    /// How long a worker that refused is left alone at first. Doubled with each refusal.
+    /// The first rest of a worker that refused. Doubled with each refusal.
     pub rest: Duration,
-    /// And at the most.
+    /// The longest rest.
     pub longest_rest: Duration,
-    /// How long everything is left alone when there are no descriptors.
+    /// How long everything pauses when there are no descriptors.
     pub exhausted_pause: Duration,
 }
 
@@ -51,107 +51,107 @@ impl Default for Config {
     }
 }
 
-/// Why a worker did not take a connection.
+/// Why a worker did not accept a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Nobody listens there: it is dead, or not up yet; or it has reset the connection at once.
+    /// Nothing listens on its address, because it is dead or not up yet; or it reset the connection at once.
     Absent,
     /// Its backlog is full.
     Saturated,
-    /// We have no descriptor for the connection.
+    /// The primary has no descriptor for the connection.
     Exhausted,
 }
 
-/// What has happened.
+/// An input of the forwarder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// There is a new worker.
+    /// A worker was added.
     WorkerAdded {
-        /// Its number.
+        /// The worker.
         worker: WorkerId,
-        /// Its slot, which it may share with the one that it is to replace.
+        /// Its slot, which it may share with the worker that it is to replace.
         slot: Slot,
     },
-    /// It is to get no more connections. Those that it has go on.
+    /// The worker gets no more connections. Those that it has continue.
     WorkerLeaving {
-        /// Which.
+        /// The worker.
         worker: WorkerId,
     },
-    /// It is dead.
+    /// The worker is dead.
     WorkerExited {
-        /// Which.
+        /// The worker.
         worker: WorkerId,
     },
     /// A client has connected.
     Accepted {
-        /// Its connection.
+        /// The connection.
         conn: ConnId,
-        /// What the client is recognised by, where that counts.
+        /// What identifies the client, if that counts.
         key: Option<Key>,
     },
     /// There was no descriptor for a client.
     Exhausted,
-    /// The worker has taken the connection.
+    /// The worker has accepted the connection.
     Connected {
-        /// Which connection.
+        /// The connection.
         conn: ConnId,
     },
-    /// The worker has not taken it, or has reset it before any byte was passed on.
+    /// The worker has not accepted it, or has reset it before any byte was forwarded.
     Refused {
-        /// Which connection.
+        /// The connection.
         conn: ConnId,
-        /// Why.
+        /// The reason.
         why: Refusal,
     },
-    /// One of the two sides has ended.
+    /// One direction has ended.
     HalfClosed {
-        /// Which connection.
+        /// The connection.
         conn: ConnId,
     },
-    /// The connection is over.
+    /// The connection has ended.
     Ended {
-        /// Which.
+        /// The connection.
         conn: ConnId,
     },
     /// Time has passed.
     Tick,
 }
 
-/// Why a client is turned away.
+/// Why a connection is aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// No worker has taken the connection in time.
+    /// No worker has accepted the connection in time.
     NoWorker,
-    /// No byte has moved for too long.
+    /// It was idle for too long.
     Idle,
 }
 
-/// What is to be done.
+/// An output of the forwarder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Output {
-    /// Connect to this worker for that client. Answer with [`Input::Connected`] or [`Input::Refused`].
+    /// Connect to this worker for a client. Answer with [`Input::Connected`] or [`Input::Refused`].
     Connect {
-        /// For whom.
+        /// The client's connection.
         conn: ConnId,
-        /// To whom.
+        /// The worker.
         worker: WorkerId,
     },
-    /// Give up connecting for this client; another order follows.
+    /// Cancel the attempt to connect for this client; another output follows.
     GiveUp {
-        /// For whom.
+        /// The client's connection.
         conn: ConnId,
     },
-    /// Reset what there is of the connection. It is forgotten here.
+    /// Reset the connection. Its number is not used any more.
     Abort {
-        /// Which.
+        /// The connection.
         conn: ConnId,
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
-    /// Accept nothing.
+    /// Stop accepting clients.
     Pause,
-    /// Accept.
+    /// Accept clients again.
     Resume,
 }
 

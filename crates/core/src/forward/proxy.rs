@@ -1,37 +1,37 @@
-//! The PROXY protocol: who the client is, in front of its first byte.
+//! The PROXY protocol: the client's address, before its first byte.
 //!
 //! <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>
 
-// Addresses are values; it is `std::net` that has the sockets.
+// `core::net` has only the addresses; the sockets are in `std::net`.
 use ::core::net::SocketAddr;
 
-/// Which form of the header.
+/// The version of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// A line of text.
     V1,
-    /// Binary.
+    /// The binary form.
     V2,
 }
 
-/// Where a connection comes from and where it went.
+/// The two ends of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoints {
-    /// TCP.
+    /// Both ends have an IP address and a port.
     Ip {
         /// The client's address.
         source: SocketAddr,
         /// The address that it connected to.
         destination: SocketAddr,
     },
-    /// A unix socket, by its path, or abstract name with the NUL in front. A client seldom has one.
+    /// A Unix socket: its path, or its abstract name with a leading NUL. Clients rarely have one.
     Unix {
-        /// The client's.
+        /// The client's address.
         source: Vec<u8>,
-        /// That which it connected to.
+        /// The address to which it connected.
         destination: Vec<u8>,
     },
-    /// Nobody knows.
+    /// The addresses are unknown.
     Unknown,
 }
 
@@ -42,7 +42,7 @@ const STREAM_UNSPECIFIED: u8 = 0x00;
 const STREAM_V4: u8 = 0x11;
 const STREAM_V6: u8 = 0x21;
 const STREAM_UNIX: u8 = 0x31;
-/// The room for each of the two names of a unix socket.
+/// The size of each of the two names of a Unix socket.
 const UNIX_NAME: usize = 108;
 
 /// The header of a connection.
@@ -54,7 +54,7 @@ pub fn header(version: Version, endpoints: &Endpoints) -> Vec<u8> {
     }
 }
 
-/// Both addresses in one version of IP: IPv4 where a socket for both has written it as IPv6.
+/// Both addresses in one IP version: IPv4 if both are IPv4, possibly mapped to IPv6 by a dual-stack socket.
 fn same_family(source: SocketAddr, destination: SocketAddr) -> (SocketAddr, SocketAddr) {
     let canonical = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
     let (plain_source, plain_destination) = (canonical(source), canonical(destination));

@@ -1,19 +1,18 @@
-//! The bytes of one connection: from the client to the worker and back.
+//! Relays the bytes of one connection, from the client to the worker and back.
 //!
-//! The shell reads, writes and shuts down; what it should do next, and what follows from what came of
-//! it, is decided here. Readiness is told by edges (it is news that there is something to read, not that
-//! there still is), so nothing may be left undone that can be done: a relay that says [`Step::Wait`] has
-//! used up all it knew of.
+//! The shell reads, writes and shuts down; this state machine decides the next step and processes its result.
+//! Readiness is edge-triggered (an event says that there is something to read, not that there still is), so
+//! nothing possible may be left undone: a relay that returns [`Step::Wait`] has used up all it knew of.
 //!
-//! Each direction ends by itself. Only when all bytes have been passed on is the end passed on, and
-//! only when both directions have ended is the connection over. A reset ends both at once.
+//! Each direction ends by itself. The end is forwarded after all bytes have been, and the connection is over
+//! after both directions have ended. A reset ends both at once.
 
 /// One of the two ends of a forwarded connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Who connected to the primary.
+    /// The client that connected to the primary.
     Client,
-    /// Whom the primary connected to.
+    /// The worker to which the primary connected.
     Worker,
 }
 
@@ -28,41 +27,41 @@ impl Side {
     }
 }
 
-/// How far a direction is.
+/// The phase of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// More may come.
     Open,
-    /// The source has ended; the sink does not know yet.
+    /// The source has ended; the sink has not been shut down yet.
     Ending,
-    /// The sink has refused a byte: whatever still comes is thrown away.
+    /// The sink has refused a byte: all further bytes are discarded.
     Void,
-    /// Over.
+    /// Nothing more will come.
     Ended,
 }
 
-/// One direction, named by where its bytes come from.
+/// One direction, named after its source.
 #[derive(Clone, Copy, Debug)]
 struct Half {
     phase: Phase,
-    /// The source may have something.
+    /// The source may be readable.
     readable: bool,
-    /// The sink may have room.
+    /// The sink may be writable.
     writable: bool,
-    /// Bytes that were read and that the sink had no room for.
+    /// Bytes that were read and not yet written, because the sink had no room.
     held: usize,
-    /// The source has reset the connection; it may have left something to be read.
+    /// The source has reset the connection; there may still be bytes to read.
     reset: bool,
 }
 
 impl Half {
     const NEW: Self = Self { phase: Phase::Open, readable: false, writable: true, held: 0, reset: false };
 
-    /// What this direction can do now.
+    /// The next possible step of this direction.
     fn step(&self, from: Side) -> Option<Step> {
         match self.phase {
             Phase::Open | Phase::Ending if self.held > 0 => self.writable.then_some(Step::Flush { from }),
-            // Nothing is read for which there is no room: that is how a slow reader slows the writer down.
+            // Nothing is read without room for it: this is the back pressure on a fast writer.
             Phase::Open => (self.readable && self.writable).then_some(Step::Move { from }),
             Phase::Ending => Some(Step::Finish { from }),
             Phase::Void => self.readable.then_some(Step::Discard { from }),
@@ -71,50 +70,50 @@ impl Half {
     }
 }
 
-/// What to do next. `from` names the direction by its source.
+/// The next step. `from` names the direction by its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Step {
-    /// Read what there is, write what goes, keep the rest: [`Relay::moved`], [`Relay::ended`],
-    /// [`Relay::broke`], [`Relay::refused`].
+    /// Read, write as much as possible, keep the rest: [`Relay::moved`], [`Relay::ended`], [`Relay::broke`],
+    /// [`Relay::refused`].
     Move {
         /// The source.
         from: Side,
     },
-    /// Write what is held: [`Relay::flushed`] or [`Relay::refused`].
+    /// Write the held bytes: [`Relay::flushed`] or [`Relay::refused`].
     Flush {
         /// The source.
         from: Side,
     },
-    /// Read and throw away: [`Relay::moved`], [`Relay::ended`] or [`Relay::broke`].
+    /// Read and discard: [`Relay::moved`], [`Relay::ended`] or [`Relay::broke`].
     Discard {
         /// The source.
         from: Side,
     },
-    /// Tell the other side that nothing more comes: [`Relay::finished`].
+    /// Shut down writing on the other side: [`Relay::finished`].
     Finish {
         /// The source.
         from: Side,
     },
-    /// All is said, by both: close both.
+    /// Both directions have ended: close both sockets.
     Close,
-    /// Somebody has reset the connection: reset the other side, too.
+    /// One side has reset the connection: reset the other side.
     Reset {
-        /// Who did.
+        /// The side that reset it.
         by: Side,
     },
-    /// Nothing until there is news.
+    /// Wait for the next readiness event.
     Wait,
 }
 
-/// What came of moving.
+/// The result of moving bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// Bytes that were read.
+    /// The number of bytes read.
     pub taken: usize,
-    /// Bytes of these that were written. The rest is held; or thrown away, when discarding.
+    /// The number of these that were written. The rest is held, or discarded.
     pub passed: usize,
-    /// The source has no more for now: there will be news when it has.
+    /// The source is empty for now: an event will report when it is readable again.
     pub drained: bool,
 }
 
@@ -141,24 +140,24 @@ impl Relay {
         }
     }
 
-    /// News: there is something to be read from a side, be it an end or an error.
+    /// A side has become readable, or has an end or an error to report.
     pub fn readable(&mut self, side: Side) {
         self.half(side).readable = true;
     }
 
-    /// News: a side has room again, or an error to tell to who writes.
+    /// A side has become writable, or has an error to report to the writer.
     pub fn writable(&mut self, side: Side) {
         self.half(side.other()).writable = true;
     }
 
-    /// What to do now.
+    /// The next step.
     pub fn next(&self) -> Step {
         if let Some(by) = self.reset {
             return Step::Reset { by };
         }
         let over = |half: &Half| match half.phase {
             Phase::Ended => true,
-            // Closing says it as well.
+            // Closing signals the end too.
             Phase::Ending => half.held == 0,
             Phase::Open | Phase::Void => false,
         };
@@ -169,7 +168,8 @@ impl Relay {
             if let Some(step) = half.step(from) {
                 return step;
             }
-            // Who has reset the connection sends nothing more. What can be passed on has been.
+            // A side that has reset the connection sends nothing more, and everything it had sent has been
+            // forwarded.
             if half.reset {
                 return Step::Reset { by: from };
             }
@@ -177,8 +177,8 @@ impl Relay {
         Step::Wait
     }
 
-    /// Bytes have been moved, or thrown away. With something taken and not all of it passed, the sink
-    /// is known to have no room.
+    /// Bytes were moved or discarded. If something was taken and not all of it passed on, the sink has no
+    /// room.
     pub fn moved(&mut self, from: Side, moved: Moved) {
         let half = self.half(from);
         if moved.drained {
@@ -195,7 +195,7 @@ impl Relay {
         self.touched |= moved.taken > 0;
     }
 
-    /// So many of the bytes that were held have been written. With some left, the sink has no room.
+    /// This many held bytes were written. If some are left, the sink has no room.
     pub fn flushed(&mut self, from: Side, passed: usize) {
         let half = self.half(from);
         half.held = half.held.saturating_sub(passed);
@@ -204,8 +204,8 @@ impl Relay {
         }
     }
 
-    /// A side has said that nothing more comes from it. A worker's end is passed on to the client, so the client stays
-    /// with this worker even if no byte has moved.
+    /// A side has ended. A worker's end is forwarded to the client, so the client stays with this worker even
+    /// if no byte has moved.
     pub fn ended(&mut self, from: Side) {
         self.touched |= from == Side::Worker;
         let half = self.half(from);
@@ -216,7 +216,7 @@ impl Relay {
         };
     }
 
-    /// The other side has been told so.
+    /// The end was forwarded to the other side.
     pub fn finished(&mut self, from: Side) {
         self.half(from).phase = Phase::Ended;
     }
@@ -226,8 +226,8 @@ impl Relay {
         self.reset.get_or_insert(from);
     }
 
-    /// Writing what came from a side to the other one has failed. With `reset`, because the other one
-    /// has reset the connection; without, because it has ended and wants no more.
+    /// Writing to the sink has failed. With `reset`, because it has reset the connection; without, because it
+    /// has ended and accepts no more.
     pub fn refused(&mut self, from: Side, reset: bool) {
         let half = self.half(from);
         half.held = 0;
@@ -238,15 +238,15 @@ impl Relay {
         self.half(from.other()).reset |= reset;
     }
 
-    /// Whether any byte has been read from either side, or the worker's end. Until then the client can still be given
-    /// to another worker: none has a byte of it, and it has been told nothing. After that it cannot: a second worker
-    /// would execute a request whose answer has nowhere to go.
+    /// Whether any byte has been read from either side, or the worker's end. Until then the client can still
+    /// be moved to another worker: no worker has received a byte of it, and it has received nothing. After
+    /// that it cannot: a second worker would execute a request whose response cannot be delivered.
     #[must_use]
     pub fn is_touched(&self) -> bool {
         self.touched
     }
 
-    /// How many bytes from a side wait for room.
+    /// How many bytes from a side are held.
     #[must_use]
     pub fn held(&self, from: Side) -> usize {
         match from {
@@ -262,10 +262,10 @@ impl Relay {
         over(&self.client) || over(&self.worker)
     }
 
-    /// Checks that what is known can be.
+    /// Checks the invariants.
     ///
     /// # Panics
-    /// If it cannot.
+    /// If one is broken.
     pub fn check_invariants(&self) {
         for half in [&self.client, &self.worker] {
             assert!(half.held == 0 || matches!(half.phase, Phase::Open | Phase::Ending), "{self:?}");

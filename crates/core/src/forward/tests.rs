@@ -1,4 +1,4 @@
-//! What the brain says to what happens, as tables.
+//! The state machine of a front, as tables of inputs and outputs.
 
 use super::*;
 use crate::ids::Slot;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Nothing has moved since the beginning, unless told otherwise.
+/// No byte has been moved since this time.
 struct Still(Time);
 
 impl Activity for Still {
@@ -49,7 +49,7 @@ impl Play {
         self.tell(Input::WorkerAdded { worker: WorkerId(id), slot: Slot(id % 10) })
     }
 
-    /// Accepts a client and has the worker take it. Returns the worker.
+    /// Accepts a client and lets the worker take it. Returns the worker.
     fn client(&mut self, id: u64) -> u32 {
         self.known_client(id, None)
     }

@@ -13,13 +13,14 @@ pub(super) struct Entry {
     pub(super) mode: Mode,
 }
 
-/// Those that hold the lock and those that wait for it, each by its place in the order of all requests.
+/// The requests that hold the lock and those that wait for it, each by its number in the order of all
+/// requests.
 ///
-/// Either one exclusive request holds it, or any number of shared ones.
+/// Either one exclusive request holds the lock, or any number of shared ones.
 #[derive(Debug)]
 pub(super) struct Queue {
     name: Arc<[u8]>,
-    /// With their tokens.
+    /// The holders, with their tokens.
     held: BTreeMap<u64, (Entry, u64)>,
     pending: BTreeMap<u64, Entry>,
 }
@@ -33,12 +34,12 @@ impl Queue {
         &self.name
     }
 
-    /// Whether a request that comes now would be granted at once.
+    /// Whether a new request would be granted at once.
     pub(super) fn is_free_for(&self, mode: Mode) -> bool {
         self.pending.is_empty() && self.fits(mode)
     }
 
-    /// Whether those that hold the lock would share it. They all have the same mode.
+    /// Whether the holders would share the lock. They all have the same mode.
     fn fits(&self, mode: Mode) -> bool {
         match self.held.first_key_value() {
             None => true,
@@ -54,7 +55,7 @@ impl Queue {
         self.held.insert(order, (entry, token));
     }
 
-    /// Lets the first that waits hold the lock, if it can.
+    /// Grants the lock to the first waiting request, if possible.
     pub(super) fn grant_next(&mut self, token: u64) -> Option<Entry> {
         let (order, first) = self.pending.first_key_value().map(|(order, entry)| (*order, *entry))?;
         if !self.fits(first.mode) {
@@ -67,6 +68,10 @@ impl Queue {
 
     pub(super) fn is_held_by(&self, order: u64) -> bool {
         self.held.contains_key(&order)
+    }
+
+    pub(super) fn holder(&self) -> Option<ClientId> {
+        self.held.first_key_value().map(|(_, (entry, _))| entry.client)
     }
 
     pub(super) fn take_held(&mut self) -> impl Iterator<Item = Entry> + use<> {
@@ -86,7 +91,7 @@ impl Queue {
         self.held.is_empty() && self.pending.is_empty()
     }
 
-    /// The order, the request, and its token if it holds the lock.
+    /// All requests with their number in the order, and the token of those that hold the lock.
     pub(super) fn list(&self) -> impl Iterator<Item = (u64, Entry, Option<u64>)> {
         let held = self.held.iter().map(|(order, (entry, token))| (*order, *entry, Some(*token)));
         held.chain(self.pending.iter().map(|(order, entry)| (*order, *entry, None)))

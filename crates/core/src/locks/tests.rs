@@ -21,7 +21,7 @@ fn ask(locks: &mut Locks, client: u64, id: u64, what: &Request<'_>) {
     locks.request(ClientId(client), RequestId(id), what).unwrap();
 }
 
-/// Who is told what: the client, the request, and a letter for the news.
+/// The messages: the client, the request, and a letter for the kind.
 fn told(locks: &mut Locks) -> Vec<(u64, u64, char)> {
     let letter = |news: &News| match news {
         News::Granted { .. } => 'g',
@@ -76,7 +76,7 @@ fn stealing_ends_those_who_hold_the_lock_and_passes_those_who_wait() {
     told(&mut locks);
     ask(&mut locks, 3, 1, &request(Mode::Exclusive, Otherwise::Steal));
     assert_eq!(told(&mut locks), [(0, 1, 's'), (1, 1, 's'), (3, 1, 'g')]);
-    // Those that have lost it have nothing to release, and may use the number again.
+    // A request that lost its lock has nothing to release, and its number may be reused.
     locks.end(ClientId(0), RequestId(1));
     assert_eq!(told(&mut locks), []);
     ask(&mut locks, 0, 1, &SHARED);

@@ -1,21 +1,24 @@
-//! How a process asks for locks, on its ring, and what it is told, in messages.
+//! The encoding of a process' requests for locks, for its ring, and of the messages to it.
 //!
-//! A request is words: what it is about, its number, the length of the text, and the text. The thread that grants locks
-//! reads them as bytes, and they may be anything.
+//! A request consists of words: its kind, its number, the length of the text, and the text. The thread that
+//! grants locks reads them as bytes, and they may be malformed.
 
 use super::{Mode, News, Otherwise, Request, RequestId, Space};
 use crate::store::record::words_of;
 
-/// What a process asks for.
+/// A request of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask<'a> {
-    /// A lock.
+    /// Request a lock.
     Request(RequestId, Request<'a>),
-    /// A request is to end: see [`Locks::end`](super::Locks::end).
+    /// Request a lock across machines, which ends after this many ms without a renewal. Its space is a leased
+    /// one.
+    Lease(RequestId, Request<'a>, u32),
+    /// End a request: see [`Locks::end`](super::Locks::end).
     End(RequestId),
-    /// See [`Locks::settle`](super::Locks::settle).
+    /// Settle a flight: see [`Locks::settle`](super::Locks::settle).
     Settle(RequestId, &'a [u8]),
-    /// What is held and what is pending.
+    /// List the held and pending requests.
     Query(RequestId),
 }
 
@@ -23,44 +26,57 @@ const REQUEST: u8 = 1;
 const END: u8 = 2;
 const SETTLE: u8 = 3;
 const QUERY: u8 = 4;
+const LEASE: u8 = 5;
 
 const HEAD: usize = 3 * 8;
 
-/// How many words the longest request has.
+/// The number of words of the longest request.
 pub const LONGEST: usize = 3 + super::MAX_OUTCOME / 8 + 1;
 
-/// Writes down what is asked for.
+/// Encodes a request.
 pub fn encode(ask: &Ask<'_>, words: &mut Vec<u64>) {
+    let mut ttl = 0;
     let (number, id, options, text) = match *ask {
         Ask::Request(id, Request { space, name, mode, otherwise }) => {
             (REQUEST, id, [space as u8, mode as u8, otherwise as u8], name)
+        }
+        Ask::Lease(id, Request { space, name, mode, otherwise }, ms) => {
+            ttl = ms;
+            (LEASE, id, [space as u8, mode as u8, otherwise as u8], name)
         }
         Ask::End(id) => (END, id, [0; 3], &[][..]),
         Ask::Settle(id, outcome) => (SETTLE, id, [0; 3], outcome),
         Ask::Query(id) => (QUERY, id, [0; 3], &[][..]),
     };
     let [space, mode, otherwise] = options;
-    let first = u64::from_le_bytes([number, space, mode, otherwise, 0, 0, 0, 0]);
+    let [a, b, c, d] = ttl.to_le_bytes();
+    let first = u64::from_le_bytes([number, space, mode, otherwise, a, b, c, d]);
     words.extend([first, id.0, text.len() as u64]);
     words.extend(words_of(text));
 }
 
-/// Reads it. `None` if it makes no sense.
+/// Decodes a request. `None` if it is malformed.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> Option<Ask<'_>> {
     let (head, rest) = bytes.split_at_checked(HEAD)?;
     let word = |at: usize| Some(u64::from_le_bytes(head.get(at * 8..at * 8 + 8)?.try_into().ok()?));
-    let [number, space, mode, otherwise, ..] = word(0)?.to_le_bytes();
+    let [number, space, mode, otherwise, a, b, c, d] = word(0)?.to_le_bytes();
     let id = RequestId(word(1)?);
     let text = rest.get(..usize::try_from(word(2)?).ok()?)?;
     match number {
-        REQUEST => {
-            let space =
-                [Space::Lock, Space::Lead, Space::Flight].into_iter().find(|it| *it as u8 == space)?;
+        REQUEST | LEASE => {
+            let space = Space::ALL.into_iter().find(|it| *it as u8 == space)?;
             let mode = [Mode::Exclusive, Mode::Shared].into_iter().find(|it| *it as u8 == mode)?;
             let all = [Otherwise::Wait, Otherwise::GiveUp, Otherwise::Steal];
             let otherwise = all.into_iter().find(|it| *it as u8 == otherwise)?;
-            Some(Ask::Request(id, Request { space, name: text, mode, otherwise }))
+            let request = Request { space, name: text, mode, otherwise };
+            match (number, space.leased()) {
+                (REQUEST, None) => Some(Ask::Request(id, request)),
+                (LEASE, Some(_)) if mode == Mode::Exclusive => {
+                    Some(Ask::Lease(id, request, u32::from_le_bytes([a, b, c, d])))
+                }
+                _ => None,
+            }
         }
         END => Some(Ask::End(id)),
         SETTLE => Some(Ask::Settle(id, text)),
@@ -69,7 +85,7 @@ pub fn decode(bytes: &[u8]) -> Option<Ask<'_>> {
     }
 }
 
-/// What kind of message a process gets.
+/// The kind of a message to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -83,16 +99,36 @@ pub enum Kind {
     Settled = 4,
     /// [`News::TooMany`].
     TooMany = 5,
-    /// Part of an answer to a query, as JSON. The number says how many parts follow.
+    /// Part of the answer to a query, as JSON. The number says how many parts follow.
     Listed = 6,
+    /// The lease of a lock is lost. The request has ended.
+    Lost = 8,
+    /// The server that grants leases cannot be reached; the text is the reason. The request has ended.
+    Disconnected = 9,
+    /// No such server is configured. The request has ended.
+    NoBackend = 10,
+}
+
+impl Kind {
+    const ALL: [Self; 9] = [
+        Self::Granted,
+        Self::Unavailable,
+        Self::Stolen,
+        Self::Settled,
+        Self::TooMany,
+        Self::Listed,
+        Self::Lost,
+        Self::Disconnected,
+        Self::NoBackend,
+    ];
 }
 
 /// A message to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// What about.
+    /// The kind.
     pub kind: Kind,
-    /// Which request.
+    /// The request.
     pub request: RequestId,
     /// See [`Kind`].
     pub number: u64,
@@ -104,7 +140,7 @@ pub struct Message<'a> {
 const MESSAGE_HEAD: usize = 17;
 
 impl<'a> Message<'a> {
-    /// The message that tells some news.
+    /// The message for some news.
     #[must_use]
     pub fn of(request: RequestId, news: &'a News) -> Self {
         let (kind, number, text) = match news {
@@ -117,7 +153,7 @@ impl<'a> Message<'a> {
         Self { kind, request, number, text }
     }
 
-    /// Writes it down.
+    /// Encodes the message.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(MESSAGE_HEAD + self.text.len());
@@ -128,13 +164,11 @@ impl<'a> Message<'a> {
         bytes
     }
 
-    /// Reads it. `None` if it is none.
+    /// Decodes a message. `None` if it is malformed.
     #[must_use]
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
         let (head, text) = bytes.split_at_checked(MESSAGE_HEAD)?;
-        let all =
-            [Kind::Granted, Kind::Unavailable, Kind::Stolen, Kind::Settled, Kind::TooMany, Kind::Listed];
-        let kind = all.into_iter().find(|kind| *kind as u8 == head[0])?;
+        let kind = Kind::ALL.into_iter().find(|kind| *kind as u8 == head[0])?;
         let request = RequestId(u64::from_le_bytes(head[1..9].try_into().ok()?));
         let number = u64::from_le_bytes(head[9..].try_into().ok()?);
         Some(Self { kind, request, number, text })
@@ -164,6 +198,17 @@ mod tests {
                 }
             }
         }
+        for space in [Space::LeasedLock, Space::LeasedLead] {
+            let request = Request { space, name, mode: Mode::Exclusive, otherwise: Otherwise::Steal };
+            let ask = Ask::Lease(id, request, 0x0102_0304);
+            assert_eq!(decode(&bytes(&ask)), Some(ask));
+            // A request and a lease cannot be used in place of each other.
+            assert_eq!(decode(&bytes(&Ask::Request(id, request))), None);
+            let shared = Request { mode: Mode::Shared, ..request };
+            assert_eq!(decode(&bytes(&Ask::Lease(id, shared, 1))), None);
+            let local = Request { space: Space::Lock, ..request };
+            assert_eq!(decode(&bytes(&Ask::Lease(id, local, 1))), None);
+        }
         let outcome = [7; super::super::MAX_OUTCOME];
         for ask in [Ask::End(id), Ask::Settle(id, &outcome), Ask::Settle(id, &[]), Ask::Query(id)] {
             assert_eq!(decode(&bytes(&ask)), Some(ask));
@@ -178,7 +223,7 @@ mod tests {
         for length in 0..whole.len() {
             assert_eq!(decode(&whole[..length]), None, "{length} bytes");
         }
-        for (at, value) in [(0, 0), (0, 9), (1, 3), (2, 2), (3, 3), (16, 9), (23, 0xff)] {
+        for (at, value) in [(0, 0), (0, 9), (1, 5), (2, 2), (3, 3), (16, 9), (23, 0xff)] {
             let mut bytes = whole.clone();
             bytes[at] = value;
             assert_eq!(decode(&bytes), None, "{value} at {at}");

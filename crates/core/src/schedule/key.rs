@@ -1,47 +1,47 @@
-//! Where a connection belongs, and what a client is recognised by.
+//! Where a connection belongs, and what identifies a client.
 
 use crate::ids::{Slot, WorkerId};
 
-/// A client's address, as far as it tells one client from another.
+/// A client's address, as far as it identifies a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// IPv4.
+    /// An IPv4 address.
     V4([u8; 4]),
-    /// IPv6, also an IPv4 address on a socket that takes both (`::ffff:…`).
+    /// An IPv6 address, also an IPv4 address on a dual-stack socket (`::ffff:…`).
     V6([u8; 16]),
 }
 
-/// Where a connection belongs, under those policies for which it belongs anywhere.
+/// Where a connection belongs, under policies that assign clients to workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
-    /// Where this client does.
+    /// To the worker of this client's key.
     Client(Key),
-    /// To this worker: the app has chosen it.
+    /// To this worker, which the app has chosen.
     Worker(WorkerId),
 }
 
-/// Clients with the same key are the same client, as far as a sticky listener can see.
+/// The identity of a client on a sticky listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// Decides where clients go who have been nowhere yet.
+    /// Decides the slot of clients that name none.
     pub hash: u64,
-    /// The slot that the client names itself, because a worker of it has told the client so.
+    /// The slot that the client names, because a worker of that slot has given it the value.
     pub slot: Option<Slot>,
 }
 
 impl Key {
-    /// A key from whatever bytes a client is recognised by: a cookie, a header, a session's id.
+    /// A key from the bytes that identify a client: a cookie, a header, a session id.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        // FNV-1a, and then mixed, because its high bits hardly change for short texts.
+        // FNV-1a, then mixed, because its high bits hardly change for short texts.
         let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
         Self { hash: mix(hash), slot: None }
     }
 
-    /// A key from a value that a client was given: `s<slot>~…` if it was made by `stickyId()` in a worker of that
-    /// slot, else anything.
+    /// A key from a value that a client was given: `s<slot>~…` if `stickyId()` made it in a worker of that
+    /// slot, else any text.
     #[must_use]
     pub fn named(value: &[u8]) -> Self {
         Self { slot: slot_in(value), ..Self::of(value) }
@@ -49,7 +49,7 @@ impl Key {
 }
 
 impl From<Address> for Key {
-    /// An IPv6 client is its first 64 bits: a host chooses the others anew whenever it likes.
+    /// Only the first 64 bits of an IPv6 address count: a host may change the others at any time.
     fn from(address: Address) -> Self {
         match address {
             Address::V4(bytes) => Self::of(&bytes),
@@ -59,7 +59,7 @@ impl From<Address> for Key {
     }
 }
 
-/// As many digits as any number of workers has.
+/// Enough digits for any number of workers.
 const MOST_DIGITS: usize = 6;
 
 fn slot_in(value: &[u8]) -> Option<Slot> {
@@ -71,7 +71,8 @@ fn slot_in(value: &[u8]) -> Option<Slot> {
     Some(Slot(rest[..digits].iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))))
 }
 
-/// Each bit of the input changes each bit of the output with even chance (the finish of splitmix64).
+/// Each bit of the input changes each bit of the output with probability one half (the finalizer of
+/// splitmix64).
 pub(super) fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,8 +1,8 @@
-//! The one with the fewest connections.
+//! Least connections: the worker with the fewest.
 
 use super::{FULL_WEIGHT, Members, RoundRobin};
 
-/// Least connections: open ones and those on their way, at all the servers of the worker. Among equals in turn.
+/// Least connections: open and in flight, of all servers of the worker. Equal members take turns.
 #[derive(Debug, Default)]
 pub struct LeastConnections {
     pub(super) turns: RoundRobin,
@@ -27,8 +27,8 @@ impl LeastConnections {
     }
 }
 
-/// What a cost comes to for a member of this weight: a newcomer with a tenth of the full weight has as much to
-/// do with one connection as the others with ten.
+/// The cost for a member of this weight: for a new member with a tenth of the full weight, one connection
+/// counts like ten.
 pub(super) fn weigh(cost: u64, weight: u32) -> u64 {
     cost.saturating_mul(u64::from(FULL_WEIGHT)) / u64::from(weight.max(1))
 }
@@ -42,7 +42,7 @@ mod tests {
         let mut names = Names::read(members);
         let mut least = LeastConnections::default();
         for count in 0..members.len() {
-            // The turn begins with the first.
+            // The turn starts with the first.
             assert_eq!(least.turns.seat(count), count);
         }
         least.turns = RoundRobin::default();

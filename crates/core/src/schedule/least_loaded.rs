@@ -1,23 +1,23 @@
-//! The one whose event loop has the least to do.
+//! Least loaded: the worker whose event loop has the least to do.
 
 use super::least_connections::weigh;
 use super::{ALWAYS_BUSY, BLOCKED, Members, RoundRobin};
 
-/// With up to so many members all are looked at; two at random are as good when there are more, and cost the
-/// same however many there are.
+/// Up to this many members, all are compared; with more, two random members are as good, and cost the same
+/// for any number.
 const FEW: usize = 8;
 
-/// How much worse a member is whose loop never waits than one with as many connections whose loop is idle. Not
-/// more: a loop tells of its work when that is over, so what is known of it is the past, while connections are the
-/// present.
+/// How much worse a member with a fully busy loop is than one with the same connections and an idle loop. Not
+/// more: a loop reports its work when it is over, so the load is about the past, while connections are about
+/// the present.
 const BUSY_COSTS: u64 = 3;
 
-/// Least loaded: connections, multiplied by how busy the event loop is that has to serve them. One that stands
-/// still with something waiting for it is taken only when nobody else is ready.
+/// Least loaded: the number of connections, multiplied by how busy the event loop is. A blocked member is
+/// chosen only if no other is ready.
 #[derive(Debug)]
 pub struct LeastLoaded {
     pub(super) turns: RoundRobin,
-    /// Splitmix64. Nobody gains by guessing it, so it may begin anywhere.
+    /// Splitmix64. Nothing is gained by guessing it, so the seed is fixed.
     random: u64,
 }
 
@@ -28,7 +28,7 @@ impl Default for LeastLoaded {
 }
 
 impl LeastLoaded {
-    /// The least loaded of those who are ready, as far as it looks.
+    /// The least loaded of the compared members that are ready.
     pub fn choose(&mut self, members: &mut impl Members) -> Option<usize> {
         let count = members.count();
         let mut best = None;
@@ -39,7 +39,7 @@ impl LeastLoaded {
                 consider(seat, members, &mut best);
             }
         }
-        // Few, or neither of the two will do.
+        // Few members, or neither of the two is suitable.
         if best.is_none_or(|best: Candidate| best.blocked) {
             for seat in self.turns.order(count) {
                 consider(seat, members, &mut best);
@@ -53,7 +53,7 @@ impl LeastLoaded {
     fn below(&mut self, limit: usize) -> usize {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let random = super::key::mix(self.random);
-        // The high half of the product is as even as the low bits of a remainder are not.
+        // The high half of the product is uniform, unlike the low bits of a remainder.
         usize::try_from((u128::from(random) * limit as u128) >> 64).unwrap_or(0)
     }
 }
@@ -65,7 +65,7 @@ struct Candidate {
     cost: u64,
 }
 
-/// Among equals the first that was looked at stays.
+/// Among equals, the first one stays.
 fn consider(seat: usize, members: &mut impl Members, best: &mut Option<Candidate>) {
     if !members.is_ready(seat) {
         return;
@@ -96,7 +96,7 @@ mod tests {
             (&["A 0", "B 0", "C 0"][..], "ABCABC", "equals in turn"),
             (&["A 3", "B 0"], "BBBAB", "connections count"),
             (&["A 0 1000 1000", "B 0"], "BBBA", "a loop that never waits counts as four connections"),
-            (&["A 0 1000 10000", "B 500 1000 1000"], "BBB", "one that stands still is the last resort"),
+            (&["A 0 1000 10000", "B 500 1000 1000"], "BBB", "a blocked one is the last resort"),
             (&["A 0 1000 10000", "b 0"], "AA", "but it is one"),
             (&["a 0", "b 0"], "..", "nobody is ready"),
             (&["A 0", "B 0 100"], "AAAAAAAAABA", "a newcomer gets less"),

@@ -1,7 +1,7 @@
-//! Which member of a listener gets its next connection: one file per policy.
+//! Chooses the member of a listener that gets its next connection: one file per policy.
 //!
-//! A policy only ranks. Who may be chosen at all (room in its window, not blocked, not refusing) is the
-//! dispatcher's business: a policy asks [`Members::is_ready`] and chooses among those.
+//! A policy only ranks. The dispatcher decides which members may be chosen at all (room in the window, not
+//! blocked, not refusing): a policy calls [`Members::is_ready`] and chooses among those.
 
 mod hook;
 mod key;
@@ -24,61 +24,61 @@ pub use sticky::Sticky;
 
 use super::ids::{Slot, WorkerId};
 
-/// The weight of a member that has been there for a while; a newcomer's is less, see [`Plan::slow_start`].
+/// The weight of a member after its slow start; before that it is less, see [`Plan::slow_start`].
 pub const FULL_WEIGHT: u32 = 1000;
 
-/// The utilisation of a member whose event loop never waits, in thousandths.
+/// The utilisation of a member whose event loop is always busy, in thousandths.
 pub const ALWAYS_BUSY: u32 = 1000;
 
-/// The utilisation of a member whose event loop stands still although something waits for it: it may take
-/// any time, so it has to look far worse than one that is merely busy.
+/// The utilisation of a member whose event loop does not turn although something waits for it: its delay is
+/// unknown, so it must look far worse than a member that is merely busy.
 pub const BLOCKED: u32 = 10 * ALWAYS_BUSY;
 
 /// The members of one listener, by seat: 0, 1, 2 … without gaps.
 ///
-/// Methods instead of a list, so that a policy pays only for what it looks at: round robin usually
-/// asks about one seat, whatever the number of workers.
+/// Methods and not a list, so that a policy pays only for what it reads: round robin usually reads one seat,
+/// for any number of workers.
 pub trait Members {
-    /// How many seats there are.
+    /// The number of seats.
     fn count(&self) -> usize;
-    /// Who sits there.
+    /// The worker in a seat.
     fn worker(&self, seat: usize) -> WorkerId;
-    /// The slot of who sits there.
+    /// The slot of the worker in a seat.
     fn slot(&self, seat: usize) -> Slot;
-    /// Whether this member may be given a connection now.
+    /// Whether this member may get a connection now.
     fn is_ready(&mut self, seat: usize) -> bool;
-    /// How many connections it has open or on their way. Reads the worker's page.
+    /// The number of its connections, open or in flight. Reads the worker's page.
     fn load(&mut self, seat: usize) -> u32;
-    /// How much of its time its event loop is at work, in thousandths of [`ALWAYS_BUSY`], or
-    /// [`BLOCKED`]. Reads the worker's page.
+    /// How busy its event loop is, in thousandths of [`ALWAYS_BUSY`], or [`BLOCKED`]. Reads the worker's
+    /// page.
     fn utilisation(&mut self, seat: usize) -> u32;
-    /// Whether any member is so new that its weight is not yet full.
+    /// Whether any member is in its slow start.
     fn any_warming(&self) -> bool;
     /// From 1 to [`FULL_WEIGHT`].
     fn weight(&self, seat: usize) -> u32;
 }
 
-/// A policy at work for one listener, with whatever it has to remember.
+/// A policy with its state for one listener.
 #[derive(Debug)]
 pub enum Schedule {
     /// Strictly in turn.
     RoundRobin(RoundRobin),
-    /// The one with the fewest connections.
+    /// The member with the fewest connections.
     LeastConnections(LeastConnections),
-    /// The one whose event loop has the least to do.
+    /// The member whose event loop has the least to do.
     LeastLoaded(LeastLoaded),
-    /// The same one for the same client.
+    /// The same member for the same client.
     Sticky(Sticky),
-    /// The one that the app chooses.
+    /// The member that the app chooses.
     Hook(Hook),
 }
 
 impl Schedule {
-    /// A schedule for a listener that has no members yet.
+    /// A schedule for a listener without members.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         match policy {
-            // Where workers accept by themselves the dispatcher has only what would be left over.
+            // If workers accept by themselves, the dispatcher passes only what it accepts on their behalf.
             Policy::RoundRobin | Policy::Kernel | Policy::None => Self::RoundRobin(RoundRobin::default()),
             Policy::LeastConnections => Self::LeastConnections(LeastConnections::default()),
             Policy::LeastLoaded => Self::LeastLoaded(LeastLoaded::default()),
@@ -87,7 +87,7 @@ impl Schedule {
         }
     }
 
-    /// Somebody joins the `count` members there are. Answers the seat for it; from there on all move up by one.
+    /// A worker joins the `count` members. Returns its seat; the members from there on move up by one.
     pub fn seat(&mut self, count: usize) -> usize {
         self.turns().seat(count)
     }
@@ -97,8 +97,8 @@ impl Schedule {
         self.turns().vacate(seat);
     }
 
-    /// The seat of the member that gets the next connection; none when it has to wait. With `patient` it
-    /// may wait for a certain member although others are ready.
+    /// The seat of the member that gets the next connection; none if the connection has to wait. With
+    /// `patient` it may wait for a certain member although others are ready.
     pub fn choose(&mut self, members: &mut impl Members, home: Option<Home>, patient: bool) -> Option<usize> {
         match self {
             Self::RoundRobin(turns) => turns.choose(members),
@@ -116,7 +116,7 @@ impl Schedule {
         }
     }
 
-    /// Every policy has an order in which to serve those who are equal.
+    /// The order in which the policy serves equal members.
     fn turns(&mut self) -> &mut RoundRobin {
         match self {
             Self::RoundRobin(turns) => turns,

@@ -11,16 +11,16 @@ struct Name {
     slot: u32,
 }
 
-/// Those with a name in upper case are ready.
+/// Members with a name in upper case are ready.
 pub(crate) struct Names {
     members: Vec<Name>,
-    /// How often anybody's load was looked at.
+    /// The number of reads of any member's load.
     pub(crate) looks: usize,
 }
 
 impl Names {
-    /// Each text: the name, its connections, its weight, its utilisation, its slot; what is missing at the end
-    /// is as usual.
+    /// Each text: the name, its connections, its weight, its utilisation, its slot. Missing fields at the end
+    /// get their defaults.
     pub(crate) fn read(texts: &[&str]) -> Self {
         let members = texts.iter().enumerate().map(|(seat, text)| {
             let mut words = text.split(' ');
@@ -37,7 +37,7 @@ impl Names {
         Self { members: members.collect(), looks: 0 }
     }
 
-    /// It has been given a connection. Answers its name.
+    /// Gives it a connection. Returns its name.
     pub(crate) fn take_one(&mut self, seat: usize) -> char {
         self.members[seat].load = self.members[seat].load.saturating_add(1);
         self.members[seat].letter

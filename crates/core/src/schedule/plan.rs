@@ -1,31 +1,31 @@
-//! What the app has asked for: how the connections of a listener are distributed.
+//! The app's settings: how the connections of a listener are distributed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{By, PrereadRule};
 
 /// The policies by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
     /// Strictly in turn.
     #[default]
     RoundRobin,
-    /// Workers accept by themselves, from one socket that they share.
+    /// Workers accept by themselves, from one shared socket.
     None,
-    /// The one with the fewest connections.
+    /// The worker with the fewest connections.
     LeastConnections,
-    /// The one whose event loop has the least to do.
+    /// The worker whose event loop has the least to do.
     LeastLoaded,
-    /// The same one for the same client.
+    /// The same worker for the same client.
     Sticky,
     /// Workers accept by themselves, each from a socket of its own.
     Kernel,
-    /// The one that the app chooses.
+    /// The worker that the app chooses.
     Hook,
 }
 
@@ -33,25 +33,25 @@ pub enum Policy {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Plan {
-    /// Who comes next among those who are ready.
+    /// The rule that ranks the workers that are ready.
     pub policy: Policy,
-    /// For how long after it has joined a worker gets less than its share, more and more.
+    /// How long a worker that has joined gets less than its share, gradually more.
     #[serde(deserialize_with = "millis")]
     pub slow_start: Duration,
-    /// Where a connection belongs to a worker, how long it waits for that one while others are ready.
+    /// How long a connection that belongs to a worker waits for it while others are ready.
     #[serde(deserialize_with = "millis")]
     pub patience: Duration,
-    /// Under the sticky policy, what to look for in what a client sends first.
+    /// Under the sticky policy: what identifies a client in its first bytes.
     pub preread: PrereadRule,
-    /// How long a client has to send it.
+    /// How long a client has to send them.
     #[serde(deserialize_with = "millis")]
     pub preread_timeout: Duration,
-    /// Which of the app's hooks chooses, under that policy.
+    /// The app's hook, under the hook policy.
     pub hook: u32,
-    /// How long it has for that.
+    /// How long the hook may take.
     #[serde(deserialize_with = "millis")]
     pub hook_timeout: Duration,
-    /// What becomes of connections for which nobody is ready.
+    /// What happens to connections for which no worker is ready.
     pub overload: Overload,
 }
 
@@ -70,16 +70,16 @@ impl Default for Plan {
     }
 }
 
-/// What becomes of connections for which nobody is ready.
+/// What happens to connections for which no worker is ready.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Overload {
-    /// The most that wait in the dispatcher.
+    /// The largest number of connections that wait in the dispatcher.
     pub queue: usize,
-    /// How long one may wait there before it is shed. Never, if there is none.
+    /// How long a connection may wait there before it is shed. `None`: without limit.
     #[serde(deserialize_with = "some_millis")]
     pub deadline: Option<Duration>,
-    /// What is done with one too many.
+    /// What to do with excess connections.
     pub action: Action,
 }
 
@@ -89,15 +89,15 @@ impl Default for Overload {
     }
 }
 
-/// What is done with a connection too many.
+/// What to do with an excess connection.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind")]
 pub enum Action {
-    /// It is left in the backlog.
+    /// Leave it in the backlog.
     Wait,
-    /// It is reset.
+    /// Reset it.
     Reset,
-    /// It is answered and closed.
+    /// Send an HTTP response and close it.
     Respond {
         /// The status of the HTTP response.
         status: u16,
@@ -109,12 +109,12 @@ pub enum Action {
 }
 
 impl Plan {
-    /// By what a client is recognised when a drain hands its connection over to another worker; `None` where
+    /// What identifies a client when a drain hands its connection over to another worker; `None` if
     /// connections are not handed over.
     #[must_use]
     pub fn hand_over(&self) -> Option<By> {
         match self.policy {
-            // There the dispatcher has not sent the connection.
+            // Under these policies the dispatcher has not passed the connection.
             Policy::Kernel | Policy::None => None,
             Policy::Sticky => self.preread.hand_over(),
             Policy::RoundRobin | Policy::LeastConnections | Policy::LeastLoaded | Policy::Hook => {
@@ -125,7 +125,7 @@ impl Plan {
 }
 
 impl Policy {
-    /// Whether a connection may belong to one worker and wait for that while others are ready.
+    /// Whether a connection may belong to one worker and wait for it while others are ready.
     #[must_use]
     pub fn has_homes(self) -> bool {
         matches!(self, Self::Sticky | Self::Hook)
@@ -133,11 +133,11 @@ impl Policy {
 }
 
 impl Action {
-    /// What a client is told before its connection is closed; `None` if it is reset.
+    /// The response to a client before its connection is closed; `None` if it is reset.
     #[must_use]
     pub fn response(&self) -> Option<Vec<u8>> {
         let Self::Respond { status, retry_after, body } = self else { return None };
-        // Clients go by the number; the phrase is for people.
+        // Clients use the number; the phrase is for people.
         let phrase = match status {
             429 => "Too Many Requests",
             503 => "Service Unavailable",
@@ -158,7 +158,7 @@ impl Action {
 }
 
 impl Overload {
-    /// Whether there is an end to the waiting here other than a worker.
+    /// Whether connections are shed, and do not wait without limit.
     #[must_use]
     pub fn sheds(&self) -> bool {
         self.action != Action::Wait
@@ -169,28 +169,28 @@ impl Overload {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Scheduling {
-    /// That of every listener which has none of its own.
+    /// The plan of every listener without a plan of its own.
     pub default: Plan,
-    /// By port or path, as the app asks for it.
+    /// By port or path, as the app requests it.
     pub listeners: BTreeMap<String, Plan>,
 }
 
 impl Scheduling {
-    /// Reads what JavaScript has validated and written.
+    /// Parses what JavaScript has validated and encoded.
     ///
     /// # Errors
-    /// Where the two do not agree, which is a mistake of ours.
+    /// If the two sides do not agree, which is a bug in rcluster.
     pub fn parse(text: &str) -> Result<Self, String> {
         serde_json::from_str(text).map_err(|error| format!("reading the scheduling options: {error}"))
     }
 
-    /// One policy for everything.
+    /// One policy for all listeners.
     #[must_use]
     pub fn all(policy: Policy) -> Self {
         Self { default: Plan { policy, ..Plan::default() }, ..Self::default() }
     }
 
-    /// The two policies that Node has: workers share each socket, or are served in turn.
+    /// Node's two policies: workers share each socket, or take turns.
     #[must_use]
     pub fn of_node(share: bool) -> Self {
         Self::all(if share { Policy::None } else { Policy::RoundRobin })

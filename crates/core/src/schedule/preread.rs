@@ -1,19 +1,20 @@
-//! What a client says first, and what it can be recognised by in there. Nothing is consumed: the worker gets it all.
+//! The first bytes of a client, and what identifies the client in them. Nothing is consumed: the worker gets
+//! all bytes.
 //!
-//! Anybody may connect and send anything, so this only ever looks at a bounded number of bytes, and whatever it
-//! does not understand is a client with nothing to be recognised by but its address.
+//! Any client may connect and send anything, so only a bounded number of bytes is examined, and a client
+//! whose bytes cannot be parsed is identified by its address only.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Address, Key};
 
-/// How much of what a client sends is looked at, in bytes: the most that Node takes of a request's head by half.
+/// How many bytes of a client are examined: half of Node's limit for the head of a request.
 pub const LIMIT: usize = 8 * 1024;
 
-/// The longest name, in bytes, that a worker is told.
+/// The longest name, in bytes, that is sent to a worker.
 pub const LONGEST_NAME: usize = 256;
 
-/// By what to recognise a client.
+/// What identifies a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "by", content = "name")]
 pub enum By {
@@ -35,21 +36,21 @@ pub struct PrereadRule {
     /// In the request.
     #[serde(flatten)]
     pub by: By,
-    /// Before it: the client's address, as a proxy in front of us tells it.
+    /// Before the request: the client's address, as sent by a proxy.
     pub proxy_protocol: bool,
 }
 
-/// What came of looking.
+/// The result of looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It depends on what is still to come.
+    /// More bytes are needed.
     Undecided,
-    /// This is the client; `None` if it cannot be told from others.
+    /// The client; `None` if nothing identifies it.
     Decided(Option<Key>),
 }
 
 impl By {
-    /// What a client is recognised by in the head of a request; `None` if there is nothing.
+    /// What identifies a client in the head of a request; `None` if nothing does.
     #[must_use]
     pub fn key_in(&self, request: &[u8]) -> Option<Key> {
         let what = PrereadRule { by: self.clone(), proxy_protocol: false };
@@ -59,7 +60,7 @@ impl By {
         }
     }
 
-    /// Whether it is in what a client sends.
+    /// Whether it is in the bytes that a client sends.
     #[must_use]
     pub fn is_content(&self) -> bool {
         *self != Self::Address
@@ -74,22 +75,23 @@ impl By {
 }
 
 impl PrereadRule {
-    /// By what a client is recognised whose connection one worker hands over to another. `None` if it cannot be: what
-    /// a proxy says comes once, at the beginning of the connection, and the next worker would wait for it.
+    /// What identifies a client whose connection one worker hands over to another. `None` if that is not
+    /// possible: a proxy sends its header once, at the beginning of the connection, and the next worker would
+    /// wait for it.
     #[must_use]
     pub fn hand_over(&self) -> Option<By> {
         let can_be_told = !self.proxy_protocol && self.by.name().len() <= LONGEST_NAME;
         can_be_told.then(|| self.by.clone())
     }
 
-    /// Whether there is anything to look for.
+    /// Whether the first bytes are needed.
     #[must_use]
     pub fn is_needed(&self) -> bool {
         self.proxy_protocol || self.by != By::Address
     }
 
-    /// Looks at the beginning of what a client has sent, who is at `peer` as far as the system knows. With `last`
-    /// nothing more will come, or it is not waited for.
+    /// Examines the first bytes of a client whose address is `peer`, as far as the system knows. With `last`,
+    /// no more bytes will come or be waited for.
     #[must_use]
     pub fn look(&self, bytes: &[u8], peer: Option<Address>, last: bool) -> Verdict {
         let last = last || bytes.len() >= LIMIT;
@@ -113,7 +115,7 @@ impl PrereadRule {
     }
 }
 
-/// What came of looking for a value.
+/// The result of looking for a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found<'a> {
     Undecided,
@@ -121,11 +123,11 @@ enum Found<'a> {
     Value(&'a [u8]),
 }
 
-/// What comes first.
+/// The header of the PROXY protocol, if any.
 enum Proxy {
     Undecided,
     None,
-    /// With no address, when the proxy speaks for itself.
+    /// Without an address if the proxy opened the connection for itself.
     Header {
         address: Option<Address>,
         length: usize,
@@ -133,7 +135,7 @@ enum Proxy {
 }
 
 const V1: &[u8] = b"PROXY ";
-/// The longest header of version 1, with its end.
+/// The longest header of version 1, including its end.
 const V1_LONGEST: usize = 107;
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED: usize = 16;
@@ -145,7 +147,7 @@ fn proxy_header(bytes: &[u8]) -> Proxy {
     if starts(bytes, V2) { proxy_v2(bytes) } else { Proxy::None }
 }
 
-/// Whether `bytes` begin with `magic`, or may do so when there are more of them.
+/// Whether `bytes` begin with `magic`, or are a prefix of it.
 fn starts(bytes: &[u8], magic: &[u8]) -> bool {
     bytes.iter().zip(magic).all(|(one, other)| one == other)
 }
@@ -180,7 +182,8 @@ fn ipv6(text: &str) -> Option<[u8; 16]> {
     text.parse::<::core::net::Ipv6Addr>().ok().map(|address| address.octets())
 }
 
-/// The signature, version and command, family, length (big-endian), and so many bytes, the source first.
+/// The signature, version and command, family, length (big-endian), and the addresses of that length, the
+/// source first.
 fn proxy_v2(bytes: &[u8]) -> Proxy {
     let Some((fixed, rest)) = bytes.split_first_chunk::<V2_FIXED>() else { return Proxy::Undecided };
     let [.., version_and_command, family, high, low] = *fixed;
@@ -197,7 +200,7 @@ fn proxy_v2(bytes: &[u8]) -> Proxy {
     Proxy::Header { address, length: V2_FIXED + length }
 }
 
-/// Whether it may be the beginning of an HTTP/1 request. A TLS handshake is none, for example.
+/// Whether it may be the beginning of an HTTP/1 request. A TLS handshake is not, for example.
 fn may_be_http(request: &[u8]) -> bool {
     request.first().is_none_or(u8::is_ascii_uppercase)
 }
@@ -222,7 +225,7 @@ fn in_query<'a>(request: &'a [u8], name: &[u8]) -> Found<'a> {
     value.map_or(Found::Nothing, Found::Value)
 }
 
-/// Looks for a header, by a name in any case, and for a value in it.
+/// Looks for a header, ignoring the case of its name, and for a value in it.
 fn in_headers<'a>(
     request: &'a [u8],
     name: &[u8],

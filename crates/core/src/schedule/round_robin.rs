@@ -3,19 +3,19 @@
 use super::Members;
 use super::weighted::Weighted;
 
-/// Round robin. Whoever is not ready when its turn comes is passed over and waits for its next turn.
+/// Round robin. A member that is not ready on its turn is skipped until its next turn.
 ///
-/// While a newcomer warms up it is served less often, and the others in turn around it.
+/// While a member is in its slow start, it is served less often, and the others take turns around it.
 #[derive(Debug, Default)]
 pub struct RoundRobin {
-    /// The seat whose turn it is. May point just behind the last seat, which means the first.
+    /// The seat of the next turn. May be just behind the last seat, which means the first.
     next: usize,
     weighted: Weighted,
 }
 
 impl RoundRobin {
-    /// A newcomer sits down right behind the member served last: so it is the last in turn, and nobody
-    /// who was waiting for a turn waits longer because workers keep joining.
+    /// A new member gets the seat right behind the member served last: so it is the last in turn, and a
+    /// stream of new members does not delay the turns of others.
     pub fn seat(&mut self, count: usize) -> usize {
         let seat = self.next.min(count);
         self.served(seat);
@@ -23,7 +23,7 @@ impl RoundRobin {
         seat
     }
 
-    /// Keeps the turn with the member that has it when somebody before it leaves.
+    /// Keeps the turn with the same member when a member before it leaves.
     pub fn vacate(&mut self, seat: usize) {
         if seat < self.next {
             self.next -= 1;
@@ -31,7 +31,7 @@ impl RoundRobin {
         self.weighted.vacate(seat);
     }
 
-    /// The first ready member from the one whose turn it is.
+    /// The first ready member, starting with the next turn.
     pub fn choose(&mut self, members: &mut impl Members) -> Option<usize> {
         let mut order = self.order(members.count());
         let seat = if members.any_warming() {
@@ -44,13 +44,13 @@ impl RoundRobin {
         Some(seat)
     }
 
-    /// All `count` seats, beginning with the one whose turn it is.
+    /// All `count` seats, starting with the next turn.
     pub(super) fn order(&self, count: usize) -> impl Iterator<Item = usize> + use<> {
         let first = if self.next < count { self.next } else { 0 };
         (first..count).chain(0..first)
     }
 
-    /// The turn goes on behind this seat.
+    /// The next turn is the seat behind this one.
     pub(super) fn served(&mut self, seat: usize) {
         self.next = seat + 1;
     }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use crate::schedule::names::Names;
 
-    /// `+X` joins, `-X` leaves, `x` becomes busy, `X` ready; a digit asks for so many choices.
+    /// `+X` joins, `-X` leaves, `x` becomes busy, `X` ready; a digit makes that many choices.
     fn play(script: &str) -> String {
         let (mut turns, mut names, mut chosen) = (RoundRobin::default(), Names::read(&[]), String::new());
         for word in script.split_whitespace() {
@@ -69,7 +69,7 @@ mod tests {
             match (letters.next().unwrap(), letters.next()) {
                 ('+', Some(name)) => {
                     let seat = turns.seat(names.count());
-                    // Who is called N is warming up.
+                    // A member named N is in its slow start.
                     names.insert(seat, &if name == 'N' { "N 0 250".into() } else { name.to_string() });
                 }
                 ('-', Some(name)) => {

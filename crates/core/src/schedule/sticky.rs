@@ -6,20 +6,20 @@ use super::key::mix;
 use super::{Key, Members, RoundRobin};
 use crate::ids::{Slot, WorkerId};
 
-/// Stickiness by rendezvous: every pair of a client and a slot has a score, and the client belongs to the slot
-/// that scores highest. A slot that comes takes from each of the others its share and nothing else moves; when
-/// it goes, its clients spread evenly over the rest. It is the *slot* that counts, so who replaces a worker
-/// has the clients of its predecessor.
+/// Sticky by rendezvous hashing: every pair of a client and a slot has a score, and the client belongs to the
+/// slot with the highest score. A new slot takes its share from each of the others, and no other client
+/// moves; when it goes, its clients spread evenly over the rest. The *slot* counts, so a replacement gets the
+/// clients of its predecessor.
 ///
-/// A client without a key, as on a unix socket, is served in turn.
+/// Clients without a key, as on a Unix socket, are served in turn.
 #[derive(Debug, Default)]
 pub struct Sticky {
     pub(super) turns: RoundRobin,
 }
 
 impl Sticky {
-    /// The member that the client belongs to, or none when that is not ready and the client is `patient`;
-    /// after that the next one in the client's ranking.
+    /// The member to which the client belongs, or none if that is not ready and the client is `patient`;
+    /// otherwise the next one in the client's ranking.
     pub fn choose(&mut self, members: &mut impl Members, key: Option<Key>, patient: bool) -> Option<usize> {
         let Some(key) = key else {
             return self.turns.choose(members);
@@ -34,7 +34,7 @@ impl Sticky {
     }
 }
 
-/// Where two workers share a slot, one is replacing the other: the newer one it is.
+/// If two workers share a slot, one is replacing the other: the newer one is chosen.
 fn rank(members: &impl Members, seat: usize, key: Key) -> (bool, u64, Reverse<Slot>, WorkerId) {
     let slot = members.slot(seat);
     (key.slot == Some(slot), score(key, slot), Reverse(slot), members.worker(seat))
@@ -52,7 +52,7 @@ mod tests {
 
     const CLIENTS: u32 = 100_000;
 
-    /// Where each of 100,000 neighbouring addresses goes: the slot.
+    /// The slot of each of 100,000 consecutive addresses.
     fn homes(members: &[String]) -> Vec<u32> {
         let mut names = Names::read(&members.iter().map(String::as_str).collect::<Vec<_>>());
         let mut sticky = Sticky::default();
@@ -94,7 +94,7 @@ mod tests {
         assert!(ten.iter().zip(&more).all(|(before, after)| before == after || *after == 10), "only to it");
         let fewer = homes(&ready((0..10).filter(|slot| *slot != 4)));
         assert!(ten.iter().zip(&fewer).all(|(before, after)| (before == after) == (*before != 4)));
-        // The seats and the workers' numbers are other ones, the slots are the same.
+        // Other seats and worker numbers, the same slots.
         assert!(moved(&ten, &homes(&ready((0..10).rev()))) == 0.0, "a replacement in the same slot");
     }
 

@@ -1,36 +1,39 @@
-//! In turn, but not for everybody as often: for as long as somebody is warming up.
+//! Weighted round robin, used while a member is in its slow start.
 
 use super::{FULL_WEIGHT, Members};
 
-/// Smooth weighted round robin: each turn everybody earns its weight, and whoever has earned most is served
-/// and pays for all. So a member with a tenth of the weight is served every so often, and not ten times in a row.
+/// Smooth weighted round robin: on each turn every member earns its weight, and the member that has earned
+/// most is served and pays the sum. So a member with a tenth of the weight is served at regular intervals,
+/// and not ten times in a row.
 #[derive(Debug, Default)]
 pub(super) struct Weighted {
-    /// What the members have earned, by seat. Shorter than they are, when nobody has been warming up yet.
+    /// What the members have earned, by seat. May be shorter than the list of members if none has been in
+    /// slow start.
     earned: Vec<i64>,
 }
 
 impl Weighted {
-    /// Somebody sits down.
+    /// A member joins.
     pub(super) fn seat(&mut self, seat: usize) {
         if seat <= self.earned.len() {
             self.earned.insert(seat, 0);
         }
     }
 
-    /// Somebody has left.
+    /// A member has left.
     pub(super) fn vacate(&mut self, seat: usize) {
         if seat < self.earned.len() {
             self.earned.remove(seat);
         }
     }
 
-    /// Nobody is warming up any more: all are equal again.
+    /// No member is in slow start any more: all are equal again.
     pub(super) fn forget(&mut self) {
         self.earned.clear();
     }
 
-    /// Serves the one who has earned most, the first in `order` among equals. Who is not ready earns nothing.
+    /// Chooses the member that has earned most, the first in `order` among equals. Members that are not ready
+    /// earn nothing.
     pub(super) fn choose(
         &mut self,
         members: &mut impl Members,

@@ -1,4 +1,4 @@
-//! The atomics of shared memory. The model checker brings its own.
+//! The atomics of shared memory. The model checker replaces them with its own.
 
 #[cfg(rcluster_loom)]
 pub use loom::sync::atomic::{AtomicU64, Ordering, fence};
@@ -7,12 +7,12 @@ pub use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use std::ops::Deref;
 
-/// Memory that can be read while another process writes to it.
+/// Memory that can be read while another process writes it.
 pub trait Words {
     /// Reads the word at `at`; 0 beyond the end.
     fn load(&self, at: usize, order: Ordering) -> u64;
 
-    /// Copies the words from `at` on (relaxed), the lowest byte of each first; zeros beyond the end.
+    /// Copies the words from `at` on (relaxed), each in little-endian order; zeros beyond the end.
     fn copy(&self, at: usize, into: &mut [[u8; 8]]) {
         for (i, word) in into.iter_mut().enumerate() {
             *word = self.load(at + i, Ordering::Relaxed).to_le_bytes();
@@ -27,7 +27,7 @@ impl<T: Deref<Target = [AtomicU64]>> Words for T {
     }
 
     fn copy(&self, at: usize, into: &mut [[u8; 8]]) {
-        // One check for all of them.
+        // One bounds check for all words.
         let there = self.get(at..).unwrap_or_default();
         let (whole, beyond) = into.split_at_mut(into.len().min(there.len()));
         for (word, from) in whole.iter_mut().zip(there) {

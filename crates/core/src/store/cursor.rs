@@ -1,27 +1,27 @@
-//! Following the changes of a store: a walk along its log.
+//! Follows the changes of a store by walking along its log.
 //!
-//! The log is the buffer, so a watcher that is slow costs no memory, neither here nor in the primary. Whoever wants
-//! the newest state of each key only is not told of a record that another one has replaced: that one comes later.
-//! When the log has been cleaned away under a walk, the walk ends and says so.
+//! The log is the buffer, so a slow watcher costs no memory, neither here nor in the primary. A watcher that
+//! needs only the newest state of each key does not get a record that was replaced: the replacement comes
+//! later. If cleaning overtakes a walk, the walk ends and reports that.
 
 use super::atomic::{Ordering, Words};
 use super::geometry::Field;
 use super::record::Change;
 use super::view::{Corrupt, LogEntry, Step, View};
 
-/// Which keys a walk tells of.
+/// The keys that a walk reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
-    /// One.
+    /// This key alone.
     Key(Vec<u8>),
-    /// All that begin with this.
+    /// All keys with this prefix.
     Prefix(Vec<u8>),
 }
 
 impl Filter {
     fn wants(&self, entry: &LogEntry) -> bool {
         match (self, entry.change) {
-            // All keys that begin with the one may be among those that are wanted.
+            // A clear of a prefix may affect keys that match the filter.
             (Self::Key(key), Change::Clear) => key.starts_with(&entry.key),
             (Self::Prefix(prefix), Change::Clear) => {
                 prefix.starts_with(&entry.key) || entry.key.starts_with(prefix)
@@ -35,24 +35,24 @@ impl Filter {
 /// How a walk begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With what all keys have.
+    /// With the values of all keys.
     Snapshot,
-    /// Behind this revision.
+    /// After this revision.
     Since(u64),
 }
 
-/// What a walk comes to.
+/// The result of one step of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// A change, which has been copied.
+    /// A change was copied.
     Change,
-    /// All that had happened up to this revision has been told. Once.
+    /// Everything up to this revision has been reported. Returned once.
     Synced(u64),
-    /// Nothing more has happened.
+    /// There are no more changes.
     Idle,
-    /// The given effort has been spent and there is more.
+    /// The effort has been spent, and there are more changes.
     More,
-    /// What comes next is no longer in the log.
+    /// The next change is no longer in the log.
     Compacted,
 }
 
@@ -60,24 +60,24 @@ pub enum Progress {
 #[derive(Clone, Debug)]
 pub struct Cursor {
     filter: Filter,
-    /// Every change is told, and not only the newest of each key.
+    /// Whether every change is reported, and not only the newest of each key.
     history: bool,
     address: u64,
-    /// Where the log began when the walk did.
+    /// The tail of the log when the walk began.
     begin: u64,
-    /// Records before this one are what there was when the walk began.
+    /// Records before this address are the initial snapshot.
     live_from: u64,
-    /// Up to this revision the watcher knows everything.
+    /// The watcher knows everything up to this revision.
     since: u64,
     last: u64,
     synced: bool,
 }
 
 impl Cursor {
-    /// Begins a walk. `None` if the log does not go back to the revision.
+    /// Begins a walk. `None` if the log does not reach back to the revision.
     #[must_use]
     pub fn new(view: &View<impl Words>, filter: Filter, start: Start, history: bool) -> Option<Self> {
-        // In this order: what is written in between is found by the walk itself.
+        // The order matters: the walk itself finds what is written in between.
         let begin = view.field(Field::Tail);
         let head = view.field(Field::Head);
         let compacted = view.field(Field::Compacted);
@@ -92,7 +92,7 @@ impl Cursor {
         Some(Self { filter, history, address: begin, begin, live_from, since, last, synced })
     }
 
-    /// Goes on to the next change, which is copied to `entry`. `effort` is how many words of the log it may pass.
+    /// Advances to the next change and copies it to `entry`. `effort` limits the words of the log to pass.
     pub fn next(
         &mut self,
         view: &View<impl Words>,
@@ -111,7 +111,7 @@ impl Cursor {
                 return Ok(Progress::More);
             }
             let place = self.address;
-            // The head is behind it, so a record that is not there has been cleaned away.
+            // The record is before the head, so if it is missing, it has been cleaned away.
             let words = match view.step(place, entry) {
                 Err(_) => return Ok(Progress::Compacted),
                 Ok(Step::Pad(words)) => {
@@ -134,7 +134,7 @@ impl Cursor {
             return Ok(false);
         }
         if place < self.live_from {
-            // What there was: current values, each where the walk comes to it first.
+            // The initial snapshot: current values, each at the first place where the walk meets it.
             let passed = entry.moved && entry.origin >= self.begin;
             return Ok(entry.change == Change::Set && !passed && is_current(view, entry)?);
         }
@@ -151,8 +151,8 @@ fn is_current(view: &View<impl Words>, entry: &LogEntry) -> Result<bool, Corrupt
     Ok(if entry.change == Change::Set { revision == entry.value.revision } else { revision == 0 })
 }
 
-/// Copies all keys, or all that begin with `prefix`, as they were at one revision, which is returned. `None` if the
-/// log has been cleaned away meanwhile.
+/// Copies all keys with `prefix` as they were at one revision, which is returned too. `None` if cleaning
+/// overtook the copy.
 pub fn snapshot(
     view: &View<impl Words>,
     prefix: &[u8],
@@ -184,7 +184,7 @@ pub fn snapshot(
                 if !with_values {
                     entry.value.bytes = Vec::new();
                 }
-                // A copy of an older record is never behind a newer one: only what is current is copied.
+                // A copy of an older record never follows a newer one: only current records are copied.
                 found.insert(entry.key.clone(), entry.clone());
             }
             Change::Delete | Change::Expire | Change::Evict => {

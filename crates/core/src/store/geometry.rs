@@ -1,19 +1,19 @@
-//! Where everything is in a store's memory.
+//! The layout of a store's memory.
 //!
 //! ```text
 //! header | block table | index of 2^8, 2^9, … 2^max entries | block 0 | block 1 | …
 //! ```
-//! All of it is words of 64 bits. Memory that is not touched costs nothing.
+//! Everything is in 64-bit words. Memory that is never touched costs nothing.
 
 use super::atomic::{Ordering, Words};
 
-/// What the first word says: our name and the version of this layout.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"rcstore\x01");
+/// The first word: the name and the version of this layout.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"rcstore\x02");
 
 /// Words of the header: one page.
 const HEADER: usize = 512;
 
-/// The smallest index has two to the power of this entries.
+/// The smallest index has 2^this entries.
 pub const MIN_INDEX_BITS: u32 = 8;
 
 /// The smallest size of a store, in bytes.
@@ -38,53 +38,72 @@ pub enum Field {
     BlockWords = 3,
     /// How many blocks there are.
     Blocks = 4,
-    /// The largest index has two to the power of this entries.
+    /// The largest index has 2^this entries.
     MaxIndexBits = 5,
-    /// 1 if what has not been used for longest makes room for others.
+    /// 1 if the least recently used keys are evicted when the store is full.
     Lru = 6,
-    /// The number of the last change.
+    /// The revision of the last change.
     Revision = 16,
-    /// How many keys there are. Those that have expired and are not removed yet count.
+    /// The number of keys, including expired ones that have not been removed.
     Count = 17,
-    /// The address behind the last record that is complete.
+    /// The address after the last complete record.
     Head = 18,
-    /// The address of the oldest record that is kept.
+    /// The address of the oldest record in the log.
     Tail = 19,
-    /// The last change that is no longer in the log.
+    /// The revision of the last change that is no longer in the log.
     Compacted = 20,
-    /// Words of the records that are current.
+    /// Words of all current records.
     Live = 21,
-    /// How many keys have been evicted.
+    /// The number of evicted keys.
     Evicted = 22,
-    /// How many keys have expired.
+    /// The number of expired keys.
     Expired = 23,
-    /// The index in use has two to the power of this entries.
+    /// The index in use has 2^this entries.
     IndexBits = 24,
-    /// How often an entry of the index has moved.
+    /// The number of moves of index entries.
     Moves = 25,
-    /// Words of the log that are in use: blocks times their size.
+    /// Words of the log in use: blocks times their size.
     Used = 26,
+    /// The state of the link to the store's server; 0 if there is no server. See
+    /// [`State`](super::remote::link::State).
+    ServerState = 32,
+    /// The last time at which the store was up to date, in ms.
+    ServerSynced = 33,
+    /// The number of requests that wait for the server.
+    ServerQueued = 34,
+    /// The number of successful connections.
+    ServerConnects = 35,
+    /// The number of lost connections.
+    ServerDisconnects = 36,
+    /// The number of full loads.
+    ServerLoads = 37,
+    /// The version of the text that follows: [`SERVER_TEXT`] bytes. It is odd while the text is being
+    /// written.
+    ServerText = 64,
 }
 
-/// The sizes from which all places follow.
+/// Bytes of the server's status text.
+pub const SERVER_TEXT: usize = 1024;
+
+/// The sizes that determine the layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// Words of a block, a power of two.
     pub block_words: usize,
     /// How many blocks there are.
     pub blocks: usize,
-    /// The largest index has two to the power of this entries.
+    /// The largest index has 2^this entries.
     pub max_index_bits: u32,
     /// Entries of the block table, a power of two.
     table_len: usize,
-    /// Where the first block begins.
+    /// The index of the first block's first word.
     blocks_at: usize,
-    /// Words of a block are two to the power of this.
+    /// A block has 2^this words.
     block_bits: u32,
 }
 
 impl Geometry {
-    /// For a store of `size` bytes. `None` if that is less than [`MIN_SIZE`] or more than [`MAX_SIZE`].
+    /// The layout of a store of `size` bytes. `None` outside [`MIN_SIZE`] to [`MAX_SIZE`].
     #[must_use]
     pub fn of_size(size: u64) -> Option<Self> {
         if !(MIN_SIZE..=MAX_SIZE).contains(&size) {
@@ -95,20 +114,20 @@ impl Geometry {
         Some(Self::of_blocks(usize::try_from(block / 8).ok()?, blocks))
     }
 
-    /// With so many blocks of so many words.
+    /// The layout for a number of blocks of a given size.
     #[must_use]
     pub fn of_blocks(block_words: usize, blocks: usize) -> Self {
         let (table_len, block_bits) = (blocks.next_power_of_two(), block_words.trailing_zeros());
         let mut geometry =
             Self { block_words, blocks, max_index_bits: 0, table_len, blocks_at: 0, block_bits };
-        // The smallest record has five words, and an index is seven tenths full at the most.
-        let entries = (geometry.live_limit() / 5 * 10 / 7).max(1);
+        // The smallest record counts for four words, and an index is at most 70 % full.
+        let entries = (geometry.live_limit() / 4 * 10 / 7).max(1);
         geometry.max_index_bits = (usize::BITS - entries.leading_zeros()).max(MIN_INDEX_BITS);
         geometry.blocks_at = geometry.index_at(geometry.max_index_bits + 1);
         geometry
     }
 
-    /// As a store's memory says. `None` if that makes no sense.
+    /// Reads the layout from a store's memory. `None` if it is invalid.
     #[must_use]
     pub fn read(words: &impl Words) -> Option<Self> {
         let field = |field: Field| usize::try_from(words.load(field as usize, Ordering::Acquire)).ok();
@@ -122,7 +141,7 @@ impl Geometry {
         (field(Field::MaxIndexBits)? == geometry.max_index_bits as usize).then_some(geometry)
     }
 
-    /// How many words current records may have. The rest is room to clean up in.
+    /// The largest number of words of current records. The rest is room for cleaning.
     #[must_use]
     pub fn live_limit(&self) -> usize {
         self.blocks.saturating_sub(4) * self.block_words / 5 * 4
@@ -131,7 +150,8 @@ impl Geometry {
     /// The longest record, in words.
     #[must_use]
     pub fn max_record(&self) -> usize {
-        // So at the end of a block a fifth is lost at the most, which is what the limit leaves.
+        // So records of equal length waste at most a fifth of a block at its end. `live_limit` leaves that
+        // fifth.
         self.block_words / 4
     }
 
@@ -141,25 +161,25 @@ impl Geometry {
         (self.max_record() - 8) * 8 - MAX_KEY
     }
 
-    /// Where the entry of the block table for this block of the log is.
+    /// The index of the block table's entry for this block of the log.
     #[must_use]
     pub fn table_at(&self, block: u64) -> usize {
         HEADER + low_bits(block, self.table_len)
     }
 
-    /// Where the index of two to the power of `bits` entries begins.
+    /// The index of the first word of the index with 2^`bits` entries.
     #[must_use]
     pub fn index_at(&self, bits: u32) -> usize {
         HEADER + self.table_len + (1 << bits) - (1 << MIN_INDEX_BITS)
     }
 
-    /// Where a block of the memory begins.
+    /// The index of the first word of a block of the memory.
     #[must_use]
     pub fn block_at(&self, block: usize) -> usize {
         self.blocks_at + block * self.block_words
     }
 
-    /// All words.
+    /// The total number of words.
     #[must_use]
     pub fn words(&self) -> usize {
         self.block_at(self.blocks)
@@ -171,7 +191,7 @@ impl Geometry {
         address >> self.block_bits
     }
 
-    /// The place of an address within its block.
+    /// The offset of an address in its block.
     #[must_use]
     pub fn offset_of(&self, address: u64) -> usize {
         low_bits(address, self.block_words)
@@ -186,12 +206,12 @@ fn low_bits(number: u64, limit: usize) -> usize {
     number
 }
 
-/// An entry of the block table: which block of the log is in which block of the memory.
+/// An entry of the block table: the block of the memory that holds a block of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed(pub u64);
 
 impl Placed {
-    /// Of block `log` of the log, which is never used twice, in block `memory` of the memory.
+    /// Block `log` of the log, a number that is never reused, is in block `memory` of the memory.
     #[must_use]
     pub fn new(log: u64, memory: usize) -> Self {
         Self(log << 16 | memory as u64 & 0xffff)

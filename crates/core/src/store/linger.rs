@@ -1,26 +1,27 @@
-//! Whether the writer goes on looking for requests, or sleeps.
+//! Whether the writer keeps polling for requests or sleeps.
 //!
-//! Waking a thread takes longer than answering a request. So where requests come soon one after the other, the writer
-//! looks for the next one for a moment before it sleeps. Where none comes in that moment it is more reluctant the next
-//! time, so that requests that come now and then cost no more than they have to.
+//! Waking a thread takes longer than answering a request. So while requests come in quick succession, the
+//! writer polls for a moment before it sleeps. Each time none arrives in that moment, it needs more evidence
+//! before it polls again, so that occasional requests cost no more CPU than necessary.
 
-/// How long it looks, in µs.
+/// How long it polls, in µs.
 pub const LINGER: u64 = 50;
 
-/// Requests that come so soon after the last ones were answered, in µs, make it linger. A wake-up may be part of that.
+/// Requests that come within this time after the last answers, in µs, make it poll. The time may include a
+/// wake-up.
 const NEAR: u64 = 200;
 
-/// After so many times in vain it is no more reluctant.
+/// The required evidence stops growing after this many failures.
 const MAX_FAILURES: u32 = 6;
 
-/// See the module. Times are in µs.
+/// Decides whether to poll: see the module. Times are in µs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Linger {
     answered: u64,
     lingers: bool,
     slept: bool,
     failures: u32,
-    /// How many times requests have to be near before it lingers again.
+    /// The number of times that requests must be near before it polls again.
     reluctance: u32,
 }
 
@@ -40,7 +41,7 @@ impl Linger {
         }
     }
 
-    /// It sleeps.
+    /// The writer sleeps.
     pub fn on_sleep(&mut self) {
         if std::mem::take(&mut self.lingers) {
             self.failures = (self.failures + 1).min(MAX_FAILURES);
@@ -49,7 +50,7 @@ impl Linger {
         self.slept = true;
     }
 
-    /// Whether it goes on looking.
+    /// Whether to keep polling.
     #[must_use]
     pub fn is_worthwhile(&self, now: u64) -> bool {
         self.lingers && now.saturating_sub(self.answered) < LINGER
@@ -60,7 +61,8 @@ impl Linger {
 mod tests {
     use super::*;
 
-    /// Requests every so many µs, of which waking takes 30: how many µs it looks in vain, and how often it sleeps.
+    /// Requests at intervals of `gap` µs, of which a wake-up takes 30. Returns the µs polled without success,
+    /// and the number of sleeps.
     fn play(gap: u64) -> (u64, u64) {
         let (mut linger, mut looked, mut sleeps) = (Linger::default(), 0, 0);
         for count in 1..=1000 {

@@ -1,20 +1,21 @@
-//! Writing a store's memory: the log, the index, and the cleaning between them.
+//! Writes a store's memory: appends to the log, and cleans it.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 
 use super::atomic::{AtomicU64, Ordering, Words, fence};
-use super::geometry::{Field, Geometry, MAGIC, MIN_INDEX_BITS, Placed};
+use super::geometry::{Field, Geometry, MAGIC, MIN_INDEX_BITS, Placed, SERVER_TEXT};
+use super::index::Index;
 use super::ops::Eviction;
 use super::record::{Change, Header, Record, words_of};
-use super::view::{Corrupt, Entry, Hit, Key, Located, View, home};
+use super::view::{Corrupt, Hit, Key, Located, View};
 
 /// There is no room: the store is full, or the system has no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoRoom;
 
-/// What is to be appended.
+/// A record to append.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Draft<'bytes> {
     pub(super) change: Change,
@@ -36,37 +37,37 @@ impl Draft<'_> {
 
     fn record(&self) -> Record {
         let (key_len, value_len) = (self.key.len(), self.value.len());
-        Record { change: self.change, kind: self.kind, moved: false, key_len, value_len }
+        let expires = self.expires != 0;
+        Record { change: self.change, kind: self.kind, moved: false, expires, key_len, value_len }
     }
 }
 
-/// What has become of a record that the cleaning came to.
+/// The result of cleaning one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cleaned {
-    /// Nobody needed it.
+    /// The record was not needed.
     Dropped,
-    /// It is current, and at another address now.
+    /// The record is current, and was copied to another address.
     Moved { address: u64, expires: u64 },
     /// The log is empty.
     Nothing,
 }
 
-/// Asks the system for words of the memory before they are used for the first time. False if it has none.
+/// Reserves words of the memory with the system before their first use. False if the system has no memory.
 pub type Reserve = Box<dyn FnMut(Range<usize>) -> bool + Send>;
 
-/// The memory of a store, for its one writer.
+/// The memory of a store, as its one writer uses it.
 pub(super) struct Memory<W> {
     pub(super) view: View<W>,
     reserve: Reserve,
-    /// Where the next record goes.
+    /// The address of the next record.
     next: u64,
     tail: u64,
-    /// Blocks of the memory that have been used and are free, the one that is free for longest first.
+    /// Blocks of the memory that were used and are now free, the longest free first.
     free: VecDeque<usize>,
-    /// Blocks from here on have never been used.
+    /// Blocks from this one on have never been used.
     fresh: usize,
-    index_bits: u32,
-    count: usize,
+    index: Index,
     live: usize,
 }
 
@@ -75,14 +76,14 @@ impl<W> fmt::Debug for Memory<W> {
         f.debug_struct("Memory")
             .field("next", &self.next)
             .field("tail", &self.tail)
-            .field("count", &self.count)
+            .field("index", &self.index)
             .field("live", &self.live)
             .finish_non_exhaustive()
     }
 }
 
 impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
-    /// Makes an empty store in memory that is all zeros.
+    /// Creates an empty store in zeroed memory.
     pub(super) fn create(
         words: W,
         geometry: Geometry,
@@ -117,8 +118,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
             tail: first,
             free: VecDeque::new(),
             fresh: 0,
-            index_bits: MIN_INDEX_BITS,
-            count: 0,
+            index: Index::default(),
             live: 0,
         })
     }
@@ -137,7 +137,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
 
     /// How many keys there are.
     pub(super) fn count(&self) -> usize {
-        self.count
+        self.index.count()
     }
 
     /// Words of current records.
@@ -145,26 +145,26 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         self.live
     }
 
-    /// Whether this is the address of something that is still in the log.
+    /// Whether the record at this address is still in the log.
     pub(super) fn is_kept(&self, address: u64) -> bool {
         (self.tail..self.next).contains(&address)
     }
 
-    /// The record at an address that is kept.
+    /// The record at an address that is still in the log.
     pub(super) fn locate(&self, address: u64) -> Option<Located> {
         self.view.locate(address).ok()
     }
 
-    /// Where a key is.
+    /// Looks up a key.
     pub(super) fn find(&self, key: Key<'_>) -> Option<Hit> {
-        // Nothing is used again while the one writer is looking.
-        self.view.probe(self.index_bits, key).ok().flatten()
+        self.index.find(&self.view, key)
     }
 
-    /// Whether so many more words can be appended without any cleaning. Two blocks are left to clean up with: moving
-    /// what is current of one takes one, and a little more, because records grow by a word when they are moved first.
+    /// Whether this many words can be appended without cleaning. Two blocks are kept for cleaning: moving the
+    /// current records of one block takes one block and a little more, because a record grows by a word when
+    /// it is first moved.
     pub(super) fn fits(&self, words: usize) -> bool {
-        // At the end of each block up to the longest record is lost.
+        // At the end of each block, up to the length of the longest record is wasted.
         let filled = self.geometry().block_words - self.geometry().max_record();
         let wanted = if words <= self.rest() { 0 } else { words.div_ceil(filled) };
         self.free_blocks() >= wanted + 2
@@ -174,7 +174,8 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         self.free.len() + self.geometry().blocks - self.fresh
     }
 
-    /// Words up to the end of the block that is being written. None has been begun at the end of the last one.
+    /// The number of words left in the block that is being written. 0 if the last block is full and no new
+    /// one has begun.
     fn rest(&self) -> usize {
         match self.geometry().offset_of(self.next) {
             0 => 0,
@@ -182,13 +183,18 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         }
     }
 
-    /// Words of the log that are in use, and how many there should be at the most.
+    /// The words of the log in use, and the target for them.
     pub(super) fn used_and_wanted(&self) -> (usize, usize) {
         let used = usize::try_from(self.next - self.tail).unwrap_or(usize::MAX);
         (used, self.live / 2 * 3 + 2 * self.geometry().block_words)
     }
 
-    /// Begins the next block. The rest of the last one is filled up.
+    /// Closes the block that is being written: the next record goes to another block.
+    pub(super) fn end_block(&mut self) -> Result<(), NoRoom> {
+        if self.rest() > 0 { self.open_block() } else { Ok(()) }
+    }
+
+    /// Begins the next block, and pads the rest of the current one.
     fn open_block(&mut self) -> Result<(), NoRoom> {
         let memory = if let Some(memory) = self.free.pop_front() {
             memory
@@ -209,15 +215,15 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
             self.next += rest as u64;
         }
         let block = self.geometry().block_of(self.next);
-        // Whoever sees anything of what is written to this block from here on sees as well that the table no longer
-        // names it for what was there before.
+        // A reader that sees anything written to this block from here on also sees that the block table no
+        // longer assigns it to its old block of the log.
         fence(Ordering::Release);
         let table_at = self.geometry().table_at(block);
         self.word(table_at).store(Placed::new(block, memory).0, Ordering::Release);
         Ok(())
     }
 
-    /// The word of an address in a block that is in use.
+    /// The word index of an address in a block in use.
     fn place(&self, address: u64) -> usize {
         let geometry = self.geometry();
         let table_at = geometry.table_at(geometry.block_of(address));
@@ -234,21 +240,22 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         Ok((address, self.place(address)))
     }
 
-    /// Writes a record behind the last one. Nobody sees it before an index entry or [`Self::publish`].
+    /// Appends a record. It is invisible to readers until an index entry or [`Self::publish`].
     pub(super) fn append(&mut self, draft: &Draft<'_>) -> Result<u64, NoRoom> {
         let record = draft.record();
         let (address, at) = self.make_place(record.words())?;
-        let head = [record.encode(), draft.revision, draft.expires];
-        let all = head.into_iter().chain(words_of(draft.key)).chain(words_of(draft.value));
+        let head = [record.encode(), draft.revision];
+        let end = record.expires.then_some(draft.expires);
+        let all = head.into_iter().chain(end).chain(words_of(draft.key)).chain(words_of(draft.value));
         for (word, value) in self.view.words.as_ref()[at..].iter().zip(all) {
             word.store(value, Ordering::Relaxed);
         }
         Ok(address)
     }
 
-    /// Lets everybody see what has been appended.
+    /// Makes all appended records visible.
     pub(super) fn publish(&self, revision: u64) {
-        self.put(Field::Count, self.count as u64);
+        self.put(Field::Count, self.count() as u64);
         self.put(Field::Live, self.live as u64);
         let blocks = self.fresh - self.free.len();
         self.put(Field::Used, (blocks * self.geometry().block_words) as u64);
@@ -256,109 +263,77 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         self.put(Field::Head, self.next);
     }
 
-    /// Counts something.
+    /// Records that no change up to this revision is in the log.
+    pub(super) fn forget_history(&self, revision: u64) {
+        self.put(Field::Compacted, revision);
+    }
+
+    /// Increments a counter of the header.
     pub(super) fn bump(&self, field: Field) {
         self.put(field, self.view.words.load(field as usize, Ordering::Relaxed) + 1);
     }
 
-    /// Makes the record at `address` the current one of a key, in the place of the one that was found before. It counts
-    /// for `charge`.
+    /// Makes the record at `address` the current one of a key, in place of `hit`. `charge` is the words that
+    /// it counts for.
     pub(super) fn point(&mut self, key: Key<'_>, hit: Option<Hit>, address: u64, charge: usize) {
-        let index = self.geometry().index_at(self.index_bits);
-        let entry = Entry::new(key.hash, address).0;
         self.live += charge;
-        if let Some(hit) = hit {
+        if let Some(hit) = &hit {
             self.live -= hit.located.record.charge();
-            self.word(index + hit.slot).store(entry, Ordering::Release);
-        } else {
-            self.count += 1;
-            self.word(index + self.empty_slot(key.hash, self.index_bits)).store(entry, Ordering::Release);
         }
+        self.index.point(&self.view, key, hit, address);
     }
 
-    fn empty_slot(&self, hash: u64, bits: u32) -> usize {
-        let (index, mask) = (self.geometry().index_at(bits), (1 << bits) - 1);
-        let mut slot = home(hash, bits);
-        while self.view.words.load(index + slot, Ordering::Relaxed) != 0 {
-            slot = (slot + 1) & mask;
-        }
-        slot
-    }
-
-    /// Sees to it that the index has room for so many more keys.
+    /// Ensures that the index has room for this many more keys.
     pub(super) fn widen(&mut self, more: usize) -> Result<(), NoRoom> {
-        let mut bits = self.index_bits;
-        while (self.count + more) * 10 > (1 << bits) * 7 {
-            bits += 1;
-        }
-        if bits == self.index_bits {
-            return Ok(());
-        }
-        let range = self.geometry().index_at(bits)..self.geometry().index_at(bits + 1);
-        if bits > self.geometry().max_index_bits || !(self.reserve)(range) {
-            return Err(NoRoom);
-        }
-        let old = self.geometry().index_at(self.index_bits);
-        let index = self.geometry().index_at(bits);
-        for slot in 0..1 << self.index_bits {
-            let entry = Entry(self.view.words.load(old + slot, Ordering::Relaxed));
-            if entry.0 != 0
-                && let Some(located) = self.locate(entry.address())
-            {
-                let slot = self.empty_slot(self.view.hash_at(&located), bits);
-                self.word(index + slot).store(entry.0, Ordering::Relaxed);
-            }
-        }
-        self.index_bits = bits;
-        self.put(Field::IndexBits, u64::from(bits));
-        Ok(())
+        self.index.widen(&self.view, more, &mut self.reserve)
     }
 
-    /// Takes a key out of the index.
+    /// Removes a key from the index.
     pub(super) fn remove(&mut self, hit: Hit) {
         self.live -= hit.located.record.charge();
-        self.count -= 1;
-        let (bits, mask) = (self.index_bits, (1 << self.index_bits) - 1);
-        let index = self.geometry().index_at(bits);
-        let (mut hole, mut slot) = (hit.slot, hit.slot);
-        loop {
-            slot = (slot + 1) & mask;
-            let entry = Entry(self.view.words.load(index + slot, Ordering::Relaxed));
-            if entry.0 == 0 {
-                break;
-            }
-            let Some(located) = self.locate(entry.address()) else { break };
-            let wanted = home(self.view.hash_at(&located), bits);
-            if slot.wrapping_sub(wanted) & mask >= slot.wrapping_sub(hole) & mask {
-                self.word(index + hole).store(entry.0, Ordering::Release);
-                self.bump(Field::Moves);
-                hole = slot;
-            }
-        }
-        self.word(index + hole).store(0, Ordering::Release);
+        self.index.remove(&self.view, &hit);
     }
 
-    /// Makes pads of records that have been appended and that nobody has seen.
+    /// Turns records that were appended but never visible into padding.
     pub(super) fn discard(&self, records: &[(u64, usize)]) {
         for &(address, words) in records {
             self.word(self.place(address)).store(Header::encode_pad(words), Ordering::Relaxed);
         }
     }
 
-    /// Calls `each` with the current record of every key.
-    pub(super) fn for_each(&self, mut each: impl FnMut(u64, &Located)) {
-        let index = self.geometry().index_at(self.index_bits);
-        for slot in 0..1 << self.index_bits {
-            let entry = Entry(self.view.words.load(index + slot, Ordering::Relaxed));
-            if entry.0 != 0
-                && let Some(located) = self.locate(entry.address())
-            {
-                each(entry.address(), &located);
-            }
+    /// The address of the next record.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Whether a record before this address is still in the log.
+    pub(super) fn begins_before(&self, address: u64) -> bool {
+        self.tail < address
+    }
+
+    /// Writes the status of the store's server: see [`Field::ServerState`].
+    pub(super) fn put_words(&self, fields: &[(Field, u64)], text: &[u8]) {
+        // Readers check the version of the text before and after they read it.
+        let version = self.view.words.load(Field::ServerText as usize, Ordering::Relaxed);
+        self.put(Field::ServerText, version | 1);
+        fence(Ordering::Release);
+        let at = Field::ServerText as usize + 1;
+        let words = words_of(text).chain(std::iter::repeat(0)).take(SERVER_TEXT / 8);
+        for (place, word) in words.enumerate() {
+            self.word(at + place).store(word, Ordering::Relaxed);
+        }
+        self.put(Field::ServerText, (version | 1) + 1);
+        for &(field, value) in fields {
+            self.put(field, value);
         }
     }
 
-    /// The key of the oldest record, if that is current.
+    /// Calls `each` with the current record of every key.
+    pub(super) fn for_each(&self, each: impl FnMut(u64, &Located)) {
+        self.index.for_each(&self.view, each);
+    }
+
+    /// The key of the oldest record, if the record is current.
     pub(super) fn oldest(&self, bytes: &mut Vec<u8>) -> Option<Hit> {
         let located = self.locate(self.tail)?;
         let (at, _) = located.payload();
@@ -367,8 +342,8 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         self.find(self.view.key(bytes)).filter(|hit| is_set && hit.address == self.tail)
     }
 
-    /// Takes the oldest record, or pad, out of the log. It goes to the other end if it is current. There has to be a
-    /// block free.
+    /// Removes the oldest record, or padding, from the log. A current record is copied to the head first.
+    /// There must be a free block.
     pub(super) fn clean_one(&mut self, key: &mut Vec<u8>) -> Result<Cleaned, NoRoom> {
         if self.tail == self.next {
             return Ok(Cleaned::Nothing);
@@ -387,15 +362,19 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
                 let moved = Record { moved: true, ..located.record };
                 let key = self.view.key(key);
                 self.point(key, Some(hit), address, moved.charge());
+                // Published before the tail moves: a reader that starts at the new tail also finds the copy.
+                self.put(Field::Head, self.next);
                 cleaned = Cleaned::Moved { address, expires };
             }
             if !located.record.moved {
-                self.put(Field::Compacted, revision);
+                // A loaded record may have an older revision than `Compacted`.
+                let known = self.view.words.load(Field::Compacted as usize, Ordering::Relaxed);
+                self.put(Field::Compacted, revision.max(known));
             }
         }
         let block = self.geometry().block_of(self.tail);
         self.tail += words as u64;
-        // Before the block is used again: whoever finds nothing at an address looks where the log begins now.
+        // Published before the block is reused: a reader that fails at an address reads the tail again.
         self.put(Field::Tail, self.tail);
         if self.geometry().block_of(self.tail) != block {
             let table_at = self.geometry().table_at(block);
@@ -410,7 +389,8 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         let (revision, expires) = self.view.times(located);
         let (from, words) = located.payload();
         let (address, at) = self.make_place(record.words())?;
-        for (i, value) in [record.encode(), revision, expires, origin].into_iter().enumerate() {
+        let head = [record.encode(), revision].into_iter().chain(record.expires.then_some(expires));
+        for (i, value) in head.chain([origin]).enumerate() {
             self.word(at + i).store(value, Ordering::Relaxed);
         }
         for i in 0..words {

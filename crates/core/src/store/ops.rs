@@ -1,84 +1,84 @@
-//! What can be asked of a store, and what it answers.
+//! The operations of a store, and their outcomes.
 
-/// How long what is written lasts.
+/// How long a value lasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lifetime {
     /// Until it is deleted.
     #[default]
     Forever,
-    /// As long as what was there before.
+    /// Until the previous value would have expired.
     Keep,
-    /// For so many ms.
+    /// For this many ms.
     Ms(u64),
 }
 
-/// What has to be true of a key.
+/// A condition on a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
-    /// Nothing.
+    /// No condition.
     #[default]
     Any,
-    /// Its value is the one of this revision. 0: it has none.
+    /// The value has this revision. 0: the key has no value.
     Revision(u64),
 }
 
-/// What is to be done with one key.
+/// An operation on one key, or on all keys with a prefix.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op<'bytes> {
-    /// Gives it a value.
+    /// Sets the value of a key.
     Set {
-        /// Which key.
+        /// The key.
         key: &'bytes [u8],
-        /// What the bytes mean.
+        /// The encoding of the bytes.
         kind: u8,
         /// The bytes.
         value: &'bytes [u8],
-        /// How long.
+        /// How long the value lasts.
         lifetime: Lifetime,
-        /// Under which condition.
+        /// The condition.
         condition: Condition,
     },
-    /// Deletes it.
+    /// Deletes a key.
     Delete {
-        /// Which key.
-        key: &'bytes [u8],
-        /// Under which condition.
-        condition: Condition,
-    },
-    /// Changes how long its value lasts.
-    Touch {
-        /// Which key.
-        key: &'bytes [u8],
-        /// How long from now on.
-        lifetime: Lifetime,
-    },
-    /// Adds to its number.
-    Increment {
-        /// Which key.
-        key: &'bytes [u8],
-        /// How much.
-        by: f64,
-        /// What it is taken for if it has no value.
-        initial: f64,
-        /// How long it lasts, if it had no value.
-        lifetime: Lifetime,
-    },
-    /// Nothing, if the condition is met.
-    Check {
-        /// Which key.
+        /// The key.
         key: &'bytes [u8],
         /// The condition.
         condition: Condition,
     },
-    /// Deletes all keys that begin with `prefix`. By itself only.
+    /// Changes how long the value of a key lasts.
+    Touch {
+        /// The key.
+        key: &'bytes [u8],
+        /// The new lifetime, from now on.
+        lifetime: Lifetime,
+    },
+    /// Adds to the number of a key.
+    Increment {
+        /// The key.
+        key: &'bytes [u8],
+        /// The number to add.
+        by: f64,
+        /// The starting number if the key has no value.
+        initial: f64,
+        /// How long the value lasts, if the key had none.
+        lifetime: Lifetime,
+    },
+    /// Only checks the condition.
+    Check {
+        /// The key.
+        key: &'bytes [u8],
+        /// The condition.
+        condition: Condition,
+    },
+    /// Deletes all keys that begin with `prefix`. Must be the only operation of its request.
     Clear {
-        /// The beginning.
+        /// The prefix.
         prefix: &'bytes [u8],
     },
 }
 
 impl<'bytes> Op<'bytes> {
-    /// Its key, or the beginning of its keys.
+    /// The key, or the prefix.
     #[must_use]
     pub fn key(&self) -> &'bytes [u8] {
         match *self {
@@ -92,25 +92,31 @@ impl<'bytes> Op<'bytes> {
     }
 }
 
-/// How it went.
+/// The status of an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Done.
+    /// The conditions were met, and the operations are done.
     Done,
-    /// The condition is not met, or there is nothing to be touched or deleted. Nothing has changed.
+    /// A condition was not met, or there is nothing to touch or delete. Nothing has changed.
     Unmet,
-    /// The value is no number. Nothing has changed.
+    /// The value is not a number. Nothing has changed.
     NotNumber,
     /// There is no room for it. Nothing has changed.
     Full,
     /// The key or the value is too long. Nothing has changed.
     TooLarge,
-    /// It was asked in a way that cannot be understood. Nothing has changed.
+    /// The request is malformed. Nothing has changed.
     Invalid,
+    /// The server of the store cannot be reached. If the request was already sent, it may have been executed.
+    Disconnected,
+    /// The server of the store is out of memory. Nothing has changed.
+    ServerFull,
+    /// The server of the store refuses it. Nothing has changed.
+    ServerRefused,
 }
 
 impl Status {
-    /// As it travels, to a process and to its JavaScript.
+    /// The code of this status, for the ring and for JavaScript.
     #[must_use]
     pub fn number(self) -> u8 {
         match self {
@@ -120,23 +126,26 @@ impl Status {
             Self::Full => 3,
             Self::TooLarge => 4,
             Self::Invalid => 5,
+            Self::Disconnected => 6,
+            Self::ServerFull => 7,
+            Self::ServerRefused => 8,
         }
     }
 }
 
-/// The answer.
+/// The answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
     /// How it went.
     pub status: Status,
-    /// Of the change; where the condition was not met, of what the key has: 0 if it has nothing.
+    /// The revision of the change. If a condition was not met: of the key's current value, 0 if it has none.
     pub revision: u64,
-    /// What an increment has led to, or how many keys have been cleared.
+    /// The new number after an increment, or the number of cleared keys.
     pub number: f64,
 }
 
 impl Outcome {
-    pub(super) fn refused(status: Status, revision: u64) -> Self {
+    pub(crate) fn refused(status: Status, revision: u64) -> Self {
         Self { status, revision, number: 0.0 }
     }
 }
@@ -144,9 +153,9 @@ impl Outcome {
 /// What happens when a store is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Eviction {
-    /// What would need more room is refused.
+    /// Writes that need more room are refused.
     #[default]
     None,
-    /// What has not been used for longest has to go.
+    /// The least recently used keys are evicted.
     Lru,
 }

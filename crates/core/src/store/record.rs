@@ -1,32 +1,33 @@
 //! A record of the log.
 //!
 //! ```text
-//! op, kind, lengths | revision | expires | origin, if it has been moved | key … | value …
+//! op, kind, lengths | revision | expiry, if any | origin, if moved | key … | value …
 //! ```
 
 use super::atomic::Words;
 use super::geometry::MAX_KEY;
 
-/// What a record says of its key.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It has a value.
+    /// The key was set.
     Set,
-    /// It was deleted.
+    /// The key was deleted.
     Delete,
-    /// It has expired.
+    /// The value expired.
     Expire,
-    /// It had to make room for others.
+    /// The key was evicted to make room.
     Evict,
-    /// All keys that begin with this one were deleted.
+    /// All keys with this prefix were deleted.
     Clear,
 }
 
 const PAD: u8 = 6;
 const MOVED: u8 = 0x80;
+const EXPIRES: u8 = 0x40;
 
 impl Change {
-    /// As it stands in a record, and is told to JavaScript.
+    /// The code of this change, in records and for JavaScript.
     #[must_use]
     pub fn number(self) -> u8 {
         match self {
@@ -38,7 +39,7 @@ impl Change {
         }
     }
 
-    fn of(number: u8) -> Option<Self> {
+    pub(super) fn of(number: u8) -> Option<Self> {
         Some(match number {
             1 => Self::Set,
             2 => Self::Delete,
@@ -50,53 +51,71 @@ impl Change {
     }
 }
 
-/// The beginning of a record.
+/// The header of an entry of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// Nothing, for so many words.
+    /// Padding of this many words.
     Pad(usize),
     /// A change.
     Record(Record),
 }
 
-/// What the first words of a change say.
+/// What the header of a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// What has happened.
+    /// The kind of change.
     pub change: Change,
-    /// What the bytes of the value mean: for whoever wrote them to know.
+    /// The encoding of the value, defined by the writer of the value.
     pub kind: u8,
-    /// Whether it is a copy of an older record, which is being cleaned away.
+    /// Whether it is a copy of an older record, made by cleaning.
     pub moved: bool,
-    /// Bytes of the key.
+    /// Whether the value expires; the time takes one word.
+    pub expires: bool,
+    /// Length of the key in bytes.
     pub key_len: usize,
-    /// Bytes of the value.
+    /// Length of the value in bytes.
     pub value_len: usize,
 }
 
 impl Record {
-    /// Words before the key.
+    /// The number of words before the key.
     #[must_use]
     pub fn head(&self) -> usize {
-        3 + usize::from(self.moved)
+        2 + usize::from(self.expires) + usize::from(self.moved)
     }
 
-    /// All its words.
+    /// The offset of the expiry time from the first word.
+    pub(super) fn end_at(&self) -> Option<usize> {
+        self.expires.then_some(2)
+    }
+
+    /// The offset from the first word of the address that it was copied from.
+    pub(super) fn origin_at(&self) -> Option<usize> {
+        self.moved.then(|| self.head() - 1)
+    }
+
+    /// Its length in words.
     #[must_use]
     pub fn words(&self) -> usize {
         self.head() + self.key_len.div_ceil(8) + self.value_len.div_ceil(8)
     }
 
-    /// What it counts for while it is current: its words once it has been moved.
+    /// The words that it counts for while it is current: its length after a move.
     #[must_use]
     pub fn charge(&self) -> usize {
         self.words() + usize::from(!self.moved)
     }
 
-    /// The first word.
+    /// Encodes the first word.
     #[must_use]
     pub fn encode(&self) -> u64 {
-        let op = self.change.number() | if self.moved { MOVED } else { 0 };
+        let mut op = self.change.number();
+        if self.moved {
+            op |= MOVED;
+        }
+        if self.expires {
+            op |= EXPIRES;
+        }
         self.key_len as u64 & 0xffff
             | u64::from(self.kind) << 16
             | u64::from(op) << 24
@@ -105,8 +124,8 @@ impl Record {
 }
 
 impl Header {
-    /// Reads a first word, which may be anything while the block is being used for something else. `room` is how
-    /// many words there are up to the end of the block. `None` if it is not the beginning of a record that fits.
+    /// Decodes a first word, which may be garbage if the block has been reused. `room` is the number of words
+    /// to the end of the block. `None` if it does not start a record that fits.
     #[must_use]
     pub fn decode(word: u64, room: usize) -> Option<Self> {
         let [key_low, key_high, kind, op, ..] = word.to_le_bytes();
@@ -115,23 +134,24 @@ impl Header {
             return (value_len >= 1 && value_len <= room).then_some(Self::Pad(value_len));
         }
         let record = Record {
-            change: Change::of(op & !MOVED)?,
+            change: Change::of(op & !(MOVED | EXPIRES))?,
             kind,
             moved: op & MOVED != 0,
+            expires: op & EXPIRES != 0,
             key_len: usize::from(u16::from_le_bytes([key_low, key_high])),
             value_len,
         };
         (record.key_len <= MAX_KEY && record.words() <= room).then_some(Self::Record(record))
     }
 
-    /// The first word of a pad of so many words.
+    /// The first word of padding of this many words.
     #[must_use]
     pub fn encode_pad(words: usize) -> u64 {
         u64::from(PAD) << 24 | (words as u64) << 32
     }
 }
 
-/// Bytes as words, the last one filled up with zeros.
+/// Bytes as words, the last one padded with zeros.
 pub fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
     let (whole, rest) = bytes.as_chunks::<8>();
     let last = (!rest.is_empty()).then(|| {
@@ -142,9 +162,9 @@ pub fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
     whole.iter().map(|word| u64::from_le_bytes(*word)).chain(last)
 }
 
-/// Reads `len` bytes that begin at the word `at`. What was in `bytes` before is gone.
+/// Reads `len` bytes from the word `at` on into `bytes`, replacing its content.
 pub fn read_bytes(words: &impl Words, at: usize, len: usize, bytes: &mut Vec<u8>) {
-    // What is there already is not cleared: it is overwritten.
+    // The old content is not cleared, because it is overwritten.
     bytes.resize(len.next_multiple_of(8), 0);
     words.copy(at, bytes.as_chunks_mut::<8>().0);
     bytes.truncate(len);
@@ -157,8 +177,8 @@ mod tests {
     #[test]
     fn a_header_is_read_as_it_was_written() {
         for change in [Change::Set, Change::Delete, Change::Expire, Change::Evict, Change::Clear] {
-            for moved in [false, true] {
-                let record = Record { change, kind: 7, moved, key_len: 1000, value_len: 70_000 };
+            for (moved, expires) in [(false, false), (false, true), (true, false), (true, true)] {
+                let record = Record { change, kind: 7, moved, expires, key_len: 1000, value_len: 70_000 };
                 assert_eq!(Header::decode(record.encode(), record.words()), Some(Header::Record(record)));
                 assert_eq!(Header::decode(record.encode(), record.words() - 1), None, "it does not fit");
             }

@@ -1,11 +1,11 @@
-//! How operations are written down for the way through a ring.
+//! The encoding of operations for the ring.
 //!
-//! The writer gets these bytes from workers, which may write anything. What does not fit is refused.
+//! The writer gets these bytes from workers, which may write anything. Malformed requests are refused.
 
 use super::ops::{Condition, Lifetime, Op};
 use super::record::words_of;
 
-/// How many operations one request has, at the most.
+/// The largest number of operations in one request.
 pub const MAX_OPS: usize = 1024;
 
 const SET: u8 = 1;
@@ -51,7 +51,7 @@ pub fn encode(op: &Op<'_>, request: &mut Vec<u64>) {
     request.extend(words_of(key).chain(words_of(value)));
 }
 
-/// Reads a request. `None` if it is none.
+/// Decodes a request. `None` if it is malformed.
 #[must_use]
 pub fn decode(mut bytes: &[u8]) -> Option<Vec<Op<'_>>> {
     let mut ops = Vec::with_capacity(1);
@@ -103,7 +103,7 @@ fn decode_one(bytes: &[u8]) -> Option<(Op<'_>, &[u8])> {
     Some((op, rest))
 }
 
-/// The first `len` bytes, and what comes behind the word that they end in.
+/// The first `len` bytes, and the rest after their padding to whole words.
 fn take(bytes: &[u8], len: usize) -> Option<(&[u8], &[u8])> {
     let (padded, rest) = bytes.split_at_checked(len.checked_next_multiple_of(8)?)?;
     Some((padded.get(..len)?, rest))

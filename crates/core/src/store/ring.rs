@@ -1,42 +1,50 @@
-//! The way from one process to the writer of a store and back: a page of memory that both write to.
+//! The channel between one process and the writer of a store: a page of memory that both write to.
 //!
-//! The process puts requests into a ring and the writer puts an answer for each into another one, in the same order.
-//! A counter says how many there are. Whoever is about to sleep says so first, and looks once more; only then has
-//! the other one to wake it by a system call. Nothing else on the page is waited for.
+//! The process puts requests into a ring, and the writer puts an answer to each into another ring, in the
+//! same order. Counters give the number of entries. A side that is about to sleep first sets a flag and then
+//! checks once more; only then does the other side need a system call to wake it. Nothing else on the page
+//! blocks.
 //!
-//! The writer trusts nothing on the page. Only atomics are on it, its own counters are kept elsewhere, and what it
-//! reads is copied before it is looked at. So a process that scribbles on its page spoils its own requests.
+//! The writer does not trust the page: it holds only atomics, the writer keeps its own counters elsewhere,
+//! and it copies a request before it parses it. A process that corrupts its page harms only its own requests.
 
 use super::atomic::{AtomicU64, Ordering, fence};
 use super::ops::{Outcome, Status};
 
-/// How many requests of one process may be unanswered.
+/// The largest number of unanswered requests of one process.
 pub const WINDOW: u64 = WINDOW_LEN as u64;
 const WINDOW_LEN: usize = 1024;
 
-// Words that are written by the process.
+// Words written by the process.
 const PRODUCED: usize = 0;
 const WANTED: usize = 8;
-// Words that are written by the writer.
+// Words written by the writer.
 const CONSUMED: usize = 16;
 const ANSWERED: usize = 17;
-/// Set by the writer, taken by the process.
+/// Set by the writer, cleared by the process.
 const ASLEEP: usize = 24;
-/// For each of 2^16 groups of keys whether one of them has been read.
-const USED: usize = 32;
+/// A number that the writer lets the process know, which means what both agree on.
+const NOTED: usize = 25;
+/// Numbers that the process publishes, which mean what both agree on.
+const PUBLISHED: usize = 32;
+/// The number of published words.
+pub const PUBLISHED_WORDS: usize = 32;
+/// One bit for each of 2^16 groups of keys: whether a key of the group has been read.
+const USED: usize = PUBLISHED + PUBLISHED_WORDS;
 const USED_WORDS: usize = 1024;
 const ANSWERS: usize = USED + USED_WORDS;
 const ANSWER_WORDS: usize = 3;
 const DATA: usize = ANSWERS + WINDOW_LEN * ANSWER_WORDS;
 
-/// Marks words of the ring that nobody needs.
+/// Marks padding in the ring.
 const PAD: u64 = 1 << 63;
 
-/// As long as the ring is empty it begins anew behind this many words, so that no more memory is touched than needed.
-/// Until the writer has passed over the rest there is room for as much as that, which is some hundred short requests.
+/// While the ring is empty and the position is past this many words, writing restarts at the beginning, so
+/// that no more memory is touched than needed. Until the writer has skipped the rest, this much room remains:
+/// some hundred short requests.
 const NEAR: usize = 8192;
 
-/// What a process wants to be woken for.
+/// The reason for which a process wants to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// An answer.
@@ -45,7 +53,7 @@ pub enum Wanted {
     Changes = 2,
 }
 
-/// How many words a page has for requests of up to `longest` words.
+/// The number of words of a page for requests of up to `longest` words.
 #[must_use]
 pub fn page_words(longest: usize) -> usize {
     DATA + data_words(longest)
@@ -65,22 +73,22 @@ pub struct Requests<M> {
     taken: u64,
 }
 
-/// What has become of a request.
+/// The result of [`Requests::push`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// It is on its way.
+    /// The request is in the ring.
     Done {
-        /// The writer sleeps and has to be woken.
+        /// The writer is asleep and must be woken.
         wake: bool,
     },
-    /// There is no room just now. There is some when the next answer comes.
+    /// There is no room now. The next answer makes room.
     Full,
-    /// It is longer than any that the ring takes.
+    /// The request is longer than the ring accepts.
     TooLong,
 }
 
 impl<M: AsRef<[AtomicU64]>> Requests<M> {
-    /// On a page that is all zeros. `None` if it is too small.
+    /// Creates the process' side of a zeroed page. `None` if the page is too small.
     pub fn new(page: M) -> Option<Self> {
         let capacity = page.as_ref().len().checked_sub(DATA).filter(|capacity| *capacity >= 2)?;
         Some(Self { page, capacity, produced: 0, sent: 0, taken: 0 })
@@ -104,7 +112,7 @@ impl<M: AsRef<[AtomicU64]>> Requests<M> {
         let consumed = self.word(CONSUMED).load(Ordering::Acquire);
         let place = self.place();
         let rest = self.capacity - place;
-        // What is passed over and what is needed fit together into an empty ring, so that nobody waits for ever.
+        // Padding and request together fit into an empty ring, so a request never waits forever.
         let again = consumed == self.produced && place > NEAR.max(need);
         let pad = if need > rest || again { rest } else { 0 };
         let room = self.capacity as u64 - self.produced.wrapping_sub(consumed).min(self.capacity as u64);
@@ -123,7 +131,8 @@ impl<M: AsRef<[AtomicU64]>> Requests<M> {
         self.produced += need as u64;
         self.sent += 1;
         self.word(PRODUCED).store(self.produced, Ordering::Release);
-        // The writer says that it sleeps, and then looks for requests. One of the two sees what the other has said.
+        // The writer sets its sleep flag and then checks for requests, so at least one side sees what the
+        // other has written.
         fence(Ordering::SeqCst);
         let asleep = self.word(ASLEEP);
         Pushed::Done { wake: asleep.load(Ordering::Relaxed) != 0 && asleep.swap(0, Ordering::Relaxed) != 0 }
@@ -154,16 +163,28 @@ impl<M: AsRef<[AtomicU64]>> Requests<M> {
         self.word(ASLEEP).load(Ordering::Relaxed) != 0
     }
 
-    /// Asks to be woken once. Whoever asks has to look once more before it sleeps.
+    /// Requests one wake-up. The caller must check once more before it sleeps.
     pub fn want(&self, wanted: Wanted) {
         self.word(WANTED).fetch_or(wanted as u64, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
-    /// Lets the writer know that a key with this hash has been read.
+    /// What the writer lets this process know; 0 so far.
+    pub fn noted(&self) -> u64 {
+        self.word(NOTED).load(Ordering::Acquire)
+    }
+
+    /// Publishes a number in one of [`PUBLISHED_WORDS`] places. The writer sees it with the next request.
+    pub fn publish(&self, place: usize, number: u64) {
+        if place < PUBLISHED_WORDS {
+            self.word(PUBLISHED + place).store(number, Ordering::Relaxed);
+        }
+    }
+
+    /// Records that a key with this hash has been read.
     pub fn touch(&self, hash: u64) {
         let (at, bit) = used_at(hash);
-        // The plain load keeps the line shared between the cores in the usual case.
+        // The plain load keeps the cache line shared between cores in the usual case.
         if self.word(at).load(Ordering::Relaxed) & bit == 0 {
             self.word(at).fetch_or(bit, Ordering::Relaxed);
         }
@@ -179,13 +200,13 @@ pub struct Inbox<M> {
     answered: u64,
 }
 
-/// The process has written what makes no sense. It is not read any further.
+/// The process has written invalid data. Its ring is not read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the ring of requests is corrupt")]
 pub struct Broken;
 
 impl<M: AsRef<[AtomicU64]>> Inbox<M> {
-    /// On a page that is all zeros. `None` if it is too small.
+    /// Creates the writer's side of a zeroed page. `None` if the page is too small.
     pub fn new(page: M) -> Option<Self> {
         let capacity = page.as_ref().len().checked_sub(DATA).filter(|capacity| *capacity >= 2)?;
         Some(Self { page, capacity, consumed: 0, answered: 0 })
@@ -227,7 +248,7 @@ impl<M: AsRef<[AtomicU64]>> Inbox<M> {
         }
     }
 
-    /// Answers the oldest request that has not been answered.
+    /// Answers the oldest unanswered request.
     pub fn answer(&mut self, outcome: Outcome) {
         let at = ANSWERS + usize::try_from(self.answered % WINDOW).unwrap_or(0) * ANSWER_WORDS;
         let words = [outcome.status.number().into(), outcome.revision, outcome.number.to_bits()];
@@ -238,7 +259,7 @@ impl<M: AsRef<[AtomicU64]>> Inbox<M> {
         self.word(ANSWERED).store(self.answered, Ordering::Release);
     }
 
-    /// Whether the process wants to be woken for this. True once for each time that it asks.
+    /// Whether the process requested a wake-up for this reason. Clears the request.
     pub fn take_wanted(&self, wanted: Wanted) -> bool {
         fence(Ordering::SeqCst);
         let bit = wanted as u64;
@@ -246,7 +267,7 @@ impl<M: AsRef<[AtomicU64]>> Inbox<M> {
         word.load(Ordering::Relaxed) & bit != 0 && word.fetch_and(!bit, Ordering::Relaxed) & bit != 0
     }
 
-    /// Says that the writer is about to sleep. False if there is a request: then it has to go on.
+    /// Sets the sleep flag. False if a request is waiting: then the writer must not sleep.
     #[must_use]
     pub fn sleep(&self) -> bool {
         self.word(ASLEEP).store(1, Ordering::Relaxed);
@@ -254,12 +275,22 @@ impl<M: AsRef<[AtomicU64]>> Inbox<M> {
         self.word(PRODUCED).load(Ordering::Relaxed) == self.consumed
     }
 
-    /// Says that the writer is awake, and need not be woken.
+    /// Clears the sleep flag.
     pub fn wake(&self) {
         self.word(ASLEEP).store(0, Ordering::Relaxed);
     }
 
-    /// Whether a key with this hash has been read since this was asked last.
+    /// Lets the process know a number.
+    pub fn note(&self, number: u64) {
+        self.word(NOTED).store(number, Ordering::Release);
+    }
+
+    /// The number that the process has published in a place. Not validated.
+    pub fn published(&self, place: usize) -> u64 {
+        if place < PUBLISHED_WORDS { self.word(PUBLISHED + place).load(Ordering::Relaxed) } else { 0 }
+    }
+
+    /// Whether a key with this hash has been read since the last call.
     pub fn take_used(&self, hash: u64) -> bool {
         let (at, bit) = used_at(hash);
         let word = self.word(at);
@@ -279,6 +310,9 @@ fn status(number: u64) -> Status {
         2 => Status::NotNumber,
         3 => Status::Full,
         4 => Status::TooLarge,
+        6 => Status::Disconnected,
+        7 => Status::ServerFull,
+        8 => Status::ServerRefused,
         _ => Status::Invalid,
     }
 }
@@ -307,7 +341,8 @@ mod tests {
 
     #[test]
     fn requests_arrive_whole_and_in_order_and_answers_come_back() {
-        // One page on which the ring begins anew only at its end, and one on which it does as soon as it is empty.
+        // One ring that wraps only at its end, and one that also restarts at the beginning as soon as it is
+        // empty.
         for longest in [1500, 3 * NEAR] {
             requests_arrive(longest);
         }
@@ -352,6 +387,9 @@ mod tests {
         inbox.answer(done(1));
         requests.answer().unwrap();
         assert!(matches!(requests.push(&[1]), Pushed::Done { .. }));
+        assert_eq!(requests.noted(), 0);
+        inbox.note(7);
+        assert_eq!(requests.noted(), 7);
     }
 
     #[test]
@@ -371,6 +409,10 @@ mod tests {
         assert!(requests.is_waiting() && !requests.is_writer_asleep());
         requests.touch(12345);
         assert!(inbox.take_used(12345) && !inbox.take_used(12345) && !inbox.take_used(99));
+        requests.publish(PUBLISHED_WORDS - 1, 7);
+        requests.publish(PUBLISHED_WORDS, 8);
+        assert_eq!([30, 31, 32].map(|place| inbox.published(place)), [0, 7, 0]);
+        assert!(!inbox.take_used(0), "it is no mark of a key");
     }
 
     #[test]

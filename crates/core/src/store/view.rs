@@ -1,14 +1,14 @@
-//! Reading a store: what every process does for itself, without a system call and without a lock.
+//! Reads a store, in any process, without a system call and without a lock.
 //!
 //! # Protocol
-//! A record is complete before the index or the head of the log says where it is (release), so whoever has read
-//! that (acquire) reads a complete record. Its block may be used again while it is being copied. So the copy counts
-//! only if the block table, read once more behind it, still says that the block is the same.
+//! A record is complete before the index or the head of the log points to it (release), so a reader that
+//! follows the pointer (acquire) reads a complete record. Its block may be reused during the copy. So the
+//! copy is valid only if the block table, read again afterwards, still assigns the same block.
 //!
-//! Entries of the index move when another key is removed: an entry is written to its new place first, then the
-//! number of moves rises, then the old place is used again. So nobody who finds a key is wrong, and whoever
-//! does not find it looks again if the number has changed meanwhile. A writer that is interrupted at any point
-//! makes no reader wait.
+//! Entries of the index move when another key is removed: the entry is written to its new place, then the
+//! number of moves is incremented, then the old place is reused. So a reader that finds a key is right, and a
+//! reader that does not find it retries if the number has changed meanwhile. A writer that is interrupted at
+//! any point never makes a reader wait.
 
 use std::hash::Hasher;
 
@@ -18,8 +18,8 @@ use super::atomic::{Ordering, Words, fence};
 use super::geometry::{Field, Geometry, Placed};
 use super::record::{Change, Header, Record, read_bytes, words_of};
 
-/// How often a reader tries again while what it reads is being used again. The log has to go round once for each of
-/// these, so nobody ever comes near.
+/// The largest number of retries while the memory being read is reused. Each retry needs a whole round of the
+/// log, so the limit is never reached in practice.
 const RETRIES: usize = 10_000;
 
 const TAG: u64 = 0xfff;
@@ -30,11 +30,11 @@ const TAG_SHIFT: u32 = 52;
 pub struct Key<'bytes> {
     /// In UTF-8.
     pub bytes: &'bytes [u8],
-    /// By the store's own function.
+    /// By the store's own hash function.
     pub hash: u64,
 }
 
-/// An entry of the index: an address, and some bits of the hash of its key. 0 is none.
+/// An entry of the index: an address, and some bits of the hash of its key. 0 is an empty entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry(pub(super) u64);
 
@@ -52,29 +52,29 @@ impl Entry {
     }
 }
 
-/// What a key has.
+/// The value of a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Value {
-    /// What the bytes mean.
+    /// The encoding of the bytes.
     pub kind: u8,
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// When it was set.
+    /// The revision of the change that set it.
     pub revision: u64,
-    /// When it ends, in ms of the store's clock. 0 if it does not.
+    /// When it expires, in ms of the store's clock. 0 if it does not.
     pub expires: u64,
 }
 
-/// The store's memory does not hold together. Only its one writer could have done that.
+/// The store's memory is inconsistent. Only its one writer can have caused that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memory of the store is corrupt")]
 pub struct Corrupt;
 
-/// The block has been used again.
+/// The block has been reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Torn;
 
-/// A record in the memory, still to be confirmed.
+/// A record in memory, not yet validated by [`View::is_intact`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Located {
     pub(super) record: Record,
@@ -84,7 +84,7 @@ pub(super) struct Located {
 }
 
 impl Located {
-    /// Where the words of the key are, and how many there are with those of the value.
+    /// The index of the first word of the key, and the number of words of key and value.
     pub(super) fn payload(&self) -> (usize, usize) {
         let head = self.record.head();
         (self.at + head, self.record.words() - head)
@@ -94,13 +94,13 @@ impl Located {
 /// Where a key was found in the index.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hit {
-    /// The number of the entry.
+    /// The number of the index entry.
     pub(super) slot: usize,
     pub(super) address: u64,
     pub(super) located: Located,
 }
 
-/// A store that is read.
+/// A store, for reading.
 #[derive(Debug)]
 pub struct View<W> {
     pub(super) words: W,
@@ -109,7 +109,7 @@ pub struct View<W> {
 }
 
 impl<W: Words> View<W> {
-    /// Of the memory of a store.
+    /// Creates a view of a store's memory.
     pub fn new(words: W) -> Result<Self, Corrupt> {
         let geometry = Geometry::read(&words).ok_or(Corrupt)?;
         let hash_key = |field: Field| words.load(field as usize, Ordering::Relaxed);
@@ -117,7 +117,7 @@ impl<W: Words> View<W> {
         Ok(Self { words, geometry, hash_keys })
     }
 
-    /// The sizes of the store.
+    /// The layout of the store.
     #[must_use]
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
@@ -131,28 +131,32 @@ impl<W: Words> View<W> {
         Key { bytes, hash: hasher.finish() }
     }
 
-    /// What the header says just now.
+    /// The memory in use, in bytes: the log and the index.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.field(Field::Used) * 8 + (8 << self.field(Field::IndexBits))
+    }
+
+    /// The current value of a field of the header.
     #[must_use]
     pub fn field(&self, field: Field) -> u64 {
         self.words.load(field as usize, Ordering::Acquire)
     }
 
-    /// Reads what a key has, and whether it has something. `now` is asked only where a value has an end.
+    /// Reads the value of a key. False if it has none. `now` is called only if the value expires.
     pub fn get(&self, key: Key<'_>, now: impl FnOnce() -> u64, value: &mut Value) -> Result<bool, Corrupt> {
         let found = self.find(key, |hit| {
             let Record { kind, key_len, value_len, .. } = hit.located.record;
             let at = hit.located.at;
             value.kind = kind;
-            value.revision = self.words.load(at + 1, Ordering::Relaxed);
-            value.expires = self.words.load(at + 2, Ordering::Relaxed);
+            (value.revision, value.expires) = self.times(&hit.located);
             let place = at + hit.located.record.head() + key_len.div_ceil(8);
             read_bytes(&self.words, place, value_len, &mut value.bytes);
         })?;
         Ok(found && (value.expires == 0 || value.expires > now()))
     }
 
-    /// The revision of what a key has, without its value; 0 if it has nothing. A value that has expired counts until
-    /// it is removed.
+    /// The revision of a key's value, or 0 if it has none. An expired value counts until it is removed.
     pub(super) fn revision_of(&self, key: Key<'_>) -> Result<u64, Corrupt> {
         let mut revision = 0;
         let found =
@@ -160,7 +164,8 @@ impl<W: Words> View<W> {
         Ok(if found { revision } else { 0 })
     }
 
-    /// Calls `read` with what is found, perhaps several times, until what it has read is known to be whole.
+    /// Calls `read` with the record of the key, several times if necessary, until what it read is known to be
+    /// intact.
     fn find(&self, key: Key<'_>, mut read: impl FnMut(Hit)) -> Result<bool, Corrupt> {
         for _ in 0..RETRIES {
             let bits = self.words.load(Field::IndexBits as usize, Ordering::Acquire);
@@ -186,7 +191,8 @@ impl<W: Words> View<W> {
         Err(Corrupt)
     }
 
-    /// Looks for a key in the index of this size. What is found is still to be confirmed, by [`Self::is_intact`].
+    /// Looks up a key in the index of this size. The caller must validate the result with
+    /// [`Self::is_intact`].
     pub(super) fn probe(&self, bits: u32, key: Key<'_>) -> Result<Option<Hit>, Torn> {
         let index = self.geometry.index_at(bits);
         let mask = (1 << bits) - 1;
@@ -211,7 +217,7 @@ impl<W: Words> View<W> {
         Ok(None)
     }
 
-    /// The record at an address. It may be none at all until [`Self::is_intact`] says that it is one.
+    /// The record at an address. It may be garbage: validate it with [`Self::is_intact`].
     pub(super) fn locate(&self, address: u64) -> Result<Located, Torn> {
         match self.header(address)? {
             (Header::Record(record), located) => Ok(Located { record, ..located }),
@@ -233,14 +239,19 @@ impl<W: Words> View<W> {
         let header = Header::decode(word, geometry.block_words - offset).ok_or(Torn)?;
         let record = match header {
             Header::Record(record) => record,
-            Header::Pad(_) => {
-                Record { change: Change::Clear, kind: 0, moved: false, key_len: 0, value_len: 0 }
-            }
+            Header::Pad(_) => Record {
+                change: Change::Clear,
+                kind: 0,
+                moved: false,
+                expires: false,
+                key_len: 0,
+                value_len: 0,
+            },
         };
         Ok((header, Located { record, at, table_at, placed: placed.0 }))
     }
 
-    /// Whether all that has been read of this record so far was it.
+    /// Whether everything read of this record so far belongs to it.
     pub(super) fn is_intact(&self, located: Located) -> bool {
         fence(Ordering::Acquire);
         self.words.load(located.table_at, Ordering::Relaxed) == located.placed
@@ -252,7 +263,7 @@ impl<W: Words> View<W> {
             && words_of(key).enumerate().all(|(i, word)| self.words.load(at + i, Ordering::Relaxed) == word)
     }
 
-    /// Whatever is at an address of the log, if it is intact: the words of a pad, or a whole record.
+    /// Reads the padding or the whole record at an address of the log, if it is intact.
     pub(super) fn step(&self, address: u64, entry: &mut LogEntry) -> Result<Step, Torn> {
         let (header, located) = self.header(address)?;
         let record = match header {
@@ -264,19 +275,19 @@ impl<W: Words> View<W> {
         entry.change = record.change;
         entry.moved = record.moved;
         entry.value.kind = record.kind;
-        entry.value.revision = self.words.load(located.at + 1, Ordering::Relaxed);
-        entry.value.expires = self.words.load(located.at + 2, Ordering::Relaxed);
-        entry.origin = if record.moved { self.words.load(located.at + 3, Ordering::Relaxed) } else { 0 };
+        (entry.value.revision, entry.value.expires) = self.times(&located);
+        let load = |place| self.words.load(located.at + place, Ordering::Relaxed);
+        entry.origin = record.origin_at().map_or(0, load);
         let at = located.at + record.head();
         read_bytes(&self.words, at, record.key_len, &mut entry.key);
         read_bytes(&self.words, at + record.key_len.div_ceil(8), record.value_len, &mut entry.value.bytes);
         if self.is_intact(located) { Ok(Step::Record(record.words())) } else { Err(Torn) }
     }
 
-    /// When a record was made and when it ends.
+    /// The revision of a record, and when it expires; 0 if it does not.
     pub(super) fn times(&self, located: &Located) -> (u64, u64) {
-        let load = |at| self.words.load(at, Ordering::Relaxed);
-        (load(located.at + 1), load(located.at + 2))
+        let load = |place| self.words.load(located.at + place, Ordering::Relaxed);
+        (load(1), located.record.end_at().map_or(0, load))
     }
 
     /// The hash of the key of a record.
@@ -287,30 +298,30 @@ impl<W: Words> View<W> {
     }
 }
 
-/// The slot that a key has if nobody else has it.
+/// The index entry of a hash if there is no collision.
 pub(super) fn home(hash: u64, bits: u32) -> usize {
     usize::try_from(hash >> (64 - bits)).unwrap_or(0)
 }
 
-/// What a walk along the log comes to.
+/// One step of a walk along the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Nothing, for so many words.
+    /// Padding of this many words.
     Pad(usize),
-    /// A record of so many words.
+    /// A record of this many words.
     Record(usize),
 }
 
 /// A record of the log, copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
-    /// What has happened.
+    /// The kind of change.
     pub change: Change,
     /// Whether it is a copy of an older record.
     pub moved: bool,
-    /// Where that was.
+    /// The address of that older record.
     pub origin: u64,
-    /// Of this key, or of all that begin with it.
+    /// The key, or for `Clear` the prefix of the keys.
     pub key: Vec<u8>,
     /// The value, if one was set, and the revision.
     pub value: Value,

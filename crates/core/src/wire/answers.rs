@@ -3,119 +3,124 @@
 use serde::Serialize;
 
 use super::{Data, FrameError, MAX_FRAME, complaint};
+use crate::examine::Examination;
 use crate::ids::{ListenerId, Slot};
 use crate::schedule::By;
 
-/// What the primary says.
+/// A message of the primary.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "act", rename_all = "camelCase")]
 pub enum ToWorker {
-    /// The answer to a query.
+    /// The reply to a listen request.
     Reply(Reply),
-    /// Take no more connections, finish, and exit.
+    /// The order to drain: take no more connections, finish, and exit.
     Drain(Drain),
-    /// Stay until you are told to drain: the answer to `retire` where nobody can take your place at once.
+    /// The order to keep serving until a drain order comes: the answer to `retire` if the worker cannot be
+    /// replaced at once.
     Keep,
     /// The standby takes over a slot, and gets connections from now on.
     Promote {
-        /// Which.
+        /// Its slot.
         slot: Slot,
     },
-    /// The time for draining or starting is over: SIGTERM comes along.
+    /// The time for draining or starting is over: SIGTERM is sent too.
     Terminate,
-    /// A reason for the event loop to turn. Needs no answer.
+    /// Makes the event loop turn. Needs no answer.
     Ping,
+    /// Examine the process, and answer through the stream socket that comes with the frame.
+    Examine(Examination),
 }
 
 /// The order to drain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Drain {
-    /// Why, in a word.
+    /// The reason, as one word.
     pub reason: String,
-    /// After how many milliseconds the worker is forced to end.
+    /// The time in ms after which the worker is forced to end.
     pub timeout_ms: u64,
 }
 
-/// What a supervised worker has to know of the supervision from its first line on: it comes in its environment, since an
-/// exception may be thrown before the first frame is read.
+/// The settings of supervision that a worker needs from its first line on. They come in its environment,
+/// because an exception may be thrown before the first frame is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
-    /// Its place; None for a standby.
+    /// The slot; `None` for a standby.
     pub slot: Option<Slot>,
-    /// It waits without connections until it is promoted.
+    /// Whether it waits without connections until it is promoted.
     pub standby: bool,
-    /// How many milliseconds a drain may take.
+    /// The longest drain, in ms.
     pub drain_timeout_ms: u64,
-    /// An uncaught exception or unhandled rejection retires it.
+    /// Whether an uncaught exception or unhandled rejection retires it.
     pub retire_on_exception: bool,
-    /// The variable that a standby sets to its slot when it is promoted.
+    /// The environment variable that a standby sets to its slot when it is promoted.
     pub instance_var: Option<String>,
-    /// The last worker in its place did not get ready. If this one fails as well, a line says so, not a stack.
+    /// Whether the previous worker in its place did not get ready. If this one fails too, one line is
+    /// written, not a stack.
     pub retry: bool,
 }
 
-/// What kind of socket a listener is, and so what its connections are.
+/// The kind of a listener's socket, and so of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// TCP.
+    /// A TCP socket.
     Tcp,
-    /// A unix socket, which Node calls a pipe.
+    /// A Unix socket, which Node calls a pipe.
     Pipe,
-    /// UDP.
+    /// A UDP socket.
     Udp,
 }
 
-/// An IP version in Node's words.
+/// An IP version, with Node's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Family {
-    /// Version 4.
+    /// IP version 4.
     IPv4,
-    /// Version 6.
+    /// IP version 6.
     IPv6,
 }
 
-/// Where a socket really is, as `server.address()` says it.
+/// The actual address of a socket, as in `server.address()`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sockname {
     /// The IP address.
     pub address: String,
-    /// Its version.
+    /// The IP version.
     pub family: Family,
-    /// The port, also where 0 was asked for.
+    /// The actual port, even if port 0 was requested.
     pub port: u16,
 }
 
-/// The answer to a query. When it succeeded and is shared, the descriptor travels with it.
+/// The reply to a listen request. If it succeeded and is shared, the descriptor comes with it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Reply {
-    /// The number of the query.
+    /// The number of the request.
     pub seq: u32,
     /// 0, or a negative error number.
     pub errno: i32,
-    /// The name for everything that follows about it. Missing after an error, like the next.
+    /// The number of the listener for all further frames. Missing after an error, like the next field.
     pub listener: Option<ListenerId>,
-    /// What it is.
+    /// The kind of socket.
     pub kind: Option<Kind>,
-    /// Whether the worker accepts by itself, from the descriptor that came along.
+    /// Whether the worker accepts by itself, from the descriptor that came with the reply.
     pub shared: bool,
-    /// Whether no other worker has that descriptor: it is that of the worker's slot.
+    /// Whether the descriptor belongs to the worker's slot, and no other worker has it.
     #[serde(rename = "perSlot")]
     pub per_slot: bool,
-    /// By what a client is recognised when a drain hands its connection over to another worker. Missing where
+    /// What identifies a client when a drain hands its connection over to another worker. Missing if
     /// connections are not handed over.
     #[serde(rename = "handOver")]
     pub hand_over: Option<By>,
-    /// Where it is; missing for a pipe.
+    /// The actual address; missing for a pipe.
     pub sockname: Option<Sockname>,
     /// The custom data of the first worker that had any.
     pub data: Data,
 }
 
 impl Reply {
-    /// The answer that it cannot be.
+    /// The reply that refuses a listen request.
     #[must_use]
     pub fn refusal(seq: u32, errno: i32) -> Self {
         Self {
@@ -133,14 +138,14 @@ impl Reply {
 }
 
 impl ToWorker {
-    /// Writes the frame.
+    /// Encodes the frame.
     pub fn encode(&self) -> Result<String, FrameError> {
         encode(self)
     }
 }
 
 impl Settings {
-    /// Writes them as the worker reads them.
+    /// Encodes the settings as the worker reads them.
     pub fn encode(&self) -> Result<String, FrameError> {
         encode(self)
     }

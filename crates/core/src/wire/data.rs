@@ -1,7 +1,7 @@
-//! Custom data that a server shares with its like in other workers, kept as the text it came in.
+//! Custom data that a server shares with the same server of other workers, kept as text.
 //!
-//! Nobody in the primary reads it. Parsed, `[[],[],…]` takes a dozen times the memory of its text, and how much
-//! is for the worker to say.
+//! The primary does not parse it: parsed, `[[],[],…]` takes a dozen times the memory of its text, and the
+//! worker decides how much it sends.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Data {
         self.0.as_ref().map_or("null", |data| data.get())
     }
 
-    /// The bytes that it takes.
+    /// The number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |data| data.get().len())

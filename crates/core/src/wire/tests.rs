@@ -8,9 +8,9 @@ fn parse(frame: &Value) -> Result<FromWorker, FrameError> {
     FromWorker::parse(frame.to_string().as_bytes())
 }
 
-fn query(frame: &Value) -> Query {
+fn request(frame: &Value) -> ListenRequest {
     match parse(frame) {
-        Ok(FromWorker::Query(query)) => *query,
+        Ok(FromWorker::Listen(request)) => *request,
         other => panic!("{frame} is read as {other:?}"),
     }
 }
@@ -25,10 +25,15 @@ fn every_act_is_read() {
         (json!({ "act": "listensAlone" }), FromWorker::ListensAlone),
         (json!({ "act": "leaving" }), FromWorker::Leaving),
         (json!({ "act": "locks" }), FromWorker::Locks),
+        (json!({ "act": "exchange" }), FromWorker::Exchange),
         (json!({ "act": "share", "name": "store" }), share(StoreOptions::default())),
         (
             json!({ "act": "share", "name": "store", "options": { "size": 5, "eviction": "lru" } }),
-            share(StoreOptions { size: Some(5), eviction: Some(EvictionName::Lru) }),
+            share(StoreOptions {
+                size: Some(5),
+                eviction: Some(EvictionName::Lru),
+                ..StoreOptions::default()
+            }),
         ),
         (json!({ "act": "ready" }), FromWorker::Ready),
         (json!({ "act": "held", "drained": true, "resources": { "Timeout": 2 } }), held(&[("Timeout", 2)])),
@@ -98,11 +103,11 @@ fn half_a_surrogate_pair_does_not_make_a_frame_unreadable() {
 
 #[test]
 fn a_query_of_net_is_read() {
-    let read = query(&json!({
+    let read = request(&json!({
         "act": "query", "seq": 3, "index": 1, "address": "127.0.0.1", "port": 8000, "addressType": 4,
         "flags": 1, "backlog": 10, "data": { "ticketKeys": "00" },
     }));
-    let expected = Query {
+    let expected = ListenRequest {
         seq: 3,
         index: 1,
         address: Some("127.0.0.1".into()),
@@ -120,8 +125,8 @@ fn a_query_of_net_is_read() {
 
 #[test]
 fn null_is_as_good_as_nothing_and_what_is_unknown_is_ignored() {
-    let bare = query(&json!({ "act": "query", "seq": 1, "index": 0 }));
-    let full = query(&json!({
+    let bare = request(&json!({ "act": "query", "seq": 1, "index": 0 }));
+    let full = request(&json!({
         "act": "query", "seq": 1, "index": 0, "address": null, "port": null, "addressType": null, "fd": null,
         "flags": null, "backlog": null, "readableAll": null, "writableAll": null, "data": null,
         "signal": { "added": ["by", "some", "Node"] }, "\u{0}": [],
@@ -140,7 +145,7 @@ fn every_address_type_is_read() {
         (json!("udp6"), AddressType::Udp6),
     ];
     for (written, address_type) in cases {
-        let read = query(&json!({ "act": "query", "seq": 1, "index": 0, "addressType": written }));
+        let read = request(&json!({ "act": "query", "seq": 1, "index": 0, "addressType": written }));
         assert_eq!(read.address_type, Some(address_type));
     }
 }
@@ -150,7 +155,7 @@ fn a_port_may_be_text_and_any_whole_number() {
     for (written, port) in
         [(json!("8125"), 8125), (json!(" 0 "), 0), (json!(-1), -1), (json!(70_000), 70_000)]
     {
-        let read = query(&json!({ "act": "query", "seq": 1, "index": 0, "port": written }));
+        let read = request(&json!({ "act": "query", "seq": 1, "index": 0, "port": written }));
         assert_eq!(read.port, Some(port));
     }
 }
@@ -187,9 +192,9 @@ fn data(text: &str) -> Data {
 fn custom_data_comes_back_as_the_text_it_was() {
     for text in [r#"{"b":1, "a":[1e3,"\ud800"]}"#, "[[[[]]]]", "0", "\"\""] {
         let frame = format!(r#"{{"act":"query","seq":1,"index":0,"data":{text}}}"#);
-        let Ok(FromWorker::Query(query)) = FromWorker::parse(frame.as_bytes()) else { panic!("{text}") };
-        assert_eq!((query.data.text(), query.data.len()), (text, text.len()));
-        let reply = Reply { data: query.data, ..Reply::refusal(1, 0) };
+        let Ok(FromWorker::Listen(request)) = FromWorker::parse(frame.as_bytes()) else { panic!("{text}") };
+        assert_eq!((request.data.text(), request.data.len()), (text, text.len()));
+        let reply = Reply { data: request.data, ..Reply::refusal(1, 0) };
         assert!(ToWorker::Reply(reply).encode().unwrap().ends_with(&format!("{text}}}")));
     }
 }
@@ -197,10 +202,10 @@ fn custom_data_comes_back_as_the_text_it_was() {
 #[test]
 fn a_lone_surrogate_in_a_path_is_what_node_would_bind() {
     let frame = br#"{"act":"query","seq":5,"index":0,"address":"/tmp/\ud800"}"#;
-    let Ok(FromWorker::Query(query)) = FromWorker::parse(frame) else {
-        panic!("no query");
+    let Ok(FromWorker::Listen(request)) = FromWorker::parse(frame) else {
+        panic!("no listen request");
     };
-    assert_eq!(query.address.as_deref(), Some("/tmp/\u{fffd}"));
+    assert_eq!(request.address.as_deref(), Some("/tmp/\u{fffd}"));
 }
 
 #[test]
@@ -215,7 +220,7 @@ fn a_query_without_a_number_cannot_be_answered() {
 #[test]
 fn custom_data_has_a_limit_that_leaves_room_for_the_reply() {
     let frame = |length| json!({ "act": "query", "seq": 2, "index": 0, "data": "x".repeat(length) });
-    let data = query(&frame(MAX_DATA - 2)).data;
+    let data = request(&frame(MAX_DATA - 2)).data;
     let error = parse(&frame(MAX_DATA - 1)).unwrap_err();
     assert_eq!(error, FrameError::Data { seq: 2, length: MAX_DATA + 1 });
     assert_eq!(error.refusal(), Some(Reply::refusal(2, EMSGSIZE)));
@@ -345,7 +350,9 @@ fn custom_data_that_only_javascript_reads_goes_through_as_it_came() {
     let frame = format!(
         r#"{{"act":"query","seq":1,"index":0,"address":null,"port":1,"addressType":4,"data":{text}}}"#
     );
-    let FromWorker::Query(query) = FromWorker::parse(frame.as_bytes()).unwrap() else { panic!("a query") };
-    let reply = Reply { data: query.data, ..Reply::refusal(1, 0) };
+    let FromWorker::Listen(request) = FromWorker::parse(frame.as_bytes()).unwrap() else {
+        panic!("a listen request")
+    };
+    let reply = Reply { data: request.data, ..Reply::refusal(1, 0) };
     assert!(ToWorker::Reply(reply).encode().unwrap().contains(text));
 }

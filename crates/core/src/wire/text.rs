@@ -1,11 +1,12 @@
-//! Text that is not quite Unicode. A JavaScript string may hold half of a surrogate pair, which JSON writes as an escape
-//! and no Rust string can hold. A worker that has such a text, in the message of an error for instance, is not broken.
+//! Text that is not valid Unicode. A JavaScript string may contain half of a surrogate pair, which JSON
+//! writes as an escape and a Rust string cannot hold. A worker that sends such text, for example in an error
+//! message, is not at fault.
 
 use std::borrow::Cow;
 
 const ESCAPE: usize = r"\u0000".len();
 
-/// The frame with U+FFFD in the place of each lone surrogate. All else is for the parser to judge.
+/// Replaces each lone surrogate of the frame by U+FFFD. The parser checks everything else.
 pub(super) fn well_formed(frame: &[u8]) -> Cow<'_, [u8]> {
     let mut fixed = Cow::Borrowed(frame);
     let mut at = 0;
@@ -29,7 +30,7 @@ enum Surrogate {
     Low,
 }
 
-/// Which half of a pair is escaped there, if one is.
+/// The half of a surrogate pair that is escaped at this place, if any.
 fn surrogate(frame: &[u8], at: usize) -> Option<Surrogate> {
     let digits = frame.get(at..at + ESCAPE)?.strip_prefix(br"\u")?;
     let code = u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;

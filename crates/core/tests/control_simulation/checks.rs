@@ -1,4 +1,4 @@
-//! What has to be true of each output, and in the end.
+//! Invariants of each output, and of the final state.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::world::World;
 impl World {
     pub(crate) fn check(&mut self, output: &Output) {
         match output {
-            Output::Spawn { .. } => assert!(!self.ending, "{output:?} although everything ends"),
+            Output::Spawn(_) => assert!(!self.ending, "{output:?} although everything ends"),
             Output::Promote { worker, .. } => {
                 assert!(self.processes.get(worker).is_some_and(|it| it.standby), "{output:?}");
             }
@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    /// As long as nothing fails, a port at which a supervised worker has listened is never closed: those who come are
+    /// While nothing fails, a port on which a supervised worker has listened is never closed: clients are
     /// served, or wait for the next worker.
     fn check_that_nobody_is_refused(&self, output: &Output) {
         assert!(!self.gentle || self.ending, "{output:?}, and clients are refused");
@@ -80,11 +80,11 @@ impl World {
         }
     }
 
-    /// From now on all goes well, and everybody recovers.
+    /// From now on nothing fails, and the cluster recovers.
     pub(crate) fn calm_down(&mut self) {
         self.calm = true;
         self.exhausted = false;
-        // A successor waits that long for what only its predecessor serves.
+        // A successor waits this long for listeners that only its predecessor serves.
         self.let_time_pass(TAKEOVER + Duration::from_secs(4));
         if self.ending {
             return;
@@ -101,7 +101,7 @@ impl World {
             }
         }
         for (worker, process) in &self.processes {
-            // Those that a standby is to have with its slot come with that.
+            // A standby gets its outstanding replies when it is promoted.
             let waits = process.linked
                 && !process.lies
                 && !process.goes

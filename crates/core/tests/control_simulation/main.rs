@@ -1,10 +1,10 @@
-//! The control thread in a world where everything goes wrong: listeners and supervision together.
+//! Simulates the control thread with random failures: listeners and supervision together.
 //!
-//! Workers start, ask where to listen, listen, close, crash, hang up and drain; operators reload, scale and shut down;
-//! the app forks workers of its own and hears late of their ends; descriptors run out and come back. After each input
-//! the brain's own rules are checked, and each output is held against what the world knows. Then all is well again, and
-//! the cluster has to be, too. A failure names its seed:
-//! `RCLUSTER_SEED=<seed> cargo test --test control_simulation` plays that one again.
+//! Workers start, send listen requests, listen, close, crash, hang up and drain; operators reload, scale and
+//! shut down; the app forks workers of its own and learns late of their ends; descriptors run out and come
+//! back. After each input the invariants of the state machine are checked, and each output is compared with
+//! the simulated world. Then failures stop, and the cluster must recover. A failure names its seed:
+//! `RCLUSTER_SEED=<seed> cargo test --test control_simulation` replays it.
 
 mod checks;
 mod options;
@@ -79,7 +79,7 @@ impl World {
         self.give(Input::Supervise(input));
     }
 
-    /// Against the rules, or of somebody who is not there.
+    /// An input that violates the protocol, or is about a worker that does not exist.
     fn something_absurd_is_heard(&mut self, worker: WorkerId) {
         let linked = self.processes[&worker].linked;
         let listener = self.random.pick(&self.sockets.keys().copied().collect::<Vec<_>>());
@@ -133,7 +133,7 @@ fn listeners_and_workers_recover_together_and_end() {
         *tally.entry(what).or_default() += times;
     }
     println!("{tally:?}");
-    // A world in which nothing of interest happens proves nothing.
+    // A world in which nothing relevant happens proves nothing.
     let often = [
         "open",
         "join",

@@ -1,4 +1,4 @@
-//! What the operator may have chosen.
+//! Random options.
 
 use std::time::Duration;
 

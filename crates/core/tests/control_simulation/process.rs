@@ -1,4 +1,4 @@
-//! A process that is none: what it will do, and what has been done to it.
+//! A simulated process: what it will do, and what was done to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,16 +8,16 @@ use rcluster_core::ids::{ListenerId, Slot};
 
 use rcluster_core::random::Random;
 
-/// What a process does, in its own time.
+/// An action of a process, at a time of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Deed {
     /// Its link is up.
     Hello,
-    /// It asks where to listen on this port.
+    /// It sends a listen request for this port.
     Ask(u16),
-    /// Its server at this listener is up.
+    /// Its server on this listener is up.
     Listen(ListenerId),
-    /// It says that it is ready.
+    /// It reports that it is ready.
     Ready,
     Close(ListenerId),
     Leave,
@@ -28,31 +28,31 @@ pub(crate) enum Deed {
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(crate) struct Process {
-    /// None for one that the app has forked, or a standby.
+    /// `None` for a worker that the app has forked, and for a standby.
     pub(crate) slot: Option<Slot>,
     pub(crate) supervised: bool,
     /// It waits without connections.
     pub(crate) standby: bool,
-    /// What it does after its start.
+    /// Its actions after its start.
     pub(crate) plan: Vec<(Duration, Deed)>,
-    /// How long it takes to drain; None: for ever.
+    /// How long it takes to drain; `None`: it never ends.
     pub(crate) drain: Option<Duration>,
     pub(crate) obeys_term: bool,
     /// The exit code with which it ends by itself.
     pub(crate) code: i32,
-    /// It can read and write its control socket.
+    /// Whether it can read and write its control socket.
     pub(crate) linked: bool,
     pub(crate) withdrawn: bool,
-    /// It has been told to go, or has said that it goes.
+    /// It was told to leave, or has reported that it leaves.
     pub(crate) goes: bool,
     pub(crate) killed: bool,
-    /// The ports that it has asked for and not been answered.
+    /// The ports of its unanswered listen requests.
     pub(crate) asked: BTreeMap<u32, u16>,
-    /// What it has been given.
+    /// The listeners that it has been given.
     pub(crate) listeners: BTreeSet<ListenerId>,
-    /// Those of which it gets connections.
+    /// The listeners of which it gets connections.
     pub(crate) joined: BTreeSet<ListenerId>,
-    /// It has closed what it had not been given, so it may never get it.
+    /// It has closed a listener before the reply, so it may never get the listener.
     pub(crate) lies: bool,
 }
 

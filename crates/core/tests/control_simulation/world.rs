@@ -1,4 +1,4 @@
-//! The world around the control thread's brain: processes, sockets, descriptors and an app, without any of them.
+//! The simulated environment of the control thread: processes, sockets, descriptors and an app.
 
 mod links;
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rcluster_core::control::listeners::{ListenerSpec, Opened, Sharing};
-use rcluster_core::control::supervise::{self, ExitKind, KillSignal, Options};
+use rcluster_core::control::supervise::{self, ExitKind, KillSignal, Options, SpawnOrder};
 use rcluster_core::control::{Control, Input, Output};
 use rcluster_core::ids::{ListenerId, Request, Slot, Ticket, WorkerId};
 use rcluster_core::schedule::{Policy, Scheduling};
@@ -18,21 +18,21 @@ use rcluster_core::random::Random;
 
 pub(crate) type Tally = BTreeMap<&'static str, u64>;
 
-/// Where only standbys listen.
+/// The port on which only standbys listen.
 const STANDBY_PORT: u16 = 95;
 
-/// EMFILE.
+/// The negative error number of EMFILE.
 const NO_DESCRIPTORS: i32 = -24;
 
-/// What is going to happen.
+/// A future event.
 #[derive(Debug)]
 pub(crate) enum Due {
     Deed(WorkerId, Deed),
-    /// The app has been told of the end of a worker, and gets around to it.
+    /// The app has been told of the end of a worker, and handles it.
     ExitReported(WorkerId),
-    /// The dispatcher has passed on whoever waited.
+    /// The dispatcher has passed the waiting connections.
     LastCalled(WorkerId, Drain),
-    /// The stack of a worker has been captured, or not.
+    /// The stack of a worker has been captured, or could not be.
     Stack(WorkerId),
 }
 
@@ -44,9 +44,9 @@ pub(crate) struct World {
     pub(crate) now: Duration,
     pub(crate) ports: Vec<u16>,
     pub(crate) processes: BTreeMap<WorkerId, Process>,
-    /// The sockets that are open, and what for.
+    /// The open sockets with their specs.
     pub(crate) sockets: BTreeMap<ListenerId, ListenerSpec>,
-    /// Those of which somebody has taken connections.
+    /// The listeners of which a worker has got connections.
     ever_joined: BTreeSet<ListenerId>,
     agenda: BTreeMap<(Duration, u64), Due>,
     next: u64,
@@ -55,14 +55,14 @@ pub(crate) struct World {
     pub(crate) next_listener: u32,
     pub(crate) open: BTreeSet<Request>,
     next_request: u64,
-    /// No descriptor is to be had.
+    /// Descriptors have run out.
     pub(crate) exhausted: bool,
-    /// All goes well from now on.
+    /// Nothing fails from now on.
     pub(crate) calm: bool,
     pub(crate) gentle: bool,
     /// Nothing may be spawned any more.
     pub(crate) ending: bool,
-    /// The ends that the app has not been told of, and those that it has not got around to.
+    /// The ends that have not been reported to the app, and those that the app has not handled.
     exits: BTreeSet<WorkerId>,
     pub(crate) unsettled: BTreeSet<WorkerId>,
     pub(crate) tally: Tally,
@@ -106,7 +106,7 @@ impl World {
         *self.tally.entry(what).or_default() += 1;
     }
 
-    /// The brain hears something; what it says is done, in order, and answered.
+    /// Gives the state machine an input, carries out its outputs in order, and answers them.
     pub(crate) fn give(&mut self, input: Input) {
         let mut answers = VecDeque::from([input]);
         let mut outputs = Vec::new();
@@ -132,7 +132,7 @@ impl World {
     fn carry_out(&mut self, output: Output) -> Vec<Input> {
         self.check(&output);
         match output {
-            Output::Spawn { ticket, slot, .. } => return self.spawn(ticket, slot),
+            Output::Spawn(SpawnOrder { ticket, slot, .. }) => return self.spawn(ticket, slot),
             Output::Promote { worker, slot } => {
                 self.count("promote");
                 let process = self.processes.get_mut(&worker).unwrap();
@@ -185,7 +185,7 @@ impl World {
                 assert!(self.open.remove(&request), "{request:?} is answered, and was not open");
             }
             Output::StopPrimary { .. } => self.count("stop primary"),
-            Output::Agree(_) | Output::StopForwarding(_) | Output::TellBroken(..) => {}
+            Output::Agree(_) | Output::StopForwarding(_) | Output::TellBroken(..) | Output::Operator(_) => {}
         }
         Vec::new()
     }
@@ -256,7 +256,7 @@ impl World {
         self.agenda.insert((self.now + after, self.next), due);
     }
 
-    /// All that is due until then happens, in order.
+    /// Handles everything that is due until then, in order.
     pub(crate) fn let_time_pass(&mut self, how_long: Duration) {
         let until = self.now + how_long;
         let mut busy = 0;
@@ -291,7 +291,7 @@ impl World {
         }
     }
 
-    /// A process does something, if it is still there and able to.
+    /// A process does something, if it still exists and is able to.
     pub(crate) fn act(&mut self, worker: WorkerId, deed: Deed) {
         let Some(process) = self.processes.get_mut(&worker) else { return };
         if let Deed::Exit(exit) = deed {
@@ -339,11 +339,11 @@ impl World {
         process.asked.insert(seq, port);
         let frame =
             json!({ "act": "query", "seq": seq, "index": 0, "port": port, "addressType": 4, "data": null });
-        let frame = FromWorker::parse(frame.to_string().as_bytes()).expect("a query");
+        let frame = FromWorker::parse(frame.to_string().as_bytes()).expect("a listen request");
         self.give(Input::Said(worker, frame));
     }
 
-    /// Asks something of supervision that is answered.
+    /// Sends supervision a request that is answered.
     pub(crate) fn request(&mut self, input: impl FnOnce(Request) -> supervise::Input) {
         let request = Request(self.next_request);
         self.next_request += 1;

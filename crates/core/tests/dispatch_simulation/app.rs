@@ -1,4 +1,4 @@
-//! An app with a hook: it is asked where connections go, and answers late, wrongly, twice, or not at all.
+//! An app with a hook that answers late, wrongly, twice, or not at all.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,39 +12,39 @@ use crate::world::World;
 
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(3);
 
-/// The app, and the way to it and back.
+/// The app, and the messages in both directions.
 #[derive(Default)]
 pub(crate) struct App {
     pub(crate) hook: HookQueue<Conn>,
     pub(crate) blocked: bool,
-    /// By batch, how many questions it has not heard yet.
+    /// The batches that it has not received yet, with their numbers of connections.
     hears: VecDeque<(u32, usize)>,
     says: VecDeque<(u32, Vec<Answer>)>,
 }
 
 impl World {
-    /// A client of a listener with a hook has been accepted.
+    /// A client of a listener with a hook was accepted.
     pub(crate) fn wait_for_hook(&mut self, listener: ListenerId, conn: Conn) {
         let passed = self.app.hook.enter(listener, conn, self.now + TIMEOUT);
-        self.check_inquiry();
+        self.check_hook();
         if let Some(conn) = passed {
             self.count("unasked");
             self.feed(Input::Accepted { listener, conn });
         }
     }
 
-    /// The shell asks what there is to be asked.
+    /// The shell sends the next batch.
     pub(crate) fn ask(&mut self) -> bool {
         let Some(batch) = self.app.hook.next_batch() else { return false };
         assert!(!batch.conns.is_empty(), "a batch of nothing");
         assert!(batch.conns.iter().all(|(listener, conn)| *listener == conn.listener));
         self.app.hears.push_back((batch.number, batch.conns.len()));
         assert!(self.app.hears.len() <= 1, "one is asked while another is out");
-        self.check_inquiry();
+        self.check_hook();
         true
     }
 
-    /// The app answers, whatever comes to its mind.
+    /// The app answers at random.
     pub(crate) fn answer(&mut self) -> bool {
         if self.app.blocked {
             return false;
@@ -63,7 +63,7 @@ impl World {
         match self.random.below(8) {
             0 => Answer::Anybody,
             1 => Answer::Refused,
-            // Dead ones, and those who never were.
+            // Dead workers, and workers that never existed.
             2 => Answer::Worker(WorkerId(u32::try_from(self.random.below(40)).unwrap())),
             _ => match self.random.pick(&self.workers.keys().copied().collect::<Vec<_>>()) {
                 Some(worker) => Answer::Worker(worker),
@@ -72,11 +72,11 @@ impl World {
         }
     }
 
-    /// The shell hears an answer.
+    /// The shell receives an answer.
     pub(crate) fn hear_app(&mut self) -> bool {
         let Some((batch, answers)) = self.app.says.pop_front() else { return false };
         let decided = self.app.hook.answered(batch, answers);
-        self.check_inquiry();
+        self.check_hook();
         self.count(if decided.is_empty() { "no news" } else { "answered" });
         for (listener, mut conn, chosen) in decided {
             conn.chosen = chosen;
@@ -85,23 +85,23 @@ impl World {
         true
     }
 
-    /// The shell looks at the clock.
+    /// The shell checks the timers.
     pub(crate) fn wait_no_longer(&mut self) {
         let released = self.app.hook.overdue(self.now);
-        self.check_inquiry();
+        self.check_hook();
         for (listener, conn) in released {
             self.count("late");
             self.feed(Input::Accepted { listener, conn });
         }
     }
 
-    /// When anything has to be done.
+    /// When the next timer is due.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let deadlines = [self.dispatch.next_deadline(), self.app.hook.next_deadline()];
         deadlines.into_iter().flatten().min()
     }
 
-    fn check_inquiry(&self) {
+    fn check_hook(&self) {
         self.app.hook.check_invariants().unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! What has to be true in the end, and on the way there.
+//! Invariants on the way and of the final state.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::worker::{Life, Worker};
 use crate::world::{CONFIG, World};
 
 impl World {
-    /// Every connection there ever was is in exactly one place.
+    /// Every connection is in exactly one place.
     pub(crate) fn check_conservation(&self) {
-        let waiting: usize = self.waiting.values().sum();
+        let waiting = self.books.total_waiting();
         assert_eq!(waiting, self.dispatch.waiting(), "the brain has lost or found connections");
         let held: usize = self.workers.values().map(Worker::holds).sum();
         assert_eq!(
@@ -21,19 +21,19 @@ impl World {
         );
     }
 
-    /// Those who are handed over, returned or taken back are no new clients.
+    /// The clients of handed-over, returned and reclaimed connections are not new.
     pub(crate) fn check_counts(&self) {
         for stats in self.dispatch.stats(&self.counters).listeners {
-            let clients = self.clients.get(&stats.listener).copied().unwrap_or(0);
+            let clients = self.books.clients(stats.listener);
             assert_eq!(stats.counts.accepted, clients, "clients of {}", stats.listener);
             assert!(stats.counts.queued <= clients, "clients of {} that had to wait", stats.listener);
         }
     }
 
-    /// Everybody who can do something does it, until nobody can. No time passes.
+    /// Runs everything that can make progress, until nothing can. No time passes.
     fn let_run(&mut self) {
         for _ in 0..10_000 {
-            let mut busy = self.hear_supervisor() | self.flush();
+            let mut busy = self.hear_control() | self.flush();
             busy |= self.ask() | self.answer() | self.hear_app();
             for worker in self.workers.keys().copied().collect::<Vec<_>>() {
                 busy |= self.hear_worker(worker) | self.serve(worker) | self.receive(worker);
@@ -48,7 +48,7 @@ impl World {
         panic!("it never comes to rest");
     }
 
-    /// Lets time pass in which nothing new happens, but nobody waits for nothing either.
+    /// Lets time pass without new events, so that all timers expire.
     fn let_time_pass(&mut self, how_long: Duration) {
         let until = self.now + how_long;
         self.let_run();
@@ -63,31 +63,26 @@ impl World {
         panic!("too much happens in too little time");
     }
 
-    /// Nobody waits, in a queue or in the channel of a blocked worker, while a member is there to serve.
+    /// No connection waits, in a queue or in the channel of a blocked worker, while a member could serve it.
     pub(crate) fn check_nobody_starves(&mut self) {
         self.let_time_pass(4 * CONFIG.blocked_after + 2 * CONFIG.retry_after);
         let helpers: Vec<(WorkerId, ListenerId)> = self
-            .members
-            .keys()
-            .copied()
+            .books
+            .members()
             .filter(|(worker, listener)| self.workers[worker].is_at_work(*listener))
             .collect();
         for (helper, listener) in helpers {
             *self.tally.entry("helper").or_default() += 1;
-            assert_eq!(
-                self.waiting.get(&listener).copied().unwrap_or(0),
-                0,
-                "{helper} is idle, {listener} has a queue"
-            );
-            assert_eq!(self.listeners[&listener].backlog, 0, "{helper} is idle, {listener} is paused");
+            assert_eq!(self.books.waiting(listener), 0, "{helper} is idle, {listener} has a queue");
+            assert_eq!(self.listeners[&listener].backlog(), 0, "{helper} is idle, {listener} is paused");
             for (id, it) in self.workers.iter().filter(|(_, it)| it.honest) {
-                let hostage = it.unreceived().any(|(other, _)| *other == listener);
-                assert!(!hostage, "{helper} is idle, {id} does not get round to {listener}");
+                let is_held = it.unreceived().any(|(other, _)| *other == listener);
+                assert!(!is_held, "{helper} is idle, {id} does not get round to {listener}");
             }
         }
     }
 
-    /// All is well again, and everybody is served. Then all listeners close, and nothing is left.
+    /// Failures stop, and all clients are served. Then all listeners close, and nothing is left.
     pub(crate) fn finish(&mut self) {
         self.app.blocked = false;
         for worker in self.workers.keys().copied().collect::<Vec<_>>() {

@@ -1,11 +1,12 @@
-//! The dispatcher's brain in a world where everything goes wrong, thousands of times over.
+//! Simulates the dispatcher with random failures, thousands of times.
 //!
-//! Workers block, die, leave, join, refuse and lie, in an order that a seed decides. A failure names its
-//! seed: `RCLUSTER_SEED=<seed> cargo test --test dispatch_simulation` plays that one again.
+//! Workers block, die, leave, join, refuse and lie, in an order that the seed determines. A failure names its
+//! seed: `RCLUSTER_SEED=<seed> cargo test --test dispatch_simulation` replays it.
 
 mod app;
 mod books;
 mod checks;
+mod listener;
 mod nonsense;
 mod worker;
 mod world;
@@ -22,7 +23,7 @@ use rcluster_testing::Seed;
 use worker::Life;
 use world::{Tally, World};
 
-/// A few seconds' worth.
+/// As many as run in a few seconds.
 const SEEDS: u64 = if cfg!(debug_assertions) { 500 } else { 5_000 };
 const STEPS: usize = 400;
 
@@ -52,7 +53,7 @@ fn run(seed: u64) -> Tally {
     world.tally
 }
 
-/// One thing happens.
+/// One random event.
 fn step(world: &mut World) {
     let alive = world.workers.iter().filter(|(_, it)| it.life != Life::Dead).map(|(id, _)| *id);
     let worker = world.random.pick(&alive.collect::<Vec<_>>());
@@ -61,7 +62,7 @@ fn step(world: &mut World) {
     match (action, worker, listener) {
         (0..15, _, Some(listener)) => {
             let clients = 1 + world.random.below(6);
-            world.listeners.get_mut(&listener).unwrap().backlog += clients;
+            world.listeners.get_mut(&listener).unwrap().connect(clients);
         }
         (15..35, _, Some(listener)) => while world.accept(listener) && !world.random.one_in(8) {},
         (35..50, Some(worker), _) => {
@@ -71,7 +72,7 @@ fn step(world: &mut World) {
             world.hear_worker(worker);
         }
         (60..66, ..) => {
-            world.hear_supervisor();
+            world.hear_control();
         }
         (66, ..) => world.app.blocked = !world.app.blocked,
         (67, ..) => {
@@ -125,7 +126,7 @@ fn whatever_happens_nothing_is_lost_and_nobody_starves() {
         }
     }
     println!("{tally:?}");
-    // A world in which nothing of interest happens proves nothing.
+    // A world in which nothing relevant happens proves nothing.
     for what in [
         "send",
         "close",
@@ -144,8 +145,8 @@ fn whatever_happens_nothing_is_lost_and_nobody_starves() {
         "to another",
         "handed over",
         "asked again",
-        "stand in",
-        "stand down",
+        "accept on behalf",
+        "accept no longer on behalf",
     ] {
         assert!(tally.get(what).is_some_and(|times| *times >= SEEDS), "hardly ever: {what}");
     }
@@ -166,7 +167,7 @@ impl Board for Prompt {
     }
 }
 
-/// A connection of a client of its own.
+/// A connection with a client of its own.
 #[derive(Debug)]
 struct Numbered(u32);
 
@@ -219,7 +220,7 @@ fn under_a_steady_load_every_worker_gets_exactly_its_share() {
     }
 }
 
-/// Prints what a decision costs: `cargo test --release --test dispatch_simulation -- --ignored --nocapture`.
+/// Prints the cost of a decision: `cargo test --release --test dispatch_simulation -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement, to be read and not to be passed"]
 fn nanoseconds_per_connection() {
@@ -239,7 +240,7 @@ fn nanoseconds_per_connection() {
                 for _ in 0..SLICE {
                     now += Duration::from_micros(5);
                     conn = conn.wrapping_add(1);
-                    // The listeners in no order that a branch predictor could learn.
+                    // The order of the listeners is unpredictable for the branch predictor.
                     let listener = ListenerId((conn.wrapping_mul(2_654_435_761) >> 8) % listeners);
                     dispatch.handle(
                         now,
@@ -256,7 +257,7 @@ fn nanoseconds_per_connection() {
                 start.elapsed()
             })
             .collect();
-        // The median, because on a busy machine the mean says more about the neighbours.
+        // The median, because on a busy machine the mean depends on other processes.
         slices.sort_unstable();
         let each = slices[SLICES / 2].as_secs_f64() * 1e9 / f64::from(SLICE);
         println!("{policy:?}, {workers:>2} workers, {listeners:>2} listeners: {each:.1} ns");

@@ -1,10 +1,10 @@
-//! What a dishonest worker may name.
+//! Random values in messages of a dishonest worker.
 
 use rcluster_core::dispatch::Refusal;
 use rcluster_core::ids::ListenerId;
 use rcluster_core::random::Random;
 
-/// One that may exist, one that has existed, or one that never will.
+/// A listener that may exist, has existed, or never will.
 pub(crate) fn any_listener(random: &mut Random) -> ListenerId {
     ListenerId(random.number(0, 15))
 }

@@ -1,4 +1,4 @@
-//! A worker, and the channel that leads to it.
+//! A simulated worker, and its channel.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,16 +8,16 @@ use rcluster_core::ids::{ListenerId, WorkerId};
 use crate::nonsense::{any_listener, any_refusal};
 use rcluster_core::random::Random;
 
-/// A connection. It cannot be copied, so it cannot be in two places; it could only get lost.
+/// A connection. It cannot be copied, so it cannot be in two places; it could only be lost.
 #[derive(Debug)]
 pub(crate) struct Conn {
-    /// Where it was accepted, or where a worker that lies says it was.
+    /// The listener that accepted it, or that a dishonest worker names.
     pub(crate) listener: ListenerId,
-    /// Who it is from; 0 has nothing to be recognised by.
+    /// Its client; 0 has no key.
     pub(crate) client: u8,
-    /// For whom it is, if the app has said so.
+    /// The worker that the app has chosen, if any.
     pub(crate) chosen: Option<WorkerId>,
-    /// Has been through the hands of a worker that lies.
+    /// A dishonest worker has had it.
     pub(crate) tainted: bool,
     /// A worker has handed it over.
     pub(crate) kept: bool,
@@ -47,10 +47,10 @@ pub(crate) struct Worker {
     pub(crate) blocked: bool,
     pub(crate) life: Life,
     pub(crate) channel: VecDeque<Packet>,
-    /// What the shell is about to send in one packet.
+    /// The connections that the shell is about to send in one packet.
     pub(crate) batch: Vec<(ListenerId, Conn)>,
     pub(crate) wake_wanted: bool,
-    /// What it has said and the shell has not heard yet.
+    /// Its messages that the shell has not received yet.
     pub(crate) says: VecDeque<Input<Conn>>,
     /// Received in this turn of its loop and not counted yet.
     hands: Option<Vec<(ListenerId, Conn)>>,
@@ -77,7 +77,7 @@ impl Worker {
 
     pub(crate) fn listen(&mut self, listener: ListenerId, max_connections: Option<usize>) {
         self.servers.insert(listener, Server { max_connections, told_full: false });
-        // An earlier server of it may have been full, and the word of that may still be on its way.
+        // An earlier server of it may have been full, and the report may still be under way.
         self.says.push_back(Input::Room { worker: self.id, listener });
     }
 
@@ -86,7 +86,7 @@ impl Worker {
         self.servers.remove(&listener).is_some()
     }
 
-    /// Answers how many connections die with it. What it has not received is the shell's to save.
+    /// Returns the number of connections that end with it. The shell reclaims those that it has not received.
     pub(crate) fn kill(&mut self) -> usize {
         self.life = Life::Dead;
         self.serving.drain(..).count() + self.hands.take().map_or(0, |hands| hands.len())
@@ -111,14 +111,14 @@ impl Worker {
         packets.flatten().chain(&self.batch)
     }
 
-    /// Connections it has, wherever.
+    /// The number of its connections, in any place.
     pub(crate) fn holds(&self) -> usize {
         let returned = self.says.iter().filter(|said| matches!(said, Input::Returned { .. })).count();
         self.unreceived().count() + self.hands.as_ref().map_or(0, Vec::len) + self.serving.len() + returned
     }
 
-    /// The shell takes everything that has not been received.
-    pub(crate) fn take_back(&mut self) -> Vec<(ListenerId, Conn)> {
+    /// The shell reclaims everything that was not received.
+    pub(crate) fn reclaim(&mut self) -> Vec<(ListenerId, Conn)> {
         let packets = self.channel.drain(..).filter_map(|packet| match packet {
             Packet::Conns(conns) => Some(conns),
             Packet::Probe => None,
@@ -126,7 +126,7 @@ impl Worker {
         packets.flatten().chain(self.batch.drain(..)).collect()
     }
 
-    /// The first half of a turn of its loop: it takes packets from its channel. Only these make it turn.
+    /// The first half of a turn of its loop: it takes packets from its channel. Only packets make it turn.
     pub(crate) fn receive(&mut self, random: &mut Random) -> bool {
         if self.life == Life::Dead || self.blocked || self.hands.is_some() || self.channel.is_empty() {
             return false;
@@ -141,7 +141,8 @@ impl Worker {
         true
     }
 
-    /// The second half: it counts them, says that it turned if it is asked to, and looks at what it has got.
+    /// The second half: it counts the connections, reports the turn if requested, and serves or returns the
+    /// connections.
     pub(crate) fn serve(&mut self, counter: &mut u64, random: &mut Random) -> bool {
         if self.blocked {
             return false;
@@ -164,7 +165,7 @@ impl Worker {
                 let elsewhere = any_listener(random);
                 let why = any_refusal(random);
                 conn.listener = elsewhere;
-                // The shell takes the worker's word for it.
+                // The shell does not check what the worker reports.
                 conn.kept |= why == Refusal::HandedOver;
                 self.refuse(elsewhere, conn, why);
             } else if !self.honest {
@@ -211,7 +212,7 @@ impl Worker {
         true
     }
 
-    /// Says or does something that has no reason. Answers how many connections it made up.
+    /// It violates the protocol. Returns the number of connections that it invented.
     pub(crate) fn lie(&mut self, counter: &mut u64, random: &mut Random) -> usize {
         let listener = any_listener(random);
         match random.below(5) {

@@ -1,35 +1,29 @@
-//! The world around the dispatcher's brain: kernel, shell and workers, without any of them.
+//! The simulated environment of the dispatcher: kernel, shell and workers.
 //!
-//! A channel is a queue of packets that either its worker or the shell takes from. What a worker says in
-//! its channel and what the supervisor says about it arrive independently of each other, each in order.
+//! A channel is a queue of packets, from which its worker or the shell takes. Messages of a worker on its
+//! channel and messages of the control thread about the worker arrive independently of each other, each in
+//! order.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rcluster_core::dispatch::{Board, Config, Connection, Dispatch, Input, Output, Time};
 use rcluster_core::ids::{ListenerId, Slot, WorkerId};
-use rcluster_core::schedule::{Action, Home, Key, Overload, Plan, Policy};
+use rcluster_core::schedule::{Home, Key, Policy};
 
 use crate::app::{App, TIMEOUT};
+use crate::books::Books;
+use crate::listener::{Listener, QUEUE_LIMIT, random_plan};
 use crate::worker::{Conn, Life, Packet, Worker};
 use rcluster_core::random::Random;
 
-/// Small limits, so that all of them are met all the time.
+/// Small limits, so that all of them are reached often.
 pub(crate) const CONFIG: Config =
     Config { window: 6, blocked_after: Duration::from_millis(5), retry_after: Duration::from_millis(20) };
-const QUEUE_LIMIT: usize = 8;
-const PATIENCE: Duration = Duration::from_millis(8);
-const QUEUE_DEADLINE: Duration = Duration::from_millis(7);
 const CHANNEL_PACKETS: usize = 3;
 const BATCH: usize = 2;
 
-pub(crate) struct Listener {
-    pub(crate) backlog: usize,
-    paused: bool,
-    plan: Plan,
-}
-
-/// What the workers have counted.
+/// The counters of the workers.
 #[derive(Default)]
 pub(crate) struct Counters(BTreeMap<WorkerId, u64>);
 
@@ -37,7 +31,7 @@ impl Board for Counters {
     fn received(&self, worker: WorkerId) -> u64 {
         self.0.get(&worker).copied().unwrap_or(0)
     }
-    // Neither decides more than whom a connection goes to, and any number may stand there.
+    // These two only affect the choice of a worker, so any number will do.
     fn open(&self, worker: WorkerId) -> u32 {
         u32::try_from(self.received(worker) % 7).unwrap()
     }
@@ -57,7 +51,7 @@ impl Connection for Conn {
     }
 }
 
-/// How often what has happened, to see that the simulation gets everywhere.
+/// How often each event has occurred, to verify the coverage of the simulation.
 pub(crate) type Tally = BTreeMap<&'static str, u64>;
 
 pub(crate) struct World {
@@ -68,23 +62,14 @@ pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) listeners: BTreeMap<ListenerId, Listener>,
-    /// What the supervisor has said and the shell has not heard yet.
+    /// The messages of the control thread that the shell has not received yet.
     pub(crate) commands: VecDeque<Input<Conn>>,
     pub(crate) counters: Counters,
-    /// The memberships and refusals the brain has been told of.
-    pub(crate) members: BTreeMap<(WorkerId, ListenerId), bool>,
-    pub(crate) told_leaving: BTreeSet<WorkerId>,
-    /// For whom the shell accepts, where workers do it by themselves.
-    pub(crate) on_behalf: BTreeSet<(WorkerId, ListenerId)>,
-    /// Connections the brain has not given out, by listener.
-    pub(crate) waiting: BTreeMap<ListenerId, usize>,
-    /// Those among them that a worker has handed over.
-    pub(crate) kept_waiting: BTreeMap<ListenerId, usize>,
-    /// Connections that have been accepted or made up.
+    /// What the dispatcher has been told.
+    pub(crate) books: Books,
+    /// The number of connections that were accepted or invented.
     pub(crate) made: usize,
-    /// Clients of which the brain has been told, by listener.
-    pub(crate) clients: BTreeMap<ListenerId, u64>,
-    /// Connections that have ended.
+    /// The number of connections that have ended.
     pub(crate) closed: usize,
     ids: u32,
 }
@@ -101,20 +86,15 @@ impl World {
             listeners: BTreeMap::new(),
             commands: VecDeque::new(),
             counters: Counters::default(),
-            members: BTreeMap::new(),
-            told_leaving: BTreeSet::new(),
-            on_behalf: BTreeSet::new(),
-            waiting: BTreeMap::new(),
-            kept_waiting: BTreeMap::new(),
+            books: Books::default(),
             made: 0,
-            clients: BTreeMap::new(),
             closed: 0,
             ids: 0,
         }
     }
 
     /// # Panics
-    /// When there is no such worker: the brain must not speak of one after its end.
+    /// If there is no such worker: the dispatcher must not name a worker after its end.
     fn worker(&mut self, worker: WorkerId) -> &mut Worker {
         self.workers.get_mut(&worker).unwrap()
     }
@@ -123,7 +103,7 @@ impl World {
         *self.tally.entry(what).or_default() += 1;
     }
 
-    // What workers and the supervisor do.
+    // Actions of workers and of the control thread.
 
     pub(crate) fn spawn(&mut self, honest: bool) {
         self.ids += 1;
@@ -136,30 +116,9 @@ impl World {
     pub(crate) fn open_listener(&mut self) {
         self.ids += 1;
         let listener = ListenerId(self.ids);
-        let plan = self.random_plan();
-        self.listeners.insert(listener, Listener { backlog: 0, paused: true, plan: plan.clone() });
+        let plan = random_plan(&mut self.random);
+        self.listeners.insert(listener, Listener::new(plan.clone()));
         self.commands.push_back(Input::ListenerAdded { listener, plan });
-    }
-
-    fn random_plan(&mut self) -> Plan {
-        let policies = [
-            Policy::RoundRobin,
-            Policy::LeastConnections,
-            Policy::LeastLoaded,
-            Policy::Sticky,
-            Policy::Hook,
-            Policy::Hook,
-            Policy::Kernel,
-        ];
-        let policy = self.random.pick(&policies).unwrap();
-        let sheds = self.random.one_in(3);
-        let overload = Overload {
-            queue: if sheds { self.random.below(QUEUE_LIMIT) } else { QUEUE_LIMIT },
-            deadline: (sheds && self.random.one_in(2)).then_some(QUEUE_DEADLINE),
-            action: if sheds { Action::Reset } else { Action::Wait },
-        };
-        let slow_start = if self.random.one_in(2) { Duration::ZERO } else { Duration::from_millis(20) };
-        Plan { policy, slow_start, patience: PATIENCE, overload, ..Plan::default() }
     }
 
     pub(crate) fn listen(&mut self, worker: WorkerId, listener: ListenerId) {
@@ -179,24 +138,24 @@ impl World {
         self.commands.push_back(Input::WorkerLeaving { worker });
     }
 
-    /// What it has received dies with it; the rest is the shell's to save.
+    /// The connections that it has received end with it; the shell reclaims the others.
     pub(crate) fn kill(&mut self, worker: WorkerId) {
         self.closed += self.worker(worker).kill();
         self.commands.push_back(Input::WorkerExited { worker, conns: Vec::new() });
     }
 
-    /// The first half of a turn of a worker's loop; see there.
+    /// The first half of a turn of a worker's loop: see `Worker::receive`.
     pub(crate) fn receive(&mut self, worker: WorkerId) -> bool {
         self.workers.get_mut(&worker).unwrap().receive(&mut self.random)
     }
 
-    /// The second half.
+    /// The second half: see `Worker::serve`.
     pub(crate) fn serve(&mut self, worker: WorkerId) -> bool {
         let counter = self.counters.0.entry(worker).or_default();
         self.workers.get_mut(&worker).unwrap().serve(counter, &mut self.random)
     }
 
-    /// Clients wait at the socket of the worker's slot. Whether it is blocked or slow, nobody can tell.
+    /// Clients wait on the socket of the worker's slot. The worker may be blocked or slow.
     pub(crate) fn unattended(&mut self, worker: WorkerId) {
         self.commands.push_back(Input::Unattended { worker });
     }
@@ -208,29 +167,27 @@ impl World {
         finished
     }
 
-    /// Anything but the truth.
+    /// The worker violates the protocol.
     pub(crate) fn lie(&mut self, worker: WorkerId) {
         let counter = self.counters.0.entry(worker).or_default();
         self.made += self.workers.get_mut(&worker).unwrap().lie(counter, &mut self.random);
     }
 
-    // What the shell does.
+    // Actions of the shell.
 
     pub(crate) fn accept(&mut self, listener: ListenerId) -> bool {
         let Some(it) = self.listeners.get_mut(&listener) else {
             return false;
         };
-        if it.paused || it.backlog == 0 {
+        if !it.accept() {
             return false;
         }
-        it.backlog -= 1;
-        let kept = self.kept_waiting.get(&listener).copied().unwrap_or(0);
-        let waiting = self.waiting.get(&listener).map_or(0, |waiting| waiting - kept);
-        let limit = if it.plan.overload.sheds() { usize::MAX } else { QUEUE_LIMIT };
+        let waiting = self.books.new_waiting(listener);
+        let limit = if it.plan().overload.sheds() { usize::MAX } else { QUEUE_LIMIT };
         assert!(waiting < limit, "{listener} accepts with {waiting} waiting");
         self.made += 1;
         let client = u8::try_from(self.random.below(12)).unwrap();
-        let hooked = it.plan.policy == Policy::Hook;
+        let hooked = it.plan().policy == Policy::Hook;
         let conn = Conn { listener, client, chosen: None, tainted: false, kept: false };
         if hooked {
             self.wait_for_hook(listener, conn);
@@ -245,13 +202,13 @@ impl World {
         said.map(|said| self.feed(said)).is_some()
     }
 
-    pub(crate) fn hear_supervisor(&mut self) -> bool {
+    pub(crate) fn hear_control(&mut self) -> bool {
         let Some(command) = self.commands.pop_front() else {
             return false;
         };
         if let Input::WorkerExited { worker, .. } = command {
             while self.hear_worker(worker) {}
-            let conns = self.worker(worker).take_back();
+            let conns = self.worker(worker).reclaim();
             self.feed(Input::WorkerExited { worker, conns });
             self.workers.remove(&worker);
             return true;
@@ -263,7 +220,7 @@ impl World {
         true
     }
 
-    /// A worker that drains hands a connection over.
+    /// A draining worker hands a connection over.
     pub(crate) fn hand_over(&mut self, worker: WorkerId) -> bool {
         let handed_over = self.workers.get_mut(&worker).unwrap().hand_over(&mut self.random);
         if handed_over {
@@ -272,7 +229,7 @@ impl World {
         handed_over
     }
 
-    /// Time passes; the shell looks at the clock when the brain has asked for it, or somewhat later.
+    /// Time passes; the shell checks the timers when they are due, or a little later.
     pub(crate) fn wait(&mut self, how_long: Duration) {
         let until = self.now + how_long;
         for _ in 0..200 {
@@ -311,18 +268,18 @@ impl World {
         None
     }
 
-    /// Gives the brain an input, carries out what it says, and so on with what comes of that.
+    /// Gives the dispatcher an input, carries out the outputs, and repeats this with the inputs that result.
     pub(crate) fn feed(&mut self, input: Input<Conn>) {
         let mut inputs = VecDeque::from([input]);
         let mut out = Vec::new();
         for _ in 0..1_000 {
             let Some(input) = inputs.pop_front() else { return };
-            self.note_input(&input);
+            self.books.on_input(&input, |listener| self.listeners.contains_key(&listener));
             self.dispatch.handle(self.now, input, &self.counters, &mut out);
             self.dispatch.check_invariants(self.now).unwrap();
             let mut recheck = false;
             for output in out.drain(..) {
-                // The others do not wait while the shell works.
+                // Workers run concurrently with the shell.
                 if self.random.one_in(4)
                     && let Some(worker) = self.random.pick(&self.workers.keys().copied().collect::<Vec<_>>())
                 {
@@ -346,7 +303,7 @@ impl World {
             }
             Output::Close { conn } => {
                 self.count("close");
-                self.note_output(conn.listener, &conn);
+                self.books.on_output(conn.listener, &conn);
                 let open = self.listeners.contains_key(&conn.listener);
                 assert!(!open || conn.tainted, "a client of {} is turned away", conn.listener);
                 self.closed += 1;
@@ -354,9 +311,9 @@ impl World {
             }
             Output::Ask { listener, conn } => {
                 self.count("asked again");
-                self.note_output(listener, &conn);
+                self.books.on_output(listener, &conn);
                 assert!(conn.kept, "a new client of {listener} is asked about twice");
-                // The app says something, or does not, as with any other.
+                // The app answers, or does not, as with any other connection.
                 self.app.hook.enter(listener, conn, self.now + TIMEOUT).map(|conn| {
                     self.count("unasked");
                     Input::Accepted { listener, conn }
@@ -365,16 +322,16 @@ impl World {
             Output::Shed { listener, conn } => {
                 self.count("shed");
                 assert!(!conn.kept, "{listener} sheds what was handed over");
-                self.note_output(listener, &conn);
+                self.books.on_output(listener, &conn);
                 assert!(conn.tainted || conn.listener == listener);
-                assert!(self.listeners[&listener].plan.overload.sheds(), "{listener} turns clients away");
+                assert!(self.listeners[&listener].plan().overload.sheds(), "{listener} turns clients away");
                 self.closed += 1;
                 None
             }
             Output::Pause { listener } => self.set_paused(listener, true),
             Output::Resume { listener } => self.set_paused(listener, false),
             Output::Reclaim { worker } => {
-                let conns = self.worker(worker).take_back();
+                let conns = self.worker(worker).reclaim();
                 self.count(if conns.is_empty() { "reclaimed nothing" } else { "reclaimed" });
                 Some(Input::Reclaimed { worker, conns })
             }
@@ -384,21 +341,14 @@ impl World {
                 None
             }
             Output::AcceptOnBehalf { worker, listener } => {
-                self.count("stand in");
-                assert!(
-                    self.members.contains_key(&(worker, listener)),
-                    "{worker} is no member of {listener}"
-                );
-                assert_eq!(self.listeners[&listener].plan.policy, Policy::Kernel);
-                assert!(self.on_behalf.insert((worker, listener)), "{worker} is accepted for twice");
+                self.count("accept on behalf");
+                assert_eq!(self.listeners[&listener].plan().policy, Policy::Kernel);
+                self.books.accept_on_behalf(worker, listener);
                 None
             }
             Output::StopAcceptingOnBehalf { worker, listener } => {
-                self.count("stand down");
-                assert!(
-                    self.on_behalf.remove(&(worker, listener)),
-                    "{worker} was not accepted for at {listener}"
-                );
+                self.count("accept no longer on behalf");
+                self.books.stop_accepting_on_behalf(worker, listener);
                 None
             }
             Output::Probe { worker } => {
@@ -414,16 +364,16 @@ impl World {
 
     fn send(&mut self, worker: WorkerId, listener: ListenerId, conn: Conn) -> Option<Input<Conn>> {
         assert_eq!(listener, conn.listener);
-        self.note_output(listener, &conn);
+        self.books.on_output(listener, &conn);
         if let Some(chosen) = conn.chosen {
             self.count(if chosen == worker { "to the chosen" } else { "to another" });
         }
-        let full = self.members.get(&(worker, listener)).copied();
+        let full = self.books.is_full(worker, listener);
         let it = self.worker(worker);
         assert!(full.is_some(), "{worker} is no member of {listener}");
         assert!(full == Some(false) || !it.honest, "{worker} is full at {listener}");
         it.batch.push((listener, conn));
-        // What it has received without having counted it may be on top for a moment.
+        // Connections received and not counted yet may exceed the limit for a moment.
         let limit = if it.honest { 2 * CONFIG.window as usize } else { usize::MAX };
         assert!(it.unreceived().count() <= limit, "{worker} has got more than it can take");
         if it.batch.len() < BATCH { None } else { self.flush_worker(worker) }
@@ -431,8 +381,8 @@ impl World {
 
     fn set_paused(&mut self, listener: ListenerId, paused: bool) -> Option<Input<Conn>> {
         self.count(if paused { "pause" } else { "resume" });
-        let before = std::mem::replace(&mut self.listeners.get_mut(&listener).unwrap().paused, paused);
-        assert_ne!(before, paused, "{listener} is told the same twice");
+        let changed = self.listeners.get_mut(&listener).unwrap().set_paused(paused);
+        assert!(changed, "{listener} is told the same twice");
         None
     }
 }

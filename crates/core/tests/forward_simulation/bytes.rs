@@ -1,4 +1,4 @@
-//! Relays between two sockets that have little room, as a kernel would have them: news comes by edges.
+//! Relays between two simulated sockets with small buffers and edge-triggered readiness.
 
 use std::cell::Cell;
 
@@ -6,27 +6,28 @@ use rcluster_core::forward::relay::{Moved, Relay, Side, Step};
 
 use super::{Random, play};
 
-/// What one read takes at the most.
+/// The largest read.
 const BUFFER: usize = 8;
-/// How much a socket has room for.
+/// The buffer size of a socket.
 const ROOM: usize = 12;
 
-/// One direction: what the source has sent, what of it can be read, what the sink has not read yet.
+/// One direction: the bytes sent by the source, those that can be read, and those that the sink has not read
+/// yet.
 #[derive(Debug, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "a kernel's flags")]
 struct Wire {
     sent: usize,
     unread: usize,
-    /// The source has said its last, or has reset the connection.
+    /// The source has ended, or has reset the connection.
     ended: bool,
     reset: bool,
     /// Written to the sink, and not yet read there.
     queued: usize,
     delivered: usize,
     told_end: bool,
-    /// The shell was refused room, so there will be news of it.
+    /// A write of the shell found no room, so an event will report room.
     wants_room: bool,
-    /// The sink takes nothing any more.
+    /// The sink accepts nothing any more.
     closed: bool,
 }
 
@@ -48,7 +49,7 @@ impl World {
         }
     }
 
-    /// Something happens at one of the ends.
+    /// A random event at one of the ends.
     fn happen(&mut self, resets: bool) {
         let side = SIDES[self.random.below(2)];
         let (action, amount) = (self.random.below(20), 1 + self.random.below(20));
@@ -92,7 +93,7 @@ impl World {
         written
     }
 
-    /// What the shell does. Returns the last step, after which there is nothing to do.
+    /// Runs the shell. Returns the last step, after which there is nothing to do.
     fn pump(&mut self) -> Step {
         for _ in 0..10_000 {
             self.relay.check_invariants();
@@ -148,7 +149,8 @@ impl World {
         self.relay.moved(from, Moved { taken, passed, drained });
     }
 
-    /// A client may be given to another worker only if this one has none of its bytes, and if it has been told nothing.
+    /// A client may be moved to another worker only if this one has none of its bytes, and if the client has
+    /// received nothing.
     fn check_retry(&self) {
         let worker_has = self.up.queued + self.up.delivered + self.relay.held(Side::Client);
         let client_has = self.down.queued + self.down.delivered + self.relay.held(Side::Worker);
@@ -157,7 +159,7 @@ impl World {
         }
     }
 
-    /// With nothing to do, nothing can be done.
+    /// When the relay waits, there is nothing that it could do.
     fn check_rest(&self) {
         for (from, wire) in [(Side::Client, &self.up), (Side::Worker, &self.down)] {
             let held = self.relay.held(from);
@@ -192,7 +194,7 @@ fn every_byte_arrives_and_each_end_behind_its_bytes() {
                 step => panic!("{step:?} out of nothing"),
             }
         }
-        // All say their last, and read.
+        // Both sides end, and read.
         for _ in 0..1_000 {
             for side in SIDES {
                 if !world.wire(side).ended {
@@ -231,7 +233,7 @@ fn a_reset_ends_it_whatever_else_is_under_way() {
             }
         }
         if last == Step::Wait && (world.up.reset || world.down.reset) {
-            // Only a sink that does not read can keep it.
+            // Only a sink that does not read can hold up the relay.
             for side in SIDES {
                 let wire = world.wire(side);
                 wire.queued = 0;

@@ -1,4 +1,4 @@
-//! Clients between workers that start, refuse, hang, leave and die.
+//! Clients and workers that start, refuse, hang, leave and die.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ struct World {
     forward: Forward,
     now: Time,
     conns: BTreeMap<ConnId, State>,
-    /// Those that get connections.
+    /// The workers that get connections.
     members: BTreeSet<WorkerId>,
     accepting: bool,
     last_conn: u64,
@@ -32,7 +32,7 @@ struct World {
     turned_away: usize,
 }
 
-/// Nothing ever moves.
+/// No byte is ever moved.
 struct Still;
 
 impl Activity for Still {
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    /// A worker answers one way or the other; or a connection ends.
+    /// A worker accepts or refuses, or a connection ends.
     fn answer(&mut self, conn: ConnId, kind: usize) {
         match (self.conns[&conn], kind) {
             (State::Connecting(worker), 0..5) => {
@@ -181,7 +181,7 @@ fn every_client_is_in_one_place_and_waits_for_something() {
         for _ in 0..300 {
             world.step();
         }
-        // With a worker that takes everybody, nobody is left waiting.
+        // With a worker that accepts all clients, no client is left waiting.
         world.last_worker += 1;
         let worker = WorkerId(world.last_worker);
         world.members.insert(worker);

@@ -1,16 +1,16 @@
-//! The forwarder's two state machines in worlds where everything goes wrong, thousands of times over.
+//! Simulates the forwarder's two state machines with random failures, thousands of times.
 //!
-//! A failure names its seed: `RCLUSTER_SEED=<seed> cargo test --test forward_simulation` plays that one again.
+//! A failure names its seed: `RCLUSTER_SEED=<seed> cargo test --test forward_simulation` replays it.
 
 mod bytes;
 mod clients;
 
 use rcluster_testing::Seed;
 
-/// A few seconds' worth.
+/// As many as run in a few seconds.
 const SEEDS: u64 = if cfg!(debug_assertions) { 500 } else { 20_000 };
 
-/// Splitmix64: a seed says everything about a run.
+/// Splitmix64: the seed determines the whole run.
 struct Random(u64);
 
 impl Random {
@@ -27,7 +27,7 @@ impl Random {
     }
 }
 
-/// Plays all seeds, or the one that the environment names.
+/// Runs all seeds, or the one in the environment.
 fn play(run: impl Fn(u64)) {
     if let Ok(seed) = std::env::var("RCLUSTER_SEED") {
         return run(seed.parse().expect("RCLUSTER_SEED is a number"));

@@ -1,6 +1,6 @@
-//! Chance that can be repeated.
+//! Reproducible random numbers.
 
-/// A seed says everything about a run.
+/// The seed determines the whole run.
 pub(crate) struct Chance(rcluster_core::random::Random);
 
 impl Chance {

@@ -1,9 +1,9 @@
-//! The listener registry in situations that no machine would produce on demand.
+//! Simulates the registry of listeners in situations that no machine would produce on demand.
 //!
-//! Workers start, ask, listen, close, leave and die in any order, some of them against the rules;
-//! sockets open late or not at all; the app is told of a death at once or much later. A simulated
-//! primary carries out what the registry says and holds it against a model of its own. A failure
-//! names its seed; `RCLUSTER_SEED=<seed>` replays it alone.
+//! Workers start, send listen requests, listen, close, leave and die in any order, some of them in violation
+//! of the protocol; sockets open late or not at all; the app is told of a death at once or much later. A
+//! simulated primary carries out the outputs and compares them with a model of its own. A failure names its
+//! seed; `RCLUSTER_SEED=<seed>` replays it alone.
 
 mod chance;
 mod world;
@@ -44,7 +44,7 @@ impl World {
     fn something_happens(&mut self) {
         match self.chance.below(100) {
             0..10 => self.start(),
-            10..45 => self.query(),
+            10..45 => self.listen(),
             45..55 => self.answer(),
             55..63 => self.say(|worker, listener| Input::Close { worker, listener }),
             63..73 => self.say(|worker, listener| Input::Listening { worker, listener }),
@@ -63,21 +63,25 @@ impl World {
             self.answer();
         }
         let unanswered = |worker: &&Worker| worker.takes_part() && !worker.asked.is_empty();
-        assert_eq!(self.workers.values().filter(unanswered).count(), 0, "a query was never answered");
+        assert_eq!(
+            self.workers.values().filter(unanswered).count(),
+            0,
+            "a listen request was never answered"
+        );
         for worker in self.workers.keys().copied().collect::<Vec<_>>() {
             if !self.workers[&worker].dead {
                 self.end(worker);
             }
             self.told(worker);
         }
-        // Listeners whose workers were replaced linger also when nobody is left.
+        // Listeners whose workers were replaced also linger when no worker is left.
         self.now += LINGER;
         self.input(Input::Tick);
         assert!(self.listeners.is_empty(), "{:?}", self.listeners);
         assert!(self.sockets.is_empty() && self.dispatched.is_empty() && self.names.is_empty());
     }
 
-    /// One of those that were ever started, or one that never was.
+    /// A worker that was started at some time, or one that never was.
     fn any_worker(&mut self) -> WorkerId {
         let known = usize::try_from(self.next_worker).unwrap();
         let first = known.saturating_sub(8);
@@ -96,7 +100,7 @@ impl World {
         self.input(Input::WorkerStarted { worker });
     }
 
-    fn query(&mut self) {
+    fn listen(&mut self) {
         let worker = self.any_worker();
         let seq = self.next_seq;
         self.next_seq += 1;
@@ -105,16 +109,17 @@ impl World {
         for (field, value) in fields.as_object().unwrap() {
             frame[field] = value.clone();
         }
-        let query = match FromWorker::parse(frame.to_string().as_bytes()) {
-            Ok(FromWorker::Query(query)) => *query,
+        let request = match FromWorker::parse(frame.to_string().as_bytes()) {
+            Ok(FromWorker::Listen(request)) => *request,
             other => panic!("{frame} is read as {other:?}"),
         };
-        let index = (query.port == Some(0)).then_some(query.index);
-        let words = format!("{:?} {index:?}", (&query.address, query.port, query.address_type, query.fd));
+        let index = (request.port == Some(0)).then_some(request.index);
+        let words =
+            format!("{:?} {index:?}", (&request.address, request.port, request.address_type, request.fd));
         let named = self.names.get(&words).copied();
         if let Some(asking) = self.workers.get_mut(&worker).filter(|asking| asking.takes_part()) {
             asking.asked.insert(seq, words.clone());
-            // It joins the one of that name, if it is not there already.
+            // It joins the listener of that name, unless it is a member already.
             let joins = named.filter(|listener| {
                 !asking.member.contains(listener) && !self.sockets[listener].waiting.contains(&worker)
             });
@@ -125,10 +130,10 @@ impl World {
                     socket.vacant = None;
                 }
             }
-            let out = self.input_with(Input::Query { worker, query }, Some((worker, &words)));
+            let out = self.input_with(Input::Listen { worker, request }, Some((worker, &words)));
             assert_eq!(joins.is_some(), !out.opened && !out.refused, "{frame} of {worker}: {named:?}");
         } else {
-            let out = self.input(Input::Query { worker, query });
+            let out = self.input(Input::Listen { worker, request });
             assert!(!out.opened && !out.refused && !out.welcomed, "{worker} is not there and was heard");
         }
     }
@@ -181,7 +186,7 @@ impl World {
         self.input(Input::Opened { listener, result });
     }
 
-    /// A worker says something of a listener: mostly one of its own, sometimes any.
+    /// A worker sends a message about a listener: usually one of its own, sometimes any.
     fn say(&mut self, what: impl Fn(WorkerId, ListenerId) -> Input) {
         let worker = self.any_worker();
         let own: Vec<_> =
@@ -259,7 +264,7 @@ impl World {
     fn report_exit(&mut self) {
         match self.known_worker() {
             Some(worker) if self.workers[&worker].dead => self.told(worker),
-            // Against the rules, and without effect.
+            // In violation of the protocol, and without effect.
             Some(worker) => drop(self.input(Input::ExitReported { worker })),
             None => {}
         }

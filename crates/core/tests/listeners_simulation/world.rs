@@ -1,4 +1,4 @@
-//! The simulated primary: carries out what the registry says, and knows better.
+//! The simulated primary: carries out the outputs of the registry, and compares them with a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::chance::Chance;
 pub(crate) struct Worker {
     pub(crate) dead: bool,
     pub(crate) left: bool,
-    /// In which step a server of it first said that it listens.
+    /// The step in which its first server reported that it listens.
     pub(crate) up: Option<u64>,
-    /// Where its servers have said so.
+    /// The listeners on which its servers have reported that they listen.
     pub(crate) serves: BTreeSet<ListenerId>,
-    /// The queries that it waits for.
+    /// Its unanswered listen requests.
     pub(crate) asked: BTreeMap<u32, String>,
-    /// What it listens on.
+    /// The listeners of which it is a member.
     pub(crate) member: BTreeSet<ListenerId>,
 }
 
@@ -35,12 +35,12 @@ impl Worker {
 
 /// A listener as the simulated primary sees it.
 pub(crate) struct Socket {
-    /// What makes queries mean the same.
+    /// Listen requests with the same words mean the same listener.
     pub(crate) words: String,
     pub(crate) spec: ListenerSpec,
-    /// The system has been asked for it and has not answered.
+    /// The system has been asked to open it and has not answered.
     pub(crate) opening: bool,
-    /// Who waits for it while it opens.
+    /// The workers that wait for it while it opens.
     pub(crate) waiting: BTreeSet<WorkerId>,
     /// Since when it has been without workers.
     pub(crate) vacant: Option<Vacant>,
@@ -48,13 +48,13 @@ pub(crate) struct Socket {
 
 #[derive(Clone, Copy)]
 pub(crate) struct Vacant {
-    /// Whose end left it without.
+    /// The worker whose end left it without workers.
     pub(crate) of: WorkerId,
-    /// From when on it lingers; None until the app has been told.
+    /// When its linger time begins; `None` until the app has been told.
     pub(crate) told: Option<Duration>,
-    /// In which step that was.
+    /// The step in which it became vacant.
     pub(crate) since: u64,
-    /// Another worker takes the place of that one.
+    /// Another worker replaces that one.
     pub(crate) replaced: bool,
 }
 
@@ -63,17 +63,17 @@ pub(crate) struct World {
     pub(crate) share: bool,
     pub(crate) listeners: Listeners,
     pub(crate) now: Duration,
-    /// Workers are owed.
+    /// Workers are expected.
     pub(crate) expecting: bool,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) sockets: BTreeMap<ListenerId, Socket>,
-    /// What a query with the same words should join.
+    /// The listener that a listen request with the same words should join.
     pub(crate) names: BTreeMap<String, ListenerId>,
-    /// Who gets connections of what: the dispatcher's view.
+    /// Which workers get connections of which listener: the dispatcher's view.
     pub(crate) dispatched: BTreeSet<(WorkerId, ListenerId)>,
-    /// How many inputs there have been.
+    /// The number of inputs so far.
     pub(crate) steps: u64,
-    /// On how many listeners each worker has last been told to be alone.
+    /// The last reported number of listeners that only this worker serves.
     alone: BTreeMap<WorkerId, usize>,
     pub(crate) next_worker: u32,
     pub(crate) next_seq: u32,
@@ -113,7 +113,7 @@ impl World {
         self.input_with(input, None)
     }
 
-    /// Lets something happen, carries out what the registry says, and holds it against the model.
+    /// Gives an input, carries out the outputs, and compares them with the model.
     pub(crate) fn input_with(&mut self, input: Input, asking: Option<(WorkerId, &str)>) -> Outcome {
         let mut out = Vec::new();
         let mut outcome = Outcome::default();
@@ -123,7 +123,7 @@ impl World {
         for output in out {
             match output {
                 Output::Open { listener, spec } => {
-                    let (worker, words) = asking.expect("only a query opens");
+                    let (worker, words) = asking.expect("only a listen request opens");
                     assert!(self.seen.insert(listener), "{listener} was there before");
                     let socket = Socket {
                         words: words.into(),
@@ -157,7 +157,7 @@ impl World {
     fn replied(&mut self, worker: WorkerId, reply: &Reply, outcome: &mut Outcome) {
         let known = self.workers.get_mut(&worker).expect("a reply to a worker that exists");
         assert!(known.takes_part(), "{worker} is gone and gets a reply");
-        let words = known.asked.remove(&reply.seq).expect("a reply to a query, and only one");
+        let words = known.asked.remove(&reply.seq).expect("a reply to a listen request, and only one");
         if reply.errno != 0 {
             assert_eq!(*reply, Reply { data: reply.data.clone(), ..Reply::refusal(reply.seq, reply.errno) });
             outcome.refused = true;
@@ -200,8 +200,8 @@ impl World {
         self.workers.values().any(|worker| worker.member.contains(&listener))
     }
 
-    /// Whether a worker is there that may open a listener without workers: it has no server so far, or got its first
-    /// one since.
+    /// Whether a worker exists that may open a vacant listener: it has no server so far, or got its first one
+    /// since.
     fn hope(&self, vacant: Vacant) -> bool {
         vacant.replaced
             || self.workers.values().any(|worker| match worker.up {
@@ -210,7 +210,7 @@ impl World {
             })
     }
 
-    /// What a shell learns of who serves alone is right.
+    /// The reported numbers of sole servers are right.
     fn check_alone(&mut self) {
         self.alone.extend(self.listeners.sole_servers());
         let serves =
@@ -251,7 +251,7 @@ impl World {
     }
 }
 
-/// What came of an input.
+/// The result of an input.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) opened: bool,
@@ -259,7 +259,7 @@ pub(crate) struct Outcome {
     pub(crate) refused: bool,
 }
 
-/// Whether the system lets the two exist together.
+/// Whether the system does not allow the two at the same time.
 pub(crate) fn clash(one: &ListenAddress, other: &ListenAddress) -> bool {
     match (one, other) {
         (ListenAddress::Tcp { port: one, .. }, ListenAddress::Tcp { port: other, .. })

@@ -1,5 +1,5 @@
-//! Processes that request, release, abort, steal, settle and die at random, against a model that is too simple to be
-//! wrong: a list of requests for each name.
+//! Simulates processes that request, release, abort, steal, settle and die at random, beside a model that is
+//! too simple to be wrong: a list of requests for each name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,12 +23,12 @@ struct Entry {
     held: bool,
 }
 
-/// Everything that is held or pending for each name, in the order of the requests.
+/// All held and pending requests for each name, in the order of the requests.
 #[derive(Default)]
 struct Model {
     queues: BTreeMap<Key, Vec<Entry>>,
     clients: BTreeSet<u64>,
-    /// What has to be told, but for the tokens.
+    /// The expected messages, without the tokens.
     expected: Vec<(Who, char)>,
     last_token: u64,
 }
@@ -106,7 +106,7 @@ impl Model {
         }
     }
 
-    /// Compares what was told with what had to be, and checks what must always hold.
+    /// Compares the messages with the expected ones, and checks the invariants.
     fn check(&mut self, locks: &mut Locks) {
         let mut told = Vec::new();
         for Event { client, request, news } in locks.take_events() {
@@ -165,7 +165,7 @@ fn locks_do_what_the_model_does() {
                     model.leave(client);
                 }
                 2..=6 => {
-                    // Sometimes with the number of another's request: that means nothing.
+                    // Sometimes with the number of another client's request, which has no effect.
                     let (Some((client, id)), Some(other)) = (random.pick(&known), random.pick(&clients))
                     else {
                         continue;

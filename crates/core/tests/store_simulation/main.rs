@@ -1,8 +1,9 @@
-//! A store that is written, followed and filled up at random, thousands of times over, beside a model of it.
+//! Simulates a store that is written, followed and filled up at random, thousands of times, beside a model of
+//! it.
 //!
-//! The memory is tiny, so that the log goes round all the time. Watchers follow at speeds of their own; what each has
-//! been told has to lead to the same state. A failure names its seed:
-//! `RCLUSTER_SEED=<seed> cargo test --test store_simulation` plays that one again.
+//! The memory is tiny, so that the log wraps all the time. Watchers follow at speeds of their own; the
+//! changes that each gets must lead to the same state. A failure names its seed: `RCLUSTER_SEED=<seed> cargo
+//! test --test store_simulation` replays it.
 
 #![cfg(not(rcluster_loom))]
 #![allow(
@@ -22,7 +23,8 @@ use rcluster_core::store::atomic::AtomicU64;
 use rcluster_core::store::cursor::{Filter, snapshot};
 use rcluster_core::store::geometry::{Field, Geometry};
 use rcluster_core::store::ops::{Condition, Eviction, Lifetime, Op, Status};
-use rcluster_core::store::view::{Value, View};
+use rcluster_core::store::snapshot::{Entry, Snapshot};
+use rcluster_core::store::view::{LogEntry, Value, View};
 use rcluster_core::store::writer::{NUMBER, Store};
 use rcluster_testing::Seed;
 use watcher::Watcher;
@@ -32,7 +34,7 @@ const STEPS: u64 = 700;
 
 type Words = Arc<[AtomicU64]>;
 
-/// How often what a simulation is for has happened.
+/// How often the relevant events have occurred.
 #[derive(Debug, Default)]
 struct Tally {
     done: u64,
@@ -60,7 +62,7 @@ struct World {
     now: u64,
     eviction: Eviction,
     keys: u64,
-    /// Of most values, at the most.
+    /// The largest length of most values.
     length: u64,
     /// From here on the system has no more memory.
     memory_ends: Option<u64>,
@@ -86,7 +88,7 @@ impl World {
 
     fn key(&mut self) -> Vec<u8> {
         let number = below(&mut self.random, self.keys);
-        // Some are long, and several have beginnings in common.
+        // Some keys are long, and several share prefixes.
         format!("{}:{number}{}", number % 3, "x".repeat((number % 11) as usize * 3)).into_bytes()
     }
 
@@ -142,7 +144,10 @@ impl World {
             Status::Full => tally.full += 1,
             Status::TooLarge => tally.too_large += 1,
             Status::NotNumber => tally.not_number += 1,
-            Status::Invalid => panic!("{ops:?}"),
+            // The requests are valid, and there is no server.
+            Status::Invalid | Status::Disconnected | Status::ServerFull | Status::ServerRefused => {
+                panic!("{ops:?}")
+            }
         }
         let may_evict = self.eviction == Eviction::Lru;
         self.model.check(&self.view, &ops, outcome, self.now, may_evict, self.memory_ends.is_some());
@@ -206,7 +211,40 @@ impl World {
         }
     }
 
+    /// A store restored from a snapshot is the same, with any clock, except for keys that have expired
+    /// meanwhile.
+    fn restart(&mut self) {
+        let (wall, later, now) = (5_000_000, below(&mut self.random, 60), 77);
+        let (revision, entries) = snapshot(&self.view, b"", self.now, true).expect("nobody writes meanwhile");
+        let entries: Vec<Entry> = entries
+            .into_iter()
+            .map(|LogEntry { key, value, .. }| {
+                let expires = if value.expires == 0 { 0 } else { wall + value.expires - self.now };
+                Entry { key, kind: value.kind, value: value.bytes, expires }
+            })
+            .collect();
+        let kept = Snapshot::decode(&Snapshot { revision, entries }.encode()).unwrap();
+        let words: Words = (0..self.view.geometry().words()).map(|_| AtomicU64::new(0)).collect();
+        let (geometry, reserve) = (*self.view.geometry(), Box::new(|_| true));
+        let mut store = Store::create(Arc::clone(&words), geometry, (1, 2), Eviction::None, reserve).unwrap();
+        assert_eq!(store.restore(&kept, wall + later, now), Status::Done);
+        store.check();
+        let (again, entries) = snapshot(&View::new(words).unwrap(), b"", now, true).unwrap();
+        assert!(again >= revision && again == store.revision());
+        let mut expected = kept.entries;
+        expected.retain(|entry| entry.expires == 0 || entry.expires > wall + later);
+        let found: Vec<Entry> = entries
+            .into_iter()
+            .map(|LogEntry { key, value, .. }| {
+                let expires = if value.expires == 0 { 0 } else { wall + later + value.expires - now };
+                Entry { key, kind: value.kind, value: value.bytes, expires }
+            })
+            .collect();
+        assert_eq!(found, expected);
+    }
+
     fn end(mut self, tally: &mut Tally) {
+        self.restart();
         for watcher in &mut self.watchers {
             while !watcher.follow(&self.view, &self.model, usize::MAX) {
                 tally.compacted += 1;

@@ -1,4 +1,4 @@
-//! What a store should be: a map, and the list of all changes.
+//! The model of a store: a map, and the list of all changes.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,11 @@ pub(crate) struct Model {
     /// All changes, in order.
     pub(crate) history: Vec<LogEntry>,
     cursor: Cursor,
-    /// One operation has cleaned up the whole log, so nobody can tell any more what the state should be.
+    /// One operation has cleaned up the whole log, so the expected state is unknown.
     pub(crate) lost: bool,
 }
 
-/// What an operation should come to.
+/// The expected result of an operation.
 struct Expected {
     status: Status,
     revision: u64,
@@ -52,12 +52,12 @@ impl Model {
         all.filter_map(|key| Some((key.clone(), self.get(key, now)?))).collect()
     }
 
-    /// What is there, whether or not it has expired.
+    /// All keys, whether or not they have expired.
     pub(crate) fn state(&self) -> &State {
         &self.state
     }
 
-    /// What the store has done since this was asked last.
+    /// The changes of the store since the last call.
     fn news(&mut self, view: &View<Words>) -> Vec<LogEntry> {
         let mut news = Vec::new();
         let mut entry = LogEntry::default();
@@ -75,7 +75,7 @@ impl Model {
         }
     }
 
-    /// Compares what a store has done with what it should have done.
+    /// Compares the changes and the outcome of an operation with the model.
     pub(crate) fn check(
         &mut self,
         view: &View<Words>,
@@ -89,7 +89,7 @@ impl Model {
         if self.lost {
             return;
         }
-        // Others had to make room before the operation was done.
+        // Evictions come before the operation.
         let evicted = news.iter().take_while(|entry| entry.change == Change::Evict).count();
         assert!(evicted == 0 || may_evict);
         let expected = self.expect(ops, now);
@@ -130,7 +130,7 @@ impl Model {
         }
     }
 
-    /// Checks that what is reported as expired has expired. Returns how many keys have.
+    /// Checks that keys reported as expired have expired. Returns their number.
     pub(crate) fn check_expiry(&mut self, view: &View<Words>, now: u64) -> u64 {
         let news = self.news(view);
         let count = news.len() as u64;
@@ -226,7 +226,7 @@ impl Model {
     }
 }
 
-/// What a change does to a map.
+/// Applies a change to a map.
 pub(crate) fn apply(state: &mut State, entry: &LogEntry) {
     match entry.change {
         Change::Set => drop(state.insert(entry.key.clone(), entry.value.clone())),

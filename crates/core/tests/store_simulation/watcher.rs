@@ -1,4 +1,4 @@
-//! One who follows a store and keeps a copy of it.
+//! A watcher that follows a store and keeps a copy of it.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub(crate) struct Watcher {
     cursor: Cursor,
     copy: BTreeMap<Vec<u8>, Value>,
     synced: bool,
-    /// How far the model's history has been told, if all of it has to be.
+    /// The position in the model's history, if the watcher must get all of it.
     told: Option<usize>,
 }
 
@@ -31,7 +31,7 @@ impl Watcher {
         let cursor = Cursor::new(view, filter.clone(), start, history).expect("it is the last revision");
         let mut watcher = Self { filter, history, cursor, copy: BTreeMap::new(), synced: false, told: None };
         if since.is_some() {
-            // It knows what there was.
+            // It knows the initial state.
             watcher.copy = watcher.wanted(model);
             watcher.told = history.then_some(model.history.len());
         }
@@ -50,7 +50,7 @@ impl Watcher {
         all.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
-    /// Goes on for some time. False if the log was cleaned away: then it has begun anew.
+    /// Continues for some time. False if the log was cleaned away: then the watcher has started again.
     pub(crate) fn follow(&mut self, view: &View<Words>, model: &Model, effort: usize) -> bool {
         let mut entry = LogEntry::default();
         let mut rest = effort;
@@ -87,7 +87,7 @@ impl Watcher {
             assert!(known.revision < entry.value.revision, "never backwards, and nothing twice");
         }
         if let Some(told) = &mut self.told {
-            // Those in between are of other keys.
+            // The changes in between are of other keys.
             let wants = |other: &LogEntry| match (&self.filter, other.change) {
                 (Filter::Key(key), Change::Clear) => key.starts_with(&other.key),
                 (Filter::Prefix(prefix), Change::Clear) => {
@@ -105,7 +105,7 @@ impl Watcher {
         apply(&mut self.copy, entry);
     }
 
-    /// At the end, when it has been told everything.
+    /// At the end, when all changes have been reported.
     pub(crate) fn check(&self, model: &Model) {
         assert!(self.synced);
         assert_eq!(self.copy, self.wanted(model));

@@ -1,11 +1,11 @@
-//! What has to be true in the end, and on the way there. From outside: what the brain thinks of the
-//! processes is not asked, only what it does to them.
+//! Invariants on the way and of the final state. They are checked from outside: only the outputs for
+//! processes count, not the state of the state machine.
 
 use std::time::Duration;
 
 use rcluster_core::control::supervise::{
     By, Cause, Event, Excess, Input, KillSignal, OnGiveUp, Output, Phase, Reason, RestartPolicy, Scope,
-    SlotState, TAKEOVER, Time,
+    SlotState, SpawnOrder, TAKEOVER, Time,
 };
 use rcluster_core::control::unlinked::GRACE;
 use rcluster_core::ids::Slot;
@@ -13,8 +13,8 @@ use rcluster_core::ids::Slot;
 use crate::process::Process;
 use crate::world::World;
 
-/// What failures lead to, as opposed to what operators ask for. One that retires is there until its
-/// successor is ready, and so is not counted.
+/// Whether a cause is a failure, and not an operator's request. A worker that retires stays until its
+/// successor is ready, so it is not counted.
 fn replaces(cause: Cause) -> bool {
     matches!(cause, Cause::Restart | Cause::Unresponsive)
 }
@@ -28,7 +28,7 @@ impl World {
 
     pub(crate) fn check_output(&self, output: &Output) {
         match output {
-            Output::Spawn { slot, .. } => {
+            Output::Spawn(SpawnOrder { slot, .. }) => {
                 assert!(!self.ending, "{output:?} although everything ends");
                 let there = self.processes.values().filter(|it| it.slot == *slot && it.counts()).count();
                 let most = if slot.is_some() { 1 } else { self.options.standby as usize - 1 };
@@ -41,7 +41,7 @@ impl World {
             Output::Drain { worker, reason, .. } => {
                 let process = self.processes.get(worker).expect("a dead worker drains");
                 assert!(process.counts(), "{worker} drains, and has been dismissed");
-                // One that has far too much memory goes at once.
+                // A worker with far too much memory drains at once.
                 let took_over =
                     process.slot.filter(|_| process.told_ready && process.alone && process.rss <= 200);
                 if let Some(slot) = took_over.filter(|_| *reason == Reason::Reload) {
@@ -88,7 +88,7 @@ impl World {
         match (slot, cause) {
             (Some(slot), cause) if replaces(cause) => {
                 assert!(!early, "{slot} does not wait");
-                // One that retires stays until another is ready, so that those who try do not count.
+                // A worker that retires stays until another is ready, so attempts do not count.
                 if self.processes.values().any(|it| it.slot == Some(slot) && it.counts()) {
                     return;
                 }
@@ -108,8 +108,8 @@ impl World {
                     assert!(all <= self.options.total_intensity.max as usize, "there are {all} restarts");
                 }
             }
-            // What an operator asks for is a new beginning.
-            (Some(slot), Cause::Reload | Cause::Scale) => {
+            // An operator's request resets the counts.
+            (Some(slot), Cause::Reload | Cause::Operator | Cause::Scale) => {
                 self.replaced.remove(&slot);
                 self.not_before.remove(&Some(slot));
             }
@@ -145,6 +145,7 @@ impl World {
             Event::ReloadStarted { .. } => "reload",
             Event::ReloadDone { .. } => "reload done",
             Event::ReloadFailed { .. } => "reload failed",
+            Event::Follow { .. } => "follow",
             Event::Promote { .. } => "promoted",
             Event::Stopped { .. } => "stopped",
             Event::Shutdown { gave_up: None, .. } => "shutdown",
@@ -165,11 +166,11 @@ impl World {
             Event::Backoff { slot, delay, .. } => {
                 self.not_before.insert(*slot, self.now + *delay);
             }
-            // There was one at hand: whatever comes after it comes after a new failure.
+            // A standby was available: a later restart belongs to a new failure.
             Event::Promote { slot, .. } => {
                 self.not_before.remove(&Some(*slot));
             }
-            // It is told before the successor of one that is kept is spawned.
+            // The event comes before the successor of a kept worker is spawned.
             Event::Retire { slot: Some(_), .. } if self.serving() < self.wanted as usize => {
                 self.count("kept");
             }
@@ -177,7 +178,7 @@ impl World {
         }
     }
 
-    /// Nobody is forgotten.
+    /// No process is left without a timer that would end it.
     pub(crate) fn check_processes(&self) {
         if self.check_capacity && !self.ending {
             let serving = self.serving();
@@ -192,7 +193,7 @@ impl World {
         }
     }
 
-    /// Until when something has to be done to a process.
+    /// The time by which something must be done to a process.
     fn due(&self, process: &Process) -> Option<Time> {
         if process.killed.is_some() {
             return None;
@@ -212,12 +213,12 @@ impl World {
         if !process.ready {
             return Some(process.born + self.options.ready_timeout);
         }
-        // Nobody is watched before its loop has turned, nor when some of the looks fail.
+        // A worker is not watched before its loop has turned, nor while some samples fail.
         let allowed = self.options.unresponsive_after.filter(|_| self.calm && process.turns > 0)?;
         process.blocked.map(|blocked| blocked.max(self.calm_since) + allowed + 3 * self.options.sample_period)
     }
 
-    /// From now on all goes well, and the cluster recovers.
+    /// From now on nothing fails, and the cluster recovers.
     pub(crate) fn calm_down(&mut self) {
         self.calm = true;
         self.calm_since = self.now;
@@ -236,7 +237,7 @@ impl World {
         self.check_slots(false);
         self.ask(|request| Input::Reload { concurrency: 2, request });
         self.let_time_pass(Duration::from_millis(2_500));
-        // A slot that was waiting, or a worker from before, may have met its end meanwhile.
+        // A waiting slot, or an old worker, may have caused the shutdown meanwhile.
         if self.ending {
             return;
         }
@@ -267,7 +268,7 @@ impl World {
         assert!(!self.processes.values().any(kept), "somebody drains for ever");
     }
 
-    /// Recycling goes on in a calm world, too, so somebody may be draining at any moment.
+    /// Recycling continues in a calm world, so a worker may be draining at any moment.
     fn recently(&self, process: &Process) -> Option<Time> {
         let (drained, _) = process.drained?;
         (drained + Duration::from_secs(1) > self.now).then_some(drained)
@@ -278,7 +279,7 @@ impl World {
         let delay = if self.random.one_in(2) { self.random.ms(1, 300) } else { Duration::ZERO };
         self.ask(|request| Input::Shutdown { delay, timeout: Duration::from_millis(300), request });
         if !self.ending {
-            // All processes have got the signal, and still nobody goes.
+            // All processes have got the signal, and still none leaves.
             let serving = self.serving();
             for worker in self.processes.keys().copied().collect::<Vec<_>>() {
                 let (reason, by) = (Reason::Asked("SIGTERM".into()), By::Worker);
@@ -297,6 +298,8 @@ impl World {
         self.ask(|request| Input::Shutdown { delay: Duration::ZERO, timeout: Duration::ZERO, request });
         self.ask(|request| Input::Reload { concurrency: 1, request });
         self.ask(|request| Input::Scale { workers: 3, request });
+        self.ask(|request| Input::Restart { slot: Slot(0), request });
+        self.ask(|request| Input::DrainSlot { slot: Slot(0), request });
         self.give(Input::Start);
         self.give(Input::Force);
         assert!(self.open.is_empty(), "who comes too late is told so");

@@ -1,9 +1,9 @@
-//! Supervision in a world where everything goes wrong, thousands of times over.
+//! Simulates supervision with random failures, thousands of times.
 //!
-//! Workers crash at start and in service, throw, block, leak, leave, drain for ever and ignore SIGTERM;
-//! operators scale, reload and shut down at any moment; the machine sleeps, and what is heard may be late
-//! or absurd. Then all is well again, and the cluster has to be, too. A failure names its seed:
-//! `RCLUSTER_SEED=<seed> cargo test --test supervise_simulation` plays that one again.
+//! Workers crash at start and in service, throw, block, leak, leave, drain forever and ignore SIGTERM;
+//! operators scale, reload and shut down at any moment; the machine sleeps, and inputs may be late or
+//! invalid. Then failures stop, and the cluster must recover. A failure names its seed: `RCLUSTER_SEED=<seed>
+//! cargo test --test supervise_simulation` replays it.
 
 mod checks;
 mod process;
@@ -21,7 +21,7 @@ const STEPS: usize = 40;
 
 fn run(seed: u64) -> Tally {
     let _named = Seed(seed);
-    // Every fifth world is gentle: nothing fails, so capacity has to hold.
+    // Every fifth world is gentle: nothing fails, so the capacity must hold.
     let mut world = World::new(seed, seed.is_multiple_of(5));
     world.give(Input::Start);
     if world.gentle {
@@ -38,7 +38,7 @@ fn run(seed: u64) -> Tally {
     world.tally
 }
 
-/// Each thread plays every n-th seed.
+/// Each thread runs every n-th seed.
 fn run_all(seeds: std::ops::Range<u64>) -> Tally {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut tally = Tally::new();
@@ -68,7 +68,7 @@ fn whatever_happens_the_cluster_recovers_and_ends() {
     }
     let tally = run_all(0..SEEDS);
     println!("{tally:?}");
-    // A world in which nothing of interest happens proves nothing.
+    // A world in which nothing relevant happens proves nothing.
     let often = [
         "spawn",
         "spawn failed",
@@ -109,6 +109,6 @@ fn whatever_happens_the_cluster_recovers_and_ends() {
         let times = tally.get(what).copied().unwrap_or(0);
         assert!(times >= SEEDS / 20, "hardly ever: {what} ({times})");
     }
-    // It takes a world in which no worker at all gets ready.
+    // This requires a world in which no worker gets ready at all.
     assert!(tally.contains_key("gave up start-up"), "no cluster has failed to start");
 }

@@ -1,4 +1,4 @@
-//! A process that is none.
+//! A simulated process.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rcluster_core::ids::Slot;
 
 use rcluster_core::random::Random;
 
-/// What one does or has done to it, in its own time.
+/// An action of a process, or something done to it, at a time of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Deed {
     Online,
@@ -21,15 +21,15 @@ pub(crate) enum Deed {
     Stack,
 }
 
-/// How one is going to behave, drawn when it is born.
+/// The behaviour of a process, chosen at its start.
 #[derive(Debug)]
 pub(crate) struct Temper {
-    /// What it does by itself, and when after its birth.
+    /// Its actions, with their time after its start.
     pub(crate) plan: Vec<(Duration, Deed)>,
-    /// How long it takes to drain; None: for ever.
+    /// How long it takes to drain; `None`: it never ends.
     pub(crate) drain: Option<Duration>,
     pub(crate) obeys_term: bool,
-    /// Bytes each time it is looked at.
+    /// Bytes per sample.
     pub(crate) leak: u64,
     pub(crate) clients: u64,
 }
@@ -78,32 +78,32 @@ pub(crate) fn any_exit(random: &mut Random) -> ExitKind {
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(crate) struct Process {
     pub(crate) temper: Temper,
-    /// None: a standby.
+    /// `None` for a standby.
     pub(crate) slot: Option<Slot>,
     pub(crate) born: Time,
-    /// The brain has been told of it.
+    /// The state machine knows of it.
     pub(crate) known: bool,
     pub(crate) ready: bool,
-    /// Since when it has come as far as is asked for.
+    /// When it reached the required stage.
     pub(crate) able: Option<Time>,
     pub(crate) was_standby: bool,
     /// The app has been told that it is ready.
     pub(crate) told_ready: bool,
-    /// With which it exits when it has drained.
+    /// The exit code with which it ends after a drain.
     pub(crate) exit_code: i32,
     pub(crate) left: bool,
     pub(crate) blocked: Option<Time>,
     pub(crate) turns: u64,
     pub(crate) rss: u64,
     pub(crate) received: u64,
-    /// What has been done to it.
+    /// What was done to it, and when.
     pub(crate) drained: Option<(Time, Duration)>,
     pub(crate) termed: Option<Time>,
     pub(crate) killed: Option<Time>,
     pub(crate) reclaimed: Option<Time>,
-    /// Its link was cut.
+    /// It was cut off.
     pub(crate) cut: Option<Time>,
-    /// Nobody else serves where it does, as the brain has been told.
+    /// It is the only one that serves its listener, as the state machine was told.
     pub(crate) alone: bool,
 }
 
@@ -133,7 +133,7 @@ impl Process {
         }
     }
 
-    /// Whether the brain still counts on it.
+    /// Whether the state machine still counts it as serving.
     pub(crate) fn counts(&self) -> bool {
         self.known
             && self.drained.is_none()

@@ -1,4 +1,4 @@
-//! What may happen next.
+//! Random events.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ impl World {
         }
         let workers = self.random.number(0, 6);
         let waits = self.brain.stats(self.now).reloading;
-        // A slot that comes back is a new one, also if a standby takes it over.
+        // A slot that returns is new, also if a standby takes it over.
         self.replaced.retain(|slot, _| slot.0 < workers);
         self.ask(|request| Input::Scale { workers, request });
         if workers > 0 && !self.ending && !self.stopping && !waits {
@@ -111,7 +111,7 @@ impl World {
         self.tick();
     }
 
-    /// Late, twice, of somebody who is not there, or plainly wrong.
+    /// A late or repeated input, one about a worker that does not exist, or an invalid one.
     fn something_absurd_is_heard(&mut self) {
         self.count("absurd");
         let worker = WorkerId(self.random.number(0, 80));

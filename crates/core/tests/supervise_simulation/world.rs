@@ -1,11 +1,11 @@
-//! The world around the supervision's brain: processes and a shell, without any of them.
+//! The simulated environment of supervision: processes and a shell.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rcluster_core::control::supervise::{
     Backoff, By, Cause, ExitKind, Input, Intensity, KillSignal, OnGiveUp, Options, Output, ReadyWhen, Reason,
-    Recycle, RestartPolicy, Supervise, Time, Vitals,
+    Recycle, RestartPolicy, SpawnOrder, Supervise, Time, Vitals,
 };
 use rcluster_core::ids::{Request, Slot, Ticket, WorkerId};
 
@@ -20,34 +20,34 @@ pub(crate) struct World {
     pub(crate) brain: Supervise,
     pub(crate) options: Options,
     pub(crate) now: Time,
-    /// All that live.
+    /// All running processes.
     pub(crate) processes: BTreeMap<WorkerId, Process>,
     agenda: BTreeMap<(Time, u64), (WorkerId, Deed)>,
     next_deed: u64,
     next_worker: u32,
     pub(crate) next_request: u64,
-    /// Not answered yet.
+    /// The unanswered requests.
     pub(crate) open: BTreeSet<Request>,
     pub(crate) last_answer: Option<Result<(), rcluster_core::control::supervise::Failure>>,
     /// Nothing may be spawned any more.
     pub(crate) ending: bool,
     pub(crate) ever_ready: bool,
-    /// The end has been announced.
+    /// The shutdown has been announced.
     pub(crate) stopping: bool,
     pub(crate) calm: bool,
     pub(crate) calm_since: Time,
-    /// Nothing fails here.
+    /// Nothing fails in this world.
     pub(crate) gentle: bool,
     pub(crate) check_capacity: bool,
     /// The shell is never late.
     pub(crate) punctual: bool,
     pub(crate) wanted: u32,
-    /// When slots were filled after failures, and before when they must not be.
+    /// When slots were filled after failures, and the earliest time at which they may be.
     pub(crate) replaced: BTreeMap<Slot, Vec<Time>>,
     pub(crate) replaced_in_all: Vec<Time>,
     pub(crate) not_before: BTreeMap<Option<Slot>, Time>,
     pub(crate) tally: Tally,
-    /// Tell everything: somebody looks for the cause of a failure.
+    /// Print everything, to find the cause of a failure.
     pub(crate) trace: bool,
 }
 
@@ -88,7 +88,7 @@ impl World {
         *self.tally.entry(what).or_default() += 1;
     }
 
-    /// The brain hears something; what it says is carried out, and answered.
+    /// Gives the state machine an input, carries out its outputs, and answers them.
     pub(crate) fn give(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
         let mut out = Vec::new();
@@ -120,7 +120,7 @@ impl World {
 
     fn carry_out(&mut self, output: Output) -> Option<Input> {
         match output {
-            Output::Spawn { ticket, slot, cause, .. } => return self.spawn(ticket, slot, cause),
+            Output::Spawn(SpawnOrder { ticket, slot, cause, .. }) => return self.spawn(ticket, slot, cause),
             Output::Promote { worker, slot } => {
                 self.count("promote");
                 self.processes.get_mut(&worker).unwrap().slot = Some(slot);
@@ -148,7 +148,7 @@ impl World {
             }
             Output::Probe { worker } => {
                 self.count("probe");
-                // It turns at once, if it can.
+                // The loop turns at once, if it can.
                 if let Some(process) = self.processes.get_mut(&worker).filter(|it| it.blocked.is_none()) {
                     process.turns += 1;
                 }
@@ -178,7 +178,7 @@ impl World {
             self.count("spawn failed");
             return Some(Input::SpawnFailed { ticket, cause: "error 11".into() });
         }
-        // A shell that does not answer is broken, and gets its workers back as unknown processes.
+        // A shell that never answers is broken; its workers then appear as unknown processes.
         if !self.calm && self.random.one_in(200) {
             return None;
         }
@@ -216,12 +216,12 @@ impl World {
         self.agenda.insert((self.now + after, self.next_deed), (worker, deed));
     }
 
-    /// All that is due until then happens, in order.
+    /// Handles everything that is due until then, in order.
     pub(crate) fn let_time_pass(&mut self, how_long: Duration) {
         let until = self.now + how_long;
         let mut busy = 0;
         loop {
-            // What was due while the machine slept happens now.
+            // Everything that was due while the machine slept happens now.
             let deed = self.agenda.first_key_value().map(|(&(at, _), _)| at.max(self.now));
             let late = if self.punctual { Duration::ZERO } else { self.random.ms(0, 30) };
             let tick = self.brain.next_deadline().map(|at| at.saturating_add(late).max(self.now));
@@ -263,14 +263,14 @@ impl World {
         }
     }
 
-    /// A process does something, if it is still there and able to.
+    /// A process does something, if it still exists and is able to.
     pub(crate) fn act(&mut self, worker: WorkerId, deed: Deed) {
         let now = self.now;
         let Some(process) = self.processes.get_mut(&worker) else { return };
         let stuck = process.blocked.is_some();
         match deed {
             Deed::Exit(exit) => {
-                // The kernel needs no consent, and a signal kills a worker that is blocked.
+                // The kernel and signals kill even a blocked worker.
                 if stuck && !matches!(exit, ExitKind::Signal(_)) {
                     return;
                 }
@@ -355,17 +355,25 @@ fn any_options(random: &mut Random) -> Options {
         unresponsive_after: random.one_in(3).then(|| random.ms(100, 400)),
         recycle: Recycle {
             memory: random.one_in(3).then_some(200),
+            memory_share: None,
             age: random.one_in(4).then_some(ms(900)),
             connections: random.one_in(4).then_some(30),
             jitter: 0.1,
         },
         retire_on_exception: true,
         instance_var: None,
+        reload_concurrency: 1,
+        shutdown_delay: Duration::ZERO,
+        control: "off".into(),
+        metrics: "off".into(),
+        min_ready: 1,
+        follow_cpus: false,
+        logs: rcluster_core::logs::Mode::Auto,
         sample_period: ms(50),
     }
 }
 
-/// In a cluster where nothing fails, there is no reason to wait or to give up either.
+/// In a cluster where nothing fails, there is no reason to wait or to give up.
 fn gentle_options(random: &mut Random) -> Options {
     let any = any_options(random);
     let plenty = Intensity { max: 100_000, period: Duration::from_secs(1) };

@@ -1,4 +1,4 @@
-//! The memory of a libuv handle, from its making to its close callback.
+//! The memory of a libuv handle, from its creation to its close callback.
 
 use std::alloc::Layout;
 use std::ffi::{c_int, c_void};
@@ -13,19 +13,19 @@ use nix::errno::Errno;
 use super::library::{Handle, Libuv, Loop, event_loop, uv};
 use rcluster_sys::error::{Doing, SysError};
 
-/// What hangs on the handle's `data`. Freed by the handle's close callback.
+/// The value in the handle's `data`. Freed by the handle's close callback.
 struct Attached {
     on_event: Box<dyn FnMut()>,
-    /// What the handle watches; it must stay open as long as libuv does.
+    /// The watched descriptor; it must stay open as long as libuv uses it.
     fd: Option<OwnedFd>,
     hook: napi_async_cleanup_hook_handle,
     layout: Layout,
     dropped: bool,
 }
 
-/// A handle of the event loop of this thread, which does not keep the loop alive. Dropping it closes it.
+/// A handle of this thread's event loop, which does not keep the loop alive. Dropping it closes it.
 ///
-/// It must be dropped on the thread of the loop; it is neither `Send` nor `Sync`.
+/// It must be dropped on the event loop's thread; it is neither `Send` nor `Sync`.
 #[derive(Debug)]
 pub(super) struct UvHandle {
     pub(super) uv: &'static Libuv,
@@ -33,8 +33,8 @@ pub(super) struct UvHandle {
 }
 
 impl UvHandle {
-    /// Makes a handle of libuv's type number `kind` on the loop of `env`. `init` initialises its memory. `on_event` is what
-    /// [`call`] calls. `fd` is kept open until libuv has let go of the handle.
+    /// Creates a handle of libuv's type number `kind` on the event loop of `env`. `init` initialises its
+    /// memory. [`call`] calls `on_event`. `fd` is kept open until libuv has closed the handle.
     pub(super) fn new(
         env: Env,
         kind: c_int,
@@ -54,20 +54,21 @@ impl UvHandle {
         let handle = NonNull::new(memory.cast::<Handle>()).ok_or(Errno::ENOMEM).doing(doing)?;
         let status = init(uv, event_loop, handle.as_ptr(), fd.as_ref());
         if status != 0 {
-            // SAFETY: libuv refused it before it linked it into the loop.
+            // SAFETY: libuv refused it before linking it into the loop.
             unsafe { std::alloc::dealloc(memory, layout) };
             return Err(Errno::from_raw(-status)).doing(doing);
         }
         let attached = Attached { on_event, fd, hook: std::ptr::null_mut(), layout, dropped: false };
         let attached = Box::into_raw(Box::new(attached));
-        // SAFETY: the handle is initialised. The Box now belongs to it until `on_closed`.
+        // SAFETY: the handle is initialised. It owns the Box from now on, until `on_closed`.
         unsafe { (uv.uv_handle_set_data)(handle.as_ptr(), attached.cast()) };
         let made = Self { uv, handle };
-        // SAFETY: what is attached lives until the handle is closed. Only the place is taken here.
+        // SAFETY: the attached value lives until the handle is closed. Only the address of the field is taken
+        // here.
         let hook = unsafe { &raw mut (*attached).hook };
         let add = napi::sys::napi_add_async_cleanup_hook;
-        // SAFETY: `env` is live; without the hook a loop that is torn down (a worker thread's)
-        // aborts over the open handle.
+        // SAFETY: `env` is live. Without the hook, tearing down a loop (of a worker thread) would abort
+        // because of the open handle.
         let status = unsafe { add(env, Some(on_cleanup), handle.as_ptr(), hook) };
         if status != napi::sys::Status::napi_ok {
             return Err(Errno::EINVAL).doing("adding a cleanup hook");
@@ -77,7 +78,7 @@ impl UvHandle {
         Ok(made)
     }
 
-    /// For libuv's functions; valid as long as self.
+    /// The raw pointer for libuv's functions; valid as long as self.
     pub(super) fn as_ptr(&self) -> *mut Handle {
         self.handle.as_ptr()
     }
@@ -87,32 +88,32 @@ impl Drop for UvHandle {
     fn drop(&mut self) {
         // SAFETY: an initialised handle, whose data was set in `new`.
         let attached = unsafe { (self.uv.uv_handle_get_data)(self.handle.as_ptr()) }.cast::<Attached>();
-        // SAFETY: it lives until the close callback has run. Only this field is written:
-        // `on_event` may be what drops us.
+        // SAFETY: it lives until the close callback has run. Only this field is written, because `on_event`
+        // may be what drops us.
         unsafe { (*attached).dropped = true };
         // SAFETY: an initialised handle of this thread's loop, closed once.
         unsafe { close(self.uv, self.handle.as_ptr()) };
     }
 }
 
-/// Calls what the handle was made for. True if it panicked: then the handle should be stopped.
+/// Calls the `on_event` of the handle. Returns true if it panicked: then the handle should be stopped.
 ///
 /// # Safety
-/// `handle` was made by [`UvHandle::new`], and libuv is calling one of its callbacks.
+/// `handle` must have been created by [`UvHandle::new`], and libuv must be calling one of its callbacks.
 pub(super) unsafe fn call(uv: &Libuv, handle: *mut Handle) -> bool {
-    // SAFETY: data is what was attached until the close callback has run.
+    // SAFETY: data is the attached value until the close callback has run.
     let attached = unsafe { (uv.uv_handle_get_data)(handle) }.cast::<Attached>();
-    // A panic must not unwind into libuv. What the callback shares is behind its own locks or
-    // cells, which stay consistent or poison themselves.
-    // SAFETY: libuv calls one callback of a handle at a time; what is attached outlives it, since the
-    // close callback runs in a later phase of the loop. `on_event` is the only field used.
+    // A panic must not unwind into libuv. The state that the callback shares is behind locks or cells, which
+    // stay consistent or are poisoned.
+    // SAFETY: libuv calls one callback of a handle at a time; the attached value outlives it, since the close
+    // callback runs in a later phase of the loop. `on_event` is the only field used.
     catch_unwind(AssertUnwindSafe(|| unsafe { ((*attached).on_event)() })).is_err()
 }
 
-/// Closes a handle unless that is under way.
+/// Closes a handle unless it is closing already.
 ///
 /// # Safety
-/// `handle` is initialised and this is the thread of its loop.
+/// `handle` must be initialised, and this must be the thread of its loop.
 unsafe fn close(uv: &Libuv, handle: *mut Handle) {
     // SAFETY: by contract.
     if unsafe { (uv.uv_is_closing)(handle) } == 0 {
@@ -121,7 +122,7 @@ unsafe fn close(uv: &Libuv, handle: *mut Handle) {
     }
 }
 
-/// The environment ends before the value was dropped.
+/// The environment ends before the value has been dropped.
 unsafe extern "C" fn on_cleanup(_hook: napi_async_cleanup_hook_handle, handle: *mut c_void) {
     let Ok(uv) = uv() else { return };
     // SAFETY: the hook is removed in on_closed, so the handle has not been freed.
@@ -134,18 +135,18 @@ unsafe extern "C" fn on_closed(handle: *mut Handle) {
     let data = unsafe { (uv.uv_handle_get_data)(handle) };
     // SAFETY: it was made by Box::into_raw in `new`, and this runs once.
     let mut attached = unsafe { Box::from_raw(data.cast::<Attached>()) };
-    // libuv no longer polls it: now it may be closed.
+    // libuv no longer polls it, so it may be closed now.
     drop(attached.fd.take());
     if !attached.hook.is_null() {
         // SAFETY: the hook came from napi_add_async_cleanup_hook and is removed once.
         unsafe { napi::sys::napi_remove_async_cleanup_hook(attached.hook) };
     }
     if attached.dropped {
-        // SAFETY: allocated with this layout in `new`; libuv has let go of it.
+        // SAFETY: allocated with this layout in `new`; libuv does not use it any more.
         unsafe { std::alloc::dealloc(handle.cast(), attached.layout) };
     } else {
-        // The environment ended first and the value may still point here: its Drop only looks
-        // at `dropped`, so the few hundred bytes stay until the process ends.
+        // The environment ended first and the value may still point here: its Drop only accesses `dropped`,
+        // so the few hundred bytes stay allocated until the process ends.
         std::mem::forget(attached);
     }
 }

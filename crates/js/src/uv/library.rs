@@ -1,4 +1,4 @@
-//! The functions of libuv, which are in the node binary.
+//! The functions of libuv, which the node binary contains.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr::NonNull;
@@ -10,7 +10,7 @@ use nix::libc;
 
 use rcluster_sys::error::{Doing, SysError};
 
-/// `uv_handle_t`, of which only libuv knows the size.
+/// `uv_handle_t`, whose size only libuv knows.
 pub(super) type Handle = c_void;
 /// `uv_loop_t`.
 pub(super) type Loop = c_void;
@@ -22,8 +22,8 @@ pub(super) type OnClosed = unsafe extern "C" fn(*mut Handle);
 
 /// Declares functions of libuv and looks them up in the process on first use.
 ///
-/// Linking to them would tie the crate's own tests, which run without Node, to symbols that are
-/// not there.
+/// Linking to them would make the crate's own tests, which run without Node, depend on symbols that do not
+/// exist there.
 macro_rules! libuv {
     ($(fn $name:ident($($argument:ty),*) $(-> $result:ty)?;)*) => {
         #[derive(Debug)]
@@ -36,8 +36,8 @@ macro_rules! libuv {
                 Ok(Self {
                     $($name: {
                         let symbol = symbol(concat!(stringify!($name), "\0"))?;
-                        // SAFETY: libuv documents the function with this signature, unchanged
-                        // since 1.39, which is older than any Node that we run on.
+                        // SAFETY: libuv documents the function with this signature, unchanged since 1.39,
+                        // which is older than in any supported Node.
                         unsafe { std::mem::transmute::<NonNull<c_void>, unsafe extern "C" fn($($argument),*) $(-> $result)?>(symbol) }
                     },)*
                 })
@@ -70,12 +70,12 @@ libuv! {
 }
 
 fn symbol(name: &'static str) -> Result<NonNull<c_void>, SysError> {
-    // SAFETY: `name` ends with a NUL. Looking a symbol up has no effect.
+    // SAFETY: `name` ends with a NUL. Looking up a symbol has no side effects.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr().cast()) };
     NonNull::new(found).ok_or(Errno::ENOSYS).doing("finding libuv in this process")
 }
 
-/// libuv's functions. Handles exist only where this has succeeded once.
+/// libuv's functions. Handles exist only if this has succeeded once.
 pub(super) fn uv() -> Result<&'static Libuv, SysError> {
     static LIBUV: OnceLock<Result<Libuv, SysError>> = OnceLock::new();
     LIBUV.get_or_init(Libuv::find).as_ref().map_err(|error| *error)
@@ -84,7 +84,7 @@ pub(super) fn uv() -> Result<&'static Libuv, SysError> {
 /// The event loop of this thread.
 pub(super) fn event_loop(env: Env) -> Result<*mut Loop, SysError> {
     let mut event_loop = std::ptr::null_mut();
-    // SAFETY: an Env is only ever lent to native code by its live environment, on its thread.
+    // SAFETY: an Env is only passed to native code by its live environment, on its thread.
     let status = unsafe { napi::sys::napi_get_uv_event_loop(env.raw(), &raw mut event_loop) };
     if status == napi::sys::Status::napi_ok {
         Ok(event_loop.cast())

@@ -15,7 +15,7 @@ const UV_POLL: c_int = 8;
 const UV_READABLE: c_int = 1;
 const UV_WRITABLE: c_int = 2;
 
-/// What to watch a descriptor for.
+/// The events to watch for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     /// There is something to read.
@@ -24,15 +24,16 @@ pub enum Interest {
     ReadAndWrite,
 }
 
-/// A descriptor that Node's event loop watches, without keeping the loop alive. Dropping it ends the watch and closes the descriptor.
+/// A descriptor that Node's event loop watches, without being kept alive by it. Dropping it ends the watch
+/// and closes the descriptor.
 ///
-/// It must be dropped on the thread of the loop; it is neither `Send` nor `Sync`.
+/// It must be dropped on the event loop's thread; it is neither `Send` nor `Sync`.
 #[derive(Debug)]
 pub struct UvPoll(UvHandle);
 
 impl UvPoll {
-    /// Watches `fd` on the loop of `env` and calls `on_ready` while it has
-    /// what is watched for: at first, something to read.
+    /// Watches `fd` on the event loop of `env` and calls `on_ready` while the condition holds. The initial
+    /// condition is that there is something to read.
     pub fn new(env: Env, fd: OwnedFd, on_ready: Box<dyn FnMut()>) -> Result<Self, SysError> {
         let handle = UvHandle::new(env, UV_POLL, Some(fd), on_ready, |uv, event_loop, handle, fd| {
             let number = fd.map_or(-1, AsRawFd::as_raw_fd);
@@ -45,7 +46,7 @@ impl UvPoll {
         Ok(poll)
     }
 
-    /// Watches for something else, or again after [`UvPoll::pause`].
+    /// Changes the events to watch for, or resumes after [`UvPoll::pause`].
     pub fn watch_for(&self, interest: Interest) -> Result<(), SysError> {
         let events = match interest {
             Interest::Read => UV_READABLE,
@@ -60,7 +61,7 @@ impl UvPoll {
         }
     }
 
-    /// Whether the watch keeps the loop alive.
+    /// Sets whether the watch keeps the event loop alive.
     pub fn hold_loop(&self, hold: bool) {
         if hold {
             // SAFETY: an initialised handle of this thread's loop.
@@ -71,7 +72,7 @@ impl UvPoll {
         }
     }
 
-    /// Stops watching for the time being.
+    /// Stops watching for now.
     pub fn pause(&self) {
         // SAFETY: an initialised handle of this thread's loop; stopping cannot fail.
         unsafe { (self.0.uv.uv_poll_stop)(self.0.as_ptr()) };
@@ -79,13 +80,13 @@ impl UvPoll {
 }
 
 unsafe extern "C" fn on_event(handle: *mut Handle, status: c_int, _events: c_int) {
-    // Whoever made the handle has found libuv.
+    // The creator of the handle has found libuv.
     let Ok(uv) = uv() else { return };
-    // An error (EBADF) is told as readable too: reading will say what it is.
+    // An error (EBADF) is also reported as readable: reading returns it.
     let _ = status;
-    // SAFETY: libuv calls back for a handle that UvHandle::new made.
+    // SAFETY: libuv calls back for a handle that UvHandle::new created.
     if unsafe { call(uv, handle) } {
-        // The panic has been printed by the hook. The watch ends, lest it spins.
+        // The panic hook has printed the message. The watch is stopped, because it would spin.
         // SAFETY: an initialised handle of this thread's loop.
         unsafe { (uv.uv_poll_stop)(handle) };
     }

@@ -1,4 +1,4 @@
-//! Several sockets that listen on one TCP address (`SO_REUSEPORT`), and which of them the kernel chooses.
+//! Several sockets that listen on one TCP address (`SO_REUSEPORT`), and the kernel's choice among them.
 
 use std::mem::size_of_val;
 use std::net::SocketAddr;
@@ -14,8 +14,8 @@ use crate::error::{Doing, SysError};
 
 /// One TCP address with any number of listening sockets.
 ///
-/// The kernel numbers them in the order in which they began to listen. None of them may be closed before all are,
-/// or the numbers would change.
+/// The kernel numbers them in the order in which they began to listen. If one of them is closed earlier than
+/// the others, the numbers change.
 #[derive(Clone, Copy, Debug)]
 pub struct Group {
     address: SocketAddr,
@@ -26,13 +26,13 @@ pub struct Group {
 impl Group {
     /// A group at this address; its port may be 0.
     ///
-    /// Sockets of a group can be bound beside those of any other group of the same user. So it is tried first
-    /// whether the address is free, without that permission, as an app expects that listens twice.
+    /// Sockets of a group can be bound next to those of any other group of the same user. So the address is
+    /// first bound without that option, which fails if it is in use, as an app that listens twice expects.
     pub fn new(address: SocketAddr, ipv6_only: bool, backlog: i32) -> Result<Self, SysError> {
         Self::at(tcp(address, ipv6_only, None)?.sockname, ipv6_only, backlog)
     }
 
-    /// A group at this port of all addresses.
+    /// A group on this port of all addresses.
     pub fn anywhere(port: u16, ipv6_only: bool, backlog: i32) -> Result<Self, SysError> {
         Self::at(tcp_anywhere(port, ipv6_only, None)?.sockname, ipv6_only, backlog)
     }
@@ -42,44 +42,44 @@ impl Group {
         Ok(Self { address, ipv6_only, backlog })
     }
 
-    /// The group of a socket that belongs, or has belonged, to one.
+    /// The group that a socket belongs, or has belonged, to.
     pub fn of(member: &impl AsFd, backlog: i32) -> Result<Self, SysError> {
         let ipv6_only = getsockopt(&member.as_fd(), sockopt::Ipv6V6Only).unwrap_or(false);
         let address = getsockname::<SockaddrStorage>(member.as_fd().as_raw_fd());
         Self::at(internet(&address.doing("asking a socket for its address")?), ipv6_only, backlog)
     }
 
-    /// Where it is.
+    /// The address of the group.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// One more socket, which listens.
+    /// Opens another socket, which listens.
     pub fn open(&self) -> Result<OwnedFd, SysError> {
         let fd = new_tcp(self.address, self.ipv6_only)?;
         setsockopt(&fd, sockopt::ReusePort, &true).doing("sharing a port among sockets")?;
         bind_ip(&fd, self.address).doing("binding a TCP socket")?;
-        // As in libuv, an address that is taken after all shows now.
+        // As in libuv, an address conflict may show only now.
         debug_assert_eq!(local_address(&fd)?, Some(self.address));
         start(&fd, Some(self.backlog))?;
         Ok(fd)
     }
 }
 
-/// From now on new connections go, by chance and evenly, to the sockets with these numbers of the group that
-/// `member` belongs to.
+/// From now on new connections of the group that `member` belongs to are distributed randomly and evenly over
+/// the sockets with these numbers.
 ///
-/// A classic BPF program, which needs no privilege: a random number modulo the length of the list, and then the
-/// entry at that place.
+/// Uses a classic BPF program, which needs no privilege: a random number modulo the length of the list
+/// selects the entry.
 pub fn steer(member: &impl AsFd, numbers: &[u32]) -> Result<(), SysError> {
     let doing = "steering connections to the sockets of a group";
     let mut program = program(numbers).ok_or(SysError { doing, errno: Errno::E2BIG })?;
     let length = u16::try_from(program.len()).map_err(|_| SysError { doing, errno: Errno::E2BIG })?;
     let value = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
     let size = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or_default();
-    // SAFETY: `value` and the program it points to live until the call returns; the kernel only reads them, `length`
-    // instructions of the one and `size` bytes of the other.
+    // SAFETY: `value` and the program it points to live until the call returns; the kernel only reads them:
+    // `size` bytes of `value`, and `length` instructions of the program.
     let answer = unsafe {
         libc::setsockopt(
             member.as_fd().as_raw_fd(),
@@ -92,10 +92,11 @@ pub fn steer(member: &impl AsFd, numbers: &[u32]) -> Result<(), SysError> {
     Errno::result(answer).map(drop).doing(doing)
 }
 
-/// The longest program that the kernel takes (`BPF_MAXINSNS`).
+/// The longest program that the kernel accepts (`BPF_MAXINSNS`).
 const LONGEST: usize = 4096;
 
-/// From `linux/filter.h`: where the ancillary data begins that a program can load, and the place of the random number.
+/// From `linux/filter.h`: the base of the ancillary data that a program can load, and the offset of the
+/// random number.
 const RANDOM: u32 = (-0x1000_i32 + 56).cast_unsigned();
 
 /// From `linux/bpf_common.h`.
@@ -110,7 +111,7 @@ fn program(numbers: &[u32]) -> Option<Vec<libc::sock_filter>> {
     let mut program = vec![plain(LOAD_WORD, RANDOM), plain(MODULO, count)];
     let (last, others) = numbers.split_last()?;
     for (place, number) in (0..).zip(others) {
-        // Past the return, if it is another place.
+        // Skips the return if the number differs.
         program.push(libc::sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: place });
         program.push(plain(RETURN, *number));
     }
@@ -140,7 +141,7 @@ mod tests {
             steer(&sockets[0], numbers).unwrap();
             let mut counts = [0_usize; 4];
             for _ in 0..4 {
-                // No more at a time than the backlogs hold.
+                // At most as many at a time as the backlogs hold.
                 let clients: Vec<_> =
                     (0..100).map(|_| TcpStream::connect(group.address()).unwrap()).collect();
                 for (count, socket) in counts.iter_mut().zip(&sockets) {
@@ -149,7 +150,7 @@ mod tests {
                 drop(clients);
             }
             for (number, count) in (0..).zip(counts) {
-                // Six standard deviations of the binomial distribution at the most.
+                // At most six standard deviations of the binomial distribution.
                 let (low, high) =
                     if numbers.contains(&number) { (expected - 60, expected + 60) } else { (0, 0) };
                 assert!((low..=high).contains(&count), "{numbers:?}: {counts:?}");
@@ -167,7 +168,7 @@ mod tests {
         assert_eq!(looks[0], super::super::Look::Shut);
         assert!(super::super::accept(&sockets[0]).is_err());
         let another = Group::of(&sockets[0], 511).unwrap().open().unwrap();
-        // The last one has taken the number of the one that was shut down.
+        // The last socket has got the number of the one that was shut down.
         steer(&another, &[2]).unwrap();
         let _clients: Vec<_> = (0..20).map(|_| TcpStream::connect(group.address()).unwrap()).collect();
         assert_eq!(queued(&another), 20);

@@ -1,4 +1,4 @@
-//! The file of a unix socket: made by binding, opened to everybody if asked, removed at the end.
+//! The file of a Unix socket: created by binding, opened to all users on request, removed at the end.
 
 use std::ffi::{OsStr, OsString};
 use std::mem;
@@ -15,33 +15,33 @@ use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use super::Access;
 use crate::error::{Doing, SysError};
 
-/// A socket's file, removed on drop: it would keep the next one from binding there.
+/// A socket's file. Removed on drop, because it would prevent the next socket from binding there.
 ///
-/// Only the very file that was made is removed. When another service has taken the path over
-/// since, as a restarted one does that removes the old file first, that file stays. To tell them
-/// apart this has to be dropped before the socket is closed: until then the system gives the
-/// number of the file to no other.
+/// Only the file that was created here is removed. If another service has taken over the path since, like a
+/// restarted one that removes the old file first, its file stays. To tell them apart, this must be dropped
+/// before the socket is closed: until then the system does not reuse the inode.
 #[derive(Debug)]
 pub struct BoundPath {
-    /// The directory itself: by the time it is used again its path may lead elsewhere.
+    /// The directory itself, because its path may lead elsewhere by the time it is used again.
     directory: OwnedFd,
     name: OsString,
     device: u64,
     inode: u64,
 }
 
-/// Binds a socket. There is no file for an abstract name.
+/// Binds a socket. An abstract name has no file.
 ///
 /// # Design
-/// Workers name the path, and a worker with fewer rights than we have may change where it leads at any time. So after
-/// binding nothing is done by the path: the directory was opened before, the file is opened in it, has to be the socket
-/// that was bound, and is changed through its descriptor. `ESTALE` if it is not. The socket is bound by the path all the
-/// same, since that is the name which `getsockname` and the system's tools show.
+/// Workers name the path, and a worker with fewer rights than the primary may change where it leads at any
+/// time. So after binding, the path is not used any more: the directory was opened before, the file is opened
+/// in it, must be the socket that was bound, and is changed through its descriptor. `ESTALE` if it is not.
+/// The socket is bound by the path all the same, because that is the name shown by `getsockname` and system
+/// tools.
 pub(super) fn bind(fd: &OwnedFd, path: &Path, everybody: Access) -> Result<Option<BoundPath>, SysError> {
     bind_and(fd, path, everybody, || ())
 }
 
-/// `bound` is called when the socket is bound: what others may do at that moment, a test can do.
+/// Calls `bound` after binding, so that a test can do what others might do at that moment.
 fn bind_and(
     fd: &OwnedFd,
     path: &Path,
@@ -53,7 +53,7 @@ fn bind_and(
     if place.as_bytes().starts_with(b"\0") {
         return bind_name(fd, place).doing(doing).map(|()| None);
     }
-    // What is no path to a file has no directory either: the system says what is wrong with it.
+    // A path that does not name a file has no directory either: the bind reports the error.
     let parts = path.file_name().filter(|_| !place.as_bytes().contains(&0));
     let Some(name) = parts else {
         bind_name(fd, place).doing(doing)?;
@@ -76,7 +76,7 @@ fn bind_and(
     let made = fstat(&file).doing("looking at a socket's file")?;
     let is_ours = match file_of(fd)? {
         Some(file) => (file.st_dev, file.st_ino) == (made.st_dev, made.st_ino),
-        // The other signs have to do: it was not there before, and is a socket of our own user.
+        // Otherwise these must suffice: the file is new, and is a socket of our own user.
         None => is_new && is_own_socket(&made),
     };
     if !is_ours {
@@ -87,7 +87,7 @@ fn bind_and(
     Ok(Some(bound))
 }
 
-/// Somebody has changed where a path leads while it was used.
+/// Another process has changed where a path leads while it was used.
 fn stale() -> SysError {
     SysError { doing: "finding the file of a unix socket", errno: Errno::ESTALE }
 }
@@ -96,21 +96,22 @@ fn is_own_socket(file: &FileStat) -> bool {
     file.st_mode & libc::S_IFMT == libc::S_IFSOCK && file.st_uid == geteuid().as_raw() && file.st_nlink == 1
 }
 
-/// The very file that a socket is bound to. None where the system does not tell: it takes `CAP_NET_ADMIN`.
+/// The file that a socket is bound to. `None` if the system refuses to return it: it requires
+/// `CAP_NET_ADMIN`.
 fn file_of(socket: &OwnedFd) -> Result<Option<FileStat>, SysError> {
     const SIOCUNIXFILE: libc::c_ulong = 0x89E0;
-    // SAFETY: it takes a socket and no argument, and returns a descriptor.
+    // SAFETY: the call takes a socket and no argument, and returns a descriptor.
     let answer = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCUNIXFILE as _, 0) };
     let Ok(number) = Errno::result(answer) else { return Ok(None) };
-    // SAFETY: the kernel has made this descriptor for us, close-on-exec; nobody else owns it.
+    // SAFETY: the kernel has created this descriptor for us, close-on-exec; it has no other owner.
     let file = unsafe { OwnedFd::from_raw_fd(number) };
     fstat(&file).doing("looking at a socket's file").map(Some)
 }
 
 fn bind_name(fd: &OwnedFd, name: &OsStr) -> nix::Result<()> {
-    // SAFETY: all of sockaddr_un is numbers, for which zero is a value.
+    // SAFETY: sockaddr_un consists of numbers, for which zero is valid.
     let mut address: libc::sockaddr_un = unsafe { mem::zeroed() };
-    // Neither nix nor std fills the last byte of it, which Linux and Node do.
+    // nix and std do not use the last byte of it; Linux and Node do.
     let bytes = name.as_bytes();
     let abstract_name = bytes.starts_with(b"\0");
     let inner_nul = !abstract_name && bytes.contains(&0);
@@ -129,14 +130,14 @@ fn bind_name(fd: &OwnedFd, name: &OsStr) -> nix::Result<()> {
     let answer = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) };
     match Errno::result(answer) {
         Ok(_) => Ok(()),
-        // libuv's translation: a missing directory looks on Linux as it does on Windows.
+        // libuv's translation: a missing directory gives the same error on Linux as on Windows.
         Err(Errno::ENOENT) => Err(Errno::EACCES),
         Err(errno) => Err(errno),
     }
 }
 
-/// Sets the mode of the file, if everybody may do anything. As with libuv since Node 22 it is the
-/// whole mode then: with `readable` alone not even the owner may connect.
+/// Sets the mode of the file, if all users get any access. As in libuv since Node 22, this is the whole mode:
+/// with `readable` alone, even the owner may not connect.
 fn open_to(file: &OwnedFd, everybody: Access) -> nix::Result<()> {
     let mut mode = Mode::empty();
     if everybody.readable {
@@ -148,7 +149,7 @@ fn open_to(file: &OwnedFd, everybody: Access) -> nix::Result<()> {
     if mode.is_empty() {
         return Ok(());
     }
-    // A descriptor made with O_PATH has no fchmod, but this link leads to its very file.
+    // A descriptor opened with O_PATH does not support fchmod, but this link leads to exactly its file.
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     fchmodat(AT_FDCWD, link.as_str(), mode, FchmodatFlags::FollowSymlink)
 }
@@ -157,7 +158,7 @@ impl Drop for BoundPath {
     fn drop(&mut self) {
         let found = fstatat(&self.directory, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
         if found.is_ok_and(|found| (found.st_dev, found.st_ino) == (self.device, self.inode)) {
-            // Nobody is left who could be told, and the socket itself closes in any case.
+            // An error cannot be reported any more, and the socket itself closes in any case.
             let _ = unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
@@ -175,7 +176,8 @@ mod tests {
 
     const EVERYBODY: Access = Access { readable: true, writable: true };
 
-    /// A directory of the test's own: `mine` is where the socket is asked for, `foreign` has what nobody may touch.
+    /// A directory of the test: the socket is bound in `mine`; `foreign` contains files that must not be
+    /// touched.
     struct Directory(PathBuf);
 
     impl Directory {
@@ -195,7 +197,7 @@ mod tests {
             self.0.join(name)
         }
 
-        /// The path leads to the foreign file from now on.
+        /// From now on the path leads to the foreign file.
         fn swap(&self) {
             fs::rename(self.path("mine"), self.path("moved")).unwrap();
             symlink("foreign", self.path("mine")).unwrap();
@@ -218,7 +220,7 @@ mod tests {
         socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap()
     }
 
-    /// Runs something as the tests' user, and as one without privileges.
+    /// Runs a test as the tests' user, and as an unprivileged one.
     fn as_everybody(name: &str, run: impl Fn(&Directory) + Sync) {
         run(&Directory::new(name));
         if !geteuid().is_root() {
@@ -227,8 +229,8 @@ mod tests {
         let directory = Directory::new(&format!("{name}-nobody"));
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                // The call itself, for libc's would change all threads.
-                // SAFETY: it takes plain numbers. It changes this thread only.
+                // The system call itself, because libc's function would change all threads.
+                // SAFETY: the call uses plain numbers, and changes this thread only.
                 let answer = unsafe { libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534) };
                 Errno::result(answer).unwrap();
                 run(&directory);
@@ -284,7 +286,7 @@ mod tests {
         let neighbour = std::os::unix::net::UnixListener::bind(&other).unwrap();
         fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
         let answer = bind_and(&socket, &path, EVERYBODY, || fs::rename(&other, &path).unwrap());
-        // Only with CAP_NET_ADMIN does the system tell two sockets of one user apart.
+        // Only with CAP_NET_ADMIN can two sockets of one user be told apart.
         if file_of(&socket).unwrap().is_some() {
             assert_eq!(errno(answer), Errno::ESTALE);
             assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o777, 0o600);

@@ -1,10 +1,10 @@
 //! The child between the clone and its program.
 //!
-//! Rust runs here in a process whose memory belongs to another one, with threads that know nothing
-//! of it. What it may do is what a signal handler may do: make system calls and use its own stack.
-//! No allocation, no lock, no panic, and nothing is dropped. All that can be worked out beforehand
-//! stands in the [`ChildSetup`]. What cannot is done here and not in the parent: a descriptor that lost its
-//! close-on-exec flag there would end up in whatever another thread starts at that moment.
+//! Rust code runs here in a process that shares the memory of its parent, whose other threads do not know
+//! that. It may only do what a signal handler may: make system calls and use its own stack. No allocation, no
+//! locks, no panics, no destructors. Everything that can be computed beforehand is in [`ChildSetup`]. The
+//! rest cannot be done in the parent: a descriptor that loses its close-on-exec flag there could be inherited
+//! by a process that another thread starts at that moment.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
@@ -19,7 +19,7 @@ use super::Spawn;
 use super::inherit::Inherited;
 use crate::error::{Doing, SysError};
 
-/// What the child needs to know.
+/// What the child needs.
 pub(super) struct ChildSetup<'a> {
     spawn: &'a Spawn<'a>,
     /// The paths of the program, to be tried in turn.
@@ -27,24 +27,24 @@ pub(super) struct ChildSetup<'a> {
     /// `spawn.args` and `spawn.env` for C; the pointers live as long as `spawn`.
     args: Vec<*const c_char>,
     env: Vec<*const c_char>,
-    /// The arguments of the shell, should the program be a script without `#!`. The second is the
-    /// script, which the child fills in.
+    /// The arguments of the shell, in case the program is a script without `#!`. The second is the script,
+    /// which the child fills in.
     shell_args: Vec<*const c_char>,
-    /// Where each descriptor is; the child changes it when it moves one out of the way.
+    /// The current number of each descriptor; the child changes it when it moves one out of the way.
     sources: Vec<RawFd>,
-    /// The first number that no descriptor is going to have.
+    /// The lowest number that no descriptor will have.
     count: c_int,
-    /// What the main thread has and ours does not.
+    /// The main thread's properties that the calling thread does not have.
     inherited: Option<Inherited>,
     parent: c_long,
-    /// Where to leave the reason why the program was not executed.
+    /// Where to store the reason why the program was not executed.
     report: *mut Option<SysError>,
 }
 
 const SHELL: &CStr = c"/bin/sh";
 
 impl<'a> ChildSetup<'a> {
-    /// `report` must be good for a write as long as the child runs in the parent's memory.
+    /// `report` must be valid for a write while the child runs in the parent's memory.
     pub(super) fn new(spawn: &'a Spawn<'a>, candidates: Vec<CString>, report: *mut Option<SysError>) -> Self {
         let args = || spawn.args.iter().map(CString::as_c_str);
         Self {
@@ -54,7 +54,7 @@ impl<'a> ChildSetup<'a> {
             env: pointers(spawn.env.iter().map(CString::as_c_str)),
             shell_args: pointers([SHELL, c""].into_iter().chain(args().skip(1))),
             sources: spawn.fds.iter().map(AsRawFd::as_raw_fd).collect(),
-            // More than fit cannot be had either: the system will say so.
+            // More than this cannot be open either: the system calls will fail.
             count: c_int::try_from(spawn.fds.len()).unwrap_or(c_int::MAX),
             inherited: Inherited::of_main_thread(),
             parent: c_long::from(std::process::id()),
@@ -62,14 +62,14 @@ impl<'a> ChildSetup<'a> {
         }
     }
 
-    /// All the steps up to the program; comes back only if one fails.
+    /// Performs all steps up to the program; returns only if one fails.
     fn carry_out(&mut self) -> Result<Infallible, SysError> {
         reset_signals().doing("resetting the signals of a process")?;
         if let Some(inherited) = &self.inherited {
             inherited.apply();
         }
         if self.spawn.detached {
-            // SAFETY: a system call without memory.
+            // SAFETY: a system call that uses no memory.
             Errno::result(unsafe { libc::setsid() }).doing("starting a session")?;
         }
         self.place_descriptors().doing("placing the descriptors of a process")?;
@@ -79,25 +79,26 @@ impl<'a> ChildSetup<'a> {
             Errno::result(done).doing("entering the working directory")?;
         }
         self.change_identity()?;
-        // Behind the change of identity, which would undo it.
+        // After the change of identity, which would reset it.
         if let Some(signal) = self.spawn.death_signal {
-            // SAFETY: a system call without memory.
+            // SAFETY: a system call that uses no memory.
             let done = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) };
             Errno::result(done).doing("tying a process to its parent")?;
             // The parent may have been killed before that.
-            // SAFETY: a system call without memory.
+            // SAFETY: a system call that uses no memory.
             if unsafe { libc::syscall(libc::SYS_getppid) } != self.parent {
                 return Err(Errno::ESRCH).doing("tying a process to its parent");
             }
         }
-        // From here on a signal ends the child as it would end the program.
+        // From here on a signal kills the child as it would the program.
         signal_mask(0).doing("unblocking the signals of a process")?;
         Err(self.try_candidates()).doing("executing a program")
     }
 
-    /// Gives every descriptor its number, and no other descriptor to the program.
+    /// Gives every descriptor its number, and lets the program inherit no others.
     fn place_descriptors(&mut self) -> nix::Result<()> {
-        // They are placed from number 0 up, so a source below its target would be gone by its turn.
+        // They are placed from number 0 up, so a source below its target would be overwritten before its
+        // turn.
         for (target, source) in (0..).zip(&mut self.sources) {
             if *source < target {
                 *source = control(*source, libc::F_DUPFD_CLOEXEC, self.count)?;
@@ -107,7 +108,7 @@ impl<'a> ChildSetup<'a> {
             if *source == target {
                 control(target, libc::F_SETFD, 0)?;
             } else {
-                // SAFETY: a system call without memory; what `target` was is not needed any more.
+                // SAFETY: a system call that uses no memory; the previous `target` is not needed any more.
                 Errno::result(unsafe { libc::dup2(*source, target) })?;
             }
             if target <= libc::STDERR_FILENO {
@@ -115,39 +116,40 @@ impl<'a> ChildSetup<'a> {
             }
         }
         let (first, last) = (c_long::from(self.count), c_long::from(c_uint::MAX));
-        // Ours are close-on-exec from birth, but not everybody in this process may be as careful.
-        // Linux before 5.11 does not know this call: a second line of defence, so we go on without.
-        // SAFETY: a system call without memory.
+        // Descriptors of this crate are created close-on-exec, but those of other code in this process may
+        // not be. Linux before 5.11 does not support this; it is only a second line of defence, so the error
+        // is ignored.
+        // SAFETY: a system call that uses no memory.
         let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
         Ok(())
     }
 
-    /// Becomes the user and group asked for. By bare system calls: those of the C library tell all
-    /// threads of the process to do likewise, and the threads it knows are not this process's.
+    /// Changes to the requested user and group. Uses raw system calls: the C library's functions make all
+    /// threads of the process change as well, and the threads it knows are not those of this process.
     fn change_identity(&self) -> Result<(), SysError> {
         if self.spawn.changes_identity() {
             let none = ptr::null::<libc::gid_t>();
-            // Otherwise the child would keep what our other groups may do. Only root can drop them, and
-            // for everybody else becoming who they are already is no error, so a refusal is none.
-            // SAFETY: an empty list has no memory.
+            // Otherwise the child would keep the rights of our supplementary groups. Only root can drop them,
+            // and for other users changing to their own identity is not an error, so a refusal is ignored.
+            // SAFETY: an empty list uses no memory.
             let _ = unsafe { libc::syscall(libc::SYS_setgroups, c_long::from(0), none) };
         }
-        // The group first: the new user may not be allowed to.
+        // The group first, because the new user may not be allowed to change it.
         if let Some(gid) = self.spawn.gid {
-            // SAFETY: a system call without memory.
+            // SAFETY: a system call that uses no memory.
             let done = unsafe { libc::syscall(libc::SYS_setgid, c_ulong::from(gid)) };
             Errno::result(done).doing("changing the group of a process")?;
         }
         if let Some(uid) = self.spawn.uid {
-            // SAFETY: a system call without memory.
+            // SAFETY: a system call that uses no memory.
             let done = unsafe { libc::syscall(libc::SYS_setuid, c_ulong::from(uid)) };
             Errno::result(done).doing("changing the user of a process")?;
         }
         Ok(())
     }
 
-    /// Executes the first candidate that can be, by the rules of `execvp`: one that is missing does
-    /// not count, and one that is forbidden only if no other works.
+    /// Executes the first candidate that can be executed, by the rules of `execvp`: a missing one is skipped,
+    /// and the error of a forbidden one is returned only if no other works.
     fn try_candidates(&mut self) -> Errno {
         let mut forbidden = false;
         let mut last = Errno::ENOENT;
@@ -169,36 +171,36 @@ impl<'a> ChildSetup<'a> {
     }
 }
 
-/// The strings as C wants an array of them: ended by a null pointer, and alive as long as they are.
+/// A null-terminated array of C strings, valid as long as the strings are.
 fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const c_char> {
     strings.map(CStr::as_ptr).chain(once(ptr::null())).collect()
 }
 
 /// The child's main function.
 pub(super) extern "C" fn run_child(setup: *mut c_void) -> c_int {
-    // SAFETY: the clone passes on the setup it was given, and lets nobody else use it meanwhile.
+    // SAFETY: the clone passes the setup on unchanged, and nothing else uses it meanwhile.
     let setup = unsafe { &mut *setup.cast::<ChildSetup<'_>>() };
     let Err(failure) = setup.carry_out();
-    // SAFETY: good for a write, as `ChildSetup::new` asks; the parent reads it after the clone.
+    // SAFETY: valid for a write, as `ChildSetup::new` requires; the parent reads it after the clone.
     unsafe { setup.report.write(Some(failure)) };
     // SAFETY: ends this process at once, without the parent's exit handlers.
     unsafe { libc::_exit(127) }
 }
 
-/// Replaces the process by the program; returns why it could not.
+/// Replaces the process by the program; returns the error if that fails.
 fn execute(path: &CStr, args: &[*const c_char], env: &[*const c_char]) -> Errno {
-    // SAFETY: C strings and arrays of them, ended as C ends them, and borrowed for the call.
+    // SAFETY: C strings and null-terminated arrays of them, borrowed for the call.
     unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
     Errno::last()
 }
 
 /// `fcntl` with a command that takes a number or nothing.
 fn control(fd: RawFd, command: c_int, argument: c_int) -> nix::Result<c_int> {
-    // SAFETY: a system call without memory, on the child's own table of descriptors.
+    // SAFETY: a system call that uses no memory, on the child's own descriptor table.
     Errno::result(unsafe { libc::fcntl(fd, command, argument) })
 }
 
-/// Few programs cope with a stdin or stdout that does not block; libuv hands none down either.
+/// Few programs support a non-blocking stdin or stdout; libuv does not pass such ones on either.
 fn make_blocking(fd: RawFd) -> nix::Result<()> {
     let flags = control(fd, libc::F_GETFL, 0)?;
     if flags & libc::O_NONBLOCK != 0 {
@@ -207,16 +209,16 @@ fn make_blocking(fd: RawFd) -> nix::Result<()> {
     Ok(())
 }
 
-/// The kernel's signals. The C library keeps two of them to itself, hence the bare calls below.
+/// The number of the kernel's signals. The C library reserves two of them, hence the raw calls below.
 const SIGNALS: c_int = 64;
-/// The size of a set of them, as the kernel asks for it.
+/// The size of a set of them, as the kernel requires it.
 const SET_SIZE: usize = size_of::<u64>();
 
-/// Default dispositions for all signals, also for ignored ones, which would stay ignored in the
-/// program. The child has a table of its own, so the parent's stays as it is.
+/// Resets the dispositions of all signals, including ignored ones, which would stay ignored in the program.
+/// The child has its own table, so the parent's does not change.
 fn reset_signals() -> nix::Result<()> {
-    // The kernel's structure differs by processor, but is no larger than this, and zeroes mean the
-    // same everywhere: the default, no flags, no mask.
+    // The kernel's structure depends on the processor, but is never larger than this, and zeros always mean
+    // the default, no flags, no mask.
     let default = [0_u64; 4];
     for number in (1..=SIGNALS).filter(|number| ![libc::SIGKILL, libc::SIGSTOP].contains(number)) {
         let before = ptr::null_mut::<c_void>();
@@ -228,10 +230,10 @@ fn reset_signals() -> nix::Result<()> {
     Ok(())
 }
 
-/// Sets the signals that the calling thread does not receive; returns those before.
+/// Sets the signals that the calling thread blocks; returns the previous ones.
 pub(super) fn signal_mask(blocked: u64) -> nix::Result<u64> {
     let mut before = 0_u64;
-    // SAFETY: both sets are ours, as large as we say, and outlive the call.
+    // SAFETY: both sets are ours, have the given size, and outlive the call.
     let done = unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,

@@ -1,13 +1,13 @@
-//! What a process inherits from the thread that starts it, and should have of the main thread: as with `fork`, which
-//! Node calls there.
+//! Properties that a process inherits from the thread that starts it, but should inherit from the main
+//! thread, as with `fork`, which Node calls there.
 //!
-//! The kernel keeps these for each thread: scheduling policy and priority, the CPUs it may use, and the class of its
-//! input and output. What it keeps for the process (umask, limits, `oom_score_adj`) is the same for all threads.
+//! The kernel keeps these per thread: scheduling policy and priority, CPU affinity, and the I/O class.
+//! Properties of the process (umask, limits, `oom_score_adj`) are the same for all threads.
 
 use nix::errno::Errno;
 use nix::libc::{self, c_int, c_long};
 
-/// `sched_attr` as Linux first had it. The rest, limits for the load, is left as it is.
+/// `sched_attr` in its first version. Later fields, the utilization limits, are not changed.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct Scheduling {
@@ -30,10 +30,10 @@ const DEADLINE: u32 = 6;
 
 const IOPRIO_WHO_PROCESS: c_int = 1;
 
-/// Room for the numbers of 8,192 CPUs, the most that Linux can be built for.
+/// Room for the numbers of 8,192 CPUs, the most that Linux can be configured for.
 type Cpus = [u64; 128];
 
-/// What the main thread has. Each part is missing where the system does not tell, and then stays as it is.
+/// The properties of the main thread. A part that cannot be read is missing and stays as it is.
 pub(super) struct Inherited {
     scheduling: Option<Scheduling>,
     cpus: Option<(Cpus, usize)>,
@@ -41,14 +41,14 @@ pub(super) struct Inherited {
 }
 
 impl Inherited {
-    /// What a child of the calling thread would not have by itself; None where that is the main thread.
+    /// The properties that a child of the calling thread would not inherit; `None` on the main thread.
     pub(super) fn of_main_thread() -> Option<Self> {
         let main = c_int::try_from(std::process::id()).ok()?;
-        // SAFETY: a system call without memory.
+        // SAFETY: a system call that uses no memory.
         if unsafe { libc::syscall(libc::SYS_gettid) } == c_long::from(main) {
             return None;
         }
-        // SAFETY: a system call without memory.
+        // SAFETY: a system call that uses no memory.
         let input_output = unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, main) };
         Some(Self {
             scheduling: scheduling(main),
@@ -57,30 +57,30 @@ impl Inherited {
         })
     }
 
-    /// Gives the calling process all of that. It is done in the child, which may only make system calls.
+    /// Applies them to the calling process. Runs in the child, which may only make system calls.
     ///
-    /// A refusal counts for nothing: somebody else has raised the main thread's priority, which a process may not do for
-    /// its child.
+    /// Errors are ignored: if the main thread's priority has been raised by another process, this one may not
+    /// be allowed to do so.
     pub(super) fn apply(&self) {
         if let Some((cpus, length)) = &self.cpus {
-            // SAFETY: the kernel reads `length` bytes of what is ours.
+            // SAFETY: the kernel reads `length` bytes of our own buffer.
             let _ = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, *length, cpus.as_ptr()) };
         }
         if let Some(scheduling) = &self.scheduling {
-            // SAFETY: the kernel reads as many bytes as the structure says of itself.
+            // SAFETY: the kernel reads as many bytes as the structure's size field says.
             let _ = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(scheduling), 0) };
         }
         if let Some(input_output) = self.input_output {
-            // SAFETY: a system call without memory.
+            // SAFETY: a system call that uses no memory.
             let _ = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, input_output) };
         }
     }
 }
 
-/// What a child of this thread would have.
+/// The scheduling that a child of this thread would have.
 fn scheduling(thread: c_int) -> Option<Scheduling> {
     let mut found = Scheduling::default();
-    // SAFETY: the kernel writes at most `SIZE` bytes to what is ours and that large.
+    // SAFETY: the kernel writes at most `SIZE` bytes to our own structure, which has that size.
     let done = unsafe { libc::syscall(libc::SYS_sched_getattr, thread, &raw mut found, SIZE, 0) };
     Errno::result(done).ok()?;
     found.size = SIZE;
@@ -95,7 +95,7 @@ fn scheduling(thread: c_int) -> Option<Scheduling> {
 
 fn cpus(thread: c_int) -> Option<(Cpus, usize)> {
     let mut cpus: Cpus = [0; 128];
-    // SAFETY: the kernel writes at most as many bytes as we say, to what is ours and that large.
+    // SAFETY: the kernel writes at most the given number of bytes to our own buffer, which has that size.
     let length =
         unsafe { libc::syscall(libc::SYS_sched_getaffinity, thread, size_of::<Cpus>(), cpus.as_mut_ptr()) };
     let length = Errno::result(length).ok()?;

@@ -1,4 +1,4 @@
-//! Sockets that the app opened itself and gives by their number.
+//! Sockets that the app has opened itself and passes by number.
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -21,7 +21,7 @@ fn a_given_tcp_socket_is_listened_on() {
     assert_nonblocking_and_close_on_exec(&bound.fd);
     assert_eq!(listens_with(&given), Some(9));
 
-    // The app's own stays open, and its clients with it.
+    // The app's own socket stays open, and so do its clients' connections.
     drop(bound);
     TcpStream::connect(address).unwrap();
     given.accept().unwrap();
@@ -72,7 +72,7 @@ fn a_descriptor_that_cannot_listen_is_invalid_and_left_as_it_was() {
         ("a message channel", stream.into(), Errno::EINVAL),
         ("a unix datagram socket", datagram.into(), Errno::EINVAL),
         ("a UDP socket", udp, Errno::EINVAL),
-        // Node takes it for a pipe, and the system says what it thinks of that.
+        // Node treats it as a pipe, and the system call fails.
         ("a FIFO", input, Errno::ENOTSOCK),
     ];
     for (what, given, expected) in cases {

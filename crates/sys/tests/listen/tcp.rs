@@ -58,7 +58,7 @@ fn a_port_is_free_again_while_its_last_connections_are_remembered() {
     let bound = tcp(apart_from_other_tests(0), false, BACKLOG).unwrap();
     let address = bound.sockname.unwrap();
     let mut client = TcpStream::connect(address).unwrap();
-    // The side that closes first is the one that has to remember.
+    // The side that closes first keeps the connection in TIME_WAIT.
     drop(accept(&bound.fd).unwrap().expect("a connection waits"));
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
     drop(client);
@@ -83,7 +83,7 @@ fn a_privileged_port_takes_privileges() {
 
 #[test]
 fn an_address_of_another_machine_is_not_available() {
-    // An address that is kept for documentation.
+    // An address reserved for documentation.
     let foreign = parse_address("203.0.113.1", false, 0).unwrap();
     assert_eq!(errno(tcp(foreign, false, BACKLOG)), Errno::EADDRNOTAVAIL);
     assert_eq!(errno(udp(foreign, UdpOptions::default())), Errno::EADDRNOTAVAIL);
@@ -117,7 +117,7 @@ fn an_interface_that_does_not_exist_matters_where_one_is_needed() {
     if has_ipv6() {
         assert_eq!(errno(tcp(link_local, false, BACKLOG)), Errno::EINVAL);
         tcp(parse_address("::1%no-such", true, 0).unwrap(), false, BACKLOG).unwrap();
-        // It exists, but has no such address.
+        // The interface exists, but has no such address.
         let elsewhere = parse_address("fe80::1%lo", true, 0).unwrap();
         assert_eq!(errno(tcp(elsewhere, false, BACKLOG)), Errno::EADDRNOTAVAIL);
     }
@@ -165,7 +165,7 @@ fn ipv6_only_is_set_either_way() {
             assert_eq!(getsockopt(&bound.fd, sockopt::Ipv6V6Only).unwrap(), ipv6_only);
         }
     }
-    // It says nothing to IPv4.
+    // Ignored for IPv4.
     tcp(loopback(0), true, BACKLOG).unwrap();
 }
 

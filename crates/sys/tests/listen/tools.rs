@@ -1,4 +1,4 @@
-//! What the tests have in common.
+//! Shared helpers of the tests.
 
 use std::fmt::Debug;
 use std::fs;
@@ -22,8 +22,7 @@ pub(crate) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// A loopback address where the tests that run at the same time have no ports: for those that
-/// need a port to be as free as they left it.
+/// A loopback address that concurrent tests do not use: for tests that need a port to stay free.
 pub(crate) fn apart_from_other_tests(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(127, 77, 0, 1), port))
 }
@@ -44,7 +43,7 @@ pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// A directory of the test's own, removed with all that is in it.
+/// A directory for one test, removed with its content.
 pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {
@@ -60,7 +59,7 @@ impl Directory {
         self.0.join(name)
     }
 
-    /// A path in it of exactly so many bytes.
+    /// A path in it of exactly this length, in bytes.
     pub(crate) fn path_of_length(&self, length: usize) -> PathBuf {
         let path = self.join(&"x".repeat(length - self.0.as_os_str().len() - 1));
         assert_eq!(path.as_os_str().len(), length);
@@ -74,7 +73,7 @@ impl Drop for Directory {
     }
 }
 
-/// Runs something on a thread with a directory and a umask of its own, which others do not see.
+/// Runs a function on a thread with its own working directory and umask.
 pub(crate) fn apart<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -86,13 +85,13 @@ pub(crate) fn apart<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Runs something on a thread that has no privileges.
+/// Runs a function on a thread without privileges.
 pub(crate) fn as_nobody<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
             if is_root() {
-                // The call itself, for libc's would change all threads.
-                // SAFETY: it takes plain numbers. It changes this thread only.
+                // The system call itself, because libc's function would change all threads.
+                // SAFETY: the call uses plain numbers, and changes this thread only.
                 let answer = unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
                 Errno::result(answer).unwrap();
             }
@@ -102,8 +101,8 @@ pub(crate) fn as_nobody<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Runs something on a thread to which the system denies IPv6 sockets, as a kernel without IPv6
-/// does: a filter of system calls lets all pass but `socket(AF_INET6, ..)`.
+/// Runs a function on a thread that cannot create IPv6 sockets, as on a kernel without IPv6: a seccomp filter
+/// denies only `socket(AF_INET6, ..)`.
 pub(crate) fn without_ipv6<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     const NUMBER: u32 = 0;
     const FIRST_ARGUMENT: u32 = 16;
@@ -135,10 +134,10 @@ pub(crate) fn without_ipv6<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// What the system says of a TCP socket: whether it listens, and with which backlog.
+/// The state of a TCP socket: its backlog if it listens.
 pub(crate) fn listens_with(socket: impl AsFd) -> Option<u32> {
     const TCP_LISTEN: u8 = 10;
-    // SAFETY: all of tcp_info is numbers, for which zero is a value.
+    // SAFETY: tcp_info consists of numbers, for which zero is valid.
     let mut info: libc::tcp_info = unsafe { mem::zeroed() };
     let mut length = libc::socklen_t::try_from(mem::size_of_val(&info)).unwrap();
     let number = socket.as_fd().as_raw_fd();
@@ -147,7 +146,7 @@ pub(crate) fn listens_with(socket: impl AsFd) -> Option<u32> {
         libc::getsockopt(number, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length)
     };
     Errno::result(answer).unwrap();
-    // Of a listening socket it is the backlog that the kernel gives in this field.
+    // For a listening socket, the kernel returns the backlog in this field.
     (info.tcpi_state == TCP_LISTEN).then_some(info.tcpi_sacked)
 }
 

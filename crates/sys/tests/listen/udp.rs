@@ -1,4 +1,4 @@
-//! UDP: addresses shared and not.
+//! UDP: shared and exclusive addresses.
 
 use std::net::UdpSocket;
 
@@ -39,7 +39,7 @@ fn udp_has_both_versions_of_ip_or_one() {
         let anywhere = parse_address("::", true, 0).unwrap();
         for (options, ipv6_only) in [(UdpOptions::default(), false), (only, true)] {
             let bound = udp(anywhere, options).unwrap();
-            // The same port of IPv4 is free or not.
+            // The same port of IPv4 is free only with `ipv6_only`.
             let other = udp(apart_from_other_tests(port_of(&bound)), UdpOptions::default());
             assert_eq!(other.is_ok(), ipv6_only);
         }

@@ -1,4 +1,4 @@
-//! Which descriptors a child gets.
+//! The descriptors of a child.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use rcluster_sys::spawn::{Spawn, dev_null, socket_pair};
 
 use super::{both_ways, command, outcome, output, share_process, shell};
 
-/// What a child that runs `ls -l /proc/self/fd` says it has, without the descriptor of its listing.
+/// The descriptors of a child that runs `ls -l /proc/self/fd`, without the one of its listing.
 pub(crate) fn descriptors(listing: &str) -> BTreeMap<i32, String> {
     let links = listing.lines().filter_map(|line| line.split_once(" -> "));
     let all =
@@ -22,15 +22,15 @@ pub(crate) fn descriptors(listing: &str) -> BTreeMap<i32, String> {
     given
 }
 
-/// A descriptor that says who it is.
+/// A descriptor that can be identified by its name.
 pub(crate) fn named(name: &str) -> OwnedFd {
     memfd_create(name, MFdFlags::MFD_CLOEXEC).unwrap()
 }
 
-/// The number of descriptors the child is given, and so the first number it must not have.
+/// The number of descriptors passed to the child, and so the first number it must not have.
 const COUNT: i32 = 96;
 
-/// A name for a mapping, and the number in this process of what becomes the child's number.
+/// A name for a mapping, and the number in this process for each number in the child.
 type Order = (&'static str, fn(i32) -> i32);
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a child is: its signals, its session, its user.
+//! The attributes of a child: its signals, its session, its user.
 
 use std::fs;
 use std::thread;
@@ -24,7 +24,7 @@ fn status<const N: usize>(text: &str, names: [&str; N]) -> [String; N] {
     })
 }
 
-/// The same of the thread that asks.
+/// The same for the calling thread.
 fn our_status<const N: usize>(names: [&str; N]) -> [String; N] {
     status(&fs::read_to_string("/proc/thread-self/status").unwrap(), names)
 }
@@ -33,7 +33,7 @@ fn cat_status() -> Spawn<'static> {
     command(&["/bin/cat", "/proc/self/status"])
 }
 
-/// A system call that the C library would carry out for all threads, made for this one only.
+/// Makes a system call for this thread only, which the C library would make for all threads.
 fn for_this_thread(call: libc::c_long, [first, second, third]: [usize; 3]) {
     // SAFETY: the callers pass numbers, or a list with its length that outlives the call.
     assert_eq!(unsafe { libc::syscall(call, first, second, third) }, 0);
@@ -64,7 +64,7 @@ fn a_detached_child_leads_its_own_session() {
     for spawn in both_ways(&command(&["/bin/cat", "/proc/self/stat"])) {
         let numbers = |detached| -> Vec<i32> {
             let text = output(&Spawn { detached, ..spawn.clone() });
-            // The number, and what follows name and state: parent, process group, session.
+            // The process id, and the fields after name and state: parent, process group, session.
             let (head, tail) = (text.split(' ').take(1), text.rsplit(") ").next().unwrap());
             head.chain(tail.split(' ').skip(1).take(3)).map(|field| field.parse().unwrap()).collect()
         };
@@ -78,7 +78,7 @@ fn a_detached_child_leads_its_own_session() {
 
 #[test]
 fn a_child_becomes_somebody_else_alone() {
-    // Alone, because whether it can be dumped is said of the whole process.
+    // Exclusive, because the dumpable flag belongs to the whole process.
     let _alone = own_process();
     if !geteuid().is_root() {
         eprintln!("SKIPPED: only root can start a process as somebody else");
@@ -99,7 +99,7 @@ fn a_child_becomes_somebody_else_alone() {
             assert_eq!(identity(None, Some(NOBODY)), [root.as_str(), &nobody, ""]);
             let invalid = failure(&Spawn { uid: Some(u32::MAX), ..cat_status() });
             assert_eq!(invalid, ("changing the user of a process", Errno::EINVAL));
-            // What a child becomes says nothing about us.
+            // The child's change does not affect this process.
             assert_eq!(our_status(IDENTITY), before);
             assert!(get_dumpable().unwrap());
         });
@@ -120,6 +120,6 @@ fn an_identity_that_is_refused_is_reported() {
             assert_eq!(gid, ("changing the group of a process", Errno::EPERM));
         });
     });
-    // A thread that changed its identity left its mark on the process.
+    // The thread that changed its identity has cleared the process's dumpable flag.
     set_dumpable(true).unwrap();
 }

@@ -27,7 +27,7 @@ fn exit_codes_arrive() {
 #[test]
 fn a_child_can_be_watched_signalled_and_reaped_once() {
     let _shared = share_process();
-    // A real-time signal too: those have no name.
+    // Includes a real-time signal, which has no name.
     for number in [libc::SIGTERM, libc::SIGKILL, 40] {
         let (child, _stream) = start(&shell("read line <&1"), &[]).unwrap();
         let pidfd = child.pidfd.as_fd();
@@ -98,8 +98,8 @@ fn nothing_is_left_after_many_processes() {
         }
     }
     assert_eq!(descriptors(), descriptors_before);
-    // The test threads that wait for their turn have mappings too, but not so many.
+    // The waiting test threads have mappings too, but not as many.
     assert!(mappings() < mappings_before + TURNS);
-    // Neither a child that runs nor one that was not reaped.
+    // There is neither a running child nor one that was not reaped.
     assert_eq!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Err(Errno::ECHILD));
 }

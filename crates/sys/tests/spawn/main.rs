@@ -1,4 +1,4 @@
-//! Real processes: started, asked what they were given, and reaped.
+//! Real processes: started, inspected and reaped.
 #![allow(unsafe_code, reason = "signal dispositions and a thread's own identity are set here")]
 
 mod descriptors;
@@ -21,11 +21,12 @@ use rcluster_sys::error::SysError;
 use rcluster_sys::exit::{Exit, wait};
 use rcluster_sys::spawn::{Child, Spawn, dev_null, socket_pair};
 
-/// Held shared by every test, and alone by those that count what the whole process has, or write a
-/// program: a process started meanwhile would hold the file open for writing, and it could not run.
+/// Held shared by every test, and exclusively by those that count resources of the whole process, or write a
+/// program: a process started meanwhile would inherit the file open for writing, and it could not be
+/// executed.
 static PROCESS: RwLock<()> = RwLock::new(());
 
-/// A test that failed says nothing about the process, so a poisoned lock is as good as any.
+/// A failed test does not affect the process, so a poisoned lock is ignored.
 fn share_process() -> RwLockReadGuard<'static, ()> {
     PROCESS.read().unwrap_or_else(PoisonError::into_inner)
 }
@@ -51,12 +52,12 @@ fn c_path(path: &Path) -> CString {
     CString::new(path.to_str().unwrap()).unwrap()
 }
 
-/// The same program in our memory and in a copy of it, which a change of identity asks for.
+/// The same program started with shared memory and with a copy, as a change of identity requires.
 fn both_ways<'fd>(spawn: &Spawn<'fd>) -> [Spawn<'fd>; 2] {
     [spawn.clone(), Spawn { uid: Some(geteuid().as_raw()), ..spawn.clone() }]
 }
 
-/// Starts a program with the three standard streams and `more` from number 3 on.
+/// Starts a program with the three standard streams, and `more` from number 3 on.
 fn start(spawn: &Spawn<'_>, more: &[BorrowedFd<'_>]) -> Result<(Child, UnixStream), SysError> {
     let null = dev_null()?;
     let (ours, theirs) = socket_pair()?;
@@ -68,7 +69,7 @@ fn start(spawn: &Spawn<'_>, more: &[BorrowedFd<'_>]) -> Result<(Child, UnixStrea
     Ok((child, stream))
 }
 
-/// How a program ends, and what it writes.
+/// The exit and the output of a program.
 fn outcome(spawn: &Spawn<'_>, more: &[BorrowedFd<'_>]) -> (Exit, String) {
     let (child, mut stream) = start(spawn, more).unwrap();
     let mut text = String::new();
@@ -88,7 +89,7 @@ fn failure(spawn: &Spawn<'_>) -> (&'static str, Errno) {
     (error.doing, error.errno)
 }
 
-/// A directory of its own for one test.
+/// A directory for one test.
 struct Directory(PathBuf);
 
 impl Directory {

@@ -1,4 +1,4 @@
-//! Which program a child executes, or why it cannot.
+//! The program that a child executes, or why it cannot.
 
 use std::ffi::CString;
 use std::fs;
@@ -63,7 +63,7 @@ fn the_path_of_the_new_environment_is_searched() {
     assert_eq!(output(&with(&format!("PATH={forbidden}:{echo}"))), "found\n");
     assert_eq!(failure(&with(&format!("PATH={forbidden}:/missing"))).1, Errno::EACCES);
     assert_eq!(failure(&with("PATH=/missing")).1, Errno::ENOENT);
-    // An empty entry is the working directory, and so is the start of a relative one.
+    // An empty entry means the working directory, and a relative one is resolved against it.
     for path in ["PATH=:/missing", "PATH="] {
         assert_eq!(output(&Spawn { cwd: Some(CString::new(&*echo).unwrap()), ..with(path) }), "found\n");
     }

@@ -7,6 +7,7 @@ use crate::io::control::external::External;
 use crate::io::control::messages::Event;
 use crate::io::control::template::Started;
 use crate::io::control::workers::WorkerHandle;
+use crate::io::store;
 use rcluster_core::control::Input;
 use rcluster_core::ids::{Slot, Ticket, WorkerId};
 use rcluster_sys::error::SysError;
@@ -24,10 +25,12 @@ impl Shell {
             }
         };
         let external = launched.link.external;
+        self.common.logs.add(worker, slot, launched.logs);
         if external {
             let targets = launched.newcomer.targets();
             supervised.external = Some(External::watch(worker, targets, self.heard.clone()));
         }
+        store::on_started(worker, slot);
         if let Some(slot) = slot {
             self.common.slots.lock().take(worker, Some(slot));
             launched.newcomer.introduce(worker, slot, &self.common.dispatcher, &self.common.forwarding);
@@ -36,7 +39,7 @@ impl Shell {
         }
         let (pid, pidfd) = (supervised.pid, Arc::new(launched.child.pidfd));
         let (mut handle, failure) =
-            WorkerHandle::adopt(worker, slot, Arc::clone(&pidfd), launched.link, &self.heard);
+            WorkerHandle::adopt(worker, slot, Arc::clone(&pidfd), launched.link, self.listening());
         handle.supervised = Some(supervised);
         self.workers.insert(worker, handle);
         self.news.tell(Event::Spawned { worker, slot, pid, pidfd, pipes: launched.pipes, inspect_port });
@@ -50,6 +53,10 @@ impl Shell {
         let Some(newcomer) = handle.supervised.as_mut().and_then(|it| it.newcomer.take()) else { return };
         handle.slot = Some(slot);
         self.common.slots.lock().take(worker, Some(slot));
+        store::on_slot(worker, Some(slot));
+        if let Some(logs) = self.common.logs.get() {
+            logs.promote(worker, slot);
+        }
         newcomer.introduce(worker, slot, &self.common.dispatcher, &self.common.forwarding);
     }
 }

@@ -4,13 +4,14 @@ use std::time::Duration;
 use super::*;
 use crate::io::store::What;
 use rcluster_core::ids::ListenerId;
-use rcluster_sys::passing::{duplicate, message_pair};
+use rcluster_sys::descriptor::duplicate;
+use rcluster_sys::passing::message_pair;
 use rcluster_testing::lingering;
 
 const WORKER: WorkerId = WorkerId(1);
 const QUEUE: usize = 4;
 
-/// Runs what a test does on a thread like the control thread, and fails if it blocks.
+/// Runs a test on a thread like the control thread, and fails if it blocks.
 fn on_a_thread<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let (done, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -25,7 +26,7 @@ fn tell(socket: &OwnedFd, frame: &[u8], fd: &OwnedFd) {
     assert_eq!(send(socket.as_fd(), frame, &[duplicate(fd).unwrap()]).unwrap(), Sent::Done);
 }
 
-/// The next event, if the tasks of this thread come to one without anything from outside.
+/// The next event, if the tasks of this thread produce one without external input.
 async fn soon(events: &mut mpsc::Receiver<Heard>) -> Option<Heard> {
     for _ in 0..2000 {
         if let Ok(event) = events.try_recv() {
@@ -49,7 +50,7 @@ fn who_wants_to_use_a_store_sends_a_socket() {
         let What::Store { name, options } = open.what else { panic!("it is a store") };
         assert_eq!((name.as_str(), options.size), ("store", Some(1 << 20)));
         assert_eq!(open.worker.map(|(worker, _)| worker), Some(WORKER));
-        // It goes on to be read.
+        // Its socket is still read.
         tell(&theirs, br#"{"act":"ready"}"#, &socket);
         assert!(matches!(events.recv().await, Some(Heard::Said(WORKER, FromWorker::Ready))));
         tell(&theirs, frame, &std::fs::File::open("/dev/null").unwrap().into());
@@ -68,7 +69,7 @@ fn descriptors_that_nobody_asked_for_hold_nobody_up_read_or_not() {
         drop(first);
         let (control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), heard).unwrap();
         assert!(matches!(events.recv().await, Some(Heard::Said(WORKER, FromWorker::Ready))));
-        // This one is in the socket when it is closed.
+        // This one is in the socket when the socket is closed.
         tell(&theirs, br#"{"act":"ready"}"#, &second);
         drop(second);
         drop(control);
@@ -86,7 +87,7 @@ fn one_that_does_not_read_its_answers_is_not_read_any_further_and_has_not_lost_i
         let question = format!(r#"{{"act":"close","listener":{}}}"#, ListenerId(3).0);
         let mut heard = 0;
         let mut asked = 0;
-        // It asks as long as there is room, and each question is answered.
+        // It sends requests as long as there is room, and each is answered.
         loop {
             while send(theirs.as_fd(), question.as_bytes(), &[]).unwrap() == Sent::Done {
                 asked += 1;
@@ -97,9 +98,9 @@ fn one_that_does_not_read_its_answers_is_not_read_any_further_and_has_not_lost_i
             control.send(&answer, None).unwrap();
             assert!(heard < 100_000, "it is read on and on");
         }
-        // What has been read and not been heard was answered as well.
+        // Frames that were read but not received here were answered as well.
         assert!(asked > heard && control.unsent.count() <= BEHIND + QUEUE + 1);
-        // Once it reads, it gets all answers, and is heard.
+        // Once it reads, it gets all answers, and its requests are read.
         let mut answers = 0;
         let mut bytes = [0; 256];
         while answers < asked {

@@ -1,129 +1,220 @@
-//! Clients: what they are recognised by, and how they are turned away.
+//! Clients: accepting them, and the steps until a worker can be chosen.
 
-use super::{Shell, Token};
-use crate::io::dispatcher::channel::Unreceived;
-use crate::io::dispatcher::connection::{AwaitingHook, Conn, address_of};
-use crate::io::dispatcher::preread::{Recognised, recognise};
-use rcluster_core::channel::Kept;
+use std::time::{Duration, Instant};
+
+use super::{BURST, Shell};
+use crate::io::dispatcher::DispatcherEvent;
+use crate::io::dispatcher::acceptor::Outcome;
+use crate::io::dispatcher::arrivals::Arrived;
+use crate::io::dispatcher::hook_batch::{HookBatch, HookConnection, HookListener};
+use crate::io::dispatcher::listening::Accepted;
+use crate::io::dispatcher::outcomes::SlotOutcome;
 use rcluster_core::dispatch::Input;
-use rcluster_core::ids::{ListenerId, Slot};
-use rcluster_core::schedule::{Home, Key, Policy, PrereadRule, Verdict};
-use rcluster_sys::client::{peer, reset};
+use rcluster_core::hook::{Answer, Batch};
+use rcluster_core::ids::{ListenerId, WorkerId};
+use rcluster_sys::client::reset;
 use rcluster_sys::closer::Descriptor;
+use rcluster_sys::error::SysError;
+
+/// The maximum number of bursts accepted before a socket is closed: more than a backlog holds.
+const LAST_BURSTS: usize = 128;
+
+/// How long clients that wait at a socket may take to be accepted before it is closed.
+const CLOSE_WAIT: Duration = Duration::from_millis(100);
 
 impl Shell {
-    /// What the client of a connection is recognised by, where that matters; with what it has sent by now.
-    pub(super) fn recognise(&self, listener: ListenerId, fd: &Descriptor) -> Option<Key> {
-        let what = self.preread_rule(listener)?;
-        let peer = peer(fd).map(address_of);
-        if !what.is_needed() {
-            return peer.map(Key::from);
+    /// Clients have arrived at a listener.
+    pub(super) fn accept_burst(&mut self, listener: ListenerId) {
+        if self.listeners.is_ordered(listener) {
+            self.listeners.order(listener, &self.outcomes, &mut self.tools);
         }
-        match recognise(what, fd, peer, true) {
-            Verdict::Decided(key) => key,
-            Verdict::Undecided => None,
-        }
-    }
-
-    /// A connection that a worker returns, or has not received, is only a descriptor: its client is recognised anew. A
-    /// hook is not called again.
-    pub(super) fn with_key(&self, listener: ListenerId, fd: Descriptor) -> Conn {
-        let key = self.recognise(listener, &fd);
-        recognised(fd, key)
-    }
-
-    /// One that a worker has served goes by what its client has said last, as the worker tells; where that is nothing,
-    /// by its address, but with the slot of that worker first: it may have given the client something to be recognised by.
-    pub(super) fn handed_over(
-        &self,
-        listener: ListenerId,
-        fd: Descriptor,
-        kept: Kept,
-        from: Option<Slot>,
-    ) -> Conn {
-        let by_content = self.preread_rule(listener).is_some_and(|what| what.by.is_content());
-        let key = match kept.key.filter(|_| by_content) {
-            Some(key) => Some(key),
-            None if by_content && kept.served => {
-                let address = peer(&fd).map(|peer| Key::from(address_of(peer)));
-                address.map(|key| Key { slot: from, ..key })
-            }
-            None => self.recognise(listener, &fd),
-        };
-        Conn { kept: Some(kept), ..recognised(fd, key) }
-    }
-
-    /// So are those that a worker has not received, except where it is known whom the app has chosen.
-    pub(super) fn recognise_all(&self, conns: Vec<Unreceived>) -> Vec<(ListenerId, Conn)> {
-        let recognise = |Unreceived { listener, fd, chosen, kept }| match (chosen, kept) {
-            (Some(worker), kept) => (listener, Conn { kept, ..Conn::new(fd, Some(Home::Worker(worker))) }),
-            (None, Some(kept)) => (listener, self.handed_over(listener, fd, kept, None)),
-            (None, None) => (listener, self.with_key(listener, fd)),
-        };
-        conns.into_iter().map(recognise).collect()
-    }
-
-    /// What to look for; nothing if it does not matter who the client is.
-    pub(super) fn preread_rule(&self, listener: ListenerId) -> Option<&PrereadRule> {
-        let plan = &self.listeners.get(&listener)?.plan;
-        (plan.policy == Policy::Sticky).then_some(&plan.preread)
-    }
-
-    pub(super) fn on_client(&mut self, listener: ListenerId, fd: Descriptor) {
-        match self.listeners.get(&listener).map(|listening| &listening.plan) {
-            Some(plan) if plan.policy == Policy::Hook => {
-                let until = self.now + plan.hook_timeout;
-                self.wait_for_hook(listener, AwaitingHook { fd, kept: None }, until);
-            }
-            Some(plan) if plan.policy == Policy::Sticky && plan.preread.is_needed() => {
-                let peer = peer(&fd).map(address_of);
-                match recognise(&plan.preread, &fd, peer, false) {
-                    Verdict::Decided(key) => {
-                        self.input(Input::Accepted { listener, conn: recognised(fd, key) });
-                    }
-                    Verdict::Undecided => {
-                        let until = self.now + plan.preread_timeout;
-                        let token = |number| Token::Preread(number).pack();
-                        let at_once = self.preread.enter(listener, fd, peer, until, &self.poller, token);
-                        if let Some(number) = at_once {
-                            self.preread_again(number, true);
-                        }
-                    }
+        for turn in 0..BURST {
+            match self.listeners.accept(listener, turn == 0) {
+                Some(Accepted::Connection(fd)) => self.on_client(listener, Descriptor::own(fd)),
+                None | Some(Accepted::Nothing) => return,
+                Some(Accepted::Exhausted(error)) => return self.on_exhausted(listener, error),
+                Some(Accepted::Refused(error)) => {
+                    self.tools.try_later(error);
+                    return self.listeners.watch(listener, &mut self.tools);
                 }
             }
-            Some(plan) if plan.policy == Policy::Sticky => {
-                let key = peer(&fd).map(|peer| Key::from(address_of(peer)));
-                self.input(Input::Accepted { listener, conn: recognised(fd, key) });
+        }
+    }
+
+    /// There is no descriptor for a waiting connection. The reserved one is used for it: it is needed only
+    /// until the connection has been passed on.
+    fn on_exhausted(&mut self, listener: ListenerId, error: SysError) {
+        self.tools.warn(error);
+        if self.tools.release_reserve() {
+            if let Some(fd) = self.listeners.accept_refused(listener) {
+                self.on_client(listener, Descriptor::own(fd));
+                self.flush();
             }
-            Some(_) | None => self.input(Input::Accepted { listener, conn: Conn::new(fd, None) }),
+            if self.tools.refill_reserve() {
+                return;
+            }
+        }
+        self.pause();
+    }
+
+    /// Accepts all waiting clients and closes the sockets. On return, the accepted connections are on their
+    /// way to workers.
+    pub(super) fn accept_all_and_close(&mut self) {
+        for listener in self.listeners.ids() {
+            for _ in 0..LAST_BURSTS {
+                if !self.listeners.has_client(listener) {
+                    break;
+                }
+                self.accept_burst(listener);
+            }
+            self.order_and_wait(listener);
+            self.listeners.close_sockets(listener, &self.tools);
+        }
+        self.expire_arrivals(Duration::MAX);
+        self.flush();
+    }
+
+    /// Accepts waiting clients from sockets that workers also hold and that are about to be closed for good.
+    /// Waits for the connections, for a limited time.
+    fn order_and_wait(&mut self, listener: ListenerId) {
+        let until = Instant::now() + CLOSE_WAIT;
+        self.listeners.order(listener, &self.outcomes, &mut self.tools);
+        while self.listeners.is_busy(listener) {
+            match self.outcomes.wait(until) {
+                Some(outcome) => self.on_slot_outcome(outcome),
+                // A thread that a worker has blocked is not waited for.
+                None => return,
+            }
         }
     }
 
-    /// A client has sent more, or need not be waited for any longer.
-    pub(super) fn preread_again(&mut self, number: u32, last: bool) {
-        let Self { preread, listeners, poller, .. } = self;
-        let what = |listener| listeners.get(&listener).map(|listening| listening.plan.preread.clone());
-        if let Some(Recognised { listener, fd, key }) = preread.look(number, what, last, poller) {
-            self.input(Input::Accepted { listener, conn: recognised(fd, key) });
+    /// Handles the outcomes of accepting from the sockets of slots.
+    pub(super) fn take_slot_outcomes(&mut self) {
+        while let Some(outcome) = self.outcomes.next() {
+            self.on_slot_outcome(outcome);
         }
     }
 
-    /// Turns a client away, as its listener's plan wants it.
+    fn on_slot_outcome(&mut self, SlotOutcome { listener, slot, outcome }: SlotOutcome) {
+        if let Outcome::Connection(fd) = outcome {
+            if let Some(fd) = self.listeners.foreign(listener, fd) {
+                self.on_client(listener, fd);
+            }
+            return;
+        }
+        if !self.listeners.answered(listener, slot) {
+            return;
+        }
+        match outcome {
+            Outcome::Connection(_) | Outcome::Done => {
+                // The reserve may have been released for this order.
+                if !self.tools.refill_reserve() {
+                    self.pause();
+                }
+            }
+            Outcome::Failed(error) if error.is_shortage() => {
+                self.tools.warn(error);
+                if self.tools.release_reserve() {
+                    return self.listeners.order(listener, &self.outcomes, &mut self.tools);
+                }
+                self.pause();
+            }
+            // Such a socket will never listen again. Whatever the cause, a new one works.
+            Outcome::Failed(_) => self.listeners.replace(listener, slot, &mut self.tools),
+        }
+        self.listeners.watch(listener, &mut self.tools);
+    }
+
+    fn on_client(&mut self, listener: ListenerId, fd: Descriptor) {
+        let arrived = self.arrivals.enter(listener, fd, &self.listeners, &self.tools);
+        self.on_arrived(arrived);
+    }
+
+    /// A client has sent more, or its time is up (`last`).
+    pub(super) fn on_preread(&mut self, number: u32, last: bool) {
+        let arrived = self.arrivals.preread_again(number, last, &self.listeners, &self.tools);
+        self.on_arrived(arrived);
+    }
+
+    /// A worker can be chosen for these connections.
+    pub(super) fn on_arrived(&mut self, arrived: impl IntoIterator<Item = Arrived>) {
+        for (listener, conn) in arrived {
+            self.input(Input::Accepted { listener, conn });
+        }
+    }
+
+    /// Ends the wait of clients whose time is up.
+    pub(super) fn expire_arrivals(&mut self, now: Duration) {
+        while let Some(number) = self.arrivals.overdue_preread(now) {
+            self.on_preread(number, true);
+        }
+        let overdue = self.arrivals.overdue_hook(now);
+        self.on_arrived(overdue);
+    }
+
+    /// Calls the app's hook, if there are connections for it.
+    pub(super) fn call_hook(&mut self) {
+        let now = self.tools.now();
+        let Some(Batch { number, conns }) = self.arrivals.next_batch() else { return };
+        let mut about: Vec<HookListener> = Vec::new();
+        let mut last = None;
+        for (listener, conn) in conns {
+            let (Some(plan), Some(name)) = (self.listeners.plan(listener), self.listeners.name(listener))
+            else {
+                // The brain closes it whatever the answer, but there must be one answer for each connection.
+                about.push(HookListener::closed());
+                last = None;
+                continue;
+            };
+            if last != Some(listener) {
+                let candidates = self.brain.candidates(listener, now, &self.workers);
+                about.push(HookListener { hook: plan.hook, candidates, connections: Vec::new() });
+                last = Some(listener);
+            }
+            if let Some(about) = about.last_mut() {
+                about.connections.push(HookConnection::about(conn, name));
+            }
+        }
+        self.tools.tell(DispatcherEvent::Hook(HookBatch { batch: number, about }));
+    }
+
+    pub(super) fn on_hook_answers(&mut self, batch: u32, answers: Vec<Answer>) {
+        let arrived = self.arrivals.answered(batch, answers);
+        self.on_arrived(arrived);
+    }
+
+    /// Sheds a client as the plan of its listener specifies.
     pub(super) fn shed(&mut self, listener: ListenerId, connection: Descriptor) {
-        let answer = self.listeners.get(&listener).and_then(|listening| listening.answer.as_deref());
-        match answer {
+        match self.listeners.answer(listener) {
             Some(answer) => {
-                let token = |number| Token::Lingering(number).pack();
-                self.lingering.answer(connection, answer, self.now, &self.poller, token);
+                self.lingering.answer(connection, answer, self.tools.now(), self.tools.poller());
             }
-            // A client that has gone cannot be told, and nothing is lost.
+            // The client is gone already, so nothing is lost.
             None => {
                 let _gone = reset(connection);
             }
         }
     }
-}
 
-fn recognised(fd: Descriptor, key: Option<Key>) -> Conn {
-    Conn::new(fd, key.map(Home::Client))
+    /// A client has arrived at a quiet socket from which a worker accepts.
+    pub(super) fn on_first_client(&mut self, listener: ListenerId) {
+        let Self { sampler, listeners, workers, tools, .. } = self;
+        let unattended = sampler.on_first_client(listener, listeners, workers, tools);
+        self.on_unattended(unattended);
+    }
+
+    /// Takes the samples that are due.
+    pub(super) fn sample_due(&mut self) {
+        for listener in self.sampler.due(self.tools.now()) {
+            let Self { sampler, listeners, workers, tools, .. } = self;
+            let unattended = sampler.sample(listener, listeners, workers, tools);
+            self.on_unattended(unattended);
+        }
+    }
+
+    fn on_unattended(&mut self, workers: Vec<WorkerId>) {
+        for worker in workers {
+            self.input(Input::Unattended { worker });
+        }
+    }
 }

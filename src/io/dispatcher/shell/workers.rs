@@ -1,47 +1,82 @@
-//! Workers: what they say in their channels, and what they leave behind.
+//! Workers: sending to their channels, reading from them, and reclaiming.
 
 use super::{BURST, Shell};
 use crate::io::dispatcher::DispatcherEvent;
-use crate::io::dispatcher::channel::Reclaimed;
+use crate::io::dispatcher::channel::{Reclaimed, Sending};
+use crate::io::dispatcher::connection::Conn;
 use crate::io::dispatcher::failure::WorkerError;
+use crate::io::dispatcher::recognise;
+use crate::io::dispatcher::workers::{Queued, Read};
 use rcluster_core::channel::{MAX_MESSAGE, Message, Tag};
 use rcluster_core::dispatch::{Input, Refusal};
-use rcluster_core::ids::WorkerId;
+use rcluster_core::ids::{ListenerId, WorkerId};
 use rcluster_sys::client::is_connection;
 use rcluster_sys::closer::{Descriptor, do_not_linger};
 
 impl Shell {
-    /// Reads what a worker says: that it woke, that it cannot take a connection.
+    /// Queues a connection for a worker.
+    pub(super) fn enqueue(&mut self, worker: WorkerId, listener: ListenerId, conn: Conn) {
+        if !self.workers.takes(worker, &conn) {
+            self.flush_worker(worker);
+        }
+        match self.workers.queue(worker, listener, conn) {
+            Queued::HasRoom => {}
+            Queued::Full => self.flush_worker(worker),
+            Queued::Nobody(conn) => self.input(Input::Unsent { worker, conns: vec![(listener, conn)] }),
+        }
+    }
+
+    /// Sends every batch.
+    pub(super) fn flush(&mut self) {
+        while let Some(worker) = self.workers.next_unflushed() {
+            self.flush_worker(worker);
+        }
+    }
+
+    fn flush_worker(&mut self, worker: WorkerId) {
+        let Sending { unsent, broken, jammed } = self.workers.send(worker);
+        if jammed {
+            // A worker can keep any number of descriptors in flight in sockets, and the kernel does not report
+            // when that ends. So this is retried after a pause, while clients wait in the backlog.
+            self.tools.warn_of_jam();
+            self.pause();
+        }
+        if !unsent.is_empty() {
+            let conns = recognise::unreceived(&self.listeners, unsent);
+            self.input(Input::Unsent { worker, conns });
+        }
+        if let Some(error) = broken {
+            self.cut_off(worker, &error);
+        }
+    }
+
+    /// Reclaims the connections that the worker has not received.
+    pub(super) fn reclaim(&mut self, worker: WorkerId) {
+        let reclaimed = self.workers.reclaim(worker);
+        let conns = reclaimed.map(|reclaimed| recognise::unreceived(&self.listeners, reclaimed.conns));
+        self.input(Input::Reclaimed { worker, conns: conns.unwrap_or_default() });
+    }
+
+    /// Starts or stops watching the channel of a worker, as its state requires.
+    pub(super) fn watch_worker(&mut self, worker: WorkerId) {
+        if let Err(error) = self.workers.watch(worker, &mut self.tools) {
+            self.cut_off(worker, &error);
+        }
+    }
+
+    /// Reads messages of a worker: that it woke, that it returns a connection.
     pub(super) fn read_channel(&mut self, worker: WorkerId) -> ReadOutcome {
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
         let mut look = true;
-        // Bounded, so that a worker that sends without end does not hold up the others: what is
-        // left brings another event.
+        // Bounded, so that a worker that sends endlessly does not delay the others: if there is more, there
+        // is another event.
         for _ in 0..BURST {
-            let Some(channel) = self.workers.get(&worker).filter(|channel| !channel.cut_off) else {
-                return ReadOutcome::All;
-            };
-            if channel.is_held_up() {
-                self.leave_unread(worker);
-                return ReadOutcome::All;
-            }
-            // Only what brings descriptors makes it less.
-            match if std::mem::take(&mut look) { channel.can_read() } else { Ok(true) } {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.pause();
-                    return ReadOutcome::NoRoom;
-                }
-                Err(error) => {
-                    self.cut_off(worker, &error);
-                    return ReadOutcome::All;
-                }
-            }
-            match channel.read(&mut bytes, &mut fds) {
-                Ok(Some(len)) => {
+            // Only a message with descriptors reduces the room for them.
+            match self.workers.read(worker, std::mem::take(&mut look), &mut bytes, &mut fds) {
+                Read::Message(length) => {
                     look = !fds.is_empty();
-                    let outcome = match Message::parse(&bytes[..len], fds.len()) {
+                    let outcome = match Message::parse(&bytes[..length], fds.len()) {
                         Ok(message) => self.on_message(worker, message, fds.drain(..)),
                         Err(error) => Err(WorkerError::new(error)),
                     };
@@ -49,8 +84,20 @@ impl Shell {
                         self.cut_off(worker, &error);
                     }
                 }
-                Ok(None) => return ReadOutcome::All,
-                Err(error) => self.cut_off(worker, &error),
+                Read::Nothing => return ReadOutcome::All,
+                Read::HeldUp => {
+                    self.tools.retry_later();
+                    self.watch_worker(worker);
+                    return ReadOutcome::All;
+                }
+                Read::NoRoom => {
+                    self.pause();
+                    return ReadOutcome::NoRoom;
+                }
+                Read::Broken(error) => {
+                    self.cut_off(worker, &error);
+                    return ReadOutcome::All;
+                }
             }
         }
         ReadOutcome::More
@@ -86,81 +133,69 @@ impl Shell {
                 return Err(WorkerError::new(format!("it sent {:?}", message.tag)));
             }
         };
-        let mut from = None;
-        if let Some(channel) = self.workers.get_mut(&worker) {
-            from = Some(channel.slot);
-            channel.handed_over += if why == Refusal::HandedOver { fds.len() as u64 } else { 0 };
+        if why == Refusal::HandedOver {
+            self.workers.on_handed_over(worker, fds.len());
         }
+        let from = self.workers.slot(worker);
         for ((listener, kept), conn) in message.connections().zip(fds) {
             if !is_connection(&conn) {
-                return Err(WorkerError::new("it gave back what is no connection"));
+                return Err(WorkerError::new("it returned what is no connection"));
             }
-            // Or it would hold up whoever closes it next, be it another worker.
+            // Otherwise its close could block another process, such as the next worker.
             do_not_linger(&conn);
+            let plan = self.listeners.plan(listener);
             let conn = match kept {
-                Some(kept) => self.handed_over(listener, conn, kept, from),
-                None => self.with_key(listener, conn),
+                Some(kept) => recognise::handed_over(plan, conn, kept, from),
+                None => recognise::returned(plan, conn),
             };
             self.input(Input::Returned { worker, listener, conn, why });
         }
         Ok(())
     }
 
-    /// Tells those who leave how many of their idle connections they may hand over: as fast as others take them.
-    pub(super) fn limit_hand_over(&self) {
-        for worker in &self.leaving {
-            let Some(channel) = self.workers.get(worker).filter(|channel| !channel.cut_off) else { continue };
-            let room = self.brain.hand_over_room(*worker);
-            channel.board.allow_hand_over(room.map(|room| channel.handed_over + room as u64));
-        }
-    }
-
-    /// A worker that breaks the rules gets nothing more and is not listened to any more.
+    /// A worker that breaks the rules gets nothing more, and its messages are not read any more.
     pub(super) fn cut_off(&mut self, worker: WorkerId, why: &WorkerError) {
-        let known = self.workers.get_mut(&worker).filter(|channel| !channel.cut_off);
-        let Some(channel) = known else { return };
-        channel.cut_off = true;
+        if !self.workers.cut_off(worker) {
+            return;
+        }
         self.watch_worker(worker);
-        self.vacate(worker, None);
+        self.listeners.vacate(worker, None, &mut self.tools);
         self.input(Input::WorkerLeaving { worker });
-        (self.notify)(DispatcherEvent::Broken(worker, why.to_string()));
+        self.tools.tell(DispatcherEvent::Broken(worker, why.to_string()));
     }
 
-    /// Takes back what a dead worker had not received, and what it had given back. When there is
-    /// no descriptor for it, it stays in the channel until there is one.
+    /// Reclaims what a dead worker has not received, and takes in what it has returned. If there are no
+    /// descriptors for that, it stays in the channel until there are.
     pub(super) fn reap(&mut self, worker: WorkerId) {
-        let Some(channel) = self.workers.get_mut(&worker) else { return };
-        channel.dead = true;
-        self.leaving.remove(&worker);
-        self.vacate(worker, None);
+        if !self.workers.set_dead(worker) {
+            return;
+        }
+        self.listeners.vacate(worker, None, &mut self.tools);
         let outcome = loop {
             match self.read_channel(worker) {
                 ReadOutcome::More => {}
                 outcome => break outcome,
             }
         };
-        let Some(channel) = self.workers.get_mut(&worker) else { return };
-        let Reclaimed { conns, all } = channel.reclaim();
-        let conns = self.recognise_all(conns);
-        // There may be room by now that there was not a moment ago.
+        let Some(Reclaimed { conns, all }) = self.workers.reclaim(worker) else { return };
+        let conns = recognise::unreceived(&self.listeners, conns);
+        // Descriptors may have become available only after the reads above.
         if !all || outcome == ReadOutcome::NoRoom {
             self.input(Input::WorkerLeaving { worker });
             self.input(Input::Reclaimed { worker, conns });
             return self.pause();
         }
         self.input(Input::WorkerExited { worker, conns });
-        if let Some(mut channel) = self.workers.remove(&worker) {
-            channel.forget(&self.poller);
-        }
+        self.workers.remove(worker, &self.tools);
     }
 }
 
-/// How much of what a worker has said was read.
+/// How much of a worker's messages has been read.
 #[derive(PartialEq, Eq)]
 #[must_use]
 pub(super) enum ReadOutcome {
     All,
     More,
-    /// Not all, for want of descriptors.
+    /// Not all, for lack of descriptors.
     NoRoom,
 }

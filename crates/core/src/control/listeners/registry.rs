@@ -7,11 +7,11 @@ mod vacancy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::request::{Key, ListenRequest, Sharing};
+use super::request::{Key, ResolvedRequest, Sharing};
 use super::{Input, ListenerSpec, MAX_BYTES, MAX_LISTENERS, Opened, Output};
 use crate::ids::{ListenerId, WorkerId};
 use crate::schedule::{By, Scheduling};
-use crate::wire::{Data, EMFILE, ENOBUFS, Query, Reply};
+use crate::wire::{Data, EMFILE, ENOBUFS, ListenRequest, Reply};
 
 #[derive(Debug)]
 struct Listener {
@@ -19,7 +19,7 @@ struct Listener {
     sharing: Sharing,
     /// The custom data of the first worker that had any.
     data: Data,
-    /// How many bytes of what is kept here each worker has brought.
+    /// How many bytes of the kept data each worker has brought.
     kept: Vec<(WorkerId, usize)>,
     /// See [`Reply::hand_over`].
     hand_over: Option<By>,
@@ -28,80 +28,80 @@ struct Listener {
 
 #[derive(Debug)]
 enum State {
-    /// Not answered yet: the workers that wait for it, and the numbers of their requests.
+    /// Being opened: the waiting workers, and the numbers of their requests.
     Opening(Vec<(WorkerId, u32)>),
     Open {
         opened: Opened,
-        /// The workers on it, and whether its server is up: only then it gets connections.
+        /// Its workers, and whether the server of each is up: only then it gets connections.
         members: BTreeMap<WorkerId, bool>,
         /// Present if and only if there are no members.
         vacancy: Option<Vacancy>,
     },
 }
 
-/// A listener is vacant: its last worker has died, or leaves while a replacement is expected.
+/// A listener without members: its last worker has died, or leaves while a replacement is expected.
 #[derive(Clone, Copy, Debug)]
 struct Vacancy {
     /// The last worker. The app may answer its end with a replacement.
     of: WorkerId,
-    /// When to give up. `None` until the app has been told of that end: before that a primary
-    /// whose JavaScript is busy could not have answered, however long it takes.
+    /// When to close it. `None` until the app has been notified of the worker's end: a primary whose
+    /// JavaScript is busy could not have forked a replacement earlier.
     until: Option<Duration>,
-    /// The input that left it without members.
+    /// The number of the input that left it without members.
     since: u64,
-    /// Whether another worker replaces the last one, and may open it.
+    /// Whether a replacement of the last worker is coming, which may open it.
     replaced: bool,
 }
 
-/// A worker, until the app has been told of its end.
+/// A worker, until the app has been notified of its end.
 #[derive(Debug)]
 struct Worker {
     phase: Phase,
     alive: bool,
-    /// Those it is a member of or waits for.
+    /// The listeners of which it is a member, or for which it waits.
     listeners: BTreeSet<ListenerId>,
-    /// The bytes that are kept because it has brought them, at most [`MAX_BYTES`].
+    /// The bytes kept for it, at most [`MAX_BYTES`].
     kept: usize,
-    /// Which input it was by which its first server was up.
+    /// The number of the input with which its first server was up.
     up: Option<u64>,
-    /// On how many listeners it is the only one whose server is up.
+    /// The number of listeners on which only its server is up.
     sole: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// None of its servers is up, so it may still want any listener. If it dies like this it
-    /// counts on until the app has been told, because its replacement may want one as well.
+    /// None of its servers is up, so it may still want any listener. If it dies in this phase, it counts
+    /// until the app has been notified, because its replacement may want one as well.
     Starting,
-    /// It has a server. What it listens on next it could as well open.
+    /// It has a server. It could also open any other listener that it wants next.
     Serving,
     /// It is leaving, and gets nothing new.
     Leaving,
 }
 
-/// The registry.
+/// The registry of listeners.
 #[derive(Debug)]
 pub struct Listeners {
     scheduling: Scheduling,
     next: u32,
-    /// What a query would join. A listener may be missing here while its members are still
-    /// there: another has its name then.
+    /// The listener that a listen request with this key joins. A listener may be missing here although it has
+    /// members, if another listener has taken over its key.
     names: BTreeMap<Key, ListenerId>,
     all: BTreeMap<ListenerId, Listener>,
     workers: BTreeMap<WorkerId, Worker>,
     /// Supervision is going to start workers.
     expecting: bool,
-    /// How many one worker may have at a time.
+    /// The largest number of listeners of one worker.
     limit: usize,
-    /// How many inputs there have been.
+    /// The number of inputs so far.
     inputs: u64,
-    /// For whom the answer of [`Listeners::sole_servers`] is another one than before.
+    /// The workers for which the result of [`Listeners::sole_servers`] has changed.
     sole_changed: BTreeSet<WorkerId>,
 }
 
 impl Listeners {
-    /// An empty registry. `scheduling` says, among other things, on which listeners workers accept by
-    /// themselves. Datagrams are shared in any case.
+    /// Creates an empty registry. `scheduling` says, among other things, on which listeners workers accept by
+    /// themselves. Datagram sockets are always shared.
     #[must_use]
     pub fn new(scheduling: Scheduling) -> Self {
         Self {
@@ -117,20 +117,21 @@ impl Listeners {
         }
     }
 
-    /// Lets a worker have no more than `limit` listeners at a time, and at most [`MAX_LISTENERS`]. More get `EMFILE`.
+    /// Sets the largest number of listeners of one worker, at most [`MAX_LISTENERS`]. Requests beyond it get
+    /// `EMFILE`.
     pub fn limit(&mut self, limit: usize) {
         self.limit = limit.min(MAX_LISTENERS);
     }
 
-    /// Takes note of what happened at `now` and appends what to do to `out`, in order. `now` is
-    /// the time since any fixed moment.
+    /// Processes an input at the time `now`, counted from any fixed moment, and appends the outputs to `out`,
+    /// in order.
     pub fn handle(&mut self, now: Duration, input: Input, out: &mut Vec<Output>) {
         self.inputs += 1;
         match input {
             Input::WorkerStarted { worker } => {
                 self.workers.entry(worker).or_insert_with(Worker::starting);
             }
-            Input::Query { worker, query } => self.query(worker, query, out),
+            Input::Listen { worker, request } => self.listen(worker, request, out),
             Input::Opened { listener, result } => self.opened(listener, result, out),
             Input::Close { worker, listener } => self.close_server(worker, listener, out),
             Input::Listening { worker, listener } => self.listening(worker, listener, out),
@@ -144,7 +145,7 @@ impl Listeners {
         self.close_vacant(now, out);
     }
 
-    /// When to send [`Input::Tick`] next, if at all.
+    /// When to give [`Input::Tick`], if at all.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         if self.expecting {
@@ -153,7 +154,7 @@ impl Listeners {
         self.vacancies().filter_map(|(_, vacancy)| vacancy.until).min()
     }
 
-    /// How many listeners are open or being opened.
+    /// The number of listeners that are open or being opened.
     #[must_use]
     pub fn len(&self) -> usize {
         self.all.len()
@@ -165,43 +166,43 @@ impl Listeners {
         self.all.is_empty()
     }
 
-    /// Whether workers are owed, as it has been told last.
+    /// The last value of [`Input::Expecting`].
     #[must_use]
     pub fn is_expecting(&self) -> bool {
         self.expecting
     }
 
-    /// Whether a worker is on a listener, or waits for it to be opened.
+    /// Whether a worker is a member of a listener, or waits for it to be opened.
     #[must_use]
     pub fn is_member(&self, worker: WorkerId, listener: ListenerId) -> bool {
         self.workers.get(&worker).is_some_and(|worker| worker.listeners.contains(&listener))
     }
 
-    fn query(&mut self, worker: WorkerId, query: Query, out: &mut Vec<Output>) {
-        // A worker that disconnects may still ask. Node leaves it without an answer, and an app
-        // must not see a server come up that nobody will send connections to.
+    fn listen(&mut self, worker: WorkerId, request: ListenRequest, out: &mut Vec<Output>) {
+        // A worker that disconnects may still send a listen request. Like Node, leave it unanswered: the app
+        // must not see a server come up that gets no connections.
         let Some(asking) = self.workers.get_mut(&worker) else {
             return;
         };
         if !asking.alive || asking.phase == Phase::Leaving {
             return;
         }
-        let refuse = |errno| Output::Reply { worker, reply: Reply::refusal(query.seq, errno) };
-        let request = match ListenRequest::read(&query, &self.scheduling) {
-            Ok(request) => request,
+        let refuse = |errno| Output::Reply { worker, reply: Reply::refusal(request.seq, errno) };
+        let resolved = match ResolvedRequest::read(&request, &self.scheduling) {
+            Ok(resolved) => resolved,
             Err(errno) => return out.push(refuse(errno)),
         };
         if asking.listeners.len() >= self.limit {
             return out.push(refuse(EMFILE));
         }
-        // A second server at the same address gets a socket of its own, so that it fails as it
+        // A second server of a worker at the same address gets a socket of its own, so that it fails as it
         // would in a process without workers.
-        let named = self.names.get(&request.key).copied();
+        let named = self.names.get(&resolved.key).copied();
         let joins = named.filter(|listener| !asking.listeners.contains(listener));
         let brought = match joins.and_then(|listener| self.all.get(&listener)) {
-            Some(listener) if listener.data.is_none() => query.data.len(),
+            Some(listener) if listener.data.is_none() => request.data.len(),
             Some(_) => 0,
-            None => query.data.len() + query.address.as_ref().map_or(0, String::len),
+            None => request.data.len() + request.address.as_ref().map_or(0, String::len),
         };
         if asking.kept + brought > MAX_BYTES {
             return out.push(refuse(ENOBUFS));
@@ -209,9 +210,9 @@ impl Listeners {
         asking.kept += brought;
         if let Some(listener) = joins {
             asking.listeners.insert(listener);
-            return self.join(worker, listener, query, brought, out);
+            return self.join(worker, listener, request, brought, out);
         }
-        // After four thousand million listeners the numbers are used up.
+        // The numbers are used up after four billion listeners.
         let Some(next) = self.next.checked_add(1) else {
             asking.kept -= brought;
             return out.push(refuse(EMFILE));
@@ -219,24 +220,24 @@ impl Listeners {
         let listener = ListenerId(self.next);
         self.next = next;
         asking.listeners.insert(listener);
-        // Named at once, so that others who ask before it is open wait for it. But a listener
-        // that works does not lose its name to one that may fail.
-        self.names.entry(request.key.clone()).or_insert(listener);
-        let state = State::Opening(vec![(worker, query.seq)]);
-        let ListenerSpec { sharing, plan, .. } = &request.spec;
+        // Registered at once, so that requests which come before it is open wait for it. But a working
+        // listener does not lose its key to one that may fail to open.
+        self.names.entry(resolved.key.clone()).or_insert(listener);
+        let state = State::Opening(vec![(worker, request.seq)]);
+        let ListenerSpec { sharing, plan, .. } = &resolved.spec;
         let (sharing, hand_over) = (*sharing, plan.hand_over().filter(|_| !sharing.gives_socket()));
         let kept = vec![(worker, brought)];
-        let opening = Listener { key: request.key, sharing, data: query.data, kept, hand_over, state };
+        let opening = Listener { key: resolved.key, sharing, data: request.data, kept, hand_over, state };
         self.all.insert(listener, opening);
-        out.push(Output::Open { listener, spec: request.spec });
+        out.push(Output::Open { listener, spec: resolved.spec });
     }
 
-    /// Adds a worker to a listener that it knows of already.
+    /// Adds a worker to an existing listener.
     fn join(
         &mut self,
         worker: WorkerId,
         id: ListenerId,
-        query: Query,
+        request: ListenRequest,
         brought: usize,
         out: &mut Vec<Output>,
     ) {
@@ -244,15 +245,15 @@ impl Listeners {
             return;
         };
         if listener.data.is_none() {
-            listener.data = query.data;
+            listener.data = request.data;
             listener.kept.push((worker, brought));
         }
         match &mut listener.state {
-            State::Opening(waiting) => waiting.push((worker, query.seq)),
+            State::Opening(waiting) => waiting.push((worker, request.seq)),
             State::Open { members, vacancy, .. } => {
                 members.insert(worker, false);
                 *vacancy = None;
-                listener.welcome(id, worker, query.seq, out);
+                listener.welcome(id, worker, request.seq, out);
             }
         }
     }
@@ -289,7 +290,8 @@ impl Listeners {
     }
 
     fn close_server(&mut self, worker: WorkerId, id: ListenerId, out: &mut Vec<Output>) {
-        // A worker that still waits for its listener cannot know its number, so it is not closing.
+        // A worker that still waits for its listener cannot know the listener's number, so this is not a
+        // close.
         let Some(State::Open { members, .. }) = self.all.get(&id).map(|listener| &listener.state) else {
             return;
         };
@@ -298,8 +300,8 @@ impl Listeners {
         }
     }
 
-    /// A worker is ready for connections. Not before: the reply and a connection travel on
-    /// different sockets, so the connection could come first and find no server.
+    /// A worker is ready for connections. Connections must not be passed earlier: the reply and a connection
+    /// travel on different sockets, so the connection could arrive first and find no server.
     fn listening(&mut self, worker: WorkerId, id: ListenerId, out: &mut Vec<Output>) {
         let Some(listener) = self.all.get_mut(&id) else {
             return;
@@ -338,14 +340,14 @@ impl Listeners {
                 worker.kept -= bytes;
             }
         }
-        // The name may be another's by now, or never have been its own.
+        // The key may belong to another listener by now.
         if self.names.get(&listener.key) == Some(&id) {
             self.names.remove(&listener.key);
         }
     }
 }
 
-/// The only member whose server is up, if there is just one.
+/// The only member whose server is up, if there is exactly one.
 fn sole(members: &BTreeMap<WorkerId, bool>) -> Option<WorkerId> {
     let mut up = members.iter().filter_map(|(&worker, &up)| up.then_some(worker));
     up.next().filter(|_| up.next().is_none())
@@ -358,7 +360,8 @@ impl Worker {
 }
 
 impl Listener {
-    /// Tells a worker that it is a member. Connections come once it has said that it listens.
+    /// Sends a worker the reply that it is a member. It gets connections once it has reported that it
+    /// listens.
     fn welcome(&self, id: ListenerId, worker: WorkerId, seq: u32, out: &mut Vec<Output>) {
         let State::Open { opened, .. } = &self.state else {
             return;

@@ -6,11 +6,11 @@ use super::Phase;
 use super::options::Backoff;
 use crate::random::Random;
 
-/// What a worker that failed to start waits at least. Without it, a program that cannot be started
-/// and a backoff of 0 would keep us busy with nothing else.
+/// The shortest wait after a failed start. Without it, a program that cannot start and a backoff of 0 would
+/// keep the thread busy.
 const AT_LEAST: Duration = Duration::from_millis(1);
 
-/// The failures since all was well.
+/// The failures since the last healthy time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Failures {
     count: u32,
@@ -23,16 +23,16 @@ impl Failures {
         self.count
     }
 
-    /// Whether the last attempt did not even get ready.
+    /// Whether the last worker failed before it was ready.
     pub(super) fn is_at_start_up(self) -> bool {
         self.last == Some(Phase::StartUp)
     }
 
-    /// There is one more. Says how long to wait.
+    /// Counts one more failure. Returns how long to wait.
     pub(super) fn one_more(&mut self, phase: Phase, backoff: &Backoff, random: &mut Random) -> Duration {
         self.count = self.count.saturating_add(1);
         self.last = Some(phase);
-        // It has run, so it can run: no reason to wait, unless that has been said too often.
+        // The worker was ready, so the program works: no wait, unless this has happened too often.
         if phase == Phase::Service && self.count <= backoff.immediate {
             return Duration::ZERO;
         }
@@ -42,13 +42,13 @@ impl Failures {
     }
 }
 
-/// Saturates, where the standard library panics.
+/// Saturates where the standard library would panic.
 pub(super) fn times(duration: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(Duration::MAX)
 }
 
 fn wait(before: u32, backoff: &Backoff) -> Duration {
-    // 0 times infinity is neither.
+    // Avoids 0 times infinity, which is not a number.
     if backoff.initial.is_zero() {
         return Duration::ZERO;
     }

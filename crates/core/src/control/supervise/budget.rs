@@ -1,12 +1,11 @@
-//! How many restarts there may be.
+//! The budget of restarts.
 
 use std::collections::VecDeque;
 
 use super::Time;
 use super::options::Intensity;
 
-/// The restarts of the last while. One that is going to be counts from when it is decided, at the
-/// moment for which it is planned.
+/// The restarts of the last period. A scheduled restart counts from the decision on, at its scheduled time.
 #[derive(Clone, Debug)]
 pub(super) struct Budget {
     intensity: Intensity,
@@ -22,13 +21,13 @@ impl Budget {
         self.intensity
     }
 
-    /// How many there are in the period that ends then, and how many are planned for later.
+    /// The number of restarts in the period that ends then, including those scheduled for later.
     pub(super) fn used(&self, at: Time) -> u32 {
         let count = self.at.iter().filter(|then| self.counts(**then, at)).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// Whether one more fits.
+    /// Whether there is room for one more.
     pub(super) fn admits(&self, at: Time) -> bool {
         self.used(at) < self.intensity.max
     }
@@ -39,7 +38,7 @@ impl Budget {
         self.at.push_back(at);
     }
 
-    /// When one fits again, if none does now. None if there never will be room.
+    /// When there is room again. `None` if there is room now, or never will be.
     pub(super) fn room_at(&self, now: Time) -> Option<Time> {
         let mut counted: Vec<Time> = self.at.iter().copied().filter(|then| self.counts(*then, now)).collect();
         counted.sort_unstable();
@@ -47,7 +46,7 @@ impl Budget {
         counted.get(too_many).map(|then| then.saturating_add(self.intensity.period))
     }
 
-    /// Whether no period has more than there may be.
+    /// Whether no period exceeds the limit.
     pub(super) fn is_kept(&self) -> bool {
         self.at.iter().all(|last| {
             let in_period = |then: &&Time| **then <= *last && self.counts(**then, *last);
@@ -60,7 +59,7 @@ impl Budget {
     }
 }
 
-/// Whether a restart at one moment still counts at another one.
+/// Whether a restart at the time `then` still counts at the time `at`.
 fn within(intensity: Intensity, then: Time, at: Time) -> bool {
     then.saturating_add(intensity.period) > at
 }
@@ -88,7 +87,7 @@ mod tests {
         }
         assert!(!budget.admits(at(4)) && !budget.admits(at(9)));
         assert_eq!(budget.room_at(at(9)), Some(at(10)));
-        // A period after the first, that one is forgotten; the second is not.
+        // One period later the first restart no longer counts; the second one does.
         assert!(budget.admits(at(10)));
         budget.spend(at(10), at(10));
         assert!(!budget.admits(at(13)) && budget.admits(at(14)));

@@ -1,26 +1,29 @@
-//! The slots and the workers, with what every decision about them needs: the time, the options, chance, and a place for
-//! the outputs. The other files decide.
+//! The slots and the workers, with what every decision about them needs: the time, the options, a random
+//! generator, and the outputs. The other files decide.
 
 use std::time::Duration;
 
+use super::health::part;
 use super::options::Options;
 use super::slot_record::SlotRecord;
 use super::slots::Slots;
 use super::worker::{Role, Worker};
-use super::{Cause, Event, Failure, Output, Phase, Time, Why};
+use super::{Cause, Event, Failure, Output, Phase, SpawnOrder, Time, Why};
 use crate::ids::{Request, Slot, Ticket, WorkerId};
 use crate::random::Random;
 
-/// See the module.
+/// The slots and workers: see the module.
 #[derive(Debug)]
 pub(super) struct Cluster {
     options: Options,
     random: Random,
     now: Time,
-    /// In the order in which they were ordered.
+    /// Sorted by the time of their orders.
     workers: Vec<Worker>,
     next_ticket: u64,
     slots: Slots,
+    /// The total memory in bytes, if the workers' limit is a fraction of it.
+    memory: Option<u64>,
     outbox: Vec<Output>,
 }
 
@@ -32,6 +35,7 @@ impl Cluster {
             workers: Vec::new(),
             next_ticket: 0,
             slots: Slots::new(&options),
+            memory: None,
             outbox: Vec::new(),
             options,
         }
@@ -72,13 +76,13 @@ impl Cluster {
         out.append(&mut self.outbox);
     }
 
-    /// How many outputs there are by now, for [`Cluster::hold_back`].
+    /// The current number of outputs, for [`Cluster::hold_back`].
     pub(super) fn outputs(&self) -> usize {
         self.outbox.len()
     }
 
-    /// Keeps events that have been told since then back until it is known where the worker is blocked: why comes before
-    /// what follows from it.
+    /// Holds back the events reported since then until the blocked worker's stack is known: the cause is
+    /// reported before its consequences.
     pub(super) fn hold_back(&mut self, index: usize, since: usize, which: impl Fn(&Event) -> bool) {
         let mut held_back = Vec::new();
         for output in self.outbox.split_off(since) {
@@ -98,9 +102,25 @@ impl Cluster {
         self.slots.start(self.now, &self.options);
     }
 
-    /// There are to be so many slots.
+    /// Sets the number of slots.
     pub(super) fn resize(&mut self, workers: u32) {
         self.slots.resize(workers, self.now, &self.options);
+        self.divide_memory();
+    }
+
+    /// Sets the total memory in bytes.
+    pub(super) fn on_memory(&mut self, memory: Option<u64>) {
+        self.memory = memory;
+        self.divide_memory();
+    }
+
+    /// Gives each slot and each standby an equal share of the memory.
+    fn divide_memory(&mut self) {
+        if let Some(share) = self.options.recycle.memory_share {
+            let workers = self.slots.wanted().saturating_add(self.options.standby).max(1);
+            let memory = self.memory.map(|memory| part(memory, share) / u64::from(workers));
+            self.options.recycle.memory = memory.filter(|memory| *memory > 0);
+        }
     }
 
     pub(super) fn forget_empty_slots(&mut self) {
@@ -108,7 +128,7 @@ impl Cluster {
         self.slots.forget_empty(last);
     }
 
-    /// The slots that there are to be.
+    /// The wanted slots.
     pub(super) fn all_slots(&self) -> impl Iterator<Item = Slot> + use<> {
         self.slots.all()
     }
@@ -117,17 +137,17 @@ impl Cluster {
         self.slots.get(slot)
     }
 
-    /// The record of a slot; of the bench if it is none.
+    /// The record of a slot, or of the bench for `None`.
     pub(super) fn record_mut(&mut self, slot: Option<Slot>) -> &mut SlotRecord {
         self.slots.get_mut(slot)
     }
 
-    /// Counts a failure of a slot or of the bench, and says how long to wait before the next worker.
+    /// Counts a failure of a slot or of the bench, and returns the wait before the next worker.
     pub(super) fn count_failure(&mut self, slot: Option<Slot>, phase: Phase) -> Duration {
         self.slots.get_mut(slot).on_failure(phase, &self.options.backoff, &mut self.random)
     }
 
-    /// New code gives a slot, or the bench, that has been given up another chance.
+    /// New code may work, so a slot or bench that was given up is tried again.
     pub(super) fn revive(&mut self, slot: Option<Slot>) {
         self.slots.get_mut(slot).revive(&self.options);
     }
@@ -152,12 +172,12 @@ impl Cluster {
         self.workers.iter().position(|it| it.id() == Some(worker))
     }
 
-    /// A worker whose end would matter.
+    /// A worker that is not a former one.
     pub(super) fn find_in_use(&self, worker: WorkerId) -> Option<usize> {
         self.find(worker).filter(|index| !self.workers[*index].is_former())
     }
 
-    /// The worker that was ordered so, as long as it is not known which process it is.
+    /// The worker with this ticket, if its process is not known yet.
     pub(super) fn find_ordered(&self, ticket: Ticket) -> Option<usize> {
         self.workers.iter().position(|it| it.ticket() == ticket && it.id().is_none())
     }
@@ -182,21 +202,22 @@ impl Cluster {
         self.workers.iter().filter(|it| it.role() == Role::Standby).count()
     }
 
-    /// A standby that could take over a slot now. Not one from before that reload: it would bring the old code back.
+    /// A standby that could take over a slot now. It must not be older than this generation: it would bring
+    /// back old code.
     pub(super) fn promotable(&self, oldest: u32) -> Option<usize> {
         self.workers
             .iter()
             .position(|it| it.role() == Role::Standby && it.is_ready() && it.generation() >= oldest)
     }
 
-    /// Whether nothing is left to be told of workers that are blocked.
+    /// Whether all events about blocked workers have been reported.
     pub(super) fn is_all_told(&self) -> bool {
         !self.workers.iter().any(Worker::is_capturing)
     }
 
-    /// The last failure, if there is no slot that serves or will have another worker, and not all of them ended well.
+    /// The last failure, if no slot serves or will get another worker, and at least one of them failed.
     pub(super) fn hopeless(&self) -> Option<Why> {
-        // One that is about to go serves until then.
+        // A worker that is about to leave still serves.
         let is_over = |slot| self.record(slot).is_over() && self.current(slot).is_none();
         if !self.is_all_told() || !self.all_slots().all(is_over) {
             return None;
@@ -212,10 +233,10 @@ impl Cluster {
         let retry = self.record_mut(slot).has_failed_to_start();
         let Self { options, random, now, .. } = self;
         self.workers.push(Worker::new(ticket, (role, generation, cause), *now, options, random));
-        self.say(Output::Spawn { ticket, slot, cause, retry });
+        self.say(Output::Spawn(SpawnOrder { ticket, slot, cause, retry }));
     }
 
-    /// A process has exited, or has never come into being.
+    /// Removes a worker whose process has exited or could not be spawned.
     pub(super) fn remove(&mut self, index: usize) -> Worker {
         self.workers.remove(index)
     }

@@ -9,7 +9,7 @@ use super::{Event, KillSignal, Output, Reason};
 use crate::ids::WorkerId;
 
 impl Cluster {
-    /// A worker that has been well for long enough speaks for its slot.
+    /// A worker that has been healthy for long enough resets the failures of its slot.
     pub(super) fn note_health(&mut self, index: usize) {
         let (role, stage) = (self.worker(index).role(), self.worker(index).stage());
         let Stage::Ready { since } = stage else { return };
@@ -59,13 +59,14 @@ impl Cluster {
         }
     }
 
-    /// From now on it only has to end. Returns its process, if it has one.
+    /// Makes it a former worker. Returns its process, if it has one.
     pub(super) fn dismiss(&mut self, index: usize, stage: Stage) -> Option<WorkerId> {
         let appears_by = self.in_time(self.options().kill_timeout);
         self.worker_mut(index).dismiss(stage, appears_by)
     }
 
-    /// Ends a worker. One without a process is forgotten, as there is nothing that could end: true then.
+    /// Ends a worker. One without a process is removed, because there is nothing to end; then the result is
+    /// true.
     fn end(&mut self, index: usize, end: impl FnOnce(&mut Self, usize)) -> bool {
         let has_no_process = self.worker(index).id().is_none();
         if has_no_process {
@@ -76,17 +77,17 @@ impl Cluster {
         has_no_process
     }
 
-    /// It has had its time to get ready. True if it is forgotten.
+    /// It was not ready in time. True if it was removed.
     pub(super) fn end_unready(&mut self, index: usize) -> bool {
         self.end(index, Self::terminate)
     }
 
-    /// It has had its time after SIGTERM. True if it is forgotten.
+    /// Its time after SIGTERM is over. True if it was removed.
     pub(super) fn end_terminated(&mut self, index: usize) -> bool {
         self.end(index, Self::kill)
     }
 
-    /// It has had its time to drain.
+    /// Its time to drain is over.
     pub(super) fn end_drain(&mut self, index: usize) {
         let it = self.worker(index);
         if let Some(worker) = it.id() {
@@ -97,7 +98,7 @@ impl Cluster {
         self.terminate(index);
     }
 
-    /// A worker says what keeps it. That it has nothing left to serve is told once.
+    /// A worker reports what keeps it alive. That it has nothing left to serve is reported once.
     pub(super) fn on_held(&mut self, worker: WorkerId, drained: bool, resources: BTreeMap<String, u32>) {
         let Some(index) = self.find(worker) else { return };
         let it = self.worker_mut(index);
@@ -107,7 +108,7 @@ impl Cluster {
         }
     }
 
-    /// Everything ends: all drain. Those that drain already may only have less time.
+    /// The shutdown begins: all workers drain. For those that already drain, it can only shorten the time.
     pub(super) fn drain_all(&mut self, timeout: Duration) {
         let at_last = self.in_time(timeout);
         for index in 0..self.workers().len() {

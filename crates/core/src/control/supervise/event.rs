@@ -1,12 +1,13 @@
-//! What the app is told.
+//! The events of supervision.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::terms::{By, Cause, Excess, Failure, Phase, Reason, Scope, Why};
+use super::terms::{By, Cause, Excess, Failure, Phase, Reason, Scope, StderrTail, Why};
 use crate::ids::{Slot, WorkerId};
 
-/// The primary exits by itself: a slot has been given up and that is to be the end, or none can serve any more.
+/// Why the primary exits by itself: a slot was given up and `onGiveUp` ends the cluster, or no slot can serve
+/// any more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GivingUp {
     /// The primary's exit code.
@@ -15,117 +16,124 @@ pub struct GivingUp {
     pub why: Why,
 }
 
-/// What is told to the app: every decision, with its cause and figures.
+/// An event for the app: every decision of supervision, with its cause and figures.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the names of these fields say what they are")]
 pub enum Event {
     /// A worker has been spawned.
     Spawn {
         worker: WorkerId,
-        /// In which slot; None for a standby.
+        /// The slot; `None` for a standby.
         slot: Option<Slot>,
         cause: Cause,
     },
     /// A worker is ready.
     Ready {
         worker: WorkerId,
-        /// In which slot; None for a standby.
+        /// The slot; `None` for a standby.
         slot: Option<Slot>,
-        /// Since it was to be spawned.
+        /// The time since its order.
         boot: Duration,
     },
     /// A worker has failed, and another takes its place.
     Restart {
-        /// In which slot; None for a standby.
+        /// The slot; `None` for a standby.
         slot: Option<Slot>,
-        /// The one that failed; None if it could not even be spawned.
+        /// The worker that failed; `None` if it could not be spawned.
         worker: Option<WorkerId>,
         why: Why,
-        /// When.
+        /// Whether the worker had been ready.
         phase: Phase,
-        /// How long until the next one is started. 0 also when a standby is promoted, or a successor was on its way.
+        /// The time until the next one is started. Also 0 if a standby is promoted, or if a successor is
+        /// already starting.
         delay: Duration,
-        /// How many restarts that makes in the last period of the slot's intensity.
+        /// The number of restarts in the last period of the slot's intensity, including this one.
         restarts: u32,
+        /// The last lines of its stderr.
+        stderr: StderrTail,
     },
     /// A slot waits before its next worker. Follows a [`Event::Restart`] or [`Event::Retire`].
     Backoff {
-        /// Which; None for the standbys.
+        /// The slot; `None` for the standbys.
         slot: Option<Slot>,
-        /// How long.
+        /// The wait.
         delay: Duration,
-        /// Failures without a healthy time in between.
+        /// Consecutive failures without a healthy time in between.
         failures: u32,
     },
-    /// Too many restarts: there will be no more here.
+    /// The budget of restarts is used up: there will be no more here.
     GaveUp {
-        /// Which slot stays empty; None for the standbys.
+        /// The slot that stays empty; `None` for the standbys.
         slot: Option<Slot>,
-        /// The worker that failed last; None if it could not even be spawned.
+        /// The worker that failed last; `None` if it could not be spawned.
         worker: Option<WorkerId>,
-        /// Which limit it was.
+        /// The exceeded limit.
         scope: Scope,
-        /// How many restarts there had been.
+        /// The number of restarts in the period.
         restarts: u32,
-        /// In how much time.
+        /// The period.
         period: Duration,
         /// The last failure.
         why: Why,
+        /// Whether that worker had been ready.
+        phase: Phase,
+        /// The last lines of its stderr.
+        stderr: StderrTail,
     },
-    /// A worker is to drain because it was asked for.
+    /// A worker is to drain on request.
     Retire {
         worker: WorkerId,
-        /// Its slot; None for a standby.
+        /// Its slot; `None` for a standby.
         slot: Option<Slot>,
         reason: Reason,
-        /// Why, at length.
+        /// The reason at length.
         detail: String,
         by: By,
     },
     /// A drain has taken too long and is forced.
     DrainTimeout {
         worker: WorkerId,
-        /// Its slot; None for a standby.
+        /// Its slot; `None` for a standby.
         slot: Option<Slot>,
-        /// Connections it had open when it was last looked at; None if it never was.
+        /// Open connections in the last sample; `None` if there was none.
         connections: Option<u32>,
-        /// What kept its event loop, as it has said itself; empty if it has not.
+        /// The resources that keep its event loop alive, as it reported them; empty if it did not.
         resources: BTreeMap<String, u32>,
     },
-    /// A worker that drains has nothing left to serve, and is about to end.
+    /// A draining worker has nothing left to serve, and is about to end.
     Drained {
         worker: WorkerId,
-        /// Its slot; None for a standby.
+        /// Its slot; `None` for a standby.
         slot: Option<Slot>,
-        /// What still keeps its event loop.
+        /// The resources that still keep its event loop alive.
         resources: BTreeMap<String, u32>,
     },
-    /// A worker's event loop has stopped; it is killed, and has been replaced.
+    /// A worker is unresponsive; it has been replaced and is being killed.
     Unresponsive {
         worker: WorkerId,
-        /// Its slot; None for a standby.
+        /// Its slot; `None` for a standby.
         slot: Option<Slot>,
-        /// For how long.
+        /// How long it has been blocked.
         blocked_for: Duration,
-        /// Where it is blocked, if that could be found out.
+        /// The stack at which it is blocked, if it could be captured.
         stack: Option<String>,
     },
-    /// A worker is to be replaced because it has become too big, too old, or has served enough.
+    /// A worker is to be replaced because it has reached a limit of memory, age or connections.
     Recycle {
         worker: WorkerId,
         slot: Slot,
-        /// What there was too much of. It gives the unit of the next two.
+        /// The limit, which gives the unit of the next two fields.
         excess: Excess,
-        /// How much.
+        /// The value of the worker.
         value: u64,
-        /// How much this worker might have had.
+        /// The limit of this worker.
         limit: u64,
     },
     /// A reload begins.
     ReloadStarted {
-        /// Slots to go through.
+        /// The number of slots to reload.
         slots: u32,
-        /// At a time.
+        /// How many at a time.
         concurrency: u32,
     },
     /// All workers are new, and the old ones drain.
@@ -133,12 +141,19 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
-    /// A new worker did not get ready; the old ones that are left stay.
+    /// A new worker did not get ready; the old workers that are left stay.
     ReloadFailed {
-        /// Which one, and how.
+        /// The failure.
         failure: Failure,
-        /// Slots that had been reloaded by then.
+        /// The number of slots reloaded so far.
         reloaded: u32,
+    },
+    /// The number of slots follows the number of CPUs: one slot was added or removed.
+    Follow {
+        /// The number of usable CPUs.
+        cpus: u32,
+        /// The new number of slots.
+        workers: u32,
     },
     /// A standby takes over a slot.
     Promote {
@@ -147,22 +162,26 @@ pub enum Event {
         /// How long it had been ready.
         standby_for: Duration,
     },
-    /// A worker has ended, and by the policy there is no other.
+    /// A worker has ended, and the policy allows no replacement.
     Stopped {
-        /// Which; None if it could not even be spawned.
+        /// The worker; `None` if it could not be spawned.
         worker: Option<WorkerId>,
-        /// Its slot; None for a standby.
+        /// Its slot; `None` for a standby.
         slot: Option<Slot>,
         why: Why,
+        /// Whether it had been ready.
+        phase: Phase,
+        /// The last lines of its stderr.
+        stderr: StderrTail,
     },
-    /// Everything is about to end, and goes on as before until then.
+    /// A shutdown is announced; the cluster keeps running until it begins.
     Stopping {
-        /// How long.
+        /// The time until it begins.
         delay: Duration,
     },
-    /// Everything ends.
+    /// The shutdown begins.
     Shutdown {
-        /// Why the primary exits by itself. None if somebody said so.
+        /// Why the primary exits by itself. `None` if the shutdown was requested.
         gave_up: Option<GivingUp>,
         /// How long the drains may take.
         timeout: Duration,

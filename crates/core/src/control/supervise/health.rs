@@ -1,4 +1,4 @@
-//! What one worker has shown of its health: does its event loop turn, has it too much of something?
+//! The health of one worker: whether its event loop turns, and whether it exceeds a limit.
 
 use std::time::Duration;
 
@@ -8,42 +8,46 @@ use super::{Cause, Excess, Options, Time, Vitals};
 use crate::random::Random;
 use crate::wire::milliseconds;
 
-/// From here on a look came so late that the machine slept, or we did: that says nothing about workers.
+/// A gap of more than this many periods between two samples means that the machine or this thread slept. It
+/// says nothing about workers.
 const LATE_LOOK: u32 = 4;
 
-/// Something of which a worker has too much.
+/// A limit that a worker exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Surplus {
     pub(super) excess: Excess,
     pub(super) value: u64,
     pub(super) limit: u64,
-    /// It cannot wait for its turn.
+    /// Whether the recycling cannot wait for its turn.
     pub(super) urgent: bool,
 }
 
-/// What is known of one worker's health.
+/// The known health of one worker.
 #[derive(Debug)]
 pub(super) struct Health {
     cause: Cause,
     shown: Option<Vitals>,
     connections: Option<u32>,
     pulse: Option<Pulse>,
-    memory_limit: Option<u64>,
+    /// The fraction of the memory limit that applies to this worker.
+    memory_part: f64,
+    /// A blocked event loop is ignored until then.
+    excused_until: Option<Time>,
     age_limit: Option<Duration>,
     connection_limit: Option<u64>,
-    /// Looks in a row at which there was too much memory.
+    /// Consecutive samples with too much memory.
     too_big: u32,
     surplus: Option<Surplus>,
 }
 
-/// What two looks at a worker say of its event loop.
+/// The state of the event loop, from two samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loop {
-    /// It turns, or has not turned for less than it may.
+    /// It turns, or has been blocked for less than the limit.
     Turns,
-    /// It has not turned since the last look. It may have had no reason to: it is to be given one.
+    /// It has not turned since the last sample. It may be idle: probe it.
     Blocked,
-    /// It has not turned for longer than it may, although it had a reason to.
+    /// It has not turned for longer than the limit, although it was probed.
     Unresponsive { blocked_for: Duration },
 }
 
@@ -51,9 +55,9 @@ pub(super) enum Loop {
 struct Pulse {
     turns: u64,
     at: Time,
-    /// Since it was given a reason to turn.
+    /// The time since it was probed.
     blocked_for: Option<Duration>,
-    /// Its loop has turned at all.
+    /// Whether the loop has ever turned.
     turned: bool,
 }
 
@@ -65,7 +69,8 @@ impl Health {
             shown: None,
             connections: None,
             pulse: None,
-            memory_limit: recycle.memory.map(|limit| part(limit, 1.0 - jitter * random.fraction())),
+            memory_part: 1.0 - jitter * random.fraction(),
+            excused_until: None,
             age_limit: recycle.age.map(|limit| times(limit, random.around_one(jitter))),
             connection_limit: recycle.connections.map(|limit| part(limit, random.around_one(jitter)).max(1)),
             too_big: 0,
@@ -77,12 +82,17 @@ impl Health {
         self.cause
     }
 
-    /// Connections it had open when it was last looked at.
+    /// Open connections in the last sample.
     pub(super) fn connections(&self) -> Option<u32> {
         self.connections
     }
 
-    /// What it has too much of.
+    /// How long its event loop has been blocked. `None` if that is not watched.
+    pub(super) fn blocked_for(&self) -> Option<Duration> {
+        self.pulse.map(|pulse| pulse.blocked_for.unwrap_or_default())
+    }
+
+    /// The limit that it exceeds, if any.
     pub(super) fn surplus(&self) -> Option<Surplus> {
         self.surplus
     }
@@ -96,7 +106,7 @@ impl Health {
         self.shown = Some(vitals);
     }
 
-    /// When it will be too old, unless it has too much of something already.
+    /// When it reaches its age limit, unless it already exceeds a limit.
     pub(super) fn old_at(&self, since: Time) -> Option<Time> {
         self.age_limit.filter(|_| self.surplus.is_none()).map(|limit| since.saturating_add(limit))
     }
@@ -111,20 +121,32 @@ impl Health {
         });
     }
 
-    /// What it has shown since this was asked last.
+    /// The sample since the last call.
     pub(super) fn take_shown(&mut self) -> Option<Vitals> {
         self.shown.take()
     }
 
-    /// So often its event loop has turned by now.
+    /// See [`super::Input::Excuse`].
+    pub(super) fn excuse(&mut self, until: Option<Time>) {
+        self.excused_until = until;
+        self.pulse = None;
+    }
+
+    /// A sample of the number of turns of its event loop.
     pub(super) fn on_turns(&mut self, turns: u64, now: Time, options: &Options) -> Loop {
         let Some(allowed) = options.unresponsive_after else { return Loop::Turns };
+        if self.excused_until.is_some_and(|until| now < until) {
+            // The measurement starts again afterwards.
+            self.pulse = None;
+            return Loop::Turns;
+        }
         let Some(pulse) = &mut self.pulse else {
             self.pulse = Some(Pulse { turns, at: now, blocked_for: None, turned: turns > 0 });
             return Loop::Turns;
         };
         let blocked_for = pulse.on_turns(turns, now, options.sample_period);
-        // An app that is still being loaded has not begun to turn; it has as long as for getting ready.
+        // An app that is still loading has not begun to turn its loop; its limit is at least the one for
+        // getting ready.
         let allowed = if pulse.turned { allowed } else { allowed.max(options.ready_timeout) };
         match blocked_for {
             Some(blocked_for) if blocked_for >= allowed => Loop::Unresponsive { blocked_for },
@@ -133,9 +155,10 @@ impl Health {
         }
     }
 
-    /// Compares what it has with what it may have.
+    /// Compares a sample with the limits.
     pub(super) fn weigh(&mut self, vitals: Vitals, recycle: &Recycle) {
-        if let (Some(rss), Some(limit), Some(of_all)) = (vitals.rss, self.memory_limit, recycle.memory) {
+        if let (Some(rss), Some(of_all)) = (vitals.rss, recycle.memory) {
+            let limit = part(of_all, self.memory_part);
             let excess = Excess::Memory;
             if rss > limit {
                 self.too_big = self.too_big.saturating_add(1);
@@ -143,9 +166,9 @@ impl Health {
                 self.too_big = 0;
                 self.surplus.take_if(|surplus| surplus.excess == excess);
             }
-            // One look may fall into the moment before a garbage collection.
+            // A single sample may come just before a garbage collection.
             if self.too_big >= 2 {
-                // More by 15 %.
+                // 15 % over the limit.
                 let urgent = rss > of_all.saturating_add(of_all / 20 * 3);
                 self.surplus = Some(Surplus { excess, value: rss, limit, urgent });
             }
@@ -158,13 +181,13 @@ impl Health {
 }
 
 impl Pulse {
-    /// For how long it has been blocked by now. Looks that came late count as if they had not.
+    /// How long it has been blocked. A late sample counts as one period.
     fn on_turns(&mut self, turns: u64, now: Time, period: Duration) -> Option<Duration> {
         let gap = now.saturating_sub(self.at);
         let gap = if gap > period.saturating_mul(LATE_LOOK) { period } else { gap };
         self.at = now;
         if turns == self.turns {
-            // An idle loop does not turn, with good reason: the clock runs from when it was given another one.
+            // An idle loop does not turn, so the time runs from the probe.
             self.blocked_for =
                 Some(self.blocked_for.map_or(Duration::ZERO, |before| before.saturating_add(gap)));
         } else {
@@ -176,9 +199,9 @@ impl Pulse {
     }
 }
 
-/// Counts and bytes are far below the 2^53 up to which this is exact.
+/// Counts and bytes are far below 2^53, up to which this is exact.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn part(of: u64, factor: f64) -> u64 {
+pub(super) fn part(of: u64, factor: f64) -> u64 {
     (of as f64 * factor) as u64
 }
 
@@ -209,6 +232,26 @@ mod tests {
         assert_eq!(health.on_turns(8, at(300), &options), Loop::Blocked);
         assert_eq!(health.on_turns(8, at(450), &options), Loop::Turns);
         assert_eq!(health.on_turns(8, at(500), &options), Loop::Unresponsive { blocked_for: at(200) });
+    }
+
+    #[test]
+    fn a_worker_that_is_looked_into_counts_again_when_that_is_over() {
+        let options = options();
+        let mut health = health(&options);
+        health.on_turns(7, at(0), &options);
+        assert_eq!(health.on_turns(7, at(50), &options), Loop::Blocked);
+        health.excuse(Some(at(10_000)));
+        assert_eq!(
+            [at(300), at(9_999)].map(|now| health.on_turns(7, now, &options)),
+            [Loop::Turns, Loop::Turns]
+        );
+        assert_eq!(health.on_turns(7, at(10_000), &options), Loop::Turns, "from here on");
+        assert_eq!(health.on_turns(7, at(10_050), &options), Loop::Blocked);
+        assert!(matches!(health.on_turns(7, at(10_250), &options), Loop::Unresponsive { .. }));
+        health.excuse(Some(at(90_000)));
+        health.excuse(None);
+        assert_eq!(health.on_turns(7, at(10_300), &options), Loop::Turns);
+        assert_eq!(health.on_turns(7, at(10_350), &options), Loop::Blocked);
     }
 
     #[test]

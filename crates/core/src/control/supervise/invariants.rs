@@ -1,4 +1,4 @@
-//! What must be true between any two inputs. The simulation asks after each step.
+//! The invariants between any two inputs. The simulation checks them after each step.
 
 use super::Time;
 use super::cluster::Cluster;
@@ -9,7 +9,7 @@ use super::slot_record::Standing;
 use super::worker::{Going, Role, Stage, Worker};
 use crate::ids::Slot;
 
-/// Says which rule is broken, if one is. `deadlines` are those of the slots and of the announced end.
+/// Returns the broken invariant, if any. `deadlines` are those of the slots and of the announced shutdown.
 pub(super) fn check(
     (cluster, run): (&Cluster, &Run),
     (restarts, reload): (&Restarts, &Reload),

@@ -1,8 +1,11 @@
-//! What an option may be, as data: checked here, and by JavaScript in `lib/primary/supervise/options.js`.
+//! The allowed values of options, as data: checked here, and by JavaScript in
+//! `lib/primary/supervise/options.js`.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
+
+use crate::http::Address;
 
 /// An option, or a group of options.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -10,53 +13,59 @@ use thiserror::Error;
 pub(super) struct Row {
     /// Its name; in a group, `group.name`.
     pub(super) path: &'static str,
-    /// What it may be.
+    /// Its allowed values.
     pub(super) rule: Rule,
-    /// Its default. Null for a group, and for an option that follows another.
+    /// Its default. Null for a group, and for an option whose default is another option.
     pub(super) default: Value,
     /// The option whose value is the default.
     pub(super) follows: Option<&'static str>,
-    /// The option that the default is multiplied by.
+    /// The factor of the default: the option by which it is multiplied.
     pub(super) times: Option<&'static str>,
-    /// The option that must not be greater.
+    /// The option that must not be greater than this one.
     pub(super) not_less_than: Option<&'static str>,
 }
 
-/// What an option may be.
+/// The allowed values of an option.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub(super) enum Rule {
     /// An integer.
     Whole { min: u64, max: u64 },
-    /// An integer or `'auto'`, for which JavaScript puts a number.
+    /// An integer or `'auto'`, which JavaScript replaces by a number.
     WholeOrAuto { min: u64, max: u64 },
-    /// An integer that is 0, for off, or at least `least`.
+    /// 0 to disable, or an integer of at least `least`.
     OffOrWhole { least: u64, min: u64, max: u64 },
+    /// Bytes, with 0 to disable, or a percentage of all memory, such as `80%`.
+    Memory { max: u64 },
     /// A number.
     Fraction { min: u32, max: u32 },
     /// A list of integers.
     ListOfWhole { min: u64, max: u64 },
-    /// One of some words.
+    /// One of these words.
     Words { words: Vec<&'static str> },
     /// `true` or `false`.
     Flag,
-    /// The name of an environment variable that neither Node nor we need, or `false`.
+    /// The name of an environment variable that neither Node nor rcluster uses, or `false`.
     Variable,
     /// `false`, a word, or a function. It stays in JavaScript.
     Log { words: Vec<&'static str> },
+    /// One of these words, or the address of a Unix socket: a path, or `@name`.
+    Place { words: Vec<&'static str> },
+    /// One of these words, or a listen address: see [`Address`]. JavaScript writes a port as digits.
+    Address { words: Vec<&'static str> },
     /// An object with the options whose paths begin with its own.
     Group,
 }
 
-/// An option that is not what it may be.
+/// An invalid option.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the option \"{path}\" of supervise() must be {expected}, and is {received}")]
 pub struct Invalid {
-    /// Which one.
+    /// The path of the option.
     pub path: String,
-    /// What it may be.
+    /// The allowed values.
     pub expected: String,
-    /// What it is, as JSON.
+    /// The value, as JSON.
     pub received: String,
 }
 
@@ -87,7 +96,7 @@ impl Row {
         Self { not_less_than: Some(other), ..self }
     }
 
-    /// Takes the default from the complete options, unless there is one already or it follows another option.
+    /// Takes the default from the complete options, unless it has one already or follows another option.
     pub(super) fn with_default_of(self, defaults: &Value) -> Self {
         if self.rule == Rule::Group || self.follows.is_some() || !self.default.is_null() {
             return self;
@@ -97,7 +106,7 @@ impl Row {
     }
 }
 
-/// Whether complete options are what they may be.
+/// Validates complete options.
 pub(super) fn check(rows: &[Row], options: &Value) -> Result<(), Invalid> {
     refuse_unknown(rows, options, "")?;
     for row in rows {
@@ -136,7 +145,7 @@ fn refuse_unknown(rows: &[Row], object: &Value, prefix: &str) -> Result<(), Inva
 }
 
 impl Rule {
-    /// What a value should be, if it is something else.
+    /// A description of the allowed values, if the value is not one of them.
     fn objection(&self, value: &Value) -> Option<String> {
         let whole = |min, max| value.as_u64().is_some_and(|number| (min..=max).contains(&number));
         let (fits, expected) = match self {
@@ -145,6 +154,10 @@ impl Rule {
             }
             Self::OffOrWhole { least, max, .. } => {
                 (whole(0, 0) || whole(*least, *max), format!("0 (off) or an integer from {least} to {max}"))
+            }
+            Self::Memory { max } => {
+                let fits = whole(0, *max) || value.as_str().is_some_and(|text| percent(text).is_some());
+                (fits, format!("an integer from 0 to {max}, or '1%' to '100%'"))
             }
             Self::Fraction { min, max } => {
                 let range = f64::from(*min)..=f64::from(*max);
@@ -165,6 +178,15 @@ impl Rule {
                 let fits = value.as_str().map_or(*value == Value::Bool(false), is_free_variable);
                 (fits, "the name of a variable that neither Node nor rcluster needs, or false".into())
             }
+            Self::Place { words } => {
+                let fits = value.as_str().is_some_and(|place| !place.is_empty() && !place.contains('\0'));
+                (fits, format!("{}, a path, or @name", words.join(", ")))
+            }
+            Self::Address { words } => {
+                let fits =
+                    value.as_str().is_some_and(|it| words.contains(&it) || Address::parse(it).is_some());
+                (fits, format!("{}, a port, address:port or unix:path", words.join(", ")))
+            }
             Self::Log { .. } => (true, String::new()),
             Self::Group => (value.is_object(), "an object".into()),
         };
@@ -172,7 +194,13 @@ impl Rule {
     }
 }
 
-/// Whether it is the name of a variable, and of none that we or Node read.
+/// Parses `80%`: an integer from 1 to 100.
+pub(super) fn percent(text: &str) -> Option<u32> {
+    let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok().filter(|percent| (1..=100).contains(percent))
+}
+
+/// Whether it is a valid variable name that neither Node nor rcluster reads.
 fn is_free_variable(name: &str) -> bool {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let is_name = name.bytes().all(is_word) && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
@@ -197,7 +225,7 @@ pub(super) mod millis {
     }
 }
 
-/// Times in whole ms, of which 0 is none.
+/// Times in whole ms, with 0 for `None`.
 pub(super) mod off_or_millis {
     use std::time::Duration;
 
@@ -220,7 +248,7 @@ pub(super) mod off_or_millis {
     }
 }
 
-/// Limits, of which 0 is none.
+/// Limits, with 0 for `None`.
 pub(super) mod off_or_count {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -234,7 +262,7 @@ pub(super) mod off_or_count {
     }
 }
 
-/// A name, or `false` for none.
+/// A name, or `false` for `None`.
 pub(super) mod name_or_false {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};

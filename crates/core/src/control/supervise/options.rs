@@ -1,77 +1,98 @@
-//! The options of `supervise()`: their types, defaults and limits. JavaScript reads the limits and defaults from
-//! `lib/primary/supervise/options.json`, which a test below compares with this file.
+//! The options of `supervise()`: their types, defaults and limits. JavaScript reads the limits and defaults
+//! from `lib/primary/supervise/options.json`, which a test below compares with this file.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::option_rules::{Invalid, Row, Rule, check, millis, name_or_false, off_or_count, off_or_millis};
+use serde_json::Value;
 
-/// The most workers and standbys there can be: far more than a machine has use for, and few enough
-/// that a slip of the finger in `scale()` does not bring it down.
+use super::option_rules::{
+    Invalid, Row, Rule, check, millis, name_or_false, off_or_count, off_or_millis, percent,
+};
+use crate::logs::Mode;
+
+/// The largest number of workers and of standbys: far more than a machine can use, and few enough that a
+/// typing error in `scale()` does not bring it down.
 pub const MAX_WORKERS: u32 = 1024;
 
-/// The longest time in ms that JavaScript's timers can wait: about 25 days.
+/// The longest time of JavaScript's timers in ms: about 25 days.
 const LONGEST: u64 = (1 << 31) - 1;
 /// The largest integer that JavaScript represents exactly.
 const MAX_SAFE: u64 = (1 << 53) - 1;
 
-/// How a cluster is kept up.
+/// The options of `supervise()`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Options {
-    /// How many slots there are; 1 to [`MAX_WORKERS`].
+    /// The number of slots; 1 to [`MAX_WORKERS`].
     pub workers: u32,
-    /// How many booted workers wait without connections; 0 to [`MAX_WORKERS`].
+    /// The number of standbys; 0 to [`MAX_WORKERS`].
     pub standby: u32,
-    /// After which ends a worker is replaced.
+    /// The ends after which a worker is replaced.
     pub restart: RestartPolicy,
-    /// Exit codes after which it is not, whatever `restart` says.
+    /// Exit codes after which it is not replaced, whatever `restart` says.
     pub stop_exit_codes: Vec<i32>,
-    /// How many restarts one slot may have.
+    /// The limit of restarts of one slot.
     pub restart_intensity: Intensity,
-    /// How many all slots together may have.
+    /// The limit of restarts of all slots together.
     pub total_intensity: Intensity,
-    /// How long to wait before a restart.
+    /// The wait before a restart.
     pub backoff: Backoff,
-    /// What to do once there have been too many.
+    /// What to do when the limit is reached.
     pub on_give_up: OnGiveUp,
     /// The primary's exit code after [`OnGiveUp::Exit`], and when no slot can serve any more.
     pub give_up_exit_code: i32,
-    /// For how long starting workers is tried if none has ever been ready. None: for ever.
+    /// How long starting workers is tried if none has ever been ready. `None`: without limit.
     #[serde(with = "off_or_millis")]
     pub start_up_limit: Option<Duration>,
     /// When a worker counts as ready.
     pub ready: ReadyWhen,
-    /// A worker that is not ready by then has failed to start.
+    /// How long a worker may take to get ready.
     #[serde(with = "millis")]
     pub ready_timeout: Duration,
     /// How long a worker may drain.
     #[serde(with = "millis")]
     pub drain_timeout: Duration,
-    /// How long a worker has after SIGTERM before it gets SIGKILL.
+    /// How long after SIGTERM a worker gets SIGKILL.
     #[serde(with = "millis")]
     pub kill_timeout: Duration,
-    /// How long the drain may take when we shut down because of [`OnGiveUp::Exit`].
+    /// How long the drain may take in a shutdown because of [`OnGiveUp::Exit`].
     #[serde(with = "millis")]
     pub shutdown_timeout: Duration,
-    /// How long the event loop of a worker may be blocked. None: it is not looked at.
+    /// How long the event loop of a worker may be blocked. `None`: not watched.
     #[serde(with = "off_or_millis")]
     pub unresponsive_after: Option<Duration>,
-    /// When a worker that is well is replaced all the same.
+    /// When a healthy worker is replaced.
     pub recycle: Recycle,
     /// Whether an uncaught exception retires a worker instead of ending it.
     pub retire_on_exception: bool,
-    /// The environment variable in which a worker has its slot. None: there is none.
+    /// The environment variable that holds a worker's slot. `None`: no variable.
     #[serde(with = "name_or_false")]
     pub instance_var: Option<String>,
-    /// How often workers are looked at; at least 1 ms. Not for the operator to choose.
+    /// The default number of workers that a reload replaces at a time; at least 1.
+    pub reload_concurrency: u32,
+    /// The default time to keep running after an operator has stopped the cluster.
+    #[serde(with = "millis")]
+    pub shutdown_delay: Duration,
+    /// Where the control socket is: a path, `@name`, `auto` or `off`.
+    pub control: String,
+    /// Where metrics and probes are served: see [`Address`](crate::http::Address), or `off`.
+    pub metrics: String,
+    /// The number of ready workers with which probes find the cluster ready; at least 1.
+    pub min_ready: u32,
+    /// Whether the number of slots follows the number of CPUs. Written as `workers: 'auto'`.
+    #[serde(skip)]
+    pub follow_cpus: bool,
+    /// How workers write to the primary's stdout and stderr.
+    pub logs: Mode,
+    /// The interval of sampling the workers; at least 1 ms. Not an option of the app.
     #[serde(skip)]
     pub sample_period: Duration,
 }
 
 impl Default for Options {
-    /// One worker, and the documented defaults for all the rest.
+    /// One worker, and the documented defaults of all other options.
     fn default() -> Self {
         Self {
             workers: 1,
@@ -93,23 +114,31 @@ impl Default for Options {
             recycle: Recycle::default(),
             retire_on_exception: true,
             instance_var: None,
+            reload_concurrency: 1,
+            shutdown_delay: Duration::ZERO,
+            control: "auto".into(),
+            metrics: "off".into(),
+            min_ready: 1,
+            follow_cpus: false,
+            logs: Mode::Auto,
             sample_period: Duration::from_millis(50),
         }
     }
 }
 
 impl Options {
-    /// What each option may be and what it is by default, as the JSON that JavaScript checks an app's options by.
+    /// The allowed values and the default of each option, as the JSON with which JavaScript checks an app's
+    /// options.
     ///
     /// # Panics
-    /// Never: a row has nothing that JSON lacks.
+    /// Never: every row can be written as JSON.
     #[must_use]
     pub fn rules() -> serde_json::Value {
         serde_json::to_value(Self::rows()).expect("rows are JSON")
     }
 
-    /// What each option may be. Those of the struct have their defaults from [`Options::default`]; the others are
-    /// carried out in JavaScript and have them here.
+    /// The allowed values of each option. The defaults of the struct's fields come from [`Options::default`];
+    /// other options are handled in JavaScript and have their defaults here.
     fn rows() -> Vec<Row> {
         let workers = u64::from(MAX_WORKERS);
         let time = |min| Rule::Whole { min, max: LONGEST };
@@ -146,38 +175,58 @@ impl Options {
             Row::new("shutdownTimeout", time(0)).follows("drainTimeout"),
             Row::new("unresponsiveAfter", Rule::OffOrWhole { least: 100, min: 0, max: LONGEST }),
             Row::new("recycle", Rule::Group),
-            Row::new("recycle.memory", whole(0, MAX_SAFE)),
+            Row::new("recycle.memory", Rule::Memory { max: MAX_SAFE }),
             Row::new("recycle.age", time(0)),
             Row::new("recycle.connections", whole(0, MAX_SAFE)),
             Row::new("recycle.jitter", fraction(0, 1)),
             Row::new("retireOnException", Rule::Flag),
             Row::new("instanceVar", Rule::Variable),
-            Row::new("reloadConcurrency", whole(1, workers)).by_default(1),
+            Row::new("reloadConcurrency", whole(1, workers)),
             Row::new("signals", Rule::Flag).by_default(true),
-            Row::new("shutdownDelay", time(0)).by_default(0),
+            Row::new("shutdownDelay", time(0)),
+            Row::new("control", Rule::Place { words: vec!["auto", "off"] }),
+            Row::new("metrics", Rule::Address { words: vec!["off"] }),
+            Row::new("minReady", whole(1, workers)),
+            Row::new("logs", words(&["auto", "inherit", "raw", "prefix", "json"])),
             Row::new("log", Rule::Log { words: vec!["warn", "info"] }).by_default("warn"),
         ];
         let defaults = serde_json::to_value(Self::default()).unwrap_or_default();
         rows.into_iter().map(|row| row.with_default_of(&defaults)).collect()
     }
 
-    /// Reads what JavaScript has checked and completed, and checks it again.
+    /// Parses options that JavaScript has checked and completed, and validates them again.
     pub fn from_json(text: &str) -> Result<Self, Invalid> {
-        let value = serde_json::from_str(text).map_err(|error| Invalid::unreadable(&error))?;
+        let mut value: Value = serde_json::from_str(text).map_err(|error| Invalid::unreadable(&error))?;
+        // JavaScript replaces `workers: 'auto'` by a number, and sets this mark.
+        let marked = value.as_object_mut().and_then(|options| options.remove("followCpus"));
+        let follow_cpus = marked == Some(Value::Bool(true));
         check(&Self::rows(), &value)?;
-        serde_json::from_value(value).map_err(|error| Invalid::unreadable(&error))
+        let share = take_share(&mut value);
+        let mut options: Self = serde_json::from_value(value).map_err(|error| Invalid::unreadable(&error))?;
+        options.follow_cpus = follow_cpus;
+        options.recycle.memory_share = share;
+        Ok(options)
     }
 }
 
-/// After which ends a worker is replaced.
+/// Removes the memory limit from validated options if it is a fraction of all memory, and returns the
+/// fraction.
+fn take_share(options: &mut Value) -> Option<f64> {
+    let memory = options.pointer_mut("/recycle/memory")?;
+    let share = percent(memory.as_str()?)?;
+    *memory = Value::from(0);
+    Some(f64::from(share) / 100.0)
+}
+
+/// The ends after which a worker is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartPolicy {
-    /// After any.
+    /// After every end.
     Always,
-    /// After all but exit code 0.
+    /// After every end but exit code 0.
     OnFailure,
-    /// After none. A worker that retires is not replaced either.
+    /// Never. A worker that retires is not replaced either.
     Never,
 }
 
@@ -185,31 +234,31 @@ pub enum RestartPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Intensity {
-    /// How many. 0: the first failure is one too many.
+    /// The number. With 0, the first failure exceeds the limit.
     pub max: u32,
-    /// In how much time.
+    /// The period.
     #[serde(with = "millis")]
     pub period: Duration,
 }
 
-/// How long to wait before a restart: `initial`, then each time `factor` times as long, up to `max`.
-/// The first few restarts of workers that had been ready do not wait at all.
+/// The wait before a restart: `initial`, then multiplied by `factor` each time, up to `max`. The first few
+/// restarts of workers that had been ready do not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backoff {
     /// The first wait.
     #[serde(with = "millis")]
     pub initial: Duration,
-    /// The longest.
+    /// The longest wait.
     #[serde(with = "millis")]
     pub max: Duration,
-    /// How fast it grows; at least 1.
+    /// The factor by which it grows; at least 1.
     pub factor: f64,
-    /// By which part of itself a wait may be longer or shorter; 0 to 1.
+    /// The fraction by which a wait may randomly be longer or shorter; 0 to 1.
     pub jitter: f64,
-    /// How many failures in a row of workers that had been ready are not waited for.
+    /// The number of consecutive failures of ready workers that are restarted without a wait.
     pub immediate: u32,
-    /// A worker that has been ready for so long wipes the slate clean.
+    /// A worker that has been ready for this long resets the failures.
     #[serde(with = "millis")]
     pub reset_after: Duration,
 }
@@ -227,18 +276,18 @@ impl Default for Backoff {
     }
 }
 
-/// What to do once there have been too many restarts.
+/// What to do when the limit of restarts is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnGiveUp {
-    /// Stay with fewer workers, as long as there is a slot that can have one.
+    /// Continue with fewer workers, as long as a slot can have one.
     Degrade,
     /// Shut down, and have the primary exit.
     Exit,
 }
 
-/// When a worker counts as ready. What is more than is asked for counts, too: a worker that listens
-/// is online, and one that says that it is ready knows best.
+/// The stage at which a worker counts as ready. A later stage counts too: a worker that listens is online,
+/// and one that reports itself ready is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReadyWhen {
@@ -246,48 +295,48 @@ pub enum ReadyWhen {
     Online,
     /// Its first server is up.
     Listening,
-    /// It says so, and only then.
+    /// It reports that it is ready.
     Explicit,
 }
 
-/// When a worker that is well is replaced all the same.
+/// The limits at which a healthy worker is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recycle {
     /// Bytes of resident memory.
     #[serde(with = "off_or_count")]
     pub memory: Option<u64>,
+    /// The fraction of all memory that the workers may have together, more than 0 and at most 1. Written as
+    /// `memory: '80%'`. It sets `memory` as soon as the amount of memory is known.
+    #[serde(skip)]
+    pub memory_share: Option<f64>,
     /// Time in service.
     #[serde(with = "off_or_millis")]
     pub age: Option<Duration>,
     /// Connections received.
     #[serde(with = "off_or_count")]
     pub connections: Option<u64>,
-    /// By which part of itself each limit differs from worker to worker; 0 to 1. Memory only goes
-    /// down: a limit that some workers may exceed by a tenth is none.
+    /// The fraction by which each limit differs from worker to worker; 0 to 1. The memory limit only gets
+    /// lower: a limit that some workers may exceed by a tenth is no limit.
     pub jitter: f64,
 }
 
 impl Default for Recycle {
     fn default() -> Self {
-        Self { memory: None, age: None, connections: None, jitter: 0.1 }
+        Self { memory: None, memory_share: None, age: None, connections: None, jitter: 0.1 }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
-    /// The documented defaults for one worker, as JavaScript sends them.
+    /// The documented defaults with one worker, as JavaScript sends them.
     fn complete() -> Value {
         let mut value = serde_json::to_value(Options::default()).unwrap();
-        for (key, default) in
-            [("reloadConcurrency", json!(1)), ("signals", json!(true)), ("shutdownDelay", json!(0))]
-        {
-            value[key] = default;
-        }
+        value["signals"] = json!(true);
         value
     }
 
@@ -319,6 +368,21 @@ mod tests {
     }
 
     #[test]
+    fn memory_may_be_a_part_of_all_and_workers_may_follow_the_cpus() {
+        let options = with("recycle.memory", json!("80%")).unwrap();
+        assert_eq!((options.recycle.memory, options.recycle.memory_share), (None, Some(0.8)));
+        let options = with("recycle.memory", json!(5)).unwrap();
+        assert_eq!((options.recycle.memory, options.recycle.memory_share), (Some(5), None));
+        for wrong in ["0%", "101%", "80", "8.5%", "-1%", "+8%", " 8%", "%", ""] {
+            assert_eq!(with("recycle.memory", json!(wrong)).unwrap_err().path, "recycle.memory", "{wrong}");
+        }
+        let mut marked = complete();
+        assert!(!Options::from_json(&marked.to_string()).unwrap().follow_cpus);
+        marked["followCpus"] = json!(true);
+        assert!(Options::from_json(&marked.to_string()).unwrap().follow_cpus);
+    }
+
+    #[test]
     fn each_limit_is_kept() {
         for row in Options::rows() {
             let wrong = match row.rule {
@@ -327,8 +391,11 @@ mod tests {
                 Rule::Fraction { min, max } => vec![json!(max + 1), json!(f64::from(min) - 0.5), json!(null)],
                 Rule::ListOfWhole { max, .. } => vec![json!([max + 1]), json!(1)],
                 Rule::Words { .. } => vec![json!("neither"), json!(1)],
+                Rule::Memory { max } => vec![json!(max + 1), json!("80"), json!(null)],
                 Rule::Flag => vec![json!(1)],
                 Rule::Variable => vec![json!("A=B"), json!("RCLUSTER_LINK"), json!(true)],
+                Rule::Address { .. } => vec![json!(9090), json!(":9090"), json!("example.com:80")],
+                Rule::Place { .. } => vec![json!(1), json!(""), json!("a\0b")],
                 Rule::Group => vec![json!(1), json!([])],
                 Rule::Log { .. } => vec![],
             };

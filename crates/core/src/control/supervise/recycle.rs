@@ -1,4 +1,4 @@
-//! Replacing workers that are well, but have had enough.
+//! Recycling: the replacement of healthy workers that have reached a limit.
 
 use super::cluster::Cluster;
 use super::health::Surplus;
@@ -9,14 +9,14 @@ use super::{Event, Phase, Reason, Time};
 use crate::ids::Slot;
 
 impl Cluster {
-    /// A worker has been in service for too long.
+    /// A worker has reached its age limit.
     pub(super) fn on_too_old(&mut self, index: usize, since: Time) {
         let age = self.now().saturating_sub(since);
         self.worker_mut(index).health_mut().age(age);
     }
 
-    /// One at a time, so that a cluster whose workers are all alike does not start anew all at once; and
-    /// not during a reload, which replaces them anyway.
+    /// Recycles one worker at a time, so that similar workers are not all replaced at once; and none during a
+    /// reload, which replaces them anyway.
     pub(super) fn start_recycling(&mut self, is_reloading: bool) {
         for slot in self.all_slots() {
             let Some((index, surplus)) = self.surplus(slot) else { continue };
@@ -59,14 +59,14 @@ impl Cluster {
         self.record_mut(Some(slot)).recycle(now);
     }
 
-    /// The new one did not get ready. The old one is not so bad that it could not go on for a while.
+    /// The new worker did not get ready. The old one can keep serving for a while.
     pub(super) fn put_recycling_off(&mut self, slot: Slot) {
         let wait = self.count_failure(Some(slot), Phase::StartUp);
         let until = self.in_time(wait);
         self.record_mut(Some(slot)).put_recycling_off(until);
     }
 
-    /// When the worker of a slot is recycled, if that has been put off.
+    /// When the worker of a slot is recycled, if that was postponed.
     pub(super) fn recycles_at(&self, slot: Slot) -> Option<Time> {
         let waits = self.surplus(slot).is_some_and(|(index, _)| self.worker(index).going().is_none());
         Some(self.record(slot).no_recycle_before()).filter(|at| waits && *at > self.now())

@@ -1,16 +1,17 @@
-//! New workers for all slots, one or some at a time, without a moment without.
+//! Reload: replaces the workers of all slots, one or several at a time, without downtime.
 
 use super::cluster::Cluster;
+use super::restart::WorkerFailure;
 use super::worker::{Going, Role};
-use super::{Cause, Event, Failure, Reason, Time, Why};
+use super::{Cause, Event, Failure, Reason, Time};
 use crate::ids::{Request, Slot};
 
-/// Reloads are numbered. Each worker has the number of the last one before it was spawned.
+/// The numbers of reloads. The generation of a worker is the number of the last reload before its order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Generations {
-    /// The last reload.
+    /// The number of the last reload.
     pub(super) newest: u32,
-    /// Standbys from before that must not take over a slot: they would bring the old code back.
+    /// The oldest generation whose standbys may take over a slot: older ones would bring back old code.
     pub(super) oldest: u32,
 }
 
@@ -21,10 +22,10 @@ struct Running {
     started: Time,
 }
 
-/// See the module.
+/// The state of reloads: see the module.
 #[derive(Debug, Default)]
 pub(super) struct Reload {
-    /// The number of the last reload, and of the last that came through.
+    /// The number of the last reload, and of the last one that succeeded.
     generation: u32,
     proven: u32,
     running: Option<Running>,
@@ -40,7 +41,7 @@ impl Reload {
         Generations { newest: self.generation, oldest }
     }
 
-    /// Begins, or joins the one that is running. True if it begins.
+    /// Begins a reload, or joins the running one. True if it begins.
     pub(super) fn ask(&mut self, cluster: &mut Cluster, concurrency: u32, request: Request) -> bool {
         if let Some(running) = &mut self.running {
             running.requests.push(request);
@@ -57,7 +58,7 @@ impl Reload {
         true
     }
 
-    /// Begins with the next slots, as far as there may be more at a time; ends when all are done.
+    /// Begins with as many further slots as the concurrency allows; ends the reload when all are done.
     pub(super) fn advance(&mut self, cluster: &mut Cluster) {
         let Some(running) = &self.running else { return };
         let under_way = cluster.all_slots().filter(|slot| self.is_under_way(cluster, *slot)).count();
@@ -81,7 +82,7 @@ impl Reload {
         cluster.record(slot).generation() == self.generation
     }
 
-    /// One with the new code is starting there, be it by the reload or because the old one has died.
+    /// Whether a worker with the new code is starting in the slot, for the reload or after a failure.
     pub(super) fn is_under_way(&self, cluster: &Cluster, slot: Slot) -> bool {
         cluster.workers().iter().any(|it| {
             let here = [Role::Current(slot), Role::Successor(slot)].contains(&it.role());
@@ -105,7 +106,7 @@ impl Reload {
         self.proven = self.generation;
         cluster.tell(Event::ReloadDone { took: cluster.now().saturating_sub(running.started) });
         cluster.answer(running.requests, &Ok(()));
-        // Standbys come last: as long as the new code had not proved itself, they were a way back.
+        // Standbys come last: until the new code had been proven, they could have restored the old code.
         for index in 0..cluster.workers().len() {
             let it = cluster.worker(index);
             if it.role() == Role::Standby && it.generation() < self.proven {
@@ -115,18 +116,18 @@ impl Reload {
         cluster.revive(None);
     }
 
-    /// A worker has failed to start. If it was a new one, that is the end of the reload.
-    pub(super) fn on_failure(&mut self, cluster: &mut Cluster, slot: Slot, generation: u32, why: &Why) {
-        if generation != self.generation {
+    /// A worker has failed to start. If it was a new one, the reload fails.
+    pub(super) fn on_failure(&mut self, cluster: &mut Cluster, slot: Slot, failure: &WorkerFailure) {
+        if failure.generation != self.generation {
             return;
         }
         let Some(running) = self.running.take() else { return };
-        let failure = Failure::NotReady { slot, why: why.clone() };
+        let failure = failure.at(slot);
         let reloaded = cluster.all_slots().filter(|slot| self.is_done(cluster, *slot)).count();
         let reloaded = u32::try_from(reloaded).unwrap_or(u32::MAX);
         cluster.tell(Event::ReloadFailed { failure: failure.clone(), reloaded });
         cluster.answer(running.requests, &Err(failure));
-        // What was to be replaced stays, and those that were to replace it are not needed.
+        // The old workers stay, and their successors are not needed.
         for slot in cluster.all_slots() {
             let Some(current) = cluster.current(slot) else { continue };
             let stays = matches!(cluster.worker(current).going(), Some(Going::WhenReplaced(_)));
@@ -141,7 +142,7 @@ impl Reload {
         }
     }
 
-    /// The reload comes to nothing because everything ends.
+    /// The reload fails because the shutdown begins.
     pub(super) fn abandon(&mut self, cluster: &mut Cluster) {
         if let Some(running) = self.running.take() {
             cluster.answer(running.requests, &Err(Failure::ShutDown));
@@ -152,12 +153,18 @@ impl Reload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::supervise::{Options, Output};
+    use crate::control::supervise::{Options, Output, Phase, Why};
 
     fn cluster() -> Cluster {
         let mut cluster = Cluster::new(Options { workers: 2, ..Options::default() }, 1);
         cluster.start();
         cluster
+    }
+
+    fn not_ready(generation: u32) -> WorkerFailure {
+        let stderr = Some(["the last line".to_owned()].into());
+        let (phase, cause) = (Phase::StartUp, Cause::Reload);
+        WorkerFailure { worker: None, why: Why::NotReady, phase, generation, cause, stays: false, stderr }
     }
 
     fn answers(cluster: &mut Cluster) -> Vec<(Request, Result<(), Failure>)> {
@@ -188,10 +195,12 @@ mod tests {
     fn a_failure_ends_the_reload_only_if_the_worker_was_a_new_one() {
         let (mut cluster, mut reload) = (cluster(), Reload::default());
         reload.ask(&mut cluster, 1, Request(1));
-        reload.on_failure(&mut cluster, Slot(1), 0, &Why::NotReady);
+        reload.on_failure(&mut cluster, Slot(1), &not_ready(0));
         assert!(reload.is_running() && answers(&mut cluster).is_empty());
-        reload.on_failure(&mut cluster, Slot(1), 1, &Why::NotReady);
-        let failure = Failure::NotReady { slot: Slot(1), why: Why::NotReady };
+        reload.on_failure(&mut cluster, Slot(1), &not_ready(1));
+        let stderr = Some(["the last line".to_owned()].into());
+        let failure = Failure::NotReady { slot: Slot(1), why: Why::NotReady, stderr };
+        assert_eq!(failure.stderr(), Some(&["the last line".to_owned()][..]));
         assert_eq!(answers(&mut cluster), [(Request(1), Err(failure))]);
     }
 
@@ -200,7 +209,7 @@ mod tests {
         let (mut cluster, mut reload) = (cluster(), Reload::default());
         reload.ask(&mut cluster, 1, Request(1));
         assert_eq!((reload.generations().newest, reload.generations().oldest), (1, 1));
-        reload.on_failure(&mut cluster, Slot(0), 1, &Why::NotReady);
+        reload.on_failure(&mut cluster, Slot(0), &not_ready(1));
         assert_eq!((reload.generations().newest, reload.generations().oldest), (1, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! A worker that counted does so no more, because it has exited or is on its way: what becomes of its place.
+//! What happens to a slot or to the bench when its worker has exited or is about to.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::worker::{Going, Role, Stage, Worker};
 use super::{ExitKind, Phase, Reason, Supervise, Time, Why};
 use crate::ids::{Slot, Ticket, WorkerId};
 
-/// How long a worker that is cut off may take to end before it is killed.
+/// How long a worker that is cut off may run before it is killed.
 const CUT_OFF: Duration = crate::control::unlinked::GRACE;
 
 impl Supervise {
@@ -24,10 +24,10 @@ impl Supervise {
         }
     }
 
-    /// A process has exited, or has never come into being.
+    /// A process has exited, or could not be spawned.
     fn on_ended(&mut self, index: usize, why: Why) {
         self.cluster.note_health(index);
-        // It may have ended before it was known where it was blocked.
+        // It may have ended before its stack was captured.
         self.cluster.tell_blocked(index, None);
         let worker = self.cluster.remove(index);
         if !self.run.is_running() {
@@ -41,7 +41,7 @@ impl Supervise {
         }
     }
 
-    /// As a rule it does not matter how a former worker ends.
+    /// Usually the way in which a former worker ends does not matter.
     fn on_former_ended(&mut self, slot: Option<Slot>, worker: &Worker, why: Why) {
         let Some(slot) = slot.filter(|slot| slot.0 < self.cluster.slots().wanted()) else { return };
         if self.cluster.record(slot).standing() == Standing::Ending(worker.ticket()) {
@@ -50,7 +50,7 @@ impl Supervise {
         }
     }
 
-    /// It has had its time to get ready. True if it is forgotten.
+    /// A worker was not ready in time. True if it was removed.
     pub(super) fn on_not_ready(&mut self, index: usize) -> bool {
         let worker = self.cluster.worker(index);
         let (role, going) = (worker.role(), worker.going().cloned());
@@ -62,7 +62,7 @@ impl Supervise {
         is_forgotten
     }
 
-    /// The link to a worker is cut: it gets nothing any more, and is killed if it does not end.
+    /// A worker was cut off: it gets nothing more, and is killed if it does not end.
     pub(super) fn on_cut_off(&mut self, worker: WorkerId) {
         let Some(index) = self.cluster.find_in_use(worker) else { return };
         self.cluster.note_health(index);
@@ -85,7 +85,7 @@ impl Supervise {
         self.cluster.hold_back_what_follows(index, before);
     }
 
-    /// One that counted does so no more: it has exited, or it is on its way.
+    /// A worker in use has exited or is about to: fills its place.
     pub(super) fn vacate(&mut self, role: Role, going: Option<&Going>, failure: WorkerFailure) {
         match role {
             Role::Current(slot) => self.vacate_slot(slot, going, failure),
@@ -97,8 +97,8 @@ impl Supervise {
 
     fn vacate_slot(&mut self, slot: Slot, going: Option<&Going>, failure: WorkerFailure) {
         if failure.phase == Phase::StartUp {
-            self.fail_reload(slot, &failure);
-            self.scale.on_failure(&mut self.cluster, slot, &failure.why);
+            self.fail_requests(slot, &failure);
+            self.scale.on_failure(&mut self.cluster, slot, &failure);
         }
         let expected = going.is_some_and(Going::is_soon);
         if let Some(successor) = self.cluster.successor(slot) {
@@ -107,18 +107,18 @@ impl Supervise {
                 tell_restart(&mut self.cluster, Some(slot), &failure, Time::ZERO);
             }
         } else if !expected {
-            // One that was expected to go has been dealt with when that was decided.
+            // If its end was expected, it was handled when that was decided.
             self.replace_by_policy(Some(slot), failure);
         }
     }
 
-    /// The old one goes on, unless it must not.
+    /// The old worker stays, unless it must not.
     fn on_successor_failed(&mut self, slot: Slot, failure: WorkerFailure) {
-        self.fail_reload(slot, &failure);
+        self.fail_requests(slot, &failure);
         let Some(current) = self.cluster.current(slot) else { return };
         let worker = self.cluster.worker_mut(current);
         match worker.going() {
-            // The old one stays for as long as it takes.
+            // Without `until`, the old worker stays as long as necessary.
             Some(Going::Soon { until, .. }) => {
                 let stays = until.is_none();
                 self.replace(Some(slot), WorkerFailure { stays, ..failure });
@@ -131,8 +131,11 @@ impl Supervise {
         }
     }
 
-    pub(super) fn fail_reload(&mut self, slot: Slot, failure: &WorkerFailure) {
-        self.reload.on_failure(&mut self.cluster, slot, failure.generation, &failure.why);
+    /// A worker did not get ready: the reload to which it belonged fails, and so do requests of operators
+    /// that wait for it.
+    pub(super) fn fail_requests(&mut self, slot: Slot, failure: &WorkerFailure) {
+        self.reload.on_failure(&mut self.cluster, slot, failure);
+        self.operations.on_failure(&mut self.cluster, slot, failure);
     }
 
     fn replace_by_policy(&mut self, slot: Option<Slot>, failure: WorkerFailure) {
@@ -140,7 +143,7 @@ impl Supervise {
         self.restarts.replace_by_policy(&mut self.cluster, others, slot, failure);
     }
 
-    /// True if there is another worker at once.
+    /// Replaces a worker. True if the replacement starts at once.
     pub(super) fn replace(&mut self, slot: Option<Slot>, failure: WorkerFailure) -> bool {
         let others = (&mut self.scale, self.reload.generations());
         self.restarts.replace(&mut self.cluster, others, slot, failure)

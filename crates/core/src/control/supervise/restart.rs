@@ -1,4 +1,4 @@
-//! A worker fails: is there another, and when?
+//! The failure of a worker: whether it is restarted, and when.
 
 use super::budget::Budget;
 use super::cluster::Cluster;
@@ -7,24 +7,30 @@ use super::reload::Generations;
 use super::scale::Scale;
 use super::start_up::StartUp;
 use super::worker::{Role, Worker};
-use super::{Cause, Event, ExitKind, Phase, Reason, RestartPolicy, Scope, Time, Why};
+use super::{Cause, Event, ExitKind, Failure, Phase, Reason, RestartPolicy, Scope, StderrTail, Time, Why};
 use crate::ids::{Slot, WorkerId};
 
-/// The failure of a worker: also a retirement, and an end that may be none by the policy.
+/// The failure of a worker. Also a retirement, or an end that the policy may not count as a failure.
 #[derive(Clone, Debug)]
 pub(super) struct WorkerFailure {
     pub(super) worker: Option<WorkerId>,
     pub(super) why: Why,
     pub(super) phase: Phase,
-    /// Which reload the worker came from.
+    /// The generation of the worker.
     pub(super) generation: u32,
-    /// What its replacement is spawned for.
+    /// The cause of its replacement.
     pub(super) cause: Cause,
-    /// It is there until its replacement is ready.
+    /// Whether it keeps serving until its replacement is ready.
     pub(super) stays: bool,
+    pub(super) stderr: StderrTail,
 }
 
 impl WorkerFailure {
+    /// The answer to requests that waited for a worker in this slot.
+    pub(super) fn at(&self, slot: Slot) -> Failure {
+        Failure::NotReady { slot, why: self.why.clone(), stderr: self.stderr.clone() }
+    }
+
     pub(super) fn of(worker: &Worker, why: Why) -> Self {
         Self {
             worker: worker.id(),
@@ -38,6 +44,7 @@ impl WorkerFailure {
             stays: matches!(worker.role(), Role::Current(_))
                 && worker.is_ready()
                 && matches!(&why, Why::Retired(reason) if *reason != Reason::Disconnect),
+            stderr: worker.stderr(),
             why,
         }
     }
@@ -49,7 +56,7 @@ pub(super) struct Restarts {
     budget: Budget,
     count: u64,
     start_up: StartUp,
-    /// There have been too many: the last failure. Looked at when everything else is done.
+    /// The last failure, if the budget is used up. Evaluated after everything else.
     gave_up: Option<Why>,
 }
 
@@ -63,7 +70,7 @@ impl Restarts {
         }
     }
 
-    /// All there have been.
+    /// The total number of restarts.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
@@ -72,22 +79,22 @@ impl Restarts {
         self.budget.is_kept()
     }
 
-    /// Workers are started for the first time, or with code that may be another.
+    /// Workers are started for the first time, or with code that may have changed.
     pub(super) fn on_new_code(&mut self, now: Time) {
         self.start_up.begin(now);
     }
 
-    /// A worker has got ready, so the program can be started.
+    /// A worker is ready, so the program can start.
     pub(super) fn on_ready(&mut self) {
         self.start_up.succeed();
     }
 
-    /// The last failure, if a slot has been given up since this was asked last.
+    /// The last failure, if a slot was given up since the last call.
     pub(super) fn take_gave_up(&mut self) -> Option<Why> {
         self.gave_up.take()
     }
 
-    /// Another worker, or none if the policy says so.
+    /// Replaces a worker, or does not if the policy says so.
     pub(super) fn replace_by_policy(
         &mut self,
         cluster: &mut Cluster,
@@ -98,16 +105,16 @@ impl Restarts {
         if calls_for_another(cluster.options(), &failure.why) {
             self.replace(cluster, (scale, generations), slot, failure);
         } else {
-            let why = failure.why;
-            cluster.record_mut(slot).stop(Some(why.clone()).filter(Why::is_failure));
+            cluster.record_mut(slot).stop(Some(failure.why.clone()).filter(Why::is_failure));
             if let Some(slot) = slot {
-                scale.on_failure(cluster, slot, &why);
+                scale.on_failure(cluster, slot, &failure);
             }
-            cluster.tell(Event::Stopped { worker: failure.worker, slot, why });
+            let WorkerFailure { worker, why, phase, stderr, .. } = failure;
+            cluster.tell(Event::Stopped { worker, slot, why, phase, stderr });
         }
     }
 
-    /// Counts a failure, and says when there is another worker. True if that is now.
+    /// Counts a failure and schedules the replacement. True if it starts at once.
     pub(super) fn replace(
         &mut self,
         cluster: &mut Cluster,
@@ -115,12 +122,13 @@ impl Restarts {
         slot: Option<Slot>,
         failure: WorkerFailure,
     ) -> bool {
-        // A standby at hand costs nothing to put in.
+        // Promoting a standby needs no backoff.
         let at_once = slot.is_some() && cluster.promotable(generations.oldest).is_some();
         let wait = cluster.count_failure(slot, failure.phase);
         let delay = if at_once { Time::ZERO } else { wait };
         let (now, at) = (cluster.now(), cluster.in_time(delay));
-        // Whatever stays until there is another does no harm by it, so only the waits limit that.
+        // A worker that keeps serving until it is replaced costs no availability, so only the backoff limits
+        // it, not the budget.
         if !failure.stays {
             if let Some(scope) = self.limit(cluster, slot, &failure, at) {
                 self.give_up(cluster, scale, slot, failure, (scope, at));
@@ -133,7 +141,7 @@ impl Restarts {
         record.restart(at, failure.cause);
         let failures = record.failures();
         self.count += 1;
-        // A retirement has been told as such.
+        // A retirement has its own event.
         if failure.cause != Cause::Retire {
             tell_restart(cluster, slot, &failure, delay);
         }
@@ -143,7 +151,7 @@ impl Restarts {
         delay.is_zero()
     }
 
-    /// Which limit forbids one more restart at that moment.
+    /// The limit that forbids one more restart at that time, if any.
     fn limit(
         &self,
         cluster: &mut Cluster,
@@ -172,10 +180,9 @@ impl Restarts {
         failure: WorkerFailure,
         (scope, at): (Scope, Time),
     ) {
-        let WorkerFailure { worker, why, .. } = failure;
         let now = cluster.now();
         let record = cluster.record_mut(slot);
-        record.give_up(why.clone());
+        record.give_up(failure.why.clone());
         let (restarts, period) = match scope {
             Scope::Slot => (record.recent_restarts(at), record.intensity().period),
             Scope::Total => (self.budget.used(at), self.budget.intensity().period),
@@ -184,11 +191,12 @@ impl Restarts {
                 (restarts, self.start_up.tried_for(now))
             }
         };
-        self.gave_up = Some(why.clone());
+        self.gave_up = Some(failure.why.clone());
         if let Some(slot) = slot {
-            scale.on_failure(cluster, slot, &why);
+            scale.on_failure(cluster, slot, &failure);
         }
-        cluster.tell(Event::GaveUp { slot, worker, scope, restarts, period, why });
+        let WorkerFailure { worker, why, phase, stderr, .. } = failure;
+        cluster.tell(Event::GaveUp { slot, worker, scope, restarts, period, why, phase, stderr });
     }
 }
 
@@ -208,8 +216,8 @@ fn calls_for_another(options: &Options, why: &Why) -> bool {
 pub(super) fn tell_restart(cluster: &mut Cluster, slot: Option<Slot>, failure: &WorkerFailure, delay: Time) {
     let now = cluster.now();
     let restarts = cluster.record_mut(slot).recent_restarts(now);
-    let WorkerFailure { worker, why, phase, .. } = failure.clone();
-    cluster.tell(Event::Restart { slot, worker, why, phase, delay, restarts });
+    let WorkerFailure { worker, why, phase, stderr, .. } = failure.clone();
+    cluster.tell(Event::Restart { slot, worker, why, phase, delay, restarts, stderr });
 }
 
 #[cfg(test)]
@@ -223,7 +231,7 @@ mod tests {
 
     fn failure(why: Why) -> WorkerFailure {
         let (phase, cause) = (Phase::Service, Cause::Restart);
-        WorkerFailure { worker: None, why, phase, generation: 0, cause, stays: false }
+        WorkerFailure { worker: None, why, phase, generation: 0, cause, stays: false, stderr: None }
     }
 
     fn fail(restarts: &mut Restarts, cluster: &mut Cluster, failure: WorkerFailure) -> Standing {

@@ -1,4 +1,4 @@
-//! Workers that are to go: replaced first, drained then.
+//! Workers that retire: replaced first, then drained.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::worker::{Going, Role};
 use super::{By, Event, Output, Reason, RestartPolicy, Supervise, Why};
 use crate::ids::{Slot, WorkerId};
 
-/// How long a worker that should not go on serves all the same, while another slot has nobody.
+/// How long a worker that should not keep serving still serves while another slot has no ready worker.
 pub(super) const KEPT_AT_MOST: Duration = Duration::from_secs(2);
 
 impl Supervise {
@@ -20,7 +20,7 @@ impl Supervise {
         if by == By::Worker {
             worker.ask_to_go();
             if self.run.is_announced() && reason.is_signal() {
-                // All of its group have got it, the primary before the others.
+                // The whole process group got the signal, the primary before the others.
                 return;
             }
         }
@@ -29,7 +29,7 @@ impl Supervise {
         self.retire(index, reason, KEPT_AT_MOST);
     }
 
-    /// Those that have asked to go and are not let go would not wait for long without a word.
+    /// Workers that asked to retire and must stay are told so; otherwise they would time out.
     pub(super) fn answer_requests_to_go(&mut self) {
         for index in 0..self.cluster.workers().len() {
             let worker = self.cluster.worker_mut(index);
@@ -42,7 +42,7 @@ impl Supervise {
         }
     }
 
-    /// It has closed its servers: there is no keeping it.
+    /// It has closed its servers, so it cannot be kept.
     pub(super) fn on_leaving(&mut self, id: WorkerId) {
         let Some(index) = self.cluster.find_in_use(id) else { return };
         let now = self.cluster.now();
@@ -69,7 +69,7 @@ impl Supervise {
         if let Role::Current(slot) = role {
             if self.is_for_good(slot, &reason) {
                 if !is_ready {
-                    self.fail_reload(slot, &failure);
+                    self.fail_requests(slot, &failure);
                 }
                 self.cluster.record_mut(Some(slot)).end_with(ticket);
                 self.cluster.drain(index, reason);
@@ -80,25 +80,26 @@ impl Supervise {
                 return;
             }
         }
-        // Nothing depends on it: a standby, or one that never got ready.
+        // No slot depends on it: it is a standby, or it never got ready.
         self.cluster.note_health(index);
         self.cluster.drain(index, reason);
         self.vacate(role, going.as_ref(), failure);
     }
 
-    /// Whether the slot is to stay empty, unless the way in which the worker ends says otherwise.
+    /// Whether the slot stays empty, unless the way in which the worker ends changes that.
     fn is_for_good(&self, slot: Slot, reason: &Reason) -> bool {
         self.cluster.successor(slot).is_none()
             && match self.cluster.options().restart {
                 RestartPolicy::Always => false,
-                // As it said goodbye it will exit with 0. Should it not, that is a failure after all.
+                // It announced its end, so it will exit with code 0. If it does not, that counts as a
+                // failure.
                 RestartPolicy::OnFailure => *reason == Reason::Disconnect,
                 RestartPolicy::Never => true,
             }
     }
 
-    /// The slot's next worker comes at once. If it has had to come too often lately it comes later, and
-    /// the old one serves on meanwhile: better one that should go than none.
+    /// Starts the slot's next worker at once. If the budget of restarts is used up, it starts later and the
+    /// old worker keeps serving: a worker that should retire is better than none.
     fn retire_from(
         &mut self,
         slot: Slot,
@@ -118,7 +119,7 @@ impl Supervise {
         self.cluster.worker_mut(index).go(Going::Soon { reason, until });
     }
 
-    /// Those that are to go soon do so as soon as the others can do without them.
+    /// Drains the workers that are to leave soon as soon as the others can do without them.
     pub(super) fn release_retired(&mut self) {
         let cluster = &mut self.cluster;
         for slot in cluster.all_slots() {

@@ -1,4 +1,4 @@
-//! How far the cluster as a whole has got: not started, running, its end announced, ending.
+//! The state of the whole cluster: not started, running, shutdown announced, ending.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::ids::Request;
 enum State {
     Idle,
     Running,
-    /// It runs as before until then: load balancers are given the time to look elsewhere.
+    /// It keeps running until then, so that load balancers have time to stop using it.
     Announced {
         until: Time,
         timeout: Duration,
@@ -17,12 +17,12 @@ enum State {
     },
     Ending {
         requests: Vec<Request>,
-        /// The exit code of the primary, if it is to exit because we gave up.
+        /// The exit code of the primary, if it exits because supervision gave up.
         exit_code: Option<i32>,
     },
 }
 
-/// See the module.
+/// The state: see the module.
 #[derive(Debug)]
 pub(super) struct Run(State);
 
@@ -31,7 +31,7 @@ impl Run {
         Self(State::Idle)
     }
 
-    /// False if it has been started before.
+    /// Starts the cluster. False if it was started before.
     pub(super) fn start(&mut self) -> bool {
         let is_idle = matches!(self.0, State::Idle);
         if is_idle {
@@ -40,7 +40,7 @@ impl Run {
         is_idle
     }
 
-    /// Workers are kept up. True also once the end is announced.
+    /// Whether workers are kept up. Also true once the shutdown is announced.
     pub(super) fn is_running(&self) -> bool {
         matches!(self.0, State::Running | State::Announced { .. })
     }
@@ -53,7 +53,7 @@ impl Run {
         matches!(self.0, State::Ending { .. })
     }
 
-    /// Why nothing can be asked of the cluster now.
+    /// Why requests are refused now, if they are.
     pub(super) fn refusal(&self) -> Option<Failure> {
         match self.0 {
             State::Idle => Some(Failure::NotStarted),
@@ -62,7 +62,7 @@ impl Run {
         }
     }
 
-    /// When the announced end begins.
+    /// When the announced shutdown begins.
     pub(super) fn deadline(&self) -> Option<Time> {
         match self.0 {
             State::Announced { until, .. } => Some(until),
@@ -70,7 +70,7 @@ impl Run {
         }
     }
 
-    /// If the announced end has to begin: how long the drains may take.
+    /// How long the drains may take, if the announced shutdown begins now.
     pub(super) fn due(&self, now: Time) -> Option<Duration> {
         match self.0 {
             State::Announced { until, timeout, .. } if until <= now => Some(timeout),
@@ -78,7 +78,7 @@ impl Run {
         }
     }
 
-    /// Announces the end; once more, it may only come earlier. True if it was not announced.
+    /// Announces the shutdown. If it is already announced, it can only get earlier, and the result is false.
     pub(super) fn announce(&mut self, begins: Time, limit: Duration, request: Request) -> bool {
         if let State::Announced { until, timeout, requests } = &mut self.0 {
             *until = begins.min(*until);
@@ -90,7 +90,7 @@ impl Run {
         true
     }
 
-    /// Nothing is started any more. False if that was so before.
+    /// Begins the shutdown: nothing is started any more. False if it had begun before.
     pub(super) fn end(&mut self, exit_code: Option<i32>) -> bool {
         let requests = match &mut self.0 {
             State::Ending { .. } => return false,
@@ -101,14 +101,15 @@ impl Run {
         true
     }
 
-    /// A request that is answered once everything has ended.
+    /// Adds a request that is answered once everything has ended.
     pub(super) fn add_request(&mut self, request: Request) {
         if let State::Ending { requests, .. } = &mut self.0 {
             requests.push(request);
         }
     }
 
-    /// All workers have exited: whom to answer, and the exit code of the primary if it is to exit.
+    /// All workers have exited. Returns the requests to answer, and the exit code of the primary if it must
+    /// exit.
     pub(super) fn finish(&mut self) -> (Vec<Request>, Option<i32>) {
         match &mut self.0 {
             State::Ending { requests, exit_code } => (std::mem::take(requests), exit_code.take()),

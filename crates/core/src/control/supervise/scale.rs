@@ -1,23 +1,24 @@
-//! More slots, or fewer.
+//! Changes of the number of slots.
 
 use super::cluster::Cluster;
-use super::{Failure, Reason, Why};
+use super::restart::WorkerFailure;
+use super::{Failure, Reason};
 use crate::ids::{Request, Slot};
 
-/// What has been asked for and not been answered. All of it is for one number of workers: a request for
-/// another one overtakes the others.
+/// Unanswered requests. All of them are for the same number of workers: a request for another number
+/// supersedes them.
 #[derive(Debug, Default)]
 pub(super) struct Scale {
     requests: Vec<Request>,
     workers: u32,
-    /// The slots from here on are new, and have to get ready.
+    /// The slots from here on are new, and must get ready.
     from: u32,
-    /// A reload is running; the slots stay as they are for so long.
+    /// A reload is running; the slots do not change until it ends.
     waits: bool,
 }
 
 impl Scale {
-    /// There are to be so many slots. Returns the requests that are overtaken by that, and what they are told.
+    /// Adds a request. Returns the superseded requests, and the error for them.
     fn add(&mut self, workers: u32, request: Request) -> (Vec<Request>, Failure) {
         let failure = Failure::Superseded { wanted: self.workers, now: workers };
         let overtaken = if self.workers == workers { Vec::new() } else { self.take() };
@@ -28,7 +29,7 @@ impl Scale {
         (overtaken, failure)
     }
 
-    /// How many slots there are to be from now on, where there were `before`. None if there is nothing to change.
+    /// The new number of slots, if it is to change from `before`.
     fn begin(&mut self, before: u32) -> Option<u32> {
         if !std::mem::take(&mut self.waits) {
             return None;
@@ -37,40 +38,40 @@ impl Scale {
         Some(self.workers)
     }
 
-    /// Whether a request waits for the slots to be as they are to be.
+    /// Whether a request waits for a change that has begun.
     fn is_under_way(&self) -> bool {
         !self.waits && !self.requests.is_empty()
     }
 
-    /// Whether a slot is a new one.
+    /// Whether a slot is new.
     fn is_new(&self, slot: Slot) -> bool {
         !self.waits && slot.0 >= self.from
     }
 
-    /// All is done, or comes to nothing. Returns the requests to answer.
+    /// Takes the requests to answer: all is done, or it has failed.
     fn take(&mut self) -> Vec<Request> {
         self.waits = false;
         std::mem::take(&mut self.requests)
     }
 
-    /// Asks for so many slots.
+    /// Requests a number of slots.
     pub(super) fn ask(&mut self, cluster: &mut Cluster, workers: u32, request: Request) {
         let (overtaken, failure) = self.add(workers, request);
         cluster.answer(overtaken, &Err(failure));
     }
 
-    /// Adds slots and empties others, if that has been asked for.
+    /// Adds or removes slots, if requested.
     pub(super) fn apply(&mut self, cluster: &mut Cluster) {
         let Some(workers) = self.begin(cluster.slots().wanted()) else { return };
-        for slot in (workers..cluster.slots().wanted()).map(Slot) {
-            for index in [cluster.successor(slot), cluster.current(slot)].into_iter().flatten() {
-                cluster.send_off(index, Reason::Scale);
-            }
-        }
-        cluster.resize(workers);
+        cluster.change_slots(workers);
     }
 
-    /// Answers if all new slots have ready workers, and the others are empty.
+    /// Whether a request is unanswered.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
+    /// Answers if all new slots have ready workers, and the removed ones are empty.
     pub(super) fn answer(&mut self, cluster: &mut Cluster) {
         if !self.is_under_way() {
             return;
@@ -84,16 +85,28 @@ impl Scale {
         }
     }
 
-    /// A slot has met with a failure. If it is a new one, that is the answer.
-    pub(super) fn on_failure(&mut self, cluster: &mut Cluster, slot: Slot, why: &Why) {
+    /// A worker of a slot has failed. If the slot is new, the requests fail.
+    pub(super) fn on_failure(&mut self, cluster: &mut Cluster, slot: Slot, failure: &WorkerFailure) {
         if self.is_new(slot) {
-            self.end(cluster, &Err(Failure::NotReady { slot, why: why.clone() }));
+            self.end(cluster, &Err(failure.at(slot)));
         }
     }
 
-    /// All is done, or comes to nothing.
+    /// Answers the requests: all is done, or it has failed.
     pub(super) fn end(&mut self, cluster: &mut Cluster, result: &Result<(), Failure>) {
         cluster.answer(self.take(), result);
+    }
+}
+
+impl Cluster {
+    /// Adds slots, or drains the workers of the slots that are to be removed.
+    pub(super) fn change_slots(&mut self, workers: u32) {
+        for slot in (workers..self.slots().wanted()).map(Slot) {
+            for index in [self.successor(slot), self.current(slot)].into_iter().flatten() {
+                self.send_off(index, Reason::Scale);
+            }
+        }
+        self.resize(workers);
     }
 }
 

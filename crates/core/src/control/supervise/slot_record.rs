@@ -1,4 +1,4 @@
-//! What is remembered of a slot, or of the bench, beyond its workers.
+//! What supervision remembers about a slot, or about the bench, apart from its workers.
 
 use std::time::Duration;
 
@@ -9,36 +9,37 @@ use super::{Cause, Phase, Time, Why};
 use crate::ids::Ticket;
 use crate::random::Random;
 
-/// What is to become of a slot.
+/// The standing of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// It has a current worker. For the bench: it is kept full.
     Held,
-    /// It needs a worker, from that moment on.
+    /// It gets a worker at that time.
     Due { at: Time, cause: Cause },
-    /// There have been too many restarts.
+    /// Its budget of restarts is used up.
     GivenUp,
-    /// By the policy there is no other worker.
+    /// The policy allows no replacement.
     Stopped,
-    /// Its last worker, that one, drains. How it ends will say whether there is another.
+    /// Its last worker, this one, drains. The way in which it ends decides whether it is replaced.
     Ending(Ticket),
 }
 
-/// See the module.
+/// The record: see the module.
 #[derive(Debug)]
 pub(super) struct SlotRecord {
     standing: Standing,
     budget: Budget,
     failures: Failures,
-    /// All there have been.
+    /// The total number of restarts.
     restarts: u64,
-    /// The last reload in which it got a worker that was ready.
+    /// The generation of its last ready worker.
     generation: u32,
-    /// Recycling is never urgent enough to use up what restarts need, so it has a budget of its own,
-    /// and is put off where restarts would be given up.
+    /// Recycling must never use up the budget of restarts, so it has a budget of its own. Where restarts
+    /// would be given up, recycling is postponed.
     recycles: Budget,
     no_recycle_before: Time,
-    /// If it has been given up or has stopped: the failure that led to it. None if its last worker ended well.
+    /// The failure because of which it was given up or stopped. `None` if its last worker ended without a
+    /// failure.
     failure: Option<Why>,
 }
 
@@ -66,32 +67,32 @@ impl SlotRecord {
         matches!(self.standing, Standing::Due { .. })
     }
 
-    /// Nobody will serve it any more.
+    /// Whether it will never get another worker.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.standing, Standing::GivenUp | Standing::Stopped)
     }
 
-    /// The failure that led to its end, if it was one.
+    /// The failure because of which it was given up or stopped, if there was one.
     pub(super) fn failure(&self) -> Option<&Why> {
         self.failure.as_ref()
     }
 
-    /// Failures without a healthy time in between.
+    /// Consecutive failures without a healthy time in between.
     pub(super) fn failures(&self) -> u32 {
         self.failures.count()
     }
 
-    /// Whether the last attempt did not even get ready.
+    /// Whether the last worker failed before it was ready.
     pub(super) fn has_failed_to_start(&self) -> bool {
         self.failures.is_at_start_up()
     }
 
-    /// Restarts in all.
+    /// The total number of restarts.
     pub(super) fn restarts(&self) -> u64 {
         self.restarts
     }
 
-    /// Restarts in the period that ends then.
+    /// The number of restarts in the period that ends then.
     pub(super) fn recent_restarts(&self, at: Time) -> u32 {
         self.budget.used(at)
     }
@@ -108,12 +109,12 @@ impl SlotRecord {
         self.budget.is_kept()
     }
 
-    /// The last reload in which it got a worker that was ready.
+    /// The generation of its last ready worker.
     pub(super) fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// When it needs a worker, if that is to come.
+    /// When it gets a worker, if one is scheduled.
     pub(super) fn due_at(&self) -> Option<Time> {
         match self.standing {
             Standing::Due { at, .. } => Some(at),
@@ -121,22 +122,22 @@ impl SlotRecord {
         }
     }
 
-    /// From when on its worker may be recycled, which may have passed.
+    /// The earliest time at which its worker may be recycled. May be in the past.
     pub(super) fn no_recycle_before(&self) -> Time {
         self.no_recycle_before
     }
 
-    /// Counts a failure, and says how long to wait before the next worker.
+    /// Counts a failure, and returns the wait before the next worker.
     pub(super) fn on_failure(&mut self, phase: Phase, backoff: &Backoff, random: &mut Random) -> Duration {
         self.failures.one_more(phase, backoff, random)
     }
 
-    /// Its worker has been well for long enough.
+    /// Its worker has been healthy for long enough.
     pub(super) fn on_healthy(&mut self) {
         self.failures = Failures::default();
     }
 
-    /// Its worker, which comes from that reload, is ready.
+    /// Its worker, of this generation, is ready.
     pub(super) fn on_ready(&mut self, generation: u32) {
         self.generation = generation;
     }
@@ -145,7 +146,8 @@ impl SlotRecord {
         self.budget.spend(now, at);
     }
 
-    /// There is another worker then; later, if it is due later already: more than one standby may fail.
+    /// Schedules a restart at that time, or at the time already scheduled if that is later: more than one
+    /// standby may fail.
     pub(super) fn restart(&mut self, at: Time, cause: Cause) {
         self.restarts += 1;
         let at = self.due_at().map_or(at, |later| at.max(later));
@@ -165,7 +167,7 @@ impl SlotRecord {
         self.failure = failure;
     }
 
-    /// It is not wanted any more.
+    /// The slot is not wanted any more.
     pub(super) fn remove(&mut self) {
         self.standing = Standing::Stopped;
     }
@@ -179,7 +181,7 @@ impl SlotRecord {
         self.standing = Standing::Ending(last);
     }
 
-    /// New code gives a slot that has been given up or waits another chance.
+    /// New code may work, so a slot that was given up or waits is tried again.
     pub(super) fn revive(&mut self, options: &Options) {
         if self.standing != Standing::Held {
             self.standing = Standing::Held;
@@ -188,7 +190,7 @@ impl SlotRecord {
         }
     }
 
-    /// Whether its worker may be recycled now. If there have been too many, puts it off.
+    /// Whether its worker may be recycled now. If the budget is used up, postpones the recycling.
     pub(super) fn may_recycle(&mut self, now: Time) -> bool {
         if let Some(room_at) = self.recycles.room_at(now) {
             self.no_recycle_before = self.no_recycle_before.max(room_at);

@@ -1,15 +1,15 @@
-//! The slots and the bench: how many there are, and the record of each.
+//! The slots and the bench: their number, and the record of each.
 
 use super::options::Options;
 use super::slot_record::{SlotRecord, Standing};
 use super::{Cause, Time};
 use crate::ids::Slot;
 
-/// See the module.
+/// The records: see the module.
 #[derive(Debug)]
 pub(super) struct Slots {
     wanted: u32,
-    /// The first `wanted` are the slots; those above are being emptied. None before the start.
+    /// The first `wanted` records are the slots; those above are being removed. Empty before the start.
     records: Vec<SlotRecord>,
     bench: SlotRecord,
 }
@@ -28,17 +28,17 @@ impl Slots {
         self.wanted
     }
 
-    /// Whether there is such a record, be it of a slot that is being emptied.
+    /// Whether there is a record of this slot, even if the slot is being removed.
     pub(super) fn is_known(&self, slot: Slot) -> bool {
         (slot.0 as usize) < self.records.len()
     }
 
-    /// The slots that there are to be.
+    /// The wanted slots.
     pub(super) fn all(&self) -> impl Iterator<Item = Slot> + use<> {
         (0..self.wanted).map(Slot)
     }
 
-    /// All records, also those of slots that are being emptied.
+    /// All records, including those of slots being removed.
     pub(super) fn records(&self) -> impl Iterator<Item = (Slot, &SlotRecord)> {
         (0..).map(Slot).zip(&self.records)
     }
@@ -47,7 +47,7 @@ impl Slots {
         &self.records[slot.0 as usize]
     }
 
-    /// The record of a slot; of the bench if it is none.
+    /// The record of a slot, or of the bench for `None`.
     pub(super) fn get_mut(&mut self, slot: Option<Slot>) -> &mut SlotRecord {
         match slot {
             Some(slot) => &mut self.records[slot.0 as usize],
@@ -59,7 +59,7 @@ impl Slots {
         &self.bench
     }
 
-    /// There are to be so many. Those above are to be emptied.
+    /// Sets the number of slots. The slots above it are to be removed.
     pub(super) fn resize(&mut self, workers: u32, now: Time, options: &Options) {
         let before = std::mem::replace(&mut self.wanted, workers);
         for slot in (workers..before).map(Slot) {
@@ -68,11 +68,11 @@ impl Slots {
         self.add(before, Cause::Scale, now, options);
     }
 
-    /// The slots from `before` on are to be filled.
+    /// Schedules workers for the slots from `before` on.
     fn add(&mut self, before: u32, cause: Cause, now: Time, options: &Options) {
         for slot in before..self.wanted {
             let record = SlotRecord::new(Standing::Due { at: now, cause }, options);
-            // It may be there still, because its last worker drains.
+            // A slot being removed still has a record while its last worker drains.
             match self.records.get_mut(slot as usize) {
                 Some(old) => *old = record,
                 None => self.records.push(record),
@@ -80,7 +80,7 @@ impl Slots {
         }
     }
 
-    /// Forgets the slots that are not wanted and have no worker: all above `last`.
+    /// Removes the records of unwanted slots without a worker: all above `last`.
     pub(super) fn forget_empty(&mut self, last: Option<Slot>) {
         let in_use = last.map_or(0, |slot| slot.0 + 1);
         self.records.truncate(self.wanted.max(in_use) as usize);

@@ -1,4 +1,4 @@
-//! How slots get their workers, and how those become ready.
+//! How slots get their workers, and how workers become ready.
 
 use super::cluster::Cluster;
 use super::reload::Generations;
@@ -8,7 +8,7 @@ use super::{Cause, Event, KillSignal, Output, ReadyWhen, Reason};
 use crate::ids::{Slot, Ticket, WorkerId};
 
 impl Cluster {
-    /// Every slot whose time has come gets a worker.
+    /// Gives a worker to every slot that is due.
     pub(super) fn fill_slots(&mut self, generations: Generations) {
         for slot in self.all_slots() {
             let Standing::Due { at, cause } = self.record(slot).standing() else { continue };
@@ -23,7 +23,7 @@ impl Cluster {
         }
     }
 
-    /// Orders a worker for a slot: its current one, or a successor of that.
+    /// Orders a worker for a slot: the current one, or its successor.
     pub(super) fn spawn_for(&mut self, slot: Slot, cause: Cause, generations: Generations) {
         let role = match self.current(slot) {
             Some(_) => Role::Successor(slot),
@@ -62,7 +62,7 @@ impl Cluster {
             return;
         }
         let Some(index) = self.find_ordered(ticket) else {
-            // We have given up waiting for the answer. Nobody else knows of this process.
+            // The wait for the answer is over, so supervision knows nothing of this process.
             self.say(Output::Kill { worker, signal: KillSignal::Kill });
             return;
         };
@@ -75,7 +75,7 @@ impl Cluster {
         }
     }
 
-    /// A worker that is starting, if it has come as far as is asked for just now.
+    /// A starting worker that has just reached the required stage.
     pub(super) fn find_able(&self, worker: WorkerId, how_far: ReadyWhen) -> Option<usize> {
         let far_enough = match self.options().ready {
             ReadyWhen::Online => true,
@@ -87,7 +87,7 @@ impl Cluster {
         (!it.is_able() && it.is_starting()).then_some(index)
     }
 
-    /// It is ready, and takes its place.
+    /// A worker is ready, and takes its place.
     pub(super) fn on_ready(&mut self, index: usize) {
         let now = self.now();
         let it = self.worker_mut(index);
@@ -106,7 +106,7 @@ impl Cluster {
         }
     }
 
-    /// Another one has taken its place.
+    /// Another worker has taken its place.
     fn hand_over(&mut self, old: usize) {
         let going = self.worker(old).going();
         let reason = going.map_or(Reason::Reload, |going| going.reason().clone());

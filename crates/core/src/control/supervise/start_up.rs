@@ -1,13 +1,14 @@
-//! A cluster of which no worker has ever been ready: how long it is tried.
+//! How long to try to start a cluster of which no worker has ever been ready.
 
 use std::time::Duration;
 
 use super::{Phase, Time};
 
-/// So many failures in a slot are needed at least. One that takes all of its time to get ready has had a second chance.
+/// The smallest number of failures of a slot. So a worker that used all its time to get ready gets a second
+/// attempt.
 const AT_LEAST: u32 = 3;
 
-/// Whether the program has ever run.
+/// Whether the program has ever been ready.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StartUp {
     since: Time,
@@ -15,12 +16,12 @@ pub(super) struct StartUp {
 }
 
 impl StartUp {
-    /// Workers are started for the first time, or with code that may be another.
+    /// Workers are started for the first time, or with code that may have changed.
     pub(super) fn begin(&mut self, now: Time) {
         self.since = now;
     }
 
-    /// A worker has got ready, so the program can be started.
+    /// A worker is ready, so the program can start.
     pub(super) fn succeed(&mut self) {
         self.succeeded = true;
     }
@@ -29,7 +30,7 @@ impl StartUp {
         now.saturating_sub(self.since)
     }
 
-    /// Whether one more attempt, at that moment, is one too many.
+    /// Whether a next attempt at that time would exceed the limit.
     pub(super) fn is_over(self, next: Time, phase: Phase, failures: u32, limit: Option<Duration>) -> bool {
         let is_late = limit.is_some_and(|limit| self.tried_for(next) >= limit);
         is_late && !self.succeeded && phase == Phase::StartUp && failures >= AT_LEAST

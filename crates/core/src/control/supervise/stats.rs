@@ -1,85 +1,160 @@
-//! How the cluster stands.
+//! The statistics of the cluster.
 
 use std::time::Duration;
+
+use serde::{Serialize, Serializer};
 
 use super::Time;
 use super::cluster::Cluster;
 use super::slot_record::{SlotRecord, Standing};
 use super::worker::{Role, Worker};
 use crate::ids::{Slot, WorkerId};
+use crate::wire::milliseconds;
 
-/// How the cluster stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The statistics of the cluster. As JSON they are the result of `stats()` and part of the status document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Stats {
-    /// How many workers there are to be.
+    /// The wanted number of workers.
     pub workers: u32,
-    /// How many slots have a ready worker.
+    /// The number of slots with a ready worker.
     pub ready: u32,
-    /// How many processes there are, of any kind, and such as are about to be spawned.
+    /// The number of all processes, including those about to be spawned.
     pub processes: u32,
-    /// How many of them have been replaced, drain, or are being killed.
+    /// The number of processes that have been replaced, drain, or are being killed.
     pub draining: u32,
-    /// How many standbys are ready.
-    pub standbys_ready: u32,
-    /// How many standbys are starting.
-    pub standbys_starting: u32,
-    /// How many restarts there have been in all.
+    /// The standbys.
+    pub standby: Standbys,
+    /// The total number of restarts.
     pub restarts: u64,
-    /// A reload is running.
+    /// 1, plus one for each reload that has begun.
+    #[serde(skip)]
+    pub generation: u32,
+    /// Whether a reload is running.
     pub reloading: bool,
-    /// The end has been announced, or everything ends or has ended.
+    /// Whether the shutdown has been announced, is running or is complete.
     pub stopping: bool,
-    /// Everything ends, or has ended.
+    /// Whether the shutdown is running or complete.
     pub shutting_down: bool,
-    /// All slots, also those that are being given up.
+    /// All slots, including those being removed.
     pub slots: Vec<SlotStats>,
+    /// The workers that only have to end.
+    #[serde(skip)]
+    pub leaving: Vec<LeavingStats>,
 }
 
-/// How a slot stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The numbers of standbys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Standbys {
+    /// The number of ready standbys.
+    pub ready: u32,
+    /// The number of starting standbys.
+    pub starting: u32,
+}
+
+/// A worker that was replaced or is not needed, and has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeavingStats {
+    /// The worker; `None` if it has no process yet.
+    pub worker: Option<WorkerId>,
+    /// The slot that it had; `None` for a standby.
+    pub slot: Option<Slot>,
+    /// The time until it is forced to end; `None` once SIGKILL was sent.
+    pub remaining: Option<Duration>,
+}
+
+/// The statistics of a slot. As JSON, times are in ms.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SlotStats {
-    /// Which.
+    /// The number of the slot.
     pub slot: Slot,
     /// Its state.
     pub state: SlotState,
     /// Its worker, starting or ready.
     pub worker: Option<WorkerId>,
-    /// The one that is starting to take its place.
+    /// The worker that is starting to take its place.
     pub successor: Option<WorkerId>,
+    /// The generation of its worker.
+    #[serde(skip)]
+    pub generation: Option<u32>,
+    /// How long the event loop of its worker has been blocked; `None` unless that is watched.
+    #[serde(skip)]
+    pub blocked: Option<Duration>,
     /// How long ago its worker was started.
+    #[serde(serialize_with = "whole_ms")]
     pub uptime: Option<Duration>,
-    /// Resident bytes of its worker. Filled in by the shell, as is the next one.
+    /// How long its worker took to get ready.
+    #[serde(skip)]
+    pub boot: Option<Duration>,
+    /// Resident memory of its worker in bytes. The shell fills in this field and the next one.
+    #[serde(rename = "memory")]
     pub rss: Option<u64>,
-    /// How long the event loop of its worker has been at work.
+    /// How long the event loop of its worker has been busy in total.
+    #[serde(serialize_with = "exact_ms")]
     pub busy: Option<Duration>,
-    /// How many restarts it has had in all.
+    /// The total number of restarts.
     pub restarts: u64,
-    /// Failures without a healthy time in between.
+    /// Consecutive failures without a healthy time in between.
     pub failures: u32,
 }
 
-/// What state a slot is in.
+#[allow(clippy::ref_option, reason = "serde's signature")]
+fn whole_ms<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(milliseconds).serialize(to)
+}
+
+#[allow(clippy::ref_option, reason = "serde's signature")]
+fn exact_ms<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64() * 1000.0).serialize(to)
+}
+
+/// The state of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotState {
     /// Its worker is starting.
     Filling,
     /// Its worker is ready.
     Serving,
-    /// It waits before the next worker.
+    /// Its next worker waits for the backoff.
     BackingOff {
-        /// How much longer.
+        /// The remaining time.
         remaining: Duration,
     },
-    /// There have been too many restarts.
+    /// Its budget of restarts is used up.
     GivenUp,
-    /// Its worker has ended, or is about to, and by the policy there is no other.
+    /// Its worker has ended or is about to, and the policy allows no replacement.
     Stopped,
-    /// It is not wanted any more, and its last worker drains.
+    /// It is being removed, and its last worker drains.
     Emptying,
 }
 
+impl SlotState {
+    /// The names of all states.
+    pub const NAMES: [&str; 6] = ["filling", "serving", "backing-off", "given-up", "stopped", "emptying"];
+
+    /// The name of the state, for programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Filling => "filling",
+            Self::Serving => "serving",
+            Self::BackingOff { .. } => "backing-off",
+            Self::GivenUp => "given-up",
+            Self::Stopped => "stopped",
+            Self::Emptying => "emptying",
+        }
+    }
+}
+
+impl Serialize for SlotState {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
+    }
+}
+
 impl Cluster {
-    /// Whether a slot has no ready worker, and will have one.
+    /// Whether a slot has no ready worker but will get one.
     pub(super) fn is_expecting(&self, is_ending: bool) -> bool {
         self.slot_states(is_ending)
             .any(|state| matches!(state, SlotState::Filling | SlotState::BackingOff { .. }))
@@ -109,7 +184,7 @@ impl Cluster {
         u32::try_from(ready).unwrap_or(u32::MAX)
     }
 
-    /// How each slot stands.
+    /// The statistics of each slot.
     pub(super) fn slot_stats(&self, now: Time, is_ending: bool) -> Vec<SlotStats> {
         let slots = self.slots().records();
         slots.map(|(slot, record)| self.stats_of(slot, record, now, is_ending)).collect()
@@ -123,7 +198,10 @@ impl Cluster {
             state: self.slot_state(slot, record.standing(), now, is_ending),
             worker: current.and_then(Worker::id),
             successor: successor.and_then(Worker::id),
+            generation: current.map(|it| it.generation() + 1),
+            blocked: current.and_then(|it| it.health().blocked_for()),
             uptime: current.map(|it| it.uptime(now)),
+            boot: current.and_then(Worker::boot),
             rss: None,
             busy: None,
             restarts: record.restarts(),

@@ -1,7 +1,7 @@
-//! When the successor of a worker takes its place: not before it serves what nobody else does.
+//! When a successor takes its slot: not before it serves every listener that only the old worker serves.
 //!
-//! An app may open its servers one after the other. When the first one is up it is ready, as far as it knows; but if the
-//! old worker went now, there would be nobody at an address that the new one opens a moment later.
+//! An app may open its servers one after the other. The worker counts as ready when the first one is up; but
+//! if the old worker left now, an address that the new one opens a moment later would have no server.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use super::cluster::Cluster;
 use super::worker::Role;
 use crate::ids::WorkerId;
 
-/// How long a successor waits for what it does not serve. The new code may never serve it.
+/// How long a successor waits for listeners that it does not serve. The new code may never serve them.
 pub const TAKEOVER: Duration = Duration::from_secs(10);
 
 impl Cluster {
-    /// On so many listeners a worker is the only one that serves.
+    /// On this many listeners the worker is the only one that serves.
     pub(super) fn on_serves_alone(&mut self, worker: WorkerId, listeners: usize) {
         if let Some(index) = self.find(worker) {
             self.worker_mut(index).on_serves_alone(listeners);
         }
     }
 
-    /// A worker has come as far as is asked for. False if it is a successor that has to wait.
+    /// A worker has reached the required stage of its start. False if it is a successor that must wait.
     pub(super) fn on_able(&mut self, index: usize) -> bool {
         let waits = self.must_wait(index);
         let ready_by = waits.then(|| self.in_time(TAKEOVER));
@@ -28,7 +28,7 @@ impl Cluster {
         !waits
     }
 
-    /// Whether a worker has waited, and need not any more.
+    /// Whether a worker that waited need not wait any more.
     pub(super) fn has_waited(&self, index: usize) -> bool {
         let it = self.worker(index);
         it.is_able() && it.is_starting() && !self.must_wait(index)

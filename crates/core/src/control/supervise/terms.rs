@@ -1,46 +1,64 @@
-//! The terms in which supervision is spoken of: why workers start and end, and how.
+//! The terms of supervision: causes, reasons and failures.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::ids::Slot;
 
-/// A moment, as the time since an arbitrary start. It must never go backwards.
+/// A time since an arbitrary start. It must never go backwards.
 pub type Time = Duration;
 
-/// What a look at a worker says.
+/// A sample of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vitals {
-    /// How often its event loop has turned. Only whether this moves counts.
+    /// The number of turns of its event loop. Only changes matter.
     pub turns: u64,
     /// Resident memory in bytes, if it could be read.
     pub rss: Option<u64>,
-    /// Clients taken since it exists: without the connections that other workers have handed over to it.
+    /// Clients accepted so far, without connections that other workers have handed over.
     pub clients: u64,
-    /// Connections open. Told when a drain takes too long.
+    /// Open connections. Reported when a drain takes too long.
     pub connections: u32,
 }
 
-/// Who asks a worker to retire.
+/// The last lines of a worker's stderr. `None` if its stderr does not go through the primary.
+pub type StderrTail = Option<Arc<[String]>>;
+
+/// The origin of a request to retire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// It does so itself.
+    /// The worker itself.
     Worker,
     /// The primary's app.
     Primary,
+    /// An operator at the control socket.
+    Operator,
 }
 
-/// How a process has ended.
+/// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitKind {
     /// With an exit code.
     Code(i32),
     /// By a signal.
     Signal(i32),
-    /// By the kernel's SIGKILL, because the memory that the cluster may use was full.
+    /// By the kernel's SIGKILL, because the memory limit of the cluster was reached.
     OutOfMemory,
+}
+
+impl ExitKind {
+    /// The exit code, or the number of the signal.
+    #[must_use]
+    pub fn code_and_signal(self) -> (Option<i32>, Option<i32>) {
+        match self {
+            Self::Code(code) => (Some(code), None),
+            Self::Signal(signal) => (None, Some(signal)),
+            Self::OutOfMemory => (None, Some(SIGKILL)),
+        }
+    }
 }
 
 impl fmt::Display for ExitKind {
@@ -56,10 +74,11 @@ impl fmt::Display for ExitKind {
     }
 }
 
-/// The number of SIGABRT on Linux.
+/// The numbers of two signals on Linux.
 const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
 
-/// The names of those that end processes. The numbers are the same on all architectures that we support.
+/// The names of signals that end processes. The numbers are the same on all supported architectures.
 fn signal_name(number: i32) -> Option<&'static str> {
     Some(match number {
         1 => "SIGHUP",
@@ -70,7 +89,7 @@ fn signal_name(number: i32) -> Option<&'static str> {
         SIGABRT => "SIGABRT",
         7 => "SIGBUS",
         8 => "SIGFPE",
-        9 => "SIGKILL",
+        SIGKILL => "SIGKILL",
         10 => "SIGUSR1",
         11 => "SIGSEGV",
         12 => "SIGUSR2",
@@ -87,22 +106,26 @@ fn signal_name(number: i32) -> Option<&'static str> {
 /// Why a worker drains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It was asked for in these words, by the worker or by the app: `uncaughtException`, `SIGTERM` …
+    /// The reason given by the worker or by the app: `uncaughtException`, `SIGTERM` …
     Asked(String),
     /// The app called `disconnect()`.
     Disconnect,
-    /// It has become too big, too old, or has served enough.
+    /// It reached a limit of memory, age or connections.
     Recycle(Excess),
-    /// A new one takes its place.
+    /// A reload replaces it.
     Reload,
-    /// Its slot is given up.
+    /// An operator replaces it.
+    Restart,
+    /// An operator drains it and wants no replacement.
+    Drain,
+    /// Its slot is being removed.
     Scale,
-    /// Everything ends.
+    /// The cluster shuts down.
     Shutdown,
 }
 
 impl Reason {
-    /// Whether the worker has got SIGTERM.
+    /// Whether the worker got SIGTERM.
     pub(super) fn is_signal(&self) -> bool {
         matches!(self, Self::Asked(words) if words == "SIGTERM")
     }
@@ -115,75 +138,79 @@ impl fmt::Display for Reason {
             Self::Disconnect => "disconnect",
             Self::Recycle(_) => "recycle",
             Self::Reload => "reload",
+            Self::Restart => "restart",
+            Self::Drain => "drain",
             Self::Scale => "scale",
             Self::Shutdown => "shutdown",
         })
     }
 }
 
-/// Of what a recycled worker had too much.
+/// The limit that a recycled worker has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Excess {
     /// Bytes of memory.
     Memory,
     /// Time in service, in milliseconds.
     Age,
-    /// Connections.
+    /// The number of connections received.
     Connections,
 }
 
-/// What a worker is spawned for.
+/// Why a worker is spawned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// To fill a slot at the beginning.
+    /// To fill a slot at the start.
     Start,
-    /// In place of one that ended, or did not get ready.
+    /// To replace a worker that ended or did not get ready.
     Restart,
-    /// In place of one that retires.
+    /// To replace a worker that retires.
     Retire,
-    /// In place of one that is recycled.
+    /// To replace a worker that is recycled.
     Recycle,
-    /// In place of one that is unresponsive.
+    /// To replace an unresponsive worker.
     Unresponsive,
-    /// By a reload.
+    /// For a reload.
     Reload,
-    /// Because there are to be more.
+    /// At an operator's request.
+    Operator,
+    /// Because the number of slots has grown.
     Scale,
-    /// To stand by.
+    /// As a standby.
     Standby,
 }
 
-/// Which signal.
+/// A signal to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KillSignal {
-    /// SIGTERM.
+    /// SIGTERM, which a worker may handle.
     Term,
-    /// SIGKILL.
+    /// SIGKILL, which ends it at once.
     Kill,
 }
 
-/// What has gone wrong with a worker.
+/// What happened to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
     /// It ended.
     Exited(ExitKind),
     /// It could not be spawned.
     NotSpawned {
-        /// What could not be done, and the system's error.
+        /// What failed, with the system's error.
         cause: String,
     },
     /// It was not ready in time.
     NotReady,
     /// It retired, or disconnected.
     Retired(Reason),
-    /// Its event loop stopped.
+    /// Its event loop was blocked for too long.
     Unresponsive,
-    /// Its link to the primary was cut.
+    /// It was cut off.
     CutOff,
 }
 
 impl Why {
-    /// Whether something has gone wrong, as opposed to a worker that has done its work.
+    /// Whether it is a failure, and not the end of a worker that has finished.
     pub(super) fn is_failure(&self) -> bool {
         !matches!(self, Self::Exited(ExitKind::Code(0)) | Self::Retired(_))
     }
@@ -193,7 +220,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(exit @ ExitKind::Code(_)) => write!(f, "it ended with {exit}"),
-            // Others abort, too.
+            // Other code aborts, too.
             Self::Exited(exit @ ExitKind::Signal(SIGABRT)) => {
                 write!(f, "it ended by {exit}, as V8 does when its heap is out of memory")
             }
@@ -207,36 +234,38 @@ impl fmt::Display for Why {
     }
 }
 
-/// When a worker has failed.
+/// The phase in which a worker failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Before it was ready.
     StartUp,
-    /// After.
+    /// After it was ready.
     Service,
 }
 
-/// Whose restarts are limited.
+/// The scope of a limit of restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of one slot, or of the standbys.
+    /// One slot, or the standbys.
     Slot,
-    /// All.
+    /// All slots together.
     Total,
-    /// Those of a slot in a cluster of which no worker has ever been ready.
+    /// A slot of a cluster in which no worker has ever been ready.
     StartUp,
 }
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Failure {
     /// A new worker did not get ready.
     #[error("the new worker of {slot} did not get ready: {why}")]
     NotReady {
-        /// In which slot.
+        /// The slot.
         slot: Slot,
         /// What happened to it.
         why: Why,
+        /// The last lines of its stderr.
+        stderr: StderrTail,
     },
     /// The cluster shuts down or has done so.
     #[error("the cluster is shut down")]
@@ -244,18 +273,68 @@ pub enum Failure {
     /// It has not been started yet.
     #[error("the cluster is not started")]
     NotStarted,
-    /// Another call of `scale()` wants another number.
+    /// Another call of `scale()` requested another number.
     #[error("scaling to {wanted} workers was overtaken by scaling to {now}")]
     Superseded {
-        /// What was asked for here.
+        /// The number requested here.
         wanted: u32,
-        /// What was asked for later.
+        /// The number requested later.
         now: u32,
     },
-    /// Not a number of workers that we could have.
+    /// There is no such slot.
+    #[error("there is no {slot}: the slots are 0 to {}", slots.saturating_sub(1))]
+    NoSlot {
+        /// The requested slot.
+        slot: Slot,
+        /// The number of slots.
+        slots: u32,
+    },
+    /// The slot is empty.
+    #[error("{slot} has no worker")]
+    NoWorker {
+        /// The slot that is empty.
+        slot: Slot,
+    },
+    /// No other slot has a worker that is ready.
+    #[error("{slot} is the only one that serves; stop the cluster if that is to end")]
+    LastSlot {
+        /// The slot that serves alone.
+        slot: Slot,
+    },
+    /// A reload is running, or ran meanwhile and failed.
+    #[error("a reload is in the way")]
+    Reloading,
+    /// The number of workers is out of range.
     #[error("{workers} workers, where 1 to {} are possible", super::MAX_WORKERS)]
     OutOfRange {
-        /// What was asked for.
+        /// The requested number.
         workers: u32,
     },
+}
+
+impl Failure {
+    /// The last lines of stderr of the worker that failed.
+    #[must_use]
+    pub fn stderr(&self) -> Option<&[String]> {
+        match self {
+            Self::NotReady { stderr, .. } => stderr.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The error code, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotReady { .. } => "ERR_RCLUSTER_NOT_READY",
+            Self::ShutDown => "ERR_RCLUSTER_SHUT_DOWN",
+            Self::NotStarted => "ERR_RCLUSTER_NOT_STARTED",
+            Self::Superseded { .. } => "ERR_RCLUSTER_SUPERSEDED",
+            Self::NoSlot { .. } => "ERR_RCLUSTER_NO_SLOT",
+            Self::NoWorker { .. } => "ERR_RCLUSTER_NO_WORKER",
+            Self::LastSlot { .. } => "ERR_RCLUSTER_LAST_SLOT",
+            Self::Reloading => "ERR_RCLUSTER_RELOADING",
+            Self::OutOfRange { .. } => "ERR_OUT_OF_RANGE",
+        }
+    }
 }

@@ -1,12 +1,14 @@
-//! The rules, as tables: what happens, and what comes of it.
+//! The rules of supervision as tables: inputs, and the outputs that follow.
 //!
-//! The shell is prompt: each spawn is answered at once, with worker 1, 2, 3 …; after `broken 11` with
-//! that error. Unless a row says otherwise waits are 100, 200, 400 ms without jitter, a worker has
-//! 1000 ms to get ready, 500 ms to drain and 50 ms to die. `4@1` is worker 4 in slot 1.
+//! The shell is prompt: each spawn is answered at once, with worker 1, 2, 3 …; after `broken 11` with that
+//! error. Unless a row says otherwise, waits are 100, 200, 400 ms without jitter, and a worker has 1000 ms to
+//! get ready, 500 ms to drain and 50 ms after SIGTERM. `4@1` is worker 4 in slot 1.
 
 mod backoff;
 mod distrust;
+mod follow;
 mod hopeless;
+mod operate;
 mod recycle;
 mod reload;
 mod restart;
@@ -47,13 +49,13 @@ fn options(workers: u32) -> Options {
     }
 }
 
-/// A supervision and its shell.
+/// Supervision and its shell.
 struct Play {
     brain: Supervise,
     now: Time,
     workers: u32,
     broken: Option<i32>,
-    /// The vitals of those who are looked at.
+    /// The vitals of the sampled workers.
     shown: std::collections::BTreeMap<WorkerId, Vitals>,
 }
 
@@ -69,7 +71,7 @@ fn tell(event: Event) -> String {
     match event {
         Event::Spawn { worker, slot, .. } => format!("({})", who(Some(worker), slot)),
         Event::Ready { worker, boot, .. } => format!("ready {} in {}", worker.0, boot.as_millis()),
-        Event::Restart { slot, worker, why, phase, delay, restarts } => {
+        Event::Restart { slot, worker, why, phase, delay, restarts, .. } => {
             let phase = if phase == Phase::StartUp { " at start" } else { "" };
             let who = who(worker, slot);
             format!("restart {who}{phase}: {why}, +{}, #{restarts}", delay.as_millis())
@@ -77,7 +79,7 @@ fn tell(event: Event) -> String {
         Event::Backoff { slot, delay, failures } => {
             format!("backoff {} {} after {failures}", place(slot), delay.as_millis())
         }
-        Event::GaveUp { slot, worker, scope, restarts, period, why } => {
+        Event::GaveUp { slot, worker, scope, restarts, period, why, .. } => {
             format!("gave up {} {scope:?} {restarts} in {}: {why}", who(worker, slot), period.as_secs())
         }
         Event::Retire { worker, slot, reason, detail, by } => {
@@ -104,10 +106,11 @@ fn tell(event: Event) -> String {
         Event::ReloadStarted { slots, concurrency } => format!("reload {slots}/{concurrency}"),
         Event::ReloadDone { took } => format!("reloaded in {}", took.as_millis()),
         Event::ReloadFailed { failure, reloaded } => format!("reload failed after {reloaded}: {failure}"),
+        Event::Follow { cpus, workers } => format!("follow {cpus}: {workers}"),
         Event::Promote { worker, slot, standby_for } => {
             format!("{} after {}", who(Some(worker), Some(slot)), standby_for.as_millis())
         }
-        Event::Stopped { worker, slot, why } => format!("stopped {}: {why}", who(worker, slot)),
+        Event::Stopped { worker, slot, why, .. } => format!("stopped {}: {why}", who(worker, slot)),
         Event::Shutdown { gave_up, timeout } => {
             format!("shutdown {} {}", timeout.as_millis(), gave_up.is_some())
         }
@@ -116,7 +119,7 @@ fn tell(event: Event) -> String {
 
 fn describe(output: Output) -> String {
     match output {
-        Output::Spawn { slot, cause, .. } => format!("spawn {} {cause:?}", place(slot)),
+        Output::Spawn(SpawnOrder { slot, cause, .. }) => format!("spawn {} {cause:?}", place(slot)),
         Output::Promote { worker, .. } => format!("promote {}", worker.0),
         Output::Drain { worker, reason, timeout } => {
             format!("drain {} {reason} {}", worker.0, timeout.as_millis())
@@ -147,7 +150,7 @@ impl Play {
         self.brain.check_invariants().unwrap_or_else(|broken| panic!("after {about}: {broken}"));
         let mut answers = Vec::new();
         for output in out {
-            if let Output::Spawn { ticket, .. } = output {
+            if let Output::Spawn(SpawnOrder { ticket, .. }) = output {
                 answers.push(if let Some(errno) = self.broken {
                     Input::SpawnFailed { ticket, cause: format!("error {errno}") }
                 } else {
@@ -162,7 +165,7 @@ impl Play {
         }
     }
 
-    /// Carries out one line, such as `exit 1 0`, and says what came of it.
+    /// Carries out one line, such as `exit 1 0`, and returns the outputs.
     fn act(&mut self, line: &str) -> Vec<String> {
         let mut words = line.split_whitespace();
         let verb = words.next().unwrap();
@@ -189,7 +192,7 @@ impl Play {
                 self.broken = Some(words[0].parse().unwrap()).filter(|errno| *errno != 0);
                 return Vec::new();
             }
-            // Turns, memory and connections received by a worker, at the next look.
+            // Turns, memory and received connections of a worker in the next sample.
             "shows" => {
                 let vitals = Vitals {
                     turns: number(1).into(),
@@ -200,7 +203,7 @@ impl Play {
                 self.shown.insert(worker(), vitals);
                 return Vec::new();
             }
-            // Time passes, and everybody is looked at.
+            // Time passes, and all workers are sampled.
             "look" => {
                 self.now = Duration::from_millis(number(0).into());
                 for (worker, vitals) in self.shown.clone() {
@@ -218,7 +221,7 @@ impl Play {
             "ready" => Input::Ready { worker: worker() },
             "throws" => asked(By::Worker),
             "retire" => asked(By::Primary),
-            // What keeps it, and whether that is all.
+            // What keeps the worker alive, and whether it has nothing left to serve.
             "held" | "drained" => Input::Held {
                 worker: worker(),
                 drained: verb == "drained",
@@ -233,6 +236,11 @@ impl Play {
             "spawned" => Input::Spawned { ticket: Ticket(number(0).into()), worker: WorkerId(number(1)) },
             "unspawned" => Input::SpawnFailed { ticket: Ticket(number(0).into()), cause: "error 11".into() },
             "scale" => Input::Scale { workers: number(0), request: request() },
+            // CPUs, and bytes of memory.
+            "limits" => Input::Limits { cpus: number(0), memory: Some(number(1).into()) },
+            "follow" => Input::FollowCpus,
+            "restart" => Input::Restart { slot: Slot(number(0)), request: request() },
+            "drain-slot" => Input::DrainSlot { slot: Slot(number(0)), request: request() },
             "reload" => Input::Reload { concurrency: number(0), request: request() },
             "shutdown" => {
                 let ms = |index| Duration::from_millis(number(index).into());
@@ -248,7 +256,7 @@ impl Play {
     }
 }
 
-/// Each row: what happens, separated by semicolons, and all that comes of it.
+/// Each row: inputs, separated by semicolons, and all outputs.
 fn play(options: Options, rows: &[(&str, &str)]) {
     let mut play = Play::new(options);
     let mut differences = Vec::new();

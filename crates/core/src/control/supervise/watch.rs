@@ -1,4 +1,4 @@
-//! Looking at workers: does the event loop turn, how much has each of everything?
+//! Sampling of workers: whether the event loop turns, and how much memory and how many connections each has.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::worker::{Role, Stage, Worker};
 use super::{Event, Output, Time};
 use crate::ids::WorkerId;
 
-/// How long we wait for the stack of a worker that is unresponsive.
+/// How long to wait for the stack of an unresponsive worker.
 const CAPTURE: Duration = Duration::from_millis(500);
 
-/// When the workers are looked at.
+/// When the workers are sampled.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     samples_at: Option<Time>,
@@ -23,12 +23,12 @@ impl Watch {
         self.samples_at
     }
 
-    /// Whether it is time to look at what all have shown. If it is, the next time has to be planned.
+    /// Whether it is time to evaluate the samples. If so, the caller must plan the next time.
     pub(super) fn take_due(&mut self, now: Time) -> bool {
         self.samples_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// Says when to look next, if there is anything to look for.
+    /// Plans the next sampling, if any limit needs it.
     pub(super) fn plan(&mut self, cluster: &Cluster, is_running: bool) {
         let options = cluster.options();
         let Recycle { memory, connections, .. } = options.recycle;
@@ -41,7 +41,7 @@ impl Watch {
     }
 }
 
-/// Whether an event tells what follows from the failure of a worker.
+/// Whether an event is a consequence of a worker's failure.
 fn follows(event: &Event) -> bool {
     matches!(
         event,
@@ -50,7 +50,7 @@ fn follows(event: &Event) -> bool {
 }
 
 impl Cluster {
-    /// Weighs what a worker has shown. If it is unresponsive: for how long its event loop has been blocked.
+    /// Evaluates the sample of a worker. If it is unresponsive: how long its event loop has been blocked.
     pub(super) fn weigh(&mut self, index: usize) -> Option<(WorkerId, Duration)> {
         let now = self.now();
         let (it, options) = self.worker_and_options(index);
@@ -71,7 +71,8 @@ impl Cluster {
         }
     }
 
-    /// Asks where an unresponsive worker is blocked, and gives what it has not received to others.
+    /// Requests the stack of an unresponsive worker, and passes the connections that it has not received to
+    /// others.
     pub(super) fn capture(&mut self, index: usize, worker: WorkerId, blocked_for: Duration) {
         let until = self.in_time(CAPTURE);
         self.dismiss(index, Stage::Capturing { until, blocked_for });
@@ -79,9 +80,16 @@ impl Cluster {
         self.say(Output::CaptureStack { worker });
     }
 
-    /// Keeps what has followed from that since then until the stack is there. The replacement does not wait.
+    /// Holds back the events about the consequences since then until the stack is there. The replacement
+    /// itself is not delayed.
     pub(super) fn hold_back_what_follows(&mut self, index: usize, since: usize) {
         self.hold_back(index, since, follows);
+    }
+
+    pub(super) fn excuse(&mut self, worker: WorkerId, until: Option<Time>) {
+        if let Some(index) = self.find(worker) {
+            self.worker_mut(index).health_mut().excuse(until);
+        }
     }
 
     pub(super) fn on_stack(&mut self, worker: WorkerId, text: Option<String>) {
@@ -97,17 +105,23 @@ impl Cluster {
         }
     }
 
-    /// Tells that a worker is unresponsive, if it is and that has not been told, and then what has followed from it.
+    /// Reports that a worker is unresponsive, unless it has been reported, and then the events held back.
     pub(super) fn tell_blocked(&mut self, index: usize, stack: Option<String>) {
         let it = self.worker_mut(index);
         let (Some(worker), Stage::Capturing { until, blocked_for }) = (it.id(), it.stage()) else { return };
-        let (slot, held_back) = (it.slot(), it.take_held_back());
+        let (slot, held_back, last_lines) = (it.slot(), it.take_held_back(), it.stderr());
         self.tell(Event::Unresponsive { worker, slot, blocked_for, stack });
         // Part of the wait is over.
         let passed = CAPTURE.saturating_sub(until.saturating_sub(self.now()));
         for mut event in held_back {
             if let Event::Restart { delay, .. } | Event::Backoff { delay, .. } = &mut event {
                 *delay = delay.saturating_sub(passed);
+            }
+            if let Event::Restart { stderr, .. }
+            | Event::GaveUp { stderr, .. }
+            | Event::Stopped { stderr, .. } = &mut event
+            {
+                stderr.clone_from(&last_lines);
             }
             self.tell(event);
         }

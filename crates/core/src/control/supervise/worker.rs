@@ -1,22 +1,23 @@
-//! One worker, from the order to spawn it until its process has exited.
+//! One worker, from its order until its process has exited.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::{Health, Surplus};
-use super::{Cause, Event, Options, Reason, Time, Vitals};
+use super::{Cause, Event, Options, Reason, StderrTail, Time, Vitals};
 use crate::ids::{Slot, Ticket, WorkerId};
 use crate::random::Random;
 
-/// What a worker is to the cluster.
+/// The role of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// The worker of a slot.
     Current(Slot),
-    /// It takes the current one's place once it is ready.
+    /// Takes the place of the current worker once it is ready.
     Successor(Slot),
     Standby,
-    /// It has been replaced or given up, and only has to end.
+    /// It was replaced or given up, and only has to end.
     Former(Option<Slot>),
 }
 
@@ -30,39 +31,40 @@ impl Role {
     }
 }
 
-/// How far a worker has got. All but the first two are for a [`Role::Former`].
+/// The stage of a worker's life. All but the first two are for a [`Role::Former`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Starting {
         ready_by: Time,
     },
     Ready {
-        /// Since when it has been ready, or in service if it was a standby before.
+        /// When it became ready, or was promoted if it was a standby.
         since: Time,
     },
     Draining {
         until: Time,
     },
-    /// It is unresponsive. We wait for its stack before we kill it.
+    /// It is unresponsive. It is killed once its stack is captured or `until` has passed.
     Capturing {
         until: Time,
         blocked_for: Duration,
     },
-    /// It has got SIGTERM. Or it will get SIGKILL as soon as we know its process, and has so long to appear.
+    /// It must end by `until`: SIGTERM was sent, or its link was cut. If its process id is not known yet,
+    /// SIGKILL is sent as soon as it is; `until` limits the wait.
     Terminating {
         until: Time,
     },
-    /// It has got SIGKILL.
+    /// SIGKILL was sent.
     Killed,
 }
 
-/// When the current worker of a slot goes.
+/// When the current worker of a slot leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Going {
-    /// Once its successor is ready; if that fails, it stays.
+    /// Once its successor is ready; if the successor fails, it stays.
     WhenReplaced(Reason),
-    /// As soon as the others can do without it, and not later than `until`; without that, once its
-    /// successor is ready, however many it takes.
+    /// As soon as the others can do without it, and not later than `until`; without `until`, once a successor
+    /// is ready, however many attempts that takes.
     Soon { reason: Reason, until: Option<Time> },
 }
 
@@ -77,31 +79,34 @@ impl Going {
     }
 }
 
-/// See the module. What it decides by itself are its stage and its deadline.
+/// One worker: see the module. Its methods decide only about its stage and its deadline.
 #[derive(Debug)]
 pub(super) struct Worker {
     ticket: Ticket,
-    /// None until the shell has answered.
+    /// `None` until the shell has answered.
     id: Option<WorkerId>,
     role: Role,
     stage: Stage,
     going: Option<Going>,
-    /// Which reload it comes from.
+    /// The reload in which it was started.
     generation: u32,
     ordered: Time,
-    /// What is told of it once it is known where it is blocked.
+    /// The time from its order until it was ready.
+    boot: Option<Duration>,
+    /// Events to report once its stack has been captured.
     held_back: Vec<Event>,
-    /// It has come as far as is asked for. If it is still starting, it waits to take over.
+    /// It has reached the required stage. If it is still starting, it waits to take over its slot.
     able: bool,
-    /// On how many listeners nobody else serves.
+    /// The number of listeners that only this worker serves.
     sole: usize,
-    /// It waits to hear whether it may go.
+    /// It requested its retirement and waits for the answer.
     asks_to_go: bool,
     health: Health,
-    /// It has said that it has nothing left to serve.
+    /// It has reported that it has nothing left to serve.
     drained: bool,
-    /// What it has said keeps its event loop.
+    /// The resources that keep its event loop alive, as it reported them.
     resources: BTreeMap<String, u32>,
+    stderr: StderrTail,
 }
 
 impl Worker {
@@ -120,6 +125,7 @@ impl Worker {
             going: None,
             generation,
             ordered: now,
+            boot: None,
             held_back: Vec::new(),
             able: false,
             sole: 0,
@@ -127,6 +133,7 @@ impl Worker {
             health: Health::new(cause, &options.recycle, random),
             drained: false,
             resources: BTreeMap::new(),
+            stderr: None,
         }
     }
 
@@ -134,7 +141,7 @@ impl Worker {
         self.ticket
     }
 
-    /// None as long as the shell has not said which process it is.
+    /// `None` until the shell has reported its process.
     pub(super) fn id(&self) -> Option<WorkerId> {
         self.id
     }
@@ -171,6 +178,20 @@ impl Worker {
         &self.resources
     }
 
+    /// The last lines of its stderr.
+    pub(super) fn stderr(&self) -> StderrTail {
+        self.stderr.clone()
+    }
+
+    pub(super) fn on_stderr(&mut self, lines: Arc<[String]>) {
+        self.stderr = Some(lines);
+    }
+
+    /// Whether it was not ready in time.
+    pub(super) fn is_late(&self, now: Time) -> bool {
+        matches!(self.stage, Stage::Starting { ready_by } if ready_by <= now)
+    }
+
     pub(super) fn surplus(&self) -> Option<Surplus> {
         self.health.surplus()
     }
@@ -187,32 +208,37 @@ impl Worker {
         matches!(self.role, Role::Former(_))
     }
 
-    /// It is unresponsive, and we wait for its stack.
+    /// Whether it is unresponsive and its stack is being captured.
     pub(super) fn is_capturing(&self) -> bool {
         matches!(self.stage, Stage::Capturing { .. })
     }
 
-    /// It has come as far as is asked for, and may have to wait for its place.
+    /// Whether it has reached the required stage. It may still have to wait for its slot.
     pub(super) fn is_able(&self) -> bool {
         self.able
     }
 
-    /// It is about to be dismissed, successor or not.
+    /// Whether it will leave soon, with or without a successor.
     pub(super) fn is_going_soon(&self) -> bool {
         self.going.as_ref().is_some_and(Going::is_soon)
     }
 
-    /// Nobody else serves some listener of it.
+    /// Whether it is the only one that serves some listener.
     pub(super) fn serves_alone(&self) -> bool {
         self.sole > 0
     }
 
-    /// How long ago it was to be spawned.
+    /// The time since its order.
     pub(super) fn uptime(&self, now: Time) -> Duration {
         now.saturating_sub(self.ordered)
     }
 
-    /// What happens next if nothing else does.
+    /// The time from its order until it was ready; `None` before that.
+    pub(super) fn boot(&self) -> Option<Duration> {
+        self.boot
+    }
+
+    /// When its next timer expires.
     pub(super) fn deadline(&self) -> Option<Time> {
         let stage = match self.stage {
             Stage::Starting { ready_by: until }
@@ -241,7 +267,7 @@ impl Worker {
         self.sole = listeners;
     }
 
-    /// It has come as far as is asked for, and waits for its place until `ready_by` if it has to.
+    /// It has reached the required stage, and waits for its slot until `ready_by` if there is one.
     pub(super) fn on_able(&mut self, ready_by: Option<Time>) {
         self.able = true;
         if let Some(ready_by) = ready_by {
@@ -250,6 +276,7 @@ impl Worker {
     }
 
     pub(super) fn on_ready(&mut self, now: Time) {
+        self.boot = Some(self.uptime(now));
         self.stage = Stage::Ready { since: now };
     }
 
@@ -265,7 +292,7 @@ impl Worker {
         self.role = Role::Current(slot);
     }
 
-    /// A worker that drains says what keeps it. True if it has nothing left to serve, and had not said so before.
+    /// A draining worker reports what keeps it alive. True the first time that it has nothing left to serve.
     pub(super) fn on_held(&mut self, drained: bool, resources: BTreeMap<String, u32>) -> bool {
         if !matches!(self.stage, Stage::Draining { .. }) {
             return false;
@@ -278,12 +305,12 @@ impl Worker {
         self.going = Some(going);
     }
 
-    /// Once its successor is ready, unless it goes for another reason.
+    /// It leaves once its successor is ready, unless it leaves for another reason.
     pub(super) fn go_when_replaced(&mut self, reason: Reason) {
         self.going.get_or_insert(Going::WhenReplaced(reason));
     }
 
-    /// It goes at once if it was to go soon. False if it was not.
+    /// It leaves at once if it was to leave soon. False if it was not.
     pub(super) fn go_now(&mut self, now: Time) -> bool {
         match &mut self.going {
             Some(Going::Soon { until, .. }) => {
@@ -302,13 +329,13 @@ impl Worker {
         self.asks_to_go = true;
     }
 
-    /// Whether it has asked to go since this was asked last.
+    /// Whether it has requested its retirement since the last call.
     pub(super) fn take_request_to_go(&mut self) -> bool {
         std::mem::take(&mut self.asks_to_go)
     }
 
-    /// From now on it only has to end. What does not exist yet is killed when it does, which may take until `appears_by`.
-    /// Returns its process.
+    /// Makes it a former worker. A process that does not exist yet is killed when it does; the wait is
+    /// limited by `appears_by`. Returns its process.
     pub(super) fn dismiss(&mut self, stage: Stage, appears_by: Time) -> Option<WorkerId> {
         self.role = Role::Former(self.role.slot());
         self.going = None;
@@ -322,7 +349,7 @@ impl Worker {
         }
     }
 
-    /// Keeps events back until it is known where the worker is blocked.
+    /// Holds back events until its stack has been captured.
     pub(super) fn hold_back(&mut self, events: Vec<Event>) {
         self.held_back = events;
     }

@@ -1,18 +1,18 @@
-//! Workers whose loop does not turn.
+//! Workers whose event loop is blocked.
 
 use super::{ONE, TWO, play};
 
 #[test]
-fn a_stalled_worker_gives_up_what_it_has_for_an_idle_one() {
+fn a_blocked_worker_gives_up_what_it_has_for_an_idle_one() {
     play(&[
         TWO,
         ("accept a; accept b; accept c; due", "a>1, b>2, c>1, 5"),
         // Worker 2 keeps up, worker 1 does not.
         ("at 5; counts 2 1; tick", "wake 1, probe 1, reclaim 1, probe 1"),
-        // Once is enough.
+        // Requested once.
         ("tick", ""),
         ("reclaimed 1 a c; due", "a>2, c>2, 10"),
-        // Until its loop turns it gets nothing, and costs nothing.
+        // Until its loop turns it gets nothing and is not watched.
         ("counts 2 3; accept d", "d>2"),
         ("at 10; counts 2 4; tick; due", "never"),
         ("woke 1; accept e; accept f", "e>1, f>2"),
@@ -33,26 +33,26 @@ fn reclaimed_connections_come_before_newer_ones() {
 }
 
 #[test]
-fn a_stalled_worker_keeps_what_it_has_while_nobody_is_idle() {
+fn a_blocked_worker_keeps_what_it_has_while_nobody_is_idle() {
     play(&[
         TWO,
         ("accept a; accept b; accept c; accept d", "a>1, b>2, c>1, d>2"),
         ("at 5; counts 2 1; tick; due", "wake 1, probe 1, 10"),
         ("at 9; counts 2 2; accept e", "reclaim 1, probe 1, e>2"),
-        // It has been faster than we.
+        // It received them before the reclaim.
         ("counts 1 2; reclaimed 1", ""),
         ("accept f", "f>1"),
     ]);
 }
 
 #[test]
-fn nobody_looks_while_all_are_stalled() {
+fn nobody_looks_while_all_are_blocked() {
     play(&[
         TWO,
         ("accept a; accept b", "a>1, b>2"),
         ("at 5; tick; due", "wake 1, probe 1, wake 2, probe 2, never"),
         ("accept c; due", "never"),
-        // The first whose loop turns has the new one and then those of the other.
+        // The first worker whose loop turns gets the new connection, and then those of the other.
         ("at 90; counts 2 1; woke 2", "reclaim 1, probe 1, c>2"),
         ("reclaimed 1 a; due", "a>2, 95"),
     ]);
@@ -94,7 +94,7 @@ fn a_single_worker_is_not_watched() {
         ONE,
         ("add 2; listen 8; join 2 8", "resume 8"),
         ("accept a; accept b; accept c; due", "a>1, b>1, wake 1, never"),
-        // Now there is somebody who could help, and it has been blocked for long.
+        // Now another worker could help, and this one has been blocked for long.
         ("at 50; join 2 7; due", "c>2, 5"),
         ("counts 2 1; tick", "probe 1, reclaim 1, probe 1"),
     ]);
@@ -106,14 +106,14 @@ fn help_comes_from_workers_of_the_same_listener_only() {
         ("add 1; add 2; add 3; listen 7; listen 8", ""),
         ("join 1 7; join 2 7; join 3 8", "resume 7, resume 8"),
         ("accept a; accept b; accept c; accept d", "a>1, b>2, c>1, d>2"),
-        // Worker 3 is idle, but not of any use.
+        // Worker 3 is idle, but not a member.
         ("at 5; counts 2 1; tick", "wake 1, probe 1"),
         ("join 3 7", "reclaim 1, probe 1"),
     ]);
 }
 
 #[test]
-fn what_only_the_stalled_worker_could_serve_waits_for_it() {
+fn what_only_the_blocked_worker_could_serve_waits_for_it() {
     play(&[
         TWO,
         ("listen 8; join 1 8", "resume 8"),
@@ -131,7 +131,7 @@ fn a_channel_that_is_full_is_left_alone_until_its_worker_speaks() {
         ONE,
         ("accept a; accept b", "a>1, b>1"),
         ("unsent 1 b; waiting", "wake 1, probe 1, 1"),
-        // Counting is not enough: it could go on for ever.
+        // Counting is not enough: it could go on forever.
         ("counts 1 1; tick; counts 1 2; tick", ""),
         ("woke 1", "b>1"),
     ]);

@@ -1,4 +1,4 @@
-//! Workers that lie, and news that make no sense.
+//! Workers with false counters, and invalid inputs.
 
 use super::{ONE, TWO, play};
 
@@ -24,7 +24,7 @@ fn a_wrong_count_is_put_right_when_the_channel_turns_out_to_be_empty() {
     play(&[
         TWO,
         ("accept a; accept b; accept c; counts 2 1", "a>1, b>2, c>1"),
-        // It never counted them, but it has them.
+        // It has received them without counting.
         ("at 5; tick; reclaimed 1", "wake 1, probe 1, reclaim 1, probe 1"),
         ("woke 1; accept d; accept e; accept f", "d>2, e>1, f>2"),
         ("accept g; accept h", "g>1, wake 1, wake 2"),
@@ -37,7 +37,7 @@ fn connections_that_were_made_up_are_closed() {
         TWO,
         ("deaf 1 x; full 9 y", "x closed, y closed"),
         ("accept a; counts 1 1; deaf 1 a; deaf 1 z", "a>1, a>2, z closed"),
-        // What was taken back cannot be returned either.
+        // A reclaimed connection cannot be returned either.
         ("at 20; counts 2 1; tick; accept b", "b>1"),
         ("unsent 1 b; full 1 w", "wake 1, probe 1, b>2, w closed"),
     ]);
@@ -48,10 +48,11 @@ fn a_connection_goes_back_only_to_listeners_that_its_worker_has_joined() {
     play(&[
         TWO,
         ("listen 8; join 2 8", "resume 8"),
-        // Worker 1 may return one, but not to where it never listened.
+        // Worker 1 may return one connection, but not of a listener on which it never listened.
         ("accept a; counts 1 1; deaf 1 X; full 1 Y; waiting", "a>1, X closed, Y closed, 0"),
         ("deaf 1 a", "a>2"),
-        // Who has stopped listening returns what it was sent before; when the listener is gone there is nowhere to go.
+        // A worker that no longer listens returns what it was sent before; if the listener is gone, the
+        // connection is closed.
         ("accept B; counts 2 2; left 2 8; deaf 2 B; waiting", "B>2, pause 8, 1"),
         ("close 8; deaf 2 C", "B closed, C closed"),
         ("listen 8; join 1 8; full 2 D", "resume 8, D closed"),

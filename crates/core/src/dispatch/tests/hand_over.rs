@@ -1,6 +1,6 @@
-//! Connections that a worker hands over when it drains: their clients are no new ones.
+//! Connections that a draining worker hands over: their clients are not new.
 //!
-//! What is counted: accepted, queued, shed, returned, handed over.
+//! The counts: accepted, queued, shed, returned, handed over.
 
 use super::*;
 use crate::dispatch::requeue::HAND_OVER;
@@ -25,7 +25,7 @@ fn nobody_hands_over_more_than_it_was_sent() {
         ("accept a; counts 1 1; leaving 1; reclaimed 1", "a>1, reclaim 1"),
         ("hands 1 u; counts 2 1; hands 1 v; waiting", "u>2, v closed, 0"),
     ]);
-    // What it has given back or has not received it does not have.
+    // It cannot hand over what it has returned or not received.
     play(&[
         TWO,
         ("accept a; counts 1 1; deaf 1 a; counts 2 1", "a>1, a>2"),
@@ -69,7 +69,7 @@ fn it_is_not_shed_and_takes_no_room_from_those_who_may_be() {
             TWO,
             ("accept a; accept b; accept c; accept d", "a>1, b>2, c>1, d>2"),
             ("counts 1 2; leaving 1; reclaimed 1", "reclaim 1"),
-            // The other one has no room.
+            // The other worker has no room.
             ("hands 1 u; hands 1 v; waiting", "wake 2, 2"),
             ("accept e; waiting", "3"),
             ("accept f; waiting", "f shed, 3"),

@@ -1,4 +1,4 @@
-//! Nobody is ready, and the plan says what to do about it.
+//! Overload: no worker is ready, and the plan decides.
 
 use super::*;
 use crate::schedule::Action;
@@ -38,7 +38,7 @@ fn who_has_waited_too_long_is_shed_also_when_it_was_with_a_worker_before() {
             ("at 20; accept d; at 59; tick; due", "60"),
             ("at 60; tick; due; waiting", "c shed, 70, 1"),
             ("at 65; left 1 7; reclaimed 1 a b; due", "reclaim 1, pause 7, 70"),
-            // Nobody is there: they wait, as everybody does who comes to a listener without a worker.
+            // There is no worker: the clients wait, as on every listener without a worker.
             ("at 200; tick; waiting; due", "3, never"),
             ("add 2; join 2 7; waiting", "a>2, b>2, wake 2, d shed, resume 7, 0"),
         ],

@@ -1,4 +1,5 @@
-//! The policies with real workers under them: what they read, and how they work with blocked workers and queues.
+//! The policies with the dispatcher's workers: what they read, and how they work with blocked workers and
+//! queues.
 
 use super::*;
 use crate::schedule::Policy;
@@ -15,7 +16,7 @@ fn open_connections_count_and_those_on_their_way() {
         &[
             TWO,
             ("open 1 3; open 2 1; accept a; accept b", "a>2, b>2"),
-            // As soon as they are open they are no more on their way.
+            // Open connections are no longer in flight.
             ("counts 2 2; open 2 3; accept c; accept d", "c>1, d>2"),
             ("open 1 0; counts 1 1; accept e", "e>1"),
         ],
@@ -23,13 +24,13 @@ fn open_connections_count_and_those_on_their_way() {
 }
 
 #[test]
-fn a_loop_that_works_gets_less_and_one_that_stands_still_least() {
+fn a_loop_that_works_gets_less_and_one_that_is_blocked_least() {
     play_with(
         plan(Policy::LeastLoaded),
         &[
             TWO,
             ("accept a; accept b; counts 1 1; counts 2 1", "a>1, b>2"),
-            // In these 100 ms the first has been at work for 90, the second for 10.
+            // During these 100 ms the first was busy for 90, the second for 10.
             ("at 100; busy 1 90; busy 2 10", ""),
             ("accept c", "c>2"),
             ("at 104; accept d", "d>1"),
@@ -49,7 +50,7 @@ fn a_client_waits_for_its_own_worker_and_others_pass_by() {
             ("accept f; waiting", "f>2, 1"),
             ("at 5; counts 2 3; tick", "probe 1, reclaim 1, probe 1"),
             ("reclaimed 1 a c; waiting; due", "3, 30"),
-            // Those that came back have as long.
+            // Connections that came back wait as long.
             ("at 30; tick; waiting; due", "d>2, 2, 35"),
             ("at 31; woke 1; waiting", "a>1, c>1, 0"),
         ],
@@ -82,7 +83,7 @@ fn a_client_follows_the_slot_to_its_next_worker() {
             ("counts 2 1; gone 1 a", "a>2"),
             ("counts 2 2; accept d; counts 2 3", "d>2"),
             ("add 3 0; join 3 7; accept a; accept b; accept d", "a>3, b>2, d>3"),
-            // While two share a slot the newer one has its clients.
+            // While two workers share a slot, the newer one gets its clients.
             ("counts 3 2; counts 2 4; add 4 0; join 4 7; accept a; accept b", "a>4, b>2"),
         ],
     );
@@ -100,7 +101,7 @@ fn a_connection_waits_for_the_chosen_worker_and_others_pass_by() {
             ("at 5; counts 1 3; counts 2 1; tick; waiting", "2>2, 0"),
         ],
     );
-    // Not longer than its patience, nor for one that is no more.
+    // Not longer than its patience, and not for a worker that is gone.
     play_with(
         plan(Policy::Hook),
         &[
@@ -126,7 +127,7 @@ fn candidates_are_told_as_they_stand() {
         let facts = |it: Candidate| (it.worker.0, it.connections, it.utilization, it.ready);
         candidates.into_iter().map(facts).collect::<Vec<_>>()
     };
-    // The first is at its window and does not move; the second has been at work for half of the time.
+    // The first is at its window and its loop does not turn; the second was busy for half of the time.
     assert_eq!(facts(), [(1, 2, 1.0, false), (2, 4, 0.1, true)]);
     assert_eq!(play.dispatch.candidates(ListenerId(9), play.now, &play.counters), []);
 }

@@ -1,4 +1,4 @@
-//! Turns, windows, queues and the listeners behind them.
+//! Order, windows, queues and backlogs.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -51,10 +51,10 @@ fn with_nobody_ready_connections_wait_in_order() {
     play(&[
         ONE,
         ("accept a; accept b", "a>1, b>1"),
-        // One request to be woken is enough.
+        // One requested wake-up is enough.
         ("accept c; accept d; waiting", "wake 1, 2"),
         ("counts 1 1; woke 1", "c>1, wake 1"),
-        // Whoever comes later waits behind those who are there, also when there is room at last.
+        // Later clients wait behind earlier ones, even if there is room.
         ("counts 1 3; accept e", "d>1, e>1"),
         ("waiting", "0"),
     ]);
@@ -76,7 +76,7 @@ fn a_full_queue_pauses_its_listener_until_half_of_it_is_gone() {
         ONE,
         ("accept a; accept b", "a>1, b>1"),
         ("accept c; accept d; accept e; accept f", "wake 1, pause 7"),
-        // The shell may have had one more at hand.
+        // The shell may have accepted one more before the pause.
         ("accept g", ""),
         ("counts 1 2; woke 1", "c>1, d>1, wake 1"),
         ("counts 1 4; woke 1", "e>1, f>1, wake 1, resume 7"),
@@ -87,7 +87,7 @@ fn a_full_queue_pauses_its_listener_until_half_of_it_is_gone() {
 fn without_members_clients_wait_in_the_backlog() {
     play(&[
         ("add 1; listen 7", ""),
-        // Accepted before the shell heard of the pause.
+        // Accepted before the shell carried out the pause.
         ("join 1 7; left 1 7; accept a; accept b", "resume 7, pause 7"),
         ("due", "never"),
         ("join 1 7", "a>1, b>1, resume 7"),
@@ -117,9 +117,9 @@ fn what_waits_for_a_closed_listener_is_closed() {
     ]);
 }
 
-/// A page on which a worker takes note of what it has received between two looks of the dispatcher.
+/// A page on which a worker counts what it has received between two reads of the dispatcher.
 struct Racing {
-    /// How many looks still show nothing.
+    /// The number of reads that show nothing yet.
     looks: Cell<u32>,
 }
 
@@ -154,7 +154,7 @@ fn who_was_passed_by_gets_the_room_that_is_seen_later() {
         for conn in 'a'..='e' {
             dispatch.handle(Duration::ZERO, Input::Accepted { listener, conn }, &board, &mut out);
         }
-        // Nobody has to wait for its own worker any more.
+        // No connection waits for its own worker any more.
         let now = patience * 2;
         dispatch.handle(now, Input::Tick, &board, &mut out);
         dispatch.handle(now, Input::WorkerAdded { worker, slot: Slot(0) }, &board, &mut out);

@@ -1,4 +1,4 @@
-//! Connections that come back: refused, or left behind by a worker that leaves or dies.
+//! Connections that come back: returned, or not received by a worker that leaves or dies.
 
 use super::{ONE, TWO, play};
 
@@ -34,13 +34,13 @@ fn a_worker_that_does_not_listen_is_spared_for_a_while() {
         ("counts 2 1; accept b; counts 2 2; deaf 2 b", "b>2"),
         ("at 19; tick; waiting; due", "1, 20"),
         ("at 20; tick", "b>1"),
-        // Refused again: nothing goes round in circles.
+        // Refused again: connections are not sent back and forth.
         ("counts 1 2; deaf 1 b; counts 2 3; deaf 2 b; at 39; tick; waiting; due", "b>2, 1, 40"),
     ]);
     play(&[
         ONE,
         ("accept a; counts 1 1; deaf 1 a; due", "a>1, 20"),
-        // It has left and come back, and the refusal was about its first time.
+        // It has left and joined again, and the refusal was about the first time.
         ("join 1 7; due", "a>1, never"),
     ]);
     play(&[
@@ -103,7 +103,7 @@ fn leaving_one_listener_concerns_that_one_only() {
         ("accept a; accept A", "a>1, A>1"),
         ("left 1 7", "reclaim 1"),
         ("reclaimed 1 a A", "a>2, A>1"),
-        // Who is no member any more cannot leave.
+        // A worker that is not a member cannot leave.
         ("left 1 7", ""),
     ]);
 }

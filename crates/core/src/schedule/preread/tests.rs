@@ -15,7 +15,7 @@ fn at(address: Address) -> Verdict {
     Verdict::Decided(Some(address.into()))
 }
 
-/// All of it at once, and then byte by byte: nothing is decided too early or otherwise.
+/// Checks all bytes at once, and then every prefix: nothing may be decided too early or differently.
 fn look(rule: &PrereadRule, bytes: &[u8]) -> Verdict {
     let verdict = rule.look(bytes, Some(PEER), false);
     for length in 0..bytes.len() {
@@ -85,7 +85,7 @@ fn a_proxy_tells_the_address() {
         ([b"PROXY TCP4 ".as_slice(), &[b'1'; 200]].concat(), at(PEER)),
         (v2(1, 0x11, &[192, 0, 2, 7, 192, 0, 2, 1, 1, 1, 0, 80]), v4),
         (v2(1, 0x21, &[[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]; 2].concat()), v6),
-        // A health check of the proxy's own; a unix socket; too short for an address.
+        // A health check by the proxy itself; a Unix socket; too short for an address.
         (v2(0, 0, &[]), at(PEER)),
         (v2(1, 0x31, &[0; 216]), at(PEER)),
         (v2(1, 0x11, &[1, 2]), at(PEER)),

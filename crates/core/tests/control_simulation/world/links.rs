@@ -1,4 +1,4 @@
-//! What reaches a worker: replies, frames, the end of its link, and signals.
+//! Outputs that reach a worker: replies, frames, the end of its link, and signals.
 
 use super::*;
 

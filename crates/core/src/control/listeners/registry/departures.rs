@@ -1,4 +1,4 @@
-//! What becomes of listeners when workers leave and end.
+//! What happens to listeners when workers leave or end.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl Listeners {
         if self.expecting || replaced {
             return;
         }
-        // It may have died first. Told to leave, it is not to be replaced all the same.
+        // It may have died first. It was told to leave, so it will not be replaced.
         let vacant: Vec<_> = self.vacancies().filter(|(_, vacancy)| vacancy.of == id).collect();
         for (listener, _) in vacant {
             self.close(listener, out);
@@ -53,8 +53,8 @@ impl Listeners {
         }
     }
 
-    /// Takes a worker from one of its listeners. If it was the last one, the listener is
-    /// vacant as given, or closes where nothing is given.
+    /// Removes a worker from one of its listeners. If it was the last one, the listener becomes vacant with
+    /// the given vacancy, or closes if none is given.
     pub(super) fn withdraw(
         &mut self,
         worker: WorkerId,
@@ -69,7 +69,7 @@ impl Listeners {
             return;
         };
         match &mut listener.state {
-            // What nobody waits for any more closes as soon as it is open.
+            // A listener with no waiting workers closes as soon as it is open.
             State::Opening(waiting) => waiting.retain(|&(waits, _)| waits != worker),
             State::Open { members, vacancy, .. } => {
                 let before = sole(members);

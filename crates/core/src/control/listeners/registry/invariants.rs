@@ -1,13 +1,13 @@
-//! What must be true of the registry between any two inputs.
+//! The invariants of the registry between any two inputs.
 
 use super::{Listeners, MAX_BYTES, MAX_LISTENERS, Phase, State, sole};
 use crate::ids::WorkerId;
 
 impl Listeners {
-    /// Says whether all that must always be true is true.
+    /// Checks the invariants.
     ///
     /// # Panics
-    /// If it is not: the message says what.
+    /// If one is broken, with a message.
     pub fn check_invariants(&self) {
         for (key, id) in &self.names {
             let named = self.all.get(id).unwrap_or_else(|| panic!("{key:?} names {id}, which is closed"));

@@ -13,14 +13,13 @@ const A: WorkerId = WorkerId(1);
 const B: WorkerId = WorkerId(2);
 const C: WorkerId = WorkerId(3);
 
-/// A registry, and what it has said since it was last asked, with every socket it opens there at
-/// once unless `hold` is set.
+/// A registry with its outputs since they were last taken. Every socket opens at once unless `hold` is set.
 struct Primary {
     listeners: Listeners,
     now: Duration,
     out: Vec<Output>,
     hold: bool,
-    /// What opening the next sockets will answer. When there is nothing here they open.
+    /// The errors with which the next sockets fail to open. When it is empty, they open.
     refusals: Vec<i32>,
 }
 
@@ -64,20 +63,31 @@ impl Primary {
         self.input(Input::Opened { listener, result });
     }
 
-    /// What it has said since it was last asked, without the opening.
+    /// The outputs since they were last taken, without `Open`.
     fn said(&mut self) -> Vec<Output> {
         let opening = |output: &Output| matches!(output, Output::Open { .. });
         std::mem::take(&mut self.out).into_iter().filter(|output| !opening(output)).collect()
     }
 
-    fn ask(&mut self, worker: WorkerId, query: Query) {
-        self.input(Input::Query { worker, query });
+    fn ask(&mut self, worker: WorkerId, request: ListenRequest) {
+        self.input(Input::Listen { worker, request });
     }
 
-    /// Asks, and is a member of what is returned.
-    fn listen(&mut self, worker: WorkerId, query: Query) -> ListenerId {
+    /// The first listener, whose socket a worker gets itself.
+    fn share(&mut self, worker: WorkerId, request: ListenRequest) -> ListenerId {
+        self.ask(worker, request);
+        let said = self.said();
+        assert!(
+            matches!(said.as_slice(), [Output::Reply { reply: Reply { errno: 0, shared: true, .. }, .. }]),
+            "{said:?}"
+        );
+        ListenerId(1)
+    }
+
+    /// Sends a listen request, and becomes a member of the returned listener.
+    fn listen(&mut self, worker: WorkerId, request: ListenRequest) -> ListenerId {
         self.said();
-        self.ask(worker, query);
+        self.ask(worker, request);
         match self.said().as_slice() {
             [Output::Reply { worker: told, reply: Reply { errno: 0, listener: Some(listener), .. } }, ..] => {
                 assert_eq!(*told, worker);
@@ -88,8 +98,8 @@ impl Primary {
     }
 
     /// Listens, and gets connections.
-    fn serve(&mut self, worker: WorkerId, query: Query) -> ListenerId {
-        let listener = self.listen(worker, query);
+    fn serve(&mut self, worker: WorkerId, request: ListenRequest) -> ListenerId {
+        let listener = self.listen(worker, request);
         self.input(Input::Listening { worker, listener });
         assert_eq!(self.said(), [Output::Join { worker, listener }]);
         listener
@@ -110,7 +120,7 @@ impl Primary {
     }
 }
 
-fn query(mut fields: Value) -> Query {
+fn request(mut fields: Value) -> ListenRequest {
     fields["act"] = json!("query");
     for field in ["seq", "index"] {
         if fields[field].is_null() {
@@ -118,17 +128,17 @@ fn query(mut fields: Value) -> Query {
         }
     }
     match FromWorker::parse(fields.to_string().as_bytes()) {
-        Ok(FromWorker::Query(query)) => *query,
+        Ok(FromWorker::Listen(request)) => *request,
         other => panic!("{fields} is read as {other:?}"),
     }
 }
 
-fn port(port: u16) -> Query {
-    query(json!({ "port": port, "addressType": 4 }))
+fn port(port: u16) -> ListenRequest {
+    request(json!({ "port": port, "addressType": 4 }))
 }
 
-fn udp() -> Query {
-    query(json!({ "port": 53, "address": "0.0.0.0", "addressType": "udp4" }))
+fn udp() -> ListenRequest {
+    request(json!({ "port": 53, "address": "0.0.0.0", "addressType": "udp4" }))
 }
 
 fn refusal(worker: WorkerId, errno: i32) -> Output {
@@ -148,7 +158,7 @@ fn the_first_opens_and_the_next_join() {
 fn the_reply_says_everything_and_the_connections_wait_for_the_server() {
     let mut primary = Primary::new(false, &[A]);
     let data = json!({ "ticketKeys": "00" });
-    primary.ask(A, query(json!({ "seq": 8, "port": 80, "addressType": 4, "data": &data })));
+    primary.ask(A, request(json!({ "seq": 8, "port": 80, "addressType": 4, "data": &data })));
     let listener = ListenerId(1);
     let reply = Reply {
         seq: 8,
@@ -164,7 +174,7 @@ fn the_reply_says_everything_and_the_connections_wait_for_the_server() {
     assert_eq!(primary.said(), [Output::Reply { worker: A, reply }]);
     primary.input(Input::Listening { worker: A, listener });
     assert_eq!(primary.said(), [Output::Join { worker: A, listener }]);
-    // It is up once.
+    // It is already up.
     primary.input(Input::Listening { worker: A, listener });
     assert_eq!(primary.said(), []);
 }
@@ -257,7 +267,7 @@ fn a_second_server_that_succeeds_takes_the_name() {
     let second = primary.listen(A, port(80));
     assert_ne!(first, second);
     assert_eq!(primary.listen(B, port(80)), second);
-    // The first goes on without a name, and its end does not touch the second's.
+    // The first keeps working without a key, and its end does not affect the key of the second.
     primary.input(Input::Close { worker: A, listener: first });
     assert!(primary.closed(first));
     assert_eq!(primary.listen(C, port(80)), second);
@@ -266,7 +276,7 @@ fn a_second_server_that_succeeds_takes_the_name() {
 #[test]
 fn the_nth_server_on_port_0_shares_with_the_nth_of_another_worker() {
     let mut primary = Primary::new(false, &[A, B]);
-    let at = |index: u32| query(json!({ "port": 0, "addressType": 4, "index": index }));
+    let at = |index: u32| request(json!({ "port": 0, "addressType": 4, "index": index }));
     let first = primary.listen(A, at(0));
     let second = primary.listen(A, at(1));
     assert_ne!(first, second);
@@ -277,7 +287,7 @@ fn the_nth_server_on_port_0_shares_with_the_nth_of_another_worker() {
 #[test]
 fn the_first_custom_data_is_everybodys() {
     let mut primary = Primary::new(false, &[A, B, C]);
-    let data = |data: Value| query(json!({ "port": 80, "addressType": 4, "data": data }));
+    let data = |data: Value| request(json!({ "port": 80, "addressType": 4, "data": data }));
     let told = |primary: &mut Primary| match primary.said().as_slice() {
         [Output::Reply { reply, .. }, ..] => reply.data.text().to_owned(),
         other => panic!("{other:?}"),
@@ -294,7 +304,7 @@ fn the_first_custom_data_is_everybodys() {
 fn a_worker_that_brings_too_much_is_refused_and_the_others_are_not() {
     let mut primary = Primary::new(false, &[A, B]);
     let bring = |port: u16, bytes: usize| {
-        query(json!({ "port": port, "addressType": 4, "data": "x".repeat(bytes - 2) }))
+        request(json!({ "port": port, "addressType": 4, "data": "x".repeat(bytes - 2) }))
     };
     let errno = |primary: &mut Primary| match primary.said().as_slice() {
         [Output::Reply { reply, .. }, ..] => reply.errno,
@@ -307,10 +317,10 @@ fn a_worker_that_brings_too_much_is_refused_and_the_others_are_not() {
     }
     primary.ask(A, bring(999, 3));
     assert_eq!(errno(&mut primary), ENOBUFS);
-    // What others have brought costs nothing.
+    // Data that others have brought does not count.
     let common = primary.listen(B, bring(1000, 100));
     assert_eq!(primary.listen(A, bring(1000, 100)), common);
-    // What goes makes room.
+    // A closed listener makes room.
     primary.input(Input::Close { worker: A, listener: ListenerId(1) });
     primary.said();
     primary.ask(A, bring(999, 32768));
@@ -331,20 +341,14 @@ fn a_worker_has_no_more_listeners_than_it_may_and_no_endless_address() {
     primary.input(Input::Close { worker: A, listener: second });
     primary.listen(A, port(3));
     let long = format!("::1%{}", "x".repeat(4096));
-    primary.ask(B, query(json!({ "port": 9, "addressType": 6, "address": long })));
+    primary.ask(B, request(json!({ "port": 9, "addressType": 6, "address": long })));
     assert_eq!(primary.said(), [Output::Reply { worker: B, reply: Reply::refusal(0, EINVAL) }]);
 }
 
 #[test]
 fn where_each_slot_has_a_socket_the_dispatcher_knows_who_is_there() {
     let mut primary = Primary::with(Scheduling::all(Policy::Kernel), &[A]);
-    primary.ask(A, port(80));
-    let said = primary.said();
-    assert!(
-        matches!(said.as_slice(), [Output::Reply { reply: Reply { errno: 0, shared: true, .. }, .. }]),
-        "{said:?}"
-    );
-    let listener = ListenerId(1);
+    let listener = primary.share(A, port(80));
     primary.input(Input::Listening { worker: A, listener });
     assert_eq!(primary.said(), [Output::Join { worker: A, listener }]);
     primary.input(Input::Close { worker: A, listener });
@@ -353,15 +357,9 @@ fn where_each_slot_has_a_socket_the_dispatcher_knows_who_is_there() {
 
 #[test]
 fn shared_listeners_have_no_dispatcher() {
-    for (share, query) in [(true, port(80)), (true, udp()), (false, udp())] {
+    for (share, request) in [(true, port(80)), (true, udp()), (false, udp())] {
         let mut primary = Primary::new(share, &[A]);
-        primary.ask(A, query);
-        let said = primary.said();
-        assert!(
-            matches!(said.as_slice(), [Output::Reply { reply: Reply { errno: 0, shared: true, .. }, .. }]),
-            "{said:?}"
-        );
-        let listener = ListenerId(1);
+        let listener = primary.share(A, request);
         primary.input(Input::Listening { worker: A, listener });
         assert_eq!(primary.said(), []);
         primary.input(Input::Close { worker: A, listener });

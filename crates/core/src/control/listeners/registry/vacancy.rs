@@ -1,4 +1,5 @@
-//! Vacant listeners, how long they wait for a member, and which would be vacant if a worker went.
+//! Vacant listeners, how long they wait for a member, and which listeners would become vacant if a worker
+//! left.
 
 use std::time::Duration;
 
@@ -7,15 +8,15 @@ use crate::control::listeners::{LINGER, Output};
 use crate::ids::{ListenerId, WorkerId};
 
 impl Listeners {
-    /// The workers for which it has changed on how many listeners nobody else serves. These would be without a server if that worker
-    /// went now. Each change is told once.
+    /// For each worker whose count has changed: the number of listeners that only this worker serves. They
+    /// would have no server if the worker left now. Each change is returned once.
     pub fn sole_servers(&mut self) -> Vec<(WorkerId, usize)> {
         let changed = std::mem::take(&mut self.sole_changed);
         let count = |worker| self.workers.get(&worker).map_or(0, |worker| worker.sole);
         changed.into_iter().map(|worker| (worker, count(worker))).collect()
     }
 
-    /// A listener had one sole server before, and has another one or none now.
+    /// The sole server of a listener has changed, or it has none any more.
     pub(super) fn count_sole(&mut self, before: Option<WorkerId>, after: Option<WorkerId>) {
         if before == after {
             return;
@@ -34,14 +35,16 @@ impl Listeners {
         }
     }
 
-    /// Whether workers are expected. Once they are there, they have as long as others to open their servers.
+    /// Sets whether workers are expected. Once they no longer are, the linger time starts again for all
+    /// vacant listeners.
     pub(super) fn expect(&mut self, now: Duration, expecting: bool) {
         if std::mem::replace(&mut self.expecting, expecting) && !expecting {
             self.linger_anew(now);
         }
     }
 
-    /// Gives these listeners the whole time again. It does not run yet for those whose app has not been told.
+    /// Restarts the linger time of the vacant listeners. It has not started for those whose app has not been
+    /// told.
     fn linger_anew(&mut self, now: Duration) {
         for listener in self.all.values_mut() {
             if let State::Open { vacancy: Some(vacancy), .. } = &mut listener.state
@@ -68,8 +71,8 @@ impl Listeners {
         }
     }
 
-    /// Whether a worker may come that wants this listener: one that is starting, or one that has opened its first server
-    /// since the listener has been vacant. It may open its servers one after the other.
+    /// Whether a worker may still want this listener: one that is starting, or one whose first server came up
+    /// after the listener became vacant. Such a worker may open its servers one after the other.
     pub(super) fn may_be_opened(&self, vacancy: Vacancy) -> bool {
         vacancy.replaced
             || self.workers.values().any(|worker| match worker.phase {

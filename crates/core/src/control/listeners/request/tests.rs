@@ -3,24 +3,24 @@ use serde_json::{Value, json};
 use super::*;
 use crate::wire::FromWorker;
 
-fn query(mut fields: Value) -> Query {
+fn asked(mut fields: Value) -> ListenRequest {
     fields["act"] = json!("query");
     fields["seq"] = json!(1);
     if fields["index"].is_null() {
         fields["index"] = json!(0);
     }
     match FromWorker::parse(fields.to_string().as_bytes()) {
-        Ok(FromWorker::Query(query)) => *query,
+        Ok(FromWorker::Listen(request)) => *request,
         other => panic!("{fields} is read as {other:?}"),
     }
 }
 
-fn request(fields: Value) -> ListenRequest {
-    ListenRequest::read(&query(fields), &Scheduling::default()).unwrap()
+fn resolved(fields: Value) -> ResolvedRequest {
+    ResolvedRequest::read(&asked(fields), &Scheduling::default()).unwrap()
 }
 
 fn key(fields: Value) -> Key {
-    request(fields).key
+    resolved(fields).key
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn every_kind_of_place_is_understood() {
         (json!({ "fd": 5, "addressType": "udp6" }), ListenAddress::Datagram { fd: 5 }),
     ];
     for (fields, address) in cases {
-        assert_eq!(request(fields.clone()).spec.address, address, "{fields}");
+        assert_eq!(resolved(fields.clone()).spec.address, address, "{fields}");
     }
 }
 
@@ -100,7 +100,7 @@ fn nonsense_is_refused() {
     ];
     for fields in nonsense {
         assert_eq!(
-            ListenRequest::read(&query(fields.clone()), &Scheduling::default()),
+            ResolvedRequest::read(&asked(fields.clone()), &Scheduling::default()),
             Err(EINVAL),
             "{fields}"
         );
@@ -137,7 +137,7 @@ fn the_index_counts_for_port_0_only() {
 #[test]
 fn the_backlog_is_for_those_who_listen_here() {
     let backlog =
-        |asked: Value| request(json!({ "port": 80, "addressType": 4, "backlog": asked })).spec.backlog;
+        |asked: Value| resolved(json!({ "port": 80, "addressType": 4, "backlog": asked })).spec.backlog;
     assert_eq!(backlog(json!(null)), Some(511));
     assert_eq!(backlog(json!(0)), Some(511));
     assert_eq!(backlog(json!(1)), Some(1));
@@ -145,12 +145,12 @@ fn the_backlog_is_for_those_who_listen_here() {
     assert_eq!(backlog(json!(i64::MAX)), Some(i32::MAX));
     assert_eq!(backlog(json!(i64::MIN)), Some(i32::MAX));
 
-    let udp = request(json!({ "port": 53, "addressType": "udp4", "address": "0.0.0.0", "backlog": 1 }));
+    let udp = resolved(json!({ "port": 53, "addressType": "udp4", "address": "0.0.0.0", "backlog": 1 }));
     assert_eq!((udp.spec.sharing, udp.spec.backlog), (Sharing::Shared, None));
-    let given = request(json!({ "fd": 4, "addressType": "udp4" }));
+    let given = resolved(json!({ "fd": 4, "addressType": "udp4" }));
     assert!(given.spec.sharing == Sharing::Shared);
-    let shared = ListenRequest::read(
-        &query(json!({ "port": 80, "addressType": 4, "backlog": 1 })),
+    let shared = ResolvedRequest::read(
+        &asked(json!({ "port": 80, "addressType": 4, "backlog": 1 })),
         &Scheduling::of_node(true),
     )
     .unwrap();
@@ -163,12 +163,12 @@ fn each_place_has_a_plan_by_its_name() {
         r#"{"default":{"policy":"kernel"},"listeners":{"81":{"policy":"sticky"},"/run/app":{"policy":"none"}}}"#,
     )
     .unwrap();
-    let spec = |fields| ListenRequest::read(&query(fields), &scheduling).unwrap().spec;
+    let spec = |fields| ResolvedRequest::read(&asked(fields), &scheduling).unwrap().spec;
     for (fields, policy, sharing) in [
         (json!({ "port": 80, "addressType": 4 }), Policy::Kernel, Sharing::PerSlot),
         (json!({ "port": 81, "addressType": 4 }), Policy::Sticky, Sharing::Passed),
         (json!({ "port": -1, "addressType": -1, "address": "/run/app" }), Policy::None, Sharing::Shared),
-        // What cannot be bound once for each slot.
+        // Sockets that cannot be bound once per slot.
         (json!({ "port": -1, "addressType": -1, "address": "/run/b" }), Policy::Kernel, Sharing::Shared),
         (json!({ "fd": 4 }), Policy::Kernel, Sharing::Shared),
         (json!({ "port": 81, "addressType": "udp4", "address": "::" }), Policy::Sticky, Sharing::Shared),
@@ -187,7 +187,7 @@ fn the_shorter_path_is_taken() {
         ("/srv/socket", Some("/srv/app"), "../socket"),
         ("/srv/app/socket", None, "/srv/app/socket"),
         ("/tmp/s", Some("/srv/app"), "/tmp/s"),
-        // Both are as long.
+        // Both have the same length.
         ("/a/s", Some("/a/b"), "../s"),
         ("/b/s", Some("/a"), "/b/s"),
         ("/s", Some("/a"), "/s"),

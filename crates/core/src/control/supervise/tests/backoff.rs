@@ -1,4 +1,4 @@
-//! How long a restart waits, and when there are too many.
+//! How long a restart waits, and when the budget is used up.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn waits_grow_and_end_in_giving_up() {
                 "at 300; exit 4 1",
                 "spawn 0 Restart, (4@0), restart 4@0 at start: it ended with exit code 1, +300, #4, backoff 0 300 after 4",
             ),
-            // It was the only one.
+            // It was the only slot.
             (
                 "at 600; exit 5 1",
                 "spawn 0 Restart, (5@0), gave up 5@0 Slot 4 in 60: it ended with exit code 1, shutdown 200 true, exit 70",

@@ -1,4 +1,4 @@
-//! What is late, or wrong.
+//! Late and invalid inputs.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ fn a_process_that_comes_too_late_is_killed_at_once() {
     brain.handle(Duration::ZERO, Input::Spawned { ticket, worker }, &mut out);
     assert_eq!(out.last(), Some(&Output::Kill { worker, signal: KillSignal::Kill }));
     assert_eq!(brain.check_invariants(), Ok(()));
-    // One that never comes is not waited for long.
+    // The wait for a worker that is never spawned is short.
     let mut brain = Supervise::new(options(1), 1);
     brain.handle(Duration::ZERO, Input::Start, &mut out);
     brain.handle(

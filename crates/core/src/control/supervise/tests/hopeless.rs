@@ -1,4 +1,4 @@
-//! When nobody will ever serve again, the primary ends and says so.
+//! If no slot will ever serve again, the primary exits and reports it.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn a_slot_that_can_still_have_a_worker_goes_on() {
             ("exit 1 3", "gave up 1@0 Slot 0 in 60: it ended with exit code 3"),
             ("scale 3 6; online 3", "spawn 2 Scale, (3@2), ready 3 in 0, done 6"),
             ("exit 2 0; states", "stopped 2@1: it ended with exit code 0, GivenUp, Stopped, Serving"),
-            // One that was given up is enough for a failure.
+            // One slot that was given up is enough for a failure.
             ("exit 3 0", "stopped 3@2: it ended with exit code 0, shutdown 200 true, exit 71"),
         ],
     );
@@ -80,7 +80,7 @@ fn an_end_that_was_announced_is_no_failure() {
     );
 }
 
-/// Waits of 100, 200, 300, 300 … ms and more restarts than there will be.
+/// Waits of 100, 200, 300, 300 … ms, and a budget larger than the number of restarts.
 fn patient(workers: u32) -> Options {
     let intensity = Intensity { max: 100, period: Duration::from_secs(60) };
     Options { restart_intensity: intensity, start_up_limit: Some(Duration::from_secs(1)), ..options(workers) }
@@ -100,7 +100,7 @@ fn a_program_that_has_never_run_is_tried_for_a_limited_time() {
             format!("spawn 0 Restart, ({number}@0), {}", fails(number, wait)),
         ));
     }
-    // The next attempt would be made after the second is over.
+    // The next attempt would come after the second is over.
     rows.push((
         "at 900; exit 5 1".to_owned(),
         format!("spawn 0 Restart, (5@0), gave up 5@0 StartUp 4 in 0: {FAILS}, shutdown 200 true, exit 70"),

@@ -1,4 +1,4 @@
-//! Workers that are well, and have had enough.
+//! Recycling of healthy workers.
 
 use std::time::Duration;
 
@@ -56,7 +56,8 @@ fn far_too_much_cannot_wait() {
                 "spawn 0 Start, spawn 1 Start, spawn 2 Start, (1@0), (2@1), (3@2), ready 1 in 0, ready 2 in 0, ready 3 in 0",
             ),
             ("shows 1 0 110 0; look 50; look 100", "recycle 1@0 Memory 110/100, spawn 0 Recycle, (4@0)"),
-            // Not its turn, but it drains at once; the first one has become as bad and waits for that.
+            // It is not its turn, but it drains at once; the first one has become as large and waits for
+            // that.
             (
                 "shows 1 0 115 0; shows 2 0 116 0; look 150; look 200",
                 "recycle 2@1 Memory 116/100, spawn 1 Recycle, drain 2 recycle 500, (5@1)",

@@ -1,4 +1,4 @@
-//! New workers for old ones.
+//! Tests of reloads.
 
 use super::{ONE, TWO, options, play};
 
@@ -50,7 +50,7 @@ fn if_a_new_one_fails_the_old_ones_stay() {
             ),
         ],
     );
-    // The others that are on their way are not needed.
+    // The other successors that are starting are not needed.
     play(
         options(2),
         &[
@@ -119,9 +119,9 @@ fn an_old_one_that_dies_meanwhile_is_replaced_by_the_new() {
         &[
             TWO,
             ("reload 1 5", "reload 2/1, spawn 0 Reload, (3@0)"),
-            // Its successor is on its way.
+            // Its successor is already starting.
             ("exit 1 1", "restart 1@0: it ended with exit code 1, +0, #0"),
-            // This one is not its turn yet.
+            // It is not yet its turn.
             ("exit 2 1", "restart 2@1: it ended with exit code 1, +0, #1, spawn 1 Restart, (4@1)"),
             ("online 3; online 4", "ready 3 in 0, ready 4 in 0, reloaded in 0, done 5"),
         ],
@@ -151,7 +151,7 @@ fn a_slot_that_waits_or_has_been_given_up_gets_its_chance() {
                 "spawn 0 Start, (1@0), restart 1@0 at start: it ended with exit code 1, +100, #1, backoff 0 100 after 1",
             ),
             ("reload 1 5; due", "reload 1/1, spawn 0 Reload, (2@0), 1000"),
-            // And a clean slate.
+            // And the failures are reset.
             (
                 "online 2; exit 2 1",
                 "ready 2 in 0, reloaded in 0, done 5, restart 2@0: it ended with exit code 1, +0, #1, spawn 0 Restart, (3@0)",

@@ -1,4 +1,4 @@
-//! A worker ends: is there another?
+//! A worker ends: whether it is replaced.
 
 use super::{ONE, TWO, options, play};
 use crate::control::supervise::{Options, ReadyWhen, RestartPolicy};
@@ -42,7 +42,7 @@ fn one_that_is_not_ready_in_time_is_killed_and_replaced() {
                 "at 1000",
                 "term 1, restart 1@0 at start: it was not ready in time, +100, #1, backoff 0 100 after 1",
             ),
-            // Too late.
+            // Not ready in time.
             ("ready 1; at 1050; due", "kill 1, 1100"),
             ("at 1100; at 1200; ready 2; exit 1 1", "spawn 0 Restart, (2@0), ready 2 in 100"),
         ],

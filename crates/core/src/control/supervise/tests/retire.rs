@@ -1,4 +1,4 @@
-//! Workers that want to go, and how they are made to.
+//! Workers that ask to retire, and how they are drained.
 
 use super::{ONE, TWO, options, play};
 use crate::control::supervise::{Options, RestartPolicy};
@@ -30,7 +30,7 @@ fn one_that_retires_is_replaced_at_once_and_drains() {
                 "throws 1 uncaughtException at:1",
                 "retire 1@0 uncaughtException at:1 by Worker, spawn 0 Retire, drain 1 uncaughtException 500, (3@0)",
             ),
-            // It has said so, and its end is no news.
+            // It has announced its end, so the end is not reported.
             ("throws 1 again; leaving 1; online 3; exit 1 1; states", "ready 3 in 0, Serving, Serving"),
         ],
     );
@@ -41,7 +41,7 @@ fn it_serves_on_while_another_slot_has_nobody() {
     let first = ("retire 1 a", "retire 1@0 a by Primary, spawn 0 Retire, drain 1 a 500, (3@0)");
     let second = ("retire 2 b", "retire 2@1 b by Primary, spawn 1 Retire, (4@1)");
     play(options(2), &[TWO, first, second, ("online 3", "ready 3 in 0, drain 2 b 500")]);
-    // That it ends meanwhile is no news.
+    // Its end meanwhile is not reported.
     play(options(2), &[TWO, first, second, ("exit 2 1; states", "Filling, Filling")]);
     play(options(2), &[TWO, first, second, ("online 4", "ready 4 in 0, drain 2 b 500")]);
 }
@@ -109,13 +109,13 @@ fn a_storm_of_exceptions_slows_down_and_each_serves_until_its_successor_is_ready
                 "throws 4 x; at 500; at 550; at 600; online 5",
                 "retire 4@0 x by Worker, backoff 0 300 after 4, keep 4, drain timeout 1@0 None, term 1, kill 1, drain timeout 2@0 None, term 2, spawn 0 Retire, (5@0), ready 5 in 0, drain 4 x 500",
             ),
-            // However often that is: as long as there is somebody it does not count as a restart.
+            // No matter how often: while an old worker serves, it does not count as a restart.
             ("throws 5 x", "retire 5@0 x by Worker, backoff 0 300 after 5, keep 5"),
             (
                 "at 900; exit 6 1",
                 "kill 2, drain timeout 3@0 None, term 3, spawn 0 Retire, (6@0), restart 6@0 at start: it ended with exit code 1, +300, #0, backoff 0 300 after 6",
             ),
-            // Its successor has failed, and it stays until one does not. That it goes by itself ends that.
+            // Its successor has failed, so it stays until one is ready, unless it leaves by itself.
             (
                 "states; at 1200; online 7",
                 "Serving, kill 3, drain timeout 4@0 None, term 4, spawn 0 Restart, (7@0), ready 7 in 0, drain 5 x 500",
@@ -155,7 +155,7 @@ fn goodbye_by_disconnect_is_a_retirement_unless_the_policy_says_otherwise() {
                 "leaving 1; exit 1 0",
                 "retire 1@0 disconnect by Worker, spawn 0 Retire, drain 1 disconnect 500, (3@0)",
             ),
-            // There is no keeping it, although nobody else is there.
+            // It cannot be kept, although there is no other worker.
             ("leaving 2", "retire 2@1 disconnect by Worker, spawn 1 Retire, drain 2 disconnect 500, (4@1)"),
         ],
     );

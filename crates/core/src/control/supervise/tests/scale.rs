@@ -1,4 +1,4 @@
-//! More workers, or fewer.
+//! Changes of the number of workers.
 
 use super::{ONE, TWO, options, play};
 
@@ -39,7 +39,7 @@ fn down_drains_the_highest_and_is_done_when_they_are_gone() {
             ("exit 2 1; states", "done 5, Serving"),
         ],
     );
-    // One that is starting has nothing to finish, and one that ends is not replaced.
+    // A starting worker has nothing to finish, and a worker that ends is not replaced.
     play(
         options(2),
         &[

@@ -1,4 +1,4 @@
-//! The end.
+//! The shutdown of a cluster.
 
 use super::{ONE, TWO, options, play};
 use crate::control::supervise::{Options, RestartPolicy};
@@ -34,7 +34,7 @@ fn those_who_drain_already_get_no_more_time_and_those_who_start_none() {
             ),
             ("at 100; shutdown 300 5; due", "shutdown 300 false, term 2, drain 3 shutdown 300, term 4, 150"),
             ("at 150; signal 2 9; signal 4 9; due", "kill 2, kill 4, 400"),
-            // Asked for once more, it goes faster.
+            // A second request makes it faster.
             (
                 "shutdown 50 6; due; at 200",
                 "200, drain timeout 1@0 None, term 1, drain timeout 3@0 None, term 3",
@@ -52,7 +52,8 @@ fn it_can_be_announced_before_it_begins() {
             TWO,
             ("scale 3 4; online 3", "spawn 2 Scale, (3@2), ready 3 in 0, done 4"),
             ("shutdown 300 50 5; due", "stopping in 50, 50"),
-            // All goes on: a worker that fails is replaced, one that has got the same signal serves on.
+            // Everything continues: a worker that fails is replaced, and one that got the same signal keeps
+            // serving.
             (
                 "throws 1 SIGTERM; exit 2 1; states",
                 "keep 1, restart 2@1: it ended with exit code 1, +0, #1, spawn 1 Restart, (4@1), Serving, Filling, Serving",
@@ -66,7 +67,7 @@ fn it_can_be_announced_before_it_begins() {
             ("exit 1 0; exit 3 0; exit 4 0; due", "done 5, never"),
         ],
     );
-    // Asked for once more, it begins at once; and so it does by force.
+    // A second request begins it at once, and so does force.
     play(
         options(1),
         &[

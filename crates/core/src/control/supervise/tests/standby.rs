@@ -1,4 +1,4 @@
-//! Workers that wait for their turn.
+//! Tests of standbys.
 
 use super::{options, play};
 use crate::control::supervise::{Options, RestartPolicy};
@@ -20,7 +20,7 @@ fn a_standby_takes_over_at_once_and_is_replaced() {
                 "at 70; signal 1 9; states",
                 "restart 1@0: it ended by SIGKILL, +0, #1, promote 2, 2@0 after 70, spawn - Standby, (3@-), Serving",
             ),
-            // Also where a spawn would have to wait.
+            // Also if a spawn would have to wait.
             (
                 "online 3; exit 2 1",
                 "ready 3 in 0, restart 2@0: it ended with exit code 1, +0, #2, promote 3, 3@0 after 0, spawn - Standby, (4@-)",
@@ -126,7 +126,7 @@ fn a_reload_renews_the_standbys_last() {
             ),
         ],
     );
-    // Old code is not brought back, unless the new one has failed.
+    // Old code is not brought back, unless the new code has failed.
     play(
         with_standby(),
         &[

@@ -1,4 +1,4 @@
-//! When a successor takes over, and what becomes of a worker whose link is cut.
+//! When a successor takes over, and what happens to a worker that is cut off.
 
 use super::{ONE, TWO, options, play};
 
@@ -14,7 +14,7 @@ fn a_successor_waits_until_it_serves_what_nobody_else_does() {
             ("exit 1 0; states", "Serving"),
         ],
     );
-    // Nobody misses what the other workers serve as well.
+    // Listeners that other workers serve too do not delay the takeover.
     play(
         options(1),
         &[
@@ -79,7 +79,7 @@ fn a_worker_whose_link_is_cut_is_replaced_at_once_and_killed_if_it_does_not_end(
             ("at 2000; exit 1 0; states", "kill 1, Serving, Serving"),
         ],
     );
-    // It may end by itself, and how it does says nothing.
+    // It may end by itself, and the way in which it does has no consequences.
     play(
         options(1),
         &[

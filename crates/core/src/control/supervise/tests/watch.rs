@@ -16,7 +16,7 @@ fn one_that_hangs_is_replaced_then_looked_into_then_killed() {
         &[
             TWO,
             ("due; shows 1 5 0 0; shows 2 5 0 0; look 50", "50"),
-            // Both had nothing to do. One shows that it can.
+            // Both were idle. One reacts to the probe.
             ("look 100; shows 2 6 0 0; look 150", "probe 1, probe 2"),
             ("shows 2 7 0 0; look 200", "reclaim 1, capture 1, spawn 0 Unresponsive, (3@0)"),
             (
@@ -61,7 +61,7 @@ fn nobody_is_blamed_for_what_the_machine_slept() {
         &[
             ONE,
             ("shows 1 5 0 0; look 50; look 100", "probe 1"),
-            // An hour counts as one period; a short delay counts as it is.
+            // An hour counts as one period; a short delay counts in full.
             ("look 3600000", ""),
             ("look 3600050", "reclaim 1, capture 1, spawn 0 Unresponsive, (2@0)"),
         ],
@@ -87,7 +87,7 @@ fn an_app_that_is_being_loaded_has_as_long_as_for_getting_ready() {
             ("look 1149", "reclaim 1, capture 1, spawn 0 Unresponsive, (2@0)"),
         ],
     );
-    // Before it is ready, that time is the limit anyway.
+    // Before it is ready, the time to get ready is the limit.
     play(
         watched(1),
         &[("start; shows 1 5 0 0; look 50; look 100; look 200; look 300", "spawn 0 Start, (1@0)")],

@@ -27,7 +27,7 @@ fn a_worker_that_leaves_is_out_of_everything_and_is_not_answered() {
     let left = |listener| Output::Leave { worker: A, listener };
     assert_eq!(primary.said(), [left(alone), Output::CloseListener { listener: alone }, left(together)]);
     primary.ask(A, port(82));
-    primary.ask(A, query(json!({ "port": -5, "addressType": 4 })));
+    primary.ask(A, request(json!({ "port": -5, "addressType": 4 })));
     primary.died_and_reported(A);
     assert_eq!(primary.out, []);
 }
@@ -47,7 +47,7 @@ fn the_listener_of_a_dead_worker_is_there_until_the_app_has_been_told() {
     let listener = primary.serve(A, port(80));
     primary.input(Input::WorkerDied { worker: A });
     assert_eq!(primary.said(), [Output::Leave { worker: A, listener }]);
-    // A primary whose JavaScript is busy is told late.
+    // A primary whose JavaScript is busy is notified late.
     primary.later(LINGER * 2);
     assert_eq!(primary.listeners.next_deadline(), None);
     assert_eq!(primary.said(), []);
@@ -129,7 +129,7 @@ fn a_replacement_may_open_its_servers_one_after_the_other() {
     assert_eq!(primary.listen(B, port(80)), first);
     assert_eq!(primary.listen(B, port(81)), second);
     assert!(!primary.closed(third));
-    // It may open the last one when the first one is up and has clients.
+    // It may open the last listener after the first one is up and has clients.
     primary.input(Input::Listening { worker: B, listener: first });
     primary.later(LINGER.checked_sub(Duration::from_nanos(1)).unwrap());
     assert!(!primary.closed(third));
@@ -165,7 +165,7 @@ fn it_is_known_what_would_be_without_a_server() {
     primary.serve(A, port(81));
     assert_eq!(primary.listeners.sole_servers(), [(A, 2)]);
     assert_eq!(primary.listeners.sole_servers(), []);
-    // A worker that has asked does not serve yet.
+    // A worker that has only sent a request does not serve yet.
     primary.listen(B, port(80));
     assert_eq!(primary.listeners.sole_servers(), []);
     primary.input(Input::Listening { worker: B, listener: first });
@@ -185,7 +185,7 @@ fn who_dies_or_leaves_at_its_start_is_awaited_no_longer() {
             primary.input(Input::WorkerLeaving { worker: B });
         } else {
             primary.input(Input::WorkerDied { worker: B });
-            // The app may start yet another one for it.
+            // The app may start another replacement.
             assert!(!primary.closed(listener));
             primary.input(Input::ExitReported { worker: B });
         }

@@ -1,11 +1,11 @@
-//! What is refused: nonsense, what belongs to others, and more than there may be.
+//! Refusals: invalid requests, requests about other workers' listeners, and requests beyond limits.
 
 use super::*;
 
 #[test]
 fn nonsense_is_answered_and_opens_nothing() {
     let mut primary = Primary::new(false, &[A]);
-    primary.ask(A, query(json!({ "port": 65_536, "addressType": 4 })));
+    primary.ask(A, request(json!({ "port": 65_536, "addressType": 4 })));
     assert_eq!(primary.out, [refusal(A, EINVAL)]);
 }
 
@@ -39,12 +39,12 @@ fn a_worker_cannot_close_what_it_still_waits_for() {
 #[test]
 fn a_worker_has_a_limit_and_others_do_not_notice() {
     let mut primary = Primary::new(false, &[A, B]);
-    // Without the checks after each step, which look at all of them every time.
+    // Without the checks after each step, which would check all listeners every time.
     for number in 1..=u16::try_from(MAX_LISTENERS).unwrap() {
         let listener = ListenerId(number.into());
         let result = Ok(Opened { kind: Kind::Tcp, sockname: None });
         let opened = Input::Opened { listener, result };
-        for input in [Input::Query { worker: A, query: port(number) }, opened] {
+        for input in [Input::Listen { worker: A, request: port(number) }, opened] {
             primary.listeners.handle(primary.now, input, &mut primary.out);
         }
     }

@@ -1,0 +1,85 @@
+'use strict';
+
+// Clusters of their own, as on different machines, that do what a test tells them.
+
+const { fork } = require('node:child_process');
+const { once } = require('node:events');
+const path = require('node:path');
+const { within } = require('../../testing/processes.js');
+
+const PROGRAM = path.join(__dirname, '..', 'fixtures', 'redis', 'member.js');
+
+/** How long a function may take there, in ms: some block their process for a minute at the most. It only passes when something hangs. */
+const LIMIT = 150_000;
+
+class Member {
+  #next = 0;
+
+  /** @type {Map<number, { resolve: (value: any) => void, reject: (error: Error) => void }>} */
+  #waiting = new Map();
+
+  async start() {
+    const env = { ...process.env };
+    delete env.NODE_TEST_CONTEXT;
+    this.child = fork(PROGRAM, { env });
+    this.child.on('message', (/** @type {any} */ message) => {
+      if (message === 'ready') return;
+      const { id, value, error } = message;
+      const { resolve, reject } = this.#waiting.get(id);
+      this.#waiting.delete(id);
+      if (error === undefined) resolve(value);
+      else reject(Object.assign(new Error(error.message), { code: error.code, stack: error.stack }));
+    });
+    this.child.once('exit', (code, signal) => {
+      for (const { reject } of this.#waiting.values()) reject(new Error(`it has ended: ${code} ${signal}`));
+    });
+    await within('a member starts', once(this.child, 'message'));
+    return this;
+  }
+
+  /**
+   * Runs a function there, which knows nothing of what is around it here.
+   * @param {(there: { cluster: any, kept: any }, ...args: any[]) => any} body
+   * @param {any[]} args
+   * @returns {Promise<any>}
+   */
+  run(body, ...args) {
+    const id = (this.#next += 1);
+    const ran = new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.child.send({ id, body: `${body}`, args });
+    });
+    return within(`a member runs ${body.name || body}`, ran, LIMIT);
+  }
+
+  /**
+   * Opens a store there, as `kept.store`, and waits until it has everything.
+   * @param {string} name
+   * @param {object} options
+   */
+  async open(name, options) {
+    await this.run(
+      async ({ cluster, kept }, name, options) => {
+        kept.store = cluster.shared(name, options);
+        await kept.store.ready;
+      },
+      name,
+      options,
+    );
+    return this;
+  }
+
+  async stop() {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    const ended = once(this.child, 'exit');
+    this.child.kill('SIGKILL');
+    await ended;
+  }
+}
+
+/** @param {number} count */
+function startMembers(count) {
+  return Promise.all(Array.from({ length: count }, () => new Member().start()));
+}
+
+module.exports = { Member, startMembers };

@@ -1,0 +1,365 @@
+'use strict';
+
+// The command `rcluster`: an unchanged app runs supervised, and is steered from another terminal.
+
+const assert = require('node:assert');
+const { spawn, spawnSync } = require('node:child_process');
+const { once } = require('node:events');
+const fs = require('node:fs');
+const http = require('node:http');
+const os = require('node:os');
+const path = require('node:path');
+const { test } = require('node:test');
+const { isBuiltin } = require('../../testing/subject.js');
+const { until, isAlive } = require('../../testing/processes.js');
+
+const skip = isBuiltin && 'the built-in has no command';
+const COMMAND = path.join(__dirname, '..', '..', 'bin', 'rcluster.js');
+
+const APP = `
+const http = require('node:http');
+const server = http.createServer((request, response) => {
+  if (request.url === '/hang') for (;;);
+  response.end(JSON.stringify({ pid: process.pid, args: process.argv.slice(2), variable: process.env.VARIABLE }));
+});
+server.listen(Number(process.env.PORT), '127.0.0.1');
+`;
+
+/** @param {(run: ReturnType<typeof tools>) => Promise<void>} body */
+async function withCommand(body) {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-command-'));
+  fs.writeFileSync(path.join(directory, 'app.js'), APP);
+  const run = tools(directory);
+  try {
+    await body(run);
+  } finally {
+    for (const child of run.children) child.kill('SIGKILL');
+    fs.rmSync(directory, { recursive: true });
+  }
+}
+
+/** @param {string} directory where the clusters of this test have their sockets */
+function tools(directory) {
+  /** @type {import('node:child_process').ChildProcess[]} */
+  const children = [];
+  const env = { ...process.env, XDG_RUNTIME_DIR: directory, RUNTIME_DIRECTORY: '', PORT: '0' };
+  delete env.NODE_TEST_CONTEXT;
+  const control = path.join(directory, 'c.sock');
+  return {
+    directory,
+    children,
+    control,
+    /** @param {string[]} args @param {Record<string, string>} [more] */
+    start(args, more = {}) {
+      const child = spawn(process.execPath, [COMMAND, 'start', ...args], {
+        cwd: directory,
+        env: { ...env, ...more },
+        stdio: ['ignore', 'inherit', 'pipe'],
+      });
+      child.stderr.setEncoding('utf8').on('data', (text) => {
+        child.text = `${child.text ?? ''}${text}`;
+      });
+      children.push(child);
+      return child;
+    },
+    /** @param {string[]} args */
+    run(...args) {
+      const { status, signal, stdout, stderr } = spawnSync(process.execPath, [COMMAND, ...args], {
+        cwd: directory,
+        env,
+        encoding: 'utf8',
+      });
+      assert.strictEqual(signal, null);
+      return { status, stdout, stderr };
+    },
+  };
+}
+
+/** @param {number} port @param {string} [url] @returns {Promise<any>} */
+async function ask(port, url = '/') {
+  const [response] = await once(http.get({ host: '127.0.0.1', port, path: url, agent: false }), 'response');
+  let text = '';
+  for await (const piece of response.setEncoding('utf8')) text += piece;
+  return JSON.parse(text);
+}
+
+test('start runs an unchanged app until it is stopped, and the others steer it', { skip }, () =>
+  withCommand(async ({ start, run, control, directory }) => {
+    fs.writeFileSync(path.join(directory, 'variables'), 'VARIABLE=from the file\n');
+    const args = ['-w', '2', '--control', control, '--unresponsive-after', '30s', '--max-memory', '1G'];
+    const cluster = start([...args, '--env-file', 'variables', 'app.js', '--', '-w', 'x y']);
+    const exit = once(cluster, 'exit');
+    await until('the socket is there', () => fs.existsSync(control));
+    const target = ['--control', control];
+    assert.strictEqual(run('status', '--wait', 'ready', ...target).status, 0);
+
+    const status = JSON.parse(run('status', '--json', ...target).stdout);
+    assert.strictEqual(status.primary.pid, cluster.pid, 'the primary is the process that was started');
+    const port = Number(status.dispatcher.listeners[0].name);
+    const answer = await ask(port);
+    assert.deepStrictEqual([answer.args, answer.variable], [['-w', 'x y'], 'from the file']);
+
+    const table = run('ps', ...target).stdout;
+    assert.match(table, /^SLOT +PID +STATE/m);
+    for (const { pid } of status.slots) assert.match(table, new RegExp(`^\\d +${pid} +serving`, 'm'));
+
+    const scaled = run('scale', '+1', ...target);
+    assert.strictEqual(scaled.status, 0);
+    assert.match(scaled.stderr, /^rcluster: ready .*slot=2/m, 'it tells how it goes');
+    assert.strictEqual(run('scale', '2', ...target).status, 0);
+
+    fs.writeFileSync(path.join(directory, 'variables'), 'VARIABLE=new\n');
+    assert.strictEqual(run('reload', '--concurrency', '2', ...target).status, 0);
+    assert.strictEqual((await ask(port)).variable, 'new');
+    assert.strictEqual(run('restart', '0', ...target).status, 0);
+    assert.strictEqual(run('drain', '1', ...target).status, 0);
+    const refused = run('drain', '0', ...target);
+    assert.deepStrictEqual([refused.status, /ERR_RCLUSTER_LAST_SLOT/.test(refused.stderr)], [1, true]);
+
+    const hung = ask(port, '/hang').catch(() => {});
+    await until('its stack is seen', () => /app\.js/.test(run('stack', '0', ...target).stdout));
+    assert.strictEqual(run('stop', '--drain-timeout', '0', ...target).status, 0);
+    assert.deepStrictEqual(await exit, [0, null]);
+    await hung;
+    assert.strictEqual(run('status', ...target).status, 3);
+  }),
+);
+
+test('a signal to the process that was started ends the cluster', { skip }, () =>
+  withCommand(async ({ start, run, control }) => {
+    const cluster = start(['-w', '1', '--control', control, 'app']);
+    const exit = once(cluster, 'exit');
+    await until('it is ready', () => /1 workers of app are ready/.test(cluster.text ?? ''));
+    const [{ pid }] = JSON.parse(run('status', '--json', '--control', control).stdout).slots;
+    cluster.kill('SIGTERM');
+    assert.deepStrictEqual(await exit, [0, null]);
+    assert.strictEqual(isAlive(pid), false);
+  }),
+);
+
+test(
+  'which cluster is meant is known by itself where there is one, and asked for where there are several',
+  { skip },
+  () =>
+    withCommand(async ({ start, run, control }) => {
+      const others = JSON.stringify(run('status', '--json'));
+      const first = start(['-w', '1', 'app.js']);
+      await until('it is ready', () => /are ready/.test(first.text ?? ''));
+      const own = run('status', '--json', '--pid', `${first.pid}`);
+      assert.strictEqual(JSON.parse(own.stdout).primary.pid, first.pid, others);
+      const second = start(['-w', '1', '--control', `@rcluster/${process.getuid()}/1${first.pid}`, 'app.js']);
+      await until('it is ready', () => /are ready/.test(second.text ?? ''));
+      const unclear = run('status');
+      assert.strictEqual(unclear.status, 2);
+      for (const { pid } of [first, second]) assert.match(unclear.stderr, new RegExp(`--pid ${pid} `));
+      assert.strictEqual(run('stop', '--pid', `${second.pid}`).status, 0);
+      assert.strictEqual(run('stop', '--pid', `${first.pid}`).status, 0);
+      assert.strictEqual(run('status', '--pid', `${first.pid}`).status, 3);
+      assert.strictEqual(fs.existsSync(control), false);
+    }),
+);
+
+test('exit codes tell what went wrong', { skip }, () =>
+  withCommand(async ({ start, run, control, directory }) => {
+    for (const args of [
+      [],
+      ['explode'],
+      ['start'],
+      ['start', 'missing.js'],
+      ['restart', 'x'],
+      ['scale'],
+      ['start', '--max-memory', '5T', 'app.js'],
+      ['start', '--config', 'missing.json', 'app.js'],
+    ]) {
+      const { status, stderr } = run(...args);
+      assert.strictEqual(status, 2, `${args.join(' ')}: ${stderr}`);
+    }
+    for (const args of [['--help'], ['--version'], ['start', '--help'], ['status', '--help']]) {
+      const { status, stdout } = run(...args);
+      assert.deepStrictEqual([status, stdout.length > 0], [0, true], args.join(' '));
+    }
+    fs.writeFileSync(path.join(directory, 'wrong.json'), '{ "worker": 1 }');
+    const wrong = run('start', '--config', 'wrong.json', 'app.js');
+    assert.deepStrictEqual([wrong.status, /did you mean/i.test(wrong.stderr)], [2, true], wrong.stderr);
+
+    fs.writeFileSync(path.join(directory, 'never.js'), 'setInterval(() => {}, 1000);');
+    fs.writeFileSync(path.join(directory, 'config.mjs'), 'export default { log: false };');
+    const cluster = start(['-w', '1', '--config', 'config.mjs', '--control', control, 'never.js']);
+    await until('the socket is there', () => fs.existsSync(control));
+    const late = run('status', '--wait', 'ready', '--timeout', '300ms', '--control', control);
+    assert.strictEqual(late.status, 4, late.stderr);
+    cluster.kill('SIGKILL');
+    await once(cluster, 'exit');
+    assert.strictEqual(run('status', '--control', control).status, 3);
+  }),
+);
+
+test('what a worker tells is printed, or is a file when it is complete', { skip }, () =>
+  withCommand(async ({ start, run, control, directory }) => {
+    const cluster = start(['-w', '1', '--control', control, 'app.js'], { SECRET_VALUE: 'hidden' });
+    await until('it is ready', () => /are ready/.test(cluster.text ?? ''));
+    const target = ['--control', control];
+    const files = () => fs.readdirSync(directory).filter((name) => /profile|snapshot|part/.test(name));
+
+    const profile = run('profile', '0', '20ms', '-o', 'a.cpuprofile', ...target);
+    assert.deepStrictEqual([profile.status, profile.stdout], [0, 'a.cpuprofile\n'], profile.stderr);
+    assert.ok(JSON.parse(fs.readFileSync(path.join(directory, 'a.cpuprofile'), 'utf8')).nodes.length > 0);
+    const heap = run('heap', 'primary', ...target);
+    assert.match(heap.stdout, /^primary-\d+\.heapsnapshot$/m, heap.stderr);
+    const file = path.join(directory, heap.stdout.trim());
+    assert.strictEqual(fs.statSync(file).mode & 0o777, 0o600);
+    assert.ok(JSON.parse(fs.readFileSync(file, 'utf8')).snapshot.node_count > 0);
+    assert.ok(JSON.parse(run('profile', '0', '1ms', '-o', '-', ...target).stdout).nodes.length > 0);
+    assert.strictEqual(files().length, 2, `${files()}`);
+
+    const opened = run('inspect', '0', ...target);
+    assert.match(opened.stdout, /^ws:\/\/127\.0\.0\.1:\d+\/\S+\n$/);
+    assert.match(opened.stderr, /rcluster inspect 0 --off/);
+    const closed = run('inspect', '0', '--off', ...target);
+    assert.deepStrictEqual([closed.status, closed.stdout], [0, '']);
+    const env = run('env', '0', ...target);
+    assert.match(env.stdout, /^SECRET_VALUE$/m);
+    assert.doesNotMatch(env.stdout, /hidden|=/);
+
+    for (const args of [
+      ['profile', '7', '1ms'],
+      ['heap', '7'],
+      ['inspect', '7'],
+      ['env', '7'],
+      ['stack', '7'],
+      ['restart', '7'],
+      ['drain', '7'],
+      ['scale', '0'],
+    ]) {
+      const { status, stderr } = run(...args, ...target);
+      assert.deepStrictEqual([status, /ERR_\w+/.test(stderr)], [1, true], `${args.join(' ')}: ${stderr}`);
+    }
+    assert.strictEqual(files().length, 2, 'what has failed leaves nothing behind');
+    assert.strictEqual(run('heap', '0', '-o', 'no/such/folder', ...target).status, 1);
+    assert.strictEqual(run('stop', ...target).status, 0);
+    for (const args of [
+      ['status'],
+      ['events'],
+      ['reload'],
+      ['scale', '2'],
+      ['restart', '0'],
+      ['drain', '0'],
+      ['stack', '0'],
+      ['profile', '0'],
+      ['heap', '0'],
+      ['inspect', '0'],
+      ['env', '0'],
+      ['stop'],
+    ]) {
+      assert.strictEqual(run(...args, ...target).status, 3, args.join(' '));
+    }
+  }),
+);
+
+test('whoever knows other tools finds the command, or is told which it is', { skip }, () =>
+  withCommand(async ({ start, run, control }) => {
+    const cluster = start(['-i', '1', '--control', control, 'app.js']);
+    await until('it is ready', () => /are ready/.test(cluster.text ?? ''));
+    const target = ['--control', control];
+    for (const name of ['ps', 'ls', 'list', 'stats']) {
+      assert.match(run(name, ...target).stdout, /^SLOT/m, name);
+    }
+    assert.strictEqual(run('phased-restart', ...target).status, 0);
+    for (const [words, hint] of /** @type {const} */ ([
+      ['monit', /rcluster (events|top)/],
+      ['kill', /rcluster stop/],
+      ['delete app', /rcluster stop/],
+      ['describe 0', /rcluster status --json/],
+      ['save', /no daemon/],
+      ['restart all', /rcluster reload/],
+      ['reload app', /--pid or --control/],
+      ['scale app 4', /--pid or --control/],
+      ['scale app', /\+1, -1 or auto/],
+      ['reaload', /reload/],
+    ])) {
+      const { status, stderr } = run(...words.split(' '));
+      assert.deepStrictEqual([status, hint.test(stderr)], [2, true], `${words}: ${stderr}`);
+    }
+    assert.strictEqual(run('stop', ...target).status, 0);
+  }),
+);
+
+test('doctor says for each thing whether it is well, and what to do if not', { skip }, () =>
+  withCommand(async ({ run }) => {
+    const { status, stdout } = run('doctor', '--json');
+    const checks = JSON.parse(stdout);
+    const node = checks.find(({ name }) => name === 'node');
+    assert.deepStrictEqual([node.state, node.found.startsWith(process.versions.node)], ['ok', true]);
+    assert.ok(checks.length > 8);
+    for (const { state, advice } of checks) assert.strictEqual(state === 'ok', advice === null);
+    assert.strictEqual(status, checks.some(({ state }) => state === 'fail') ? 1 : 0);
+    const lines = run('doctor').stdout.split('\n');
+    for (const { name, state } of checks) {
+      assert.ok(
+        lines.some((line) => line.startsWith(`${state.padEnd(5)} ${name}`)),
+        name,
+      );
+    }
+  }),
+);
+
+test('shells can read the scripts that complete commands', { skip }, () =>
+  withCommand(async ({ run, directory }) => {
+    for (const shell of ['bash', 'zsh', 'fish']) {
+      const { status, stdout } = run('completions', shell);
+      assert.deepStrictEqual([status, /heap/.test(stdout)], [0, true], shell);
+    }
+    fs.writeFileSync(path.join(directory, 'script'), run('completions', 'bash').stdout);
+    const code = `
+      source ./script
+      COMP_WORDS=(rcluster rel) COMP_CWORD=1
+      _rcluster rcluster rel rcluster
+      echo "\${COMPREPLY[@]}"
+    `;
+    const { stdout, stderr } = spawnSync('bash', ['-c', code], { cwd: directory, encoding: 'utf8' });
+    assert.strictEqual(stdout, 'reload\n', stderr);
+    assert.strictEqual(run('completions', 'csh').status, 2);
+  }),
+);
+
+test('a file with options gives way to the command line, and nothing else does', { skip }, () =>
+  withCommand(async ({ start, run, control, directory }) => {
+    fs.writeFileSync(path.join(directory, 'c.json'), JSON.stringify({ workers: 2, control, log: false }));
+    const workersOf = async (/** @type {string[]} */ ...args) => {
+      const cluster = start([...args, '--config', 'c.json', 'app.js']);
+      await until('it is ready', () => /are ready/.test(cluster.text ?? ''));
+      const { workers } = JSON.parse(run('status', '--json', '--control', control).stdout);
+      assert.strictEqual(run('stop', '--control', control).status, 0);
+      return workers;
+    };
+    assert.strictEqual(await workersOf(), 2);
+    assert.strictEqual(await workersOf('-w', '1'), 1);
+  }),
+);
+
+test('events are followed until nobody reads them', { skip }, () =>
+  withCommand(async ({ start, run, control, directory, children }) => {
+    const cluster = start(['-w', '1', '--control', control, 'app.js']);
+    await until('it is ready', () => /are ready/.test(cluster.text ?? ''));
+    const events = spawn(process.execPath, [COMMAND, 'events', '-f', '--json', '--control', control], {
+      cwd: directory,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    children.push(events);
+    let text = '';
+    events.stdout.setEncoding('utf8').on('data', (piece) => {
+      text += piece;
+    });
+    // It watches when the first event of one of these is there.
+    await until(
+      'it has told',
+      () => run('restart', '0', '--control', control).status === 0 && text.includes('\n'),
+    );
+    const [line] = text.split('\n');
+    assert.strictEqual(typeof JSON.parse(line).event, 'string');
+    const exit = once(events, 'exit');
+    events.kill('SIGINT');
+    assert.deepStrictEqual(await exit, [null, 'SIGINT']);
+    assert.strictEqual(run('stop', '--control', control).status, 0);
+  }),
+);

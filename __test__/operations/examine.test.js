@@ -1,0 +1,140 @@
+'use strict';
+
+// Reports of a live process: a profile, its heap, its inspector, the names of its environment variables.
+
+const assert = require('node:assert');
+const fs = require('node:fs');
+const http = require('node:http');
+const os = require('node:os');
+const path = require('node:path');
+const { once } = require('node:events');
+const { test } = require('node:test');
+const { connect } = require('../../control.js');
+const { isBuiltin } = require('../../testing/subject.js');
+const { until } = require('../../testing/processes.js');
+const { withSupervised } = require('../../testing/supervised.js');
+
+const skip = isBuiltin && 'the built-in does not supervise';
+
+/**
+ * @typedef {import('../../testing/supervised.js').Supervised} Supervised
+ * @typedef {import('../../control').ControlClient} ControlClient
+ *
+ * @param {Record<string, unknown> & { workers: number }} options
+ * @param {(client: ControlClient, app: Supervised, control: string) => Promise<void>} body
+ */
+async function withClient(options, body) {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-examine-'));
+  const control = path.join(directory, 'control.sock');
+  const run = async (/** @type {Supervised} */ app) => {
+    const client = await connect({ control });
+    await body(client, app, control);
+    client.close();
+  };
+  try {
+    await withSupervised({ ...options, control }, run);
+  } finally {
+    fs.rmSync(directory, { recursive: true });
+  }
+}
+
+/** @param {ControlClient} client @param {number | 'primary'} slot */
+async function snapshotOf(client, slot) {
+  const pieces = [];
+  for await (const piece of client.heap(slot)) pieces.push(piece);
+  return JSON.parse(`${Buffer.concat(pieces)}`);
+}
+
+/** @param {string} url of an inspector @returns {Promise<any>} what it lists */
+async function targetsOf(url) {
+  const { hostname, port } = new URL(url);
+  const [response] = await once(http.get({ hostname, port, path: '/json/list', agent: false }), 'response');
+  let text = '';
+  for await (const piece of response.setEncoding('utf8')) text += piece;
+  return JSON.parse(text);
+}
+
+test('a worker tells all of it while the primary is blocked, and the primary when it is not', { skip }, () =>
+  withClient({ workers: 1 }, async (client, app) => {
+    const file = app.inDirectory('go');
+    app.tell('block', file);
+    await app.marker('blocked');
+
+    const profile = JSON.parse(await client.profile(0, { duration: 50 }));
+    assert.ok(profile.nodes.length > 0 && profile.endTime - profile.startTime >= 50_000, 'in microseconds');
+
+    const { snapshot, nodes, strings } = await snapshotOf(client, 0);
+    assert.strictEqual(nodes.length, snapshot.node_count * snapshot.meta.node_fields.length);
+    assert.ok(strings.includes('IncomingMessage'), 'it is the heap of a server');
+
+    const url = await client.inspect(0);
+    assert.match(url, /^ws:\/\/127\.0\.0\.1:\d+\/[-0-9a-f]+$/);
+    assert.strictEqual(await client.inspect(0), url, 'once open it stays where it is');
+    assert.strictEqual((await targetsOf(url))[0].webSocketDebuggerUrl, url);
+    assert.strictEqual(await client.inspect(0, { off: true }), null);
+    await assert.rejects(targetsOf(url), { code: 'ECONNREFUSED' });
+
+    const names = await client.env(0);
+    assert.ok(names.includes('PATH') && names.every((name) => typeof name === 'string'));
+    assert.ok(!names.some((name) => name.startsWith('RCLUSTER_LINK')), 'as the app sees them');
+
+    await assert.rejects(client.env('primary'), { code: 'ERR_RCLUSTER_BLOCKED', message: /stack/ });
+    fs.writeFileSync(file, '');
+    await app.marker('unblocked');
+    assert.ok((await client.env('primary')).includes('PATH'));
+    assert.ok(JSON.parse(await client.profile('primary', { duration: 1 })).nodes.length > 0);
+    assert.ok((await snapshotOf(client, 'primary')).strings.length > 0);
+    assert.match(await client.inspect('primary'), /^ws:/);
+    assert.strictEqual(await client.inspect('primary', { off: true }), null);
+
+    const [{ pid, restarts }] = (await client.status()).slots;
+    assert.deepStrictEqual([pid, restarts], [app.workers[0].pid, 0], 'it was looked into, and lives on');
+    assert.match(await app.ask('who'), /"slot":"0"/);
+  }),
+);
+
+test('a worker whose event loop is blocked is refused, and its stack says where it is', { skip }, () =>
+  withClient({ workers: 1 }, async (client, app) => {
+    const hung = app.ask('hang').catch(() => {});
+    await until('it hangs', () =>
+      client.stack(0).then(/supervised\.js/.test.bind(/supervised\.js/), () => false),
+    );
+    const refused = { code: 'ERR_RCLUSTER_BLOCKED', message: /event loop is blocked/ };
+    await Promise.all([
+      assert.rejects(client.env(0), refused),
+      assert.rejects(client.profile(0), refused),
+      assert.rejects(client.inspect(0), refused),
+      assert.rejects(snapshotOf(client, 0), refused),
+    ]);
+    assert.match(await client.stack(0), /supervised\.js/);
+    await client.stop({ timeout: 0 });
+    await hung;
+  }),
+);
+
+test('whoever goes ends what it has asked for, and a worker that dies ends it with an error', { skip }, () =>
+  withClient({ workers: 1 }, async (client, app, control) => {
+    const other = await connect({ control });
+    const long = other.profile(0, { duration: 600_000 });
+    const second = () =>
+      client.profile(0, { duration: 1 }).then(
+        () => 'taken',
+        ({ code }) => code,
+      );
+    await until('it is being profiled', async () => (await second()) === 'ERR_RCLUSTER_EXAMINATION');
+    process.kill(app.workers[0].pid, 'SIGKILL');
+    await assert.rejects(long, { code: 'ERR_RCLUSTER_EXAMINATION', message: /ended/ });
+    other.close();
+
+    await until('there is another one', async () => {
+      const [{ state, pid }] = (await client.status()).slots;
+      return state === 'serving' && pid !== app.workers[0].pid;
+    });
+    const heap = client.heap(0);
+    await heap.next();
+    await heap.return();
+    await until('it can be asked again', async () => (await second()) === 'taken');
+    await assert.rejects(client.env(7), { code: 'ERR_RCLUSTER_NO_WORKER' });
+    await assert.rejects(client.profile(0, { duration: 1e9 }), { code: 'ERR_INVALID_ARG_VALUE' });
+  }),
+);

@@ -1,0 +1,133 @@
+'use strict';
+
+// The metrics that workers keep with prom-client are served by the primary's listener: of all workers, also while the
+// primary's JavaScript or a worker is blocked, and of those that have ended.
+
+const assert = require('node:assert');
+const { once } = require('node:events');
+const fs = require('node:fs');
+const http = require('node:http');
+const path = require('node:path');
+const { test } = require('node:test');
+const { readExposition, valueOf } = require('../../testing/exposition.js');
+const { ask, withProbes } = require('../../testing/probes.js');
+const { until } = require('../../testing/processes.js');
+const { isBuiltin } = require('../../testing/subject.js');
+
+const skip = isBuiltin && 'the built-in does not supervise';
+const SCRIPT = path.join(__dirname, '..', 'fixtures', 'supervision', 'prom-client.js');
+
+/**
+ * @param {Record<string, unknown> & { workers: number }} options
+ * @param {(app: import('../../testing/supervised.js').Supervised, scrape: Function) => Promise<void>} body
+ */
+function withRegistries(options, body) {
+  return withProbes(
+    options,
+    async (app, address) => {
+      const scrape = async (format = 'openmetrics') => {
+        const accept = format === 'openmetrics' ? 'application/openmetrics-text' : 'text/plain';
+        const { status, body: text } = await ask(address, '/metrics', { headers: { accept } });
+        assert.strictEqual(status, 200);
+        const families = readExposition(text, format);
+        return { families, value: (name, labels) => valueOf(families, name, labels) };
+      };
+      await body(app, scrape);
+    },
+    { env: { SCRIPT } },
+  );
+}
+
+/**
+ * Scrapes until so many workers are missing, and all others have told theirs: they may take a while on a busy machine.
+ * @param {Function} scrape
+ * @param {number} missing
+ * @param {string} [format]
+ */
+function settled(scrape, missing, format) {
+  return until(`${missing} are missing`, async () => {
+    const scraped = await scrape(format);
+    const isSettled = scraped.value('rcluster_scrape_missing_workers') === missing;
+    return isSettled && scraped.value('app_jobs_total') !== undefined && scraped;
+  });
+}
+
+/** Has each worker count, until all have. @returns how often they have, together */
+async function countInAll(app) {
+  const seen = new Set();
+  let count = 0;
+  while (seen.size < app.workers.length) {
+    seen.add((await app.who()).pid);
+    count++;
+  }
+  return count;
+}
+
+test('they are put together, also while the primary is blocked', { skip }, () =>
+  withRegistries({ workers: 2 }, async (app, scrape) => {
+    const count = await countInAll(app);
+    app.tell('block', app.inDirectory('go on'));
+    await app.marker('blocked');
+    for (const format of ['openmetrics', 'prometheus']) {
+      const { families, value } = await settled(scrape, 0, format);
+      assert.strictEqual(value('app_jobs_total', { kind: 'a"b' }), count);
+      assert.strictEqual(value('app_workers'), 2);
+      assert.strictEqual(value('app_time_seconds_count'), count);
+      assert.strictEqual(value('app_time_seconds_bucket', { le: '1' }), 0);
+      assert.strictEqual(value('app_time_seconds_sum'), 1.5 * count);
+      assert.ok(Number.isNaN(value('app_odd')));
+      assert.ok(value('nodejs_heap_size_total_bytes') > 1e6, 'those that prom-client collects');
+      assert.strictEqual(value('rcluster_scrape_missing_workers'), 0);
+      const cpu = families.get(
+        format === 'openmetrics' ? 'process_cpu_seconds' : 'process_cpu_seconds_total',
+      );
+      assert.ok(
+        cpu.samples.every(({ labels }) => 'slot' in labels),
+        'by this name there are only ours',
+      );
+    }
+    fs.writeFileSync(app.inDirectory('go on'), '');
+    await app.marker('unblocked');
+  }),
+);
+
+test('a worker that hangs counts as it last has, and one that has ended is not forgotten', { skip }, () =>
+  withRegistries({ workers: 2, backoff: { initial: 0, jitter: 0 } }, async (app, scrape) => {
+    const before = await countInAll(app);
+    assert.strictEqual((await settled(scrape, 0)).value('app_jobs_total'), before);
+    const hangs = http.get({ ...app.target, path: '/hang', agent: false }).on('error', () => {});
+    const [response] = await once(hangs, 'response');
+    await once(
+      response.on('error', () => {}),
+      'data',
+    );
+    // The other one counts.
+    const { pid } = await app.who();
+    const meanwhile = await settled(scrape, 1);
+    assert.strictEqual(meanwhile.value('app_jobs_total'), before + 1);
+    assert.strictEqual(meanwhile.value('app_workers'), 2);
+
+    process.kill(app.workers.find((worker) => worker.pid !== pid).pid, 'SIGKILL');
+    await app.marker('exit');
+    const after = await until('nobody is missing', async () => {
+      const scraped = await scrape();
+      assert.strictEqual(scraped.value('app_jobs_total'), before + 1, 'it does not fall');
+      const isNew = scraped.value('rcluster_scrape_missing_workers') === 0;
+      return isNew && scraped.value('app_workers') === 2 && scraped;
+    });
+    assert.strictEqual(after.value('rcluster_scrape_missing_workers'), 0);
+    assert.strictEqual(after.value('app_time_seconds_count'), before + 1);
+  }),
+);
+
+test('a registry that is closed is not asked any more', { skip }, () =>
+  withRegistries({ workers: 1 }, async (app, scrape) => {
+    await app.who();
+    assert.strictEqual((await settled(scrape, 0)).value('app_jobs_total'), 1);
+    await app.ask('close');
+    await app.who();
+    const { value } = await scrape();
+    assert.strictEqual(value('app_jobs_total'), 1, 'what it has told last');
+    assert.strictEqual(value('rcluster_scrape_missing_workers'), 0);
+  }),
+);

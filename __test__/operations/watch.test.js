@@ -1,0 +1,108 @@
+'use strict';
+
+// `rcluster start --watch`: the code changes while clients are served.
+
+const assert = require('node:assert');
+const { spawn, spawnSync } = require('node:child_process');
+const { once } = require('node:events');
+const fs = require('node:fs');
+const http = require('node:http');
+const os = require('node:os');
+const path = require('node:path');
+const { test } = require('node:test');
+const { isBuiltin } = require('../../testing/subject.js');
+const { until } = require('../../testing/processes.js');
+
+const skip = isBuiltin && 'the built-in has no command';
+const COMMAND = path.join(__dirname, '..', '..', 'bin', 'rcluster.js');
+
+/** @param {string} text what it answers */
+const app = (text) => `
+const http = require('node:http');
+http.createServer((request, response) => response.end(${JSON.stringify(text)} + ' ' + process.env.VARIABLE)).listen(0, '127.0.0.1');
+`;
+
+/** @param {number} port @returns {Promise<string>} */
+async function ask(port) {
+  const [response] = await once(http.get({ host: '127.0.0.1', port, agent: false }), 'response');
+  let text = '';
+  for await (const piece of response.setEncoding('utf8')) text += piece;
+  return text;
+}
+
+/**
+ * Runs an app in a folder of its own.
+ * @param {string[]} args
+ * @param {(run: { write: (name: string, text: string) => void, ask: () => Promise<string>, count: (what: RegExp) => number }) => Promise<void>} body
+ */
+async function watching(args, body) {
+  const directory = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-watch-')));
+  const write = (/** @type {string} */ name, /** @type {string} */ text) => {
+    fs.mkdirSync(path.dirname(path.join(directory, name)), { recursive: true });
+    fs.writeFileSync(path.join(directory, name), text);
+  };
+  write('app.js', app('one'));
+  write('variables', 'VARIABLE=a\n');
+  fs.mkdirSync(path.join(directory, 'other'));
+  const control = path.join(directory, '.sock');
+  const child = spawn(
+    process.execPath,
+    [COMMAND, 'start', '-w', '1', '--control', control, ...args, 'app.js'],
+    {
+      cwd: directory,
+      stdio: ['ignore', 'inherit', 'pipe'],
+      env: { ...process.env, NODE_TEST_CONTEXT: undefined },
+    },
+  );
+  let text = '';
+  child.stderr.setEncoding('utf8').on('data', (piece) => {
+    text += piece;
+  });
+  try {
+    await until('it is ready', () => /are ready/.test(text));
+    const status = spawnSync(process.execPath, [COMMAND, 'status', '--json', '--control', control], {
+      encoding: 'utf8',
+    });
+    const port = Number(JSON.parse(status.stdout).dispatcher.listeners[0].name);
+    const count = (/** @type {RegExp} */ what) => [...text.matchAll(what)].length;
+    await body({ write, ask: () => ask(port), count });
+  } finally {
+    child.kill('SIGKILL');
+    fs.rmSync(directory, { recursive: true });
+  }
+}
+
+test('new code and new variables are served, and code that does not start changes nothing', { skip }, () =>
+  watching(['--watch', '--env-file', 'variables'], async ({ write, ask: answer, count }) => {
+    assert.strictEqual(await answer(), 'one a');
+    write('node_modules/module/index.js', 'changed');
+    write('.git/index.js', 'changed');
+    write('app.log', 'changed');
+    write('app.js', app('two'));
+    await until('the new code serves', async () => (await answer()) === 'two a');
+    assert.strictEqual(count(/app\.js has changed/g), 1);
+    await until('the reload is over', () => count(/reloaded/g) === 1);
+
+    write('app.js', 'const const;');
+    await until('it says so', () => count(/the workers with the old code serve on/g) === 1);
+    assert.strictEqual(await answer(), 'two a');
+    write('lib/new.js', 'module.exports = 1;');
+    await until('it tries again', () => count(/the workers with the old code serve on/g) === 2);
+    write('app.js', app('three'));
+    await until('the new code serves', async () => (await answer()) === 'three a');
+    await until('the reload is over', () => count(/reloaded/g) === 2);
+
+    write('variables', 'VARIABLE=b\n');
+    await until('the new variable is there', async () => (await answer()) === 'three b');
+    assert.strictEqual(count(/(node_modules|\.git|app\.log).* has changed/g), 0);
+  }),
+);
+
+test('what is named is watched, whatever is in it, and nothing else', { skip }, () =>
+  watching(['--watch-path', 'other'], async ({ write, ask: answer, count }) => {
+    write('app.js', app('two'));
+    write('other/page.html', 'changed');
+    await until('the new code serves', async () => (await answer()) === 'two undefined');
+    assert.deepStrictEqual([count(/page\.html has changed/g), count(/app\.js has changed/g)], [1, 0]);
+  }),
+);

@@ -1,0 +1,232 @@
+'use strict';
+
+// shared() with a backend: two clusters with one server have the same store.
+
+const assert = require('node:assert');
+const { after, before, test } = require('node:test');
+const { startMembers } = require('../helpers/members.js');
+const { startRedis, withoutRedis } = require('../../testing/redis.js');
+const { isBuiltin } = require('../../testing/subject.js');
+
+const skip = isBuiltin ? 'the built-in has no shared stores' : withoutRedis;
+
+/** @type {import('../../testing/redis.js').RedisServer} */
+let server;
+/** @type {import('../helpers/members.js').Member[]} */
+let members;
+
+before(async () => {
+  if (skip) return;
+  server = await startRedis();
+  members = await startMembers(2);
+});
+
+after(async () => {
+  if (skip) return;
+  await Promise.all(members.map((member) => member.stop()));
+  await server.close();
+});
+
+/** @param {string} name @param {object} [options] */
+const open = (name, options) =>
+  Promise.all(members.map((member) => member.open(name, { backend: server.url, ...options })));
+
+test('what one has written the other is told of, and reads', { skip }, async () => {
+  const [one, other] = await open('told');
+  await other.run(({ kept }) => {
+    kept.events = [];
+    kept.watch = (async () => {
+      for await (const event of kept.store.watch()) {
+        kept.events.push(event);
+        if (event.key === 'last') return;
+      }
+    })();
+  });
+  const revisions = await one.run(async ({ kept: { store } }) => {
+    const first = await store.set('key', { deep: [1, 'ü', null] });
+    // Whoever has the answer can read it.
+    if (store.get('key').deep[1] !== 'ü') throw new Error('it is not there');
+    const second = await store.delete('key');
+    const third = await store.set('last', Buffer.from('x'));
+    return [first, second, third].map(({ ok, revision }) => [ok, revision]);
+  });
+  await other.run(({ kept }) => kept.watch);
+  const events = await other.run(({ kept }) => kept.events);
+  const [[, first], [, second], [, third]] = revisions;
+  assert.ok(first < second && second < third, `${revisions}`);
+  assert.strictEqual(events[0].type, 'synced');
+  assert.deepStrictEqual(
+    events.filter((event) => event.key === 'last').map(({ type, revision }) => [type, revision]),
+    [['set', third]],
+  );
+  const same = (/** @type {any} */ { kept: { store } }) => [
+    store.keys(),
+    store.revision,
+    store.get('last').toString(),
+    store.entry('last').revision,
+  ];
+  assert.deepStrictEqual(await other.run(same), [['last'], third, 'x', third]);
+  assert.deepStrictEqual(await one.run(same), [['last'], third, 'x', third]);
+});
+
+test('increments of both are exact, and conditions hold between them', { skip }, async () => {
+  const both = await open('counted');
+  const add = async (/** @type {any} */ { kept: { store } }) => {
+    const won = await store.set('first', 1, { ifAbsent: true });
+    const sums = await Promise.all(Array.from({ length: 500 }, () => store.increment('sum')));
+    return [won.ok, sums];
+  };
+  const results = await Promise.all(both.map((member) => member.run(add)));
+  assert.deepStrictEqual(results.map(([won]) => won).sort(), [false, true]);
+  const sums = results.flatMap(([, all]) => all).sort((a, b) => a - b);
+  assert.deepStrictEqual(
+    sums,
+    Array.from({ length: 1000 }, (_, i) => i + 1),
+  );
+  const outcome = await both[0].run(async ({ kept: { store } }) => {
+    const { revision } = await store.set('from', 5);
+    const moved = await store
+      .atomic()
+      .check('from', revision)
+      .increment('from', -4)
+      .increment('to', 4)
+      .commit();
+    const again = await store.atomic().check('from', revision).increment('from', -4).commit();
+    return [moved.ok, again.ok, again.revision === moved.revision, store.get('from'), store.get('to')];
+  });
+  assert.deepStrictEqual(outcome, [true, false, true, 1, 4]);
+  assert.deepStrictEqual(await both[1].run(({ kept: { store } }) => store.read('to')), 4);
+});
+
+test('what has expired is invisible on both, and told once to both', { skip }, async () => {
+  const both = await open('mortal');
+  for (const member of both) {
+    await member.run(({ kept }) => {
+      kept.ended = new Promise((resolve) => {
+        kept.events = [];
+        kept.store.on('change', (event) => {
+          kept.events.push([event.type, event.key, event.revision]);
+          if (event.key === 'end') resolve();
+        });
+      });
+    });
+  }
+  await both[0].run(async ({ kept: { store } }) => {
+    await store.set('short', 1, { ttl: 300 });
+    await store.set('kept', 1, { ttl: 300 });
+    await store.set('kept', 2, { keepTtl: true });
+    await store.set('long', 1, { ttl: 300 });
+    await store.touch('long', 3_600_000);
+    const rest = store.entry('long').expiresAt - Date.now();
+    if (!(rest > 3_500_000 && rest < 3_700_000)) throw new Error(`${rest} ms`);
+    const gone = new Set();
+    await new Promise((resolve) => {
+      store.on('change', ({ type, key }) => {
+        if (type === 'expire') gone.add(key);
+        if (gone.size === 2) resolve();
+      });
+    });
+    await store.set('end', 1);
+  });
+  const [mine, others] = await Promise.all(
+    both.map((member) =>
+      member.run(async ({ kept }) => {
+        await kept.ended;
+        return [kept.events.filter(([type]) => type === 'expire').sort(), kept.store.keys()];
+      }),
+    ),
+  );
+  assert.deepStrictEqual(mine, others);
+  assert.deepStrictEqual(
+    mine[0].map(([, key]) => key),
+    ['kept', 'short'],
+  );
+  assert.deepStrictEqual([...mine[1]], ['end', 'long']);
+});
+
+test('clear() says how many there were, and leaves the rest', { skip }, async () => {
+  const [one, other] = await open('cleared');
+  const counts = await one.run(async ({ kept: { store } }) => {
+    await Promise.all(Array.from({ length: 30 }, (_, i) => store.set(`${i % 3}:${i}`, i, { ttl: 60_000 })));
+    return [
+      await store.clear({ prefix: '1:' }),
+      store.size,
+      await store.clear({ prefix: '1:' }),
+      await store.clear(),
+    ];
+  });
+  assert.deepStrictEqual(counts, [10, 20, 0, 20]);
+  await other.run(async ({ kept: { store } }) => {
+    if ((await store.read('0:0')) !== undefined) throw new Error('it is there');
+  });
+  assert.strictEqual(await other.run(({ kept: { store } }) => store.size), 0);
+});
+
+test('a store is full at its size, and refuses what is no number', { skip }, async () => {
+  const [one, other] = await open('full', { size: '1MB' });
+  const codes = await one.run(async ({ kept: { store } }) => {
+    const code = (promise) =>
+      promise.then(
+        () => 'done',
+        (error) => error.code,
+      );
+    await store.set('text', 'x');
+    const value = Buffer.alloc(store.stats().maxValue, 1);
+    let count = 0;
+    while ((await code(store.set(`large ${count}`, value))) === 'done') count += 1;
+    return [
+      count > 50,
+      await code(store.set('one more', value)),
+      await code(store.set('too large', Buffer.alloc(value.length + 2000))),
+      await code(store.increment('text')),
+      await code(store.set('large 0', 'now small')),
+    ];
+  });
+  assert.deepStrictEqual(codes, [
+    true,
+    'ERR_RCLUSTER_FULL',
+    'ERR_RCLUSTER_TOO_LARGE',
+    'ERR_RCLUSTER_NOT_NUMBER',
+    'done',
+  ]);
+  const read = (/** @type {any} */ { kept: { store } }) =>
+    store.read('large 0').then(() => [store.size, store.get('large 0')]);
+  assert.deepStrictEqual(await other.run(read), await one.run(read));
+});
+
+test('workers use the store of their primary, and the primary the worker’s', { skip }, async () => {
+  const [one, other] = await open('worked');
+  const seen = await one.run(async ({ cluster, kept }, url) => {
+    cluster.setupPrimary({
+      exec: require('node:path').join(process.cwd(), '__test__/fixtures/redis/member.js'),
+    });
+    const worker = cluster.fork();
+    await require('node:events').once(worker, 'message');
+    const answer = require('node:events').once(worker, 'message');
+    const body = `async ({ cluster }, url) => {
+      const store = cluster.shared('worked', { backend: url });
+      await store.set('by', 'worker');
+      return [store.get('by'), store.stats().backend.state, store.stats().backend.url];
+    }`;
+    worker.send({ id: 1, body, args: [url] });
+    const [{ value, error }] = await answer;
+    if (error) throw Object.assign(new Error(error.message), error);
+    worker.kill();
+    return [value, kept.store.get('by')];
+  }, server.url);
+  assert.deepStrictEqual(seen, [['worker', 'following', server.url], 'worker']);
+  assert.strictEqual(await other.run(({ kept: { store } }) => store.read('by')), 'worker');
+});
+
+test('stores, and databases, do not mix', { skip }, async () => {
+  const [one] = await open('apart}{%');
+  const values = await one.run(async ({ cluster, kept: { store } }, url) => {
+    await store.set('key', 1);
+    const other = cluster.shared('apart', { backend: { url: `${url}/3`, prefix: 'other:' } });
+    await other.ready;
+    await other.set('key', 2);
+    return [store.get('key'), other.get('key'), other.stats().backend.url];
+  }, server.url);
+  assert.deepStrictEqual(values, [1, 2, `${server.url}/3`]);
+  assert.match(await server.info('INFO', 'keyspace'), /db3:keys=4,/);
+});

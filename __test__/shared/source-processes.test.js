@@ -1,0 +1,83 @@
+'use strict';
+
+// shared() with a source in several processes: one of them loads, all others receive the changes, and another
+// one takes over when it dies.
+
+const assert = require('node:assert');
+const { describe, test } = require('node:test');
+const { withFixture } = require('../helpers/run-fixture.js');
+const { isBuiltin } = require('../../testing/subject.js');
+
+const skip = isBuiltin && 'the built-in has no shared stores';
+
+/** Waits for something that is said after so many marks. */
+async function said(fixture, since, fits) {
+  for (;;) {
+    const found = fixture.marks.slice(since).find(fits);
+    if (found !== undefined) return found;
+    await new Promise((resolve) => fixture.news.once('news', resolve));
+  }
+}
+
+/** Waits for loads after so many marks, and returns whose they were. */
+async function loaders(fixture, since, count) {
+  for (;;) {
+    const marks = fixture.marks.slice(since).flatMap(({ mark }) => /^load (\d+)$/.exec(mark)?.[1] ?? []);
+    if (marks.length >= count) return new Set(marks.map(Number));
+    await new Promise((resolve) => fixture.news.once('news', resolve));
+  }
+}
+
+/** @returns {Promise<Map<number, number>>} the workers' pids, when all have been told of the first load */
+async function ready(fixture, count) {
+  const pids = new Map();
+  while (pids.size < count) {
+    const { id, pid } = await fixture.marker('online');
+    pids.set(id, pid);
+  }
+  for (const id of pids.keys()) await fixture.marker(`ready ${id}`);
+  return pids;
+}
+
+describe('a source', { skip }, () => {
+  test('is loaded by one worker at a time, all are told, and another one goes on when that is killed', () =>
+    withFixture('sources.js', { env: { COUNT: '3' }, deadline: 120_000 }, async (fixture) => {
+      const pids = await ready(fixture, 3);
+      for (let round = 0; round < 4; round++) {
+        const since = fixture.marks.length;
+        const [loader, ...others] = await loaders(fixture, since, 3);
+        assert.deepStrictEqual(others, [], 'nobody else loads');
+        for (const id of pids.keys()) {
+          const fits = ({ mark, data }) => mark === `told ${id}` && data.pid === pids.get(loader);
+          await said(fixture, since, fits);
+        }
+        process.kill(pids.get(loader), 'SIGKILL');
+        await fixture.marker(`exit ${loader}`);
+        pids.delete(loader);
+        fixture.tell('fork', {});
+        // Whoever comes later reads what there is.
+        const [[id, pid]] = await ready(fixture, 1);
+        pids.set(id, pid);
+      }
+    }));
+
+  test('moves when its worker leaves', () =>
+    withFixture('sources.js', { env: { COUNT: '2' } }, async (fixture) => {
+      const ids = [...(await ready(fixture, 2)).keys()];
+      const [first] = await loaders(fixture, fixture.marks.length, 1);
+      fixture.tell('retire', { id: first });
+      const [other] = ids.filter((id) => id !== first);
+      await said(fixture, 0, ({ mark }) => mark === `load ${other}`);
+      await said(fixture, 0, ({ mark }) => mark === `exit ${first}`);
+    }));
+
+  test('moves while the JavaScript of the primary is blocked', () =>
+    withFixture('sources.js', { env: { COUNT: '2' } }, async (fixture) => {
+      const pids = await ready(fixture, 2);
+      const [first] = await loaders(fixture, fixture.marks.length, 1);
+      fixture.tell('block', { not: pids.get(first) });
+      await fixture.marker('blocks');
+      process.kill(pids.get(first), 'SIGKILL');
+      await fixture.marker('unblocked');
+    }));
+});

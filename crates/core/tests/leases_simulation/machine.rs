@@ -1,0 +1,82 @@
+//! A machine, and what its processes know of their leases.
+
+use std::collections::BTreeMap;
+
+use rcluster_core::leases::{LeaseId, Leases, Want};
+use rcluster_core::locks::Otherwise;
+use rcluster_core::random::Random;
+
+pub(crate) const NAMES: [&[u8]; 2] = [b"one", b"two"];
+
+/// All requests for a name use the same time.
+const TTLS: [u32; 2] = [300, 1000];
+
+#[derive(Debug)]
+struct Request {
+    name: Vec<u8>,
+    otherwise: Otherwise,
+    token: Option<u64>,
+}
+
+pub(crate) struct Machine {
+    pub(crate) leases: Leases,
+    /// 0 for no connection.
+    pub(crate) connection: u64,
+    pub(crate) paused_until: u64,
+    offset: u64,
+    requests: BTreeMap<LeaseId, Request>,
+}
+
+impl Machine {
+    pub(crate) fn new(random: &mut Random) -> Self {
+        Self {
+            leases: Leases::new(random.bits()),
+            connection: 0,
+            paused_until: 0,
+            offset: u64::from(random.number(0, 1_000_000)),
+            requests: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn now(&self, time: u64) -> u64 {
+        time + self.offset
+    }
+
+    pub(crate) fn time_of(&self, now: u64) -> u64 {
+        now.saturating_sub(self.offset)
+    }
+
+    pub(crate) fn has(&self, name: &[u8]) -> bool {
+        self.requests.values().any(|it| it.name == name)
+    }
+
+    pub(crate) fn uses(&self, name: &[u8]) -> bool {
+        self.requests.values().any(|it| it.name == name && it.token.is_some())
+    }
+
+    pub(crate) fn want(&mut self, id: LeaseId, name: &[u8], otherwise: Otherwise) -> Want {
+        let place = NAMES.iter().position(|it| *it == name).unwrap();
+        self.requests.insert(id, Request { name: name.to_vec(), otherwise, token: None });
+        Want { name: name.to_vec(), ttl: TTLS[place], otherwise }
+    }
+
+    pub(crate) fn on_granted(&mut self, id: LeaseId, token: u64) -> Option<(Vec<u8>, Otherwise)> {
+        let request = self.requests.get_mut(&id)?;
+        assert_eq!(request.token.replace(token), None, "it is granted once");
+        Some((request.name.clone(), request.otherwise))
+    }
+
+    pub(crate) fn on_over(&mut self, id: LeaseId) {
+        assert!(self.requests.remove(&id).is_some(), "it is over once");
+    }
+
+    pub(crate) fn pick(&self, random: &mut Random, waits: bool) -> Option<LeaseId> {
+        let all: Vec<LeaseId> =
+            self.requests.iter().filter(|(_, it)| it.token.is_none() == waits).map(|(id, _)| *id).collect();
+        random.pick(&all)
+    }
+
+    pub(crate) fn waiting(&self) -> Vec<LeaseId> {
+        self.requests.iter().filter(|(_, it)| it.token.is_none()).map(|(id, _)| *id).collect()
+    }
+}
