@@ -136,7 +136,7 @@ function readPlan(name, options, more, policyByDefault, hooks) {
   checkKeys(name, options, [...PLAN, ...more]);
   const { policy: wanted = policyByDefault, slowStart, sticky, hook, overload } = options;
   const policy = readPolicy(`${name}.policy`, wanted);
-  const weighted = policy === 'round-robin' || policy.startsWith('least-');
+  const weighted = ['round-robin', 'least-connections', 'least-loaded'].includes(policy);
   if (slowStart !== undefined && !weighted) {
     throw wrongValue(`${name}.slowStart`, `left out with the policy '${policy}'`, slowStart);
   }

@@ -288,18 +288,14 @@ impl Link {
 
     /// Accepts a connection from the socket of this worker's slot.
     pub fn accept(&self, socket: &OwnedFd) -> Accepted {
-        loop {
-            match accept(socket) {
-                Ok(Some(connection)) => {
-                    self.board.accept();
-                    return Accepted::Connection(connection);
-                }
-                Ok(None) => return Accepted::Nothing,
-                // The error concerns that client only; try the next one.
-                Err(error) if error.is_of_the_connection() => {}
-                // For any other error, the pause keeps the event loop from spinning.
-                Err(_) => return Accepted::NoRoom,
+        match accept(socket) {
+            Ok(Some(connection)) => {
+                self.board.accept();
+                Accepted::Connection(connection)
             }
+            Ok(None) => Accepted::Nothing,
+            // The pause keeps the event loop from spinning.
+            Err(_) => Accepted::NoRoom,
         }
     }
 

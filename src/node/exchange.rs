@@ -7,7 +7,7 @@ use napi::bindgen_prelude::{Buffer, Either, FnArgs, Function};
 use napi::{Env, Result};
 use napi_derive::napi;
 
-use super::shared::{failure, refusal};
+use super::shared::{failure, refusal, unknown};
 use crate::io::exchange::ExchangeClient;
 use crate::io::store::{Open, What, has_backend, open};
 use rcluster_core::exchange::endpoint::{Incoming, SendError};
@@ -47,16 +47,17 @@ fn scope(all: bool) -> Scope {
 
 /// Whom something is for: 1 a worker, 2 a slot, 3 any worker, 4 all workers, 5 the primary, 6 who leads under a name, 7 all
 /// workers of all machines.
-fn target(kind: u32, number: u32, leader: &str) -> Target<'_> {
-    match kind {
+fn target(kind: u32, number: u32, leader: &str) -> Result<Target<'_>> {
+    Ok(match kind {
         1 => Target::Worker(WorkerId(number)),
         2 => Target::Slot(Slot(number)),
         3 => Target::Any,
         4 => Target::All,
         5 => Target::Primary,
+        6 => Target::Leader(leader.as_bytes()),
         7 => Target::Everywhere,
-        _ => Target::Leader(leader.as_bytes()),
-    }
+        other => return Err(unknown("target", other)),
+    })
 }
 
 /// Opens a link to the exchange of this process and its workers. `on_news` is called when frames may have
@@ -142,7 +143,6 @@ impl ExchangeLink {
 
     /// Sends a request to handlers of a name. Returns the same codes as `post`.
     #[napi]
-    #[must_use]
     pub fn request(
         &self,
         id: f64,
@@ -151,18 +151,18 @@ impl ExchangeLink {
         leader: String,
         name: String,
         value: Either<String, Buffer>,
-    ) -> u32 {
-        self.send_value(&bytes_of(&value), |data| Ask::Request {
+    ) -> Result<u32> {
+        let target = target(kind, number, &leader)?;
+        Ok(self.send_value(&bytes_of(&value), |data| Ask::Request {
             id: RequestId(whole(id)),
-            target: target(kind, number, &leader),
+            target,
             name: name.as_bytes(),
             data,
-        })
+        }))
     }
 
     /// Sends a notice to handlers of a name. Returns the same codes as `post`.
     #[napi]
-    #[must_use]
     pub fn notify(
         &self,
         kind: u32,
@@ -170,12 +170,9 @@ impl ExchangeLink {
         leader: String,
         name: String,
         value: Either<String, Buffer>,
-    ) -> u32 {
-        self.send_value(&bytes_of(&value), |data| Ask::Notify {
-            target: target(kind, number, &leader),
-            name: name.as_bytes(),
-            data,
-        })
+    ) -> Result<u32> {
+        let target = target(kind, number, &leader)?;
+        Ok(self.send_value(&bytes_of(&value), |data| Ask::Notify { target, name: name.as_bytes(), data }))
     }
 
     /// Stops waiting for a request. Returns the worker that has not answered, if nothing else reports it.

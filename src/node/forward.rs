@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use napi::{Error, Result, Status};
 use napi_derive::napi;
 
 use super::primary::Primary;
@@ -86,18 +87,17 @@ impl Primary {
     /// Opens fronts and forwards them to the workers that are spawned from now on. Possible once. On return,
     /// either all are open or none.
     #[napi(catch_unwind)]
-    #[must_use]
-    pub fn forward(&self, specs: Vec<ForwardSpec>) -> ForwardResult {
+    pub fn forward(&self, specs: Vec<ForwardSpec>) -> Result<ForwardResult> {
         let count = u32::try_from(specs.len()).unwrap_or(u32::MAX);
         let mut fronts = Vec::with_capacity(specs.len());
         for (index, spec) in (0..).zip(specs) {
-            match BoundFront::open(read(spec)) {
+            match BoundFront::open(read(spec)?) {
                 Ok(front) => fronts.push(front),
-                Err(error) => return ForwardResult { errno: error.negative_errno(), index },
+                Err(error) => return Ok(ForwardResult { errno: error.negative_errno(), index }),
             }
         }
         let errno = self.threads.forward(fronts).map_or_else(|error| error.negative_errno(), |()| 0);
-        ForwardResult { errno, index: count }
+        Ok(ForwardResult { errno, index: count })
     }
 
     /// The state of the fronts.
@@ -114,31 +114,37 @@ impl Primary {
     }
 }
 
-fn read(spec: ForwardSpec) -> FrontOptions {
+/// JavaScript has validated the options: an unknown word is a mistake of ours.
+fn read(spec: ForwardSpec) -> Result<FrontOptions> {
+    let unknown = |what: &str, word: &str| Error::new(Status::InvalidArg, format!("unknown {what}: {word}"));
     let address = match spec.path {
         Some(path) => FrontAddress::Path(path),
         None => FrontAddress::Tcp { host: spec.host, port: spec.port },
     };
     let proxy = match spec.proxy_protocol {
+        0 => None,
         1 => Some(Version::V1),
         2 => Some(Version::V2),
-        _ => None,
+        other => return Err(unknown("version of the PROXY protocol", &other.to_string())),
     };
     let policy = match spec.policy.as_str() {
         "least-connections" => Policy::LeastConnections,
         "sticky" => Policy::Sticky,
-        _ => Policy::RoundRobin,
+        "round-robin" => Policy::RoundRobin,
+        other => return Err(unknown("policy", other)),
+    };
+    let reach = match spec.to.as_deref() {
+        None => None,
+        Some("path") => Some(Reach::Path),
+        Some("port") => Some(Reach::Port),
+        Some(other) => return Err(unknown("way to reach a worker", other)),
     };
     let standard = Config::default();
     let most = usize::try_from(spec.max_connections).unwrap_or(usize::MAX);
-    FrontOptions {
+    Ok(FrontOptions {
         address,
         backlog: spec.backlog,
-        reach: match spec.to.as_deref() {
-            Some("path") => Some(Reach::Path),
-            Some("port") => Some(Reach::Port),
-            _ => None,
-        },
+        reach,
         env: spec.env,
         policy,
         proxy,
@@ -150,7 +156,7 @@ fn read(spec: ForwardSpec) -> FrontOptions {
             max_connections: Some(if most > 0 { most } else { for_clients() / 2 }),
             ..standard
         },
-    }
+    })
 }
 
 fn limit(milliseconds: u32) -> Option<Duration> {

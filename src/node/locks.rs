@@ -9,7 +9,7 @@ use napi::bindgen_prelude::Function;
 use napi::{Env, Result};
 use napi_derive::napi;
 
-use super::shared::{failure, refusal};
+use super::shared::{failure, refusal, unknown};
 use crate::io::store::{self, Incoming, LockClient, Open, What, open};
 use rcluster_core::locks::wire::{Ask, Message, encode};
 use rcluster_core::locks::{Mode, Otherwise, Request, RequestId, Space};
@@ -79,11 +79,12 @@ impl LockLink {
             space: match space {
                 0 => Space::Lock,
                 1 => Space::Lead,
-                _ => Space::Flight,
+                2 => Space::Flight,
+                other => return Err(unknown("space", other)),
             },
             name: name.as_bytes(),
             mode: if shared { Mode::Shared } else { Mode::Exclusive },
-            otherwise: otherwise_of(otherwise),
+            otherwise: otherwise_of(otherwise)?,
         };
         self.shared.send(&Ask::Request(request_id(id), request))
     }
@@ -94,10 +95,14 @@ impl LockLink {
     #[allow(clippy::needless_pass_by_value, reason = "napi hands strings over by value")]
     pub fn lease(&self, id: f64, space: u32, name: String, ttl: u32, otherwise: u32) -> Result<()> {
         let request = Request {
-            space: if space == 3 { Space::LeasedLock } else { Space::LeasedLead },
+            space: match space {
+                3 => Space::LeasedLock,
+                4 => Space::LeasedLead,
+                other => return Err(unknown("space", other)),
+            },
             name: name.as_bytes(),
             mode: Mode::Exclusive,
-            otherwise: otherwise_of(otherwise),
+            otherwise: otherwise_of(otherwise)?,
         };
         self.shared.send(&Ask::Lease(request_id(id), request, ttl))
     }
@@ -155,12 +160,13 @@ impl LockLink {
     }
 }
 
-fn otherwise_of(number: u32) -> Otherwise {
-    match number {
+fn otherwise_of(number: u32) -> Result<Otherwise> {
+    Ok(match number {
         0 => Otherwise::Wait,
         1 => Otherwise::GiveUp,
-        _ => Otherwise::Steal,
-    }
+        2 => Otherwise::Steal,
+        other => return Err(unknown("way to go on without the lock", other)),
+    })
 }
 
 /// Sets the server that leases the locks of several machines: JSON, as in `shared()`.

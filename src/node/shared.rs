@@ -61,6 +61,11 @@ pub(super) fn failure(error: impl std::fmt::Display) -> Error {
     Error::new(Status::GenericFailure, error.to_string())
 }
 
+/// A number that JavaScript does not send: a mistake of ours.
+pub(super) fn unknown(what: &str, number: u32) -> Error {
+    Error::new(Status::InvalidArg, format!("unknown {what}: {number}"))
+}
+
 /// The code precedes the message: JavaScript creates the error from both.
 pub(super) fn refusal(error: &ConnectError) -> Error {
     match error {

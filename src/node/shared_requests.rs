@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use napi::bindgen_prelude::Unknown;
 use napi::{Env, Result};
 
-use super::shared::failure;
+use super::shared::{failure, unknown};
 use super::shared_value::{self, KEY_ROOM};
 use crate::io::store::Client;
 use rcluster_core::store::ops::{Condition, Lifetime, Op, Outcome};
@@ -125,7 +125,8 @@ impl Requests {
             3 => Op::Touch { key, lifetime },
             4 => Op::Increment { key, by: read(by)?, initial: read(initial)?, lifetime },
             5 => Op::Check { key, condition },
-            _ => Op::Clear { prefix: key },
+            6 => Op::Clear { prefix: key },
+            other => return Err(unknown("operation", other)),
         };
         encode(&op, &mut request);
         Ok(true)

@@ -48,25 +48,6 @@ impl SysError {
             Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::ENOSPC | Errno::EAGAIN
         )
     }
-
-    /// Whether `accept` has reported an error of the connection that it was about to return, as accept(2) on
-    /// Linux does. The next connection may be good.
-    #[must_use]
-    pub fn is_of_the_connection(&self) -> bool {
-        matches!(
-            self.errno,
-            Errno::ENETDOWN
-                | Errno::EPROTO
-                | Errno::ENOPROTOOPT
-                | Errno::EHOSTDOWN
-                | Errno::ENONET
-                | Errno::EHOSTUNREACH
-                | Errno::EOPNOTSUPP
-                | Errno::ENETUNREACH
-                | Errno::EPERM
-                | Errno::ETIMEDOUT
-        )
-    }
 }
 
 /// Adds the purpose to a bare error number.

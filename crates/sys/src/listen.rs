@@ -188,9 +188,17 @@ pub fn adopt_datagram(number: RawFd) -> Result<Bound, SysError> {
     Ok(Bound { kind: Kind::Udp, sockname: local_address(&fd)?, path: None, fd })
 }
 
-/// Accepts a connection, if one is waiting. Connections that were aborted before are skipped.
+/// The maximum number of clients that one call of [`accept`] skips because of an error of theirs.
+const SKIPPED: usize = 64;
+
+/// Accepts a connection, if one is waiting.
+///
+/// accept(2) also reports errors of the connection that it was about to return (`EPROTO`, `ENETDOWN`, `EPERM` of a
+/// firewall …). Those clients are skipped. A security module, however, refuses each call and leaves the client where it
+/// is: after [`SKIPPED`] errors in a row, the last one is returned.
 pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>, SysError> {
     let listener = listener.as_fd().as_raw_fd();
+    let mut skipped = 0;
     loop {
         match accept4(listener, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC) {
             // SAFETY: accept4 has just created this descriptor, so it has no other owner. The OwnedFd owns it
@@ -198,9 +206,28 @@ pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>, SysError> {
             Ok(number) => return Ok(Some(unsafe { OwnedFd::from_raw_fd(number) })),
             Err(Errno::EAGAIN) => return Ok(None),
             Err(Errno::EINTR | Errno::ECONNABORTED) => {}
+            Err(errno) if is_of_the_connection(errno) && skipped < SKIPPED => skipped += 1,
             Err(errno) => return Err(errno).doing("accepting a connection"),
         }
     }
+}
+
+/// Whether accept(2) reports an error of the connection with this number; see its manual page. The next connection may
+/// be good.
+fn is_of_the_connection(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ENETDOWN
+            | Errno::EPROTO
+            | Errno::ENOPROTOOPT
+            | Errno::EHOSTDOWN
+            | Errno::ENONET
+            | Errno::EHOSTUNREACH
+            | Errno::EOPNOTSUPP
+            | Errno::ENETUNREACH
+            | Errno::EPERM
+            | Errno::ETIMEDOUT
+    )
 }
 
 /// Whether a client waits to be accepted.

@@ -89,8 +89,6 @@ fn carry_out(socket: &impl AsFd, tell: &impl Fn(Outcome)) {
             // Sent one by one, because the next call may block.
             Ok(Some(connection)) => tell(Outcome::Connection(connection)),
             Ok(None) => break,
-            // The error concerns that client only; try the next one.
-            Err(error) if error.is_of_the_connection() => {}
             Err(error) => return tell(Outcome::Failed(error)),
         }
     }

@@ -247,9 +247,6 @@ impl Listening {
             match accept(&socket.fd) {
                 Ok(Some(conn)) => return Accepted::Connection(conn),
                 Ok(None) => {}
-                // accept(2) also reports errors of the connection itself (ENETDOWN, EPROTO, EPERM by a
-                // firewall …): they concern that client only; try the next one.
-                Err(error) if error.is_of_the_connection() => {}
                 Err(error) if error.is_shortage() => return Accepted::Exhausted(error),
                 Err(error) => {
                     socket.resting = true;

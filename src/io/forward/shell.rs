@@ -224,8 +224,6 @@ impl Shell {
                     self.input(index, Input::Accepted { conn, key });
                 }
                 Ok(None) => return,
-                // The error concerns that client only.
-                Err(error) if error.is_of_the_connection() => return,
                 Err(error) => {
                     self.tools.warn(error);
                     return self.input(index, Input::Exhausted);

@@ -62,6 +62,10 @@ impl LockClient {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
     use super::super::{Open, What, on_exit, open};
     use super::*;
     use rcluster_core::ids::WorkerId;
@@ -168,6 +172,30 @@ mod tests {
         assert_eq!(next(&two).unwrap().0, Kind::Listed, "it is still held");
         push(&one, &Ask::End(RequestId(1)));
         assert_eq!(next(&two).unwrap().0, Kind::Granted);
+    }
+
+    #[test]
+    fn who_asks_without_end_and_reads_nothing_is_cut_off() {
+        let client = connect(Some(4_000_020));
+        let socket = client.watched().unwrap();
+        let mut words = Vec::new();
+        let what = Request {
+            space: Space::LeasedLock,
+            name: b"asked for",
+            mode: Mode::Exclusive,
+            otherwise: Otherwise::Wait,
+        };
+        for id in 0..1_000_000 {
+            // Without a server, each of them is refused.
+            encode(&Ask::Lease(RequestId(id), what, 1000), &mut words);
+            while client.push(&words) == Pushed::Full {
+                let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLRDHUP)];
+                if poll(&mut polled, PollTimeout::from(1u8)).unwrap() > 0 {
+                    return;
+                }
+            }
+        }
+        panic!("all of them were taken");
     }
 
     #[test]

@@ -28,7 +28,7 @@ const LAST_TURNS: usize = 16;
 const MAX_OPEN: usize = 16;
 
 /// The maximum number of messages queued for one process. A blocked process that keeps the rules stays below
-/// it: each of its requests causes at most one message that grants it and one that ends it.
+/// it: each of its requests causes at most one message that grants it, or refuses it, and one that ends it.
 const MAX_OUTBOX: usize = 4 * MAX_REQUESTS;
 
 /// The approximate size of one message of a query's answer, in bytes.
@@ -208,6 +208,9 @@ impl LockRoom {
         if count > 0 && client.peer.waits_for_answers() {
             client.tell(poller, vec![0]);
         }
+        if client.is_flooded() {
+            return Err(Broken);
+        }
         if let Some(request) = query {
             self.tell(poller);
             self.list(poller, token, request);
@@ -278,7 +281,7 @@ impl LockRoom {
                 }
                 let Some(client) = self.clients.get_mut(&token) else { continue };
                 client.tell(poller, Message::of(request, &news).encode());
-                if client.outbox.len() > MAX_OUTBOX {
+                if client.is_flooded() {
                     flooded.push(token);
                 }
             }
@@ -299,6 +302,11 @@ impl LockRoom {
 }
 
 impl Client {
+    /// Whether it has left so many messages unread that it does not keep the rules.
+    fn is_flooded(&self) -> bool {
+        self.outbox.len() > MAX_OUTBOX
+    }
+
     fn tell(&mut self, poller: &Poller, message: Vec<u8>) {
         let waits = !self.outbox.is_empty();
         self.outbox.push_back(message);

@@ -71,7 +71,9 @@ pub(super) struct Model {
     events: VecDeque<String>,
     selected: usize,
     overlay: Option<Overlay>,
-    /// The result of the last request.
+    /// The last request.
+    requested: Option<Action>,
+    /// The state of the last request.
     note: Option<String>,
 }
 
@@ -79,7 +81,7 @@ impl Model {
     pub(super) fn new(status: Value, at: Instant) -> Self {
         let (rows, totals) = (rows(&Value::Null, &status), Totals::default());
         let events = VecDeque::new();
-        Self { status, at, rows, totals, events, selected: 0, overlay: None, note: None }
+        Self { status, at, rows, totals, events, selected: 0, overlay: None, requested: None, note: None }
     }
 
     pub(super) fn status(&self) -> &Value {
@@ -125,15 +127,22 @@ impl Model {
         self.events.push_back(line);
     }
 
+    /// Shows the result of a request. A drain can take minutes: where another request followed meanwhile, its result is
+    /// one of the events and the later request keeps its place.
     pub(super) fn on_done(&mut self, action: &Action, result: Result<Value, Failure>) {
-        match (action, result) {
+        let note = match (action, result) {
             (Action::Stack(_), Ok(stack)) => {
                 let lines = stack.as_str().unwrap_or_default().lines().map(str::to_owned).collect();
                 self.overlay = Some(Overlay::Text { title: action.name(), lines, scroll: 0 });
-                self.note = None;
+                None
             }
-            (_, Ok(_)) => self.note = Some(format!("{}: done", action.name())),
-            (_, Err(failure)) => self.note = Some(format!("{}: {failure}", action.name())),
+            (_, Ok(_)) => Some(format!("{}: done", action.name())),
+            (_, Err(failure)) => Some(format!("{}: {failure}", action.name())),
+        };
+        if self.requested.as_ref() == Some(action) {
+            self.note = note;
+        } else if let Some(line) = note {
+            self.on_event(line);
         }
     }
 
@@ -169,6 +178,7 @@ impl Model {
         };
         if let Some(action) = action.as_ref().filter(|action| **action != Action::Quit) {
             self.note = Some(format!("{} …", action.name()));
+            self.requested = Some(action.clone());
         }
         action
     }
@@ -269,10 +279,29 @@ mod tests {
     #[test]
     fn what_was_refused_is_told() {
         let mut model = model(1);
+        press(&mut model, KeyCode::Char('d'));
         model.on_done(&Action::Drain(0), Err(Failure::Refused("it is the last".into())));
         assert_eq!(model.note(), Some("drain of slot 0: it is the last"));
+        press(&mut model, KeyCode::Char('R'));
         model.on_done(&Action::Reload, Ok(Value::Null));
         assert_eq!(model.note(), Some("reload: done"));
+    }
+
+    #[test]
+    fn the_result_of_an_earlier_request_does_not_replace_that_of_the_last() {
+        let mut model = model(2);
+        press(&mut model, KeyCode::Char('d'));
+        press(&mut model, KeyCode::Down);
+        press(&mut model, KeyCode::Char('d'));
+        model.on_done(&Action::Drain(0), Ok(Value::Null));
+        assert_eq!(model.note(), Some("drain of slot 1 …"));
+        model.on_done(&Action::Drain(1), Err(Failure::Refused("it is the last".into())));
+        model.on_done(&Action::Stack(None), Err(Failure::Refused("no answer".into())));
+        assert_eq!(model.note(), Some("drain of slot 1: it is the last"));
+        assert_eq!(
+            model.events().collect::<Vec<_>>(),
+            ["drain of slot 0: done", "stack of the primary: no answer"]
+        );
     }
 
     #[test]

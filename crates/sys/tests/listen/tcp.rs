@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
@@ -36,6 +36,13 @@ fn a_tcp_listener_accepts() {
 fn accepting_where_nobody_listens_is_an_error() {
     let bound = tcp(loopback(0), false, None).unwrap();
     assert_eq!(errno(accept(&bound.fd)), Errno::EINVAL);
+}
+
+#[test]
+fn an_error_that_each_call_reports_is_not_skipped_for_ever() {
+    // The kernel says of it what it also says of a single connection.
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert_eq!(errno(accept(&socket)), Errno::EOPNOTSUPP);
 }
 
 #[test]
