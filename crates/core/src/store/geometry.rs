@@ -150,9 +150,8 @@ impl Geometry {
     /// The longest record, in words.
     #[must_use]
     pub fn max_record(&self) -> usize {
-        // So records of equal length waste at most a fifth of a block at its end. `live_limit` leaves that
-        // fifth.
-        self.block_words / 4
+        // At the end of a block, up to the length of the longest record is wasted. `live_limit` leaves that fifth.
+        self.block_words / 5
     }
 
     /// The longest value, in bytes.
@@ -248,5 +247,16 @@ mod tests {
         }
         assert_eq!(Geometry::of_size(MIN_SIZE - 1), None);
         assert_eq!(Geometry::of_size(MAX_SIZE + 1), None);
+    }
+
+    #[test]
+    fn records_of_all_lengths_fit_up_to_the_limit() {
+        for size in [MIN_SIZE, 5 << 20, 64 << 20, 256 << 20, 3 << 30, MAX_SIZE] {
+            let geometry = Geometry::of_size(size).unwrap();
+            // As much of each block is used if each is followed by a record of the greatest length.
+            let filled = geometry.block_words - geometry.max_record();
+            // Cleaning needs two.
+            assert!(geometry.live_limit().div_ceil(filled) + 2 <= geometry.blocks, "{geometry:?}");
+        }
     }
 }
