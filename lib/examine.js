@@ -5,7 +5,6 @@
 // socket of its own. crates/core/src/examine.rs describes the format.
 
 const net = require('node:net');
-const { once } = require('node:events');
 const {
   Buffer,
   Error,
@@ -39,12 +38,17 @@ class Unwanted extends Error {}
 class Answer {
   #socket;
 
+  /** Called when more can be written, or nothing any more. @type {() => void} */
+  #wake = () => {};
+
   /** @param {number} fd closed at the end */
   constructor(fd) {
     this.#socket = new net.Socket({ fd });
     this.#socket.unref();
     // The other end may close at any time. The error itself is ignored, because `isClosed` is checked.
     this.#socket.on('error', () => {});
+    this.#socket.on('drain', () => this.#wake());
+    this.#socket.on('close', () => this.#wake());
     this.#socket.resume();
   }
 
@@ -71,8 +75,11 @@ class Answer {
     }
   }
 
+  /** @returns {Promise<void>} */
   #drained() {
-    return Promise.race([once(this.#socket, 'drain'), once(this.#socket, 'close')]);
+    return new Promise((/** @type {(value: void) => void} */ resolve) => {
+      this.#wake = resolve;
+    });
   }
 
   end() {

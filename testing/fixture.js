@@ -108,6 +108,17 @@ class Fixture {
   }
 
   /**
+   * Tells the fixture to stop.
+   * @returns {Promise<boolean>} false if it has ended already, or is about to
+   */
+  async stop() {
+    if (this.exit || !this.child.connected) return false;
+    const error = await new Promise((resolve) => this.child.send({ command: 'stop' }, resolve));
+    if (error !== null && !['EPIPE', 'ERR_IPC_CHANNEL_CLOSED'].includes(error.code)) throw error;
+    return error === null;
+  }
+
+  /**
    * Waits until no process of the fixture is alive. Workers may end shortly after their primary.
    */
   async gone() {
@@ -163,8 +174,7 @@ async function withFixture(file, options, body) {
   const fixture = new Fixture(file, options, { ipc: true });
   try {
     const result = await body(fixture);
-    if (!fixture.exit && fixture.child.connected) {
-      fixture.tell('stop');
+    if (await fixture.stop()) {
       const { code, signal } = await fixture.exited;
       if (code !== 0) throw new Error(`the primary ended with code ${code}, signal ${signal}`);
     }

@@ -90,6 +90,7 @@ test('a worker tells all of it while the primary is blocked, and the primary whe
     const [{ pid, restarts }] = (await client.status()).slots;
     assert.deepStrictEqual([pid, restarts], [app.workers[0].pid, 0], 'it was looked into, and lives on');
     assert.match(await app.ask('who'), /"slot":"0"/);
+    assert.doesNotMatch(app.output, /Warning/);
   }),
 );
 

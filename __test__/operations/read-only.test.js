@@ -15,11 +15,13 @@ const { isBuiltin } = require('../../testing/subject.js');
 const ROOT = path.join(__dirname, '..', '..');
 const APP = path.join(__dirname, '..', 'fixtures', 'operations', 'port.js');
 
+const HIDDEN = ['/tmp', '/var/tmp', '/dev/shm', '/run'];
+
 /** The mounts of a namespace are made read-only one by one; what cannot be, such as /proc, stays. */
 const SCRIPT = `
 set -e
 mount --make-rprivate /
-for place in /tmp /var/tmp /dev/shm /run; do
+for place in ${HIDDEN.join(' ')}; do
   if [ -d $place ]; then mount -t tmpfs -o ro none $place; fi
 done
 mount -o remount,bind,ro /
@@ -28,6 +30,8 @@ exec "$@"
 
 function whyNot() {
   if (isBuiltin) return 'the built-in has no command';
+  const hidden = HIDDEN.find((place) => ROOT.startsWith(`${place}/`));
+  if (hidden !== undefined) return `the package itself is in ${hidden}`;
   const tried = spawnSync('unshare', [
     '--mount',
     'sh',

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use self::client::Client;
 pub(super) use self::listener::Listener;
@@ -63,8 +63,8 @@ pub(super) enum OperatorEvent {
     Logs(ClientId, Id, Result<Value, Unavailable>, Option<mpsc::Receiver<String>>),
     /// The process (`None`: the primary) has finished an examination; `bool` is its success.
     Examined(Option<WorkerId>, Examination, bool),
-    /// A piece of an examination's result.
-    Piece(ClientId, Id, Vec<u8>),
+    /// A piece of an examination's result. The sender is dropped when the piece is in the client's outbox.
+    Piece(ClientId, Id, Vec<u8>, oneshot::Sender<()>),
 }
 
 /// The shell's state for the control socket.
@@ -149,8 +149,9 @@ impl Shell {
             OperatorEvent::Examined(worker, what, succeeded) => {
                 self.operate(operator::Input::Examined { worker, what, succeeded });
             }
-            OperatorEvent::Piece(client, id, bytes) => {
+            OperatorEvent::Piece(client, id, bytes, handled) => {
                 self.operate(operator::Input::Piece { client, id, bytes });
+                drop(handled);
             }
         }
     }

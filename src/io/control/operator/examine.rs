@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::client::Outbox;
 use super::{OperatorEvent, send};
@@ -138,8 +138,11 @@ impl Examining {
                     bytes += piece.len() as u64;
                     if self.what.is_streamed() && bytes <= MAX_STREAM {
                         self.outbox.until_read().await;
-                        let piece = OperatorEvent::Piece(self.client, self.id.clone(), piece);
+                        let (handled, is_handled) = oneshot::channel();
+                        let piece = OperatorEvent::Piece(self.client, self.id.clone(), piece, handled);
                         send(self.heard.clone(), piece).await;
+                        // Until then the outbox does not count it, and a fast process would overfill it.
+                        let _dropped = is_handled.await;
                     } else if whole.len() + piece.len() <= MAX_WHOLE {
                         whole.extend_from_slice(&piece);
                     } else {
@@ -211,24 +214,33 @@ mod tests {
         [&[tag], &length[..], payload].concat()
     }
 
+    fn on_runtime<T>(body: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, body)
+    }
+
+    /// Starts an examination of a process that writes these records and closes.
+    fn start(what: Examination, answer: &[Vec<u8>]) -> mpsc::Receiver<Heard> {
+        let (ours, theirs) = socket_pair().unwrap();
+        StdStream::from(theirs).write_all(&answer.concat()).unwrap();
+        let (heard, hearing) = mpsc::channel(64);
+        let id = Request::parse(br#"{"verb":"hello","id":1}"#).unwrap().id;
+        let (client, outbox, place) = (ClientId(1), Arc::default(), Arc::default());
+        let examining =
+            Examining { client, id, worker: None, what, has_turned: true, outbox, heard, _place: place };
+        tokio::task::spawn_local(examining.run(UnixStream::from_std(StdStream::from(ours)).unwrap()));
+        hearing
+    }
+
     /// The result of an examination when the process writes these records and closes, with the pieces before
     /// it.
     fn examine(what: Examination, answer: &[Vec<u8>]) -> (Result<Value, Unavailable>, Vec<Vec<u8>>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, async {
-            let (ours, theirs) = socket_pair().unwrap();
-            StdStream::from(theirs).write_all(&answer.concat()).unwrap();
-            let (heard, mut hearing) = mpsc::channel(64);
-            let id = Request::parse(br#"{"verb":"hello","id":1}"#).unwrap().id;
-            let (client, outbox, place) = (ClientId(1), Arc::default(), Arc::default());
-            let examining =
-                Examining { client, id, worker: None, what, has_turned: true, outbox, heard, _place: place };
-            examining.run(UnixStream::from_std(StdStream::from(ours)).unwrap()).await;
+        on_runtime(async {
+            let mut hearing = start(what, answer);
             let (mut pieces, mut examined) = (Vec::new(), None);
             loop {
                 match hearing.recv().await.unwrap() {
-                    Heard::Operator(OperatorEvent::Piece(_, _, piece)) => pieces.push(piece),
+                    Heard::Operator(OperatorEvent::Piece(_, _, piece, _)) => pieces.push(piece),
                     Heard::Operator(OperatorEvent::Examined(_, _, succeeded)) => examined = Some(succeeded),
                     Heard::Operator(OperatorEvent::Found(_, _, result)) => {
                         assert_eq!(examined, Some(result.is_ok()));
@@ -238,6 +250,26 @@ mod tests {
                 }
             }
         })
+    }
+
+    #[test]
+    fn the_next_piece_waits_until_the_last_one_is_in_the_outbox() {
+        let answer = [record(b'B', b""), record(b'D', b"one"), record(b'D', b"two"), record(b'E', b"")];
+        on_runtime(async {
+            let mut hearing = start(Examination::Heap, &answer);
+            let Some(Heard::Operator(OperatorEvent::Piece(.., handled))) = hearing.recv().await else {
+                panic!()
+            };
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert!(hearing.try_recv().is_err());
+            drop(handled);
+            let second = hearing.recv().await;
+            assert!(
+                matches!(second, Some(Heard::Operator(OperatorEvent::Piece(_, _, piece, _))) if piece == b"two")
+            );
+        });
     }
 
     fn code(what: Examination, answer: &[Vec<u8>]) -> &'static str {
