@@ -194,18 +194,11 @@ impl LogThread {
         Ok(())
     }
 
-    /// A worker has exited. Its output is in the pipe: exactly that much is read, because other processes may
-    /// still write to the same pipe.
+    /// A worker has exited. Its output is in the pipe.
     fn finish(&mut self, worker: WorkerId) -> Result<(), SysError> {
         let own = self.pipes.iter().filter(|(_, it)| it.source.worker == worker);
         for token in own.map(|(token, _)| *token).collect::<Vec<_>>() {
-            let fd = self.pipes[&token].fd.as_raw_fd();
-            let mut left = unread(fd).map_or(0, |count| count as usize);
-            while left > 0 && self.pipes.contains_key(&token) {
-                let most = left.min(PIECE);
-                self.read(token, most)?;
-                left -= most;
-            }
+            self.read_rest(token)?;
             if let Some(pipe) = self.pipes.get_mut(&token) {
                 let (source, clock) = (pipe.source, clock());
                 pipe.framing.finish(|line| self.sink.take(source, clock, line));
@@ -216,6 +209,18 @@ impl LogThread {
         let left: Vec<u64> = left.collect();
         for token in left.iter().take(left.len().saturating_sub(MOST_LEFT)) {
             self.close(*token)?;
+        }
+        Ok(())
+    }
+
+    /// Reads exactly as much as is in a pipe now, because processes may go on writing to it.
+    fn read_rest(&mut self, token: u64) -> Result<(), SysError> {
+        let pipe = self.pipes.get(&token);
+        let mut left = pipe.and_then(|it| unread(it.fd.as_raw_fd()).ok()).map_or(0, |count| count as usize);
+        while left > 0 && self.pipes.contains_key(&token) {
+            let most = left.min(PIECE);
+            self.read(token, most)?;
+            left -= most;
         }
         Ok(())
     }
@@ -246,7 +251,7 @@ impl LogThread {
     fn flush(&mut self, limit: Duration) -> Result<(), SysError> {
         let end = Instant::now() + limit * FLUSHES;
         for token in self.pipes.keys().copied().collect::<Vec<_>>() {
-            self.read(token, PIECE)?;
+            self.read_rest(token)?;
         }
         self.sink.tell_lost();
         let (mut waiting, mut deadline) = (usize::MAX, end);
