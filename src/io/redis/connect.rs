@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::convert::{array, failure, nonsense, number, text};
 use rcluster_core::store::remote::backend::{Address, Backend, Secret, Servers, Tls};
-use rcluster_core::store::remote::link::Failure;
+use rcluster_core::store::remote::failure::Failure;
 
 /// Time limits for connecting, and for a short answer.
 const CONNECT: Duration = Duration::from_secs(1);

@@ -2,7 +2,8 @@
 
 use redis::{ErrorKind, RedisError, Value};
 
-use rcluster_core::store::remote::link::{Failure, Greeting, Input, Loaded, NONSENSE};
+use rcluster_core::store::remote::failure::{Failure, NONSENSE};
+use rcluster_core::store::remote::messages::{Greeting, Input, Loaded};
 use rcluster_core::wire::shortened;
 
 /// The maximum length of an error's text, in bytes.

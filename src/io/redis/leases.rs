@@ -13,7 +13,7 @@ use super::convert::{self, array, is_unknown_script, nonsense, number, text};
 use super::runtime::runtime;
 use rcluster_core::leases::{Answer, Ask, Input, Leases, Output, SCRIPT};
 use rcluster_core::store::remote::backend::Backend;
-use rcluster_core::store::remote::link::Failure;
+use rcluster_core::store::remote::failure::Failure;
 use rcluster_core::wire::milliseconds;
 use rcluster_sys::clock::since_boot;
 use rcluster_sys::error::SysError;

@@ -7,7 +7,8 @@ use redis::{RedisError, Value, cmd, pipe};
 use super::connect::Connections;
 use super::convert::{self, failure};
 use rcluster_core::store::remote::backend::Backend;
-use rcluster_core::store::remote::link::{Failure, Greeting, Input};
+use rcluster_core::store::remote::failure::Failure;
+use rcluster_core::store::remote::messages::{Greeting, Input};
 use rcluster_core::store::remote::{GREET, WRITE};
 
 /// The maximum number of entries of the stream read at once.

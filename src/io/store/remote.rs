@@ -9,7 +9,7 @@ use crate::io::redis::{Server, Start};
 use rcluster_core::store::follow::Overflow;
 use rcluster_core::store::geometry::{Field, Geometry};
 use rcluster_core::store::remote::backend::Backend;
-use rcluster_core::store::remote::link::{Input, Output};
+use rcluster_core::store::remote::messages::{Input, Output};
 use rcluster_core::store::remote::payload::read_entry;
 use rcluster_core::store::ring::WINDOW;
 use rcluster_core::wire::{EvictionName, StoreOptions};

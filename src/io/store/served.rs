@@ -24,7 +24,7 @@ use super::{Answer, Command, Hub, Open, What};
 use crate::io::redis::runtime;
 use rcluster_core::control::operator::StoreStatus;
 use rcluster_core::exchange::roster::Roster;
-use rcluster_core::store::remote::link::Output;
+use rcluster_core::store::remote::messages::Output;
 use rcluster_sys::async_fd::watch;
 use rcluster_sys::clock::since_boot;
 use rcluster_sys::descriptor::duplicate;

@@ -23,7 +23,7 @@ use rcluster_core::ids::WorkerId;
 use rcluster_core::store::geometry::{Geometry, MAX_SIZE, MIN_SIZE};
 use rcluster_core::store::linger::Linger;
 use rcluster_core::store::ops::{Eviction, Outcome, Status};
-use rcluster_core::store::remote::link::Status as LinkStatus;
+use rcluster_core::store::remote::status::Status as LinkStatus;
 use rcluster_core::store::request::decode;
 use rcluster_core::store::ring::Wanted;
 use rcluster_core::store::writer::Store;

@@ -2,7 +2,7 @@
 
 use super::{Answer as Said, Ask, LeaseId, MAX_TTL, MIN_TTL, Output, Want, What, margin};
 use crate::locks::Otherwise;
-use crate::store::remote::link::NONSENSE;
+use crate::store::remote::failure::NONSENSE;
 
 /// The shortest wait before a request is repeated, in ms.
 const MIN_WAIT: u64 = 10;

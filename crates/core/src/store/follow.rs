@@ -8,8 +8,8 @@ use super::memory::NoRoom;
 use super::ops::Eviction;
 use super::plan::{Planned, removal};
 use super::record::{Change, read_bytes};
-use super::remote::link::Status;
 use super::remote::payload::{self, Group, read_kept};
+use super::remote::status::Status;
 use super::view::View;
 use super::writer::{EFFORT, Store};
 

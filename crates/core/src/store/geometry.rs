@@ -65,7 +65,7 @@ pub enum Field {
     /// Words of the log in use: blocks times their size.
     Used = 26,
     /// The state of the link to the store's server; 0 if there is no server. See
-    /// [`State`](super::remote::link::State).
+    /// [`State`](super::remote::status::State).
     ServerState = 32,
     /// The last time at which the store was up to date, in ms.
     ServerSynced = 33,

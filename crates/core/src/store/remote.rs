@@ -16,14 +16,22 @@
 //! - **Revisions have no gaps.** If there is a gap, if the last entry read is no longer in the stream, or if
 //!   the epoch of the store has changed, everything is loaded again.
 //!
-//! [`link`] is the state machine; [`batch`] encodes requests for the script; [`payload`] decodes what the
-//! server sends; [`backend`] holds the app's settings.
+//! [`link`] is the state machine, with its [`messages`], its public [`status`] and the [`failure`]s that it is told of.
+//! Its parts are the [`connection`], the [`clock`] of the server, the [`position`] up to which changes are applied,
+//! and the [`queue`] of requests. [`batch`] encodes requests for the script; [`payload`] decodes what the server sends;
+//! [`backend`] holds the app's settings.
 
 pub mod backend;
 mod batch;
+mod clock;
+mod connection;
+pub mod failure;
 pub mod link;
+pub mod messages;
 pub mod payload;
+mod position;
 mod queue;
+pub mod status;
 
 /// The script that greets the server: see its comments.
 pub const GREET: &str = include_str!("remote/greet.lua");

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use rcluster_core::store::remote::link::{Failure, Greeting, Input, Loaded, Output};
+use rcluster_core::store::remote::failure::Failure;
+use rcluster_core::store::remote::messages::{Greeting, Input, Loaded, Output};
 
 const NUMBER: u8 = 1;
 

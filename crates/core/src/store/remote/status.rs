@@ -1,0 +1,51 @@
+//! What a store tells about its server.
+
+/// The state of the link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// It has not been connected yet.
+    #[default]
+    Connecting,
+    /// Connected, and loading the whole store.
+    Loading,
+    /// Up to date, and following the changes.
+    Following,
+    /// The server cannot be used. Another attempt follows.
+    Offline,
+}
+
+impl State {
+    /// The code of this state for JavaScript; 0 is no state.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Connecting => 1,
+            Self::Loading => 2,
+            Self::Following => 3,
+            Self::Offline => 4,
+        }
+    }
+}
+
+/// The public status of the link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The state.
+    pub state: State,
+    /// The server's URL, without its password.
+    pub url: String,
+    /// The last time at which the store was up to date.
+    pub synced_at: u64,
+    /// The last entry of the stream that was applied.
+    pub place: String,
+    /// The number of unanswered requests.
+    pub queued: u64,
+    /// The number of successful connections.
+    pub connects: u64,
+    /// The number of lost connections.
+    pub disconnects: u64,
+    /// The number of full loads.
+    pub loads: u64,
+    /// The last error, until the next connection or successful write.
+    pub error: Option<String>,
+}
