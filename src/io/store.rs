@@ -12,19 +12,25 @@
 //! a worker cannot block it.
 
 mod client;
+mod clock;
 mod leases;
 mod line;
 mod lock_client;
 mod locks;
 pub(super) mod peer;
 pub mod persist;
+mod refusal;
 mod remote;
 mod served;
+mod settings;
+mod shared;
 mod shell;
 mod status;
+mod stores;
 mod tallies;
 mod tally_client;
 
+use std::ffi::CStr;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Sender, channel};
@@ -46,6 +52,9 @@ pub use lock_client::{Incoming, LockClient};
 use persist::Restored;
 use shell::Shell;
 pub use tally_client::TallyClient;
+
+/// The name of the stores' memory in system tools.
+const NAME: &CStr = c"rcluster-store";
 
 /// What a process opens.
 #[derive(Debug)]

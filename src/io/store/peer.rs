@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::shell::NAME;
+use super::NAME;
 use rcluster_core::ids::WorkerId;
 use rcluster_core::store::ops::{Outcome, Status};
 use rcluster_core::store::ring::{Inbox, Wanted, page_words};

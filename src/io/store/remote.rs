@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::identity;
 use super::served::{Deliveries, Served};
-use super::shell::{Refusal, Shared};
+use super::shared::Shared;
 use crate::io::redis::{Server, Start};
 use rcluster_core::store::follow::Overflow;
 use rcluster_core::store::geometry::{Field, Geometry};
@@ -12,7 +12,6 @@ use rcluster_core::store::remote::backend::Backend;
 use rcluster_core::store::remote::messages::{Input, Output};
 use rcluster_core::store::remote::payload::read_entry;
 use rcluster_core::store::ring::WINDOW;
-use rcluster_core::wire::{EvictionName, StoreOptions};
 use rcluster_sys::error::SysError;
 
 /// The maximum size of one process's requests in progress at the server, in bytes.
@@ -30,7 +29,6 @@ struct Asked {
 
 /// The server of a store.
 pub(super) struct Remote {
-    pub(super) backend: Backend,
     server: Server,
     /// By the token of the process.
     asked: HashMap<u64, Asked>,
@@ -64,8 +62,8 @@ impl Remote {
             // If the shell has ended, so have its stores.
             let _not_wanted = deliveries.send(Served { store: store.clone(), outputs });
         })?;
-        let (asked, backend) = (HashMap::new(), backend.clone());
-        Ok(Self { backend, server, asked, next_expiry: 0, has_loaded: false, is_broken: false })
+        let asked = HashMap::new();
+        Ok(Self { server, asked, next_expiry: 0, has_loaded: false, is_broken: false })
     }
 
     /// Whether further requests of a process may be sent. Its ring can hold more than this limit allows.
@@ -171,17 +169,4 @@ impl Shared {
         let next = self.store.next_expiry()?;
         Some(self.remote.as_ref().map_or(next, |remote| next.max(remote.next_expiry)))
     }
-}
-
-/// Checks the options of a store with a server.
-pub(super) fn check(backend: &Backend, options: &StoreOptions) -> Result<(), Refusal> {
-    let refusal = |message: String| Err(Refusal { code: "ERR_INVALID_ARG_VALUE", message });
-    if let Some(mistake) = backend.mistake() {
-        return refusal(format!("The option backend is wrong: {mistake}"));
-    }
-    let is_lru = options.eviction.is_some_and(|it| it == EvictionName::Lru);
-    if is_lru || options.persist.as_ref().is_some_and(|path| !path.is_empty()) {
-        return refusal("A store with a backend has neither eviction nor a file: its server has it".into());
-    }
-    Ok(())
 }

@@ -19,7 +19,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::shell::{MAX_NAME, MAX_STORES, Refusal, Shell, microseconds, too_many};
+use super::clock::microseconds;
+use super::refusal::Refusal;
+use super::settings::MAX_NAME;
+use super::shell::Shell;
+use super::stores::MAX_STORES;
 use super::{Answer, Command, Hub, Open, What};
 use crate::io::redis::runtime;
 use rcluster_core::control::operator::StoreStatus;
@@ -84,7 +88,7 @@ impl Place {
                 return Ok(Some(open));
             }
             if elsewhere.len() >= MAX_STORES {
-                return Err((open.socket, too_many("The cluster", MAX_STORES)));
+                return Err((open.socket, Refusal::too_many_stores("The cluster", MAX_STORES)));
             }
         }
         let hub = match hub {

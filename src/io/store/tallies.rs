@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::NAME;
 use super::client::Reader;
-use super::shell::NAME;
 use rcluster_core::ids::WorkerId;
 use rcluster_core::store::tally::{Ledger, PAGE_WORDS, TALLIES, TOTALS_WORDS};
 use rcluster_sys::closer::{Closer, Descriptor};
