@@ -31,6 +31,7 @@ mod stack;
 mod systemd;
 mod template;
 mod thread;
+mod worker;
 mod workers;
 
 use std::ffi::CString;

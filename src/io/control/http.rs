@@ -87,7 +87,7 @@ impl Shell {
             HttpEvent::Listening(address) => self.http.address = Some(address),
             HttpEvent::Asked { route, format, answer } => self.answer_http(route, format, answer),
             HttpEvent::Gathered { answers, then } => {
-                let living = |worker| self.workers.contains_key(&worker);
+                let living = |worker| self.workers.contains(worker);
                 // The send fails if the requester is gone.
                 let _gone = then.send(self.metrics.on_gathered(answers.as_deref(), living));
             }

@@ -78,6 +78,20 @@ impl SharedLogs {
         }
     }
 
+    /// A standby gets a slot.
+    pub(super) fn promote(&self, worker: WorkerId, slot: Slot) {
+        if let Some(logs) = self.0.get() {
+            logs.promote(worker, slot);
+        }
+    }
+
+    /// A worker has been reaped.
+    pub(super) fn forget(&self, worker: WorkerId) {
+        if let Some(logs) = self.0.get() {
+            logs.forget(worker);
+        }
+    }
+
     pub(super) fn tail(&self, worker: WorkerId) -> Option<Arc<[String]>> {
         self.0.get()?.tail(worker)
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::http::HttpEvent;
 use super::operator::OperatorEvent;
+use super::worker::LOOK;
 use crate::io::dispatcher::{DispatcherEvent, HookBatch};
 use crate::io::logs::LogStatus;
 use crate::io::store;
@@ -166,4 +167,19 @@ fn shut(name: &str, error: Option<SysError>) -> Event {
 pub(super) fn broken(worker: WorkerId, why: &str) -> Event {
     let message = format!("{worker} broke the rules of its link to the primary and is cut off: {why}");
     Event::Warning { code: "RCLUSTER_PROTOCOL", message }
+}
+
+/// A worker cannot open a store, the locks or the exchange.
+pub(super) fn unshared(error: &SysError) -> Event {
+    let message = format!("A worker cannot use what processes share: {error}");
+    Event::Warning { code: "RCLUSTER_SHARED", message }
+}
+
+/// The kernel cannot report the end of a worker.
+pub(super) fn unwatched(worker: WorkerId, error: &SysError) -> Event {
+    let message = format!(
+        "The end of {worker} cannot be waited for, and is looked for every {} ms: {error}",
+        LOOK.as_millis()
+    );
+    Event::Warning { code: "RCLUSTER_EXHAUSTED", message }
 }

@@ -66,8 +66,7 @@ impl Shell {
     /// All metrics as text. `None` if the cluster is not supervised.
     pub(super) fn metrics_text(&mut self, format: Format) -> Option<impl Future<Output = String> + use<>> {
         let document = self.document()?;
-        let living = self.workers.values().filter_map(|it| Some((it.slot?, it.spent()?)));
-        let slots = self.metrics.slots.with(living);
+        let slots = self.metrics.slots.with(self.workers.spent());
         let gathered = self.metrics.gatherer.ask();
         let heard = self.heard.clone();
         let gathered = async move {

@@ -24,8 +24,8 @@ pub(super) use self::listener::Listener;
 pub use self::stack::PrimaryStack;
 use super::messages::Heard;
 use super::shell::Shell;
-use super::stack::{NoStack, OnStack};
-use super::workers::WorkerHandle;
+use super::stack::{NoStack, OnStack, STACK_LIMIT};
+use super::workers::Workers;
 use rcluster_core::control::Input;
 use rcluster_core::control::operator::{
     self, ClientId, Exits, Facts, Id, LastExit, Place, Surroundings, Unavailable,
@@ -98,8 +98,8 @@ impl Operators {
         self.exits.of(slot)
     }
 
-    pub(super) fn on_event(&mut self, event: &Event, workers: &HashMap<WorkerId, WorkerHandle>) {
-        self.exits.on_event(event, |worker| workers.contains_key(&worker));
+    pub(super) fn on_event(&mut self, event: &Event, workers: &Workers) {
+        self.exits.on_event(event, |worker| workers.contains(worker));
     }
 }
 
@@ -204,14 +204,14 @@ impl Shell {
             // of its own.
             tokio::task::spawn_local(send(heard, found));
         });
-        WorkerHandle::capture_stack(self.workers.get(&worker), super::shell::STACK_LIMIT, then);
+        self.workers.capture_stack(worker, STACK_LIMIT, then);
     }
 
     fn find_primary_stack(&self, client: ClientId, id: Id) {
         let Some(setup) = &self.operators.setup else { return };
         let (heard, stack) = (self.heard.clone(), setup.stack.ask());
         tokio::task::spawn_local(async move {
-            let stack = tokio::time::timeout(super::shell::STACK_LIMIT, stack).await;
+            let stack = tokio::time::timeout(STACK_LIMIT, stack).await;
             let stack = stack.unwrap_or_else(|_| {
                 Err("the primary runs no JavaScript just now: it waits in the system, or in native code"
                     .into())

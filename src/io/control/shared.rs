@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::forwarding::Forwarding;
 use super::logs::SharedLogs;
+use super::messages::Heard;
 use crate::io::barrier::Barrier;
 use crate::io::dispatcher::{Command, Dispatcher};
+use crate::io::store;
 use rcluster_core::control::slots::Slots;
 use rcluster_core::ids::WorkerId;
+use rcluster_core::wire::Drain;
 use rcluster_sys::listen::BoundPath;
 
 /// What the control thread shares with its owner's thread.
@@ -39,16 +42,36 @@ impl Common {
         });
     }
 
-    /// All workers drain, and this one is next. Resolves when the dispatcher has passed on the waiting
+    /// All workers drain, and this one is next: it gets the order once the dispatcher has passed on the waiting
     /// connections.
-    pub(super) fn last_call(&self, worker: WorkerId) -> oneshot::Receiver<()> {
+    pub(super) fn last_call(&self, worker: WorkerId, order: Drain, heard: mpsc::Sender<Heard>) {
         self.forwarding.leaving(worker);
         let (called, on_called) = oneshot::channel();
         self.dispatcher.tell(Command::AcceptAllAndClose);
         self.behind_dispatcher(move || {
             let _ended = called.send(());
         });
-        on_called
+        tokio::task::spawn_local(async move {
+            // A thread that has ended has also closed its sockets, so the order is given in any case.
+            let _ended = on_called.await;
+            // The send fails only if the control thread has stopped, and everything with it.
+            let _stopped = heard.send(Heard::LastCalled(worker, order)).await;
+        });
+    }
+
+    /// A worker is leaving: it gets no more connections, and its slot is free.
+    pub(super) fn withdraw(&self, worker: WorkerId) {
+        self.slots.lock().free(worker);
+        store::on_slot(worker, None);
+        self.dispatcher.tell(Command::WorkerLeaving(worker));
+        self.forwarding.leaving(worker);
+    }
+
+    /// A worker is dead.
+    pub(super) fn forget(&self, worker: WorkerId) {
+        self.slots.lock().free(worker);
+        self.dispatcher.tell(Command::WorkerExited(worker));
+        self.forwarding.gone(worker);
     }
 
     fn behind_dispatcher(&self, act: impl FnOnce() + Send + 'static) {

@@ -2,7 +2,7 @@
 
 mod spawn;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,30 +14,24 @@ use super::http::Http;
 use super::launch::Launch;
 use super::limits::Limits;
 use super::liveness::Threads;
-use super::logs::SharedLogs;
-use super::messages::{ClusterStats, Event, Heard, Tell, broken, describe};
+use super::messages::{ClusterStats, Event, Heard, Tell, broken, describe, unshared, unwatched};
 use super::metrics::Metrics;
 use super::news::News;
 use super::operator::Operators;
 use super::orphans::OrphanWatch;
-use super::reaper::{Reaped, Reaper};
 use super::service::Service;
 use super::shared::Common;
 use super::sockets::Sockets;
-use super::stack::OnStack;
 use super::template::{SuperviseSetup, Template};
-use super::workers::{LOOK, WorkerHandle};
+use super::workers::{Ended, Workers};
 use crate::io::dispatcher::{Command as ToDispatcher, DispatcherEvent};
 use crate::io::store;
 use rcluster_core::control::supervise::{self, SpawnOrder, Stats};
 use rcluster_core::control::{Control, Input, Output};
 use rcluster_core::ids::{Request, Slot, WorkerId};
 use rcluster_core::schedule::Scheduling;
-use rcluster_core::wire::{Drain, FromWorker, Reply, ToWorker};
+use rcluster_core::wire::{FromWorker, Reply, ToWorker};
 use rcluster_sys::headroom;
-
-/// How long a blocked worker may take to report its stack.
-pub(super) const STACK_LIMIT: Duration = Duration::from_millis(500);
 
 /// See the module documentation.
 pub(super) struct Shell {
@@ -49,13 +43,12 @@ pub(super) struct Shell {
     pub(super) tell: Tell,
     pub(super) news: News,
     pub(super) common: Common,
-    pub(super) workers: HashMap<WorkerId, WorkerHandle>,
+    pub(super) workers: Workers,
     sockets: Sockets,
     pub(super) heard: mpsc::Sender<Heard>,
     /// `None` unless the cluster is supervised.
     template: Option<Template>,
     service: Service,
-    reaper: Reaper,
     orphans: OrphanWatch,
     pub(super) limits: Limits,
     pub(super) operators: Operators,
@@ -77,13 +70,12 @@ impl Shell {
             answers: VecDeque::new(),
             news: News::new(Arc::clone(&common.dispatcher), Arc::clone(&tell)),
             tell,
-            workers: HashMap::new(),
+            workers: Workers::new(heard.clone(), common.logs.clone()),
             sockets: Sockets::new(Arc::clone(&common.dispatcher)),
             common,
             heard,
             template: None,
             service: Service::default(),
-            reaper: Reaper::default(),
             orphans: OrphanWatch::new(Duration::ZERO),
             limits: Limits::of_this_process(),
             operators: Operators::default(),
@@ -117,9 +109,7 @@ impl Shell {
         match command {
             Command::Adopt { worker, slot, pidfd, link } => {
                 let external = link.external;
-                let (handle, failure) =
-                    WorkerHandle::adopt(worker, Some(slot), pidfd, link, self.listening());
-                self.workers.insert(worker, handle);
+                let failure = self.workers.adopt(worker, Some(slot), pidfd, link, None);
                 self.input(Input::Forked { worker, external });
                 if let Some(error) = failure {
                     self.input(Input::Broke { worker, why: error.to_string() });
@@ -127,7 +117,7 @@ impl Shell {
             }
             Command::Drain(worker, order) => self.input(Input::Drain(worker, order)),
             Command::CaptureStack { worker, limit, then } => {
-                WorkerHandle::capture_stack(self.workers.get(&worker), limit, then);
+                self.workers.capture_stack(worker, limit, then);
             }
             Command::Leave { worker, done } => {
                 self.input(Input::Leave(worker));
@@ -136,7 +126,7 @@ impl Shell {
             Command::Flush { worker, done } => {
                 // Otherwise `done` is dropped, which is an answer as well: that worker's socket is not read
                 // any more.
-                if let Some(handle) = self.workers.get(&worker) {
+                if let Some(handle) = self.workers.get(worker) {
                     handle.flush(done);
                 }
             }
@@ -161,8 +151,9 @@ impl Shell {
         match heard {
             Heard::Ended(worker) => self.on_ended(worker),
             Heard::Said(worker, frame) => {
-                if matches!(frame, FromWorker::ListensAlone) {
-                    self.listens_alone(worker);
+                // Reported once, so that a worker that repeats it does not fill the forwarder's queue.
+                if matches!(frame, FromWorker::ListensAlone) && self.workers.on_listens_alone(worker) {
+                    self.common.forwarding.listens(worker);
                 }
                 self.input(Input::Said(worker, frame));
             }
@@ -173,14 +164,9 @@ impl Shell {
             // A request of a worker that has exited meanwhile is dropped: its end would not be reported to
             // the store.
             Heard::Shares(store::Open { worker: Some((worker, _)), .. })
-                if !self.workers.contains_key(&worker) => {}
-            Heard::Shares(request) => {
-                // The socket is closed, which tells the worker.
-                if let Err(error) = store::open(request) {
-                    let message = format!("A worker cannot use what processes share: {error}");
-                    (self.tell)(Event::Warning { code: "RCLUSTER_SHARED", message });
-                }
-            }
+                if !self.workers.contains(worker) => {}
+            // If it fails, the socket is closed, which tells the worker.
+            Heard::Shares(request) => self.warn(store::open(request).err().map(|error| unshared(&error))),
             Heard::HungUp(worker) => self.input(Input::HungUp(worker)),
             Heard::Broke(worker, why) | Heard::Dispatcher(DispatcherEvent::Broken(worker, why)) => {
                 self.note_stderr(worker);
@@ -188,13 +174,7 @@ impl Shell {
             }
             Heard::LastCalled(worker, order) => self.input(Input::Drain(worker, order)),
             Heard::Flushed(done) => self.common.answer_behind_dispatcher(done),
-            Heard::Unwatched(worker, error) => {
-                let message = format!(
-                    "The end of {worker} cannot be waited for, and is looked for every {} ms: {error}",
-                    LOOK.as_millis()
-                );
-                (self.tell)(Event::Warning { code: "RCLUSTER_EXHAUSTED", message });
-            }
+            Heard::Unwatched(worker, error) => (self.tell)(unwatched(worker, &error)),
             Heard::Stack(worker, text) => {
                 self.note_stderr(worker);
                 self.input(Input::Supervise(supervise::Input::Stack { worker, text }));
@@ -205,20 +185,10 @@ impl Shell {
         }
     }
 
-    /// A worker listens on an address of its own. Reported once, so that a worker that repeats it does not
-    /// fill the forwarder's queue.
-    fn listens_alone(&mut self, worker: WorkerId) {
-        let handle = self.workers.get_mut(&worker);
-        if handle.is_some_and(|handle| !std::mem::replace(&mut handle.listens_alone, true)) {
-            self.common.forwarding.listens(worker);
-        }
-    }
-
     pub(super) fn on_tick(&mut self) {
         let threads = Threads { dispatcher: &self.common.dispatcher, forwarding: &self.common.forwarding };
-        if let Some(warning) = self.service.on_tick(self.start.elapsed(), threads) {
-            (self.tell)(warning);
-        }
+        let warning = self.service.on_tick(self.start.elapsed(), threads);
+        self.warn(warning);
         // The other deadlines come more often and need none of this.
         let now = self.start.elapsed();
         if self.control.next_deadline().is_some_and(|at| at <= now) {
@@ -246,12 +216,8 @@ impl Shell {
 
     /// Sends the brain the samples of the workers that its timers depend on.
     fn look_at_workers(&mut self) {
-        let looks = self.workers.iter().filter_map(|(&worker, handle)| {
-            let vitals = handle.vitals()?;
-            Some(supervise::Input::Vitals { worker, vitals })
-        });
-        for look in looks.collect::<Vec<_>>() {
-            self.input(Input::Supervise(look));
+        for (worker, vitals) in self.workers.vitals() {
+            self.input(Input::Supervise(supervise::Input::Vitals { worker, vitals }));
         }
     }
 
@@ -272,7 +238,7 @@ impl Shell {
     }
 
     fn carry_out(&mut self, output: Output) {
-        let Common { dispatcher, forwarding, slots, leaving, .. } = &self.common;
+        let Common { dispatcher, forwarding, leaving, .. } = &self.common;
         match output {
             Output::Spawn(SpawnOrder { ticket, slot, retry, .. }) => self.spawn(ticket, slot, retry),
             Output::Promote { worker, slot } => self.promote(worker, slot),
@@ -295,30 +261,15 @@ impl Shell {
                 self.metrics.totals.on_leaving(self.start.elapsed(), worker);
             }
             Output::StopForwarding(worker) => forwarding.take_away(worker),
-            Output::Withdraw(worker) => {
-                slots.lock().free(worker);
-                store::on_slot(worker, None);
-                dispatcher.tell(ToDispatcher::WorkerLeaving(worker));
-                forwarding.leaving(worker);
-            }
-            Output::LastCall(worker, order) => self.last_call(worker, order),
-            Output::Unlink(worker) => {
-                if let Some(handle) = self.workers.get_mut(&worker) {
-                    handle.unlink();
-                }
-            }
+            Output::Withdraw(worker) => self.common.withdraw(worker),
+            Output::LastCall(worker, order) => self.common.last_call(worker, order, self.heard.clone()),
+            Output::Unlink(worker) => self.workers.unlink(worker),
             Output::Kill(worker, signal) => {
                 self.metrics.totals.on_kill(worker, signal);
-                if let Some(handle) = self.workers.get(&worker) {
-                    handle.kill(signal);
-                }
+                self.workers.kill(worker, signal);
             }
-            Output::CaptureStack(worker) => self.capture_stack(worker),
-            Output::Forget(worker) => {
-                slots.lock().free(worker);
-                dispatcher.tell(ToDispatcher::WorkerExited(worker));
-                forwarding.gone(worker);
-            }
+            Output::CaptureStack(worker) => self.workers.report_stack(worker),
+            Output::Forget(worker) => self.common.forget(worker),
             Output::TellExit(worker, exit) => {
                 self.news.tell_behind_dispatcher(Event::Exited { worker, exit });
             }
@@ -330,21 +281,25 @@ impl Shell {
         }
     }
 
-    /// Warns once that the service manager cannot store sockets.
-    fn tell_store_failure(&mut self) {
-        if let Some(warning) = self.sockets.passed.take_failure() {
+    fn warn(&self, warning: Option<Event>) {
+        if let Some(warning) = warning {
             (self.tell)(warning);
         }
     }
 
+    /// Warns once that the service manager cannot store sockets.
+    fn tell_store_failure(&mut self) {
+        let warning = self.sockets.passed.take_failure();
+        self.warn(warning);
+    }
+
     /// Starts supervision.
     fn begin(&mut self, setup: SuperviseSetup) {
-        if let Some(warning) = self.service.begin(self.start.elapsed()) {
-            (self.tell)(warning);
-        }
+        let warning = self.service.begin(self.start.elapsed());
+        self.warn(warning);
         self.sockets.passed.begin_to_store();
         self.tell_store_failure();
-        self.reaper.count_oom_kills();
+        self.workers.count_oom_kills();
         let SuperviseSetup { options, launch, seed, operator } = setup;
         self.begin_logs(options.logs, &launch);
         self.template = Some(Template::new(options.clone(), launch));
@@ -366,7 +321,7 @@ impl Shell {
 
     /// Answers a worker's listen request, with a descriptor if the answer needs one.
     fn reply(&mut self, worker: WorkerId, reply: Reply) {
-        let Some(handle) = self.workers.get(&worker).filter(|handle| handle.is_linked()) else { return };
+        let Some(handle) = self.workers.get(worker).filter(|handle| handle.is_linked()) else { return };
         match self.sockets.shared(handle.slot, &reply) {
             Ok(fd) => self.send(worker, &ToWorker::Reply(reply), fd),
             Err(error) => {
@@ -378,60 +333,22 @@ impl Shell {
 
     /// Sends a frame to a worker, unless it has exited or is cut off.
     pub(super) fn send(&mut self, worker: WorkerId, frame: &ToWorker, fd: Option<OwnedFd>) {
-        let sent = self.workers.get(&worker).map_or(Ok(()), |handle| handle.send(frame, fd));
-        if let Err(error) = sent {
+        if let Err(error) = self.workers.send(worker, frame, fd) {
             self.answers.push_back(Input::Broke { worker, why: error.to_string() });
         }
     }
 
-    /// What is needed to listen to a new worker.
-    pub(super) fn listening(&self) -> (&mpsc::Sender<Heard>, SharedLogs) {
-        (&self.heard, self.common.logs.clone())
-    }
-
-    /// Orders the worker to drain once the dispatcher has passed on the waiting connections.
-    fn last_call(&self, worker: WorkerId, order: Drain) {
-        let called = self.common.last_call(worker);
-        let heard = self.heard.clone();
-        tokio::task::spawn_local(async move {
-            // A thread that has ended has also closed its sockets, so the order is given in any case.
-            let _ended = called.await;
-            // The send fails only if this thread ends, and everything with it.
-            let _ended = heard.send(Heard::LastCalled(worker, order)).await;
-        });
-    }
-
-    fn capture_stack(&self, worker: WorkerId) {
-        let heard = self.heard.clone();
-        let then = OnStack::new(move |stack| {
-            // The reason for a missing stack is not needed when the worker is replaced. A full queue means
-            // that this thread is behind, and then the stack is dropped.
-            let _late = heard.try_send(Heard::Stack(worker, stack.ok()));
-        });
-        WorkerHandle::capture_stack(self.workers.get(&worker), STACK_LIMIT, then);
-    }
-
     /// A worker's process has ended: reaps it.
     fn on_ended(&mut self, worker: WorkerId) {
-        let Some(handle) = self.workers.get(&worker) else { return };
+        if !self.workers.contains(worker) {
+            return;
+        }
         store::on_exit(worker);
-        let supervised = handle.supervised.is_some();
-        // Read before reaping, because the kernel then forgets the process.
-        let spent = handle.slot.zip(handle.spent());
-        let exit = match self.reaper.reap(worker, &handle.pidfd, supervised) {
-            Reaped::Exited(exit) => exit,
-            Reaped::ByOthers(exit, warning) => {
-                (self.tell)(warning);
-                exit
-            }
-            Reaped::NotYet => {
-                let why = "another process traces it and has not taken its exit".into();
-                self.input(Input::Broke { worker, why });
-                return WorkerHandle::look_again(worker, self.heard.clone());
-            }
+        let Some(Ended { exit, slot, is_supervised, spent, warning }) = self.workers.reap(worker) else {
+            let why = "another process traces it and has not taken its exit".into();
+            return self.input(Input::Broke { worker, why });
         };
-        let slot = handle.slot;
-        self.workers.remove(&worker);
+        self.warn(warning);
         self.metrics.on_exit(self.start.elapsed(), worker, exit, spent);
         let stderr = self.common.logs.tail(worker);
         self.operators.on_exit(worker, slot, exit, stderr.as_deref());
@@ -439,10 +356,8 @@ impl Shell {
         if let Some(lines) = stderr {
             self.tell_stderr(worker, lines);
         }
-        if let Some(logs) = self.common.logs.get() {
-            logs.forget(worker);
-        }
-        if let Some(template) = self.template.as_mut().filter(|_| supervised) {
+        self.common.logs.forget(worker);
+        if let Some(template) = self.template.as_mut().filter(|_| is_supervised) {
             template.on_exit(worker);
         }
         self.input(Input::Exited { worker, exit });
@@ -454,15 +369,12 @@ impl Shell {
         self.http.feed.on_event(&event);
         self.metrics.totals.on_event(&event);
         let stats = || self.control.stats(self.start.elapsed());
-        if let Some(warning) = self.service.on_event(&event, stats) {
-            (self.tell)(warning);
-        }
+        let warning = self.service.on_event(&event, stats);
+        self.warn(warning);
         if matches!(event, supervise::Event::Ready { .. })
             && stats().is_some_and(|stats| stats.ready >= stats.workers)
         {
-            for warning in self.sockets.passed.on_all_ready() {
-                (self.tell)(warning);
-            }
+            self.sockets.passed.on_all_ready().into_iter().for_each(|warning| (self.tell)(warning));
         }
         self.news.tell(Event::Supervision(event));
     }
@@ -477,11 +389,7 @@ impl Shell {
     /// The statistics of the cluster; `None` if it is not supervised.
     pub(super) fn stats(&self) -> Option<Stats> {
         let mut stats = self.control.stats(self.start.elapsed())?;
-        for slot in &mut stats.slots {
-            let Some(handle) = slot.worker.and_then(|worker| self.workers.get(&worker)) else { continue };
-            slot.rss = handle.resident();
-            slot.busy = handle.busy();
-        }
+        self.workers.complete(&mut stats);
         Some(stats)
     }
 }

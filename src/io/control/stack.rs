@@ -20,6 +20,9 @@ use rcluster_sys::passing::{Received, Sent, receive, send};
 /// worker that writes more is not waited for.
 const STALE: usize = 16;
 
+/// How long a blocked worker, or the primary, may take to report its stack.
+pub(super) const STACK_LIMIT: Duration = Duration::from_millis(500);
+
 /// Why there is no stack.
 #[derive(Debug, Error)]
 pub enum NoStack {

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use super::launch::{Inspect, Launch, Launched, Ports};
 use super::operator::OperatorSetup;
 use super::shared::Common;
-use super::workers::SupervisedWorker;
+use super::worker::SupervisedWorker;
 use rcluster_core::control::supervise::Options;
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::wire::{Settings, milliseconds};

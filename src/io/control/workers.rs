@@ -1,208 +1,169 @@
-//! One worker, seen by the control thread: its process, and its link to the primary.
+//! The workers that have not been reaped yet.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::Interest;
 use tokio::sync::mpsc;
 
-use super::external::External;
 use super::launch::{Link, Newcomer};
 use super::logs::SharedLogs;
-use super::messages::Heard;
-use super::socket::{ControlSocket, SocketError};
-use super::stack::{Lifeline, NoStack, OnStack};
-use rcluster_core::control::operator::RecentTurns;
-use rcluster_core::control::supervise::{KillSignal, Vitals};
+use super::messages::{Event, Heard};
+use super::reaper::{Reaped, Reaper};
+use super::socket::SocketError;
+use super::stack::{OnStack, STACK_LIMIT};
+use super::worker::{SupervisedWorker, WorkerHandle};
+use rcluster_core::control::supervise::{ExitKind, KillSignal, Stats, Vitals};
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::metrics::Spent;
 use rcluster_core::wire::ToWorker;
-use rcluster_sys::async_fd::watch;
-use rcluster_sys::clock::monotonic;
-use rcluster_sys::closer::Closer;
-use rcluster_sys::error::{Doing, SysError};
-use rcluster_sys::exit::{SIGKILL, SIGTERM, has_ended, send_signal};
-use rcluster_sys::figures::cpu_time;
-use rcluster_sys::memory::Memory;
-use rcluster_sys::scoreboard::{EventLoopLook, Scoreboard};
+use rcluster_sys::error::SysError;
 
-/// How long the control socket of a dead worker may take to be read to its end.
-const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// The polling interval for workers whose end the kernel cannot report.
-pub(super) const LOOK: Duration = Duration::from_millis(100);
-
-/// A worker, until it has been reaped.
-pub(super) struct WorkerHandle {
-    pub(super) pidfd: Arc<OwnedFd>,
+/// A worker that has been reaped.
+pub(super) struct Ended {
+    pub(super) exit: ExitKind,
     /// `None` for a standby.
     pub(super) slot: Option<Slot>,
-    /// `None` once it is cut off.
-    socket: Option<ControlSocket>,
-    /// Closed together with the socket: the hang-up ends a worker whose event loop is blocked.
-    lifeline: Option<Arc<Lifeline>>,
-    board: Arc<Scoreboard>,
-    /// Whether it has reported that it listens on an address of its own.
-    pub(super) listens_alone: bool,
-    /// `None` unless it is supervised.
-    pub(super) supervised: Option<SupervisedWorker>,
+    pub(super) is_supervised: bool,
+    /// What it has used, if it had a slot and is supervised.
+    pub(super) spent: Option<(Slot, Spent)>,
+    /// Something about its end that the app should know.
+    pub(super) warning: Option<Event>,
 }
 
-/// Additional state of a supervised worker.
-pub(super) struct SupervisedWorker {
-    pub(super) pid: i32,
-    /// `None` if its memory is not limited.
-    pub(super) memory: Option<Memory>,
-    /// Of a standby: what gives it connections once it is promoted.
-    pub(super) newcomer: Option<Newcomer>,
-    /// Polls for the first server of an external program, while it is kept.
-    pub(super) external: Option<External>,
+/// See the module.
+pub(super) struct Workers {
+    all: HashMap<WorkerId, WorkerHandle>,
+    reaper: Reaper,
+    heard: mpsc::Sender<Heard>,
+    logs: SharedLogs,
 }
 
-impl WorkerHandle {
-    /// Starts to read from a worker and to wait for its end. The second value is the error if its link cannot
-    /// be used.
+impl Workers {
+    /// Creates the table without workers. `heard` gets their events.
+    pub(super) fn new(heard: mpsc::Sender<Heard>, logs: SharedLogs) -> Self {
+        Self { all: HashMap::new(), reaper: Reaper::default(), heard, logs }
+    }
+
+    /// From now on, supervised workers that the kernel's OOM killer has killed are recognized.
+    pub(super) fn count_oom_kills(&mut self) {
+        self.reaper.count_oom_kills();
+    }
+
+    /// Starts to read from a worker and to wait for its end. Returns the error if its link cannot be used.
     pub(super) fn adopt(
+        &mut self,
         worker: WorkerId,
         slot: Option<Slot>,
         pidfd: Arc<OwnedFd>,
         link: Link,
-        (heard, logs): (&mpsc::Sender<Heard>, SharedLogs),
-    ) -> (Self, Option<SysError>) {
-        let Link { control, lifeline, board, .. } = link;
-        let closer = Closer::new();
-        let started = ControlSocket::start(worker, control, &closer, heard.clone())
-            .and_then(|(socket, all_read)| Ok((socket, all_read, Lifeline::new(lifeline, &closer)?)));
-        let (socket, all_read, lifeline, failure) = match started {
-            Ok((socket, all_read, lifeline)) => {
-                (Some(socket), Some(all_read), Some(Arc::new(lifeline)), None)
-            }
-            Err(error) => (None, None, None, Some(error)),
-        };
-        let (watched, heard) = (Arc::clone(&pidfd), heard.clone());
-        tokio::task::spawn_local(async move {
-            if let Err(error) = wait_for_end(Arc::clone(&watched)).await {
-                // The send fails only if the control thread has stopped.
-                let _stopped = heard.send(Heard::Unwatched(worker, error)).await;
-                look_for_end(&watched).await;
-            }
-            // Its frames come before its end. The kernel has closed its end of the control socket, unless a
-            // child process of it holds that: hence the short limit.
-            if let Some(all_read) = all_read {
-                let _ = tokio::time::timeout(LAST_WORDS, all_read).await;
-            }
-            logs.finish(worker).await;
-            // The send fails only if the control thread has stopped.
-            let _stopped = heard.send(Heard::Ended(worker)).await;
-        });
-        (Self { pidfd, slot, socket, lifeline, board, listens_alone: false, supervised: None }, failure)
+        supervised: Option<SupervisedWorker>,
+    ) -> Option<SysError> {
+        let (mut handle, failure) =
+            WorkerHandle::adopt(worker, slot, pidfd, link, (&self.heard, self.logs.clone()));
+        handle.supervised = supervised;
+        self.all.insert(worker, handle);
+        failure
     }
 
-    /// Whether its control socket can be used.
-    pub(super) fn is_linked(&self) -> bool {
-        self.socket.is_some()
+    pub(super) fn get(&self, worker: WorkerId) -> Option<&WorkerHandle> {
+        self.all.get(&worker)
     }
 
-    /// Closes the control socket and the lifeline.
-    pub(super) fn unlink(&mut self) {
-        self.lifeline = None;
-        self.socket = None;
+    pub(super) fn contains(&self, worker: WorkerId) -> bool {
+        self.all.contains_key(&worker)
     }
 
-    /// Sends a frame to the worker, unless it is cut off.
-    pub(super) fn send(&self, frame: &ToWorker, fd: Option<OwnedFd>) -> Result<(), SocketError> {
-        self.socket.as_ref().map_or(Ok(()), |socket| socket.send(frame, fd))
+    /// A standby gets a slot. Returns what gives it connections; `None` if it has ended, or is no standby.
+    pub(super) fn promote(&mut self, worker: WorkerId, slot: Slot) -> Option<Newcomer> {
+        let handle = self.all.get_mut(&worker)?;
+        let newcomer = handle.supervised.as_mut()?.newcomer.take()?;
+        handle.slot = Some(slot);
+        Some(newcomer)
     }
 
-    /// See [`ControlSocket::flush`]. If the socket is no longer read, `done` is dropped, which is an answer
-    /// as well.
-    pub(super) fn flush(&self, done: std::sync::mpsc::Sender<()>) {
-        if let Some(socket) = &self.socket {
-            socket.flush(done);
+    /// A worker listens on an address of its own. Returns whether this is the first time.
+    pub(super) fn on_listens_alone(&mut self, worker: WorkerId) -> bool {
+        let handle = self.all.get_mut(&worker);
+        handle.is_some_and(|handle| !std::mem::replace(&mut handle.listens_alone, true))
+    }
+
+    /// Sends a frame to a worker, unless it has exited or is cut off.
+    pub(super) fn send(
+        &self,
+        worker: WorkerId,
+        frame: &ToWorker,
+        fd: Option<OwnedFd>,
+    ) -> Result<(), SocketError> {
+        self.get(worker).map_or(Ok(()), |handle| handle.send(frame, fd))
+    }
+
+    /// Cuts a worker off.
+    pub(super) fn unlink(&mut self, worker: WorkerId) {
+        if let Some(handle) = self.all.get_mut(&worker) {
+            handle.unlink();
         }
     }
 
-    pub(super) fn kill(&self, signal: KillSignal) {
-        let number = match signal {
-            KillSignal::Term => SIGTERM,
-            KillSignal::Kill => SIGKILL,
+    pub(super) fn kill(&self, worker: WorkerId, signal: KillSignal) {
+        if let Some(handle) = self.get(worker) {
+            handle.kill(signal);
+        }
+    }
+
+    /// Requests a worker's stack. `then` gets it within `limit`.
+    pub(super) fn capture_stack(&self, worker: WorkerId, limit: Duration, then: OnStack) {
+        WorkerHandle::capture_stack(self.get(worker), limit, then);
+    }
+
+    /// Requests the stack of a worker that is to be replaced, for [`Heard::Stack`].
+    pub(super) fn report_stack(&self, worker: WorkerId) {
+        let heard = self.heard.clone();
+        let then = OnStack::new(move |stack| {
+            // The reason for a missing stack is not needed when the worker is replaced. A full queue means
+            // that this thread is behind, and then the stack is dropped.
+            let _late = heard.try_send(Heard::Stack(worker, stack.ok()));
+        });
+        self.capture_stack(worker, STACK_LIMIT, then);
+    }
+
+    /// Samples of all supervised workers.
+    pub(super) fn vitals(&self) -> Vec<(WorkerId, Vitals)> {
+        self.all.iter().filter_map(|(&worker, handle)| Some((worker, handle.vitals()?))).collect()
+    }
+
+    /// What the supervised workers with a slot have used so far.
+    pub(super) fn spent(&self) -> impl Iterator<Item = (Slot, Spent)> {
+        self.all.values().filter_map(|handle| Some((handle.slot?, handle.spent()?)))
+    }
+
+    /// Adds what only the processes know to the statistics of supervision.
+    pub(super) fn complete(&self, stats: &mut Stats) {
+        for slot in &mut stats.slots {
+            let Some(handle) = slot.worker.and_then(|worker| self.get(worker)) else { continue };
+            slot.rss = handle.resident();
+            slot.busy = handle.busy();
+        }
+    }
+
+    /// Reaps a worker whose process has ended, and forgets it. `None` if another process traces it and gets its exit
+    /// first: then its end is reported again later.
+    pub(super) fn reap(&mut self, worker: WorkerId) -> Option<Ended> {
+        let handle = self.all.get(&worker)?;
+        let is_supervised = handle.supervised.is_some();
+        // Read before reaping, because the kernel then forgets the process.
+        let spent = handle.slot.zip(handle.spent());
+        let (exit, warning) = match self.reaper.reap(worker, &handle.pidfd, is_supervised) {
+            Reaped::Exited(exit) => (exit, None),
+            Reaped::ByOthers(exit, warning) => (exit, Some(warning)),
+            Reaped::NotYet => {
+                WorkerHandle::look_again(worker, self.heard.clone());
+                return None;
+            }
         };
-        // It fails only if the worker has died, which is reported separately.
-        let _ = send_signal(self.pidfd.as_fd(), number);
+        let slot = handle.slot;
+        self.all.remove(&worker);
+        Some(Ended { exit, slot, is_supervised, spent, warning })
     }
-
-    /// Reports the end of the worker again, after [`LOOK`].
-    pub(super) fn look_again(worker: WorkerId, heard: mpsc::Sender<Heard>) {
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(LOOK).await;
-            // The send fails only if the control thread has stopped.
-            let _stopped = heard.send(Heard::Ended(worker)).await;
-        });
-    }
-
-    /// Requests the worker's stack, in a task of its own, so that nothing else waits for the answer.
-    pub(super) fn capture_stack(this: Option<&Self>, limit: Duration, then: OnStack) {
-        let lifeline = this.and_then(|handle| handle.lifeline.clone());
-        tokio::task::spawn_local(async move {
-            then.call(match lifeline {
-                Some(lifeline) => lifeline.stack(limit).await,
-                None => Err(NoStack::Exited),
-            });
-        });
-    }
-
-    /// The process id of a supervised worker.
-    pub(super) fn pid(&self) -> Option<i32> {
-        self.supervised.as_ref().map(|it| it.pid)
-    }
-
-    /// The counts of a supervised worker so far.
-    pub(super) fn spent(&self) -> Option<Spent> {
-        let Vitals { clients, .. } = self.vitals()?;
-        Some(Spent { cpu_ms: self.pid().and_then(cpu_time), busy: self.busy(), clients: Some(clients) })
-    }
-
-    /// A sample of a supervised worker.
-    pub(super) fn vitals(&self) -> Option<Vitals> {
-        let supervised = self.supervised.as_ref()?;
-        Some(Vitals {
-            turns: self.board.turns(),
-            rss: supervised.memory.as_ref().and_then(Memory::resident),
-            clients: self.board.clients(),
-            connections: self.board.open_connections(),
-        })
-    }
-
-    /// The resident memory of a supervised worker in bytes. `None` if it has just ended.
-    pub(super) fn resident(&self) -> Option<u64> {
-        Memory::of(self.supervised.as_ref()?.pid).ok()?.resident()
-    }
-
-    /// The recent activity of its event loop. `None` if the worker does not report it.
-    pub(super) fn recent_turns(&self) -> Option<RecentTurns> {
-        let EventLoopLook { recent_turns: turns, recent_busy: busy, recent: time, .. } =
-            self.board.event_loop(monotonic())?;
-        Some(RecentTurns { busy, time, turns })
-    }
-
-    /// How long its event loop has been busy in total. `None` for an external program.
-    pub(super) fn busy(&self) -> Option<Duration> {
-        (self.board.turns() > 0).then(|| self.board.busy())
-    }
-}
-
-/// Polls, for when the system cannot watch another descriptor.
-async fn look_for_end(pidfd: &OwnedFd) {
-    while !has_ended(pidfd) {
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// A pidfd becomes readable when its process ends.
-async fn wait_for_end(pidfd: Arc<OwnedFd>) -> Result<(), SysError> {
-    let doing = "waiting for a worker to end";
-    let watched = watch(pidfd, Interest::READABLE, doing)?;
-    watched.readable().await.doing(doing)?.retain_ready();
-    Ok(())
 }

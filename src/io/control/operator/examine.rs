@@ -92,7 +92,7 @@ impl Shell {
     }
 
     fn has_turned(&self, worker: WorkerId) -> bool {
-        self.workers.get(&worker).is_some_and(|handle| handle.busy().is_some())
+        self.workers.get(worker).is_some_and(|handle| handle.busy().is_some())
     }
 
     /// If the worker is cut off or the primary ends, the process's end of the socket is closed.

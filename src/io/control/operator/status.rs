@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{OperatorEvent, send};
 use crate::io::barrier::Barrier;
 use crate::io::control::shell::Shell;
-use crate::io::control::workers::WorkerHandle;
+use crate::io::control::worker::WorkerHandle;
 use crate::io::dispatcher::{Command as ToDispatcher, ListenerReport, Report};
 use crate::io::store;
 use rcluster_core::control::operator::{
@@ -124,7 +124,7 @@ impl Shell {
     }
 
     fn handle_of(&self, worker: Option<WorkerId>) -> Option<&WorkerHandle> {
-        worker.and_then(|worker| self.workers.get(&worker))
+        worker.and_then(|worker| self.workers.get(worker))
     }
 }
 

@@ -6,7 +6,6 @@ use super::Shell;
 use crate::io::control::external::External;
 use crate::io::control::messages::Event;
 use crate::io::control::template::Started;
-use crate::io::control::workers::WorkerHandle;
 use crate::io::store;
 use rcluster_core::control::Input;
 use rcluster_core::ids::{Slot, Ticket, WorkerId};
@@ -38,10 +37,7 @@ impl Shell {
             supervised.newcomer = Some(launched.newcomer);
         }
         let (pid, pidfd) = (supervised.pid, Arc::new(launched.child.pidfd));
-        let (mut handle, failure) =
-            WorkerHandle::adopt(worker, slot, Arc::clone(&pidfd), launched.link, self.listening());
-        handle.supervised = Some(supervised);
-        self.workers.insert(worker, handle);
+        let failure = self.workers.adopt(worker, slot, Arc::clone(&pidfd), launched.link, Some(supervised));
         self.news.tell(Event::Spawned { worker, slot, pid, pidfd, pipes: launched.pipes, inspect_port });
         self.answers.push_back(Input::Spawned { ticket, worker, slot, external });
         let broke = failure.map(|error| Input::Broke { worker, why: error.to_string() });
@@ -49,14 +45,10 @@ impl Shell {
     }
 
     pub(super) fn promote(&mut self, worker: WorkerId, slot: Slot) {
-        let Some(handle) = self.workers.get_mut(&worker) else { return };
-        let Some(newcomer) = handle.supervised.as_mut().and_then(|it| it.newcomer.take()) else { return };
-        handle.slot = Some(slot);
+        let Some(newcomer) = self.workers.promote(worker, slot) else { return };
         self.common.slots.lock().take(worker, Some(slot));
         store::on_slot(worker, Some(slot));
-        if let Some(logs) = self.common.logs.get() {
-            logs.promote(worker, slot);
-        }
+        self.common.logs.promote(worker, slot);
         newcomer.introduce(worker, slot, &self.common.dispatcher, &self.common.forwarding);
     }
 }
