@@ -19,23 +19,23 @@ mod readiness;
 pub mod slots;
 mod standbys;
 pub mod supervise;
+mod supervision;
 #[cfg(test)]
 mod tests;
 pub mod unlinked;
 mod workers;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::listeners::Listeners;
 pub use self::messages::{Input, Output};
 use self::operator::Operators;
-use self::readiness::Readiness;
 use self::standbys::Standbys;
-use self::supervise::{By, ExitKind, KillSignal, Reason, Stats, Supervise};
+use self::supervise::{By, ExitKind, KillSignal, Reason, Stats};
+use self::supervision::{Step, Supervision};
 use self::unlinked::{Unlinked, Verdict};
 use self::workers::{Worker, Workers};
-use super::ids::{Slot, WorkerId};
+use super::ids::WorkerId;
 use super::schedule::Scheduling;
 use super::wire::{Drain, FromWorker, Reply, ToWorker, milliseconds};
 
@@ -44,18 +44,13 @@ use super::wire::{Drain, FromWorker, Reply, ToWorker, milliseconds};
 pub struct Control {
     now: Duration,
     listeners: Listeners,
-    /// `None` before [`Input::Begin`].
-    supervise: Option<Supervise>,
+    supervision: Supervision,
     workers: Workers,
     standbys: Standbys,
     unlinked: Unlinked,
     operators: Operators,
-    readiness: Readiness,
     /// An operator has stopped the cluster, and [`Output::StopPrimary`] has not been issued yet.
     stops_primary: bool,
-    /// Inputs for supervision that wait until its previous outputs have been carried out.
-    untold: VecDeque<supervise::Input>,
-    is_telling: bool,
     outbox: Vec<Output>,
 }
 
@@ -70,15 +65,12 @@ impl Control {
         Self {
             now: Duration::ZERO,
             listeners,
-            supervise: None,
+            supervision: Supervision::default(),
             workers: Workers::default(),
             standbys: Standbys::default(),
             unlinked: Unlinked::default(),
             operators: Operators::default(),
-            readiness: Readiness::default(),
             stops_primary: false,
-            untold: VecDeque::new(),
-            is_telling: false,
             outbox: Vec::new(),
         }
     }
@@ -87,38 +79,37 @@ impl Control {
     /// `now`. `None` if no timer is set.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        let supervise = self.supervise.as_ref().and_then(Supervise::next_deadline);
-        [self.listeners.next_deadline(), self.unlinked.next_deadline(), supervise].into_iter().flatten().min()
+        let parts =
+            [self.listeners.next_deadline(), self.unlinked.next_deadline(), self.supervision.next_deadline()];
+        parts.into_iter().flatten().min()
     }
 
     /// Whether [`supervise::Input::Limits`] is used at all.
     #[must_use]
     pub fn needs_limits(&self) -> bool {
-        self.supervise.as_ref().is_some_and(Supervise::needs_limits)
+        self.supervision.needs_limits()
     }
 
     /// The workers that will fail at the next tick because they are not ready in time.
     #[must_use]
     pub fn late(&self, now: Duration) -> Vec<WorkerId> {
-        self.supervise.as_ref().map(|supervise| supervise.late(now).collect()).unwrap_or_default()
+        self.supervision.get().map(|supervise| supervise.late(now).collect()).unwrap_or_default()
     }
 
     /// The statistics of the supervised cluster; `None` without supervision.
     #[must_use]
     pub fn stats(&self, now: Duration) -> Option<Stats> {
-        self.supervise.as_ref().map(|supervise| supervise.stats(now))
+        self.supervision.stats(now)
     }
 
     /// Whether enough workers are ready and the cluster is not about to end. The error is the reason.
     pub fn readiness(&self, now: Duration) -> Result<(), String> {
-        let supervise = self.supervise.as_ref().ok_or("nothing is supervised")?;
-        Readiness::ready(&supervise.stats(now), supervise.options().min_ready)
+        self.supervision.readiness(now)
     }
 
     /// Whether enough workers have been ready at any time so far. The error says how many are now.
     pub fn started(&mut self, now: Duration) -> Result<(), String> {
-        let supervise = self.supervise.as_ref().ok_or("nothing is supervised")?;
-        self.readiness.started(&supervise.stats(now), supervise.options().min_ready)
+        self.supervision.started(now)
     }
 
     /// Processes an input at the time `now`, which must not go back, and appends the outputs to `out`, in
@@ -151,8 +142,7 @@ impl Control {
             Input::Opened { listener, result } => self.listen(listeners::Input::Opened { listener, result }),
             Input::ReplyFailed { worker, reply, errno } => self.on_reply_failed(worker, &reply, errno),
             Input::Begin { options, seed } => {
-                if self.supervise.is_none() {
-                    self.supervise = Some(Supervise::new(*options, seed));
+                if self.supervision.begin(*options, seed) {
                     self.supervise(supervise::Input::Start);
                 }
             }
@@ -325,38 +315,27 @@ impl Control {
     /// Gives an input to supervision, and carries out its outputs in order. Inputs that result from them are
     /// queued until all outputs have been carried out.
     fn supervise(&mut self, input: supervise::Input) {
-        if self.supervise.is_none() {
+        if !self.supervision.add(input) {
             return;
         }
-        self.untold.push_back(input);
-        if std::mem::replace(&mut self.is_telling, true) {
-            return;
-        }
-        let mut outputs = Vec::new();
-        while let Some((supervise, input)) = self.supervise.as_mut().zip(self.untold.pop_front()) {
-            // The tick that follows evaluates the samples.
-            let is_look = matches!(input, supervise::Input::Vitals { .. } | supervise::Input::Stderr { .. });
-            supervise.handle(self.now, input, &mut outputs);
-            if is_look {
-                continue;
-            }
+        while let Some(Step { is_expecting, outputs }) = self.supervision.next(self.now) {
             // Set before any worker leaves: the listeners stay open if a worker is expected.
-            let expecting = supervise.is_expecting();
-            self.listen(listeners::Input::Expecting(expecting));
-            for output in outputs.drain(..) {
+            self.listen(listeners::Input::Expecting(is_expecting));
+            for output in outputs {
                 self.carry_out(output);
             }
             if std::mem::take(&mut self.stops_primary) {
                 self.say(Output::StopPrimary { code: 0 });
             }
         }
-        self.is_telling = false;
     }
 
     fn carry_out(&mut self, output: supervise::Output) {
         match output {
             supervise::Output::Spawn(order) => self.say(Output::Spawn(order)),
-            supervise::Output::Promote { worker, slot } => self.promote(worker, slot),
+            supervise::Output::Promote { worker, slot } => {
+                self.outbox.extend(self.standbys.promote(worker, slot));
+            }
             supervise::Output::Drain { worker, reason, timeout } => self.drain(worker, &reason, timeout),
             supervise::Output::Keep { worker } => self.say(Output::Send(worker, ToWorker::Keep)),
             supervise::Output::Kill { worker, signal } => {
@@ -371,10 +350,6 @@ impl Control {
             supervise::Output::CaptureStack { worker } => self.say(Output::CaptureStack(worker)),
             supervise::Output::Tell(event) => {
                 self.operators.on_event(&event);
-                if matches!(event, supervise::Event::Ready { .. } | supervise::Event::Promote { .. }) {
-                    // Enough workers may be ready now, and no longer when a probe checks. So record it here.
-                    let _known = self.started(self.now);
-                }
                 self.say(Output::Tell(event));
             }
             supervise::Output::Done { request, result } => match self.operators.on_done(request, &result) {
@@ -385,18 +360,6 @@ impl Control {
                 self.stops_primary = false;
                 self.say(Output::StopPrimary { code });
             }
-        }
-    }
-
-    fn promote(&mut self, worker: WorkerId, slot: Slot) {
-        let Some(held) = self.standbys.promote(worker) else { return };
-        self.say(Output::Promote { worker, slot });
-        for listener in held.joins {
-            self.say(Output::Join(worker, listener));
-        }
-        self.say(Output::Send(worker, ToWorker::Promote { slot }));
-        for reply in held.replies {
-            self.say(Output::Reply(worker, reply));
         }
     }
 
@@ -417,7 +380,7 @@ impl Control {
         }
         self.withdraw(worker);
         let replaced = !matches!(reason, Reason::Scale | Reason::Drain | Reason::Shutdown)
-            && self.supervise.as_ref().is_some_and(Supervise::has_worker_or_will);
+            && self.supervision.has_worker_or_will();
         let input = if replaced {
             listeners::Input::WorkerReplaced { worker }
         } else {

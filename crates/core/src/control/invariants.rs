@@ -14,12 +14,12 @@ impl Control {
     pub fn check_invariants(&self) -> Result<(), String> {
         self.listeners.check_invariants();
         ensure(self.outbox.is_empty(), || "something is to be done and has not been said".into())?;
-        ensure(self.untold.is_empty() && !self.is_telling, || "supervision has not been told all".into())?;
-        let expecting = self.supervise.as_ref().is_some_and(Supervise::is_expecting);
+        ensure(self.supervision.is_idle(), || "supervision has not been told all".into())?;
+        let expecting = self.supervision.is_expecting();
         ensure(self.listeners.is_expecting() == expecting, || {
             format!("workers are owed: {expecting}, and listeners count on the opposite")
         })?;
-        for worker in self.supervise.iter().flat_map(Supervise::workers) {
+        for worker in self.supervision.get().into_iter().flat_map(Supervise::workers) {
             ensure(self.workers.is_supervised(worker), || format!("{worker} is supervised and not there"))?;
         }
         for worker in self.standbys.workers() {
@@ -31,7 +31,7 @@ impl Control {
                 format!("{worker} would be promoted to {listener}, where it is no member")
             })?;
         }
-        match &self.supervise {
+        match self.supervision.get() {
             Some(supervise) => supervise.check_invariants(),
             None => Ok(()),
         }

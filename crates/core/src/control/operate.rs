@@ -41,7 +41,7 @@ impl Control {
     }
 
     fn operate(&mut self, client: ClientId, Request { id, verb }: Request, facts: Facts) {
-        let Some(supervise) = &self.supervise else {
+        let Some(supervise) = self.supervision.get() else {
             let failure = Failure::NotStarted;
             return self.operators.fail(client, &id, failure.code(), &failure.to_string());
         };

@@ -5,16 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{ListenerId, WorkerId};
-use crate::wire::Reply;
+use super::messages::Output;
+use crate::ids::{ListenerId, Slot, WorkerId};
+use crate::wire::{Reply, ToWorker};
 
 /// What one standby gets at its promotion.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Held {
+#[derive(Debug, Default)]
+struct Held {
     /// The listeners to join.
-    pub(super) joins: Vec<ListenerId>,
+    joins: Vec<ListenerId>,
     /// The replies that carry a socket.
-    pub(super) replies: Vec<Reply>,
+    replies: Vec<Reply>,
 }
 
 /// All standbys.
@@ -52,9 +53,14 @@ impl Standbys {
         }
     }
 
-    /// What a standby gets now that it has a slot. `None` if it is not a standby.
-    pub(super) fn promote(&mut self, worker: WorkerId) -> Option<Held> {
-        self.0.remove(&worker)
+    /// Gives a standby a slot, and what goes with it. Does nothing if it is not a standby.
+    pub(super) fn promote(&mut self, worker: WorkerId, slot: Slot) -> Vec<Output> {
+        let Some(Held { joins, replies }) = self.0.remove(&worker) else { return Vec::new() };
+        let mut outputs = vec![Output::Promote { worker, slot }];
+        outputs.extend(joins.into_iter().map(|listener| Output::Join(worker, listener)));
+        outputs.push(Output::Send(worker, ToWorker::Promote { slot }));
+        outputs.extend(replies.into_iter().map(|reply| Output::Reply(worker, reply)));
+        outputs
     }
 
     /// A worker leaves or ends, so it will not be promoted.
@@ -83,6 +89,7 @@ mod tests {
     const B: WorkerId = WorkerId(2);
     const ONE: ListenerId = ListenerId(1);
     const TWO: ListenerId = ListenerId(2);
+    const SLOT: Slot = Slot(3);
 
     fn reply(listener: ListenerId, shared: bool) -> Reply {
         Reply { listener: Some(listener), shared, ..Reply::refusal(7, 0) }
@@ -97,9 +104,14 @@ mod tests {
         assert_eq!(standbys.hold_reply(A, reply(ONE, false)), Some(reply(ONE, false)), "it brings no socket");
         assert_eq!(standbys.hold_reply(B, reply(ONE, true)), Some(reply(ONE, true)));
         assert!(standbys.on_leave(A, ONE) && !standbys.on_leave(B, ONE));
-        let held = standbys.promote(A);
-        assert_eq!(held, Some(Held { joins: vec![TWO], replies: vec![reply(TWO, true)] }));
-        assert_eq!(standbys.promote(A), None);
+        let outputs = [
+            Output::Promote { worker: A, slot: SLOT },
+            Output::Join(A, TWO),
+            Output::Send(A, ToWorker::Promote { slot: SLOT }),
+            Output::Reply(A, reply(TWO, true)),
+        ];
+        assert_eq!(standbys.promote(A, SLOT), outputs);
+        assert_eq!(standbys.promote(A, SLOT), []);
         assert!(!standbys.holds_join(A, ONE), "it is a worker like any other");
     }
 
@@ -111,6 +123,8 @@ mod tests {
         standbys.hold_reply(A, reply(ONE, true));
         assert!(standbys.on_leave(A, ONE));
         assert_eq!(standbys.held().count(), 0);
-        assert_eq!(standbys.promote(A), Some(Held::default()));
+        let outputs =
+            [Output::Promote { worker: A, slot: SLOT }, Output::Send(A, ToWorker::Promote { slot: SLOT })];
+        assert_eq!(standbys.promote(A, SLOT), outputs);
     }
 }

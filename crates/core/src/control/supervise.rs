@@ -10,13 +10,14 @@
 //!   stay until then depends on the reason: [`worker::Going`].
 //! - A former worker only has to end: by draining, by SIGTERM, by SIGKILL. How it ends has no consequences.
 //!
-//! [`cluster::Cluster`] has the slots and the workers; `Run`, `Reload`, `Scale`, `Restarts` and `Watch` own
+//! [`cluster::Cluster`] has the slots and the workers; `Run`, `Changes`, `Restarts` and `Watch` own
 //! the state of their own decisions. Each input changes one of them; [`Supervise::follow_up`] then does what
 //! follows. Workers are not trusted, and the shell may be late: an input may name something that no longer
 //! exists.
 
 mod backoff;
 mod budget;
+mod changes;
 mod cluster;
 mod describe;
 mod ending;
@@ -49,20 +50,18 @@ mod worker;
 
 use std::time::Duration;
 
+use self::changes::Changes;
 use self::cluster::Cluster;
 pub use self::describe::describe;
 pub use self::event::{Event, GivingUp};
-use self::follow::Follow;
 pub use self::messages::{Input, Output, SpawnOrder};
-use self::operate::Operations;
 pub use self::option_rules::Invalid;
 pub use self::options::{
     Backoff, Intensity, MAX_WORKERS, OnGiveUp, Options, ReadyWhen, Recycle, RestartPolicy,
 };
-use self::reload::Reload;
 use self::restart::Restarts;
 use self::run::Run;
-use self::scale::Scale;
+use self::stats::Progress;
 pub use self::stats::{LeavingStats, SlotState, SlotStats, Standbys, Stats};
 pub use self::takeover::TAKEOVER;
 pub use self::terms::{
@@ -78,10 +77,7 @@ pub struct Supervise {
     cluster: Cluster,
     run: Run,
     restarts: Restarts,
-    reload: Reload,
-    scale: Scale,
-    follow: Follow,
-    operations: Operations,
+    changes: Changes,
     watch: Watch,
 }
 
@@ -98,10 +94,7 @@ impl Supervise {
         Self {
             run: Run::new(),
             restarts: Restarts::new(&options),
-            reload: Reload::default(),
-            scale: Scale::default(),
-            follow: Follow::new(options.follow_cpus),
-            operations: Operations::default(),
+            changes: Changes::new(options.follow_cpus),
             watch: Watch::default(),
             cluster: Cluster::new(options, seed),
         }
@@ -175,10 +168,10 @@ impl Supervise {
             Input::Stack { worker, text } => self.cluster.on_stack(worker, text),
             Input::Scale { workers, request } => self.on_scale_asked(workers, request),
             Input::Limits { cpus, memory } => {
-                self.follow.on_cpus(self.cluster.now(), cpus);
+                self.changes.on_cpus(self.cluster.now(), cpus);
                 self.cluster.on_memory(memory);
             }
-            Input::FollowCpus => self.follow.begin(),
+            Input::FollowCpus => self.changes.on_follow_asked(),
             Input::Restart { slot, request } => self.on_restart_asked(slot, request),
             Input::DrainSlot { slot, request } => self.on_drain_asked(slot, request),
             Input::Reload { concurrency, request } => self.on_reload_asked(concurrency, request),
@@ -230,18 +223,14 @@ impl Supervise {
     fn on_scale_asked(&mut self, workers: u32, request: Request) {
         match self.run.refusal() {
             Some(failure) => self.cluster.answer(vec![request], &Err(failure)),
-            None if (1..=MAX_WORKERS).contains(&workers) => {
-                self.follow.end();
-                self.scale.ask(&mut self.cluster, workers, request);
-            }
-            None => self.cluster.answer(vec![request], &Err(Failure::OutOfRange { workers })),
+            None => self.changes.on_scale_asked(&mut self.cluster, workers, request),
         }
     }
 
     fn on_reload_asked(&mut self, concurrency: u32, request: Request) {
         if let Some(failure) = self.run.refusal() {
             self.cluster.answer(vec![request], &Err(failure));
-        } else if self.reload.ask(&mut self.cluster, concurrency, request) {
+        } else if self.changes.on_reload_asked(&mut self.cluster, concurrency, request) {
             self.restarts.on_new_code(self.cluster.now());
         }
     }
@@ -252,7 +241,7 @@ impl Supervise {
             self.run.add_request(request);
         } else if self.run.announce(self.cluster.in_time(delay), timeout, request) {
             self.cluster.tell(Event::Stopping { delay });
-            self.abandon_requests();
+            self.changes.abandon(&mut self.cluster);
         }
     }
 
@@ -260,15 +249,9 @@ impl Supervise {
     fn end(&mut self, timeout: Duration, gave_up: Option<GivingUp>) {
         if self.run.end(gave_up.as_ref().map(|stop| stop.exit_code)) {
             self.cluster.tell(Event::Shutdown { gave_up, timeout });
-            self.abandon_requests();
+            self.changes.abandon(&mut self.cluster);
         }
         self.cluster.drain_all(timeout);
-    }
-
-    fn abandon_requests(&mut self) {
-        self.reload.abandon(&mut self.cluster);
-        self.scale.end(&mut self.cluster, &Err(Failure::ShutDown));
-        self.operations.abandon(&mut self.cluster);
     }
 
     /// Does what follows from any input.
@@ -278,7 +261,7 @@ impl Supervise {
         }
         self.end_if_hopeless();
         self.answer_requests_to_go();
-        self.operations.answer(&mut self.cluster);
+        self.changes.answer_operations(&mut self.cluster);
         if self.run.is_ending() && self.cluster.workers().is_empty() {
             let (requests, exit_code) = self.run.finish();
             self.cluster.answer(requests, &Ok(()));
@@ -299,22 +282,16 @@ impl Supervise {
         loop {
             // Each step leaves work only for the steps after it, with one exception: a standby that takes
             // over the last slot completes a reload.
-            self.reload.advance(&mut self.cluster);
-            if !self.reload.is_running() {
-                self.scale.apply(&mut self.cluster);
-                if !self.scale.is_asked() && !self.run.is_announced() {
-                    self.follow.apply(&mut self.cluster);
-                }
-            }
-            self.cluster.start_recycling(self.reload.is_running());
-            self.cluster.fill_slots(self.reload.generations());
+            self.changes.advance(&mut self.cluster, self.run.is_announced());
+            self.cluster.start_recycling(self.changes.is_reloading());
+            self.cluster.fill_slots(self.changes.generations());
             self.release_retired();
-            if !self.reload.is_complete(&self.cluster) {
+            if !self.changes.must_advance(&self.cluster) {
                 break;
             }
         }
-        self.cluster.fill_bench(self.reload.generations());
-        self.scale.answer(&mut self.cluster);
+        self.cluster.fill_bench(self.changes.generations());
+        self.changes.answer_scaling(&mut self.cluster);
         self.cluster.forget_empty_slots();
     }
 
@@ -386,7 +363,8 @@ impl Supervise {
     /// Whether [`Input::Limits`] is used at all.
     #[must_use]
     pub fn needs_limits(&self) -> bool {
-        self.run.is_running() && (self.follow.is_on() || self.options().recycle.memory_share.is_some())
+        self.run.is_running()
+            && (self.changes.follows_cpus() || self.options().recycle.memory_share.is_some())
     }
 
     /// The options.
@@ -398,24 +376,14 @@ impl Supervise {
     /// The statistics of the cluster.
     #[must_use]
     pub fn stats(&self, now: Time) -> Stats {
-        let (cluster, is_ending) = (&self.cluster, self.run.is_ending());
-        Stats {
-            workers: cluster.slots().wanted(),
-            ready: cluster.count_ready_slots(),
-            processes: cluster.count_workers(|_| true),
-            draining: cluster.count_workers(Worker::is_former),
-            standby: Standbys {
-                ready: cluster.count_standbys(true),
-                starting: cluster.count_standbys(false),
-            },
+        let progress = Progress {
             restarts: self.restarts.count(),
-            generation: self.reload.generations().newest + 1,
-            reloading: self.reload.is_running(),
-            stopping: self.run.is_announced() || is_ending,
-            shutting_down: is_ending,
-            slots: cluster.slot_stats(now, is_ending),
-            leaving: self.leaving(now),
-        }
+            generation: self.changes.generations().newest,
+            is_reloading: self.changes.is_reloading(),
+            is_announced: self.run.is_announced(),
+            is_ending: self.run.is_ending(),
+        };
+        self.cluster.stats(now, progress)
     }
 
     /// Checks the invariants.
@@ -424,6 +392,6 @@ impl Supervise {
     /// The broken invariant, in words.
     pub fn check_invariants(&self) -> Result<(), String> {
         let deadlines = self.slot_deadlines().chain(self.run.deadline());
-        invariants::check((&self.cluster, &self.run), (&self.restarts, &self.reload), deadlines)
+        invariants::check((&self.cluster, &self.run), (&self.restarts, &self.changes), deadlines)
     }
 }

@@ -1,11 +1,13 @@
 //! Tests of listeners and supervision where one depends on the other.
 
+use std::collections::VecDeque;
+
 use serde_json::json;
 
 use super::listeners::{LINGER, Opened};
 use super::supervise::{Options, SpawnOrder, TAKEOVER};
 use super::*;
-use crate::ids::{ListenerId, Request, Ticket};
+use crate::ids::{ListenerId, Request, Slot, Ticket};
 use crate::schedule::Policy;
 use crate::wire::Kind;
 

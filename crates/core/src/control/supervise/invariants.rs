@@ -1,8 +1,8 @@
 //! The invariants between any two inputs. The simulation checks them after each step.
 
 use super::Time;
+use super::changes::Changes;
 use super::cluster::Cluster;
-use super::reload::Reload;
 use super::restart::Restarts;
 use super::run::Run;
 use super::slot_record::Standing;
@@ -12,7 +12,7 @@ use crate::ids::Slot;
 /// Returns the broken invariant, if any. `deadlines` are those of the slots and of the announced shutdown.
 pub(super) fn check(
     (cluster, run): (&Cluster, &Run),
-    (restarts, reload): (&Restarts, &Reload),
+    (restarts, changes): (&Restarts, &Changes),
     mut deadlines: impl Iterator<Item = Time>,
 ) -> Result<(), String> {
     cluster.check_workers(run.is_running())?;
@@ -20,14 +20,12 @@ pub(super) fn check(
         for slot in cluster.all_slots() {
             cluster.check_slot(slot)?;
         }
-        cluster.check_bench(reload.generations().oldest)?;
+        cluster.check_bench(changes.generations().oldest)?;
         let within = restarts.is_within_budget();
         ensure(within, || "there have been more restarts than there may be".into())?;
         let hopeless = cluster.hopeless();
         ensure(hopeless.is_none(), || format!("nobody will ever serve: {hopeless:?}"))?;
-        let waits_for_nothing =
-            reload.is_running() && !cluster.all_slots().any(|slot| reload.is_under_way(cluster, slot));
-        ensure(!waits_for_nothing, || "the reload waits for nothing".into())?;
+        ensure(!changes.waits_for_nothing(cluster), || "the reload waits for nothing".into())?;
     } else {
         let former = cluster.workers().iter().all(Worker::is_former);
         ensure(former, || "a worker is kept although everything ends".into())?;

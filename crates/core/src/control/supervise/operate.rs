@@ -2,7 +2,6 @@
 
 use super::cluster::Cluster;
 use super::restart::WorkerFailure;
-use super::worker::Worker;
 use super::{By, Cause, Event, Failure, Reason, Supervise};
 use crate::ids::{Request, Slot, Ticket};
 
@@ -16,7 +15,7 @@ struct Pending {
 
 /// The condition that a request waits for.
 #[derive(Debug)]
-enum Wanted {
+pub(super) enum Wanted {
     /// The slot has a ready worker other than this one.
     Other(Option<Ticket>),
     /// This worker's process has ended.
@@ -28,7 +27,7 @@ enum Wanted {
 pub(super) struct Operations(Vec<Pending>);
 
 impl Operations {
-    fn add(&mut self, request: Request, slot: Slot, wanted: Wanted) {
+    pub(super) fn add(&mut self, request: Request, slot: Slot, wanted: Wanted) {
         self.0.push(Pending { request, slot, wanted });
     }
 
@@ -106,7 +105,7 @@ impl Supervise {
         if let Some(failure) = self.refusal_at(slot) {
             return self.cluster.answer(vec![request], &Err(failure));
         }
-        let generations = self.reload.generations();
+        let generations = self.changes.generations();
         let cluster = &mut self.cluster;
         let ready = cluster.current(slot).filter(|index| cluster.worker(*index).is_ready());
         let old = ready.map(|index| cluster.worker(index).ticket());
@@ -121,7 +120,7 @@ impl Supervise {
             cluster.revive(Some(slot));
             cluster.spawn_for(slot, Cause::Operator, generations);
         }
-        self.operations.add(request, slot, Wanted::Other(old));
+        self.changes.add_operation(request, slot, Wanted::Other(old));
     }
 
     /// Drains the worker of a slot; the slot stays empty until it is restarted or reloaded.
@@ -146,7 +145,7 @@ impl Supervise {
             cluster.send_off(successor, Reason::Drain);
         }
         cluster.record_mut(Some(slot)).stop(None);
-        self.operations.add(request, slot, Wanted::End(ticket));
+        self.changes.add_operation(request, slot, Wanted::End(ticket));
     }
 
     /// Why requests for this slot are refused now, if they are.
@@ -157,17 +156,6 @@ impl Supervise {
         if !self.cluster.is_wanted(slot) {
             return Some(self.cluster.no_slot(slot));
         }
-        self.reload.is_running().then_some(Failure::Reloading)
-    }
-
-    /// The workers that were replaced or are not needed.
-    pub(super) fn leaving(&self, now: super::Time) -> Vec<super::stats::LeavingStats> {
-        let leaving = self.cluster.workers().iter().filter(|it| it.is_former());
-        let describe = |it: &Worker| super::stats::LeavingStats {
-            worker: it.id(),
-            slot: it.slot(),
-            remaining: it.deadline().map(|at| at.saturating_sub(now)),
-        };
-        leaving.map(describe).collect()
+        self.changes.is_reloading().then_some(Failure::Reloading)
     }
 }

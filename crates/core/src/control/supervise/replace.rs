@@ -97,8 +97,8 @@ impl Supervise {
 
     fn vacate_slot(&mut self, slot: Slot, going: Option<&Going>, failure: WorkerFailure) {
         if failure.phase == Phase::StartUp {
-            self.fail_requests(slot, &failure);
-            self.scale.on_failure(&mut self.cluster, slot, &failure);
+            self.changes.on_not_ready(&mut self.cluster, slot, &failure);
+            self.changes.on_vacated(&mut self.cluster, slot, &failure);
         }
         let expected = going.is_some_and(Going::is_soon);
         if let Some(successor) = self.cluster.successor(slot) {
@@ -114,7 +114,7 @@ impl Supervise {
 
     /// The old worker stays, unless it must not.
     fn on_successor_failed(&mut self, slot: Slot, failure: WorkerFailure) {
-        self.fail_requests(slot, &failure);
+        self.changes.on_not_ready(&mut self.cluster, slot, &failure);
         let Some(current) = self.cluster.current(slot) else { return };
         let worker = self.cluster.worker_mut(current);
         match worker.going() {
@@ -131,21 +131,12 @@ impl Supervise {
         }
     }
 
-    /// A worker did not get ready: the reload to which it belonged fails, and so do requests of operators
-    /// that wait for it.
-    pub(super) fn fail_requests(&mut self, slot: Slot, failure: &WorkerFailure) {
-        self.reload.on_failure(&mut self.cluster, slot, failure);
-        self.operations.on_failure(&mut self.cluster, slot, failure);
-    }
-
     fn replace_by_policy(&mut self, slot: Option<Slot>, failure: WorkerFailure) {
-        let others = (&mut self.scale, self.reload.generations());
-        self.restarts.replace_by_policy(&mut self.cluster, others, slot, failure);
+        self.restarts.replace_by_policy(&mut self.cluster, &mut self.changes, slot, failure);
     }
 
     /// Replaces a worker. True if the replacement starts at once.
     pub(super) fn replace(&mut self, slot: Option<Slot>, failure: WorkerFailure) -> bool {
-        let others = (&mut self.scale, self.reload.generations());
-        self.restarts.replace(&mut self.cluster, others, slot, failure)
+        self.restarts.replace(&mut self.cluster, &mut self.changes, slot, failure)
     }
 }

@@ -1,10 +1,9 @@
 //! The failure of a worker: whether it is restarted, and when.
 
 use super::budget::Budget;
+use super::changes::Changes;
 use super::cluster::Cluster;
 use super::options::Options;
-use super::reload::Generations;
-use super::scale::Scale;
 use super::start_up::StartUp;
 use super::worker::{Role, Worker};
 use super::{Cause, Event, ExitKind, Failure, Phase, Reason, RestartPolicy, Scope, StderrTail, Time, Why};
@@ -98,16 +97,16 @@ impl Restarts {
     pub(super) fn replace_by_policy(
         &mut self,
         cluster: &mut Cluster,
-        (scale, generations): (&mut Scale, Generations),
+        changes: &mut Changes,
         slot: Option<Slot>,
         failure: WorkerFailure,
     ) {
         if calls_for_another(cluster.options(), &failure.why) {
-            self.replace(cluster, (scale, generations), slot, failure);
+            self.replace(cluster, changes, slot, failure);
         } else {
             cluster.record_mut(slot).stop(Some(failure.why.clone()).filter(Why::is_failure));
             if let Some(slot) = slot {
-                scale.on_failure(cluster, slot, &failure);
+                changes.on_vacated(cluster, slot, &failure);
             }
             let WorkerFailure { worker, why, phase, stderr, .. } = failure;
             cluster.tell(Event::Stopped { worker, slot, why, phase, stderr });
@@ -118,12 +117,12 @@ impl Restarts {
     pub(super) fn replace(
         &mut self,
         cluster: &mut Cluster,
-        (scale, generations): (&mut Scale, Generations),
+        changes: &mut Changes,
         slot: Option<Slot>,
         failure: WorkerFailure,
     ) -> bool {
         // Promoting a standby needs no backoff.
-        let at_once = slot.is_some() && cluster.promotable(generations.oldest).is_some();
+        let at_once = slot.is_some() && cluster.promotable(changes.generations().oldest).is_some();
         let wait = cluster.count_failure(slot, failure.phase);
         let delay = if at_once { Time::ZERO } else { wait };
         let (now, at) = (cluster.now(), cluster.in_time(delay));
@@ -131,7 +130,7 @@ impl Restarts {
         // it, not the budget.
         if !failure.stays {
             if let Some(scope) = self.limit(cluster, slot, &failure, at) {
-                self.give_up(cluster, scale, slot, failure, (scope, at));
+                self.give_up(cluster, changes, slot, failure, (scope, at));
                 return false;
             }
             cluster.record_mut(slot).spend(now, at);
@@ -175,7 +174,7 @@ impl Restarts {
     fn give_up(
         &mut self,
         cluster: &mut Cluster,
-        scale: &mut Scale,
+        changes: &mut Changes,
         slot: Option<Slot>,
         failure: WorkerFailure,
         (scope, at): (Scope, Time),
@@ -193,7 +192,7 @@ impl Restarts {
         };
         self.gave_up = Some(failure.why.clone());
         if let Some(slot) = slot {
-            scale.on_failure(cluster, slot, &failure);
+            changes.on_vacated(cluster, slot, &failure);
         }
         let WorkerFailure { worker, why, phase, stderr, .. } = failure;
         cluster.tell(Event::GaveUp { slot, worker, scope, restarts, period, why, phase, stderr });
@@ -226,7 +225,6 @@ mod tests {
     use crate::control::supervise::Intensity;
     use crate::control::supervise::slot_record::Standing;
 
-    const NO_RELOAD: Generations = Generations { newest: 0, oldest: 0 };
     const SLOT: Slot = Slot(0);
 
     fn failure(why: Why) -> WorkerFailure {
@@ -235,8 +233,7 @@ mod tests {
     }
 
     fn fail(restarts: &mut Restarts, cluster: &mut Cluster, failure: WorkerFailure) -> Standing {
-        let others = (&mut Scale::default(), NO_RELOAD);
-        restarts.replace_by_policy(cluster, others, Some(SLOT), failure);
+        restarts.replace_by_policy(cluster, &mut Changes::new(false), Some(SLOT), failure);
         cluster.record(SLOT).standing()
     }
 

@@ -69,7 +69,7 @@ impl Supervise {
         if let Role::Current(slot) = role {
             if self.is_for_good(slot, &reason) {
                 if !is_ready {
-                    self.fail_requests(slot, &failure);
+                    self.changes.on_not_ready(&mut self.cluster, slot, &failure);
                 }
                 self.cluster.record_mut(Some(slot)).end_with(ticket);
                 self.cluster.drain(index, reason);

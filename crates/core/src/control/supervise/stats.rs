@@ -153,7 +153,50 @@ impl Serialize for SlotState {
     }
 }
 
+/// What of the statistics the cluster itself does not know.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    pub(super) restarts: u64,
+    /// The number of the last reload.
+    pub(super) generation: u32,
+    pub(super) is_reloading: bool,
+    /// The shutdown has been announced.
+    pub(super) is_announced: bool,
+    /// The shutdown is running or complete.
+    pub(super) is_ending: bool,
+}
+
 impl Cluster {
+    /// All statistics.
+    pub(super) fn stats(&self, now: Time, progress: Progress) -> Stats {
+        let Progress { restarts, generation, is_reloading, is_announced, is_ending } = progress;
+        Stats {
+            workers: self.slots().wanted(),
+            ready: self.count_ready_slots(),
+            processes: self.count_workers(|_| true),
+            draining: self.count_workers(Worker::is_former),
+            standby: Standbys { ready: self.count_standbys(true), starting: self.count_standbys(false) },
+            restarts,
+            generation: generation + 1,
+            reloading: is_reloading,
+            stopping: is_announced || is_ending,
+            shutting_down: is_ending,
+            slots: self.slot_stats(now, is_ending),
+            leaving: self.leaving(now),
+        }
+    }
+
+    /// The workers that were replaced or are not needed.
+    fn leaving(&self, now: Time) -> Vec<LeavingStats> {
+        let leaving = self.workers().iter().filter(|it| it.is_former());
+        let describe = |it: &Worker| LeavingStats {
+            worker: it.id(),
+            slot: it.slot(),
+            remaining: it.deadline().map(|at| at.saturating_sub(now)),
+        };
+        leaving.map(describe).collect()
+    }
+
     /// Whether a slot has no ready worker but will get one.
     pub(super) fn is_expecting(&self, is_ending: bool) -> bool {
         self.slot_states(is_ending)
@@ -170,22 +213,22 @@ impl Cluster {
         records.map(move |(slot, record)| self.slot_state(slot, record.standing(), self.now(), is_ending))
     }
 
-    pub(super) fn count_workers(&self, which: impl Fn(&Worker) -> bool) -> u32 {
+    fn count_workers(&self, which: impl Fn(&Worker) -> bool) -> u32 {
         let count = self.workers().iter().filter(|it| which(it)).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn count_standbys(&self, is_ready: bool) -> u32 {
+    fn count_standbys(&self, is_ready: bool) -> u32 {
         self.count_workers(|it| it.role() == Role::Standby && it.is_ready() == is_ready)
     }
 
-    pub(super) fn count_ready_slots(&self) -> u32 {
+    fn count_ready_slots(&self) -> u32 {
         let ready = self.all_slots().filter(|slot| self.has_ready(*slot)).count();
         u32::try_from(ready).unwrap_or(u32::MAX)
     }
 
     /// The statistics of each slot.
-    pub(super) fn slot_stats(&self, now: Time, is_ending: bool) -> Vec<SlotStats> {
+    fn slot_stats(&self, now: Time, is_ending: bool) -> Vec<SlotStats> {
         let slots = self.slots().records();
         slots.map(|(slot, record)| self.stats_of(slot, record, now, is_ending)).collect()
     }
