@@ -17,13 +17,16 @@
 //! numbered by the process that makes them, and calls are answered by the process that was called; the number
 //! of another process' request or call has no effect.
 
+mod backlog;
 mod calls;
 mod channels;
 mod common;
+mod consequence;
 mod direct;
 pub mod endpoint;
 pub mod frame;
 mod outbox;
+mod pair;
 pub mod pairs;
 mod reading;
 mod requests;

@@ -11,15 +11,13 @@
 //! The other end of a pair is not trusted: it can make requests on this pair and answer those that were sent
 //! to it on this pair, and nothing else.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::frame::{Frame, Head, Kind, Status};
+use super::pair::Pair;
 use super::pairs::PairId;
 use super::wire::Ask;
 use super::{CallId, MAX_CALLS, MAX_NAME, RequestId, Target};
-
-/// The largest packet of a pair, in bytes.
-const MAX_PACKET: usize = 16 << 10;
 
 /// A process with this many unfinished requests sends further ones through the exchange, which can take many
 /// at once.
@@ -31,25 +29,6 @@ const FIRST_CALL: u64 = 1 << 52;
 /// The other end of a pair has sent invalid data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Broken;
-
-#[derive(Debug)]
-struct Pair {
-    worker: u32,
-    /// The place at which the number of unfinished requests is published.
-    place: usize,
-    /// Whether messages may be sent. False if its socket has ended, or if the other process handles names on
-    /// other links too.
-    is_usable: bool,
-    /// Whether nothing was sent through the exchange since the last mark.
-    is_clean: bool,
-    /// The last mark sent, and the last mark received.
-    mark: u32,
-    passed: u32,
-    /// Unanswered requests.
-    requests: BTreeSet<RequestId>,
-    /// Unanswered calls, by the number that the other process uses.
-    calls: BTreeMap<u64, CallId>,
-}
 
 /// A frame for the process that comes from no packet.
 fn told(kind: Kind, flag: u8, worker: u32, number: u64) -> Frame<'static> {
@@ -138,7 +117,7 @@ impl Direct {
 
     /// Encodes a message for the socket of a pair.
     pub(super) fn encode(&self, pair: PairId, ask: &Ask<'_>, packet: &mut Vec<u8>) {
-        let rest = self.pairs.get(&pair).map_or(0, |its| its.mark);
+        let rest = self.pairs.get(&pair).map_or(0, Pair::mark);
         let head = |kind| Head { rest, ..Head::new(kind) };
         let (head, data) = match *ask {
             Ask::Request { id, name, data, .. } => (Head { number: id.0, name, ..head(Kind::Request) }, data),
@@ -223,18 +202,15 @@ impl Direct {
             return self.on_relayed_to(pair);
         }
         // The message may go to any process.
-        self.pairs.values_mut().for_each(|its| its.is_clean = false);
+        self.pairs.values_mut().for_each(Pair::on_relayed);
         None
     }
 
     /// A message for the other process of a pair went through the exchange. A mark must follow, and then the
     /// next message can go directly.
     fn on_relayed_to(&mut self, pair: PairId) -> Option<Ask<'static>> {
-        let its = self.pairs.get_mut(&pair).filter(|its| its.is_usable)?;
-        let next = its.mark.checked_add(1);
-        its.is_clean = next.is_some();
-        its.mark = next?;
-        Some(Ask::Mark { pair, number: its.mark.into() })
+        let number = self.pairs.get_mut(&pair)?.next_mark()?;
+        Some(Ask::Mark { pair, number: number.into() })
     }
 
     /// Cancels a request. If it was sent directly, returns the pair and the worker.
@@ -257,24 +233,14 @@ impl Direct {
 
     /// The process has received the socket of a pair.
     pub(super) fn on_paired(&mut self, pair: PairId, worker: u32, place: usize) {
-        let its = Pair {
-            worker,
-            place,
-            is_usable: true,
-            is_clean: false,
-            mark: 0,
-            passed: 0,
-            requests: BTreeSet::new(),
-            calls: BTreeMap::new(),
-        };
-        self.pairs.insert(pair, its);
+        self.pairs.insert(pair, Pair::new(worker, place));
         self.by_worker.insert(worker, pair);
     }
 
     /// Nothing may be sent to a pair any more.
     pub(super) fn on_retired(&mut self, pair: PairId) {
         if let Some(its) = self.pairs.get_mut(&pair) {
-            its.is_usable = false;
+            its.retire();
         }
     }
 
@@ -303,13 +269,13 @@ impl Direct {
     /// A mark of the other process has arrived.
     pub(super) fn on_mark(&mut self, pair: PairId, number: u64) {
         if let Some(its) = self.pairs.get_mut(&pair) {
-            its.passed = its.passed.max(u32::try_from(number).unwrap_or(u32::MAX));
+            its.on_mark(number);
         }
     }
 
     /// Whether everything sent before this mark has arrived.
     pub(super) fn is_due(&self, pair: PairId, mark: u32) -> bool {
-        self.pairs.get(&pair).is_none_or(|its| mark <= its.passed)
+        self.pairs.get(&pair).is_none_or(|its| its.is_due(mark))
     }
 
     /// Notes what a frame of the exchange says about requests and calls.
@@ -376,7 +342,7 @@ impl Direct {
 
     /// The number of pairs, and the number of clean ones.
     pub(super) fn count(&self) -> (usize, usize) {
-        (self.pairs.len(), self.pairs.values().filter(|its| its.is_clean).count())
+        (self.pairs.len(), self.pairs.values().filter(|its| its.is_clean()).count())
     }
 
     pub(super) fn check_invariants(&self) {
@@ -387,12 +353,6 @@ impl Direct {
         for (worker, pair) in &self.by_worker {
             assert_eq!(self.pairs[pair].worker, *worker, "a worker is found by its pair");
         }
-    }
-}
-
-impl Pair {
-    fn takes(&self, name: &[u8], data: &[u8]) -> bool {
-        self.is_usable && self.is_clean && Head::LENGTH + name.len() + data.len() <= MAX_PACKET
     }
 }
 

@@ -2,36 +2,24 @@
 //!
 //! All system calls are behind [`Transport`], so that a simulation can replace them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
+use super::backlog::Backlog;
+pub use super::backlog::SendError;
+use super::consequence::Consequence;
 use super::direct::{Direct, Heard, Way};
 use super::frame::{Assembler, Frame, Kind, Nonsense, Status};
 use super::pairs::PairId;
 use super::reading::{MOST, Reading, Step};
 pub use super::transport::{Found, Pushed, Put, Transport};
-use super::wire::{Ask, encode};
-use super::{CallId, MAX_QUEUED, RequestId};
-
-/// Replies up to this many bytes are never refused, so that a handler can always report why there is no other
-/// reply.
-const SHORT: usize = 1024;
+use super::wire::Ask;
+use super::{CallId, RequestId};
 
 /// The number of packets read before other events of the event loop get their turn.
 const TURN: u32 = 32;
 
 /// The largest packet, in bytes. The buffer of a socket holds several of them.
 pub const PACKET: usize = 32 << 10;
-
-/// Why a message was not sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// The backlog on this side is full.
-    #[error("too much waits to be sent")]
-    Busy,
-    /// The message is too long.
-    #[error("a message is too long")]
-    TooLong,
-}
 
 /// The result of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +30,6 @@ pub enum Incoming<T> {
     Frame(T),
     /// The primary is gone, or has cut off this process.
     End,
-}
-
-/// Requests for which the ring has no room.
-#[derive(Debug, Default)]
-struct Backlog {
-    queue: VecDeque<Vec<u64>>,
-    words: usize,
 }
 
 /// The endpoint: see the module.
@@ -82,17 +63,6 @@ impl Default for Endpoint {
     }
 }
 
-/// What to do with a frame that is not for the process itself.
-enum Then {
-    Tell,
-    Flush,
-    Skip,
-    Paired { pair: PairId, worker: u32, place: usize },
-    Unpaired { pair: PairId, status: u8 },
-    Retired(PairId),
-    Mark { pair: PairId, number: u64 },
-}
-
 impl Endpoint {
     /// Sends a message.
     ///
@@ -108,7 +78,7 @@ impl Endpoint {
             }
             Way::Exchange => {}
         }
-        if self.backlog.words * 8 > MAX_QUEUED && may_be_refused(ask) {
+        if self.backlog.refuses(ask) {
             return Err(SendError::Busy);
         }
         self.relay(transport, &self.direct.by_exchange(*ask))?;
@@ -138,29 +108,12 @@ impl Endpoint {
     }
 
     fn relay(&mut self, transport: &mut impl Transport, ask: &Ask<'_>) -> Result<(), SendError> {
-        let mut words = Vec::new();
-        encode(ask, &mut words);
-        if self.backlog.queue.is_empty() {
-            match transport.push(&words) {
-                Pushed::Done => return Ok(()),
-                Pushed::TooLong => return Err(SendError::TooLong),
-                Pushed::Full => {}
-            }
-        }
-        self.backlog.words += words.len();
-        self.backlog.queue.push_back(words);
-        Ok(())
+        self.backlog.send(ask, |words| transport.push(words))
     }
 
     /// There is room in the ring again: sends the backlog.
     pub fn flush(&mut self, transport: &mut impl Transport) {
-        while let Some(words) = self.backlog.queue.front() {
-            if transport.push(words) == Pushed::Full {
-                return;
-            }
-            self.backlog.words -= words.len();
-            self.backlog.queue.pop_front();
-        }
+        self.backlog.flush(|words| transport.push(words));
     }
 
     /// Cancels a request. Returns the worker if no outcome follows because the request was sent directly;
@@ -260,22 +213,22 @@ impl Endpoint {
                         self.reading.on_taken();
                         continue;
                     };
-                    let mut then = consequence(&frame);
-                    let mut told = frame;
                     if frame.kind == Kind::Answer {
                         let answer = self.direct.on_answer(PairId(frame.rest), &frame);
-                        then = if answer.is_some() { Then::Tell } else { Then::Skip };
-                        told = answer.unwrap_or(frame);
                         if let Some((place, requests)) = self.direct.published(PairId(frame.rest)) {
                             transport.publish(place, requests);
                         }
-                    } else {
-                        self.direct.on_exchanged(&frame);
+                        match answer {
+                            Some(answer) => return Ok(Incoming::Frame(read(answer))),
+                            None => continue,
+                        }
                     }
-                    if matches!(then, Then::Tell) {
-                        return Ok(Incoming::Frame(read(told)));
+                    self.direct.on_exchanged(&frame);
+                    let then = Consequence::of(&frame);
+                    if then == Consequence::Tell {
+                        return Ok(Incoming::Frame(read(frame)));
                     }
-                    self.act(transport, &then);
+                    self.act(transport, then);
                 }
                 Step::Exchange => {
                     if !self.may_read(None) {
@@ -381,23 +334,23 @@ impl Endpoint {
         let _never_refused = self.send(transport, &Ask::Reply { call, status, data: &[] });
     }
 
-    fn act(&mut self, transport: &mut impl Transport, then: &Then) {
-        match *then {
-            Then::Tell | Then::Skip => {}
-            Then::Flush => self.flush(transport),
-            Then::Paired { pair, worker, place } => {
+    fn act(&mut self, transport: &mut impl Transport, then: Consequence) {
+        match then {
+            Consequence::Tell => {}
+            Consequence::Flush => self.flush(transport),
+            Consequence::Paired { pair, worker, place } => {
                 self.direct.on_paired(pair, worker, place);
                 transport.publish(place, 0);
                 if !transport.adopt(pair) {
                     self.break_pair(transport, pair);
                 }
             }
-            Then::Unpaired { pair, status } => {
+            Consequence::Unpaired { pair, status } => {
                 self.direct.on_retired(pair);
                 self.ending = Some((pair, status, MOST));
             }
-            Then::Retired(pair) => self.direct.on_retired(pair),
-            Then::Mark { pair, number } => {
+            Consequence::Retired(pair) => self.direct.on_retired(pair),
+            Consequence::Mark { pair, number } => {
                 self.direct.on_mark(pair, number);
                 if self.held.contains_key(&pair) {
                     transport.watch(pair, true);
@@ -419,28 +372,5 @@ impl Endpoint {
     #[must_use]
     pub fn pairs(&self) -> (usize, usize) {
         self.direct.count()
-    }
-}
-
-/// What to do with a frame of the exchange.
-fn consequence(frame: &Frame<'_>) -> Then {
-    let pair = PairId(frame.rest);
-    match frame.kind {
-        Kind::Room => Then::Flush,
-        Kind::Paired => Then::Paired { pair, worker: frame.worker, place: frame.flag.into() },
-        Kind::Unpaired => Then::Unpaired { pair, status: frame.flag },
-        Kind::Retired => Then::Retired(pair),
-        Kind::Mark => Then::Mark { pair, number: frame.number },
-        _ => Then::Tell,
-    }
-}
-
-/// Whether a full backlog refuses this message. All others are short, and their number is limited by that of
-/// names and calls.
-fn may_be_refused(ask: &Ask<'_>) -> bool {
-    match ask {
-        Ask::Post { .. } | Ask::Request { .. } | Ask::Notify { .. } => true,
-        Ask::Reply { data, .. } => data.len() > SHORT,
-        _ => false,
     }
 }
