@@ -2,14 +2,16 @@
 //!
 //! Everything here runs on the worker's event loop and never blocks.
 
+mod outbox;
+
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use serde_json::json;
 use thiserror::Error;
 
+use self::outbox::{MAX_WAITING, Outbox};
 use rcluster_core::channel::{
     ChannelError, Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer, batch_limit,
 };
@@ -20,7 +22,7 @@ use rcluster_core::wire::{MAX_FRAME, StoreOptions};
 use rcluster_sys::error::SysError;
 use rcluster_sys::headroom::{limit, room_for};
 use rcluster_sys::listen::accept;
-use rcluster_sys::passing::{Received, Sent, peek, receive, send};
+use rcluster_sys::passing::{Received, peek, receive};
 use rcluster_sys::scoreboard::{CLASSES, Scoreboard};
 
 const _: () = assert!(CLASSES == event_loop::CLASSES, "the page has room for all classes");
@@ -42,13 +44,9 @@ pub enum LinkError {
     #[error("a control frame that is not text of at most {MAX_FRAME} bytes")]
     Frame,
     /// Too many messages wait to be sent.
-    #[error("more than {OUTBOX} messages wait for a primary that does not read")]
+    #[error("more than {MAX_WAITING} messages wait for a primary that does not read")]
     Outbox,
 }
-
-/// The maximum number of messages queued for a full socket. The primary's native threads read at once, so
-/// only a few ever wait unless the primary is stopped.
-const OUTBOX: usize = 4096;
 
 /// The result of reading the control socket.
 #[derive(Debug)]
@@ -112,51 +110,6 @@ pub struct Passed {
     pub kept: Option<Kept>,
 }
 
-/// A message that waits for room in its socket.
-#[derive(Debug)]
-struct Unsent {
-    bytes: Vec<u8>,
-    fds: Vec<OwnedFd>,
-}
-
-/// One of the two sockets, with the messages that wait.
-#[derive(Debug)]
-struct Outbox {
-    socket: OwnedFd,
-    waiting: RefCell<VecDeque<Unsent>>,
-}
-
-impl Outbox {
-    fn new(socket: OwnedFd) -> Self {
-        Self { socket, waiting: RefCell::default() }
-    }
-
-    /// Sends a message, or queues it for [`Outbox::flush`].
-    fn send(&self, bytes: &[u8], fds: Vec<OwnedFd>) -> Result<(), LinkError> {
-        let mut waiting = self.waiting.borrow_mut();
-        if waiting.is_empty() && send(self.socket.as_fd(), bytes, &fds)? == Sent::Done {
-            return Ok(());
-        }
-        if waiting.len() == OUTBOX {
-            return Err(LinkError::Outbox);
-        }
-        waiting.push_back(Unsent { bytes: bytes.to_vec(), fds });
-        Ok(())
-    }
-
-    /// Sends queued messages in order, as far as there is room. Returns true when the queue is empty.
-    fn flush(&self) -> Result<bool, LinkError> {
-        let mut waiting = self.waiting.borrow_mut();
-        while let Some(first) = waiting.front() {
-            match send(self.socket.as_fd(), &first.bytes, &first.fds)? {
-                Sent::Done => drop(waiting.pop_front()),
-                Sent::Full | Sent::TooManyOnTheirWay => return Ok(false),
-            }
-        }
-        Ok(true)
-    }
-}
-
 /// The worker's end of its link to the primary.
 #[derive(Debug)]
 pub struct Link {
@@ -208,7 +161,7 @@ impl Link {
     pub fn read_control(&self) -> Result<Control, LinkError> {
         let mut bytes = self.frame.borrow_mut();
         let mut fds = Vec::new();
-        match receive(self.control.socket.as_fd(), &mut bytes, &mut fds)? {
+        match receive(self.control.as_fd(), &mut bytes, &mut fds)? {
             Received::Empty => Ok(Control::Empty),
             Received::Closed => Ok(Control::Closed),
             Received::Message { cut: true, .. } => Err(LinkError::Frame),
@@ -265,12 +218,12 @@ impl Link {
         into: &mut Vec<Passed>,
     ) -> Result<Read, LinkError> {
         if !ample
-            && let Some(len) = peek(self.channel.socket.as_fd(), bytes)?
+            && let Some(len) = peek(self.channel.as_fd(), bytes)?
             && !room_for(Message::descriptors(&bytes[..len]))
         {
             return Ok(Read::NoRoom);
         }
-        match receive(self.channel.socket.as_fd(), bytes, fds)? {
+        match receive(self.channel.as_fd(), bytes, fds)? {
             Received::Empty => Ok(Read::Empty),
             Received::Closed => Ok(Read::Closed),
             Received::Message { len, cut } => {

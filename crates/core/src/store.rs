@@ -14,6 +14,7 @@
 //!   writer sleeps.
 
 pub mod atomic;
+mod blocks;
 pub mod cursor;
 mod expiry;
 pub mod follow;
@@ -33,4 +34,4 @@ pub mod tally;
 pub mod view;
 pub mod writer;
 
-pub use memory::Reserve;
+pub use blocks::Reserve;

@@ -3,8 +3,9 @@
 //! Readers read it at any time. See [`view`](super::view) for the order in which entries move.
 
 use super::atomic::{AtomicU64, Ordering, Words};
+use super::blocks::Reserve;
 use super::geometry::{Field, MIN_INDEX_BITS};
-use super::memory::{NoRoom, Reserve};
+use super::memory::NoRoom;
 use super::view::{Entry, Hit, Key, Located, View, home};
 
 /// The size of the index in use, and the number of keys in it.

@@ -1,10 +1,9 @@
 //! Writes a store's memory: appends to the log, and cleans it.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::ops::Range;
 
 use super::atomic::{AtomicU64, Ordering, Words, fence};
+use super::blocks::{Blocks, Reserve};
 use super::geometry::{Field, Geometry, MAGIC, MIN_INDEX_BITS, Placed, SERVER_TEXT};
 use super::index::Index;
 use super::ops::Eviction;
@@ -53,20 +52,13 @@ pub(super) enum Cleaned {
     Nothing,
 }
 
-/// Reserves words of the memory with the system before their first use. False if the system has no memory.
-pub type Reserve = Box<dyn FnMut(Range<usize>) -> bool + Send>;
-
 /// The memory of a store, as its one writer uses it.
 pub(super) struct Memory<W> {
     pub(super) view: View<W>,
-    reserve: Reserve,
+    blocks: Blocks,
     /// The address of the next record.
     next: u64,
     tail: u64,
-    /// Blocks of the memory that were used and are now free, the longest free first.
-    free: VecDeque<usize>,
-    /// Blocks from this one on have never been used.
-    fresh: usize,
     index: Index,
     live: usize,
 }
@@ -113,11 +105,9 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         let view = View::new(words)?;
         Ok(Self {
             view,
-            reserve,
+            blocks: Blocks::new(geometry, reserve),
             next: first,
             tail: first,
-            free: VecDeque::new(),
-            fresh: 0,
             index: Index::default(),
             live: 0,
         })
@@ -167,11 +157,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         // At the end of each block, up to the length of the longest record is wasted.
         let filled = self.geometry().block_words - self.geometry().max_record();
         let wanted = if words <= self.rest() { 0 } else { words.div_ceil(filled) };
-        self.free_blocks() >= wanted + 2
-    }
-
-    fn free_blocks(&self) -> usize {
-        self.free.len() + self.geometry().blocks - self.fresh
+        self.blocks.free() >= wanted + 2
     }
 
     /// The number of words left in the block that is being written. 0 if the last block is full and no new
@@ -196,18 +182,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
 
     /// Begins the next block, and pads the rest of the current one.
     fn open_block(&mut self) -> Result<(), NoRoom> {
-        let memory = if let Some(memory) = self.free.pop_front() {
-            memory
-        } else {
-            let memory = self.fresh;
-            let at = self.geometry().block_at(memory);
-            let range = at..at + self.geometry().block_words;
-            if memory >= self.geometry().blocks || !(self.reserve)(range) {
-                return Err(NoRoom);
-            }
-            self.fresh += 1;
-            memory
-        };
+        let memory = self.blocks.take()?;
         let rest = self.rest();
         if rest > 0 {
             let at = self.place(self.next);
@@ -257,8 +232,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
     pub(super) fn publish(&self, revision: u64) {
         self.put(Field::Count, self.count() as u64);
         self.put(Field::Live, self.live as u64);
-        let blocks = self.fresh - self.free.len();
-        self.put(Field::Used, (blocks * self.geometry().block_words) as u64);
+        self.put(Field::Used, (self.blocks.used() * self.geometry().block_words) as u64);
         self.put(Field::Revision, revision);
         self.put(Field::Head, self.next);
     }
@@ -285,7 +259,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
 
     /// Ensures that the index has room for this many more keys.
     pub(super) fn widen(&mut self, more: usize) -> Result<(), NoRoom> {
-        self.index.widen(&self.view, more, &mut self.reserve)
+        self.index.widen(&self.view, more, &mut self.blocks.reserve)
     }
 
     /// Removes a key from the index.
@@ -379,7 +353,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         if self.geometry().block_of(self.tail) != block {
             let table_at = self.geometry().table_at(block);
             let placed = Placed(self.word(table_at).swap(0, Ordering::Release));
-            self.free.push_back(placed.memory());
+            self.blocks.put(placed.memory());
         }
         Ok(cleaned)
     }

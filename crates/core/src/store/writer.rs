@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::atomic::{AtomicU64, Words};
+use super::blocks::Reserve;
 use super::geometry::{Field, Geometry, MAX_KEY};
-use super::memory::{Cleaned, Memory, NoRoom, Reserve};
+use super::memory::{Cleaned, Memory, NoRoom};
 use super::ops::{Condition, Eviction, Lifetime, Op, Outcome, Status};
 pub use super::plan::NUMBER;
 use super::plan::{Planned, Planner, removal};

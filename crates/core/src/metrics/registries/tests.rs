@@ -1,0 +1,108 @@
+use super::*;
+
+fn written(registries: &Registries, format: Format) -> String {
+    let mut to = Exposition::new(format);
+    registries.write(&mut to);
+    to.finish()
+}
+
+fn counter(value: &str) -> String {
+    format!(
+        r#"[{{"name":"jobs_total","help":"Jobs.","type":"counter","aggregator":"sum",
+        "values":[{{"value":{value},"labels":{{"kind":"a\"b","code":200}}}}]}},
+        {{"name":"size","help":"","type":"gauge","aggregator":"max","values":[{{"value":{value},"labels":{{}}}}]}},
+        {{"name":"rate","help":"","type":"gauge","aggregator":"average","values":[{{"value":{value}}}]}},
+        {{"name":"own","help":"","type":"gauge","aggregator":"omit","values":[{{"value":1}}]}},
+        {{"name":"time","help":"","type":"histogram","aggregator":"sum","values":[
+          {{"value":1,"labels":{{"le":2}},"metricName":"time_bucket"}},{{"value":1,"labels":{{"le":10}},"metricName":"time_bucket"}},
+          {{"value":1,"labels":{{"le":"+Inf"}},"metricName":"time_bucket"}},{{"value":1.5,"metricName":"time_sum"}},
+          {{"value":1,"metricName":"time_count"}}]}}]"#
+    )
+}
+
+#[test]
+fn samples_are_put_together_as_their_metric_says() {
+    let mut registries = Registries::default();
+    assert_eq!(written(&registries, Format::Prometheus), "");
+    assert!(
+        registries.on_report(WorkerId(1), &counter("2")) && registries.on_report(WorkerId(2), &counter("4"))
+    );
+    let text = written(&registries, Format::OpenMetrics);
+    for line in [
+        "# TYPE jobs counter",
+        "# HELP jobs Jobs.",
+        "jobs_total{code=\"200\",kind=\"a\\\"b\"} 6",
+        "size 4",
+        "rate 3",
+        "time_sum 3",
+        "time_count 2",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+    }
+    let buckets: Vec<&str> = text.lines().filter(|line| line.starts_with("time_bucket")).collect();
+    assert_eq!(
+        buckets,
+        ["time_bucket{le=\"2\"} 2", "time_bucket{le=\"10\"} 2", "time_bucket{le=\"+Inf\"} 2"]
+    );
+    assert!(!text.contains("own"));
+    assert!(written(&registries, Format::Prometheus).contains("# TYPE jobs_total counter\njobs_total{"));
+}
+
+#[test]
+fn what_a_worker_has_counted_outlives_it_and_what_it_has_measured_does_not() {
+    let mut registries = Registries::default();
+    for (worker, value) in [(1, "2"), (2, "4"), (2, "5")] {
+        assert!(registries.on_report(WorkerId(worker), &counter(value)));
+    }
+    registries.on_exit(WorkerId(2));
+    registries.on_exit(WorkerId(2));
+    let text = written(&registries, Format::Prometheus);
+    assert!(text.contains("} 7\n") && text.contains("size 2\n") && text.contains("time_count 2\n"), "{text}");
+    registries.on_exit(WorkerId(1));
+    let text = written(&registries, Format::Prometheus);
+    assert!(text.contains("} 7\n") && !text.contains("size"), "{text}");
+}
+
+#[test]
+fn what_is_no_metric_is_left_out() {
+    let mut registries = Registries::default();
+    let worker = WorkerId(1);
+    for text in ["", "{}", "[1]", "[{\"name\":\"a\"}]", r#"[{"name":"a","type":"other","values":[]}]"#] {
+        assert!(!registries.on_report(worker, text), "{text}");
+    }
+    let metric = |name: &str, rest: &str| {
+        format!(r#"{{"name":"{name}","help":"x\ny 1","type":"counter","values":[{{"value":1{rest}}}]}}"#)
+    };
+    let list = [
+        metric("good", ""),
+        metric("good", ""),
+        metric("9bad", ""),
+        metric("bad{", ""),
+        metric("", ""),
+        metric("evil", r#","labels":{"a\"b":"1"}"#),
+        metric("other", r#","metricName":"good""#),
+        r#"{"name":"odd","type":"gauge","values":[{"value":"NaN"}]}"#.into(),
+        r#"{"name":"lost","type":"gauge","values":[{"value":"1\nx 2"}]}"#.into(),
+    ];
+    assert!(registries.on_report(worker, &format!("[{}]", list.join(","))));
+    let text = written(&registries, Format::Prometheus);
+    assert_eq!(
+        text,
+        "# HELP good x\\ny 1\n# TYPE good counter\ngood 1\n# HELP odd \n# TYPE odd gauge\nodd NaN\n"
+    );
+}
+
+#[test]
+fn a_name_that_is_taken_is_not_used_again() {
+    let mut registries = Registries::default();
+    assert!(registries.on_report(WorkerId(1), &counter("1")));
+    for format in [Format::Prometheus, Format::OpenMetrics] {
+        let mut to = Exposition::new(format);
+        to.family(super::super::Kind::Counter, "jobs", "Ours.").add(&[], 3.0);
+        registries.write(&mut to);
+        assert_eq!(
+            to.finish().matches("jobs_total").count(),
+            usize::from(format == Format::Prometheus) * 2 + 1
+        );
+    }
+}
