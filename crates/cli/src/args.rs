@@ -1,17 +1,18 @@
 //! The command line and the text of `--help`.
 #![allow(clippy::doc_markdown, reason = "these comments are the text of --help, for terminals")]
 
+mod init;
 mod look;
+mod start;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use rcluster_core::http::Address;
-
+pub(crate) use self::init::{Init, Kind};
 pub(crate) use self::look::{Env, Heap, Inspect, Profile, SlotOrPrimary, ToFile};
 use self::look::{slot, slot_or_primary};
+pub(crate) use self::start::{Log, LogMode, Ready, Start};
 use crate::units;
 
 const EXAMPLES: &str = "\
@@ -183,99 +184,6 @@ pub(crate) struct Patience {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Start {
-    /// How many workers; auto: one per CPU that this process may use, also when that changes [default: auto]
-    #[arg(short, short_alias = 'i', long, value_name = "N|auto", value_parser = workers)]
-    pub(crate) workers: Option<String>,
-    /// How many booted workers wait to take over
-    #[arg(long, value_name = "N")]
-    pub(crate) standby: Option<u32>,
-    /// Where the control socket is: a path, @name, or off [default: $RUNTIME_DIRECTORY/rcluster.sock,
-    /// $XDG_RUNTIME_DIR/rcluster/PID.sock, or @rcluster/UID/PID]
-    #[arg(long, value_name = "PATH|off")]
-    pub(crate) control: Option<String>,
-    /// Serve metrics, probes and the status over HTTP: a port (of 127.0.0.1), ADDRESS:PORT or unix:PATH
-    #[arg(long, value_name = "ADDR", value_parser = metrics)]
-    pub(crate) metrics: Option<String>,
-    /// How many workers have to be ready for /readyz to succeed [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) min_ready: Option<u32>,
-    /// When a worker counts as ready
-    #[arg(long, value_name = "WHEN")]
-    pub(crate) ready: Option<Ready>,
-    /// Replace a worker whose event loop is blocked for longer
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub(crate) unresponsive_after: Option<Duration>,
-    /// Replace a worker that uses more memory: a size, or the part of all memory that the workers may have together
-    #[arg(long, value_name = "SIZE|PERCENT", value_parser = units::memory)]
-    pub(crate) max_memory: Option<serde_json::Value>,
-    /// How long a worker may drain before it is ended
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub(crate) drain_timeout: Option<Duration>,
-    /// Go on accepting for this long after SIGTERM, before the workers drain
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub(crate) shutdown_delay: Option<Duration>,
-    /// What is written to stderr about workers [default: warn]
-    #[arg(long, value_name = "LEVEL")]
-    pub(crate) log: Option<Log>,
-    /// How workers write to stdout and stderr [default: auto]
-    #[arg(long, value_name = "MODE")]
-    pub(crate) logs: Option<LogMode>,
-    /// A file with options of supervise(): .js, .mjs, .cjs or .json. Options given here come first
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// A file with environment variables for the workers, read anew by each one that starts
-    #[arg(long, value_name = "FILE")]
-    pub(crate) env_file: Option<PathBuf>,
-    /// Reload when the code changes: the program's folder, and the file of --env-file
-    #[arg(long)]
-    pub(crate) watch: bool,
-    /// Reload when anything in this file or folder changes, instead of the program's folder; may be repeated
-    #[arg(long, value_name = "PATH")]
-    pub(crate) watch_path: Vec<PathBuf>,
-    /// The program that each worker runs
-    #[arg(value_name = "app.js")]
-    pub(crate) app: PathBuf,
-    /// Arguments for the program
-    #[arg(last = true, value_name = "ARGS")]
-    pub(crate) args: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Ready {
-    /// Its process is up
-    Online,
-    /// Its first server listens
-    Listening,
-    /// It calls cluster.worker.ready()
-    Explicit,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Log {
-    /// Write nothing
-    Off,
-    /// Failures and what follows from them
-    Warn,
-    /// Every event
-    Info,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum LogMode {
-    /// stdout by themselves, stderr as with raw unless it is a terminal
-    Auto,
-    /// Both by themselves
-    Inherit,
-    /// Whole lines, unchanged
-    Raw,
-    /// With the slot in front; JSON gets fields instead
-    Prefix,
-    /// Each line as an object of JSON
-    Json,
-}
-
-#[derive(Args, Debug)]
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -392,78 +300,6 @@ pub(crate) struct Stop {
     pub(crate) patience: Patience,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct Init {
-    /// For what
-    pub(crate) kind: Kind,
-    /// What the service is called: letters, digits and hyphens
-    #[arg(long, default_value = "app", value_parser = name)]
-    pub(crate) name: String,
-    /// The program that each worker runs, relative to the directory of the app
-    #[arg(long, value_name = "app.js", default_value = "app.js", value_parser = plain)]
-    pub(crate) app: String,
-    /// The port of the app, which gets it in the variable PORT
-    #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: u16,
-    /// The directory of the app, for systemd
-    #[arg(long, value_name = "DIR", default_value = "/srv/app", value_parser = plain)]
-    pub(crate) directory: String,
-    /// The executable of Node, for systemd
-    #[arg(long, value_name = "PATH", default_value = "/usr/bin/node", value_parser = plain)]
-    pub(crate) node: String,
-    /// The directory to write the files to; one that exists is never overwritten [default: print them]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) output: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Kind {
-    /// A unit file with readiness, watchdog and a store for sockets
-    Systemd,
-    /// Dockerfile, .dockerignore and compose.yaml
-    Docker,
-    /// A deployment with probes, and a service
-    K8s,
-}
-
-/// A name that systemd, Docker and Kubernetes all accept.
-fn name(text: &str) -> Result<String, String> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let is_name = (1..=63).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('-');
-    if is_name && !text.ends_with('-') {
-        Ok(text.to_owned())
-    } else {
-        Err("1 to 63 lower-case letters, digits and hyphens, as DNS has them".into())
-    }
-}
-
-/// A path that needs no quoting in any of the files.
-fn plain(text: &str) -> Result<String, String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+@".contains(&byte);
-    if !text.is_empty() && !text.starts_with('-') && text.bytes().all(fits) {
-        Ok(text.to_owned())
-    } else {
-        Err("a path of letters, digits and ._-+@/ only; change others in the file".into())
-    }
-}
-
-fn workers(text: &str) -> Result<String, String> {
-    match text {
-        // The term of pm2.
-        "auto" | "max" => Ok("auto".into()),
-        _ if text.parse::<u32>().is_ok_and(|count| (1..=1024).contains(&count)) => Ok(text.to_owned()),
-        _ => Err("a number from 1 to 1024, or auto".into()),
-    }
-}
-
-fn metrics(text: &str) -> Result<String, String> {
-    if text == "off" || Address::parse(text).is_some() {
-        Ok(text.to_owned())
-    } else {
-        Err("a port, ADDRESS:PORT such as 0.0.0.0:9090 or [::]:9090, unix:PATH, or off".into())
-    }
-}
-
 /// Checks the argument of `scale`. The cluster checks whether the number is possible.
 fn target_size(text: &str) -> Result<String, String> {
     let is_number = text == "auto" || text.parse::<i32>().is_ok();
@@ -471,53 +307,4 @@ fn target_size(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_definition_holds_together() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn each_command_has_an_example_that_can_be_parsed() {
-        for command in Arguments::command().get_subcommands() {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  ")).collect();
-            assert!(!examples.is_empty(), "{} has no example", command.get_name());
-            for example in examples {
-                let example = example.trim().trim_start_matches("npx ");
-                let words = example.split([' ']).take_while(|word| !["&&", "|", ">"].contains(word));
-                let parsed = Arguments::try_parse_from(words);
-                assert!(parsed.is_ok(), "{example}: {:?}", parsed.err());
-            }
-        }
-    }
-
-    #[test]
-    fn differences_and_the_arguments_of_the_app_are_not_taken_for_options() {
-        let parse = |words: &[&str]| Arguments::try_parse_from(words);
-        let Command::Scale(scale) = parse(&["rcluster", "scale", "-1"]).unwrap().command else { panic!() };
-        assert_eq!(scale.workers, "-1");
-        let words = ["rcluster", "start", "-w", "2", "app.js", "--", "-w", "--help"];
-        let Command::Start(start) = parse(&words).unwrap().command else { panic!() };
-        assert_eq!(
-            (start.workers.as_deref(), start.args),
-            (Some("2"), vec!["-w".to_owned(), "--help".into()])
-        );
-        for wrong in [
-            &["rcluster"][..],
-            &["rcluster", "start"],
-            &["rcluster", "start", "-w", "0", "a.js"],
-            &["rcluster", "restart", "x"],
-            &["rcluster", "restart", "all"],
-            &["rcluster", "stack", "all"],
-            &["rcluster", "scale", "app"],
-            &["rcluster", "status", "--pid", "1", "--control", "x"],
-        ] {
-            assert!(parse(wrong).is_err(), "{wrong:?}");
-        }
-    }
-}
+mod tests;
