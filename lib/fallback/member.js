@@ -79,6 +79,11 @@ class Member {
     this.#age = setTimeout(onAge, age);
   }
 
+  /** It does not have to be replaced any more. */
+  stay() {
+    this.leaves = undefined;
+  }
+
   /**
    * Makes it take no more connections, finish, and end.
    * @param {string} reason

@@ -1,6 +1,6 @@
 'use strict';
 
-const { Math } = require('../globals');
+const { Math, monotonic } = require('../globals');
 
 // The times of restarts: the options `backoff` and `restartIntensity`, as crates/core/src/control/supervise
 // implements them.
@@ -66,4 +66,34 @@ class Failures {
   }
 }
 
-module.exports = { Budget, Failures };
+/** Whether the cluster has ever had a ready worker, and since when it tries. */
+class StartUp {
+  #since = monotonic();
+  #hasSucceeded = false;
+
+  /** New code starts. */
+  begin() {
+    this.#since = monotonic();
+  }
+
+  onReady() {
+    this.#hasSucceeded = true;
+  }
+
+  /** For how long it has been tried, in ms. */
+  period() {
+    return Math.round(monotonic() - this.#since);
+  }
+
+  /**
+   * Whether to stop starting workers, because none has ever been ready.
+   * @param {number} at When the next one would be started.
+   * @param {number} failures
+   * @param {number} limit in ms; 0 for none
+   */
+  isOver(at, failures, limit) {
+    return limit > 0 && !this.#hasSucceeded && failures >= 3 && at - this.#since >= limit;
+  }
+}
+
+module.exports = { Budget, Failures, StartUp };

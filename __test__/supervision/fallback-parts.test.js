@@ -1,0 +1,218 @@
+'use strict';
+
+// The parts of supervision without the native part, each with workers that only exist here.
+
+const assert = require('node:assert');
+const { EventEmitter } = require('node:events');
+const { test } = require('node:test');
+const { Cluster } = require('../../lib/fallback/cluster.js');
+const { Reload } = require('../../lib/fallback/reload.js');
+const { StartUp } = require('../../lib/fallback/restarts.js');
+const { Run } = require('../../lib/fallback/run.js');
+const { Scale } = require('../../lib/fallback/scale.js');
+const { monotonic } = require('../../lib/globals.js');
+
+const OPTIONS = /** @type {any} */ ({
+  ready: 'explicit',
+  readyTimeout: 60_000,
+  killTimeout: 60_000,
+  drainTimeout: 60_000,
+  backoff: { initial: 1, max: 1, factor: 1, jitter: 0, immediate: 0, resetAfter: 1 },
+  restartIntensity: { max: 10, period: 1000 },
+});
+
+/** A cluster whose workers are ready when `ready()` says so, and end when `end()` does. */
+function createCluster(slots = 2) {
+  /** @type {any[]} */
+  const told = [];
+  const cluster = new Cluster(
+    () => fakeWorker(cluster.members.size),
+    (message) => told.push(message),
+    {
+      onReady() {},
+      onLate() {},
+      onRetire() {},
+      onDrainTimeout() {},
+      onExit: (member) => cluster.members.delete(member),
+    },
+  );
+  cluster.options = OPTIONS;
+  for (let slot = 0; slot < slots; slot++) {
+    cluster.setSlot(slot);
+    cluster.start(slot, 'current', 'start');
+    ready(cluster, slot);
+  }
+  told.length = 0;
+  const answers = () => told.filter(({ type }) => type === 'answer').map((it) => [it.request, it.failure]);
+  const events = () => told.filter(({ type }) => type === 'event').map((it) => [it.name, it.facts.phase]);
+  return { cluster, answers, events };
+}
+
+/** @param {number} id */
+function fakeWorker(id) {
+  const child = Object.assign(new EventEmitter(), { kill: () => true, pid: 1 });
+  const worker = { id, process: child, isConnected: () => false };
+  return /** @type {any} */ (Object.assign(new EventEmitter(), worker));
+}
+
+/**
+ * The new worker of a slot takes it over.
+ * @param {InstanceType<typeof Cluster>} cluster
+ * @param {number} slot
+ */
+function ready(cluster, slot) {
+  const member = cluster.at(slot, 'successor') ?? cluster.at(slot, 'current');
+  assert.ok(member);
+  const old = cluster.at(slot, 'current');
+  if (old !== undefined && old !== member) end(old);
+  member.place = 'current';
+  member.stage = 'ready';
+  cluster.slots[slot].reloaded = member.generation;
+}
+
+/** @param {InstanceType<typeof import('../../lib/fallback/member.js').Member>} member */
+function end(member) {
+  member.worker.emit('exit', 0, null);
+}
+
+/** Ends all workers, and with them their timers. @param {InstanceType<typeof Cluster>} cluster */
+function endAll({ members }) {
+  for (const member of members) end(member);
+  assert.strictEqual(members.size, 0);
+}
+
+test('an end is announced once, and whoever asked for it is answered at the end', () => {
+  const run = new Run();
+  let ends = 0;
+  const onEnd = () => void (ends += Number(run.end(undefined)));
+  assert.strictEqual(run.announce(60_000, 1, onEnd), true);
+  assert.strictEqual(run.announce(60_000, 2, onEnd), false);
+  assert.deepStrictEqual([run.isAnnounced, run.isEnding, ends], [true, false, 0]);
+  assert.strictEqual(run.announce(0, 3, onEnd), false);
+  assert.deepStrictEqual([run.isAnnounced, run.isEnding, ends], [false, true, 1]);
+  assert.strictEqual(run.announce(60_000, 4, onEnd), false, 'the end has begun');
+  assert.strictEqual(ends, 1);
+  assert.deepStrictEqual(run.finish(), { requests: [1, 2, 3, 4], exitCode: undefined });
+});
+
+test('the first exit code counts, and is given once', () => {
+  const run = new Run();
+  assert.deepStrictEqual([run.end(70), run.end(1)], [true, false]);
+  assert.deepStrictEqual(run.finish(), { requests: [], exitCode: 70 });
+  assert.deepStrictEqual(run.finish(), { requests: [], exitCode: undefined });
+});
+
+test('starting is given up only while no worker has ever been ready', () => {
+  const startUp = new StartUp();
+  const late = monotonic() + 10_000;
+  assert.deepStrictEqual([startUp.isOver(late, 3, 5000), startUp.isOver(late, 2, 5000)], [true, false]);
+  assert.strictEqual(startUp.isOver(late, 3, 0), false, 'there is no limit');
+  startUp.onReady();
+  assert.strictEqual(startUp.isOver(late, 3, 5000), false);
+});
+
+test('slots are added, and a request for another number fails', () => {
+  const { cluster, answers } = createCluster();
+  const scale = new Scale(cluster);
+  assert.deepStrictEqual([scale.ask(3, 1), scale.ask(3, 2), scale.ask(4, 3)], [true, false, true]);
+  const failure = { code: 'ERR_RCLUSTER_SUPERSEDED', message: 'another call wants 4 workers' };
+  assert.deepStrictEqual(answers(), [
+    [1, failure],
+    [2, failure],
+  ]);
+  scale.advance();
+  ready(cluster, 2);
+  scale.advance();
+  assert.deepStrictEqual([cluster.wanted, answers().length], [4, 2], 'the last one is not ready');
+  ready(cluster, 3);
+  scale.advance();
+  assert.deepStrictEqual(answers().at(-1), [3, null]);
+  endAll(cluster);
+});
+
+test('a slot is gone once its worker has ended', () => {
+  const { cluster, answers } = createCluster();
+  const scale = new Scale(cluster);
+  scale.ask(1, 1);
+  scale.advance();
+  assert.deepStrictEqual([cluster.wanted, cluster.slots.length, answers()], [1, 2, []]);
+  const [member] = [...cluster.members].filter(({ slot }) => slot === 1);
+  assert.strictEqual(member.stage, 'draining');
+  end(member);
+  scale.advance();
+  assert.deepStrictEqual([cluster.slots.length, answers()], [1, [[1, null]]]);
+  endAll(cluster);
+});
+
+test('a failure to start concerns a request for slots only if the slot is a new one', () => {
+  const { cluster, answers } = createCluster();
+  const scale = new Scale(cluster);
+  const failure = { code: 'ERR_RCLUSTER_NOT_READY', message: 'it was not' };
+  scale.ask(3, 1);
+  scale.onFailure(2, failure);
+  assert.deepStrictEqual(answers(), [], 'it has not begun');
+  scale.advance();
+  scale.onFailure(1, failure);
+  assert.deepStrictEqual(answers(), []);
+  scale.onFailure(2, failure);
+  assert.deepStrictEqual(answers(), [[1, failure]]);
+  endAll(cluster);
+});
+
+test('a reload replaces as many workers at a time as it may, and answers all who asked', () => {
+  const { cluster, answers, events } = createCluster();
+  const reload = new Reload(cluster);
+  assert.deepStrictEqual([reload.ask(1, 1), reload.ask(2, 2)], [true, false]);
+  reload.advance();
+  assert.ok(cluster.at(0, 'successor') && !cluster.at(1, 'successor'));
+  ready(cluster, 0);
+  reload.advance();
+  assert.ok(cluster.at(1, 'successor') && reload.isRunning);
+  ready(cluster, 1);
+  reload.advance();
+  assert.strictEqual(reload.isRunning, false);
+  assert.deepStrictEqual(answers(), [
+    [1, null],
+    [2, null],
+  ]);
+  assert.deepStrictEqual(events().at(-1), ['reload', 'done']);
+  endAll(cluster);
+});
+
+test('a reload fails with a worker that it has started, and the old ones stay', () => {
+  const { cluster, answers, events } = createCluster();
+  const reload = new Reload(cluster);
+  const failure = { code: 'ERR_RCLUSTER_NOT_READY', message: 'it was not' };
+  const [old, other] = cluster.members;
+  reload.ask(2, 1);
+  reload.advance();
+  reload.onFailure(old, failure);
+  assert.ok(reload.isRunning, 'it is from before');
+  const failed = cluster.at(0, 'successor');
+  assert.ok(failed && other.leaves === 'reload');
+  reload.onFailure(failed, failure);
+  assert.deepStrictEqual(answers(), [[1, failure]]);
+  assert.deepStrictEqual(events().at(-1), ['reload', 'failed']);
+  assert.deepStrictEqual([other.leaves, cluster.at(1, 'successor')], [undefined, undefined]);
+  endAll(cluster);
+});
+
+test('a cluster is hopeless when no slot will serve again and one has failed', () => {
+  const { cluster } = createCluster();
+  for (const slot of cluster.slots) slot.state = 'stopped';
+  cluster.slots[1].failure = 'it crashed';
+  assert.strictEqual(cluster.hopeless(), undefined, 'there are workers');
+  endAll(cluster);
+  assert.strictEqual(cluster.hopeless(), 'it crashed');
+  cluster.slots[0].state = 'backing-off';
+  assert.strictEqual(cluster.hopeless(), undefined);
+});
+
+test('a closed cluster starts no more workers', () => {
+  const { cluster } = createCluster();
+  cluster.close(60_000);
+  assert.ok([...cluster.members].every(({ stage }) => stage === 'draining'));
+  endAll(cluster);
+  cluster.start(0, 'current', 'restart');
+  assert.strictEqual(cluster.members.size, 0);
+});

@@ -1,0 +1,67 @@
+'use strict';
+
+const { clearTimeout, setTimeout } = require('../globals');
+
+/** Whether the cluster runs, is about to end, or ends. */
+class Run {
+  isEnding = false;
+  /** @type {number[]} The requests that wait for the end. */
+  #requests = [];
+  /** @type {NodeJS.Timeout | undefined} Set between the announcement and the end. */
+  #announced;
+  /** @type {number | undefined} The exit code of the primary, if supervision has given up. */
+  #exitCode;
+
+  get isAnnounced() {
+    return this.#announced !== undefined;
+  }
+
+  /**
+   * Calls back after the delay, at once if there is none or if the end has begun.
+   * @param {number} delay in ms
+   * @param {number} request Answered at the end.
+   * @param {() => void} end
+   * @returns {boolean} whether the end is announced now, and was not before
+   */
+  announce(delay, request, end) {
+    this.#requests.push(request);
+    const isNew = !this.isAnnounced;
+    this.cancel();
+    if (this.isEnding || delay === 0) {
+      end();
+      return false;
+    }
+    this.#announced = setTimeout(() => {
+      this.cancel();
+      end();
+    }, delay);
+    return isNew;
+  }
+
+  /** The end does not wait any longer. */
+  cancel() {
+    clearTimeout(this.#announced);
+    this.#announced = undefined;
+  }
+
+  /**
+   * Begins the end.
+   * @param {number | undefined} exitCode
+   * @returns {boolean} false if it has begun before
+   */
+  end(exitCode) {
+    if (this.isEnding) return false;
+    this.isEnding = true;
+    this.#exitCode = exitCode;
+    return true;
+  }
+
+  /** All workers have ended. Returns the requests to answer, and once the exit code. */
+  finish() {
+    const exitCode = this.#exitCode;
+    this.#exitCode = undefined;
+    return { requests: this.#requests.splice(0), exitCode };
+  }
+}
+
+module.exports = { Run };
