@@ -9,18 +9,12 @@ const { EXTRAS, LAZY, addExtras } = require('../extras');
 const { keep, later } = require('../later');
 const { forkNative } = require('../seam/fork');
 const { guardHandle } = require('../seam/guard');
-const { inspectorArg, inspectorArgs } = require('./inspector');
+const { forkOptions } = require('./fork-options');
 const { createMessageHandler, send } = require('./messages');
-const { CONSTANTS, policyName, policyNumber } = require('./policies');
+const { CONSTANTS } = require('./policies');
+const { ClusterPolicy } = require('./policy');
 const { programOf } = require('./program');
-const {
-  SCHED_NONE,
-  SCHED_RR,
-  checkPolicy,
-  checkSettings,
-  initialPolicy,
-  mergeSettings,
-} = require('./settings');
+const { SCHED_NONE, SCHED_RR, checkSettings, mergeSettings } = require('./settings');
 const { Supervision } = require('./supervision');
 const { createWorkerClass } = require('./worker');
 
@@ -39,6 +33,7 @@ const LATER = [
   'primary/supervise/log',
   'primary/supervise/options',
   'primary/supervise/options.json',
+  'primary/supervise/rules',
   'primary/supervise/signal-names',
   'primary/supervise/source-maps',
   'primary/supervise/supervisor',
@@ -96,17 +91,9 @@ function createPrimary(target) {
    */
   const known = new Map();
 
-  let initialized = false;
-  let policy = initialPolicy();
-
-  /**
-   * The hook, if the cluster's policy is 'hook'.
-   * @type {import('../../index').ScheduleHook | undefined}
-   */
-  let hook;
-
+  const policy = new ClusterPolicy(cluster);
   const supervision = new Supervision(
-    () => scheduling(cluster.settings),
+    () => policy.plans(cluster.settings),
     () => new (hooks().HookAnswers)((id) => known.get(id)),
   );
   const onInternalMessage = createMessageHandler(target, (id) => supervision.flush(id));
@@ -157,15 +144,10 @@ function createPrimary(target) {
     const { settings: before } = cluster;
     const settings = mergeSettings(before, options);
     programOf(settings);
-    applyScheduling(settings);
+    policy.applyScheduling(settings, supervision.scheduling);
     if (options?.backend !== undefined) backends().applyBackend(options.backend);
     cluster.settings = settings;
-    if (!initialized) {
-      initialized = true;
-      policy = cluster.schedulingPolicy;
-      checkPolicy(policy, hook);
-      process.on('internalMessage', onDebuggerEnabled);
-    }
+    if (policy.fix()) process.on('internalMessage', onDebuggerEnabled);
     const forward = options?.forward;
     // The same value again, for example in a copy of all settings, is not a new request.
     if (forward !== undefined && forward !== forwarded) {
@@ -178,39 +160,6 @@ function createPrimary(target) {
       forwarded = forward;
     }
     nextTick(() => target.emit('setup', settings));
-  }
-
-  /**
-   * The scheduling of the cluster. A policy that was refused has no name; if the app continues nevertheless,
-   * the kernel balances.
-   * @param {ClusterSettings} settings
-   */
-  function scheduling(settings) {
-    const name = policyName(initialized ? policy : cluster.schedulingPolicy) ?? 'none';
-    const byDefault = name === 'hook' ? (hook ?? 'none') : name;
-    if (settings.scheduling === undefined && typeof byDefault === 'string') {
-      return { plans: { default: { policy: byDefault }, listeners: {} }, hooks: [] };
-    }
-    return schedules().readScheduling(
-      settings.scheduling === undefined ? byDefault : settings.scheduling,
-      byDefault,
-    );
-  }
-
-  /** @param {ClusterSettings} settings */
-  function applyScheduling(settings) {
-    if (settings.scheduling === undefined) return;
-    const wanted = scheduling(settings);
-    if (supervision.scheduling === undefined) {
-      const { policy: name, hook: index } = wanted.plans.default;
-      policy = cluster.schedulingPolicy = /** @type {number} */ (policyNumber(name));
-      hook = index === undefined ? undefined : wanted.hooks[index];
-    } else if (!schedules().isSameSchedule(supervision.scheduling, wanted)) {
-      const error = new Error(
-        "setupPrimary(): 'scheduling' cannot change once a worker has been forked or something is forwarded",
-      );
-      throw Object.assign(error, { code: 'ERR_RCLUSTER_TOO_LATE' });
-    }
   }
 
   /**
@@ -239,30 +188,8 @@ function createPrimary(target) {
     }
   }
 
-  /**
-   * The options of child_process.fork().
-   * @param {ClusterSettings} settings
-   * @param {NodeJS.ProcessEnv} env
-   * @param {string} [inspectPort] The inspector port, if it is known.
-   */
-  function forkOptions(settings, env, inspectPort) {
-    const inspector =
-      inspectPort === undefined
-        ? inspectorArgs(settings, () => supervision.native.nextInspector())
-        : [inspectorArg(inspectPort)];
-    return {
-      cwd: settings.cwd,
-      env,
-      serialization: settings.serialization,
-      silent: settings.silent,
-      windowsHide: settings.windowsHide,
-      execPath: programOf(settings),
-      execArgv: [.../** @type {string[]} */ (settings.execArgv), ...inspector],
-      stdio: settings.stdio,
-      gid: settings.gid,
-      uid: settings.uid,
-    };
-  }
+  /** The distance of the next worker's inspector port from the primary's. */
+  const nextInspector = () => supervision.native.nextInspector();
 
   /**
    * @param {number} id
@@ -274,7 +201,7 @@ function createPrimary(target) {
     const options = forkOptions(
       settings,
       { ...process.env, ...env, NODE_UNIQUE_ID: `${id}` },
-      started?.inspectPort,
+      started?.inspectPort ?? nextInspector,
     );
     const file = /** @type {string} */ (settings.exec);
     const child = forkNative(id, supervision, file, settings.args ?? [], options, started);
@@ -370,7 +297,7 @@ function createPrimary(target) {
       },
       template: (settings, env, count) =>
         launching().describeLaunch(settings, count, (inspectorPort) =>
-          forkOptions(settings, env, inspectorPort),
+          forkOptions(settings, env, inspectorPort ?? nextInspector),
         ),
       expectMore: (settings, count) => launching().expectMore(settings, count, supervision.native),
       adopt: (settings, { id, ...started }) => createWorker(id, settings, undefined, started),
@@ -389,7 +316,7 @@ function createPrimary(target) {
   cluster.settings = {};
   cluster.SCHED_NONE = SCHED_NONE;
   cluster.SCHED_RR = SCHED_RR;
-  cluster.schedulingPolicy = policy;
+  cluster.schedulingPolicy = policy.number;
   cluster.setupPrimary = setupPrimary;
   cluster.setupMaster = setupPrimary;
   cluster.fork = fork;

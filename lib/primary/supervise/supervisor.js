@@ -9,7 +9,8 @@ const { History } = require('./history');
 const { Log } = require('./log');
 const { signalNames } = require('./signal-names');
 const { hasSourceMaps, mapStack } = require('./source-maps');
-const { fields, time, whole, MOST_WORKERS } = require('./options');
+const { MOST_WORKERS } = require('./options');
+const { fields, time, whole } = require('./rules');
 
 /**
  * The implementation of supervision: the native part, or the fallback without it.
