@@ -1,6 +1,7 @@
-//! Dependency rules that the crates do not enforce: reads the sources and reports each path in a forbidden
-//! direction, both in `use` and in the middle of the code.
+//! Rules that no compiler enforces. Here are those about dependencies: reads the sources and reports each path in a
+//! forbidden direction, both in `use` and in the middle of the code.
 
+mod lengths;
 mod paths;
 mod words;
 
@@ -46,7 +47,7 @@ const RULES: &[Rule] = &[
 fn imports_run_one_way() {
     let mut violations = Vec::new();
     for rule in RULES {
-        let sources = sources(&root().join(rule.folder));
+        let sources = sources(&root().join(rule.folder), "rs");
         assert!(!sources.is_empty(), "there is no {}", rule.folder);
         for file in &sources {
             let text = fs::read_to_string(file).expect("a source can be read");
@@ -65,14 +66,14 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All Rust files under a folder.
-fn sources(folder: &Path) -> Vec<PathBuf> {
+/// All files with an extension under a folder.
+fn sources(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder can be read") {
         let path = entry.expect("a folder can be read").path();
         if path.is_dir() {
-            files.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.extend(sources(&path, extension));
+        } else if path.extension().is_some_and(|its| its == extension) {
             files.push(path);
         }
     }
