@@ -343,4 +343,4 @@ async fn send_frame(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -167,3 +167,6 @@ impl Workers {
         Some(Ended { exit, slot, is_supervised, spent, warning })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,3 +134,98 @@ impl StoreRoom {
         each.map(|(name, shared)| status(name, &shared.store, shared.clients.len())).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, OwnedFd};
+
+    use super::*;
+    use rcluster_core::store::geometry::MIN_SIZE;
+    use rcluster_sys::passing::{Received, message_pair, receive};
+
+    const WORKER: Option<WorkerId> = Some(WorkerId(1));
+
+    struct World {
+        poller: Poller,
+        room: StoreRoom,
+        next_token: u64,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self { poller: Poller::new().unwrap(), room: StoreRoom::default(), next_token: 2 }
+        }
+
+        /// Opens a store, and returns the socket of the process that has done so.
+        fn open(&mut self, name: &str, size: u64, worker: Option<WorkerId>) -> Result<OwnedFd, Refusal> {
+            let (ours, theirs) = message_pair().unwrap();
+            let options = StoreOptions { size: Some(size), ..StoreOptions::default() };
+            let open = OpenStore { name: name.to_owned(), options, restored: None };
+            let token = self.next_token;
+            self.next_token += 2;
+            let who = (Descriptor::own(ours), worker);
+            let admitted = self.room.admit(&self.poller, &Place::default(), token, open, who);
+            admitted.map(|()| theirs).map_err(|(_, refusal)| refusal)
+        }
+
+        /// How many processes have each store open, by its name.
+        fn clients(&self) -> Vec<(String, usize)> {
+            let mut all: Vec<_> = self.room.status().into_iter().map(|it| (it.name, it.clients)).collect();
+            all.sort();
+            all
+        }
+    }
+
+    #[test]
+    fn whoever_opens_a_store_gets_its_memory_a_page_and_a_bell() {
+        let mut world = World::new();
+        let socket = world.open("a", MIN_SIZE, WORKER).unwrap();
+        let (mut bytes, mut fds) = ([0; 64], Vec::new());
+        let received = receive(socket.as_fd(), &mut bytes, &mut fds).unwrap();
+        assert!(matches!(received, Received::Message { len: 2, cut: false }), "{received:?}");
+        assert_eq!((&bytes[..2], fds.len()), (&b"{}"[..], 3));
+        assert!(world.room.has("a") && !world.room.has("b"));
+    }
+
+    #[test]
+    fn a_store_is_created_once_and_stays_when_its_processes_have_left() {
+        let mut world = World::new();
+        let _sockets = [None, WORKER].map(|worker| world.open("a", MIN_SIZE, worker).unwrap());
+        assert_eq!(world.clients(), [("a".to_owned(), 2)]);
+        let refusal = world.open("a", 2 * MIN_SIZE, WORKER).unwrap_err();
+        assert_eq!(refusal.code, "ERR_RCLUSTER_SHARED_OPTIONS");
+        for token in [2, 4, 6] {
+            world.room.remove(&world.poller, token);
+        }
+        assert_eq!(world.clients(), [("a".to_owned(), 0)]);
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_created_is_not_there() {
+        let mut world = World::new();
+        assert_eq!(world.open("a", 1, WORKER).unwrap_err().code, "ERR_OUT_OF_RANGE");
+        assert!(!world.room.has("a"));
+        world.open("a", MIN_SIZE, WORKER).unwrap();
+    }
+
+    #[test]
+    fn a_worker_has_only_so_many_stores_open_and_the_primary_any_number() {
+        let mut world = World::new();
+        let mut sockets = vec![world.open("a", MIN_SIZE, None).unwrap()];
+        sockets.extend((0..MAX_OPEN).map(|_| world.open("a", MIN_SIZE, WORKER).unwrap()));
+        let refusal = world.open("a", MIN_SIZE, WORKER).unwrap_err();
+        assert_eq!(refusal, Refusal::too_many_stores("This worker", MAX_OPEN));
+        sockets.push(world.open("a", MIN_SIZE, Some(WorkerId(2))).unwrap());
+        sockets.extend((0..MAX_OPEN).map(|_| world.open("a", MIN_SIZE, None).unwrap()));
+        assert_eq!(world.clients(), [("a".to_owned(), 2 * MAX_OPEN + 2)]);
+    }
+
+    #[test]
+    fn nothing_is_due_while_no_key_expires_and_a_thread_may_sleep_while_nobody_asks() {
+        let mut world = World::new();
+        let _socket = world.open("a", MIN_SIZE, WORKER).unwrap();
+        assert!(!world.room.work(&world.poller));
+        assert_eq!(world.room.next_deadline(), None);
+        assert!(world.room.sleep());
+    }
+}

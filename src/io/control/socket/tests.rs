@@ -12,7 +12,7 @@ const WORKER: WorkerId = WorkerId(1);
 const QUEUE: usize = 4;
 
 /// Runs a test on a thread like the control thread, and fails if it blocks.
-fn on_a_thread<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+pub(in crate::io::control) fn on_a_thread<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let (done, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
