@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use rcluster_core::exchange::frame::Assembler;
 use rcluster_core::exchange::roster::Roster;
 use rcluster_core::exchange::wire::{decode, encode};
-use rcluster_core::exchange::{ClientId, Exchange, MAX_QUEUED, Process};
+use rcluster_core::exchange::{ClientId, Exchange, MAX_QUEUED, Process, Scope};
 use rcluster_core::ids::{Slot, WorkerId};
 
 #[derive(Arbitrary, Debug)]
@@ -30,7 +30,7 @@ fn ask(exchange: &mut Exchange, client: u8, bytes: &[u8]) {
     encode(&ask, &mut words);
     let again: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     assert_eq!(decode(&again), Some(ask), "what is read can be written");
-    let leaders = |name: &[u8]| name.first().map(|byte| Process::Worker(WorkerId((*byte).into())));
+    let leaders = |_: Scope, name: &[u8]| name.first().map(|byte| Process::Worker(WorkerId((*byte).into())));
     if exchange.on_ask(ClientId(client.into()), &ask, &leaders, &|client, place| usize::try_from(client.0).unwrap_or(0) * place).is_err() {
         exchange.leave(ClientId(client.into()));
     }

@@ -22,17 +22,17 @@ const KIND = {
 
 /**
  * What has come: `worker` is which it is from, or about, 0 for the primary. `number` is the origin of a message, the number of
- * a call or of a request, or how many were dropped, 0 if that is not known; `rest` says how many outcomes of the same request are to come; `flag`
- * says of a message whether this process has posted it (1), and whether it is of a channel of all machines, or from another
- * machine (2); and of an outcome what has come of the request. Text is JSON, bytes
- * are a structured clone.
+ * a call or of a request, or how many were dropped, 0 if that is not known; `rest` says how many outcomes of the same request
+ * are to come, as far as that is known; `flag` says of a message whether this process has posted it (1), and whether it is of a
+ * channel of all machines, or from another machine (2); and of an outcome what has come of the request. Text is JSON, bytes are
+ * a structured clone.
  * @typedef {object} Frame
  * @property {number} kind
  * @property {number} flag
  * @property {number} worker
  * @property {number} rest
  * @property {number} number
- * @property {string} name of the channel, or of the handler
+ * @property {string} name of the channel, or of the handler; of an outcome that of another machine
  * @property {string | Buffer | null | undefined} value
  */
 /** @typedef {import('../../binding').ExchangeLink} Link */

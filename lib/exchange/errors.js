@@ -20,6 +20,10 @@ const STATUS = {
   LOST: 7,
   CANCELLED: 8,
   NOBODY: 9,
+  DISCONNECTED: 10,
+  MISSING: 11,
+  LATE: 12,
+  UNSENT: 13,
 };
 
 /** The largest message, in bytes. */
@@ -35,16 +39,43 @@ function tooBusy(what) {
   return failure('ERR_RCLUSTER_BUSY', `${what}: too much waits to be sent by this process`);
 }
 
+/** @param {number} count of machines */
+function otherMachines(count) {
+  return count === 1 ? 'another machine' : `${count} other machines`;
+}
+
 /**
- * @param {{ flag: number, worker: number }} outcome
+ * @param {{ flag: number, worker: number, name: string }} outcome of a worker, whose machine has the name unless it is this one;
+ * or of so many other machines
  * @param {{ name: string, to: import('./target').Target, timeout: number | undefined }} request
  */
-function noAnswer({ flag, worker }, request) {
+function noAnswer({ flag, worker, name: machine }, request) {
   const { timeout } = request;
   const name = JSON.stringify(request.name);
   const described = describeTarget(request.to);
-  const to = worker === 0 ? described : `worker ${worker}`;
+  const its = worker === 0 ? 'the primary' : `worker ${worker}`;
+  const own = worker === 0 ? described : its;
+  const to = machine === '' ? own : `${its} of the machine ${machine}`;
   switch (flag) {
+    case STATUS.DISCONNECTED:
+      return failure(
+        'ERR_RCLUSTER_DISCONNECTED',
+        `The request ${name} is not answered by other machines: there is no connection with the server`,
+      );
+    case STATUS.MISSING:
+      return failure('ERR_RCLUSTER_GONE', `The request ${name} was not answered by ${otherMachines(worker)}`);
+    case STATUS.UNSENT:
+      return failure(
+        'ERR_RCLUSTER_BUSY',
+        `The request ${name} was not sent to other machines: too much waits for them`,
+      );
+    case STATUS.LATE: {
+      const by = worker === 0 ? 'other machines, if there are any' : otherMachines(worker);
+      return failure(
+        'ERR_RCLUSTER_TIMEOUT',
+        `The request ${name} was not answered within ${timeout} ms by ${by}`,
+      );
+    }
     case STATUS.NO_HANDLER:
       return failure('ERR_RCLUSTER_NO_HANDLER', `There is no handler for ${name} in ${to}`);
     case STATUS.GONE:
@@ -133,4 +164,14 @@ function decodeThrown(raw) {
   return sent.code === undefined ? error : Object.assign(error, { code: sent.code });
 }
 
-module.exports = { STATUS, decodeThrown, encodeThrown, noAnswer, tooBusy, tooLarge };
+/**
+ * Whether an outcome is about other machines as a whole.
+ * @param {number} flag
+ */
+function isOfMachines(flag) {
+  return (
+    flag === STATUS.MISSING || flag === STATUS.LATE || flag === STATUS.UNSENT || flag === STATUS.DISCONNECTED
+  );
+}
+
+module.exports = { STATUS, decodeThrown, encodeThrown, isOfMachines, noAnswer, tooBusy, tooLarge };

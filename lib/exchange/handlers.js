@@ -81,7 +81,7 @@ function handle(name, fn, options) {
 }
 
 /** @param {Frame} frame */
-function onRequest({ number, name, worker, value }) {
+function onRequest({ flag, number, name, worker, value }) {
   const handler = handlers.get(name);
   if (handler === undefined) {
     // The handler was stopped while the request was on its way.
@@ -91,7 +91,7 @@ function onRequest({ number, name, worker, value }) {
     );
     return reply(number, false, () => encodeThrown(error));
   }
-  const call = new Call(name, worker, false);
+  const call = new Call(name, worker, flag !== 0);
   calls.set(number, call);
   const { fn } = handler;
   let result;

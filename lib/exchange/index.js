@@ -2,13 +2,13 @@
 
 // cluster.request() and cluster.notify(). See index.d.ts.
 
-const { JSON, Map, Object, Promise, clearTimeout, setTimeout } = require('../globals');
-const { invalidType, invalidValue, noBackend, outOfRange } = require('../shared/errors');
+const { JSON, Map, Number, Object, Promise, clearTimeout, setTimeout } = require('../globals');
+const { invalidType, noBackend, outOfRange } = require('../shared/errors');
 const { members } = require('../shared/members');
 const { checkName, checkScope } = require('../locks/check');
 const { KIND, current, hold, link, onEnds, takers } = require('./connection');
-const { STATUS, decodeThrown, noAnswer, tooBusy, tooLarge } = require('./errors');
-const { TO, checkTarget } = require('./target');
+const { STATUS, decodeThrown, isOfMachines, noAnswer, tooBusy, tooLarge } = require('./errors');
+const { TO, checkTargetOf } = require('./target');
 const { decode, encode } = require('./values');
 
 /** @typedef {import('./connection').Frame} Frame */
@@ -16,12 +16,14 @@ const { decode, encode } = require('./values');
 /** The longest delay of a timer, in ms. */
 const LONGEST = 2 ** 31 - 1;
 
-/** @type {{ timeout?: number, signal?: AbortSignal }} */
-const NO_OPTIONS = Object.freeze({});
+/** @typedef {{ timeout?: number, signal?: AbortSignal, scope?: 'machine' | 'all' }} Options */
+
+const NO_OPTIONS = Object.freeze({ timeout: undefined, signal: undefined, all: false });
 
 /**
- * The answer of one process.
- * @typedef {{ worker: number, status: string, value?: unknown, reason?: unknown }} Result
+ * The answer of one process. Of all machines, it has the name of its machine unless it is this one. Without a worker it tells of
+ * machines that have not answered.
+ * @typedef {{ machine?: string, worker: number | undefined, status: string, value?: unknown, reason?: unknown }} Result
  */
 
 /** @typedef {import('./target').Target} Target */
@@ -45,7 +47,7 @@ let nextId = 1;
  * @param {any} target
  * @param {string} name
  * @param {unknown} [data]
- * @param {{ timeout?: number, signal?: AbortSignal }} [options]
+ * @param {Options} [options]
  * @returns {Promise<any>}
  */
 function request(target, name, data, options) {
@@ -61,21 +63,22 @@ function request(target, name, data, options) {
  * @param {any} target
  * @param {string} name
  * @param {unknown} data
- * @param {{ timeout?: number, signal?: AbortSignal } | undefined} options
+ * @param {Options | undefined} options
  * @returns {Promise<any>}
  */
 function begin(target, name, data, options) {
-  const to = checkTarget(target);
+  const { timeout, signal, all } = checkOptions(options);
+  const to = checkTargetOf(target, all);
   checkName(name);
-  const { timeout, signal } = checkOptions(options);
   signal?.throwIfAborted();
   const value = encode(data);
   const native = link();
+  if (all && !native.reachesAll()) throw noBackend();
   const id = nextId;
   nextId += 1;
   refuse(native.request(id, to.kind, to.number, to.leader, name, value), 'The request', name);
   return new Promise((resolve, reject) => {
-    const results = to.kind === TO.ALL ? [] : undefined;
+    const results = to.kind === TO.ALL || to.kind === TO.EVERYWHERE ? [] : undefined;
     const unlimit = timeout === undefined && signal === undefined ? undefined : limit(id, timeout, signal);
     requests.set(id, { name, to, timeout, results, resolve, reject, unlimit });
     hold(1);
@@ -110,15 +113,13 @@ function limit(id, timeout, signal) {
  * @param {{ scope?: 'machine' | 'all' }} [options]
  */
 function notify(target, name, data, options) {
-  const to = checkTarget(target);
-  checkName(name);
   const all = checkScope(members(options, ['scope']).scope);
-  if (all && to.kind !== TO.ALL) throw invalidValue('target', "must be 'all' with the scope 'all'", target);
+  const to = checkTargetOf(target, all);
+  checkName(name);
   const value = encode(data);
   const native = link();
   if (all && !native.reachesAll()) throw noBackend();
-  const kind = all ? TO.EVERYWHERE : to.kind;
-  refuse(native.notify(kind, to.number, to.leader, name, value), 'The message', name);
+  refuse(native.notify(to.kind, to.number, to.leader, name, value), 'The message', name);
 }
 
 /**
@@ -134,7 +135,8 @@ function refuse(refused, what, name) {
 /** @param {unknown} options */
 function checkOptions(options) {
   if (options === undefined) return NO_OPTIONS;
-  const { timeout, signal } = members(options, ['timeout', 'signal']);
+  const { timeout, signal, scope } = members(options, ['timeout', 'signal', 'scope']);
+  const all = checkScope(scope);
   if (timeout !== undefined && typeof timeout !== 'number') {
     throw invalidType('options.timeout', 'number', timeout);
   }
@@ -144,7 +146,7 @@ function checkOptions(options) {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw invalidType('options.signal', 'AbortSignal', signal);
   }
-  return { timeout: timeout === Infinity ? undefined : timeout, signal };
+  return { timeout: timeout === Infinity ? undefined : timeout, signal, all };
 }
 
 /**
@@ -165,14 +167,14 @@ function onTimeout(id) {
   // A request to several workers gets outcomes for those that have not answered; for a single worker, the
   // call returns its id.
   const worker = current()?.cancel(id, true) ?? undefined;
-  if (worker !== undefined) onOutcome({ number: id, rest: 0, flag: STATUS.CANCELLED, worker });
+  if (worker !== undefined) onOutcome({ number: id, rest: 0, flag: STATUS.CANCELLED, worker, name: '' });
 }
 
-/** @typedef {Pick<Frame, 'number' | 'rest' | 'flag' | 'worker'> & Partial<Frame>} Outcome */
+/** @typedef {Pick<Frame, 'number' | 'rest' | 'flag' | 'worker' | 'name'> & Partial<Frame>} Outcome */
 
 /** @param {Outcome} frame */
 function onOutcome(frame) {
-  const { number: id, rest, flag, worker } = frame;
+  const { number: id, rest, flag } = frame;
   const pending = requests.get(id);
   // The request was cancelled at the same time.
   if (pending === undefined) return;
@@ -181,15 +183,38 @@ function onOutcome(frame) {
     const { ok, result } = read(frame, pending);
     return settle(id, ({ resolve, reject }) => (ok ? resolve(result) : reject(result)));
   }
-  if (flag !== STATUS.NOBODY) {
-    const { ok, result } = read(frame, pending);
-    results.push(
-      ok ? { worker, status: 'fulfilled', value: result } : { worker, status: 'rejected', reason: result },
-    );
-  }
+  if (flag !== STATUS.NOBODY) results.push(resultOf(frame, pending));
   if (rest > 0) return;
-  results.sort((one, other) => one.worker - other.worker);
+  results.sort(compare);
   settle(id, ({ resolve }) => resolve(results));
+}
+
+/**
+ * @param {Outcome} frame
+ * @param {Pending} pending
+ * @returns {Result}
+ */
+function resultOf(frame, pending) {
+  const { ok, result } = read(frame, pending);
+  const outcome = ok ? { status: 'fulfilled', value: result } : { status: 'rejected', reason: result };
+  const { flag, worker, name } = frame;
+  if (pending.to.kind !== TO.EVERYWHERE) return { worker, ...outcome };
+  if (name !== '') return { machine: name, worker, ...outcome };
+  return { machine: undefined, worker: isOfMachines(flag) ? undefined : worker, ...outcome };
+}
+
+/**
+ * Workers of this machine come first, and what is about no worker last.
+ * @param {Result} one
+ * @param {Result} other
+ */
+function compare(one, other) {
+  if (one.worker === undefined || other.worker === undefined) {
+    return Number(one.worker === undefined) - Number(other.worker === undefined);
+  }
+  const [machine = '', another = ''] = [one.machine, other.machine];
+  if (machine !== another) return machine < another ? -1 : 1;
+  return one.worker - other.worker;
 }
 
 /**

@@ -5,7 +5,16 @@ const { invalidType, invalidValue, outOfRange } = require('../shared/errors');
 const { checkName } = require('../locks/check');
 
 /** The native side has the same numbers. */
-const TO = { WORKER: 1, SLOT: 2, ANY: 3, ALL: 4, PRIMARY: 5, LEADER: 6, EVERYWHERE: 7 };
+const TO = {
+  WORKER: 1,
+  SLOT: 2,
+  ANY: 3,
+  ALL: 4,
+  PRIMARY: 5,
+  LEADER: 6,
+  EVERYWHERE: 7,
+  LEADER_ANYWHERE: 8,
+};
 
 const MOST = 2 ** 32 - 1;
 
@@ -53,6 +62,24 @@ function checkTarget(target) {
 }
 
 /**
+ * @param {unknown} target
+ * @param {boolean} all whether it is one of all machines
+ * @returns {Target}
+ */
+function checkTargetOf(target, all) {
+  const to = checkTarget(target);
+  if (!all) return to;
+  switch (to.kind) {
+    case TO.ALL:
+      return { ...to, kind: TO.EVERYWHERE };
+    case TO.LEADER:
+      return { ...to, kind: TO.LEADER_ANYWHERE };
+    default:
+      throw invalidValue('target', "must be 'all' or { leader } with the scope 'all'", target);
+  }
+}
+
+/**
  * @param {unknown} value
  * @param {string} name
  * @param {number} least
@@ -74,6 +101,7 @@ function describeTarget({ kind, number, leader }) {
     case TO.ANY:
       return 'any worker';
     case TO.ALL:
+    case TO.EVERYWHERE:
       return 'the workers';
     case TO.PRIMARY:
       return 'the primary';
@@ -81,9 +109,11 @@ function describeTarget({ kind, number, leader }) {
       return `worker ${number}`;
     case TO.SLOT:
       return `the worker in slot ${number}`;
+    case TO.LEADER_ANYWHERE:
+      return `leader ${JSON.stringify(leader)} on any machine`;
     default:
       return `leader ${JSON.stringify(leader)}`;
   }
 }
 
-module.exports = { TO, checkTarget, describeTarget };
+module.exports = { TO, checkTargetOf, describeTarget };

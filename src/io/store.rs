@@ -40,6 +40,7 @@ use crate::io::redis::{LeaseServer, MachineLink, MachineStart};
 use rcluster_core::control::operator::StoreStatus;
 use rcluster_core::exchange::roster::Roster;
 use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_core::machines::MachineId;
 use rcluster_core::store::remote::backend::Backend;
 use rcluster_core::wire::StoreOptions;
 use rcluster_sys::closer::Closer;
@@ -170,9 +171,13 @@ impl Place {
 
 /// A name of this machine for servers, unguessable and unique, and a seed for random choices.
 fn identity() -> (String, u64) {
-    let state = RandomState::new();
-    let name = format!("{:016x}{:016x}", state.hash_one(1), RandomState::new().hash_one(2));
-    (name, state.hash_one(3))
+    let [one, other] = unguessable();
+    let [seed, _] = unguessable();
+    (format!("{one:016x}{other:016x}"), seed)
+}
+
+fn unguessable() -> [u64; 2] {
+    [1, 2].map(|number| RandomState::new().hash_one(number))
 }
 
 /// Opens a store. The first call starts the thread that owns all stores. The answer arrives on the socket.
@@ -197,7 +202,8 @@ pub fn set_backend(backend: Backend) -> Result<(), SysError> {
     let mut place = place();
     let hub = place.hub()?;
     let leases = leases::start_server(backend.clone(), hub.clone())?;
-    let (machine, seed) = identity();
+    let machine = MachineId::new(unguessable());
+    let [seed, _] = unguessable();
     let teller = hub.clone();
     let start = MachineStart { backend, machine, seed };
     let link = MachineLink::start(start, move |outputs| teller.tell(Command::Heard(outputs)))?;

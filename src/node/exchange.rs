@@ -46,7 +46,7 @@ fn scope(all: bool) -> Scope {
 }
 
 /// Whom something is for: 1 a worker, 2 a slot, 3 any worker, 4 all workers, 5 the primary, 6 who leads under a name, 7 all
-/// workers of all machines.
+/// workers of all machines, 8 who leads on whichever machine.
 fn target(kind: u32, number: u32, leader: &str) -> Result<Target<'_>> {
     Ok(match kind {
         1 => Target::Worker(WorkerId(number)),
@@ -54,8 +54,9 @@ fn target(kind: u32, number: u32, leader: &str) -> Result<Target<'_>> {
         3 => Target::Any,
         4 => Target::All,
         5 => Target::Primary,
-        6 => Target::Leader(leader.as_bytes()),
+        6 => Target::Leader(Scope::Machine, leader.as_bytes()),
         7 => Target::Everywhere,
+        8 => Target::Leader(Scope::All, leader.as_bytes()),
         other => return Err(unknown("target", other)),
     })
 }

@@ -23,6 +23,7 @@ mod channels;
 mod common;
 mod consequence;
 mod direct;
+mod elsewhere;
 pub mod endpoint;
 pub mod frame;
 mod outbox;
@@ -45,6 +46,7 @@ use self::common::Interests;
 use self::frame::{Head, Kind, Outgoing, Status};
 use self::outbox::{Outbox, Topic};
 use self::pairs::{PairId, Pairs, Published};
+use self::requests::Content;
 use self::roster::Roster;
 use self::wire::Ask;
 use crate::ids::{Slot, WorkerId};
@@ -129,10 +131,10 @@ pub enum Target<'a> {
     All,
     /// The primary.
     Primary,
-    /// Each worker of each machine, for what is not answered.
+    /// All workers of all machines.
     Everywhere,
-    /// Who leads under a name.
-    Leader(&'a [u8]),
+    /// Who leads under a name, on this machine or on whichever.
+    Leader(Scope, &'a [u8]),
 }
 
 /// A violation of the protocol. The package itself never does this.
@@ -140,8 +142,8 @@ pub enum Target<'a> {
 #[error("a request of the exchange makes no sense")]
 pub struct Nonsense;
 
-/// Returns the leader of a name.
-pub type Leaders<'a> = &'a dyn Fn(&[u8]) -> Option<Process>;
+/// Returns the process of this machine that leads under a name, among those of this machine or among those of all.
+pub type Leaders<'a> = &'a dyn Fn(Scope, &[u8]) -> Option<Process>;
 
 /// A pair that is to get its sockets: a packet for each process, with which its end is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -230,6 +232,7 @@ impl Exchange {
         published: Published<'_>,
     ) -> Result<(), Nonsense> {
         let its = self.clients.get_mut(&client).ok_or(Nonsense)?;
+        let worker = its.process.number();
         match *ask {
             Ask::Subscribe(scope, channel) => return self.subscribe(client, scope, channel),
             Ask::Unsubscribe(scope, channel) => self.unsubscribe(client, scope, channel),
@@ -240,7 +243,7 @@ impl Exchange {
                 its.handles.insert(name.into());
                 self.interests.on_change(Interest::Handler(name.into()));
             }
-            Ask::Handle(_) | Ask::Request { target: Target::Everywhere, .. } => return Err(Nonsense),
+            Ask::Handle(_) => return Err(Nonsense),
             Ask::Unhandle(name) => {
                 its.handles.remove(name);
                 its.outbox.forget(&Topic::Handler(name.into()));
@@ -251,14 +254,13 @@ impl Exchange {
                 if let (Target::Worker(_), [(_, Ok(to))]) = (target, &found[..]) {
                     self.pair(client, *to);
                 }
-                return self.request(client, id, name, data, found, published);
+                let what = Content::new(worker, target, name, data);
+                return self.request(client, id, &what, found, published);
             }
             Ask::Notify { target, name, data } => {
                 let found = self.find(target, name, leaders, published);
-                self.notify(client, name, data, found);
-                if target == Target::Everywhere {
-                    self.notify_others(client, name, data);
-                }
+                let what = Content::new(worker, target, name, data);
+                self.notify(client, &what, found);
             }
             Ask::Cancel { id, tell } => self.cancel(client, id, tell),
             Ask::Reply { call, status, data } => self.reply(client, call, status, data),
@@ -294,7 +296,7 @@ impl Exchange {
             self.tell_outcome(settled, Status::Gone, &nothing, client);
         }
         for (to, call) in cancelled {
-            self.tell_cancelled(client, to, call);
+            self.tell_cancelled(client, to, call, false);
         }
         for (pair, partner) in self.pairs.leave(client) {
             self.tell_of_pair(partner, Kind::Unpaired, pair, Status::Gone as u8);

@@ -311,7 +311,7 @@ impl Locks {
 
     /// The client that holds a lock; if several share it, the one that has held it for longest.
     #[must_use]
-    pub fn holder(&self, space: Space, name: &[u8]) -> Option<ClientId> {
+    pub fn holder(&self, space: Space, name: &[u8]) -> Option<(ClientId, RequestId)> {
         self.queues.get(&(space, name.into()))?.holder()
     }
 

@@ -82,9 +82,9 @@ impl ExchangeRoom {
     }
 
     /// Something has come from other machines, or has gone to them.
-    pub(in crate::io) fn on_heard(&mut self, poller: &Poller, outputs: &[Output]) {
+    pub(in crate::io) fn on_heard(&mut self, poller: &Poller, outputs: &[Output], leaders: Leaders<'_>) {
         if let (Some(elsewhere), Some(exchange)) = (&mut self.elsewhere, &mut self.exchange) {
-            elsewhere.on_outputs(exchange, outputs);
+            elsewhere.on_outputs(exchange, outputs, leaders);
         }
         self.deliver(poller);
     }
@@ -201,7 +201,7 @@ impl ExchangeRoom {
             self.flush(poller, token);
         }
         if let (Some(elsewhere), Some(exchange)) = (&mut self.elsewhere, &mut self.exchange) {
-            elsewhere.deliver(exchange, &mut self.packet);
+            elsewhere.deliver(exchange);
         }
     }
 

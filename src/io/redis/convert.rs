@@ -58,6 +58,11 @@ pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.code() == Some("NOSCRIPT")
 }
 
+/// Whether a node of a Redis Cluster does not have the key any more.
+pub(super) fn is_moved(error: &RedisError) -> bool {
+    error.code() == Some("MOVED")
+}
+
 pub(super) fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),

@@ -11,10 +11,10 @@ use tokio::time::sleep;
 
 use super::calls::Calls;
 use super::connect::Messenger;
-use super::convert::{self, bytes};
+use super::convert::{self, bytes, is_moved};
 use super::runtime::runtime;
-use rcluster_core::machines::{Input, Machines, Output, Topic};
-use rcluster_core::store::remote::backend::Backend;
+use rcluster_core::machines::{Input, MachineId, Machines, Output, Topic};
+use rcluster_core::store::remote::backend::{Backend, Servers};
 use rcluster_core::wire::milliseconds;
 use rcluster_sys::clock::since_boot;
 use rcluster_sys::error::SysError;
@@ -30,7 +30,7 @@ pub(in crate::io) struct MachineStart {
     /// The server.
     pub(in crate::io) backend: Backend,
     /// What no other machine has.
-    pub(in crate::io) machine: String,
+    pub(in crate::io) machine: MachineId,
     /// For what is left to chance.
     pub(in crate::io) seed: u64,
 }
@@ -52,7 +52,7 @@ impl MachineLink {
         let MachineStart { backend, machine, seed } = start;
         let pending = Arc::new(AtomicUsize::new(0));
         let driver = Driver {
-            machines: Machines::new(machine.as_bytes(), seed),
+            machines: Machines::new(machine, seed),
             // Databases have their own keys, and would share channels.
             prefix: format!("{}messages:{}:", backend.prefix, backend.database).into(),
             // The server that grants leases as well.
@@ -80,10 +80,7 @@ impl MachineLink {
 
 /// What something takes on its way.
 fn cost(output: &Output) -> usize {
-    match output {
-        Output::Message { data, .. } => data.len() + OVERHEAD,
-        _ => OVERHEAD,
-    }
+    output.len() + OVERHEAD
 }
 
 /// What a call has led to.
@@ -152,9 +149,9 @@ impl Driver {
         };
         let topic = channel.strip_prefix(self.prefix.as_bytes()).and_then(Topic::of_name);
         let Some(topic) = topic else { return Input::Tick };
-        // Nothing that has no room is kept: those that hear it are told.
+        // Nothing that has no room is kept: those that hear it are told, and those that ask are refused.
         let has_room = self.pending.load(Ordering::Relaxed) + said.len() <= MAX_PENDING;
-        Input::Heard { topic, bytes: has_room.then_some(said) }
+        Input::Heard { topic, bytes: said, has_room }
     }
 
     /// Does what is for the server, and hands on what is for processes.
@@ -177,13 +174,24 @@ impl Driver {
                 }
                 Output::Publish(batch) => {
                     let batch = batch.into_iter().map(|(topic, said)| (self.name(&topic), said)).collect();
-                    self.calls.call(|session| publish(session, batch, Input::Published));
+                    self.calls.call(|session| publish(session, batch));
                 }
                 Output::Beat(topic, said) => {
-                    let batch = vec![(self.name(&topic), said)];
-                    self.calls.call(|session| publish(session, batch, Input::Tick));
+                    let name = self.name(&topic);
+                    // Nodes of a Redis Cluster count only who has subscribed on themselves. So all machines are connected
+                    // with the same one: that which has the slot of this key.
+                    let is_cluster = matches!(self.backend.servers, Servers::Cluster(_));
+                    let key = is_cluster.then(|| Arc::clone(&self.key));
+                    self.calls.call(|session| beat(session, name, said, key));
                 }
-                Output::Message { .. } | Output::Lost { .. } | Output::Room(_) => for_processes.push(output),
+                Output::Message { .. }
+                | Output::Lost { .. }
+                | Output::Tell { .. }
+                | Output::Ask { .. }
+                | Output::Unask(_)
+                | Output::Outcome { .. }
+                | Output::Ended { .. }
+                | Output::Room(_) => for_processes.push(output),
             }
         }
         if !for_processes.is_empty() {
@@ -226,15 +234,36 @@ async fn change(mut session: Messenger, subscribe: Vec<Vec<u8>>, unsubscribe: Ve
     Done::Input(Input::Changed)
 }
 
-async fn publish(mut session: Messenger, batch: Vec<(Vec<u8>, Vec<u8>)>, done: Input) -> Done {
+async fn publish(mut session: Messenger, batch: Vec<(Vec<u8>, Vec<u8>)>) -> Done {
     let mut all = pipe();
     for (name, said) in batch {
         all.add_command(cmd("PUBLISH").arg(name).arg(said).to_owned());
     }
     match all.query_async::<Value>(&mut session.commands).await {
-        Ok(_) => Done::Input(done),
+        // Whatever is no number counts as nobody.
+        Ok(counts) => Done::Input(Input::Published(
+            convert::array(counts)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|count| convert::number(count).unwrap_or(0))
+                .collect(),
+        )),
         Err(error) => failed(&error),
     }
+}
+
+async fn beat(mut session: Messenger, name: Vec<u8>, said: Vec<u8>, key: Option<Arc<str>>) -> Done {
+    let published = cmd("PUBLISH").arg(name).arg(said).query_async::<Value>(&mut session.commands).await;
+    if let Err(error) = published {
+        return failed(&error);
+    }
+    if let Some(key) = key
+        && let Err(error) = cmd("EXISTS").arg(&*key).query_async::<Value>(&mut session.commands).await
+        && is_moved(&error)
+    {
+        return failed(&error);
+    }
+    Done::Input(Input::Tick)
 }
 
 fn failed(error: &redis::RedisError) -> Done {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::leases::LeaseRoom;
 use super::peer::{Broken, Peer};
 use crate::io::redis::LeaseServer;
-use rcluster_core::exchange::Process;
+use rcluster_core::exchange::{Process, Scope};
 use rcluster_core::ids::WorkerId;
 use rcluster_core::leases::Output as LeaseOutput;
 use rcluster_core::locks::wire::{Ask, Kind, LONGEST, Message, decode};
@@ -160,9 +160,17 @@ impl LockRoom {
         }
     }
 
-    /// The process that holds the leadership of this name.
-    pub(super) fn leader(&self, name: &[u8]) -> Option<Process> {
-        let ClientId(token) = self.locks.as_ref()?.holder(Space::Lead, name)?;
+    /// The process that holds the leadership of this name, on this machine or among all.
+    pub(super) fn leader(&self, scope: Scope, name: &[u8]) -> Option<Process> {
+        let locks = self.locks.as_ref()?;
+        let (ClientId(token), request) = match scope {
+            Scope::Machine => locks.holder(Space::Lead, name)?,
+            Scope::All => locks.holder(Space::LeasedLead, name)?,
+        };
+        if scope == Scope::All {
+            // Having the turn on this machine is not enough: the lease counts.
+            self.leases.token((token, request))?;
+        }
         let client = self.clients.get(&token)?;
         Some(client.peer.worker.map_or(Process::Primary, Process::Worker))
     }

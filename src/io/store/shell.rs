@@ -110,14 +110,17 @@ impl Shell {
             Command::Exited(worker) => {
                 self.locks.on_exit(&self.poller, worker);
                 self.tallies.on_exit(&self.poller, worker);
-                self.exchange.on_exit(&self.poller, worker, &|name| self.locks.leader(name));
+                self.exchange.on_exit(&self.poller, worker, &|scope, name| self.locks.leader(scope, name));
             }
             Command::Report(then) => self.place.report(self.stores.status(), then),
             Command::Backend(server, link) => {
                 self.locks.set_server(server);
                 self.exchange.set_link(&self.poller, link);
             }
-            Command::Heard(outputs) => self.exchange.on_heard(&self.poller, &outputs),
+            Command::Heard(outputs) => {
+                let leaders = |scope, name: &[u8]| self.locks.leader(scope, name);
+                self.exchange.on_heard(&self.poller, &outputs, &leaders);
+            }
             Command::Leased(outputs) => self.locks.on_leased(&self.poller, outputs),
         }
     }
@@ -160,7 +163,7 @@ impl Shell {
         self.take_commands();
         let mut served = self.stores.work(&self.poller);
         served |= self.locks.work(&self.poller);
-        served |= self.exchange.work(&self.poller, &|name| self.locks.leader(name));
+        served |= self.exchange.work(&self.poller, &|scope, name| self.locks.leader(scope, name));
         served
     }
 
@@ -267,7 +270,7 @@ impl Shell {
     fn remove(&mut self, token: u64) {
         self.locks.remove(&self.poller, token);
         self.tallies.remove(&self.poller, token);
-        self.exchange.remove(&self.poller, token, &|name| self.locks.leader(name));
+        self.exchange.remove(&self.poller, token, &|scope, name| self.locks.leader(scope, name));
         self.stores.remove(&self.poller, token);
     }
 }

@@ -14,6 +14,8 @@ pub(super) struct Call {
     request: RequestId,
     to: ClientId,
     process: Process,
+    /// Whether the called process has been told that the time is up.
+    is_late: bool,
 }
 
 #[derive(Debug)]
@@ -78,7 +80,7 @@ impl Calls {
     ) -> CallId {
         self.next += 1;
         let id = CallId(self.next);
-        self.under_way.insert(id, Call { from, request, to, process });
+        self.under_way.insert(id, Call { from, request, to, process, is_late: false });
         self.served.entry(to).or_default().insert(id);
         *self.made.entry(from).or_default() += 1;
         if let Some(pending) = self.requests.get_mut(&from).and_then(|its| its.get_mut(&request)) {
@@ -138,13 +140,37 @@ impl Calls {
         Some(call)
     }
 
-    /// Cancels a request. Returns the called processes, and the parts that end with this.
-    pub(super) fn cancel(&mut self, from: ClientId, request: RequestId) -> Vec<(ClientId, CallId, Settled)> {
+    /// The client that waits for a part of a request to end, the request, and the number of parts still to end.
+    pub(super) fn part(&self, by: ClientId, id: CallId) -> Option<(ClientId, RequestId, u32)> {
+        let Call { from, request, .. } = self.under_way.get(&id).filter(|call| call.to == by)?;
+        let pending = self.requests.get(from)?.get(request)?;
+        Some((*from, *request, pending.rest))
+    }
+
+    fn of(&self, from: ClientId, request: RequestId) -> Vec<CallId> {
         let pending = self.requests.get(&from).and_then(|its| its.get(&request));
-        let calls: Vec<CallId> = pending.into_iter().flat_map(|it| &it.calls).copied().collect();
-        let ended = calls.into_iter().filter_map(|id| {
+        pending.into_iter().flat_map(|it| &it.calls).copied().collect()
+    }
+
+    /// The time of a request is up. Returns its call to a client that ends it itself, once.
+    pub(super) fn hurry(&mut self, from: ClientId, request: RequestId, to: ClientId) -> Option<CallId> {
+        let mut calls = self.of(from, request).into_iter();
+        calls.find(|id| {
+            let call = self.under_way.get_mut(id).filter(|call| call.to == to && !call.is_late);
+            call.is_some_and(|call| !std::mem::replace(&mut call.is_late, true))
+        })
+    }
+
+    /// Cancels a request, but for a call to one client. Returns the called processes, and the parts that end with this.
+    pub(super) fn cancel(
+        &mut self,
+        from: ClientId,
+        request: RequestId,
+        spared: Option<ClientId>,
+    ) -> Vec<(ClientId, CallId, Settled)> {
+        let ended = self.of(from, request).into_iter().filter_map(|id| {
             let to = self.under_way.get(&id)?.to;
-            Some((to, id, self.end(id)?))
+            if Some(to) == spared { None } else { Some((to, id, self.end(id)?)) }
         });
         ended.collect()
     }
@@ -154,7 +180,7 @@ impl Calls {
     pub(super) fn leave(&mut self, client: ClientId) -> (Vec<Settled>, Vec<(ClientId, CallId)>) {
         let requests: Vec<RequestId> =
             self.requests.get(&client).into_iter().flat_map(BTreeMap::keys).copied().collect();
-        let cancelled = requests.into_iter().flat_map(|request| self.cancel(client, request));
+        let cancelled = requests.into_iter().flat_map(|request| self.cancel(client, request, None));
         let cancelled: Vec<_> =
             cancelled.map(|(to, id, _)| (to, id)).filter(|(to, _)| *to != client).collect();
         let served: Vec<CallId> = self.served.get(&client).into_iter().flatten().copied().collect();

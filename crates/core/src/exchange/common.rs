@@ -107,19 +107,10 @@ impl Exchange {
                 listeners.into_iter().flatten().copied().collect()
             }
             Interest::Handler(name) => {
-                let found = self.find(Target::All, name, &|_| None, &|_, _| 0);
+                let found = self.find(Target::All, name, &|_, _| None, &|_, _| 0);
                 found.into_iter().filter_map(|(_, link)| link.ok()).collect()
             }
         }
-    }
-
-    /// A process has something for those of other machines that handle a name.
-    pub(super) fn notify_others(&mut self, client: ClientId, name: &[u8], data: &[u8]) {
-        let Some(worker) = self.clients.get(&client).map(|its| its.process.number()) else { return };
-        let Some(its) = self.clients.get_mut(&ELSEWHERE) else { return };
-        let head = Head { worker, name, ..Head::new(Kind::Notice) };
-        its.outbox.offer_or_drop(client, &Topic::Handler(name.into()), Outgoing::new(&head, &data.into()));
-        self.ready.insert(ELSEWHERE);
     }
 
     pub(super) fn channels_of(&self, scope: Scope) -> &Channels {

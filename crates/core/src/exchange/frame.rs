@@ -12,14 +12,18 @@ pub enum Kind {
     /// A message of a channel. The name is that of the channel, the number is the origin; the flag is [`OWN`] if this process
     /// has posted it, and [`COMMON`] for a channel of all machines.
     Message = 1,
-    /// A call. The number is the one with which it is answered.
+    /// A call. The number is the one with which it is answered. The flag is [`COMMON`] if it is from another machine, or
+    /// [`LEADER`] if it is for the one that leads on another machine: then the data begin with the name of the leader, and
+    /// `rest` is its length.
     Request = 2,
-    /// Something that a handler is told. The flag is [`COMMON`] if it is from another machine.
+    /// Something that a handler is told. The flag is as for a call.
     Notice = 3,
-    /// The caller of a call has cancelled it. The number is that of the call.
+    /// The caller of a call has cancelled it. The number is that of the call. Other machines have to tell what is missing if
+    /// the flag is 1.
     Cancelled = 4,
     /// The outcome of a request, or of a part of it. The number is that of the request, the flag is a
-    /// [`Status`], and `rest` is the number of outcomes still to come.
+    /// [`Status`], and `rest` is the number of outcomes still to come, as far as it is known: more than 0 if there are any. The
+    /// name is that of the machine if it is another one.
     Outcome = 5,
     /// Messages of a channel have been dropped, as the process has not read them in time. The number says how many; 0 that it
     /// is not known, as the server of all machines could not be reached. The flag is [`COMMON`] for a channel of these.
@@ -49,6 +53,9 @@ pub const OWN: u8 = 1;
 
 /// The channel is one of all machines.
 pub const COMMON: u8 = 2;
+
+/// It is for the one that leads under a name, on whichever machine.
+pub const LEADER: u8 = 4;
 
 /// What says of which scope a channel is.
 pub(super) fn flag_of(scope: Scope) -> u8 {
@@ -96,8 +103,16 @@ pub enum Status {
     Lost = 7,
     /// The process has cancelled the request.
     Cancelled = 8,
-    /// No process was called: there is no worker.
+    /// No process was called: there is no worker. Or nothing more is to be expected of other machines.
     Nobody = 9,
+    /// Other machines cannot be reached: there is no connection with the server.
+    Disconnected = 10,
+    /// So many other machines as the worker says have not answered, though the server has passed the request on to them.
+    Missing = 11,
+    /// The same when the process has cancelled the request; 0 if none was asked.
+    Late = 12,
+    /// Other machines were not asked, as too much waits for them.
+    Unsent = 13,
 }
 
 impl Status {
@@ -105,13 +120,19 @@ impl Status {
     pub(super) fn of_pair(flag: u8) -> Option<Self> {
         [Self::Value, Self::Error, Self::NoHandler, Self::Busy].into_iter().find(|it| *it as u8 == flag)
     }
+
+    /// The statuses that one machine may send to another.
+    pub(crate) fn of_machine(flag: u8) -> Option<Self> {
+        let others = [Self::Gone, Self::Lost].into_iter().find(|it| *it as u8 == flag);
+        Self::of_pair(flag).or(others)
+    }
 }
 
 /// The number of bytes before the name.
 const HEAD: usize = 24;
 
-/// The longest frame, in bytes.
-pub const MAX_FRAME: usize = HEAD + MAX_NAME + MAX_DATA;
+/// The longest frame, in bytes. What is for the one that leads on another machine has two names.
+pub const MAX_FRAME: usize = HEAD + 2 * MAX_NAME + MAX_DATA;
 
 /// A frame to be encoded, without its data.
 #[derive(Clone, Copy, Debug)]

@@ -4,10 +4,51 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::calls::Settled;
-use super::frame::{Head, Kind, OWN, Outgoing, Status, flag_of};
+use super::frame::{COMMON, Head, Kind, LEADER, OWN, Outgoing, Status, flag_of};
 use super::outbox::Topic;
 use super::pairs::{PairId, Published};
-use super::{CallId, ClientId, Exchange, MAX_CALLS, MAX_UNREAD, Nonsense, Process, RequestId, Scope};
+use super::{
+    CallId, ClientId, ELSEWHERE, Exchange, MAX_CALLS, MAX_UNREAD, Nonsense, Process, RequestId, Scope, Target,
+};
+
+/// What handlers of a name are called with, or told.
+pub(super) struct Content<'a> {
+    /// The worker that it is from; 0 is the primary.
+    worker: u32,
+    /// The flag of its frames within this machine.
+    flag: u8,
+    /// The name of the one that leads on another machine, if it is only for that.
+    leader: Option<&'a [u8]>,
+    name: &'a [u8],
+    data: Arc<[u8]>,
+}
+
+impl<'a> Content<'a> {
+    pub(super) fn new(worker: u32, target: Target<'a>, name: &'a [u8], data: &[u8]) -> Self {
+        let leader = match target {
+            Target::Leader(Scope::All, leader) => Some(leader),
+            _ => None,
+        };
+        Self { worker, flag: 0, leader, name, data: data.into() }
+    }
+
+    /// What has come from another machine.
+    pub(super) fn from_elsewhere(worker: u32, name: &'a [u8], data: &[u8]) -> Self {
+        Self { worker, flag: COMMON, leader: None, name, data: data.into() }
+    }
+
+    fn frame(&self, kind: Kind, number: u64, to: ClientId) -> Outgoing {
+        let head = Head { flag: self.flag, worker: self.worker, number, name: self.name, ..Head::new(kind) };
+        match self.leader {
+            Some(leader) if to == ELSEWHERE => {
+                // Its length is bounded.
+                let rest = u32::try_from(leader.len()).unwrap_or(u32::MAX);
+                Outgoing::new(&Head { flag: LEADER, rest, ..head }, &[leader, &self.data].concat().into())
+            }
+            _ => Outgoing::new(&head, &self.data),
+        }
+    }
+}
 
 impl Exchange {
     pub(super) fn post(
@@ -44,8 +85,7 @@ impl Exchange {
         &mut self,
         client: ClientId,
         id: RequestId,
-        name: &[u8],
-        data: &[u8],
+        what: &Content<'_>,
         found: Vec<(Process, Result<ClientId, Status>)>,
         published: Published<'_>,
     ) -> Result<(), Nonsense> {
@@ -62,18 +102,30 @@ impl Exchange {
             self.tell_end(client, id, Status::Nobody);
             return Ok(());
         }
-        let data: Arc<[u8]> = data.into();
-        self.calls.open(client, id, u32::try_from(found.len()).map_err(|_| Nonsense)?);
+        self.begin(client, id, what, found, published);
+        Ok(())
+    }
+
+    /// Calls the handlers that were found.
+    pub(super) fn begin(
+        &mut self,
+        client: ClientId,
+        id: RequestId,
+        what: &Content<'_>,
+        found: Vec<(Process, Result<ClientId, Status>)>,
+        published: Published<'_>,
+    ) {
+        // There are at most as many as workers.
+        self.calls.open(client, id, u32::try_from(found.len()).unwrap_or(u32::MAX));
         let nothing = Arc::clone(&self.nothing);
         for (process, link) in found {
-            let called = link.and_then(|link| self.call(client, id, (link, process), name, &data, published));
+            let called = link.and_then(|link| self.call(client, id, (link, process), what, published));
             if let Err(status) = called {
                 let rest = self.calls.end_part(client, id);
                 let settled = Settled { from: client, request: id, process, rest };
                 self.tell_outcome(settled, status, &nothing, client);
             }
         }
-        Ok(())
     }
 
     fn call(
@@ -81,47 +133,46 @@ impl Exchange {
         from: ClientId,
         id: RequestId,
         (to, process): (ClientId, Process),
-        name: &[u8],
-        data: &Arc<[u8]>,
+        what: &Content<'_>,
         published: Published<'_>,
     ) -> Result<(), Status> {
-        let worker = self.clients.get(&from).map_or(0, |its| its.process.number());
+        let busy = if to == ELSEWHERE { Status::Unsent } else { Status::Busy };
         let its = self.clients.get_mut(&to).ok_or(Status::Gone)?;
         if self.calls.served_by(to) + self.pairs.served_by(to, published) >= MAX_CALLS {
-            return Err(Status::Busy);
+            return Err(busy);
         }
         let call = self.calls.begin(from, id, to, process);
-        let head = Head { worker, number: call.0, name, ..Head::new(Kind::Request) };
-        if its.outbox.offer(from, Outgoing::new(&head, data)) {
+        if its.outbox.offer(from, what.frame(Kind::Request, call.0, to)) {
             self.ready.insert(to);
             return Ok(());
         }
         self.calls.remove(call);
-        Err(Status::Busy)
+        Err(busy)
     }
 
     pub(super) fn notify(
         &mut self,
         client: ClientId,
-        name: &[u8],
-        data: &[u8],
+        what: &Content<'_>,
         found: Vec<(Process, Result<ClientId, Status>)>,
     ) {
-        let worker = self.clients.get(&client).map_or(0, |its| its.process.number());
-        let data: Arc<[u8]> = data.into();
+        let topic = Topic::Handler(what.name.into());
         for link in found.into_iter().filter_map(|(_, link)| link.ok()) {
             let Some(its) = self.clients.get_mut(&link) else { continue };
-            let head = Head { worker, name, ..Head::new(Kind::Notice) };
-            let topic = Topic::Handler(name.into());
-            its.outbox.offer_or_drop(client, &topic, Outgoing::new(&head, &data));
+            its.outbox.offer_or_drop(client, &topic, what.frame(Kind::Notice, 0, link));
             self.ready.insert(link);
         }
     }
 
     pub(super) fn cancel(&mut self, client: ClientId, id: RequestId, tell: bool) {
+        // What is missing of other machines they tell themselves.
+        let spared = if tell { Some(ELSEWHERE) } else { None };
+        if tell && let Some(call) = self.calls.hurry(client, id, ELSEWHERE) {
+            self.tell_cancelled(client, ELSEWHERE, call, true);
+        }
         let nothing = Arc::clone(&self.nothing);
-        for (to, call, settled) in self.calls.cancel(client, id) {
-            self.tell_cancelled(client, to, call);
+        for (to, call, settled) in self.calls.cancel(client, id, spared) {
+            self.tell_cancelled(client, to, call, false);
             if tell {
                 self.tell_outcome(settled, Status::Cancelled, &nothing, client);
             }
@@ -137,13 +188,19 @@ impl Exchange {
     /// Sends the outcome of a call. `by` is the client that ended the call.
     pub(super) fn tell_outcome(&mut self, settled: Settled, status: Status, data: &Arc<[u8]>, by: ClientId) {
         let Settled { from, request, process, rest } = settled;
-        let head = |status: Status| Head {
-            flag: status as u8,
-            worker: process.number(),
-            rest,
-            number: request.0,
-            ..Head::new(Kind::Outcome)
-        };
+        let head = Head { worker: process.number(), rest, number: request.0, ..Head::new(Kind::Outcome) };
+        self.send_outcome(from, &head, status, data, by);
+    }
+
+    pub(super) fn send_outcome(
+        &mut self,
+        from: ClientId,
+        head: &Head<'_>,
+        status: Status,
+        data: &Arc<[u8]>,
+        by: ClientId,
+    ) {
+        let head = |status: Status| Head { flag: status as u8, ..*head };
         let Some(its) = self.clients.get_mut(&from) else { return };
         self.ready.insert(from);
         if data.is_empty() || !its.outbox.offer(by, Outgoing::new(&head(status), data)) {
@@ -160,11 +217,17 @@ impl Exchange {
         self.answer(client, frame);
     }
 
-    pub(super) fn tell_cancelled(&mut self, by: ClientId, to: ClientId, call: CallId) {
+    pub(super) fn tell_cancelled(&mut self, by: ClientId, to: ClientId, call: CallId, tell: bool) {
         let Some(its) = self.clients.get_mut(&to) else { return };
-        let head = Head { number: call.0, ..Head::new(Kind::Cancelled) };
-        // If there is no room, the process only does unneeded work.
-        let _in_vain = its.outbox.offer(by, Outgoing::new(&head, &self.nothing));
+        let head = Head { flag: tell.into(), number: call.0, ..Head::new(Kind::Cancelled) };
+        let frame = Outgoing::new(&head, &self.nothing);
+        if to == ELSEWHERE {
+            // Otherwise other machines would be waited for by nobody. There are at most two for each call.
+            its.outbox.answer(frame);
+        } else {
+            // If there is no room, the process only does unneeded work.
+            let _in_vain = its.outbox.offer(by, frame);
+        }
         self.ready.insert(to);
     }
 

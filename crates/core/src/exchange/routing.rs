@@ -2,7 +2,7 @@
 
 use super::frame::Status;
 use super::pairs::Published;
-use super::{ClientId, Exchange, Leaders, Process, Target};
+use super::{ClientId, ELSEWHERE, Exchange, Leaders, Process, Scope, Target};
 use crate::ids::WorkerId;
 
 impl Exchange {
@@ -20,11 +20,20 @@ impl Exchange {
         let process = match target {
             Target::Worker(worker) => Ok(Process::Worker(worker)),
             Target::Slot(slot) => self.roster.of_slot(slot).map(Process::Worker).ok_or(Status::Gone),
-            Target::Leader(leader) => leaders(leader).ok_or(Status::NoLeader),
+            Target::Leader(scope, leader) => match leaders(scope, leader) {
+                Some(process) => Ok(process),
+                None if scope == Scope::All => return vec![self.found_elsewhere()],
+                None => Err(Status::NoLeader),
+            },
             Target::Primary => Ok(Process::Primary),
-            Target::Any | Target::All | Target::Everywhere if is_alone => Ok(Process::Primary),
+            Target::Any | Target::All if is_alone => Ok(Process::Primary),
+            Target::Everywhere => {
+                let mut all = self.find(Target::All, name, leaders, published);
+                all.push(self.found_elsewhere());
+                return all;
+            }
             Target::Any => self.least_busy(name, published).map(Process::Worker).ok_or(Status::NoHandler),
-            Target::All | Target::Everywhere => {
+            Target::All => {
                 let all = self.roster.all().map(Process::Worker);
                 return all.map(|process| (process, self.link(process, name))).collect();
             }
@@ -33,6 +42,12 @@ impl Exchange {
             Ok(process) => vec![(process, self.link(process, name))],
             Err(status) => vec![(Process::Primary, Err(status))],
         }
+    }
+
+    /// Other machines, if they can be reached.
+    fn found_elsewhere(&self) -> (Process, Result<ClientId, Status>) {
+        let is_linked = self.clients.contains_key(&ELSEWHERE);
+        (Process::Elsewhere, is_linked.then_some(ELSEWHERE).ok_or(Status::Disconnected))
     }
 
     fn link(&self, process: Process, name: &[u8]) -> Result<ClientId, Status> {

@@ -1,4 +1,4 @@
-use super::frame::{Assembler, COMMON, OWN};
+use super::frame::{Assembler, OWN};
 use super::*;
 
 const A: ClientId = ClientId(10);
@@ -24,7 +24,7 @@ fn exchange() -> Exchange {
 
 fn ask(exchange: &mut Exchange, client: ClientId, ask: &Ask<'_>) {
     exchange
-        .on_ask(client, ask, &|name| (name == b"cron").then_some(Process::Worker(WorkerId(2))), &|_, _| 0)
+        .on_ask(client, ask, &|_, name| (name == b"cron").then_some(Process::Worker(WorkerId(2))), &|_, _| 0)
         .unwrap();
     exchange.check_invariants();
 }
@@ -33,7 +33,7 @@ fn ask(exchange: &mut Exchange, client: ClientId, ask: &Ask<'_>) {
 fn flood(exchange: &mut Exchange, client: ClientId, count: usize, target: Target<'_>) {
     for id in 0..count as u64 {
         let request = Ask::Request { id: RequestId(id), target, name: b"name", data: b"data" };
-        exchange.on_ask(client, &request, &|_| None, &|_, _| 0).unwrap();
+        exchange.on_ask(client, &request, &|_, _| None, &|_, _| 0).unwrap();
     }
     exchange.check_invariants();
 }
@@ -73,7 +73,7 @@ fn a_target_leads_to_the_worker_that_it_names() {
         (Target::Worker(WorkerId(3)), C, 3),
         (Target::Slot(Slot(0)), A, 1),
         (Target::Primary, PRIMARY, 0),
-        (Target::Leader(b"cron"), B, 2),
+        (Target::Leader(Scope::Machine, b"cron"), B, 2),
     ] {
         request(&mut exchange, B, 7, target);
         let (kind, from, call, _, data) = told(&mut exchange, called).remove(0);
@@ -109,8 +109,8 @@ fn whoever_cannot_answer_is_told_at_once() {
         (Target::Worker(WorkerId(1)), (1, Status::NoHandler)),
         (Target::Any, (0, Status::NoHandler)),
         (Target::Primary, (0, Status::NoHandler)),
-        (Target::Leader(b"nobody"), (0, Status::NoLeader)),
-        (Target::Leader(b"cron"), (2, Status::NoHandler)),
+        (Target::Leader(Scope::Machine, b"nobody"), (0, Status::NoLeader)),
+        (Target::Leader(Scope::Machine, b"cron"), (2, Status::NoHandler)),
     ] {
         request(&mut exchange, C, 1, target);
         assert_eq!(ends(&mut exchange, C), [(expected.0, expected.1 as u8)]);
@@ -161,7 +161,7 @@ fn all_have_one_outcome_each_the_dead_included() {
             .on_ask(
                 B,
                 &Ask::Reply { call: CallId(call), status: Status::Value, data: b"x" },
-                &|_| None,
+                &|_, _| None,
                 &|_, _| 0
             )
             .is_err()
@@ -240,7 +240,7 @@ fn who_asks_for_too_much_or_breaks_the_rules_is_found_out() {
     flood(&mut exchange, C, MAX_CALLS + 1, Target::Worker(WorkerId(1)));
     assert_eq!(ends(&mut exchange, C), [(0, Status::Limit as u8)]);
     let again = Ask::Request { id: RequestId(1), target: Target::Any, name: b"name", data: b"" };
-    assert_eq!(exchange.on_ask(C, &again, &|_| None, &|_, _| 0), Err(Nonsense));
+    assert_eq!(exchange.on_ask(C, &again, &|_, _| None, &|_, _| 0), Err(Nonsense));
     // Other clients cannot call it, but are not limited otherwise.
     request(&mut exchange, B, 1, Target::Worker(WorkerId(1)));
     assert_eq!(ends(&mut exchange, B), [(1, Status::Busy as u8)]);
@@ -252,7 +252,7 @@ fn who_asks_for_too_much_or_breaks_the_rules_is_found_out() {
     assert!(!exchange.is_flooded(PRIMARY));
     flood(&mut exchange, PRIMARY, MAX_ANSWERS + 1, Target::Primary);
     assert!(exchange.is_flooded(PRIMARY));
-    assert_eq!(exchange.on_ask(ClientId(99), &Ask::Handle(b"x"), &|_| None, &|_, _| 0), Err(Nonsense));
+    assert_eq!(exchange.on_ask(ClientId(99), &Ask::Handle(b"x"), &|_, _| None, &|_, _| 0), Err(Nonsense));
 }
 
 #[test]
@@ -281,72 +281,4 @@ fn what_has_no_room_says_so() {
     assert!(exchange.queued(A) <= MAX_QUEUED);
 }
 
-#[test]
-fn a_channel_of_all_machines_is_another_one_than_that_of_this_machine() {
-    let mut exchange = exchange();
-    let post = |scope| Ask::Post { scope, channel: b"news", origin: 4, echo: true, data: b"hello" };
-    ask(&mut exchange, A, &Ask::Subscribe(Scope::All, b"news"));
-    ask(&mut exchange, B, &Ask::Subscribe(Scope::Machine, b"news"));
-    assert_eq!(exchange.take_interests(), [], "there is no server");
-    exchange.join_elsewhere();
-    let news = Interest::Channel(Arc::from(&b"news"[..]));
-    assert_eq!(exchange.take_interests(), [(news.clone(), true)]);
-    ask(&mut exchange, A, &post(Scope::All));
-    ask(&mut exchange, A, &post(Scope::Machine));
-    assert_eq!(told(&mut exchange, A), [(Kind::Message, 1, 4, OWN | COMMON, b"hello".to_vec())]);
-    assert_eq!(told(&mut exchange, B), [(Kind::Message, 1, 4, 0, b"hello".to_vec())]);
-    assert_eq!(told(&mut exchange, ELSEWHERE), [(Kind::Message, 1, 4, COMMON, b"hello".to_vec())]);
-    exchange.on_heard(&news, 9, b"from elsewhere");
-    exchange.on_lost(&news, 0);
-    exchange.check_invariants();
-    let heard =
-        [(Kind::Message, 9, 0, COMMON, b"from elsewhere".to_vec()), (Kind::ChannelLag, 0, 0, COMMON, vec![])];
-    assert_eq!(told(&mut exchange, A), heard);
-    assert_eq!((told(&mut exchange, B), told(&mut exchange, ELSEWHERE)), (vec![], vec![]));
-    ask(&mut exchange, C, &Ask::Subscribe(Scope::All, b"news"));
-    exchange.leave(A);
-    assert_eq!(exchange.take_interests(), [], "another one hears it");
-    ask(&mut exchange, C, &Ask::Unsubscribe(Scope::All, b"news"));
-    assert_eq!(exchange.take_interests(), [(news, false)]);
-}
-
-#[test]
-fn a_notice_for_everybody_is_told_here_and_elsewhere() {
-    let mut exchange = exchange();
-    exchange.join_elsewhere();
-    for client in [A, B] {
-        ask(&mut exchange, client, &Ask::Handle(b"name"));
-    }
-    let name = Interest::Handler(Arc::from(&b"name"[..]));
-    assert_eq!(exchange.take_interests(), [(name.clone(), true)]);
-    ask(&mut exchange, A, &Ask::Notify { target: Target::Everywhere, name: b"name", data: b"hello" });
-    let expected = [(Kind::Notice, 1, 0, 0, b"hello".to_vec())];
-    for client in [A, B, ELSEWHERE] {
-        assert_eq!(told(&mut exchange, client), expected);
-    }
-    exchange.on_heard(&name, 7, b"hello");
-    assert_eq!(told(&mut exchange, B), [(Kind::Notice, 7, 0, COMMON, b"hello".to_vec())]);
-    exchange.leave(A);
-    assert_eq!(exchange.take_interests(), []);
-    ask(&mut exchange, B, &Ask::Unhandle(b"name"));
-    assert_eq!(exchange.take_interests(), [(name, false)]);
-    let request = Ask::Request { id: RequestId(1), target: Target::Everywhere, name: b"name", data: b"" };
-    assert_eq!(exchange.on_ask(B, &request, &|_| None, &|_, _| 0), Err(Nonsense));
-}
-
-#[test]
-fn what_has_no_room_on_its_way_to_other_machines_is_counted() {
-    let mut exchange = exchange();
-    exchange.join_elsewhere();
-    let data = vec![0; MAX_DATA];
-    for _ in 0..5 {
-        ask(
-            &mut exchange,
-            A,
-            &Ask::Post { scope: Scope::All, channel: b"news", origin: 1, echo: false, data: &data },
-        );
-    }
-    let all = told(&mut exchange, ELSEWHERE);
-    let kinds: Vec<Kind> = all.iter().map(|it| it.0).collect();
-    assert_eq!((&kinds[..], all[1].2), (&[Kind::Message, Kind::ChannelLag][..], 4));
-}
+mod elsewhere;

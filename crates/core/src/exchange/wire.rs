@@ -111,6 +111,7 @@ const TO_ALL: u8 = 4;
 const TO_PRIMARY: u8 = 5;
 const TO_LEADER: u8 = 6;
 const TO_EVERYWHERE: u8 = 7;
+const TO_LEADER_ANYWHERE: u8 = 8;
 
 const HEAD: usize = 6 * 8;
 
@@ -140,7 +141,8 @@ impl<'a> Parts<'a> {
             Target::All => (TO_ALL, 0, &[][..]),
             Target::Primary => (TO_PRIMARY, 0, &[][..]),
             Target::Everywhere => (TO_EVERYWHERE, 0, &[][..]),
-            Target::Leader(leader) => (TO_LEADER, 0, leader),
+            Target::Leader(Scope::Machine, leader) => (TO_LEADER, 0, leader),
+            Target::Leader(Scope::All, leader) => (TO_LEADER_ANYWHERE, 0, leader),
         };
         Self { number, option, a: id, b, texts: [name, data, leader] }
     }
@@ -214,7 +216,8 @@ pub fn decode(bytes: &[u8]) -> Option<Ask<'_>> {
             TO_ALL => Target::All,
             TO_PRIMARY => Target::Primary,
             TO_EVERYWHERE => Target::Everywhere,
-            TO_LEADER => Target::Leader(leader),
+            TO_LEADER => Target::Leader(Scope::Machine, leader),
+            TO_LEADER_ANYWHERE => Target::Leader(Scope::All, leader),
             _ => return None,
         })
     };
@@ -281,8 +284,9 @@ mod tests {
             Target::All,
             Target::Primary,
             Target::Everywhere,
-            Target::Leader(b"cron"),
-            Target::Leader(&long.2),
+            Target::Leader(Scope::Machine, b"cron"),
+            Target::Leader(Scope::All, b"cron"),
+            Target::Leader(Scope::Machine, &long.2),
         ] {
             all.push(Ask::Request { id: RequestId(1 << 60), target, name, data });
             all.push(Ask::Notify { target, name: &long.0, data: &long.1 });
@@ -300,7 +304,7 @@ mod tests {
             assert_eq!(decode(&whole[..length]), None, "{length} bytes");
         }
         for (at, value) in
-            [(0, 0), (0, 13), (1, 0), (1, 8), (20, 1), (24, 17), (31, 0xff), (39, 1), (47, 0x80)]
+            [(0, 0), (0, 13), (1, 0), (1, 9), (20, 1), (24, 17), (31, 0xff), (39, 1), (47, 0x80)]
         {
             let mut bytes = whole.clone();
             bytes[at] = value;

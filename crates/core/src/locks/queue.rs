@@ -70,8 +70,8 @@ impl Queue {
         self.held.contains_key(&order)
     }
 
-    pub(super) fn holder(&self) -> Option<ClientId> {
-        self.held.first_key_value().map(|(_, (entry, _))| entry.client)
+    pub(super) fn holder(&self) -> Option<(ClientId, RequestId)> {
+        self.held.first_key_value().map(|(_, (entry, _))| (entry.client, entry.id))
     }
 
     pub(super) fn take_held(&mut self) -> impl Iterator<Item = Entry> + use<> {

@@ -173,7 +173,7 @@ impl World {
                 apps.get(&id).and_then(|app| app.wires.published.get(&place)).copied().unwrap_or(0)
             };
             let client = ClientId(id);
-            self.exchange.on_ask(client, &ask, &|_| None, &published).expect("it keeps the rules");
+            self.exchange.on_ask(client, &ask, &|_, _| None, &published).expect("it keeps the rules");
         }
         let app = self.apps.get_mut(&id).expect("it is there");
         if app.wires.ring.is_empty() && std::mem::take(&mut app.wires.wants_room) {

@@ -64,7 +64,7 @@ impl World {
 
     fn ask(&mut self, client: u64, ask: &Ask<'_>) {
         let leader = self.clients.values().map(|it| it.worker).find(|worker| *worker > 0);
-        let leaders = |_: &[u8]| leader.map(|worker| Process::Worker(WorkerId(worker)));
+        let leaders = |_: Scope, _: &[u8]| leader.map(|worker| Process::Worker(WorkerId(worker)));
         self.exchange.on_ask(ClientId(client), ask, &leaders, &|_, _| 0).expect("it keeps the rules");
     }
 
@@ -171,6 +171,7 @@ impl Client {
                     Status::Lost,
                     Status::Cancelled,
                     Status::Nobody,
+                    Status::Disconnected,
                 ];
                 *outcomes.entry(status[usize::from(frame.flag)]).or_default() += 1;
             }
@@ -247,7 +248,7 @@ fn step(world: &mut World, random: &mut Random) {
                 1 => Target::All,
                 2 => Target::Primary,
                 3 => Target::Slot(Slot(random.number(0, 5))),
-                4 => Target::Leader(b"cron"),
+                4 => Target::Leader(Scope::Machine, b"cron"),
                 _ => Target::Worker(WorkerId(random.number(0, world.next_worker))),
             };
             let client = world.clients.get_mut(&id).unwrap();

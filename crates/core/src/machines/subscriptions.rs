@@ -1,0 +1,97 @@
+//! What a machine is subscribed to, and what it may have missed.
+
+use std::collections::BTreeSet;
+
+use super::topic::Topic;
+
+/// How many topics are subscribed to at once.
+const CHANGES: usize = 256;
+
+/// What to subscribe to, and what not any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) subscribe: Vec<Topic>,
+    pub(super) unsubscribe: Vec<Topic>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Subscriptions {
+    /// Those that this machine always needs.
+    own: [Topic; 2],
+    wanted: BTreeSet<Topic>,
+    /// What of that is subscribed to on this connection.
+    heard: BTreeSet<Topic>,
+    /// What was, on one before.
+    missed: BTreeSet<Topic>,
+    /// The change that is under way.
+    changing: Option<Change>,
+}
+
+impl Subscriptions {
+    pub(super) fn new(own: [Topic; 2]) -> Self {
+        Self {
+            wanted: own.iter().cloned().collect(),
+            own,
+            heard: BTreeSet::new(),
+            missed: BTreeSet::new(),
+            changing: None,
+        }
+    }
+
+    pub(super) fn want(&mut self, topic: Topic) {
+        self.wanted.insert(topic);
+    }
+
+    pub(super) fn forget(&mut self, topic: &Topic) {
+        self.wanted.remove(topic);
+        self.missed.remove(topic);
+    }
+
+    pub(super) fn is_wanted(&self, topic: &Topic) -> bool {
+        self.wanted.contains(topic)
+    }
+
+    /// Whether this machine hears what others have for it.
+    pub(super) fn is_ready(&self) -> bool {
+        self.own.iter().all(|topic| self.heard.contains(topic))
+    }
+
+    /// The connection has ended.
+    pub(super) fn on_failed(&mut self) {
+        self.missed.append(&mut self.heard);
+        // Of a change that is under way nobody knows how far it has come.
+        self.missed.extend(self.changing.take().into_iter().flat_map(|change| change.subscribe));
+        self.missed.retain(|topic| self.wanted.contains(topic));
+    }
+
+    /// The change has been made. Returns where something may have been missed.
+    pub(super) fn on_changed(&mut self) -> Vec<Topic> {
+        let Some(Change { subscribe, unsubscribe }) = self.changing.take() else { return Vec::new() };
+        for topic in &unsubscribe {
+            self.heard.remove(topic);
+        }
+        let missed = subscribe.iter().filter(|topic| self.missed.remove(topic));
+        let missed = missed.filter(|topic| !self.own.contains(topic)).cloned().collect();
+        self.heard.extend(subscribe);
+        missed
+    }
+
+    /// The next change, if one is due and none is under way.
+    pub(super) fn next_change(&mut self) -> Option<Change> {
+        if self.changing.is_some() || self.wanted == self.heard {
+            return None;
+        }
+        let change = Change {
+            subscribe: self.wanted.difference(&self.heard).take(CHANGES).cloned().collect(),
+            unsubscribe: self.heard.difference(&self.wanted).take(CHANGES).cloned().collect(),
+        };
+        self.changing = Some(change.clone());
+        Some(change)
+    }
+
+    pub(super) fn check_invariants(&self, is_open: bool) {
+        assert!(is_open || self.heard.is_empty() && self.changing.is_none());
+        assert!(self.missed.is_subset(&self.wanted), "nobody is told of what nobody hears");
+    }
+}
