@@ -281,6 +281,15 @@ impl World {
                 let connection = machine.connection;
                 self.at(self.time, Event::Hangup { machine: number, connection });
             }
+            // What others have for it is lost first, and what it has for others is published meanwhile.
+            (26, _) if self.random.one_in(4) => {
+                let connection = machine.connection;
+                if let Some((_, topics)) = self.subscribed.get_mut(&connection) {
+                    topics.clear();
+                }
+                let at = self.time + u64::from(self.random.number(0, 3000));
+                self.at(at, Event::Hangup { machine: number, connection });
+            }
             (3, Some(worker)) => {
                 let lost = machine.kill_worker(worker);
                 for request in lost {
