@@ -62,6 +62,8 @@ export {
   type LockScope,
   type LockSnapshot,
   type Locks,
+  type MachinesRequestOptions,
+  type MachinesRequestResult,
   type MessageCall,
   type MessageHandler,
   type MessageTarget,

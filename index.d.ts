@@ -58,6 +58,7 @@ declare namespace cluster {
 
   type MessageTarget = exchangeTypes.MessageTarget;
   type RequestOptions = exchangeTypes.RequestOptions;
+  type MachinesRequestOptions = exchangeTypes.MachinesRequestOptions;
   type NotifyOptions = exchangeTypes.NotifyOptions;
   type BroadcastChannelOptions = exchangeTypes.BroadcastChannelOptions;
   type MessageCall = exchangeTypes.MessageCall;
@@ -70,6 +71,7 @@ declare namespace cluster {
   type BroadcastChannelEventMap = exchangeTypes.BroadcastChannelEventMap;
   type BroadcastChannelConstructor = exchangeTypes.BroadcastChannelConstructor;
   type RequestResult<T = unknown> = exchangeTypes.RequestResult<T>;
+  type MachinesRequestResult<T = unknown> = exchangeTypes.MachinesRequestResult<T>;
   type BroadcastChannel = exchangeTypes.BroadcastChannel;
 
   type LeadOptions = locksTypes.LeadOptions;

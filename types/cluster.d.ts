@@ -8,6 +8,8 @@ import {
   BroadcastChannelConstructor,
   HandleOptions,
   HandlerRegistration,
+  MachinesRequestOptions,
+  MachinesRequestResult,
   MessageHandler,
   MessageTarget,
   NotifyOptions,
@@ -417,11 +419,46 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   ): Promise<RequestResult<T>[]>;
 
   /**
+   * Calls the handlers of all workers of all machines that have the server in common which `setupPrimary({ backend })` names, and
+   * resolves to one result for each: those of this machine first, then those of others, in the order of their names. If some
+   * machines have not answered, or cannot be reached, the last result says so. See docs/redis.md.
+   *
+   * ```js
+   * const results = await cluster.request('all', 'sessions', undefined, { scope: 'all', timeout: 1000 });
+   * ```
+   * @throws `ERR_RCLUSTER_NO_BACKEND` without a server, and what is thrown with the scope `'machine'`. What other machines have
+   * not answered is no error of the request.
+   */
+  request<T = any>(
+    target: 'all',
+    name: string,
+    data: unknown,
+    options: MachinesRequestOptions,
+  ): Promise<MachinesRequestResult<T>[]>;
+
+  /**
+   * Calls the handler of the process that leads under a name on any of these machines, see `lead()` with the scope `'all'`.
+   *
+   * ```js
+   * const jobs = await cluster.request({ leader: 'cron' }, 'jobs', undefined, { scope: 'all', timeout: 1000 });
+   * ```
+   * @throws What is thrown with the scope `'machine'`, and `ERR_RCLUSTER_NO_BACKEND`, `ERR_RCLUSTER_DISCONNECTED`.
+   * `ERR_RCLUSTER_GONE` if a machine has not said whether it has the leader.
+   */
+  request<T = any>(
+    target: { leader: string },
+    name: string,
+    data: unknown,
+    options: MachinesRequestOptions,
+  ): Promise<T>;
+
+  /**
    * Calls handlers of other processes without waiting for an answer: at most once, in order for each sender. A target that
    * is dead or does not handle the name is no error. On Linux only.
    *
    * ```js
    * cluster.notify('all', 'forget', 7, { scope: 'all' }); // on all machines with the same server
+   * cluster.notify({ leader: 'cron' }, 'wake', undefined, { scope: 'all' }); // on whichever of them
    * ```
    * @throws `ERR_RCLUSTER_NO_BACKEND` for the scope `'all'` without a server; `ERR_RCLUSTER_BUSY`, `ERR_RCLUSTER_MESSAGE_TOO_LARGE`, `DataCloneError`.
    */

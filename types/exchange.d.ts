@@ -12,13 +12,21 @@ export interface RequestOptions {
   timeout?: number | undefined;
   /** Ends the wait: the promise rejects with the reason. */
   signal?: AbortSignal | undefined;
+  /** Which machines are meant. Default: `'machine'`, this one. */
+  scope?: 'machine' | undefined;
+}
+
+/** Options of `cluster.request()` to the workers, or to the leader, of all machines. */
+export interface MachinesRequestOptions extends Omit<RequestOptions, 'scope'> {
+  /** All machines with the server that `setupPrimary({ backend })` names. */
+  scope: 'all';
 }
 
 /** Options of `cluster.notify()`. */
 export interface NotifyOptions {
   /**
-   * `'all'`, with the target `'all'`: the workers of all machines with the server that `setupPrimary({ backend })` names. Default:
-   * `'machine'`, those of this one.
+   * `'all'`, with the target `'all'` or `{ leader }`: the workers, or the leader, of all machines with the server that
+   * `setupPrimary({ backend })` names. Default: `'machine'`, those of this one.
    */
   scope?: 'machine' | 'all' | undefined;
 }
@@ -37,13 +45,34 @@ export type RequestResult<T = unknown> =
   | { worker: number; status: 'fulfilled'; value: T; reason?: undefined }
   | { worker: number; status: 'rejected'; reason: any; value?: undefined };
 
+/**
+ * The result of one process of one machine for a request to `'all'` with the scope `'all'`. The last one has no worker if other
+ * machines have not answered, or cannot be reached: its reason says so.
+ */
+export type MachinesRequestResult<T = unknown> =
+  | {
+      /** The name of the other machine; `undefined` for this one. */
+      machine: string | undefined;
+      worker: number;
+      status: 'fulfilled';
+      value: T;
+      reason?: undefined;
+    }
+  | {
+      machine: string | undefined;
+      worker: number | undefined;
+      status: 'rejected';
+      reason: any;
+      value?: undefined;
+    };
+
 /** The call that a handler answers. */
 export interface MessageCall {
   /** The name that was called. */
   readonly name: string;
   /** The id of the calling worker; 0 is the primary. */
   readonly worker: number;
-  /** Whether that is a worker of another machine, see `notify()` with the scope `'all'`. */
+  /** Whether that is a worker of another machine, see `request()` and `notify()` with the scope `'all'`. */
   readonly elsewhere: boolean;
   /** Aborted when the caller no longer waits for the result: after its timeout, its abort or its death. */
   readonly signal: AbortSignal;

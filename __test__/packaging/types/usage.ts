@@ -168,3 +168,24 @@ for (const { address, workers } of cluster.forwarding()) {
 }
 // @ts-expect-error There is no third version.
 cluster.setupPrimary({ forward: { port: 80, proxyProtocol: 3 } });
+
+const here: Promise<cluster.RequestResult<number>[]> = cluster.request<number>('all', 'jobs', 1, {
+  timeout: 10,
+});
+const everywhere: Promise<cluster.MachinesRequestResult<number>[]> = cluster.request<number>(
+  'all',
+  'jobs',
+  1,
+  {
+    scope: 'all',
+    timeout: 10,
+  },
+);
+const led: Promise<string> = cluster.request<string>({ leader: 'cron' }, 'jobs', undefined, { scope: 'all' });
+const names: Promise<(string | undefined)[]> = everywhere.then((results) =>
+  results.map(({ machine, worker, value }) => machine ?? worker?.toFixed() ?? value?.toFixed()),
+);
+cluster.notify({ leader: 'cron' }, 'jobs', 1, { scope: 'all' });
+// @ts-expect-error A worker is one of this machine.
+const worker3 = cluster.request(3, 'jobs', 1, { scope: 'all' });
+void [here, led, names, worker3];
