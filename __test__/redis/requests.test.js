@@ -8,9 +8,9 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
-const { join, ask, connected, withMembers, begin, outcome, called, lead } = require('../helpers/asking.js');
+const { ask, withMembers, begin, outcome, called, lead } = require('../helpers/asking.js');
 const { startMembers } = require('../helpers/members.js');
-const { startRedis, startRedisCluster, startSentinel, withoutRedis } = require('../../testing/redis.js');
+const { startRedis, withoutRedis } = require('../../testing/redis.js');
 const { until } = require('../../testing/processes.js');
 const { isBuiltin } = require('../../testing/subject.js');
 
@@ -205,23 +205,3 @@ test('other targets, and a cluster without a server, are refused', { skip }, asy
     await server.close();
   }
 });
-
-for (const [
-  what,
-  start,
-] of /** @type {[string, () => Promise<{ url: string, close: () => Promise<void> }>][]} */ ([
-  ['a Redis Cluster', () => startRedisCluster()],
-  ['a server under Sentinel', () => startSentinel()],
-])) {
-  test(`all machines that have ${what} in common answer`, { skip }, async () => {
-    const group = await start();
-    const members = await startMembers(3);
-    try {
-      await Promise.all(members.map((member, place) => join(member, group.url, place)));
-      await connected(members);
-    } finally {
-      await Promise.all(members.map((member) => member.stop()));
-      await group.close();
-    }
-  });
-}

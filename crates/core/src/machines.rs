@@ -126,8 +126,10 @@ impl Machines {
                 let (calls, mut means) = self.means(now, out);
                 calls.on_reached(reached, &mut means);
             }
-            Input::Heard { topic, bytes, has_room } => self.on_heard(topic, &bytes, has_room, now, out),
-            Input::Tick => {}
+            Input::Heard { topic, bytes, has_room } if self.connection.is_open() => {
+                self.on_heard(topic, &bytes, has_room, now, out);
+            }
+            Input::Heard { .. } | Input::Tick => {}
         }
         self.proceed(now, out);
     }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::connection::{BEAT, BEAT_LIMIT, LAST_BACKOFF};
 use super::*;
 
+mod anything;
 mod requests;
 
 fn machine(number: u64) -> MachineId {

@@ -340,3 +340,15 @@ fn the_leader_is_told_on_whichever_machine() {
     assert_eq!(batch[0].0, Topic::Handler(name("sum")));
     assert_eq!(published(&out), [Said::Lost(1)]);
 }
+
+#[test]
+fn nothing_is_asked_before_the_answers_can_be_heard() {
+    let mut world = World::new();
+    world.request(CALL, None);
+    let out = world.input(Input::Opened);
+    assert!(
+        published(&out).is_empty() && out.iter().any(|it| matches!(it, Output::Change { .. })),
+        "{out:?}"
+    );
+    assert!(matches!(published(&world.input(Input::Changed))[..], [Said::Ask { call: CALL, .. }]));
+}
