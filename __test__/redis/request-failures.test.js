@@ -87,6 +87,7 @@ test('requests that are pending when the server restarts end, and later ones are
     const [own, others] = await ask(one, 'all', 'who');
     assert.deepStrictEqual([own.value.number, others.reason.code], [0, 'ERR_RCLUSTER_DISCONNECTED']);
     assert.ok(!('worker' in others) && !('machine' in others), 'no worker is meant');
+    assert.match(others.reason.message, /there is no connection with the server: .+/);
     await assert.rejects(ask(one, { leader: 'cron' }, 'who'), { code: 'ERR_RCLUSTER_DISCONNECTED' });
     await server.restart();
     await connected([one, other]);

@@ -45,22 +45,23 @@ function otherMachines(count) {
 }
 
 /**
- * @param {{ flag: number, worker: number, name: string }} outcome of a worker, whose machine has the name unless it is this one;
- * or of so many other machines
+ * @param {{ flag: number, worker: number, name: string, value?: unknown }} outcome of a worker, whose machine has the name unless
+ * it is this one; or of so many other machines, with the reason why they cannot be reached
  * @param {{ name: string, to: import('./target').Target, timeout: number | undefined }} request
  */
-function noAnswer({ flag, worker, name: machine }, request) {
+function noAnswer({ flag, worker, name: machine, value }, request) {
   const { timeout } = request;
   const name = JSON.stringify(request.name);
   const described = describeTarget(request.to);
   const its = worker === 0 ? 'the primary' : `worker ${worker}`;
   const own = worker === 0 ? described : its;
   const to = machine === '' ? own : `${its} of the machine ${machine}`;
+  const why = typeof value === 'string' ? `: ${value}` : '';
   switch (flag) {
     case STATUS.DISCONNECTED:
       return failure(
         'ERR_RCLUSTER_DISCONNECTED',
-        `The request ${name} is not answered by other machines: there is no connection with the server`,
+        `The request ${name} is not answered by other machines: there is no connection with the server${why}`,
       );
     case STATUS.MISSING:
       return failure('ERR_RCLUSTER_GONE', `The request ${name} was not answered by ${otherMachines(worker)}`);

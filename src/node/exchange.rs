@@ -11,7 +11,7 @@ use super::shared::{failure, refusal, unknown};
 use crate::io::exchange::ExchangeClient;
 use crate::io::store::{Open, What, has_backend, open};
 use rcluster_core::exchange::endpoint::{Incoming, SendError};
-use rcluster_core::exchange::frame::{Frame, Status};
+use rcluster_core::exchange::frame::{Frame, Status, TEXT};
 use rcluster_core::exchange::wire::Ask;
 use rcluster_core::exchange::{CallId, MAX_DATA, RequestId, Scope, Target};
 use rcluster_core::ids::{Slot, WorkerId};
@@ -19,8 +19,7 @@ use rcluster_js::callback::EventCallback;
 use rcluster_js::uv::UvPoll;
 use rcluster_sys::passing::message_pair;
 
-/// The first byte of a message is the type of the rest.
-const TEXT: u8 = 0;
+/// The first byte of a message is the type of the rest: [`TEXT`], or this.
 const BYTES: u8 = 1;
 
 const BUSY: u32 = 1;

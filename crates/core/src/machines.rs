@@ -55,6 +55,8 @@ pub struct Machines {
     /// What processes of this machine have to be told is lost.
     overrun: BTreeMap<Topic, u64>,
     calls: Calls,
+    /// Why the last connection has ended, or was none.
+    failure: String,
 }
 
 impl Machines {
@@ -68,6 +70,7 @@ impl Machines {
             outgoing: Outgoing::default(),
             overrun: BTreeMap::new(),
             calls: Calls::default(),
+            failure: String::new(),
         }
     }
 
@@ -114,7 +117,7 @@ impl Machines {
                 calls.on_answered((id, is_last), worker, status, &data, &mut means);
             }
             Input::Opened => self.connection.on_opened(now),
-            Input::Failed(_) => self.on_failed(now, out),
+            Input::Failed(why) => self.on_failed(why, now, out),
             Input::Changed => {
                 self.connection.on_answered();
                 let missed = self.subscriptions.on_changed();
@@ -164,9 +167,13 @@ impl Machines {
         self.outgoing.push_or_lose(held, now);
     }
 
-    fn on_failed(&mut self, now: u64, out: &mut Vec<Output>) {
+    fn on_failed(&mut self, why: String, now: u64, out: &mut Vec<Output>) {
         if !self.connection.on_failed(now) {
             return;
+        }
+        if self.failure != why {
+            self.failure.clone_from(&why);
+            out.push(Output::Failed(why));
         }
         self.subscriptions.on_failed();
         let (calls, mut means) = self.means(now, out);
@@ -243,7 +250,7 @@ impl Machines {
             Some(Due::Beat(number)) => {
                 out.push(Output::Beat(Topic::Machine(self.machine), self.say(Said::Beat(number))));
             }
-            Some(Due::End) => self.on_failed(now, out),
+            Some(Due::End) => self.on_failed("the server has not answered in time".into(), now, out),
             None => {}
         }
         self.give_room(out);

@@ -191,6 +191,7 @@ impl Driver {
                 | Output::Unask(_)
                 | Output::Outcome { .. }
                 | Output::Ended { .. }
+                | Output::Failed(_)
                 | Output::Room(_) => for_processes.push(output),
             }
         }

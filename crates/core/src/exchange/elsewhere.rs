@@ -3,7 +3,9 @@
 //! All other machines take part like one process. A request to them is one of its calls. It ends when they have nothing more to
 //! tell of it, and has an outcome for each of their workers before that. What they ask are its requests.
 
-use super::frame::{Head, Kind, Status};
+use std::sync::Arc;
+
+use super::frame::{Head, Kind, Status, TEXT};
 use super::requests::Content;
 use super::{CallId, ELSEWHERE, Exchange, Leaders, MAX_CALLS, Process, RequestId, Scope, Target};
 
@@ -57,12 +59,15 @@ impl Exchange {
         self.send_outcome(from, &head, status, &data.into(), ELSEWHERE);
     }
 
-    /// Other machines have nothing more to tell of a call. `missing` says how many of them have not answered.
-    pub fn on_ended(&mut self, call: CallId, status: Status, missing: u32) {
+    /// Other machines have nothing more to tell of a call. `missing` says how many of them have not answered, and `why` why they
+    /// cannot be reached.
+    pub fn on_ended(&mut self, call: CallId, status: Status, missing: u32, why: &str) {
         let Some(settled) = self.calls.settle(ELSEWHERE, call) else { return };
         let (rest, number) = (settled.rest, settled.request.0);
         let head = Head { worker: missing, rest, number, ..Head::new(Kind::Outcome) };
-        let nothing = std::sync::Arc::clone(&self.nothing);
-        self.send_outcome(settled.from, &head, status, &nothing, ELSEWHERE);
+        // Something has to be told, with or without the reason.
+        let text = [&[TEXT], why.as_bytes()].concat();
+        let data = if why.is_empty() { Arc::clone(&self.nothing) } else { text.into() };
+        self.send_outcome(settled.from, &head, status, &data, ELSEWHERE);
     }
 }

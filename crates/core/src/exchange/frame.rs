@@ -54,6 +54,9 @@ pub const OWN: u8 = 1;
 /// The channel is one of all machines.
 pub const COMMON: u8 = 2;
 
+/// The first byte of data that are text.
+pub const TEXT: u8 = 0;
+
 /// It is for the one that leads under a name, on whichever machine.
 pub const LEADER: u8 = 4;
 

@@ -17,6 +17,8 @@ pub struct Bridge {
     assembler: Assembler,
     packet: Vec<u8>,
     under_way: usize,
+    /// Why other machines cannot be reached.
+    failure: String,
 }
 
 impl Bridge {
@@ -24,7 +26,13 @@ impl Bridge {
     #[must_use]
     pub fn new(exchange: &mut Exchange) -> Self {
         exchange.join_elsewhere();
-        Self { assembler: Assembler::default(), packet: Vec::new(), under_way: 0 }
+        Self { assembler: Assembler::default(), packet: Vec::new(), under_way: 0, failure: String::new() }
+    }
+
+    /// How many bytes are on their way to the server.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.under_way
     }
 
     /// Takes what processes of this machine want to hear, and what they have for others.
@@ -83,8 +91,10 @@ impl Bridge {
                 }
                 Output::Ended { call, end } => {
                     let (status, missing) = status_of(*end);
-                    exchange.on_ended(*call, status, missing);
+                    let why = if status == Status::Disconnected { &*self.failure } else { "" };
+                    exchange.on_ended(*call, status, missing, why);
                 }
+                Output::Failed(why) => self.failure.clone_from(why),
                 Output::Room(bytes) => self.under_way = self.under_way.saturating_sub(*bytes),
                 // These are for the server.
                 Output::Open

@@ -198,6 +198,8 @@ pub enum Output {
         /// Why.
         end: End,
     },
+    /// Why there is no connection. Told before what ends by that.
+    Failed(String),
     /// So many bytes of this machine's processes have been published or are lost: there is room for others.
     Room(usize),
 }

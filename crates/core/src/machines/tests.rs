@@ -229,7 +229,8 @@ fn a_connection_on_which_the_machine_does_not_hear_itself_is_lost() {
         assert_eq!(world.input(Input::Heard { topic, bytes, has_room }), []);
     }
     world.wait(BEAT);
-    assert_eq!(world.wait(BEAT_LIMIT), [Output::Close]);
+    let why = "the server has not answered in time".into();
+    assert_eq!(world.wait(BEAT_LIMIT), [Output::Failed(why), Output::Close]);
 }
 
 #[test]

@@ -198,9 +198,10 @@ impl Machine {
         }
     }
 
-    /// How many requests of this machine, and how many of others, have not ended.
-    pub(crate) fn pending(&self) -> (usize, usize) {
-        self.machines.pending()
+    /// How many requests of this machine, and how many of others, have not ended, and how many bytes are on their way.
+    pub(crate) fn pending(&self) -> (usize, usize, usize) {
+        let (requests, served) = self.machines.pending();
+        (requests, served, self.bridge.under_way())
     }
 }
 

@@ -378,7 +378,7 @@ impl World {
         assert_eq!(self.ledger.complete - before, expected, "all are asked, and all answer");
         for machine in self.machines.values() {
             assert_eq!(machine.requests(), [0; 0], "each request ends");
-            assert_eq!((machine.pending(), machine.calls()), ((0, 0), 0), "nothing is left");
+            assert_eq!((machine.pending(), machine.calls()), ((0, 0, 0), 0), "nothing is left");
         }
     }
 }

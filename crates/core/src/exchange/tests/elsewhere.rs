@@ -98,8 +98,8 @@ fn a_request_to_all_machines_ends_when_this_one_and_the_others_have_answered() {
     let [(Kind::Request, 1, own, 0, _)] = told(&mut exchange, B)[..] else { panic!("it is called") };
     ask(&mut exchange, B, &Ask::Reply { call: CallId(own), status: Status::Value, data: b"two" });
     assert_eq!(outcomes(&mut exchange, A), [(2, Status::Value as u8, false)]);
-    exchange.on_ended(call, Status::Missing, 3);
-    exchange.on_ended(call, Status::Missing, 3);
+    exchange.on_ended(call, Status::Missing, 3, "");
+    exchange.on_ended(call, Status::Missing, 3, "");
     exchange.check_invariants();
     assert_eq!(outcomes(&mut exchange, A), [(3, Status::Missing as u8, true)]);
     exchange.on_outcome(call, MACHINE, 7, Status::Value, b"too late");
@@ -117,7 +117,7 @@ fn other_machines_are_told_that_nobody_waits_and_say_what_is_missing() {
     }
     assert_eq!(asked(&mut exchange), [(Kind::Cancelled, 0, call.0, 1, vec![])], "once");
     exchange.on_outcome(call, MACHINE, 7, Status::Cancelled, b"");
-    exchange.on_ended(call, Status::Late, 2);
+    exchange.on_ended(call, Status::Late, 2, "");
     let expected = [(7, Status::Cancelled as u8, false), (2, Status::Late as u8, true)];
     assert_eq!(outcomes(&mut exchange, A), expected);
     // Without that, or when the process is gone, nothing is told.
@@ -130,8 +130,19 @@ fn other_machines_are_told_that_nobody_waits_and_say_what_is_missing() {
     exchange.leave(A);
     exchange.check_invariants();
     assert_eq!(asked(&mut exchange), [(Kind::Cancelled, 0, call.0, 0, vec![])]);
-    exchange.on_ended(call, Status::Nobody, 0);
+    exchange.on_ended(call, Status::Nobody, 0, "");
     exchange.check_invariants();
+}
+
+#[test]
+fn a_process_is_told_why_other_machines_cannot_be_reached() {
+    let mut exchange = exchange();
+    exchange.join_elsewhere();
+    let call = everywhere(&mut exchange, 1);
+    outcomes(&mut exchange, A);
+    exchange.on_ended(call, Status::Disconnected, 0, "it is down");
+    let told = told(&mut exchange, A);
+    assert_eq!(told, [(Kind::Outcome, 0, 1, Status::Disconnected as u8, b"\0it is down".to_vec())]);
 }
 
 #[test]
@@ -149,7 +160,7 @@ fn a_leader_is_looked_for_on_other_machines_unless_it_is_here() {
     let all = asked(&mut exchange);
     let [(Kind::Request, 1, call, LEADER, data), notice] = &all[..] else { panic!("{all:?}") };
     assert_eq!((&data[..], notice), (&b"awaydata"[..], &(Kind::Notice, 1, 0, LEADER, b"awaydata".to_vec())));
-    exchange.on_ended(CallId(*call), Status::NoLeader, 0);
+    exchange.on_ended(CallId(*call), Status::NoLeader, 0, "");
     assert_eq!(outcomes(&mut exchange, A), [(0, Status::NoLeader as u8, true)]);
 }
 

@@ -192,7 +192,8 @@ fn a_lost_connection_ends_what_was_published_and_what_has_waited_for_too_long() 
     world.request(CallId(8), None);
     let out = world.fail();
     let lost = Output::Ended { call: CallId(8), end: End::Disconnected };
-    assert_eq!(out[..3], [outcome(other(), 1, Status::Disconnected), ended(End::Disconnected), lost]);
+    assert_eq!(out[0], Output::Failed("lost".into()), "the reason comes first");
+    assert_eq!(out[1..4], [outcome(other(), 1, Status::Disconnected), ended(End::Disconnected), lost]);
     assert_eq!(world.answer(other(), 1), []);
     // One that is made while there is none waits.
     world.request(CALL, None);
