@@ -24,7 +24,7 @@ impl Means<'_> {
     /// Says what ends with the connection. The session is that with which it is published. Returns false if there is no room.
     fn say(&mut self, topic: Topic, said: Said<'_>, cost: usize) -> bool {
         if !self.is_open {
-            self.outgoing.give_back(cost);
+            self.outgoing.release(cost);
             return true;
         }
         let bytes = Saying { machine: self.machine, session: 0, said }.encode();
@@ -52,7 +52,7 @@ impl Calls {
         self.requests.begin(call, is_for_leader);
         let held = Held { topic: Topic::Requests, bytes, purpose: Purpose::Request(call), cost };
         if means.outgoing.push(held, means.now).is_err() {
-            means.outgoing.give_back(cost);
+            means.outgoing.release(cost);
             self.requests.on_unpublished(call, End::Busy, means.out);
         }
     }
@@ -108,11 +108,11 @@ impl Calls {
     ) {
         let Some((machine, call)) = self.served.whose(id) else {
             // Nobody waits any more.
-            return means.outgoing.give_back(data.len());
+            return means.outgoing.release(data.len());
         };
         let topic = Topic::Machine(machine);
         if !means.say(topic.clone(), Said::Outcome { call, worker, status, data }, data.len()) {
-            means.outgoing.give_back(data.len());
+            means.outgoing.release(data.len());
             means.say(topic, Said::Outcome { call, worker, status: Status::Lost, data: &[] }, 0);
         }
         if is_last {

@@ -92,7 +92,7 @@ pub enum Input {
     Heard {
         /// The topic on which it has come.
         topic: Topic,
-        /// What.
+        /// What has come.
         bytes: Vec<u8>,
         /// Whether there is room for it on its way to the processes.
         has_room: bool,
@@ -195,7 +195,7 @@ pub enum Output {
     Ended {
         /// The call.
         call: CallId,
-        /// Why.
+        /// Whether that is all, and if not why.
         end: End,
     },
     /// Why there is no connection. Told before what ends by that.

@@ -95,7 +95,7 @@ impl Outgoing {
     }
 
     /// Bytes of a process are not needed.
-    pub(super) fn give_back(&mut self, cost: usize) {
+    pub(super) fn release(&mut self, cost: usize) {
         self.published += cost;
     }
 
