@@ -11,12 +11,6 @@ const LIMIT: usize = 400;
 const PLACES: &[(&str, &str)] =
     &[("src", "rs"), ("crates", "rs"), ("tests", "rs"), ("benches", "rs"), ("lib", "js"), ("bin", "js")];
 
-/// The files that may be longer, and why.
-const LONGER: &[(&str, &str)] = &[(
-    "crates/core/src/machines.rs",
-    "messages between machines are about to get a type for each of their parts",
-)];
-
 #[test]
 fn files_are_short() {
     let mut found = Vec::new();
@@ -25,10 +19,8 @@ fn files_are_short() {
         assert!(!files.is_empty(), "there is no .{extension} in {folder}");
         for file in files {
             let lines = fs::read_to_string(&file).expect("a source can be read").lines().count();
-            let is_allowed = LONGER.iter().any(|(longer, _)| file == root().join(longer));
-            if (lines > LIMIT) != is_allowed {
-                let needless = if is_allowed { ", and needs no exception" } else { "" };
-                found.push(format!("{} has {lines} lines{needless}", file.display()));
+            if lines > LIMIT {
+                found.push(format!("{} has {lines} lines", file.display()));
             }
         }
     }
