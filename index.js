@@ -53,7 +53,7 @@ exports.isWorker =
 module.exports = /** @type {any} */ (cluster());
 
 function cluster() {
-  if (!hasNativePart()) return require('./lib/fallback');
+  if (!hasNativePart()) return require('./lib/fallback/index');
   // This throws an error that explains why: nothing else of the package can be loaded from inside a bundle.
   if (isBundled) return require('./lib/load-binding').loadBinding();
   if (builtin.isWorker) {

@@ -15,7 +15,7 @@ const { hasNativePart, isMainThread } = require('./lib/system');
 const { syncBuiltinESMExports } = require('node:module');
 
 if (isMainThread && !hasNativePart()) {
-  require('./lib/fallback');
+  require('./lib/fallback/index');
 } else if (isMainThread && cluster.isPrimary) {
   load('seam/options').nameRegisterAnywhere();
   load('primary/index').takeOver(cluster);

@@ -39,7 +39,7 @@ function forThePrimary(what) {
  * @param {object} [options]
  */
 function shared(name, options) {
-  return require('./shared').shared(name, options);
+  return require('./shared/index').shared(name, options);
 }
 
 /** @param {any[]} args */
@@ -49,8 +49,8 @@ function lead(...args) {
 
 const locks = {
   /** @param {any[]} args */
-  request: (...args) => require('./locks').request(.../** @type {[any, any]} */ (args)),
-  query: () => require('./locks').query(),
+  request: (...args) => require('./locks/index').request(.../** @type {[any, any]} */ (args)),
+  query: () => require('./locks/index').query(),
 };
 
 /** @param {any[]} args */
@@ -60,12 +60,12 @@ function handle(...args) {
 
 /** @param {any[]} args */
 function request(...args) {
-  return require('./exchange').request(.../** @type {[any, any]} */ (args));
+  return require('./exchange/index').request(.../** @type {[any, any]} */ (args));
 }
 
 /** @param {any[]} args */
 function notify(...args) {
-  return require('./exchange').notify(.../** @type {[any, any]} */ (args));
+  return require('./exchange/index').notify(.../** @type {[any, any]} */ (args));
 }
 
 /** Properties whose module is loaded on first access. @type {Record<string, () => unknown>} */

@@ -6,7 +6,7 @@ const { Map, Object, Reflect, clearInterval, process, setImmediate, setInterval 
 const os = require('node:os');
 
 const { noReport, unsupported } = require('../extras');
-const { createSupervise } = require('../primary/supervise');
+const { createSupervise } = require('../primary/supervise/index');
 const { Engine } = require('./engine');
 const { sendDrain } = require('./member');
 const { SLOT } = require('./worker');

@@ -1,0 +1,36 @@
+'use strict';
+
+// How the modules of lib/ name each other.
+
+const assert = require('node:assert');
+const fs = require('node:fs');
+const path = require('node:path');
+const { test } = require('node:test');
+
+const LIB = path.join(__dirname, '..', '..', 'lib');
+
+/** @param {string} folder @returns {string[]} */
+function filesOf(folder) {
+  return fs
+    .readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.js'))
+    .map((name) => path.join(folder, name));
+}
+
+// A folder is found only by Node's loader, which looks for it in the file system each time.
+test('a module is named by its file, not by its folder', () => {
+  const folders = [];
+  for (const file of filesOf(LIB)) {
+    for (const [call, request] of fs.readFileSync(file, 'utf8').matchAll(/\brequire\('(\.[^']*)'\)/g)) {
+      const named = path.join(path.dirname(file), request);
+      const isFile = ['', '.js', '.json', '.node'].some((extension) => {
+        const found = fs.statSync(`${named}${extension}`, { throwIfNoEntry: false });
+        return found !== undefined && found.isFile();
+      });
+      // The package itself, built or installed, is not one of these.
+      if (!isFile && path.resolve(named).startsWith(LIB))
+        folders.push(`${path.relative(LIB, file)}: ${call}`);
+    }
+  }
+  assert.deepStrictEqual(folders, []);
+});
