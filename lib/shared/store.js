@@ -4,7 +4,7 @@ const { JSON, Object, Promise, Set, wallClock } = require('../globals');
 const { failure, invalidType, sharedError } = require('./errors');
 const { members } = require('./members');
 const { checkKey } = require('./options');
-const { decode, isSame, made } = require('./values');
+const { KIND, decode, isSame, made } = require('./values');
 const { Batch } = require('./batch');
 const { Listened, follow } = require('./changes');
 const { Requests } = require('./requests');
@@ -37,8 +37,8 @@ class SharedStore extends Listened {
   /** @type {ReturnType<NativeStore['finder']>} */
   #has;
 
-  /** @type {ReturnType<NativeStore['rest']>} */
-  #rest;
+  /** The kind of the value that #get has returned. */
+  #kind = new Float64Array(1);
 
   /** @type {InstanceType<typeof Requests>} */
   #requests;
@@ -81,9 +81,8 @@ class SharedStore extends Listened {
       () => this.#requests.onNews(),
       () => this.#onEnd(),
     );
-    this.#get = this.#native.reader();
+    this.#get = this.#native.reader(this.#kind);
     this.#has = this.#native.finder();
-    this.#rest = this.#native.rest();
     this.#requests = new Requests(this.#native, () => {
       for (const look of this.#watchers) look();
     });
@@ -131,9 +130,7 @@ class SharedStore extends Listened {
   get(key) {
     if (typeof key !== 'string') throw invalidType('key', 'string', key);
     const value = this.#get(key);
-    if (value !== undefined) return value;
-    const rest = this.#rest();
-    return rest === undefined ? undefined : made(rest);
+    return this.#kind[0] < KIND.JSON ? value : made(value);
   }
 
   /** @param {string} key */

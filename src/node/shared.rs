@@ -154,27 +154,22 @@ impl SharedStore {
         self.poll.hold_loop(hold);
     }
 
-    /// Creates a function that takes a key and returns its value. It returns `undefined` if there is none, or
-    /// if JavaScript must convert the value; `rest()` then returns its raw form.
+    /// Creates a function that takes a key and returns its value, or its raw form if JavaScript must convert it: a
+    /// string if it is JSON, a Buffer if it is a structured clone; `undefined` if there is none. It stores the kind in the
+    /// first element of `kind`: a second call to ask for it would cost as much as the first.
     #[napi(ts_return_type = "(key: string) => any")]
-    pub fn reader(&self, env: Env) -> Result<Unknown<'static>> {
+    pub fn reader(&self, env: Env, kind: Float64Array) -> Result<Unknown<'static>> {
         let shared = Rc::clone(&self.shared);
+        let told = RefCell::new(kind);
         let read = function(env, c"get", move |env, [key]| {
             let mut held = shared.held.borrow_mut();
-            if shared.find(env, &key, &mut held)? && held.is_plain() {
-                return held.value(env);
+            let found = shared.find(env, &key, &mut held)?;
+            if let Some(kind) = shared_value::numbers(&mut told.borrow_mut()).first_mut() {
+                *kind = held.kind().into();
             }
-            shared_value::undefined(env)
+            if found { held.value(env) } else { shared_value::undefined(env) }
         });
         read.map_err(failure)
-    }
-
-    /// Creates a function that returns the raw form of the value found last: a string if it is JSON, a Buffer
-    /// if it is a structured clone; `undefined` if there was none.
-    #[napi(ts_return_type = "() => string | Buffer | undefined")]
-    pub fn rest(&self, env: Env) -> Result<Unknown<'static>> {
-        let shared = Rc::clone(&self.shared);
-        function(env, c"rest", move |env, []| shared.held.borrow().value(env)).map_err(failure)
     }
 
     /// Creates a function that takes a key and returns whether it has a value, which `kind()`, `value()` and

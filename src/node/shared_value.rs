@@ -117,11 +117,6 @@ impl Held {
         u32::from(self.0.kind)
     }
 
-    /// Whether [`Held::value`] is the value itself, and not the raw form of it.
-    pub(super) fn is_plain(&self) -> bool {
-        (NUMBER..=BUFFER).contains(&self.0.kind)
-    }
-
     pub(super) fn times(&self, now: u64) -> Vec<f64> {
         #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, which no store comes near")]
         let (revision, rest) = (self.0.revision as f64, self.0.expires.saturating_sub(now) as f64);
