@@ -24,6 +24,7 @@ if (args[0] === 'doctor') {
 if (args[0] === 'start') {
   const { spawnSync } = require('node:child_process');
   const { status, signal, stdout, error } = spawnSync(file, args, {
+    argv0: 'rcluster',
     env,
     stdio: ['inherit', 'pipe', 'inherit'],
     encoding: 'utf8',

@@ -85,10 +85,11 @@ function summaryOf(value) {
   const lines = stackOf(value).split('\n');
   if (!isError(value)) return lines[0];
   const said = firstText(() => `${/** @type {any} */ (value).name}: ${/** @type {any} */ (value).message}`);
-  // The stack of a SyntaxError begins with the location in the file.
-  const place = /:\d+$/.test(lines[0])
-    ? `at ${lines[0]}`
-    : lines.find((line) => /^\s+at /.test(line))?.trim();
+  // The stack of a SyntaxError begins with the location in the file, others with the message, which may end like one.
+  const place =
+    /:\d+$/.test(lines[0]) && !lines[0].startsWith(`${said?.split('\n')[0]}`)
+      ? `at ${lines[0]}`
+      : lines.find((line) => /^\s+at /.test(line))?.trim();
   const [line] = (said ?? lines[0]).split('\n');
   return place === undefined ? line : `${line}, ${place}`;
 }

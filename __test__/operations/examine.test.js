@@ -135,7 +135,7 @@ test('whoever goes ends what it has asked for, and a worker that dies ends it wi
     await heap.next();
     await heap.return();
     await until('it can be asked again', async () => (await second()) === 'taken');
-    await assert.rejects(client.env(7), { code: 'ERR_RCLUSTER_NO_WORKER' });
+    await assert.rejects(client.env(7), { code: 'ERR_RCLUSTER_NO_SLOT' });
     await assert.rejects(client.profile(0, { duration: 1e9 }), { code: 'ERR_INVALID_ARG_VALUE' });
   }),
 );

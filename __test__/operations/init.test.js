@@ -144,8 +144,11 @@ test('nothing is overwritten', { skip }, () => {
   assert.match(stderr, /compose\.yaml exists already/);
   assert.deepStrictEqual(fs.readdirSync(directory), ['compose.yaml'], 'not even the others');
   assert.strictEqual(fs.readFileSync(path.join(directory, 'compose.yaml'), 'utf8'), 'mine');
+  const made = path.join(directory, 'a', 'b');
+  assert.strictEqual(init('kubernetes', '--output', made).stdout, `${path.join(made, 'kubernetes.yaml')}\n`);
   fs.rmSync(directory, { recursive: true });
-  assert.strictEqual(init('docker', '--output', '/nowhere/at/all').status, 1);
+  const impossible = init('docker', '--output', path.join(__filename, 'a'));
+  assert.deepStrictEqual([impossible.status, /cannot create/.test(impossible.stderr)], [1, true]);
   for (const wrong of [
     ['--name', 'A b'],
     ['--app', 'x y'],

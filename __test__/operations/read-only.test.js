@@ -60,7 +60,7 @@ for (const [what, control, expected] of [
     const ready = new Promise((resolve) =>
       child.stderr.setEncoding('utf8').on('data', (text) => {
         stderr += text;
-        if (/are ready/.test(stderr)) resolve(undefined);
+        if (/is ready/.test(stderr)) resolve(undefined);
       }),
     );
     const exit = once(child, 'exit');
@@ -72,7 +72,7 @@ for (const [what, control, expected] of [
     assert.deepStrictEqual(await exit, [0, null], stderr);
     const lines = stderr
       .split('\n')
-      .filter((line) => line !== '' && !/are ready|--trace-warnings/.test(line));
+      .filter((line) => line !== '' && !/is ready|stopping;|--trace-warnings/.test(line));
     assert.ok(lines.length <= 1, stderr);
     assert.match(lines.join('\n'), expected);
   });

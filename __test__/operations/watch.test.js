@@ -59,7 +59,7 @@ async function watching(args, body) {
     text += piece;
   });
   try {
-    await until('it is ready', () => /are ready/.test(text));
+    await until('it is ready', () => /(is|are) ready/.test(text));
     const status = spawnSync(process.execPath, [COMMAND, 'status', '--json', '--control', control], {
       encoding: 'utf8',
     });

@@ -86,6 +86,7 @@ const suites = [
     quick: ['--rounds', '1', '--requests', '200', '--messages', '100'],
   },
   { name: 'scrapes', full: [], quick: ['--workers', '4', '--scrapes', '50'] },
+  { name: 'logs', full: ['--rounds', '3'], quick: ['--rounds', '1', '--seconds', '1'] },
   { name: 'redis', full: [], quick: ['--rounds', '1', '--gets', '10000', '--trips', '20', '--sets', '4000'] },
   { name: 'shared', full: ['--rounds', '15'], quick: ['--rounds', '1', '--keys', '20000'] },
 ];

@@ -7,6 +7,7 @@ const { pathToFileURL } = require('node:url');
 const cluster = require('../..');
 const { Error, JSON, realProcess: process } = require('../globals');
 const { writeLine } = require('../stderr');
+const { summaryOf } = require('../text');
 
 /**
  * The validated arguments of `rcluster start`.
@@ -27,8 +28,10 @@ const watches = [];
 
 /** @param {Plan} plan */
 async function start({ app, args, config, envFile, watch, options }) {
+  /** @type {import('../../index').SuperviseOptions} */
+  let given = {};
   try {
-    const given = config === null ? {} : await readConfig(config);
+    if (config !== null) given = await readConfig(config);
     const execArgv = [...process.execArgv, ...(envFile === null ? [] : [`--env-file=${envFile}`])];
     cluster.setupPrimary({ exec: app, args, execArgv });
     const recycle = { ...given.recycle, ...options.recycle };
@@ -40,9 +43,15 @@ async function start({ app, args, config, envFile, watch, options }) {
       watches.push(...require('./watch').watch({ app, paths, envFile }, () => supervisor.reload()));
     }
     tellWhenReady(supervisor, app);
+    supervisor.once('shutdown', ({ gaveUp, timeout }) => {
+      // Otherwise the log says why it ends.
+      if (!gaveUp) writeLine(`rcluster: stopping; the workers have ${timeout / 1000} s to drain`);
+    });
   } catch (error) {
     const { message } = /** @type {Error} */ (error);
-    writeLine(`rcluster: ${message}`);
+    const [, option] = /"options\.(\w+)/.exec(message) ?? [];
+    const isOfFile = config !== null && option !== undefined && option in given && !(option in options);
+    writeLine(`rcluster: ${isOfFile ? `${path.relative('', config)}: ` : ''}${message}`);
     process.exitCode = 2;
   }
 }
@@ -52,12 +61,19 @@ async function start({ app, args, config, envFile, watch, options }) {
  * @returns {Promise<import('../../index').SuperviseOptions>}
  */
 async function readConfig(file) {
-  const value =
-    path.extname(file) === '.json'
-      ? JSON.parse(fs.readFileSync(file, 'utf8'))
-      : (await import(pathToFileURL(file).href)).default;
-  if (typeof value !== 'object' || value === null) throw new Error(`${file} exports no object with options`);
-  return value;
+  const name = path.relative('', file);
+  let value;
+  try {
+    value =
+      path.extname(file) === '.json'
+        ? JSON.parse(fs.readFileSync(file, 'utf8'))
+        : (await import(pathToFileURL(file).href)).default;
+  } catch (error) {
+    throw new Error(`cannot read ${name}: ${summaryOf(error)}`, { cause: error });
+  }
+  if (typeof value === 'object' && value !== null) return value;
+  const how = path.extname(file) === '.json' ? 'contains' : 'has a default export that is';
+  throw new Error(`${name} must be a file that ${how} an object with options of supervise()`);
 }
 
 /**
@@ -69,8 +85,10 @@ function tellWhenReady(supervisor, app) {
     const { ready, workers } = supervisor.stats();
     if (ready < workers) return;
     supervisor.removeListener('ready', onReady);
+    const some = workers === 1 ? '1 worker' : `${workers} workers`;
+    const are = workers === 1 ? 'is' : 'are';
     writeLine(
-      `rcluster: ${workers} workers of ${path.basename(app)} are ready; the primary is ${process.pid}`,
+      `rcluster: ${some} of ${path.basename(app)} ${are} ready; the pid of the primary is ${process.pid}`,
     );
   });
 }

@@ -11,31 +11,35 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::init::{Init, Kind};
 pub(crate) use self::look::{Env, Heap, Inspect, Profile, SlotOrPrimary, ToFile};
-use self::look::{slot, slot_or_primary};
+use self::look::{pid, slot, slot_or_primary};
 pub(crate) use self::start::{Log, LogMode, Ready, Start};
 use crate::units;
 
 const EXAMPLES: &str = "\
 Examples:
-  rcluster start -w auto app.js            run app.js with a worker per CPU, in the foreground
-  rcluster start --ready explicit --unresponsive-after 5s --max-memory 500M app.js -- --port 8000
-  rcluster status                          who is there, and how it goes
-  rcluster top                             the same as it changes, with keys to steer it
-  rcluster reload                          new workers with the new code, without failing a request
-  rcluster scale +1                        one worker more
-  rcluster stack 2                         where the JavaScript of slot 2 is just now
-  rcluster stop                            drain all workers and end
+  rcluster start app.js                    run app.js with a worker per CPU, in the foreground
+  rcluster start -w 4 --unresponsive-after 5s --max-memory 500M app.js -- --port 8000
+  rcluster status                          show the workers and their state
+  rcluster top                             show them live, with keys to control the cluster
+  rcluster logs -f                         follow the output of the workers
+  rcluster reload                          replace all workers with the current code, without failing a request
+  rcluster scale +1                        add a worker
+  rcluster stack 2                         print the JavaScript stack of slot 2
+  rcluster stop                            drain all workers, then exit
 
-Coming from pm2:    pm2 ls = rcluster status, pm2 monit = rcluster top, pm2 reload = rcluster reload, pm2 scale app 4 = rcluster scale 4
-Coming from puma:   pumactl stats = rcluster status --json, pumactl phased-restart = rcluster reload
+Coming from pm2:
+  pm2 start app.js -i max = rcluster start app.js    pm2 ls = rcluster status       pm2 monit = rcluster top
+  pm2 reload app = rcluster reload                   pm2 logs = rcluster logs -f    pm2 delete app = rcluster stop
+Coming from puma:
+  pumactl phased-restart = rcluster reload           pumactl stats = rcluster status --json
 
-Which cluster is meant: the only one that your user runs; otherwise name it by --pid or --control.
+Without --pid or --control, a command addresses the only cluster that your user runs.
 
 Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no cluster is running, 4 timed out.";
 
-/// Starts Node programs as supervised clusters, and steers them.
+/// Runs Node programs as supervised clusters, and controls them
 #[derive(Debug, Parser)]
-#[command(name = "rcluster", version, about, after_help = EXAMPLES)]
+#[command(name = "rcluster", bin_name = "rcluster", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -47,27 +51,30 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   rcluster start -w 4 --max-memory 500M app.js -- --port 8000")]
     Start(Start),
-    /// Show the slots, their workers and how the cluster stands
+    /// Show the workers and their state
     #[command(
         visible_alias = "ps",
         aliases = ["ls", "list", "stats", "info"],
-        after_help = "Example:
+        after_help = "LOOP is the share of time in which the event loop is busy. While it is blocked, LOOP stays as it was, and CPU TIME grows.
+OPEN is the number of open connections, CLIENTS that of all since the worker's start.
+
+Example:
   rcluster status --wait ready --timeout 30s && echo all workers are ready"
     )]
     Status(Status),
-    /// Watch the cluster on the terminal, and steer it by keys
+    /// Show the cluster live on the terminal, with keys to control it
     #[command(after_help = "Example:
   rcluster top")]
     Top(Top),
-    /// Print each event as it happens, until interrupted
+    /// Print events until interrupted
     #[command(after_help = "Example:
   rcluster events --json | grep unresponsive")]
     Events(Events),
-    /// Print the metrics, in the format of OpenMetrics
+    /// Print the metrics in the OpenMetrics format
     #[command(after_help = "Example:
   rcluster metrics")]
     Metrics(Metrics),
-    /// Replace all workers by new ones, with the code as it is now, without failing a request
+    /// Replace all workers with new ones that run the current code, without failing a request
     #[command(
         aliases = ["phased-restart", "rolling-restart"],
         after_help = "Example:
@@ -78,7 +85,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   rcluster scale +1")]
     Scale(Scale),
-    /// Replace the worker of one slot: the new one first, then the old one drains
+    /// Replace the worker of one slot; the new one starts before the old one stops
     #[command(after_help = "Example:
   rcluster restart 2")]
     Restart(OfSlot),
@@ -86,48 +93,47 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   rcluster drain 2 --timeout 30s")]
     Drain(OfSlot),
-    /// Show where the JavaScript of a worker, or of the primary, is just now
+    /// Print the JavaScript stack of a worker or the primary, also while its event loop is blocked
     #[command(
         aliases = ["thread-backtraces", "backtrace"],
         after_help = "Example:
   rcluster stack 2"
     )]
     Stack(Stack),
-    /// Print what workers have written to stdout and stderr, as far as it goes through the primary (start --logs)
+    /// Print the output of the workers, as far as it goes through the primary (see start --logs)
     #[command(after_help = "Example:
   rcluster logs 2 -f")]
     Logs(Logs),
-    /// Write a CPU profile of a worker, or of the primary, for Chrome's developer tools
+    /// Write a CPU profile of a worker or the primary, for Chrome DevTools
     #[command(after_help = "Examples:
   rcluster profile 2 10s
   rcluster profile primary 500ms -o start.cpuprofile")]
     Profile(Profile),
-    /// Write a snapshot of the heap of a worker, or of the primary, for Chrome's developer tools
+    /// Write a heap snapshot of a worker or the primary, for Chrome DevTools
     #[command(
-        after_help = "The event loop is blocked while V8 takes the snapshot, which needs about as much memory again. \
-The file holds all that is in memory, secrets as well.
+        after_help = "V8 blocks the event loop while it takes the snapshot, and needs about as much memory again as the heap.
+The file contains everything that is in memory, including secrets.
 
 Example:
   rcluster heap 2 -o slot-2.heapsnapshot"
     )]
     Heap(Heap),
-    /// Open the inspector of a worker, or of the primary, and print its address
+    /// Open the inspector of a worker or the primary, and print its address
     #[command(
-        after_help = "Everybody on this machine who reaches the port can run code in the process: close it when you \
-have finished.
+        after_help = "Anyone on this machine who can connect to the port can run code in the process, so close it when you are done.
 
 Examples:
   rcluster inspect 2
   rcluster inspect 2 --off"
     )]
     Inspect(Inspect),
-    /// Print the names of the environment variables of a worker, or of the primary
-    #[command(after_help = "Values are never told.
+    /// Print the names of the environment variables of a worker or the primary
+    #[command(after_help = "Values are never printed.
 
 Example:
   rcluster env 2")]
     Env(Env),
-    /// Drain all workers and end the primary, as SIGTERM does
+    /// Drain all workers, then end the primary, as SIGTERM does
     #[command(after_help = "Example:
   rcluster stop --drain-timeout 10s")]
     Stop(Stop),
@@ -135,17 +141,17 @@ Example:
     #[command(after_help = "Example:
   rcluster init systemd")]
     Init(Init),
-    /// Check what stands in the way of a cluster on this machine
+    /// Check for problems that affect a cluster on this machine, and suggest fixes
     #[command(after_help = "Example:
   npx rcluster doctor")]
     Doctor(Doctor),
-    /// Print the script by which a shell completes commands and options
+    /// Print the completion script for a shell
     #[command(after_help = "Examples:
   rcluster completions bash > ~/.local/share/bash-completion/completions/rcluster
   rcluster completions zsh > \"${fpath[1]}/_rcluster\"
   rcluster completions fish > ~/.config/fish/completions/rcluster.fish")]
     Completions {
-        /// Which shell
+        /// The shell
         shell: Shell,
     },
 }
@@ -171,14 +177,14 @@ pub(crate) struct Target {
     #[arg(long, value_name = "PATH")]
     pub(crate) control: Option<String>,
     /// The process id of the primary
-    #[arg(long, conflicts_with = "control")]
+    #[arg(long, value_parser = pid, conflicts_with = "control")]
     pub(crate) pid: Option<u32>,
 }
 
 /// How long to wait.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Patience {
-    /// Give up waiting after this time, with exit code 4; what was asked for goes on [default: wait]
+    /// Stop waiting after this time, with exit code 4; the operation continues [default: wait]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) timeout: Option<Duration>,
 }
@@ -187,10 +193,10 @@ pub(crate) struct Patience {
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Print the whole status document as JSON
+    /// Print the status document as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Wait until every slot that is to have a worker has one that is ready
+    /// Wait until all workers are ready
     #[arg(long, value_name = "ready")]
     pub(crate) wait: Option<WaitFor>,
     #[command(flatten)]
@@ -199,7 +205,7 @@ pub(crate) struct Status {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum WaitFor {
-    /// Every slot that is to have a worker has one that is ready
+    /// All workers are ready
     Ready,
 }
 
@@ -213,7 +219,7 @@ pub(crate) struct Top {
 pub(crate) struct Events {
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Follow; events are always followed
+    /// Has no effect: events are always followed
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Print each event as a line of JSON
@@ -231,7 +237,7 @@ pub(crate) struct Metrics {
 pub(crate) struct Reload {
     #[command(flatten)]
     pub(crate) target: Target,
-    /// How many workers at a time [default: the option reloadConcurrency of the cluster]
+    /// Number of workers that are replaced at a time [default: the option reloadConcurrency of the cluster]
     #[arg(long, value_name = "N")]
     pub(crate) concurrency: Option<u32>,
     #[command(flatten)]
@@ -240,7 +246,7 @@ pub(crate) struct Reload {
 
 #[derive(Args, Debug)]
 pub(crate) struct Scale {
-    /// How many workers, a difference such as +1 or -1, or auto: one per CPU, from now on
+    /// A number of workers, a difference such as +1 or -1, or auto: one per CPU, from now on
     #[arg(value_name = "N|+N|-N|auto", allow_hyphen_values = true, value_parser = target_size)]
     pub(crate) workers: String,
     #[command(flatten)]
@@ -272,16 +278,17 @@ pub(crate) struct Stack {
 #[derive(Args, Debug)]
 pub(crate) struct Logs {
     /// The number of the slot, counted from 0 [default: all]
+    #[arg(value_parser = slot)]
     pub(crate) slot: Option<u32>,
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Go on with the lines to come, until interrupted
+    /// Then print new lines, until interrupted
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// How many of the last lines
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    /// Number of the last lines
+    #[arg(short = 'n', long, alias = "tail", value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) lines: u32,
-    /// Print each line as an object of JSON
+    /// Print each line as a JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -290,10 +297,10 @@ pub(crate) struct Logs {
 pub(crate) struct Stop {
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Go on accepting for this long first [default: the option shutdownDelay of the cluster]
+    /// How long to keep accepting connections first [default: the option shutdownDelay of the cluster]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) delay: Option<Duration>,
-    /// How long the workers may drain before they are ended [default: the option shutdownTimeout of the cluster]
+    /// How long the workers may take to drain before they are killed [default: the option shutdownTimeout of the cluster]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) drain_timeout: Option<Duration>,
     #[command(flatten)]
@@ -302,8 +309,11 @@ pub(crate) struct Stop {
 
 /// Checks the argument of `scale`. The cluster checks whether the number is possible.
 fn target_size(text: &str) -> Result<String, String> {
+    if text == "0" {
+        return Err("expected at least 1; `rcluster stop` ends the cluster".into());
+    }
     let is_number = text == "auto" || text.parse::<i32>().is_ok();
-    is_number.then(|| text.to_owned()).ok_or_else(|| "a number, +1, -1 or auto".into())
+    is_number.then(|| text.to_owned()).ok_or_else(|| "expected a number, +1, -1 or auto".into())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use rcluster_sys::listen::private::{Peer, own_user};
 use serde_json::{Value, json};
 
 use crate::logs::printable;
-use crate::output::Failure;
+use crate::output::{Failure, reason};
 
 /// The maximum length of a line: enough for the status of more than a thousand slots.
 const MAX_LINE: u64 = 16 << 20;
@@ -41,10 +41,12 @@ impl Connection {
     /// Connects, and checks that the listener belongs to this user or root.
     pub(crate) fn open(place: &Place) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| {
-            let text = format!("cannot connect to {place}: {error}");
+            let why = reason(&error);
             match error.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::NotRunning(text),
-                _ => Failure::Refused(text),
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::NotRunning(format!(
+                    "no cluster has its control socket at {place} ({why}); without --control, it is found by itself"
+                )),
+                _ => Failure::Refused(format!("cannot connect to {place}: {why}")),
             }
         };
         let address = match place {
@@ -55,7 +57,9 @@ impl Connection {
         let owner = Peer::of(&stream).map_err(|error| Failure::Refused(error.to_string()))?.uid;
         let user = own_user();
         if user != 0 && owner != user && owner != 0 {
-            return Err(Failure::Refused(format!("{place} belongs to user {owner}, who may be anybody")));
+            return Err(Failure::Refused(format!(
+                "{place} belongs to user {owner}: only your own clusters and those of root are trusted"
+            )));
         }
         let lines = BufReader::new(stream.try_clone().map_err(failed)?);
         Ok(Self { place: place.clone(), stream, lines, owner, requests: 0 })
@@ -75,7 +79,7 @@ impl Connection {
     pub(crate) fn hello(&mut self, limit: Duration) -> Result<u32, Failure> {
         let hello = self.ask(json!({ "verb": "hello" }), Some(limit))?;
         let pid = hello["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
-        pid.ok_or_else(|| Failure::Refused("what listens there is no cluster".into()))
+        pid.ok_or_else(|| Failure::Refused("the process that listens there is no cluster".into()))
     }
 
     /// Sends a request and waits for its answer.
@@ -101,7 +105,9 @@ impl Connection {
             Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
                 Ok(())
             }
-            Err(error) => Err(Failure::Refused(format!("cannot write to the control socket: {error}"))),
+            Err(error) => {
+                Err(Failure::Refused(format!("cannot write to the control socket: {}", reason(&error))))
+            }
         }
     }
 
@@ -123,11 +129,16 @@ impl Connection {
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(timed_out()),
                     ErrorKind::ConnectionReset => return Ok(Message::End),
                     ErrorKind::Interrupted => {}
-                    _ => return Err(Failure::Refused(format!("cannot read the control socket: {error}"))),
+                    _ => {
+                        return Err(Failure::Refused(format!(
+                            "cannot read from the control socket: {}",
+                            reason(&error)
+                        )));
+                    }
                 },
             }
         }
-        let wrong = |error| Failure::Refused(format!("the cluster says what is no JSON: {error}"));
+        let wrong = |error| Failure::Refused(format!("the cluster has sent invalid JSON: {error}"));
         let mut message: Value = serde_json::from_slice(&line).map_err(wrong)?;
         if let Some(name) = message["event"].as_str() {
             return Ok(Message::Event { name: name.to_owned(), facts: message["facts"].take() });
@@ -145,7 +156,7 @@ impl Connection {
 /// The last lines that an exited worker wrote to stderr, to be shown below the message about it.
 pub(crate) fn last_lines(about: &Value) -> Option<String> {
     let lines = about["stderrTail"].as_array().filter(|lines| !lines.is_empty())?;
-    let mut text = "\nThe last lines that it wrote to stderr:".to_owned();
+    let mut text = "\nIts last lines on stderr:".to_owned();
     for line in lines {
         text.extend(["\n  ", &printable(line.as_str().unwrap_or_default())]);
     }
@@ -153,9 +164,11 @@ pub(crate) fn last_lines(about: &Value) -> Option<String> {
 }
 
 fn timed_out() -> Failure {
-    Failure::TimedOut("the cluster has not answered in time; what was asked for goes on".into())
+    Failure::TimedOut(
+        "not done in time; the operation continues, and `rcluster status` shows its progress".into(),
+    )
 }
 
 pub(crate) fn ended() -> Failure {
-    Failure::NotRunning("the cluster has closed the connection before it had answered".into())
+    Failure::NotRunning("the cluster has ended before it answered".into())
 }

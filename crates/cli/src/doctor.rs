@@ -74,8 +74,8 @@ fn lines(check: &Check) -> Vec<String> {
 fn summary(checks: &[Check]) -> String {
     let count = |state| checks.iter().filter(|check| check.state == state).count();
     match (count(State::Fail), count(State::Warn)) {
-        (0, 0) => "nothing stands in the way".into(),
-        (0, warnings) => format!("it works; {warnings} could be better"),
-        (failures, warnings) => format!("{failures} in the way, {warnings} could be better"),
+        (0, 0) => "no problems found".into(),
+        (0, warnings) => format!("rcluster works here; {warnings} could be better"),
+        (failures, warnings) => format!("{failures} must be fixed, {warnings} could be better"),
     }
 }

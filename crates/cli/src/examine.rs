@@ -13,9 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rcluster_core::base64;
 use serde_json::{Value, json};
 
-use crate::args::{Env, Heap, Inspect, Profile, SlotOrPrimary, Target, ToFile};
-use crate::connection::{Message, ended};
-use crate::output::{Failure, complain, print, printable};
+use crate::args::{Env, Heap, Inspect, Profile, SlotOrPrimary, ToFile};
+use crate::connection::{Connection, Message, ended};
+use crate::output::{Failure, complain, print, printable, reason};
 use crate::{Outcome, find, units};
 
 /// How long a process may take for a request that only reads something.
@@ -24,13 +24,14 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub(crate) fn profile(options: &Profile) -> Outcome {
     let ms = u64::try_from(options.duration.as_millis()).unwrap_or(u64::MAX);
     let request = json!({ "verb": "profile", "slot": options.slot.to_json(), "duration": ms });
+    let connection = find::connect(&options.target)?;
     complain(&format!("profiling {} for {}", described(options.slot), units::about(ms)));
-    write(&options.target, request, &options.to, options.slot, "cpuprofile")
+    write(connection, request, &options.to, options.slot, "cpuprofile")
 }
 
 pub(crate) fn heap(options: &Heap) -> Outcome {
     let request = json!({ "verb": "heap", "slot": options.slot.to_json() });
-    write(&options.target, request, &options.to, options.slot, "heapsnapshot")
+    write(find::connect(&options.target)?, request, &options.to, options.slot, "heapsnapshot")
 }
 
 pub(crate) fn inspect(options: &Inspect) -> Outcome {
@@ -40,8 +41,8 @@ pub(crate) fn inspect(options: &Inspect) -> Outcome {
         Some(url) => {
             print(&printable(url))?;
             complain(&format!(
-                "open chrome://inspect in Chrome; whoever reaches this port can run code there, until \
-                 `rcluster inspect {} --off`",
+                "open chrome://inspect in Chrome; anyone who can connect to this port can run code in the process, until \
+                 you close it with `rcluster inspect {} --off`",
                 options.slot
             ));
         }
@@ -68,15 +69,20 @@ fn described(slot: SlotOrPrimary) -> String {
 }
 
 /// Requests data that arrives in pieces, and writes it.
-fn write(target: &Target, request: Value, to: &ToFile, slot: SlotOrPrimary, extension: &str) -> Outcome {
-    let mut connection = find::connect(target)?;
+fn write(
+    mut connection: Connection,
+    request: Value,
+    to: &ToFile,
+    slot: SlotOrPrimary,
+    extension: &str,
+) -> Outcome {
     let mut sink = Sink::open(to, slot, extension)?;
     connection.send(request)?;
     loop {
         match connection.receive(None)? {
             Message::Event { name, facts } if name == "data" => {
                 let bytes = facts["base64"].as_str().and_then(base64::decode);
-                let wrong = || Failure::Refused("the cluster sends a piece that cannot be read".into());
+                let wrong = || Failure::Refused("the cluster has sent invalid base64".into());
                 sink.write(&bytes.ok_or_else(wrong)?)?;
             }
             Message::Event { .. } => {}
@@ -86,7 +92,7 @@ fn write(target: &Target, request: Value, to: &ToFile, slot: SlotOrPrimary, exte
                 if let Some(path) = path {
                     let bytes = answer["bytes"].as_u64().unwrap_or(0);
                     complain(&format!(
-                        "{} bytes are in this file, to be opened by Chrome's developer tools:",
+                        "{} have been written to this file; open it in Chrome DevTools:",
                         units::bytes(bytes)
                     ));
                     print(&path.display().to_string())?;
@@ -127,12 +133,13 @@ impl Sink {
             None => default_name(slot, extension),
         };
         let unfinished = unfinished(&path)
-            .ok_or_else(|| Failure::Usage(format!("{} is no name of a file", path.display())))?;
+            .ok_or_else(|| Failure::Usage(format!("{} is not the name of a file", path.display())))?;
         // A heap may contain secrets, so the file is private. An existing link is not followed.
         let mut options = OpenOptions::new();
         let opened = options.write(true).create_new(true).mode(0o600).open(&unfinished);
-        let file = opened
-            .map_err(|error| Failure::Refused(format!("cannot make {}: {error}", unfinished.display())))?;
+        let file = opened.map_err(|error| {
+            Failure::Refused(format!("cannot create {}: {}", unfinished.display(), reason(&error)))
+        })?;
         Ok(Self::File { file, unfinished: Unfinished(unfinished), path })
     }
 
@@ -141,7 +148,7 @@ impl Sink {
             Self::Stdout => stdout().lock().write_all(bytes),
             Self::File { file, .. } => file.write_all(bytes),
         };
-        result.map_err(|error| Failure::Refused(format!("cannot write: {error}")))
+        result.map_err(|error| Failure::Refused(format!("cannot write: {}", reason(&error))))
     }
 
     /// Everything has been written. Returns the path, if it is a file.
@@ -153,7 +160,7 @@ impl Sink {
                 rename(&unfinished.0, &path).map(|()| Some(path))
             }
         }
-        .map_err(|error| Failure::Refused(format!("cannot write: {error}")))
+        .map_err(|error| Failure::Refused(format!("cannot write: {}", reason(&error))))
     }
 }
 

@@ -7,10 +7,12 @@ use rcluster_sys::listen::private::own_user;
 
 use crate::args::Target;
 use crate::connection::Connection;
-use crate::output::Failure;
+use crate::output::{Failure, reason};
 
 /// How long a socket may take to answer `hello`.
 const HELLO: Duration = Duration::from_secs(2);
+
+const NONE: &str = "your user runs no cluster with a control socket; start one with `rcluster start app.js`, or name its socket with --control";
 
 /// A cluster that has answered.
 #[derive(Debug)]
@@ -29,7 +31,11 @@ pub(crate) fn connect(target: &Target) -> Result<Connection, Failure> {
     let mut found = all()?;
     if let Some(pid) = target.pid {
         found.retain(|it| it.pid == pid);
-        let none = || Failure::NotRunning(format!("process {pid} has no control socket that you may use"));
+        let none = || {
+            Failure::NotRunning(format!(
+                "process {pid} is no primary with a control socket that you may use; `rcluster status` finds your clusters"
+            ))
+        };
         return found.pop().map(|it| it.connection).ok_or_else(none);
     }
     // Root sees the clusters of all users, and its own come first.
@@ -37,14 +43,14 @@ pub(crate) fn connect(target: &Target) -> Result<Connection, Failure> {
         found.retain(|it| it.uid == own_user());
     }
     match found.len() {
-        0 => Err(Failure::NotRunning("no cluster with a control socket is running for this user".into())),
-        1 => found.pop().map(|it| it.connection).ok_or_else(|| Failure::NotRunning(String::new())),
+        0 => Err(Failure::NotRunning(NONE.into())),
+        1 => found.pop().map(|it| it.connection).ok_or_else(|| Failure::NotRunning(NONE.into())),
         _ => {
             let line = |Found { place, pid, uid, .. }: &Found| {
                 format!("\n  --pid {pid:<8} --control {place}  (user {uid})")
             };
             let lines: String = found.iter().map(line).collect();
-            let text = format!("there are several clusters; say which by --pid or --control:{lines}");
+            let text = format!("there are several clusters; select one with --pid or --control:{lines}");
             Err(Failure::Usage(text))
         }
     }
@@ -52,7 +58,7 @@ pub(crate) fn connect(target: &Target) -> Result<Connection, Failure> {
 
 fn all() -> Result<Vec<Found>, Failure> {
     let table = std::fs::read_to_string("/proc/net/unix")
-        .map_err(|error| Failure::Refused(format!("cannot read the list of sockets: {error}")))?;
+        .map_err(|error| Failure::Refused(format!("cannot read /proc/net/unix: {}", reason(&error))))?;
     let mut found: Vec<Found> = Vec::new();
     for place in listening(&table) {
         // Most failures are other users' clusters.

@@ -1,18 +1,17 @@
-//! Commands of other tools, and their equivalents here.
-
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-
-use crate::output;
+//! Commands and options of other tools, and their equivalents here.
 
 /// Commands of other tools that do not exist here, and their equivalents.
-const HINTS: &[(&str, &str)] = &[
+const COMMANDS: &[(&str, &str)] = &[
     ("monit|monitor|dash|dashboard|plus", "rcluster top"),
     ("describe|desc|show|jlist|prettylist", "rcluster status --json"),
+    ("id|pid|workers", "rcluster status"),
     ("gracefulReload|graceful-reload|startOrReload|refork|hot-restart", "rcluster reload"),
-    ("kill|delete|del|halt|quit|shutdown|exit", "rcluster stop"),
-    ("stopall|stop-all", "rcluster stop"),
+    ("kill|halt|quit|shutdown|exit|stopall|stop-all", "rcluster stop"),
+    ("delete|del", "rcluster stop, or rcluster drain SLOT for one worker"),
     ("cluster|fork|run|serve|exec|launch", "rcluster start app.js"),
     ("trace|where|bt|threads", "rcluster stack SLOT"),
+    ("version", "rcluster --version"),
+    ("web", "rcluster start --metrics 9090 app.js, which serves a page"),
     ("sendSignal|signal", "rcluster reload, rcluster restart SLOT, rcluster drain SLOT or rcluster stop"),
 ];
 
@@ -20,11 +19,11 @@ const HINTS: &[(&str, &str)] = &[
 const NOT_NEEDED: &[(&str, &str)] = &[
     (
         "save|resurrect|dump|startup|unstartup|ping|update",
-        "there is no daemon that would have to be started or saved: have systemd, Docker or Kubernetes run `rcluster start`",
+        "there is no daemon: have systemd, Docker or Kubernetes run `rcluster start`; `rcluster init` writes their files",
     ),
     (
         "flush|reloadLogs|reload-worker-logs",
-        "rcluster writes no log files: workers write to the stdout and stderr of the primary",
+        "there are no log files: workers write to the stdout and stderr of `rcluster start`",
     ),
     (
         "deploy|install|set|get|conf|config|ecosystem|init-config",
@@ -32,39 +31,69 @@ const NOT_NEEDED: &[(&str, &str)] = &[
     ),
 ];
 
-/// Prints the error in the arguments, or the text of `--help`, and exits.
-pub(crate) fn end(error: &clap::Error) -> ! {
-    let word = |kind| match error.get(kind) {
-        Some(ContextValue::String(word)) => Some(word.as_str()),
-        _ => None,
-    };
-    if error.kind() == ErrorKind::InvalidSubcommand
-        && let Some(hint) = word(ContextKind::InvalidSubcommand).and_then(hint)
-    {
-        output::complain(&hint);
-        std::process::exit(error.exit_code());
-    }
-    // A closed terminal does not change the exit code.
-    let _closed = error.print();
-    if error.kind() == ErrorKind::UnknownArgument
-        && word(ContextKind::InvalidArg).is_some_and(|argument| !argument.starts_with('-'))
-    {
-        output::complain(
-            "apps have no names here: a cluster is named by --pid or --control, if there are several",
-        );
-    }
-    std::process::exit(error.exit_code());
+/// Options of other tools that do not exist here, and what to do instead.
+const OPTIONS: &[(&str, &str)] = &[
+    ("-v", "use --version"),
+    ("--name", "apps have no names here: a cluster is selected by --pid or --control"),
+    (
+        "--port|-p|-b|--bind|--listen",
+        "the program chooses its port: set PORT=3000 before the command, or give the program options after --",
+    ),
+    ("--kill-timeout", "use --drain-timeout"),
+    ("--wait-ready", "use --ready explicit"),
+    ("--listen-timeout", "set readyTimeout in the file of --config"),
+    ("--no-autorestart", "set restart in the file of --config"),
+    ("--node-args|--interpreter-args|--interpreter", "set Node's options in NODE_OPTIONS"),
+    (
+        "-d|--daemon|--daemonize|--attach|--no-daemon",
+        "it always runs in the foreground; `rcluster init` writes files for systemd, Docker and Kubernetes",
+    ),
+    ("--cron-restart|--cron", "have cron run `rcluster reload`"),
+    ("--ignore-watch", "name what is to be watched with --watch-path"),
+    (
+        "-o|--output|-e|--error|-l|--log-file|--merge-logs|--log-date-format|--time",
+        "there are no log files: redirect the output of `rcluster start`, and choose its form with --logs",
+    ),
+    ("--env|--environment|--update-env", "set variables before the command, or in the file of --env-file"),
+    ("--cwd|--dir", "change the directory before the command"),
+    ("-C", "use --config"),
+];
+
+/// What to do instead of a command of another tool.
+pub(crate) fn for_command(name: &str) -> Option<String> {
+    let equivalent = find(COMMANDS, name).map(|it| format!("use {it}"));
+    equivalent.or_else(|| find(NOT_NEEDED, name).map(str::to_owned))
 }
 
-/// The hint for a command of another tool.
-fn hint(command: &str) -> Option<String> {
-    let find = |hints: &'static [(&str, &str)]| {
-        let known =
-            |(names, _): &&(&str, &str)| names.split('|').any(|name| name.eq_ignore_ascii_case(command));
-        hints.iter().find(known).map(|(_, hint)| *hint)
-    };
-    let meant = find(HINTS).map(|hint| format!("there is no command {command}: use {hint}"));
-    meant.or_else(|| find(NOT_NEEDED).map(|hint| format!("there is no command {command}: {hint}")))
+/// What to do instead of an option of another tool.
+pub(crate) fn for_option(name: &str) -> Option<&'static str> {
+    find(OPTIONS, name)
+}
+
+/// What to do about a name, a slot or another word that the command does not expect.
+pub(crate) fn for_word(command: &str, word: &str) -> String {
+    match command {
+        "start" => format!("arguments of the program come after --: rcluster start app.js -- {word}"),
+        "stop" => {
+            "it stops the whole cluster and takes no name; `rcluster drain SLOT` stops one worker".into()
+        }
+        "reload" => {
+            "it replaces all workers and takes no name; `rcluster restart SLOT` replaces one worker".into()
+        }
+        "scale" => "it takes only the number of workers: rcluster scale 4".into(),
+        "init" | "doctor" | "completions" => format!("see rcluster {command} --help"),
+        _ => "apps have no names here: if there are several clusters, select one with --pid or --control"
+            .into(),
+    }
+}
+
+fn find(hints: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
+    let is_it =
+        |(names, _): &&(&str, &'static str)| names.split('|').any(|known| known.eq_ignore_ascii_case(name));
+    // Short options are told apart by case.
+    let exact = |(names, _): &&(&str, &'static str)| names.split('|').any(|known| known == name);
+    let found = hints.iter().find(exact).or_else(|| hints.iter().find(|it| name.len() > 2 && is_it(it)));
+    found.map(|(_, hint)| *hint)
 }
 
 #[cfg(test)]
@@ -76,14 +105,18 @@ mod tests {
 
     #[test]
     fn hints_name_commands_that_exist_for_words_that_do_not() {
-        for (names, hint) in HINTS {
-            let commands =
+        for (names, hint) in COMMANDS {
+            let parts =
                 hint.split(", or ").flat_map(|part| part.split(" or ")).flat_map(|part| part.split(", "));
+            let commands: Vec<&str> = parts.filter(|part| part.starts_with("rcluster ")).collect();
+            assert!(!commands.is_empty(), "{hint}");
             for command in commands {
+                let command = command.split(" for ").next().unwrap();
                 let words = command.split(' ').map(|word| if word == "SLOT" { "0" } else { word });
-                assert!(Arguments::try_parse_from(words).is_ok(), "{command}");
+                let parsed = Arguments::try_parse_from(words);
+                assert!(parsed.is_ok() || command.ends_with("--version"), "{command}");
             }
-            assert!(names.split('|').all(|name| super::hint(name).is_some_and(|text| text.ends_with(hint))));
+            assert!(names.split('|').all(|name| for_command(name).is_some_and(|text| text.ends_with(hint))));
         }
         let known = |name: &str| {
             let command = Arguments::command();
@@ -91,9 +124,18 @@ mod tests {
                 .get_subcommands()
                 .any(|it| it.get_name() == name || it.get_all_aliases().any(|alias| alias == name))
         };
-        for (names, _) in HINTS.iter().chain(NOT_NEEDED) {
+        for (names, _) in COMMANDS.iter().chain(NOT_NEEDED) {
             assert!(!names.split('|').any(known), "a hint for what is a command: {names}");
         }
-        assert_eq!(super::hint("explode"), None);
+        assert_eq!(for_command("explode"), None);
+    }
+
+    #[test]
+    fn hints_are_for_options_that_start_does_not_have() {
+        for name in OPTIONS.iter().flat_map(|(names, _)| names.split('|')) {
+            let parsed = Arguments::try_parse_from(["rcluster", "start", "app.js", name]);
+            assert_eq!(parsed.unwrap_err().kind(), clap::error::ErrorKind::UnknownArgument, "{name}");
+        }
+        assert_eq!((for_option("-C").is_some(), for_option("-c")), (true, None));
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use crate::Outcome;
 use crate::args::{Init, Kind};
-use crate::output::{Failure, print};
+use crate::output::{Failure, print, reason};
 
 /// A file's name and its text, with `{{…}}` placeholders.
 type Template = (&'static str, &'static str);
@@ -42,19 +42,27 @@ pub(crate) fn run(options: &Init) -> Outcome {
     // Checked before any file is written.
     if let Some((name, _)) = files.iter().find(|(name, _)| directory.join(name).symlink_metadata().is_ok()) {
         let path = directory.join(name);
-        return Err(Failure::Refused(format!("{} exists already, and is left as it is", path.display())));
+        return Err(exists(&path));
     }
+    std::fs::create_dir_all(directory).map_err(|error| {
+        Failure::Refused(format!("cannot create {}: {}", directory.display(), reason(&error)))
+    })?;
     for (name, text) in &files {
         let path = directory.join(name);
         write(&path, text).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => {
-                Failure::Refused(format!("{} exists already, and is left as it is", path.display()))
-            }
-            _ => Failure::Refused(format!("cannot write {}: {error}", path.display())),
+            ErrorKind::AlreadyExists => exists(&path),
+            _ => Failure::Refused(format!("cannot write {}: {}", path.display(), reason(&error))),
         })?;
         print(&path.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::Refused(format!(
+        "{} exists already and is not overwritten: move it away, or choose another --output or --name",
+        path.display()
+    ))
 }
 
 /// Writes a file that must not exist yet.

@@ -1,6 +1,7 @@
 //! `rcluster logs`: the output of workers.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -9,9 +10,13 @@ use crate::connection::Message;
 use crate::output::{Failure, complain, print};
 use crate::{Outcome, find};
 
+/// How long the cluster may take to answer.
+const LIMIT: Duration = Duration::from_secs(5);
+
 pub(crate) fn run(options: &Logs) -> Outcome {
     let mut connection = find::connect(&options.target)?;
     let Logs { slot, lines, follow, json, .. } = options;
+    let status = connection.ask(json!({ "verb": "status" }), Some(LIMIT))?;
     connection.send(json!({ "verb": "logs", "slot": slot, "lines": lines, "follow": follow }))?;
     let is_one = slot.is_some();
     loop {
@@ -20,13 +25,21 @@ pub(crate) fn run(options: &Logs) -> Outcome {
                 for line in result?["lines"].as_array().into_iter().flatten() {
                     print(&show(line, is_one, *json))?;
                 }
+                if status["logs"]["mode"] == "auto" {
+                    complain(
+                        "the workers write stdout directly, where `rcluster start` runs; `start --logs prefix` shows it here, too",
+                    );
+                }
                 if !follow {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
             Message::Event { name, facts } if name == "log" => print(&show(&facts, is_one, *json))?,
             Message::Event { facts, .. } => {
-                complain(&format!("{} lines are missing here: they were not read in time", facts["lines"]));
+                complain(&format!(
+                    "{} lines are missing here, because they were not read in time",
+                    facts["lines"]
+                ));
             }
             Message::End => return Err(Failure::NotRunning("the cluster has ended".into())),
         }

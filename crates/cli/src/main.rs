@@ -18,7 +18,9 @@ mod start;
 mod status;
 mod top;
 mod units;
+mod wrong_usage;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -27,9 +29,10 @@ use args::{Arguments, Command};
 use output::Failure;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => hints::end(&error),
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let arguments = match Arguments::try_parse_from(&arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => return wrong_usage::report(&error, &arguments),
     };
     let result = match arguments.command {
         Command::Start(options) => start::plan(&options),

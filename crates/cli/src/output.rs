@@ -45,6 +45,12 @@ pub(crate) fn print(line: &str) -> Result<(), Failure> {
     }
 }
 
+/// The text of an error of the system, without its number.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error ").next().unwrap_or(&text).to_owned()
+}
+
 /// Text from a worker, which may contain anything, without control characters.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

@@ -21,15 +21,14 @@ const EXTENSIONS: [&str; 4] = ["", ".js", ".json", ".node"];
 
 pub(crate) fn plan(start: &Start) -> Outcome {
     if std::env::var_os(SHIM).is_none() {
-        let text =
-            "`start` needs Node: run it as `npx rcluster start`, or as `rcluster start` where npm has put it";
+        let text = "`start` needs Node: run `npx rcluster start`, or the `rcluster` that npm has installed";
         return Err(Failure::Usage(text.into()));
     }
     let plan = json!({
         "app": program(&start.app)?,
         "args": start.args,
-        "config": start.config.as_deref().map(file).transpose()?,
-        "envFile": start.env_file.as_deref().map(file).transpose()?,
+        "config": start.config.as_deref().map(|path| file("--config", path)).transpose()?,
+        "envFile": start.env_file.as_deref().map(|path| file("--env-file", path)).transpose()?,
         "watch": watched(start)?,
         "options": options(start),
     });
@@ -94,10 +93,26 @@ fn program(app: &Path) -> Result<String, Failure> {
         name.push(extension);
         PathBuf::from(name).exists()
     };
+    let path = absolute(app)?;
     if !EXTENSIONS.iter().any(exists) {
-        return Err(Failure::Usage(format!("there is no program {}", app.display())));
+        return Err(Failure::Usage(format!("there is no program {path}")));
     }
-    absolute(app)
+    if let Some(why) = why_no_program(app) {
+        return Err(Failure::Usage(format!("{path} {why}")));
+    }
+    Ok(path)
+}
+
+/// Why a file is certainly no program: Node would run it without an error, and it would never listen.
+fn why_no_program(app: &Path) -> Option<&'static str> {
+    let name = app.file_name()?.to_str()?;
+    if name.starts_with("ecosystem.") || name.ends_with(".config.js") || name.ends_with(".config.cjs") {
+        return Some(
+            "is a configuration: name the program, and its options on the command line or with --config",
+        );
+    }
+    let is_data = app.extension().is_some_and(|it| it.eq_ignore_ascii_case("json"));
+    is_data.then_some("is no program: name the file that Node runs; a file of options is given with --config")
 }
 
 /// The paths to watch; null for none. Folders that the operator has chosen are watched with everything in
@@ -108,20 +123,37 @@ fn watched(start: &Start) -> Result<Value, Failure> {
     }
     let missing = start.watch_path.iter().find(|path| !path.exists());
     if let Some(path) = missing {
-        return Err(Failure::Usage(format!("there is nothing to watch at {}", path.display())));
+        return Err(Failure::Usage(format!("--watch-path: there is nothing at {}", path.display())));
     }
     let chosen: Vec<String> = start.watch_path.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
     Ok(json!({ "paths": chosen }))
 }
 
-fn file(path: &Path) -> Result<String, Failure> {
+fn file(option: &str, path: &Path) -> Result<String, Failure> {
+    let absolute = absolute(path)?;
     if !path.is_file() {
-        return Err(Failure::Usage(format!("there is no file {}", path.display())));
+        return Err(Failure::Usage(format!("{option}: there is no file {absolute}")));
     }
-    absolute(path)
+    Ok(absolute)
 }
 
 fn absolute(path: &Path) -> Result<String, Failure> {
     let path = std::path::absolute(path).map_err(|error| Failure::Usage(error.to_string()))?;
     path.into_os_string().into_string().map_err(|_| Failure::Usage("a path is not UTF-8".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_options_are_no_programs() {
+        let is_refused = |name: &str| why_no_program(Path::new(name)).is_some();
+        for name in ["package.json", "a/ecosystem.config.js", "ecosystem.json", "pm2.config.cjs", "A.JSON"] {
+            assert!(is_refused(name), "{name}");
+        }
+        for name in ["app.js", "app", ".", "config.js", "dist/json", "server.mjs", ".."] {
+            assert!(!is_refused(name), "{name}");
+        }
+    }
 }

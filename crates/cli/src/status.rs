@@ -66,7 +66,9 @@ fn until_ready(connection: &mut Connection, deadline: Option<Instant>) -> Result
             Readiness::NotYet => {}
         }
         if left.is_some_and(|left| left.is_zero()) {
-            return Err(Failure::TimedOut("not all workers were ready in time".into()));
+            return Err(Failure::TimedOut(
+                "not all workers are ready yet; `rcluster status` shows which".into(),
+            ));
         }
         std::thread::sleep(left.map_or(PAUSE, |left| left.min(PAUSE)));
     }
@@ -122,15 +124,27 @@ fn headline(status: &Value) -> String {
 
 /// A row for each slot.
 fn rows(status: &Value) -> Vec<Vec<String>> {
-    status["slots"].as_array().map_or(&[][..], Vec::as_slice).iter().map(row).collect()
+    let slots = status["slots"].as_array().map_or(&[][..], Vec::as_slice);
+    slots.iter().map(|slot| row(slot, has_blocked(status, slot))).collect()
 }
 
-fn row(slot: &Value) -> Vec<String> {
+/// Whether the event loop of the slot's worker is blocked: as supervision sees it, or because the worker does not
+/// receive the connections that are passed to it.
+pub(crate) fn has_blocked(status: &Value, slot: &Value) -> bool {
+    let workers = status["dispatcher"]["workers"].as_array().map_or(&[][..], Vec::as_slice);
+    let passed = workers.iter().find(|it| it["id"] == slot["worker"] && it["id"].is_u64());
+    slot["blockedMs"].as_u64().is_some_and(|ms| ms > 0)
+        || passed.is_some_and(|it| it["blocked"] == json!(true))
+}
+
+fn row(slot: &Value, is_blocked: bool) -> Vec<String> {
     let number = |key: &str| slot[key].as_u64();
     let shown = |key: &str| number(key).map_or_else(|| "-".into(), |number| number.to_string());
     let mut state = slot["state"].as_str().unwrap_or("?").to_owned();
     if let Some(wait) = number("nextRestartMs") {
         state.extend([" ", &units::about(wait)]);
+    } else if is_blocked {
+        state = "blocked".into();
     }
     vec![
         shown("slot"),
@@ -189,7 +203,7 @@ fn others(status: &Value) -> Vec<String> {
         ));
     }
     if status["dispatcher"].is_null() {
-        output::complain("the thread that accepts connections has not answered");
+        output::complain("the dispatcher has not answered, so connections are not shown");
     }
     lines
 }
@@ -222,8 +236,22 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_does_not_receive_its_connections_is_blocked() {
+        let mut status = status(&["serving", "serving"], false);
+        status["slots"][0]["worker"] = json!(7);
+        status["slots"][1]["worker"] = json!(8);
+        status["dispatcher"] =
+            json!({ "workers": [{ "id": 7, "blocked": false }, { "id": 8, "blocked": true }] });
+        let shown = |status: &Value| rows(status).iter().map(|row| row[2].clone()).collect::<Vec<_>>();
+        assert_eq!(shown(&status), ["serving", "blocked"]);
+        status["slots"][0]["blockedMs"] = json!(3000);
+        assert_eq!(shown(&status), ["blocked", "blocked"]);
+    }
+
+    #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let row = row(&json!({ "slot": 3, "state": "backing-off", "nextRestartMs": 1500, "restarts": 2 }));
+        let row =
+            row(&json!({ "slot": 3, "state": "backing-off", "nextRestartMs": 1500, "restarts": 2 }), false);
         let lines = table(&[row]);
         assert_eq!(lines[1].find("backing-off 1s"), lines[0].find("STATE"));
         assert!(lines[1].ends_with('-'));

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// `5s`, `500ms`, `2m`, `1h`, or a number of milliseconds.
+/// `5s`, `500ms`, `2m`, `1h`, or `0`. Other numbers need a unit: some tools mean seconds, others milliseconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time: write 500ms, 5s, 2m or 1h");
+    let wrong = || "expected a time such as 500ms, 5s, 2m or 1h".to_owned();
     let (number, unit) = split(text);
     let factor = match unit {
-        "" | "ms" => 1,
+        "" if number == "0" => 1,
+        "" if scaled(number, 1).is_some() => {
+            return Err(format!("the unit is missing: write {number}s or {number}ms"));
+        }
+        "ms" => 1,
         "s" => 1000,
         "m" | "min" => 60_000,
         "h" => 3_600_000,
@@ -20,7 +24,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// `500M`, `1.5G`, `64k`, or a number of bytes; by 1024.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no size: write 500M, 1.5G or a number of bytes");
+    let wrong = || "expected a size such as 500M or 1.5G, or a number of bytes".to_owned();
     let (number, unit) = split(text);
     let factor = match unit.to_ascii_lowercase().trim_end_matches('b').trim_end_matches('i') {
         "" => 1,
@@ -35,12 +39,14 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 /// A size as in [`size`], or `80%`: as in the option `recycle.memory`.
 pub(crate) fn memory(text: &str) -> Result<Value, String> {
     let Some(percent) = text.strip_suffix('%') else {
-        return size(text).map(Value::from).map_err(|message| format!("{message}, or 80%"));
+        return size(text)
+            .map(Value::from)
+            .map_err(|message| format!("{message}, or a share of all memory such as 80%"));
     };
     let is_number = !percent.is_empty() && percent.bytes().all(|byte| byte.is_ascii_digit());
     match percent.parse::<u32>() {
         Ok(number @ 1..=100) if is_number => Ok(format!("{number}%").into()),
-        _ => Err(format!("{text:?} is no part of all memory: write 1% to 100%")),
+        _ => Err("expected a percentage from 1% to 100%".into()),
     }
 }
 
@@ -92,8 +98,8 @@ mod tests {
     fn times_and_sizes_are_read() {
         let ms = |text| duration(text).map(|time| time.as_millis());
         assert_eq!(
-            (ms("5s"), ms("500ms"), ms("250"), ms("1.5m"), ms("1h")),
-            (Ok(5000), Ok(500), Ok(250), Ok(90_000), Ok(3_600_000))
+            (ms("5s"), ms("500ms"), ms("0"), ms("1.5m"), ms("1h")),
+            (Ok(5000), Ok(500), Ok(0), Ok(90_000), Ok(3_600_000))
         );
         assert_eq!(
             (size("500M"), size("1.5G"), size("64k"), size("512MiB"), size("7")),
@@ -102,6 +108,7 @@ mod tests {
         for text in ["", "s", "5 s", "-5s", "5d", ".5s", "5.", "1.2345s", "99999999999999999999"] {
             assert!(duration(text).is_err(), "{text}");
         }
+        assert_eq!(duration("30").unwrap_err(), "the unit is missing: write 30s or 30ms");
         for text in ["", "M", "0", "5T", "1e9", "80%"] {
             assert!(size(text).is_err(), "{text}");
         }

@@ -139,8 +139,8 @@ impl Shell {
     /// Answers a client with the last lines, and subscribes it to new ones.
     pub(super) fn find_logs(&mut self, client: ClientId, id: Id, wanted: Wanted) {
         let Some(logs) = self.common.logs.get() else {
-            let message =
-                "workers write to the primary's stdout and stderr by themselves: see the option logs";
+            let message = "the workers write directly to the stdout and stderr of the primary: read them there, or start the cluster with \
+                 --logs prefix (the option logs)";
             let result = Err(Unavailable { code: "ERR_RCLUSTER_NO_LOGS", message: message.into() });
             let input = rcluster_core::control::operator::Input::Found { client, id, result };
             return self.answers.push_back(Input::Operator(input));

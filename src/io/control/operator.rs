@@ -213,8 +213,7 @@ impl Shell {
         tokio::task::spawn_local(async move {
             let stack = tokio::time::timeout(STACK_LIMIT, stack).await;
             let stack = stack.unwrap_or_else(|_| {
-                Err("the primary runs no JavaScript just now: it waits in the system, or in native code"
-                    .into())
+                Err("the primary runs no JavaScript at the moment: it is idle, or in native code".into())
             });
             let result = stack
                 .map(Value::String)

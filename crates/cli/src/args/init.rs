@@ -7,15 +7,15 @@ use clap::{Args, ValueEnum};
 
 #[derive(Args, Debug)]
 pub(crate) struct Init {
-    /// For what
+    /// What runs the cluster
     pub(crate) kind: Kind,
-    /// What the service is called: letters, digits and hyphens
+    /// The name of the service: lower-case letters, digits and hyphens
     #[arg(long, default_value = "app", value_parser = name)]
     pub(crate) name: String,
     /// The program that each worker runs, relative to the directory of the app
     #[arg(long, value_name = "app.js", default_value = "app.js", value_parser = plain)]
     pub(crate) app: String,
-    /// The port of the app, which gets it in the variable PORT
+    /// The port of the app, which is passed to it in the variable PORT
     #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
     /// The directory of the app, for systemd
@@ -24,7 +24,7 @@ pub(crate) struct Init {
     /// The executable of Node, for systemd
     #[arg(long, value_name = "PATH", default_value = "/usr/bin/node", value_parser = plain)]
     pub(crate) node: String,
-    /// The directory to write the files to; one that exists is never overwritten [default: print them]
+    /// The directory to write the files to. Existing files are never overwritten [default: print them]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -34,8 +34,10 @@ pub(crate) enum Kind {
     /// A unit file with readiness, watchdog and a store for sockets
     Systemd,
     /// Dockerfile, .dockerignore and compose.yaml
+    #[value(aliases = ["compose", "docker-compose", "podman"])]
     Docker,
     /// A deployment with probes, and a service
+    #[value(aliases = ["kubernetes", "kube"])]
     K8s,
 }
 
@@ -46,7 +48,7 @@ fn name(text: &str) -> Result<String, String> {
     if is_name && !text.ends_with('-') {
         Ok(text.to_owned())
     } else {
-        Err("1 to 63 lower-case letters, digits and hyphens, as DNS has them".into())
+        Err("expected 1 to 63 lower-case letters, digits and hyphens, as in DNS".into())
     }
 }
 
@@ -56,7 +58,7 @@ fn plain(text: &str) -> Result<String, String> {
     if !text.is_empty() && !text.starts_with('-') && text.bytes().all(fits) {
         Ok(text.to_owned())
     } else {
-        Err("a path of letters, digits and ._-+@/ only; change others in the file".into())
+        Err("expected a path of letters, digits and ._-+@/; for others, edit the file".into())
     }
 }
 

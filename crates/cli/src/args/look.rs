@@ -9,13 +9,15 @@ use clap::Args;
 use super::Target;
 use crate::units;
 
+const LONGEST_PROFILE: Duration = Duration::from_secs(600);
+
 #[derive(Args, Debug)]
 pub(crate) struct Profile {
     /// The number of the slot, or primary
     #[arg(value_name = "SLOT|primary", value_parser = slot_or_primary)]
     pub(crate) slot: SlotOrPrimary,
-    /// For how long, 10 minutes at most
-    #[arg(value_name = "TIME", default_value = "10s", value_parser = units::duration)]
+    /// For how long, at most 10m
+    #[arg(value_name = "TIME", default_value = "10s", value_parser = of_profile)]
     pub(crate) duration: Duration,
     #[command(flatten)]
     pub(crate) to: ToFile,
@@ -37,7 +39,7 @@ pub(crate) struct Heap {
 /// Where to write.
 #[derive(Args, Debug, Default)]
 pub(crate) struct ToFile {
-    /// The file to write, which is replaced if there is one; - for stdout [default: a new file in this directory]
+    /// The file to write; an existing one is replaced. - is stdout [default: a new file in this directory]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -47,7 +49,7 @@ pub(crate) struct Inspect {
     /// The number of the slot, or primary
     #[arg(value_name = "SLOT|primary", value_parser = slot_or_primary)]
     pub(crate) slot: SlotOrPrimary,
-    /// Close it
+    /// Close the inspector
     #[arg(long)]
     pub(crate) off: bool,
     #[command(flatten)]
@@ -91,8 +93,22 @@ impl std::fmt::Display for SlotOrPrimary {
 
 pub(super) fn slot(text: &str) -> Result<u32, String> {
     match text {
-        "all" => Err("one slot at a time; `rcluster reload` replaces all workers".into()),
-        _ => text.parse().map_err(|_| "a slot is named by its number, which `rcluster status` shows".into()),
+        "all" => Err("expected one slot; `rcluster reload` replaces all workers".into()),
+        _ => text.parse().map_err(|_| "expected the number of a slot, which `rcluster status` shows".into()),
+    }
+}
+
+pub(super) fn pid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected a process id, which `rcluster status` shows".into())
+}
+
+/// The cluster refuses longer ones.
+fn of_profile(text: &str) -> Result<Duration, String> {
+    let duration = units::duration(text)?;
+    if (Duration::from_millis(1)..=LONGEST_PROFILE).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err("expected a time from 1ms to 10m".into())
     }
 }
 

@@ -11,53 +11,53 @@ use rcluster_core::http::Address;
 
 #[derive(Args, Debug)]
 pub(crate) struct Start {
-    /// How many workers; auto: one per CPU that this process may use, also when that changes [default: auto]
-    #[arg(short, short_alias = 'i', long, value_name = "N|auto", value_parser = workers)]
+    /// Number of workers; auto: one per CPU, adjusted when that number changes [default: auto]
+    #[arg(short, short_alias = 'i', long, alias = "instances", value_name = "N|auto", value_parser = workers)]
     pub(crate) workers: Option<String>,
-    /// How many booted workers wait to take over
+    /// Number of booted workers that wait to take over
     #[arg(long, value_name = "N")]
     pub(crate) standby: Option<u32>,
-    /// Where the control socket is: a path, @name, or off [default: $RUNTIME_DIRECTORY/rcluster.sock,
+    /// Address of the control socket: a path, @name, or off [default: $RUNTIME_DIRECTORY/rcluster.sock,
     /// $XDG_RUNTIME_DIR/rcluster/PID.sock, or @rcluster/UID/PID]
     #[arg(long, value_name = "PATH|off")]
     pub(crate) control: Option<String>,
-    /// Serve metrics, probes and the status over HTTP: a port (of 127.0.0.1), ADDRESS:PORT or unix:PATH
+    /// Serve metrics, probes and a status page at this address: a port on 127.0.0.1, ADDRESS:PORT or unix:PATH
     #[arg(long, value_name = "ADDR", value_parser = metrics)]
     pub(crate) metrics: Option<String>,
-    /// How many workers have to be ready for /readyz to succeed [default: 1]
+    /// Number of workers that must be ready for /readyz to succeed [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) min_ready: Option<u32>,
-    /// When a worker counts as ready
+    /// When a worker counts as ready [default: listening]
     #[arg(long, value_name = "WHEN")]
     pub(crate) ready: Option<Ready>,
-    /// Replace a worker whose event loop is blocked for longer
+    /// Replace a worker whose event loop has been blocked for this long [default: off]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) unresponsive_after: Option<Duration>,
-    /// Replace a worker that uses more memory: a size, or the part of all memory that the workers may have together
-    #[arg(long, value_name = "SIZE|PERCENT", value_parser = units::memory)]
+    /// Replace a worker that uses more memory: a size, or a share of all memory, divided among the workers [default: off]
+    #[arg(long, alias = "max-memory-restart", value_name = "SIZE|PERCENT", value_parser = units::memory)]
     pub(crate) max_memory: Option<serde_json::Value>,
-    /// How long a worker may drain before it is ended
+    /// How long a worker may take to drain before it is killed [default: 8s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) drain_timeout: Option<Duration>,
-    /// Go on accepting for this long after SIGTERM, before the workers drain
+    /// How long to keep accepting connections after SIGTERM [default: 0]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) shutdown_delay: Option<Duration>,
-    /// What is written to stderr about workers [default: warn]
+    /// What to log about workers, on stderr [default: warn]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<Log>,
-    /// How workers write to stdout and stderr [default: auto]
+    /// How the workers' stdout and stderr are handled [default: auto]
     #[arg(long, value_name = "MODE")]
     pub(crate) logs: Option<LogMode>,
-    /// A file with options of supervise(): .js, .mjs, .cjs or .json. Options given here come first
+    /// A file that exports an object with options of supervise(): .js, .mjs, .cjs or .json. Options on the command line take precedence
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// A file with environment variables for the workers, read anew by each one that starts
+    /// A file with environment variables for the workers. Each worker reads it when it starts
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,
-    /// Reload when the code changes: the program's folder, and the file of --env-file
+    /// Reload when code in the program's directory, or the --env-file file, changes
     #[arg(long)]
     pub(crate) watch: bool,
-    /// Reload when anything in this file or folder changes, instead of the program's folder; may be repeated
+    /// Reload when this file, or anything in this directory, changes, instead of the program's directory; may be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) watch_path: Vec<PathBuf>,
     /// The program that each worker runs
@@ -82,7 +82,7 @@ pub(crate) enum Ready {
 pub(crate) enum Log {
     /// Write nothing
     Off,
-    /// Failures and what follows from them
+    /// Failures and their consequences
     Warn,
     /// Every event
     Info,
@@ -90,15 +90,15 @@ pub(crate) enum Log {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum LogMode {
-    /// stdout by themselves, stderr as with raw unless it is a terminal
+    /// stdout like inherit; stderr like raw, or like inherit if it is a terminal
     Auto,
-    /// Both by themselves
+    /// Workers write directly to the stdout and stderr of the primary
     Inherit,
-    /// Whole lines, unchanged
+    /// Through the primary, as whole lines
     Raw,
-    /// With the slot in front; JSON gets fields instead
+    /// The same, with the slot in front of each line; lines of JSON get fields instead
     Prefix,
-    /// Each line as an object of JSON
+    /// Each line as a JSON object
     Json,
 }
 
@@ -107,7 +107,7 @@ fn workers(text: &str) -> Result<String, String> {
         // The term of pm2.
         "auto" | "max" => Ok("auto".into()),
         _ if text.parse::<u32>().is_ok_and(|count| (1..=1024).contains(&count)) => Ok(text.to_owned()),
-        _ => Err("a number from 1 to 1024, or auto".into()),
+        _ => Err("expected a number from 1 to 1024, or auto".into()),
     }
 }
 
@@ -115,7 +115,7 @@ fn metrics(text: &str) -> Result<String, String> {
     if text == "off" || Address::parse(text).is_some() {
         Ok(text.to_owned())
     } else {
-        Err("a port, ADDRESS:PORT such as 0.0.0.0:9090 or [::]:9090, unix:PATH, or off".into())
+        Err("expected a port, ADDRESS:PORT such as 0.0.0.0:9090 or [::]:9090, unix:PATH, or off".into())
     }
 }
 

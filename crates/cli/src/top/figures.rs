@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::status::has_blocked;
 use crate::units;
 
 /// Shown for an unknown value.
@@ -39,12 +40,12 @@ pub(super) fn rows(before: &Value, now: &Value) -> Vec<Row> {
     let row = |slot: &Value| {
         // Only of the same worker, otherwise there is nothing to compare.
         let same = earlier.iter().find(|it| it["slot"] == slot["slot"] && it["worker"] == slot["worker"]);
-        row(same.filter(|_| slot["worker"].is_u64()), slot, &now["generation"])
+        row(same.filter(|_| slot["worker"].is_u64()), slot, now)
     };
     slots.iter().map(row).collect()
 }
 
-fn row(before: Option<&Value>, slot: &Value, generation: &Value) -> Row {
+fn row(before: Option<&Value>, slot: &Value, status: &Value) -> Row {
     let number = |key: &str| slot[key].as_u64();
     let shown = |key: &str| number(key).map_or_else(|| NOTHING.into(), |number| number.to_string());
     let time = |key: &str| number(key).map_or_else(|| NOTHING.into(), units::about);
@@ -54,11 +55,14 @@ fn row(before: Option<&Value>, slot: &Value, generation: &Value) -> Row {
         Some((difference(key)? / ms).max(0.0))
     };
     let blocked = number("blockedMs").filter(|ms| *ms > 0);
+    let is_blocked = has_blocked(status, slot);
     let mut state = slot["state"].as_str().unwrap_or("?").to_owned();
     if let Some(wait) = number("nextRestartMs") {
         state = format!("{state} {}", units::about(wait));
     } else if let Some(ms) = blocked {
         state = format!("blocked {}", units::about(ms));
+    } else if is_blocked {
+        state = "blocked".into();
     }
     Row {
         slot: number("slot").unwrap_or_default(),
@@ -75,8 +79,11 @@ fn row(before: Option<&Value>, slot: &Value, generation: &Value) -> Row {
         rate: rate("clients").map_or_else(|| NOTHING.into(), |per_ms| per_second(per_ms * 1000.0)),
         fds: shown("fds"),
         last: slot["lastExit"]["detail"].as_str().unwrap_or(NOTHING).to_owned(),
-        is_blocked: blocked.is_some(),
-        is_old: slot["generation"].as_u64().zip(generation.as_u64()).is_some_and(|(its, all)| its < all),
+        is_blocked,
+        is_old: slot["generation"]
+            .as_u64()
+            .zip(status["generation"].as_u64())
+            .is_some_and(|(its, all)| its < all),
     }
 }
 

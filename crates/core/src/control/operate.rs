@@ -135,7 +135,8 @@ fn worker_at(
     now: Duration,
 ) -> Result<Option<WorkerId>, Failure> {
     let Target::Slot(slot) = target else { return Ok(None) };
-    let stats = supervise.stats(now).slots;
-    let worker = stats.iter().find(|it| it.slot == slot).and_then(|it| it.worker);
-    worker.map(Some).ok_or(Failure::NoWorker { slot })
+    let stats = supervise.stats(now);
+    let found = stats.slots.iter().find(|it| it.slot == slot);
+    let found = found.ok_or(Failure::NoSlot { slot, slots: stats.workers })?;
+    found.worker.map(Some).ok_or(Failure::NoWorker { slot })
 }

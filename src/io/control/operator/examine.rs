@@ -167,16 +167,16 @@ impl Examining {
 
 fn blocked(has_turned: bool) -> Unavailable {
     let why = if has_turned {
-        "its event loop is blocked: ask for its stack, which shows where"
+        "its event loop is blocked; `rcluster stack` shows where"
     } else {
-        "it is still being loaded, or is not Node"
+        "it is still starting, or is not Node"
     };
-    let message = format!("it has not answered for {} s: {why}", BEGIN_LIMIT.as_secs());
+    let message = format!("the process has not answered for {} s: {why}", BEGIN_LIMIT.as_secs());
     Unavailable { code: "ERR_RCLUSTER_BLOCKED", message }
 }
 
 fn nonsense() -> Unavailable {
-    unavailable("it answers what is no answer".into())
+    unavailable("the process has sent an invalid answer".into())
 }
 
 /// The next record from the process.

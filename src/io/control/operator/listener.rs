@@ -42,7 +42,10 @@ impl Listener {
         }
         let warning = |(place, error)| Event::Warning {
             code: "RCLUSTER_CONTROL",
-            message: format!("There is no control socket: {error} ({place})"),
+            message: format!(
+                "There is no control socket, so the command `rcluster` does not find this cluster: {error} ({place}). The \
+                 option control (--control) names another place."
+            ),
         };
         Err(failure.map(warning))
     }

@@ -290,22 +290,22 @@ pub enum Failure {
         slots: u32,
     },
     /// The slot is empty.
-    #[error("{slot} has no worker")]
+    #[error("{slot} has no worker at the moment")]
     NoWorker {
         /// The slot that is empty.
         slot: Slot,
     },
     /// No other slot has a worker that is ready.
-    #[error("{slot} is the only one that serves; stop the cluster if that is to end")]
+    #[error("{slot} is the only one that serves: scale up first, or stop the cluster")]
     LastSlot {
         /// The slot that serves alone.
         slot: Slot,
     },
     /// A reload is running, or ran meanwhile and failed.
-    #[error("a reload is in the way")]
+    #[error("a reload is running, or has just failed: try again after it")]
     Reloading,
     /// The number of workers is out of range.
-    #[error("{workers} workers, where 1 to {} are possible", super::MAX_WORKERS)]
+    #[error("the number of workers must be from 1 to {}, and is {workers}", super::MAX_WORKERS)]
     OutOfRange {
         /// The requested number.
         workers: u32,

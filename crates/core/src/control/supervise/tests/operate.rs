@@ -45,10 +45,10 @@ fn a_drained_slot_stays_empty_until_it_is_restarted() {
             ("exit 2 0", "done 1"),
             ("at 100000", ""),
             ("states", "Serving, Stopped"),
-            ("drain-slot 1 2", "failed 2: slot 1 has no worker"),
+            ("drain-slot 1 2", "failed 2: slot 1 has no worker at the moment"),
             (
                 "drain-slot 0 3",
-                "failed 3: slot 0 is the only one that serves; stop the cluster if that is to end",
+                "failed 3: slot 0 is the only one that serves: scale up first, or stop the cluster",
             ),
             ("restart 1 4", "spawn 1 Operator, (3@1)"),
             ("online 3", "ready 3 in 0, done 4"),
@@ -65,8 +65,8 @@ fn a_reload_fills_a_drained_slot_and_neither_is_asked_for_while_it_runs() {
             TWO,
             ("drain-slot 1 1; exit 2 0", "retire 2@1 drain by Operator, drain 2 drain 500, done 1"),
             ("reload 2 2", "reload 2/2, spawn 0 Reload, spawn 1 Reload, (3@0), (4@1)"),
-            ("restart 0 3", "failed 3: a reload is in the way"),
-            ("drain-slot 1 4", "failed 4: a reload is in the way"),
+            ("restart 0 3", "failed 3: a reload is running, or has just failed: try again after it"),
+            ("drain-slot 1 4", "failed 4: a reload is running, or has just failed: try again after it"),
             ("online 3; online 4", "ready 3 in 0, drain 1 reload 500, ready 4 in 0, reloaded in 0, done 2"),
         ],
     );
@@ -110,6 +110,9 @@ fn a_restart_that_a_failed_reload_has_undone_is_answered() {
     let mut play = Play::new(options(2));
     let lines = ["start", "online 1", "online 2", "restart 1 1", "reload 2 2", "exit 4 1"];
     let said: Vec<String> = lines.iter().flat_map(|line| play.act(line)).collect();
-    assert!(said.iter().any(|it| it == "failed 1: a reload is in the way"), "{said:?}");
+    assert!(
+        said.iter().any(|it| it == "failed 1: a reload is running, or has just failed: try again after it"),
+        "{said:?}"
+    );
     assert!(said.iter().any(|it| it.starts_with("failed 2: ")), "{said:?}");
 }

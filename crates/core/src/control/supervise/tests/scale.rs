@@ -98,8 +98,8 @@ fn what_cannot_be_is_refused() {
                 "failed 4: the cluster is not started, failed 4: the cluster is not started",
             ),
             ONE,
-            ("scale 0 5", "failed 5: 0 workers, where 1 to 1024 are possible"),
-            ("scale 1025 6", "failed 6: 1025 workers, where 1 to 1024 are possible"),
+            ("scale 0 5", "failed 5: the number of workers must be from 1 to 1024, and is 0"),
+            ("scale 1025 6", "failed 6: the number of workers must be from 1 to 1024, and is 1025"),
         ],
     );
 }

@@ -1,0 +1,72 @@
+'use strict';
+
+// Runs the command `rcluster` in a directory of its own, with an app that is not written for a cluster.
+
+const assert = require('node:assert');
+const { spawn, spawnSync } = require('node:child_process');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+
+const COMMAND = path.join(__dirname, '..', '..', 'bin', 'rcluster.js');
+
+const APP = `
+const http = require('node:http');
+const server = http.createServer((request, response) => {
+  if (request.url === '/hang') for (;;);
+  response.end(JSON.stringify({ pid: process.pid, args: process.argv.slice(2), variable: process.env.VARIABLE }));
+});
+server.listen(Number(process.env.PORT), '127.0.0.1');
+`;
+
+/** @param {(run: ReturnType<typeof tools>) => Promise<void>} body */
+async function withCommand(body) {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-command-'));
+  fs.writeFileSync(path.join(directory, 'app.js'), APP);
+  const run = tools(directory);
+  try {
+    await body(run);
+  } finally {
+    for (const child of run.children) child.kill('SIGKILL');
+    fs.rmSync(directory, { recursive: true });
+  }
+}
+
+/** @param {string} directory where the clusters of this test have their sockets */
+function tools(directory) {
+  /** @type {import('node:child_process').ChildProcess[]} */
+  const children = [];
+  const env = { ...process.env, XDG_RUNTIME_DIR: directory, RUNTIME_DIRECTORY: '', PORT: '0' };
+  delete env.NODE_TEST_CONTEXT;
+  const control = path.join(directory, 'c.sock');
+  return {
+    directory,
+    children,
+    control,
+    /** @param {string[]} args @param {Record<string, string>} [more] */
+    start(args, more = {}) {
+      const child = spawn(process.execPath, [COMMAND, 'start', ...args], {
+        cwd: directory,
+        env: { ...env, ...more },
+        stdio: ['ignore', 'inherit', 'pipe'],
+      });
+      child.stderr.setEncoding('utf8').on('data', (text) => {
+        child.text = `${child.text ?? ''}${text}`;
+      });
+      children.push(child);
+      return child;
+    },
+    /** @param {string[]} args */
+    run(...args) {
+      const { status, signal, stdout, stderr } = spawnSync(process.execPath, [COMMAND, ...args], {
+        cwd: directory,
+        env,
+        encoding: 'utf8',
+      });
+      assert.strictEqual(signal, null);
+      return { status, stdout, stderr };
+    },
+  };
+}
+
+module.exports = { COMMAND, withCommand };

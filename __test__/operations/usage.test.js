@@ -1,0 +1,195 @@
+'use strict';
+
+// What the command prints if it cannot do what was asked: what happened, why, and what to do, on one or two lines.
+
+const assert = require('node:assert');
+const { once } = require('node:events');
+const fs = require('node:fs');
+const net = require('node:net');
+const path = require('node:path');
+const { test } = require('node:test');
+const { isBuiltin } = require('../../testing/subject.js');
+const { until } = require('../../testing/processes.js');
+const { withCommand } = require('../helpers/command-line.js');
+
+const skip = isBuiltin && 'the built-in has no command';
+
+test('who knows other tools finds the command, or is told which it is', { skip }, () =>
+  withCommand(async ({ start, run, control }) => {
+    const cluster = start(['-i', '1', '--control', control, 'app.js']);
+    await until('it is ready', () => /is ready/.test(cluster.text ?? ''));
+    const target = ['--control', control];
+    for (const name of ['ps', 'ls', 'list', 'stats']) {
+      assert.match(run(name, ...target).stdout, /^SLOT/m, name);
+    }
+    assert.strictEqual(run('phased-restart', ...target).status, 0);
+    for (const [words, hint] of /** @type {const} */ ([
+      ['monit', /use rcluster top/],
+      ['kill', /use rcluster stop/],
+      ['delete app', /rcluster stop, or rcluster drain SLOT/],
+      ['describe 0', /rcluster status --json/],
+      ['save', /there is no daemon/],
+      ['restart all', /rcluster reload/],
+      ['restart app', /the number of a slot, which `rcluster status` shows/],
+      ['logs app', /the number of a slot/],
+      ['reload app', /`rcluster restart SLOT`/],
+      ['stop 0', /`rcluster drain SLOT`/],
+      ['scale app 4', /rcluster scale 4/],
+      ['scale app', /\+1, -1 or auto/],
+      ['scale 0', /`rcluster stop`/],
+      ['reaload', /did you mean reload\?/],
+      ['app.js', /rcluster start app\.js/],
+      ['start app.js --port 80', /PORT=3000/],
+      ['start app.js 80', /rcluster start app\.js -- 80/],
+      ['start app.js -i max --name x', /apps have no names here/],
+      ['start --wokers 2 app.js', /did you mean --workers\?/],
+      ['status --timeout 30', /write 30s or 30ms/],
+      ['profile 0 1h', /from 1ms to 10m/],
+      ['status --pid app', /expected a process id/],
+    ])) {
+      const { status, stdout, stderr } = run(...words.split(' '));
+      assert.deepStrictEqual([status, stdout, hint.test(stderr)], [2, '', true], `${words}: ${stderr}`);
+      assert.match(stderr, /^rcluster: .+\n$/, 'one line');
+    }
+    const missing = run('start');
+    assert.deepStrictEqual(
+      [missing.status, missing.stderr],
+      [
+        2,
+        'rcluster: the following required arguments were not provided: <app.js>\n' +
+          'Usage: rcluster start <app.js> [-- <ARGS>...]\n',
+      ],
+    );
+    assert.match(run('start', '--help').stdout, /^Usage: rcluster start /m);
+    assert.strictEqual(run('stop', ...target).status, 0);
+  }),
+);
+
+test('a file that is missing or no program is named before anything starts', { skip }, () =>
+  withCommand(async ({ run, directory }) => {
+    const write = (/** @type {string} */ name, /** @type {string} */ text) =>
+      fs.writeFileSync(path.join(directory, name), text);
+    write('package.json', '{}');
+    write('ecosystem.config.js', 'module.exports = { apps: [] };');
+    write('text.json', '{ workers: 2 }');
+    write('type.json', '{ "unresponsiveAfter": "5s" }');
+    write('unknown.mjs', 'export default { worker: 2 };');
+    write('nothing.mjs', 'export const workers = 2;');
+    for (const [args, text] of /** @type {const} */ ([
+      [['missing.js'], `there is no program ${path.join(directory, 'missing.js')}`],
+      [['package.json'], 'is no program: name the file that Node runs'],
+      [['ecosystem.config.js'], 'is a configuration: name the program'],
+      [['--config', 'no.json', 'app.js'], `--config: there is no file ${path.join(directory, 'no.json')}`],
+      [['--config', 'text.json', 'app.js'], 'cannot read text.json: SyntaxError'],
+      [['--config', 'type.json', 'app.js'], 'type.json: The "options.unresponsiveAfter" option must be'],
+      [
+        ['--config', 'unknown.mjs', 'app.js'],
+        'unknown.mjs: The "options.worker" option does not exist. Did you',
+      ],
+      [['--config', 'nothing.mjs', 'app.js'], 'nothing.mjs must be a file that has a default export'],
+      [
+        ['--config', 'type.json', '--unresponsive-after', '5ms', 'app.js'],
+        'rcluster: The value of the "options.',
+      ],
+      [['--watch-path', 'no', 'app.js'], '--watch-path: there is nothing at no'],
+    ])) {
+      const { status, stderr } = run('start', ...args);
+      assert.deepStrictEqual([status, stderr.includes(text)], [2, true], `${args.join(' ')}: ${stderr}`);
+      assert.match(stderr, /^rcluster: .+\n$/, 'one line');
+    }
+  }),
+);
+
+test('where there is no cluster, it says how to start or to name one', { skip }, () =>
+  withCommand(async ({ run, control }) => {
+    const { status, stderr } = run('stop', '--control', control);
+    assert.deepStrictEqual(
+      [status, stderr],
+      [
+        3,
+        `rcluster: no cluster has its control socket at ${control} (No such file or directory); ` +
+          'without --control, it is found by itself\n',
+      ],
+    );
+    const other = run('status', '--pid', `${process.pid}`);
+    assert.deepStrictEqual([other.status, /is no primary/.test(other.stderr)], [3, true], other.stderr);
+  }),
+);
+
+test('a control socket that another cluster has is a warning that names what does not work', { skip }, () =>
+  withCommand(async ({ start, run, control }) => {
+    const first = start(['-w', '1', '--control', control, 'app.js']);
+    await until('it is ready', () => /is ready/.test(first.text ?? ''));
+    const second = start(['-w', '1', '--control', control, 'app.js']);
+    const exit = once(second, 'exit');
+    await until('it is ready', () => /is ready/.test(second.text ?? ''));
+    assert.match(
+      `${second.text}`,
+      /There is no control socket, so the command `rcluster` does not find this cluster/,
+    );
+    assert.strictEqual(
+      JSON.parse(run('status', '--json', '--control', control).stdout).primary.pid,
+      first.pid,
+    );
+    second.kill('SIGTERM');
+    assert.deepStrictEqual(await exit, [0, null]);
+    assert.match(`${second.text}`, /^rcluster: stopping; the workers have 8 s to drain$/m);
+    assert.strictEqual(run('stop', '--control', control).status, 0);
+  }),
+);
+
+test('a worker that hangs is shown as blocked when clients come, and its stack says where', { skip }, () =>
+  withCommand(async ({ start, run, control }) => {
+    const cluster = start(['-w', '2', '--control', control, 'app.js']);
+    await until('they are ready', () => /are ready/.test(cluster.text ?? ''));
+    const target = ['--control', control];
+    const idle = run('stack', '0', ...target);
+    assert.deepStrictEqual([idle.status, /it is idle/.test(idle.stderr)], [1, true], idle.stderr);
+    const port = Number(JSON.parse(run('status', '--json', ...target).stdout).dispatcher.listeners[0].name);
+    /** @type {net.Socket[]} */
+    const clients = [];
+    const connect = () => {
+      const client = net.connect(port, '127.0.0.1').on('error', () => {});
+      clients.push(client);
+      return client;
+    };
+    try {
+      connect().write('GET /hang HTTP/1.1\r\nHost: x\r\n\r\n');
+      let hung = '';
+      await until('it hangs', () => {
+        hung = ['0', '1'].find((slot) => /app\.js:4/.test(run('stack', slot, ...target).stdout)) ?? '';
+        return hung !== '';
+      });
+      await until('it is shown', () => {
+        // The next worker in turn is the one that hangs, or the one after it.
+        connect();
+        return new RegExp(`^${hung} +\\d+ +blocked `, 'm').test(run('status', ...target).stdout);
+      });
+      const { status, stderr } = run('env', hung, ...target);
+      assert.deepStrictEqual([status, /`rcluster stack` shows where/.test(stderr)], [1, true], stderr);
+      assert.strictEqual(run('stop', '--drain-timeout', '0', ...target).status, 0);
+    } finally {
+      for (const client of clients) client.destroy();
+    }
+  }),
+);
+
+test('output that does not go through the primary is said to be elsewhere', { skip }, () =>
+  withCommand(async ({ start, run, control }) => {
+    for (const [mode, text] of /** @type {const} */ ([
+      ['auto', /^rcluster: the workers write stdout directly.*`start --logs prefix`/],
+      [
+        'inherit',
+        /^rcluster: the workers write directly to the stdout and stderr of the primary.*--logs prefix/,
+      ],
+      ['raw', /^$/],
+    ])) {
+      const cluster = start(['-w', '1', '--logs', mode, '--control', control, 'app.js']);
+      await until('it is ready', () => /is ready/.test(cluster.text ?? ''));
+      const { status, stdout, stderr } = run('logs', '--tail', '5', '--control', control);
+      assert.deepStrictEqual([status, stdout], [mode === 'inherit' ? 1 : 0, ''], stderr);
+      assert.match(stderr, text);
+      assert.strictEqual(run('stop', '--control', control).status, 0);
+    }
+  }),
+);
