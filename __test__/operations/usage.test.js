@@ -78,6 +78,7 @@ test('a file that is missing or no program is named before anything starts', { s
     for (const [args, text] of /** @type {const} */ ([
       [['missing.js'], `there is no program ${path.join(directory, 'missing.js')}`],
       [['package.json'], 'is no program: name the file that Node runs'],
+      [['.'], `there is no program in ${directory}: it has no index.js, and no package.json with "main"`],
       [['ecosystem.config.js'], 'is a configuration: name the program'],
       [['--config', 'no.json', 'app.js'], `--config: there is no file ${path.join(directory, 'no.json')}`],
       [['--config', 'text.json', 'app.js'], 'cannot read text.json: SyntaxError'],
@@ -133,7 +134,10 @@ test('a control socket that another cluster has is a warning that names what doe
     );
     second.kill('SIGTERM');
     assert.deepStrictEqual(await exit, [0, null]);
-    assert.match(`${second.text}`, /^rcluster: stopping; the workers have 8 s to drain$/m);
+    assert.match(
+      `${second.text}`,
+      /^rcluster: stopping; the workers have 8 s to drain, and a second signal kills them$/m,
+    );
     assert.strictEqual(run('stop', '--control', control).status, 0);
   }),
 );

@@ -138,7 +138,7 @@ impl Sink {
         let mut options = OpenOptions::new();
         let opened = options.write(true).create_new(true).mode(0o600).open(&unfinished);
         let file = opened.map_err(|error| {
-            Failure::Refused(format!("cannot create {}: {}", unfinished.display(), reason(&error)))
+            Failure::Refused(format!("cannot write {}: {}", path.display(), reason(&error)))
         })?;
         Ok(Self::File { file, unfinished: Unfinished(unfinished), path })
     }

@@ -7,10 +7,13 @@ use rcluster_sys::listen::private::own_user;
 
 use crate::args::Target;
 use crate::connection::Connection;
-use crate::output::{Failure, reason};
+use crate::output::{Failure, printable, reason};
 
 /// How long a socket may take to answer `hello`.
 const HELLO: Duration = Duration::from_secs(2);
+
+/// The longest command line that is shown, in characters.
+const WIDTH: usize = 100;
 
 const NONE: &str = "your user runs no cluster with a control socket; start one with `rcluster start app.js`, or name its socket with --control";
 
@@ -47,13 +50,22 @@ pub(crate) fn connect(target: &Target) -> Result<Connection, Failure> {
         1 => found.pop().map(|it| it.connection).ok_or_else(|| Failure::NotRunning(NONE.into())),
         _ => {
             let line = |Found { place, pid, uid, .. }: &Found| {
-                format!("\n  --pid {pid:<8} --control {place}  (user {uid})")
+                let program = program(*pid).unwrap_or_default();
+                format!("\n  --pid {pid:<8} --control {place}  (user {uid})  {program}")
             };
             let lines: String = found.iter().map(line).collect();
             let text = format!("there are several clusters; select one with --pid or --control:{lines}");
             Err(Failure::Usage(text))
         }
     }
+}
+
+/// The command line of a primary, without its executable, if this user may read it.
+fn program(pid: u32) -> Option<String> {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words = String::from_utf8_lossy(&words);
+    let line = words.split('\0').skip(1).collect::<Vec<_>>().join(" ");
+    Some(printable(line.trim_end()).chars().take(WIDTH).collect())
 }
 
 fn all() -> Result<Vec<Found>, Failure> {

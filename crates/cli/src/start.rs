@@ -86,7 +86,7 @@ fn options(start: &Start) -> Map<String, Value> {
     options
 }
 
-/// The program, resolved as Node does it. A directory is left to Node.
+/// The program, if Node finds one there.
 fn program(app: &Path) -> Result<String, Failure> {
     let exists = |extension: &&str| {
         let mut name = app.as_os_str().to_owned();
@@ -97,10 +97,23 @@ fn program(app: &Path) -> Result<String, Failure> {
     if !EXTENSIONS.iter().any(exists) {
         return Err(Failure::Usage(format!("there is no program {path}")));
     }
+    if app.is_dir() && !has_entry(app) {
+        let text =
+            format!("there is no program in {path}: it has no index.js, and no package.json with \"main\"");
+        return Err(Failure::Usage(text));
+    }
     if let Some(why) = why_no_program(app) {
         return Err(Failure::Usage(format!("{path} {why}")));
     }
     Ok(path)
+}
+
+/// Whether Node finds the program of a directory. Whether the file that `main` names is there, it says itself.
+fn has_entry(directory: &Path) -> bool {
+    let package = std::fs::read(directory.join("package.json")).ok();
+    let package: Option<Value> = package.and_then(|text| serde_json::from_slice(&text).ok());
+    let has_main = package.is_some_and(|package| package["main"].is_string());
+    has_main || EXTENSIONS[1..].iter().any(|extension| directory.join(format!("index{extension}")).exists())
 }
 
 /// Why a file is certainly no program: Node would run it without an error, and it would never listen.
