@@ -134,10 +134,11 @@ async function measure(mode, { workers, rate, seconds }) {
       { encoding: 'utf8' },
     );
     if (status !== 0) throw new Error(stderr);
-    const ledger = new Ledger(mode, workers, lines);
+    const { slots } = JSON.parse(stdout);
+    const ledger = new Ledger(mode, slots, lines);
     const before = threadTimes(Number(child.pid));
     const start = performance.now();
-    for (const { pid } of JSON.parse(stdout).slots) process.kill(pid, 'SIGUSR2');
+    for (const { pid } of slots) process.kill(pid, 'SIGUSR2');
     const elapsed = (await ledger.read(child.stdout)) - start;
     const { total } = cpuBetween(before, threadTimes(Number(child.pid)));
     const { missing, broken } = ledger;
@@ -155,15 +156,16 @@ class Ledger {
   #mode;
   #lines;
   /** The next number, by worker. @type {Map<string, number>} */
-  #next = new Map();
+  #next;
   #left;
   broken = 0;
 
-  /** @param {Mode} mode @param {number} workers @param {number} lines of each worker */
-  constructor(mode, workers, lines) {
+  /** @param {Mode} mode @param {{ worker: number }[]} slots @param {number} lines of each worker */
+  constructor(mode, slots, lines) {
     this.#mode = mode;
     this.#lines = lines;
-    this.#left = workers * lines;
+    this.#next = new Map(slots.map(({ worker }) => [`${worker}`, 0]));
+    this.#left = slots.length * lines;
   }
 
   get missing() {
@@ -199,7 +201,7 @@ class Ledger {
   #take(line) {
     const text = this.#textOf(line);
     const [worker, number, padding] = text.split(' ');
-    const next = this.#next.get(worker) ?? 0;
+    const next = this.#next.get(worker) ?? Infinity;
     // After a gap it goes on with what has come; what is missing stays in the count.
     const isNext = Number(number) >= next && Number(number) < this.#lines;
     if (padding !== PADDING || !isNext) {
