@@ -91,8 +91,9 @@ test(
       await until('it is ready', () => / (is|are) ready/.test(second.text ?? ''));
       const unclear = run('status');
       assert.strictEqual(unclear.status, 2);
-      for (const { pid } of [first, second])
+      for (const { pid } of [first, second]) {
         assert.match(unclear.stderr, new RegExp(`--pid ${pid} .* start .*app\\.js$`, 'm'));
+      }
       assert.strictEqual(run('stop', '--pid', `${second.pid}`).status, 0);
       assert.strictEqual(run('stop', '--pid', `${first.pid}`).status, 0);
       assert.strictEqual(run('status', '--pid', `${first.pid}`).status, 3);

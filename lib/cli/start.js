@@ -45,10 +45,9 @@ async function start({ app, args, config, envFile, watch, options }) {
     tellWhenReady(supervisor, app);
     supervisor.once('shutdown', ({ gaveUp, timeout }) => {
       // Otherwise the log says why it ends.
-      if (!gaveUp)
-        writeLine(
-          `rcluster: stopping; the workers have ${timeout / 1000} s to drain, and a second signal kills them`,
-        );
+      if (gaveUp) return;
+      const limit = `${timeout / 1000} s`;
+      writeLine(`rcluster: stopping; the workers have ${limit} to drain, and a second signal kills them`);
     });
   } catch (error) {
     const { message } = /** @type {Error} */ (error);

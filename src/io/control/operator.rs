@@ -212,9 +212,8 @@ impl Shell {
         let (heard, stack) = (self.heard.clone(), setup.stack.ask());
         tokio::task::spawn_local(async move {
             let stack = tokio::time::timeout(STACK_LIMIT, stack).await;
-            let stack = stack.unwrap_or_else(|_| {
-                Err("the primary runs no JavaScript at the moment: it is idle, or in native code".into())
-            });
+            let stack =
+                stack.unwrap_or_else(|_| Err("it runs no JavaScript: it is idle, or in native code".into()));
             let result = stack
                 .map(Value::String)
                 .map_err(|message| Unavailable { code: "ERR_RCLUSTER_NO_STACK", message });
