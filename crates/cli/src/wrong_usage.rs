@@ -57,7 +57,7 @@ fn explain(error: &clap::Error, command: Option<&str>) -> String {
             format!("there is no option {option}: {solution}")
         }
         (ErrorKind::UnknownArgument, Some(argument)) => {
-            format!("{problem}: {}", hints::for_word(command.unwrap_or_default(), argument))
+            format!("unexpected {argument}: {}", hints::for_word(command.unwrap_or_default(), argument))
         }
         (ErrorKind::MissingRequiredArgument, _) => {
             let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
@@ -124,7 +124,7 @@ mod tests {
             ("rcluster status -j", "there is no option -j: `rcluster status --help` lists the options"),
             (
                 "rcluster start a.js 80",
-                "unexpected argument '80' found: arguments of the program come after --: rcluster start app.js -- 80",
+                "unexpected 80: arguments of the program come after --: rcluster start app.js -- 80",
             ),
             (
                 "rcluster start --ready listenin a.js",
