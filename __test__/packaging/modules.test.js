@@ -28,8 +28,9 @@ test('a module is named by its file, not by its folder', () => {
         return found !== undefined && found.isFile();
       });
       // The package itself, built or installed, is not one of these.
-      if (!isFile && path.resolve(named).startsWith(LIB))
+      if (!isFile && path.resolve(named).startsWith(LIB)) {
         folders.push(`${path.relative(LIB, file)}: ${call}`);
+      }
     }
   }
   assert.deepStrictEqual(folders, []);
