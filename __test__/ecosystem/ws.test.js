@@ -4,6 +4,7 @@ const assert = require('node:assert');
 const { once } = require('node:events');
 const path = require('node:path');
 const { test } = require('node:test');
+const { until } = require('../../testing/processes.js');
 const { withProgram } = require('../helpers/programs.js');
 
 const CLIENTS = 20;
@@ -18,9 +19,13 @@ test('a program with ws', () =>
       return { client, pid: JSON.parse(String(greeting)).pid };
     };
     const clients = await Promise.all(Array.from({ length: CLIENTS }, connect));
-    const counts = pids.map((pid) => clients.filter((client) => client.pid === pid).length);
-    assert.strictEqual(counts[0] + counts[1], CLIENTS);
-    assert.ok(Math.min(...counts) > 0, `the workers have ${counts} clients`);
+    assert.ok(clients.every(({ pid }) => pids.includes(pid)));
+    // On a loaded machine a worker may get no CPU time for a while, and then it gets no clients either.
+    const hasClients = (/** @type {number} */ worker) => clients.some(({ pid }) => pid === worker);
+    await until(
+      'each worker has clients',
+      async () => pids.every(hasClients) || !clients.push(await connect()),
+    );
 
     const binary = Buffer.alloc(1024 * 1024, 'rcluster');
     await Promise.all(

@@ -418,7 +418,8 @@ test(
     withWriters({ workers: 1, log: false }, async (app) => {
       app.tell({ slot: 0, act: 'throw' });
       await app.message(({ event }) => event === 'ready');
-      const { lastExit: thrown } = (await app.stats()).slots[0];
+      // The new worker may be ready before the old one has drained.
+      const thrown = await until('the old one is gone', async () => (await app.stats()).slots[0].lastExit);
       assert.strictEqual(thrown.reason, 'exception');
       assert.match(thrown.stderrTail.join('\n'), /Error: thrown on purpose\n +at /);
 

@@ -159,6 +159,7 @@ impl Endpoint {
     /// Starts a turn of the event loop.
     pub fn begin_turn(&mut self) {
         self.turn = TURN;
+        self.reading.on_turn();
     }
 
     /// A turn of the event loop begins with something to be read: from a pair, or from the exchange. Whoever calls this

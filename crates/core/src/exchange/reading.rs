@@ -6,7 +6,8 @@
 //! takes to read one full socket.
 //!
 //! A process whose event loop watches every socket is told which ones are readable, and polls only where the order requires
-//! it. Other processes poll whenever they have read everything.
+//! it. Other processes poll whenever they have read everything. Before that they try the pair of which they have read last:
+//! two processes that take turns need not poll to find each other's answers.
 
 use std::collections::VecDeque;
 
@@ -44,6 +45,8 @@ pub(super) struct Reading {
     /// Whether the sockets must be polled before the frames are taken.
     look: bool,
     news: News,
+    /// The pair whose packet was read last, until there is none.
+    last: Option<PairId>,
 }
 
 /// How a process finds out where there is something to be read.
@@ -78,6 +81,13 @@ impl Reading {
         }
     }
 
+    /// A turn of the event loop begins, with something to be read somewhere.
+    pub(super) fn on_turn(&mut self) {
+        if self.news == News::Looked && self.ready.is_empty() {
+            self.ready.extend(self.last.map(|pair| (pair, 1)));
+        }
+    }
+
     /// Whether something that has been read waits to be taken.
     pub(super) fn has_frames(&self) -> bool {
         self.frames
@@ -95,7 +105,8 @@ impl Reading {
 
     /// A packet of the first pair was read, or there was none.
     pub(super) fn on_read(&mut self, found: bool) {
-        let Some((_, rest)) = self.ready.front_mut() else { return };
+        let Some((pair, rest)) = self.ready.front_mut() else { return };
+        self.last = found.then_some(*pair);
         *rest -= 1;
         if !found || *rest == 0 {
             self.ready.pop_front();
@@ -125,6 +136,7 @@ impl Reading {
     /// Removes a pair from the readable ones.
     pub(super) fn forget(&mut self, pair: PairId) {
         self.ready.retain(|(it, _)| *it != pair);
+        self.last = self.last.filter(|it| *it != pair);
     }
 }
 
@@ -158,6 +170,29 @@ mod tests {
         reading.on_taken();
         assert_eq!(reading.next(), Step::Exchange);
         reading.on_no_packet();
+        assert_eq!(reading.next(), Step::Look);
+    }
+
+    #[test]
+    fn a_turn_begins_with_the_pair_that_was_read_last() {
+        let mut reading = Reading::default();
+        reading.on_turn();
+        assert_eq!(reading.next(), Step::Look);
+        assert!(reading.on_looked([PAIR], false));
+        reading.on_read(true);
+        assert_eq!(reading.next(), Step::Look);
+        reading.on_turn();
+        assert_eq!(reading.next(), Step::Pair(PAIR));
+        reading.on_read(true);
+        assert_eq!(reading.next(), Step::Look, "others have their turn");
+        reading.on_turn();
+        reading.on_read(false);
+        reading.on_turn();
+        assert_eq!(reading.next(), Step::Look, "it has nothing more to say");
+        reading.on_looked([PAIR], false);
+        reading.on_read(true);
+        reading.forget(PAIR);
+        reading.on_turn();
         assert_eq!(reading.next(), Step::Look);
     }
 
