@@ -4,7 +4,10 @@
 
 const { fork } = require('node:child_process');
 const { once } = require('node:events');
+const fs = require('node:fs');
+const os = require('node:os');
 const path = require('node:path');
+const { startRedis } = require('../../testing/redis.js');
 const { within } = require('../../testing/processes.js');
 
 const PROGRAM = path.join(__dirname, '..', 'fixtures', 'redis', 'member.js');
@@ -82,4 +85,51 @@ function startMembers(count) {
   return Promise.all(Array.from({ length: count }, () => new Member().start()));
 }
 
-module.exports = { Member, startMembers };
+/**
+ * Runs a worker in each of two clusters with the same server, and blocks the JavaScript of both primaries until a worker has
+ * made the file `done` in the directory that each gets as its first argument. A primary that is blocked has made `blocked-0`,
+ * or `blocked-1`.
+ * @param {string} exec the program of the workers
+ * @param {[string[], string[]]} args further arguments of each
+ * @returns {Promise<boolean[]>} of each whether the file was made in time
+ */
+async function whileBlocked(exec, args) {
+  const server = await startRedis();
+  const members = await startMembers(2);
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-blocked-'));
+  try {
+    for (const [place, member] of members.entries()) {
+      await member.run(
+        ({ cluster }, backend, exec, args) => {
+          cluster.setupPrimary({ backend, exec, args });
+          const worker = cluster.fork();
+          return new Promise((resolve) => worker.once('message', () => resolve(true)));
+        },
+        server.url,
+        exec,
+        [directory, ...args[place]],
+      );
+    }
+    const blocked = members.map((member, place) =>
+      member.run(
+        (_, directory, place) => {
+          const fs = require('node:fs');
+          fs.writeFileSync(`${directory}/blocked-${place}`, '');
+          const end = Date.now() + 60_000;
+          const sleeper = new Int32Array(new SharedArrayBuffer(4));
+          while (!fs.existsSync(`${directory}/done`) && Date.now() < end) Atomics.wait(sleeper, 0, 0, 5);
+          return fs.existsSync(`${directory}/done`);
+        },
+        directory,
+        place,
+      ),
+    );
+    return await Promise.all(blocked);
+  } finally {
+    await Promise.all(members.map((member) => member.stop()));
+    await server.close();
+    fs.rmSync(directory, { recursive: true });
+  }
+}
+
+module.exports = { Member, startMembers, whileBlocked };

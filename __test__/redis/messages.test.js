@@ -4,10 +4,9 @@
 
 const assert = require('node:assert');
 const fs = require('node:fs');
-const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
-const { startMembers } = require('../helpers/members.js');
+const { startMembers, whileBlocked } = require('../helpers/members.js');
 const { startRedis, withoutRedis } = require('../../testing/redis.js');
 const { startLink } = require('../../testing/redis/link.js');
 const { until } = require('../../testing/processes.js');
@@ -135,43 +134,7 @@ test('a channel of this machine with the same name is another one', { skip }, ()
 );
 
 test('messages go between workers while the JavaScript of both primaries is blocked', { skip }, async () => {
-  const server = await startRedis();
-  const members = await startMembers(2);
-  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-echo-'));
-  try {
-    for (const [place, member] of members.entries()) {
-      const args = [directory, place === 0 ? 'asks' : 'answers'];
-      await member.run(
-        ({ cluster }, backend, exec, args) => {
-          cluster.setupPrimary({ backend, exec, args });
-          const worker = cluster.fork();
-          return new Promise((resolve) => worker.once('message', () => resolve(true)));
-        },
-        server.url,
-        ECHO,
-        args,
-      );
-    }
-    const blocked = members.map((member, place) =>
-      member.run(
-        (_, directory, place) => {
-          const fs = require('node:fs');
-          fs.writeFileSync(`${directory}/blocked-${place}`, '');
-          const end = Date.now() + 60_000;
-          const sleeper = new Int32Array(new SharedArrayBuffer(4));
-          while (!fs.existsSync(`${directory}/done`) && Date.now() < end) Atomics.wait(sleeper, 0, 0, 5);
-          return fs.existsSync(`${directory}/done`);
-        },
-        directory,
-        place,
-      ),
-    );
-    assert.deepStrictEqual(await Promise.all(blocked), [true, true]);
-  } finally {
-    await Promise.all(members.map((member) => member.stop()));
-    await server.close();
-    fs.rmSync(directory, { recursive: true });
-  }
+  assert.deepStrictEqual(await whileBlocked(ECHO, [['asks'], ['answers']]), [true, true]);
 });
 
 test('after the server was away both are told that they may have missed something, and go on', { skip }, () =>

@@ -4,12 +4,10 @@
 // the one that leads.
 
 const assert = require('node:assert');
-const fs = require('node:fs');
-const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
 const { ask, withMembers, begin, outcome, called, lead } = require('../helpers/asking.js');
-const { startMembers } = require('../helpers/members.js');
+const { startMembers, whileBlocked } = require('../helpers/members.js');
 const { startRedis, withoutRedis } = require('../../testing/redis.js');
 const { until } = require('../../testing/processes.js');
 const { isBuiltin } = require('../../testing/subject.js');
@@ -133,43 +131,7 @@ test('the leader answers on whichever machine it is', { skip }, () =>
 );
 
 test('workers ask each other while the JavaScript of both primaries is blocked', { skip }, async () => {
-  const server = await startRedis();
-  const members = await startMembers(2);
-  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-asks-'));
-  try {
-    for (const [place, member] of members.entries()) {
-      const args = place === 0 ? [directory, '2'] : [directory];
-      await member.run(
-        ({ cluster }, backend, exec, args) => {
-          cluster.setupPrimary({ backend, exec, args });
-          const worker = cluster.fork();
-          return new Promise((resolve) => worker.once('message', () => resolve(true)));
-        },
-        server.url,
-        ASKS,
-        args,
-      );
-    }
-    const blocked = members.map((member, place) =>
-      member.run(
-        (_, directory, place) => {
-          const fs = require('node:fs');
-          fs.writeFileSync(`${directory}/blocked-${place}`, '');
-          const end = Date.now() + 60_000;
-          const sleeper = new Int32Array(new SharedArrayBuffer(4));
-          while (!fs.existsSync(`${directory}/done`) && Date.now() < end) Atomics.wait(sleeper, 0, 0, 5);
-          return fs.existsSync(`${directory}/done`);
-        },
-        directory,
-        place,
-      ),
-    );
-    assert.deepStrictEqual(await Promise.all(blocked), [true, true]);
-  } finally {
-    await Promise.all(members.map((member) => member.stop()));
-    await server.close();
-    fs.rmSync(directory, { recursive: true });
-  }
+  assert.deepStrictEqual(await whileBlocked(ASKS, [['2'], []]), [true, true]);
 });
 
 test('other targets, and a cluster without a server, are refused', { skip }, async () => {
