@@ -1,13 +1,18 @@
-//! The clocks of the stores' thread.
+//! The clock of stores, leases and messages between machines.
 
 use std::time::Duration;
 
 use rcluster_core::wire::milliseconds;
 use rcluster_sys::clock::since_boot;
 
-/// The clock by which keys expire, in ms. Never 0.
+/// The time since the machine was booted, in ms. Never 0.
 pub(super) fn now() -> u64 {
     milliseconds(since_boot()).max(1)
+}
+
+/// How long it is until a deadline by this clock.
+pub(super) fn until(deadline: u64) -> Duration {
+    Duration::from_millis(deadline.saturating_sub(now()))
 }
 
 pub(super) fn microseconds(time: Duration) -> u64 {

@@ -7,6 +7,7 @@
 //! In a worker: [`link`], which runs on Node's own event loop, and [`lifeline`], which does not.
 
 pub mod barrier;
+mod clock;
 pub mod control;
 pub mod dispatcher;
 pub mod exchange;

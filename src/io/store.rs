@@ -12,7 +12,6 @@
 //! a worker cannot block it.
 
 mod client;
-mod clock;
 mod leases;
 mod line;
 mod lock_client;

@@ -1,7 +1,6 @@
 //! Carries out the decisions of a store's link.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
@@ -9,13 +8,12 @@ use tokio::time::sleep;
 use super::calls::Calls;
 use super::runtime::runtime;
 use super::session::{Batch, Hello, Keys, Session};
+use crate::io::clock::{now, until};
 use rcluster_core::store::remote::backend::Backend;
 use rcluster_core::store::remote::failure::Failure;
 use rcluster_core::store::remote::keys;
 use rcluster_core::store::remote::link::Link;
 use rcluster_core::store::remote::messages::{Greeting, Input, Output};
-use rcluster_core::wire::milliseconds;
-use rcluster_sys::clock::since_boot;
 use rcluster_sys::error::SysError;
 
 /// The maximum number of requests gathered before the server is sent the first of them.
@@ -84,18 +82,13 @@ struct Driver {
     tell: Box<dyn Fn(Vec<Output>) + Send>,
 }
 
-fn now() -> u64 {
-    milliseconds(since_boot()).max(1)
-}
-
 impl Driver {
     async fn run(mut self, mut queue: UnboundedReceiver<Input>) {
         let mut out = Vec::new();
         self.link.input(Input::Tick, now(), &mut out);
         loop {
             self.carry_out(&mut out);
-            let deadline = self.link.next_deadline();
-            let wait = deadline.map(|at| Duration::from_millis(at.saturating_sub(now())));
+            let wait = self.link.next_deadline().map(until);
             tokio::select! {
                 input = queue.recv() => {
                     let Some(input) = input else { return };

@@ -1,7 +1,6 @@
 //! Carries out the decisions about leases.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use redis::{Value, cmd};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -11,11 +10,10 @@ use super::calls::Calls;
 use super::connect::Connections;
 use super::convert::{self, array, is_unknown_script, nonsense, number, text};
 use super::runtime::runtime;
+use crate::io::clock::{now, until};
 use rcluster_core::leases::{Answer, Ask, Input, Leases, Output, SCRIPT};
 use rcluster_core::store::remote::backend::Backend;
 use rcluster_core::store::remote::failure::Failure;
-use rcluster_core::wire::milliseconds;
-use rcluster_sys::clock::since_boot;
 use rcluster_sys::error::SysError;
 
 /// The maximum number of releases read at once.
@@ -95,10 +93,6 @@ struct Driver {
     tell: Box<dyn Fn(Vec<Output>) + Send>,
 }
 
-fn now() -> u64 {
-    milliseconds(since_boot())
-}
-
 impl Driver {
     async fn run(mut self, mut queue: UnboundedReceiver<Input>) {
         let mut out = Vec::new();
@@ -106,7 +100,7 @@ impl Driver {
         self.leases.input(first, now(), &mut out);
         loop {
             self.carry_out(&mut out);
-            let wait = self.leases.next_deadline().map(|at| Duration::from_millis(at.saturating_sub(now())));
+            let wait = self.leases.next_deadline().map(until);
             tokio::select! {
                 // Timers come first, so that a flood of inputs does not delay them.
                 biased;

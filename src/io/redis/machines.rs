@@ -3,7 +3,6 @@
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use redis::{PushInfo, PushKind, Value, cmd, pipe};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -13,10 +12,9 @@ use super::calls::Calls;
 use super::connect::Messenger;
 use super::convert::{self, bytes, is_moved};
 use super::runtime::runtime;
+use crate::io::clock::{now, until};
 use rcluster_core::machines::{Input, MachineId, Machines, Output, Topic};
 use rcluster_core::store::remote::backend::{Backend, Servers};
-use rcluster_core::wire::milliseconds;
-use rcluster_sys::clock::since_boot;
 use rcluster_sys::error::SysError;
 
 /// How many bytes may be on their way to the thread that delivers messages.
@@ -101,17 +99,12 @@ struct Driver {
     tell: Box<dyn Fn(Vec<Output>) + Send>,
 }
 
-fn now() -> u64 {
-    milliseconds(since_boot())
-}
-
 impl Driver {
     async fn run(mut self, mut queue: UnboundedReceiver<Input>) {
         let mut out = Vec::new();
         loop {
             self.carry_out(&mut out);
-            let wait =
-                self.machines.next_deadline().map(|at| Duration::from_millis(at.saturating_sub(now())));
+            let wait = self.machines.next_deadline().map(until);
             let input = tokio::select! {
                 () = sleep(wait.unwrap_or_default()), if wait.is_some() => Input::Tick,
                 push = next(&mut self.news) => self.read(push),

@@ -3,8 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
-use super::clock::now;
 use super::line::{ConnectError, Line};
+use crate::io::clock::now;
 use rcluster_core::store::atomic::Words;
 use rcluster_core::store::geometry::Field;
 use rcluster_core::store::ops::Outcome;

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 
 use super::client::Reader;
-use super::clock::now;
 use super::refusal::Refusal;
+use crate::io::clock::now;
 use rcluster_core::store::cursor::snapshot;
 use rcluster_core::store::geometry::{Field, MAX_SIZE};
 use rcluster_core::store::ops::Status;

@@ -19,12 +19,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::clock::microseconds;
 use super::refusal::Refusal;
 use super::settings::MAX_NAME;
 use super::shell::Shell;
 use super::stores::MAX_STORES;
 use super::{Answer, Command, Hub, Open, What};
+use crate::io::clock::microseconds;
 use crate::io::redis::runtime;
 use rcluster_core::control::operator::StoreStatus;
 use rcluster_core::exchange::roster::Roster;

@@ -4,13 +4,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
 
 use super::NAME;
-use super::clock::now;
 use super::peer::{Broken, Peer};
 use super::persist::{Restored, keep};
 use super::refusal::Refusal;
 use super::remote::Remote;
 use super::served::Place;
 use super::settings::Settings;
+use crate::io::clock::now;
 use rcluster_core::ids::WorkerId;
 use rcluster_core::store::ops::{Outcome, Status};
 use rcluster_core::store::remote::status::Status as LinkStatus;

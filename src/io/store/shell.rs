@@ -3,13 +3,13 @@
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use super::clock::{microseconds, now};
 use super::locks::LockRoom;
 use super::refusal::Refusal;
 use super::served::{Place, Served};
 use super::stores::{OpenStore, StoreRoom};
 use super::tallies::TallyRoom;
 use super::{Command, Hub, Open, What};
+use crate::io::clock::{microseconds, until};
 use crate::io::exchange::ExchangeRoom;
 use rcluster_core::exchange::roster::Roster;
 use rcluster_core::ids::WorkerId;
@@ -175,7 +175,7 @@ impl Shell {
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let next = self.stores.next_deadline()?;
-        Some(Duration::from_millis(next.saturating_sub(now())))
+        Some(until(next))
     }
 
     fn open(&mut self, open: Open) {

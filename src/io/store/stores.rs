@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::clock::now;
 use super::persist::Restored;
 use super::refusal::Refusal;
 use super::served::{Place, Served};
 use super::shared::Shared;
 use super::status::status;
+use crate::io::clock::now;
 use rcluster_core::control::operator::StoreStatus;
 use rcluster_core::ids::WorkerId;
 use rcluster_core::wire::StoreOptions;
