@@ -22,6 +22,7 @@ mod calls;
 mod channels;
 mod common;
 mod consequence;
+pub mod declared;
 mod direct;
 mod elsewhere;
 pub mod endpoint;

@@ -155,8 +155,8 @@ impl Transport for Wires {
         }
     }
 
-    fn publish(&mut self, place: usize, requests: usize) {
-        self.line.publish(place, requests as u64);
+    fn publish(&mut self, place: usize, number: usize) {
+        self.line.publish(place, number as u64);
     }
 }
 
@@ -165,6 +165,14 @@ fn found(received: Result<Received, SysError>) -> Found {
         Ok(Received::Message { len, .. }) => Found::Packet(len),
         Ok(Received::Empty) => Found::Nothing,
         Ok(Received::Closed) | Err(_) => Found::End,
+    }
+}
+
+#[cfg(test)]
+impl ExchangeClient {
+    /// Publishes a number of declarations that is not true.
+    pub(super) fn claim_declarations(&self, number: usize) {
+        self.0.borrow_mut().wires.publish(rcluster_core::exchange::declared::DECLARED, number);
     }
 }
 

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use super::elsewhere::Elsewhere;
 use crate::io::redis::MachineLink;
 use crate::io::store::peer::{Broken, Peer};
+use rcluster_core::exchange::declared::DECLARED;
 use rcluster_core::exchange::endpoint::PACKET;
 use rcluster_core::exchange::roster::Roster;
-use rcluster_core::exchange::wire::{LONGEST, decode};
+use rcluster_core::exchange::wire::{Ask, LONGEST, decode};
 use rcluster_core::exchange::{ClientId, Exchange, Introduction, Leaders, MAX_CALLS, Process};
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::machines::Output;
+use rcluster_core::store::ring::WINDOW;
 use rcluster_sys::closer::Descriptor;
 use rcluster_sys::epoll::Poller;
 use rcluster_sys::error::SysError;
@@ -30,6 +32,21 @@ struct Client {
     peer: Peer,
     /// Whether its socket was full.
     waits: bool,
+    /// How many of its declarations were read.
+    declared: u64,
+    /// Whether its ring is being read.
+    is_reading: bool,
+}
+
+impl Client {
+    fn new(peer: Peer) -> Self {
+        Self { peer, waits: false, declared: 0, is_reading: false }
+    }
+
+    /// How many declarations it has put into its ring, if some of them were not read.
+    fn unread_declarations(&self) -> Option<u64> {
+        Some(self.peer.published(DECLARED)).filter(|count| *count > self.declared)
+    }
 }
 
 /// See the module documentation.
@@ -42,6 +59,8 @@ pub(in crate::io) struct ExchangeRoom {
     clients: BTreeMap<u64, Client>,
     /// Other machines, if there is a server by which they can be reached.
     elsewhere: Option<Elsewhere>,
+    /// Clients that have violated the protocol, and are still to be cut off.
+    broken: Vec<u64>,
     request: Vec<u8>,
     packet: Vec<u8>,
 }
@@ -69,7 +88,7 @@ impl ExchangeRoom {
         let peer = Peer::admit_with(poller, token, socket, worker, LONGEST, (Vec::new(), has_link))?;
         let exchange = self.exchange.get_or_insert_with(|| Exchange::new(std::mem::take(&mut self.roster)));
         exchange.join(ClientId(token), worker.map_or(Process::Primary, Process::Worker));
-        self.clients.insert(token, Client { peer, waits: false });
+        self.clients.insert(token, Client::new(peer));
         Ok(())
     }
 
@@ -133,9 +152,10 @@ impl ExchangeRoom {
         for token in tokens {
             match self.serve(token, leaders) {
                 Ok(count) => served |= count > 0,
-                Err(Broken) => self.drop_client(poller, token),
+                Err(Broken) => self.broken.push(token),
             }
         }
+        served |= self.drop_broken(poller);
         if served {
             self.deliver(poller);
         }
@@ -160,32 +180,94 @@ impl ExchangeRoom {
             }
         }
         self.drop_client(poller, token);
+        self.drop_broken(poller);
         self.deliver(poller);
     }
 
+    /// Serves some requests of a process. Returns how many there were.
     fn serve(&mut self, token: u64, leaders: Leaders<'_>) -> Result<usize, Broken> {
-        let Some(exchange) = &mut self.exchange else { return Ok(0) };
         let mut count = 0;
-        while count < TURN {
-            let Some(client) = self.clients.get_mut(&token) else { return Ok(0) };
-            if !client.peer.next(&mut self.request)? {
-                break;
-            }
-            client.peer.make_room();
+        while count < TURN && self.serve_one(token, leaders)? {
             count += 1;
-            let ask = decode(&self.request).ok_or(Broken)?;
-            let clients = &self.clients;
-            let published = |ClientId(token), place| {
-                let number = clients.get(&token).map_or(0, |client| client.peer.published(place));
-                // A process that keeps the rules never publishes more.
-                usize::try_from(number).unwrap_or(MAX_CALLS).min(MAX_CALLS)
-            };
-            exchange.on_ask(ClientId(token), &ask, leaders, &published).map_err(|_| Broken)?;
         }
+        let Some(exchange) = &mut self.exchange else { return Ok(count) };
         if count > 0 && self.clients.get(&token).is_some_and(|client| client.peer.waits_for_answers()) {
             exchange.tell_room(ClientId(token));
         }
         if exchange.is_flooded(ClientId(token)) { Err(Broken) } else { Ok(count) }
+    }
+
+    /// Serves the next request of a process. Returns false if there is none.
+    fn serve_one(&mut self, token: u64, leaders: Leaders<'_>) -> Result<bool, Broken> {
+        let Some(client) = self.clients.get_mut(&token) else { return Ok(false) };
+        let mut request = std::mem::take(&mut self.request);
+        let is_there = client.peer.next(&mut request)?;
+        if is_there {
+            client.peer.make_room();
+            let ask = decode(&request).ok_or(Broken)?;
+            client.declared += u64::from(ask.is_declaration());
+            if ask.is_message() {
+                self.read_declarations(token, leaders);
+            }
+            self.carry_out(token, &ask, leaders)?;
+        }
+        self.request = request;
+        Ok(is_there)
+    }
+
+    fn carry_out(&mut self, token: u64, ask: &Ask<'_>, leaders: Leaders<'_>) -> Result<(), Broken> {
+        let Some(exchange) = &mut self.exchange else { return Ok(()) };
+        let clients = &self.clients;
+        let published = |ClientId(token), place| {
+            let number = clients.get(&token).map_or(0, |client| client.peer.published(place));
+            // A process that keeps the rules never publishes more.
+            usize::try_from(number).unwrap_or(MAX_CALLS).min(MAX_CALLS)
+        };
+        exchange.on_ask(ClientId(token), ask, leaders, &published).map_err(|_| Broken)
+    }
+
+    /// Before the message of a process is delivered, reads what others have declared until now: it may have been
+    /// sent because of that.
+    fn read_declarations(&mut self, sender: u64, leaders: Leaders<'_>) {
+        let others = self.clients.iter().filter(|(token, _)| **token != sender);
+        let others: Vec<(u64, u64)> =
+            others.filter_map(|(token, client)| Some((*token, client.unread_declarations()?))).collect();
+        if others.is_empty() {
+            return;
+        }
+        // Their messages may depend on the declarations of others in turn.
+        self.set_reading(sender, true);
+        for (token, count) in others {
+            if self.clients.get(&token).is_some_and(|client| !client.is_reading)
+                && self.read_until_declared(token, count, leaders).is_err()
+            {
+                self.broken.push(token);
+            }
+        }
+        self.set_reading(sender, false);
+    }
+
+    fn read_until_declared(&mut self, token: u64, count: u64, leaders: Leaders<'_>) -> Result<(), Broken> {
+        for _ in 0..WINDOW {
+            if self.clients.get(&token).is_none_or(|client| client.declared >= count) {
+                return Ok(());
+            }
+            if !self.serve_one(token, leaders)? {
+                break;
+            }
+        }
+        // The declarations are in its ring, which holds no more requests than that.
+        if self.clients.get(&token).is_none_or(|client| client.declared >= count) {
+            Ok(())
+        } else {
+            Err(Broken)
+        }
+    }
+
+    fn set_reading(&mut self, token: u64, is_reading: bool) {
+        if let Some(client) = self.clients.get_mut(&token) {
+            client.is_reading = is_reading;
+        }
     }
 
     /// Sends all new frames to their processes.
@@ -241,6 +323,15 @@ impl ExchangeRoom {
         }
     }
 
+    /// Returns true if there was one.
+    fn drop_broken(&mut self, poller: &Poller) -> bool {
+        let broken = std::mem::take(&mut self.broken);
+        for token in &broken {
+            self.drop_client(poller, *token);
+        }
+        !broken.is_empty()
+    }
+
     fn drop_client(&mut self, poller: &Poller, token: u64) {
         if let Some(client) = self.clients.remove(&token) {
             client.peer.leave(poller);
@@ -250,3 +341,6 @@ impl ExchangeRoom {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::backlog::Backlog;
 pub use super::backlog::SendError;
 use super::consequence::Consequence;
+use super::declared::Declared;
 use super::direct::{Direct, Heard, Way};
 use super::frame::{Assembler, Frame, Kind, Nonsense, Status};
 use super::pairs::PairId;
@@ -39,6 +40,7 @@ pub struct Endpoint {
     reading: Reading,
     assembler: Assembler,
     backlog: Backlog,
+    declared: Declared,
     packet: Vec<u8>,
     /// Packets that carry a mark which has not arrived. Nothing else is read from these pairs until then.
     held: BTreeMap<PairId, Vec<u8>>,
@@ -55,6 +57,7 @@ impl Default for Endpoint {
             reading: Reading::default(),
             assembler: Assembler::default(),
             backlog: Backlog::default(),
+            declared: Declared::default(),
             packet: vec![0; PACKET],
             held: BTreeMap::new(),
             ending: None,
@@ -108,12 +111,12 @@ impl Endpoint {
     }
 
     fn relay(&mut self, transport: &mut impl Transport, ask: &Ask<'_>) -> Result<(), SendError> {
-        self.backlog.send(ask, |words| transport.push(words))
+        self.backlog.send(ask, |words| self.declared.push(transport, words))
     }
 
     /// There is room in the ring again: sends the backlog.
     pub fn flush(&mut self, transport: &mut impl Transport) {
-        self.backlog.flush(|words| transport.push(words));
+        self.backlog.flush(|words| self.declared.push(transport, words));
     }
 
     /// Cancels a request. Returns the worker if no outcome follows because the request was sent directly;

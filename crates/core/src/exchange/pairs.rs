@@ -13,7 +13,7 @@ use super::ClientId;
 use crate::store::ring::PUBLISHED_WORDS;
 
 /// The largest number of pairs of one process.
-pub const MAX_PAIRS: usize = PUBLISHED_WORDS;
+pub const MAX_PAIRS: usize = PUBLISHED_WORDS - 1;
 
 /// After a pair could not be created, the number of requests before the next attempt.
 const PAUSE: u32 = 1000;

@@ -61,6 +61,6 @@ pub trait Transport {
     /// Closes the socket of a pair, if there is one.
     fn close(&mut self, pair: PairId);
 
-    /// Publishes the number of a pair's unfinished requests.
-    fn publish(&mut self, place: usize, requests: usize);
+    /// Publishes a number: of a pair's unfinished requests, or of declarations.
+    fn publish(&mut self, place: usize, number: usize);
 }

@@ -91,6 +91,27 @@ pub enum Ask<'a> {
     Unpair(PairId),
 }
 
+impl Ask<'_> {
+    /// Whether it says to what the process listens from now on.
+    #[must_use]
+    pub fn is_declaration(&self) -> bool {
+        matches!(self, Self::Subscribe(..) | Self::Unsubscribe(..) | Self::Handle(_) | Self::Unhandle(_))
+    }
+
+    /// Whether its effect depends on the declarations of other processes.
+    #[must_use]
+    pub fn is_message(&self) -> bool {
+        matches!(self, Self::Post { .. } | Self::Request { .. } | Self::Notify { .. })
+    }
+}
+
+/// Whether an encoded request is a [declaration](Ask::is_declaration).
+#[must_use]
+pub(super) fn is_declaration(words: &[u64]) -> bool {
+    let kind = words.first().map_or(0, |word| word.to_le_bytes()[0]);
+    [SUBSCRIBE, UNSUBSCRIBE, HANDLE, UNHANDLE].contains(&kind)
+}
+
 const SUBSCRIBE: u8 = 1;
 const UNSUBSCRIBE: u8 = 2;
 const POST: u8 = 3;
@@ -293,6 +314,9 @@ mod tests {
         }
         for ask in all {
             assert_eq!(decode(&bytes(&ask)), Some(ask));
+            let mut words = Vec::new();
+            encode(&ask, &mut words);
+            assert_eq!(is_declaration(&words), ask.is_declaration());
         }
     }
 

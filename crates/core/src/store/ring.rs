@@ -174,10 +174,11 @@ impl<M: AsRef<[AtomicU64]>> Requests<M> {
         self.word(NOTED).load(Ordering::Acquire)
     }
 
-    /// Publishes a number in one of [`PUBLISHED_WORDS`] places. The writer sees it with the next request.
+    /// Publishes a number in one of [`PUBLISHED_WORDS`] places. The writer sees it with the next request. If it sees it
+    /// earlier, it finds all requests made before.
     pub fn publish(&self, place: usize, number: u64) {
         if place < PUBLISHED_WORDS {
-            self.word(PUBLISHED + place).store(number, Ordering::Relaxed);
+            self.word(PUBLISHED + place).store(number, Ordering::Release);
         }
     }
 
@@ -287,7 +288,7 @@ impl<M: AsRef<[AtomicU64]>> Inbox<M> {
 
     /// The number that the process has published in a place. Not validated.
     pub fn published(&self, place: usize) -> u64 {
-        if place < PUBLISHED_WORDS { self.word(PUBLISHED + place).load(Ordering::Relaxed) } else { 0 }
+        if place < PUBLISHED_WORDS { self.word(PUBLISHED + place).load(Ordering::Acquire) } else { 0 }
     }
 
     /// Whether a key with this hash has been read since the last call.
