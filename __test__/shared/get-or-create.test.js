@@ -41,6 +41,38 @@ describe('getOrCreate() in one process', { skip }, () => {
     assert(store.entry('key').expiresAt > 0);
   });
 
+  test('what cannot be described fails all the same, and the next one makes the value', async () => {
+    const store = open();
+    const thrown = {
+      getter: Object.defineProperty(new Error(), 'message', { get: () => assert.fail('a getter') }),
+      symbol: Object.assign(new Error(), { name: Symbol('a name') }),
+      inspected: { [Symbol.for('nodejs.util.inspect.custom')]: () => assert.fail('an inspection') },
+    };
+    for (const [key, error] of Object.entries(thrown)) {
+      const fail = () => {
+        throw error;
+      };
+      await assert.rejects(store.getOrCreate(key, fail), (rejected) => rejected === error);
+      assert.strictEqual(await store.getOrCreate(key, () => 'made'), 'made');
+    }
+  });
+
+  test('a loader may change what it has returned', async () => {
+    const store = open();
+    const value = { a: 1 };
+    const { set } = store;
+    store.set = (...args) => {
+      const written = set.apply(store, args);
+      Object.assign(value, { a: 2, callback() {} });
+      return written;
+    };
+    const made = store.getOrCreate('key', () => value);
+    const other = store.getOrCreate('key', assert.fail);
+    assert.deepStrictEqual([await made, await other, store.get('key')], [{ a: 1 }, { a: 1 }, { a: 1 }]);
+    await store.delete('key');
+    assert.strictEqual(await store.getOrCreate('key', () => 'made'), 'made');
+  });
+
   test('hands on every kind of value', async () => {
     const store = open();
     for (const value of [

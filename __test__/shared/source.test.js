@@ -9,6 +9,7 @@ const events = require('node:events');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
+const { inspect } = require('node:util');
 const { after, test } = require('node:test');
 const { OURS, isBuiltin } = require('../../testing/subject.js');
 
@@ -282,6 +283,21 @@ test('with polling each process has its own, which it can only read', { skip }, 
     assert.throws(() => store[name]('a', 1), { code: 'ERR_RCLUSTER_POLLED' }, name);
   }
 });
+
+for (const kind of ['every', 'polling']) {
+  test(`a source with ${kind} goes on when what it throws cannot be inspected`, { skip }, async () => {
+    const thrown = { [inspect.custom]: () => assert.fail('an inspection') };
+    let loads = 0;
+    const load = () => {
+      loads += 1;
+      if (loads === 1) throw thrown;
+      return { loads };
+    };
+    const store = open({ load, [kind]: 2 });
+    await store.ready;
+    assert(store.get('loads') >= 2);
+  });
+}
 
 /** @param {string} body */
 function run(body) {

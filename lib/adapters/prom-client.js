@@ -11,7 +11,6 @@
 // with a named message, see src/io/control/registries.rs.
 
 const { randomUUID } = require('node:crypto');
-const { inspect } = require('node:util');
 const {
   JSON,
   Map,
@@ -28,6 +27,7 @@ const {
 const { invalidType } = require('../errors');
 const { outOfRange } = require('../shared/errors');
 const { members } = require('../shared/members');
+const { describe } = require('../text');
 const { openStore, peer } = require('./common');
 
 const { AggregatorRegistry, Registry, register } = peer('prom-client', () => require('prom-client'));
@@ -344,7 +344,7 @@ class ClusterRegistry {
   #warn(error) {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
-    const message = `The metrics of this process are not up to date for others: ${inspect(error)}`;
+    const message = `The metrics of this process are not up to date for others: ${describe(error)}`;
     process.emitWarning(message, { code: 'RCLUSTER_METRICS' });
   }
 }

@@ -6,9 +6,9 @@
 // a worker that dies: there are no heartbeats, and no caller waits for a dead worker.
 
 const { createRequire } = require('node:module');
-const { inspect } = require('node:util');
 const { Array, Error, Map, Math, Object, Promise, Reflect, Set, process } = require('../globals');
 const { members } = require('../shared/members');
+const { describe } = require('../text');
 const { checkPrefix, peer } = require('./common');
 
 // A dependency of socket.io, which may not be resolvable from this package.
@@ -290,7 +290,7 @@ class ExchangeAdapter extends ClusterAdapter {
 
   /** @param {unknown} error */
   #warn(error) {
-    const message = `Other workers did not get a message of Socket.IO: ${inspect(error)}`;
+    const message = `Other workers did not get a message of Socket.IO: ${describe(error)}`;
     process.emitWarning(message, { code: 'RCLUSTER_SOCKET_IO' });
   }
 }

@@ -1,7 +1,7 @@
 'use strict';
 
-const { Error, Object, Set, process } = require('../globals');
-const { inspect } = require('node:util');
+const { Object, Set, process } = require('../globals');
+const { stackOf } = require('../text');
 
 // `cluster.schedule()`: the app's hook chooses the workers. The dispatcher's thread asks about several
 // connections at once if there are several, and waits for the answers no longer than its time limit.
@@ -119,15 +119,10 @@ class HookAnswers {
     if (!this.#warned.has(code)) {
       this.#warned.add(code);
       const message = `The function given to cluster.schedule() ${WRONG[code]}. Such connections go to workers in turn; this is told once`;
-      process.emitWarning(message, { code, detail: describe(cause) });
+      process.emitWarning(message, { code, detail: stackOf(cause) });
     }
     return REFUSED;
   }
-}
-
-/** @param {unknown} cause */
-function describe(cause) {
-  return cause instanceof Error ? (cause.stack ?? cause.message) : inspect(cause, { depth: 0 });
 }
 
 module.exports = { HookAnswers };

@@ -3,6 +3,7 @@
 const { Error, Object } = require('../globals');
 const { inspect } = require('node:util');
 const errors = require('../errors');
+const { describe } = require('../text');
 
 /**
  * @param {string} code
@@ -51,19 +52,23 @@ function noBackend() {
 const MAX_MESSAGE = 500;
 
 /**
- * The parts of an error that are sent to other processes.
+ * The parts of an error that are sent to other processes. Anything can be thrown, also what has getters that throw.
  * @param {any} error
  * @returns {{ name?: string, message: string, code?: unknown }}
  */
 function described(error) {
-  if (!(error instanceof Error)) return { message: inspect(error).slice(0, MAX_MESSAGE) };
-  const { name, message, code } = /** @type {any} */ (error);
-  const isPlain = typeof code === 'number' || typeof code === 'string';
-  return {
-    name: `${name}`.slice(0, 100),
-    message: `${message}`.slice(0, MAX_MESSAGE),
-    code: isPlain && `${code}`.length < 100 ? code : undefined,
-  };
+  try {
+    if (!(error instanceof Error)) return { message: describe(error).slice(0, MAX_MESSAGE) };
+    const { name, message, code } = /** @type {any} */ (error);
+    const isPlain = typeof code === 'number' || typeof code === 'string';
+    return {
+      name: `${name}`.slice(0, 100),
+      message: `${message}`.slice(0, MAX_MESSAGE),
+      code: isPlain && `${code}`.length < 100 ? code : undefined,
+    };
+  } catch {
+    return { message: describe(error).slice(0, MAX_MESSAGE) };
+  }
 }
 
 /** @param {{ name?: string, message: string, code?: unknown }} error */

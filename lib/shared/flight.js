@@ -9,11 +9,11 @@
 
 const { createHash } = require('node:crypto');
 const { Buffer, JSON, Map, Number, process, wallClock } = require('../globals');
-const { inspect } = require('node:util');
 const { described, failure, invalidType, invalidValue, outOfRange, rebuilt } = require('./errors');
 const { members } = require('./members');
 const { checkKey, lifetime } = require('./options');
 const { decode, encode } = require('./values');
+const { describe } = require('../text');
 const { OTHERWISE, SPACE, acquire } = require('../locks/connection');
 const { deadlock, heldHere, runHolding } = require('../locks/context');
 
@@ -152,7 +152,7 @@ function refresh(plan) {
   const tell = (/** @type {unknown} */ error) => {
     if (hasWarned) return;
     hasWarned = true;
-    const message = `A value is stale and could not be made anew, which is tried again: ${inspect(error)}`;
+    const message = `A value is stale and could not be made anew, which is tried again: ${describe(error)}`;
     process.emitWarning(message, { code: 'RCLUSTER_SHARED_REFRESH' });
   };
   void flight.then((outcome) => {
@@ -194,7 +194,8 @@ async function make(plan, grant) {
   /** @type {Outcome} */
   let outcome;
   try {
-    const value = await runHolding(held, async () => loader({ signal: controller.signal }));
+    // A copy, because the loader may keep what it returns and change it.
+    const value = copyOf(await runHolding(held, async () => loader({ signal: controller.signal })));
     // If the lock was lost, another process makes the value by now.
     controller.signal.throwIfAborted();
     await store.set(key, value, { ttl: ttl === -1 ? undefined : ttl + grace });

@@ -16,9 +16,9 @@ const {
   clearTimeout,
   wallClock,
 } = require('../../globals');
-const { inspect } = require('node:util');
 const { Listened } = require('../changes');
 const { failure, invalidType } = require('../errors');
+const { describe } = require('../../text');
 const { members } = require('../members');
 const { checkKey } = require('../options');
 const { KIND, decode, isSame } = require('../values');
@@ -196,7 +196,7 @@ class PolledStore extends Listened {
     this.#status = { ...this.#status, failures, failedAt: wallClock(), error };
     this.#emit('loadError', error);
     if (failures > 1) return;
-    const message = `The source of the polled store ${JSON.stringify(this.#name)} has failed, which is tried again: ${inspect(error)}`;
+    const message = `The source of the polled store ${JSON.stringify(this.#name)} has failed, which is tried again: ${describe(error)}`;
     process.emitWarning(message, { code: 'RCLUSTER_SHARED_SOURCE' });
   }
 }

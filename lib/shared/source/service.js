@@ -4,9 +4,9 @@
 // them.
 
 const { JSON, Map, Math, process, wallClock } = require('../../globals');
-const { inspect } = require('node:util');
 const builtin = require('../../builtin');
 const { described, failure, rebuilt } = require('../errors');
+const { describe } = require('../../text');
 const steps = require('../steps');
 const { lead } = require('../../locks/lead');
 const { loadAgainAndAgain } = require('./loop');
@@ -244,7 +244,7 @@ class Service {
     // A worker without its primary is about to end.
     if (this.#hasWarned || (builtin.isWorker && !process.connected)) return;
     this.#hasWarned = true;
-    const message = `The source of the shared store ${JSON.stringify(this.#name)} has failed, which is tried again: ${inspect(error)}`;
+    const message = `The source of the shared store ${JSON.stringify(this.#name)} has failed, which is tried again: ${describe(error)}`;
     process.emitWarning(message, { code: 'RCLUSTER_SHARED_SOURCE' });
   }
 }
