@@ -82,6 +82,7 @@ describe('in a process without workers', { skip }, () => {
           'text \ud800',
           [],
           Object.assign([], { 0: 1, 2: 3 }),
+          Object.assign([], { 1: 1, name: 'a' }),
           { a: [{ b: 'c' }], __proto__: null },
           { a: shared, b: shared },
           new Map([[1, 2]]),
@@ -98,7 +99,9 @@ describe('in a process without workers', { skip }, () => {
         let deep = {};
         for (let i = 0; i < 500; i++) deep = { deep };
         assert.deepStrictEqual(await cluster.request('primary', 'echo', deep), deep);
-        for (const value of [() => {}, { f() {} }, Symbol('s'), new WeakSet(), Promise.resolve()]) {
+        const memory = new SharedArrayBuffer(8);
+        const refused = [() => {}, { f() {} }, Symbol('s'), new WeakSet(), Promise.resolve(), memory];
+        for (const value of refused) {
           await assert.rejects(cluster.request('primary', 'echo', value), { name: 'DataCloneError' });
           assert.throws(() => cluster.notify('primary', 'echo', value), { name: 'DataCloneError' });
         }

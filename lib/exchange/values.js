@@ -24,6 +24,10 @@ class Serializer extends v8.DefaultSerializer {
 }
 // v8 calls it as a function, with the message.
 /** @type {any} */ (Serializer.prototype)._getDataCloneError = cloneError;
+// Without this, v8 throws an error of its own.
+/** @type {any} */ (Serializer.prototype)._getSharedArrayBufferId = () => {
+  throw cloneError('#<SharedArrayBuffer> could not be cloned.');
+};
 
 /** As structuredClone() does, which turns a Buffer into a Uint8Array. */
 class StructuredSerializer extends Serializer {

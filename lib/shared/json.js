@@ -39,7 +39,8 @@ function check(value, depth, seen) {
   const keys = Object.keys(value);
   const isArray = Array.isArray(value);
   if (Object.getPrototypeOf(value) !== (isArray ? Array.prototype : Object.prototype)) return false;
-  if (isArray && keys.length !== value.length) return false;
+  // As many keys as elements may still be a hole and a named property. Indexes come first.
+  if (isArray && (keys.length !== value.length || !endsWithIndex(keys))) return false;
   let inside = seen;
   for (const key of keys) {
     const item = /** @type {any} */ (value)[key];
@@ -49,6 +50,14 @@ function check(value, depth, seen) {
   }
   seen?.add(value);
   return true;
+}
+
+/**
+ * Whether the last of an array's keys is its last index. Named properties come after all indexes.
+ * @param {string[]} keys
+ */
+function endsWithIndex(keys) {
+  return keys.length === 0 || keys[keys.length - 1] === `${keys.length - 1}`;
 }
 
 module.exports = { isJson };
