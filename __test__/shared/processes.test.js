@@ -4,9 +4,13 @@
 // meanwhile.
 
 const assert = require('node:assert');
+const { spawnSync } = require('node:child_process');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
 const { describe, test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
-const { isBuiltin } = require('../../testing/subject.js');
+const { OURS, isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no shared stores';
 
@@ -36,6 +40,29 @@ describe('a shared store', { skip }, () => {
         assert.strictEqual(await command('get', 0, 'n'), 9000);
       }));
   }
+
+  test('cannot be opened when the primary is gone, and the error says so', () => {
+    const program = `
+      const cluster = require(${JSON.stringify(OURS)});
+      if (cluster.isPrimary) {
+        cluster.fork().on('message', () => process.kill(process.pid, 'SIGKILL'));
+      } else {
+        const store = cluster.shared('open');
+        process.on('exit', () => {
+          for (const open of [() => cluster.shared('other'), () => store.tally('t')]) {
+            try { open(); } catch (error) { console.log(error.code); }
+          }
+        });
+        process.send('ready');
+      }`;
+    const file = path.join(os.tmpdir(), `rcluster-gone-${process.pid}.js`);
+    fs.writeFileSync(file, program);
+    // Its output ends with the worker, which has it, too.
+    const { stdout, signal } = spawnSync(process.execPath, [file], { encoding: 'utf8', timeout: 60_000 });
+    fs.rmSync(file);
+    assert.strictEqual(signal, 'SIGKILL');
+    assert.deepStrictEqual(stdout.trim().split('\n'), ['ERR_RCLUSTER_GONE', 'ERR_RCLUSTER_GONE']);
+  });
 
   test('goes on while the JavaScript of the primary is blocked', () =>
     withFixture('shared.js', { env: { COUNT: '2' } }, async (fixture) => {

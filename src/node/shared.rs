@@ -19,6 +19,7 @@ use rcluster_core::wire::StoreOptions;
 use rcluster_js::callback::EventCallback;
 use rcluster_js::function::function;
 use rcluster_js::uv::UvPoll;
+use rcluster_sys::error::SysError;
 use rcluster_sys::passing::message_pair;
 
 /// A store that this process uses. Keys are strings; `lib/shared/values.js` lists the kinds of values.
@@ -66,11 +67,20 @@ pub(super) fn unknown(what: &str, number: u32) -> Error {
     Error::new(Status::InvalidArg, format!("unknown {what}: {number}"))
 }
 
+/// The primary could not be asked.
+pub(super) fn unreachable(error: &SysError) -> Error {
+    if error.is_peer_gone() {
+        return failure("ERR_RCLUSTER_GONE The primary of this process is gone");
+    }
+    failure(format!("ERR_RCLUSTER_SHARED {error}"))
+}
+
 /// The code precedes the message: JavaScript creates the error from both.
 pub(super) fn refusal(error: &ConnectError) -> Error {
     match error {
         ConnectError::Refused { code, message } => failure(format!("{code} {message}")),
-        error => failure(format!("ERR_RCLUSTER_SHARED {error}")),
+        ConnectError::System(error) => unreachable(error),
+        error @ ConnectError::NoAnswer => failure(format!("ERR_RCLUSTER_SHARED {error}")),
     }
 }
 

@@ -10,10 +10,10 @@ use napi_derive::napi;
 use super::exchange::ExchangeLink;
 use super::link_events::{Callbacks, LinkEvents};
 use super::locks::LockLink;
-use super::shared::SharedStore;
+use super::shared::{SharedStore, unreachable};
 use super::tally::{self, SharedTallies};
 use crate::io::lifeline;
-use crate::io::link::{Link, Passed};
+use crate::io::link::{Link, LinkError, Passed};
 use rcluster_core::channel::Kept;
 use rcluster_core::dispatch::Refusal;
 use rcluster_core::ids::ListenerId;
@@ -104,7 +104,7 @@ impl WorkerLink {
     ) -> Result<SharedStore> {
         let options = serde_json::from_str(&options).map_err(failure)?;
         let (ours, theirs) = message_pair().map_err(failure)?;
-        self.events.link().share(&name, &options, theirs).map_err(failure)?;
+        self.events.link().share(&name, &options, theirs).map_err(|error| unasked(&error))?;
         self.events.send_rest().map_err(failure)?;
         SharedStore::connect(env, ours, &on_news, &on_end)
     }
@@ -114,7 +114,7 @@ impl WorkerLink {
     #[allow(clippy::needless_pass_by_value, reason = "napi hands strings over by value")]
     pub fn open_tallies(&self, name: String) -> Result<SharedTallies> {
         let (ours, theirs) = message_pair().map_err(failure)?;
-        self.events.link().share(&name, &tally::options(), theirs).map_err(failure)?;
+        self.events.link().share(&name, &tally::options(), theirs).map_err(|error| unasked(&error))?;
         self.events.send_rest().map_err(failure)?;
         SharedTallies::connect(ours)
     }
@@ -124,7 +124,7 @@ impl WorkerLink {
     #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
     pub fn open_locks(&self, env: Env, on_news: Function<'_, (), ()>) -> Result<LockLink> {
         let (ours, theirs) = message_pair().map_err(failure)?;
-        self.events.link().use_locks(theirs).map_err(failure)?;
+        self.events.link().use_locks(theirs).map_err(|error| unasked(&error))?;
         self.events.send_rest().map_err(failure)?;
         LockLink::connect(env, ours, &on_news)
     }
@@ -134,7 +134,7 @@ impl WorkerLink {
     #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
     pub fn open_exchange(&self, env: Env, on_news: Function<'_, (), ()>) -> Result<ExchangeLink> {
         let (ours, theirs) = message_pair().map_err(failure)?;
-        self.events.link().use_exchange(theirs).map_err(failure)?;
+        self.events.link().use_exchange(theirs).map_err(|error| unasked(&error))?;
         self.events.send_rest().map_err(failure)?;
         ExchangeLink::connect(env, ours, &on_news)
     }
@@ -272,6 +272,14 @@ impl WorkerLink {
     #[napi(catch_unwind)]
     pub fn leaving(&self) {
         self.watch.leaving();
+    }
+}
+
+/// A part of the shared state could not be requested.
+fn unasked(error: &LinkError) -> Error {
+    match error {
+        LinkError::System(error) => unreachable(error),
+        error => failure(error),
     }
 }
 
