@@ -185,11 +185,15 @@ export interface SharedWatchOptions {
   key?: string;
   /** Only keys that begin with this. Default: all keys. */
   prefix?: string;
-  /** Only changes after this revision. Default: first the current content, then all changes. */
+  /**
+   * Only changes after this revision. If the store has not reached it, because it was started anew, `resync` comes first. Default:
+   * first the current content, then all changes.
+   */
   since?: number;
   /**
    * Every change in order, even if changes arrive faster than they are read. In this mode, the iterator throws
-   * `ERR_RCLUSTER_COMPACTED` if the history does not go back far enough. Default: `false`, the latest change of each key.
+   * `ERR_RCLUSTER_COMPACTED` if the history does not go back far enough, or does not reach `since`. Default: `false`, the latest
+   * change of each key.
    */
   history?: boolean;
   /** Ends the iteration, which throws the reason. */
@@ -207,7 +211,10 @@ export type SharedEvent<T = unknown> =
   /** Changes have been missed: discard your copy. The current content follows, and then `synced`. */
   | { type: 'resync'; revision: number };
 
-/** Up to 1,024 operations that are applied atomically, under one revision, or not at all. */
+/**
+ * Up to 1,024 operations, together about as large as the largest value, that are applied atomically, under one revision, or not at
+ * all.
+ */
 export interface SharedBatch {
   /** Requires that the value of the key has this revision; with 0, that the key has no value. */
   check(key: string, revision: number): this;

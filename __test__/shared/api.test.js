@@ -34,6 +34,8 @@ test('values come back as they were', { skip }, async () => {
     { a: undefined },
     [-0],
     hole,
+    Object.assign([...hole], { 0: undefined }),
+    Object.assign(hole.slice(), { more: 2 }),
     new Date(5),
     /a/g,
     Object.assign([1], { more: 2 }),
@@ -114,6 +116,66 @@ test('keys expire, and the watch says so', { skip }, async () => {
   await store.touch('kept', Infinity);
   assert.strictEqual(store.entry('kept').expiresAt, undefined);
   assert.strictEqual(store.stats().expired, 1);
+});
+
+test('a value that expires is told of before what is written next', { skip }, async () => {
+  const store = open();
+  const watch = store.watch({ history: true });
+  const writes = {
+    set: (key) => store.set(key, 2, { ifAbsent: true }),
+    increment: (key) => store.increment(key),
+    touch: (key) => store.touch(key, 1000),
+    delete: (key) => store.delete(key),
+    batch: (key) => store.atomic().check(key, 0).set('other', key).commit(),
+    clear: (key) => store.clear({ prefix: key }),
+  };
+  const results = {};
+  for (const [key, write] of Object.entries(writes)) {
+    await store.set(key, 1, { ttl: 1 });
+    while (store.has(key));
+    results[key] = await write(key);
+  }
+  const last = (await store.set('last', 1)).revision;
+  const events = await take(watch, last + 1);
+  const told = events.map(({ type, key }) => `${type} ${key}`);
+  for (const key of Object.keys(writes)) {
+    const at = told.indexOf(`set ${key}`);
+    assert.strictEqual(told[at + 1], `expire ${key}`);
+  }
+  assert.strictEqual(results.set.ok, true);
+  assert.strictEqual(results.increment, 1);
+  assert.deepStrictEqual([results.touch.ok, results.delete.ok, results.clear], [false, false, 0]);
+  assert.strictEqual(results.batch.ok, true);
+  assert.strictEqual(store.stats().expired, Object.keys(writes).length);
+});
+
+test('a watch that knows more than there has been begins anew', { skip }, async () => {
+  const store = open();
+  await store.set('key', 'value');
+  // The revision of an earlier store of the name, which ended with its primary.
+  const watch = store.watch({ since: 1000 });
+  const types = (await take(watch, 3)).map(({ type }) => type);
+  assert.deepStrictEqual(types, ['resync', 'set', 'synced']);
+  await assert.rejects(store.watch({ since: 1000, history: true }).next(), {
+    code: 'ERR_RCLUSTER_COMPACTED',
+  });
+  assert.strictEqual((await store.watch({ since: store.revision }).next()).value.type, 'synced');
+});
+
+test('an error of a batch names the keys that it may be about', { skip }, async () => {
+  const store = open({ size: '1MB' });
+  await store.set('text', 'a');
+  await assert.rejects(store.atomic().set('a', 1).increment('text').commit(), {
+    code: 'ERR_RCLUSTER_NOT_NUMBER',
+    message: 'The value of "text" is no number',
+  });
+  await assert.rejects(store.atomic().increment('text').increment('b').commit(), {
+    message: 'The value of "text" or "b" is no number',
+  });
+  const batch = store.atomic();
+  for (let i = 0; i < 1024; i += 1) batch.set(`key ${i}`, 'x'.repeat(100));
+  await assert.rejects(batch.commit(), { code: 'ERR_RCLUSTER_TOO_LARGE', message: /^The batch / });
+  assert.strictEqual(store.size, 1);
 });
 
 test('a batch is done all at once or not at all', { skip }, async () => {
@@ -298,6 +360,9 @@ test('what makes no sense is refused with a code', { skip }, async () => {
   await assert.rejects(store.set('k'.repeat(1025), 1), { code: 'ERR_RCLUSTER_TOO_LARGE' });
   assert.strictEqual((await store.set('k'.repeat(1024), 1)).ok, true);
   assert.strictEqual(store.get('k'.repeat(1025)), undefined);
+  const tooLarge = { code: 'ERR_RCLUSTER_TOO_LARGE' };
+  assert.throws(() => store.keys({ prefix: 'k'.repeat(1025) }), tooLarge);
+  assert.throws(() => store.watch({ key: 'k'.repeat(1025) }), tooLarge);
   const { maxValue } = store.stats();
   assert.strictEqual((await store.set('long', Buffer.alloc(maxValue))).ok, true);
   await assert.rejects(store.set('long', Buffer.alloc(maxValue + 1)), { code: 'ERR_RCLUSTER_TOO_LARGE' });

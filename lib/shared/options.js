@@ -81,7 +81,9 @@ function bytes(size) {
 function lifetime(ttl) {
   if (ttl === undefined || ttl === Infinity) return -1;
   if (typeof ttl !== 'number') throw invalidType('ttl', 'number', ttl);
-  if (!(ttl > 0 && ttl <= Number.MAX_SAFE_INTEGER)) throw outOfRange('ttl', '> 0 ms', ttl);
+  if (!(ttl > 0 && ttl <= Number.MAX_SAFE_INTEGER)) {
+    throw outOfRange('ttl', `> 0 and <= ${Number.MAX_SAFE_INTEGER} ms`, ttl);
+  }
   return ttl;
 }
 

@@ -1,6 +1,6 @@
 'use strict';
 
-const { JSON, Promise, setImmediate } = require('../globals');
+const { Promise, setImmediate } = require('../globals');
 const { failure } = require('./errors');
 const steps = require('./steps');
 
@@ -16,7 +16,7 @@ const DIRECT = 128;
  *
  * The answer to a request.
  * @typedef {{ status: number, revision: number, number: number }} Answer
- * @typedef {{ resolve: (value: any) => void, reject: (error: Error) => void, result: (answer: Answer) => any, key: string }} Waiting
+ * @typedef {{ resolve: (value: any) => void, reject: (error: Error) => void, result: (answer: Answer) => any, keys: string | string[] }} Waiting
  */
 
 /** The requests of this process to a store, and the promises of those that are not answered yet. */
@@ -98,7 +98,7 @@ class Requests {
     steps.send(this.#native, this.#add, this.#submit, request);
     if (!this.#collecting) void this.#collectSoon();
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ resolve, reject, result, key: request[0].key });
+      this.#waiting.push({ resolve, reject, result, keys: steps.keysOf(request) });
     });
   }
 
@@ -193,7 +193,7 @@ class Requests {
 
   /** @param {Answer} answer */
   #settle(answer) {
-    const { resolve, reject, result, key } = this.#waiting[this.#first];
+    const { resolve, reject, result, keys } = this.#waiting[this.#first];
     this.#first += 1;
     if (this.#first === this.#waiting.length) {
       this.#waiting = [];
@@ -207,11 +207,11 @@ class Requests {
       case 1:
         return resolve(result(answer));
       case 2:
-        return reject(failure('ERR_RCLUSTER_NOT_NUMBER', `The value of ${JSON.stringify(key)} is no number`));
+        return reject(steps.notNumber(keys));
       case 3:
         return reject(failure('ERR_RCLUSTER_FULL', 'The store is full: nothing has been written'));
       case 4:
-        return reject(steps.tooLarge(this.#native, key));
+        return reject(steps.tooLarge(this.#native, keys));
       case 6:
       case 7:
       case 8:

@@ -149,6 +149,16 @@ function finite(name, value) {
 }
 
 /**
+ * The keys that an error of a request names: of a batch, those that it increments.
+ * @param {Step[]} steps
+ * @returns {string | string[]} not always an array, which each write would create
+ */
+function keysOf(steps) {
+  if (steps.length === 1) return steps[0].key;
+  return steps.filter(({ op }) => op === OP.INCREMENT).map(({ key }) => key);
+}
+
+/**
  * Passes a request to the native side. If one of its steps is too large, none is sent.
  * @param {NativeStore} native
  * @param {ReturnType<NativeStore['adder']>} add
@@ -166,7 +176,7 @@ function send(native, add, submit, steps) {
     case 0:
       return;
     case 1:
-      throw tooLarge(native, steps[0].key);
+      throw tooLarge(native, keysOf(steps));
     default:
       throw failure(
         'ERR_RCLUSTER_SHARED_BACKLOG',
@@ -177,13 +187,21 @@ function send(native, add, submit, steps) {
 
 /**
  * @param {import('../../binding').SharedStore} native
- * @param {string} key
+ * @param {string | string[]} keys as `keysOf()` returns them
  */
-function tooLarge(native, key) {
+function tooLarge(native, keys) {
+  const limit = `a value in a store of this size ${native.field(6)}`;
   const message =
-    `A key has 1024 bytes at the most, and a value in a store of this size ${native.field(6)}: ` +
-    `${JSON.stringify(key.slice(0, 50))} is longer, or its value is`;
+    typeof keys === 'string'
+      ? `A key has 1024 bytes at the most, and ${limit}: ${JSON.stringify(keys.slice(0, 50))} is longer, or its value is`
+      : `The batch is larger than the store accepts at once, and ${limit} bytes at the most`;
   return failure('ERR_RCLUSTER_TOO_LARGE', message);
 }
 
-module.exports = { check, clear, increment, put, remove, send, set, tooLarge, touch };
+/** @param {string | string[]} keys as `keysOf()` returns them */
+function notNumber(keys) {
+  const names = [keys].flat().map((key) => JSON.stringify(key));
+  return failure('ERR_RCLUSTER_NOT_NUMBER', `The value of ${names.join(' or ')} is no number`);
+}
+
+module.exports = { check, clear, increment, keysOf, notNumber, put, remove, send, set, tooLarge, touch };

@@ -1,7 +1,7 @@
 'use strict';
 
 const { Promise, Symbol } = require('../globals');
-const { failure, invalidType, invalidValue } = require('./errors');
+const { failure, invalidType, invalidValue, sharedError } = require('./errors');
 const { members } = require('./members');
 const { checkKey, checkRevision } = require('./options');
 const { decode } = require('./values');
@@ -92,7 +92,11 @@ class Watch {
   /** @param {number} from */
   #begin(from) {
     const { text, isPrefix, history = false } = this.#options;
-    return this.#native.watch(text, isPrefix, from, history);
+    try {
+      return this.#native.watch(text, isPrefix, from, history);
+    } catch (error) {
+      throw sharedError(/** @type {Error} */ (error));
+    }
   }
 
   [Symbol.asyncIterator]() {

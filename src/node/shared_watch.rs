@@ -10,6 +10,7 @@ use napi_derive::napi;
 use super::shared::{Shared, SharedStore, failure};
 use super::shared_value::{self, Held};
 use rcluster_core::store::cursor::{Cursor, Filter, Progress, Start, snapshot};
+use rcluster_core::store::geometry::MAX_KEY;
 use rcluster_core::store::ring::Wanted;
 use rcluster_core::store::view::LogEntry;
 
@@ -18,6 +19,11 @@ const EFFORT: usize = 1 << 16;
 
 /// How often a snapshot is restarted because the log was compacted meanwhile.
 const TRIES: usize = 100;
+
+/// JavaScript creates the error from the code and the message.
+fn too_long() -> napi::Error {
+    failure(format!("ERR_RCLUSTER_TOO_LARGE A key has {MAX_KEY} bytes at the most"))
+}
 
 #[napi]
 impl SharedStore {
@@ -33,8 +39,7 @@ impl SharedStore {
         history: bool,
     ) -> Result<Option<SharedWatch>> {
         let mut name = self.shared.key.borrow_mut();
-        let key =
-            shared_value::read_key(*env, &text, &mut name)?.ok_or_else(|| failure("the key is too long"))?;
+        let key = shared_value::read_key(*env, &text, &mut name)?.ok_or_else(too_long)?;
         let filter = if prefix { Filter::Prefix(key.to_vec()) } else { Filter::Key(key.to_vec()) };
         #[allow(
             clippy::cast_possible_truncation,
@@ -55,8 +60,7 @@ impl SharedStore {
     #[napi]
     pub fn snapshot(&self, env: &Env, prefix: Unknown<'_>, with_values: bool) -> Result<SharedSnapshot> {
         let mut name = self.shared.key.borrow_mut();
-        let prefix = shared_value::read_key(*env, &prefix, &mut name)?
-            .ok_or_else(|| failure("the key is too long"))?;
+        let prefix = shared_value::read_key(*env, &prefix, &mut name)?.ok_or_else(too_long)?;
         let client = &self.shared.client;
         let taken = (0..TRIES).find_map(|_| snapshot(client.view(), prefix, client.now(), with_values));
         let (revision, entries) =

@@ -74,7 +74,8 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Begins a walk. `None` if the log does not reach back to the revision.
+    /// Begins a walk. `None` if the log does not reach back to the revision, or the store has not reached it:
+    /// then it is a revision of an earlier store of the name, whose changes say nothing about this one.
     #[must_use]
     pub fn new(view: &View<impl Words>, filter: Filter, start: Start, history: bool) -> Option<Self> {
         // The order matters: the walk itself finds what is written in between.
@@ -85,7 +86,8 @@ impl Cursor {
             Start::Snapshot => (0, head),
             Start::Since(revision) => (revision, begin),
         };
-        if since < compacted && start != Start::Snapshot {
+        let known = compacted..=view.field(Field::Revision);
+        if start != Start::Snapshot && !known.contains(&since) {
             return None;
         }
         let (last, synced) = (since.max(compacted), false);

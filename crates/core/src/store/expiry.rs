@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 
 use super::atomic::{AtomicU64, Words};
-use super::geometry::Field;
+use super::geometry::{Field, MAX_KEY};
 use super::memory::{Memory, NoRoom};
+use super::ops::Op;
 use super::record::{Change, read_bytes};
 use super::view::{Hit, Key};
 use super::writer::{REMOVAL, Store};
@@ -40,6 +41,28 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         }
         self.bytes = bytes;
         self.memory.publish(self.revision);
+    }
+
+    /// Removes what has expired among the keys of operations, so that its end is a change of its own before
+    /// theirs.
+    pub(super) fn expire_keys(&mut self, ops: &[Op<'_>], now: u64) -> Result<(), NoRoom> {
+        if self.next_expiry().is_none_or(|expires| expires > now) {
+            return Ok(());
+        }
+        for op in ops {
+            let keys = match op {
+                Op::Clear { prefix } => self.keys_that(|key| key.starts_with(prefix)),
+                _ => vec![op.key().to_vec()],
+            };
+            for key in keys.iter().filter(|key| key.len() <= MAX_KEY) {
+                let hit = self.memory.find(self.memory.view.key(key));
+                let expires = hit.map_or(0, |hit| self.memory.view.times(&hit.located).1);
+                if expires != 0 && expires <= now {
+                    self.drop_expired(key)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn drop_expired(&mut self, key: &[u8]) -> Result<(), NoRoom> {

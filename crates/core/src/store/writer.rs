@@ -85,9 +85,10 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
     /// Executes all operations or none. `now` is in ms. `used` returns, for the hash of a key, whether the
     /// key has been read since the last call.
     pub fn apply(&mut self, ops: &[Op<'_>], now: u64, used: &mut dyn FnMut(u64) -> bool) -> Outcome {
-        let outcome = match ops {
-            [Op::Clear { prefix }] => self.clear(prefix),
-            _ => self.write(ops, now, used),
+        let outcome = match (self.expire_keys(ops, now), ops) {
+            (Err(NoRoom), _) => Err(Outcome::refused(Status::Full, self.revision)),
+            (Ok(()), [Op::Clear { prefix }]) => self.clear(prefix),
+            (Ok(()), _) => self.write(ops, now, used),
         };
         self.memory.publish(self.revision);
         outcome.unwrap_or_else(|outcome| outcome)
