@@ -6,57 +6,66 @@ export interface SharedOptions {
    * How much memory its values may take: a number of bytes, or a string such as `'512KB'`, `'64MB'`, `'1GB'`. From 1 MB to
    * 64 GB; a part of it is reserved for compaction. Unused space takes no memory. Default: `'64MB'`.
    */
-  size?: number | string;
+  size?: number | string | undefined;
   /**
    * What happens when the store is full. `'none'`: writes that need more space reject with `ERR_RCLUSTER_FULL`. `'lru'`: the
    * least recently used keys are evicted. Default: `'none'`.
    */
-  eviction?: 'none' | 'lru';
+  eviction?: 'none' | 'lru' | undefined;
   /**
    * The file to which the store is saved, and from which it is loaded when the primary restarts. The primary must be the first
    * to open the store. See docs/shared-state.md for what is saved when. Default: `false`, the store ends with the primary.
    */
-  persist?: string | false;
+  persist?: string | false | undefined;
   /**
    * The server that holds its values, so that several machines can share the store: a URL such as `'redis://host:6379'`
    * (`rediss:`, `redis+unix:`, `redis+sentinel:`, `redis+cluster:`), or an object. See docs/redis.md. Default: none.
    */
-  backend?: string | SharedBackend;
+  backend?: string | SharedBackend | undefined;
   /** What happens while the server cannot be reached. */
-  offline?: {
-    /**
-     * How long a write waits for the server, in ms, from 0 to a day, before it rejects with `ERR_RCLUSTER_DISCONNECTED`. With 0
-     * it rejects immediately. Default: 1,000.
-     */
-    wait?: number;
-  };
+  offline?:
+    | {
+        /**
+         * How long a write waits for the server, in ms, from 0 to a day, before it rejects with `ERR_RCLUSTER_DISCONNECTED`. With 0
+         * it rejects immediately. Default: 1,000.
+         */
+        wait?: number | undefined;
+      }
+    | undefined;
   /**
    * The source from which the content of the store is loaded. You can pass it later than the other options, and in some
    * processes only: only a process that has passed it can load.
    */
-  source?: SharedSource;
+  source?: SharedSource | undefined;
 }
 
 /** A Redis or Valkey server. Set one of `url`, `nodes` and `sentinels`. */
 export interface SharedBackend {
   /** The URL of the server. */
-  url?: string;
+  url?: string | undefined;
   /** Nodes of a Redis Cluster, as `'host:port'`. Default port: 6379. */
-  nodes?: string[];
+  nodes?: string[] | undefined;
   /** Sentinels that know the address of the server, as `'host:port'`. Default port: 26379. No password is sent to them. */
-  sentinels?: string[];
+  sentinels?: string[] | undefined;
   /** The name of the server at the sentinels. */
-  name?: string;
+  name?: string | undefined;
   /** Default: that of the URL, or the default user. */
-  username?: string;
+  username?: string | undefined;
   /** Default: that of the URL, or none. It is only sent to the server. */
-  password?: string;
+  password?: string | undefined;
   /** The number of the database. Default: that of the URL, or 0. */
-  database?: number;
+  database?: number | undefined;
   /** TLS, with certificates in PEM. Default: as in the URL. Without `ca`, the system's certificates are trusted. */
-  tls?: boolean | { ca?: string | Buffer; cert?: string | Buffer; key?: string | Buffer };
+  tls?:
+    | boolean
+    | {
+        ca?: string | Buffer | undefined;
+        cert?: string | Buffer | undefined;
+        key?: string | Buffer | undefined;
+      }
+    | undefined;
   /** The prefix of all keys on the server. Default: `'rcluster:'`. */
-  prefix?: string;
+  prefix?: string | undefined;
 }
 
 /** The state of the connection to a store's server. */
@@ -85,9 +94,9 @@ export type SharedLoaded = Record<string, unknown> | ReadonlyMap<string, unknown
 /** The options of all sources. */
 export interface SharedSourceBase {
   /** The key of each item: the name of a property, or a function. For arrays and other iterables of items. */
-  key?: string | ((item: any) => string);
+  key?: string | ((item: any) => string) | undefined;
   /** How long a load may take, in ms, before its signal is aborted and the load fails. Default: 30,000. */
-  timeout?: number;
+  timeout?: number | undefined;
 }
 
 /**
@@ -106,9 +115,9 @@ export interface SharedFileSource extends SharedSourceBase {
   /** The path of the file. Neither the file nor its directory has to exist. */
   file: string;
   /** Parses the text of the file. Default: `JSON.parse`. */
-  parse?: (text: string) => SharedLoaded | Promise<SharedLoaded>;
+  parse?: ((text: string) => SharedLoaded | Promise<SharedLoaded>) | undefined;
   /** Also loads the file every so many ms, for file systems that do not report changes, such as NFS. Default: never. */
-  every?: number;
+  every?: number | undefined;
 }
 
 /** Each process loads for itself, into a store of its own. */
@@ -153,13 +162,13 @@ export interface SharedTally {
 /** Options of `set()`. */
 export interface SharedSetOptions {
   /** The time in ms after which the value expires. Default: never. */
-  ttl?: number;
+  ttl?: number | undefined;
   /** Keep the expiry time of the previous value. Default: `false`. */
-  keepTtl?: boolean;
+  keepTtl?: boolean | undefined;
   /** Write only if the key has no value. Default: `false`. */
-  ifAbsent?: boolean;
+  ifAbsent?: boolean | undefined;
   /** Write only if the value still has this revision; with 0, only if the key has no value. */
-  ifRevision?: number;
+  ifRevision?: number | undefined;
 }
 
 /** The result of a write. */
@@ -182,22 +191,22 @@ export interface SharedEntry<T = unknown> {
 /** Options of `watch()`. */
 export interface SharedWatchOptions {
   /** Only this key. */
-  key?: string;
+  key?: string | undefined;
   /** Only keys that begin with this. Default: all keys. */
-  prefix?: string;
+  prefix?: string | undefined;
   /**
    * Only changes after this revision. If the store has not reached it, because it was started anew, `resync` comes first. Default:
    * first the current content, then all changes.
    */
-  since?: number;
+  since?: number | undefined;
   /**
    * Every change in order, even if changes arrive faster than they are read. In this mode, the iterator throws
    * `ERR_RCLUSTER_COMPACTED` if the history does not go back far enough, or does not reach `since`. Default: `false`, the latest
    * change of each key.
    */
-  history?: boolean;
+  history?: boolean | undefined;
   /** Ends the iteration, which throws the reason. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** A change, or an event about the watch itself. */
@@ -221,9 +230,13 @@ export interface SharedBatch {
   /** See `set()` of the store. */
   set(key: string, value: unknown, options?: SharedSetOptions): this;
   /** See `delete()` of the store. If the key has no value, the whole batch fails with `ok: false`. */
-  delete(key: string, options?: { ifRevision?: number }): this;
+  delete(key: string, options?: { ifRevision?: number | undefined }): this;
   /** See `increment()` of the store. */
-  increment(key: string, by?: number, options?: { initial?: number; ttl?: number }): this;
+  increment(
+    key: string,
+    by?: number,
+    options?: { initial?: number | undefined; ttl?: number | undefined },
+  ): this;
   /** Applies the operations. Can be called once. */
   commit(): Promise<SharedResult>;
 }
@@ -256,9 +269,9 @@ export interface SharedStore {
   /** The number of the last change. It increases with each change. */
   readonly revision: number;
   /** All keys as of one revision, in the order of their bytes. Takes time proportional to the size of the store. */
-  keys(options?: { prefix?: string }): string[] & { revision: number };
+  keys(options?: { prefix?: string | undefined }): string[] & { revision: number };
   /** All keys and values as of one revision. */
-  entries<T = any>(options?: { prefix?: string }): [string, T][] & { revision: number };
+  entries<T = any>(options?: { prefix?: string | undefined }): [string, T][] & { revision: number };
   /** The size and state of the store. */
   stats(): SharedStats;
   /**
@@ -277,7 +290,7 @@ export interface SharedStore {
    */
   set(key: string, value: unknown, options?: SharedSetOptions): Promise<SharedResult>;
   /** Deletes a key. */
-  delete(key: string, options?: { ifRevision?: number }): Promise<SharedResult>;
+  delete(key: string, options?: { ifRevision?: number | undefined }): Promise<SharedResult>;
   /** Makes the value of a key expire in `ttl` ms from now; with `Infinity`, never. Not `ok` if the key has no value. */
   touch(key: string, ttl: number): Promise<SharedResult>;
   /**
@@ -288,9 +301,13 @@ export interface SharedStore {
    * created value expires.
    * @throws `ERR_RCLUSTER_NOT_NUMBER` if the value is not a number.
    */
-  increment(key: string, by?: number, options?: { initial?: number; ttl?: number }): Promise<number>;
+  increment(
+    key: string,
+    by?: number,
+    options?: { initial?: number | undefined; ttl?: number | undefined },
+  ): Promise<number>;
   /** Deletes all keys, or all that begin with `prefix`. Returns how many were deleted. */
-  clear(options?: { prefix?: string }): Promise<number>;
+  clear(options?: { prefix?: string | undefined }): Promise<number>;
   /**
    * A counter to which each process adds on its own page, without waiting. Every process reads the sum.
    * @param name Up to 256 bytes of UTF-8; a store has at most 256 tallies.
@@ -314,7 +331,7 @@ export interface SharedStore {
   getOrCreate<T>(
     key: string,
     loader: (facts: { signal: AbortSignal }) => T | Promise<T>,
-    options?: { ttl?: number; negativeTtl?: number; grace?: number },
+    options?: { ttl?: number | undefined; negativeTtl?: number | undefined; grace?: number | undefined },
   ): Promise<T>;
   /**
    * Iterates over changes: first the current content, then `synced`, then each change. A slow watch does not take up memory. A

@@ -391,7 +391,7 @@ export interface Supervisor extends EventEmitter {
    * @param options `concurrency`: how many at a time.
    * @returns Rejects with `ERR_RCLUSTER_NOT_READY`, `ERR_RCLUSTER_SHUT_DOWN`, or as `supervise()` throws for wrong options.
    */
-  reload(options?: { concurrency?: number }): Promise<void>;
+  reload(options?: { concurrency?: number | undefined }): Promise<void>;
 
   /**
    * Drains all workers and starts no more.
@@ -400,7 +400,7 @@ export interface Supervisor extends EventEmitter {
    * ends the delay.
    * @returns Resolves when all workers have ended.
    */
-  shutdown(options?: { timeout?: number; delay?: number }): Promise<void>;
+  shutdown(options?: { timeout?: number | undefined; delay?: number | undefined }): Promise<void>;
 
   /** The state of the cluster. */
   stats(): SupervisorStats;

@@ -143,3 +143,21 @@ test('what import finds is what there is, in the types and when it runs', async 
   );
   assert.deepStrictEqual(interfaces.toSorted(), exported.toSorted());
 });
+
+test('every option may be undefined, for those who compile with exactOptionalPropertyTypes', () => {
+  const strict = [];
+  for (const [file, text] of Object.entries(DECLARATIONS)) {
+    const interfaces = text.matchAll(
+      /^export interface (\w*(?:Options|Source|SourceBase|Backend))\b.*?^\}/gms,
+    );
+    const literals = text.matchAll(/(options)\?: \{[^}]*\}/g);
+    for (const [body, name] of [...interfaces, ...literals]) {
+      // A type in several lines ends with a line of its own.
+      const members = body.replace(/\/\*\*.*?\*\//gs, '').matchAll(/\b(?!options\b)(\w+)\?:([^;{}]*)[;}]/g);
+      for (const [, member, type] of members) {
+        if (!/\| undefined\s*$/.test(type)) strict.push(`${file}: ${name}.${member}`);
+      }
+    }
+  }
+  assert.deepStrictEqual(strict, []);
+});
