@@ -252,6 +252,30 @@ test('a session that has not begun when the worker is told is answered, too', { 
   }),
 );
 
+test('what the only GOAWAY of a session with TLS does not name is not executed', { skip }, () =>
+  withLifecycle({ SERVER: 'http2s' }, async (app) => {
+    const session = http2.connect(`https://${app.target.host}:${app.target.port}`, {
+      rejectUnauthorized: false,
+    });
+    const id = Number(await ask(session));
+    app.tell('retire', { id });
+    await app.marker('retiring');
+    // They arrive together, and the GOAWAY is made when the first one is read.
+    const [, ...refused] = await Promise.allSettled(
+      ['/', '/hold', '/hold'].map((path) => ask(session, path)),
+    );
+    assert.deepStrictEqual(
+      refused.map(({ status }) => status),
+      ['rejected', 'rejected'],
+    );
+    assert.strictEqual((await app.marker('exit')).code, 0);
+    assert.deepStrictEqual(
+      app.marks.filter(({ mark }) => mark === 'held'),
+      [],
+    );
+  }),
+);
+
 for (const SERVER of ['http2', 'http2s']) {
   test(`clients that ask one thing after another lose nothing: ${SERVER}`, { skip }, () =>
     withLifecycle({ SERVER }, async (app) => {

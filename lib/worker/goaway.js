@@ -1,7 +1,12 @@
 'use strict';
 
-const { Buffer, clearTimeout, setImmediate, setTimeout } = require('../globals');
+const { Buffer, Reflect, clearTimeout, setImmediate, setTimeout } = require('../globals');
+const { defineHidden } = require('../define');
 const seamHttp = require('../seam/http');
+
+/** Codes of HTTP/2. */
+const NO_ERROR = 0;
+const REFUSED_STREAM = 7;
 
 /** How long, in ms, to wait before a failed write is retried. */
 const RETRY = 5;
@@ -43,7 +48,9 @@ module.exports = function createGoaway(link) {
     const sayLast = () => {
       if (isOver()) return;
       final = true;
-      session.goaway();
+      const last = session.state.lastProcStreamID;
+      session.goaway(NO_ERROR, last);
+      refuseAfter(session, last);
     };
     const notice = () => {
       if (isOver()) return;
@@ -92,6 +99,27 @@ module.exports = function createGoaway(link) {
     return handle.writeQueueSize === 0 && link.writeThrough(handle.fd, NOTICE);
   }
 };
+
+/**
+ * Refuses the streams that a final GOAWAY does not name. nghttp2 takes them until the GOAWAY is written, which
+ * is only after it has read what has come with the last stream. The client will ask them elsewhere, so the
+ * application must not see them.
+ *
+ * @param {any} session
+ * @param {number} last the last stream that the GOAWAY names
+ */
+function refuseAfter(session, last) {
+  const { emit } = session;
+  /** @this {any} @param {string} event @param {any} stream */
+  function emitNamed(event, stream) {
+    if (event !== 'stream' || stream.id <= last) return Reflect.apply(emit, this, arguments);
+    // Node reports the refusal as an error of the stream, and nobody else listens.
+    stream.on('error', () => {});
+    stream.close(REFUSED_STREAM);
+    return true;
+  }
+  defineHidden(session, 'emit', { value: emitNamed });
+}
 
 /**
  * Whether the session's frames go to the wire unencrypted.
