@@ -1,6 +1,6 @@
 'use strict';
 
-const { Buffer, Reflect, clearTimeout, setImmediate, setTimeout } = require('../globals');
+const { Buffer, Reflect, clearTimeout, process, setImmediate, setTimeout } = require('../globals');
 const { defineHidden } = require('../define');
 const seamHttp = require('../seam/http');
 
@@ -24,7 +24,7 @@ const NOTICE = Buffer.from([0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0
  * streams that the client opens afterwards. So the notice is written directly to the socket where possible:
  * on a connection without TLS, between two frames. A PING follows; when it is answered, everything that the
  * client had sent before it read the notice has arrived, and the final GOAWAY is sent. With TLS there is only
- * the final one.
+ * the final one, which names all requests that have arrived together.
  *
  * Either is sent while the client waits for an answer, if it sends a request in time, so the client knows
  * before its next request. A client that sends a request at the moment when a GOAWAY arrives may have to fail
@@ -41,16 +41,21 @@ module.exports = function createGoaway(link) {
     if (session.closed || session.destroyed) return;
     let begun = false;
     let final = false;
+    /** The last stream that the final GOAWAY names. */
+    let last = Infinity;
+    /** Streams that the application sees once the GOAWAY is made; null if it sees them at once. @type {any[][] | null} */
+    let held = null;
     /** @type {NodeJS.Timeout | undefined} */
     let retry;
 
     const isOver = () => final || session.closed || session.destroyed;
     const sayLast = () => {
-      if (isOver()) return;
-      final = true;
-      const last = session.state.lastProcStreamID;
-      session.goaway(NO_ERROR, last);
-      refuseAfter(session, last);
+      if (!isOver()) {
+        final = true;
+        last = session.state.lastProcStreamID;
+        session.goaway(NO_ERROR, last);
+      }
+      release();
     };
     const notice = () => {
       if (isOver()) return;
@@ -61,15 +66,14 @@ module.exports = function createGoaway(link) {
       // An error means that the session has ended.
       session.ping((/** @type {Error | null} */ error) => error ?? sayLast());
     };
-    const begin = () => {
+    const begin = (/** @type {boolean} */ several) => {
       if (begun || isOver()) return;
       begun = true;
-      session.removeListener('stream', begin);
       if (!isBare(session)) {
-        // Several requests may have arrived together. The others of the batch must be received first, to be
-        // answered as well.
-        if (seamHttp.openStreams(session) > 1) setImmediate(sayLast);
-        else sayLast();
+        if (!several) return sayLast();
+        // The others must be received first, to be named as well, and no answer may precede the GOAWAY.
+        held = [];
+        setImmediate(sayLast);
       } else if (session.pendingSettingsAck) {
         // Our SETTINGS must be the first frame.
         session.ping((/** @type {Error | null} */ error) => error ?? notice());
@@ -78,8 +82,30 @@ module.exports = function createGoaway(link) {
       }
     };
 
+    const { emit } = session;
+    const release = () => {
+      const streams = held ?? [];
+      held = null;
+      // In a tick of its own, as Node does: an exception of one must not keep the others away.
+      for (const args of streams) process.nextTick(emitHeld, args);
+    };
+    const emitHeld = (/** @type {any[]} */ args) => {
+      if (!args[1].destroyed) Reflect.apply(emit, session, args);
+    };
+    /** @param {any[]} args the name of the event, and its arguments */
+    function emitStreams(...args) {
+      const [event, stream] = args;
+      if (event !== 'stream') return Reflect.apply(emit, session, args);
+      if (stream.id > last) return refuse(stream);
+      begin(true);
+      if (held === null) return Reflect.apply(emit, session, args);
+      held.push(args);
+      return true;
+    }
+    defineHidden(session, 'emit', { value: emitStreams });
+
     const timers = [
-      setTimeout(begin, grace / 2),
+      setTimeout(begin, grace / 2, false),
       setTimeout(() => {
         sayLast();
         session.close();
@@ -88,8 +114,8 @@ module.exports = function createGoaway(link) {
     session.once('close', () => {
       for (const timer of [...timers, retry]) clearTimeout(timer);
     });
-    if (seamHttp.openStreams(session) > 0) begin();
-    else session.prependListener('stream', begin);
+    const open = seamHttp.openStreams(session);
+    if (open > 0) begin(open > 1);
   };
 
   /** @param {any} session */
@@ -101,24 +127,16 @@ module.exports = function createGoaway(link) {
 };
 
 /**
- * Refuses the streams that a final GOAWAY does not name. nghttp2 takes them until the GOAWAY is written, which
- * is only after it has read what has come with the last stream. The client will ask them elsewhere, so the
- * application must not see them.
+ * Refuses a stream that the final GOAWAY does not name. nghttp2 takes such streams until the GOAWAY is written.
+ * The client will ask elsewhere, so the application must not see them.
  *
- * @param {any} session
- * @param {number} last the last stream that the GOAWAY names
+ * @param {any} stream
  */
-function refuseAfter(session, last) {
-  const { emit } = session;
-  /** @this {any} @param {string} event @param {any} stream */
-  function emitNamed(event, stream) {
-    if (event !== 'stream' || stream.id <= last) return Reflect.apply(emit, this, arguments);
-    // Node reports the refusal as an error of the stream, and nobody else listens.
-    stream.on('error', () => {});
-    stream.close(REFUSED_STREAM);
-    return true;
-  }
-  defineHidden(session, 'emit', { value: emitNamed });
+function refuse(stream) {
+  // Node reports the refusal as an error of the stream, and nobody else listens.
+  stream.on('error', () => {});
+  stream.close(REFUSED_STREAM);
+  return true;
 }
 
 /**
