@@ -16,13 +16,10 @@ pub(super) fn nonsense() -> Failure {
 
 /// The message of an error, with the code that the server gave.
 fn text_of(error: &RedisError) -> String {
-    let text = error.to_string();
-    if let (ErrorKind::Server(kind), Some(code)) = (error.kind(), error.code())
-        && let Some(rest) = text.strip_prefix(&format!("{kind:?}"))
-    {
-        return format!("{code}{rest}");
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code}: {detail}"),
+        _ => error.to_string(),
     }
-    text
 }
 
 /// Classifies an error.
@@ -32,6 +29,9 @@ pub(super) fn failure(error: &RedisError) -> Failure {
     // An older server wraps the error of a script's command in an error of its own.
     if has("RCLUSTERGREET") {
         return Failure::Unknown;
+    }
+    if has("RCLUSTERTORN") {
+        return Failure::Torn(text);
     }
     if error.code() == Some("OOM") || has("OOM command not allowed") {
         return Failure::Full(text);
@@ -56,6 +56,12 @@ pub(super) fn failure(error: &RedisError) -> Failure {
 /// Whether the server does not know the script, as after its restart.
 pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.code() == Some("NOSCRIPT")
+}
+
+/// Whether the user may not run a command of a script, or use its key. Servers have no code of their own for that.
+pub(super) fn is_forbidden(error: &RedisError) -> bool {
+    let text = error.to_string();
+    text.contains("The user executing the script") || text.contains("ACL failure in script")
 }
 
 /// Whether a node of a Redis Cluster does not have the key any more.
@@ -113,10 +119,13 @@ pub(super) fn greeting(value: Value) -> Option<Greeting> {
 }
 
 pub(super) fn beat(value: Value, asked_at: u64) -> Option<Input> {
-    let [_, facts, now] = fixed(value)?;
-    let [epoch, revision] = fixed(facts)?;
+    let [_, facts, exists, now] = fixed(value)?;
+    let [epoch, revision, used] = fixed(facts)?;
     let time = time(now)?;
-    let Some(epoch) = bytes(epoch) else {
+    // A store whose values are gone, or have not been counted, is none: the greeting makes it one. See `greet.lua`.
+    let used: Option<f64> = text(used).and_then(|used| used.parse().ok());
+    let is_whole = used.is_some_and(|used| used <= 0.0) || (used.is_some() && number(exists)? == 1);
+    let Some(epoch) = bytes(epoch).filter(|_| is_whole) else {
         return Some(Input::Beat { epoch: None, revision: 0, time, asked_at });
     };
     Some(Input::Beat { epoch: Some(epoch), revision: number(revision)?, time, asked_at })
@@ -160,8 +169,9 @@ pub(super) fn stream(value: Value) -> Option<Vec<(String, Vec<u8>)>> {
     let mut all = Vec::new();
     for entry in array(stream)? {
         let [id, fields] = fixed(entry)?;
-        let [_, payload] = fixed(fields)?;
-        all.push((text(id)?, bytes(payload)?));
+        // An entry of another form was added by somebody else. It has no payload, which its reader refuses.
+        let payload = fixed(fields).and_then(|[_, payload]| bytes(payload)).unwrap_or_default();
+        all.push((text(id)?, payload));
     }
     Some(all)
 }
@@ -179,8 +189,26 @@ mod tests {
         let entry = Value::Array(vec![bulk("1-0"), Value::Array(vec![bulk("d"), bulk("payload")])]);
         let reply = Value::Array(vec![Value::Array(vec![bulk("changes"), Value::Array(vec![entry])])]);
         assert_eq!(entries(reply), Some(Input::Entries(vec![("1-0".into(), b"payload".to_vec())])));
+        let other = Value::Array(vec![bulk("2-0"), Value::Array(["a", "b", "c", "d"].map(bulk).to_vec())]);
+        let reply = Value::Array(vec![Value::Array(vec![bulk("changes"), Value::Array(vec![other])])]);
+        assert_eq!(entries(reply), Some(Input::Entries(vec![("2-0".into(), Vec::new())])));
         assert_eq!(entries(Value::Nil), Some(Input::Entries(Vec::new())));
         assert_eq!(entries(Value::Array(vec![bulk("changes")])), None);
+    }
+
+    #[test]
+    fn a_store_without_its_values_or_without_their_count_is_none() {
+        let epoch_of = |used: Value, exists: i64| {
+            let facts = Value::Array(vec![bulk("epoch"), bulk("7"), used]);
+            let time = Value::Array(vec![bulk("1"), bulk("0")]);
+            match beat(Value::Array(vec![Value::Int(1), facts, Value::Int(exists), time]), 0) {
+                Some(Input::Beat { epoch, .. }) => epoch,
+                other => panic!("{other:?}"),
+            }
+        };
+        let epoch = Some(b"epoch".to_vec());
+        assert_eq!([epoch_of(bulk("9"), 1), epoch_of(bulk("0"), 0)], [epoch.clone(), epoch]);
+        assert_eq!([epoch_of(bulk("9"), 0), epoch_of(Value::Nil, 1)], [None, None]);
     }
 
     #[test]

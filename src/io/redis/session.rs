@@ -83,8 +83,10 @@ impl Session {
 
     pub(super) async fn beat(mut self, keys: &Keys, asked_at: u64) -> Input {
         let mut beat = pipe();
+        beat.atomic();
         beat.cmd("PEXPIRE").arg(&keys[4]).arg(WRITER);
-        beat.cmd("HMGET").arg(&keys[1]).arg("epoch").arg("revision");
+        beat.cmd("HMGET").arg(&keys[1]).arg("epoch").arg("revision").arg("used");
+        beat.cmd("EXISTS").arg(&keys[0]);
         beat.cmd("TIME");
         let answer = beat.query_async::<Value>(&mut self.0.commands).await;
         or_failed(answer, |value| convert::beat(value, asked_at))

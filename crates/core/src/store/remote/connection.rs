@@ -53,7 +53,7 @@ impl Connection {
         (0..EPOCH).map(|_| b"0123456789abcdefghijklmnopqrstuv"[self.random.below(32)]).collect()
     }
 
-    /// The store is up to date: the next failure is the first one.
+    /// The connection has proved its worth: the next failure is the first one.
     pub(super) fn on_success(&mut self) {
         self.failed = 0;
     }

@@ -16,6 +16,8 @@ pub enum Failure {
     Full(String),
     /// The server cannot execute the script.
     Script(String),
+    /// The script failed in the middle: part of the batch may have been executed.
+    Torn(String),
 }
 
 impl Failure {
@@ -23,7 +25,9 @@ impl Failure {
     #[must_use]
     pub fn into_text(self) -> String {
         match self {
-            Self::Lost(why) | Self::Refused(why) | Self::Full(why) | Self::Script(why) => why,
+            Self::Lost(why) | Self::Refused(why) | Self::Full(why) | Self::Script(why) | Self::Torn(why) => {
+                why
+            }
             Self::Unknown => "the server does not know this connection".into(),
         }
     }

@@ -21,11 +21,34 @@ redis.call('PEXPIRE', WRITER, 86400000)
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local epoch, revision = unpack(redis.call('HMGET', FACTS, 'epoch', 'revision'))
+local epoch, revision, used = unpack(redis.call('HMGET', FACTS, 'epoch', 'revision', 'used'))
 local reached = tonumber(ARGV[4])
-local goes_on = false
+local goes_on, is_whole = false, true
+
+-- How full the store is, and its highest revision, by its values alone.
+local function count()
+  local words, highest = 0, 0
+  local all = redis.call('HGETALL', VALUES)
+  for place = 1, #all, 2 do
+    local key, raw = all[place], all[place + 1]
+    if #raw >= 17 then
+      local of, expires = struct.unpack('<dd', raw)
+      words = words + 3 + (expires ~= 0 and 1 or 0) + math.ceil(#key / 8) + math.ceil((#raw - 17) / 8)
+      highest = math.max(highest, of)
+    end
+  end
+  return words, highest
+end
+
 if epoch then
   revision = tonumber(revision)
+  -- A batch has failed in the middle, or somebody has deleted the values: then machines have other values than the server.
+  is_whole = used and (tonumber(used) <= 0 or redis.call('EXISTS', VALUES) == 1)
+  if not is_whole then
+    local words, highest = count()
+    redis.call('HSET', FACTS, 'used', string.format('%.0f', words))
+    revision = math.max(revision, highest)
+  end
   if ARGV[5] == '' then
     goes_on = epoch == ARGV[3] and revision == reached
   else
@@ -35,10 +58,10 @@ else
   redis.call('DEL', VALUES, ENDS, CHANGES)
   redis.call('HSET', FACTS, 'used', 0, 'average', 128)
 end
-if not epoch or (epoch == ARGV[3] and not goes_on and revision <= reached) then
+if not epoch or not is_whole or (epoch == ARGV[3] and not goes_on and revision <= reached) then
   -- The store is new, or the server has lost acknowledged writes. Revisions rise in any case, because they start with the
   -- time in microseconds.
-  epoch = ARGV[2]
+  epoch, goes_on = ARGV[2], false
   revision = math.max(time[1] * 1000000 + time[2], reached, revision or 0) + 1
   redis.call('HSET', FACTS, 'epoch', epoch, 'revision', string.format('%.0f', revision))
 end

@@ -41,7 +41,11 @@ pub struct Link {
     queue: Queue,
     next_beat: u64,
     is_beating: bool,
+    /// The revision applied here when the last beat was sent. Its answer may arrive after later changes.
+    beat_from: u64,
     expiry: Expiry,
+    /// The last batch failed in the middle. Its error is shown until another one succeeds, because connecting does.
+    is_torn: bool,
     status: Status,
     told: Status,
 }
@@ -61,7 +65,9 @@ impl Link {
             queue: Queue::default(),
             next_beat: 0,
             is_beating: false,
+            beat_from: 0,
             expiry: Expiry::default(),
+            is_torn: false,
             status: Status { url: backend.to_string(), ..Status::default() },
             told: Status::default(),
         }
@@ -112,6 +118,7 @@ impl Link {
             self.write(now, out);
             if !self.is_beating && now >= self.next_beat {
                 self.is_beating = true;
+                self.beat_from = self.position.revision();
                 out.push(Output::Beat);
             }
         } else {
@@ -196,9 +203,10 @@ impl Link {
     fn follow(&mut self, now: u64, out: &mut Vec<Output>) {
         self.status.state = State::Following;
         self.status.connects += 1;
-        self.status.error = None;
+        if !self.is_torn {
+            self.status.error = None;
+        }
         self.status.synced_at = now;
-        self.connection.on_success();
         self.next_beat = now + BEAT;
         self.ask_for_changes(out);
         self.answer(out);
@@ -212,9 +220,13 @@ impl Link {
     }
 
     fn on_loaded(&mut self, loaded: Loaded, now: u64, out: &mut Vec<Output>) {
-        let sound = loaded.values.iter().all(|(_, raw)| read_kept(raw).is_some());
-        if self.status.state != State::Loading || loaded.epoch.len() != EPOCH || !sound {
+        if self.status.state != State::Loading || loaded.epoch.len() != EPOCH {
             return self.fail_with_nonsense(now, out);
+        }
+        if let Some((key, _)) = loaded.values.iter().find(|(_, raw)| read_kept(raw).is_none()) {
+            let key = String::from_utf8_lossy(key);
+            let why = format!("what the server has for the key {key:?} was not written by a store");
+            return self.on_failed(Failure::Refused(why), now, out);
         }
         self.position.on_loaded(&loaded.epoch, loaded.revision, &loaded.place);
         self.status.loads += 1;
@@ -228,6 +240,7 @@ impl Link {
             return self.fail_with_nonsense(now, out);
         };
         if !outcomes.is_empty() {
+            self.is_torn = false;
             self.status.error = None;
         }
         self.queue.on_answer(revision, outcomes);
@@ -240,6 +253,8 @@ impl Link {
         }
         for (place, payload) in entries {
             let Some((epoch, groups)) = read_entry(&payload) else {
+                // The next attempt has to begin behind it.
+                self.position.invalidate();
                 return self.fail_with_nonsense(now, out);
             };
             if !self.position.advance(place, epoch, &groups) {
@@ -266,8 +281,10 @@ impl Link {
         }
         self.is_beating = false;
         self.next_beat = now + BEAT;
+        // Until now the server might have accepted each connection, and refused each use of it.
+        self.connection.on_success();
         self.clock.on_time(time, asked_at, now);
-        if !self.position.is_known_to(epoch, revision) {
+        if !self.position.is_known_to(epoch, revision, self.beat_from) {
             return self.load_again(now, out);
         }
         if revision == self.position.revision() {
@@ -302,7 +319,9 @@ impl Link {
         let (why, is_refused) = match failure {
             Failure::Unknown => return,
             Failure::Lost(why) => (why, false),
-            Failure::Refused(why) | Failure::Full(why) | Failure::Script(why) => (why, true),
+            Failure::Refused(why) | Failure::Full(why) | Failure::Script(why) | Failure::Torn(why) => {
+                (why, true)
+            }
         };
         self.status.error = Some(why);
         if is_refused {
@@ -315,6 +334,13 @@ impl Link {
         let (status, why) = match failure {
             Failure::Full(why) => (ops::Status::ServerFull, why),
             Failure::Script(why) => (ops::Status::ServerRefused, why),
+            Failure::Torn(why) => {
+                // What was executed of it is known after the store was loaded again, but not by which request.
+                self.queue.on_torn();
+                self.is_torn = true;
+                self.position.invalidate();
+                return self.on_failed(Failure::Torn(why), now, out);
+            }
             failure => return self.on_failed(failure, now, out),
         };
         if self.queue.on_refusal(status) {
@@ -323,3 +349,6 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,9 +58,9 @@ impl Position {
         is_next
     }
 
-    /// Whether a server with this store can have been here. `None` stands for a store that does not exist.
-    pub(super) fn is_known_to(&self, epoch: Option<&[u8]>, revision: u64) -> bool {
-        epoch == Some(self.epoch.as_slice()) && revision >= self.revision
+    /// Whether a server with this store can have been at the revision `reached`. `None` stands for a store that does not exist.
+    pub(super) fn is_known_to(&self, epoch: Option<&[u8]>, revision: u64, reached: u64) -> bool {
+        epoch == Some(self.epoch.as_slice()) && revision >= reached
     }
 }
 
@@ -109,9 +109,9 @@ mod tests {
     #[test]
     fn a_server_that_is_behind_or_has_another_store_does_not_know_it() {
         let position = at(3);
-        assert!(position.is_known_to(Some(EPOCH), 3) && position.is_known_to(Some(EPOCH), 9));
-        assert!(!position.is_known_to(Some(EPOCH), 2));
-        assert!(!position.is_known_to(Some(b"another"), 3));
-        assert!(!position.is_known_to(None, 3));
+        assert!(position.is_known_to(Some(EPOCH), 3, 3) && position.is_known_to(Some(EPOCH), 9, 3));
+        assert!(!position.is_known_to(Some(EPOCH), 2, 3));
+        assert!(!position.is_known_to(Some(b"another"), 3, 3));
+        assert!(!position.is_known_to(None, 3, 3));
     }
 }

@@ -131,6 +131,12 @@ impl Queue {
         true
     }
 
+    /// Nobody knows how much of the batch was executed.
+    pub(super) fn on_torn(&mut self) {
+        let asked = self.sent.as_ref().map_or(0, Batch::asked);
+        self.on_answer(0, vec![Outcome::refused(Status::Disconnected, 0); asked]);
+    }
+
     /// The batch was not executed: its requests are sent again.
     pub(super) fn unsend(&mut self) {
         if let Some(batch) = self.sent.take() {

@@ -5,6 +5,9 @@
 -- ARGV: 1 the connection of this writer, 2 the number of the batch, 3 the largest number of words, 4 how many bytes of
 -- changes to keep, 5 how many changes to keep, 6 whether to remove expired keys; then three for each operation: its head,
 -- its key, its value.
+--
+-- The server does not undo what a script has done before it failed, as for lack of a permission. The script then removes the
+-- field `used`: the next greeting counts anew, and lets all machines load the store again.
 local VALUES, FACTS, ENDS, CHANGES, WRITER = unpack(KEYS)
 local LIMIT, HISTORY, MOST = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local ABSENT = 0
@@ -14,23 +17,35 @@ if redis.call('HGET', WRITER, 'connection') ~= ARGV[1] then
 end
 local epoch, revision, used, average =
   unpack(redis.call('HMGET', FACTS, 'epoch', 'revision', 'used', 'average'))
-if not epoch then
-  return redis.error_reply('RCLUSTERGREET the store has been deleted')
+if not epoch or not used then
+  return redis.error_reply('RCLUSTERGREET the store has been deleted, or a batch has failed in the middle')
+end
+if tonumber(used) > 0 and redis.call('EXISTS', VALUES) == 0 then
+  return redis.error_reply('RCLUSTERGREET the values have been deleted')
 end
 revision, used, average = tonumber(revision), tonumber(used), tonumber(average)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local groups, results = {}, {}
+local has_written = false
+
+-- Executes a command that writes.
+local function put(...)
+  local result = redis.call(...)
+  has_written = true
+  return result
+end
 
 local function words(key, value_len, expires)
   return 3 + (expires ~= 0 and 1 or 0) + math.ceil(#key / 8) + math.ceil(value_len / 8)
 end
 
--- The stored value of a key: bytes, revision, expiry time, kind.
+-- The stored value of a key: bytes, revision, expiry time, kind. What is too short was written by somebody else: it is no
+-- value, and is overwritten.
 local function stored(key)
   local raw = redis.call('HGET', VALUES, key)
-  if not raw then return nil, ABSENT, 0, 0 end
+  if not raw or #raw < 17 then return nil, ABSENT, 0, 0 end
   local of, expires, kind = struct.unpack('<ddB', raw)
   return raw, of, expires, kind
 end
@@ -52,12 +67,12 @@ local function remove_expired()
   for _, key in ipairs(redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, 256)) do
     local raw, _, expires = stored(key)
     if raw and expires > now then
-      redis.call('ZADD', ENDS, expires, key)
+      put('ZADD', ENDS, expires, key)
     else
-      redis.call('ZREM', ENDS, key)
+      put('ZREM', ENDS, key)
     end
     if raw and expires ~= 0 and expires <= now then
-      redis.call('HDEL', VALUES, key)
+      put('HDEL', VALUES, key)
       used = used - words(key, #raw - 17, expires)
       revision = revision + 1
       tell({ change(3, 0, key, '', 0) })
@@ -70,16 +85,16 @@ local function clear(prefix)
   if prefix == '' then
     count = redis.call('HLEN', VALUES)
     if count > 0 then
-      redis.call('DEL', VALUES, ENDS)
+      put('DEL', VALUES, ENDS)
       used = 0
     end
   else
     for _, key in ipairs(redis.call('HKEYS', VALUES)) do
       if string.sub(key, 1, #prefix) == prefix then
         local raw, _, expires = stored(key)
-        redis.call('HDEL', VALUES, key)
-        if expires ~= 0 then redis.call('ZREM', ENDS, key) end
-        used = used - words(key, #raw - 17, expires)
+        put('HDEL', VALUES, key)
+        if expires ~= 0 then put('ZREM', ENDS, key) end
+        if raw then used = used - words(key, #raw - 17, expires) end
         count = count + 1
       end
     end
@@ -168,16 +183,16 @@ local function write(first, last)
   for _, key in ipairs(order) do
     local plan, old = planned[key], before[key]
     if plan.value then
-      redis.call('HSET', VALUES, key, struct.pack('<ddB', revision, plan.expires, plan.kind) .. plan.value)
+      put('HSET', VALUES, key, struct.pack('<ddB', revision, plan.expires, plan.kind) .. plan.value)
       if plan.expires ~= 0 then
-        redis.call('ZADD', ENDS, string.format('%.0f', plan.expires), key)
+        put('ZADD', ENDS, string.format('%.0f', plan.expires), key)
       elseif old.expires ~= 0 then
-        redis.call('ZREM', ENDS, key)
+        put('ZREM', ENDS, key)
       end
       changes[#changes + 1] = change(1, plan.kind, key, plan.value, plan.expires)
     elseif old.raw then
-      redis.call('HDEL', VALUES, key)
-      if old.expires ~= 0 then redis.call('ZREM', ENDS, key) end
+      put('HDEL', VALUES, key)
+      if old.expires ~= 0 then put('ZREM', ENDS, key) end
       changes[#changes + 1] = change(2, 0, key, '', 0)
     end
   end
@@ -185,32 +200,44 @@ local function write(first, last)
   answer(0, revision, number)
 end
 
-if ARGV[6] == '1' then remove_expired() end
-local at = 7
-while at <= #ARGV do
-  local code, more = struct.unpack('<BB', ARGV[at])
-  if code == 6 then
-    clear(ARGV[at + 1])
-    at = at + 3
-  else
-    local first = at
-    while more == 1 do
+local function execute()
+  if ARGV[6] == '1' then remove_expired() end
+  local at = 7
+  while at <= #ARGV do
+    local code, more = struct.unpack('<BB', ARGV[at])
+    if code == 6 then
+      clear(ARGV[at + 1])
       at = at + 3
-      code, more = struct.unpack('<BB', ARGV[at])
+    else
+      local first = at
+      while more == 1 do
+        at = at + 3
+        code, more = struct.unpack('<BB', ARGV[at])
+      end
+      write(first, at)
+      at = at + 3
     end
-    write(first, at)
-    at = at + 3
   end
+
+  local all = table.concat(results)
+  if #groups > 0 then
+    local payload = epoch .. table.concat(groups)
+    average = average + (#payload - average) / 32
+    local most = math.max(16, math.min(MOST, math.floor(HISTORY / average)))
+    put('XADD', CHANGES, 'MAXLEN', '~', most, '*', 'd', payload)
+    put('HSET', FACTS, 'revision', string.format('%.0f', revision), 'used', string.format('%.0f', used), 'average', average)
+    -- If the answer is lost, this writer gets it when it reconnects.
+    put('HSET', WRITER, 'batch', ARGV[2], 'answer', struct.pack('<dd', revision, now) .. all)
+  end
+  return struct.pack('<dd', revision, now) .. all
 end
 
-local all = table.concat(results)
-if #groups > 0 then
-  local payload = epoch .. table.concat(groups)
-  average = average + (#payload - average) / 32
-  local most = math.max(16, math.min(MOST, math.floor(HISTORY / average)))
-  redis.call('XADD', CHANGES, 'MAXLEN', '~', most, '*', 'd', payload)
-  redis.call('HSET', FACTS, 'revision', string.format('%.0f', revision), 'used', string.format('%.0f', used), 'average', average)
-  -- If the answer is lost, this writer gets it when it reconnects.
-  redis.call('HSET', WRITER, 'batch', ARGV[2], 'answer', struct.pack('<dd', revision, now) .. all)
+local is_done, result = pcall(execute)
+if is_done then return result end
+local why = type(result) == 'table' and result.err or result
+if not string.find(why, '^%u+ ') then why = 'ERR ' .. why end
+if has_written then
+  redis.pcall('HDEL', FACTS, 'used')
+  why = 'RCLUSTERTORN a batch has failed in the middle: ' .. why
 end
-return struct.pack('<dd', revision, now) .. all
+return redis.error_reply((string.gsub(why, '[\r\n]', ' ')))

@@ -1,0 +1,100 @@
+use super::super::batch::Checked;
+use super::*;
+
+fn link() -> Link {
+    let backend = serde_json::from_str(r#"{"servers":{"socket":"/a"}}"#).unwrap();
+    Link::new(&backend, "writer".into(), 1000, 1 << 26, 1)
+}
+
+fn greeting(goes_on: bool) -> Input {
+    let greeting = Greeting { epoch: vec![b'e'; EPOCH], revision: 7, time: 1_000_000, goes_on, last: None };
+    Input::Greeted { greeting, asked_at: 0 }
+}
+
+fn loaded() -> Input {
+    let loaded = Loaded { epoch: vec![b'e'; EPOCH], revision: 7, place: "1-0".into(), values: Vec::new() };
+    Input::Loaded(loaded)
+}
+
+/// Connects and loads, then goes on `times` times with what `fail` gives, and returns the wait before the next attempt.
+fn wait_after(times: u32, goes_on: bool, fail: impl Fn() -> Input) -> u64 {
+    let (mut link, mut now, mut out) = (link(), 0, Vec::new());
+    for attempt in 0..times {
+        // `None`: it has connected again at once.
+        now = link.connection.next_attempt().unwrap_or(now);
+        link.input(Input::Tick, now, &mut out);
+        link.input(greeting(goes_on && attempt > 0), now, &mut out);
+        if link.status.state == State::Loading {
+            link.input(loaded(), now, &mut out);
+        }
+        assert_eq!(link.status.state, State::Following);
+        link.input(fail(), now, &mut out);
+    }
+    link.connection.next_attempt().unwrap_or(now) - now
+}
+
+#[test]
+fn a_server_that_accepts_connections_and_refuses_to_be_read_is_left_alone_for_longer() {
+    let refused = || Input::Failed(Failure::Refused("NOPERM".into()));
+    assert_eq!(wait_after(1, true, refused), 0);
+    assert!(wait_after(20, true, refused) >= 1000);
+}
+
+#[test]
+fn an_entry_that_makes_no_sense_is_passed_by_loading_everything() {
+    let (mut link, mut out) = (link(), Vec::new());
+    for input in [Input::Tick, greeting(false), loaded()] {
+        link.input(input, 0, &mut out);
+    }
+    link.input(Input::Entries(vec![("2-0".into(), b"garbage".to_vec())]), 0, &mut out);
+    out.clear();
+    // The server says that its stream goes on from where this machine is.
+    link.input(greeting(true), 0, &mut out);
+    assert!(out.contains(&Output::Load), "{out:?}");
+}
+
+#[test]
+fn a_beat_that_was_overtaken_by_changes_is_no_loss() {
+    let (mut link, mut out) = (link(), Vec::new());
+    for input in [Input::Tick, greeting(false), loaded()] {
+        link.input(input, 0, &mut out);
+    }
+    link.input(Input::Tick, BEAT, &mut out);
+    assert!(out.contains(&Output::Beat), "{out:?}");
+    let mut entry = vec![b'e'; EPOCH];
+    entry.extend_from_slice(&8_f64.to_le_bytes());
+    entry.extend_from_slice(&[1, 0, 0, 0, 2, 0, 1, 0, 0, 0, 0, 0]);
+    entry.extend_from_slice(&[0; 8]);
+    entry.push(b'k');
+    link.input(Input::Entries(vec![("2-0".into(), entry)]), BEAT, &mut out);
+    assert_eq!(link.position.revision(), 8);
+    out.clear();
+    let beat = |revision| {
+        let epoch = Some(vec![b'e'; EPOCH]);
+        Input::Beat { epoch, revision, time: 1_000_000, asked_at: BEAT }
+    };
+    link.input(beat(7), BEAT, &mut out);
+    assert!(!out.contains(&Output::Close), "{out:?}");
+    // The next one was sent behind the change.
+    link.input(Input::Tick, 2 * BEAT, &mut out);
+    link.input(beat(7), 2 * BEAT, &mut out);
+    assert!(out.contains(&Output::Close), "{out:?}");
+}
+
+#[test]
+fn requests_of_a_batch_that_failed_in_the_middle_are_not_sent_again() {
+    let (mut link, mut out) = (link(), Vec::new());
+    for input in [Input::Tick, greeting(false), loaded()] {
+        link.input(input, 0, &mut out);
+    }
+    link.queue.push(5, Checked::Arguments(vec![Vec::new(); 3]), 1000);
+    link.queue.send();
+    link.input(Input::WriteFailed(Failure::Torn("torn".into())), 0, &mut out);
+    out.clear();
+    for input in [greeting(true), loaded()] {
+        link.input(input, 0, &mut out);
+    }
+    assert!(out.iter().any(|it| matches!(it, Output::Answer { peer: 5, .. })), "{out:?}");
+    assert!(!out.iter().any(|it| matches!(it, Output::Write { .. })), "{out:?}");
+    assert_eq!(link.status.error.as_deref(), Some("torn"));
+}
