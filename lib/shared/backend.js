@@ -17,7 +17,11 @@ const TCP = new Map([
   ['valkey:', false],
   ['valkeys:', true],
 ]);
+
 const SOCKET = ['redis+unix:', 'valkey+unix:', 'unix:'];
+
+/** The user of such a URL. Node's URL takes no user without a host. */
+const SOCKET_USER = /^((?:(?:redis|valkey)\+)?unix:\/\/)([^@/]*)@(?=\/)/i;
 
 /** URLs with several addresses: sentinels or the nodes of a Redis Cluster. */
 const SEVERAL =
@@ -62,6 +66,8 @@ function checkBackend(backend, offline) {
 function fromUrl(text) {
   const several = SEVERAL.exec(text);
   if (several !== null) return fromSeveral(several);
+  const [start, scheme = '', user = ''] = SOCKET_USER.exec(text) ?? [''];
+  if (start !== '') return { ...fromUrl(`${scheme}${text.slice(start.length)}`), ...fromUser(user) };
   const { URL } = require('node:url');
   if (!URL.canParse(text)) throw refusal("must be a URL such as 'redis://host:6379'");
   const url = new URL(text);
@@ -97,18 +103,25 @@ function fromUrl(text) {
  * @returns {Record<string, any>}
  */
 function fromSeveral([, scheme, kind, user = '', hosts, ...path]) {
-  const [username, ...password] = user.split(':');
   const isSentinel = kind === 'sentinel';
   const name = isSentinel ? decoded(path.shift() ?? '') : undefined;
   if (name === '') throw refusal('must have the name of the primary behind the sentinels');
   if (path.filter((it) => it !== undefined).length > 1) throw refusal('has too many parts');
   const list = addresses(hosts.split(','), isSentinel ? SENTINEL_PORT : PORT);
   return {
-    username: username === '' ? undefined : decoded(username),
-    password: password.length === 0 ? undefined : decoded(password.join(':')),
+    ...fromUser(user),
     servers: isSentinel ? { sentinel: { sentinels: list, name } } : { cluster: list },
     database: database(path[0] ?? ''),
     tls: TCP.get(`${scheme}:`) ? {} : undefined,
+  };
+}
+
+/** @param {string} text what is before the @ of a URL */
+function fromUser(text) {
+  const [username, ...password] = text.split(':');
+  return {
+    username: username === '' ? undefined : decoded(username),
+    password: password.length === 0 ? undefined : decoded(password.join(':')),
   };
 }
 

@@ -246,6 +246,8 @@ impl Leases {
                 }
             }
             Input::Beaten => {
+                // Until now the server might have accepted each connection, and refused each use of it.
+                self.attempts = 0;
                 if let Connection::Open { beat } = &mut self.connection {
                     *beat = Some(now + BEAT);
                 }
@@ -276,7 +278,6 @@ impl Leases {
             return;
         }
         self.connection = Connection::Open { beat: Some(now + BEAT) };
-        self.attempts = 0;
         let all: Vec<LeaseId> = self.all.keys().copied().collect();
         for id in all {
             self.change(id, out, |lease| lease.on_opened(now));

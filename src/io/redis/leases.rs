@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::calls::Calls;
 use super::connect::Connections;
-use super::convert::{self, array, is_unknown_script, nonsense, number, text};
+use super::convert::{self, array, is_forbidden, is_unknown_script, nonsense, number, text};
 use super::runtime::runtime;
 use crate::io::clock::{now, until};
 use rcluster_core::leases::{Answer, Ask, Input, Leases, Output, SCRIPT};
@@ -231,6 +231,7 @@ impl Session {
             Ok(value) => answer(value).unwrap_or_else(|| Answer::Unable(nonsense().into_text())),
             // A new connection loads the script again.
             Err(error) if is_unknown_script(&error) => return Input::Failed(error.to_string()),
+            Err(error) if is_forbidden(&error) => Answer::Refused(convert::failure(&error).into_text()),
             Err(error) => match convert::failure(&error) {
                 Failure::Lost(why) => return Input::Failed(why),
                 Failure::Refused(why) => Answer::Refused(why),
