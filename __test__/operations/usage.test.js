@@ -9,7 +9,7 @@ const net = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
 const { isBuiltin } = require('../../testing/subject.js');
-const { until } = require('../../testing/processes.js');
+const { statusOf, until } = require('../../testing/processes.js');
 const { withCommand } = require('../helpers/command-line.js');
 
 const skip = isBuiltin && 'the built-in has no command';
@@ -62,6 +62,30 @@ test('who knows other tools finds the command, or is told which it is', { skip }
     );
     assert.match(run('start', '--help').stdout, /^Usage: rcluster start /m);
     assert.strictEqual(run('stop', ...target).status, 0);
+  }),
+);
+
+test('a primary that is stopped is named, and nothing is requested of it', { skip }, () =>
+  withCommand(async ({ start, run, directory }) => {
+    const cluster = start(['-w', '1', 'app.js']);
+    await until('it is ready', () => /is ready/.test(cluster.text ?? ''));
+    const control = path.join(directory, 'rcluster', `${cluster.pid}.sock`);
+    assert(fs.existsSync(control));
+    cluster.kill('SIGSTOP');
+    await until('it is stopped', () => statusOf(cluster.pid)?.state === 'T');
+    for (const target of [
+      ['--control', control],
+      ['--pid', `${cluster.pid}`],
+    ]) {
+      const { status, stdout, stderr } = run('stop', ...target);
+      assert.deepStrictEqual([status, stdout], [1, '']);
+      const expected = new RegExp(
+        `process id ${cluster.pid} does not answer: it is stopped; \`kill -CONT ${cluster.pid}\``,
+      );
+      assert.match(stderr, expected);
+    }
+    cluster.kill('SIGCONT');
+    assert.strictEqual(JSON.parse(run('status', '--json', '--control', control).stdout).shuttingDown, false);
   }),
 );
 

@@ -22,7 +22,7 @@ pub(crate) struct Connection {
     place: Place,
     stream: UnixStream,
     lines: BufReader<UnixStream>,
-    owner: u32,
+    peer: Peer,
     requests: u64,
 }
 
@@ -54,15 +54,16 @@ impl Connection {
             Place::Abstract(name) => SocketAddr::from_abstract_name(name),
         };
         let stream = address.and_then(|address| UnixStream::connect_addr(&address)).map_err(failed)?;
-        let owner = Peer::of(&stream).map_err(|error| Failure::Refused(error.to_string()))?.uid;
+        let peer = Peer::of(&stream).map_err(|error| Failure::Refused(error.to_string()))?;
         let user = own_user();
-        if user != 0 && owner != user && owner != 0 {
+        if user != 0 && peer.uid != user && peer.uid != 0 {
+            let owner = peer.uid;
             return Err(Failure::Refused(format!(
                 "{place} belongs to user {owner}: only your own clusters and those of root are trusted"
             )));
         }
         let lines = BufReader::new(stream.try_clone().map_err(failed)?);
-        Ok(Self { place: place.clone(), stream, lines, owner, requests: 0 })
+        Ok(Self { place: place.clone(), stream, lines, peer, requests: 0 })
     }
 
     /// The address of the cluster.
@@ -72,7 +73,12 @@ impl Connection {
 
     /// The user id of the other end.
     pub(crate) fn owner(&self) -> u32 {
-        self.owner
+        self.peer.uid
+    }
+
+    /// The process id of the listener, as the kernel knows it; 0 if it is not visible here.
+    pub(crate) fn listener(&self) -> u32 {
+        u32::try_from(self.peer.pid).unwrap_or(0)
     }
 
     /// Sends `hello` and returns the process id of the primary.

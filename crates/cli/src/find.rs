@@ -9,27 +9,41 @@ use crate::args::Target;
 use crate::connection::Connection;
 use crate::output::{Failure, printable, reason};
 
-/// How long a socket may take to answer `hello`.
+/// How long each socket may take to answer `hello` while clusters are looked for.
 const HELLO: Duration = Duration::from_secs(2);
+
+/// How long the cluster that the operator has named may take.
+const NAMED: Duration = Duration::from_secs(5);
 
 /// The longest command line that is shown, in characters.
 const WIDTH: usize = 100;
 
 const NONE: &str = "your user runs no cluster with a control socket; start one with `rcluster start app.js`, or name its socket with --control";
 
-/// A cluster that has answered.
+/// A cluster that listens. Another one must never be taken for it because it does not answer just now.
 #[derive(Debug)]
 struct Found {
     connection: Connection,
     place: String,
     uid: u32,
     pid: u32,
+    answers: bool,
+}
+
+impl Found {
+    fn into_connection(self) -> Result<Connection, Failure> {
+        if self.answers { Ok(self.connection) } else { Err(silent(self.pid)) }
+    }
 }
 
 /// Connects to the cluster that the options select.
 pub(crate) fn connect(target: &Target) -> Result<Connection, Failure> {
     if let Some(place) = &target.control {
-        return Connection::open(&Place::parse(place));
+        let mut connection = Connection::open(&Place::parse(place))?;
+        return match connection.hello(NAMED) {
+            Err(Failure::TimedOut(_)) => Err(silent(connection.listener())),
+            answer => answer.map(|_| connection),
+        };
     }
     let mut found = all()?;
     if let Some(pid) = target.pid {
@@ -39,7 +53,7 @@ pub(crate) fn connect(target: &Target) -> Result<Connection, Failure> {
                 "process {pid} is no primary with a control socket that you may use; `rcluster status` finds your clusters"
             ))
         };
-        return found.pop().map(|it| it.connection).ok_or_else(none);
+        return found.pop().ok_or_else(none)?.into_connection();
     }
     // Root sees the clusters of all users, and its own come first.
     if found.iter().any(|it| it.uid == own_user()) {
@@ -47,17 +61,31 @@ pub(crate) fn connect(target: &Target) -> Result<Connection, Failure> {
     }
     match found.len() {
         0 => Err(Failure::NotRunning(NONE.into())),
-        1 => found.pop().map(|it| it.connection).ok_or_else(|| Failure::NotRunning(NONE.into())),
+        1 => found.pop().ok_or_else(|| Failure::NotRunning(NONE.into()))?.into_connection(),
         _ => {
-            let line = |Found { place, pid, uid, .. }: &Found| {
+            let line = |Found { place, pid, uid, answers, .. }: &Found| {
                 let program = program(*pid).unwrap_or_default();
-                format!("\n  --pid {pid:<8} --control {place}  (user {uid})  {program}")
+                let state = if *answers { "" } else { "  (does not answer)" };
+                format!("\n  --pid {pid:<8} --control {place}  (user {uid})  {program}{state}")
             };
             let lines: String = found.iter().map(line).collect();
             let text = format!("there are several clusters; select one with --pid or --control:{lines}");
             Err(Failure::Usage(text))
         }
     }
+}
+
+/// Nothing has been requested of it.
+fn silent(pid: u32) -> Failure {
+    let is_stopped = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['T', 't']))
+    });
+    let why = if is_stopped {
+        format!(": it is stopped; `kill -CONT {pid}` continues it")
+    } else {
+        "; its control thread does not run".to_owned()
+    };
+    Failure::Refused(format!("the primary with process id {pid} does not answer{why}"))
 }
 
 /// The command line of a primary, without its executable, if this user may read it.
@@ -75,9 +103,13 @@ fn all() -> Result<Vec<Found>, Failure> {
     for place in listening(&table) {
         // Most failures are other users' clusters.
         let Ok(mut connection) = Connection::open(&Place::parse(&place)) else { continue };
-        let Ok(pid) = connection.hello(HELLO) else { continue };
+        let (pid, answers) = match connection.hello(HELLO) {
+            Ok(pid) => (pid, true),
+            Err(Failure::TimedOut(_)) => (connection.listener(), false),
+            Err(_) => continue,
+        };
         if !found.iter().any(|it| it.pid == pid) {
-            found.push(Found { place, uid: connection.owner(), pid, connection });
+            found.push(Found { place, uid: connection.owner(), pid, answers, connection });
         }
     }
     found.sort_by_key(|it| it.pid);
