@@ -132,9 +132,14 @@ impl Sink {
             Some(path) => path.clone(),
             None => default_name(slot, extension),
         };
+        // Renaming would replace a device, a pipe or a link.
+        if path.symlink_metadata().is_ok_and(|it| !it.is_file()) {
+            let text = format!("{} is not a regular file; `-o -` writes to stdout", path.display());
+            return Err(Failure::Usage(text));
+        }
         let unfinished = unfinished(&path)
             .ok_or_else(|| Failure::Usage(format!("{} is not the name of a file", path.display())))?;
-        // A heap may contain secrets, so the file is private. An existing link is not followed.
+        // A heap may contain secrets, so the file is private.
         let mut options = OpenOptions::new();
         let opened = options.write(true).create_new(true).mode(0o600).open(&unfinished);
         let file = opened.map_err(|error| {
@@ -206,7 +211,24 @@ mod tests {
 
     #[test]
     fn what_has_no_name_is_refused() {
-        let to = ToFile { output: Some("..".into()) };
+        let to = ToFile { output: Some("no-such-folder/..".into()) };
         assert!(matches!(Sink::open(&to, SlotOrPrimary::Primary, "x"), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_replaced_by_one() {
+        let folder = std::env::temp_dir().join(format!("rcluster-examine-links-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let link = folder.join("stdout");
+        std::os::unix::fs::symlink("/proc/self/fd/1", &link).unwrap();
+        for path in [Path::new("/dev/null"), &link, &folder] {
+            let to = ToFile { output: Some(path.to_owned()) };
+            assert!(
+                matches!(Sink::open(&to, SlotOrPrimary::Primary, "x"), Err(Failure::Usage(_))),
+                "{}",
+                path.display()
+            );
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }
