@@ -13,7 +13,7 @@ const PLAN = 100;
 const SIGNALS = /** @type {const} */ (['SIGTERM', 'SIGINT', 'SIGHUP']);
 
 const args = process.argv.slice(2);
-const file = findExecutable();
+const file = executable();
 const env = { ...process.env, RCLUSTER_SHIM: '1' };
 // `doctor` runs Node itself.
 if (args[0] === 'doctor') {
@@ -50,6 +50,17 @@ function loadPrimary() {
     require('../lib/cli/start');
   } catch {
     // It is required again where it is needed, and fails there if the options are valid.
+  }
+}
+
+/** The path of the executable. Without one, the installation is incomplete, and a stack would not help. */
+function executable() {
+  try {
+    return findExecutable();
+  } catch (error) {
+    const { message } = /** @type {Error} */ (error);
+    process.stderr.write(`rcluster: ${message}\n`);
+    return process.exit(1);
   }
 }
 

@@ -83,6 +83,21 @@ test('a missing binary', { skip }, () => {
   );
 });
 
+test('the command without its executable', { skip }, () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-installation-'));
+  try {
+    for (const name of ['bin', 'lib', 'package.json']) {
+      fs.cpSync(path.join(OURS, name), path.join(folder, name), { recursive: true });
+    }
+    const program = path.join(folder, 'bin', 'rcluster.js');
+    const { status, stdout, stderr } = spawnSync(process.execPath, [program, 'status'], { encoding: 'utf8' });
+    assert.deepStrictEqual([status, stdout], [1, '']);
+    assert.match(stderr, /^rcluster: .*has no executable for.*--omit=optional.*\n$/);
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+});
+
 test('a broken binary', { skip }, () => {
   const change = (folder) => {
     fs.rmSync(path.join(folder, ADDON));
