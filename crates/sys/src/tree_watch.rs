@@ -48,10 +48,10 @@ impl TreeWatch {
     /// than the system allows for this user or than [`MAX_FOLDERS`].
     pub fn new(roots: &[PathBuf], counts: Counts) -> Result<Self, SysError> {
         let flags = InitFlags::IN_CLOEXEC.union(InitFlags::IN_NONBLOCK);
-        let inotify = Inotify::init(flags).doing("watching folders")?;
+        let inotify = Inotify::init(flags).map_err(failed)?;
         let mut watch = Self { inotify, counts, folders: HashMap::new() };
         for root in roots {
-            watch.watch(root).doing("watching a folder")?;
+            watch.watch(root).map_err(failed)?;
             watch.descend(root, &mut None)?;
         }
         Ok(watch)
@@ -119,7 +119,7 @@ impl TreeWatch {
         match self.watch(folder) {
             Ok(()) => self.descend(folder, first),
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => Ok(()),
-            Err(errno) => Err(errno).doing("watching a folder"),
+            Err(errno) => Err(failed(errno)),
         }
     }
 
@@ -162,12 +162,24 @@ impl TreeWatch {
                 match self.watch(&path) {
                     Ok(()) => left.push(path),
                     Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => {}
-                    Err(errno) => return Err(errno).doing("watching a folder"),
+                    Err(errno) => return Err(failed(errno)),
                 }
             }
         }
         Ok(())
     }
+}
+
+/// The error of a folder that cannot be watched. "No space left on device" would not say which space.
+fn failed(errno: Errno) -> SysError {
+    let doing = match errno {
+        Errno::ENOSPC => {
+            "watching a folder: there are more than 8192, or than fs.inotify.max_user_watches allows"
+        }
+        Errno::EMFILE => "watching folders: too many, see fs.inotify.max_user_instances",
+        _ => "watching a folder",
+    };
+    SysError { doing, errno }
 }
 
 #[cfg(test)]
