@@ -14,6 +14,7 @@ const { summaryOf } = require('../text');
  * @typedef {object} Plan
  * @property {string} app The program of the workers.
  * @property {string[]} args
+ * @property {string | null} cwd The working directory of the workers, which may be a symbolic link.
  * @property {string | null} config A file with options of supervise().
  * @property {string | null} envFile
  * @property {{ paths: string[] } | null} watch What to watch for changes; without paths, the folder of the program.
@@ -27,21 +28,22 @@ const { summaryOf } = require('../text');
 const watches = [];
 
 /** @param {Plan} plan */
-async function start({ app, args, config, envFile, watch, options }) {
+async function start({ app, args, cwd, config, envFile, watch, options }) {
   /** @type {import('../../index').SuperviseOptions} */
   let given = {};
   try {
     if (config !== null) given = await readConfig(config);
     const execArgv = [...process.execArgv, ...(envFile === null ? [] : [`--env-file=${envFile}`])];
-    cluster.setupPrimary({ exec: app, args, execArgv });
-    const recycle = { ...given.recycle, ...options.recycle };
-    const supervisor = cluster.supervise({ ...given, ...options, recycle });
-    // Supervision logs failures.
-    process.on('SIGHUP', () => supervisor.reload().catch(() => {}));
+    cluster.setupPrimary({ exec: app, args, execArgv, ...(cwd === null ? {} : { cwd }) });
+    // First, because without its watches a cluster must not start.
     if (watch !== null) {
       const { paths } = watch;
       watches.push(...require('./watch').watch({ app, paths, envFile }, () => supervisor.reload()));
     }
+    const recycle = { ...given.recycle, ...options.recycle };
+    const supervisor = cluster.supervise({ ...given, ...options, recycle });
+    // Supervision logs failures.
+    process.on('SIGHUP', () => supervisor.reload().catch(() => {}));
     tellWhenReady(supervisor, app);
     supervisor.once('shutdown', ({ gaveUp, timeout }) => {
       // Otherwise the log says why it ends.
@@ -50,6 +52,7 @@ async function start({ app, args, config, envFile, watch, options }) {
       writeLine(`rcluster: stopping; the workers have ${limit} to drain, and a second signal kills them`);
     });
   } catch (error) {
+    for (const it of watches) it.close();
     const { message } = /** @type {Error} */ (error);
     const [, option] = /"options\.(\w+)/.exec(message) ?? [];
     const isOfFile = config !== null && option !== undefined && option in given && !(option in options);

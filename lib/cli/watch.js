@@ -2,7 +2,7 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
-const { clearTimeout, setTimeout } = require('../globals');
+const { clearTimeout, setTimeout, realProcess: process } = require('../globals');
 const { loadBinding } = require('../load-binding');
 const { writeLine } = require('../stderr');
 
@@ -24,6 +24,8 @@ function watch({ app, paths, envFile }, reload) {
   let quiet;
   let changed = '';
   let isReloading = false;
+  // Its directory may be removed while the primary runs.
+  const directory = process.cwd();
 
   /** @param {string} file */
   function onChange(file) {
@@ -43,7 +45,7 @@ function watch({ app, paths, envFile }, reload) {
     if (isReloading) return;
     isReloading = true;
     while (changed !== '') {
-      const file = path.relative('', changed);
+      const file = path.relative(directory, changed);
       changed = '';
       writeLine(`rcluster: ${file} has changed, reloading`);
       try {
@@ -62,7 +64,10 @@ function watch({ app, paths, envFile }, reload) {
   const isFolder = (/** @type {string} */ file) => fs.statSync(file).isDirectory();
   const { watchFile, watchFolders } = loadBinding();
   const own = fs.existsSync(app) && isFolder(app) ? app : path.dirname(app);
-  const folders = paths.length === 0 ? [own] : paths.filter(isFolder);
+  // A folder is watched, not a link to one.
+  const folders = (paths.length === 0 ? [own] : paths.filter(isFolder)).map((folder) =>
+    fs.realpathSync(folder),
+  );
   const files = paths.filter((file) => !isFolder(file));
   if (envFile !== null) files.push(envFile);
   // A watch lives as long as it is referenced.

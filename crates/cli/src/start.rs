@@ -26,6 +26,7 @@ pub(crate) fn plan(start: &Start) -> Outcome {
     }
     let plan = json!({
         "app": program(&start.app)?,
+        "cwd": named_directory().map(text).transpose()?,
         "args": start.args,
         "config": start.config.as_deref().map(|path| file("--config", path)).transpose()?,
         "envFile": start.env_file.as_deref().map(|path| file("--env-file", path)).transpose()?,
@@ -151,13 +152,48 @@ fn file(option: &str, path: &Path) -> Result<String, Failure> {
 }
 
 fn absolute(path: &Path) -> Result<String, Failure> {
-    let path = std::path::absolute(path).map_err(|error| Failure::Usage(error.to_string()))?;
+    let named = named_directory().map(|directory| directory.join(path));
+    let path = std::path::absolute(named.as_deref().unwrap_or(path));
+    text(path.map_err(|error| Failure::Usage(error.to_string()))?)
+}
+
+fn text(path: PathBuf) -> Result<String, Failure> {
     path.into_os_string().into_string().map_err(|_| Failure::Usage("a path is not UTF-8".into()))
+}
+
+/// The working directory by the name that the shell has for it, if that goes through a symbolic link. A deployment may
+/// change the link, and the next worker starts in the new directory.
+fn named_directory() -> Option<PathBuf> {
+    let named = PathBuf::from(std::env::var_os("PWD")?);
+    is_link_to(&named, &std::env::current_dir().ok()?).then_some(named)
+}
+
+fn is_link_to(named: &Path, directory: &Path) -> bool {
+    named.is_absolute()
+        && named.as_os_str() != directory.as_os_str()
+        && named.canonicalize().is_ok_and(|real| real.as_os_str() == directory.as_os_str())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_another_name_of_the_directory_is_followed() {
+        let folder = std::env::temp_dir().canonicalize().unwrap();
+        let folder = folder.join(format!("rcluster-start-{}", std::process::id()));
+        let (first, second, current) = (folder.join("1"), folder.join("2"), folder.join("current"));
+        std::fs::create_dir_all(&first).unwrap();
+        std::fs::create_dir(&second).unwrap();
+        std::os::unix::fs::symlink("1", &current).unwrap();
+        assert!(is_link_to(&current, &first));
+        // Without a shell, PWD is that of another directory, or nothing useful.
+        for named in [&first, &second, &folder.join("missing"), Path::new("current"), Path::new("")] {
+            assert!(!is_link_to(named, &first), "{}", named.display());
+        }
+        assert!(!is_link_to(&current, &second));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn files_of_options_are_no_programs() {
