@@ -16,7 +16,7 @@ export interface ControlEvent {
   facts: Record<string, any>;
 }
 
-/** Gets the events that belong to a request. */
+/** Gets the events that belong to a request. What it throws rejects the request; the operation goes on. */
 export type EventListener = (event: ControlEvent) => void;
 
 /** Who is there. */
@@ -280,13 +280,17 @@ export interface ControlClient {
     lines?: number;
     onLost?: (lines: number) => void;
   }): AsyncGenerator<LogLine, void, void>;
-  /** Closes the connection. What has been asked for goes on. */
+  /**
+   * Closes the connection. `events()` and `followLogs()` end, and other requests are rejected. What has been asked for
+   * goes on.
+   */
   close(): void;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
  * Connects to the control socket of a cluster.
- * @throws ERR_RCLUSTER_NOT_RUNNING if nobody listens there
+ * @throws ERR_RCLUSTER_NOT_RUNNING if no such cluster listens there; ERR_RCLUSTER_UNSUPPORTED_NODE for an abstract name in
+ * Node 20; ERR_INVALID_ARG_VALUE
  */
 export function connect(options: ConnectOptions): Promise<ControlClient>;

@@ -1,18 +1,7 @@
 'use strict';
 
-const net = require('node:net');
-const path = require('node:path');
-const {
-  Buffer,
-  Error,
-  JSON,
-  Map,
-  Number,
-  Object,
-  Promise,
-  Symbol,
-  realProcess: process,
-} = require('../globals');
+const { Buffer, JSON, Map, Number, Object, Promise, Set, Symbol } = require('../globals');
+const { failure, open, placesOf } = require('./places');
 
 /**
  * @typedef {import('../../control').ConnectOptions} ConnectOptions
@@ -23,15 +12,6 @@ const {
  */
 
 const VERSION = 1;
-
-/**
- * @param {string} code
- * @param {string} message
- * @param {unknown} [cause]
- */
-function failure(code, message, cause) {
-  return Object.assign(new Error(message, cause === undefined ? undefined : { cause }), { code });
-}
 
 /**
  * The worker's last lines on stderr, if the error has them.
@@ -46,54 +26,27 @@ function tailOf({ stderrTail }) {
  * @param {ConnectOptions} options
  * @returns {Promise<ControlClient>}
  */
-async function connect({ control, pid }) {
-  if (control === undefined && pid === undefined) {
-    throw failure('ERR_INVALID_ARG_VALUE', 'Name the cluster by "control" or by "pid"');
+async function connect({ control, pid } = {}) {
+  const isNamed = control === undefined ? Number.isInteger(pid) : typeof control === 'string';
+  if (!isNamed) {
+    const message = 'Name the cluster by "control", an address, or by "pid", a process id';
+    throw failure('ERR_INVALID_ARG_VALUE', message);
   }
   const places = control === undefined ? placesOf(/** @type {number} */ (pid)) : [control];
   let cause;
   for (const place of places) {
     try {
-      return new ControlClient(await open(place), place);
+      const client = new ControlClient(await open(place), place);
+      // The socket in the directory of a service may be that of another cluster: the one of this worker.
+      if (control !== undefined || (await client.hello()).pid === pid) return client;
+      client.close();
     } catch (error) {
       cause = error;
     }
   }
-  const { code } = /** @type {NodeJS.ErrnoException} */ (cause);
+  const { code } = /** @type {NodeJS.ErrnoException} */ (cause ?? {});
   if (code === 'ERR_RCLUSTER_UNSUPPORTED_NODE') throw cause;
   throw failure('ERR_RCLUSTER_NOT_RUNNING', `No cluster listens at ${places.join(' or ')}`, cause);
-}
-
-/**
- * The possible addresses of the control socket of a process, by default.
- * @param {number} pid
- */
-function placesOf(pid) {
-  const { RUNTIME_DIRECTORY: service, XDG_RUNTIME_DIR: session } = process.env;
-  const places = [];
-  if (session?.startsWith('/')) places.push(path.join(session, 'rcluster', `${pid}.sock`));
-  places.push(`@rcluster/${process.getuid?.()}/${pid}`);
-  if (service?.startsWith('/')) places.push(path.join(service.split(':')[0], 'rcluster.sock'));
-  return places;
-}
-
-/**
- * @param {string} place a path or `@name`
- * @returns {Promise<net.Socket>}
- */
-function open(place) {
-  if (place.startsWith('@') && Number(process.versions.node.split('.')[0]) < 22) {
-    const message = `${place} is an abstract name, to which Node ${process.versions.node} cannot connect`;
-    return Promise.reject(failure('ERR_RCLUSTER_UNSUPPORTED_NODE', message));
-  }
-  return new Promise((resolve, reject) => {
-    const socket = net.connect({ path: place.startsWith('@') ? `\0${place.slice(1)}` : place });
-    socket.once('error', reject);
-    socket.once('connect', () => {
-      socket.removeListener('error', reject);
-      resolve(socket);
-    });
-  });
 }
 
 class ControlClient {
@@ -101,13 +54,16 @@ class ControlClient {
   #place;
   #rest = '';
   #last = 0;
+  #isClosed = false;
+  /** @type {Set<ControlClient>} */
+  #branches = new Set();
   /** @type {Map<number, Waiting>} */
   #waiting = new Map();
   /** @type {Error | undefined} why the connection has ended */
   #ended;
 
   /**
-   * @param {net.Socket} socket
+   * @param {import('node:net').Socket} socket
    * @param {string} place
    */
   constructor(socket, place) {
@@ -242,7 +198,7 @@ class ControlClient {
    * @returns {AsyncGenerator<ControlEvent, void, void>}
    */
   async *#stream(request, first) {
-    const client = new ControlClient(await open(this.#place), this.#place);
+    const client = await this.#branch();
     /** @type {ControlEvent[]} */
     const queue = [];
     /** @type {() => void} */
@@ -267,6 +223,7 @@ class ControlClient {
         await changed;
       }
     } finally {
+      this.#branches.delete(client);
       client.close();
     }
   }
@@ -278,7 +235,7 @@ class ControlClient {
    * @returns {AsyncGenerator<Buffer, void, void>}
    */
   async *#pieces(request) {
-    const client = new ControlClient(await open(this.#place), this.#place);
+    const client = await this.#branch();
     /** @type {Buffer[]} */
     const queue = [];
     /** @type {() => void} */
@@ -306,14 +263,25 @@ class ControlClient {
       }
       await done;
     } finally {
+      this.#branches.delete(client);
       client.close();
     }
   }
 
-  /** Closes the connection. Operations that were requested continue. */
+  /** A connection of its own for a stream, which `close()` closes as well: a generator that waits cannot be ended. */
+  async #branch() {
+    const client = new ControlClient(await open(this.#place), this.#place);
+    this.#branches.add(client);
+    if (this.#isClosed) client.close();
+    return client;
+  }
+
+  /** Closes the connection, and those of its streams. Operations that were requested continue. */
   close() {
+    this.#isClosed = true;
     this.#socket.destroy();
     this.#end();
+    for (const client of this.#branches) client.close();
   }
 
   async [Symbol.asyncDispose]() {
@@ -357,7 +325,13 @@ class ControlClient {
     }
     const waiting = this.#waiting.get(id);
     if (event !== undefined) {
-      waiting?.onEvent?.({ event, facts });
+      try {
+        waiting?.onEvent?.({ event, facts });
+      } catch (thrown) {
+        // The operation continues, and the other lines must be read.
+        this.#waiting.delete(id);
+        waiting?.reject(/** @type {Error} */ (thrown));
+      }
       return;
     }
     if (id !== this.#watch || !ok) this.#waiting.delete(id);

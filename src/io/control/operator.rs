@@ -19,10 +19,10 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
-use self::client::Client;
+use self::client::{Client, LAST_WRITE};
 pub(super) use self::listener::Listener;
 pub use self::stack::PrimaryStack;
-use super::messages::Heard;
+use super::messages::{self, Heard};
 use super::shell::Shell;
 use super::stack::{NoStack, OnStack, STACK_LIMIT};
 use super::workers::Workers;
@@ -193,6 +193,22 @@ impl Shell {
             operator::Output::Stack(client, id, Some(worker)) => self.find_stack(client, id, worker),
             operator::Output::Examine { client, id, worker, what } => self.examine(client, id, worker, what),
         }
+    }
+
+    /// Ends the primary once its clients have what they were sent: one of them waits for the answer to its `stop`.
+    pub(super) fn stop_primary(&self, code: i32) {
+        let outboxes: Vec<_> = self.operators.clients.values().map(Client::outbox).collect();
+        let news = self.news.clone();
+        tokio::task::spawn_local(async move {
+            let written = async {
+                for outbox in outboxes {
+                    outbox.until_written().await;
+                }
+            };
+            // The primary does not wait longer for a client that does not read.
+            let _in_time = tokio::time::timeout(LAST_WRITE, written).await;
+            news.tell(messages::Event::StopPrimary { code });
+        });
     }
 
     fn find_stack(&self, client: ClientId, id: Id, worker: WorkerId) {

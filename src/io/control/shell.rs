@@ -277,7 +277,7 @@ impl Shell {
             Output::Tell(event) => self.announce(event),
             Output::Answer { request, result } => self.news.tell(Event::Answered { request, result }),
             Output::Operator(output) => self.carry_out_operator(output),
-            Output::StopPrimary { code } => self.news.tell(Event::StopPrimary { code }),
+            Output::StopPrimary { code } => self.stop_primary(code),
         }
     }
 

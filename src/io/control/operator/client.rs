@@ -22,8 +22,8 @@ const READ_BELOW: usize = 64 << 10;
 /// The number of bytes read at a time.
 const PIECE: usize = 16 << 10;
 
-/// How long a client may take to read its last output after a hang-up.
-const LAST_WRITE: Duration = Duration::from_secs(1);
+/// How long a client may take to read its last output after a hang-up, or before the primary exits.
+pub(super) const LAST_WRITE: Duration = Duration::from_secs(1);
 
 /// A client, connected while this is kept.
 #[derive(Debug)]
@@ -157,6 +157,13 @@ impl Outbox {
     /// Waits until the client has read most of what was queued.
     pub(super) async fn until_read(&self) {
         while self.lock().bytes.len() > READ_BELOW {
+            self.drained.notified().await;
+        }
+    }
+
+    /// Waits until all that is queued has been written.
+    pub(super) async fn until_written(&self) {
+        while !self.lock().bytes.is_empty() {
             self.drained.notified().await;
         }
     }

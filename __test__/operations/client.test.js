@@ -1,0 +1,95 @@
+'use strict';
+
+// The client of the control socket for JavaScript when requests end in other ways than with their answer.
+
+const assert = require('node:assert');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const { test } = require('node:test');
+const { connect } = require('../../control.js');
+const { isBuiltin } = require('../../testing/subject.js');
+const { within } = require('../../testing/processes.js');
+const { withSupervised } = require('../../testing/supervised.js');
+
+const skip = isBuiltin && 'the built-in does not supervise';
+
+/** @param {(client: import('../../control').ControlClient, control: string, pid: number) => Promise<void>} body */
+async function withClient(body) {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-client-'));
+  const control = path.join(directory, 'rcluster.sock');
+  try {
+    await withSupervised({ workers: 1, control }, async (app) => {
+      const client = await connect({ control });
+      try {
+        await body(client, control, app.pid);
+      } finally {
+        client.close();
+      }
+    });
+  } finally {
+    fs.rmSync(directory, { recursive: true });
+  }
+}
+
+test('the answer to stop is sent before the primary exits', { skip }, async () => {
+  for (let count = 0; count < 5; count++) await withClient((client) => client.stop());
+});
+
+test('close() ends streams that wait, and those that are begun later', { skip }, () =>
+  withClient(async (client) => {
+    const events = client.events();
+    const waiting = events.next();
+    const pieces = client.heap(0);
+    assert((await pieces.next()).value);
+    const later = client.events();
+    client.close();
+    assert.deepStrictEqual(await within('the end', waiting), { value: undefined, done: true });
+    await assert.rejects(within('the end of the pieces', drained(pieces)), {
+      code: 'ERR_RCLUSTER_NOT_RUNNING',
+    });
+    await assert.rejects(within('the end at once', later.next()), { code: 'ERR_RCLUSTER_NOT_RUNNING' });
+  }),
+);
+
+/** @param {AsyncIterator<unknown>} stream */
+async function drained(stream) {
+  while (!(await stream.next()).done);
+}
+
+test('what onEvent throws rejects its request and no other', { skip }, () =>
+  withClient(async (client) => {
+    const mine = new Error('mine');
+    const onEvent = () => {
+      throw mine;
+    };
+    const [restarted, status] = await Promise.allSettled([client.restart(0, { onEvent }), client.status()]);
+    assert.deepStrictEqual(
+      [restarted.status, restarted.reason, status.status],
+      ['rejected', mine, 'fulfilled'],
+    );
+    await client.hello();
+  }),
+);
+
+test('a process id never names another cluster, and what names none is refused', { skip }, () =>
+  withClient(async (_client, control, pid) => {
+    const before = { ...process.env };
+    process.env.RUNTIME_DIRECTORY = path.dirname(control);
+    process.env.XDG_RUNTIME_DIR = path.dirname(control);
+    try {
+      (await connect({ pid })).close();
+      await assert.rejects(connect({ pid: process.pid }), ({ code }) =>
+        ['ERR_RCLUSTER_NOT_RUNNING', 'ERR_RCLUSTER_UNSUPPORTED_NODE'].includes(code),
+      );
+    } finally {
+      for (const name of ['RUNTIME_DIRECTORY', 'XDG_RUNTIME_DIR']) {
+        if (before[name] === undefined) delete process.env[name];
+        else process.env[name] = before[name];
+      }
+    }
+    for (const options of /** @type {any[]} */ ([undefined, {}, { pid: '1' }, { control: 5 }])) {
+      await assert.rejects(connect(options), { code: 'ERR_INVALID_ARG_VALUE' });
+    }
+  }),
+);

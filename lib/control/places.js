@@ -1,0 +1,48 @@
+'use strict';
+
+const net = require('node:net');
+const path = require('node:path');
+const { Error, Number, Object, Promise, realProcess: process } = require('../globals');
+
+/**
+ * @param {string} code
+ * @param {string} message
+ * @param {unknown} [cause]
+ */
+function failure(code, message, cause) {
+  return Object.assign(new Error(message, cause === undefined ? undefined : { cause }), { code });
+}
+
+/**
+ * The possible addresses of the control socket of a process, by default.
+ * @param {number} pid
+ */
+function placesOf(pid) {
+  const { RUNTIME_DIRECTORY: service, XDG_RUNTIME_DIR: session } = process.env;
+  const places = [];
+  if (session?.startsWith('/')) places.push(path.join(session, 'rcluster', `${pid}.sock`));
+  places.push(`@rcluster/${process.getuid?.()}/${pid}`);
+  if (service?.startsWith('/')) places.push(path.join(service.split(':')[0], 'rcluster.sock'));
+  return places;
+}
+
+/**
+ * @param {string} place a path or `@name`
+ * @returns {Promise<net.Socket>}
+ */
+function open(place) {
+  if (place.startsWith('@') && Number(process.versions.node.split('.')[0]) < 22) {
+    const message = `${place} is an abstract name, to which Node ${process.versions.node} cannot connect`;
+    return Promise.reject(failure('ERR_RCLUSTER_UNSUPPORTED_NODE', message));
+  }
+  return new Promise((resolve, reject) => {
+    const socket = net.connect({ path: place.startsWith('@') ? `\0${place.slice(1)}` : place });
+    socket.once('error', reject);
+    socket.once('connect', () => {
+      socket.removeListener('error', reject);
+      resolve(socket);
+    });
+  });
+}
+
+module.exports = { failure, open, placesOf };
