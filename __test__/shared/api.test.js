@@ -4,7 +4,7 @@
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
-const { once } = require('node:events');
+const { getEventListeners, once } = require('node:events');
 const { test } = require('node:test');
 const { Worker } = require('node:worker_threads');
 const { OURS, isBuiltin } = require('../../testing/subject.js');
@@ -304,6 +304,20 @@ test('a watch that is too slow is told to begin anew, or that the history is gon
   assert.deepStrictEqual(new Set(rest.map(({ key }) => key)), new Set([...store.keys(), undefined]));
   await assert.rejects(history.next(), { code: 'ERR_RCLUSTER_COMPACTED' });
   await assert.rejects(store.watch({ history: true, since: 0 }).next(), { code: 'ERR_RCLUSTER_COMPACTED' });
+});
+
+test('a watch that nobody reads leaves no listener behind', { skip }, async () => {
+  const store = open();
+  const { signal } = new AbortController();
+  const listeners = () => getEventListeners(signal, 'abort').length;
+  const watch = store.watch({ signal });
+  assert.strictEqual(listeners(), 0);
+  await watch.next();
+  const change = watch.next();
+  assert.strictEqual(listeners(), 1);
+  await store.set('key', 1);
+  assert.strictEqual((await change).value.type, 'set');
+  assert.strictEqual(listeners(), 0);
 });
 
 test('an abort ends a watch', { skip }, async () => {

@@ -66,6 +66,9 @@ class Watch {
 
   #done = false;
 
+  /** Whether it is told of changes. */
+  #follows = false;
+
   /** @type {{ resolve: (result: IteratorResult<any>) => void, reject: (error: unknown) => void }[]} */
   #waiting = [];
 
@@ -85,8 +88,6 @@ class Watch {
     this.#isClosed = isClosed;
     this.#options = options;
     this.#cursor = this.#begin(options.from);
-    watchers.add(this.#look);
-    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
   /** @param {number} from */
@@ -112,26 +113,43 @@ class Watch {
   }
 
   async return() {
-    this.#end();
+    this.#done = true;
     this.#deliver();
     return { done: true, value: undefined };
   }
 
-  #end() {
-    this.#done = true;
-    this.#watchers.delete(this.#look);
-    this.#options.signal?.removeEventListener('abort', this.#onAbort);
-  }
-
   /** Resolves pending calls of next() with the events that there are. */
   #deliver() {
+    this.#resolve();
+    this.#follow(this.#waiting.length > 0);
+  }
+
+  /**
+   * Is told of changes and of the abort only while a call of next() waits, so a watch that was abandoned without
+   * return() costs nothing.
+   * @param {boolean} follows
+   */
+  #follow(follows) {
+    if (this.#follows === follows) return;
+    this.#follows = follows;
+    const { signal } = this.#options;
+    if (follows) {
+      this.#watchers.add(this.#look);
+      signal?.addEventListener('abort', this.#onAbort);
+    } else {
+      this.#watchers.delete(this.#look);
+      signal?.removeEventListener('abort', this.#onAbort);
+    }
+  }
+
+  #resolve() {
     while (this.#waiting.length > 0) {
       /** @type {any} */
       let event;
       try {
         event = this.#done ? undefined : this.#event();
       } catch (error) {
-        this.#end();
+        this.#done = true;
         /** @type {any} */ (this.#waiting.shift()).reject(error);
         continue;
       }
