@@ -80,6 +80,9 @@ describe('the store of @fastify/rate-limit', { skip }, () => {
     assert.strictEqual((await incr('b', 60_000, 1)).current, 1);
     assert.deepStrictEqual(await incr('c', 0, 1), { current: 1, ttl: 0 });
     assert.deepStrictEqual(await incr('c', 0, 1), { current: 1, ttl: 0 });
+    // More ms than a store takes: the plugin allows '285421 years'.
+    assert.strictEqual((await incr('d', 2 ** 53, 1)).current, 1);
+    assert.strictEqual((await open({ continueExceeding: true }).incr('d', Infinity, 0)).current, 1);
   });
 
   test('prolongs the window of those who exceed the limit, if it is to', async () => {

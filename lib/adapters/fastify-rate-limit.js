@@ -89,11 +89,12 @@ class RateLimitStore {
 
   /**
    * @param {string} key
-   * @param {number} timeWindow
+   * @param {number} wanted the length of the window in ms, which may be more than a store takes
    * @param {number} max
    * @returns {Promise<Count>}
    */
-  async #count(key, timeWindow, max) {
+  async #count(key, wanted, max) {
+    const timeWindow = Math.min(wanted, Number.MAX_SAFE_INTEGER);
     // A window of length 0 contains only this request.
     if (timeWindow === 0) return { current: 1, ttl: 0 };
     const { store } = this.#place;
