@@ -25,6 +25,11 @@ for (const [what, options] of /** @type {[string, any][]} */ ([
   ['a port that there is not', { backend: { nodes: ['a:70000'], password: PASSWORD } }],
   ['a member that there is not', { backend: { url: 'redis://localhost', pasword: PASSWORD } }],
   ['a certificate without its key', { backend: { url: 'rediss://localhost', tls: { cert: PASSWORD } } }],
+  [
+    'a key for a certificate',
+    { backend: { url: 'rediss://a', tls: { ca: `-----BEGIN PRIVATE KEY-----${PASSWORD}` } } },
+  ],
+  ['a certificate that is a path', { backend: { url: 'rediss://a', tls: { ca: `/etc/${PASSWORD}.pem` } } }],
   ['eviction', { backend: `redis://:${PASSWORD}@localhost`, eviction: 'lru' }],
   ['a file', { backend: `redis://:${PASSWORD}@localhost`, persist: '/tmp/x' }],
   ['offline without a backend', { offline: { wait: 5 } }],

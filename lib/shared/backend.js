@@ -203,19 +203,26 @@ function checkTls(tls) {
   if (tls === false) return undefined;
   const { ca, cert, key } = members(tls, ['ca', 'cert', 'key'], 'options.backend.tls');
   if ((cert === undefined) !== (key === undefined)) throw refusal('must have tls.cert together with tls.key');
-  return { ca: pem('ca', ca), cert: pem('cert', cert), key: pem('key', key) };
+  return {
+    ca: pem('ca', ca, 'CERTIFICATE'),
+    cert: pem('cert', cert, 'CERTIFICATE'),
+    key: pem('key', key, 'PRIVATE KEY'),
+  };
 }
 
 /**
  * @param {string} name
  * @param {unknown} value
+ * @param {string} label how its first line ends. What has another one is skipped where the text is read
  */
-function pem(name, value) {
+function pem(name, value, label) {
   if (value === undefined) return undefined;
   if (typeof value !== 'string' && !Buffer.isBuffer(value)) {
     throw refusal(`must have tls.${name} as a string or a Buffer in PEM`);
   }
-  return value.toString();
+  const text = value.toString();
+  if (!text.includes(`${label}-----`)) throw refusal(`must have a ${label} in PEM as tls.${name}`);
+  return text;
 }
 
 module.exports = { checkBackend };

@@ -178,7 +178,8 @@ async fn open_as(
     config: AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, Failure> {
     let info = address.into_connection_info().map_err(|error| failure(&error))?;
-    let info = info.set_redis_settings(settings);
+    // Newer servers refuse the library's CLIENT SETINFO to a user who may not send it, and log that at each connection.
+    let info = info.set_redis_settings(settings.set_skip_set_lib_name());
     let client = match &backend.tls {
         None => Client::open(info),
         Some(tls) => {

@@ -48,6 +48,7 @@ pub(super) fn failure(error: &RedisError) -> Failure {
         Some(_) => Failure::Script(text),
         None => match error.kind() {
             ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => Failure::Refused(text),
+            ErrorKind::Parse => Failure::Lost("the server does not speak the protocol of Redis".into()),
             _ => Failure::Lost(text),
         },
     }
@@ -222,6 +223,13 @@ mod tests {
             Failure::Lost(text) => assert!(text.starts_with("READONLY"), "{text}"),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn another_protocol_is_named() {
+        let error = redis::parse_redis_value(b"HTTP/1.1 400 Bad Request\r\n").expect_err("it is no answer");
+        let why = "the server does not speak the protocol of Redis";
+        assert_eq!(failure(&error), Failure::Lost(why.into()));
     }
 
     #[test]
