@@ -9,6 +9,7 @@ mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rcluster_core::exchange::declared::DECLARED;
 use rcluster_core::exchange::endpoint::{Endpoint, Incoming, Transport};
 use rcluster_core::exchange::frame::{Frame, Kind, Status};
 use rcluster_core::exchange::roster::Roster;
@@ -35,6 +36,8 @@ struct App {
     unwanted: BTreeSet<u64>,
     to_answer: Vec<u64>,
     answered: BTreeMap<u8, u64>,
+    /// How many of its declarations were read.
+    declared: usize,
     /// A process that violates the protocol. Its partners may receive anything from it.
     is_rogue: bool,
     reads: bool,
@@ -163,11 +166,13 @@ impl World {
     /// The thread handles up to `count` requests of a process.
     fn serve(&mut self, id: u64, count: usize) {
         for _ in 0..count {
-            let Some(words) = self.apps.get_mut(&id).and_then(|app| app.wires.ring.pop_front()) else {
-                break;
-            };
+            let Some(app) = self.apps.get_mut(&id) else { break };
+            let Some(words) = app.wires.ring.pop_front() else { break };
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
             let ask = decode(&bytes).expect("an endpoint makes sense");
+            app.declared += usize::from(ask.is_declaration());
+            let published = app.wires.published.get(&DECLARED).copied();
+            assert!(app.declared <= published.unwrap_or(0), "a declaration is counted before it is read");
             let apps = &self.apps;
             let published = |ClientId(id), place: usize| {
                 apps.get(&id).and_then(|app| app.wires.published.get(&place)).copied().unwrap_or(0)
@@ -361,7 +366,9 @@ fn run(seed: u64) -> Met {
     world.exchange.check_invariants();
     for app in world.apps.values().filter(|app| !app.is_rogue) {
         assert!(app.open.is_empty(), "each request of {} ends: {:?}", app.worker, app.open);
-        assert!(app.wires.published.values().all(|count| *count == 0), "nothing is under way");
+        let mut published = app.wires.published.clone();
+        assert_eq!(published.remove(&DECLARED).unwrap_or(0), app.declared, "all declarations were counted");
+        assert!(published.values().all(|count| *count == 0), "nothing is under way");
     }
     for (_, app) in std::mem::take(&mut world.apps) {
         world.count(app);
