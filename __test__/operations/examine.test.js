@@ -3,6 +3,7 @@
 // Reports of a live process: a profile, its heap, its inspector, the names of its environment variables.
 
 const assert = require('node:assert');
+const { spawn } = require('node:child_process');
 const fs = require('node:fs');
 const http = require('node:http');
 const os = require('node:os');
@@ -13,6 +14,7 @@ const { connect } = require('../../control.js');
 const { isBuiltin } = require('../../testing/subject.js');
 const { until } = require('../../testing/processes.js');
 const { withSupervised } = require('../../testing/supervised.js');
+const { COMMAND } = require('../helpers/command-line.js');
 
 const skip = isBuiltin && 'the built-in does not supervise';
 
@@ -137,5 +139,18 @@ test('whoever goes ends what it has asked for, and a worker that dies ends it wi
     await until('it can be asked again', async () => (await second()) === 'taken');
     await assert.rejects(client.env(7), { code: 'ERR_RCLUSTER_NO_SLOT' });
     await assert.rejects(client.profile(0, { duration: 1e9 }), { code: 'ERR_INVALID_ARG_VALUE' });
+  }),
+);
+
+test('a signal to the command leaves no incomplete file behind', { skip }, () =>
+  withClient({ workers: 1 }, async (_client, app, control) => {
+    const folder = app.inDirectory('profiles');
+    fs.mkdirSync(folder);
+    const args = ['profile', '0', '10m', '-o', path.join(folder, 'a.cpuprofile'), '--control', control];
+    const command = spawn(process.execPath, [COMMAND, ...args], { stdio: 'ignore' });
+    const exit = once(command, 'exit');
+    await until('it has begun', () => fs.readdirSync(folder).length === 1);
+    command.kill('SIGINT');
+    assert.deepStrictEqual([await exit, fs.readdirSync(folder)], [[130, null], []]);
   }),
 );

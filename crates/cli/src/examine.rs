@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcluster_core::base64;
+use rcluster_sys::signals::EndSignals;
 use serde_json::{Value, json};
 
 use crate::args::{Env, Heap, Inspect, Profile, SlotOrPrimary, ToFile};
@@ -76,7 +77,9 @@ fn write(
     slot: SlotOrPrimary,
     extension: &str,
 ) -> Outcome {
+    let signals = EndSignals::take().map_err(|error| Failure::Refused(error.to_string()))?;
     let mut sink = Sink::open(to, slot, extension)?;
+    sink.remove_on(signals);
     connection.send(request)?;
     loop {
         match connection.receive(None)? {
@@ -146,6 +149,22 @@ impl Sink {
             Failure::Refused(format!("cannot write {}: {}", path.display(), reason(&error)))
         })?;
         Ok(Self::File { file, unfinished: Unfinished(unfinished), path })
+    }
+
+    /// Ends the process at a signal, and leaves no incomplete file behind.
+    fn remove_on(&self, signals: EndSignals) {
+        let unfinished = match self {
+            Self::Stdout => None,
+            Self::File { unfinished, .. } => Some(unfinished.0.clone()),
+        };
+        std::thread::spawn(move || {
+            let signal = signals.wait();
+            if let Some(path) = unfinished {
+                // It may have its final name already.
+                let _gone = remove_file(path);
+            }
+            std::process::exit(signal.map_or(1, |signal| 128 + i32::from(signal)));
+        });
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
