@@ -46,6 +46,32 @@ test('a connection on which nothing was ever sent is handed over, too', { skip }
   }),
 );
 
+for (const when of ['before', 'after']) {
+  test(`pipelined requests that arrive ${when} the worker is told are answered in turn`, { skip }, () =>
+    withLifecycle({ WORKERS: '1' }, async (app) => {
+      const socket = require('node:net').connect(app.target);
+      const request = (url) => socket.write(`GET ${url} HTTP/1.1\r\nHost: test\r\n\r\n`);
+      const retire = async () => {
+        app.tell('retire', { id: 1 });
+        await app.marker('retiring');
+      };
+      request('/hold');
+      await app.marker('held');
+      if (when === 'after') await retire();
+      // The worker has begun to answer it.
+      request('/begin');
+      await app.marker('held');
+      if (when === 'before') await retire();
+      for (const url of ['/begin', '/hold']) app.tell('tell', { id: 1, command: 'release', url });
+      let text = '';
+      for await (const chunk of socket.setEncoding('utf8')) text += chunk;
+      assert.strictEqual(text.split('HTTP/1.1 200 OK').length - 1, 2, text);
+      assert.match(text, /begun /);
+      assert.strictEqual((await app.marker('exit')).code, 0);
+    }),
+  );
+}
+
 for (const url of ['/hold', '/begin']) {
   test(`an answer that is due is given, and says that it is the last (${url})`, { skip }, () =>
     withLifecycle({}, async (app) => {

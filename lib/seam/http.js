@@ -110,22 +110,41 @@ function connectionsOf(server) {
     .filter(Boolean);
 }
 
+/** @type {WeakMap<object, any>} by socket: the answer after which it is to be closed */
+const closing = new WeakMap();
+
 /**
  * Makes an answer say `Connection: close`, and closes its connection afterwards. Has no effect once its
- * headers are sent.
+ * headers are sent, nor if the client has pipelined another request, which the application has seen by now:
+ * then the last answer is the one that closes.
  *
  * @param {any} response an http.ServerResponse
  */
 function closeAfter(response) {
-  if (response.headersSent || !response.shouldKeepAlive) return;
+  if (response.headersSent || !response.shouldKeepAlive || isFollowed(response)) return;
+  const { socket } = response.req;
+  const previous = closing.get(socket);
+  if (previous !== undefined && !previous.headersSent) previous.shouldKeepAlive = true;
+  closing.set(socket, response);
   response.shouldKeepAlive = false;
   // A `Connection` header set by the app, as a proxy does that passes headers on, would override that.
   const { writeHead } = response;
   response.writeHead = function (/** @type {any[]} */ ...args) {
     response.writeHead = writeHead;
+    if (response.shouldKeepAlive) return Reflect.apply(writeHead, response, args);
     if (response.hasHeader('connection')) response.setHeader('Connection', 'close');
     return Reflect.apply(writeHead, response, args.map(withoutKeepAlive));
   };
+}
+
+/**
+ * Whether another request has arrived on the connection of an answer, behind the one that it answers.
+ *
+ * @param {any} response
+ */
+function isFollowed({ req }) {
+  const newest = req.socket?.parser?.incoming ?? null;
+  return newest !== null && newest !== req;
 }
 
 /**
