@@ -15,7 +15,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use super::atomic::{Ordering, Words, fence};
-use super::geometry::{Field, Geometry, Placed};
+use super::geometry::{Field, Geometry, MIN_INDEX_BITS, Placed};
 use super::record::{Change, Header, Record, read_bytes, words_of};
 
 /// The largest number of retries while the memory being read is reused. Each retry needs a whole round of the
@@ -134,7 +134,15 @@ impl<W: Words> View<W> {
     /// The memory in use, in bytes: the log and the index.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        self.field(Field::Used) * 8 + (8 << self.field(Field::IndexBits))
+        let index = self.index_bits().map_or(0, |bits| 8 << bits);
+        self.field(Field::Used).saturating_mul(8).saturating_add(index)
+    }
+
+    /// The index in use has 2^this entries.
+    fn index_bits(&self) -> Result<u32, Corrupt> {
+        let bits = u32::try_from(self.field(Field::IndexBits)).map_err(|_| Corrupt)?;
+        let sound = (MIN_INDEX_BITS..=self.geometry.max_index_bits).contains(&bits);
+        sound.then_some(bits).ok_or(Corrupt)
     }
 
     /// The current value of a field of the header.
@@ -168,9 +176,9 @@ impl<W: Words> View<W> {
     /// intact.
     fn find(&self, key: Key<'_>, mut read: impl FnMut(Hit)) -> Result<bool, Corrupt> {
         for _ in 0..RETRIES {
-            let bits = self.words.load(Field::IndexBits as usize, Ordering::Acquire);
+            let bits = self.index_bits()?;
             let moves = self.words.load(Field::Moves as usize, Ordering::Acquire);
-            match self.probe(u32::try_from(bits).map_err(|_| Corrupt)?, key) {
+            match self.probe(bits, key) {
                 Ok(Some(hit)) => {
                     read(hit);
                     if self.is_intact(hit.located) {
@@ -180,7 +188,7 @@ impl<W: Words> View<W> {
                 Ok(None) => {
                     fence(Ordering::Acquire);
                     let same = self.words.load(Field::Moves as usize, Ordering::Relaxed) == moves
-                        && self.words.load(Field::IndexBits as usize, Ordering::Relaxed) == bits;
+                        && self.words.load(Field::IndexBits as usize, Ordering::Relaxed) == u64::from(bits);
                     if same {
                         return Ok(false);
                     }
@@ -330,5 +338,33 @@ pub struct LogEntry {
 impl Default for LogEntry {
     fn default() -> Self {
         Self { change: Change::Set, moved: false, origin: 0, key: Vec::new(), value: Value::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::atomic::AtomicU64;
+    use crate::store::ops::Eviction;
+    use crate::store::writer::Store;
+
+    #[test]
+    fn an_impossible_size_of_the_index_is_corrupt() {
+        let geometry = Geometry::of_blocks(256, 12);
+        let words: Arc<[AtomicU64]> = (0..geometry.words()).map(|_| AtomicU64::new(0)).collect();
+        let store = Store::create(Arc::clone(&words), geometry, (1, 2), Eviction::None, Box::new(|_| true));
+        store.unwrap();
+        let view = View::new(Arc::clone(&words)).unwrap();
+        let get = || view.get(view.key(b"key"), || 0, &mut Value::default());
+        assert_eq!(get(), Ok(false));
+        for bits in [0, MIN_INDEX_BITS - 1, view.geometry.max_index_bits + 1, 63, 64, u32::MAX] {
+            words[Field::IndexBits as usize].store(bits.into(), Ordering::Relaxed);
+            assert_eq!((get(), view.memory()), (Err(Corrupt), 0), "{bits}");
+        }
+        words[Field::IndexBits as usize].store(u64::MAX, Ordering::Relaxed);
+        words[Field::Used as usize].store(u64::MAX, Ordering::Relaxed);
+        assert_eq!((get(), view.memory()), (Err(Corrupt), u64::MAX));
     }
 }
