@@ -317,6 +317,30 @@ describe('a server', { skip }, () => {
     }
   });
 
+  for (const wasReplica of [false, true]) {
+    const what = wasReplica
+      ? 'was a replica, and may not have received the last lease'
+      : 'has run for a while';
+    test(`that ${what} ${wasReplica ? 'waits for its end' : 'grants its first lease at once'}`, async () => {
+      const own = await startRedis();
+      try {
+        await until('it has run as long as a lease', async () =>
+          /uptime_in_seconds:[1-9]/.test(await own.info('INFO', 'server')),
+        );
+        if (wasReplica) {
+          // Of a server that is not there.
+          await own.command('REPLICAOF', '127.0.0.1', 1);
+          await own.promote();
+        }
+        const [one] = await machines(own.url);
+        const token = await acquire(one, 'first', { ttl: 1000, ifAvailable: true });
+        assert.strictEqual(token === null, wasReplica);
+      } finally {
+        await own.close();
+      }
+    });
+  }
+
   test('can be a Redis Cluster', async () => {
     const group = await startRedisCluster();
     try {

@@ -37,13 +37,14 @@ local longest = math.max(number('ttl'), ttl)
 
 -- A server that was restarted, or that was a replica, may not know the last lease. No other owner gets one until that lease
 -- must have ended; its owner keeps it. If nothing is known of the server, this is its first lease, or it lost all data when
--- it was started; its uptime is rounded down.
+-- it was started; its uptime is rounded down. Or it was a replica that had received nothing yet, which may run for long.
 local facts = redis.call('INFO', 'server')
 local run = string.match(facts, 'run_id:(%w+)') or ''
 local known, changed = unpack(redis.call('HMGET', KEYS[3], 'run', 'changed'))
 if known ~= run then
   local uptime = tonumber(string.match(facts, 'uptime_in_seconds:(%d+)') or '0') * 1000
-  changed = known and now or now - uptime
+  local was_replica = not string.find(redis.call('INFO', 'replication'), 'second_repl_offset:-1', 1, true)
+  changed = (known or was_replica) and now or now - uptime
   redis.call('HSET', KEYS[3], 'run', run, 'changed', text(changed))
 end
 local ready = tonumber(changed) + longest
@@ -79,14 +80,10 @@ if what == 'renew' then
   return { 'lost', '0' }
 end
 
-if mine then
-  -- The answer to the first attempt has not arrived.
-  keep('until', text(now + ttl))
-  return { 'held', has.token }
-end
-
 local wait = 0
-if what ~= 'steal' then
+-- If it has the lease already, the answer has not arrived, and it does not use it. A server that has lost later leases may
+-- also say so, so it gets another token, and not before those must have ended.
+if not mine and what ~= 'steal' then
   if not free then
     wait = number('until') - now
   elseif (has.turn or '') ~= '' and has.turn ~= machine and number('turn_until') > now then
@@ -104,7 +101,7 @@ end
 
 -- Tokens rise even if the server has lost the last one, as long as its clock rises.
 token = math.max(number('token') + 1, micros)
-if what == 'steal' and not free then tell() end
+if what == 'steal' and not free and not mine then tell() end
 local turn = has.turn or ''
 if turn == machine then turn = '' end
 keep('owner', owner, 'until', text(now + ttl), 'token', text(token), 'turn', turn)

@@ -16,7 +16,7 @@ use rcluster_core::random::Random;
 use rcluster_testing::Seed;
 use server::{Back, Server};
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 300;
 const MACHINES: u64 = 3;
 
 /// How long failures last, in ms, and how long the quiet time after them.

@@ -45,6 +45,8 @@ pub(crate) struct Server {
     replica: (Names, Option<(u64, u64)>),
     run: u64,
     started: u64,
+    /// Whether it was a replica before.
+    was_replica: bool,
     /// The ms per second by which its clock is fast; may be negative.
     drift: i64,
     pub(crate) is_up: bool,
@@ -59,6 +61,7 @@ impl Server {
             replica: Default::default(),
             run: 1,
             started: 0,
+            was_replica: false,
             drift: i64::from(random.number(0, 20)) - 10,
             is_up: true,
             paused_until: 0,
@@ -83,7 +86,8 @@ impl Server {
         self.replicate();
         self.run += 1;
         // A replica that takes over has been running for a long time.
-        self.started = if how == Back::Older { 0 } else { time };
+        self.was_replica = how == Back::Older;
+        self.started = if self.was_replica { 0 } else { time };
         self.is_up = true;
     }
 
@@ -97,8 +101,8 @@ impl Server {
         let longest = kept.ttl.max(ttl);
         let changed = match self.known {
             Some((known, changed)) if known == run => changed,
-            Some(_) => now,
-            None => now - uptime,
+            None if !self.was_replica => now - uptime,
+            Some(_) | None => now,
         };
         self.known = Some((run, changed));
         let ready = changed + longest;
@@ -118,16 +122,14 @@ impl Server {
                 (Answer::Renewed, false, true)
             }
             What::Renew => (Answer::Lost, false, false),
-            What::Acquire | What::Steal if is_mine => {
-                kept.until = now + ttl;
-                (Answer::Held { token: kept.token }, false, true)
-            }
             What::Acquire | What::Steal => {
                 let steals = ask.what == What::Steal;
                 let mut wait = 0;
-                if !steals && !is_free {
+                if steals || is_mine {
+                    // Nobody else is waited for.
+                } else if !is_free {
                     wait = kept.until - now;
-                } else if !steals && kept.turn.is_some_and(|turn| turn != machine) {
+                } else if kept.turn.is_some_and(|turn| turn != machine) {
                     wait = kept.turn_until.saturating_sub(now);
                 }
                 wait = wait.max(ready.saturating_sub(now));
@@ -141,7 +143,7 @@ impl Server {
                     kept.token = (kept.token + 1).max(now * 1000);
                     (kept.owner, kept.until) = (Some(owner), now + ttl);
                     kept.turn = kept.turn.filter(|turn| *turn != machine);
-                    (Answer::Held { token: kept.token }, steals && !is_free, true)
+                    (Answer::Held { token: kept.token }, steals && !is_free && !is_mine, true)
                 }
             }
         };
