@@ -20,6 +20,9 @@ pub(super) const EFFORT: usize = 4;
 /// The longest record of a removal, in words.
 pub(super) const REMOVAL: usize = 3 + MAX_KEY / 8;
 
+/// More changes than can be lost between two snapshots.
+const MOST_LOST: u64 = 1 << 32;
+
 /// A store, as its one writer uses it.
 #[derive(Debug)]
 pub struct Store<W> {
@@ -48,12 +51,13 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         Ok(Self { memory, eviction, revision: 0, expiries, mortal: 0, bytes })
     }
 
-    /// Fills an empty store from a snapshot and continues its revisions. `wall` is the time in ms since 1970,
-    /// `now` that of the store's own clock. Expired values are left out. Returns the status of the first
+    /// Fills an empty store from a snapshot. Its revisions are greater than those of all changes that were made after
+    /// the snapshot and are lost, so nobody takes them for changes that are there. `wall` is the time in ms since
+    /// 1970, `now` that of the store's own clock. Expired values are left out. Returns the status of the first
     /// entry that does not fit.
     pub fn restore(&mut self, kept: &Snapshot, wall: u64, now: u64) -> Status {
-        self.revision = kept.revision;
-        self.memory.forget_history(kept.revision);
+        self.revision = kept.revision.saturating_add(MOST_LOST);
+        self.memory.forget_history(self.revision);
         for Entry { key, kind, value, expires } in &kept.entries {
             let lifetime = match *expires {
                 0 => Lifetime::Forever,

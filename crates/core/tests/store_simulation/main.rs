@@ -20,7 +20,7 @@ use std::sync::Arc;
 use model::Model;
 use rcluster_core::random::Random;
 use rcluster_core::store::atomic::AtomicU64;
-use rcluster_core::store::cursor::{Filter, snapshot};
+use rcluster_core::store::cursor::{Cursor, Filter, Start, snapshot};
 use rcluster_core::store::geometry::{Field, Geometry};
 use rcluster_core::store::ops::{Condition, Eviction, Lifetime, Op, Status};
 use rcluster_core::store::snapshot::{Entry, Snapshot};
@@ -230,7 +230,11 @@ impl World {
         assert_eq!(store.restore(&kept, wall + later, now), Status::Done);
         store.check();
         let (again, entries) = snapshot(&View::new(words).unwrap(), b"", now, true).unwrap();
-        assert!(again >= revision && again == store.revision());
+        assert!(again > revision && again == store.revision());
+        let unknown = |since| {
+            Cursor::new(store.view(), Filter::Prefix(Vec::new()), Start::Since(since), true).is_none()
+        };
+        assert!(unknown(revision) && unknown(revision + 1_000_000) && !unknown(again));
         let mut expected = kept.entries;
         expected.retain(|entry| entry.expires == 0 || entry.expires > wall + later);
         let found: Vec<Entry> = entries
