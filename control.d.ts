@@ -6,6 +6,11 @@ export interface ConnectOptions {
   control?: string | undefined;
   /** The process id of the primary, whose control socket is where it is by default; in a worker, `process.ppid`. */
   pid?: number | undefined;
+  /**
+   * Closes the connection when it is aborted, for example after a time: `AbortSignal.timeout(5_000)`. Requests that wait for
+   * an answer are rejected with its reason; operations that were requested continue.
+   */
+  signal?: AbortSignal | undefined;
 }
 
 /** An event of supervision, or `exit`. */

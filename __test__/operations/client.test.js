@@ -57,6 +57,30 @@ async function drained(stream) {
   while (!(await stream.next()).done);
 }
 
+test('the abort of a signal ends the connection, and rejects what waits with its reason', { skip }, () =>
+  withClient(async (_client, control, pid) => {
+    const controller = new AbortController();
+    const client = await connect({ control, signal: controller.signal });
+    const waiting = client.events().next();
+    const reason = new Error('mine');
+    process.kill(pid, 'SIGSTOP');
+    try {
+      const status = client.status();
+      controller.abort(reason);
+      await assert.rejects(within('the answer', status), reason);
+      await assert.rejects(client.status(), reason);
+    } finally {
+      process.kill(pid, 'SIGCONT');
+    }
+    // Its connection was being made, or was there.
+    await within(
+      'the end of the events',
+      waiting.catch((error) => assert.strictEqual(error.name, 'AbortError')),
+    );
+    await assert.rejects(connect({ control, signal: AbortSignal.abort(reason) }), reason);
+  }),
+);
+
 test('what onEvent throws rejects its request and no other', { skip }, () =>
   withClient(async (client) => {
     const mine = new Error('mine');

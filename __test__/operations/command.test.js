@@ -65,6 +65,19 @@ test('start runs an unchanged app until it is stopped, and the others steer it',
   }),
 );
 
+test('status waits for a cluster that is being started', { skip }, () =>
+  withCommand(async ({ start, control, directory }) => {
+    const args = ['status', '--wait', 'ready', '--timeout', '60s', '--control', control];
+    // It looks for the cluster long before that listens.
+    const waits = spawn(process.execPath, [COMMAND, ...args], { cwd: directory, stdio: 'ignore' });
+    const exit = once(waits, 'exit');
+    const cluster = start(['-w', '1', '--control', control, 'app.js']);
+    assert.deepStrictEqual(await exit, [0, null]);
+    cluster.kill();
+    await once(cluster, 'exit');
+  }),
+);
+
 test('a signal to the process that was started ends the cluster', { skip }, () =>
   withCommand(async ({ start, run, control }) => {
     const cluster = start(['-w', '1', '--control', control, 'app']);
@@ -239,7 +252,9 @@ test('shells can read the scripts that complete commands', { skip }, () =>
 
 test('a file with options gives way to the command line, and nothing else does', { skip }, () =>
   withCommand(async ({ start, run, control, directory }) => {
-    fs.writeFileSync(path.join(directory, 'c.json'), JSON.stringify({ workers: 2, control, log: false }));
+    // With a byte order mark, as some editors write it.
+    const text = JSON.stringify({ workers: 2, control, log: false });
+    fs.writeFileSync(path.join(directory, 'c.json'), `\uFEFF${text}`);
     const workersOf = async (/** @type {string[]} */ ...args) => {
       const cluster = start([...args, '--config', 'c.json', 'app.js']);
       await until('it is ready', () => / (is|are) ready/.test(cluster.text ?? ''));

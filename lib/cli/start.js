@@ -71,7 +71,8 @@ async function readConfig(file) {
   try {
     value =
       path.extname(file) === '.json'
-        ? JSON.parse(fs.readFileSync(file, 'utf8'))
+        ? // Editors of some systems begin a file with a byte order mark.
+          JSON.parse(fs.readFileSync(file, 'utf8').replace(/^\uFEFF/, ''))
         : (await import(pathToFileURL(file).href)).default;
   } catch (error) {
     throw new Error(`cannot read ${name}: ${summaryOf(error)}`, { cause: error });

@@ -26,7 +26,7 @@ function tailOf({ stderrTail }) {
  * @param {ConnectOptions} options
  * @returns {Promise<ControlClient>}
  */
-async function connect({ control, pid } = {}) {
+async function connect({ control, pid, signal } = {}) {
   const isNamed = control === undefined ? Number.isInteger(pid) : typeof control === 'string';
   if (!isNamed) {
     const message = 'Name the cluster by "control", an address, or by "pid", a process id';
@@ -36,13 +36,14 @@ async function connect({ control, pid } = {}) {
   let cause;
   for (const place of places) {
     try {
-      const client = new ControlClient(await open(place), place);
+      const client = new ControlClient(await open(place, signal), place, signal);
       // The socket in the directory of a service may be that of another cluster: the one of this worker.
       if (control !== undefined || (await client.hello()).pid === pid) return client;
       client.close();
     } catch (error) {
       cause = error;
     }
+    if (signal?.aborted) throw signal.reason;
   }
   const { code } = /** @type {NodeJS.ErrnoException} */ (cause ?? {});
   if (code === 'ERR_RCLUSTER_UNSUPPORTED_NODE') throw cause;
@@ -52,6 +53,8 @@ async function connect({ control, pid } = {}) {
 class ControlClient {
   #socket;
   #place;
+  /** Its abort destroys the socket. @type {AbortSignal | undefined} */
+  #signal;
   #rest = '';
   #last = 0;
   #isClosed = false;
@@ -59,16 +62,18 @@ class ControlClient {
   #branches = new Set();
   /** @type {Map<number, Waiting>} */
   #waiting = new Map();
-  /** @type {Error | undefined} why the connection has ended */
+  /** @type {any} why the connection has ended */
   #ended;
 
   /**
    * @param {import('node:net').Socket} socket
    * @param {string} place
+   * @param {AbortSignal} [signal]
    */
-  constructor(socket, place) {
+  constructor(socket, place, signal) {
     this.#socket = socket;
     this.#place = place;
+    this.#signal = signal;
     socket.setEncoding('utf8');
     socket.on('data', (/** @type {string} */ text) => this.#onData(text));
     socket.on('error', (error) => this.#end(error));
@@ -270,7 +275,7 @@ class ControlClient {
 
   /** A connection of its own for a stream, which `close()` closes as well: a generator that waits cannot be ended. */
   async #branch() {
-    const client = new ControlClient(await open(this.#place), this.#place);
+    const client = new ControlClient(await open(this.#place, this.#signal), this.#place, this.#signal);
     this.#branches.add(client);
     if (this.#isClosed) client.close();
     return client;
@@ -344,7 +349,8 @@ class ControlClient {
     if (this.#ended !== undefined) return;
     const message = 'The connection to the cluster has ended';
     const named = cause !== undefined && 'code' in cause && `${cause.code}`.startsWith('ERR_');
-    this.#ended = named ? cause : failure('ERR_RCLUSTER_NOT_RUNNING', message, cause);
+    if (this.#signal?.aborted) this.#ended = this.#signal.reason;
+    else this.#ended = named ? cause : failure('ERR_RCLUSTER_NOT_RUNNING', message, cause);
     for (const { reject } of this.#waiting.values()) reject(this.#ended);
     this.#waiting.clear();
     this.#onEnd();

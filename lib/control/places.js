@@ -28,15 +28,17 @@ function placesOf(pid) {
 
 /**
  * @param {string} place a path or `@name`
+ * @param {AbortSignal} [signal] destroys the socket, also later
  * @returns {Promise<net.Socket>}
  */
-function open(place) {
+function open(place, signal) {
   if (place.startsWith('@') && Number(process.versions.node.split('.')[0]) < 22) {
     const message = `${place} is an abstract name, to which Node ${process.versions.node} cannot connect`;
     return Promise.reject(failure('ERR_RCLUSTER_UNSUPPORTED_NODE', message));
   }
   return new Promise((resolve, reject) => {
-    const socket = net.connect({ path: place.startsWith('@') ? `\0${place.slice(1)}` : place });
+    const address = place.startsWith('@') ? `\0${place.slice(1)}` : place;
+    const socket = net.connect({ path: address, signal });
     socket.once('error', reject);
     socket.once('connect', () => {
       socket.removeListener('error', reject);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::args::Status;
+use crate::args::{Status, Target};
 use crate::connection::Connection;
 use crate::output::{self, Failure, print};
 use crate::{Outcome, find, units};
@@ -31,9 +31,10 @@ const HEAD: [&str; 11] = [
 ];
 
 pub(crate) fn run(options: &Status) -> Outcome {
-    let mut connection = find::connect(&options.target)?;
-    if options.wait.is_some() {
-        let deadline = options.patience.timeout.map(|limit| Instant::now() + limit);
+    let deadline = options.patience.timeout.map(|limit| Instant::now() + limit);
+    let waits = options.wait.is_some();
+    let mut connection = connect(&options.target, deadline.filter(|_| waits))?;
+    if waits {
         until_ready(&mut connection, deadline)?;
     }
     let limit = Some(options.patience.timeout.unwrap_or(LIMIT));
@@ -54,6 +55,18 @@ pub(crate) fn run(options: &Status) -> Outcome {
 
 fn ask(connection: &mut Connection, limit: Option<Duration>) -> Result<Value, Failure> {
     connection.ask(json!({ "verb": "status" }), limit)
+}
+
+/// Connects to a cluster that may have been started just now, and does not listen yet.
+fn connect(target: &Target, deadline: Option<Instant>) -> Result<Connection, Failure> {
+    loop {
+        match find::connect(target) {
+            Err(Failure::NotRunning(_)) if deadline.is_some_and(|deadline| Instant::now() < deadline) => {
+                std::thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
 }
 
 fn until_ready(connection: &mut Connection, deadline: Option<Instant>) -> Result<(), Failure> {

@@ -33,7 +33,7 @@ fn enough(stats: &Stats, min_ready: u32) -> Result<(), String> {
     if stats.ready >= needed {
         return Ok(());
     }
-    Err(format!("{} of {} workers are ready, and {needed} have to be", stats.ready, stats.workers))
+    Err(format!("{} of {} workers ready, {needed} needed", stats.ready, stats.workers))
 }
 
 #[cfg(test)]
@@ -50,10 +50,7 @@ mod tests {
     #[test]
     fn it_takes_enough_workers_and_no_end_in_sight() {
         assert_eq!(Readiness::ready(&stats(4, 2, false), 2), Ok(()));
-        assert_eq!(
-            Readiness::ready(&stats(4, 1, false), 2),
-            Err("1 of 4 workers are ready, and 2 have to be".into())
-        );
+        assert_eq!(Readiness::ready(&stats(4, 1, false), 2), Err("1 of 4 workers ready, 2 needed".into()));
         assert!(Readiness::ready(&stats(4, 4, true), 2).is_err(), "it is announced before anybody drains");
         assert_eq!(Readiness::ready(&stats(2, 2, false), 3), Ok(()), "there are no more");
     }

@@ -80,8 +80,10 @@ fn read(head: &httparse::Request<'_, '_>, rule: HostRule) -> Result<Request, Res
     if hosts.next().is_some() || (is_1_1 && host.is_none()) {
         return Err(Response::text(400, "a request has one Host"));
     }
-    let closes = headers.list("connection", "close");
-    let keeps_alive = !closes && (is_1_1 || headers.list("connection", "keep-alive"));
+    let (authority, path) = split(head.path.unwrap_or_default());
+    let host = authority.map(str::as_bytes).or(host);
+    // What is answered in HTTP/1.1 says nothing to a client of 1.0 about keeping the connection.
+    let keeps_alive = is_1_1 && !headers.list("connection", "close");
     let is_head = head.method == Some("HEAD");
     let accept = headers.values("accept").next().and_then(|value| std::str::from_utf8(value).ok());
     let target = if rule == HostRule::Local && !host.is_none_or(is_local) {
@@ -95,7 +97,7 @@ fn read(head: &httparse::Request<'_, '_>, rule: HostRule) -> Result<Request, Res
             ..Response::text(405, "only GET and HEAD are answered")
         })
     } else {
-        Route::of(head.path.unwrap_or_default()).map_err(|no| match no {
+        Route::of(path).map_err(|no| match no {
             NoRoute::NotFound => {
                 Response::text(404, "there are /metrics, /livez, /readyz, /startupz, /status and /events")
             }
@@ -103,6 +105,18 @@ fn read(head: &httparse::Request<'_, '_>, rule: HostRule) -> Result<Request, Res
         })
     };
     Ok(Request { target, is_head, keeps_alive, format: accept.map(Format::wanted).unwrap_or_default() })
+}
+
+/// The host that a target names, if it is a URL as for a proxy, and its path.
+fn split(target: &str) -> (Option<&str>, &str) {
+    const SCHEME: &str = "http://";
+    let Some((scheme, rest)) = target.split_at_checked(SCHEME.len()) else { return (None, target) };
+    if !scheme.eq_ignore_ascii_case(SCHEME) {
+        return (None, target);
+    }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(end);
+    (Some(host), if path.is_empty() { "/" } else { path })
 }
 
 struct Headers<'a>(&'a [Header<'a>]);
@@ -171,10 +185,29 @@ mod tests {
             ("HTTP/1.1\r\nHost: localhost\r\nConnection: Close", false),
             ("HTTP/1.1\r\nHost: localhost\r\nConnection: TE, close", false),
             ("HTTP/1.0", false),
-            ("HTTP/1.0\r\nConnection: Keep-Alive", true),
+            ("HTTP/1.0\r\nConnection: Keep-Alive", false),
         ] {
             assert_eq!(request(&format!("HEAD /livez {head}\r\n\r\n")).keeps_alive, keeps, "{head}");
         }
+    }
+
+    #[test]
+    fn a_target_may_be_a_url_whose_host_counts() {
+        let of =
+            |target: &str, host: &str| request(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        for target in ["http://localhost/metrics", "HTTP://127.0.0.1:9090/metrics"] {
+            assert_eq!(of(target, "example.com").target, Ok(Route::Metrics), "{target}");
+        }
+        for (target, code) in [
+            ("http://example.com/metrics", 403),
+            ("http:///metrics", 403),
+            ("http://localhost/other", 404),
+            ("https://localhost/metrics", 404),
+            ("http:", 404),
+        ] {
+            assert_eq!(of(target, "localhost").target.unwrap_err().status, code, "{target}");
+        }
+        assert_eq!(of("http://localhost", "localhost"), of("/", "localhost"));
     }
 
     #[test]
