@@ -76,7 +76,7 @@ test('a cluster is ready with enough workers, and has started once', { skip }, (
       const ready = await ask(address, '/readyz');
       return ready.status === 503 && ready;
     });
-    assert.strictEqual(ready.body, '1 of 2 workers are ready, and 2 have to be\n');
+    assert.strictEqual(ready.body, '1 of 2 workers ready, 2 needed\n');
     assert.strictEqual((await ask(address, '/startupz')).status, 200);
     assert.strictEqual((await ask(address, '/livez')).status, 200);
   }),
@@ -88,7 +88,7 @@ test('a cluster of which no worker has been ready has not started', { skip }, ()
     async (_app, address) => {
       for (const target of ['/readyz', '/startupz']) {
         const { status, body } = await ask(address, target);
-        assert.deepStrictEqual([status, body], [503, '0 of 1 workers are ready, and 1 have to be\n'], target);
+        assert.deepStrictEqual([status, body], [503, '0 of 1 workers ready, 1 needed\n'], target);
       }
     },
     { listen: false },
