@@ -107,7 +107,13 @@ impl Requests {
         workers: Option<Workers<'_>>,
         out: &mut Vec<Output>,
     ) -> bool {
-        let Some(request) = self.open.get_mut(&call).filter(|request| request.is_sent) else { return false };
+        let Some(request) = self.open.get_mut(&call).filter(|request| request.is_sent) else {
+            // It has ended without them.
+            if workers.is_some_and(|workers| workers.iter().next().is_some()) {
+                self.unneeded.push(call);
+            }
+            return false;
+        };
         let is_refused = workers.is_none();
         // It may be the one with the leader: then it is missing.
         if is_refused && request.is_for_leader || request.announced.len() >= MAX_MACHINES {

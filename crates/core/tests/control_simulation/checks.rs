@@ -84,8 +84,9 @@ impl World {
     pub(crate) fn calm_down(&mut self) {
         self.calm = true;
         self.exhausted = false;
-        // A successor waits this long for listeners that only its predecessor serves.
-        self.let_time_pass(TAKEOVER + Duration::from_secs(4));
+        // A successor waits this long for listeners that only its predecessor serves, and a reload replaces one after the other.
+        let slots = self.control.stats(self.now).map_or(1, |stats| stats.workers.max(1));
+        self.let_time_pass(TAKEOVER * slots + Duration::from_secs(4));
         if self.ending {
             return;
         }

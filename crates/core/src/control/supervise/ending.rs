@@ -8,6 +8,9 @@ use super::worker::{Role, Stage};
 use super::{Event, KillSignal, Output, Reason};
 use crate::ids::WorkerId;
 
+/// The shortest time in which a process that was ordered is expected. One that appears later is killed, but not waited for.
+const SPAWNED: Duration = Duration::from_secs(1);
+
 impl Cluster {
     /// A worker that has been healthy for long enough resets the failures of its slot.
     pub(super) fn note_health(&mut self, index: usize) {
@@ -61,7 +64,7 @@ impl Cluster {
 
     /// Makes it a former worker. Returns its process, if it has one.
     pub(super) fn dismiss(&mut self, index: usize, stage: Stage) -> Option<WorkerId> {
-        let appears_by = self.in_time(self.options().kill_timeout);
+        let appears_by = self.in_time(self.options().kill_timeout.max(SPAWNED));
         self.worker_mut(index).dismiss(stage, appears_by)
     }
 

@@ -119,6 +119,11 @@ fn machines_that_announce_nothing_are_missing() {
     world.wait(1);
     let out = world.answer(other(), 1);
     assert_eq!(out[..2], [outcome(other(), 1, Status::Value), ended(End::Missing(2))]);
+    world.published(&[2]);
+    // Their handlers are told that nobody waits.
+    assert_eq!(published(&world.announce(machine(3), &[1])), [Said::Cancel(CALL)]);
+    world.published(&[2]);
+    assert_eq!(published(&world.announce(machine(4), &[])), []);
 }
 
 #[test]
