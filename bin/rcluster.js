@@ -22,16 +22,16 @@ if (args[0] === 'doctor') {
 }
 
 if (args[0] === 'start') {
-  const { spawn } = require('node:child_process');
-  const child = spawn(file, args, { argv0: 'rcluster', env, stdio: ['inherit', 'pipe', 'inherit'] });
-  let text = '';
-  child.stdout.setEncoding('utf8').on('data', (part) => (text += part));
-  child.on('close', (status, signal) => {
-    if (status === PLAN) void require('../lib/cli/start').start(JSON.parse(text));
-    else end(text, status, signal);
+  const { spawnSync } = require('node:child_process');
+  const { status, signal, stdout, error } = spawnSync(file, args, {
+    argv0: 'rcluster',
+    env,
+    stdio: ['inherit', 'pipe', 'inherit'],
+    encoding: 'utf8',
   });
-  // The executable checks the options while this process loads what it needs to become the primary.
-  loadPrimary();
+  if (error) throw error;
+  if (status === PLAN) void require('../lib/cli/start').start(JSON.parse(stdout));
+  else end(stdout, status, signal);
 } else if (typeof process.execve === 'function') {
   process.execve(file, ['rcluster', ...args], env);
 } else {
@@ -43,14 +43,6 @@ if (args[0] === 'start') {
     for (const name of SIGNALS) process.removeAllListeners(name);
     end('', status, signal);
   });
-}
-
-function loadPrimary() {
-  try {
-    require('../lib/cli/start');
-  } catch {
-    // It is required again where it is needed, and fails there if the options are valid.
-  }
 }
 
 /** The path of the executable. Without one, the installation is incomplete, and a stack would not help. */
