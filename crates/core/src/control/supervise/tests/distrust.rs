@@ -66,6 +66,8 @@ fn a_process_that_comes_too_late_is_killed_at_once() {
         Input::Shutdown { delay: Duration::ZERO, timeout: Duration::ZERO, request },
         &mut out,
     );
-    brain.handle(Duration::from_millis(50), Input::Tick, &mut out);
+    brain.handle(Duration::from_millis(999), Input::Tick, &mut out);
+    assert_ne!(out.last(), Some(&done));
+    brain.handle(Duration::from_secs(1), Input::Tick, &mut out);
     assert_eq!(out.last(), Some(&done));
 }
