@@ -163,12 +163,12 @@ test('a primary that is blocked is late once, and then not asked until it has an
     async (app) => {
       const release = await block(app);
       const got = [];
-      for (let count = 0; count < 6; count++) got.push(await ask(app));
-      assert.ok(new Set(got).size > 1, `${got}`);
+      // They go to the workers in turn, of which one without CPU is not offered for a moment.
+      while (got.length < 6 || new Set(got).size === 1) got.push(await ask(app));
       release();
       await app.marker('unblocked');
       const { asked, late, unasked } = (await stats(app)).hook;
-      assert.deepStrictEqual([asked, late, unasked], [1, 1, 5]);
+      assert.deepStrictEqual([asked, late, unasked], [1, 1, got.length - 1]);
       await until('it is asked again', async () => {
         await ask(app);
         return (await stats(app)).hook.asked > asked;

@@ -19,7 +19,19 @@ const FIXTURES = path.join(__dirname, 'fixtures');
  */
 const BOTH_POLICIES = ['listen', 'servers'];
 
-const EXIT_FIRST = ['worker exit', 'cluster exit', 'worker disconnect', 'cluster disconnect'];
+const EXIT = ['worker exit', 'cluster exit'];
+const DISCONNECT = ['worker disconnect', 'cluster disconnect'];
+
+/**
+ * Where these events follow each other.
+ * @param {string[]} events
+ * @param {string[]} names
+ */
+function placeOf(events, names) {
+  return events.findIndex((_, from) =>
+    names.every((name, index) => events[from + index]?.startsWith(`${name} [`)),
+  );
+}
 
 /**
  * The end of a worker's channel and that of its process are two events, and a primary that had no CPU time when they
@@ -31,17 +43,15 @@ const EXIT_FIRST = ['worker exit', 'cluster exit', 'worker disconnect', 'cluster
 function inUsualOrder(theirs, ours) {
   const usual = Object.fromEntries(
     Object.entries(theirs).map(([lane, events]) => {
-      const at = events.findIndex((_, from) =>
-        EXIT_FIRST.every((name, index) => events[from + index]?.startsWith(`${name} [`)),
-      );
-      if (at === -1) return [lane, events];
+      const [exit, disconnect] = [placeOf(events, EXIT), placeOf(events, DISCONNECT)];
+      if (exit === -1 || disconnect < exit) return [lane, events];
       const exits = events
-        .slice(at, at + 2)
+        .slice(exit, exit + 2)
         .map((event) => event.replace('connected=true dead=true', 'connected=false dead=true'));
       const disconnects = events
-        .slice(at + 2, at + 4)
+        .slice(disconnect, disconnect + 2)
         .map((event) => event.replace('connected=false dead=true', 'connected=false dead=false'));
-      return [lane, events.toSpliced(at, 4, ...disconnects, ...exits)];
+      return [lane, events.toSpliced(disconnect, 2, ...exits).toSpliced(exit, 2, ...disconnects)];
     }),
   );
   return isDeepStrictEqual(usual, ours) ? usual : theirs;
