@@ -35,8 +35,8 @@ function placeOf(events, names) {
 
 /**
  * The end of a worker's channel and that of its process are two events, and a primary that had no CPU time when they
- * happened may find the second one first. Where that is all that differs, the built-in's trace is put in the usual order;
- * ours has to have it.
+ * happened may find the second one first, and end before it finds the other. Where that is all that differs, the
+ * built-in's trace is put in the usual order; ours has to have it.
  * @param {Record<string, string[]>} theirs
  * @param {Record<string, string[]>} ours
  */
@@ -44,13 +44,18 @@ function inUsualOrder(theirs, ours) {
   const usual = Object.fromEntries(
     Object.entries(theirs).map(([lane, events]) => {
       const [exit, disconnect] = [placeOf(events, EXIT), placeOf(events, DISCONNECT)];
-      if (exit === -1 || disconnect < exit) return [lane, events];
-      const exits = events
-        .slice(exit, exit + 2)
-        .map((event) => event.replace('connected=true dead=true', 'connected=false dead=true'));
-      const disconnects = events
-        .slice(disconnect, disconnect + 2)
-        .map((event) => event.replace('connected=false dead=true', 'connected=false dead=false'));
+      if (exit === -1 || (disconnect !== -1 && disconnect < exit)) return [lane, events];
+      const found = events.slice(exit, exit + 2);
+      const exits = found.map((event) =>
+        event.replace(/connected=\w+ dead=true listed=\w+/, 'connected=false dead=true listed=false'),
+      );
+      const disconnects = found.map((event) =>
+        event
+          .replace('exit [dead', 'disconnect [disconnected')
+          .replace(/connected=\w+ dead=true/, 'connected=false dead=false')
+          .replace(/\].*/, ']'),
+      );
+      if (disconnect === -1) return [lane, events.toSpliced(exit, 2, ...disconnects, ...exits)];
       return [lane, events.toSpliced(disconnect, 2, ...exits).toSpliced(exit, 2, ...disconnects)];
     }),
   );

@@ -30,8 +30,8 @@ function enter() {
     .filter((address) => address !== '');
   for (const name of VARIABLES) delete process.env[name];
   if (restored !== undefined) restore(JSON.parse(restored));
-  // Node makes no worker of a process that runs no file, for example with the options `-` or `-i`.
-  if (require('node:cluster').worker === undefined) {
+  // Node makes no worker of a process that runs no file, for example with the options `-` or `-i`: it is undefined, or null.
+  if (!require('node:cluster').worker) {
     closeAddon(addon);
     return;
   }
