@@ -248,20 +248,15 @@ impl ExchangeRoom {
     }
 
     fn read_until_declared(&mut self, token: u64, count: u64, leaders: Leaders<'_>) -> Result<(), Broken> {
-        for _ in 0..WINDOW {
-            if self.clients.get(&token).is_none_or(|client| client.declared >= count) {
-                return Ok(());
-            }
-            if !self.serve_one(token, leaders)? {
-                break;
-            }
-        }
         // The declarations are in its ring, which holds no more requests than that.
-        if self.clients.get(&token).is_none_or(|client| client.declared >= count) {
-            Ok(())
-        } else {
-            Err(Broken)
+        let mut left = WINDOW;
+        while self.clients.get(&token).is_some_and(|client| client.declared < count) {
+            if left == 0 || !self.serve_one(token, leaders)? {
+                return Err(Broken);
+            }
+            left -= 1;
         }
+        Ok(())
     }
 
     fn set_reading(&mut self, token: u64, is_reading: bool) {
