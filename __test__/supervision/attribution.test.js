@@ -5,7 +5,9 @@
 
 const assert = require('node:assert');
 const fs = require('node:fs');
+const net = require('node:net');
 const path = require('node:path');
+const { text } = require('node:stream/consumers');
 const { test } = require('node:test');
 const { get } = require('../../testing/clients.js');
 const { isBuiltin } = require('../../testing/subject.js');
@@ -59,6 +61,26 @@ for (const place of PLACES) {
   const unknown = place === 'a microtask' && !knowsMicrotasks && 'this Node does not tell';
   test(`thrown in ${place}`, { skip: skip || unknown }, () => finds('http', place));
 }
+
+test('requests that the client has pipelined behind the one that failed are answered', { skip }, () =>
+  withSupervised(
+    { workers: 1, drainTimeout: 60_000 },
+    async (app) => {
+      const socket = net.connect(app.target);
+      const paths = ['/a%20timer', '/held'];
+      socket.write(paths.map((place) => `GET ${place} HTTP/1.1\r\nHost: test\r\n\r\n`).join(''));
+      const answers = await text(socket);
+      assert.deepStrictEqual(answers.match(/^HTTP\/1.1 \d+|^Connection: .*|held$/gm), [
+        'HTTP/1.1 500',
+        'Connection: keep-alive',
+        'HTTP/1.1 200',
+        'Connection: close',
+        'held',
+      ]);
+    },
+    { env: { SCRIPT } },
+  ),
+);
 
 for (const framework of ['express', 'fastify']) {
   const installed = fs.existsSync(path.join(__dirname, '..', 'ecosystem', 'node_modules', framework));

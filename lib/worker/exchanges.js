@@ -5,6 +5,7 @@ const { AsyncLocalStorage, executionAsyncResource } = require('node:async_hooks'
 const dgram = require('node:dgram');
 const net = require('node:net');
 const { defineHidden } = require('../define');
+const { closeAfter } = require('../seam/http');
 
 const INTERNAL_ERROR = 2;
 
@@ -237,8 +238,7 @@ function failResponse(response) {
   for (const name of response.getHeaderNames()) response.removeHeader(name);
   response.statusCode = 500;
   response.statusMessage = '';
-  response.shouldKeepAlive = false;
-  response.setHeader('Connection', 'close');
+  closeAfter(response);
   response.setHeader('Content-Length', 0);
   response.end();
 }
