@@ -49,6 +49,21 @@ async function askAll(pids, ask) {
 }
 
 /**
+ * Repeats a load, and its assertions, until every worker has answered a part of it: on a busy machine one may not run
+ * meanwhile.
+ * @param {number[]} pids
+ * @param {(round: number) => Promise<number[]>} load returns the process ids of the workers that answered
+ */
+async function loadAll(pids, load) {
+  let round = 0;
+  await until('every worker has answered', async () => {
+    const answered = new Set(await load(round++));
+    for (const pid of answered) assert.ok(pids.includes(pid), `answered by process ${pid}`);
+    return answered.size === pids.length;
+  });
+}
+
+/**
  * A command that runs, how it ends (code and signal), and what it has written so far.
  * @typedef {{ pid: number, exit: Promise<[code: number | null, signal: string | null]>, output: () => string }} Command
  */
@@ -80,4 +95,4 @@ async function withCommand([file, ...args], options, body) {
   }
 }
 
-module.exports = { withCommand, withProgram, certificate, askAll };
+module.exports = { withCommand, withProgram, certificate, askAll, loadAll };
