@@ -340,6 +340,8 @@ async function tryWay(app, way) {
       .at(-1)?.pid;
   // Behind a forwarder a worker does not see whom it has, before a request says so; but it counts.
   let unseen = policy.startsWith('forward') ? (namelessBy.get(pid) ?? 0) : 0;
+  const isClosed = (/** @type {import('../faults/clients').Record} */ { error }) =>
+    policy.startsWith('forward') && WAYS[way].closes === true && error === 'ECONNRESET';
   // It may have taken a client and had no time to note that; or the client waits at the address that is its own.
   const endedWithIt = (/** @type {import('../faults/clients').Record} */ { endedAt }) =>
     endedAt > Math.min(killedAt, diedAt - NEWS) && endedAt < diedAt + NEWS;
@@ -354,7 +356,10 @@ async function tryWay(app, way) {
     if (isFine) {
       row.clients++;
       if (record.kind === 'short' && record.openedAt >= from) times.push(record.endedAt - record.openedAt);
-    } else if (holder === undefined && (WAYS[way].holds || endedWithIt(record) || unseen-- > 0)) {
+    } else if (
+      holder === undefined &&
+      (WAYS[way].holds || isClosed(record) || endedWithIt(record) || unseen-- > 0)
+    ) {
       row.own++;
     } else {
       row.clients++;

@@ -82,6 +82,7 @@ module.exports = {
   },
   'sockets in flight that hold each other': { act: ({ calls }) => calls('cycles', []) },
   'all descriptors of its own used up': {
+    closes: true,
     act: ({ attempt, pause }) => {
       const open = () => require('node:fs').openSync('/dev/null');
       while (attempt(open)) continue;

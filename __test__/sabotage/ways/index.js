@@ -11,6 +11,8 @@
  *   `listening`, the worker has a listening socket of the primary's; `kernel`, it is that worker's alone; `forward`, it has
  *   an address of its own. Everywhere if not given.
  * @property {boolean} [holds] that it may keep clients which it has not noted: by claiming what is not so, or in a socket of its own
+ * @property {boolean} [closes] that Node closes what waits in its backlog, of which the app notes nothing. Behind a forwarder
+ *   these are its clients (docs/own-port.md); a listener that is shared has its backlog in the primary.
  * @property {boolean} [brief] that the short run in the tests has it
  */
 
