@@ -5,7 +5,7 @@
 // channel ends.
 
 const EventEmitter = require('node:events');
-const { Map, Reflect, TypeError, process } = require('../globals');
+const { Map, Object, RangeError, Reflect, TypeError, process } = require('../globals');
 const { handleOf } = require('./channel');
 
 /** @typedef {import('./channel').End} End */
@@ -15,6 +15,41 @@ const { handleOf } = require('./channel');
  * listen.
  */
 const BACKLOG = 511;
+
+/**
+ * The longest message that a worker may send, in bytes or UTF-16 code units. Node keeps what it has read of a message until
+ * the rest arrives, without a limit of its own.
+ */
+const LONGEST = 128 * 2 ** 20;
+
+/** The symbols under which Node keeps it: a text, or buffers and their total size. */
+const KEPT = ['kJSONBuffer', 'kMessageBuffer', 'kMessageBufferSize'];
+
+/**
+ * How much of an incomplete message Node has read from a channel, in the units of `LONGEST`.
+ * @param {any} channel
+ * @param {readonly symbol[]} kept
+ */
+function lengthKept(channel, kept) {
+  let length = 0;
+  for (const place of kept) {
+    const value = channel[place];
+    if (typeof value === 'string') length += value.length;
+    else if (typeof value === 'number') length += value;
+  }
+  return length;
+}
+
+/**
+ * @param {any} channel
+ * @param {readonly symbol[]} kept
+ */
+function dropKept(channel, kept) {
+  for (const place of kept) {
+    const value = channel[place];
+    channel[place] = typeof value === 'string' ? '' : typeof value === 'number' ? 0 : [];
+  }
+}
 
 /**
  * Catches the exceptions that Node throws while it reads from a channel. Exceptions of the app's listeners
@@ -28,6 +63,7 @@ function guardChannel(target, onBroken) {
   // If this version of Node builds its channel in another way, its exceptions are not caught.
   if (typeof channel?.onread !== 'function') return;
   let broken = false;
+  const kept = Object.getOwnPropertySymbols(channel).filter((it) => KEPT.includes(`${it.description}`));
 
   /** @param {() => void} read */
   function attempt(read) {
@@ -38,6 +74,7 @@ function guardChannel(target, onBroken) {
       broken = true;
       // Otherwise a disconnect would wait for the rest of the unreadable message.
       channel.buffering = false;
+      dropKept(channel, kept);
       onBroken(error);
     }
   }
@@ -74,6 +111,9 @@ function guardChannel(target, onBroken) {
         unclaimed = handle;
       }
       Reflect.apply(onread, this, [bytes]);
+      if (lengthKept(this, kept) > LONGEST) {
+        throw new RangeError(`it is longer than ${LONGEST / 2 ** 20} MiB`);
+      }
     });
     if (broken) drop();
   };

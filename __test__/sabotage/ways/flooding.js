@@ -99,7 +99,7 @@ module.exports = {
       forever(async (round) => {
         if (!write(link.channel, 'x'.repeat(1 << 16))) await pause(1);
         // As much as this test may leave in the primary.
-        return round < 800;
+        return round < 300;
       }),
   },
   'connections to its own cluster': {
