@@ -81,10 +81,16 @@ function isAlive(pid) {
 
 /**
  * @param {number} pid
- * @returns {number} the CPU time that a living process has used in user mode, in ticks of the system's clock
+ * @returns {number | null} the CPU time that a process has used in user mode, in ticks of the system's clock; null if it is gone
  */
 function cpuOf(pid) {
-  const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+  let stat;
+  try {
+    stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes(error.code)) return null;
+    throw error;
+  }
   return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[11]);
 }
 
