@@ -300,7 +300,7 @@ export interface SharedStore {
    * @param by Default: 1.
    * @param options `initial` is the assumed value if the key has none (default: 0). `ttl` is the time in ms after which a newly
    * created value expires.
-   * @throws `ERR_RCLUSTER_NOT_NUMBER` if the value is not a number.
+   * @throws `ERR_RCLUSTER_NOT_NUMBER` if the value is not a number, or the sum is not a finite one.
    */
   increment(
     key: string,

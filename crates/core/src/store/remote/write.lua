@@ -152,6 +152,8 @@ local function write(first, last)
         sum, ends = struct.unpack('<d', bytes), expires
       end
       number = sum + by
+      -- Infinity and NaN have no difference from themselves.
+      if number - number ~= 0 then return answer(2, of, 0) end
       wanted_plan = { kind = 1, value = struct.pack('<d', number), expires = ends }
     end
     if wanted_plan then
