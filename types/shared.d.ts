@@ -277,7 +277,8 @@ export interface SharedStore {
   /**
    * Resolves when the content has been loaded for the first time, by any process. Resolves immediately if this process has
    * opened the store without a source. A failed load does not reject the promise. While you wait for it, the
-   * process stays alive. With a `backend`: resolves when the server's content has been loaded.
+   * process stays alive. With a `backend`: resolves when the server's content has been loaded. Rejects with
+   * `ERR_RCLUSTER_GONE` in a worker that has left its cluster before.
    */
   readonly ready: Promise<void>;
   /**
@@ -299,7 +300,7 @@ export interface SharedStore {
    * @param by Default: 1.
    * @param options `initial` is the assumed value if the key has none (default: 0). `ttl` is the time in ms after which a newly
    * created value expires.
-   * @throws `ERR_RCLUSTER_NOT_NUMBER` if the value is not a number.
+   * @throws `ERR_RCLUSTER_NOT_NUMBER` if the value is not a number, or the sum is not a finite one.
    */
   increment(
     key: string,

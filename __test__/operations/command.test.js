@@ -231,6 +231,42 @@ test('doctor says for each thing whether it is well, and what to do if not', { s
   }),
 );
 
+test('doctor reads the limits of control groups, and says that the fallback is forced', { skip }, () =>
+  withCommand(async ({ directory }) => {
+    const groups = fs.readFileSync('/proc/self/cgroup', 'utf8');
+    // Which versions there are depends on the machine.
+    const versions = [
+      [/^0::/m, { 'memory.max': 64 << 20, 'cpu.max': '100000 100000', 'pids.max': 20, 'pids.current': 9 }],
+      [
+        /:([\w,]+,)?memory[,:]/m,
+        {
+          'memory/memory.limit_in_bytes': 64 << 20,
+          'cpu/cpu.cfs_quota_us': 100_000,
+          'cpu/cpu.cfs_period_us': 100_000,
+          'pids/pids.max': 20,
+          'pids/pids.current': 9,
+        },
+      ],
+    ].filter(([line]) => line.test(groups));
+    assert.notStrictEqual(versions.length, 0);
+    for (const [place, [, files]] of versions.entries()) {
+      const root = path.join(directory, `cgroup ${place}`);
+      for (const [name, value] of Object.entries(files)) {
+        fs.mkdirSync(path.dirname(path.join(root, name)), { recursive: true });
+        fs.writeFileSync(path.join(root, name), `${value}\n`);
+      }
+      const env = { ...process.env, RCLUSTER_CGROUP_ROOT: root, RCLUSTER_FALLBACK: '1' };
+      const args = [COMMAND, 'doctor', '--json'];
+      const checks = JSON.parse(spawnSync(process.execPath, args, { env, encoding: 'utf8' }).stdout);
+      const found = (name) => checks.find((check) => check.name === name);
+      assert.strictEqual(found('limits').found, '1 CPUs to use, 64.0M of memory: 32.0M for each worker');
+      assert.match(found('processes').found, /^9 of 20 /);
+      assert.strictEqual(found('node').state, 'warn');
+      assert.match(found('node').found, /RCLUSTER_FALLBACK=1/);
+    }
+  }),
+);
+
 test('shells can read the scripts that complete commands', { skip }, () =>
   withCommand(async ({ run, directory }) => {
     for (const shell of ['bash', 'zsh', 'fish']) {

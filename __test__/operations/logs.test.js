@@ -318,21 +318,26 @@ test('a reader that is stopped stops nobody: lines are lost, whole, counted and 
   }),
 );
 
-test('a reader that is gone stops nobody', { skip }, () =>
-  withReader({ workers: 1, logs: 'raw' }, async (app, cat) => {
-    const exit = once(cat, 'exit');
-    cat.kill('SIGKILL');
-    await exit;
-    app.tell({ slot: 0, act: 'flood', to: 'stdout', count: 50_000, size: SIZE });
-    await app.message(({ flooded }) => flooded === 0);
-    const { logs, slots } = await until('it is counted', async () => {
-      const stats = await app.stats();
-      return stats.logs.lines === 50_000 && stats;
-    });
-    assert.strictEqual(logs.lostStdout.lines, 50_000);
-    assert.strictEqual(slots[0].restarts, 0);
-  }),
-);
+for (const logs of ['raw', 'json']) {
+  test(
+    `a reader of ${logs} lines that is gone stops nobody, and what was written for it is counted`,
+    { skip },
+    () =>
+      withReader({ workers: 1, logs }, async (app, cat) => {
+        const exit = once(cat, 'exit');
+        cat.kill('SIGKILL');
+        await exit;
+        app.tell({ slot: 0, act: 'flood', to: 'stdout', count: 50_000, size: SIZE });
+        await app.message(({ flooded }) => flooded === 0);
+        const { logs, slots } = await until('all lines have been read', async () => {
+          const stats = await app.stats();
+          return stats.logs.lines === 50_000 && stats;
+        });
+        assert.deepStrictEqual(logs.lostStdout, { lines: 50_000, bytes: 50_000 * SIZE });
+        assert.strictEqual(slots[0].restarts, 0);
+      }),
+  );
+}
 
 test('what workers have written is written before the primary exits', { skip }, () =>
   withWriters({ workers: 1, logs: 'prefix' }, async (app) => {

@@ -6,6 +6,7 @@ const assert = require('node:assert');
 const fs = require('node:fs');
 const { test } = require('node:test');
 const { startMembers } = require('../helpers/members.js');
+const { until } = require('../../testing/processes.js');
 const {
   startRedis,
   startRedisCluster,
@@ -46,6 +47,22 @@ test(
     assert.match(refused[1], /certificate/i);
   },
 );
+
+test('TLS: a server that has none is said to have none', { skip }, async (t) => {
+  const server = await startRedis();
+  t.after(() => server.close());
+  const [member] = await startMembers(1);
+  t.after(() => member.stop());
+  await member.run(
+    ({ cluster, kept }, backend) => {
+      kept.store = cluster.shared('store', { backend });
+    },
+    server.url.replace('redis:', 'rediss:'),
+  );
+  await until('it is said', () =>
+    member.run(({ kept: { store } }) => /does the server expect TLS/.test(store.stats().backend.error)),
+  );
+});
 
 test('Sentinel: the store follows its primary to another server', { skip }, async (t) => {
   const group = await startSentinel();

@@ -179,6 +179,11 @@ test('a store is full at its size, and refuses what is no number', { skip }, asy
       await code(store.set('one more', value)),
       await code(store.set('too large', Buffer.alloc(value.length + 2000))),
       await code(store.increment('text')),
+      await code(store.increment('huge', 1e308)),
+      await code(store.increment('huge', 1e308)),
+      store.get('huge'),
+      await code(store.set('none', NaN)),
+      await code(store.increment('none')),
       await code(store.set('large 0', 'now small')),
     ];
   });
@@ -186,6 +191,11 @@ test('a store is full at its size, and refuses what is no number', { skip }, asy
     true,
     'ERR_RCLUSTER_FULL',
     'ERR_RCLUSTER_TOO_LARGE',
+    'ERR_RCLUSTER_NOT_NUMBER',
+    'done',
+    'ERR_RCLUSTER_NOT_NUMBER',
+    1e308,
+    'done',
     'ERR_RCLUSTER_NOT_NUMBER',
     'done',
   ]);

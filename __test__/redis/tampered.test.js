@@ -131,3 +131,45 @@ for (const fields of [
     for (const one of await contents(members, backend)) assert.deepStrictEqual(one, { key: 1, other: 2 });
   });
 }
+
+for (const field of ['epoch', 'revision', 'used', 'average']) {
+  test(`a foreign ${field} is named, changes nothing, and can be removed`, { skip }, async (t) => {
+    const { server, members, backend } = await start(t);
+    const [member] = members;
+    await member.run(async ({ kept }) => {
+      await kept.store.set('key', 1);
+      kept.told = new Promise((resolve) => kept.store.once('disconnect', ({ message }) => resolve(message)));
+    });
+    await server.command('HSET', key('facts'), field, 'abc');
+    const said = new RegExp(`the field ${field} of the key rcluster:\\{store\\}:facts .*"abc"`);
+    const code = await member.run(({ kept: { store } }) => store.set('key', 2).catch(({ code }) => code));
+    assert.strictEqual(code, 'ERR_RCLUSTER_DISCONNECTED');
+    assert.match(await member.run(({ kept }) => kept.told), said);
+    await until('it is named', async () =>
+      said.test(await member.run(({ kept: { store } }) => `${store.stats().backend.error}`)),
+    );
+    await server.command('HDEL', key('facts'), field);
+    await until('it is used again', () =>
+      member.run(({ kept: { store } }) => store.stats().backend.state === 'following'),
+    );
+    const left = field === 'epoch' ? {} : { key: 1 };
+    assert.deepStrictEqual(await contents(members, backend), [left, left, left]);
+  });
+}
+
+test('expiry times that somebody deletes come back', { skip }, async (t) => {
+  const { server, members } = await start(t);
+  await members[0].run(async ({ kept }) => {
+    kept.expired = new Promise((resolve) =>
+      kept.store.on('change', ({ type, key }) => type === 'expire' && key === 'short' && resolve(true)),
+    );
+    await kept.store.set('short', 1, { ttl: 1000 });
+    await kept.store.set('long', 2, { ttl: 600_000 });
+  });
+  const before = await server.command('ZSCORE', key('ends'), 'long');
+  await server.command('DEL', key('ends'));
+  // A new one alone does not hide that others are missing.
+  await members[0].run(({ kept: { store } }) => store.set('new', 3, { ttl: 600_000 }));
+  assert.strictEqual(await server.command('ZSCORE', key('ends'), 'long'), before);
+  assert.strictEqual(await members[0].run(({ kept }) => kept.expired), true);
+});

@@ -93,6 +93,22 @@ test('increments are numbers, and nothing else is', { skip }, async () => {
   await store.set('text', 'no number');
   await assert.rejects(store.increment('text'), { code: 'ERR_RCLUSTER_NOT_NUMBER' });
   assert.strictEqual(store.get('text'), 'no number');
+  assert.strictEqual(await store.increment('huge', 1e308), 1e308);
+  await store.set('none', NaN);
+  for (const key of ['huge', 'none']) {
+    await assert.rejects(store.increment(key, 1e308), { code: 'ERR_RCLUSTER_NOT_NUMBER' });
+  }
+  assert.deepStrictEqual([store.get('huge'), store.get('none')], [1e308, NaN]);
+  const batch = store
+    .atomic()
+    .set('other', 1)
+    .increment('new', 1e308)
+    .increment('new', -1e308, { initial: 1 });
+  assert.strictEqual((await batch.increment('new', Number.MAX_VALUE).commit()).ok, true);
+  await assert.rejects(store.atomic().set('other', 2).increment('new', 1e308).commit(), {
+    code: 'ERR_RCLUSTER_NOT_NUMBER',
+  });
+  assert.deepStrictEqual([store.get('other'), store.get('new')], [1, Number.MAX_VALUE]);
 });
 
 test('keys expire, and the watch says so', { skip }, async () => {
@@ -167,10 +183,10 @@ test('an error of a batch names the keys that it may be about', { skip }, async 
   await store.set('text', 'a');
   await assert.rejects(store.atomic().set('a', 1).increment('text').commit(), {
     code: 'ERR_RCLUSTER_NOT_NUMBER',
-    message: 'The value of "text" is no number',
+    message: 'The value of "text" is no number, or the sum is not finite',
   });
   await assert.rejects(store.atomic().increment('text').increment('b').commit(), {
-    message: 'The value of "text" or "b" is no number',
+    message: 'The value of "text" or "b" is no number, or the sum is not finite',
   });
   const batch = store.atomic();
   for (let i = 0; i < 1024; i += 1) batch.set(`key ${i}`, 'x'.repeat(100));

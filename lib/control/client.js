@@ -196,9 +196,11 @@ class ControlClient {
   }
 
   /**
-   * The events of a request, including those after its answer.
+   * The events of a request, over a connection of its own: until its answer or, with `first`, until the connection ends.
+   * They are read no faster than they are consumed: further ones wait in the socket buffer, then in the cluster, up to its
+   * limit.
    * @param {Record<string, unknown>} request
-   * @param {(result: any) => ControlEvent[]} first makes the first events from the answer
+   * @param {(result: any) => ControlEvent[]} [first] makes the first events from the answer
    * @yields {ControlEvent}
    * @returns {AsyncGenerator<ControlEvent, void, void>}
    */
@@ -206,27 +208,30 @@ class ControlClient {
     const client = await this.#branch();
     /** @type {ControlEvent[]} */
     const queue = [];
-    /** @type {() => void} */
-    let wake = () => {};
-    try {
-      const result = await client.#ask(request, undefined, (event) => {
-        queue.push(event);
-        // Further events wait in the socket buffer, then in the cluster, up to its limit.
-        client.#socket.pause();
-        wake();
-      });
+    const onEvent = (/** @type {ControlEvent} */ event) => {
+      queue.push(event);
+      client.#socket.pause();
+      client.#wake();
+    };
+    const onAnswer = (/** @type {any} */ result) => {
+      if (first === undefined) return client.close();
       // Events that arrived in the same turn come after the answer.
       queue.unshift(...first(result));
+      client.#wake();
+    };
+    const answer = client.#ask(request, onEvent, first !== undefined);
+    answer.then(onAnswer, () => client.close());
+    try {
       while (client.#ended === undefined || queue.length > 0) {
         yield* queue.splice(0);
         if (queue.length > 0 || client.#ended !== undefined) continue;
         const changed = new Promise(
-          (/** @type {(value: void) => void} */ resolve) => (wake = () => resolve()),
+          (/** @type {(value: void) => void} */ resolve) => (client.#wake = () => resolve()),
         );
-        client.#onEnd = wake;
         client.#socket.resume();
         await changed;
       }
+      await answer;
     } finally {
       this.#branches.delete(client);
       client.close();
@@ -234,43 +239,13 @@ class ControlClient {
   }
 
   /**
-   * A result in pieces, over a connection of its own. It is read no faster than it is consumed.
+   * A result in pieces.
    * @param {Record<string, unknown>} request
    * @yields {Buffer}
    * @returns {AsyncGenerator<Buffer, void, void>}
    */
   async *#pieces(request) {
-    const client = await this.#branch();
-    /** @type {Buffer[]} */
-    const queue = [];
-    /** @type {() => void} */
-    let wake = () => {};
-    const state = { isDone: false };
-    const done = client.#ask(request, ({ facts }) => {
-      queue.push(Buffer.from(facts.base64, 'base64'));
-      client.#socket.pause();
-      wake();
-    });
-    const settled = () => {
-      state.isDone = true;
-      wake();
-    };
-    done.then(settled, settled);
-    try {
-      while (!state.isDone || queue.length > 0) {
-        yield* queue.splice(0);
-        if (queue.length > 0 || state.isDone) continue;
-        const changed = new Promise(
-          (/** @type {(value: void) => void} */ resolve) => (wake = () => resolve()),
-        );
-        client.#socket.resume();
-        await changed;
-      }
-      await done;
-    } finally {
-      this.#branches.delete(client);
-      client.close();
-    }
+    for await (const { facts } of this.#stream(request)) yield Buffer.from(facts.base64, 'base64');
   }
 
   /** A connection of its own for a stream, which `close()` closes as well: a generator that waits cannot be ended. */
@@ -293,21 +268,21 @@ class ControlClient {
     this.close();
   }
 
-  /** @type {() => void} */
-  #onEnd = () => {};
+  /** Tells the stream over this connection that there is news. @type {() => void} */
+  #wake = () => {};
 
   /**
    * @param {Record<string, unknown>} request
-   * @param {EventListener} [onEvent] called for events until the answer
-   * @param {EventListener} [onWatch] also called for events after the answer
+   * @param {EventListener} [onEvent]
+   * @param {boolean} [goesOn] whether events come after the answer, too
    * @returns {Promise<any>}
    */
-  #ask(request, onEvent, onWatch) {
+  #ask(request, onEvent, goesOn = false) {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     const id = ++this.#last;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject, onEvent: onWatch ?? onEvent });
-      if (onWatch !== undefined) this.#watch = id;
+      this.#waiting.set(id, { resolve, reject, onEvent });
+      if (goesOn) this.#watch = id;
       this.#socket.write(`${JSON.stringify({ v: VERSION, id, ...request })}\n`);
     });
   }
@@ -353,7 +328,7 @@ class ControlClient {
     else this.#ended = named ? cause : failure('ERR_RCLUSTER_NOT_RUNNING', message, cause);
     for (const { reject } of this.#waiting.values()) reject(this.#ended);
     this.#waiting.clear();
-    this.#onEnd();
+    this.#wake();
   }
 }
 

@@ -26,9 +26,27 @@ function openerOf(name, key, refusal) {
 
 /** @throws {Error} ERR_RCLUSTER_GONE in a worker that has left */
 function checkMembership() {
-  if (builtin.isWorker && !(/** @type {any} */ (builtin.worker).isConnected())) {
-    throw failure('ERR_RCLUSTER_GONE', 'This worker has left its cluster');
-  }
+  if (builtin.isWorker && !(/** @type {any} */ (builtin.worker).isConnected())) throw left();
 }
 
-module.exports = { checkMembership, openerOf };
+/** @type {AbortController | undefined} */
+let leaving;
+
+/**
+ * A signal that is aborted when this worker leaves its cluster; never in another process.
+ * @throws {Error} ERR_RCLUSTER_GONE in a worker that has left
+ */
+function membership() {
+  checkMembership();
+  if (leaving === undefined) {
+    const controller = (leaving = new AbortController());
+    builtin.worker?.once('disconnect', () => controller.abort(left()));
+  }
+  return leaving.signal;
+}
+
+function left() {
+  return failure('ERR_RCLUSTER_GONE', 'This worker has left its cluster');
+}
+
+module.exports = { checkMembership, membership, openerOf };

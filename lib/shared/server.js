@@ -4,6 +4,7 @@
 
 const { JSON, Math, Promise } = require('../globals');
 const { failure } = require('./errors');
+const { membership } = require('./opener');
 const { gone } = require('./requests');
 
 /** The numbers of the native fields. */
@@ -60,26 +61,29 @@ function refusal(native, status) {
 }
 
 /**
- * Resolves when everything has been loaded for the first time.
+ * Waits until everything has been loaded for the first time, or this process has left its cluster.
  * @param {NativeStore} native
  * @param {Set<() => void>} watchers
  * @param {Requests} requests
- * @returns {Promise<void>}
  */
-function ready(native, watchers, requests) {
-  return new Promise((resolve, reject) => {
-    const release = requests.hold();
+async function ready(native, watchers, requests) {
+  if (native.field(FIELD.LOADS) > 0) return;
+  const signal = membership();
+  const release = requests.hold();
+  await new Promise((/** @type {(value: void) => void} */ resolve, reject) => {
     const look = () => {
       // First, so that any change after the check is reported.
       native.wantChanges();
       const isLoaded = native.field(FIELD.LOADS) > 0;
-      if (!isLoaded && !requests.closed) return;
+      if (!isLoaded && !requests.closed && !signal.aborted) return;
       watchers.delete(look);
+      signal.removeEventListener('abort', look);
       release();
       if (isLoaded) resolve();
-      else reject(gone());
+      else reject(signal.aborted ? signal.reason : gone());
     };
     watchers.add(look);
+    signal.addEventListener('abort', look);
     look();
   });
 }

@@ -201,7 +201,10 @@ function tooLarge(native, keys) {
 /** @param {string | string[]} keys as `keysOf()` returns them */
 function notNumber(keys) {
   const names = [keys].flat().map((key) => JSON.stringify(key));
-  return failure('ERR_RCLUSTER_NOT_NUMBER', `The value of ${names.join(' or ')} is no number`);
+  return failure(
+    'ERR_RCLUSTER_NOT_NUMBER',
+    `The value of ${names.join(' or ')} is no number, or the sum is not finite`,
+  );
 }
 
 module.exports = { check, clear, increment, keysOf, notNumber, put, remove, send, set, tooLarge, touch };

@@ -123,7 +123,7 @@ class SharedStore extends Listened {
     const loaded = this.#source?.ready() ?? Promise.resolve();
     if (this.#native.field(STATE) === 0) return loaded;
     const { ready } = require('./server');
-    return ready(this.#native, this.#watchers, this.#requests).then(() => loaded);
+    return Promise.all([ready(this.#native, this.#watchers, this.#requests), loaded]).then(() => {});
   }
 
   /** @param {string} key */

@@ -22,9 +22,10 @@ const NO_LIMIT: u64 = 1 << 62;
 /// The groups of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroups {
-    /// The groups for CPU time and for memory: the group of the process, and those above it.
+    /// The groups for CPU time, for memory and for processes: the group of the process, and those above it.
     cpu: Vec<Group>,
     memory: Vec<Group>,
+    pids: Vec<Group>,
 }
 
 /// One group.
@@ -66,7 +67,7 @@ impl Cgroups {
     /// The groups in the text of `/proc/self/cgroup`.
     #[must_use]
     pub fn at(root: &Path, groups: &str) -> Self {
-        let (mut cpu, mut memory) = (Vec::new(), Vec::new());
+        let (mut cpu, mut memory, mut pids) = (Vec::new(), Vec::new(), Vec::new());
         for line in groups.lines() {
             let mut parts = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
@@ -75,19 +76,21 @@ impl Cgroups {
                 let top = if hybrid.is_dir() { hybrid } else { root.to_owned() };
                 let way = way(&top, path, Version::Two);
                 cpu.extend(way.iter().cloned());
-                memory.extend(way);
+                memory.extend(way.iter().cloned());
+                pids.extend(way);
             }
             for controller in controllers.split(',') {
                 let into = match controller {
                     "cpu" => &mut cpu,
                     "memory" => &mut memory,
+                    "pids" => &mut pids,
                     _ => continue,
                 };
                 // Controllers that are mounted together have a symbolic link for each.
                 into.extend(way(&root.join(controller), path, Version::One));
             }
         }
-        Self { cpu, memory }
+        Self { cpu, memory, pids }
     }
 
     /// The number of CPUs that the quota allows.
@@ -100,6 +103,17 @@ impl Cgroups {
     #[must_use]
     pub fn memory_limit(&self) -> Option<u64> {
         self.memory.iter().filter_map(Group::memory_limit).min()
+    }
+
+    /// The number of processes and threads, and the limit of it, of the group that has the least room for more. `None`
+    /// without a limit.
+    #[must_use]
+    pub fn processes(&self) -> Option<(u64, u64)> {
+        let counts = self
+            .pids
+            .iter()
+            .filter_map(|group| Some((group.number("pids.current")?, group.number("pids.max")?)));
+        counts.min_by_key(|(now, limit)| limit.saturating_sub(*now))
     }
 
     /// All figures. `None` if none is available.
@@ -262,6 +276,10 @@ mod tests {
         tree.write("a/memory.current", "80\n");
         tree.write("a/b/memory.current", "70\n");
         tree.write("a/b/memory.events", "low 0\nhigh 0\nmax 9\noom 2\noom_kill 3\noom_group_kill 1\n");
+        tree.write("a/b/pids.current", "5\n");
+        tree.write("a/b/pids.max", "max\n");
+        tree.write("a/pids.current", "9\n");
+        tree.write("a/pids.max", "20\n");
         tree.write("a/b/cpu.stat", "usage_usec 5\nnr_throttled 1\nthrottled_usec 1500\n");
         tree.write("a/cpu.stat", "usage_usec 5\nnr_throttled 1\nthrottled_usec 500\n");
         let groups = Cgroups::at(&tree.0, "0::/a/b\n");
@@ -270,6 +288,7 @@ mod tests {
         assert_eq!((figures.memory_limit, figures.memory_usage), (Some(900), Some(80)));
         assert_eq!(figures.throttled, Some(Duration::from_millis(2)));
         assert_eq!(figures.oom_kills, Some(3));
+        assert_eq!(groups.processes(), Some((9, 20)));
         tree.write("a/cpu.max", "max 100000\n");
         tree.write("a/memory.max", "max\n");
         assert_eq!((groups.cpus(), groups.memory_limit()), (None, Some(1000)), "read anew each time");
@@ -288,7 +307,10 @@ mod tests {
         tree.write("memory/y/memory.limit_in_bytes", "4096\n");
         tree.write("memory/y/memory.usage_in_bytes", "100\n");
         tree.write("memory/y/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 7\n");
-        let groups = Cgroups::at(&tree.0, "12:cpu,cpuacct:/x\n5:memory:/y\n1:name=systemd:/x\n0::/\n");
+        tree.write("pids/z/pids.current", "7\n");
+        tree.write("pids/z/pids.max", "64\n");
+        let groups =
+            Cgroups::at(&tree.0, "12:cpu,cpuacct:/x\n8:pids:/z\n5:memory:/y\n1:name=systemd:/x\n0::/\n");
         let expected = Figures {
             cpus: Some(3.0),
             memory_limit: Some(4096),
@@ -297,6 +319,7 @@ mod tests {
             oom_kills: Some(7),
         };
         assert_eq!(groups.figures(), Some(expected));
+        assert_eq!(groups.processes(), Some((7, 64)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 const { JSON, Map, Math, process, wallClock } = require('../../globals');
 const builtin = require('../../builtin');
 const { described, failure, rebuilt } = require('../errors');
+const { membership } = require('../opener');
 const { describe } = require('../../text');
 const steps = require('../steps');
 const { lead } = require('../../locks/lead');
@@ -90,12 +91,13 @@ class Service {
     };
   }
 
-  /** Waits until any process has loaded it for the first time. */
+  /** Waits until any process has loaded it for the first time, or this one has left its cluster. */
   async ready() {
     if (this.#status().loadedAt !== undefined) return;
+    const signal = membership();
     const release = this.#access.hold();
     try {
-      for await (const { type, value } of storeOfStatuses().watch({ key: this.#name })) {
+      for await (const { type, value } of storeOfStatuses().watch({ key: this.#name, signal })) {
         if (type === 'set' && value.loadedAt !== undefined) return;
       }
     } finally {

@@ -8,7 +8,7 @@ use crate::io::store::peer::{Broken, Peer};
 use rcluster_core::exchange::declared::DECLARED;
 use rcluster_core::exchange::endpoint::PACKET;
 use rcluster_core::exchange::roster::Roster;
-use rcluster_core::exchange::wire::{Ask, LONGEST, decode};
+use rcluster_core::exchange::wire::{Ask, LONGEST, decode, is_declaration};
 use rcluster_core::exchange::{ClientId, Exchange, Introduction, Leaders, MAX_CALLS, Process};
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::machines::Output;
@@ -205,7 +205,7 @@ impl ExchangeRoom {
         if is_there {
             client.peer.make_room();
             let ask = decode(&request).ok_or(Broken)?;
-            client.declared += u64::from(ask.is_declaration());
+            client.declared += u64::from(is_declaration(request[0]));
             if ask.is_message() {
                 self.read_declarations(token, leaders);
             }

@@ -60,7 +60,7 @@ impl Sink {
     /// Takes a worker's line. `clock` is the time at which it was read, in ms since the epoch.
     pub(super) fn take(&mut self, source: Source, clock: u64, line: Line<'_>) {
         self.counts.lines.fetch_add(1, Ordering::Relaxed);
-        self.counts.bytes.fetch_add(line.text.len() as u64 + 1, Ordering::Relaxed);
+        self.counts.bytes.fetch_add(line.size(), Ordering::Relaxed);
         if source.stream == Stream::Stderr
             && let Some(tail) = self.tails.lock().get_mut(&source.worker)
         {
@@ -69,7 +69,7 @@ impl Sink {
         if let Some(out) = &mut self.outs[index(source.stream)] {
             self.line.clear();
             write_line(self.mode, source, clock, line, &mut self.line);
-            out.outlet.push(self.start.elapsed(), clock, &self.line);
+            out.outlet.push(self.start.elapsed(), clock, &self.line, line.size());
         }
         let record = Record::new(source, clock, line);
         for follower in &mut self.followers {

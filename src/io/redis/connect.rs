@@ -189,7 +189,20 @@ async fn open_as(
         }
     };
     let client = client.map_err(|error| failure(&error))?;
-    client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| failure(&error))
+    let opened = client.get_multiplexed_async_connection_with_config(&config).await;
+    opened.map_err(|error| match failure(&error) {
+        Failure::Lost(why) if backend.tls.is_some() && is_unlike_tls(&error) => Failure::Lost(format!(
+            "{why}; does the server expect TLS there? Without it the URL begins with redis://"
+        )),
+        failure => failure,
+    })
+}
+
+/// Whether connecting with TLS fails as it does at a server that has none: it waits for the end of the first line, unless
+/// there happens to be one in the handshake.
+fn is_unlike_tls(error: &RedisError) -> bool {
+    let text = error.to_string();
+    error.is_timeout() || text.contains("corrupt message") || text.contains("handshake eof")
 }
 
 fn certificates(Tls { ca, cert, key }: &Tls) -> TlsCertificates {

@@ -1,13 +1,19 @@
 //! Converts the server's answers for the core. They are not trusted to have any particular form.
 
+use std::str::FromStr;
+
 use redis::{ErrorKind, RedisError, Value};
 
 use rcluster_core::store::remote::failure::{Failure, NONSENSE};
 use rcluster_core::store::remote::messages::{Greeting, Input, Loaded};
+use rcluster_core::store::remote::payload::EPOCH;
 use rcluster_core::wire::shortened;
 
 /// The maximum length of an error's text, in bytes.
 const MAX_TEXT: usize = 400;
+
+/// The same for what somebody else has written, which an error cites.
+const MAX_FACT: usize = 40;
 
 /// The failure for an answer that cannot be parsed.
 pub(super) fn nonsense() -> Failure {
@@ -119,20 +125,49 @@ pub(super) fn greeting(value: Value) -> Option<Greeting> {
     })
 }
 
-pub(super) fn beat(value: Value, asked_at: u64) -> Option<Input> {
-    let [_, facts, exists, now] = fixed(value)?;
-    let [epoch, revision, used] = fixed(facts)?;
-    let time = time(now)?;
-    // A store whose values are gone, or have not been counted, is none: the greeting makes it one. See `greet.lua`.
-    let used: Option<f64> = text(used).and_then(|used| used.parse().ok());
-    let is_whole = used.is_some_and(|used| used <= 0.0) || (used.is_some() && number(exists)? == 1);
-    let Some(epoch) = bytes(epoch).filter(|_| is_whole) else {
-        return Some(Input::Beat { epoch: None, revision: 0, time, asked_at });
-    };
-    Some(Input::Beat { epoch: Some(epoch), revision: number(revision)?, time, asked_at })
+/// A field of the facts of a store, which are in the key `name`. Others may have written anything there: see `facts.lua`.
+fn fact<T>(
+    name: &str,
+    field: &str,
+    found: Value,
+    read: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<T, Failure> {
+    let found = bytes(found).unwrap_or_default();
+    read(&found).ok_or_else(|| {
+        let shown = shortened(String::from_utf8_lossy(&found).into_owned(), MAX_FACT);
+        Failure::Refused(format!("the field {field} of the key {name} was not written by a store: {shown:?}"))
+    })
 }
 
-pub(super) fn loaded(value: Value) -> Option<Loaded> {
+fn epoch_of(name: &str, found: Value) -> Result<Vec<u8>, Failure> {
+    fact(name, "epoch", found, |bytes| (bytes.len() == EPOCH).then(|| bytes.to_vec()))
+}
+
+fn revision_of(name: &str, found: Value) -> Result<u64, Failure> {
+    fact(name, "revision", found, parsed)
+}
+
+fn parsed<T: FromStr>(bytes: &[u8]) -> Option<T> {
+    str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+pub(super) fn beat(value: Value, asked_at: u64, name: &str) -> Option<Input> {
+    let [_, facts, exists, now] = fixed(value)?;
+    let [epoch, revision, used] = fixed(facts)?;
+    let (time, exists) = (time(now)?, number(exists)? == 1);
+    let read = || {
+        // A store whose values are gone, or have not been counted, is none: the greeting makes it one. See `greet.lua`.
+        let is_counted = [&epoch, &revision, &used].into_iter().all(|fact| *fact != Value::Nil);
+        if !is_counted || (!exists && fact(name, "used", used, parsed::<f64>)? > 0.0) {
+            return Ok(Input::Beat { epoch: None, revision: 0, time, asked_at });
+        }
+        let epoch = Some(epoch_of(name, epoch)?);
+        Ok(Input::Beat { epoch, revision: revision_of(name, revision)?, time, asked_at })
+    };
+    Some(read().unwrap_or_else(Input::Failed))
+}
+
+pub(super) fn loaded(value: Value, name: &str) -> Option<Input> {
     let [facts, values, last] = fixed(value)?;
     let [epoch, revision] = fixed(facts)?;
     let values = array(values)?;
@@ -148,7 +183,11 @@ pub(super) fn loaded(value: Value) -> Option<Loaded> {
             text(id)?
         }
     };
-    Some(Loaded { epoch: bytes(epoch)?, revision: number(revision)?, place, values: pairs })
+    let read = || {
+        let (epoch, revision) = (epoch_of(name, epoch)?, revision_of(name, revision)?);
+        Ok(Input::Loaded(Loaded { epoch, revision, place, values: pairs }))
+    };
+    Some(read().unwrap_or_else(Input::Failed))
 }
 
 /// The entries of one stream, as an input of the link.
@@ -200,14 +239,14 @@ mod tests {
     #[test]
     fn a_store_without_its_values_or_without_their_count_is_none() {
         let epoch_of = |used: Value, exists: i64| {
-            let facts = Value::Array(vec![bulk("epoch"), bulk("7"), used]);
+            let facts = Value::Array(vec![bulk("0123456789abcdef"), bulk("7"), used]);
             let time = Value::Array(vec![bulk("1"), bulk("0")]);
-            match beat(Value::Array(vec![Value::Int(1), facts, Value::Int(exists), time]), 0) {
+            match beat(Value::Array(vec![Value::Int(1), facts, Value::Int(exists), time]), 0, "facts") {
                 Some(Input::Beat { epoch, .. }) => epoch,
                 other => panic!("{other:?}"),
             }
         };
-        let epoch = Some(b"epoch".to_vec());
+        let epoch = Some(b"0123456789abcdef".to_vec());
         assert_eq!([epoch_of(bulk("9"), 1), epoch_of(bulk("0"), 0)], [epoch.clone(), epoch]);
         assert_eq!([epoch_of(bulk("9"), 0), epoch_of(Value::Nil, 1)], [None, None]);
     }
@@ -234,11 +273,19 @@ mod tests {
 
     #[test]
     fn what_there_is_is_read() {
-        let facts = Value::Array(vec![bulk("epoch"), bulk("7")]);
-        let values = Value::Array(vec![bulk("key"), bulk("raw")]);
-        let reply = Value::Array(vec![facts, values, Value::Array(Vec::new())]);
-        let loaded = loaded(reply).unwrap();
+        let read = |epoch, revision| {
+            let facts = Value::Array(vec![bulk(epoch), bulk(revision)]);
+            let values = Value::Array(vec![bulk("key"), bulk("raw")]);
+            loaded(Value::Array(vec![facts, values, Value::Array(Vec::new())]), "facts").unwrap()
+        };
+        let Input::Loaded(loaded) = read("0123456789abcdef", "7") else { panic!("it is sound") };
         assert_eq!((loaded.revision, loaded.place.as_str(), loaded.values.len()), (7, "", 1));
         assert_eq!(greeting(Value::Okay), None);
+        for (epoch, revision, field, found) in
+            [("0123456789abcdef", "abc", "revision", "abc"), ("short", "7", "epoch", "short")]
+        {
+            let why = format!("the field {field} of the key facts was not written by a store: {found:?}");
+            assert_eq!(read(epoch, revision), Input::Failed(Failure::Refused(why)));
+        }
     }
 }

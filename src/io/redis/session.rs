@@ -74,7 +74,7 @@ impl Session {
         all.cmd("XREVRANGE").arg(changes).arg("+").arg("-").arg("COUNT").arg(1);
         self.0.commands.set_response_timeout(LOADING);
         let answer = all.query_async::<Value>(&mut self.0.commands).await;
-        or_failed(answer, |value| convert::loaded(value).map(Input::Loaded))
+        or_failed(answer, |value| convert::loaded(value, facts))
     }
 
     pub(super) async fn follow(mut self, keys: &Keys, place: &str) -> Input {
@@ -89,7 +89,7 @@ impl Session {
         beat.cmd("EXISTS").arg(&keys[0]);
         beat.cmd("TIME");
         let answer = beat.query_async::<Value>(&mut self.0.commands).await;
-        or_failed(answer, |value| convert::beat(value, asked_at))
+        or_failed(answer, |value| convert::beat(value, asked_at, &keys[1]))
     }
 
     pub(super) async fn write(mut self, keys: &Keys, batch: Batch) -> Input {

@@ -61,6 +61,11 @@ fn node(readings: &Readings) -> Check {
                     format!("{}, and the native part cannot be loaded: {why}", node.version),
                     "install rcluster anew on this kind of system, without --omit=optional",
                 ),
+                (None, _) if readings.is_fallback => Check::warn(
+                    name,
+                    format!("{}, and RCLUSTER_FALLBACK=1 forces the built-in cluster", node.version),
+                    "unset RCLUSTER_FALLBACK, unless you want to see what other systems do: the native part is not used",
+                ),
                 (None, _) => Check::ok(name, format!("{}, and the native part can be loaded", node.version)),
             }
         }
@@ -103,7 +108,7 @@ fn open_files(readings: &Readings) -> Check {
 fn processes(readings: &Readings) -> Check {
     let name = "processes";
     let Some((now, limit)) = readings.pids else {
-        return Check::ok(name, "the cgroup has no limit of processes and threads");
+        return Check::ok(name, "no cgroup limits processes and threads");
     };
     // During a replacement there are two workers.
     let needed = (u64::from(readings.cpus) + 2) * THREADS;
@@ -134,11 +139,8 @@ fn backlog(readings: &Readings) -> Check {
 fn memory(readings: &Readings) -> Check {
     let (name, cpus) = ("limits", u64::from(readings.cpus));
     let cpus_found = format!("{cpus} CPUs to use");
-    if !readings.has_cgroup {
-        return Check::ok(name, format!("{cpus_found}; no cgroup of version 2"));
-    }
     let Some(limit) = readings.memory_limit else {
-        return Check::ok(name, format!("{cpus_found}; the cgroup does not limit memory"));
+        return Check::ok(name, format!("{cpus_found}; no cgroup limits memory"));
     };
     let each = limit / (cpus + 1);
     let found =
@@ -251,6 +253,7 @@ mod tests {
     fn sound() -> Readings {
         Readings {
             node: Some(Ok(Node { version: "22.11.0".into(), failure: None })),
+            is_fallback: false,
             kernel: Some("6.1.0".into()),
             features: FEATURES.iter().map(|feature| (*feature, None)).collect(),
             open_files: (1024, 1 << 20),
@@ -258,7 +261,6 @@ mod tests {
             somaxconn: Some(4096),
             cpus: 4,
             memory_limit: Some(2 << 30),
-            has_cgroup: true,
             temporary: Some(Directory { path: PathBuf::from("/tmp"), writable: true }),
             socket_places: vec![
                 (Place::parse("/run/app/rcluster.sock"), true),
@@ -299,6 +301,7 @@ mod tests {
                 "node",
                 State::Fail,
             ),
+            (|it| it.is_fallback = true, "node", State::Warn),
             (|it| it.features[0].1 = Some("ENOSYS".into()), "kernel", State::Fail),
             (|it| it.features[6].1 = Some("EMFILE".into()), "kernel", State::Warn),
             (|it| it.open_files = (256, 1024), "open files", State::Warn),
@@ -328,7 +331,6 @@ mod tests {
         let readings = Readings {
             pids: None,
             memory_limit: None,
-            has_cgroup: false,
             notify_socket: None,
             watchdog: None,
             clock_source: None,

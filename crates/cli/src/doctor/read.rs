@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rcluster_core::control::operator::{Place, Surroundings};
+use rcluster_sys::cgroup::{Cgroups, usable_cpus};
 use rcluster_sys::listen::private::own_user;
 use rcluster_sys::probe::{self, FEATURES, Feature};
 use serde::Deserialize;
@@ -13,6 +14,9 @@ use serde::Deserialize;
 /// Set by the shim: the executable of Node, and the directory of the package.
 const NODE: &str = "RCLUSTER_NODE";
 const PACKAGE: &str = "RCLUSTER_PACKAGE";
+
+/// Set by the operator: `1` uses the built-in. See `lib/system.js`.
+const FALLBACK: &str = "RCLUSTER_FALLBACK";
 
 /// What Node reports about itself and the native part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -37,12 +41,13 @@ pub(super) struct Readings {
     /// The features tried, and the kernel's error, if any.
     pub(super) features: Vec<(Feature, Option<String>)>,
     pub(super) open_files: (u64, u64),
+    /// Whether the built-in is used instead of the native part, because the environment says so.
+    pub(super) is_fallback: bool,
     /// Of the cgroup: the current and the maximum number of processes and threads.
     pub(super) pids: Option<(u64, u64)>,
     pub(super) somaxconn: Option<u64>,
     pub(super) cpus: u32,
     pub(super) memory_limit: Option<u64>,
-    pub(super) has_cgroup: bool,
     pub(super) temporary: Option<Directory>,
     /// The places of the control socket, best first, and whether each can be used.
     pub(super) socket_places: Vec<(Place, bool)>,
@@ -60,24 +65,20 @@ impl Readings {
         let number = |path: &str| read_to_string(path).ok()?.trim().parse().ok();
         let text = |path: &str| Some(read_to_string(path).ok()?.trim().to_owned());
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let cgroup = cgroup();
-        // The lowest limit applies, but the count is that of the innermost group.
-        let limit = |name: &str| figures(cgroup.as_deref()?, name).min();
-        let now = |name: &str| figures(cgroup.as_deref()?, name).next();
+        let groups = Cgroups::of_this_process();
         Self {
             node: ask_node(),
+            is_fallback: variable(FALLBACK).is_some_and(|value| value == "1"),
             kernel: text("/proc/sys/kernel/osrelease"),
             features: FEATURES
                 .iter()
                 .map(|feature| (*feature, feature.probe().err().map(|error| error.to_string())))
                 .collect(),
             open_files: probe::open_files(),
-            pids: now("pids.current").zip(limit("pids.max")),
+            pids: groups.processes(),
             somaxconn: number("/proc/sys/net/core/somaxconn"),
-            cpus: std::thread::available_parallelism()
-                .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
-            memory_limit: limit("memory.max"),
-            has_cgroup: cgroup.is_some(),
+            cpus: usable_cpus(&groups),
+            memory_limit: groups.memory_limit(),
             temporary: Some(directory(std::env::temp_dir())),
             socket_places: socket_places(&variable),
             lists_sockets: read_to_string("/proc/net/unix").is_ok(),
@@ -105,21 +106,6 @@ fn ask_node() -> Option<Result<Node, String>> {
         serde_json::from_slice(&output.stdout)
             .map_err(|_| if said.is_empty() { output.status.to_string() } else { said })
     }))
-}
-
-/// The directory of this process's cgroup, of version 2.
-fn cgroup() -> Option<PathBuf> {
-    let own = read_to_string("/proc/self/cgroup").ok()?;
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let root = Path::new("/sys/fs/cgroup");
-    // In a container its own cgroup is mounted there, under whatever path it has outside.
-    [root.join(path), root.to_owned()].into_iter().find(|path| path.join("cgroup.procs").exists())
-}
-
-/// The figures of the cgroup and of those above it. A file that contains `max` is skipped.
-fn figures<'a>(cgroup: &'a Path, name: &'a str) -> impl Iterator<Item = u64> + 'a {
-    let above = cgroup.ancestors().take_while(|path| path.starts_with("/sys/fs/cgroup"));
-    above.filter_map(move |path| read_to_string(path.join(name)).ok()?.trim().parse().ok())
 }
 
 fn socket_places(variable: &dyn Fn(&str) -> Option<String>) -> Vec<(Place, bool)> {

@@ -19,7 +19,8 @@ impl Declared {
     /// Puts a request into the ring, and counts it if it is a declaration.
     pub(super) fn push(&mut self, transport: &mut impl Transport, request: &[u64]) -> Pushed {
         let pushed = transport.push(request);
-        if pushed == Pushed::Done && is_declaration(request) {
+        let declares = request.first().is_some_and(|word| is_declaration(word.to_le_bytes()[0]));
+        if pushed == Pushed::Done && declares {
             self.0 += 1;
             transport.publish(DECLARED, self.0);
         }

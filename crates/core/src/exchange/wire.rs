@@ -92,12 +92,6 @@ pub enum Ask<'a> {
 }
 
 impl Ask<'_> {
-    /// Whether it says to what the process listens from now on.
-    #[must_use]
-    pub fn is_declaration(&self) -> bool {
-        matches!(self, Self::Subscribe(..) | Self::Unsubscribe(..) | Self::Handle(_) | Self::Unhandle(_))
-    }
-
     /// Whether its effect depends on the declarations of other processes.
     #[must_use]
     pub fn is_message(&self) -> bool {
@@ -105,10 +99,9 @@ impl Ask<'_> {
     }
 }
 
-/// Whether an encoded request is a [declaration](Ask::is_declaration).
+/// Whether an encoded request, which begins with its kind, says to what the process listens from now on.
 #[must_use]
-pub(super) fn is_declaration(words: &[u64]) -> bool {
-    let kind = words.first().map_or(0, |word| word.to_le_bytes()[0]);
+pub fn is_declaration(kind: u8) -> bool {
     [SUBSCRIBE, UNSUBSCRIBE, HANDLE, UNHANDLE].contains(&kind)
 }
 
@@ -313,10 +306,11 @@ mod tests {
             all.push(Ask::Notify { target, name: &long.0, data: &long.1 });
         }
         for ask in all {
-            assert_eq!(decode(&bytes(&ask)), Some(ask));
-            let mut words = Vec::new();
-            encode(&ask, &mut words);
-            assert_eq!(is_declaration(&words), ask.is_declaration());
+            let bytes = bytes(&ask);
+            assert_eq!(decode(&bytes), Some(ask));
+            let declares =
+                matches!(ask, Ask::Subscribe(..) | Ask::Unsubscribe(..) | Ask::Handle(_) | Ask::Unhandle(_));
+            assert_eq!(is_declaration(bytes[0]), declares, "{ask:?}");
         }
     }
 

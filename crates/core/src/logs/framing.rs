@@ -17,6 +17,14 @@ pub struct Line<'a> {
     pub continued: bool,
 }
 
+impl Line<'_> {
+    /// The bytes that its worker has written, with the end of the line.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.text.len() as u64 + u64::from(!self.continues)
+    }
+}
+
 /// The splitter: see the module. It holds at most [`MAX_LINE`] bytes between two calls.
 #[derive(Debug, Default)]
 pub struct Framing {

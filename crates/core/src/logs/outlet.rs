@@ -36,14 +36,14 @@ const KEPT: usize = 64 << 10;
 pub struct Lost {
     /// The number of lines.
     pub lines: u64,
-    /// The number of their bytes.
+    /// The number of their bytes, as the workers have written them.
     pub bytes: u64,
 }
 
 impl Lost {
-    fn add(&mut self, text: &[u8]) {
-        self.lines += text.split(|byte| *byte == b'\n').skip(1).count() as u64;
-        self.bytes += text.len() as u64;
+    fn add(&mut self, other: Self) {
+        self.lines += other.lines;
+        self.bytes += other.bytes;
     }
 }
 
@@ -55,6 +55,8 @@ pub struct Outlet {
     queue: Vec<u8>,
     /// The number of bytes of the queue that have been written.
     written: usize,
+    /// The number of bytes that were written and are no longer in the queue.
+    removed: u64,
     /// When something was last written, or last offered without success.
     since: Duration,
     /// The number of attempts in a row that wrote nothing.
@@ -67,17 +69,11 @@ pub struct Outlet {
     lost: Lost,
     /// Whether the last byte written is in the middle of a line.
     is_torn: bool,
-    /// The parts of the queue that are not lines of workers, in order.
-    notes: VecDeque<Note>,
-}
-
-/// A part of the queue written by the outlet itself: a report of dropped lines, or the end of a torn line.
-#[derive(Clone, Copy, Debug)]
-struct Note {
-    from: usize,
-    to: usize,
-    /// The lines that it reports.
-    lost: Lost,
+    /// The lines in the queue that have not been completely written, in order: where each ends, counted from the first
+    /// byte ever queued, and its bytes as its worker has written them.
+    lines: VecDeque<(u64, u64)>,
+    /// The same for reports: where each ends, and what it reports.
+    reports: VecDeque<(u64, Lost)>,
 }
 
 impl Outlet {
@@ -89,13 +85,15 @@ impl Outlet {
             stream,
             queue: Vec::new(),
             written: 0,
+            removed: 0,
             since: Duration::ZERO,
             tries: 0,
             is_losing: false,
             untold: Lost::default(),
             lost: Lost::default(),
             is_torn: false,
-            notes: VecDeque::new(),
+            lines: VecDeque::new(),
+            reports: VecDeque::new(),
         }
     }
 
@@ -111,12 +109,13 @@ impl Outlet {
         self.lost
     }
 
-    /// Adds a line, including its end. `clock` is in ms since the epoch.
-    pub fn push(&mut self, now: Duration, clock: u64, line: &[u8]) {
+    /// Adds a line as it is to be written, including its end. Its worker has written `bytes` for it. `clock` is in ms since
+    /// the epoch.
+    pub fn push(&mut self, now: Duration, clock: u64, line: &[u8], bytes: u64) {
         self.is_losing &= self.waiting() > ROOMY;
         self.is_losing |= self.waiting() + line.len() > FULL;
         if self.is_losing {
-            return self.lose(line);
+            return self.lose(bytes);
         }
         if self.waiting() == 0 {
             (self.since, self.tries) = (now, 0);
@@ -124,6 +123,7 @@ impl Outlet {
         self.tell_lost(clock);
         self.end_torn();
         self.queue.extend_from_slice(line);
+        self.lines.push_back((self.end(), bytes));
     }
 
     /// Queues a report of the dropped lines, if there are any.
@@ -133,7 +133,8 @@ impl Outlet {
         }
         let lost = std::mem::take(&mut self.untold);
         self.end_torn();
-        self.push_note(&format::note(self.mode, self.stream, clock, lost), lost);
+        self.queue.extend(format::note(self.mode, self.stream, clock, lost));
+        self.reports.push_back((self.end(), lost));
     }
 
     /// The bytes to write next: whole lines of at most `most` bytes in total, or a part of a longer line.
@@ -155,22 +156,27 @@ impl Outlet {
         self.written += count;
         self.is_torn = self.queue[self.written - 1] != b'\n';
         (self.since, self.tries) = (now, 0);
+        let place = self.removed + self.written as u64;
+        while self.lines.front().is_some_and(|(end, _)| *end <= place) {
+            self.lines.pop_front();
+        }
+        while self.reports.front().is_some_and(|(end, _)| *end <= place) {
+            self.reports.pop_front();
+        }
         self.compact();
     }
 
     /// The reader is gone, or writing failed for another reason: the queue is dropped. Reports that were not
     /// completely written are repeated later.
     pub fn on_refused(&mut self) {
-        let queue = std::mem::take(&mut self.queue);
-        let mut from = std::mem::take(&mut self.written);
-        let written = from;
-        for note in std::mem::take(&mut self.notes).into_iter().filter(|note| note.to > written) {
-            self.lose(&queue[from..note.from.max(from)]);
-            self.untold.lines += note.lost.lines;
-            self.untold.bytes += note.lost.bytes;
-            from = note.to;
+        self.removed = self.end();
+        (self.queue, self.written) = (Vec::new(), 0);
+        for (_, bytes) in std::mem::take(&mut self.lines) {
+            self.lose(bytes);
         }
-        self.lose(&queue[from..]);
+        for (_, lost) in std::mem::take(&mut self.reports) {
+            self.untold.add(lost);
+        }
     }
 
     /// Whether workers must wait.
@@ -197,17 +203,17 @@ impl Outlet {
     /// Ends a line that was written in part and whose rest was dropped.
     fn end_torn(&mut self) {
         if self.waiting() == 0 && self.is_torn {
-            self.push_note(b"\n", Lost::default());
+            self.queue.push(b'\n');
         }
     }
 
-    fn push_note(&mut self, text: &[u8], lost: Lost) {
-        let from = self.queue.len();
-        self.queue.extend_from_slice(text);
-        self.notes.push_back(Note { from, to: self.queue.len(), lost });
+    /// Where the queue ends, counted from the first byte ever queued.
+    fn end(&self) -> u64 {
+        self.removed + self.queue.len() as u64
     }
 
-    fn lose(&mut self, line: &[u8]) {
+    fn lose(&mut self, bytes: u64) {
+        let line = Lost { lines: 1, bytes };
         self.lost.add(line);
         self.untold.add(line);
     }
@@ -217,16 +223,13 @@ impl Outlet {
         if self.waiting() == 0 {
             self.queue.clear();
             self.queue.shrink_to(KEPT);
+            self.lines.shrink_to(KEPT / size_of::<(u64, u64)>());
         } else if self.written >= CROWDED / 4 {
             self.queue.drain(..self.written);
         } else {
             return;
         }
-        let written = std::mem::take(&mut self.written);
-        self.notes.retain(|note| note.to > written);
-        for note in &mut self.notes {
-            (note.from, note.to) = (note.from.saturating_sub(written), note.to - written);
-        }
+        self.removed += std::mem::take(&mut self.written) as u64;
     }
 }
 
@@ -245,6 +248,11 @@ mod tests {
         Outlet::new(Mode::Raw, Stream::Stdout)
     }
 
+    /// Pushes an undecorated line.
+    fn push(outlet: &mut Outlet, ms: u64, line: &[u8]) {
+        outlet.push(at(ms), 0, line, line.len() as u64);
+    }
+
     /// Writes everything that waits.
     fn drain(outlet: &mut Outlet, now: Duration) -> String {
         let mut all = Vec::new();
@@ -259,9 +267,9 @@ mod tests {
     #[test]
     fn chunks_are_whole_lines_unless_a_line_is_longer() {
         let mut outlet = outlet();
-        outlet.push(at(0), 0, b"one\n");
-        outlet.push(at(0), 0, b"two\n");
-        outlet.push(at(0), 0, b"a long one\n");
+        push(&mut outlet, 0, b"one\n");
+        push(&mut outlet, 0, b"two\n");
+        push(&mut outlet, 0, b"a long one\n");
         assert_eq!(outlet.chunk(100), b"one\ntwo\na long one\n");
         assert_eq!(outlet.chunk(9), b"one\ntwo\n");
         outlet.on_written(at(0), 8);
@@ -275,14 +283,14 @@ mod tests {
         let mut outlet = outlet();
         let line = [b'x'; 1023].iter().copied().chain([b'\n']).collect::<Vec<u8>>();
         while !outlet.wants_pause() {
-            outlet.push(at(0), 0, &line);
+            push(&mut outlet, 0, &line);
         }
         for step in 1..10 {
             let now = at(step * 10_000);
             outlet.on_time(now);
             assert!(outlet.wants_pause(), "it takes something, and this thread came late");
             outlet.on_written(now, 1024);
-            outlet.push(now, 0, &line);
+            push(&mut outlet, step * 10_000, &line);
         }
         let last = at(90_000);
         for tried in 1..TRIES {
@@ -294,12 +302,12 @@ mod tests {
         assert!(!outlet.wants_pause() && outlet.deadline().is_none());
         let last = 90_000;
         for _ in 0..1000 {
-            outlet.push(at(last + 3000), 0, b"lost\n");
+            push(&mut outlet, last + 3000, b"lost\n");
         }
         assert_eq!(outlet.lost(), Lost { lines: 1000, bytes: 5000 });
         drain(&mut outlet, at(last + 4000));
-        outlet.push(at(last + 3000), 7, b"kept\n");
-        outlet.push(at(last + 3000), 7, b"too\n");
+        push(&mut outlet, last + 3000, b"kept\n");
+        push(&mut outlet, last + 3000, b"too\n");
         assert_eq!(
             drain(&mut outlet, at(last + 3000)),
             "rcluster: 1000 lines (5000 bytes) are missing here: stdout was not read in time\nkept\ntoo\n"
@@ -310,22 +318,35 @@ mod tests {
     #[test]
     fn what_is_refused_is_lost_and_told_once_it_can_be() {
         let mut outlet = outlet();
-        outlet.push(at(0), 0, b"one\n");
-        outlet.push(at(0), 0, b"two\n");
+        push(&mut outlet, 0, b"one\n");
+        push(&mut outlet, 0, b"two\n");
         outlet.on_written(at(0), 2);
         outlet.on_refused();
         assert_eq!((outlet.waiting(), outlet.lost().lines), (0, 2));
-        outlet.push(at(1), 0, b"three\n");
+        push(&mut outlet, 1, b"three\n");
         assert!(outlet.chunk(4096).starts_with(b"\nrcluster: 2 lines"), "what was torn is ended");
         outlet.on_refused();
         assert_eq!(outlet.lost().lines, 3, "a note is no line of a worker's");
-        outlet.push(at(2), 0, b"four\n");
+        push(&mut outlet, 2, b"four\n");
         assert!(outlet.chunk(4096).starts_with(b"\nrcluster: 3 lines"), "what was not told is told again");
         outlet.on_written(at(2), 5);
         outlet.on_refused();
-        outlet.push(at(3), 0, b"five\n");
+        push(&mut outlet, 3, b"five\n");
         assert_eq!(outlet.lost().lines, 4);
         assert!(outlet.chunk(4096).starts_with(b"\nrcluster: 4 lines"), "nor is a torn one");
+    }
+
+    #[test]
+    fn the_bytes_of_lost_lines_are_those_that_workers_have_written() {
+        let mut outlet = outlet();
+        for _ in 0..3 {
+            outlet.push(at(0), 0, b"[0] one\n", 4);
+        }
+        outlet.on_written(at(0), 8 + 2);
+        outlet.on_refused();
+        assert_eq!(outlet.lost(), Lost { lines: 2, bytes: 8 }, "what is written is not lost");
+        outlet.push(at(1), 0, &vec![b'x'; FULL + 1], 9);
+        assert_eq!(outlet.lost(), Lost { lines: 3, bytes: 17 });
     }
 
     #[test]
@@ -334,7 +355,7 @@ mod tests {
             let seed = Seed(number);
             let mut random = Random::new(seed.0);
             let mut outlet = outlet();
-            let (mut now, mut pushed, mut all) = (0, 0_u64, Vec::new());
+            let (mut now, mut pushed, mut bytes, mut all) = (0, 0_u64, 0_u64, Vec::new());
             for _ in 0..600 {
                 now += u64::from(random.number(0, 300));
                 outlet.on_time(at(now));
@@ -344,7 +365,8 @@ mod tests {
                         let mut line = vec![b'x'; random.below(most)];
                         line.push(b'\n');
                         pushed += 1;
-                        outlet.push(at(now), 0, &line);
+                        bytes += line.len() as u64;
+                        push(&mut outlet, now, &line);
                     }
                     6 if random.one_in(30) => outlet.on_refused(),
                     6 => {}
@@ -366,6 +388,7 @@ mod tests {
             // so does an empty one.
             let written = lines.count() as u64 - 1;
             assert!(written + outlet.lost().lines >= pushed, "{written} of {pushed}");
+            assert!(all.len() as u64 + outlet.lost().bytes >= bytes, "{} of {bytes}", all.len());
         }
     }
 }

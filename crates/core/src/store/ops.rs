@@ -99,7 +99,7 @@ pub enum Status {
     Done,
     /// A condition was not met, or there is nothing to touch or delete. Nothing has changed.
     Unmet,
-    /// The value is not a number. Nothing has changed.
+    /// The value is not a number, or the sum is not a finite one. Nothing has changed.
     NotNumber,
     /// There is no room for it. Nothing has changed.
     Full,

@@ -109,17 +109,20 @@ impl<W: Words + AsRef<[AtomicU64]>> Planner<'_, W> {
                 Planned { key, value, expires: until(lifetime) }
             }
             Op::Increment { by, initial, lifetime, .. } => {
+                let not_number = Outcome::refused(Status::NotNumber, current.revision);
                 let (before, expires) = match &current.value {
                     None => (initial, until(lifetime)),
                     Some((NUMBER, bytes)) => {
-                        let bytes = bytes.as_slice().try_into();
-                        let bytes =
-                            bytes.map_err(|_| Outcome::refused(Status::NotNumber, current.revision))?;
+                        let bytes = bytes.as_slice().try_into().map_err(|_| not_number)?;
                         (f64::from_le_bytes(bytes), current.expires)
                     }
-                    Some(_) => return Err(Outcome::refused(Status::NotNumber, current.revision)),
+                    Some(_) => return Err(not_number),
                 };
-                *number = before + by;
+                let sum = before + by;
+                if !sum.is_finite() {
+                    return Err(not_number);
+                }
+                *number = sum;
                 let bytes = number.to_le_bytes().to_vec();
                 Planned { key, value: Some((NUMBER, Cow::Owned(bytes))), expires }
             }

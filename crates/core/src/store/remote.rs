@@ -34,10 +34,10 @@ mod queue;
 pub mod status;
 
 /// The script that greets the server: see its comments.
-pub const GREET: &str = include_str!("remote/greet.lua");
+pub const GREET: &str = concat!(include_str!("remote/facts.lua"), include_str!("remote/greet.lua"));
 
 /// The script that executes a batch of requests: see its comments.
-pub const WRITE: &str = include_str!("remote/write.lua");
+pub const WRITE: &str = concat!(include_str!("remote/facts.lua"), include_str!("remote/write.lua"));
 
 /// The keys of a store on the server, in the order in which the scripts take them. All have the same hash
 /// tag, so that they are in one slot of a Redis Cluster.

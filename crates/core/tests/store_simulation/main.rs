@@ -127,7 +127,10 @@ impl World {
                     11 | 12 => Op::Set { key, kind: NUMBER, value: &[0; 8], lifetime, condition },
                     13 => Op::Delete { key, condition },
                     14 | 15 => Op::Touch { key, lifetime },
-                    16 | 17 => Op::Increment { key, by: 1.5, initial: 2.0, lifetime },
+                    16 | 17 => {
+                        let by = if below(&mut self.random, 4) == 0 { f64::MAX } else { 1.5 };
+                        Op::Increment { key, by, initial: 2.0, lifetime }
+                    }
                     18 => Op::Check { key, condition },
                     _ if count == 1 && below(&mut self.random, 6) == 0 => {
                         Op::Clear { prefix: &key[..below(&mut self.random, 3) as usize] }

@@ -237,6 +237,9 @@ impl Model {
                         }
                         Some(_) => return refused(Status::NotNumber),
                     };
+                    if !(before + by).is_finite() {
+                        return refused(Status::NotNumber);
+                    }
                     number = Some(before + by);
                     set(NUMBER, (before + by).to_le_bytes().to_vec(), expires)
                 }

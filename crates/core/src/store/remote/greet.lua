@@ -12,6 +12,8 @@ for place, kind in ipairs({ 'hash', 'hash', 'zset', 'stream', 'hash' }) do
     return redis.error_reply('RCLUSTERTYPE the key ' .. KEYS[place] .. ' is a ' .. found .. ' and not a ' .. kind)
   end
 end
+local facts, wrong = read_facts(FACTS)
+if wrong then return wrong end
 
 local batch, answer = unpack(redis.call('HMGET', WRITER, 'batch', 'answer'))
 -- The first command needs no memory: then a server that is out of memory does not refuse the others.
@@ -21,7 +23,7 @@ redis.call('PEXPIRE', WRITER, 86400000)
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local epoch, revision, used = unpack(redis.call('HMGET', FACTS, 'epoch', 'revision', 'used'))
+local epoch, revision, used = facts.epoch, facts.revision, facts.used
 local reached = tonumber(ARGV[4])
 local goes_on, is_whole = false, true
 
@@ -41,13 +43,13 @@ local function count()
 end
 
 if epoch then
-  revision = tonumber(revision)
-  -- A batch has failed in the middle, or somebody has deleted the values: then machines have other values than the server.
-  is_whole = used and (tonumber(used) <= 0 or redis.call('EXISTS', VALUES) == 1)
+  -- A batch has failed in the middle, or somebody has deleted the values or a fact: then machines may have other values
+  -- than the server.
+  is_whole = revision and used and facts.average and (used <= 0 or redis.call('EXISTS', VALUES) == 1)
   if not is_whole then
     local words, highest = count()
-    redis.call('HSET', FACTS, 'used', string.format('%.0f', words))
-    revision = math.max(revision, highest)
+    redis.call('HSET', FACTS, 'used', string.format('%.0f', words), 'average', facts.average or 128)
+    revision = math.max(revision or 0, highest)
   end
   if ARGV[5] == '' then
     goes_on = epoch == ARGV[3] and revision == reached
@@ -56,7 +58,7 @@ if epoch then
   end
 else
   redis.call('DEL', VALUES, ENDS, CHANGES)
-  redis.call('HSET', FACTS, 'used', 0, 'average', 128)
+  redis.call('HSET', FACTS, 'used', 0, 'average', 128, 'ends', 0)
 end
 if not epoch or not is_whole or (epoch == ARGV[3] and not goes_on and revision <= reached) then
   -- The store is new, or the server has lost acknowledged writes. Revisions rise in any case, because they start with the

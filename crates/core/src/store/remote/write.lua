@@ -7,7 +7,8 @@
 -- its key, its value.
 --
 -- The server does not undo what a script has done before it failed, as for lack of a permission. The script then removes the
--- field `used`: the next greeting counts anew, and lets all machines load the store again.
+-- fields `used` and `ends`: the next greeting counts anew, and lets all machines load the store again; the next batch adds
+-- the expiry times that are missing.
 local VALUES, FACTS, ENDS, CHANGES, WRITER = unpack(KEYS)
 local LIMIT, HISTORY, MOST = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local ABSENT = 0
@@ -15,15 +16,15 @@ local ABSENT = 0
 if redis.call('HGET', WRITER, 'connection') ~= ARGV[1] then
   return redis.error_reply('RCLUSTERGREET this connection is not the one of this writer')
 end
-local epoch, revision, used, average =
-  unpack(redis.call('HMGET', FACTS, 'epoch', 'revision', 'used', 'average'))
-if not epoch or not used then
+local facts, wrong = read_facts(FACTS)
+if wrong then return wrong end
+local epoch, revision, used, average = facts.epoch, facts.revision, facts.used, facts.average
+if not (epoch and revision and used and average) then
   return redis.error_reply('RCLUSTERGREET the store has been deleted, or a batch has failed in the middle')
 end
-if tonumber(used) > 0 and redis.call('EXISTS', VALUES) == 0 then
+if used > 0 and redis.call('EXISTS', VALUES) == 0 then
   return redis.error_reply('RCLUSTERGREET the values have been deleted')
 end
-revision, used, average = tonumber(revision), tonumber(used), tonumber(average)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -61,6 +62,17 @@ end
 
 local function answer(status, of, number)
   results[#results + 1] = struct.pack('<Bdd', status, of, number)
+end
+
+-- Adds the expiry times of all values.
+local function restore_ends()
+  local all = redis.call('HGETALL', VALUES)
+  for place = 1, #all, 2 do
+    local key, raw = all[place], all[place + 1]
+    local expires = #raw < 17 and 0 or select(2, struct.unpack('<dd', raw))
+    if expires > 0 and expires < 2 ^ 53 then put('ZADD', ENDS, string.format('%.0f', expires), key) end
+  end
+  put('HSET', FACTS, 'ends', redis.call('EXISTS', ENDS))
 end
 
 local function remove_expired()
@@ -152,6 +164,8 @@ local function write(first, last)
         sum, ends = struct.unpack('<d', bytes), expires
       end
       number = sum + by
+      -- Infinity and NaN have no difference from themselves.
+      if number - number ~= 0 then return answer(2, of, 0) end
       wanted_plan = { kind = 1, value = struct.pack('<d', number), expires = ends }
     end
     if wanted_plan then
@@ -201,6 +215,8 @@ local function write(first, last)
 end
 
 local function execute()
+  -- A batch has failed in the middle, or somebody has deleted the expiry times.
+  if not facts.ends or (facts.ends == 1 and redis.call('EXISTS', ENDS) == 0) then restore_ends() end
   if ARGV[6] == '1' then remove_expired() end
   local at = 7
   while at <= #ARGV do
@@ -225,7 +241,8 @@ local function execute()
     average = average + (#payload - average) / 32
     local most = math.max(16, math.min(MOST, math.floor(HISTORY / average)))
     put('XADD', CHANGES, 'MAXLEN', '~', most, '*', 'd', payload)
-    put('HSET', FACTS, 'revision', string.format('%.0f', revision), 'used', string.format('%.0f', used), 'average', average)
+    put('HSET', FACTS, 'revision', string.format('%.0f', revision), 'used', string.format('%.0f', used))
+    put('HSET', FACTS, 'average', string.format('%.3f', average), 'ends', redis.call('EXISTS', ENDS))
     -- If the answer is lost, this writer gets it when it reconnects.
     put('HSET', WRITER, 'batch', ARGV[2], 'answer', struct.pack('<dd', revision, now) .. all)
   end
@@ -237,7 +254,7 @@ if is_done then return result end
 local why = type(result) == 'table' and result.err or result
 if not string.find(why, '^%u+ ') then why = 'ERR ' .. why end
 if has_written then
-  redis.pcall('HDEL', FACTS, 'used')
+  redis.pcall('HDEL', FACTS, 'used', 'ends')
   why = 'RCLUSTERTORN a batch has failed in the middle: ' .. why
 end
 return redis.error_reply((string.gsub(why, '[\r\n]', ' ')))
