@@ -65,6 +65,35 @@ test('start runs an unchanged app until it is stopped, and the others steer it',
   }),
 );
 
+// \x9b is a control character that JSON leaves as it is, and that begins a sequence like `ESC [`.
+const HOSTILE = `
+const EVIL = 'a\\x1b]0;title\\x07\\x1b[2J\\x9b2J\\rb';
+require('node:http').createServer().listen(\`\${process.env.DIRECTORY}/\${EVIL}\`);
+require('node:inspector').url = () => { throw new Error(EVIL); };
+const block = { [EVIL]() { for (const end = Date.now() + 100; Date.now() < end;); } };
+setInterval(() => block[EVIL](), 101);
+`;
+
+test('what a worker says cannot control the terminal', { skip }, () =>
+  withCommand(async ({ start, run, control, directory }) => {
+    fs.writeFileSync(path.join(directory, 'hostile.js'), HOSTILE);
+    const cluster = start(['-w', '1', '--control', control, 'hostile.js'], { DIRECTORY: directory });
+    const exit = once(cluster, 'exit');
+    const target = ['--control', control];
+    assert.strictEqual(run('status', '--wait', 'ready', '--timeout', '60s', ...target).status, 0);
+    const isTold = (/** @type {string[]} */ ...args) => {
+      const { stdout, stderr } = run(...args, ...target);
+      // eslint-disable-next-line no-control-regex
+      assert.doesNotMatch(`${stdout}${stderr}`, /[^\P{Cc}\t\n]/u, args.join(' '));
+      return /title/.test(`${stdout}${stderr}`);
+    };
+    assert.ok(isTold('status') && isTold('status', '--json') && isTold('inspect', '0'));
+    await until('its stack is seen', () => isTold('stack', '0'));
+    cluster.kill();
+    await exit;
+  }),
+);
+
 test('status waits for a cluster that is being started', { skip }, () =>
   withCommand(async ({ start, control, directory }) => {
     const args = ['status', '--wait', 'ready', '--timeout', '60s', '--control', control];

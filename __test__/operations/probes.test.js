@@ -13,6 +13,7 @@ const path = require('node:path');
 const { test } = require('node:test');
 const { connect } = require('../../control.js');
 const { isBuiltin } = require('../../testing/subject.js');
+const { whileOneFloods } = require('../../testing/flood.js');
 const { until } = require('../../testing/processes.js');
 const { addressOf, ask, withProbes } = require('../../testing/probes.js');
 const { withSupervised } = require('../../testing/supervised.js');
@@ -244,6 +245,26 @@ test('only so many follow the events, and each leaves its place', { skip }, () =
       return statusCode === 200;
     });
     for (const request of following) request.destroy();
+  }),
+);
+
+test('a client that sends without end keeps the thread from nothing', { skip }, () =>
+  withProbes({ workers: 1 }, async (app, address) => {
+    const request = (/** @type {string} */ target) => `GET ${target} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+    const ways = [
+      { first: request('/events'), text: 'what nobody reads' },
+      { first: '', text: request('/nothing') },
+      { first: '', text: request('/livez') },
+    ];
+    for (const { first, text } of ways) {
+      await whileOneFloods(address, first, text, async () => {
+        for (let count = 0; count < 20; count++) {
+          assert.strictEqual((await ask(address, '/readyz')).status, 200);
+        }
+      });
+    }
+    process.kill(app.workers[0].pid, 'SIGKILL');
+    await app.marker('restart');
   }),
 );
 

@@ -12,6 +12,7 @@ const path = require('node:path');
 const { test } = require('node:test');
 const { connect } = require('../../control.js');
 const { isBuiltin } = require('../../testing/subject.js');
+const { whileOneFloods } = require('../../testing/flood.js');
 const { until, isAlive } = require('../../testing/processes.js');
 const { withSupervised } = require('../../testing/supervised.js');
 
@@ -57,6 +58,18 @@ async function say(socket, text, count = Infinity) {
     .slice(0, -1)
     .map((line) => JSON.parse(line));
 }
+
+test('a client that sends without end keeps the thread from nothing', { skip }, () =>
+  withSocket({ workers: 1 }, async (app, control) => {
+    for (const text of ['\n', '{"verb":"hello"}\n', '{"verb":"nothing"}\n']) {
+      await whileOneFloods({ path: control }, '', text, async () => {
+        const client = await connect({ control });
+        for (let count = 0; count < 20; count++) assert.strictEqual((await client.hello()).pid, app.pid);
+        client.close();
+      });
+    }
+  }),
+);
 
 test('each verb answers, and what it does is seen in the status', { skip }, () =>
   withSocket({ workers: 2 }, async (app, control) => {

@@ -15,6 +15,7 @@ mod launch;
 mod limits;
 mod liveness;
 mod logs;
+mod merging;
 mod messages;
 mod metrics;
 mod news;

@@ -11,6 +11,7 @@ mod clock;
 pub mod control;
 pub mod dispatcher;
 pub mod exchange;
+mod fairness;
 pub mod forward;
 pub mod lifeline;
 pub mod link;

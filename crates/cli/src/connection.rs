@@ -10,7 +10,6 @@ use rcluster_core::control::operator::{Place, VERSION};
 use rcluster_sys::listen::private::{Peer, own_user};
 use serde_json::{Value, json};
 
-use crate::logs::printable;
 use crate::output::{Failure, reason};
 
 /// The maximum length of a line: enough for the status of more than a thousand slots.
@@ -164,7 +163,7 @@ pub(crate) fn last_lines(about: &Value) -> Option<String> {
     let lines = about["stderrTail"].as_array().filter(|lines| !lines.is_empty())?;
     let mut text = "\nIts last lines on stderr:".to_owned();
     for line in lines {
-        text.extend(["\n  ", &printable(line.as_str().unwrap_or_default())]);
+        text.extend(["\n  ", line.as_str().unwrap_or_default()]);
     }
     Some(text)
 }

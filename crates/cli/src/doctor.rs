@@ -10,7 +10,7 @@ use serde::Serialize;
 use self::read::Readings;
 use crate::Outcome;
 use crate::args::Doctor;
-use crate::output::print;
+use crate::output::{print, print_json};
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,7 +49,7 @@ impl Check {
 pub(crate) fn run(options: &Doctor) -> Outcome {
     let checks = judge::all(&Readings::take());
     if options.json {
-        print(&serde_json::to_string(&checks).unwrap_or_default())?;
+        print_json(&serde_json::to_string(&checks).unwrap_or_default())?;
     } else {
         for line in checks.iter().flat_map(lines) {
             print(&line)?;

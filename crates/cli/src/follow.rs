@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Events, OfSlot, Patience, Reload, Scale, Stack, Stop, Target};
 use crate::connection::{Message, ended, last_lines};
-use crate::output::{Failure, print};
+use crate::output::{Failure, print, print_json};
 use crate::progress::Progress;
 use crate::{Outcome, find, units};
 
@@ -68,7 +68,7 @@ pub(crate) fn events(options: &Events) -> Outcome {
     loop {
         match connection.receive(None)? {
             Message::Event { name, facts } if options.json => {
-                print(&json!({ "event": name, "facts": facts }).to_string())?;
+                print_json(&json!({ "event": name, "facts": facts }).to_string())?;
             }
             Message::Event { name, facts } => {
                 let mut text = describe(&name, &facts);

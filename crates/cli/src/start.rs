@@ -33,7 +33,7 @@ pub(crate) fn plan(start: &Start) -> Outcome {
         "watch": watched(start)?,
         "options": options(start),
     });
-    output::print(&plan.to_string())?;
+    output::print_json(&plan.to_string())?;
     Ok(ExitCode::from(PLAN))
 }
 

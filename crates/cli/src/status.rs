@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Status, Target};
 use crate::connection::Connection;
-use crate::output::{self, Failure, print};
+use crate::output::{self, Failure, print, print_json, printable};
 use crate::{Outcome, find, units};
 
 /// How long the cluster may take to answer.
@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Status) -> Outcome {
     let limit = Some(options.patience.timeout.unwrap_or(LIMIT));
     let status = ask(&mut connection, limit)?;
     if options.json {
-        print(&status.to_string())?;
+        print_json(&status.to_string())?;
         return Ok(ExitCode::SUCCESS);
     }
     print(&headline(&status))?;
@@ -170,7 +170,7 @@ fn row(slot: &Value, is_blocked: bool) -> Vec<String> {
         number("memory").map_or_else(|| "-".into(), units::bytes),
         shown("connections"),
         shown("clients"),
-        slot["lastExit"]["detail"].as_str().unwrap_or("-").to_owned(),
+        printable(slot["lastExit"]["detail"].as_str().unwrap_or("-")),
     ]
 }
 
@@ -209,7 +209,7 @@ fn others(status: &Value) -> Vec<String> {
             .push(format!("draining: pid {} of slot {}, {open} open, {left}", worker["pid"], worker["slot"]));
     }
     for listener in list(&status["dispatcher"]["listeners"]) {
-        let name = listener["name"].as_str().unwrap_or("?");
+        let name = printable(listener["name"].as_str().unwrap_or("?"));
         lines.push(format!(
             "listening: {name}, {} accepted, {} waiting, {} workers",
             listener["accepted"], listener["waiting"], listener["workers"]

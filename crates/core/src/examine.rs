@@ -86,7 +86,7 @@ pub enum Record {
 /// A violation of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RecordError {
-    /// The tag is unknown, or there is a payload where none is allowed.
+    /// The tag is unknown, there is a payload where none is allowed, or data without any.
     #[error("a record of an unknown kind")]
     Tag,
     /// The payload is longer than [`MAX_PAYLOAD`].
@@ -97,19 +97,23 @@ pub enum RecordError {
 /// Splits a stream into records.
 #[derive(Debug, Default)]
 pub struct Records {
-    /// The received bytes that are not parsed: at most a record and a piece.
+    /// The received bytes: at most a record and a piece.
     bytes: Vec<u8>,
+    /// So many of them are parsed. They are removed with the next piece, not with each record: a piece can consist of
+    /// thousands of records.
+    parsed: usize,
 }
 
 impl Records {
     /// Appends received bytes. Take all records before the next call.
     pub fn push(&mut self, piece: &[u8]) {
+        self.bytes.drain(..std::mem::take(&mut self.parsed));
         self.bytes.extend_from_slice(piece);
     }
 
     /// The next record, if it is complete.
     pub fn next_record(&mut self) -> Result<Option<Record>, RecordError> {
-        let Some((&[tag, length @ ..], rest)) = self.bytes.split_first_chunk::<HEAD>() else {
+        let Some((&[tag, length @ ..], rest)) = self.bytes[self.parsed..].split_first_chunk::<HEAD>() else {
             return Ok(None);
         };
         let length = u32::from_be_bytes(length) as usize;
@@ -117,7 +121,9 @@ impl Records {
             return Err(RecordError::TooLong);
         }
         let has_payload = matches!(tag, b'D' | b'F');
-        if !matches!(tag, b'B' | b'D' | b'E' | b'F') || (length > 0 && !has_payload) {
+        // Data without a payload could go on without end, and never be too much.
+        let is_nothing = tag == b'D' && length == 0;
+        if !matches!(tag, b'B' | b'D' | b'E' | b'F') || (length > 0 && !has_payload) || is_nothing {
             return Err(RecordError::Tag);
         }
         let Some(payload) = rest.get(..length) else { return Ok(None) };
@@ -130,7 +136,7 @@ impl Records {
                 Record::Failed(reason.into_owned())
             }
         };
-        self.bytes.drain(..HEAD + length);
+        self.parsed += HEAD + length;
         Ok(Some(record))
     }
 }
@@ -150,20 +156,9 @@ mod tests {
 
     #[test]
     fn records_are_the_same_however_the_stream_is_cut() {
-        let stream = [
-            record(b'B', b""),
-            record(b'D', b"one"),
-            record(b'D', b""),
-            record(b'E', b""),
-            record(b'F', b"no"),
-        ];
-        let expected = [
-            Record::Begun,
-            Record::Data(b"one".to_vec()),
-            Record::Data(Vec::new()),
-            Record::End,
-            Record::Failed("no".into()),
-        ];
+        let stream = [record(b'B', b""), record(b'D', b"one"), record(b'E', b""), record(b'F', b"no")];
+        let expected =
+            [Record::Begun, Record::Data(b"one".to_vec()), Record::End, Record::Failed("no".into())];
         let stream = stream.concat();
         for size in 1..=stream.len() {
             let mut records = Records::default();
@@ -175,7 +170,7 @@ mod tests {
                 })
                 .collect();
             assert_eq!(found, expected, "in pieces of {size}");
-            assert!(records.bytes.is_empty());
+            assert_eq!(records.parsed, records.bytes.len());
         }
     }
 
@@ -184,6 +179,7 @@ mod tests {
         let cases = [
             (&b"X\0\0\0\0"[..], RecordError::Tag),
             (b"B\0\0\0\x01", RecordError::Tag),
+            (b"D\0\0\0\0", RecordError::Tag),
             (b"D\0\x01\0\x01", RecordError::TooLong),
             (b"D\xff\xff\xff\xff", RecordError::TooLong),
         ];

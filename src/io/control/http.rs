@@ -18,11 +18,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::feed::{Feed, Subscription};
 use self::listener::Listener;
+use super::merging::Write;
 use super::messages::Heard;
+use super::metrics::NotMerged;
 use super::registries::Answers;
 use super::shell::Shell;
 use rcluster_core::http::{Address, Format, Response, Route};
-use rcluster_core::metrics::Registries;
 
 /// The page for browsers: one HTML file that loads nothing but `/events`.
 const PAGE: &str = include_str!("http/page.html");
@@ -42,8 +43,8 @@ pub(super) enum HttpEvent {
     Listening(Address),
     /// A client has sent a request.
     Asked { route: Route, format: Format, answer: oneshot::Sender<Answer> },
-    /// The workers' own metrics have been gathered, to be merged with those of the others.
-    Gathered { answers: Option<Arc<Answers>>, then: oneshot::Sender<(Registries, usize)> },
+    /// The workers' own metrics have been gathered (`None`: they could not be queried), to be written with the others.
+    Gathered { answers: Option<Arc<Answers>>, write: Write },
     /// The status document must be sent to the clients that follow the events.
     FeedDue,
 }
@@ -86,10 +87,8 @@ impl Shell {
         match event {
             HttpEvent::Listening(address) => self.http.address = Some(address),
             HttpEvent::Asked { route, format, answer } => self.answer_http(route, format, answer),
-            HttpEvent::Gathered { answers, then } => {
-                let living = |worker| self.workers.contains(worker);
-                // The send fails if the requester is gone.
-                let _gone = then.send(self.metrics.on_gathered(answers.as_deref(), living));
+            HttpEvent::Gathered { answers, write } => {
+                self.metrics.merger.write(answers, self.workers.ids().collect(), write);
             }
             HttpEvent::FeedDue => self.feed_status(),
         }
@@ -123,10 +122,12 @@ impl Shell {
             },
             Route::Metrics => match self.metrics_text(format) {
                 Some(text) => {
-                    return respond_later(
-                        answer,
-                        async move { Response::ok(format.content_type(), text.await) },
-                    );
+                    return respond_later(answer, async move {
+                        match text.await {
+                            Ok(text) => Response::ok(format.content_type(), text),
+                            Err(NotMerged) => Response::text(500, &NotMerged.to_string()),
+                        }
+                    });
                 }
                 None => Response::text(503, "nothing is supervised"),
             },

@@ -3,20 +3,22 @@
 use std::time::Duration;
 
 use serde_json::json;
+use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::http::HttpEvent;
+use super::merging::{Merger, Write};
 use super::messages::Heard;
 use super::operator::OperatorEvent;
-use super::registries::{Answers, Gatherer};
+use super::registries::Gatherer;
 use super::shell::Shell;
 use crate::io::dispatcher::Report;
-use rcluster_core::control::operator::{ClientId, Id};
+use rcluster_core::control::operator::{ClientId, Id, Unavailable};
 use rcluster_core::control::supervise::ExitKind;
 use rcluster_core::dispatch::ListenerStats;
 use rcluster_core::http::Format;
 use rcluster_core::ids::{Slot, WorkerId};
-use rcluster_core::metrics::{Registries, SlotTotals, Snapshot, Spent, Totals, encode};
+use rcluster_core::metrics::{SlotTotals, Snapshot, Spent, Totals, encode};
 
 /// The control thread's own counts.
 #[derive(Default)]
@@ -24,8 +26,13 @@ pub(super) struct Metrics {
     pub(super) totals: Totals,
     slots: SlotTotals,
     gatherer: Gatherer,
-    registries: Registries,
+    pub(super) merger: Merger,
 }
+
+/// The thread that merges the workers' own metrics could not be started, or has ended.
+#[derive(Debug, Error)]
+#[error("the metrics of the workers cannot be merged")]
+pub(super) struct NotMerged;
 
 impl Metrics {
     /// A worker has exited. `spent` is its final counts, if it had a slot and is supervised.
@@ -37,61 +44,44 @@ impl Metrics {
         spent: Option<(Slot, Spent)>,
     ) {
         self.totals.on_exit(now, worker, exit);
-        self.registries.on_exit(worker);
+        self.merger.on_exit(worker);
         if let Some((slot, spent)) = spent {
             self.slots.on_exit(slot, spent);
         }
-    }
-
-    /// Merges the workers' own metrics; `None` if they could not be queried. Returns the metrics of all
-    /// workers, and the number of workers whose metrics are out of date. Answers of workers that have exited
-    /// meanwhile are ignored: they are counted already.
-    pub(super) fn on_gathered(
-        &mut self,
-        answers: Option<&Answers>,
-        is_living: impl Fn(WorkerId) -> bool,
-    ) -> (Registries, usize) {
-        let Some(Answers { reports, missing }) = answers else {
-            return (self.registries.clone(), self.registries.reporting());
-        };
-        let mut late = missing.iter().filter(|worker| is_living(**worker)).count();
-        for (worker, text) in reports.iter().filter(|(worker, _)| is_living(*worker)) {
-            late += usize::from(!self.registries.on_report(*worker, text));
-        }
-        (self.registries.clone(), late)
     }
 }
 
 impl Shell {
     /// All metrics as text. `None` if the cluster is not supervised.
-    pub(super) fn metrics_text(&mut self, format: Format) -> Option<impl Future<Output = String> + use<>> {
+    pub(super) fn metrics_text(
+        &mut self,
+        format: Format,
+    ) -> Option<impl Future<Output = Result<String, NotMerged>> + use<>> {
         let document = self.document()?;
         let slots = self.metrics.slots.with(self.workers.spent());
         let gathered = self.metrics.gatherer.ask();
         let heard = self.heard.clone();
-        let gathered = async move {
-            let answers = gathered.await.ok();
-            let (then, told) = oneshot::channel();
-            // The send fails only if the control thread has stopped.
-            let _stopped = heard.send(Heard::Http(HttpEvent::Gathered { answers, then })).await;
-            told.await.unwrap_or_default()
-        };
         let totals = self.metrics.totals.clone();
         Some(async move {
-            let ((status, report), (registries, missing)) = tokio::join!(document, gathered);
-            let Report { listeners, workers, .. } = report.unwrap_or_default();
-            let listeners: Vec<(&str, ListenerStats)> =
-                listeners.iter().map(|it| (it.name.as_str(), it.stats)).collect();
-            let snapshot = Snapshot {
-                status: &status,
-                totals: &totals,
-                slots: &slots,
-                listeners: &listeners,
-                workers: &workers,
-                registries: &registries,
-                missing,
-            };
-            encode(&snapshot, format)
+            let ((status, report), answers) = tokio::join!(document, gathered);
+            let (tell, told) = oneshot::channel();
+            let write = Write::new(move |registries, missing| {
+                if tell.is_closed() {
+                    return;
+                }
+                let Report { listeners, workers, .. } = report.unwrap_or_default();
+                let listeners: Vec<(&str, ListenerStats)> =
+                    listeners.iter().map(|it| (it.name.as_str(), it.stats)).collect();
+                let (status, totals, slots) = (&status, &totals, &slots);
+                let (listeners, workers) = (&listeners, &workers);
+                let snapshot = Snapshot { status, totals, slots, listeners, workers, registries, missing };
+                // The send fails if the client is gone.
+                let _gone = tell.send(encode(&snapshot, format));
+            });
+            // The send fails only if the control thread has stopped.
+            let _stopped =
+                heard.send(Heard::Http(HttpEvent::Gathered { answers: answers.ok(), write })).await;
+            told.await.map_err(|_| NotMerged)
         })
     }
 
@@ -100,7 +90,11 @@ impl Shell {
         let Some(text) = self.metrics_text(Format::OpenMetrics) else { return };
         let heard = self.heard.clone();
         tokio::task::spawn_local(async move {
-            let found = OperatorEvent::Found(client, id, Ok(json!({ "text": text.await })));
+            let result = text
+                .await
+                .map(|text| json!({ "text": text }))
+                .map_err(|error| Unavailable { code: "ERR_RCLUSTER_FAILED", message: error.to_string() });
+            let found = OperatorEvent::Found(client, id, result);
             // The send fails only if the control thread has stopped.
             let _stopped = heard.send(Heard::Operator(found)).await;
         });

@@ -40,8 +40,8 @@ const QUESTION: &[u8] = b"\0null";
 /// The answers to one query.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers {
-    /// The metrics of workers: a JSON text inside a JSON string.
-    pub(super) reports: Vec<(WorkerId, String)>,
+    /// The metrics of workers, see [`report`].
+    pub(super) reports: Vec<(WorkerId, Vec<u8>)>,
     /// Workers that keep metrics but have not answered.
     pub(super) missing: BTreeSet<WorkerId>,
 }
@@ -173,10 +173,7 @@ impl Answers {
         }
         let worker = WorkerId(frame.worker);
         if frame.flag == Status::Value as u8 {
-            match report(frame.data) {
-                Some(text) => self.reports.push((worker, text)),
-                None => _ = self.missing.insert(worker),
-            }
+            self.reports.push((worker, frame.data.to_vec()));
         } else if [Status::Error, Status::Busy, Status::Lost, Status::Cancelled]
             .iter()
             .any(|status| frame.flag == *status as u8)
@@ -187,8 +184,9 @@ impl Answers {
     }
 }
 
-/// The text in an answer: a JSON string after the byte that marks JSON.
-fn report(data: &[u8]) -> Option<String> {
+/// The text in an answer: JSON in a JSON string, after the byte that marks JSON. It can be long, so the control thread does
+/// not read it.
+pub(super) fn report(data: &[u8]) -> Option<String> {
     let (0, json) = data.split_first().map(|(kind, json)| (*kind, json))? else { return None };
     serde_json::from_slice(json).ok()
 }

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::messages::Heard;
+use crate::io::fairness::fairly;
 use crate::io::store::{Open, What};
 use rcluster_core::ids::WorkerId;
 use rcluster_core::wire::{FrameError, FromWorker, MAX_FRAME, Share, ToWorker};
@@ -228,7 +229,7 @@ impl Incoming {
     async fn next(&mut self) -> Heard {
         self.unsent.few().await;
         loop {
-            let ready = self.socket.readable().await.doing("waiting for a control frame");
+            let ready = fairly(self.socket.readable()).await.doing("waiting for a control frame");
             let mut ready = match ready {
                 Ok(ready) => ready,
                 Err(error) => return Heard::Broke(self.worker, error.to_string()),
@@ -329,7 +330,7 @@ async fn send_frame(
     fds: &[OwnedFd],
 ) -> Result<(), SysError> {
     loop {
-        let mut ready = socket.writable().await.doing("waiting to send a control frame")?;
+        let mut ready = fairly(socket.writable()).await.doing("waiting to send a control frame")?;
         match send(socket.as_fd(), bytes, fds)? {
             Sent::Full => ready.clear_ready(),
             // The socket is writable, and nothing reports when the kernel accepts descriptors again.

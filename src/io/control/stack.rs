@@ -10,6 +10,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Mutex;
 
+use crate::io::fairness::fairly;
 use rcluster_core::lifeline::{ASK, Answer, AnswerError, MAX_ANSWER};
 use rcluster_sys::async_fd::watch;
 use rcluster_sys::closer::{Closer, Descriptor};
@@ -99,7 +100,7 @@ impl Lifeline {
             Err(error) => return Err(error.into()),
         }
         loop {
-            let mut ready = self.socket.readable().await.doing("waiting for a stack")?;
+            let mut ready = fairly(self.socket.readable()).await.doing("waiting for a stack")?;
             match self.read(&mut bytes)? {
                 None => ready.clear_ready(),
                 Some(Answer::Stack(text)) => return Ok(text),

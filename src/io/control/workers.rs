@@ -71,6 +71,11 @@ impl Workers {
         self.all.get(&worker)
     }
 
+    /// All workers that have not been reaped.
+    pub(super) fn ids(&self) -> impl Iterator<Item = WorkerId> {
+        self.all.keys().copied()
+    }
+
     pub(super) fn contains(&self, worker: WorkerId) -> bool {
         self.all.contains_key(&worker)
     }

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use rcluster_core::ids::WorkerId;
     use rcluster_core::locks::wire::{Ask, Kind, Message, encode};
-    use rcluster_core::locks::{Mode, Otherwise, Request, RequestId, Space};
+    use rcluster_core::locks::{MAX_OUTCOME, Mode, Otherwise, Request, RequestId, Space};
     use rcluster_sys::closer::Closer;
     use rcluster_sys::passing::message_pair;
 
@@ -177,7 +177,6 @@ mod tests {
     #[test]
     fn who_asks_without_end_and_reads_nothing_is_cut_off() {
         let client = connect(Some(4_000_020));
-        let socket = client.watched().unwrap();
         let what = Request {
             space: Space::LeasedLock,
             name: b"asked for",
@@ -186,17 +185,55 @@ mod tests {
         };
         for id in 0..1_000_000 {
             // Without a server, each of them is refused.
-            let mut words = Vec::new();
-            encode(&Ask::Lease(RequestId(id), what, 1000), &mut words);
-            while client.push(&words) == Pushed::Full {
-                // Without events, only the hang-up is reported.
-                let mut polled = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-                if poll(&mut polled, PollTimeout::from(1u8)).unwrap() > 0 {
-                    return;
-                }
+            if !push_when_there_is_room(&client, &Ask::Lease(RequestId(id), what, 1000)) {
+                return;
             }
         }
         panic!("all of them were taken");
+    }
+
+    /// False if the client has been cut off.
+    fn push_when_there_is_room(client: &LockClient, ask: &Ask<'_>) -> bool {
+        let socket = client.watched().unwrap();
+        let mut words = Vec::new();
+        encode(ask, &mut words);
+        while client.push(&words) == Pushed::Full {
+            // Without events, only the hang-up is reported.
+            let mut polled = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+            if poll(&mut polled, PollTimeout::from(1u8)).unwrap() > 0 {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[test]
+    fn what_a_worker_leaves_unread_is_limited_in_bytes() {
+        const WAITING: u64 = 100;
+        let [silent, settles] = [(); 2].map(|()| connect(Some(4_000_021)));
+        // More than a worker may leave unread, in messages of which it may leave so many unread.
+        for round in 0..150 {
+            let name = format!("unread {round}");
+            let (space, name) = (Space::Flight, name.as_bytes());
+            let request = Request { space, name, mode: Mode::Exclusive, otherwise: Otherwise::Wait };
+            let id = RequestId(round);
+            if !push_when_there_is_room(&settles, &Ask::Request(id, request)) || next(&settles).is_none() {
+                return;
+            }
+            for waiting in 0..WAITING {
+                let id = RequestId(round * WAITING + waiting);
+                if !push_when_there_is_room(&silent, &Ask::Request(id, request)) {
+                    return;
+                }
+            }
+            // Requests of the first client are read before those of the second.
+            push(&settles, &Ask::Query(RequestId(u64::MAX)));
+            while next(&settles).is_some_and(|(kind, _, parts, _)| (kind, parts) != (Kind::Listed, 0)) {}
+            if !push_when_there_is_room(&settles, &Ask::Settle(id, &[b'x'; MAX_OUTCOME])) {
+                return;
+            }
+        }
+        panic!("all of it was kept");
     }
 
     #[test]

@@ -12,7 +12,9 @@ use rcluster_core::exchange::{Process, Scope};
 use rcluster_core::ids::WorkerId;
 use rcluster_core::leases::Output as LeaseOutput;
 use rcluster_core::locks::wire::{Ask, Kind, LONGEST, Message, decode};
-use rcluster_core::locks::{ClientId, Event, Listed, Locks, MAX_REQUESTS, Mode, News, RequestId, Space};
+use rcluster_core::locks::{
+    ClientId, Event, Listed, Locks, MAX_OUTCOME, MAX_REQUESTS, Mode, News, RequestId, Space,
+};
 use rcluster_sys::closer::Descriptor;
 use rcluster_sys::epoll::Poller;
 use rcluster_sys::error::SysError;
@@ -31,6 +33,10 @@ const MAX_OPEN: usize = 16;
 /// it: each of its requests causes at most one message that grants it, or refuses it, and one that ends it.
 const MAX_OUTBOX: usize = 4 * MAX_REQUESTS;
 
+/// The maximum number of bytes queued for one worker, on all its connections: enough for the longest outcomes of all its
+/// requests, and for the answer to a query.
+const MAX_UNREAD: usize = MAX_REQUESTS * MAX_OUTCOME + (16 << 20);
+
 /// The approximate size of one message of a query's answer, in bytes.
 const PART: usize = 16 << 10;
 
@@ -39,6 +45,8 @@ struct Client {
     peer: Peer,
     /// Messages for which the socket had no room.
     outbox: VecDeque<Vec<u8>>,
+    /// Their length.
+    unread: usize,
     /// Whether the outbox may contain an answer to a query.
     lists: bool,
 }
@@ -72,7 +80,7 @@ impl LockRoom {
         // Fencing tokens also rise from one primary to the next, provided that the system clock does.
         let locks = self.locks.get_or_insert_with(|| Locks::new(microseconds_since_1970()));
         locks.join(ClientId(token));
-        self.clients.insert(token, Client { peer, outbox: VecDeque::new(), lists: false });
+        self.clients.insert(token, Client { peer, outbox: VecDeque::new(), unread: 0, lists: false });
         Ok(())
     }
 
@@ -216,19 +224,30 @@ impl LockRoom {
         if count > 0 && client.peer.waits_for_answers() {
             client.tell(poller, vec![0]);
         }
-        if client.is_flooded() {
+        if self.is_flooded(token) {
             return Err(Broken);
         }
         if let Some(request) = query {
             self.tell(poller);
-            self.list(poller, token, request);
+            self.list(poller, token, request)?;
             return Ok(true);
         }
         Ok(count == TURN)
     }
 
+    /// Whether so much is queued for a process that it does not keep the rules, or for its worker.
+    fn is_flooded(&self, token: u64) -> bool {
+        let Some(client) = self.clients.get(&token) else { return false };
+        let worker = client.peer.worker;
+        // No sum is needed as long as all connections together cannot have too much.
+        let may_be = worker.is_some() && client.unread > MAX_UNREAD / MAX_OPEN;
+        let its = || self.clients.values().filter(|other| other.peer.worker == worker);
+        client.outbox.len() > MAX_OUTBOX
+            || (may_be && its().map(|other| other.unread).sum::<usize>() > MAX_UNREAD)
+    }
+
     /// Answers a query, in as many messages as needed.
-    fn list(&mut self, poller: &Poller, token: u64, request: RequestId) {
+    fn list(&mut self, poller: &Poller, token: u64, request: RequestId) -> Result<(), Broken> {
         let listed_in = |space| self.locks.as_ref().map(|locks| locks.snapshot(space)).unwrap_or_default();
         let mut parts = vec![String::new()];
         let all = [Space::Lock, Space::LeasedLock]
@@ -243,7 +262,7 @@ impl LockRoom {
                 None => parts.push(text),
             }
         }
-        let Some(client) = self.clients.get_mut(&token) else { return };
+        let Some(client) = self.clients.get_mut(&token) else { return Ok(()) };
         let count = parts.len() as u64;
         for (part, number) in parts.iter().zip((0..count).rev()) {
             let text = format!("[{part}]");
@@ -253,6 +272,7 @@ impl LockRoom {
         if client.outbox.is_empty() {
             client.lists = false;
         }
+        if self.is_flooded(token) { Err(Broken) } else { Ok(()) }
     }
 
     fn describe(&self, space: Space, listed: &Listed) -> String {
@@ -289,7 +309,7 @@ impl LockRoom {
                 }
                 let Some(client) = self.clients.get_mut(&token) else { continue };
                 client.tell(poller, Message::of(request, &news).encode());
-                if client.is_flooded() {
+                if self.is_flooded(token) {
                     flooded.push(token);
                 }
             }
@@ -310,13 +330,9 @@ impl LockRoom {
 }
 
 impl Client {
-    /// Whether it has left so many messages unread that it does not keep the rules.
-    fn is_flooded(&self) -> bool {
-        self.outbox.len() > MAX_OUTBOX
-    }
-
     fn tell(&mut self, poller: &Poller, message: Vec<u8>) {
         let waits = !self.outbox.is_empty();
+        self.unread += message.len();
         self.outbox.push_back(message);
         if !waits {
             self.flush(poller);
@@ -331,6 +347,7 @@ impl Client {
                 // The process is gone: its socket reports the hang-up.
                 Ok(Sent::Done) | Err(_) => {}
             }
+            self.unread -= message.len();
             self.outbox.pop_front();
         }
         self.lists = false;

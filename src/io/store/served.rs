@@ -38,6 +38,10 @@ use rcluster_sys::error::{Doing, SysError};
 /// How long requests are answered before other events are polled.
 const SPELL: Duration = Duration::from_millis(1);
 
+/// How often events are polled for before requests are answered. A process can write to its bell again and again, so
+/// there may always be another event.
+const POLLS: usize = 16;
+
 /// Answers and events from the server of a store.
 #[derive(Debug)]
 pub(super) struct Served {
@@ -150,8 +154,9 @@ async fn run(
     news: AsyncFd<Arc<OwnedFd>>,
     mut served: UnboundedReceiver<Served>,
 ) -> Result<(), SysError> {
+    let mut has_polled_all = false;
     loop {
-        let sleeps = work(&mut shell, &mut served).await;
+        let sleeps = work(&mut shell, &mut served).await && has_polled_all;
         let timeout = if sleeps { shell.next_deadline() } else { Some(Duration::ZERO) };
         tokio::select! {
             biased;
@@ -166,11 +171,13 @@ async fn run(
             }
             () = sleep(timeout.unwrap_or_default()), if timeout.is_some() => {}
         }
-        // Readiness is reported once, so all events have to be taken.
-        loop {
+        // Readiness is reported once, so all events have to be taken before this waits for it.
+        has_polled_all = false;
+        for _ in 0..POLLS {
             let events = shell.poller.wait(Some(Duration::ZERO))?;
             shell.on_awake(events);
             if events == 0 {
+                has_polled_all = true;
                 break;
             }
         }

@@ -1,9 +1,10 @@
 //! Merges the metrics that workers keep themselves, with prom-client.
 //!
 //! A worker that does not answer counts with its last answer; the counters of an ended worker stay. Workers
-//! are not trusted: invalid metrics are left out, and the number of samples is limited.
+//! are not trusted: invalid metrics are left out, and the number of samples and the length of their texts are limited.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -13,6 +14,12 @@ use crate::ids::WorkerId;
 
 /// The largest number of samples of one worker, and of all together.
 const MAX_SAMPLES: usize = 100_000;
+
+/// Metrics of workers have no names with this beginning.
+const RESERVED: &str = "rcluster_";
+
+/// The largest number of bytes of all names, labels and help texts together.
+const MAX_BYTES: usize = 16 << 20;
 
 /// A metric of prom-client, as `getMetricsAsJSON()` returns it.
 #[derive(Clone, Debug, Deserialize)]
@@ -110,8 +117,13 @@ impl Text {
     }
 }
 
-/// A sample: its name and labels.
-type Key = (String, Vec<(String, String)>);
+/// A sample: its name and labels. Shared, because there can be many and each is kept in several places.
+type Key = Arc<(String, Vec<(String, String)>)>;
+
+fn bytes(key: &Key) -> usize {
+    let (name, labels) = &**key;
+    labels.iter().fold(name.len(), |sum, (label, value)| sum + label.len() + value.len())
+}
 
 /// The samples of one metric, in the order of their first appearance.
 #[derive(Clone, Debug)]
@@ -158,8 +170,9 @@ impl Family {
         let rises = self.kind != Kind::Gauge && self.aggregator == Aggregator::Sum;
         // Quantiles cannot be added; the sum and the count of observations can.
         let is_quantile = |(name, _): &(String, String)| self.kind == Kind::Summary && name == "quantile";
-        self.order.retain(|(_, labels)| rises && !labels.iter().any(is_quantile));
-        self.values.retain(|(_, labels), _| rises && !labels.iter().any(is_quantile));
+        let is_kept = |key: &Key| rises && !key.1.iter().any(is_quantile);
+        self.order.retain(is_kept);
+        self.values.retain(|key, _| is_kept(key));
     }
 }
 
@@ -167,27 +180,51 @@ impl Family {
 #[derive(Clone, Debug, Default)]
 struct Families(BTreeMap<String, Family>);
 
+/// How many more samples there can be, and how long their texts.
+struct Room {
+    samples: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Takes the room of one sample, if there is enough.
+    fn take(&mut self, bytes: usize) -> bool {
+        let is_enough = self.samples > 0 && self.bytes >= bytes;
+        if is_enough {
+            self.samples -= 1;
+            self.bytes -= bytes;
+        }
+        is_enough
+    }
+}
+
 impl Families {
-    fn size(&self) -> usize {
-        self.0.values().map(|family| family.order.len()).sum()
+    fn room(&self) -> Room {
+        let mut room = Room { samples: MAX_SAMPLES, bytes: MAX_BYTES };
+        for (name, family) in &self.0 {
+            room.samples = room.samples.saturating_sub(family.order.len());
+            let texts = family.order.iter().map(bytes).sum::<usize>();
+            room.bytes = room.bytes.saturating_sub(name.len() + family.help.len() + texts);
+        }
+        room
     }
 
     /// Adds the metrics of another worker. If a metric's type differs, the existing one stays.
     fn add(&mut self, others: &Self) {
-        let mut room = MAX_SAMPLES.saturating_sub(self.size());
+        let mut room = self.room();
         for (name, other) in &others.0 {
-            let family = self.0.entry(name.clone()).or_insert_with(|| other.emptied());
-            if family.kind != other.kind || family.aggregator != other.aggregator {
-                continue;
-            }
             for key in &other.order {
                 let Some((value, count)) = other.values.get(key) else { continue };
-                let is_new = !family.values.contains_key(key);
-                if is_new && room == 0 {
-                    continue;
+                if let Some(family) = self.0.get_mut(name) {
+                    let is_same = family.kind == other.kind && family.aggregator == other.aggregator;
+                    if is_same && (family.values.contains_key(key) || room.take(bytes(key))) {
+                        family.add(key, *value, *count);
+                    }
+                } else if room.take(name.len() + other.help.len() + bytes(key)) {
+                    let mut family = other.emptied();
+                    family.add(key, *value, *count);
+                    self.0.insert(name.clone(), family);
                 }
-                room -= usize::from(is_new);
-                family.add(key, *value, *count);
             }
         }
     }
@@ -228,6 +265,14 @@ impl Registries {
         self.workers.len()
     }
 
+    /// All metrics as text.
+    #[must_use]
+    pub fn text(&self, format: Format) -> String {
+        let mut to = Exposition::new(format);
+        self.write(&mut to);
+        to.finish()
+    }
+
     /// Writes all metrics. A family whose name is in use is left out.
     pub(super) fn write(&self, to: &mut Exposition) {
         let mut all = self.ended.clone();
@@ -242,7 +287,8 @@ impl Registries {
             if family.aggregator == Aggregator::Omit || !to.begin(shown, family.kind.name(), &family.help) {
                 continue;
             }
-            for ((sample, labels), value) in family.samples() {
+            for (key, value) in family.samples() {
+                let (sample, labels) = &**key;
                 let labels: Vec<(&str, &str)> =
                     labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
                 if to.format() == Format::OpenMetrics && family.kind == Kind::Counter {
@@ -259,7 +305,8 @@ fn read(metrics: Vec<Metric>) -> Families {
     let mut families = Families::default();
     let mut room = MAX_SAMPLES;
     for Metric { name, help, kind, aggregator, values } in metrics {
-        if !is_name(&name, true) || families.0.contains_key(&name) {
+        // Not even a name that could be taken for one of ours, such as that of a sample of a histogram.
+        if !is_name(&name, true) || name.starts_with(RESERVED) || families.0.contains_key(&name) {
             continue;
         }
         let mut family = Family { help, kind, aggregator, order: Vec::new(), values: BTreeMap::new() };
@@ -270,7 +317,7 @@ fn read(metrics: Vec<Metric>) -> Families {
             let Some(value) = value.get().filter(|_| is_own && names_fit && room > 0) else { continue };
             room -= 1;
             let labels = labels.into_iter().map(|(name, value)| (name, value.into_string())).collect();
-            family.add(&(sample, labels), value, 1);
+            family.add(&Arc::new((sample, labels)), value, 1);
         }
         if !family.order.is_empty() {
             families.0.insert(name, family);

@@ -71,6 +71,9 @@ pub(super) async fn serve(stream: Stream, place: Place, rule: HostRule, heard: m
                 }
             }
         };
+        // From here on the client is waited for, as before its request: one that does not read keeps no place that another
+        // client needs.
+        place.on_silent();
         let response = response.encode(is_head, closes, wall_clock());
         if !write(&stream, &response).await {
             return;
@@ -78,6 +81,8 @@ pub(super) async fn serve(stream: Stream, place: Place, rule: HostRule, heard: m
         if closes {
             return linger(&stream).await;
         }
+        // Clients that pipeline many requests get one answer each in turn.
+        tokio::task::yield_now().await;
         limit = NEXT;
     }
 }
@@ -126,4 +131,47 @@ async fn linger(stream: &Stream) {
 /// The time since the epoch.
 pub(super) fn wall_clock() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::super::clients::{Clients, MAX};
+    use super::*;
+    use rcluster_core::http::Route;
+
+    /// The event of the client's request.
+    async fn asked(events: &mut mpsc::Receiver<Heard>) -> oneshot::Sender<Answer> {
+        match events.recv().await {
+            Some(Heard::Http(HttpEvent::Asked { route: Route::Status, answer, .. })) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_its_answer_makes_room() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let clients = Clients::default();
+            let (heard, mut events) = mpsc::channel(1);
+            let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            let place = clients.admit().unwrap();
+            let number = place.number();
+            let stream = Stream::Unix(tokio::net::UnixStream::from_std(ours).unwrap());
+            let task = tokio::task::spawn_local(serve(stream, place, HostRule::Any, heard));
+            clients.runs(number, task.abort_handle());
+            let others: Vec<Place> = (1..MAX).map(|_| clients.admit().unwrap()).collect();
+            others.iter().for_each(Place::on_asked);
+            theirs.write_all(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            let answer = asked(&mut events).await;
+            assert!(clients.admit().is_none(), "all are being answered");
+            answer.send(Answer::Response(Response::ok("text/plain", vec![b'x'; 16 << 20]))).unwrap();
+            while clients.admit().is_none() {
+                tokio::task::yield_now().await;
+            }
+            assert!(task.await.unwrap_err().is_cancelled());
+        });
+    }
 }

@@ -7,7 +7,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// The maximum number of clients.
-const MAX: usize = 64;
+pub(super) const MAX: usize = 64;
 
 /// All clients.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +23,8 @@ struct Table {
 struct Client {
     /// `None` until the task runs.
     task: Option<AbortHandle>,
-    /// When the client became idle; `None` while a request is being answered.
+    /// Since when the client is waited for: for a request, or until it has read its answer. `None` while the answer is
+    /// being made.
     silent_since: Option<Instant>,
 }
 
@@ -79,7 +80,7 @@ impl Place {
         self.number
     }
 
-    /// The client is idle from now on.
+    /// The client is waited for from now on.
     pub(super) fn on_silent(&self) {
         self.set(Some(Instant::now()));
     }

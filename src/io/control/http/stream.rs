@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::io::fairness::fairly;
 use rcluster_sys::client::send_last;
 
 /// See the module documentation.
@@ -20,12 +21,12 @@ impl Stream {
         loop {
             let read = match self {
                 Self::Tcp(stream) => {
-                    stream.readable().await?;
+                    fairly(stream.readable()).await?;
                     bytes.resize(start + most, 0);
                     stream.try_read(&mut bytes[start..])
                 }
                 Self::Unix(stream) => {
-                    stream.readable().await?;
+                    fairly(stream.readable()).await?;
                     bytes.resize(start + most, 0);
                     stream.try_read(&mut bytes[start..])
                 }
@@ -43,11 +44,11 @@ impl Stream {
         while !bytes.is_empty() {
             let written = match self {
                 Self::Tcp(stream) => {
-                    stream.writable().await?;
+                    fairly(stream.writable()).await?;
                     stream.try_write(bytes)
                 }
                 Self::Unix(stream) => {
-                    stream.writable().await?;
+                    fairly(stream.writable()).await?;
                     stream.try_write(bytes)
                 }
             };

@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use super::{OperatorEvent, send};
 use crate::io::control::messages::Heard;
+use crate::io::fairness::fairly;
 use rcluster_core::control::operator::{ClientId, Lines, TooLong};
 
 /// The maximum number of bytes queued for one client before it is cut off.
@@ -201,7 +202,7 @@ async fn write(id: ClientId, to: OwnedWriteHalf, outbox: Arc<Outbox>, heard: mps
                 outbox.changed.notified().await;
                 Ok(())
             }
-            Ok(Flushed::Partly) => to.writable().await,
+            Ok(Flushed::Partly) => fairly(to.writable()).await,
             Ok(Flushed::ForGood) => return,
             Err(error) => Err(error),
         };
@@ -226,12 +227,16 @@ async fn read(id: ClientId, from: OwnedReadHalf, outbox: Arc<Outbox>, heard: mps
             Ok(None) => {}
             Err(TooLong) => break OperatorEvent::TooLong(id),
         }
-        if from.readable().await.is_err() {
+        if fairly(from.readable()).await.is_err() {
             break OperatorEvent::Gone(id);
         }
         match from.try_read(&mut piece) {
             Ok(0) => break OperatorEvent::Ended(id),
-            Ok(length) => lines.push(&piece[..length]),
+            Ok(length) => {
+                lines.push(&piece[..length]);
+                // A piece can be thousands of empty lines, which take a while.
+                tokio::task::yield_now().await;
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => break OperatorEvent::Gone(id),
         }

@@ -17,6 +17,7 @@ use super::client::Outbox;
 use super::{OperatorEvent, send};
 use crate::io::control::messages::{Event, Heard};
 use crate::io::control::shell::Shell;
+use crate::io::fairness::fairly;
 use rcluster_core::control::operator::{ClientId, Id, Unavailable};
 use rcluster_core::examine::{Examination, MAX_STREAM, MAX_WHOLE, Record, Records};
 use rcluster_core::ids::WorkerId;
@@ -186,7 +187,7 @@ async fn next(socket: &UnixStream, records: &mut Records) -> Result<Record, Unav
         if let Some(record) = records.next_record().map_err(|error| unavailable(error.to_string()))? {
             return Ok(record);
         }
-        let read = match socket.readable().await {
+        let read = match fairly(socket.readable()).await {
             Ok(()) => socket.try_read(&mut piece),
             Err(error) => Err(error),
         };

@@ -11,13 +11,19 @@ pub struct TooLong;
 #[derive(Debug, Default)]
 pub struct Lines {
     bytes: Vec<u8>,
-    /// This many bytes are known to contain no end of a line.
+    /// Where the next line begins. What is before is removed with the next piece, not with each line: a piece can consist
+    /// of thousands of lines.
+    start: usize,
+    /// From there, up to here, there is no end of a line.
     searched: usize,
 }
 
 impl Lines {
     /// Appends received bytes. Take all whole lines before the next call.
     pub fn push(&mut self, piece: &[u8]) {
+        self.bytes.drain(..self.start);
+        self.searched -= self.start;
+        self.start = 0;
         self.bytes.extend_from_slice(piece);
     }
 
@@ -25,20 +31,18 @@ impl Lines {
     pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
         while let Some(found) = self.bytes[self.searched..].iter().position(|&byte| byte == b'\n') {
             let end = self.searched + found;
-            if end > MAX_LINE {
+            if end - self.start > MAX_LINE {
                 return Err(TooLong);
             }
-            let rest = self.bytes.split_off(end + 1);
-            let mut line = std::mem::replace(&mut self.bytes, rest);
-            self.searched = 0;
-            line.pop();
-            line.pop_if(|byte| *byte == b'\r');
+            let line = &self.bytes[self.start..end];
+            let line = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
+            (self.start, self.searched) = (end + 1, end + 1);
             if !line.is_empty() {
                 return Ok(Some(line));
             }
         }
         self.searched = self.bytes.len();
-        if self.searched > MAX_LINE { Err(TooLong) } else { Ok(None) }
+        if self.searched - self.start > MAX_LINE { Err(TooLong) } else { Ok(None) }
     }
 }
 

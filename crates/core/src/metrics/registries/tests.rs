@@ -1,11 +1,5 @@
 use super::*;
 
-fn written(registries: &Registries, format: Format) -> String {
-    let mut to = Exposition::new(format);
-    registries.write(&mut to);
-    to.finish()
-}
-
 fn counter(value: &str) -> String {
     format!(
         r#"[{{"name":"jobs_total","help":"Jobs.","type":"counter","aggregator":"sum",
@@ -23,11 +17,11 @@ fn counter(value: &str) -> String {
 #[test]
 fn samples_are_put_together_as_their_metric_says() {
     let mut registries = Registries::default();
-    assert_eq!(written(&registries, Format::Prometheus), "");
+    assert_eq!(registries.text(Format::Prometheus), "");
     assert!(
         registries.on_report(WorkerId(1), &counter("2")) && registries.on_report(WorkerId(2), &counter("4"))
     );
-    let text = written(&registries, Format::OpenMetrics);
+    let text = registries.text(Format::OpenMetrics);
     for line in [
         "# TYPE jobs counter",
         "# HELP jobs Jobs.",
@@ -45,7 +39,7 @@ fn samples_are_put_together_as_their_metric_says() {
         ["time_bucket{le=\"2\"} 2", "time_bucket{le=\"10\"} 2", "time_bucket{le=\"+Inf\"} 2"]
     );
     assert!(!text.contains("own"));
-    assert!(written(&registries, Format::Prometheus).contains("# TYPE jobs_total counter\njobs_total{"));
+    assert!(registries.text(Format::Prometheus).contains("# TYPE jobs_total counter\njobs_total{"));
 }
 
 #[test]
@@ -56,10 +50,10 @@ fn what_a_worker_has_counted_outlives_it_and_what_it_has_measured_does_not() {
     }
     registries.on_exit(WorkerId(2));
     registries.on_exit(WorkerId(2));
-    let text = written(&registries, Format::Prometheus);
+    let text = registries.text(Format::Prometheus);
     assert!(text.contains("} 7\n") && text.contains("size 2\n") && text.contains("time_count 2\n"), "{text}");
     registries.on_exit(WorkerId(1));
-    let text = written(&registries, Format::Prometheus);
+    let text = registries.text(Format::Prometheus);
     assert!(text.contains("} 7\n") && !text.contains("size"), "{text}");
 }
 
@@ -80,12 +74,13 @@ fn what_is_no_metric_is_left_out() {
         metric("bad{", ""),
         metric("", ""),
         metric("evil", r#","labels":{"a\"b":"1"}"#),
+        metric("rcluster_worker_boot_seconds_count", ""),
         metric("other", r#","metricName":"good""#),
         r#"{"name":"odd","type":"gauge","values":[{"value":"NaN"}]}"#.into(),
         r#"{"name":"lost","type":"gauge","values":[{"value":"1\nx 2"}]}"#.into(),
     ];
     assert!(registries.on_report(worker, &format!("[{}]", list.join(","))));
-    let text = written(&registries, Format::Prometheus);
+    let text = registries.text(Format::Prometheus);
     assert_eq!(
         text,
         "# HELP good x\\ny 1\n# TYPE good counter\ngood 1\n# HELP odd \n# TYPE odd gauge\nodd NaN\n"
@@ -105,4 +100,27 @@ fn a_name_that_is_taken_is_not_used_again() {
             usize::from(format == Format::Prometheus) * 2 + 1
         );
     }
+}
+
+/// Reports of metrics with these numbers of samples, each with a label of this length.
+fn report(name: &str, samples: usize, length: usize) -> String {
+    let text = "x".repeat(length);
+    let sample = |number| format!(r#"{{"value":1,"labels":{{"a":"{name} {number} {text}"}}}}"#);
+    let samples: Vec<String> = (0..samples).map(sample).collect();
+    format!(r#"[{{"name":"{name}","type":"counter","values":[{}]}}]"#, samples.join(","))
+}
+
+#[test]
+fn what_ended_workers_leave_is_limited_in_bytes() {
+    let mut registries = Registries::default();
+    for worker in 0..5 {
+        assert!(registries.on_report(WorkerId(worker), &report(&format!("long{worker}"), 4, 1 << 20)));
+        registries.on_exit(WorkerId(worker));
+    }
+    assert!(registries.text(Format::Prometheus).len() <= MAX_BYTES + 4096);
+    // Shorter ones still fit. None leaves a name without samples.
+    assert!(registries.on_report(WorkerId(5), &report("short", 100, 1)));
+    registries.on_exit(WorkerId(5));
+    let ended = |name: &str| registries.ended.0.get(name).map(|it| it.order.len());
+    assert_eq!((ended("long3"), ended("long4"), ended("short")), (Some(3), None, Some(100)));
 }

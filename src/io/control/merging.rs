@@ -1,0 +1,182 @@
+//! Merges the workers' own metrics and writes the text, on a thread of its own: a worker can report so many that this takes
+//! a second, and nothing that the control thread does may wait so long.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Weak};
+use std::thread::{Builder, JoinHandle};
+
+use super::registries::{Answers, report};
+use rcluster_core::ids::WorkerId;
+use rcluster_core::metrics::Registries;
+
+/// Writes the text of all metrics, given the merged ones of the workers and how many workers' metrics are out of date.
+/// Dropped without running if the thread cannot be started or has ended.
+pub(super) struct Write(Box<Writing>);
+
+type Writing = dyn FnOnce(&Registries, usize) + Send;
+
+impl Write {
+    pub(super) fn new(write: impl FnOnce(&Registries, usize) + Send + 'static) -> Self {
+        Self(Box::new(write))
+    }
+}
+
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Write")
+    }
+}
+
+enum Command {
+    Exited(WorkerId),
+    Write { answers: Option<Arc<Answers>>, living: BTreeSet<WorkerId>, write: Write },
+}
+
+/// The thread, once a worker has reported metrics. See the module documentation.
+#[derive(Debug, Default)]
+pub(super) struct Merger(Option<(Sender<Command>, JoinHandle<()>)>);
+
+impl Merger {
+    /// A worker has exited: what it has counted stays.
+    pub(super) fn on_exit(&self, worker: WorkerId) {
+        if let Some((commands, _)) = &self.0 {
+            // Fails if the thread has ended, which the next request reports.
+            let _ended = commands.send(Command::Exited(worker));
+        }
+    }
+
+    /// Merges what the `living` workers have answered (`None` if they could not be queried) and writes all metrics. Answers
+    /// of workers that have exited meanwhile are ignored: they are counted already.
+    pub(super) fn write(&mut self, answers: Option<Arc<Answers>>, living: BTreeSet<WorkerId>, write: Write) {
+        let has_reports = answers.as_ref().is_some_and(|it| !it.reports.is_empty());
+        if self.0.is_none() && has_reports {
+            let (commands, queue) = channel();
+            // If there is no thread, `write` is dropped with the queue, and the next request tries again.
+            self.0 = Builder::new()
+                .name("rcluster-merge".into())
+                .spawn(move || Merging::default().run(&queue))
+                .ok()
+                .map(|thread| (commands, thread));
+            if self.0.is_none() {
+                return;
+            }
+        }
+        if let Some((commands, _)) = &self.0 {
+            // If the thread has ended, `write` is dropped.
+            let _ended = commands.send(Command::Write { answers, living, write });
+        } else {
+            // Most apps keep no metrics of this kind: then there is nothing to merge.
+            let missing = answers.map_or(0, |it| it.missing.intersection(&living).count());
+            (write.0)(&Registries::default(), missing);
+        }
+    }
+}
+
+impl Drop for Merger {
+    fn drop(&mut self) {
+        if let Some((commands, thread)) = self.0.take() {
+            drop(commands);
+            // A panic of the thread has been an error of a request.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Merging {
+    registries: Registries,
+    /// The answers that were merged last. Requests made at the same time share them.
+    merged: Weak<Answers>,
+    /// The workers whose answers were malformed.
+    malformed: BTreeSet<WorkerId>,
+}
+
+impl Merging {
+    fn run(&mut self, queue: &Receiver<Command>) {
+        while let Ok(command) = queue.recv() {
+            match command {
+                Command::Exited(worker) => self.registries.on_exit(worker),
+                Command::Write { answers, living, write } => {
+                    let late = match answers {
+                        Some(answers) => self.merge(&answers, &living),
+                        None => self.registries.reporting(),
+                    };
+                    (write.0)(&self.registries, late);
+                }
+            }
+        }
+    }
+
+    /// Returns the number of workers that have not answered as they should.
+    fn merge(&mut self, answers: &Arc<Answers>, living: &BTreeSet<WorkerId>) -> usize {
+        if !self.merged.upgrade().is_some_and(|merged| Arc::ptr_eq(&merged, answers)) {
+            self.malformed.clear();
+            for (worker, data) in answers.reports.iter().filter(|(worker, _)| living.contains(worker)) {
+                if !report(data).is_some_and(|text| self.registries.on_report(*worker, &text)) {
+                    self.malformed.insert(*worker);
+                }
+            }
+            self.merged = Arc::downgrade(answers);
+        }
+        answers.missing.union(&self.malformed).filter(|worker| living.contains(worker)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcluster_core::http::Format;
+
+    use super::*;
+
+    const ONE: WorkerId = WorkerId(1);
+    const TWO: WorkerId = WorkerId(2);
+
+    fn answers(reports: &[(WorkerId, &[u8])], missing: &[WorkerId]) -> Option<Arc<Answers>> {
+        let reports = reports.iter().map(|(worker, data)| (*worker, data.to_vec())).collect();
+        Some(Arc::new(Answers { reports, missing: missing.iter().copied().collect() }))
+    }
+
+    /// The text of the workers' metrics, and how many workers are late.
+    fn write(merger: &mut Merger, answers: Option<Arc<Answers>>, living: &[WorkerId]) -> (String, usize) {
+        let (tell, told) = channel();
+        let write = Write::new(move |registries, late| {
+            tell.send((registries.text(Format::Prometheus), late)).unwrap();
+        });
+        merger.write(answers, living.iter().copied().collect(), write);
+        told.recv().unwrap()
+    }
+
+    fn metric(value: u32) -> Vec<u8> {
+        let text = format!(r#"[{{"name":"jobs","type":"counter","values":[{{"value":{value}}}]}}]"#);
+        [b"\0", serde_json::to_string(&text).unwrap().as_bytes()].concat()
+    }
+
+    #[test]
+    fn no_thread_runs_without_metrics() {
+        let mut merger = Merger::default();
+        assert_eq!(write(&mut merger, None, &[ONE]), (String::new(), 0));
+        assert_eq!(write(&mut merger, answers(&[], &[ONE, TWO]), &[ONE]), (String::new(), 1));
+        assert!(merger.0.is_none());
+    }
+
+    #[test]
+    fn metrics_of_a_worker_that_ends_are_counted_once() {
+        let mut merger = Merger::default();
+        let both = answers(&[(ONE, &metric(2)), (TWO, &metric(3))], &[]);
+        for _ in 0..2 {
+            let (text, late) = write(&mut merger, both.clone(), &[ONE, TWO]);
+            assert!(text.contains("jobs 5\n") && late == 0, "{text}");
+        }
+        merger.on_exit(TWO);
+        for answers in [both, None] {
+            let (text, _) = write(&mut merger, answers, &[ONE]);
+            assert!(text.contains("jobs 5\n"), "{text}");
+        }
+        let (text, late) = write(&mut merger, answers(&[(ONE, b"\0\"nonsense\"")], &[TWO]), &[ONE]);
+        assert!(text.contains("jobs 5\n") && late == 1, "its last report counts: {text}");
+        let (_, late) = write(&mut merger, answers(&[(ONE, b"")], &[]), &[ONE]);
+        assert_eq!(late, 1);
+    }
+}
