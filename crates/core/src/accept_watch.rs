@@ -144,6 +144,8 @@ fn next_look(now: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use rcluster_testing::seeds;
+
     use super::*;
     use crate::random::Random;
 
@@ -268,8 +270,9 @@ mod tests {
     #[test]
     fn clients_of_blocked_workers_are_found_in_time_and_others_are_not_blamed() {
         let mut found = 0;
-        for seed in 0..200 {
-            let mut random = Random::new(seed);
+        let seeds = seeds(200);
+        for seed in seeds.each() {
+            let mut random = Random::new(seed.number);
             let mut accept_watch = AcceptWatch::default();
             let (mut accepted, mut waiting) = ([0_u64; 3], [0_u64; 3]);
             let (mut blocked_until, mut first_waits) = ([0_u64; 3], [None; 3]);
@@ -305,7 +308,7 @@ mod tests {
                     for Slot(slot) in finding.unattended {
                         found += 1;
                         let since = first_waits[slot as usize].expect("somebody waits");
-                        assert!(now - since >= 15, "seed {seed}: found after {} ms", now - since);
+                        assert!(now - since >= 15, "found after {} ms", now - since);
                         on_behalf[slot as usize] = true;
                         first_waits[slot as usize] = None;
                     }
@@ -314,11 +317,11 @@ mod tests {
                     let Some(since) = since else { continue };
                     let helped = (0..3).any(|other| other != slot && blocked_until[other] + 60 <= now);
                     let in_time = ms(now - since) <= LEAST + 2 * PERIOD;
-                    assert!(in_time || !helped, "seed {seed}: {} ms unnoticed", now - since);
+                    assert!(in_time || !helped, "{} ms unnoticed", now - since);
                 }
             }
-            assert!(looks <= 3_000 / 20 + 3 * 2, "seed {seed}: {looks} looks");
+            assert!(looks <= 3_000 / 20 + 3 * 2, "{looks} looks");
         }
-        assert!(found > 500, "found {found}: that proves nothing");
+        assert!(found > 500 || seeds.are_given(), "found {found}: that proves nothing");
     }
 }

@@ -6,4 +6,4 @@ mod seed;
 
 pub use alone::{alone, alone_as_user, alone_with_limit};
 pub use lingering::lingering;
-pub use seed::Seed;
+pub use seed::{Seed, Seeds, seeds};

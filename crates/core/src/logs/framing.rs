@@ -107,7 +107,7 @@ pub(super) fn boundary(text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use rcluster_testing::Seed;
+    use rcluster_testing::seeds;
 
     use super::*;
     use crate::random::Random;
@@ -154,9 +154,8 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_or_added_whatever_comes() {
-        for number in 0..50 {
-            let seed = Seed(number);
-            let mut random = Random::new(seed.0);
+        for seed in seeds(50).each() {
+            let mut random = Random::new(seed.number);
             let mut text = Vec::new();
             let most = if random.one_in(2) { 2 * MAX_LINE } else { 200 };
             for _ in 0..random.below(40) {

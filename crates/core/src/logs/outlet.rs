@@ -235,7 +235,7 @@ impl Outlet {
 
 #[cfg(test)]
 mod tests {
-    use rcluster_testing::Seed;
+    use rcluster_testing::seeds;
 
     use super::*;
     use crate::random::Random;
@@ -351,9 +351,8 @@ mod tests {
 
     #[test]
     fn each_line_is_written_or_counted_whatever_comes() {
-        for number in 0..200 {
-            let seed = Seed(number);
-            let mut random = Random::new(seed.0);
+        for seed in seeds(200).each() {
+            let mut random = Random::new(seed.number);
             let mut outlet = outlet();
             let (mut now, mut pushed, mut bytes, mut all) = (0, 0_u64, 0_u64, Vec::new());
             for _ in 0..600 {

@@ -154,6 +154,8 @@ fn entry(reader: &mut Reader<'_>) -> Option<Entry> {
 
 #[cfg(test)]
 mod tests {
+    use rcluster_testing::seeds;
+
     use super::*;
     use crate::random::Random;
 
@@ -169,9 +171,9 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        for seed in 0..100 {
-            let snapshot = some(&mut Random::new(seed));
-            assert_eq!(Snapshot::decode(&snapshot.encode()), Ok(snapshot), "seed {seed}");
+        for seed in seeds(100).each() {
+            let snapshot = some(&mut Random::new(seed.number));
+            assert_eq!(Snapshot::decode(&snapshot.encode()), Ok(snapshot));
         }
     }
 
@@ -201,8 +203,8 @@ mod tests {
             assert_eq!(Snapshot::decode(&snapshot.encode()), Err(Damaged::Content));
         }
         // Random damage with a valid checksum.
-        for seed in 0..500 {
-            let mut random = Random::new(seed);
+        for seed in seeds(500).each() {
+            let mut random = Random::new(seed.number);
             let mut bytes = some(&mut random).encode();
             bytes.truncate(bytes.len() - CHECKSUM);
             for _ in 0..3 {

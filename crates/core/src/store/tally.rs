@@ -119,6 +119,8 @@ impl<W: AsRef<[AtomicU64]>> Ledger<W> {
 mod tests {
     use std::sync::Arc;
 
+    use rcluster_testing::seeds;
+
     use super::*;
     use crate::random::Random;
 
@@ -130,8 +132,8 @@ mod tests {
 
     #[test]
     fn sums_are_those_of_all_that_were_ever_there() {
-        for seed in 0..200 {
-            let mut random = Random::new(seed);
+        for seed in seeds(200).each() {
+            let mut random = Random::new(seed.number);
             let words = memory(TOTALS_WORDS);
             let (mut ledger, totals) = (Ledger::new(Arc::clone(&words)).unwrap(), Totals(words));
             let (mut pages, mut expected): (Vec<Memory>, _) = (Vec::new(), [0.0; TALLIES]);
@@ -158,7 +160,7 @@ mod tests {
                 let generation = totals.generation();
                 assert_eq!(generation, ledger.generation());
                 for (tally, expected) in expected.iter().enumerate() {
-                    assert_eq!(totals.sum(tally, generation, &pages), Some(*expected), "seed {seed}");
+                    assert_eq!(totals.sum(tally, generation, &pages), Some(*expected));
                 }
                 assert_eq!(totals.sum(0, generation + 1, &pages), None);
             }

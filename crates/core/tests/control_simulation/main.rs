@@ -3,8 +3,7 @@
 //! Workers start, send listen requests, listen, close, crash, hang up and drain; operators reload, scale and
 //! shut down; the app forks workers of its own and learns late of their ends; descriptors run out and come
 //! back. After each input the invariants of the state machine are checked, and each output is compared with
-//! the simulated world. Then failures stop, and the cluster must recover. A failure names its seed:
-//! `RCLUSTER_SEED=<seed> cargo test --test control_simulation` replays it.
+//! the simulated world. Then failures stop, and the cluster must recover.
 
 mod checks;
 mod options;
@@ -19,7 +18,7 @@ use rcluster_core::ids::WorkerId;
 use rcluster_core::wire::FromWorker;
 
 use process::Deed;
-use rcluster_testing::Seed;
+use rcluster_testing::{Seed, seeds};
 use world::{Tally, World};
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 800 } else { 15_000 };
@@ -103,11 +102,10 @@ impl World {
     }
 }
 
-fn run(seed: u64) -> Tally {
-    let _named = Seed(seed);
+fn run(seed: &Seed) -> Tally {
     // Every fourth world is gentle: workers are killed and replaced, and no client may be refused.
-    let mut world = World::new(seed, seed.is_multiple_of(4));
-    let (options, seed) = (Box::new(world.options.clone()), seed);
+    let mut world = World::new(seed, seed.number.is_multiple_of(4));
+    let (options, seed) = (Box::new(world.options.clone()), seed.number);
     world.give(Input::Begin { options, seed });
     if world.gentle {
         world.let_time_pass(Duration::from_millis(600));
@@ -124,15 +122,15 @@ fn run(seed: u64) -> Tally {
 
 #[test]
 fn listeners_and_workers_recover_together_and_end() {
-    if let Ok(seed) = std::env::var("RCLUSTER_SEED") {
-        println!("{:?}", run(seed.parse().expect("RCLUSTER_SEED is a number")));
-        return;
-    }
+    let seeds = seeds(SEEDS);
     let mut tally = Tally::new();
-    for (what, times) in (0..SEEDS).flat_map(run) {
+    for (what, times) in seeds.each().flat_map(|seed| run(&seed)) {
         *tally.entry(what).or_default() += times;
     }
     println!("{tally:?}");
+    if seeds.are_given() {
+        return;
+    }
     // A world in which nothing relevant happens proves nothing.
     let often = [
         "open",

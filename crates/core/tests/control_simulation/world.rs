@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::process::{Deed, Process};
 use rcluster_core::random::Random;
+use rcluster_testing::Seed;
 
 pub(crate) type Tally = BTreeMap<&'static str, u64>;
 
@@ -70,8 +71,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, gentle: bool) -> Self {
-        let mut random = Random::new(seed);
+    pub(crate) fn new(seed: &Seed, gentle: bool) -> Self {
+        let mut random = Random::new(seed.number);
         let policies = [Policy::RoundRobin, Policy::RoundRobin, Policy::None, Policy::Kernel];
         let policy = random.pick(&policies).unwrap();
         let options = crate::options::any(&mut random, gentle);
@@ -97,7 +98,7 @@ impl World {
             exits: BTreeSet::new(),
             unsettled: BTreeSet::new(),
             tally: Tally::new(),
-            trace: std::env::var_os("RCLUSTER_SEED").is_some(),
+            trace: seed.is_replay(),
             random,
         }
     }

@@ -1,7 +1,6 @@
 //! Simulates the dispatcher with random failures, thousands of times.
 //!
-//! Workers block, die, leave, join, refuse and lie, in an order that the seed determines. A failure names its
-//! seed: `RCLUSTER_SEED=<seed> cargo test --test dispatch_simulation` replays it.
+//! Workers block, die, leave, join, refuse and lie, in an order that the seed determines.
 
 mod app;
 mod books;
@@ -19,7 +18,7 @@ use rcluster_core::dispatch::{Board, Config, Connection, Dispatch, Input, Output
 use rcluster_core::ids::{ListenerId, Slot, WorkerId};
 use rcluster_core::schedule::{Home, Key, Plan, Policy};
 
-use rcluster_testing::Seed;
+use rcluster_testing::seeds;
 use worker::Life;
 use world::{Tally, World};
 
@@ -28,7 +27,6 @@ const SEEDS: u64 = if cfg!(debug_assertions) { 500 } else { 5_000 };
 const STEPS: usize = 400;
 
 fn run(seed: u64) -> Tally {
-    let _named = Seed(seed);
     let mut world = World::new(seed);
     for _ in 0..=world.random.below(3) {
         world.spawn(true);
@@ -115,17 +113,17 @@ fn step(world: &mut World) {
 
 #[test]
 fn whatever_happens_nothing_is_lost_and_nobody_starves() {
-    if let Ok(seed) = std::env::var("RCLUSTER_SEED") {
-        run(seed.parse().expect("RCLUSTER_SEED is a number"));
-        return;
-    }
+    let seeds = seeds(SEEDS);
     let mut tally = Tally::new();
-    for seed in 0..SEEDS {
-        for (what, times) in run(seed) {
+    for seed in seeds.each() {
+        for (what, times) in run(seed.number) {
             *tally.entry(what).or_default() += times;
         }
     }
     println!("{tally:?}");
+    if seeds.are_given() {
+        return;
+    }
     // A world in which nothing relevant happens proves nothing.
     for what in [
         "send",

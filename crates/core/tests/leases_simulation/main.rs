@@ -13,7 +13,7 @@ use machine::{Machine, NAMES};
 use rcluster_core::leases::{Answer, Ask, Input, LeaseId, Output};
 use rcluster_core::locks::Otherwise;
 use rcluster_core::random::Random;
-use rcluster_testing::Seed;
+use rcluster_testing::seeds;
 use server::{Back, Server};
 
 const SEEDS: u64 = 300;
@@ -357,14 +357,12 @@ fn index(machine: u64) -> usize {
 
 #[test]
 fn two_machines_never_use_one_lease() {
-    let seeds = std::env::var("RCLUSTER_SEED").ok().and_then(|seed| seed.parse().ok());
-    let (first, last) = seeds.map_or((0, SEEDS), |seed: u64| (seed, seed + 1));
+    let seeds = seeds(SEEDS);
     let mut losses = 0;
-    for seed in first..last {
-        let _named_if_it_fails = Seed(seed);
-        let mut world = World::new(seed);
+    for seed in seeds.each() {
+        let mut world = World::new(seed.number);
         world.run();
         losses += world.losses;
     }
-    assert!(losses > 0 || last == first + 1, "leases are lost as well");
+    assert!(losses > 0 || seeds.are_given(), "leases are lost as well");
 }

@@ -2,8 +2,7 @@
 //!
 //! Workers start, send listen requests, listen, close, leave and die in any order, some of them in violation
 //! of the protocol; sockets open late or not at all; the app is told of a death at once or much later. A
-//! simulated primary carries out the outputs and compares them with a model of its own. A failure names its
-//! seed; `RCLUSTER_SEED=<seed>` replays it alone.
+//! simulated primary carries out the outputs and compares them with a model of its own.
 
 mod chance;
 mod world;
@@ -13,22 +12,18 @@ use std::time::Duration;
 use rcluster_core::control::listeners::{Input, LINGER, Opened};
 use rcluster_core::ids::{ListenerId, WorkerId};
 use rcluster_core::wire::{FromWorker, Kind};
-use rcluster_testing::Seed;
+use rcluster_testing::seeds;
 use serde_json::{Value, json};
 use world::{Vacant, Worker, World, clash, opened};
 
+const SEEDS: u64 = 200;
 const EADDRINUSE: i32 = -98;
 const EACCES: i32 = -13;
 
 #[test]
 fn nothing_goes_wrong_in_any_order() {
-    let seeds = match std::env::var("RCLUSTER_SEED") {
-        Ok(seed) => vec![seed.parse().expect("RCLUSTER_SEED is a number")],
-        Err(_) => (1..=200).collect(),
-    };
-    for seed in seeds {
-        let _named = Seed(seed);
-        simulate(seed);
+    for seed in seeds(SEEDS).each() {
+        simulate(seed.number);
     }
 }
 

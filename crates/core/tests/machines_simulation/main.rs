@@ -12,7 +12,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use rcluster_core::exchange::frame::Status;
-use rcluster_testing::Seed;
+use rcluster_testing::seeds;
 use world::World;
 
 const SEEDS: u64 = 60;
@@ -21,17 +21,9 @@ const SEEDS: u64 = 60;
 fn every_request_ends_and_what_is_said_to_be_all_is_all() {
     let mut ends: BTreeMap<Status, u64> = BTreeMap::new();
     let mut complete = 0;
-    let seeds = match std::env::var("RCLUSTER_SEED") {
-        Ok(seed) => {
-            let seed = seed.parse().expect("RCLUSTER_SEED is a number");
-            seed..seed + 1
-        }
-        Err(_) => 0..SEEDS,
-    };
-    let is_single = seeds.end - seeds.start == 1;
-    for seed in seeds {
-        let _named = Seed(seed);
-        let mut world = World::new(seed);
+    let seeds = seeds(SEEDS);
+    for seed in seeds.each() {
+        let mut world = World::new(seed.number);
         world.run();
         complete += world.ledger.complete;
         for (status, count) in world.ledger.ends {
@@ -39,7 +31,7 @@ fn every_request_ends_and_what_is_said_to_be_all_is_all() {
         }
     }
     println!("{complete} complete, {ends:?}");
-    if is_single {
+    if seeds.are_given() {
         return;
     }
     assert!(complete > 800, "{complete} are answered by all");

@@ -3,7 +3,6 @@
 //!
 //! Each request is executed once, or at most once if it was given up; answers come in order, and not before
 //! their revision has been applied; and in the end all machines have the server's content.
-//! `RCLUSTER_SEED=<seed> cargo test --test remote_simulation` replays a run.
 
 #![cfg(not(rcluster_loom))]
 
@@ -26,7 +25,7 @@ use rcluster_core::store::remote::status::State;
 use rcluster_core::store::request::encode;
 use rcluster_core::store::view::View;
 use rcluster_core::store::writer::Store;
-use rcluster_testing::Seed;
+use rcluster_testing::seeds;
 use server::Server;
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 60 } else { 3_000 };
@@ -336,10 +335,9 @@ impl World {
 #[test]
 fn requests_are_executed_once_and_all_have_the_same_in_the_end() {
     let mut all = Seen::default();
-    let only = std::env::var("RCLUSTER_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    for seed in only.map_or(0..SEEDS, |seed: u64| seed..seed + 1) {
-        let _named = Seed(seed);
-        let mut world = World::new(seed);
+    let seeds = seeds(SEEDS);
+    for seed in seeds.each() {
+        let mut world = World::new(seed.number);
         world.run();
         all.done += world.seen.done;
         all.given_up += world.seen.given_up;
@@ -347,7 +345,7 @@ fn requests_are_executed_once_and_all_have_the_same_in_the_end() {
         all.late += world.seen.late;
         all.resyncs += world.seen.resyncs;
     }
-    if only.is_some() {
+    if seeds.are_given() {
         return;
     }
     let seen = [all.done, all.given_up, all.lost_answers, all.late, all.resyncs];

@@ -2,8 +2,7 @@
 //! it.
 //!
 //! The memory is tiny, so that the log wraps all the time. Watchers follow at speeds of their own; the
-//! changes that each gets must lead to the same state. A failure names its seed: `RCLUSTER_SEED=<seed> cargo
-//! test --test store_simulation` replays it.
+//! changes that each gets must lead to the same state.
 
 #![cfg(not(rcluster_loom))]
 #![allow(
@@ -26,7 +25,7 @@ use rcluster_core::store::ops::{Condition, Eviction, Lifetime, Op, Status};
 use rcluster_core::store::snapshot::{Entry, Snapshot};
 use rcluster_core::store::view::{LogEntry, Value, View};
 use rcluster_core::store::writer::{NUMBER, Store};
-use rcluster_testing::Seed;
+use rcluster_testing::seeds;
 use watcher::Watcher;
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 150 } else { 3_000 };
@@ -272,11 +271,10 @@ impl World {
 
 #[test]
 fn a_store_does_what_its_model_does_and_all_watchers_see_it() {
-    let only = std::env::var("RCLUSTER_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let seeds = seeds(SEEDS);
     let mut tally = Tally::default();
-    'seeds: for seed in only.map_or(0..SEEDS, |seed: u64| seed..seed + 1) {
-        let _named = Seed(seed);
-        let mut world = World::new(seed);
+    'seeds: for seed in seeds.each() {
+        let mut world = World::new(seed.number);
         for _ in 0..STEPS {
             world.step(&mut tally);
             if world.model.lost {
@@ -286,7 +284,7 @@ fn a_store_does_what_its_model_does_and_all_watchers_see_it() {
         }
         world.end(&mut tally);
     }
-    if only.is_none() {
+    if !seeds.are_given() {
         let Tally { done, unmet, full, too_large, not_number, evicted, expired, compacted, grown, lost } =
             tally;
         let all = [done, unmet, full, too_large, not_number, evicted, expired, compacted, grown];

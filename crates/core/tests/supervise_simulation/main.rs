@@ -2,8 +2,7 @@
 //!
 //! Workers crash at start and in service, throw, block, leak, leave, drain forever and ignore SIGTERM;
 //! operators scale, reload and shut down at any moment; the machine sleeps, and inputs may be late or
-//! invalid. Then failures stop, and the cluster must recover. A failure names its seed: `RCLUSTER_SEED=<seed>
-//! cargo test --test supervise_simulation` replays it.
+//! invalid. Then failures stop, and the cluster must recover.
 
 mod checks;
 mod process;
@@ -13,16 +12,15 @@ mod world;
 use std::time::Duration;
 
 use rcluster_core::control::supervise::Input;
-use rcluster_testing::Seed;
+use rcluster_testing::{Seed, Seeds, seeds};
 use world::{Tally, World};
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 2_000 } else { 20_000 };
 const STEPS: usize = 40;
 
-fn run(seed: u64) -> Tally {
-    let _named = Seed(seed);
+fn run(seed: &Seed) -> Tally {
     // Every fifth world is gentle: nothing fails, so the capacity must hold.
-    let mut world = World::new(seed, seed.is_multiple_of(5));
+    let mut world = World::new(seed, seed.number.is_multiple_of(5));
     world.give(Input::Start);
     if world.gentle {
         world.let_time_pass(Duration::from_secs(2));
@@ -39,14 +37,14 @@ fn run(seed: u64) -> Tally {
 }
 
 /// Each thread runs every n-th seed.
-fn run_all(seeds: std::ops::Range<u64>) -> Tally {
+fn run_all(seeds: &Seeds) -> Tally {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut tally = Tally::new();
     std::thread::scope(|scope| {
         let runs: Vec<_> = (0..threads)
             .map(|first| {
-                let seeds = seeds.clone().skip(first).step_by(threads);
-                scope.spawn(move || seeds.map(run).collect::<Vec<_>>())
+                let seeds = seeds.each().skip(first).step_by(threads);
+                scope.spawn(move || seeds.map(|seed| run(&seed)).collect::<Vec<_>>())
             })
             .collect();
         for run in runs {
@@ -62,12 +60,12 @@ fn run_all(seeds: std::ops::Range<u64>) -> Tally {
 
 #[test]
 fn whatever_happens_the_cluster_recovers_and_ends() {
-    if let Ok(seed) = std::env::var("RCLUSTER_SEED") {
-        println!("{:?}", run(seed.parse().expect("RCLUSTER_SEED is a number")));
+    let seeds = seeds(SEEDS);
+    let tally = run_all(&seeds);
+    println!("{tally:?}");
+    if seeds.are_given() {
         return;
     }
-    let tally = run_all(0..SEEDS);
-    println!("{tally:?}");
     // A world in which nothing relevant happens proves nothing.
     let often = [
         "spawn",

@@ -11,6 +11,7 @@ use rcluster_core::ids::{Request, Slot, Ticket, WorkerId};
 
 use crate::process::{Deed, Process, Temper};
 use rcluster_core::random::Random;
+use rcluster_testing::Seed;
 
 pub(crate) type Tally = BTreeMap<&'static str, u64>;
 
@@ -52,11 +53,11 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, gentle: bool) -> Self {
-        let mut random = Random::new(seed);
+    pub(crate) fn new(seed: &Seed, gentle: bool) -> Self {
+        let mut random = Random::new(seed.number);
         let options = if gentle { gentle_options(&mut random) } else { any_options(&mut random) };
         Self {
-            brain: Supervise::new(options.clone(), seed),
+            brain: Supervise::new(options.clone(), seed.number),
             wanted: options.workers,
             options,
             now: Time::ZERO,
@@ -79,7 +80,7 @@ impl World {
             replaced_in_all: Vec::new(),
             not_before: BTreeMap::new(),
             tally: Tally::new(),
-            trace: std::env::var_os("RCLUSTER_SEED").is_some(),
+            trace: seed.is_replay(),
             random,
         }
     }

@@ -125,6 +125,8 @@ fn change<'bytes>(reader: &mut Reader<'bytes>) -> Option<Told<'bytes>> {
 
 #[cfg(test)]
 mod tests {
+    use rcluster_testing::seeds;
+
     use super::*;
     use crate::random::Random;
 
@@ -170,8 +172,8 @@ mod tests {
         for len in 0..whole.len() {
             assert_eq!(read_entry(&whole[..len]).filter(|(_, groups)| groups.len() > 1), None, "{len} bytes");
         }
-        for seed in 0..2000 {
-            let (mut random, mut bytes) = (Random::new(seed), entry());
+        for seed in seeds(2000).each() {
+            let (mut random, mut bytes) = (Random::new(seed.number), entry());
             for _ in 0..=random.below(4) {
                 let at = random.below(bytes.len());
                 bytes[at] = random.bits().to_le_bytes()[0];

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use rcluster_testing::seeds;
+
 use super::*;
 use crate::random::Random;
 
@@ -96,9 +98,9 @@ fn who_sleeps_is_woken_once() {
 
 #[test]
 fn rubbish_on_the_page_is_refused_or_read_as_a_request() {
-    for seed in 0..300 {
+    for seed in seeds(300).each() {
         let (mut requests, mut inbox, page) = pair(100);
-        let mut random = Random::new(seed);
+        let mut random = Random::new(seed.number);
         let mut bytes = Vec::new();
         for _ in 0..50 {
             let _ = requests.push(&[random.bits(); 3]);
