@@ -39,7 +39,7 @@ describe('limits of express-rate-limit', { skip }, () => {
       assert.strictEqual((await ask('/limited?who=1,0')).status, 429);
     }));
 
-  test('leave out what is taken back, under load', () =>
+  test('leave out decrements, under load', () =>
     withProgram(APP, async (target) => {
       const ask = (status) => get({ ...target, path: `/failures?who=a&status=${status}` });
       for (let round = 0; round < 4; round++) {
@@ -108,7 +108,7 @@ describe('the store of express-rate-limit', { skip }, () => {
     assert.strictEqual(shared.get('rl:a'), 10);
   });
 
-  test('refuses what it cannot do', async () => {
+  test('refuses unsupported options', async () => {
     const { RateLimitStore } = require('rcluster/express-rate-limit');
     assert.throws(() => new RateLimitStore({ prefx: '' }), /Did you mean "prefix"\?/);
     assert.throws(() => new RateLimitStore({ store: {} }), { code: 'ERR_INVALID_ARG_TYPE' });

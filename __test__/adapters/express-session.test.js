@@ -140,7 +140,7 @@ describe('the store of express-session', { skip }, () => {
   /** The remaining lifetime of a key, in ms. */
   const rest = (shared, key) => shared.entry(key).expiresAt - Date.now();
 
-  test('gets what was set, and nothing otherwise', async () => {
+  test('gets a value that was set, and undefined otherwise', async () => {
     const { get: read, set, destroy, all, length, clear, shared } = open({ prefix: 's:' });
     await shared.set('other', 1);
     assert.strictEqual(await read('a'), null);
@@ -208,7 +208,7 @@ describe('the store of express-session', { skip }, () => {
     assert.strictEqual(JSON.parse(shared.get(sid)).user, 19);
   });
 
-  test('tells of errors, and throws what its callbacks throw', async () => {
+  test('reports errors, and rethrows exceptions of callbacks', async () => {
     const { set, store, shared } = open();
     const tooLong = data(60_000, { text: 'x'.repeat(2 ** 20) });
     await assert.rejects(set('a', tooLong), { code: 'ERR_RCLUSTER_TOO_LARGE' });

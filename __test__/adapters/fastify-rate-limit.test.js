@@ -86,7 +86,7 @@ describe('the store of @fastify/rate-limit', { skip }, () => {
     assert.strictEqual((await open({ continueExceeding: true }).incr('d', Infinity, 0)).current, 1);
   });
 
-  test('prolongs the window of those who exceed the limit, if it is to', async () => {
+  test('extends the window of clients that exceed the limit, if configured', async () => {
     const continued = open({ continueExceeding: true });
     await continued.incr('a', 60_000, 1);
     assert.deepStrictEqual(await continued.incr('a', 600_000, 1), { current: 2, ttl: 600_000 });
@@ -118,7 +118,7 @@ describe('the store of @fastify/rate-limit', { skip }, () => {
     assert.deepStrictEqual([...shared.keys()], ['p-#1-k', 'p-#2-k', 'p-GET/a-k', 'p-GET/b-k']);
   });
 
-  test('tells of errors, and refuses what it does not have', async () => {
+  test('reports errors, and refuses unsupported options', async () => {
     const { RateLimitStore } = require('rcluster/fastify-rate-limit');
     const { incr, shared } = open({});
     await shared.set('p-a', 'text');

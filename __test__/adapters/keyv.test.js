@@ -185,7 +185,7 @@ describe('KeyvShared', { skip }, () => {
     });
   }
 
-  test('tells of errors, and refuses what it cannot do', async () => {
+  test('reports errors, and refuses unsupported options', async () => {
     const { KeyvShared } = require('rcluster/keyv');
     const { keyv, store } = open();
     await assert.rejects(keyv.set('a', 'x'.repeat(2 ** 20)), { code: 'ERR_RCLUSTER_TOO_LARGE' });

@@ -44,7 +44,7 @@ function withWorkers(body, env = {}) {
 }
 
 describe('the metrics of all workers', { skip }, () => {
-  test('are exact when nobody counts, whichever worker is asked, and while the primary is blocked', () =>
+  test('are exact while no process counts, in every worker, and while the primary is blocked', () =>
     withWorkers(async ({ fixture, ask, scrape }) => {
       const served = new Set();
       const answers = await Promise.all(Array.from({ length: 60 }, (_, size) => ask(`/a?size=${size * 5}`)));
@@ -70,7 +70,7 @@ describe('the metrics of all workers', { skip }, () => {
       await fixture.marker('unblocked');
     }));
 
-  test('have of a blocked worker what it has said last', () =>
+  test('use the last report of a blocked worker', () =>
     withWorkers(async ({ ask, scrape }) => {
       await Promise.all(Array.from({ length: 30 }, () => ask('/a')));
       assert.strictEqual((await scrape())['answered{path="/a"}'], 30);
@@ -196,7 +196,7 @@ describe('ClusterRegistry', { skip }, () => {
     await closeAll(all);
   });
 
-  test('says what a process has counted until it closes', async () => {
+  test('reports the counts of a process until it closes', async () => {
     const all = open(2);
     const registers = [all[1].registry];
     const counter = new prom.Counter({ name: 'counter', help: 'h', registers });

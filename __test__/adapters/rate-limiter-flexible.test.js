@@ -63,7 +63,7 @@ describe('RateLimiterShared', { skip }, () => {
       (reason) => reason,
     );
 
-  test('consumes, and rejects with what is known', async () => {
+  test('consumes points, and rejects with the state', async () => {
     const { limiter, store } = open({});
     const first = await limiter.consume('a');
     assert(first instanceof flexible.RateLimiterRes);
@@ -106,7 +106,7 @@ describe('RateLimiterShared', { skip }, () => {
     assert.strictEqual((await endless.get('a')).msBeforeNext, -1);
   });
 
-  test('begins anew when the duration has ended, and blocks for as long as it is told', async () => {
+  test('starts over when the duration has ended, and blocks for the given time', async () => {
     const { limiter, store } = open({ duration: 0.001 });
     await limiter.consume('a');
     await until('it has ended', () => !store.has('rlflx:a'));

@@ -53,7 +53,7 @@ test('what can hold options', () => {
   }
 });
 
-test('supervise(), with what is nested in it', { skip }, () => {
+test('supervise(), with its nested options', { skip }, () => {
   const cluster = require(PACKAGE);
   for (const [options, name, meant] of [
     [{ worker: 2 }, 'options.worker', 'workers'],
@@ -136,7 +136,7 @@ test('settings: ours are known by name, all others are the business of the app',
   cluster.setupPrimary(/** @type {any} */ (ignored));
 });
 
-test('the methods of a supervisor reject; a worker that supervises is told why not', { skip }, () => {
+test('the methods of a supervisor reject; in a worker, supervise() says why it cannot run', { skip }, () => {
   const source = `
     const cluster = require(process.env.PACKAGE);
     const told = (error) => error.code + ' ' + error.message;

@@ -6,7 +6,7 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const cluster = require('../..');
 
-test('mistakes are told by name', () => {
+test('errors name the invalid option', () => {
   const type = 'ERR_INVALID_ARG_TYPE';
   const value = 'ERR_INVALID_ARG_VALUE';
   for (const [scheduling, code, name] of [
@@ -50,7 +50,7 @@ test('mistakes are told by name', () => {
   assert.deepStrictEqual(cluster.settings, {}, 'a call that throws changes nothing');
 });
 
-test('what is right is taken, and seen where the built-in shows its policy', () => {
+test('valid options are accepted, and visible where the built-in shows its policy', () => {
   for (const [scheduling, policy] of /** @type {const} */ ([
     ['least-connections', cluster.SCHED_LEAST_CONNECTIONS],
     [{ policy: 'least-loaded', slowStart: 1000 }, cluster.SCHED_LEAST_LOADED],

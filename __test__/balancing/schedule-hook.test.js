@@ -98,7 +98,7 @@ test('a worker is chosen by its entry, by its Worker or by its id; else it is in
     assert.deepStrictEqual(hook, { asked: accepted, answered: accepted, ...nothing });
   }));
 
-test('the function is told what is known of the connection and of the workers', () =>
+test('the function gets the facts about the connection and the workers', () =>
   withHook('tell', async (app) => {
     // A worker that gets no CPU is not ready for a moment, and an earlier client not gone.
     const { client, connection, isFrozen, workers } = await until('all workers are ready', async () => {
@@ -302,7 +302,7 @@ test('a slot can be chosen, and who replaces a supervised worker has it', () =>
     { env: { HOOK: 'slot' } },
   ));
 
-test('what is wrong with a call is told at once, and a hook needs a function', () => {
+test('a wrong call throws at once, and a hook needs a function', () => {
   for (const choose of [undefined, 'first', {}]) {
     assert.throws(() => cluster.schedule(/** @type {any} */ (choose)), {
       name: 'TypeError',

@@ -48,7 +48,7 @@ for (const [by, request] of /** @type {const} */ ([
     }));
 }
 
-test('who sends nothing, or nothing of use, goes by its address', () =>
+test('a client that sends no usable key is identified by its address', () =>
   withEcho({ by: 'cookie', name: 'id', timeout: 20 }, async (ask, target) => {
     const localAddress = '127.0.8.1';
     const { id } = await ask('GET / HTTP/1.1\r\n\r\n', localAddress);

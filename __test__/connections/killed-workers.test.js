@@ -11,7 +11,7 @@ const { isStopped, until } = require('../../testing/processes.js');
 const KILLS = 12;
 const ABREAST = 32;
 
-test('under load, only what a killed worker had received may fail', (t) =>
+test('under load, only requests that a killed worker had received may fail', (t) =>
   withApp(
     {
       env: { WORKERS: '3', REFORK: 'yes' },
@@ -33,7 +33,7 @@ test('under load, only what a killed worker had received may fail', (t) =>
     },
   ));
 
-test('what a killed worker had not received is answered by another', () =>
+test('requests that a killed worker had not received are answered by another', () =>
   withApp({}, async (app) => {
     const [victim, other] = app.workers;
     // A process that is stopped receives nothing.

@@ -41,7 +41,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
   }
 }
 
-test('the supervised one survives what its first lines say', { skip }, () =>
+test('the supervised example survives what its first lines describe', { skip }, () =>
   withExample('supervised.js', async ({ pid, exit, output }) => {
     const [, port] = await until('it tells its address', () => /http:\/\/[^:]+:(\d+)/.exec(output()));
     const target = { port: Number(port), host: '127.0.0.1' };

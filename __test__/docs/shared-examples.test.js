@@ -70,7 +70,7 @@ test('single-flight.js makes one report for all', { skip }, () =>
   }),
 );
 
-test('session.js knows who has logged in, in both workers, until they log out', { skip }, () =>
+test('session.js knows the session in both workers, until the logout', { skip }, () =>
   withExample('session.js', async (ask) => {
     assert.match((await ask()).body, /^nobody, by worker /);
     const { headers } = await ask('/login?name=ada');
@@ -147,7 +147,7 @@ test('leader.js has one worker that leads, and another one when it is killed', {
   }),
 );
 
-test('counters.js tells the clients of each worker what all have counted', { skip }, () =>
+test('counters.js shows each client the counts of all workers', { skip }, () =>
   withExample('counters.js', async (ask, target) => {
     await untilBothAnswer(() => ask('/b'));
     const streams = await many(4, async () => {

@@ -128,7 +128,7 @@ test('behind a proxy that tells addresses nothing is handed over', { skip }, () 
   });
 });
 
-test('while nobody else listens there nothing is handed over', { skip }, () =>
+test('without another worker on the listener nothing is handed over', { skip }, () =>
   withLifecycle({ WORKERS: '1' }, async (app) => {
     const [{ id }] = app.workers;
     const connection = await connectionOf(app, id);
@@ -224,7 +224,7 @@ test('it has the time that any idle connection has', { skip }, () =>
   }),
 );
 
-test('on a sticky listener it goes by what its client has said last', { skip }, () => {
+test("on a sticky listener the client's last request decides", { skip }, () => {
   const SETTINGS = JSON.stringify({
     scheduling: { policy: 'sticky', sticky: { by: 'cookie', name: 'session', ...UNHURRIED } },
   });
@@ -251,7 +251,7 @@ test('on a sticky listener it goes by what its client has said last', { skip }, 
   );
 });
 
-test('who has been given something to be recognised by stays with the slot that gave it', { skip }, () => {
+test('a client with a cookie of the slot stays with that slot', { skip }, () => {
   const SETTINGS = JSON.stringify({
     scheduling: { policy: 'sticky', sticky: { by: 'cookie', name: 'session', ...UNHURRIED } },
   });

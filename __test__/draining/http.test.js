@@ -148,7 +148,7 @@ test('a header of the application cannot keep the connection', { skip }, () =>
   }),
 );
 
-test('a worker is told to go, and goes, while the JavaScript of its primary is blocked', { skip }, () =>
+test('a worker drains by order while the JavaScript of its primary is blocked', { skip }, () =>
   withLifecycle({ ON_RETIRE: 'gone' }, async (app) => {
     const [leaving, staying] = app.workers;
     const client = await clientOf(app, leaving.id);

@@ -37,7 +37,7 @@ test('a reason that is no text is refused', { skip }, () =>
   }),
 );
 
-test('a worker may say that it is ready, whether or not anybody asked', { skip }, () =>
+test('a worker may report that it is ready, even if no option needs it', { skip }, () =>
   withLifecycle({}, async (app) => {
     app.tell('tell', { id: 1, command: 'ready' });
     await app.marker('said ready');

@@ -43,7 +43,7 @@ describe('in a process without workers', { skip }, () => {
       },
     ));
 
-  test('where nobody handles the name that is said', async () => {
+  test('a name without handlers is reported', async () => {
     await rejected(cluster.request('primary', 'nobody'), 'ERR_RCLUSTER_NO_HANDLER');
     await rejected(cluster.request('any', 'nobody'), 'ERR_RCLUSTER_NO_HANDLER');
     await rejected(cluster.request({ leader: 'nobody' }, 'x'), 'ERR_RCLUSTER_NO_LEADER');
@@ -108,7 +108,7 @@ describe('in a process without workers', { skip }, () => {
       },
     ));
 
-  test('what a handler returns is waited for as `await` waits for it', async () => {
+  test('the result of a handler is awaited as by `await`', async () => {
     const named = Object.assign(() => {}, { then: (resolve) => resolve('of a function') });
     class Query {
       then(resolve) {
@@ -227,7 +227,7 @@ describe('in a process without workers', { skip }, () => {
       },
     ));
 
-  test('what makes no sense is refused by name', async () => {
+  test('invalid arguments are refused by name', async () => {
     const types = 'ERR_INVALID_ARG_TYPE';
     const values = 'ERR_INVALID_ARG_VALUE';
     const range = 'ERR_OUT_OF_RANGE';

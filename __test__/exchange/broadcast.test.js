@@ -26,7 +26,7 @@ const withChannel = (options, body) =>
 
 describe('a channel', { skip }, () => {
   for (const WAY of ['fork', 'supervise']) {
-    test(`is heard by the other processes, with workers of ${WAY}()`, () =>
+    test(`reaches the other processes, with workers of ${WAY}()`, () =>
       withChannel({ WAY, COUNT: '3' }, async ({ ask, workers }) => {
         const ids = [0, ...workers.map(({ id }) => id)];
         await ask('open', 0, 'channel');

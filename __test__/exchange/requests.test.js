@@ -203,7 +203,7 @@ describe('a request', { skip }, () => {
     }));
 });
 
-test('a notice is for those that handle its name, and for nobody if there is none', { skip }, () =>
+test('a notice reaches the handlers of its name, if there are any', { skip }, () =>
   withCluster({}, async ({ fixture, ask, workers: [one, two] }) => {
     for (const { id } of [one, two]) await ask('handle', id, ['note']);
     await ask('notify', one.id, ['all', 'nothing', 1]);

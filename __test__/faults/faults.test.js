@@ -175,7 +175,7 @@ test("the kernel's counters are found by their names", () => {
   assert.throws(() => parseNetstat(''), /no TcpExt ListenOverflows/);
 });
 
-test('where workers listen by themselves the primary may have accepted clients that gave up before a worker heard them', (t) => {
+test('where workers listen by themselves, the primary may have accepted clients that gave up before a worker saw them', (t) => {
   const windows = [{ fault: 'backlog', from: 0, to: 500 }];
   const crowd = [0, 1, 2].map((id) => ({ ...broken, id, crowd: true, error: 'hung', connectedAt: null }));
   const overflowed = { overflows: 3, drops: 3 };

@@ -10,7 +10,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no shared stores';
 
-test('whoever is killed, what the others share fits together', { skip }, async (t) => {
+test('shared state stays consistent, whichever process is killed', { skip }, async (t) => {
   const args = ['--kills', '25', '--workers', '3', '--seed', `${Date.now() % 2 ** 31}`, '--minutes', '1'];
   t.diagnostic(`node __test__/faults/shared/run.js ${args.join(' ')}`);
   const program = require.resolve('./shared/run.js');

@@ -18,7 +18,7 @@ function assertAnswers(answered) {
   for (const { text, number } of answered) assert.match(text, new RegExp(` /${number} `));
 }
 
-test('under load, only what a killed worker had been given may fail', (t) =>
+test('under load, only requests that a killed worker had may fail', (t) =>
   withForward({ to: 'path' }, { WORKERS: '3', REFORK: 'yes' }, async (app) => {
     const KILLS = 8;
     const { answered, closed, refused, hung, count } = await killUnderLoad(app, KILLS, ABREAST, request);

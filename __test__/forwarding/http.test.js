@@ -98,7 +98,7 @@ test('the PROXY protocol says who the client is', () =>
     assert.match(text, /^HTTP\/1.1 400/);
   }));
 
-test('what is wrong is said where it is set', () =>
+test('invalid options throw where they are set', () =>
   withForward({}, {}, async (app) => {
     app.tell('again');
     assert.deepStrictEqual(await app.marker('again'), { code: 'ERR_RCLUSTER_FORWARDING' });

@@ -21,7 +21,7 @@ function userOf(pid) {
   return Number(/^Uid:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]);
 }
 
-test('by default workers in Node have a unix socket that nobody else can reach', () =>
+test('by default workers in Node have a Unix socket that no other user can reach', () =>
   withForward({}, {}, async (app) => {
     for (const { address } of app.workers) {
       assert.strictEqual(path.basename(address), '0.sock');
@@ -34,7 +34,7 @@ test('by default workers in Node have a unix socket that nobody else can reach',
     assert.ok(!fs.existsSync(directory), 'it goes with the primary');
   }));
 
-test('a directory of sockets that disappears is made again, and those who listen are still reached', () =>
+test('a directory of sockets that disappears is created again, and listening workers are still reached', () =>
   withForward({}, { REFORK: 'yes' }, async (app) => {
     const [one, two] = app.workers;
     fs.rmSync(path.dirname(path.dirname(one.address)), { recursive: true });
@@ -99,7 +99,7 @@ net.createServer((socket) => socket.on('data', (data) => process.stdout.write('g
   .listen(Number(process.argv[1]), '127.0.0.1', () => process.stdout.write('listens '));
 `;
 
-test('who listens first on a port that is set aside for a worker gets nothing', { skip }, () =>
+test("another user's process on a worker's reserved port gets nothing", { skip }, () =>
   withForward({ to: 'port' }, { WORKERS: '1', WAIT: 'yes' }, async (app) => {
     const { id, address } = await app.marker('waits');
     const thief = spawn(process.execPath, ['-e', THIEF, address], { stdio: ['ignore', 'pipe', 'inherit'] });

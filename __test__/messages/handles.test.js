@@ -42,16 +42,19 @@ test('a worker without descriptors loses handles, and none is taken for another'
   }));
 
 // With the built-in, and with Node in general, this is lost.
-test('what a client sends while its socket is on the way is left to the worker', { skip: isBuiltin }, () =>
-  withFixture('messages/handles.js', {}, async (fixture) => {
-    fixture.tell('pass');
-    const { begun, finished } = await fixture.marker('passed');
-    assert.deepStrictEqual(begun, Array(8).fill('begin'));
-    assert.deepStrictEqual(finished, Array(8).fill('finish'));
-  }),
+test(
+  'data that a client sends while its socket is in flight is left to the worker',
+  { skip: isBuiltin },
+  () =>
+    withFixture('messages/handles.js', {}, async (fixture) => {
+      fixture.tell('pass');
+      const { begun, finished } = await fixture.marker('passed');
+      assert.deepStrictEqual(begun, Array(8).fill('begin'));
+      assert.deepStrictEqual(finished, Array(8).fill('finish'));
+    }),
 );
 
-test('a worker acknowledges what it was not sent', { skip: isBuiltin }, () =>
+test('a worker acknowledges a handle that it was not sent', { skip: isBuiltin }, () =>
   withFixture('messages/handles.js', {}, async (fixture) => {
     fixture.tell('forge');
     assert.deepStrictEqual(await fixture.marker('forged'), { right: 3, wrong: 0 });

@@ -179,7 +179,7 @@ test('exit codes tell what went wrong', { skip }, () =>
   }),
 );
 
-test('what a worker tells is printed, or is a file when it is complete', { skip }, () =>
+test('the report of a worker is printed, or becomes a file when it is complete', { skip }, () =>
   withCommand(async ({ start, run, control, directory }) => {
     const cluster = start(['-w', '1', '--control', control, 'app.js'], { SECRET_VALUE: 'hidden' });
     await until('it is ready', () => / (is|are) ready/.test(cluster.text ?? ''));
@@ -332,7 +332,7 @@ test('a file with options gives way to the command line, and nothing else does',
   }),
 );
 
-test('events are followed until nobody reads them', { skip }, () =>
+test('events are followed until their reader is gone', { skip }, () =>
   withCommand(async ({ start, run, control, directory, children }) => {
     const cluster = start(['-w', '1', '--control', control, 'app.js']);
     await until('it is ready', () => / (is|are) ready/.test(cluster.text ?? ''));

@@ -115,31 +115,34 @@ test('a worker whose event loop is blocked is refused, and its stack says where 
   }),
 );
 
-test('whoever goes ends what it has asked for, and a worker that dies ends it with an error', { skip }, () =>
-  withClient({ workers: 1 }, async (client, app, control) => {
-    const other = await connect({ control });
-    const long = other.profile(0, { duration: 600_000 });
-    const second = () =>
-      client.profile(0, { duration: 1 }).then(
-        () => 'taken',
-        ({ code }) => code,
-      );
-    await until('it is being profiled', async () => (await second()) === 'ERR_RCLUSTER_EXAMINATION');
-    process.kill(app.workers[0].pid, 'SIGKILL');
-    await assert.rejects(long, { code: 'ERR_RCLUSTER_EXAMINATION', message: /ended/ });
-    other.close();
+test(
+  'a client that disconnects ends its examination, and a dying worker ends it with an error',
+  { skip },
+  () =>
+    withClient({ workers: 1 }, async (client, app, control) => {
+      const other = await connect({ control });
+      const long = other.profile(0, { duration: 600_000 });
+      const second = () =>
+        client.profile(0, { duration: 1 }).then(
+          () => 'taken',
+          ({ code }) => code,
+        );
+      await until('it is being profiled', async () => (await second()) === 'ERR_RCLUSTER_EXAMINATION');
+      process.kill(app.workers[0].pid, 'SIGKILL');
+      await assert.rejects(long, { code: 'ERR_RCLUSTER_EXAMINATION', message: /ended/ });
+      other.close();
 
-    await until('there is another one', async () => {
-      const [{ state, pid }] = (await client.status()).slots;
-      return state === 'serving' && pid !== app.workers[0].pid;
-    });
-    const heap = client.heap(0);
-    await heap.next();
-    await heap.return();
-    await until('it can be asked again', async () => (await second()) === 'taken');
-    await assert.rejects(client.env(7), { code: 'ERR_RCLUSTER_NO_SLOT' });
-    await assert.rejects(client.profile(0, { duration: 1e9 }), { code: 'ERR_INVALID_ARG_VALUE' });
-  }),
+      await until('there is another one', async () => {
+        const [{ state, pid }] = (await client.status()).slots;
+        return state === 'serving' && pid !== app.workers[0].pid;
+      });
+      const heap = client.heap(0);
+      await heap.next();
+      await heap.return();
+      await until('it can be asked again', async () => (await second()) === 'taken');
+      await assert.rejects(client.env(7), { code: 'ERR_RCLUSTER_NO_SLOT' });
+      await assert.rejects(client.profile(0, { duration: 1e9 }), { code: 'ERR_INVALID_ARG_VALUE' });
+    }),
 );
 
 test('a signal to the command leaves no incomplete file behind', { skip }, () =>

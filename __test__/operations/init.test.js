@@ -159,7 +159,7 @@ test('nothing is overwritten', { skip }, () => {
   }
 });
 
-test('docs/deployment.md shows what is written', { skip }, () => {
+test('docs/deployment.md shows the written files', { skip }, () => {
   const text = fs.readFileSync(path.join(ROOT, 'docs', 'deployment.md'), 'utf8');
   for (const kind of ['systemd', 'docker', 'k8s']) {
     withFiles([kind], (files) => {

@@ -117,7 +117,7 @@ test('a part of all memory is divided among the workers', { skip }, () =>
   ),
 );
 
-test('a SIGKILL for want of memory is told from others by the counter of the group', { skip }, () =>
+test('an out-of-memory SIGKILL is distinguished by the counter of the group', { skip }, () =>
   withGroup(MEMORY, (group, env) =>
     withSupervised(
       { workers: 1 },

@@ -246,7 +246,7 @@ test(
     }),
 );
 
-test('what a killed worker has written is read, and its last line gets an end', { skip }, () =>
+test('the output of a killed worker is read, and its last line gets a newline', { skip }, () =>
   withWriters({ workers: 2, logs: 'prefix' }, async (app) => {
     app.tell({ slot: 0, act: 'write', to: 'stderr', text: 'one\nin the middle of' });
     app.tell({ slot: 0, act: 'write', to: 'stdout', text: 'half' });
@@ -290,7 +290,7 @@ test('processes that outlive their worker keep the pipe, and hold up nothing', {
   }),
 );
 
-test('a reader that is stopped stops nobody: lines are lost, whole, counted and told', { skip }, () =>
+test('a stopped reader blocks no process: whole lines are dropped, counted and reported', { skip }, () =>
   withReader({ workers: 2, logs: 'raw' }, async (app, cat) => {
     const { port } = await app.message(({ event }) => event === 'listening');
     cat.kill('SIGSTOP');
@@ -320,7 +320,7 @@ test('a reader that is stopped stops nobody: lines are lost, whole, counted and 
 
 for (const logs of ['raw', 'json']) {
   test(
-    `a reader of ${logs} lines that is gone stops nobody, and what was written for it is counted`,
+    `a closed reader of ${logs} lines blocks no process, and the lost lines are counted`,
     { skip },
     () =>
       withReader({ workers: 1, logs }, async (app, cat) => {
@@ -449,7 +449,7 @@ test(
     }),
 );
 
-test('a slot that is given up says what its last worker has written', { skip }, () =>
+test('a slot that is given up reports the last lines of its worker', { skip }, () =>
   withWriters(
     { workers: 1, log: false, onGiveUp: 'degrade', restartIntensity: { max: 0 } },
     async (app) => {
@@ -461,7 +461,7 @@ test('a slot that is given up says what its last worker has written', { skip }, 
   ),
 );
 
-test('a worker that is not ready in time is explained by what it has written so far', { skip }, () =>
+test('the report of a worker that is not ready in time has its output so far', { skip }, () =>
   withWriters(
     { workers: 1, log: false, ready: 'explicit', readyTimeout: 3000 },
     async (app) => {
@@ -522,7 +522,7 @@ test('the control socket has the last lines, and those to come', { skip }, () =>
   }),
 );
 
-test('a client that does not read misses lines, learns how many, and holds up nobody', { skip }, () =>
+test('a client that does not read misses lines, learns how many, and delays no other', { skip }, () =>
   withWriters({ workers: 1, logs: 'raw' }, async (app) => {
     const client = net.connect(app.control);
     client.write('{"id":"f","verb":"logs","lines":0,"follow":true}\n');

@@ -160,7 +160,7 @@ test('promtool finds nothing wrong', { skip: skip || (!promtool && 'promtool is 
   }),
 );
 
-test('the reader of metrics finds what is wrong', () => {
+test('the parser of metrics detects errors', () => {
   const good = '# HELP a_b A.\n# TYPE a_b counter\na_b_total{c="d\\"\\\\\\n,}"} 1\n# EOF\n';
   assert.strictEqual(valueOf(readExposition(good, 'openmetrics'), 'a_b_total', { c: 'd"\\\n,}' }), 1);
   for (const [from, to] of [

@@ -133,7 +133,7 @@ test('only GET and HEAD of known paths are answered', { skip }, () =>
   }),
 );
 
-test('a page of another site is not let in by the browser of somebody who works here', { skip }, () =>
+test('a page of another site cannot read the listener through a browser on this machine', { skip }, () =>
   withProbes({ workers: 1 }, async (_app, address) => {
     for (const host of ['example.com', '127.0.0.1.example.com', 'localhost.example.com:80']) {
       assert.strictEqual((await ask(address, '/status', { headers: { host } })).status, 403, host);
@@ -185,7 +185,7 @@ test('clients that ask nothing make room for one that does', { skip }, () =>
   }),
 );
 
-test('a client that does not read its answers holds up nobody', { skip }, () =>
+test('a client that does not read its answers delays no other', { skip }, () =>
   withProbes({ workers: 1 }, async (_app, address) => {
     const socket = net.connect(address).on('error', () => {});
     socket.pause();
@@ -227,7 +227,7 @@ test('events have the status first, and then what happens', { skip }, () =>
   }),
 );
 
-test('only so many follow the events, and each leaves its place', { skip }, () =>
+test('the number of followers is limited, and each frees its place', { skip }, () =>
   withProbes({ workers: 1 }, async (_app, address) => {
     const following = [];
     for (let count = 0; count < 16; count++) {

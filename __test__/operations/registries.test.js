@@ -120,7 +120,7 @@ test('a worker that hangs counts as it last has, and one that has ended is not f
   }),
 );
 
-test('a registry that is closed is not asked any more', { skip }, () =>
+test('a closed registry is not queried any more', { skip }, () =>
   withRegistries({ workers: 1 }, async (app, scrape) => {
     await app.who();
     assert.strictEqual((await settled(scrape, 0)).value('app_jobs_total'), 1);

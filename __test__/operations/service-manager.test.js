@@ -181,7 +181,7 @@ test('a listener is kept by the manager while the service is killed or restarted
   );
 });
 
-test('a listener that the service does not open any more is not kept', { skip }, async () => {
+test('a listener that the service no longer opens is not kept', { skip }, async () => {
   const [before, after] = await freePorts(2);
   const at = (/** @type {number} */ port) => ({ PLACES: JSON.stringify([{ host: '127.0.0.1', port }]) });
   await withServiceManager(

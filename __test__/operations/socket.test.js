@@ -59,7 +59,7 @@ async function say(socket, text, count = Infinity) {
     .map((line) => JSON.parse(line));
 }
 
-test('a client that sends without end keeps the thread from nothing', { skip }, () =>
+test('a client that sends without end does not block the thread', { skip }, () =>
   withSocket({ workers: 1 }, async (app, control) => {
     for (const text of ['\n', '{"verb":"hello"}\n', '{"verb":"nothing"}\n']) {
       await whileOneFloods({ path: control }, '', text, async () => {
@@ -71,7 +71,7 @@ test('a client that sends without end keeps the thread from nothing', { skip }, 
   }),
 );
 
-test('each verb answers, and what it does is seen in the status', { skip }, () =>
+test('each verb answers, and its effect is visible in the status', { skip }, () =>
   withSocket({ workers: 2 }, async (app, control) => {
     const client = await connect({ control });
     const hello = await client.hello();
@@ -174,7 +174,7 @@ test('while the primary is blocked everything is answered', { skip }, () =>
   }),
 );
 
-test('a failure is an object with a code, and nothing of the environment is told', { skip }, () =>
+test('a failure is an object with a code, and reveals nothing of the environment', { skip }, () =>
   withSocket({ workers: 1 }, async (app, control) => {
     const lines = [
       '{"id":"a","verb":"explode"}',
@@ -239,7 +239,7 @@ test(
     }),
 );
 
-test('another user is refused, by the mode of the file and by who it is', { skip }, async (t) => {
+test('another user is refused, by the mode of the file and by its credentials', { skip }, async (t) => {
   if (process.getuid() !== 0) return t.skip('only root can be another user');
   await withSocket({ workers: 1 }, async (app, control) => {
     assert.strictEqual(fs.statSync(control).mode & 0o777, 0o600);

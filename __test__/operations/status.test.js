@@ -56,7 +56,7 @@ test('for how long the primary has been blocked is known while it is', { skip },
   }),
 );
 
-test('a worker tells what its event loop does, and how long events wait', { skip }, () =>
+test('a worker reports the activity of its event loop, and how long events wait', { skip }, () =>
   withStatus({ workers: 1 }, async (app, client) => {
     const look = async () => (await client.status()).slots[0];
     const before = await until('it has turned', async () => {
@@ -99,7 +99,7 @@ test('each reload is a generation', { skip }, () =>
   }),
 );
 
-test('listeners tell where they are and who waits there', { skip }, () =>
+test('listeners report their addresses and waiting clients', { skip }, () =>
   withStatus({ workers: 1 }, async (app, client) => {
     const { listeners, slots, dispatcher } = await client.status();
     const [{ id, address, policy, workers, backlogLimit, ...counts }] = listeners;
@@ -113,7 +113,7 @@ test('listeners tell where they are and who waits there', { skip }, () =>
   }),
 );
 
-test('who waits for a worker is in its channel, in the queue, or in the backlog', { skip }, () =>
+test('waiting clients are counted in the channel, in the queue, or in the backlog', { skip }, () =>
   withStatus(
     { workers: 1 },
     async (app, client) => {
@@ -140,7 +140,7 @@ test('who waits for a worker is in its channel, in the queue, or in the backlog'
   ),
 );
 
-test('shared stores tell what is in them', { skip }, () =>
+test('shared stores report their content', { skip }, () =>
   withStatus({ workers: 1 }, async (app, client) => {
     assert.deepStrictEqual((await client.status()).stores, []);
     app.tell('share', { name: 'sessions', key: 'a', value: 'x'.repeat(100) });

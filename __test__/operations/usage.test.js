@@ -14,7 +14,7 @@ const { withCommand } = require('../helpers/command-line.js');
 
 const skip = isBuiltin && 'the built-in has no command';
 
-test('who knows other tools finds the command, or is told which it is', { skip }, () =>
+test('names of other tools lead to the right command', { skip }, () =>
   withCommand(async ({ start, run, control }) => {
     const cluster = start(['-i', '1', '--control', control, 'app.js']);
     await until('it is ready', () => /is ready/.test(cluster.text ?? ''));

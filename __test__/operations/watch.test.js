@@ -98,7 +98,7 @@ test('new code and new variables are served, and code that does not start change
   }),
 );
 
-test('what is named is watched, whatever is in it, and nothing else', { skip }, () =>
+test('named paths are watched, with all files in them, and nothing else', { skip }, () =>
   watching(['--watch-path', 'other'], async ({ write, ask: answer, count }) => {
     write('app.js', app('two'));
     write('other/page.html', 'changed');

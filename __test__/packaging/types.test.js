@@ -144,7 +144,7 @@ test('what import finds is what there is, in the types and when it runs', async 
   assert.deepStrictEqual(interfaces.toSorted(), exported.toSorted());
 });
 
-test('every option may be undefined, for those who compile with exactOptionalPropertyTypes', () => {
+test('every option may be undefined, with exactOptionalPropertyTypes', () => {
   const strict = [];
   for (const [file, text] of Object.entries(DECLARATIONS)) {
     const interfaces = text.matchAll(

@@ -125,7 +125,7 @@ test('reads go on while a server is away, and writes reject when they have waite
   assert.deepStrictEqual(await assertEqual(members), []);
 });
 
-test('a server that is paused is told of, and goes on where it was', { skip }, async (t) => {
+test('a paused server is reported, and continues where it was', { skip }, async (t) => {
   const { server, members } = await start(t, {}, { offline: { wait: 60_000 } });
   await members[0].run(({ kept: { store } }) => store.set('sum', 0));
   server.pause();

@@ -142,14 +142,14 @@ describe('a lock', { skip }, () => {
     assert.deepStrictEqual(await other.run(query), { held: [{ ...item, token: next }], pending: [] });
   });
 
-  test('is another one than that of the same name on one machine', async () => {
+  test('is separate from the lock of the same name on one machine', async () => {
     const [one] = await machines(server.url);
     await acquire(one, 'same');
     const both = await one.run(({ cluster }) => cluster.locks.request('same', () => 'held'));
     assert.strictEqual(both, 'held');
   });
 
-  test('that is not waited for any longer goes to nobody', async () => {
+  test('is not granted to a request that was aborted', async () => {
     const [one, other] = await machines(server.url, server.url);
     await acquire(one, 'aborted', { ttl: 500 });
     const reason = await other.run(async ({ cluster }) => {
@@ -166,7 +166,7 @@ describe('a lock', { skip }, () => {
     assert.ok((await acquire(one, 'aborted')) > 0);
   });
 
-  test('is told to be lost when the server is gone, before another machine has it', async () => {
+  test('is reported as lost when the server is gone, before another machine has it', async () => {
     const link = await startLink(server);
     try {
       const [one, other] = await machines(link.url, server.url);
@@ -220,7 +220,7 @@ describe('the backend of supervise()', { skip }, () => {
     });
   }
 
-  test('is that of setupPrimary()', async () => {
+  test('is the same setting as that of setupPrimary()', async () => {
     const [member] = (members = await startMembers(1));
     const codes = await member.run(attempt, [7, 'http://a', server.url]);
     assert.deepStrictEqual(codes, ['ERR_INVALID_ARG_TYPE', 'ERR_INVALID_ARG_VALUE', 'set']);
@@ -255,7 +255,7 @@ describe('the backend of supervise()', { skip }, () => {
 });
 
 describe('a server', { skip }, () => {
-  test('that has lost everything gives a lease to nobody else while it is valid', async () => {
+  test('that has lost everything grants no lease to others while it is valid', async () => {
     const own = await startRedis();
     try {
       const [one, other] = await machines(own.url, own.url);
@@ -288,7 +288,7 @@ describe('a server', { skip }, () => {
     }
   });
 
-  test('that cannot be reached is told to who does not wait', async () => {
+  test('that cannot be reached is reported to requests that do not wait', async () => {
     const own = await startRedis();
     const { url } = own;
     await own.kill();
@@ -393,7 +393,7 @@ async function renewed(own) {
   return 'renewed';
 }
 
-describe('what is refused', { skip: isBuiltin }, () => {
+describe('invalid requests', { skip: isBuiltin }, () => {
   const cluster = isBuiltin ? undefined : require(OURS);
   const fail = () => assert.fail('it is not held');
 

@@ -92,7 +92,7 @@ async function withMembers(count, body) {
   }
 }
 
-test('each cluster hears the others once and in order, and not itself', { skip }, () =>
+test('each cluster gets the messages of the others once and in order, and not its own', { skip }, () =>
   withMembers(2, async (_, [one, other]) => {
     const numbers = Array.from({ length: 1000 }, (_, number) => number);
     const others = numbers.map((it) => ({ number: it }));
@@ -137,7 +137,7 @@ test('messages go between workers while the JavaScript of both primaries is bloc
   assert.deepStrictEqual(await whileBlocked(ECHO, [['asks'], ['answers']]), [true, true]);
 });
 
-test('after the server was away both are told that they may have missed something, and go on', { skip }, () =>
+test('after the server was away both get a lag event, and continue', { skip }, () =>
   withMembers(2, async (server, [one, other]) => {
     await server.kill();
     await server.restart();
@@ -154,7 +154,7 @@ test('after the server was away both are told that they may have missed somethin
   }),
 );
 
-test('a server that is paused counts as away, and nothing is heard twice', { skip }, () =>
+test('a paused server counts as away, and no message arrives twice', { skip }, () =>
   withMembers(2, async (server, [one, other]) => {
     const before = established(server.port);
     server.pause();
@@ -176,47 +176,51 @@ test('a server that is paused counts as away, and nothing is heard twice', { ski
   }),
 );
 
-test('what a cluster could not publish is counted, and told to the others', { skip }, async () => {
-  const server = await startRedis();
-  const link = await startLink(server);
-  const [one, other] = await startMembers(2);
-  try {
-    await join(one, link.url);
-    await join(other, server.url);
-    await connected([one, other]);
-    // Only the one is cut off. What it posts is more than what may wait.
-    link.cut();
-    await one.run(async ({ kept }) => {
-      for (let number = 0; number < 40;) {
-        try {
-          kept.channel.postMessage('x'.repeat(1 << 20));
-          number++;
-        } catch (error) {
-          // The native thread has not taken what was posted before.
-          if (error.code !== 'ERR_RCLUSTER_BUSY') throw error;
-          await new Promise((resolve) => setImmediate(resolve));
+test(
+  'messages that a cluster could not publish are counted, and reported to the others',
+  { skip },
+  async () => {
+    const server = await startRedis();
+    const link = await startLink(server);
+    const [one, other] = await startMembers(2);
+    try {
+      await join(one, link.url);
+      await join(other, server.url);
+      await connected([one, other]);
+      // Only the one is cut off. What it posts is more than what may wait.
+      link.cut();
+      await one.run(async ({ kept }) => {
+        for (let number = 0; number < 40;) {
+          try {
+            kept.channel.postMessage('x'.repeat(1 << 20));
+            number++;
+          } catch (error) {
+            // The native thread has not taken what was posted before.
+            if (error.code !== 'ERR_RCLUSTER_BUSY') throw error;
+            await new Promise((resolve) => setImmediate(resolve));
+          }
         }
-      }
-    });
-    link.heal();
-    await until('it goes on', async () => {
-      await post(one, 'mark');
-      return other.run(({ kept }) => kept.heard.includes('mark'));
-    });
-    const { messages, lost } = await other.run(({ kept }) => {
-      const counts = kept.heard.filter((it) => it.startsWith('lag ')).map((it) => Number(it.slice(4)));
-      return {
-        messages: kept.heard.filter((it) => it.length === 1 << 20).length,
-        lost: counts.reduce((sum, count) => sum + count, 0),
-      };
-    });
-    assert.ok(lost > 0 && messages + lost >= 40, `${messages} messages have come, and ${lost} are lost`);
-  } finally {
-    await Promise.all([one, other].map((member) => member.stop()));
-    await link.close();
-    await server.close();
-  }
-});
+      });
+      link.heal();
+      await until('it goes on', async () => {
+        await post(one, 'mark');
+        return other.run(({ kept }) => kept.heard.includes('mark'));
+      });
+      const { messages, lost } = await other.run(({ kept }) => {
+        const counts = kept.heard.filter((it) => it.startsWith('lag ')).map((it) => Number(it.slice(4)));
+        return {
+          messages: kept.heard.filter((it) => it.length === 1 << 20).length,
+          lost: counts.reduce((sum, count) => sum + count, 0),
+        };
+      });
+      assert.ok(lost > 0 && messages + lost >= 40, `${messages} messages have come, and ${lost} are lost`);
+    } finally {
+      await Promise.all([one, other].map((member) => member.stop()));
+      await link.close();
+      await server.close();
+    }
+  },
+);
 
 test('notify() with the scope all tells the handlers of all machines', { skip }, () =>
   withMembers(3, async (_, members) => {
@@ -244,7 +248,7 @@ test('notify() with the scope all tells the handlers of all machines', { skip },
   }),
 );
 
-test('what nobody can deliver is refused', { skip }, async () => {
+test('messages that cannot be delivered are refused', { skip }, async () => {
   const [member] = await startMembers(1);
   const server = await startRedis();
   try {
@@ -295,7 +299,7 @@ test('what nobody can deliver is refused', { skip }, async () => {
   }
 });
 
-test('the server has a subscription for what a process hears, and no other', { skip }, () =>
+test('the server has exactly the subscriptions that processes need', { skip }, () =>
   withMembers(1, async (server, [member]) => {
     const channels = () => server.command('PUBSUB', 'CHANNELS', '*news*');
     await until('it has subscribed', async () => (await channels()).length === 1);

@@ -37,7 +37,7 @@ test('a machine that is killed in between has an outcome that says so', { skip }
   }),
 );
 
-test('handlers are told when the machine that has asked is killed', { skip }, () =>
+test('handlers are aborted when the requesting machine is killed', { skip }, () =>
   withMembers(2, async (_, [one, other]) => {
     await begin(one, 'all', 'slow');
     await called(other);
@@ -46,7 +46,7 @@ test('handlers are told when the machine that has asked is killed', { skip }, ()
   }),
 );
 
-test('a request that is aborted or late says so to all, and tells what is missing', { skip }, () =>
+test('an aborted or late request is cancelled everywhere, and reports what is missing', { skip }, () =>
   withMembers(2, async (_, [one, other]) => {
     await begin(one, 'all', 'slow');
     await called(other);
@@ -126,7 +126,7 @@ test(
   },
 );
 
-test('what anybody publishes does no harm', { skip }, () =>
+test('arbitrary publications do no harm', { skip }, () =>
   withMembers(2, async (server, members) => {
     const prefix = 'rcluster:messages:0:';
     const machine = 'f'.repeat(32);

@@ -66,7 +66,7 @@ test('errors of handlers, and that there is none, are outcomes as on one machine
   }),
 );
 
-test('large values come whole, and what is too large is refused', { skip }, () =>
+test('large values arrive whole, and larger ones are refused', { skip }, () =>
   withMembers(2, async (_, [one]) => {
     const data = 'x'.repeat((4 << 20) - 100);
     const results = await one.run(async ({ cluster }, length) => {

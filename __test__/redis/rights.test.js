@@ -119,7 +119,7 @@ test('messages need no others', { skip }, async (t) => {
   await assertNothingRefused();
 });
 
-test('a request that waits is told what it may not do', { skip }, async (t) => {
+test('a waiting request learns that a command is forbidden', { skip }, async (t) => {
   const { server, members } = await start(t, 'locks');
   await server.command('ACL', 'SETUSER', 'locks', '-hset');
   await assert.rejects(

@@ -34,7 +34,7 @@ async function ask(socket, command) {
 }
 
 describe('a server', { skip: withoutRedis }, () => {
-  test('keeps what it has acknowledged when it is killed, on the same address', async (t) => {
+  test('keeps acknowledged writes when it is killed, on the same address', async (t) => {
     const server = await startRedis({ appendonly: true });
     t.after(() => server.close());
     const { url, pid } = server;

@@ -31,7 +31,7 @@ after(async () => {
 const open = (name, options) =>
   Promise.all(members.map((member) => member.open(name, { backend: server.url, ...options })));
 
-test('what one has written the other is told of, and reads', { skip }, async () => {
+test('the other cluster is notified of a write, and reads it', { skip }, async () => {
   const [one, other] = await open('told');
   await other.run(({ kept }) => {
     kept.events = [];
@@ -98,7 +98,7 @@ test('increments of both are exact, and conditions hold between them', { skip },
   assert.deepStrictEqual(await both[1].run(({ kept: { store } }) => store.read('to')), 4);
 });
 
-test('what has expired is invisible on both, and told once to both', { skip }, async () => {
+test('an expired value is invisible on both, and reported once on both', { skip }, async () => {
   const both = await open('mortal');
   for (const member of both) {
     await member.run(({ kept }) => {
@@ -162,7 +162,7 @@ test('clear() says how many there were, and leaves the rest', { skip }, async ()
   assert.strictEqual(await other.run(({ kept: { store } }) => store.size), 0);
 });
 
-test('a store is full at its size, and refuses what is no number', { skip }, async () => {
+test('a store is full at its size, and refuses to increment other values', { skip }, async () => {
   const [one, other] = await open('full', { size: '1MB' });
   const codes = await one.run(async ({ kept: { store } }) => {
     const code = (promise) =>

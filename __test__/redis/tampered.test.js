@@ -82,7 +82,7 @@ for (const [what, tamper, mend] of /** @type {[string, (server: any) => any, (se
   });
 }
 
-test('what is no value is overwritten, and named to who loads it', { skip }, async (t) => {
+test('an invalid value is overwritten, and named in the error of a load', { skip }, async (t) => {
   const { server, members, backend } = await start(t);
   await server.command('HSET', key('values'), 'other', 'garbage');
   const [late] = await startMembers(1);
@@ -123,7 +123,7 @@ for (const fields of [
   ['d', 'garbage'],
   ['a', 'b', 'c', 'd'],
 ]) {
-  test(`an entry with ${fields.length} words by somebody else is passed`, { skip }, async (t) => {
+  test(`an entry with ${fields.length} words by another program is skipped`, { skip }, async (t) => {
     const { server, members, backend } = await start(t);
     await members[0].run(({ kept: { store } }) => store.set('key', 1));
     await server.command('XADD', key('changes'), '*', ...fields);

@@ -134,7 +134,7 @@ test('keys expire, and the watch says so', { skip }, async () => {
   assert.strictEqual(store.stats().expired, 1);
 });
 
-test('a value that expires is told of before what is written next', { skip }, async () => {
+test('an expiry is reported before the next write', { skip }, async () => {
   const store = open();
   const watch = store.watch({ history: true });
   const writes = {
@@ -234,7 +234,7 @@ test('a loop of writes leaves the event loop its turn', { skip }, async () => {
   assert.strictEqual(turns.count, 1, `after ${writes} writes`);
 });
 
-test('a watch is told of a write of its own process as soon as that is answered', { skip }, async () => {
+test('a watch gets a write of its own process as soon as that is answered', { skip }, async () => {
   const store = open();
   const watch = store.watch();
   await take(watch, 1);
@@ -306,7 +306,7 @@ test(
   },
 );
 
-test('a watch that is too slow is told to begin anew, or that the history is gone', { skip }, async () => {
+test('a watch that is too slow gets a resync, or ends because the history is gone', { skip }, async () => {
   const store = open({ size: '1MB' });
   await store.set('kept', 'all the time');
   const [newest, history] = [store.watch(), store.watch({ history: true })];
@@ -322,7 +322,7 @@ test('a watch that is too slow is told to begin anew, or that the history is gon
   await assert.rejects(store.watch({ history: true, since: 0 }).next(), { code: 'ERR_RCLUSTER_COMPACTED' });
 });
 
-test('a watch that nobody reads leaves no listener behind', { skip }, async () => {
+test('an abandoned watch leaves no listener behind', { skip }, async () => {
   const store = open();
   const { signal } = new AbortController();
   const listeners = () => getEventListeners(signal, 'abort').length;
@@ -376,7 +376,7 @@ test(
   },
 );
 
-test('what makes no sense is refused with a code', { skip }, async () => {
+test('invalid arguments are refused with a code', { skip }, async () => {
   const store = open();
   const type = { code: 'ERR_INVALID_ARG_TYPE' };
   const value = { code: 'ERR_INVALID_ARG_VALUE' };

@@ -32,7 +32,7 @@ function run(body) {
   return { status, stdout, stderr };
 }
 
-test('a listener is told of every kind of change from then on', { skip }, async () => {
+test('a listener gets every kind of later change', { skip }, async () => {
   const store = open();
   await store.set('before', 1);
   const seen = [];
@@ -63,7 +63,7 @@ test('a listener is told of every kind of change from then on', { skip }, async 
   assert(seen.every((event, index) => index === 0 || event.revision >= seen[index - 1].revision));
 });
 
-test('once() is told once, and who has been removed is told nothing', { skip }, async () => {
+test('once() is called once, and a removed listener is not called', { skip }, async () => {
   const store = open();
   const [once, removed, both] = [[], [], []];
   const listener = () => removed.push(1);
@@ -88,7 +88,7 @@ test('once() is told once, and who has been removed is told nothing', { skip }, 
   assert.strictEqual(event[0].key, 'd');
 });
 
-test('when the last listener has gone, the next one is told of what comes then', { skip }, async () => {
+test('after the last listener was removed, a new one gets only later changes', { skip }, async () => {
   const store = open();
   const never = () => assert.fail('it has been removed');
   store.on('change', never).off('change', never);
@@ -97,7 +97,7 @@ test('when the last listener has gone, the next one is told of what comes then',
   assert.strictEqual(event.key, 'then');
 });
 
-test('what is no event and no listener is refused', { skip }, () => {
+test('invalid events and listeners are refused', { skip }, () => {
   const store = open();
   assert.throws(() => store.on('changed', () => {}), { code: 'ERR_INVALID_ARG_VALUE' });
   assert.throws(() => store.on('change', undefined), { code: 'ERR_INVALID_ARG_TYPE' });

@@ -19,7 +19,7 @@ let names = 0;
 const open = (options) => cluster.shared(`made ${(names += 1)}`, options);
 
 describe('getOrCreate() in one process', { skip }, () => {
-  test('makes what there is not, once, and everybody gets a copy', async () => {
+  test('computes a missing value once, and each caller gets a copy', async () => {
     const store = open();
     let calls = 0;
     const load = async ({ signal }) => {
@@ -41,7 +41,7 @@ describe('getOrCreate() in one process', { skip }, () => {
     assert(store.entry('key').expiresAt > 0);
   });
 
-  test('what cannot be described fails all the same, and the next one makes the value', async () => {
+  test('an error that cannot be described rejects too, and the next call computes the value', async () => {
     const store = open();
     const thrown = {
       getter: Object.defineProperty(new Error(), 'message', { get: () => assert.fail('a getter') }),
@@ -161,7 +161,7 @@ describe('getOrCreate() in one process', { skip }, () => {
     assert(value > 1 && made.includes(value));
   });
 
-  test('refuses what would wait for itself, and what makes no sense', async () => {
+  test('refuses calls that would wait for themselves, and invalid arguments', async () => {
     const store = open();
     await assert.rejects(
       store.getOrCreate('key', () => store.getOrCreate('key', () => 1)),

@@ -43,7 +43,7 @@ describe('in one process', { skip }, () => {
     await leader.stop();
   });
 
-  test('who has returned still leads, and who waits can be stopped', async () => {
+  test('a leader whose function has returned still leads, and a candidate can be stopped', async () => {
     const order = [];
     const first = cluster.lead('two', () => void order.push('first'));
     const second = cluster.lead('two', () => void order.push('second'));
@@ -59,7 +59,7 @@ describe('in one process', { skip }, () => {
     await third.stop();
   });
 
-  test('who throws no longer leads, and the error is told', async () => {
+  test('a leader that throws no longer leads, and the error is reported', async () => {
     const error = new Error('no leader');
     const first = cluster.lead('three', () => {
       throw error;
@@ -80,7 +80,7 @@ describe('in one process', { skip }, () => {
     await stopped.done;
   });
 
-  test('what makes no sense is refused', () => {
+  test('invalid arguments are refused', () => {
     assert.throws(() => cluster.lead(5, () => {}), { code: 'ERR_INVALID_ARG_TYPE' });
     assert.throws(() => cluster.lead('a'), { code: 'ERR_INVALID_ARG_TYPE' });
     assert.throws(() => cluster.lead('a'.repeat(1025), () => {}), { code: 'ERR_INVALID_ARG_VALUE' });
@@ -121,7 +121,7 @@ describe('among workers', { skip }, () => {
       await fixture.marker(`leads cron ${second.id}`);
     }));
 
-  test('all that throw are told, each once', () =>
+  test('each leader that throws is reported once', () =>
     withFixture('locks.js', { env: { COUNT: '3' } }, async (fixture) => {
       const workers = await candidates(fixture, 'throw');
       for (const { id } of workers) {

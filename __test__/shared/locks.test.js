@@ -74,7 +74,7 @@ test('requests are granted in order, shared ones together, and tokens rise', { s
   assert(tokens.every(Number.isSafeInteger));
 });
 
-test('ifAvailable gives null, and waits for nobody', { skip }, async () => {
+test('ifAvailable gives null without waiting', { skip }, async () => {
   const { release, ended } = await hold('available', { mode: 'shared' });
   assert.strictEqual(await locks.request('available', { ifAvailable: true }, (lock) => lock), null);
   const shared = { ifAvailable: true, mode: 'shared' };
@@ -84,7 +84,7 @@ test('ifAvailable gives null, and waits for nobody', { skip }, async () => {
   assert.notStrictEqual(await locks.request('available', { ifAvailable: true }, (lock) => lock), null);
 });
 
-test('steal rejects what the holder waits for, and passes those who wait', { skip }, async () => {
+test("steal rejects the holder's request, and overtakes the queue", { skip }, async () => {
   const { lock, ended, release } = await hold('stolen');
   const waits = locks.request('stolen', () => 'waited');
   const thief = await hold('stolen', { steal: true });
@@ -171,7 +171,7 @@ test('a request in its own callback is refused, as it would wait for itself', { 
   assert.strictEqual(await later, 'later');
 });
 
-test('what makes no sense is refused', { skip }, async () => {
+test('invalid arguments are refused', { skip }, async () => {
   const type = { code: 'ERR_INVALID_ARG_TYPE' };
   const value = { code: 'ERR_INVALID_ARG_VALUE' };
   const notSupported = { name: 'NotSupportedError', code: 'ERR_INVALID_ARG_VALUE' };
@@ -200,7 +200,7 @@ test('what makes no sense is refused', { skip }, async () => {
   assert.deepStrictEqual(await locks.query(), { held: [], pending: [] });
 });
 
-test('a process waits for so many locks, and no more', { skip }, async () => {
+test('the number of requests of a process is limited', { skip }, async () => {
   const { release, ended } = await hold('limit');
   const many = Array.from({ length: 9999 }, (_, i) => locks.request('limit', { mode: 'shared' }, () => i));
   await assert.rejects(

@@ -71,7 +71,7 @@ test('everything is there again in the next primary, and only for its owner', { 
   assert.strictEqual(run(file, `say(open().get('more'));`), 1);
 });
 
-test('what is killed has what was saved last, and workers have it, too', { skip }, async () => {
+test('after a kill the last save is restored, also for workers', { skip }, async () => {
   const file = newFile();
   const body = `
     const store = open();
@@ -134,7 +134,7 @@ test('a damaged file is refused as a whole, and left as it is', { skip }, () => 
   assert.strictEqual(run(file, codeOf()), 'opened');
 });
 
-test('what does not fit, and what cannot be written, is told', { skip }, () => {
+test('content that does not fit, or cannot be written, is reported', { skip }, () => {
   const file = newFile();
   run(
     file,

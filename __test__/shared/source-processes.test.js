@@ -44,7 +44,7 @@ async function ready(fixture, count) {
 }
 
 describe('a source', { skip }, () => {
-  test('is loaded by one worker at a time, all are told, and another one goes on when that is killed', () =>
+  test('is loaded by one worker at a time, all are notified, and another continues when that one is killed', () =>
     withFixture('sources.js', { env: { COUNT: '3' }, deadline: 120_000 }, async (fixture) => {
       const pids = await ready(fixture, 3);
       for (let round = 0; round < 4; round++) {

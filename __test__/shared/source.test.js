@@ -49,7 +49,7 @@ function told(store, fits) {
   });
 }
 
-test('only what has changed is written, and what has gone is deleted', { skip }, async () => {
+test('only changed values are written, and missing keys are deleted', { skip }, async () => {
   const text = 'ü'.repeat(300);
   const same = {
     number: 1,
@@ -74,7 +74,7 @@ test('only what has changed is written, and what has gone is deleted', { skip },
   assert.strictEqual(seen.length, 10);
 });
 
-test('a load that fails leaves what was there, and is told', { skip }, async () => {
+test('a failed load keeps the old values and is reported', { skip }, async () => {
   const warnings = [];
   const onWarning = (warning) => warning.code === 'RCLUSTER_SHARED_SOURCE' && warnings.push(warning.message);
   process.on('warning', onWarning);
@@ -106,7 +106,7 @@ test('a value that cannot be stored fails the whole load', { skip }, async () =>
   assert.deepStrictEqual(Object.fromEntries(store.entries()), { a: 1, b: 1 });
 });
 
-test('what is loaded may be an object, a Map, or items with a key', { skip }, async () => {
+test('a load may return an object, a Map, or items with a key', { skip }, async () => {
   const items = [
     { id: 'a', n: 1 },
     { id: 'b', n: 2 },
@@ -160,7 +160,7 @@ test('a load that does not end is given up, and tried again', { skip }, async ()
   assert(signals[0].aborted && signals[1].aborted && !signals[2].aborted);
 });
 
-test('who opens it again says the same of its source, or nothing', { skip }, async () => {
+test('further openers must name the same source, or none', { skip }, async () => {
   const load = () => ({ a: 1 });
   const store = open({ load, every: 60_000 });
   const name = `source ${count}`;
@@ -307,7 +307,7 @@ function run(body) {
 }
 
 for (const kind of ['every', 'polling']) {
-  test(`a source with ${kind} does not keep the process alive, but who waits for it does`, { skip }, () => {
+  test(`a source with ${kind} does not keep the process alive, but waiting for it does`, { skip }, () => {
     const source = (load) => `cluster.shared('s', { source: { load: ${load}, ${kind}: 10 } })`;
     assert.deepStrictEqual(run(`${source('() => ({ a: 1 })')}.on('change', () => {});`), [0, '', '']);
     const slow = `(() => { let n = 0; return () => { if (n++ < 5) throw new Error('not yet'); return { n }; }; })()`;

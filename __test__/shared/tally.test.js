@@ -25,7 +25,7 @@ test('adding is synchronous, and each name has its own sum', { skip }, () => {
   assert.strictEqual(store.size, 0, 'they are no keys');
 });
 
-test('what is no number and no name is refused, and there are so many', { skip }, () => {
+test('invalid numbers and names are refused, and the number of tallies is limited', { skip }, () => {
   const store = cluster.shared('tally limits');
   const tally = store.tally('0');
   for (const [by, code] of [

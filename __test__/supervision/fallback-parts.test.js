@@ -81,7 +81,7 @@ function endAll({ members }) {
   assert.strictEqual(members.size, 0);
 }
 
-test('an end is announced once, and whoever asked for it is answered at the end', () => {
+test('an end is announced once, and its requests are answered at the end', () => {
   const run = new Run();
   let ends = 0;
   const onEnd = () => void (ends += Number(run.end(undefined)));
@@ -159,7 +159,7 @@ test('a failure to start concerns a request for slots only if the slot is a new 
   endAll(cluster);
 });
 
-test('a reload replaces as many workers at a time as it may, and answers all who asked', () => {
+test('a reload replaces as many workers at a time as it may, and answers all requests', () => {
   const { cluster, answers, events } = createCluster();
   const reload = new Reload(cluster);
   assert.deepStrictEqual([reload.ask(1, 1), reload.ask(2, 2)], [true, false]);

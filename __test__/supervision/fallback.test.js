@@ -152,7 +152,7 @@ test('an exit that the policy does not call a failure is the last one', { skip }
   }),
 );
 
-test('what cannot be done is told once', { skip }, () =>
+test('unsupported options are reported once', { skip }, () =>
   withFallback({ workers: 1, unresponsiveAfter: 1000, standby: 1 }, async (app) => {
     const warnings = [await app.marker('warning'), await app.marker('warning')];
     const [platform, { message }] = warnings;

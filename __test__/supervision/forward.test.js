@@ -38,7 +38,7 @@ function withForwarded(options, body, settings = {}, limits = {}) {
   );
 }
 
-test('each has an address of its own, and so has whoever replaces one that is killed', () =>
+test('each worker has an address of its own, and so has its replacement', () =>
   withForwarded({ workers: 2 }, async (app) => {
     const ids = async () => new Set((await app.report()).workers.map(({ id }) => id));
     assert.deepStrictEqual(await ids(), new Set([1, 2]));
@@ -184,7 +184,7 @@ test('no number of clients keeps a worker from being replaced', () =>
     { descriptors: 200 },
   ));
 
-test('a standby gets nobody before it is promoted', () =>
+test('a standby gets no client before it is promoted', () =>
   withForwarded({ workers: 1, standby: 1 }, async (app) => {
     await until('the standby is ready', async () => {
       app.tell('stats');

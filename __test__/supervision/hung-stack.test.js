@@ -56,7 +56,7 @@ for (const [way, [innermost, ...others]] of Object.entries(STACKS)) {
   );
 }
 
-test('a worker that waits in the system does not answer, and nobody waits for it for long', { skip }, () =>
+test('a worker in a system call does not answer, and the wait for it is short', { skip }, () =>
   withHung('waiting in the system', async (fixture) => {
     // On its way there it may still answer.
     let reason = null;

@@ -140,7 +140,7 @@ test('equal failures are written once and counted then, also if they alternate',
   log.end();
 });
 
-test('what was counted is written before what follows from it', () => {
+test('counted failures are written before their consequence', () => {
   const { log, lines } = written('warn');
   log.on('restart', restart);
   log.on('restart', restart);
@@ -253,7 +253,7 @@ test('a worker that has been ready has a stack, whatever the one before it did',
     { listen: false, env: { SCRIPT: require.resolve('../fixtures/supervision/throw-when-ready') } },
   ));
 
-test('a primary whose stderr nobody reads any more goes on', () =>
+test('a primary whose stderr is closed continues', () =>
   withSupervised({ workers: 2, log: 'info' }, async (app) => {
     app.child.stderr.destroy();
     for (let round = 0; round < 3; round++) {
@@ -268,7 +268,7 @@ test('a primary whose stderr nobody reads any more goes on', () =>
     assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
   }));
 
-test('a worker whose stderr nobody reads has one exception, not another one for telling of it', () =>
+test('a worker whose stderr is closed has one exception, not a second one from reporting it', () =>
   withSupervised({ workers: 1, log: false }, async (app) => {
     app.child.stderr.destroy();
     assert.strictEqual((await get({ ...app.target, path: '/throw' })).status, 500);

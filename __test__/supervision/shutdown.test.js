@@ -41,7 +41,7 @@ test('the same Ctrl-C once more, when all workers have ended, changes nothing', 
     { env: { SIGNAL_AT_EXIT: 'SIGINT' } },
   ));
 
-test('what has been begun is answered', () =>
+test('requests that have begun are answered', () =>
   withSupervised({ workers: 2 }, async (app) => {
     const load = new HttpLoad(app.target, { rate: 50 });
     await load.answers(20);

@@ -106,7 +106,7 @@ test('a worker that listens and is not ready yet finishes what it has begun, too
     { env: { SCRIPT: WORKER } },
   ));
 
-test('timers and idle connections keep no worker that has drained, and are told', async () => {
+test('timers and idle connections keep no drained worker alive, and are reported', async () => {
   const pool = net.createServer((socket) => socket.on('error', () => {})).listen(0, '127.0.0.1');
   await once(pool, 'listening');
   const env = { SCRIPT: WORKER, KEPT: 'interval pool', POOL: `${pool.address().port}` };
@@ -127,7 +127,7 @@ test('timers and idle connections keep no worker that has drained, and are told'
   pool.close();
 });
 
-test('what a listener of retire promises is waited for, and so is beforeExit', () =>
+test('the worker waits for promises of retire listeners, and for beforeExit', () =>
   withSupervised(
     { workers: 1, drainTimeout: 60_000 },
     async (app) => {
@@ -142,7 +142,7 @@ test('what a listener of retire promises is waited for, and so is beforeExit', (
     { env: { SCRIPT: WORKER, KEPT: 'promise interval beforeExit' } },
   ));
 
-test('what a request has begun is finished, also after its answer', async () => {
+test('work that a request has begun is finished, also after its answer', async () => {
   const other = http.createServer().listen(0, '127.0.0.1');
   await once(other, 'listening');
   await withSupervised(

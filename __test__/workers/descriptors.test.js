@@ -45,7 +45,7 @@ test('workers that come and go leave none behind', () =>
     await until('the primary has closed what it had opened', () => descriptorsOf(fixture.pid).size <= before);
   }));
 
-test('a worker has what is meant for it, and nothing of the primary or of its siblings', () =>
+test('a worker has its own descriptors, and none of the primary or of its siblings', () =>
   withApp(
     {
       env: { WORKERS: '3' },

@@ -145,7 +145,7 @@ test('a supervised worker is reloaded, throws, and is shut down', { skip }, () =
   }),
 );
 
-test('the primary begins to supervise, and tells what it does', { skip }, () =>
+test('the primary begins to supervise, and reports its events', { skip }, () =>
   inFolder((folder) => {
     const { found } = runApp(
       folder,

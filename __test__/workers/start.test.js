@@ -255,7 +255,7 @@ for (const [primary, worker] of [
   );
 }
 
-test('under --watch the primary hears of the files of the app only', { skip }, () =>
+test('under --watch the primary gets only the files of the app', { skip }, () =>
   inFolder((folder) => {
     fs.writeFileSync(path.join(folder, 'part.js'), '');
     const app = `
@@ -345,7 +345,7 @@ test('the permission model asks for no more than processes and addons', { skip }
   }),
 );
 
-test('a fork that fails after its process has started leaves nobody behind', { skip }, () =>
+test('a fork that fails after its process has started leaves no process behind', { skip }, () =>
   inFolder((folder) => {
     const app = `
       const cluster = require(${JSON.stringify(OURS)});

@@ -29,12 +29,12 @@ function connect() {
   return connection;
 }
 
-/** What flags of a frame say. The native side has the same numbers. */
+/** Bits of a frame's flag. The native side has the same numbers. */
 const OWN = 1;
 const COMMON = 2;
 
 /**
- * @param {boolean} all whether it is a channel of all machines
+ * @param {boolean} all whether the channel spans machines
  * @param {string} name
  */
 function keyOf(all, name) {

@@ -21,19 +21,17 @@ const KIND = {
 };
 
 /**
- * What has come: `worker` is which it is from, or about, 0 for the primary. `number` is the origin of a message, the number of
- * a call or of a request, or how many were dropped, 0 if that is not known; `rest` says how many outcomes of the same request
- * are to come, as far as that is known; `flag` says of a message whether this process has posted it (1), and whether it is of a
- * channel of all machines, or from another machine (2); and of an outcome what has come of the request. Text is JSON, bytes are
- * a structured clone.
+ * A frame from the native side.
  * @typedef {object} Frame
  * @property {number} kind
- * @property {number} flag
- * @property {number} worker
- * @property {number} rest
- * @property {number} number
- * @property {string} name of the channel, or of the handler; of an outcome that of another machine
- * @property {string | Buffer | null | undefined} value
+ * @property {number} flag of a message or call: 1 if this process has posted it, plus 2 if its channel spans machines or it comes
+ * from another machine; of an outcome: how the call ended
+ * @property {number} worker the sender, or the worker that the frame is about; 0 is the primary
+ * @property {number} rest the number of outcomes of the same request that follow, as far as it is known
+ * @property {number} number the origin of a message, the number of a call or request, or the number of dropped messages, 0 if that
+ * is unknown
+ * @property {string} name of the channel or handler; of an outcome: the id of the machine, if it is another one
+ * @property {string | Buffer | null | undefined} value text is JSON, bytes are a structured clone
  */
 /** @typedef {import('../../binding').ExchangeLink} Link */
 

@@ -45,8 +45,8 @@ function otherMachines(count) {
 }
 
 /**
- * @param {{ flag: number, worker: number, name: string, value?: unknown }} outcome of a worker, whose machine has the name unless
- * it is this one; or of so many other machines, with the reason why they cannot be reached
+ * @param {{ flag: number, worker: number, name: string, value?: unknown }} outcome of a worker, with the id of its machine in `name`
+ * if that is another one; or of other machines, with their number in `worker`, and in `value` why they cannot be reached
  * @param {{ name: string, to: import('./target').Target, timeout: number | undefined }} request
  */
 function noAnswer({ flag, worker, name: machine, value }, request) {

@@ -27,7 +27,7 @@ class Call {
   /**
    * @param {string} name
    * @param {number} worker
-   * @param {boolean} elsewhere whether that is a worker of another machine
+   * @param {boolean} elsewhere whether the caller is on another machine
    */
   constructor(name, worker, elsewhere) {
     this.name = name;
@@ -100,7 +100,7 @@ function onRequest({ flag, number, name, worker, value }) {
   } catch (error) {
     return reply(number, false, () => encodeThrown(error));
   }
-  // What is no promise is sent at once.
+  // A result that is not a promise is sent at once.
   if (!mayBePromise(result)) return reply(number, true, () => encode(result));
   const settled = async () => result;
   void settled().then(
@@ -112,7 +112,7 @@ function onRequest({ flag, number, name, worker, value }) {
 /** @param {unknown} value */
 function mayBePromise(value) {
   if (value === null || (typeof value !== 'object' && typeof value !== 'function')) return false;
-  // Nobody else's code is called to find out.
+  // The check calls no getter and no proxy trap.
   return isProxy(value) || 'then' in value;
 }
 
@@ -160,7 +160,7 @@ function onCancelled({ number }) {
 function onLag({ name, number }) {
   const handler = handlers.get(name);
   if (handler?.onLag) return handler.onLag(number);
-  // That some may be lost is told to those that want to know.
+  // An unknown number of messages may be lost: only reported to onLag().
   if (number === 0) return;
   warnOfLag(`the handler ${JSON.stringify(name)}`, number);
 }

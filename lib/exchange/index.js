@@ -21,8 +21,8 @@ const LONGEST = 2 ** 31 - 1;
 const NO_OPTIONS = Object.freeze({ timeout: undefined, signal: undefined, all: false });
 
 /**
- * The answer of one process. Of all machines, it has the name of its machine unless it is this one. Without a worker it tells of
- * machines that have not answered.
+ * The answer of one process, with the id of its machine if that is another one. Without a worker, it is about machines that have
+ * not answered.
  * @typedef {{ machine?: string, worker: number | undefined, status: string, value?: unknown, reason?: unknown }} Result
  */
 
@@ -90,7 +90,7 @@ function begin(target, name, data, options) {
  * @param {number} id
  * @param {number | undefined} timeout ms
  * @param {AbortSignal | undefined} signal
- * @returns {() => void} what ends the wait for that
+ * @returns {() => void} a function that removes the limit
  */
 function limit(id, timeout, signal) {
   const onAbort = () => {
@@ -204,7 +204,7 @@ function resultOf(frame, pending) {
 }
 
 /**
- * Workers of this machine come first, and what is about no worker last.
+ * Sorts workers of this machine first, and results without a worker last.
  * @param {Result} one
  * @param {Result} other
  */

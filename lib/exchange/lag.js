@@ -5,7 +5,7 @@ const { process } = require('../globals');
 /**
  * Warns that messages were dropped, if the app does not listen for that.
  * @param {string} what
- * @param {number} count 0 if it is not known
+ * @param {number} count 0 if the number is unknown
  */
 function warnOfLag(what, count) {
   const message =

@@ -63,7 +63,7 @@ function checkTarget(target) {
 
 /**
  * @param {unknown} target
- * @param {boolean} all whether it is one of all machines
+ * @param {boolean} all whether the target may be on any machine
  * @returns {Target}
  */
 function checkTargetOf(target, all) {
@@ -93,7 +93,7 @@ function whole(value, name, least) {
 }
 
 /**
- * A target as it is shown.
+ * A target, for error messages.
  * @param {Target} target
  */
 function describeTarget({ kind, number, leader }) {

@@ -81,7 +81,7 @@ class Cluster {
   }
 
   /**
-   * Makes a slot anew.
+   * Puts a slot into its initial state.
    * @param {number} slot
    */
   setSlot(slot) {

@@ -37,11 +37,11 @@ function createPrimary(cluster) {
   /** @type {string | false | undefined} the environment variable with a worker's slot */
   let variable;
 
-  const engine = new Engine(start, (message) => supervision.audience?.onMessage(message));
-  const supervision = {
+  const engine = new Engine(start, (message) => native.audience?.onMessage(message));
+  const native = {
     /** @type {any} */
     audience: undefined,
-    native: engine,
+    primary: engine,
     hold: hold.take,
     release: hold.free,
     report: noReport,
@@ -58,7 +58,7 @@ function createPrimary(cluster) {
     const worker = cluster.fork({ ...env, [SLOT]: `${slot}`, ...(variable && { [variable]: `${slot}` }) });
     known.set(worker.id, worker);
     worker.once('exit', () => setImmediate(() => known.delete(worker.id)));
-    supervision.audience.onSpawned({ id: worker.id, slot });
+    native.audience.onSpawned({ id: worker.id, slot });
     return worker;
   }
 
@@ -84,7 +84,7 @@ function createPrimary(cluster) {
   });
 
   const supervised = createSupervise({
-    supervision,
+    native,
     availableParallelism: os.availableParallelism,
     setup() {
       cluster.setupPrimary();

@@ -11,7 +11,7 @@ const { isOptions, refuseUnknownKeys } = require('../option-keys');
 /**
  * @typedef {import('../../index').ForwardOptions} ForwardOptions
  * @typedef {import('../../binding').ForwardSpec} ForwardSpec
- * @typedef {InstanceType<typeof import('./supervision').Supervision>} Supervision
+ * @typedef {InstanceType<typeof import('./native').NativePrimary>} NativePrimary
  */
 
 const BACKLOG = 511;
@@ -105,23 +105,23 @@ function toSpec(options) {
 
 /**
  * Starts forwarding.
- * @param {Supervision} supervision
+ * @param {NativePrimary} native
  * @param {ForwardOptions | readonly ForwardOptions[]} forward
  * @throws {TypeError} ERR_INVALID_ARG_VALUE
  * @throws {Error} The system's error for an address, in the form of `server.listen()`; ERR_RCLUSTER_FORWARDING
  * if something is forwarded already.
  */
-function startForwarding(supervision, forward) {
+function startForwarding(native, forward) {
   const specs = toSpecs(forward);
-  if (supervision.forwarding().length > 0) {
+  if (native.forwarding().length > 0) {
     const error = new Error('What is forwarded is set once: setupPrimary({ forward }) was called before');
     throw Object.assign(error, { code: 'ERR_RCLUSTER_FORWARDING' });
   }
 
-  const { errno, index } = supervision.forward(specs);
+  const { errno, index } = native.forward(specs);
   if (errno !== 0) throw index < specs.length ? listenError(errno, specs[index]) : startError(errno);
   // Done here, because the native part may get no chance to do it.
-  process.once('exit', () => supervision.removeSockets());
+  process.once('exit', () => native.removeSockets());
 }
 
 /**
@@ -165,11 +165,11 @@ function listenError(errno, spec) {
 }
 
 /**
- * @param {Supervision} supervision
+ * @param {NativePrimary} native
  * @returns {import('../../index').Forwarding[]}
  */
-function forwarding(supervision) {
-  return supervision.forwarding().map(({ address, port, ...rest }) => ({
+function forwarding(native) {
+  return native.forwarding().map(({ address, port, ...rest }) => ({
     address: port === undefined || port === null ? { path: address } : { address, port },
     ...rest,
   }));

@@ -94,7 +94,7 @@ class HookAnswers {
       const id = typeof choice === 'number' ? choice : choice.id;
       const chosen = listening.find((candidate) => candidate.id === id);
       if (chosen !== undefined) {
-        // Counted here, because the next connection is asked about before this one arrives.
+        // Counted here, because the hook is called for the next connection before this one arrives.
         chosen.connections++;
         return chosen.id;
       }

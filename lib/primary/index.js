@@ -15,7 +15,7 @@ const { CONSTANTS } = require('./policies');
 const { ClusterPolicy } = require('./policy');
 const { programOf } = require('./program');
 const { SCHED_NONE, SCHED_RR, checkSettings, mergeSettings } = require('./settings');
-const { Supervision } = require('./supervision');
+const { NativePrimary } = require('./native');
 const { createWorkerClass } = require('./worker');
 
 /** Modules that many primaries never need. */
@@ -92,11 +92,11 @@ function createPrimary(target) {
   const known = new Map();
 
   const policy = new ClusterPolicy(cluster);
-  const supervision = new Supervision(
+  const native = new NativePrimary(
     () => policy.plans(cluster.settings),
     () => new (hooks().HookAnswers)((id) => known.get(id)),
   );
-  const onInternalMessage = createMessageHandler(target, (id) => supervision.flush(id));
+  const onInternalMessage = createMessageHandler(target, (id) => native.flush(id));
 
   /**
    * The value of the setting `forward` that is in force.
@@ -112,7 +112,7 @@ function createPrimary(target) {
 
   const Worker = createWorkerClass((worker) => {
     // First: a worker that listens by itself may close its server only when it gets no more connections.
-    supervision.leave(worker.id);
+    native.leave(worker.id);
     if (external.has(worker)) {
       if (worker.process.connected) worker.process.disconnect();
       worker.process.kill();
@@ -129,9 +129,9 @@ function createPrimary(target) {
   function retire(reason = 'retire') {
     const { MAX_REASON, beginning } = text();
     const why = beginning(`${reason}`, MAX_REASON);
-    if (supervised?.has(this.id)) supervision.native.retire(this.id, why);
+    if (supervised?.has(this.id)) native.primary.retire(this.id, why);
     else if (external.has(this)) this.disconnect();
-    else supervision.drain(this.id, why, DRAIN_TIMEOUT);
+    else native.drain(this.id, why, DRAIN_TIMEOUT);
     return this;
   }
   defineHidden(Worker.prototype, 'retire', { value: retire });
@@ -144,7 +144,7 @@ function createPrimary(target) {
     const { settings: before } = cluster;
     const settings = mergeSettings(before, options);
     programOf(settings);
-    policy.applyScheduling(settings, supervision.scheduling);
+    policy.applyScheduling(settings, native.scheduling);
     if (options?.backend !== undefined) backends().applyBackend(options.backend);
     cluster.settings = settings;
     if (policy.fix()) process.on('internalMessage', onDebuggerEnabled);
@@ -152,7 +152,7 @@ function createPrimary(target) {
     // The same value again, for example in a copy of all settings, is not a new request.
     if (forward !== undefined && forward !== forwarded) {
       try {
-        forwarder().startForwarding(supervision, forward);
+        forwarder().startForwarding(native, forward);
       } catch (error) {
         cluster.settings = before;
         throw error;
@@ -181,7 +181,7 @@ function createPrimary(target) {
   function onDebuggerEnabled(message) {
     if (message.cmd !== 'NODE_DEBUG_ENABLED') return;
     for (const worker of /** @type {Worker[]} */ (Object.values(cluster.workers ?? {}))) {
-      const enable = () => supervision.kill(worker.id, os.constants.signals.SIGUSR1);
+      const enable = () => native.kill(worker.id, os.constants.signals.SIGUSR1);
       if (worker.state === 'online' || worker.state === 'listening') enable();
       // Before a worker is online it may have no handler yet, and the signal would end it.
       else worker.once('online', enable);
@@ -189,7 +189,7 @@ function createPrimary(target) {
   }
 
   /** The distance of the next worker's inspector port from the primary's. */
-  const nextInspector = () => supervision.native.nextInspector();
+  const nextInspector = () => native.primary.nextInspector();
 
   /**
    * @param {number} id
@@ -204,7 +204,7 @@ function createPrimary(target) {
       started?.inspectPort ?? nextInspector,
     );
     const file = /** @type {string} */ (settings.exec);
-    const child = forkNative(id, supervision, file, settings.args ?? [], options, started);
+    const child = forkNative(id, native, file, settings.args ?? [], options, started);
     const worker = /** @type {Worker} */ (new Worker({ id, process: child }));
     if (programOf(settings) !== undefined) external.add(worker);
     known.set(id, worker);
@@ -225,7 +225,7 @@ function createPrimary(target) {
   /** @param {any} [env] */
   function fork(env) {
     cluster.setupPrimary();
-    return createWorker(supervision.native.nextId(), cluster.settings, env);
+    return createWorker(native.primary.nextId(), cluster.settings, env);
   }
 
   /**
@@ -239,7 +239,7 @@ function createPrimary(target) {
     // Runs after the listeners below, even if one of them throws. In them an app forks a replacement.
     setImmediate(() => {
       known.delete(worker.id);
-      supervision.onExitReported(worker.id);
+      native.onExitReported(worker.id);
     });
 
     worker.exitedAfterDisconnect = hasLeft(worker);
@@ -253,7 +253,7 @@ function createPrimary(target) {
     if (worker.isDead()) removeWorker(worker);
     // A worker that leaves intentionally has left its listeners. One that has just lost its channel is about
     // to die: its listeners stay open until it is known whether there will be a replacement.
-    else if (worker.exitedAfterDisconnect) supervision.leave(worker.id);
+    else if (worker.exitedAfterDisconnect) native.leave(worker.id);
 
     worker.exitedAfterDisconnect = hasLeft(worker);
     worker.state = 'disconnected';
@@ -263,7 +263,7 @@ function createPrimary(target) {
 
   /** @param {Worker} worker */
   function hasLeft(worker) {
-    return !!worker.exitedAfterDisconnect || supervision.isLeaving(worker.id);
+    return !!worker.exitedAfterDisconnect || native.isLeaving(worker.id);
   }
 
   /** @param {import('../../index').Worker} worker */
@@ -289,7 +289,7 @@ function createPrimary(target) {
   /** @param {[options?: import('../../index').SuperviseOptions]} args */
   function supervise(...args) {
     supervised ??= supervising().createSupervise({
-      supervision,
+      native,
       availableParallelism: EXTRAS.availableParallelism,
       setup() {
         cluster.setupPrimary();
@@ -299,7 +299,7 @@ function createPrimary(target) {
         launching().describeLaunch(settings, count, (inspectorPort) =>
           forkOptions(settings, env, inspectorPort ?? nextInspector),
         ),
-      expectMore: (settings, count) => launching().expectMore(settings, count, supervision.native),
+      expectMore: (settings, count) => launching().expectMore(settings, count, native.primary),
       adopt: (settings, { id, ...started }) => createWorker(id, settings, undefined, started),
       workerOf: (id) => known.get(id),
       applyBackend: (backend) => backends().applyBackend(backend),
@@ -324,9 +324,9 @@ function createPrimary(target) {
   const extras = {
     ...EXTRAS,
     ...CONSTANTS,
-    forwarding: () => forwarder().forwarding(supervision),
+    forwarding: () => forwarder().forwarding(native),
     schedule,
-    schedulingStats: () => supervision.report(),
+    schedulingStats: () => native.report(),
     supervise,
   };
   return /** @type {Cluster} */ (/** @type {unknown} */ (addExtras(target, extras, LAZY)));

@@ -54,7 +54,7 @@ function nextPort(distance) {
 }
 
 /**
- * The inspector ports of supervised workers, which the native supervisor starts by itself. A function is
+ * The inspector ports of supervised workers, which the native part starts by itself. A function is
  * called in advance, once for each worker that is about to be started.
  * @param {ClusterSettings} settings
  * @param {number} count

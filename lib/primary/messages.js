@@ -54,7 +54,7 @@ function createMessageHandler(cluster, flush) {
     cluster.emit('online', worker);
   });
 
-  // The worker has told the native supervisor as well. A listener of this event may rely on the worker
+  // The worker has told the native part as well. A listener of this event may rely on the worker
   // getting connections.
   acts.set('listening', (worker, { addressType, address, port, fd }) => {
     flush(worker.id);

@@ -18,7 +18,7 @@ const { EINVAL } = os.constants.errno;
 /**
  * @typedef {import('./process').InnerChild} InnerChild
  * @typedef {import('./process').Started} Started
- * @typedef {import('./process').Supervision} Supervision
+ * @typedef {import('./process').NativePrimary} NativePrimary
  * @typedef {import('./request').Request} Request
  */
 
@@ -50,20 +50,20 @@ function forkWith(makeHandle, file, args, options) {
 }
 
 /**
- * child_process.fork() for worker `id`, started by the native supervisor.
+ * child_process.fork() for worker `id`, started by the native part.
  * @param {number} id
- * @param {Supervision} supervision
+ * @param {NativePrimary} native
  * @param {string} file
  * @param {readonly string[]} args
  * @param {ForkOptions} options Its env has NODE_UNIQUE_ID.
- * @param {Started} [started] The process, if the native supervisor has started it already.
+ * @param {Started} [started] The process, if the native part has started it already.
  * @returns {import('node:child_process').ChildProcess}
  */
-function forkNative(id, supervision, file, args, options, started) {
+function forkNative(id, native, file, args, options, started) {
   /** @type {InstanceType<typeof NativeProcess> | undefined} */
   let handle;
   const makeHandle = (/** @type {InnerChild} */ made) => {
-    handle = new NativeProcess(id, made, supervision, nodeOptions(options), started);
+    handle = new NativeProcess(id, made, native, nodeOptions(options), started);
     return handle;
   };
   let child;
@@ -98,7 +98,7 @@ function nodeOptions({ execPath, execArgv = [] }) {
 }
 
 /**
- * Describes what child_process.fork() would start, for the native supervisor.
+ * Describes what child_process.fork() would start, for the native part.
  * @param {string} file
  * @param {readonly string[]} args
  * @param {ForkOptions} options

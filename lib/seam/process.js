@@ -47,7 +47,7 @@ const signalNames = new Map(
 /**
  * @typedef {import('./request').Request} Request
  * @typedef {import('./request').Stdio} Stdio
- * @typedef {InstanceType<typeof import('../primary/supervision').Supervision>} Supervision
+ * @typedef {InstanceType<typeof import('../primary/native').NativePrimary>} NativePrimary
  *
  * A ChildProcess with the field that is not in its types.
  * @typedef {import('node:child_process').ChildProcess & { _handle: any }} InnerChild
@@ -92,7 +92,7 @@ function isForbidden() {
 }
 
 /**
- * A worker that the native supervisor has started by itself.
+ * A worker that the native part has started by itself.
  * @typedef {{ pid: number, fds: number[] }} Started
  */
 
@@ -108,8 +108,8 @@ class NativeProcess {
   #id;
   /** @type {InnerChild} */
   #child;
-  /** @type {Supervision} */
-  #supervision;
+  /** @type {NativePrimary} */
+  #native;
   /** @type {number} */
   #nodeOptions;
   /** @type {Started | undefined} */
@@ -143,16 +143,16 @@ class NativeProcess {
   /**
    * @param {number} id
    * @param {InnerChild} child
-   * @param {Supervision} supervision
+   * @param {NativePrimary} native
    * @param {number} nodeOptions How many of the arguments are Node's options; -1 if the program is not Node.
    * @param {Started} [started] The process, if it has been started already.
    */
-  constructor(id, child, supervision, nodeOptions, started) {
+  constructor(id, child, native, nodeOptions, started) {
     this.#id = id;
     this.#nodeOptions = nodeOptions;
     this.#started = started;
     this.#child = child;
-    this.#supervision = supervision;
+    this.#native = native;
     this.#original = child._handle;
     this.#conclude = this.#original.onexit;
   }
@@ -194,14 +194,14 @@ class NativeProcess {
     const onExit = (/** @type {number} */ code, /** @type {number} */ signal) => this.#onDeath(code, signal);
     const started = this.#started;
     if (started !== undefined) {
-      this.#supervision.adopt(this.#id, onExit);
+      this.#native.adopt(this.#id, onExit);
       return this.#run(started, request, args);
     }
     const options = { id: this.#id, ...toSpawnOptions(request, this.#nodeOptions) };
     if (options.stdio.some(({ kind, fd = -1 }) => (kind === 'fd' || kind === 'inherit') && fd < 0)) {
       return -EINVAL;
     }
-    const spawned = this.#supervision.spawn(options, onExit);
+    const spawned = this.#native.spawn(options, onExit);
     if (spawned.errno === 0) return this.#run(spawned, request, args);
     this.failure = spawned.failure;
     return spawned.errno;
@@ -215,7 +215,7 @@ class NativeProcess {
   #run({ pid, fds }, { stdio }, args) {
     this.pid = pid;
     this.#active = true;
-    if (this.#ref) this.#supervision.hold();
+    if (this.#ref) this.#native.hold();
     const pipes = fds.flatMap((fd, index) => (fd < 0 ? [] : [{ fd, handle: stdio[index].handle }]));
     this.#pipes = pipes.map(({ handle }) => handle);
     let failure = 0;
@@ -285,7 +285,7 @@ class NativeProcess {
     let turns = TURNS;
     const deliver = () => {
       // Node has closed the handle of a child whose fork failed. The app does not know of that one.
-      if (!this.#active) return this.#supervision.onExitReported(this.#id);
+      if (!this.#active) return this.#native.onExitReported(this.#id);
       if (this.#child.channel && turns-- > 0) {
         setImmediate(deliver);
         return;
@@ -324,19 +324,19 @@ class NativeProcess {
    * @returns {number} 0 or a negative errno.
    */
   kill(signal) {
-    return this.#active ? this.#supervision.kill(this.#id, signal) : -ESRCH;
+    return this.#active ? this.#native.kill(this.#id, signal) : -ESRCH;
   }
 
   ref() {
     if (this.#ref) return;
     this.#ref = true;
-    if (this.#active) this.#supervision.hold();
+    if (this.#active) this.#native.hold();
   }
 
   unref() {
     if (!this.#ref) return;
     this.#ref = false;
-    if (this.#active) this.#supervision.release();
+    if (this.#active) this.#native.release();
   }
 
   hasRef() {
@@ -344,7 +344,7 @@ class NativeProcess {
   }
 
   close() {
-    if (this.hasRef()) this.#supervision.release();
+    if (this.hasRef()) this.#native.release();
     this.#active = false;
   }
 }

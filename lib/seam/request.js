@@ -1,6 +1,6 @@
 'use strict';
 
-// What Node requests of a process handle, and the same request in the form of the native supervisor.
+// What Node requests of a process handle, and the same request in the form of the native part.
 
 const { JSON, Object, String } = require('../globals');
 const path = require('node:path');
@@ -95,7 +95,7 @@ function toSpec(entry, index) {
 const NODE_OPTIONS = 'NODE_OPTIONS=';
 
 /**
- * Converts a request to the form of the native supervisor.
+ * Converts a request to the form of the native part.
  * @param {Request} request
  * @param {number} options How many of the arguments are Node's options; -1 if the program is not Node.
  * @returns {Omit<import('../../binding').SpawnOptions, 'id'>}

@@ -337,7 +337,7 @@ function boundHandle(kind, address, port, onClose) {
   const handle = new Handle(SERVER);
   const errno = kind === 'pipe' ? handle.bind(address) : handle.bind(address, port);
   if (errno !== 0) {
-    // It never was open for anybody: there is nothing to tell.
+    // It was never passed to anyone, so `onClose` is not called.
     handle.close();
     return { errno, handle };
   }

@@ -41,7 +41,7 @@ function sharedError(error) {
   return code === undefined ? failure('ERR_RCLUSTER_SHARED', error.message) : failure(code, message);
 }
 
-/** For what is asked of all machines where nobody has said how they are reached. */
+/** The error of a call with `scope: 'all'` without a backend that connects machines. */
 function noBackend() {
   const message =
     "The scope 'all' needs a server that all machines have in common: setupPrimary({ backend }) names it in the primary";

@@ -66,7 +66,7 @@ class Watch {
 
   #done = false;
 
-  /** Whether it is told of changes. */
+  /** Whether it is notified of changes. */
   #follows = false;
 
   /** @type {{ resolve: (result: IteratorResult<any>) => void, reject: (error: unknown) => void }[]} */
@@ -125,8 +125,8 @@ class Watch {
   }
 
   /**
-   * Is told of changes and of the abort only while a call of next() waits, so a watch that was abandoned without
-   * return() costs nothing.
+   * Subscribes to changes and to the abort, only while a call of next() waits. So a watch that was abandoned
+   * without return() costs nothing.
    * @param {boolean} follows
    */
   #follow(follows) {

@@ -86,7 +86,7 @@ module.exports = function createGoaway(link) {
     const release = () => {
       const streams = held ?? [];
       held = null;
-      // In a tick of its own, as Node does: an exception of one must not keep the others away.
+      // Each in a tick of its own, as Node does: an exception of one must not prevent the others.
       for (const args of streams) process.nextTick(emitHeld, args);
     };
     const emitHeld = (/** @type {any[]} */ args) => {
@@ -133,7 +133,7 @@ module.exports = function createGoaway(link) {
  * @param {any} stream
  */
 function refuse(stream) {
-  // Node reports the refusal as an error of the stream, and nobody else listens.
+  // Node reports the refusal as an error of the stream, which would be uncaught.
   stream.on('error', () => {});
   stream.close(REFUSED_STREAM);
   return true;

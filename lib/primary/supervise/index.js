@@ -14,7 +14,7 @@ const { Supervisor } = require('./supervisor');
  * @typedef {{ id: number, slot?: number, pid: number, fds: number[], inspectPort?: string }} Spawned
  *
  * @typedef {object} Primary The parts of the primary's cluster object that are needed here.
- * @property {import('./supervisor').Supervision} supervision
+ * @property {import('./supervisor').NativePrimary} native
  * @property {() => number} availableParallelism
  * @property {() => ClusterSettings} setup Makes settings final, as a fork does.
  * @property {(settings: ClusterSettings, env: NodeJS.ProcessEnv, count: number) => any} template Describes how
@@ -26,8 +26,8 @@ const { Supervisor } = require('./supervisor');
  */
 
 /**
- * Variables that a worker does not inherit, besides the one with its slot: it gets its own, or they are only
- * for the primary, to which systemd speaks.
+ * Variables that a worker does not inherit, besides the one with its slot: it gets its own, or they are for
+ * systemd and the primary only.
  */
 const NOT_INHERITED = [
   'NODE_UNIQUE_ID',
@@ -107,21 +107,21 @@ function createSupervise(primary) {
     const launch = template(options.workers + options.standby);
     checkExternal(settings, options);
     if (options.backend !== undefined) primary.applyBackend(options.backend);
-    const { supervision } = primary;
+    const { native } = primary;
     const started = new Supervisor(
       {
-        supervision,
+        native,
         workerOf: primary.workerOf,
         promote,
         template,
         expectMore: (count) => primary.expectMore(settings, count),
         execArgv: () => settings.execArgv ?? [],
-        // The native part knows of a worker's end a little before the app is told.
+        // The native part learns of a worker's end a little before the app does.
         told: async () => void (await Promise.all(members.values())),
       },
       options,
     );
-    supervision.audience = {
+    native.audience = {
       onSpawned(event) {
         const worker = primary.adopt(settings, event);
         started.onSpawned(worker);
@@ -132,10 +132,10 @@ function createSupervise(primary) {
       },
       onMessage: (message) => started.hear(message),
     };
-    supervision.native.supervise(toNative(options), launch, (random() * 2 ** 32) >>> 0);
+    native.primary.supervise(toNative(options), launch, (random() * 2 ** 32) >>> 0);
     process.once('exit', () => {
-      supervision.flushLogs();
-      supervision.removeSockets();
+      native.flushLogs();
+      native.removeSockets();
     });
     supervisor = started;
     void started.closed.then(() => (shutDown = true));

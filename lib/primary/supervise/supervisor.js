@@ -15,8 +15,8 @@ const { fields, time, whole } = require('./rules');
 /**
  * The implementation of supervision: the native part, or the fallback without it.
  * @typedef {Pick<import('../../../binding').Primary, 'supervise' | 'reload' | 'scale' | 'shutdown' | 'force' | 'stats'>} Native
- * @typedef {Pick<InstanceType<typeof import('../supervision').Supervision>, 'audience' | 'hold' | 'release' | 'report' | 'removeSockets' | 'flushLogs'>
- *   & { native: Native }} Supervision
+ * @typedef {Pick<InstanceType<typeof import('../native').NativePrimary>, 'audience' | 'hold' | 'release' | 'report' | 'removeSockets' | 'flushLogs'>
+ *   & { primary: Native }} NativePrimary
  *
  * @typedef {import('./options').Complete} Options
  * @typedef {import('../../../index').Worker} Worker
@@ -25,7 +25,7 @@ const { fields, time, whole } = require('./rules');
  *
  * The parts of the cluster object that the supervisor uses.
  * @typedef {{
- *   supervision: Supervision,
+ *   native: NativePrimary,
  *   workerOf: (id: number) => Worker | undefined,
  *   promote: (id: number, slot: number) => void,
  *   template: (count: number) => import('../../../binding').SpawnOptions,
@@ -96,7 +96,7 @@ class Supervisor extends EventEmitter {
     this.#log = new Log(options.log);
     this.workers.length = options.workers;
     // Keeps the primary alive even while no worker exists.
-    cluster.supervision.hold();
+    cluster.native.hold();
     if (options.signals) {
       this.#deaf = SIGNALS.map((signal) => listenBeside(signal, () => this.#onSignal(signal)));
     }
@@ -163,7 +163,7 @@ class Supervisor extends EventEmitter {
       logs: null,
       ...stats,
       slots: slots.map((/** @type {any} */ slot) => this.#history.describe(slot, lastExits)),
-      scheduling: this.#cluster.supervision.report(),
+      scheduling: this.#cluster.native.report(),
     };
   }
 
@@ -173,7 +173,7 @@ class Supervisor extends EventEmitter {
   }
 
   #stats() {
-    return JSON.parse(/** @type {string} */ (this.#cluster.supervision.native.stats()));
+    return JSON.parse(/** @type {string} */ (this.#cluster.native.primary.stats()));
   }
 
   /**
@@ -188,7 +188,7 @@ class Supervisor extends EventEmitter {
         return;
       }
       const request = ++this.#lastRequest;
-      ask(this.#cluster.supervision.native, request);
+      ask(this.#cluster.native.primary, request);
       this.#waiting.set(request, { resolve, reject });
     });
   }
@@ -252,7 +252,7 @@ class Supervisor extends EventEmitter {
   }
 
   #release() {
-    if (this.#holds) this.#cluster.supervision.release();
+    if (this.#holds) this.#cluster.native.release();
     this.#holds = false;
   }
 
@@ -280,7 +280,7 @@ class Supervisor extends EventEmitter {
       void this.shutdown();
     } else {
       process.exitCode = 128 + os.constants.signals[signal];
-      this.#cluster.supervision.native.force();
+      this.#cluster.native.primary.force();
     }
   }
 }

@@ -23,7 +23,7 @@ const report = later('primary/report');
  * @typedef {import('../../binding').ExamineEvent} ExamineEvent
  * @typedef {import('./scheduling').Schedule} Schedule
  *
- * The receiver of what supervision does by itself.
+ * The receiver of events of supervision.
  * @typedef {{ onSpawned: (event: SpawnedEvent) => void, onMessage: (message: any) => void }} Audience
  */
 
@@ -36,10 +36,10 @@ function errnoOf(code) {
 }
 
 /**
- * A cluster's connection to the native supervisor, which is started at the first spawn: a process that never
- * forks starts no native thread, and the scheduling policy is known only then.
+ * The native part of a primary, with or without supervision. Its threads are started at the first spawn: a process
+ * that never forks starts none, and the scheduling policy is known only then.
  */
-class Supervision {
+class NativePrimary {
   /** @type {() => Schedule} */
   #readScheduling;
 
@@ -50,7 +50,7 @@ class Supervision {
   scheduling;
 
   /** @type {Primary | undefined} */
-  #supervisor;
+  #primary;
 
   /**
    * The callbacks for the exits of living workers, by id.
@@ -83,15 +83,15 @@ class Supervision {
    * @param {(code: number, signal: number) => void} onExit Called once, later, if a process was started.
    */
   spawn(options, onExit) {
-    const spawned = this.native.spawn(options);
+    const spawned = this.primary.spawn(options);
     if (spawned.errno === 0) this.adopt(options.id, onExit);
     return spawned;
   }
 
-  /** The native supervisor, started when it is first needed. */
-  get native() {
-    this.#supervisor ??= this.#start();
-    return this.#supervisor;
+  /** The object of the native part, which is started when it is first needed. */
+  get primary() {
+    this.#primary ??= this.#start();
+    return this.#primary;
   }
 
   /**
@@ -107,7 +107,7 @@ class Supervision {
    * @param {number} id
    */
   isLeaving(id) {
-    return this.#supervisor !== undefined && this.#supervisor.isLeaving(id);
+    return this.#primary !== undefined && this.#primary.isLeaving(id);
   }
 
   #start() {
@@ -128,9 +128,9 @@ class Supervision {
    * @returns {import('../../index').SchedulingStats}
    */
   report() {
-    const supervisor = this.#supervisor;
-    return supervisor
-      ? report().readReport(supervisor.report(), /** @type {Schedule} */ (this.scheduling))
+    const primary = this.#primary;
+    return primary
+      ? report().readReport(primary.report(), /** @type {Schedule} */ (this.scheduling))
       : noReport();
   }
 
@@ -140,7 +140,7 @@ class Supervision {
    * @returns {number} 0 or a negative errno.
    */
   kill(id, signal) {
-    return /** @type {Primary} */ (this.#supervisor).kill(id, signal);
+    return /** @type {Primary} */ (this.#primary).kill(id, signal);
   }
 
   /**
@@ -148,7 +148,7 @@ class Supervision {
    * @param {number} id
    */
   leave(id) {
-    this.#supervisor?.leave(id);
+    this.#primary?.leave(id);
   }
 
   /**
@@ -159,16 +159,16 @@ class Supervision {
    * @param {number} timeout in ms
    */
   drain(id, reason, timeout) {
-    this.#supervisor?.drain(id, reason, timeout);
+    this.#primary?.drain(id, reason, timeout);
   }
 
   /**
-   * Waits until everything that the worker has requested of the native supervisor so far is done. Its IPC
-   * messages take another way, and may be faster.
+   * Waits until everything that the worker has requested of the control thread so far is done. Its IPC
+   * messages use another channel, and may be faster.
    * @param {number} id
    */
   flush(id) {
-    this.#supervisor?.flush(id);
+    this.#primary?.flush(id);
   }
 
   /**
@@ -176,39 +176,39 @@ class Supervision {
    * @param {import('../../binding').ForwardSpec[]} specs
    */
   forward(specs) {
-    return this.native.forward(specs);
+    return this.primary.forward(specs);
   }
 
   /** Removes the Unix sockets of workers that listen on addresses of their own. */
   removeSockets() {
-    this.#supervisor?.removeSockets();
+    this.#primary?.removeSockets();
   }
 
   /** Writes the workers' last output. A reader that does not read delays this only for FLUSH_LIMIT. */
   flushLogs() {
-    this.#supervisor?.flushLogs(FLUSH_LIMIT);
+    this.#primary?.flushLogs(FLUSH_LIMIT);
   }
 
   /** @returns {import('../../binding').ForwardReport[]} */
   forwarding() {
-    return this.#supervisor?.forwarding() ?? [];
+    return this.#primary?.forwarding() ?? [];
   }
 
   /**
-   * The app has been told that the worker is dead, and has had its chance to fork another.
+   * The app has been notified of the worker's exit, and could have forked a replacement.
    * @param {number} id
    */
   onExitReported(id) {
-    this.#supervisor?.onExitReported(id);
+    this.#primary?.onExitReported(id);
   }
 
   /** One more living child keeps the event loop alive. */
   hold() {
-    if (this.#holds++ === 0) this.native.ref();
+    if (this.#holds++ === 0) this.primary.ref();
   }
 
   release() {
-    if (--this.#holds === 0) this.native.unref();
+    if (--this.#holds === 0) this.primary.unref();
   }
 
   /** @param {ExitEvent | WarningEvent | FailureEvent | SpawnedEvent | SupervisionEvent | HookEvent | OrphansEvent | ExamineEvent} event */
@@ -227,7 +227,7 @@ class Supervision {
         this.#answer(JSON.parse(event.text));
         break;
       case 'orphans':
-        this.#supervisor?.reapOrphans(event.pids);
+        this.#primary?.reapOrphans(event.pids);
         break;
       case 'examine':
         void examine().examine(JSON.parse(event.text), event.fd);
@@ -244,7 +244,7 @@ class Supervision {
   #answer(batch) {
     const { hooks } = /** @type {Schedule} */ (this.scheduling);
     this.#answers ??= this.#createAnswers();
-    this.#supervisor?.answer(batch.batch, this.#answers.to(hooks, batch));
+    this.#primary?.answer(batch.batch, this.#answers.to(hooks, batch));
   }
 
   /** @param {ExitEvent} event */
@@ -266,4 +266,4 @@ function fail(message) {
   });
 }
 
-module.exports = { Supervision };
+module.exports = { NativePrimary };
