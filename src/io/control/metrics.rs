@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::http::HttpEvent;
-use super::messages::Heard;
+use super::messages::ThreadEvent;
 use super::operator::OperatorEvent;
 use super::registries::{Answers, Gatherer};
 use super::shell::Shell;
@@ -68,12 +68,12 @@ impl Shell {
         let document = self.document()?;
         let slots = self.metrics.slots.with(self.workers.spent());
         let gathered = self.metrics.gatherer.ask();
-        let heard = self.heard.clone();
+        let events = self.events.clone();
         let gathered = async move {
             let answers = gathered.await.ok();
             let (then, told) = oneshot::channel();
             // The send fails only if the control thread has stopped.
-            let _stopped = heard.send(Heard::Http(HttpEvent::Gathered { answers, then })).await;
+            let _stopped = events.send(ThreadEvent::Http(HttpEvent::Gathered { answers, then })).await;
             told.await.unwrap_or_default()
         };
         let totals = self.metrics.totals.clone();
@@ -98,11 +98,11 @@ impl Shell {
     /// Answers a client of the control socket.
     pub(super) fn find_metrics(&mut self, client: ClientId, id: Id) {
         let Some(text) = self.metrics_text(Format::OpenMetrics) else { return };
-        let heard = self.heard.clone();
+        let events = self.events.clone();
         tokio::task::spawn_local(async move {
             let found = OperatorEvent::Found(client, id, Ok(json!({ "text": text.await })));
             // The send fails only if the control thread has stopped.
-            let _stopped = heard.send(Heard::Operator(found)).await;
+            let _stopped = events.send(ThreadEvent::Operator(found)).await;
         });
     }
 }

@@ -2,16 +2,16 @@
 
 use redis::{ErrorKind, RedisError, Value};
 
-use rcluster_core::store::remote::failure::{Failure, NONSENSE};
+use rcluster_core::frames::shortened;
+use rcluster_core::store::remote::failure::{Failure, INVALID_ANSWER};
 use rcluster_core::store::remote::messages::{Greeting, Input, Loaded};
-use rcluster_core::wire::shortened;
 
 /// The maximum length of an error's text, in bytes.
 const MAX_TEXT: usize = 400;
 
 /// The failure for an answer that cannot be parsed.
-pub(super) fn nonsense() -> Failure {
-    Failure::Refused(NONSENSE.into())
+pub(super) fn invalid_answer() -> Failure {
+    Failure::Refused(INVALID_ANSWER.into())
 }
 
 /// The message of an error, with the code that the server gave.
@@ -59,13 +59,13 @@ pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.code() == Some("NOSCRIPT")
 }
 
-/// Whether the user may not run a command of a script, or use its key. Servers have no code of their own for that.
+/// Whether the user may not run a command of a script, or use its key. Servers have no error code for that.
 pub(super) fn is_forbidden(error: &RedisError) -> bool {
     let text = error.to_string();
     text.contains("The user executing the script") || text.contains("ACL failure in script")
 }
 
-/// Whether a node of a Redis Cluster does not have the key any more.
+/// Whether the node of a Redis Cluster no longer stores the key.
 pub(super) fn is_moved(error: &RedisError) -> bool {
     error.code() == Some("MOVED")
 }
@@ -123,7 +123,8 @@ pub(super) fn beat(value: Value, asked_at: u64) -> Option<Input> {
     let [_, facts, exists, now] = fixed(value)?;
     let [epoch, revision, used] = fixed(facts)?;
     let time = time(now)?;
-    // A store whose values are gone, or have not been counted, is none: the greeting makes it one. See `greet.lua`.
+    // If the values are gone, or their size is missing, the store counts as missing, and the greeting creates it.
+    // See `greet.lua`.
     let used: Option<f64> = text(used).and_then(|used| used.parse().ok());
     let is_whole = used.is_some_and(|used| used <= 0.0) || (used.is_some() && number(exists)? == 1);
     let Some(epoch) = bytes(epoch).filter(|_| is_whole) else {
@@ -170,7 +171,8 @@ pub(super) fn stream(value: Value) -> Option<Vec<(String, Vec<u8>)>> {
     let mut all = Vec::new();
     for entry in array(stream)? {
         let [id, fields] = fixed(entry)?;
-        // An entry of another form was added by somebody else. It has no payload, which its reader refuses.
+        // Another program has added an entry of a different form. Its payload is empty here, which the reader
+        // refuses.
         let payload = fixed(fields).and_then(|[_, payload]| bytes(payload)).unwrap_or_default();
         all.push((text(id)?, payload));
     }
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_without_its_values_or_without_their_count_is_none() {
+    fn a_store_without_values_or_their_size_is_missing() {
         let epoch_of = |used: Value, exists: i64| {
             let facts = Value::Array(vec![bulk("epoch"), bulk("7"), used]);
             let time = Value::Array(vec![bulk("1"), bulk("0")]);
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_has_become_a_replica_is_one_to_leave() {
+    fn a_server_that_became_a_replica_counts_as_lost() {
         let refusal = b"-READONLY You can't write against a read only replica.\r\n";
         let error = match redis::parse_redis_value(refusal) {
             Ok(value) => value.extract_error().expect_err("it is an error"),
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_is_read() {
+    fn all_answers_are_parsed() {
         let facts = Value::Array(vec![bulk("epoch"), bulk("7")]);
         let values = Value::Array(vec![bulk("key"), bulk("raw")]);
         let reply = Value::Array(vec![facts, values, Value::Array(Vec::new())]);

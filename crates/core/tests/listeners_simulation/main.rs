@@ -11,8 +11,8 @@ mod world;
 use std::time::Duration;
 
 use rcluster_core::control::listeners::{Input, LINGER, Opened};
+use rcluster_core::frames::{FromWorker, Kind};
 use rcluster_core::ids::{ListenerId, WorkerId};
-use rcluster_core::wire::{FromWorker, Kind};
 use rcluster_testing::Seed;
 use serde_json::{Value, json};
 use world::{Vacant, Worker, World, clash, opened};

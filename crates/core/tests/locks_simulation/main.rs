@@ -143,7 +143,7 @@ impl Model {
 }
 
 #[test]
-fn locks_do_what_the_model_does() {
+fn locks_match_their_model() {
     let mut grants = 0;
     for seed in 0..SEEDS {
         let mut random = Random::new(seed);

@@ -334,7 +334,7 @@ impl World {
 }
 
 #[test]
-fn requests_are_executed_once_and_all_have_the_same_in_the_end() {
+fn requests_are_executed_once_and_machines_converge() {
     let mut all = Seen::default();
     let only = std::env::var("RCLUSTER_SEED").ok().map(|seed| seed.parse().expect("a number"));
     for seed in only.map_or(0..SEEDS, |seed: u64| seed..seed + 1) {

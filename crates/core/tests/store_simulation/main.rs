@@ -268,7 +268,7 @@ impl World {
 }
 
 #[test]
-fn a_store_does_what_its_model_does_and_all_watchers_see_it() {
+fn a_store_matches_its_model_and_watchers_see_all_changes() {
     let only = std::env::var("RCLUSTER_SEED").ok().map(|seed| seed.parse().expect("a number"));
     let mut tally = Tally::default();
     'seeds: for seed in only.map_or(0..SEEDS, |seed: u64| seed..seed + 1) {
