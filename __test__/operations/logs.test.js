@@ -319,23 +319,20 @@ test('a stopped reader blocks no process: whole lines are dropped, counted and r
 );
 
 for (const logs of ['raw', 'json']) {
-  test(
-    `a closed reader of ${logs} lines blocks no process, and the lost lines are counted`,
-    { skip },
-    () =>
-      withReader({ workers: 1, logs }, async (app, cat) => {
-        const exit = once(cat, 'exit');
-        cat.kill('SIGKILL');
-        await exit;
-        app.tell({ slot: 0, act: 'flood', to: 'stdout', count: 50_000, size: SIZE });
-        await app.message(({ flooded }) => flooded === 0);
-        const { logs, slots } = await until('all lines have been read', async () => {
-          const stats = await app.stats();
-          return stats.logs.lines === 50_000 && stats;
-        });
-        assert.deepStrictEqual(logs.lostStdout, { lines: 50_000, bytes: 50_000 * SIZE });
-        assert.strictEqual(slots[0].restarts, 0);
-      }),
+  test(`a closed reader of ${logs} lines blocks no process, and the lost lines are counted`, { skip }, () =>
+    withReader({ workers: 1, logs }, async (app, cat) => {
+      const exit = once(cat, 'exit');
+      cat.kill('SIGKILL');
+      await exit;
+      app.tell({ slot: 0, act: 'flood', to: 'stdout', count: 50_000, size: SIZE });
+      await app.message(({ flooded }) => flooded === 0);
+      const { logs, slots } = await until('all lines have been read', async () => {
+        const stats = await app.stats();
+        return stats.logs.lines === 50_000 && stats;
+      });
+      assert.deepStrictEqual(logs.lostStdout, { lines: 50_000, bytes: 50_000 * SIZE });
+      assert.strictEqual(slots[0].restarts, 0);
+    }),
   );
 }
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rcluster_core::wire::{FromWorker, MAX_DATA, MAX_DETAIL, MAX_FRAME, MAX_REASON, Reply, ToWorker};
+use rcluster_core::frames::{FromWorker, MAX_DATA, MAX_DETAIL, MAX_FRAME, MAX_REASON, Reply, ToWorker};
 use serde_json::value::RawValue;
 
 fuzz_target!(|frame: &[u8]| {

@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 use rcluster_core::control::listeners::{Input, Listeners, Opened, Output};
 use rcluster_core::ids::{ListenerId, WorkerId};
 use rcluster_core::schedule::Scheduling;
-use rcluster_core::wire::{FromWorker, Kind, ToWorker};
+use rcluster_core::frames::{FromWorker, Kind, ToWorker};
 
 const WORKERS: std::ops::RangeInclusive<u32> = 1..=4;
 

@@ -6,7 +6,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use rcluster_core::exchange::{CallId, RequestId};
-use rcluster_core::machines::wire::Saying;
+use rcluster_core::machines::wire::Publication;
 use rcluster_core::machines::{Input, MachineId, Machines, Topic};
 
 #[derive(Arbitrary, Debug)]
@@ -50,12 +50,12 @@ fn run(steps: Vec<Step>) {
                 bytes.extend(u32::from(session).to_le_bytes());
                 bytes.extend(u64::from(number).to_le_bytes());
                 bytes.extend(rest);
-                if let Some(saying) = Saying::decode(&bytes) {
-                    assert_eq!(saying.encode(), bytes);
+                if let Some(publication) = Publication::decode(&bytes) {
+                    assert_eq!(publication.encode(), bytes);
                 }
-                Input::Heard { topic: topic(at), bytes, has_room }
+                Input::Received { topic: topic(at), bytes, has_room }
             }
-            Step::Bytes { topic: at, bytes } => Input::Heard { topic: topic(at), bytes, has_room: true },
+            Step::Bytes { topic: at, bytes } => Input::Received { topic: topic(at), bytes, has_room: true },
             Step::Request { is_for_leader } => {
                 calls += 1;
                 let leader = is_for_leader.then(|| b"cron".as_slice().into());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rcluster_core::wire::milliseconds;
+use rcluster_core::frames::milliseconds;
 use rcluster_sys::clock::since_boot;
 
 /// The time since the machine was booted, in ms. Never 0.

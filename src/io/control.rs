@@ -47,10 +47,10 @@ use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, DispatcherEvent
 use crate::io::forward::{BoundFront, Report as Forwarded};
 use crate::io::store;
 use rcluster_core::control::supervise::Input;
+use rcluster_core::frames::{Drain, milliseconds};
 use rcluster_core::hook::Answer;
 use rcluster_core::ids::{Request, WorkerId};
 use rcluster_core::schedule::Scheduling;
-use rcluster_core::wire::{Drain, milliseconds};
 use rcluster_sys::error::{Doing, SysError};
 use rcluster_sys::exit::send_signal;
 
@@ -59,7 +59,7 @@ use forwarding::Forwarding;
 pub use launch::{Inspect, Launch, Ports, Preload, Stdio};
 use logs::{Captured, SharedLogs};
 pub use messages::{ClusterStats, Event};
-use messages::{Heard, Tell, describe};
+use messages::{Tell, ThreadEvent, describe};
 pub use operator::{OperatorSetup, PrimaryStack};
 use shared::{Common, ControlFile, SharedSlots};
 pub use shared::{InspectorCount, LeavingWorkers, WorkerNumbers};
@@ -110,8 +110,8 @@ impl ControlThread {
         tell: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Self, SysError> {
         let (commands, queue) = mpsc::unbounded_channel();
-        let (heard, events) = mpsc::channel(EVENTS);
-        let notices = heard.clone();
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let notices = events.clone();
         let tell: Tell = Arc::new(tell);
         let tell_directly = Arc::clone(&tell);
         let dispatcher = Arc::new(Dispatcher::start(move |notice| {
@@ -121,8 +121,8 @@ impl ControlThread {
             }
             // The control thread handles the event. The dispatcher must not block on it, because the control
             // thread may be waiting for the dispatcher.
-            if let Err(unheard) = notices.try_send(Heard::Dispatcher(notice))
-                && let Heard::Dispatcher(notice) = unheard.into_inner()
+            if let Err(refused) = notices.try_send(ThreadEvent::Dispatcher(notice))
+                && let ThreadEvent::Dispatcher(notice) = refused.into_inner()
             {
                 tell_directly(describe(notice));
             }
@@ -138,14 +138,14 @@ impl ControlThread {
             metrics_file: ControlFile::default(),
             logs: SharedLogs::default(),
         };
-        let shell = Shell::new(scheduling, Arc::clone(&tell), heard, common.clone());
+        let shell = Shell::new(scheduling, Arc::clone(&tell), events, common.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .doing("starting the control thread's runtime")?;
         let thread = std::thread::Builder::new()
             .name("rcluster-ctl".into())
-            .spawn(move || thread::run(shell, &runtime, queue, events))
+            .spawn(move || thread::run(shell, &runtime, queue, receiver))
             .doing("starting the control thread")?;
         Ok(Self { commands: Some(commands), common, tell, thread: Some(thread) })
     }

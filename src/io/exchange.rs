@@ -7,7 +7,7 @@
 //! [`rcluster_core::exchange`].
 
 mod client;
-mod elsewhere;
+mod remote;
 mod room;
 
 pub use client::ExchangeClient;

@@ -35,5 +35,5 @@ pub fn start(lifeline: OwnedFd, interrupter: Result<Interrupter, SysError>) -> R
 
 fn answer(lifeline: &OwnedFd, answer: &Answer) {
     // If the primary does not read, or is gone, the answer is not needed.
-    let _unheard = send(lifeline.as_fd(), &answer.encode(), &[]);
+    let _unneeded = send(lifeline.as_fd(), &answer.encode(), &[]);
 }

@@ -17,8 +17,8 @@ use rcluster_core::channel::{
 };
 use rcluster_core::dispatch::Refusal;
 use rcluster_core::event_loop::{self, class};
+use rcluster_core::frames::{MAX_FRAME, StoreOptions};
 use rcluster_core::ids::{ListenerId, Slot};
-use rcluster_core::wire::{MAX_FRAME, StoreOptions};
 use rcluster_sys::error::SysError;
 use rcluster_sys::headroom::{limit, room_for};
 use rcluster_sys::listen::accept;

@@ -38,10 +38,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::io::redis::{LeaseServer, MachineLink, MachineStart};
 use rcluster_core::control::operator::StoreStatus;
 use rcluster_core::exchange::roster::Roster;
+use rcluster_core::frames::StoreOptions;
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::machines::MachineId;
 use rcluster_core::store::remote::backend::Backend;
-use rcluster_core::wire::StoreOptions;
 use rcluster_sys::closer::Closer;
 use rcluster_sys::epoll::Waker;
 use rcluster_sys::error::{Doing, SysError};
@@ -58,7 +58,7 @@ const NAME: &CStr = c"rcluster-store";
 
 /// What a process opens.
 #[derive(Debug)]
-pub enum What {
+pub enum Resource {
     /// A store.
     Store {
         /// Its name in the cluster.
@@ -85,7 +85,7 @@ pub enum What {
 #[derive(Debug)]
 pub struct Open {
     /// What to open.
-    pub what: What,
+    pub resource: Resource,
     /// Receives the answer.
     pub socket: OwnedFd,
     /// The worker that sent the socket, with the closer for its descriptors; `None` for this process.
@@ -104,12 +104,12 @@ enum Command {
     Exited(WorkerId),
     /// Report the status of all stores.
     Report(Answer),
-    /// Locks of several machines are leased from this server, by which these reach each other.
+    /// The server that grants leases to this machine and connects it with others.
     Backend(LeaseServer, MachineLink),
-    /// Something has come from other machines.
-    Heard(Vec<rcluster_core::machines::Output>),
-    /// The link to it has decided this.
-    Leased(Vec<rcluster_core::leases::Output>),
+    /// Outputs about messages and requests between machines.
+    RemoteOutputs(Vec<rcluster_core::machines::Output>),
+    /// Outputs about leases.
+    LeaseOutputs(Vec<rcluster_core::leases::Output>),
 }
 
 /// Called with the answer, on the thread of the stores.
@@ -143,7 +143,7 @@ struct Place {
     has_backend: bool,
 }
 
-/// One for the process: what workers open is what their primary opens.
+/// One per process.
 static PLACE: Mutex<Place> = Mutex::new(Place { hub: None, roster: Roster::new(), has_backend: false });
 
 fn place() -> MutexGuard<'static, Place> {
@@ -168,7 +168,7 @@ impl Place {
     }
 }
 
-/// A name of this machine for servers, unguessable and unique, and a seed for random choices.
+/// A unique, unguessable id of this machine for servers, and a seed for random choices.
 fn identity() -> (String, u64) {
     let [one, other] = unguessable();
     let [seed, _] = unguessable();
@@ -196,7 +196,7 @@ pub fn report(then: impl FnOnce(Vec<StoreStatus>) + Send + 'static) {
     place.tell(Command::Report(Answer(Box::new(then))));
 }
 
-/// Says from which server locks are leased that several machines have in common, and by which these reach each other.
+/// Sets the server that grants leases and connects this machine with others.
 pub fn set_backend(backend: Backend) -> Result<(), SysError> {
     let mut place = place();
     let hub = place.hub()?;
@@ -205,25 +205,25 @@ pub fn set_backend(backend: Backend) -> Result<(), SysError> {
     let [seed, _] = unguessable();
     let teller = hub.clone();
     let start = MachineStart { backend, machine, seed };
-    let link = MachineLink::start(start, move |outputs| teller.tell(Command::Heard(outputs)))?;
+    let link = MachineLink::start(start, move |outputs| teller.tell(Command::RemoteOutputs(outputs)))?;
     hub.tell(Command::Backend(leases, link));
     place.has_backend = true;
     Ok(())
 }
 
-/// Whether this process has said so.
+/// Whether [`set_backend`] was called.
 #[must_use]
 pub fn has_backend() -> bool {
     place().has_backend
 }
 
-/// Whether the thread has been started, which the first use of shared state does.
+/// Whether the thread has been started. The first use of shared state starts it.
 #[must_use]
 pub fn is_running() -> bool {
     place().hub.is_some()
 }
 
-/// A worker has started; `None` for a standby, which has no slot.
+/// A worker has started; the slot is `None` for a standby.
 pub fn on_started(worker: WorkerId, slot: Option<Slot>) {
     let mut place = place();
     place.roster.on_started(worker, slot);

@@ -9,7 +9,7 @@ use napi_derive::napi;
 
 use super::shared::{failure, refusal, unknown};
 use crate::io::exchange::ExchangeClient;
-use crate::io::store::{Open, What, has_backend, open};
+use crate::io::store::{Open, Resource, has_backend, open};
 use rcluster_core::exchange::endpoint::{Incoming, SendError};
 use rcluster_core::exchange::frame::{Frame, Status, TEXT};
 use rcluster_core::exchange::wire::Ask;
@@ -44,8 +44,8 @@ fn scope(all: bool) -> Scope {
     if all { Scope::All } else { Scope::Machine }
 }
 
-/// Whom something is for: 1 a worker, 2 a slot, 3 any worker, 4 all workers, 5 the primary, 6 who leads under a name, 7 all
-/// workers of all machines, 8 who leads on whichever machine.
+/// The target: 1 a worker, 2 a slot, 3 any worker, 4 all workers, 5 the primary, 6 the leader of a name on this machine, 7 all
+/// workers of all machines, 8 the leader of a name on any machine.
 fn target(kind: u32, number: u32, leader: &str) -> Result<Target<'_>> {
     Ok(match kind {
         1 => Target::Worker(WorkerId(number)),
@@ -68,7 +68,7 @@ fn target(kind: u32, number: u32, leader: &str) -> Result<Target<'_>> {
 #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
 pub fn open_exchange(env: Env, on_news: Function<'_, (), ()>) -> Result<ExchangeLink> {
     let (ours, theirs) = message_pair().map_err(failure)?;
-    open(Open { what: What::Exchange, socket: theirs, worker: None }).map_err(failure)?;
+    open(Open { resource: Resource::Exchange, socket: theirs, worker: None }).map_err(failure)?;
     ExchangeLink::connect(env, ours, &on_news)
 }
 
@@ -95,7 +95,7 @@ impl ExchangeLink {
         self.client.has_link() || has_backend()
     }
 
-    /// Hears what is posted to a channel of this machine, or of all.
+    /// Subscribes to a channel, of this machine or of all machines.
     #[napi]
     pub fn subscribe(&self, all: bool, channel: String) {
         self.say(&Ask::Subscribe(scope(all), channel.as_bytes()));

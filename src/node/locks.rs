@@ -10,7 +10,7 @@ use napi::{Env, Result};
 use napi_derive::napi;
 
 use super::shared::{failure, refusal, unknown};
-use crate::io::store::{self, Incoming, LockClient, Open, What, open};
+use crate::io::store::{self, Incoming, LockClient, Open, Resource, open};
 use rcluster_core::locks::wire::{Ask, Message, encode};
 use rcluster_core::locks::{Mode, Otherwise, Request, RequestId, Space};
 use rcluster_core::store::remote::backend::Backend;
@@ -55,7 +55,7 @@ const END: u32 = 7;
 #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
 pub fn open_locks(env: Env, on_news: Function<'_, (), ()>) -> Result<LockLink> {
     let (ours, theirs) = message_pair().map_err(failure)?;
-    open(Open { what: What::Locks, socket: theirs, worker: None }).map_err(failure)?;
+    open(Open { resource: Resource::Locks, socket: theirs, worker: None }).map_err(failure)?;
     LockLink::connect(env, ours, &on_news)
 }
 
@@ -136,8 +136,8 @@ impl LockLink {
                 Ok(Incoming::Room) => self.shared.flush()?,
                 Ok(Incoming::End) | Err(_) => return Ok(Some(end)),
                 Ok(Incoming::Message(bytes)) => {
-                    let Message { kind, request, number, text } = Message::decode(&bytes)
-                        .ok_or_else(|| failure("a message about locks makes no sense"))?;
+                    let Message { kind, request, number, text } =
+                        Message::decode(&bytes).ok_or_else(|| failure("an invalid message about locks"))?;
                     let text = String::from_utf8_lossy(text).into_owned();
                     #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, which is far away")]
                     let (id, number) = (request.0 as f64, number as f64);

@@ -11,11 +11,11 @@ use napi_derive::napi;
 use super::shared_requests::Requests;
 use super::shared_value::{self, Held, KEY_ROOM};
 use crate::io::store::persist;
-use crate::io::store::{Client, ConnectError, Open, What, Woken, open};
+use crate::io::store::{Client, ConnectError, Open, Resource, Woken, open};
+use rcluster_core::frames::StoreOptions;
 use rcluster_core::store::follow::read_told;
 use rcluster_core::store::geometry::Field;
 use rcluster_core::store::ring::Wanted;
-use rcluster_core::wire::StoreOptions;
 use rcluster_js::callback::EventCallback;
 use rcluster_js::function::function;
 use rcluster_js::uv::UvPoll;
@@ -67,7 +67,7 @@ pub(super) fn unknown(what: &str, number: u32) -> Error {
     Error::new(Status::InvalidArg, format!("unknown {what}: {number}"))
 }
 
-/// The primary could not be asked.
+/// The request could not be sent to the primary.
 pub(super) fn unreachable(error: &SysError) -> Error {
     if error.is_peer_gone() {
         return failure("ERR_RCLUSTER_GONE The primary of this process is gone");
@@ -98,19 +98,19 @@ pub fn open_shared(
     on_end: Function<'_, (), ()>,
 ) -> Result<SharedStore> {
     let options: StoreOptions = serde_json::from_str(&options).map_err(failure)?;
-    let what = match options.persist.clone().filter(|path| !path.is_empty() && !persist::is_kept(&name)) {
-        None => What::Store { name, options },
+    let resource = match options.persist.clone().filter(|path| !path.is_empty() && !persist::is_kept(&name)) {
+        None => Resource::Store { name, options },
         Some(path) => {
             let restored = persist::restore(Path::new(&path)).map_err(|error| {
                 let code =
                     if error.is_locked() { "ERR_RCLUSTER_PERSIST_LOCKED" } else { "ERR_RCLUSTER_PERSIST" };
                 failure(format!("{code} {error}"))
             })?;
-            What::Kept { name, options, restored: Box::new(restored) }
+            Resource::Kept { name, options, restored: Box::new(restored) }
         }
     };
     let (ours, theirs) = message_pair().map_err(failure)?;
-    open(Open { what, socket: theirs, worker: None }).map_err(failure)?;
+    open(Open { resource, socket: theirs, worker: None }).map_err(failure)?;
     SharedStore::connect(env, ours, &on_news, &on_end)
 }
 

@@ -9,8 +9,8 @@ use napi_derive::napi;
 
 use super::shared::{failure, refusal};
 use super::shared_value;
-use crate::io::store::{Open, TallyClient, What, open};
-use rcluster_core::wire::StoreOptions;
+use crate::io::store::{Open, Resource, TallyClient, open};
+use rcluster_core::frames::StoreOptions;
 use rcluster_js::function::function;
 use rcluster_sys::passing::message_pair;
 
@@ -31,8 +31,8 @@ pub(super) fn options() -> StoreOptions {
 #[napi(catch_unwind)]
 pub fn open_tallies(name: String) -> Result<SharedTallies> {
     let (ours, theirs) = message_pair().map_err(failure)?;
-    let what = What::Store { name, options: options() };
-    open(Open { what, socket: theirs, worker: None }).map_err(failure)?;
+    let resource = Resource::Store { name, options: options() };
+    open(Open { resource, socket: theirs, worker: None }).map_err(failure)?;
     SharedTallies::connect(ours)
 }
 

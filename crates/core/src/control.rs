@@ -35,9 +35,9 @@ use self::supervise::{By, ExitKind, KillSignal, Reason, Stats};
 use self::supervision::{Step, Supervision};
 use self::unlinked::{Unlinked, Verdict};
 use self::workers::{Worker, Workers};
+use super::frames::{Drain, FromWorker, Reply, ToWorker, milliseconds};
 use super::ids::WorkerId;
 use super::schedule::Scheduling;
-use super::wire::{Drain, FromWorker, Reply, ToWorker, milliseconds};
 
 /// The state machine: see the module.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Control {
             Input::SpawnFailed { ticket, cause } => {
                 self.supervise(supervise::Input::SpawnFailed { ticket, cause });
             }
-            Input::Said(worker, frame) => self.on_frame(worker, frame),
+            Input::Frame(worker, frame) => self.on_frame(worker, frame),
             Input::HungUp(worker) => self.on_hang_up(worker),
             Input::Broke { worker, why } => self.cut_off(worker, why),
             Input::Exited { worker, exit } => self.on_exit(worker, exit),

@@ -24,13 +24,13 @@ mod common;
 mod consequence;
 pub mod declared;
 mod direct;
-mod elsewhere;
 pub mod endpoint;
 pub mod frame;
 mod outbox;
 mod pair;
 pub mod pairs;
 mod reading;
+mod remote;
 mod requests;
 pub mod roster;
 mod routing;
@@ -42,8 +42,8 @@ use std::sync::Arc;
 
 use self::calls::Calls;
 use self::channels::Channels;
-pub use self::common::Interest;
-use self::common::Interests;
+pub use self::common::Subscription;
+use self::common::Subscriptions;
 use self::frame::{Head, Kind, Outgoing, Status};
 use self::outbox::{Outbox, Topic};
 use self::pairs::{PairId, Pairs, Published};
@@ -77,16 +77,16 @@ pub const MAX_ANSWERS: usize = 4 * MAX_CALLS + 2 * MAX_NAMES;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u64);
 
-/// The link of other machines with this one, which takes part like a process of this machine.
-pub const ELSEWHERE: ClientId = ClientId(u64::MAX);
+/// The link for all other machines, which take part like one process of this machine.
+pub const OTHER_MACHINES: ClientId = ClientId(u64::MAX);
 
-/// Which processes a channel joins.
+/// The processes that a channel connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Scope {
-    /// Those of this machine.
+    /// The processes of this machine.
     Machine = 0,
-    /// Those of all machines with the same server.
+    /// The processes of all machines that use the same server.
     All = 1,
 }
 
@@ -106,14 +106,14 @@ pub enum Process {
     /// A worker.
     Worker(WorkerId),
     /// Processes of other machines.
-    Elsewhere,
+    OtherMachines,
 }
 
 impl Process {
     /// The number of the worker; 0 is the primary.
     fn number(self) -> u32 {
         match self {
-            Self::Primary | Self::Elsewhere => 0,
+            Self::Primary | Self::OtherMachines => 0,
             Self::Worker(worker) => worker.0,
         }
     }
@@ -134,19 +134,19 @@ pub enum Target<'a> {
     Primary,
     /// All workers of all machines.
     Everywhere,
-    /// Who leads under a name, on this machine or on whichever.
+    /// The process that leads under a name, on this machine or on any of them.
     Leader(Scope, &'a [u8]),
 }
 
 /// A violation of the protocol. The package itself never does this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a request of the exchange makes no sense")]
-pub struct Nonsense;
+#[error("an invalid request to the exchange")]
+pub struct ProtocolViolation;
 
-/// Returns the process of this machine that leads under a name, among those of this machine or among those of all.
+/// Finds the process of this machine that leads under a name, in this scope.
 pub type Leaders<'a> = &'a dyn Fn(Scope, &[u8]) -> Option<Process>;
 
-/// A pair that is to get its sockets: a packet for each process, with which its end is sent.
+/// A pair that needs its sockets: for each process, the packet with which its socket is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Introduction {
     /// The pair.
@@ -171,9 +171,9 @@ pub struct Exchange {
     roster: Roster,
     clients: BTreeMap<ClientId, Client>,
     channels: Channels,
-    /// Those that all machines have in common.
+    /// The channels that span machines.
     common: Channels,
-    interests: Interests,
+    subscriptions: Subscriptions,
     links: BTreeMap<Process, BTreeSet<ClientId>>,
     calls: Calls,
     pairs: Pairs,
@@ -192,7 +192,7 @@ impl Exchange {
             clients: BTreeMap::new(),
             channels: Channels::default(),
             common: Channels::default(),
-            interests: Interests::default(),
+            subscriptions: Subscriptions::default(),
             links: BTreeMap::new(),
             calls: Calls::default(),
             pairs: Pairs::default(),
@@ -214,7 +214,7 @@ impl Exchange {
         let links = self.links.entry(process).or_default();
         let others: Vec<ClientId> = links.iter().copied().collect();
         links.insert(client);
-        // With several links, only the exchange knows which of them handles a name. So the pairs are retired.
+        // With several links, only the exchange knows which of them handles a name, so the pairs are retired.
         let pairs: Vec<_> = others.into_iter().flat_map(|other| self.pairs.of(other)).collect();
         for (pair, partner) in pairs {
             self.tell_of_pair(partner, Kind::Retired, pair, 0);
@@ -231,8 +231,8 @@ impl Exchange {
         ask: &Ask<'_>,
         leaders: Leaders<'_>,
         published: Published<'_>,
-    ) -> Result<(), Nonsense> {
-        let its = self.clients.get_mut(&client).ok_or(Nonsense)?;
+    ) -> Result<(), ProtocolViolation> {
+        let its = self.clients.get_mut(&client).ok_or(ProtocolViolation)?;
         let worker = its.process.number();
         match *ask {
             Ask::Subscribe(scope, channel) => return self.subscribe(client, scope, channel),
@@ -242,13 +242,13 @@ impl Exchange {
             }
             Ask::Handle(name) if its.handles.len() < MAX_NAMES => {
                 its.handles.insert(name.into());
-                self.interests.on_change(Interest::Handler(name.into()));
+                self.subscriptions.on_change(Subscription::Handler(name.into()));
             }
-            Ask::Handle(_) => return Err(Nonsense),
+            Ask::Handle(_) => return Err(ProtocolViolation),
             Ask::Unhandle(name) => {
                 its.handles.remove(name);
                 its.outbox.forget(&Topic::Handler(name.into()));
-                self.interests.on_change(Interest::Handler(name.into()));
+                self.subscriptions.on_change(Subscription::Handler(name.into()));
             }
             Ask::Request { id, target, name, data } => {
                 let found = self.find(target, name, leaders, published);
@@ -283,8 +283,8 @@ impl Exchange {
         let Some(its) = self.clients.remove(&client) else { return };
         self.ready.remove(&client);
         self.leave_channels(client);
-        let handled = its.handles.iter().cloned().map(Interest::Handler);
-        handled.for_each(|name| self.interests.on_change(name));
+        let handled = its.handles.iter().cloned().map(Subscription::Handler);
+        handled.for_each(|name| self.subscriptions.on_change(name));
         if let Some(links) = self.links.get_mut(&its.process) {
             links.remove(&client);
             if links.is_empty() {
@@ -310,7 +310,7 @@ impl Exchange {
         let introductions = made.into_iter().map(|(pair, [one, other])| {
             let packet = |own: pairs::End, partner: pairs::End| {
                 let worker = self.clients.get(&partner.client).map_or(0, |its| its.process.number());
-                // The number of places is smaller than that.
+                // There are fewer places than that.
                 let flag = u8::try_from(own.place).unwrap_or(u8::MAX);
                 (own.client, Head { flag, worker, rest: pair.0, ..Head::new(Kind::Paired) }.encode(0))
             };

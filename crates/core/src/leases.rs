@@ -1,4 +1,4 @@
-//! Leases: locks across machines, which a server of Redis or Valkey grants for a time.
+//! Leases: locks across machines, which a Redis or Valkey server grants for a limited time.
 //!
 //! # Design
 //! Processes of one machine queue for a name in [`locks`](crate::locks). Only the one whose turn it is sends
@@ -15,7 +15,7 @@
 //! - **There is no polling.** A waiting request is sent again when the current lease would end, and when a
 //!   release is published.
 //!
-//! Times are in ms by a clock of this machine that never goes back and includes the time in suspend.
+//! Times are in ms, from a monotonic clock of this machine that includes the time in suspend.
 
 mod lease;
 
@@ -64,7 +64,7 @@ pub struct Want {
 
 /// An operation of the server for an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum Operation {
     /// Grant a lease.
     Acquire,
     /// Grant it even if another owner has it.
@@ -75,7 +75,7 @@ pub enum What {
     Release,
 }
 
-impl What {
+impl Operation {
     /// The name of the operation in the script.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -96,7 +96,7 @@ pub struct Ask {
     /// The number of the request, unique for the lease.
     pub number: u64,
     /// The operation.
-    pub what: What,
+    pub operation: Operation,
     /// The name of the lease.
     pub name: Vec<u8>,
     /// The time to live, in ms.
@@ -326,7 +326,7 @@ impl Leases {
         if let Some(at) = lease.scheduled.take() {
             self.due.remove(&(at, id));
         }
-        out.extend(ask.map(|what| Output::Ask(lease.question(id, what))));
+        out.extend(ask.map(|operation| Output::Ask(lease.question(id, operation))));
         out.extend(tell.map(|tell| tell.of(id)));
         if is_over {
             self.all.remove(&id);

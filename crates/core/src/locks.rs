@@ -131,8 +131,8 @@ pub struct Event {
 
 /// A violation of the protocol. The package itself never does this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a request for a lock makes no sense")]
-pub struct Nonsense;
+#[error("an invalid request for a lock")]
+pub struct ProtocolViolation;
 
 /// One request, held or pending, as [`Locks::snapshot`] shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,12 +196,12 @@ impl Locks {
         client: ClientId,
         id: RequestId,
         request: &Request<'_>,
-    ) -> Result<(), Nonsense> {
+    ) -> Result<(), ProtocolViolation> {
         let Request { space, name, mode, otherwise } = *request;
-        let requests = self.clients.get_mut(&client).ok_or(Nonsense)?;
+        let requests = self.clients.get_mut(&client).ok_or(ProtocolViolation)?;
         let is_valid = name.len() <= MAX_NAME && !(otherwise == Otherwise::Steal && mode == Mode::Shared);
         if !is_valid || requests.contains_key(&id) {
-            return Err(Nonsense);
+            return Err(ProtocolViolation);
         }
         if requests.len() >= MAX_REQUESTS {
             self.events.push(Event { client, request: id, news: News::TooMany });
@@ -256,14 +256,19 @@ impl Locks {
     ///
     /// # Errors
     /// It is not a flight, or the outcome is too long. No error if the request has already ended.
-    pub fn settle(&mut self, client: ClientId, id: RequestId, outcome: &[u8]) -> Result<(), Nonsense> {
+    pub fn settle(
+        &mut self,
+        client: ClientId,
+        id: RequestId,
+        outcome: &[u8],
+    ) -> Result<(), ProtocolViolation> {
         let Some(place) = self.clients.get(&client).and_then(|requests| requests.get(&id)).cloned() else {
             return Ok(());
         };
-        let queue = self.queues.get_mut(&place.name).ok_or(Nonsense)?;
+        let queue = self.queues.get_mut(&place.name).ok_or(ProtocolViolation)?;
         let may_settle = place.name.0 == Space::Flight && queue.is_held_by(place.order);
         if !may_settle || outcome.len() > MAX_OUTCOME {
-            return Err(Nonsense);
+            return Err(ProtocolViolation);
         }
         let outcome = Arc::from(outcome);
         for waiting in queue.take_pending() {

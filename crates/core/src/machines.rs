@@ -1,25 +1,30 @@
-//! Messages and requests between machines, which a server of Redis or Valkey passes on to those that have subscribed.
+//! Messages and requests between machines. A Redis or Valkey server passes them on to the machines that have
+//! subscribed.
 //!
 //! # Design
-//! Each channel of all machines has one on the server, and a machine subscribes to it while a process of it hears the
-//! channel. The server keeps nothing: what is published while a machine is not connected is lost for it.
+//! Each channel that spans machines has a channel on the server. A machine subscribes to it while one of its
+//! processes does. The server stores nothing, so a machine misses what is published while it is not
+//! connected.
 //!
-//! - **What may be lost is told.** When a machine has subscribed again after its connection was lost, the channels that it had
-//!   heard before are told that they may have missed something. Whatever a machine could not publish it counts, and
-//!   publishes the count when it can.
-//! - **Nothing is published twice.** Of a batch that has no answer nobody knows what has become: it counts as lost.
-//! - **A short interruption costs no message of this machine.** For [`HOLD`] ms they wait for the server, up to [`MAX_HELD`]
-//!   bytes.
-//! - **A machine hears itself**: what it publishes to itself each second has to come back, so that the end of either
-//!   connection is noticed. Nothing is published before it has subscribed to what others have for it.
-//! - **A request ends**: see [`requests`]. Machines that wait for each other say each second that they are there. One that has
-//!   said nothing for [`SILENCE`] ms, has been connected anew, or does not hear what is published to it, is gone, with all that
-//!   it owes and all that it waits for. A machine that loses its connection ends all requests that have been published, and
-//!   cancels all that others have made.
+//! - **Losses are reported.** When a machine has subscribed again after a lost connection, subscribers of the
+//!   affected channels learn that they may have missed messages. A machine counts what it could not publish,
+//!   and publishes the count once it can.
+//! - **Nothing is published twice.** If the connection ends before the server has answered, the outcome of
+//!   the batch is unknown, and its messages count as lost.
+//! - **A short interruption loses no message of this machine.** Messages wait for the server for up to
+//!   [`HOLD`] ms, up to [`MAX_HELD`] bytes.
+//! - **A machine subscribes to itself.** Every second it publishes a beat to itself, which must come back. So
+//!   it notices when either of its two connections ends. It publishes nothing else before it has subscribed
+//!   to what others send to it.
+//! - **Every request ends**: see [`requests`]. Machines that wait for each other send a sign of life every
+//!   second. A machine is gone if it sends nothing for [`SILENCE`] ms, reconnects, or does not receive what
+//!   is published to it. Everything that it owes or waits for then ends. A machine that loses its connection
+//!   ends all requests that it has published, and cancels those that others have made.
 //!
-//! Servers and other machines are not trusted: what makes no sense is dropped, and all that is remembered of it is bounded.
+//! Servers and other machines are not trusted: invalid data is dropped, and all state kept about them is
+//! bounded.
 //!
-//! Times are in ms by a clock of this machine that never goes back.
+//! Times are in ms, from a monotonic clock of this machine.
 
 pub mod bridge;
 mod calls;
@@ -35,7 +40,7 @@ pub mod wire;
 
 use std::collections::BTreeMap;
 
-use calls::{Calls, Means};
+use calls::{Calls, Context};
 use connection::{Connection, Due};
 pub use event::{End, Input, Output};
 pub use outgoing::{HOLD, MAX_HELD};
@@ -43,24 +48,24 @@ use outgoing::{Held, Outgoing, Purpose};
 pub use peers::SILENCE;
 use subscriptions::{Change, Subscriptions};
 pub use topic::{MachineId, Topic};
-use wire::{Said, Saying};
+use wire::{Content, Publication};
 
-/// See the module.
+/// The state of this machine: see the module.
 #[derive(Debug)]
 pub struct Machines {
     machine: MachineId,
     connection: Connection,
     subscriptions: Subscriptions,
     outgoing: Outgoing,
-    /// What processes of this machine have to be told is lost.
+    /// Losses that processes of this machine have not been told yet.
     overrun: BTreeMap<Topic, u64>,
     calls: Calls,
-    /// Why the last connection has ended, or was none.
+    /// Why there is no connection, or why the last one ended.
     failure: String,
 }
 
 impl Machines {
-    /// Nothing is heard. It connects when something is needed for the first time.
+    /// Starts without subscriptions. It connects when a connection is first needed.
     #[must_use]
     pub fn new(machine: MachineId, seed: u64) -> Self {
         Self {
@@ -74,23 +79,24 @@ impl Machines {
         }
     }
 
-    /// Takes what has happened, and appends what is to be done.
+    /// Processes an input, and appends the outputs.
     pub fn input(&mut self, input: Input, now: u64, out: &mut Vec<Output>) {
         match input {
-            Input::Listen(topic) => {
+            Input::Subscribe(topic) => {
                 self.subscriptions.want(topic);
                 self.connection.need(now);
             }
-            Input::Unlisten(topic) => {
+            Input::Unsubscribe(topic) => {
                 self.overrun.remove(&topic);
                 self.subscriptions.forget(&topic);
             }
             Input::Post { topic, worker, data } => {
-                let bytes = self.say(Said::Message { worker, data: &data });
+                let bytes = self.encode(Content::Message { worker, data: &data });
                 self.hold(topic.clone(), topic, bytes, data.len(), now);
             }
-            Input::Tell { leader, name, worker, data } => {
-                let bytes = self.say(Said::Tell { worker, leader: &leader, name: &name, data: &data });
+            Input::NotifyLeader { leader, name, worker, data } => {
+                let bytes =
+                    self.encode(Content::LeaderNotice { worker, leader: &leader, name: &name, data: &data });
                 self.hold(Topic::Requests, Topic::Handler(name), bytes, data.len(), now);
             }
             Input::Dropped { topic, count } => {
@@ -100,21 +106,21 @@ impl Machines {
             Input::Request { call, worker, leader, name, data } => {
                 self.connection.need(now);
                 let leader = leader.as_deref();
-                let bytes = self.say(Said::Ask { call, worker, leader, name: &name, data: &data });
-                let (calls, mut means) = self.means(now, out);
-                calls.on_request(call, leader.is_some(), (bytes, data.len()), &mut means);
+                let bytes = self.encode(Content::Ask { call, worker, leader, name: &name, data: &data });
+                let (calls, mut cx) = self.context(now, out);
+                calls.on_request(call, leader.is_some(), (bytes, data.len()), &mut cx);
             }
             Input::Cancel { call, tell } => {
-                let (calls, mut means) = self.means(now, out);
-                calls.on_cancel(call, tell, &mut means);
+                let (calls, mut cx) = self.context(now, out);
+                calls.on_cancel(call, tell, &mut cx);
             }
             Input::Asked { id, workers } => {
-                let (calls, mut means) = self.means(now, out);
-                calls.on_asked(id, workers.as_deref(), &mut means);
+                let (calls, mut cx) = self.context(now, out);
+                calls.on_asked(id, workers.as_deref(), &mut cx);
             }
             Input::Answered { id, worker, status, data, is_last } => {
-                let (calls, mut means) = self.means(now, out);
-                calls.on_answered((id, is_last), worker, status, &data, &mut means);
+                let (calls, mut cx) = self.context(now, out);
+                calls.on_answered((id, is_last), worker, status, &data, &mut cx);
             }
             Input::Opened => self.connection.on_opened(now),
             Input::Failed(why) => self.on_failed(why, now, out),
@@ -126,18 +132,18 @@ impl Machines {
             Input::Published(counts) => {
                 self.connection.on_answered();
                 let reached = self.outgoing.on_published(&counts);
-                let (calls, mut means) = self.means(now, out);
-                calls.on_reached(reached, &mut means);
+                let (calls, mut cx) = self.context(now, out);
+                calls.on_reached(reached, &mut cx);
             }
-            Input::Heard { topic, bytes, has_room } if self.connection.is_open() => {
-                self.on_heard(topic, &bytes, has_room, now, out);
+            Input::Received { topic, bytes, has_room } if self.connection.is_open() => {
+                self.on_received(topic, &bytes, has_room, now, out);
             }
-            Input::Heard { .. } | Input::Tick => {}
+            Input::Received { .. } | Input::Tick => {}
         }
         self.proceed(now, out);
     }
 
-    /// When it wants to be told that time has passed.
+    /// When [`Input::Tick`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         let held = self.outgoing.next_deadline().filter(|_| !self.connection.is_open());
@@ -145,22 +151,22 @@ impl Machines {
         all.into_iter().flatten().min()
     }
 
-    /// How many requests of this machine, and how many of others, have not ended.
+    /// The numbers of unfinished requests: this machine's own, and those of other machines.
     #[must_use]
     pub fn pending(&self) -> (usize, usize) {
         self.calls.pending()
     }
 
-    fn means<'a>(&'a mut self, now: u64, out: &'a mut Vec<Output>) -> (&'a mut Calls, Means<'a>) {
+    fn context<'a>(&'a mut self, now: u64, out: &'a mut Vec<Output>) -> (&'a mut Calls, Context<'a>) {
         let (outgoing, machine, is_open) = (&mut self.outgoing, self.machine, self.connection.is_open());
-        (&mut self.calls, Means { machine, is_open, outgoing, now, out })
+        (&mut self.calls, Context { machine, is_open, outgoing, now, out })
     }
 
-    fn say(&self, said: Said<'_>) -> Vec<u8> {
-        Saying { machine: self.machine, session: self.connection.session(), said }.encode()
+    fn encode(&self, content: Content<'_>) -> Vec<u8> {
+        Publication { machine: self.machine, session: self.connection.session(), content }.encode()
     }
 
-    /// Queues a message. If it is lost, those are told that hear `about`.
+    /// Queues a message. If it is lost, the subscribers of `about` are told.
     fn hold(&mut self, topic: Topic, about: Topic, bytes: Vec<u8>, cost: usize, now: u64) {
         self.connection.need(now);
         let held = Held { topic, bytes, purpose: Purpose::Message(about), cost };
@@ -176,48 +182,48 @@ impl Machines {
             out.push(Output::Failed(why));
         }
         self.subscriptions.on_failed();
-        let (calls, mut means) = self.means(now, out);
-        calls.on_disconnected(&mut means);
+        let (calls, mut cx) = self.context(now, out);
+        calls.on_disconnected(&mut cx);
         self.outgoing.on_failed();
         out.push(Output::Close);
     }
 
-    fn on_heard(&mut self, topic: Topic, bytes: &[u8], has_room: bool, now: u64, out: &mut Vec<Output>) {
-        let Some(Saying { machine, session, said }) = Saying::decode(bytes) else { return };
+    fn on_received(&mut self, topic: Topic, bytes: &[u8], has_room: bool, now: u64, out: &mut Vec<Output>) {
+        let Some(Publication { machine, session, content }) = Publication::decode(bytes) else { return };
         let is_own = machine == self.machine;
-        match (topic, said) {
-            (Topic::Machine(_), Said::Beat(number)) if is_own => {
+        match (topic, content) {
+            (Topic::Machine(_), Content::Beat(number)) if is_own => {
                 let has_waited = self.connection.on_beat(number, now);
                 if has_waited {
                     self.tell_overrun(out);
                 }
             }
-            (topic @ (Topic::Channel(_) | Topic::Handler(_)), said) if !is_own => {
-                self.on_message(topic, said, has_room, out);
+            (topic @ (Topic::Channel(_) | Topic::Handler(_)), content) if !is_own => {
+                self.on_message(topic, content, has_room, out);
             }
-            (Topic::Requests, Said::Tell { name, .. }) if !is_own && !has_room => {
+            (Topic::Requests, Content::LeaderNotice { name, .. }) if !is_own && !has_room => {
                 self.overrun(Topic::Handler(name.into()));
             }
-            (Topic::Requests, said) => {
-                let (calls, mut means) = self.means(now, out);
-                calls.on_said((machine, session), said, has_room, &mut means);
+            (Topic::Requests, content) => {
+                let (calls, mut cx) = self.context(now, out);
+                calls.on_broadcast((machine, session), content, has_room, &mut cx);
             }
-            (Topic::Machine(to), said) if to == self.machine && !is_own => {
-                let (calls, mut means) = self.means(now, out);
-                calls.on_answer((machine, session), said, has_room, &mut means);
+            (Topic::Machine(to), content) if to == self.machine && !is_own => {
+                let (calls, mut cx) = self.context(now, out);
+                calls.on_direct((machine, session), content, has_room, &mut cx);
             }
             _ => {}
         }
     }
 
-    fn on_message(&mut self, topic: Topic, said: Said<'_>, has_room: bool, out: &mut Vec<Output>) {
-        match said {
-            Said::Message { .. } if !has_room => self.overrun(topic),
-            Said::Message { worker, data } => {
+    fn on_message(&mut self, topic: Topic, content: Content<'_>, has_room: bool, out: &mut Vec<Output>) {
+        match content {
+            Content::Message { .. } if !has_room => self.overrun(topic),
+            Content::Message { worker, data } => {
                 self.tell_overrun_of(&topic, out);
                 out.push(Output::Message { topic, worker, data: data.to_vec() });
             }
-            Said::Lost(count @ 1..) => {
+            Content::Lost(count @ 1..) => {
                 self.tell_overrun_of(&topic, out);
                 out.push(Output::Lost { topic, count });
             }
@@ -225,7 +231,7 @@ impl Machines {
         }
     }
 
-    /// A message has no room on its way to the processes that hear this.
+    /// There is no room for a message to the processes of this machine that subscribe to a topic.
     fn overrun(&mut self, topic: Topic) {
         if self.subscriptions.is_wanted(&topic) {
             *self.overrun.entry(topic).or_default() += 1;
@@ -243,20 +249,20 @@ impl Machines {
         out.extend(all.map(|(topic, count)| Output::Lost { topic, count }));
     }
 
-    /// Does what can be done by now.
+    /// Does everything that is possible by now.
     fn proceed(&mut self, now: u64, out: &mut Vec<Output>) {
         match self.connection.take_due(now) {
             Some(Due::Open) => out.push(Output::Open),
             Some(Due::Beat(number)) => {
-                out.push(Output::Beat(Topic::Machine(self.machine), self.say(Said::Beat(number))));
+                out.push(Output::Beat(Topic::Machine(self.machine), self.encode(Content::Beat(number))));
             }
             Some(Due::End) => self.on_failed("the server has not answered in time".into(), now, out),
             None => {}
         }
         self.give_room(out);
         if self.connection.is_open() {
-            let (calls, mut means) = self.means(now, out);
-            calls.on_time(&mut means);
+            let (calls, mut cx) = self.context(now, out);
+            calls.on_time(&mut cx);
             if let Some(Change { subscribe, unsubscribe }) = self.subscriptions.next_change() {
                 out.push(Output::Change { subscribe, unsubscribe });
             }
@@ -265,10 +271,10 @@ impl Machines {
             }
         } else {
             let late = self.outgoing.drop_old(now);
-            let (calls, mut means) = self.means(now, out);
-            calls.on_unpublished(late, &mut means);
+            let (calls, mut cx) = self.context(now, out);
+            calls.on_unpublished(late, &mut cx);
         }
-        // What is dropped, or has no reader any more, leaves room as well.
+        // Dropped messages and cancelled requests free room, too.
         self.give_room(out);
     }
 
@@ -282,16 +288,16 @@ impl Machines {
     fn publish(&mut self, out: &mut Vec<Output>) {
         let Self { calls, outgoing, machine, connection, .. } = self;
         let (machine, session) = (*machine, connection.session());
-        let say_lost = |count| Saying { machine, session, said: Said::Lost(count) }.encode();
-        if let Some(batch) = outgoing.next_batch(session, |call| calls.send(call), say_lost) {
+        let encode_loss = |count| Publication { machine, session, content: Content::Lost(count) }.encode();
+        if let Some(batch) = outgoing.next_batch(session, |call| calls.send(call), encode_loss) {
             out.push(Output::Publish(batch));
         }
     }
 
-    /// Checks what must always hold.
+    /// Checks the invariants.
     ///
     /// # Panics
-    /// When it does not.
+    /// If one is broken.
     pub fn check_invariants(&self) {
         let is_open = self.connection.is_open();
         self.subscriptions.check_invariants(is_open);

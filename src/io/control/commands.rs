@@ -10,8 +10,8 @@ use super::messages::ClusterStats;
 use super::stack::OnStack;
 use super::template::SuperviseSetup;
 use rcluster_core::control::supervise;
+use rcluster_core::frames::Drain;
 use rcluster_core::ids::{Request, Slot, WorkerId};
-use rcluster_core::wire::Drain;
 
 /// See the module documentation.
 #[derive(Debug)]

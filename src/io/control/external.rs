@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::messages::Heard;
+use super::messages::ThreadEvent;
 use crate::io::forward::Target;
+use rcluster_core::frames::FromWorker;
 use rcluster_core::ids::WorkerId;
-use rcluster_core::wire::FromWorker;
 
 /// The wait before another attempt: the first, and the longest.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -21,7 +21,7 @@ pub(super) struct External(JoinHandle<()>);
 
 impl External {
     /// When one of these addresses listens, reports it as if the worker had sent the frames itself.
-    pub(super) fn watch(worker: WorkerId, at: Vec<Target>, heard: mpsc::Sender<Heard>) -> Self {
+    pub(super) fn watch(worker: WorkerId, at: Vec<Target>, events: mpsc::Sender<ThreadEvent>) -> Self {
         Self(tokio::task::spawn_local(async move {
             let mut pause = PAUSE;
             while !at.iter().any(Target::is_listening) {
@@ -30,7 +30,7 @@ impl External {
             }
             for frame in [FromWorker::Hello, FromWorker::ListensAlone] {
                 // The send fails only if the control thread has stopped.
-                let _stopped = heard.send(Heard::Said(worker, frame)).await;
+                let _stopped = events.send(ThreadEvent::Frame(worker, frame)).await;
             }
         }))
     }

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::feed::{Feed, Subscription};
 use self::listener::Listener;
 use super::merging::Write;
-use super::messages::Heard;
+use super::messages::ThreadEvent;
 use super::metrics::NotMerged;
 use super::registries::Answers;
 use super::shell::Shell;
@@ -79,7 +79,7 @@ impl Shell {
     pub(super) fn open_http(&mut self, chosen: &str) {
         if let Some(address) = Address::parse(chosen) {
             let files = self.common.metrics_file.clone();
-            self.http.listener = Some(Listener::start(address, files, &self.heard, &self.tell));
+            self.http.listener = Some(Listener::start(address, files, &self.events, &self.tell));
         }
     }
 
@@ -148,7 +148,7 @@ fn respond_later(answer: oneshot::Sender<Answer>, response: impl Future<Output =
 }
 
 /// Sends an event to the control thread, from one of its tasks.
-async fn send(heard: &mpsc::Sender<Heard>, event: HttpEvent) {
+async fn send(events: &mpsc::Sender<ThreadEvent>, event: HttpEvent) {
     // The send fails only if the control thread has stopped.
-    let _stopped = heard.send(Heard::Http(event)).await;
+    let _stopped = events.send(ThreadEvent::Http(event)).await;
 }

@@ -153,13 +153,13 @@ impl Shell {
             (None, None)
         };
         let recent = logs.recent(wanted.slot, wanted.lines as usize, follow);
-        let heard = self.heard.clone();
+        let events = self.events.clone();
         tokio::task::spawn_local(async move {
             let result = recent.await.map(|lines| answer(&lines)).map_err(|_| Unavailable {
                 code: "ERR_RCLUSTER_FAILED",
                 message: "the log thread has ended".into(),
             });
-            send(heard, OperatorEvent::Logs(client, id, result, lines)).await;
+            send(events, OperatorEvent::Logs(client, id, result, lines)).await;
         });
     }
 }

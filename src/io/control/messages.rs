@@ -9,15 +9,15 @@ use serde::Serialize;
 
 use super::http::HttpEvent;
 use super::operator::OperatorEvent;
-use super::worker::LOOK;
+use super::worker::POLL;
 use crate::io::dispatcher::{DispatcherEvent, HookBatch};
 use crate::io::logs::LogStatus;
 use crate::io::store;
 use rcluster_core::control::operator::LastExit;
 use rcluster_core::control::supervise::{self, ExitKind, Failure, Stats};
 use rcluster_core::examine::Examination;
+use rcluster_core::frames::{Drain, FromWorker, Reply};
 use rcluster_core::ids::{Request, Slot, WorkerId};
-use rcluster_core::wire::{Drain, FromWorker, Reply};
 use rcluster_sys::error::SysError;
 
 /// The statistics of the supervised cluster.
@@ -102,12 +102,12 @@ pub(super) type Tell = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// An event for the control thread, from its own tasks and from the dispatcher.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum ThreadEvent {
     /// A worker's process has ended, and must be reaped.
     Ended(WorkerId),
-    Said(WorkerId, FromWorker),
+    Frame(WorkerId, FromWorker),
     /// A worker wants to use shared state.
-    Shares(store::Open),
+    OpenShared(store::Open),
     /// A worker has made a request that can only be answered with an error.
     Refused(WorkerId, Reply),
     /// A worker has closed its control socket, which happens only when it exits.
@@ -123,7 +123,7 @@ pub(super) enum Heard {
     /// An event of the HTTP listener.
     Http(HttpEvent),
     /// Waiting connections are on their way to workers, and this worker must now drain.
-    LastCalled(WorkerId, Drain),
+    ReadyToDrain(WorkerId, Drain),
     /// Answers [`ControlThread::flush`](super::ControlThread::flush), after everything that the worker had
     /// written by then.
     Flushed(Sender<()>),
@@ -179,7 +179,7 @@ pub(super) fn unshared(error: &SysError) -> Event {
 pub(super) fn unwatched(worker: WorkerId, error: &SysError) -> Event {
     let message = format!(
         "The end of {worker} cannot be waited for, and is looked for every {} ms: {error}",
-        LOOK.as_millis()
+        POLL.as_millis()
     );
     Event::Warning { code: "RCLUSTER_EXHAUSTED", message }
 }

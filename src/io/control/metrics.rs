@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::http::HttpEvent;
 use super::merging::{Merger, Write};
-use super::messages::Heard;
+use super::messages::ThreadEvent;
 use super::operator::OperatorEvent;
 use super::registries::Gatherer;
 use super::shell::Shell;
@@ -60,7 +60,7 @@ impl Shell {
         let document = self.document()?;
         let slots = self.metrics.slots.with(self.workers.spent());
         let gathered = self.metrics.gatherer.ask();
-        let heard = self.heard.clone();
+        let events = self.events.clone();
         let totals = self.metrics.totals.clone();
         Some(async move {
             let ((status, report), answers) = tokio::join!(document, gathered);
@@ -80,7 +80,7 @@ impl Shell {
             });
             // The send fails only if the control thread has stopped.
             let _stopped =
-                heard.send(Heard::Http(HttpEvent::Gathered { answers: answers.ok(), write })).await;
+                events.send(ThreadEvent::Http(HttpEvent::Gathered { answers: answers.ok(), write })).await;
             told.await.map_err(|_| NotMerged)
         })
     }
@@ -88,7 +88,7 @@ impl Shell {
     /// Answers a client of the control socket.
     pub(super) fn find_metrics(&mut self, client: ClientId, id: Id) {
         let Some(text) = self.metrics_text(Format::OpenMetrics) else { return };
-        let heard = self.heard.clone();
+        let events = self.events.clone();
         tokio::task::spawn_local(async move {
             let result = text
                 .await
@@ -96,7 +96,7 @@ impl Shell {
                 .map_err(|error| Unavailable { code: "ERR_RCLUSTER_FAILED", message: error.to_string() });
             let found = OperatorEvent::Found(client, id, result);
             // The send fails only if the control thread has stopped.
-            let _stopped = heard.send(Heard::Operator(found)).await;
+            let _stopped = events.send(ThreadEvent::Operator(found)).await;
         });
     }
 }

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::client::{Client, LAST_WRITE};
 pub(super) use self::listener::Listener;
 pub use self::stack::PrimaryStack;
-use super::messages::{self, Heard};
+use super::messages::{self, ThreadEvent};
 use super::shell::Shell;
 use super::stack::{NoStack, OnStack, STACK_LIMIT};
 use super::workers::Workers;
@@ -108,7 +108,7 @@ impl Shell {
     pub(super) fn open_control_socket(&mut self, chosen: &str, setup: OperatorSetup) {
         self.operators.started_at = status::wall_clock();
         let places = Place::candidates(chosen, &setup.surroundings);
-        match Listener::open(&places, &self.heard) {
+        match Listener::open(&places, &self.events) {
             Ok((listener, file)) => {
                 self.common.control_file.set(file);
                 self.operators.listener = Some(listener);
@@ -124,7 +124,7 @@ impl Shell {
             OperatorEvent::Accepted(stream) => {
                 let id = ClientId(self.operators.accepted);
                 self.operators.accepted += 1;
-                self.operators.clients.insert(id, Client::start(id, stream, &self.heard));
+                self.operators.clients.insert(id, Client::start(id, stream, &self.events));
                 self.operate(operator::Input::Connected(id));
             }
             OperatorEvent::Line(client, line) => {
@@ -212,20 +212,20 @@ impl Shell {
     }
 
     fn find_stack(&self, client: ClientId, id: Id, worker: WorkerId) {
-        let heard = self.heard.clone();
+        let events = self.events.clone();
         let then = OnStack::new(move |stack| {
             let found =
                 OperatorEvent::Found(client, id, stack.map(Value::String).map_err(|why| no_stack(&why)));
             // In a task, because this thread must not block on its own queue. The requester has a time limit
             // of its own.
-            tokio::task::spawn_local(send(heard, found));
+            tokio::task::spawn_local(send(events, found));
         });
         self.workers.capture_stack(worker, STACK_LIMIT, then);
     }
 
     fn find_primary_stack(&self, client: ClientId, id: Id) {
         let Some(setup) = &self.operators.setup else { return };
-        let (heard, stack) = (self.heard.clone(), setup.stack.ask());
+        let (events, stack) = (self.events.clone(), setup.stack.ask());
         tokio::task::spawn_local(async move {
             let stack = tokio::time::timeout(STACK_LIMIT, stack).await;
             let stack =
@@ -233,7 +233,7 @@ impl Shell {
             let result = stack
                 .map(Value::String)
                 .map_err(|message| Unavailable { code: "ERR_RCLUSTER_NO_STACK", message });
-            send(heard, OperatorEvent::Found(client, id, result)).await;
+            send(events, OperatorEvent::Found(client, id, result)).await;
         });
     }
 }
@@ -243,7 +243,7 @@ fn no_stack(why: &NoStack) -> Unavailable {
 }
 
 /// Sends an event to the control thread, from one of its tasks.
-pub(super) async fn send(heard: mpsc::Sender<Heard>, event: OperatorEvent) {
+pub(super) async fn send(events: mpsc::Sender<ThreadEvent>, event: OperatorEvent) {
     // The send fails only if the control thread has stopped.
-    let _stopped = heard.send(Heard::Operator(event)).await;
+    let _stopped = events.send(ThreadEvent::Operator(event)).await;
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::io::exchange::ExchangeClient;
-use crate::io::store::{self, Open, What};
+use crate::io::store::{self, Open, Resource};
 use rcluster_core::exchange::endpoint::Incoming;
 use rcluster_core::exchange::frame::{Frame, Kind, Status};
 use rcluster_core::exchange::wire::Ask;
@@ -112,7 +112,7 @@ impl Link {
         let doing = "watching the exchange of messages";
         let (ours, theirs) = message_pair().ok()?;
         let answer = watch(Arc::new(duplicate(&ours).ok()?), Interest::READABLE, doing).ok()?;
-        store::open(Open { what: What::Exchange, socket: theirs, worker: None }).ok()?;
+        store::open(Open { resource: Resource::Exchange, socket: theirs, worker: None }).ok()?;
         // Connecting would block this thread until the answer arrives.
         let deadline = Instant::now() + LIMIT;
         timeout_at(deadline, answer.readable()).await.ok()?.ok()?.retain_ready();

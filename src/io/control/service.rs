@@ -35,7 +35,7 @@ impl Service {
         stats: impl FnOnce() -> Option<Stats>,
     ) -> Option<Event> {
         let systemd = self.0.as_mut()?;
-        systemd.hear(event, &stats()?).err().map(|error| warning(&error))
+        systemd.on_event(event, &stats()?).err().map(|error| warning(&error))
     }
 
     /// Time has passed. Returns a warning for the app if a thread is blocked, or the manager cannot be

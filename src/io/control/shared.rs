@@ -9,13 +9,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::forwarding::Forwarding;
 use super::logs::SharedLogs;
-use super::messages::Heard;
+use super::messages::ThreadEvent;
 use crate::io::barrier::Barrier;
 use crate::io::dispatcher::{Command, Dispatcher};
 use crate::io::store;
 use rcluster_core::control::slots::Slots;
+use rcluster_core::frames::Drain;
 use rcluster_core::ids::WorkerId;
-use rcluster_core::wire::Drain;
 use rcluster_sys::listen::BoundPath;
 
 /// What the control thread shares with its owner's thread.
@@ -44,7 +44,7 @@ impl Common {
 
     /// All workers drain, and this one is next: it gets the order once the dispatcher has passed on the waiting
     /// connections.
-    pub(super) fn last_call(&self, worker: WorkerId, order: Drain, heard: mpsc::Sender<Heard>) {
+    pub(super) fn last_call(&self, worker: WorkerId, order: Drain, events: mpsc::Sender<ThreadEvent>) {
         self.forwarding.leaving(worker);
         let (called, on_called) = oneshot::channel();
         self.dispatcher.tell(Command::AcceptAllAndClose);
@@ -55,7 +55,7 @@ impl Common {
             // A thread that has ended has also closed its sockets, so the order is given in any case.
             let _ended = on_called.await;
             // The send fails only if the control thread has stopped, and everything with it.
-            let _stopped = heard.send(Heard::LastCalled(worker, order)).await;
+            let _stopped = events.send(ThreadEvent::ReadyToDrain(worker, order)).await;
         });
     }
 

@@ -14,7 +14,7 @@ use super::http::Http;
 use super::launch::Launch;
 use super::limits::Limits;
 use super::liveness::Threads;
-use super::messages::{ClusterStats, Event, Heard, Tell, broken, describe, unshared, unwatched};
+use super::messages::{ClusterStats, Event, Tell, ThreadEvent, broken, describe, unshared, unwatched};
 use super::metrics::Metrics;
 use super::news::News;
 use super::operator::Operators;
@@ -28,9 +28,9 @@ use crate::io::dispatcher::{Command as ToDispatcher, DispatcherEvent};
 use crate::io::store;
 use rcluster_core::control::supervise::{self, SpawnOrder, Stats};
 use rcluster_core::control::{Control, Input, Output};
+use rcluster_core::frames::{FromWorker, Reply, ToWorker};
 use rcluster_core::ids::{Request, Slot, WorkerId};
 use rcluster_core::schedule::Scheduling;
-use rcluster_core::wire::{FromWorker, Reply, ToWorker};
 use rcluster_sys::headroom;
 
 /// See the module documentation.
@@ -45,7 +45,7 @@ pub(super) struct Shell {
     pub(super) common: Common,
     pub(super) workers: Workers,
     sockets: Sockets,
-    pub(super) heard: mpsc::Sender<Heard>,
+    pub(super) events: mpsc::Sender<ThreadEvent>,
     /// `None` unless the cluster is supervised.
     template: Option<Template>,
     service: Service,
@@ -60,7 +60,7 @@ impl Shell {
     pub(super) fn new(
         scheduling: Scheduling,
         tell: Tell,
-        heard: mpsc::Sender<Heard>,
+        events: mpsc::Sender<ThreadEvent>,
         common: Common,
     ) -> Self {
         Self {
@@ -70,10 +70,10 @@ impl Shell {
             answers: VecDeque::new(),
             news: News::new(Arc::clone(&common.dispatcher), Arc::clone(&tell)),
             tell,
-            workers: Workers::new(heard.clone(), common.logs.clone()),
+            workers: Workers::new(events.clone(), common.logs.clone()),
             sockets: Sockets::new(Arc::clone(&common.dispatcher)),
             common,
-            heard,
+            events,
             template: None,
             service: Service::default(),
             orphans: OrphanWatch::new(Duration::ZERO),
@@ -147,41 +147,44 @@ impl Shell {
         }
     }
 
-    pub(super) fn on_heard(&mut self, heard: Heard) {
-        match heard {
-            Heard::Ended(worker) => self.on_ended(worker),
-            Heard::Said(worker, frame) => {
+    pub(super) fn on_event(&mut self, event: ThreadEvent) {
+        match event {
+            ThreadEvent::Ended(worker) => self.on_ended(worker),
+            ThreadEvent::Frame(worker, frame) => {
                 // Reported once, so that a worker that repeats it does not fill the forwarder's queue.
                 if matches!(frame, FromWorker::ListensAlone) && self.workers.on_listens_alone(worker) {
                     self.common.forwarding.listens(worker);
                 }
-                self.input(Input::Said(worker, frame));
+                self.input(Input::Frame(worker, frame));
             }
-            Heard::Refused(worker, refusal) => {
+            ThreadEvent::Refused(worker, refusal) => {
                 self.reply(worker, refusal);
                 self.give_answers();
             }
             // A request of a worker that has exited meanwhile is dropped: its end would not be reported to
             // the store.
-            Heard::Shares(store::Open { worker: Some((worker, _)), .. })
+            ThreadEvent::OpenShared(store::Open { worker: Some((worker, _)), .. })
                 if !self.workers.contains(worker) => {}
             // If it fails, the socket is closed, which tells the worker.
-            Heard::Shares(request) => self.warn(store::open(request).err().map(|error| unshared(&error))),
-            Heard::HungUp(worker) => self.input(Input::HungUp(worker)),
-            Heard::Broke(worker, why) | Heard::Dispatcher(DispatcherEvent::Broken(worker, why)) => {
+            ThreadEvent::OpenShared(request) => {
+                self.warn(store::open(request).err().map(|error| unshared(&error)));
+            }
+            ThreadEvent::HungUp(worker) => self.input(Input::HungUp(worker)),
+            ThreadEvent::Broke(worker, why)
+            | ThreadEvent::Dispatcher(DispatcherEvent::Broken(worker, why)) => {
                 self.note_stderr(worker);
                 self.input(Input::Broke { worker, why });
             }
-            Heard::LastCalled(worker, order) => self.input(Input::Drain(worker, order)),
-            Heard::Flushed(done) => self.common.answer_behind_dispatcher(done),
-            Heard::Unwatched(worker, error) => (self.tell)(unwatched(worker, &error)),
-            Heard::Stack(worker, text) => {
+            ThreadEvent::ReadyToDrain(worker, order) => self.input(Input::Drain(worker, order)),
+            ThreadEvent::Flushed(done) => self.common.answer_behind_dispatcher(done),
+            ThreadEvent::Unwatched(worker, error) => (self.tell)(unwatched(worker, &error)),
+            ThreadEvent::Stack(worker, text) => {
                 self.note_stderr(worker);
                 self.input(Input::Supervise(supervise::Input::Stack { worker, text }));
             }
-            Heard::Dispatcher(notice) => (self.tell)(describe(notice)),
-            Heard::Operator(event) => self.on_operator_event(event),
-            Heard::Http(event) => self.on_http_event(event),
+            ThreadEvent::Dispatcher(notice) => (self.tell)(describe(notice)),
+            ThreadEvent::Operator(event) => self.on_operator_event(event),
+            ThreadEvent::Http(event) => self.on_http_event(event),
         }
     }
 
@@ -262,7 +265,7 @@ impl Shell {
             }
             Output::StopForwarding(worker) => forwarding.take_away(worker),
             Output::Withdraw(worker) => self.common.withdraw(worker),
-            Output::LastCall(worker, order) => self.common.last_call(worker, order, self.heard.clone()),
+            Output::LastCall(worker, order) => self.common.last_call(worker, order, self.events.clone()),
             Output::Unlink(worker) => self.workers.unlink(worker),
             Output::Kill(worker, signal) => {
                 self.metrics.totals.on_kill(worker, signal);

@@ -12,11 +12,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::messages::Heard;
+use super::messages::ThreadEvent;
 use crate::io::fairness::fairly;
-use crate::io::store::{Open, What};
+use crate::io::store::{Open, Resource};
+use rcluster_core::frames::{FrameError, FromWorker, MAX_FRAME, Share, ToWorker};
 use rcluster_core::ids::WorkerId;
-use rcluster_core::wire::{FrameError, FromWorker, MAX_FRAME, Share, ToWorker};
 use rcluster_sys::async_fd::watch;
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::error::{Doing, SysError};
@@ -105,7 +105,7 @@ impl ControlSocket {
         worker: WorkerId,
         socket: OwnedFd,
         closer: &Closer,
-        heard: mpsc::Sender<Heard>,
+        events: mpsc::Sender<ThreadEvent>,
     ) -> Result<(Self, oneshot::Receiver<()>), SysError> {
         let socket = Arc::new(watch(
             Arc::new(Descriptor::foreign(socket, closer)),
@@ -124,8 +124,8 @@ impl ControlSocket {
             unsent: Arc::clone(&unsent),
             bytes: vec![0; MAX_FRAME],
         };
-        let reader = read(input, requests, heard.clone(), done);
-        let writer = write(worker, Arc::clone(&socket), queue, Arc::clone(&unsent), heard);
+        let reader = read(input, requests, events.clone(), done);
+        let writer = write(worker, Arc::clone(&socket), queue, Arc::clone(&unsent), events);
         let tasks = [
             tokio::task::spawn_local(reader).abort_handle(),
             tokio::task::spawn_local(writer).abort_handle(),
@@ -156,7 +156,7 @@ impl ControlSocket {
         }
     }
 
-    /// Reads what the worker has written so far. Afterwards `done` arrives as [`Heard::Flushed`], or is
+    /// Reads what the worker has written so far. Afterwards `done` arrives as [`ThreadEvent::Flushed`], or is
     /// dropped if the socket is no longer read.
     pub(super) fn flush(&self, done: Sender<()>) {
         // Refused only if the reader has ended, and then everything has been read.
@@ -185,7 +185,7 @@ struct Incoming {
 async fn read(
     mut input: Incoming,
     mut requests: mpsc::Receiver<Sender<()>>,
-    heard: mpsc::Sender<Heard>,
+    events: mpsc::Sender<ThreadEvent>,
     _done: oneshot::Sender<()>,
 ) {
     loop {
@@ -193,7 +193,7 @@ async fn read(
         let request = tokio::select! {
             event = input.next() => {
                 let last = is_last(&event);
-                if heard.send(event).await.is_err() || last {
+                if events.send(event).await.is_err() || last {
                     return;
                 }
                 continue;
@@ -205,34 +205,34 @@ async fn read(
             if input.unsent.count() >= BEHIND {
                 break;
             }
-            let Some(event) = input.receive().filter(|event| !matches!(event, Heard::HungUp(_))) else {
+            let Some(event) = input.receive().filter(|event| !matches!(event, ThreadEvent::HungUp(_))) else {
                 break;
             };
             let last = is_last(&event);
-            if heard.send(event).await.is_err() || last {
+            if events.send(event).await.is_err() || last {
                 return;
             }
         }
-        if heard.send(Heard::Flushed(request)).await.is_err() {
+        if events.send(ThreadEvent::Flushed(request)).await.is_err() {
             return;
         }
     }
 }
 
 /// Whether this event is the last that is read.
-fn is_last(event: &Heard) -> bool {
-    !matches!(event, Heard::Said(..) | Heard::Shares(_) | Heard::Refused(..))
+fn is_last(event: &ThreadEvent) -> bool {
+    !matches!(event, ThreadEvent::Frame(..) | ThreadEvent::OpenShared(_) | ThreadEvent::Refused(..))
 }
 
 impl Incoming {
     /// Waits for the next frame, or the event in its place.
-    async fn next(&mut self) -> Heard {
+    async fn next(&mut self) -> ThreadEvent {
         self.unsent.few().await;
         loop {
             let ready = fairly(self.socket.readable()).await.doing("waiting for a control frame");
             let mut ready = match ready {
                 Ok(ready) => ready,
-                Err(error) => return Heard::Broke(self.worker, error.to_string()),
+                Err(error) => return ThreadEvent::Broke(self.worker, error.to_string()),
             };
             let mut fds = Vec::new();
             let received = receive(self.socket.as_fd(), &mut self.bytes, &mut fds);
@@ -246,7 +246,7 @@ impl Incoming {
     }
 
     /// The next frame, or the event in its place; `None` if there is nothing to read.
-    fn receive(&mut self) -> Option<Heard> {
+    fn receive(&mut self) -> Option<ThreadEvent> {
         let mut fds = Vec::new();
         match receive(self.socket.as_fd(), &mut self.bytes, &mut fds) {
             Ok(Received::Empty) => None,
@@ -254,47 +254,53 @@ impl Incoming {
         }
     }
 
-    fn interpret(&self, received: Result<Received, SysError>, mut fds: Vec<OwnedFd>) -> Heard {
+    fn interpret(&self, received: Result<Received, SysError>, mut fds: Vec<OwnedFd>) -> ThreadEvent {
         let worker = self.worker;
         // A worker sends a descriptor only to use shared state: the socket for the answer.
         let socket = fds.pop_if(|socket| is_message_socket(socket));
         self.closer.close_all(fds);
-        let (what, socket) = match (self.read(received), socket) {
-            (Heard::Said(_, FromWorker::Share(share)), socket) => {
+        let (resource, socket) = match (self.read(received), socket) {
+            (ThreadEvent::Frame(_, FromWorker::Share(share)), socket) => {
                 let Share { name, options } = *share;
-                (What::Store { name, options }, socket)
+                (Resource::Store { name, options }, socket)
             }
-            (Heard::Said(_, FromWorker::Locks), socket) => (What::Locks, socket),
-            (Heard::Said(_, FromWorker::Exchange), socket) => (What::Exchange, socket),
-            (heard, socket) => {
+            (ThreadEvent::Frame(_, FromWorker::Locks), socket) => (Resource::Locks, socket),
+            (ThreadEvent::Frame(_, FromWorker::Exchange), socket) => (Resource::Exchange, socket),
+            (events, socket) => {
                 self.closer.close_all(socket);
-                return heard;
+                return events;
             }
         };
         match socket {
-            Some(socket) => Heard::Shares(Open { what, socket, worker: Some((worker, self.closer.clone())) }),
-            None => Heard::Broke(worker, "it wants to use what processes share, and sends no socket".into()),
+            Some(socket) => ThreadEvent::OpenShared(Open {
+                resource,
+                socket,
+                worker: Some((worker, self.closer.clone())),
+            }),
+            None => {
+                ThreadEvent::Broke(worker, "it wants to use what processes share, and sends no socket".into())
+            }
         }
     }
 
-    fn read(&self, received: Result<Received, SysError>) -> Heard {
+    fn read(&self, received: Result<Received, SysError>) -> ThreadEvent {
         let worker = self.worker;
         if self.closer.is_full() {
-            return Heard::Broke(worker, "it sends descriptors that nobody has asked for".into());
+            return ThreadEvent::Broke(worker, "it sends descriptors that nobody has asked for".into());
         }
         match received {
             Ok(Received::Message { cut: true, .. }) => {
-                Heard::Broke(worker, format!("a control frame of more than {MAX_FRAME} bytes"))
+                ThreadEvent::Broke(worker, format!("a control frame of more than {MAX_FRAME} bytes"))
             }
             Ok(Received::Message { len, cut: false }) => match FromWorker::parse(&self.bytes[..len]) {
-                Ok(frame) => Heard::Said(worker, frame),
+                Ok(frame) => ThreadEvent::Frame(worker, frame),
                 Err(error) => match error.refusal() {
-                    Some(reply) => Heard::Refused(worker, reply),
-                    None => Heard::Broke(worker, error.to_string()),
+                    Some(reply) => ThreadEvent::Refused(worker, reply),
+                    None => ThreadEvent::Broke(worker, error.to_string()),
                 },
             },
-            Ok(Received::Closed | Received::Empty) => Heard::HungUp(worker),
-            Err(error) => Heard::Broke(worker, error.to_string()),
+            Ok(Received::Closed | Received::Empty) => ThreadEvent::HungUp(worker),
+            Err(error) => ThreadEvent::Broke(worker, error.to_string()),
         }
     }
 }
@@ -304,7 +310,7 @@ async fn write(
     socket: Socket,
     mut queue: mpsc::Receiver<Outgoing>,
     unsent: Arc<Unsent>,
-    heard: mpsc::Sender<Heard>,
+    events: mpsc::Sender<ThreadEvent>,
 ) {
     while let Some((bytes, fds)) = queue.recv().await {
         if let Err(error) = send_frame(&socket, &bytes, &fds).await {
@@ -313,7 +319,7 @@ async fn write(
             // A worker that has died has not broken the protocol; its hang-up and exit are reported
             // separately.
             if !error.is_peer_gone() {
-                let _stopped = heard.send(Heard::Broke(worker, error.to_string())).await;
+                let _stopped = events.send(ThreadEvent::Broke(worker, error.to_string())).await;
             }
             return;
         }

@@ -38,7 +38,7 @@ pub enum NoStack {
     Exited,
     /// The answer is invalid.
     #[error(transparent)]
-    Nonsense(#[from] AnswerError),
+    InvalidAnswer(#[from] AnswerError),
     /// A system call failed.
     #[error(transparent)]
     System(#[from] SysError),
@@ -178,9 +178,9 @@ mod tests {
     #[test]
     fn silence_ends_in_time_and_nonsense_at_once() {
         assert!(matches!(ask(&[], &[], Duration::from_millis(20)), Err(NoStack::NoAnswer)));
-        assert!(matches!(ask(&[], &[b"T\xff\xfe"], LONG), Err(NoStack::Nonsense(AnswerError::Text))));
+        assert!(matches!(ask(&[], &[b"T\xff\xfe"], LONG), Err(NoStack::InvalidAnswer(AnswerError::Text))));
         let long = vec![b'T'; MAX_ANSWER + 1];
-        assert!(matches!(ask(&[], &[&long], LONG), Err(NoStack::Nonsense(AnswerError::TooLong))));
+        assert!(matches!(ask(&[], &[&long], LONG), Err(NoStack::InvalidAnswer(AnswerError::TooLong))));
         assert!(matches!(ask(&[], &[b"Nno V8"], LONG), Err(NoStack::Unreachable(why)) if why == "no V8"));
     }
 }

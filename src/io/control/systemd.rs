@@ -70,7 +70,7 @@ impl Systemd {
     }
 
     /// Supervision has announced an event; `cluster` is the state after it.
-    pub(super) fn hear(&mut self, event: &Event, cluster: &Stats) -> Result<(), SysError> {
+    pub(super) fn on_event(&mut self, event: &Event, cluster: &Stats) -> Result<(), SysError> {
         let status = format!("STATUS={} of {} workers are ready", cluster.ready, cluster.workers);
         match event {
             Event::Ready { .. } if !self.started && cluster.ready >= cluster.workers => {
@@ -140,7 +140,7 @@ mod tests {
         let manager =
             UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes()).unwrap()).unwrap();
         manager.set_nonblocking(true).unwrap();
-        let heard = || {
+        let events = || {
             let mut text = [0; 256];
             let length = manager.recv(&mut text).unwrap_or(0);
             String::from_utf8_lossy(&text[..length]).into_owned()
@@ -150,18 +150,18 @@ mod tests {
         let mut systemd = Systemd::new(notifier, Duration::ZERO);
         let ready = |number| Event::Ready { worker: WorkerId(number), slot: None, boot: Duration::ZERO };
 
-        systemd.hear(&ready(1), &stats(1)).unwrap();
-        assert_eq!(heard(), "STATUS=1 of 2 workers are ready");
-        systemd.hear(&ready(2), &stats(2)).unwrap();
-        assert_eq!(heard(), "READY=1\nSTATUS=2 of 2 workers are ready");
-        systemd.hear(&ready(3), &stats(2)).unwrap();
-        assert_eq!(heard(), "STATUS=2 of 2 workers are ready");
-        systemd.hear(&Event::ReloadStarted { slots: 2, concurrency: 1 }, &stats(2)).unwrap();
-        assert!(heard().starts_with("RELOADING=1\nMONOTONIC_USEC="));
-        systemd.hear(&Event::ReloadDone { took: Duration::ZERO }, &stats(2)).unwrap();
-        assert_eq!(heard(), "READY=1\nSTATUS=2 of 2 workers are ready");
-        systemd.hear(&Event::Shutdown { gave_up: None, timeout: Duration::ZERO }, &stats(0)).unwrap();
-        assert_eq!(heard(), "STOPPING=1\nSTATUS=0 of 2 workers are ready");
+        systemd.on_event(&ready(1), &stats(1)).unwrap();
+        assert_eq!(events(), "STATUS=1 of 2 workers are ready");
+        systemd.on_event(&ready(2), &stats(2)).unwrap();
+        assert_eq!(events(), "READY=1\nSTATUS=2 of 2 workers are ready");
+        systemd.on_event(&ready(3), &stats(2)).unwrap();
+        assert_eq!(events(), "STATUS=2 of 2 workers are ready");
+        systemd.on_event(&Event::ReloadStarted { slots: 2, concurrency: 1 }, &stats(2)).unwrap();
+        assert!(events().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+        systemd.on_event(&Event::ReloadDone { took: Duration::ZERO }, &stats(2)).unwrap();
+        assert_eq!(events(), "READY=1\nSTATUS=2 of 2 workers are ready");
+        systemd.on_event(&Event::Shutdown { gave_up: None, timeout: Duration::ZERO }, &stats(0)).unwrap();
+        assert_eq!(events(), "STOPPING=1\nSTATUS=0 of 2 workers are ready");
     }
 
     #[test]
@@ -169,21 +169,21 @@ mod tests {
         let (gone, mut systemd) = manager("gone", PERIOD);
         drop(gone);
         let ready = |number| Event::Ready { worker: WorkerId(number), slot: None, boot: Duration::ZERO };
-        systemd.hear(&ready(1), &stats(1)).unwrap_err();
-        systemd.hear(&ready(2), &stats(2)).unwrap();
+        systemd.on_event(&ready(1), &stats(1)).unwrap_err();
+        systemd.on_event(&ready(2), &stats(2)).unwrap();
 
         // It is back, and has not been notified yet that the service has started.
         let name = format!("rcluster-systemd-gone-{}", std::process::id());
         let back =
             UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes()).unwrap()).unwrap();
         back.set_nonblocking(true).unwrap();
-        systemd.hear(&ready(3), &stats(2)).unwrap();
-        assert_eq!(heard(&back), "READY=1\nSTATUS=2 of 2 workers are ready");
-        systemd.hear(&ready(4), &stats(2)).unwrap();
-        assert_eq!(heard(&back), "STATUS=2 of 2 workers are ready");
+        systemd.on_event(&ready(3), &stats(2)).unwrap();
+        assert_eq!(events(&back), "READY=1\nSTATUS=2 of 2 workers are ready");
+        systemd.on_event(&ready(4), &stats(2)).unwrap();
+        assert_eq!(events(&back), "STATUS=2 of 2 workers are ready");
         drop(back);
-        systemd.hear(&ready(5), &stats(2)).unwrap_err();
-        systemd.hear(&ready(6), &stats(2)).unwrap();
+        systemd.on_event(&ready(5), &stats(2)).unwrap_err();
+        systemd.on_event(&ready(6), &stats(2)).unwrap();
     }
 
     /// A service manager for the test, and its notifier.
@@ -196,7 +196,7 @@ mod tests {
         (manager, Systemd::new(notifier, Duration::ZERO))
     }
 
-    fn heard(manager: &UnixDatagram) -> String {
+    fn events(manager: &UnixDatagram) -> String {
         let mut text = [0; 256];
         let length = manager.recv(&mut text).unwrap_or(0);
         String::from_utf8_lossy(&text[..length]).into_owned()
@@ -238,26 +238,26 @@ mod tests {
         };
         let (manager, mut systemd) = manager(name, PERIOD);
         assert_eq!(systemd.tick(Duration::ZERO, threads).unwrap(), None);
-        assert_eq!(heard(&manager), "WATCHDOG=1");
+        assert_eq!(events(&manager), "WATCHDOG=1");
         assert_eq!(systemd.next_deadline(), Some(PERIOD / 2));
         flush_except("none");
         systemd.tick(PERIOD / 4, threads).unwrap();
-        assert_eq!(heard(&manager), "", "it is not yet time");
+        assert_eq!(events(&manager), "", "it is not yet time");
 
         // The thread answers earlier barriers, and then blocks.
         let (release, held) = channel::<()>();
         then(Barrier::new(move || assert!(held.recv().is_err(), "released by dropping the other end")));
         assert_eq!(systemd.tick(PERIOD / 2, threads).unwrap(), None);
-        assert_eq!(heard(&manager), "WATCHDOG=1", "the last one before");
+        assert_eq!(events(&manager), "WATCHDOG=1", "the last one before");
         flush_except(blocked);
         assert_eq!(systemd.tick(PERIOD, threads).unwrap(), Some(blocked));
         assert_eq!(systemd.tick(PERIOD * 2, threads).unwrap(), None, "told once");
-        assert_eq!(heard(&manager), "", "a thread is blocked");
+        assert_eq!(events(&manager), "", "a thread is blocked");
 
         drop(release);
         flush_except("none");
         assert_eq!(systemd.tick(PERIOD * 3, threads).unwrap(), None);
-        assert_eq!(heard(&manager), "WATCHDOG=1", "it turns again");
+        assert_eq!(events(&manager), "WATCHDOG=1", "it turns again");
     }
 
     #[test]
@@ -289,10 +289,10 @@ mod tests {
         assert!(wait.recv().is_err(), "dropped by the unwinding");
         let (manager, mut systemd) = manager("ended", PERIOD);
         systemd.tick(Duration::ZERO, threads).unwrap();
-        assert_eq!(heard(&manager), "WATCHDOG=1");
+        assert_eq!(events(&manager), "WATCHDOG=1");
         for half in 1..10 {
             systemd.tick(PERIOD / 2 * half, threads).unwrap();
-            assert_eq!(heard(&manager), "");
+            assert_eq!(events(&manager), "");
         }
     }
 }

@@ -7,8 +7,8 @@ use super::operator::OperatorSetup;
 use super::shared::Common;
 use super::worker::SupervisedWorker;
 use rcluster_core::control::supervise::Options;
+use rcluster_core::frames::{Settings, milliseconds};
 use rcluster_core::ids::{Slot, WorkerId};
-use rcluster_core::wire::{Settings, milliseconds};
 use rcluster_sys::error::SysError;
 use rcluster_sys::memory::Memory;
 

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use super::commands::Command;
-use super::messages::Heard;
+use super::messages::ThreadEvent;
 use super::shell::Shell;
 
 /// Runs until the queue of commands is closed. As the root of the thread, it catches a panic and reports it.
@@ -14,7 +14,7 @@ pub(super) fn run(
     mut shell: Shell,
     runtime: &tokio::runtime::Runtime,
     commands: mpsc::UnboundedReceiver<Command>,
-    events: mpsc::Receiver<Heard>,
+    events: mpsc::Receiver<ThreadEvent>,
 ) {
     let tasks = LocalSet::new();
     let run = std::panic::AssertUnwindSafe(|| tasks.block_on(runtime, turn(&mut shell, commands, events)));
@@ -26,7 +26,7 @@ pub(super) fn run(
 async fn turn(
     shell: &mut Shell,
     mut commands: mpsc::UnboundedReceiver<Command>,
-    mut events: mpsc::Receiver<Heard>,
+    mut events: mpsc::Receiver<ThreadEvent>,
 ) {
     loop {
         let deadline = shell.next_deadline();
@@ -35,7 +35,7 @@ async fn turn(
                 Some(command) => shell.on_command(command),
                 None => return,
             },
-            Some(heard) = events.recv() => shell.on_heard(heard),
+            Some(event) = events.recv() => shell.on_event(event),
             () = until(shell.start(), deadline), if deadline.is_some() => shell.on_tick(),
         }
     }

@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 use super::external::External;
 use super::launch::{Link, Newcomer};
 use super::logs::SharedLogs;
-use super::messages::Heard;
+use super::messages::ThreadEvent;
 use super::socket::{ControlSocket, SocketError};
 use super::stack::{Lifeline, NoStack, OnStack};
 use rcluster_core::control::operator::RecentTurns;
 use rcluster_core::control::supervise::{KillSignal, Vitals};
+use rcluster_core::frames::ToWorker;
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::metrics::Spent;
-use rcluster_core::wire::ToWorker;
 use rcluster_sys::async_fd::watch;
 use rcluster_sys::clock::monotonic;
 use rcluster_sys::closer::Closer;
@@ -28,10 +28,10 @@ use rcluster_sys::memory::Memory;
 use rcluster_sys::scoreboard::{EventLoopLook, Scoreboard};
 
 /// How long the control socket of a dead worker may take to be read to its end.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+const LAST_READ: Duration = Duration::from_millis(100);
 
 /// The polling interval for workers whose end the kernel cannot report.
-pub(super) const LOOK: Duration = Duration::from_millis(100);
+pub(super) const POLL: Duration = Duration::from_millis(100);
 
 /// A worker, until it has been reaped.
 pub(super) struct WorkerHandle {
@@ -68,11 +68,11 @@ impl WorkerHandle {
         slot: Option<Slot>,
         pidfd: Arc<OwnedFd>,
         link: Link,
-        (heard, logs): (&mpsc::Sender<Heard>, SharedLogs),
+        (events, logs): (&mpsc::Sender<ThreadEvent>, SharedLogs),
     ) -> (Self, Option<SysError>) {
         let Link { control, lifeline, board, .. } = link;
         let closer = Closer::new();
-        let started = ControlSocket::start(worker, control, &closer, heard.clone())
+        let started = ControlSocket::start(worker, control, &closer, events.clone())
             .and_then(|(socket, all_read)| Ok((socket, all_read, Lifeline::new(lifeline, &closer)?)));
         let (socket, all_read, lifeline, failure) = match started {
             Ok((socket, all_read, lifeline)) => {
@@ -80,21 +80,21 @@ impl WorkerHandle {
             }
             Err(error) => (None, None, None, Some(error)),
         };
-        let (watched, heard) = (Arc::clone(&pidfd), heard.clone());
+        let (watched, events) = (Arc::clone(&pidfd), events.clone());
         tokio::task::spawn_local(async move {
             if let Err(error) = wait_for_end(Arc::clone(&watched)).await {
                 // The send fails only if the control thread has stopped.
-                let _stopped = heard.send(Heard::Unwatched(worker, error)).await;
-                look_for_end(&watched).await;
+                let _stopped = events.send(ThreadEvent::Unwatched(worker, error)).await;
+                poll_for_end(&watched).await;
             }
             // Its frames come before its end. The kernel has closed its end of the control socket, unless a
             // child process of it holds that: hence the short limit.
             if let Some(all_read) = all_read {
-                let _ = tokio::time::timeout(LAST_WORDS, all_read).await;
+                let _ = tokio::time::timeout(LAST_READ, all_read).await;
             }
             logs.finish(worker).await;
             // The send fails only if the control thread has stopped.
-            let _stopped = heard.send(Heard::Ended(worker)).await;
+            let _stopped = events.send(ThreadEvent::Ended(worker)).await;
         });
         (Self { pidfd, slot, socket, lifeline, board, listens_alone: false, supervised: None }, failure)
     }
@@ -132,12 +132,12 @@ impl WorkerHandle {
         let _ = send_signal(self.pidfd.as_fd(), number);
     }
 
-    /// Reports the end of the worker again, after [`LOOK`].
-    pub(super) fn look_again(worker: WorkerId, heard: mpsc::Sender<Heard>) {
+    /// Reports the end of the worker again, after [`POLL`].
+    pub(super) fn poll_again(worker: WorkerId, events: mpsc::Sender<ThreadEvent>) {
         tokio::task::spawn_local(async move {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL).await;
             // The send fails only if the control thread has stopped.
-            let _stopped = heard.send(Heard::Ended(worker)).await;
+            let _stopped = events.send(ThreadEvent::Ended(worker)).await;
         });
     }
 
@@ -193,9 +193,9 @@ impl WorkerHandle {
 }
 
 /// Polls, for when the system cannot watch another descriptor.
-async fn look_for_end(pidfd: &OwnedFd) {
+async fn poll_for_end(pidfd: &OwnedFd) {
     while !has_ended(pidfd) {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -9,15 +9,15 @@ use tokio::sync::mpsc;
 
 use super::launch::{Link, Newcomer};
 use super::logs::SharedLogs;
-use super::messages::{Event, Heard};
+use super::messages::{Event, ThreadEvent};
 use super::reaper::{Reaped, Reaper};
 use super::socket::SocketError;
 use super::stack::{OnStack, STACK_LIMIT};
 use super::worker::{SupervisedWorker, WorkerHandle};
 use rcluster_core::control::supervise::{ExitKind, KillSignal, Stats, Vitals};
+use rcluster_core::frames::ToWorker;
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::metrics::Spent;
-use rcluster_core::wire::ToWorker;
 use rcluster_sys::error::SysError;
 
 /// A worker that has been reaped.
@@ -36,14 +36,14 @@ pub(super) struct Ended {
 pub(super) struct Workers {
     all: HashMap<WorkerId, WorkerHandle>,
     reaper: Reaper,
-    heard: mpsc::Sender<Heard>,
+    events: mpsc::Sender<ThreadEvent>,
     logs: SharedLogs,
 }
 
 impl Workers {
-    /// Creates the table without workers. `heard` gets their events.
-    pub(super) fn new(heard: mpsc::Sender<Heard>, logs: SharedLogs) -> Self {
-        Self { all: HashMap::new(), reaper: Reaper::default(), heard, logs }
+    /// Creates the table without workers. `events` receives their events.
+    pub(super) fn new(events: mpsc::Sender<ThreadEvent>, logs: SharedLogs) -> Self {
+        Self { all: HashMap::new(), reaper: Reaper::default(), events, logs }
     }
 
     /// From now on, supervised workers that the kernel's OOM killer has killed are recognized.
@@ -61,7 +61,7 @@ impl Workers {
         supervised: Option<SupervisedWorker>,
     ) -> Option<SysError> {
         let (mut handle, failure) =
-            WorkerHandle::adopt(worker, slot, pidfd, link, (&self.heard, self.logs.clone()));
+            WorkerHandle::adopt(worker, slot, pidfd, link, (&self.events, self.logs.clone()));
         handle.supervised = supervised;
         self.all.insert(worker, handle);
         failure
@@ -122,13 +122,13 @@ impl Workers {
         WorkerHandle::capture_stack(self.get(worker), limit, then);
     }
 
-    /// Requests the stack of a worker that is to be replaced, for [`Heard::Stack`].
+    /// Requests the stack of a worker that is to be replaced, for [`ThreadEvent::Stack`].
     pub(super) fn report_stack(&self, worker: WorkerId) {
-        let heard = self.heard.clone();
+        let events = self.events.clone();
         let then = OnStack::new(move |stack| {
             // The reason for a missing stack is not needed when the worker is replaced. A full queue means
             // that this thread is behind, and then the stack is dropped.
-            let _late = heard.try_send(Heard::Stack(worker, stack.ok()));
+            let _late = events.try_send(ThreadEvent::Stack(worker, stack.ok()));
         });
         self.capture_stack(worker, STACK_LIMIT, then);
     }
@@ -163,7 +163,7 @@ impl Workers {
             Reaped::Exited(exit) => (exit, None),
             Reaped::ByOthers(exit, warning) => (exit, Some(warning)),
             Reaped::NotYet => {
-                WorkerHandle::look_again(worker, self.heard.clone());
+                WorkerHandle::poll_again(worker, self.events.clone());
                 return None;
             }
         };

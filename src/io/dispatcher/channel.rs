@@ -273,7 +273,7 @@ impl WorkerChannel {
         fds.drain(..).map(|fd| Descriptor::foreign(fd, &self.closer)).collect()
     }
 
-    /// Whether so many of the worker's descriptors wait to be closed that no more must be taken from it.
+    /// Whether too many of the worker's descriptors wait to be closed, so that no more must be received from it.
     pub(super) fn is_held_up(&self) -> bool {
         self.closer.is_full()
     }

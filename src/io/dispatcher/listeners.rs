@@ -155,7 +155,7 @@ impl Listeners {
         self.arrange(listener, tools);
     }
 
-    /// Tells the kernel which sockets to use. A kernel that cannot be told spreads connections over all
+    /// Tells the kernel which sockets to use. If that fails, the kernel spreads connections over all
     /// sockets, and those of slots without a worker are accepted here.
     fn arrange(&mut self, listener: ListenerId, tools: &mut Tools) {
         if let Some(Err(error)) = self.all.get(&listener).map(Listening::arrange)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::io::store::{ConnectError, Line};
 use rcluster_core::exchange::RequestId;
 use rcluster_core::exchange::endpoint::{self, Endpoint, Found, Incoming, Put, SendError, Transport};
-use rcluster_core::exchange::frame::{Frame, Nonsense};
+use rcluster_core::exchange::frame::{Frame, InvalidFrame};
 use rcluster_core::exchange::pairs::PairId;
 use rcluster_core::exchange::wire::Ask;
 use rcluster_core::store::ring::Pushed;
@@ -20,22 +20,22 @@ use rcluster_sys::passing::{Received, Sent, is_message_socket, receive, send};
 /// The token of the link. The token of a pair is its number plus one.
 const LINK: u64 = 0;
 
-/// See the module documentation.
+/// The link: see the module.
 #[derive(Debug)]
 pub struct ExchangeClient(RefCell<Parts>);
 
 #[derive(Debug)]
 struct Parts {
     endpoint: Endpoint,
-    wires: Wires,
+    sockets: Sockets,
 }
 
 /// All sockets that the process reads from.
 #[derive(Debug)]
-struct Wires {
+struct Sockets {
     line: Line,
     poller: Poller,
-    sockets: BTreeMap<PairId, OwnedFd>,
+    pairs: BTreeMap<PairId, OwnedFd>,
     /// The descriptors that came with the last packet of the link.
     arrived: Vec<OwnedFd>,
 }
@@ -46,31 +46,31 @@ impl ExchangeClient {
         let (line, []) = Line::connect(socket)?;
         let poller = Poller::new()?;
         poller.add(&line, LINK)?;
-        let wires = Wires { line, poller, sockets: BTreeMap::new(), arrived: Vec::new() };
-        Ok(Self(RefCell::new(Parts { endpoint: Endpoint::default(), wires })))
+        let sockets = Sockets { line, poller, pairs: BTreeMap::new(), arrived: Vec::new() };
+        Ok(Self(RefCell::new(Parts { endpoint: Endpoint::default(), sockets })))
     }
 
     /// A descriptor that is readable when [`next`](Self::next) may have something.
     pub fn watched(&self) -> Result<OwnedFd, SysError> {
-        duplicate(&self.0.borrow().wires.poller)
+        duplicate(&self.0.borrow().sockets.poller)
     }
 
-    /// Whether the primary can reach other machines.
+    /// Whether other machines can be reached.
     pub fn has_link(&self) -> bool {
-        self.0.borrow().wires.line.noted() != 0
+        self.0.borrow().sockets.line.noted() != 0
     }
 
     /// Queues a request, in order.
     pub fn send(&self, ask: &Ask<'_>) -> Result<(), SendError> {
-        let Parts { endpoint, wires } = &mut *self.0.borrow_mut();
-        endpoint.send(wires, ask)
+        let Parts { endpoint, sockets } = &mut *self.0.borrow_mut();
+        endpoint.send(sockets, ask)
     }
 
     /// Stops waiting for a request's outcomes. Returns the worker if no outcome follows although `tell`
     /// requests one.
     pub fn cancel(&self, id: RequestId, tell: bool) -> Result<Option<u32>, SendError> {
-        let Parts { endpoint, wires } = &mut *self.0.borrow_mut();
-        endpoint.cancel(wires, id, tell)
+        let Parts { endpoint, sockets } = &mut *self.0.borrow_mut();
+        endpoint.cancel(sockets, id, tell)
     }
 
     /// Marks the start of a turn of the event loop.
@@ -79,13 +79,13 @@ impl ExchangeClient {
     }
 
     /// The next frame, converted by `read`, which must not use this client.
-    pub fn next<T>(&self, read: impl FnOnce(Frame<'_>) -> T) -> Result<Incoming<T>, Nonsense> {
-        let Parts { endpoint, wires } = &mut *self.0.borrow_mut();
-        endpoint.next(wires, read)
+    pub fn next<T>(&self, read: impl FnOnce(Frame<'_>) -> T) -> Result<Incoming<T>, InvalidFrame> {
+        let Parts { endpoint, sockets } = &mut *self.0.borrow_mut();
+        endpoint.next(sockets, read)
     }
 }
 
-impl Transport for Wires {
+impl Transport for Sockets {
     fn push(&mut self, request: &[u64]) -> endpoint::Pushed {
         match self.line.push_or_wait(request) {
             Pushed::Done { .. } => endpoint::Pushed::Done,
@@ -100,7 +100,7 @@ impl Transport for Wires {
     }
 
     fn send_to(&mut self, pair: PairId, packet: &[u8]) -> Put {
-        let Some(socket) = self.sockets.get(&pair) else { return Put::Full };
+        let Some(socket) = self.pairs.get(&pair) else { return Put::Full };
         match send(socket.as_fd(), packet, &[]) {
             Ok(Sent::Done) => Put::Done,
             Ok(Sent::Full | Sent::TooManyOnTheirWay) => Put::Full,
@@ -109,13 +109,13 @@ impl Transport for Wires {
     }
 
     fn receive_from(&mut self, pair: PairId, packet: &mut [u8]) -> Found {
-        let Some(socket) = self.sockets.get(&pair) else { return Found::Nothing };
+        let Some(socket) = self.pairs.get(&pair) else { return Found::Nothing };
         // Any descriptors that arrive are closed.
         let received = receive(socket.as_fd(), packet, &mut Vec::new());
         if matches!(received, Ok(Received::Message { cut: true, .. })) { Found::End } else { found(received) }
     }
 
-    fn look(&mut self, pairs: &mut Vec<PairId>) -> bool {
+    fn poll(&mut self, pairs: &mut Vec<PairId>) -> bool {
         // After an error, the next wake-up of the event loop tries again.
         let events = self.poller.wait(Some(Duration::ZERO)).unwrap_or(0);
         let mut link = false;
@@ -132,13 +132,13 @@ impl Transport for Wires {
         let Some(socket) = self.arrived.pop().filter(is_message_socket) else { return false };
         let is_watched = self.poller.add(&socket, u64::from(pair.0) + 1).is_ok();
         if is_watched {
-            self.sockets.insert(pair, socket);
+            self.pairs.insert(pair, socket);
         }
         is_watched
     }
 
     fn watch(&mut self, pair: PairId, watch: bool) {
-        if let Some(socket) = self.sockets.get(&pair) {
+        if let Some(socket) = self.pairs.get(&pair) {
             // A pair that cannot be watched is read when it ends.
             let _ = if watch {
                 self.poller.add(socket, u64::from(pair.0) + 1)
@@ -149,7 +149,7 @@ impl Transport for Wires {
     }
 
     fn close(&mut self, pair: PairId) {
-        if let Some(socket) = self.sockets.remove(&pair) {
+        if let Some(socket) = self.pairs.remove(&pair) {
             // The socket is or was registered; an error while deregistering has no consequence.
             let _ = self.poller.remove(&socket);
         }
@@ -170,9 +170,9 @@ fn found(received: Result<Received, SysError>) -> Found {
 
 #[cfg(test)]
 impl ExchangeClient {
-    /// Publishes a number of declarations that is not true.
+    /// Publishes a wrong number of declarations.
     pub(super) fn claim_declarations(&self, number: usize) {
-        self.0.borrow_mut().wires.publish(rcluster_core::exchange::declared::DECLARED, number);
+        self.0.borrow_mut().sockets.publish(rcluster_core::exchange::declared::DECLARED, number);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::elsewhere::Elsewhere;
+use super::remote::OtherMachines;
 use crate::io::redis::MachineLink;
 use crate::io::store::peer::{Broken, Peer};
 use rcluster_core::exchange::declared::DECLARED;
@@ -30,11 +30,11 @@ const MAX_OPEN: usize = 8;
 /// A process that has joined the exchange.
 struct Client {
     peer: Peer,
-    /// Whether its socket was full.
+    /// Whether messages wait for room in its socket.
     waits: bool,
-    /// How many of its declarations were read.
+    /// The number of its declarations that were read.
     declared: u64,
-    /// Whether its ring is being read.
+    /// Whether its ring is being read, further up in the call stack.
     is_reading: bool,
 }
 
@@ -43,13 +43,13 @@ impl Client {
         Self { peer, waits: false, declared: 0, is_reading: false }
     }
 
-    /// How many declarations it has put into its ring, if some of them were not read.
+    /// The number of declarations in its ring, if some were not read.
     fn unread_declarations(&self) -> Option<u64> {
         Some(self.peer.published(DECLARED)).filter(|count| *count > self.declared)
     }
 }
 
-/// See the module documentation.
+/// The exchange and its clients: see the module.
 #[derive(Default)]
 pub(in crate::io) struct ExchangeRoom {
     /// Known before the exchange exists.
@@ -57,8 +57,8 @@ pub(in crate::io) struct ExchangeRoom {
     /// Created with the first client.
     exchange: Option<Exchange>,
     clients: BTreeMap<u64, Client>,
-    /// Other machines, if there is a server by which they can be reached.
-    elsewhere: Option<Elsewhere>,
+    /// Other machines, if there is a server that connects them.
+    other_machines: Option<OtherMachines>,
     /// Clients that have violated the protocol, and are still to be cut off.
     broken: Vec<u64>,
     request: Vec<u8>,
@@ -84,7 +84,7 @@ impl ExchangeRoom {
         socket: Descriptor,
         worker: Option<WorkerId>,
     ) -> Result<(), (Descriptor, SysError)> {
-        let has_link = u64::from(self.elsewhere.is_some());
+        let has_link = u64::from(self.other_machines.is_some());
         let peer = Peer::admit_with(poller, token, socket, worker, LONGEST, (Vec::new(), has_link))?;
         let exchange = self.exchange.get_or_insert_with(|| Exchange::new(std::mem::take(&mut self.roster)));
         exchange.join(ClientId(token), worker.map_or(Process::Primary, Process::Worker));
@@ -92,18 +92,23 @@ impl ExchangeRoom {
         Ok(())
     }
 
-    /// There is a server by which other machines can be reached.
+    /// From now on, a server connects this machine with others.
     pub(in crate::io) fn set_link(&mut self, poller: &Poller, link: MachineLink) {
         let exchange = self.exchange.get_or_insert_with(|| Exchange::new(std::mem::take(&mut self.roster)));
-        self.elsewhere = Some(Elsewhere::new(link, exchange));
+        self.other_machines = Some(OtherMachines::new(link, exchange));
         self.clients.values().for_each(|client| client.peer.inbox.note(1));
         self.deliver(poller);
     }
 
-    /// Something has come from other machines, or has gone to them.
-    pub(in crate::io) fn on_heard(&mut self, poller: &Poller, outputs: &[Output], leaders: Leaders<'_>) {
-        if let (Some(elsewhere), Some(exchange)) = (&mut self.elsewhere, &mut self.exchange) {
-            elsewhere.on_outputs(exchange, outputs, leaders);
+    /// Handles the outputs about messages and requests between machines.
+    pub(in crate::io) fn on_remote_outputs(
+        &mut self,
+        poller: &Poller,
+        outputs: &[Output],
+        leaders: Leaders<'_>,
+    ) {
+        if let (Some(other_machines), Some(exchange)) = (&mut self.other_machines, &mut self.exchange) {
+            other_machines.on_outputs(exchange, outputs, leaders);
         }
         self.deliver(poller);
     }
@@ -220,14 +225,14 @@ impl ExchangeRoom {
         let clients = &self.clients;
         let published = |ClientId(token), place| {
             let number = clients.get(&token).map_or(0, |client| client.peer.published(place));
-            // A process that keeps the rules never publishes more.
+            // A process that obeys the protocol publishes no more than that.
             usize::try_from(number).unwrap_or(MAX_CALLS).min(MAX_CALLS)
         };
         exchange.on_ask(ClientId(token), ask, leaders, &published).map_err(|_| Broken)
     }
 
-    /// Before the message of a process is delivered, reads what others have declared until now: it may have been
-    /// sent because of that.
+    /// Before a message of a process is delivered, reads the declarations that others have made so far: the
+    /// message may depend on them.
     fn read_declarations(&mut self, sender: u64, leaders: Leaders<'_>) {
         let others = self.clients.iter().filter(|(token, _)| **token != sender);
         let others: Vec<(u64, u64)> =
@@ -235,7 +240,7 @@ impl ExchangeRoom {
         if others.is_empty() {
             return;
         }
-        // Their messages may depend on the declarations of others in turn.
+        // Messages of others may depend on further declarations.
         self.set_reading(sender, true);
         for (token, count) in others {
             if self.clients.get(&token).is_some_and(|client| !client.is_reading)
@@ -248,7 +253,7 @@ impl ExchangeRoom {
     }
 
     fn read_until_declared(&mut self, token: u64, count: u64, leaders: Leaders<'_>) -> Result<(), Broken> {
-        // The declarations are in its ring, which holds no more requests than that.
+        // The ring holds no more requests than that, so all declarations are read.
         let mut left = WINDOW;
         while self.clients.get(&token).is_some_and(|client| client.declared < count) {
             if left == 0 || !self.serve_one(token, leaders)? {
@@ -277,8 +282,8 @@ impl ExchangeRoom {
         for ClientId(token) in ready {
             self.flush(poller, token);
         }
-        if let (Some(elsewhere), Some(exchange)) = (&mut self.elsewhere, &mut self.exchange) {
-            elsewhere.deliver(exchange);
+        if let (Some(other_machines), Some(exchange)) = (&mut self.other_machines, &mut self.exchange) {
+            other_machines.deliver(exchange);
         }
     }
 
@@ -318,7 +323,7 @@ impl ExchangeRoom {
         }
     }
 
-    /// Returns true if there was one.
+    /// Removes clients that have violated the protocol. Returns false if there were none.
     fn drop_broken(&mut self, poller: &Poller) -> bool {
         let broken = std::mem::take(&mut self.broken);
         for token in &broken {

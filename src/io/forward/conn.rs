@@ -169,13 +169,13 @@ impl Conn {
         self.relay.is_half_open()
     }
 
-    /// Whether it is half open, and this is the first time that it is asked for.
+    /// Whether it is half open; true only at the first call.
     pub(super) fn is_half_open_news(&mut self) -> bool {
         self.is_half_open() && !std::mem::replace(&mut self.half_open_told, true)
     }
 
     /// Whether it has a worker, and neither side has sent anything yet.
-    pub(super) fn is_unheard(&self) -> bool {
+    pub(super) fn is_unserved(&self) -> bool {
         match self.upstream {
             Upstream::None => false,
             Upstream::Pending(_) => true,
@@ -210,7 +210,7 @@ impl Conn {
     }
 
     /// Handles an event of one of the two ends.
-    pub(super) fn hear(&mut self, side: Side, readable: bool, writable: bool, end: bool) {
+    pub(super) fn on_event(&mut self, side: Side, readable: bool, writable: bool, end: bool) {
         if end {
             self.way(side).announce_end();
         }

@@ -98,12 +98,12 @@ impl Connections {
             return self.on_pending(id, tools);
         }
         if conn.is_open() {
-            conn.hear(side, event.readable, event.writable, event.end);
+            conn.on_event(side, event.readable, event.writable, event.end);
             return self.pump(id, tools);
         }
         if side == Side::Client {
             // The client's bytes wait for a worker.
-            conn.hear(side, false, false, event.end);
+            conn.on_event(side, false, false, event.end);
         }
         None
     }
@@ -252,12 +252,13 @@ impl Connections {
 
     /// The connections of a leaving worker on which neither side has sent anything: the worker would close
     /// them unserved. In the order in which they must be refused.
-    pub(super) fn unheard(&self, worker: WorkerId) -> Vec<ConnId> {
-        let unheard = self.all.iter().filter(|(_, conn)| conn.worker() == Some(worker) && conn.is_unheard());
-        let mut unheard: Vec<_> = unheard.map(|(id, _)| *id).collect();
+    pub(super) fn unserved(&self, worker: WorkerId) -> Vec<ConnId> {
+        let unserved =
+            self.all.iter().filter(|(_, conn)| conn.worker() == Some(worker) && conn.is_unserved());
+        let mut unserved: Vec<_> = unserved.map(|(id, _)| *id).collect();
         // Newest first, because each one is put at the head of the queue.
-        unheard.sort_unstable_by(|a, b| b.cmp(a));
-        unheard
+        unserved.sort_unstable_by(|a, b| b.cmp(a));
+        unserved
     }
 
     /// Takes a connection away from its worker, for another one.

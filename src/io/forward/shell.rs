@@ -153,7 +153,7 @@ impl Shell {
 
     /// Gives the clients of a leaving worker to others, if neither side has sent anything.
     fn reclaim(&mut self, worker: WorkerId) {
-        for id in self.connections.unheard(worker) {
+        for id in self.connections.unserved(worker) {
             let news = self.connections.reclaim(id, &mut self.tools);
             self.on_news(news);
         }

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_of_a_session_that_has_ended_is_left_out() {
+    fn results_of_an_ended_session_are_dropped() {
         block_on(async {
             let mut calls = Calls::<u8, u8>::new();
             calls.call(ready);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_fails_is_told() {
+    fn a_failed_call_is_reported() {
         block_on(async {
             let mut calls = Calls::<u8, u8>::new();
             calls.spawn(async { panic!("on purpose") });

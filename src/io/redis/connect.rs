@@ -9,7 +9,7 @@ use redis::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::convert::{array, failure, nonsense, number, text};
+use super::convert::{array, failure, invalid_answer, number, text};
 use rcluster_core::store::remote::backend::{Address, Backend, Secret, Servers, Tls};
 use rcluster_core::store::remote::failure::Failure;
 
@@ -29,7 +29,7 @@ async fn locate(backend: &Backend, key: &str) -> Result<ConnectionAddr, Failure>
         Servers::Cluster(nodes) => nodes,
     };
     // The first answer counts. If there is none, the last failure is returned.
-    let mut last = nonsense();
+    let mut last = invalid_answer();
     for address in addresses {
         let asked = match &backend.servers {
             Servers::Sentinel { name, .. } => ask_sentinel(backend, address, name).await,
@@ -53,33 +53,33 @@ async fn ask_sentinel(backend: &Backend, sentinel: &Address, name: &str) -> Resu
     if answer == Value::Nil {
         return Err(Failure::Refused(format!("the sentinel {sentinel} knows no primary {name:?}")));
     }
-    let [host, port] = array(answer).and_then(|it| it.try_into().ok()).ok_or_else(nonsense)?;
-    address_of(host, port, &sentinel.host).map(|address| tcp(backend, &address)).ok_or_else(nonsense)
+    let [host, port] = array(answer).and_then(|it| it.try_into().ok()).ok_or_else(invalid_answer)?;
+    address_of(host, port, &sentinel.host).map(|address| tcp(backend, &address)).ok_or_else(invalid_answer)
 }
 
 /// Asks a node of a Redis Cluster which node serves the slot of a key.
 async fn ask_node(backend: &Backend, node: &Address, key: &str) -> Result<ConnectionAddr, Failure> {
     let mut connection = open(backend, tcp(backend, node)).await?;
     let ask = cmd("CLUSTER").arg("KEYSLOT").arg(key).query_async::<Value>(&mut connection).await;
-    let slot = number(ask.map_err(|error| failure(&error))?).ok_or_else(nonsense)?;
+    let slot = number(ask.map_err(|error| failure(&error))?).ok_or_else(invalid_answer)?;
     let ask = cmd("CLUSTER").arg("SLOTS").query_async::<Value>(&mut connection).await;
-    for range in array(ask.map_err(|error| failure(&error))?).ok_or_else(nonsense)? {
-        let mut range = array(range).ok_or_else(nonsense)?.into_iter();
-        let mut next = || range.next().ok_or_else(nonsense);
+    for range in array(ask.map_err(|error| failure(&error))?).ok_or_else(invalid_answer)? {
+        let mut range = array(range).ok_or_else(invalid_answer)?.into_iter();
+        let mut next = || range.next().ok_or_else(invalid_answer);
         let (first, last, owner) = (next()?, next()?, next()?);
-        let first = number(first).ok_or_else(nonsense)?;
-        if !(first..=number(last).ok_or_else(nonsense)?).contains(&slot) {
+        let first = number(first).ok_or_else(invalid_answer)?;
+        if !(first..=number(last).ok_or_else(invalid_answer)?).contains(&slot) {
             continue;
         }
-        let mut owner = array(owner).ok_or_else(nonsense)?.into_iter();
-        let (Some(host), Some(port)) = (owner.next(), owner.next()) else { return Err(nonsense()) };
-        let address = address_of(host, port, &node.host).ok_or_else(nonsense)?;
+        let mut owner = array(owner).ok_or_else(invalid_answer)?.into_iter();
+        let (Some(host), Some(port)) = (owner.next(), owner.next()) else { return Err(invalid_answer()) };
+        let address = address_of(host, port, &node.host).ok_or_else(invalid_answer)?;
         return Ok(tcp(backend, &address));
     }
     Err(Failure::Lost(format!("no node of the cluster has the slot {slot} of the store")))
 }
 
-/// A node that does not know its own address is reached at the address that was asked.
+/// The address in an answer. A node that does not know its own address is reached at the one used to ask it.
 fn address_of(host: Value, port: Value, asked: &str) -> Option<Address> {
     let host = text(host).filter(|host| !host.is_empty() && host != "?").unwrap_or_else(|| asked.to_owned());
     Some(Address { host, port: u16::try_from(number(port)?).ok()? })
@@ -111,7 +111,7 @@ impl Connections {
         let mut changes = open(backend, address).await?;
         changes.set_response_timeout(ANSWER + Duration::from_millis(BLOCK));
         let script = cmd("SCRIPT").arg("LOAD").arg(script).query_async::<Value>(&mut commands).await;
-        let script = text(script.map_err(|error| failure(&error))?).ok_or_else(nonsense)?;
+        let script = text(script.map_err(|error| failure(&error))?).ok_or_else(invalid_answer)?;
         Ok(Self { commands, changes, script })
     }
 
@@ -128,8 +128,8 @@ impl Connections {
     }
 }
 
-/// The two connections for messages between machines: one to publish on, and one on which the server tells what others have
-/// published.
+/// The two connections for messages between machines: one for commands, and one on which the server pushes
+/// publications.
 #[derive(Clone)]
 pub(super) struct Messenger {
     pub(super) commands: MultiplexedConnection,
@@ -137,7 +137,7 @@ pub(super) struct Messenger {
 }
 
 impl Messenger {
-    /// Connects to the server that has `key`. What it tells goes to `pushes`.
+    /// Connects to the server that stores `key`. Publications go to `pushes`.
     pub(super) async fn open(
         backend: &Backend,
         key: &str,
@@ -178,7 +178,8 @@ async fn open_as(
     config: AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, Failure> {
     let info = address.into_connection_info().map_err(|error| failure(&error))?;
-    // Newer servers refuse the library's CLIENT SETINFO to a user who may not send it, and log that at each connection.
+    // Newer servers refuse CLIENT SETINFO, which the library sends, if the user may not use it, and log that
+    // at each connection.
     let info = info.set_redis_settings(settings.set_skip_set_lib_name());
     let client = match &backend.tls {
         None => Client::open(info),

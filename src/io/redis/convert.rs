@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use redis::{ErrorKind, RedisError, Value};
 
-use rcluster_core::store::remote::failure::{Failure, NONSENSE};
+use rcluster_core::frames::shortened;
+use rcluster_core::store::remote::failure::{Failure, INVALID_ANSWER};
 use rcluster_core::store::remote::messages::{Greeting, Input, Loaded};
 use rcluster_core::store::remote::payload::EPOCH;
-use rcluster_core::wire::shortened;
 
 /// The maximum length of an error's text, in bytes.
 const MAX_TEXT: usize = 400;
@@ -16,8 +16,8 @@ const MAX_TEXT: usize = 400;
 const MAX_FACT: usize = 40;
 
 /// The failure for an answer that cannot be parsed.
-pub(super) fn nonsense() -> Failure {
-    Failure::Refused(NONSENSE.into())
+pub(super) fn invalid_answer() -> Failure {
+    Failure::Refused(INVALID_ANSWER.into())
 }
 
 /// The message of an error, with the code that the server gave.
@@ -65,13 +65,13 @@ pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.code() == Some("NOSCRIPT")
 }
 
-/// Whether the user may not run a command of a script, or use its key. Servers have no code of their own for that.
+/// Whether the user may not run a command of a script, or use its key. Servers have no error code for that.
 pub(super) fn is_forbidden(error: &RedisError) -> bool {
     let text = error.to_string();
     text.contains("The user executing the script") || text.contains("ACL failure in script")
 }
 
-/// Whether a node of a Redis Cluster does not have the key any more.
+/// Whether the node of a Redis Cluster no longer stores the key.
 pub(super) fn is_moved(error: &RedisError) -> bool {
     error.code() == Some("MOVED")
 }
@@ -209,7 +209,8 @@ pub(super) fn stream(value: Value) -> Option<Vec<(String, Vec<u8>)>> {
     let mut all = Vec::new();
     for entry in array(stream)? {
         let [id, fields] = fixed(entry)?;
-        // An entry of another form was added by somebody else. It has no payload, which its reader refuses.
+        // Another program has added an entry of a different form. Its payload is empty here, which the reader
+        // refuses.
         let payload = fixed(fields).and_then(|[_, payload]| bytes(payload)).unwrap_or_default();
         all.push((text(id)?, payload));
     }
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_without_its_values_or_without_their_count_is_none() {
+    fn a_store_without_values_or_their_size_is_missing() {
         let epoch_of = |used: Value, exists: i64| {
             let facts = Value::Array(vec![bulk("0123456789abcdef"), bulk("7"), used]);
             let time = Value::Array(vec![bulk("1"), bulk("0")]);
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_has_become_a_replica_is_one_to_leave() {
+    fn a_server_that_became_a_replica_counts_as_lost() {
         let refusal = b"-READONLY You can't write against a read only replica.\r\n";
         let error = match redis::parse_redis_value(refusal) {
             Ok(value) => value.extract_error().expect_err("it is an error"),

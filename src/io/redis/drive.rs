@@ -16,10 +16,10 @@ use rcluster_core::store::remote::link::Link;
 use rcluster_core::store::remote::messages::{Greeting, Input, Output};
 use rcluster_sys::error::SysError;
 
-/// The maximum number of requests gathered before the server is sent the first of them.
+/// The maximum number of requests collected before the first of them is sent.
 const GATHER: usize = 4096;
 
-/// The link of a store with its server, as it is started.
+/// What is needed to start the link of a store.
 pub(in crate::io) struct Start {
     /// The name of the store.
     pub(in crate::io) name: String,

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::calls::Calls;
 use super::connect::Connections;
-use super::convert::{self, array, is_forbidden, is_unknown_script, nonsense, number, text};
+use super::convert::{self, array, invalid_answer, is_forbidden, is_unknown_script, number, text};
 use super::runtime::runtime;
 use crate::io::clock::{now, until};
 use rcluster_core::leases::{Answer, Ask, Input, Leases, Output, SCRIPT};
@@ -189,11 +189,11 @@ impl Session {
         let mut last = cmd("XREVRANGE");
         last.arg(&names.releases).arg("+").arg("-").arg("COUNT").arg(1);
         let last = array(last.query_async::<Value>(&mut connections.commands).await.map_err(failure)?);
-        let place = match last.ok_or_else(nonsense)?.into_iter().next() {
+        let place = match last.ok_or_else(invalid_answer)?.into_iter().next() {
             None => "0-0".to_owned(),
             Some(entry) => {
                 let id = array(entry).and_then(|entry| entry.into_iter().next());
-                id.and_then(text).ok_or_else(nonsense)?
+                id.and_then(text).ok_or_else(invalid_answer)?
             }
         };
         Ok((Self(connections), place))
@@ -216,19 +216,19 @@ impl Session {
             match entries {
                 Some(entries) if entries.is_empty() => {}
                 Some(entries) => return Done::Releases(entries),
-                None => return Done::Input(Input::Failed(nonsense().into_text())),
+                None => return Done::Input(Input::Failed(invalid_answer().into_text())),
             }
         }
     }
 
     async fn ask(mut self, names: &Names, ask: Ask) -> Input {
-        let Ask { id, number, what, name, ttl, token } = ask;
+        let Ask { id, number, operation, name, ttl, token } = ask;
         let key = [names.prefix.as_bytes(), &name].concat();
         let mut run = cmd("EVALSHA");
-        run.arg(&self.0.script).arg(3).arg(key).arg(&names.releases).arg(&names.server).arg(what.name());
+        run.arg(&self.0.script).arg(3).arg(key).arg(&names.releases).arg(&names.server).arg(operation.name());
         run.arg(format!("{}-{}", names.machine, id.0)).arg(ttl).arg(token).arg(&names.machine).arg(name);
         let answer = match run.query_async::<Value>(&mut self.0.commands).await {
-            Ok(value) => answer(value).unwrap_or_else(|| Answer::Unable(nonsense().into_text())),
+            Ok(value) => answer(value).unwrap_or_else(|| Answer::Unable(invalid_answer().into_text())),
             // A new connection loads the script again.
             Err(error) if is_unknown_script(&error) => return Input::Failed(error.to_string()),
             Err(error) if is_forbidden(&error) => Answer::Refused(convert::failure(&error).into_text()),
@@ -245,8 +245,8 @@ impl Session {
 /// Parses the answer of the script. `None` if it is invalid.
 fn answer(value: Value) -> Option<Answer> {
     let mut words = array(value)?.into_iter();
-    let (what, count) = (text(words.next()?)?, number(words.next()?)?);
-    match what.as_str() {
+    let (operation, count) = (text(words.next()?)?, number(words.next()?)?);
+    match operation.as_str() {
         "held" => Some(Answer::Held { token: count }),
         "busy" => Some(Answer::Busy { wait: count }),
         "renewed" => Some(Answer::Renewed),
@@ -262,8 +262,8 @@ mod tests {
 
     #[test]
     fn answers_of_the_script_are_read() {
-        let said = |what: &str, count: &str| {
-            let words = [what, count].map(|word| Value::BulkString(word.into()));
+        let said = |operation: &str, count: &str| {
+            let words = [operation, count].map(|word| Value::BulkString(word.into()));
             answer(Value::Array(words.to_vec()))
         };
         assert_eq!(said("held", "1764370000000000"), Some(Answer::Held { token: 1_764_370_000_000_000 }));

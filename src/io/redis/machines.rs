@@ -1,4 +1,4 @@
-//! Carries out what is decided about messages between machines.
+//! Carries out the decisions about messages between machines.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -17,23 +17,23 @@ use rcluster_core::machines::{Input, MachineId, Machines, Output, Topic};
 use rcluster_core::store::remote::backend::{Backend, Servers};
 use rcluster_sys::error::SysError;
 
-/// How many bytes may be on their way to the thread that delivers messages.
+/// The largest number of bytes on their way to the thread that delivers messages.
 const MAX_PENDING: usize = 32 << 20;
 
-/// What a message takes there besides its bytes.
+/// The memory for an output there in addition to its bytes.
 const OVERHEAD: usize = 64;
 
-/// By which server other machines are reached.
+/// The server that connects machines, and this machine's identity there.
 pub(in crate::io) struct MachineStart {
     /// The server.
     pub(in crate::io) backend: Backend,
-    /// What no other machine has.
+    /// An id that no other machine has.
     pub(in crate::io) machine: MachineId,
-    /// For what is left to chance.
+    /// The seed for random choices.
     pub(in crate::io) seed: u64,
 }
 
-/// The link with other machines. Dropping it ends it.
+/// The link with other machines. Dropping it closes the connection.
 #[derive(Debug)]
 pub(in crate::io) struct MachineLink {
     inputs: UnboundedSender<Input>,
@@ -41,47 +41,47 @@ pub(in crate::io) struct MachineLink {
 }
 
 impl MachineLink {
-    /// It connects when it is needed for the first time. `tell` takes what has come; it must not block.
+    /// Connects when a connection is first needed. `deliver` receives outputs for processes; it must not block.
     pub(in crate::io) fn start(
         start: MachineStart,
-        tell: impl Fn(Vec<Output>) + Send + 'static,
+        deliver: impl Fn(Vec<Output>) + Send + 'static,
     ) -> Result<Self, SysError> {
         let (inputs, queue) = unbounded_channel();
         let MachineStart { backend, machine, seed } = start;
         let pending = Arc::new(AtomicUsize::new(0));
         let driver = Driver {
             machines: Machines::new(machine, seed),
-            // Databases have their own keys, and would share channels.
+            // Channels are not separated by database, unlike keys.
             prefix: format!("{}messages:{}:", backend.prefix, backend.database).into(),
-            // The server that grants leases as well.
+            // The key of the server that also grants leases.
             key: format!("{}{{leases}}:server", backend.prefix).into(),
             backend: Arc::new(backend),
             calls: Calls::new(),
             news: None,
             pending: Arc::clone(&pending),
-            tell: Box::new(tell),
+            deliver: Box::new(deliver),
         };
         runtime()?.spawn(driver.run(queue));
         Ok(Self { inputs, pending })
     }
 
     pub(in crate::io) fn tell(&self, input: Input) {
-        // The link ends when this does, and not before.
+        // The driver runs as long as this sender exists.
         let _never_fails = self.inputs.send(input);
     }
 
-    /// What `tell` was given has been delivered.
+    /// These outputs, which `deliver` received, have been delivered.
     pub(in crate::io) fn on_delivered(&self, outputs: &[Output]) {
         self.pending.fetch_sub(outputs.iter().map(cost).sum(), Ordering::Relaxed);
     }
 }
 
-/// What something takes on its way.
+/// The memory that an output takes until it is delivered.
 fn cost(output: &Output) -> usize {
     output.len() + OVERHEAD
 }
 
-/// What a call has led to.
+/// The result of a command.
 enum Done {
     Opened(Box<Messenger>, UnboundedReceiver<PushInfo>),
     Input(Input),
@@ -93,10 +93,10 @@ struct Driver {
     key: Arc<str>,
     backend: Arc<Backend>,
     calls: Calls<Messenger, Done>,
-    /// What the server tells on the connection that is open.
+    /// What the server pushes on the current connection.
     news: Option<UnboundedReceiver<PushInfo>>,
     pending: Arc<AtomicUsize>,
-    tell: Box<dyn Fn(Vec<Output>) + Send>,
+    deliver: Box<dyn Fn(Vec<Output>) + Send>,
 }
 
 impl Driver {
@@ -126,7 +126,7 @@ impl Driver {
         }
     }
 
-    /// What the server has told on the second connection. It may be anything.
+    /// Parses a message that the server pushes. It may contain anything.
     fn read(&self, push: Option<PushInfo>) -> Input {
         let Some(PushInfo { kind, data }) = push else {
             return Input::Failed("the connection is lost".into());
@@ -137,17 +137,17 @@ impl Driver {
             _ => return Input::Tick,
         }
         let mut words = data.into_iter().map(bytes);
-        let (Some(Some(channel)), Some(Some(said))) = (words.next(), words.next()) else {
+        let (Some(Some(channel)), Some(Some(bytes))) = (words.next(), words.next()) else {
             return Input::Tick;
         };
         let topic = channel.strip_prefix(self.prefix.as_bytes()).and_then(Topic::of_name);
         let Some(topic) = topic else { return Input::Tick };
-        // Nothing that has no room is kept: those that hear it are told, and those that ask are refused.
-        let has_room = self.pending.load(Ordering::Relaxed) + said.len() <= MAX_PENDING;
-        Input::Heard { topic, bytes: said, has_room }
+        // Without room, the data is dropped: subscribers are told of the loss, and requests are refused.
+        let has_room = self.pending.load(Ordering::Relaxed) + bytes.len() <= MAX_PENDING;
+        Input::Received { topic, bytes, has_room }
     }
 
-    /// Does what is for the server, and hands on what is for processes.
+    /// Carries out the outputs for the server, and passes on those for processes.
     fn carry_out(&mut self, out: &mut Vec<Output>) {
         let mut for_processes = Vec::new();
         for output in out.drain(..) {
@@ -166,22 +166,22 @@ impl Driver {
                     self.calls.call(|session| change(session, subscribe, unsubscribe));
                 }
                 Output::Publish(batch) => {
-                    let batch = batch.into_iter().map(|(topic, said)| (self.name(&topic), said)).collect();
+                    let batch = batch.into_iter().map(|(topic, bytes)| (self.name(&topic), bytes)).collect();
                     self.calls.call(|session| publish(session, batch));
                 }
-                Output::Beat(topic, said) => {
+                Output::Beat(topic, bytes) => {
                     let name = self.name(&topic);
-                    // Nodes of a Redis Cluster count only who has subscribed on themselves. So all machines are connected
-                    // with the same one: that which has the slot of this key.
+                    // In a Redis Cluster, PUBLISH counts only subscribers on the same node. So all machines
+                    // connect to the node with the slot of this key.
                     let is_cluster = matches!(self.backend.servers, Servers::Cluster(_));
                     let key = is_cluster.then(|| Arc::clone(&self.key));
-                    self.calls.call(|session| beat(session, name, said, key));
+                    self.calls.call(|session| beat(session, name, bytes, key));
                 }
                 Output::Message { .. }
                 | Output::Lost { .. }
-                | Output::Tell { .. }
+                | Output::NotifyLeader { .. }
                 | Output::Ask { .. }
-                | Output::Unask(_)
+                | Output::Cancel(_)
                 | Output::Outcome { .. }
                 | Output::Ended { .. }
                 | Output::Failed(_)
@@ -190,7 +190,7 @@ impl Driver {
         }
         if !for_processes.is_empty() {
             self.pending.fetch_add(for_processes.iter().map(cost).sum(), Ordering::Relaxed);
-            (self.tell)(for_processes);
+            (self.deliver)(for_processes);
         }
     }
 
@@ -230,11 +230,11 @@ async fn change(mut session: Messenger, subscribe: Vec<Vec<u8>>, unsubscribe: Ve
 
 async fn publish(mut session: Messenger, batch: Vec<(Vec<u8>, Vec<u8>)>) -> Done {
     let mut all = pipe();
-    for (name, said) in batch {
-        all.add_command(cmd("PUBLISH").arg(name).arg(said).to_owned());
+    for (name, bytes) in batch {
+        all.add_command(cmd("PUBLISH").arg(name).arg(bytes).to_owned());
     }
     match all.query_async::<Value>(&mut session.commands).await {
-        // Whatever is no number counts as nobody.
+        // Anything that is not a number counts as 0.
         Ok(counts) => Done::Input(Input::Published(
             convert::array(counts)
                 .unwrap_or_default()
@@ -246,8 +246,8 @@ async fn publish(mut session: Messenger, batch: Vec<(Vec<u8>, Vec<u8>)>) -> Done
     }
 }
 
-async fn beat(mut session: Messenger, name: Vec<u8>, said: Vec<u8>, key: Option<Arc<str>>) -> Done {
-    let published = cmd("PUBLISH").arg(name).arg(said).query_async::<Value>(&mut session.commands).await;
+async fn beat(mut session: Messenger, name: Vec<u8>, bytes: Vec<u8>, key: Option<Arc<str>>) -> Done {
+    let published = cmd("PUBLISH").arg(name).arg(bytes).query_async::<Value>(&mut session.commands).await;
     if let Err(error) = published {
         return failed(&error);
     }

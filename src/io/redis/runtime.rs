@@ -1,4 +1,4 @@
-//! The thread that runs all connections to Redis.
+//! The thread that runs all connections to Redis or Valkey.
 
 use std::future::pending;
 use std::sync::{Mutex, PoisonError};

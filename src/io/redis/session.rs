@@ -61,7 +61,7 @@ impl Session {
         greet.arg(hello.epoch).arg(hello.revision).arg(hello.place);
         let answer = greet.query_async::<Value>(&mut connections.commands).await;
         let answer = answer.map_err(|error| failure(&error))?;
-        let greeting = convert::greeting(answer).ok_or_else(convert::nonsense)?;
+        let greeting = convert::greeting(answer).ok_or_else(convert::invalid_answer)?;
         Ok((Self(connections), greeting))
     }
 
@@ -99,7 +99,7 @@ impl Session {
         }
         match answer.map(convert::bytes) {
             Ok(Some(answer)) => Input::Answered(answer),
-            Ok(None) => Input::WriteFailed(convert::nonsense()),
+            Ok(None) => Input::WriteFailed(convert::invalid_answer()),
             Err(error) => Input::WriteFailed(failure(&error)),
         }
     }
@@ -124,7 +124,7 @@ impl Session {
 
 fn or_failed(answer: Result<Value, RedisError>, read: impl FnOnce(Value) -> Option<Input>) -> Input {
     match answer {
-        Ok(value) => read(value).unwrap_or_else(|| Input::Failed(convert::nonsense())),
+        Ok(value) => read(value).unwrap_or_else(|| Input::Failed(convert::invalid_answer())),
         Err(error) => Input::Failed(failure(&error)),
     }
 }

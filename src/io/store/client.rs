@@ -131,18 +131,18 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Open, What, open};
+    use super::super::{Open, Resource, open};
     use super::*;
+    use rcluster_core::frames::{EvictionName, StoreOptions as Options};
     use rcluster_core::store::ops::{Condition, Lifetime, Op, Status};
     use rcluster_core::store::request::encode;
     use rcluster_core::store::view::Value;
-    use rcluster_core::wire::{EvictionName, StoreOptions as Options};
     use rcluster_sys::passing::message_pair;
 
     fn connect(name: &str, options: Options) -> Result<Client, ConnectError> {
         let (ours, theirs) = message_pair().unwrap();
-        let what = What::Store { name: name.into(), options };
-        open(Open { what, socket: theirs, worker: None }).unwrap();
+        let resource = Resource::Store { name: name.into(), options };
+        open(Open { resource, socket: theirs, worker: None }).unwrap();
         Client::connect(ours)
     }
 
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_writes_the_other_reads() {
+    fn writes_are_visible_to_other_clients() {
         let [one, other] = [(); 2].map(|()| connect("reads", Options::default()).unwrap());
         let outcome = ask(&one, &set(b"key", b"value", Lifetime::Forever));
         assert_eq!((outcome.status, outcome.revision), (Status::Done, 1));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn who_watches_is_woken_by_changes_and_expiry() {
+    fn watchers_are_woken_by_changes_and_expiry() {
         let [one, other] = [(); 2].map(|()| connect("watch", Options::default()).unwrap());
         other.want(Wanted::Changes);
         ask(&one, &set(b"key", b"value", Lifetime::Ms(1)));
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_scribbles_on_its_page_loses_its_hold_and_nobody_else() {
+    fn a_process_that_writes_garbage_is_cut_off_alone() {
         let [one, other] = [(); 2].map(|()| connect("scribble", Options::default()).unwrap());
         one.line.scribble(5000);
         one.line.await_news();

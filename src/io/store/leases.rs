@@ -14,7 +14,7 @@ use rcluster_sys::error::SysError;
 pub(super) fn start_server(backend: Backend, hub: Hub) -> Result<LeaseServer, SysError> {
     let (machine, seed) = identity();
     let start = LeaseStart { backend, machine, seed };
-    LeaseServer::start(start, move |outputs| hub.tell(Command::Leased(outputs)))
+    LeaseServer::start(start, move |outputs| hub.tell(Command::LeaseOutputs(outputs)))
 }
 
 /// A request, identified by the token of its process and its own id.

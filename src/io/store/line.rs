@@ -17,7 +17,7 @@ use rcluster_sys::error::SysError;
 use rcluster_sys::passing::{Received, receive, wait_for_message};
 use rcluster_sys::segment::Segment;
 
-/// How long the primary may take to answer.
+/// The time limit for the primary's answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest answer to the request for a link, in bytes.
@@ -130,7 +130,7 @@ impl Line {
         self.requests.borrow().touch(hash);
     }
 
-    /// What the thread lets this process know; 0 so far.
+    /// A number that the thread has set for this process, initially 0.
     #[must_use]
     pub fn noted(&self) -> u64 {
         self.requests.borrow().noted()

@@ -66,7 +66,7 @@ mod tests {
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-    use super::super::{Open, What, on_exit, open};
+    use super::super::{Open, Resource, on_exit, open};
     use super::*;
     use rcluster_core::ids::WorkerId;
     use rcluster_core::locks::wire::{Ask, Kind, Message, encode};
@@ -77,7 +77,7 @@ mod tests {
     fn connect(worker: Option<u32>) -> LockClient {
         let (ours, theirs) = message_pair().unwrap();
         let worker = worker.map(|worker| (WorkerId(worker), Closer::new()));
-        open(Open { what: What::Locks, socket: theirs, worker }).unwrap();
+        open(Open { resource: Resource::Locks, socket: theirs, worker }).unwrap();
         LockClient::connect(ours).unwrap()
     }
 
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_worker_holds_nothing_even_if_somebody_has_its_socket() {
+    fn a_dead_worker_holds_nothing_even_if_another_process_has_its_socket() {
         let [one, two] = [connect(Some(4_000_001)), connect(Some(4_000_002))];
         lock(&one, 1, "dead");
         assert_eq!(next(&one).unwrap().0, Kind::Granted);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn who_breaks_the_rules_is_cut_off_and_nobody_else() {
+    fn only_a_process_that_violates_the_protocol_is_cut_off() {
         let one = connect(Some(4_000_003));
         lock(&one, 1, "rules");
         assert_eq!(next(&one).unwrap().0, Kind::Granted);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_without_end_and_reads_nothing_is_cut_off() {
+    fn a_process_that_requests_without_reading_is_cut_off() {
         let client = connect(Some(4_000_020));
         let what = Request {
             space: Space::LeasedLock,
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_read_gets_everything_later_in_order() {
+    fn a_process_that_reads_late_gets_everything_in_order() {
         const COUNT: u64 = 3000;
         let client = connect(None);
         for id in 0..COUNT {

@@ -42,7 +42,7 @@ impl Peer {
         Self::admit_with(poller, token, socket, worker, longest, (first, 0))
     }
 
-    /// The same where the process finds a note on its page.
+    /// Like [`admit`](Self::admit), and sets the number that the process reads with `Line::noted`.
     pub(in crate::io) fn admit_with(
         poller: &Poller,
         token: u64,

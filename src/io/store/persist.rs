@@ -17,13 +17,13 @@ use thiserror::Error;
 use super::client::Reader;
 use super::refusal::Refusal;
 use crate::io::clock::now;
+use rcluster_core::frames::milliseconds;
 use rcluster_core::store::cursor::snapshot;
 use rcluster_core::store::geometry::{Field, MAX_SIZE};
 use rcluster_core::store::ops::Status;
 use rcluster_core::store::snapshot::{Damaged, Entry, Snapshot};
 use rcluster_core::store::view::View;
 use rcluster_core::store::writer::Store;
-use rcluster_core::wire::milliseconds;
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::epoll::Waker;
 use rcluster_sys::error::{Doing, SysError};
@@ -168,7 +168,7 @@ pub(super) fn keep(name: &str, file: SaveFile, segment: &OwnedFd) -> Result<(), 
         return Ok(());
     }
     let thread = std::thread::Builder::new().name("rcluster-save".into());
-    thread.spawn(save_again_and_again).map(drop).doing("starting the thread that saves stores")
+    thread.spawn(save_repeatedly).map(drop).doing("starting the thread that saves stores")
 }
 
 impl Restored {
@@ -232,7 +232,7 @@ pub fn save_all() -> Vec<String> {
 }
 
 /// The body of the saving thread, which ends with the process.
-fn save_again_and_again() {
+fn save_repeatedly() {
     let mut due: HashMap<String, Instant> = HashMap::new();
     loop {
         for kept in all() {

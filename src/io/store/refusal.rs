@@ -1,4 +1,4 @@
-//! Why a process does not get what it wants to open.
+//! Why a process may not open something.
 
 use std::os::fd::AsFd;
 
@@ -8,7 +8,7 @@ use rcluster_sys::closer::Descriptor;
 use rcluster_sys::error::SysError;
 use rcluster_sys::passing::send;
 
-/// See the module.
+/// The error that the process gets.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) code: &'static str,
@@ -16,7 +16,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// `who` has so many stores open, and no room for another one.
+    /// `who` has `count` stores open, which is the limit.
     pub(super) fn too_many_stores(who: &str, count: usize) -> Self {
         let message = format!("{who} has {count} stores open, and may have no more");
         Self { code: "ERR_RCLUSTER_SHARED", message }
@@ -26,7 +26,7 @@ impl Refusal {
     pub(super) fn tell(&self, socket: &Descriptor) {
         let text = json!({ "code": self.code, "message": self.message }).to_string();
         // A process that has hung up, or does not read, does not need the message.
-        let _not_heard = send(socket.as_fd(), text.as_bytes(), &[]);
+        let _undelivered = send(socket.as_fd(), text.as_bytes(), &[]);
     }
 }
 

@@ -23,7 +23,7 @@ use super::refusal::Refusal;
 use super::settings::MAX_NAME;
 use super::shell::Shell;
 use super::stores::MAX_STORES;
-use super::{Answer, Command, Hub, Open, What};
+use super::{Answer, Command, Hub, Open, Resource};
 use crate::io::clock::microseconds;
 use crate::io::redis::runtime;
 use rcluster_core::control::operator::StoreStatus;
@@ -79,9 +79,9 @@ impl Place {
         has_here: impl Fn(&str) -> bool,
     ) -> Result<Option<Open>, (OwnedFd, Refusal)> {
         let Self::Stores { elsewhere, hub } = self else { return Ok(Some(open)) };
-        let (name, options) = match &open.what {
-            What::Store { name, options } | What::Kept { name, options, .. } => (name, options),
-            What::Locks | What::Exchange => return Ok(Some(open)),
+        let (name, options) = match &open.resource {
+            Resource::Store { name, options } | Resource::Kept { name, options, .. } => (name, options),
+            Resource::Locks | Resource::Exchange => return Ok(Some(open)),
         };
         // Tallies are local to the machine.
         if options.tallies || has_here(name) || name.len() > MAX_NAME {
@@ -184,8 +184,8 @@ async fn run(
     }
 }
 
-/// Answers requests and handles what servers have sent. Returns true when there is nothing left and all clients know that
-/// this thread sleeps, and false when it is time to poll for other events.
+/// Answers requests and handles events of servers. Returns true when nothing is left and all clients know
+/// that this thread sleeps, and false when it is time to poll for other events.
 async fn work(shell: &mut Shell, served: &mut UnboundedReceiver<Served>) -> bool {
     let end = since_boot() + SPELL;
     loop {
@@ -197,7 +197,7 @@ async fn work(shell: &mut Shell, served: &mut UnboundedReceiver<Served>) -> bool
         is_busy |= shell.serve();
         let now = since_boot();
         if is_busy {
-            // A process that was told of a change may write soon.
+            // A process that was notified of a change may write soon.
             shell.linger.on_answered(microseconds(now));
         }
         if now >= end {

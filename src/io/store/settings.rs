@@ -1,10 +1,10 @@
-//! What a store was created with, which everybody who opens it has to agree with.
+//! The settings of a store. All processes that open it must agree on them.
 
 use super::refusal::Refusal;
+use rcluster_core::frames::{EvictionName, StoreOptions};
 use rcluster_core::store::geometry::{Geometry, MAX_SIZE, MIN_SIZE};
 use rcluster_core::store::ops::Eviction;
 use rcluster_core::store::remote::backend::Backend;
-use rcluster_core::wire::{EvictionName, StoreOptions};
 
 /// The default size of a store, in bytes.
 const DEFAULT_SIZE: u64 = 64 << 20;
@@ -23,16 +23,17 @@ pub(super) struct Settings {
     source: Option<String>,
     /// The path of the file in which the store is kept; empty for none.
     persist: String,
-    /// The server that has its values.
+    /// The server that stores its values.
     pub(super) backend: Option<Backend>,
 }
 
 impl Settings {
-    /// Those of a new store, or why there can be none. `is_restored` says whether the content of its file was read.
+    /// The settings of a new store, or why it cannot be created. `is_restored` says whether the content of
+    /// its file was read.
     pub(super) fn new(name: &str, options: &StoreOptions, is_restored: bool) -> Result<Self, Refusal> {
         if !is_restored && has_file(options) {
-            // A worker may have fewer rights than the primary, which would write to any file that the worker
-            // names.
+            // A worker may have fewer permissions than the primary, which would write to any file that the
+            // worker names.
             let message =
                 format!("The primary has to open the store {name:?} first: it is to be kept in a file");
             return Err(Refusal { code: "ERR_RCLUSTER_PERSIST", message });
@@ -136,7 +137,7 @@ mod tests {
         Settings::new(name, &options(given), is_restored).unwrap_err().code
     }
 
-    /// The differences that a further opener is told of; empty if there are none.
+    /// How the options of a further opener differ; empty if they agree.
     fn differences(settings: &mut Settings, given: Value) -> String {
         let Err(Refusal { code, message }) = settings.agree("a", &options(given)) else {
             return String::new();
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_opens_it_again_says_the_same_or_nothing() {
+    fn further_openers_must_agree_or_give_no_options() {
         let given = json!({ "size": 1 << 20, "eviction": "lru", "source": "s", "persist": "/f" });
         let mut settings = Settings::new("a", &options(given.clone()), true).unwrap();
         assert_eq!(differences(&mut settings, json!({})), "");
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_has_to_be_the_same_in_everything() {
+    fn the_backend_must_be_identical() {
         let mut without = Settings::new("a", &options(json!({})), false).unwrap();
         assert!(
             differences(&mut without, json!({ "backend": backend("h", 5) })).starts_with("it has no backend")

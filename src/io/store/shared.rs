@@ -11,13 +11,13 @@ use super::remote::Remote;
 use super::served::Place;
 use super::settings::Settings;
 use crate::io::clock::now;
+use rcluster_core::frames::StoreOptions;
 use rcluster_core::ids::WorkerId;
 use rcluster_core::store::ops::{Outcome, Status};
 use rcluster_core::store::remote::status::Status as LinkStatus;
 use rcluster_core::store::request::decode;
 use rcluster_core::store::ring::Wanted;
 use rcluster_core::store::writer::Store;
-use rcluster_core::wire::StoreOptions;
 use rcluster_sys::closer::Descriptor;
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::epoll::Poller;
@@ -95,8 +95,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Answers requests of all processes, and tells them of changes. Returns whether there were any; the tokens of
-    /// processes that have broken the rules are added to `broken`.
+    /// Answers requests of all processes, and wakes the watchers. Returns whether there were any requests.
+    /// The tokens of processes that have broken the rules are added to `broken`.
     pub(super) fn work(&mut self, now: u64, request: &mut Vec<u8>, broken: &mut Vec<u64>) -> bool {
         let mut served = false;
         for place in 0..self.clients.len() {
@@ -112,7 +112,7 @@ impl Shared {
 
     /// Announces to all processes that the thread sleeps. Returns false if there is a request.
     pub(super) fn sleep(&self) -> bool {
-        // No short circuit: every process must be told.
+        // No short circuit: every process must see the flag.
         self.clients.iter().fold(true, |asleep, client| {
             // Requests that are held back for lack of room are read when answers arrive.
             (client.inbox.sleep() || !self.has_room_for(client.token)) & asleep

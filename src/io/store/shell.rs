@@ -1,4 +1,4 @@
-//! The thread that owns all stores: its loop, and what it is told.
+//! The thread that owns all stores: its loop, and its commands.
 
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use super::refusal::Refusal;
 use super::served::{Place, Served};
 use super::stores::{OpenStore, StoreRoom};
 use super::tallies::TallyRoom;
-use super::{Command, Hub, Open, What};
+use super::{Command, Hub, Open, Resource};
 use crate::io::clock::{microseconds, until};
 use crate::io::exchange::ExchangeRoom;
 use rcluster_core::exchange::roster::Roster;
+use rcluster_core::frames::StoreOptions;
 use rcluster_core::ids::WorkerId;
 use rcluster_core::store::linger::Linger;
-use rcluster_core::wire::StoreOptions;
 use rcluster_sys::clock::since_boot;
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::epoll::Poller;
@@ -70,7 +70,7 @@ impl Shell {
         }
     }
 
-    /// It sleeps no longer, and there are so many events.
+    /// The thread has woken up, with this many events.
     pub(super) fn on_awake(&mut self, events: usize) {
         self.stores.wake();
         self.locks.wake();
@@ -94,8 +94,8 @@ impl Shell {
         }
     }
 
-    /// The control thread's commands are handled before requests: a process that has been notified of a
-    /// worker's end finds the worker dead here too.
+    /// The control thread's commands are handled before requests. So a process that knows of a worker's end
+    /// finds the worker's locks released here.
     fn take_commands(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             self.on_command(command);
@@ -117,15 +117,15 @@ impl Shell {
                 self.locks.set_server(server);
                 self.exchange.set_link(&self.poller, link);
             }
-            Command::Heard(outputs) => {
+            Command::RemoteOutputs(outputs) => {
                 let leaders = |scope, name: &[u8]| self.locks.leader(scope, name);
-                self.exchange.on_heard(&self.poller, &outputs, &leaders);
+                self.exchange.on_remote_outputs(&self.poller, &outputs, &leaders);
             }
-            Command::Leased(outputs) => self.locks.on_leased(&self.poller, outputs),
+            Command::LeaseOutputs(outputs) => self.locks.on_leased(&self.poller, outputs),
         }
     }
 
-    /// The server of a store has answered, or has told something.
+    /// The server of a store has answered, or has sent an event.
     pub(super) fn on_served(&mut self, served: Served) {
         self.stores.on_served(served);
     }
@@ -169,7 +169,7 @@ impl Shell {
 
     /// Announces to all clients that this thread sleeps. Returns false if there is a request.
     pub(super) fn sleep(&mut self) -> bool {
-        // No short circuit: every client must be told.
+        // No short circuit: every client must see the flag.
         self.locks.sleep() & self.exchange.sleep() & self.stores.sleep()
     }
 
@@ -185,25 +185,25 @@ impl Shell {
             Ok(Some(open)) => open,
             Err((socket, refusal)) => return refusal.tell(&Descriptor::own(socket)),
         };
-        let Open { what, socket, worker } = open;
+        let Open { resource, socket, worker } = open;
         let socket = match &worker {
             Some((_, closer)) => Descriptor::foreign(socket, closer),
             None => Descriptor::own(socket),
         };
-        if let What::Store { name, options: StoreOptions { tallies: true, .. } } = what {
+        if let Resource::Store { name, options: StoreOptions { tallies: true, .. } } = resource {
             return self.open_tallies(name, socket, worker);
         }
         let worker = worker.map(|(worker, _)| worker);
-        let answer = match what {
-            What::Store { name, options } => {
+        let answer = match resource {
+            Resource::Store { name, options } => {
                 self.open_store(OpenStore { name, options, restored: None }, socket, worker)
             }
-            What::Kept { name, options, restored } => {
+            Resource::Kept { name, options, restored } => {
                 let restored = Some(*restored);
                 self.open_store(OpenStore { name, options, restored }, socket, worker)
             }
-            What::Locks => self.open_locks(socket, worker),
-            What::Exchange => self.open_exchange(socket, worker),
+            Resource::Locks => self.open_locks(socket, worker),
+            Resource::Exchange => self.open_exchange(socket, worker),
         };
         if let Err((socket, refusal)) = answer {
             refusal.tell(&socket);

@@ -10,8 +10,8 @@ use super::shared::Shared;
 use super::status::status;
 use crate::io::clock::now;
 use rcluster_core::control::operator::StoreStatus;
+use rcluster_core::frames::StoreOptions;
 use rcluster_core::ids::WorkerId;
-use rcluster_core::wire::StoreOptions;
 use rcluster_sys::closer::Descriptor;
 use rcluster_sys::epoll::Poller;
 
@@ -24,7 +24,7 @@ const MAX_OPEN: usize = 64;
 /// How long an expired key may wait for others that expire at about the same time, in ms.
 const EXPIRY_STEP: u64 = 20;
 
-/// A store to open. If it is kept in a file, with the content of that.
+/// A request to open a store, with the content of its file if it is kept in one.
 pub(super) struct OpenStore {
     pub(super) name: String,
     pub(super) options: StoreOptions,
@@ -84,7 +84,7 @@ impl StoreRoom {
         }
     }
 
-    /// The server of a store has answered, or has told something.
+    /// The server of a store has answered, or has sent an event.
     pub(super) fn on_served(&mut self, Served { store, outputs }: Served) {
         if let Some(shared) = self.stores.get_mut(&store) {
             shared.on_served(outputs);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_opens_a_store_gets_its_memory_a_page_and_a_bell() {
+    fn opening_a_store_yields_its_memory_a_page_and_a_bell() {
         let mut world = World::new();
         let socket = world.open("a", MIN_SIZE, WORKER).unwrap();
         let (mut bytes, mut fds) = ([0; 64], Vec::new());
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_due_while_no_key_expires_and_a_thread_may_sleep_while_nobody_asks() {
+    fn without_expiry_or_requests_the_thread_may_sleep() {
         let mut world = World::new();
         let _socket = world.open("a", MIN_SIZE, WORKER).unwrap();
         assert!(!world.room.work(&world.poller));

@@ -215,7 +215,7 @@ impl TallyRoom {
 }
 
 impl Client {
-    /// The process has mapped its page: seals it, and counts it in.
+    /// The process has mapped its page: seals it, and adds it to those that count.
     fn count(&mut self, tallies: &mut Tallies) -> Result<(), Broken> {
         let Page::Offered(page) = &self.page else { return Err(Broken) };
         let (page, fd) = Unsealed::seal(page)?;

@@ -12,10 +12,10 @@ use rcluster_sys::error::SysError;
 use rcluster_sys::passing::{Received, receive, send, wait_for_message};
 use rcluster_sys::segment::{Published, Segment};
 
-/// How long the primary may take to answer.
+/// The time limit for the primary's answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a sum is restarted because processes have come or gone meanwhile.
+/// How often a sum is restarted because processes have started or ended meanwhile.
 const TRIES: usize = 1000;
 
 /// The maximum length of a message, in bytes.
@@ -69,8 +69,8 @@ impl TallyClient {
         added(&&*self.page, tally)
     }
 
-    /// The amount that all processes have added. Asks the primary for their pages only if processes have come
-    /// or gone since the last call.
+    /// The sum of all processes. Asks the primary for their pages only if processes have started or ended
+    /// since the last call.
     #[must_use]
     pub fn sum(&self, tally: usize) -> f64 {
         let mut known = self.known.borrow_mut();
@@ -128,10 +128,10 @@ impl TallyClient {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Client, Open, What, on_exit, open};
+    use super::super::{Client, Open, Resource, on_exit, open};
     use super::*;
+    use rcluster_core::frames::StoreOptions;
     use rcluster_core::ids::WorkerId;
-    use rcluster_core::wire::StoreOptions;
     use rcluster_sys::closer::Closer;
     use rcluster_sys::passing::message_pair;
 
@@ -139,14 +139,15 @@ mod tests {
         let (ours, theirs) = message_pair().unwrap();
         let options = StoreOptions { tallies: true, ..StoreOptions::default() };
         let worker = worker.map(|worker| (WorkerId(worker), Closer::new()));
-        open(Open { what: What::Store { name: name.into(), options }, socket: theirs, worker }).unwrap();
+        open(Open { resource: Resource::Store { name: name.into(), options }, socket: theirs, worker })
+            .unwrap();
         TallyClient::connect(ours)
     }
 
     fn make(name: &str) -> Client {
         let (ours, theirs) = message_pair().unwrap();
-        let what = What::Store { name: name.into(), options: StoreOptions::default() };
-        open(Open { what, socket: theirs, worker: None }).unwrap();
+        let resource = Resource::Store { name: name.into(), options: StoreOptions::default() };
+        open(Open { resource, socket: theirs, worker: None }).unwrap();
         Client::connect(ours).unwrap()
     }
 
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn all_see_what_each_adds_also_when_it_has_ended() {
+    fn all_processes_see_the_sum_including_ended_ones() {
         let _store = make("tallies");
         let mut clients: Vec<TallyClient> =
             (0..40).map(|worker| connect("tallies", Some(1000 + worker)).unwrap()).collect();
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_scribbles_on_its_page_spoils_what_is_its_own() {
+    fn garbage_on_a_page_affects_only_its_process() {
         let _store = make("spoilt tallies");
         let (one, other) =
             (connect("spoilt tallies", None).unwrap(), connect("spoilt tallies", Some(2000)).unwrap());
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_cut_off_and_names_are_limited() {
+    fn invalid_requests_are_cut_off_and_names_are_limited() {
         let _store = make("limited tallies");
         let client = connect("limited tallies", None).unwrap();
         for number in 0..256 {

@@ -9,8 +9,8 @@ mod request;
 
 use std::time::Duration;
 
+use crate::frames::{Kind, ListenRequest, Reply, Sockname};
 use crate::ids::{ListenerId, WorkerId};
-use crate::wire::{Kind, ListenRequest, Reply, Sockname};
 pub use registry::Listeners;
 pub use request::{ListenAddress, ListenerSpec, Sharing, shorter};
 

@@ -3,8 +3,8 @@
 use super::listeners::{ListenerSpec, Opened};
 use super::operator;
 use super::supervise::{self, Event, ExitKind, Failure, KillSignal, Options};
+use crate::frames::{Drain, FromWorker, Reply, ToWorker};
 use crate::ids::{ListenerId, Request, Slot, Ticket, WorkerId};
-use crate::wire::{Drain, FromWorker, Reply, ToWorker};
 
 /// An input of the control thread.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +34,7 @@ pub enum Input {
         cause: String,
     },
     /// A worker wrote this on its control socket.
-    Said(WorkerId, FromWorker),
+    Frame(WorkerId, FromWorker),
     /// A worker has closed its control socket. Usually its process is about to end.
     HungUp(WorkerId),
     /// A worker violated the protocol of its link, or its link cannot be created or used.

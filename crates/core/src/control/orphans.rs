@@ -28,7 +28,7 @@ pub struct Zombie {
 pub struct Orphans {
     next: Duration,
     seen: HashMap<Zombie, Duration>,
-    /// The primary's thread, which may be busy, has been asked to reap a batch.
+    /// The primary's main thread, which may be busy, must reap a batch.
     asked: bool,
 }
 

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::messages::Output;
+use crate::frames::{Reply, ToWorker};
 use crate::ids::{ListenerId, Slot, WorkerId};
-use crate::wire::{Reply, ToWorker};
 
 /// What one standby gets at its promotion.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! Supervision once it has begun, the inputs that wait for it, and what probes are told about it.
+//! Supervision once it has begun, the inputs that wait for it, and the answers to probes.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -7,9 +7,9 @@ use serde_json::json;
 use super::listeners::{LINGER, Opened};
 use super::supervise::{Options, SpawnOrder, TAKEOVER};
 use super::*;
+use crate::frames::Kind;
 use crate::ids::{ListenerId, Request, Slot, Ticket};
 use crate::schedule::Policy;
-use crate::wire::Kind;
 
 const ONE: ListenerId = ListenerId(1);
 const TWO: ListenerId = ListenerId(2);
@@ -68,12 +68,12 @@ impl Thread {
         let frame =
             json!({ "act": "query", "seq": 7, "index": 0, "port": port, "addressType": 4, "data": null });
         let frame = FromWorker::parse(frame.to_string().as_bytes()).unwrap();
-        self.give(Input::Said(worker, frame));
+        self.give(Input::Frame(worker, frame));
     }
 
     fn listen(&mut self, worker: WorkerId, port: u16, listener: ListenerId) {
         self.ask(worker, port);
-        self.give(Input::Said(worker, FromWorker::Listening { listener }));
+        self.give(Input::Frame(worker, FromWorker::Listening { listener }));
     }
 
     fn pass(&mut self, how_long: Duration) {
@@ -174,7 +174,7 @@ fn a_socket_that_only_a_standby_waits_for_lingers_and_is_not_given_to_one_that_h
     thread.listen(A, 80, ONE);
     thread.ask(B, 81);
     thread.said();
-    thread.give(Input::Said(B, FromWorker::Leaving));
+    thread.give(Input::Frame(B, FromWorker::Leaving));
     assert_eq!(thread.closed(), [], "the next standby may want it");
     thread.pass(LINGER);
     assert_eq!(thread.closed(), [TWO]);
@@ -303,7 +303,7 @@ fn a_worker_whose_heap_is_read_or_that_is_debugged_is_not_unresponsive() {
     let is_unresponsive = |what: Option<&str>, over: bool| {
         let mut thread = Thread::supervised(Policy::RoundRobin, options.clone());
         let worker = thread.started[0];
-        thread.give(Input::Said(worker, FromWorker::Ready));
+        thread.give(Input::Frame(worker, FromWorker::Ready));
         let ready = [supervise::Input::Online { worker }, supervise::Input::Listening { worker }];
         for input in ready {
             thread.give(Input::Supervise(input));

@@ -26,7 +26,7 @@ impl Default for Config {
     }
 }
 
-/// What the dispatcher knows of a connection.
+/// The dispatcher's information about a connection.
 pub trait Connection {
     /// Where it belongs, on a sticky listener or one with a hook. It stays the same while the connection is
     /// in transit, also when it is returned; except that the app's choice may be forgotten.

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_waits_goes_first() {
+    fn waiting_requests_are_sent_first() {
         let mut backlog = Backlog::default();
         backlog.send(&notice(b"a"), |_| Pushed::Full).unwrap();
         backlog.send(&notice(b"b"), |_| panic!("it would overtake the other")).unwrap();

@@ -14,7 +14,7 @@ pub(super) struct Call {
     request: RequestId,
     to: ClientId,
     process: Process,
-    /// Whether the called process has been told that the time is up.
+    /// Whether the called process knows that the time limit is over.
     is_late: bool,
 }
 
@@ -152,7 +152,8 @@ impl Calls {
         pending.into_iter().flat_map(|it| &it.calls).copied().collect()
     }
 
-    /// The time of a request is up. Returns its call to a client that ends it itself, once.
+    /// The time limit of a request is over. Returns its call to a client that reports the outcome itself;
+    /// only once.
     pub(super) fn hurry(&mut self, from: ClientId, request: RequestId, to: ClientId) -> Option<CallId> {
         let mut calls = self.of(from, request).into_iter();
         calls.find(|id| {
@@ -161,7 +162,8 @@ impl Calls {
         })
     }
 
-    /// Cancels a request, but for a call to one client. Returns the called processes, and the parts that end with this.
+    /// Cancels a request, except for a call to one client. Returns the called processes, and the number of
+    /// parts that end with this.
     pub(super) fn cancel(
         &mut self,
         from: ClientId,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{ClientId, MAX_NAMES, Nonsense};
+use super::{ClientId, MAX_NAMES, ProtocolViolation};
 
 /// The channels: see the module.
 #[derive(Debug, Default)]
@@ -14,10 +14,10 @@ pub(super) struct Channels {
 
 impl Channels {
     /// Subscribes a client to a channel.
-    pub(super) fn subscribe(&mut self, client: ClientId, channel: &[u8]) -> Result<(), Nonsense> {
+    pub(super) fn subscribe(&mut self, client: ClientId, channel: &[u8]) -> Result<(), ProtocolViolation> {
         let its = self.subscribed.entry(client).or_default();
         if its.len() >= MAX_NAMES {
-            return Err(Nonsense);
+            return Err(ProtocolViolation);
         }
         let known = self.listeners.get_key_value(channel).map(|(name, _)| Arc::clone(name));
         let name = known.unwrap_or_else(|| channel.into());
@@ -37,7 +37,7 @@ impl Channels {
         Some(name)
     }
 
-    /// A process is gone. Returns what it has heard.
+    /// A process has left. Returns its channels.
     pub(super) fn leave(&mut self, client: ClientId) -> BTreeSet<Arc<[u8]>> {
         let names = self.subscribed.remove(&client).unwrap_or_default();
         for name in &names {
@@ -46,7 +46,7 @@ impl Channels {
         names
     }
 
-    /// The channels that somebody hears.
+    /// The channels that have subscribers.
     pub(super) fn names(&self) -> impl Iterator<Item = &Arc<[u8]>> {
         self.listeners.keys()
     }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_channel_that_nobody_hears_is_forgotten() {
+    fn a_channel_without_subscribers_is_removed() {
         let mut channels = Channels::default();
         let [one, two] = [ClientId(1), ClientId(2)];
         for client in [one, two, one] {
@@ -102,12 +102,12 @@ mod tests {
     }
 
     #[test]
-    fn a_process_hears_so_many_and_no_more() {
+    fn the_number_of_subscriptions_is_limited() {
         let mut channels = Channels::default();
         for number in 0..MAX_NAMES {
             channels.subscribe(ClientId(1), &number.to_le_bytes()).unwrap();
         }
-        assert_eq!(channels.subscribe(ClientId(1), b"one more"), Err(Nonsense));
+        assert_eq!(channels.subscribe(ClientId(1), b"one more"), Err(ProtocolViolation));
         assert_eq!(channels.subscribe(ClientId(2), b"one more"), Ok(()));
     }
 }

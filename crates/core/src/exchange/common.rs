@@ -1,4 +1,4 @@
-//! Channels of one machine and those of all machines, and what other machines have to be heard for.
+//! Channels by scope, and the subscriptions of this machine at other machines.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,107 +6,109 @@ use std::sync::Arc;
 use super::channels::Channels;
 use super::frame::{COMMON, Head, Kind, Outgoing};
 use super::outbox::Topic;
-use super::{ClientId, ELSEWHERE, Exchange, Nonsense, Process, Scope, Target};
+use super::{ClientId, Exchange, OTHER_MACHINES, Process, ProtocolViolation, Scope, Target};
 
-/// What a machine wants to hear of others.
+/// What a machine receives from others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Interest {
-    /// What they post to a channel.
+pub enum Subscription {
+    /// The messages of a channel.
     Channel(Arc<[u8]>),
-    /// What they send to those that handle a name.
+    /// The notices to the handlers of a name.
     Handler(Arc<[u8]>),
 }
 
-/// What this machine wants to hear, and what of that has been told.
+/// The subscriptions of this machine.
 #[derive(Debug, Default)]
-pub(super) struct Interests {
-    told: BTreeSet<Interest>,
-    /// Those that may have changed since.
-    changed: BTreeSet<Interest>,
+pub(super) struct Subscriptions {
+    told: BTreeSet<Subscription>,
+    /// Subscriptions that may have changed since the last [`Exchange::take_subscription_changes`].
+    changed: BTreeSet<Subscription>,
 }
 
-impl Interests {
-    /// Whether this is wanted may have changed.
-    pub(super) fn on_change(&mut self, interest: Interest) {
-        self.changed.insert(interest);
+impl Subscriptions {
+    /// A subscription may have been added or removed.
+    pub(super) fn on_change(&mut self, subscription: Subscription) {
+        self.changed.insert(subscription);
     }
 }
 
 impl Exchange {
-    /// There is a server by which other machines can be reached, and which tells this one what they send.
-    pub fn join_elsewhere(&mut self) {
-        self.join(ELSEWHERE, Process::Elsewhere);
-        let channels = self.common.names().cloned().map(Interest::Channel);
-        let handled = self.clients.values().flat_map(|its| &its.handles).cloned().map(Interest::Handler);
-        channels.chain(handled).for_each(|interest| self.interests.on_change(interest));
+    /// Other machines can be reached from now on.
+    pub fn join_other_machines(&mut self) {
+        self.join(OTHER_MACHINES, Process::OtherMachines);
+        let channels = self.common.names().cloned().map(Subscription::Channel);
+        let handled = self.clients.values().flat_map(|its| &its.handles).cloned().map(Subscription::Handler);
+        channels.chain(handled).for_each(|subscription| self.subscriptions.on_change(subscription));
     }
 
-    /// The link of other machines, if there is one.
-    pub(super) fn elsewhere(&self) -> Option<ClientId> {
-        self.clients.contains_key(&ELSEWHERE).then_some(ELSEWHERE)
+    /// The link for other machines, if they can be reached.
+    pub(super) fn other_machines(&self) -> Option<ClientId> {
+        self.clients.contains_key(&OTHER_MACHINES).then_some(OTHER_MACHINES)
     }
 
-    /// What this machine wants to hear of others from now on (true), or does not (false).
-    pub fn take_interests(&mut self) -> Vec<(Interest, bool)> {
-        if self.elsewhere().is_none() {
-            // They are found when there is one.
-            self.interests.changed.clear();
+    /// Takes the changes: true for each new subscription, false for each one that has ended.
+    pub fn take_subscription_changes(&mut self) -> Vec<(Subscription, bool)> {
+        if self.other_machines().is_none() {
+            // When other machines can be reached, all of them are collected.
+            self.subscriptions.changed.clear();
             return Vec::new();
         }
         let mut all = Vec::new();
-        for interest in std::mem::take(&mut self.interests.changed) {
-            let is_wanted = match &interest {
-                Interest::Channel(name) => self.common.listeners(name).is_some(),
-                Interest::Handler(name) => self.clients.values().any(|its| its.handles.contains(name)),
+        for subscription in std::mem::take(&mut self.subscriptions.changed) {
+            let is_wanted = match &subscription {
+                Subscription::Channel(name) => self.common.listeners(name).is_some(),
+                Subscription::Handler(name) => self.clients.values().any(|its| its.handles.contains(name)),
             };
             let is_new = if is_wanted {
-                self.interests.told.insert(interest.clone())
+                self.subscriptions.told.insert(subscription.clone())
             } else {
-                self.interests.told.remove(&interest)
+                self.subscriptions.told.remove(&subscription)
             };
             if is_new {
-                all.push((interest, is_wanted));
+                all.push((subscription, is_wanted));
             }
         }
         all
     }
 
-    /// Another machine's worker has posted to a channel, or has something for those that handle a name.
-    pub fn on_heard(&mut self, interest: &Interest, worker: u32, data: &[u8]) {
+    /// A worker of another machine has posted a message, or sent a notice.
+    pub fn on_remote_message(&mut self, subscription: &Subscription, worker: u32, data: &[u8]) {
         let data: Arc<[u8]> = data.into();
-        let (topic, kind, name) = match interest {
-            Interest::Channel(name) => (Topic::Channel(Scope::All, Arc::clone(name)), Kind::Message, name),
-            Interest::Handler(name) => (Topic::Handler(Arc::clone(name)), Kind::Notice, name),
+        let (topic, kind, name) = match subscription {
+            Subscription::Channel(name) => {
+                (Topic::Channel(Scope::All, Arc::clone(name)), Kind::Message, name)
+            }
+            Subscription::Handler(name) => (Topic::Handler(Arc::clone(name)), Kind::Notice, name),
         };
         let head = Head { flag: COMMON, worker, name, ..Head::new(kind) };
-        for client in self.interested(interest) {
+        for client in self.subscribers(subscription) {
             let Some(its) = self.clients.get_mut(&client) else { continue };
-            its.outbox.offer_or_drop(ELSEWHERE, &topic, Outgoing::new(&head, &data));
+            its.outbox.offer_or_drop(OTHER_MACHINES, &topic, Outgoing::new(&head, &data));
             self.ready.insert(client);
         }
     }
 
-    /// Messages of other machines are lost: so many, or 0 if it is not known how many.
-    pub fn on_lost(&mut self, interest: &Interest, count: u64) {
-        let topic = match interest {
-            Interest::Channel(name) => Topic::Channel(Scope::All, Arc::clone(name)),
-            Interest::Handler(name) => Topic::Handler(Arc::clone(name)),
+    /// Messages of other machines were lost: this many, or 0 if the number is unknown.
+    pub fn on_remote_loss(&mut self, subscription: &Subscription, count: u64) {
+        let topic = match subscription {
+            Subscription::Channel(name) => Topic::Channel(Scope::All, Arc::clone(name)),
+            Subscription::Handler(name) => Topic::Handler(Arc::clone(name)),
         };
-        for client in self.interested(interest) {
+        for client in self.subscribers(subscription) {
             let Some(its) = self.clients.get_mut(&client) else { continue };
             its.outbox.on_dropped(&topic, count);
             self.ready.insert(client);
         }
     }
 
-    /// Who is told of what comes from other machines.
-    fn interested(&mut self, interest: &Interest) -> Vec<ClientId> {
-        match interest {
-            Interest::Channel(name) => {
+    /// The links that receive messages of a subscription.
+    fn subscribers(&mut self, subscription: &Subscription) -> Vec<ClientId> {
+        match subscription {
+            Subscription::Channel(name) => {
                 let listeners = self.common.listeners(name).map(|(_, listeners)| listeners);
                 listeners.into_iter().flatten().copied().collect()
             }
-            Interest::Handler(name) => {
+            Subscription::Handler(name) => {
                 let found = self.find(Target::All, name, &|_, _| None, &|_, _| 0);
                 found.into_iter().filter_map(|(_, link)| link.ok()).collect()
             }
@@ -125,12 +127,12 @@ impl Exchange {
         client: ClientId,
         scope: Scope,
         channel: &[u8],
-    ) -> Result<(), Nonsense> {
+    ) -> Result<(), ProtocolViolation> {
         match scope {
             Scope::Machine => self.channels.subscribe(client, channel),
             Scope::All => {
                 self.common.subscribe(client, channel)?;
-                self.interests.on_change(Interest::Channel(channel.into()));
+                self.subscriptions.on_change(Subscription::Channel(channel.into()));
                 Ok(())
             }
         }
@@ -143,7 +145,7 @@ impl Exchange {
         };
         let Some(name) = channels.unsubscribe(client, channel) else { return };
         if scope == Scope::All {
-            self.interests.on_change(Interest::Channel(Arc::clone(&name)));
+            self.subscriptions.on_change(Subscription::Channel(Arc::clone(&name)));
         }
         if let Some(its) = self.clients.get_mut(&client) {
             its.outbox.forget(&Topic::Channel(scope, name));
@@ -153,7 +155,7 @@ impl Exchange {
     pub(super) fn leave_channels(&mut self, client: ClientId) {
         self.channels.leave(client);
         for name in self.common.leave(client) {
-            self.interests.on_change(Interest::Channel(name));
+            self.subscriptions.on_change(Subscription::Channel(name));
         }
     }
 }

@@ -6,7 +6,7 @@ use super::pairs::PairId;
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Consequence {
-    /// The frame is for the process itself.
+    /// Pass the frame to the process.
     Tell,
     /// The ring has room again.
     Flush,

@@ -1,8 +1,9 @@
-//! Counts what a process has declared: the channels that it hears, and the names that it handles.
+//! The number of declarations of a process: the subscriptions and handlers that it has announced.
 //!
-//! The exchange reads the rings of processes one after the other. A process that has been told by another that
-//! it is ready may therefore make a request which is read first. So each process publishes how many
-//! declarations are in its ring, and the exchange reads those of all processes before it delivers a message.
+//! The exchange reads the rings of processes one after the other. If one process tells another that it is
+//! ready, the other one's request may be read before the declaration on which it depends. So each process
+//! publishes how many declarations its ring contains, and before the exchange delivers a message, it reads
+//! the pending declarations of all processes.
 
 use super::pairs::MAX_PAIRS;
 use super::transport::{Pushed, Transport};

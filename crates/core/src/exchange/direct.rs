@@ -30,14 +30,14 @@ const FIRST_CALL: u64 = 1 << 52;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Broken;
 
-/// A frame for the process that comes from no packet.
-fn told(kind: Kind, flag: u8, worker: u32, number: u64) -> Frame<'static> {
+/// A frame for the process that does not come from a packet.
+fn synthetic(kind: Kind, flag: u8, worker: u32, number: u64) -> Frame<'static> {
     Frame { kind, flag, worker, rest: 0, number, name: &[], data: &[] }
 }
 
 /// The result of processing a packet of a pair.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard<'a> {
+pub(super) enum Received<'a> {
     /// A frame for the process.
     Frame(Frame<'a>),
     /// An answer that is sent without involving the process.
@@ -70,7 +70,7 @@ pub(super) struct Direct {
     /// Unanswered requests that went through the exchange.
     relayed: HashSet<RequestId>,
     next_call: u64,
-    told: VecDeque<Frame<'static>>,
+    synthetic: VecDeque<Frame<'static>>,
 }
 
 impl Default for Direct {
@@ -84,7 +84,7 @@ impl Default for Direct {
             callers: HashMap::new(),
             relayed: HashSet::new(),
             next_call: FIRST_CALL,
-            told: VecDeque::new(),
+            synthetic: VecDeque::new(),
         }
     }
 }
@@ -252,18 +252,18 @@ impl Direct {
         }
         for id in its.requests {
             self.requests.remove(&id);
-            self.told.push_back(told(Kind::Outcome, status, its.worker, id.0));
+            self.synthetic.push_back(synthetic(Kind::Outcome, status, its.worker, id.0));
         }
         for call in its.calls.into_values() {
             self.calls.remove(&call);
-            self.told.push_back(told(Kind::Cancelled, 0, 0, call.0));
+            self.synthetic.push_back(synthetic(Kind::Cancelled, 0, 0, call.0));
         }
         Some(its.place)
     }
 
-    /// The next frame for the process that comes from no packet.
-    pub(super) fn take_told(&mut self) -> Option<Frame<'static>> {
-        self.told.pop_front()
+    /// The next frame for the process that does not come from a packet.
+    pub(super) fn take_synthetic(&mut self) -> Option<Frame<'static>> {
+        self.synthetic.pop_front()
     }
 
     /// A mark of the other process has arrived.
@@ -307,7 +307,7 @@ impl Direct {
     }
 
     /// Processes a frame from the socket of a pair.
-    pub(super) fn on_frame<'a>(&mut self, pair: PairId, frame: &Frame<'a>) -> Result<Heard<'a>, Broken> {
+    pub(super) fn on_frame<'a>(&mut self, pair: PairId, frame: &Frame<'a>) -> Result<Received<'a>, Broken> {
         let its = self.pairs.get_mut(&pair).ok_or(Broken)?;
         let worker = its.worker;
         match frame.kind {
@@ -317,24 +317,24 @@ impl Direct {
                 its.calls.insert(frame.number, call);
                 self.calls.insert(call, (pair, frame.number));
                 if self.calls.len() > MAX_CALLS {
-                    return Ok(Heard::Answer(call, Status::Busy));
+                    return Ok(Received::Answer(call, Status::Busy));
                 }
                 if !self.handles.contains(frame.name) {
-                    return Ok(Heard::Answer(call, Status::NoHandler));
+                    return Ok(Received::Answer(call, Status::NoHandler));
                 }
-                Ok(Heard::Frame(Frame { worker, rest: 0, flag: 0, number: call.0, ..*frame }))
+                Ok(Received::Frame(Frame { worker, rest: 0, flag: 0, number: call.0, ..*frame }))
             }
-            Kind::Notice if !self.handles.contains(frame.name) => Ok(Heard::Nothing),
-            Kind::Notice => Ok(Heard::Frame(Frame { worker, rest: 0, flag: 0, number: 0, ..*frame })),
+            Kind::Notice if !self.handles.contains(frame.name) => Ok(Received::Nothing),
+            Kind::Notice => Ok(Received::Frame(Frame { worker, rest: 0, flag: 0, number: 0, ..*frame })),
             Kind::Cancelled => Ok(match its.calls.remove(&frame.number) {
                 Some(call) => {
                     self.calls.remove(&call);
-                    Heard::Frame(told(Kind::Cancelled, 0, 0, call.0))
+                    Received::Frame(synthetic(Kind::Cancelled, 0, 0, call.0))
                 }
-                None => Heard::Nothing,
+                None => Received::Nothing,
             }),
             Kind::Outcome if Status::of_pair(frame.flag).is_some() => {
-                Ok(self.on_answer(pair, frame).map_or(Heard::Nothing, Heard::Frame))
+                Ok(self.on_answer(pair, frame).map_or(Received::Nothing, Received::Frame))
             }
             _ => Err(Broken),
         }

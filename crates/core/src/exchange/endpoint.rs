@@ -1,4 +1,4 @@
-//! The process' side of the exchange: what it sends, in which way, and the order in which it reads.
+//! The process' side of the exchange: the path of each message, and the order of reading.
 //!
 //! All system calls are behind [`Transport`], so that a simulation can replace them.
 
@@ -8,8 +8,8 @@ use super::backlog::Backlog;
 pub use super::backlog::SendError;
 use super::consequence::Consequence;
 use super::declared::Declared;
-use super::direct::{Direct, Heard, Way};
-use super::frame::{Assembler, Frame, Kind, Nonsense, Status};
+use super::direct::{Direct, Received, Way};
+use super::frame::{Assembler, Frame, InvalidFrame, Kind, Status};
 use super::pairs::PairId;
 use super::reading::{MOST, Reading, Step};
 pub use super::transport::{Found, Pushed, Put, Transport};
@@ -165,8 +165,8 @@ impl Endpoint {
         self.reading.on_turn();
     }
 
-    /// A turn of the event loop begins with something to be read: from a pair, or from the exchange. Whoever calls this
-    /// does so for each of them, in every turn in which there is something, and for none that is not to be watched.
+    /// A pair, or the exchange, is readable in this turn of the event loop. The caller reports each readable
+    /// socket in every turn, and none that should not be watched.
     pub fn on_ready(&mut self, pair: Option<PairId>) {
         self.turn = TURN;
         self.reading.on_ready(pair);
@@ -174,7 +174,7 @@ impl Endpoint {
 
     /// Whether a packet may be read in this turn.
     fn may_read(&mut self, pair: Option<PairId>) -> bool {
-        // What is in the memory of this process already is told of by nobody.
+        // Packets that were held back are in memory, so the event loop does not report them.
         let is_kept = pair.is_some_and(|pair| self.held.contains_key(&pair));
         if self.ending.is_some() || self.reading.has_frames() || is_kept {
             return true;
@@ -192,10 +192,10 @@ impl Endpoint {
         &mut self,
         transport: &mut impl Transport,
         read: impl FnOnce(Frame<'_>) -> T,
-    ) -> Result<Incoming<T>, Nonsense> {
+    ) -> Result<Incoming<T>, InvalidFrame> {
         loop {
-            if let Some(told) = self.direct.take_told() {
-                return Ok(Incoming::Frame(read(told)));
+            if let Some(frame) = self.direct.take_synthetic() {
+                return Ok(Incoming::Frame(read(frame)));
             }
             let step = self.ending.map_or_else(|| self.reading.next(), |(pair, ..)| Step::Pair(pair));
             match step {
@@ -205,10 +205,10 @@ impl Endpoint {
                     }
                     let mut packet = std::mem::take(&mut self.packet);
                     if let Some(frame) = self.read_pair(transport, pair, &mut packet) {
-                        let told = read(frame);
+                        let result = read(frame);
                         self.packet = packet;
                         self.publish(transport, pair);
-                        return Ok(Incoming::Frame(told));
+                        return Ok(Incoming::Frame(result));
                     }
                     self.packet = packet;
                 }
@@ -257,13 +257,13 @@ impl Endpoint {
                     self.assembler.shrink();
                     return Ok(Incoming::Nothing);
                 }
-                Step::Look if self.direct.is_empty() => {
-                    self.reading.on_looked([], true);
+                Step::Poll if self.direct.is_empty() => {
+                    self.reading.on_polled([], true);
                 }
-                Step::Look => {
+                Step::Poll => {
                     let mut pairs = Vec::new();
-                    let exchange = transport.look(&mut pairs);
-                    if !self.reading.on_looked(pairs, exchange) {
+                    let exchange = transport.poll(&mut pairs);
+                    if !self.reading.on_polled(pairs, exchange) {
                         self.assembler.shrink();
                         return Ok(Incoming::Nothing);
                     }
@@ -295,8 +295,8 @@ impl Endpoint {
             *rest = rest.saturating_sub(1);
             let heard = frame.filter(|_| *rest > 0).and_then(|frame| self.direct.on_frame(pair, &frame).ok());
             match heard {
-                Some(Heard::Frame(frame)) => return Some(frame),
-                // The pair has ended, so no answer is expected.
+                Some(Received::Frame(frame)) => return Some(frame),
+                // The pair has ended, so the other process does not expect an answer.
                 Some(_) => {}
                 None => self.end_pair(transport, pair, status),
             }
@@ -315,9 +315,9 @@ impl Endpoint {
             return None;
         }
         match frame.and_then(|frame| self.direct.on_frame(pair, &frame).ok()) {
-            Some(Heard::Frame(frame)) => return Some(frame),
-            Some(Heard::Answer(call, status)) => self.answer(transport, call, status),
-            Some(Heard::Nothing) => {}
+            Some(Received::Frame(frame)) => return Some(frame),
+            Some(Received::Answer(call, status)) => self.answer(transport, call, status),
+            Some(Received::Nothing) => {}
             None => self.break_pair(transport, pair),
         }
         None

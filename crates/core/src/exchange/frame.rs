@@ -9,32 +9,33 @@ use super::{MAX_DATA, MAX_NAME, Scope};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// A message of a channel. The name is that of the channel, the number is the origin; the flag is [`OWN`] if this process
-    /// has posted it, and [`COMMON`] for a channel of all machines.
+    /// A message of a channel. The name is the channel's, the number is the origin. The flag has [`OWN`] if
+    /// this process has posted it, and [`COMMON`] if the channel spans machines.
     Message = 1,
-    /// A call. The number is the one with which it is answered. The flag is [`COMMON`] if it is from another machine, or
-    /// [`LEADER`] if it is for the one that leads on another machine: then the data begin with the name of the leader, and
-    /// `rest` is its length.
+    /// A call. The number identifies it in the answer. The flag is [`COMMON`] if it comes from another
+    /// machine, or [`LEADER`] if it is for a leader on another machine: then the data begins with the name of
+    /// the leader, and `rest` is the length of that name.
     Request = 2,
-    /// Something that a handler is told. The flag is as for a call.
+    /// A notice for a handler. The flag is as for a call.
     Notice = 3,
-    /// The caller of a call has cancelled it. The number is that of the call. Other machines have to tell what is missing if
-    /// the flag is 1.
+    /// The caller has cancelled a call. The number is that of the call. If the flag is 1, other machines
+    /// report which outcomes are missing.
     Cancelled = 4,
-    /// The outcome of a request, or of a part of it. The number is that of the request, the flag is a
-    /// [`Status`], and `rest` is the number of outcomes still to come, as far as it is known: more than 0 if there are any. The
-    /// name is that of the machine if it is another one.
+    /// The outcome of a request, or of a part of it. The number is that of the request, and the flag is a
+    /// [`Status`]. `rest` is the number of outcomes still to come, as far as it is known; it is 0 for the
+    /// last one. The name is the id of the machine, if it is another one.
     Outcome = 5,
-    /// Messages of a channel have been dropped, as the process has not read them in time. The number says how many; 0 that it
-    /// is not known, as the server of all machines could not be reached. The flag is [`COMMON`] for a channel of these.
+    /// Messages of a channel were dropped, because the process did not read them in time. The number says how
+    /// many; 0 means unknown, because the server was not reachable. The flag is [`COMMON`] if the channel
+    /// spans machines.
     ChannelLag = 6,
-    /// The same for what a handler would have been told. The flag is [`COMMON`] if that was from other machines.
+    /// Notices for a handler were dropped. The flag is [`COMMON`] if they came from other machines.
     HandlerLag = 7,
     /// There is room for requests again.
     Room = 8,
-    /// This process and another one, the worker, are a pair from now on: the socket comes with the packet.
-    /// `rest` is the [`PairId`](super::pairs::PairId), the flag is the place at which this process publishes
-    /// its number of requests.
+    /// This process and the worker are a pair from now on. The socket comes with the packet. `rest` is the
+    /// [`PairId`](super::pairs::PairId), and the flag is the place at which this process publishes the number
+    /// of its requests.
     Paired = 9,
     /// The pair `rest` has ended. The flag is the [`Status`] of its requests.
     Unpaired = 10,
@@ -51,16 +52,16 @@ pub enum Kind {
 /// This process has posted the message itself.
 pub const OWN: u8 = 1;
 
-/// The channel is one of all machines.
+/// The channel spans machines.
 pub const COMMON: u8 = 2;
 
-/// The first byte of data that are text.
+/// The first byte of data that is text.
 pub const TEXT: u8 = 0;
 
-/// It is for the one that leads under a name, on whichever machine.
+/// The target is the leader under a name, on any machine.
 pub const LEADER: u8 = 4;
 
-/// What says of which scope a channel is.
+/// The flag for the scope of a channel.
 pub(super) fn flag_of(scope: Scope) -> u8 {
     match scope {
         Scope::Machine => 0,
@@ -106,15 +107,16 @@ pub enum Status {
     Lost = 7,
     /// The process has cancelled the request.
     Cancelled = 8,
-    /// No process was called: there is no worker. Or nothing more is to be expected of other machines.
+    /// No process was called, because there is no worker; or no more outcomes of other machines follow.
     Nobody = 9,
-    /// Other machines cannot be reached: there is no connection with the server.
+    /// Other machines cannot be reached: there is no connection to the server.
     Disconnected = 10,
-    /// So many other machines as the worker says have not answered, though the server has passed the request on to them.
+    /// Other machines have received the request but have not answered. The worker field is their number.
     Missing = 11,
-    /// The same when the process has cancelled the request; 0 if none was asked.
+    /// The time limit of the process is over before other machines have answered. The worker field is their
+    /// number; 0 if none is known.
     Late = 12,
-    /// Other machines were not asked, as too much waits for them.
+    /// The request was not published, because too much waits for the server.
     Unsent = 13,
 }
 
@@ -134,7 +136,7 @@ impl Status {
 /// The number of bytes before the name.
 const HEAD: usize = 24;
 
-/// The longest frame, in bytes. What is for the one that leads on another machine has two names.
+/// The longest frame, in bytes. A frame for a leader on another machine has two names.
 pub const MAX_FRAME: usize = HEAD + 2 * MAX_NAME + MAX_DATA;
 
 /// A frame to be encoded, without its data.
@@ -230,10 +232,10 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// An invalid frame.
+/// The frame is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a frame of the exchange makes no sense")]
-pub struct Nonsense;
+#[error("an invalid frame of the exchange")]
+pub struct InvalidFrame;
 
 /// Reassembles frames from packets.
 #[derive(Debug, Default)]
@@ -259,15 +261,15 @@ impl Assembler {
     ///
     /// # Errors
     /// It is invalid.
-    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, Nonsense> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, InvalidFrame> {
         let Some((length, rest)) = self.bytes[self.taken..].split_first_chunk() else { return Ok(None) };
-        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| Nonsense)?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| InvalidFrame)?;
         if length > MAX_FRAME {
-            return Err(Nonsense);
+            return Err(InvalidFrame);
         }
         let Some(frame) = rest.get(..length) else { return Ok(None) };
         self.taken += 4 + length;
-        Frame::decode(frame).ok_or(Nonsense).map(Some)
+        Frame::decode(frame).ok_or(InvalidFrame).map(Some)
     }
 
     /// Frees the memory that a long frame has used.
@@ -337,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_frames_are_refused() {
         let head = Head { name: b"name", ..Head::new(Kind::Message) };
         let good = head.encode(0);
         for (at, value) in [(3, 0xff), (0, 3), (4, 0), (4, 14), (6, 5)] {
@@ -345,7 +347,7 @@ mod tests {
             bytes[at] = value;
             let mut assembler = Assembler::default();
             assembler.push(&bytes);
-            assert_eq!(assembler.next_frame(), Err(Nonsense), "{value} at {at}");
+            assert_eq!(assembler.next_frame(), Err(InvalidFrame), "{value} at {at}");
         }
     }
 }

@@ -163,7 +163,7 @@ impl Outbox {
         }
     }
 
-    /// So many of a topic have been dropped on their way.
+    /// Messages of a topic were dropped before they arrived here.
     pub(super) fn on_dropped(&mut self, topic: &Topic, count: u64) {
         let dropped = self.dropped.entry(topic.clone()).or_default();
         *dropped = dropped.saturating_add(count);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_room_is_counted_where_it_would_have_been() {
+    fn dropped_messages_are_counted_at_their_place() {
         let mut outbox = Outbox::default();
         let topic = Topic::Channel(Scope::Machine, Arc::from(&b"news"[..]));
         let mut kept = 0;
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_comes_behind_what_it_follows_however_little_room_there_is() {
+    fn a_mark_follows_its_messages_even_without_room() {
         let mut outbox = Outbox::default();
         outbox.mark(ONE, PairId(7), 1);
         let mut kept = 0;

@@ -8,7 +8,7 @@ use super::{CallId, RequestId};
 /// The largest packet of a pair, in bytes.
 const MAX_PACKET: usize = 16 << 10;
 
-/// See the module.
+/// The pair: see the module.
 #[derive(Debug)]
 pub(super) struct Pair {
     /// The other process.
@@ -68,8 +68,8 @@ impl Pair {
         self.is_clean = false;
     }
 
-    /// A message for the other process went through the exchange. Returns the mark that must follow; then the next
-    /// message can be sent on the socket. `None` if nothing may be sent on it any more.
+    /// A message for the other process went through the exchange. Returns the mark that must follow, after
+    /// which the socket can be used again; `None` if the pair is not usable.
     pub(super) fn next_mark(&mut self) -> Option<u32> {
         if !self.is_usable {
             return None;
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_to_fit_into_a_packet() {
+    fn a_message_must_fit_into_a_packet() {
         let mut pair = Pair::new(3, 0);
         pair.next_mark();
         let data = vec![0; MAX_PACKET - Head::LENGTH];
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_carries_a_mark_is_due_when_that_has_arrived() {
+    fn a_message_is_due_when_its_mark_has_arrived() {
         let mut pair = Pair::new(3, 0);
         assert!(pair.is_due(0) && !pair.is_due(1));
         pair.on_mark(2);

@@ -80,7 +80,7 @@ impl Pairs {
             .map(move |[one, other]| if one.client == client { (*one, *other) } else { (*other, *one) })
     }
 
-    /// The pairs that are to get their sockets.
+    /// Takes the new pairs, which need their sockets.
     pub(super) fn take_made(&mut self) -> Vec<(PairId, [End; 2])> {
         let made = std::mem::take(&mut self.made);
         made.into_iter().filter_map(|id| Some((id, *self.open.get(&id)?))).collect()
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn two_processes_have_one_pair_and_a_process_has_so_many() {
+    fn the_number_of_pairs_is_limited() {
         let mut pairs = Pairs::default();
         pairs.on_request(client(0), client(0));
         assert!(pairs.take_made().is_empty(), "none with itself");
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_pair_has_ended_gets_no_other_one() {
+    fn a_pair_that_has_ended_is_not_replaced() {
         let mut pairs = Pairs::default();
         pairs.on_request(client(1), client(2));
         let (id, _) = pairs.take_made()[0];
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_made_is_not_tried_for_each_request() {
+    fn a_pair_that_cannot_be_created_is_retried_seldom() {
         let mut pairs = Pairs::default();
         pairs.on_request(client(1), client(2));
         let (id, _) = pairs.take_made()[0];
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_counted_by_what_those_who_make_them_say() {
+    fn unfinished_requests_are_counted_as_published() {
         let mut pairs = Pairs::default();
         pairs.on_request(client(1), client(2));
         pairs.on_request(client(3), client(2));

@@ -1,4 +1,4 @@
-//! Carries out the requests of processes: messages, requests and answers, and those about pairs.
+//! Carries out the requests of processes: messages, calls, answers, and requests about pairs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,16 +8,17 @@ use super::frame::{COMMON, Head, Kind, LEADER, OWN, Outgoing, Status, flag_of};
 use super::outbox::Topic;
 use super::pairs::{PairId, Published};
 use super::{
-    CallId, ClientId, ELSEWHERE, Exchange, MAX_CALLS, MAX_UNREAD, Nonsense, Process, RequestId, Scope, Target,
+    CallId, ClientId, Exchange, MAX_CALLS, MAX_UNREAD, OTHER_MACHINES, Process, ProtocolViolation, RequestId,
+    Scope, Target,
 };
 
-/// What handlers of a name are called with, or told.
+/// The data for the handlers of a name: a call or a notice.
 pub(super) struct Content<'a> {
-    /// The worker that it is from; 0 is the primary.
+    /// The sending worker; 0 is the primary.
     worker: u32,
     /// The flag of its frames within this machine.
     flag: u8,
-    /// The name of the one that leads on another machine, if it is only for that.
+    /// The name of the leader, if it is for a leader on another machine.
     leader: Option<&'a [u8]>,
     name: &'a [u8],
     data: Arc<[u8]>,
@@ -32,16 +33,16 @@ impl<'a> Content<'a> {
         Self { worker, flag: 0, leader, name, data: data.into() }
     }
 
-    /// What has come from another machine.
-    pub(super) fn from_elsewhere(worker: u32, name: &'a [u8], data: &[u8]) -> Self {
+    /// Data from another machine.
+    pub(super) fn from_other_machine(worker: u32, name: &'a [u8], data: &[u8]) -> Self {
         Self { worker, flag: COMMON, leader: None, name, data: data.into() }
     }
 
     fn frame(&self, kind: Kind, number: u64, to: ClientId) -> Outgoing {
         let head = Head { flag: self.flag, worker: self.worker, number, name: self.name, ..Head::new(kind) };
         match self.leader {
-            Some(leader) if to == ELSEWHERE => {
-                // Its length is bounded.
+            Some(leader) if to == OTHER_MACHINES => {
+                // The length is at most `MAX_NAME`.
                 let rest = u32::try_from(leader.len()).unwrap_or(u32::MAX);
                 Outgoing::new(&Head { flag: LEADER, rest, ..head }, &[leader, &self.data].concat().into())
             }
@@ -60,16 +61,16 @@ impl Exchange {
         data: &[u8],
     ) {
         let Some(worker) = self.clients.get(&client).map(|its| its.process.number()) else { return };
-        // What is posted here is for other machines as well.
-        let elsewhere = self.elsewhere().filter(|_| scope == Scope::All);
+        // Other machines get the message, too.
+        let other_machines = self.other_machines().filter(|_| scope == Scope::All);
         let known = self.channels_of(scope).listeners(channel);
-        if known.is_none() && elsewhere.is_none() {
+        if known.is_none() && other_machines.is_none() {
             return;
         }
         let name = known.map_or_else(|| channel.into(), |(name, _)| Arc::clone(name));
         let listeners = known.into_iter().flat_map(|(_, listeners)| listeners).copied();
         let listeners: Vec<ClientId> =
-            listeners.filter(|to| echo || *to != client).chain(elsewhere).collect();
+            listeners.filter(|to| echo || *to != client).chain(other_machines).collect();
         let data: Arc<[u8]> = data.into();
         let topic = Topic::Channel(scope, Arc::clone(&name));
         for to in listeners {
@@ -88,9 +89,9 @@ impl Exchange {
         what: &Content<'_>,
         found: Vec<(Process, Result<ClientId, Status>)>,
         published: Published<'_>,
-    ) -> Result<(), Nonsense> {
+    ) -> Result<(), ProtocolViolation> {
         if self.calls.is_open(client, id) {
-            return Err(Nonsense);
+            return Err(ProtocolViolation);
         }
         let unread = self.clients.get(&client).map_or(0, |its| its.outbox.answers());
         let direct = self.pairs.made_by(client, published);
@@ -106,7 +107,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Calls the handlers that were found.
+    /// Makes a call to each process that was found.
     pub(super) fn begin(
         &mut self,
         client: ClientId,
@@ -136,7 +137,7 @@ impl Exchange {
         what: &Content<'_>,
         published: Published<'_>,
     ) -> Result<(), Status> {
-        let busy = if to == ELSEWHERE { Status::Unsent } else { Status::Busy };
+        let busy = if to == OTHER_MACHINES { Status::Unsent } else { Status::Busy };
         let its = self.clients.get_mut(&to).ok_or(Status::Gone)?;
         if self.calls.served_by(to) + self.pairs.served_by(to, published) >= MAX_CALLS {
             return Err(busy);
@@ -165,10 +166,10 @@ impl Exchange {
     }
 
     pub(super) fn cancel(&mut self, client: ClientId, id: RequestId, tell: bool) {
-        // What is missing of other machines they tell themselves.
-        let spared = if tell { Some(ELSEWHERE) } else { None };
-        if tell && let Some(call) = self.calls.hurry(client, id, ELSEWHERE) {
-            self.tell_cancelled(client, ELSEWHERE, call, true);
+        // Other machines report themselves which outcomes are missing.
+        let spared = if tell { Some(OTHER_MACHINES) } else { None };
+        if tell && let Some(call) = self.calls.hurry(client, id, OTHER_MACHINES) {
+            self.tell_cancelled(client, OTHER_MACHINES, call, true);
         }
         let nothing = Arc::clone(&self.nothing);
         for (to, call, settled) in self.calls.cancel(client, id, spared) {
@@ -221,11 +222,12 @@ impl Exchange {
         let Some(its) = self.clients.get_mut(&to) else { return };
         let head = Head { flag: tell.into(), number: call.0, ..Head::new(Kind::Cancelled) };
         let frame = Outgoing::new(&head, &self.nothing);
-        if to == ELSEWHERE {
-            // Otherwise other machines would be waited for by nobody. There are at most two for each call.
+        if to == OTHER_MACHINES {
+            // It must not be dropped, or other machines would wait in vain. There are at most two for each
+            // call.
             its.outbox.answer(frame);
         } else {
-            // If there is no room, the process only does unneeded work.
+            // If there is no room, the process does unneeded work, and nothing else happens.
             let _in_vain = its.outbox.offer(by, frame);
         }
         self.ready.insert(to);

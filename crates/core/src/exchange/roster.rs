@@ -20,7 +20,7 @@ impl Roster {
         self.0.insert(worker, slot);
     }
 
-    /// A worker has got a slot, or is leaving and has none any more.
+    /// A worker was given a slot, or has lost it because it is leaving.
     pub fn on_slot(&mut self, worker: WorkerId, slot: Option<Slot>) {
         if let Some(its) = self.0.get_mut(&worker) {
             *its = slot;
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_leads_to_the_worker_that_has_it_now() {
+    fn a_slot_resolves_to_its_current_worker() {
         let [one, two] = [WorkerId(1), WorkerId(2)];
         let mut roster = Roster::new();
         roster.on_started(one, Some(Slot(0)));

@@ -2,11 +2,11 @@
 
 use super::frame::Status;
 use super::pairs::Published;
-use super::{ClientId, ELSEWHERE, Exchange, Leaders, Process, Scope, Target};
+use super::{ClientId, Exchange, Leaders, OTHER_MACHINES, Process, Scope, Target};
 use crate::ids::WorkerId;
 
 impl Exchange {
-    /// The processes for which a request is, each with its link that handles the name, or the reason why
+    /// The processes that a request targets: for each, its link that handles the name, or the reason why
     /// there is none.
     pub(super) fn find(
         &mut self,
@@ -22,14 +22,14 @@ impl Exchange {
             Target::Slot(slot) => self.roster.of_slot(slot).map(Process::Worker).ok_or(Status::Gone),
             Target::Leader(scope, leader) => match leaders(scope, leader) {
                 Some(process) => Ok(process),
-                None if scope == Scope::All => return vec![self.found_elsewhere()],
+                None if scope == Scope::All => return vec![self.found_on_other_machines()],
                 None => Err(Status::NoLeader),
             },
             Target::Primary => Ok(Process::Primary),
             Target::Any | Target::All if is_alone => Ok(Process::Primary),
             Target::Everywhere => {
                 let mut all = self.find(Target::All, name, leaders, published);
-                all.push(self.found_elsewhere());
+                all.push(self.found_on_other_machines());
                 return all;
             }
             Target::Any => self.least_busy(name, published).map(Process::Worker).ok_or(Status::NoHandler),
@@ -45,9 +45,9 @@ impl Exchange {
     }
 
     /// Other machines, if they can be reached.
-    fn found_elsewhere(&self) -> (Process, Result<ClientId, Status>) {
-        let is_linked = self.clients.contains_key(&ELSEWHERE);
-        (Process::Elsewhere, is_linked.then_some(ELSEWHERE).ok_or(Status::Disconnected))
+    fn found_on_other_machines(&self) -> (Process, Result<ClientId, Status>) {
+        let is_linked = self.clients.contains_key(&OTHER_MACHINES);
+        (Process::OtherMachines, is_linked.then_some(OTHER_MACHINES).ok_or(Status::Disconnected))
     }
 
     fn link(&self, process: Process, name: &[u8]) -> Result<ClientId, Status> {

@@ -64,7 +64,7 @@ fn ends(exchange: &mut Exchange, client: ClientId) -> Vec<(u32, u8)> {
 }
 
 #[test]
-fn a_target_leads_to_the_worker_that_it_names() {
+fn a_target_resolves_to_its_worker() {
     let mut exchange = exchange();
     for client in [A, B, C, PRIMARY] {
         ask(&mut exchange, client, &Ask::Handle(b"name"));
@@ -101,7 +101,7 @@ fn a_target_leads_to_the_worker_that_it_names() {
 }
 
 #[test]
-fn whoever_cannot_answer_is_told_at_once() {
+fn a_target_that_cannot_answer_is_reported_at_once() {
     let mut exchange = exchange();
     for (target, expected) in [
         (Target::Worker(WorkerId(9)), (9, Status::Gone)),
@@ -118,7 +118,7 @@ fn whoever_cannot_answer_is_told_at_once() {
 }
 
 #[test]
-fn any_is_the_one_with_the_least_to_do_in_service() {
+fn any_is_the_least_busy_worker_in_service() {
     let mut exchange = exchange();
     for client in [A, B, C] {
         ask(&mut exchange, client, &Ask::Handle(b"name"));
@@ -140,7 +140,7 @@ fn any_is_the_one_with_the_least_to_do_in_service() {
 }
 
 #[test]
-fn all_have_one_outcome_each_the_dead_included() {
+fn a_request_to_all_has_one_outcome_for_each_worker() {
     let mut exchange = exchange();
     for client in [A, B] {
         ask(&mut exchange, client, &Ask::Handle(b"name"));
@@ -169,7 +169,7 @@ fn all_have_one_outcome_each_the_dead_included() {
 }
 
 #[test]
-fn where_there_is_no_worker_the_primary_does_their_work() {
+fn without_workers_the_primary_answers() {
     let mut exchange = Exchange::new(Roster::new());
     exchange.join(PRIMARY, Process::Primary);
     request(&mut exchange, PRIMARY, 1, Target::All);
@@ -185,7 +185,7 @@ fn where_there_is_no_worker_the_primary_does_their_work() {
 }
 
 #[test]
-fn who_does_not_wait_any_longer_says_so() {
+fn a_cancelled_request_is_reported_to_the_called_process() {
     let mut exchange = exchange();
     for client in [A, B] {
         ask(&mut exchange, client, &Ask::Handle(b"name"));
@@ -212,7 +212,7 @@ fn who_does_not_wait_any_longer_says_so() {
 }
 
 #[test]
-fn a_channel_is_heard_by_those_that_have_subscribed() {
+fn a_channel_reaches_its_subscribers() {
     let mut exchange = exchange();
     for client in [A, B] {
         ask(&mut exchange, client, &Ask::Subscribe(Scope::Machine, b"news"));
@@ -234,13 +234,13 @@ fn a_channel_is_heard_by_those_that_have_subscribed() {
 }
 
 #[test]
-fn who_asks_for_too_much_or_breaks_the_rules_is_found_out() {
+fn limits_and_protocol_violations_are_detected() {
     let mut exchange = exchange();
     ask(&mut exchange, A, &Ask::Handle(b"name"));
     flood(&mut exchange, C, MAX_CALLS + 1, Target::Worker(WorkerId(1)));
     assert_eq!(ends(&mut exchange, C), [(0, Status::Limit as u8)]);
     let again = Ask::Request { id: RequestId(1), target: Target::Any, name: b"name", data: b"" };
-    assert_eq!(exchange.on_ask(C, &again, &|_, _| None, &|_, _| 0), Err(Nonsense));
+    assert_eq!(exchange.on_ask(C, &again, &|_, _| None, &|_, _| 0), Err(ProtocolViolation));
     // Other clients cannot call it, but are not limited otherwise.
     request(&mut exchange, B, 1, Target::Worker(WorkerId(1)));
     assert_eq!(ends(&mut exchange, B), [(1, Status::Busy as u8)]);
@@ -252,11 +252,14 @@ fn who_asks_for_too_much_or_breaks_the_rules_is_found_out() {
     assert!(!exchange.is_flooded(PRIMARY));
     flood(&mut exchange, PRIMARY, MAX_ANSWERS + 1, Target::Primary);
     assert!(exchange.is_flooded(PRIMARY));
-    assert_eq!(exchange.on_ask(ClientId(99), &Ask::Handle(b"x"), &|_, _| None, &|_, _| 0), Err(Nonsense));
+    assert_eq!(
+        exchange.on_ask(ClientId(99), &Ask::Handle(b"x"), &|_, _| None, &|_, _| 0),
+        Err(ProtocolViolation)
+    );
 }
 
 #[test]
-fn what_has_no_room_says_so() {
+fn messages_without_room_are_reported() {
     let mut exchange = exchange();
     ask(&mut exchange, A, &Ask::Handle(b"name"));
     ask(&mut exchange, B, &Ask::Handle(b"name"));
@@ -281,4 +284,4 @@ fn what_has_no_room_says_so() {
     assert!(exchange.queued(A) <= MAX_QUEUED);
 }
 
-mod elsewhere;
+mod remote;

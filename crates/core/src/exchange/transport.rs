@@ -50,7 +50,7 @@ pub trait Transport {
     fn receive_from(&mut self, pair: PairId, packet: &mut [u8]) -> Found;
 
     /// Polls the sockets: collects the readable pairs, and returns whether the exchange is readable.
-    fn look(&mut self, pairs: &mut Vec<PairId>) -> bool;
+    fn poll(&mut self, pairs: &mut Vec<PairId>) -> bool;
 
     /// Takes the socket that came with the last packet of the exchange for a pair. False if there was none.
     fn adopt(&mut self, pair: PairId) -> bool;

@@ -12,13 +12,13 @@ use crate::store::record::words_of;
 /// A request to the exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask<'a> {
-    /// To hear what is posted to a channel.
+    /// Subscribe to a channel.
     Subscribe(Scope, &'a [u8]),
-    /// To hear no more of it.
+    /// Unsubscribe from a channel.
     Unsubscribe(Scope, &'a [u8]),
-    /// To tell all that hear a channel something.
+    /// Post a message to a channel.
     Post {
-        /// Which processes the channel joins.
+        /// The processes that the channel connects.
         scope: Scope,
         /// The channel.
         channel: &'a [u8],
@@ -80,7 +80,8 @@ pub enum Ask<'a> {
         /// The result, or the error.
         data: &'a [u8],
     },
-    /// Tell the other process of a pair that everything sent through the exchange so far has arrived.
+    /// Send a mark to the other process of a pair: everything sent through the exchange so far comes before
+    /// it.
     Mark {
         /// The pair.
         pair: PairId,

@@ -155,7 +155,7 @@ pub enum Output {
     Resume,
 }
 
-/// What the shell knows of its connections.
+/// The shell's information about its connections.
 pub trait Activity {
     /// When a byte was last moved.
     fn last_moved(&self, conn: ConnId) -> Time;

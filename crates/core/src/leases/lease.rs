@@ -1,8 +1,8 @@
 //! One lease, from its first request to its last.
 
-use super::{Answer as Said, Ask, LeaseId, MAX_TTL, MIN_TTL, Output, Want, What, margin};
+use super::{Answer as Said, Ask, LeaseId, MAX_TTL, MIN_TTL, Operation, Output, Want, margin};
 use crate::locks::Otherwise;
-use crate::store::remote::failure::NONSENSE;
+use crate::store::remote::failure::INVALID_ANSWER;
 
 /// The shortest wait before a request is repeated, in ms.
 const MIN_WAIT: u64 = 10;
@@ -36,7 +36,7 @@ impl Tell {
 /// The decision after an input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
-    pub(super) ask: Option<What>,
+    pub(super) ask: Option<Operation>,
     pub(super) tell: Option<Tell>,
     pub(super) is_over: bool,
 }
@@ -50,8 +50,8 @@ impl Answer {
         Self { is_over: true, ..Self::default() }
     }
 
-    fn ask(what: What) -> Self {
-        Self { ask: Some(what), ..Self::default() }
+    fn ask(operation: Operation) -> Self {
+        Self { ask: Some(operation), ..Self::default() }
     }
 
     fn tell(tell: Tell) -> Self {
@@ -114,10 +114,10 @@ impl Lease {
     }
 
     /// Creates a request to the server.
-    pub(super) fn question(&mut self, id: LeaseId, what: What) -> Ask {
+    pub(super) fn question(&mut self, id: LeaseId, operation: Operation) -> Ask {
         self.number += 1;
         let token = if let Phase::Held { token, .. } = self.phase { token } else { 0 };
-        Ask { id, number: self.number, what, name: self.name.clone(), ttl: self.ttl, token }
+        Ask { id, number: self.number, operation, name: self.name.clone(), ttl: self.ttl, token }
     }
 
     pub(super) fn concerns(&self, name: &[u8]) -> bool {
@@ -135,13 +135,13 @@ impl Lease {
     fn acquire(&mut self, now: u64) -> Answer {
         self.phase = Phase::Asking { sent_at: now, was_released: false };
         self.kept = now + u64::from(self.ttl);
-        Answer::ask(if self.otherwise == Otherwise::Steal { What::Steal } else { What::Acquire })
+        Answer::ask(if self.otherwise == Otherwise::Steal { Operation::Steal } else { Operation::Acquire })
     }
 
     fn renew(&mut self, token: u64, valid: u64, now: u64) -> Answer {
         self.phase = Phase::Held { token, valid, renew: None, sent_at: now };
         self.kept = now + u64::from(self.ttl);
-        Answer::ask(What::Renew)
+        Answer::ask(Operation::Renew)
     }
 
     /// It is no longer wanted. If the server may keep it, a release is sent now, or when the connection
@@ -151,7 +151,7 @@ impl Lease {
             return Answer::over();
         }
         self.phase = Phase::Leaving;
-        if is_open { Answer::ask(What::Release) } else { Answer::nothing() }
+        if is_open { Answer::ask(Operation::Release) } else { Answer::nothing() }
     }
 
     /// The holder has ended its request.
@@ -232,7 +232,7 @@ impl Lease {
                 Answer { tell: Some(Tell::Disconnected(why)), ..Answer::over() }
             }
             Said::Renewed | Said::Lost | Said::Released => {
-                Answer { tell: Some(Tell::Disconnected(NONSENSE.into())), ..Answer::over() }
+                Answer { tell: Some(Tell::Disconnected(INVALID_ANSWER.into())), ..Answer::over() }
             }
         }
     }
@@ -275,7 +275,7 @@ impl Lease {
         match self.phase {
             Phase::Waiting { .. } | Phase::Asking { .. } => self.acquire(now),
             Phase::Held { token, valid, .. } => self.renew(token, valid, now),
-            Phase::Leaving => Answer::ask(What::Release),
+            Phase::Leaving => Answer::ask(Operation::Release),
         }
     }
 

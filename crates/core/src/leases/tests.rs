@@ -51,20 +51,20 @@ impl Machine {
 }
 
 #[test]
-fn a_lease_counts_from_the_question_and_ends_early() {
+fn a_lease_counts_from_its_request_and_ends_early() {
     let mut it = Machine::holding();
     it.input(Input::Tick, 1232);
     assert_eq!(it.take(), []);
     it.input(Input::Tick, 1233);
     let renewal = it.asked();
-    assert_eq!((renewal.what, renewal.token), (What::Renew, 7));
+    assert_eq!((renewal.operation, renewal.token), (Operation::Renew, 7));
     // Requested at 900, it ends at 1900 on the server. There is no answer, so it is lost here 100 ms earlier.
     it.input(Input::Tick, 1799);
     assert_eq!(it.take(), []);
     it.input(Input::Tick, 1800);
     let told = it.take();
     assert_eq!(told.len(), 2, "{told:?}");
-    assert!(matches!(&told[0], Output::Ask(ask) if ask.what == What::Release));
+    assert!(matches!(&told[0], Output::Ask(ask) if ask.operation == Operation::Release));
     assert_eq!(told[1], Output::Lost(LeaseId(1)));
     // The answer to the renewal is too late.
     it.answer(&renewal, Answer::Renewed, 1801);
@@ -72,14 +72,14 @@ fn a_lease_counts_from_the_question_and_ends_early() {
 }
 
 #[test]
-fn a_renewal_counts_from_its_question() {
+fn a_renewal_counts_from_its_request() {
     let mut it = Machine::holding();
     it.input(Input::Tick, 1233);
     let renewal = it.asked();
     it.answer(&renewal, Answer::Renewed, 1700);
     // At 1233 + 333, which is in the past.
     it.input(Input::Tick, 1701);
-    assert_eq!(it.asked().what, What::Renew);
+    assert_eq!(it.asked().operation, Operation::Renew);
     it.input(Input::Tick, 2132);
     assert_eq!(it.take(), []);
     it.input(Input::Tick, 2133);
@@ -91,23 +91,23 @@ fn an_answer_that_took_too_long_grants_nothing() {
     let (mut it, ask) = Machine::asking(Otherwise::Wait);
     it.answer(&ask, Answer::Held { token: 7 }, 1800);
     let again = it.asked();
-    assert_eq!(again.what, What::Acquire);
+    assert_eq!(again.operation, Operation::Acquire);
     it.answer(&again, Answer::Held { token: 7 }, 1801);
     assert_eq!(it.take(), [Output::Granted { id: LeaseId(1), token: 7 }]);
 }
 
 #[test]
-fn a_release_that_is_told_before_the_refusal_is_not_missed() {
+fn a_release_before_the_refusal_is_not_missed() {
     let (mut it, ask) = Machine::asking(Otherwise::Wait);
     it.input(Input::Released(b"lock:b".to_vec()), 910);
     it.input(Input::Released(b"lock:a".to_vec()), 911);
     assert_eq!(it.take(), []);
     it.answer(&ask, Answer::Busy { wait: 10_000 }, 912);
-    assert_eq!(it.asked().what, What::Acquire);
+    assert_eq!(it.asked().operation, Operation::Acquire);
 }
 
 #[test]
-fn who_waits_asks_when_the_lease_would_end_or_is_released() {
+fn a_waiting_request_is_repeated_at_the_end_or_release_of_the_lease() {
     let (mut it, ask) = Machine::asking(Otherwise::Wait);
     it.answer(&ask, Answer::Busy { wait: 500 }, 910);
     it.input(Input::Beaten, 910);
@@ -117,24 +117,24 @@ fn who_waits_asks_when_the_lease_would_end_or_is_released() {
     let ask = it.asked();
     it.answer(&ask, Answer::Busy { wait: 500 }, 1450);
     it.input(Input::Released(b"lock:a".to_vec()), 1460);
-    assert_eq!(it.asked().what, What::Acquire);
+    assert_eq!(it.asked().operation, Operation::Acquire);
 }
 
 #[test]
-fn who_does_not_wait_is_told_at_once() {
+fn a_request_that_does_not_wait_is_answered_at_once() {
     let (mut it, ask) = Machine::asking(Otherwise::GiveUp);
     it.answer(&ask, Answer::Busy { wait: 500 }, 910);
     assert_eq!(it.take(), [Output::Unavailable(LeaseId(1))]);
     for otherwise in [Otherwise::GiveUp, Otherwise::Steal] {
         let (mut it, ask) = Machine::asking(otherwise);
-        assert_eq!(ask.what == What::Steal, otherwise == Otherwise::Steal);
+        assert_eq!(ask.operation == Operation::Steal, otherwise == Otherwise::Steal);
         it.input(Input::Failed("cut".into()), 910);
         assert_eq!(it.take(), [Output::Close, Output::Disconnected(LeaseId(1), "cut".into())]);
         // The request may have been executed, so the lease is released on the next connection.
         it.input(Input::Tick, 1000);
         assert_eq!(it.take(), [Output::Open]);
         it.input(Input::Opened, 1000);
-        assert_eq!(it.asked().what, What::Release);
+        assert_eq!(it.asked().operation, Operation::Release);
     }
 }
 
@@ -146,43 +146,43 @@ fn a_lease_outlives_a_connection() {
     assert_eq!(it.take(), [Output::Close, Output::Open]);
     it.input(Input::Opened, 1700);
     let renewal = it.asked();
-    assert_eq!((renewal.what, renewal.token), (What::Renew, 7));
+    assert_eq!((renewal.operation, renewal.token), (Operation::Renew, 7));
     it.answer(&renewal, Answer::Renewed, 1710);
     it.input(Input::Tick, 2000);
     assert!(!it.take().contains(&Output::Lost(LeaseId(1))));
 }
 
 #[test]
-fn what_is_not_wanted_any_more_is_released() {
+fn an_unwanted_lease_is_released() {
     let mut it = Machine::holding();
     it.input(Input::End(LeaseId(1)), 1000);
     let release = it.asked();
-    assert_eq!(release.what, What::Release);
+    assert_eq!(release.operation, Operation::Release);
     it.answer(&release, Answer::Released, 1010);
     it.input(Input::Tick, 5000);
     assert_eq!(it.take(), []);
     // The same while the request is under way.
     let (mut it, ask) = Machine::asking(Otherwise::Wait);
     it.input(Input::End(LeaseId(1)), 910);
-    assert_eq!(it.asked().what, What::Release);
+    assert_eq!(it.asked().operation, Operation::Release);
     it.answer(&ask, Answer::Held { token: 7 }, 920);
     assert_eq!(it.take(), []);
 }
 
 #[test]
-fn what_the_server_refuses_is_told() {
+fn a_refusal_of_the_server_is_reported() {
     let (mut it, ask) = Machine::asking(Otherwise::Wait);
     it.answer(&ask, Answer::Refused("NOPERM".into()), 910);
     assert_eq!(it.take(), [Output::Disconnected(LeaseId(1), "NOPERM".into())]);
 }
 
 #[test]
-fn a_server_that_cannot_do_it_is_asked_again() {
+fn a_server_that_cannot_execute_a_request_gets_it_again() {
     let (mut it, ask) = Machine::asking(Otherwise::Wait);
     it.answer(&ask, Answer::Unable("MISCONF".into()), 910);
     assert_eq!(it.take(), []);
     it.input(Input::Tick, 1910);
-    assert_eq!(it.asked().what, What::Acquire);
+    assert_eq!(it.asked().operation, Operation::Acquire);
     let (mut it, ask) = Machine::asking(Otherwise::GiveUp);
     it.answer(&ask, Answer::Unable("MISCONF".into()), 910);
     assert_eq!(it.take(), [Output::Disconnected(LeaseId(1), "MISCONF".into())]);
@@ -192,7 +192,7 @@ fn a_server_that_cannot_do_it_is_asked_again() {
     let renewal = it.asked();
     it.answer(&renewal, Answer::Unable("MISCONF".into()), 1240);
     it.input(Input::Tick, 1340);
-    assert_eq!(it.asked().what, What::Renew);
+    assert_eq!(it.asked().operation, Operation::Renew);
 }
 
 #[test]

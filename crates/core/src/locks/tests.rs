@@ -55,7 +55,7 @@ fn requests_are_granted_in_order_and_shared_ones_together() {
 }
 
 #[test]
-fn a_request_that_does_not_wait_is_told_so() {
+fn a_request_with_if_available_is_answered_at_once() {
     let mut locks = locks(3);
     let give_up = |mode| request(mode, Otherwise::GiveUp);
     ask(&mut locks, 0, 1, &give_up(Mode::Shared));
@@ -68,7 +68,7 @@ fn a_request_that_does_not_wait_is_told_so() {
 }
 
 #[test]
-fn stealing_ends_those_who_hold_the_lock_and_passes_those_who_wait() {
+fn stealing_ends_the_holders_and_overtakes_the_queue() {
     let mut locks = locks(4);
     ask(&mut locks, 0, 1, &SHARED);
     ask(&mut locks, 1, 1, &SHARED);
@@ -83,11 +83,11 @@ fn stealing_ends_those_who_hold_the_lock_and_passes_those_who_wait() {
     locks.end(ClientId(3), RequestId(1));
     assert_eq!(told(&mut locks), [(2, 1, 'g')]);
     let shared_steal = request(Mode::Shared, Otherwise::Steal);
-    assert_eq!(locks.request(ClientId(1), RequestId(5), &shared_steal), Err(Nonsense));
+    assert_eq!(locks.request(ClientId(1), RequestId(5), &shared_steal), Err(ProtocolViolation));
 }
 
 #[test]
-fn what_the_dead_held_goes_to_the_next() {
+fn locks_of_the_dead_are_granted_to_the_next() {
     let mut locks = locks(3);
     ask(&mut locks, 0, 1, &EXCLUSIVE);
     ask(&mut locks, 0, 2, &EXCLUSIVE);
@@ -95,11 +95,11 @@ fn what_the_dead_held_goes_to_the_next() {
     told(&mut locks);
     locks.leave(ClientId(0));
     assert_eq!(told(&mut locks), [(1, 1, 'g')], "and not to another request of the dead");
-    assert_eq!(locks.request(ClientId(0), RequestId(3), &EXCLUSIVE), Err(Nonsense));
+    assert_eq!(locks.request(ClientId(0), RequestId(3), &EXCLUSIVE), Err(ProtocolViolation));
 }
 
 #[test]
-fn nobody_ends_what_is_anothers() {
+fn a_process_cannot_end_requests_of_another() {
     let mut locks = locks(2);
     ask(&mut locks, 0, 7, &EXCLUSIVE);
     ask(&mut locks, 1, 1, &EXCLUSIVE);
@@ -107,12 +107,16 @@ fn nobody_ends_what_is_anothers() {
     locks.end(ClientId(1), RequestId(7));
     assert_eq!(locks.settle(ClientId(1), RequestId(7), b""), Ok(()));
     assert_eq!(told(&mut locks), []);
-    assert_eq!(locks.request(ClientId(1), RequestId(1), &EXCLUSIVE), Err(Nonsense), "the number is in use");
-    assert_eq!(locks.settle(ClientId(1), RequestId(1), b""), Err(Nonsense), "it is no flight");
+    assert_eq!(
+        locks.request(ClientId(1), RequestId(1), &EXCLUSIVE),
+        Err(ProtocolViolation),
+        "the number is in use"
+    );
+    assert_eq!(locks.settle(ClientId(1), RequestId(1), b""), Err(ProtocolViolation), "it is no flight");
 }
 
 #[test]
-fn who_aborts_does_not_wait_and_lets_those_behind_pass() {
+fn an_aborted_request_lets_later_ones_pass() {
     let mut locks = locks(3);
     ask(&mut locks, 0, 1, &SHARED);
     ask(&mut locks, 1, 1, &EXCLUSIVE);
@@ -130,9 +134,9 @@ fn a_flight_that_is_settled_answers_all_that_wait() {
         ask(&mut locks, client, 1, &flight);
     }
     told(&mut locks);
-    assert_eq!(locks.settle(ClientId(1), RequestId(1), b"x"), Err(Nonsense), "only by who holds it");
+    assert_eq!(locks.settle(ClientId(1), RequestId(1), b"x"), Err(ProtocolViolation), "only by who holds it");
     let long = vec![0; MAX_OUTCOME + 1];
-    assert_eq!(locks.settle(ClientId(0), RequestId(1), &long), Err(Nonsense));
+    assert_eq!(locks.settle(ClientId(0), RequestId(1), &long), Err(ProtocolViolation));
     locks.settle(ClientId(0), RequestId(1), b"outcome").unwrap();
     let events = locks.take_events();
     assert_eq!(events.len(), 2);
@@ -152,7 +156,10 @@ fn there_is_a_limit_for_each_process() {
     ask(&mut locks, 1, 0, &Request { name: b"other", ..EXCLUSIVE });
     assert_eq!(told(&mut locks), [(1, 0, 'g')]);
     let long = vec![b'n'; MAX_NAME + 1];
-    assert_eq!(locks.request(ClientId(1), RequestId(1), &Request { name: &long, ..SHARED }), Err(Nonsense));
+    assert_eq!(
+        locks.request(ClientId(1), RequestId(1), &Request { name: &long, ..SHARED }),
+        Err(ProtocolViolation)
+    );
 }
 
 #[test]

@@ -1,17 +1,17 @@
-//! Between the exchange of this machine and its link with others: what the exchange has for them are inputs of the link, and
-//! its outputs are for the exchange.
+//! Connects this machine's exchange with other machines. Frames of the exchange for other machines become
+//! inputs of [`Machines`](super::Machines), and its outputs are carried out on the exchange.
 
 use std::sync::Arc;
 
 use super::{End, Input, Output, Topic};
 use crate::exchange::endpoint::PACKET;
 use crate::exchange::frame::{Assembler, Frame, Kind, LEADER, Status};
-use crate::exchange::{CallId, ELSEWHERE, Exchange, Interest, Leaders, RequestId};
+use crate::exchange::{CallId, Exchange, Leaders, OTHER_MACHINES, RequestId, Subscription};
 
-/// How many bytes may be on their way to the server. What has no room waits in the exchange, which bounds it.
+/// The largest number of bytes on their way to the server. The rest waits in the exchange, which bounds it.
 const WINDOW: usize = 8 << 20;
 
-/// See the module.
+/// The bridge: see the module.
 #[derive(Debug)]
 pub struct Bridge {
     assembler: Assembler,
@@ -22,33 +22,33 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Other machines can be reached from now on.
+    /// From now on, other machines can be reached.
     #[must_use]
     pub fn new(exchange: &mut Exchange) -> Self {
-        exchange.join_elsewhere();
+        exchange.join_other_machines();
         Self { assembler: Assembler::default(), packet: Vec::new(), under_way: 0, failure: String::new() }
     }
 
-    /// How many bytes are on their way to the server.
+    /// The number of bytes on their way to the server.
     #[must_use]
     pub fn under_way(&self) -> usize {
         self.under_way
     }
 
-    /// Takes what processes of this machine want to hear, and what they have for others.
+    /// Takes changed subscriptions and frames for other machines from the exchange.
     pub fn take(&mut self, exchange: &mut Exchange, mut tell: impl FnMut(Input)) {
-        for (interest, is_wanted) in exchange.take_interests() {
-            let topic = topic_of(&interest);
-            tell(if is_wanted { Input::Listen(topic) } else { Input::Unlisten(topic) });
+        for (subscription, is_wanted) in exchange.take_subscription_changes() {
+            let topic = topic_of(&subscription);
+            tell(if is_wanted { Input::Subscribe(topic) } else { Input::Unsubscribe(topic) });
         }
         while self.under_way < WINDOW {
-            exchange.peek(ELSEWHERE, PACKET, &mut self.packet);
+            exchange.peek(OTHER_MACHINES, PACKET, &mut self.packet);
             if self.packet.is_empty() {
                 return;
             }
             self.assembler.push(&self.packet);
-            exchange.on_sent(ELSEWHERE, self.packet.len());
-            // What the exchange says is as it has to be.
+            exchange.on_sent(OTHER_MACHINES, self.packet.len());
+            // The exchange writes only valid frames.
             while let Ok(Some(frame)) = self.assembler.next_frame() {
                 let Some(input) = input_of(&frame) else { continue };
                 self.under_way += input.cost();
@@ -58,7 +58,7 @@ impl Bridge {
         }
     }
 
-    /// Does what has been decided. `tell` takes what has come of it at once.
+    /// Carries out outputs. `tell` receives the inputs that follow from them immediately.
     pub fn on_outputs(
         &mut self,
         exchange: &mut Exchange,
@@ -69,30 +69,31 @@ impl Bridge {
         for output in outputs {
             match output {
                 Output::Message { topic, worker, data } => {
-                    if let Some(interest) = interest_of(topic) {
-                        exchange.on_heard(&interest, *worker, data);
+                    if let Some(subscription) = subscription_of(topic) {
+                        exchange.on_remote_message(&subscription, *worker, data);
                     }
                 }
                 Output::Lost { topic, count } => {
-                    if let Some(interest) = interest_of(topic) {
-                        exchange.on_lost(&interest, *count);
+                    if let Some(subscription) = subscription_of(topic) {
+                        exchange.on_remote_loss(&subscription, *count);
                     }
                 }
-                Output::Tell { leader, name, worker, data } => {
-                    exchange.on_told(*worker, leader, (name, data), leaders);
+                Output::NotifyLeader { leader, name, worker, data } => {
+                    exchange.on_remote_notice(*worker, leader, (name, data), leaders);
                 }
                 Output::Ask { id, worker, leader, name, data } => {
-                    let workers = exchange.on_asked(*id, *worker, leader.as_deref(), (name, data), leaders);
+                    let workers =
+                        exchange.on_remote_request(*id, *worker, leader.as_deref(), (name, data), leaders);
                     tell(Input::Asked { id: *id, workers });
                 }
-                Output::Unask(id) => exchange.on_unasked(*id),
+                Output::Cancel(id) => exchange.on_remote_cancel(*id),
                 Output::Outcome { call, machine, worker, status, data } => {
-                    exchange.on_outcome(*call, machine.digits(), *worker, *status, data);
+                    exchange.on_remote_outcome(*call, machine.digits(), *worker, *status, data);
                 }
                 Output::Ended { call, end } => {
                     let (status, missing) = status_of(*end);
                     let why = if status == Status::Disconnected { &*self.failure } else { "" };
-                    exchange.on_ended(*call, status, missing, why);
+                    exchange.on_remote_end(*call, status, missing, why);
                 }
                 Output::Failed(why) => self.failure.clone_from(why),
                 Output::Room(bytes) => self.under_way = self.under_way.saturating_sub(*bytes),
@@ -107,22 +108,22 @@ impl Bridge {
     }
 }
 
-fn topic_of(interest: &Interest) -> Topic {
-    match interest {
-        Interest::Channel(name) => Topic::Channel(name.clone()),
-        Interest::Handler(name) => Topic::Handler(name.clone()),
+fn topic_of(subscription: &Subscription) -> Topic {
+    match subscription {
+        Subscription::Channel(name) => Topic::Channel(name.clone()),
+        Subscription::Handler(name) => Topic::Handler(name.clone()),
     }
 }
 
-fn interest_of(topic: &Topic) -> Option<Interest> {
+fn subscription_of(topic: &Topic) -> Option<Subscription> {
     match topic {
-        Topic::Channel(name) => Some(Interest::Channel(name.clone())),
-        Topic::Handler(name) => Some(Interest::Handler(name.clone())),
+        Topic::Channel(name) => Some(Subscription::Channel(name.clone())),
+        Topic::Handler(name) => Some(Subscription::Handler(name.clone())),
         Topic::Requests | Topic::Machine(_) => None,
     }
 }
 
-/// How a process is told of the end of a request, and of how many machines.
+/// The status, and the number of missing machines, that a process is told when its request ends.
 fn status_of(end: End) -> (Status, u32) {
     match end {
         End::Complete => (Status::Nobody, 0),
@@ -134,7 +135,7 @@ fn status_of(end: End) -> (Status, u32) {
     }
 }
 
-/// What a frame for other machines is to the link.
+/// The input for a frame to other machines; `None` if there is none.
 fn input_of(frame: &Frame<'_>) -> Option<Input> {
     let name: Arc<[u8]> = frame.name.into();
     let worker = frame.worker;
@@ -145,7 +146,7 @@ fn input_of(frame: &Frame<'_>) -> Option<Input> {
         Kind::Message => Input::Post { topic: Topic::Channel(name), worker, data: frame.data.to_vec() },
         Kind::Notice if is_for_leader => {
             let (leader, data) = split()?;
-            Input::Tell { leader: leader.into(), name, worker, data: data.to_vec() }
+            Input::NotifyLeader { leader: leader.into(), name, worker, data: data.to_vec() }
         }
         Kind::Notice => Input::Post { topic: Topic::Handler(name), worker, data: frame.data.to_vec() },
         Kind::ChannelLag => Input::Dropped { topic: Topic::Channel(name), count: frame.number },

@@ -1,18 +1,18 @@
-//! The connection with the server: when it is opened, tried and given up.
+//! When the connection to the server is opened, checked and given up.
 
 use crate::random::Random;
 
-/// The shortest and the longest time between two attempts to connect, in ms.
+/// The shortest and the longest delay between attempts to connect, in ms.
 const FIRST_BACKOFF: u64 = 25;
 pub(super) const LAST_BACKOFF: u64 = 500;
 
-/// How often the connection is tried, and how long that may take, in ms.
+/// The interval between beats, and how long a beat may take to come back, in ms.
 pub(super) const BEAT: u64 = 1000;
 pub(super) const BEAT_LIMIT: u64 = 3000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nobody has needed it so far.
+    /// No connection has been needed so far.
     Unused,
     /// The next attempt is at this time.
     None {
@@ -20,7 +20,7 @@ enum State {
     },
     Opening,
     Open {
-        /// When the next beat is due, or until when the last one has to come back.
+        /// When the next beat is due; or, while one is on its way, when it must have come back.
         beat: u64,
         is_beating: bool,
     },
@@ -33,18 +33,18 @@ pub(super) enum Due {
     Open,
     /// A beat with this number.
     Beat(u64),
-    /// The end of the connection: the last beat has not come back.
+    /// The end of the connection: the last beat has not come back in time.
     End,
 }
 
-/// See the module.
+/// The connection: see the module.
 #[derive(Debug)]
 pub(super) struct Connection {
     state: State,
-    /// Attempts since something has worked.
+    /// Failed attempts since the server last answered.
     attempts: u32,
     beats: u64,
-    /// How often it has been opened.
+    /// How often a connection has been opened.
     session: u32,
     random: Random,
 }
@@ -58,12 +58,12 @@ impl Connection {
         matches!(self.state, State::Open { .. })
     }
 
-    /// The number of the connection that is open.
+    /// The number of the current connection.
     pub(super) fn session(&self) -> u32 {
         self.session
     }
 
-    /// Somebody needs it.
+    /// A connection is needed.
     pub(super) fn need(&mut self, now: u64) {
         if self.state == State::Unused {
             self.state = State::None { next: now };
@@ -77,12 +77,12 @@ impl Connection {
         }
     }
 
-    /// The server has done something.
+    /// The server has answered.
     pub(super) fn on_answered(&mut self) {
         self.attempts = 0;
     }
 
-    /// A beat has come back. Returns whether it is the one that was waited for.
+    /// A beat has come back. Returns whether it is the latest one.
     pub(super) fn on_beat(&mut self, number: u64, now: u64) -> bool {
         match &mut self.state {
             State::Open { beat, is_beating: is_beating @ true } if number == self.beats => {
@@ -93,7 +93,7 @@ impl Connection {
         }
     }
 
-    /// It cannot be opened, or has ended. False if there was none.
+    /// The connection could not be opened, or has ended. Returns false if there was none.
     pub(super) fn on_failed(&mut self, now: u64) -> bool {
         if matches!(self.state, State::None { .. } | State::Unused) {
             return false;
@@ -105,7 +105,7 @@ impl Connection {
         true
     }
 
-    /// What is due by now, once.
+    /// Takes what is due now.
     pub(super) fn take_due(&mut self, now: u64) -> Option<Due> {
         match self.state {
             State::None { next } if next <= now => {

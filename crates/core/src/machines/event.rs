@@ -1,4 +1,4 @@
-//! What happens to the link with other machines, and what it decides.
+//! The inputs and outputs of [`Machines`](super::Machines).
 
 use std::sync::Arc;
 
@@ -9,208 +9,213 @@ use crate::exchange::{CallId, RequestId};
 /// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Somebody of this machine hears a channel, or handles a name.
-    Listen(Topic),
-    /// Nobody does any more.
-    Unlisten(Topic),
-    /// A process of this machine has something for others.
+    /// A process of this machine subscribes to a channel, or handles a name.
+    Subscribe(Topic),
+    /// No process of this machine does so any more.
+    Unsubscribe(Topic),
+    /// A process of this machine posts a message, or sends a notice.
     Post {
-        /// Where they hear it.
+        /// The channel, or the name of the handlers.
         topic: Topic,
-        /// The worker; 0 is the primary.
+        /// The sending worker; 0 is the primary.
         worker: u32,
         /// The message.
         data: Vec<u8>,
     },
-    /// The same for the handler of the one that leads, on whichever machine.
-    Tell {
+    /// A process of this machine sends a notice to a leader, on whichever machine it is.
+    NotifyLeader {
         /// The name of the leader.
         leader: Arc<[u8]>,
         /// The name of the handler.
         name: Arc<[u8]>,
-        /// The worker; 0 is the primary.
+        /// The sending worker; 0 is the primary.
         worker: u32,
         /// The message.
         data: Vec<u8>,
     },
-    /// So many of these had no room on their way here.
+    /// Messages of processes of this machine were dropped, because there was no room.
     Dropped {
-        /// Where others would have heard them.
+        /// The topic on which they would have been published.
         topic: Topic,
-        /// How many.
+        /// The number of messages.
         count: u64,
     },
-    /// A process of this machine asks others. Answered by outcomes, and by [`Output::Ended`].
+    /// A process of this machine makes a request to other machines. It leads to [`Output::Outcome`]s and one
+    /// [`Output::Ended`].
     Request {
-        /// The call of this machine's exchange.
+        /// The call in this machine's exchange.
         call: CallId,
-        /// The worker; 0 is the primary.
+        /// The worker that makes the request; 0 is the primary.
         worker: u32,
-        /// The one that leads under this name; all workers if there is none.
+        /// The name of the leader that should answer; `None` for all workers.
         leader: Option<Arc<[u8]>>,
-        /// The name.
+        /// The name of the handler.
         name: Arc<[u8]>,
         /// The argument.
         data: Vec<u8>,
     },
-    /// It does not wait any more.
+    /// The process no longer waits for this request.
     Cancel {
         /// The call.
         call: CallId,
-        /// Whether it is told what is missing.
+        /// Whether it wants to know what is missing.
         tell: bool,
     },
-    /// What another machine has asked has reached these workers; `None`: there is too much to be answered.
+    /// A request of another machine was given to these workers; `None` if there are too many unanswered ones.
     Asked {
         /// See [`Output::Ask`].
         id: RequestId,
         /// The workers.
         workers: Option<Vec<u32>>,
     },
-    /// One of them has answered.
+    /// A worker has answered a request of another machine.
     Answered {
         /// See [`Output::Ask`].
         id: RequestId,
         /// The worker.
         worker: u32,
-        /// What has come of it.
+        /// How the call ended.
         status: Status,
         /// The result, or the error.
         data: Vec<u8>,
-        /// Whether it is the last one.
+        /// Whether no more answers follow.
         is_last: bool,
     },
-    /// The server is connected.
+    /// The connection to the server is open.
     Opened,
-    /// It cannot be connected, or is not connected any more: why.
+    /// The connection could not be opened, or has ended, for this reason.
     Failed(String),
-    /// What was to be subscribed to and no more is.
+    /// The subscriptions have been changed.
     Changed,
-    /// What was to be published is, and each has reached so many.
+    /// The batch has been published. For each publication, the number of subscribers that it has reached.
     Published(Vec<u64>),
-    /// A publication has come.
-    Heard {
-        /// The topic on which it has come.
+    /// Something was published on a topic.
+    Received {
+        /// The topic.
         topic: Topic,
-        /// What has come.
+        /// The encoded publication.
         bytes: Vec<u8>,
-        /// Whether there is room for it on its way to the processes.
+        /// Whether the processes have room for it.
         has_room: bool,
     },
-    /// Nothing but that time has passed.
+    /// Time has passed.
     Tick,
 }
 
-/// How the part of a request ends that is for other machines.
+/// How a request to other machines ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// All outcomes have been told.
+    /// All outcomes have been delivered.
     Complete,
-    /// Nobody leads on any of them.
+    /// No machine has the leader.
     NoLeader,
-    /// So many machines have been asked, and have not said who answers.
+    /// This many machines have received the request but have not announced who answers.
     Missing(u32),
-    /// The same when the time of the process is up; 0 if none has been asked, as far as is known.
+    /// The time limit of the process is over, with this many machines missing; 0 if no missing machine is
+    /// known.
     Late(u32),
-    /// There is no connection with the server.
+    /// There is no connection to the server.
     Disconnected,
-    /// Too much waits for the server.
+    /// Too much waits to be published.
     Busy,
 }
 
-/// What is to be done.
+/// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Connect to the server.
     Open,
-    /// Forget the connection, and what is under way on it.
+    /// Drop the connection, and the commands under way on it.
     Close,
-    /// Hear and hear no longer. Answered by [`Input::Changed`].
+    /// Change the subscriptions. [`Input::Changed`] follows.
     Change {
-        /// What to subscribe to.
+        /// The topics to subscribe to.
         subscribe: Vec<Topic>,
-        /// What not to be subscribed to any more.
+        /// The topics to unsubscribe from.
         unsubscribe: Vec<Topic>,
     },
-    /// Publish in order. Answered by [`Input::Published`].
+    /// Publish these in order. [`Input::Published`] follows.
     Publish(Vec<(Topic, Vec<u8>)>),
-    /// Publish what nobody waits for, and find out whether this is still the server to be connected with.
+    /// Publish a beat, and check whether this is still the right server.
     Beat(Topic, Vec<u8>),
-    /// Tell the processes that hear a channel, or handle a name, what has come from another machine.
+    /// Deliver a message to the processes of this machine that subscribe to the topic.
     Message {
-        /// The channel, or the name.
+        /// The channel, or the name of the handlers.
         topic: Topic,
-        /// The worker of that machine; 0 is its primary.
+        /// The sending worker of the other machine; 0 is its primary.
         worker: u32,
         /// The message.
         data: Vec<u8>,
     },
-    /// Tell them that messages are lost.
+    /// Tell the subscribers of a topic that messages were lost.
     Lost {
-        /// The channel, or the name.
+        /// The channel, or the name of the handlers.
         topic: Topic,
-        /// How many; 0 if it is not known.
+        /// The number of messages; 0 if unknown.
         count: u64,
     },
-    /// Tell the handler of the one that leads, if it is on this machine.
-    Tell {
+    /// Deliver a notice to the leader, if it is on this machine.
+    NotifyLeader {
         /// The name of the leader.
         leader: Arc<[u8]>,
         /// The name of the handler.
         name: Arc<[u8]>,
-        /// The worker of the other machine; 0 is its primary.
+        /// The sending worker of the other machine; 0 is its primary.
         worker: u32,
         /// The message.
         data: Vec<u8>,
     },
-    /// Ask processes of this machine. Answered by [`Input::Asked`], and by [`Input::Answered`] for each worker.
+    /// Give a request of another machine to processes of this one. [`Input::Asked`] follows, and one
+    /// [`Input::Answered`] for each worker.
     Ask {
-        /// The number of the question. Never used twice.
+        /// The number of the request. Never reused.
         id: RequestId,
-        /// The worker of the other machine; 0 is its primary.
+        /// The worker of the other machine that makes the request; 0 is its primary.
         worker: u32,
-        /// The one that leads under this name, if it is on this machine; all workers if there is none.
+        /// The name of the leader that should answer, if it is on this machine; `None` for all workers.
         leader: Option<Arc<[u8]>>,
-        /// The name.
+        /// The name of the handler.
         name: Arc<[u8]>,
         /// The argument.
         data: Vec<u8>,
     },
-    /// Nobody waits for the answers any more.
-    Unask(RequestId),
-    /// Tell a process what has come of its request on another machine.
+    /// Cancel a request of another machine: its answers are not needed any more.
+    Cancel(RequestId),
+    /// Deliver one outcome of a request to the process that made it.
     Outcome {
         /// The call.
         call: CallId,
-        /// The machine.
+        /// The machine that has answered.
         machine: MachineId,
         /// Its worker; 0 is its primary.
         worker: u32,
-        /// What has come of it.
+        /// How the call ended.
         status: Status,
         /// The result, or the error.
         data: Vec<u8>,
     },
-    /// Nothing more comes of it.
+    /// A request of this machine has ended. No outcomes follow.
     Ended {
         /// The call.
         call: CallId,
-        /// Whether that is all, and if not why.
+        /// How it ended.
         end: End,
     },
-    /// Why there is no connection. Told before what ends by that.
+    /// Why there is no connection. Comes before the [`Output::Ended`] of the requests that fail for this
+    /// reason.
     Failed(String),
-    /// So many bytes of this machine's processes have been published or are lost: there is room for others.
+    /// This many bytes of this machine's processes have been published or dropped, so there is room for
+    /// others.
     Room(usize),
 }
 
 impl Input {
-    /// How many bytes of a process it takes, for which [`Output::Room`] tells of room again.
+    /// The bytes that this input occupies until an [`Output::Room`] frees them.
     #[must_use]
     pub fn cost(&self) -> usize {
         match self {
             Self::Post { data, .. }
-            | Self::Tell { data, .. }
+            | Self::NotifyLeader { data, .. }
             | Self::Request { data, .. }
             | Self::Answered { data, .. } => data.len(),
             _ => 0,
@@ -223,19 +228,19 @@ impl Output {
         Self::Outcome { call, machine, worker, status, data: Vec::new() }
     }
 
-    /// How many bytes it has for processes.
+    /// The number of bytes for processes.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
             Self::Message { data, .. }
-            | Self::Tell { data, .. }
+            | Self::NotifyLeader { data, .. }
             | Self::Ask { data, .. }
             | Self::Outcome { data, .. } => data.len(),
             _ => 0,
         }
     }
 
-    /// Whether it has none.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

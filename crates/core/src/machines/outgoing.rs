@@ -1,4 +1,4 @@
-//! What is to be published, in order, one batch after the other.
+//! The queue of publications. They are published in order, one batch at a time.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,77 +6,77 @@ use super::topic::{MachineId, Topic};
 use super::wire::set_session;
 use crate::exchange::CallId;
 
-/// How long a message or a request waits for a server that is not connected, in ms.
+/// How long a message or request waits for a server that is not connected, in ms.
 pub const HOLD: u64 = 1000;
 
-/// How many bytes wait to be published.
+/// The largest number of bytes in the queue.
 pub const MAX_HELD: usize = 16 << 20;
 
-/// How much is published at once, about.
+/// The approximate limits of one batch.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
 
-/// What a message takes besides its bytes.
+/// The memory for a publication in addition to its bytes.
 const OVERHEAD: usize = 64;
 
-/// What it is, and so what becomes of it if it cannot be published.
+/// What a publication is for, which determines what happens if it cannot be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// A message. Others are told how many are missing, on this topic.
+    /// A message. If it is lost, subscribers of this topic are told.
     Message(Topic),
-    /// A request, which ends.
+    /// A request. If it cannot be published, it ends.
     Request(CallId),
-    /// About a request that ends with the connection. Nobody misses it.
+    /// Part of a request that ends with the connection. Its loss needs no report.
     Answer,
 }
 
-/// What is to be published.
+/// A publication in the queue.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) topic: Topic,
     pub(super) bytes: Vec<u8>,
     pub(super) purpose: Purpose,
-    /// How many bytes of a process it takes.
+    /// The room that it takes from the processes of this machine, in bytes.
     pub(super) cost: usize,
 }
 
-/// What a batch consists of.
+/// One publication of the current batch.
 #[derive(Debug)]
 struct Part {
     topic: Topic,
-    /// The request that it makes.
+    /// The request, if it is one.
     request: Option<CallId>,
-    /// Where messages are missing by its failure, and how many.
+    /// The loss to report if the batch fails: the topic, and the number of messages.
     lost: Option<(Topic, u64)>,
 }
 
-/// What has come of a part of a batch.
+/// What the server's answer says about a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reached {
-    /// A request has reached so many machines, this one included.
+    /// A request has reached this many machines, including this one.
     Request(CallId, u64),
-    /// Something for a machine has not reached it.
-    Nobody(MachineId),
+    /// A publication to this machine had no subscriber.
+    NoSubscriber(MachineId),
 }
 
-/// See the module.
+/// The queue: see the module.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
-    /// Each with the time since which it waits.
+    /// Each entry with the time at which it was queued.
     queue: VecDeque<(u64, Held)>,
     queued: usize,
-    /// The batch that is under way.
+    /// The batch that is being published.
     publishing: Option<Vec<Part>>,
-    /// Bytes of what has left the queue, for which processes have room again when the batch is over.
+    /// The room of entries that have left the queue. Processes get it back when the batch is complete.
     published: usize,
-    /// What others have to be told is lost.
+    /// Losses that have not been published yet.
     unpublished: BTreeMap<Topic, u64>,
 }
 
 impl Outgoing {
-    /// Queues something. Returns it if there is no room for it.
+    /// Queues a publication. Returns it if there is no room.
     pub(super) fn push(&mut self, held: Held, now: u64) -> Result<(), Held> {
-        // What has no bytes of a process is short, and there is a bounded number of it.
+        // Publications without data of a process are short, and their number is bounded.
         let is_bounded = held.cost == 0 && !matches!(held.purpose, Purpose::Message(_));
         if !is_bounded && self.queued + held.cost + OVERHEAD > MAX_HELD {
             return Err(held);
@@ -94,18 +94,19 @@ impl Outgoing {
         }
     }
 
-    /// Bytes of a process are not needed.
+    /// Frees room of a process that is not needed.
     pub(super) fn release(&mut self, cost: usize) {
         self.published += cost;
     }
 
-    /// So many messages are missing.
+    /// Counts messages as lost.
     pub(super) fn lose(&mut self, topic: Topic, count: u64) {
         let lost = self.unpublished.entry(topic).or_default();
         *lost = lost.saturating_add(count);
     }
 
-    /// The connection has ended. Requests of the batch that is under way, and all that were published, end as well.
+    /// The connection has ended. Messages of the current batch count as lost, and publications that depend on
+    /// the connection are dropped.
     pub(super) fn on_failed(&mut self) {
         for (topic, count) in self.publishing.take().into_iter().flatten().filter_map(|part| part.lost) {
             self.lose(topic, count);
@@ -119,37 +120,37 @@ impl Outgoing {
         }
     }
 
-    /// The batch has been published, and each part has reached so many.
+    /// The batch has been published. `counts` has the number of subscribers for each part.
     pub(super) fn on_published(&mut self, counts: &[u64]) -> Vec<Reached> {
         let parts = self.publishing.take().unwrap_or_default();
-        // A server that does not say how many has reached nobody.
+        // A missing count is treated as 0.
         let counts = counts.iter().copied().chain(std::iter::repeat(0));
         let reached =
             parts.into_iter().zip(counts).filter_map(|(part, count)| match (part.request, part.topic) {
                 (Some(call), _) => Some(Reached::Request(call, count)),
-                (None, Topic::Machine(machine)) if count == 0 => Some(Reached::Nobody(machine)),
+                (None, Topic::Machine(machine)) if count == 0 => Some(Reached::NoSubscriber(machine)),
                 _ => None,
             });
         reached.collect()
     }
 
-    /// The next batch, if there is anything and none is under way. `is_open` says whether a request still waits, and `say_lost`
-    /// how many messages are missing.
+    /// The next batch, unless one is being published or nothing waits. `is_open` tells whether a request
+    /// still waits, and `encode_loss` encodes a number of lost messages.
     pub(super) fn next_batch(
         &mut self,
         session: u32,
         mut is_open: impl FnMut(CallId) -> bool,
-        say_lost: impl Fn(u64) -> Vec<u8>,
+        encode_loss: impl Fn(u64) -> Vec<u8>,
     ) -> Option<Vec<(Topic, Vec<u8>)>> {
         if self.publishing.is_some() {
             return None;
         }
         let (mut batch, mut parts, mut bytes) = (Vec::new(), Vec::new(), 0);
-        // What is lost is older than what waits.
+        // Losses are older than the entries of the queue.
         while batch.len() < BATCH
             && let Some((topic, count)) = self.unpublished.pop_first()
         {
-            batch.push((topic.clone(), say_lost(count)));
+            batch.push((topic.clone(), encode_loss(count)));
             parts.push(Part { topic: topic.clone(), request: None, lost: Some((topic, count)) });
         }
         while batch.len() < BATCH
@@ -174,7 +175,7 @@ impl Outgoing {
         })
     }
 
-    /// Drops what has waited for too long, as the server is not connected. Returns the requests among it.
+    /// Without a connection, drops entries that have waited too long. Returns the requests among them.
     pub(super) fn drop_old(&mut self, now: u64) -> Vec<CallId> {
         let mut requests = Vec::new();
         while self.queue.front().is_some_and(|(since, _)| since + HOLD <= now)
@@ -195,12 +196,12 @@ impl Outgoing {
         self.published += held.cost;
     }
 
-    /// How many bytes processes have room for again. Those of a batch that is under way are kept back.
+    /// Takes the room to give back, in bytes: 0 while a batch is being published.
     pub(super) fn take_room(&mut self) -> usize {
         if self.publishing.is_some() { 0 } else { std::mem::take(&mut self.published) }
     }
 
-    /// When something has waited for too long.
+    /// When the oldest entry has waited too long.
     pub(super) fn next_deadline(&self) -> Option<u64> {
         self.queue.front().map(|(since, _)| since + HOLD)
     }

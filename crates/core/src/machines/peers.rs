@@ -1,63 +1,63 @@
-//! The machines that this one asks or answers, and whether they are still there.
+//! The machines with which this one has requests under way, and whether they are alive.
 
 use std::collections::BTreeMap;
 
 use super::topic::MachineId;
 
-/// How often machines that wait for each other say that they are there, in ms.
+/// The interval between signs of life to machines that wait for this one, in ms.
 pub(super) const ALIVE: u64 = 1000;
 
-/// A machine that has said nothing for so long, in ms, is gone.
+/// A machine is gone if nothing has been received from it for this long, in ms.
 pub const SILENCE: u64 = 5000;
 
 #[derive(Clone, Copy, Debug)]
 struct Peer {
-    /// The number of its connection with the server.
+    /// The number of its connection to the server.
     session: u32,
-    /// When it last said something.
+    /// When something was last received from it.
     heard: u64,
 }
 
-/// How something from a machine is to be taken.
+/// How current a publication of a machine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Voice {
-    /// As it is.
+pub(super) enum Freshness {
+    /// It is current.
     Fresh,
-    /// It has been connected anew: what was under way with it is lost.
+    /// The machine has reconnected: what was under way with it is lost.
     Restarted,
-    /// It comes from a connection that has ended.
+    /// It was published on a connection that has ended.
     Stale,
 }
 
-/// See the module.
+/// The machines: see the module.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     known: BTreeMap<MachineId, Peer>,
-    /// When they are looked after.
+    /// When they are next checked.
     next: Option<u64>,
 }
 
 impl Peers {
-    /// Something has come from a machine.
-    pub(super) fn on_heard(&mut self, machine: MachineId, session: u32, now: u64) -> Voice {
-        let Some(peer) = self.known.get_mut(&machine) else { return Voice::Fresh };
+    /// A publication of a machine was received.
+    pub(super) fn on_received(&mut self, machine: MachineId, session: u32, now: u64) -> Freshness {
+        let Some(peer) = self.known.get_mut(&machine) else { return Freshness::Fresh };
         if session < peer.session {
-            return Voice::Stale;
+            return Freshness::Stale;
         }
         let is_restarted = session > peer.session;
         *peer = Peer { session, heard: now };
-        if is_restarted { Voice::Restarted } else { Voice::Fresh }
+        if is_restarted { Freshness::Restarted } else { Freshness::Fresh }
     }
 
-    /// Something is under way with a machine that has just been heard.
-    pub(super) fn meet(&mut self, machine: MachineId, session: u32, now: u64) {
+    /// Tracks a machine with which something is under way, and from which something was just received.
+    pub(super) fn track(&mut self, machine: MachineId, session: u32, now: u64) {
         self.known.insert(machine, Peer { session, heard: now });
         self.next.get_or_insert(now + ALIVE);
     }
 
-    /// Takes those that are not needed any more out, if it is time to look after them. Returns those that are there, and those
-    /// that are gone.
-    pub(super) fn look_after(
+    /// If the check is due, stops tracking machines that are not needed, and returns those that are alive and
+    /// those that are gone.
+    pub(super) fn check(
         &mut self,
         now: u64,
         is_needed: impl Fn(MachineId) -> bool,
@@ -88,29 +88,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_that_says_nothing_is_gone() {
+    fn a_silent_machine_is_gone() {
         let [one, other] = [1, 2].map(|number| MachineId::new([number, 0]));
         let mut peers = Peers::default();
         assert_eq!(peers.next_deadline(), None);
-        peers.meet(one, 3, 0);
-        peers.meet(other, 1, 0);
-        assert_eq!(peers.look_after(ALIVE - 1, |_| true), (vec![], vec![]));
-        assert_eq!(peers.look_after(ALIVE, |_| true), (vec![one, other], vec![]));
-        assert_eq!(peers.on_heard(one, 3, SILENCE - 1), Voice::Fresh);
-        assert_eq!(peers.look_after(SILENCE, |_| true), (vec![one], vec![other]));
-        assert_eq!(peers.look_after(SILENCE + ALIVE, |it| it == one), (vec![one], vec![]));
-        assert_eq!(peers.look_after(SILENCE + 2 * ALIVE, |_| false), (vec![], vec![]));
+        peers.track(one, 3, 0);
+        peers.track(other, 1, 0);
+        assert_eq!(peers.check(ALIVE - 1, |_| true), (vec![], vec![]));
+        assert_eq!(peers.check(ALIVE, |_| true), (vec![one, other], vec![]));
+        assert_eq!(peers.on_received(one, 3, SILENCE - 1), Freshness::Fresh);
+        assert_eq!(peers.check(SILENCE, |_| true), (vec![one], vec![other]));
+        assert_eq!(peers.check(SILENCE + ALIVE, |it| it == one), (vec![one], vec![]));
+        assert_eq!(peers.check(SILENCE + 2 * ALIVE, |_| false), (vec![], vec![]));
         assert_eq!(peers.next_deadline(), None, "nobody is needed");
     }
 
     #[test]
-    fn a_new_connection_of_a_machine_is_told_from_the_old_one() {
+    fn a_reconnected_machine_is_detected() {
         let one = MachineId::new([1, 0]);
         let mut peers = Peers::default();
-        assert_eq!(peers.on_heard(one, 3, 0), Voice::Fresh, "there is nothing to be lost");
-        peers.meet(one, 3, 0);
-        assert_eq!(peers.on_heard(one, 4, 1), Voice::Restarted);
-        assert_eq!(peers.on_heard(one, 3, 2), Voice::Stale);
-        assert_eq!(peers.on_heard(one, 4, 3), Voice::Fresh);
+        assert_eq!(peers.on_received(one, 3, 0), Freshness::Fresh, "there is nothing to be lost");
+        peers.track(one, 3, 0);
+        assert_eq!(peers.on_received(one, 4, 1), Freshness::Restarted);
+        assert_eq!(peers.on_received(one, 3, 2), Freshness::Stale);
+        assert_eq!(peers.on_received(one, 4, 3), Freshness::Fresh);
     }
 }

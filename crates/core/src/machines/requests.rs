@@ -1,11 +1,13 @@
-//! What this machine has asked others, and what has come of it.
+//! The requests of this machine to others.
 //!
-//! The server says how many machines a request has reached, and each of them announces which workers answer. So it is known
-//! when all have: also if some have no worker, or do not lead. A machine that has been reached and announces nothing for
-//! [`SILENCE`] ms is missing; one that has announced something ends it by its answers, or by its end.
+//! The server reports how many machines a request has reached, and each of them announces which of its
+//! workers will answer. So the request can end when all answers are there, even if some machines have no
+//! worker or no leader. A machine that announces nothing for [`SILENCE`] ms is missing. After its
+//! announcement, a machine's part ends with its answers, or when the machine is gone.
 //!
-//! What comes before the server has said so counts as well, and the request does not end before this machine has heard itself:
-//! otherwise it does not hear the others either.
+//! Announcements may arrive before the server's report. A request does not end before this machine has
+//! received its own publication: without it, its subscription does not work, and answers of other machines
+//! may not arrive either.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,13 +21,13 @@ use crate::exchange::frame::Status;
 /// The largest number of machines that answer one request.
 const MAX_MACHINES: usize = 4096;
 
-/// The largest number of outcomes that all requests wait for.
+/// The largest number of outstanding outcomes of all requests.
 const MAX_OWED: usize = 1 << 20;
 
-/// Until when the machines that a request has reached have to announce something.
+/// When the machines that a request has reached must have announced something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Limit {
-    /// The server has not said how many it has reached.
+    /// The server has not reported how many there are.
     #[default]
     Unknown,
     At(u64),
@@ -34,13 +36,13 @@ enum Limit {
 
 #[derive(Debug, Default)]
 struct Request {
-    /// Whether it is for the one that leads, and not for all workers.
+    /// Whether it is for a leader, and not for all workers.
     is_for_leader: bool,
     /// Whether it has left the queue.
     is_sent: bool,
-    /// Whether this machine has heard itself.
-    is_heard: bool,
-    /// How many other machines it has reached.
+    /// Whether this machine has received its own publication.
+    is_echoed: bool,
+    /// The number of other machines that it has reached.
     others: Option<u64>,
     limit: Limit,
     announced: BTreeSet<MachineId>,
@@ -49,24 +51,24 @@ struct Request {
 }
 
 impl Request {
-    /// How many of the machines that it has reached have not announced anything. `None`: that is not known.
+    /// How many of the machines reached have not announced anything. `None` if that is unknown.
     fn missing(&self) -> Option<u32> {
-        let others = self.others.filter(|_| self.is_heard)?;
+        let others = self.others.filter(|_| self.is_echoed)?;
         let missing = others.saturating_sub(self.announced.len() as u64);
         Some(u32::try_from(missing).unwrap_or(u32::MAX))
     }
 }
 
-/// See the module.
+/// The requests: see the module.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     open: BTreeMap<CallId, Request>,
-    /// The limits of those that have one.
+    /// The limits of the requests that have one.
     limits: BTreeSet<(u64, CallId)>,
-    /// How many outcomes they wait for.
+    /// The number of outstanding outcomes.
     owed: usize,
-    /// Those of which others have to be told that nobody waits any more.
-    unneeded: Vec<CallId>,
+    /// Requests to cancel on other machines.
+    to_cancel: Vec<CallId>,
 }
 
 impl Requests {
@@ -74,7 +76,7 @@ impl Requests {
         self.open.insert(call, Request { is_for_leader, ..Request::default() });
     }
 
-    /// It leaves the queue, if somebody waits for it.
+    /// A request leaves the queue. Returns false if the process no longer waits for it.
     pub(super) fn send(&mut self, call: CallId) -> bool {
         self.open.get_mut(&call).is_some_and(|request| {
             request.is_sent = true;
@@ -82,7 +84,7 @@ impl Requests {
         })
     }
 
-    /// The server has passed it on to so many machines, this one included.
+    /// The request was published, and reached this many machines, including this one.
     pub(super) fn on_published(&mut self, call: CallId, reached: u64, now: u64, out: &mut Vec<Output>) {
         let Some(request) = self.open.get_mut(&call) else { return };
         request.others = Some(reached.saturating_sub(1));
@@ -91,15 +93,15 @@ impl Requests {
         self.proceed(call, out);
     }
 
-    /// This machine has heard itself.
+    /// This machine has received its own publication.
     pub(super) fn on_echo(&mut self, call: CallId, out: &mut Vec<Output>) {
         if let Some(request) = self.open.get_mut(&call) {
-            request.is_heard = true;
+            request.is_echoed = true;
             self.proceed(call, out);
         }
     }
 
-    /// A machine announces its workers. Returns whether it owes something from now on.
+    /// A machine announces its workers. Returns whether answers will follow.
     pub(super) fn on_announced(
         &mut self,
         machine: MachineId,
@@ -108,14 +110,14 @@ impl Requests {
         out: &mut Vec<Output>,
     ) -> bool {
         let Some(request) = self.open.get_mut(&call).filter(|request| request.is_sent) else {
-            // It has ended without them.
+            // The request has already ended.
             if workers.is_some_and(|workers| workers.iter().next().is_some()) {
-                self.unneeded.push(call);
+                self.to_cancel.push(call);
             }
             return false;
         };
         let is_refused = workers.is_none();
-        // It may be the one with the leader: then it is missing.
+        // A machine that refuses may have the leader, so it counts as missing.
         if is_refused && request.is_for_leader || request.announced.len() >= MAX_MACHINES {
             return false;
         }
@@ -159,7 +161,7 @@ impl Requests {
         if request.is_for_leader { self.end(call, End::Complete, out) } else { self.proceed(call, out) }
     }
 
-    /// A machine is gone, with all that it owes.
+    /// A machine is gone. Its outstanding outcomes end.
     pub(super) fn on_gone(&mut self, machine: MachineId, out: &mut Vec<Output>) {
         let owing = self.open.iter().filter(|(_, request)| request.owed.contains_key(&machine));
         let owing: Vec<CallId> = owing.map(|(call, _)| *call).collect();
@@ -175,27 +177,27 @@ impl Requests {
         }
     }
 
-    /// The connection has ended, and with it all that has been sent.
+    /// The connection has ended, and with it all requests that were sent.
     pub(super) fn on_disconnected(&mut self, out: &mut Vec<Output>) {
         let sent = self.open.iter().filter(|(_, request)| request.is_sent);
         let sent: Vec<CallId> = sent.map(|(call, _)| *call).collect();
         for call in sent {
             self.give_up(call, Status::Disconnected, |_| End::Disconnected, out);
         }
-        // They cannot be told either.
-        self.unneeded.clear();
+        // The other machines cannot be told.
+        self.to_cancel.clear();
     }
 
-    /// It could not be published.
+    /// The request could not be published.
     pub(super) fn on_unpublished(&mut self, call: CallId, end: End, out: &mut Vec<Output>) {
         self.end(call, end, out);
     }
 
-    /// The process does not wait any more. With `tell` its time is up, and it is told what is missing.
+    /// The process no longer waits. With `tell`, its time limit is over, and it is told what is missing.
     pub(super) fn cancel(&mut self, call: CallId, tell: bool, out: &mut Vec<Output>) {
         let Some(request) = self.open.get(&call) else { return };
         if request.is_sent {
-            self.unneeded.push(call);
+            self.to_cancel.push(call);
         }
         if tell {
             self.give_up(call, Status::Cancelled, End::Late, out);
@@ -204,17 +206,17 @@ impl Requests {
         }
     }
 
-    /// Ends what has reached machines that announce nothing.
+    /// Ends requests to machines that have announced nothing in time.
     pub(super) fn on_time(&mut self, now: u64, out: &mut Vec<Output>) {
         while let Some((limit, call)) = self.limits.first().copied().filter(|(limit, _)| *limit <= now) {
             self.limits.remove(&(limit, call));
             let Some(request) = self.open.get_mut(&call) else { continue };
             request.limit = Limit::Over;
-            if request.is_heard {
+            if request.is_echoed {
                 self.proceed(call, out);
             } else {
-                // The server passes nothing on to this machine.
-                self.unneeded.push(call);
+                // This machine does not receive its own publications.
+                self.to_cancel.push(call);
                 self.give_up(call, Status::Disconnected, |_| End::Disconnected, out);
             }
         }
@@ -224,12 +226,12 @@ impl Requests {
         self.limits.first().map(|(limit, _)| *limit)
     }
 
-    /// Those of which others have to be told that nobody waits any more, each once.
-    pub(super) fn take_unneeded(&mut self) -> Vec<CallId> {
-        std::mem::take(&mut self.unneeded)
+    /// Takes the requests to cancel on other machines.
+    pub(super) fn take_to_cancel(&mut self) -> Vec<CallId> {
+        std::mem::take(&mut self.to_cancel)
     }
 
-    /// Whether a machine owes something.
+    /// Whether outcomes of a machine are outstanding.
     pub(super) fn is_owed_by(&self, machine: MachineId) -> bool {
         self.open.values().any(|request| request.owed.contains_key(&machine))
     }
@@ -238,7 +240,7 @@ impl Requests {
         self.open.len()
     }
 
-    /// Ends a request if nothing more is to be expected.
+    /// Ends a request if nothing more can arrive.
     fn proceed(&mut self, call: CallId, out: &mut Vec<Output>) {
         let Some(request) = self.open.get(&call) else { return };
         let Some(missing) = request.missing() else { return };
@@ -253,8 +255,8 @@ impl Requests {
         self.end(call, end, out);
     }
 
-    /// Ends a request early: workers that have not answered have this status, and `end` is for the number of machines that have
-    /// announced nothing.
+    /// Ends a request early. Workers that have not answered get this status. `end` is called with the number
+    /// of machines that have announced nothing.
     fn give_up(&mut self, call: CallId, status: Status, end: impl FnOnce(u32) -> End, out: &mut Vec<Output>) {
         let Some(request) = self.open.get(&call) else { return };
         let owed = request.owed.iter();
@@ -274,7 +276,7 @@ impl Requests {
     fn end(&mut self, call: CallId, end: End, out: &mut Vec<Output>) {
         let Some(request) = self.remove(call) else { return };
         if !request.owed.is_empty() {
-            self.unneeded.push(call);
+            self.to_cancel.push(call);
         }
         out.push(Output::Ended { call, end });
     }

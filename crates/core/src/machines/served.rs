@@ -1,35 +1,35 @@
-//! What other machines have asked this one, and what has not been answered.
+//! Unfinished requests of other machines to this one.
 
 use std::collections::BTreeMap;
 
 use super::topic::MachineId;
 use crate::exchange::{CallId, MAX_CALLS, RequestId};
 
-/// See the module.
+/// The requests: see the module.
 #[derive(Debug, Default)]
 pub(super) struct Served {
     last: u64,
-    /// Who waits, and the number by which it does.
+    /// The machine that waits, and its number for the call.
     waiting: BTreeMap<RequestId, (MachineId, CallId)>,
     numbers: BTreeMap<(MachineId, CallId), RequestId>,
 }
 
-/// What becomes of a question.
+/// What happens with a request of another machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// It is asked under this number.
-    As(RequestId),
+    /// It is new, and has this number here.
+    New(RequestId),
     /// It is being answered already.
-    Before,
-    /// There is too much to be answered.
+    Known,
+    /// There are too many unanswered requests.
     TooMany,
 }
 
 impl Served {
-    /// Another machine asks.
+    /// Another machine makes a request.
     pub(super) fn begin(&mut self, machine: MachineId, call: CallId) -> Asked {
         if self.numbers.contains_key(&(machine, call)) {
-            return Asked::Before;
+            return Asked::Known;
         }
         if self.waiting.len() >= MAX_CALLS {
             return Asked::TooMany;
@@ -38,37 +38,37 @@ impl Served {
         let id = RequestId(self.last);
         self.waiting.insert(id, (machine, call));
         self.numbers.insert((machine, call), id);
-        Asked::As(id)
+        Asked::New(id)
     }
 
-    /// Who waits for the outcomes.
-    pub(super) fn whose(&self, id: RequestId) -> Option<(MachineId, CallId)> {
+    /// The machine that waits for the outcomes, and its number for the call.
+    pub(super) fn asked_by(&self, id: RequestId) -> Option<(MachineId, CallId)> {
         self.waiting.get(&id).copied()
     }
 
-    /// Everything has been answered.
+    /// All workers have answered.
     pub(super) fn end(&mut self, id: RequestId) {
-        if let Some(whose) = self.waiting.remove(&id) {
-            self.numbers.remove(&whose);
+        if let Some(asked_by) = self.waiting.remove(&id) {
+            self.numbers.remove(&asked_by);
         }
     }
 
-    /// Nobody waits any more. Returns the number to be cancelled.
+    /// The other machine no longer waits. Returns the request to cancel.
     pub(super) fn cancel(&mut self, machine: MachineId, call: CallId) -> Option<RequestId> {
         let id = self.numbers.remove(&(machine, call))?;
         self.waiting.remove(&id);
         Some(id)
     }
 
-    /// A machine is gone. Returns the numbers to be cancelled.
+    /// A machine is gone. Returns the requests to cancel.
     pub(super) fn on_gone(&mut self, machine: MachineId) -> Vec<RequestId> {
         let first = (machine, CallId(0));
-        let its = self.numbers.range(first..=(machine, CallId(u64::MAX))).map(|(whose, _)| *whose);
+        let its = self.numbers.range(first..=(machine, CallId(u64::MAX))).map(|(asked_by, _)| *asked_by);
         let its: Vec<_> = its.collect();
         its.into_iter().filter_map(|(machine, call)| self.cancel(machine, call)).collect()
     }
 
-    /// The connection has ended. Returns the numbers to be cancelled.
+    /// The connection has ended. Returns the requests to cancel.
     pub(super) fn on_disconnected(&mut self) -> Vec<RequestId> {
         self.numbers.clear();
         std::mem::take(&mut self.waiting).into_keys().collect()
@@ -86,7 +86,7 @@ impl Served {
 
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.waiting.len(), self.numbers.len());
-        assert!(self.waiting.iter().all(|(id, whose)| self.numbers.get(whose) == Some(id)));
+        assert!(self.waiting.iter().all(|(id, asked_by)| self.numbers.get(asked_by) == Some(id)));
         assert!(self.waiting.len() <= MAX_CALLS, "what is to be answered is bounded");
     }
 }
@@ -98,32 +98,32 @@ mod tests {
     const CALL: CallId = CallId(7);
 
     #[test]
-    fn a_question_is_asked_once_and_answered_to_who_has_asked() {
+    fn a_request_is_accepted_once_and_belongs_to_its_sender() {
         let [one, other] = [1, 2].map(|number| MachineId::new([number, 0]));
         let mut served = Served::default();
-        let Asked::As(id) = served.begin(one, CALL) else { panic!("it is the first one") };
-        assert_eq!(served.begin(one, CALL), Asked::Before);
-        let Asked::As(second) = served.begin(other, CALL) else { panic!("it is of another machine") };
-        let Asked::As(third) = served.begin(one, CallId(8)) else { panic!("it is another one") };
+        let Asked::New(id) = served.begin(one, CALL) else { panic!("it is the first one") };
+        assert_eq!(served.begin(one, CALL), Asked::Known);
+        let Asked::New(second) = served.begin(other, CALL) else { panic!("it is of another machine") };
+        let Asked::New(third) = served.begin(one, CallId(8)) else { panic!("it is another one") };
         served.check_invariants();
-        assert_eq!(served.whose(id), Some((one, CALL)));
+        assert_eq!(served.asked_by(id), Some((one, CALL)));
         assert_eq!(served.on_gone(one), [id, third]);
         assert!(!served.is_for(one) && served.is_for(other));
         served.end(second);
-        assert_eq!((served.whose(second), served.cancel(other, CALL), served.len()), (None, None, 0));
+        assert_eq!((served.asked_by(second), served.cancel(other, CALL), served.len()), (None, None, 0));
         served.check_invariants();
     }
 
     #[test]
-    fn so_much_is_answered_at_once_and_no_more() {
+    fn the_number_of_unanswered_requests_is_limited() {
         let machine = MachineId::new([1, 0]);
         let mut served = Served::default();
         for call in 0..MAX_CALLS as u64 {
-            assert!(matches!(served.begin(machine, CallId(call)), Asked::As(_)));
+            assert!(matches!(served.begin(machine, CallId(call)), Asked::New(_)));
         }
         assert_eq!(served.begin(machine, CallId(u64::MAX)), Asked::TooMany);
         assert_eq!(served.on_disconnected().len(), MAX_CALLS);
-        assert!(matches!(served.begin(machine, CallId(u64::MAX)), Asked::As(_)));
+        assert!(matches!(served.begin(machine, CallId(u64::MAX)), Asked::New(_)));
         served.check_invariants();
     }
 }

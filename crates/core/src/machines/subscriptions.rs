@@ -1,30 +1,30 @@
-//! What a machine is subscribed to, and what it may have missed.
+//! The subscriptions of this machine, and the topics on which it may have missed something.
 
 use std::collections::BTreeSet;
 
 use super::topic::Topic;
 
-/// How many topics are subscribed to at once.
+/// The largest number of topics in one change.
 const CHANGES: usize = 256;
 
-/// What to subscribe to, and what not any more.
+/// A change of the subscriptions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) subscribe: Vec<Topic>,
     pub(super) unsubscribe: Vec<Topic>,
 }
 
-/// See the module.
+/// The subscriptions: see the module.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
-    /// Those that this machine always needs.
+    /// Topics that this machine always needs.
     own: [Topic; 2],
     wanted: BTreeSet<Topic>,
-    /// What of that is subscribed to on this connection.
+    /// The wanted topics that are subscribed to on this connection.
     heard: BTreeSet<Topic>,
-    /// What was, on one before.
+    /// Topics that were subscribed to on an earlier connection, and not on this one yet.
     missed: BTreeSet<Topic>,
-    /// The change that is under way.
+    /// The change under way.
     changing: Option<Change>,
 }
 
@@ -52,7 +52,7 @@ impl Subscriptions {
         self.wanted.contains(topic)
     }
 
-    /// Whether this machine hears what others have for it.
+    /// Whether this machine receives what others send to it.
     pub(super) fn is_ready(&self) -> bool {
         self.own.iter().all(|topic| self.heard.contains(topic))
     }
@@ -60,12 +60,12 @@ impl Subscriptions {
     /// The connection has ended.
     pub(super) fn on_failed(&mut self) {
         self.missed.append(&mut self.heard);
-        // Of a change that is under way nobody knows how far it has come.
+        // It is unknown how much of a change under way took effect.
         self.missed.extend(self.changing.take().into_iter().flat_map(|change| change.subscribe));
         self.missed.retain(|topic| self.wanted.contains(topic));
     }
 
-    /// The change has been made. Returns where something may have been missed.
+    /// The change is complete. Returns the topics on which messages may have been missed.
     pub(super) fn on_changed(&mut self) -> Vec<Topic> {
         let Some(Change { subscribe, unsubscribe }) = self.changing.take() else { return Vec::new() };
         for topic in &unsubscribe {
@@ -77,7 +77,7 @@ impl Subscriptions {
         missed
     }
 
-    /// The next change, if one is due and none is under way.
+    /// The next change, if one is needed and none is under way.
     pub(super) fn next_change(&mut self) -> Option<Change> {
         if self.changing.is_some() || self.wanted == self.heard {
             return None;

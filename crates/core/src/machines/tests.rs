@@ -10,7 +10,7 @@ fn machine(number: u64) -> MachineId {
     MachineId::new([number, 0])
 }
 
-/// The one that is tested, and another one.
+/// The tested machine, and another one.
 fn this() -> MachineId {
     machine(1)
 }
@@ -27,8 +27,8 @@ fn channel(text: &str) -> Topic {
     Topic::Channel(name(text))
 }
 
-fn said(data: &[u8]) -> Said<'_> {
-    Said::Message { worker: 3, data }
+fn content(data: &[u8]) -> Content<'_> {
+    Content::Message { worker: 3, data }
 }
 
 fn message(topic: Topic, data: &[u8]) -> Output {
@@ -61,22 +61,28 @@ impl World {
         self.input(Input::Post { topic: channel("news"), worker: 3, data: text.into() })
     }
 
-    fn heard(&mut self, topic: Topic, machine: MachineId, said: Said<'_>) -> Vec<Output> {
-        self.heard_on(1, topic, machine, said)
+    fn heard(&mut self, topic: Topic, machine: MachineId, content: Content<'_>) -> Vec<Output> {
+        self.heard_on(1, topic, machine, content)
     }
 
-    /// On this connection of the other machine.
-    fn heard_on(&mut self, session: u32, topic: Topic, machine: MachineId, said: Said<'_>) -> Vec<Output> {
-        let bytes = Saying { machine, session, said }.encode();
-        self.input(Input::Heard { topic, bytes, has_room: true })
+    /// Like [`Self::heard`], on this connection of the other machine.
+    fn heard_on(
+        &mut self,
+        session: u32,
+        topic: Topic,
+        machine: MachineId,
+        content: Content<'_>,
+    ) -> Vec<Output> {
+        let bytes = Publication { machine, session, content }.encode();
+        self.input(Input::Received { topic, bytes, has_room: true })
     }
 
-    /// The batch that is under way has reached so many.
+    /// The current batch has reached this many subscribers.
     fn published(&mut self, counts: &[u64]) -> Vec<Output> {
         self.input(Input::Published(counts.to_vec()))
     }
 
-    /// Connects, and subscribes to everything. Returns what is told and published by that.
+    /// Connects, and subscribes to everything. Returns the reported losses and the publications.
     fn open(&mut self) -> Vec<Output> {
         let mut all = self.input(Input::Opened);
         all.extend(self.input(Input::Changed));
@@ -91,12 +97,12 @@ impl World {
     }
 }
 
-fn published(out: &[Output]) -> Vec<Said<'_>> {
+fn published(out: &[Output]) -> Vec<Content<'_>> {
     let batches = out.iter().filter_map(|it| match it {
         Output::Publish(batch) => Some(batch),
         _ => None,
     });
-    batches.flatten().map(|(_, bytes)| Saying::decode(bytes).unwrap().said).collect()
+    batches.flatten().map(|(_, bytes)| Publication::decode(bytes).unwrap().content).collect()
 }
 
 #[test]
@@ -104,12 +110,12 @@ fn nothing_is_connected_before_it_is_needed() {
     let mut world = World::new();
     assert_eq!(world.wait(100_000), []);
     assert_eq!(world.machines.next_deadline(), None);
-    assert_eq!(world.input(Input::Listen(channel("news"))), [Output::Open]);
+    assert_eq!(world.input(Input::Subscribe(channel("news"))), [Output::Open]);
     let out = world.input(Input::Opened);
     let subscribe = vec![Topic::Requests, Topic::Machine(this()), channel("news")];
     assert_eq!(out, [Output::Change { subscribe, unsubscribe: vec![] }]);
     assert_eq!(world.input(Input::Changed), []);
-    let out = world.input(Input::Unlisten(channel("news")));
+    let out = world.input(Input::Unsubscribe(channel("news")));
     assert_eq!(out, [Output::Change { subscribe: vec![], unsubscribe: vec![channel("news")] }]);
 }
 
@@ -119,45 +125,45 @@ fn messages_are_published_in_order_one_batch_after_the_other() {
     world.post("1");
     world.post("2");
     let out = world.open();
-    assert_eq!(published(&out), [said(b"1"), said(b"2")]);
+    assert_eq!(published(&out), [content(b"1"), content(b"2")]);
     assert_eq!(published(&world.post("3")), [], "a batch is under way");
     assert_eq!(published(&world.post("4")), []);
     let out = world.published(&[1]);
     assert_eq!(out[0], Output::Room(2));
-    assert_eq!(published(&out), [said(b"3"), said(b"4")]);
+    assert_eq!(published(&out), [content(b"3"), content(b"4")]);
 }
 
 #[test]
-fn what_others_post_is_told_and_what_comes_back_is_not() {
+fn messages_of_others_are_delivered_and_its_own_are_not() {
     let mut world = World::new();
-    world.input(Input::Listen(channel("news")));
+    world.input(Input::Subscribe(channel("news")));
     world.open();
-    let out = world.heard(channel("news"), other(), said(b"hello"));
+    let out = world.heard(channel("news"), other(), content(b"hello"));
     assert_eq!(out, [message(channel("news"), b"hello")]);
-    assert_eq!(world.heard(channel("news"), this(), said(b"own")), []);
-    assert_eq!(world.heard(Topic::Machine(this()), other(), said(b"lost its way")), []);
+    assert_eq!(world.heard(channel("news"), this(), content(b"own")), []);
+    assert_eq!(world.heard(Topic::Machine(this()), other(), content(b"lost its way")), []);
     let rubbish = b"rubbish".to_vec();
-    let heard = Input::Heard { topic: channel("news"), bytes: rubbish, has_room: true };
+    let heard = Input::Received { topic: channel("news"), bytes: rubbish, has_room: true };
     assert_eq!(world.input(heard), []);
-    let out = world.heard(channel("news"), other(), Said::Lost(3));
+    let out = world.heard(channel("news"), other(), Content::Lost(3));
     assert_eq!(out, [Output::Lost { topic: channel("news"), count: 3 }]);
 }
 
 #[test]
-fn whoever_may_have_missed_something_is_told_once_it_hears_again() {
+fn possible_losses_are_reported_after_a_reconnect() {
     let mut world = World::new();
-    world.input(Input::Listen(channel("news")));
-    world.input(Input::Listen(channel("ended")));
+    world.input(Input::Subscribe(channel("news")));
+    world.input(Input::Subscribe(channel("ended")));
     assert_eq!(world.open(), [], "nothing was heard before");
     world.fail();
-    world.input(Input::Unlisten(channel("ended")));
-    world.input(Input::Listen(channel("new")));
+    world.input(Input::Unsubscribe(channel("ended")));
+    world.input(Input::Subscribe(channel("new")));
     world.wait(LAST_BACKOFF);
     assert_eq!(world.open(), [Output::Lost { topic: channel("news"), count: 0 }]);
     world.fail();
     world.wait(LAST_BACKOFF);
     world.input(Input::Opened);
-    // It is lost before it has subscribed to all.
+    // The connection is lost before all subscriptions are made.
     world.fail();
     world.wait(LAST_BACKOFF);
     let told = ["new", "news"].map(|it| Output::Lost { topic: channel(it), count: 0 });
@@ -165,17 +171,17 @@ fn whoever_may_have_missed_something_is_told_once_it_hears_again() {
 }
 
 #[test]
-fn what_cannot_be_published_is_counted_and_told_to_others() {
+fn unpublished_messages_are_counted_and_reported_to_others() {
     let mut world = World::new();
     world.post("1");
     world.open();
     world.post("2");
-    // The first may have been published, the second waits.
+    // The first batch may have been published; the second one waits.
     assert!(world.fail().contains(&Output::Room(1)));
     let out = world.wait(LAST_BACKOFF);
     assert_eq!(out, [Output::Open]);
     let out = world.open();
-    assert_eq!(published(&out), [Said::Lost(1), said(b"2")]);
+    assert_eq!(published(&out), [Content::Lost(1), content(b"2")]);
     world.published(&[1]);
     world.fail();
     world.post("3");
@@ -185,15 +191,15 @@ fn what_cannot_be_published_is_counted_and_told_to_others() {
     world.post("5");
     world.input(Input::Dropped { topic: channel("news"), count: 10 });
     let out = world.open();
-    assert_eq!(published(&out), [Said::Lost(12), said(b"5")]);
-    // What tells of lost ones is lost itself.
+    assert_eq!(published(&out), [Content::Lost(12), content(b"5")]);
+    // The report of lost messages is itself lost.
     world.fail();
     world.wait(LAST_BACKOFF);
-    assert_eq!(published(&world.open()), [Said::Lost(13)]);
+    assert_eq!(published(&world.open()), [Content::Lost(13)]);
 }
 
 #[test]
-fn what_waits_is_bounded() {
+fn the_queue_is_bounded() {
     let mut world = World::new();
     let data = vec![0; 1 << 20];
     for _ in 0..100 {
@@ -202,11 +208,11 @@ fn what_waits_is_bounded() {
     let mut out = world.open();
     let (mut messages, mut lost) = (0, 0);
     while !published(&out).is_empty() {
-        for said in published(&out) {
-            match said {
-                Said::Message { .. } => messages += 1,
-                Said::Lost(count) => lost += count,
-                said => panic!("{said:?}"),
+        for content in published(&out) {
+            match content {
+                Content::Message { .. } => messages += 1,
+                Content::Lost(count) => lost += count,
+                content => panic!("{content:?}"),
             }
         }
         out = world.published(&[1]);
@@ -216,17 +222,17 @@ fn what_waits_is_bounded() {
 }
 
 #[test]
-fn a_connection_on_which_the_machine_does_not_hear_itself_is_lost() {
+fn a_connection_without_its_own_beats_is_lost() {
     let mut world = World::new();
-    world.input(Input::Listen(channel("news")));
+    world.input(Input::Subscribe(channel("news")));
     world.open();
     for _ in 0..3 {
         let out = world.wait(BEAT);
         let [Output::Beat(topic, bytes)] = &out[..] else { panic!("{out:?}") };
         let (topic, bytes, has_room) = (topic.clone(), bytes.clone(), true);
         assert_eq!(world.wait(BEAT_LIMIT - 1), []);
-        assert_eq!(world.heard(Topic::Machine(this()), this(), Said::Beat(99)), [], "another one");
-        assert_eq!(world.input(Input::Heard { topic, bytes, has_room }), []);
+        assert_eq!(world.heard(Topic::Machine(this()), this(), Content::Beat(99)), [], "another one");
+        assert_eq!(world.input(Input::Received { topic, bytes, has_room }), []);
     }
     world.wait(BEAT);
     let why = "the server has not answered in time".into();
@@ -234,16 +240,16 @@ fn a_connection_on_which_the_machine_does_not_hear_itself_is_lost() {
 }
 
 #[test]
-fn what_had_no_room_on_its_way_to_processes_is_told_in_its_place() {
+fn messages_without_room_are_reported_at_their_place() {
     let mut world = World::new();
-    world.input(Input::Listen(channel("news")));
+    world.input(Input::Subscribe(channel("news")));
     world.open();
-    let bytes = Saying { machine: other(), session: 1, said: said(b"no room") }.encode();
+    let bytes = Publication { machine: other(), session: 1, content: content(b"no room") }.encode();
     for _ in 0..2 {
-        let heard = Input::Heard { topic: channel("news"), bytes: bytes.clone(), has_room: false };
+        let heard = Input::Received { topic: channel("news"), bytes: bytes.clone(), has_room: false };
         assert_eq!(world.input(heard), []);
     }
-    let out = world.heard(channel("news"), other(), said(b"next"));
+    let out = world.heard(channel("news"), other(), content(b"next"));
     let told = Output::Lost { topic: channel("news"), count: 2 };
     assert_eq!(out, [told, message(channel("news"), b"next")]);
 }

@@ -1,17 +1,17 @@
-//! The names of machines, and of what the server passes on between them.
+//! The ids of machines, and the topics on which they publish.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The name of a machine, which no other one has: hexadecimal digits.
+/// The unique id of a machine: hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MachineId([u8; Self::LENGTH]);
 
 impl MachineId {
-    /// How many digits it has.
+    /// The number of digits.
     pub const LENGTH: usize = 32;
 
-    /// Writes numbers as digits.
+    /// Formats two random numbers as an id.
     #[must_use]
     pub fn new(numbers: [u64; 2]) -> Self {
         let mut digits = [0; Self::LENGTH];
@@ -22,7 +22,7 @@ impl MachineId {
         Self(digits)
     }
 
-    /// Reads the digits.
+    /// Parses an id.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
@@ -42,16 +42,16 @@ impl fmt::Debug for MachineId {
     }
 }
 
-/// What a machine hears and where it publishes. Those that each machine hears come first.
+/// A topic of the server. The topics that every machine needs sort first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
-    /// What all machines are asked.
+    /// Requests to all machines.
     Requests,
-    /// What is for one machine.
+    /// Publications to one machine.
     Machine(MachineId),
-    /// What is posted to a channel.
+    /// Messages of a channel.
     Channel(Arc<[u8]>),
-    /// What handlers of a name are told.
+    /// Notices to the handlers of a name.
     Handler(Arc<[u8]>),
 }
 
@@ -61,7 +61,7 @@ const CHANNEL: &[u8] = b"channel:";
 const HANDLER: &[u8] = b"handler:";
 
 impl Topic {
-    /// As the server knows it, behind the prefix.
+    /// The name on the server, after the prefix.
     #[must_use]
     pub fn name(&self) -> Vec<u8> {
         match self {
@@ -72,7 +72,7 @@ impl Topic {
         }
     }
 
-    /// Reads that.
+    /// Parses a name.
     #[must_use]
     pub fn of_name(name: &[u8]) -> Option<Self> {
         if name == REQUESTS {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_they_were_written() {
+    fn names_round_trip() {
         let machine = MachineId::new([0x0123_4567_89ab_cdef, u64::MAX]);
         assert_eq!(machine.digits(), b"0123456789abcdefffffffffffffffff");
         assert_eq!(MachineId::of(machine.digits()), Some(machine));

@@ -1,4 +1,4 @@
-//! What one machine publishes for others. It comes from a server, and may be anything.
+//! The format of publications between machines. They come from a server, and may contain anything.
 
 use super::topic::MachineId;
 use crate::exchange::frame::Status;
@@ -14,65 +14,66 @@ const ASK: u8 = 4;
 const CANCEL: u8 = 5;
 const ANNOUNCE: u8 = 6;
 const OUTCOME: u8 = 7;
-const TELL: u8 = 8;
+const LEADER_NOTICE: u8 = 8;
 const ALIVE: u8 = 9;
 
-/// Version, kind and machine, in front of the session.
+/// The length of the version, the kind and the machine, which come before the session.
 const SESSION: usize = 2 + MachineId::LENGTH;
 
-/// All that is in front of the data.
+/// The length of everything before the data.
 const HEAD: usize = SESSION + 4 + 8;
 
-/// What is said.
+/// The content of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said<'a> {
-    /// A machine finds out whether it hears itself.
+pub enum Content<'a> {
+    /// A machine checks whether it receives its own publications.
     Beat(u64),
-    /// A message of a channel, or for the handlers of a name.
+    /// A message of a channel, or a notice to the handlers of a name.
     Message {
-        /// The worker that has sent it; 0 is the primary.
+        /// The sending worker; 0 is the primary.
         worker: u32,
         /// The message.
         data: &'a [u8],
     },
-    /// So many of these were not published.
+    /// This many messages on the topic were not published.
     Lost(u64),
-    /// Call the handlers of a name, and send the outcomes to the machine that asks.
+    /// Call the handlers of a name, and send the outcomes to this machine.
     Ask {
-        /// By which that machine knows it.
+        /// The machine's number for the call.
         call: CallId,
-        /// The worker that asks; 0 is the primary.
+        /// The worker that makes the request; 0 is the primary.
         worker: u32,
-        /// The one that leads under this name; all workers if there is none.
+        /// The name of the leader that should answer; `None` for all workers.
         leader: Option<&'a [u8]>,
-        /// The name.
+        /// The name of the handler.
         name: &'a [u8],
         /// The argument.
         data: &'a [u8],
     },
-    /// Nobody waits for the outcomes any more.
+    /// The outcomes of this call are not needed any more.
     Cancel(CallId),
-    /// The machine has been asked, and these workers answer. `None`: it has too much to do.
+    /// The machine has received a request, and these workers will answer. `None` if it has too many
+    /// unanswered ones.
     Announce {
-        /// What it was asked.
+        /// The number of the call.
         call: CallId,
-        /// Each of them has one outcome.
+        /// One outcome follows for each.
         workers: Option<Workers<'a>>,
     },
     /// The outcome of one worker.
     Outcome {
-        /// What it was asked.
+        /// The number of the call.
         call: CallId,
         /// The worker; 0 is the primary.
         worker: u32,
-        /// What has come of it.
+        /// How the call ended.
         status: Status,
         /// The result, or the error.
         data: &'a [u8],
     },
-    /// Something that the handler of a leader is told.
-    Tell {
-        /// The worker that has sent it; 0 is the primary.
+    /// A notice to a leader.
+    LeaderNotice {
+        /// The sending worker; 0 is the primary.
         worker: u32,
         /// The name of the leader.
         leader: &'a [u8],
@@ -81,22 +82,22 @@ pub enum Said<'a> {
         /// The message.
         data: &'a [u8],
     },
-    /// The machine is still there.
+    /// A sign of life.
     Alive,
 }
 
-/// Workers by their numbers.
+/// The numbers of workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workers<'a>(&'a [[u8; 4]]);
 
 impl<'a> Workers<'a> {
-    /// Reads them, or `None` if there are too many.
+    /// Parses the numbers. `None` if there are too many.
     fn of(bytes: &'a [u8]) -> Option<Self> {
         let (numbers, rest) = bytes.as_chunks();
         (rest.is_empty() && numbers.len() <= MAX_CALLS).then_some(Self(numbers))
     }
 
-    /// Refers to numbers that are as the format has them.
+    /// Wraps encoded numbers.
     #[must_use]
     pub fn new(numbers: &'a [[u8; 4]]) -> Self {
         Self(numbers)
@@ -108,51 +109,53 @@ impl<'a> Workers<'a> {
     }
 }
 
-/// Who says it, and what.
+/// A publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Saying<'a> {
-    /// The machine.
+pub struct Publication<'a> {
+    /// The machine that publishes it.
     pub machine: MachineId,
-    /// The number of its connection with the server.
+    /// The number of that machine's connection to the server.
     pub session: u32,
-    /// What it says.
-    pub said: Said<'a>,
+    /// The content.
+    pub content: Content<'a>,
 }
 
-/// The connection on which it is published may be another one than that which was open when it was written.
+/// Sets the session. A publication may be sent on a later connection than the one open when it was encoded.
 pub(super) fn set_session(bytes: &mut [u8], session: u32) {
     if let Some(place) = bytes.get_mut(SESSION..SESSION + 4) {
         place.copy_from_slice(&session.to_le_bytes());
     }
 }
 
-impl<'a> Saying<'a> {
-    /// Writes it down.
+impl<'a> Publication<'a> {
+    /// Encodes the publication.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let (kind, number, parts) = match self.said {
-            Said::Beat(number) => (BEAT, number, Parts::default()),
-            Said::Message { worker, data } => (MESSAGE, worker.into(), Parts { data, ..Parts::default() }),
-            Said::Lost(count) => (LOST, count, Parts::default()),
-            Said::Ask { call, worker, leader, name, data } => {
+        let (kind, number, parts) = match self.content {
+            Content::Beat(number) => (BEAT, number, Parts::default()),
+            Content::Message { worker, data } => (MESSAGE, worker.into(), Parts { data, ..Parts::default() }),
+            Content::Lost(count) => (LOST, count, Parts::default()),
+            Content::Ask { call, worker, leader, name, data } => {
                 let flag = leader.is_some().into();
                 let names = Some([name, leader.unwrap_or_default()]);
                 (ASK, call.0, Parts { flag: Some(flag), worker: Some(worker), names, data })
             }
-            Said::Cancel(call) => (CANCEL, call.0, Parts::default()),
-            Said::Announce { call, workers } => {
+            Content::Cancel(call) => (CANCEL, call.0, Parts::default()),
+            Content::Announce { call, workers } => {
                 let data = workers.map_or(&[][..], |workers| workers.0.as_flattened());
                 let flag = Some(workers.is_some().into());
                 (ANNOUNCE, call.0, Parts { flag, data, ..Parts::default() })
             }
-            Said::Outcome { call, worker, status, data } => {
+            Content::Outcome { call, worker, status, data } => {
                 let flag = Some(status as u8);
                 (OUTCOME, call.0, Parts { flag, worker: Some(worker), names: None, data })
             }
-            Said::Tell { worker, leader, name, data } => {
-                (TELL, worker.into(), Parts { names: Some([name, leader]), data, ..Parts::default() })
-            }
-            Said::Alive => (ALIVE, 0, Parts::default()),
+            Content::LeaderNotice { worker, leader, name, data } => (
+                LEADER_NOTICE,
+                worker.into(),
+                Parts { names: Some([name, leader]), data, ..Parts::default() },
+            ),
+            Content::Alive => (ALIVE, 0, Parts::default()),
         };
         let mut bytes = Vec::with_capacity(HEAD + 16 + parts.data.len());
         bytes.extend([VERSION, kind]);
@@ -163,7 +166,7 @@ impl<'a> Saying<'a> {
         bytes
     }
 
-    /// Reads it. `None` if it makes no sense.
+    /// Decodes a publication. `None` if it is invalid.
     #[must_use]
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
         let ([VERSION, kind], rest) = bytes.split_first_chunk()? else { return None };
@@ -172,10 +175,10 @@ impl<'a> Saying<'a> {
         let (number, mut rest) = rest.split_first_chunk()?;
         let number = u64::from_le_bytes(*number);
         let call = CallId(number);
-        let said = match *kind {
-            BEAT => Said::Beat(number),
-            MESSAGE => Said::Message { worker: u32::try_from(number).ok()?, data: take_data(&mut rest)? },
-            LOST => Said::Lost(number),
+        let content = match *kind {
+            BEAT => Content::Beat(number),
+            MESSAGE => Content::Message { worker: u32::try_from(number).ok()?, data: take_data(&mut rest)? },
+            LOST => Content::Lost(number),
             ASK => {
                 let (is_leader, worker) = (take_flag(&mut rest)?, take_worker(&mut rest)?);
                 let [name, leader] = take_names(&mut rest)?;
@@ -183,35 +186,35 @@ impl<'a> Saying<'a> {
                     return None;
                 }
                 let leader = is_leader.then_some(leader);
-                Said::Ask { call, worker, leader, name, data: take_data(&mut rest)? }
+                Content::Ask { call, worker, leader, name, data: take_data(&mut rest)? }
             }
-            CANCEL => Said::Cancel(call),
+            CANCEL => Content::Cancel(call),
             ANNOUNCE => {
                 let is_willing = take_flag(&mut rest)?;
-                // One that has too much to do names nobody.
+                // A machine that refuses a request names no workers.
                 let workers = if is_willing { Some(Workers::of(std::mem::take(&mut rest))?) } else { None };
-                Said::Announce { call, workers }
+                Content::Announce { call, workers }
             }
             OUTCOME => {
                 let status = Status::of_machine(take_byte(&mut rest)?)?;
                 let worker = take_worker(&mut rest)?;
-                Said::Outcome { call, worker, status, data: take_data(&mut rest)? }
+                Content::Outcome { call, worker, status, data: take_data(&mut rest)? }
             }
-            TELL => {
+            LEADER_NOTICE => {
                 let [name, leader] = take_names(&mut rest)?;
                 let worker = u32::try_from(number).ok()?;
-                Said::Tell { worker, leader, name, data: take_data(&mut rest)? }
+                Content::LeaderNotice { worker, leader, name, data: take_data(&mut rest)? }
             }
-            ALIVE if number == 0 => Said::Alive,
+            ALIVE if number == 0 => Content::Alive,
             _ => return None,
         };
-        // All that there was has been read.
+        // Nothing may follow.
         let machine = MachineId::of(machine).filter(|_| rest.is_empty())?;
-        Some(Self { machine, session: u32::from_le_bytes(*session), said })
+        Some(Self { machine, session: u32::from_le_bytes(*session), content })
     }
 }
 
-/// What follows the head.
+/// The optional fields after the head.
 #[derive(Default)]
 struct Parts<'a> {
     flag: Option<u8>,
@@ -226,7 +229,7 @@ impl Parts<'_> {
         bytes.extend(self.worker.into_iter().flat_map(u32::to_le_bytes));
         for name in self.names.iter().flatten() {
             let name = &name[..name.len().min(MAX_NAME)];
-            // Its length is bounded.
+            // The length is at most `MAX_NAME`.
             bytes.extend(u16::try_from(name.len()).unwrap_or(u16::MAX).to_le_bytes());
             bytes.extend(name);
         }

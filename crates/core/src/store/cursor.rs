@@ -2,7 +2,7 @@
 //!
 //! The log is the buffer, so a slow watcher costs no memory, neither here nor in the primary. A watcher that
 //! needs only the newest state of each key does not get a record that was replaced: the replacement comes
-//! later. If cleaning overtakes a walk, the walk ends and reports that.
+//! later. If compaction overtakes a walk, the walk ends and reports that.
 
 use super::atomic::{Ordering, Words};
 use super::geometry::Field;
@@ -113,7 +113,7 @@ impl Cursor {
                 return Ok(Progress::More);
             }
             let place = self.address;
-            // The record is before the head, so if it is missing, it has been cleaned away.
+            // The record is before the head, so if it is missing, it has been removed by compaction.
             let words = match view.step(place, entry) {
                 Err(_) => return Ok(Progress::Compacted),
                 Ok(Step::Pad(words)) => {
@@ -153,7 +153,7 @@ fn is_current(view: &View<impl Words>, entry: &LogEntry) -> Result<bool, Corrupt
     Ok(if entry.change == Change::Set { revision == entry.value.revision } else { revision == 0 })
 }
 
-/// Copies all keys with `prefix` as they were at one revision, which is returned too. `None` if cleaning
+/// Copies all keys with `prefix` as they were at one revision, which is returned too. `None` if compaction
 /// overtook the copy.
 pub fn snapshot(
     view: &View<impl Words>,

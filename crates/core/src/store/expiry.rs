@@ -43,8 +43,8 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         self.memory.publish(self.revision);
     }
 
-    /// Removes what has expired among the keys of operations, so that its end is a change of its own before
-    /// theirs.
+    /// Removes expired values of the keys of these operations. So their expiry is a change of its own, before
+    /// the operations' changes.
     pub(super) fn expire_keys(&mut self, ops: &[Op<'_>], now: u64) -> Result<(), NoRoom> {
         if self.next_expiry().is_none_or(|expires| expires > now) {
             return Ok(());

@@ -144,11 +144,11 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         let draft = removal(Change::Delete, b"", revision);
         self.make_room(draft.words())?;
         self.memory.append(&draft)?;
-        // Cleaned records stay readable until their block is free, so the whole block must be freed.
+        // Compacted records stay readable until their block is free, so the whole block must be freed.
         self.memory.end_block()?;
         let end = self.memory.next();
         while self.memory.begins_before(end) {
-            self.clean_one()?;
+            self.compact_one()?;
         }
         Ok(())
     }
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn who_watches_a_store_that_is_loaded_again_begins_anew() {
+    fn watchers_start_over_after_a_reload() {
         let (mut store, view) = store();
         let first = [(b"stays".to_vec(), raw(7.0, b"1")), (b"goes".to_vec(), raw(8.0, b"2"))];
         store.reload(8, &first, 0, true).unwrap();
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_said() {
+    fn overflow_is_reported() {
         let (mut store, _) = store();
         let large = vec![0; 8 * 256];
         let group = Group { revision: 1, changes: vec![told(Change::Set, b"a", &large, 0)] };
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_the_server_is_read() {
+    fn the_published_status_is_read() {
         let (store, view) = store();
         let status = Status {
             url: "redis://host".into(),

@@ -141,7 +141,7 @@ impl Geometry {
         (field(Field::MaxIndexBits)? == geometry.max_index_bits as usize).then_some(geometry)
     }
 
-    /// The largest number of words of current records. The rest is room for cleaning.
+    /// The largest number of words of current records. The rest is room for compaction.
     #[must_use]
     pub fn live_limit(&self) -> usize {
         self.blocks.saturating_sub(4) * self.block_words / 5 * 4
@@ -255,7 +255,7 @@ mod tests {
             let geometry = Geometry::of_size(size).unwrap();
             // As much of each block is used if each is followed by a record of the greatest length.
             let filled = geometry.block_words - geometry.max_record();
-            // Cleaning needs two.
+            // Compaction needs two.
             assert!(geometry.live_limit().div_ceil(filled) + 2 <= geometry.blocks, "{geometry:?}");
         }
     }

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn it_looks_in_vain_seldom() {
+    fn it_rarely_polls_without_success() {
         let (looked, sleeps) = play(120);
         assert_eq!(sleeps, 1000);
         assert!(looked < 1000 * 120 / 50, "{looked} µs in all");

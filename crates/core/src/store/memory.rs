@@ -1,4 +1,4 @@
-//! Writes a store's memory: appends to the log, and cleans it.
+//! Writes a store's memory: appends to the log, and compacts it.
 
 use std::fmt;
 
@@ -41,9 +41,9 @@ impl Draft<'_> {
     }
 }
 
-/// The result of cleaning one record.
+/// The result of compaction one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cleaned {
+pub(super) enum Compacted {
     /// The record was not needed.
     Dropped,
     /// The record is current, and was copied to another address.
@@ -150,7 +150,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         self.index.find(&self.view, key)
     }
 
-    /// Whether this many words can be appended without cleaning. Two blocks are kept for cleaning: moving the
+    /// Whether this many words can be appended without compaction. Two blocks are kept for compaction: moving the
     /// current records of one block takes one block and a little more, because a record grows by a word when
     /// it is first moved.
     pub(super) fn fits(&self, words: usize) -> bool {
@@ -318,9 +318,9 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
 
     /// Removes the oldest record, or padding, from the log. A current record is copied to the head first.
     /// There must be a free block.
-    pub(super) fn clean_one(&mut self, key: &mut Vec<u8>) -> Result<Cleaned, NoRoom> {
+    pub(super) fn compact_one(&mut self, key: &mut Vec<u8>) -> Result<Compacted, NoRoom> {
         if self.tail == self.next {
-            return Ok(Cleaned::Nothing);
+            return Ok(Compacted::Nothing);
         }
         let word = self.view.words.load(self.place(self.tail), Ordering::Relaxed);
         let room = self.geometry().block_words - self.geometry().offset_of(self.tail);
@@ -328,7 +328,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
             Header::Pad(words) => words,
             Header::Record(record) => record.words(),
         };
-        let mut cleaned = Cleaned::Dropped;
+        let mut compacted = Compacted::Dropped;
         if let Some(located) = self.locate(self.tail) {
             let (revision, expires) = self.view.times(&located);
             if let Some(hit) = self.oldest(key) {
@@ -338,7 +338,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
                 self.point(key, Some(hit), address, moved.charge());
                 // Published before the tail moves: a reader that starts at the new tail also finds the copy.
                 self.put(Field::Head, self.next);
-                cleaned = Cleaned::Moved { address, expires };
+                compacted = Compacted::Moved { address, expires };
             }
             if !located.record.moved {
                 // A loaded record may have an older revision than `Compacted`.
@@ -355,7 +355,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
             let placed = Placed(self.word(table_at).swap(0, Ordering::Release));
             self.blocks.put(placed.memory());
         }
-        Ok(cleaned)
+        Ok(compacted)
     }
 
     fn copy(&mut self, located: &Located, origin: u64) -> Result<u64, NoRoom> {

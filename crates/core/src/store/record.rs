@@ -67,7 +67,7 @@ pub struct Record {
     pub change: Change,
     /// The encoding of the value, defined by the writer of the value.
     pub kind: u8,
-    /// Whether it is a copy of an older record, made by cleaning.
+    /// Whether it is a copy of an older record, made by compaction.
     pub moved: bool,
     /// Whether the value expires; the time takes one word.
     pub expires: bool,

@@ -16,7 +16,7 @@
 //! - **Revisions have no gaps.** If there is a gap, if the last entry read is no longer in the stream, or if
 //!   the epoch of the store has changed, everything is loaded again.
 //!
-//! [`link`] is the state machine, with its [`messages`], its public [`status`] and the [`failure`]s that it is told of.
+//! [`link`] is the state machine, with its [`messages`], its public [`status`] and the [`failure`]s of the server.
 //! Its parts are the [`connection`], the [`clock`] of the server, the [`position`] up to which changes are applied,
 //! and the [`queue`] of requests. [`batch`] encodes requests for the script; [`payload`] decodes what the server sends;
 //! [`backend`] holds the app's settings.

@@ -23,9 +23,9 @@ const CONSUMED: usize = 16;
 const ANSWERED: usize = 17;
 /// Set by the writer, cleared by the process.
 const ASLEEP: usize = 24;
-/// A number that the writer lets the process know, which means what both agree on.
+/// A number that the writer sets for the process. Its meaning is up to the two.
 const NOTED: usize = 25;
-/// Numbers that the process publishes, which mean what both agree on.
+/// Numbers that the process publishes. Their meaning is up to the two.
 const PUBLISHED: usize = 32;
 /// The number of published words.
 pub const PUBLISHED_WORDS: usize = 32;
@@ -169,7 +169,7 @@ impl<M: AsRef<[AtomicU64]>> Requests<M> {
         fence(Ordering::SeqCst);
     }
 
-    /// What the writer lets this process know; 0 so far.
+    /// The number that the writer has set for this process, initially 0.
     pub fn noted(&self) -> u64 {
         self.word(NOTED).load(Ordering::Acquire)
     }
@@ -281,7 +281,7 @@ impl<M: AsRef<[AtomicU64]>> Inbox<M> {
         self.word(ASLEEP).store(0, Ordering::Relaxed);
     }
 
-    /// Lets the process know a number.
+    /// Sets the number that the process reads with [`Requests::noted`].
     pub fn note(&self, number: u64) {
         self.word(NOTED).store(number, Ordering::Release);
     }

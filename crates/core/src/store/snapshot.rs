@@ -65,7 +65,7 @@ pub enum Damaged {
     #[error("its checksum is wrong")]
     Checksum,
     /// The content is invalid.
-    #[error("its content makes no sense")]
+    #[error("its content is invalid")]
     Content,
 }
 
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_decoded() {
+    fn snapshots_round_trip() {
         for seed in seeds(100).each() {
             let snapshot = some(&mut Random::new(seed.number));
             assert_eq!(Snapshot::decode(&snapshot.encode()), Ok(snapshot));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_checksum_does_not_find_is_found_as_well() {
+    fn damage_with_a_valid_checksum_is_found() {
         let entry = |key: &[u8], kind| Entry { key: key.to_vec(), kind, value: Vec::new(), expires: 0 };
         for wrong in [entry(b"\xff", 1), entry(b"key", 0), entry(&[b'x'; MAX_KEY + 1], 1)] {
             let snapshot = Snapshot { revision: 1, entries: vec![wrong] };

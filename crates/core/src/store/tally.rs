@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_those_of_all_that_were_ever_there() {
+    fn sums_include_ended_processes() {
         for seed in seeds(200).each() {
             let mut random = Random::new(seed.number);
             let words = memory(TOTALS_WORDS);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_on_a_page_spoils_that_page_alone() {
+    fn garbage_on_a_page_affects_only_that_page() {
         let words = memory(TOTALS_WORDS);
         let (mut ledger, totals) = (Ledger::new(Arc::clone(&words)).unwrap(), Totals(words));
         let pages = [memory(PAGE_WORDS), memory(PAGE_WORDS), memory(3)];

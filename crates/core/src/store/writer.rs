@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use super::atomic::{AtomicU64, Words};
 use super::blocks::Reserve;
 use super::geometry::{Field, Geometry, MAX_KEY};
-use super::memory::{Cleaned, Memory, NoRoom};
+use super::memory::{Compacted, Memory, NoRoom};
 use super::ops::{Condition, Eviction, Lifetime, Op, Outcome, Status};
 pub use super::plan::NUMBER;
 use super::plan::{Planned, Planner, removal};
@@ -14,7 +14,7 @@ use super::record::{Change, read_bytes};
 use super::snapshot::{Entry, Snapshot};
 use super::view::{Corrupt, Hit, View};
 
-/// Words of the log to clean for each word appended while the log is longer than its target.
+/// Words of the log to compact for each word appended while the log is longer than its target.
 pub(super) const EFFORT: usize = 4;
 
 /// The longest record of a removal, in words.
@@ -51,9 +51,9 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         Ok(Self { memory, eviction, revision: 0, expiries, mortal: 0, bytes })
     }
 
-    /// Fills an empty store from a snapshot. Its revisions are greater than those of all changes that were made after
-    /// the snapshot and are lost, so nobody takes them for changes that are there. `wall` is the time in ms since
-    /// 1970, `now` that of the store's own clock. Expired values are left out. Returns the status of the first
+    /// Fills an empty store from a snapshot. The revisions are set beyond those of all changes made after the
+    /// snapshot, which are lost, so that no process confuses the two. `wall` is the time in ms since 1970,
+    /// `now` that of the store's own clock. Expired values are left out. Returns the status of the first
     /// entry that does not fit.
     pub fn restore(&mut self, kept: &Snapshot, wall: u64, now: u64) -> Status {
         self.revision = kept.revision.saturating_add(MOST_LOST);
@@ -182,7 +182,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         }
         let before = self.memory.used_and_wanted().0;
         self.bytes = bytes;
-        self.clean_one()?;
+        self.compact_one()?;
         *rest = rest.saturating_sub((before.saturating_sub(self.memory.used_and_wanted().0)).max(1));
         Ok(())
     }
@@ -272,7 +272,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         Ok(Outcome { status: Status::Done, revision: self.revision, number: keys.len() as f64 })
     }
 
-    /// Cleans the log until this many words can be appended.
+    /// Compacts the log until this many words can be appended.
     pub(super) fn make_room(&mut self, words: usize) -> Result<(), NoRoom> {
         let mut rest = 2 * self.memory.used_and_wanted().0 + 1;
         while !self.memory.fits(words) {
@@ -280,23 +280,23 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
                 return Err(NoRoom);
             }
             rest -= 1;
-            if self.clean_one()? == Cleaned::Nothing {
+            if self.compact_one()? == Compacted::Nothing {
                 return Err(NoRoom);
             }
         }
         Ok(())
     }
 
-    pub(super) fn clean_one(&mut self) -> Result<Cleaned, NoRoom> {
+    pub(super) fn compact_one(&mut self) -> Result<Compacted, NoRoom> {
         let mut bytes = std::mem::take(&mut self.bytes);
-        let cleaned = self.memory.clean_one(&mut bytes);
+        let compacted = self.memory.compact_one(&mut bytes);
         self.bytes = bytes;
-        if let Ok(Cleaned::Moved { address, expires }) = cleaned
+        if let Ok(Compacted::Moved { address, expires }) = compacted
             && expires != 0
         {
             self.expect(expires, address);
         }
-        cleaned
+        compacted
     }
 
     /// Shortens the log by at most this many words if it is longer than its target.
@@ -308,8 +308,8 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
             if self.memory.used_and_wanted().0 <= goal {
                 return;
             }
-            // Without a free block, cleaning happens when the room is needed.
-            if self.clean_one().is_err() {
+            // Without a free block, compaction happens when the room is needed.
+            if self.compact_one().is_err() {
                 return;
             }
         }

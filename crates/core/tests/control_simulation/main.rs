@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use rcluster_core::control::Input;
 use rcluster_core::control::supervise::{self, By, ExitKind, Reason};
+use rcluster_core::frames::FromWorker;
 use rcluster_core::ids::WorkerId;
-use rcluster_core::wire::FromWorker;
 
 use process::Deed;
 use rcluster_testing::{Seed, seeds};
@@ -85,7 +85,7 @@ impl World {
         let nobody = WorkerId(9_999);
         match (self.random.below(5), listener) {
             (0, Some(listener)) if linked => {
-                self.give(Input::Said(worker, FromWorker::Listening { listener }));
+                self.give(Input::Frame(worker, FromWorker::Listening { listener }));
             }
             (1, Some(listener)) if linked => self.act(worker, Deed::Close(listener)),
             (2, _) => self.give(Input::ExitReported(worker)),

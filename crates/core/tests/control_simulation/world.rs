@@ -8,9 +8,9 @@ use std::time::Duration;
 use rcluster_core::control::listeners::{ListenerSpec, Opened, Sharing};
 use rcluster_core::control::supervise::{self, ExitKind, KillSignal, Options, SpawnOrder};
 use rcluster_core::control::{Control, Input, Output};
+use rcluster_core::frames::{Drain, FromWorker, Kind, Reply, ToWorker};
 use rcluster_core::ids::{ListenerId, Request, Slot, Ticket, WorkerId};
 use rcluster_core::schedule::{Policy, Scheduling};
-use rcluster_core::wire::{Drain, FromWorker, Kind, Reply, ToWorker};
 use serde_json::json;
 
 use crate::process::{Deed, Process};
@@ -304,21 +304,21 @@ impl World {
             return;
         }
         match deed {
-            Deed::Hello => self.give(Input::Said(worker, FromWorker::Hello)),
+            Deed::Hello => self.give(Input::Frame(worker, FromWorker::Hello)),
             Deed::Ask(port) => self.ask_for(worker, port),
             Deed::Listen(listener) => {
-                self.give(Input::Said(worker, FromWorker::Listening { listener }));
+                self.give(Input::Frame(worker, FromWorker::Listening { listener }));
             }
-            Deed::Ready => self.give(Input::Said(worker, FromWorker::Ready)),
+            Deed::Ready => self.give(Input::Frame(worker, FromWorker::Ready)),
             Deed::Close(listener) => {
                 process.lies |= !process.listeners.remove(&listener);
-                self.give(Input::Said(worker, FromWorker::Close { listener }));
+                self.give(Input::Frame(worker, FromWorker::Close { listener }));
             }
             Deed::Leave => {
                 process.goes = true;
                 process.asked.clear();
                 process.listeners.clear();
-                self.give(Input::Said(worker, FromWorker::Leaving));
+                self.give(Input::Frame(worker, FromWorker::Leaving));
             }
             Deed::HangUp => {
                 process.linked = false;
@@ -341,7 +341,7 @@ impl World {
         let frame =
             json!({ "act": "query", "seq": seq, "index": 0, "port": port, "addressType": 4, "data": null });
         let frame = FromWorker::parse(frame.to_string().as_bytes()).expect("a listen request");
-        self.give(Input::Said(worker, frame));
+        self.give(Input::Frame(worker, frame));
     }
 
     /// Sends supervision a request that is answered.

@@ -92,7 +92,7 @@ impl App {
     fn read(&mut self, count: usize, rogues: &BTreeSet<u32>) -> bool {
         if self.has_event_loop {
             let mut pairs = Vec::new();
-            let link = self.wires.look(&mut pairs);
+            let link = self.wires.poll(&mut pairs);
             // In any order: that of the loop is none.
             pairs.iter().rev().for_each(|pair| self.endpoint.on_ready(Some(*pair)));
             if link {
@@ -316,7 +316,7 @@ impl World {
                 idle &= !self.exchange.has_news(ClientId(id));
                 let mut pairs = Vec::new();
                 idle &=
-                    !self.apps.get_mut(&id).expect("it is there").wires.look(&mut pairs) && pairs.is_empty();
+                    !self.apps.get_mut(&id).expect("it is there").wires.poll(&mut pairs) && pairs.is_empty();
             }
             if idle {
                 return;
@@ -378,7 +378,7 @@ fn run(seed: u64) -> Met {
 }
 
 #[test]
-fn messages_arrive_in_order_by_whichever_way_and_every_request_ends() {
+fn messages_arrive_in_order_on_all_paths_and_every_request_ends() {
     let mut met = Met::default();
     let seeds = seeds(SEEDS);
     for seed in seeds.each() {

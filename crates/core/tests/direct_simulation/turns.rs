@@ -14,7 +14,7 @@ fn told(endpoint: &mut Endpoint, wires: &mut Wires) -> Vec<Kind> {
     let mut told = Vec::new();
     for _ in 0..1000 {
         let mut pairs = Vec::new();
-        let link = wires.look(&mut pairs);
+        let link = wires.poll(&mut pairs);
         if !link && pairs.is_empty() {
             return told;
         }
@@ -32,7 +32,7 @@ fn told(endpoint: &mut Endpoint, wires: &mut Wires) -> Vec<Kind> {
 }
 
 #[test]
-fn what_has_been_read_is_told_though_the_turn_is_over() {
+fn frames_that_were_read_are_reported_after_the_turn() {
     for notices in [0, 1, 7, 30, 31, 32, 33, 100] {
         let (mut endpoint, mut wires) = (Endpoint::default(), Wires::default());
         endpoint.send(&mut wires, &Ask::Handle(b"name")).unwrap();

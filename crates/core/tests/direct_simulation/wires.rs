@@ -111,7 +111,7 @@ impl Transport for Wires {
         }
     }
 
-    fn look(&mut self, pairs: &mut Vec<PairId>) -> bool {
+    fn poll(&mut self, pairs: &mut Vec<PairId>) -> bool {
         let watched = self.sockets.iter().filter(|(pair, _)| !self.ignored.contains(pair));
         let ready = watched.filter(|(_, socket)| {
             let input = socket.input.borrow();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rcluster_core::leases::{Answer, Ask, What};
+use rcluster_core::leases::{Answer, Ask, Operation};
 use rcluster_core::random::Random;
 
 const TURN: u64 = 500;
@@ -109,21 +109,23 @@ impl Server {
         let is_free = kept.owner.is_none() || kept.until <= now;
         let owner = (machine, ask.id.0);
         let is_mine = kept.owner == Some(owner);
-        let (answer, tells, writes) = match ask.what {
-            What::Release => {
+        let (answer, tells, writes) = match ask.operation {
+            Operation::Release => {
                 if is_mine {
                     kept.owner = None;
                     kept.turn_until = now + TURN;
                 }
                 (Answer::Released, is_mine && kept.waiting > now, is_mine)
             }
-            What::Renew if ((is_mine || is_free) && kept.token <= ask.token) || kept.token < ask.token => {
+            Operation::Renew
+                if ((is_mine || is_free) && kept.token <= ask.token) || kept.token < ask.token =>
+            {
                 (kept.owner, kept.until, kept.token) = (Some(owner), now + ttl, ask.token);
                 (Answer::Renewed, false, true)
             }
-            What::Renew => (Answer::Lost, false, false),
-            What::Acquire | What::Steal => {
-                let steals = ask.what == What::Steal;
+            Operation::Renew => (Answer::Lost, false, false),
+            Operation::Acquire | Operation::Steal => {
+                let steals = ask.operation == Operation::Steal;
                 let mut wait = 0;
                 if steals || is_mine {
                     // Nobody else is waited for.

@@ -10,8 +10,8 @@ mod world;
 use std::time::Duration;
 
 use rcluster_core::control::listeners::{Input, LINGER, Opened};
+use rcluster_core::frames::{FromWorker, Kind};
 use rcluster_core::ids::{ListenerId, WorkerId};
-use rcluster_core::wire::{FromWorker, Kind};
 use rcluster_testing::seeds;
 use serde_json::{Value, json};
 use world::{Vacant, Worker, World, clash, opened};

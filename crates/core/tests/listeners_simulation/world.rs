@@ -6,9 +6,9 @@ use std::time::Duration;
 use rcluster_core::control::listeners::{
     Input, LINGER, ListenAddress, ListenerSpec, Listeners, Opened, Output,
 };
+use rcluster_core::frames::{Family, Kind, Reply, Sockname};
 use rcluster_core::ids::{ListenerId, WorkerId};
 use rcluster_core::schedule::Scheduling;
-use rcluster_core::wire::{Family, Kind, Reply, Sockname};
 
 use crate::chance::Chance;
 

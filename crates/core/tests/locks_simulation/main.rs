@@ -144,7 +144,7 @@ impl Model {
 }
 
 #[test]
-fn locks_do_what_the_model_does() {
+fn locks_match_their_model() {
     let seeds = seeds(SEEDS);
     let mut grants = 0;
     for seed in seeds.each() {

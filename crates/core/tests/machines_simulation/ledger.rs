@@ -1,4 +1,4 @@
-//! What is known of each request from outside, and what has to follow from that.
+//! Records what happens to each request, seen from outside, and checks the consequences.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,27 +13,27 @@ type Outcome = (Option<MachineId>, u32);
 
 #[derive(Debug)]
 pub(crate) struct Record {
-    /// The machine that asks.
+    /// The machine that makes the request.
     from: MachineId,
     pub(crate) is_for_leader: bool,
     /// The other machines that the server has passed it on to.
     reached: Option<BTreeSet<MachineId>>,
-    /// The workers that each of them has said will answer; `None`: it has refused.
+    /// The workers that each of them has announced; `None` if it has refused.
     asked: BTreeMap<MachineId, Option<BTreeSet<u32>>>,
     called: BTreeSet<(MachineId, u32)>,
     outcomes: BTreeMap<Outcome, Status>,
-    /// What was told of other machines as a whole.
+    /// The status reported for other machines as a whole.
     about_others: Option<Status>,
     pub(crate) is_over: bool,
 }
 
-/// See the module.
+/// The records: see the module.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     records: BTreeMap<Number, Record>,
-    /// What has come of requests, and how often.
+    /// The statuses of outcomes, and how often each has occurred.
     pub(crate) ends: BTreeMap<Status, u64>,
-    /// Requests to all that have been answered by all.
+    /// The number of requests to all that were answered completely.
     pub(crate) complete: u64,
 }
 
@@ -58,7 +58,7 @@ impl Ledger {
         self.records.get_mut(&number).expect("it was made")
     }
 
-    /// Nobody waits for it any more.
+    /// The process no longer waits for it.
     pub(crate) fn abandon(&mut self, number: Number) {
         self.get(number).is_over = true;
     }
@@ -78,7 +78,7 @@ impl Ledger {
         assert!(self.get(number).called.insert((machine, worker)), "a handler is called once");
     }
 
-    /// The process is told something. `outcome` is `None` for what is about other machines as a whole.
+    /// An outcome is reported to the process; `outcome` is `None` for other machines as a whole.
     pub(crate) fn on_told(
         &mut self,
         number: Number,
@@ -116,7 +116,7 @@ impl Ledger {
 }
 
 impl Record {
-    /// What is said to be all is all.
+    /// A request that is reported as complete has all outcomes.
     fn check(&self, last: Status) {
         let others = match self.about_others {
             Some(Status::Nobody) if !self.is_for_leader => {
@@ -135,7 +135,7 @@ impl Record {
         for machine in others {
             let outcomes = self.outcomes.keys().filter(|(it, _)| *it == Some(*machine));
             let answered: BTreeSet<u32> = outcomes.map(|(_, worker)| *worker).collect();
-            // One that has too much to do has said so.
+            // A machine with too many unanswered requests has refused.
             let refused = self.outcomes.get(&(Some(*machine), 0)) == Some(&Status::Busy);
             let asked = self.asked.get(machine).cloned().flatten().filter(|_| !refused);
             let expected = asked.unwrap_or_else(|| BTreeSet::from([0]));

@@ -1,4 +1,5 @@
-//! A machine: its workers, the exchange between them, and the link with other machines. All but the system calls is as it is.
+//! A machine: its workers, their exchange, and the link with other machines. Only the system calls are
+//! simulated.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -34,11 +35,11 @@ pub(crate) struct Machine {
     next_worker: u32,
     /// The number of its connection.
     pub(crate) connection: u64,
-    /// The requests of others that it is asked, by the numbers by which it knows them.
+    /// The requests of others that it must answer, by their numbers here.
     asked: BTreeMap<RequestId, Number>,
 }
 
-/// Which worker of which machine leads.
+/// The leader: a worker of a machine.
 pub(crate) type Leader = Option<(MachineId, u32)>;
 
 impl Machine {
@@ -80,14 +81,14 @@ impl Machine {
         number
     }
 
-    /// A worker dies. Returns the requests for which nobody waits any more.
+    /// A worker dies. Returns the requests that it waited for.
     pub(crate) fn kill_worker(&mut self, number: u32) -> Vec<Number> {
         self.exchange.roster().on_exit(WorkerId(number));
         self.exchange.leave(ClientId(number.into()));
         self.workers.remove(&number).into_iter().flat_map(|worker| worker.requests.into_values()).collect()
     }
 
-    /// All that its workers wait for.
+    /// Everything that its workers wait for.
     pub(crate) fn requests(&self) -> Vec<Number> {
         self.workers.values().flat_map(|worker| worker.requests.values()).copied().collect()
     }
@@ -110,7 +111,7 @@ impl Machine {
         self.ask(worker, &Ask::Request { id, target, name: NAME, data: &number.to_le_bytes() }, leader);
     }
 
-    /// A worker does not wait for its oldest request any more. Returns its number if it is told nothing more.
+    /// A worker cancels its oldest request. Returns its number if no outcomes follow.
     pub(crate) fn cancel(&mut self, worker: u32, tell: bool) -> Option<Number> {
         let its = self.workers.get_mut(&worker)?;
         let (id, number) = its.requests.first_key_value().map(|(id, number)| (*id, *number))?;
@@ -121,7 +122,7 @@ impl Machine {
         (!tell).then_some(number)
     }
 
-    /// A worker answers its oldest calls, so many.
+    /// A worker answers its oldest calls, this many.
     pub(crate) fn answer(&mut self, worker: u32, count: usize) {
         for _ in 0..count {
             let Some(its) = self.workers.get_mut(&worker) else { return };
@@ -130,13 +131,13 @@ impl Machine {
         }
     }
 
-    /// Calls for which nobody waits any more, though their handlers have not been told.
+    /// Cancelled calls whose handlers have not been told.
     pub(crate) fn stray_calls(&self, ledger: &mut Ledger) -> Vec<Number> {
         let calls = self.workers.values().flat_map(|worker| worker.calls.values());
         calls.copied().filter(|number| ledger.get(*number).is_over).collect()
     }
 
-    /// Something has happened to its link. Returns what is for the server.
+    /// The link gets an input. Returns the outputs for the server.
     pub(crate) fn input(
         &mut self,
         input: Option<Input>,
@@ -175,7 +176,7 @@ impl Machine {
         for_server
     }
 
-    /// All workers read what there is.
+    /// All workers read their frames.
     fn read(&mut self, ledger: &mut Ledger) {
         for introduction in self.exchange.take_introductions() {
             self.exchange.on_not_introduced(&introduction);
@@ -198,7 +199,8 @@ impl Machine {
         }
     }
 
-    /// How many requests of this machine, and how many of others, have not ended, and how many bytes are on their way.
+    /// The numbers of unfinished requests of this machine and of others, and the number of bytes on their
+    /// way.
     pub(crate) fn pending(&self) -> (usize, usize, usize) {
         let (requests, served) = self.machines.pending();
         (requests, served, self.bridge.under_way())
@@ -219,7 +221,7 @@ impl Worker {
             }
             Kind::Outcome => {
                 let id = RequestId(frame.number);
-                // One that was cancelled at the same time.
+                // The request was cancelled at the same time.
                 let Some(number) = self.requests.get(&id).copied() else { return };
                 let status = (0..=13).map(status).nth(frame.flag.into()).expect("it is one");
                 if status == Status::Value {

@@ -1,9 +1,10 @@
-//! Simulates machines that ask each other by one server, with random delays, lost connections, machines and workers that die, a
-//! server that restarts, and leaders that change.
+//! Simulates machines that send requests to each other through one server, with random delays, lost
+//! connections, machines and workers that die, a server that restarts, and leaders that change.
 //!
-//! Each request ends once, and what is said to be all that there is, is all: each worker of each machine that the server has
-//! passed the request on to has one outcome, and nobody leads if nobody is said to. A handler is called once, and told when
-//! nobody waits any more. After the failures have stopped, all are asked and all answer.
+//! Each request ends once. A result that is reported as complete is complete: each worker of each machine
+//! that the server has passed the request to has one outcome, and "no leader" is only reported if there is
+//! none. A handler is called once, and is told when its request is cancelled. When there are no more
+//! failures, requests to all machines are answered by all.
 
 mod ledger;
 mod machine;
@@ -18,7 +19,7 @@ use world::World;
 const SEEDS: u64 = 60;
 
 #[test]
-fn every_request_ends_and_what_is_said_to_be_all_is_all() {
+fn every_request_ends_and_complete_results_are_complete() {
     let mut ends: BTreeMap<Status, u64> = BTreeMap::new();
     let mut complete = 0;
     let seeds = seeds(SEEDS);

@@ -1,8 +1,8 @@
-//! The machines, their connections with the server, and what goes wrong.
+//! The machines, their connections to the server, and the failures.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rcluster_core::machines::wire::{Said, Saying};
+use rcluster_core::machines::wire::{Content, Publication};
 use rcluster_core::machines::{Input, Output, SILENCE, Topic};
 use rcluster_core::random::Random;
 
@@ -11,13 +11,13 @@ use super::machine::{Leader, Machine, number_of};
 
 const MACHINES: u64 = 3;
 
-/// How long failures last, in ms, and how long it is quiet then.
+/// How long failures occur, in ms, and the quiet time after that.
 const STORM: u64 = 30_000;
 const QUIET: u64 = 2 * SILENCE;
 
 #[derive(Clone, Debug)]
 enum Event {
-    /// A machine tries to connect; at this time the result is known.
+    /// A machine is connecting; the result is known at this time.
     Connect {
         machine: u64,
         connection: u64,
@@ -42,7 +42,7 @@ enum Event {
     Chaos,
 }
 
-/// The ways of a connection: commands and subscriptions are apart, and nothing overtakes anything on the same way.
+/// The two paths of a connection, commands and subscriptions. Order is kept on each path, not between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
     Commands,
@@ -56,7 +56,7 @@ pub(crate) struct World {
     events: BTreeMap<(u64, u64), Event>,
     sequence: u64,
     is_up: bool,
-    /// What each connection is subscribed to, and of which machine it is.
+    /// The subscriptions of each connection, and its machine.
     subscribed: BTreeMap<u64, (u64, BTreeSet<Topic>)>,
     machines: BTreeMap<u64, Machine>,
     next_machine: u64,
@@ -120,7 +120,7 @@ impl World {
         for request in machine.requests() {
             self.ledger.abandon(request);
         }
-        // Usually the kernel closes its connection; a machine without power says nothing.
+        // Usually the kernel closes the connection; a machine that has lost its power sends nothing.
         if self.random.one_in(2) {
             self.subscribed.remove(&machine.connection);
         }
@@ -141,7 +141,7 @@ impl World {
                 }
                 Output::Close => {
                     let connection = std::mem::take(&mut machine.connection);
-                    // The server notices it at some time.
+                    // The server notices it some time later.
                     let at = self.time + u64::from(self.random.number(0, 500));
                     self.at(at, Event::Hangup { machine: number, connection });
                 }
@@ -157,7 +157,7 @@ impl World {
         }
     }
 
-    /// Only what comes on the connection that a machine has.
+    /// Publications count only on the machine's current connection.
     fn is_current(&self, machine: u64, connection: u64) -> bool {
         self.machines.get(&machine).is_some_and(|it| it.connection == connection)
     }
@@ -222,15 +222,15 @@ impl World {
     fn publish(&mut self, topic: &Topic, bytes: &[u8]) -> u64 {
         let hear = self.subscribed.iter().filter(|(_, (_, topics))| topics.contains(topic));
         let hear: Vec<(u64, u64)> = hear.map(|(connection, (machine, _))| (*machine, *connection)).collect();
-        let saying = Saying::decode(bytes).expect("it makes sense");
-        if let Said::Ask { data, .. } = saying.said {
+        let publication = Publication::decode(bytes).expect("it is valid");
+        if let Content::Ask { data, .. } = publication.content {
             let names = hear.iter().filter_map(|(machine, _)| Some(self.machines.get(machine)?.id));
-            let reached = names.filter(|id| *id != saying.machine).collect();
-            // One that is without power is counted by the server, and by nobody else.
+            let reached = names.filter(|id| *id != publication.machine).collect();
+            // A machine without power still counts for the server.
             self.ledger.on_published(number_of(data), reached);
         }
         for (machine, connection) in &hear {
-            let input = Input::Heard {
+            let input = Input::Received {
                 topic: topic.clone(),
                 bytes: bytes.to_vec(),
                 has_room: self.is_quiet || !self.random.one_in(500),
@@ -281,7 +281,7 @@ impl World {
                 let connection = machine.connection;
                 self.at(self.time, Event::Hangup { machine: number, connection });
             }
-            // What others have for it is lost first, and what it has for others is published meanwhile.
+            // Publications to the machine are lost first, while its own are still published.
             (26, _) if self.random.one_in(4) => {
                 let connection = machine.connection;
                 if let Some((_, topics)) = self.subscribed.get_mut(&connection) {
@@ -357,7 +357,7 @@ impl World {
             let stray = machine.stray_calls(&mut self.ledger);
             assert_eq!(stray, [0; 0], "handlers are told that nobody waits");
         }
-        // From now on everybody answers.
+        // From now on all calls are answered.
         let all: Vec<u64> = self.machines.keys().copied().collect();
         let complete = self.ledger.complete;
         let mut expected = 0;

@@ -333,7 +333,7 @@ impl World {
 }
 
 #[test]
-fn requests_are_executed_once_and_all_have_the_same_in_the_end() {
+fn requests_are_executed_once_and_machines_converge() {
     let mut all = Seen::default();
     let seeds = seeds(SEEDS);
     for seed in seeds.each() {

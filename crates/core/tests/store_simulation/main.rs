@@ -270,7 +270,7 @@ impl World {
 }
 
 #[test]
-fn a_store_does_what_its_model_does_and_all_watchers_see_it() {
+fn a_store_matches_its_model_and_watchers_see_all_changes() {
     let seeds = seeds(SEEDS);
     let mut tally = Tally::default();
     'seeds: for seed in seeds.each() {

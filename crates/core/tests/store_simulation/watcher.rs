@@ -50,7 +50,7 @@ impl Watcher {
         all.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
-    /// Continues for some time. False if the log was cleaned away: then the watcher has started again.
+    /// Continues for some time. False if the log was removed by compaction: then the watcher has started again.
     pub(crate) fn follow(&mut self, view: &View<Words>, model: &Model, effort: usize) -> bool {
         let mut entry = LogEntry::default();
         let mut rest = effort;

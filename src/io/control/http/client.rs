@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::clients::Place;
 use super::stream::Stream;
 use super::{Answer, HttpEvent, send};
-use crate::io::control::messages::Heard;
+use crate::io::control::messages::ThreadEvent;
 use rcluster_core::http::{HostRule, MAX_HEAD, Parsed, Request, Response, parse};
 
 /// How long a client may take to send its first request.
@@ -37,7 +37,7 @@ enum Next {
 }
 
 /// Serves a client until it is gone or breaks the rules.
-pub(super) async fn serve(stream: Stream, place: Place, rule: HostRule, heard: mpsc::Sender<Heard>) {
+pub(super) async fn serve(stream: Stream, place: Place, rule: HostRule, events: mpsc::Sender<ThreadEvent>) {
     let mut bytes = Vec::new();
     let mut limit = FIRST;
     loop {
@@ -59,7 +59,7 @@ pub(super) async fn serve(stream: Stream, place: Place, rule: HostRule, heard: m
             }
             Next::Request(Request { target: Ok(route), is_head, keeps_alive, format }) => {
                 let (answer, answered) = oneshot::channel();
-                send(&heard, HttpEvent::Asked { route, format, answer }).await;
+                send(&events, HttpEvent::Asked { route, format, answer }).await;
                 match answered.await {
                     Ok(Answer::Response(response)) => (response, is_head, !keeps_alive),
                     Ok(Answer::Events(subscription)) if !is_head => {
@@ -142,9 +142,9 @@ mod tests {
     use rcluster_core::http::Route;
 
     /// The event of the client's request.
-    async fn asked(events: &mut mpsc::Receiver<Heard>) -> oneshot::Sender<Answer> {
+    async fn asked(events: &mut mpsc::Receiver<ThreadEvent>) -> oneshot::Sender<Answer> {
         match events.recv().await {
-            Some(Heard::Http(HttpEvent::Asked { route: Route::Status, answer, .. })) => answer,
+            Some(ThreadEvent::Http(HttpEvent::Asked { route: Route::Status, answer, .. })) => answer,
             other => panic!("{other:?}"),
         }
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::client::{wall_clock, write};
 use super::stream::Stream;
 use super::{Answer, HttpEvent, send};
-use crate::io::control::messages::Heard;
+use crate::io::control::messages::ThreadEvent;
 use crate::io::control::shell::Shell;
 use rcluster_core::control::supervise::{Event, ExitKind, describe};
 use rcluster_core::http::Response;
@@ -76,20 +76,20 @@ impl Feed {
 
     fn send(&self, kind: &str, data: &Value) {
         // The send fails if there are no followers.
-        let _unheard = self.frames.send(frame(kind, data));
+        let _no_followers = self.frames.send(frame(kind, data));
     }
 
-    fn follow(&mut self, heard: &mpsc::Sender<Heard>) -> Option<Subscription> {
+    fn follow(&mut self, events: &mpsc::Sender<ThreadEvent>) -> Option<Subscription> {
         if self.frames.receiver_count() >= MAX {
             return None;
         }
         let subscription = Subscription(self.frames.subscribe());
         if self.clock.as_ref().is_none_or(JoinHandle::is_finished) {
-            let (frames, heard) = (self.frames.clone(), heard.clone());
+            let (frames, events) = (self.frames.clone(), events.clone());
             self.clock = Some(tokio::task::spawn_local(async move {
                 while frames.receiver_count() > 0 {
                     tokio::time::sleep(PERIOD).await;
-                    send(&heard, HttpEvent::FeedDue).await;
+                    send(&events, HttpEvent::FeedDue).await;
                 }
             }));
         }
@@ -105,7 +105,7 @@ fn frame(kind: &str, data: &Value) -> Frame {
 impl Shell {
     /// Adds a follower, who gets the status document first.
     pub(super) fn follow(&mut self) -> Answer {
-        match self.http.feed.follow(&self.heard) {
+        match self.http.feed.follow(&self.events) {
             Some(subscription) => {
                 self.feed_status();
                 Answer::Events(subscription)
@@ -125,7 +125,7 @@ impl Shell {
         tokio::task::spawn_local(async move {
             let (document, _) = document.await;
             if let Ok(document) = serde_json::to_value(document) {
-                let _unheard = frames.send(frame("status", &document));
+                let _no_followers = frames.send(frame("status", &document));
             }
         });
     }

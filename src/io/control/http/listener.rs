@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::clients::Clients;
 use super::stream::Stream;
 use super::{HttpEvent, client, send};
-use crate::io::control::messages::{Event, Heard, Tell};
+use crate::io::control::messages::{Event, Tell, ThreadEvent};
 use crate::io::control::shared::ControlFile;
 use rcluster_core::http::{Address, HostRule, Response};
 use rcluster_sys::error::{Doing, SysError};
@@ -41,11 +41,11 @@ impl Listener {
     pub(super) fn start(
         address: Address,
         file: ControlFile,
-        heard: &mpsc::Sender<Heard>,
+        events: &mpsc::Sender<ThreadEvent>,
         tell: &Tell,
     ) -> Self {
         let clients = Clients::default();
-        let (heard, accepting) = (heard.clone(), clients.clone());
+        let (events, accepting) = (events.clone(), clients.clone());
         let mut listening = listen(&address, &file);
         if let Err(error) = &listening {
             let message = format!(
@@ -63,10 +63,10 @@ impl Listener {
             };
             let address = socket.address().unwrap_or(address);
             let rule = if address.is_loopback() { HostRule::Local } else { HostRule::Any };
-            send(&heard, HttpEvent::Listening(address)).await;
+            send(&events, HttpEvent::Listening(address)).await;
             loop {
                 match socket.accept().await {
-                    Ok(stream) => admit(stream, &accepting, rule, &heard),
+                    Ok(stream) => admit(stream, &accepting, rule, &events),
                     Err(_) => tokio::time::sleep(PAUSE).await,
                 }
             }
@@ -82,7 +82,7 @@ impl Drop for Listener {
     }
 }
 
-fn admit(stream: Stream, clients: &Clients, rule: HostRule, heard: &mpsc::Sender<Heard>) {
+fn admit(stream: Stream, clients: &Clients, rule: HostRule, events: &mpsc::Sender<ThreadEvent>) {
     let Some(place) = clients.admit() else {
         let response = Response::text(503, "too many clients are being answered");
         // Sent only if the socket has room for it at once.
@@ -90,7 +90,7 @@ fn admit(stream: Stream, clients: &Clients, rule: HostRule, heard: &mpsc::Sender
         return;
     };
     let number = place.number();
-    let task = tokio::task::spawn_local(client::serve(stream, place, rule, heard.clone()));
+    let task = tokio::task::spawn_local(client::serve(stream, place, rule, events.clone()));
     clients.runs(number, task.abort_handle());
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::{OperatorEvent, send};
-use crate::io::control::messages::Heard;
+use crate::io::control::messages::ThreadEvent;
 use crate::io::fairness::fairly;
 use rcluster_core::control::operator::{ClientId, Lines, TooLong};
 
@@ -39,11 +39,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn start(id: ClientId, stream: UnixStream, heard: &mpsc::Sender<Heard>) -> Self {
+    pub(super) fn start(id: ClientId, stream: UnixStream, events: &mpsc::Sender<ThreadEvent>) -> Self {
         let outbox = Arc::new(Outbox::default());
         let (from, to) = stream.into_split();
-        let reader = tokio::task::spawn_local(read(id, from, Arc::clone(&outbox), heard.clone()));
-        let writer = tokio::task::spawn_local(write(id, to, Arc::clone(&outbox), heard.clone()));
+        let reader = tokio::task::spawn_local(read(id, from, Arc::clone(&outbox), events.clone()));
+        let writer = tokio::task::spawn_local(write(id, to, Arc::clone(&outbox), events.clone()));
         Self { outbox, reader, writer: Some(writer), follower: None, tasks: Vec::new() }
     }
 
@@ -194,7 +194,7 @@ enum Flushed {
     ForGood,
 }
 
-async fn write(id: ClientId, to: OwnedWriteHalf, outbox: Arc<Outbox>, heard: mpsc::Sender<Heard>) {
+async fn write(id: ClientId, to: OwnedWriteHalf, outbox: Arc<Outbox>, events: mpsc::Sender<ThreadEvent>) {
     loop {
         let ready = match outbox.flush(&to) {
             Ok(Flushed::All) => {
@@ -207,12 +207,12 @@ async fn write(id: ClientId, to: OwnedWriteHalf, outbox: Arc<Outbox>, heard: mps
             Err(error) => Err(error),
         };
         if ready.is_err() {
-            return send(heard, OperatorEvent::Gone(id)).await;
+            return send(events, OperatorEvent::Gone(id)).await;
         }
     }
 }
 
-async fn read(id: ClientId, from: OwnedReadHalf, outbox: Arc<Outbox>, heard: mpsc::Sender<Heard>) {
+async fn read(id: ClientId, from: OwnedReadHalf, outbox: Arc<Outbox>, events: mpsc::Sender<ThreadEvent>) {
     let mut lines = Lines::default();
     let mut piece = vec![0; PIECE];
     let end = loop {
@@ -220,7 +220,7 @@ async fn read(id: ClientId, from: OwnedReadHalf, outbox: Arc<Outbox>, heard: mps
             Ok(Some(line)) => {
                 // One line at a time: a client that sends more than it reads delays only itself.
                 outbox.until_read().await;
-                send(heard.clone(), OperatorEvent::Line(id, line)).await;
+                send(events.clone(), OperatorEvent::Line(id, line)).await;
                 outbox.handled.notified().await;
                 continue;
             }
@@ -241,5 +241,5 @@ async fn read(id: ClientId, from: OwnedReadHalf, outbox: Arc<Outbox>, heard: mps
             Err(_) => break OperatorEvent::Gone(id),
         }
     };
-    send(heard, end).await;
+    send(events, end).await;
 }

@@ -15,13 +15,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::client::Outbox;
 use super::{OperatorEvent, send};
-use crate::io::control::messages::{Event, Heard};
+use crate::io::control::messages::{Event, ThreadEvent};
 use crate::io::control::shell::Shell;
 use crate::io::fairness::fairly;
 use rcluster_core::control::operator::{ClientId, Id, Unavailable};
 use rcluster_core::examine::{Examination, MAX_STREAM, MAX_WHOLE, Record, Records};
+use rcluster_core::frames::ToWorker;
 use rcluster_core::ids::WorkerId;
-use rcluster_core::wire::ToWorker;
 use rcluster_sys::error::{Doing, SysError};
 use rcluster_sys::spawn::socket_pair;
 
@@ -48,7 +48,7 @@ struct Examining {
     /// Whether its event loop has turned, which shows that it is Node.
     has_turned: bool,
     outbox: Arc<Outbox>,
-    heard: mpsc::Sender<Heard>,
+    events: mpsc::Sender<ThreadEvent>,
     /// Counted by the shell.
     _place: Arc<()>,
 }
@@ -60,7 +60,7 @@ impl Shell {
         if Arc::strong_count(&self.operators.examinations) > MAX_EXAMINATIONS {
             let message = format!("{MAX_EXAMINATIONS} processes are looked into already");
             let busy = answer(Err(Unavailable { code: "ERR_RCLUSTER_BUSY", message }));
-            tokio::task::spawn_local(send(self.heard.clone(), busy));
+            tokio::task::spawn_local(send(self.events.clone(), busy));
             return;
         }
         let begun = socket_pair().and_then(|(ours, theirs)| {
@@ -72,7 +72,7 @@ impl Shell {
         let socket = match begun {
             Ok(socket) => socket,
             Err(error) => {
-                tokio::task::spawn_local(send(self.heard.clone(), answer(Err(failed(&error)))));
+                tokio::task::spawn_local(send(self.events.clone(), answer(Err(failed(&error)))));
                 return;
             }
         };
@@ -83,7 +83,7 @@ impl Shell {
             what,
             has_turned: worker.is_none_or(|worker| self.has_turned(worker)),
             outbox,
-            heard: self.heard.clone(),
+            events: self.events.clone(),
             _place: Arc::clone(&self.operators.examinations),
         };
         let task = tokio::task::spawn_local(examining.run(socket)).abort_handle();
@@ -117,10 +117,10 @@ impl Examining {
     async fn run(self, socket: UnixStream) {
         let result = self.follow(&socket).await;
         let examined = OperatorEvent::Examined(self.worker, self.what.clone(), result.is_ok());
-        send(self.heard.clone(), examined).await;
+        send(self.events.clone(), examined).await;
         // From here on, writes of the process fail.
         drop(socket);
-        send(self.heard, OperatorEvent::Found(self.client, self.id, result)).await;
+        send(self.events, OperatorEvent::Found(self.client, self.id, result)).await;
     }
 
     async fn follow(&self, socket: &UnixStream) -> Result<Value, Unavailable> {
@@ -129,7 +129,7 @@ impl Examining {
         match first.map_err(|_| blocked(self.has_turned))?? {
             Record::Begun => {}
             Record::Failed(why) => return Err(unavailable(why)),
-            Record::Data(_) | Record::End => return Err(nonsense()),
+            Record::Data(_) | Record::End => return Err(invalid_answer()),
         }
         let (mut whole, mut bytes) = (Vec::new(), 0_u64);
         loop {
@@ -141,7 +141,7 @@ impl Examining {
                         self.outbox.until_read().await;
                         let (handled, is_handled) = oneshot::channel();
                         let piece = OperatorEvent::Piece(self.client, self.id.clone(), piece, handled);
-                        send(self.heard.clone(), piece).await;
+                        send(self.events.clone(), piece).await;
                         // Until then the outbox does not count it, and a fast process would overfill it.
                         let _dropped = is_handled.await;
                     } else if whole.len() + piece.len() <= MAX_WHOLE {
@@ -151,9 +151,9 @@ impl Examining {
                     }
                 }
                 Record::End if self.what.is_streamed() => return Ok(json!({ "bytes": bytes })),
-                Record::End => return self.what.result(&whole).ok_or_else(nonsense),
+                Record::End => return self.what.result(&whole).ok_or_else(invalid_answer),
                 Record::Failed(why) => return Err(unavailable(why)),
-                Record::Begun => return Err(nonsense()),
+                Record::Begun => return Err(invalid_answer()),
             }
         }
     }
@@ -176,7 +176,7 @@ fn blocked(has_turned: bool) -> Unavailable {
     Unavailable { code: "ERR_RCLUSTER_BLOCKED", message }
 }
 
-fn nonsense() -> Unavailable {
+fn invalid_answer() -> Unavailable {
     unavailable("the process has sent an invalid answer".into())
 }
 
@@ -221,14 +221,14 @@ mod tests {
     }
 
     /// Starts an examination of a process that writes these records and closes.
-    fn start(what: Examination, answer: &[Vec<u8>]) -> mpsc::Receiver<Heard> {
+    fn start(what: Examination, answer: &[Vec<u8>]) -> mpsc::Receiver<ThreadEvent> {
         let (ours, theirs) = socket_pair().unwrap();
         StdStream::from(theirs).write_all(&answer.concat()).unwrap();
-        let (heard, hearing) = mpsc::channel(64);
+        let (events, hearing) = mpsc::channel(64);
         let id = Request::parse(br#"{"verb":"hello","id":1}"#).unwrap().id;
         let (client, outbox, place) = (ClientId(1), Arc::default(), Arc::default());
         let examining =
-            Examining { client, id, worker: None, what, has_turned: true, outbox, heard, _place: place };
+            Examining { client, id, worker: None, what, has_turned: true, outbox, events, _place: place };
         tokio::task::spawn_local(examining.run(UnixStream::from_std(StdStream::from(ours)).unwrap()));
         hearing
     }
@@ -241,9 +241,11 @@ mod tests {
             let (mut pieces, mut examined) = (Vec::new(), None);
             loop {
                 match hearing.recv().await.unwrap() {
-                    Heard::Operator(OperatorEvent::Piece(_, _, piece, _)) => pieces.push(piece),
-                    Heard::Operator(OperatorEvent::Examined(_, _, succeeded)) => examined = Some(succeeded),
-                    Heard::Operator(OperatorEvent::Found(_, _, result)) => {
+                    ThreadEvent::Operator(OperatorEvent::Piece(_, _, piece, _)) => pieces.push(piece),
+                    ThreadEvent::Operator(OperatorEvent::Examined(_, _, succeeded)) => {
+                        examined = Some(succeeded);
+                    }
+                    ThreadEvent::Operator(OperatorEvent::Found(_, _, result)) => {
                         assert_eq!(examined, Some(result.is_ok()));
                         return (result, pieces);
                     }
@@ -258,7 +260,7 @@ mod tests {
         let answer = [record(b'B', b""), record(b'D', b"one"), record(b'D', b"two"), record(b'E', b"")];
         on_runtime(async {
             let mut hearing = start(Examination::Heap, &answer);
-            let Some(Heard::Operator(OperatorEvent::Piece(.., handled))) = hearing.recv().await else {
+            let Some(ThreadEvent::Operator(OperatorEvent::Piece(.., handled))) = hearing.recv().await else {
                 panic!()
             };
             for _ in 0..100 {
@@ -268,7 +270,7 @@ mod tests {
             drop(handled);
             let second = hearing.recv().await;
             assert!(
-                matches!(second, Some(Heard::Operator(OperatorEvent::Piece(_, _, piece, _))) if piece == b"two")
+                matches!(second, Some(ThreadEvent::Operator(OperatorEvent::Piece(_, _, piece, _))) if piece == b"two")
             );
         });
     }

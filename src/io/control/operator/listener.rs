@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::OperatorEvent;
-use crate::io::control::messages::{Event, Heard};
+use crate::io::control::messages::{Event, ThreadEvent};
 use rcluster_core::control::operator::Place;
 use rcluster_sys::error::{Doing, SysError};
 use rcluster_sys::listen::BoundPath;
@@ -31,12 +31,12 @@ impl Listener {
     /// is a warning, or `None` if there is to be no socket.
     pub(super) fn open(
         places: &[Place],
-        heard: &mpsc::Sender<Heard>,
+        events: &mpsc::Sender<ThreadEvent>,
     ) -> Result<(Self, Option<BoundPath>), Option<Event>> {
         let mut failure = None;
         for place in places {
             match listen(place) {
-                Ok((listener, file)) => return Ok((Self::start(listener, place, heard), file)),
+                Ok((listener, file)) => return Ok((Self::start(listener, place, events), file)),
                 Err(error) => failure = Some((place, error)),
             }
         }
@@ -50,14 +50,14 @@ impl Listener {
         Err(failure.map(warning))
     }
 
-    fn start(listener: UnixListener, place: &Place, heard: &mpsc::Sender<Heard>) -> Self {
-        let (heard, door) =
-            (heard.clone(), Door { user: own_user(), anybody: matches!(place, Place::Abstract(_)) });
+    fn start(listener: UnixListener, place: &Place, events: &mpsc::Sender<ThreadEvent>) -> Self {
+        let (events, door) =
+            (events.clone(), Door { user: own_user(), anybody: matches!(place, Place::Abstract(_)) });
         Self(tokio::task::spawn_local(async move {
             loop {
                 match listener.accept().await {
                     Ok((stream, _)) if door.admits(&stream) => {
-                        super::send(heard.clone(), OperatorEvent::Accepted(stream)).await;
+                        super::send(events.clone(), OperatorEvent::Accepted(stream)).await;
                     }
                     Ok((stream, _)) => {
                         // Sent only if the socket has room for it at once.

@@ -25,12 +25,12 @@ const LIMIT: Duration = Duration::from_millis(500);
 impl Shell {
     pub(super) fn find_status(&self, client: ClientId, id: Id) {
         let Some(document) = self.document() else { return };
-        let heard = self.heard.clone();
+        let events = self.events.clone();
         tokio::task::spawn_local(async move {
             let (document, _) = document.await;
             let found = serde_json::to_value(document)
                 .map_err(|error| Unavailable { code: "ERR_RCLUSTER_FAILED", message: error.to_string() });
-            send(heard, OperatorEvent::Found(client, id, found)).await;
+            send(events, OperatorEvent::Found(client, id, found)).await;
         });
     }
 

@@ -27,7 +27,7 @@ impl Shell {
         self.common.logs.add(worker, slot, launched.logs);
         if external {
             let targets = launched.newcomer.targets();
-            supervised.external = Some(External::watch(worker, targets, self.heard.clone()));
+            supervised.external = Some(External::watch(worker, targets, self.events.clone()));
         }
         store::on_started(worker, slot);
         if let Some(slot) = slot {

@@ -2,7 +2,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::*;
-use crate::io::store::What;
+use crate::io::store::Resource;
 use rcluster_core::ids::ListenerId;
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::passing::message_pair;
@@ -27,7 +27,7 @@ fn tell(socket: &OwnedFd, frame: &[u8], fd: &OwnedFd) {
 }
 
 /// The next event, if the tasks of this thread produce one without external input.
-async fn soon(events: &mut mpsc::Receiver<Heard>) -> Option<Heard> {
+async fn soon(events: &mut mpsc::Receiver<ThreadEvent>) -> Option<ThreadEvent> {
     for _ in 0..2000 {
         if let Ok(event) = events.try_recv() {
             return Some(event);
@@ -41,20 +41,20 @@ async fn soon(events: &mut mpsc::Receiver<Heard>) -> Option<Heard> {
 fn who_wants_to_use_a_store_sends_a_socket() {
     on_a_thread(|| async {
         let (ours, theirs) = message_pair().unwrap();
-        let (heard, mut events) = mpsc::channel(QUEUE);
-        let (_control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), heard).unwrap();
+        let (sender, mut events) = mpsc::channel(QUEUE);
+        let (_control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), sender).unwrap();
         let frame = br#"{"act":"share","name":"store","options":{"size":1048576}}"#;
         let (socket, _) = message_pair().unwrap();
         tell(&theirs, frame, &socket);
-        let Some(Heard::Shares(open)) = events.recv().await else { panic!("it is understood") };
-        let What::Store { name, options } = open.what else { panic!("it is a store") };
+        let Some(ThreadEvent::OpenShared(open)) = events.recv().await else { panic!("it is understood") };
+        let Resource::Store { name, options } = open.resource else { panic!("it is a store") };
         assert_eq!((name.as_str(), options.size), ("store", Some(1 << 20)));
         assert_eq!(open.worker.map(|(worker, _)| worker), Some(WORKER));
         // Its socket is still read.
         tell(&theirs, br#"{"act":"ready"}"#, &socket);
-        assert!(matches!(events.recv().await, Some(Heard::Said(WORKER, FromWorker::Ready))));
+        assert!(matches!(events.recv().await, Some(ThreadEvent::Frame(WORKER, FromWorker::Ready))));
         tell(&theirs, frame, &std::fs::File::open("/dev/null").unwrap().into());
-        assert!(matches!(events.recv().await, Some(Heard::Broke(WORKER, _))), "that is no socket");
+        assert!(matches!(events.recv().await, Some(ThreadEvent::Broke(WORKER, _))), "that is no socket");
     });
 }
 
@@ -62,13 +62,13 @@ fn who_wants_to_use_a_store_sends_a_socket() {
 fn descriptors_that_nobody_asked_for_hold_nobody_up_read_or_not() {
     on_a_thread(|| async {
         let (ours, theirs) = message_pair().unwrap();
-        let (heard, mut events) = mpsc::channel(QUEUE);
+        let (sender, mut events) = mpsc::channel(QUEUE);
         let (first, _peer) = lingering();
         let (second, _other_peer) = lingering();
         tell(&theirs, br#"{"act":"ready"}"#, &first);
         drop(first);
-        let (control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), heard).unwrap();
-        assert!(matches!(events.recv().await, Some(Heard::Said(WORKER, FromWorker::Ready))));
+        let (control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), sender).unwrap();
+        assert!(matches!(events.recv().await, Some(ThreadEvent::Frame(WORKER, FromWorker::Ready))));
         // This one is in the socket when the socket is closed.
         tell(&theirs, br#"{"act":"ready"}"#, &second);
         drop(second);
@@ -81,25 +81,25 @@ fn descriptors_that_nobody_asked_for_hold_nobody_up_read_or_not() {
 fn one_that_does_not_read_its_answers_is_not_read_any_further_and_has_not_lost_its_link() {
     on_a_thread(|| async {
         let (ours, theirs) = message_pair().unwrap();
-        let (heard, mut events) = mpsc::channel(QUEUE);
-        let (control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), heard).unwrap();
+        let (sender, mut receiver) = mpsc::channel(QUEUE);
+        let (control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), sender).unwrap();
         let answer = ToWorker::Promote { slot: rcluster_core::ids::Slot(7) };
         let question = format!(r#"{{"act":"close","listener":{}}}"#, ListenerId(3).0);
-        let mut heard = 0;
+        let mut events = 0;
         let mut asked = 0;
         // It sends requests as long as there is room, and each is answered.
         loop {
             while send(theirs.as_fd(), question.as_bytes(), &[]).unwrap() == Sent::Done {
                 asked += 1;
             }
-            let Some(event) = soon(&mut events).await else { break };
-            assert!(matches!(event, Heard::Said(..)), "{event:?}");
-            heard += 1;
+            let Some(event) = soon(&mut receiver).await else { break };
+            assert!(matches!(event, ThreadEvent::Frame(..)), "{event:?}");
+            events += 1;
             control.send(&answer, None).unwrap();
-            assert!(heard < 100_000, "it is read on and on");
+            assert!(events < 100_000, "it is read on and on");
         }
         // Frames that were read but not received here were answered as well.
-        assert!(asked > heard && control.unsent.count() <= BEHIND + QUEUE + 1);
+        assert!(asked > events && control.unsent.count() <= BEHIND + QUEUE + 1);
         // Once it reads, it gets all answers, and its requests are read.
         let mut answers = 0;
         let mut bytes = [0; 256];
@@ -108,8 +108,8 @@ fn one_that_does_not_read_its_answers_is_not_read_any_further_and_has_not_lost_i
                 Received::Message { .. } => answers += 1,
                 _ => tokio::task::yield_now().await,
             }
-            while let Ok(event) = events.try_recv() {
-                assert!(matches!(event, Heard::Said(..)), "{event:?}");
+            while let Ok(event) = receiver.try_recv() {
+                assert!(matches!(event, ThreadEvent::Frame(..)), "{event:?}");
                 control.send(&answer, None).unwrap();
             }
         }

@@ -27,7 +27,7 @@ fn process(code: u8, stdin: BorrowedFd<'_>) -> Child {
 /// A worker that has been adopted.
 struct World {
     workers: Workers,
-    events: mpsc::Receiver<Heard>,
+    events: mpsc::Receiver<ThreadEvent>,
     /// The worker's end of its control socket.
     control: OwnedFd,
     /// What ends the worker when it is dropped.
@@ -37,8 +37,8 @@ struct World {
 
 impl World {
     fn new(code: u8) -> Self {
-        let (heard, events) = mpsc::channel(8);
-        let mut workers = Workers::new(heard, SharedLogs::default());
+        let (sender, events) = mpsc::channel(8);
+        let mut workers = Workers::new(sender, SharedLogs::default());
         let (stdin, theirs) = message_pair().unwrap();
         let pidfd = Arc::new(process(code, theirs.as_fd()).pidfd);
         let (ours, control) = message_pair().unwrap();
@@ -61,7 +61,7 @@ fn a_worker_that_has_ended_is_reaped_once_and_forgotten() {
         let World { mut workers, mut events, control, stdin, .. } = World::new(3);
         assert!(workers.contains(WORKER));
         drop((stdin, control));
-        while !matches!(events.recv().await, Some(Heard::Ended(WORKER))) {}
+        while !matches!(events.recv().await, Some(ThreadEvent::Ended(WORKER))) {}
         let Ended { exit, slot, is_supervised, spent, warning } = workers.reap(WORKER).unwrap();
         assert_eq!((exit, slot), (ExitKind::Code(3), Some(SLOT)));
         assert!(!is_supervised && spent.is_none() && warning.is_none());
@@ -120,7 +120,7 @@ fn a_worker_can_be_killed() {
     on_a_thread(|| async {
         let World { mut workers, mut events, control, stdin, .. } = World::new(0);
         workers.kill(WORKER, KillSignal::Kill);
-        while !matches!(events.recv().await, Some(Heard::Ended(WORKER))) {}
+        while !matches!(events.recv().await, Some(ThreadEvent::Ended(WORKER))) {}
         assert_eq!(workers.reap(WORKER).unwrap().exit, ExitKind::Signal(9));
         drop((stdin, control));
     });

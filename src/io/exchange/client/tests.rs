@@ -1,5 +1,5 @@
 use super::*;
-use crate::io::store::{Open, What, on_exit, on_slot, on_started, open};
+use crate::io::store::{Open, Resource, on_exit, on_slot, on_started, open};
 use rcluster_core::exchange::frame::{Kind, Status};
 use rcluster_core::exchange::{CallId, MAX_DATA, RequestId, Scope, Target};
 use rcluster_core::ids::{Slot, WorkerId};
@@ -20,19 +20,19 @@ fn connect(worker: u32) -> ExchangeClient {
     let (ours, theirs) = message_pair().unwrap();
     on_started(WorkerId(worker), Some(Slot(worker)));
     let worker = Some((WorkerId(worker), Closer::new()));
-    open(Open { what: What::Exchange, socket: theirs, worker }).unwrap();
+    open(Open { resource: Resource::Exchange, socket: theirs, worker }).unwrap();
     ExchangeClient::connect(ours).unwrap()
 }
 
 impl ExchangeClient {
     fn await_news(&self) {
         let limit = Duration::from_secs(30);
-        assert!(wait_for_message(self.0.borrow().wires.poller.as_fd(), limit).unwrap(), "something comes");
+        assert!(wait_for_message(self.0.borrow().sockets.poller.as_fd(), limit).unwrap(), "something comes");
     }
 
     fn flush(&self) {
-        let Parts { endpoint, wires } = &mut *self.0.borrow_mut();
-        endpoint.flush(wires);
+        let Parts { endpoint, sockets } = &mut *self.0.borrow_mut();
+        endpoint.flush(sockets);
     }
 
     /// The number of its pairs, and of those to which it sends directly.
@@ -119,7 +119,7 @@ fn a_request_ends_with_the_worker_that_was_called() {
 }
 
 #[test]
-fn who_does_not_read_loses_what_is_posted_and_nobody_else_does() {
+fn a_process_that_does_not_read_loses_only_its_own_messages() {
     const COUNT: u64 = 2000;
     let [sender, reader, blocked] = [5_000_021, 5_000_022, 5_000_023].map(connect);
     for client in [&reader, &blocked] {
@@ -162,7 +162,7 @@ fn who_does_not_read_loses_what_is_posted_and_nobody_else_does() {
 }
 
 #[test]
-fn who_breaks_the_rules_is_cut_off_and_nobody_else() {
+fn only_a_process_that_violates_the_protocol_is_cut_off() {
     let [one, two] = [5_000_031, 5_000_032].map(connect);
     handle(&two, 5_000_032);
     let breaks: [&dyn Fn(&ExchangeClient); 3] = [
@@ -171,8 +171,8 @@ fn who_breaks_the_rules_is_cut_off_and_nobody_else() {
                 request(client, 1, Target::Worker(WorkerId(5_000_032)), b"the same number twice");
             }
         },
-        &|client| assert_eq!(client.0.borrow_mut().wires.push(&[99, 0, 0]), endpoint::Pushed::Done),
-        &|client| client.0.borrow().wires.line.scribble(usize::MAX),
+        &|client| assert_eq!(client.0.borrow_mut().sockets.push(&[99, 0, 0]), endpoint::Pushed::Done),
+        &|client| client.0.borrow().sockets.line.scribble(usize::MAX),
     ];
     for (worker, break_rules) in (5_000_040..).zip(breaks) {
         let hostile = connect(worker);
@@ -212,11 +212,11 @@ fn pair(from: &ExchangeClient, to: &ExchangeClient, worker: u32) -> u64 {
 
 /// The first pair's socket.
 fn with_socket(client: &ExchangeClient, act: impl FnOnce(&OwnedFd)) {
-    act(client.0.borrow().wires.sockets.values().next().unwrap());
+    act(client.0.borrow().sockets.pairs.values().next().unwrap());
 }
 
 #[test]
-fn two_that_call_each_other_do_so_on_a_socket_of_their_own() {
+fn two_processes_that_call_each_other_get_a_socket() {
     let [one, two] = [5_000_051, 5_000_052].map(connect);
     let id = pair(&one, &two, 5_000_052);
     request(&one, id, Target::Worker(WorkerId(5_000_052)), b"slow");
@@ -235,7 +235,7 @@ fn two_that_call_each_other_do_so_on_a_socket_of_their_own() {
 }
 
 #[test]
-fn a_request_on_a_socket_of_two_ends_with_the_one_that_was_called() {
+fn a_direct_request_ends_with_the_called_process() {
     let [one, two] = [5_000_061, 5_000_062].map(connect);
     let id = pair(&one, &two, 5_000_062);
     request(&one, id, Target::Worker(WorkerId(5_000_062)), b"x");
@@ -247,11 +247,11 @@ fn a_request_on_a_socket_of_two_ends_with_the_one_that_was_called() {
     assert_eq!(outcome(&next(&one).unwrap()), (Kind::Outcome, id, Status::Value as u8));
     assert_eq!(outcome(&next(&one).unwrap()), (Kind::Outcome, id + 1, Status::Gone as u8));
     assert_eq!(one.pairs(), (0, 0));
-    assert!(one.0.borrow().wires.sockets.is_empty(), "its descriptor is closed");
+    assert!(one.0.borrow().sockets.pairs.is_empty(), "its descriptor is closed");
 }
 
 #[test]
-fn who_writes_rubbish_into_the_socket_of_two_loses_it_and_nothing_else() {
+fn a_process_that_writes_garbage_to_a_pair_loses_only_the_pair() {
     let packets = [b"rubbish".to_vec(), vec![0; 24], vec![1; 1 << 15], vec![20, 0, 0, 0, 9]];
     for (number, packet) in (0..).zip(packets) {
         let [one, two] = [5_000_071 + 2 * number, 5_000_072 + 2 * number].map(connect);

@@ -53,7 +53,7 @@ fn post(channel: &'static [u8]) -> Ask<'static> {
 }
 
 #[test]
-fn a_message_reaches_those_that_were_ready_before_it_was_sent() {
+fn a_message_reaches_processes_that_declared_before_it_was_sent() {
     let mut rig = Rig::new();
     let [one, two, three] = [1, 2, 3].map(|worker| rig.join(worker));
     // Each makes its request after the one below it.
@@ -70,7 +70,7 @@ fn a_message_reaches_those_that_were_ready_before_it_was_sent() {
 }
 
 #[test]
-fn two_that_declare_and_send_at_the_same_time_do_not_wait_for_each_other() {
+fn concurrent_declarations_do_not_deadlock() {
     let mut rig = Rig::new();
     let [one, two] = [1, 2].map(|worker| rig.join(worker));
     for client in [&one, &two] {
@@ -100,7 +100,7 @@ fn many_declarations_are_read_before_a_message() {
 }
 
 #[test]
-fn who_claims_declarations_that_are_not_in_its_ring_is_cut_off() {
+fn a_process_that_claims_missing_declarations_is_cut_off() {
     let mut rig = Rig::new();
     let [one, two, three] = [1, 2, 3].map(|worker| rig.join(worker));
     two.claim_declarations(7);

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::request::{Key, ResolvedRequest, Sharing};
 use super::{Input, ListenerSpec, MAX_BYTES, MAX_LISTENERS, Opened, Output};
+use crate::frames::{Data, EMFILE, ENOBUFS, ListenRequest, Reply};
 use crate::ids::{ListenerId, WorkerId};
 use crate::schedule::{By, Scheduling};
-use crate::wire::{Data, EMFILE, ENOBUFS, ListenRequest, Reply};
 
 #[derive(Debug)]
 struct Listener {

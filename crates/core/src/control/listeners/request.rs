@@ -3,8 +3,8 @@
 use std::os::fd::RawFd;
 use std::path::{Component, Path, PathBuf};
 
+use crate::frames::{AddressType, EINVAL, ListenRequest};
 use crate::schedule::{Plan, Policy, Scheduling};
-use crate::wire::{AddressType, EINVAL, ListenRequest};
 
 /// The backlog if the app gives none, as in Node: the kernel rounds it up to 512.
 const DEFAULT_BACKLOG: i32 = 511;

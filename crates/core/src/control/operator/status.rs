@@ -10,9 +10,9 @@ use super::exits::ExitReason;
 use crate::control::supervise::{ExitKind, SlotState, SlotStats, Stats, Why};
 use crate::dispatch::WorkerStats;
 use crate::event_loop::{self, Turns};
+use crate::frames::milliseconds;
 use crate::ids::{ListenerId, Slot, WorkerId};
 use crate::schedule::Policy;
-use crate::wire::milliseconds;
 
 /// The version of the document. Adding fields does not change it.
 pub const SCHEMA: u32 = 1;

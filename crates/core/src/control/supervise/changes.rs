@@ -1,4 +1,4 @@
-//! What the cluster has been asked to become: other code, another number of slots, another worker in a slot.
+//! Requested changes of the cluster: other code, another number of slots, another worker in a slot.
 
 use super::cluster::Cluster;
 use super::follow::Follow;

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::event::Event;
 use super::terms::{By, Cause, Excess, Phase, Scope, StderrTail, Why};
+use crate::frames::milliseconds;
 use crate::ids::{Slot, WorkerId};
-use crate::wire::milliseconds;
 
 /// The name of an event, and an object with its details.
 #[must_use]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::backoff::times;
 use super::options::Recycle;
 use super::{Cause, Excess, Options, Time, Vitals};
+use crate::frames::milliseconds;
 use crate::random::Random;
-use crate::wire::milliseconds;
 
 /// A gap of more than this many periods between two samples means that the machine or this thread slept. It
 /// says nothing about workers.

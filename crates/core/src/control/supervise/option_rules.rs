@@ -214,7 +214,7 @@ pub(super) mod millis {
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use crate::wire::milliseconds;
+    use crate::frames::milliseconds;
 
     pub(in super::super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_u64(milliseconds(*time))

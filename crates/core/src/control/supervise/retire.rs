@@ -29,7 +29,7 @@ impl Supervise {
         self.retire(index, reason, KEPT_AT_MOST);
     }
 
-    /// Workers that asked to retire and must stay are told so; otherwise they would time out.
+    /// Tells workers that have asked to retire to keep serving; otherwise they would drain after a time limit.
     pub(super) fn answer_requests_to_go(&mut self) {
         for index in 0..self.cluster.workers().len() {
             let worker = self.cluster.worker_mut(index);

@@ -8,8 +8,8 @@ use super::Time;
 use super::cluster::Cluster;
 use super::slot_record::{SlotRecord, Standing};
 use super::worker::{Role, Worker};
+use crate::frames::milliseconds;
 use crate::ids::{Slot, WorkerId};
-use crate::wire::milliseconds;
 
 /// The statistics of the cluster. As JSON they are the result of `stats()` and part of the status document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

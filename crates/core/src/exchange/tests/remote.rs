@@ -1,62 +1,62 @@
-//! Channels, notices and requests of all machines.
+//! Channels, notices and requests across machines.
 
 use super::*;
 use crate::exchange::frame::{COMMON, LEADER};
 
 #[test]
-fn a_channel_of_all_machines_is_another_one_than_that_of_this_machine() {
+fn channels_of_different_scopes_are_separate() {
     let mut exchange = exchange();
     let post = |scope| Ask::Post { scope, channel: b"news", origin: 4, echo: true, data: b"hello" };
     ask(&mut exchange, A, &Ask::Subscribe(Scope::All, b"news"));
     ask(&mut exchange, B, &Ask::Subscribe(Scope::Machine, b"news"));
-    assert_eq!(exchange.take_interests(), [], "there is no server");
-    exchange.join_elsewhere();
-    let news = Interest::Channel(Arc::from(&b"news"[..]));
-    assert_eq!(exchange.take_interests(), [(news.clone(), true)]);
+    assert_eq!(exchange.take_subscription_changes(), [], "there is no server");
+    exchange.join_other_machines();
+    let news = Subscription::Channel(Arc::from(&b"news"[..]));
+    assert_eq!(exchange.take_subscription_changes(), [(news.clone(), true)]);
     ask(&mut exchange, A, &post(Scope::All));
     ask(&mut exchange, A, &post(Scope::Machine));
     assert_eq!(told(&mut exchange, A), [(Kind::Message, 1, 4, OWN | COMMON, b"hello".to_vec())]);
     assert_eq!(told(&mut exchange, B), [(Kind::Message, 1, 4, 0, b"hello".to_vec())]);
-    assert_eq!(told(&mut exchange, ELSEWHERE), [(Kind::Message, 1, 4, COMMON, b"hello".to_vec())]);
-    exchange.on_heard(&news, 9, b"from elsewhere");
-    exchange.on_lost(&news, 0);
+    assert_eq!(told(&mut exchange, OTHER_MACHINES), [(Kind::Message, 1, 4, COMMON, b"hello".to_vec())]);
+    exchange.on_remote_message(&news, 9, b"from elsewhere");
+    exchange.on_remote_loss(&news, 0);
     exchange.check_invariants();
     let heard =
         [(Kind::Message, 9, 0, COMMON, b"from elsewhere".to_vec()), (Kind::ChannelLag, 0, 0, COMMON, vec![])];
     assert_eq!(told(&mut exchange, A), heard);
-    assert_eq!((told(&mut exchange, B), told(&mut exchange, ELSEWHERE)), (vec![], vec![]));
+    assert_eq!((told(&mut exchange, B), told(&mut exchange, OTHER_MACHINES)), (vec![], vec![]));
     ask(&mut exchange, C, &Ask::Subscribe(Scope::All, b"news"));
     exchange.leave(A);
-    assert_eq!(exchange.take_interests(), [], "another one hears it");
+    assert_eq!(exchange.take_subscription_changes(), [], "another one hears it");
     ask(&mut exchange, C, &Ask::Unsubscribe(Scope::All, b"news"));
-    assert_eq!(exchange.take_interests(), [(news, false)]);
+    assert_eq!(exchange.take_subscription_changes(), [(news, false)]);
 }
 
 #[test]
-fn a_notice_for_everybody_is_told_here_and_elsewhere() {
+fn a_notice_to_all_machines_is_delivered_here_too() {
     let mut exchange = exchange();
-    exchange.join_elsewhere();
+    exchange.join_other_machines();
     for client in [A, B] {
         ask(&mut exchange, client, &Ask::Handle(b"name"));
     }
-    let name = Interest::Handler(Arc::from(&b"name"[..]));
-    assert_eq!(exchange.take_interests(), [(name.clone(), true)]);
+    let name = Subscription::Handler(Arc::from(&b"name"[..]));
+    assert_eq!(exchange.take_subscription_changes(), [(name.clone(), true)]);
     ask(&mut exchange, A, &Ask::Notify { target: Target::Everywhere, name: b"name", data: b"hello" });
     let expected = [(Kind::Notice, 1, 0, 0, b"hello".to_vec())];
-    for client in [A, B, ELSEWHERE] {
+    for client in [A, B, OTHER_MACHINES] {
         assert_eq!(told(&mut exchange, client), expected);
     }
-    exchange.on_heard(&name, 7, b"hello");
+    exchange.on_remote_message(&name, 7, b"hello");
     assert_eq!(told(&mut exchange, B), [(Kind::Notice, 7, 0, COMMON, b"hello".to_vec())]);
     exchange.leave(A);
-    assert_eq!(exchange.take_interests(), []);
+    assert_eq!(exchange.take_subscription_changes(), []);
     ask(&mut exchange, B, &Ask::Unhandle(b"name"));
-    assert_eq!(exchange.take_interests(), [(name, false)]);
+    assert_eq!(exchange.take_subscription_changes(), [(name, false)]);
 }
 
-/// What other machines are asked, or told: the worker, the number, the flag, the name, and the data.
+/// The frames for other machines: the worker, the number, the flag, the name, and the data.
 fn asked(exchange: &mut Exchange) -> Vec<(Kind, u32, u64, u8, Vec<u8>)> {
-    told(exchange, ELSEWHERE)
+    told(exchange, OTHER_MACHINES)
 }
 
 fn everywhere(exchange: &mut Exchange, id: u64) -> CallId {
@@ -84,13 +84,13 @@ const MACHINE: &[u8] = b"0123456789abcdef0123456789abcdef";
 #[test]
 fn a_request_to_all_machines_ends_when_this_one_and_the_others_have_answered() {
     let mut exchange = exchange();
-    exchange.join_elsewhere();
+    exchange.join_other_machines();
     ask(&mut exchange, B, &Ask::Handle(b"name"));
     let call = everywhere(&mut exchange, 1);
     let none = Status::NoHandler as u8;
     assert_eq!(outcomes(&mut exchange, A), [(1, none, false), (3, none, false)]);
-    exchange.on_outcome(call, MACHINE, 7, Status::Value, b"one");
-    exchange.on_outcome(CallId(999), MACHINE, 7, Status::Value, b"of no call");
+    exchange.on_remote_outcome(call, MACHINE, 7, Status::Value, b"one");
+    exchange.on_remote_outcome(CallId(999), MACHINE, 7, Status::Value, b"of no call");
     exchange.check_invariants();
     assert_eq!(outcomes(&mut exchange, A), [(7, Status::Value as u8, false)]);
     // A process of this machine cannot answer for others.
@@ -98,29 +98,29 @@ fn a_request_to_all_machines_ends_when_this_one_and_the_others_have_answered() {
     let [(Kind::Request, 1, own, 0, _)] = told(&mut exchange, B)[..] else { panic!("it is called") };
     ask(&mut exchange, B, &Ask::Reply { call: CallId(own), status: Status::Value, data: b"two" });
     assert_eq!(outcomes(&mut exchange, A), [(2, Status::Value as u8, false)]);
-    exchange.on_ended(call, Status::Missing, 3, "");
-    exchange.on_ended(call, Status::Missing, 3, "");
+    exchange.on_remote_end(call, Status::Missing, 3, "");
+    exchange.on_remote_end(call, Status::Missing, 3, "");
     exchange.check_invariants();
     assert_eq!(outcomes(&mut exchange, A), [(3, Status::Missing as u8, true)]);
-    exchange.on_outcome(call, MACHINE, 7, Status::Value, b"too late");
+    exchange.on_remote_outcome(call, MACHINE, 7, Status::Value, b"too late");
     assert_eq!(outcomes(&mut exchange, A), []);
 }
 
 #[test]
-fn other_machines_are_told_that_nobody_waits_and_say_what_is_missing() {
+fn a_cancelled_request_is_passed_to_other_machines() {
     let mut exchange = exchange();
-    exchange.join_elsewhere();
+    exchange.join_other_machines();
     let call = everywhere(&mut exchange, 1);
     outcomes(&mut exchange, A);
     for _ in 0..3 {
         ask(&mut exchange, A, &Ask::Cancel { id: RequestId(1), tell: true });
     }
     assert_eq!(asked(&mut exchange), [(Kind::Cancelled, 0, call.0, 1, vec![])], "once");
-    exchange.on_outcome(call, MACHINE, 7, Status::Cancelled, b"");
-    exchange.on_ended(call, Status::Late, 2, "");
+    exchange.on_remote_outcome(call, MACHINE, 7, Status::Cancelled, b"");
+    exchange.on_remote_end(call, Status::Late, 2, "");
     let expected = [(7, Status::Cancelled as u8, false), (2, Status::Late as u8, true)];
     assert_eq!(outcomes(&mut exchange, A), expected);
-    // Without that, or when the process is gone, nothing is told.
+    // Without `tell`, or if the process is gone, no outcomes follow.
     let call = everywhere(&mut exchange, 2);
     ask(&mut exchange, A, &Ask::Cancel { id: RequestId(2), tell: true });
     ask(&mut exchange, A, &Ask::Cancel { id: RequestId(2), tell: false });
@@ -130,28 +130,28 @@ fn other_machines_are_told_that_nobody_waits_and_say_what_is_missing() {
     exchange.leave(A);
     exchange.check_invariants();
     assert_eq!(asked(&mut exchange), [(Kind::Cancelled, 0, call.0, 0, vec![])]);
-    exchange.on_ended(call, Status::Nobody, 0, "");
+    exchange.on_remote_end(call, Status::Nobody, 0, "");
     exchange.check_invariants();
 }
 
 #[test]
-fn a_process_is_told_why_other_machines_cannot_be_reached() {
+fn the_reason_of_a_disconnect_reaches_the_process() {
     let mut exchange = exchange();
-    exchange.join_elsewhere();
+    exchange.join_other_machines();
     let call = everywhere(&mut exchange, 1);
     outcomes(&mut exchange, A);
-    exchange.on_ended(call, Status::Disconnected, 0, "it is down");
+    exchange.on_remote_end(call, Status::Disconnected, 0, "it is down");
     let told = told(&mut exchange, A);
     assert_eq!(told, [(Kind::Outcome, 0, 1, Status::Disconnected as u8, b"\0it is down".to_vec())]);
 }
 
 #[test]
-fn a_leader_is_looked_for_on_other_machines_unless_it_is_here() {
+fn a_leader_on_this_machine_is_preferred() {
     let mut exchange = exchange();
     let target = Target::Leader(Scope::All, b"away");
     request(&mut exchange, A, 1, target);
     assert_eq!(outcomes(&mut exchange, A), [(0, Status::Disconnected as u8, true)], "there is no server");
-    exchange.join_elsewhere();
+    exchange.join_other_machines();
     ask(&mut exchange, B, &Ask::Handle(b"name"));
     request(&mut exchange, A, 2, Target::Leader(Scope::All, b"cron"));
     assert_eq!((told(&mut exchange, B).len(), asked(&mut exchange).len()), (1, 0), "it is here");
@@ -160,59 +160,60 @@ fn a_leader_is_looked_for_on_other_machines_unless_it_is_here() {
     let all = asked(&mut exchange);
     let [(Kind::Request, 1, call, LEADER, data), notice] = &all[..] else { panic!("{all:?}") };
     assert_eq!((&data[..], notice), (&b"awaydata"[..], &(Kind::Notice, 1, 0, LEADER, b"awaydata".to_vec())));
-    exchange.on_ended(CallId(*call), Status::NoLeader, 0, "");
+    exchange.on_remote_end(CallId(*call), Status::NoLeader, 0, "");
     assert_eq!(outcomes(&mut exchange, A), [(0, Status::NoLeader as u8, true)]);
 }
 
 #[test]
-fn what_other_machines_ask_is_answered_by_each_worker_or_by_the_leader() {
+fn requests_of_other_machines_reach_all_workers_or_the_leader() {
     let leaders =
         |scope, name: &[u8]| (scope == Scope::All && name == b"cron").then_some(Process::Worker(WorkerId(2)));
     let mut exchange = exchange();
-    exchange.join_elsewhere();
+    exchange.join_other_machines();
     ask(&mut exchange, B, &Ask::Handle(b"name"));
     let content = (&b"name"[..], &b"hello"[..]);
-    assert_eq!(exchange.on_asked(RequestId(1), 9, None, content, &leaders), Some(vec![1, 2, 3]));
-    assert_eq!(exchange.on_asked(RequestId(2), 9, Some(b"cron"), content, &leaders), Some(vec![2]));
-    assert_eq!(exchange.on_asked(RequestId(3), 9, Some(b"away"), content, &leaders), Some(vec![]));
-    exchange.on_told(9, b"cron", content, &leaders);
-    exchange.on_told(9, b"away", content, &leaders);
+    assert_eq!(exchange.on_remote_request(RequestId(1), 9, None, content, &leaders), Some(vec![1, 2, 3]));
+    assert_eq!(exchange.on_remote_request(RequestId(2), 9, Some(b"cron"), content, &leaders), Some(vec![2]));
+    assert_eq!(exchange.on_remote_request(RequestId(3), 9, Some(b"away"), content, &leaders), Some(vec![]));
+    exchange.on_remote_notice(9, b"cron", content, &leaders);
+    exchange.on_remote_notice(9, b"away", content, &leaders);
     exchange.check_invariants();
     let all = told(&mut exchange, B);
     let kinds: Vec<_> = all.iter().map(|(kind, worker, _, flag, _)| (*kind, *worker, *flag)).collect();
     let from = |kind| (kind, 9, COMMON);
     assert_eq!(kinds, [from(Kind::Request), from(Kind::Request), from(Kind::Notice)]);
-    exchange.on_unasked(RequestId(2));
+    exchange.on_remote_cancel(RequestId(2));
     let [(Kind::Cancelled, _, cancelled, ..)] = told(&mut exchange, B)[..] else { panic!("it is cancelled") };
     assert_eq!(cancelled, all[1].2);
     ask(&mut exchange, B, &Ask::Reply { call: CallId(all[0].2), status: Status::Value, data: b"answer" });
     let none = Status::NoHandler as u8;
     let ended: Vec<_> = asked(&mut exchange).into_iter().map(|it| (it.1, it.2, it.3)).collect();
     assert_eq!(ended, [(1, 1, none), (3, 1, none), (2, 1, Status::Value as u8)]);
-    // One that is called dies.
-    exchange.on_asked(RequestId(4), 9, Some(b"cron"), content, &leaders);
+    // A called worker dies.
+    exchange.on_remote_request(RequestId(4), 9, Some(b"cron"), content, &leaders);
     exchange.leave(B);
     exchange.check_invariants();
     assert_eq!(asked(&mut exchange), [(Kind::Outcome, 2, 4, Status::Gone as u8, vec![])]);
 }
 
 #[test]
-fn other_machines_ask_so_much_at_once_and_no_more() {
+fn calls_of_other_machines_are_limited() {
     let mut exchange = exchange();
-    exchange.join_elsewhere();
+    exchange.join_other_machines();
     for client in [A, B, C] {
         ask(&mut exchange, client, &Ask::Handle(b"name"));
     }
-    let taken = (1..)
-        .take_while(|id| exchange.on_asked(RequestId(*id), 9, None, (b"name", b""), &|_, _| None).is_some());
+    let taken = (1..).take_while(|id| {
+        exchange.on_remote_request(RequestId(*id), 9, None, (b"name", b""), &|_, _| None).is_some()
+    });
     assert_eq!(taken.count(), MAX_CALLS / 3);
     exchange.check_invariants();
 }
 
 #[test]
-fn what_has_no_room_on_its_way_to_other_machines_is_counted() {
+fn messages_to_other_machines_without_room_are_counted() {
     let mut exchange = exchange();
-    exchange.join_elsewhere();
+    exchange.join_other_machines();
     let data = vec![0; MAX_DATA];
     for _ in 0..5 {
         ask(
@@ -221,7 +222,7 @@ fn what_has_no_room_on_its_way_to_other_machines_is_counted() {
             &Ask::Post { scope: Scope::All, channel: b"news", origin: 1, echo: false, data: &data },
         );
     }
-    let all = told(&mut exchange, ELSEWHERE);
+    let all = told(&mut exchange, OTHER_MACHINES);
     let kinds: Vec<Kind> = all.iter().map(|it| it.0).collect();
     assert_eq!((&kinds[..], all[1].2), (&[Kind::Message, Kind::ChannelLag][..], 4));
 }

@@ -1,4 +1,4 @@
-//! What other machines and the server say, at random.
+//! Random publications of other machines, and random answers of the server.
 
 use super::*;
 use crate::exchange::frame::Status;
@@ -6,38 +6,38 @@ use crate::exchange::{CallId, RequestId};
 use crate::machines::wire::Workers;
 use crate::random::Random;
 
-/// What other machines say at random, about few requests so that some of it fits.
-fn anything(random: &mut Random, calls: u64) -> Saying<'static> {
+/// A random publication of another machine, about few requests so that some of it fits.
+fn anything(random: &mut Random, calls: u64) -> Publication<'static> {
     const WORKERS: [[u8; 4]; 3] = [[1, 0, 0, 0], [1, 0, 0, 0], [2, 0, 0, 0]];
     let (call, worker) = (recent(random, calls), random.number(0, 3));
     let status = [Status::Value, Status::Gone][random.below(2)];
     let leader = [None, Some(&b"cron"[..])][random.below(2)];
     let workers = (!random.one_in(5)).then(|| Workers::new(&WORKERS[random.below(4)..]));
     let (name, data) = (&b"sum"[..], &b"data"[..]);
-    let said = match random.below(9) {
-        0 => Said::Beat(random.bits() % 4),
-        1 => Said::Message { worker, data },
-        2 => Said::Lost(random.noise()),
-        3 => Said::Ask { call, worker, leader, name, data },
-        4 => Said::Cancel(call),
-        5 => Said::Announce { call, workers },
-        6 => Said::Outcome { call, worker, status, data },
-        7 => Said::Tell { worker, leader: b"cron", name, data },
-        _ => Said::Alive,
+    let content = match random.below(9) {
+        0 => Content::Beat(random.bits() % 4),
+        1 => Content::Message { worker, data },
+        2 => Content::Lost(random.noise()),
+        3 => Content::Ask { call, worker, leader, name, data },
+        4 => Content::Cancel(call),
+        5 => Content::Announce { call, workers },
+        6 => Content::Outcome { call, worker, status, data },
+        7 => Content::LeaderNotice { worker, leader: b"cron", name, data },
+        _ => Content::Alive,
     };
-    Saying { machine: machine(random.bits() % 4), session: random.number(0, 3), said }
+    Publication { machine: machine(random.bits() % 4), session: random.number(0, 3), content }
 }
 
-/// One of the last calls that this machine has made.
+/// One of the last calls of this machine.
 fn recent(random: &mut Random, calls: u64) -> CallId {
     CallId(calls.saturating_sub(random.bits() % 5))
 }
 
 #[test]
-fn whatever_is_published_by_anybody_what_is_remembered_is_as_it_has_to_be() {
+fn arbitrary_publications_break_no_invariant() {
     let mut random = Random::new(7);
     let mut world = World::new();
-    world.input(Input::Listen(channel("news")));
+    world.input(Input::Subscribe(channel("news")));
     world.open();
     let (mut ended, mut asked, mut calls) = (0, 0, 0);
     for _ in 0..50_000 {
@@ -72,7 +72,7 @@ fn whatever_is_published_by_anybody_what_is_remembered_is_as_it_has_to_be() {
             _ => {
                 let (topic, has_room) = (topic[random.below(4)].clone(), !random.one_in(9));
                 let bytes = anything(&mut random, calls).encode();
-                world.input(Input::Heard { topic, bytes, has_room })
+                world.input(Input::Received { topic, bytes, has_room })
             }
         };
         ended += out.iter().filter(|it| matches!(it, Output::Ended { .. })).count();

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn invalid_settings_are_named() {
         for wrong in [
             r#"{"servers":{"single":{"host":"","port":1}}}"#,
             r#"{"servers":{"single":{"host":"a","port":0}}}"#,

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_store_takes_is_refused_here() {
+    fn invalid_requests_are_refused_without_the_server() {
         let refused = |bytes: &[u8]| match check(bytes, 20) {
             Checked::Refused(outcome) => outcome.status,
             Checked::Arguments(_) => panic!("refused"),

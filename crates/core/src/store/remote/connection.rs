@@ -1,4 +1,4 @@
-//! The connection with the server: its name, and when to connect again. Times are in ms.
+//! The connection to the server: its name, and when to connect again. Times are in ms.
 
 use super::payload::EPOCH;
 use crate::random::Random;
@@ -53,7 +53,7 @@ impl Connection {
         (0..EPOCH).map(|_| b"0123456789abcdefghijklmnopqrstuv"[self.random.below(32)]).collect()
     }
 
-    /// The connection has proved its worth: the next failure is the first one.
+    /// The connection works: the backoff starts again with the next failure.
     pub(super) fn on_success(&mut self) {
         self.failed = 0;
     }

@@ -1,7 +1,7 @@
-//! What can go wrong with a server.
+//! The ways in which a server can fail.
 
 /// The error for an answer that cannot be parsed.
-pub const NONSENSE: &str = "the server has answered what makes no sense";
+pub const INVALID_ANSWER: &str = "the server has sent an invalid answer";
 
 /// The reason of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::backend::Backend;
 use super::batch::check;
 use super::clock::Clock;
 use super::connection::Connection;
-use super::failure::{Failure, NONSENSE};
+use super::failure::{Failure, INVALID_ANSWER};
 use super::messages::{Greeting, Input, Loaded, Output};
 use super::payload::{EPOCH, read_answer, read_entry, read_kept};
 use super::position::Position;
@@ -253,7 +253,7 @@ impl Link {
         }
         for (place, payload) in entries {
             let Some((epoch, groups)) = read_entry(&payload) else {
-                // The next attempt has to begin behind it.
+                // The next attempt must begin after it.
                 self.position.invalidate();
                 return self.fail_with_nonsense(now, out);
             };
@@ -308,7 +308,7 @@ impl Link {
     }
 
     fn fail_with_nonsense(&mut self, now: u64, out: &mut Vec<Output>) {
-        self.on_failed(Failure::Refused(NONSENSE.into()), now, out);
+        self.on_failed(Failure::Refused(INVALID_ANSWER.into()), now, out);
     }
 
     fn on_failed(&mut self, failure: Failure, now: u64, out: &mut Vec<Output>) {

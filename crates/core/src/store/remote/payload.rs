@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_refused_or_read_and_never_more() {
+    fn garbage_is_refused_or_read() {
         let whole = entry();
         for len in 0..whole.len() {
             assert_eq!(read_entry(&whole[..len]).filter(|(_, groups)| groups.len() > 1), None, "{len} bytes");

@@ -10,7 +10,7 @@ pub(super) struct Position {
     revision: u64,
     /// The last entry of the stream; empty if there is none.
     place: String,
-    /// What this machine has is what the server had at this position.
+    /// Whether the values here are those of the server at this position.
     is_sound: bool,
 }
 

@@ -131,7 +131,7 @@ impl Queue {
         true
     }
 
-    /// Nobody knows how much of the batch was executed.
+    /// It is unknown how much of the batch was executed.
     pub(super) fn on_torn(&mut self) {
         let asked = self.sent.as_ref().map_or(0, Batch::asked);
         self.on_answer(0, vec![Outcome::refused(Status::Disconnected, 0); asked]);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_has_acknowledged_and_lost_is_not_waited_for() {
+    fn acknowledged_changes_that_were_lost_are_not_waited_for() {
         let mut queue = Queue::default();
         queue.push(1, asked(), 10);
         queue.send();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_together_is_tried_one_by_one() {
+    fn a_refused_batch_is_retried_one_by_one() {
         let mut queue = Queue::default();
         (0..3).for_each(|peer| queue.push(peer, asked(), 10));
         assert_eq!(queue.send().number, 1);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_waited_for_too_long_is_given_up_in_order() {
+    fn requests_past_their_deadline_fail_in_order() {
         let mut queue = Queue::default();
         (0..2).for_each(|peer| queue.push(peer, asked(), 10));
         queue.send();

@@ -1,4 +1,4 @@
-//! What a store tells about its server.
+//! The public status of the link between a store and its server.
 
 /// The state of the link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -57,7 +57,7 @@ fn requests_arrive(longest: usize) {
 }
 
 #[test]
-fn only_so_many_are_unanswered() {
+fn the_number_of_unanswered_requests_is_limited() {
     let (mut requests, mut inbox, _) = pair(4);
     let mut bytes = Vec::new();
     for _ in 0..WINDOW {
@@ -74,7 +74,7 @@ fn only_so_many_are_unanswered() {
 }
 
 #[test]
-fn who_sleeps_is_woken_once() {
+fn a_sleeping_side_is_woken_once() {
     let (mut requests, mut inbox, _) = pair(4);
     assert_eq!(requests.push(&[1]), Pushed::Done { wake: false });
     assert!(!inbox.sleep(), "there is a request");
@@ -97,7 +97,7 @@ fn who_sleeps_is_woken_once() {
 }
 
 #[test]
-fn rubbish_on_the_page_is_refused_or_read_as_a_request() {
+fn garbage_on_the_page_is_refused_or_read_as_a_request() {
     for seed in seeds(300).each() {
         let (mut requests, mut inbox, page) = pair(100);
         let mut random = Random::new(seed.number);

@@ -4,8 +4,8 @@ mod refusals;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::frames::{EINVAL, FromWorker, Kind};
 use crate::schedule::{By, Policy};
-use crate::wire::{EINVAL, FromWorker, Kind};
 
 const EADDRINUSE: i32 = -98;
 

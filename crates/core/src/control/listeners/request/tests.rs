@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::wire::FromWorker;
+use crate::frames::FromWorker;
 
 fn asked(mut fields: Value) -> ListenRequest {
     fields["act"] = json!("query");

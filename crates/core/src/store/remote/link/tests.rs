@@ -41,7 +41,7 @@ fn a_server_that_accepts_connections_and_refuses_to_be_read_is_left_alone_for_lo
 }
 
 #[test]
-fn an_entry_that_makes_no_sense_is_passed_by_loading_everything() {
+fn an_invalid_entry_causes_a_full_load() {
     let (mut link, mut out) = (link(), Vec::new());
     for input in [Input::Tick, greeting(false), loaded()] {
         link.input(input, 0, &mut out);
