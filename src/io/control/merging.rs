@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 
 use super::registries::{Answers, report};
 use rcluster_core::ids::WorkerId;
@@ -34,14 +34,15 @@ enum Command {
     Write { answers: Option<Arc<Answers>>, living: BTreeSet<WorkerId>, write: Write },
 }
 
-/// The thread, once a worker has reported metrics. See the module documentation.
+/// The thread, once a worker has reported metrics. See the module documentation. It ends by itself when this is dropped:
+/// the end of the primary does not wait for it.
 #[derive(Debug, Default)]
-pub(super) struct Merger(Option<(Sender<Command>, JoinHandle<()>)>);
+pub(super) struct Merger(Option<Sender<Command>>);
 
 impl Merger {
     /// A worker has exited: what it has counted stays.
     pub(super) fn on_exit(&self, worker: WorkerId) {
-        if let Some((commands, _)) = &self.0 {
+        if let Some(commands) = &self.0 {
             // Fails if the thread has ended, which the next request reports.
             let _ended = commands.send(Command::Exited(worker));
         }
@@ -58,28 +59,18 @@ impl Merger {
                 .name("rcluster-merge".into())
                 .spawn(move || Merging::default().run(&queue))
                 .ok()
-                .map(|thread| (commands, thread));
+                .map(|_detached| commands);
             if self.0.is_none() {
                 return;
             }
         }
-        if let Some((commands, _)) = &self.0 {
+        if let Some(commands) = &self.0 {
             // If the thread has ended, `write` is dropped.
             let _ended = commands.send(Command::Write { answers, living, write });
         } else {
             // Most apps keep no metrics of this kind: then there is nothing to merge.
             let missing = answers.map_or(0, |it| it.missing.intersection(&living).count());
             (write.0)(&Registries::default(), missing);
-        }
-    }
-}
-
-impl Drop for Merger {
-    fn drop(&mut self) {
-        if let Some((commands, thread)) = self.0.take() {
-            drop(commands);
-            // A panic of the thread has been an error of a request.
-            let _panicked = thread.join();
         }
     }
 }
@@ -133,9 +124,9 @@ mod tests {
     const ONE: WorkerId = WorkerId(1);
     const TWO: WorkerId = WorkerId(2);
 
-    fn answers(reports: &[(WorkerId, &[u8])], missing: &[WorkerId]) -> Option<Arc<Answers>> {
+    fn answers(reports: &[(WorkerId, &[u8])], missing: &[WorkerId]) -> Arc<Answers> {
         let reports = reports.iter().map(|(worker, data)| (*worker, data.to_vec())).collect();
-        Some(Arc::new(Answers { reports, missing: missing.iter().copied().collect() }))
+        Arc::new(Answers { reports, missing: missing.iter().copied().collect() })
     }
 
     /// The text of the workers' metrics, and how many workers are late.
@@ -157,7 +148,7 @@ mod tests {
     fn no_thread_runs_without_metrics() {
         let mut merger = Merger::default();
         assert_eq!(write(&mut merger, None, &[ONE]), (String::new(), 0));
-        assert_eq!(write(&mut merger, answers(&[], &[ONE, TWO]), &[ONE]), (String::new(), 1));
+        assert_eq!(write(&mut merger, Some(answers(&[], &[ONE, TWO])), &[ONE]), (String::new(), 1));
         assert!(merger.0.is_none());
     }
 
@@ -166,17 +157,17 @@ mod tests {
         let mut merger = Merger::default();
         let both = answers(&[(ONE, &metric(2)), (TWO, &metric(3))], &[]);
         for _ in 0..2 {
-            let (text, late) = write(&mut merger, both.clone(), &[ONE, TWO]);
+            let (text, late) = write(&mut merger, Some(Arc::clone(&both)), &[ONE, TWO]);
             assert!(text.contains("jobs 5\n") && late == 0, "{text}");
         }
         merger.on_exit(TWO);
-        for answers in [both, None] {
+        for answers in [Some(both), None] {
             let (text, _) = write(&mut merger, answers, &[ONE]);
             assert!(text.contains("jobs 5\n"), "{text}");
         }
-        let (text, late) = write(&mut merger, answers(&[(ONE, b"\0\"nonsense\"")], &[TWO]), &[ONE]);
+        let (text, late) = write(&mut merger, Some(answers(&[(ONE, b"\0\"nonsense\"")], &[TWO])), &[ONE]);
         assert!(text.contains("jobs 5\n") && late == 1, "its last report counts: {text}");
-        let (_, late) = write(&mut merger, answers(&[(ONE, b"")], &[]), &[ONE]);
+        let (_, late) = write(&mut merger, Some(answers(&[(ONE, b"")], &[])), &[ONE]);
         assert_eq!(late, 1);
     }
 }
