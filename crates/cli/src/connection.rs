@@ -80,7 +80,8 @@ impl Connection {
         u32::try_from(self.peer.pid).unwrap_or(0)
     }
 
-    /// Sends `hello` and returns the process id of the primary.
+    /// Sends `hello` and returns the process id of the primary. Requests follow its answer and are not sent along: a primary
+    /// that is stopped would carry them out when it continues, although this client has reported a failure.
     pub(crate) fn hello(&mut self, limit: Duration) -> Result<u32, Failure> {
         let hello = self.ask(json!({ "verb": "hello" }), Some(limit))?;
         let pid = hello["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
