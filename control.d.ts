@@ -55,7 +55,7 @@ export interface Status {
   versions: { rcluster: string; node: string };
   /** `blockedMs` is how long its event loop has been at work without waiting for events; null if that cannot be found out. */
   primary: ProcessFigures & { pid: number; blockedMs: number | null };
-  /** How many CPUs there are to use, within the mask and the container's quota. */
+  /** The number of CPUs available, within the affinity mask and the container's quota. */
   cpus: number;
   /** What the control group of the primary may use, and has used. Null without control groups. */
   cgroup: {
@@ -67,7 +67,7 @@ export interface Status {
     memoryUsage: number | null;
     /** For how long processes have been kept from running because the quota was used up, in ms. */
     throttled: number | null;
-    /** How many processes the kernel has killed for want of memory. */
+    /** How many processes the kernel has killed because memory ran out. */
     oomKills: number | null;
   } | null;
   /** 1, and one more for each reload that has begun. */
@@ -148,7 +148,7 @@ export interface Status {
         accepted: number;
         /** Connections that were accepted and wait for a worker. */
         queue: number;
-        /** Connections that nobody has accepted yet; null if the kernel does not say. */
+        /** Connections that no process has accepted yet; null if the kernel does not report them. */
         backlog: number | null;
         /** How many of those there may be. */
         backlogLimit: number | null;

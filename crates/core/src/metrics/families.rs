@@ -50,7 +50,7 @@ pub fn encode(snapshot: &Snapshot<'_>, format: Format) -> String {
     processes(&mut to, snapshot);
     listeners(&mut to, snapshot.listeners);
     let mut backlog =
-        to.family(Kind::Gauge, "rcluster_backlog_length", "Connections that nobody has accepted yet.");
+        to.family(Kind::Gauge, "rcluster_backlog_length", "Connections that no process has accepted yet.");
     for it in snapshot.status.listeners.iter().flatten() {
         let labels = [("id", it.id.0.to_string()), ("address", it.address.clone().unwrap_or_default())];
         let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
@@ -73,18 +73,18 @@ fn seconds(ms: u64) -> f64 {
 
 fn cluster(to: &mut Exposition, status: &Status) {
     let versions = [("version", status.versions.rcluster), ("node_version", status.versions.node.as_str())];
-    to.family(Kind::Info, "rcluster", "The versions of what runs.").add(&versions, 1.0);
+    to.family(Kind::Info, "rcluster", "The versions of rcluster and Node.").add(&versions, 1.0);
     to.family(Kind::Gauge, "rcluster_start_time_seconds", "When supervision began, since the epoch.")
         .add(&[], seconds(status.started_at));
-    to.family(Kind::Gauge, "rcluster_cpus", "CPUs that there are to use, within the mask and the quota.")
+    to.family(Kind::Gauge, "rcluster_cpus", "CPUs available, within the affinity mask and the quota.")
         .add(&[], f64::from(status.cpus));
     to.family(
         Kind::Gauge,
         "rcluster_primary_blocked_seconds",
-        "How long the primary's event loop has been at work without waiting for events.",
+        "How long the primary's event loop has been active without waiting for events.",
     )
     .add_known(&[], status.primary.blocked_ms.map(|it| it.as_secs_f64()));
-    to.family(Kind::Gauge, "rcluster_workers_wanted", "How many workers there are to be.")
+    to.family(Kind::Gauge, "rcluster_workers_wanted", "The target number of workers.")
         .add(&[], f64::from(status.cluster.workers));
     let starting = status.slots.iter().filter(|it| matches!(it.state, SlotState::Filling)).count();
     let mut workers = to.family(Kind::Gauge, "rcluster_workers", "Workers by state.");
@@ -113,10 +113,10 @@ fn cgroup(to: &mut Exposition, cgroup: &CgroupStatus) {
     ] {
         to.family(Kind::Gauge, name, help).add_known(&[], value.map(whole));
     }
-    let help = "How long processes have been kept from running because the quota was used up.";
+    let help = "How long processes were throttled because the quota was used up.";
     to.family(Kind::Counter, "rcluster_cgroup_throttled_seconds", help)
         .add_known(&[], cgroup.throttled.map(|it| it.as_secs_f64()));
-    let help = "Processes of the container that the kernel killed for want of memory.";
+    let help = "Processes of the container that the kernel killed because memory ran out.";
     to.family(Kind::Counter, "rcluster_cgroup_oom_kills", help).add_known(&[], cgroup.oom_kills.map(whole));
 }
 
@@ -152,7 +152,7 @@ fn supervision(to: &mut Exposition, totals: &Totals) {
     )
     .add(&[("signal", "SIGTERM")], whole(totals.terminated))
     .add(&[("signal", "SIGKILL")], whole(totals.killed));
-    to.family(Kind::Counter, "rcluster_oom_kills", "Workers that the kernel killed for want of memory.")
+    to.family(Kind::Counter, "rcluster_oom_kills", "Workers that the kernel killed because memory ran out.")
         .add(&[], whole(totals.oom_kills));
 }
 
@@ -244,7 +244,8 @@ fn processes(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     for it in &status.slots {
         utilization.add_known(&[("slot", &it.slot.0.to_string())], it.elu);
     }
-    let help = "What 99 % of the turns of the last 5 to 10 s stayed below: so long an event waits at most.";
+    let help =
+        "The 99th percentile of the duration of a turn in the last 5 to 10 s: how long an event may wait.";
     let mut delay = to.family(Kind::Gauge, "nodejs_eventloop_delay_p99_seconds", help);
     for it in &status.slots {
         delay.add_known(&[("slot", &it.slot.0.to_string())], it.delay_p99.map(|ms| ms / 1000.0));
@@ -262,7 +263,7 @@ const LISTENER_COUNTERS: [Counter; 7] = [
         |it| it.passed,
     ),
     ("rcluster_queued", "Connections that had to wait because no worker was ready.", |it| it.queued),
-    ("rcluster_shed", "Connections turned away because no worker was ready.", |it| it.shed),
+    ("rcluster_shed", "Connections shed because no worker was ready.", |it| it.shed),
     ("rcluster_reclaimed", "Connections reclaimed from workers that had not received them.", |it| {
         it.reclaimed
     }),
