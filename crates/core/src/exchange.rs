@@ -267,7 +267,7 @@ impl Exchange {
             Ask::Reply { call, status, data } => self.reply(client, call, status, data),
             Ask::Answer { pair, id, status, data } => self.answer_pair(client, pair, id, status, data),
             Ask::Mark { pair, number } => self.mark(client, pair, number),
-            Ask::Unpair(pair) => self.end_pair(client, pair, Status::Gone),
+            Ask::Unpair(pair) => self.end_pair(client, pair),
         }
         Ok(())
     }

@@ -146,7 +146,7 @@ impl Endpoint {
         }
     }
 
-    /// Stops sending to a pair. The exchange reports its end, after everything that was sent before.
+    /// Ends a pair: nothing is sent to it any more. The exchange reports when the other process has ended it as well.
     fn give_up(&mut self, transport: &mut impl Transport, pair: PairId) {
         self.direct.on_retired(pair);
         let _never_refused = self.relay(transport, &Ask::Unpair(pair));
@@ -318,7 +318,13 @@ impl Endpoint {
             Some(Received::Frame(frame)) => return Some(frame),
             Some(Received::Answer(call, status)) => self.answer(transport, call, status),
             Some(Received::Nothing) => {}
-            None => self.break_pair(transport, pair),
+            None => {
+                self.break_pair(transport, pair);
+                if found != Found::End {
+                    // Whoever has sent invalid data need not end the pair in turn, so nothing waits for that.
+                    self.end_pair(transport, pair, Status::Gone as u8);
+                }
+            }
         }
         None
     }
@@ -350,10 +356,12 @@ impl Endpoint {
                 }
             }
             Consequence::Unpaired { pair, status } => {
-                self.direct.on_retired(pair);
+                // The other process waits for that.
+                self.give_up(transport, pair);
                 self.ending = Some((pair, status, MOST));
             }
             Consequence::Retired(pair) => self.direct.on_retired(pair),
+            Consequence::End(pair) => self.give_up(transport, pair),
             Consequence::Mark { pair, number } => {
                 self.direct.on_mark(pair, number);
                 if self.held.contains_key(&pair) {

@@ -37,9 +37,10 @@ pub enum Kind {
     /// [`PairId`](super::pairs::PairId), and the flag is the place at which this process publishes the number
     /// of its requests.
     Paired = 9,
-    /// The pair `rest` has ended. The flag is the [`Status`] of its requests.
+    /// The other process has ended the pair `rest`, and everything that it has sent has arrived. This process ends it as well.
+    /// The flag is the [`Status`] of its requests.
     Unpaired = 10,
-    /// Nothing may be sent to the pair `rest` any more.
+    /// Nothing may be sent to the pair `rest` any more. If the flag is not 0, this process has to end it.
     Retired = 11,
     /// Everything that the other process of the pair `rest` has sent through the exchange so far has arrived.
     /// What it sends on the socket from then on carries this number, or a greater one, as its `rest`.

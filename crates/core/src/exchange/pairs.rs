@@ -4,12 +4,16 @@
 //! pairs, and two processes whose pair has ended get no new one, so no process can make work for another by
 //! ending pairs.
 //!
+//! A pair ends in two steps, so that each process hears of the end after everything that the other one has sent: as
+//! the first ends it, the second is told, and ends it as well; then the first is told.
+//!
 //! Only the process that makes the requests of a pair knows how many are unfinished, and publishes the
 //! number. Each end has a place for it. The number is not verified.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::ClientId;
+use super::frame::Status;
 use crate::store::ring::PUBLISHED_WORDS;
 
 /// The largest number of pairs of one process.
@@ -31,6 +35,8 @@ pub(super) struct End {
     pub(super) client: ClientId,
     /// The place at which it publishes the number of its unfinished requests.
     pub(super) place: usize,
+    /// It sends nothing for the pair any more, and the other process was told.
+    has_ended: bool,
 }
 
 /// The pairs: see the module.
@@ -43,6 +49,8 @@ pub(super) struct Pairs {
     pause: u32,
     /// Pairs that have not got their sockets yet.
     made: Vec<PairId>,
+    /// Open pairs with an answer that found no room.
+    lossy: BTreeSet<PairId>,
 }
 
 impl Pairs {
@@ -60,7 +68,8 @@ impl Pairs {
         let Some(next) = self.next.checked_add(1) else { return };
         let id = PairId(self.next);
         self.next = next;
-        self.open.insert(id, [End { client: from, place: one }, End { client: to, place: other }]);
+        let end = |client, place| End { client, place, has_ended: false };
+        self.open.insert(id, [end(from, one), end(to, other)]);
         for (client, partner) in [(from, to), (to, from)] {
             self.partners.entry(client).or_default().insert(partner, Some(id));
         }
@@ -89,7 +98,7 @@ impl Pairs {
     /// The sockets of a pair could not be created, for lack of a system resource.
     pub(super) fn on_not_made(&mut self, id: PairId) {
         self.pause = PAUSE;
-        if let Some([one, other]) = self.open.remove(&id) {
+        if let Some([one, other]) = self.close(id) {
             // Another attempt is allowed.
             for (client, partner) in [(one.client, other.client), (other.client, one.client)] {
                 self.forget(client, partner);
@@ -106,26 +115,49 @@ impl Pairs {
         }
     }
 
-    /// The client at the other end of a pair, if the pair belongs to this client.
-    pub(super) fn partner(&self, client: ClientId, id: PairId) -> Option<ClientId> {
-        let [one, other] = self.open.get(&id)?;
+    /// The own end of a client, and the other one.
+    fn ends_of(&mut self, client: ClientId, id: PairId) -> Option<(&mut End, &mut End)> {
+        let [one, other] = self.open.get_mut(&id)?;
         match client {
-            it if it == one.client => Some(other.client),
-            it if it == other.client => Some(one.client),
+            it if it == one.client => Some((one, other)),
+            it if it == other.client => Some((other, one)),
             _ => None,
         }
     }
 
-    /// Ends a pair of a client. Returns the client at the other end.
-    pub(super) fn end(&mut self, client: ClientId, id: PairId) -> Option<ClientId> {
+    /// The client at the other end of a pair, if the pair belongs to this client, which has not ended it.
+    pub(super) fn partner(&mut self, client: ClientId, id: PairId) -> Option<ClientId> {
+        let (own, other) = self.ends_of(client, id)?;
+        (!own.has_ended).then_some(other.client)
+    }
+
+    /// An answer of a client finds no room. Returns whether the client must now be told to end the pair.
+    pub(super) fn on_lost(&mut self, id: PairId) -> bool {
+        self.lossy.insert(id)
+    }
+
+    /// A client ends a pair. Returns the client at the other end, which must be told, and the status of its requests.
+    pub(super) fn end(&mut self, client: ClientId, id: PairId) -> Option<(ClientId, Status)> {
         let partner = self.partner(client, id)?;
-        self.open.remove(&id);
-        for (client, partner) in [(client, partner), (partner, client)] {
-            if let Some(its) = self.partners.get_mut(&client) {
-                its.insert(partner, None);
+        let status = if self.lossy.contains(&id) { Status::Lost } else { Status::Gone };
+        // What has no sockets yet is known to nobody.
+        let is_made = self.made.contains(&id);
+        let (own, other) = self.ends_of(client, id)?;
+        own.has_ended = true;
+        if other.has_ended || is_made {
+            self.close(id);
+            for (client, partner) in [(client, partner), (partner, client)] {
+                if let Some(its) = self.partners.get_mut(&client) {
+                    its.insert(partner, None);
+                }
             }
         }
-        Some(partner)
+        (!is_made).then_some((partner, status))
+    }
+
+    fn close(&mut self, id: PairId) -> Option<[End; 2]> {
+        self.lossy.remove(&id);
+        self.open.remove(&id)
     }
 
     /// The pairs of a client, and the client at the other end of each.
@@ -134,11 +166,12 @@ impl Pairs {
         its.filter_map(|(partner, id)| Some(((*id)?, *partner))).collect()
     }
 
-    /// A client has left. Returns its pairs and their other ends.
+    /// A client has left. Returns its pairs that it has not ended, and their other ends.
     pub(super) fn leave(&mut self, client: ClientId) -> Vec<(PairId, ClientId)> {
-        let open = self.of(client);
-        for (id, _) in &open {
-            self.open.remove(id);
+        let mut open = self.of(client);
+        open.retain(|(id, _)| self.partner(client, *id).is_some());
+        for (id, _) in self.of(client) {
+            self.close(id);
         }
         let partners = self.partners.remove(&client).unwrap_or_default();
         for partner in partners.into_keys() {
@@ -158,7 +191,9 @@ impl Pairs {
     }
 
     pub(super) fn check_invariants(&self, is_there: impl Fn(ClientId) -> bool) {
+        assert!(self.lossy.iter().all(|id| self.open.contains_key(id)));
         for (id, [one, other]) in &self.open {
+            assert!(!(one.has_ended && other.has_ended), "what both have ended is closed");
             assert!(is_there(one.client) && is_there(other.client), "the dead have no pairs");
             for (client, partner) in [(one.client, other.client), (other.client, one.client)] {
                 assert_eq!(self.partners[&client][&partner], Some(*id), "both know the pair");
@@ -197,7 +232,8 @@ mod tests {
         assert_eq!((made.len(), pairs.take_made().len()), (MAX_PAIRS, 0));
         assert_eq!(pairs.leave(client(1)), [(made[0].0, client(0))]);
         pairs.on_request(client(99), client(0));
-        assert_eq!(pairs.take_made()[0].1[1], End { client: client(0), place: 0 }, "there is room again");
+        let [_, end] = pairs.take_made()[0].1;
+        assert_eq!((end.client, end.place), (client(0), 0), "there is room again");
         pairs.check_invariants(|it| it != client(1));
     }
 
@@ -208,13 +244,41 @@ mod tests {
         let (id, _) = pairs.take_made()[0];
         assert_eq!(pairs.partner(client(3), id), None);
         assert_eq!(pairs.end(client(3), id), None, "it is none of its own");
-        assert_eq!(pairs.end(client(2), id), Some(client(1)));
+        assert_eq!(pairs.end(client(2), id), Some((client(1), Status::Gone)));
+        assert_eq!(pairs.end(client(2), id), None, "it has done so");
+        assert_eq!((pairs.partner(client(1), id), pairs.partner(client(2), id)), (Some(client(2)), None));
+        pairs.check_invariants(|_| true);
+        assert_eq!(pairs.end(client(1), id), Some((client(2), Status::Gone)));
         pairs.on_request(client(2), client(1));
         assert!(pairs.take_made().is_empty());
         pairs.check_invariants(|_| true);
         pairs.leave(client(1));
         pairs.leave(client(2));
         assert!(pairs.partners.is_empty());
+    }
+
+    #[test]
+    fn who_has_ended_a_pair_is_told_when_the_other_one_has_or_leaves() {
+        for leaves_first in [false, true] {
+            let mut pairs = Pairs::default();
+            pairs.on_request(client(1), client(2));
+            let (id, _) = pairs.take_made()[0];
+            assert!(pairs.on_lost(id) && !pairs.on_lost(id));
+            assert_eq!(pairs.end(client(1), id), Some((client(2), Status::Lost)));
+            let told = if leaves_first { vec![] } else { vec![(id, client(1))] };
+            assert_eq!(pairs.leave(client(if leaves_first { 1 } else { 2 })), told);
+            pairs.check_invariants(|it| it == client(if leaves_first { 2 } else { 1 }));
+            assert_eq!((pairs.end(client(1), id), pairs.end(client(2), id)), (None, None));
+        }
+    }
+
+    #[test]
+    fn a_pair_without_sockets_is_ended_at_once() {
+        let mut pairs = Pairs::default();
+        pairs.on_request(client(1), client(2));
+        assert_eq!(pairs.end(client(1), PairId(0)), None);
+        assert!(pairs.take_made().is_empty());
+        pairs.check_invariants(|_| true);
     }
 
     #[test]

@@ -261,8 +261,8 @@ impl Exchange {
         let head = Head { flag: status as u8, rest: pair.0, number: id.0, ..Head::new(Kind::Answer) };
         if its.outbox.offer(client, Outgoing::new(&head, &data.into())) {
             self.ready.insert(partner);
-        } else {
-            self.end_pair(client, pair, Status::Lost);
+        } else if self.pairs.on_lost(pair) {
+            self.tell_of_pair(client, Kind::Retired, pair, Status::Lost as u8);
         }
     }
 
@@ -274,12 +274,10 @@ impl Exchange {
         self.ready.insert(partner);
     }
 
-    /// Ends a pair that cannot be used any more.
-    pub(super) fn end_pair(&mut self, client: ClientId, pair: PairId, status: Status) {
-        if let Some(partner) = self.pairs.end(client, pair) {
-            for client in [client, partner] {
-                self.tell_of_pair(client, Kind::Unpaired, pair, status as u8);
-            }
+    /// A client ends a pair.
+    pub(super) fn end_pair(&mut self, client: ClientId, pair: PairId) {
+        if let Some((partner, status)) = self.pairs.end(client, pair) {
+            self.tell_of_pair(partner, Kind::Unpaired, pair, status as u8);
         }
     }
 

@@ -284,4 +284,61 @@ fn messages_without_room_are_reported() {
     assert!(exchange.queued(A) <= MAX_QUEUED);
 }
 
+fn kinds(exchange: &mut Exchange, client: ClientId) -> Vec<Kind> {
+    told(exchange, client).into_iter().map(|it| it.0).collect()
+}
+
+/// C has made a request to A, so the two have a pair.
+fn paired() -> (Exchange, PairId) {
+    let mut exchange = exchange();
+    ask(&mut exchange, A, &Ask::Handle(b"name"));
+    request(&mut exchange, C, 1, Target::Worker(WorkerId(1)));
+    assert_eq!(kinds(&mut exchange, A), [Kind::Request]);
+    let pair = exchange.take_introductions()[0].pair;
+    (exchange, pair)
+}
+
+#[test]
+fn a_pair_ends_for_a_process_after_everything_that_the_other_one_has_sent() {
+    for leaves in [true, false] {
+        let (mut exchange, pair) = paired();
+        // A finds the socket closed before that is read which C has sent to the exchange.
+        ask(&mut exchange, A, &Ask::Unpair(pair));
+        ask(&mut exchange, A, &Ask::Unpair(pair));
+        assert_eq!(kinds(&mut exchange, C), [Kind::Unpaired]);
+        let target = Target::Worker(WorkerId(1));
+        ask(&mut exchange, C, &Ask::Notify { target, name: b"name", data: b"" });
+        ask(&mut exchange, C, &Ask::Mark { pair, number: 1 });
+        exchange.check_invariants();
+        if leaves {
+            exchange.leave(C);
+        } else {
+            ask(&mut exchange, C, &Ask::Unpair(pair));
+        }
+        let expected = [Kind::Notice, Kind::Mark, Kind::Cancelled, Kind::Unpaired];
+        let expected = expected.into_iter().filter(|kind| leaves || *kind != Kind::Cancelled);
+        assert_eq!(kinds(&mut exchange, A), expected.collect::<Vec<_>>());
+        assert_eq!(kinds(&mut exchange, C), []);
+        exchange.check_invariants();
+    }
+}
+
+#[test]
+fn a_pair_ends_if_an_answer_is_lost() {
+    let (mut exchange, pair) = paired();
+    let data = vec![0; MAX_QUEUED_OF_ONE / 3];
+    let answer = |id| Ask::Answer { pair, id: RequestId(id), status: Status::Value, data: &data };
+    for id in 10..15 {
+        ask(&mut exchange, A, &answer(id));
+    }
+    assert_eq!(kinds(&mut exchange, A), [Kind::Retired], "who answers ends it, and is told once");
+    ask(&mut exchange, A, &Ask::Unpair(pair));
+    let last = told(&mut exchange, C).pop().unwrap();
+    assert_eq!((last.0, last.3), (Kind::Unpaired, Status::Lost as u8));
+    ask(&mut exchange, C, &Ask::Unpair(pair));
+    let last = told(&mut exchange, A).pop().unwrap();
+    assert_eq!((last.0, last.3), (Kind::Unpaired, Status::Lost as u8));
+    exchange.check_invariants();
+}
+
 mod remote;

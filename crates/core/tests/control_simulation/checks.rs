@@ -102,10 +102,11 @@ impl World {
             }
         }
         for (worker, process) in &self.processes {
-            // A standby gets its outstanding replies when it is promoted.
+            // A standby gets its outstanding replies when it is promoted. Who is disconnected by the app gets none.
             let waits = process.linked
                 && !process.lies
                 && !process.goes
+                && !process.withdrawn
                 && !process.standby
                 && !process.asked.is_empty();
             assert!(!waits, "{worker} has never been answered: {process:?}");

@@ -4,47 +4,26 @@
 //! were sent, by whichever way; each request has one outcome; the least busy process is known; and a process
 //! that violates the protocol harms no other.
 
+mod app;
 mod turns;
 mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use app::{App, numbered};
 use rcluster_core::exchange::declared::DECLARED;
-use rcluster_core::exchange::endpoint::{Endpoint, Incoming, Transport};
-use rcluster_core::exchange::frame::{Frame, Kind, Status};
+use rcluster_core::exchange::endpoint::Transport;
+use rcluster_core::exchange::frame::Status;
 use rcluster_core::exchange::roster::Roster;
 use rcluster_core::exchange::wire::{Ask, decode, is_declaration};
 use rcluster_core::exchange::{CallId, ClientId, Exchange, Process, RequestId, Scope, Target};
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::random::Random;
 use rcluster_testing::seeds;
-use wires::{Socket, Wires};
+use wires::Socket;
 
 const SEEDS: u64 = 24;
 const STEPS: usize = 2500;
-
-#[derive(Default)]
-struct App {
-    worker: u32,
-    endpoint: Endpoint,
-    wires: Wires,
-    /// The number of its last message.
-    last: u64,
-    /// The last message received from each worker.
-    heard: BTreeMap<u32, u64>,
-    next_id: u64,
-    open: BTreeSet<u64>,
-    unwanted: BTreeSet<u64>,
-    to_answer: Vec<u64>,
-    answered: BTreeMap<u8, u64>,
-    /// How many of its declarations were read.
-    declared: usize,
-    /// A process that violates the protocol. Its partners may receive anything from it.
-    is_rogue: bool,
-    reads: bool,
-    /// It is told where there is something to read.
-    has_event_loop: bool,
-}
 
 #[derive(Default)]
 struct Met {
@@ -61,80 +40,6 @@ struct World {
     met: Met,
     /// Descriptors have run out.
     is_short: bool,
-}
-
-/// The number of a message, padded to its length.
-fn numbered(number: u64, length: usize) -> Vec<u8> {
-    let mut data = number.to_le_bytes().to_vec();
-    data.resize(8 + length, 7);
-    data
-}
-
-impl App {
-    fn data(&mut self, random: &mut Random) -> Vec<u8> {
-        self.last += 1;
-        // Some are too long for a packet of a pair.
-        numbered(self.last, if random.one_in(60) { 20 << 10 } else { random.below(100) })
-    }
-
-    fn send(&mut self, ask: &Ask<'_>) {
-        self.endpoint.send(&mut self.wires, ask).expect("there is room");
-    }
-
-    fn request(&mut self, random: &mut Random, target: Target<'_>) {
-        self.next_id += 1;
-        self.open.insert(self.next_id);
-        let (id, data) = (RequestId(self.next_id), self.data(random));
-        self.send(&Ask::Request { id, target, name: b"name", data: &data });
-    }
-
-    /// Reads up to `count` frames. False if there are no more.
-    fn read(&mut self, count: usize, rogues: &BTreeSet<u32>) -> bool {
-        if self.has_event_loop {
-            let mut pairs = Vec::new();
-            let link = self.wires.poll(&mut pairs);
-            // In any order: that of the loop is none.
-            pairs.iter().rev().for_each(|pair| self.endpoint.on_ready(Some(*pair)));
-            if link {
-                self.endpoint.on_ready(None);
-            } else if pairs.is_empty() {
-                return false;
-            }
-        }
-        self.endpoint.begin_turn();
-        for _ in 0..count {
-            let next = self.endpoint.next(&mut self.wires, |frame: Frame<'_>| {
-                let number = frame.data.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-                (frame.kind, frame.flag, frame.worker, frame.number, number)
-            });
-            match next.expect("the exchange makes sense") {
-                Incoming::Nothing => return false,
-                Incoming::End => panic!("nobody ends the link"),
-                Incoming::Frame(frame) => self.on_frame(frame, rogues),
-            }
-        }
-        true
-    }
-
-    fn on_frame(&mut self, told: (Kind, u8, u32, u64, Option<u64>), rogues: &BTreeSet<u32>) {
-        let (kind, flag, worker, number, message) = told;
-        if let Some(message) = message.filter(|_| !rogues.contains(&worker)) {
-            let last = self.heard.insert(worker, message);
-            assert!(last < Some(message), "{} hears {worker}: {message} after {last:?}", self.worker);
-        }
-        match kind {
-            Kind::Request => self.to_answer.push(number),
-            Kind::Cancelled => self.to_answer.retain(|call| *call != number),
-            Kind::Outcome => {
-                // The outcome may have been under way when the request was cancelled.
-                let is_one = self.open.remove(&number) || self.unwanted.remove(&number);
-                assert!(is_one, "one outcome for each request");
-                *self.answered.entry(flag).or_default() += 1;
-            }
-            Kind::Message | Kind::Notice | Kind::ChannelLag | Kind::HandlerLag => {}
-            kind => panic!("{kind:?} is not for the process"),
-        }
-    }
 }
 
 impl World {
@@ -191,7 +96,8 @@ impl World {
     fn deliver(&mut self) {
         for introduction in self.exchange.take_introductions() {
             let fits = introduction.packets.iter().all(|(client, _)| {
-                self.exchange.is_between_frames(*client) && self.apps[&client.0].wires.has_room()
+                let app = &self.apps[&client.0];
+                self.exchange.is_between_frames(*client) && !app.has_ended && app.wires.has_room()
             });
             if !fits || self.is_short {
                 self.exchange.on_not_introduced(&introduction);
@@ -203,7 +109,7 @@ impl World {
         }
         let _ready = self.exchange.take_ready();
         let mut packet = Vec::new();
-        for (id, app) in &mut self.apps {
+        for (id, app) in self.apps.iter_mut().filter(|(_, app)| !app.has_ended) {
             while app.wires.has_room() {
                 self.exchange.peek(ClientId(*id), 2000, &mut packet);
                 if packet.is_empty() {
@@ -215,8 +121,8 @@ impl World {
         }
     }
 
-    fn die(&mut self, id: u64) {
-        // Everything that it had sent is processed.
+    /// The exchange hears that a process has ended, after everything that it had sent.
+    fn bury(&mut self, id: u64) {
         self.serve(id, usize::MAX);
         let Some(app) = self.apps.remove(&id) else { return };
         self.exchange.roster().on_exit(WorkerId(app.worker));
@@ -245,9 +151,13 @@ impl World {
         };
         let target = Target::Worker(WorkerId(u32::try_from(other).unwrap()));
         let app = self.apps.get_mut(&id).expect("it is there");
+        if app.has_ended {
+            // It is a while until the exchange hears of it.
+            return if random.one_in(10) { self.bury(id) } else { self.serve(id, random.below(3)) };
+        }
         match random.below(40) {
             0 if ids.len() < 5 => self.start(random.one_in(5)),
-            1 if random.one_in(12) => self.die(id),
+            1 if random.one_in(12) => app.end(),
             2 => app.reads = !random.one_in(4),
             3 => self.is_short = random.one_in(20),
             4..=10 => app.request(random, target),
@@ -289,7 +199,7 @@ impl World {
                     app.send(&Ask::Reply { call: CallId(call), status: status.unwrap(), data: &data });
                 }
             }
-            22 if app.is_rogue && random.one_in(8) => rampage(app, random),
+            22 if app.is_rogue && random.one_in(8) => app.rampage(random),
             23..=31 => self.serve(id, random.below(12)),
             _ => {
                 if app.reads {
@@ -305,6 +215,11 @@ impl World {
             let mut idle = true;
             for id in self.apps.keys().copied().collect::<Vec<_>>() {
                 let app = self.apps.get_mut(&id).expect("it is there");
+                if app.has_ended {
+                    self.bury(id);
+                    idle = false;
+                    continue;
+                }
                 idle &= !app.read(usize::MAX, &self.rogues) && app.wires.ring.is_empty();
                 while let Some(call) = app.to_answer.pop() {
                     idle = false;
@@ -330,26 +245,6 @@ fn random_target(random: &mut Random) -> Target<'static> {
     random.pick(&[Target::Any, Target::Slot(Slot(1)), Target::Slot(Slot(2)), Target::Primary]).unwrap()
 }
 
-/// Violates the protocol.
-fn rampage(app: &mut App, random: &mut Random) {
-    let pairs: Vec<_> = app.wires.sockets.keys().copied().collect();
-    let Some(pair) = random.pick(&pairs) else { return };
-    if random.one_in(4) {
-        app.wires.close(pair);
-        return;
-    }
-    let mut packet: Vec<u8> = (0..random.below(60)).map(|_| random.bits().to_le_bytes()[0]).collect();
-    if packet.len() > 24 && random.one_in(2) {
-        // A complete frame of any kind, with any number.
-        let length = u32::try_from(packet.len() - 4).unwrap();
-        packet[..4].copy_from_slice(&length.to_le_bytes());
-        packet[4] = random.bits().to_le_bytes()[0] % 16;
-        packet[6..8].copy_from_slice(&[0, 0]);
-        packet[16..24].copy_from_slice(&(random.bits() % 50).to_le_bytes());
-    }
-    let _sent_or_full = app.wires.send_to(pair, &packet);
-}
-
 fn run(seed: u64) -> Met {
     let mut random = Random::new(seed);
     let mut world = World::new();
@@ -364,8 +259,11 @@ fn run(seed: u64) -> Met {
         }
     }
     world.settle();
+    // A rogue may owe answers to others, but not beyond its end.
+    world.apps.values_mut().filter(|app| app.is_rogue).for_each(App::end);
+    world.settle();
     world.exchange.check_invariants();
-    for app in world.apps.values().filter(|app| !app.is_rogue) {
+    for app in world.apps.values() {
         assert!(app.open.is_empty(), "each request of {} ends: {:?}", app.worker, app.open);
         let mut published = app.wires.published.clone();
         assert_eq!(published.remove(&DECLARED).unwrap_or(0), app.declared, "all declarations were counted");

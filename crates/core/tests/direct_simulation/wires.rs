@@ -59,6 +59,13 @@ impl Wires {
         self.link.len() < LINK
     }
 
+    /// Closes the link and all sockets. What is in the ring stays there.
+    pub(crate) fn cut(&mut self) {
+        self.link.clear();
+        self.arrived = None;
+        self.sockets.clear();
+    }
+
     pub(crate) fn deliver(&mut self, packet: &[u8], socket: Option<Socket>) {
         self.link.push_back((packet.to_vec(), socket));
     }
