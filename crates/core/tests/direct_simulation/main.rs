@@ -122,7 +122,7 @@ impl World {
     }
 
     /// The exchange hears that a process has ended, after everything that it had sent.
-    fn bury(&mut self, id: u64) {
+    fn reap(&mut self, id: u64) {
         self.serve(id, usize::MAX);
         let Some(app) = self.apps.remove(&id) else { return };
         self.exchange.roster().on_exit(WorkerId(app.worker));
@@ -153,7 +153,7 @@ impl World {
         let app = self.apps.get_mut(&id).expect("it is there");
         if app.has_ended {
             // It is a while until the exchange hears of it.
-            return if random.one_in(10) { self.bury(id) } else { self.serve(id, random.below(3)) };
+            return if random.one_in(10) { self.reap(id) } else { self.serve(id, random.below(3)) };
         }
         match random.below(40) {
             0 if ids.len() < 5 => self.start(random.one_in(5)),
@@ -216,7 +216,7 @@ impl World {
             for id in self.apps.keys().copied().collect::<Vec<_>>() {
                 let app = self.apps.get_mut(&id).expect("it is there");
                 if app.has_ended {
-                    self.bury(id);
+                    self.reap(id);
                     idle = false;
                     continue;
                 }
