@@ -88,8 +88,9 @@ impl World {
         match (slot, cause) {
             (Some(slot), cause) if replaces(cause) => {
                 assert!(!early, "{slot} does not wait");
-                // A worker that retires stays until another is ready, so attempts do not count.
-                if self.processes.values().any(|it| it.slot == Some(slot) && it.counts()) {
+                // A worker that retires stays until another is ready, so attempts do not count; nor does one that was
+                // scheduled before the worker crashed.
+                if self.unlimited.remove(&slot) || self.has_worker(slot) {
                     return;
                 }
                 let period = self.options.restart_intensity.period;
@@ -115,6 +116,10 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    fn has_worker(&self, slot: Slot) -> bool {
+        self.processes.values().any(|it| it.slot == Some(slot) && it.counts())
     }
 
     pub(crate) fn hear(&mut self, event: &Event) {
@@ -163,12 +168,23 @@ impl World {
                 assert!(!self.ever_ready, "a cluster that has run is given up as one that cannot start");
             }
             Event::Stopping { .. } => self.stopping = true,
+            Event::Unresponsive { slot, .. } => {
+                self.held_back.insert(*slot);
+            }
             Event::Backoff { slot, delay, .. } => {
-                self.not_before.insert(*slot, self.now + *delay);
+                if self.held_back.remove(slot) {
+                    self.not_before.remove(slot);
+                } else {
+                    self.not_before.insert(*slot, self.now + *delay);
+                }
+                if let Some(slot) = slot.filter(|slot| self.has_worker(*slot)) {
+                    self.unlimited.insert(slot);
+                }
             }
             // A standby was available: a later restart belongs to a new failure.
             Event::Promote { slot, .. } => {
                 self.not_before.remove(&Some(*slot));
+                self.unlimited.remove(slot);
             }
             // The event comes before the successor of a kept worker is spawned.
             Event::Retire { slot: Some(_), .. } if self.serving() < self.wanted as usize => {

@@ -47,6 +47,10 @@ pub(crate) struct World {
     pub(crate) replaced: BTreeMap<Slot, Vec<Time>>,
     pub(crate) replaced_in_all: Vec<Time>,
     pub(crate) not_before: BTreeMap<Option<Slot>, Time>,
+    /// Whose next attempt was scheduled while another worker of the slot stayed.
+    pub(crate) unlimited: BTreeSet<Slot>,
+    /// Whose worker was unresponsive: the events that follow were held back until its stack was known.
+    pub(crate) held_back: BTreeSet<Option<Slot>>,
     pub(crate) tally: Tally,
     /// Print everything, to find the cause of a failure.
     pub(crate) trace: bool,
@@ -79,6 +83,8 @@ impl World {
             replaced: BTreeMap::new(),
             replaced_in_all: Vec::new(),
             not_before: BTreeMap::new(),
+            unlimited: BTreeSet::new(),
+            held_back: BTreeSet::new(),
             tally: Tally::new(),
             trace: seed.is_replay(),
             random,
