@@ -2,32 +2,32 @@
 --
 -- epoch: the incarnation of the store. revision: of its last change. used: how full it is, in words. average: of the sizes
 -- of changes, in bytes. ends: whether there are expiry times.
-local FIELDS = { 'epoch', 'revision', 'used', 'average', 'ends' }
-local FORMS = {
-  epoch = '^' .. string.rep('%w', 16) .. '$',
-  revision = '^%d+$',
-  used = '^%-?%d+$',
-  average = '^%d+%.?%d*$',
-  ends = '^[01]$',
-}
+
+-- A whole number that is exact; nil otherwise.
+local function whole(text)
+  local number = tonumber(text)
+  if number and number <= 2 ^ 53 and number % 1 == 0 then return number end
+end
 
 -- Returns the facts by their names; a field that is missing is nil. The second result is the error if somebody else has
 -- written one of them.
 local function read_facts(key)
-  local facts, values = {}, redis.call('HMGET', key, unpack(FIELDS))
-  for place, field in ipairs(FIELDS) do
-    local text = values[place]
-    if text then
-      local fact = text
-      if field ~= 'epoch' then fact = tonumber(text) end
-      -- Larger numbers are not exact.
-      if not string.find(text, FORMS[field]) or (field ~= 'epoch' and fact > 2 ^ 53) then
-        local shown = string.gsub(string.sub(text, 1, 40), '[^%w%p ]', '?')
-        local what = 'the field ' .. field .. ' of the key ' .. key
-        return nil, redis.error_reply('RCLUSTERTYPE ' .. what .. ' was not written by a store: "' .. shown .. '"')
-      end
-      facts[field] = fact
-    end
+  local epoch, revision, used, average, ends =
+    unpack(redis.call('HMGET', key, 'epoch', 'revision', 'used', 'average', 'ends'))
+  local facts = { revision = whole(revision), used = whole(used), average = tonumber(average), ends = whole(ends) }
+  local field, found
+  if epoch then
+    if #epoch == 16 then facts.epoch = epoch else field, found = 'epoch', epoch end
   end
-  return facts
+  if revision and not (facts.revision and facts.revision >= 0) then field, found = 'revision', revision end
+  if used and not facts.used then field, found = 'used', used end
+  -- Not a number is not even equal to itself.
+  if average and not (facts.average and facts.average >= 0 and facts.average <= 2 ^ 53) then
+    field, found = 'average', average
+  end
+  if ends and facts.ends ~= 0 and facts.ends ~= 1 then field, found = 'ends', ends end
+  if not field then return facts end
+  local shown = string.gsub(string.sub(found, 1, 40), '[^%w%p ]', '?')
+  local what = 'the field ' .. field .. ' of the key ' .. key
+  return nil, redis.error_reply('RCLUSTERTYPE ' .. what .. ' was not written by a store: "' .. shown .. '"')
 end

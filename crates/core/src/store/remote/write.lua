@@ -29,12 +29,13 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local groups, results = {}, {}
-local has_written = false
+local has_written, has_changed_ends = false, false
 
 -- Executes a command that writes.
-local function put(...)
-  local result = redis.call(...)
+local function put(command, key, ...)
+  local result = redis.call(command, key, ...)
   has_written = true
+  if key == ENDS then has_changed_ends = true end
   return result
 end
 
@@ -72,7 +73,8 @@ local function restore_ends()
     local expires = #raw < 17 and 0 or select(2, struct.unpack('<dd', raw))
     if expires > 0 and expires < 2 ^ 53 then put('ZADD', ENDS, string.format('%.0f', expires), key) end
   end
-  put('HSET', FACTS, 'ends', redis.call('EXISTS', ENDS))
+  facts.ends = redis.call('EXISTS', ENDS)
+  put('HSET', FACTS, 'ends', facts.ends)
 end
 
 local function remove_expired()
@@ -97,7 +99,8 @@ local function clear(prefix)
   if prefix == '' then
     count = redis.call('HLEN', VALUES)
     if count > 0 then
-      put('DEL', VALUES, ENDS)
+      put('DEL', ENDS)
+      put('DEL', VALUES)
       used = 0
     end
   else
@@ -241,8 +244,18 @@ local function execute()
     average = average + (#payload - average) / 32
     local most = math.max(16, math.min(MOST, math.floor(HISTORY / average)))
     put('XADD', CHANGES, 'MAXLEN', '~', most, '*', 'd', payload)
-    put('HSET', FACTS, 'revision', string.format('%.0f', revision), 'used', string.format('%.0f', used))
-    put('HSET', FACTS, 'average', string.format('%.3f', average), 'ends', redis.call('EXISTS', ENDS))
+    put(
+      'HSET',
+      FACTS,
+      'revision',
+      string.format('%.0f', revision),
+      'used',
+      string.format('%.0f', used),
+      'average',
+      string.format('%.3f', average),
+      'ends',
+      has_changed_ends and redis.call('EXISTS', ENDS) or facts.ends
+    )
     -- If the answer is lost, this writer gets it when it reconnects.
     put('HSET', WRITER, 'batch', ARGV[2], 'answer', struct.pack('<dd', revision, now) .. all)
   end
