@@ -68,10 +68,14 @@ test('what the code emits has a section that says what happened, why, and what t
   }
 });
 
+/** The variables of the tests themselves, which only the page for contributors may name. */
+const inTests = fs.readFileSync(path.join(ROOT, 'crates', 'testing', 'src', 'seed.rs'), 'utf8').match(NAME);
+
 test('other documents and the types name no code that does not exist', () => {
   for (const page of [...pages(), ...declarations(), 'CHANGELOG.md']) {
     for (const name of fs.readFileSync(path.join(ROOT, page), 'utf8').match(NAME) ?? []) {
-      assert(inCode.has(name), `${page} names ${name}`);
+      const isOfTests = page === 'CONTRIBUTING.md' && inTests.includes(name);
+      assert(inCode.has(name) || isOfTests, `${page} names ${name}`);
     }
   }
 });
