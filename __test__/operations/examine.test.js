@@ -122,12 +122,14 @@ test(
     withClient({ workers: 1 }, async (client, app, control) => {
       const other = await connect({ control });
       const long = other.profile(0, { duration: 600_000 });
+      // Requests of one client are taken in order: when this is answered, the profile has been requested.
+      await other.hello();
       const second = () =>
         client.profile(0, { duration: 1 }).then(
           () => 'taken',
           ({ code }) => code,
         );
-      await until('it is being profiled', async () => (await second()) === 'ERR_RCLUSTER_EXAMINATION');
+      assert.strictEqual(await second(), 'ERR_RCLUSTER_EXAMINATION');
       process.kill(app.workers[0].pid, 'SIGKILL');
       await assert.rejects(long, { code: 'ERR_RCLUSTER_EXAMINATION', message: /ended/ });
       other.close();
