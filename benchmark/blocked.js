@@ -60,9 +60,10 @@ run(async () => {
   const section = {
     title: 'One blocked worker',
     about:
-      `${setting}. *Others* are the clients whom another worker answered, whether or not they had been on their way ` +
-      'to the blocked one; *× built-in* compares their p99.9 with that of all clients of the built-in round robin, in ' +
-      `the same round. Whom the blocked worker has begun to serve nobody can help. Medians of ${rounds} rounds.`,
+      `${setting}. *Others* are the clients that another worker answered, including those that were in flight to the ` +
+      "blocked worker before. *× built-in* is their p99.9 divided by that of all clients of the built-in's round robin, in " +
+      'the same round. Clients that the blocked worker had already received have to wait for it. ' +
+      `Medians of ${rounds} rounds.`,
     tables: [
       latencyTable(results, [
         ['others p99', ({ othersP99 }) => othersP99, 1],

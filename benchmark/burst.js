@@ -49,11 +49,11 @@ run(async () => {
   const section = {
     title: 'Burst',
     about:
-      `${connections} clients connect to ${workers} workers at the same moment and ask one thing each, in each of ` +
-      `${rounds} rounds (the counts are of all rounds, the times medians). *Refused*: nobody listened. *Reset* and ` +
-      '*closed*: the connection broke before the answer. *Hung*: no answer within ' +
-      `${options.timeout} s. *Unserved*: connections that no worker ever saw. A backlog holds 511 clients; the kernel ` +
-      'has the others try again after a second, which is what the slowest ones show.',
+      `${connections} clients connect to ${workers} workers at the same moment and send one request each, in ` +
+      `${rounds} rounds. Counts are totals of all rounds, times are medians. *Refused*: no process listened. *Reset* and ` +
+      `*closed*: the connection broke before the response. *Hung*: no response within ${options.timeout} s. *Unserved*: ` +
+      'connections that no worker received. The backlog holds 511 clients. The kernel lets the others try again after a ' +
+      'second, so these are the slowest.',
     tables: [
       {
         header: ['', 'answered', ...failures, 'unserved', 'p50 ms', 'p99 ms', 'max ms', 'all done, s'],

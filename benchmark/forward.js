@@ -71,7 +71,7 @@ run(async () => {
   const scenarios = [
     { id: 'close', title: 'New connection for every request', scenario: 'close', path: '/', clients },
     { id: 'keepalive', title: 'Keep-alive', scenario: 'keepalive', path: '/', clients },
-    { id: 'large', title: 'Answers of 8 MB', scenario: 'keepalive', path: `/${LARGE}`, clients: 4 },
+    { id: 'large', title: 'Responses of 8 MB', scenario: 'keepalive', path: `/${LARGE}`, clients: 4 },
   ];
   const load = chooseLoadClients();
   /** @type {Result[]} */
@@ -93,10 +93,10 @@ run(async () => {
   const section = {
     title: 'Workers with ports of their own',
     about:
-      `Forwarding bytes to ${options.workers} workers in Node that listen on a port or a unix path of their own, by rcluster ` +
-      'and by nginx (stream) and HAProxy (TCP mode) in front of the very same workers; beside it passing connections, and ' +
-      'one worker without anything before it. *Proxy CPU* is that of the forwarding thread, or of all processes of the ' +
-      `proxy. Load by ${load.close.name}, ${clients} clients. Medians of ${options.rounds} interleaved rounds.`,
+      `rcluster, nginx (stream) and HAProxy (TCP mode) forward bytes to the same ${options.workers} workers in Node, which ` +
+      'listen on a port or Unix socket of their own. For comparison: passing connections, and one worker without a proxy. ' +
+      '*Proxy CPU* is the CPU time of the forwarding thread, or of all processes of the proxy. ' +
+      `Load by ${load.close.name}, ${clients} clients. Medians of ${options.rounds} interleaved rounds.`,
     tables: results.map(table),
     targets: targets(results),
     behind: comparisons(results),

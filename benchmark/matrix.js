@@ -89,11 +89,11 @@ run(async () => {
     title: 'Many workers, many listeners',
     about:
       `CPU time of the dispatcher's thread per connection at ${rate} connections/s, and connections/s with 16 clients ` +
-      'that come back at once. The workers are programs that do no more than they must, so that what is measured is the ' +
-      'dispatcher and not 32 Node processes on a few cores; the bare loop (epoll_wait, accept4, sendmsg, close) beside it ' +
-      `shows what the kernel itself makes of the numbers. Medians of ${rounds} interleaved rounds. Of all connections at ` +
-      `the fixed rate ${all('failed')} failed and ${all('late')} came later than 5 ms after their time; measurements with ` +
-      'more than one late in twenty do not count.',
+      'that reconnect at once. The workers are minimal programs, so that the figures show the dispatcher and not 32 Node ' +
+      'processes on a few cores. The bare loop (epoll_wait, accept4, sendmsg, close) shows how the kernel itself scales. ' +
+      `Medians of ${rounds} interleaved rounds. Of all connections at the fixed rate, ${all('failed')} failed and ` +
+      `${all('late')} began more than 5 ms after their scheduled time. Measurements in which more than one in twenty was ` +
+      'late do not count.',
     tables: series.map(({ title, label, counts, at }) => ({
       title,
       header: [

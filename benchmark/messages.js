@@ -95,9 +95,10 @@ run(async () => {
   const section = {
     title: 'Messages',
     about:
-      'Echoes, or sockets sent, a second, with the median and the lowest and highest of the rounds, and µs of CPU that ' +
-      'one takes in all processes. A *window* is how many messages are under way to a worker at a time, a *broadcast* ' +
-      `goes to both workers, that many in a row. ${options.rounds} interleaved rounds, ratios within rounds.`,
+      'Echoed messages, or sent sockets, per second: the median of the rounds, with the lowest and the highest; and the CPU ' +
+      'time of all processes for each, in µs. The *window* is the number of messages that are in flight to a worker at a ' +
+      'time. A *broadcast* sends that many messages in a row to both workers. ' +
+      `${options.rounds} interleaved rounds, ratios within rounds.`,
     tables: [
       {
         header: ['', ...chosen.flatMap(({ label }) => [label, 'CPU']), 'rate ×', 'CPU ×'],

@@ -39,7 +39,7 @@ run(async () => {
   const machine = circumstances();
   print(describe(machine));
   const { workers, rate, slow, rounds, seed } = options;
-  const setting = `${rate} connections/s to ${workers} workers, of which one in ${slow} takes 100 ms and the others 1 ms`;
+  const setting = `${rate} connections/s to ${workers} workers. One request in ${slow} takes 100 ms, the others 1 ms`;
   print(`${setting}, ${rounds} rounds, seed ${seed}`);
 
   const results = await interleave(chosen, options, async (contestant, round) => {
@@ -58,8 +58,9 @@ run(async () => {
   const section = {
     title: 'Short requests among long ones',
     about:
-      `${setting}. The event loop of a worker is blocked while it works, so a short request that is given to a worker ` +
-      `with a long one waits. *× better* is the built-in's p99 of short ones over this one's. Medians of ${rounds} rounds.`,
+      `${setting}. A worker's event loop is blocked while it works, so a short request waits if its worker has a long ` +
+      "one. *× better* is the built-in's p99 of short requests divided by that of this program. " +
+      `Medians of ${rounds} rounds.`,
     tables: [
       latencyTable(results, [
         ['short p50', ({ shortP50 }) => shortP50, 1],

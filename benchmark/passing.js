@@ -96,18 +96,18 @@ run(async () => {
   };
   const titles = {
     steady: `Steady: ${rate} connections/s at random moments`,
-    full: `Full: ${clients} clients, each with its next connection at once (${client.name})`,
+    full: `Full: ${clients} clients, each of which reconnects at once (${client.name})`,
   };
   /** @type {import('./lib/section').Section} */
   const section = {
     title: 'The cost of passing',
     about:
-      `CPU time of the passing thread alone, per connection, before ${workers} receiver processes that answer one request ` +
-      'each and are the same for all. The bare loops call accept4, sendmsg and close, and nothing else; the first can ' +
-      'serve one socket only and never be told anything, the second waits as every program with several sockets must. ' +
-      'Neither has flow control, or notices a receiver that is blocked or dead. *Late* are connections that came later ' +
-      'than 5 ms after their time; where that were more than one in twenty, something else on the machine was at work and ' +
-      `the round does not count. Medians of ${rounds} interleaved rounds, ratios within rounds.`,
+      `CPU time of the passing thread alone, per connection. The ${workers} receiver processes are the same for all ` +
+      'programs, and answer one request per connection. The bare loops only call accept4, sendmsg and close. The first can ' +
+      'serve only one socket and receive no commands; the second waits with epoll_wait, as every program with several ' +
+      'sockets must. Neither has flow control, or detects a blocked or dead receiver. *Late* connections began more than ' +
+      '5 ms after their scheduled time. If more than one in twenty was late, the machine was busy with something else, ' +
+      `and the round does not count. Medians of ${rounds} interleaved rounds, ratios within rounds.`,
     tables: Object.entries(titles).map(([load, title]) => ({
       title,
       header: ['', 'CPU µs', '× bare', 'per wake-up', 'connections/s', 'p50 µs', 'p99 µs', 'failed', 'late'],

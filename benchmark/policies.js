@@ -92,8 +92,8 @@ run(async () => {
     title: 'Every policy',
     about:
       `A new connection for every request: ${options.clients} clients, ${workers} workers, load by ${clients.close.name}. ` +
-      'CPU in µs per connection. All clients have one address, so `sticky` sends them to one worker: it is here for its ' +
-      `CPU time. Medians of ${rounds} interleaved rounds.`,
+      'CPU in µs per connection. All clients have the same address, so `sticky` sends them to one worker; only its CPU time ' +
+      `is of interest here. Medians of ${rounds} interleaved rounds.`,
     tables: [
       {
         header: ['', ...columns.map(([name]) => name)],
@@ -160,5 +160,5 @@ function priceOfHook(inTurn, hook) {
     ['CPU total', ratio(({ cpu }) => cpu.total)],
     ['p50', ratio(({ p50 }) => p50)],
   ];
-  return [{ title: 'The price of a function that decides', header: ['', '× round robin'], rows }];
+  return [{ title: 'The cost of a custom function', header: ['', '× round robin'], rows }];
 }

@@ -102,9 +102,9 @@ run(async () => {
   const section = {
     title: 'rcluster and the built-in',
     about:
-      'A small HTTP answer, with a new connection for every request and with connections that are kept. *Spread* is the ' +
-      'most connections that a worker got over the fewest. CPU times are those of the processes, as the kernel counts ' +
-      `them. ${setting}`,
+      'A small HTTP response, with a new connection for every request and with keep-alive. *Spread* is the largest number ' +
+      'of connections of a worker divided by the smallest. The kernel measures the CPU times of the processes. ' +
+      setting,
     tables: tables.map(({ title, unit, contestants }) => {
       const [header, body] = rows(contestants, unit, false);
       return { title, header, rows: body };

@@ -12,10 +12,11 @@ function availableParallelism() {
 /**
  * @param {string} code
  * @param {string} message
- * @returns {() => never} a function that throws an error with the reason
+ * @returns {() => never} a function or class that throws an error with the reason
  */
 function refuse(code, message) {
-  return () => {
+  // An arrow function could not replace a class: `new` would throw another error.
+  return function () {
     throw Object.assign(new Error(message), { code });
   };
 }

@@ -8,7 +8,7 @@ test('where there is no native part, what only that can do says so', () =>
   withFixture('api/fallback.js', {}, async (fixture) => {
     const code = 'ERR_RCLUSTER_UNSUPPORTED_PLATFORM';
     const primary = await fixture.marker('primary');
-    assert.deepStrictEqual(primary.refused, Array(4).fill(code));
+    assert.deepStrictEqual(primary.refused, Array(13).fill(code));
     assert.deepStrictEqual(primary.told, [[], { listeners: [], workers: [] }]);
     const { refused, listed, slot } = await fixture.marker('tried');
     assert.deepStrictEqual(refused, Array(1).fill(code));

@@ -31,21 +31,21 @@ function writePage(machine, suites) {
       `${describe(machine)}. Load average before: ${machine.loadAverage.map((load) => load.toFixed(2)).join(', ')}.`,
       ...(hasty.length > 0
         ? [
-            `**Not reliable**: ${hasty.join(', ')} had a single short round, which shows that it works and ` +
-              'is mostly noise otherwise.',
+            `**Not reliable**: ${hasty.join(', ')} had a single short round. This shows that the suite works; its ` +
+              'figures are mostly noise.',
           ]
         : []),
       ...(missing.length > 0 ? [`Not measured: ${missing.join(', ')}.`] : []),
-      '![Requests a second and CPU time of every policy; CPU time by workers and listeners](benchmarks.svg)',
+      '![Requests per second and CPU time of every policy; CPU time by workers and listeners](benchmarks.svg)',
       ...measured.map((one) => part(one, machine)),
       '## Where rcluster is not better',
-      'With kept connections there is little to pass, so there is little to gain over the built-in. Where workers accept by ' +
-        'themselves (`SCHED_NONE`, `kernel`) the primary spends nothing on a connection, and passing cannot be cheaper than ' +
-        'that. The bare loop only passes, without any knowledge of its receivers, and is the lower bound for the cost of ' +
-        'passing. All load comes over the loopback of one machine, whose cores clients and servers share.',
+      'With keep-alive there are few connections to pass, so there is little to gain over the built-in. If workers accept by ' +
+        'themselves (`SCHED_NONE`, `kernel`), the primary spends nothing on a connection, and passing cannot be cheaper. ' +
+        'The bare loop only passes connections and knows nothing about its receivers: it is the lower bound for the cost of ' +
+        'passing. All load comes over the loopback interface of one machine, whose cores clients and servers share.',
       behind(measured),
       '## Targets',
-      'What the project aims at, and what was measured.',
+      'The targets of the project, and the measured values.',
       bars(measured),
       '',
     ]
@@ -68,9 +68,9 @@ function bars(measured) {
 /** @param {readonly (Result & { name: string })[]} measured */
 function behind(measured) {
   const sentences = measured.flatMap(({ section }) => section.behind ?? []);
-  if (sentences.length === 0) return 'In no comparison of this run was another way better by more than 3 %.';
+  if (sentences.length === 0) return 'In this run, no alternative was better by more than 3 %.';
   const list = sentences.map((sentence) => `- ${sentence}`).join('\n');
-  return `In this run another way was better by more than 3 % in these comparisons:\n\n${list}`;
+  return `In this run, the alternative was better by more than 3 % in these comparisons:\n\n${list}`;
 }
 
 /**
