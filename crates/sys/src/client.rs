@@ -66,7 +66,7 @@ pub fn peek(connection: &impl AsFd, bytes: &mut [u8]) -> Peeked {
             Ok(length) => return Peeked::Bytes(length),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Peeked::Bytes(0),
-            // The worker will find the error.
+            // The worker will get the error.
             Err(_) => return Peeked::End,
         }
     }

@@ -126,7 +126,7 @@ impl Package {
     }
 
     fn locked(&self) -> MutexGuard<'_, Option<PathBuf>> {
-        // A panic leaves nothing half done: the directory is recorded when it is complete.
+        // A panic leaves nothing incomplete: the directory is recorded only when it is complete.
         self.copy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

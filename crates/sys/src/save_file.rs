@@ -15,7 +15,7 @@ use thiserror::Error;
 /// Why a file cannot be used.
 #[derive(Debug, Error)]
 pub enum SaveError {
-    /// Another process has it, or this process uses it for something else.
+    /// Another process uses it, or this process uses it for something else.
     #[error("another process uses {0:?}, or another store")]
     Locked(PathBuf),
     /// It is larger than allowed.

@@ -11,10 +11,10 @@ pub struct TooLong;
 #[derive(Debug, Default)]
 pub struct Lines {
     bytes: Vec<u8>,
-    /// Where the next line begins. What is before is removed with the next piece, not with each line: a piece can consist
-    /// of thousands of lines.
+    /// Where the next line begins. The bytes before it are removed with the next piece, not with each line: a
+    /// piece can consist of thousands of lines.
     start: usize,
-    /// From there, up to here, there is no end of a line.
+    /// Between there and this index, there is no end of a line.
     searched: usize,
 }
 

@@ -1,5 +1,5 @@
-//! The status document: the state of the whole cluster in one object. Counters only rise, and reading resets
-//! nothing.
+//! The status document: the state of the whole cluster in one object. Counters only increase, and reading
+//! resets nothing.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub struct Status {
     pub cluster: Cluster,
     /// The slots.
     pub slots: Vec<SlotStatus>,
-    /// The workers that only have to end.
+    /// The workers that are about to end.
     pub draining: Vec<DrainingStatus>,
     /// Where metrics and probes are served; null if they are not.
     pub metrics: Option<String>,

@@ -167,7 +167,7 @@ impl SlotRecord {
         self.failure = failure;
     }
 
-    /// The slot is not wanted any more.
+    /// The slot is no longer wanted.
     pub(super) fn remove(&mut self) {
         self.standing = Standing::Stopped;
     }

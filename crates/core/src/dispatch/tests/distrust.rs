@@ -6,7 +6,7 @@ use super::{ONE, TWO, play};
 fn a_lying_counter_earns_nothing() {
     play(&[
         ONE,
-        // More than it was sent: no credit for later.
+        // More than it was sent: this gives no credit for later.
         ("accept a; accept b; counts 1 18446744073709551615; accept c; accept d", "a>1, b>1, c>1, d>1"),
         ("accept e; waiting", "wake 1, 1"),
         ("counts 1 0; tick; counts 1 18446744073709551615; tick; waiting", "1"),

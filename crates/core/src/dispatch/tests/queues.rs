@@ -119,7 +119,7 @@ fn what_waits_for_a_closed_listener_is_closed() {
 
 /// A page on which a worker counts what it has received between two reads of the dispatcher.
 struct Racing {
-    /// The number of reads that show nothing yet.
+    /// The number of reads that do not show it yet.
     looks: Cell<u32>,
 }
 
