@@ -1,6 +1,6 @@
 'use strict';
 
-// An app in TypeScript: with tsx on all versions of Node, and without anything where Node takes the types out by itself.
+// An app in TypeScript: with tsx on all versions of Node, and without it where Node strips the types itself.
 
 const assert = require('node:assert');
 const { pathToFileURL } = require('node:url');
