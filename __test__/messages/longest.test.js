@@ -1,6 +1,6 @@
 'use strict';
 
-// What the primary keeps of a message that has not arrived completely is limited.
+// The part of an incomplete message that the primary stores is limited.
 
 const assert = require('node:assert');
 const { test } = require('node:test');

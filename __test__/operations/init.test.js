@@ -1,6 +1,6 @@
 'use strict';
 
-// `rcluster init` writes what systemd, Docker and Kubernetes read; docs/deployment.md shows the same.
+// `rcluster init` writes files for systemd, Docker and Kubernetes; docs/deployment.md shows the same.
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
@@ -41,7 +41,7 @@ function withFiles(args, body) {
 }
 
 /**
- * The command line, with a program that exists, is one that `start` accepts.
+ * Checks that `start` accepts the command line, with a program that exists.
  * @param {string[]} words
  */
 function assertStarts(words) {
