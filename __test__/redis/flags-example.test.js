@@ -20,7 +20,7 @@ test(
   async () => {
     const server = await startRedis();
     try {
-      // The second run finds what the first has left on the server, and goes on from there.
+      // The second run finds the data of the first on the server, and continues from there.
       for (const numbers of [
         [1, 2, 3, 4],
         [5, 6, 7, 8],
