@@ -1,6 +1,6 @@
 'use strict';
 
-// Whoever hears that a worker listens may count on it: clients that come from then on may be given to it.
+// At the event 'listening', the worker is a member: clients that connect from then on may be passed to it.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
