@@ -169,7 +169,7 @@ export interface Status {
         revision: number;
         evicted: number;
         expired: number;
-        /** How many processes have opened it. */
+        /** How many times processes have opened it. */
         clients: number;
       }[]
     | null;

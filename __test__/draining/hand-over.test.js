@@ -98,7 +98,7 @@ for (const [SERVER, before] of Object.entries({
   reader: '',
 })) {
   test(
-    `a connection that is more to its worker than http knows is answered once more: ${SERVER}`,
+    `a connection with state outside of http is not handed over, but answered once more: ${SERVER}`,
     { skip },
     () =>
       withLifecycle({ SERVER }, async (app) => {

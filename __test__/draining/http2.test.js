@@ -199,7 +199,7 @@ const [DATA, HEADERS, SETTINGS, PING, GOAWAY] = [0, 1, 4, 6, 7];
 const [ACK, END_STREAM, END_HEADERS] = [1, 1, 4];
 
 test(
-  'what a client begins before it can know is answered: the true GOAWAY follows a round trip later',
+  'streams begun before the client has read the notice are answered: the final GOAWAY follows a round trip later',
   { skip },
   () =>
     withLifecycle({ SERVER: 'http2', WORKERS: '1' }, async (app) => {

@@ -70,7 +70,7 @@ test('a worker without supervision has no slot', { skip }, () =>
 );
 
 test(
-  'a supervised worker ignores SIGINT, retires at SIGTERM, and finishes whatever signals follow',
+  'a supervised worker ignores SIGINT, retires at SIGTERM, and finishes despite further signals',
   { skip },
   () =>
     withLifecycle({ SUPERVISED: '1' }, async (app) => {

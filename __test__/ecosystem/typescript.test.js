@@ -42,7 +42,7 @@ test('with --import tsx and --import rcluster/register', { skip: isBuiltin }, ()
 );
 
 test(
-  'with the types taken out by Node',
+  'with the types stripped by Node',
   { skip: process.features.typescript ? false : 'this Node does not' },
   () => withPreloaded('typescript.ts', tryApp, { execArgv: ['--no-warnings'] }),
 );

@@ -179,7 +179,7 @@ describe('a request', { skip }, () => {
     }));
 
   for (const count of [0, 30]) {
-    test(`is not answered by a worker that was not asked, after ${count} calls`, () =>
+    test(`cannot be answered by a worker that was not called, after ${count} calls`, () =>
       withCluster({ COUNT: '3' }, async ({ fixture, ask, workers: [one, two, three] }) => {
         await ask('handle', two.id, ['never', 'echo']);
         await ask('calls', one.id, [two.id, 'echo', count]);

@@ -9,7 +9,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 
 for (const SERIALIZATION of ['json', 'advanced']) {
   test(
-    `a long message arrives, and one without end costs the worker its channel (${SERIALIZATION})`,
+    `a long message arrives, and an endless one closes the channel of the worker (${SERIALIZATION})`,
     {
       skip: isBuiltin && 'the built-in reads on',
     },

@@ -119,28 +119,25 @@ test('a signal to the started process ends the cluster', { skip }, () =>
   }),
 );
 
-test(
-  'which cluster is meant is known by itself where there is one, and asked for where there are several',
-  { skip },
-  () =>
-    withCommand(async ({ start, run, control }) => {
-      const others = JSON.stringify(run('status', '--json'));
-      const first = start(['-w', '1', 'app.js']);
-      await until('it is ready', () => / (is|are) ready/.test(first.text ?? ''));
-      const own = run('status', '--json', '--pid', `${first.pid}`);
-      assert.strictEqual(JSON.parse(own.stdout).primary.pid, first.pid, others);
-      const second = start(['-w', '1', '--control', `@rcluster/${process.getuid()}/1${first.pid}`, 'app.js']);
-      await until('it is ready', () => / (is|are) ready/.test(second.text ?? ''));
-      const unclear = run('status');
-      assert.strictEqual(unclear.status, 2);
-      for (const { pid } of [first, second]) {
-        assert.match(unclear.stderr, new RegExp(`--pid ${pid} .* start .*app\\.js$`, 'm'));
-      }
-      assert.strictEqual(run('stop', '--pid', `${second.pid}`).status, 0);
-      assert.strictEqual(run('stop', '--pid', `${first.pid}`).status, 0);
-      assert.strictEqual(run('status', '--pid', `${first.pid}`).status, 3);
-      assert.strictEqual(fs.existsSync(control), false);
-    }),
+test('a single cluster is found automatically, and with several one must be named', { skip }, () =>
+  withCommand(async ({ start, run, control }) => {
+    const others = JSON.stringify(run('status', '--json'));
+    const first = start(['-w', '1', 'app.js']);
+    await until('it is ready', () => / (is|are) ready/.test(first.text ?? ''));
+    const own = run('status', '--json', '--pid', `${first.pid}`);
+    assert.strictEqual(JSON.parse(own.stdout).primary.pid, first.pid, others);
+    const second = start(['-w', '1', '--control', `@rcluster/${process.getuid()}/1${first.pid}`, 'app.js']);
+    await until('it is ready', () => / (is|are) ready/.test(second.text ?? ''));
+    const unclear = run('status');
+    assert.strictEqual(unclear.status, 2);
+    for (const { pid } of [first, second]) {
+      assert.match(unclear.stderr, new RegExp(`--pid ${pid} .* start .*app\\.js$`, 'm'));
+    }
+    assert.strictEqual(run('stop', '--pid', `${second.pid}`).status, 0);
+    assert.strictEqual(run('stop', '--pid', `${first.pid}`).status, 0);
+    assert.strictEqual(run('status', '--pid', `${first.pid}`).status, 3);
+    assert.strictEqual(fs.existsSync(control), false);
+  }),
 );
 
 test('exit codes show what failed', { skip }, () =>

@@ -134,7 +134,7 @@ function floods(/** @type {string} */ text, strip = (/** @type {string} */ line)
 }
 
 test(
-  'lines of four workers are whole and none is lost, in each mode and through a pipe',
+  'lines of four workers are complete and none is lost, in each mode and through a pipe',
   { skip },
   async () => {
     const strips = {
@@ -187,7 +187,7 @@ test('lines are written while the JavaScript of the primary is blocked', { skip 
 );
 
 test(
-  'objects of JSON get fields and never a prefix, other lines are prefixed or wrapped',
+  'JSON objects get fields and never a prefix, other lines are prefixed or wrapped',
   { skip },
   async () => {
     const object = '{"level":30,"msg":"a \\u00fc","slot":"own","n":1.50}';
@@ -218,32 +218,29 @@ test(
   },
 );
 
-test(
-  'bytes stay as they are, however they are cut, and a line that is too long is cut and marked',
-  { skip },
-  () =>
-    withWriters({ workers: 1, logs: 'raw' }, async (app) => {
-      const file = path.join(app.directory, 'stdout');
-      const binary = Buffer.from(Array.from({ length: 256 }, (_, byte) => (byte === 10 ? 0 : byte)));
-      const euro = Buffer.from('€');
-      const send = (/** @type {Buffer} */ bytes) => {
-        app.tell({ slot: 0, act: 'write', to: 'stdout', text: bytes.toString('base64'), encoding: 'base64' });
-      };
-      send(euro.subarray(0, 1));
-      send(euro.subarray(1));
-      send(Buffer.concat([binary, Buffer.from('\n')]));
-      const first = Buffer.concat([euro, binary, Buffer.from('\n')]);
-      await until('it is written', () => fs.statSync(file).size === first.length);
-      assert.ok(fs.readFileSync(file).equals(first));
+test('bytes are unchanged, wherever reads end, and a line that is too long is cut and marked', { skip }, () =>
+  withWriters({ workers: 1, logs: 'raw' }, async (app) => {
+    const file = path.join(app.directory, 'stdout');
+    const binary = Buffer.from(Array.from({ length: 256 }, (_, byte) => (byte === 10 ? 0 : byte)));
+    const euro = Buffer.from('€');
+    const send = (/** @type {Buffer} */ bytes) => {
+      app.tell({ slot: 0, act: 'write', to: 'stdout', text: bytes.toString('base64'), encoding: 'base64' });
+    };
+    send(euro.subarray(0, 1));
+    send(euro.subarray(1));
+    send(Buffer.concat([binary, Buffer.from('\n')]));
+    const first = Buffer.concat([euro, binary, Buffer.from('\n')]);
+    await until('it is written', () => fs.statSync(file).size === first.length);
+    assert.ok(fs.readFileSync(file).equals(first));
 
-      const long = 'é'.repeat(2 ** 19);
-      send(Buffer.from(`${long}\nnext\n`));
-      await until('it is written', () => app.stdout().endsWith('next\n'));
-      const pieces = fs.readFileSync(file).subarray(first.length).toString().split('\n');
-      assert.strictEqual(pieces.length, 6);
-      for (const piece of pieces.slice(0, 3)) assert.match(piece, /^é+ \[continues\]$/);
-      assert.strictEqual(pieces.slice(0, 4).join('').replaceAll(' [continues]', ''), long);
-    }),
+    const long = 'é'.repeat(2 ** 19);
+    send(Buffer.from(`${long}\nnext\n`));
+    await until('it is written', () => app.stdout().endsWith('next\n'));
+    const pieces = fs.readFileSync(file).subarray(first.length).toString().split('\n');
+    assert.strictEqual(pieces.length, 6);
+    for (const piece of pieces.slice(0, 3)) assert.match(piece, /^é+ \[continues\]$/);
+    assert.strictEqual(pieces.slice(0, 4).join('').replaceAll(' [continues]', ''), long);
+  }),
 );
 
 test('the output of a killed worker is read, and its last line gets a newline', { skip }, () =>
@@ -414,7 +411,7 @@ test('under a terminal, workers inherit the terminal, unless a mode requires a p
 });
 
 test(
-  'a worker that cannot start is explained in events, in the status and in the error of the reload',
+  'events, the status and the error of the reload contain the output of a worker that cannot start',
   { skip },
   () =>
     withWriters({ workers: 1, log: false }, async (app) => {

@@ -40,7 +40,7 @@ const cells = (/** @type {number} */ row) =>
   `[...(document.querySelectorAll('#slots tr')[${row}]?.cells ?? [])].map(({ innerText }) => innerText)`;
 
 test(
-  'its rules name its own script and style',
+  'its security policy allows exactly its own script and style',
   { skip: isBuiltin && 'the built-in does not supervise' },
   () =>
     withUrl({ workers: 1 }, async (_app, url) => {

@@ -295,7 +295,7 @@ test('it listens at IPv6', { skip: skip || (!hasIpv6 && 'there is no IPv6') }, (
 );
 
 test(
-  'where the port is taken the workers serve, a warning says so, and it is tried again',
+  'if the port is in use, the workers serve, a warning says so, and binding is retried',
   { skip },
   async () => {
     const taken = net.createServer().listen(0, '127.0.0.1');

@@ -99,7 +99,7 @@ test('servers get the sockets that are passed for their addresses', { skip }, as
 });
 
 test(
-  'a socket that no server listens on is told, and one for another process is left alone',
+  'a socket that no server uses is reported, and one for another process is ignored',
   { skip },
   async () => {
     const [port] = await freePorts(1);

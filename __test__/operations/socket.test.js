@@ -203,7 +203,7 @@ test('a failure is an object with a code, and reveals nothing of the environment
 );
 
 test(
-  'clients that send too much, read nothing or are too many cost a bounded amount, and nobody else',
+  'clients that send too much, read nothing or are too many have a bounded cost, and affect no other client',
   { skip },
   () =>
     withSocket({ workers: 1 }, async (app, control) => {

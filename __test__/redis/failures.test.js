@@ -56,41 +56,35 @@ async function assertEqual(members) {
   return JSON.parse(one)[1];
 }
 
-test(
-  'a server that is killed and started again has lost nothing that it had acknowledged',
-  { skip },
-  async (t) => {
-    const { server, members } = await start(t, { appendonly: true }, { offline: { wait: 20_000 } });
-    const sums = members.map((member) =>
-      member.run(async ({ kept: { store } }) => {
-        let done = 0;
-        for (let round = 0; round < 40; round += 1) {
-          await Promise.all(Array.from({ length: 25 }, () => store.increment('sum').then(() => (done += 1))));
-        }
-        return done;
-      }),
+test('a server that is killed and restarted loses no acknowledged write', { skip }, async (t) => {
+  const { server, members } = await start(t, { appendonly: true }, { offline: { wait: 20_000 } });
+  const sums = members.map((member) =>
+    member.run(async ({ kept: { store } }) => {
+      let done = 0;
+      for (let round = 0; round < 40; round += 1) {
+        await Promise.all(Array.from({ length: 25 }, () => store.increment('sum').then(() => (done += 1))));
+      }
+      return done;
+    }),
+  );
+  for (let kill = 0; kill < 3; kill += 1) {
+    await members[0].run(({ kept: { store } }) => store.increment('go on'));
+    await server.kill();
+    await server.restart();
+    await Promise.all(
+      members.map((member) => member.run(({ kept }, times) => kept.until('connect', times), kill + 1)),
     );
-    for (let kill = 0; kill < 3; kill += 1) {
-      await members[0].run(({ kept: { store } }) => store.increment('go on'));
-      await server.kill();
-      await server.restart();
-      await Promise.all(
-        members.map((member) => member.run(({ kept }, times) => kept.until('connect', times), kill + 1)),
-      );
-    }
-    assert.deepStrictEqual(await Promise.all(sums), [1000, 1000]);
-    const entries = await assertEqual(members);
-    // Once each, however many connections were lost while they were in transit.
-    assert.deepStrictEqual(entries, [
-      ['go on', 3],
-      ['sum', 2000],
-    ]);
-    const told = await members[1].run(
-      ({ kept }) => kept.told.filter((it) => it === 'disconnect').length >= 3,
-    );
-    assert.ok(told);
-  },
-);
+  }
+  assert.deepStrictEqual(await Promise.all(sums), [1000, 1000]);
+  const entries = await assertEqual(members);
+  // Once each, however many connections were lost while they were in transit.
+  assert.deepStrictEqual(entries, [
+    ['go on', 3],
+    ['sum', 2000],
+  ]);
+  const told = await members[1].run(({ kept }) => kept.told.filter((it) => it === 'disconnect').length >= 3);
+  assert.ok(told);
+});
 
 test('reads continue while a server is unreachable, and writes reject after a wait', { skip }, async (t) => {
   const { server, members } = await start(t, {}, { offline: { wait: 0 } });
@@ -162,55 +156,51 @@ test('a server without memory refuses writes that need memory, and nothing else'
   assert.deepStrictEqual(await assertEqual(members), [['more', 1]]);
 });
 
-test(
-  'who has missed changes that the server does not keep any more is told to forget',
-  { skip },
-  async (t) => {
-    const { server, members } = await start(t);
-    const [one, other] = members;
-    await one.run(({ kept: { store } }) => Promise.all([store.set('stays', 1), store.set('goes', 1)]));
-    await other.run(async ({ kept }) => {
-      await kept.store.read('goes');
-      kept.events = [];
-      kept.watch = (async () => {
-        for await (const { type, key } of kept.store.watch()) {
-          kept.events.push(key === undefined ? type : `${type} ${key}`);
-          if (type === 'synced' && kept.events.includes('resync')) return;
-        }
-      })();
-      // It has read everything before the server loses data.
-      while (!kept.events.includes('synced')) await new Promise((resolve) => setImmediate(resolve));
-    });
-    // The other machine is stopped while this one changes the store.
-    other.child.kill('SIGSTOP');
-    await until('all its threads are stopped', () => isStopped(other.child.pid));
-    await one.run(async ({ kept: { store } }) => {
-      await store.delete('goes');
-      await store.set('new', 2);
-    });
-    await server.command('XTRIM', 'rcluster:{store}:changes', 'MAXLEN', 0);
-    await one.run(({ kept: { store } }) => store.set('newer', 3));
-    // The other machine must read everything after its position, on a new connection.
-    await server.command('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
-    other.child.kill('SIGCONT');
-    await other.run(({ kept }) => kept.watch);
-    const events = await other.run(({ kept }) => kept.events);
-    const from = events.indexOf('resync');
-    assert.deepStrictEqual(events.slice(from).sort(), [
-      'resync',
-      'set new',
-      'set newer',
-      'set stays',
-      'synced',
-    ]);
-    assert.deepStrictEqual(await other.run(({ kept }) => kept.told.includes('resync')), true);
-    assert.deepStrictEqual(await assertEqual(members), [
-      ['new', 2],
-      ['newer', 3],
-      ['stays', 1],
-    ]);
-  },
-);
+test('a watch that has missed changes that the server no longer has gets a resync', { skip }, async (t) => {
+  const { server, members } = await start(t);
+  const [one, other] = members;
+  await one.run(({ kept: { store } }) => Promise.all([store.set('stays', 1), store.set('goes', 1)]));
+  await other.run(async ({ kept }) => {
+    await kept.store.read('goes');
+    kept.events = [];
+    kept.watch = (async () => {
+      for await (const { type, key } of kept.store.watch()) {
+        kept.events.push(key === undefined ? type : `${type} ${key}`);
+        if (type === 'synced' && kept.events.includes('resync')) return;
+      }
+    })();
+    // It has read everything before the server loses data.
+    while (!kept.events.includes('synced')) await new Promise((resolve) => setImmediate(resolve));
+  });
+  // The other machine is stopped while this one changes the store.
+  other.child.kill('SIGSTOP');
+  await until('all its threads are stopped', () => isStopped(other.child.pid));
+  await one.run(async ({ kept: { store } }) => {
+    await store.delete('goes');
+    await store.set('new', 2);
+  });
+  await server.command('XTRIM', 'rcluster:{store}:changes', 'MAXLEN', 0);
+  await one.run(({ kept: { store } }) => store.set('newer', 3));
+  // The other machine must read everything after its position, on a new connection.
+  await server.command('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+  other.child.kill('SIGCONT');
+  await other.run(({ kept }) => kept.watch);
+  const events = await other.run(({ kept }) => kept.events);
+  const from = events.indexOf('resync');
+  assert.deepStrictEqual(events.slice(from).sort(), [
+    'resync',
+    'set new',
+    'set newer',
+    'set stays',
+    'synced',
+  ]);
+  assert.deepStrictEqual(await other.run(({ kept }) => kept.told.includes('resync')), true);
+  assert.deepStrictEqual(await assertEqual(members), [
+    ['new', 2],
+    ['newer', 3],
+    ['stays', 1],
+  ]);
+});
 
 test(
   'a server that is emptied empties all stores, whose revisions continue to increase',

@@ -15,7 +15,7 @@ const EXAMPLE = path.join(__dirname, '..', '..', 'examples', 'redis.js');
 const skip = isBuiltin ? 'the example is one of this package' : withoutRedis;
 
 test(
-  'redis.js counts the workers of two clusters in one store, and tells all of them of a flag',
+  'redis.js counts the workers of two clusters in one store, and notifies all of them of a flag',
   { skip },
   async () => {
     const server = await startRedis();

@@ -326,7 +326,7 @@ describe('a server', { skip }, () => {
     const what = wasReplica
       ? 'was a replica, and may not have received the last lease'
       : 'has run for a while';
-    test(`that ${what} ${wasReplica ? 'waits for its end' : 'grants its first lease at once'}`, async () => {
+    test(`that ${what} ${wasReplica ? 'waits for the end of an old lease' : 'grants its first lease at once'}`, async () => {
       const own = await startRedis();
       try {
         await until('it has run as long as a lease', async () =>

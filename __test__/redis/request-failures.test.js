@@ -95,7 +95,7 @@ test('requests that are pending when the server restarts end, and later ones are
 );
 
 test(
-  'a machine that loses its connection cancels what it was asked, and is gone for others',
+  'a machine that loses its connection cancels the calls of others, for which it is gone',
   { skip },
   async () => {
     const server = await startRedis();

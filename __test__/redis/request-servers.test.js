@@ -40,7 +40,7 @@ async function withMembers(group, body) {
 }
 
 test(
-  'all machines are connected with one node of a Redis Cluster, also when its slot moves',
+  'all machines are connected with one node of a Redis Cluster, even after its slot moves',
   { skip },
   async () =>
     withMembers(await startRedisCluster(), async (cluster, members) => {

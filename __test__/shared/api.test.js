@@ -286,7 +286,7 @@ test('a watch reports the current content, and then changes', { skip }, async ()
 });
 
 test(
-  'of a key that changes fast only the newest is told, but with history every change',
+  'of a fast-changing key, only the newest change is reported, but with history every change',
   { skip },
   async () => {
     const store = open();
@@ -351,7 +351,7 @@ test('an abort ends a watch', { skip }, async () => {
 });
 
 test(
-  'a full store refuses, and one with lru makes room for what is new and keeps what is used',
+  'a full store refuses writes, and one with lru makes room for new values and keeps used ones',
   { skip },
   async () => {
     const value = 'x'.repeat(3000);

@@ -110,7 +110,7 @@ test('listeners do not keep the process alive', { skip }, () => {
 });
 
 test(
-  'what a listener throws is an uncaught exception, and the next change is told all the same',
+  'an error thrown by a listener is an uncaught exception, and the next change is still reported',
   { skip },
   () => {
     const body = `

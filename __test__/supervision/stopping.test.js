@@ -193,7 +193,7 @@ test('a delay ends by itself', () =>
 for (const server of ['exclusive', 'reusePort', 'handle']) {
   const skip = server === 'reusePort' && !hasReusePort && 'this Node knows no reusePort';
   test(
-    `a server of its own makes a worker ready, and is closed by a drain: ${server}`,
+    `a server outside of the cluster makes a worker ready, and is closed by a drain: ${server}`,
     { skip },
     async () => {
       const [port] = await freePorts(1);
@@ -223,7 +223,7 @@ for (const server of ['exclusive', 'reusePort', 'handle']) {
   );
 }
 
-test('a UDP socket that is bound exclusively is closed as well', async () => {
+test('a UDP socket that is bound exclusively makes a worker ready, and is closed by a drain', async () => {
   const [port] = await freePorts(1);
   await withSupervised(
     { workers: 1, drainTimeout: 60_000 },

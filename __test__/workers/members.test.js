@@ -8,7 +8,7 @@ const { withFixture } = require('../helpers/run-fixture.js');
 const { isBuiltin } = require('../../testing/subject.js');
 
 test(
-  'a worker is among those that get connections when the primary hears that it listens',
+  'a worker gets connections from the moment of its event listening',
   { skip: isBuiltin && 'it has no statistics' },
   () =>
     withFixture('workers/members.js', {}, async (app) => {

@@ -1,6 +1,6 @@
 //! `rcluster profile`, `heap`, `inspect` and `env`: reports of one process about itself.
 //!
-//! Files are written here, under names that the operator has chosen and with the operator's rights. A file
+//! Files are written here, under names that the operator has chosen and with the operator's permissions. A file
 //! gets its name when it is complete.
 
 use std::fs::{File, OpenOptions, remove_file, rename};

@@ -1,4 +1,4 @@
-//! What is printed if the arguments are wrong: what, and what to write instead.
+//! What is printed if the arguments are invalid: the problem, and a correct alternative.
 
 use std::ffi::OsString;
 use std::path::Path;

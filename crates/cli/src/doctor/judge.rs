@@ -1,4 +1,4 @@
-//! Evaluates the readings and gives advice. Pure.
+//! Evaluates the readings and gives advice: a pure function.
 
 use super::Check;
 use super::read::Readings;

@@ -54,7 +54,7 @@ impl Action {
     }
 }
 
-/// What is shown over the table.
+/// The overlay over the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Overlay {
     Help,
@@ -127,8 +127,8 @@ impl Model {
         self.events.push_back(line);
     }
 
-    /// Shows the result of a request. A drain can take minutes: where another request followed meanwhile, its result is
-    /// one of the events and the later request keeps its place.
+    /// Shows the result of a request. A drain can take minutes: if another request was made meanwhile, the
+    /// result is shown among the events, and the later request stays in the line.
     pub(super) fn on_done(&mut self, action: &Action, result: Result<Value, Failure>) {
         let note = match (action, result) {
             (Action::Stack(_), Ok(stack)) => {

@@ -82,7 +82,7 @@ fn read(head: &httparse::Request<'_, '_>, rule: HostRule) -> Result<Request, Res
     }
     let (authority, path) = split(head.path.unwrap_or_default());
     let host = authority.map(str::as_bytes).or(host);
-    // What is answered in HTTP/1.1 says nothing to a client of 1.0 about keeping the connection.
+    // HTTP/1.1 headers of the response do not tell an HTTP/1.0 client whether the connection is kept.
     let keeps_alive = is_1_1 && !headers.list("connection", "close");
     let is_head = head.method == Some("HEAD");
     let accept = headers.values("accept").next().and_then(|value| std::str::from_utf8(value).ok());

@@ -1,4 +1,4 @@
-//! Least loaded: the worker whose event loop has the least to do.
+//! Least loaded: the worker whose event loop is the least busy.
 
 use super::least_connections::weigh;
 use super::{ALWAYS_BUSY, BLOCKED, Members, RoundRobin};

@@ -19,7 +19,7 @@ pub enum Policy {
     None,
     /// The worker with the fewest connections.
     LeastConnections,
-    /// The worker whose event loop has the least to do.
+    /// The worker whose event loop is the least busy.
     LeastLoaded,
     /// The same worker for the same client.
     Sticky,
@@ -137,7 +137,7 @@ impl Action {
     #[must_use]
     pub fn response(&self) -> Option<Vec<u8>> {
         let Self::Respond { status, retry_after, body } = self else { return None };
-        // Clients use the number; the phrase is for people.
+        // Clients use the number; the phrase is for human readers.
         let phrase = match status {
             429 => "Too Many Requests",
             503 => "Service Unavailable",

@@ -30,7 +30,7 @@ struct World {
     events: mpsc::Receiver<ThreadEvent>,
     /// The worker's end of its control socket.
     control: OwnedFd,
-    /// What ends the worker when it is dropped.
+    /// Dropping this ends the worker.
     stdin: OwnedFd,
     _lifeline: OwnedFd,
 }
