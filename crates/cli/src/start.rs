@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_another_name_of_the_directory_is_followed() {
+    fn the_shell_s_directory_is_used_only_if_it_is_the_same() {
         let folder = std::env::temp_dir().canonicalize().unwrap();
         let folder = folder.join(format!("rcluster-start-{}", std::process::id()));
         let (first, second, current) = (folder.join("1"), folder.join("2"), folder.join("current"));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_options_are_no_programs() {
+    fn option_files_are_not_programs() {
         let is_refused = |name: &str| why_no_program(Path::new(name)).is_some();
         for name in ["package.json", "a/ecosystem.config.js", "ecosystem.json", "pm2.config.cjs", "A.JSON"] {
             assert!(is_refused(name), "{name}");

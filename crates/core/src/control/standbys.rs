@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_standby_gets_at_its_promotion_what_was_held_back() {
+    fn a_standby_gets_the_held_back_outputs_at_its_promotion() {
         let mut standbys = Standbys::default();
         standbys.add(A);
         assert!(standbys.holds_join(A, ONE) && standbys.holds_join(A, TWO) && !standbys.holds_join(B, ONE));

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_input_that_comes_while_steps_are_taken_is_one_of_the_next_steps() {
+    fn an_input_that_is_added_during_a_step_is_processed_by_a_later_one() {
         let mut supervision = begun();
         assert!(supervision.add(Input::Start));
         let step = supervision.next(Duration::ZERO).unwrap();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn that_enough_workers_were_ready_is_known_although_no_probe_has_asked_meanwhile() {
+    fn readiness_is_recorded_even_if_no_probe_asks_meanwhile() {
         let mut supervision = begun();
         let worker = WorkerId(1);
         let mut give = |input| {

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_out_whole_however_they_are_cut() {
+    fn lines_are_complete_wherever_reads_end() {
         let text = "{\"a\":1}\n\r\n\n{\"b\":2}\r\nrest";
         for size in 1..text.len() {
             let mut lines = Lines::default();

@@ -35,7 +35,7 @@ fn wait_after(times: u32, goes_on: bool, fail: impl Fn() -> Input) -> u64 {
 }
 
 #[test]
-fn a_server_that_accepts_connections_and_refuses_to_be_read_is_left_alone_for_longer() {
+fn a_server_that_accepts_connections_but_refuses_reads_is_retried_less_often() {
     let refused = || Input::Failed(Failure::Refused("NOPERM".into()));
     assert_eq!(wait_after(1, true, refused), 0);
     assert!(wait_after(20, true, refused) >= 1000);
