@@ -73,6 +73,6 @@ fn nothing_is_accepted_on_behalf_of_a_worker_that_leaves() {
 }
 
 #[test]
-fn under_other_policies_workers_do_not_accept() {
+fn under_other_policies_nothing_is_accepted_on_behalf_of_workers() {
     play(&[TWO, ("fills 1 7; unattended 1", "wake 1, probe 1")]);
 }

@@ -96,7 +96,7 @@ fn a_refusal_carries_the_id_of_the_request() {
 }
 
 #[test]
-fn differences_are_clamped_to_the_valid_range() {
+fn differences_are_relative_to_the_current_number() {
     assert_eq!(Workers::By(-3).count(2, 8), 0, "which scaling refuses");
     assert_eq!((Workers::By(2).count(2, 8), Workers::Auto.count(2, 8)), (4, 8));
 }
