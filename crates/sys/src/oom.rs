@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kill_is_told_once() {
+    fn a_kill_is_counted_once() {
         let file = std::env::temp_dir().join(format!("rcluster-oom-{}", std::process::id()));
         fs::write(&file, "oom_kill 1\n").unwrap();
         let mut kills = OomKills { file: file.clone(), seen: 1 };

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn something_else_than_a_scoreboard_is_refused() {
+    fn other_memory_is_refused_as_a_scoreboard() {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(Scoreboard::open(&file).is_err());
     }

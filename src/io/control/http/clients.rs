@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_one_that_is_silent_for_longest_makes_room() {
+    fn the_client_that_has_been_idle_longest_makes_room() {
         let clients = Clients::default();
         let mut places: Vec<Place> = (0..MAX).map(|_| clients.admit().unwrap()).collect();
         places[0].on_silent();
