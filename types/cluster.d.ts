@@ -351,7 +351,7 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
    * });
    * ```
    * @param name Up to 1,024 bytes of UTF-8. It has nothing to do with a lock of the same name.
-   * @param leader Called with a signal that is aborted when this process is no longer the leader, and a fencing token as that of a lock.
+   * @param leader Called with a signal that is aborted when this process is no longer the leader, and with a fencing token like that of a lock.
    */
   lead(name: string, leader: (facts: { signal: AbortSignal; token: number }) => unknown): Leadership;
   /**
