@@ -1,14 +1,14 @@
 // A client of the control socket of a supervised cluster: `rcluster/control`.
 
-/** Which cluster is meant: one of the two. */
+/** Selects the cluster: set one of the two. */
 export interface ConnectOptions {
   /** The address of the control socket: a path, or `'@name'` for an abstract name. */
   control?: string | undefined;
   /** The process id of the primary, whose control socket is where it is by default; in a worker, `process.ppid`. */
   pid?: number | undefined;
   /**
-   * Closes the connection when it is aborted, for example after a time: `AbortSignal.timeout(5_000)`. Requests that wait for
-   * an answer are rejected with its reason; operations that were requested continue.
+   * Closes the connection when the signal is aborted, for example after a time limit: `AbortSignal.timeout(5_000)`. Requests that wait for
+   * an answer are rejected with its reason; operations that have begun continue.
    */
   signal?: AbortSignal | undefined;
 }
@@ -17,14 +17,14 @@ export interface ConnectOptions {
 export interface ControlEvent {
   /** Its name: `ready`, `restart`, `exit` … */
   event: string;
-  /** What the listeners of the event get in the primary; signals by number, and without `pid`. */
+  /** The arguments that listeners of the event get in the primary; signals as numbers, and without `pid`. */
   facts: Record<string, any>;
 }
 
-/** Gets the events that belong to a request. What it throws rejects the request; the operation goes on. */
+/** Called with the events that belong to a request. If it throws, the request is rejected; the operation continues. */
 export type EventListener = (event: ControlEvent) => void;
 
-/** Who is there. */
+/** The response to the handshake of the protocol. */
 export interface Hello {
   /** The version of the protocol. */
   protocol: number;
@@ -32,11 +32,11 @@ export interface Hello {
   rcluster: string;
   /** The process id of the primary. */
   pid: number;
-  /** What can be asked. */
+  /** The requests that the control socket supports. */
   verbs: string[];
 }
 
-/** What the system tells of a process; null if it cannot be found out. */
+/** Figures of a process from the system; null if they are not available. */
 export interface ProcessFigures {
   /** CPU time so far, in ms. */
   cpuMs: number | null;
@@ -46,26 +46,26 @@ export interface ProcessFigures {
   fds: number | null;
 }
 
-/** How everything stands. Counters only rise. Fields may be added without another `schema`. */
+/** The state of the cluster. Counters only increase. Fields may be added without another `schema`. */
 export interface Status {
   /** 1. */
   schema: number;
   /** When supervision began, in ms since the epoch. */
   startedAt: number;
   versions: { rcluster: string; node: string };
-  /** `blockedMs` is how long its event loop has been at work without waiting for events; null if that cannot be found out. */
+  /** `blockedMs` is how long its event loop has been active without waiting for events, in ms; null if that is unknown. */
   primary: ProcessFigures & { pid: number; blockedMs: number | null };
   /** The number of CPUs available, within the affinity mask and the container's quota. */
   cpus: number;
-  /** What the control group of the primary may use, and has used. Null without control groups. */
+  /** The limits and the usage of the primary's control group. Null without control groups. */
   cgroup: {
-    /** The quota in CPUs, which may be a fraction. */
+    /** The quota in CPUs, possibly a fraction. */
     cpus: number | null;
     /** In bytes. */
     memoryLimit: number | null;
-    /** In bytes, with the page cache. */
+    /** In bytes, including the page cache. */
     memoryUsage: number | null;
-    /** For how long processes have been kept from running because the quota was used up, in ms. */
+    /** How long processes were throttled because the quota was used up, in ms. */
     throttled: number | null;
     /** How many processes the kernel has killed because memory ran out. */
     oomKills: number | null;
@@ -86,45 +86,45 @@ export interface Status {
     worker: number | null;
     successor: number | null;
     pid: number | null;
-    /** In which generation its worker was started. */
+    /** The generation in which its worker was started. */
     generation: number | null;
     /** In ms. */
     uptime: number | null;
-    /** How long its worker took to get ready, in ms. */
+    /** How long its worker took to become ready, in ms. */
     bootMs: number | null;
-    /** How long the event loop of its worker has been at work, in ms. */
+    /** How long the event loop of its worker has been active, in ms. */
     busy: number | null;
-    /** The part of the last 5 to 10 s that it was at work, from 0 to 1. */
+    /** The fraction of the last 5 to 10 s in which it was active, from 0 to 1. */
     elu: number | null;
-    /** What 99 % of its turns of the last 5 to 10 s stayed below, in ms: so long an event waits. Null if there were none. */
+    /** The 99th percentile of the duration of its turns in the last 5 to 10 s, in ms: how long an event may wait. Null if there were none. */
     delayP99Ms: number | null;
     /** For how long it has been blocked, in ms; null unless `unresponsiveAfter` is set. */
     blockedMs: number | null;
-    /** Connections open, as its worker says. */
+    /** Open connections, as reported by its worker. */
     connections: number | null;
-    /** Clients that its worker has taken, as it says. */
+    /** Clients that its worker has received, as reported by it. */
     clients: number | null;
-    /** Connections that were passed to its worker, and that its event loop has not taken yet. */
+    /** Connections that were passed to its worker, and that its event loop has not received yet. */
     inFlight: number | null;
     restarts: number;
     failures: number;
-    /** In ms; null if no worker waits to be started. */
+    /** In ms; null if no start is scheduled. */
     nextRestartMs: number | null;
-    /** How the last worker of this slot ended; signals by number, times in ms since the epoch. */
+    /** How the last worker of this slot ended; signals as numbers, times in ms since the epoch. */
     lastExit: {
       worker: number;
       code: number | null;
       signal: number | null;
-      /** In a word. */
+      /** The category of the reason. */
       reason: 'exit' | 'signal' | 'exception' | 'startup' | 'hang' | 'oom';
-      /** In words. */
+      /** The reason as text. */
       detail: string;
       at: number;
-      /** The last lines that it has written to stderr; null if that does not go through the primary. */
+      /** Its last lines on stderr; null if its stderr does not go through the primary. */
       stderrTail: string[] | null;
     } | null;
   })[];
-  /** The workers that only have to end; `deadlineMs` is null once one has got SIGKILL. */
+  /** The workers that are ending; `deadlineMs` is null once a worker has been sent SIGKILL. */
   draining: {
     worker: number | null;
     slot: number | null;
@@ -132,54 +132,54 @@ export interface Status {
     connections: number | null;
     deadlineMs: number | null;
   }[];
-  /** Where metrics and probes are served: `address:port` or `unix:path`; null if they are not. */
+  /** Where metrics and probes are served: `address:port` or `unix:path`; null if they are not served. */
   metrics: string | null;
-  /** The listeners, but those whose socket all workers share; null if the thread that accepts has not answered. */
+  /** The listeners, except those whose socket all workers share; null if the dispatcher has not answered. */
   listeners:
     | {
         id: number;
         /** `address:port`, or a path. */
         address: string | null;
-        /** How its connections are distributed. */
+        /** The policy that distributes its connections. */
         policy: 'round-robin' | 'none' | 'least-connections' | 'least-loaded' | 'sticky' | 'kernel' | 'hook';
         /** Workers that listen there. */
         workers: number;
-        /** Connections that the primary has accepted so far. */
+        /** Connections that the primary has accepted since the listener was opened. */
         accepted: number;
-        /** Connections that were accepted and wait for a worker. */
+        /** Accepted connections that wait for a worker. */
         queue: number;
         /** Connections that no process has accepted yet; null if the kernel does not report them. */
         backlog: number | null;
-        /** How many of those there may be. */
+        /** The maximum of `backlog`. */
         backlogLimit: number | null;
       }[]
     | null;
-  /** The shared stores that are open; null if their thread has not answered. */
+  /** The open shared stores; null if their thread has not answered. */
   stores:
     | {
         name: string;
         keys: number;
-        /** Bytes that current values take with their keys. */
+        /** The size of the current values and their keys, in bytes. */
         bytes: number;
-        /** How many there may be. */
+        /** The maximum of `bytes`. */
         limit: number;
-        /** Bytes of memory in use, with history and index. */
+        /** Memory in use, including history and index, in bytes. */
         memory: number;
         /** The number of the last change. */
         revision: number;
         evicted: number;
         expired: number;
-        /** How often it is open in processes. */
+        /** How many times processes have opened it. */
         clients: number;
       }[]
     | null;
-  /** What has been done with connections; null if the thread that accepts them has not answered. */
+  /** Counts of connections; null if the dispatcher has not answered. */
   dispatcher: {
     listeners: Record<string, any>[];
     workers: Record<string, any>[];
     hook: Record<string, any>;
   } | null;
-  /** What workers have written through the primary; null if they write by themselves. */
+  /** The output of workers that went through the primary; null if they write it themselves. */
   logs: {
     mode: 'auto' | 'raw' | 'prefix' | 'json';
     lines: number;
@@ -192,7 +192,7 @@ export interface Status {
 /** A line that a worker has written. */
 export interface LogLine {
   worker: number;
-  /** null for a standby. */
+  /** The slot of the worker; null for a standby. */
   slot: number | null;
   stream: 'stdout' | 'stderr';
   /** When it was read, in ms since the epoch. */
@@ -201,14 +201,14 @@ export interface LogLine {
   text: string;
 }
 
-/** A connection to a cluster. What it asks for is done also if the primary's JavaScript is blocked. */
+/** A connection to a cluster. Requests are carried out even while the primary's JavaScript is blocked. */
 export interface ControlClient {
   hello(): Promise<Hello>;
   status(): Promise<Status>;
   /** The metrics, in the format of OpenMetrics. */
   metrics(): Promise<string>;
   /**
-   * Resolves when new workers are ready, or those that are too many are gone.
+   * Resolves when the new workers are ready, or the surplus ones have ended.
    * @throws ERR_OUT_OF_RANGE, ERR_RCLUSTER_NOT_READY, ERR_RCLUSTER_SUPERSEDED, ERR_RCLUSTER_SHUT_DOWN
    */
   scale(
@@ -216,8 +216,8 @@ export interface ControlClient {
     options?: { onEvent?: EventListener },
   ): Promise<void>;
   /**
-   * Replaces all workers by new ones, with the code as it is now, and the environment and settings as the primary has
-   * described them last. Resolves when they are ready.
+   * Replaces all workers by new ones, with the current code, and with the environment and settings that the
+   * primary has described last. Resolves when they are ready.
    * @throws ERR_RCLUSTER_NOT_READY, ERR_RCLUSTER_SHUT_DOWN
    */
   reload(options?: { concurrency?: number; onEvent?: EventListener }): Promise<void>;
@@ -233,51 +233,52 @@ export interface ControlClient {
    */
   drain(slot: number, options?: { onEvent?: EventListener }): Promise<void>;
   /**
-   * Where the JavaScript of a worker, or of the primary, is just now.
+   * The current JavaScript stack of a worker or of the primary.
    * @throws ERR_RCLUSTER_NO_WORKER; ERR_RCLUSTER_NO_STACK if it runs no JavaScript
    */
   stack(slot: number | 'primary'): Promise<string>;
   /**
-   * A CPU profile, as the text of a `.cpuprofile` for Chrome's developer tools. The process goes on as before.
+   * A CPU profile, as the text of a `.cpuprofile` for Chrome's developer tools. The process keeps running normally.
    * @param options `duration` in ms, by default 10000, at most 600000
-   * @throws ERR_RCLUSTER_NO_WORKER; ERR_RCLUSTER_BLOCKED if its event loop is blocked; ERR_RCLUSTER_EXAMINATION if it
-   * cannot, or ends meanwhile
+   * @throws ERR_RCLUSTER_NO_WORKER; ERR_RCLUSTER_BLOCKED if its event loop is blocked;
+   * ERR_RCLUSTER_EXAMINATION if the profile cannot be taken, or the process ends meanwhile
    */
   profile(slot: number | 'primary', options?: { duration?: number }): Promise<string>;
   /**
-   * A snapshot of the heap: the pieces of a `.heapsnapshot` for Chrome's developer tools, which are read as they are
-   * taken, on a connection of their own. The event loop of the process is blocked while V8 takes the snapshot, which needs
-   * about as much memory again. The snapshot holds all that is in memory, secrets as well.
+   * A snapshot of the heap: the pieces of a `.heapsnapshot` for Chrome's developer tools, which are read
+   * while the snapshot is being taken, on a connection of their own. The event loop of the process is blocked
+   * during that time, and V8 needs about as much memory again. The snapshot contains everything in memory,
+   * including secrets.
    * @throws as `profile()`
    */
   heap(slot: number | 'primary'): AsyncGenerator<Buffer, void, void>;
   /**
-   * Opens the inspector on a free port of 127.0.0.1, unless it is open, and resolves with its address. Everybody on the
+   * Opens the inspector on a free port of 127.0.0.1, unless it is already open, and resolves with its address. Everyone on the
    * machine can run code in the process until it is closed: with `off`, which resolves with null.
    * @throws as `profile()`
    */
   inspect(slot: number | 'primary', options?: { off?: boolean }): Promise<string | null>;
   /**
-   * The names of the environment variables, as the process sees them just now. Values are never told.
+   * The names of the environment variables, as the process sees them now. Values are never sent.
    * @throws as `profile()`
    */
   env(slot: number | 'primary'): Promise<string[]>;
   /**
-   * Drains all workers, after which the primary exits. `delay` and `timeout` are in ms, by default the options
-   * `shutdownDelay` and `shutdownTimeout`. Resolves when all workers are gone; the primary ends as soon as its JavaScript
-   * runs.
+   * Drains all workers, after which the primary exits. `delay` and `timeout` are in ms; their defaults are
+   * the options `shutdownDelay` and `shutdownTimeout`. Resolves when all workers have ended; the primary
+   * exits as soon as its JavaScript runs.
    */
   stop(options?: { delay?: number; timeout?: number; onEvent?: EventListener }): Promise<void>;
-  /** All events from now on, on a connection of its own. Ends when the cluster ends, or does not get rid of them. */
+  /** All events from now on, on a connection of its own. Ends when the cluster ends, or when events are not read in time. */
   events(): AsyncGenerator<ControlEvent, void, void>;
   /**
-   * The last lines of the workers, of one slot or of all, the oldest first; by default 100.
-   * @throws ERR_RCLUSTER_NO_SLOT; ERR_RCLUSTER_NO_LOGS if workers write by themselves
+   * The last lines of the workers, of one slot or of all slots, oldest first. Default: 100 lines.
+   * @throws ERR_RCLUSTER_NO_SLOT; ERR_RCLUSTER_NO_LOGS if workers write their output themselves
    */
   logs(options?: { slot?: number; lines?: number }): Promise<LogLine[]>;
   /**
-   * The same, and then those to come, on a connection of its own. What is not taken in time is left out; `onLost` gets how
-   * many lines.
+   * The same, followed by new lines as they are written, on a connection of its own. Lines that are not read
+   * in time are dropped; `onLost` is called with their number.
    * @throws as `logs()`
    */
   followLogs(options?: {
@@ -286,8 +287,8 @@ export interface ControlClient {
     onLost?: (lines: number) => void;
   }): AsyncGenerator<LogLine, void, void>;
   /**
-   * Closes the connection. `events()` and `followLogs()` end, and other requests are rejected. What has been asked for
-   * goes on.
+   * Closes the connection. `events()` and `followLogs()` end, and other requests are rejected. Operations
+   * that have begun continue.
    */
   close(): void;
   [Symbol.asyncDispose](): Promise<void>;
@@ -295,7 +296,7 @@ export interface ControlClient {
 
 /**
  * Connects to the control socket of a cluster.
- * @throws ERR_RCLUSTER_NOT_RUNNING if no such cluster listens there; ERR_RCLUSTER_UNSUPPORTED_NODE for an abstract name in
+ * @throws ERR_RCLUSTER_NOT_RUNNING if no cluster listens there; ERR_RCLUSTER_UNSUPPORTED_NODE for an abstract name in
  * Node 20; ERR_INVALID_ARG_VALUE
  */
 export function connect(options: ConnectOptions): Promise<ControlClient>;

@@ -1,4 +1,4 @@
-// The one entry. The types are in `types`; each of them is a type of the module.
+// The entry point. The types are in `types`, and each is exported by the module.
 
 import clusterTypes = require('./types/cluster.js');
 import exchangeTypes = require('./types/exchange.js');
@@ -26,7 +26,8 @@ import superviseTypes = require('./types/supervise.js');
  * In a worker this object is the built-in one, so `require('cluster')` and `require('rcluster')` are the same there.
  *
  * On Linux, loading it throws `ERR_RCLUSTER_BINDING` in a primary whose installation lacks the native part or has one of
- * another version. Elsewhere it is the built-in module, and the primary emits one process warning with the code
+ * another version. Elsewhere it is the built-in module, and the primary emits one process warning with the
+ * code
  * `RCLUSTER_FALLBACK`.
  */
 declare const cluster: cluster.Cluster;

@@ -1,9 +1,9 @@
-// With `rcluster/register` the app's own `cluster` is rcluster: the built-in module has what rcluster adds to it.
+// With `rcluster/register` the app's own `cluster` is rcluster: the built-in module gets the members that rcluster adds.
 //
 //   import 'rcluster/register';
 //   import cluster from 'node:cluster';
 //
-// Where it is loaded by an option (`node -r rcluster/register app.js`), `"types": ["node", "rcluster/register"]` in
+// If it is loaded by an option (`node -r rcluster/register app.js`), `"types": ["node", "rcluster/register"]` in
 // tsconfig.json does the same for the types.
 
 import rcluster = require('./index');

@@ -1,6 +1,6 @@
 'use strict';
 
-// Runs the tests: all of them, or those whose path contains one of the words given: a folder's name, a file's, or a part of one.
+// Runs the tests: all of them, or those whose path contains one of the given words: the name of a folder or file, or a part of it.
 //
 //   node __test__/run.js
 //   node __test__/run.js supervision
@@ -8,7 +8,7 @@
 //   node __test__/run.js --without=docs,ecosystem    all but those in these folders
 //   RCLUSTER_SUBJECT=node:cluster node __test__/run.js
 //
-// The files are listed here because the versions of Node differ in what `node --test <directory>` takes for a test.
+// The files are listed here because the versions of Node differ in which files `node --test <directory>` considers tests.
 
 const { spawn } = require('node:child_process');
 const fs = require('node:fs');
@@ -18,7 +18,7 @@ const { installEcosystem } = require('../scripts/ecosystem.js');
 
 const ROOT = path.join(__dirname, '..');
 
-/** Where tests are: those of the benchmarks are beside what they test. */
+/** The folders of tests: those of the benchmarks are next to the tested files. */
 const FOLDERS = ['__test__', 'benchmark'];
 
 const WITHOUT = '--without=';
@@ -43,7 +43,7 @@ if (files.length === 0) {
   process.exit(1);
 }
 
-// The packages that some tests are about are many and large, so they are no business of `npm install`.
+// The packages that some tests need are many and large, so `npm install` does not install them.
 if (files.some((file) => file.startsWith(path.join(__dirname, 'ecosystem')))) installEcosystem();
 
 const runner = spawn(process.execPath, ['--test', '--test-concurrency=3', ...files], { stdio: 'inherit' });

@@ -64,7 +64,7 @@ run(async () => {
  * Runs a suite in a process of its own.
  * @param {string} name
  * @param {readonly string[]} args
- * @returns {Promise<string | undefined>} the file with its results, if it came to any
+ * @returns {Promise<string | undefined>} the file with its results, if it has any
  */
 async function measure(name, args) {
   const began = Date.now();

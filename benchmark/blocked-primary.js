@@ -1,7 +1,7 @@
 'use strict';
 
 /**
- * What clients notice when the primary's JavaScript is busy: new connections at a steady rate, the primary
+ * The effect on clients when the primary's JavaScript is busy: new connections at a steady rate, the primary
  * blocked for some seconds, and the latencies of requests begun during that time compared with those of
  * requests begun before.
  */
@@ -119,7 +119,7 @@ async function measure(contestant, { workers, rate, block, timeout }) {
 }
 
 /**
- * The requests begun in a period. A failed one counts with the time until its failure was known.
+ * The requests begun in a period. A failed request counts with the time until its failure was detected.
  * @param {readonly RequestRecord[]} records
  * @param {number} from
  * @param {number} to

@@ -1,9 +1,9 @@
 'use strict';
 
 /**
- * What clients notice when one worker's event loop is blocked repeatedly: new connections at a steady rate,
+ * The effect on clients when one worker's event loop is blocked repeatedly: new connections at a steady rate,
  * one worker blocked for 300 ms in every 600. Only clients that another worker answered are counted, because
- * no policy can help those that the blocked one has begun to serve.
+ * no policy can help those that the blocked worker has begun to serve.
  */
 
 const { chooseContestants, isBuiltin } = require('./lib/contestants');

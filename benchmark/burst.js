@@ -1,7 +1,7 @@
 'use strict';
 
 /**
- * Thousands of clients at the same moment, far more than workers take at once and than a backlog holds. Every
+ * Thousands of clients at the same moment, far more than workers can accept at once and a backlog can hold. Every
  * client is accounted for.
  */
 

@@ -2,7 +2,7 @@
 
 /**
  * Whether anything grows in the primary with the number of workers that have ended: memory, open files,
- * zombies. Garbage is collected before each reading, so what remains is really held.
+ * zombies. Garbage is collected before each reading, so what remains is really referenced.
  */
 
 const { fork } = require('node:child_process');
@@ -21,7 +21,7 @@ const { print } = require('../testing/tables.js');
 const PARTS = 5;
 /** The reading from which on memory is compared. */
 const WARM = 2;
-/** The nursery of V8 grows by many times what a leak would show, so here it keeps its first size. */
+/** The nursery of V8 grows by many times the size of a leak, so it is fixed at its initial size here. */
 const EXEC_ARGV = ['--expose-gc', '--min-semi-space-size=1', '--max-semi-space-size=1'];
 
 /** @typedef {{ forks: number, rss: number, pss: number, files: number, zombies: number }} Reading memory in KiB */

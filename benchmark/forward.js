@@ -1,13 +1,13 @@
 'use strict';
 
 /**
- * Forwarding to workers that listen by themselves, compared with nginx's stream module and HAProxy in TCP
+ * Forwarding to workers with addresses of their own, compared with nginx's stream module and HAProxy in TCP
  * mode in front of the same workers, with passing descriptors, and with one worker without a proxy.
  *
  *   node benchmark/forward.js             a minute and a half
  *
  * Needs wrk, nginx with its stream module, and haproxy (Debian: apt-get install wrk nginx libnginx-mod-stream
- * haproxy). Runs with what there is of the latter two.
+ * haproxy). If one of the latter two is missing, it is left out.
  */
 
 const { fork } = require('node:child_process');
@@ -28,7 +28,7 @@ const { median, sum } = require('../testing/stats.js');
 
 const MEGABYTE = 2 ** 20;
 
-/** The length of the answers in the scenario of large ones. */
+/** The length of the answers in the scenario with large answers. */
 const LARGE = 8 * MEGABYTE;
 
 /**
@@ -264,7 +264,7 @@ function targets(results) {
 }
 
 /**
- * The comparisons in which another way is better than forwarding by rcluster.
+ * The comparisons in which another contestant is better than forwarding by rcluster.
  * @param {readonly Result[]} results
  */
 function comparisons(results) {
@@ -272,7 +272,7 @@ function comparisons(results) {
     results.flatMap((result) =>
       kinds.flatMap((kind) =>
         result.measured
-          // Passing does nothing where connections are kept.
+          // Passing has no cost where connections are kept open.
           .filter(
             ({ contestant: { id } }) =>
               id.endsWith(`-${kind}`) || (id === 'passing' && result.id === 'close'),

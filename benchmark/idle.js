@@ -22,7 +22,7 @@ const { interleave } = require('./lib/rounds');
 const { publish } = require('./lib/section');
 const { median, summarise } = require('../testing/stats.js');
 
-/** Seconds after the start in which V8 still tidies up behind it. */
+/** Seconds after the start in which V8 still collects garbage of the start. */
 const SETTLE = 10;
 const EMPTY = 'nothing';
 

@@ -5,8 +5,8 @@
  * by SIGKILL at every interval, the app forking the replacement on 'exit'.
  *
  * A worker records the address of every connection that reaches its JavaScript, and every connection comes
- * from an address of its own. So a broken connection is known either to have been with a killed worker, where
- * it could not be saved, or never to have been seen by any.
+ * from an address of its own. So a broken connection is known either to have been received by a killed worker, where
+ * it could not be saved, or never to have been received by any.
  */
 
 const fs = require('node:fs');
@@ -25,8 +25,8 @@ const { publish } = require('./lib/section');
 const { percentile, sum } = require('../testing/stats.js');
 
 /**
- * Seconds of load after the last kill, in which replacements come up: what is lost later was lost by none of
- * the kills.
+ * Seconds of load after the last kill, in which replacements start: losses after that are not caused by a
+ * kill.
  */
 const TAIL = 1;
 

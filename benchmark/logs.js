@@ -29,7 +29,7 @@ const PADDING = 'x'.repeat(80);
  * @typedef {object} Sample
  * @property {number} rate lines per second, from the order to write to the last line
  * @property {number} missing
- * @property {number} broken lines that no worker has written like this, or not in this order
+ * @property {number} broken lines that no worker has written in this form, or in this order
  * @property {number} cpu of the primary, in µs per line
  */
 
@@ -151,7 +151,7 @@ async function measure(mode, { workers, rate, seconds }) {
   }
 }
 
-/** What has arrived of each worker. */
+/** The lines that have arrived from each worker. */
 class Ledger {
   #mode;
   #lines;
@@ -202,7 +202,7 @@ class Ledger {
     const text = this.#textOf(line);
     const [worker, number, padding] = text.split(' ');
     const next = this.#next.get(worker) ?? Infinity;
-    // After a gap it goes on with what has come; what is missing stays in the count.
+    // After a gap it continues with the line that has arrived; the missing lines stay counted.
     const isNext = Number(number) >= next && Number(number) < this.#lines;
     if (padding !== PADDING || !isNext) {
       this.broken++;

@@ -132,7 +132,7 @@ run(async () => {
 });
 
 /**
- * How far the lowest and the highest are from the middle between them, as a share of it.
+ * How far the lowest and the highest value are from the middle between them, as a fraction of it.
  * @param {readonly number[]} values
  */
 function departure(values) {

@@ -46,7 +46,7 @@ run(async () => {
   print(describe(machine));
   print(`${cases.length} cases, ${options.rounds} rounds, seed ${options.seed}`);
 
-  /** Two clusters of each contestant, which idle between their turns, so that rounds can be short. */
+  /** Two clusters of each contestant, which are idle between their turns, so that rounds can be short. */
   /** @type {Map<string, App>} */
   const apps = new Map();
   const serializations = [...new Set(cases.map(({ serialization }) => serialization))];
@@ -136,8 +136,8 @@ run(async () => {
 });
 
 /**
- * The median of the rounds' ratios: the two of a round ran next to each other, so that what the machine did besides
- * weighs less than between rounds.
+ * The median of the rounds' ratios: the two measurements of a round ran next to each other, so that other load on the machine
+ * affects them less than between rounds.
  * @param {Record<string, Sample[]>} samples
  * @param {(sample: Sample) => number} figure
  * @returns {number} NaN if one of the two did not run

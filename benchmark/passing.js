@@ -1,7 +1,7 @@
 'use strict';
 
 /**
- * The cost of passing a connection for the dispatcher's thread, compared with the least possible cost: a loop
+ * The cost of passing a connection for the dispatcher's thread, compared with the minimum cost: a loop
  * of bare system calls in Rust.
  *
  * Everything except the passing thread is the same: the receivers are minimal processes that use the worker's

@@ -18,7 +18,7 @@ const { median } = require('../testing/stats.js');
 
 /** @typedef {import('./lib/measure').Sample} Sample */
 
-/** @type {[string, (sample: Sample) => number, number][]} what is shown, where it is, and with how many digits */
+/** @type {[string, (sample: Sample) => number, number][]} the header, the value and the number of digits of each column */
 const columns = [
   ['requests/s', (sample) => sample.requestsPerSecond, 0],
   ['p50 ms', (sample) => sample.p50 / 1000, 2],
@@ -145,7 +145,7 @@ run(async () => {
 });
 
 /**
- * The cost of asking JavaScript: the median of the rounds' ratios, since the two contestants of a round ran
+ * The cost of a hook in JavaScript: the median of the rounds' ratios, because the two contestants of a round ran
  * next to each other.
  * @param {Sample[] | undefined} inTurn
  * @param {Sample[] | undefined} hook

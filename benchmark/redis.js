@@ -106,7 +106,7 @@ async function main() {
     const start = performance.now();
     void store.set('there', i);
     await back;
-    // There and back: half of it is one way.
+    // A round trip: half of it is one way.
     trips.push(((performance.now() - start) * 1000) / 2);
   }
   pings.push(await timePings(server.path, options.trips));

@@ -36,7 +36,7 @@ const charts = [
 ];
 
 /**
- * Reads XML as far as it is needed here: every tag is closed in order, every attribute quoted, nothing left unescaped.
+ * Parses XML as far as necessary: tags are closed in order, attributes are quoted, and everything is escaped.
  * @param {string} xml
  * @returns {string[]} the texts
  */
@@ -86,7 +86,7 @@ test('the chart is well-formed and names everything that was measured', () => {
   assert.strictEqual(svg.match(/<circle/g)?.length, 5, 'a point for each figure');
 });
 
-test('a chart of nothing is a chart, too', () => {
+test('a chart without figures is valid', () => {
   readXml(drawCharts('nothing', []));
   const svg = drawCharts('nothing', [
     { ...charts[0], bars: [] },
@@ -96,7 +96,7 @@ test('a chart of nothing is a chart, too', () => {
   assert.ok(!svg.includes('Infinity') && !svg.includes('NaN'));
 });
 
-test('the page tells what was measured, met, missed and lacking', () => {
+test('the page reports what was measured, met, missed and not measured', () => {
   const machine = {
     date: '2026-01-02T03:04:05.000Z',
     command: 'node benchmark/bench.js',
@@ -162,7 +162,7 @@ test('every benchmark is a suite that `npm run bench` runs', () => {
 });
 
 for (const { name, full, quick } of suites) {
-  test(`${name} is there and knows the options it is run with`, () => {
+  test(`${name} exists and accepts the options that it is run with`, () => {
     const script = path.join(__dirname, `${name}.js`);
     for (const args of [full, quick]) {
       const { status, stderr } = spawnSync(process.execPath, [script, ...args, '--check', '--help'], {

@@ -3,9 +3,9 @@
 /**
  * Throughput, latency, balance and CPU time of rcluster and of the built-in cluster, side by side.
  *
- * Every round runs every contestant once, in an order of its own, so that what else happens on the machine
- * hits all alike. Ratios are taken within a round and then their median: both sides of a ratio met the same
- * circumstances.
+ * Every round runs every contestant once, in a different order each time, so that other load on the machine
+ * affects all of them alike. Ratios are computed within a round, and then their median: both sides of a ratio
+ * met the same circumstances.
  */
 
 const { chooseContestants } = require('./lib/contestants');
@@ -228,7 +228,7 @@ function progress({ round, scenario, contestant, requestsPerSecond, p50, p99, sp
 }
 
 /**
- * Where either of the built-in's ways is better than rcluster.
+ * The comparisons in which one of the built-in's policies is better than rcluster.
  * @param {string} title
  * @param {Summaries} contestants
  */
@@ -253,7 +253,7 @@ function comparisons(title, contestants) {
 }
 
 /**
- * What the project aims at, with two workers and 64 clients.
+ * The targets of the project, with two workers and 64 clients.
  * @param {readonly { scenario: string, contestants: Summaries }[]} tables
  * @returns {import('./lib/targets').Target[]}
  */

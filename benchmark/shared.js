@@ -235,7 +235,7 @@ async function measureReads({ compare, rounds }, lacking) {
 }
 
 /**
- * Each `get` of an object, in µs: without writes, and while a worker writes. Then also of `JSON.parse` alone, which tells how
+ * Each `get` of an object, in µs: without writes, and while a worker writes. Then also of `JSON.parse` alone, which shows how
  * often the system interrupts this process for the others.
  */
 async function measureObjects() {

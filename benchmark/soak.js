@@ -2,8 +2,8 @@
 
 /**
  * Whether anything grows with the number of connections served: open files and memory of the primary and of
- * the workers, before, at each quarter and after. Garbage is collected before each reading, so what is left
- * is really held.
+ * the workers, before, at each quarter and after. Garbage is collected before each reading, so what remains
+ * is really referenced.
  */
 
 const { App } = require('./lib/app');
@@ -19,7 +19,7 @@ const { sum } = require('../testing/stats.js');
 
 const PARTS = 4;
 /**
- * The nursery of V8 grows with load by many times what a leak would show, so here it keeps its first size.
+ * The nursery of V8 grows with load by many times the size of a leak, so it is fixed at its initial size here.
  */
 const EXEC_ARGV = ['--expose-gc', '--min-semi-space-size=1', '--max-semi-space-size=1'];
 
@@ -63,7 +63,7 @@ run(async () => {
     targets: [
       { name: 'growth of open files, primary', value: own?.growth.primary.files, atMost: 0 },
       { name: 'growth of open files, workers', value: own?.growth.workers.files, atMost: 0 },
-      // Resident memory comes and goes by whole spans of the heap; a leak of 10 bytes a connection would
+      // Resident memory grows and shrinks by whole spans of the heap; a leak of 10 bytes a connection would
       // exceed this.
       { name: 'growth of memory, primary, KiB', value: own?.growth.primary.pss, atMost: 1024 },
       {

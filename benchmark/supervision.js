@@ -1,7 +1,7 @@
 'use strict';
 
 /**
- * What clients notice while a supervised cluster repairs itself, and how fast it does: reloads, exceptions,
+ * The effect on clients while a supervised cluster recovers, and how fast it does: reloads, exceptions,
  * kills, blocked workers, leaks, and a script that dies at once. The faults are those of the tests, but more
  * of them, and timed.
  */
@@ -44,8 +44,8 @@ function threadsOf(pid) {
 }
 
 /**
- * Looks for processes that were not there before. A look takes a fraction of a millisecond, so that it can be repeated
- * without a pause: the kernel's own note of when a process began is good to 10 ms only.
+ * Looks for new child processes. A look takes a fraction of a millisecond, so that it can be repeated without
+ * a pause: the start time that the kernel records has a resolution of 10 ms.
  * @param {number} parent
  * @returns {() => boolean} whether the parent has another child
  */
@@ -71,7 +71,7 @@ async function result(load) {
 
 /** @type {Record<string, (options: { rate: number }) => Promise<string>>} */
 const PARTS = {
-  /** Rolling reload of 4 workers, ten times over. */
+  /** Rolling reload of 4 workers, ten times. */
   async reload({ rate }) {
     return withSupervised({ workers: 4 }, async (app) => {
       const load = new HttpLoad(app.target, { rate });
@@ -110,7 +110,7 @@ const PARTS = {
         while (app.marks.some(({ mark }) => mark === 'spawn')) await app.marker('spawn');
         const killed = performance.now();
         process.kill(pid, 'SIGKILL');
-        // The kernel takes its time to free the memory of a process: until then it is not dead.
+        // The kernel needs time to free the memory of a process: until then it is not dead.
         while (isAlive(pid));
         const dead = performance.now();
         const spawn = await app.marker('spawn');
@@ -141,7 +141,7 @@ const PARTS = {
         const isNew = newChildrenOf(app.pid);
         const killed = performance.now();
         process.kill(pid, 'SIGKILL');
-        // The kernel takes its time to free the memory of a process, and tells of its death after its last thread's.
+        // The kernel needs time to free the memory of a process, and reports its death after that of its last thread.
         while (isAlive(pid) || threadsOf(pid) > 1);
         const dead = performance.now();
         while (!isNew());
@@ -178,7 +178,7 @@ const PARTS = {
     });
   },
 
-  /** An endless loop, and how long until it is noticed and its successor started. */
+  /** An endless loop, and the time until it is detected and its successor is started. */
   async hang({ rate }) {
     const limit = 1000;
     return withSupervised({ workers: 4, unresponsiveAfter: limit }, async (app) => {
@@ -228,7 +228,7 @@ const PARTS = {
         async (app) => {
           const start = performance.now();
           const before = threadTimes(app.pid);
-          // The CPU times of a process vanish with it, so the last reading counts.
+          // The CPU times of a process disappear with it, so the last reading counts.
           let last = before;
           while (!app.exit) {
             if (isAlive(app.pid)) last = threadTimes(app.pid);

@@ -5,8 +5,8 @@ const net = require('node:net');
 const { DEADLINE, until } = require('./processes.js');
 
 /**
- * The outcome of a client: `answered` got bytes and then the end; `closed` got the end, or a reset, and no
- * byte; `refused` was never connected; `hung` got neither an answer nor an end.
+ * The outcome of a client: `answered` received bytes and then the end; `closed` received the end, or a reset, and no
+ * byte; `refused` was never connected; `hung` received neither an answer nor an end.
  * @typedef {{ outcome: 'answered' | 'closed' | 'refused' | 'hung', text: string, code?: string }} Result
  */
 
@@ -56,7 +56,7 @@ function exchange(target, send, deadline = DEADLINE / 2) {
 }
 
 /**
- * A client that is connected, has got the first bytes from the server, and stays until it is told to close.
+ * A client that is connected, has received the first bytes from the server, and stays connected until `close()` is called.
  * @param {net.NetConnectOpts} target
  * @returns {{ socket: net.Socket, connected: Promise<void>, text: Promise<string>, close: () => Promise<void> }}
  */
@@ -74,7 +74,7 @@ function hold(target) {
     socket.once('error', reject);
     socket.once('close', () => reject(new Error('closed before the first words')));
   });
-  // A caller that does not await one of these gets the failure from the others.
+  // If a caller does not await one of these, the others report the failure.
   connected.catch(() => {});
   text.catch(() => {});
   return {

@@ -41,7 +41,7 @@ class Fixture {
     const env = { ...process.env, ...options.env, RCLUSTER_TMP: this.directory };
     env.RCLUSTER_SUBJECT = options.subject ?? chosen;
     if (env.RCLUSTER_SUBJECT === OURS) delete env.RCLUSTER_SUBJECT;
-    // The test runner marks its children; a fixture is an application of its own.
+    // The test runner marks its children by this variable; a fixture is a separate application.
     delete env.NODE_TEST_CONTEXT;
 
     // A session of its own, so that all descendants can be found and killed, even without their parents.
@@ -108,7 +108,7 @@ class Fixture {
   }
 
   /**
-   * Tells the fixture to stop.
+   * Orders the fixture to stop.
    * @returns {Promise<boolean>} false if it has ended already, or is about to
    */
   async stop() {
@@ -162,7 +162,7 @@ async function explain(error, fixture) {
 }
 
 /**
- * Runs a fixture that the test controls. After the body the fixture is told to stop, and must end with code 0
+ * Runs a fixture that the test controls. After the body, the fixture is ordered to stop, and must end with code 0
  * and without remaining processes, unless the body has ended it.
  * @template T
  * @param {string} file

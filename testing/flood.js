@@ -1,6 +1,6 @@
 'use strict';
 
-// A client that sends without end, on a thread of its own, and reads everything that comes.
+// A client that sends endlessly, on a thread of its own, and reads everything that it receives.
 
 const { once } = require('node:events');
 const { Worker } = require('node:worker_threads');

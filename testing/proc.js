@@ -67,12 +67,12 @@ function openFiles(pid) {
 }
 
 /**
- * User and system time in clock ticks, and how often the threads went to sleep and were woken.
+ * User and system time in clock ticks, and how often the threads went to sleep and were woken up.
  * @param {number} pid
  */
 function activity(pid) {
   const stat = fs.readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The command's name stands in parentheses and may hold anything; the fields are counted from behind it.
+  // The command's name is in parentheses and may contain anything; the fields are counted after it.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   let switches = 0;
   for (const tid of fs.readdirSync(`/proc/${pid}/task`)) {
@@ -83,7 +83,7 @@ function activity(pid) {
 }
 
 /**
- * How often the threads of a name went to sleep, and so have been or will be woken.
+ * How often the threads with a name went to sleep, and so have been or will be woken up.
  * @param {number} pid
  * @param {string} name
  */

@@ -52,7 +52,7 @@ async function within(what, promise, deadline = DEADLINE) {
 function statusOf(pid) {
   try {
     const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The name stands in parentheses and may itself hold spaces and parentheses.
+    // The name is in parentheses and may itself contain spaces and parentheses.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return { state: fields[0], parent: +fields[1], group: +fields[2], session: +fields[3] };
   } catch (error) {

@@ -2,12 +2,12 @@
 
 // Real Redis or Valkey servers for tests: single, with replicas, under Sentinel, or as a Redis Cluster. They
 // listen on the loopback address and on a Unix socket, keep their data in a temporary directory, and end with
-// the process that has started them, however it ends.
+// the process that started them, however it ends.
 //
 //   const server = await startRedis({ appendonly: true });
 //   await server.command('SET', 'key', 'value');
 //   await server.kill();
-//   await server.restart(); // on the same address, with the data that it has kept
+//   await server.restart(); // on the same address, with the data that it has saved
 //   await server.close();
 
 const { execFile, spawn, spawnSync } = require('node:child_process');
@@ -26,7 +26,7 @@ const PROGRAM = process.env.RCLUSTER_REDIS_SERVER ?? 'redis-server';
 /** The program that sends commands to it. */
 const CLIENT = process.env.RCLUSTER_REDIS_CLI ?? PROGRAM.replace(/-server$/, '-cli');
 
-/** The most attempts with other ports, if a free port has been taken meanwhile. */
+/** The maximum number of attempts with other ports, if a free port has been taken meanwhile. */
 const ATTEMPTS = 5;
 
 /** The size in bytes of the values that fill a server. */
@@ -38,10 +38,10 @@ const withoutRedis =
   spawnSync(PROGRAM, ['--version']).error !== undefined &&
   `there is no ${PROGRAM}`;
 
-/** Why TLS cannot be tested; false if it can. `RCLUSTER_REDIS_TLS=no` says that the program was built without it. */
+/** Why TLS cannot be tested; false if it can. `RCLUSTER_REDIS_TLS=no` means that the program was built without it. */
 const withoutTls = process.env.RCLUSTER_REDIS_TLS === 'no' ? `${PROGRAM} has no TLS` : withoutRedis;
 
-// A server stopped by SIGSTOP does not notice that this process has ended. The kernel kills it then.
+// A server stopped by SIGSTOP does not detect the end of this process. In that case the kernel kills it.
 const WRAPPER = ['setpriv', '--pdeathsig', 'KILL', '--'];
 
 /** @type {Set<RedisServer>} */
@@ -125,7 +125,7 @@ class RedisServer {
     }
   }
 
-  /** @param {number} bus the port on which nodes of a Redis Cluster talk to each other */
+  /** @param {number} bus the port on which the nodes of a Redis Cluster communicate */
   #configuration(bus) {
     const { appendonly, maxmemory, requirepass, replicaOf, masterauth = requirepass } = this.options;
     const { ca, cert, key } = this.certificates ?? {};
@@ -164,7 +164,7 @@ class RedisServer {
     return `${lines.join('\n')}\n`;
   }
 
-  /** Restarts it on the same address, with the data that it has kept. Resolves when it serves clients. */
+  /** Restarts it on the same address, with the data that it has saved. Resolves when it serves clients. */
   async restart() {
     if (this.#child !== undefined) throw new Error('the server is running');
     this.log = '';
@@ -246,7 +246,7 @@ class RedisServer {
     child.kill(signal);
   }
 
-  /** Ends it like a crash: unsaved data is lost. */
+  /** Ends it as a crash would: unsaved data is lost. */
   async kill() {
     this.#signal('SIGKILL');
     await this.ended;
@@ -305,7 +305,7 @@ class RedisServer {
     await this.command('REPLICAOF', 'NO', 'ONE');
   }
 
-  /** Waits until a replica is connected, and has what its server has had at the start. */
+  /** Waits until a replica is connected, and has the data that its server had at the start. */
   async synced() {
     await until('a replica is connected', async () =>
       /master_link_status:up/.test(await this.info('INFO', 'replication')),
@@ -319,8 +319,8 @@ class RedisServer {
   }
 
   /**
-   * Waits until a replica has everything that its server has by now. WAIT would not do: it is about the writes of the
-   * connection on which it is asked.
+   * Waits until a replica has everything that its server has now. WAIT does not suffice: it applies to the
+   * writes of the connection on which it is sent.
    * @param {RedisServer} replica
    */
   async replicatedTo(replica) {

@@ -6,7 +6,7 @@ const subject = require('./subject.js');
 const cluster = subject.load();
 
 /**
- * The body of a fixture: what each process does that runs the file. The primary plays `primary`; a process forked with
+ * The body of a fixture: what each process that runs the file does. The primary plays `primary`; a process forked with
  * `ROLE` in its environment plays that role; any other worker plays `worker`.
  *
  * A primary must reach the end of its role and then end by itself: it fails if its event loop empties half
@@ -29,7 +29,7 @@ function play(roles) {
 }
 
 /**
- * Tells the test that started this fixture that something has happened.
+ * Reports an event to the test that started this fixture.
  * @param {string} name
  * @param {unknown} [data]
  */

@@ -3,8 +3,8 @@
 /** @typedef {{ median: number, min: number, max: number }} Summary */
 
 /**
- * The smallest value that at least `percent` of all values do not exceed (nearest rank, nothing
- * interpolated).
+ * The smallest value such that at least `percent` of all values do not exceed it (nearest rank, without
+ * interpolation).
  * @param {readonly number[]} values
  * @param {number} percent
  */

@@ -8,7 +8,7 @@ const BUILTIN = 'node:cluster';
 const OURS = path.join(__dirname, '..');
 
 /**
- * The module under test. Every fixture and every test takes it from here, so that one environment variable
+ * The module under test. Every fixture and every test loads it from here, so that one environment variable
  * runs all of them on the built-in. A test that passes there checks behaviour that applications rely on; one
  * that fails there shows what this package adds.
  */

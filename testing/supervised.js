@@ -20,7 +20,7 @@ const APP = path.join(__dirname, 'apps', 'supervised.js');
 
 /**
  * Runs `apps/supervised.js`; see there for its commands. The body begins when all workers listen, which is
- * when `workers` has them by slot, or at once if `options` say that they never will.
+ * when `workers` has them by slot, or at once if `options` prevent that.
  * @template T
  * @param {Record<string, unknown> & { workers: number }} options of supervise()
  * @param {(app: Supervised) => Promise<T>} body
@@ -47,8 +47,8 @@ function withSupervised(options, body, { listen = true, ...fixtureOptions } = {}
 }
 
 /**
- * Waits for a standby that is ready to take over a slot, and returns it. It starts with the others, and
- * nothing else waits for it.
+ * Waits for a standby that is ready to take over a slot, and returns it. Standbys start with the other
+ * workers, but nothing else waits for them.
  * @param {Supervised} app
  * @returns {Promise<{ worker: number, pid: number }>}
  */
@@ -60,7 +60,7 @@ function standbyOf(app) {
 }
 
 /**
- * Requests a page whose answer never comes, because the worker that receives it dies.
+ * Requests a page that is never answered, because the worker that receives it dies.
  * @param {Supervised} app
  * @param {string} page
  */

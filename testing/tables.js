@@ -25,7 +25,7 @@ function markdownTable(header, rows) {
   return [head, `| ${rule.join(' | ')} |`, ...body].join('\n');
 }
 
-/** A value that is not a number was not measured. @type {Record<string, string>} */
+/** NaN means that a value was not measured. @type {Record<string, string>} */
 const UNUSUAL = { NaN: '–', Infinity: '∞' };
 
 /**

@@ -46,27 +46,27 @@ export interface ClusterSettings {
    * `reload()` and `scale()` call the function ahead, once for each worker that they start; see docs/design.md.
    */
   inspectPort?: number | (() => number) | undefined;
-  /** Of no effect on Linux. */
+  /** Has no effect on Linux. */
   windowsHide?: boolean | undefined;
   /** Defaults for the options of `supervise()`. Not in the built-in. */
   supervise?: SuperviseOptions | undefined;
   /**
    * With `forward`, the program that runs `exec`, for workers that are not Node. Its arguments are `execArgv`, `exec` and
-   * `args`, so `execArgv` should be set as well. Nothing of rcluster is loaded in such a worker: it listens by itself,
-   * see `forward`; it emits neither 'online' nor 'listening'; and `disconnect()` and `retire()` take it out of the
-   * forwarding and send it SIGTERM. Refused without `forward` (`ERR_INVALID_ARG_VALUE`). Not in the built-in. Default: Node.
+   * `args`, so `execArgv` should be set as well. rcluster loads nothing into such a worker: it listens on its own
+   * address, see `forward`; it emits neither 'online' nor 'listening'; and `disconnect()` and `retire()` stop the
+   * forwarding to it and send it SIGTERM. Refused without `forward` (`ERR_INVALID_ARG_VALUE`). Not in the built-in. Default: Node.
    */
   execPath?: string | undefined;
   /**
-   * The server of Redis or Valkey that the primaries of several machines have in common: a URL such as
+   * The Redis or Valkey server that the primaries of several machines share: a URL such as
    * `'redis://host:6379'`, or an object, as for the option `backend` of `shared()`. Locks and leaders with the scope `'all'` are
-   * leased from it, also those of workers. Set it before they are asked for; it cannot change. Not in the built-in. See
+   * leased from it, including those of workers. Set it before the first use of these; it cannot change. Not in the built-in. See
    * docs/redis.md.
    */
   backend?: string | SharedBackend | undefined;
   /**
-   * Addresses that the primary forwards to workers that listen by themselves: each worker that is started afterwards,
-   * by `fork()` or `supervise()`, finds a port or path of its own in its environment. Can be set once. Not in the
+   * Addresses that the primary forwards to workers with ports or paths of their own: each worker that is started
+   * afterwards, by `fork()` or `supervise()`, finds its port or path in its environment. Can be set once. Not in the
    * built-in.
    *
    * ```js
@@ -75,7 +75,7 @@ export interface ClusterSettings {
    */
   forward?: ForwardOptions | readonly ForwardOptions[] | undefined;
   /**
-   * How connections are distributed: a policy, a function that decides (see `schedule()`), or an object with either and
+   * How connections are distributed: a policy, a function that decides (see `schedule()`), or an object with one of these and
    * further settings. Not in the built-in. It takes effect at the first fork and cannot change after that. Default: the
    * policy in `schedulingPolicy`.
    */
@@ -86,7 +86,7 @@ export interface ClusterSettings {
 export interface Address {
   /** The address as the worker gave it; `null` if it gave none. For a Unix socket, its path. */
   address: string;
-  /** The port it really got; -1 for a Unix socket. */
+  /** The actual port; -1 for a Unix socket. */
   port: number;
   /** 4 or 6 for TCP, -1 for a Unix socket. */
   addressType: 4 | 6 | -1 | 'udp4' | 'udp6';
@@ -96,22 +96,22 @@ export interface Address {
 export interface WorkerEventMap {
   /** The IPC channel is closed: after `disconnect()`, or because the worker ended. */
   disconnect: [];
-  /** The worker could not be started, could not be signalled, or a message could not be sent to it. */
+  /** The worker could not be started or signalled, or a message could not be sent to it. */
   error: [error: Error];
   /** The worker has ended, with an exit code or by a signal; the other one is `null`. */
   exit: [code: number, signal: string];
-  /** A server or UDP socket of the worker listens. */
+  /** A server or UDP socket of the worker has started to listen. */
   listening: [address: Address];
   /** The worker has called `process.send()`; `handle` is undefined if it sent none. */
   message: [message: any, handle: any];
-  /** The worker runs. It has not necessarily begun with the app's code. */
+  /** The worker is running. It may not have begun to run the app's code. */
   online: [];
   /** In the worker: it is no longer a standby, and gets connections from now on. Not in the built-in. */
   promote: [facts: { slot: number }];
   /**
-   * In the worker: it drains. Its servers are closed; connections that are not HTTP, such as
-   * WebSockets, have to be ended by the app. `deadline` is when it will be forced to end, in ms as `Date.now()` counts them,
-   * or null if it will not be forced. The worker waits for promises that listeners return. Not in the built-in.
+   * In the worker: it drains. Its servers are closed; the app has to end connections that are not HTTP, such
+   * as WebSockets. `deadline` is when the worker will be forced to end, in ms as `Date.now()` counts them, or
+   * null if it will not be forced. The worker waits for promises that listeners return. Not in the built-in.
    *
    * ```js
    * cluster.worker.on('retire', () => {
@@ -122,7 +122,7 @@ export interface WorkerEventMap {
   retire: [facts: { reason: string; deadline: number | null }];
 }
 
-/** The events of the cluster: those of all workers with the worker in front, and two of its own. */
+/** The events of the cluster: those of all workers, with the worker as the first argument, and two of its own. */
 export interface ClusterEventMap {
   disconnect: [worker: Worker];
   exit: [worker: Worker, code: number, signal: string];
@@ -131,11 +131,11 @@ export interface ClusterEventMap {
   listening: [worker: Worker, address: Address];
   message: [worker: Worker, message: any, handle: any];
   online: [worker: Worker];
-  /** `setupPrimary()` was called, be it by `fork()`; emitted on the next tick with the settings of that call. */
+  /** `setupPrimary()` was called, by the app or by `fork()`; emitted on the next tick with the settings of that call. */
   setup: [settings: ClusterSettings];
 }
 
-/** The methods of an emitter that take a listener or emit, for the events in `Events` and for any other. */
+/** The methods of an emitter that take a listener or emit an event, for the events in `Events` and for any other event. */
 export interface TypedEmitter<Events> extends EventEmitter {
   addListener<E extends keyof Events>(event: E, listener: Listener<Events[E]>): this;
   addListener(event: string | symbol, listener: (...args: any[]) => void): this;
@@ -157,7 +157,7 @@ export type Listener<T> = (...args: Arguments<T>) => void;
 export interface WorkerOptions {
   /** Default: 0. */
   id?: number | undefined;
-  /** The process whose 'error' and 'message' events the worker repeats. Default: none. */
+  /** The process whose 'error' and 'message' events the worker re-emits. Default: none. */
   process?: ChildProcess | undefined;
   /** Default: `'none'`. */
   state?: string | undefined;
@@ -171,7 +171,7 @@ export interface WorkerConstructor {
 /** A worker: in the primary one of `cluster.workers`, in the worker itself `cluster.worker`. */
 export interface Worker extends WorkerMembers {}
 
-/** The cluster object. In a worker it has only the members that are marked so; the others are undefined there. */
+/** The cluster object. In a worker it has only the members marked "In workers, too" or "Only in workers"; the others are undefined there. */
 export interface Cluster extends TypedEmitter<ClusterEventMap> {
   /** Whether this process is a worker. In workers, too. */
   readonly isWorker: boolean;
@@ -182,7 +182,7 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
    */
   readonly isMaster: boolean;
 
-  /** Whether this process forks workers and is none itself. In workers, too. */
+  /** Whether this process is the primary, which forks workers. In workers, too. */
   readonly isPrimary: boolean;
 
   /** This worker. Only in workers. */
@@ -191,7 +191,7 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   /** The class of workers. In workers, too. */
   readonly Worker: WorkerConstructor;
 
-  /** The workers by id. One is removed when `disconnect()` is called, else when it is both disconnected and dead. */
+  /** The workers by id. A worker is removed when `disconnect()` is called, or else when it is both disconnected and dead. */
   readonly workers?: NodeJS.Dict<Worker>;
 
   /** The settings of the last `setupPrimary()` or `fork()`; empty before the first. */
@@ -203,35 +203,35 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   /** The policy by which the primary gives connections to workers in turn. */
   readonly SCHED_RR: number;
 
-  /** The policy by which a worker with few connections gets the next one. Not in the built-in. */
+  /** The policy by which the worker with the fewest connections gets the next one. Not in the built-in. */
   readonly SCHED_LEAST_CONNECTIONS: number;
 
-  /** The policy by which a worker whose event loop has little to do gets the next one. Not in the built-in. */
+  /** The policy by which the worker whose event loop is the least busy gets the next connection. Not in the built-in. */
   readonly SCHED_LEAST_LOADED: number;
 
-  /** The policy by which a client always gets to the same worker. Not in the built-in. */
+  /** The policy by which a client always gets the same worker. Not in the built-in. */
   readonly SCHED_STICKY: number;
 
   /** The policy by which the kernel gives each worker an equal share on a socket of its own. Not in the built-in. */
   readonly SCHED_KERNEL: number;
 
-  /** What `schedulingPolicy` says when a function decides. It takes `schedule()` to get there. Not in the built-in. */
+  /** The value of `schedulingPolicy` when a function decides. Set by `schedule()` only. Not in the built-in. */
   readonly SCHED_HOOK: number;
 
   /**
-   * One of these; what counts is the value at the first `setupPrimary()` or `fork()`. `scheduling.policy` sets it.
-   * Default: `SCHED_RR`, or what the environment variable NODE_CLUSTER_SCHED_POLICY says, `rr` or `none`.
+   * One of these; the value at the first `setupPrimary()` or `fork()` applies. `scheduling.policy` sets it.
+   * Default: `SCHED_RR`, or the value of the environment variable NODE_CLUSTER_SCHED_POLICY: `rr` or `none`.
    */
   schedulingPolicy: number;
 
   /**
-   * Changes settings for later forks. What is not mentioned stays as it is.
+   * Changes settings for later forks. Settings that are not mentioned keep their values.
    *
    * ```js
    * cluster.setupPrimary({ exec: 'worker.js', args: ['--verbose'], silent: true });
    * cluster.fork().process.stdout.pipe(process.stdout);
    * ```
-   * @throws {Error} `ERR_INTERNAL_ASSERTION` at the first call, if `schedulingPolicy` is none of the policies.
+   * @throws {Error} `ERR_INTERNAL_ASSERTION` at the first call, if `schedulingPolicy` is not one of the policies.
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` for `scheduling`, naming what is wrong.
    * @throws {Error} `ERR_RCLUSTER_TOO_LATE` for another `scheduling` than before once a worker has been forked or
    * something is forwarded. For `forward`: `ERR_INVALID_ARG_VALUE`; what `server.listen()` emits, such as `EADDRINUSE`;
@@ -249,7 +249,7 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
    * Starts a worker.
    * @param env Variables to add to the primary's environment.
    * @returns The worker. If the system refused to start it (a `cwd` that does not exist, no more processes), it emits
-   * 'error' and 'disconnect' and neither 'online' nor 'exit'.
+   * 'error' and 'disconnect', and neither 'online' nor 'exit'.
    * @throws {Error} For wrong settings what `child_process.fork()` throws: `ERR_INVALID_ARG_TYPE`,
    * `ERR_CHILD_PROCESS_IPC_REQUIRED`, `EPERM` for a `uid` that is not allowed and others; `ERR_SOCKET_BAD_PORT` for
    * `inspectPort`.
@@ -258,13 +258,14 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
 
   /**
    * Calls `disconnect()` on all workers.
-   * @param callback Called, without arguments and never at once, when a worker is gone and none is listed.
+   * @param callback Called without arguments, and never synchronously, when a worker has ended and none is listed any more.
    */
   disconnect(callback?: () => void): void;
 
   /**
-   * Starts workers and keeps them up: those that die, hang, grow too big or throw are replaced, within limits. It is
-   * decided and done on a native thread, also while the primary's JavaScript is busy. Not in the built-in.
+   * Starts workers and keeps them running: those that die, hang, grow too big or throw are replaced, within
+   * limits. This is decided and done on a native thread, even while the primary's JavaScript is busy. Not in
+   * the built-in.
    *
    * ```js
    * const cluster = require('rcluster');
@@ -279,19 +280,19 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
    * ```
    * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, naming the option.
    * @throws {Error} `ERR_RCLUSTER_SUPERVISED` at the second call, `ERR_RCLUSTER_SHUT_DOWN` after a shutdown,
-   * `ERR_RCLUSTER_NOT_PRIMARY` in a worker. Where there is no native part it runs in JavaScript; docs/platform.md says with
-   * which limits.
+   * `ERR_RCLUSTER_NOT_PRIMARY` in a worker. Where there is no native part, supervision runs in JavaScript;
+   * docs/platform.md describes its limits.
    */
   supervise(options?: SuperviseOptions): Supervisor;
 
   /**
-   * How many workers make sense: the number of CPUs that this process may use, which is also limited by its CPU
+   * How many workers make sense: the number of CPUs that this process may use, limited also by its CPU
    * affinity and by the CPU quota of its container. At least 1. Not in the built-in. In workers, too.
    */
   availableParallelism(): number;
 
   /**
-   * What is forwarded just now, in the order of `settings.forward`; empty without that. Not in the built-in.
+   * What is currently forwarded, in the order of `settings.forward`; empty if that is not set. Not in the built-in.
    *
    * ```js
    * cluster.setupPrimary({ forward: { port: 0, host: '127.0.0.1' } });
@@ -301,9 +302,9 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   forwarding(): Forwarding[];
 
   /**
-   * Has a function decide where connections go, at all listeners which have no policy of their own. That is short for
-   * `setupPrimary({ scheduling: { policy: choose, hook: options } })`, where all else in `scheduling` stays as it is.
-   * docs/balancing.md tells what it costs. Not in the built-in.
+   * Has a function decide where connections go, at all listeners that have no policy of their own. This is
+   * short for `setupPrimary({ scheduling: { policy: choose, hook: options } })`, where the rest of
+   * `scheduling` stays as it is. docs/balancing.md describes the cost. Not in the built-in.
    *
    * ```js
    * // Clients of the office get the workers of the first slot, everybody else the one with the fewest connections.
@@ -313,14 +314,14 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
    *   return others.reduce((least, other) => (other.connections < least.connections ? other : least));
    * });
    * ```
-   * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if `choose` is no function; as `setupPrimary()` for wrong options.
+   * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if `choose` is not a function; as `setupPrimary()` for wrong options.
    * @throws {Error} `ERR_RCLUSTER_TOO_LATE` once a worker has been forked, unless it changes nothing;
    * `ERR_RCLUSTER_NOT_PRIMARY` in a worker; `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` where there is no native part.
    */
   schedule(choose: ScheduleHook, options?: HookOptions): void;
 
   /**
-   * What has been done with connections so far, by listener and by worker. Not in the built-in.
+   * Counts of connections so far, by listener and by worker. Not in the built-in.
    *
    * ```js
    * setInterval(() => {
@@ -331,15 +332,17 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   schedulingStats(): SchedulingStats;
 
   /**
-   * Locks for all processes of the cluster, with the methods of `navigator.locks`. A lock ends when its callback does, when
-   * its process is dead, or when its worker has been drained; no clock is involved. In the primary, in workers, and in a process without workers. Costs nothing
-   * until it is used. On Linux only; elsewhere its methods throw `ERR_RCLUSTER_UNSUPPORTED_PLATFORM`.
+   * Locks for all processes of the cluster, with the methods of `navigator.locks`. A lock ends when its
+   * callback does, when its process is dead, or when its worker has been drained; no clock is involved. In
+   * the primary, in workers, and in a process without workers. Costs nothing until it is used. On Linux only;
+   * elsewhere its methods throw `ERR_RCLUSTER_UNSUPPORTED_PLATFORM`.
    */
   readonly locks: Locks;
 
   /**
-   * Runs a function in one of the processes that call this with the same name. Another one takes over when that process is dead,
-   * retires, stops or when the function throws. A process whose function has returned still leads. On Linux only.
+   * Runs a function in one of the processes that call this with the same name. Another one takes over when
+   * that process is dead, retires or stops, or when the function throws. A process whose function has
+   * returned is still the leader. On Linux only.
    *
    * ```js
    * cluster.lead('cron', ({ signal }) => {
@@ -348,13 +351,13 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
    * });
    * ```
    * @param name Up to 1,024 bytes of UTF-8. It has nothing to do with a lock of the same name.
-   * @param leader Gets a signal that is aborted when this process no longer leads, and a token as that of a lock.
+   * @param leader Called with a signal that is aborted when this process is no longer the leader, and with a fencing token like that of a lock.
    */
   lead(name: string, leader: (facts: { signal: AbortSignal; token: number }) => unknown): Leadership;
   /**
-   * The same with options: `{ scope: 'all' }` for one leader on all machines with the same `backend`. That is a lease: when it is
-   * lost, the signal is aborted before another machine can lead, and this process is a
-   * candidate again.
+   * The same with options: `{ scope: 'all' }` for one leader on all machines with the same `backend`. The
+   * leadership is then a lease: when it is lost, the signal is aborted before another machine can lead, and
+   * this process becomes a candidate again.
    */
   lead(
     name: string,
@@ -363,8 +366,8 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   ): Leadership;
 
   /**
-   * A channel by which all processes of the cluster tell each other something, with the shape and the rules of Node's class
-   * of that name, which ends at the process. Messages do not pass through the JavaScript of the primary. An open channel
+   * A channel between all processes of the cluster, with the API and the rules of Node's class
+   * of that name, which is limited to one process. Messages do not pass through the JavaScript of the primary. An open channel
    * keeps its process alive until `close()` or `unref()`, as Node's does. On Linux only.
    *
    * ```js
@@ -376,27 +379,27 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   readonly BroadcastChannel: BroadcastChannelConstructor;
 
   /**
-   * Has a function called by `request()` and `notify()` of other processes and of this one. Does not keep the process
+   * Registers a function that `request()` and `notify()` call, in other processes and in this one. Does not keep the process
    * alive. On Linux only.
    *
    * ```js
    * cluster.handle('sessions', () => sessions.size);
    * ```
    * @param name Up to 1,024 bytes of UTF-8.
-   * @throws `ERR_RCLUSTER_HANDLER_EXISTS` when this process handles the name already.
+   * @throws `ERR_RCLUSTER_HANDLER_EXISTS` if this process already handles the name.
    */
   handle(name: string, fn: MessageHandler, options?: HandleOptions): HandlerRegistration;
 
   /**
-   * Calls the handler of another process, and resolves to what it returns. The promise settles as soon as the target is
+   * Calls the handler of another process, and resolves to what it returns. The promise rejects as soon as the target is
    * dead, without any time limit. A pending request keeps the process alive. Where there are no workers, `'any'` and
    * `'all'` are the primary. On Linux only.
    *
    * ```js
    * const count = await cluster.request(3, 'sessions', undefined, { timeout: 1000 });
    * ```
-   * @param data What structured clone takes, up to 4 MiB, as the result; a `Buffer` stays one. Errors of the handler arrive
-   * as an `Error` with their `name`, `message` and `code`.
+   * @param data Whatever structured clone supports, up to 4 MiB; the same applies to the result. A `Buffer`
+   * stays a `Buffer`. Errors of the handler arrive as an `Error` with their `name`, `message` and `code`.
    * @throws `ERR_RCLUSTER_GONE`, `ERR_RCLUSTER_NO_HANDLER`, `ERR_RCLUSTER_NO_LEADER`, `ERR_RCLUSTER_TIMEOUT`,
    * `ERR_RCLUSTER_BUSY`, `ERR_RCLUSTER_MESSAGE_TOO_LARGE`, `ERR_RCLUSTER_REQUEST_LIMIT` beyond 10,000 at a time,
    * `DataCloneError`, or what the handler has thrown.
@@ -404,8 +407,9 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   request<T = any>(target: MessageTarget, name: string, data?: unknown, options?: RequestOptions): Promise<T>;
 
   /**
-   * Calls the handlers of all workers, and resolves to one result for each that was alive, in the order of their ids: also
-   * of those that have died meanwhile, or have not answered within `timeout`.
+   * Calls the handlers of all workers, and resolves to one result for each worker that was alive, in the
+   * order of their ids; this includes workers that have died meanwhile, or have not answered within
+   * `timeout`.
    *
    * ```js
    * const results = await cluster.request('all', 'sessions', undefined, { timeout: 1000 });
@@ -419,15 +423,16 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   ): Promise<RequestResult<T>[]>;
 
   /**
-   * Calls the handlers of all workers of all machines that have the server in common which `setupPrimary({ backend })` names, and
-   * resolves to one result for each: those of this machine first, then those of others, in the order of their names. If some
-   * machines have not answered, or cannot be reached, the last result says so. See docs/redis.md.
+   * Calls the handlers of all workers of all machines that use the server of `setupPrimary({ backend })`, and
+   * resolves to one result for each: first those of this machine, then those of others, in the order of their
+   * names. If some machines have not answered, or cannot be reached, the last result says so. See
+   * docs/redis.md.
    *
    * ```js
    * const results = await cluster.request('all', 'sessions', undefined, { scope: 'all', timeout: 1000 });
    * ```
-   * @throws `ERR_RCLUSTER_NO_BACKEND` without a server, and what is thrown with the scope `'machine'`. What other machines have
-   * not answered is no error of the request.
+   * @throws `ERR_RCLUSTER_NO_BACKEND` without a server, and what is thrown with the scope `'machine'`. A
+   * missing answer of another machine does not reject the request.
    */
   request<T = any>(
     target: 'all',
@@ -437,7 +442,7 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   ): Promise<MachinesRequestResult<T>[]>;
 
   /**
-   * Calls the handler of the process that leads under a name on any of these machines, see `lead()` with the scope `'all'`.
+   * Calls the handler of the process that is the leader under a name on any of these machines, see `lead()` with the scope `'all'`.
    *
    * ```js
    * const jobs = await cluster.request({ leader: 'cron' }, 'jobs', undefined, { scope: 'all', timeout: 1000 });
@@ -453,8 +458,8 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   ): Promise<T>;
 
   /**
-   * Calls handlers of other processes without waiting for an answer: at most once, in order for each sender. A target that
-   * is dead or does not handle the name is no error. On Linux only.
+   * Calls handlers of other processes without waiting for an answer: at most once, and in order for each
+   * sender. It is not an error if a target is dead or does not handle the name. On Linux only.
    *
    * ```js
    * cluster.notify('all', 'forget', 7, { scope: 'all' }); // on all machines with the same server
@@ -465,25 +470,26 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   notify(target: MessageTarget | 'all', name: string, data?: unknown, options?: NotifyOptions): void;
 
   /**
-   * Opens a store that the primary and all workers share, and makes it if there is none of the name. In the primary, in
-   * workers of `fork()` and `supervise()`, and in a process without workers. Costs nothing until it is called. On Linux
-   * only.
+   * Opens a store that the primary and all workers share, and creates it if there is none with this name. In
+   * the primary, in workers of `fork()` and `supervise()`, and in a process without workers. Costs nothing
+   * until it is called. On Linux only.
    *
    * ```js
    * const hits = cluster.shared('hits');
    * const count = await hits.increment(address, 1, { ttl: 60_000 });
    * ```
    * @param name Up to 256 bytes. Each name is a store of its own.
-   * @throws `ERR_RCLUSTER_SHARED_OPTIONS` if it is open with other options; `ERR_RCLUSTER_SHARED` if it cannot be had;
+   * @throws `ERR_RCLUSTER_SHARED_OPTIONS` if it is open with other options; `ERR_RCLUSTER_SHARED` if it cannot be opened;
    * `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` elsewhere than on Linux.
    */
   shared(name: string, options?: SharedOptions): SharedStore;
-  /** A store of this process alone, which it fills by itself: what other libraries call polling. */
+  /** A store of this process alone, which it fills by itself; other libraries call this polling. */
   shared(name: string, options: { source: SharedPollingSource }): PolledStore;
 
   /**
-   * A new random identifier that leads back to this worker: a client that shows it, where the `sticky` option says to
-   * look, gets to the worker that made it or to its replacement. Only in workers. Not in the built-in.
+   * A new random identifier that leads back to this worker: a client that sends it in the place that the
+   * `sticky` option names is passed to the worker that created it, or to its replacement. Only in workers.
+   * Not in the built-in.
    *
    * ```js
    * // The primary: cluster.setupPrimary({ scheduling: { policy: 'sticky', sticky: { by: 'query', name: 'sid' } } });
@@ -494,8 +500,9 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   stickyId(): string;
 }
 
-// What a `Worker` has. It stands apart because `Worker` is a value and a type in one name, and where TypeScript joins the
-// two, methods that return `this` keep their type only if they are inherited.
+// The members of a `Worker`. They are in an interface of their own because `Worker` is a value and a type
+// with the same name: where TypeScript merges the two, methods that return `this` keep their type only if
+// they are inherited.
 interface WorkerMembers extends TypedEmitter<WorkerEventMap> {
   /** 1, 2, 3 and so on in the order of forks. An id is not used twice. */
   id: number;
@@ -521,7 +528,7 @@ interface WorkerMembers extends TypedEmitter<WorkerEventMap> {
    * @param sendHandle A socket or server that the other side gets as well.
    * @param callback Called when the message has been sent, with an error (`ERR_IPC_CHANNEL_CLOSED` among others) if
    * that failed; without it, 'error' is emitted instead.
-   * @returns `false` if so many messages wait that it would be better not to send more.
+   * @returns `false` if so many messages are queued that no more should be sent.
    * @throws {TypeError} `ERR_MISSING_ARGS`, `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_HANDLE_TYPE`.
    */
   send(message: Serializable, callback?: (error: Error | null) => void): boolean;
@@ -545,7 +552,7 @@ interface WorkerMembers extends TypedEmitter<WorkerEventMap> {
   destroy(signal?: string): void;
 
   /**
-   * Makes the worker close all its servers, let open connections end and then close the channel. It gets no new
+   * Makes the worker close all its servers, wait for open connections to end, and close the channel. It gets no new
    * connections from now on and is no longer in `cluster.workers`.
    *
    * ```js
@@ -560,27 +567,27 @@ interface WorkerMembers extends TypedEmitter<WorkerEventMap> {
   readonly slot: number | undefined;
 
   /**
-   * Makes the worker take no more connections, finish what it has begun, and end. No request of a client fails: idle
-   * HTTP connections are handed over to other workers where that can be, answers still to come say `Connection: close`,
-   * and HTTP/2 sessions get GOAWAY. A supervised worker is replaced first. It can be called on either side; at a second call, and after
-   * `disconnect()`, nothing happens. Not in the built-in.
+   * Makes the worker take no more connections, finish the work that has begun, and end. No request of a
+   * client fails: idle HTTP connections are handed over to other workers where possible, pending responses
+   * say `Connection: close`, and HTTP/2 sessions get GOAWAY. A supervised worker is replaced first. It can be
+   * called on either side; a second call, or a call after `disconnect()`, has no effect. Not in the built-in.
    *
    * ```js
-   * // In a worker that has found out that it is not well:
+   * // In a worker that is no longer healthy:
    * cluster.worker.retire('lost the database');
    * ```
-   * @param reason For the events that tell of it; the first 64 characters count. Default: `'retire'`.
-   * @throws {TypeError} `ERR_INVALID_ARG_TYPE` in a worker, if the reason is no string.
+   * @param reason Reported by events; limited to the first 64 characters. Default: `'retire'`.
+   * @throws {TypeError} `ERR_INVALID_ARG_TYPE` in a worker, if the reason is not a string.
    */
   retire(reason?: string): void;
 
   /**
-   * In the worker: says that it can be counted on, for a supervisor with `ready: 'explicit'`. Of no effect for others
-   * or when it is repeated. Not in the built-in.
+   * In the worker: says that it is ready, for a supervisor with `ready: 'explicit'`. Has no effect in other
+   * workers, or when it is repeated. Not in the built-in.
    */
   ready(): void;
 
-  /** Whether the channel is open. */
+  /** Whether the IPC channel is open. */
   isConnected(): boolean;
 
   /** Whether the process has ended, by itself or by a signal. */

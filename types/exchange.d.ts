@@ -12,21 +12,21 @@ export interface RequestOptions {
   timeout?: number | undefined;
   /** Ends the wait: the promise rejects with the reason. */
   signal?: AbortSignal | undefined;
-  /** Which machines are meant. Default: `'machine'`, this one. */
+  /** The machines whose processes are called. Default: `'machine'`, this one. */
   scope?: 'machine' | undefined;
 }
 
 /** Options of `cluster.request()` to the workers, or to the leader, of all machines. */
 export interface MachinesRequestOptions extends Omit<RequestOptions, 'scope'> {
-  /** All machines with the server that `setupPrimary({ backend })` names. */
+  /** All machines that use the server of `setupPrimary({ backend })`. */
   scope: 'all';
 }
 
 /** Options of `cluster.notify()`. */
 export interface NotifyOptions {
   /**
-   * `'all'`, with the target `'all'` or `{ leader }`: the workers, or the leader, of all machines with the server that
-   * `setupPrimary({ backend })` names. Default: `'machine'`, those of this one.
+   * `'all'`, with the target `'all'` or `{ leader }`: the workers, or the leader, of all machines that use
+   * the server of `setupPrimary({ backend })`. Default: `'machine'`, those of this machine.
    */
   scope?: 'machine' | 'all' | undefined;
 }
@@ -34,8 +34,8 @@ export interface NotifyOptions {
 /** Options of a `BroadcastChannel`. */
 export interface BroadcastChannelOptions {
   /**
-   * `'all'`: the channel joins all machines with the server that `setupPrimary({ backend })` names. It is another one than that of
-   * this machine with the same name. Default: `'machine'`.
+   * `'all'`: the channel joins all machines that use the server of `setupPrimary({ backend })`. It is
+   * separate from the channel of this machine with the same name. Default: `'machine'`.
    */
   scope?: 'machine' | 'all' | undefined;
 }
@@ -84,9 +84,10 @@ export type MessageHandler = (data: any, call: MessageCall) => unknown;
 /** Options of `cluster.handle()`. */
 export interface HandleOptions {
   /**
-   * Called with the number of messages of `notify()` that were dropped, as this process has not read them in time, or as another
-   * machine could not publish them; 0 after the server of all machines was away: then some may be lost. Default: a process
-   * warning with the code `RCLUSTER_LAG`, and nothing for 0.
+   * Called with the number of messages of `notify()` that were dropped because this process did not read them
+   * in time, or because another machine could not publish them; with 0 after the server of all machines was
+   * unreachable: some messages may have been lost. Default: a process warning with the code `RCLUSTER_LAG`,
+   * and nothing for 0.
    */
   onLag?: ((count: number) => void) | undefined;
 }
@@ -99,12 +100,12 @@ export interface HandlerRegistration {
 }
 
 /**
- * Messages of a channel that were dropped, as this process has not read them in time, or, with the scope `'all'`, as the server
- * was away.
+ * Messages of a channel that were dropped because this process did not read them in time or, with the scope
+ * `'all'`, because the server was unreachable.
  */
 export interface LagEvent extends Event {
   readonly type: 'lag';
-  /** How many. 0: the server of all machines was away, and nobody knows how many were posted meanwhile, if any. */
+  /** How many. 0: the server of all machines was unreachable, and the number of messages posted meanwhile is unknown. */
   readonly count: number;
 }
 
@@ -165,9 +166,9 @@ export interface BroadcastChannel extends EventTarget {
 export interface BroadcastChannelConstructor {
   /**
    * @param name Converted to a string; up to 1,024 bytes of UTF-8.
-   * @param options Which machines it joins.
+   * @param options The scope: which machines the channel joins.
    * @throws `ERR_MISSING_ARGS`, `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_RCLUSTER_NO_BACKEND` for the scope `'all'` without
-   * a server, and what `cluster.request()` rejects with where there is no link.
+   * a server, and the errors with which `cluster.request()` rejects in a process that has no link.
    */
   new (name: any, options?: BroadcastChannelOptions): BroadcastChannel;
   readonly prototype: BroadcastChannel;

@@ -1,4 +1,4 @@
-// How connections are distributed: what `scheduling` and `schedule()` take, and what `schedulingStats()` returns. See index.d.ts.
+// How connections are distributed: the options of `scheduling` and `schedule()`, and the result of `schedulingStats()`. See index.d.ts.
 
 import { Worker } from './cluster.js';
 
@@ -11,8 +11,8 @@ export interface ListenerScheduling {
   /** A policy, or a function that decides: see `schedule()`. Default: that of the cluster. */
   policy?: SchedulingPolicy | ScheduleHook | undefined;
   /**
-   * For how many ms after it has begun to listen a worker gets less than its share: a tenth at first, then gradually
-   * more. With the policies `round-robin`, `least-connections` and `least-loaded`. Default: 0.
+   * How long after a worker has begun to listen it gets less than its share, in ms: a tenth at first, then
+   * gradually more. With the policies `round-robin`, `least-connections` and `least-loaded`. Default: 0.
    */
   slowStart?: number | undefined;
   /** Settings of the policy `sticky`. */
@@ -26,7 +26,7 @@ export interface ListenerScheduling {
 /** The `scheduling` option of `setupPrimary()`. */
 export interface Scheduling extends ListenerScheduling {
   /**
-   * Settings of single listeners, by port (as in the call of `listen()`) or path. They take only the policy from the cluster.
+   * Settings of single listeners, by port (as in the call of `listen()`) or path. They inherit only the policy of the cluster.
    *
    * ```js
    * cluster.setupPrimary({ scheduling: { policy: 'least-loaded', listeners: { 8081: 'sticky' } } });
@@ -37,24 +37,24 @@ export interface Scheduling extends ListenerScheduling {
 
 export interface StickyOptions {
   /**
-   * What a client is recognised by: its address (IPv4, or the first 64 bits of IPv6), or a cookie, a header or a
-   * parameter of the URL in the first HTTP request of the connection. A client that sends no such thing, or not in
-   * time or not within the first 8 KiB, is recognised by its address. On a unix socket that leaves nothing, and
-   * clients are served in turn. TLS cannot be looked into. Default: `'address'`.
+   * How a client is identified: by its address (IPv4, or the first 64 bits of IPv6), or by a cookie, a header
+   * or a parameter of the URL in the first HTTP request of the connection. A client that does not send it, or
+   * not in time or not within the first 8 KiB, is identified by its address. On a Unix socket there is no
+   * address, and clients are served in turn. TLS connections cannot be inspected. Default: `'address'`.
    */
   by?: 'address' | 'cookie' | 'header' | 'query' | undefined;
   /** The name of the cookie, header or parameter. */
   name?: string | undefined;
   /**
-   * Whether a proxy in front tells the address of its clients by the PROXY protocol, version 1 or 2. It stays in the
-   * stream, for the worker to read. Default: `false`.
+   * Whether a proxy sends the addresses of its clients with the PROXY protocol, version 1 or 2. The header
+   * stays in the stream, and the worker has to read it. Default: `false`.
    */
   proxyProtocol?: boolean | undefined;
-  /** How many ms a client has to send what it is to be recognised by. Default: 100. */
+  /** How long a client has to send the data that identifies it, in ms. Default: 100. */
   timeout?: number | undefined;
   /**
-   * How many ms a connection waits for its own worker while that is blocked or full, before it goes to another one.
-   * Default: 250.
+   * How long a connection waits for its own worker while that worker is blocked or full, in ms, before it
+   * goes to another one. Default: 250.
    */
   patience?: number | undefined;
 }
@@ -64,7 +64,7 @@ export interface StickyOptions {
  * worker that listens there, including one that is not ready and therefore not in the list: then the connection waits for
  * that worker, see `HookOptions`. With `undefined` or `null` the connection goes to the next worker in turn.
  *
- * It is called in the primary, and has to return its decision synchronously: a promise is refused.
+ * It is called in the primary, and must return its decision synchronously; a promise is refused.
  * @param workers The workers that listen there and are ready; if none is ready, all that listen there. The list is never
  * empty, and the function may sort it.
  */
@@ -73,18 +73,18 @@ export type ScheduleHook = (
   workers: ScheduleCandidate[],
 ) => Worker | ScheduleCandidate | number | null | undefined | void;
 
-/** What is known of a connection before a byte of it is read. It is frozen. */
+/** What is known about a connection before any of its data is read. It is frozen. */
 export interface ScheduledConnection {
-  /** The port or path that is listened at; empty for a descriptor. */
+  /** The port or path of the listener; empty for a descriptor. */
   readonly listener: string;
-  /** As of a `net.Socket`. Absent on a Unix socket, or if the client has already closed the connection. */
+  /** The same as for a `net.Socket`. Absent on a Unix socket, or if the client has already closed the connection. */
   readonly remoteAddress?: string;
   readonly remotePort?: number;
   readonly remoteFamily?: 'IPv4' | 'IPv6';
-  /** As of a `net.Socket`. Absent on a Unix socket. */
+  /** The same as for a `net.Socket`. Absent on a Unix socket. */
   readonly localAddress?: string;
   readonly localPort?: number;
-  /** True if a worker that drains hands it over: the function has been asked about it before. Otherwise not there. */
+  /** True if a draining worker has handed it over: the function has been called for it before. Otherwise absent. */
   readonly handedOver?: true;
 }
 
@@ -94,29 +94,29 @@ export interface ScheduleCandidate {
   readonly id: number;
   /** The slot, which a replacement inherits. */
   readonly slot: number;
-  /** Connections that it has open or that are on their way to it. */
+  /** Its open connections and those in flight to it. */
   readonly connections: number;
   /** The share of recent time in which its event loop was busy, from 0 to 1; also 1 while it is blocked. */
   readonly utilization: number;
-  /** Whether it can be given a connection at once: it has room, and its event loop turns. */
+  /** Whether it can receive a connection at once: it has room, and its event loop turns. */
   readonly ready: boolean;
 }
 
 export interface HookOptions {
-  /** How many ms the function has to answer before a connection goes to the next worker in turn. Default: 100. */
+  /** How long the function may take to answer, in ms, before a connection goes to the next worker in turn. Default: 100. */
   timeout?: number | undefined;
-  /** How many ms a connection waits for the chosen worker while that is blocked or full. Default: 250. */
+  /** How long a connection waits for the chosen worker while that is blocked or full, in ms. Default: 250. */
   patience?: number | undefined;
 }
 
 export interface OverloadOptions {
   /** How many connections may wait for a worker in the primary, 0 (with another `action` than `'wait'`) to 65,536. Default: 128. */
   queue?: number | undefined;
-  /** How many ms one may wait there before `action` is taken. Default: for ever. */
+  /** How long a connection may wait there before `action` is taken, in ms. Default: forever. */
   deadline?: number | undefined;
   /**
-   * What is done with one too many: it is left to wait in the system's backlog, reset, or answered by an HTTP
-   * response (which makes no sense on a TLS port). Default: `'wait'`.
+   * What is done with a connection that is one too many: it stays in the kernel's backlog, is reset, or is
+   * answered with an HTTP response (which makes no sense on a TLS port). Default: `'wait'`.
    */
   action?:
     | 'wait'
@@ -134,7 +134,7 @@ export interface OverloadOptions {
 
 /** Counts of connections. */
 export interface ConnectionCounts {
-  /** Passed to workers; a connection that came back and was passed again counts twice. */
+  /** Passed to workers; a connection that was reclaimed or returned and passed again counts twice. */
   passed: number;
   /** Reclaimed from a worker that had not received them, because it had died, was leaving or was blocked. */
   reclaimed: number;
@@ -175,22 +175,22 @@ export interface SchedulingStats {
     blocked?: boolean | undefined;
   })[];
   /**
-   * What the functions of `schedule()` were asked: `asked` is `answered`, `late`, `refused` and those that wait. Absent
-   * unless there is such a function.
+   * Counts of the calls of functions given to `schedule()`: `asked` is the sum of `answered`, `late`,
+   * `refused` and those that wait. Absent unless there is such a function.
    */
   hook?:
     | {
-        /** How many connections were asked about. */
+        /** For how many connections the function was to decide. */
         asked: number;
         /** How many answers came in time. */
         answered: number;
-        /** How many did not. */
+        /** How many answers came too late. */
         late: number;
-        /** How many answers were none: an error, a promise, something that is no worker. */
+        /** How many answers were invalid: an error, a promise, or a value that is not a worker. */
         refused: number;
-        /** How many connections were not asked about: an answer was overdue, or too many waited for theirs. */
+        /** For how many connections the function was not called, because an answer was overdue or too many connections waited for one. */
         unasked: number;
-        /** How many wait for an answer, or to be asked about. */
+        /** How many connections wait for an answer or for the call. */
         waiting: number;
       }
     | undefined;

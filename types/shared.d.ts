@@ -116,7 +116,7 @@ export interface SharedFileSource extends SharedSourceBase {
   file: string;
   /** Parses the text of the file. Default: `JSON.parse`. */
   parse?: ((text: string) => SharedLoaded | Promise<SharedLoaded>) | undefined;
-  /** Also loads the file every so many ms, for file systems that do not report changes, such as NFS. Default: never. */
+  /** Also loads the file at this interval, in ms, for file systems that do not report changes, such as NFS. Default: never. */
   every?: number | undefined;
 }
 

@@ -1,4 +1,4 @@
-// What `supervise()` takes, and the supervisor that it returns. See index.d.ts.
+// The options of `supervise()`, and the supervisor that it returns. See index.d.ts.
 
 import { EventEmitter } from 'node:events';
 import { Arguments, Listener, Worker } from './cluster.js';
@@ -7,23 +7,23 @@ import { SharedBackend } from './shared.js';
 
 /** At most `max` restarts in any `period`. */
 export interface RestartIntensity {
-  /** How many; with 0 the first failure is one too many. Default: 60. */
+  /** How many restarts; with 0, none. Default: 60. */
   max?: number | undefined;
-  /** In how much time, in ms. Default: 60,000. */
+  /** The period, in ms. Default: 60,000. */
   period?: number | undefined;
 }
 
-/** How a supervised cluster is kept up. All times are in ms. */
+/** The options of `supervise()`. All times are in ms. */
 export interface SuperviseOptions {
   /**
-   * How many workers there are; 1 to 1,024. `'auto'` is `availableParallelism()`, and follows it: when there have been more
+   * The number of workers, 1 to 1,024. `'auto'` is `availableParallelism()`, and follows it: when there have been more
    * CPUs for 30 s, or fewer, slots are added or removed one at a time. Default: `'auto'`.
    */
   workers?: number | 'auto' | undefined;
   /**
-   * The server of Redis or Valkey for locks and leaders of several machines: the same as `setupPrimary({ backend })`, for programs
-   * and files of `rcluster start --config` that set up nothing else. `ERR_RCLUSTER_TOO_LATE` if another one was set before. Default:
-   * none. See docs/redis.md.
+   * The Redis or Valkey server for locks and leaders across several machines: the same as `setupPrimary({
+   * backend })`, for programs and files of `rcluster start --config` that do not call it.
+   * `ERR_RCLUSTER_TOO_LATE` if another one was set before. Default: none. See docs/redis.md.
    */
   backend?: string | SharedBackend | undefined;
   /** How many started workers wait, without connections, to take over from one that dies. Default: 0. */
@@ -38,22 +38,22 @@ export interface SuperviseOptions {
    * is ready, does not count.
    */
   restartIntensity?: RestartIntensity | undefined;
-  /** How often all of them together. Default: that of a slot times the number of workers. */
+  /** How often the workers of all slots together may be restarted. Default: that of a slot times the number of workers. */
   totalIntensity?: RestartIntensity | undefined;
   /** How long to wait before a restart. */
   backoff?:
     | {
         /** The first wait. Default: 100. */
         initial?: number | undefined;
-        /** The longest. Default: 15,000. */
+        /** The longest wait. Default: 15,000. */
         max?: number | undefined;
-        /** By how much it grows each time, 1 to 100. Default: 2. */
+        /** The factor by which it grows each time, 1 to 100. Default: 2. */
         factor?: number | undefined;
         /** The fraction by which it varies at random, 0 to 1. Default: 0.2. */
         jitter?: number | undefined;
-        /** This many failures in a row of workers that had been ready are restarted without delay. Default: 5. */
+        /** After so many failures in a row of workers that had been ready, restarts are still immediate. Default: 5. */
         immediate?: number | undefined;
-        /** When a worker has been ready for this long, the count of failures starts again. Default: 1,000. */
+        /** After a worker has been ready for this long, the count of failures is reset. Default: 1,000. */
         resetAfter?: number | undefined;
       }
     | undefined;
@@ -69,7 +69,7 @@ export interface SuperviseOptions {
   giveUpExitCode?: number | undefined;
   /**
    * As long as no worker of the cluster has ever been ready: how long starting is retried in a slot, with at least two
-   * restarts, before the slot is given up. 0 is forever. Default: 60,000.
+   * restarts, before the slot is given up. 0 means forever. Default: 60,000.
    */
   startUpLimit?: number | undefined;
   /**
@@ -77,25 +77,25 @@ export interface SuperviseOptions {
    * Default: `'listening'`.
    */
   ready?: 'online' | 'listening' | 'explicit' | undefined;
-  /** A worker that is not ready by then has failed to start. Default: 30,000. */
+  /** How long a worker may take to become ready, before it counts as failed to start. Default: 30,000. */
   readyTimeout?: number | undefined;
-  /** How long a worker may take to finish what it has begun, before it is forced to end. Default: 8,000. */
+  /** How long a worker may take to finish its pending work before it is forced to end. Default: 8,000. */
   drainTimeout?: number | undefined;
   /** How long after SIGTERM the worker gets SIGKILL. Default: 1,000. */
   killTimeout?: number | undefined;
-  /** How long the event loop of a worker may be blocked before the worker is replaced; 0: forever. Default: 0. */
+  /** How long the event loop of a worker may be blocked before the worker is replaced; 0 means forever. Default: 0. */
   unresponsiveAfter?: number | undefined;
-  /** Limits at which a healthy worker is replaced; 0 for never. */
+  /** Limits at which a healthy worker is replaced; 0 means never. */
   recycle?:
     | {
         /**
-         * Bytes of resident memory; or, such as `'80%'`, the part of all memory that the workers may have together: of the
-         * container's limit, or without one of the machine's memory. `'1%'` to `'100%'`. Default: 0.
+         * Bytes of resident memory; or, such as `'80%'`, the fraction of all memory that all workers together may use: of the
+         * container's limit or, if there is none, of the machine's memory. `'1%'` to `'100%'`. Default: 0.
          */
         memory?: number | `${number}%` | undefined;
         /** Its age. Default: 0. */
         age?: number | undefined;
-        /** Connections that it has received. Default: 0. */
+        /** The number of connections that it has received. Default: 0. */
         connections?: number | undefined;
         /** The fraction by which these limits vary from worker to worker, 0 to 1. Default: 0.1. */
         jitter?: number | undefined;
@@ -112,48 +112,48 @@ export interface SuperviseOptions {
   /** How many workers `reload()` replaces at a time. Default: 1. */
   reloadConcurrency?: number | undefined;
   /**
-   * Whether SIGTERM and SIGINT to the primary shut the cluster down, after which it exits with code 0; a second one
+   * Whether SIGTERM and SIGINT to the primary shut the cluster down, after which the primary exits with code 0; a second signal
    * ends `shutdownDelay`, or else kills the workers. Default: `true`.
    */
   signals?: boolean | undefined;
   /**
-   * The time between SIGTERM to the primary and the drains. Until then connections are accepted, while the event
+   * The time between SIGTERM to the primary and the drains. Until then, connections are accepted, while the event
    * `stopping` and the statistics announce the shutdown. Default: 0.
    */
   shutdownDelay?: number | undefined;
   /** How long the drains of a shutdown may take. Default: `drainTimeout`. */
   shutdownTimeout?: number | undefined;
   /**
-   * Where the control socket is, by which the command `rcluster` and `rcluster/control` steer this cluster: a path,
+   * The address of the control socket, which the command `rcluster` and `rcluster/control` use to control this cluster: a path,
    * `'@name'` for an abstract name, `'off'` for none, or `'auto'`: `$RUNTIME_DIRECTORY/rcluster.sock`, or else
    * `$XDG_RUNTIME_DIR/rcluster/<pid>.sock`, or else `@rcluster/<uid>/<pid>`. Only the same user and root may connect.
-   * If there can be none, the process warning `RCLUSTER_CONTROL` says why. Default: `'auto'`.
+   * If it cannot be opened, the process warning `RCLUSTER_CONTROL` says why. Default: `'auto'`.
    */
   control?: 'auto' | 'off' | (string & {}) | undefined;
   /**
-   * Where metrics, probes and the status are served over HTTP, by a native thread and so also while the primary's
-   * JavaScript is blocked: a port of the loopback interface, `'address:port'` (`'0.0.0.0:9090'`, `'[::]:9090'`), or
-   * `'unix:path'`, which only the same user and root can connect to. If the address cannot be had, the process warning
-   * `RCLUSTER_METRICS_ADDRESS` says why, and it is tried again. See docs/metrics.md. Default: `'off'`.
+   * The address at which metrics, probes and the status are served over HTTP, by a native thread and therefore even while
+   * the primary's JavaScript is blocked: a port of the loopback interface, `'address:port'` (`'0.0.0.0:9090'`, `'[::]:9090'`), or
+   * `'unix:path'`, which only the same user and root can connect to. If the address cannot be bound, the process
+   * warning `RCLUSTER_METRICS_ADDRESS` says why, and binding is retried. See docs/metrics.md. Default: `'off'`.
    */
   metrics?: 'off' | number | (string & {}) | undefined;
   /**
-   * How many workers have to be ready for `/readyz` and `/startupz` to succeed; with fewer `workers`, all of them.
+   * How many workers must be ready for `/readyz` and `/startupz` to succeed; with fewer `workers`, all of them.
    * Default: 1.
    */
   minReady?: number | undefined;
   /**
-   * How workers write to the primary's stdout and stderr, as far as they inherit these: by themselves (`'inherit'`); or
+   * How workers write to the primary's stdout and stderr, if they inherit these: directly (`'inherit'`); or
    * through a native thread of the primary, which writes whole lines and keeps the last ones, unchanged (`'raw'`), with
-   * the slot in front (`'prefix'`), or as JSON (`'json'`). In these, a line that is an object of JSON gets the fields
-   * `worker`, `slot`, `stream` and `time` if it is changed at all. With `'auto'` stdout is inherited; stderr goes through
+   * the slot in front (`'prefix'`), or as JSON (`'json'`). With `'prefix'` and `'json'`, a line that is a JSON object gets
+   * the fields `worker`, `slot`, `stream` and `time` instead. With `'auto'` stdout is inherited; stderr goes through
    * the thread unchanged, unless it is a terminal. Default: `'auto'`.
    */
   logs?: 'auto' | 'inherit' | 'raw' | 'prefix' | 'json' | undefined;
   /**
-   * What is written to stderr: nothing; failures and their consequences (`'warn'`), of which equal ones are
-   * counted and summarised every 10 seconds; or every event (`'info'`). A function gets every event instead, and
-   * nothing is written. Default: `'warn'`.
+   * What is written to stderr: nothing (`false`); failures and their consequences (`'warn'`), where equal ones are
+   * counted and summarised every 10 seconds; or every event (`'info'`). A function is called with every event instead,
+   * and nothing is written. Default: `'warn'`.
    *
    * ```js
    * cluster.supervise({ log: ({ level, message, name, facts }) => logger[level]({ name, ...facts }, message) });
@@ -162,23 +162,23 @@ export interface SuperviseOptions {
   log?: false | 'warn' | 'info' | ((event: SupervisorLogEvent) => void) | undefined;
 }
 
-/** What the option `log` of `supervise()` gets. */
+/** The argument of a function given as the option `log` of `supervise()`. */
 export interface SupervisorLogEvent {
-  /** The event of the supervisor. */
+  /** The name of the event. */
   name: keyof SupervisorEventMap;
   /** `'warn'` for failures and their consequences. */
   level: 'warn' | 'info';
   /** One line of text, or several with a stack. */
   message: string;
-  /** What the listeners of the event get. */
+  /** The argument of the event's listeners. */
   facts: Record<string, any>;
 }
 
-/** What every event about a worker has. */
+/** The facts that every event about a worker contains. */
 export interface AboutWorker {
   /** Its id. */
   worker: number;
-  /** Its process id, if it is known. */
+  /** Its process id, if known. */
   pid?: number;
   /** Its slot; null for a standby. */
   slot: number | null;
@@ -186,7 +186,7 @@ export interface AboutWorker {
 
 /** How a worker has ended. */
 export interface AboutEnd {
-  /** Its id; null if it could not even be started. */
+  /** Its id; null if it could not be started. */
   worker: number | null;
   pid?: number;
   /** Its slot; null for a standby. */
@@ -195,7 +195,7 @@ export interface AboutEnd {
   code: number | null;
   /** The signal that ended it, if one did. */
   signal: string | null;
-  /** The reason in words. */
+  /** The reason as text. */
   reason: string;
   /** Whether it had been ready. */
   phase: 'start-up' | 'service';
@@ -222,13 +222,13 @@ export interface SupervisorEventMap {
   ];
   /** A worker is ready, `bootMs` after it was started. */
   ready: [facts: AboutWorker & { bootMs: number }];
-  /** A worker has failed, and another takes its place after `delay`. */
+  /** A worker has failed, and another one replaces it after `delay`. */
   restart: [facts: AboutEnd & { delay: number; restarts: number }];
-  /** A slot waits before its next worker. */
+  /** A slot waits before its next worker is started. */
   backoff: [facts: { slot: number | null; delay: number; failures: number }];
   /** There have been too many restarts, and the slot is given up. */
   'gave-up': [facts: AboutEnd & { scope: 'slot' | 'total' | 'start-up'; restarts: number; period: number }];
-  /** A worker is replaced and drains, because the app, an exception or a signal has asked for it. */
+  /** A worker is replaced and drains, because the app, an exception or a signal has requested it. */
   retire: [facts: AboutWorker & { reason: string; detail: string; by: 'worker' | 'primary' | 'operator' }];
   /** A worker has not finished in time and is forced to end. */
   'drain-timeout': [facts: AboutWorker & { connections: number | null; resources: Record<string, number> }];
@@ -244,14 +244,14 @@ export interface SupervisorEventMap {
   unresponsive: [facts: AboutWorker & { blockedFor: number; stack: string | null }];
   /** A worker is replaced because it has reached a limit: memory (bytes), age (ms) or connections. */
   recycle: [facts: AboutWorker & { cause: 'memory' | 'age' | 'connections'; value: number; limit: number }];
-  /** A reload begins, is done, or has failed. */
+  /** A reload begins, has completed, or has failed. */
   reload: [
     facts:
       | { phase: 'start'; slots: number; concurrency: number }
       | { phase: 'done'; tookMs: number }
       | { phase: 'failed'; reason: string; reloaded: number; stderrTail: string[] | null },
   ];
-  /** The option `workers` is `'auto'`, and the number of CPUs has changed: there is one slot more, or one fewer. */
+  /** The option `workers` is `'auto'`, and the number of CPUs has changed: a slot has been added or removed. */
   follow: [facts: { cpus: number; workers: number }];
   /** A standby takes over a slot. */
   promote: [facts: AboutWorker & { standbyFor: number }];
@@ -260,8 +260,8 @@ export interface SupervisorEventMap {
   /** The cluster will shut down in `delay` ms, and serves until then. */
   stopping: [facts: { signal: string | null; delay: number }];
   /**
-   * The cluster shuts down; `signal` is the one that asked for it. If it `gaveUp`, `reason` is the last failure, and the
-   * primary exits with `exitCode`; else both are null.
+   * The cluster shuts down; `signal` is the signal that requested it. If it `gaveUp`, `reason` is the last failure, and the
+   * primary exits with `exitCode`; otherwise both are null.
    */
   shutdown: [
     facts: {
@@ -276,19 +276,19 @@ export interface SupervisorEventMap {
 
 /** The state of a supervised cluster. */
 export interface SupervisorStats {
-  /** The number of workers that there should be. */
+  /** The target number of workers. */
   workers: number;
   /** How many slots have a ready worker. */
   ready: number;
-  /** How many worker processes there are, whatever their state. */
+  /** The number of worker processes in any state. */
   processes: number;
-  /** How many of them drain or are being killed. */
+  /** How many of them are draining or being killed. */
   draining: number;
   standby: { ready: number; starting: number };
-  /** How many restarts there have been in all. */
+  /** The total number of restarts. */
   restarts: number;
   reloading: boolean;
-  /** The shutdown has been announced, or has begun. */
+  /** Whether a shutdown has been announced or has begun. */
   stopping: boolean;
   shuttingDown: boolean;
   slots: {
@@ -296,10 +296,10 @@ export interface SupervisorStats {
     state: 'filling' | 'serving' | 'backing-off' | 'given-up' | 'stopped' | 'emptying';
     /** The id of its worker. */
     worker: number | null;
-    /** The id of the one that is starting to take its place. */
+    /** The id of the worker that is starting to replace it. */
     successor: number | null;
     restarts: number;
-    /** Failures in a row, without a worker that was ready for `resetAfter` in between. */
+    /** Failures in a row, that is, with no worker in between that was ready for `resetAfter`. */
     failures: number;
     /** The process id of its worker. */
     pid: number | null;
@@ -312,18 +312,18 @@ export interface SupervisorStats {
      * the worker was started. Null for a worker that is not Node, and where there is no native part.
      */
     utilization: number | null;
-    /** How the last worker of this slot has ended, and when, in ms as `Date.now()` counts them; null if none has. */
+    /** How the last worker of this slot ended, and when, in ms as `Date.now()` counts them; null if none has ended. */
     lastExit: {
       worker: number;
       pid: number | null;
       code: number | null;
       signal: string | null;
       /**
-       * The reason in a word: it exited, was ended by a signal or an uncaught exception, had not been ready before, was
-       * unresponsive, or had no memory.
+       * The category of the reason: it exited, was ended by a signal or an uncaught exception, ended before it was ready, was
+       * unresponsive, or was killed because memory ran out.
        */
       reason: 'exit' | 'signal' | 'exception' | 'startup' | 'hang' | 'oom';
-      /** The reason in words. */
+      /** The reason as text. */
       detail: string;
       at: number;
       /** The last lines that it has written to stderr, at most 50; null if that does not go through the primary. */
@@ -331,8 +331,8 @@ export interface SupervisorStats {
     } | null;
   }[];
   /**
-   * What workers have written through the primary so far; null if they write by themselves. Lost is what could not be
-   * written because stdout or stderr was not read in time, or could not be written.
+   * The output of workers that went through the primary so far; null if they write it themselves. `lost` counts what could
+   * not be written because stdout or stderr was not read in time, or failed.
    */
   logs: {
     mode: 'auto' | 'raw' | 'prefix' | 'json';
@@ -341,13 +341,13 @@ export interface SupervisorStats {
     lostStdout: { lines: number; bytes: number };
     lostStderr: { lines: number; bytes: number };
   } | null;
-  /** What `schedulingStats()` returns. */
+  /** The result of `schedulingStats()`. */
   scheduling: SchedulingStats;
 }
 
 /** The primary's object for a supervised cluster. Decisions are made and carried out on a native thread. */
 export interface Supervisor extends EventEmitter {
-  // Only the events that there are: a misspelt one is an error.
+  // Only existing events are accepted: a misspelt name is an error.
   addListener<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;
   on<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;
   once<E extends keyof SupervisorEventMap>(event: E, listener: Listener<SupervisorEventMap[E]>): this;
@@ -381,22 +381,22 @@ export interface Supervisor extends EventEmitter {
 
   /**
    * Replaces all workers by new ones, without downtime: each old one drains when its successor is ready. They are started
-   * with the environment, the settings and the files as they are now. If one does not get ready, the reload stops
-   * and the old ones that are left stay. A call while a reload runs joins it, and
-   * changes neither its settings nor its environment.
+   * with the environment, the settings and the files as they are now. If one does not become ready, the reload stops,
+   * and the remaining old workers stay. A call during a reload joins it, and changes neither its settings nor its
+   * environment.
    *
    * ```js
    * process.on('SIGHUP', () => supervisor.reload().catch((error) => console.error('still the old code:', error.message)));
    * ```
-   * @param options `concurrency`: how many at a time.
-   * @returns Rejects with `ERR_RCLUSTER_NOT_READY`, `ERR_RCLUSTER_SHUT_DOWN`, or as `supervise()` throws for wrong options.
+   * @param options `concurrency`: how many workers are replaced at a time.
+   * @returns Rejects with `ERR_RCLUSTER_NOT_READY`, `ERR_RCLUSTER_SHUT_DOWN`, or for wrong options as `supervise()` throws.
    */
   reload(options?: { concurrency?: number | undefined }): Promise<void>;
 
   /**
    * Drains all workers and starts no more.
    * @param options `timeout`: how long the drains may take, in ms, before workers are forced to end. `delay`: the time in
-   * ms before they begin; until then the cluster serves, and the event `stopping` announces the shutdown. A second call
+   * ms before the drains begin; until then, the cluster accepts connections, and the event `stopping` announces the shutdown. A second call
    * ends the delay.
    * @returns Resolves when all workers have ended.
    */

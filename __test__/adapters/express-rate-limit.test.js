@@ -73,7 +73,7 @@ describe('the store of express-rate-limit', { skip }, () => {
     const first = await store.increment('a');
     const second = await store.increment('a');
     assert.deepStrictEqual([first.totalHits, second.totalHits], [1, 2]);
-    // The clock is read anew each time.
+    // The clock is read again each time.
     assert(Math.abs(first.resetTime.getTime() - second.resetTime.getTime()) < 10_000);
     assert(first.resetTime.getTime() - Date.now() > 500_000);
     assert.strictEqual((await store.get('a')).totalHits, 2);
@@ -95,7 +95,7 @@ describe('the store of express-rate-limit', { skip }, () => {
     assert.strictEqual((await store.increment('a')).totalHits, 1);
   });
 
-  test('takes counts back, but none that is not there, and keeps the end of the window', async () => {
+  test('decrements counts, but not below zero, and keeps the end of the window', async () => {
     const { store, shared } = open();
     await store.decrement('a');
     assert.strictEqual(shared.size, 0);

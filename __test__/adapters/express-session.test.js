@@ -67,7 +67,7 @@ describe('sessions of express-session', { skip }, () => {
 
   for (const RESAVE of ['0', '1']) {
     for (const query of ['', '&change=1', '&save=1', '&change=1&save=1']) {
-      test(`that are destroyed do not come back by a request that is under way (resave ${RESAVE}, ${query})`, () =>
+      test(`that are destroyed are not restored by a pending request (resave ${RESAVE}, ${query})`, () =>
         withEnv({ RESAVE }, () =>
           withProgram(APP, async (target, pids) => {
             const pairs = new Set();
@@ -93,7 +93,7 @@ describe('sessions of express-session', { skip }, () => {
     }
   }
 
-  test('that are changed by a request that is under way are saved, and new ones have another id', () =>
+  test('that are changed by a pending request are saved, and new ones have another id', () =>
     withProgram(APP, async (target) => {
       const client = new Client(target);
       await client.ask('/count');
@@ -163,7 +163,7 @@ describe('the store of express-session', { skip }, () => {
     assert.strictEqual(shared.get('other'), 1);
   });
 
-  test('has them expire with their cookies, and touches them', async () => {
+  test('lets them expire with their cookies, and touches them', async () => {
     const { get: read, set, touch, shared } = open({ ttl: 5_000 });
     await set('long', data(600_000));
     await set('short', data(60_000));
@@ -186,7 +186,7 @@ describe('the store of express-session', { skip }, () => {
     assert.strictEqual(other.entry('none').expiresAt, undefined);
   });
 
-  test('saves a new session once, and then only as long as it is there', async () => {
+  test('saves a new session once, and then only while it exists', async () => {
     const { store, set, touch, destroy, shared } = open();
     session({ store, secret: 'secret', resave: false, saveUninitialized: false, cookie: { maxAge: 60_000 } });
     const request = {};
@@ -200,7 +200,7 @@ describe('the store of express-session', { skip }, () => {
     await set(sid, made);
     await touch(sid, made);
     assert.strictEqual(shared.has(sid), false);
-    // What no request has had may be put there at any time.
+    // A session that no request has loaded may be set at any time.
     await set(sid, data(60_000, { user: 1 }));
     const loaded = await promisify((done) => store.load(sid, done))();
     assert.strictEqual(loaded.user, 1);
@@ -225,7 +225,7 @@ describe('the store of express-session', { skip }, () => {
     assert.strictEqual(stdout, 'thrown uncaughtException\n');
   });
 
-  test('refuses options that it does not have', () => {
+  test('refuses unknown options', () => {
     const { SessionStore } = require('rcluster/express-session');
     assert.throws(() => new SessionStore({ prefxi: 'a' }), /Did you mean "prefix"\?/);
     assert.throws(() => new SessionStore({ store: new Map() }), { code: 'ERR_INVALID_ARG_TYPE' });

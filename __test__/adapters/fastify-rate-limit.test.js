@@ -81,7 +81,7 @@ describe('the store of @fastify/rate-limit', { skip }, () => {
     assert.strictEqual((await incr('b', 60_000, 1)).current, 1);
     assert.deepStrictEqual(await incr('c', 0, 1), { current: 1, ttl: 0 });
     assert.deepStrictEqual(await incr('c', 0, 1), { current: 1, ttl: 0 });
-    // More ms than a store takes: the plugin allows '285421 years'.
+    // More ms than a store accepts: the plugin allows '285421 years'.
     assert.strictEqual((await incr('d', 2 ** 53, 1)).current, 1);
     assert.strictEqual((await open({ continueExceeding: true }).incr('d', Infinity, 0)).current, 1);
   });
@@ -106,7 +106,7 @@ describe('the store of @fastify/rate-limit', { skip }, () => {
     assert.strictEqual(last.ttl, Number.MAX_SAFE_INTEGER);
   });
 
-  test('counts for each route by itself', async () => {
+  test('counts separately for each route', async () => {
     const { store, shared } = open({});
     const [one, two] = ['/a', '/b'].map((url) => store.child({ routeInfo: { method: 'GET', url } }));
     const [three, four] = [0, 1].map(() => store.child({ routeInfo: {} }));

@@ -64,7 +64,7 @@ describe('KeyvShared', { skip }, () => {
     return { keyv, store };
   }
 
-  test('sets, gets, and says whether it has', async () => {
+  test('sets, gets, and checks whether a key exists', async () => {
     const { keyv } = open();
     assert.strictEqual(await keyv.set('foo', 'bar'), true);
     assert.strictEqual(await keyv.get('foo'), 'bar');
@@ -85,7 +85,7 @@ describe('KeyvShared', { skip }, () => {
     );
   });
 
-  test('keeps all values that Keyv does', async () => {
+  test('stores all values that Keyv does', async () => {
     for (const options of [{}, { serialize: undefined, deserialize: undefined }]) {
       const { keyv } = open(options);
       const values = [
@@ -120,7 +120,7 @@ describe('KeyvShared', { skip }, () => {
     }
   });
 
-  test('has values expire, in the store as well', async () => {
+  test('lets values expire, in the store as well', async () => {
     const { keyv, store } = open({ ttl: 600_000 });
     const rest = () => store.entry(store.keys()[0]).expiresAt - Date.now();
     await keyv.set('foo', 'bar');
@@ -152,7 +152,7 @@ describe('KeyvShared', { skip }, () => {
   });
 
   for (const useKeyPrefix of [true, false]) {
-    test(`keeps namespaces apart${useKeyPrefix ? '' : ', also where Keyv leaves that to it'}`, async () => {
+    test(`keeps namespaces apart${useKeyPrefix ? '' : ', even if Keyv leaves that to the store'}`, async () => {
       const { keyv: one, store } = open({ namespace: 'one', useKeyPrefix });
       const { keyv: two } = open({ namespace: 'two', useKeyPrefix }, store);
       const { keyv: none } = open({ namespace: '', useKeyPrefix }, store);

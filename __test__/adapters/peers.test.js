@@ -49,7 +49,7 @@ describe('adapters', { skip }, () => {
     return JSON.parse(stdout);
   };
 
-  test('are what the package exports', () => {
+  test('are exported by the package', () => {
     const subpaths = Object.keys(manifest.exports).map((name) => name.slice(2));
     const others = ['', 'control', 'register', 'package.json'];
     assert.deepStrictEqual(
@@ -95,7 +95,7 @@ describe('adapters', { skip }, () => {
     });
   }
 
-  test('pass on what their package throws', () => {
+  test('rethrow errors of their package', () => {
     const broken = path.join(project, 'node_modules', 'prom-client');
     fs.mkdirSync(broken);
     fs.writeFileSync(path.join(broken, 'index.js'), "require('prom-client-part');\n");

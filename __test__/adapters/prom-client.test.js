@@ -87,7 +87,7 @@ describe('the metrics of all workers', { skip }, () => {
       assert.strictEqual(then['answered{path="/a"}'], 30);
     }));
 
-  test('wait for a worker no longer when it is dead', () =>
+  test('do not wait for a worker that is dead', () =>
     withWorkers(
       async ({ fixture, ask, scrape }) => {
         // Its JavaScript is blocked, so it does not answer, and the collector waits for an hour or for its
@@ -105,7 +105,7 @@ describe('the metrics of all workers', { skip }, () => {
       { SCRAPE_TIMEOUT: '3600000' },
     ));
 
-  test('do not fall when workers die, and count each of them once', () =>
+  test('do not decrease when workers die, and count each of them once', () =>
     withWorkers(async ({ fixture, ask, scrape, join }) => {
       let all = 0;
       for (let round = 0; round < 4; round++) {
@@ -143,7 +143,7 @@ describe('ClusterRegistry', { skip }, () => {
 
   const closeAll = (all) => Promise.all(all.map(({ metrics }) => metrics.close()));
 
-  test('puts metrics together by their aggregators, and keeps those of the dead that rise', async () => {
+  test('combines metrics by their aggregators, and keeps the counters of dead workers', async () => {
     const all = open(3);
     for (const [index, { registry }] of all.entries()) {
       const registers = [registry];
@@ -211,7 +211,7 @@ describe('ClusterRegistry', { skip }, () => {
     await closeAll(all);
   });
 
-  test('speaks OpenMetrics', async () => {
+  test('produces OpenMetrics', async () => {
     const Open = class extends prom.Registry {
       constructor() {
         super(prom.Registry.OPENMETRICS_CONTENT_TYPE);
@@ -242,7 +242,7 @@ describe('ClusterRegistry', { skip }, () => {
     await metrics.close();
   });
 
-  test('tells of metrics that it cannot have', async () => {
+  test('reports metrics that it does not support', async () => {
     const all = open(2);
     const collect = () => {
       throw new Error('no measurement');
@@ -256,7 +256,7 @@ describe('ClusterRegistry', { skip }, () => {
     await assert.rejects(closeAll(all), /no measurement/);
   });
 
-  test('refuses options that it does not have', () => {
+  test('refuses unknown options', () => {
     const { ClusterRegistry } = require('rcluster/prom-client');
     assert.throws(() => new ClusterRegistry({ intervall: 1 }), /Did you mean "interval"\?/);
     assert.throws(() => new ClusterRegistry({ interval: 0 }), { code: 'ERR_OUT_OF_RANGE' });

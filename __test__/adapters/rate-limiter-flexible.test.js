@@ -124,7 +124,7 @@ describe('RateLimiterShared', { skip }, () => {
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const done = [];
     void limiter.consume('a').then((result) => done.push(result));
-    // Its timer starts when the store has answered, which nobody else can see.
+    // Its timer starts when the store has answered, which is not visible from outside.
     let waited = 0;
     while (done.length === 0) {
       t.mock.timers.tick(1000);
@@ -135,7 +135,7 @@ describe('RateLimiterShared', { skip }, () => {
     assert(done[0].msBeforeNext < 500_000, 'what it has waited is counted');
   });
 
-  test('is insured against a store that takes no more', async () => {
+  test('is insured against a full store', async () => {
     const insurance = new flexible.RateLimiterMemory({ points: 1, duration: 600 });
     const { limiter, store } = open({ insuranceLimiter: insurance });
     const { limiter: uninsured } = open({});
@@ -144,7 +144,7 @@ describe('RateLimiterShared', { skip }, () => {
     for (const one of [limiter, uninsured]) assert(one instanceof flexible.RateLimiterMemory === false);
     const filled = await fill(store);
     assert.strictEqual(filled.code, refused.code);
-    // New keys need room, and the insurance has points of its own.
+    // New keys need room, and the insurance limiter has points of its own.
     const keys = Array.from({ length: 300 }, (_, number) => `${'k'.repeat(900)}${number}`);
     const insured = await Promise.all(keys.map((key) => limiter.consume(key)));
     assert(
@@ -164,7 +164,7 @@ describe('RateLimiterShared', { skip }, () => {
     }
   }
 
-  test('serves the limiters that are made of others', async () => {
+  test('works with limiters that wrap others', async () => {
     const { limiter } = open({ points: 3 });
     const { limiter: burst } = open({ points: 2, duration: 60, keyPrefix: 'burst' });
     const bursty = new flexible.BurstyRateLimiter(limiter, burst);
@@ -177,7 +177,7 @@ describe('RateLimiterShared', { skip }, () => {
     assert.deepStrictEqual(Object.keys(await union.consume('a')), ['one', 'two']);
   });
 
-  test('refuses options that it does not have', () => {
+  test('refuses unknown options', () => {
     const { RateLimiterShared } = require('rcluster/rate-limiter-flexible');
     const options = { points: 1, duration: 1 };
     assert.throws(

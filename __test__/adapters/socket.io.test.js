@@ -104,7 +104,7 @@ describe('Socket.IO in all workers', { skip }, () => {
       assert.deepStrictEqual(await a.ask('fetchWithin', LONG), all([a, c]));
     }));
 
-  test('tells which sockets there are, with their data', () =>
+  test('lists all sockets with their data', () =>
     withClients(async ({ clients: [a, b] }) => {
       await b.ask('join', 'room');
       await b.ask('data', { user: 'b', when: 1 });
@@ -217,7 +217,7 @@ describe('Socket.IO in all workers', { skip }, () => {
     }));
 });
 
-test('an option that there is not is refused', { skip }, () => {
+test('an unknown option is refused', { skip }, () => {
   const { createAdapter } = require('rcluster/socket.io');
   assert.throws(() => createAdapter({ heartbeatInterval: 1 }), { code: 'ERR_INVALID_ARG_VALUE' });
   assert.throws(() => createAdapter({ prefix: 1 }), { code: 'ERR_INVALID_ARG_TYPE' });

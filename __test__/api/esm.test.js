@@ -1,6 +1,6 @@
 'use strict';
 
-// ECMAScript modules: rcluster by its name, with its names, and the built-in turned into it.
+// ECMAScript modules: importing rcluster by its name, its named exports, and the built-in turned into it.
 
 const assert = require('node:assert');
 const { describe, test } = require('node:test');

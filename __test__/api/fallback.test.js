@@ -4,7 +4,7 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
 
-test('where there is no native part, what only that can do says so', () =>
+test('without a native part, functions that need it throw an error that says so', () =>
   withFixture('api/fallback.js', {}, async (fixture) => {
     const code = 'ERR_RCLUSTER_UNSUPPORTED_PLATFORM';
     const primary = await fixture.marker('primary');

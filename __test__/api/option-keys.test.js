@@ -14,7 +14,7 @@ const skip = isBuiltin && 'the built-in has no such options';
 const PACKAGE = path.join(__dirname, '..', '..');
 const code = 'ERR_INVALID_ARG_VALUE';
 
-test('the nearest word', () => {
+test('the nearest key is suggested', () => {
   const known = ['workers', 'standby', 'restart', 'stopExitCodes', 'restartIntensity', 'recycle'];
   for (const [word, meant] of [
     ['worker', 'workers'],
@@ -35,7 +35,7 @@ test('the nearest word', () => {
   }
 });
 
-test('what can hold options', () => {
+test('which values are accepted as options', () => {
   for (const value of [{}, Object.create(null), Object.create({ inherited: 1 })]) assert.ok(isOptions(value));
   for (const value of [
     null,
@@ -119,7 +119,7 @@ test('forward and scheduling', { skip }, () => {
   }
 });
 
-test('settings: ours are known by name, all others are the business of the app', { skip }, () => {
+test('settings: ours are known by name, all others are ignored', { skip }, () => {
   const cluster = require(PACKAGE);
   for (const [key, meant] of Object.entries({
     forwards: 'forward',
@@ -136,8 +136,11 @@ test('settings: ours are known by name, all others are the business of the app',
   cluster.setupPrimary(/** @type {any} */ (ignored));
 });
 
-test('the methods of a supervisor reject; in a worker, supervise() says why it cannot run', { skip }, () => {
-  const source = `
+test(
+  'the methods of a supervisor reject; in a worker, the error of supervise() says why it cannot run',
+  { skip },
+  () => {
+    const source = `
     const cluster = require(process.env.PACKAGE);
     const told = (error) => error.code + ' ' + error.message;
     if (cluster.isPrimary) {
@@ -156,28 +159,29 @@ test('the methods of a supervisor reject; in a worker, supervise() says why it c
     } else {
       try { cluster.supervise(); } catch (error) { process.send(told(error)); }
     }`;
-  const file = path.join(require('node:os').tmpdir(), `rcluster-option-keys-${process.pid}.js`);
-  require('node:fs').writeFileSync(file, source);
-  try {
-    const { stdout, stderr } = spawnSync(process.execPath, [file], {
-      encoding: 'utf8',
-      env: { ...process.env, PACKAGE },
-      timeout: 60_000,
-    });
-    const lines = stdout.trim().split('\n');
-    for (const [line, wanted] of [
-      [lines[0], /^ERR_RCLUSTER_NOT_PRIMARY .*this is a worker.*`if \(cluster\.isPrimary\)`/],
-      [lines[1], /^ERR_OUT_OF_RANGE/],
-      [lines[2], /^ERR_INVALID_ARG_TYPE/],
-      [lines[3], /^ERR_INVALID_ARG_VALUE .*Did you mean "concurrency"\?/],
-      [lines[4], /^ERR_INVALID_ARG_TYPE/],
-      [lines[5], /^ERR_INVALID_ARG_VALUE .*Did you mean "timeout"\?/],
-      [lines[6], /^ERR_INVALID_ARG_TYPE/],
-    ]) {
-      assert.match(/** @type {string} */ (line), /** @type {RegExp} */ (wanted), stdout + stderr);
+    const file = path.join(require('node:os').tmpdir(), `rcluster-option-keys-${process.pid}.js`);
+    require('node:fs').writeFileSync(file, source);
+    try {
+      const { stdout, stderr } = spawnSync(process.execPath, [file], {
+        encoding: 'utf8',
+        env: { ...process.env, PACKAGE },
+        timeout: 60_000,
+      });
+      const lines = stdout.trim().split('\n');
+      for (const [line, wanted] of [
+        [lines[0], /^ERR_RCLUSTER_NOT_PRIMARY .*this is a worker.*`if \(cluster\.isPrimary\)`/],
+        [lines[1], /^ERR_OUT_OF_RANGE/],
+        [lines[2], /^ERR_INVALID_ARG_TYPE/],
+        [lines[3], /^ERR_INVALID_ARG_VALUE .*Did you mean "concurrency"\?/],
+        [lines[4], /^ERR_INVALID_ARG_TYPE/],
+        [lines[5], /^ERR_INVALID_ARG_VALUE .*Did you mean "timeout"\?/],
+        [lines[6], /^ERR_INVALID_ARG_TYPE/],
+      ]) {
+        assert.match(/** @type {string} */ (line), /** @type {RegExp} */ (wanted), stdout + stderr);
+      }
+      assert.strictEqual(lines.length, 7);
+    } finally {
+      require('node:fs').rmSync(file);
     }
-    assert.strictEqual(lines.length, 7);
-  } finally {
-    require('node:fs').rmSync(file);
-  }
-});
+  },
+);

@@ -1,6 +1,6 @@
 'use strict';
 
-// A cluster works in an environment that its application, libraries and tests have changed for all code of
+// A cluster works in a process whose globals its application, libraries and tests have changed for all code of
 // the process.
 
 const assert = require('node:assert');
@@ -122,7 +122,7 @@ async function goesOn(env, options = [], { attributes = true } = {}) {
 
 for (const [name, { when }] of Object.entries(GROUPS)) {
   for (const POLLUTE of when) {
-    test(`it goes on with: ${name} (${POLLUTE} it is loaded)`, { skip }, () =>
+    test(`it works with: ${name} (${POLLUTE} it is loaded)`, { skip }, () =>
       goesOn({ POLLUTE, POLLUTION: name }),
     );
   }
@@ -134,5 +134,5 @@ for (const option of [
   '--disable-proto=throw',
   '--disable-proto=delete',
 ]) {
-  test(`it goes on with ${option}`, { skip }, () => goesOn({}, [option]));
+  test(`it works with ${option}`, { skip }, () => goesOn({}, [option]));
 }

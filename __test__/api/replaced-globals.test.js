@@ -22,7 +22,7 @@ function withoutComments(text) {
   return text.replace(/\/\*\*[^]*?\*\//g, '').replace(/^\s*\/\/.*|\s\/\/ .*/gm, '');
 }
 
-test('lib/ takes what may be replaced from lib/globals.js only', () => {
+test('lib/ loads replaceable globals from lib/globals.js only', () => {
   const files = fs
     .readdirSync(LIB, { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.js') && file !== 'globals.js');

@@ -1,6 +1,6 @@
 'use strict';
 
-// Workers with sockets of their own are replaced under load, in every way there is. Each client is accounted for.
+// Workers with sockets of their own are replaced under load, in every possible way. Each client is accounted for.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -53,7 +53,7 @@ test('workers leave', (t) =>
     assert.deepStrictEqual(seen, new Set(alive.map(({ id }) => id)));
   }));
 
-test('workers are killed: only what they had accepted may fail', (t) =>
+test('workers are killed: only connections that they had accepted may fail', (t) =>
   withApp({ env }, async (app) => {
     const { answered, closed, refused, hung, ended } = await replaceUnderLoad(app, ({ pid }) =>
       process.kill(pid, 'SIGKILL'),

@@ -8,7 +8,7 @@ const { withApp } = require('../helpers/app.js');
 
 const env = { WORKERS: '4', REFORK: '1', SCHEDULING: '"kernel"' };
 
-test('evenly', () =>
+test('connections are distributed evenly', () =>
   withApp({ env }, async (app) => {
     const shares = {};
     for (let round = 0; round < 40; round++) {
@@ -20,13 +20,13 @@ test('evenly', () =>
     assert.strictEqual(counts.length, 4, JSON.stringify(shares));
     // By chance: 1000 each, with a standard deviation of 27.
     assert.ok(Math.max(...counts) / Math.min(...counts) < 1.3, JSON.stringify(shares));
-    // Nothing of it went through the primary.
+    // None of the connections went through the primary.
     app.tell('stats');
     const { listeners } = await app.marker('stats');
     assert.ok(listeners[0].accepted < 100, JSON.stringify(listeners));
   }));
 
-test('what waits for a stopped worker that is killed goes to the others', () =>
+test('clients that wait for a stopped worker that is killed go to the others', () =>
   withApp({ env: { ...env, REFORK: '' } }, async (app) => {
     const [{ pid }] = app.workers;
     process.kill(pid, 'SIGSTOP');

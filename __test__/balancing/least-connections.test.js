@@ -1,6 +1,6 @@
 'use strict';
 
-// The worker with the fewest connections gets the next one, whoever's turn it is in rotation.
+// The worker with the fewest connections gets the next one, whichever is next in rotation.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -26,7 +26,7 @@ test('a worker that has lost its clients is filled up first', () =>
 
     for (const { client } of held.filter(({ worker }) => worker === '2')) await client.close();
     held.splice(0, held.length, ...held.filter(({ worker }) => worker !== '2'));
-    // The end of a connection counts when its worker has noticed it.
+    // The end of a connection counts once its worker has detected it.
     for (;;) {
       app.tell('stats');
       const { workers } = await app.marker('stats');

@@ -7,7 +7,7 @@ const { test } = require('node:test');
 const { until } = require('../../testing/processes.js');
 const { withApp } = require('../helpers/app.js');
 
-test('a worker that toils gets hardly anything', () =>
+test('a busy worker gets few connections', () =>
   withApp({ env: { WORKERS: '3', SCHEDULING: JSON.stringify('least-loaded') } }, async (app) => {
     const [{ id }] = app.workers;
     app.tell('tell', { id, command: 'toil' });

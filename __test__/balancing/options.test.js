@@ -67,7 +67,7 @@ test('valid options are accepted, and visible where the built-in shows its polic
   }
 });
 
-test('nothing of it shows in the list of what the object has', () => {
+test('the enumerable properties of the object are unchanged', () => {
   const extra = Object.keys(cluster).filter((name) => /^SCHED_|^scheduling/.test(name));
   assert.deepStrictEqual(extra, ['SCHED_NONE', 'SCHED_RR', 'schedulingPolicy']);
   assert.deepStrictEqual(cluster.schedulingStats(), { listeners: [], workers: [] });

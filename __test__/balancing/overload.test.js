@@ -9,7 +9,7 @@ const { withApp } = require('../helpers/app.js');
 
 const full = (overload) => ({ env: { MAX: '1', SCHEDULING: JSON.stringify({ overload }) } });
 
-/** Both workers have the one client that they take. */
+/** Makes both workers full: each accepts one client. */
 async function fill(app) {
   const clients = [app.stay(), app.stay()];
   for (const client of clients) await client.text;
@@ -21,7 +21,7 @@ async function statsOf(app) {
   return (await app.marker('stats')).listeners[0];
 }
 
-test('an HTTP response, after a time in the queue', () =>
+test('surplus clients get an HTTP response after a time in the queue', () =>
   withApp(
     full({ queue: 3, deadline: 50, action: { status: 503, retryAfter: 3, body: 'later' } }),
     async (app) => {
@@ -40,7 +40,7 @@ test('an HTTP response, after a time in the queue', () =>
     },
   ));
 
-test('a reset', () =>
+test('surplus clients are reset', () =>
   withApp(full({ queue: 0, action: 'reset' }), async (app) => {
     const clients = await fill(app);
     const { outcome, code } = await app.ask();

@@ -33,9 +33,9 @@ async function stats(app) {
 }
 
 /**
- * The workers that answer successive requests. On a busy machine a worker that gets no CPU for a while loses
- * its connection to another one, and the hook of a primary that gets none is late, as it should be; that is
- * no failure of the choice, so the test tries again.
+ * The workers that answer successive requests. On a busy machine, a worker that gets no CPU for a while loses
+ * its connection to another one, and the hook of a primary that gets none is late, as intended. That is not a
+ * failure of the choice, so the test tries again.
  * @param {import('../helpers/app.js').App} app
  * @param {number[]} tails
  */
@@ -83,7 +83,7 @@ async function blockWorker(app, id) {
   await app.marker('worker blocked');
 }
 
-test('a worker is chosen by its entry, by its Worker or by its id; else it is in turn', () =>
+test('a worker is chosen by its entry, by its Worker or by its id; otherwise workers take turns', () =>
   withHook('address', async (app) => {
     const got = await askSteadily(app, [1, 9, 2, 1, 3, 9, 3, 2, 9]);
     const inTurn = [1, 5, 8].map((place) => got[place]);
@@ -98,9 +98,9 @@ test('a worker is chosen by its entry, by its Worker or by its id; else it is in
     assert.deepStrictEqual(hook, { asked: accepted, answered: accepted, ...nothing });
   }));
 
-test('the function gets the facts about the connection and the workers', () =>
+test('the function is called with facts about the connection and the workers', () =>
   withHook('tell', async (app) => {
-    // A worker that gets no CPU is not ready for a moment, and an earlier client not gone.
+    // A worker that gets no CPU is not ready for a moment, and an earlier client may still be connected.
     const { client, connection, isFrozen, workers } = await until('all workers are ready', async () => {
       const client = hold({ ...app.target, localAddress: '127.0.7.5' });
       await client.connected;
@@ -136,12 +136,12 @@ test('the function gets the facts about the connection and the workers', () =>
     await client.close();
   }));
 
-test('at one listener only', () =>
+test('a hook may apply to one listener only', () =>
   withApp({ env: { WORKERS: '2', HOOK: 'first', HOOK_AT: '0' } }, async (app) => {
     assert.deepStrictEqual(await askSteadily(app, [9, 9, 9]), [1, 1, 1]);
   }));
 
-test('many are asked about at once, and each that was answered counts for the next', () =>
+test('many connections wait for the hook at once, and each answer counts for the next', () =>
   withHook('fewest', async (app) => {
     const release = await block(app);
     const clients = Array.from({ length: 30 }, () => app.stay());
@@ -157,13 +157,13 @@ test('many are asked about at once, and each that was answered counts for the ne
     await Promise.all(clients.map((client) => client.close()));
   }));
 
-test('a primary that is blocked is late once, and then not asked until it has answered', () =>
+test('a blocked primary is late once, and its hook is then not called until it has answered', () =>
   withHook(
     'first',
     async (app) => {
       const release = await block(app);
       const got = [];
-      // They go to the workers in turn, of which one without CPU is not offered for a moment.
+      // They go to the workers in turn; a worker without CPU is skipped for a moment.
       while (got.length < 6 || new Set(got).size === 1) got.push(await ask(app));
       release();
       await app.marker('unblocked');
@@ -173,7 +173,7 @@ test('a primary that is blocked is late once, and then not asked until it has an
         await ask(app);
         return (await stats(app)).hook.asked > asked;
       });
-      // On a machine that is busy another answer may be late.
+      // On a busy machine, another answer may be late.
       await until('it decides again', async () => {
         const before = (await stats(app)).hook.answered;
         const got = await ask(app);
@@ -183,7 +183,7 @@ test('a primary that is blocked is late once, and then not asked until it has an
     { timeout: 50 },
   ));
 
-test('a client that leaves while it waits for an answer leaves nothing behind', () =>
+test('a client that disconnects while the hook is called leaves nothing behind', () =>
   withHook('first', async (app) => {
     const release = await block(app);
     const clients = Array.from({ length: 20 }, () => hold(app.target));
@@ -200,7 +200,7 @@ test('a client that leaves while it waits for an answer leaves nothing behind', 
     });
   }));
 
-test('a connection waits for the chosen worker that is blocked, and not when that dies', () =>
+test('a connection waits for the chosen worker while that is blocked, but not after its death', () =>
   withHook(
     'first',
     async (app) => {
@@ -218,7 +218,7 @@ test('a connection waits for the chosen worker that is blocked, and not when tha
     { patience: FOR_EVER },
   ));
 
-test('that wait has an end', () =>
+test('that wait is limited', () =>
   withHook(
     'first',
     async (app) => {
@@ -234,7 +234,7 @@ for (const [hook, code] of /** @type {const} */ ([
   ['nonsense', 'RCLUSTER_HOOK_INVALID'],
   ['unknown', 'RCLUSTER_HOOK_UNKNOWN_WORKER'],
 ])) {
-  test(`who is mistaken is warned once, and connections go to workers in turn: ${hook}`, () =>
+  test(`an invalid choice is warned about once, and connections go to workers in turn: ${hook}`, () =>
     withHook(hook, async (app) => {
       const got = [];
       for (let count = 0; count < 6; count++) got.push(await ask(app));
@@ -262,7 +262,7 @@ test('a worker that is dead cannot be chosen', () =>
     assert.strictEqual((await app.marker('warning')).code, 'RCLUSTER_HOOK_UNKNOWN_WORKER');
   }));
 
-test('it is for the primary, and before the first fork', () =>
+test('it can only be set in the primary, before the first fork', () =>
   withHook('first', async (app) => {
     app.tell('reschedule');
     assert.deepStrictEqual(await app.marker('refused'), { code: 'ERR_RCLUSTER_TOO_LATE' });
@@ -270,14 +270,14 @@ test('it is for the primary, and before the first fork', () =>
     assert.deepStrictEqual(await app.marker('refused'), { id: 1, code: 'ERR_RCLUSTER_NOT_PRIMARY' });
   }));
 
-test('it keeps no process alive', () =>
+test('it does not keep the process alive', () =>
   withHook('first', async (app) => {
     await ask(app);
     app.tell('leave');
     assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
   }));
 
-test('a slot can be chosen, and who replaces a supervised worker has it', () =>
+test('a slot can be chosen, and the replacement of a supervised worker inherits it', () =>
   withSupervised(
     { workers: 2 },
     async (app) => {

@@ -41,7 +41,7 @@ for (const [by, request] of /** @type {const} */ ([
         homes.set(value, id);
       }
       assert.strictEqual(new Set(homes.values()).size, 4);
-      // From any address.
+      // The address does not matter.
       for (const value of values) {
         assert.strictEqual((await ask(request(value), '127.0.9.9')).id, homes.get(value));
       }
@@ -53,7 +53,7 @@ test('a client that sends no usable key is identified by its address', () =>
     const localAddress = '127.0.8.1';
     const { id } = await ask('GET / HTTP/1.1\r\n\r\n', localAddress);
     assert.strictEqual((await ask('no request at all', localAddress)).id, id);
-    // Half a request, and the rest only when a worker has it.
+    // Half a request, and the rest only once a worker has received it.
     const socket = net.connect({ ...target, localAddress });
     socket.write('GET / HT');
     const [first] = await require('node:events').once(socket.setEncoding('utf8'), 'data');
@@ -64,7 +64,7 @@ test('a client that sends no usable key is identified by its address', () =>
     assert.deepStrictEqual(JSON.parse(rest), { id, seen: 'GET / HTEND' });
   }));
 
-test('by the address that a proxy tells', () =>
+test('by the address that a proxy reports', () =>
   withEcho({ proxyProtocol: true }, async (ask) => {
     const header = (n) => `PROXY TCP4 192.0.2.${n} 192.0.2.1 5000 80\r\n`;
     const binary = (n) =>
@@ -77,14 +77,14 @@ test('by the address that a proxy tells', () =>
     }
     assert.strictEqual(new Set(homes).size, 4);
     for (let n = 0; n < 24; n++) assert.strictEqual((await ask(header(n), '127.0.9.9')).id, homes[n]);
-    // Both versions mean the same client (64.0.2.n here, as text that is bytes below 128).
+    // Both versions name the same client (64.0.2.n here, whose bytes are below 128 and can be sent as text).
     for (let n = 0; n < 8; n++) {
       const text = `PROXY TCP4 64.0.2.${n} 64.0.2.1 5000 80\r\n`;
       assert.strictEqual((await ask(binary(n))).id, (await ask(text)).id);
     }
   }));
 
-test('an identifier leads back to the worker that made it', () =>
+test('an identifier leads back to the worker that created it', () =>
   withEcho({ by: 'query', name: 'sid' }, async (ask) => {
     for (let n = 0; n < 12; n++) {
       const { id, sid } = await ask(`GET /?n=${n} HTTP/1.1\r\n\r\n`, `127.0.6.${n + 1}`);

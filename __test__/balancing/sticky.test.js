@@ -1,6 +1,6 @@
 'use strict';
 
-// A client always gets to the same worker, and later to its replacement.
+// A client always gets the same worker, and later to its replacement.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -59,7 +59,7 @@ test('a client whose worker is blocked is served by another, always the same one
       });
       fs.writeFileSync(released, '');
       let last;
-      // The next client triggers its turn at the latest.
+      // The next client makes its event loop turn at the latest.
       for (let count = 0; count < 1000 && last !== home; count++) last = await askFrom(app, address);
       assert.strictEqual(last, home);
     },

@@ -17,7 +17,7 @@ for (const policy of ['round-robin', 'least-connections', 'least-loaded', 'kerne
       app.tell('tell', { id: blocked.id, command: 'block', until: released });
       await app.marker('worker blocked');
 
-      // All at once, so that some are on their way to the blocked one, and then one after another.
+      // All at once, so that some are in flight to the blocked one, and then one after another.
       const results = await Promise.all(Array.from({ length: 200 }, () => app.ask()));
       for (let count = 0; count < 50; count++) results.push(await app.ask());
       assert.deepStrictEqual(
@@ -63,7 +63,7 @@ for (const policy of ['round-robin', 'kernel']) {
     }));
 }
 
-test('a worker that blocks when it gets a client leaves those behind it to the others', () =>
+test('clients behind one that blocks its worker are served by other workers', () =>
   withApp({ env: { WORKERS: '1' } }, async (app) => {
     const [worker] = app.workers;
     const blocked = path.join(app.directory, 'blocked');

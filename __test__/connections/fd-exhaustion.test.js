@@ -77,7 +77,7 @@ for (const policy of ['round-robin', 'kernel']) {
     }));
 }
 
-// The number that the built-in serves with as few.
+// The number of clients that the built-in serves with so few descriptors.
 for (const [limit, workers, count] of [
   [64, 2, 20],
   [128, 1, 70],
@@ -97,7 +97,7 @@ for (const [limit, workers, count] of [
     }));
 }
 
-test('whatever the first fork lacks a descriptor for, its error has a code and nothing is left behind', () =>
+test('wherever the first fork runs out of descriptors, its error has a code and nothing is left behind', () =>
   withFixture('connections/first-fork.js', { descriptors: 80 }, async (fixture) => {
     await fixture.marker('online');
     const failed = fixture.marks.filter(({ mark }) => mark === 'failed').map(({ data }) => data);

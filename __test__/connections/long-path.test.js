@@ -1,6 +1,6 @@
 'use strict';
 
-// A path that is too long for a unix socket. The built-in of Node 20 and 22 cuts it off and listens on something else.
+// A path that is too long for a unix socket. The built-in of Node 20 and 22 truncates it and listens on another path.
 
 const assert = require('node:assert');
 const { test } = require('node:test');

@@ -6,7 +6,7 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const { withApp } = require('../helpers/app.js');
 
-/** Makes sure that the loop of each worker has turned, by asking for an answer. */
+/** Ensures that the event loop of each worker has turned, by waiting for an answer. */
 async function turn(app) {
   for (const { id } of app.workers) {
     app.tell('tell', { id, command: 'ping' });
@@ -17,7 +17,7 @@ async function turn(app) {
 for (const policy of ['round-robin', 'kernel']) {
   const SCHEDULING = JSON.stringify(policy);
 
-  test(`each takes as many as it wants; the next one waits, ${policy}`, () =>
+  test(`each worker accepts as many as its limit; the next client waits, ${policy}`, () =>
     withApp({ env: { MAX: '2', SCHEDULING } }, async (app) => {
       const clients = Array.from({ length: 4 }, () => app.stay());
       const served = await Promise.all(clients.map((client) => client.text));
@@ -33,14 +33,14 @@ for (const policy of ['round-robin', 'kernel']) {
       await turn(app);
       assert.strictEqual(answered, false);
 
-      // The first worker with room takes it.
+      // The first worker with room accepts it.
       const leaving = clients.pop();
       await leaving.close();
       assert.strictEqual(await answer, served.pop());
       for (const client of [next, ...clients]) await client.close();
     }));
 
-  test(`a thousand clients pass through workers that take one at a time, ${policy}`, () =>
+  test(`a thousand clients are served by workers that accept one at a time, ${policy}`, () =>
     withApp({ env: { MAX: '1', SCHEDULING } }, async (app) => {
       const results = [];
       await Promise.all(

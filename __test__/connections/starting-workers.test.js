@@ -8,7 +8,7 @@ const { withFixture } = require('../helpers/run-fixture.js');
 const { descriptorsOf, until } = require('../../testing/processes.js');
 
 for (const moment of ['at once', 'online', 'listening']) {
-  test(`killed: ${moment}`, () =>
+  test(`workers are killed: ${moment}`, () =>
     withFixture('connections/starting.js', {}, async (fixture) => {
       await fixture.marker('ready');
       fixture.tell('kill', { moment, times: 3 });

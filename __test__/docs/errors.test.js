@@ -1,6 +1,6 @@
 'use strict';
 
-// docs/errors.md has every code of an error and of a warning, and none that does not exist.
+// docs/errors.md contains every code of errors and warnings, and no code that does not exist.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -58,7 +58,7 @@ test('what the code emits has a section that says what happened, why, and what t
   const sections = sectionsOf(page);
   const variables = new Set(page.split(/^## Environment variables$/m)[1]?.match(NAME));
   for (const name of inCode) {
-    // Some names are those of environment variables, and two are both.
+    // Some names are environment variables, and two are both a code and a variable.
     if (emitted.has(name) || !variables.has(name)) assert(sections.has(name), `${name} has a section`);
   }
   for (const [name, text] of sections) {

@@ -47,7 +47,7 @@ test('the supervised example survives what its first lines describe', { skip }, 
     const target = { port: Number(port), host: '127.0.0.1' };
     assert.strictEqual((await get({ ...target, path: '/throw' })).status, 500);
     await until('it tells of the exception', () => output().includes('retire'));
-    // Until its replacement has taken over, the retiring worker may still get a request.
+    // Until its replacement has taken over, the retiring worker may still receive a request.
     await until('there is another', () => output().split('ready {').length > 3);
     await assert.rejects(get({ ...target, path: '/exit' }));
     await until('it tells of the exit', () => output().includes('restart'));

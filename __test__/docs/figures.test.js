@@ -1,6 +1,6 @@
 'use strict';
 
-// The figures at the top of README.md are those that were measured: docs/benchmarks.md has each of them, for the same program.
+// The figures at the top of README.md are measured: docs/benchmarks.md contains each of them, for the same program.
 
 const assert = require('node:assert');
 const fs = require('node:fs');

@@ -12,7 +12,7 @@ const { ROOT, pages } = require('../helpers/snippets.js');
 
 /**
  * @param {string} text
- * @returns {string} without the code in it
+ * @returns {string} the text without code
  */
 function prose(text) {
   return text
@@ -21,7 +21,7 @@ function prose(text) {
 }
 
 /**
- * As GitHub makes them: lower case, without punctuation, spaces become dashes.
+ * As GitHub generates them: lower case, without punctuation, spaces become dashes.
  * @param {string} file
  * @returns {Set<string>}
  */

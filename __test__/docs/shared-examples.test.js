@@ -53,10 +53,10 @@ async function untilBothAnswer(ask) {
 /** @param {number} length @param {() => Promise<T>} ask @template T */
 const many = (length, ask) => Promise.all(Array.from({ length }, ask));
 
-test('single-flight.js makes one report for all', { skip }, () =>
+test('single-flight.js creates one report for all', { skip }, () =>
   withExample('single-flight.js', async (ask) => {
     const tellers = new Set();
-    // Each time some of them reach the other worker.
+    // Each time, some requests reach the other worker.
     await until('both workers have told it', async () => {
       for (const { body } of await many(20, () => ask())) {
         const [, number, , teller] = /^report (\d+), made by process (\d+), told by process (\d+)\n$/.exec(
@@ -70,7 +70,7 @@ test('single-flight.js makes one report for all', { skip }, () =>
   }),
 );
 
-test('session.js knows the session in both workers, until the logout', { skip }, () =>
+test('session.js has the session in both workers, until the logout', { skip }, () =>
   withExample('session.js', async (ask) => {
     assert.match((await ask()).body, /^nobody, by worker /);
     const { headers } = await ask('/login?name=ada');
@@ -88,7 +88,7 @@ test('session.js knows the session in both workers, until the logout', { skip },
 test('rate-limit.js lets ten requests pass', { skip }, () =>
   withExample('rate-limit.js', async (ask) => {
     const answers = await many(30, () => ask());
-    // At least one request was needed to see that it answers.
+    // At least one request was needed to check that it answers.
     const passed = answers.filter(({ status }) => status === 200);
     assert(passed.length < 10, `${passed.length} have passed`);
     assert(answers.every(({ status }) => status === 200 || status === 429));
@@ -96,7 +96,7 @@ test('rate-limit.js lets ten requests pass', { skip }, () =>
   }),
 );
 
-test('config.js has all workers change together', { skip }, async () => {
+test('config.js changes all workers together', { skip }, async () => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-config-'));
   const file = path.join(folder, 'config.json');
   const write = (/** @type {string} */ text) => {
@@ -124,7 +124,7 @@ test('config.js has all workers change together', { skip }, async () => {
   }
 });
 
-test('leader.js has one worker that leads, and another one when it is killed', { skip }, () =>
+test('leader.js has one leader, and another one after that is killed', { skip }, () =>
   withExample('leader.js', async (ask) => {
     const state = async () => {
       const { body } = await ask();
@@ -173,7 +173,7 @@ test('counters.js shows each client the counts of all workers', { skip }, () =>
   }),
 );
 
-test('source.js has one worker load for all', { skip }, () =>
+test('source.js loads in one worker for all', { skip }, () =>
   withExample('source.js', async (ask) => {
     const state = async () => {
       const { body } = await ask();
@@ -191,7 +191,7 @@ test('source.js has one worker load for all', { skip }, () =>
   }),
 );
 
-test('polling.js has each worker load for itself', { skip }, () =>
+test('polling.js loads in each worker separately', { skip }, () =>
   withExample('polling.js', async (ask) => {
     const workers = new Set();
     await until('all three have loaded', async () => {

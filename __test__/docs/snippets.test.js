@@ -30,7 +30,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the documentation is that of this package';
 
-/** What docs/adapters.md is about. */
+/** The packages of docs/adapters.md. */
 const PACKAGES = [
   'express',
   'express-rate-limit',
@@ -42,7 +42,7 @@ const PACKAGES = [
   'socket.io',
 ];
 
-/** A project as a reader has it, in which this package is installed. */
+/** A project in which this package is installed, as a reader would install it. */
 const project = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-docs-'));
 fs.mkdirSync(path.join(project, 'node_modules'));
 fs.symlinkSync(ROOT, path.join(project, 'node_modules', 'rcluster'));
@@ -62,7 +62,7 @@ async function portsFor(text) {
 }
 
 /**
- * Runs a program that serves until the body is done, and then ends it as a service manager does.
+ * Runs a program that serves until the body is done, and then ends it as a service manager would.
  * @param {string[]} command
  * @param {number} port on which it serves
  * @param {(output: () => string) => Promise<void>} [body]
@@ -113,7 +113,7 @@ async function tryProgram({ kind, code, line }) {
 }
 
 /**
- * A page whose commands are run: those from one `sh app` to the next while that program serves.
+ * Runs the commands of a page: those between one `sh app` and the next while that program serves.
  * @param {import('../helpers/snippets.js').Snippet[]} snippets
  */
 async function trySession(snippets) {

@@ -39,7 +39,7 @@ for (const [url, [reason, text]] of Object.entries(THROWN)) {
   );
 }
 
-test('half an answer is cut off, and does not look whole', { skip }, () =>
+test('an incomplete answer is cut off, and does not look complete', { skip }, () =>
   withLifecycle({ SUPERVISED: '1' }, async (app) => {
     const [{ id }] = app.workers;
     const client = await clientOf(app, id);
@@ -90,7 +90,7 @@ test('an application that handles exceptions itself is left alone', { skip }, ()
   }),
 );
 
-test('a worker without supervision dies of it, as ever', { skip }, () =>
+test('a worker without supervision dies, as with the built-in', { skip }, () =>
   withLifecycle({}, async (app) => {
     const [{ id }] = app.workers;
     const client = await clientOf(app, id);
@@ -100,7 +100,7 @@ test('a worker without supervision dies of it, as ever', { skip }, () =>
   }),
 );
 
-test('a callback of a shared pool is not blamed on the request that opened the pool', { skip }, () =>
+test('a callback of a shared pool is not attributed to the request that opened the pool', { skip }, () =>
   withLifecycle({ SUPERVISED: '1' }, async (app) => {
     const [{ id }] = app.workers;
     const [first, second] = await Promise.all([1, 2].map(() => clientOf(app, id)));
@@ -121,7 +121,7 @@ test('a callback of a shared pool is not blamed on the request that opened the p
 );
 
 /**
- * The thrown values, by their names in fixtures/lifecycle.js: some are no Error, or cannot be inspected
+ * The thrown values, by their names in fixtures/lifecycle.js: some are not an Error, or cannot be inspected
  * safely.
  */
 const ODD_VALUES = [
@@ -143,7 +143,7 @@ for (const value of ODD_VALUES) {
   // Node's own code fails on a rejection with such a proxy, in no request's context.
   const isProxy = value === 'proxy' || value === 'revoked';
   for (const url of isProxy ? ['/odd'] : ['/odd', '/odd-rejection']) {
-    test(`whatever was thrown, the worker retires (${value}, ${url})`, { skip }, () =>
+    test(`whatever is thrown, the worker retires (${value}, ${url})`, { skip }, () =>
       withLifecycle({ SUPERVISED: '1', ODD: value }, async (app) => {
         const [{ id }] = app.workers;
         const client = await clientOf(app, id);

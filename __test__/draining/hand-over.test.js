@@ -63,7 +63,7 @@ class Connection {
 }
 
 /**
- * A connection that a certain worker has answered on.
+ * A connection on which a certain worker has answered.
  * @param {import('../helpers/lifecycle.js').Lifecycle} app
  * @param {number} id
  * @param {{ before?: string, path?: string, headers?: string[] }} [options]
@@ -98,7 +98,7 @@ for (const [SERVER, before] of Object.entries({
   reader: '',
 })) {
   test(
-    `a connection that is more to its worker than http knows is answered once more: ${SERVER}`,
+    `a connection with state outside of http is not handed over, but answered once more: ${SERVER}`,
     { skip },
     () =>
       withLifecycle({ SERVER }, async (app) => {
@@ -114,7 +114,7 @@ for (const [SERVER, before] of Object.entries({
   );
 }
 
-test('behind a proxy that tells addresses nothing is handed over', { skip }, () => {
+test('behind a proxy that sends client addresses, no connection is handed over', { skip }, () => {
   const sticky = { by: 'address', proxyProtocol: true };
   const SETTINGS = JSON.stringify({ scheduling: { policy: 'sticky', sticky } });
   return withLifecycle({ SERVER: 'wrapped', SETTINGS }, async (app) => {
@@ -128,7 +128,7 @@ test('behind a proxy that tells addresses nothing is handed over', { skip }, () 
   });
 });
 
-test('without another worker on the listener nothing is handed over', { skip }, () =>
+test('without another worker on the listener, no connection is handed over', { skip }, () =>
   withLifecycle({ WORKERS: '1' }, async (app) => {
     const [{ id }] = app.workers;
     const connection = await connectionOf(app, id);
@@ -140,7 +140,7 @@ test('without another worker on the listener nothing is handed over', { skip }, 
   }),
 );
 
-test('any number of idle connections is handed over, and none is closed', { skip }, () =>
+test('many idle connections are handed over, and none is closed', { skip }, () =>
   withLifecycle({}, async (app) => {
     const [leaving, staying] = app.workers;
     const all = [];
@@ -168,7 +168,7 @@ test('any number of idle connections is handed over, and none is closed', { skip
   }),
 );
 
-test('it does not count for recycling', { skip }, () =>
+test('a handed-over connection does not count for recycling', { skip }, () =>
   withSupervised({ workers: 1, recycle: { connections: 10, jitter: 0 } }, async (app) => {
     const clients = async (/** @type {number} */ count) => {
       const all = Array.from({ length: count }, () => new Connection(app.target));
@@ -179,8 +179,8 @@ test('it does not count for recycling', { skip }, () =>
     const first = await clients(10);
     assert.strictEqual((await app.marker('recycle')).value, 10);
     await app.marker('exit');
-    // The successor has ten connections, and has accepted no new client. If these connections counted, it
-    // would be replaced by now, or at the first of these.
+    // The successor has ten connections, and has accepted no new client. If the connections counted, it would
+    // have been replaced by now, or would be at the first of the following.
     const more = await clients(9);
     assert.strictEqual(app.marks.filter(({ mark }) => mark === 'recycle').length, 0);
     more.push(...(await clients(1)));
@@ -189,24 +189,27 @@ test('it does not count for recycling', { skip }, () =>
   }),
 );
 
-test('it is idle in its new worker, and not slow with its first request', { skip }, () =>
-  withLifecycle({ SERVER: 'impatient' }, async (app) => {
-    const [leaving, staying] = app.workers;
-    const connection = await connectionOf(app, leaving.id);
-    app.tell('retire', { id: leaving.id });
-    await app.marker('exit');
-    // Silent clients come after it, and reach the worker's time limit.
-    for (let round = 0; round < 2; round++) {
-      const silent = new Connection(app.target);
-      await silent.closed;
-      assert.match(silent.text, /^HTTP\/1.1 408 /);
-    }
-    assert.strictEqual((await connection.get()).text, `${staying.id}`);
-    connection.close();
-  }),
+test(
+  'a handed-over connection is idle in its new worker, and not overdue with its first request',
+  { skip },
+  () =>
+    withLifecycle({ SERVER: 'impatient' }, async (app) => {
+      const [leaving, staying] = app.workers;
+      const connection = await connectionOf(app, leaving.id);
+      app.tell('retire', { id: leaving.id });
+      await app.marker('exit');
+      // Silent clients come after it, and reach the worker's time limit.
+      for (let round = 0; round < 2; round++) {
+        const silent = new Connection(app.target);
+        await silent.closed;
+        assert.match(silent.text, /^HTTP\/1.1 408 /);
+      }
+      assert.strictEqual((await connection.get()).text, `${staying.id}`);
+      connection.close();
+    }),
 );
 
-test('it has the time that any idle connection has', { skip }, () =>
+test('a handed-over connection has the timeout of any idle connection', { skip }, () =>
   withLifecycle({ SERVER: 'brief', KEEP_ALIVE: '700' }, async (app) => {
     const [leaving] = app.workers;
     const connection = await connectionOf(app, leaving.id);
@@ -302,7 +305,7 @@ class KeepAlive extends Client {
   }
 }
 
-test('the function of the app is asked once more', { skip }, () =>
+test('the hook is called again for a handed-over connection', { skip }, () =>
   withLifecycle({ HOOK: 'tell', WORKERS: '3' }, async (app) => {
     const [leaving] = app.workers;
     const client = await clientOf(app, leaving.id);
@@ -329,7 +332,7 @@ test('the function of the app is asked once more', { skip }, () =>
 for (const SERVER of ['http', 'https', 'subclass']) {
   for (const whole of [false, true]) {
     const what = whole ? 'cluster.disconnect()' : 'disconnect()';
-    test(`${what} answers clients whose request has not come yet: ${SERVER}`, { skip }, () =>
+    test(`${what} answers clients whose request has not arrived yet: ${SERVER}`, { skip }, () =>
       withLifecycle({ SERVER }, async (app) => {
         const secure = SERVER === 'https';
         const [leaving] = app.workers;
@@ -339,7 +342,7 @@ for (const SERVER of ['http', 'https', 'subclass']) {
             : net.connect(app.target);
         const sockets = Array.from({ length: 8 }, connect);
         await Promise.all(sockets.map((socket) => once(socket, secure ? 'secureConnect' : 'connect')));
-        // By then those before it have been received.
+        // By then, earlier connections have been received.
         for (const { id } of app.workers) (await clientOf(app, id, secure)).close();
         const idle = await clientOf(app, leaving.id, secure);
         app.tell('disconnect', whole ? {} : { id: leaving.id });

@@ -28,12 +28,12 @@ test('an idle connection is handed over to another worker, and its client does n
   }),
 );
 
-test('a connection on which nothing was ever sent is handed over, too', { skip }, () =>
+test('a connection on which nothing was ever sent is handed over as well', { skip }, () =>
   withLifecycle({}, async (app) => {
     const [leaving, staying] = app.workers;
     const sockets = Array.from({ length: 8 }, () => require('node:net').connect(app.target));
     await Promise.all(sockets.map((socket) => require('node:events').once(socket, 'connect')));
-    // By then those before it have been received.
+    // By then, earlier connections have been received.
     (await clientOf(app, leaving.id)).close();
     app.tell('retire', { id: leaving.id });
     await app.marker('exit');
@@ -47,7 +47,7 @@ test('a connection on which nothing was ever sent is handed over, too', { skip }
 );
 
 for (const when of ['before', 'after']) {
-  test(`pipelined requests that arrive ${when} the worker is told are answered in turn`, { skip }, () =>
+  test(`pipelined requests that arrive ${when} the drain order are answered in order`, { skip }, () =>
     withLifecycle({ WORKERS: '1' }, async (app) => {
       const socket = require('node:net').connect(app.target);
       const request = (url) => socket.write(`GET ${url} HTTP/1.1\r\nHost: test\r\n\r\n`);
@@ -73,7 +73,7 @@ for (const when of ['before', 'after']) {
 }
 
 for (const url of ['/hold', '/begin']) {
-  test(`an answer that is due is given, and says that it is the last (${url})`, { skip }, () =>
+  test(`a pending answer is sent, and says that it is the last (${url})`, { skip }, () =>
     withLifecycle({}, async (app) => {
       const [leaving, staying] = app.workers;
       const client = await clientOf(app, leaving.id);
@@ -122,7 +122,7 @@ for (const [name, env] of Object.entries({
   );
 }
 
-test('a TLS connection on which nothing was ever sent does not keep a worker', { skip }, () =>
+test('a TLS connection on which nothing was ever sent does not keep a worker alive', { skip }, () =>
   withLifecycle({ SERVER: 'https' }, async (app) => {
     const [{ id }] = app.workers;
     const sockets = Array.from({ length: 8 }, () =>
@@ -135,7 +135,7 @@ test('a TLS connection on which nothing was ever sent does not keep a worker', {
   }),
 );
 
-test('a header of the application cannot keep the connection', { skip }, () =>
+test('a header of the application cannot keep the connection open', { skip }, () =>
   withLifecycle({}, async (app) => {
     const [{ id }] = app.workers;
     const client = await clientOf(app, id);
@@ -148,7 +148,7 @@ test('a header of the application cannot keep the connection', { skip }, () =>
   }),
 );
 
-test('a worker drains by order while the JavaScript of its primary is blocked', { skip }, () =>
+test('a worker can be drained while the JavaScript of its primary is blocked', { skip }, () =>
   withLifecycle({ ON_RETIRE: 'gone' }, async (app) => {
     const [leaving, staying] = app.workers;
     const client = await clientOf(app, leaving.id);

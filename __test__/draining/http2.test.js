@@ -179,7 +179,7 @@ class Frames {
     }
   }
 
-  /** @returns {Promise<number>} the stream of the next answer, of which there has been more than its end */
+  /** @returns {Promise<number>} the stream of the next DATA frame that is not empty */
   async answered() {
     for (;;) {
       const { stream, payload } = await this.next(DATA);
@@ -199,7 +199,7 @@ const [DATA, HEADERS, SETTINGS, PING, GOAWAY] = [0, 1, 4, 6, 7];
 const [ACK, END_STREAM, END_HEADERS] = [1, 1, 4];
 
 test(
-  'what a client begins before it can know is answered: the true GOAWAY follows a round trip later',
+  'streams begun before the client has read the notice are answered: the final GOAWAY follows a round trip later',
   { skip },
   () =>
     withLifecycle({ SERVER: 'http2', WORKERS: '1' }, async (app) => {
@@ -224,7 +224,7 @@ test(
     }),
 );
 
-test('a client that does not answer the PING is not waited for', { skip }, () =>
+test('the drain does not wait for a client that does not answer the PING', { skip }, () =>
   withLifecycle({ SERVER: 'http2', WORKERS: '1' }, async (app) => {
     const client = new Frames(app.target);
     await client.next(SETTINGS);
@@ -239,7 +239,7 @@ test('a client that does not answer the PING is not waited for', { skip }, () =>
   }),
 );
 
-test('a session that begins after the drain order is answered, too', { skip }, () =>
+test('a session that begins after the drain order is answered as well', { skip }, () =>
   withLifecycle({ SERVER: 'http2' }, async (app) => {
     const clients = Array.from({ length: 4 }, () => new Frames(app.target));
     // Their settings are not acknowledged: the worker does not know whether they have its own.
@@ -274,7 +274,7 @@ test('the only GOAWAY of a session with TLS names all requests that have arrived
 test('the application does not see requests that the GOAWAY does not name', { skip }, async (t) => {
   const seen = [];
   const server = http2.createServer().listen(0, '127.0.0.1');
-  // Not without TLS, for the module: it looks at the socket's descriptor.
+  // The module must take it for a session with TLS; otherwise it would use the socket's descriptor.
   server.on('session', (session) => Object.defineProperty(session, 'encrypted', { value: true }));
   server.on('stream', (stream) => {
     seen.push(stream.id);
@@ -299,7 +299,7 @@ test('the application does not see requests that the GOAWAY does not name', { sk
 });
 
 for (const SERVER of ['http2', 'http2s']) {
-  test(`clients that ask one thing after another lose nothing: ${SERVER}`, { skip }, () =>
+  test(`clients with one request after another lose nothing: ${SERVER}`, { skip }, () =>
     withLifecycle({ SERVER }, async (app) => {
       const url = `${SERVER === 'http2s' ? 'https' : 'http'}://${app.target.host}:${app.target.port}`;
       await loseNothing(app, 6, async (load, failures) => {

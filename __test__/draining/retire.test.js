@@ -1,6 +1,6 @@
 'use strict';
 
-// A worker's control over its own retirement, and the events that it gets.
+// A worker's control over its own retirement, and the events that it emits.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -9,7 +9,7 @@ const { withLifecycle, clientOf } = require('../helpers/lifecycle.js');
 
 const skip = isBuiltin && 'the built-in has no such functions';
 
-test('a worker retires by hand', { skip }, () =>
+test('a worker can retire itself', { skip }, () =>
   withLifecycle({}, async (app) => {
     const [{ id }] = app.workers;
     const client = await clientOf(app, id);
@@ -28,7 +28,7 @@ test('a worker retires by hand', { skip }, () =>
   }),
 );
 
-test('a reason that is no text is refused', { skip }, () =>
+test('a reason that is not a string is refused', { skip }, () =>
   withLifecycle({}, async (app) => {
     app.tell('tell', { id: 1, command: 'misuse' });
     const { name, code, message } = await app.marker('refused');
@@ -47,7 +47,7 @@ test('a worker may report that it is ready, even if no option needs it', { skip 
   }),
 );
 
-test('a supervised worker knows its slot, and the application sees no trace of how', { skip }, () =>
+test('a supervised worker knows its slot, and its environment has no variables of rcluster', { skip }, () =>
   withLifecycle({ SUPERVISED: '1' }, async (app) => {
     for (const { id } of app.workers) {
       app.tell('tell', { id, command: 'state' });
@@ -70,7 +70,7 @@ test('a worker without supervision has no slot', { skip }, () =>
 );
 
 test(
-  'a supervised worker ignores SIGINT, retires at SIGTERM, and finishes whatever signals follow',
+  'a supervised worker ignores SIGINT, retires at SIGTERM, and finishes despite further signals',
   { skip },
   () =>
     withLifecycle({ SUPERVISED: '1' }, async (app) => {
@@ -93,7 +93,7 @@ test(
     }),
 );
 
-test('an application that listens for SIGTERM decides about it', { skip }, () =>
+test('an application that listens for SIGTERM handles it itself', { skip }, () =>
   withLifecycle({ SUPERVISED: '1' }, async (app) => {
     const [{ id }] = app.workers;
     app.tell('tell', { id, command: 'heed' });
@@ -108,7 +108,7 @@ test('an application that listens for SIGTERM decides about it', { skip }, () =>
   }),
 );
 
-test('a worker without supervision ends at SIGTERM and SIGINT as ever', { skip }, () =>
+test('a worker without supervision ends at SIGTERM and SIGINT as with the built-in', { skip }, () =>
   withLifecycle({}, async (app) => {
     for (const [index, signal] of ['SIGTERM', 'SIGINT'].entries()) {
       const { id } = app.workers[index];

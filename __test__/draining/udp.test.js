@@ -12,7 +12,7 @@ const { until } = require('../../testing/processes.js');
 
 const skip = isBuiltin && 'the built-in does not drain';
 
-test('UDP', { skip }, () =>
+test('UDP: datagrams go to other workers', { skip }, () =>
   withLifecycle({ SERVER: 'udp' }, async (app) => {
     const client = dgram.createSocket('udp4');
     client.bind(0, '127.0.0.1');

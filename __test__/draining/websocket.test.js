@@ -11,7 +11,7 @@ const { withLifecycle } = require('../helpers/lifecycle.js');
 
 const skip = isBuiltin && 'the built-in does not drain';
 
-test('a WebSocket is closed by the application, and its client comes back to another worker', { skip }, () =>
+test('a WebSocket is closed by the application, and its client reconnects to another worker', { skip }, () =>
   withLifecycle({ SERVER: 'ws' }, async (app) => {
     const connect = async () => {
       const socket = new WebSocket(`ws://${app.target.host}:${app.target.port}`);

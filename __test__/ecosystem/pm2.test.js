@@ -25,7 +25,7 @@ test('pm2 starts, replaces, reloads, adds and ends workers', async () => {
     PM2_DISABLE_VERSION_CHECK: 'true',
     NODE_OPTIONS: preload.join(' '),
   };
-  // The test runner marks its children; pm2 is none of them.
+  // The test runner marks its children; pm2 is not one of them.
   delete env.NODE_TEST_CONTEXT;
   const pm2 = async (...args) => {
     const command = [path.join(ECOSYSTEM, 'node_modules', 'pm2', 'bin', 'pm2'), ...args];
@@ -36,7 +36,7 @@ test('pm2 starts, replaces, reloads, adds and ends workers', async () => {
     });
     return stdout;
   };
-  /** The processes of the app that pm2 holds for running. */
+  /** The processes of the app that pm2 considers running. */
   const running = async () => {
     const list = await pm2('jlist');
     return JSON.parse(list.slice(list.indexOf('[{')))
@@ -46,7 +46,7 @@ test('pm2 starts, replaces, reloads, adds and ends workers', async () => {
   let daemon = 0;
   let pids = [];
   try {
-    // On a busy machine workers take longer to listen, and to end, than pm2 waits by itself before it kills them.
+    // On a busy machine, workers take longer to listen, and to end, than pm2 waits by default before it kills them.
     const patience = ['--listen-timeout', String(DEADLINE), '--kill-timeout', String(DEADLINE)];
     await pm2('start', APP, '--name', 'app', '-i', '2', ...patience);
     daemon = Number(fs.readFileSync(path.join(home, 'pm2.pid'), 'utf8'));

@@ -8,7 +8,7 @@ const { withPreloaded } = require('../helpers/ecosystem.js');
 const WORKERS = 3;
 const REQUESTS = 30;
 
-/** The values of a metric by what stands in braces behind its name. */
+/** The values of a metric by its labels, the text in braces after its name. */
 const valuesOf = (text, name) =>
   Object.fromEntries(
     [...text.matchAll(new RegExp(`^${name}(?:\\{(.*)\\})? (\\d+)$`, 'gm'))].map(([, labels, value]) => [
@@ -17,7 +17,7 @@ const valuesOf = (text, name) =>
     ]),
   );
 
-test("prom-client's registry adds up what the workers have counted", () =>
+test("prom-client's registry sums the counts of the workers", () =>
   withPreloaded('prom-client.js', async (fixture) => {
     const workers = [];
     for (let count = 0; count < WORKERS; count++) workers.push(await fixture.marker('listening'));

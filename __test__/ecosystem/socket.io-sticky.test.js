@@ -15,7 +15,7 @@ const MEGABYTE = 1 << 20;
 
 /**
  * @param {Record<string, string>} env
- * @param {(n: number) => string} addressOf where the n-th client comes from
+ * @param {(n: number) => string} addressOf the address of the n-th client
  */
 function chat(env, addressOf) {
   const { io } = require('socket.io-client');
@@ -58,7 +58,7 @@ test('by address', () => chat({ SCHEDULING: '"sticky"' }, (n) => `127.0.5.${n + 
 
 test('by the id of the session', () => {
   const scheduling = { policy: 'sticky', sticky: { by: 'query', name: 'sid' } };
-  // Each request comes from somewhere else.
+  // Each request comes from another address.
   let count = 0;
   return chat({ SCHEDULING: JSON.stringify(scheduling), IDS: '1' }, () => `127.0.4.${(count++ % 250) + 1}`);
 });

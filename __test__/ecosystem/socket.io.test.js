@@ -8,7 +8,7 @@ const { DEADLINE, until } = require('../../testing/processes.js');
 
 const CLIENTS = 9;
 
-/** The transports of clients: one of the first two in three stays with requests, which all have to reach one worker. */
+/** The transports of clients: one client in three stays with requests, which must all reach the same worker. */
 const TRANSPORTS = [['polling'], ['websocket'], ['polling', 'websocket']];
 
 test('socket.io with its sticky sessions and its cluster adapter', () =>
@@ -21,8 +21,8 @@ test('socket.io with its sticky sessions and its cluster adapter', () =>
         const client = io(`http://127.0.0.1:${port}`, {
           transports: TRANSPORTS[number % TRANSPORTS.length],
           query: { room: number < 3 ? 'small' : 'large' },
-          // The worker tells the primary of a new session after it has told the client, who may be quicker with its
-          // next request; that one fails, also with the built-in, and the client comes again.
+          // The worker notifies the primary of a new session after it has notified the client, whose next
+          // request may be faster; that request fails, also with the built-in, and the client reconnects.
           reconnectionDelay: 20,
           reconnectionDelayMax: 20,
           forceNew: true,

@@ -1,6 +1,6 @@
 'use strict';
 
-// An app in TypeScript: with tsx on all versions of Node, and without anything where Node takes the types out by itself.
+// An app in TypeScript: with tsx on all versions of Node, and without it where Node strips the types itself.
 
 const assert = require('node:assert');
 const { pathToFileURL } = require('node:url');
@@ -42,7 +42,7 @@ test('with --import tsx and --import rcluster/register', { skip: isBuiltin }, ()
 );
 
 test(
-  'with the types taken out by Node',
+  'with the types stripped by Node',
   { skip: process.features.typescript ? false : 'this Node does not' },
   () => withPreloaded('typescript.ts', tryApp, { execArgv: ['--no-warnings'] }),
 );

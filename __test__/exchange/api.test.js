@@ -2,7 +2,7 @@
 
 // Requests in one process without workers, where the same code runs: validation, and the cost without use.
 
-/* oxlint-disable unicorn/no-thenable -- how a handler's result is waited for is what is tried */
+/* oxlint-disable unicorn/no-thenable -- the test is about how the result of a handler is awaited */
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
@@ -146,7 +146,7 @@ describe('in a process without workers', { skip }, () => {
     );
   });
 
-  test('whatever a handler throws is what the request rejects with', () =>
+  test('the request rejects with whatever the handler throws', () =>
     handling(
       'throw',
       (what) => {

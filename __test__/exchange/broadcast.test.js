@@ -44,7 +44,7 @@ describe('a channel', { skip }, () => {
       }));
   }
 
-  test('loses nothing on the way to those that read, and counts what others lose', () =>
+  test('loses no message to processes that read, and counts the messages that others lose', () =>
     withChannel({ COUNT: '3' }, async ({ fixture, ask, workers: [sender, reader, blocked] }) => {
       const COUNT = 1000;
       const BYTES = 16 * 1024;
@@ -73,7 +73,7 @@ describe('a channel', { skip }, () => {
       fixture.tell('postThen', { id: one.id, of: ['channel', 'meanwhile'] });
       fixture.tell('blockAndSay', { id: 0, of: 'go on' });
       process.kill(three.pid, 'SIGKILL');
-      // What was heard meanwhile has released the primary.
+      // A message received meanwhile has released the primary.
       await fixture.marker('done');
       await fixture.marker(`exit ${three.id}`);
       await ask('post', one.id, ['channel', 'x']);

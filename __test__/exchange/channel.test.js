@@ -1,6 +1,6 @@
 'use strict';
 
-/* oxlint-disable unicorn/prefer-add-event-listener -- the handlers are what is tried */
+/* oxlint-disable unicorn/prefer-add-event-listener -- the test is about the handlers */
 
 // cluster.BroadcastChannel in one process behaves like Node's class. The same assertions run on both.
 
@@ -29,7 +29,7 @@ const next = async (channel) => (await once(channel, 'message'))[0].data;
 
 for (const [label, BroadcastChannel] of Object.entries({ "Node's": globalThis.BroadcastChannel, Ours })) {
   describe(`${label} BroadcastChannel`, { skip: BroadcastChannel === undefined }, () => {
-    test('has the shape of the class', () => {
+    test('has the API of the class', () => {
       assert.strictEqual(BroadcastChannel.name, 'BroadcastChannel');
       assert.strictEqual(BroadcastChannel.length, 1);
       const { prototype } = BroadcastChannel;
@@ -112,7 +112,7 @@ for (const [label, BroadcastChannel] of Object.entries({ "Node's": globalThis.Br
       );
     });
 
-    test('tells others, not itself, and each its own clone', async () => {
+    test('delivers to others, not to itself, and a separate clone to each', async () => {
       const [one, two, three] = ['clones', 'clones', 'clones'].map((name) => new BroadcastChannel(name));
       one.onmessage = () => assert.fail('it hears itself');
       const object = {
@@ -155,7 +155,7 @@ for (const [label, BroadcastChannel] of Object.entries({ "Node's": globalThis.Br
       for (const channel of [one, two, three]) channel.close();
     });
 
-    test('keeps the order, and the handlers their places', async () => {
+    test('keeps the order of messages and of handlers', async () => {
       const [from, to] = ['order', 'order'].map((name) => new BroadcastChannel(name));
       const order = [];
       const ended = new Promise((resolve) => {

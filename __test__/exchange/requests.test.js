@@ -9,7 +9,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no requests between workers';
 
-/** Sends a process a command, and waits until it is done. 0 is the primary. */
+/** Sends a process a command, and waits until it is done. Process 0 is the primary. */
 const asker = (fixture) => (command, id, of) => {
   fixture.tell(command, { id, of });
   return fixture.marker(id === 0 ? 'done' : `done ${id}`);
@@ -42,7 +42,7 @@ describe('a request', { skip }, () => {
         const [one, two, three] = workers.map(({ id }) => id);
         for (const id of [0, one, two, three]) await ask('handle', id, ['echo']);
         for (const from of [0, one]) {
-          // Those of fork() do not know it.
+          // Workers of fork() do not know their slot.
           const slot = WAY === 'fork' ? 2 : await ask('slot', 0, three);
           for (const [target, id] of [
             [two, two],
@@ -73,7 +73,7 @@ describe('a request', { skip }, () => {
       }));
   }
 
-  test('arrives in the order of all that one process sends another, whichever way it takes', () =>
+  test('arrives in order with all messages of one process to another, whichever path it takes', () =>
     withCluster({}, async ({ ask, workers: [one, two] }) => {
       const COUNT = 1500;
       for (const { id } of [one, two]) await ask('open', id, 'all');
@@ -88,7 +88,7 @@ describe('a request', { skip }, () => {
   test('ends when the process that was called is killed, without any time limit', () =>
     withCluster({ COUNT: '3' }, async ({ fixture, ask, workers: [one, two, three] }) => {
       for (const { id } of [two, three]) await ask('handle', id, ['never', 'echo']);
-      // One of them is called for the first time.
+      // One of the two calls another process for the first time.
       await ask('calls', one.id, [three.id, 'echo', 30]);
       await ask('begin', one.id, [two.id, 'never']);
       await fixture.marker(`called ${two.id}`);
@@ -98,7 +98,7 @@ describe('a request', { skip }, () => {
       await fixture.marker(`exit ${two.id}`);
       assert.strictEqual(code(await ask('request', one.id, [two.id, 'never'])), 'ERR_RCLUSTER_GONE');
       assert.strictEqual(code(await ask('request', 0, [{ slot: 77 }, 'never'])), 'ERR_RCLUSTER_GONE');
-      // One that is stopped cannot answer, nor close its socket, before it is killed.
+      // A stopped process can neither answer nor close its socket before it is killed.
       await ask('begin', one.id, [three.id, 'never']);
       await fixture.marker(`called ${three.id}`);
       process.kill(three.pid, 'SIGSTOP');
@@ -106,7 +106,7 @@ describe('a request', { skip }, () => {
       assert.strictEqual((await fixture.marker(`ended ${one.id}`)).error.code, 'ERR_RCLUSTER_GONE');
     }));
 
-  test('to all has one result for each worker, those included that die and that do not answer', () =>
+  test('to all has one result for each worker, including workers that die or do not answer', () =>
     withCluster({ COUNT: '4' }, async ({ fixture, ask, workers }) => {
       const [one, two, three, four] = workers.map(({ id }) => id);
       await ask('handle', one, ['never']);
@@ -149,7 +149,7 @@ describe('a request', { skip }, () => {
   }
 
   for (const count of [0, 30]) {
-    test(`tells why there is no result, after ${count} calls`, () =>
+    test(`reports why there is no result, after ${count} calls`, () =>
       withCluster({}, async ({ ask, workers: [one, two] }) => {
         await ask('handle', two.id, ['fail', 'large', 'uncloneable', 'echo']);
         await ask('calls', one.id, [two.id, 'echo', count]);
@@ -173,13 +173,13 @@ describe('a request', { skip }, () => {
     withCluster({}, async ({ fixture, ask, workers: [one, two] }) => {
       await ask('handle', 0, ['block']);
       await ask('handle', two.id, ['echo']);
-      // The primary runs on when the answer has come, and tells the test only then.
+      // The primary continues once the answer has arrived, and only then notifies the test.
       fixture.tell('chain', { id: one.id, of: two.id });
       assert.deepStrictEqual(await fixture.marker(`done ${one.id}`), 'answered');
     }));
 
   for (const count of [0, 30]) {
-    test(`is not answered by a worker that was not asked, after ${count} calls`, () =>
+    test(`cannot be answered by a worker that was not called, after ${count} calls`, () =>
       withCluster({ COUNT: '3' }, async ({ fixture, ask, workers: [one, two, three] }) => {
         await ask('handle', two.id, ['never', 'echo']);
         await ask('calls', one.id, [two.id, 'echo', count]);

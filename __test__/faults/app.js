@@ -1,7 +1,7 @@
 'use strict';
 
-// The application under faults: an HTTP server of a few workers at two addresses, of which the second has a small backlog.
-// What its workers do is in server.js.
+// The application under faults: an HTTP server of a few workers at two addresses, the second of which has a small backlog.
+// The code of its workers is in server.js.
 //
 // PLAN: { workers, settings of setupPrimary(), supervise: options or null }, as JSON.
 
@@ -53,7 +53,7 @@ play({
   },
   worker() {
     const { note } = openNotes(RCLUSTER_TMP);
-    // For workers that listen by themselves, the small backlog is in front of them, in the primary.
+    // With forwarding, the small backlog belongs to the primary, in front of the workers.
     const [wide, narrow] = plan.backlogs;
     serve(PORT, wide, note);
     serve(NARROW_PORT, plan.settings.forward ? wide : narrow, note);

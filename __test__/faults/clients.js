@@ -8,32 +8,32 @@ const { setTimeout: pause } = require('node:timers/promises');
 const { now } = require('./clock.js');
 
 /**
- * After which a client counts as hung, one in a crowd that is too large for the backlog does so, and one that the system
- * does not connect gives up. In ms.
+ * How long, in ms, until a client counts as hung; until a client in a crowd that is too large for the backlog
+ * does; and until a client that the system does not connect gives up.
  */
 const PATIENCE = 60_000;
 const CROWD_PATIENCE = 10_000;
 const CONNECT_PATIENCE = 5_000;
 
-/** The most clients at once, apart from bursts. */
+/** The maximum number of clients at once, apart from bursts. */
 const MOST = 600;
 
 const SHORT = 200;
 const LONG = 2 ** 20;
 
 /**
- * What a client does: `short` asks once; `kept` keeps its connection for several requests; `typing` sends its request byte by
- * byte; `reading` takes a long answer slowly; `silent` says nothing and leaves.
+ * The kind of a client: `short` sends one request; `kept` keeps its connection for several requests; `typing` sends its request byte by
+ * byte; `reading` reads a long answer slowly; `silent` sends nothing and disconnects.
  * @typedef {'short' | 'kept' | 'typing' | 'reading' | 'silent'} Kind
  * @typedef {object} Record
  * @property {number} id
  * @property {Kind} kind
  * @property {string} address its own
  * @property {boolean} crowd it is one of many at the address with the small backlog
- * @property {number} openedAt by clock.js, as the others
+ * @property {number} openedAt by clock.js, as the other times
  * @property {number | null} connectedAt
  * @property {number} endedAt
- * @property {boolean} complete it has had all it wanted
+ * @property {boolean} complete it has received everything that it requested
  * @property {number} answers
  * @property {boolean} shed it was answered with 503
  * @property {string | null} error
@@ -69,7 +69,7 @@ class Answers {
   feed(chunk) {
     while (chunk.length > 0 && !this.wrong && !this.shed) {
       if (this.#left === null) {
-        // Byte for byte, so that it does not matter how it is cut; heads are short.
+        // Byte for byte, so that the boundaries of chunks do not matter; heads are short.
         this.#head += chunk.toString('latin1');
         const end = this.#head.indexOf('\r\n\r\n');
         if (end < 0) return;
@@ -109,7 +109,7 @@ class Answers {
   }
 }
 
-/** All that had come in has been read: what is polled next to last may have been looked at before. */
+/** Waits two turns of the event loop, so that all data that has arrived is read: in the first, a socket may have been polled already. */
 async function polled() {
   for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -157,8 +157,8 @@ class Clients {
   }
 
   /**
-   * One of any kind, unless too many are waiting for something already: on a machine without CPU to spare even the larger
-   * backlog would overflow.
+   * A client of any kind, unless too many are already waiting: on a machine without spare CPU, even the
+   * larger backlog would overflow.
    * @param {number} port
    */
   startAny(port) {
@@ -257,7 +257,7 @@ class Clients {
           if (!record.complete || answers.closes) break;
           await Promise.race([closed, pause(hold / 6)]);
           if (socket.closed) {
-            // Ended without an answer although it could have sent another request.
+            // The connection ended without an answer although the client could have sent another request.
             record.complete = false;
             break;
           }

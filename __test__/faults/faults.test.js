@@ -54,7 +54,7 @@ const broken = {
 };
 const heldBy = (/** @type {number} */ pid) => new Map([[broken.id, { pid, at: 10, asked: true }]]);
 
-test('a kill explains what the killed worker had, and nothing else', () => {
+test('a kill explains the loss of clients of the killed worker, and of no others', () => {
   const killed = [{ pid: 50, at: 900 }];
   const windows = [{ fault: 'kill', pid: 50, from: 900, to: 950 }];
   const fate = (/** @type {object} */ found) => fateOf(broken, { ...evidence, killed, windows, ...found });
@@ -65,7 +65,7 @@ test('a kill explains what the killed worker had, and nothing else', () => {
   assert.strictEqual(fate({ killed: [{ pid: 50, at: 1001 }], last: heldBy(50) }), 'unaccounted');
 });
 
-test('without a fault there is no excuse', () => {
+test('without a fault, no loss is explained', () => {
   for (const error of ['ECONNRESET', 'ended', 'hung', 'the answer of another']) {
     assert.strictEqual(fateOf({ ...broken, error }, evidence), 'unaccounted');
   }
@@ -74,7 +74,7 @@ test('without a fault there is no excuse', () => {
   assert.strictEqual(fateOf({ ...broken, complete: true, error: null }, evidence), 'answered');
 });
 
-test('only a backlog that overflows excuses a client that waits for ever, and only in the crowd before it', () => {
+test('only a backlog that overflows explains a client that waits forever, and only in the crowd before it', () => {
   const windows = [{ fault: 'backlog', from: 0, to: 500 }];
   const fate = (/** @type {object} */ client, /** @type {object} */ found = {}) =>
     fateOf({ ...broken, error: 'hung', ...client }, { ...evidence, windows, ...found });
@@ -84,7 +84,7 @@ test('only a backlog that overflows excuses a client that waits for ever, and on
   assert.strictEqual(fate({ crowd: true, endedAt: 10_000 }, { last: heldBy(50) }), 'unaccounted');
 });
 
-test('a client that the kernel has answered without room for it is forgotten after 7 s, and not before', () => {
+test('a client that the kernel has answered without having room is dropped after 7 s, and not before', () => {
   const windows = [{ fault: 'backlog', from: 0, to: 500 }];
   const fate = (/** @type {object} */ client, /** @type {object} */ found = {}) =>
     fateOf(
@@ -123,7 +123,7 @@ const served = {
   error: null,
 };
 
-test('a request that two workers, or one worker twice, have executed is found, though its client is content', (t) => {
+test('a request that two workers, or one worker twice, have executed is found, even if its client has an answer', (t) => {
   const repeated = (/** @type {Record<number, string[]>} */ notes) => accountOf(t, [served], notes).repeated;
   const first = '10 request 0 0';
   assert.deepStrictEqual(repeated({ 50: ['5 connection 127.1.0.0', first, '20 request 0 1'] }), []);
@@ -150,7 +150,7 @@ test('a request that two workers, or one worker twice, have executed is found, t
   ]);
 });
 
-test('no more clients are late than the kernel had no room for', (t) => {
+test('at most as many clients are late as the kernel had no room for', (t) => {
   const windows = [{ fault: 'backlog', from: 0, to: 500 }];
   const crowd = [0, 1, 2].map((id) => ({
     ...broken,
@@ -175,7 +175,7 @@ test("the kernel's counters are found by their names", () => {
   assert.throws(() => parseNetstat(''), /no TcpExt ListenOverflows/);
 });
 
-test('where workers listen by themselves, the primary may have accepted clients that gave up before a worker saw them', (t) => {
+test('with forwarding, the primary may have accepted clients that gave up before a worker received them', (t) => {
   const windows = [{ fault: 'backlog', from: 0, to: 500 }];
   const crowd = [0, 1, 2].map((id) => ({ ...broken, id, crowd: true, error: 'hung', connectedAt: null }));
   const overflowed = { overflows: 3, drops: 3 };

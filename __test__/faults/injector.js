@@ -27,8 +27,8 @@ const run = promisify(execFile);
  */
 
 /**
- * A fault takes effect, and is over when the promise is settled. `random` gives all numbers at once, so that what follows
- * does not depend on how it went.
+ * A fault takes effect, and is over when the promise is settled. `random` is used for all numbers at the start, so that later faults
+ * do not depend on the outcome.
  * @typedef {(world: World, random: () => number) => Promise<void>} Fault
  */
 
@@ -129,7 +129,7 @@ async function inject(world, { faults, random, seconds }) {
     await pause(100 + 900 * random());
     if (now() > end) break;
     const name = pick(faults, random());
-    // Numbers of its own for each one, so that the order stays the same however long they take.
+    // A separate generator for each fault, so that the order stays the same however long they take.
     const own = createRandom(2 ** 32 * random());
     if (running.has(name)) continue;
     const over = FAULTS[name](world, own).then(

@@ -6,34 +6,34 @@ const fs = require('node:fs');
 const path = require('node:path');
 
 /**
- * - `answered`: it had all it wanted; a silent one left by itself, an idle one was told before.
+ * - `answered`: it received everything; a silent client left by itself, an idle one was notified before.
  * - `hands`: broken, and the worker that had it last was killed before.
- * - `way`: broken when a worker was killed, and no worker had it, or none any more: that one may have been about to.
- * - `drained`: broken, and the worker that had it last had not finished within its drain timeout; or none had it yet, of
- *   those that came to its own address.
- * - `unfit`: broken while a worker that accepts by itself had no descriptors. Node closes what it cannot have then.
+ * - `way`: broken when a worker was killed, and no worker had it, or none any more: the killed one may have been about to accept it.
+ * - `drained`: broken, and the worker that had it last had not finished within its drain timeout; or no worker had it yet, for
+ *   clients at the worker's own address.
+ * - `unfit`: broken while a worker that accepts by itself had no descriptors. In that state Node closes connections that it cannot accept.
  * - `idle`: a draining worker that accepts by itself closed it before, or between, two requests.
- * - `late`: there was no room for it in a backlog that overflowed, and its retries came too late. Or it took itself for
- *   connected: the system answers more clients than it has room for, and may never let them in, or resets them when it has
+ * - `late`: there was no room for it in a backlog that overflowed, and its retries came too late. Or it considered itself
+ *   connected: the system answers more clients than it has room for, and may never accept them, or resets them when it has
  *   repeated its answer often enough. The kernel counts each time that it had no room (`ListenOverflows`); more clients
- *   than that are not excused. Only TCP has this:
+ *   than that are not explained. Only TCP has this:
  *   at a unix socket whose backlog is full connect() fails, so the client knows.
- * - `shed`: turned away, as the app had asked for.
+ * - `shed`: shed, as the app had configured.
  * - `refused`: no process listened.
  * @typedef {'answered' | 'hands' | 'way' | 'drained' | 'unfit' | 'idle' | 'late' | 'shed' | 'refused' | 'unaccounted'} Fate
  * @typedef {{ fault: string, from: number, to: number, pid?: number }} Window
  * @typedef {{ pid: number, at: number }} Death
- * @typedef {{ pid: number, at: number, asked: boolean }} Holder since when, and whether by a request
+ * @typedef {{ pid: number, at: number, asked: boolean }} Holder since when, and whether it sent a request
  * @typedef {{ id: number, number: number, by: { pid: number, at: number }[] }} Repeated a client's request that workers have
  *   executed more than once; no client sends one twice
  * @typedef {object} Evidence
  * @property {Death[]} killed workers that were killed, and when
  * @property {Death[]} overdue workers that had not finished when their time to drain was over
  * @property {Window[]} windows in which something was wrong
- * @property {Map<number, Holder>} last which worker has which client, when that ends
+ * @property {Map<number, Holder>} last the last worker of each client
  * @property {number} primary its pid
- * @property {number} lateness for how long the machine kept us from looking, in ms
- * @property {boolean} forward whether workers listen by themselves
+ * @property {number} lateness how long the machine kept this process from running, in ms
+ * @property {boolean} forward whether workers have addresses of their own
  * @property {boolean} passing whether the primary accepts, and passes connections
  */
 
@@ -51,23 +51,23 @@ const FATES = [
   'unaccounted',
 ];
 
-/** The most connections in flight to a worker. */
+/** The maximum number of connections in flight to a worker. */
 const WINDOW = 64;
 
 /** How long, in ms, an overdue worker has to end by itself: `killTimeout`. */
 const KILL = 2_000;
 
-/** How long, in ms, after the overflow the clients that arrived meanwhile retry by themselves. */
+/** How long, in ms, after the overflow the system retries for clients that arrived meanwhile. */
 const RETRIES = 8_000;
 
 /**
- * After what time the system forgets a client that it has answered and has no room for, and resets it when that client
- * says something: two repetitions, after 1 and after 2 s, and 4 s of waiting. In ms.
+ * After this time, the system drops a client that it has answered and has no room for, and resets it when
+ * that client sends data: two repetitions, after 1 and after 2 s, and 4 s of waiting. In ms.
  */
 const SYN_ACKS = 1_000 + 2_000 + 4_000;
 
 /**
- * How long it may take until the end of a process reaches a client, if we ourselves get all the CPU that we need. In ms.
+ * How long it may take until the end of a process reaches a client, if this process gets the CPU that it needs. In ms.
  */
 const NEWS = 500;
 
@@ -89,11 +89,11 @@ function fateOf(record, { killed, overdue, windows, last, primary, lateness, for
     record.error === 'ECONNRESET' &&
     held === undefined &&
     connectedAt !== null &&
-    // This process may have noticed late that it was connected.
+    // This process may have detected late that it was connected.
     endedAt - connectedAt >= SYN_ACKS - news &&
     windows.some((it) => it.fault === 'backlog' && it.from <= connectedAt && connectedAt <= it.to + RETRIES);
   if (connectedAt === null || record.error === 'hung' || (isForgotten && record.crowd)) {
-    // Some are let in just when they give up, or before their data is retransmitted.
+    // Some are accepted just when they give up, or before their data is retransmitted.
     const isHeard = held?.asked && held.at < endedAt - news;
     return record.crowd && !isHeard && within('backlog', RETRIES) ? 'late' : 'unaccounted';
   }
@@ -143,7 +143,7 @@ function account(records, evidence) {
     windows.some(({ from, to }) => from <= it.endedAt && it.openedAt <= to);
   return {
     total: count(() => true),
-    /** Clients that were there while a fault was in effect; one may count for several. */
+    /** Clients that were open while a fault was in effect; a client may count for several faults. */
     byFault: Object.fromEntries(
       faults.map((fault) => {
         const windows = evidence.windows.filter((it) => it.fault === fault);
@@ -153,13 +153,13 @@ function account(records, evidence) {
     ),
     /** Requests that were executed more than once. */
     repeated,
-    /** How many clients said that a backlog had no room for them, and how often the kernel says so. */
+    /** The number of clients for which a backlog seems to have had no room, and the kernel's count. */
     backlogs: { late, ...evidence.overflowed },
     unaccounted: records.filter((_, at) => ['unaccounted', 'refused'].includes(fates[at])),
     /**
-     * How many the primary must have accepted at its first and at its second address, and how many at the most: some whom
-     * the system let in after they had given up have left no name, or were on the way to a worker that was killed. Where
-     * workers listen by themselves none leaves a name before its request.
+     * The minimum number of clients that the primary must have accepted at its first and at its second
+     * address, and the maximum: some that the system accepted after they had given up left no record, or were
+     * in flight to a killed worker. With forwarding, no client leaves a record before its request.
      */
     accepted: [false, true].map((crowd) => {
       const least = records.filter(
@@ -191,7 +191,7 @@ function readNotes(directory, records) {
   const byAddress = new Map(records.map(({ address, id }) => [address, id]));
   /** @type {Map<number, Holder>} */
   const last = new Map();
-  /** Every worker that has had a client, as often as it has noted so. @type {Map<number, Holder[]>} */
+  /** Every worker that has had a client, once for each of its notes. @type {Map<number, Holder[]>} */
   const holders = new Map();
   /**
    * The number of connections that each worker accepted without learning their addresses. @type {Map<number,
@@ -208,14 +208,14 @@ function readNotes(directory, records) {
     if (!pid) continue;
     for (const line of fs.readFileSync(path.join(directory, file), 'utf8').split('\n')) {
       const [time, what, who, which] = line.split(' ');
-      // A client that has left already has no address any more.
+      // A client that has already disconnected has no address any more.
       if (what === 'connection' && !byAddress.has(who)) {
         namelessBy.set(pid, (namelessBy.get(pid) ?? 0) + 1);
         if (who === 'undefined') nameless++;
       }
       const id = what === 'request' ? Number(who) : byAddress.get(who);
-      // Of a client that comes through a worker's own address only the requests say who it is. Those of others than the
-      // clients, as of a worker that connects to its own cluster, say a name.
+      // For a client that comes through a worker's own address, only its requests identify it. Other
+      // requests, for example of a worker that connects to its own cluster, have a name instead of a number.
       if (id === undefined || Number.isNaN(id)) continue;
       seen.add(id);
       const at = Number(time);

@@ -1,7 +1,7 @@
 'use strict';
 
 /**
- * Real clients, and faults in the application that serves them, for as long as you like; then what became of each client.
+ * Real clients, and faults in the application that serves them, for any time; then the outcome of each client.
  *
  *   node __test__/faults/run.js --minutes 10
  *   node __test__/faults/run.js --minutes 10 --supervise --policy least-connections

@@ -13,10 +13,10 @@ const { account } = require('./ledger.js');
 const { hasOwnNetwork, readBacklogs } = require('./network.js');
 const { SteadyClients } = require('./steady.js');
 
-/** Clients that may wait at the second address. */
+/** The backlog of the second address. */
 const NARROW = 16;
 
-/** Clients that may wait at the first one: more than there ever are. */
+/** The backlog of the first address: larger than the number of clients. */
 const WIDE = 4096;
 
 /** How many pipes a forwarder keeps for later, with two descriptors each. */
@@ -31,7 +31,7 @@ const SPARE_PIPES = 16;
  * @property {number} rate new clients in a second
  * @property {string[]} faults
  * @property {boolean} supervise whether workers are replaced by supervise(), or by the app
- * @property {'port' | 'path' | null} forward whether workers listen by themselves, and where
+ * @property {'port' | 'path' | null} forward whether workers have addresses of their own, and of which kind
  * @property {boolean} shed whether clients beyond a short queue are answered with 503
  */
 
@@ -62,7 +62,7 @@ function planOf(options) {
 
 /**
  * @param {Options} options
- * @returns what became of all clients, and what is left behind that should not be
+ * @returns the outcomes of all clients, and leaks
  */
 function runFaults(options) {
   const { seconds, seed, workers, rate } = options;
@@ -101,7 +101,7 @@ function runFaults(options) {
       async reload() {
         app.tell('reload');
         const failure = await app.marker('reloaded');
-        // One that is disturbed by another fault may fail; the next one will not.
+        // A reload that is disturbed by another fault may fail; the next one will not.
         if (failure) cluster.remarks.push(`a reload failed: ${failure.message}`);
       },
     };
@@ -109,7 +109,7 @@ function runFaults(options) {
     const steady = new SteadyClients(clients, rate, () => cluster.ports[0]);
     try {
       await inject(world, { ...options, random });
-      // Those that come now find everything in order again.
+      // Clients that connect now meet no faults.
       await pause(1000);
     } finally {
       steady.stop();
@@ -138,7 +138,7 @@ function runFaults(options) {
         miscounted: options.forward || passing ? miscounted(before, figures) : [],
       };
     };
-    // The kernel still lets in some clients that gave up long ago, so the two may differ for a moment.
+    // The kernel still accepts some clients that gave up long ago, so the two may differ for a moment.
     let result = await take();
     for (let tries = 0; result.miscounted.length > 0 && tries < 20; tries++) {
       await pause(250);
@@ -169,8 +169,8 @@ function runFaults(options) {
 }
 
 /**
- * Whether the primary has accepted other clients than those there were. That tells clients that the system did not let in
- * from those whom the primary has lost.
+ * Whether the number of clients that the primary has accepted is not as expected. This distinguishes clients
+ * that the system did not accept from those that the primary has lost.
  * @param {{ accepted: { least: number, most: number }[] }} account
  * @param {any} figures
  */
@@ -186,7 +186,7 @@ function miscounted({ accepted: expected }, figures) {
 
 /** The primary's statistics of its workers. */
 class Watched {
-  /** Those that listen, with how many servers. @type {Map<number, number>} */
+  /** The workers that listen, and the number of their servers. @type {Map<number, number>} */
   #listening = new Map();
   /** @type {number[]} */
   ports = [];
@@ -207,7 +207,7 @@ class Watched {
   }
 
   workers() {
-    // Marks that are being waited for stay.
+    // Marks for which a test waits stay.
     this.app.marks = this.app.marks.filter((it) => !this.#hear(it.mark, it.data));
     return [...this.#listening].filter(([, servers]) => servers === 2).map(([pid]) => pid);
   }

@@ -31,7 +31,7 @@ function serve(port, backlog, note) {
     response.setHeader('Content-Length', length);
     response.end(`${id}/${number} `.padEnd(Number(length), 'x'));
   });
-  // Only this project may end a connection.
+  // Timeouts of http must not end connections.
   Object.assign(server, { keepAliveTimeout: 0, headersTimeout: 0, requestTimeout: 0 });
   server.on('connection', (socket) => {
     const { remoteAddress } = socket;
@@ -39,7 +39,7 @@ function serve(port, backlog, note) {
     // Closed, or handed over.
     socket.once('close', () => note(`left ${remoteAddress}`));
   });
-  // Clients that are gone before their answer are part of it.
+  // Clients that disconnect before their answer are part of the test.
   server.on('clientError', (error, socket) => socket.destroy());
   const at = /^\d+$/.test(port) ? { port: Number(port), host: '127.0.0.1' } : { path: port };
   return server.listen({ ...at, backlog });

@@ -18,7 +18,7 @@ function assertAnswers(answered) {
   for (const { text, number } of answered) assert.match(text, new RegExp(` /${number} `));
 }
 
-test('under load, only requests that a killed worker had may fail', (t) =>
+test('under load, only requests that a killed worker had received may fail', (t) =>
   withForward({ to: 'path' }, { WORKERS: '3', REFORK: 'yes' }, async (app) => {
     const KILLS = 8;
     const { answered, closed, refused, hung, count } = await killUnderLoad(app, KILLS, ABREAST, request);
@@ -50,7 +50,7 @@ test('workers that leave one after another lose no client', () =>
     assertAnswers(answered);
   }));
 
-test('a worker that leaves by itself goes in order, and the others serve on', () =>
+test('a worker that leaves by itself drains, and the others continue to serve', () =>
   withForward({}, { WORKERS: '2' }, async (app) => {
     const [{ id }, { id: other }] = app.workers;
     app.tell('leave', id);
@@ -66,7 +66,7 @@ test('clients are served while the JavaScript of the primary is blocked', () =>
     const ids = new Set();
     for (let i = 0; i < 10; i++) ids.add((await app.get()).split(' ')[0]);
     assert.deepStrictEqual([...ids].sort(), ['1', '2']);
-    // Also when one of them dies meanwhile.
+    // Even if one of the workers dies meanwhile.
     process.kill(app.workers[0].pid, 'SIGKILL');
     for (let i = 0; i < 10; i++) {
       await app.get().catch((error) => assert.strictEqual(error.code, 'ECONNRESET'));

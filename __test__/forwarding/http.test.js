@@ -1,6 +1,6 @@
 'use strict';
 
-// HTTP servers that know nothing of clusters, each on an address of its own behind one of the primary's.
+// HTTP servers without code for clusters, each on an address of its own behind one of the primary's.
 
 const assert = require('node:assert');
 const http = require('node:http');
@@ -12,7 +12,7 @@ const { withForward } = require('../helpers/forward.js');
 const { until } = require('../../testing/processes.js');
 
 for (const to of /** @type {const} */ (['port', 'path'])) {
-  test(`each worker gets its turn, on a ${to} of its own`, () =>
+  test(`workers take turns, each on a ${to} of its own`, () =>
     withForward({ to }, {}, async (app) => {
       const [one, two] = app.workers;
       assert.notStrictEqual(to === 'port' ? one.port : one.address, to === 'port' ? two.port : two.address);
@@ -32,7 +32,7 @@ for (const to of /** @type {const} */ (['port', 'path'])) {
     }));
 }
 
-test('a port of its own is nobody else’s, and open to this machine only', () =>
+test('the own port of a worker belongs to it alone, and is open to this machine only', () =>
   withForward({ to: 'port' }, {}, async ({ workers }) => {
     for (const { port } of workers) {
       const direct = net.connect({ port, host: '127.0.0.1' });
@@ -47,14 +47,14 @@ test('a port of its own is nobody else’s, and open to this machine only', () =
     assert.strictEqual((await new Promise((resolve) => refused.once('error', resolve))).code, 'ECONNREFUSED');
   }));
 
-test('clients of a unix socket', () => {
+test('clients of a Unix socket are forwarded', () => {
   const file = path.join(os.tmpdir(), `rcluster-test-${process.pid}.sock`);
   return withForward({ path: file, to: 'path' }, {}, async (app) => {
     assert.match(await app.get('/unix'), /^[12] \/unix 0$/);
   });
 });
 
-test('keep-alive and an upgrade, with bytes both ways', () =>
+test('keep-alive and an upgrade work, with bytes in both directions', () =>
   withForward({ to: 'path' }, {}, async ({ target }) => {
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
     const ask = () =>
@@ -85,10 +85,11 @@ test('keep-alive and an upgrade, with bytes both ways', () =>
     assert.strictEqual(echoed, sent, 'half-closed by the client, and every byte comes back');
   }));
 
-test('the PROXY protocol says who the client is', () =>
+test('the PROXY protocol carries the address of the client', () =>
   withForward({ proxyProtocol: 1 }, {}, async ({ target }) => {
-    // The server does not know the protocol; what it says about the line is enough here. The client sends nothing: the
-    // server closes at once, and what it had not read would turn its end into a reset, which may overtake the answer.
+    // The server does not support the protocol; its error about the line is enough here. The client sends
+    // nothing: the server closes at once, and unread data would turn its end into a reset, which may overtake
+    // the answer.
     const socket = net.connect(target);
     let text = '';
     socket.setEncoding('utf8').on('data', (chunk) => {
@@ -98,7 +99,7 @@ test('the PROXY protocol says who the client is', () =>
     assert.match(text, /^HTTP\/1.1 400/);
   }));
 
-test('invalid options throw where they are set', () =>
+test('invalid options throw when they are set', () =>
   withForward({}, {}, async (app) => {
     app.tell('again');
     assert.deepStrictEqual(await app.marker('again'), { code: 'ERR_RCLUSTER_FORWARDING' });

@@ -34,7 +34,7 @@ test('by default workers in Node have a Unix socket that no other user can reach
     assert.ok(!fs.existsSync(directory), 'it goes with the primary');
   }));
 
-test('a directory of sockets that disappears is created again, and listening workers are still reached', () =>
+test('a directory of sockets that is removed is created again, and listening workers are still reached', () =>
   withForward({}, { REFORK: 'yes' }, async (app) => {
     const [one, two] = app.workers;
     fs.rmSync(path.dirname(path.dirname(one.address)), { recursive: true });
@@ -90,7 +90,7 @@ test('a link that a worker of another user has put in place of its socket is not
   ),
 );
 
-/** Listens at a port, and writes down what it gets. */
+/** Listens on a port, and records what it receives. */
 const THIEF = `
 const net = require('node:net');
 process.setgid(${NOBODY});
@@ -113,7 +113,7 @@ test("another user's process on a worker's reserved port gets nothing", { skip }
     assert.strictEqual(code, 'RCLUSTER_FOREIGN_LISTENER');
     assert.match(message, new RegExp(`user ${NOBODY} listens on port ${address}`));
     await until('the primary has tried again', async () => (await app.report()).refusals > 2);
-    // Its port is free when its last thread has ended, of which only the exit tells.
+    // Its port is free when its last thread has ended, which only the exit shows.
     const exit = once(thief, 'exit');
     thief.kill('SIGKILL');
     await exit;

@@ -10,7 +10,7 @@ const { until, isAlive } = require('../../testing/processes.js');
 
 const SETTINGS = JSON.stringify(pythonServer);
 
-test('servers in Python take turns, die and are told to leave', { skip: withoutPython }, () =>
+test('servers in Python take turns, die and can be drained', { skip: withoutPython }, () =>
   withForward({}, { SETTINGS, WORKERS: '2' }, async (app) => {
     const pids = new Set();
     await until('both have answered', async () => {

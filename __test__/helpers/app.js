@@ -13,7 +13,7 @@ const { exchange, hold } = require('../../testing/clients.js');
  */
 
 /**
- * Runs `fixtures/app.js`; see there for what can be set and what it can be told. The body begins when all workers listen.
+ * Runs `fixtures/app.js`; see there for its variables and its commands. The body begins when all workers listen.
  * @template T
  * @param {import('../../testing/fixture.js').FixtureOptions} options
  * @param {(app: App) => Promise<T>} body

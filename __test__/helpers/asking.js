@@ -1,6 +1,6 @@
 'use strict';
 
-// Clusters that ask each other by requests with the scope 'all', and what they answer.
+// Clusters that send each other requests with the scope 'all', and their answers.
 
 const { startMembers } = require('./members.js');
 const { startRedis } = require('../../testing/redis.js');
@@ -9,7 +9,7 @@ const { until } = require('../../testing/processes.js');
 /** @typedef {import('./members.js').Member} Member */
 
 /**
- * Has a cluster answer `who` with its number and what it was called with, `slow` when it is told to, and count what it is told.
+ * Has a cluster answer `who` with its number and the data of the call, answer `slow` on command, and count the notices it receives.
  * @param {Member} member
  * @param {object | string} backend
  * @param {number} number
@@ -39,7 +39,7 @@ async function join(member, backend, number) {
 }
 
 /**
- * Asks with the scope 'all', and returns the outcome as it can be sent: errors by their code.
+ * Sends a request with the scope 'all', and returns the outcome in a form that can be sent: errors by their code.
  * @param {Member} member
  * @param {any} target
  * @param {string} name
@@ -71,7 +71,7 @@ function ask(member, target, name, data, timeout = 60_000) {
 const numbers = (results) => results.map((it) => it.value?.number).sort();
 
 /**
- * Until each of them reaches all.
+ * Waits until each of them reaches all.
  * @param {Member[]} members
  */
 async function connected(members) {
@@ -145,7 +145,7 @@ function outcome(member) {
 }
 
 /**
- * Until its handler `slow` has been called so often.
+ * Waits until its handler `slow` has been called this many times.
  * @param {Member} member
  * @param {number} count
  */

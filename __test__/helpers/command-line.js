@@ -32,7 +32,7 @@ async function withCommand(body) {
   }
 }
 
-/** @param {string} directory where the clusters of this test have their sockets */
+/** @param {string} directory the directory of the sockets of this test's clusters */
 function tools(directory) {
   /** @type {import('node:child_process').ChildProcess[]} */
   const children = [];

@@ -1,7 +1,7 @@
 'use strict';
 
 /**
- * Tells the process above.
+ * Sends a mark to the parent process.
  * @param {string} mark
  * @param {unknown} [data]
  */
@@ -11,7 +11,7 @@ const tell = (mark, data) => process.connected && process.send({ mark, data });
  * Starts the workers of a fixture, or is one of them. The test controls the processes through the primary,
  * which is process 0, and receives the output of each with its id.
  * @param {any} cluster
- * @param {Record<string, (of: any) => unknown>} commands what a process can be told
+ * @param {Record<string, (of: any) => unknown>} commands the commands of a process
  */
 function obeyCommands(cluster, commands) {
   const run = async (command, of) => tell('done', (await commands[command](of)) ?? null);

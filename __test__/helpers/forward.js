@@ -13,7 +13,7 @@ const { get } = require('../../testing/clients.js');
  */
 
 /**
- * Runs `fixtures/forward.js`; see there for what can be set and what it can be told. The body begins when all workers listen.
+ * Runs `fixtures/forward.js`; see there for its variables and its commands. The body begins when all workers listen.
  * @template T
  * @param {import('../../index').ForwardOptions} forward
  * @param {Record<string, string>} env

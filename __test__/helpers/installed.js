@@ -10,7 +10,7 @@ const path = require('node:path');
 const { OURS } = require('../../testing/subject.js');
 
 const ADDON = fs.readdirSync(OURS).find((name) => /^rcluster\..*\.node$/.test(name));
-/** When a program that hangs is ended, in ms. */
+/** How long until a program that hangs is ended, in ms. */
 const LIMIT = 60_000;
 
 /**
@@ -36,7 +36,7 @@ function install(folder, name = 'rcluster') {
 }
 
 /**
- * Runs a program, which says what it has found in one line of JSON.
+ * Runs a program, which prints its result as one line of JSON.
  * @param {string[]} args
  * @param {import('node:child_process').SpawnSyncOptions & { program?: string }} [options]
  */

@@ -14,7 +14,7 @@ const { certificate } = require('./programs.js');
  */
 
 /**
- * Runs `fixtures/lifecycle.js`; see there for what can be set and what it can be told.
+ * Runs `fixtures/lifecycle.js`; see there for its variables and its commands.
  * @template T
  * @param {Record<string, string>} env
  * @param {(app: Lifecycle) => Promise<T>} body
@@ -51,7 +51,7 @@ class Client {
 
   /**
    * @param {string} [path]
-   * @returns {Promise<{ status: number, connection: string, text: string, port: number }>} `port` tells connections apart
+   * @returns {Promise<{ status: number, connection: string, text: string, port: number }>} `port` distinguishes connections
    */
   get(path = '/') {
     return new Promise((resolve, reject) => {
@@ -96,7 +96,7 @@ async function clientOf(app, id, secure) {
   }
 }
 
-/** Clients that keep their connections, each of which asks at intervals of its own; every request is counted. */
+/** Clients that keep their connections, each of which sends requests at its own intervals; every request is counted. */
 class SteadyLoad {
   /**
    * @param {{ port: number, host: string }} target

@@ -1,6 +1,6 @@
 'use strict';
 
-// Clusters of their own, as on different machines, that do what a test tells them.
+// Clusters of their own, as on different machines, that run the functions of a test.
 
 const { fork } = require('node:child_process');
 const { once } = require('node:events');
@@ -12,7 +12,7 @@ const { within } = require('../../testing/processes.js');
 
 const PROGRAM = path.join(__dirname, '..', 'fixtures', 'redis', 'member.js');
 
-/** How long a function may take there, in ms: some block their process for a minute at the most. It only passes when something hangs. */
+/** How long a function may take there, in ms: some block their process for up to a minute. It is exceeded only if something hangs. */
 const LIMIT = 150_000;
 
 class Member {
@@ -41,7 +41,7 @@ class Member {
   }
 
   /**
-   * Runs a function there, which knows nothing of what is around it here.
+   * Runs a function there, which cannot access the variables around it here.
    * @param {(there: { cluster: any, kept: any }, ...args: any[]) => any} body
    * @param {any[]} args
    * @returns {Promise<any>}
@@ -56,7 +56,7 @@ class Member {
   }
 
   /**
-   * Opens a store there, as `kept.store`, and waits until it has everything.
+   * Opens a store there, as `kept.store`, and waits until it has been loaded.
    * @param {string} name
    * @param {object} options
    */
@@ -87,11 +87,11 @@ function startMembers(count) {
 
 /**
  * Runs a worker in each of two clusters with the same server, and blocks the JavaScript of both primaries until a worker has
- * made the file `done` in the directory that each gets as its first argument. A primary that is blocked has made `blocked-0`,
+ * made the file `done` in the directory that each gets as its first argument. A blocked primary has created `blocked-0`,
  * or `blocked-1`.
  * @param {string} exec the program of the workers
  * @param {[string[], string[]]} args further arguments of each
- * @returns {Promise<boolean[]>} of each whether the file was made in time
+ * @returns {Promise<boolean[]>} for each, whether the file was created in time
  */
 async function whileBlocked(exec, args) {
   const server = await startRedis();

@@ -15,7 +15,7 @@ const certificate = fs.readFileSync(path.join(__dirname, '..', 'fixtures', 'tls'
 
 /**
  * Runs an unchanged program in two workers. After the body they are disconnected, and must end by themselves.
- * @param {string} name of a file in `fixtures/apps`, or the path of another, less '.js'
+ * @param {string} name of a file in `fixtures/apps`, or the path of another, without '.js'
  * @param {(target: { port: number, host: string }, pids: number[]) => Promise<void>} body
  */
 function withProgram(name, body) {
@@ -49,7 +49,7 @@ async function askAll(pids, ask) {
 }
 
 /**
- * Repeats a load, and its assertions, until every worker has answered a part of it: on a busy machine one may not run
+ * Repeats a load, and its assertions, until every worker has answered a part of it: on a busy machine, a worker may not run
  * meanwhile.
  * @param {number[]} pids
  * @param {(round: number) => Promise<number[]>} load returns the process ids of the workers that answered

@@ -10,7 +10,7 @@ const { readTrace } = require('./trace.js');
 const FIXTURES = path.join(__dirname, '..', 'fixtures');
 
 /**
- * As that of testing/fixture.js.
+ * The same as in testing/fixture.js.
  * @template T
  * @param {string} file relative to `__test__/fixtures`, or absolute
  * @param {FixtureOptions} options

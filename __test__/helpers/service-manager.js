@@ -14,16 +14,16 @@ const SCRIPT = path.join(__dirname, 'service-manager.py');
  * @typedef {{ kind: 'tcp' | 'udp' | 'unix', host?: string, port?: number, path?: string, name?: string, only?: boolean }} Socket
  *
  * @typedef {object} Manager
- * @property {string} directory A folder of the test's own.
+ * @property {string} directory A folder for this test.
  * @property {{ port: number, inode: number }[]} listening The sockets that it passes.
- * @property {any[]} told All that it has told.
+ * @property {any[]} told All messages that it has sent.
  * @property {(what: string | object) => void} tell `start`, a signal, or variables for the next start.
  * @property {<T>(what: string, pick: (message: any) => T | false | undefined) => Promise<T>} next The next message of a kind.
  * @property {() => string} errors The service's output on stderr.
  */
 
 /**
- * Runs a service under a service manager of the test's own, which does what systemd would.
+ * Runs a service under a service manager of the test, which behaves like systemd.
  * @param {(directory: string) => { app: string, listen?: Socket[], env?: Record<string, string>, options?: string[], pid?: number }} describe
  * @param {(manager: Manager) => Promise<void>} body
  */

@@ -29,7 +29,7 @@ def listen(place):
         sock = socket.socket(family, kind)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(place.get("only", False)))
-        # As systemd does: connections of before may linger.
+        # As systemd does: earlier connections may linger.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((place["host"], place.get("port", 0)))
     if place["kind"] != "udp":
@@ -44,7 +44,7 @@ def run():
     if child:
         return child
     os.setpgid(0, 0)
-    # Standard output is the manager's own.
+    # The manager uses standard output itself.
     os.dup2(2, 1)
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 200) for _, fd in passed]
     for number, fd in enumerate(high, 3):
@@ -93,7 +93,7 @@ while True:
     if manager in readable:
         on_notified()
     if watched in readable:
-        # What it has said before its end comes first.
+        # Messages that it sent before its end come first.
         while select.select([manager], [], [], 0)[0]:
             on_notified()
         _, status = os.waitpid(service, 0)

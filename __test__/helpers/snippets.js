@@ -1,14 +1,14 @@
 'use strict';
 
-// The code in the documentation. The words behind the language of a block say what it is:
+// The code in the documentation. The words after the language of a block define its kind:
 //
 //   js              a whole program: it is run, answers on its port, and ends with 0 after SIGTERM
 //   js primary      code for the primary of a program whose workers serve HTTP: run in the same way
 //   js worker       code for the workers of such a program: run in the same way
-//   js fragment     needs what only the reader has: its syntax is checked
+//   js fragment     needs things that only the reader has: its syntax is checked
 //   js app.js       a file, for the commands of the same page
 //   sh              commands for the reader's machine: their syntax is checked
-//   sh app          starts the program of the page; the commands behind it are run while it serves
+//   sh app          starts the program of the page; the commands after it are run while it serves
 //   sh run          commands that are run, and succeed
 //   sh fails        a command that is run, and fails
 
@@ -56,7 +56,7 @@ function declarations() {
 
 /**
  * @param {string} file with comments
- * @returns {{ line: number, code: string }[]} the code in them
+ * @returns {{ line: number, code: string }[]} the code in the comments
  */
 function examplesOf(file) {
   const text = fs.readFileSync(path.join(ROOT, file), 'utf8');
@@ -66,7 +66,7 @@ function examplesOf(file) {
   }));
 }
 
-/** The ports that a snippet binds. Others have them in use, so each gets one that is free. */
+/** The ports that a snippet binds. They may be in use, so each is replaced by a free one. */
 const PORT = /(?<=\.listen\(|port: |localhost:|PORT \?\? )\d{2,5}\b/g;
 
 /**
@@ -79,7 +79,7 @@ function portsOf(code) {
 
 /**
  * @param {string} code
- * @param {Map<string, number>} ports what stands in place of each
+ * @param {Map<string, number>} ports the replacement for each
  */
 function withPorts(code, ports) {
   return code.replaceAll(PORT, (port) => String(ports.get(port) ?? port));

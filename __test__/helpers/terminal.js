@@ -6,7 +6,7 @@ const { spawn } = require('node:child_process');
 const { once } = require('node:events');
 const { until } = require('../../testing/processes.js');
 
-// Lines of JSON come in on its standard input. The settings of the terminal are compared after the end of the program.
+// It reads lines of JSON from its standard input. The settings of the terminal are compared after the end of the program.
 const RELAY = `
 import fcntl, json, os, pty, select, signal, struct, subprocess, sys, termios
 size, argv = json.loads(sys.argv[1]), sys.argv[2:]
@@ -41,7 +41,7 @@ relay(0)
 print(json.dumps({"code": child.returncode, "same": termios.tcgetattr(theirs) == before}), file=sys.stderr)
 `;
 
-/** The effects of the few escape sequences that are used. */
+/** Interprets the few escape sequences that are used. */
 class Screen {
   /** @param {number} rows @param {number} columns */
   constructor(rows, columns) {
@@ -61,7 +61,7 @@ class Screen {
     this.cells = Array.from({ length: this.rows }, () => Array(this.columns).fill(' '));
   }
 
-  /** @param {string} text whole sequences; what is left over is returned */
+  /** @param {string} text whole sequences; the incomplete rest is returned */
   take(text) {
     // eslint-disable-next-line no-control-regex
     const pattern = /\x1b\[([?>]?)([\d;]*)([A-Za-z@`])|\x1b[()][A-Z0-9]|\x1b[=>78]|\r|\n|[^\x1b]/gy;
@@ -89,7 +89,7 @@ class Screen {
     }
   }
 
-  /** Numbers from 30 on are colours, except those that give back the usual ones. */
+  /** Numbers from 30 on are colours, except those that restore the defaults. */
   #colour(numbers) {
     for (const number of numbers.split(';').map(Number)) {
       if (number >= 30 && ![39, 49, 59].includes(number)) this.colours.add(number);
@@ -174,7 +174,7 @@ class Terminal {
 
   /**
    * Waits for the end of the program.
-   * @returns {Promise<{ code: number, same: boolean }>} its exit code, and whether the terminal is as it was
+   * @returns {Promise<{ code: number, same: boolean }>} its exit code, and whether the terminal has been restored
    */
   async ended() {
     await this.closed;

@@ -10,7 +10,7 @@ const { inspect } = require('node:util');
 const hidden = new Map();
 
 /**
- * Puts a name in the place of a port, a process id or a path in everything that this process traces from now on.
+ * Replaces a port, a process id or a path by a name in everything that this process traces from now on.
  * @template {string | number} T
  * @param {T} value
  * @param {string} name
@@ -37,7 +37,7 @@ function normalise(text) {
   return text;
 }
 
-/** The parts of an error that applications look at. */
+/** The parts of an error that applications inspect. */
 const ERROR_PARTS = ['code', 'errno', 'syscall', 'address', 'port', 'path', 'spawnargs'];
 
 /**
@@ -60,7 +60,7 @@ function describe(value) {
 }
 
 /**
- * Writes down that something was observed. Lanes are compared one by one: the order within a lane counts, the order
+ * Records an observation. Lanes are compared one by one: the order within a lane counts, the order
  * between lanes does not. What one worker does is a lane; so is what the primary sees of one worker.
  *
  * It goes to a file, since a worker's standard output is one of the things under test, and at once, since a process may
@@ -78,7 +78,7 @@ function trace(lane, event, ...details) {
 }
 
 /**
- * Says that this fixture cannot be played here, and why.
+ * Reports that this fixture cannot run here, and why.
  * @param {string} reason
  */
 function skip(reason) {
@@ -106,7 +106,7 @@ function traceOutcome(lane, what, attempt) {
 const WORKER_EVENTS = ['online', 'listening', 'disconnect', 'exit', 'error', 'message'];
 
 /**
- * Traces everything that a worker and the cluster say about it, with the state they are in when they say it.
+ * Traces all events of a worker and of the cluster about it, with their state at each event.
  * @param {any} cluster
  * @param {any} worker
  * @param {string} [lane]
@@ -121,7 +121,7 @@ function watch(cluster, worker, lane = `worker ${worker.id}`) {
       `listed=${worker.id in cluster.workers}`,
     ].join(' ')}]`;
   const hidePort = (event, args) => {
-    // In 'listening' and in the messages of fixtures alike.
+    // Both in 'listening' and in the messages of fixtures.
     const port = ['listening', 'message'].includes(event) && args[0]?.port;
     if (port > 0 && !hidden.has(String(port))) hide(port, 'port');
   };

@@ -1,7 +1,7 @@
 'use strict';
 
-// Several handles are on their way at a time, also when the other end goes away, runs out of descriptors, tells lies or
-// is no more than Node.
+// Several handles are in flight at a time, even if the other end dies, runs out of descriptors, sends false
+// acknowledgements or does not run rcluster.
 
 const assert = require('node:assert');
 const { fork } = require('node:child_process');
@@ -14,13 +14,13 @@ const { descriptorsOf, until } = require('../../testing/processes.js');
 const { withFixture } = require('../helpers/run-fixture.js');
 const { isBuiltin } = require('../../testing/subject.js');
 
-// With the built-in callbacks are missing and 'disconnect' does not come.
-test('a worker dies with handles on their way: all callbacks are called', { skip: isBuiltin }, () =>
+// With the built-in, callbacks are missing and 'disconnect' is not emitted.
+test('a worker dies with handles in flight: all callbacks are called', { skip: isBuiltin }, () =>
   withFixture('messages/handles.js', {}, async (fixture) => {
     fixture.tell('kill');
     const { calls, codes, before } = await fixture.marker('killed');
     assert.strictEqual(calls, 1000);
-    // A write may meet the closed end before the end of the channel is noticed.
+    // A write may fail at the closed end before the end of the channel is detected.
     const others = codes.filter((code) => code !== 'EPIPE');
     assert.deepStrictEqual(others, ['undefined', 'ERR_IPC_CHANNEL_CLOSED']);
     await until('all are closed', () => descriptorsOf(fixture.pid).size <= before);
@@ -33,7 +33,7 @@ test('a disconnection waits until all handles have arrived', () =>
     await fixture.marker('disconnected');
   }));
 
-test('a worker without descriptors loses handles, and none is taken for another', () =>
+test('a worker without descriptors loses handles, and none is mistaken for another', () =>
   withFixture('messages/handles.js', { descriptors: 200 }, async (fixture) => {
     fixture.tell('exhaust');
     const { name, report } = await fixture.marker('exhausted');
@@ -83,7 +83,7 @@ for (const serialization of /** @type {const} */ (['json', 'advanced'])) {
     const expected = [];
     for (let number = 0; number < 1000; number++) {
       const socket = sockets[number % sockets.length];
-      // Of every size between that of one read and nothing, so that reads end anywhere.
+      // Of all sizes up to that of one read, so that reads end anywhere.
       const padding = 'x'.repeat(number % 3 === 0 ? (number * 7919) % 70_000 : number % 100);
       if (number % 5 === 0) {
         child.send({ number, padding });

@@ -1,6 +1,6 @@
 'use strict';
 
-// What the primary keeps of a message that has not arrived completely is limited.
+// The part of an incomplete message that the primary stores is limited.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -9,7 +9,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 
 for (const SERIALIZATION of ['json', 'advanced']) {
   test(
-    `a long message arrives, and one without end costs the worker its channel (${SERIALIZATION})`,
+    `a long message arrives, and an endless one closes the channel of the worker (${SERIALIZATION})`,
     {
       skip: isBuiltin && 'the built-in reads on',
     },

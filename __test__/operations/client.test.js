@@ -1,6 +1,6 @@
 'use strict';
 
-// The client of the control socket for JavaScript when requests end in other ways than with their answer.
+// The JavaScript client of the control socket, if requests end without an answer.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -36,7 +36,7 @@ test('the answer to stop is sent before the primary exits', { skip }, async () =
   for (let count = 0; count < 5; count++) await withClient((client) => client.stop());
 });
 
-test('close() ends streams that wait, and those that are begun later', { skip }, () =>
+test('close() ends waiting streams, and streams that begin later', { skip }, () =>
   withClient(async (client) => {
     const events = client.events();
     const waiting = events.next();
@@ -57,31 +57,34 @@ async function drained(stream) {
   while (!(await stream.next()).done);
 }
 
-test('the abort of a signal ends the connection, and rejects what waits with its reason', { skip }, () =>
-  withClient(async (_client, control, pid) => {
-    const controller = new AbortController();
-    const client = await connect({ control, signal: controller.signal });
-    const waiting = client.events().next();
-    const reason = new Error('mine');
-    process.kill(pid, 'SIGSTOP');
-    try {
-      const status = client.status();
-      controller.abort(reason);
-      await assert.rejects(within('the answer', status), reason);
-      await assert.rejects(client.status(), reason);
-    } finally {
-      process.kill(pid, 'SIGCONT');
-    }
-    // Its connection was being made, or was there.
-    await within(
-      'the end of the events',
-      waiting.catch((error) => assert.strictEqual(error.name, 'AbortError')),
-    );
-    await assert.rejects(connect({ control, signal: AbortSignal.abort(reason) }), reason);
-  }),
+test(
+  'the abort of a signal ends the connection, and rejects pending requests with its reason',
+  { skip },
+  () =>
+    withClient(async (_client, control, pid) => {
+      const controller = new AbortController();
+      const client = await connect({ control, signal: controller.signal });
+      const waiting = client.events().next();
+      const reason = new Error('mine');
+      process.kill(pid, 'SIGSTOP');
+      try {
+        const status = client.status();
+        controller.abort(reason);
+        await assert.rejects(within('the answer', status), reason);
+        await assert.rejects(client.status(), reason);
+      } finally {
+        process.kill(pid, 'SIGCONT');
+      }
+      // Its connection was being established, or was open.
+      await within(
+        'the end of the events',
+        waiting.catch((error) => assert.strictEqual(error.name, 'AbortError')),
+      );
+      await assert.rejects(connect({ control, signal: AbortSignal.abort(reason) }), reason);
+    }),
 );
 
-test('what onEvent throws rejects its request and no other', { skip }, () =>
+test('an error thrown by onEvent rejects its request and no other', { skip }, () =>
   withClient(async (client) => {
     const mine = new Error('mine');
     const onEvent = () => {
@@ -96,7 +99,7 @@ test('what onEvent throws rejects its request and no other', { skip }, () =>
   }),
 );
 
-test('a process id never names another cluster, and what names none is refused', { skip }, () =>
+test('a process id never leads to another cluster, and one without a cluster is refused', { skip }, () =>
   withClient(async (_client, control, pid) => {
     const before = { ...process.env };
     process.env.RUNTIME_DIRECTORY = path.dirname(control);

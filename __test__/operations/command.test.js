@@ -1,6 +1,6 @@
 'use strict';
 
-// The command `rcluster`: an unchanged app runs supervised, and is steered from another terminal.
+// The command `rcluster`: an unchanged app runs supervised, and is controlled from another terminal.
 
 const assert = require('node:assert');
 const { spawn, spawnSync } = require('node:child_process');
@@ -23,7 +23,7 @@ async function ask(port, url = '/') {
   return JSON.parse(text);
 }
 
-test('start runs an unchanged app until it is stopped, and the others steer it', { skip }, () =>
+test('start runs an unchanged app until it is stopped, and the other commands control it', { skip }, () =>
   withCommand(async ({ start, run, control, directory }) => {
     fs.writeFileSync(path.join(directory, 'variables'), 'VARIABLE=from the file\n');
     const args = ['-w', '2', '--control', control, '--unresponsive-after', '30s', '--max-memory', '1G'];
@@ -74,7 +74,7 @@ const block = { [EVIL]() { for (const end = Date.now() + 100; Date.now() < end;)
 setInterval(() => block[EVIL](), 101);
 `;
 
-test('what a worker says cannot control the terminal', { skip }, () =>
+test('the output of a worker cannot control the terminal', { skip }, () =>
   withCommand(async ({ start, run, control, directory }) => {
     fs.writeFileSync(path.join(directory, 'hostile.js'), HOSTILE);
     const cluster = start(['-w', '1', '--control', control, 'hostile.js'], { DIRECTORY: directory });
@@ -97,7 +97,7 @@ test('what a worker says cannot control the terminal', { skip }, () =>
 test('status waits for a cluster that is being started', { skip }, () =>
   withCommand(async ({ start, control, directory }) => {
     const args = ['status', '--wait', 'ready', '--timeout', '60s', '--control', control];
-    // It looks for the cluster long before that listens.
+    // It looks for the cluster long before the cluster listens.
     const waits = spawn(process.execPath, [COMMAND, ...args], { cwd: directory, stdio: 'ignore' });
     const exit = once(waits, 'exit');
     const cluster = start(['-w', '1', '--control', control, 'app.js']);
@@ -107,7 +107,7 @@ test('status waits for a cluster that is being started', { skip }, () =>
   }),
 );
 
-test('a signal to the process that was started ends the cluster', { skip }, () =>
+test('a signal to the started process ends the cluster', { skip }, () =>
   withCommand(async ({ start, run, control }) => {
     const cluster = start(['-w', '1', '--control', control, 'app']);
     const exit = once(cluster, 'exit');
@@ -119,31 +119,28 @@ test('a signal to the process that was started ends the cluster', { skip }, () =
   }),
 );
 
-test(
-  'which cluster is meant is known by itself where there is one, and asked for where there are several',
-  { skip },
-  () =>
-    withCommand(async ({ start, run, control }) => {
-      const others = JSON.stringify(run('status', '--json'));
-      const first = start(['-w', '1', 'app.js']);
-      await until('it is ready', () => / (is|are) ready/.test(first.text ?? ''));
-      const own = run('status', '--json', '--pid', `${first.pid}`);
-      assert.strictEqual(JSON.parse(own.stdout).primary.pid, first.pid, others);
-      const second = start(['-w', '1', '--control', `@rcluster/${process.getuid()}/1${first.pid}`, 'app.js']);
-      await until('it is ready', () => / (is|are) ready/.test(second.text ?? ''));
-      const unclear = run('status');
-      assert.strictEqual(unclear.status, 2);
-      for (const { pid } of [first, second]) {
-        assert.match(unclear.stderr, new RegExp(`--pid ${pid} .* start .*app\\.js$`, 'm'));
-      }
-      assert.strictEqual(run('stop', '--pid', `${second.pid}`).status, 0);
-      assert.strictEqual(run('stop', '--pid', `${first.pid}`).status, 0);
-      assert.strictEqual(run('status', '--pid', `${first.pid}`).status, 3);
-      assert.strictEqual(fs.existsSync(control), false);
-    }),
+test('a single cluster is found automatically, and with several one must be named', { skip }, () =>
+  withCommand(async ({ start, run, control }) => {
+    const others = JSON.stringify(run('status', '--json'));
+    const first = start(['-w', '1', 'app.js']);
+    await until('it is ready', () => / (is|are) ready/.test(first.text ?? ''));
+    const own = run('status', '--json', '--pid', `${first.pid}`);
+    assert.strictEqual(JSON.parse(own.stdout).primary.pid, first.pid, others);
+    const second = start(['-w', '1', '--control', `@rcluster/${process.getuid()}/1${first.pid}`, 'app.js']);
+    await until('it is ready', () => / (is|are) ready/.test(second.text ?? ''));
+    const unclear = run('status');
+    assert.strictEqual(unclear.status, 2);
+    for (const { pid } of [first, second]) {
+      assert.match(unclear.stderr, new RegExp(`--pid ${pid} .* start .*app\\.js$`, 'm'));
+    }
+    assert.strictEqual(run('stop', '--pid', `${second.pid}`).status, 0);
+    assert.strictEqual(run('stop', '--pid', `${first.pid}`).status, 0);
+    assert.strictEqual(run('status', '--pid', `${first.pid}`).status, 3);
+    assert.strictEqual(fs.existsSync(control), false);
+  }),
 );
 
-test('exit codes tell what went wrong', { skip }, () =>
+test('exit codes show what failed', { skip }, () =>
   withCommand(async ({ start, run, control, directory }) => {
     for (const args of [
       [],
@@ -241,7 +238,7 @@ test('the report of a worker is printed, or becomes a file when it is complete',
   }),
 );
 
-test('doctor says for each thing whether it is well, and what to do if not', { skip }, () =>
+test('doctor reports the result of each check, and what to do if it failed', { skip }, () =>
   withCommand(async ({ run }) => {
     const { status, stdout } = run('doctor', '--json');
     const checks = JSON.parse(stdout);
@@ -263,7 +260,7 @@ test('doctor says for each thing whether it is well, and what to do if not', { s
 test('doctor reads the limits of control groups, and says that the fallback is forced', { skip }, () =>
   withCommand(async ({ directory }) => {
     const groups = fs.readFileSync('/proc/self/cgroup', 'utf8');
-    // Which versions there are depends on the machine.
+    // The available versions depend on the machine.
     const versions = [
       [/^0::/m, { 'memory.max': 64 << 20, 'cpu.max': '100000 100000', 'pids.max': 20, 'pids.current': 9 }],
       [
@@ -296,7 +293,7 @@ test('doctor reads the limits of control groups, and says that the fallback is f
   }),
 );
 
-test('shells can read the scripts that complete commands', { skip }, () =>
+test('shells can parse the completion scripts', { skip }, () =>
   withCommand(async ({ run, directory }) => {
     for (const shell of ['bash', 'zsh', 'fish']) {
       const { status, stdout } = run('completions', shell);
@@ -315,7 +312,7 @@ test('shells can read the scripts that complete commands', { skip }, () =>
   }),
 );
 
-test('a file with options gives way to the command line, and nothing else does', { skip }, () =>
+test('the command line overrides a file with options', { skip }, () =>
   withCommand(async ({ start, run, control, directory }) => {
     // With a byte order mark, as some editors write it.
     const text = JSON.stringify({ workers: 2, control, log: false });
@@ -332,7 +329,7 @@ test('a file with options gives way to the command line, and nothing else does',
   }),
 );
 
-test('events are followed until their reader is gone', { skip }, () =>
+test('events are printed until their reader has ended', { skip }, () =>
   withCommand(async ({ start, run, control, directory, children }) => {
     const cluster = start(['-w', '1', '--control', control, 'app.js']);
     await until('it is ready', () => / (is|are) ready/.test(cluster.text ?? ''));
@@ -345,7 +342,7 @@ test('events are followed until their reader is gone', { skip }, () =>
     events.stdout.setEncoding('utf8').on('data', (piece) => {
       text += piece;
     });
-    // It watches when the first event of one of these is there.
+    // It watches once the first event of one of these has arrived.
     await until(
       'it has told',
       () => run('restart', '0', '--control', control).status === 0 && text.includes('\n'),

@@ -47,7 +47,7 @@ async function snapshotOf(client, slot) {
   return JSON.parse(`${Buffer.concat(pieces)}`);
 }
 
-/** @param {string} url of an inspector @returns {Promise<any>} what it lists */
+/** @param {string} url of an inspector @returns {Promise<any>} the targets that it lists */
 async function targetsOf(url) {
   const { hostname, port } = new URL(url);
   const [response] = await once(http.get({ hostname, port, path: '/json/list', agent: false }), 'response');
@@ -56,44 +56,47 @@ async function targetsOf(url) {
   return JSON.parse(text);
 }
 
-test('a worker tells all of it while the primary is blocked, and the primary when it is not', { skip }, () =>
-  withClient({ workers: 1 }, async (client, app) => {
-    const file = app.inDirectory('go');
-    app.tell('block', file);
-    await app.marker('blocked');
+test(
+  'a worker returns all reports while the primary is blocked, and the primary does when it is not',
+  { skip },
+  () =>
+    withClient({ workers: 1 }, async (client, app) => {
+      const file = app.inDirectory('go');
+      app.tell('block', file);
+      await app.marker('blocked');
 
-    const profile = JSON.parse(await client.profile(0, { duration: 50 }));
-    assert.ok(profile.nodes.length > 0 && profile.endTime - profile.startTime >= 50_000, 'in microseconds');
+      const profile = JSON.parse(await client.profile(0, { duration: 50 }));
+      assert.ok(profile.nodes.length > 0 && profile.endTime - profile.startTime >= 50_000, 'in microseconds');
 
-    const { snapshot, nodes, strings } = await snapshotOf(client, 0);
-    assert.strictEqual(nodes.length, snapshot.node_count * snapshot.meta.node_fields.length);
-    assert.ok(strings.includes('IncomingMessage'), 'it is the heap of a server');
+      const { snapshot, nodes, strings } = await snapshotOf(client, 0);
+      assert.strictEqual(nodes.length, snapshot.node_count * snapshot.meta.node_fields.length);
+      assert.ok(strings.includes('IncomingMessage'), 'it is the heap of a server');
 
-    const url = await client.inspect(0);
-    assert.match(url, /^ws:\/\/127\.0\.0\.1:\d+\/[-0-9a-f]+$/);
-    assert.strictEqual(await client.inspect(0), url, 'once open it stays where it is');
-    assert.strictEqual((await targetsOf(url))[0].webSocketDebuggerUrl, url);
-    assert.strictEqual(await client.inspect(0, { off: true }), null);
-    await assert.rejects(targetsOf(url), { code: 'ECONNREFUSED' });
+      const url = await client.inspect(0);
+      assert.match(url, /^ws:\/\/127\.0\.0\.1:\d+\/[-0-9a-f]+$/);
+      assert.strictEqual(await client.inspect(0), url, 'once open it stays where it is');
+      assert.strictEqual((await targetsOf(url))[0].webSocketDebuggerUrl, url);
+      assert.strictEqual(await client.inspect(0, { off: true }), null);
+      await assert.rejects(targetsOf(url), { code: 'ECONNREFUSED' });
 
-    const names = await client.env(0);
-    assert.ok(names.includes('PATH') && names.every((name) => typeof name === 'string'));
-    assert.ok(!names.some((name) => name.startsWith('RCLUSTER_LINK')), 'as the app sees them');
+      const names = await client.env(0);
+      assert.ok(names.includes('PATH') && names.every((name) => typeof name === 'string'));
+      assert.ok(!names.some((name) => name.startsWith('RCLUSTER_LINK')), 'as the app sees them');
 
-    await assert.rejects(client.env('primary'), { code: 'ERR_RCLUSTER_BLOCKED', message: /stack/ });
-    fs.writeFileSync(file, '');
-    await app.marker('unblocked');
-    assert.ok((await client.env('primary')).includes('PATH'));
-    assert.ok(JSON.parse(await client.profile('primary', { duration: 1 })).nodes.length > 0);
-    assert.ok((await snapshotOf(client, 'primary')).strings.length > 0);
-    assert.match(await client.inspect('primary'), /^ws:/);
-    assert.strictEqual(await client.inspect('primary', { off: true }), null);
+      await assert.rejects(client.env('primary'), { code: 'ERR_RCLUSTER_BLOCKED', message: /stack/ });
+      fs.writeFileSync(file, '');
+      await app.marker('unblocked');
+      assert.ok((await client.env('primary')).includes('PATH'));
+      assert.ok(JSON.parse(await client.profile('primary', { duration: 1 })).nodes.length > 0);
+      assert.ok((await snapshotOf(client, 'primary')).strings.length > 0);
+      assert.match(await client.inspect('primary'), /^ws:/);
+      assert.strictEqual(await client.inspect('primary', { off: true }), null);
 
-    const [{ pid, restarts }] = (await client.status()).slots;
-    assert.deepStrictEqual([pid, restarts], [app.workers[0].pid, 0], 'it was looked into, and lives on');
-    assert.match(await app.ask('who'), /"slot":"0"/);
-    assert.doesNotMatch(app.output, /Warning/);
-  }),
+      const [{ pid, restarts }] = (await client.status()).slots;
+      assert.deepStrictEqual([pid, restarts], [app.workers[0].pid, 0], 'it was looked into, and lives on');
+      assert.match(await app.ask('who'), /"slot":"0"/);
+      assert.doesNotMatch(app.output, /Warning/);
+    }),
 );
 
 test('a worker whose event loop is blocked is refused, and its stack says where it is', { skip }, () =>

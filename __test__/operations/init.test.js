@@ -1,6 +1,6 @@
 'use strict';
 
-// `rcluster init` writes what systemd, Docker and Kubernetes read; docs/deployment.md shows the same.
+// `rcluster init` writes files for systemd, Docker and Kubernetes; docs/deployment.md shows the same.
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
@@ -41,7 +41,7 @@ function withFiles(args, body) {
 }
 
 /**
- * The command line, with a program that exists, is one that `start` accepts.
+ * Checks that `start` accepts the command line, with a program that exists.
  * @param {string[]} words
  */
 function assertStarts(words) {
@@ -57,23 +57,20 @@ function assertStarts(words) {
 
 const hasVerify = spawnSync('systemd-analyze', ['--version']).status === 0;
 
-test(
-  'the unit is one that systemd accepts',
-  { skip: skip || (!hasVerify && 'there is no systemd-analyze') },
-  () =>
-    withFiles(
-      ['systemd', '--name', 'shop', '--node', fs.realpathSync(process.execPath)],
-      (files, directory) => {
-        assert.deepStrictEqual(Object.keys(files), ['shop.service']);
-        const { status, stderr } = spawnSync(
-          'systemd-analyze',
-          ['verify', '--man=no', path.join(directory, 'shop.service')],
-          { encoding: 'utf8' },
-        );
-        const about = stderr.split('\n').filter((line) => line.includes('shop.service'));
-        assert.deepStrictEqual([status, about], [0, []]);
-      },
-    ),
+test('systemd accepts the unit', { skip: skip || (!hasVerify && 'there is no systemd-analyze') }, () =>
+  withFiles(
+    ['systemd', '--name', 'shop', '--node', fs.realpathSync(process.execPath)],
+    (files, directory) => {
+      assert.deepStrictEqual(Object.keys(files), ['shop.service']);
+      const { status, stderr } = spawnSync(
+        'systemd-analyze',
+        ['verify', '--man=no', path.join(directory, 'shop.service')],
+        { encoding: 'utf8' },
+      );
+      const about = stderr.split('\n').filter((line) => line.includes('shop.service'));
+      assert.deepStrictEqual([status, about], [0, []]);
+    },
+  ),
 );
 
 test('the unit starts the command with its options', { skip }, () => {

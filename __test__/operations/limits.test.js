@@ -1,6 +1,6 @@
 'use strict';
 
-// The limits of the container: CPUs and memory, read from control groups, here a folder of the test's own.
+// The limits of the container: CPUs and memory, read from control groups, here from a folder of the test.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -21,7 +21,7 @@ async function withGroup(files, body) {
   const root = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-cgroup-'));
   const group = (/** @type {Record<string, string>} */ changed) => {
     for (const [name, text] of Object.entries(changed)) {
-      // As a whole: a reader must not find half of it.
+      // Atomically: a reader must not find a part of it.
       fs.writeFileSync(path.join(root, 'new'), text);
       fs.renameSync(path.join(root, 'new'), path.join(root, name));
     }
@@ -101,12 +101,12 @@ test("workers: 'auto' follows a quota that shrinks", { skip: twoCpus }, () =>
   ),
 );
 
-test('a part of all memory is divided among the workers', { skip }, () =>
+test('a fraction of all memory is divided among the workers', { skip }, () =>
   withGroup({ 'memory.max': `${2 ** 40}\n` }, (group, env) =>
     withSupervised(
       { workers: 2, recycle: { memory: '50%', jitter: 0 } },
       async (app) => {
-        // Less than a worker has: it is exceeded as soon as it is read.
+        // Less than a worker uses: it is exceeded as soon as it is read.
         group({ 'memory.max': `${40 * 2 ** 20}\n` });
         const { cause, limit, value } = await app.marker('recycle');
         assert.deepStrictEqual([cause, limit], ['memory', 10 * 2 ** 20]);

@@ -24,10 +24,10 @@ const WRITER = path.join(__dirname, '..', 'fixtures', 'operations', 'writer.js')
  * @property {import('node:child_process').ChildProcess} primary
  * @property {string} directory
  * @property {string} control its control socket
- * @property {() => string} stdout what has been written by now
+ * @property {() => string} stdout the output so far
  * @property {() => string} stderr
  * @property {(message: any) => void} tell
- * @property {(wanted: (message: any) => unknown) => Promise<any>} message the next message that is wanted
+ * @property {(wanted: (message: any) => unknown) => Promise<any>} message the next message that matches
  * @property {() => Promise<any>} stats
  */
 
@@ -52,7 +52,7 @@ async function withWriters(options, body, { env = {}, stdio, ready = true } = {}
   for (const fd of streams) fs.closeSync(fd);
   const ended = once(primary, 'exit');
   const queue = on(primary, 'message');
-  /** @type {any[]} messages that nobody has wanted so far */
+  /** @type {any[]} messages that have not been waited for so far */
   const kept = [];
   const app = {
     primary,
@@ -95,7 +95,7 @@ async function withWriters(options, body, { env = {}, stdio, ready = true } = {}
 }
 
 /**
- * The same with a pipe for stdout that `cat` reads into the file. Both ends are opened here and there at the same time.
+ * The same with a pipe for stdout that `cat` copies to the file. Both ends are opened at the same time.
  * @param {Record<string, unknown>} options
  * @param {(app: Writers, reader: import('node:child_process').ChildProcess) => Promise<void>} body
  */
@@ -115,7 +115,7 @@ function withReader(options, body) {
 
 const SIZE = 100;
 
-/** The lines of a flood by slot. Fails if a line is not whole, or out of order. */
+/** The lines of a flood by slot. Fails if a line is incomplete, or out of order. */
 function floods(/** @type {string} */ text, strip = (/** @type {string} */ line) => line) {
   const counts = new Map();
   for (const line of text.split('\n').slice(0, -1).map(strip)) {
@@ -134,7 +134,7 @@ function floods(/** @type {string} */ text, strip = (/** @type {string} */ line)
 }
 
 test(
-  'lines of four workers are whole and none is lost, in each mode and through a pipe',
+  'lines of four workers are complete and none is lost, in each mode and through a pipe',
   { skip },
   async () => {
     const strips = {
@@ -169,7 +169,7 @@ test('lines are written while the JavaScript of the primary is blocked', { skip 
     app.tell({ slot: 0, act: 'tick' });
     app.tell({ block: go });
     const client = await connect({ control: app.control });
-    // The stack of a primary that waits for events cannot be had.
+    // The stack of a primary that waits for events cannot be captured.
     await until('it is blocked', () =>
       client.stack('primary').then(
         (stack) => /writer\.js/.test(stack),
@@ -187,7 +187,7 @@ test('lines are written while the JavaScript of the primary is blocked', { skip 
 );
 
 test(
-  'objects of JSON get fields and never a prefix, other lines are prefixed or wrapped',
+  'JSON objects get fields and never a prefix, other lines are prefixed or wrapped',
   { skip },
   async () => {
     const object = '{"level":30,"msg":"a \\u00fc","slot":"own","n":1.50}';
@@ -218,32 +218,29 @@ test(
   },
 );
 
-test(
-  'bytes stay as they are, however they are cut, and a line that is too long is cut and marked',
-  { skip },
-  () =>
-    withWriters({ workers: 1, logs: 'raw' }, async (app) => {
-      const file = path.join(app.directory, 'stdout');
-      const binary = Buffer.from(Array.from({ length: 256 }, (_, byte) => (byte === 10 ? 0 : byte)));
-      const euro = Buffer.from('€');
-      const send = (/** @type {Buffer} */ bytes) => {
-        app.tell({ slot: 0, act: 'write', to: 'stdout', text: bytes.toString('base64'), encoding: 'base64' });
-      };
-      send(euro.subarray(0, 1));
-      send(euro.subarray(1));
-      send(Buffer.concat([binary, Buffer.from('\n')]));
-      const first = Buffer.concat([euro, binary, Buffer.from('\n')]);
-      await until('it is written', () => fs.statSync(file).size === first.length);
-      assert.ok(fs.readFileSync(file).equals(first));
+test('bytes are unchanged, wherever reads end, and a line that is too long is cut and marked', { skip }, () =>
+  withWriters({ workers: 1, logs: 'raw' }, async (app) => {
+    const file = path.join(app.directory, 'stdout');
+    const binary = Buffer.from(Array.from({ length: 256 }, (_, byte) => (byte === 10 ? 0 : byte)));
+    const euro = Buffer.from('€');
+    const send = (/** @type {Buffer} */ bytes) => {
+      app.tell({ slot: 0, act: 'write', to: 'stdout', text: bytes.toString('base64'), encoding: 'base64' });
+    };
+    send(euro.subarray(0, 1));
+    send(euro.subarray(1));
+    send(Buffer.concat([binary, Buffer.from('\n')]));
+    const first = Buffer.concat([euro, binary, Buffer.from('\n')]);
+    await until('it is written', () => fs.statSync(file).size === first.length);
+    assert.ok(fs.readFileSync(file).equals(first));
 
-      const long = 'é'.repeat(2 ** 19);
-      send(Buffer.from(`${long}\nnext\n`));
-      await until('it is written', () => app.stdout().endsWith('next\n'));
-      const pieces = fs.readFileSync(file).subarray(first.length).toString().split('\n');
-      assert.strictEqual(pieces.length, 6);
-      for (const piece of pieces.slice(0, 3)) assert.match(piece, /^é+ \[continues\]$/);
-      assert.strictEqual(pieces.slice(0, 4).join('').replaceAll(' [continues]', ''), long);
-    }),
+    const long = 'é'.repeat(2 ** 19);
+    send(Buffer.from(`${long}\nnext\n`));
+    await until('it is written', () => app.stdout().endsWith('next\n'));
+    const pieces = fs.readFileSync(file).subarray(first.length).toString().split('\n');
+    assert.strictEqual(pieces.length, 6);
+    for (const piece of pieces.slice(0, 3)) assert.match(piece, /^é+ \[continues\]$/);
+    assert.strictEqual(pieces.slice(0, 4).join('').replaceAll(' [continues]', ''), long);
+  }),
 );
 
 test('the output of a killed worker is read, and its last line gets a newline', { skip }, () =>
@@ -268,7 +265,7 @@ test('the output of a killed worker is read, and its last line gets a newline', 
   }),
 );
 
-test('processes that outlive their worker keep the pipe, and hold up nothing', { skip }, () =>
+test('processes that outlive their worker keep the pipe, and block nothing', { skip }, () =>
   withWriters({ workers: 1, logs: 'prefix' }, async (app) => {
     const code = `process.send('here'); process.on('disconnect', () => {}); setInterval(() => {}, 1e6);
       process.on('SIGUSR2', () => { console.log('the child speaks'); process.exit(); });`;
@@ -336,7 +333,7 @@ for (const logs of ['raw', 'json']) {
   );
 }
 
-test('what workers have written is written before the primary exits', { skip }, () =>
+test('the output of workers is written before the primary exits', { skip }, () =>
   withWriters({ workers: 1, logs: 'prefix' }, async (app) => {
     const ended = once(app.primary, 'exit');
     app.tell({ slot: 0, act: 'flood', to: 'stdout', count: 5000, size: SIZE });
@@ -359,7 +356,7 @@ test('by default stdout is inherited, and stderr goes through the primary', { sk
   }),
 );
 
-test('inherit, and silent, leave streams alone', { skip }, async () => {
+test('with inherit, and with silent, streams are unchanged', { skip }, async () => {
   await withWriters({ workers: 1, logs: 'inherit' }, async (app) => {
     app.tell({ slot: 0, act: 'write', to: 'stderr', text: 'no end' });
     await until('it is written at once', () => app.stderr() === 'no end');
@@ -384,7 +381,7 @@ test('inherit, and silent, leave streams alone', { skip }, async () => {
   );
 });
 
-test('under a terminal workers have the terminal, unless they are to have a pipe', { skip }, async () => {
+test('under a terminal, workers inherit the terminal, unless a mode requires a pipe', { skip }, async () => {
   for (const [logs, expected] of /** @type {const} */ ([
     ['auto', 'true true'],
     ['prefix', 'undefined undefined'],
@@ -414,7 +411,7 @@ test('under a terminal workers have the terminal, unless they are to have a pipe
 });
 
 test(
-  'a worker that cannot start is explained in events, in the status and in the error of the reload',
+  'events, the status and the error of the reload contain the output of a worker that cannot start',
   { skip },
   () =>
     withWriters({ workers: 1, log: false }, async (app) => {
@@ -471,7 +468,7 @@ test('the report of a worker that is not ready in time has its output so far', {
   ),
 );
 
-test('at most 50 lines are kept, and no more of them than there is room for', { skip }, () =>
+test('at most 50 lines are kept, limited in bytes', { skip }, () =>
   withWriters({ workers: 1 }, async (app) => {
     app.tell({ slot: 0, act: 'flood', to: 'stderr', count: 1000, size: SIZE });
     await app.message(({ flooded }) => flooded === 0);
@@ -485,7 +482,7 @@ test('at most 50 lines are kept, and no more of them than there is room for', { 
   }),
 );
 
-test('the control socket has the last lines, and those to come', { skip }, () =>
+test('the control socket returns the last lines, and new lines', { skip }, () =>
   withWriters({ workers: 2, logs: 'prefix' }, async (app) => {
     for (const slot of [0, 1]) {
       app.tell({ slot, act: 'write', to: 'stdout', text: `out ${slot}\n` });
@@ -519,34 +516,37 @@ test('the control socket has the last lines, and those to come', { skip }, () =>
   }),
 );
 
-test('a client that does not read misses lines, learns how many, and delays no other', { skip }, () =>
-  withWriters({ workers: 1, logs: 'raw' }, async (app) => {
-    const client = net.connect(app.control);
-    client.write('{"id":"f","verb":"logs","lines":0,"follow":true}\n');
-    const [answer] = await once(client.setEncoding('utf8'), 'data');
-    assert.deepStrictEqual(JSON.parse(answer), { id: 'f', ok: true, result: { lines: [] } });
-    client.pause();
-    const count = 60_000;
-    app.tell({ slot: 0, act: 'flood', to: 'stdout', count, size: SIZE });
-    await app.message(({ flooded }) => flooded === 0);
-    const { logs } = await until('all is read', async () => {
-      const stats = await app.stats();
-      return stats.logs.lines === count && stats;
-    });
-    assert.strictEqual(logs.lostStdout.lines, 0);
-    let [received, lost, rest] = [0, 0, ''];
-    client.resume();
-    for await (const piece of client) {
-      const lines = `${rest}${piece}`.split('\n');
-      rest = /** @type {string} */ (lines.pop());
-      for (const line of lines) {
-        const { id, event, facts } = JSON.parse(line);
-        assert.strictEqual(id, 'f');
-        if (event === 'log') assert.strictEqual(facts.text.length, SIZE - 1, `${++received}`);
-        else lost += facts.lines;
+test(
+  'a client that does not read misses lines, is notified how many, and delays no other client',
+  { skip },
+  () =>
+    withWriters({ workers: 1, logs: 'raw' }, async (app) => {
+      const client = net.connect(app.control);
+      client.write('{"id":"f","verb":"logs","lines":0,"follow":true}\n');
+      const [answer] = await once(client.setEncoding('utf8'), 'data');
+      assert.deepStrictEqual(JSON.parse(answer), { id: 'f', ok: true, result: { lines: [] } });
+      client.pause();
+      const count = 60_000;
+      app.tell({ slot: 0, act: 'flood', to: 'stdout', count, size: SIZE });
+      await app.message(({ flooded }) => flooded === 0);
+      const { logs } = await until('all is read', async () => {
+        const stats = await app.stats();
+        return stats.logs.lines === count && stats;
+      });
+      assert.strictEqual(logs.lostStdout.lines, 0);
+      let [received, lost, rest] = [0, 0, ''];
+      client.resume();
+      for await (const piece of client) {
+        const lines = `${rest}${piece}`.split('\n');
+        rest = /** @type {string} */ (lines.pop());
+        for (const line of lines) {
+          const { id, event, facts } = JSON.parse(line);
+          assert.strictEqual(id, 'f');
+          if (event === 'log') assert.strictEqual(facts.text.length, SIZE - 1, `${++received}`);
+          else lost += facts.lines;
+        }
+        if (received + lost === count) break;
       }
-      if (received + lost === count) break;
-    }
-    assert.ok(lost > 0 && received > 0, `${lost} lost, ${received} received`);
-  }),
+      assert.ok(lost > 0 && received > 0, `${lost} lost, ${received} received`);
+    }),
 );

@@ -35,14 +35,14 @@ async function scrape(address, format = 'openmetrics') {
   return { text: body, families: readExposition(body, format) };
 }
 
-/** What of a scrape only rises, by name and labels. */
+/** The values of a scrape that only increase, by name and labels. */
 function rising(families) {
   const all = [...families.values()].filter(({ type }) => type === 'counter' || type === 'histogram');
   const samples = all.flatMap((family) => family.samples);
   return new Map(samples.map(({ name, labels, value }) => [`${name} ${JSON.stringify(labels)}`, value]));
 }
 
-test('both formats say how the cluster is', { skip }, () =>
+test('both formats describe the cluster', { skip }, () =>
   withProbes({ workers: 2, unresponsiveAfter: 60_000 }, async (app, address, control) => {
     for (let count = 0; count < 5; count++) await app.who();
     const listener = `${app.target.port}`;
@@ -53,7 +53,7 @@ test('both formats say how the cluster is', { skip }, () =>
       assert.strictEqual(value('rcluster_workers', { state: 'ready' }), 2);
       assert.strictEqual(value('rcluster_workers_wanted'), 2);
       assert.strictEqual(value('rcluster_accepted_total', { listener }), 5);
-      // One that comes back is sent again.
+      // A connection that is reclaimed or returned is passed again.
       assert.ok(value('rcluster_passed_total', { listener }) >= 5);
       assert.strictEqual(value('rcluster_worker_boot_seconds_count'), 2);
       for (const slot of ['0', '1']) {
@@ -97,60 +97,63 @@ test('they answer while the JavaScript of the primary and of a worker is blocked
   }),
 );
 
-test('counters only rise, whatever becomes of the workers, and the number of series does not', { skip }, () =>
-  withProbes({ workers: 2, backoff: { initial: 0, jitter: 0 } }, async (app, address) => {
-    for (let count = 0; count < 4; count++) await app.who();
-    const before = await scrape(address);
-    let last = rising(before.families);
-    const check = async () => {
-      const { families } = await scrape(address);
-      const now = rising(families);
-      for (const [name, value] of last) {
-        assert.ok(now.get(name) >= value, `${name}: ${value}, then ${now.get(name)}`);
-      }
-      last = now;
-      return families;
-    };
-    process.kill(app.workers[0].pid, 'SIGKILL');
-    await app.marker('restart');
-    await until(
-      'it is replaced',
-      async () => valueOf(await check(), 'rcluster_workers', { state: 'ready' }) === 2,
-    );
-    await fatal(app, 'exit/3');
-    await app.marker('restart');
-    await until(
-      'it is replaced',
-      async () => valueOf(await check(), 'rcluster_workers', { state: 'ready' }) === 2,
-    );
-    app.tell('reload');
-    await app.marker('done');
-    app.tell('scale', 1);
-    await app.marker('done');
-    const families = await check();
-    const restarts = families.get('rcluster_restarts').samples;
-    assert.strictEqual(
-      restarts.reduce((sum, { value }) => sum + value, 0),
-      2,
-    );
-    assert.ok(restarts.every(({ labels }) => labels.reason === 'crash'));
-    assert.strictEqual(valueOf(families, 'rcluster_reloads_total', { result: 'done' }), 1);
-    assert.ok(valueOf(families, 'rcluster_drain_seconds_count') >= 3);
-    const clients = families.get('rcluster_clients').samples.reduce((sum, { value }) => sum + value, 0);
-    assert.ok(clients >= 5, `${clients} clients, of workers that are gone as well`);
-    const count = (scraped) => [...scraped.values()].flatMap(({ samples }) => samples).length;
-    assert.ok(count(families) <= count(before.families) + 2, 'one family more, of the restarts');
-  }),
+test(
+  'counters only increase, whatever happens to the workers, and the number of series does not',
+  { skip },
+  () =>
+    withProbes({ workers: 2, backoff: { initial: 0, jitter: 0 } }, async (app, address) => {
+      for (let count = 0; count < 4; count++) await app.who();
+      const before = await scrape(address);
+      let last = rising(before.families);
+      const check = async () => {
+        const { families } = await scrape(address);
+        const now = rising(families);
+        for (const [name, value] of last) {
+          assert.ok(now.get(name) >= value, `${name}: ${value}, then ${now.get(name)}`);
+        }
+        last = now;
+        return families;
+      };
+      process.kill(app.workers[0].pid, 'SIGKILL');
+      await app.marker('restart');
+      await until(
+        'it is replaced',
+        async () => valueOf(await check(), 'rcluster_workers', { state: 'ready' }) === 2,
+      );
+      await fatal(app, 'exit/3');
+      await app.marker('restart');
+      await until(
+        'it is replaced',
+        async () => valueOf(await check(), 'rcluster_workers', { state: 'ready' }) === 2,
+      );
+      app.tell('reload');
+      await app.marker('done');
+      app.tell('scale', 1);
+      await app.marker('done');
+      const families = await check();
+      const restarts = families.get('rcluster_restarts').samples;
+      assert.strictEqual(
+        restarts.reduce((sum, { value }) => sum + value, 0),
+        2,
+      );
+      assert.ok(restarts.every(({ labels }) => labels.reason === 'crash'));
+      assert.strictEqual(valueOf(families, 'rcluster_reloads_total', { result: 'done' }), 1);
+      assert.ok(valueOf(families, 'rcluster_drain_seconds_count') >= 3);
+      const clients = families.get('rcluster_clients').samples.reduce((sum, { value }) => sum + value, 0);
+      assert.ok(clients >= 5, `${clients} clients, of workers that are gone as well`);
+      const count = (scraped) => [...scraped.values()].flatMap(({ samples }) => samples).length;
+      assert.ok(count(families) <= count(before.families) + 2, 'one family more, of the restarts');
+    }),
 );
 
 const promtool = spawnSync('promtool', ['--version']).status === 0;
 
-test('promtool finds nothing wrong', { skip: skip || (!promtool && 'promtool is not installed') }, () =>
+test('promtool finds no errors', { skip: skip || (!promtool && 'promtool is not installed') }, () =>
   withProbes({ workers: 2 }, async (app, address) => {
     await app.who();
     process.kill(app.workers[0].pid, 'SIGKILL');
     await app.marker('restart');
-    // It reads the older format only.
+    // It supports the older format only.
     const { text } = await scrape(address, 'prometheus');
     const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], {
       input: text,

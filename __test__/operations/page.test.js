@@ -1,7 +1,7 @@
 'use strict';
 
-// The live page in a browser: what it shows, that it follows the cluster, and that nothing can be put into it. With
-// RCLUSTER_WRITE=1 it makes the pictures of the documentation.
+// The live page in a browser: its content, its updates, and that nothing can be injected into it. With
+// RCLUSTER_WRITE=1 it creates the pictures of the documentation.
 
 const assert = require('node:assert');
 const { createHash } = require('node:crypto');
@@ -40,7 +40,7 @@ const cells = (/** @type {number} */ row) =>
   `[...(document.querySelectorAll('#slots tr')[${row}]?.cells ?? [])].map(({ innerText }) => innerText)`;
 
 test(
-  'its rules name its own script and style',
+  'its security policy allows exactly its own script and style',
   { skip: isBuiltin && 'the built-in does not supervise' },
   () =>
     withUrl({ workers: 1 }, async (_app, url) => {
@@ -56,7 +56,7 @@ test(
     }),
 );
 
-test('it shows the cluster and follows it', { skip }, () =>
+test('it shows the cluster and its changes', { skip }, () =>
   withUrl({ workers: 2 }, (app, url, client) =>
     withPage(url, async (page) => {
       await page.waitFor(
@@ -105,7 +105,7 @@ test('it shows the cluster and follows it', { skip }, () =>
   ),
 );
 
-test('what the cluster says is text, and the page runs no script but its own', { skip }, () =>
+test('strings of the cluster are shown as text, and the page runs no script but its own', { skip }, () =>
   withUrl({ workers: 1 }, (app, url) =>
     withPage(url, async (page) => {
       await page.waitFor('the slot is there', `document.querySelectorAll('#slots tr').length === 1`);
@@ -137,14 +137,14 @@ test('what the cluster says is text, and the page runs no script but its own', {
   ),
 );
 
-test('everything has a name, and it fits a phone, in light and in dark', { skip }, () =>
+test('everything has an accessible name, and it fits a phone, in light and in dark', { skip }, () =>
   withUrl({ workers: 2, unresponsiveAfter: 60_000 }, (app, url, client) =>
     withPage(url, async (page) => {
       await client.reload();
       await page.waitFor('the slots are there', `document.querySelectorAll('#slots tr').length === 2`);
       for (const scheme of /** @type {const} */ (['light', 'dark'])) {
         await page.resize(1200, 900, scheme);
-        // There is something to see.
+        // So that the page shows some activity.
         for (let count = 0; count < 20; count++) await app.ask('busy/5');
         await client.restart(count(scheme));
         await page.waitFor('an event is there', `document.querySelectorAll('#events li').length > 0`);
@@ -180,7 +180,7 @@ test('everything has a name, and it fits a phone, in light and in dark', { skip 
 /** @param {'light' | 'dark'} scheme */
 const count = (scheme) => (scheme === 'light' ? 0 : 1);
 
-/** The contrast of each text with what is behind it. */
+/** The contrast of each text with its background. */
 const CONTRAST = `(() => {
   const channels = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
   const luminance = (colour) => {

@@ -21,13 +21,13 @@ const { withSupervised } = require('../../testing/supervised.js');
 const skip = isBuiltin && 'the built-in does not supervise';
 
 /**
- * Sends bytes as they are, and collects what comes until the end.
+ * Sends raw bytes, and collects the answer until the end.
  * @param {import('../../testing/probes.js').Address} address
  * @param {string} text
  */
 async function say(address, text) {
   const socket = net.connect('socketPath' in address ? { path: address.socketPath } : address);
-  // It may be hung up on before everything is written.
+  // The server may close the connection before everything is written.
   socket.on('error', () => {});
   let received = '';
   socket.setEncoding('utf8').on('data', (piece) => (received += piece));
@@ -36,7 +36,7 @@ async function say(address, text) {
   return received;
 }
 
-test('probes and the status answer, also while the JavaScript of the primary is blocked', { skip }, () =>
+test('probes and the status answer, even while the JavaScript of the primary is blocked', { skip }, () =>
   withProbes({ workers: 2, minReady: 2 }, async (app, address) => {
     for (const blocked of [false, true]) {
       if (blocked) {
@@ -55,7 +55,7 @@ test('probes and the status answer, also while the JavaScript of the primary is 
       assert.deepStrictEqual([document.ready, document.primary.pid], [2, app.pid]);
       assert.strictEqual(document.metrics, `127.0.0.1:${address.port}`);
     }
-    // It has been blocked for a while, and for longer by the time of each look.
+    // It has been blocked for a while, and for longer at each check.
     assert.strictEqual((await ask(address, '/livez?primary=60m')).status, 200);
     const live = await until('it has been blocked for 100 ms', async () => {
       const live = await ask(address, '/livez?primary=100ms');
@@ -96,7 +96,7 @@ test('a cluster of which no worker has been ready has not started', { skip }, ()
   ),
 );
 
-test('from SIGTERM on a cluster is not ready, while it goes on accepting', { skip }, () =>
+test('from SIGTERM on a cluster is not ready, while it continues to accept', { skip }, () =>
   withProbes({ workers: 1, shutdownDelay: 3_600_000 }, async (app, address) => {
     process.kill(app.pid, 'SIGTERM');
     const ready = await until('it is not ready', async () => {
@@ -146,7 +146,7 @@ test('a page of another site cannot read the listener through a browser on this 
   }),
 );
 
-test('requests that are none are refused, and the connection ends', { skip }, () =>
+test('invalid requests are refused, and the connection ends', { skip }, () =>
   withProbes({ workers: 1 }, async (_app, address) => {
     for (const [text, status] of [
       ['\x16\x03\x01\x02\0\x01\0\r\n\r\n', 400],
@@ -169,7 +169,7 @@ test('requests that are none are refused, and the connection ends', { skip }, ()
   }),
 );
 
-test('clients that ask nothing make room for one that does', { skip }, () =>
+test('idle clients are replaced by one that sends a request', { skip }, () =>
   withProbes({ workers: 1 }, async (_app, address) => {
     const silent = [];
     for (let count = 0; count < 200; count++) {
@@ -190,7 +190,7 @@ test('a client that does not read its answers delays no other', { skip }, () =>
     const socket = net.connect(address).on('error', () => {});
     socket.pause();
     const request = 'GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n';
-    // Until neither the system nor the listener takes more.
+    // Until neither the system nor the listener accepts more.
     while (socket.write(request.repeat(1000)));
     await once(socket, 'connect');
     assert.strictEqual((await ask(address, '/livez')).status, 200);
@@ -198,7 +198,7 @@ test('a client that does not read its answers delays no other', { skip }, () =>
   }),
 );
 
-test('events have the status first, and then what happens', { skip }, () =>
+test('an event stream begins with the status, followed by the events', { skip }, () =>
   withProbes({ workers: 1 }, async (app, address) => {
     const [response] = await once(http.get({ ...address, path: '/events', agent: false }), 'response');
     assert.match(response.headers['content-type'], /^text\/event-stream/);
@@ -227,7 +227,7 @@ test('events have the status first, and then what happens', { skip }, () =>
   }),
 );
 
-test('the number of followers is limited, and each frees its place', { skip }, () =>
+test('the number of event streams is limited, and each frees its place', { skip }, () =>
   withProbes({ workers: 1 }, async (_app, address) => {
     const following = [];
     for (let count = 0; count < 16; count++) {
@@ -248,7 +248,7 @@ test('the number of followers is limited, and each frees its place', { skip }, (
   }),
 );
 
-test('a client that sends without end keeps the thread from nothing', { skip }, () =>
+test('a client that sends endlessly does not block the thread', { skip }, () =>
   withProbes({ workers: 1 }, async (app, address) => {
     const request = (/** @type {string} */ target) => `GET ${target} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
     const ways = [
@@ -268,7 +268,7 @@ test('a client that sends without end keeps the thread from nothing', { skip }, 
   }),
 );
 
-test('a unix socket is for its user only, and goes with the primary', { skip }, () => {
+test('a Unix socket is for its user only, and is removed with the primary', { skip }, () => {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-metrics-'));
   const socketPath = path.join(directory, 'metrics.sock');
   return withProbes({ workers: 1, metrics: `unix:${socketPath}` }, async (app, address) => {
@@ -295,7 +295,7 @@ test('it listens at IPv6', { skip: skip || (!hasIpv6 && 'there is no IPv6') }, (
 );
 
 test(
-  'where the port is taken the workers serve, a warning says so, and it is tried again',
+  'if the port is in use, the workers serve, a warning says so, and binding is retried',
   { skip },
   async () => {
     const taken = net.createServer().listen(0, '127.0.0.1');

@@ -17,7 +17,7 @@ const APP = path.join(__dirname, '..', 'fixtures', 'operations', 'port.js');
 
 const HIDDEN = ['/tmp', '/var/tmp', '/dev/shm', '/run'];
 
-/** The mounts of a namespace are made read-only one by one; what cannot be, such as /proc, stays. */
+/** The mounts of a namespace are made read-only one by one; mounts that cannot be, such as /proc, stay as they are. */
 const SCRIPT = `
 set -e
 mount --make-rprivate /
@@ -49,7 +49,7 @@ for (const [what, control, expected] of [
   ['everything at its default', [], /^$/],
   ['a control socket that cannot be made', ['--control', '/run/app/c.sock'], /RCLUSTER_CONTROL/],
 ]) {
-  test(`it runs, and a line says what is missing: ${what}`, { skip: whyNot() }, async () => {
+  test(`it runs, and a line names the problem: ${what}`, { skip: whyNot() }, async () => {
     const [port] = await freePorts(1);
     const command = path.join(ROOT, 'bin', 'rcluster.js');
     const args = ['--mount', 'sh', '-c', SCRIPT, 'sh', process.execPath, command, 'start', '-w', '1'];

@@ -39,7 +39,7 @@ function withRegistries(options, body) {
 }
 
 /**
- * Scrapes until so many workers are missing, and all others have told theirs: they may take a while on a busy machine.
+ * Scrapes until this many workers are missing, and all others have reported: that may take a while on a busy machine.
  * @param {Function} scrape
  * @param {number} missing
  * @param {string} [format]
@@ -52,7 +52,7 @@ function settled(scrape, missing, format) {
   });
 }
 
-/** Has each worker count, until all have. @returns how often they have, together */
+/** Sends requests until each worker has counted one. @returns the total count */
 async function countInAll(app) {
   const seen = new Set();
   let count = 0;
@@ -63,7 +63,7 @@ async function countInAll(app) {
   return count;
 }
 
-test('they are put together, also while the primary is blocked', { skip }, () =>
+test('they are merged, even while the primary is blocked', { skip }, () =>
   withRegistries({ workers: 2 }, async (app, scrape) => {
     const count = await countInAll(app);
     app.tell('block', app.inDirectory('go on'));
@@ -91,7 +91,7 @@ test('they are put together, also while the primary is blocked', { skip }, () =>
   }),
 );
 
-test('a worker that hangs counts as it last has, and one that has ended is not forgotten', { skip }, () =>
+test('a worker that hangs counts with its last report, and one that has ended still counts', { skip }, () =>
   withRegistries({ workers: 2, backoff: { initial: 0, jitter: 0 } }, async (app, scrape) => {
     const before = await countInAll(app);
     assert.strictEqual((await settled(scrape, 0)).value('app_jobs_total'), before);
@@ -101,7 +101,7 @@ test('a worker that hangs counts as it last has, and one that has ended is not f
       response.on('error', () => {}),
       'data',
     );
-    // The other one counts.
+    // The other worker counts.
     const { pid } = await app.who();
     const meanwhile = await settled(scrape, 1);
     assert.strictEqual(meanwhile.value('app_jobs_total'), before + 1);

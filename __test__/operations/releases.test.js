@@ -47,7 +47,7 @@ class Releases {
   async start(cwd, ...args) {
     this.child = spawn(process.execPath, [COMMAND, 'start', '-w', '1', '--control', this.control, ...args], {
       cwd,
-      // As a shell sets it.
+      // As a shell would set it.
       env: { ...process.env, PWD: cwd, NODE_TEST_CONTEXT: undefined },
       stdio: ['ignore', 'inherit', 'pipe'],
     });
@@ -103,7 +103,7 @@ test('new workers follow the link to the next release, with their working direct
   }),
 );
 
-test('code is watched through a link, also when the directory of the start is gone', { skip }, () =>
+test('code is watched through a link, even if the directory of the start has been removed', { skip }, () =>
   withReleases(async (releases) => {
     const directory = path.join(releases.root, 'old');
     fs.mkdirSync(directory);

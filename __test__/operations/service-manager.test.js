@@ -17,7 +17,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = (isBuiltin && 'the built-in has no command') || withoutPython;
 
-/** Listens where LISTEN says, and answers with what it is. */
+/** Listens at the address LISTEN, and answers with facts about itself. */
 const APP = `
 const fs = require('node:fs');
 const http = require('node:http');
@@ -99,7 +99,7 @@ test('servers get the sockets that are passed for their addresses', { skip }, as
 });
 
 test(
-  'a socket that no server listens on is told, and one for another process is left alone',
+  'a socket that no server uses is reported, and one for another process is ignored',
   { skip },
   async () => {
     const [port] = await freePorts(1);
@@ -149,7 +149,7 @@ test('a listener is kept by the manager while the service is killed or restarted
           await next('its end', ({ ended }) => ended ?? false),
           signal === 'SIGKILL' ? -9 : 0,
         );
-        // Nobody is there, and this client waits.
+        // No process accepts, and this client waits.
         const client = net.connect(target);
         await once(client, 'connect');
         client.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');

@@ -35,7 +35,7 @@ function withSocket(options, body) {
 }
 
 /**
- * Sends text, and collects the lines that come back until the connection ends or there are as many as are wanted.
+ * Sends text, and collects the lines that come back until the connection ends or there are as many as requested.
  * @param {string} socket
  * @param {string | Buffer} text
  * @param {number} [count]
@@ -48,7 +48,7 @@ async function say(socket, text, count = Infinity) {
     received += piece;
     if (received.split('\n').length > count) client.destroy();
   });
-  // It may be hung up on before everything is written.
+  // The server may close the connection before everything is written.
   client.on('error', () => {});
   client.write(text);
   if (count === Infinity) client.end();
@@ -59,7 +59,7 @@ async function say(socket, text, count = Infinity) {
     .map((line) => JSON.parse(line));
 }
 
-test('a client that sends without end does not block the thread', { skip }, () =>
+test('a client that sends endlessly does not block the thread', { skip }, () =>
   withSocket({ workers: 1 }, async (app, control) => {
     for (const text of ['\n', '{"verb":"hello"}\n', '{"verb":"nothing"}\n']) {
       await whileOneFloods({ path: control }, '', text, async () => {
@@ -108,7 +108,7 @@ test('each verb answers, and its effect is visible in the status', { skip }, () 
       'other slots are no business of this request',
     );
 
-    // The one that was replaced may end after the one that is drained now.
+    // The worker that was replaced may end after the one that is drained now.
     await until('it has ended', async () => (await client.status()).draining.length === 0);
     await client.drain(1);
     const [first, drained] = (await client.status()).slots;
@@ -128,7 +128,7 @@ test('each verb answers, and its effect is visible in the status', { skip }, () 
   }),
 );
 
-test('stop drains all workers, and the primary exits with 0 and takes its socket with it', { skip }, () =>
+test('stop drains all workers, and the primary exits with 0 and removes its socket', { skip }, () =>
   withSocket({ workers: 2 }, async (app, control) => {
     const exit = once(app.child, 'exit');
     const client = await connect({ control });
@@ -139,7 +139,7 @@ test('stop drains all workers, and the primary exits with 0 and takes its socket
   }),
 );
 
-test('while the primary is blocked everything is answered', { skip }, () =>
+test('while the primary is blocked, all requests are answered', { skip }, () =>
   withSocket({ workers: 1 }, async (app, control) => {
     const client = await connect({ control });
     const events = client.events();
@@ -159,7 +159,7 @@ test('while the primary is blocked everything is answered', { skip }, () =>
     assert.ok(!isAlive(app.workers[0].pid) || slots[0].pid !== app.workers[0].pid);
     assert.strictEqual((await first).value.event, 'reload');
     assert.doesNotMatch(app.output, /"unblocked"/, 'nothing of this has waited for it');
-    // A worker that hangs tells where as well.
+    // The stack of a worker that hangs can be captured as well.
     const hung = app.ask('hang').catch(() => {});
     const stacks = await until('a worker hangs', async () => {
       const all = await Promise.all([0, 1].map((slot) => client.stack(slot).catch(({ code }) => code)));
@@ -203,7 +203,7 @@ test('a failure is an object with a code, and reveals nothing of the environment
 );
 
 test(
-  'clients that send too much, read nothing or are too many cost a bounded amount, and nobody else',
+  'clients that send too much, read nothing or are too many have a bounded cost, and affect no other client',
   { skip },
   () =>
     withSocket({ workers: 1 }, async (app, control) => {
@@ -297,7 +297,7 @@ test(
   },
 );
 
-test('a socket that cannot be made is a warning, and the cluster runs', { skip }, () =>
+test('a socket that cannot be created is a warning, and the cluster runs', { skip }, () =>
   withSupervised({ workers: 1, control: '/nowhere/control.sock' }, async (app) => {
     const { code, message } = await app.marker('warning');
     assert.strictEqual(code, 'RCLUSTER_CONTROL');
@@ -306,7 +306,7 @@ test('a socket that cannot be made is a warning, and the cluster runs', { skip }
   }),
 );
 
-test('none is made where none is wanted', { skip }, () =>
+test('no socket is created if the option says so', { skip }, () =>
   withSupervised({ workers: 1, control: 'off' }, async (app) => {
     const sockets = fs.readFileSync('/proc/net/unix', 'utf8');
     assert.doesNotMatch(sockets, new RegExp(`rcluster/(\\d+/)?${app.pid}\\b`));

@@ -38,7 +38,7 @@ async function withStatus(options, body, fixtureOptions) {
   }
 }
 
-test('for how long the primary has been blocked is known while it is', { skip }, () =>
+test('how long the primary has been blocked is known while it is blocked', { skip }, () =>
   withStatus({ workers: 1 }, async (app, client) => {
     const blocked = async () => (await client.status()).primary.blockedMs;
     assert.strictEqual(typeof (await blocked()), 'number');
@@ -64,7 +64,7 @@ test('a worker reports the activity of its event loop, and how long events wait'
       return slot.delayP99Ms !== null && slot;
     });
     assert.ok(before.elu > 0 && before.elu <= 1, `${before.elu}`);
-    // More than one of a hundred turns; the last one may not have ended yet.
+    // More than one turn in a hundred; the last one may not have ended yet.
     const after = await until('the delay is seen', async () => {
       await app.ask('busy/60');
       const slot = await look();
@@ -74,7 +74,7 @@ test('a worker reports the activity of its event loop, and how long events wait'
   }),
 );
 
-test('a worker that is blocked is known by that, where it is watched', { skip }, () =>
+test('a blocked worker is shown as blocked, if workers are watched', { skip }, () =>
   withStatus({ workers: 1, unresponsiveAfter: 60_000 }, async (app, client) => {
     const look = async () => (await client.status()).slots[0];
     await until('it is watched', async () => typeof (await look()).blockedMs === 'number');
@@ -125,7 +125,7 @@ test('waiting clients are counted in the channel, in the queue, or in the backlo
         const { listeners, slots } = await client.status();
         return { inFlight: slots[0].inFlight, ...listeners[0] };
       };
-      // One after the other, until each place is taken.
+      // One after the other, until each of these places is used.
       const { inFlight, queue, backlog } = await until('the backlog is used', async () => {
         clients.push(net.connect(app.target).on('error', () => {}));
         const seen = await look();

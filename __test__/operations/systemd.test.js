@@ -59,7 +59,7 @@ async function withSystemd(body) {
     });
     await body(systemctl, directory);
   } finally {
-    // With it everything in its namespace ends.
+    // This ends everything in its namespace.
     child.kill('SIGKILL');
     await exit;
     fs.rmSync(directory, { recursive: true });
@@ -75,7 +75,7 @@ async function ask(port) {
 }
 
 /**
- * A client that has connected while nobody accepts, and what it is answered in the end.
+ * The answer to a client that has connected while no process accepts.
  * @param {number} port
  */
 async function waiting(port) {
@@ -103,12 +103,12 @@ test('the unit starts, reloads, keeps its port over restarts and a kill, and sto
     const usable = unit
       .replace('node_modules/rcluster/bin/rcluster.js', COMMAND)
       .replace('127.0.0.1:9090', 'off')
-      // The files of a checkout may be where only root may read, and below what the sandbox hides.
+      // The files of a checkout may be readable by root only, and in directories that the sandbox hides.
       .replace(/^(DynamicUser|PrivateTmp|ProtectHome|SystemCallFilter)=.*$/gm, '');
     fs.writeFileSync(path.join(units, 'app.service'), usable);
     await systemctl('daemon-reload');
     await systemctl('start', 'app.service');
-    // It is active once all workers are ready, so this is no attempt.
+    // It is active once all workers are ready, so this needs no retries.
     const first = await ask(port);
     const show = async (/** @type {string} */ name) =>
       (await systemctl('show', '-P', name, 'app.service')).trim();
@@ -118,7 +118,7 @@ test('the unit starts, reloads, keeps its port over restarts and a kill, and sto
     await systemctl('reload', 'app.service');
     assert.strictEqual(await ask(port), first, 'the primary is the same');
 
-    // Clients come all the time.
+    // Clients connect all the time.
     const restart = { isDone: false };
     const clients = [1, 2].map(async () => {
       let served = 0;

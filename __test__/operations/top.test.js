@@ -1,6 +1,6 @@
 'use strict';
 
-// `rcluster top` on a terminal: what it draws, what its keys do, and that the terminal is given back.
+// `rcluster top` on a terminal: its screen, its keys, and that the terminal is restored.
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
@@ -44,7 +44,7 @@ async function withTop(options, body, { env = {}, size } = {}) {
 /** @param {{ pid: number }} worker @param {number} slot */
 const row = ({ pid }, slot) => new RegExp(`^ +${slot} +${pid} serving `);
 
-test('it shows the cluster, and keys steer it', { skip }, () =>
+test('it shows the cluster, and keys control it', { skip }, () =>
   withTop({ workers: 2 }, async (app, terminal) => {
     const { screen } = terminal;
     await terminal.shows(new RegExp(`^rcluster .* pid ${app.pid} `));
@@ -92,7 +92,7 @@ test('it shows the cluster, and keys steer it', { skip }, () =>
     await terminal.shows(/^ +1 +\d+ serving/);
 
     const hung = app.ask('hang').catch(() => {});
-    // One of the two has got the request.
+    // One of the two has received the request.
     for (let slot = 0; ; slot = 1 - slot) {
       terminal.press('s');
       const answer = new RegExp(`┌stack of slot ${slot}|stack of slot ${slot}: .*NO_STACK`);
@@ -109,7 +109,7 @@ test('it shows the cluster, and keys steer it', { skip }, () =>
   }),
 );
 
-test('the terminal is given back when it gets SIGTERM', { skip }, () =>
+test('the terminal is restored when it gets SIGTERM', { skip }, () =>
   withTop({ workers: 1 }, async (app, terminal) => {
     await terminal.shows(row(app.workers[0], 0));
     terminal.signal(SIGTERM);
@@ -118,7 +118,7 @@ test('the terminal is given back when it gets SIGTERM', { skip }, () =>
   }),
 );
 
-test('the terminal is given back when the cluster ends', { skip }, () =>
+test('the terminal is restored when the cluster ends', { skip }, () =>
   withTop({ workers: 1 }, async (app, terminal, control) => {
     await terminal.shows(row(app.workers[0], 0));
     const exit = once(app.child, 'exit');
@@ -165,7 +165,7 @@ test('a primary that is blocked is shown as such', { skip }, () =>
   }),
 );
 
-test('without a terminal it says what there is instead', { skip }, () => {
+test('without a terminal, it names the alternatives', { skip }, () => {
   const env = { ...process.env };
   delete env.NODE_TEST_CONTEXT;
   const { status, stdout, stderr } = spawnSync(process.execPath, [COMMAND, 'top'], { env, encoding: 'utf8' });

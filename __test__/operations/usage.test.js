@@ -1,6 +1,6 @@
 'use strict';
 
-// What the command prints if it cannot do what was asked: what happened, why, and what to do, on one or two lines.
+// What the command prints if a request fails: what happened, why, and what to do, on one or two lines.
 
 const assert = require('node:assert');
 const { once } = require('node:events');
@@ -65,7 +65,7 @@ test('names of other tools lead to the right command', { skip }, () =>
   }),
 );
 
-test('a primary that is stopped is named, and nothing is requested of it', { skip }, () =>
+test('a stopped primary is named, and nothing is requested from it', { skip }, () =>
   withCommand(async ({ start, run, directory }) => {
     const cluster = start(['-w', '1', 'app.js']);
     await until('it is ready', () => /is ready/.test(cluster.text ?? ''));
@@ -89,7 +89,7 @@ test('a primary that is stopped is named, and nothing is requested of it', { ski
   }),
 );
 
-test('a file that is missing or no program is named before anything starts', { skip }, () =>
+test('a file that is missing or not a program is named before anything starts', { skip }, () =>
   withCommand(async ({ run, directory }) => {
     const write = (/** @type {string} */ name, /** @type {string} */ text) =>
       fs.writeFileSync(path.join(directory, name), text);
@@ -141,7 +141,7 @@ test('where there is no cluster, it says how to start or to name one', { skip },
   }),
 );
 
-test('a control socket that another cluster has is a warning that names what does not work', { skip }, () =>
+test('a control socket of another cluster is a warning that names the consequences', { skip }, () =>
   withCommand(async ({ start, run, control }) => {
     const first = start(['-w', '1', '--control', control, 'app.js']);
     await until('it is ready', () => /is ready/.test(first.text ?? ''));
@@ -166,43 +166,46 @@ test('a control socket that another cluster has is a warning that names what doe
   }),
 );
 
-test('a worker that hangs is shown as blocked when clients come, and its stack says where', { skip }, () =>
-  withCommand(async ({ start, run, control }) => {
-    const cluster = start(['-w', '2', '--control', control, 'app.js']);
-    await until('they are ready', () => /are ready/.test(cluster.text ?? ''));
-    const target = ['--control', control];
-    const idle = run('stack', '0', ...target);
-    assert.deepStrictEqual([idle.status, /it is idle/.test(idle.stderr)], [1, true], idle.stderr);
-    const port = Number(JSON.parse(run('status', '--json', ...target).stdout).dispatcher.listeners[0].name);
-    /** @type {net.Socket[]} */
-    const clients = [];
-    const connect = () => {
-      const client = net.connect(port, '127.0.0.1').on('error', () => {});
-      clients.push(client);
-      return client;
-    };
-    try {
-      connect().write('GET /hang HTTP/1.1\r\nHost: x\r\n\r\n');
-      let hung = '';
-      await until('it hangs', () => {
-        hung = ['0', '1'].find((slot) => /app\.js:4/.test(run('stack', slot, ...target).stdout)) ?? '';
-        return hung !== '';
-      });
-      await until('it is shown', () => {
-        // The next worker in turn is the one that hangs, or the one after it.
-        connect();
-        return new RegExp(`^${hung} +\\d+ +blocked `, 'm').test(run('status', ...target).stdout);
-      });
-      const { status, stderr } = run('env', hung, ...target);
-      assert.deepStrictEqual([status, /`rcluster stack` shows where/.test(stderr)], [1, true], stderr);
-      assert.strictEqual(run('stop', '--drain-timeout', '0', ...target).status, 0);
-    } finally {
-      for (const client of clients) client.destroy();
-    }
-  }),
+test(
+  'a worker that hangs is shown as blocked when clients connect, and its stack shows where',
+  { skip },
+  () =>
+    withCommand(async ({ start, run, control }) => {
+      const cluster = start(['-w', '2', '--control', control, 'app.js']);
+      await until('they are ready', () => /are ready/.test(cluster.text ?? ''));
+      const target = ['--control', control];
+      const idle = run('stack', '0', ...target);
+      assert.deepStrictEqual([idle.status, /it is idle/.test(idle.stderr)], [1, true], idle.stderr);
+      const port = Number(JSON.parse(run('status', '--json', ...target).stdout).dispatcher.listeners[0].name);
+      /** @type {net.Socket[]} */
+      const clients = [];
+      const connect = () => {
+        const client = net.connect(port, '127.0.0.1').on('error', () => {});
+        clients.push(client);
+        return client;
+      };
+      try {
+        connect().write('GET /hang HTTP/1.1\r\nHost: x\r\n\r\n');
+        let hung = '';
+        await until('it hangs', () => {
+          hung = ['0', '1'].find((slot) => /app\.js:4/.test(run('stack', slot, ...target).stdout)) ?? '';
+          return hung !== '';
+        });
+        await until('it is shown', () => {
+          // The next worker in turn is the one that hangs, or the one after it.
+          connect();
+          return new RegExp(`^${hung} +\\d+ +blocked `, 'm').test(run('status', ...target).stdout);
+        });
+        const { status, stderr } = run('env', hung, ...target);
+        assert.deepStrictEqual([status, /`rcluster stack` shows where/.test(stderr)], [1, true], stderr);
+        assert.strictEqual(run('stop', '--drain-timeout', '0', ...target).status, 0);
+      } finally {
+        for (const client of clients) client.destroy();
+      }
+    }),
 );
 
-test('output that does not go through the primary is said to be elsewhere', { skip }, () =>
+test('the command explains where output is that does not go through the primary', { skip }, () =>
   withCommand(async ({ start, run, control }) => {
     for (const [mode, text] of /** @type {const} */ ([
       ['auto', /^rcluster: the workers write stdout directly.*`start --logs prefix`/],

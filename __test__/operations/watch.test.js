@@ -16,7 +16,7 @@ const { until } = require('../../testing/processes.js');
 const skip = isBuiltin && 'the built-in has no command';
 const COMMAND = path.join(__dirname, '..', '..', 'bin', 'rcluster.js');
 
-/** @param {string} text what it answers */
+/** @param {string} text its answer */
 const app = (text) => `
 const http = require('node:http');
 http.createServer((request, response) => response.end(${JSON.stringify(text)} + ' ' + process.env.VARIABLE)).listen(0, '127.0.0.1');

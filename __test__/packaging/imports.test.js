@@ -9,7 +9,7 @@ const { test } = require('node:test');
 
 const ROOT = path.join(__dirname, '..', '..');
 
-/** What the files of a folder may not refer to. */
+/** The folders to which the files of a folder must not refer. */
 const CLOSED = {
   __test__: ['benchmark'],
   benchmark: ['__test__'],
@@ -20,13 +20,13 @@ const CLOSED = {
 
 /** A path that is required, imported, resolved or only named in a type. */
 const SPECIFIER = /(?:\b(?:require|require\.resolve|import)\(|\bfrom )'(\.[^']*)'/g;
-/** A path that is put together. */
+/** A path that is joined. */
 const JOINED = /\bpath\.(?:join|resolve)\(__dirname((?:, '[^']*')+)/g;
 
 /**
  * @param {string} file
  * @param {string} text
- * @returns {string[]} what it refers to, relative to the project
+ * @returns {string[]} the paths to which it refers, relative to the project
  */
 function references(file, text) {
   const joined = [...text.matchAll(JOINED)].map(([, parts]) => parts.match(/[^', ]+/g)?.join('/') ?? '');

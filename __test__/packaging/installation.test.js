@@ -1,7 +1,7 @@
 'use strict';
 
-// Installations that lack what they need say so in one clear error, and where there is no native part at all the built-in
-// serves.
+// Incomplete installations are reported by one clear error, and where there is no native part at all, the built-in
+// is used.
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
@@ -63,7 +63,7 @@ function fails({ status, stderr, error }, message, caused = true) {
 
 const skip = isBuiltin && 'it is about the package';
 
-test('a sound installation loads', { skip }, () => {
+test('a complete installation loads', { skip }, () => {
   const { status, stdout, stderr } = load({ after: 'console.log(cluster.isPrimary)' });
   assert.deepStrictEqual([status, stdout, stderr], [0, 'true\n', '']);
 });
@@ -126,9 +126,9 @@ test('a binary from before versions were compared', { skip }, () => {
 });
 
 test('another C library than the binary is for', { skip }, () => {
-  // This process claims to run on musl. What is installed is for glibc.
+  // This process claims to run on musl. The installed binary is for glibc.
   const before = 'process.report.getReport = () => ({ header: {}, sharedObjects: [] });';
-  // The generated loader may have its own ways to find out, so that what it finds may load all the same.
+  // The generated loader may detect the C library in its own way, so that the binary may load nevertheless.
   const musl = load({ before, change: (folder) => fs.rmSync(path.join(folder, ADDON)) });
   fails(musl, /binary for linux-\w+-musl is missing or broken.*copied.*from glibc to musl/s);
 });
@@ -142,7 +142,7 @@ test('a C library that is too old', { skip }, () => {
   fails(load({ change }), /needs GLIBC_2\.99 and this system's C library is older/);
 });
 
-test('a processor that no binary is published for', { skip }, () => {
+test('a processor without a published binary', { skip }, () => {
   const before = "Object.defineProperty(process, 'arch', { value: 'riscv64' });";
   fails(load({ before }), /No binary is published for linux-riscv64-\w+/);
 });
@@ -162,7 +162,8 @@ test('a process that loads no addons at all', { skip }, () => {
 });
 
 test('a bundle', { skip }, () => {
-  // As bundlers leave it: the code in another file, with what it needs of ours, and nothing native beside it.
+  // As bundlers produce it: the code in another file, with the modules of ours that it needs, and no native
+  // part beside it.
   const change = (folder) => {
     const code = fs.readFileSync(path.join(folder, 'lib/load-binding.js'), 'utf8');
     const bundled = code.replaceAll("require('./", "require('./lib/");
@@ -171,7 +172,7 @@ test('a bundle', { skip }, () => {
   fails(load({ change }), /inside a bundle.*--external:rcluster/s, false);
 });
 
-test('where there is no native part the built-in serves, and says so once', { skip }, () => {
+test('where there is no native part, the built-in is used, with one warning', { skip }, () => {
   for (const platform of ['darwin', 'win32']) {
     const { status, stdout, stderr } = load({
       before: `Object.defineProperty(process, 'platform', { value: '${platform}' });`,

@@ -1,6 +1,6 @@
 'use strict';
 
-// How the modules of lib/ name each other.
+// The paths by which the modules of lib/ load each other.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -27,7 +27,7 @@ test('a module is named by its file, not by its folder', () => {
         const found = fs.statSync(`${named}${extension}`, { throwIfNoEntry: false });
         return found !== undefined && found.isFile();
       });
-      // The package itself, built or installed, is not one of these.
+      // The package itself, built or installed, is exempt.
       if (!isFile && path.resolve(named).startsWith(LIB)) {
         folders.push(`${path.relative(LIB, file)}: ${call}`);
       }

@@ -1,6 +1,6 @@
 'use strict';
 
-// The type tests in `types` pass, and notice when a type is spoilt.
+// The type tests in `types` pass, and fail if a type is broken.
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
@@ -19,7 +19,7 @@ const DECLARATIONS = Object.fromEntries(
   ]),
 );
 
-/** What is spoilt, and how. */
+/** The breakages, each as a replacement. */
 const SPOILT = {
   'a function is missing': [/^ *setupMaster\(settings.*\n/m, ''],
   'a property is missing': [/^ *readonly SCHED_RR: number;\n/m, ''],
@@ -49,8 +49,8 @@ const SPOILT = {
 };
 
 /**
- * Compiles the type tests against several declarations at once, since it is the start of the compiler that takes long.
- * @param {Record<string, Record<string, string>>} variants the files of declarations by the name of a folder
+ * Compiles the type tests against several declarations at once, because the start of the compiler takes most of the time.
+ * @param {Record<string, Record<string, string>>} variants the files of declarations by folder
  * @returns {Record<string, string[]>} the errors, by the same
  */
 function compile(variants) {
@@ -66,7 +66,7 @@ function compile(variants) {
       fs.cpSync(path.join(__dirname, 'types'), path.join(place, 'tests'), { recursive: true });
       fs.writeFileSync(path.join(place, 'package.json'), JSON.stringify({ name, exports }));
       fs.copyFileSync(path.join(ROOT, 'index.d.mts'), path.join(place, 'index.d.mts'));
-      // The built-in's types are the same for all that is compiled at once, so one variant only may add to them.
+      // The built-in's types are shared by everything that is compiled at once, so only one variant may add to them.
       if (variant === 'sound') {
         fs.copyFileSync(path.join(ROOT, 'register.d.ts'), path.join(place, 'register.d.ts'));
       } else {
@@ -95,7 +95,7 @@ function compile(variants) {
   }
 }
 
-test('the types agree with the built-in, and the tests of that notice when one is spoilt', () => {
+test('the types agree with the built-in, and the tests of that fail if one is broken', () => {
   const variants = { sound: DECLARATIONS };
   for (const [number, [name, [what, replacement]]] of Object.entries(SPOILT).entries()) {
     const spoilt = Object.entries(DECLARATIONS).map(([file, text]) => [
@@ -114,7 +114,7 @@ test('the types agree with the built-in, and the tests of that notice when one i
   }
 });
 
-test('what import finds is what there is, in the types and when it runs', async () => {
+test('named imports agree with the types and with the module at run time', async () => {
   const types = fs.readFileSync(path.join(ROOT, 'index.d.mts'), 'utf8');
   const code = fs.readFileSync(path.join(ROOT, 'index.mjs'), 'utf8');
   const list = (/** @type {string} */ text) =>
@@ -125,11 +125,11 @@ test('what import finds is what there is, in the types and when it runs', async 
     declared.filter((name) => !name.startsWith('type ')),
     names,
   );
-  // Those of index.js are read by Node, not listed by hand. Some versions add one that stands for the object itself.
+  // Node determines those of index.js. Some versions add one for the object itself.
   const there = Object.keys(await import('../../index.js')).filter((name) => name !== 'module.exports');
   assert.deepStrictEqual([...names].sort(), there.sort());
 
-  // Two of them have the name of a class, which stands for both.
+  // Two of them have the name of a class, which covers both.
   const inner = ['TypedEmitter', 'Arguments', 'Listener', 'WorkerConstructor', 'Worker', 'BroadcastChannel'];
   const interfaces = [...DECLARATIONS['index.d.ts'].matchAll(/^ {2}type (\w+)/gm)].map(([, name]) => name);
   assert.deepStrictEqual(
@@ -137,7 +137,7 @@ test('what import finds is what there is, in the types and when it runs', async 
     interfaces.filter((name) => !inner.includes(name)).sort(),
   );
 
-  // The entry names whatever the files behind it export.
+  // The entry point exports everything that the other files export.
   const exported = Object.values(DECLARATIONS).flatMap((text) =>
     [...text.matchAll(/^export (?:interface|type) (\w+)/gm)].map(([, name]) => name),
   );
@@ -152,7 +152,7 @@ test('every option may be undefined, with exactOptionalPropertyTypes', () => {
     );
     const literals = text.matchAll(/(options)\?: \{[^}]*\}/g);
     for (const [body, name] of [...interfaces, ...literals]) {
-      // A type in several lines ends with a line of its own.
+      // A type of several lines ends with a separate line.
       const members = body.replace(/\/\*\*.*?\*\//gs, '').matchAll(/\b(?!options\b)(\w+)\?:([^;{}]*)[;}]/g);
       for (const [, member, type] of members) {
         if (!/\| undefined\s*$/.test(type)) strict.push(`${file}: ${name}.${member}`);

@@ -1,7 +1,7 @@
 'use strict';
 
-// Each fixture is played twice by the same Node: once on the built-in, once on the module under test. Both must have
-// observed the same.
+// Each fixture runs twice with the same Node: once on the built-in, once on the module under test. Both runs must make
+// the same observations.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -14,8 +14,8 @@ const { runToEnd } = require('../helpers/run-fixture.js');
 
 const FIXTURES = path.join(__dirname, 'fixtures');
 /**
- * In these, the sources of connections do not depend on the policy; the rest is about one policy or about
- * none.
+ * In these, the sources of connections do not depend on the policy; the other fixtures are about one policy
+ * or about none.
  */
 const BOTH_POLICIES = ['listen', 'servers'];
 
@@ -23,7 +23,7 @@ const EXIT = ['worker exit', 'cluster exit'];
 const DISCONNECT = ['worker disconnect', 'cluster disconnect'];
 
 /**
- * Where these events follow each other.
+ * The position at which these events follow each other.
  * @param {string[]} events
  * @param {string[]} names
  */
@@ -34,9 +34,9 @@ function placeOf(events, names) {
 }
 
 /**
- * The end of a worker's channel and that of its process are two events, and a primary that had no CPU time when they
- * happened may find the second one first, and end before it finds the other. Where that is all that differs, the
- * built-in's trace is put in the usual order; ours has to have it.
+ * The end of a worker's channel and that of its process are two events, and a primary that had no CPU time
+ * when they happened may detect the second one first, and end before it detects the other. If that is the
+ * only difference, the built-in's trace is put in the usual order; ours must have it.
  * @param {Record<string, string[]>} theirs
  * @param {Record<string, string[]>} ours
  */

@@ -17,7 +17,7 @@ const EXAMPLE = path.join(__dirname, '..', '..', 'examples', 'cron.js');
 const skip = isBuiltin ? 'the example is one of this package' : withoutRedis;
 
 test(
-  'cron.js has one process that reports, of two clusters, and another one when it is killed',
+  'cron.js has one reporting process in two clusters, and another one when that is killed',
   { skip },
   async () => {
     const server = await startRedis();

@@ -27,12 +27,12 @@ async function start(t, redis = {}, options = {}) {
   return { server, members };
 }
 
-/** Notes what a store tells. @param {any} there */
+/** Records the events of a store. @param {any} there */
 function note({ kept }) {
   const { store } = kept;
   kept.told = [];
   for (const name of ['connect', 'disconnect', 'resync']) store.on(name, () => kept.told.push(name));
-  // Resolves when the store has told this so often.
+  // Resolves when the store has emitted this event so many times.
   kept.until = (name, times = 1) =>
     new Promise((resolve) => {
       const look = () => {
@@ -43,7 +43,7 @@ function note({ kept }) {
     });
 }
 
-/** All that a store has, as the server has it by now. @param {any} there */
+/** The content of a store, up to date with the server. @param {any} there */
 async function content({ kept: { store } }) {
   await store.read('');
   return JSON.stringify([store.revision, store.entries()]);
@@ -56,43 +56,37 @@ async function assertEqual(members) {
   return JSON.parse(one)[1];
 }
 
-test(
-  'a server that is killed and started again has lost nothing that it had acknowledged',
-  { skip },
-  async (t) => {
-    const { server, members } = await start(t, { appendonly: true }, { offline: { wait: 20_000 } });
-    const sums = members.map((member) =>
-      member.run(async ({ kept: { store } }) => {
-        let done = 0;
-        for (let round = 0; round < 40; round += 1) {
-          await Promise.all(Array.from({ length: 25 }, () => store.increment('sum').then(() => (done += 1))));
-        }
-        return done;
-      }),
+test('a server that is killed and restarted loses no acknowledged write', { skip }, async (t) => {
+  const { server, members } = await start(t, { appendonly: true }, { offline: { wait: 20_000 } });
+  const sums = members.map((member) =>
+    member.run(async ({ kept: { store } }) => {
+      let done = 0;
+      for (let round = 0; round < 40; round += 1) {
+        await Promise.all(Array.from({ length: 25 }, () => store.increment('sum').then(() => (done += 1))));
+      }
+      return done;
+    }),
+  );
+  for (let kill = 0; kill < 3; kill += 1) {
+    await members[0].run(({ kept: { store } }) => store.increment('go on'));
+    await server.kill();
+    await server.restart();
+    await Promise.all(
+      members.map((member) => member.run(({ kept }, times) => kept.until('connect', times), kill + 1)),
     );
-    for (let kill = 0; kill < 3; kill += 1) {
-      await members[0].run(({ kept: { store } }) => store.increment('go on'));
-      await server.kill();
-      await server.restart();
-      await Promise.all(
-        members.map((member) => member.run(({ kept }, times) => kept.until('connect', times), kill + 1)),
-      );
-    }
-    assert.deepStrictEqual(await Promise.all(sums), [1000, 1000]);
-    const entries = await assertEqual(members);
-    // Once each, however many connections were lost while they were on their way.
-    assert.deepStrictEqual(entries, [
-      ['go on', 3],
-      ['sum', 2000],
-    ]);
-    const told = await members[1].run(
-      ({ kept }) => kept.told.filter((it) => it === 'disconnect').length >= 3,
-    );
-    assert.ok(told);
-  },
-);
+  }
+  assert.deepStrictEqual(await Promise.all(sums), [1000, 1000]);
+  const entries = await assertEqual(members);
+  // Once each, however many connections were lost while they were in transit.
+  assert.deepStrictEqual(entries, [
+    ['go on', 3],
+    ['sum', 2000],
+  ]);
+  const told = await members[1].run(({ kept }) => kept.told.filter((it) => it === 'disconnect').length >= 3);
+  assert.ok(told);
+});
 
-test('reads go on while a server is away, and writes reject when they have waited', { skip }, async (t) => {
+test('reads continue while a server is unreachable, and writes reject after a wait', { skip }, async (t) => {
   const { server, members } = await start(t, {}, { offline: { wait: 0 } });
   const [one, other] = members;
   await one.run(({ kept: { store } }) => store.set('key', 1));
@@ -121,7 +115,7 @@ test('reads go on while a server is away, and writes reject when they have waite
   ]);
   await server.restart();
   await Promise.all(members.map((member) => member.run(({ kept }) => kept.until('resync'))));
-  // Without a file it has forgotten everything.
+  // Without a file, it has lost everything.
   assert.deepStrictEqual(await assertEqual(members), []);
 });
 
@@ -140,7 +134,7 @@ test('a paused server is reported, and continues where it was', { skip }, async 
   assert.deepStrictEqual(await assertEqual(members), [['sum', 200]]);
 });
 
-test('a server without memory refuses what needs some, and nothing else', { skip }, async (t) => {
+test('a server without memory refuses writes that need memory, and nothing else', { skip }, async (t) => {
   const { server, members } = await start(t, { maxmemory: 8 << 20 });
   await members[0].run(({ kept: { store } }) => store.set('key', 'x'.repeat(1000)));
   await server.fill();
@@ -162,71 +156,71 @@ test('a server without memory refuses what needs some, and nothing else', { skip
   assert.deepStrictEqual(await assertEqual(members), [['more', 1]]);
 });
 
+test('a watch that has missed changes that the server no longer has gets a resync', { skip }, async (t) => {
+  const { server, members } = await start(t);
+  const [one, other] = members;
+  await one.run(({ kept: { store } }) => Promise.all([store.set('stays', 1), store.set('goes', 1)]));
+  await other.run(async ({ kept }) => {
+    await kept.store.read('goes');
+    kept.events = [];
+    kept.watch = (async () => {
+      for await (const { type, key } of kept.store.watch()) {
+        kept.events.push(key === undefined ? type : `${type} ${key}`);
+        if (type === 'synced' && kept.events.includes('resync')) return;
+      }
+    })();
+    // It has read everything before the server loses data.
+    while (!kept.events.includes('synced')) await new Promise((resolve) => setImmediate(resolve));
+  });
+  // The other machine is stopped while this one changes the store.
+  other.child.kill('SIGSTOP');
+  await until('all its threads are stopped', () => isStopped(other.child.pid));
+  await one.run(async ({ kept: { store } }) => {
+    await store.delete('goes');
+    await store.set('new', 2);
+  });
+  await server.command('XTRIM', 'rcluster:{store}:changes', 'MAXLEN', 0);
+  await one.run(({ kept: { store } }) => store.set('newer', 3));
+  // The other machine must read everything after its position, on a new connection.
+  await server.command('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+  other.child.kill('SIGCONT');
+  await other.run(({ kept }) => kept.watch);
+  const events = await other.run(({ kept }) => kept.events);
+  const from = events.indexOf('resync');
+  assert.deepStrictEqual(events.slice(from).sort(), [
+    'resync',
+    'set new',
+    'set newer',
+    'set stays',
+    'synced',
+  ]);
+  assert.deepStrictEqual(await other.run(({ kept }) => kept.told.includes('resync')), true);
+  assert.deepStrictEqual(await assertEqual(members), [
+    ['new', 2],
+    ['newer', 3],
+    ['stays', 1],
+  ]);
+});
+
 test(
-  'who has missed changes that the server does not keep any more is told to forget',
+  'a server that is emptied empties all stores, whose revisions continue to increase',
   { skip },
   async (t) => {
     const { server, members } = await start(t);
-    const [one, other] = members;
-    await one.run(({ kept: { store } }) => Promise.all([store.set('stays', 1), store.set('goes', 1)]));
-    await other.run(async ({ kept }) => {
-      await kept.store.read('goes');
-      kept.events = [];
-      kept.watch = (async () => {
-        for await (const { type, key } of kept.store.watch()) {
-          kept.events.push(key === undefined ? type : `${type} ${key}`);
-          if (type === 'synced' && kept.events.includes('resync')) return;
-        }
-      })();
-      // It has come to the end before the server loses anything.
-      while (!kept.events.includes('synced')) await new Promise((resolve) => setImmediate(resolve));
-    });
-    // Nobody is connected while the one changes it: as by another machine.
-    other.child.kill('SIGSTOP');
-    await until('all its threads are stopped', () => isStopped(other.child.pid));
-    await one.run(async ({ kept: { store } }) => {
-      await store.delete('goes');
-      await store.set('new', 2);
-    });
-    await server.command('XTRIM', 'rcluster:{store}:changes', 'MAXLEN', 0);
-    await one.run(({ kept: { store } }) => store.set('newer', 3));
-    // The other one is asked to read everything behind what it knows, on a connection of its own.
-    await server.command('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
-    other.child.kill('SIGCONT');
-    await other.run(({ kept }) => kept.watch);
-    const events = await other.run(({ kept }) => kept.events);
-    const from = events.indexOf('resync');
-    assert.deepStrictEqual(events.slice(from).sort(), [
-      'resync',
-      'set new',
-      'set newer',
-      'set stays',
-      'synced',
-    ]);
-    assert.deepStrictEqual(await other.run(({ kept }) => kept.told.includes('resync')), true);
-    assert.deepStrictEqual(await assertEqual(members), [
-      ['new', 2],
-      ['newer', 3],
-      ['stays', 1],
-    ]);
+    const before = await members[0].run(async ({ kept: { store } }) => (await store.set('key', 1)).revision);
+    await server.command('FLUSHALL');
+    await Promise.all(members.map((member) => member.run(({ kept }) => kept.until('resync'))));
+    assert.deepStrictEqual(await assertEqual(members), []);
+    const behind = await members[1].run(async ({ kept: { store } }) => (await store.set('key', 2)).revision);
+    assert.ok(behind > before, `${behind} > ${before}`);
+    assert.deepStrictEqual(await assertEqual(members), [['key', 2]]);
   },
 );
 
-test('a server that is emptied empties all stores, whose revisions go on to rise', { skip }, async (t) => {
-  const { server, members } = await start(t);
-  const before = await members[0].run(async ({ kept: { store } }) => (await store.set('key', 1)).revision);
-  await server.command('FLUSHALL');
-  await Promise.all(members.map((member) => member.run(({ kept }) => kept.until('resync'))));
-  assert.deepStrictEqual(await assertEqual(members), []);
-  const behind = await members[1].run(async ({ kept: { store } }) => (await store.set('key', 2)).revision);
-  assert.ok(behind > before, `${behind} > ${before}`);
-  assert.deepStrictEqual(await assertEqual(members), [['key', 2]]);
-});
-
-test('the feed goes on while the JavaScript of the primary is blocked', { skip }, async (t) => {
+test('the feed continues while the JavaScript of the primary is blocked', { skip }, async (t) => {
   const { server, members } = await start(t);
   const [one, other] = members;
-  // A worker of the other cluster reads and writes while its primary does nothing but look into its memory.
+  // A worker of the other cluster reads and writes while its primary only polls its memory.
   const there = other.run(async ({ cluster, kept }, url) => {
     const { once } = require('node:events');
     const exec = require('node:path').join(process.cwd(), '__test__/fixtures/redis/member.js');
@@ -282,7 +276,7 @@ test('a server that cannot be reached at first is used as soon as it can', { ski
   );
 });
 
-test('a wrong password, a wrong type and a replica are named', { skip }, async (t) => {
+test('errors name a wrong password, a wrong type and a replica', { skip }, async (t) => {
   const server = await startRedis({ requirepass: 'geheim' });
   t.after(() => server.close());
   const open = await startRedis();

@@ -15,12 +15,12 @@ const EXAMPLE = path.join(__dirname, '..', '..', 'examples', 'redis.js');
 const skip = isBuiltin ? 'the example is one of this package' : withoutRedis;
 
 test(
-  'redis.js counts the workers of two clusters in one store, and tells all of them of a flag',
+  'redis.js counts the workers of two clusters in one store, and notifies all of them of a flag',
   { skip },
   async () => {
     const server = await startRedis();
     try {
-      // The second run finds what the first has left on the server, and goes on from there.
+      // The second run finds the data of the first on the server, and continues from there.
       for (const numbers of [
         [1, 2, 3, 4],
         [5, 6, 7, 8],

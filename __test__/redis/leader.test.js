@@ -1,6 +1,6 @@
 'use strict';
 
-// cluster.lead() with the scope 'all': two clusters with one server have one leader, whatever is killed.
+// cluster.lead() with the scope 'all': two clusters with one server have one leader, whichever process is killed.
 
 const assert = require('node:assert');
 const { fork } = require('node:child_process');
@@ -17,7 +17,7 @@ const skip = isBuiltin ? 'nobody leads with the built-in' : withoutRedis;
 
 const PROGRAM = path.join(__dirname, '..', 'fixtures', 'redis', 'leader.js');
 
-/** How often the leader is killed. `RCLUSTER_LEADER_KILLS=100` asks for more. */
+/** How often the leader is killed. `RCLUSTER_LEADER_KILLS=100` sets more. */
 const KILLS = Number(process.env.RCLUSTER_LEADER_KILLS ?? 20);
 
 /** ms. */
@@ -69,7 +69,7 @@ class Clusters {
   }
 
   /**
-   * Until the leader with this token has been told that it leads no longer.
+   * Waits until the leader with this token has been notified that it is no longer the leader.
    * @param {number} token
    */
   aborted(token) {
@@ -93,7 +93,7 @@ class Clusters {
 }
 
 /**
- * Each leader has a greater token than all before it, and none begins before the last one has done its last
+ * Each leader has a greater token than all before it, and none begins before the previous one has done its last
  * work as the leader, or was killed.
  * @param {ReturnType<Clusters['records']>} records
  * @param {Map<number, bigint>} killed when a process was killed
@@ -124,13 +124,13 @@ test(`of two clusters one leads, while the leader is killed ${KILLS} times`, { s
     for (let kill = 0; kill < KILLS; kill++) {
       const leader = await clusters.next(token);
       token = leader.token;
-      // Now and then the server is away as well.
+      // From time to time, the server is also unreachable.
       if (kill % 10 === 3) {
         await server.kill();
         await server.restart();
       } else if (kill % 10 === 7) {
         server.pause();
-        // Until the leader is told that it leads no longer.
+        // Until the leader is notified that it is no longer the leader.
         await clusters.aborted(token);
         server.resume();
         token = (await clusters.next(token)).token;
@@ -159,7 +159,7 @@ test('the worker of another cluster leads when that of the first is killed', { s
     clusters.start(2);
     clusters.start(2);
     let last = 0;
-    // Within a cluster the kernel tells of the death, and the lease is released at once.
+    // Within a cluster, the kernel reports the death, and the lease is released at once.
     for (let kill = 0; kill < 3; kill++) {
       const leader = await clusters.next(last);
       last = leader.token;
@@ -174,7 +174,7 @@ test('the worker of another cluster leads when that of the first is killed', { s
   }
 });
 
-test('a leader goes on to lead while its JavaScript is blocked', { skip }, async () => {
+test('a leader stays the leader while its JavaScript is blocked', { skip }, async () => {
   const server = await startRedis();
   const clusters = new Clusters(server.url, 2000);
   try {

@@ -1,6 +1,6 @@
 'use strict';
 
-// Locks and leaders with the scope 'all': one on all machines with the same server.
+// Locks and leaders with the scope 'all': one holder on all machines with the same server.
 
 const assert = require('node:assert');
 const { after, afterEach, before, describe, test } = require('node:test');
@@ -45,7 +45,7 @@ async function machines(...urls) {
     members.map((member, place) =>
       member.run(({ cluster, kept }, backend) => {
         cluster.setupPrimary({ backend });
-        // Asks for a lock that is held until release() is called. Resolves when it is held, or has come to an end before.
+        // Requests a lock, which is held until release() is called. Resolves when it is held, or when the request has failed.
         kept.acquire = (name, options) =>
           new Promise((resolve) => {
             kept.held = cluster.locks.request(name, { scope: 'all', ...options }, (lock) => {
@@ -82,7 +82,7 @@ const release = (member) =>
   });
 
 describe('a lock', { skip }, () => {
-  test('is held by one machine, goes to the other at release, and its token rises', async () => {
+  test('is held by one machine, goes to the other at release, and its token increases', async () => {
     const [one, other] = await machines(server.url, server.url);
     const tokens = [await acquire(one, 'turns')];
     for (const [holder, next] of [
@@ -161,8 +161,8 @@ describe('a lock', { skip }, () => {
     });
     assert.strictEqual(reason, 'no longer');
     assert.strictEqual(await release(one), 'released');
-    // The server may have announced the other one's turn before it learned that it no longer waits: the turn
-    // passes.
+    // The server may have announced the other one's turn before it received that it no longer waits: then the
+    // turn passes.
     assert.ok((await acquire(one, 'aborted')) > 0);
   });
 
@@ -170,10 +170,10 @@ describe('a lock', { skip }, () => {
     const link = await startLink(server);
     try {
       const [one, other] = await machines(link.url, server.url);
-      // It ends a tenth earlier for its holder, whose process may have to wait for a processor.
+      // It ends a tenth earlier for its holder, whose process may have to wait for a CPU.
       const ttl = 5000;
       const first = await acquire(one, 'cut', { ttl });
-      // Both tell when it was: this process may read what they say in any order.
+      // Both report the time: this process may read their messages in any order.
       const waiting = other.run(
         async ({ kept }, ttl) => [await kept.acquire('cut', { ttl }), String(kept.grantedAt)],
         ttl,
@@ -188,7 +188,7 @@ describe('a lock', { skip }, () => {
       const [token, grantedAt] = await waiting;
       assert.ok(token > first);
       assert.ok(BigInt(lostAt) < BigInt(grantedAt));
-      // Back again, it waits as any other.
+      // After the link is healed, it waits as any other.
       link.heal();
       const again = acquire(one, 'cut', { ttl });
       assert.strictEqual(await release(other), 'released');
@@ -200,7 +200,7 @@ describe('a lock', { skip }, () => {
 });
 
 describe('the backend of supervise()', { skip }, () => {
-  /** Supervises a worker with each of these in turn, until one is taken. @param {any} there @param {any[]} backends */
+  /** Supervises a worker with each of these in turn, until one is accepted. @param {any} there @param {any[]} backends */
   async function attempt({ cluster, kept }, backends) {
     cluster.setupPrimary({
       exec: require('node:path').join(process.cwd(), '__test__/fixtures/redis/member.js'),
@@ -255,7 +255,7 @@ describe('the backend of supervise()', { skip }, () => {
 });
 
 describe('a server', { skip }, () => {
-  test('that has lost everything grants no lease to others while it is valid', async () => {
+  test('that has lost everything grants no lease to others while the old one is valid', async () => {
     const own = await startRedis();
     try {
       const [one, other] = await machines(own.url, own.url);
@@ -297,7 +297,7 @@ describe('a server', { skip }, () => {
       for (const options of [{ ifAvailable: true }, { steal: true }]) {
         assert.strictEqual(await acquire(one, 'away', options), 'ERR_RCLUSTER_DISCONNECTED');
       }
-      // Who waits has it when the server is there.
+      // A waiting request is granted when the server is reachable.
       const waiting = acquire(one, 'away', { ttl: 100 });
       await own.restart();
       assert.ok((await waiting) > 0);
@@ -306,7 +306,7 @@ describe('a server', { skip }, () => {
     }
   });
 
-  test('that is replaced by its replica goes on with the leases', async () => {
+  test('that is replaced by its replica continues with the leases', async () => {
     const group = await startSentinel();
     try {
       const [one, other] = await machines(group.url, group.url);
@@ -326,14 +326,14 @@ describe('a server', { skip }, () => {
     const what = wasReplica
       ? 'was a replica, and may not have received the last lease'
       : 'has run for a while';
-    test(`that ${what} ${wasReplica ? 'waits for its end' : 'grants its first lease at once'}`, async () => {
+    test(`that ${what} ${wasReplica ? 'waits for the end of an old lease' : 'grants its first lease at once'}`, async () => {
       const own = await startRedis();
       try {
         await until('it has run as long as a lease', async () =>
           /uptime_in_seconds:[1-9]/.test(await own.info('INFO', 'server')),
         );
         if (wasReplica) {
-          // Of a server that is not there.
+          // A replica of a server that does not exist.
           await own.command('REPLICAOF', '127.0.0.1', 1);
           await own.promote();
         }
@@ -380,7 +380,7 @@ describe('a server', { skip }, () => {
 });
 
 /**
- * Resolves when the owner has told the server of its lease again.
+ * Resolves when the owner has registered its lease with the server again.
  * @param {import('../../testing/redis.js').RedisServer} own
  */
 async function renewed(own) {
@@ -405,7 +405,7 @@ describe('invalid requests', { skip: isBuiltin }, () => {
     await assert.rejects(leader.done, { code: 'ERR_RCLUSTER_NO_BACKEND' });
   });
 
-  test('options that make no sense', async () => {
+  test('invalid options', async () => {
     for (const [options, code] of /** @type {[any, string][]} */ ([
       [{ scope: 'cluster' }, 'ERR_INVALID_ARG_VALUE'],
       [{ ttl: 1000 }, 'ERR_INVALID_ARG_VALUE'],

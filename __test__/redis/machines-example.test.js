@@ -16,7 +16,7 @@ const EXAMPLE = path.join(__dirname, '..', '..', 'examples', 'machines.js');
 
 const skip = isBuiltin ? 'the example is one of this package' : withoutRedis;
 
-test('machines.js asks the workers of two clusters, and the one that leads', { skip }, async () => {
+test('machines.js sends requests to the workers of two clusters, and to the leader', { skip }, async () => {
   const server = await startRedis();
   const ports = await freePorts(2);
   const [one, other] = ports.map((port) => ({

@@ -1,6 +1,6 @@
 'use strict';
 
-// Channels and notices with the scope 'all': what one cluster sends is heard by another one with the same server.
+// Channels and notices with the scope 'all': messages of one cluster reach another one with the same server.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -19,7 +19,7 @@ const ECHO = path.join(__dirname, '..', 'fixtures', 'redis', 'echo.js');
 const skip = isBuiltin ? 'the built-in exchanges no messages' : withoutRedis;
 
 /**
- * Opens a channel of all machines there, as `kept.channel`, and keeps what it hears in `kept.heard`.
+ * Opens a channel of all machines there, as `kept.channel`, and stores its messages in `kept.heard`.
  * @param {Member} member
  * @param {object} backend
  */
@@ -34,7 +34,7 @@ async function join(member, backend) {
 }
 
 /**
- * The local ports of connections with a port of this machine that nobody has closed.
+ * The local ports of open connections with a port of this machine.
  * @param {number} port
  */
 function established(port) {
@@ -53,7 +53,7 @@ const post = (/** @type {Member} */ member, /** @type {any[]} */ ...all) =>
   }, all);
 
 /**
- * Until each hears each, and nothing more is on its way.
+ * Waits until each receives the messages of each, and no message is in transit.
  * @param {Member[]} members
  */
 async function connected(members) {
@@ -64,7 +64,7 @@ async function connected(members) {
       await post(member, mark);
       return (await Promise.all(others.map(heard))).every((all) => all.includes(mark));
     });
-    // Of one sender everything comes in order: behind this one there is no other mark.
+    // Messages of one sender arrive in order: this one is the last mark.
     await post(member, `last ${place}`);
     await until('all hear the last mark', async () =>
       (await Promise.all(others.map(heard))).every((all) => all.includes(`last ${place}`)),
@@ -109,7 +109,7 @@ test('each cluster gets the messages of the others once and in order, and not it
   }),
 );
 
-test('a channel of this machine with the same name is another one', { skip }, () =>
+test('a channel of this machine with the same name is separate', { skip }, () =>
   withMembers(2, async (_, [one, other]) => {
     const local = await one.run(async ({ cluster, kept }) => {
       const local = new cluster.BroadcastChannel('news');
@@ -137,7 +137,7 @@ test('messages go between workers while the JavaScript of both primaries is bloc
   assert.deepStrictEqual(await whileBlocked(ECHO, [['asks'], ['answers']]), [true, true]);
 });
 
-test('after the server was away both get a lag event, and continue', { skip }, () =>
+test('after the server was unreachable, both get a lag event, and continue', { skip }, () =>
   withMembers(2, async (server, [one, other]) => {
     await server.kill();
     await server.restart();
@@ -154,12 +154,12 @@ test('after the server was away both get a lag event, and continue', { skip }, (
   }),
 );
 
-test('a paused server counts as away, and no message arrives twice', { skip }, () =>
+test('a paused server counts as unreachable, and no message arrives twice', { skip }, () =>
   withMembers(2, async (server, [one, other]) => {
     const before = established(server.port);
     server.pause();
     await post(one, 'while it is paused');
-    // The first answer that is missing ends the connections.
+    // The first missing answer ends the connections.
     await until('both have given up their connections', () => {
       const now = established(server.port);
       return [...before].every((port) => !now.has(port));
@@ -187,7 +187,7 @@ test(
       await join(one, link.url);
       await join(other, server.url);
       await connected([one, other]);
-      // Only the one is cut off. What it posts is more than what may wait.
+      // Only one is cut off. It posts more than may wait.
       link.cut();
       await one.run(async ({ kept }) => {
         for (let number = 0; number < 40;) {
@@ -195,7 +195,7 @@ test(
             kept.channel.postMessage('x'.repeat(1 << 20));
             number++;
           } catch (error) {
-            // The native thread has not taken what was posted before.
+            // The native thread has not read the earlier messages.
             if (error.code !== 'ERR_RCLUSTER_BUSY') throw error;
             await new Promise((resolve) => setImmediate(resolve));
           }
@@ -222,7 +222,7 @@ test(
   },
 );
 
-test('notify() with the scope all tells the handlers of all machines', { skip }, () =>
+test('notify() with the scope all reaches the handlers of all machines', { skip }, () =>
   withMembers(3, async (_, members) => {
     for (const member of members) {
       await member.run(({ cluster, kept }) => {

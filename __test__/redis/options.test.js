@@ -51,13 +51,13 @@ test('a wait has a type and a range', { skip }, () => {
   assert.throws(open(Infinity), { code: 'ERR_OUT_OF_RANGE' });
 });
 
-test('events of a server are for stores that have one', { skip }, () => {
+test('server events require a store with a server', { skip }, () => {
   const store = cluster.shared('embedded');
   assert.strictEqual(store.stats().backend, undefined);
   assert.throws(() => store.on('disconnect', () => {}), { code: 'ERR_RCLUSTER_SHARED' });
 });
 
-test('read() of a store without a server is get() behind all writes before', { skip }, async () => {
+test('read() of a store without a server is get() after all earlier writes', { skip }, async () => {
   const store = cluster.shared('embedded');
   void store.set('key', 1);
   assert.strictEqual(await store.read('key'), 1);

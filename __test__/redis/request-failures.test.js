@@ -1,6 +1,6 @@
 'use strict';
 
-// Requests with the scope 'all' end, whatever happens to those that ask, to those that answer, and to the server.
+// Requests with the scope 'all' end, whatever happens to the callers, to the called workers, and to the server.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -23,7 +23,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin ? 'the built-in exchanges no messages' : withoutRedis;
 
-test('a machine that is killed in between has an outcome that says so', { skip }, () =>
+test('a machine that is killed meanwhile has an outcome that says so', { skip }, () =>
   withMembers(3, async (_, [one, other, third]) => {
     await begin(one, 'all', 'slow');
     await Promise.all([one, other, third].map((member) => called(member)));
@@ -32,7 +32,7 @@ test('a machine that is killed in between has an outcome that says so', { skip }
     const results = await outcome(one);
     const codes = results.map((/** @type {any} */ it) => it.code ?? it.value).sort();
     assert.deepStrictEqual(codes, [0, 2, 'ERR_RCLUSTER_GONE'].sort());
-    // It is not asked any more.
+    // It is no longer called.
     assert.deepStrictEqual(numbers(await ask(one, 'all', 'who')), [0, 2]);
   }),
 );
@@ -83,7 +83,7 @@ test('requests that are pending when the server restarts end, and later ones are
       ],
     );
     await aborted(other);
-    // Without a server a request does not wait for long. This machine answers.
+    // Without a server a request does not wait for long. The workers of this machine answer.
     const [own, others] = await ask(one, 'all', 'who');
     assert.deepStrictEqual([own.value.number, others.reason.code], [0, 'ERR_RCLUSTER_DISCONNECTED']);
     assert.ok(!('worker' in others) && !('machine' in others), 'no worker is meant');
@@ -95,7 +95,7 @@ test('requests that are pending when the server restarts end, and later ones are
 );
 
 test(
-  'a machine that loses its connection cancels what it was asked, and is gone for others',
+  'a machine that loses its connection cancels the calls of others, for which it is gone',
   { skip },
   async () => {
     const server = await startRedis();
@@ -126,7 +126,7 @@ test(
   },
 );
 
-test('arbitrary publications do no harm', { skip }, () =>
+test('arbitrary publications are ignored', { skip }, () =>
   withMembers(2, async (server, members) => {
     const prefix = 'rcluster:messages:0:';
     const machine = 'f'.repeat(32);

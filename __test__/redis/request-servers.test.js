@@ -1,7 +1,7 @@
 'use strict';
 
-// Requests with the scope 'all' by a Redis Cluster, and by servers under Sentinel: all machines are counted, also when the server
-// that they have in common is another one.
+// Requests with the scope 'all' by a Redis Cluster, and by servers under Sentinel: all machines are counted, even after the server
+// that they share has changed.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -15,7 +15,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin ? 'the built-in exchanges no messages' : withoutRedis;
 
-/** The key by whose slot all machines find the same node. */
+/** The key whose slot leads all machines to the same node. */
 const KEY = 'rcluster:{leases}:server';
 
 /** @param {RedisServer} server */
@@ -40,7 +40,7 @@ async function withMembers(group, body) {
 }
 
 test(
-  'all machines are connected with one node of a Redis Cluster, also when its slot moves',
+  'all machines are connected with one node of a Redis Cluster, even after its slot moves',
   { skip },
   async () =>
     withMembers(await startRedisCluster(), async (cluster, members) => {

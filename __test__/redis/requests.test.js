@@ -1,7 +1,7 @@
 'use strict';
 
-// Requests with the scope 'all': what one cluster asks is answered by the workers of all that have a server in common, or by
-// the one that leads.
+// Requests with the scope 'all': requests of one cluster are answered by the workers of all clusters that share a server, or by
+// the leader.
 
 const assert = require('node:assert');
 const path = require('node:path');
@@ -33,7 +33,7 @@ test('all workers of all machines answer, with the name of their machine', { ski
     assert.deepStrictEqual([own.machine, own.worker, own.status], [undefined, 0, 'fulfilled']);
     const names = others.map((/** @type {any} */ it) => it.machine);
     assert.ok(names[0] < names[1] && names.every((name) => /^[0-9a-f]{32}$/.test(name)), `${names}`);
-    // A machine has the same name in all results of all.
+    // A machine has the same name in the results of all callers.
     const again = await ask(members[0], 'all', 'who');
     assert.deepStrictEqual(
       again.map((/** @type {any} */ it) => it.machine),
@@ -45,13 +45,13 @@ test('all workers of all machines answer, with the name of their machine', { ski
   }),
 );
 
-test('errors of handlers, and that there is none, are outcomes as on one machine', { skip }, () =>
+test('errors of handlers, and missing handlers, are outcomes as on one machine', { skip }, () =>
   withMembers(2, async (_, [one, other]) => {
     const failed = await ask(one, 'all', 'fails');
     const reasons = failed.map((/** @type {any} */ it) => it.reason);
     const reason = { code: 'ERR_ON_PURPOSE', message: 'on purpose' };
     assert.deepStrictEqual(reasons, [reason, reason]);
-    // A worker that has no handler says so; a primary without workers does not count as one.
+    // A worker without the handler reports that; a primary without workers does not count.
     assert.deepStrictEqual(await ask(one, 'all', 'unknown'), []);
     await other.run(({ cluster }, exec) => {
       cluster.setupPrimary({ exec, args: [] });
@@ -102,7 +102,7 @@ test('the leader answers on whichever machine it is', { skip }, () =>
     await assert.rejects(ask(one, { leader: 'cron' }, 'slow', undefined, 300), {
       code: 'ERR_RCLUSTER_TIMEOUT',
     });
-    // One of this machine is another one.
+    // A leader of this machine is separate.
     await assert.rejects(
       other.run(({ cluster }) => cluster.request({ leader: 'cron' }, 'who')),
       { code: 'ERR_RCLUSTER_NO_LEADER' },
@@ -120,7 +120,7 @@ test('the leader answers on whichever machine it is', { skip }, () =>
       [['from other'], 0, false],
     ]);
     assert.deepStrictEqual(await one.run(({ kept }) => kept.told), []);
-    // The next one answers when it is gone.
+    // The next leader answers when it has died.
     await begin(one, { leader: 'cron' }, 'slow');
     await called(other, 2);
     await other.stop();
@@ -130,7 +130,7 @@ test('the leader answers on whichever machine it is', { skip }, () =>
   }),
 );
 
-test('workers ask each other while the JavaScript of both primaries is blocked', { skip }, async () => {
+test('workers call each other while the JavaScript of both primaries is blocked', { skip }, async () => {
   assert.deepStrictEqual(await whileBlocked(ASKS, [['2'], []]), [true, true]);
 });
 

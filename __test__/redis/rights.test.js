@@ -1,6 +1,6 @@
 'use strict';
 
-// A user of the server with the rights that docs/redis.md names, and no other.
+// A user of the server with only the rights that docs/redis.md names.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -39,7 +39,7 @@ async function start(t, name) {
   for (const member of members) {
     await member.run(({ cluster }, backend) => void cluster.setupPrimary({ backend }), backend);
   }
-  /** Whether nothing was refused to it. */
+  /** Asserts that the server has refused nothing to the user. */
   const assertNothingRefused = async () => assert.deepStrictEqual(await server.command('ACL', 'LOG'), []);
   return { server, backend, members, assertNothingRefused };
 }
@@ -94,7 +94,7 @@ test('locks and leaders need no others', { skip }, async (t) => {
       (await server.info('INFO', 'commandstats')).includes(`cmdstat_${command}:`),
     );
   }
-  // The other one is told that it is released.
+  // The other machine is notified of the release.
   await one.run(({ kept }) => kept.end());
   assert.strictEqual(await waits, 'held');
   await other.run(({ cluster }) => cluster.locks.request('lock', { scope: 'all', steal: true }, () => true));
@@ -111,7 +111,7 @@ test('messages need no others', { skip }, async (t) => {
   }
   const values = await members[0].run(async ({ cluster }) => {
     let all = [];
-    // The other one is asked as soon as it has subscribed.
+    // The other machine is called as soon as it has subscribed.
     while (all.length < 2) all = await cluster.request('all', 'name', 7, { scope: 'all' });
     return all.map(({ value }) => value);
   });

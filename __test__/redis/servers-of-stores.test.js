@@ -18,7 +18,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin ? 'the built-in has no shared stores' : withoutRedis;
 
-/** Adds to a number, and says what it is then. @param {any} there @param {number} times */
+/** Increments a number, and returns the result. @param {any} there @param {number} times */
 async function add({ kept: { store } }, times) {
   let sum;
   for (let i = 0; i < times; i += 1) sum = await store.increment('sum');
@@ -48,7 +48,7 @@ test(
   },
 );
 
-test('TLS: a server that has none is said to have none', { skip }, async (t) => {
+test('TLS: the error names a server without TLS', { skip }, async (t) => {
   const server = await startRedis();
   t.after(() => server.close());
   const [member] = await startMembers(1);
@@ -72,7 +72,7 @@ test('Sentinel: the store follows its primary to another server', { skip }, asyn
   const options = { backend: group.url, offline: { wait: 60_000 } };
   await Promise.all(members.map((member) => member.open('store', options)));
   await Promise.all(members.map((member) => member.run(add, 20)));
-  // Both servers have everything before the one is killed.
+  // Both servers have all data before one of them is killed.
   const primary = await group.primary();
   const replica = group.servers.find((server) => server !== primary);
   await primary.replicatedTo(replica);
@@ -83,7 +83,7 @@ test('Sentinel: the store follows its primary to another server', { skip }, asyn
     members.map((member) => member.run(({ kept: { store } }) => store.read('sum'))),
   );
   assert.strictEqual(sums[0], sums[1]);
-  // What was acknowledged and not replicated yet is lost with the server, as Redis promises no more.
+  // Writes that were acknowledged but not replicated are lost with the server: Redis guarantees no more.
   assert.ok(sums[0] >= 40 && sums[0] <= 80, `${sums[0]}`);
 });
 

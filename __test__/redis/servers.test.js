@@ -1,6 +1,6 @@
 'use strict';
 
-// The servers that the tests of this folder use: each does what the tests rely on.
+// The servers that the tests of this folder use: they behave as the tests require.
 
 const assert = require('node:assert');
 const { spawn } = require('node:child_process');
@@ -78,7 +78,7 @@ describe('a server', { skip: withoutRedis }, () => {
     assert.strictEqual(await answer, '+PONG');
   });
 
-  test('can be filled, and goes on to answer', async (t) => {
+  test('can be filled, and continues to answer', async (t) => {
     const server = await startRedis({ maxmemory: 8 << 20 });
     t.after(() => server.close());
     await server.command('SET', 'key', 'value');
@@ -118,7 +118,7 @@ describe('a server', { skip: withoutRedis }, () => {
     assert.strictEqual(await replica.command('SET', 'key', 'other'), 'OK');
   });
 
-  test('ends with the process that has started it, even if that is killed and the server is stopped', async () => {
+  test('ends with the process that started it, even if that is killed and the server is stopped', async () => {
     const script = `
       const { startRedis } = require(${JSON.stringify(REDIS)});
       startRedis().then((server) => {

@@ -44,7 +44,7 @@ test('the other cluster is notified of a write, and reads it', { skip }, async (
   });
   const revisions = await one.run(async ({ kept: { store } }) => {
     const first = await store.set('key', { deep: [1, 'ü', null] });
-    // Whoever has the answer can read it.
+    // A process that has the answer can read the value.
     if (store.get('key').deep[1] !== 'ü') throw new Error('it is not there');
     const second = await store.delete('key');
     const third = await store.set('last', Buffer.from('x'));
@@ -144,7 +144,7 @@ test('an expired value is invisible on both, and reported once on both', { skip 
   assert.deepStrictEqual([...mine[1]], ['end', 'long']);
 });
 
-test('clear() says how many there were, and leaves the rest', { skip }, async () => {
+test('clear() returns how many keys it has deleted, and keeps the rest', { skip }, async () => {
   const [one, other] = await open('cleared');
   const counts = await one.run(async ({ kept: { store } }) => {
     await Promise.all(Array.from({ length: 30 }, (_, i) => store.set(`${i % 3}:${i}`, i, { ttl: 60_000 })));
@@ -228,7 +228,7 @@ test('workers use the store of their primary, and the primary the worker’s', {
   assert.strictEqual(await other.run(({ kept: { store } }) => store.read('by')), 'worker');
 });
 
-test('stores, and databases, do not mix', { skip }, async () => {
+test('stores, and databases, are separate', { skip }, async () => {
   const [one] = await open('apart}{%');
   const values = await one.run(async ({ cluster, kept: { store } }, url) => {
     await store.set('key', 1);

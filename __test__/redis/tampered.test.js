@@ -1,7 +1,7 @@
 'use strict';
 
-// shared() with a backend whose keys are changed by somebody else, or whose server refuses some commands: no request is
-// executed twice, all machines agree in the end, and they do not connect without end.
+// shared() with a backend whose keys are changed by other programs, or whose server refuses some commands: no request is
+// executed twice, all machines agree in the end, and they do not reconnect endlessly.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -27,7 +27,7 @@ async function start(t) {
   return { server, members, backend };
 }
 
-/** What each machine has, and what one that comes later gets. */
+/** The content on each machine, and on one that joins later. */
 async function contents(members, backend) {
   const [late] = await startMembers(1);
   try {
@@ -123,7 +123,7 @@ for (const fields of [
   ['d', 'garbage'],
   ['a', 'b', 'c', 'd'],
 ]) {
-  test(`an entry with ${fields.length} words by another program is skipped`, { skip }, async (t) => {
+  test(`an entry of another program with ${fields.length} fields is skipped`, { skip }, async (t) => {
     const { server, members, backend } = await start(t);
     await members[0].run(({ kept: { store } }) => store.set('key', 1));
     await server.command('XADD', key('changes'), '*', ...fields);
@@ -133,31 +133,37 @@ for (const fields of [
 }
 
 for (const field of ['epoch', 'revision', 'used', 'average']) {
-  test(`a foreign ${field} is named, changes nothing, and can be removed`, { skip }, async (t) => {
-    const { server, members, backend } = await start(t);
-    const [member] = members;
-    await member.run(async ({ kept }) => {
-      await kept.store.set('key', 1);
-      kept.told = new Promise((resolve) => kept.store.once('disconnect', ({ message }) => resolve(message)));
-    });
-    await server.command('HSET', key('facts'), field, 'abc');
-    const said = new RegExp(`the field ${field} of the key rcluster:\\{store\\}:facts .*"abc"`);
-    const code = await member.run(({ kept: { store } }) => store.set('key', 2).catch(({ code }) => code));
-    assert.strictEqual(code, 'ERR_RCLUSTER_DISCONNECTED');
-    assert.match(await member.run(({ kept }) => kept.told), said);
-    await until('it is named', async () =>
-      said.test(await member.run(({ kept: { store } }) => `${store.stats().backend.error}`)),
-    );
-    await server.command('HDEL', key('facts'), field);
-    await until('it is used again', () =>
-      member.run(({ kept: { store } }) => store.stats().backend.state === 'following'),
-    );
-    const left = field === 'epoch' ? {} : { key: 1 };
-    assert.deepStrictEqual(await contents(members, backend), [left, left, left]);
-  });
+  test(
+    `a foreign ${field} is named in the error, changes nothing, and can be removed`,
+    { skip },
+    async (t) => {
+      const { server, members, backend } = await start(t);
+      const [member] = members;
+      await member.run(async ({ kept }) => {
+        await kept.store.set('key', 1);
+        kept.told = new Promise((resolve) =>
+          kept.store.once('disconnect', ({ message }) => resolve(message)),
+        );
+      });
+      await server.command('HSET', key('facts'), field, 'abc');
+      const said = new RegExp(`the field ${field} of the key rcluster:\\{store\\}:facts .*"abc"`);
+      const code = await member.run(({ kept: { store } }) => store.set('key', 2).catch(({ code }) => code));
+      assert.strictEqual(code, 'ERR_RCLUSTER_DISCONNECTED');
+      assert.match(await member.run(({ kept }) => kept.told), said);
+      await until('it is named', async () =>
+        said.test(await member.run(({ kept: { store } }) => `${store.stats().backend.error}`)),
+      );
+      await server.command('HDEL', key('facts'), field);
+      await until('it is used again', () =>
+        member.run(({ kept: { store } }) => store.stats().backend.state === 'following'),
+      );
+      const left = field === 'epoch' ? {} : { key: 1 };
+      assert.deepStrictEqual(await contents(members, backend), [left, left, left]);
+    },
+  );
 }
 
-test('expiry times that somebody deletes come back', { skip }, async (t) => {
+test('deleted expiry times are restored', { skip }, async (t) => {
   const { server, members } = await start(t);
   await members[0].run(async ({ kept }) => {
     kept.expired = new Promise((resolve) =>
@@ -168,7 +174,7 @@ test('expiry times that somebody deletes come back', { skip }, async (t) => {
   });
   const before = await server.command('ZSCORE', key('ends'), 'long');
   await server.command('DEL', key('ends'));
-  // A new one alone does not hide that others are missing.
+  // A new expiry time alone does not hide that others are missing.
   await members[0].run(({ kept: { store } }) => store.set('new', 3, { ttl: 600_000 }));
   assert.strictEqual(await server.command('ZSCORE', key('ends'), 'long'), before);
   assert.strictEqual(await members[0].run(({ kept }) => kept.expired), true);

@@ -1,6 +1,6 @@
 'use strict';
 
-// The application that is sabotaged: a few workers that serve as under faults, and one more that does what it is told.
+// The attacked application: a few workers that serve as in the fault tests, and one more that runs the attacks.
 //
 // PLAN: { workers, settings of setupPrimary(), choose: whether a function chooses the worker }, as JSON.
 
@@ -14,7 +14,7 @@ const { PLAN, RCLUSTER_TMP, PORT = '0', HELPER, SABOTEUR } = process.env;
 /** @type {{ workers: number, settings: import('../../index').ClusterSettings, choose: boolean }} */
 const plan = JSON.parse(PLAN);
 
-/** More than there ever are. */
+/** Larger than the number of clients. */
 const BACKLOG = 4096;
 
 play({
@@ -41,14 +41,14 @@ play({
     obey({
       fork: () => cluster.fork(),
       saboteur: () => {
-        // It runs before the preload of the package, which takes the variables away.
+        // It runs before the preload of the package, which removes the variables.
         const preload = path.join(__dirname, 'preload.js');
         const NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --require "${preload}"`;
         cluster.fork({ NODE_OPTIONS, SABOTEUR: '1' });
       },
       sabotage: ({ id, name }) => cluster.workers[id].send(name),
       kill: (id) => cluster.workers[id]?.process.kill('SIGKILL'),
-      // Whether the primary's own event loop turns, and how busy it has been since the last time.
+      // Shows that the primary's own event loop turns, and how busy it has been since the last time.
       ping: () => {
         const now = performance.eventLoopUtilization();
         mark('pong', { utilization: performance.eventLoopUtilization(now, last).utilization });
@@ -67,8 +67,8 @@ play({
     const kit = createKit({ server, notes, helper: HELPER, own: PORT, link: globalThis.saboteurLink });
     process.on('message', async (name) => {
       process.send('begins', () => {
-        // What it does may well end in an exception, or be refused by the system. That is its own affair; but a way that
-        // cannot be tried on this machine says so.
+        // The attack may end in an exception, or be refused by the system, which is ignored; but a way that
+        // cannot be tried on this machine is reported.
         Promise.resolve()
           .then(() => WAYS[name].act(kit))
           .then(

@@ -24,13 +24,13 @@ const { descriptorsOf } = require('../../testing/processes.js');
  * @param {import('node:http').Server} parts.server
  * @param {{ fd: number, note: (text: string) => void }} parts.notes
  * @param {string} parts.helper the compiled syscalls.c
- * @param {string} parts.own where this worker listens by itself, if it does
+ * @param {string} parts.own the worker's own address, if it has one
  * @param {Link | null} parts.link
  */
 function createKit({ server, notes, helper, own, link }) {
   if (link === null) throw new Error('the link was not seen');
 
-  /** The system may refuse it, and what it refuses does no harm. @param {() => unknown} action */
+  /** Ignores errors: the system may refuse the action, which is harmless. @param {() => unknown} action */
   function attempt(action) {
     try {
       action();
@@ -49,7 +49,7 @@ function createKit({ server, notes, helper, own, link }) {
     attempt,
     pause,
 
-    /** Does it again and again, as fast as the event loop turns, until it returns false. @param {(round: number) => unknown} action */
+    /** Repeats the action, as fast as the event loop turns, until it returns false. @param {(round: number) => unknown} action */
     async forever(action) {
       for (let round = 0; (await action(round)) !== false; round++) {
         await new Promise((resolve) => setImmediate(resolve));
@@ -57,7 +57,7 @@ function createKit({ server, notes, helper, own, link }) {
     },
 
     /**
-     * Runs syscalls.c until it has done what it is asked.
+     * Runs syscalls.c until it has completed its task.
      * @param {string} what
      * @param {number[]} fds
      * @param {...(string | number)} args

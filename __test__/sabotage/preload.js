@@ -1,7 +1,7 @@
 'use strict';
 
-// Runs in the saboteur before the preload of the package, when it can still be seen where the link is. The page is opened
-// once more, since the package closes its descriptor.
+// Runs in the saboteur before the preload of the package, while the descriptors of the link are still visible. The page is opened
+// again, because the package closes its descriptor.
 
 const fs = require('node:fs');
 
@@ -13,6 +13,6 @@ globalThis.saboteurLink = Number.isNaN(first)
       connections: first + 1,
       page: fs.openSync(`/proc/self/fd/${first + 2}`, 'r+'),
       lifeline: first + 3,
-      // Node has already taken its variable away. Its channel is the descriptor before ours.
+      // Node has already removed its variable. Its channel is the descriptor before ours.
       channel: first - 1,
     };

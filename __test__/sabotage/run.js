@@ -1,12 +1,12 @@
 'use strict';
 
-// One worker sabotages, the others serve. What becomes of their clients and of the primary is a line for each way and each
-// way to distribute connections.
+// One worker sabotages, the others serve. The effect on their clients and on the primary is printed as a line for each way and each
+// policy.
 //
 //   node __test__/sabotage/run.js
 //   node __test__/sabotage/run.js --ways sockets,'it stops' --policies kernel,forward-path --seconds 5
 //
-// Exits with 1 if a client of the others has failed, or something else was not as it should be.
+// Exits with 1 if a client of the others has failed, or another check has failed.
 
 const { parseArgs } = require('node:util');
 const { textTable } = require('../../testing/tables.js');
@@ -29,7 +29,7 @@ const { values } = parseArgs({
   },
 });
 
-/** In ms: what a loaded machine adds to the slowest of a few hundred clients by itself. */
+/** In ms: the delay that a loaded machine adds to the slowest of a few hundred clients. */
 const NOISE = 100;
 
 /** In ms: for how long a sticky client waits for its own worker by default, when that is blocked. */
@@ -42,7 +42,7 @@ function number(name) {
   return value;
 }
 
-/** Names of ways and of families, the latter for all of theirs. */
+/** Resolves the names of ways, and of families for all their ways. */
 function chosenWays() {
   const all = Object.keys(WAYS).filter((name) => !values.brief || WAYS[name].brief);
   // A name may have a comma in it.

@@ -1,7 +1,7 @@
 'use strict';
 
-// A worker does wild things to its link, its process and its clients. It may come to harm itself; the primary, the others and
-// their clients do not. This is a short run of a few of the ways; `node __test__/sabotage/run.js` has all of them.
+// A worker attacks its link, its process and its clients. It may fail itself; the primary, the other workers and
+// their clients are not affected. This is a short run of a few ways; `node __test__/sabotage/run.js` runs all of them.
 
 const assert = require('node:assert');
 const { spawn } = require('node:child_process');
@@ -11,7 +11,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 const { POLICIES, fits } = require('./scenario.js');
 const { WAYS } = require('./ways');
 
-/** Every way once, each with one of the policies that it makes sense for, in turn. @type {Map<string, string[]>} */
+/** Every way once, each with one of its policies, in turn. @type {Map<string, string[]>} */
 const dealt = new Map(POLICIES.map((policy) => [policy, []]));
 for (const name of Object.keys(WAYS).filter((name) => WAYS[name].brief)) {
   const [fewest] = POLICIES.filter((policy) => fits(policy, name)).sort(
@@ -21,19 +21,23 @@ for (const name of Object.keys(WAYS).filter((name) => WAYS[name].brief)) {
 }
 
 for (const [policy, names] of dealt) {
-  test(`others are served: ${policy}`, { skip: isBuiltin && 'the built-in has no such link' }, async (t) => {
-    const program = require.resolve('./run.js');
-    const ways = names.flatMap((name) => ['--ways', name]);
-    const args = ['--policies', policy, ...ways, '--seconds', '0.5', '--quiet', '0.2', '--untimed'];
-    t.diagnostic(
-      `node __test__/sabotage/run.js ${args.map((it) => (it.includes(' ') ? `"${it}"` : it)).join(' ')}`,
-    );
-    const run = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
-    t.after(() => run.kill());
-    let report = '';
-    run.stdout.setEncoding('utf8').on('data', (text) => (report += text));
-    const [code] = await once(run, 'close');
-    assert.strictEqual(code, 0, report);
-    assert.match(report, new RegExp(`^${names.length} tried, 0 not as they should be$`, 'm'));
-  });
+  test(
+    `other workers serve their clients: ${policy}`,
+    { skip: isBuiltin && 'the built-in has no such link' },
+    async (t) => {
+      const program = require.resolve('./run.js');
+      const ways = names.flatMap((name) => ['--ways', name]);
+      const args = ['--policies', policy, ...ways, '--seconds', '0.5', '--quiet', '0.2', '--untimed'];
+      t.diagnostic(
+        `node __test__/sabotage/run.js ${args.map((it) => (it.includes(' ') ? `"${it}"` : it)).join(' ')}`,
+      );
+      const run = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+      t.after(() => run.kill());
+      let report = '';
+      run.stdout.setEncoding('utf8').on('data', (text) => (report += text));
+      const [code] = await once(run, 'close');
+      assert.strictEqual(code, 0, report);
+      assert.match(report, new RegExp(`^${names.length} tried, 0 not as they should be$`, 'm'));
+    },
+  );
 }

@@ -1,6 +1,6 @@
 'use strict';
 
-// One application, and one saboteur after the other in it. Honest workers and their clients are there all the time.
+// One application, and one saboteur after the other in it. Honest workers and their clients run all the time.
 
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
@@ -31,18 +31,18 @@ const POLICIES = /** @type {const} */ ([
   'custom',
 ]);
 
-/** In ms: after which a client counts as hung, and how long the primary may take for what it does in milliseconds. */
+/** In ms: how long until a client counts as hung, and how long the primary may take for operations that take milliseconds. */
 const PATIENCE = 20_000;
 const PROMPT = 15_000;
 
-/** By how much the primary may have grown after a way, and meanwhile: in bytes. */
+/** The maximum growth of the primary after a way, and during it, in bytes. */
 const GROWTH = 64 << 20;
 const PEAK = 256 << 20;
 
 /** How long it may take until the end of a process reaches a client, or this one. In ms. */
 const NEWS = 500;
 
-/** A native thread that is busier than this, as a share of one CPU, when the saboteur has gone, spins. */
+/** A native thread that uses more than this fraction of a CPU after the saboteur has ended is spinning. */
 const SPINS = 0.5;
 
 /**
@@ -59,7 +59,7 @@ const SPINS = 0.5;
  */
 
 /**
- * @typedef {object} Row what came of a way
+ * @typedef {object} Row the result of a way
  * @property {string} way
  * @property {Policy} policy
  * @property {number} clients of others
@@ -68,8 +68,8 @@ const SPINS = 0.5;
  * @property {number | null} p99 of short clients of others, in ms
  * @property {number | null} quiet the same before the sabotage, over all ways so far
  * @property {Record<string, number>} cpu shares of one CPU that the primary's threads used
- * @property {number} peak by how many bytes the primary had grown meanwhile
- * @property {number} growth and afterwards
+ * @property {number} peak the growth of the primary during the attack, in bytes
+ * @property {number} growth the growth afterwards
  * @property {boolean} noticed whether the primary warned of the saboteur
  * @property {string[]} problems
  */
@@ -126,7 +126,7 @@ function p99(times) {
 
 /** The application with its clients. */
 class Application {
-  /** Those who listen, by id. @type {Map<number, number>} */
+  /** The ports of workers that listen, by id. @type {Map<number, number>} */
   listening = new Map();
   /** @type {{ id: number, pid: number, code: number | null, signal: string | null, at: number }[]} */
   exits = [];
@@ -161,7 +161,7 @@ class Application {
     );
   }
 
-  /** Whether something is so, by what the primary has said so far. @param {string} what @param {() => unknown} is */
+  /** Waits until a condition holds, which may depend on the messages of the primary so far. @param {string} what @param {() => unknown} is */
   async heard(what, is) {
     return until(
       what,
@@ -273,7 +273,7 @@ async function tryWay(app, way) {
   const { records } = app.clients;
   const honest = new Set(app.listening.keys());
   let [before, base] = [0, 0];
-  /** When the primary told of the end of the saboteur. */
+  /** When the primary reported the end of the saboteur. */
   let diedAt = NaN;
   let killedAt = Infinity;
   let [id, pid, from, to] = [NaN, NaN, Infinity, Infinity];
@@ -338,11 +338,11 @@ async function tryWay(app, way) {
       .get(record.id)
       ?.filter(({ at }) => at <= record.endedAt)
       .at(-1)?.pid;
-  // Behind a forwarder a worker does not see whom it has, before a request says so; but it counts.
+  // Behind a forwarder, a worker cannot identify a client before its request; but it counts its connections.
   let unseen = policy.startsWith('forward') ? (namelessBy.get(pid) ?? 0) : 0;
   const isClosed = (/** @type {import('../faults/clients').Record} */ { error }) =>
     policy.startsWith('forward') && WAYS[way].closes === true && error === 'ECONNRESET';
-  // It may have taken a client and had no time to note that; or the client waits at the address that is its own.
+  // It may have accepted a client without having time to record it; or the client waits at the worker's own address.
   const endedWithIt = (/** @type {import('../faults/clients').Record} */ { endedAt }) =>
     endedAt > Math.min(killedAt, diedAt - NEWS) && endedAt < diedAt + NEWS;
   const times = [];
@@ -427,7 +427,7 @@ async function runSabotage(options, onRow) {
       }
       const row = await tryWay(app, way);
       onRow(row);
-      // What comes next is not to be judged by what this one has left.
+      // The next way must not be judged by the remains of this one.
       if (app.fixture.exit || row.problems.length > 0) {
         await app.end();
         app = null;

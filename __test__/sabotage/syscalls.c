@@ -1,7 +1,7 @@
 /*
- * System calls that a worker cannot make from JavaScript. The first argument is what to do; what it is done to are the
- * descriptors from 3 on, which the worker has passed. When it is done a line is written to stdout. Some go on until
- * they are ended. In any case it ends by itself after 30 seconds.
+ * System calls that a worker cannot make from JavaScript. The first argument names the action, which operates on the
+ * descriptors from 3 on, passed by the worker. When it is done, a line is written to stdout; some actions run until the
+ * process is killed. In any case the process ends after 30 seconds.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -48,7 +48,7 @@ static void rest(int ms) {
   nanosleep(&time, NULL);
 }
 
-/* Bytes written as hexadecimal digits. */
+/* Parses hexadecimal digits. */
 static size_t unhex(const char *text, unsigned char *bytes, size_t room) {
   size_t length = 0;
   for (; text[0] && text[1] && length < room; text += 2) {
@@ -88,7 +88,7 @@ static int listener(struct sockaddr_in *address) {
   return fd;
 }
 
-/* A TCP connection with more to send than its peer, which stays open in here, will ever take. */
+/* A TCP connection with unsent data: its peer, which this process keeps open, never reads. */
 static int unsent(int linger) {
   static char bytes[65536];
   struct sockaddr_in address;
@@ -134,7 +134,7 @@ static int kind(const char *name) {
   exit(2);
 }
 
-/* Descriptors of the kinds named, in turn. Each is opened once. */
+/* Fills `fds` with descriptors of the named kinds, in rotation. One is opened of each kind. */
 static int fill(int *fds, char *kinds, int count) {
   int known[32], many = 0;
   for (char *name = strtok(kinds, ","); name && many < 32; name = strtok(NULL, ",")) {
@@ -146,7 +146,7 @@ static int fill(int *fds, char *kinds, int count) {
   return count;
 }
 
-/* Sends until the time is over or, without a time, so many times. */
+/* Tries to send `times` times, with a pause after a failure, until the socket is closed. */
 static void send_all(int to, const unsigned char *bytes, size_t length, const int *fds, int count, int times) {
   for (int i = 0; i < times; i++) {
     if (transmit(to, bytes, length, fds, count, MSG_DONTWAIT) >= 0) continue;
@@ -168,7 +168,7 @@ static void *flood(void *unused) {
   }
 }
 
-/* Takes the connections that are meant for the worker, notes whose they are as the worker would, and keeps them. */
+/* Receives the connections meant for the worker, logs their peers as the worker would, and keeps or closes them. */
 static void steal(int peek, int keep) {
   unsigned char bytes[4096];
   union {
@@ -244,13 +244,13 @@ static void scribble(const char *with) {
   }
 }
 
-/* Claims at one of the words of the page what is not so: it goes up, and nothing has happened. */
+/* Falsifies one word of the page: keeps adding `step` to it although nothing has happened. */
 static void claim(int word, int step) {
   volatile uint64_t *words = page();
   for (;; rest(1)) words[word] += (uint64_t)(int64_t)step;
 }
 
-/* Keeps descriptors in flight, in sockets that nobody reads: at most so many. */
+/* Keeps up to `most` descriptors in flight, in sockets that are never read. */
 static void in_flight(int most) {
   int fds[MOST], pair[2], null = open("/dev/null", O_RDWR), sent = 0;
   for (int i = 0; i < MOST; i++) fds[i] = null;
@@ -260,7 +260,7 @@ static void in_flight(int most) {
   }
 }
 
-/* Sockets that hold each other in flight, and no process: the kernel has to collect them. */
+/* Sockets that are only held by each other, in flight, and by no process: the kernel has to collect them. */
 static void cycles(void) {
   for (;; rest(1)) {
     for (int i = 0; i < 50; i++) {
@@ -278,7 +278,7 @@ int main(int argc, char **argv) {
   int fds[MOST];
   if (argc < 2) return 2;
   const char *what = argv[1];
-  /* What is left out is NULL: after the NULL that ends argv comes the environment. */
+  /* Missing arguments are NULL. They are copied because argv is followed by the environment after its final NULL. */
   char *with[8] = {0};
   for (int i = 2; i < argc && i < 9; i++) with[i - 2] = argv[i];
   alarm(30);

@@ -22,7 +22,7 @@ async function take(watch, length) {
   return events;
 }
 
-test('values come back as they were', { skip }, async () => {
+test('values are read as they were written', { skip }, async () => {
   const store = open();
   const hole = [1, 2];
   delete hole[0];
@@ -58,7 +58,7 @@ test('values come back as they were', { skip }, async () => {
   assert.notStrictEqual(store.get('cyclic'), back, 'each get is a copy');
 });
 
-test('a key that has nothing has undefined', { skip }, async () => {
+test('a key without a value returns undefined', { skip }, async () => {
   const store = open();
   assert.strictEqual(store.get('nothing'), undefined);
   assert.strictEqual(store.entry('nothing'), undefined);
@@ -69,7 +69,7 @@ test('a key that has nothing has undefined', { skip }, async () => {
   assert.strictEqual(store.get(''), 'the empty key');
 });
 
-test('revisions rise, and conditions are about them', { skip }, async () => {
+test('revisions increase, and conditions refer to them', { skip }, async () => {
   const store = open();
   assert.deepStrictEqual(await store.set('a', 1, { ifAbsent: true }), { ok: true, revision: 1 });
   assert.deepStrictEqual(await store.set('a', 2, { ifAbsent: true }), { ok: false, revision: 1 });
@@ -82,7 +82,7 @@ test('revisions rise, and conditions are about them', { skip }, async () => {
   assert.strictEqual(store.revision, 3);
 });
 
-test('increments are numbers, and nothing else is', { skip }, async () => {
+test('only numbers can be incremented', { skip }, async () => {
   const store = open();
   const counts = await Promise.all(Array.from({ length: 3000 }, () => store.increment('n')));
   assert.deepStrictEqual(
@@ -111,7 +111,7 @@ test('increments are numbers, and nothing else is', { skip }, async () => {
   assert.deepStrictEqual([store.get('other'), store.get('new')], [1, Number.MAX_VALUE]);
 });
 
-test('keys expire, and the watch says so', { skip }, async () => {
+test('keys expire, and a watch reports it', { skip }, async () => {
   const store = open();
   const watch = store.watch({ key: 'short' });
   assert.deepStrictEqual(await take(watch, 1), [{ type: 'synced', revision: 0 }]);
@@ -165,10 +165,10 @@ test('an expiry is reported before the next write', { skip }, async () => {
   assert.strictEqual(store.stats().expired, Object.keys(writes).length);
 });
 
-test('a watch that knows more than there has been begins anew', { skip }, async () => {
+test('a watch from a revision that the store has not reached starts over', { skip }, async () => {
   const store = open();
   await store.set('key', 'value');
-  // The revision of an earlier store of the name, which ended with its primary.
+  // The revision of an earlier store with this name, which ended with its primary.
   const watch = store.watch({ since: 1000 });
   const types = (await take(watch, 3)).map(({ type }) => type);
   assert.deepStrictEqual(types, ['resync', 'set', 'synced']);
@@ -178,7 +178,7 @@ test('a watch that knows more than there has been begins anew', { skip }, async 
   assert.strictEqual((await store.watch({ since: store.revision }).next()).value.type, 'synced');
 });
 
-test('an error of a batch names the keys that it may be about', { skip }, async () => {
+test('an error of a batch names the keys that may have caused it', { skip }, async () => {
   const store = open({ size: '1MB' });
   await store.set('text', 'a');
   await assert.rejects(store.atomic().set('a', 1).increment('text').commit(), {
@@ -210,7 +210,7 @@ test('a batch is done all at once or not at all', { skip }, async () => {
   assert.deepStrictEqual(await store.atomic().commit(), { ok: true, revision: 3 });
 });
 
-test('as many writes at a time as one likes are answered, each with its own', { skip }, async () => {
+test('any number of concurrent writes are answered, each with its own result', { skip }, async () => {
   const store = open();
   let total = 0;
   for (const length of [1, 127, 128, 129, 300, 1023, 1024, 1025, 3000]) {
@@ -225,7 +225,7 @@ test('as many writes at a time as one likes are answered, each with its own', { 
   }
 });
 
-test('a loop of writes leaves the event loop its turn', { skip }, async () => {
+test('a loop of writes does not starve the event loop', { skip }, async () => {
   const store = open();
   const turns = { count: 0 };
   setImmediate(() => setImmediate(() => (turns.count += 1)));
@@ -243,7 +243,7 @@ test('a watch gets a write of its own process as soon as that is answered', { sk
   assert.deepStrictEqual((await next).value, { type: 'set', key: 'key', value: 1, revision: 1 });
 });
 
-test('entries, keys and clear go by the beginning of keys', { skip }, async () => {
+test('entries, keys and clear support prefixes', { skip }, async () => {
   const store = open();
   for (const key of ['a:1', 'b:1', 'a:2']) await store.set(key, { key });
   const entries = store.entries({ prefix: 'a:' });
@@ -261,7 +261,7 @@ test('entries, keys and clear go by the beginning of keys', { skip }, async () =
   assert.strictEqual(store.size, 0);
 });
 
-test('a watch tells what there is, and then what happens', { skip }, async () => {
+test('a watch reports the current content, and then changes', { skip }, async () => {
   const store = open();
   await store.set('a:1', 1);
   await store.set('b', 2);
@@ -286,7 +286,7 @@ test('a watch tells what there is, and then what happens', { skip }, async () =>
 });
 
 test(
-  'of a key that changes fast only the newest is told, but with history every change',
+  'of a fast-changing key, only the newest change is reported, but with history every change',
   { skip },
   async () => {
     const store = open();
@@ -306,21 +306,25 @@ test(
   },
 );
 
-test('a watch that is too slow gets a resync, or ends because the history is gone', { skip }, async () => {
-  const store = open({ size: '1MB' });
-  await store.set('kept', 'all the time');
-  const [newest, history] = [store.watch(), store.watch({ history: true })];
-  await take(newest, 2);
-  for (let round = 0; round < 40; round++) {
-    await Promise.all(Array.from({ length: 100 }, (_, i) => store.set(`key ${i}`, 'x'.repeat(2000))));
-  }
-  const [first, ...rest] = await take(newest, 103);
-  assert.strictEqual(first.type, 'resync');
-  assert.strictEqual(rest.at(-1).type, 'synced');
-  assert.deepStrictEqual(new Set(rest.map(({ key }) => key)), new Set([...store.keys(), undefined]));
-  await assert.rejects(history.next(), { code: 'ERR_RCLUSTER_COMPACTED' });
-  await assert.rejects(store.watch({ history: true, since: 0 }).next(), { code: 'ERR_RCLUSTER_COMPACTED' });
-});
+test(
+  'a watch that is too slow gets a resync, or ends because the history is incomplete',
+  { skip },
+  async () => {
+    const store = open({ size: '1MB' });
+    await store.set('kept', 'all the time');
+    const [newest, history] = [store.watch(), store.watch({ history: true })];
+    await take(newest, 2);
+    for (let round = 0; round < 40; round++) {
+      await Promise.all(Array.from({ length: 100 }, (_, i) => store.set(`key ${i}`, 'x'.repeat(2000))));
+    }
+    const [first, ...rest] = await take(newest, 103);
+    assert.strictEqual(first.type, 'resync');
+    assert.strictEqual(rest.at(-1).type, 'synced');
+    assert.deepStrictEqual(new Set(rest.map(({ key }) => key)), new Set([...store.keys(), undefined]));
+    await assert.rejects(history.next(), { code: 'ERR_RCLUSTER_COMPACTED' });
+    await assert.rejects(store.watch({ history: true, since: 0 }).next(), { code: 'ERR_RCLUSTER_COMPACTED' });
+  },
+);
 
 test('an abandoned watch leaves no listener behind', { skip }, async () => {
   const store = open();
@@ -347,7 +351,7 @@ test('an abort ends a watch', { skip }, async () => {
 });
 
 test(
-  'a full store refuses, and one with lru makes room for what is new and keeps what is used',
+  'a full store refuses writes, and one with lru makes room for new values and keeps used ones',
   { skip },
   async () => {
     const value = 'x'.repeat(3000);
@@ -420,7 +424,7 @@ test('invalid arguments are refused with a code', { skip }, async () => {
   assert.strictEqual(store.has('a'), false);
 });
 
-test('a name is one store, and other options for it are refused', { skip }, () => {
+test('a name refers to one store, and other options for it are refused', { skip }, () => {
   const store = cluster.shared('one', { size: '2MB' });
   assert.strictEqual(cluster.shared('one'), store);
   assert.strictEqual(cluster.shared('one', { size: 2 * 2 ** 20 }), store);
@@ -451,7 +455,7 @@ test('nothing is loaded and no thread is started before the first store', { skip
   ]);
 });
 
-test('a write that is waited for keeps the process alive, and a watch does not', { skip }, () => {
+test('an unanswered write keeps the process alive, and a watch does not', { skip }, () => {
   const program = `
     const cluster = require(${JSON.stringify(OURS)});
     const store = cluster.shared('alive');

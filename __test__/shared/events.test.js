@@ -1,7 +1,7 @@
 'use strict';
 
-// on('change'), once() and off() of a shared store: one watch is under all listeners, and they behave as those of an
-// EventEmitter do.
+// on('change'), once() and off() of a shared store: all listeners share one watch, and behave as those of an
+// EventEmitter.
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
@@ -20,8 +20,8 @@ let count = 0;
 const open = (options) => cluster.shared(`events ${(count += 1)}`, options);
 
 /**
- * Runs a program of its own.
- * @param {string} body in which `store` is one
+ * Runs a separate program.
+ * @param {string} body in which `store` is a shared store
  */
 function run(body) {
   const code = `const store = require(${JSON.stringify(OURS)}).shared('program');\n${body}`;
@@ -110,7 +110,7 @@ test('listeners do not keep the process alive', { skip }, () => {
 });
 
 test(
-  'what a listener throws is an uncaught exception, and the next change is told all the same',
+  'an error thrown by a listener is an uncaught exception, and the next change is still reported',
   { skip },
   () => {
     const body = `

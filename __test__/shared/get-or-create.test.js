@@ -1,6 +1,6 @@
 'use strict';
 
-// getOrCreate(): one process makes a value for all that wait, and the next one does when it dies.
+// getOrCreate(): one process creates a value for all that wait, and another one takes over when it dies.
 
 const assert = require('node:assert');
 const { describe, test } = require('node:test');
@@ -10,9 +10,9 @@ const { OURS, isBuiltin } = require('../../testing/subject.js');
 const skip = isBuiltin && 'the built-in has no shared stores';
 const cluster = isBuiltin ? undefined : require(OURS);
 
-/** How often the one that makes the value is killed. */
+/** How often the process that creates the value is killed. */
 const KILLS = 100;
-/** How many workers wait meanwhile. */
+/** The number of workers that wait meanwhile. */
 const WAITING = 6;
 
 let names = 0;
@@ -73,7 +73,7 @@ describe('getOrCreate() in one process', { skip }, () => {
     assert.strictEqual(await store.getOrCreate('key', () => 'made'), 'made');
   });
 
-  test('hands on every kind of value', async () => {
+  test('returns every kind of value', async () => {
     const store = open();
     for (const value of [
       'text',
@@ -91,7 +91,7 @@ describe('getOrCreate() in one process', { skip }, () => {
     }
   });
 
-  test('rejects with what the loader does, and asks again', async () => {
+  test('rejects with the error of the loader, and calls it again', async () => {
     const store = open();
     const error = Object.assign(new Error('no value'), { code: 'NO_VALUE' });
     let calls = 0;
@@ -112,7 +112,7 @@ describe('getOrCreate() in one process', { skip }, () => {
     assert.strictEqual(await store.getOrCreate('key', () => 'made'), 'made');
   });
 
-  test('keeps a failure as long as negativeTtl says', async () => {
+  test('keeps a failure for negativeTtl', async () => {
     const store = open();
     let calls = 0;
     const fail = () => {
@@ -141,7 +141,7 @@ describe('getOrCreate() in one process', { skip }, () => {
     assert.strictEqual(made, 'made');
   });
 
-  test('gives the stale value while it makes another one', async () => {
+  test('returns the stale value while a new one is created', async () => {
     const store = open();
     let calls = 0;
     const options = { ttl: 1, grace: 600_000 };
@@ -196,7 +196,7 @@ describe('getOrCreate() among workers', { skip }, () => {
     return workers;
   };
 
-  test('one makes the value, and all that wait get it', () =>
+  test('one creates the value, and all that wait receive it', () =>
     withFixture('locks.js', { env: { COUNT: '4' } }, async (fixture) => {
       const workers = await start(fixture, 'waits', 4);
       fixture.tell('release', { id: workers[0].id, of: 'key' });
@@ -206,10 +206,10 @@ describe('getOrCreate() among workers', { skip }, () => {
       assert(!fixture.marks.some(({ mark }) => mark.startsWith('makes')), 'nobody else has made one');
     }));
 
-  test('a failure goes to all that wait', () =>
+  test('a failure rejects all that wait', () =>
     withFixture('locks.js', { env: { COUNT: '3' } }, async (fixture) => {
       const workers = await start(fixture, 'throw', 3);
-      // Their requests are in line behind the one that makes it: this is asked for later.
+      // Their requests are queued behind the process that creates the value: this request comes later.
       for (const { id } of workers) {
         fixture.tell('query', { id, of: null });
         await fixture.marker(`done ${id}`);
@@ -222,7 +222,7 @@ describe('getOrCreate() among workers', { skip }, () => {
       assert(!fixture.marks.some(({ mark }) => mark.startsWith('makes')), 'nobody has tried again');
     }));
 
-  test(`the next one makes it when the first is killed, ${KILLS} times`, (context) =>
+  test(`the next one creates it when the first is killed, ${KILLS} times`, (context) =>
     withFixture('locks.js', { env: { COUNT: `${WAITING}` }, deadline: 300_000 }, async (fixture) => {
       const line = [];
       const join = async () => {

@@ -23,7 +23,7 @@ const candidates = async (fixture, how, count = 3) => {
   return workers;
 };
 
-/** How often any process has made the mark since it was waited for. */
+/** The number of such marks that no test has consumed yet. */
 const count = (fixture, name) => fixture.marks.filter(({ mark }) => mark.startsWith(name)).length;
 
 describe('in one process', { skip }, () => {
@@ -59,7 +59,7 @@ describe('in one process', { skip }, () => {
     await third.stop();
   });
 
-  test('a leader that throws no longer leads, and the error is reported', async () => {
+  test('a leader that throws is no longer the leader, and the error is reported', async () => {
     const error = new Error('no leader');
     const first = cluster.lead('three', () => {
       throw error;
@@ -69,7 +69,7 @@ describe('in one process', { skip }, () => {
     });
     await assert.rejects(first.done, error);
     await (await next).stop();
-    // That it was stopped is no failure.
+    // Being stopped is not a failure.
     const stopped = cluster.lead('three', async ({ signal }) => {
       await once(signal, 'abort');
       signal.throwIfAborted();
@@ -103,7 +103,7 @@ describe('among workers', { skip }, () => {
       }));
   }
 
-  test('one that retires stops its function, and then another leads', () =>
+  test('a leader that retires stops its function, and then another process leads', () =>
     withFixture('locks.js', { env: { WAY: 'supervise', COUNT: '2' } }, async (fixture) => {
       const [first, second] = await candidates(fixture, 'waits', 2);
       await fixture.marker(`leads cron ${first.id}`);
@@ -113,7 +113,7 @@ describe('among workers', { skip }, () => {
       assert.strictEqual((await fixture.marker(`exit ${first.id}`)).code, 0);
     }));
 
-  test('one that retires and has returned lets another lead', () =>
+  test('a leader that retires after its function has returned lets another process lead', () =>
     withFixture('locks.js', { env: { WAY: 'supervise', COUNT: '2' } }, async (fixture) => {
       const [first, second] = await candidates(fixture, 'return', 2);
       await fixture.marker(`leads cron ${first.id}`);

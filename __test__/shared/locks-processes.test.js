@@ -12,7 +12,7 @@ const skip = isBuiltin && 'the built-in has no locks';
 
 /** How often a holder is killed. */
 const KILLS = 100;
-/** How many workers there are, all but one of them waiting. */
+/** The number of workers; all but one wait. */
 const WAITING = 6;
 
 /** @param {any} fixture */
@@ -28,7 +28,7 @@ async function online(fixture, count) {
   return workers;
 }
 
-/** Waits until so many requests are pending. */
+/** Waits until this many requests are pending. */
 async function pending(fixture, id, count) {
   for (;;) {
     fixture.tell('query', { id, of: null });
@@ -91,7 +91,7 @@ describe('locks', { skip }, () => {
         if (round > 0) times.push(lock.at - order.killed);
         assert(lock.token > token, 'tokens rise');
         ({ token } = lock);
-        // A start would compete with the takeover for the processors.
+        // A start would compete with the takeover for the CPUs.
         if (round > 0 && round <= KILLS - WAITING + 1) {
           fixture.tell('fork', {});
           await join();
@@ -106,7 +106,7 @@ describe('locks', { skip }, () => {
       context.diagnostic(`next holder after SIGKILL: p50 ${median} µs, max ${max} µs of ${times.length}`);
     }));
 
-  test('go on while the JavaScript of the primary is blocked', () =>
+  test('work while the JavaScript of the primary is blocked', () =>
     withFixture('locks.js', { env: { COUNT: '2' } }, async (fixture) => {
       const command = ask(fixture);
       const [first, second] = await online(fixture, 2);
@@ -117,7 +117,7 @@ describe('locks', { skip }, () => {
       fixture.tell('block', { id: 0, of: 'taken' });
       await fixture.marker('blocks');
       process.kill(first.pid, 'SIGKILL');
-      // The primary is released by what the next holder writes.
+      // A write of the next holder releases the primary.
       await fixture.marker('done');
     }));
 
@@ -134,7 +134,7 @@ describe('locks', { skip }, () => {
       assert.strictEqual((await fixture.marker(`exit ${first.id}`)).code, 0);
     }));
 
-  test('are not released by a worker that names those of others', () =>
+  test('are not released by a worker that names locks of others', () =>
     withFixture('locks.js', { env: { COUNT: '3' } }, async (fixture) => {
       const command = ask(fixture);
       const [first, second, hostile] = await online(fixture, 3);

@@ -25,7 +25,7 @@ async function hold(name, options = {}) {
   return { lock, ended, release: (value) => release(value) };
 }
 
-test('a lock is held while the callback runs, and its result is handed on', { skip }, async () => {
+test('a lock is held while the callback runs, and its result is returned', { skip }, async () => {
   const result = await locks.request('result', async (lock) => {
     assert.deepStrictEqual({ ...lock, token: 0 }, { name: 'result', mode: 'exclusive', token: 0 });
     const { held, pending } = await locks.query();
@@ -49,7 +49,7 @@ test('a lock is held while the callback runs, and its result is handed on', { sk
   assert.strictEqual(await locks.request('result', {}, ({ mode }) => mode), 'exclusive', 'it was released');
 });
 
-test('requests are granted in order, shared ones together, and tokens rise', { skip }, async () => {
+test('requests are granted in order, shared ones together, and tokens increase', { skip }, async () => {
   const order = [];
   const enter = (mode, label) =>
     locks.request('order', { mode }, async ({ token }) => {
@@ -94,7 +94,7 @@ test("steal rejects the holder's request, and overtakes the queue", { skip }, as
     assert.deepStrictEqual([error.name, error.code], ['AbortError', 'ERR_RCLUSTER_LOCK_STOLEN']);
     return true;
   });
-  // It has nothing left to release.
+  // The lock is already lost.
   release();
   const { held, pending } = await locks.query();
   assert.deepStrictEqual(
@@ -106,7 +106,7 @@ test("steal rejects the holder's request, and overtakes the queue", { skip }, as
   assert.strictEqual(await waits, 'waited');
 });
 
-test('a signal ends the wait, and nothing else', { skip }, async () => {
+test('a signal ends the wait only', { skip }, async () => {
   const { release } = await hold('signal');
   const controller = new AbortController();
   const waits = locks.request('signal', { signal: controller.signal }, () => assert.fail('it is aborted'));
@@ -132,44 +132,48 @@ test('a signal ends the wait, and nothing else', { skip }, async () => {
   assert.strictEqual(await locks.request('signal', { signal }, () => 'unused'), 'unused');
 });
 
-test('a request in its own callback is refused, as it would wait for itself', { skip }, async () => {
-  const deadlock = { code: 'ERR_RCLUSTER_LOCK_DEADLOCK', message: /"own"/ };
-  await locks.request('own', async () => {
-    await assert.rejects(
-      locks.request('own', () => {}),
-      deadlock,
-    );
-    await locks.request('other', async () => {
-      await new Promise(setImmediate);
+test(
+  'a request for the same lock in its callback is refused, because it would wait for itself',
+  { skip },
+  async () => {
+    const deadlock = { code: 'ERR_RCLUSTER_LOCK_DEADLOCK', message: /"own"/ };
+    await locks.request('own', async () => {
       await assert.rejects(
-        locks.request('own', { mode: 'shared' }, () => {}),
+        locks.request('own', () => {}),
         deadlock,
       );
+      await locks.request('other', async () => {
+        await new Promise(setImmediate);
+        await assert.rejects(
+          locks.request('own', { mode: 'shared' }, () => {}),
+          deadlock,
+        );
+      });
+      assert.strictEqual(await locks.request('own', { ifAvailable: true }, (lock) => lock), null);
     });
-    assert.strictEqual(await locks.request('own', { ifAvailable: true }, (lock) => lock), null);
-  });
-  const shared = { mode: 'shared' };
-  const nested = await locks.request('own', shared, () => locks.request('own', shared, () => 'nested'));
-  assert.strictEqual(nested, 'nested');
-  // Another part of the program, which is not in the callback.
-  const elsewhere = AsyncResource.bind(() => hold('own'));
-  await locks.request('own', shared, async () => {
-    const waits = elsewhere();
-    while ((await locks.query()).pending.length === 0);
-    // It would wait behind the exclusive one, and that for this callback.
-    await assert.rejects(
-      locks.request('own', shared, () => {}),
-      deadlock,
-    );
-    void waits.then(({ release }) => release());
-  });
-  // What the callback has begun may ask for the lock again once it has been released.
-  let later;
-  await locks.request('own', () => {
-    later = new Promise(setImmediate).then(() => locks.request('own', () => 'later'));
-  });
-  assert.strictEqual(await later, 'later');
-});
+    const shared = { mode: 'shared' };
+    const nested = await locks.request('own', shared, () => locks.request('own', shared, () => 'nested'));
+    assert.strictEqual(nested, 'nested');
+    // Another part of the program, outside of the callback.
+    const elsewhere = AsyncResource.bind(() => hold('own'));
+    await locks.request('own', shared, async () => {
+      const waits = elsewhere();
+      while ((await locks.query()).pending.length === 0);
+      // It would wait for the exclusive request, which waits for this callback.
+      await assert.rejects(
+        locks.request('own', shared, () => {}),
+        deadlock,
+      );
+      void waits.then(({ release }) => release());
+    });
+    // Code started by the callback may request the lock again once it has been released.
+    let later;
+    await locks.request('own', () => {
+      later = new Promise(setImmediate).then(() => locks.request('own', () => 'later'));
+    });
+    assert.strictEqual(await later, 'later');
+  },
+);
 
 test('invalid arguments are refused', { skip }, async () => {
   const type = { code: 'ERR_INVALID_ARG_TYPE' };
@@ -242,7 +246,7 @@ test('nothing is loaded and no thread is started before the first request', { sk
   ]);
 });
 
-test('a request that waits keeps the process alive, and a lock that is held does not', { skip }, () => {
+test('a pending request keeps the process alive, and a held lock does not', { skip }, () => {
   const output = run(`
     cluster.locks.request('held', () => new Promise(() => {}));
     cluster.locks.request('asked', () => console.log('granted'));

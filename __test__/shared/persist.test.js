@@ -1,6 +1,6 @@
 'use strict';
 
-// shared() with persist: what was in a store is there again in the next primary, and a file that is damaged or in use is
+// shared() with persist: the content of a store is restored in the next primary, and a file that is damaged or in use is
 // refused.
 
 const assert = require('node:assert');
@@ -28,7 +28,7 @@ function program(file, body) {
     void (async () => { ${body} })();`;
 }
 
-/** Runs a primary to its end, and returns what it has said. */
+/** Runs a primary to its end, and returns its output. */
 function run(file, body) {
   const options = { encoding: 'utf8', timeout: 60_000 };
   const { stdout, stderr, status } = spawnSync(process.execPath, ['-e', program(file, body)], options);
@@ -38,7 +38,7 @@ function run(file, body) {
 
 const codeOf = (options = '') => `try { open(${options}); say('opened'); } catch ({ code }) { say(code); }`;
 
-test('everything is there again in the next primary, and only for its owner', { skip }, () => {
+test('everything is restored in the next primary, and only its owner can read the file', { skip }, () => {
   const file = newFile();
   const values = `{ number: 1.5, text: 'ü', plain: { a: [1] }, yes: true, no: null, bytes: Buffer.from('x'), map: new Map([[1, 2]]) }`;
   const revision = run(
@@ -71,7 +71,7 @@ test('everything is there again in the next primary, and only for its owner', { 
   assert.strictEqual(run(file, `say(open().get('more'));`), 1);
 });
 
-test('after a kill the last save is restored, also for workers', { skip }, async () => {
+test('after a kill, the last save is restored, also for workers', { skip }, async () => {
   const file = newFile();
   const body = `
     const store = open();
@@ -143,7 +143,7 @@ test('content that does not fit, or cannot be written, is reported', { skip }, (
   assert.strictEqual(run(file, codeOf(`{ size: '1MB' }`)), 'ERR_RCLUSTER_PERSIST');
   const nowhere = path.join(directory, 'nowhere', 'file');
   assert.strictEqual(run(nowhere, codeOf()), 'ERR_RCLUSTER_PERSIST');
-  // Nothing can be made under the name of the temporary file.
+  // No file can be created under the name of the temporary file.
   const blocked = newFile();
   fs.mkdirSync(`${blocked}.tmp`);
   const body = `
@@ -158,7 +158,7 @@ test('content that does not fit, or cannot be written, is reported', { skip }, (
   fs.rmdirSync(`${blocked}.tmp`);
 });
 
-test('options that make no sense are refused', { skip }, () => {
+test('invalid options are refused', { skip }, () => {
   const cluster = require(OURS);
   for (const persist of ['', true, 5, null]) {
     assert.throws(() => cluster.shared('wrong', { persist }), { code: 'ERR_INVALID_ARG_TYPE' }, `${persist}`);

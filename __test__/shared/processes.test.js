@@ -57,20 +57,20 @@ describe('a shared store', { skip }, () => {
       }`;
     const file = path.join(os.tmpdir(), `rcluster-gone-${process.pid}.js`);
     fs.writeFileSync(file, program);
-    // Its output ends with the worker, which has it, too.
+    // Its output ends with the worker, which has inherited it.
     const { stdout, signal } = spawnSync(process.execPath, [file], { encoding: 'utf8', timeout: 60_000 });
     fs.rmSync(file);
     assert.strictEqual(signal, 'SIGKILL');
     assert.deepStrictEqual(stdout.trim().split('\n'), ['ERR_RCLUSTER_GONE', 'ERR_RCLUSTER_GONE']);
   });
 
-  test('goes on while the JavaScript of the primary is blocked', () =>
+  test('works while the JavaScript of the primary is blocked', () =>
     withFixture('shared.js', { env: { COUNT: '2' } }, async (fixture) => {
       const [first, second] = [await fixture.marker('online'), await fixture.marker('online')];
       const command = ask(fixture);
       const echoed = command('echo', second.id, ['n', 500]);
       fixture.tell('increment', { id: first.id, of: ['n', 1000] });
-      // It blocks until one worker has heard of what the other has written, and has written by itself.
+      // It blocks until one worker has received the writes of the other, and has written itself.
       await command('block', 0, ['echo', 500]);
       await Promise.all([echoed, fixture.marker(`done ${first.id}`)]);
       assert.strictEqual(await command('get', 0, 'n'), 1000);
@@ -88,7 +88,7 @@ describe('a shared store', { skip }, () => {
         for (let i = 0; i < 1 + (round % 3); i++) await fixture.marker(`acknowledged ${id}`);
         process.kill(pid, 'SIGKILL');
         assert.strictEqual((await fixture.marker(`exit ${id}`)).signal, 'SIGKILL');
-        // What it has said last is what counts.
+        // Only its last message counts.
         const last = (name) => {
           const said = fixture.marks.filter(({ mark }) => mark === `${name} ${id}`);
           return Math.max(...said.map(({ data }) => data));

@@ -14,7 +14,7 @@ const { OURS, isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no shared stores';
 
-/** Waits for something that is said after so many marks. */
+/** Waits for a message after a number of marks. */
 async function said(fixture, since, fits) {
   for (;;) {
     const found = fixture.marks.slice(since).find(fits);
@@ -23,7 +23,7 @@ async function said(fixture, since, fits) {
   }
 }
 
-/** Waits for loads after so many marks, and returns whose they were. */
+/** Waits for loads after a number of marks, and returns which processes made them. */
 async function loaders(fixture, since, count) {
   for (;;) {
     const marks = fixture.marks.slice(since).flatMap(({ mark }) => /^load (\d+)$/.exec(mark)?.[1] ?? []);
@@ -32,7 +32,7 @@ async function loaders(fixture, since, count) {
   }
 }
 
-/** @returns {Promise<Map<number, number>>} the workers' pids, when all have been told of the first load */
+/** @returns {Promise<Map<number, number>>} the workers' pids, when all have been notified of the first load */
 async function ready(fixture, count) {
   const pids = new Map();
   while (pids.size < count) {
@@ -59,7 +59,7 @@ describe('a source', { skip }, () => {
         await fixture.marker(`exit ${loader}`);
         pids.delete(loader);
         fixture.tell('fork', {});
-        // Whoever comes later reads what there is.
+        // A process that joins later reads the content.
         const [[id, pid]] = await ready(fixture, 1);
         pids.set(id, pid);
       }
@@ -89,7 +89,7 @@ describe('a source', { skip }, () => {
     ['a source that never loads', '{ source: { load: () => new Promise(() => {}), every: 1000 } }'],
     ['a server that is never reached', "{ backend: 'redis://127.0.0.1:1' }"],
   ]) {
-    test(`a worker that has left waits no longer for ${what}`, () => {
+    test(`a worker that has left no longer waits for ${what}`, () => {
       const program = `
         const cluster = require(${JSON.stringify(OURS)});
         if (cluster.isPrimary) {

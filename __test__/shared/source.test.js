@@ -1,7 +1,7 @@
 'use strict';
 
-// shared() with a source, in one process: what is loaded goes into the store, and only what has changed is written; what
-// was there stays when a load fails; files are followed.
+// shared() with a source, in one process: loaded values go into the store, and only changed ones are written; the content
+// stays when a load fails; files are watched.
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
@@ -26,7 +26,7 @@ after(() => clearInterval(alive));
 let count = 0;
 const open = (source, options) => cluster.shared(`source ${(count += 1)}`, { source, ...options });
 
-/** What has been loaded, in the order in which it is to come; the last one stays. */
+/** A loader with the given results, in this order; the last one is repeated. */
 function scripted(...script) {
   let at = 0;
   return () => {
@@ -37,7 +37,7 @@ function scripted(...script) {
   };
 }
 
-/** Waits until a store has been told of a change that fits. */
+/** Waits until a store has received a change that matches. */
 function told(store, fits) {
   return new Promise((resolve) => {
     const listener = (event) => {
@@ -137,7 +137,7 @@ test('a load may return an object, a Map, or items with a key', { skip }, async 
   }
 });
 
-test('more than one batch can take is written', { skip }, async () => {
+test('more changes than fit into a batch are written', { skip }, async () => {
   const all = Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`key ${i}`, 'x'.repeat(100)]));
   const store = open({ load: scripted(all, { 'key 1': 'x'.repeat(100), other: 1 }), every: 5 });
   await store.ready;
@@ -146,7 +146,7 @@ test('more than one batch can take is written', { skip }, async () => {
   assert.deepStrictEqual(store.keys().slice(), ['key 1', 'other']);
 });
 
-test('a load that does not end is given up, and tried again', { skip }, async () => {
+test('a load that does not end is aborted, and retried', { skip }, async () => {
   const signals = [];
   const load = ({ signal }) => {
     signals.push(signal);
@@ -182,7 +182,7 @@ test('further openers must name the same source, or none', { skip }, async () =>
   assert.strictEqual(plain.get('a'), 1);
 });
 
-test('options that make no sense are refused', { skip }, () => {
+test('invalid options are refused', { skip }, () => {
   const load = () => ({});
   const wrong = [
     [5, 'ERR_INVALID_ARG_TYPE'],
@@ -209,7 +209,7 @@ test('options that make no sense are refused', { skip }, () => {
   assert.throws(() => open({ load, polling: 5 }, { size: '1MB' }), { code: 'ERR_INVALID_ARG_VALUE' });
 });
 
-test('a file is followed, however it is written', { skip }, async () => {
+test('a file is watched, however it is written', { skip }, async () => {
   const file = path.join(directory, 'later', 'config.json');
   const store = open({ file });
   const [{ code }] = await events.once(store, 'loadError');
@@ -246,7 +246,7 @@ test('a file is followed, however it is written', { skip }, async () => {
   await next;
 });
 
-test('a file may have another form, and is no pipe', { skip }, async () => {
+test('a file may have another format, but may not be a pipe', { skip }, async () => {
   const file = path.join(directory, 'list.txt');
   fs.writeFileSync(file, 'a 1\nb 2\n');
   const parse = (text) =>
@@ -261,7 +261,7 @@ test('a file may have another form, and is no pipe', { skip }, async () => {
   assert.strictEqual(code, 'ERR_RCLUSTER_SOURCE');
 });
 
-test('with polling each process has its own, which it can only read', { skip }, async () => {
+test('with polling, each process has its own store, which is read-only', { skip }, async () => {
   const store = open({
     load: scripted({ a: 1, list: [1], b: Buffer.from('x'), no: null, yes: true }, { a: 2 }, new Error('no')),
     polling: 2,
@@ -285,18 +285,22 @@ test('with polling each process has its own, which it can only read', { skip }, 
 });
 
 for (const kind of ['every', 'polling']) {
-  test(`a source with ${kind} goes on when what it throws cannot be inspected`, { skip }, async () => {
-    const thrown = { [inspect.custom]: () => assert.fail('an inspection') };
-    let loads = 0;
-    const load = () => {
-      loads += 1;
-      if (loads === 1) throw thrown;
-      return { loads };
-    };
-    const store = open({ load, [kind]: 2 });
-    await store.ready;
-    assert(store.get('loads') >= 2);
-  });
+  test(
+    `a source with ${kind} continues when it throws a value that cannot be inspected`,
+    { skip },
+    async () => {
+      const thrown = { [inspect.custom]: () => assert.fail('an inspection') };
+      let loads = 0;
+      const load = () => {
+        loads += 1;
+        if (loads === 1) throw thrown;
+        return { loads };
+      };
+      const store = open({ load, [kind]: 2 });
+      await store.ready;
+      assert(store.get('loads') >= 2);
+    },
+  );
 }
 
 /** @param {string} body */

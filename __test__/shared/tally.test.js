@@ -46,7 +46,7 @@ test('invalid numbers and names are refused, and the number of tallies is limite
 
 describe('a tally', { skip }, () => {
   for (const WAY of ['fork', 'supervise']) {
-    test(`is read exactly by all processes of ${WAY}(), also when those that counted are dead`, () =>
+    test(`is read exactly by all processes of ${WAY}(), even if the processes that counted are dead`, () =>
       withFixture('shared.js', { env: { WAY, COUNT: '3' }, deadline: 120_000 }, async (fixture) => {
         const command = (name, id, of) => {
           fixture.tell(name, { id, of });
@@ -63,7 +63,7 @@ describe('a tally', { skip }, () => {
           const { id, pid } = workers.shift();
           process.kill(pid, 'SIGKILL');
           await fixture.marker(`exit ${id}`);
-          // Whoever is there reads what the dead one has added.
+          // The remaining processes read the amount of the dead one.
           for (const other of [0, ...workers.map((worker) => worker.id)]) {
             assert.strictEqual(await command('sum', other, 'count'), total);
           }

@@ -1,6 +1,6 @@
 'use strict';
 
-// Whose exception it was is known, wherever the code that serves a request runs: that request is answered with 500, and
+// The request of an exception is known, wherever the code that serves it runs: that request is answered with 500, and
 // another one of the same worker is finished.
 
 const assert = require('node:assert');
@@ -17,7 +17,7 @@ const { PLACES } = require('../fixtures/supervision/attribution.js');
 const SCRIPT = path.join(__dirname, '..', 'fixtures', 'supervision', 'attribution.js');
 const FORM = '--boundary\r\n\r\none\r\n--boundary\r\n\r\ntwo\r\n--boundary--';
 
-/** What a framework does not catch itself. */
+/** The places whose exceptions a framework does not catch. */
 const LATER = ['a timer', 'a callback of fs', 'the end of the request', 'a pipeline', 'a part of a form'];
 
 /**
@@ -55,14 +55,14 @@ function finds(framework, place) {
 }
 
 const skip = isBuiltin && 'the built-in dies of it';
-// Before 24 Node has left the context of a microtask when it reports what that has thrown: then nobody is blamed.
+// Before Node 24, the context of a microtask has been left when its exception is reported: then it is not attributed.
 const knowsMicrotasks = Number(process.versions.node.split('.')[0]) >= 24;
 for (const place of PLACES) {
   const unknown = place === 'a microtask' && !knowsMicrotasks && 'this Node does not tell';
   test(`thrown in ${place}`, { skip: skip || unknown }, () => finds('http', place));
 }
 
-test('requests that the client has pipelined behind the one that failed are answered', { skip }, () =>
+test('pipelined requests behind a failed one are answered', { skip }, () =>
   withSupervised(
     { workers: 1, drainTimeout: 60_000 },
     async (app) => {

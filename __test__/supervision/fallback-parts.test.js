@@ -1,6 +1,6 @@
 'use strict';
 
-// The parts of supervision without the native part, each with workers that only exist here.
+// The parts of supervision without the native part, each with simulated workers.
 
 const assert = require('node:assert');
 const { EventEmitter } = require('node:events');
@@ -21,7 +21,7 @@ const OPTIONS = /** @type {any} */ ({
   restartIntensity: { max: 10, period: 1000 },
 });
 
-/** A cluster whose workers are ready when `ready()` says so, and end when `end()` does. */
+/** A cluster whose workers become ready by `ready()`, and end by `end()`. */
 function createCluster(slots = 2) {
   /** @type {any[]} */
   const told = [];
@@ -95,14 +95,14 @@ test('an end is announced once, and its requests are answered at the end', () =>
   assert.deepStrictEqual(run.finish(), { requests: [1, 2, 3, 4], exitCode: undefined });
 });
 
-test('the first exit code counts, and is given once', () => {
+test('the first exit code applies, and is returned once', () => {
   const run = new Run();
   assert.deepStrictEqual([run.end(70), run.end(1)], [true, false]);
   assert.deepStrictEqual(run.finish(), { requests: [], exitCode: 70 });
   assert.deepStrictEqual(run.finish(), { requests: [], exitCode: undefined });
 });
 
-test('starting is given up only while no worker has ever been ready', () => {
+test('starting is given up only if no worker has ever been ready', () => {
   const startUp = new StartUp();
   const late = monotonic() + 10_000;
   assert.deepStrictEqual([startUp.isOver(late, 3, 5000), startUp.isOver(late, 2, 5000)], [true, false]);
@@ -130,7 +130,7 @@ test('slots are added, and a request for another number fails', () => {
   endAll(cluster);
 });
 
-test('a slot is gone once its worker has ended', () => {
+test('a slot is removed once its worker has ended', () => {
   const { cluster, answers } = createCluster();
   const scale = new Scale(cluster);
   scale.ask(1, 1);
@@ -144,7 +144,7 @@ test('a slot is gone once its worker has ended', () => {
   endAll(cluster);
 });
 
-test('a failure to start concerns a request for slots only if the slot is a new one', () => {
+test('a failure to start fails a request for slots only if the slot is new', () => {
   const { cluster, answers } = createCluster();
   const scale = new Scale(cluster);
   const failure = { code: 'ERR_RCLUSTER_NOT_READY', message: 'it was not' };
@@ -159,7 +159,7 @@ test('a failure to start concerns a request for slots only if the slot is a new 
   endAll(cluster);
 });
 
-test('a reload replaces as many workers at a time as it may, and answers all requests', () => {
+test('a reload replaces as many workers at a time as allowed, and answers all requests', () => {
   const { cluster, answers, events } = createCluster();
   const reload = new Reload(cluster);
   assert.deepStrictEqual([reload.ask(1, 1), reload.ask(2, 2)], [true, false]);
@@ -179,7 +179,7 @@ test('a reload replaces as many workers at a time as it may, and answers all req
   endAll(cluster);
 });
 
-test('a reload fails with a worker that it has started, and the old ones stay', () => {
+test('a reload fails if a worker that it has started fails, and the old ones stay', () => {
   const { cluster, answers, events } = createCluster();
   const reload = new Reload(cluster);
   const failure = { code: 'ERR_RCLUSTER_NOT_READY', message: 'it was not' };

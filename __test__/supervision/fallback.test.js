@@ -36,15 +36,15 @@ test('a worker that dies is replaced in its slot', { skip }, () =>
   }),
 );
 
-test('a reload brings new code, and no new client is refused', { skip }, () =>
+test('a reload starts new code, and no new client is refused', { skip }, () =>
   withFallback({ workers: 2 }, async (app) => {
     const load = new HttpLoad(app.target, { rate: 100 });
     app.tell('environment', { GENERATION: 'new' });
     app.tell('reload');
     await app.marker('done');
     await load.answers(20);
-    // A connection may be closed at the moment in which its client sends the next request, or the first: Node's http
-    // closes those of which no request is under way, and only the native part leaves them or hands them over.
+    // A connection may be closed at the moment at which its client sends the next request, or the first: Node's http
+    // closes connections without a pending request, and only the native part keeps them open or hands them over.
     const failures = Object.keys(await load.stop());
     assert.deepStrictEqual(
       failures.filter(
@@ -75,7 +75,7 @@ test('a reload stops if the new code does not start', { skip }, () =>
   }),
 );
 
-test('workers come and go with scale()', { skip }, () =>
+test('scale() adds and removes workers', { skip }, () =>
   withFallback({ workers: 1 }, async (app) => {
     app.tell('scale', 3);
     await app.marker('done');
@@ -89,7 +89,7 @@ test('workers come and go with scale()', { skip }, () =>
   }),
 );
 
-test('code that cannot start is tried more and more slowly, until it is given up', { skip }, () =>
+test('code that cannot start is retried with growing waits, until it is given up', { skip }, () =>
   withFallback(
     {
       workers: 1,
@@ -111,7 +111,7 @@ test('code that cannot start is tried more and more slowly, until it is given up
   ),
 );
 
-test('a drain has a limit', { skip }, () =>
+test('a drain has a time limit', { skip }, () =>
   withFallback({ workers: 1, drainTimeout: 200 }, async (app) => {
     const waiting = app.ask('wait').then(
       () => 'answered',
@@ -126,7 +126,7 @@ test('a drain has a limit', { skip }, () =>
   }),
 );
 
-test('a worker retires when it is told to', { skip }, () =>
+test('a worker can be retired', { skip }, () =>
   withFallback({ workers: 1 }, async (app) => {
     app.tell('retire', { slot: 0, reason: 'tired' });
     const { reason, by } = await app.marker('retire');
@@ -145,7 +145,7 @@ test('SIGTERM ends the cluster with code 0', { skip }, () =>
   }),
 );
 
-test('an exit that the policy does not call a failure is the last one', { skip }, () =>
+test('a worker is not replaced after an exit that is not a failure by the policy', { skip }, () =>
   withFallback({ workers: 1, restart: 'on-failure' }, async (app) => {
     await fatal(app, 'exit/0');
     assert.strictEqual((await app.marker('stopped')).code, 0);

@@ -10,7 +10,7 @@ const { exchange } = require('../../testing/clients.js');
 const { cpuOf, until } = require('../../testing/processes.js');
 
 for (const page of ['throw', 'reject']) {
-  test(`uncaught: /${page} in the middle of others: only those requests fail`, (t) =>
+  test(`uncaught: /${page} among others: only those requests fail`, (t) =>
     withSupervised({ workers: 3 }, async (app) => {
       let bad = 0;
       const load = new HttpLoad(app.target, {
@@ -26,7 +26,7 @@ for (const page of ['throw', 'reject']) {
       await load.answers(50);
       assert.deepStrictEqual(await load.stop(), { 500: bad });
       t.diagnostic(`${bad} of ${load.answered + bad} requests threw`);
-      // It has gone by agreement, and not with success.
+      // It has left by agreement, but not with exit code 0.
       const { code, exitedAfterDisconnect } = await app.marker('exit');
       assert.deepStrictEqual([code, exitedAfterDisconnect], [1, true]);
     }));
@@ -35,7 +35,7 @@ for (const page of ['throw', 'reject']) {
 test('an endless loop: the worker is replaced, its event has the stack, and clients that waited for it are answered', () =>
   withSupervised({ workers: 2, unresponsiveAfter: 1000 }, async (app) => {
     const lost = exchange(app.target, 'GET /hang HTTP/1.1\r\nHost: x\r\n\r\n');
-    // An endless loop has no event; the process is the one that uses up a CPU.
+    // An endless loop causes no event; the process is recognised by its CPU time.
     const before = app.workers.map(({ pid }) => cpuOf(pid));
     await until('one of them is blocked, or has been replaced for it', () =>
       app.workers.some(({ pid }, i) => {
@@ -43,7 +43,7 @@ test('an endless loop: the worker is replaced, its event has the stack, and clie
         return used === null || used > before[i] + 5;
       }),
     );
-    // From now on it receives nothing, so that no client but the first is in its hands.
+    // From now on it receives nothing, so that it has no client but the first.
     const load = new HttpLoad(app.target, { rate: 100 });
     const { slot, stack, worker } = await app.marker('unresponsive');
     assert.match(stack, /hang .*supervised\.js/);
@@ -55,9 +55,9 @@ test('an endless loop: the worker is replaced, its event has the stack, and clie
     assert.strictEqual((await lost).outcome, 'closed');
   }));
 
-test('an idle worker is not taken for a blocked one', () =>
+test('an idle worker is not considered blocked', () =>
   withSupervised({ workers: 2, unresponsiveAfter: 500 }, async (app) => {
-    // Several times as long: a worker's loop turns because it is asked to, and only then.
+    // Several times as long as the limit: an idle worker's loop turns only because of probes.
     for (const end = performance.now() + 2000; performance.now() < end;) {
       app.tell('stats');
       const { restarts, ready } = await app.marker('stats');
@@ -66,7 +66,7 @@ test('an idle worker is not taken for a blocked one', () =>
     }
   }));
 
-test('a worker that grows is replaced first and drained then', () =>
+test('a worker that grows is first replaced, then drained', () =>
   withSupervised({ workers: 2, recycle: { memory: 200 << 20, jitter: 0 } }, async (app) => {
     const load = new HttpLoad(app.target, { rate: 50 });
     const leak = async () => {
@@ -87,7 +87,7 @@ test('a worker that grows is replaced first and drained then', () =>
     assert.deepStrictEqual(await load.stop(), {});
   }));
 
-test('a worker that has received enough connections makes room for another', () =>
+test('a worker that has received enough connections is replaced', () =>
   withSupervised({ workers: 2, recycle: { connections: 50, jitter: 0 } }, async (app) => {
     const load = new HttpLoad(app.target, { rate: 100 });
     for (let count = 0; count < 2; count++) {

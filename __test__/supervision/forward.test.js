@@ -20,7 +20,7 @@ const { isAlive, until } = require('../../testing/processes.js');
  */
 function withForwarded(options, body, settings = {}, limits = {}) {
   const all = { forward: { port: 0, host: '127.0.0.1' }, ...settings };
-  // Programs that are not Node do not tell that they listen.
+  // Programs that are not Node do not report that they listen.
   const env = { SETTINGS: JSON.stringify(all) };
   const fixtureOptions = { env, listen: !('execPath' in settings), ...limits };
   return withSupervised(
@@ -52,7 +52,7 @@ test('each worker has an address of its own, and so has its replacement', () =>
     await until('both answer', async () => pids.add((await app.who()).pid).size === 2);
   }));
 
-test('while the primary is blocked, workers that are killed are replaced, and clients served', () =>
+test('while the primary is blocked, killed workers are replaced, and clients are served', () =>
   withForwarded({ workers: 2 }, async (app) => {
     const file = app.inDirectory('go on');
     app.tell('block', file);
@@ -60,12 +60,12 @@ test('while the primary is blocked, workers that are killed are replaced, and cl
     for (const { pid } of app.workers) process.kill(pid, 'SIGKILL');
     const pids = new Set();
     await until('both are replaced', async () => {
-      // One that was sent to a worker in the moment of its death has died with it.
+      // A client that was forwarded to a worker at the moment of its death is lost with it.
       const { pid } = await app.who().catch(() => ({ pid: undefined }));
       if (pid !== undefined && app.workers.every((worker) => worker.pid !== pid)) pids.add(pid);
       return pids.size === 2;
     });
-    // From then on clients notice nothing.
+    // From then on, no client fails.
     const load = new HttpLoad(app.target, { rate: 100 });
     await load.answers(50);
     assert.deepStrictEqual(await load.stop(), {});
@@ -93,14 +93,14 @@ test('a reload under load: no request fails', (t) =>
   }));
 
 for (const to of /** @type {const} */ (['port', 'path'])) {
-  test(`who waits in the backlog of a worker's own ${to} when it is replaced is served by it`, () =>
+  test(`a client in the backlog of a worker's own ${to} when it is replaced is served by it`, () =>
     withForwarded(
       { workers: 1 },
       async (app) => {
         const [{ pid }] = app.workers;
         process.kill(pid, 'SIGSTOP');
         const COUNT = 100;
-        // With its request each stays with the worker that has it in its backlog.
+        // Once it has sent its request, each client stays with the worker in whose backlog it waits.
         const request = 'GET /who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
         const clients = Array.from({ length: COUNT }, () => exchange(app.target, request));
         await until('all are in the backlog', async () => {
@@ -121,9 +121,9 @@ for (const to of /** @type {const} */ (['port', 'path'])) {
     ));
 }
 
-test('an answer that is due when its worker drains is the last on its connection, and arrives', () =>
+test('a pending answer of a draining worker is the last on its connection, and arrives', () =>
   withForwarded({ workers: 1 }, async (app) => {
-    // A request of which the end has not come yet: its answer is due at the drain.
+    // A request whose end has not arrived yet: its answer is pending at the drain.
     const client = hold(app.target);
     client.socket.write('GET /who HTTP/1.1\r\nHost: x\r\n');
     await until('it is at the worker', async () => (await app.report()).workers[0].connections === 1);
@@ -159,13 +159,13 @@ test('with the policy sticky clients stay with their slot', () =>
     { forward: { port: 0, host: '127.0.0.1', policy: 'sticky' } },
   ));
 
-test('no number of clients keeps a worker from being replaced', () =>
+test('any number of clients leaves room for replacing a worker', () =>
   withForwarded(
     { workers: 2 },
     async (app) => {
       const clients = Array.from({ length: 300 }, () => {
         const socket = net.connect(app.target);
-        // Those whose worker is killed may hear of it.
+        // Clients whose worker is killed may get an error.
         return socket.on('error', () => {});
       });
       assert.strictEqual((await app.marker('warning')).code, 'RCLUSTER_EXHAUSTED');
@@ -173,7 +173,7 @@ test('no number of clients keeps a worker from being replaced', () =>
         process.kill(pid, 'SIGKILL');
         assert.strictEqual((await app.marker('listening')).slot, slot);
       }
-      // What there is beyond that is for clients. Those of a killed worker are gone, and others come in from the
+      // The descriptors beyond that are for clients. Those of a killed worker are gone, and others are accepted from the
       // backlog at the next attempt to accept.
       await until('clients are served again', async () => (await app.report()).connections > 20);
       for (const client of clients) client.destroy();
@@ -203,7 +203,7 @@ test('a standby gets no client before it is promoted', () =>
     assert.strictEqual((await app.who()).id, promoted.worker);
   }));
 
-test('a blocked worker is replaced, and others get the clients that have sent nothing to it', () =>
+test('a blocked worker is replaced, and others get its clients that have sent nothing', () =>
   withForwarded({ workers: 2, unresponsiveAfter: 300 }, async (app) => {
     const lost = exchange(app.target, 'GET /hang HTTP/1.1\r\nHost: x\r\n\r\n');
     await lost.connected;
@@ -217,7 +217,7 @@ test('a blocked worker is replaced, and others get the clients that have sent no
     assert.strictEqual((await lost).outcome, 'closed');
   }));
 
-test('programs that are not Node are kept up, reloaded and told to leave', { skip: withoutPython }, () =>
+test('programs that are not Node are restarted, reloaded and drained', { skip: withoutPython }, () =>
   withForwarded(
     { workers: 2 },
     async (app) => {
@@ -245,7 +245,7 @@ test('programs that are not Node are kept up, reloaded and told to leave', { ski
   ),
 );
 
-test('what programs that are not Node cannot do is not asked of them', () => {
+test('options that programs other than Node cannot support are refused', () => {
   const { createPrimary } = require('../../lib/primary');
   const { EventEmitter } = require('node:events');
   const primary = createPrimary(new EventEmitter());

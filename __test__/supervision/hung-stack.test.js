@@ -10,7 +10,7 @@ const { withFixture } = require('../helpers/run-fixture.js');
 
 const skip = isBuiltin && 'the built-in cannot ask';
 
-/** What the first line of the stack is for each way to hang, and what has to follow somewhere. */
+/** The first line of the stack for each way to hang, and a line that must follow. */
 const STACKS = {
   'an endless loop': [/^ {4}at .*spin \(.*hung\.js:14:\d+\)$/],
   'a deep call chain': [/^ {4}at .*descend \(.*hung\.js:19:\d+\)$/, /\bdescend \(.*hung\.js:18:\d+\)$/],
@@ -37,7 +37,7 @@ const withHung = (way, body) =>
 for (const [way, [innermost, ...others]] of Object.entries(STACKS)) {
   test(`a worker in ${way}`, { skip }, () =>
     withHung(way, async (fixture) => {
-      // Until it is blocked it may be seen on its way there.
+      // Before it is blocked, the stack may show earlier code.
       const lines = await until('it is blocked', async () => {
         fixture.tell('ask');
         const { stack, reason } = await fixture.marker('stack');
@@ -56,9 +56,9 @@ for (const [way, [innermost, ...others]] of Object.entries(STACKS)) {
   );
 }
 
-test('a worker in a system call does not answer, and the wait for it is short', { skip }, () =>
+test('a worker in a system call does not answer, and the wait is limited', { skip }, () =>
   withHung('waiting in the system', async (fixture) => {
-    // On its way there it may still answer.
+    // Before the system call, it may still answer.
     let reason = null;
     while (reason === null) {
       fixture.tell('ask');
@@ -68,7 +68,7 @@ test('a worker in a system call does not answer, and the wait for it is short', 
   }),
 );
 
-test('two questions at once get two answers', { skip }, () =>
+test('two requests at once get two answers', { skip }, () =>
   withHung('an endless loop', async (fixture) => {
     fixture.tell('askTwice');
     for (let count = 0; count < 2; count++) {
@@ -78,7 +78,7 @@ test('two questions at once get two answers', { skip }, () =>
   }),
 );
 
-test('a worker that there is not, and one that has died', { skip }, () =>
+test('a worker that does not exist, and one that has died', { skip }, () =>
   withFixture('supervision/hung.js', {}, async (fixture) => {
     await fixture.marker('online');
     fixture.tell('ask', 17);

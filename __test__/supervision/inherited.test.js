@@ -1,12 +1,12 @@
 'use strict';
 
-// A supervised worker inherits what a child of Node's own would: of the main thread, as it is when the worker is started.
+// A supervised worker inherits the same properties as a child started by Node: those of the main thread at the start of the worker.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
 
-test('a worker that is started natively inherits what the main thread has', () =>
+test('a worker that is started natively inherits the properties of the main thread', () =>
   withFixture('supervision/inherited.js', {}, async (app) => {
     const before = (await app.marker('online')).had;
     app.tell('change');

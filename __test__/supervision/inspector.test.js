@@ -1,6 +1,6 @@
 'use strict';
 
-// Each supervised worker has an inspector port of its own, whatever started it.
+// Each supervised worker has an inspector port of its own, however it was started.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -36,7 +36,7 @@ test('ports are counted from the primary on', () =>
     await app.marker('reloaded');
   }));
 
-test('a function is called once for each worker, and a replacement has the port of the one that died', () =>
+test('a function is called once for each worker, and a replacement has the port of the dead one', () =>
   withFixture('supervision/debugged.js', { env: { PORTS: 'function' } }, async (app) => {
     const first = await ports(app, 3);
     assert.deepStrictEqual(

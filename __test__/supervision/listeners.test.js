@@ -29,7 +29,7 @@ async function answer(port) {
   return outcome === 'answered' ? text : outcome;
 }
 
-test('a reload: the old worker serves what the new one has not opened yet', () =>
+test('during a reload, the old worker serves ports that the new one has not opened yet', () =>
   withTwoServers(async (app, [early, late]) => {
     app.tell('environment', { GENERATION: 'new' });
     app.tell('reload');
@@ -42,7 +42,7 @@ test('a reload: the old worker serves what the new one has not opened yet', () =
     for (const at of [early, late]) assert.strictEqual(await answer(at), 'new');
   }));
 
-test('a worker that dies: clients wait for a port that its replacement opens later', () =>
+test('when a worker dies, clients wait for a port that its replacement opens later', () =>
   withTwoServers(async (app, [early, late], first) => {
     app.tell('environment', { GENERATION: 'new' });
     app.tell('kill', first);

@@ -1,6 +1,6 @@
 'use strict';
 
-// A supervised cluster says on stderr what fails and what follows from that, and does not repeat itself.
+// A supervised cluster writes failures and their consequences to stderr, without repetitions.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -9,7 +9,7 @@ const { withSupervised, fatal } = require('../../testing/supervised.js');
 const { until } = require('../../testing/processes.js');
 const { get } = require('../../testing/clients.js');
 
-/** A log with a clock of its own, and what it has written. */
+/** A log with a simulated clock, and its output. */
 function written(option) {
   const lines = [];
   const clock = { now: 0 };
@@ -25,7 +25,7 @@ const about = { worker: 3, pid: 4711, slot: 0 };
 const reason = 'it ended with exit code 1';
 const restart = { ...about, code: 1, signal: null, reason, phase: 'start-up', delay: 100, restarts: 1 };
 
-/** Each event with what is written about it, and at which level. */
+/** Each event with its line and its level. */
 const EVENTS = [
   ['spawn', { ...about, cause: 'start' }, 'info', /worker 3 \(pid 4711, slot 0\).*start/],
   ['ready', { ...about, bootMs: 1200 }, 'info', /worker 3 .*1\.2 s/],
@@ -117,7 +117,7 @@ test('a function gets every event and nothing is written', () => {
   assert.deepStrictEqual(lines, []);
 });
 
-test('equal failures are written once and counted then, also if they alternate', () => {
+test('equal failures are written once and then counted, even if they alternate', () => {
   const { log, lines, clock } = written('warn');
   const other = { ...restart, code: 2, reason: 'it ended with exit code 2' };
   for (let count = 0; count < 12; count++) {
@@ -132,7 +132,7 @@ test('equal failures are written once and counted then, also if they alternate',
   assert.strictEqual(lines.length, 4);
   assert.match(lines[2], /11 more.*code 1.*4 slots.*10 s.*111 ms/);
   assert.match(lines[3], /11 more.*code 2/);
-  // Nothing has come since: the next one is news.
+  // None has occurred since, so the next one is written.
   log.flush();
   log.on('restart', restart);
   assert.match(lines[4], /worker 3/);
@@ -151,7 +151,7 @@ test('counted failures are written before their consequence', () => {
   assert.match(lines[2], /gave up/);
 });
 
-test('a backoff that no restart has told is written', () => {
+test('a backoff without a restart line is written', () => {
   const { log, lines } = written('warn');
   log.on('restart', restart);
   log.on('backoff', { slot: 0, delay: 100, failures: 1 });
@@ -179,7 +179,7 @@ test('without a log nothing is written', () =>
     assert.strictEqual(app.stderr, '');
   }));
 
-test('many attempts to start are few lines', () =>
+test('many attempts to start are summarised in few lines', () =>
   withSupervised(
     {
       workers: 2,
@@ -192,7 +192,7 @@ test('many attempts to start are few lines', () =>
       const lines = app.stderr.trim().split('\n');
       assert.match(lines[0], /failed to start: it ended with exit code 3; the next one starts in 1 ms/);
       assert.ok(lines.length < 8, app.stderr);
-      // Each attempt is there, written or counted.
+      // Each attempt is either written or counted.
       const counted = lines.map((line) => Number(/(\d+) more such failures/.exec(line)?.[1] ?? 0));
       const written = lines.filter((line) => line.includes('failed to start')).length;
       assert.strictEqual(
@@ -204,7 +204,7 @@ test('many attempts to start are few lines', () =>
     { listen: false, env: { FATE: require.resolve('../../testing/apps/fates/crash') } },
   ));
 
-/** What Node writes after the stack of an exception that ends the process. */
+/** The line that Node writes after the stack of an exception that ends the process. */
 const STACK = /^Node\.js v/gm;
 
 for (const retireOnException of [true, false]) {
@@ -268,7 +268,7 @@ test('a primary whose stderr is closed continues', () =>
     assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
   }));
 
-test('a worker whose stderr is closed has one exception, not a second one from reporting it', () =>
+test('a worker whose stderr is closed throws once, without a second exception from reporting it', () =>
   withSupervised({ workers: 1, log: false }, async (app) => {
     app.child.stderr.destroy();
     assert.strictEqual((await get({ ...app.target, path: '/throw' })).status, 500);
@@ -277,7 +277,7 @@ test('a worker whose stderr is closed has one exception, not a second one from r
     assert.deepStrictEqual(exceptions, ['thrown by a request']);
   }));
 
-test('a worker that cannot be spawned is reported with what could not be done', () =>
+test('a worker that cannot be spawned is reported with the failed operation', () =>
   withSupervised(
     { workers: 1, restart: 'never' },
     async (app) => {

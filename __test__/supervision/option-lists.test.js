@@ -1,7 +1,7 @@
 'use strict';
 
-// The options of supervise() are told in three places: the rules that the code goes by, the types and the docs. They name
-// the same options and defaults. That Rust has the same rules is a test of crates/core/src/control/supervise/options.rs.
+// The options of supervise() are listed in three places: the rules of the code, the types and the docs. They name
+// the same options and defaults. The rules of Rust are tested in crates/core/src/control/supervise/options.rs.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -20,14 +20,14 @@ const names = () => [...ROWS.filter(isTop).map((row) => row.path), ...PRIMARY_ON
 const fieldsOf = (group) => ROWS.filter(({ path: name }) => name.startsWith(`${group}.`));
 const isIn = (text, value) => assert.ok(text.includes(value), `"${value}" is not in "${text}"`);
 
-/** What a row of the table says is the default of an option, with the option's own name first. */
+/** The default of each option in the table, after the option's name. */
 function documented() {
   const [, table] = read('docs/supervision.md').split('\n## Options\n');
   const [rows] = table.split('\n## ');
   return [...rows.matchAll(/^\| `(\w+)` \| (.*?) \|/gm)].map(([, name, text]) => [name, text]);
 }
 
-/** The members of an interface, of which each has a comment before it and is indented by so many spaces. */
+/** The members of an interface, each with a comment before it and indented by this many spaces. */
 function membersOf(source, indent) {
   const pattern = new RegExp(`^ {${indent}}/\\*\\*((?:(?!\\*/).)*)\\*/\\n {${indent}}(\\w+)\\?:`, 'gms');
   return new Map([...source.matchAll(pattern)].map(([, comment, name]) => [name, comment]));
@@ -38,7 +38,7 @@ function interfaceOf(name) {
   return source.slice(0, source.indexOf('\n}'));
 }
 
-/** @param {unknown} value How the docs and types write it: 30,000 and `'text'` for example. */
+/** @param {unknown} value A value as the docs and types write it: for example 30,000 and `'text'`. */
 const written = (value) =>
   typeof value === 'number' ? value.toLocaleString('en-US') : `\`${inspected(value)}\``;
 const inspected = (value) => (typeof value === 'string' ? `'${value}'` : String(value));

@@ -1,6 +1,6 @@
 'use strict';
 
-// Wrong options are refused by name, and so is supervise() where it has no place.
+// Invalid options are refused by name, and supervise() is refused where it cannot run.
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
@@ -56,7 +56,7 @@ const WRONG = [
   [{ log: 'debug' }, 'ERR_INVALID_ARG_VALUE', /"options\.log"/],
   [{ log: true }, 'ERR_INVALID_ARG_TYPE', /"options\.log"/],
   [{ signals: 'SIGTERM' }, 'ERR_INVALID_ARG_TYPE', /"options\.signals"/],
-  // What JSON cannot say.
+  // Values that JSON cannot represent.
   [{ workers: 2n }, 'ERR_INVALID_ARG_TYPE', /"options\.workers" .* 2n/],
   [{ standby: Symbol('x') }, 'ERR_INVALID_ARG_TYPE', /"options\.standby"/],
   [{ drainTimeout: Infinity }, 'ERR_OUT_OF_RANGE', /"options\.drainTimeout" .* Infinity/],
@@ -67,7 +67,7 @@ const WRONG = [
   [{ backoff: null }, 'ERR_INVALID_ARG_TYPE', /"options\.backoff" .* null/],
 ];
 
-test('each wrong option is named, and nothing is started', { skip }, () => {
+test('each invalid option is named, and nothing is started', { skip }, () => {
   const cluster = require(PACKAGE);
   for (const [options, code, message] of WRONG) {
     assert.throws(() => cluster.supervise(options), { code, message }, inspect(options));
@@ -100,7 +100,7 @@ const PRELUDE = `
   const code = (act) => { try { act(); return 'nothing'; } catch (error) { return error.code; } };
 `;
 
-test('twice, and after a shutdown', { skip }, () => {
+test('a second call, and a call after a shutdown, are refused', { skip }, () => {
   const output = run(`${PRELUDE}
     const supervisor = cluster.supervise({ workers: 1, ready: 'online', killTimeout: 0 });
     console.log(code(() => cluster.supervise()));

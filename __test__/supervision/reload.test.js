@@ -1,6 +1,6 @@
 'use strict';
 
-// New code, a new environment, without a request that fails.
+// A reload starts new code with a new environment, and no request fails.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -19,7 +19,7 @@ async function generations(app, count) {
   return [...seen.values()];
 }
 
-test('under load, no request fails, time after time', (t) =>
+test('under load, no request fails during repeated reloads', (t) =>
   withSupervised({ workers: 3 }, async (app) => {
     const load = new HttpLoad(app.target, { rate: 200 });
     for (let generation = 1; generation <= 2; generation++) {
@@ -34,7 +34,7 @@ test('under load, no request fails, time after time', (t) =>
     assert.deepStrictEqual(await load.stop(), {});
     t.diagnostic(`${load.answered} requests`);
     assert.deepStrictEqual(await generations(app, 3), Array(3).fill('2'));
-    // The old ones have drained, and left of their own accord.
+    // The old ones have drained, and ended by themselves.
     for (let count = 0; count < 6; count++) {
       const { code, exitedAfterDisconnect } = await app.marker('exit');
       assert.deepStrictEqual([code, exitedAfterDisconnect], [0, true]);
@@ -56,7 +56,7 @@ test('code that crashes stops the reload, and the old workers stay', () =>
     const pids = new Set();
     await until('both answer', async () => pids.add((await app.who()).pid).size === 2);
     assert.deepStrictEqual(pids, new Set(app.workers.map(({ pid }) => pid)));
-    // Mended, it goes through.
+    // Once the code is fixed, the reload succeeds.
     fs.writeFileSync(fate, 'listen');
     app.tell('environment', { GENERATION: 'good' });
     app.tell('reload');
@@ -64,7 +64,7 @@ test('code that crashes stops the reload, and the old workers stay', () =>
     assert.deepStrictEqual(await generations(app, 2), ['good', 'good']);
   }));
 
-test('code that never listens is not waited for for ever', () =>
+test('a reload with code that never listens fails after a time limit', () =>
   withSupervised({ workers: 1, readyTimeout: 1000 }, async (app) => {
     app.tell('environment', { FATE: require.resolve('../../testing/apps/fates/never-listen') });
     app.tell('reload');
@@ -72,7 +72,7 @@ test('code that never listens is not waited for for ever', () =>
     assert.strictEqual((await app.who()).pid, app.workers[0].pid);
   }));
 
-test('a second reload joins the one that runs', () =>
+test('a second reload joins the running one', () =>
   withSupervised({ workers: 2 }, async (app) => {
     app.tell('reload');
     app.tell('reload');
@@ -80,14 +80,14 @@ test('a second reload joins the one that runs', () =>
     await app.marker('done');
     app.tell('stats');
     const { slots } = await app.marker('stats');
-    // Two at the beginning, and two by the one reload that there was.
+    // Two at the beginning, and two by the single reload.
     assert.deepStrictEqual(
       slots.map(({ worker }) => worker),
       [3, 4],
     );
   }));
 
-test('a reload goes on with the environment that it has begun with', () =>
+test('a reload continues with the environment that it began with', () =>
   withSupervised({ workers: 2 }, async (app) => {
     app.tell('environment', { GENERATION: 'first' });
     app.tell('reload');
@@ -102,7 +102,7 @@ test('a reload goes on with the environment that it has begun with', () =>
     assert.deepStrictEqual(await generations(app, 2), ['second', 'second']);
   }));
 
-test('a worker that says when it is ready is waited for', () =>
+test('a reload waits for a worker that reports when it is ready', () =>
   withSupervised(
     { workers: 1, ready: 'explicit' },
     async (app) => {
@@ -116,7 +116,7 @@ test('a worker that says when it is ready is waited for', () =>
     { listen: false },
   ));
 
-test('workers come and go with scale()', () =>
+test('scale() adds and removes workers', () =>
   withSupervised({ workers: 1 }, async (app) => {
     app.tell('scale', 3);
     await app.marker('done');

@@ -1,6 +1,6 @@
 'use strict';
 
-// Workers that end are replaced, in the same slot, as the policy says, and also while the primary's JavaScript is busy.
+// Workers that end are replaced, in the same slot, according to the policy, even while the primary's JavaScript is busy.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -17,7 +17,7 @@ test('a worker that is killed is replaced in its slot, and its port stays open',
       [restart.slot, restart.worker, restart.code, restart.signal, restart.phase, restart.delay],
       [0, before.id, null, 'SIGKILL', 'service', 0],
     );
-    // It waits in the backlog if it comes too early.
+    // If the client connects too early, it waits in the backlog.
     const after = await app.who();
     assert.deepStrictEqual([after.slot, after.id > before.id], ['0', true]);
     const listening = await app.marker('listening');
@@ -31,14 +31,14 @@ test('a worker that is killed is replaced in its slot, and its port stays open',
     });
   }));
 
-test('while the primary is blocked, too', () =>
+test('workers are also replaced while the primary is blocked', () =>
   withSupervised({ workers: 2 }, async (app) => {
     const file = app.inDirectory('go on');
     app.tell('block', file);
     await app.marker('blocked');
     for (const { pid } of app.workers) process.kill(pid, 'SIGKILL');
     const pids = new Set();
-    // Both slots are served again, by processes that the primary's JavaScript has not heard of.
+    // Both slots are served again, by processes that the primary's JavaScript does not know yet.
     await until('both are replaced', async () => pids.add((await app.who()).pid).size === 2);
     for (const { pid } of app.workers) assert.ok(!pids.has(pid));
     assert.ok(!app.marks.some(({ mark }) => mark === 'unblocked'));
@@ -71,7 +71,7 @@ for (const { restart, ends } of [
   }
 }
 
-test('an exit code that says so is the last', () =>
+test('a worker is not replaced after an exit code in stopExitCodes', () =>
   withSupervised({ workers: 2, stopExitCodes: [7] }, async (app) => {
     await fatal(app, 'exit/7');
     assert.strictEqual((await app.marker('stopped')).code, 7);
@@ -79,7 +79,7 @@ test('an exit code that says so is the last', () =>
     assert.strictEqual((await app.marker('restart')).code, 8);
   }));
 
-test('when none is left and none will come, nothing keeps the primary', () =>
+test('without any present or future worker, the primary is not kept alive', () =>
   withSupervised({ workers: 1, restart: 'never' }, async (app) => {
     await fatal(app, 'exit/0');
     await app.marker('stopped');
@@ -88,7 +88,7 @@ test('when none is left and none will come, nothing keeps the primary', () =>
     assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
   }));
 
-test('a worker that cannot even start is restarted more and more slowly, until it is given up', () =>
+test('a worker that cannot start is restarted with growing waits, until it is given up', () =>
   withSupervised(
     {
       workers: 1,
@@ -127,7 +127,7 @@ test('a program that never starts is given up', () =>
   ));
 
 for (const page of ['exit/1', 'exit/7']) {
-  test(`when the last worker fails for good with ${page}, the primary exits and says why`, () =>
+  test(`when the last worker fails for good with ${page}, the primary exits and reports why`, () =>
     withSupervised({ workers: 1, restart: 'never', stopExitCodes: [7] }, async (app) => {
       await fatal(app, page);
       assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
@@ -149,7 +149,7 @@ test('as long as one slot serves, the others may be given up, and a reload is a 
     assert.strictEqual((await app.marker('stats')).ready, 2);
   }));
 
-test('giving up can end the primary, with a code of its own', () =>
+test('giving up can end the primary, with a configured code', () =>
   withSupervised(
     { workers: 1, restartIntensity: { max: 0 }, onGiveUp: 'exit', giveUpExitCode: 71 },
     async (app) => {
@@ -166,7 +166,7 @@ test('a worker that is not ready in time has failed to start', () =>
       assert.deepStrictEqual([phase, reason], ['start-up', 'it was not ready in time']);
       assert.strictEqual((await app.marker('exit')).id, 1);
       await app.marker('gave-up');
-      // Not before the last of them is gone.
+      // Not before the last of them has ended.
       assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
     },
     { listen: false, env: { FATE: require.resolve('../../testing/apps/fates/never-listen') } },
@@ -176,14 +176,14 @@ test('a standby takes over from a worker that dies, at once', () =>
   withSupervised({ workers: 1, standby: 1 }, async (app) => {
     const [before] = app.workers;
     const standby = await standbyOf(app);
-    // It listens as well, and gets nothing.
+    // It listens as well, and gets no connections.
     for (let count = 0; count < 20; count++) assert.strictEqual((await app.who()).pid, before.pid);
     process.kill(before.pid, 'SIGKILL');
     const promote = await app.marker('promote');
     assert.deepStrictEqual([promote.worker, promote.slot], [standby.worker, 0]);
     assert.deepStrictEqual(await app.who(), { id: standby.worker, slot: '0', pid: standby.pid });
     assert.strictEqual(statusOf(standby.pid).parent, app.pid);
-    // And there is another.
+    // Another standby is started.
     const next = await until('the next standby', async () => {
       const spawn = await app.marker('spawn');
       return spawn.cause === 'standby' && spawn.worker > standby.worker;

@@ -1,6 +1,6 @@
 'use strict';
 
-// What belongs to a slot stays with it: clients under the policy `sticky`, a socket under `kernel`.
+// The clients and sockets of a slot stay with it: clients under the policy `sticky`, a socket under `kernel`.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -30,7 +30,7 @@ test('clients stay with their slot when its worker is replaced', () =>
       await standbyOf(app);
       const before = await homes();
       assert.ok(new Set(before.map(({ slot }) => slot)).size > 1, 'they are not all in one slot');
-      // The slot is taken over by a standby, of which nobody knew before, and by a worker that is started for it.
+      // The slot is taken over by a standby, which was not visible before, and by a worker that is started for it.
       const slot = before[0].slot;
       process.kill(before[0].pid, 'SIGKILL');
       const promoted = await app.marker('promote');
@@ -72,7 +72,7 @@ test('each slot keeps its socket: no request fails when workers are replaced', (
       await load.answers(50);
       assert.deepStrictEqual(await load.stop(), {});
       t.diagnostic(`${load.answered} requests`);
-      // A standby gets no socket, and so no connection, before it has a slot.
+      // A standby gets no socket, and therefore no connection, before it has a slot.
       app.tell('stats');
       const { slots } = await app.marker('stats');
       const current = new Set(slots.map(({ worker }) => worker));

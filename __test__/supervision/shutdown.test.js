@@ -1,6 +1,6 @@
 'use strict';
 
-// An orderly end: what is open is finished, within a limit, and the primary exits with 0.
+// An orderly shutdown: open requests are finished, within a time limit, and the primary exits with 0.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -24,14 +24,14 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
     }));
 }
 
-test('SIGINT to the whole group, as a terminal does', () =>
+test('SIGINT to the whole group, as a terminal sends it', () =>
   withSupervised({ workers: 2 }, async (app) => {
     process.kill(-app.pid, 'SIGINT');
     assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
     assert.ok(app.marks.every(({ mark, data }) => mark !== 'exit' || data.code === 0));
   }));
 
-test('the same Ctrl-C once more, when all workers have ended, changes nothing', () =>
+test('a second Ctrl-C, after all workers have ended, has no effect', () =>
   withSupervised(
     { workers: 1 },
     async (app) => {
@@ -51,7 +51,7 @@ test('requests that have begun are answered', () =>
     assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
   }));
 
-test('clients that keep their connections are not waited for longer than the limit', () =>
+test('the wait for clients that keep their connections is limited', () =>
   withSupervised({ workers: 1, drainTimeout: 500, killTimeout: 100 }, async (app) => {
     const client = hold(app.target);
     client.socket.write('GET /wait HTTP/1.1\r\nHost: x\r\n\r\n');
@@ -63,7 +63,7 @@ test('clients that keep their connections are not waited for longer than the lim
     await client.close();
   }));
 
-test('a second signal forces it', () =>
+test('a second signal forces the shutdown', () =>
   withSupervised({ workers: 1, drainTimeout: 60_000 }, async (app) => {
     const client = hold(app.target);
     client.socket.write('GET /wait HTTP/1.1\r\nHost: x\r\n\r\n');

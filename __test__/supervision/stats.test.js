@@ -1,6 +1,6 @@
 'use strict';
 
-// stats() tells of each slot what an operator asks first; a stack goes through source maps where workers' own do.
+// stats() contains the main facts about each slot; a stack goes through source maps if the workers' own stacks do.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -15,7 +15,7 @@ const { hasSourceMaps, mapStack } = require('../../lib/primary/supervise/source-
 
 const skip = isBuiltin && 'the built-in does not supervise';
 
-test('process, age, memory, work and the last exit of each slot', { skip }, () =>
+test('stats of each slot: process, age, memory, utilization and the last exit', { skip }, () =>
   withSupervised({ workers: 2 }, async (app) => {
     const before = Date.now();
     const [{ id, pid }, other] = app.workers;
@@ -47,7 +47,7 @@ test('process, age, memory, work and the last exit of each slot', { skip }, () =
   }),
 );
 
-test('an unresponsive worker: the reason comes before what follows from it', { skip }, () =>
+test('an unresponsive worker: the reason is reported before its consequences', { skip }, () =>
   withSupervised({ workers: 1, unresponsiveAfter: 200 }, async (app) => {
     const [{ id, pid }] = app.workers;
     const asked = app.ask('hang').catch(() => {});
@@ -71,7 +71,7 @@ test('a slot that is given up names its last worker', { skip }, () =>
   }),
 );
 
-test('a stack tells the places of the source, where there is a map that can be read', () => {
+test('a stack has the positions in the source, if there is a readable map', () => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-map-'));
   try {
     // Line 1, column 1 of the file is line 3, column 5 of the source.
@@ -104,7 +104,7 @@ test('a stack tells the places of the source, where there is a map that can be r
   }
 });
 
-test('maps are on as the options of Node say', () => {
+test('source maps are enabled by the options of Node', () => {
   assert.ok(hasSourceMaps(['--enable-source-maps'], {}));
   assert.ok(hasSourceMaps([], { NODE_OPTIONS: '--no-warnings --enable-source-maps' }));
   assert.ok(!hasSourceMaps([], {}));

@@ -1,6 +1,6 @@
 'use strict';
 
-// How a cluster stops as service managers stop it, with what real programs have in them: libraries that listen for signals,
+// How a cluster stops as service managers stop it, with the features of real programs: libraries that listen for signals,
 // timers and pools that never end, servers with sockets of their own.
 
 const assert = require('node:assert');
@@ -23,14 +23,14 @@ const [major, minor] = process.versions.node.split('.').map(Number);
 const hasReusePort = major > 23 || (major === 23 && minor >= 1) || (major === 22 && minor >= 12);
 
 for (const order of Object.keys(ORDERS)) {
-  test(`under load, the signals arriving: ${order}`, async () => {
+  test(`under load, order of the signals: ${order}`, async () => {
     const { answered, ...rest } = await stopUnderLoad({ order, takes: 300, clients: 6 });
     assert.deepStrictEqual(rest, { cut: [], code: 0, signal: null });
     assert.ok(answered > 0);
   });
 }
 
-test('the time of a drain is limited, also after a SIGTERM from outside', () =>
+test('the time of a drain is limited, even after an external SIGTERM', () =>
   withSupervised({ workers: 1, drainTimeout: 700, killTimeout: 60_000 }, async (app) => {
     const client = hold(app.target);
     client.socket.write('GET /wait HTTP/1.1\r\nHost: x\r\n\r\n');
@@ -90,7 +90,7 @@ for (const library of [
     ));
 }
 
-test('a worker that listens and is not ready yet finishes what it has begun, too', () =>
+test('a worker that listens and is not ready yet also finishes its pending work', () =>
   withSupervised(
     { workers: 1, ready: 'explicit', killTimeout: 60_000 },
     async (app) => {
@@ -142,7 +142,7 @@ test('the worker waits for promises of retire listeners, and for beforeExit', ()
     { env: { SCRIPT: WORKER, KEPT: 'promise interval beforeExit' } },
   ));
 
-test('work that a request has begun is finished, also after its answer', async () => {
+test('work that a request has begun is finished, even after its answer', async () => {
   const other = http.createServer().listen(0, '127.0.0.1');
   await once(other, 'listening');
   await withSupervised(
@@ -154,7 +154,7 @@ test('work that a request has begun is finished, also after its answer', async (
       const [, response] = await asked;
       process.kill(app.pid, 'SIGTERM');
       await app.marker('drained');
-      // Longer than the grace for what nobody knows of.
+      // Longer than the grace period for unknown work.
       setTimeout(() => response.end(), 1500);
       assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
       assert.ok(fs.existsSync(app.inDirectory('told')));
@@ -165,7 +165,7 @@ test('work that a request has begun is finished, also after its answer', async (
   other.close();
 });
 
-test('after SIGTERM the cluster serves for shutdownDelay, also when all processes have got it', () =>
+test('after SIGTERM the cluster serves for shutdownDelay, even if all processes have received it', () =>
   withSupervised({ workers: 2, shutdownDelay: 60_000 }, async (app) => {
     process.kill(-app.pid, 'SIGTERM');
     assert.deepStrictEqual(await app.marker('stopping'), { signal: 'SIGTERM', delay: 60_000 });
@@ -193,7 +193,7 @@ test('a delay ends by itself', () =>
 for (const server of ['exclusive', 'reusePort', 'handle']) {
   const skip = server === 'reusePort' && !hasReusePort && 'this Node knows no reusePort';
   test(
-    `a server of its own makes a worker ready, and is closed by a drain: ${server}`,
+    `a server outside of the cluster makes a worker ready, and is closed by a drain: ${server}`,
     { skip },
     async () => {
       const [port] = await freePorts(1);
@@ -223,7 +223,7 @@ for (const server of ['exclusive', 'reusePort', 'handle']) {
   );
 }
 
-test('so does a UDP socket that is bound exclusively', async () => {
+test('a UDP socket that is bound exclusively makes a worker ready, and is closed by a drain', async () => {
   const [port] = await freePorts(1);
   await withSupervised(
     { workers: 1, drainTimeout: 60_000 },

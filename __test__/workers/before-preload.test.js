@@ -1,6 +1,6 @@
 'use strict';
 
-// No worker outlives its primary, also before its preload has run.
+// No worker outlives its primary, even before its preload has run.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -13,7 +13,7 @@ test('a worker that waits for its debugger ends with its primary', { skip: isBui
     const pid = await fixture.marker('waits');
     assert.ok(isAlive(pid));
     process.kill(fixture.pid, 'SIGKILL');
-    // That nobody is left is seen to by the helper.
+    // The helper checks that no process is left.
     await fixture.exited;
   }),
 );

@@ -1,6 +1,6 @@
 'use strict';
 
-// Descriptors are neither leaked nor handed down.
+// Descriptors are neither leaked nor inherited.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -10,7 +10,7 @@ const { descriptorsOf, until } = require('../../testing/processes.js');
 
 const CLIENTS = 3000;
 
-/** Clients, several at a time, of whom each has to be answered. */
+/** Several clients at a time, each of which must be answered. */
 async function serve(app, count) {
   let left = count;
   await Promise.all(
@@ -20,10 +20,10 @@ async function serve(app, count) {
   );
 }
 
-test('connections leave none behind', () =>
+test('connections leak no descriptors', () =>
   withApp({}, async (app) => {
     const pids = [app.pid, ...app.workers.map(({ pid }) => pid)];
-    // Some are opened when they are first needed.
+    // Some descriptors are opened on first use.
     await serve(app, 100);
     const before = pids.map((pid) => descriptorsOf(pid).size);
     await serve(app, CLIENTS);
@@ -35,7 +35,7 @@ test('connections leave none behind', () =>
     }
   }));
 
-test('workers that come and go leave none behind', () =>
+test('workers that start and end leak no descriptors', () =>
   withFixture('workers/generations.js', {}, async (fixture) => {
     fixture.tell('generations', 5);
     await fixture.marker('over');
@@ -65,7 +65,7 @@ test('a worker has its own descriptors, and none of the primary or of its siblin
           );
         }
       }
-      // The listening socket, the one to the test and the ends of the channels are the primary's alone.
+      // Only the primary has the listening socket, the socket to the test and its ends of the channels.
       assert.ok(primary.filter(isSocket).length > 0);
       for (const targets of workers) {
         for (const target of targets) {
@@ -80,7 +80,7 @@ test('a child of a worker has its standard streams and nothing else', () =>
     fixture.tell('children');
     const { descriptors, own } = await fixture.marker('children');
     assert.deepStrictEqual(descriptors.slice(0, 3), ['0', '1', '2']);
-    // Who started the tests may have left something open to all; a child of the primary has that, too.
+    // Descriptors that the parent of the tests has left open are inherited by all; a child of the primary has them, too.
     assert.deepStrictEqual(
       descriptors.filter((descriptor) => !own.includes(descriptor)),
       [],

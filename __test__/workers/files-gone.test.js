@@ -1,6 +1,6 @@
 'use strict';
 
-// A release is removed while its processes run. They go on, and also do what they have not done before.
+// A release is removed while its processes run. They keep working, and can also use features for the first time.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -11,7 +11,7 @@ const { inFolder, install, run } = require('../helpers/installed.js');
 
 const skip = isBuiltin && 'it is about the package';
 
-/** In the worker. Each is called by a message with its name. */
+/** The worker's actions, each called by a message with its name. */
 const WORKER = `
   const server = http.createServer((request, response) => response.end('served'));
   server.listen(0, '127.0.0.1');
@@ -34,7 +34,7 @@ const WORKER = `
     } else deeds[name]();
   });`;
 
-/** In the primary. */
+/** The primary's code. */
 const PRIMARY = `
   const remove = () => fs.rmSync(base + '/node_modules', { recursive: true });
   const found = {};
@@ -68,7 +68,7 @@ const PRIMARY = `
 
 /**
  * @param {string} folder
- * @param {string} main What the primary does.
+ * @param {string} main The code of the primary.
  */
 function runApp(folder, main) {
   install(folder);

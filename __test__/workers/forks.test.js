@@ -1,6 +1,6 @@
 'use strict';
 
-// Workers that come and go in great numbers leave nothing in the primary: no zombie, no descriptor, and nothing on its event
+// Large numbers of workers that start and end leave nothing in the primary: no zombie, no descriptor, and nothing on its event
 // loop.
 
 const assert = require('node:assert');
@@ -13,7 +13,7 @@ const FORKS = 200;
 /** The children of a process, dead or alive. */
 const childrenOf = (parent) => allProcesses().filter((pid) => statusOf(pid)?.parent === parent);
 
-test('hundreds of forks and exits', () =>
+test('hundreds of forks and exits leave nothing behind', () =>
   withFixture('workers/forks.js', { deadline: 4 * DEADLINE }, async (fixture) => {
     fixture.tell('forks', 12);
     const first = await fixture.marker('over');
@@ -23,7 +23,7 @@ test('hundreds of forks and exits', () =>
     const last = await fixture.marker('over');
 
     assert.deepStrictEqual(childrenOf(fixture.pid), []);
-    // Servers are closed a turn after they say so.
+    // Servers are closed a turn after their callback.
     await until('the primary has closed what it had opened', () => descriptorsOf(fixture.pid).size <= before);
     assert.deepStrictEqual(last, first);
     assert.strictEqual(last.handles.process, 0);

@@ -1,6 +1,6 @@
 'use strict';
 
-// Whoever hears that a worker listens may count on it: clients that come from then on may be given to it.
+// At the event 'listening', the worker is a member: clients that connect from then on may be passed to it.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -8,7 +8,7 @@ const { withFixture } = require('../helpers/run-fixture.js');
 const { isBuiltin } = require('../../testing/subject.js');
 
 test(
-  'a worker is among those that get connections when the primary hears that it listens',
+  'a worker gets connections from the moment of its event listening',
   { skip: isBuiltin && 'it has no statistics' },
   () =>
     withFixture('workers/members.js', {}, async (app) => {

@@ -22,7 +22,7 @@ function whyNot() {
 }
 
 test(
-  'as PID 1 it reaps 1,000 orphans, and every child is reported with its own code',
+  'as PID 1, a primary reaps 1,000 orphans, and every child is reported with its own code',
   { skip: whyNot() },
   async () => {
     const env = { ...process.env };

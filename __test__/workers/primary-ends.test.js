@@ -1,6 +1,6 @@
 'use strict';
 
-// The end of the primary is no failure of its workers: they end, and write nothing.
+// The end of the primary is not a failure of its workers: they end, and write nothing.
 
 const assert = require('node:assert');
 const path = require('node:path');

@@ -1,6 +1,6 @@
 'use strict';
 
-// The primary is killed. No worker outlives it, not even one whose JavaScript never gets to run again.
+// The primary is killed. No worker outlives it, not even one whose JavaScript never runs again.
 
 const assert = require('node:assert');
 const { test } = require('node:test');
@@ -11,7 +11,7 @@ const { until, isAlive } = require('../../testing/processes.js');
 const { isBuiltin } = require('../../testing/subject.js');
 const { withSupervised } = require('../../testing/supervised.js');
 
-test('idle workers', () =>
+test('idle workers end', () =>
   withApp({}, async (app) => {
     process.kill(app.pid, 'SIGKILL');
     await app.exited;
@@ -28,7 +28,7 @@ for (const how of ['loop', 'wait', 'child']) {
     }));
 }
 
-test('a worker that handles the signals one could send it', () =>
+test('a worker that handles all signals ends', () =>
   withFixture(
     'workers/blocked-worker.js',
     {
@@ -42,10 +42,10 @@ test('a worker that handles the signals one could send it', () =>
     },
   ));
 
-test('a supervised worker that drains has as long as it had', { skip: isBuiltin }, () =>
+test('a draining supervised worker keeps its time limit', { skip: isBuiltin }, () =>
   withSupervised({ workers: 1, drainTimeout: 5000 }, async (app) => {
     const [{ id, pid }] = app.workers;
-    // The answer never ends, so that it would drain for ever.
+    // The answer never ends, so that it would drain forever.
     const client = hold(app.target);
     await client.connected;
     client.socket.write('GET /wait HTTP/1.1\r\nHost: x\r\n\r\n');

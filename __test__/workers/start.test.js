@@ -1,7 +1,7 @@
 'use strict';
 
-// Workers start whatever has become of the files, the directory and the options that the primary was started with, and
-// find what they would find with the built-in.
+// Workers start, whatever has happened to the files, the directory and the options of the primary, and
+// find the same environment as with the built-in.
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
@@ -14,7 +14,7 @@ const { LIMIT, inFolder, install, run } = require('../helpers/installed.js');
 
 const skip = isBuiltin && 'it is about the package';
 
-/** What a worker of the apps below says of itself, and a process that it has started. */
+/** Code of the workers below: reports facts about the worker, and about a process that it has started. */
 const LOOK = `
   const look = () => ({
     execArgv: process.execArgv,
@@ -94,7 +94,7 @@ for (const [name, change] of Object.entries(CHANGES)) {
         assert.strictEqual(found.length, 2);
         const [{ execArgv, ...first }, { execArgv: later, ...second }] = found;
         assert.deepStrictEqual(second, first);
-        // What is gone is not for the worker's own processes to look for.
+        // The worker's own child processes must not load a file that is gone.
         assert.deepStrictEqual(execArgv, ['-r', preload]);
         assert.deepStrictEqual(later, fs.existsSync(preload) ? ['-r', preload] : []);
         assert.deepStrictEqual(fs.readdirSync(temporary), [], 'the copy is removed with the primary');
@@ -147,7 +147,7 @@ for (const options of BY_NAME) {
               });
             });
           } else {
-            // What a worker starts is as the app's own, wherever it is.
+            // A process that a worker starts has the app's options, whatever its directory.
             fork(__filename, ['child'], { cwd: '/proc' }).on('message', (found) => {
               process.send(found, () => process.disconnect());
             });
@@ -161,7 +161,7 @@ for (const options of BY_NAME) {
   }
 }
 
-test('the preloads of the app come first, in its order', { skip }, () =>
+test('the preloads of the app are loaded first, in order', { skip }, () =>
   inFolder((folder) => {
     const preload = (/** @type {string} */ name) => {
       const file = path.join(folder, `${name} "1".js`);
@@ -193,9 +193,9 @@ test('the preloads of the app come first, in its order', { skip }, () =>
   }),
 );
 
-test('a loader that makes the package loadable at all', { skip }, () =>
+test('a loader without which the package cannot be found', { skip }, () =>
   inFolder((folder) => {
-    // As the ones that find packages in archives: what the paths of this package name is known to the loader only.
+    // Like loaders that find packages in archives: only the loader can resolve the paths of this package.
     const hidden = path.join(folder, 'archive.zip', 'rcluster');
     const loader = path.join(folder, 'loader.js');
     fs.writeFileSync(
@@ -212,7 +212,7 @@ test('a loader that makes the package loadable at all', { skip }, () =>
       const path = require('node:path');
       const seam = require(${JSON.stringify(path.join(OURS, 'lib/seam/options.js'))});
       const { workerOptions } = seam;
-      // The primary knows itself by such a path.
+      // The primary has such a path as well.
       seam.workerOptions = (options, text, preload, inText) =>
         workerOptions(options, text, preload.replace(${JSON.stringify(OURS)}, ${JSON.stringify(hidden)}), inText);
       const cluster = require(${JSON.stringify(OURS)});
@@ -274,7 +274,7 @@ test('under --watch the primary gets only the files of the app', { skip }, () =>
       }`;
     fs.writeFileSync(path.join(folder, 'app.js'), app);
     const { found } = run([path.join(folder, 'app.js')]);
-    // The app asks for the package itself, which is nothing that it does not know.
+    // The app loads the package itself, so these files are expected.
     const others = found.filter((/** @type {string} */ file) => /lib.(worker|seam)/.test(file));
     const asked = others.filter(
       (/** @type {string} */ file) => !file.endsWith(path.join('worker', 'extras.js')),
@@ -324,7 +324,7 @@ for (const [given, expected] of [
 const permission =
   Number.parseInt(process.versions.node, 10) >= 24 ? '--permission' : '--experimental-permission';
 
-test('the permission model asks for no more than processes and addons', { skip }, () =>
+test('the permission model needs only processes and addons', { skip }, () =>
   inFolder((folder) => {
     const app = `
       const cluster = require(${JSON.stringify(OURS)});
@@ -386,7 +386,7 @@ test('a fork that fails after its process has started leaves no process behind',
   }),
 );
 
-test('where a file may have no length, fork() says so', { skip }, () =>
+test('with a file size limit of 0, the error of fork() says so', { skip }, () =>
   inFolder((folder) => {
     const app = `
       const cluster = require(${JSON.stringify(OURS)});
@@ -409,7 +409,7 @@ test('where a file may have no length, fork() says so', { skip }, () =>
   }),
 );
 
-test('no handle is made in a worker that the app does not ask for', { skip }, () =>
+test('a worker has no handles that the app has not requested', { skip }, () =>
   inFolder((folder) => {
     const app = `
       const cluster = require(${JSON.stringify(OURS)});
@@ -423,7 +423,7 @@ test('no handle is made in a worker that the app does not ask for', { skip }, ()
       } else {
         let sockets = 0;
         const handles = [];
-        // A socket that is destroyed makes this one.
+        // When a socket is destroyed, Node reads process.stderr, which would create its handle then.
         void process.stderr;
         require('node:diagnostics_channel').subscribe('udp.socket', () => sockets++);
         require('node:async_hooks').createHook({ init: (id, type) => handles.push(type) }).enable();
@@ -435,7 +435,7 @@ test('no handle is made in a worker that the app does not ask for', { skip }, ()
         }).listen(0, '127.0.0.1');
       }`;
     fs.writeFileSync(path.join(folder, 'app.js'), app);
-    // The connection; the app's UDP socket, and the one that it gets for it.
+    // The connection, the app's UDP socket, and the socket that replaces its handle.
     const { found } = run([path.join(folder, 'app.js')]);
     assert.deepStrictEqual(found, [1, ['TCPWRAP', 'UDPWRAP', 'UDPWRAP']]);
   }),

@@ -12,7 +12,7 @@ const READY_WITHIN = 30_000;
 const STOPPED_WITHIN = 10_000;
 
 /**
- * What a process counted since its start; `cpu` is in microseconds.
+ * The counts of a process since its start; `cpu` is in microseconds.
  * @typedef {{ pid: number, connections: number, requests: number, open: number, cpu: number }} WorkerReport
  */
 /** @typedef {{ primary: { pid: number, cpu: number }, workers: WorkerReport[] }} Report */
@@ -31,7 +31,7 @@ for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
  * @typedef {object} AppOptions
  * @property {string} [fixture] file in fixtures/
  * @property {number} workers how many
- * @property {string[]} [execArgv] options of Node for the primary, which hands them on
+ * @property {string[]} [execArgv] options of Node for the primary, which passes them on
  * @property {Record<string, string>} [env] more than the contestant's own
  */
 
@@ -110,7 +110,7 @@ class App {
   }
 
   /**
-   * Has the app carry out a command; resolves with its answer.
+   * Sends the app a command; resolves with its answer.
    * @param {string} cmd
    * @param {object} [details]
    * @returns {Promise<any>}
@@ -123,7 +123,7 @@ class App {
   }
 
   /**
-   * What the workers counted, read when no connection is open any more.
+   * The counts of the workers, read when no connection is open any more.
    * @param {{ collect?: boolean }} [options]
    * @returns {Promise<Report>}
    */
@@ -137,7 +137,7 @@ class App {
     }
   }
 
-  /** Ends the app; anything except a clean end of all its processes is an error. */
+  /** Ends the app; anything but a clean end of all its processes is an error. */
   async stop() {
     this.#child.send({ cmd: 'stop' });
     const [code, signal] = await bounded(this.#exited, STOPPED_WITHIN, 'the app did not stop in time');
@@ -177,8 +177,8 @@ async function bounded(promise, ms, message) {
 }
 
 /**
- * A free port below the range from which the kernel takes the ports of clients: a cluster that closes its
- * listener for a moment must not find one of its own clients on the port when it comes back.
+ * A free port below the range from which the kernel assigns the ports of clients: a cluster that closes its
+ * listener for a moment must not find the port taken by one of its own clients when it listens again.
  * @returns {Promise<number>}
  */
 async function freePort() {

@@ -1,10 +1,10 @@
 'use strict';
 
 /**
- * Charts as SVG, in one picture: bars for figures by name, lines for figures by number. Pure: figures in, text out.
+ * Charts as SVG, in one picture: bars for figures by name, lines for figures by number. A pure function of the figures.
  *
- * The picture has a background of its own and follows the reader's choice of light or dark, so that it can be read
- * wherever it is put.
+ * The picture has a background of its own and follows the reader's preference for light or dark, so that it can be read
+ * on any page.
  */
 
 /**

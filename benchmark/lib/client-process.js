@@ -3,9 +3,9 @@
 /**
  * The load client, in a process of its own so that neither the cluster nor the benchmark can slow its clock.
  *
- * open loop: `rate` new connections a second whatever becomes of the earlier ones, as the users of a service
- * behave. The n-th connection comes from a loopback address of its own (127.1.0.0 + n): that tells the server
- * which one it is.
+ * open loop: `rate` new connections a second whatever the outcome of earlier ones, as the users of a service
+ * behave. The n-th connection comes from a loopback address of its own (127.1.0.0 + n), which identifies it to the
+ * server.
  *
  * closed loop: `clients` connections at a time, each followed by the next, until `count` are done or
  * `seconds` are over.

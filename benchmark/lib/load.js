@@ -57,7 +57,7 @@ function chooseLoadClients() {
  * @returns {Promise<LoadResult>}
  */
 function wrk({ scenario, port, clients, seconds, path: wanted = '/' }) {
-  // One thread of wrk outruns several workers; more of them would only take CPU from what is measured.
+  // One thread of wrk outruns several workers; more of them would only take CPU from the measured processes.
   const threads = Math.min(clients, Math.max(1, Math.floor(os.availableParallelism() / 4)));
   const args = [`-t${threads}`, `-c${clients}`, `-d${seconds}s`, '-s', path.join(__dirname, 'wrk.lua')];
   if (scenario === 'close') args.push('-H', 'Connection: close');

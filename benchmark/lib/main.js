@@ -1,7 +1,7 @@
 'use strict';
 
 /**
- * Runs a benchmark script: an error of any kind is shown, sets the exit code and ends what was started (see
+ * Runs a benchmark script: an error of any kind is printed, sets the exit code and ends the started processes (see
  * app.js).
  * @param {() => Promise<void>} main
  */

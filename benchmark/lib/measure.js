@@ -15,7 +15,7 @@ const CPU_TOLERANCE = { share: 0.03, micros: 10_000 };
  * (keepalive).
  * @typedef {object} Sample
  * @property {number} round from 1
- * @property {import('./load').Scenario} scenario what the load was
+ * @property {import('./load').Scenario} scenario the load
  * @property {string} contestant its id
  * @property {number} requestsPerSecond as the load client counts them
  * @property {number} p50 microseconds
@@ -30,7 +30,7 @@ const CPU_TOLERANCE = { share: 0.03, micros: 10_000 };
 
 /**
  * Runs one contestant under one load: fresh processes, a warm-up that is not counted, then the measured time,
- * enclosed by readings of the counters and CPU times while nothing is going on.
+ * between two readings of the counters and CPU times of the idle app.
  * @param {import('./contestants').Contestant} contestant
  * @param {{ round: number, scenario: import('./load').Scenario, workers: number, clients: number,
  *   duration: number, warmup: number }} options
@@ -46,8 +46,8 @@ async function measure(contestant, { round, scenario, workers, clients, duration
   const pids = [before.primary.pid, ...before.workers.map(({ pid }) => pid)];
   const timesBefore = pids.map(threadTimes);
   const result = await client.run({ ...load, seconds: duration });
-  // Read twice: the first answer says that all is quiet; what asking costs is in both readings of the CPU
-  // time alike.
+  // Read twice: the first answer shows that the app is idle; the cost of a reading is in both readings of the
+  // CPU time.
   await app.settled();
   const timesAfter = pids.map(threadTimes);
   const after = await app.settled();
@@ -87,7 +87,7 @@ async function measure(contestant, { round, scenario, workers, clients, duration
 }
 
 /**
- * A load client that keeps connections where it should open new ones, or the other way round, measures
+ * A load client that keeps connections where it should open new ones, or vice versa, measures
  * something else.
  * @param {import('./load').Scenario} scenario
  * @param {number} connections that the workers saw

@@ -10,7 +10,7 @@ const { parseArgs } = require('node:util');
  *   : F[K]['default'] extends boolean ? boolean : string }} Options
  */
 
-/** Flags that mean the same in every script; a script takes those it needs. */
+/** Flags that mean the same in every script; a script uses those it needs. */
 const flags = {
   workers: { default: 2, help: 'workers of each cluster' },
   clients: { default: 64, help: 'concurrent clients' },
@@ -23,7 +23,7 @@ const flags = {
 };
 
 /**
- * Reads the command line; every flag has a default, which also says its type. An unknown flag or a wrong
+ * Reads the command line; every flag has a default, which also determines its type. An unknown flag or a wrong
  * value ends the process with one line, `--help` with the list.
  * @template {Record<string, Flag>} F
  * @param {string} purpose what the script measures, for --help

@@ -1,6 +1,6 @@
 'use strict';
 
-/** docs/benchmarks.md, from the results of the suites. Pure: results in, text out. */
+/** docs/benchmarks.md, from the results of the suites. A pure function of the results. */
 
 const { describe } = require('./report');
 const { markdownTable } = require('../../testing/tables.js');

@@ -1,8 +1,8 @@
 'use strict';
 
 /**
- * Passing threads before receivers that do no more than they must, and a client whose connections come at random
- * moments at a steady rate: benches/passing.
+ * Passing threads with minimal receivers, and a client whose connections arrive at random
+ * times at a steady rate: benches/passing.
  */
 
 const { spawn, spawnSync } = require('node:child_process');
@@ -43,7 +43,7 @@ function buildPassing() {
 }
 
 /**
- * Who passes connections on.
+ * The kind of passing thread.
  * @typedef {'bare' | 'polled' | 'rcluster'} Way
  */
 

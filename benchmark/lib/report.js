@@ -1,6 +1,6 @@
 'use strict';
 
-/** The file with all figures, and the line that says where they were measured. */
+/** The file with all figures, and the line that describes the machine. */
 
 const fs = require('node:fs');
 const os = require('node:os');
@@ -45,7 +45,7 @@ function writeResults(name, data) {
 }
 
 /**
- * Puts the text between the two marks in the README and leaves every other byte as it is.
+ * Replaces the text between the two marks in the README, and leaves every other byte unchanged.
  * @param {string} text
  */
 function writeReadme(text) {

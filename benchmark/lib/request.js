@@ -4,7 +4,7 @@ const net = require('node:net');
 const { performance } = require('node:perf_hooks');
 
 /**
- * How a request ended. `refused`: nobody listened. `reset` and `closed`: the connection broke before the
+ * How a request ended. `refused`: no process listened. `reset` and `closed`: the connection broke before the
  * answer was complete. `hung`: no answer in time.
  * @typedef {'ok' | 'refused' | 'reset' | 'closed' | 'hung'} Outcome
  */
@@ -13,7 +13,7 @@ const { performance } = require('node:perf_hooks');
  * @typedef {object} Target
  * @property {number} port on 127.0.0.1
  * @property {number} timeoutMs until it counts as hung
- * @property {string} [localAddress] where it comes from
+ * @property {string} [localAddress] the local address
  * @property {string} [path] what it asks for; `/` by default
  */
 
@@ -22,7 +22,7 @@ const REST = 'HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
 /**
  * One request on a connection of its own. The latency runs from connect() to the last byte of the answer;
  * `done` is called when the connection is closed as well, so that a caller in a loop never has more
- * connections open than it means to.
+ * connections open than intended.
  * @param {Target} target
  * @param {(outcome: Outcome, latencyMs: number, worker: string | undefined) => void} done The worker, where it tells.
  */
@@ -50,7 +50,7 @@ function request({ port, timeoutMs, localAddress, path = '/' }, done) {
     if (outcome === 'ok') return;
     if (error.code === 'ECONNREFUSED') outcome = 'refused';
     else if (error.code === 'ECONNRESET' || error.code === 'EPIPE') outcome = 'reset';
-    // Anything else (no ports, no files) is the client's own trouble and would spoil the figures unseen.
+    // Anything else (no ports, no files) is a problem of the client, and would distort the figures unnoticed.
     else throw error;
   });
   socket.on('close', () => {

@@ -19,13 +19,13 @@ const { printTargets } = require('./targets');
  * @property {string} about what is measured and how, in Markdown
  * @property {Table[]} tables
  * @property {Target[]} targets
- * @property {string[]} [behind] where rcluster is not better, in sentences made from what was measured
+ * @property {string[]} [behind] where rcluster is not better, in sentences derived from the measurements
  * @property {string[]} [lacking] what was not measured, and why
  * @property {Chart[]} [charts]
  */
 
 /**
- * Prints a section, writes it together with all figures, and tells the driver, if there is one, where.
+ * Prints a section, writes it together with all figures, and reports the file to the driver, if there is one.
  * @param {string} name of the suite
  * @param {Section} section
  * @param {{ machine: ReturnType<typeof import('./report').circumstances>, options: { check?: boolean } } & Record<string, any>} data
@@ -42,7 +42,7 @@ function publish(name, section, data) {
 }
 
 /**
- * A sentence for every comparison in which the other one is better by more than the noise of a run.
+ * A sentence for every comparison in which the other contestant is better by more than the noise of a run.
  * @param {readonly { what: string, own: number, other: number, than: string, better: 'less' | 'more' }[]} comparisons
  * @returns {string[]}
  */

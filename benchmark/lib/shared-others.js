@@ -15,7 +15,7 @@ const { KEYS, keyOf, now, pipelined } = require('./shared');
 const { median } = require('../../testing/stats.js');
 
 /**
- * A package of the folder; undefined, and a line in `lacking`, if it is not there.
+ * A package of the folder; undefined, and a line in `lacking`, if it is missing.
  * @param {string} folder
  * @param {string} name
  * @param {string[]} lacking

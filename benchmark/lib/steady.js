@@ -1,7 +1,7 @@
 'use strict';
 
 /**
- * New connections at a steady rate to a cluster with a problem, and the latencies of those that count: shared
+ * New connections at a steady rate to a cluster with a problem, and the latencies of the relevant ones: shared
  * by blocked.js and mixed.js.
  */
 
@@ -11,7 +11,7 @@ const { median, percentile } = require('../../testing/stats.js');
 
 /** @typedef {import('./client').RequestRecord} RequestRecord */
 
-/** Seconds before the time that counts. */
+/** Seconds before the measured time. */
 const WARMUP = 1;
 
 /**

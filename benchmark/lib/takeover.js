@@ -1,16 +1,16 @@
 'use strict';
 
-/** The time from the kernel's report of a killed worker until another worker has what it held. */
+/** The time from the kernel's report of a killed worker until another worker holds the resources of that worker. */
 
 const { spawn } = require('node:child_process');
 const { once } = require('node:events');
 const readline = require('node:readline');
 const { median } = require('../../testing/stats.js');
 
-/** What a worker can hold: a lock, the lead, or the flight of a value that is made once. */
+/** What a worker can hold: a lock, the lead, or the creation of a value that is created once. */
 const KINDS = ['lock', 'lease', 'flight'];
 
-/** Tells when a process has ended, in ns of the monotonic clock, which is that of process.hrtime(). */
+/** Reports when a process has ended, in ns of the monotonic clock, which is that of process.hrtime(). */
 const OBSERVER = `
 import os, select, sys, time
 fd = os.pidfd_open(int(sys.argv[1]))

@@ -8,13 +8,13 @@ const { print } = require('../../testing/tables.js');
  */
 
 /**
- * How a figure compares with its target. This judges nothing else: a noisy machine may miss what a quiet one meets.
+ * How a figure compares with its target. Nothing else is judged: a noisy machine may miss a target that a quiet one meets.
  * @param {Target} target
  * @returns {{ verdict: 'PASS' | 'MISS' | 'n/a', name: string, bound: string, value: string }}
  */
 function judge({ name, value, atMost, atLeast }) {
   const bound = `${atMost === undefined ? '≥' : '≤'} ${Number((atMost ?? atLeast ?? NaN).toPrecision(3))}`;
-  // NaN has become null in the file.
+  // NaN is written to the file as null.
   if (value == null || Number.isNaN(value)) return { verdict: 'n/a', name, bound, value: '–' };
   const met = atMost === undefined ? value >= (atLeast ?? -Infinity) : value <= atMost;
   return { verdict: met ? 'PASS' : 'MISS', name, bound, value: `${Number(value.toPrecision(4))}` };

@@ -37,7 +37,7 @@ function inPackage(libc) {
   try {
     return [require.resolve(file)];
   } catch {
-    // Not installed. One of the two never is.
+    // Not installed. Of the two packages, only one is.
     return [];
   }
 }

@@ -35,7 +35,7 @@ async function start({ app, args, cwd, config, envFile, watch, options }) {
     if (config !== null) given = await readConfig(config);
     const execArgv = [...process.execArgv, ...(envFile === null ? [] : [`--env-file=${envFile}`])];
     cluster.setupPrimary({ exec: app, args, execArgv, ...(cwd === null ? {} : { cwd }) });
-    // First, because without its watches a cluster must not start.
+    // First, because a cluster must not start without its watches.
     if (watch !== null) {
       const { paths } = watch;
       watches.push(...require('./watch').watch({ app, paths, envFile }, () => supervisor.reload()));

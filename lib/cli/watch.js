@@ -64,7 +64,7 @@ function watch({ app, paths, envFile }, reload) {
   const isFolder = (/** @type {string} */ file) => fs.statSync(file).isDirectory();
   const { watchFile, watchFolders } = loadBinding();
   const own = fs.existsSync(app) && isFolder(app) ? app : path.dirname(app);
-  // A folder is watched, not a link to one.
+  // The folder itself is watched, not a link to it.
   const folders = (paths.length === 0 ? [own] : paths.filter(isFolder)).map((folder) =>
     fs.realpathSync(folder),
   );

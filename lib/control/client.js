@@ -62,7 +62,7 @@ class ControlClient {
   #branches = new Set();
   /** @type {Map<number, Waiting>} */
   #waiting = new Map();
-  /** @type {any} why the connection has ended */
+  /** @type {any} the reason for the end of the connection */
   #ended;
 
   /**
@@ -248,7 +248,7 @@ class ControlClient {
     for await (const { facts } of this.#stream(request)) yield Buffer.from(facts.base64, 'base64');
   }
 
-  /** A connection of its own for a stream, which `close()` closes as well: a generator that waits cannot be ended. */
+  /** A separate connection for a stream, which `close()` closes as well: a generator that waits cannot be ended. */
   async #branch() {
     const client = new ControlClient(await open(this.#place, this.#signal), this.#place, this.#signal);
     this.#branches.add(client);
@@ -268,7 +268,7 @@ class ControlClient {
     this.close();
   }
 
-  /** Tells the stream over this connection that there is news. @type {() => void} */
+  /** Wakes the stream over this connection. @type {() => void} */
   #wake = () => {};
 
   /**

@@ -27,7 +27,7 @@ const gather = later('seam/gather');
 /** @type {() => typeof import('./handles')} */
 const handles = later('seam/handles');
 
-/** Every how many messages the number of messages in a turn is sampled. */
+/** The number of messages of a turn is sampled once per this many messages. */
 const SAMPLE = 8;
 
 /** The number of further messages in one turn from which on messages are gathered. */
@@ -127,7 +127,7 @@ function improveChannel(target) {
   Reflect.apply(removeListener, end, ['internalMessage', answer]);
   // (Node finds its listener for cluster messages by its name, which this one must not have.)
   const onMaybeAnswer = (/** @type {any} */ message, /** @type {any} */ handle) => {
-    // An answer without a request would fail an assertion of Node's and end this process. The sender is not
+    // An answer without a request would fail an assertion in Node and end this process. The sender is not
     // trusted.
     if (!pipelines && isAnswer(message)) return;
     Reflect.apply(onAnswer, end, [message, handle]);

@@ -44,7 +44,7 @@ const BUSY = 16;
  */
 const TOGETHER = 1;
 
-/** The most UTF-8 bytes of a UTF-16 unit. */
+/** The maximum number of UTF-8 bytes of a UTF-16 unit. */
 const UTF8_MAX = 3;
 
 /**
@@ -64,7 +64,7 @@ class Batch {
   /** @type {any[]} strings, or bytes */
   parts = [];
   size = 0;
-  /** Whether the kernel has taken all of it, or refused it. */
+  /** Whether the kernel has accepted all of it, or refused it. */
   settled = false;
   /** @type {Error | null} */
   error = null;
@@ -126,7 +126,7 @@ function writeError(errno) {
   return Object.assign(new Error(`write ${code}`), { errno, code, syscall: 'write' });
 }
 
-/** Takes the callback of Node for a message. If the message is still waiting, Node's result is not final. */
+/** Receives Node's result for a message. If the message is still waiting, Node's result is not final. */
 class Relay {
   /** The message, if it must wait. @type {Entry | null} */
   entry = null;
@@ -244,11 +244,11 @@ function gatherWrites(end, channel, transmit, onQuiet) {
       if (batch === null) setImmediate(flushWhenQuiet, 0);
       return true;
     }
-    // The end of the turn is noticed after everything already queued in it. If nothing would be gathered, a
-    // turn with one message does not notice its end, which is cheaper; the next turn continues the count.
+    // The end of the turn is detected after everything already queued in it. If nothing would be gathered, a
+    // turn with one message skips this detection, which is cheaper; the next turn continues the count.
     if (count++ === (busy > 0 ? 0 : 1)) nextTick(endTurn);
     const limit = busy > 0 ? 1 : AT_ONCE;
-    // The clock is read only from the last message on that is written at once.
+    // The clock is read only from the last message that is written at once onwards.
     if (count < limit) return false;
     const now = monotonic();
     if (count > limit && size <= LARGE && now - lastWrite < TOGETHER && !isExiting()) return true;

@@ -22,7 +22,7 @@ const BACKLOG = 511;
  */
 const LONGEST = 128 * 2 ** 20;
 
-/** The symbols under which Node keeps it: a text, or buffers and their total size. */
+/** The symbols of the properties in which Node keeps it: text, or buffers and their total size. */
 const KEPT = ['kJSONBuffer', 'kMessageBuffer', 'kMessageBufferSize'];
 
 /**

@@ -11,7 +11,7 @@ const { writeError } = require('./gather');
 /** @typedef {import('./channel').End} End */
 
 /**
- * The most handles in flight. Each is a descriptor that stays open until it is acknowledged, and counts
+ * The maximum number of handles in flight. Each is a descriptor that stays open until it is acknowledged, and counts
  * towards the user's limit of descriptors in flight, which equals a process's limit of open files. It is
  * twice the number that is acknowledged at a time.
  */
@@ -21,7 +21,7 @@ const WINDOW = 32;
  * Another message may follow a message with a handle only if that message is certain to be read in one piece.
  * A reader takes up to 64 KiB at a time, but nothing after the first handle in it, so such a message then
  * ends the read. Otherwise its rest would be read together with the following bytes: another handle would be
- * taken for its own, and later messages would overtake it, because Node needs one more step to deliver it. So
+ * mistaken for its own, and later messages would overtake it, because Node needs one more step to deliver it. So
  * it must be written to the socket in one piece, which the kernel does for short messages, and no read may
  * end inside it because 64 KiB are full. Everything that the other end has acknowledged was read, so fewer
  * than 64 KiB may have been written since.

@@ -1,8 +1,8 @@
 'use strict';
 
 // Detects servers and sockets for which net and dgram do not call the cluster: those bound with `exclusive`
-// or `reusePort`, and those given a handle or a descriptor. Node announces none of them. `_listen2` is the
-// one function through which every net.Server begins to listen. Tested with every version that
+// or `reusePort`, and those given a handle or a descriptor. Node emits no event for any of them. `_listen2` is the
+// only function through which every net.Server begins to listen. Tested with every version that
 // docs/compatibility.md names.
 
 const { Object, Reflect } = require('../globals');

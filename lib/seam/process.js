@@ -55,7 +55,7 @@ const signalNames = new Map(
 
 /**
  * Frees a process handle that will not be used. Closing alone has no effect on a handle that was never
- * started, so it is given a start that fails before anything is forked. That damages the event loop's list of
+ * started, so it first gets a start that fails before anything is forked. That damages the event loop's list of
  * handles, which must be repaired: see `crates/js/src/uv/closing.rs`.
  * @param {any} handle
  * @param {any[]} args The arguments of its spawn().

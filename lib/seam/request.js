@@ -114,15 +114,14 @@ function toSpawnOptions(request, options) {
     uid: request.uid ?? undefined,
     gid: request.gid ?? undefined,
     detached: request.detached,
-    // Without our preload, nothing in it watches the primary or reads its orders.
+    // Without our preload, no code in it watches the primary or reads its orders.
     external: !isNode,
   };
 }
 
 /**
- * Added here, the preload appears neither in settings.execArgv nor in child.spawnargs. It comes last: the
- * app's own preloads may be what makes this package loadable, and must find everything as they would without
- * us.
+ * Added here, so that the preload appears neither in settings.execArgv nor in child.spawnargs. It comes last:
+ * the app's own preloads may be what makes this package loadable, and must find the same state as without us.
  * @param {string[]} args
  * @param {number} count The number of Node's options after the name of the program.
  * @param {string[]} env

@@ -19,7 +19,7 @@ const {
 const os = require('node:os');
 
 /**
- * The number of listeners of a signal that do nothing while there are others: each loaded version of
+ * The number of listeners of a signal that do nothing while there are other listeners: each loaded version of
  * `signal-exit` has one for every signal, and is counted here.
  */
 function passiveListeners() {
@@ -72,9 +72,9 @@ function listenBeside(signal, act) {
     if (open && !process.listeners(signal).includes(listener)) process.prependListener(signal, listener);
   }
 
-  // Without a listener the signal ends the process. Node stops listening for a signal when its last listener
-  // is removed, and starts by a listener of its own, which process.removeAllListeners() removes. So ours must
-  // be restored before Node checks, and again after everything has been removed.
+  // Without a listener, the signal ends the process. Node stops listening for a signal when its last listener
+  // is removed, and starts with a listener of its own, which process.removeAllListeners() removes. So ours
+  // must be restored before Node checks, and again after all listeners have been removed.
   const onRemoved = (/** @type {string | symbol} */ event) => {
     if (event !== signal || process.listenerCount(signal) > 0) return;
     listen();

@@ -1,21 +1,20 @@
 'use strict';
 
-// Tells which of the resources that keep the event loop alive are work that ends by itself, and which only
-// wait.
+// Determines which of the resources that keep the event loop alive are work that ends by itself, and which
+// only wait.
 
 const { Object, WeakMap, monotonic, process } = require('../globals');
 const net = require('node:net');
 
 /**
- * How long, in ms, a connection of which we know nothing counts as waiting for an answer to what was written last.
+ * How long, in ms, a connection of unknown protocol counts as waiting for an answer to what was written last.
  */
 const ANSWER = 1000;
 
 /**
- * Tells whether work is in progress: a request to the system (a file, a name, a connect, a write), or an
+ * Determines whether work is in progress: a request to the system (a file, a name, a connect, a write), or an
  * outgoing connection that waits for an answer. Timers, idle connections, listening sockets, child processes
  * and worker threads do not count.
- * are none.
  */
 class Work {
   /** @type {WeakMap<object, { read: number, written: number, asked: number }>} the last observation of each connection */

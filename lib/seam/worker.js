@@ -28,8 +28,8 @@ const SERVER = 1;
 const UNIX_ADDRESS = 108;
 
 /**
- * Our messages are numbered apart from those of Node's own code in the same process, so that an answer to one
- * is not taken for an answer to the other.
+ * Our messages are numbered separately from those of Node's own code in the same process, so that an answer
+ * to one is not mistaken for an answer to the other.
  */
 let sequence = 2 ** 30;
 
@@ -37,8 +37,8 @@ let sequence = 2 ** 30;
 const unanswered = new Map();
 
 /**
- * Replaces the built-in's functions on the one object that `require('cluster')`, `import`, net and dgram all
- * hold.
+ * Replaces the built-in's functions on the single object to which `require('cluster')`, `import`, net and dgram
+ * refer.
  *
  * @param {any} cluster
  * @param {{ getServer: Function, disconnect: () => void, disconnectedByPrimary: () => void }} ours
@@ -55,7 +55,7 @@ function replaceWorkerSide(cluster, { getServer, disconnect, disconnectedByPrima
   };
 
   // Node's own listener does not know our servers, so it must not receive the order to disconnect. It
-  // receives everything else, because it handles the answers to `worker.destroy()`.
+  // receives all other messages, because it handles the answers to `worker.destroy()`.
   const builtin = /** @type {Function} */ (
     process.listeners(/** @type {any} */ ('internalMessage')).find(({ name }) => name === 'onInternalMessage')
   );
@@ -337,7 +337,7 @@ function boundHandle(kind, address, port, onClose) {
   const handle = new Handle(SERVER);
   const errno = kind === 'pipe' ? handle.bind(address) : handle.bind(address, port);
   if (errno !== 0) {
-    // It was never passed to anyone, so `onClose` is not called.
+    // The app has never seen it, so `onClose` is not called.
     handle.close();
     return { errno, handle };
   }

@@ -10,7 +10,7 @@ const { members } = require('./members');
 const PORT = 6379;
 const SENTINEL_PORT = 26379;
 
-/** The schemes of a TCP URL, and whether each one means TLS. */
+/** The schemes of a TCP URL, and whether each of them uses TLS. */
 const TCP = new Map([
   ['redis:', false],
   ['rediss:', true],
@@ -20,7 +20,7 @@ const TCP = new Map([
 
 const SOCKET = ['redis+unix:', 'valkey+unix:', 'unix:'];
 
-/** The user of such a URL. Node's URL takes no user without a host. */
+/** The user of such a URL. Node's URL does not support a user without a host. */
 const SOCKET_USER = /^((?:(?:redis|valkey)\+)?unix:\/\/)([^@/]*)@(?=\/)/i;
 
 /** URLs with several addresses: sentinels or the nodes of a Redis Cluster. */
@@ -41,7 +41,7 @@ function refusal(what) {
 /**
  * @param {unknown} backend
  * @param {unknown} offline
- * @returns {object | undefined} in the form that the native side takes
+ * @returns {object | undefined} in the form that the native side expects
  */
 function checkBackend(backend, offline) {
   const { wait } = members(offline, ['wait'], 'options.offline');
@@ -98,7 +98,7 @@ function fromUrl(text) {
 }
 
 /**
- * Parsed by hand, because Node's URL takes no list of addresses.
+ * Parsed by hand, because Node's URL does not support lists of addresses.
  * @param {RegExpExecArray} parts
  * @returns {Record<string, any>}
  */
@@ -116,7 +116,7 @@ function fromSeveral([, scheme, kind, user = '', hosts, ...path]) {
   };
 }
 
-/** @param {string} text what is before the @ of a URL */
+/** @param {string} text the part of a URL before the @ */
 function fromUser(text) {
   const [username, ...password] = text.split(':');
   return {
@@ -213,7 +213,7 @@ function checkTls(tls) {
 /**
  * @param {string} name
  * @param {unknown} value
- * @param {string} label how its first line ends. What has another one is skipped where the text is read
+ * @param {string} label the end of its first line; blocks with other labels are skipped when the text is read
  */
 function pem(name, value, label) {
   if (value === undefined) return undefined;

@@ -48,11 +48,11 @@ function noBackend() {
   return failure('ERR_RCLUSTER_NO_BACKEND', message);
 }
 
-/** The most characters of an error message that are sent to other processes. */
+/** The maximum length of an error message that is sent to other processes, in characters. */
 const MAX_MESSAGE = 500;
 
 /**
- * The parts of an error that are sent to other processes. Anything can be thrown, also what has getters that throw.
+ * The parts of an error that are sent to other processes. Any value can be thrown, even an object with getters that throw.
  * @param {any} error
  * @returns {{ name?: string, message: string, code?: unknown }}
  */

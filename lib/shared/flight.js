@@ -1,9 +1,9 @@
 'use strict';
 
-// getOrCreate(): a value that is made once in the whole cluster, however many processes request it. See
-// index.d.ts.
+// getOrCreate(): a value that is created once in the whole cluster, however many processes request it. See
+// types/shared.d.ts.
 //
-// The process that makes the value holds a lock named after the store and the key; other processes that
+// The process that creates the value holds a lock named after the store and the key; other processes that
 // request it wait for that lock. The holder settles the lock with the outcome, which ends all waits. If it
 // dies instead, the lock, and with it the task, passes to the next waiter.
 
@@ -47,7 +47,7 @@ let failures;
  * @typedef {{ value: any } | { error: any } | undefined} Outcome
  */
 
-/** What this process makes or waits for, by lock name. @type {Map<string, Promise<Outcome>>} */
+/** The values that this process creates or waits for, by lock name. @type {Map<string, Promise<Outcome>>} */
 const flights = new Map();
 
 /**
@@ -126,7 +126,7 @@ function isStale({ expiresAt }, grace) {
 }
 
 /**
- * Makes the value, or waits for it. A process has at most one flight for a value.
+ * Creates the value, or waits for it. A process has at most one flight for a value.
  * @param {Plan} plan
  * @returns {Promise<Outcome>}
  */
@@ -142,7 +142,7 @@ function join(plan) {
 let hasWarned = false;
 
 /**
- * Makes the value again while the old one is still in use, unless another caller or process is doing so.
+ * Creates the value again while the old one is still in use, unless another caller or process is doing so.
  * @param {Plan} plan
  */
 function refresh(plan) {
@@ -171,7 +171,7 @@ async function fly(plan, otherwise) {
   const grant = await acquire({ space: SPACE.FLIGHT, name: plan.id, otherwise });
   if (grant === undefined) return undefined;
   if (typeof grant === 'string') return read(grant);
-  // Another process may have made it, or failed, between the look into the store and the grant of the lock.
+  // Another process may have created it, or failed, between the check of the store and the grant of the lock.
   const entry = plan.store.entry(plan.key);
   const isThere = entry !== undefined && !isStale(entry, plan.grace);
   const failed = isThere ? undefined : recall(plan);
@@ -196,7 +196,7 @@ async function make(plan, grant) {
   try {
     // A copy, because the loader may keep what it returns and change it.
     const value = copyOf(await runHolding(held, async () => loader({ signal: controller.signal })));
-    // If the lock was lost, another process makes the value by now.
+    // If the lock was lost, another process is creating the value by now.
     controller.signal.throwIfAborted();
     await store.set(key, value, { ttl: ttl === -1 ? undefined : ttl + grace });
     if (negativeTtl > 0) await forget(plan);
@@ -212,7 +212,7 @@ async function make(plan, grant) {
 }
 
 /**
- * The outcome, as it is sent to the processes that wait.
+ * The outcome in the form in which it is sent to the waiting processes.
  * @param {Outcome} outcome
  * @returns {string}
  */

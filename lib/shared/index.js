@@ -25,7 +25,7 @@ function shared(name, options) {
   const { native, plan } = checkOptions(options);
   const json = JSON.stringify(native);
   const known = stores.get(name);
-  // Options that have not been seen before are opened again, so that the primary compares them.
+  // With options that have not been passed before, the store is opened again, so that the primary compares them.
   if (known !== undefined && (json === '{}' || known.options.has(json))) return known.store;
   if (known?.isLocal || plan?.isLocal) return polled(name, json, plan, known);
   const open = openerOf('openShared', 'rcluster.shared', 'shared() is for the main thread of a process');
@@ -51,7 +51,7 @@ function shared(name, options) {
 }
 
 /**
- * A store that belongs to this process only. The primary does not know of it.
+ * A store that belongs to this process only. The primary does not know about it.
  * @param {string} name
  * @param {string} json
  * @param {import('./source/plan').Plan | undefined} plan

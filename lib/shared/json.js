@@ -19,7 +19,7 @@ function isJson(value, { once = false } = {}) {
 /**
  * @param {unknown} value
  * @param {number} depth
- * @param {Set<object> | undefined | null} seen the objects met so far; null if repetition is allowed
+ * @param {Set<object> | undefined | null} seen the objects found so far; null if repetition is allowed
  * @returns {boolean}
  */
 function check(value, depth, seen) {

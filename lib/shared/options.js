@@ -14,7 +14,7 @@ const UNITS = { KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30 };
  *
  * @param {unknown} options
  * @returns {{ native: { size?: number, eviction?: string, source?: string, persist?: string, backend?: object }, plan: Plan | undefined }}
- * the options for the native side, and the source of the store's contents
+ * the options for the native side, and the source of the store's content
  */
 function checkOptions(options) {
   const names = ['size', 'eviction', 'source', 'persist', 'backend', 'offline'];

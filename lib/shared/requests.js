@@ -4,10 +4,10 @@ const { Promise, setImmediate } = require('../globals');
 const { failure } = require('./errors');
 const steps = require('./steps');
 
-/** The most answers that are taken at once. */
+/** The maximum number of answers that are taken at once. */
 const ANSWERS = 256;
 
-/** The most answers that are taken before the event loop gets a turn. */
+/** The maximum number of answers that are taken before the event loop gets a turn. */
 const DIRECT = 128;
 
 /**
@@ -76,7 +76,7 @@ class Requests {
 
   /**
    * Writes one step. Not an async function, because that would create three promises.
-   * @param {() => Step} make an exception in it rejects the promise
+   * @param {() => Step} make creates the step; if it throws, the promise rejects
    * @param {(answer: Answer) => any} result
    * @returns {Promise<any>}
    */
@@ -140,7 +140,7 @@ class Requests {
   }
 
   /**
-   * Takes the answers to everything written in this round of microtasks without a detour through the event
+   * Takes the answers to everything written in this round of microtasks without returning to the event
    * loop, if the writer is fast enough. After DIRECT answers it waits for the event loop instead, so that the
    * loop is not starved.
    */

@@ -1,6 +1,6 @@
 'use strict';
 
-// What a store reports about the server that holds its values. See types/shared.d.ts.
+// The state, the errors and the events of the server that holds a store's values. See types/shared.d.ts.
 
 const { JSON, Math, Promise } = require('../globals');
 const { failure } = require('./errors');

@@ -1,6 +1,6 @@
 'use strict';
 
-// The operations on a store, validated and in the form that the native side takes.
+// The operations on a store, validated and in the form that the native side expects.
 
 const { JSON, Number } = require('../globals');
 const { failure, invalidType, invalidValue } = require('./errors');
@@ -113,7 +113,7 @@ function increment(key, by, options) {
 
 /**
  * @param {string} key
- * @param {unknown} [revision] if omitted, nothing is checked: the answer only follows all earlier operations
+ * @param {unknown} [revision] if omitted, nothing is checked: the answer only shows that all earlier operations are complete
  */
 function check(key, revision) {
   checkKey(key);
@@ -151,7 +151,7 @@ function finite(name, value) {
 /**
  * The keys that an error of a request names: of a batch, those that it increments.
  * @param {Step[]} steps
- * @returns {string | string[]} not always an array, which each write would create
+ * @returns {string | string[]} an array only where necessary: otherwise each write would allocate one
  */
 function keysOf(steps) {
   if (steps.length === 1) return steps[0].key;

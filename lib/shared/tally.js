@@ -45,12 +45,12 @@ class Tally {
     this.#add(this.#index, by);
   }
 
-  /** What all processes have added. */
+  /** The sum of what all processes have added. */
   get value() {
     return this.#native.sum(this.#index);
   }
 
-  /** What this process has added. */
+  /** The sum of what this process has added. */
   get own() {
     return this.#native.own(this.#index);
   }

@@ -5,7 +5,7 @@ const { Buffer, JSON, Object } = require('../globals');
 const { failure, invalidValue } = require('./errors');
 const { isJson } = require('./json');
 
-/** Taken out of its object, in which each use would search for it. */
+/** Held in a variable, because each access to the property would look it up. */
 const { parse } = JSON;
 
 /** The encoding of a value. `src/node/shared_value.rs` has the same numbers. */
@@ -24,7 +24,7 @@ const KIND = {
 
 /**
  * @param {unknown} value
- * @returns {[kind: number, raw: unknown]} the form that the native side takes
+ * @returns {[kind: number, raw: unknown]} the form that the native side expects
  */
 function encode(value) {
   switch (typeof value) {

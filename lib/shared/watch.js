@@ -118,7 +118,7 @@ class Watch {
     return { done: true, value: undefined };
   }
 
-  /** Resolves pending calls of next() with the events that there are. */
+  /** Resolves pending calls of next() with the available events. */
   #deliver() {
     this.#resolve();
     this.#follow(this.#waiting.length > 0);

@@ -46,8 +46,8 @@ module.exports = function createAdmission(room, filled) {
   function admit(listener, handle) {
     if (!seam.isFull(seam.ownerOf(handle))) return true;
     if (!full.has(listener)) {
-      // `watch` notices the end of a connection. The timer is for what gives no event: an application that
-      // raises the limit.
+      // `watch` detects the end of a connection. The timer is for changes without an event: an application
+      // that raises the limit.
       const timer = setInterval(lookAgain, LOOK_AGAIN, listener);
       timer.unref();
       full.set(listener, { handle, timer });
@@ -57,7 +57,7 @@ module.exports = function createAdmission(room, filled) {
   }
 
   /**
-   * Makes the end of a connection of a limited server re-check for room.
+   * Makes a limited server check for room again when a connection ends.
    *
    * @param {number} listener
    * @param {any} handle the server's handle

@@ -48,11 +48,11 @@ const createRetirement = later('worker/retirement');
 const NO_ROOM_PAUSE = 20;
 
 /**
- * Connects this worker to its primary and puts rcluster's `listen()` and `disconnect()` in the
- * place of the built-in's.
+ * Connects this worker to its primary, and replaces the built-in's `listen()` and `disconnect()` by
+ * rcluster's.
  *
  * @param {number} firstFd the first of the four descriptors that the primary has left open
- * @param {string[]} own the ports and paths that are this worker's own
+ * @param {string[]} own this worker's own ports and paths
  * @param {string | undefined} settings the settings of a supervised worker, as JSON
  */
 module.exports = function attach(firstFd, own, settings) {
@@ -139,7 +139,7 @@ module.exports = function attach(firstFd, own, settings) {
     retiring?.orphaned();
   }
 
-  /** @param {boolean} byPrimary whether the primary asked for it */
+  /** @param {boolean} byPrimary whether the primary requested it */
   function disconnect(byPrimary) {
     worker.exitedAfterDisconnect = true;
     link.leaving();
@@ -160,7 +160,7 @@ module.exports = function attach(firstFd, own, settings) {
 
 let exhausted = false;
 
-/** Warns once that clients wait because descriptors have run out: nothing else reports it to the operator. */
+/** Warns once that clients wait because descriptors have run out: nothing else reports this to the operator. */
 function warnOfExhaustion() {
   if (exhausted) return;
   exhausted = true;

@@ -13,9 +13,9 @@ function onRequest(message) {
 }
 
 /**
- * Closes a server as the built-in does in `disconnect()`, by its own close(), but closes no http connection
- * whose request is on its way: neither one without any bytes yet, which http closes since Node 26, nor one
- * whose request has arrived and has not been read. Those are answered first, then closed.
+ * Closes a server as the built-in does in `disconnect()`, with the server's own close(), but closes no http
+ * connection with a request in transit: neither one without any bytes yet, which http closes since Node 26,
+ * nor one whose request has arrived and has not been read. Those are answered first, then closed.
  *
  * @param {import('../../binding').WorkerLink} link
  */

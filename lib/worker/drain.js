@@ -18,7 +18,7 @@ const { acceptTheRest } = require('./own-address');
 /** How long, in ms, a connection that cannot be handed over may stay idle before it is closed. */
 const GRACE = 1000;
 
-/** The same if other workers stay. Nothing then waits for this worker to end. */
+/** The same if other workers stay. In that case, nothing waits for this worker to end. */
 const PATIENCE = 3000;
 
 /** How often, in ms, the connections are checked. */
@@ -73,7 +73,7 @@ module.exports = function createDrain(listening, link) {
     const members = listening.members();
     diagnostics.subscribe(REQUEST_START, onRequest);
 
-    /** @type {Idle[]} what the last check found that may be handed over */
+    /** @type {Idle[]} the connections that may be handed over, as of the last check */
     let movable = [];
     /** @type {WeakMap<object, { at: number, bytesRead: number }>} since when sockets have been idle */
     const idleSince = new WeakMap();
@@ -83,8 +83,8 @@ module.exports = function createDrain(listening, link) {
       idleSince.set(socket, { at: now, bytesRead });
       return 0;
     };
-    // From then on idle connections are closed instead, so that their clients notice before this process is
-    // killed.
+    // From then on, idle connections are closed instead, so that their clients can react before this process
+    // is killed.
     const last = monotonic() + timeout - patience;
     const look = () => {
       const now = monotonic();
@@ -117,7 +117,8 @@ module.exports = function createDrain(listening, link) {
         (member, closed) => close(member, grace, closed),
         members,
       );
-    // If other workers stay, they take what is still on its way here. If all workers leave, there are none.
+    // If other workers stay, they take the connections that are still in flight to this one. If all workers
+    // leave, there are none.
     if (handOver) {
       closeAll();
     } else {

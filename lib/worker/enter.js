@@ -1,7 +1,7 @@
 'use strict';
 
-// Starts a worker: reads what the primary has put into the environment, and turns the built-in cluster object
-// into ours.
+// Starts a worker: reads the variables that the primary has set in the environment, and turns the built-in
+// cluster object into ours.
 
 const { JSON, Number, process } = require('../globals');
 const { closeAddon, loadBinding, loadBindingFrom } = require('../load-binding');
@@ -17,8 +17,8 @@ const VARIABLES = /** @type {const} */ ([
 ]);
 
 /**
- * Called once in each worker, on its main thread, before the app runs: by the preload, or by the app's
- * require() where there are no preloads.
+ * Called once in each worker, on its main thread, before the app runs: by the preload or, where there are no
+ * preloads, by the app's require().
  */
 function enter() {
   const { RCLUSTER_LINK: firstFd, RCLUSTER_SETTINGS: settings, RCLUSTER_OWN: names = '' } = process.env;
@@ -30,7 +30,8 @@ function enter() {
     .filter((address) => address !== '');
   for (const name of VARIABLES) delete process.env[name];
   if (restored !== undefined) restore(JSON.parse(restored));
-  // Node makes no worker of a process that runs no file, for example with the options `-` or `-i`: it is undefined, or null.
+  // Node does not make a process a worker if it runs no file, for example with the options `-` or `-i`:
+  // `worker` is undefined or null.
   if (!require('node:cluster').worker) {
     closeAddon(addon);
     return;

@@ -117,7 +117,7 @@ module.exports = function createExchanges() {
       return current.run(exchange, enter, emit, emitter, args);
     } catch (error) {
       if (entered) throw error;
-      // Node can no longer tell contexts apart, because the application has extended Object.prototype.
+      // Node can no longer distinguish contexts, because the application has extended Object.prototype.
       entered = true;
       return Reflect.apply(emit, emitter, args);
     }

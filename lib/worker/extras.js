@@ -58,7 +58,7 @@ function linkExchange(link) {
 }
 
 /**
- * An unguessable identifier, prefixed with the slot of this worker in a form that the primary recognizes.
+ * An unpredictable identifier, prefixed with the slot of this worker in a form that the primary recognizes.
  */
 function stickyId() {
   const readSlot = /** @type {any} */ (builtin)[SLOT];

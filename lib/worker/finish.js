@@ -10,10 +10,10 @@ const GRACE = 1000;
 const LOOK = 25;
 
 /**
- * Waits until a worker that has nothing left to serve has no work left either. Timers and idle connections
+ * Waits until a worker that has nothing left to serve has finished all work. Timers and idle connections
  * would keep a process alive forever, but work that a request has started should complete. So there is a
- * grace period, after which only work in progress is waited for. If the event loop empties meanwhile, the
- * process ends by itself and `done` is never called.
+ * grace period, after which the worker waits only for work in progress. If the event loop empties meanwhile,
+ * the process ends by itself and `done` is never called.
  *
  * @param {() => void} done
  */
@@ -24,7 +24,7 @@ function finish(done) {
   const timer = setInterval(() => {
     const isBusy = work.isInProgress();
     if (isBusy || monotonic() - begin < GRACE) return;
-    // Listeners of 'beforeExit' run as if the process ended by itself, and may start work to wait for.
+    // Listeners of 'beforeExit' run as if the process were ending by itself, and may start more work.
     if (!saidBeforeExit && process.listenerCount('beforeExit') > 0) {
       saidBeforeExit = true;
       process.emit('beforeExit', Number(process.exitCode ?? 0));

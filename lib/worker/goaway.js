@@ -13,12 +13,12 @@ const RETRY = 5;
 
 /**
  * GOAWAY with the highest possible last stream, which a server sends first according to RFC 9113 (6.8): it
- * tells the client to open no more streams, and refuses none that is on its way.
+ * tells the client to open no more streams, and does not refuse streams in transit.
  */
 const NOTICE = Buffer.from([0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
 
 /**
- * Tells the clients of HTTP/2 sessions that their next requests belong elsewhere.
+ * Asks the clients of HTTP/2 sessions to send their next requests on other connections.
  *
  * Node can send a GOAWAY with any last stream, but nghttp2 treats each one as final and silently drops
  * streams that the client opens afterwards. So the notice is written directly to the socket where possible:
@@ -26,9 +26,9 @@ const NOTICE = Buffer.from([0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0
  * client had sent before it read the notice has arrived, and the final GOAWAY is sent. With TLS there is only
  * the final one, which names all requests that have arrived together.
  *
- * Either is sent while the client waits for an answer, if it sends a request in time, so the client knows
- * before its next request. A client that sends a request at the moment when a GOAWAY arrives may have to fail
- * it, whatever last stream it names.
+ * Either GOAWAY is sent while the client waits for an answer, if the client sends a request in time, so the
+ * client knows before its next request. A client that sends a request at the moment when a GOAWAY arrives may
+ * have to treat the request as failed, whichever last stream the GOAWAY names.
  *
  * @param {import('../../binding').WorkerLink} link
  */
@@ -43,7 +43,7 @@ module.exports = function createGoaway(link) {
     let final = false;
     /** The last stream that the final GOAWAY names. */
     let last = Infinity;
-    /** Streams that the application sees once the GOAWAY is made; null if it sees them at once. @type {any[][] | null} */
+    /** Streams that the application sees once the GOAWAY has been created; null if it sees them at once. @type {any[][] | null} */
     let held = null;
     /** @type {NodeJS.Timeout | undefined} */
     let retry;
@@ -71,7 +71,7 @@ module.exports = function createGoaway(link) {
       begun = true;
       if (!isBare(session)) {
         if (!several) return sayLast();
-        // The others must be received first, to be named as well, and no answer may precede the GOAWAY.
+        // The other streams must be received first, so that the GOAWAY covers them too, and no answer may precede it.
         held = [];
         setImmediate(sayLast);
       } else if (session.pendingSettingsAck) {
@@ -128,7 +128,7 @@ module.exports = function createGoaway(link) {
 
 /**
  * Refuses a stream that the final GOAWAY does not name. nghttp2 takes such streams until the GOAWAY is written.
- * The client will ask elsewhere, so the application must not see them.
+ * The client will send the request on another connection, so the application must not see them.
  *
  * @param {any} stream
  */

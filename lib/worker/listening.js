@@ -49,7 +49,7 @@ const debug = debuglog('rcluster');
 
 /**
  * Sends something to the primary, if the link still works. A broken link needs no handling here: this worker
- * ends when it notices the break.
+ * ends when it detects that.
  *
  * @param {() => void} say
  * @returns {boolean} whether it was sent
@@ -166,8 +166,8 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
   }
 
   /**
-   * Drops an answer that arrived after this worker was told to disconnect: at that time there was no server
-   * to close, and one opened now would keep the worker alive forever.
+   * Drops an answer that arrived after the order to disconnect: when that arrived, there was no server to
+   * close, and a server opened now would keep the worker alive forever.
    *
    * @param {number} fd the shared socket's descriptor, or -1
    * @param {{ release(): void }} index
@@ -205,7 +205,7 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
 
   /** @param {number} listener whose server has become full */
   function full(listener) {
-    // For passed connections the primary learns it when the next connection is returned.
+    // For passed connections, the primary learns this when the next connection is returned.
     if (members.get(listener)?.perSlot) whileLinked(() => link.noRoom(listener));
   }
 
@@ -254,8 +254,8 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
     };
     const byItself = reply.shared && !reply.perSlot;
     if (kind === 'udp') seam.learnDatagramClass(owner);
-    // Otherwise the first connection shows the class. If the permission model would forbid that, it forbids
-    // listening too.
+    // Otherwise the first connection shows the class. If the permission model would forbid that, it also
+    // forbids listening.
     else if (byItself || seam.isNetForbidden()) {
       seam.learnHandleClass(kind, (which) => link.blankSocket(which === 'tcp'));
     }

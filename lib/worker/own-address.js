@@ -4,18 +4,18 @@ const { Map, Set, nextTick, setImmediate } = require('../globals');
 const seam = require('../seam/worker');
 
 /**
- * The listen addresses that stand for every interface or for this machine: the primary, which is on this
- * machine, can connect to them.
+ * The listen addresses that include this machine's loopback address: the primary, which is on this machine,
+ * can connect to them.
  */
 const HERE = new Set([null, undefined, '', '0.0.0.0', '::', '127.0.0.1', '::1']);
 
 /**
- * The number of turns of the event loop without a new connection before a server is closed, so that what
+ * The number of turns of the event loop without a new connection before a server is closed, so that data that
  * clients have sent is read.
  */
 const QUIET_TURNS = 4;
 
-/** The most turns, even if clients keep connecting. This is more than any backlog holds. */
+/** The maximum number of turns, even if clients keep connecting. This is larger than any backlog. */
 const MOST_TURNS = 10_000;
 
 /** The address that the primary connects to. */

@@ -32,7 +32,7 @@ const SIGNAL_WAIT = 250;
  */
 const REPORT_BEFORE = 200;
 
-/** The most characters of a stack in a `retire` frame. */
+/** The maximum number of characters of a stack in a `retire` frame. */
 const MAX_DETAIL = 4096;
 
 /** The exit code that a shell reports for a process that SIGTERM has ended. */
@@ -131,9 +131,9 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     terminate();
   }
 
-  /** The primary sends SIGTERM: time is up. */
+  /** The primary has sent SIGTERM: the time limit is over. */
   function onTimeUp() {
-    // It listens without being ready, so it may have clients: it drains, limited by SIGKILL.
+    // It listens without being ready, so it may have clients: it drains until SIGKILL.
     if (settings !== null && state !== 'draining' && serves() && !hasOtherListeners('SIGTERM')) {
       begin('shutdown', settings.drainTimeoutMs);
       return;
@@ -151,7 +151,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   }
 
   function handlerOfExceptions() {
-    // Before it serves there is nothing to finish: that is a crash, and must look like one the first time.
+    // Before it serves, there is nothing to finish: that is a crash, and must look like one the first time.
     if (state === 'serving' && !serves()) return settings?.retry ? onStartUpException : undefined;
     return settings?.retireOnException ? onException : undefined;
   }

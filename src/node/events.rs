@@ -27,7 +27,7 @@ pub struct ExitEvent {
     pub signal: i32,
 }
 
-/// Something that the operator should know.
+/// A warning for the operator.
 #[napi(object, object_from_js = false)]
 pub struct WarningEvent {
     /// Always `warning`.

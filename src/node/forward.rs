@@ -31,7 +31,7 @@ pub struct ForwardSpec {
     pub policy: String,
     /// The version of the PROXY protocol; 0 for none.
     pub proxy_protocol: u8,
-    /// The time limit until a worker has taken a connection.
+    /// The time limit until a worker has accepted a connection.
     pub connect_timeout: u32,
     /// How long a connection may be idle.
     pub idle_timeout: u32,
@@ -72,9 +72,9 @@ pub struct ForwardReport {
     pub waiting: u32,
     /// The number of clients accepted so far.
     pub accepted: f64,
-    /// The number of times that a worker did not take a client.
+    /// The number of times that a worker did not accept a client.
     pub refusals: f64,
-    /// The number of clients that no worker took in time.
+    /// The number of clients that no worker accepted in time.
     pub turned_away: f64,
     /// The number of connections that were closed because they were idle.
     pub timed_out: f64,
@@ -114,7 +114,7 @@ impl Primary {
     }
 }
 
-/// JavaScript has validated the options: an unknown word is a mistake of ours.
+/// JavaScript has validated the options: an unknown word is a bug in rcluster.
 fn read(spec: ForwardSpec) -> Result<FrontOptions> {
     let unknown = |what: &str, word: &str| Error::new(Status::InvalidArg, format!("unknown {what}: {word}"));
     let address = match spec.path {

@@ -310,7 +310,7 @@ impl Primary {
         Ok(())
     }
 
-    /// The counts of what has been done with connections, as JSON.
+    /// The counts of connections, as JSON.
     #[napi(catch_unwind)]
     pub fn report(&self) -> Result<String> {
         serde_json::to_string(&self.threads.report()).map_err(failure)

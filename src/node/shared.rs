@@ -62,7 +62,7 @@ pub(super) fn failure(error: impl std::fmt::Display) -> Error {
     Error::new(Status::GenericFailure, error.to_string())
 }
 
-/// A number that JavaScript does not send: a mistake of ours.
+/// A number that JavaScript never sends: a bug in rcluster.
 pub(super) fn unknown(what: &str, number: u32) -> Error {
     Error::new(Status::InvalidArg, format!("unknown {what}: {number}"))
 }

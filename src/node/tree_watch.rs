@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_counts_and_what_others_put_there_does_not() {
+    fn code_counts_and_files_of_other_tools_do_not() {
         let counts = |name: &str, is_folder| is_code(OsStr::new(name), is_folder);
         assert!(counts("app.js", false) && counts("lib", true) && counts("lib.js", true));
         for (name, is_folder) in [

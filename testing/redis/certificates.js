@@ -11,8 +11,8 @@ function openssl(args) {
 }
 
 /**
- * Makes a certificate authority, and certificates of a server on the loopback address and of a client, valid for a day.
- * @param {string} directory where the files go
+ * Creates a certificate authority, and certificates of a server on the loopback address and of a client, valid for a day.
+ * @param {string} directory the directory for the files
  */
 function createCertificates(directory) {
   const file = (/** @type {string} */ name) => path.join(directory, name);

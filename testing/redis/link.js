@@ -4,8 +4,8 @@ const { once } = require('node:events');
 const net = require('node:net');
 
 /**
- * Node leaves a socket half closed forever if it is reset while its end is being sent, and the process then
- * does not exit.
+ * If a socket is reset while its end is being sent, Node leaves it half closed forever, and the process does
+ * not exit.
  * @param {net.Socket} socket
  */
 function reset(socket) {
@@ -14,7 +14,7 @@ function reset(socket) {
 }
 
 /**
- * The network between a machine and its server: clients connect to its port, and it can be interrupted.
+ * A network link between a machine and its server, which can be interrupted: clients connect to its port.
  *
  *   const link = await startLink(server);
  *   link.freeze(); // nothing passes in either direction, and no side is notified
@@ -95,7 +95,7 @@ class Link {
     }
   }
 
-  /** Forwards again, beginning with what has waited. */
+  /** Forwards again, beginning with the data that has waited. */
   heal() {
     this.state = 'open';
     for (const { client, upstream } of this.#pairs) {

@@ -10,6 +10,7 @@ server.listen(0, '127.0.0.1', () => {
   fs.writeFileSync(path.join(process.env.PM2_HOME, 'port'), String(server.address().port));
 });
 
-// What pm2 asks of an app that is to be reloaded without a loss: it signals a worker to go as soon as another one listens.
-// From Node 26 on http's own close() ends connections whose request has not come yet, so it is not used.
+// What pm2 requires of an app for a reload without loss: it signals a worker to exit as soon as another one
+// listens.
+// From Node 26 on, http's own close() ends connections whose request has not arrived yet, so it is not used.
 process.on('SIGINT', () => net.Server.prototype.close.call(server, () => process.exit()));

@@ -1,6 +1,6 @@
 'use strict';
 
-// Every worker counts the requests that it has answered; the primary adds the counts up.
+// Every worker counts the requests that it has answered; the primary sums the counts.
 
 const cluster = require('cluster');
 const http = require('node:http');
@@ -23,7 +23,7 @@ if (cluster.isPrimary) {
   const sizes = new Histogram({ name: 'sizes', help: 'sizes of the requests', buckets: [10, 100, 1000] });
   const alive = new Gauge({ name: 'alive', help: 'workers', aggregator: 'sum' });
   alive.set(1);
-  // What workers answer the primary with is set up by a registry of their own.
+  // A registry in each worker sets up its answers to the primary.
   exports.registry = new AggregatorRegistry();
   http
     .createServer((request, response) => {

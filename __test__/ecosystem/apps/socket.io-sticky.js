@@ -1,6 +1,6 @@
 'use strict';
 
-// A chat of four workers behind one port, with long-polling only and no sticky package.
+// A chat of four workers behind one port, with long-polling only and without a sticky package.
 //
 // SCHEDULING: the option of setupPrimary(), as JSON. IDS: whether the ids of sessions lead back to their worker.
 

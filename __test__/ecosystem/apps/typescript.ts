@@ -1,4 +1,4 @@
-// A whole app in TypeScript: the types are taken out at load time, be it by Node itself or by tsx.
+// A whole app in TypeScript: the types are stripped at load time, by Node itself or by tsx.
 
 import cluster from 'node:cluster';
 import type { Worker } from 'node:cluster';

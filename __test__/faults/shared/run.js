@@ -1,14 +1,14 @@
 'use strict';
 
 /**
- * Workers that use everything that they share, while others of them are killed at random moments; then whether what they
- * have found fits together.
+ * Workers use all features of shared state, while other workers are killed at random times; then the
+ * observations of all workers are compared.
  *
  *   node __test__/faults/shared/run.js --kills 1000 --workers 4 --seed 7
  *
- * What must hold: what has been acknowledged is counted, and nothing that was not sent; nobody that watches has a gap of
- * which it was not told; whoever was called answers or is said to be gone; no dead process holds a lock; and in the end all
- * processes have the same state. Ends with code 1 and says why if something does not.
+ * The invariants: every acknowledged write is counted, and nothing that was not sent; no watch misses changes without being
+ * notified; every call has an answer or the error that the process is gone; no dead process holds a lock; and in the end all
+ * processes have the same state. Ends with code 1 and the reason if one is violated.
  */
 
 const { once } = require('node:events');
@@ -67,7 +67,7 @@ async function primary({ kills, workers, seed, limit }) {
   };
   cluster.on('exit', (worker, code, signal) => {
     if (signal !== 'SIGKILL') wrong.push(`worker ${worker.id} has ended with code ${code}, signal ${signal}`);
-    // A process that learns of its end finds that it holds nothing.
+    // A process that is notified of the death finds that the dead process holds nothing.
     const query = cluster.locks.query().then(({ held, pending }) => {
       const its = [...held, ...pending].filter(({ clientId }) => clientId === `${worker.id}`);
       for (const { name, mode } of its) {
@@ -84,7 +84,7 @@ async function primary({ kills, workers, seed, limit }) {
   cluster.on('message', (worker, message) => message.works && working.add(worker));
   cluster.on('exit', (worker) => working.delete(worker));
   while (killed < kills && wrong.length === 0 && Date.now() < end) {
-    // Some are killed before they have begun, some in the middle of something.
+    // Some are killed before they have begun, some in the middle of an operation.
     while (working.size < Math.min(2, workers) && wrong.length === 0) {
       await Promise.race([once(cluster, 'message'), once(cluster, 'exit')]);
     }

@@ -1,6 +1,6 @@
 'use strict';
 
-// A worker that uses all features of shared state in a random order, until it is killed or told to stop.
+// A worker that uses all features of shared state in a random order, until it is killed or ordered to stop.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -40,7 +40,7 @@ function run() {
   const stopping = new AbortController();
   const { signal } = stopping;
   const ending = new AbortController();
-  /** The primary has made the last change, and this worker has heard of it. */
+  /** The primary has made the last change, and this worker has received it. */
   const hasLast = deferred();
   const state = { watched: new Map(), written: 0, deleted: 0, posted: 0 };
 
@@ -135,7 +135,7 @@ function run() {
   const watching = newest();
   const counting = history();
 
-  /** The newest state of some keys, which is the same as what can be read when nothing changes any more. */
+  /** The newest state of some keys, which equals the content of the store when nothing changes any more. */
   async function newest() {
     const revisions = new Map();
     for await (const { type, key, value, revision } of store.watch({

@@ -1,4 +1,4 @@
-// What can be done with the built-in's types can be done with these, and the other way round.
+// Our types can be used in place of the built-in's, and vice versa.
 
 import builtin = require('node:cluster');
 import type {
@@ -11,7 +11,7 @@ import type {
 } from 'node:cluster';
 import rcluster = require('rcluster');
 
-// The methods of emitters return their object: where it is the built-in's, it has less than ours. So have its workers.
+// The methods of emitters return their object: the built-in's has fewer members than ours. The same applies to its workers.
 type Shared = Pick<
   rcluster.Cluster,
   Exclude<
@@ -40,26 +40,26 @@ export const settings1: BuiltinSettings = ourSettings;
 export const address1: BuiltinAddress = ourAddress;
 export const construct1: new () => BuiltinWorker = ourCluster.Worker;
 
-// The built-in's where ours is expected, but for what only ours has.
+// The built-in's where ours is expected, without the members that only ours has.
 export const cluster2: Shared = builtinCluster;
 export const worker2: SharedWorker = builtinWorker;
 export const settings2: rcluster.ClusterSettings = builtinSettings;
 export const address2: rcluster.Address = builtinAddress;
 
-// The modules themselves, in which the built-in's exports are what both have.
+// The modules themselves, limited to the exports of the built-in.
 export const module1: Pick<typeof builtin, Names> = rcluster;
-// The other way round without workers, of which the built-in's have less.
+// Vice versa without workers, because the built-in's have fewer members.
 export const module2: Pick<
   typeof rcluster,
   Exclude<Names, 'fork' | 'worker' | 'workers'> & keyof typeof rcluster
 > = builtin;
 
-// The arguments of an event, but of a worker of the built-in.
+// The arguments of an event, with a worker of the built-in.
 type OfBuiltinWorkers<Arguments> = Arguments extends [worker: rcluster.Worker, ...rest: infer Rest]
   ? [worker: BuiltinWorker, ...rest: Rest]
   : Arguments;
 
-// The events and their arguments: a listener for ours does for the built-in's, and the other way round.
+// The events and their arguments: a listener for ours fits the built-in's, and vice versa.
 declare const ourEvents: rcluster.ClusterEventMap;
 declare const ourWorkerEvents: rcluster.WorkerEventMap;
 declare const builtinEvents: BuiltinEvents;
@@ -74,12 +74,13 @@ export const events4: Pick<rcluster.WorkerEventMap, keyof BuiltinWorkerEvents> =
 type Missing = Exclude<keyof BuiltinCluster, keyof rcluster.Cluster>;
 export const nothingMissing: [Missing] extends [never] ? true : Missing = true;
 
-// Nor of what is optional and would not be missed above.
+// The same for optional members, which the types above do not require.
 type MissingSettings = Exclude<keyof BuiltinSettings, keyof rcluster.ClusterSettings>;
 export const noSettingMissing: [MissingSettings] extends [never] ? true : MissingSettings = true;
 
-// Methods agree with others that take more, so parameters are compared by themselves. Not by a generic type for all of
-// them: where its arguments agree, the compiler looks no further.
+// Methods are compatible with others that take more parameters, so parameters are compared separately. Not
+// with one generic type for all of them: where its arguments are compatible, the compiler does not look
+// further.
 declare const ourParameters: {
   kill: Parameters<rcluster.Worker['kill']>;
   destroy: Parameters<rcluster.Worker['destroy']>;

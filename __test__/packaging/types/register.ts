@@ -1,4 +1,4 @@
-// With the preload the built-in module has what rcluster adds to it.
+// With the preload, the built-in module has the members that rcluster adds.
 
 import 'rcluster/register';
 import cluster from 'node:cluster';

@@ -1,6 +1,6 @@
 import cluster from 'rcluster';
 
-// What is misspelt is an error, and what events tell is known.
+// Misspelt names are errors, and the facts of events are typed.
 
 const supervisor = cluster.supervise({
   workers: 2,

@@ -48,7 +48,7 @@ const slot: number | undefined = cluster.worker?.slot;
 if (slot === undefined) cluster.worker?.retire('no slot');
 else cluster.worker?.ready();
 
-// What the built-in does not have.
+// Members that the built-in lacks.
 setupPrimary({ scheduling: 'least-loaded' });
 setupPrimary({
   scheduling: {

@@ -7,7 +7,7 @@ const { randomBytes } = require('node:crypto');
 /** @param {number} most */
 const random = (most) => randomBytes(1 + Math.floor(Math.random() * most));
 
-/** So often: enough for one in a row to be read when another one is broken off. */
+/** The number of repetitions: enough for one message to be read while another one is incomplete. */
 const OFTEN = 100;
 
 /**

@@ -18,7 +18,7 @@ function gives(tag, listener, count = 1) {
   return Buffer.concat([Buffer.from(tag), ...Array.from({ length: count }, () => entry)]).toString('hex');
 }
 
-/** Those of the listeners of this test, and some that never were. */
+/** The numbers of the listeners of this test, and some that never existed. */
 const LISTENERS = [0, 1, 2, 3, 999_999, 0xffff_ffff];
 
 /** @type {Record<string, import('./index').Way>} */
@@ -50,7 +50,7 @@ module.exports = {
   },
   'its own channel returned as a connection': {
     act: ({ calls, link }) => calls('send', [link.connections], gives('N', 1), 20, 1, 'target'),
-    // Whoever reads from it takes what was on its way to this worker.
+    // A process that reads from it takes connections in flight to this worker.
     holds: true,
   },
   'connections returned that were never passed': {

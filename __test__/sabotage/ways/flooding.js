@@ -1,6 +1,6 @@
 'use strict';
 
-// More of everything than anybody has use for.
+// Floods of every kind.
 
 const dgram = require('node:dgram');
 const http = require('node:http');
@@ -9,7 +9,7 @@ const path = require('node:path');
 
 const hex = (/** @type {string} */ text) => Buffer.from(text).toString('hex');
 
-/** A question for a listener, with data that is large when it is parsed. @param {string} directory @param {number} seq */
+/** A listen request, with data that is large when it is parsed. @param {string} directory @param {number} seq */
 function query(directory, seq) {
   const data = `[${'[],'.repeat(20_000)}[]]`;
   const address = path.join(directory, `flood-${seq}`);
@@ -98,7 +98,7 @@ module.exports = {
     act: ({ write, link, forever, pause }) =>
       forever(async (round) => {
         if (!write(link.channel, 'x'.repeat(1 << 16))) await pause(1);
-        // As much as this test may leave in the primary.
+        // The maximum that this test may leave in the primary.
         return round < 300;
       }),
   },

@@ -5,15 +5,15 @@
 /**
  * One way.
  * @typedef {object} Way
- * @property {(kit: import('../kit').Kit) => unknown} act what the worker does. It may go on until the worker is ended.
- * @property {boolean} [noticed] that the primary has to warn of the worker and cut it off. One that is not given may or may not be noticed.
- * @property {'passing' | 'listening' | 'kernel' | 'forward'} [policies] where it makes sense: `passing`, connections are passed to workers;
+ * @property {(kit: import('../kit').Kit) => unknown} act the attack. It may run until the worker is ended.
+ * @property {boolean} [noticed] that the primary has to warn of the worker and cut it off. If omitted, the primary may or may not do so.
+ * @property {'passing' | 'listening' | 'kernel' | 'forward'} [policies] where it applies: `passing`, connections are passed to workers;
  *   `listening`, the worker has a listening socket of the primary's; `kernel`, it is that worker's alone; `forward`, it has
  *   an address of its own. Everywhere if not given.
- * @property {boolean} [holds] that it may keep clients which it has not noted: by claiming what is not so, or in a socket of its own
- * @property {boolean} [closes] that Node closes what waits in its backlog, of which the app notes nothing. Behind a forwarder
+ * @property {boolean} [holds] that it may keep clients which it has not noted: by false claims, or in a socket of its own
+ * @property {boolean} [closes] that Node closes what waits in its backlog, which the app does not record. Behind a forwarder
  *   these are its clients (docs/own-port.md); a listener that is shared has its backlog in the primary.
- * @property {boolean} [brief] that the short run in the tests has it
+ * @property {boolean} [brief] that the short run in the tests includes it
  */
 
 /** @type {Record<string, Record<string, Way>>} */

@@ -27,7 +27,7 @@ const ways = {
   'memory beyond measure': {
     act: async ({ forever }) => {
       const kept = [];
-      // More than it has any use for, and little enough for a machine that is shared.
+      // More than it can use, but not too much for a shared machine.
       await forever((round) => (kept.push(Buffer.alloc(8 << 20, 1)), round < 40));
     },
   },

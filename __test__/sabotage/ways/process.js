@@ -1,6 +1,6 @@
 'use strict';
 
-// What becomes of a worker's process.
+// Attacks with a worker's process: signals, exits and children.
 
 const { spawn } = require('node:child_process');
 const fs = require('node:fs');

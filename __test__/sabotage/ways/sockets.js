@@ -66,7 +66,7 @@ for (const [name, option, value] of OPTIONS) {
   };
 }
 
-/** The sockets that this worker listens at. @param {import('../kit').Kit} kit @param {string} what @param {...number} args */
+/** Acts on the listening sockets of this worker. @param {import('../kit').Kit} kit @param {string} what @param {...number} args */
 async function onListening({ calls, listening }, what, ...args) {
   const sockets = listening();
   if (sockets.length === 0) throw new Error('no listening socket');

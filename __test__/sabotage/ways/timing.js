@@ -1,6 +1,6 @@
 'use strict';
 
-// Slowness, and words at the wrong time.
+// Slowness, and messages at the wrong time.
 
 /** @param {number} ms */
 function block(ms) {
@@ -48,7 +48,7 @@ module.exports = {
   },
   'it accepts nothing at its own address': {
     act: ({ server, pause }) => {
-      // Its socket listens on; the event loop does not look at it.
+      // Its socket still listens, but the event loop does not poll it.
       server.unref();
       block(20_000);
       return pause(0);
@@ -68,7 +68,7 @@ module.exports = {
   },
   'it sends without end': {
     act: ({ server }) =>
-      // After the app's own listener, so that it is noted whose client it is.
+      // After the app's own listener, so that the client has been recorded.
       void server.on('connection', (socket) => {
         const more = () => {
           while (socket.writable && socket.write(Buffer.alloc(1 << 16))) continue;

@@ -1,6 +1,6 @@
 'use strict';
 
-// A supervised application whose requests take a while. `TAKES` says how long, in ms, `OPTIONS` are those of supervise().
+// A supervised application whose requests take a while. `TAKES` is that time, in ms, `OPTIONS` are those of supervise().
 
 const http = require('node:http');
 const cluster = require('../../../testing/subject.js').load();

@@ -38,7 +38,7 @@ const ORDERS = {
 };
 
 /**
- * A client that asks again and again until it is refused.
+ * A client that sends requests until it is refused.
  *
  * @param {number} port
  * @param {http.Agent | false} agent
@@ -64,7 +64,7 @@ async function client(port, agent, result) {
       result.answered++;
       continue;
     }
-    // Nobody listens any more, and nothing has been promised to this client.
+    // No process listens any more, and this client was not connected.
     if (!connected && /ECONNREFUSED/.test(outcome.message)) return;
     result.cut.push(`${agent ? 'kept' : 'new'}: ${outcome.message ?? outcome}`);
     return;
@@ -95,7 +95,7 @@ async function stopUnderLoad({ order, takes, clients = 12, supervise = {} }) {
     const result = { answered: 0, cut: /** @type {string[]} */ ([]), stopped: false };
     const running = Promise.all(
       Array.from({ length: 2 * clients }, async (_, index) => {
-        // They do not all ask at the same time.
+        // Spreads the requests of the clients over time.
         await pause((takes * index) / (2 * clients));
         await client(port, index % 2 === 0 ? agent : false, result);
       }),

@@ -1,6 +1,6 @@
 //! `rcluster profile`, `heap`, `inspect` and `env`: reports of one process about itself.
 //!
-//! Files are written here, under names that the operator has chosen and with the operator's rights. A file
+//! Files are written here, under names that the operator has chosen and with the operator's permissions. A file
 //! gets its name when it is complete.
 
 use std::fs::{File, OpenOptions, remove_file, rename};
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_has_its_name_when_it_is_complete_and_none_if_it_never_is() {
+    fn only_a_complete_file_gets_its_name() {
         let folder = std::env::temp_dir().join(format!("rcluster-examine-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
         let path = folder.join("a.heapsnapshot");
@@ -229,13 +229,13 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_name_is_refused() {
+    fn a_path_without_a_file_name_is_refused() {
         let to = ToFile { output: Some("no-such-folder/..".into()) };
         assert!(matches!(Sink::open(&to, SlotOrPrimary::Primary, "x"), Err(Failure::Usage(_))));
     }
 
     #[test]
-    fn what_is_no_file_is_not_replaced_by_one() {
+    fn only_regular_files_are_replaced() {
         let folder = std::env::temp_dir().join(format!("rcluster-examine-links-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
         let link = folder.join("stdout");

@@ -12,7 +12,7 @@ use crate::output::{Failure, printable, reason};
 /// How long each socket may take to answer `hello` while clusters are looked for.
 const HELLO: Duration = Duration::from_secs(2);
 
-/// How long the cluster that the operator has named may take.
+/// How long the named cluster may take.
 const NAMED: Duration = Duration::from_secs(5);
 
 /// The longest command line that is shown, in characters.
@@ -20,7 +20,8 @@ const WIDTH: usize = 100;
 
 const NONE: &str = "your user runs no cluster with a control socket; start one with `rcluster start app.js`, or name its socket with --control";
 
-/// A cluster that listens. Another one must never be taken for it because it does not answer just now.
+/// A cluster that listens. If it does not answer at the moment, another cluster must never be mistaken for
+/// it.
 #[derive(Debug)]
 struct Found {
     connection: Connection,
@@ -75,7 +76,7 @@ pub(crate) fn connect(target: &Target) -> Result<Connection, Failure> {
     }
 }
 
-/// Nothing has been requested of it.
+/// No request has been sent to it.
 fn silent(pid: u32) -> Failure {
     let is_stopped = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
         stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['T', 't']))

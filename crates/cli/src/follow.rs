@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_a_line_without_what_is_not_there() {
+    fn an_event_is_a_line_without_missing_facts() {
         let facts = json!({ "worker": 3, "slot": null, "bootMs": 1500, "detail": "", "reason": "it ended", "resources": {}, "stderrTail": ["x"] });
         assert_eq!(describe("ready", &facts), "ready boot=1s reason=it ended worker=3");
         let facts = json!({ "stack": "at a\nat b" });

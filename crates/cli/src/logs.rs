@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_slot_is_shown_where_there_are_others() {
+    fn the_slot_is_shown_if_several_are_printed() {
         let line = json!({ "slot": 1, "text": "x", "stream": "stdout" });
         assert_eq!((format(&line, true), format(&line, false)), ("x".into(), "[slot 1] x".into()));
         assert_eq!(format(&json!({ "slot": null, "text": "x" }), false), "[standby] x");

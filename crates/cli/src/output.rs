@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_and_lines_stay_and_other_controls_do_not() {
+    fn colours_and_line_breaks_are_kept_and_other_controls_are_replaced() {
         assert_eq!(shown("a\tb\n\u{fc}"), "a\tb\n\u{fc}");
         assert_eq!(shown("\u{1b}[31;1mred"), "\u{1b}[31;1mred\u{1b}[0m");
         assert_eq!(shown("\u{1b}[2J\r\u{1b}\u{9b}"), "\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}");

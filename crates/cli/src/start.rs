@@ -109,7 +109,8 @@ fn program(app: &Path) -> Result<String, Failure> {
     Ok(path)
 }
 
-/// Whether Node finds the program of a directory. Whether the file that `main` names is there, it says itself.
+/// Whether Node finds the program of a directory. Node itself reports if the file that `main` names does not
+/// exist.
 fn has_entry(directory: &Path) -> bool {
     let package = std::fs::read(directory.join("package.json")).ok();
     let package: Option<Value> = package.and_then(|text| serde_json::from_slice(&text).ok());
@@ -117,7 +118,7 @@ fn has_entry(directory: &Path) -> bool {
     has_main || EXTENSIONS[1..].iter().any(|extension| directory.join(format!("index{extension}")).exists())
 }
 
-/// Why a file is certainly no program: Node would run it without an error, and it would never listen.
+/// Why a file is certainly not a program: Node would run it without an error, and it would never listen.
 fn why_no_program(app: &Path) -> Option<&'static str> {
     let name = app.file_name()?.to_str()?;
     if name.starts_with("ecosystem.") || name.ends_with(".config.js") || name.ends_with(".config.cjs") {
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_another_name_of_the_directory_is_followed() {
+    fn the_shell_s_directory_is_used_only_if_it_is_the_same() {
         let folder = std::env::temp_dir().canonicalize().unwrap();
         let folder = folder.join(format!("rcluster-start-{}", std::process::id()));
         let (first, second, current) = (folder.join("1"), folder.join("2"), folder.join("current"));
@@ -187,7 +188,7 @@ mod tests {
         std::fs::create_dir(&second).unwrap();
         std::os::unix::fs::symlink("1", &current).unwrap();
         assert!(is_link_to(&current, &first));
-        // Without a shell, PWD is that of another directory, or nothing useful.
+        // Without a shell, PWD is that of another directory, or useless.
         for named in [&first, &second, &folder.join("missing"), Path::new("current"), Path::new("")] {
             assert!(!is_link_to(named, &first), "{}", named.display());
         }
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_options_are_no_programs() {
+    fn option_files_are_not_programs() {
         let is_refused = |name: &str| why_no_program(Path::new(name)).is_some();
         for name in ["package.json", "a/ecosystem.config.js", "ecosystem.json", "pm2.config.cjs", "A.JSON"] {
             assert!(is_refused(name), "{name}");

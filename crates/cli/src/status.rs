@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_ready_or_some_never_will_be() {
+    fn readiness_is_reached_pending_or_impossible() {
         assert_eq!(readiness(&status(&["serving", "stopped"], false)), Readiness::Ready);
         assert_eq!(readiness(&status(&["serving", "filling"], false)), Readiness::NotYet);
         assert_eq!(readiness(&status(&["backing-off"], false)), Readiness::NotYet);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_event_loop_is_told_as_it_is_just_now_if_that_is_known() {
+    fn the_recent_utilization_is_preferred() {
         assert_eq!(utilization(&json!({ "busy": 500, "uptime": 1000, "elu": 0.25 })), Some(0.25));
         assert_eq!(utilization(&json!({ "busy": 500, "uptime": 1000 })), Some(0.5));
         assert_eq!(utilization(&json!({ "busy": 500, "uptime": 0 })), None);

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_sizes_are_read() {
+    fn times_and_sizes_are_parsed() {
         let ms = |text| duration(text).map(|time| time.as_millis());
         assert_eq!(
             (ms("5s"), ms("500ms"), ms("0"), ms("1.5m"), ms("1h")),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_may_be_a_part_of_all() {
+    fn memory_may_be_a_percentage() {
         assert_eq!(memory("80%"), Ok("80%".into()));
         assert_eq!(memory("500M"), Ok(524_288_000.into()));
         for wrong in ["0%", "101%", "+5%", "%", "1.5%", "5"] {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_sizes_are_shown_shortly() {
+    fn times_and_sizes_are_formatted_briefly() {
         let shown: Vec<String> = [5, 5000, 600_000, 10_000_000, 900_000_000].into_iter().map(about).collect();
         assert_eq!(shown, ["5ms", "5s", "10m", "2h", "10d"]);
         let shown: Vec<String> = [5, 2048, 12_900_000, 1 << 31].into_iter().map(bytes).collect();

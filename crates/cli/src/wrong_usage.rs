@@ -1,4 +1,4 @@
-//! What is printed if the arguments are wrong: what, and what to write instead.
+//! What is printed if the arguments are invalid: the problem, and a correct alternative.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -100,7 +100,7 @@ mod tests {
     use crate::args::Arguments;
 
     #[test]
-    fn each_text_says_what_is_wrong_and_what_to_write() {
+    fn each_message_names_the_problem_and_the_correction() {
         let explained = |line: &str| {
             let words: Vec<&str> = line.split(' ').collect();
             explain(&Arguments::try_parse_from(&words).unwrap_err(), words.get(1).copied())

@@ -241,7 +241,7 @@ impl Control {
 
     /// A worker reports that it takes no more connections, or the app called `disconnect()` for it.
     fn on_leaving(&mut self, worker: WorkerId) {
-        // Handled once: repeated reports must not fill the queues of other threads.
+        // Handled only once: repeated reports must not fill the queues of other threads.
         if self.workers.is_leaving(worker) {
             return;
         }
@@ -256,7 +256,7 @@ impl Control {
         }
     }
 
-    /// If no descriptor can be had, only this server fails, as if binding had failed.
+    /// If no descriptor can be obtained, only this server fails, as if binding had failed.
     fn on_reply_failed(&mut self, worker: WorkerId, reply: &Reply, errno: i32) {
         self.say(Output::Reply(worker, Reply::refusal(reply.seq, errno)));
         if let Some(listener) = reply.listener {
@@ -307,7 +307,7 @@ impl Control {
     fn reply(&mut self, worker: WorkerId, reply: Reply) {
         match self.standbys.hold_reply(worker, reply) {
             Some(reply) => self.say(Output::Reply(worker, reply)),
-            // A standby listens now as far as it can: it gets its connections when it is promoted.
+            // A standby does not serve yet: it gets its connections when it is promoted.
             None => self.supervise(supervise::Input::Listening { worker }),
         }
     }
@@ -372,8 +372,8 @@ impl Control {
         } else {
             let order = Drain { reason: reason.to_string(), timeout_ms: milliseconds(timeout) };
             if *reason == Reason::Shutdown {
-                // All workers drain, so the connections that wait for this one have nowhere else to go: they
-                // are passed first. The worker reports when it leaves.
+                // All workers drain, so the connections that wait for this one cannot go to another worker:
+                // they are passed to it first. The worker reports when it leaves.
                 return self.say(Output::LastCall(worker, order));
             }
             self.say(Output::Send(worker, ToWorker::Drain(order)));

@@ -59,7 +59,7 @@ pub struct Dispatch<C> {
     deadline: Option<Time>,
     /// The earliest time at which a member that reported that it does not listen may be tried again.
     retry_at: Option<Time>,
-    /// The listener whose queue is served first next time.
+    /// The listener whose queue is dispatched first next time.
     first_served: usize,
 }
 

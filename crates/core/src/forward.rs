@@ -195,7 +195,7 @@ impl Forward {
         } else {
             self.counters.refusals += 1;
         }
-        // It came before those who wait now.
+        // It came before the clients that wait now.
         self.waiting.push_front(conn);
         self.set_alarm(conn, Some(since.saturating_add(config.connect_timeout)));
     }
@@ -246,7 +246,7 @@ impl Forward {
                         out.push(Output::Abort { conn, reason: Reason::NoWorker });
                         self.remove(conn);
                     } else {
-                        // Not the whole time to connect is over, only the time of one attempt.
+                        // Only the time of one attempt is over, not the whole time to connect.
                         out.push(Output::GiveUp { conn });
                         self.refused(conn, Refusal::Saturated, now);
                     }

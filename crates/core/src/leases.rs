@@ -10,8 +10,8 @@
 //! - **It is renewed** after a third of its time, and requested again after each new connection.
 //! - **A server that was restarted or replaced** may not know the last lease. The script grants no new lease
 //!   for as long as the old one may be valid, and lets its holder keep it.
-//! - **Tokens rise** with each grant. They start from the server's clock, so they rise even if the server has
-//!   lost all data.
+//! - **Tokens increase** with each grant. They start from the server's clock, so they increase even if the
+//!   server has lost all data.
 //! - **There is no polling.** A waiting request is sent again when the current lease would end, and when a
 //!   release is published.
 //!
@@ -246,7 +246,7 @@ impl Leases {
                 }
             }
             Input::Beaten => {
-                // Until now the server might have accepted each connection, and refused each use of it.
+                // Until now, the server might have accepted each connection and refused each use of it.
                 self.attempts = 0;
                 if let Connection::Open { beat } = &mut self.connection {
                     *beat = Some(now + BEAT);

@@ -36,8 +36,8 @@ pub const BLOCKED: u32 = 10 * ALWAYS_BUSY;
 
 /// The members of one listener, by seat: 0, 1, 2 … without gaps.
 ///
-/// Methods and not a list, so that a policy pays only for what it reads: round robin usually reads one seat,
-/// for any number of workers.
+/// Methods instead of a list, so that a policy pays only for what it reads: round robin usually reads one
+/// seat, whatever the number of workers.
 pub trait Members {
     /// The number of seats.
     fn count(&self) -> usize;
@@ -61,11 +61,11 @@ pub trait Members {
 /// A policy with its state for one listener.
 #[derive(Debug)]
 pub enum Schedule {
-    /// Strictly in turn.
+    /// Members strictly in turn.
     RoundRobin(RoundRobin),
     /// The member with the fewest connections.
     LeastConnections(LeastConnections),
-    /// The member whose event loop has the least to do.
+    /// The member whose event loop is the least busy.
     LeastLoaded(LeastLoaded),
     /// The same member for the same client.
     Sticky(Sticky),

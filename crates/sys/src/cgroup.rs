@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_limit_on_the_way_to_the_top_counts() {
+    fn the_smallest_limit_on_the_path_to_the_root_applies() {
         let tree = Tree::new("way");
         tree.write("a/b/cpu.max", "max 100000\n");
         tree.write("a/cpu.max", "250000 100000\n");
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_is_read_as_well() {
+    fn version_1_is_supported() {
         let tree = Tree::new("one");
         tree.write("cpu/x/cpu.cfs_quota_us", "150000\n");
         tree.write("cpu/x/cpu.cfs_period_us", "50000\n");
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_sees_its_group_at_the_top() {
+    fn a_container_sees_its_group_as_the_root() {
         let tree = Tree::new("top");
         tree.write("cpu.max", "100000 100000\n");
         for path in ["/docker/0123", "/../other", "/"] {
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_and_what_is_not_there_is_no_limit() {
+    fn invalid_and_missing_values_are_no_limits() {
         let tree = Tree::new("nonsense");
         for text in ["", "max", "1", "1 0", "x y", "-1 100000"] {
             tree.write("cpu.max", text);
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_below_one_is_one_worker_and_the_mask_limits_as_well() {
+    fn a_quota_below_one_is_one_worker_and_the_mask_is_a_limit_as_well() {
         let tree = Tree::new("mask");
         let mask = u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap();
         let groups = Cgroups::at(&tree.0, "0::/\n");

@@ -66,7 +66,7 @@ pub fn peek(connection: &impl AsFd, bytes: &mut [u8]) -> Peeked {
             Ok(length) => return Peeked::Bytes(length),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Peeked::Bytes(0),
-            // The worker will find the error.
+            // The worker will get the error.
             Err(_) => return Peeked::End,
         }
     }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_connection_is_one() {
+    fn only_connections_are_accepted_as_such() {
         let (client, connection) = connection();
         let (pair, _other) = UnixStream::pair().unwrap();
         assert!(is_connection(&client) && is_connection(&connection) && is_connection(&pair));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn peeking_leaves_everything_where_it_is() {
+    fn peeking_consumes_nothing() {
         let (mut client, connection) = connection();
         let mut bytes = [0; 8];
         assert_eq!(peek(&connection, &mut bytes), Peeked::Bytes(0));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_arrive_although_the_client_had_more_to_say() {
+    fn the_last_response_arrives_although_the_client_had_sent_more() {
         let (mut client, connection) = connection();
         client.write_all(&vec![7; 100_000]).unwrap();
         assert!(send_last(&connection, b"sorry"));

@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_goes_on() {
+    fn the_clock_advances() {
         let first = since_boot();
         while since_boot() == first {}
         assert!(first > Duration::ZERO && since_boot() > first);

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_is_closed_by_the_thread_also_when_the_closer_is_gone() {
+    fn a_descriptor_is_closed_by_the_thread_even_after_the_closer_was_dropped() {
         let closer = Closer::new();
         let (a, b) = std::os::unix::net::UnixStream::pair().unwrap();
         let (c, d) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_lingers_is_closed_without_waiting_for_its_other_end() {
+    fn a_lingering_connection_is_closed_without_waiting_for_its_peer() {
         let closer = Closer::new();
         let (fd, peer) = lingering();
         closer.close(fd);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_reset_is_reset() {
+    fn a_connection_with_a_linger_time_of_zero_is_reset() {
         let closer = Closer::new();
         let (fd, peer) = lingering();
         setsockopt(&fd, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 }).unwrap();
@@ -293,7 +293,7 @@ mod tests {
 
     /// As if the other holder had won the race for the option: the thread is busy until it is released.
     #[test]
-    fn a_closer_that_is_held_up_takes_descriptors_and_says_when_it_is_full() {
+    fn a_blocked_closer_accepts_descriptors_and_reports_when_it_is_full() {
         let closer = Closer::new();
         let queue = Arc::clone(&closer.0.0);
         let (release, wait) = channel::<()>();

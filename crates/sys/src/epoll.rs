@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poller_that_is_watched_tells_as_long_as_there_is_something_to_read() {
+    fn a_watched_poller_is_readable_while_it_has_events() {
         let (mut outer, mut inner) = (Poller::new().unwrap(), Poller::new().unwrap());
         let (mut read, mut write) = std::io::pipe().unwrap();
         inner.add(&read, 1).unwrap();
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_watched_once_tells_once() {
+    fn a_one_shot_descriptor_is_reported_once() {
         let mut poller = Poller::new().unwrap();
         let (read, mut write) = std::io::pipe().unwrap();
         poller.watch(&read, 1, Interest::Once).unwrap();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_descriptor_is_silent() {
+    fn a_removed_descriptor_is_not_reported() {
         let mut poller = Poller::new().unwrap();
         let (read, mut write) = std::io::pipe().unwrap();
         poller.add(&read, 1).unwrap();

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_has_figures_and_one_that_is_gone_has_none() {
+    fn a_process_has_figures_until_it_has_ended() {
         let own = Figures::of(std::process::id().cast_signed());
         assert!(own.memory.unwrap() > 0 && own.cpu_ms.is_some());
         let files: Vec<fs::File> = (0..10).map(|_| fs::File::open("/dev/null").unwrap()).collect();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_program_does_not_confuse() {
+    fn any_name_of_a_program_is_parsed() {
         let stat = "42 (a) R (b) 1) S 1 42 42 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 11 0 1 1 1";
         assert_eq!(cpu_ms(stat, 100), Some(3000));
         assert_eq!(cpu_ms("42 (a", 100), None);

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn writing_in_place_is_told_when_the_file_is_closed() {
+    fn a_write_in_place_is_reported_when_the_file_is_closed() {
         let directory = Directory::new("in-place");
         let path = directory.at("file");
         fs::write(&path, "one").unwrap();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_is_told_when_it_is_closed_and_a_new_name_at_once() {
+    fn a_new_file_is_reported_when_it_is_closed_and_a_new_name_at_once() {
         let directory = Directory::new("new");
         let path = directory.at("file");
         let mut watch = FileWatch::new(&path).unwrap();
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_renamed_over_it_are_told_again_and_again() {
+    fn each_file_that_is_renamed_over_it_is_reported() {
         let directory = Directory::new("rename");
         let path = directory.at("file");
         fs::write(&path, "0").unwrap();
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_that_are_made_later_moved_and_removed_are_followed() {
+    fn created_moved_and_removed_directories_are_tracked() {
         let directory = Directory::new("later");
         let path = directory.at("a/b/../b/file");
         let mut watch = FileWatch::new(&path).unwrap();
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn links_in_a_circle_end() {
+    fn circular_links_do_not_loop_forever() {
         let directory = Directory::new("circle");
         symlink("two", directory.at("one")).unwrap();
         symlink("one", directory.at("two")).unwrap();

@@ -144,9 +144,9 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_others_have_filled_is_noticed() {
+    fn a_table_filled_by_other_code_is_detected() {
         for limit in [200, 5000] {
-            if !alone_with_limit("headroom::tests::a_table_that_others_have_filled_is_noticed", limit) {
+            if !alone_with_limit("headroom::tests::a_table_filled_by_other_code_is_detected", limit) {
                 continue;
             }
             assert!(room_for(32));
@@ -189,8 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn clients_leave_something_for_starting_workers() {
-        if !alone_with_limit("headroom::tests::clients_leave_something_for_starting_workers", 200) {
+    fn descriptors_are_reserved_for_starting_workers() {
+        if !alone_with_limit("headroom::tests::descriptors_are_reserved_for_starting_workers", 200) {
             return;
         }
         assert_eq!(for_clients(), 150);
@@ -228,8 +228,8 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_has_been_lowered_counts() {
-        if !alone_with_limit("headroom::tests::a_limit_that_has_been_lowered_counts", 2000) {
+    fn a_lowered_limit_applies() {
+        if !alone_with_limit("headroom::tests::a_lowered_limit_applies", 2000) {
             return;
         }
         let mut all = open_all();

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kinds_of_sockets_are_told_apart_and_close_on_exec() {
+    fn the_kinds_of_sockets_are_distinguished_and_close_on_exec() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = tcp.local_addr().unwrap();
         fcntl(&tcp, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_of_all_addresses_may_take_ipv4() {
+    fn a_socket_of_all_addresses_may_accept_ipv4() {
         let Ok(both) = TcpListener::bind("[::]:0") else { return };
         let both = take(both);
         assert!(takes_ipv4(&both));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_not_open_is_none() {
+    fn numbers_that_are_not_open_are_left_out() {
         assert!(Inherited::take(i32::MAX).unwrap().is_none());
     }
 }

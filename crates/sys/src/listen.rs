@@ -153,7 +153,7 @@ pub fn unix(path: &Path, everybody: Access, backlog: Option<i32>) -> Result<Boun
     Ok(Bound { kind: Kind::Pipe, sockname: None, path, fd })
 }
 
-/// Uses a listening socket, or one that can listen, by its number in the app, and listens if there is a
+/// Uses a listening socket of the app, or one that can listen, given by its number, and listens if there is a
 /// `backlog`.
 ///
 /// The number stays the app's: the result is a duplicate. A worker chooses the number, so it may be anything;

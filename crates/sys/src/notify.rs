@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_manager_hears_it() {
+    fn the_manager_receives_notifications() {
         let name = format!("rcluster-notify-{}", std::process::id());
         let manager =
             UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes()).unwrap()).unwrap();
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_socket_is_an_error() {
+    fn a_name_without_a_socket_is_an_error() {
         let long = "/".repeat(108);
         for name in ["", "@", "relative/path", "vsock:2:1234", "/a\0b", &long] {
             assert!(Notifier::to(OsStr::new(name), None).is_err(), "{name}");

@@ -23,7 +23,7 @@ impl OomKills {
     }
 
     /// Accounts for one kill, if there is a new one. Then a process that was just killed was probably the
-    /// victim: the counter does not tell.
+    /// victim: the counter does not show which one it was.
     pub fn take(&mut self) -> bool {
         let is_new = self.count().is_some_and(|count| count > self.seen);
         self.seen += u64::from(is_new);
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kill_is_told_once() {
+    fn a_kill_is_counted_once() {
         let file = std::env::temp_dir().join(format!("rcluster-oom-{}", std::process::id()));
         fs::write(&file, "oom_kill 1\n").unwrap();
         let mut kills = OomKills { file: file.clone(), seen: 1 };

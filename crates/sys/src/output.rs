@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_is_full_makes_nobody_wait_and_stays_as_it_is_for_others() {
+    fn a_full_pipe_does_not_block_and_is_unchanged_for_others() {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let output = Output::of(&writer).unwrap();
         assert_eq!(output.kind, Kind::Own);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_opened_once_more_is_asked_first() {
+    fn what_cannot_be_opened_again_is_polled_first() {
         let (reader, writer) = std::io::pipe().unwrap();
         let output = Output { fd: duplicate(&writer).unwrap(), kind: Kind::Shared };
         assert!(fill(&output) >= PIECE && is_blocking(&writer));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_makes_nobody_wait() {
+    fn a_socket_does_not_block() {
         let (reader, writer) = UnixStream::pair().unwrap();
         let output = Output::of(&writer).unwrap();
         assert_eq!(output.kind, Kind::Socket);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_where_others_write() {
+    fn a_file_is_written_at_the_shared_position() {
         let name = format!("rcluster-output-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let options =
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_too_much_for_the_null_device() {
+    fn the_null_device_accepts_everything() {
         let null = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
         assert_eq!(Output::of(&null).unwrap().write(b"one\n"), Ok(Wrote::Some(4)));
     }

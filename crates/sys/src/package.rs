@@ -126,7 +126,7 @@ impl Package {
     }
 
     fn locked(&self) -> MutexGuard<'_, Option<PathBuf>> {
-        // A panic leaves nothing half done: the directory is recorded when it is complete.
+        // A panic leaves nothing incomplete: the directory is recorded only when it is complete.
         self.copy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -281,14 +281,14 @@ mod tests {
     }
 
     #[test]
-    fn a_package_that_nobody_touches_is_intact() {
+    fn an_unchanged_package_is_intact() {
         let (_folder, package) = Folder::package();
         assert!(package.is_intact());
         assert!(package.locked().is_none());
     }
 
     #[test]
-    fn removed_replaced_or_rewritten_files_are_noticed() {
+    fn removed_replaced_or_rewritten_files_are_detected() {
         for name in ["package.json", "lib/first.js", "addon.node"] {
             let (folder, package) = Folder::package();
             let path = folder.0.join(name);
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_somebody_has_tidied_up_is_made_again() {
+    fn a_removed_copy_is_created_again() {
         let (_folder, package) = Folder::package();
         let first = package.copy().unwrap();
         fs::remove_file(&first).unwrap();

@@ -200,7 +200,7 @@ mod tests {
     use crate::descriptor::duplicate;
 
     #[test]
-    fn a_message_that_is_looked_at_stays_with_its_descriptors() {
+    fn a_peeked_message_stays_with_its_descriptors() {
         let (ours, theirs) = message_pair().unwrap();
         let mut bytes = [0; 8];
         assert_eq!(peek(theirs.as_fd(), &mut bytes).unwrap(), None);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_peer_is_told_apart_from_silence() {
+    fn a_closed_peer_is_distinguished_from_an_empty_channel() {
         let (a, b) = message_pair().unwrap();
         drop(a);
         let received = receive(b.as_fd(), &mut [0; 8], &mut Vec::new()).unwrap();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_channel_says_so_and_takes_no_descriptor() {
+    fn a_full_channel_is_reported_and_takes_no_descriptor() {
         let (a, _b) = message_pair().unwrap();
         let fds = [pipe_end()];
         let mut sent = 0;
@@ -275,11 +275,9 @@ mod tests {
 
     /// In a separate process, because it counts open descriptors.
     #[test]
-    fn what_else_the_kernel_adds_to_a_message_is_neither_taken_for_descriptors_nor_leaks() {
+    fn other_control_data_is_neither_mistaken_for_descriptors_nor_leaked() {
         const SO_PASSPIDFD: libc::c_int = 76;
-        if !alone(
-            "passing::tests::what_else_the_kernel_adds_to_a_message_is_neither_taken_for_descriptors_nor_leaks",
-        ) {
+        if !alone("passing::tests::other_control_data_is_neither_mistaken_for_descriptors_nor_leaked") {
             return;
         }
         let (a, b) = message_pair().unwrap();
@@ -310,10 +308,10 @@ mod tests {
 
     /// In a separate process, without the privilege that is exempt from the limit, and with its own limit.
     #[test]
-    fn too_many_descriptors_on_their_way_are_told_apart_from_a_full_channel() {
+    fn too_many_descriptors_in_flight_are_distinguished_from_a_full_channel() {
         // A user id that is not used otherwise, because the limit covers all processes of a user.
         if !alone_as_user(
-            "passing::tests::too_many_descriptors_on_their_way_are_told_apart_from_a_full_channel",
+            "passing::tests::too_many_descriptors_in_flight_are_distinguished_from_a_full_channel",
             54321,
         ) {
             return;
@@ -355,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_receiver_has_not_read_can_be_read_through_a_duplicate() {
+    fn unread_messages_can_be_read_through_a_duplicate() {
         let (a, b) = message_pair().unwrap();
         let kept = duplicate(&b).unwrap();
         for byte in 0..4_u8 {

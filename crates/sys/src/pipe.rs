@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_read_and_nothing_is_waited_for() {
+    fn available_bytes_are_read_without_waiting() {
         let (ours, theirs) = pipe_from().unwrap();
         let mut room = [0; 4];
         assert_eq!(read_some(&ours, &mut room), Ok(None));

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_tests_run_on_has_all_of_it_and_nothing_is_left_open() {
+    fn this_system_has_all_features_and_no_descriptor_is_left_open() {
         for feature in FEATURES {
             assert_eq!(feature.probe(), Ok(()), "{}", feature.name);
         }

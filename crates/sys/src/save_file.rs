@@ -15,7 +15,7 @@ use thiserror::Error;
 /// Why a file cannot be used.
 #[derive(Debug, Error)]
 pub enum SaveError {
-    /// Another process has it, or this process uses it for something else.
+    /// Another process uses it, or this process uses it for something else.
     #[error("another process uses {0:?}, or another store")]
     Locked(PathBuf),
     /// It is larger than allowed.
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_only_by_the_owner() {
+    fn written_content_can_be_read_by_the_owner_only() {
         let directory = Directory::new("write");
         let path = directory.0.join("file");
         let file = SaveFile::lock(&path).unwrap();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_leaves_what_was_there() {
+    fn a_failed_write_keeps_the_old_content() {
         let directory = Directory::new("fails");
         let path = directory.0.join("file");
         let file = SaveFile::lock(&path).unwrap();

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_waits_is_told_from_one_that_works() {
+    fn a_waiting_process_is_distinguished_from_a_running_one() {
         let (waiting, working) = (Started::shell("read nothing"), Started::shell("while :; do :; done"));
         let (idle, busy) = (waiting.pid(), working.pid());
         // Both start by loading a program, and may wait for the disk. Then one waits for good, and the other

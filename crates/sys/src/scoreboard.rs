@@ -31,7 +31,7 @@ const _: () = assert!(size_of::<Page>() <= WORDS * size_of::<u64>(), "it fits th
 /// Written by the worker.
 #[repr(C, align(64))]
 struct WorkerLine {
-    /// The number of connections that its event loop has taken from the channel.
+    /// The number of connections that its event loop has received from the channel.
     received: AtomicU64,
     /// The number of open connections, not counting those it has returned.
     open: AtomicU32,
@@ -41,7 +41,7 @@ struct WorkerLine {
     accepted: AtomicU64,
     /// The busy time of its event loop up to the last turn, in nanoseconds.
     busy: AtomicU64,
-    /// The number of clients it has taken: new connections that it has not returned.
+    /// The number of clients that it has received: new connections that it has not returned.
     clients: AtomicU64,
 }
 
@@ -105,7 +105,7 @@ impl Scoreboard {
         self.page().worker.accepted.load(Ordering::Relaxed)
     }
 
-    /// The number of clients that the worker has taken: new connections that it has not returned, without
+    /// The number of clients that the worker has received: new connections that it has not returned, without
     /// those that another worker has handed over. Untrusted.
     #[must_use]
     pub fn clients(&self) -> u64 {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn something_else_than_a_scoreboard_is_refused() {
+    fn other_memory_is_refused_as_a_scoreboard() {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(Scoreboard::open(&file).is_err());
     }

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_reserved_behind_the_seal_and_not_beyond_the_end() {
+    fn memory_is_reserved_after_sealing_and_not_beyond_the_end() {
         let (_segment, fd) = Segment::create_published(c"test", 1024).unwrap();
         reserve(&fd, &(512..1024)).unwrap();
         assert_eq!(fstat(&fd).unwrap().st_blocks, 8, "a page, in blocks of 512 bytes");
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_mapped_it_before_it_was_sealed_writes_and_nobody_else() {
+    fn only_mappings_from_before_the_seal_can_be_written_to() {
         let unsealed = Unsealed::new(c"test", 512).unwrap();
         let theirs = Segment::open(&unsealed).unwrap();
         let (ours, fd) = unsealed.seal().unwrap();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn both_write_to_what_they_share() {
+    fn both_sides_write_to_shared_memory() {
         let (ours, fd) = Segment::create_shared(c"test", 512).unwrap();
         let theirs = Segment::open(&fd).unwrap();
         theirs.as_ref()[1].store(5, Ordering::Release);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_memory_is_refused() {
+    fn other_descriptors_than_memory_are_refused() {
         assert!(Published::open(&std::fs::File::open("/dev/null").unwrap()).is_err());
     }
 }

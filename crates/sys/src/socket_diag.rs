@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_would_accept_is_found() {
+    fn the_owner_of_the_accepting_socket_is_found() {
         let us = geteuid().as_raw();
         for address in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
             let Ok(listener) = TcpListener::bind(address.parse::<SocketAddr>().unwrap()) else { continue };
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_read() {
+    fn a_table_is_parsed() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
              0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000   33        0 4242 1\n\
              1: 0100007F:1F90 0100007F:9999 01 00000000:00000000 00:00000000 00000000   34        0 4243 1\n\
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_cut_off_is_an_error() {
+    fn a_truncated_answer_is_an_error() {
         let mut answer = [0; UID_AT + 4];
         answer[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
         answer[STATE_AT] = LISTEN;

@@ -210,7 +210,7 @@ mod tests {
     const OTHER: Owner = Owner { uid: Some(65_534), gid: Some(65_534) };
 
     #[test]
-    fn a_place_for_sockets_that_does_not_do_is_passed_over() {
+    fn an_unsuitable_place_for_sockets_is_skipped() {
         let long = PathBuf::from("/tmp").join("d".repeat(80));
         let missing = PathBuf::from("/nowhere/at/all");
         let made = SocketDirectory::in_one_of([long.clone(), missing.clone(), "/tmp".into()]).unwrap();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_is_noticed_and_what_took_its_place_is_left_alone() {
+    fn a_removed_directory_is_detected_and_its_replacement_is_left_alone() {
         let all = SocketDirectory::new().unwrap();
         assert!(all.is_in_place());
         let path = all.path().to_owned();
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_be_the_owner() {
+    fn the_allowed_owners() {
         let us = geteuid().as_raw();
         assert!(Owner::default().may_be(0) && Owner::default().may_be(us));
         assert!(!Owner::default().may_be(54_321));

@@ -22,8 +22,8 @@ use super::headroom::Unpolled;
 pub enum Endpoint {
     /// A TCP port.
     Tcp(SocketAddr),
-    /// A Unix socket: its file, opened with `O_PATH` rather than named, because the name may come to mean
-    /// another file.
+    /// A Unix socket: its file, opened with `O_PATH` rather than named, because the name may refer to another
+    /// file later.
     File(Unpolled),
 }
 
@@ -92,8 +92,8 @@ fn attempt(fd: OwnedFd, address: &impl SockaddrLike) -> Result<Connecting, Unans
         Err(Errno::EINPROGRESS | Errno::EINTR) => {}
         Err(errno) => return Err(Unanswered::from(errno)),
     }
-    // On the loopback interface the answer arrives before the call returns; the call just did not wait for
-    // it. Trying again costs far less than an event.
+    // On the loopback interface the connection is established before the call returns; the call just did not
+    // wait for it. Trying again costs far less than an event.
     match connect(fd.as_raw_fd(), address) {
         Ok(()) | Err(Errno::EISCONN) => Ok(Connecting::Done(fd)),
         Err(Errno::EALREADY | Errno::EINPROGRESS | Errno::EINTR) => Ok(Connecting::Pending(fd)),

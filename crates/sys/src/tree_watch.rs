@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn files_in_all_folders_are_told_of_when_they_are_complete() {
+    fn files_in_all_folders_are_reported_when_they_are_complete() {
         let folder = Folder::new("files");
         let mut watch = folder.watch();
         fs::write(folder.at("lib/deep/a.js"), "x").unwrap();
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_count_is_not_told_of() {
+    fn excluded_files_are_not_reported() {
         let folder = Folder::new("ignored");
         let mut watch = folder.watch();
         assert_eq!(watch.folders.len(), 3);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_that_are_new_moved_and_removed_are_followed() {
+    fn new_moved_and_removed_folders_are_tracked() {
         let folder = Folder::new("folders");
         let mut watch = folder.watch();
         fs::create_dir_all(folder.at("new/er/est")).unwrap();

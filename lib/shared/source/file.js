@@ -12,7 +12,7 @@ const MAX_FILE = 2 ** 28;
 /** How long, in ms, a file must be unchanged before it is read. */
 const QUIET = 20;
 
-/** The most waits for that. A file that keeps changing is then read as it is. */
+/** The maximum number of waits for that. A file that still changes is then read as it is. */
 const WAITS = 50;
 
 /** How long, in ms, to wait before retrying to watch a file. */
@@ -75,7 +75,7 @@ class FileSource {
   }
 
   /**
-   * Waits until the file has changed and been quiet for a while.
+   * Waits until the file has changed, and has then been unchanged for a while.
    * @param {AbortSignal} signal
    */
   async wait(signal) {

@@ -10,7 +10,7 @@ const { encode } = require('../values');
 const MAX_KEY = 1024;
 
 /**
- * The loaded values by key, in the form that the native side takes.
+ * The loaded values by key, in the form that the native side expects.
  * @typedef {Map<string, [kind: number, raw: unknown]>} Items
  */
 
@@ -48,7 +48,7 @@ function entriesOf(loaded, key) {
   }
   if (typeof loaded?.entries === 'function' && !Array.isArray(loaded)) return loaded.entries();
   const prototype = isObject ? Object.getPrototypeOf(loaded) : undefined;
-  // A prototype chain of one, so that plain objects of another context count too: a parser may have made
+  // At most one prototype, so that plain objects of another context also count: a parser may have created
   // them.
   const isPlain = prototype === null || (isObject && Object.getPrototypeOf(prototype) === null);
   if (isIterable || !isPlain) {

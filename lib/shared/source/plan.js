@@ -1,6 +1,6 @@
 'use strict';
 
-// The option `source` of shared(): where the contents of a store come from. See types/shared.d.ts.
+// The option `source` of shared(): where the content of a store comes from. See types/shared.d.ts.
 
 const path = require('node:path');
 const { JSON } = require('../../globals');
@@ -18,7 +18,7 @@ const LONGEST = 2 ** 31 - 1;
  * @property {((facts: { signal: AbortSignal }) => unknown) | undefined} load
  * @property {string | undefined} file
  * @property {(text: string) => unknown} parse
- * @property {number | undefined} every ms from one load to the next
+ * @property {number | undefined} every ms between the starts of two loads
  * @property {boolean} isLocal whether each process loads for itself
  * @property {((item: any) => string) | undefined} key
  * @property {number} timeout ms

@@ -1,6 +1,6 @@
 'use strict';
 
-// A store that each process has for itself and fills by itself: source: { load, polling }. See
+// A store that each process has for itself and loads by itself: source: { load, polling }. See
 // types/shared.d.ts.
 
 const {

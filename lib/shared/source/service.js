@@ -12,7 +12,7 @@ const steps = require('../steps');
 const { lead } = require('../../locks/lead');
 const { loadAgainAndAgain } = require('./loop');
 
-/** The most attempts to write the changes when other processes write to the same keys. */
+/** The maximum number of attempts to write the changes when other processes write to the same keys. */
 const TRIES = 5;
 
 /** The largest number of operations in a batch. */

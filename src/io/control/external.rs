@@ -1,4 +1,5 @@
-//! Workers that are external programs. They report nothing, so connecting to them shows that they listen.
+//! Workers that are external programs. They report nothing, so the primary connects to them to detect that
+//! they listen.
 
 use std::time::Duration;
 

@@ -60,8 +60,8 @@ impl Forwarding {
     }
 
     /// Like [`leaving`](Self::leaving), and in effect on return: a worker that is then ordered to close its
-    /// servers has every client that was sent to it. The forwarder answers between two system calls, so this
-    /// is quick.
+    /// servers has received every client that was forwarded to it. The forwarder answers between two system
+    /// calls, so this is quick.
     pub(super) fn take_away(&self, worker: WorkerId) {
         if let Some(forwarder) = self.0.get() {
             forwarder.worker_leaving_now(worker);

@@ -70,7 +70,7 @@ impl Passed {
         let Some(name) = var_os("NOTIFY_SOCKET").filter(|_| keeps) else { return };
         match Notifier::to(&name, None) {
             Ok(notifier) => self.store = Some(notifier),
-            // The notification code uses the same socket, and reports what is wrong with it.
+            // The notification code uses the same socket, and reports its errors.
             Err(_) => self.store = None,
         }
     }

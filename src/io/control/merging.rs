@@ -1,5 +1,5 @@
-//! Merges the workers' own metrics and writes the text, on a thread of its own: a worker can report so many that this takes
-//! a second, and nothing that the control thread does may wait so long.
+//! Merges the workers' own metrics and writes the text, on a thread of its own: a worker can report so many
+//! that this takes a second, and the control thread must never wait that long.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -40,7 +40,7 @@ enum Command {
 pub(super) struct Merger(Option<Sender<Command>>);
 
 impl Merger {
-    /// A worker has exited: what it has counted stays.
+    /// A worker has exited: its counters are kept.
     pub(super) fn on_exit(&self, worker: WorkerId) {
         if let Some(commands) = &self.0 {
             // Fails if the thread has ended, which the next request reports.
@@ -48,8 +48,8 @@ impl Merger {
         }
     }
 
-    /// Merges what the `living` workers have answered (`None` if they could not be queried) and writes all metrics. Answers
-    /// of workers that have exited meanwhile are ignored: they are counted already.
+    /// Merges the answers of the `living` workers (`None` if they could not be queried) and writes all
+    /// metrics. Answers of workers that have exited meanwhile are ignored: their counters have been kept.
     pub(super) fn write(&mut self, answers: Option<Arc<Answers>>, living: BTreeSet<WorkerId>, write: Write) {
         let has_reports = answers.as_ref().is_some_and(|it| !it.reports.is_empty());
         if self.0.is_none() && has_reports {
@@ -68,7 +68,7 @@ impl Merger {
             // If the thread has ended, `write` is dropped.
             let _ended = commands.send(Command::Write { answers, living, write });
         } else {
-            // Most apps keep no metrics of this kind: then there is nothing to merge.
+            // Most apps keep no such metrics: then there is nothing to merge.
             let missing = answers.map_or(0, |it| it.missing.intersection(&living).count());
             (write.0)(&Registries::default(), missing);
         }
@@ -100,7 +100,7 @@ impl Merging {
         }
     }
 
-    /// Returns the number of workers that have not answered as they should.
+    /// Returns the number of workers without a valid answer.
     fn merge(&mut self, answers: &Arc<Answers>, living: &BTreeSet<WorkerId>) -> usize {
         if !self.merged.upgrade().is_some_and(|merged| Arc::ptr_eq(&merged, answers)) {
             self.malformed.clear();

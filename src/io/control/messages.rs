@@ -43,7 +43,7 @@ pub enum Event {
         /// How it exited.
         exit: ExitKind,
     },
-    /// Something that the operator should know. Work continues.
+    /// A warning for the operator. Work continues.
     Warning {
         /// Its code, `RCLUSTER_…`.
         code: &'static str,
@@ -122,7 +122,7 @@ pub(super) enum ThreadEvent {
     Operator(OperatorEvent),
     /// An event of the HTTP listener.
     Http(HttpEvent),
-    /// Waiting connections are on their way to workers, and this worker must now drain.
+    /// Waiting connections have been passed to workers, and this worker must now drain.
     ReadyToDrain(WorkerId, Drain),
     /// Answers [`ControlThread::flush`](super::ControlThread::flush), after everything that the worker had
     /// written by then.

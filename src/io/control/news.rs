@@ -1,6 +1,6 @@
 //! The order of events for the app.
 //!
-//! A worker's exit is reported after everything that the dispatcher was told before: by then it has closed
+//! A worker's exit is reported after the dispatcher has carried out all earlier commands: by then it has closed
 //! the worker's listeners, and the app can listen there itself. Other events are reported at once, unless
 //! they would overtake such an exit.
 

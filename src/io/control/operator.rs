@@ -195,7 +195,8 @@ impl Shell {
         }
     }
 
-    /// Ends the primary once its clients have what they were sent: one of them waits for the answer to its `stop`.
+    /// Ends the primary once its clients have received their output: one of them waits for the answer to its
+    /// `stop`.
     pub(super) fn stop_primary(&self, code: i32) {
         let outboxes: Vec<_> = self.operators.clients.values().map(Client::outbox).collect();
         let news = self.news.clone();

@@ -131,7 +131,7 @@ impl InspectorCount {
 }
 
 /// The workers that are leaving by agreement. JavaScript checks this when a worker exits, because the event
-/// that it was told to leave may arrive later.
+/// about its order to leave may arrive later.
 #[derive(Clone, Debug, Default)]
 pub struct LeavingWorkers(Arc<Mutex<HashSet<WorkerId>>>);
 

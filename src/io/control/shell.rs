@@ -217,7 +217,7 @@ impl Shell {
         }
     }
 
-    /// Sends the brain the samples of the workers that its timers depend on.
+    /// Gives the brain the samples of the workers on which its timers depend.
     fn look_at_workers(&mut self) {
         for (worker, vitals) in self.workers.vitals() {
             self.input(Input::Supervise(supervise::Input::Vitals { worker, vitals }));

@@ -155,7 +155,7 @@ impl Sockets {
             let slot = slot.ok_or(SysError::invalid("sharing the socket of a slot without one"))?;
             match per_slot.sockets.get(&slot) {
                 Some(socket) if !listen::is_shut(socket) => return duplicate(socket).map(Some),
-                // A worker of this slot has shut it down. The dispatcher replaces it by the next one.
+                // A worker of this slot has shut it down. The dispatcher replaces it with the next one.
                 Some(_) => drop(per_slot.sockets.remove(&slot)),
                 None => {}
             }

@@ -166,17 +166,17 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_comes_back() {
+    fn a_stack_is_returned() {
         assert_eq!(ask(&[], &[b"Tat a"], LONG).unwrap(), "at a");
     }
 
     #[test]
-    fn an_answer_that_comes_late_is_not_taken_for_the_next_one() {
+    fn a_late_answer_is_not_mistaken_for_the_next_one() {
         assert_eq!(ask(&[b"Tat old"], &[b"Tat new"], LONG).unwrap(), "at new");
     }
 
     #[test]
-    fn silence_ends_in_time_and_nonsense_at_once() {
+    fn a_missing_answer_times_out_and_an_invalid_one_fails_at_once() {
         assert!(matches!(ask(&[], &[], Duration::from_millis(20)), Err(NoStack::NoAnswer)));
         assert!(matches!(ask(&[], &[b"T\xff\xfe"], LONG), Err(NoStack::InvalidAnswer(AnswerError::Text))));
         let long = vec![b'T'; MAX_ANSWER + 1];

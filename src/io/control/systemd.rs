@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manager_is_told_what_it_wants_to_know() {
+    fn the_manager_is_notified_of_readiness_reloads_and_the_end() {
         let name = format!("rcluster-systemd-{}", std::process::id());
         let manager =
             UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes()).unwrap()).unwrap();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manager_that_is_gone_is_reported_once_each_time() {
+    fn an_unreachable_manager_is_reported_once_each_time() {
         let (gone, mut systemd) = manager("gone", PERIOD);
         drop(gone);
         let ready = |number| Event::Ready { worker: WorkerId(number), slot: None, boot: Duration::ZERO };

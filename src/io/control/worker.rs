@@ -54,7 +54,7 @@ pub(super) struct SupervisedWorker {
     pub(super) pid: i32,
     /// `None` if its memory is not limited.
     pub(super) memory: Option<Memory>,
-    /// Of a standby: what gives it connections once it is promoted.
+    /// Only for a standby: gives it connections once it is promoted.
     pub(super) newcomer: Option<Newcomer>,
     /// Polls for the first server of an external program, while it is kept.
     pub(super) external: Option<External>,

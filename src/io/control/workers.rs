@@ -26,9 +26,9 @@ pub(super) struct Ended {
     /// `None` for a standby.
     pub(super) slot: Option<Slot>,
     pub(super) is_supervised: bool,
-    /// What it has used, if it had a slot and is supervised.
+    /// The resources that it has used, if it had a slot and is supervised.
     pub(super) spent: Option<(Slot, Spent)>,
-    /// Something about its end that the app should know.
+    /// A warning about its end for the app.
     pub(super) warning: Option<Event>,
 }
 
@@ -80,7 +80,8 @@ impl Workers {
         self.all.contains_key(&worker)
     }
 
-    /// A standby gets a slot. Returns what gives it connections; `None` if it has ended, or is no standby.
+    /// A standby gets a slot. Returns the [`Newcomer`] that gives it connections; `None` if it has ended, or
+    /// is no standby.
     pub(super) fn promote(&mut self, worker: WorkerId, slot: Slot) -> Option<Newcomer> {
         let handle = self.all.get_mut(&worker)?;
         let newcomer = handle.supervised.as_mut()?.newcomer.take()?;
@@ -138,12 +139,12 @@ impl Workers {
         self.all.iter().filter_map(|(&worker, handle)| Some((worker, handle.vitals()?))).collect()
     }
 
-    /// What the supervised workers with a slot have used so far.
+    /// The resources that the supervised workers with a slot have used so far.
     pub(super) fn spent(&self) -> impl Iterator<Item = (Slot, Spent)> {
         self.all.values().filter_map(|handle| Some((handle.slot?, handle.spent()?)))
     }
 
-    /// Adds what only the processes know to the statistics of supervision.
+    /// Adds the figures of the processes to the statistics of supervision.
     pub(super) fn complete(&self, stats: &mut Stats) {
         for slot in &mut stats.slots {
             let Some(handle) = slot.worker.and_then(|worker| self.get(worker)) else { continue };

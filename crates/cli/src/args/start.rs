@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_are_a_possible_number_or_one_per_cpu() {
+    fn the_number_of_workers_is_checked_or_auto() {
         for (text, expected) in [("1", "1"), ("1024", "1024"), ("auto", "auto"), ("max", "auto")] {
             assert_eq!(workers(text).as_deref(), Ok(expected));
         }

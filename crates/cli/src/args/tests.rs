@@ -3,7 +3,7 @@ use clap::CommandFactory;
 use super::*;
 
 #[test]
-fn the_definition_holds_together() {
+fn the_definition_is_consistent() {
     Arguments::command().debug_assert();
 }
 
@@ -23,7 +23,7 @@ fn each_command_has_an_example_that_can_be_parsed() {
 }
 
 #[test]
-fn differences_and_the_arguments_of_the_app_are_not_taken_for_options() {
+fn differences_and_the_arguments_of_the_app_are_not_parsed_as_options() {
     let parse = |words: &[&str]| Arguments::try_parse_from(words);
     let Command::Scale(scale) = parse(&["rcluster", "scale", "-1"]).unwrap().command else { panic!() };
     assert_eq!(scale.workers, "-1");

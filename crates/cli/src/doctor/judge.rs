@@ -1,4 +1,4 @@
-//! Evaluates the readings and gives advice. Pure.
+//! Evaluates the readings and gives advice: a pure function.
 
 use super::Check;
 use super::read::Readings;
@@ -284,13 +284,13 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_machine_has_nothing_to_do() {
+    fn a_healthy_machine_gets_no_advice() {
         let checks = all(&sound());
         assert!(checks.iter().all(|check| check.state == State::Ok && check.advice.is_none()), "{checks:?}");
     }
 
     #[test]
-    fn each_defect_is_found_alone_and_has_an_advice() {
+    fn each_defect_is_reported_separately_with_advice() {
         type Defect = (fn(&mut Readings), &'static str, State);
         let defects: &[Defect] = &[
             (|it| it.node = None, "node", State::Warn),
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_limits_nothing() {
+    fn missing_readings_are_no_limits() {
         let readings = Readings {
             pids: None,
             memory_limit: None,

@@ -90,12 +90,12 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_room_there_are_all() {
+    fn a_wide_terminal_shows_all_columns() {
         assert_eq!(heads(200), ALL.map(|column| column.head));
     }
 
     #[test]
-    fn the_less_room_the_fewer_columns() {
+    fn a_narrow_terminal_shows_fewer_columns() {
         assert_eq!(heads(80).len(), 14, "what ended a worker is cut off first");
         assert_eq!(heads(39), ["SLOT", "STATE", "CPU%", "ELU%", "RSS", "OPEN"]);
         assert_eq!(heads(1), ["SLOT", "STATE"], "without these it says nothing");

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_come_from_two_looks_at_the_same_worker() {
+    fn rates_are_computed_from_two_documents_of_the_same_worker() {
         let row = &rows(&look(1, 1000, 500, 0), &look(1, 2000, 900, 50))[0];
         assert_eq!((row.cpu.as_str(), row.rate.as_str()), ("40", "50"));
         assert_eq!((row.elu.as_str(), row.delay.as_str(), row.memory.as_str()), ("25", "1.2ms", "12.3M"));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_slot_has_nothing_but_its_state() {
+    fn an_empty_slot_only_has_a_state() {
         let status = json!({ "slots": [{
             "slot": 0, "worker": null, "state": "backing-off", "nextRestartMs": 2000, "restarts": 7,
             "lastExit": { "reason": "exit", "detail": "it ended with code 1" },
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_loop_takes_the_place_of_the_state() {
+    fn a_blocked_loop_is_shown_instead_of_the_state() {
         let mut status = look(1, 1, 1, 1);
         status["slots"][0]["blockedMs"] = json!(3100);
         let row = &rows(&Value::Null, &status)[0];

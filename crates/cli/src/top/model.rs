@@ -54,7 +54,7 @@ impl Action {
     }
 }
 
-/// What is shown over the table.
+/// The overlay over the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Overlay {
     Help,
@@ -127,8 +127,8 @@ impl Model {
         self.events.push_back(line);
     }
 
-    /// Shows the result of a request. A drain can take minutes: where another request followed meanwhile, its result is
-    /// one of the events and the later request keeps its place.
+    /// Shows the result of a request. A drain can take minutes: if another request was made meanwhile, the
+    /// result is shown among the events, and the later request stays in the line.
     pub(super) fn on_done(&mut self, action: &Action, result: Result<Value, Failure>) {
         let note = match (action, result) {
             (Action::Stack(_), Ok(stack)) => {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_concern_the_slot_that_is_selected() {
+    fn keys_act_on_the_selected_slot() {
         let mut model = model(3);
         let key = |key| KeyCode::Char(key);
         assert_eq!(press(&mut model, key('r')), Some(Action::Restart(0)));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_is_gone_is_selected_no_more() {
+    fn a_removed_slot_is_no_longer_selected() {
         let mut model = model(3);
         press(&mut model, KeyCode::End);
         model.on_status(status(1), Instant::now() + Duration::from_secs(1));
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_lies_over_the_table_until_a_key_takes_it_away() {
+    fn a_stack_covers_the_table_until_a_key_closes_it() {
         let mut model = model(1);
         model.on_done(&Action::Stack(Some(0)), Ok(json!("at a\nat b\nat c")));
         press(&mut model, KeyCode::Down);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_is_told() {
+    fn a_refusal_is_shown() {
         let mut model = model(1);
         press(&mut model, KeyCode::Char('d'));
         model.on_done(&Action::Drain(0), Err(Failure::Refused("it is the last".into())));

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_fed_twice_in_a_period_while_all_answer() {
+    fn the_watchdog_is_fed_twice_in_a_period_while_all_threads_answer() {
         let mut liveness = Liveness::new(at(0), PERIOD);
         assert_eq!(liveness.on_tick(at(0), true), Verdict::Feed);
         assert_eq!(liveness.next_deadline(), at(5_000));
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_thread_stops_it_and_an_answer_that_is_late_counts_at_once() {
+    fn a_blocked_thread_withholds_it_and_a_late_answer_counts_at_once() {
         let mut liveness = Liveness::new(at(0), PERIOD);
         liveness.on_tick(at(0), true);
         assert_eq!(liveness.on_tick(at(5_000), false), Verdict::Withhold);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_period_of_nothing_does_not_spin() {
+    fn a_period_of_zero_does_not_spin() {
         let mut liveness = Liveness::new(at(0), Duration::from_micros(1));
         liveness.on_tick(at(0), true);
         liveness.on_tick(at(1), false);

@@ -250,7 +250,7 @@ impl Operators {
         self.release(client);
     }
 
-    /// Its requests are carried out all the same.
+    /// Its requests are carried out nevertheless.
     pub(super) fn on_gone(&mut self, client: ClientId) {
         self.clients.remove(&client);
     }

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_there_in_two_looks_is_reaped() {
+    fn a_zombie_found_in_two_scans_is_reaped() {
         let mut orphans = Orphans::new(at(0));
         assert_eq!(orphans.next_deadline(), Some(at(1_000)));
         assert_eq!(orphans.on_look(at(1_000), &[zombie(2)]), NONE);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_somebody_reaps_is_left_alone_even_if_its_number_comes_again() {
+    fn a_zombie_that_other_code_reaps_is_left_alone_even_if_its_number_is_reused() {
         let mut orphans = Orphans::new(at(0));
         assert_eq!(orphans.on_look(at(1_000), &[zombie(2)]), NONE);
         assert_eq!(orphans.on_look(at(2_000), &[Zombie { pid: 2, started: 8 }]), NONE);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_may_not_be_reaped_do_not_keep_others_waiting() {
+    fn zombies_that_may_not_be_reaped_do_not_delay_others() {
         let mut orphans = Orphans::new(at(0));
         let many: Vec<_> = (2..2_002).map(zombie).collect();
         orphans.on_look(at(0), &many);

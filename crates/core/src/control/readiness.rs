@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn it_takes_enough_workers_and_no_end_in_sight() {
+    fn a_cluster_is_ready_with_enough_workers_unless_it_is_about_to_end() {
         assert_eq!(Readiness::ready(&stats(4, 2, false), 2), Ok(()));
         assert_eq!(Readiness::ready(&stats(4, 1, false), 2), Err("1 of 4 workers ready, 2 needed".into()));
         assert!(Readiness::ready(&stats(4, 4, true), 2).is_err(), "it is announced before anybody drains");
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_is_over_once() {
+    fn a_cluster_starts_once() {
         let mut readiness = Readiness::default();
         assert!(readiness.started(&stats(2, 1, false), 2).is_err());
         assert!(readiness.started(&stats(2, 2, false), 2).is_ok());

@@ -9,7 +9,7 @@ use super::messages::Output;
 use crate::frames::{Reply, ToWorker};
 use crate::ids::{ListenerId, Slot, WorkerId};
 
-/// What one standby gets at its promotion.
+/// The joins and replies that one standby gets at its promotion.
 #[derive(Debug, Default)]
 struct Held {
     /// The listeners to join.
@@ -34,7 +34,7 @@ impl Standbys {
         true
     }
 
-    /// A worker has left a listener. False if it is not a standby. (A standby had not joined.)
+    /// A worker has left a listener. False if it is not a standby (which has not joined).
     pub(super) fn on_leave(&mut self, worker: WorkerId, listener: ListenerId) -> bool {
         let Some(held) = self.0.get_mut(&worker) else { return false };
         held.joins.retain(|&other| other != listener);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_standby_gets_at_its_promotion_what_was_held_back() {
+    fn a_standby_gets_the_held_back_outputs_at_its_promotion() {
         let mut standbys = Standbys::default();
         standbys.add(A);
         assert!(standbys.holds_join(A, ONE) && standbys.holds_join(A, TWO) && !standbys.holds_join(B, ONE));

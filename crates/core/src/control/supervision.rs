@@ -9,7 +9,7 @@ use super::supervise::{Event, Input, Options, Output, Stats, Supervise};
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Supervision {
-    /// `None` before it begins.
+    /// `None` before supervision begins.
     supervise: Option<Supervise>,
     /// Inputs that wait until the outputs of earlier ones have been carried out.
     waiting: VecDeque<Input>,
@@ -17,7 +17,7 @@ pub(super) struct Supervision {
     readiness: Readiness,
 }
 
-/// What follows from an input.
+/// The result of an input.
 #[derive(Debug)]
 pub(super) struct Step {
     /// Whether a slot without a ready worker will get one. To be known before the outputs are carried out.
@@ -40,8 +40,8 @@ impl Supervision {
         self.supervise.as_ref()
     }
 
-    /// Adds an input; dropped before it begins. If this returns true, take the steps until there is none. Otherwise the
-    /// steps are being taken already, and one of them will be for this input.
+    /// Adds an input; dropped before supervision begins. If this returns true, call `next` until it returns
+    /// `None`. Otherwise a caller is doing that already, and will get the step of this input.
     pub(super) fn add(&mut self, input: Input) -> bool {
         if self.supervise.is_none() {
             return false;
@@ -50,11 +50,11 @@ impl Supervision {
         !std::mem::replace(&mut self.is_busy, true)
     }
 
-    /// Processes the inputs that wait, up to the first one from which something may follow.
+    /// Processes the inputs that wait, up to the first one that may have a result.
     pub(super) fn next(&mut self, now: Duration) -> Option<Step> {
         let mut outputs = Vec::new();
         while let Some((supervise, input)) = self.supervise.as_mut().zip(self.waiting.pop_front()) {
-            // The tick that follows evaluates the samples.
+            // The tick that comes next evaluates the samples.
             let is_look = matches!(input, Input::Vitals { .. } | Input::Stderr { .. });
             supervise.handle(now, input, &mut outputs);
             if is_look {
@@ -62,7 +62,7 @@ impl Supervision {
             }
             let is_expecting = supervise.is_expecting();
             if outputs.iter().any(is_about_readiness) {
-                // Enough workers may be ready now, and no longer when a probe checks.
+                // Enough workers may be ready at this moment, and no longer when a probe checks.
                 let _known = self.started(now);
             }
             return Some(Step { is_expecting, outputs });
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_input_that_comes_while_steps_are_taken_is_one_of_the_next_steps() {
+    fn an_input_that_is_added_during_a_step_is_processed_by_a_later_one() {
         let mut supervision = begun();
         assert!(supervision.add(Input::Start));
         let step = supervision.next(Duration::ZERO).unwrap();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn that_enough_workers_were_ready_is_known_although_no_probe_has_asked_meanwhile() {
+    fn readiness_is_recorded_even_if_no_probe_asks_meanwhile() {
         let mut supervision = begun();
         let worker = WorkerId(1);
         let mut give = |input| {

@@ -168,7 +168,7 @@ fn a_standby_gets_its_connections_and_its_socket_with_its_slot() {
 }
 
 #[test]
-fn a_socket_that_only_a_standby_waits_for_lingers_and_is_not_given_to_one_that_has_left() {
+fn a_socket_for_a_standby_lingers_and_is_not_given_to_a_standby_that_has_left() {
     let options = Options { standby: 1, ..Options::default() };
     let mut thread = Thread::supervised(Policy::None, options);
     thread.listen(A, 80, ONE);
@@ -184,7 +184,7 @@ fn a_socket_that_only_a_standby_waits_for_lingers_and_is_not_given_to_one_that_h
 }
 
 #[test]
-fn a_worker_without_a_descriptor_for_its_socket_is_refused_and_leaves_the_listener_also_in_a_drain() {
+fn a_worker_whose_socket_cannot_be_sent_leaves_the_listener_even_in_a_drain() {
     let mut thread = Thread::supervised(Policy::None, Options { workers: 2, ..Options::default() });
     thread.listen(A, 80, ONE);
     thread.ask(B, 80);
@@ -209,7 +209,7 @@ fn a_worker_without_a_descriptor_for_its_socket_is_refused_and_leaves_the_listen
 }
 
 #[test]
-fn a_worker_that_is_cut_off_has_nothing_any_more_and_is_killed_if_it_goes_on() {
+fn a_worker_that_is_cut_off_loses_everything_and_is_killed_if_it_keeps_running() {
     let mut thread = Thread::new(Policy::RoundRobin);
     thread.give(Input::Forked { worker: A, external: false });
     thread.listen(A, 80, ONE);
@@ -286,7 +286,7 @@ fn an_operator_s_stop_leaves_the_exit_code_of_a_cluster_that_has_given_up() {
 }
 
 #[test]
-fn a_worker_whose_heap_is_read_or_that_is_debugged_is_not_unresponsive() {
+fn a_worker_under_examination_is_not_unresponsive() {
     use super::operator::{ClientId, Facts};
     use super::supervise::{self, Vitals};
     use crate::examine::Examination;

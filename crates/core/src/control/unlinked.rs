@@ -99,7 +99,7 @@ mod tests {
     const START: Duration = Duration::from_secs(100);
 
     #[test]
-    fn a_worker_that_is_cut_off_and_lives_on_is_killed_once() {
+    fn a_worker_that_is_cut_off_and_keeps_running_is_killed_once() {
         let mut unlinked = Unlinked::default();
         assert!(unlinked.on_cut_off(START, A));
         assert!(!unlinked.on_cut_off(START + GRACE / 2, A), "the first time counts");
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_hangs_up_and_lives_on_is_cut_off() {
+    fn a_worker_that_hangs_up_and_keeps_running_is_cut_off() {
         let mut unlinked = Unlinked::default();
         unlinked.on_hang_up(START, A);
         unlinked.on_hang_up(START + ENDING / 2, A);

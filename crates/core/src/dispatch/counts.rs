@@ -10,7 +10,7 @@ use crate::ids::{ListenerId, Slot, WorkerId};
 pub struct Counts {
     /// Accepted from clients. Always 0 for a worker.
     pub accepted: u64,
-    /// Sent to workers. A connection that came back and was sent again counts twice.
+    /// Sent to workers. A connection that was reclaimed or returned and sent again counts twice.
     pub passed: u64,
     /// Accepted while no worker was ready, so that they had to wait. Always 0 for a worker.
     pub queued: u64,
@@ -35,7 +35,7 @@ pub struct ListenerStats {
     pub waiting: usize,
     /// The number of workers that listen on it.
     pub workers: usize,
-    /// Since it was opened.
+    /// Counts since it was opened.
     #[serde(flatten)]
     pub counts: Counts,
 }
@@ -55,7 +55,7 @@ pub struct WorkerStats {
     pub open: u32,
     /// Whether its event loop does not turn although something waits for it.
     pub blocked: bool,
-    /// Since it was added.
+    /// Counts since it was added.
     #[serde(flatten)]
     pub counts: Counts,
 }

@@ -102,7 +102,7 @@ impl<C: Connection> Dispatch<C> {
                 let worker = &self.workers[member.place];
                 let served = match member.door {
                     Door::Full => true,
-                    // If its rest is over, it counts as open; otherwise there is a deadline.
+                    // After the rest, it counts as open; before that, there is a deadline.
                     Door::Resting(until) => {
                         worker.wake_asked || self.deadline.is_some_and(|deadline| deadline <= until)
                     }

@@ -15,7 +15,7 @@ pub(super) enum Door {
     /// It has reached `maxConnections`, until it reports room.
     Full,
     /// It reported that it does not listen. Usually its departure is already reported on another path; but it
-    /// may have listened again meanwhile, so the report counts only for a while.
+    /// may have listened again meanwhile, so the report is valid only for a while.
     Resting(Time),
 }
 

@@ -9,9 +9,9 @@ use super::{Connection, Time};
 #[derive(Debug)]
 pub(super) struct Queue<C> {
     waiting: VecDeque<Waiting<C>>,
-    /// How many at the head had been sent before and came back.
+    /// The number of connections at the head that had been sent before and were requeued.
     requeued: usize,
-    /// How many were handed over by a worker.
+    /// The number of connections handed over by a worker.
     kept: usize,
 }
 

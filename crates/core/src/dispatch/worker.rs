@@ -28,15 +28,15 @@ pub(super) enum Standing {
 /// connections cannot flood the others with as many as it was ever sent.
 const RETURNABLE_WINDOWS: u32 = 16;
 
-/// How long a worker may leave something in its channel before policies that measure load take its loop for
+/// How long a worker may leave something in its channel before policies that measure load treat its loop as
 /// blocked. It is then only less preferred, so a mistake costs little.
 const BLOCKED_AFTER: Duration = Duration::from_millis(2);
 
 /// The shortest interval between two measurements of an event loop.
 const GAUGE_PERIOD: Duration = Duration::from_millis(50);
 
-/// The time constant of the average. A loop reports its work when the work is over: just after a long piece
-/// of work the loop is free, and must not look busier than a loop that has just begun one.
+/// The time constant of the average. A loop reports its work only when the work is over: just after a long
+/// piece of work the loop is free, and must not look busier than a loop that has just begun one.
 const GAUGE_MEMORY: Duration = Duration::from_millis(500);
 
 /// How busy a loop has been recently.
@@ -76,7 +76,8 @@ pub(super) struct Worker {
     pub(super) left: Vec<ListenerId>,
     /// The open listeners of which it is or has been a member: it may return their connections.
     joined: Vec<ListenerId>,
-    /// Since when it owes a sign of activity: from the last one, or from when it was sent something.
+    /// The start of the period in which it must show activity: the last activity, or when it was sent
+    /// something.
     since: Time,
 }
 
@@ -247,8 +248,8 @@ impl Worker {
         genuine
     }
 
-    /// It hands over a connection. False if the dispatcher cannot have sent it. There is no limit of the rate
-    /// here: the shell sets it, and a worker that invents connections could as well open them.
+    /// It hands over a connection. False if the dispatcher cannot have sent it. The rate is not limited here:
+    /// the shell does that, and a worker that invents connections could just as well open them.
     pub(super) fn handed_over(&mut self) -> bool {
         let genuine = self.held > 0;
         self.counts.handed_over += u64::from(genuine);

@@ -84,7 +84,7 @@ impl Members for Seats<'_> {
         member.open + member.connecting
     }
 
-    /// A worker may not have an event loop, so nothing is known of it.
+    /// A worker may not have an event loop, so its utilisation is unknown.
     fn utilisation(&mut self, _seat: usize) -> u32 {
         0
     }

@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_ended_and_takes_no_more_is_not_lost_with_what_it_said() {
+    fn a_side_that_has_ended_and_accepts_no_more_still_has_its_bytes_forwarded() {
         let mut it = relay();
         it.readable(Client);
         it.readable(Worker);
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_comes_behind_what_can_be_passed_on() {
+    fn a_reset_follows_the_bytes_that_can_be_forwarded() {
         let mut it = relay();
         it.readable(Client);
         it.readable(Worker);
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_is_told_an_end_stays_with_its_worker() {
+    fn a_client_to_which_the_end_was_forwarded_stays_with_its_worker() {
         let mut it = relay();
         it.readable(Worker);
         it.ended(Worker);

@@ -79,7 +79,7 @@ fn asked(out: &[Output]) -> Option<u32> {
 }
 
 #[test]
-fn clients_go_round_in_turn() {
+fn workers_get_clients_in_turn() {
     let mut play = Play::with_workers(3);
     let order: Vec<u32> = (0..6).map(|id| play.client(id)).collect();
     assert_eq!(order, [1, 2, 3, 1, 2, 3]);
@@ -87,7 +87,7 @@ fn clients_go_round_in_turn() {
 }
 
 #[test]
-fn least_connections_goes_by_what_is_open() {
+fn least_connections_counts_open_connections() {
     let mut play = Play::by(Policy::LeastConnections, Config::default());
     (1..=3).for_each(|id| drop(play.add(id)));
     let mut seen: Vec<u32> = (0..3).map(|id| play.client(id)).collect();
@@ -98,7 +98,7 @@ fn least_connections_goes_by_what_is_open() {
 }
 
 #[test]
-fn sticky_clients_stay_with_a_slot_and_wait_for_nobody() {
+fn sticky_clients_stay_with_a_slot_and_do_not_wait_for_it() {
     let mut play = Play::by(Policy::Sticky, Config::default());
     (1..=3).for_each(|id| drop(play.add(id)));
     let keys: Vec<_> = (0..20_u8).map(|client| Some(Key::of(&[client]))).collect();
@@ -128,7 +128,7 @@ fn nothing_is_accepted_without_a_worker() {
 }
 
 #[test]
-fn who_is_refused_goes_to_the_next() {
+fn a_refused_client_goes_to_the_next_worker() {
     let mut play = Play::with_workers(2);
     assert_eq!(play.client(1), 1);
     assert_eq!(play.client(2), 2);
@@ -142,7 +142,7 @@ fn who_is_refused_goes_to_the_next() {
 }
 
 #[test]
-fn with_everybody_refusing_clients_wait_and_one_at_a_time_tries() {
+fn if_all_workers_refuse_clients_wait_and_one_at_a_time_tries() {
     let mut play = Play::with_workers(1);
     assert_eq!(asked(&play.tell(Input::Accepted { conn: ConnId(1), key: None })), Some(1));
     assert_eq!(
@@ -164,7 +164,7 @@ fn with_everybody_refusing_clients_wait_and_one_at_a_time_tries() {
 }
 
 #[test]
-fn nobody_waits_for_ever() {
+fn no_client_waits_forever() {
     let mut play = Play::with_workers(1);
     play.tell(Input::Accepted { conn: ConnId(1), key: None });
     play.refuse(1);
@@ -181,7 +181,7 @@ fn nobody_waits_for_ever() {
 }
 
 #[test]
-fn a_worker_that_does_not_answer_is_given_up() {
+fn an_attempt_without_an_answer_is_given_up() {
     let mut play = Play::with_workers(2);
     assert_eq!(asked(&play.tell(Input::Accepted { conn: ConnId(1), key: None })), Some(1));
     assert_eq!(play.wait(999 * MS), []);
@@ -193,7 +193,7 @@ fn a_worker_that_does_not_answer_is_given_up() {
 }
 
 #[test]
-fn who_leaves_gets_nothing_and_keeps_what_it_has() {
+fn a_leaving_worker_gets_nothing_and_keeps_its_connections() {
     let mut play = Play::with_workers(2);
     assert_eq!(play.client(1), 1);
     play.tell(Input::WorkerLeaving { worker: WorkerId(1) });
@@ -205,7 +205,7 @@ fn who_leaves_gets_nothing_and_keeps_what_it_has() {
 }
 
 #[test]
-fn one_that_was_reset_before_its_first_byte_goes_to_another() {
+fn a_client_that_was_reset_before_the_first_byte_goes_to_another_worker() {
     let mut play = Play::with_workers(2);
     assert_eq!(play.client(1), 1);
     assert_eq!(asked(&play.refuse(1)), Some(2));
@@ -242,7 +242,7 @@ fn without_descriptors_everything_waits() {
 }
 
 #[test]
-fn what_does_not_move_is_ended() {
+fn idle_connections_are_ended() {
     let idle_timeout = Some(500 * MS);
     let half_open_timeout = Some(100 * MS);
     let mut play = Play::new(Config { idle_timeout, half_open_timeout, ..Config::default() });

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_comes_back_in_full() {
+    fn addresses_are_displayed_in_full() {
         for (text, full, is_loopback) in [
             ("9090", "127.0.0.1:9090", true),
             ("0", "127.0.0.1:0", true),
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_mean_something_else_is_refused() {
+    fn ambiguous_addresses_are_refused() {
         for text in [
             "",
             "off",

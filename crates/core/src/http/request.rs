@@ -82,7 +82,7 @@ fn read(head: &httparse::Request<'_, '_>, rule: HostRule) -> Result<Request, Res
     }
     let (authority, path) = split(head.path.unwrap_or_default());
     let host = authority.map(str::as_bytes).or(host);
-    // What is answered in HTTP/1.1 says nothing to a client of 1.0 about keeping the connection.
+    // HTTP/1.1 headers of the response do not tell an HTTP/1.0 client whether the connection is kept.
     let keeps_alive = is_1_1 && !headers.list("connection", "close");
     let is_head = head.method == Some("HEAD");
     let accept = headers.values("accept").next().and_then(|value| std::str::from_utf8(value).ok());
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_read_byte_by_byte() {
+    fn a_request_may_arrive_byte_by_byte() {
         let text = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n";
         for end in 0..text.len() {
             assert_eq!(parse(&text.as_bytes()[..end], HostRule::Local), Parsed::Partial, "{end}");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_is_kept_as_http_has_it() {
+    fn the_connection_is_kept_by_the_rules_of_http() {
         for (head, keeps) in [
             ("HTTP/1.1\r\nHost: localhost", true),
             ("HTTP/1.1\r\nHost: localhost\r\nConnection: Close", false),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_may_be_a_url_whose_host_counts() {
+    fn a_target_may_be_a_url_whose_host_is_checked() {
         let of =
             |target: &str, host: &str| request(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         for target in ["http://localhost/metrics", "HTTP://127.0.0.1:9090/metrics"] {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_that_are_always_local_are_let_in() {
+    fn only_hosts_that_are_always_local_are_accepted() {
         for host in
             ["localhost", "LocalHost:80", "127.0.0.1:9090", "10.0.0.1", "[::1]", "[::1]:9090", "127.0.0.1:"]
         {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_served_is_refused() {
+    fn unsupported_requests_are_refused() {
         let host = "Host: localhost\r\n";
         for (text, expected) in [
             (format!("POST /metrics HTTP/1.1\r\n{host}Content-Length: 0\r\n\r\n"), 405),

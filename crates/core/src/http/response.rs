@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn dates_are_correct() {
         for (seconds, date) in [
             (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
             (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_fails_says_why() {
+    fn a_failed_probe_gives_the_reason() {
         let response = Response::probe(Err("1 of 2 workers are ready".into()));
         assert_eq!((response.status, response.body.unwrap()), (503, b"1 of 2 workers are ready\n".to_vec()));
         assert_eq!(Response::probe(Ok(())).status, 200);

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_path_is_known_by_its_whole_name() {
+    fn only_complete_paths_match() {
         for (target, route) in [
             ("/", Route::Page),
             ("/?a", Route::Page),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn invalid_times_are_refused() {
         for value in ["", "5", "s", "-5s", "5 s", "1.5s", "5h", "99999999999s"] {
             assert_eq!(Route::of(&format!("/livez?primary={value}")), Err(NoRoute::NoTime), "{value}");
         }

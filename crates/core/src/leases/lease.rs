@@ -68,7 +68,7 @@ enum Phase {
     /// It may be used until `valid`, and is renewed at `renew`. `None`: a renewal is under way since
     /// `sent_at`.
     Held { token: u64, valid: u64, renew: Option<u64>, sent_at: u64 },
-    /// It is no longer wanted, and the server is told to release it.
+    /// It is no longer wanted, and the server is asked to release it.
     Leaving,
 }
 

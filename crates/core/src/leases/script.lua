@@ -99,7 +99,7 @@ if wait > 0 then
   return { 'busy', text(wait) }
 end
 
--- Tokens rise even if the server has lost the last one, as long as its clock rises.
+-- Tokens increase even if the server has lost the last one, as long as its clock advances.
 token = math.max(number('token') + 1, micros)
 if what == 'steal' and not free and not mine then tell() end
 local turn = has.turn or ''

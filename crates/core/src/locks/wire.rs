@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn other_bytes_are_refused() {
         let request =
             Request { space: Space::Lock, name: b"12345678", mode: Mode::Shared, otherwise: Otherwise::Wait };
         let whole = bytes(&Ask::Request(RequestId(1), request));

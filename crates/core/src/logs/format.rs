@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raw_line_is_left_alone_and_another_one_gets_the_slot() {
+    fn a_raw_line_is_unchanged_and_a_prefixed_one_gets_the_slot() {
         let object = br#"{"a":1}"#;
         assert_eq!(written(Mode::Raw, SOURCE, object), r#"{"a":1}"#);
         assert_eq!(written(Mode::Auto, SOURCE, b"x\r"), "x\r");
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_gets_fields_and_its_own_stay_as_they_are() {
+    fn an_object_gets_fields_and_its_own_are_unchanged() {
         for mode in [Mode::Prefix, Mode::Json] {
             let line =
                 written(mode, SOURCE, br#" {"msg":"a\u0000","big":12345678901234567890.50,"o":{"slot":9}} "#);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_wrapped() {
+    fn other_lines_are_wrapped_in_an_object() {
         let texts = ["plain", "[1]", "{\"a\":1}{\"b\":2}", "{\"a\":01}", "{'a':1}", "{", "", "\"\u{1}\u{fc}"];
         for text in texts {
             let line = written(Mode::Json, SOURCE, text.as_bytes());
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_says_that_it_continues_and_is_no_object() {
+    fn a_piece_is_marked_and_not_treated_as_an_object() {
         let piece = Line { text: b"{}", continues: true, continued: false };
         assert_eq!(written_piece(Mode::Raw, SOURCE, piece), "{} [continues]");
         let value: Value = serde_json::from_str(&written_piece(Mode::Json, SOURCE, piece)).unwrap();

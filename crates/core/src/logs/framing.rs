@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_out_whole_however_they_are_cut() {
+    fn lines_are_complete_wherever_reads_end() {
         let text = "one\n\n\u{fc}\u{20ac}\u{1f600}\r\n\0\u{1b}[31mred\nwithout an end".as_bytes();
         let expected: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
         for size in 1..=text.len() {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_or_added_whatever_comes() {
+    fn no_byte_is_lost_or_added_for_any_input() {
         for seed in seeds(50).each() {
             let mut random = Random::new(seed.number);
             let mut text = Vec::new();

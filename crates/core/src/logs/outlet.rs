@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_lost_and_told_once_it_can_be() {
+    fn dropped_lines_are_reported_once_there_is_room() {
         let mut outlet = outlet();
         push(&mut outlet, 0, b"one\n");
         push(&mut outlet, 0, b"two\n");
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_is_written_or_counted_whatever_comes() {
+    fn each_line_is_written_or_counted_for_any_input() {
         for seed in seeds(200).each() {
             let mut random = Random::new(seed.number);
             let mut outlet = outlet();

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_in_the_order_in_which_they_were_written() {
+    fn lines_are_returned_in_the_order_in_which_they_were_written() {
         let mut recent = Recent::default();
         for (slot, text) in [(0, "a"), (1, "b"), (0, "c\r"), (1, "d")] {
             push(&mut recent, slot, text);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_writes_much_takes_nothing_from_another() {
+    fn a_slot_that_writes_much_does_not_displace_lines_of_another() {
         let mut recent = Recent::default();
         push(&mut recent, 0, "quiet");
         for number in 0..5000 {

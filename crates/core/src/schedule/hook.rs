@@ -35,7 +35,7 @@ mod tests {
     use crate::schedule::names::Names;
 
     #[test]
-    fn the_chosen_worker_is_waited_for_and_one_that_is_no_member_is_not() {
+    fn a_connection_waits_for_the_chosen_worker_if_it_is_a_member() {
         let mut hook = Hook::default();
         let mut all = Names::read(&["A", "b", "C"]);
         let mut choose = |chosen: Option<u32>, patient| hook.choose(&mut all, chosen.map(WorkerId), patient);

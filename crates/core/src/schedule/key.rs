@@ -23,7 +23,7 @@ pub enum Home {
 /// The identity of a client on a sticky listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// Decides the slot of clients that name none.
+    /// Determines the slot of clients that name none.
     pub hash: u64,
     /// The slot that the client names, because a worker of that slot has given it the value.
     pub slot: Option<Slot>,

@@ -1,4 +1,4 @@
-//! Least loaded: the worker whose event loop has the least to do.
+//! Least loaded: the worker whose event loop is the least busy.
 
 use super::least_connections::weigh;
 use super::{ALWAYS_BUSY, BLOCKED, Members, RoundRobin};
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_only_two_are_looked_at_and_the_load_is_even_all_the_same() {
+    fn of_many_members_only_two_are_compared_and_the_load_is_still_even() {
         let mut names = Names::read(&["A 0"; 32]);
         let mut least = LeastLoaded::default();
         for _ in 0..3_200 {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_the_only_one_that_is_ready_is_found() {
+    fn of_many_members_the_only_ready_one_is_found() {
         let mut members = vec!["a 0"; 32];
         members[17] = "A 9";
         let mut names = Names::read(&members);

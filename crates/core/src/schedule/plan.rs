@@ -19,7 +19,7 @@ pub enum Policy {
     None,
     /// The worker with the fewest connections.
     LeastConnections,
-    /// The worker whose event loop has the least to do.
+    /// The worker whose event loop is the least busy.
     LeastLoaded,
     /// The same worker for the same client.
     Sticky,
@@ -137,7 +137,7 @@ impl Action {
     #[must_use]
     pub fn response(&self) -> Option<Vec<u8>> {
         let Self::Respond { status, retry_after, body } = self else { return None };
-        // Clients use the number; the phrase is for people.
+        // Clients use the number; the phrase is for human readers.
         let phrase = match status {
             429 => "Too Many Requests",
             503 => "Service Unavailable",
@@ -217,7 +217,7 @@ mod tests {
     use crate::schedule::LONGEST_NAME;
 
     #[test]
-    fn options_are_read_and_what_is_missing_is_as_usual() {
+    fn options_are_parsed_and_missing_ones_have_defaults() {
         assert_eq!(Scheduling::parse("{}"), Ok(Scheduling::default()));
         let text = r#"{"default":{"policy":"least-loaded","slowStart":500},
             "listeners":{"80":{"policy":"sticky","patience":40,"preread":{"by":"cookie","name":"id","proxyProtocol":true}},
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn where_connections_are_handed_over_and_by_what() {
+    fn policies_that_hand_connections_over_and_their_keys() {
         let hand_over = |text: &str| serde_json::from_str::<Plan>(text).unwrap().hand_over();
         for policy in ["round-robin", "least-connections", "least-loaded", "hook"] {
             assert_eq!(hand_over(&format!(r#"{{"policy":"{policy}"}}"#)), Some(By::Address), "{policy}");

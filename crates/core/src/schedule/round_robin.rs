@@ -1,4 +1,4 @@
-//! Strictly in turn.
+//! Round robin: members strictly in turn.
 
 use super::Members;
 use super::weighted::Weighted;
@@ -14,8 +14,8 @@ pub struct RoundRobin {
 }
 
 impl RoundRobin {
-    /// A new member gets the seat right behind the member served last: so it is the last in turn, and a
-    /// stream of new members does not delay the turns of others.
+    /// A new member gets the seat right behind the member served last: so its turn is the last, and a stream
+    /// of new members does not delay the turns of others.
     pub fn seat(&mut self, count: usize) -> usize {
         let seat = self.next.min(count);
         self.served(seat);

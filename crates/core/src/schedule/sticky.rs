@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn few_clients_move() {
+    fn few_clients_change_their_slot() {
         let ten = homes(&ready(0..10));
         let more = homes(&ready(0..11));
         assert!(moved(&ten, &more) <= 1.2 / 11.0, "one more");
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patient_client_waits_and_an_impatient_one_goes_where_the_absence_of_its_own_would_send_it() {
+    fn a_patient_client_waits_and_an_impatient_one_goes_to_its_second_slot() {
         let key = Some(Key::of(b"client"));
         let mut sticky = Sticky::default();
         let mut all = Names::read(&["A 0 1000 0 0", "B 0 1000 0 1", "C 0 1000 0 2"]);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_the_client_names_comes_first_if_it_is_there() {
+    fn a_slot_that_the_client_names_comes_first_if_it_exists() {
         let mut sticky = Sticky::default();
         let mut all = Names::read(&["A 0 1000 0 0", "B 0 1000 0 1", "C 0 1000 0 2"]);
         let named = |slot| Some(Key { slot: Some(Slot(slot)), ..Key::of(b"client") });
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_it_is_in_turn_and_of_two_in_one_slot_the_newer_one_serves() {
+    fn without_a_key_members_take_turns_and_of_two_in_one_slot_the_newer_one_is_chosen() {
         let mut sticky = Sticky::default();
         let mut all = Names::read(&["A 0 1000 0 0", "B 0 1000 0 0"]);
         assert_eq!([0; 4].map(|_| sticky.choose(&mut all, None, true).unwrap()), [0, 1, 0, 1]);

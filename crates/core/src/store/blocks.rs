@@ -35,7 +35,7 @@ impl Blocks {
         self.fresh - self.free.len()
     }
 
-    /// Takes a block. One that was used before needs no memory of the system.
+    /// Takes a block. One that was used before needs no new memory from the system.
     pub(super) fn take(&mut self) -> Result<usize, NoRoom> {
         if let Some(block) = self.free.pop_front() {
             return Ok(block);

@@ -136,7 +136,7 @@ impl Cursor {
             return Ok(false);
         }
         if place < self.live_from {
-            // The initial snapshot: current values, each at the first place where the walk meets it.
+            // The initial snapshot: each current value, at the first place at which the walk finds it.
             let passed = entry.moved && entry.origin >= self.begin;
             return Ok(entry.change == Change::Set && !passed && is_current(view, entry)?);
         }

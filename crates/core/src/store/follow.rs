@@ -136,8 +136,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         Ok(())
     }
 
-    /// Moves all current records to the head of the log, so that no watcher's position is in the log any
-    /// more.
+    /// Moves all current records to the head of the log, so that no watcher's position remains in the log.
     fn begin_log_anew(&mut self, revision: u64) -> Result<(), Overflow> {
         // A watcher that has read everything waits at the end of the log, which may be in a block that has
         // not begun.

@@ -83,13 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn it_lingers_where_the_next_request_is_near() {
+    fn it_polls_while_requests_are_frequent() {
         let (looked, sleeps) = play(40);
         assert!(sleeps < 10 && looked < 200, "{looked} µs, {sleeps} times");
     }
 
     #[test]
-    fn it_sleeps_at_once_where_requests_are_far_from_each_other() {
+    fn it_sleeps_at_once_while_requests_are_rare() {
         assert_eq!(play(1000), (0, 1000));
     }
 

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_listen_has_no_backlog_of_a_unix_socket() {
+    fn a_unix_socket_that_does_not_listen_has_no_backlog() {
         let (one, _other) = UnixStream::pair().unwrap();
         assert_eq!((backlog(&one), listening_address(&one)), (None, None));
     }

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_go_evenly_to_those_that_are_named() {
+    fn connections_are_distributed_evenly_over_the_given_sockets() {
         let group = group();
         let sockets: Vec<OwnedFd> = (0..4).map(|_| group.open().unwrap()).collect();
         for (numbers, expected) in [(&[0, 1, 2, 3][..], 100), (&[1, 3], 200), (&[2], 400)] {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_was_shut_down_shows_and_another_one_takes_its_part() {
+    fn a_socket_that_was_shut_down_is_detected_and_replaced() {
         let group = group();
         let sockets: Vec<OwnedFd> = (0..3).map(|_| group.open().unwrap()).collect();
         super::super::stop_listening(&sockets[0]);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_taken_is_taken() {
+    fn an_address_in_use_is_an_error() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let refused = Group::new(taken.local_addr().unwrap(), false, 1).unwrap_err();
         assert_eq!(refused.errno, Errno::EADDRINUSE);
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_cannot_be_steered_to() {
+    fn an_empty_or_too_long_list_of_sockets_is_refused() {
         let socket = group().open().unwrap();
         assert_eq!(steer(&socket, &[]).unwrap_err().errno, Errno::E2BIG);
         assert!(program(&vec![0; 2046]).is_some());

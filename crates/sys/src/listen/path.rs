@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_swapped_after_binding_leads_to_no_foreign_file() {
+    fn after_a_swap_of_the_directory_no_foreign_file_is_changed() {
         as_everybody("directory", |directory| {
             let socket = new_socket();
             let bound = bind_and(&socket, &directory.path("mine/socket"), EVERYBODY, || directory.swap());

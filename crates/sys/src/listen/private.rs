@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn only_its_user_may_connect_and_the_file_goes_with_it() {
+    fn only_its_user_may_connect_and_the_file_is_removed_with_it() {
         let folder = Folder::new("mode");
         assert_eq!(symlink_metadata(&folder.0).unwrap().permissions().mode() & 0o777, 0o700);
         private_directory(&folder.0).expect("it is ours");
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not() {
+    fn a_leftover_socket_is_replaced_and_one_in_use_is_not() {
         let folder = Folder::new("stale");
         let path = folder.0.join("a.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_socket_of_ours_stays() {
+    fn files_that_are_not_our_sockets_stay() {
         let folder = Folder::new("file");
         let path = folder.0.join("a.sock");
         std::fs::write(&path, "precious").unwrap();

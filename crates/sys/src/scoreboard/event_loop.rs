@@ -164,12 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_turn_there_is_nothing_to_see() {
+    fn before_the_first_turn_there_is_no_data() {
         assert_eq!(lines().look(at(0), Duration::ZERO), None);
     }
 
     #[test]
-    fn what_is_recent_is_what_was_done_in_this_period_and_the_last() {
+    fn recent_values_are_of_this_period_and_the_last() {
         let lines = lines();
         let mut busy = Duration::ZERO;
         // One turn of 1 ms every 100 ms, for 30 s.
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_that_has_nothing_to_do_has_done_nothing_lately() {
+    fn an_idle_loop_has_no_recent_activity() {
         let lines = lines();
         let busy = Duration::from_secs(1);
         lines.turn(at(0), Duration::ZERO, 70);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_was_longer_than_what_is_recent_counts_when_it_ends() {
+    fn a_turn_longer_than_the_recent_time_counts_when_it_ends() {
         let lines = lines();
         lines.turn(at(0), Duration::ZERO, 1);
         lines.turn(at(60_000), Duration::from_millis(1), 76);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_on_the_page_is_no_more_than_untrue() {
+    fn garbage_on_the_page_is_only_wrong() {
         let lines = lines();
         lines.turn(at(0), Duration::ZERO, 1);
         for (value, note) in [(u64::MAX, 0), (1, 1), (u64::MAX, 1)] {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_written_is_not_read() {
+    fn a_note_that_is_being_written_is_not_read() {
         let lines = lines();
         lines.turn(at(0), Duration::ZERO, 1);
         let stop = std::sync::atomic::AtomicBool::new(false);

@@ -32,11 +32,11 @@ enum Next {
     Request(Request),
     /// The request is invalid: this response is the last.
     Broken(Response),
-    /// The client is gone, or takes too long.
+    /// The client has disconnected, or takes too long.
     Gone,
 }
 
-/// Serves a client until it is gone or breaks the rules.
+/// Serves a client until it disconnects or violates the rules.
 pub(super) async fn serve(stream: Stream, place: Place, rule: HostRule, events: mpsc::Sender<ThreadEvent>) {
     let mut bytes = Vec::new();
     let mut limit = FIRST;
@@ -71,8 +71,8 @@ pub(super) async fn serve(stream: Stream, place: Place, rule: HostRule, events: 
                 }
             }
         };
-        // From here on the client is waited for, as before its request: one that does not read keeps no place that another
-        // client needs.
+        // From here on, the client is waited for, as before its request: a client that does not read must not
+        // keep a place that another client needs.
         place.on_silent();
         let response = response.encode(is_head, closes, wall_clock());
         if !write(&stream, &response).await {

@@ -23,8 +23,8 @@ struct Table {
 struct Client {
     /// `None` until the task runs.
     task: Option<AbortHandle>,
-    /// Since when the client is waited for: for a request, or until it has read its answer. `None` while the answer is
-    /// being made.
+    /// Since when the client has been idle: before its request is complete, or until it has read its answer.
+    /// `None` while the answer is being prepared.
     silent_since: Option<Instant>,
 }
 
@@ -47,7 +47,7 @@ impl Clients {
         if table.clients.len() >= MAX {
             let silent = table.clients.iter().filter_map(|(number, it)| Some((it.silent_since?, *number)));
             let (_, longest) = silent.min()?;
-            // Its task ends a little later, but it does not count any more.
+            // Its task ends a little later, but the client no longer counts.
             if let Some(task) = table.clients.remove(&longest).and_then(|it| it.task) {
                 task.abort();
             }
@@ -80,7 +80,7 @@ impl Place {
         self.number
     }
 
-    /// The client is waited for from now on.
+    /// The client is idle from now on.
     pub(super) fn on_silent(&self) {
         self.set(Some(Instant::now()));
     }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_one_that_is_silent_for_longest_makes_room() {
+    fn the_client_that_has_been_idle_longest_makes_room() {
         let clients = Clients::default();
         let mut places: Vec<Place> = (0..MAX).map(|_| clients.admit().unwrap()).collect();
         places[0].on_silent();

@@ -20,7 +20,8 @@ use rcluster_core::ids::WorkerId;
 /// The maximum number of followers.
 const MAX: usize = 16;
 
-/// The number of events queued for a slow reader. The oldest are dropped, and the reader is told how many.
+/// The number of events queued for a slow reader. The oldest are dropped, and the reader is sent their
+/// number.
 const QUEUE: usize = 256;
 
 /// How often the status document is sent.

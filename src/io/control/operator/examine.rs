@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_without_an_end_nonsense_and_too_much_are_failures() {
+    fn a_missing_end_invalid_records_and_too_much_data_are_failures() {
         let begun = || record(b'B', b"");
         let failure = "ERR_RCLUSTER_EXAMINATION";
         assert_eq!(code(Examination::Heap, &[begun(), record(b'D', b"one")]), failure, "it has died");

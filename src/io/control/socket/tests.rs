@@ -38,7 +38,7 @@ async fn soon(events: &mut mpsc::Receiver<ThreadEvent>) -> Option<ThreadEvent> {
 }
 
 #[test]
-fn who_wants_to_use_a_store_sends_a_socket() {
+fn a_request_to_use_a_store_carries_a_socket() {
     on_a_thread(|| async {
         let (ours, theirs) = message_pair().unwrap();
         let (sender, mut events) = mpsc::channel(QUEUE);
@@ -59,7 +59,7 @@ fn who_wants_to_use_a_store_sends_a_socket() {
 }
 
 #[test]
-fn descriptors_that_nobody_asked_for_hold_nobody_up_read_or_not() {
+fn unexpected_descriptors_do_not_block_read_or_not() {
     on_a_thread(|| async {
         let (ours, theirs) = message_pair().unwrap();
         let (sender, mut events) = mpsc::channel(QUEUE);
@@ -78,7 +78,7 @@ fn descriptors_that_nobody_asked_for_hold_nobody_up_read_or_not() {
 }
 
 #[test]
-fn one_that_does_not_read_its_answers_is_not_read_any_further_and_has_not_lost_its_link() {
+fn a_worker_that_does_not_read_its_answers_is_not_read_from_and_keeps_its_link() {
     on_a_thread(|| async {
         let (ours, theirs) = message_pair().unwrap();
         let (sender, mut receiver) = mpsc::channel(QUEUE);

@@ -30,7 +30,7 @@ struct World {
     events: mpsc::Receiver<ThreadEvent>,
     /// The worker's end of its control socket.
     control: OwnedFd,
-    /// What ends the worker when it is dropped.
+    /// Dropping this ends the worker.
     stdin: OwnedFd,
     _lifeline: OwnedFd,
 }
@@ -91,7 +91,7 @@ fn a_worker_that_is_cut_off_gets_nothing_more() {
 }
 
 #[test]
-fn a_worker_that_listens_by_itself_is_told_of_once() {
+fn a_worker_that_listens_on_its_own_address_is_reported_once() {
     on_a_thread(|| async {
         let mut world = World::new(0);
         assert!(world.workers.on_listens_alone(WORKER));

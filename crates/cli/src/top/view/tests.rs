@@ -43,7 +43,7 @@ fn lines(buffer: &Buffer) -> Vec<String> {
 }
 
 #[test]
-fn there_are_a_header_the_slots_what_drains_what_listens_events_and_keys() {
+fn the_screen_has_a_header_slots_draining_workers_listeners_events_and_keys() {
     let mut model = model(status());
     model.on_event("ready slot=1\nwith more".into());
     let lines = lines(&drawn(&model, 160, 20, true));
@@ -64,7 +64,7 @@ fn there_are_a_header_the_slots_what_drains_what_listens_events_and_keys() {
 }
 
 #[test]
-fn columns_stand_below_their_heads() {
+fn columns_are_aligned_with_their_headings() {
     let lines = lines(&drawn(&model(status()), 160, 20, true));
     for (head, cell) in [("STATE", "serving"), ("LAST", "-")] {
         let at = lines[2].find(head).unwrap();
@@ -75,7 +75,7 @@ fn columns_stand_below_their_heads() {
 }
 
 #[test]
-fn a_small_terminal_shows_what_matters_and_never_fails() {
+fn a_small_terminal_shows_the_main_parts_and_never_fails() {
     for width in 0..60 {
         for height in 0..12 {
             let mut model = model(status());
@@ -90,7 +90,7 @@ fn a_small_terminal_shows_what_matters_and_never_fails() {
 }
 
 #[test]
-fn without_colours_there_are_none() {
+fn no_colours_are_used_if_they_are_disabled() {
     let mut status = status();
     status["slots"][0]["state"] = json!("given-up");
     let buffer = drawn(&model(status.clone()), 100, 20, false);
@@ -102,7 +102,7 @@ fn without_colours_there_are_none() {
 }
 
 #[test]
-fn a_primary_that_is_blocked_and_a_dispatcher_that_is_silent_are_told() {
+fn a_blocked_primary_and_an_unresponsive_dispatcher_are_shown() {
     let mut status = status();
     status["primary"]["blockedMs"] = json!(7300);
     (status["listeners"], status["dispatcher"]) = (Value::Null, Value::Null);
@@ -112,7 +112,7 @@ fn a_primary_that_is_blocked_and_a_dispatcher_that_is_silent_are_told() {
 }
 
 #[test]
-fn the_selected_slot_stays_in_sight() {
+fn the_selected_slot_stays_visible() {
     let mut status = status();
     let slots: Vec<Value> = (0..50).map(|slot| json!({ "slot": slot, "state": "serving" })).collect();
     status["slots"] = json!(slots);
@@ -128,7 +128,7 @@ fn the_selected_slot_stays_in_sight() {
 }
 
 #[test]
-fn what_programs_say_cannot_steer_the_terminal() {
+fn text_of_programs_cannot_control_the_terminal() {
     let mut model = model(status());
     model.on_event("ready \u{1b}[2Jreason=\u{7}x".into());
     let lines = lines(&drawn(&model, 100, 20, true));
@@ -136,7 +136,7 @@ fn what_programs_say_cannot_steer_the_terminal() {
 }
 
 #[test]
-fn a_stack_lies_over_the_rest_and_moves() {
+fn a_stack_is_an_overlay_that_scrolls() {
     let mut model = model(status());
     let stack = json!("Error\n    at one (/app.js:1:1)\n    at two (/app.js:2:2)");
     model.on_done(&crate::top::model::Action::Stack(Some(0)), Ok(stack));

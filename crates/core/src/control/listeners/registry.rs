@@ -17,9 +17,9 @@ use crate::schedule::{By, Scheduling};
 struct Listener {
     key: Key,
     sharing: Sharing,
-    /// The custom data of the first worker that had any.
+    /// The custom data of the first member that sent any.
     data: Data,
-    /// How many bytes of the kept data each worker has brought.
+    /// The number of kept bytes that each worker has sent.
     kept: Vec<(WorkerId, usize)>,
     /// See [`Reply::hand_over`].
     hand_over: Option<By>,
@@ -212,7 +212,7 @@ impl Listeners {
             asking.listeners.insert(listener);
             return self.join(worker, listener, request, brought, out);
         }
-        // The numbers are used up after four billion listeners.
+        // The numbers are exhausted after four billion listeners.
         let Some(next) = self.next.checked_add(1) else {
             asking.kept -= brought;
             return out.push(refuse(EMFILE));

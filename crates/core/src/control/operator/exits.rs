@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_counts_whether_it_comes_before_the_end_or_after() {
+    fn a_reason_may_arrive_before_or_after_the_exit() {
         let mut exits = Exits::default();
         let retire = Event::Retire {
             worker: WorkerId(1),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_says_the_cause_rather_than_what_follows_from_it() {
+    fn the_reason_is_the_cause_and_not_its_consequence() {
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
         let thrown = lines("Error: no\n    at app.js:1:1\n\nNode.js v22.1.0\n");
         let full =
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_standby_leaves_no_trace() {
+    fn the_exit_of_a_standby_is_not_kept() {
         let mut exits = Exits::default();
         exits.on_event(&stopped(1, Why::NotReady), |_| true);
         exits.on_exit(WorkerId(1), None, ExitKind::Code(1), 1, None);

@@ -11,10 +11,10 @@ pub struct TooLong;
 #[derive(Debug, Default)]
 pub struct Lines {
     bytes: Vec<u8>,
-    /// Where the next line begins. What is before is removed with the next piece, not with each line: a piece can consist
-    /// of thousands of lines.
+    /// Where the next line begins. The bytes before it are removed with the next piece, not with each line: a
+    /// piece can consist of thousands of lines.
     start: usize,
-    /// From there, up to here, there is no end of a line.
+    /// Between there and this index, there is no end of a line.
     searched: usize,
 }
 
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_out_whole_however_they_are_cut() {
+    fn lines_are_complete_wherever_reads_end() {
         let text = "{\"a\":1}\n\r\n\n{\"b\":2}\r\nrest";
         for size in 1..text.len() {
             let mut lines = Lines::default();

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_chosen_is_the_only_one() {
+    fn a_chosen_place_is_the_only_one() {
         assert_eq!(candidates("off", Some("/run/app"), None), [""; 0]);
         assert_eq!(candidates("/tmp/a.sock", Some("/run/app"), None), ["/tmp/a.sock"]);
         assert_eq!(candidates("@mine", None, None), ["@mine"]);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listened_at_by_default_is_known_by_its_name() {
+    fn default_places_are_recognised_by_their_names() {
         for text in candidates("auto", Some("/run/app"), Some("/run/user/1000")) {
             assert!(Place::is_known(&text), "{text}");
         }

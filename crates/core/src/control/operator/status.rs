@@ -1,5 +1,5 @@
-//! The status document: the state of the whole cluster in one object. Counters only rise, and reading resets
-//! nothing.
+//! The status document: the state of the whole cluster in one object. Counters only increase, and reading
+//! resets nothing.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub struct Status {
     pub cluster: Cluster,
     /// The slots.
     pub slots: Vec<SlotStatus>,
-    /// The workers that only have to end.
+    /// The workers that are about to end.
     pub draining: Vec<DrainingStatus>,
     /// Where metrics and probes are served; null if they are not.
     pub metrics: Option<String>,
@@ -109,7 +109,7 @@ pub struct PrimaryStatus {
     pub blocked_ms: Option<Duration>,
 }
 
-/// What the system knows about a process. Null if it has ended or may not be inspected.
+/// The system's figures of a process. Null if it has ended or may not be inspected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessFigures {
@@ -156,9 +156,9 @@ pub struct SlotStatus {
     pub figures: ProcessFigures,
     /// Open connections in its worker, as the worker reports them.
     pub connections: Option<u32>,
-    /// Connections that its worker has taken, as the worker reports them.
+    /// Connections that its worker has received, as the worker reports them.
     pub clients: Option<u64>,
-    /// Connections passed to its worker that its event loop has not taken yet.
+    /// Connections passed to its worker that its event loop has not received yet.
     pub in_flight: Option<u32>,
     /// The total number of restarts.
     pub restarts: u64,
@@ -190,7 +190,7 @@ pub struct LastExit {
     pub stderr_tail: Option<Vec<String>>,
 }
 
-/// A worker that only has to end.
+/// A worker that is about to end.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainingStatus {
@@ -344,7 +344,7 @@ impl SlotStatus {
         self.delay_p99 = slowest.map(|delay| delay.as_secs_f64() * 1000.0);
     }
 
-    /// Fills in what the dispatcher knows of its worker.
+    /// Fills in the dispatcher's counts of its worker.
     pub fn set_passed(&mut self, workers: &[WorkerStats]) {
         let stats = workers.iter().find(|it| Some(it.worker) == self.worker);
         self.in_flight = stats.map(|it| it.in_flight);

@@ -29,7 +29,7 @@ fn ready(worker: u32, slot: u32) -> Event {
 }
 
 #[test]
-fn a_newcomer_takes_the_place_of_whoever_has_been_silent_for_longest_and_disturbs_nobody_who_waits() {
+fn a_new_client_replaces_the_one_that_has_been_idle_longest_and_no_waiting_one() {
     let mut operators = Operators::default();
     for number in 0..MAX_CLIENTS as u64 {
         operators.on_connected(at(number), ClientId(number));
@@ -72,7 +72,7 @@ fn unanswered_requests_are_limited_and_an_answer_makes_room() {
 }
 
 #[test]
-fn events_go_to_those_who_watch_and_to_those_whose_requests_they_concern() {
+fn events_go_to_watching_clients_and_to_those_whose_requests_they_concern() {
     let mut operators = Operators::default();
     for client in [ONE, TWO] {
         operators.on_connected(at(0), client);
@@ -101,7 +101,7 @@ fn events_go_to_those_who_watch_and_to_those_whose_requests_they_concern() {
 }
 
 #[test]
-fn requests_of_the_app_are_not_ours_and_failures_are_told_by_code() {
+fn requests_of_the_app_are_ignored_and_failures_have_a_code() {
     let mut operators = Operators::default();
     operators.on_connected(at(0), ONE);
     assert_eq!(operators.on_done(ids::Request(1), &Ok(())), None);
@@ -114,7 +114,7 @@ fn requests_of_the_app_are_not_ours_and_failures_are_told_by_code() {
 }
 
 #[test]
-fn whoever_sends_nothing_more_is_answered_first() {
+fn a_client_that_has_shut_down_writing_gets_its_answers_first() {
     let mut operators = Operators::default();
     operators.on_connected(at(0), ONE);
     operators.on_connected(at(0), TWO);
@@ -131,7 +131,7 @@ fn whoever_sends_nothing_more_is_answered_first() {
 }
 
 #[test]
-fn who_is_gone_is_told_nothing_and_what_it_asked_for_is_done() {
+fn a_disconnected_client_gets_nothing_and_its_requests_are_carried_out() {
     let mut operators = Operators::default();
     operators.on_connected(at(0), ONE);
     operators.watch(ONE, &Id::default(), true);

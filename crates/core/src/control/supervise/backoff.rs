@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_figures_are_no_panic() {
+    fn extreme_values_do_not_panic() {
         let huge = Backoff { factor: 1e300, max: Duration::MAX, ..STEADY };
         assert_eq!(waits(&[Phase::StartUp; 3], &huge)[2], Duration::MAX.as_millis());
         let none = Backoff { initial: Duration::ZERO, factor: 1e300, ..STEADY };

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_fit_into_any_period() {
+    fn no_period_has_more_restarts_than_allowed() {
         let mut budget = budget(2);
         for moment in [0, 4] {
             assert!(budget.admits(at(moment)));
@@ -94,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_planned_counts_already() {
+    fn scheduled_restarts_count() {
         let mut budget = budget(1);
         budget.spend(at(0), at(15));
         assert!(!budget.admits(at(1)) && !budget.admits(at(24)) && budget.admits(at(25)));
     }
 
     #[test]
-    fn none_means_none() {
+    fn a_maximum_of_zero_allows_none() {
         assert!(!budget(0).admits(at(99)));
         assert_eq!(budget(0).room_at(at(99)), None);
     }

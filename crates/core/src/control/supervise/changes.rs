@@ -14,7 +14,7 @@ use crate::ids::{Request, Slot};
 pub(super) struct Changes {
     reload: Reload,
     scale: Scale,
-    /// Changes the number of slots while nobody requests one.
+    /// Changes the number of slots while no request does.
     follow: Follow,
     operations: Operations,
 }
@@ -72,7 +72,7 @@ impl Changes {
         self.follow.begin();
     }
 
-    /// A request is answered when this has happened in the slot.
+    /// A request is answered once this condition holds in the slot.
     pub(super) fn add_operation(&mut self, request: Request, slot: Slot, wanted: Wanted) {
         self.operations.add(request, slot, wanted);
     }
@@ -111,7 +111,7 @@ impl Changes {
         self.reload.is_complete(cluster)
     }
 
-    /// Answers requests for a number of slots that there are now.
+    /// Answers requests for the current number of slots.
     pub(super) fn answer_scaling(&mut self, cluster: &mut Cluster) {
         self.scale.answer(cluster);
     }
@@ -121,7 +121,7 @@ impl Changes {
         self.operations.answer(cluster);
     }
 
-    /// The shutdown begins or is announced: what needs another worker fails.
+    /// The shutdown begins or is announced: requests that need another worker fail.
     pub(super) fn abandon(&mut self, cluster: &mut Cluster) {
         self.reload.abandon(cluster);
         self.scale.end(cluster, &Err(Failure::ShutDown));

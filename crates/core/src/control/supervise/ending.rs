@@ -8,7 +8,8 @@ use super::worker::{Role, Stage};
 use super::{Event, KillSignal, Output, Reason};
 use crate::ids::WorkerId;
 
-/// The shortest time in which a process that was ordered is expected. One that appears later is killed, but not waited for.
+/// The minimum time in which an ordered process is expected. A process that appears later is killed, but not
+/// waited for.
 const SPAWNED: Duration = Duration::from_secs(1);
 
 impl Cluster {
@@ -28,7 +29,7 @@ impl Cluster {
         }
     }
 
-    /// A worker is not needed any more. One that is not ready has nothing to finish.
+    /// A worker is no longer needed. One that is not ready has nothing to finish.
     pub(super) fn send_off(&mut self, index: usize, reason: Reason) {
         self.note_health(index);
         if self.worker(index).is_able() {

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_goes_back_does_not_count_and_one_that_wavers_does() {
+    fn a_reverted_change_does_not_count_and_a_fluctuating_one_does() {
         let back = answers([2].into_iter().chain([4; 29]).chain([2; 60]));
         assert!(back.iter().all(Option::is_none));
         let wavers = answers([2].into_iter().chain([4, 3].into_iter().cycle().take(31)));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_does_not_follow_remembers_nothing() {
+    fn samples_are_not_kept_without_following() {
         let mut follow = Follow::new(false);
         follow.on_cpus(SECOND, 4);
         assert_eq!(follow.next(2), None);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_has_a_limit() {
+    fn the_number_of_kept_samples_is_limited() {
         let mut follow = Follow::new(true);
         for second in 0..1000 {
             follow.on_cpus(SECOND * second, 1 + second % 2);

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_that_does_not_turn_is_given_a_reason_to_turn_before_it_counts_as_unresponsive() {
+    fn a_loop_that_does_not_turn_is_probed_before_it_counts_as_unresponsive() {
         let options = options();
         let mut health = health(&options);
         assert_eq!(health.on_turns(7, at(0), &options), Loop::Turns);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_is_looked_into_counts_again_when_that_is_over() {
+    fn an_examined_worker_is_watched_again_after_the_examination() {
         let options = options();
         let mut health = health(&options);
         health.on_turns(7, at(0), &options);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_that_is_being_loaded_has_as_long_as_for_getting_ready() {
+    fn a_loading_app_has_the_time_limit_for_getting_ready() {
         let options = options();
         let mut health = health(&options);
         let states = [0, 50, 250, 450, 550].map(|now| health.on_turns(0, at(now), &options));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_comes_late_counts_as_if_it_had_not() {
+    fn a_late_sample_counts_as_one_period() {
         let options = options();
         let mut health = health(&options);
         health.on_turns(1, at(0), &options);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_has_to_be_too_much_twice_and_is_forgiven_when_it_shrinks() {
+    fn memory_must_exceed_the_limit_twice_in_a_row() {
         let options = Options {
             recycle: Recycle { memory: Some(100), jitter: 0.0, ..Recycle::default() },
             ..Options::default()

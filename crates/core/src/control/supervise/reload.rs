@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_ends_the_reload_only_if_the_worker_was_a_new_one() {
+    fn a_failure_ends_the_reload_only_if_the_worker_was_new() {
         let (mut cluster, mut reload) = (cluster(), Reload::default());
         reload.ask(&mut cluster, 1, Request(1));
         reload.on_failure(&mut cluster, Slot(1), &not_ready(0));

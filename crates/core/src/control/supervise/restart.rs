@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_gets_another_worker_until_the_budget_of_all_is_used_up() {
+    fn a_slot_gets_another_worker_until_the_total_budget_is_used_up() {
         let total_intensity = Intensity { max: 1, ..Options::default().total_intensity };
         let options = Options { total_intensity, ..Options::default() };
         let (mut restarts, mut cluster) = (Restarts::new(&options), Cluster::new(options, 1));

@@ -29,7 +29,8 @@ impl Supervise {
         self.retire(index, reason, KEPT_AT_MOST);
     }
 
-    /// Tells workers that have asked to retire to keep serving; otherwise they would drain after a time limit.
+    /// Orders workers that have requested to retire to keep serving; otherwise they would drain after a time
+    /// limit.
     pub(super) fn answer_requests_to_go(&mut self) {
         for index in 0..self.cluster.workers().len() {
             let worker = self.cluster.worker_mut(index);

@@ -118,7 +118,7 @@ mod tests {
     const TWO: Request = Request(2);
 
     #[test]
-    fn requests_for_the_same_number_are_answered_together_and_another_number_overtakes() {
+    fn requests_for_the_same_number_are_answered_together_and_another_number_supersedes_them() {
         let mut scale = Scale::default();
         assert_eq!(scale.add(3, ONE).0, []);
         assert_eq!(scale.add(3, TWO).0, []);

@@ -167,7 +167,7 @@ impl SlotRecord {
         self.failure = failure;
     }
 
-    /// The slot is not wanted any more.
+    /// The slot is no longer wanted.
     pub(super) fn remove(&mut self) {
         self.standing = Standing::Stopped;
     }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn new_code_forgives_a_slot_that_was_given_up_and_leaves_one_alone_that_is_held() {
+    fn new_code_revives_a_slot_that_was_given_up_and_does_not_change_a_held_one() {
         let mut it = record(1);
         it.spend(at(0), at(0));
         it.revive(&Options::default());
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn recycling_is_put_off_when_there_has_been_too_much_of_it_and_costs_restarts_nothing() {
+    fn recycling_is_postponed_by_its_own_budget_and_uses_no_restarts() {
         let mut it = record(0);
         assert!(it.may_recycle(at(10)));
         it.recycle(at(10));

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_that_comes_back_before_it_is_empty_begins_anew() {
+    fn a_slot_that_is_added_again_before_it_is_empty_starts_over() {
         let options = Options { workers: 3, ..Options::default() };
         let mut slots = Slots::new(&options);
         slots.start(Time::ZERO, &options);

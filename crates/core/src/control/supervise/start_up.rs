@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_tried_for_so_long() {
+    fn starting_is_tried_for_the_limit() {
         let mut start_up = StartUp::default();
         start_up.begin(at(5));
         assert!(!start_up.is_over(at(64), Phase::StartUp, 9, LIMIT));
@@ -59,14 +59,14 @@ mod tests {
     }
 
     #[test]
-    fn it_is_tried_so_often_at_least() {
+    fn starting_is_tried_a_minimum_number_of_times() {
         let start_up = StartUp::default();
         assert!(!start_up.is_over(at(500), Phase::StartUp, 2, LIMIT));
         assert!(start_up.is_over(at(500), Phase::StartUp, 3, LIMIT));
     }
 
     #[test]
-    fn one_success_is_enough_and_new_code_is_a_new_beginning() {
+    fn one_success_is_enough_and_new_code_restarts_the_limit() {
         let mut start_up = StartUp::default();
         start_up.begin(at(50));
         assert!(!start_up.is_over(at(61), Phase::StartUp, 9, LIMIT));

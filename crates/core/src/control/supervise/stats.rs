@@ -38,7 +38,7 @@ pub struct Stats {
     pub shutting_down: bool,
     /// All slots, including those being removed.
     pub slots: Vec<SlotStats>,
-    /// The workers that only have to end.
+    /// The workers that are about to end.
     #[serde(skip)]
     pub leaving: Vec<LeavingStats>,
 }
@@ -153,7 +153,7 @@ impl Serialize for SlotState {
     }
 }
 
-/// What of the statistics the cluster itself does not know.
+/// Statistics that are not part of the cluster's own state.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
     pub(super) restarts: u64,

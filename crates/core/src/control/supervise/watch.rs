@@ -135,7 +135,7 @@ mod tests {
     use crate::ids::{Slot, Ticket};
 
     #[test]
-    fn workers_are_looked_at_only_while_one_is_ready_and_something_is_to_be_found_out() {
+    fn workers_are_sampled_only_while_one_is_ready_and_a_limit_needs_it() {
         let period = Duration::from_millis(50);
         let options = Options {
             unresponsive_after: Some(Duration::from_secs(1)),

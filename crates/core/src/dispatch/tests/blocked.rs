@@ -3,7 +3,7 @@
 use super::{ONE, TWO, play};
 
 #[test]
-fn a_blocked_worker_gives_up_what_it_has_for_an_idle_one() {
+fn connections_of_a_blocked_worker_are_reclaimed_for_an_idle_one() {
     play(&[
         TWO,
         ("accept a; accept b; accept c; due", "a>1, b>2, c>1, 5"),
@@ -33,7 +33,7 @@ fn reclaimed_connections_come_before_newer_ones() {
 }
 
 #[test]
-fn a_blocked_worker_keeps_what_it_has_while_nobody_is_idle() {
+fn connections_of_a_blocked_worker_stay_while_no_worker_is_idle() {
     play(&[
         TWO,
         ("accept a; accept b; accept c; accept d", "a>1, b>2, c>1, d>2"),
@@ -46,7 +46,7 @@ fn a_blocked_worker_keeps_what_it_has_while_nobody_is_idle() {
 }
 
 #[test]
-fn nobody_looks_while_all_are_blocked() {
+fn no_timer_runs_while_all_workers_are_blocked() {
     play(&[
         TWO,
         ("accept a; accept b", "a>1, b>2"),
@@ -59,7 +59,7 @@ fn nobody_looks_while_all_are_blocked() {
 }
 
 #[test]
-fn a_counter_that_moves_ends_a_stall() {
+fn an_advancing_counter_ends_the_blocked_state() {
     play(&[
         TWO,
         ("accept a; accept b", "a>1, b>2"),
@@ -69,7 +69,7 @@ fn a_counter_that_moves_ends_a_stall() {
 }
 
 #[test]
-fn progress_however_small_is_no_stall() {
+fn a_worker_with_any_progress_is_not_blocked() {
     play(&[
         TWO,
         ("accept a; accept b; accept c", "a>1, b>2, c>1"),
@@ -79,7 +79,7 @@ fn progress_however_small_is_no_stall() {
 }
 
 #[test]
-fn idle_time_counts_against_nobody() {
+fn idle_time_does_not_count_as_blocked() {
     play(&[
         TWO,
         ("accept a; at 3; counts 1 1; accept b; due", "a>1, b>2, 5"),
@@ -101,7 +101,7 @@ fn a_single_worker_is_not_watched() {
 }
 
 #[test]
-fn help_comes_from_workers_of_the_same_listener_only() {
+fn connections_are_reclaimed_only_for_workers_of_the_same_listener() {
     play(&[
         ("add 1; add 2; add 3; listen 7; listen 8", ""),
         ("join 1 7; join 2 7; join 3 8", "resume 7, resume 8"),
@@ -113,7 +113,7 @@ fn help_comes_from_workers_of_the_same_listener_only() {
 }
 
 #[test]
-fn what_only_the_blocked_worker_could_serve_waits_for_it() {
+fn connections_that_only_the_blocked_worker_can_serve_wait_for_it() {
     play(&[
         TWO,
         ("listen 8; join 1 8", "resume 8"),
@@ -126,7 +126,7 @@ fn what_only_the_blocked_worker_could_serve_waits_for_it() {
 }
 
 #[test]
-fn a_channel_that_is_full_is_left_alone_until_its_worker_speaks() {
+fn a_full_channel_is_not_used_until_its_worker_reports_a_turn() {
     play(&[
         ONE,
         ("accept a; accept b", "a>1, b>1"),

@@ -3,10 +3,10 @@
 use super::{ONE, TWO, play};
 
 #[test]
-fn a_lying_counter_earns_nothing() {
+fn a_false_counter_gives_no_credit() {
     play(&[
         ONE,
-        // More than it was sent: no credit for later.
+        // More than it was sent: this gives no credit for later.
         ("accept a; accept b; counts 1 18446744073709551615; accept c; accept d", "a>1, b>1, c>1, d>1"),
         ("accept e; waiting", "wake 1, 1"),
         ("counts 1 0; tick; counts 1 18446744073709551615; tick; waiting", "1"),
@@ -20,7 +20,7 @@ fn a_lying_counter_earns_nothing() {
 }
 
 #[test]
-fn a_wrong_count_is_put_right_when_the_channel_turns_out_to_be_empty() {
+fn a_wrong_count_is_corrected_when_the_channel_is_empty() {
     play(&[
         TWO,
         ("accept a; accept b; accept c; counts 2 1", "a>1, b>2, c>1"),
@@ -32,7 +32,7 @@ fn a_wrong_count_is_put_right_when_the_channel_turns_out_to_be_empty() {
 }
 
 #[test]
-fn connections_that_were_made_up_are_closed() {
+fn invented_connections_are_closed() {
     play(&[
         TWO,
         ("deaf 1 x; full 9 y", "x closed, y closed"),
@@ -60,7 +60,7 @@ fn a_connection_goes_back_only_to_listeners_that_its_worker_has_joined() {
 }
 
 #[test]
-fn the_unknown_and_the_repeated_do_no_harm() {
+fn unknown_and_repeated_inputs_have_no_effect() {
     play(&[
         (
             "woke 1; room 1 7; left 1 7; join 1 7; leaving 1; gone 1; reclaimed 1 a; unsent 1 b",

@@ -9,7 +9,7 @@ use crate::schedule::{Action, Policy};
 const TWO: (&str, &str) = ("add 1; add 2; listen 7; join 1 7; join 2 7", "resume 7");
 
 #[test]
-fn one_that_is_handed_over_is_counted_apart_and_goes_to_another_worker() {
+fn a_handed_over_connection_is_counted_separately_and_goes_to_another_worker() {
     play(&[
         TWO,
         ("accept a; counts 1 1; accept b; counts 2 1; counted 7", "a>1, b>2, 2 0 0 0 0"),
@@ -19,7 +19,7 @@ fn one_that_is_handed_over_is_counted_apart_and_goes_to_another_worker() {
 }
 
 #[test]
-fn nobody_hands_over_more_than_it_was_sent() {
+fn a_worker_cannot_hand_over_more_than_it_was_sent() {
     play(&[
         TWO,
         ("accept a; counts 1 1; leaving 1; reclaimed 1", "a>1, reclaim 1"),
@@ -35,7 +35,7 @@ fn nobody_hands_over_more_than_it_was_sent() {
 }
 
 #[test]
-fn a_worker_has_many_more_connections_than_it_could_return_at_one_go() {
+fn a_worker_may_hand_over_more_connections_than_it_may_return_at_once() {
     let mut stage = Play::new(Plan::default());
     let mut out = String::new();
     for line in ["add 1", "add 2", "listen 7", "join 1 7"] {
@@ -62,7 +62,7 @@ fn shedding(queue: usize, deadline: Option<u64>) -> Plan {
 }
 
 #[test]
-fn it_is_not_shed_and_takes_no_room_from_those_who_may_be() {
+fn a_handed_over_connection_is_not_shed_and_takes_no_room_from_new_clients() {
     play_with(
         shedding(1, Some(50)),
         &[
@@ -79,7 +79,7 @@ fn it_is_not_shed_and_takes_no_room_from_those_who_may_be() {
 }
 
 #[test]
-fn its_time_does_not_run_out_in_the_queue() {
+fn a_handed_over_connection_has_no_deadline_in_the_queue() {
     play_with(
         shedding(4, Some(50)),
         &[
@@ -94,7 +94,7 @@ fn its_time_does_not_run_out_in_the_queue() {
 }
 
 #[test]
-fn its_listener_is_not_paused_for_it() {
+fn handed_over_connections_do_not_pause_their_listener() {
     play(&[
         TWO,
         ("accept a; accept b; accept c; accept d; counts 1 2; counts 2 2", "a>1, b>2, c>1, d>2"),
@@ -108,7 +108,7 @@ fn its_listener_is_not_paused_for_it() {
 }
 
 #[test]
-fn a_full_worker_gives_it_back_and_it_is_still_no_new_client() {
+fn a_handed_over_connection_that_is_returned_is_still_not_a_new_client() {
     play(&[
         TWO,
         ("accept a; counts 1 1; leaving 1; reclaimed 1; hands 1 u", "a>1, reclaim 1, u>2"),
@@ -118,7 +118,7 @@ fn a_full_worker_gives_it_back_and_it_is_still_no_new_client() {
 }
 
 #[test]
-fn the_app_is_asked_once_more_where_it_goes() {
+fn the_hook_is_called_again_for_a_handed_over_connection() {
     let plan = Plan { policy: Policy::Hook, ..Plan::default() };
     play_with(
         plan,
@@ -132,7 +132,7 @@ fn the_app_is_asked_once_more_where_it_goes() {
 }
 
 #[test]
-fn who_leaves_may_hand_over_as_long_as_somebody_else_listens() {
+fn a_leaving_worker_may_hand_over_while_another_worker_listens() {
     play(&[
         TWO,
         ("may 1", "none"),
@@ -145,7 +145,7 @@ fn who_leaves_may_hand_over_as_long_as_somebody_else_listens() {
 }
 
 #[test]
-fn what_waits_is_still_to_be_handed_on() {
+fn waiting_connections_count_towards_the_room_for_handing_over() {
     play(&[
         TWO,
         ("accept a; accept b; accept c; accept d", "a>1, b>2, c>1, d>2"),

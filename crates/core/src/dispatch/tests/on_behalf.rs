@@ -23,7 +23,7 @@ fn clients_of_an_unattended_worker_are_accepted_on_its_behalf_until_its_loop_tur
 }
 
 #[test]
-fn a_counter_that_moves_lets_it_accept_again() {
+fn an_advancing_counter_lets_the_worker_accept_again() {
     play_kernel(&[
         TWO,
         ("accept a", "a>1"),
@@ -73,6 +73,6 @@ fn nothing_is_accepted_on_behalf_of_a_worker_that_leaves() {
 }
 
 #[test]
-fn elsewhere_nobody_accepts_by_itself() {
+fn under_other_policies_nothing_is_accepted_on_behalf_of_workers() {
     play(&[TWO, ("fills 1 7; unattended 1", "wake 1, probe 1")]);
 }

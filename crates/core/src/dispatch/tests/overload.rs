@@ -9,7 +9,7 @@ fn shedding(queue: usize, deadline: Option<u64>) -> Plan {
 }
 
 #[test]
-fn one_too_many_is_shed_and_the_listener_goes_on() {
+fn an_excess_connection_is_shed_and_the_listener_is_not_paused() {
     play_with(
         shedding(2, None),
         &[
@@ -24,12 +24,12 @@ fn one_too_many_is_shed_and_the_listener_goes_on() {
 }
 
 #[test]
-fn without_a_queue_it_is_ready_or_nobody() {
+fn without_a_queue_connections_go_to_ready_workers_or_are_shed() {
     play_with(shedding(0, None), &[ONE, ("accept a; accept b; accept c", "a>1, b>1, wake 1, c shed")]);
 }
 
 #[test]
-fn who_has_waited_too_long_is_shed_also_when_it_was_with_a_worker_before() {
+fn a_connection_that_has_waited_too_long_is_shed_even_after_a_requeue() {
     play_with(
         shedding(4, Some(50)),
         &[
@@ -46,7 +46,7 @@ fn who_has_waited_too_long_is_shed_also_when_it_was_with_a_worker_before() {
 }
 
 #[test]
-fn who_came_last_is_the_first_to_be_shed() {
+fn the_newest_connection_is_shed_first() {
     play_with(
         shedding(1, None),
         &[

@@ -10,7 +10,7 @@ fn plan(policy: Policy) -> Plan {
 }
 
 #[test]
-fn open_connections_count_and_those_on_their_way() {
+fn open_and_in_flight_connections_count() {
     play_with(
         plan(Policy::LeastConnections),
         &[
@@ -24,7 +24,7 @@ fn open_connections_count_and_those_on_their_way() {
 }
 
 #[test]
-fn a_loop_that_works_gets_less_and_one_that_is_blocked_least() {
+fn a_busy_loop_gets_less_and_a_blocked_one_least() {
     play_with(
         plan(Policy::LeastLoaded),
         &[
@@ -39,7 +39,7 @@ fn a_loop_that_works_gets_less_and_one_that_is_blocked_least() {
 }
 
 #[test]
-fn a_client_waits_for_its_own_worker_and_others_pass_by() {
+fn a_client_waits_for_its_own_worker_and_others_overtake_it() {
     play_with(
         plan(Policy::Sticky),
         &[
@@ -58,7 +58,7 @@ fn a_client_waits_for_its_own_worker_and_others_pass_by() {
 }
 
 #[test]
-fn a_crowd_that_waits_for_one_worker_goes_elsewhere() {
+fn if_too_many_wait_for_one_worker_they_go_to_others() {
     let overload = Overload { queue: 4, ..Overload::default() };
     play_with(
         Plan { overload, ..plan(Policy::Sticky) },
@@ -74,7 +74,7 @@ fn a_crowd_that_waits_for_one_worker_goes_elsewhere() {
 }
 
 #[test]
-fn a_client_follows_the_slot_to_its_next_worker() {
+fn a_client_stays_with_the_slot_when_its_worker_is_replaced() {
     play_with(
         plan(Policy::Sticky),
         &[
@@ -90,7 +90,7 @@ fn a_client_follows_the_slot_to_its_next_worker() {
 }
 
 #[test]
-fn a_connection_waits_for_the_chosen_worker_and_others_pass_by() {
+fn a_connection_waits_for_the_chosen_worker_and_others_overtake_it() {
     let two = ("add 1; add 2; listen 8; join 1 8; join 2 8", "resume 8");
     play_with(
         plan(Policy::Hook),
@@ -115,7 +115,7 @@ fn a_connection_waits_for_the_chosen_worker_and_others_pass_by() {
 }
 
 #[test]
-fn candidates_are_told_as_they_stand() {
+fn candidates_have_the_current_state_of_the_workers() {
     let mut play = Play::new(plan(Policy::Hook));
     let lines = "add 1; add 2; add 3; listen 8; join 1 8; join 2 8; accept 1; accept 1; accept 2; open 2 4; counts 2 1; \
                  at 100; busy 2 50";
@@ -133,7 +133,7 @@ fn candidates_are_told_as_they_stand() {
 }
 
 #[test]
-fn a_newcomer_warms_up() {
+fn a_new_worker_has_a_slow_start() {
     let slow_start = Duration::from_secs(1);
     let mut play = Play::new(Plan { slow_start, ..plan(Policy::RoundRobin) });
     let mut act = |line: &str| play.act(line);

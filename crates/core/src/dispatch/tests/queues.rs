@@ -9,7 +9,7 @@ use crate::ids::{ListenerId, Slot, WorkerId};
 use crate::schedule::{Plan, Policy};
 
 #[test]
-fn connections_go_round_in_turn() {
+fn workers_get_connections_in_turn() {
     play(&[
         ("add 1; add 2; add 3; listen 7; join 1 7; join 2 7; join 3 7", "resume 7"),
         ("accept a; accept b; accept c; accept d", "a>1, b>2, c>3, d>1"),
@@ -19,7 +19,7 @@ fn connections_go_round_in_turn() {
 }
 
 #[test]
-fn who_leaves_takes_nobody_elses_turn() {
+fn a_leaving_worker_does_not_change_the_turns_of_others() {
     play(&[
         ("add 1; add 2; add 3; listen 7; join 1 7; join 2 7; join 3 7", "resume 7"),
         ("accept a; accept b; counts 1 1", "a>1, b>2"),
@@ -47,7 +47,7 @@ fn a_worker_at_its_window_is_passed_over() {
 }
 
 #[test]
-fn with_nobody_ready_connections_wait_in_order() {
+fn without_a_ready_worker_connections_wait_in_order() {
     play(&[
         ONE,
         ("accept a; accept b", "a>1, b>1"),
@@ -71,7 +71,7 @@ fn a_counter_that_moved_before_the_request_could_be_seen_is_found_by_a_tick() {
 }
 
 #[test]
-fn a_full_queue_pauses_its_listener_until_half_of_it_is_gone() {
+fn a_full_queue_pauses_its_listener_until_it_is_half_empty() {
     play(&[
         ONE,
         ("accept a; accept b", "a>1, b>1"),
@@ -108,7 +108,7 @@ fn a_busy_listener_does_not_take_all_the_room() {
 }
 
 #[test]
-fn what_waits_for_a_closed_listener_is_closed() {
+fn connections_that_wait_for_a_closed_listener_are_closed() {
     play(&[
         ONE,
         ("accept a; accept b; accept c; accept d", "a>1, b>1, wake 1"),
@@ -119,7 +119,7 @@ fn what_waits_for_a_closed_listener_is_closed() {
 
 /// A page on which a worker counts what it has received between two reads of the dispatcher.
 struct Racing {
-    /// The number of reads that show nothing yet.
+    /// The number of reads that do not show it yet.
     looks: Cell<u32>,
 }
 
@@ -142,7 +142,7 @@ impl Board for Racing {
 }
 
 #[test]
-fn who_was_passed_by_gets_the_room_that_is_seen_later() {
+fn a_connection_that_was_skipped_gets_room_that_is_found_later() {
     let (worker, listener) = (WorkerId(1), ListenerId(7));
     for looks in 0..40 {
         let board = Racing { looks: looks.into() };

@@ -3,7 +3,7 @@
 use super::{ONE, TWO, play};
 
 #[test]
-fn a_full_worker_is_spared_until_it_has_room() {
+fn a_full_worker_gets_nothing_until_it_has_room() {
     play(&[
         TWO,
         ("accept a; counts 1 1; full 1 a", "a>1, a>2"),
@@ -17,7 +17,7 @@ fn a_full_worker_is_spared_until_it_has_room() {
 }
 
 #[test]
-fn being_full_is_a_matter_of_one_listener() {
+fn a_worker_is_full_for_one_listener_only() {
     play(&[
         ONE,
         ("listen 8; join 1 8", "resume 8"),
@@ -27,7 +27,7 @@ fn being_full_is_a_matter_of_one_listener() {
 }
 
 #[test]
-fn a_worker_that_does_not_listen_is_spared_for_a_while() {
+fn a_worker_that_does_not_listen_gets_nothing_for_a_while() {
     play(&[
         TWO,
         ("accept a; counts 1 1; deaf 1 a", "a>1, a>2"),
@@ -62,7 +62,7 @@ fn returned_connections_keep_their_order() {
 }
 
 #[test]
-fn what_a_leaving_worker_has_not_received_goes_to_others() {
+fn connections_that_a_leaving_worker_has_not_received_go_to_others() {
     play(&[
         TWO,
         ("accept a; accept b; accept c", "a>1, b>2, c>1"),
@@ -74,7 +74,7 @@ fn what_a_leaving_worker_has_not_received_goes_to_others() {
 }
 
 #[test]
-fn a_leaving_worker_may_return_what_it_had_received() {
+fn a_leaving_worker_may_return_received_connections() {
     play(&[
         TWO,
         ("accept a; accept b; counts 1 1; counts 2 1", "a>1, b>2"),
@@ -83,7 +83,7 @@ fn a_leaving_worker_may_return_what_it_had_received() {
 }
 
 #[test]
-fn what_a_dead_worker_has_not_received_goes_to_others() {
+fn connections_that_a_dead_worker_has_not_received_go_to_others() {
     play(&[
         TWO,
         ("accept a; accept b; accept c; counts 2 1", "a>1, b>2, c>1"),
@@ -96,7 +96,7 @@ fn what_a_dead_worker_has_not_received_goes_to_others() {
 }
 
 #[test]
-fn leaving_one_listener_concerns_that_one_only() {
+fn leaving_one_listener_affects_only_that_listener() {
     play(&[
         TWO,
         ("listen 8; join 1 8", "resume 8"),

@@ -27,7 +27,7 @@ fn look(rule: &PrereadRule, bytes: &[u8]) -> Verdict {
 }
 
 #[test]
-fn values_are_found_where_they_stand() {
+fn values_are_found_in_their_places() {
     let head = "GET /socket.io/?EIO=4&transport=polling&sid=s2~abc#x HTTP/1.1\r\nHost: here\r\n\
         X-Session:  blue \r\nCookie: a=1; sticky=green; b=\r\nCookie: second=red\r\n\r\nbody sticky=no";
     let cases = [
@@ -49,7 +49,7 @@ fn values_are_found_where_they_stand() {
 }
 
 #[test]
-fn what_is_no_request_is_a_client_with_an_address() {
+fn a_client_without_a_valid_request_is_identified_by_its_address() {
     for bytes in [&b"\x16\x03\x01\x02\x00\x01"[..], b"\0\0", b"GET\r\n\r\n", b"GET /\n\n"] {
         for what in [By::Query("sid".into()), By::Cookie("sid".into()), By::Header("sid".into())] {
             assert_eq!(look(&by(what), bytes), at(PEER), "{bytes:?}");
@@ -59,7 +59,7 @@ fn what_is_no_request_is_a_client_with_an_address() {
 }
 
 #[test]
-fn there_is_an_end_to_waiting() {
+fn the_wait_for_bytes_is_limited() {
     let rule = by(By::Cookie("sid".into()));
     let endless = [b"GET / HTTP/1.1\r\n".as_slice(), &[b'x'; 2 * LIMIT]].concat();
     assert_eq!(rule.look(&endless[..LIMIT - 1], Some(PEER), false), Verdict::Undecided);
@@ -68,7 +68,7 @@ fn there_is_an_end_to_waiting() {
 }
 
 #[test]
-fn a_proxy_tells_the_address() {
+fn a_proxy_sends_the_address() {
     let rule = PrereadRule { by: By::Address, proxy_protocol: true };
     let v4 = at(Address::V4([192, 0, 2, 7]));
     let v6 = at(Address::V6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]));
@@ -97,7 +97,7 @@ fn a_proxy_tells_the_address() {
 }
 
 #[test]
-fn behind_the_proxys_header_comes_the_request() {
+fn the_request_follows_the_header_of_the_proxy() {
     let rule = PrereadRule { by: By::Query("sid".into()), proxy_protocol: true };
     let with = |request: &str| format!("PROXY TCP4 192.0.2.7 192.0.2.1 5000 80\r\n{request}");
     assert_eq!(look(&rule, with("GET /?sid=blue HTTP/1.1\r\n").as_bytes()), named("blue"));

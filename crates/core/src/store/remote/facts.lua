@@ -1,4 +1,4 @@
--- Both scripts begin with this: the facts of a store, of which others may have changed any field.
+-- Both scripts begin with this: the facts of a store. Other programs may have changed any field.
 --
 -- epoch: the incarnation of the store. revision: of its last change. used: how full it is, in words. average: of the sizes
 -- of changes, in bytes. ends: whether there are expiry times.
@@ -9,8 +9,8 @@ local function whole(text)
   if number and number <= 2 ^ 53 and number % 1 == 0 then return number end
 end
 
--- Returns the facts by their names; a field that is missing is nil. The second result is the error if somebody else has
--- written one of them.
+-- Returns the facts by their names; a missing field is nil. The second result is the error if another program
+-- has written one of them.
 local function read_facts(key)
   local epoch, revision, used, average, ends =
     unpack(redis.call('HMGET', key, 'epoch', 'revision', 'used', 'average', 'ends'))
@@ -21,7 +21,7 @@ local function read_facts(key)
   end
   if revision and not (facts.revision and facts.revision >= 0) then field, found = 'revision', revision end
   if used and not facts.used then field, found = 'used', used end
-  -- Not a number is not even equal to itself.
+  -- NaN is not equal to itself.
   if average and not (facts.average and facts.average >= 0 and facts.average <= 2 ^ 53) then
     field, found = 'average', average
   end

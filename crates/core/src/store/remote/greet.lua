@@ -27,7 +27,7 @@ local epoch, revision, used = facts.epoch, facts.revision, facts.used
 local reached = tonumber(ARGV[4])
 local goes_on, is_whole = false, true
 
--- How full the store is, and its highest revision, by its values alone.
+-- How full the store is, and its highest revision, computed from its values alone.
 local function count()
   local words, highest = 0, 0
   local all = redis.call('HGETALL', VALUES)
@@ -43,8 +43,8 @@ local function count()
 end
 
 if epoch then
-  -- A batch has failed in the middle, or somebody has deleted the values or a fact: then machines may have other values
-  -- than the server.
+  -- A batch has failed in the middle, or another program has deleted the values or a fact: then machines may
+  -- have other values than the server.
   is_whole = revision and used and facts.average and (used <= 0 or redis.call('EXISTS', VALUES) == 1)
   if not is_whole then
     local words, highest = count()
@@ -61,8 +61,8 @@ else
   redis.call('HSET', FACTS, 'used', 0, 'average', 128, 'ends', 0)
 end
 if not epoch or not is_whole or (epoch == ARGV[3] and not goes_on and revision <= reached) then
-  -- The store is new, or the server has lost acknowledged writes. Revisions rise in any case, because they start with the
-  -- time in microseconds.
+  -- The store is new, or the server has lost acknowledged writes. Revisions increase in any case, because
+  -- they start with the time in microseconds.
   epoch, goes_on = ARGV[2], false
   revision = math.max(time[1] * 1000000 + time[2], reached, revision or 0) + 1
   redis.call('HSET', FACTS, 'epoch', epoch, 'revision', string.format('%.0f', revision))

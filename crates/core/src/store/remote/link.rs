@@ -22,7 +22,7 @@ const EXPIRY: u64 = 50;
 const MIN_HISTORY: u64 = 1 << 20;
 const MAX_CHANGES: u64 = 100_000;
 
-/// Whether the server is to remove expired keys, and the earliest time of the next request for it.
+/// Whether the server should remove expired keys, and the earliest time of the next request to do so.
 #[derive(Clone, Copy, Debug, Default)]
 struct Expiry {
     is_due: bool,
@@ -281,7 +281,7 @@ impl Link {
         }
         self.is_beating = false;
         self.next_beat = now + BEAT;
-        // Until now the server might have accepted each connection, and refused each use of it.
+        // Until now, the server might have accepted each connection and refused each use of it.
         self.connection.on_success();
         self.clock.on_time(time, asked_at, now);
         if !self.position.is_known_to(epoch, revision, self.beat_from) {
@@ -335,7 +335,7 @@ impl Link {
             Failure::Full(why) => (ops::Status::ServerFull, why),
             Failure::Script(why) => (ops::Status::ServerRefused, why),
             Failure::Torn(why) => {
-                // What was executed of it is known after the store was loaded again, but not by which request.
+                // After a reload it is known what was executed of the batch, but not for which request.
                 self.queue.on_torn();
                 self.is_torn = true;
                 self.position.invalidate();

@@ -46,7 +46,7 @@ pub enum Input {
     Expired,
     /// The answer to [`Output::Open`].
     Greeted {
-        /// What the server said.
+        /// The server's greeting.
         greeting: Greeting,
         /// When the greeting was sent.
         asked_at: u64,

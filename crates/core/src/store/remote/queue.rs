@@ -185,7 +185,7 @@ impl Queue {
             if batch.items.last().is_some_and(|item| item.deadline > now) {
                 return answers;
             }
-            // The batch may have been executed. Nothing asks for its result any more.
+            // The batch may have been executed. Its result is no longer requested.
             answers.extend(batch.items.drain(..).map(|item| (item.peer, lost)));
             self.sent = None;
         }

@@ -3,7 +3,7 @@
 /// The state of the link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// It has not been connected yet.
+    /// It has never been connected.
     #[default]
     Connecting,
     /// Connected, and loading the whole store.

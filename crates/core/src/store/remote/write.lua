@@ -6,9 +6,9 @@
 -- changes to keep, 5 how many changes to keep, 6 whether to remove expired keys; then three for each operation: its head,
 -- its key, its value.
 --
--- The server does not undo what a script has done before it failed, as for lack of a permission. The script then removes the
--- fields `used` and `ends`: the next greeting counts anew, and lets all machines load the store again; the next batch adds
--- the expiry times that are missing.
+-- The server does not undo what a script has done before it failed, for example because a permission is
+-- missing. The script then removes the fields `used` and `ends`: the next greeting counts again, and lets all
+-- machines reload the store; the next batch adds the missing expiry times.
 local VALUES, FACTS, ENDS, CHANGES, WRITER = unpack(KEYS)
 local LIMIT, HISTORY, MOST = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local ABSENT = 0
@@ -43,8 +43,8 @@ local function words(key, value_len, expires)
   return 3 + (expires ~= 0 and 1 or 0) + math.ceil(#key / 8) + math.ceil(value_len / 8)
 end
 
--- The stored value of a key: bytes, revision, expiry time, kind. What is too short was written by somebody else: it is no
--- value, and is overwritten.
+-- The stored value of a key: bytes, revision, expiry time, kind. Data that is too short was written by
+-- another program: it is not a value, and is overwritten.
 local function stored(key)
   local raw = redis.call('HGET', VALUES, key)
   if not raw or #raw < 17 then return nil, ABSENT, 0, 0 end
@@ -167,7 +167,7 @@ local function write(first, last)
         sum, ends = struct.unpack('<d', bytes), expires
       end
       number = sum + by
-      -- Infinity and NaN have no difference from themselves.
+      -- For Infinity and NaN, the difference from themselves is NaN.
       if number - number ~= 0 then return answer(2, of, 0) end
       wanted_plan = { kind = 1, value = struct.pack('<d', number), expires = ends }
     end
@@ -218,7 +218,7 @@ local function write(first, last)
 end
 
 local function execute()
-  -- A batch has failed in the middle, or somebody has deleted the expiry times.
+  -- A batch has failed in the middle, or another program has deleted the expiry times.
   if not facts.ends or (facts.ends == 1 and redis.call('EXISTS', ENDS) == 0) then restore_ends() end
   if ARGV[6] == '1' then remove_expired() end
   local at = 7

@@ -21,7 +21,7 @@ impl Listeners {
         if self.expecting || replaced {
             return;
         }
-        // It may have died first. It was told to leave, so it will not be replaced.
+        // It may have died first. It was asked to leave, so it will not be replaced.
         let vacant: Vec<_> = self.vacancies().filter(|(_, vacancy)| vacancy.of == id).collect();
         for (listener, _) in vacant {
             self.close(listener, out);

@@ -146,7 +146,7 @@ fn refusal(worker: WorkerId, errno: i32) -> Output {
 }
 
 #[test]
-fn the_first_opens_and_the_next_join() {
+fn the_first_request_opens_a_listener_and_later_ones_join() {
     let mut primary = Primary::new(false, &[A, B]);
     let listener = primary.listen(A, port(80));
     assert_eq!(primary.listen(B, port(80)), listener);
@@ -155,7 +155,7 @@ fn the_first_opens_and_the_next_join() {
 }
 
 #[test]
-fn the_reply_says_everything_and_the_connections_wait_for_the_server() {
+fn the_reply_is_complete_and_connections_wait_until_the_server_is_up() {
     let mut primary = Primary::new(false, &[A]);
     let data = json!({ "ticketKeys": "00" });
     primary.ask(A, request(json!({ "seq": 8, "port": 80, "addressType": 4, "data": &data })));
@@ -180,7 +180,7 @@ fn the_reply_says_everything_and_the_connections_wait_for_the_server() {
 }
 
 #[test]
-fn a_server_that_never_came_up_has_nothing_to_leave() {
+fn a_server_that_was_never_up_leaves_no_listener() {
     let mut primary = Primary::new(false, &[A, B]);
     let listener = primary.listen(A, port(80));
     primary.listen(B, port(80));
@@ -190,7 +190,7 @@ fn a_server_that_never_came_up_has_nothing_to_leave() {
 }
 
 #[test]
-fn those_who_ask_while_it_is_being_opened_wait_for_it() {
+fn requests_during_the_opening_wait_for_it() {
     let mut primary = Primary::new(false, &[A, B, C]);
     primary.hold = true;
     for worker in [A, B, C] {
@@ -211,7 +211,7 @@ fn those_who_ask_while_it_is_being_opened_wait_for_it() {
 }
 
 #[test]
-fn what_nobody_waits_for_any_more_closes_as_soon_as_it_is_open() {
+fn a_listener_without_waiting_workers_closes_as_soon_as_it_is_open() {
     let mut primary = Primary::new(false, &[A, B]);
     primary.hold = true;
     primary.ask(A, port(80));
@@ -222,7 +222,7 @@ fn what_nobody_waits_for_any_more_closes_as_soon_as_it_is_open() {
 }
 
 #[test]
-fn a_late_success_that_nobody_waits_for_does_not_take_the_name() {
+fn a_listener_that_opens_without_waiting_workers_does_not_take_the_key() {
     let mut primary = Primary::new(false, &[A, B, C]);
     let listener = primary.listen(A, port(80));
     primary.listen(B, port(80));
@@ -235,7 +235,7 @@ fn a_late_success_that_nobody_waits_for_does_not_take_the_name() {
 }
 
 #[test]
-fn a_failure_is_told_to_all_who_wait_and_then_forgotten() {
+fn a_failure_is_reported_to_all_waiting_workers_and_then_forgotten() {
     let mut primary = Primary::new(false, &[A, B]);
     primary.hold = true;
     primary.ask(A, port(80));
@@ -251,7 +251,7 @@ fn a_failure_is_told_to_all_who_wait_and_then_forgotten() {
 }
 
 #[test]
-fn a_second_server_at_the_same_place_fails_without_harm_to_the_first() {
+fn a_second_server_at_the_same_address_fails_without_affecting_the_first() {
     let mut primary = Primary::new(false, &[A, B]);
     let listener = primary.listen(A, port(80));
     primary.refusals = vec![EADDRINUSE];
@@ -261,7 +261,7 @@ fn a_second_server_at_the_same_place_fails_without_harm_to_the_first() {
 }
 
 #[test]
-fn a_second_server_that_succeeds_takes_the_name() {
+fn a_second_server_that_succeeds_takes_the_key() {
     let mut primary = Primary::new(false, &[A, B, C]);
     let first = primary.listen(A, port(80));
     let second = primary.listen(A, port(80));
@@ -285,7 +285,7 @@ fn the_nth_server_on_port_0_shares_with_the_nth_of_another_worker() {
 }
 
 #[test]
-fn the_first_custom_data_is_everybodys() {
+fn the_first_custom_data_is_shared_by_all() {
     let mut primary = Primary::new(false, &[A, B, C]);
     let data = |data: Value| request(json!({ "port": 80, "addressType": 4, "data": data }));
     let told = |primary: &mut Primary| match primary.said().as_slice() {
@@ -301,7 +301,7 @@ fn the_first_custom_data_is_everybodys() {
 }
 
 #[test]
-fn a_worker_that_brings_too_much_is_refused_and_the_others_are_not() {
+fn a_worker_that_sends_too_much_data_is_refused_and_others_are_not() {
     let mut primary = Primary::new(false, &[A, B]);
     let bring = |port: u16, bytes: usize| {
         request(json!({ "port": port, "addressType": 4, "data": "x".repeat(bytes - 2) }))
@@ -330,7 +330,7 @@ fn a_worker_that_brings_too_much_is_refused_and_the_others_are_not() {
 }
 
 #[test]
-fn a_worker_has_no_more_listeners_than_it_may_and_no_endless_address() {
+fn the_listeners_of_a_worker_and_the_length_of_addresses_are_limited() {
     let mut primary = Primary::new(false, &[A, B]);
     primary.listeners.limit(2);
     primary.listen(A, port(1));
@@ -346,7 +346,7 @@ fn a_worker_has_no_more_listeners_than_it_may_and_no_endless_address() {
 }
 
 #[test]
-fn where_each_slot_has_a_socket_the_dispatcher_knows_who_is_there() {
+fn with_a_socket_for_each_slot_the_dispatcher_knows_the_members() {
     let mut primary = Primary::with(Scheduling::all(Policy::Kernel), &[A]);
     let listener = primary.share(A, port(80));
     primary.input(Input::Listening { worker: A, listener });

@@ -43,8 +43,8 @@ impl Listeners {
         }
     }
 
-    /// Restarts the linger time of the vacant listeners. It has not started for those whose app has not been
-    /// told.
+    /// Restarts the linger time of the vacant listeners, except where the app has not been notified yet:
+    /// there the time has not started.
     fn linger_anew(&mut self, now: Duration) {
         for listener in self.all.values_mut() {
             if let State::Open { vacancy: Some(vacancy), .. } = &mut listener.state

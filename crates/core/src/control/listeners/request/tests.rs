@@ -24,7 +24,7 @@ fn key(fields: Value) -> Key {
 }
 
 #[test]
-fn every_kind_of_place_is_understood() {
+fn every_kind_of_address_is_parsed() {
     let tcp = |address: &str, ipv6, ipv6_only| ListenAddress::Tcp {
         address: address.into(),
         ipv6,
@@ -79,7 +79,7 @@ fn every_kind_of_place_is_understood() {
 }
 
 #[test]
-fn nonsense_is_refused() {
+fn invalid_requests_are_refused() {
     let nonsense = [
         json!({}),
         json!({ "fd": -1 }),
@@ -108,7 +108,7 @@ fn nonsense_is_refused() {
 }
 
 #[test]
-fn the_same_words_make_the_same_name() {
+fn equal_text_makes_equal_keys() {
     let anywhere = json!({ "port": 80, "addressType": 4 });
     let v4 = json!({ "port": 80, "addressType": 4, "address": "0.0.0.0" });
     let v6 = json!({ "port": 80, "addressType": 6, "address": "::" });
@@ -127,7 +127,7 @@ fn the_same_words_make_the_same_name() {
 }
 
 #[test]
-fn the_index_counts_for_port_0_only() {
+fn the_index_is_used_for_port_0_only() {
     for (port, differ) in [(json!(0), true), (json!("0"), true), (json!(80), false)] {
         let at = |index| key(json!({ "port": port, "addressType": 4, "index": index }));
         assert_eq!(at(0) != at(1), differ, "port {port}");
@@ -135,7 +135,7 @@ fn the_index_counts_for_port_0_only() {
 }
 
 #[test]
-fn the_backlog_is_for_those_who_listen_here() {
+fn the_backlog_is_for_sockets_that_listen_in_the_primary() {
     let backlog =
         |asked: Value| resolved(json!({ "port": 80, "addressType": 4, "backlog": asked })).spec.backlog;
     assert_eq!(backlog(json!(null)), Some(511));
@@ -158,7 +158,7 @@ fn the_backlog_is_for_those_who_listen_here() {
 }
 
 #[test]
-fn each_place_has_a_plan_by_its_name() {
+fn each_listener_has_the_plan_of_its_name() {
     let scheduling = Scheduling::parse(
         r#"{"default":{"policy":"kernel"},"listeners":{"81":{"policy":"sticky"},"/run/app":{"policy":"none"}}}"#,
     )
@@ -180,7 +180,7 @@ fn each_place_has_a_plan_by_its_name() {
 }
 
 #[test]
-fn the_shorter_path_is_taken() {
+fn the_shorter_path_is_used() {
     let cases = [
         ("/srv/app/socket", Some("/srv/app"), "socket"),
         ("/srv/app/run/socket", Some("/srv/app"), "run/socket"),

@@ -5,7 +5,7 @@ fn verb(line: &str) -> Result<Verb, &'static str> {
 }
 
 #[test]
-fn each_verb_is_read_with_its_fields() {
+fn each_verb_is_parsed_with_its_fields() {
     let ms = Duration::from_millis;
     let cases = [
         (r#"{"verb":"hello"}"#, Verb::Hello),
@@ -52,7 +52,7 @@ fn each_verb_is_read_with_its_fields() {
 }
 
 #[test]
-fn what_is_no_request_is_refused_by_a_code() {
+fn invalid_requests_are_refused_with_a_code() {
     let cases = [
         ("", "ERR_RCLUSTER_REQUEST"),
         ("[1]", "ERR_RCLUSTER_REQUEST"),
@@ -88,7 +88,7 @@ fn what_is_no_request_is_refused_by_a_code() {
 }
 
 #[test]
-fn a_name_comes_back_with_the_refusal() {
+fn a_refusal_carries_the_id_of_the_request() {
     let refusal = Request::parse(br#"{"id":"a","verb":"explode"}"#).unwrap_err();
     assert_eq!(serde_json::to_string(&refusal.id).unwrap(), "\"a\"");
     let long = format!(r#"{{"id":"{}","verb":"hello"}}"#, "x".repeat(MAX_ID + 1));
@@ -96,7 +96,7 @@ fn a_name_comes_back_with_the_refusal() {
 }
 
 #[test]
-fn differences_stay_within_what_there_is() {
+fn differences_are_relative_to_the_current_number() {
     assert_eq!(Workers::By(-3).count(2, 8), 0, "which scaling refuses");
     assert_eq!((Workers::By(2).count(2, 8), Workers::Auto.count(2, 8)), (4, 8));
 }

@@ -28,7 +28,7 @@ fn each_field_has_a_row_and_each_row_a_default() {
 }
 
 #[test]
-fn defaults_come_back_as_they_were() {
+fn defaults_round_trip() {
     assert_eq!(Options::from_json(&complete().to_string()), Ok(Options::default()));
     let named = with("instanceVar", json!("SLOT")).unwrap();
     assert_eq!(named.instance_var.as_deref(), Some("SLOT"));
@@ -37,7 +37,7 @@ fn defaults_come_back_as_they_were() {
 }
 
 #[test]
-fn memory_may_be_a_part_of_all_and_workers_may_follow_the_cpus() {
+fn memory_may_be_a_fraction_and_workers_may_follow_the_cpus() {
     let options = with("recycle.memory", json!("80%")).unwrap();
     assert_eq!((options.recycle.memory, options.recycle.memory_share), (None, Some(0.8)));
     let options = with("recycle.memory", json!(5)).unwrap();
@@ -52,7 +52,7 @@ fn memory_may_be_a_part_of_all_and_workers_may_follow_the_cpus() {
 }
 
 #[test]
-fn each_limit_is_kept() {
+fn each_limit_is_checked() {
     for row in Options::rows() {
         let wrong = match row.rule {
             Rule::Whole { max, .. } | Rule::WholeOrAuto { max, .. } => vec![json!(max + 1), json!("1")],

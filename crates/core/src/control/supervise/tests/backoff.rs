@@ -32,7 +32,7 @@ fn waits_grow_and_end_in_giving_up() {
 }
 
 #[test]
-fn a_second_crash_in_service_waits_unless_all_was_well_in_between() {
+fn a_second_crash_in_service_waits_unless_the_worker_was_healthy_in_between() {
     play(
         options(1),
         &[

@@ -7,7 +7,7 @@ use crate::control::supervise::{Input, KillSignal, Output, Supervise};
 use crate::ids::{Request, Ticket, WorkerId};
 
 #[test]
-fn whoever_is_not_there_changes_nothing() {
+fn inputs_about_unknown_workers_change_nothing() {
     play(
         options(1),
         &[
@@ -23,7 +23,7 @@ fn whoever_is_not_there_changes_nothing() {
 }
 
 #[test]
-fn what_happens_twice_happens_once() {
+fn repeated_inputs_have_no_effect() {
     play(
         options(2),
         &[
@@ -38,7 +38,7 @@ fn what_happens_twice_happens_once() {
 }
 
 #[test]
-fn a_process_that_nobody_asked_for_is_killed() {
+fn a_process_that_was_not_ordered_is_killed() {
     play(options(1), &[ONE, ("spawned 77 9", "kill 9")]);
 }
 

@@ -48,7 +48,7 @@ fn a_slot_at_a_time_is_removed_once_the_worker_of_the_one_before_has_ended() {
 }
 
 #[test]
-fn whoever_asks_for_a_number_gets_that() {
+fn an_explicit_number_ends_following() {
     play(
         following(1),
         &[
@@ -61,7 +61,7 @@ fn whoever_asks_for_a_number_gets_that() {
 }
 
 #[test]
-fn nothing_follows_during_a_reload_or_when_the_end_is_announced() {
+fn slots_do_not_change_during_a_reload_or_after_the_announcement_of_a_shutdown() {
     play(
         following(1),
         &[
@@ -80,7 +80,7 @@ fn nothing_follows_during_a_reload_or_when_the_end_is_announced() {
 }
 
 #[test]
-fn memory_is_divided_among_slots_and_standbys_and_anew_when_that_changes() {
+fn memory_is_divided_among_slots_and_standbys_and_again_after_each_change() {
     let recycle = Recycle { memory_share: Some(0.5), jitter: 0.0, ..Recycle::default() };
     play(
         Options { recycle, unresponsive_after: None, ..options(2) },
@@ -195,7 +195,7 @@ fn give(
 }
 
 #[test]
-fn whatever_the_quota_does_it_is_followed_one_worker_at_a_time() {
+fn any_change_of_the_quota_is_followed_one_worker_at_a_time() {
     let seeds = seeds(60);
     let steps: u32 = seeds.each().map(|seed| run(seed.number)).sum();
     assert!(steps > 60 || seeds.are_given(), "hardly anything followed: {steps}");

@@ -11,7 +11,7 @@ fn few(workers: u32) -> Options {
 }
 
 #[test]
-fn the_last_slot_that_is_given_up_ends_it() {
+fn giving_up_the_last_slot_ends_the_cluster() {
     play(
         few(2),
         &[
@@ -27,7 +27,7 @@ fn the_last_slot_that_is_given_up_ends_it() {
 }
 
 #[test]
-fn a_slot_that_can_still_have_a_worker_goes_on() {
+fn a_slot_that_can_still_get_a_worker_keeps_the_cluster_running() {
     let mixed = Options { stop_exit_codes: vec![0], ..few(2) };
     play(
         mixed,
@@ -43,7 +43,7 @@ fn a_slot_that_can_still_have_a_worker_goes_on() {
 }
 
 #[test]
-fn workers_that_all_end_well_are_no_failure() {
+fn workers_that_all_end_with_code_0_are_not_a_failure() {
     let on_failure = Options { restart: RestartPolicy::OnFailure, ..options(2) };
     play(
         on_failure,
@@ -56,7 +56,7 @@ fn workers_that_all_end_well_are_no_failure() {
 }
 
 #[test]
-fn one_that_failed_and_is_never_replaced_makes_the_end_a_failure() {
+fn a_failed_worker_that_is_never_replaced_makes_the_end_a_failure() {
     let never = Options { restart: RestartPolicy::Never, ..options(2) };
     play(
         never,
@@ -69,7 +69,7 @@ fn one_that_failed_and_is_never_replaced_makes_the_end_a_failure() {
 }
 
 #[test]
-fn an_end_that_was_announced_is_no_failure() {
+fn an_announced_shutdown_is_not_a_failure() {
     play(
         few(1),
         &[
@@ -110,7 +110,7 @@ fn a_program_that_has_never_run_is_tried_for_a_limited_time() {
 }
 
 #[test]
-fn one_worker_that_was_ready_is_enough_to_go_on() {
+fn one_worker_that_was_ready_removes_the_limit() {
     play(
         patient(2),
         &[

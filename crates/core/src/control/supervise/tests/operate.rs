@@ -17,7 +17,7 @@ fn a_restarted_worker_serves_until_the_new_one_is_ready() {
 }
 
 #[test]
-fn the_old_worker_stays_if_the_new_one_fails_and_whoever_asked_is_told() {
+fn the_old_worker_stays_if_the_new_one_fails_and_the_request_is_answered() {
     play(
         options(1),
         &[
@@ -58,7 +58,7 @@ fn a_drained_slot_stays_empty_until_it_is_restarted() {
 }
 
 #[test]
-fn a_reload_fills_a_drained_slot_and_neither_is_asked_for_while_it_runs() {
+fn a_reload_fills_a_drained_slot_and_requests_are_refused_while_it_runs() {
     play(
         options(2),
         &[
@@ -87,7 +87,7 @@ fn a_slot_that_does_not_exist_is_refused() {
 }
 
 #[test]
-fn what_waits_is_answered_when_everything_ends() {
+fn pending_requests_are_answered_by_the_shutdown() {
     play(
         options(2),
         &[
@@ -106,7 +106,7 @@ fn what_waits_is_answered_when_everything_ends() {
 }
 
 #[test]
-fn a_restart_that_a_failed_reload_has_undone_is_answered() {
+fn a_restart_undone_by_a_failed_reload_is_answered() {
     let mut play = Play::new(options(2));
     let lines = ["start", "online 1", "online 2", "restart 1 1", "reload 2 2", "exit 4 1"];
     let said: Vec<String> = lines.iter().flat_map(|line| play.act(line)).collect();

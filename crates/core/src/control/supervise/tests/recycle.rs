@@ -14,7 +14,7 @@ fn by_memory(workers: u32) -> Options {
 }
 
 #[test]
-fn too_much_memory_twice_in_a_row() {
+fn a_worker_with_too_much_memory_in_two_samples_in_a_row_is_recycled() {
     play(
         by_memory(2),
         &[
@@ -28,7 +28,7 @@ fn too_much_memory_twice_in_a_row() {
 }
 
 #[test]
-fn one_at_a_time() {
+fn one_worker_is_recycled_at_a_time() {
     play(
         by_memory(2),
         &[
@@ -47,7 +47,7 @@ fn one_at_a_time() {
 }
 
 #[test]
-fn far_too_much_cannot_wait() {
+fn a_worker_far_over_the_limit_does_not_wait() {
     play(
         by_memory(3),
         &[
@@ -69,7 +69,7 @@ fn far_too_much_cannot_wait() {
 }
 
 #[test]
-fn too_old_or_too_many_connections() {
+fn workers_are_recycled_for_age_and_connections() {
     let age = recycled(1, Recycle { age: Some(Duration::from_secs(5)), ..Recycle::default() });
     play(
         age,
@@ -121,7 +121,7 @@ fn a_standby_begins_to_age_when_it_is_promoted() {
 }
 
 #[test]
-fn if_the_new_one_fails_the_old_one_stays_for_a_while() {
+fn if_the_successor_fails_the_old_worker_stays_for_a_while() {
     play(
         by_memory(1),
         &[
@@ -134,7 +134,7 @@ fn if_the_new_one_fails_the_old_one_stays_for_a_while() {
 }
 
 #[test]
-fn recycling_is_put_off_where_restarts_would_be_given_up() {
+fn recycling_is_postponed_where_restarts_would_be_given_up() {
     let often = Options {
         restart_intensity: Intensity { max: 1, period: Duration::from_secs(60) },
         ..recycled(1, Recycle { age: Some(Duration::from_secs(1)), ..Recycle::default() })

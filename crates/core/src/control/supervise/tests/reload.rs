@@ -5,7 +5,7 @@ use super::{ONE, TWO, options, play};
 const FAILED: &str = "the new worker of slot 0 did not get ready: it ended with exit code 1";
 
 #[test]
-fn one_after_the_other_and_ready_first() {
+fn workers_are_replaced_one_by_one_once_their_successors_are_ready() {
     play(
         options(2),
         &[
@@ -19,7 +19,7 @@ fn one_after_the_other_and_ready_first() {
 }
 
 #[test]
-fn several_at_a_time_if_that_is_asked_for() {
+fn several_workers_are_replaced_at_a_time_if_requested() {
     play(
         options(2),
         &[
@@ -35,7 +35,7 @@ fn several_at_a_time_if_that_is_asked_for() {
 }
 
 #[test]
-fn if_a_new_one_fails_the_old_ones_stay() {
+fn if_a_new_worker_fails_the_old_ones_stay() {
     let failed = format!("reload failed after 0: {FAILED}, failed 5: {FAILED}");
     play(
         options(2),
@@ -65,7 +65,7 @@ fn if_a_new_one_fails_the_old_ones_stay() {
 }
 
 #[test]
-fn not_ready_in_time_is_a_failure_like_any_other() {
+fn a_new_worker_that_is_not_ready_in_time_fails_the_reload() {
     play(
         options(1),
         &[
@@ -101,7 +101,7 @@ fn not_ready_in_time_is_a_failure_like_any_other() {
 }
 
 #[test]
-fn a_reload_joins_one_that_runs() {
+fn a_second_reload_joins_the_running_one() {
     play(
         options(1),
         &[
@@ -113,7 +113,7 @@ fn a_reload_joins_one_that_runs() {
 }
 
 #[test]
-fn an_old_one_that_dies_meanwhile_is_replaced_by_the_new() {
+fn an_old_worker_that_dies_meanwhile_is_replaced_with_the_new_code() {
     play(
         options(2),
         &[
@@ -129,7 +129,7 @@ fn an_old_one_that_dies_meanwhile_is_replaced_by_the_new() {
 }
 
 #[test]
-fn one_that_retires_meanwhile_has_its_successor_already() {
+fn a_worker_that_retires_meanwhile_already_has_a_successor() {
     play(
         options(2),
         &[
@@ -142,7 +142,7 @@ fn one_that_retires_meanwhile_has_its_successor_already() {
 }
 
 #[test]
-fn a_slot_that_waits_or_has_been_given_up_gets_its_chance() {
+fn a_slot_that_waits_or_was_given_up_gets_a_worker() {
     play(
         options(1),
         &[
@@ -188,7 +188,7 @@ fn a_slot_that_waits_or_has_been_given_up_gets_its_chance() {
 }
 
 #[test]
-fn one_that_is_still_starting_is_replaced_like_any_other() {
+fn a_starting_worker_is_replaced_as_well() {
     play(
         options(1),
         &[
@@ -199,7 +199,7 @@ fn one_that_is_still_starting_is_replaced_like_any_other() {
 }
 
 #[test]
-fn the_successor_of_one_that_retired_is_old_too() {
+fn the_successor_of_a_retired_worker_is_old_as_well() {
     play(
         options(2),
         &[

@@ -4,7 +4,7 @@ use super::{ONE, TWO, options, play};
 use crate::control::supervise::{Options, ReadyWhen, RestartPolicy};
 
 #[test]
-fn one_that_had_served_is_replaced_at_once() {
+fn a_worker_that_had_been_ready_is_replaced_at_once() {
     play(
         options(2),
         &[
@@ -18,7 +18,7 @@ fn one_that_had_served_is_replaced_at_once() {
 }
 
 #[test]
-fn one_that_failed_to_start_is_replaced_after_a_wait() {
+fn a_worker_that_failed_to_start_is_replaced_after_a_wait() {
     play(
         options(1),
         &[
@@ -33,7 +33,7 @@ fn one_that_failed_to_start_is_replaced_after_a_wait() {
 }
 
 #[test]
-fn one_that_is_not_ready_in_time_is_killed_and_replaced() {
+fn a_worker_that_is_not_ready_in_time_is_killed_and_replaced() {
     play(
         Options { ready: ReadyWhen::Explicit, ..options(1) },
         &[
@@ -50,7 +50,7 @@ fn one_that_is_not_ready_in_time_is_killed_and_replaced() {
 }
 
 #[test]
-fn what_is_asked_for_makes_ready_and_what_is_more_than_that() {
+fn the_required_stage_makes_ready_and_so_do_later_ones() {
     let ready = |ready| Options { ready, ..options(1) };
     let start = ("start", "spawn 0 Start, (1@0)");
     play(ready(ReadyWhen::Online), &[start, ("listening 1; online 1; ready 1", "ready 1 in 0")]);
@@ -63,7 +63,7 @@ fn what_is_asked_for_makes_ready_and_what_is_more_than_that() {
 }
 
 #[test]
-fn one_that_cannot_be_spawned_is_tried_again() {
+fn a_worker_that_cannot_be_spawned_is_retried() {
     play(
         options(1),
         &[
@@ -77,7 +77,7 @@ fn one_that_cannot_be_spawned_is_tried_again() {
 }
 
 #[test]
-fn on_failure_a_worker_that_ends_well_is_not_replaced() {
+fn with_on_failure_a_worker_that_exits_with_0_is_not_replaced() {
     let on_failure = || Options { restart: RestartPolicy::OnFailure, ..options(1) };
     play(
         on_failure(),
@@ -94,7 +94,7 @@ fn on_failure_a_worker_that_ends_well_is_not_replaced() {
 }
 
 #[test]
-fn never_means_never() {
+fn with_never_no_worker_is_replaced() {
     let never = || Options { restart: RestartPolicy::Never, ..options(1) };
     play(never(), &[ONE, ("signal 1 9", "stopped 1@0: it ended by SIGKILL, shutdown 200 true, exit 70")]);
     play(
@@ -117,7 +117,7 @@ fn never_means_never() {
 }
 
 #[test]
-fn some_exit_codes_mean_stop() {
+fn stop_exit_codes_are_final() {
     let stop = || Options { stop_exit_codes: vec![0, 78], ..options(1) };
     play(
         stop(),
@@ -135,7 +135,7 @@ fn some_exit_codes_mean_stop() {
 }
 
 #[test]
-fn an_end_is_told_by_name() {
+fn the_end_of_a_worker_is_described_by_name() {
     use crate::control::supervise::{ExitKind, Why};
     for (exit, told) in [
         (ExitKind::Code(3), "it ended with exit code 3"),

@@ -4,7 +4,7 @@ use super::{ONE, TWO, options, play};
 use crate::control::supervise::{Options, RestartPolicy};
 
 #[test]
-fn what_keeps_a_worker_is_told() {
+fn the_resources_that_keep_a_worker_alive_are_reported() {
     play(
         options(1),
         &[
@@ -21,7 +21,7 @@ fn what_keeps_a_worker_is_told() {
 }
 
 #[test]
-fn one_that_retires_is_replaced_at_once_and_drains() {
+fn a_retiring_worker_is_replaced_at_once_and_drains() {
     play(
         options(2),
         &[
@@ -37,7 +37,7 @@ fn one_that_retires_is_replaced_at_once_and_drains() {
 }
 
 #[test]
-fn it_serves_on_while_another_slot_has_nobody() {
+fn a_retiring_worker_keeps_serving_while_another_slot_has_no_worker() {
     let first = ("retire 1 a", "retire 1@0 a by Primary, spawn 0 Retire, drain 1 a 500, (3@0)");
     let second = ("retire 2 b", "retire 2@1 b by Primary, spawn 1 Retire, (4@1)");
     play(options(2), &[TWO, first, second, ("online 3", "ready 3 in 0, drain 2 b 500")]);
@@ -47,7 +47,7 @@ fn it_serves_on_while_another_slot_has_nobody() {
 }
 
 #[test]
-fn it_serves_on_until_its_successor_is_ready_but_not_for_ever() {
+fn a_retiring_worker_keeps_serving_until_its_successor_is_ready_with_a_limit() {
     play(
         options(3),
         &[
@@ -90,7 +90,7 @@ fn it_serves_on_until_its_successor_is_ready_but_not_for_ever() {
 }
 
 #[test]
-fn a_storm_of_exceptions_slows_down_and_each_serves_until_its_successor_is_ready() {
+fn frequent_exceptions_back_off_and_each_worker_serves_until_its_successor_is_ready() {
     play(
         options(1),
         &[
@@ -129,7 +129,7 @@ fn a_storm_of_exceptions_slows_down_and_each_serves_until_its_successor_is_ready
 }
 
 #[test]
-fn a_drain_has_a_limit_and_then_a_ladder() {
+fn a_drain_has_a_limit_followed_by_sigterm_and_sigkill() {
     play(
         options(2),
         &[
@@ -146,7 +146,7 @@ fn a_drain_has_a_limit_and_then_a_ladder() {
 }
 
 #[test]
-fn goodbye_by_disconnect_is_a_retirement_unless_the_policy_says_otherwise() {
+fn a_disconnect_is_a_retirement_unless_the_policy_says_otherwise() {
     play(
         options(2),
         &[
@@ -192,7 +192,7 @@ fn goodbye_by_disconnect_is_a_retirement_unless_the_policy_says_otherwise() {
 }
 
 #[test]
-fn one_that_retires_before_it_is_ready_has_failed_to_start() {
+fn a_worker_that_retires_before_it_is_ready_has_failed_to_start() {
     play(
         options(1),
         &[

@@ -3,7 +3,7 @@
 use super::{ONE, TWO, options, play};
 
 #[test]
-fn up_is_done_when_the_new_ones_are_ready() {
+fn scaling_up_is_complete_when_the_new_workers_are_ready() {
     play(
         options(1),
         &[
@@ -15,7 +15,7 @@ fn up_is_done_when_the_new_ones_are_ready() {
 }
 
 #[test]
-fn up_fails_with_the_first_that_fails_and_goes_on_trying() {
+fn scaling_up_fails_with_the_first_failure_and_workers_are_still_retried() {
     play(
         options(1),
         &[
@@ -30,7 +30,7 @@ fn up_fails_with_the_first_that_fails_and_goes_on_trying() {
 }
 
 #[test]
-fn down_drains_the_highest_and_is_done_when_they_are_gone() {
+fn scaling_down_drains_the_highest_slots_and_is_complete_when_they_have_ended() {
     play(
         options(2),
         &[
@@ -53,7 +53,7 @@ fn down_drains_the_highest_and_is_done_when_they_are_gone() {
 }
 
 #[test]
-fn the_last_word_counts() {
+fn the_last_requested_number_applies() {
     play(
         options(2),
         &[
@@ -70,7 +70,7 @@ fn the_last_word_counts() {
 }
 
 #[test]
-fn it_waits_for_a_reload() {
+fn scaling_waits_for_a_reload() {
     play(
         options(1),
         &[
@@ -89,7 +89,7 @@ fn it_waits_for_a_reload() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn impossible_numbers_are_refused() {
     play(
         options(1),
         &[

@@ -4,7 +4,7 @@ use super::{ONE, TWO, options, play};
 use crate::control::supervise::{Options, RestartPolicy};
 
 #[test]
-fn all_drain_and_then_it_is_over() {
+fn the_shutdown_is_complete_when_all_workers_have_drained() {
     play(
         options(2),
         &[
@@ -20,7 +20,7 @@ fn all_drain_and_then_it_is_over() {
 }
 
 #[test]
-fn those_who_drain_already_get_no_more_time_and_those_who_start_none() {
+fn draining_workers_get_no_more_time_and_starting_ones_none() {
     play(
         Options { standby: 1, ..options(2) },
         &[
@@ -45,7 +45,7 @@ fn those_who_drain_already_get_no_more_time_and_those_who_start_none() {
 }
 
 #[test]
-fn it_can_be_announced_before_it_begins() {
+fn a_shutdown_can_be_announced_before_it_begins() {
     play(
         Options { restart: RestartPolicy::Always, ..options(2) },
         &[
@@ -88,7 +88,7 @@ fn it_can_be_announced_before_it_begins() {
 }
 
 #[test]
-fn a_reload_ends_when_the_end_is_announced() {
+fn a_reload_ends_when_the_shutdown_is_announced() {
     play(
         options(1),
         &[
@@ -103,7 +103,7 @@ fn a_reload_ends_when_the_end_is_announced() {
 }
 
 #[test]
-fn it_can_be_forced() {
+fn a_shutdown_can_be_forced() {
     play(
         options(2),
         &[
@@ -128,7 +128,7 @@ fn it_can_be_forced() {
 }
 
 #[test]
-fn nothing_survives_it() {
+fn no_worker_survives_a_shutdown() {
     play(
         options(1),
         &[

@@ -30,7 +30,7 @@ fn a_standby_takes_over_at_once_and_is_replaced() {
 }
 
 #[test]
-fn it_spares_a_retirement_the_wait() {
+fn a_standby_takes_over_from_a_retiring_worker_at_once() {
     play(
         with_standby(),
         &[
@@ -44,7 +44,7 @@ fn it_spares_a_retirement_the_wait() {
 }
 
 #[test]
-fn one_that_is_not_ready_is_no_help_until_it_is() {
+fn a_standby_takes_over_only_once_it_is_ready() {
     play(
         with_standby(),
         &[

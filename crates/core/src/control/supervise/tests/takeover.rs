@@ -3,7 +3,7 @@
 use super::{ONE, TWO, options, play};
 
 #[test]
-fn a_successor_waits_until_it_serves_what_nobody_else_does() {
+fn a_successor_waits_until_it_serves_the_listeners_of_only_the_old_worker() {
     play(
         options(1),
         &[
@@ -28,7 +28,7 @@ fn a_successor_waits_until_it_serves_what_nobody_else_does() {
 }
 
 #[test]
-fn it_does_not_wait_for_ever() {
+fn a_successor_waits_for_a_limited_time() {
     play(
         options(1),
         &[
@@ -40,7 +40,7 @@ fn it_does_not_wait_for_ever() {
 }
 
 #[test]
-fn one_that_waits_takes_over_at_once_from_one_that_ends() {
+fn a_waiting_successor_takes_over_at_once_when_the_old_worker_ends() {
     for end in ["exit 1 1", "cut 1"] {
         let why =
             if end == "cut 1" { "its link to the primary was cut" } else { "it ended with exit code 1" };
@@ -53,7 +53,7 @@ fn one_that_waits_takes_over_at_once_from_one_that_ends() {
 }
 
 #[test]
-fn one_that_waits_has_clients_and_drains() {
+fn a_waiting_successor_has_clients_and_drains() {
     play(
         options(1),
         &[
@@ -94,7 +94,7 @@ fn a_worker_whose_link_is_cut_is_replaced_at_once_and_killed_if_it_does_not_end(
 }
 
 #[test]
-fn a_worker_that_drains_is_not_replaced_for_its_link() {
+fn a_draining_worker_that_is_cut_off_is_not_replaced() {
     play(
         options(1),
         &[

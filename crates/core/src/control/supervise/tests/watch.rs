@@ -10,7 +10,7 @@ fn watched(workers: u32) -> Options {
 }
 
 #[test]
-fn one_that_hangs_is_replaced_then_looked_into_then_killed() {
+fn an_unresponsive_worker_is_replaced_and_killed_after_its_stack_is_captured() {
     play(
         watched(2),
         &[
@@ -28,7 +28,7 @@ fn one_that_hangs_is_replaced_then_looked_into_then_killed() {
 }
 
 #[test]
-fn its_stack_is_not_waited_for_long() {
+fn the_wait_for_the_stack_is_limited() {
     play(
         watched(1),
         &[
@@ -42,7 +42,7 @@ fn its_stack_is_not_waited_for_long() {
 }
 
 #[test]
-fn a_loop_that_turns_now_and_then_is_well() {
+fn a_loop_that_turns_occasionally_is_not_unresponsive() {
     play(
         watched(1),
         &[
@@ -55,7 +55,7 @@ fn a_loop_that_turns_now_and_then_is_well() {
 }
 
 #[test]
-fn nobody_is_blamed_for_what_the_machine_slept() {
+fn time_in_suspend_does_not_count_as_blocked() {
     play(
         watched(1),
         &[
@@ -77,7 +77,7 @@ fn nobody_is_blamed_for_what_the_machine_slept() {
 }
 
 #[test]
-fn an_app_that_is_being_loaded_has_as_long_as_for_getting_ready() {
+fn a_loading_app_has_the_time_limit_for_getting_ready() {
     play(
         watched(1),
         &[
@@ -95,7 +95,7 @@ fn an_app_that_is_being_loaded_has_as_long_as_for_getting_ready() {
 }
 
 #[test]
-fn a_standby_that_hangs_is_replaced_too() {
+fn an_unresponsive_standby_is_replaced_as_well() {
     play(
         Options { standby: 1, ..watched(1) },
         &[
@@ -110,7 +110,7 @@ fn a_standby_that_hangs_is_replaced_too() {
 }
 
 #[test]
-fn nobody_is_looked_at_without_a_reason() {
+fn workers_are_not_sampled_without_a_reason() {
     play(options(1), &[ONE, ("due", "never")]);
     play(
         watched(1),
@@ -122,7 +122,7 @@ fn nobody_is_looked_at_without_a_reason() {
 }
 
 #[test]
-fn one_that_ends_before_its_stack_is_known_is_told_all_the_same() {
+fn a_worker_that_ends_before_its_stack_is_captured_is_still_reported() {
     let never = Options { restart: RestartPolicy::Never, ..watched(1) };
     play(
         never,

@@ -12,7 +12,7 @@ fn worker(role: Role) -> Worker {
 }
 
 #[test]
-fn a_dismissed_worker_has_no_slot_to_serve_and_what_has_no_process_is_given_time_to_appear() {
+fn a_dismissed_worker_has_no_slot_and_one_without_a_process_has_time_to_appear() {
     let mut it = worker(Role::Current(SLOT));
     it.go_when_replaced(Reason::Reload);
     assert_eq!(it.dismiss(Stage::Draining { until: at(900) }, at(50)), None);
@@ -29,7 +29,7 @@ fn a_dismissed_worker_has_no_slot_to_serve_and_what_has_no_process_is_given_time
 }
 
 #[test]
-fn a_worker_that_goes_soon_has_a_deadline_and_may_go_at_once() {
+fn a_worker_that_leaves_soon_has_a_deadline_and_may_leave_at_once() {
     let mut it = worker(Role::Current(SLOT));
     it.on_ready(at(10));
     assert!(!it.go_now(at(20)) && it.deadline().is_none());

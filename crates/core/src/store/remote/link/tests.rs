@@ -16,7 +16,8 @@ fn loaded() -> Input {
     Input::Loaded(loaded)
 }
 
-/// Connects and loads, then goes on `times` times with what `fail` gives, and returns the wait before the next attempt.
+/// Connects and loads, then fails `times` times with the results of `fail`, and returns the wait before the
+/// next attempt.
 fn wait_after(times: u32, goes_on: bool, fail: impl Fn() -> Input) -> u64 {
     let (mut link, mut now, mut out) = (link(), 0, Vec::new());
     for attempt in 0..times {
@@ -34,7 +35,7 @@ fn wait_after(times: u32, goes_on: bool, fail: impl Fn() -> Input) -> u64 {
 }
 
 #[test]
-fn a_server_that_accepts_connections_and_refuses_to_be_read_is_left_alone_for_longer() {
+fn a_server_that_accepts_connections_but_refuses_reads_is_retried_less_often() {
     let refused = || Input::Failed(Failure::Refused("NOPERM".into()));
     assert_eq!(wait_after(1, true, refused), 0);
     assert!(wait_after(20, true, refused) >= 1000);
@@ -48,7 +49,7 @@ fn an_invalid_entry_causes_a_full_load() {
     }
     link.input(Input::Entries(vec![("2-0".into(), b"garbage".to_vec())]), 0, &mut out);
     out.clear();
-    // The server says that its stream goes on from where this machine is.
+    // The server reports that its stream continues from this machine's position.
     link.input(greeting(true), 0, &mut out);
     assert!(out.contains(&Output::Load), "{out:?}");
 }

@@ -18,7 +18,7 @@ fn a_listener_closes_with_its_last_server() {
 }
 
 #[test]
-fn a_worker_that_leaves_is_out_of_everything_and_is_not_answered() {
+fn a_leaving_worker_leaves_all_listeners_and_gets_no_replies() {
     let mut primary = Primary::new(false, &[A, B]);
     let alone = primary.serve(A, port(80));
     let together = primary.serve(A, port(81));
@@ -33,7 +33,7 @@ fn a_worker_that_leaves_is_out_of_everything_and_is_not_answered() {
 }
 
 #[test]
-fn the_dead_and_the_unknown_are_not_answered() {
+fn dead_and_unknown_workers_get_no_replies() {
     let mut primary = Primary::new(false, &[A]);
     primary.input(Input::WorkerDied { worker: A });
     primary.ask(A, port(80));
@@ -42,7 +42,7 @@ fn the_dead_and_the_unknown_are_not_answered() {
 }
 
 #[test]
-fn the_listener_of_a_dead_worker_is_there_until_the_app_has_been_told() {
+fn the_listener_of_a_dead_worker_stays_open_until_the_app_has_been_notified() {
     let mut primary = Primary::new(false, &[A]);
     let listener = primary.serve(A, port(80));
     primary.input(Input::WorkerDied { worker: A });
@@ -83,7 +83,7 @@ fn a_replacement_that_takes_too_long_finds_it_closed() {
 }
 
 #[test]
-fn workers_that_are_up_are_no_replacement() {
+fn workers_that_already_serve_are_not_replacements() {
     let mut primary = Primary::new(false, &[A, B]);
     let listener = primary.listen(A, port(80));
     let other = primary.listen(B, port(81));
@@ -93,7 +93,7 @@ fn workers_that_are_up_are_no_replacement() {
 }
 
 #[test]
-fn a_worker_is_not_up_by_naming_the_listener_of_another() {
+fn naming_the_listener_of_another_worker_does_not_count_as_serving() {
     let mut primary = Primary::new(false, &[A, B]);
     let listener = primary.listen(A, port(80));
     primary.input(Input::Listening { worker: B, listener });
@@ -138,7 +138,7 @@ fn a_replacement_may_open_its_servers_one_after_the_other() {
 }
 
 #[test]
-fn a_server_that_the_replacement_opens_later_is_not_missed_once_no_more_workers_are_owed() {
+fn a_replacement_may_open_a_server_later_even_if_no_more_workers_are_expected() {
     for ending in [Input::WorkerLeaving { worker: A }, Input::WorkerDied { worker: A }] {
         let mut primary = Primary::new(false, &[A]);
         primary.serve(A, port(80));
@@ -159,7 +159,7 @@ fn a_server_that_the_replacement_opens_later_is_not_missed_once_no_more_workers_
 }
 
 #[test]
-fn it_is_known_what_would_be_without_a_server() {
+fn listeners_with_a_sole_server_are_counted() {
     let mut primary = Primary::new(false, &[A, B]);
     let first = primary.serve(A, port(80));
     primary.serve(A, port(81));
@@ -175,7 +175,7 @@ fn it_is_known_what_would_be_without_a_server() {
 }
 
 #[test]
-fn who_dies_or_leaves_at_its_start_is_awaited_no_longer() {
+fn a_worker_that_dies_or_leaves_while_starting_is_no_longer_expected() {
     for leaves in [true, false] {
         let mut primary = Primary::new(false, &[A, B]);
         let listener = primary.listen(A, port(80));
@@ -194,7 +194,7 @@ fn who_dies_or_leaves_at_its_start_is_awaited_no_longer() {
 }
 
 #[test]
-fn replacements_that_die_at_their_start_do_not_keep_it_open_for_ever() {
+fn replacements_that_die_while_starting_do_not_keep_it_open_forever() {
     let mut primary = Primary::new(false, &[A]);
     let listener = primary.listen(A, port(80));
     let mut last = A;
@@ -211,7 +211,7 @@ fn replacements_that_die_at_their_start_do_not_keep_it_open_for_ever() {
 }
 
 #[test]
-fn who_is_told_to_leave_when_already_dead_is_not_replaced() {
+fn a_dead_worker_that_was_ordered_to_leave_is_not_replaced() {
     let mut primary = Primary::new(false, &[A, B]);
     let listener = primary.listen(A, port(80));
     primary.input(Input::WorkerDied { worker: A });
@@ -233,7 +233,7 @@ fn the_last_death_counts() {
 }
 
 #[test]
-fn an_exit_of_a_living_worker_is_not_believed() {
+fn a_reported_exit_of_a_living_worker_is_ignored() {
     let mut primary = Primary::new(false, &[A]);
     let listener = primary.listen(A, port(80));
     primary.input(Input::ExitReported { worker: A });
@@ -246,7 +246,7 @@ fn an_exit_of_a_living_worker_is_not_believed() {
 }
 
 #[test]
-fn while_workers_are_owed_no_listener_closes_with_its_last_worker() {
+fn while_workers_are_expected_no_listener_closes_with_its_last_worker() {
     for ending in [Input::WorkerLeaving { worker: A }, Input::WorkerDied { worker: A }] {
         let mut primary = Primary::new(false, &[A]);
         let listener = primary.serve(A, port(80));
@@ -264,7 +264,7 @@ fn while_workers_are_owed_no_listener_closes_with_its_last_worker() {
 }
 
 #[test]
-fn what_nobody_came_for_closes_when_no_more_workers_are_owed() {
+fn vacant_listeners_close_when_no_more_workers_are_expected() {
     let mut primary = Primary::new(false, &[A, B]);
     let listener = primary.serve(A, port(80));
     primary.serve(B, port(81));
@@ -276,7 +276,7 @@ fn what_nobody_came_for_closes_when_no_more_workers_are_owed() {
 }
 
 #[test]
-fn a_server_that_is_closed_closes_its_listener_also_while_workers_are_owed() {
+fn a_closed_server_closes_its_listener_even_while_workers_are_expected() {
     let mut primary = Primary::new(false, &[A]);
     let listener = primary.serve(A, port(80));
     primary.input(Input::Expecting(true));

@@ -3,14 +3,14 @@
 use super::*;
 
 #[test]
-fn nonsense_is_answered_and_opens_nothing() {
+fn invalid_requests_are_answered_and_open_nothing() {
     let mut primary = Primary::new(false, &[A]);
     primary.ask(A, request(json!({ "port": 65_536, "addressType": 4 })));
     assert_eq!(primary.out, [refusal(A, EINVAL)]);
 }
 
 #[test]
-fn who_is_not_a_member_closes_nothing() {
+fn only_members_can_close_a_server() {
     let mut primary = Primary::new(false, &[A, B]);
     let listener = primary.listen(A, port(80));
     for worker in [B, C] {
@@ -27,7 +27,7 @@ fn who_is_not_a_member_closes_nothing() {
 }
 
 #[test]
-fn a_worker_cannot_close_what_it_still_waits_for() {
+fn a_worker_cannot_close_a_listener_that_is_being_opened() {
     let mut primary = Primary::new(false, &[A]);
     primary.hold = true;
     primary.ask(A, port(80));
@@ -37,7 +37,7 @@ fn a_worker_cannot_close_what_it_still_waits_for() {
 }
 
 #[test]
-fn a_worker_has_a_limit_and_others_do_not_notice() {
+fn the_limit_of_a_worker_does_not_affect_others() {
     let mut primary = Primary::new(false, &[A, B]);
     // Without the checks after each step, which would check all listeners every time.
     for number in 1..=u16::try_from(MAX_LISTENERS).unwrap() {
@@ -58,7 +58,7 @@ fn a_worker_has_a_limit_and_others_do_not_notice() {
 }
 
 #[test]
-fn numbers_that_are_used_up_are_an_error() {
+fn exhausted_numbers_are_an_error() {
     let mut primary = Primary::new(false, &[A]);
     primary.listeners.next = u32::MAX - 1;
     let last = primary.listen(A, port(80));
