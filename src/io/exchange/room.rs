@@ -150,6 +150,17 @@ impl ExchangeRoom {
         self.clients.values().fold(true, |asleep, client| client.peer.inbox.sleep() & asleep)
     }
 
+    /// See [`Peer::admit_requests`].
+    pub(in crate::io) fn admit_requests(&mut self) {
+        self.clients.values_mut().for_each(|client| client.peer.admit_requests());
+    }
+
+    fn admit_requests_of(&mut self, token: u64) {
+        if let Some(client) = self.clients.get_mut(&token) {
+            client.peer.admit_requests();
+        }
+    }
+
     /// Serves some requests. Returns true if there were any.
     pub(in crate::io) fn work(&mut self, poller: &Poller, leaders: Leaders<'_>) -> bool {
         let mut served = false;
@@ -179,6 +190,7 @@ impl ExchangeRoom {
     /// A process has hung up or died.
     pub(in crate::io) fn remove(&mut self, poller: &Poller, token: u64, leaders: Leaders<'_>) {
         // Requests that the process made before its end are still carried out.
+        self.admit_requests_of(token);
         for _ in 0..LAST_TURNS {
             if !matches!(self.serve(token, leaders), Ok(1..)) {
                 break;
@@ -253,6 +265,7 @@ impl ExchangeRoom {
     }
 
     fn read_until_declared(&mut self, token: u64, count: u64, leaders: Leaders<'_>) -> Result<(), Broken> {
+        self.admit_requests_of(token);
         // The ring holds no more requests than that, so all declarations are read.
         let mut left = WINDOW;
         while self.clients.get(&token).is_some_and(|client| client.declared < count) {

@@ -126,6 +126,11 @@ impl LockRoom {
         self.clients.values().fold(true, |asleep, client| client.peer.inbox.sleep() & asleep)
     }
 
+    /// See [`Peer::admit_requests`].
+    pub(super) fn admit_requests(&mut self) {
+        self.clients.values_mut().for_each(|client| client.peer.admit_requests());
+    }
+
     /// Serves some requests. Returns true if there may be more.
     pub(super) fn work(&mut self, poller: &Poller) -> bool {
         let mut more = false;
@@ -150,6 +155,9 @@ impl LockRoom {
     /// A client has hung up or died.
     pub(super) fn remove(&mut self, poller: &Poller, token: u64) {
         // Requests that the process made before its end are still carried out.
+        if let Some(client) = self.clients.get_mut(&token) {
+            client.peer.admit_requests();
+        }
         for _ in 0..LAST_TURNS {
             if !matches!(self.serve(poller, token), Ok(true)) {
                 break;

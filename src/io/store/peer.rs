@@ -19,6 +19,8 @@ pub(in crate::io) struct Peer {
     pub(in crate::io) token: u64,
     pub(in crate::io) worker: Option<WorkerId>,
     pub(in crate::io) inbox: Inbox<Segment>,
+    /// How far requests may be read.
+    limit: u64,
     /// Never read, because the process holds it as well. Epoll reports each write to it once
     /// (edge-triggered).
     bell: Waker,
@@ -52,13 +54,23 @@ impl Peer {
         (first, note): (Vec<OwnedFd>, u64),
     ) -> Result<Self, (Descriptor, SysError)> {
         match prepare(poller, token, &socket, longest, (first, note)) {
-            Ok((inbox, bell)) => Ok(Self { token, worker, inbox, bell, socket }),
+            Ok((inbox, bell)) => Ok(Self { token, worker, inbox, limit: 0, bell, socket }),
             Err(error) => Err((socket, error)),
         }
     }
 
-    /// Copies the next request, if there is one.
+    /// Admits the requests that have been made so far. If commands are taken between this and [`next`](Self::next), a
+    /// request that was made after a command is also carried out after it.
+    pub(in crate::io) fn admit_requests(&mut self) {
+        (self.limit, _) = self.inbox.progress();
+    }
+
+    /// Copies the next request that has been admitted, if there is one.
     pub(in crate::io) fn next(&mut self, request: &mut Vec<u8>) -> Result<bool, Broken> {
+        let (_, read) = self.inbox.progress();
+        if read == self.limit {
+            return Ok(false);
+        }
         self.inbox.next(request).map_err(|_| Broken)
     }
 

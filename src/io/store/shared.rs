@@ -139,6 +139,8 @@ impl Shared {
         let mut count = 0;
         while count < TURN && self.has_room_for(self.clients[place].token) {
             let client = &mut self.clients[place];
+            // Commands are about workers, on which the requests of a store do not depend.
+            client.admit_requests();
             if !client.next(request)? {
                 break;
             }

@@ -94,8 +94,8 @@ impl Shell {
         }
     }
 
-    /// The control thread's commands are handled before requests. So a process that knows of a worker's end
-    /// finds the worker's locks released here.
+    /// The control thread's commands are handled before requests that were made after them. So a process that knows of a
+    /// worker's end finds the worker's locks released here.
     fn take_commands(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             self.on_command(command);
@@ -160,6 +160,9 @@ impl Shell {
 
     /// Answers requests of all processes. Returns false if there were none.
     pub(super) fn serve(&mut self) -> bool {
+        // In this order: a process may make a request because of what a command was about.
+        self.locks.admit_requests();
+        self.exchange.admit_requests();
         self.take_commands();
         let mut served = self.stores.work(&self.poller);
         served |= self.locks.work(&self.poller);

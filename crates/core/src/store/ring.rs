@@ -217,6 +217,11 @@ impl<M: AsRef<[AtomicU64]>> Inbox<M> {
         &self.page.as_ref()[at]
     }
 
+    /// How far the process has written, and how far that has been read.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.word(PRODUCED).load(Ordering::Acquire), self.consumed)
+    }
+
     /// Copies the next request, if there is one.
     pub fn next(&mut self, request: &mut Vec<u8>) -> Result<bool, Broken> {
         loop {

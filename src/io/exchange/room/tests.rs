@@ -27,7 +27,16 @@ impl Rig {
     }
 
     fn work(&mut self) {
-        while self.room.work(&self.poller, &|_, _| None) {}
+        loop {
+            self.room.admit_requests();
+            if !self.work_once() {
+                return;
+            }
+        }
+    }
+
+    fn work_once(&mut self) -> bool {
+        self.room.work(&self.poller, &|_, _| None)
     }
 }
 
@@ -110,4 +119,20 @@ fn a_process_that_claims_missing_declarations_is_cut_off() {
     assert_eq!(arrived(&three), Some(vec![Kind::Request]));
     assert_eq!(arrived(&two), None);
     assert_eq!(arrived(&one), Some(vec![]));
+}
+
+#[test]
+fn a_request_made_after_a_command_is_carried_out_after_it() {
+    let mut rig = Rig::new();
+    let [one, two] = [1, 2].map(|worker| rig.join(worker));
+    two.send(&Ask::Handle(b"name")).unwrap();
+    rig.work();
+    rig.room.admit_requests();
+    // Here the thread takes commands. The end of a worker comes too late for that, and a request after it.
+    one.send(&request(2)).unwrap();
+    assert!(!rig.work_once());
+    rig.room.on_exit(&rig.poller, WorkerId(2), &|_, _| None);
+    rig.work();
+    assert_eq!(arrived(&one), Some(vec![Kind::Outcome]));
+    assert_eq!(arrived(&two), None);
 }
