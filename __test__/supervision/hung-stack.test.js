@@ -16,7 +16,8 @@ const STACKS = {
   'a deep call chain': [/^ {4}at .*descend \(.*hung\.js:19:\d+\)$/, /\bdescend \(.*hung\.js:18:\d+\)$/],
   'an endless regular expression': [/^ {4}at .*(test|match|exec)\b/, /match \(.*hung\.js:24:\d+\)$/],
   'an endless chain of promises': [/^ {4}at .*follow \(.*hung\.js:28:\d+\)$/],
-  'an endless Atomics.wait': [/wait\b/, /\bwait \(.*hung\.js:36:\d+\)$/],
+  // Not where the function begins.
+  'an endless Atomics.wait': [/wait\b(?!.*hung\.js:35:)/, /\bwait \(.*hung\.js:36:\d+\)$/],
   'a constructor in a script without a file': [/^ {4}at new Müller \(evalmachine/, /^ {4}at outer \(/],
 };
 
