@@ -259,6 +259,8 @@ async function measureObjects() {
   const quiet = await measure(get);
   const writer = start('sets');
   await once(writer, 'message');
+  // In its first second the writer needs a core and more for compiling its code, and this process is interrupted for it.
+  for (const end = performance.now() + 2000; performance.now() < end;) await measure(get);
   const busy = await measure(get);
   const parsed = await measure(parse);
   writer.process.kill();
