@@ -62,13 +62,12 @@ impl Peer {
     /// Admits the requests that have been made so far. If commands are taken between this and [`next`](Self::next), a
     /// request that was made after a command is also carried out after it.
     pub(in crate::io) fn admit_requests(&mut self) {
-        (self.limit, _) = self.inbox.progress();
+        self.limit = self.inbox.produced();
     }
 
     /// Copies the next request that has been admitted, if there is one.
     pub(in crate::io) fn next(&mut self, request: &mut Vec<u8>) -> Result<bool, Broken> {
-        let (_, read) = self.inbox.progress();
-        if read == self.limit {
+        if self.inbox.consumed() == self.limit {
             return Ok(false);
         }
         self.inbox.next(request).map_err(|_| Broken)

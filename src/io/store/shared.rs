@@ -136,11 +136,11 @@ impl Shared {
 
     /// Answers some requests of a process and returns their number.
     fn serve(&mut self, place: usize, now: u64, request: &mut Vec<u8>) -> Result<usize, Broken> {
+        // Commands are about workers, on which the requests of a store do not depend.
+        self.clients[place].admit_requests();
         let mut count = 0;
         while count < TURN && self.has_room_for(self.clients[place].token) {
             let client = &mut self.clients[place];
-            // Commands are about workers, on which the requests of a store do not depend.
-            client.admit_requests();
             if !client.next(request)? {
                 break;
             }

@@ -217,16 +217,20 @@ impl<M: AsRef<[AtomicU64]>> Inbox<M> {
         &self.page.as_ref()[at]
     }
 
-    /// How far the process has written, and how far that has been read.
-    pub fn progress(&self) -> (u64, u64) {
-        (self.word(PRODUCED).load(Ordering::Acquire), self.consumed)
+    /// How far the process has written. Not validated.
+    pub fn produced(&self) -> u64 {
+        self.word(PRODUCED).load(Ordering::Acquire)
+    }
+
+    /// How far that has been read.
+    pub fn consumed(&self) -> u64 {
+        self.consumed
     }
 
     /// Copies the next request, if there is one.
     pub fn next(&mut self, request: &mut Vec<u8>) -> Result<bool, Broken> {
         loop {
-            let produced = self.word(PRODUCED).load(Ordering::Acquire);
-            let there = usize::try_from(produced.wrapping_sub(self.consumed)).map_err(|_| Broken)?;
+            let there = usize::try_from(self.produced().wrapping_sub(self.consumed)).map_err(|_| Broken)?;
             if there == 0 {
                 return Ok(false);
             }
