@@ -139,7 +139,10 @@ async function firstAnswer(place, args, then) {
   });
   const exit = once(child, 'exit');
   try {
-    while (!(await answers(port))) await pause(1);
+    while (!(await answers(port))) {
+      if (child.exitCode !== null) throw new Error(`node ${args.join(' ')} ended with ${child.exitCode}`);
+      await pause(1);
+    }
     const time = performance.now() - start;
     await then?.(child);
     return time;

@@ -59,6 +59,7 @@ class Fixture {
     this.child.stderr.setEncoding('utf8').on('data', (text) => {
       this.output += text;
       this.stderr += text;
+      this.news.emit('news');
     });
     this.child.on('message', (message) => {
       this.marks.push(message);
@@ -73,7 +74,11 @@ class Fixture {
       this.news.emit('news');
       return this.exit;
     });
-    this.closed = once(this.child, 'close');
+    this.isClosed = false;
+    this.closed = once(this.child, 'close').then(() => {
+      this.isClosed = true;
+      this.news.emit('news');
+    });
     this.deadline = setTimeout(() => {
       this.overdue = true;
       this.output += `(overdue; alive: ${membersOf(this.pid)
@@ -94,9 +99,34 @@ class Fixture {
       const at = this.marks.findIndex((message) => message.mark === name);
       if (at >= 0) return this.marks.splice(at, 1)[0].data;
       if (this.overdue) throw new Error(`no mark '${name}' before the deadline`);
-      if (this.exit) throw new Error(`no mark '${name}' before the primary ended`);
+      if (this.isClosed) throw new Error(`no mark '${name}' before the primary ended`);
       await once(this.news, 'news');
     }
+  }
+
+  /**
+   * Waits until what its processes have written to stderr matches. Text and marks come by different ways: a mark does
+   * not tell that what was written before it has been read.
+   * @param {RegExp} pattern
+   * @returns {Promise<RegExpExecArray>}
+   */
+  async written(pattern) {
+    for (;;) {
+      const match = pattern.exec(this.stderr);
+      if (match) return match;
+      if (this.overdue) throw new Error(`nothing matched ${pattern} before the deadline`);
+      if (this.isClosed) throw new Error(`nothing has matched ${pattern}`);
+      await once(this.news, 'news');
+    }
+  }
+
+  /**
+   * Waits until the primary has ended by itself, and all that its processes have written is read.
+   * @returns {Promise<{ code: number | null, signal: NodeJS.Signals | null }>}
+   */
+  async ended() {
+    await this.gone();
+    return this.exit;
   }
 
   /**

@@ -30,7 +30,7 @@ for (const [url, [reason, text]] of Object.entries(THROWN)) {
       app.tell('tell', { id, command: 'release', url: '/hold' });
       assert.strictEqual((await held).text, `${id}`);
       assert.deepStrictEqual(await app.marker('exit'), { id, code: 1, signal: null, agreed: true });
-      assert.match(app.stderr, /** @type {RegExp} */ (text));
+      await app.written(/** @type {RegExp} */ (text));
       for (const asking of [client, bystander, idle]) {
         assert.strictEqual((await asking.get()).text, `${other.id}`);
         asking.close();
@@ -150,8 +150,10 @@ for (const value of ODD_VALUES) {
         assert.strictEqual((await client.get(url)).status, 500);
         await app.marker('retiring');
         assert.deepStrictEqual(await app.marker('exit'), { id, code: 1, signal: null, agreed: true });
-        assert.doesNotMatch(app.stderr, /RCLUSTER_/);
         client.close();
+        await app.stop();
+        await app.ended();
+        assert.doesNotMatch(app.stderr, /RCLUSTER_/);
       }),
     );
   }

@@ -95,6 +95,8 @@ test(
       const [{ pid, restarts }] = (await client.status()).slots;
       assert.deepStrictEqual([pid, restarts], [app.workers[0].pid, 0], 'it was looked into, and lives on');
       assert.match(await app.ask('who'), /"slot":"0"/);
+      await app.stop();
+      await app.ended();
       assert.doesNotMatch(app.output, /Warning/);
     }),
 );

@@ -48,7 +48,7 @@ function finds(framework, place) {
       assert.deepStrictEqual(await held, { status: 200, text: 'held' });
       const { code, exitedAfterDisconnect } = await app.marker('exit');
       assert.deepStrictEqual({ code, exitedAfterDisconnect }, { code: 1, exitedAfterDisconnect: true });
-      assert.match(app.stderr, /Error: thrown in /);
+      await app.written(/Error: thrown in /);
     },
     { env: { SCRIPT, FRAMEWORK: framework } },
   );

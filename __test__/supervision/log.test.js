@@ -6,7 +6,6 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const { Log } = require('../../lib/primary/supervise/log.js');
 const { withSupervised, fatal } = require('../../testing/supervised.js');
-const { until } = require('../../testing/processes.js');
 const { get } = require('../../testing/clients.js');
 
 /** A log with a simulated clock, and its output. */
@@ -166,7 +165,7 @@ test('a worker that is killed is a line on stderr by default', () =>
     const [{ id, pid }] = app.workers;
     process.kill(pid, 'SIGKILL');
     await app.marker('restart');
-    await until('it is written', () => app.stderr.includes(`worker ${id} (pid ${pid}, slot 0) failed`));
+    await app.written(new RegExp(`worker ${id} \\(pid ${pid}, slot 0\\) failed`));
   }));
 
 test('without a log nothing is written', () =>
@@ -176,6 +175,8 @@ test('without a log nothing is written', () =>
     await app.marker('listening');
     app.tell('shutdown');
     await app.marker('done');
+    await app.stop();
+    await app.ended();
     assert.strictEqual(app.stderr, '');
   }));
 
@@ -187,7 +188,7 @@ test('many attempts to start are summarised in few lines', () =>
       restartIntensity: { max: 12 },
     },
     async (app) => {
-      assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
+      assert.deepStrictEqual(await app.ended(), { code: 70, signal: null });
       assert.strictEqual(app.stderr.match(/gave up on slot/g)?.length, 2);
       const lines = app.stderr.trim().split('\n');
       assert.match(lines[0], /failed to start: it ended with exit code 3; the next one starts in 1 ms/);
@@ -217,7 +218,7 @@ for (const retireOnException of [true, false]) {
         retireOnException,
       },
       async (app) => {
-        assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
+        assert.deepStrictEqual(await app.ended(), { code: 70, signal: null });
         assert.strictEqual(app.stderr.match(STACK)?.length, 1, app.stderr);
         const repeated = app.stderr.match(/^rcluster: worker \d+ \(pid \d+\) cannot start, .*$/gm) ?? [];
         assert.strictEqual(repeated.length, 5, app.stderr);
@@ -245,7 +246,7 @@ test('a worker that has been ready has a stack, whatever the one before it did',
       restartIntensity: { max: 5 },
     },
     async (app) => {
-      await app.exited;
+      await app.ended();
       // Workers 1 to 6: the first, both that were ready, and the one after the first of these.
       assert.strictEqual(app.stderr.match(STACK)?.length, 4, app.stderr);
       assert.strictEqual(app.stderr.match(/cannot start, as the one before it/g)?.length, 2, app.stderr);
@@ -281,7 +282,7 @@ test('a worker that cannot be spawned is reported with the failed operation', ()
   withSupervised(
     { workers: 1, restart: 'never' },
     async (app) => {
-      assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
+      assert.deepStrictEqual(await app.ended(), { code: 70, signal: null });
       assert.match(app.stderr, /could not be spawned: [^\n]*working directory[^\n]*ENOENT/);
     },
     { listen: false, env: { SETTINGS: JSON.stringify({ cwd: '/nowhere/at/all' }) } },

@@ -107,7 +107,7 @@ test('a worker that cannot start is restarted with growing waits, until it is gi
       assert.deepStrictEqual([gaveUp.slot, gaveUp.scope, gaveUp.restarts, gaveUp.code], [0, 'slot', 3, 3]);
       const { gaveUp: isEnd, reason, exitCode } = await app.marker('shutdown');
       assert.deepStrictEqual([isEnd, exitCode, reason], [true, 70, 'it ended with exit code 3']);
-      assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
+      assert.deepStrictEqual(await app.ended(), { code: 70, signal: null });
       assert.match(app.stderr.trim().split('\n').at(-1), /exits with code 70; .*exit code 3$/);
     },
     { listen: false, env: { FATE: require.resolve('../../testing/apps/fates/crash') } },
@@ -120,7 +120,7 @@ test('a program that never starts is given up', () =>
       for (let count = 0; count < 2; count++) {
         assert.strictEqual((await app.marker('gave-up')).scope, 'start-up');
       }
-      assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
+      assert.deepStrictEqual(await app.ended(), { code: 70, signal: null });
       assert.match(app.stderr, /no worker has ever been ready/);
     },
     { listen: false, env: { FATE: require.resolve('../../testing/apps/fates/crash') } },
@@ -130,7 +130,7 @@ for (const page of ['exit/1', 'exit/7']) {
   test(`when the last worker fails for good with ${page}, the primary exits and reports why`, () =>
     withSupervised({ workers: 1, restart: 'never', stopExitCodes: [7] }, async (app) => {
       await fatal(app, page);
-      assert.deepStrictEqual(await app.exited, { code: 70, signal: null });
+      assert.deepStrictEqual(await app.ended(), { code: 70, signal: null });
       const code = page.split('/')[1];
       assert.match(app.stderr.trim().split('\n').at(-1), new RegExp(`code 70; .*exit code ${code}$`));
     }));
