@@ -6,8 +6,12 @@ const { pathToFileURL } = require('node:url');
 
 const cluster = require('../..');
 const { Error, JSON, realProcess: process } = require('../globals');
-const { writeLine } = require('../stderr');
-const { summaryOf } = require('../text');
+const { later } = require('../later');
+
+/** @type {() => typeof import('../stderr')} */
+const stderr = later('stderr');
+/** @type {() => typeof import('../text')} */
+const text = later('text');
 
 /**
  * The validated arguments of `rcluster start`.
@@ -49,14 +53,16 @@ async function start({ app, args, cwd, config, envFile, watch, options }) {
       // Otherwise the log says why it ends.
       if (gaveUp) return;
       const limit = `${timeout / 1000} s`;
-      writeLine(`rcluster: stopping; the workers have ${limit} to drain, and a second signal kills them`);
+      stderr().writeLine(
+        `rcluster: stopping; the workers have ${limit} to drain, and a second signal kills them`,
+      );
     });
   } catch (error) {
     for (const it of watches) it.close();
     const { message } = /** @type {Error} */ (error);
     const [, option] = /"options\.(\w+)/.exec(message) ?? [];
     const isOfFile = config !== null && option !== undefined && option in given && !(option in options);
-    writeLine(`rcluster: ${isOfFile ? `${path.relative('', config)}: ` : ''}${message}`);
+    stderr().writeLine(`rcluster: ${isOfFile ? `${path.relative('', config)}: ` : ''}${message}`);
     process.exitCode = 2;
   }
 }
@@ -75,7 +81,7 @@ async function readConfig(file) {
           JSON.parse(fs.readFileSync(file, 'utf8').replace(/^\uFEFF/, ''))
         : (await import(pathToFileURL(file).href)).default;
   } catch (error) {
-    throw new Error(`cannot read ${name}: ${summaryOf(error)}`, { cause: error });
+    throw new Error(`cannot read ${name}: ${text().summaryOf(error)}`, { cause: error });
   }
   if (typeof value === 'object' && value !== null) return value;
   const how = path.extname(file) === '.json' ? 'contains' : 'has a default export that is';
@@ -93,7 +99,7 @@ function tellWhenReady(supervisor, app) {
     supervisor.removeListener('ready', onReady);
     const some = workers === 1 ? '1 worker' : `${workers} workers`;
     const are = workers === 1 ? 'is' : 'are';
-    writeLine(
+    stderr().writeLine(
       `rcluster: ${some} of ${path.basename(app)} ${are} ready; the pid of the primary is ${process.pid}`,
     );
   });

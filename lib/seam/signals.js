@@ -16,7 +16,6 @@ const {
   Reflect,
   setImmediate,
 } = require('../globals');
-const os = require('node:os');
 
 /**
  * The number of listeners of a signal that do nothing while there are other listeners: each loaded version of
@@ -105,7 +104,8 @@ function listenBeside(signal, act) {
  * means that a signal has arrived
  */
 function createExitHold(signals, onHeld) {
-  const numbers = signals.map((signal) => os.constants.signals[signal]);
+  /** @type {number[]} the numbers of the signals, read at the first hold: few processes need node:os before */
+  let numbers = [];
   /** @type {{ exit: typeof process.exit, kill: typeof process.kill } | undefined} */
   let originals;
   let sameTurn = false;
@@ -135,6 +135,8 @@ function createExitHold(signals, onHeld) {
       sameTurn = true;
       setImmediate(() => (sameTurn = false));
       if (originals) return;
+      const { constants } = require('node:os');
+      numbers = signals.map((signal) => constants.signals[signal]);
       originals = { exit: realProcess.exit, kill: realProcess.kill };
       Object.assign(realProcess, { exit, kill });
     },
