@@ -1,7 +1,8 @@
 //! Merges the metrics that workers keep themselves, with prom-client.
 //!
 //! A worker that does not answer counts with its last answer; the counters of an ended worker stay. Workers
-//! are not trusted: invalid metrics are left out, and the number of samples and the length of their texts are limited.
+//! are not trusted: invalid metrics are left out, and the number of samples and the length of their texts are limited. A
+//! worker takes at most half of the room that is left, so the others have room, whatever it reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -136,10 +137,20 @@ struct Family {
 }
 
 impl Family {
+    fn is_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.aggregator == other.aggregator
+    }
+
     /// The same metric without samples.
     fn emptied(&self) -> Self {
         let Self { kind, aggregator, .. } = *self;
         Self { help: self.help.clone(), kind, aggregator, order: Vec::new(), values: BTreeMap::new() }
+    }
+
+    /// A sample whose value is added later.
+    fn choose(&mut self, key: &Key) {
+        self.order.push(key.clone());
+        self.values.insert(key.clone(), (0.0, 0));
     }
 
     fn add(&mut self, key: &Key, value: f64, count: u32) {
@@ -148,6 +159,10 @@ impl Family {
             self.values.insert(key.clone(), (value, count));
             return;
         };
+        if *counted == 0 {
+            (*sum, *counted) = (value, count);
+            return;
+        }
         *counted = counted.saturating_add(count);
         match self.aggregator {
             Aggregator::Sum | Aggregator::Average => *sum += value,
@@ -196,6 +211,17 @@ impl Room {
         }
         is_enough
     }
+
+    /// In two halves: what one worker may take, and what stays for the others.
+    fn split(&self) -> (Self, Self) {
+        let own = Self { samples: self.samples.div_ceil(2), bytes: self.bytes.div_ceil(2) };
+        let others = Self { samples: self.samples - own.samples, bytes: self.bytes - own.bytes };
+        (own, others)
+    }
+
+    fn join(&self, other: &Self) -> Self {
+        Self { samples: self.samples + other.samples, bytes: self.bytes + other.bytes }
+    }
 }
 
 impl Families {
@@ -209,21 +235,34 @@ impl Families {
         room
     }
 
-    /// Adds the metrics of another worker. If a metric's type differs, the existing one stays.
-    fn add(&mut self, others: &Self) {
-        let mut room = self.room();
+    /// Chooses which samples of another worker are merged: those that are there already, and as many more as it may take.
+    /// If a metric's type differs, the existing one stays.
+    fn choose(&mut self, others: &Self, room: &mut Room) {
+        let (mut own, rest) = room.split();
         for (name, other) in &others.0 {
             for key in &other.order {
-                let Some((value, count)) = other.values.get(key) else { continue };
                 if let Some(family) = self.0.get_mut(name) {
-                    let is_same = family.kind == other.kind && family.aggregator == other.aggregator;
-                    if is_same && (family.values.contains_key(key) || room.take(bytes(key))) {
-                        family.add(key, *value, *count);
+                    let is_new = family.is_like(other) && !family.values.contains_key(key);
+                    if is_new && own.take(bytes(key)) {
+                        family.choose(key);
                     }
-                } else if room.take(name.len() + other.help.len() + bytes(key)) {
+                } else if own.take(name.len() + other.help.len() + bytes(key)) {
                     let mut family = other.emptied();
-                    family.add(key, *value, *count);
+                    family.choose(key);
                     self.0.insert(name.clone(), family);
+                }
+            }
+        }
+        *room = own.join(&rest);
+    }
+
+    /// Adds the values of another worker to the chosen samples.
+    fn add(&mut self, others: &Self) {
+        for (name, other) in &others.0 {
+            let Some(family) = self.0.get_mut(name).filter(|it| it.is_like(other)) else { continue };
+            for (key, (value, count)) in &other.values {
+                if family.values.contains_key(key) {
+                    family.add(key, *value, *count);
                 }
             }
         }
@@ -255,7 +294,10 @@ impl Registries {
     /// A worker has ended.
     pub fn on_exit(&mut self, worker: WorkerId) {
         if let Some(families) = self.workers.remove(&worker) {
-            self.ended.add(&families.kept());
+            let kept = families.kept();
+            let mut room = self.ended.room();
+            self.ended.choose(&kept, &mut room);
+            self.ended.add(&kept);
         }
     }
 
@@ -276,6 +318,11 @@ impl Registries {
     /// Writes all metrics. A family whose name is in use is left out.
     pub(super) fn write(&self, to: &mut Exposition) {
         let mut all = self.ended.clone();
+        // First for all workers, so that a sample that is shown has the values of all.
+        let mut room = all.room();
+        for families in self.workers.values() {
+            all.choose(families, &mut room);
+        }
         for families in self.workers.values() {
             all.add(families);
         }

@@ -121,6 +121,30 @@ fn what_ended_workers_leave_is_limited_in_bytes() {
     // Shorter ones still fit. None leaves a name without samples.
     assert!(registries.on_report(WorkerId(5), &report("short", 100, 1)));
     registries.on_exit(WorkerId(5));
+    assert!(registries.on_report(WorkerId(6), &report("longest", 1, 4 << 20)));
+    registries.on_exit(WorkerId(6));
     let ended = |name: &str| registries.ended.0.get(name).map(|it| it.order.len());
-    assert_eq!((ended("long3"), ended("long4"), ended("short")), (Some(3), None, Some(100)));
+    let found = ["long1", "long2", "long3", "long4", "short", "longest"].map(ended);
+    assert_eq!(found, [Some(4), Some(3), Some(2), Some(1), Some(100), None]);
+}
+
+#[test]
+fn a_worker_leaves_room_for_the_metrics_of_others() {
+    for has_ended in [false, true] {
+        let mut registries = Registries::default();
+        for worker in 0..2 {
+            assert!(registries.on_report(WorkerId(worker), &report(&format!("junk{worker}"), 60_000, 1)));
+            if has_ended {
+                registries.on_exit(WorkerId(worker));
+            }
+        }
+        for worker in 2..5 {
+            assert!(registries.on_report(WorkerId(worker), &report("jobs", 100, 1)));
+        }
+        let text = registries.text(Format::Prometheus);
+        assert_eq!(text.matches("\njunk0{").count(), MAX_SAMPLES / 2);
+        let jobs: Vec<&str> = text.lines().filter(|line| line.starts_with("jobs{")).collect();
+        assert_eq!(jobs.len(), 100);
+        assert!(jobs.iter().all(|line| line.ends_with(" 3")), "all workers count: {jobs:?}");
+    }
 }
