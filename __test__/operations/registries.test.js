@@ -120,6 +120,28 @@ test('a worker that hangs counts with its last report, and one that has ended st
   }),
 );
 
+test('requests for metrics that wait for a worker leave room for probes', { skip }, () =>
+  withProbes(
+    { workers: 2 },
+    async (app, address) => {
+      await countInAll(app);
+      await until('both report', async () => /^app_workers 2$/m.test((await ask(address, '/metrics')).body));
+      process.kill(app.workers[1].pid, 'SIGSTOP');
+      const scrapes = Array.from({ length: 60 }, () => ask(address, '/metrics'));
+      assert.strictEqual((await ask(address, '/livez')).status, 200);
+      const answers = (await Promise.all(scrapes)).map(({ status, body }) =>
+        status === 200 ? status : body,
+      );
+      assert.deepStrictEqual(
+        new Set(answers),
+        new Set([200, 'too many requests for metrics are being answered\n']),
+      );
+      process.kill(app.workers[1].pid, 'SIGCONT');
+    },
+    { env: { SCRIPT } },
+  ),
+);
+
 test('a closed registry is not queried any more', { skip }, () =>
   withRegistries({ workers: 1 }, async (app, scrape) => {
     await app.who();

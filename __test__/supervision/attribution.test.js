@@ -82,6 +82,26 @@ test('pipelined requests behind a failed one are answered', { skip }, () =>
   ),
 );
 
+test('a request that fails behind an unfinished one of its connection is answered after it', { skip }, () =>
+  withSupervised(
+    { workers: 1, drainTimeout: 60_000 },
+    async (app) => {
+      const socket = net.connect(app.target);
+      const paths = ['/held', '/a%20timer'];
+      socket.write(paths.map((place) => `GET ${place} HTTP/1.1\r\nHost: test\r\n\r\n`).join(''));
+      const answers = await text(socket);
+      assert.deepStrictEqual(answers.match(/HTTP\/1.1 \d+|^Connection: .*|held/gm), [
+        'HTTP/1.1 200',
+        'Connection: keep-alive',
+        'held',
+        'HTTP/1.1 500',
+        'Connection: close',
+      ]);
+    },
+    { env: { SCRIPT } },
+  ),
+);
+
 for (const framework of ['express', 'fastify']) {
   const installed = fs.existsSync(path.join(__dirname, '..', 'ecosystem', 'node_modules', framework));
   for (const place of LATER) {

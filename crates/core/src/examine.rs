@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::pieces::Pieces;
+
 /// The longest payload of a record, in bytes.
 pub const MAX_PAYLOAD: usize = 64 * 1024;
 
@@ -94,26 +96,19 @@ pub enum RecordError {
     TooLong,
 }
 
-/// Splits a stream into records.
+/// Splits a stream into records. Keeps at most a record and a piece.
 #[derive(Debug, Default)]
-pub struct Records {
-    /// The received bytes: at most a record and a piece.
-    bytes: Vec<u8>,
-    /// So many of them are parsed. They are removed with the next piece, not with each record: a piece can consist of
-    /// thousands of records.
-    parsed: usize,
-}
+pub struct Records(Pieces);
 
 impl Records {
     /// Appends received bytes. Take all records before the next call.
     pub fn push(&mut self, piece: &[u8]) {
-        self.bytes.drain(..std::mem::take(&mut self.parsed));
-        self.bytes.extend_from_slice(piece);
+        self.0.push(piece);
     }
 
     /// The next record, if it is complete.
     pub fn next_record(&mut self) -> Result<Option<Record>, RecordError> {
-        let Some((&[tag, length @ ..], rest)) = self.bytes[self.parsed..].split_first_chunk::<HEAD>() else {
+        let Some((&[tag, length @ ..], rest)) = self.0.rest().split_first_chunk::<HEAD>() else {
             return Ok(None);
         };
         let length = u32::from_be_bytes(length) as usize;
@@ -136,7 +131,7 @@ impl Records {
                 Record::Failed(reason.into_owned())
             }
         };
-        self.parsed += HEAD + length;
+        self.0.consume(HEAD + length);
         Ok(Some(record))
     }
 }
@@ -170,7 +165,7 @@ mod tests {
                 })
                 .collect();
             assert_eq!(found, expected, "in pieces of {size}");
-            assert_eq!(records.parsed, records.bytes.len());
+            assert!(records.0.rest().is_empty());
         }
     }
 

@@ -27,6 +27,7 @@ pub mod machines;
 pub mod metrics;
 pub mod notify;
 pub mod pending;
+pub mod pieces;
 pub mod random;
 pub mod schedule;
 pub mod shortage;

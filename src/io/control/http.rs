@@ -14,7 +14,7 @@ mod stream;
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::feed::{Feed, Subscription};
 use self::listener::Listener;
@@ -35,6 +35,10 @@ const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; \
     style-src 'sha256-l+qeTFABESWAkeZQQFE3bHEqnxB4tzivPkAkdZjPHYw='; \
     img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
     Referrer-Policy: no-referrer\r\n";
+
+/// How many requests for metrics are answered at a time. A worker that hangs delays each of them, and together they
+/// must not take all the places of clients: a probe needs one.
+const MAX_SCRAPES: usize = 16;
 
 /// An event of the listener.
 #[derive(Debug)]
@@ -57,13 +61,20 @@ pub(super) enum Answer {
 }
 
 /// The shell's state for the listener.
-#[derive(Default)]
 pub(super) struct Http {
     /// Accepts clients while it is kept.
     listener: Option<Listener>,
     /// The address, once it listens.
     address: Option<Address>,
+    scrapes: Arc<Semaphore>,
     pub(super) feed: Feed,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        let scrapes = Arc::new(Semaphore::new(MAX_SCRAPES));
+        Self { listener: None, address: None, scrapes, feed: Feed::default() }
+    }
 }
 
 impl Http {
@@ -120,16 +131,9 @@ impl Shell {
                 }
                 None => Response::text(503, "nothing is supervised"),
             },
-            Route::Metrics => match self.metrics_text(format) {
-                Some(text) => {
-                    return respond_later(answer, async move {
-                        match text.await {
-                            Ok(text) => Response::ok(format.content_type(), text),
-                            Err(NotMerged) => Response::text(500, &NotMerged.to_string()),
-                        }
-                    });
-                }
-                None => Response::text(503, "nothing is supervised"),
+            Route::Metrics => match self.scrape(format) {
+                Ok(response) => return respond_later(answer, response),
+                Err(refusal) => refusal,
             },
             Route::Events => {
                 let _gone = answer.send(self.follow());
@@ -137,6 +141,23 @@ impl Shell {
             }
         };
         let _gone = answer.send(Answer::Response(response));
+    }
+
+    fn scrape(&mut self, format: Format) -> Result<impl Future<Output = Response> + use<>, Response> {
+        let Ok(scrape) = Arc::clone(&self.http.scrapes).try_acquire_owned() else {
+            return Err(Response::text(503, "too many requests for metrics are being answered"));
+        };
+        let Some(text) = self.metrics_text(format) else {
+            return Err(Response::text(503, "nothing is supervised"));
+        };
+        Ok(async move {
+            let text = text.await;
+            drop(scrape);
+            match text {
+                Ok(text) => Response::ok(format.content_type(), text),
+                Err(NotMerged) => Response::text(500, &NotMerged.to_string()),
+            }
+        })
     }
 }
 

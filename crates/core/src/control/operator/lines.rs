@@ -1,5 +1,7 @@
 //! Splits a client's bytes into lines.
 
+use crate::pieces::Pieces;
+
 /// The longest line in bytes, without its end.
 pub const MAX_LINE: usize = 1 << 20;
 
@@ -10,39 +12,35 @@ pub struct TooLong;
 /// The bytes received that are not a whole line yet. Never more than [`MAX_LINE`] and one piece.
 #[derive(Debug, Default)]
 pub struct Lines {
-    bytes: Vec<u8>,
-    /// Where the next line begins. The bytes before it are removed with the next piece, not with each line: a
-    /// piece can consist of thousands of lines.
-    start: usize,
-    /// Between there and this index, there is no end of a line.
+    pieces: Pieces,
+    /// So many bytes at the beginning contain no end of a line.
     searched: usize,
 }
 
 impl Lines {
     /// Appends received bytes. Take all whole lines before the next call.
     pub fn push(&mut self, piece: &[u8]) {
-        self.bytes.drain(..self.start);
-        self.searched -= self.start;
-        self.start = 0;
-        self.bytes.extend_from_slice(piece);
+        self.pieces.push(piece);
     }
 
     /// The next whole line, without its line feed and a carriage return before that. Skips empty lines.
     pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
-        while let Some(found) = self.bytes[self.searched..].iter().position(|&byte| byte == b'\n') {
-            let end = self.searched + found;
-            if end - self.start > MAX_LINE {
+        let Self { pieces, searched } = self;
+        while let Some(found) = pieces.rest()[*searched..].iter().position(|&byte| byte == b'\n') {
+            let end = *searched + found;
+            if end > MAX_LINE {
                 return Err(TooLong);
             }
-            let line = &self.bytes[self.start..end];
+            let line = &pieces.rest()[..end];
             let line = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
-            (self.start, self.searched) = (end + 1, end + 1);
+            pieces.consume(end + 1);
+            *searched = 0;
             if !line.is_empty() {
                 return Ok(Some(line));
             }
         }
-        self.searched = self.bytes.len();
-        if self.searched - self.start > MAX_LINE { Err(TooLong) } else { Ok(None) }
+        *searched = pieces.rest().len();
+        if *searched > MAX_LINE { Err(TooLong) } else { Ok(None) }
     }
 }
 
