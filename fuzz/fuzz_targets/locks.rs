@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use rcluster_core::locks::wire::{Ask, Message, decode, encode};
-use rcluster_core::locks::{ClientId, Locks, Mode, News, Space};
+use rcluster_core::locks::{ClientId, Locks, Mode, Notice, Space};
 
 #[derive(Arbitrary, Debug)]
 enum Step {
@@ -86,11 +86,11 @@ fn run(steps: Vec<Step>) {
             }
         }
         for event in locks.take_events() {
-            if let News::Granted { token } = event.news {
+            if let Notice::Granted { token } = event.notice {
                 assert!(token > last, "tokens rise");
                 last = token;
             }
-            let message = Message::of(event.request, &event.news).encode();
+            let message = Message::of(event.request, &event.notice).encode();
             assert!(Message::decode(&message).is_some(), "what is told can be read");
         }
         check(&locks, &there);

@@ -140,7 +140,7 @@ impl SharedStore {
         let on_ready = move || {
             let Some(shared) = weak.upgrade() else { return };
             match shared.client.woken() {
-                Ok(Woken::News) => callbacks.news.call([]),
+                Ok(Woken::Ready) => callbacks.news.call([]),
                 Ok(Woken::End) | Err(_) => {
                     if !std::mem::replace(&mut ended, true) {
                         callbacks.end.call([]);

@@ -81,7 +81,7 @@ pub enum Mode {
 pub enum Otherwise {
     /// The request waits.
     Wait,
-    /// The request ends; a lock is answered with [`News::Unavailable`].
+    /// The request ends; a lock is answered with [`Notice::Unavailable`].
     GiveUp,
     /// The current holders lose the lock.
     Steal,
@@ -102,7 +102,7 @@ pub struct Request<'a> {
 
 /// A message to a process about one of its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum Notice {
     /// The request holds the lock.
     Granted {
         /// See the module.
@@ -126,7 +126,7 @@ pub struct Event {
     /// Its request.
     pub request: RequestId,
     /// The message.
-    pub news: News,
+    pub notice: Notice,
 }
 
 /// A violation of the protocol. The package itself never does this.
@@ -204,13 +204,13 @@ impl Locks {
             return Err(ProtocolViolation);
         }
         if requests.len() >= MAX_REQUESTS {
-            self.events.push(Event { client, request: id, news: News::TooMany });
+            self.events.push(Event { client, request: id, notice: Notice::TooMany });
             return Ok(());
         }
         let name = (space, Arc::from(name));
         let queue = self.queues.get_mut(&name);
         if otherwise == Otherwise::GiveUp && queue.as_ref().is_some_and(|queue| !queue.is_free_for(mode)) {
-            self.events.push(Event { client, request: id, news: News::Unavailable });
+            self.events.push(Event { client, request: id, notice: Notice::Unavailable });
             return Ok(());
         }
         let order = self.next_order;
@@ -225,7 +225,7 @@ impl Locks {
         let queue = self.queues.entry(name.clone()).or_insert_with(|| Queue::new(Arc::clone(&name.1)));
         if otherwise == Otherwise::Steal {
             for victim in queue.take_held() {
-                self.events.push(Event { client: victim.client, request: victim.id, news: News::Stolen });
+                self.events.push(Event { client: victim.client, request: victim.id, notice: Notice::Stolen });
                 if let Some(requests) = self.clients.get_mut(&victim.client) {
                     requests.remove(&victim.id);
                 }
@@ -233,7 +233,7 @@ impl Locks {
             let token = self.next_token;
             self.next_token += 1;
             queue.hold(order, queue::Entry { client, id, mode }, token);
-            self.events.push(Event { client, request: id, news: News::Granted { token } });
+            self.events.push(Event { client, request: id, notice: Notice::Granted { token } });
         } else {
             queue.wait(order, queue::Entry { client, id, mode });
             self.grant(&name);
@@ -275,8 +275,8 @@ impl Locks {
             if let Some(requests) = self.clients.get_mut(&waiting.client) {
                 requests.remove(&waiting.id);
             }
-            let news = News::Settled(Arc::clone(&outcome));
-            self.events.push(Event { client: waiting.client, request: waiting.id, news });
+            let notice = Notice::Settled(Arc::clone(&outcome));
+            self.events.push(Event { client: waiting.client, request: waiting.id, notice });
         }
         self.end(client, id);
         Ok(())
@@ -330,9 +330,9 @@ impl Locks {
     fn grant(&mut self, name: &Name) {
         let Some(queue) = self.queues.get_mut(name) else { return };
         while let Some(entry) = queue.grant_next(self.next_token) {
-            let news = News::Granted { token: self.next_token };
+            let notice = Notice::Granted { token: self.next_token };
             self.next_token += 1;
-            self.events.push(Event { client: entry.client, request: entry.id, news });
+            self.events.push(Event { client: entry.client, request: entry.id, notice });
         }
         if queue.is_empty() {
             self.queues.remove(name);

@@ -17,15 +17,15 @@ const BATCH: usize = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     /// Level-triggered: reported as long as there is something to read.
-    Level,
+    Readable,
     /// Edge-triggered: what there is to read now, and each new arrival, whether or not it has been read.
-    News,
-    /// Like [`News`](Self::News), and also each time there is room again.
-    NewsAndRoom,
+    ReadableEdge,
+    /// Like [`ReadableEdge`](Self::ReadableEdge), and also each time there is room again.
+    ReadableWritableEdge,
     /// One-shot: reported when there is room to write, and then not again until re-armed.
-    Room,
+    WritableOnce,
     /// One-shot: reported when there is something to read, and then not again until re-armed.
-    Once,
+    ReadableOnce,
     /// None for now.
     Nothing,
 }
@@ -33,11 +33,11 @@ pub enum Interest {
 impl Interest {
     fn flags(self) -> EpollFlags {
         match self {
-            Self::Level => EpollFlags::EPOLLIN,
-            Self::News => EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET,
-            Self::NewsAndRoom => Self::News.flags() | EpollFlags::EPOLLOUT,
-            Self::Room => EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT,
-            Self::Once => EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
+            Self::Readable => EpollFlags::EPOLLIN,
+            Self::ReadableEdge => EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET,
+            Self::ReadableWritableEdge => Self::ReadableEdge.flags() | EpollFlags::EPOLLOUT,
+            Self::WritableOnce => EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT,
+            Self::ReadableOnce => EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
             // Without one-shot, errors and hang-ups would be reported repeatedly.
             Self::Nothing => EpollFlags::EPOLLONESHOT,
         }
@@ -82,9 +82,9 @@ impl Poller {
         Ok(Self { epoll, events: [EpollEvent::empty(); BATCH] })
     }
 
-    /// Watches `fd` with [`Interest::Level`]. Events carry `token`.
+    /// Watches `fd` with [`Interest::Readable`]. Events carry `token`.
     pub fn add(&self, fd: impl AsFd, token: u64) -> Result<(), SysError> {
-        self.watch(fd, token, Interest::Level)
+        self.watch(fd, token, Interest::Readable)
     }
 
     /// Watches `fd` for `interest`. Also reports conditions that already hold.
@@ -249,16 +249,16 @@ mod tests {
     fn a_one_shot_descriptor_is_reported_once() {
         let mut poller = Poller::new().unwrap();
         let (read, mut write) = std::io::pipe().unwrap();
-        poller.watch(&read, 1, Interest::Once).unwrap();
+        poller.watch(&read, 1, Interest::ReadableOnce).unwrap();
         for _ in 0..2 {
             write.write_all(b"x").unwrap();
             assert_eq!(poller.wait(None).unwrap(), 1);
             assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), 0);
-            poller.change(&read, 1, Interest::Once).unwrap();
+            poller.change(&read, 1, Interest::ReadableOnce).unwrap();
         }
         poller.change(&read, 1, Interest::Nothing).unwrap();
         assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), 0);
-        poller.change(&read, 1, Interest::Once).unwrap();
+        poller.change(&read, 1, Interest::ReadableOnce).unwrap();
         assert_eq!(poller.wait(None).unwrap(), 1, "it has not been read");
     }
 

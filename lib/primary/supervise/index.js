@@ -130,7 +130,7 @@ function createSupervise(primary) {
         void ended.then(() => members.delete(event.id));
         if (Object.hasOwn(event, 'slot')) setSlot(worker, /** @type {number} */ (event.slot));
       },
-      onMessage: (message) => started.hear(message),
+      onMessage: (message) => started.onMessage(message),
     };
     native.primary.supervise(toNative(options), launch, (random() * 2 ** 32) >>> 0);
     process.once('exit', () => {

@@ -197,7 +197,7 @@ class Supervisor extends EventEmitter {
    * Handles a message of the native side.
    * @param {any} message
    */
-  hear(message) {
+  onMessage(message) {
     switch (message.type) {
       case 'event':
         this.#onEvent(message.name, message.facts);

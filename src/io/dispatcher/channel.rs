@@ -295,7 +295,7 @@ impl WorkerChannel {
 
     /// Starts or stops watching the channel.
     pub(super) fn watch(&mut self, poller: &Poller, token: u64, watch: bool) -> Result<(), SysError> {
-        let interest = if watch { Interest::Level } else { Interest::Nothing };
+        let interest = if watch { Interest::Readable } else { Interest::Nothing };
         self.channel.watch(poller, token, interest)
     }
 

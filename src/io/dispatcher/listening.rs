@@ -196,7 +196,7 @@ impl Listening {
         token: u64,
         wanted: bool,
     ) -> Result<(), SysError> {
-        let interest = if wanted { Interest::Once } else { Interest::Nothing };
+        let interest = if wanted { Interest::ReadableOnce } else { Interest::Nothing };
         let watching = self.sockets.iter_mut().filter(|socket| socket.watch == Watch::FirstClient);
         first_error(watching.map(|socket| socket.fd.watch(poller, token, interest)))
     }
@@ -343,10 +343,10 @@ impl Listening {
                 Watch::Nothing => socket.fd.watch(poller, 0, Interest::Nothing),
                 // The acceptor is already at work.
                 Watch::Clients if socket.is_busy() => socket.fd.watch(poller, 0, Interest::Nothing),
-                Watch::Clients => socket.fd.watch(poller, tokens.clients, Interest::Level),
+                Watch::Clients => socket.fd.watch(poller, tokens.clients, Interest::Readable),
                 // It may have reported already, and is not re-armed before that report has been handled.
                 Watch::FirstClient if socket.watch == want => Ok(()),
-                Watch::FirstClient => socket.fd.watch(poller, tokens.first_client, Interest::Once),
+                Watch::FirstClient => socket.fd.watch(poller, tokens.first_client, Interest::ReadableOnce),
             };
             // A failed change is tried again.
             socket.watch = if watched.is_ok() { want } else { Watch::Nothing };

@@ -45,7 +45,7 @@ impl Preread {
     ) -> Option<u32> {
         let number = self.0.enter(listener, Client { fd, peer }, until);
         if let Some((_, Client { fd, .. })) = self.0.get(number)
-            && poller.watch(fd, Token::Preread(number).pack(), Interest::News).is_err()
+            && poller.watch(fd, Token::Preread(number).pack(), Interest::ReadableEdge).is_err()
         {
             return Some(number);
         }

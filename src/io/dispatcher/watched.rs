@@ -26,7 +26,7 @@ impl Watched {
     /// Changes the interest. If that fails, the previous interest remains.
     pub(super) fn watch(&mut self, poller: &Poller, token: u64, interest: Interest) -> Result<(), SysError> {
         match self.interest {
-            Some(now) if now == interest && interest != Interest::Once => return Ok(()),
+            Some(now) if now == interest && interest != Interest::ReadableOnce => return Ok(()),
             // It is registered, and changing takes no memory.
             Some(_) => poller.change(&*self.fd, token, interest)?,
             // Not registered before there is an interest.

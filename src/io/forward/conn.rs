@@ -117,7 +117,7 @@ impl Conn {
 
     /// Watches a connection to a worker that is being established. On an error, there is none.
     pub(super) fn wait_for(&mut self, id: ConnId, worker: OwnedFd, tools: &Tools) -> Result<(), SysError> {
-        tools.poller().watch(&worker, Token::of(id, Side::Worker), Interest::NewsAndRoom)?;
+        tools.poller().watch(&worker, Token::of(id, Side::Worker), Interest::ReadableWritableEdge)?;
         self.set_pending(worker);
         Ok(())
     }
@@ -192,7 +192,7 @@ impl Conn {
         on_port: bool,
         tools: &Tools,
     ) -> Result<(), SysError> {
-        tools.poller().watch(&worker, Token::of(id, Side::Worker), Interest::News)?;
+        tools.poller().watch(&worker, Token::of(id, Side::Worker), Interest::ReadableEdge)?;
         self.relay = Relay::default();
         self.from_worker = Way::new(on_port);
         self.from_client.begin_again();
@@ -202,7 +202,7 @@ impl Conn {
             // The event arrived while there was no worker.
             self.relay.readable(Side::Client);
         } else {
-            tools.poller().watch(&self.client, Token::of(id, Side::Client), Interest::News)?;
+            tools.poller().watch(&self.client, Token::of(id, Side::Client), Interest::ReadableEdge)?;
             self.client_watched = true;
         }
         self.upstream = Upstream::Open(worker);
@@ -297,7 +297,7 @@ impl Conn {
         }
         let to = from.other();
         match self.end(to) {
-            Some(sink) => tools.poller().change(sink, Token::of(id, to), Interest::NewsAndRoom),
+            Some(sink) => tools.poller().change(sink, Token::of(id, to), Interest::ReadableWritableEdge),
             None => Ok(()),
         }
     }

@@ -129,8 +129,8 @@ impl LogThread {
     fn watch_room(&mut self) {
         for (stream, token) in [(Stream::Stdout, STDOUT), (Stream::Stderr, STDERR)] {
             let Some(out) = self.sink.out(stream).filter(|out| out.is_full) else { continue };
-            let watched = self.poller.change(&out.output, token, Interest::Room);
-            let watched = watched.or_else(|_| self.poller.watch(&out.output, token, Interest::Room));
+            let watched = self.poller.change(&out.output, token, Interest::WritableOnce);
+            let watched = watched.or_else(|_| self.poller.watch(&out.output, token, Interest::WritableOnce));
             // Not every kind of file can be polled.
             self.is_unwatched |= watched.is_err();
         }
@@ -144,7 +144,7 @@ impl LogThread {
             let wanted = paused[super::index(pipe.source.stream)];
             if wanted != pipe.is_paused {
                 pipe.is_paused = wanted;
-                let interest = if wanted { Interest::Nothing } else { Interest::Level };
+                let interest = if wanted { Interest::Nothing } else { Interest::Readable };
                 self.poller.change(&pipe.fd, *token, interest)?;
             }
         }

@@ -37,7 +37,7 @@ impl Words for Reader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
     /// There may be an answer or a change.
-    News,
+    Ready,
     /// The primary is gone, or has closed this connection.
     End,
 }
@@ -125,7 +125,7 @@ impl Client {
                 Received::Closed => return Ok(Woken::End),
             }
         }
-        Ok(Woken::News)
+        Ok(Woken::Ready)
     }
 }
 
@@ -156,7 +156,7 @@ mod tests {
                 return outcome;
             }
             client.line.await_news();
-            assert_eq!(client.woken().unwrap(), Woken::News);
+            assert_eq!(client.woken().unwrap(), Woken::Ready);
         }
     }
 
@@ -183,11 +183,11 @@ mod tests {
         other.want(Wanted::Changes);
         ask(&one, &set(b"key", b"value", Lifetime::Ms(1)));
         other.line.await_news();
-        assert_eq!(other.woken().unwrap(), Woken::News);
+        assert_eq!(other.woken().unwrap(), Woken::Ready);
         other.want(Wanted::Changes);
         while other.view().field(Field::Expired) == 0 {
             other.line.await_news();
-            assert_eq!(other.woken().unwrap(), Woken::News);
+            assert_eq!(other.woken().unwrap(), Woken::Ready);
             other.want(Wanted::Changes);
         }
     }
@@ -214,7 +214,7 @@ mod tests {
         let [one, other] = [(); 2].map(|()| connect("scribble", Options::default()).unwrap());
         one.line.scribble(5000);
         one.line.await_news();
-        while one.woken().unwrap() == Woken::News {
+        while one.woken().unwrap() == Woken::Ready {
             one.line.await_news();
         }
         assert_eq!(ask(&other, &set(b"key", b"value", Lifetime::Forever)).status, Status::Done);

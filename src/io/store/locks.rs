@@ -13,7 +13,7 @@ use rcluster_core::ids::WorkerId;
 use rcluster_core::leases::Output as LeaseOutput;
 use rcluster_core::locks::wire::{Ask, Kind, LONGEST, Message, decode};
 use rcluster_core::locks::{
-    ClientId, Event, Listed, Locks, MAX_OUTCOME, MAX_REQUESTS, Mode, News, RequestId, Space,
+    ClientId, Event, Listed, Locks, MAX_OUTCOME, MAX_REQUESTS, Mode, Notice, RequestId, Space,
 };
 use rcluster_sys::closer::Descriptor;
 use rcluster_sys::epoll::Poller;
@@ -309,14 +309,16 @@ impl LockRoom {
                 return;
             }
             let mut flooded = Vec::new();
-            for Event { client: ClientId(token), request, news } in events {
-                match news {
-                    News::Granted { .. } if self.leases.on_turn((token, request)) => continue,
-                    News::Granted { .. } | News::Settled(_) => {}
-                    News::Unavailable | News::Stolen | News::TooMany => self.leases.on_end((token, request)),
+            for Event { client: ClientId(token), request, notice } in events {
+                match notice {
+                    Notice::Granted { .. } if self.leases.on_turn((token, request)) => continue,
+                    Notice::Granted { .. } | Notice::Settled(_) => {}
+                    Notice::Unavailable | Notice::Stolen | Notice::TooMany => {
+                        self.leases.on_end((token, request));
+                    }
                 }
                 let Some(client) = self.clients.get_mut(&token) else { continue };
-                client.tell(poller, Message::of(request, &news).encode());
+                client.tell(poller, Message::of(request, &notice).encode());
                 if self.is_flooded(token) {
                     flooded.push(token);
                 }

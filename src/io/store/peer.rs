@@ -105,7 +105,7 @@ impl Peer {
 
     /// Starts or stops watching for room in the socket.
     pub(in crate::io) fn watch_room(&self, poller: &Poller, watch: bool) {
-        let interest = if watch { Interest::NewsAndRoom } else { Interest::News };
+        let interest = if watch { Interest::ReadableWritableEdge } else { Interest::ReadableEdge };
         // The hang-up is reported even if this fails. Without the report of room, queued messages are lost.
         let _ = poller.change(&self.socket, self.token + 1, interest);
     }
@@ -131,8 +131,8 @@ fn prepare(
     let bell = Waker::new()?;
     let mut fds = first;
     fds.extend([page_fd, duplicate(&bell)?]);
-    poller.watch(&bell, token, Interest::News)?;
-    if let Err(error) = poller.watch(socket, token + 1, Interest::News) {
+    poller.watch(&bell, token, Interest::ReadableEdge)?;
+    if let Err(error) = poller.watch(socket, token + 1, Interest::ReadableEdge) {
         let _ = poller.remove(&bell);
         return Err(error);
     }

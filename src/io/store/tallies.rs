@@ -111,7 +111,7 @@ impl TallyRoom {
         let totals = self.stores.get(store).map(|tallies| duplicate(&tallies.totals)).transpose()?;
         let page = Unsealed::new(NAME, PAGE_WORDS)?;
         let fds: Vec<OwnedFd> = totals.into_iter().chain([duplicate(&page)?]).collect();
-        poller.watch(socket, token + 1, Interest::News)?;
+        poller.watch(socket, token + 1, Interest::ReadableEdge)?;
         match send(socket.as_fd(), b"{}", &fds) {
             Ok(_) => Ok(page),
             Err(error) => {
@@ -133,7 +133,7 @@ impl TallyRoom {
         }
         let Some(client) = self.clients.get(&token) else { return };
         // Re-arms the socket: if messages remain, it is reported again after the other clients.
-        if poller.change(&client.socket, token + 1, Interest::News).is_err() {
+        if poller.change(&client.socket, token + 1, Interest::ReadableEdge).is_err() {
             self.remove(poller, token);
         }
     }

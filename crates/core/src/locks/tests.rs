@@ -23,14 +23,14 @@ fn ask(locks: &mut Locks, client: u64, id: u64, what: &Request<'_>) {
 
 /// The messages: the client, the request, and a letter for the kind.
 fn told(locks: &mut Locks) -> Vec<(u64, u64, char)> {
-    let letter = |news: &News| match news {
-        News::Granted { .. } => 'g',
-        News::Unavailable => 'u',
-        News::Stolen => 's',
-        News::Settled(_) => 'f',
-        News::TooMany => 'm',
+    let letter = |notice: &Notice| match notice {
+        Notice::Granted { .. } => 'g',
+        Notice::Unavailable => 'u',
+        Notice::Stolen => 's',
+        Notice::Settled(_) => 'f',
+        Notice::TooMany => 'm',
     };
-    locks.take_events().iter().map(|it| (it.client.0, it.request.0, letter(&it.news))).collect()
+    locks.take_events().iter().map(|it| (it.client.0, it.request.0, letter(&it.notice))).collect()
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_flight_that_is_settled_answers_all_that_wait() {
     locks.settle(ClientId(0), RequestId(1), b"outcome").unwrap();
     let events = locks.take_events();
     assert_eq!(events.len(), 2);
-    assert!(events.iter().all(|event| event.news == News::Settled(b"outcome"[..].into())));
+    assert!(events.iter().all(|event| event.notice == Notice::Settled(b"outcome"[..].into())));
     assert!(locks.queues.is_empty());
     ask(&mut locks, 3, 1, &flight);
     assert_eq!(told(&mut locks), [(3, 1, 'g')], "who comes later begins anew");

@@ -3,7 +3,7 @@
 //! A request consists of words: its kind, its number, the length of the text, and the text. The thread that
 //! grants locks reads them as bytes, and they may be malformed.
 
-use super::{Mode, News, Otherwise, Request, RequestId, Space};
+use super::{Mode, Notice, Otherwise, Request, RequestId, Space};
 use crate::store::record::words_of;
 
 /// A request of a process.
@@ -89,15 +89,15 @@ pub fn decode(bytes: &[u8]) -> Option<Ask<'_>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// [`News::Granted`]; the number is the token.
+    /// [`Notice::Granted`]; the number is the token.
     Granted = 1,
-    /// [`News::Unavailable`].
+    /// [`Notice::Unavailable`].
     Unavailable = 2,
-    /// [`News::Stolen`].
+    /// [`Notice::Stolen`].
     Stolen = 3,
-    /// [`News::Settled`]; the text is the outcome.
+    /// [`Notice::Settled`]; the text is the outcome.
     Settled = 4,
-    /// [`News::TooMany`].
+    /// [`Notice::TooMany`].
     TooMany = 5,
     /// Part of the answer to a query, as JSON. The number says how many parts follow.
     Listed = 6,
@@ -140,15 +140,15 @@ pub struct Message<'a> {
 const MESSAGE_HEAD: usize = 17;
 
 impl<'a> Message<'a> {
-    /// The message for some news.
+    /// The message for some notice.
     #[must_use]
-    pub fn of(request: RequestId, news: &'a News) -> Self {
-        let (kind, number, text) = match news {
-            News::Granted { token } => (Kind::Granted, *token, &[][..]),
-            News::Unavailable => (Kind::Unavailable, 0, &[][..]),
-            News::Stolen => (Kind::Stolen, 0, &[][..]),
-            News::Settled(outcome) => (Kind::Settled, 0, &outcome[..]),
-            News::TooMany => (Kind::TooMany, 0, &[][..]),
+    pub fn of(request: RequestId, notice: &'a Notice) -> Self {
+        let (kind, number, text) = match notice {
+            Notice::Granted { token } => (Kind::Granted, *token, &[][..]),
+            Notice::Unavailable => (Kind::Unavailable, 0, &[][..]),
+            Notice::Stolen => (Kind::Stolen, 0, &[][..]),
+            Notice::Settled(outcome) => (Kind::Settled, 0, &outcome[..]),
+            Notice::TooMany => (Kind::TooMany, 0, &[][..]),
         };
         Self { kind, request, number, text }
     }
@@ -232,14 +232,14 @@ mod tests {
 
     #[test]
     fn messages_are_read_as_they_were_written() {
-        for news in [
-            News::Granted { token: 1 << 60 },
-            News::Unavailable,
-            News::Stolen,
-            News::Settled([1, 2].into()),
-            News::TooMany,
+        for notice in [
+            Notice::Granted { token: 1 << 60 },
+            Notice::Unavailable,
+            Notice::Stolen,
+            Notice::Settled([1, 2].into()),
+            Notice::TooMany,
         ] {
-            let message = Message::of(RequestId(9), &news);
+            let message = Message::of(RequestId(9), &notice);
             assert_eq!(Message::decode(&message.encode()), Some(message));
         }
         assert_eq!(Message::decode(&[1; 16]), None);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rcluster_core::locks::{
-    ClientId, Event, Locks, MAX_REQUESTS, Mode, News, Otherwise, Request, RequestId, Space,
+    ClientId, Event, Locks, MAX_REQUESTS, Mode, Notice, Otherwise, Request, RequestId, Space,
 };
 use rcluster_core::random::Random;
 use rcluster_testing::seeds;
@@ -110,17 +110,17 @@ impl Model {
     /// Compares the messages with the expected ones, and checks the invariants.
     fn check(&mut self, locks: &mut Locks) {
         let mut told = Vec::new();
-        for Event { client, request, news } in locks.take_events() {
-            let letter = match news {
-                News::Granted { token } => {
+        for Event { client, request, notice } in locks.take_events() {
+            let letter = match notice {
+                Notice::Granted { token } => {
                     assert!(token > self.last_token, "tokens rise strictly");
                     self.last_token = token;
                     'g'
                 }
-                News::Unavailable => 'u',
-                News::Stolen => 's',
-                News::Settled(_) => 'f',
-                News::TooMany => panic!("there are not so many"),
+                Notice::Unavailable => 'u',
+                Notice::Stolen => 's',
+                Notice::Settled(_) => 'f',
+                Notice::TooMany => panic!("there are not so many"),
             };
             assert!(self.clients.contains(&client.0), "the dead are told nothing");
             told.push(((client.0, request.0), letter));
