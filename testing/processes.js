@@ -79,21 +79,6 @@ function isAlive(pid) {
   return status !== null && status.state !== 'Z' && status.state !== 'X';
 }
 
-/**
- * @param {number} pid
- * @returns {number | null} the CPU time that a process has used in user mode, in ticks of the system's clock; null if it is gone
- */
-function cpuOf(pid) {
-  let stat;
-  try {
-    stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
-  } catch (error) {
-    if (['ENOENT', 'ESRCH'].includes(error.code)) return null;
-    throw error;
-  }
-  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[11]);
-}
-
 /** @returns {number[]} all processes, living or dead */
 function allProcesses() {
   return fs
@@ -177,7 +162,6 @@ module.exports = {
   within,
   statusOf,
   allProcesses,
-  cpuOf,
   isAlive,
   isStopped,
   membersOf,

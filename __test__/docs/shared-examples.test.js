@@ -143,7 +143,10 @@ test('leader.js has one leader, and another one after that is killed', { skip },
       process.kill(pid, 'SIGKILL');
     }
     // The last killed worker may not have been replaced yet.
-    await until('somebody leads', async () => !leaders.has((await state()).pid));
+    await until('somebody leads', async () => {
+      const now = await state();
+      return now !== undefined && !leaders.has(now.pid);
+    });
   }),
 );
 

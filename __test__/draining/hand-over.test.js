@@ -115,7 +115,7 @@ for (const [SERVER, before] of Object.entries({
 }
 
 test('behind a proxy that sends client addresses, no connection is handed over', { skip }, () => {
-  const sticky = { by: 'address', proxyProtocol: true };
+  const sticky = { by: 'address', proxyProtocol: true, ...UNHURRIED };
   const SETTINGS = JSON.stringify({ scheduling: { policy: 'sticky', sticky } });
   return withLifecycle({ SERVER: 'wrapped', SETTINGS }, async (app) => {
     const before = 'PROXY TCP4 10.0.0.1 10.0.0.2 1111 80\r\n';
@@ -144,13 +144,14 @@ test('many idle connections are handed over, and none is closed', { skip }, () =
   withLifecycle({}, async (app) => {
     const [leaving, staying] = app.workers;
     const all = [];
-    for (let round = 0; round < 20; round++) {
+    let moving = [];
+    // On a busy machine, one of the two may get more of them.
+    while (all.length < 2000 || moving.length < 600) {
       const some = Array.from({ length: 100 }, () => new Connection(app.target));
       const texts = await Promise.all(some.map((connection) => connection.get()));
       all.push(...some.map((connection, index) => ({ connection, first: texts[index].text })));
+      moving = all.filter(({ first }) => first === `${leaving.id}`);
     }
-    const moving = all.filter(({ first }) => first === `${leaving.id}`);
-    assert.ok(moving.length > 600, `${moving.length} connections`);
     app.tell('retire', { id: leaving.id });
     assert.strictEqual((await app.marker('exit')).code, 0);
     assert.strictEqual(
@@ -210,7 +211,8 @@ test(
 );
 
 test('a handed-over connection has the timeout of any idle connection', { skip }, () =>
-  withLifecycle({ SERVER: 'brief', KEEP_ALIVE: '700' }, async (app) => {
+  // Both connections are handed over within this time, and the second one is used again.
+  withLifecycle({ SERVER: 'brief', KEEP_ALIVE: '4000' }, async (app) => {
     const [leaving] = app.workers;
     const connection = await connectionOf(app, leaving.id);
     const asking = await connectionOf(app, leaving.id);

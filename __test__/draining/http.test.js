@@ -9,7 +9,7 @@ const { test } = require('node:test');
 const { certificate } = require('../helpers/programs.js');
 const { isBuiltin } = require('../../testing/subject.js');
 const { withLifecycle, clientOf, SteadyLoad } = require('../helpers/lifecycle.js');
-const { until } = require('../../testing/processes.js');
+const { isAlive, until } = require('../../testing/processes.js');
 
 const skip = isBuiltin && 'the built-in does not drain';
 
@@ -155,18 +155,13 @@ test('a worker can be drained while the JavaScript of its primary is blocked', {
     const file = path.join(app.directory, 'unblock');
     app.tell('retireBlocked', { id: leaving.id, file });
     await until('the worker knows', () => fs.existsSync(path.join(app.directory, 'gone')));
-    await until('it has ended', () => !fs.existsSync(`/proc/${leaving.pid}/exe`) || isZombie(leaving.pid));
+    await until('it has ended', () => !isAlive(leaving.pid));
     assert.strictEqual((await client.get()).text, `${staying.id}`);
     fs.writeFileSync(file, '');
     assert.deepStrictEqual(await app.marker('exit'), { id: leaving.id, code: 0, signal: null, agreed: true });
     client.close();
   }),
 );
-
-/** @param {number} pid */
-function isZombie(pid) {
-  return /\) [ZX] /.test(fs.readFileSync(`/proc/${pid}/stat`, 'latin1'));
-}
 
 for (const [name, env] of Object.entries({
   http: { WORKERS: '4' },

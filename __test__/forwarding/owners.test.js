@@ -113,10 +113,10 @@ test("another user's process on a worker's reserved port gets nothing", { skip }
     assert.strictEqual(code, 'RCLUSTER_FOREIGN_LISTENER');
     assert.match(message, new RegExp(`user ${NOBODY} listens on port ${address}`));
     await until('the primary has tried again', async () => (await app.report()).refusals > 2);
-    // Its port is free when its last thread has ended, which only the exit shows.
-    const exit = once(thief, 'exit');
+    // Its port is free when its last thread has ended, which only the exit shows; and all that it has written is read.
+    const closed = once(thief, 'close');
     thief.kill('SIGKILL');
-    await exit;
+    await closed;
     app.tell('listen', id);
     assert.strictEqual(await answer, `${id} /secret 0`);
     assert.strictEqual(heard, 'listens ');

@@ -152,13 +152,23 @@ function outcome(member) {
 const called = (member, count = 1) =>
   until('it is called', () => member.run(({ kept }, count) => kept.slow.length === count, count));
 
-/** @param {Member} member */
+/**
+ * Answers the calls there. The workers of a request are called in any order: it waits for a call.
+ * @param {Member} member
+ */
 const answer = (member) =>
-  member.run(({ kept }) => kept.slow.forEach((/** @type {any} */ it) => it.answer()));
+  until('it has been called, and answers', () =>
+    member.run(({ kept }) => {
+      kept.slow.forEach((/** @type {any} */ it) => it.answer());
+      return kept.slow.length > 0;
+    }),
+  );
 
 /** @param {Member} member */
 const aborted = (member) =>
-  until('the handler is told that nobody waits', () => member.run(({ kept }) => kept.slow[0].isAborted));
+  until('the handler is told that nobody waits', () =>
+    member.run(({ kept }) => kept.slow[0]?.isAborted === true),
+  );
 
 /**
  * Has a cluster lead under this name.
@@ -173,7 +183,7 @@ function lead(member, name) {
           resolve(true);
           return new Promise((end) => signal.addEventListener('abort', end));
         };
-        kept.leadership = cluster.lead(name, { scope: 'all', ttl: 500 }, run);
+        kept.leadership = cluster.lead(name, { scope: 'all', ttl: 2000 }, run);
       }),
     name,
   );

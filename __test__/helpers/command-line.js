@@ -4,6 +4,7 @@
 
 const assert = require('node:assert');
 const { spawn, spawnSync } = require('node:child_process');
+const { once } = require('node:events');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
@@ -27,7 +28,14 @@ async function withCommand(body) {
   try {
     await body(run);
   } finally {
-    for (const child of run.children) child.kill('SIGKILL');
+    // Those that still run may be creating files.
+    for (const child of run.children.filter(
+      ({ exitCode, signalCode }) => (exitCode ?? signalCode) === null,
+    )) {
+      const exit = once(child, 'exit');
+      child.kill('SIGKILL');
+      await exit;
+    }
     fs.rmSync(directory, { recursive: true });
   }
 }

@@ -33,7 +33,8 @@ class Member {
       if (error === undefined) resolve(value);
       else reject(Object.assign(new Error(error.message), { code: error.code, stack: error.stack }));
     });
-    this.child.once('exit', (code, signal) => {
+    // Not at its exit, when its last messages may not have been read.
+    this.child.once('close', (code, signal) => {
       for (const { reject } of this.#waiting.values()) reject(new Error(`it has ended: ${code} ${signal}`));
     });
     await within('a member starts', once(this.child, 'message'));

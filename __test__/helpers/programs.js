@@ -64,7 +64,7 @@ async function loadAll(pids, load) {
 }
 
 /**
- * A command that runs, how it ends (code and signal), and what it has written so far.
+ * A command that runs, how it ends (code and signal, once its output has been read), and what it has written so far.
  * @typedef {{ pid: number, exit: Promise<[code: number | null, signal: string | null]>, output: () => string }} Command
  */
 
@@ -84,7 +84,7 @@ async function withCommand([file, ...args], options, body) {
       output += chunk;
     });
   }
-  const exit = /** @type {Command['exit']} */ (once(child, 'exit'));
+  const exit = /** @type {Command['exit']} */ (once(child, 'close'));
   try {
     await body({ pid, exit, output: () => output });
     await until('no process is left', () => membersOf(pid).length === 0);

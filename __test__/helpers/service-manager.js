@@ -53,7 +53,8 @@ async function withServiceManager(describe, body) {
   let hasEnded = false;
   /** @type {() => void} */
   let wake = () => {};
-  const exit = once(child, 'exit').then(() => {
+  // Not at its exit: then a part of what it has told may not have been read.
+  const closed = once(child, 'close').then(() => {
     hasEnded = true;
     wake();
   });
@@ -100,7 +101,7 @@ async function withServiceManager(describe, body) {
     });
   } finally {
     child.stdin.end();
-    await exit;
+    await closed;
     fs.rmSync(directory, { recursive: true, force: true });
   }
 }

@@ -1,7 +1,7 @@
 'use strict';
 
 const assert = require('node:assert');
-const { EventEmitter } = require('node:events');
+const { EventEmitter, once } = require('node:events');
 const fs = require('node:fs');
 const path = require('node:path');
 const { inspect } = require('node:util');
@@ -145,6 +145,17 @@ function watch(cluster, worker, lane = `worker ${worker.id}`) {
 }
 
 /**
+ * Until the end of a worker's process and that of its channel have been detected. With the built-in, either may come
+ * first, and the state of the worker and of the cluster changes with both.
+ * @param {any} worker
+ * @returns {Promise<[number | null, string | null]>} the arguments of 'exit'
+ */
+async function ended(worker) {
+  const [how] = await Promise.all([once(worker, 'exit'), once(worker, 'disconnect')]);
+  return /** @type {any} */ (how);
+}
+
+/**
  * @param {string} file
  * @returns {Record<string, string[]>} what was traced, by lane
  */
@@ -158,4 +169,4 @@ function readTrace(file) {
   return lanes;
 }
 
-module.exports = { trace, traceOutcome, watch, hide, skip, readTrace };
+module.exports = { trace, traceOutcome, watch, ended, hide, skip, readTrace };

@@ -50,7 +50,8 @@ async function withWriters(options, body, { env = {}, stdio, ready = true } = {}
     stdio: ['ignore', ...streams, 'ipc'],
   });
   for (const fd of streams) fs.closeSync(fd);
-  const ended = once(primary, 'exit');
+  // Not at its exit, when its last messages may not have been read.
+  const ended = once(primary, 'close');
   const queue = on(primary, 'message');
   /** @type {any[]} messages that have not been waited for so far */
   const kept = [];
@@ -431,14 +432,19 @@ test(
         assert.match(tail.join('\n'), /Error: cannot start/);
       }
       assert.strictEqual(error.code, 'ERR_RCLUSTER_NOT_READY');
-      const written = app.stderr().match(/will fail: as it should/g);
-      assert.strictEqual(written?.length, 1, 'it is on the terminal once');
+      const written = () => app.stderr().match(/will fail: as it should/g)?.length ?? 0;
+      await until('it is on the terminal', () => written() > 0);
 
       const client = await connect({ control: app.control });
       await assert.rejects(client.reload(), ({ code, stderrTail }) => {
         assert.strictEqual(code, 'ERR_RCLUSTER_NOT_READY');
         return stderrTail[0] === 'will fail: as it should';
       });
+      await until('the second one is, too', () => written() > 1);
+      const ended = once(app.primary, 'close');
+      app.tell('shutdown');
+      await ended;
+      assert.strictEqual(written(), 2, 'each is on the terminal once');
       client.close();
     }),
 );
@@ -459,12 +465,10 @@ test('the report of a worker that is not ready in time has its output so far', {
   withWriters(
     { workers: 1, log: false, ready: 'explicit', readyTimeout: 3000 },
     async (app) => {
-      await app.message(({ event }) => event === 'listening');
-      app.tell({ slot: 0, act: 'write', to: 'stderr', text: 'waiting for the database\n' });
       const restart = await app.message(({ event }) => event === 'restart');
       assert.deepStrictEqual(restart.stderrTail, ['waiting for the database']);
     },
-    { ready: false },
+    { env: { SAY: 'waiting for the database' }, ready: false },
   ),
 );
 

@@ -171,17 +171,18 @@ test('invalid requests are refused, and the connection ends', { skip }, () =>
 
 test('idle clients are replaced by one that sends a request', { skip }, () =>
   withProbes({ workers: 1 }, async (_app, address) => {
-    const silent = [];
-    for (let count = 0; count < 200; count++) {
+    const silent = Array.from({ length: 200 }, () => {
+      // It may be reset, even before this process has noticed that it is connected.
       const socket = net.connect(address).on('error', () => {});
+      const closed = new Promise((resolve) => socket.once('close', resolve));
+      const connected = new Promise((resolve) => socket.once('connect', resolve));
       socket.write('GET /livez HTTP/1.1\r\nHost: ');
-      silent.push(socket);
-    }
-    await Promise.all(silent.map((socket) => once(socket, 'connect')));
+      return { socket, closed, tried: Promise.race([connected, closed]) };
+    });
+    await Promise.all(silent.map(({ tried }) => tried));
     assert.strictEqual((await ask(address, '/livez')).status, 200);
-    const ended = silent.slice(0, 100).map((socket) => socket.closed || once(socket, 'close'));
-    await Promise.all(ended);
-    for (const socket of silent) socket.destroy();
+    await Promise.all(silent.slice(0, 100).map(({ closed }) => closed));
+    for (const { socket } of silent) socket.destroy();
   }),
 );
 
@@ -213,12 +214,15 @@ test('an event stream begins with the status, followed by the events', { skip },
         const [, kind, data] = /^event: (\w+)\ndata: (.*)$/.exec(frame);
         seen.push([kind, JSON.parse(data)]);
       }
-      if (!told) {
+      if (!told && seen.length > 0) {
         assert.deepStrictEqual([seen[0][0], seen[0][1].slots[0].pid], ['status', app.workers[0].pid]);
         process.kill(app.workers[0].pid, 'SIGKILL');
         told = true;
       }
-      if (seen.some(([kind, data]) => kind === 'event' && data.event === 'ready')) break;
+      // That of the first one may come as well.
+      const isReplaced = ([kind, { event, facts }]) =>
+        kind === 'event' && event === 'ready' && facts.worker !== app.workers[0].id;
+      if (seen.some(isReplaced)) break;
     }
     const events = seen.filter(([kind]) => kind === 'event').map(([, { event }]) => event);
     for (const event of ['exit', 'restart', 'spawn', 'ready']) assert.ok(events.includes(event), `${events}`);

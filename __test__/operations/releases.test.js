@@ -73,8 +73,9 @@ class Releases {
     return text.split(',');
   }
 
-  remove() {
+  async remove() {
     this.child?.kill('SIGKILL');
+    await this.exit;
     fs.rmSync(this.root, { recursive: true });
   }
 }
@@ -85,7 +86,7 @@ async function withReleases(body) {
   try {
     await body(releases);
   } finally {
-    releases.remove();
+    await releases.remove();
   }
 }
 

@@ -219,13 +219,13 @@ test(
       greedy.pause();
       const request = '{"verb":"status"}\n'.repeat(1000);
       for (let sent = 0; sent < 200 && greedy.write(request); sent++);
-      const crowd = Array.from({ length: 100 }, () =>
-        net
-          .connect(control)
-          .on('error', () => {})
-          .resume(),
-      );
-      await Promise.all(crowd.map((client) => once(client, 'connect')));
+      const tried = [];
+      const crowd = Array.from({ length: 100 }, () => {
+        const client = net.connect(control).on('error', () => {});
+        tried.push(new Promise((resolve) => client.once('connect', resolve).once('close', resolve)));
+        return client.resume();
+      });
+      await Promise.all(tried);
       await until('those that are too many are hung up on', () => crowd.some(({ destroyed }) => destroyed));
       const client = await connect({ control });
       const { slots } = await client.status();

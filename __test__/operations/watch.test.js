@@ -67,7 +67,9 @@ async function watching(args, body) {
     const count = (/** @type {RegExp} */ what) => [...text.matchAll(what)].length;
     await body({ write, ask: () => ask(port), count });
   } finally {
+    const exit = child.exitCode === null && child.signalCode === null && once(child, 'exit');
     child.kill('SIGKILL');
+    await exit;
     fs.rmSync(directory, { recursive: true });
   }
 }

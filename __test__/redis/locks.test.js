@@ -151,7 +151,7 @@ describe('a lock', { skip }, () => {
 
   test('is not granted to a request that was aborted', async () => {
     const [one, other] = await machines(server.url, server.url);
-    await acquire(one, 'aborted', { ttl: 500 });
+    await acquire(one, 'aborted');
     const reason = await other.run(async ({ cluster }) => {
       const abort = new AbortController();
       const request = cluster.locks.request('aborted', { scope: 'all', signal: abort.signal }, () => 'held');
@@ -259,10 +259,12 @@ describe('a server', { skip }, () => {
     const own = await startRedis();
     try {
       const [one, other] = await machines(own.url, own.url);
-      const first = await acquire(one, 'forgotten', { ttl: 2000 });
+      // Long enough for a server that restarts on a busy machine.
+      const ttl = 6000;
+      const first = await acquire(one, 'forgotten', { ttl });
       await own.kill();
       await own.restart();
-      const waiting = acquire(other, 'forgotten', { ttl: 2000 });
+      const waiting = acquire(other, 'forgotten', { ttl });
       // The owner keeps it: it is renewed on the new connection.
       const outcome = await Promise.race([waiting, one.run(({ kept }) => kept.outcome), renewed(own)]);
       assert.strictEqual(outcome, 'renewed');
@@ -328,17 +330,20 @@ describe('a server', { skip }, () => {
       : 'has run for a while';
     test(`that ${what} ${wasReplica ? 'waits for the end of an old lease' : 'grants its first lease at once'}`, async () => {
       const own = await startRedis();
+      const ttl = 2000;
       try {
-        await until('it has run as long as a lease', async () =>
-          /uptime_in_seconds:[1-9]/.test(await own.info('INFO', 'server')),
-        );
+        // The machine starts before, since a lease soon ends.
+        const [one] = await machines(own.url);
+        await until('it has run as long as a lease', async () => {
+          const [, uptime] = /uptime_in_seconds:(\d+)/.exec(await own.info('INFO', 'server'));
+          return Number(uptime) * 1000 >= ttl;
+        });
         if (wasReplica) {
           // A replica of a server that does not exist.
           await own.command('REPLICAOF', '127.0.0.1', 1);
           await own.promote();
         }
-        const [one] = await machines(own.url);
-        const token = await acquire(one, 'first', { ttl: 1000, ifAvailable: true });
+        const token = await acquire(one, 'first', { ttl, ifAvailable: true });
         assert.strictEqual(token === null, wasReplica);
       } finally {
         await own.close();
@@ -350,8 +355,8 @@ describe('a server', { skip }, () => {
     const group = await startRedisCluster();
     try {
       const [one, other] = await machines(group.url, group.url);
-      const first = await acquire(one, 'one', { ttl: 1000 });
-      const waiting = acquire(other, 'one', { ttl: 1000 });
+      const first = await acquire(one, 'one', { ttl: 2000 });
+      const waiting = acquire(other, 'one', { ttl: 2000 });
       assert.strictEqual(await release(one), 'released');
       assert.ok((await waiting) > first);
     } finally {

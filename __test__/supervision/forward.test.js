@@ -206,7 +206,7 @@ test('a standby gets no client before it is promoted', () =>
 test('a blocked worker is replaced, and others get its clients that have sent nothing', () =>
   withForwarded({ workers: 2, unresponsiveAfter: 300 }, async (app) => {
     const lost = exchange(app.target, 'GET /hang HTTP/1.1\r\nHost: x\r\n\r\n');
-    await lost.connected;
+    await until('one of them is blocked', () => fs.existsSync(app.inDirectory('hung')));
     const clients = Array.from({ length: 6 }, () => hold(app.target));
     const { worker } = await app.marker('unresponsive');
     await until('it is gone', async () => (await app.marker('exit')).id === worker);

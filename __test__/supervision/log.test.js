@@ -274,6 +274,8 @@ test('a worker whose stderr is closed throws once, without a second exception fr
     app.child.stderr.destroy();
     assert.strictEqual((await get({ ...app.target, path: '/throw' })).status, 500);
     assert.strictEqual((await app.marker('exit')).code, 1);
+    await app.stop();
+    await app.ended();
     const exceptions = app.marks.filter(({ mark }) => mark === 'exception').map(({ data }) => data.message);
     assert.deepStrictEqual(exceptions, ['thrown by a request']);
   }));

@@ -129,9 +129,11 @@ test('options of setupPrimary() are defaults', { skip }, () => {
   const output = run(`${PRELUDE}
     cluster.setupPrimary({ supervise: { workers: 3, ready: 'online', log: false } });
     const supervisor = cluster.supervise({ standby: 1 });
-    supervisor.on('ready', () => {
+    supervisor.on('ready', function look() {
+      // These may be ahead of the events.
       const { ready, standby } = supervisor.stats();
       if (ready === 3 && standby.ready === 1) {
+        supervisor.off('ready', look);
         console.log('as told');
         supervisor.shutdown({ timeout: 0 });
       }

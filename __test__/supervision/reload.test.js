@@ -65,7 +65,7 @@ test('code that crashes stops the reload, and the old workers stay', () =>
   }));
 
 test('a reload with code that never listens fails after a time limit', () =>
-  withSupervised({ workers: 1, readyTimeout: 1000 }, async (app) => {
+  withSupervised({ workers: 1, readyTimeout: 4000 }, async (app) => {
     app.tell('environment', { FATE: require.resolve('../../testing/apps/fates/never-listen') });
     app.tell('reload');
     assert.strictEqual((await app.marker('failed')).code, 'ERR_RCLUSTER_NOT_READY');

@@ -72,6 +72,10 @@ test('each slot keeps its socket: no request fails when workers are replaced', (
       await load.answers(50);
       assert.deepStrictEqual(await load.stop(), {});
       t.diagnostic(`${load.answered} requests`);
+      await until('the old ones have gone', async () => {
+        app.tell('stats');
+        return (await app.marker('stats')).draining === 0;
+      });
       // A standby gets no socket, and therefore no connection, before it has a slot.
       app.tell('stats');
       const { slots } = await app.marker('stats');

@@ -13,7 +13,7 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
     withSupervised({ workers: 2 }, async (app) => {
       process.kill(app.pid, signal);
       assert.strictEqual((await app.marker('shutdown')).signal, signal);
-      assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+      assert.deepStrictEqual(await app.ended(), { code: 0, signal: null });
       const ends = app.marks
         .filter(({ mark }) => mark === 'exit')
         .map(({ data }) => [data.code, data.signal]);
@@ -27,7 +27,7 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
 test('SIGINT to the whole group, as a terminal sends it', () =>
   withSupervised({ workers: 2 }, async (app) => {
     process.kill(-app.pid, 'SIGINT');
-    assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+    assert.deepStrictEqual(await app.ended(), { code: 0, signal: null });
     assert.ok(app.marks.every(({ mark, data }) => mark !== 'exit' || data.code === 0));
   }));
 

@@ -106,8 +106,9 @@ test('a worker that listens and is not ready yet also finishes its pending work'
     { env: { SCRIPT: WORKER } },
   ));
 
-test('timers and idle connections keep no drained worker alive, and are reported', async () => {
+test('timers and idle connections keep no drained worker alive, and are reported', async (t) => {
   const pool = net.createServer((socket) => socket.on('error', () => {})).listen(0, '127.0.0.1');
+  t.after(() => pool.close());
   await once(pool, 'listening');
   const env = { SCRIPT: WORKER, KEPT: 'interval pool', POOL: `${pool.address().port}` };
   await withSupervised(
@@ -124,7 +125,6 @@ test('timers and idle connections keep no drained worker alive, and are reported
     },
     { env },
   );
-  pool.close();
 });
 
 test('the worker waits for promises of retire listeners, and for beforeExit', () =>
@@ -142,8 +142,9 @@ test('the worker waits for promises of retire listeners, and for beforeExit', ()
     { env: { SCRIPT: WORKER, KEPT: 'promise interval beforeExit' } },
   ));
 
-test('work that a request has begun is finished, even after its answer', async () => {
+test('work that a request has begun is finished, even after its answer', async (t) => {
   const other = http.createServer().listen(0, '127.0.0.1');
+  t.after(() => other.close());
   await once(other, 'listening');
   await withSupervised(
     { workers: 1, drainTimeout: 60_000 },
@@ -162,7 +163,6 @@ test('work that a request has begun is finished, even after its answer', async (
     },
     { env: { SCRIPT: WORKER, KEPT: 'interval', POOL: `${other.address().port}` } },
   );
-  other.close();
 });
 
 test('after SIGTERM the cluster serves for shutdownDelay, even if all processes have received it', () =>
@@ -178,7 +178,7 @@ test('after SIGTERM the cluster serves for shutdownDelay, even if all processes 
     // Another signal ends the delay.
     process.kill(app.pid, 'SIGINT');
     await app.marker('shutdown');
-    assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+    assert.deepStrictEqual(await app.ended(), { code: 0, signal: null });
     assert.ok(!app.marks.some(({ mark }) => mark === 'retire' || mark === 'restart'));
   }));
 

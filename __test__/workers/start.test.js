@@ -68,16 +68,26 @@ for (const [name, change] of Object.entries(CHANGES)) {
             };
             cluster.setupPrimary({ exec: base + '/current/app.js', cwd: base + '/current' });
             const looks = [];
-            cluster.on('message', (worker, look) => looks.push(look));
+            let isOver = false;
+            // A worker tells before it listens, but by a channel of its own.
             const end = () => {
+              if (!isOver || looks.length < 2) return;
               console.log(JSON.stringify(looks));
               process.exit();
             };
+            const over = () => {
+              isOver = true;
+              end();
+            };
+            cluster.on('message', (worker, look) => {
+              looks.push(look);
+              end();
+            });
             const supervisor = ${how === 'reload'} ? cluster.supervise({ workers: 1 }) : void cluster.fork();
             cluster.once('listening', () => {
               (${change})({ base, next });
-              if (supervisor) supervisor.reload().then(end);
-              else cluster.fork().once('listening', end);
+              if (supervisor) supervisor.reload().then(over);
+              else cluster.fork().once('listening', over);
             });
           } else {
             process.send(look(), () => require('node:http').createServer().listen(0, '127.0.0.1'));
