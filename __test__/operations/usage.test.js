@@ -141,6 +141,20 @@ test('where there is no cluster, it says how to start or to name one', { skip },
   }),
 );
 
+test('the stack of an idle worker is refused, also while its event loop is watched', { skip }, () =>
+  withCommand(async ({ start, run, control }) => {
+    const cluster = start(['-w', '1', '--unresponsive-after', '30s', '--control', control, 'app.js']);
+    await until('it is ready', () => /is ready/.test(cluster.text ?? ''));
+    // It may still be starting up when it has just become ready.
+    await until('it is idle', () => /it is idle/.test(run('stack', '0', '--control', control).stderr));
+    for (let i = 0; i < 5; i++) {
+      const { status, stdout } = run('stack', '0', '--control', control);
+      assert.deepStrictEqual([status, stdout], [1, '']);
+    }
+    assert.strictEqual(run('stop', '--control', control).status, 0);
+  }),
+);
+
 test('a control socket of another cluster is a warning that names the consequences', { skip }, () =>
   withCommand(async ({ start, run, control }) => {
     const first = start(['-w', '1', '--control', control, 'app.js']);
