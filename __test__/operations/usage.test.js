@@ -95,6 +95,8 @@ test('a file that is missing or not a program is named before anything starts', 
       fs.writeFileSync(path.join(directory, name), text);
     write('package.json', '{}');
     write('ecosystem.config.js', 'module.exports = { apps: [] };');
+    write('function.js', 'module.exports = () => ({ workers: 2 });');
+    write('number.json', '2');
     write('text.json', '{ workers: 2 }');
     write('type.json', '{ "unresponsiveAfter": "5s" }');
     write('unknown.mjs', 'export default { worker: 2 };');
@@ -111,7 +113,14 @@ test('a file that is missing or not a program is named before anything starts', 
         ['--config', 'unknown.mjs', 'app.js'],
         'unknown.mjs: The "options.worker" option does not exist. Did you',
       ],
-      [['--config', 'nothing.mjs', 'app.js'], 'nothing.mjs must be a file that has a default export'],
+      [
+        ['--config', 'nothing.mjs', 'app.js'],
+        'nothing.mjs must export an object with options of supervise(): it has no default export',
+      ],
+      [['--config', 'function.js', 'app.js'], 'options of supervise(): it exports a function'],
+      [['--config', 'number.json', 'app.js'], 'options of supervise(): it contains a number'],
+      [['--config', 'ecosystem.config.js', 'app.js'], 'ecosystem.config.js is a configuration of pm2'],
+      [['--max-memory', '500', 'app.js'], 'the unit is missing: write 500M'],
       [
         ['--config', 'type.json', '--unresponsive-after', '5ms', 'app.js'],
         'rcluster: The value of the "options.',
