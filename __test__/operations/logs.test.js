@@ -463,6 +463,7 @@ test('the report of a worker that is not ready in time has its output so far', {
       app.tell({ slot: 0, act: 'write', to: 'stderr', text: 'waiting for the database\n' });
       const restart = await app.message(({ event }) => event === 'restart');
       assert.deepStrictEqual(restart.stderrTail, ['waiting for the database']);
+      assert.match(restart.reason, /: it has not called cluster\.worker\.ready\(\)$/);
     },
     { ready: false },
   ),
