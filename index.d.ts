@@ -100,10 +100,10 @@ declare namespace cluster {
   type SharedSourceBase = sharedTypes.SharedSourceBase;
   type SharedSource = sharedTypes.SharedSource;
   type SharedSourceStats = sharedTypes.SharedSourceStats;
-  type PolledStore = sharedTypes.PolledStore;
+  type PolledStore<V = any> = sharedTypes.PolledStore<V>;
   type SharedListener<T = any> = sharedTypes.SharedListener<T>;
-  type SharedBatch = sharedTypes.SharedBatch;
-  type SharedStore = sharedTypes.SharedStore;
+  type SharedBatch<V = any> = sharedTypes.SharedBatch<V>;
+  type SharedStore<V = any> = sharedTypes.SharedStore<V>;
   type SharedTally = sharedTypes.SharedTally;
   type SharedStats = sharedTypes.SharedStats;
 

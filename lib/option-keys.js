@@ -96,14 +96,27 @@ function isOptions(value) {
  * @param {object} options
  * @param {readonly string[]} known
  * @param {(key: string) => string} subject Names the key in the error.
+ * @param {Record<string, readonly string[]>} [groups] The keys of options that are objects themselves, by the option: a key
+ * of one of them may be given a level too high.
  * @throws {TypeError} ERR_INVALID_ARG_VALUE
  */
-function refuseUnknownKeys(options, known, subject) {
+function refuseUnknownKeys(options, known, subject, groups = {}) {
   const key = Object.keys(options).find((name) => !known.includes(name));
   if (key === undefined) return;
-  const meant = nearest(key, known);
+  const meant = parentOf(key, groups) ?? nearest(key, known);
   const end = meant === undefined ? `Known are ${known.join(', ')}` : `Did you mean "${meant}"?`;
   throw invalidValue(`${subject(key)} does not exist. ${end}`);
+}
+
+/**
+ * The full name of a key that exactly one of the groups has.
+ * @param {string} key
+ * @param {Record<string, readonly string[]>} groups
+ * @returns {string | undefined}
+ */
+function parentOf(key, groups) {
+  const parents = Object.keys(groups).filter((name) => groups[name].includes(key));
+  return parents.length === 1 ? `${parents[0]}.${key}` : undefined;
 }
 
 module.exports = { closest, isOptions, nearest, refuseUnknownKeys };

@@ -482,9 +482,9 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
    * @throws `ERR_RCLUSTER_SHARED_OPTIONS` if it is open with other options; `ERR_RCLUSTER_SHARED` if it cannot be opened;
    * `ERR_RCLUSTER_UNSUPPORTED_PLATFORM` elsewhere than on Linux.
    */
-  shared(name: string, options?: SharedOptions): SharedStore;
+  shared<V = any>(name: string, options?: SharedOptions): SharedStore<V>;
   /** A store of this process alone, which it fills by itself; other libraries call this polling. */
-  shared(name: string, options: { source: SharedPollingSource }): PolledStore;
+  shared<V = any>(name: string, options: { source: SharedPollingSource }): PolledStore<V>;
 
   /**
    * A new random identifier that leads back to this worker: a client that sends it in the place that the

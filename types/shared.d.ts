@@ -224,11 +224,11 @@ export type SharedEvent<T = unknown> =
  * Up to 1,024 operations, together about as large as the largest value, that are applied atomically, under one revision, or not at
  * all.
  */
-export interface SharedBatch {
+export interface SharedBatch<V = any> {
   /** Requires that the value of the key has this revision; with 0, that the key has no value. */
   check(key: string, revision: number): this;
   /** See `set()` of the store. */
-  set(key: string, value: unknown, options?: SharedSetOptions): this;
+  set(key: string, value: V, options?: SharedSetOptions): this;
   /** See `delete()` of the store. If the key has no value, the whole batch fails with `ok: false`. */
   delete(key: string, options?: { ifRevision?: number | undefined }): this;
   /** See `increment()` of the store. */
@@ -248,22 +248,24 @@ export interface SharedBatch {
  * Keys are strings of up to 1,024 bytes of UTF-8. Values are numbers, strings, booleans, `null` and Buffers, plain
  * objects and arrays, and anything else that the structured clone algorithm supports (`Map`, `Set`, `Date`, typed arrays …).
  *
+ * The type parameter is the type of all values of the store: `cluster.shared<User>('users')`. Nothing checks it at run time.
+ *
  * Writes reject with `ERR_RCLUSTER_FULL`, `ERR_RCLUSTER_TOO_LARGE`, `ERR_RCLUSTER_SHARED_VALUE`,
  * `ERR_RCLUSTER_SHARED_BACKLOG`, with `ERR_RCLUSTER_GONE` in a worker whose primary is gone, and, if there is a
  * `backend`, with `ERR_RCLUSTER_DISCONNECTED` and `ERR_RCLUSTER_BACKEND`.
  */
-export interface SharedStore {
+export interface SharedStore<V = any> {
   /** The value of a key, or `undefined`. */
-  get<T = any>(key: string): T | undefined;
+  get<T = V>(key: string): T | undefined;
   /**
    * The value of a key after all writes that completed before this call. With a `backend`, the server is asked for newer changes
    * first, and the promise rejects with `ERR_RCLUSTER_DISCONNECTED` if the server cannot be reached.
    */
-  read<T = any>(key: string): Promise<T | undefined>;
+  read<T = V>(key: string): Promise<T | undefined>;
   /** Whether a key has a value. */
   has(key: string): boolean;
   /** The value of a key with its revision and its expiry time, or `undefined`. */
-  entry<T = any>(key: string): SharedEntry<T> | undefined;
+  entry<T = V>(key: string): SharedEntry<T> | undefined;
   /** The number of keys. It may include keys that have just expired. */
   readonly size: number;
   /** The number of the last change. It increases with each change. */
@@ -271,7 +273,7 @@ export interface SharedStore {
   /** All keys as of one revision, in the order of their bytes. Takes time proportional to the size of the store. */
   keys(options?: { prefix?: string | undefined }): string[] & { revision: number };
   /** All keys and values as of one revision. */
-  entries<T = any>(options?: { prefix?: string | undefined }): [string, T][] & { revision: number };
+  entries<T = V>(options?: { prefix?: string | undefined }): [string, T][] & { revision: number };
   /** The size and state of the store. */
   stats(): SharedStats;
   /**
@@ -289,7 +291,7 @@ export interface SharedStore {
    * await sessions.set(id, { user }, { ttl: 30 * 60_000 });
    * ```
    */
-  set(key: string, value: unknown, options?: SharedSetOptions): Promise<SharedResult>;
+  set(key: string, value: V, options?: SharedSetOptions): Promise<SharedResult>;
   /** Deletes a key. */
   delete(key: string, options?: { ifRevision?: number | undefined }): Promise<SharedResult>;
   /** Makes the value of a key expire in `ttl` ms from now; with `Infinity`, never. Not `ok` if the key has no value. */
@@ -316,7 +318,7 @@ export interface SharedStore {
    */
   tally(name: string): SharedTally;
   /** Begins a batch. */
-  atomic(): SharedBatch;
+  atomic(): SharedBatch<V>;
   /**
    * Returns the value of a key. If there is none, calls `loader` and sets its result. The loader runs once in the whole cluster,
    * and all other callers wait for it. If its process dies, the loader of the next caller runs. If the loader rejects, the promises
@@ -329,7 +331,7 @@ export interface SharedStore {
    * @param options `ttl`: in ms; default: forever. `negativeTtl`: how long a failure is kept, in ms; default: 0. `grace`: how long
    * after `ttl` the old value is returned while a new one is being created, in ms; default: 0.
    */
-  getOrCreate<T>(
+  getOrCreate<T extends V>(
     key: string,
     loader: (facts: { signal: AbortSignal }) => T | Promise<T>,
     options?: { ttl?: number | undefined; negativeTtl?: number | undefined; grace?: number | undefined },
@@ -344,7 +346,7 @@ export interface SharedStore {
    * }
    * ```
    */
-  watch<T = any>(options?: SharedWatchOptions): AsyncIterableIterator<SharedEvent<T>>;
+  watch<T = V>(options?: SharedWatchOptions): AsyncIterableIterator<SharedEvent<T>>;
   /**
    * Calls a listener with each change from now on, like a watch with `since`. All listeners share one watch, which begins with
    * the first listener and ends with the last. An error thrown by a listener is an uncaught exception. Listeners do not keep the
@@ -354,7 +356,7 @@ export interface SharedStore {
    * store.on('change', ({ type, key }) => console.log(type, key));
    * ```
    */
-  on<T = any>(event: 'change', listener: SharedListener<T>): this;
+  on<T = V>(event: 'change', listener: SharedListener<T>): this;
   /** Calls a listener when the source has been loaded. This process must have opened the store with the source. */
   on(event: 'load', listener: (facts: { revision: number; loadedAt: number }) => void): this;
   /** Calls a listener when a load has failed, in any process. */
@@ -366,25 +368,25 @@ export interface SharedStore {
   /** With a `backend`: the whole store was loaded again, because changes had been missed. */
   on(event: 'resync', listener: (facts: { revision: number }) => void): this;
   /** The same as `on()`. */
-  addListener<T = any>(event: 'change', listener: SharedListener<T>): this;
+  addListener<T = V>(event: 'change', listener: SharedListener<T>): this;
   addListener(
     event: 'load' | 'loadError' | 'connect' | 'disconnect' | 'resync',
     listener: (argument: any) => void,
   ): this;
   /** The same for one call. */
-  once<T = any>(event: 'change', listener: SharedListener<T>): this;
+  once<T = V>(event: 'change', listener: SharedListener<T>): this;
   once(
     event: 'load' | 'loadError' | 'connect' | 'disconnect' | 'resync',
     listener: (argument: any) => void,
   ): this;
   /** Removes a listener. */
-  off<T = any>(event: 'change', listener: SharedListener<T>): this;
+  off<T = V>(event: 'change', listener: SharedListener<T>): this;
   off(
     event: 'load' | 'loadError' | 'connect' | 'disconnect' | 'resync',
     listener: (argument: any) => void,
   ): this;
   /** The same as `off()`. */
-  removeListener<T = any>(event: 'change', listener: SharedListener<T>): this;
+  removeListener<T = V>(event: 'change', listener: SharedListener<T>): this;
   removeListener(
     event: 'load' | 'loadError' | 'connect' | 'disconnect' | 'resync',
     listener: (argument: any) => void,
@@ -426,8 +428,8 @@ export interface SharedStats {
 }
 
 /** A store that each process has for itself, filled by its source only. */
-export interface PolledStore extends Pick<
-  SharedStore,
+export interface PolledStore<V = any> extends Pick<
+  SharedStore<V>,
   | 'get'
   | 'has'
   | 'entry'

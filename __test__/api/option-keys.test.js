@@ -62,6 +62,9 @@ test('supervise(), with its nested options', { skip }, () => {
     [{ readyTimeOut: 1 }, 'options.readyTimeOut', 'readyTimeout'],
     [{ backoff: { inital: 5 } }, 'options.backoff.inital', 'initial'],
     [{ recycle: { memroy: 5 } }, 'options.recycle.memroy', 'memory'],
+    // One level too high.
+    [{ memory: 5e8 }, 'options.memory', 'recycle.memory'],
+    [{ resetAfter: 5 }, 'options.resetAfter', 'backoff.resetAfter'],
     [{ restartIntensity: { maximum: 5 } }, 'options.restartIntensity.maximum', undefined],
     [{ totalIntensity: { peroid: 5 } }, 'options.totalIntensity.peroid', 'period'],
     // An undefined value does not hide a misspelled key.
@@ -93,6 +96,7 @@ test('forward and scheduling', { skip }, () => {
     [{ forward: { port: 0, idletimeout: 1 } }, 'forward.idletimeout', 'idleTimeout'],
     [{ scheduling: { polcy: 'sticky' } }, 'scheduling.polcy', 'policy'],
     [{ scheduling: { overload: { que: 1 } } }, 'scheduling.overload.que', undefined],
+    [{ scheduling: { policy: 'sticky', by: 'cookie' } }, 'scheduling.by', 'sticky.by'],
     [{ scheduling: { policy: 'sticky', sticky: { patiense: 1 } } }, 'scheduling.sticky.patiense', 'patience'],
     [
       { scheduling: { listeners: { 80: { slowstart: 1 } } } },

@@ -285,7 +285,7 @@ test('doctor reads the limits of control groups, and says that the fallback is f
       const args = [COMMAND, 'doctor', '--json'];
       const checks = JSON.parse(spawnSync(process.execPath, args, { env, encoding: 'utf8' }).stdout);
       const found = (name) => checks.find((check) => check.name === name);
-      assert.strictEqual(found('limits').found, '1 CPUs to use, 64.0M of memory: 32.0M for each worker');
+      assert.strictEqual(found('limits').found, '1 CPU to use, 64.0M of memory: 32.0M for each worker');
       assert.match(found('processes').found, /^9 of 20 /);
       assert.strictEqual(found('node').state, 'warn');
       assert.match(found('node').found, /RCLUSTER_FALLBACK=1/);

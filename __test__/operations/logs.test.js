@@ -467,6 +467,7 @@ test('the report of a worker that is not ready in time has its output so far', {
     async (app) => {
       const restart = await app.message(({ event }) => event === 'restart');
       assert.deepStrictEqual(restart.stderrTail, ['waiting for the database']);
+      assert.match(restart.reason, /: it has not called cluster\.worker\.ready\(\)$/);
     },
     { env: { SAY: 'waiting for the database' }, ready: false },
   ),

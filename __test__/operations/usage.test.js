@@ -95,6 +95,8 @@ test('a file that is missing or not a program is named before anything starts', 
       fs.writeFileSync(path.join(directory, name), text);
     write('package.json', '{}');
     write('ecosystem.config.js', 'module.exports = { apps: [] };');
+    write('function.js', 'module.exports = () => ({ workers: 2 });');
+    write('number.json', '2');
     write('text.json', '{ workers: 2 }');
     write('type.json', '{ "unresponsiveAfter": "5s" }');
     write('unknown.mjs', 'export default { worker: 2 };');
@@ -111,7 +113,14 @@ test('a file that is missing or not a program is named before anything starts', 
         ['--config', 'unknown.mjs', 'app.js'],
         'unknown.mjs: The "options.worker" option does not exist. Did you',
       ],
-      [['--config', 'nothing.mjs', 'app.js'], 'nothing.mjs must be a file that has a default export'],
+      [
+        ['--config', 'nothing.mjs', 'app.js'],
+        'nothing.mjs must export an object with options of supervise(): it has no default export',
+      ],
+      [['--config', 'function.js', 'app.js'], 'options of supervise(): it exports a function'],
+      [['--config', 'number.json', 'app.js'], 'options of supervise(): it contains a number'],
+      [['--config', 'ecosystem.config.js', 'app.js'], 'ecosystem.config.js is a configuration of pm2'],
+      [['--max-memory', '500', 'app.js'], 'the unit is missing: write 500M'],
       [
         ['--config', 'type.json', '--unresponsive-after', '5ms', 'app.js'],
         'rcluster: The value of the "options.',
@@ -138,6 +147,20 @@ test('where there is no cluster, it says how to start or to name one', { skip },
     );
     const other = run('status', '--pid', `${process.pid}`);
     assert.deepStrictEqual([other.status, /is no primary/.test(other.stderr)], [3, true], other.stderr);
+  }),
+);
+
+test('the stack of an idle worker is refused, also while its event loop is watched', { skip }, () =>
+  withCommand(async ({ start, run, control }) => {
+    const cluster = start(['-w', '1', '--unresponsive-after', '30s', '--control', control, 'app.js']);
+    await until('it is ready', () => /is ready/.test(cluster.text ?? ''));
+    // It may still be starting up when it has just become ready.
+    await until('it is idle', () => /it is idle/.test(run('stack', '0', '--control', control).stderr));
+    for (let i = 0; i < 5; i++) {
+      const { status, stdout } = run('stack', '0', '--control', control);
+      assert.deepStrictEqual([status, stdout], [1, '']);
+    }
+    assert.strictEqual(run('stop', '--control', control).status, 0);
   }),
 );
 

@@ -43,6 +43,16 @@ for (const [what, options] of /** @type {[string, any][]} */ ([
   });
 }
 
+test('what a backend may be is named', { skip }, () => {
+  for (const [backend, expected] of /** @type {[any, object][]} */ ([
+    [5, { code: 'ERR_INVALID_ARG_TYPE', message: /must be of type string or object\. Received 5/ }],
+    ['localhost:6379', { message: /begins with redis:.* and not with localhost:$/ }],
+    ['redis+cluster://', { message: /like 'redis\+sentinel:.* or 'redis\+cluster:/ }],
+  ])) {
+    assert.throws(() => cluster.shared('refused', { backend }), expected);
+  }
+});
+
 test('a wait has a type and a range', { skip }, () => {
   const open = (/** @type {any} */ wait) => () =>
     cluster.shared('w', { backend: 'redis://a', offline: { wait } });

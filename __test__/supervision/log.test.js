@@ -194,7 +194,7 @@ test('many attempts to start are summarised in few lines', () =>
       assert.match(lines[0], /failed to start: it ended with exit code 3; the next one starts in 1 ms/);
       assert.ok(lines.length < 8, app.stderr);
       // Each attempt is either written or counted.
-      const counted = lines.map((line) => Number(/(\d+) more such failures/.exec(line)?.[1] ?? 0));
+      const counted = lines.map((line) => Number(/(\d+) more such failure/.exec(line)?.[1] ?? 0));
       const written = lines.filter((line) => line.includes('failed to start')).length;
       assert.strictEqual(
         counted.reduce((sum, count) => sum + count, written),

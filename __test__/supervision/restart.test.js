@@ -163,7 +163,10 @@ test('a worker that is not ready in time has failed to start', () =>
     { workers: 1, readyTimeout: 500, backoff: { initial: 1 }, restartIntensity: { max: 1 } },
     async (app) => {
       const { phase, reason } = await app.marker('restart');
-      assert.deepStrictEqual([phase, reason], ['start-up', 'it was not ready in time']);
+      assert.deepStrictEqual(
+        [phase, reason],
+        ['start-up', 'it was not ready in time: no server of it listens'],
+      );
       assert.strictEqual((await app.marker('exit')).id, 1);
       await app.marker('gave-up');
       // Not before the last of them has ended.

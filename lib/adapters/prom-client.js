@@ -135,7 +135,7 @@ class ClusterRegistry {
     checkTime('timeout', timeout);
     this.#registry = registry;
     this.#timeout = timeout;
-    // A report may take a 128th of the store's size, and at most 2 MB.
+    // A report may take 1/160 of the store's size, and at most 1.6 MB.
     this.#store = openStore(store, 'prom-client', { size: '256MB' });
     beginToAnswer(registry);
     this.#closed = this.#takePart(interval);

@@ -83,9 +83,19 @@ async function readConfig(file) {
   } catch (error) {
     throw new Error(`cannot read ${name}: ${text().summaryOf(error)}`, { cause: error });
   }
-  if (typeof value === 'object' && value !== null) return value;
-  const how = path.extname(file) === '.json' ? 'contains' : 'has a default export that is';
-  throw new Error(`${name} must be a file that ${how} an object with options of supervise()`);
+  if (typeof value !== 'object' || value === null) {
+    const kind = value === null ? 'null' : `a ${typeof value}`;
+    const [must, but] =
+      path.extname(file) === '.json'
+        ? ['contain', `it contains ${kind}`]
+        : ['export', value === undefined ? 'it has no default export' : `it exports ${kind}`];
+    throw new Error(`${name} must ${must} an object with options of supervise(): ${but}`);
+  }
+  if (Array.isArray(value.apps)) {
+    const advice = 'docs/migrating.md of this package has the options that replace its own';
+    throw new Error(`${name} is a configuration of pm2: ${advice}`);
+  }
+  return value;
 }
 
 /**

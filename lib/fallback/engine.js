@@ -11,6 +11,13 @@ const { Budget, Failures, StartUp } = require('./restarts');
 const { Run } = require('./run');
 const { Scale } = require('./scale');
 
+/** What a worker has not done that was not ready in time, by the option `ready`. */
+const MISSED = {
+  online: '',
+  listening: ': no server of it listens',
+  explicit: ': it has not called cluster.worker.ready()',
+};
+
 /**
  * @typedef {import('../../index').Worker} Worker
  * @typedef {import('./cluster').Member} Member
@@ -172,7 +179,8 @@ class Engine {
   #onLate(member) {
     const { place } = member;
     member.terminate();
-    this.#lost(member, place, { code: null, signal: null, reason: 'it was not ready in time' }, false);
+    const reason = `it was not ready in time${MISSED[this.#cluster.options.ready]}`;
+    this.#lost(member, place, { code: null, signal: null, reason }, false);
     this.#advance();
   }
 

@@ -59,10 +59,11 @@ function wrongValue(name, wanted, value) {
  * @param {string} name
  * @param {any} value
  * @param {readonly string[]} known
+ * @param {Record<string, readonly string[]>} [groups] The keys of options that are objects themselves.
  */
-function checkKeys(name, value, known) {
+function checkKeys(name, value, known, groups) {
   if (!isOptions(value)) throw wrongType(name, 'an object', value);
-  refuseUnknownKeys(value, known, (key) => `The option '${name}.${key}'`);
+  refuseUnknownKeys(value, known, (key) => `The option '${name}.${key}'`, groups);
 }
 
 /**
@@ -107,7 +108,7 @@ function readAction(name, action) {
  * @param {any} overload
  */
 function readOverload(name, overload) {
-  checkKeys(name, overload, ['queue', 'deadline', 'action']);
+  checkKeys(name, overload, GROUPS.overload);
   const { queue = 128, deadline, action = 'wait' } = overload;
   const read = {
     queue: wholeNumber(`${name}.queue`, queue, action === 'wait' ? 1 : 0, 65_536),
@@ -123,6 +124,13 @@ function readOverload(name, overload) {
 
 const PLAN = ['policy', 'slowStart', 'sticky', 'hook', 'overload'];
 
+/** The options that are objects themselves. */
+const GROUPS = {
+  sticky: ['patience', 'by', 'name', 'proxyProtocol', 'timeout'],
+  hook: ['timeout', 'patience'],
+  overload: ['queue', 'deadline', 'action'],
+};
+
 /**
  * @param {string} name
  * @param {any} options
@@ -133,7 +141,7 @@ const PLAN = ['policy', 'slowStart', 'sticky', 'hook', 'overload'];
 function readPlan(name, options, more, policyByDefault, hooks) {
   if (typeof options === 'string' || typeof options === 'function') options = { policy: options };
   if (!isOptions(options)) throw wrongType(name, 'a string, a function or an object', options);
-  checkKeys(name, options, [...PLAN, ...more]);
+  checkKeys(name, options, [...PLAN, ...more], GROUPS);
   const { policy: wanted = policyByDefault, slowStart, sticky, hook, overload } = options;
   const policy = readPolicy(`${name}.policy`, wanted);
   const weighted = ['round-robin', 'least-connections', 'least-loaded'].includes(policy);
@@ -177,7 +185,7 @@ function readPolicy(name, policy) {
  * @param {any} hook
  */
 function readHook(name, hook = {}) {
-  checkKeys(name, hook, ['timeout', 'patience']);
+  checkKeys(name, hook, GROUPS.hook);
   const { timeout = 100, patience = 250 } = hook;
   return {
     hookTimeout: wholeNumber(`${name}.timeout`, timeout, 1, A_DAY),
@@ -199,7 +207,7 @@ function numberOf(hook, hooks) {
  * @param {any} sticky
  */
 function readSticky(name, sticky) {
-  checkKeys(name, sticky, ['patience', 'by', 'name', 'proxyProtocol', 'timeout']);
+  checkKeys(name, sticky, GROUPS.sticky);
   const { patience = 250, by = 'address', proxyProtocol = false, timeout = 100 } = sticky;
   if (typeof by !== 'string') throw wrongType(`${name}.by`, 'a string', by);
   if (!['address', 'cookie', 'header', 'query'].includes(by)) {

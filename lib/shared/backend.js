@@ -27,6 +27,9 @@ const SOCKET_USER = /^((?:(?:redis|valkey)\+)?unix:\/\/)([^@/]*)@(?=\/)/i;
 const SEVERAL =
   /^(rediss?|valkeys?)\+(sentinel|cluster):\/\/(?:([^@/]*)@)?([^/?#]+)(?:\/([^/?#]*))?(?:\/([^/?#]*))?$/;
 
+/** How such a URL begins. */
+const MULTIPLE = /^(?:rediss?|valkeys?)\+(?:sentinel|cluster):/;
+
 /** The longest time that a write may wait, in ms. */
 const MAX_WAIT = 86_400_000;
 
@@ -55,6 +58,9 @@ function checkBackend(backend, offline) {
     }
     return undefined;
   }
+  if (typeof backend !== 'string' && (typeof backend !== 'object' || backend === null)) {
+    throw invalidType('options.backend', 'string or object', backend);
+  }
   const checked = typeof backend === 'string' ? fromUrl(backend) : fromObject(backend);
   return wait === undefined ? checked : { ...checked, wait: Math.ceil(wait) };
 }
@@ -66,6 +72,11 @@ function checkBackend(backend, offline) {
 function fromUrl(text) {
   const several = SEVERAL.exec(text);
   if (several !== null) return fromSeveral(several);
+  if (MULTIPLE.test(text)) {
+    throw refusal(
+      "must be like 'redis+sentinel://host:port,host:port/name' or 'redis+cluster://host:port,host:port'",
+    );
+  }
   const [start, scheme = '', user = ''] = SOCKET_USER.exec(text) ?? [''];
   if (start !== '') return { ...fromUrl(`${scheme}${text.slice(start.length)}`), ...fromUser(user) };
   const { URL } = require('node:url');
@@ -73,7 +84,8 @@ function fromUrl(text) {
   const url = new URL(text);
   const isSocket = SOCKET.includes(url.protocol);
   if (!isSocket && !TCP.has(url.protocol)) {
-    throw refusal(`must begin with redis://, rediss:// or redis+unix://, and not with ${url.protocol}//`);
+    const known = 'redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster://';
+    throw refusal(`must be a URL that begins with ${known}, and not with ${url.protocol}`);
   }
   if (url.hash !== '') throw refusal('must be a URL without a fragment');
   const { username, password } = url;

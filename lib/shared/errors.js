@@ -38,7 +38,16 @@ function outOfRange(name, range, value) {
  */
 function sharedError(error) {
   const [, code, message] = /^(ERR_[A-Z_]+) (.*)$/s.exec(error.message) ?? [];
-  return code === undefined ? failure('ERR_RCLUSTER_SHARED', error.message) : failure(code, message);
+  switch (code) {
+    case undefined:
+      return failure('ERR_RCLUSTER_SHARED', error.message);
+    case 'ERR_INVALID_ARG_VALUE':
+      return errors.invalidValue(message);
+    case 'ERR_OUT_OF_RANGE':
+      return errors.outOfRange(message);
+    default:
+      return failure(code, message);
+  }
 }
 
 /** The error of a call with `scope: 'all'` without a backend that connects machines. */

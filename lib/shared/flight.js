@@ -9,9 +9,10 @@
 
 const { createHash } = require('node:crypto');
 const { Buffer, JSON, Map, Number, process, wallClock } = require('../globals');
-const { described, failure, invalidType, invalidValue, outOfRange, rebuilt } = require('./errors');
+const { described, invalidType, invalidValue, outOfRange, rebuilt } = require('./errors');
 const { members } = require('./members');
 const { checkKey, lifetime } = require('./options');
+const { MAX_KEY, longKey } = require('./steps');
 const { decode, encode } = require('./values');
 const { describe } = require('../text');
 const { OTHERWISE, SPACE, acquire } = require('../locks/connection');
@@ -19,9 +20,6 @@ const { deadlock, heldHere, runHolding } = require('../locks/context');
 
 /** The largest outcome in bytes; a longer one is read from the store. The native side takes twice as much. */
 const MAX_OUTCOME = 4096;
-
-/** The longest key, in bytes. */
-const MAX_KEY = 1024;
 
 /**
  * The store of failures. Its name begins with a null byte, so that no application uses it.
@@ -86,7 +84,7 @@ async function getOrCreate(store, name, key, loader, options) {
 function checked(store, name, key, loader, options) {
   checkKey(key);
   if (Buffer.byteLength(key) > MAX_KEY) {
-    throw failure('ERR_RCLUSTER_TOO_LARGE', `A key has ${MAX_KEY} bytes at the most`);
+    throw longKey(key);
   }
   if (typeof loader !== 'function') throw invalidType('loader', 'function', loader);
   const { ttl, negativeTtl, grace } = members(options, ['ttl', 'negativeTtl', 'grace']);

@@ -24,6 +24,9 @@ class Requests {
   /** @type {NativeStore} */
   #native;
 
+  /** The name of the store. */
+  #name;
+
   /** @type {ReturnType<NativeStore['adder']>} */
   #add;
 
@@ -60,9 +63,11 @@ class Requests {
   /**
    * @param {NativeStore} native
    * @param {() => void} look
+   * @param {string} name of the store
    */
-  constructor(native, look) {
+  constructor(native, look, name) {
     this.#native = native;
+    this.#name = name;
     this.#add = native.adder();
     this.#submit = native.submitter();
     this.#take = native.taker();
@@ -209,7 +214,7 @@ class Requests {
       case 2:
         return reject(steps.notNumber(keys));
       case 3:
-        return reject(failure('ERR_RCLUSTER_FULL', 'The store is full: nothing has been written'));
+        return reject(full(this.#name, this.#native));
       case 4:
         return reject(steps.tooLarge(this.#native, keys));
       case 6:
@@ -220,6 +225,16 @@ class Requests {
         return reject(failure('ERR_RCLUSTER_SHARED', 'The store does not understand the request'));
     }
   }
+}
+
+/**
+ * @param {string} name
+ * @param {NativeStore} native
+ */
+function full(name, native) {
+  const used = `${native.field(2)} of ${native.field(7)} bytes are used`;
+  const message = `The store ${JSON.stringify(name)} is full (${used}): nothing has been written`;
+  return failure('ERR_RCLUSTER_FULL', message);
 }
 
 function gone() {

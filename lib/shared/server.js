@@ -45,18 +45,15 @@ function refusal(native, status) {
   const why = error === undefined ? '' : `: ${error}`;
   if (status === 7) {
     // The server's error may be cleared by now, because another write has succeeded.
-    return failure(
-      'ERR_RCLUSTER_FULL',
-      `The server ${url} has no memory (OOM): nothing has been written${why}`,
-    );
+    return failure('ERR_RCLUSTER_FULL', `The server ${url} is out of memory: nothing has been written${why}`);
   }
   if (status === 8) {
     return failure(
       'ERR_RCLUSTER_BACKEND',
-      `The server ${url} refuses to do this: nothing has been written${why}`,
+      `The server ${url} refuses the write: nothing has been written${why}`,
     );
   }
-  const message = `The server ${url} cannot be reached. What was on its way may have been done, or not${why}`;
+  const message = `There is no connection to the server ${url}${why}. A write that was sent may or may not have been carried out`;
   return failure('ERR_RCLUSTER_DISCONNECTED', message);
 }
 

@@ -2,13 +2,16 @@
 
 // The operations on a store, validated and in the form that the native side expects.
 
-const { JSON, Number } = require('../globals');
+const { Buffer, JSON, Number } = require('../globals');
 const { failure, invalidType, invalidValue } = require('./errors');
 const { members } = require('./members');
 const { checkKey, checkRevision, lifetime } = require('./options');
 const { encode } = require('./values');
 
 const OP = { SET: 1, DELETE: 2, TOUCH: 3, INCREMENT: 4, CHECK: 5, CLEAR: 6 };
+
+/** The longest key, in bytes. */
+const MAX_KEY = 1024;
 
 /** No condition. */
 const ANY = -1;
@@ -190,11 +193,19 @@ function send(native, add, submit, steps) {
  * @param {string | string[]} keys as `keysOf()` returns them
  */
 function tooLarge(native, keys) {
-  const limit = `a value in a store of this size ${native.field(6)}`;
-  const message =
-    typeof keys === 'string'
-      ? `A key has 1024 bytes at the most, and ${limit}: ${JSON.stringify(keys.slice(0, 50))} is longer, or its value is`
-      : `The batch is larger than the store accepts at once, and ${limit} bytes at the most`;
+  const most = native.field(6);
+  if (typeof keys !== 'string') {
+    const message = `The batch is larger than the store accepts at once, which is about ${most} bytes`;
+    return failure('ERR_RCLUSTER_TOO_LARGE', message);
+  }
+  if (Buffer.byteLength(keys) > MAX_KEY) return longKey(keys);
+  const message = `The value of ${JSON.stringify(keys)} is larger than the store accepts: at most ${most} bytes`;
+  return failure('ERR_RCLUSTER_TOO_LARGE', message);
+}
+
+/** @param {string} key */
+function longKey(key) {
+  const message = `A key has at most ${MAX_KEY} bytes, and ${JSON.stringify(`${key.slice(0, 50)}…`)} has ${Buffer.byteLength(key)}`;
   return failure('ERR_RCLUSTER_TOO_LARGE', message);
 }
 
@@ -203,8 +214,22 @@ function notNumber(keys) {
   const names = [keys].flat().map((key) => JSON.stringify(key));
   return failure(
     'ERR_RCLUSTER_NOT_NUMBER',
-    `The value of ${names.join(' or ')} is no number, or the sum is not finite`,
+    `The value of ${names.join(' or ')} is not a number, or the sum is not finite`,
   );
 }
 
-module.exports = { check, clear, increment, keysOf, notNumber, put, remove, send, set, tooLarge, touch };
+module.exports = {
+  MAX_KEY,
+  check,
+  clear,
+  increment,
+  keysOf,
+  longKey,
+  notNumber,
+  put,
+  remove,
+  send,
+  set,
+  tooLarge,
+  touch,
+};

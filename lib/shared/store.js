@@ -83,9 +83,10 @@ class SharedStore extends Listened {
     );
     this.#get = this.#native.reader(this.#kind);
     this.#has = this.#native.finder();
-    this.#requests = new Requests(this.#native, () => {
-      for (const look of this.#watchers) look();
-    });
+    const look = () => {
+      for (const watcher of this.#watchers) watcher();
+    };
+    this.#requests = new Requests(this.#native, look, name);
   }
 
   /** Closes a store that was opened only to compare its options. */

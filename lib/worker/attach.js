@@ -73,7 +73,7 @@ module.exports = function attach(firstFd, own, settings) {
       const frame = JSON.parse(text);
       if (frame.act === 'reply') listening.answer(frame, fd);
       else if (frame.act === 'examine') void examine().examine(frame, fd);
-      else if (frame.act !== 'ping') retirement().heed(frame);
+      else retirement().heed(frame);
     },
     () => {
       warnOfExhaustion();

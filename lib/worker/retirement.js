@@ -317,7 +317,6 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     keep: () => clearTimeout(patience),
     terminate: onTimeUp,
     promote: ({ slot }) => promote(slot),
-    ping: () => {},
   };
 
   return {

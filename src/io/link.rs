@@ -17,7 +17,7 @@ use rcluster_core::channel::{
 };
 use rcluster_core::dispatch::Refusal;
 use rcluster_core::event_loop::{self, class};
-use rcluster_core::frames::{MAX_FRAME, StoreOptions};
+use rcluster_core::frames::{MAX_FRAME, PING, StoreOptions};
 use rcluster_core::ids::{ListenerId, Slot};
 use rcluster_sys::error::SysError;
 use rcluster_sys::headroom::{limit, room_for};
@@ -54,6 +54,8 @@ pub enum LinkError {
 pub enum Control {
     /// A frame, and the descriptor that came with it.
     Frame(String, Option<OwnedFd>),
+    /// A ping, which was only sent to make the event loop turn.
+    Ping,
     /// Nothing (more) for now.
     Empty,
     /// The primary is gone, or has cut off this worker.
@@ -165,6 +167,7 @@ impl Link {
             Received::Empty => Ok(Control::Empty),
             Received::Closed => Ok(Control::Closed),
             Received::Message { cut: true, .. } => Err(LinkError::Frame),
+            Received::Message { len, .. } if &bytes[..len] == PING.as_bytes() => Ok(Control::Ping),
             Received::Message { len, cut: false } => {
                 let text = std::str::from_utf8(&bytes[..len]).map_err(|_| LinkError::Frame)?;
                 Ok(Control::Frame(text.to_owned(), fds.pop()))

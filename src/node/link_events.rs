@@ -164,6 +164,7 @@ impl LinkEvents {
                 Ok(Control::Frame(text, fd)) => {
                     self.callbacks.frame.call([Argument::Text(&text), Argument::Descriptor(fd)]);
                 }
+                Ok(Control::Ping) => {}
                 Ok(Control::Empty) => return,
                 Ok(Control::Closed) => return self.gone(None),
                 Err(error) => return self.gone(Some(&error)),

@@ -96,6 +96,17 @@ console.log(
   counted,
   moved,
 );
+const typed = cluster.shared<{ name: string }>('users');
+const name: string | undefined = typed.get('a')?.name;
+void [name, typed.set('a', { name: 'x' }), typed.atomic().set('b', { name: 'y' }).commit()];
+void typed.getOrCreate('c', async () => ({ name: 'z' })).then((user) => user.name.trim());
+typed.on('change', ({ value }) => value?.name.trim());
+// @ts-expect-error the values of this store have a type
+void typed.set('a', 5);
+// @ts-expect-error
+typed.atomic().set('a', 5);
+// @ts-expect-error
+void typed.getOrCreate('c', () => 5);
 async function follow(): Promise<void> {
   for await (const event of shared.watch<number>({ prefix: 'n', history: true })) {
     if (event.type === 'set') console.log(event.value.toFixed());

@@ -1,5 +1,6 @@
 //! Finds running clusters by the sockets at default places of the control socket.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rcluster_core::control::operator::Place;
@@ -92,9 +93,23 @@ fn silent(pid: u32) -> Failure {
 /// The command line of a primary, without its executable, if this user may read it.
 fn program(pid: u32) -> Option<String> {
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let words = String::from_utf8_lossy(&words);
-    let line = words.split('\0').skip(1).collect::<Vec<_>>().join(" ");
-    Some(printable(line.trim_end()).chars().take(WIDTH).collect())
+    Some(shortened(&String::from_utf8_lossy(&words)))
+}
+
+/// A command line without its executable. Of the command of this package, however it was found, its name is enough:
+/// its path would leave no room for the program.
+fn shortened(words: &str) -> String {
+    let mut words: Vec<&str> = words.split('\0').skip(1).collect();
+    if let Some(first) = words.first_mut()
+        && let Some("rcluster" | "rcluster.js") = Path::new(first).file_name().and_then(|name| name.to_str())
+    {
+        *first = "rcluster";
+    }
+    let line = printable(words.join(" ").trim_end());
+    if line.chars().count() <= WIDTH {
+        return line;
+    }
+    line.chars().take(WIDTH - 1).chain(['…']).collect()
 }
 
 fn all() -> Result<Vec<Found>, Failure> {
@@ -136,6 +151,17 @@ fn listening(table: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_line_is_shown_with_its_program() {
+        let path = "/srv/app/node_modules/.bin/rcluster";
+        let started = format!("node\0{path}\0start\0--config\0rcluster.json\0app.js\0");
+        assert_eq!(shortened(&started), "rcluster start --config rcluster.json app.js");
+        assert_eq!(shortened("/usr/bin/node\0/srv/app.js\0--port\x0080"), "/srv/app.js --port 80");
+        assert_eq!(shortened("node\0"), "");
+        let long = shortened(&format!("node\0{}\0", "x".repeat(WIDTH + 1)));
+        assert_eq!((long.chars().count(), long.ends_with("x…")), (WIDTH, true));
+    }
 
     #[test]
     fn only_sockets_that_accept_at_known_places_are_tried() {

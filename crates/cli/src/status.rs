@@ -117,14 +117,14 @@ fn readiness(status: &Value) -> Readiness {
 fn headline(status: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut line = format!(
-        "pid {}, rcluster {}, Node {}, {} of {} workers ready, {} restarts, {} CPUs",
+        "pid {}, rcluster {}, Node {}, {} of {} workers ready, {}, {}",
         status["primary"]["pid"],
         text(&status["versions"]["rcluster"]),
         text(&status["versions"]["node"]),
         status["ready"],
         status["workers"],
-        status["restarts"],
-        status["cpus"],
+        units::counted(&status["restarts"], "restart"),
+        units::counted(&status["cpus"], "CPU"),
     );
     let marks =
         [("reloading", "reloading"), ("shuttingDown", "shutting down"), ("stopping", "about to stop")];
@@ -211,8 +211,10 @@ fn others(status: &Value) -> Vec<String> {
     for listener in list(&status["dispatcher"]["listeners"]) {
         let name = printable(listener["name"].as_str().unwrap_or("?"));
         lines.push(format!(
-            "listening: {name}, {} accepted, {} waiting, {} workers",
-            listener["accepted"], listener["waiting"], listener["workers"]
+            "listening: {name}, {} accepted, {} waiting, {}",
+            listener["accepted"],
+            listener["waiting"],
+            units::counted(&listener["workers"], "worker")
         ));
     }
     if status["dispatcher"].is_null() {

@@ -22,11 +22,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     scaled(number, factor).map(Duration::from_millis).ok_or_else(wrong)
 }
 
+/// The smallest number that is taken for bytes. A smaller one was meant to have a unit.
+const LEAST_BYTES: u64 = 1 << 20;
+
 /// `500M`, `1.5G`, `64k`, or a number of bytes; by 1024.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong = || "expected a size such as 500M or 1.5G, or a number of bytes".to_owned();
     let (number, unit) = split(text);
     let factor = match unit.to_ascii_lowercase().trim_end_matches('b').trim_end_matches('i') {
+        "" if scaled(number, 1).is_some_and(|bytes| bytes < LEAST_BYTES) => {
+            return Err(format!("the unit is missing: write {number}M"));
+        }
         "" => 1,
         "k" => 1 << 10,
         "m" => 1 << 20,
@@ -48,6 +54,12 @@ pub(crate) fn memory(text: &str) -> Result<Value, String> {
         Ok(number @ 1..=100) if is_number => Ok(format!("{number}%").into()),
         _ => Err("expected a percentage from 1% to 100%".into()),
     }
+}
+
+/// `1 worker`, `2 workers`.
+pub(crate) fn counted(count: &Value, noun: &str) -> String {
+    let plural = if count.as_u64() == Some(1) { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 /// An approximate duration: `5s`, `3m`, `2h`, `4d`.
@@ -102,13 +114,14 @@ mod tests {
             (Ok(5000), Ok(500), Ok(0), Ok(90_000), Ok(3_600_000))
         );
         assert_eq!(
-            (size("500M"), size("1.5G"), size("64k"), size("512MiB"), size("7")),
-            (Ok(524_288_000), Ok(1_610_612_736), Ok(65_536), Ok(536_870_912), Ok(7))
+            (size("500M"), size("1.5G"), size("64k"), size("512MiB"), size("1048576")),
+            (Ok(524_288_000), Ok(1_610_612_736), Ok(65_536), Ok(536_870_912), Ok(1_048_576))
         );
         for text in ["", "s", "5 s", "-5s", "5d", ".5s", "5.", "1.2345s", "99999999999999999999"] {
             assert!(duration(text).is_err(), "{text}");
         }
         assert_eq!(duration("30").unwrap_err(), "the unit is missing: write 30s or 30ms");
+        assert_eq!(size("500").unwrap_err(), "the unit is missing: write 500M");
         for text in ["", "M", "0", "5T", "1e9", "80%"] {
             assert!(size(text).is_err(), "{text}");
         }
@@ -119,7 +132,7 @@ mod tests {
         assert_eq!(memory("80%"), Ok("80%".into()));
         assert_eq!(memory("500M"), Ok(524_288_000.into()));
         for wrong in ["0%", "101%", "+5%", "%", "1.5%", "5"] {
-            assert!(memory(wrong).is_err() == (wrong != "5"), "{wrong}");
+            assert!(memory(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -43,12 +43,15 @@ fn explain(error: &clap::Error, command: Option<&str>) -> String {
     let problem = problem(&error.to_string());
     match (error.kind(), word(ContextKind::InvalidArg)) {
         (ErrorKind::UnknownArgument, Some(option)) if option.starts_with('-') => {
-            let of_program =
-                if command == Some("start") { "; options of the program come after --" } else { "" };
+            let note = match command {
+                Some("start") => "; options of the program come after --",
+                Some(_) => "",
+                None => "; options of a command come after it: rcluster status --pid 4711",
+            };
             let solution = hints::for_option(option).map_or_else(
                 || {
                     format!(
-                        "{}`{help}` lists the options{of_program}",
+                        "{}`{help}` lists the options{note}",
                         suggestion(error, ContextKind::SuggestedArg)
                     )
                 },
@@ -103,7 +106,8 @@ mod tests {
     fn each_message_names_the_problem_and_the_correction() {
         let explained = |line: &str| {
             let words: Vec<&str> = line.split(' ').collect();
-            explain(&Arguments::try_parse_from(&words).unwrap_err(), words.get(1).copied())
+            let command = words.get(1).copied().filter(|word| !word.starts_with('-'));
+            explain(&Arguments::try_parse_from(&words).unwrap_err(), command)
         };
         for (line, text) in [
             (
@@ -121,6 +125,11 @@ mod tests {
                 "rcluster start a.js --zz",
                 "there is no option --zz: `rcluster start --help` lists the options; options of the program come after --",
             ),
+            (
+                "rcluster --control /run/app.sock status",
+                "there is no option --control: `rcluster --help` lists the options; options of a command come after it: rcluster status --pid 4711",
+            ),
+            ("rcluster -v", "there is no option -v: use --version"),
             ("rcluster status -j", "there is no option -j: `rcluster status --help` lists the options"),
             (
                 "rcluster start a.js 80",

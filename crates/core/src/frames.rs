@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
-pub use self::answers::{Drain, Family, Kind, Reply, Settings, Sockname, ToWorker};
+pub use self::answers::{Drain, Family, Kind, PING, Reply, Settings, Sockname, ToWorker};
 pub use self::data::Data;
 pub use self::share::{EvictionName, Share, StoreOptions};
 use super::ids::ListenerId;

@@ -148,7 +148,11 @@ pub fn udp(address: SocketAddr, options: UdpOptions) -> Result<Bound, SysError> 
 /// The mode is set before the socket listens, so no client can have connected under the old one.
 pub fn unix(path: &Path, everybody: Access, backlog: Option<i32>) -> Result<Bound, SysError> {
     let fd = new_socket(AddressFamily::Unix, SockType::Stream).doing("making a unix socket")?;
-    let path = path::bind(&fd, path, everybody)?;
+    let path = path::bind(&fd, path, everybody).map_err(|error| match error.errno {
+        // libuv's translation: a missing directory gives the same error on Linux as on Windows.
+        Errno::ENOENT => SysError { errno: Errno::EACCES, ..error },
+        _ => error,
+    })?;
     start(&fd, backlog)?;
     Ok(Bound { kind: Kind::Pipe, sockname: None, path, fd })
 }

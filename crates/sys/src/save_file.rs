@@ -76,7 +76,7 @@ impl SaveFile {
         };
         let facts = file.metadata().map_err(failed("reading", &self.path))?;
         if !facts.is_file() {
-            return Err(failed("reading", &self.path)(ErrorKind::InvalidInput.into()));
+            return Err(failed("reading", &self.path)(std::io::Error::other("it is not a regular file")));
         }
         if facts.len() > limit {
             return Err(SaveError::TooLong(self.path.clone(), limit));

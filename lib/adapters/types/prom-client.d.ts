@@ -8,8 +8,8 @@ export interface ClusterRegistryOptions {
   /** The registry of this process. Default: the global registry of prom-client. */
   registry?: Registry<any> | undefined;
   /**
-   * Where the processes report their metrics; use it for nothing else. The report of a process may take a
-   * 128th of its size, and at most 2 MB. Default: `cluster.shared('prom-client', { size: '256MB' })`.
+   * Where the processes report their metrics; use it for nothing else. The report of a process may take 1/160
+   * of its size, and at most 1.6 MB. Default: `cluster.shared('prom-client', { size: '256MB' })`.
    */
   store?: cluster.SharedStore | undefined;
   /** The interval, in ms, at which this process reports its metrics without a request. Default: 1000. */

@@ -37,6 +37,14 @@ function time(ms) {
   return ms < 1000 ? `${ms} ms` : `${Math.round(ms / 100) / 10} s`;
 }
 
+/**
+ * @param {number} count
+ * @param {string} noun its plural has an s
+ */
+function counted(count, noun) {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
 /** @param {Facts} facts */
 function next({ delay }) {
   return delay > 0 ? `the next one starts in ${time(delay)}` : 'it is replaced at once';
@@ -45,9 +53,9 @@ function next({ delay }) {
 /** @param {Facts} facts of 'gave-up' */
 function why({ scope, restarts, period }) {
   if (scope === 'start-up') {
-    return `no worker has ever been ready, after ${restarts} restarts in ${time(period)}`;
+    return `no worker has ever been ready, after ${counted(restarts, 'restart')} in ${time(period)}`;
   }
-  return `${restarts} restarts in ${time(period)}${scope === 'total' ? ' of all slots' : ''}`;
+  return `${counted(restarts, 'restart')} in ${time(period)}${scope === 'total' ? ' of all slots' : ''}`;
 }
 
 /** @param {Record<string, number> | undefined} resources */
@@ -65,7 +73,7 @@ const LINES = {
       `${subject(facts)} ${facts.phase === 'start-up' ? 'failed to start' : 'failed'}: ${facts.reason}; ${next(facts)}`,
     ),
   backoff: ({ slot, delay, failures }) =>
-    warn(`${place(slot)} waits ${time(delay)} for its next worker, after ${failures} failures`),
+    warn(`${place(slot)} waits ${time(delay)} for its next worker, after ${counted(failures, 'failure')}`),
   'gave-up': (facts) =>
     warn(
       `gave up on ${place(facts.slot)}: ${why(facts)}; the last failure was that of ${subject(facts)}: ${facts.reason}`,
@@ -73,7 +81,7 @@ const LINES = {
   stopped: (facts) => (facts.code === 0 ? info : warn)(`${subject(facts)} is not replaced: ${facts.reason}`),
   retire: (facts) => info(`${subject(facts)} retires: ${facts.reason}${facts.detail && `\n${facts.detail}`}`),
   'drain-timeout': (facts) => {
-    const open = facts.connections === null ? '' : `, with ${facts.connections} connections open`;
+    const open = facts.connections === null ? '' : `, with ${counted(facts.connections, 'connection')} open`;
     return warn(`${subject(facts)} has not drained in time and is ended${open}${held(facts.resources)}`);
   },
   drained: (facts) => info(`${subject(facts)} has drained${held(facts.resources)}`),
@@ -86,13 +94,15 @@ const LINES = {
   recycle: (facts) =>
     info(`${subject(facts)} is recycled: ${facts.cause} ${facts.value}, where ${facts.limit} is the limit`),
   reload: ({ phase, slots, tookMs, reason, reloaded }) => {
-    if (phase === 'start') return info(`a reload of ${slots} workers begins`);
+    if (phase === 'start') return info(`a reload of ${counted(slots, 'worker')} begins`);
     if (phase === 'done') return info(`the reload is done, after ${time(tookMs)}`);
-    return warn(`the reload has failed after ${reloaded} workers: ${reason}; the others stay as they were`);
+    return warn(
+      `the reload has failed after ${counted(reloaded, 'worker')}: ${reason}; the others stay as they were`,
+    );
   },
   follow: ({ cpus, workers }) =>
     info(
-      `there ${cpus === 1 ? 'is 1 CPU' : `are ${cpus} CPUs`} to use: the cluster has ${workers} slots now`,
+      `there ${cpus === 1 ? 'is' : 'are'} ${counted(cpus, 'CPU')} to use: the cluster has ${counted(workers, 'slot')} now`,
     ),
   promote: (facts) => info(`${subject(facts)} takes over, a standby until now`),
   stopping: ({ signal, delay }) => info(`stops in ${time(delay)}${signal ? ` because of ${signal}` : ''}`),
@@ -219,8 +229,9 @@ class Log {
  */
 function summary({ count, since, slots, facts }, now) {
   const where = slots.size === 1 ? place([...slots][0]) : `${slots.size} slots`;
-  const what = facts.reason === undefined ? 'waits' : `failures (${facts.reason})`;
-  return `${count} more such ${what} of ${where} in ${time(Math.round(now - since))}; ${next(facts)}`;
+  const what = counted(count, facts.reason === undefined ? 'more such wait' : 'more such failure');
+  const reason = facts.reason === undefined ? '' : ` (${facts.reason})`;
+  return `${what}${reason} of ${where} in ${time(Math.round(now - since))}; ${next(facts)}`;
 }
 
 module.exports = { Log };

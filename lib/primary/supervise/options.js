@@ -56,6 +56,12 @@ function keysOf(prefix) {
   return rowsOf(prefix).map(([key]) => key);
 }
 
+/** The keys of each group. */
+function groupsOf() {
+  const groups = rowsOf('').filter(([, { rule }]) => rule.kind === 'group');
+  return Object.fromEntries(groups.map(([key]) => [key, keysOf(`${key}.`)]));
+}
+
 /**
  * @param {any} complete All options so far.
  * @param {string} path
@@ -123,8 +129,9 @@ function completeOptions(complete, target, prefix, given, available) {
  */
 function parseOptions(given, available, settings = {}) {
   const known = [...keysOf(''), ...PRIMARY_ONLY];
-  const defaults = fields('settings.supervise', settings, {}, known);
-  const options = { ...defaults, ...fields('options', given, {}, known) };
+  const groups = groupsOf();
+  const defaults = fields('settings.supervise', settings, {}, known, groups);
+  const options = { ...defaults, ...fields('options', given, {}, known, groups) };
   const complete = /** @type {any} */ ({});
   completeOptions(complete, complete, '', options, available);
   if (options.backend !== undefined) {

@@ -81,10 +81,12 @@ function fraction(name, value, least, most) {
  * @param {unknown} value
  * @param {Rule} rule
  */
-function memory(name, value, { max }) {
+function memory(name, value, { least, max }) {
   if (typeof value !== 'string') {
     if (typeof value !== 'number') throw wrongType(name, "a number or a string such as '80%'", value);
-    return whole(name, value, 0, max);
+    const bytes = whole(name, value, 0, max);
+    if (bytes === 0 || bytes >= least) return bytes;
+    throw outOfRange(name, `0 (off), or a number of bytes that is at least ${least}`, value);
   }
   const percent = /^\d{1,3}%$/.test(value) ? Number.parseInt(value, 10) : 0;
   if (percent < 1 || percent > 100) throw badValue(name, "must be bytes, or '1%' to '100%'", value);
@@ -132,12 +134,13 @@ function flag(name, value) {
  * @param {unknown} value
  * @param {T} defaults
  * @param {readonly string[]} [others] Fields without a default.
+ * @param {Record<string, readonly string[]>} [groups] The fields of those that are objects themselves.
  * @returns {T & Record<string, any>}
  */
-function fields(name, value, defaults, others = []) {
+function fields(name, value, defaults, others = [], groups = {}) {
   if (!isOptions(value)) throw wrongType(name, 'an object', value);
   const known = [...Object.keys(defaults), ...others];
-  refuseUnknownKeys(value, known, (key) => `The "${name}.${key}" option`);
+  refuseUnknownKeys(value, known, (key) => `The "${name}.${key}" option`, groups);
   const given = Object.entries(value).filter(([, field]) => field !== undefined);
   return /** @type {any} */ ({ ...defaults, ...Object.fromEntries(given) });
 }

@@ -115,7 +115,7 @@ async function readText(file) {
 /** @param {string} file */
 async function checked(file) {
   const facts = await stat(file);
-  if (!facts.isFile()) throw refused(file, 'is no file');
+  if (!facts.isFile()) throw refused(file, 'is not a regular file');
   return facts;
 }
 

@@ -26,7 +26,7 @@ function itemsOf(loaded, key) {
     const text = typeof name === 'number' && Number.isSafeInteger(name) ? String(name) : name;
     if (typeof text !== 'string') throw invalid(`A key is a string, and not ${inspect(name)}`);
     checkKey(text);
-    if (Buffer.byteLength(text) > MAX_KEY) throw invalid(`A key has ${MAX_KEY} bytes at the most`);
+    if (Buffer.byteLength(text) > MAX_KEY) throw invalid(`A key has at most ${MAX_KEY} bytes`);
     if (items.has(text)) throw invalid(`Two items have the key ${inspect(text)}`);
     // A copy, because a Buffer may change while it is written.
     items.set(text, encode(Buffer.isBuffer(value) ? Buffer.from(value) : value));

@@ -246,7 +246,9 @@ class Service {
     // A worker without its primary is about to end.
     if (this.#hasWarned || (builtin.isWorker && !process.connected)) return;
     this.#hasWarned = true;
-    const message = `The source of the shared store ${JSON.stringify(this.#name)} has failed, which is tried again: ${describe(error)}`;
+    const { file } = this.#plan;
+    const source = file === undefined ? 'its source' : `the file ${JSON.stringify(file)}`;
+    const message = `The shared store ${JSON.stringify(this.#name)} could not be loaded from ${source}, which is tried again: ${describe(error)}`;
     process.emitWarning(message, { code: 'RCLUSTER_SHARED_SOURCE' });
   }
 }

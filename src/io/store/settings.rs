@@ -40,7 +40,7 @@ impl Settings {
         }
         if name.len() > MAX_NAME {
             let message =
-                format!("The name of a store has {MAX_NAME} bytes at the most, and this {}", name.len());
+                format!("The name of a store has at most {MAX_NAME} bytes. Received one of {}", name.len());
             return Err(Refusal { code: "ERR_INVALID_ARG_VALUE", message });
         }
         if let Some(backend) = &options.backend {
@@ -48,8 +48,9 @@ impl Settings {
         }
         let size = options.size.unwrap_or(DEFAULT_SIZE);
         let Some(geometry) = Geometry::of_size(size) else {
-            let message =
-                format!("The size of a store is from {MIN_SIZE} to {MAX_SIZE} bytes, and not {size}");
+            let message = format!(
+                "The value of \"options.size\" is out of range. It must be from {MIN_SIZE} to {MAX_SIZE} bytes. Received {size}"
+            );
             return Err(Refusal { code: "ERR_OUT_OF_RANGE", message });
         };
         Ok(Self {

@@ -138,7 +138,7 @@ fn backlog(readings: &Readings) -> Check {
 
 fn memory(readings: &Readings) -> Check {
     let (name, cpus) = ("limits", u64::from(readings.cpus));
-    let cpus_found = format!("{cpus} CPUs to use");
+    let cpus_found = format!("{} to use", units::counted(&cpus.into(), "CPU"));
     let Some(limit) = readings.memory_limit else {
         return Check::ok(name, format!("{cpus_found}; no cgroup limits memory"));
     };

@@ -165,7 +165,7 @@ fn header(model: &Model, theme: Theme, width: usize) -> Vec<Line<'static>> {
     if status["standby"]["ready"] != json!(0) || status["standby"]["starting"] != json!(0) {
         words.push(format!("standbys {}", number(&status["standby"]["ready"])).into());
     }
-    words.push(format!("{} CPUs", number(&status["cpus"])).into());
+    words.push(units::counted(&status["cpus"], "CPU").into());
     let cgroup = &status["cgroup"];
     if let (Some(usage), Some(limit)) = (cgroup["memoryUsage"].as_u64(), cgroup["memoryLimit"].as_u64()) {
         words.push(format!("memory {} of {}", units::bytes(usage), units::bytes(limit)).into());

@@ -7,6 +7,10 @@ use crate::examine::Examination;
 use crate::ids::{ListenerId, Slot};
 use crate::schedule::By;
 
+/// [`ToWorker::Ping`] as it is sent. The worker's link drops it: if it ran JavaScript in an idle worker, V8 would carry out a
+/// pending request for the stack there, and the stack of an idle worker would be that of the ping.
+pub const PING: &str = r#"{"act":"ping"}"#;
+
 /// A message of the primary.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "act", rename_all = "camelCase")]
@@ -25,7 +29,7 @@ pub enum ToWorker {
     },
     /// The time for draining or starting is over: SIGTERM is sent too.
     Terminate,
-    /// Makes the event loop turn. Needs no answer.
+    /// Makes the event loop turn. Needs no answer, and does not reach JavaScript: see [`PING`].
     Ping,
     /// Examine the process, and answer through the stream socket that comes with the frame.
     Examine(Examination),

@@ -324,6 +324,7 @@ fn what_the_supervision_says_is_written_as_the_worker_reads_it() {
         let written: Value = serde_json::from_str(&frame.encode().unwrap()).unwrap();
         assert_eq!(written, expected);
     }
+    assert_eq!(ToWorker::Ping.encode().unwrap(), PING);
     let settings = Settings {
         slot: None,
         standby: true,

@@ -115,7 +115,7 @@ fn is_exception(words: &str) -> bool {
 fn restart_reason(why: &Why, phase: Phase) -> &'static str {
     match (why, phase) {
         (Why::Exited(ExitKind::OutOfMemory), _) => "oom",
-        (Why::NotSpawned { .. } | Why::NotReady, _) | (_, Phase::StartUp) => "startup",
+        (Why::NotSpawned { .. } | Why::NotReady { .. }, _) | (_, Phase::StartUp) => "startup",
         (Why::Unresponsive, _) => "hang",
         (Why::Exited(_) | Why::CutOff | Why::Retired(_), Phase::Service) => "crash",
     }
@@ -142,7 +142,7 @@ mod tests {
             (Why::Exited(ExitKind::Code(1)), Phase::StartUp),
             (Why::Exited(ExitKind::OutOfMemory), Phase::StartUp),
             (Why::Unresponsive, Phase::Service),
-            (Why::NotReady, Phase::StartUp),
+            (Why::NotReady { missed: None }, Phase::StartUp),
         ] {
             totals.on_event(&restart(why, phase));
         }

@@ -128,12 +128,7 @@ fn bind_name(fd: &OwnedFd, name: &OsStr) -> nix::Result<()> {
     let length = libc::socklen_t::try_from(length).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the address is ours until after the call, and `length` bytes of it are filled.
     let answer = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) };
-    match Errno::result(answer) {
-        Ok(_) => Ok(()),
-        // libuv's translation: a missing directory gives the same error on Linux as on Windows.
-        Err(Errno::ENOENT) => Err(Errno::EACCES),
-        Err(errno) => Err(errno),
-    }
+    Errno::result(answer).map(drop)
 }
 
 /// Sets the mode of the file, if all users get any access. As in libuv since Node 22, this is the whole mode:

@@ -151,6 +151,12 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_directory_is_reported_as_such() {
+        let folder = Folder::new("missing");
+        assert_eq!(private_path(&folder.0.join("missing/a.sock")).unwrap_err().errno, Errno::ENOENT);
+    }
+
+    #[test]
     fn files_that_are_not_our_sockets_stay() {
         let folder = Folder::new("file");
         let path = folder.0.join("a.sock");

@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(exits.of(SLOT).unwrap().detail, "it ended by SIGKILL");
         exits.on_event(&stopped(2, Why::Unresponsive), |_| false);
         assert_eq!(exits.of(SLOT).unwrap().detail, "its event loop stopped");
-        exits.on_event(&stopped(1, Why::NotReady), |_| false);
+        exits.on_event(&stopped(1, Why::NotReady { missed: None }), |_| false);
         assert_eq!(exits.of(SLOT).unwrap().worker, WorkerId(2), "an older one changes nothing");
         assert!(exits.reasons.is_empty());
     }
@@ -198,7 +198,13 @@ mod tests {
             ),
             (ExitKind::Code(1), &other, Why::Exited(ExitKind::Code(1)), Phase::Service, ExitReason::Exit),
             (ExitKind::Code(1), &thrown, Why::Exited(ExitKind::Code(1)), Phase::StartUp, ExitReason::Startup),
-            (ExitKind::Signal(9), &other, Why::NotReady, Phase::StartUp, ExitReason::Startup),
+            (
+                ExitKind::Signal(9),
+                &other,
+                Why::NotReady { missed: None },
+                Phase::StartUp,
+                ExitReason::Startup,
+            ),
             (ExitKind::Signal(6), &full, Why::Exited(ExitKind::Signal(6)), Phase::StartUp, ExitReason::Oom),
             (ExitKind::Code(134), &full, Why::Exited(ExitKind::Code(134)), Phase::Service, ExitReason::Oom),
             (
@@ -247,7 +253,7 @@ mod tests {
     #[test]
     fn the_exit_of_a_standby_is_not_kept() {
         let mut exits = Exits::default();
-        exits.on_event(&stopped(1, Why::NotReady), |_| true);
+        exits.on_event(&stopped(1, Why::NotReady { missed: None }), |_| true);
         exits.on_exit(WorkerId(1), None, ExitKind::Code(1), 1, None);
         assert!(exits.of(SLOT).is_none() && exits.reasons.is_empty());
     }

@@ -138,7 +138,7 @@ fn a_disconnected_client_gets_nothing_and_its_requests_are_carried_out() {
     let request = operators.begin(ONE, id("1"), None, false);
     operators.take_outputs();
     operators.on_gone(ONE);
-    let why = crate::control::supervise::Why::NotReady;
+    let why = crate::control::supervise::Why::NotReady { missed: None };
     let (delay, phase) = (Duration::ZERO, Phase::StartUp);
     operators.on_event(&Event::Restart {
         slot: None,

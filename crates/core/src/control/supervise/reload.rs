@@ -164,7 +164,15 @@ mod tests {
     fn not_ready(generation: u32) -> WorkerFailure {
         let stderr = Some(["the last line".to_owned()].into());
         let (phase, cause) = (Phase::StartUp, Cause::Reload);
-        WorkerFailure { worker: None, why: Why::NotReady, phase, generation, cause, stays: false, stderr }
+        WorkerFailure {
+            worker: None,
+            why: Why::NotReady { missed: None },
+            phase,
+            generation,
+            cause,
+            stays: false,
+            stderr,
+        }
     }
 
     fn answers(cluster: &mut Cluster) -> Vec<(Request, Result<(), Failure>)> {
@@ -199,7 +207,7 @@ mod tests {
         assert!(reload.is_running() && answers(&mut cluster).is_empty());
         reload.on_failure(&mut cluster, Slot(1), &not_ready(1));
         let stderr = Some(["the last line".to_owned()].into());
-        let failure = Failure::NotReady { slot: Slot(1), why: Why::NotReady, stderr };
+        let failure = Failure::NotReady { slot: Slot(1), why: Why::NotReady { missed: None }, stderr };
         assert_eq!(failure.stderr(), Some(&["the last line".to_owned()][..]));
         assert_eq!(answers(&mut cluster), [(Request(1), Err(failure))]);
     }

@@ -54,7 +54,8 @@ impl Supervise {
     pub(super) fn on_not_ready(&mut self, index: usize) -> bool {
         let worker = self.cluster.worker(index);
         let (role, going) = (worker.role(), worker.going().cloned());
-        let failure = WorkerFailure::of(worker, Why::NotReady);
+        let missed = (!worker.is_able()).then_some(self.cluster.options().ready);
+        let failure = WorkerFailure::of(worker, Why::NotReady { missed });
         let is_forgotten = self.cluster.end_unready(index);
         if self.run.is_running() {
             self.vacate(role, going.as_ref(), failure);

@@ -237,8 +237,8 @@ mod tests {
         it.spend(at(0), at(0));
         it.revive(&Options::default());
         assert!(!it.has_budget(at(0)), "it is held");
-        it.give_up(Why::NotReady);
-        assert!(it.is_over() && it.failure() == Some(&Why::NotReady));
+        it.give_up(Why::NotReady { missed: None });
+        assert!(it.is_over() && it.failure() == Some(&Why::NotReady { missed: None }));
         it.revive(&Options::default());
         assert!(it.has_budget(at(0)) && it.standing() == Standing::Held);
     }

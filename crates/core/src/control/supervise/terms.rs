@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::ReadyWhen;
 use crate::ids::Slot;
 
 /// A time since an arbitrary start. It must never go backwards.
@@ -200,7 +201,10 @@ pub enum Why {
         cause: String,
     },
     /// It was not ready in time.
-    NotReady,
+    NotReady {
+        /// The stage that it has not reached; `None` if it has, and others were waited for.
+        missed: Option<ReadyWhen>,
+    },
     /// It retired, or disconnected.
     Retired(Reason),
     /// Its event loop was blocked for too long.
@@ -226,7 +230,13 @@ impl fmt::Display for Why {
             }
             Self::Exited(exit) => write!(f, "it ended by {exit}"),
             Self::NotSpawned { cause } => write!(f, "it could not be spawned: {cause}"),
-            Self::NotReady => f.write_str("it was not ready in time"),
+            Self::NotReady { missed } => f.write_str(match missed {
+                None | Some(ReadyWhen::Online) => "it was not ready in time",
+                Some(ReadyWhen::Listening) => "it was not ready in time: no server of it listens",
+                Some(ReadyWhen::Explicit) => {
+                    "it was not ready in time: it has not called cluster.worker.ready()"
+                }
+            }),
             Self::Retired(reason) => write!(f, "it retired ({reason})"),
             Self::Unresponsive => f.write_str("its event loop stopped"),
             Self::CutOff => f.write_str("its link to the primary was cut"),

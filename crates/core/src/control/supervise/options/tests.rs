@@ -40,8 +40,8 @@ fn defaults_round_trip() {
 fn memory_may_be_a_fraction_and_workers_may_follow_the_cpus() {
     let options = with("recycle.memory", json!("80%")).unwrap();
     assert_eq!((options.recycle.memory, options.recycle.memory_share), (None, Some(0.8)));
-    let options = with("recycle.memory", json!(5)).unwrap();
-    assert_eq!((options.recycle.memory, options.recycle.memory_share), (Some(5), None));
+    let options = with("recycle.memory", json!(5_000_000)).unwrap();
+    assert_eq!((options.recycle.memory, options.recycle.memory_share), (Some(5_000_000), None));
     for wrong in ["0%", "101%", "80", "8.5%", "-1%", "+8%", " 8%", "%", ""] {
         assert_eq!(with("recycle.memory", json!(wrong)).unwrap_err().path, "recycle.memory", "{wrong}");
     }
@@ -60,7 +60,9 @@ fn each_limit_is_checked() {
             Rule::Fraction { min, max } => vec![json!(max + 1), json!(f64::from(min) - 0.5), json!(null)],
             Rule::ListOfWhole { max, .. } => vec![json!([max + 1]), json!(1)],
             Rule::Words { .. } => vec![json!("neither"), json!(1)],
-            Rule::Memory { max } => vec![json!(max + 1), json!("80"), json!(null)],
+            Rule::Memory { least, max } => {
+                vec![json!(least - 1), json!(max + 1), json!("80"), json!(null)]
+            }
             Rule::Flag => vec![json!(1)],
             Rule::Variable => vec![json!("A=B"), json!("RCLUSTER_LINK"), json!(true)],
             Rule::Address { .. } => vec![json!(9090), json!(":9090"), json!("example.com:80")],

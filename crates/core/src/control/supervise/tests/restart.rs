@@ -40,7 +40,7 @@ fn a_worker_that_is_not_ready_in_time_is_killed_and_replaced() {
             ("start; online 1; listening 1; due; at 999", "spawn 0 Start, (1@0), 1000"),
             (
                 "at 1000",
-                "term 1, restart 1@0 at start: it was not ready in time, +100, #1, backoff 0 100 after 1",
+                "term 1, restart 1@0 at start: it was not ready in time: it has not called cluster.worker.ready(), +100, #1, backoff 0 100 after 1",
             ),
             // Not ready in time.
             ("ready 1; at 1050; due", "kill 1, 1100"),
