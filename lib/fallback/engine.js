@@ -14,7 +14,7 @@ const { Scale } = require('./scale');
 /** What a worker has not done that was not ready in time, by the option `ready`. */
 const MISSED = {
   online: '',
-  listening: ': no server of it listens',
+  listening: ': none of its servers listens',
   explicit: ': it has not called cluster.worker.ready()',
 };
 

@@ -81,12 +81,10 @@ function fraction(name, value, least, most) {
  * @param {unknown} value
  * @param {Rule} rule
  */
-function memory(name, value, { least, max }) {
+function memory(name, value, { max }) {
   if (typeof value !== 'string') {
     if (typeof value !== 'number') throw wrongType(name, "a number or a string such as '80%'", value);
-    const bytes = whole(name, value, 0, max);
-    if (bytes === 0 || bytes >= least) return bytes;
-    throw outOfRange(name, `0 (off), or a number of bytes that is at least ${least}`, value);
+    return whole(name, value, 0, max);
   }
   const percent = /^\d{1,3}%$/.test(value) ? Number.parseInt(value, 10) : 0;
   if (percent < 1 || percent > 100) throw badValue(name, "must be bytes, or '1%' to '100%'", value);

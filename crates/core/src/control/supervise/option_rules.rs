@@ -35,9 +35,8 @@ pub(super) enum Rule {
     WholeOrAuto { min: u64, max: u64 },
     /// 0 to disable, or an integer of at least `least`.
     OffOrWhole { least: u64, min: u64, max: u64 },
-    /// Bytes, with 0 to disable, or a percentage of all memory, such as `80%`. At least `least`, so that a number that was
-    /// meant to be megabytes is not taken for bytes.
-    Memory { least: u64, max: u64 },
+    /// Bytes, with 0 to disable, or a percentage of all memory, such as `80%`.
+    Memory { max: u64 },
     /// A number.
     Fraction { min: u32, max: u32 },
     /// A list of integers.
@@ -156,10 +155,9 @@ impl Rule {
             Self::OffOrWhole { least, max, .. } => {
                 (whole(0, 0) || whole(*least, *max), format!("0 (off) or an integer from {least} to {max}"))
             }
-            Self::Memory { least, max } => {
-                let is_percent = || value.as_str().is_some_and(|text| percent(text).is_some());
-                let fits = whole(0, 0) || whole(*least, *max) || is_percent();
-                (fits, format!("0 (off), an integer from {least} to {max}, or '1%' to '100%'"))
+            Self::Memory { max } => {
+                let fits = whole(0, *max) || value.as_str().is_some_and(|text| percent(text).is_some());
+                (fits, format!("an integer from 0 to {max}, or '1%' to '100%'"))
             }
             Self::Fraction { min, max } => {
                 let range = f64::from(*min)..=f64::from(*max);

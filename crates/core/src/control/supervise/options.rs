@@ -21,9 +21,6 @@ const LONGEST: u64 = (1 << 31) - 1;
 /// The largest integer that JavaScript represents exactly.
 const MAX_SAFE: u64 = (1 << 53) - 1;
 
-/// The smallest limit of a worker's memory, in bytes. No process of Node is nearly that small.
-const LEAST_MEMORY: u64 = 1 << 20;
-
 /// The options of `supervise()`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -178,7 +175,7 @@ impl Options {
             Row::new("shutdownTimeout", time(0)).follows("drainTimeout"),
             Row::new("unresponsiveAfter", Rule::OffOrWhole { least: 100, min: 0, max: LONGEST }),
             Row::new("recycle", Rule::Group),
-            Row::new("recycle.memory", Rule::Memory { least: LEAST_MEMORY, max: MAX_SAFE }),
+            Row::new("recycle.memory", Rule::Memory { max: MAX_SAFE }),
             Row::new("recycle.age", time(0)),
             Row::new("recycle.connections", whole(0, MAX_SAFE)),
             Row::new("recycle.jitter", fraction(0, 1)),

@@ -232,7 +232,7 @@ impl fmt::Display for Why {
             Self::NotSpawned { cause } => write!(f, "it could not be spawned: {cause}"),
             Self::NotReady { missed } => f.write_str(match missed {
                 None | Some(ReadyWhen::Online) => "it was not ready in time",
-                Some(ReadyWhen::Listening) => "it was not ready in time: no server of it listens",
+                Some(ReadyWhen::Listening) => "it was not ready in time: none of its servers listens",
                 Some(ReadyWhen::Explicit) => {
                     "it was not ready in time: it has not called cluster.worker.ready()"
                 }

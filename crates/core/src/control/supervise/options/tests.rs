@@ -60,9 +60,7 @@ fn each_limit_is_checked() {
             Rule::Fraction { min, max } => vec![json!(max + 1), json!(f64::from(min) - 0.5), json!(null)],
             Rule::ListOfWhole { max, .. } => vec![json!([max + 1]), json!(1)],
             Rule::Words { .. } => vec![json!("neither"), json!(1)],
-            Rule::Memory { least, max } => {
-                vec![json!(least - 1), json!(max + 1), json!("80"), json!(null)]
-            }
+            Rule::Memory { max } => vec![json!(max + 1), json!("80"), json!(null)],
             Rule::Flag => vec![json!(1)],
             Rule::Variable => vec![json!("A=B"), json!("RCLUSTER_LINK"), json!(true)],
             Rule::Address { .. } => vec![json!(9090), json!(":9090"), json!("example.com:80")],
