@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, ProtocolVersion,
-    PushInfo, RedisConnectionInfo, RedisError, TlsCertificates, Value, cmd,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+    ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, TlsCertificates, Value, cmd,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -177,10 +178,7 @@ async fn open_as(
     settings: RedisConnectionInfo,
     config: AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, Failure> {
-    let info = address.into_connection_info().map_err(|error| failure(&error))?;
-    // Newer servers refuse CLIENT SETINFO, which the library sends, if the user may not use it, and log that
-    // at each connection.
-    let info = info.set_redis_settings(settings.set_skip_set_lib_name());
+    let info = info(address, settings)?;
     let client = match &backend.tls {
         None => Client::open(info),
         Some(tls) => {
@@ -199,6 +197,16 @@ async fn open_as(
     })
 }
 
+fn info(address: ConnectionAddr, settings: RedisConnectionInfo) -> Result<ConnectionInfo, Failure> {
+    let info = address.into_connection_info().map_err(|error| failure(&error))?;
+    // Newer servers refuse CLIENT SETINFO, which the library sends, if the user may not use it, and log that
+    // at each connection.
+    let info = info.set_redis_settings(settings.set_skip_set_lib_name());
+    // Commands are small, and several may be in flight. By default the kernel would hold back each one until the server
+    // has acknowledged the one before it.
+    Ok(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
+}
+
 /// Whether connecting with TLS fails as it does at a server that has none: it waits for the end of the first line, unless
 /// there happens to be one in the handshake.
 fn is_unlike_tls(error: &RedisError) -> bool {
@@ -212,4 +220,16 @@ fn certificates(Tls { ca, cert, key }: &Tls) -> TlsCertificates {
         client_key: key.clone().into_bytes(),
     });
     TlsCertificates { client_tls, root_cert: ca.clone().map(String::into_bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_does_not_wait_until_the_one_before_it_is_acknowledged() {
+        let address = ConnectionAddr::Tcp("localhost".into(), 6379);
+        let info = info(address, RedisConnectionInfo::default()).unwrap();
+        assert!(info.tcp_settings().nodelay());
+    }
 }
