@@ -7,6 +7,7 @@ mod exposition;
 mod families;
 mod histogram;
 mod registries;
+mod room;
 mod slots;
 mod totals;
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::exposition::Exposition;
+use super::room::Room;
 use crate::http::Format;
 use crate::ids::WorkerId;
 
@@ -194,35 +195,6 @@ impl Family {
 /// Metrics by name.
 #[derive(Clone, Debug, Default)]
 struct Families(BTreeMap<String, Family>);
-
-/// How many more samples there can be, and how long their texts.
-struct Room {
-    samples: usize,
-    bytes: usize,
-}
-
-impl Room {
-    /// Takes the room of one sample, if there is enough.
-    fn take(&mut self, bytes: usize) -> bool {
-        let is_enough = self.samples > 0 && self.bytes >= bytes;
-        if is_enough {
-            self.samples -= 1;
-            self.bytes -= bytes;
-        }
-        is_enough
-    }
-
-    /// In two halves: what one worker may take, and what stays for the others.
-    fn split(&self) -> (Self, Self) {
-        let own = Self { samples: self.samples.div_ceil(2), bytes: self.bytes.div_ceil(2) };
-        let others = Self { samples: self.samples - own.samples, bytes: self.bytes - own.bytes };
-        (own, others)
-    }
-
-    fn join(&self, other: &Self) -> Self {
-        Self { samples: self.samples + other.samples, bytes: self.bytes + other.bytes }
-    }
-}
 
 impl Families {
     fn room(&self) -> Room {
