@@ -5,7 +5,7 @@ const path = require('node:path');
 const { pathToFileURL } = require('node:url');
 
 const cluster = require('../..');
-const { Error, JSON, realProcess: process } = require('../globals');
+const { Array, Error, JSON, realProcess: process } = require('../globals');
 const { later } = require('../later');
 
 /** @type {() => typeof import('../stderr')} */

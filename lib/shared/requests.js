@@ -1,6 +1,6 @@
 'use strict';
 
-const { Promise, setImmediate } = require('../globals');
+const { JSON, Promise, setImmediate } = require('../globals');
 const { failure } = require('./errors');
 const steps = require('./steps');
 

@@ -45,7 +45,10 @@ function refusal(native, status) {
   const why = error === undefined ? '' : `: ${error}`;
   if (status === 7) {
     // The server's error may be cleared by now, because another write has succeeded.
-    return failure('ERR_RCLUSTER_FULL', `The server ${url} is out of memory: nothing has been written${why}`);
+    return failure(
+      'ERR_RCLUSTER_FULL',
+      `The server ${url} is out of memory (OOM): nothing has been written${why}`,
+    );
   }
   if (status === 8) {
     return failure(
