@@ -157,9 +157,9 @@ describe('Socket.IO in all workers', { skip }, () => {
       answerWith(a, 'a');
       answerWith(d, 'd');
       answerWith(c, 'c');
-      const asked = once(b.socket, 'question');
+      const asked = [b, d].map((client) => once(client.socket, 'question'));
       const answer = a.ask('ask', ['room', LONG, 'who']);
-      await asked;
+      await Promise.all(asked);
       // An acknowledgement of its client counts once it has been forwarded: messages of one socket are in
       // order.
       await d.ask('fetchWithin', LONG);
