@@ -3,11 +3,9 @@
 const { Array, Buffer, Map, Number, Object, String, Symbol } = require('../../globals');
 const { inspect } = require('node:util');
 const { checkKey } = require('../options');
+const { MAX_KEY } = require('../steps');
 const { failure } = require('../errors');
 const { encode } = require('../values');
-
-/** The longest key, in bytes. */
-const MAX_KEY = 1024;
 
 /**
  * The loaded values by key, in the form that the native side expects.

@@ -140,7 +140,7 @@ pub struct Message<'a> {
 const MESSAGE_HEAD: usize = 17;
 
 impl<'a> Message<'a> {
-    /// The message for some notice.
+    /// The message for a notice.
     #[must_use]
     pub fn of(request: RequestId, notice: &'a Notice) -> Self {
         let (kind, number, text) = match notice {

@@ -154,12 +154,9 @@ impl Family {
         self.values.insert(key.clone(), (0.0, 0));
     }
 
+    /// Merges a value into that of a sample, if it has been chosen.
     fn add(&mut self, key: &Key, value: f64, count: u32) {
-        let Some((sum, counted)) = self.values.get_mut(key) else {
-            self.order.push(key.clone());
-            self.values.insert(key.clone(), (value, count));
-            return;
-        };
+        let Some((sum, counted)) = self.values.get_mut(key) else { return };
         if *counted == 0 {
             (*sum, *counted) = (value, count);
             return;
@@ -233,9 +230,7 @@ impl Families {
         for (name, other) in &others.0 {
             let Some(family) = self.0.get_mut(name).filter(|it| it.is_like(other)) else { continue };
             for (key, (value, count)) in &other.values {
-                if family.values.contains_key(key) {
-                    family.add(key, *value, *count);
-                }
+                family.add(key, *value, *count);
             }
         }
     }
@@ -336,7 +331,11 @@ fn read(metrics: Vec<Metric>) -> Families {
             let Some(value) = value.get().filter(|_| is_own && names_fit && room > 0) else { continue };
             room -= 1;
             let labels = labels.into_iter().map(|(name, value)| (name, value.into_string())).collect();
-            family.add(&Arc::new((sample, labels)), value, 1);
+            let key = Arc::new((sample, labels));
+            if !family.values.contains_key(&key) {
+                family.choose(&key);
+            }
+            family.add(&key, value, 1);
         }
         if !family.order.is_empty() {
             families.0.insert(name, family);

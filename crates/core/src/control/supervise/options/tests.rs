@@ -40,8 +40,8 @@ fn defaults_round_trip() {
 fn memory_may_be_a_fraction_and_workers_may_follow_the_cpus() {
     let options = with("recycle.memory", json!("80%")).unwrap();
     assert_eq!((options.recycle.memory, options.recycle.memory_share), (None, Some(0.8)));
-    let options = with("recycle.memory", json!(5_000_000)).unwrap();
-    assert_eq!((options.recycle.memory, options.recycle.memory_share), (Some(5_000_000), None));
+    let options = with("recycle.memory", json!(5)).unwrap();
+    assert_eq!((options.recycle.memory, options.recycle.memory_share), (Some(5), None));
     for wrong in ["0%", "101%", "80", "8.5%", "-1%", "+8%", " 8%", "%", ""] {
         assert_eq!(with("recycle.memory", json!(wrong)).unwrap_err().path, "recycle.memory", "{wrong}");
     }
