@@ -41,6 +41,8 @@ async function withPage(url, body) {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-chromium-'));
   const child = spawn(PROGRAM, [...OPTIONS, `--user-data-dir=${directory}`, 'about:blank'], {
     stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
+    // Killed, it leaves its temporary files.
+    env: { ...process.env, TMPDIR: directory },
     detached: true,
   });
   const closed = once(child, 'close');

@@ -149,10 +149,18 @@ fn open_to(file: &OwnedFd, everybody: Access) -> nix::Result<()> {
     fchmodat(AT_FDCWD, link.as_str(), mode, FchmodatFlags::FollowSymlink)
 }
 
+impl BoundPath {
+    /// Whether the file is still there, and no other one in its place.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let found = fstatat(&self.directory, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
+        found.is_ok_and(|found| (found.st_dev, found.st_ino) == (self.device, self.inode))
+    }
+}
+
 impl Drop for BoundPath {
     fn drop(&mut self) {
-        let found = fstatat(&self.directory, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
-        if found.is_ok_and(|found| (found.st_dev, found.st_ino) == (self.device, self.inode)) {
+        if self.is_in_place() {
             // An error cannot be reported any more, and the socket itself closes in any case.
             let _ = unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
         }

@@ -1,17 +1,19 @@
 //! A listening Unix socket that only its own user and root can connect to.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, symlink_metadata};
+use std::fs::{DirBuilder, hard_link, remove_file, rename, symlink_metadata};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{AddressFamily, SockType, UnixAddr, connect, getsockopt};
 use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::{geteuid, unlink};
+use nix::unistd::geteuid;
 
 use super::path::{self, BoundPath};
 use super::{Access, new_socket, start};
@@ -19,6 +21,9 @@ use crate::error::{Doing, SysError};
 
 /// The length of the accept queue.
 const BACKLOG: i32 = 128;
+
+/// How many files have been moved aside, for names that are unique in this process.
+static MOVED: AtomicU32 = AtomicU32::new(0);
 
 const NOBODY: Access = Access { readable: false, writable: false };
 
@@ -47,17 +52,51 @@ pub fn own_user() -> u32 {
 
 /// Listens on a file that from its creation is accessible to its user only. The file of a socket without a
 /// listener is replaced; `EADDRINUSE` if a process listens on it, or it is not a socket of our user.
+///
+/// # Design
+/// Of two processes that do this at the same time, at most one has the path, and the other one is told. Both may
+/// find the same file without a listener, so it is looked at again where the other one cannot replace it. And a
+/// socket that does not listen yet looks like one that was left behind, so its owner looks whether it is still
+/// there when it listens.
 pub fn private_path(path: &Path) -> Result<(OwnedFd, BoundPath), SysError> {
     let bound = match bind(path) {
         Err(error) if error.errno == Errno::EADDRINUSE && is_left_behind(path) => {
-            unlink(path).doing("removing a socket that was left behind")?;
+            remove_left_behind(path)?;
             bind(path)
         }
         bound => bound,
     };
     let (fd, bound) = bound?;
     // Only an abstract name has no file.
-    bound.map(|bound| (fd, bound)).ok_or(SysError::invalid("binding a unix socket"))
+    let bound = bound.ok_or(SysError::invalid("binding a unix socket"))?;
+    if !bound.is_in_place() {
+        return Err(in_use());
+    }
+    Ok((fd, bound))
+}
+
+/// Removes a socket that was left behind, unless another process has replaced it meanwhile.
+fn remove_left_behind(path: &Path) -> Result<(), SysError> {
+    let doing = "removing a socket that was left behind";
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.{}", std::process::id(), MOVED.fetch_add(1, Ordering::Relaxed)));
+    let aside = PathBuf::from(name);
+    match rename(path, &aside) {
+        // The other process has removed it.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        moved => moved.doing(doing)?,
+    }
+    if is_left_behind(&aside) {
+        return remove_file(&aside).doing(doing);
+    }
+    // Unlike a rename, this replaces nothing.
+    hard_link(&aside, path).doing("putting a socket back that is in use")?;
+    remove_file(&aside).doing("putting a socket back that is in use")?;
+    Err(in_use())
+}
+
+fn in_use() -> SysError {
+    SysError { doing: "binding a unix socket", errno: Errno::EADDRINUSE }
 }
 
 /// Listens on an abstract name, given without the leading NUL. Any process may connect to such a name: see
@@ -148,6 +187,62 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let (_fd, _bound) = private_path(&path).expect("nobody listens");
         assert_eq!(private_path(&path).unwrap_err().errno, Errno::EADDRINUSE);
+    }
+
+    /// What happens between another process's look at a socket that was left behind and its removal.
+    #[test]
+    fn a_socket_that_has_replaced_a_leftover_one_stays() {
+        let folder = Folder::new("replaced");
+        let path = folder.0.join("a.sock");
+        let (fd, bound) = private_path(&path).unwrap();
+        assert_eq!(remove_left_behind(&path).unwrap_err().errno, Errno::EADDRINUSE);
+        assert!(bound.is_in_place());
+        UnixStream::connect(&path).expect("its clients reach it");
+        assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1, "nothing else is left there");
+        drop((bound, fd));
+        remove_left_behind(&path).expect("another process has removed it");
+    }
+
+    #[test]
+    fn a_socket_whose_file_is_gone_is_not_in_place() {
+        let folder = Folder::new("gone");
+        let path = folder.0.join("a.sock");
+        let (_fd, bound) = private_path(&path).unwrap();
+        remove_file(&path).unwrap();
+        assert!(!bound.is_in_place());
+        let (_other, _file) = private_path(&path).unwrap();
+        assert!(!bound.is_in_place(), "the file is another socket's");
+    }
+
+    /// Many processes start over the same leftover socket: one has it, the others are told.
+    #[test]
+    fn of_many_that_replace_a_leftover_socket_one_has_it() {
+        let folder = Folder::new("race");
+        let path = folder.0.join("a.sock");
+        for round in 0..200 {
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let line = std::sync::Barrier::new(2);
+            let try_it = || {
+                line.wait();
+                private_path(&path)
+            };
+            let bound = std::thread::scope(|scope| {
+                let other = scope.spawn(try_it);
+                [try_it(), other.join().unwrap()]
+            });
+            let (won, lost): (Vec<_>, Vec<_>) = bound.into_iter().partition(Result::is_ok);
+            assert!(won.len() <= 1, "round {round}: both have it");
+            for error in lost {
+                let errno = error.unwrap_err().errno;
+                assert!([Errno::EADDRINUSE, Errno::ESTALE].contains(&errno), "round {round}: {errno}");
+            }
+            for (fd, bound) in won.into_iter().flatten() {
+                assert!(bound.is_in_place(), "round {round}: it has lost the path");
+                drop(bound);
+                drop(fd);
+            }
+            let _ = remove_file(&path);
+        }
     }
 
     #[test]
