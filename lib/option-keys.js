@@ -96,27 +96,28 @@ function isOptions(value) {
  * @param {object} options
  * @param {readonly string[]} known
  * @param {(key: string) => string} subject Names the key in the error.
- * @param {Record<string, readonly string[]>} [groups] The keys of options that are objects themselves, by the option: a key
- * of one of them may be given a level too high.
+ * @param {(key: string) => string | undefined} [elsewhere] The full name of a key that belongs to something else.
  * @throws {TypeError} ERR_INVALID_ARG_VALUE
  */
-function refuseUnknownKeys(options, known, subject, groups = {}) {
+function refuseUnknownKeys(options, known, subject, elsewhere = () => undefined) {
   const key = Object.keys(options).find((name) => !known.includes(name));
   if (key === undefined) return;
-  const meant = parentOf(key, groups) ?? nearest(key, known);
+  const meant = elsewhere(key) ?? nearest(key, known);
   const end = meant === undefined ? `Known are ${known.join(', ')}` : `Did you mean "${meant}"?`;
   throw invalidValue(`${subject(key)} does not exist. ${end}`);
 }
 
 /**
- * The full name of a key that exactly one of the groups has.
- * @param {string} key
- * @param {Record<string, readonly string[]>} groups
- * @returns {string | undefined}
+ * A function that gives the full name of a key that exactly one of the groups has, for keys that are given a level too
+ * high.
+ * @param {Record<string, readonly string[]>} groups The keys of options that are objects themselves.
+ * @returns {(key: string) => string | undefined}
  */
-function parentOf(key, groups) {
-  const parents = Object.keys(groups).filter((name) => groups[name].includes(key));
-  return parents.length === 1 ? `${parents[0]}.${key}` : undefined;
+function nameInGroup(groups) {
+  return (key) => {
+    const parents = Object.keys(groups).filter((name) => groups[name].includes(key));
+    return parents.length === 1 ? `${parents[0]}.${key}` : undefined;
+  };
 }
 
-module.exports = { closest, isOptions, nearest, refuseUnknownKeys };
+module.exports = { closest, isOptions, nameInGroup, nearest, refuseUnknownKeys };

@@ -67,6 +67,8 @@ test('supervise(), with its nested options', { skip }, () => {
     [{ resetAfter: 5 }, 'options.resetAfter', 'backoff.resetAfter'],
     [{ restartIntensity: { maximum: 5 } }, 'options.restartIntensity.maximum', undefined],
     [{ totalIntensity: { peroid: 5 } }, 'options.totalIntensity.peroid', 'period'],
+    // What says how workers are started.
+    [{ exec: 'app.js' }, 'options.exec', String.raw`setupPrimary\(\{ exec \}\)`],
     // An undefined value does not hide a misspelled key.
     [{ wokers: undefined }, 'options.wokers', 'workers'],
   ]) {

@@ -4,7 +4,7 @@ const { Buffer, JSON, Number, Object, TypeError } = require('../globals');
 const path = require('node:path');
 const { inspect } = require('node:util');
 
-const { isOptions, refuseUnknownKeys } = require('../option-keys');
+const { isOptions, nameInGroup, refuseUnknownKeys } = require('../option-keys');
 const { POLICIES } = require('./policies');
 
 // The option `scheduling` of `setupPrimary()`: validated here, so that a mistake is reported at once with its
@@ -61,9 +61,9 @@ function wrongValue(name, wanted, value) {
  * @param {readonly string[]} known
  * @param {Record<string, readonly string[]>} [groups] The keys of options that are objects themselves.
  */
-function checkKeys(name, value, known, groups) {
+function checkKeys(name, value, known, groups = {}) {
   if (!isOptions(value)) throw wrongType(name, 'an object', value);
-  refuseUnknownKeys(value, known, (key) => `The option '${name}.${key}'`, groups);
+  refuseUnknownKeys(value, known, (key) => `The option '${name}.${key}'`, nameInGroup(groups));
 }
 
 /**

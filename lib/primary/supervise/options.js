@@ -4,6 +4,7 @@ const { JSON, Object } = require('../../globals');
 const path = require('node:path');
 
 const { defineHidden } = require('../../define');
+const { nameInGroup } = require('../../option-keys');
 const { UNIX, badValue, check, fields } = require('./rules');
 
 // Generated from crates/core/src/control/supervise/options.rs, whose tests compare the two. The native part
@@ -56,10 +57,19 @@ function keysOf(prefix) {
   return rowsOf(prefix).map(([key]) => key);
 }
 
-/** The keys of each group. */
-function groupsOf() {
+/** What setupPrimary() takes: how workers are started. */
+const SETTINGS =
+  'args cwd exec execArgv execPath forward gid inspectPort scheduling serialization silent stdio uid windowsHide';
+
+/**
+ * The full name of a key that belongs to one of the groups, or to setupPrimary().
+ * @param {string} key
+ * @returns {string | undefined}
+ */
+function elsewhere(key) {
+  if (SETTINGS.split(' ').includes(key)) return `setupPrimary({ ${key} })`;
   const groups = rowsOf('').filter(([, { rule }]) => rule.kind === 'group');
-  return Object.fromEntries(groups.map(([key]) => [key, keysOf(`${key}.`)]));
+  return nameInGroup(Object.fromEntries(groups.map(([name]) => [name, keysOf(`${name}.`)])))(key);
 }
 
 /**
@@ -129,9 +139,8 @@ function completeOptions(complete, target, prefix, given, available) {
  */
 function parseOptions(given, available, settings = {}) {
   const known = [...keysOf(''), ...PRIMARY_ONLY];
-  const groups = groupsOf();
-  const defaults = fields('settings.supervise', settings, {}, known, groups);
-  const options = { ...defaults, ...fields('options', given, {}, known, groups) };
+  const defaults = fields('settings.supervise', settings, {}, known, elsewhere);
+  const options = { ...defaults, ...fields('options', given, {}, known, elsewhere) };
   const complete = /** @type {any} */ ({});
   completeOptions(complete, complete, '', options, available);
   if (options.backend !== undefined) {

@@ -132,13 +132,13 @@ function flag(name, value) {
  * @param {unknown} value
  * @param {T} defaults
  * @param {readonly string[]} [others] Fields without a default.
- * @param {Record<string, readonly string[]>} [groups] The fields of those that are objects themselves.
+ * @param {(key: string) => string | undefined} [elsewhere] The full name of a field that belongs to something else.
  * @returns {T & Record<string, any>}
  */
-function fields(name, value, defaults, others = [], groups = {}) {
+function fields(name, value, defaults, others = [], elsewhere = undefined) {
   if (!isOptions(value)) throw wrongType(name, 'an object', value);
   const known = [...Object.keys(defaults), ...others];
-  refuseUnknownKeys(value, known, (key) => `The "${name}.${key}" option`, groups);
+  refuseUnknownKeys(value, known, (key) => `The "${name}.${key}" option`, elsewhere);
   const given = Object.entries(value).filter(([, field]) => field !== undefined);
   return /** @type {any} */ ({ ...defaults, ...Object.fromEntries(given) });
 }
