@@ -6,7 +6,7 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const { withSupervised } = require('../../testing/supervised.js');
 const { HttpLoad } = require('../../testing/http-load.js');
-const { hold } = require('../../testing/clients.js');
+const { exchange, hold } = require('../../testing/clients.js');
 
 for (const signal of ['SIGTERM', 'SIGINT']) {
   test(`${signal} to the primary`, () =>
@@ -50,6 +50,31 @@ test('requests that have begun are answered', () =>
     assert.deepStrictEqual(await last, {});
     assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
   }));
+
+for (const scheduling of ['round-robin', 'kernel']) {
+  test(`clients in the backlog are served, more than the workers and the queue take, ${scheduling}`, () =>
+    withSupervised(
+      { workers: 1, drainTimeout: 60_000, shutdownTimeout: 120_000 },
+      async (app) => {
+        const [{ pid }] = app.workers;
+        process.kill(pid, 'SIGSTOP');
+        const clients = Array.from({ length: 400 }, () =>
+          exchange(app.target, 'GET /who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'),
+        );
+        await Promise.all(clients.map((client) => client.connected));
+        process.kill(app.pid, 'SIGTERM');
+        await app.marker('shutdown');
+        process.kill(pid, 'SIGCONT');
+        const outcomes = (await Promise.all(clients)).map(({ outcome }) => outcome);
+        assert.deepStrictEqual(
+          outcomes.filter((outcome) => outcome !== 'answered'),
+          [],
+        );
+        assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+      },
+      { env: { SETTINGS: JSON.stringify({ scheduling }) } },
+    ));
+}
 
 test('the wait for clients that keep their connections is limited', () =>
   withSupervised({ workers: 1, drainTimeout: 500, killTimeout: 100 }, async (app) => {

@@ -110,6 +110,13 @@ impl Listeners {
         self.all.get(&listener).is_some_and(Listening::has_client)
     }
 
+    /// The sockets are about to be closed: every waiting client is accepted now.
+    pub(super) fn begin_last_call(&mut self, listener: ListenerId) {
+        if let Some(listening) = self.all.get_mut(&listener) {
+            listening.begin_last_call();
+        }
+    }
+
     /// Closes the sockets from which the dispatcher accepts. The listener stays.
     pub(super) fn close_sockets(&mut self, listener: ListenerId, tools: &Tools) {
         if let Some(listening) = self.all.get_mut(&listener) {

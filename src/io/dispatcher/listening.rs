@@ -45,16 +45,6 @@ impl Socket {
         Self { fd: Watched::new(fd), slot, watch: Watch::Nothing, acceptor: None, resting: false }
     }
 
-    /// Whether the dispatcher's own thread accepts from it.
-    fn is_ours(&self) -> bool {
-        self.slot.is_none() && self.watch == Watch::Clients
-    }
-
-    /// Whether its acceptor is ordered to accept when a client has arrived.
-    fn is_ordered(&self) -> bool {
-        self.slot.is_some() && self.watch == Watch::Clients
-    }
-
     fn is_busy(&self) -> bool {
         self.acceptor.as_ref().is_some_and(Acceptor::is_busy)
     }
@@ -105,6 +95,8 @@ pub(super) struct Listening {
     members: BTreeMap<WorkerId, Member>,
     /// Whether the brain wants its connections.
     pub(super) wanted: bool,
+    /// Whether its sockets are about to be closed.
+    is_last_call: bool,
 }
 
 impl Listening {
@@ -121,6 +113,7 @@ impl Listening {
             answer,
             members: BTreeMap::new(),
             wanted: false,
+            is_last_call: false,
         }
     }
 
@@ -221,14 +214,37 @@ impl Listening {
         self.members.remove(&worker).is_some()
     }
 
+    /// The sockets are about to be closed: from now on every waiting client is accepted, whether the brain wants it or
+    /// not, because closing would reset it.
+    pub(super) fn begin_last_call(&mut self) {
+        self.is_last_call = true;
+        self.try_again();
+    }
+
+    /// Whether clients of this socket are accepted now, and not by workers.
+    fn is_open(&self, socket: &Socket) -> bool {
+        let is_last_call = self.is_last_call && !socket.resting && !self.is_occupied(socket.slot);
+        socket.watch == Watch::Clients || is_last_call
+    }
+
+    /// Whether the dispatcher's own thread accepts from this socket.
+    fn is_ours(&self, socket: &Socket) -> bool {
+        socket.slot.is_none() && self.is_open(socket)
+    }
+
+    /// Whether the acceptor of this socket is ordered to accept when a client has arrived.
+    fn is_for_acceptor(&self, socket: &Socket) -> bool {
+        socket.slot.is_some() && self.is_open(socket)
+    }
+
     /// Whether the dispatcher's own thread accepts from any socket.
     pub(super) fn is_watched(&self) -> bool {
-        self.sockets.iter().any(Socket::is_ours)
+        self.sockets.iter().any(|socket| self.is_ours(socket))
     }
 
     /// Whether clients are accepted on behalf of workers, from sockets that workers also hold.
     pub(super) fn is_ordered(&self) -> bool {
-        self.sockets.iter().any(Socket::is_ordered)
+        self.sockets.iter().any(|socket| self.is_for_acceptor(socket))
     }
 
     /// Whether an order to accept is in progress.
@@ -238,18 +254,22 @@ impl Listening {
 
     /// Whether a client waits at a socket from which this thread accepts.
     pub(super) fn has_client(&self) -> bool {
-        self.sockets.iter().any(|socket| socket.is_ours() && has_client(&socket.fd))
+        self.sockets.iter().any(|socket| self.is_ours(socket) && has_client(&socket.fd))
     }
 
     /// Accepts from the sockets that no worker holds and that are watched.
     pub(super) fn accept(&mut self) -> Accepted {
-        for socket in self.sockets.iter_mut().filter(|socket| socket.is_ours()) {
+        for index in 0..self.sockets.len() {
+            let socket = &self.sockets[index];
+            if !self.is_ours(socket) {
+                continue;
+            }
             match accept(&socket.fd) {
                 Ok(Some(conn)) => return Accepted::Connection(conn),
                 Ok(None) => {}
                 Err(error) if error.is_shortage() => return Accepted::Exhausted(error),
                 Err(error) => {
-                    socket.resting = true;
+                    self.sockets[index].resting = true;
                     return Accepted::Refused(error);
                 }
             }
@@ -263,11 +283,13 @@ impl Listening {
         &mut self,
         tell: impl Fn(Slot) -> T,
     ) -> Result<(), SysError> {
-        for socket in &mut self.sockets {
-            let Some(slot) = socket.slot.filter(|_| socket.watch == Watch::Clients) else { continue };
+        for index in 0..self.sockets.len() {
+            let socket = &self.sockets[index];
+            let Some(slot) = socket.slot.filter(|_| self.is_open(socket)) else { continue };
             if socket.is_busy() || !has_client(&socket.fd) {
                 continue;
             }
+            let socket = &mut self.sockets[index];
             let acceptor = match socket.acceptor.take() {
                 Some(acceptor) => acceptor,
                 None => {

@@ -19,8 +19,9 @@ use rcluster_sys::error::SysError;
 /// The maximum number of bursts accepted before a socket is closed: more than a backlog holds.
 const LAST_BURSTS: usize = 128;
 
-/// How long clients that wait at a socket may take to be accepted before it is closed.
-const CLOSE_WAIT: Duration = Duration::from_millis(100);
+/// How long clients that wait at sockets which workers also hold may take to be accepted before those are closed. It ends
+/// early unless a worker has blocked such a socket.
+const CLOSE_WAIT: Duration = Duration::from_millis(500);
 
 impl Shell {
     /// Clients have arrived at a listener.
@@ -58,33 +59,41 @@ impl Shell {
     }
 
     /// Accepts all waiting clients and closes the sockets. On return, the accepted connections are on their
-    /// way to workers.
+    /// way to workers, or wait for one.
     pub(super) fn accept_all_and_close(&mut self) {
-        for listener in self.listeners.ids() {
+        let all = self.listeners.ids();
+        for &listener in &all {
+            self.listeners.begin_last_call(listener);
             for _ in 0..LAST_BURSTS {
                 if !self.listeners.has_client(listener) {
                     break;
                 }
                 self.accept_burst(listener);
+                // A connection that has been passed on needs no descriptor here.
+                self.flush();
             }
-            self.order_and_wait(listener);
+            self.listeners.order(listener, &self.outcomes, &mut self.tools);
+        }
+        self.wait_for_orders(&all);
+        for &listener in &all {
             self.listeners.close_sockets(listener, &self.tools);
         }
         self.expire_arrivals(Duration::MAX);
         self.flush();
     }
 
-    /// Accepts waiting clients from sockets that workers also hold and that are about to be closed for good.
-    /// Waits for the connections, for a limited time.
-    fn order_and_wait(&mut self, listener: ListenerId) {
+    /// Waits for the clients at sockets that workers also hold, for a limited time.
+    fn wait_for_orders(&mut self, listeners: &[ListenerId]) {
         let until = Instant::now() + CLOSE_WAIT;
-        self.listeners.order(listener, &self.outcomes, &mut self.tools);
-        while self.listeners.is_busy(listener) {
-            match self.outcomes.wait(until) {
-                Some(outcome) => self.on_slot_outcome(outcome),
-                // A thread that a worker has blocked is not waited for.
-                None => return,
-            }
+        let is_busy = |shell: &Self| listeners.iter().any(|&listener| shell.listeners.is_busy(listener));
+        while is_busy(self) && Instant::now() < until {
+            // A thread that a worker has blocked is not waited for.
+            let Some(outcome) = self.outcomes.wait(until) else { return };
+            let listener = outcome.listener;
+            self.on_slot_outcome(outcome);
+            self.flush();
+            // One order brings a limited number of clients.
+            self.listeners.order(listener, &self.outcomes, &mut self.tools);
         }
     }
 
