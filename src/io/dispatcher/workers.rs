@@ -66,6 +66,7 @@ impl Workers {
     /// Must be called when the worker has died and its channel is empty.
     pub(super) fn remove(&mut self, worker: WorkerId, tools: &Tools) {
         if let Some(mut channel) = self.channels.remove(&worker) {
+            self.leaving.remove(&worker);
             channel.forget(tools.poller());
         }
     }
@@ -98,8 +99,11 @@ impl Workers {
         Ok(())
     }
 
+    /// A standby, which has no channel yet, hands nothing over.
     pub(super) fn set_leaving(&mut self, worker: WorkerId) {
-        self.leaving.insert(worker);
+        if self.channels.contains_key(&worker) {
+            self.leaving.insert(worker);
+        }
     }
 
     /// The worker has died. Returns false if it is unknown.
@@ -204,5 +208,18 @@ impl Workers {
             };
             channel.board.allow_hand_over(room(*worker).map(|room| channel.handed_over + room as u64));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standby_that_leaves_without_a_channel_is_not_remembered() {
+        let mut workers = Workers::default();
+        workers.set_leaving(WorkerId(1));
+        assert!(!workers.set_dead(WorkerId(1)), "it is unknown here");
+        assert!(workers.leaving.is_empty());
     }
 }
