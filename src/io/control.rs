@@ -111,13 +111,19 @@ impl ControlThread {
     ) -> Result<Self, SysError> {
         let (commands, queue) = mpsc::unbounded_channel();
         let (events, receiver) = mpsc::channel(EVENTS);
-        let notices = events.clone();
+        let (notices, orders) = (events.clone(), commands.downgrade());
         let tell: Tell = Arc::new(tell);
         let tell_directly = Arc::clone(&tell);
         let dispatcher = Arc::new(Dispatcher::start(move |notice| {
             // Clients wait for the answers, so hooks bypass the control thread.
             if matches!(notice, DispatcherEvent::Hook(_)) {
                 return tell_directly(describe(notice));
+            }
+            // Told once for each worker, and lost it would never be replaced. That queue has no limit.
+            if let DispatcherEvent::Broken(worker, why) = notice {
+                // An error means that the control thread ends, and with it every worker.
+                let _ended = orders.upgrade().map(|orders| orders.send(Command::Broken(worker, why)));
+                return;
             }
             // The control thread handles the event. The dispatcher must not block on it, because the control
             // thread may be waiting for the dispatcher.

@@ -16,16 +16,39 @@ use rcluster_core::ids::{Request, Slot, WorkerId};
 /// See the module documentation.
 #[derive(Debug)]
 pub(super) enum Command {
-    Adopt { worker: WorkerId, slot: Slot, pidfd: Arc<OwnedFd>, link: Link },
+    Adopt {
+        worker: WorkerId,
+        slot: Slot,
+        pidfd: Arc<OwnedFd>,
+        link: Link,
+    },
     Drain(WorkerId, Drain),
-    CaptureStack { worker: WorkerId, limit: Duration, then: OnStack },
-    Leave { worker: WorkerId, done: Sender<()> },
-    Flush { worker: WorkerId, done: Sender<()> },
+    /// The dispatcher has cut off a worker.
+    Broken(WorkerId, String),
+    CaptureStack {
+        worker: WorkerId,
+        limit: Duration,
+        then: OnStack,
+    },
+    Leave {
+        worker: WorkerId,
+        done: Sender<()>,
+    },
+    Flush {
+        worker: WorkerId,
+        done: Sender<()>,
+    },
     ExitReported(WorkerId),
     Supervise(Box<SuperviseSetup>),
-    Reload { launch: Box<Launch>, concurrency: u32, request: Request },
+    Reload {
+        launch: Box<Launch>,
+        concurrency: u32,
+        request: Request,
+    },
     AddInspectPorts(Vec<String>),
     Ask(supervise::Input),
     OrphansReaped,
-    Stats { answer: Sender<Option<ClusterStats>> },
+    Stats {
+        answer: Sender<Option<ClusterStats>>,
+    },
 }

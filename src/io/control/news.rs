@@ -23,11 +23,10 @@ impl News {
         Self { dispatcher, order: Arc::new(Order { tell, waiting: Mutex::default() }) }
     }
 
-    /// Sends an event once the dispatcher has carried out the commands it has so far.
+    /// Sends an event once the dispatcher has carried out the commands it has so far, or has ended.
     pub(super) fn tell_behind_dispatcher(&self, event: Event) {
-        self.order.hold(event);
-        let order = Arc::clone(&self.order);
-        self.dispatcher.tell(Command::Barrier(Barrier::new(move || order.release())));
+        let held = Order::hold(&self.order, event);
+        self.dispatcher.tell(Command::Barrier(Barrier::new(move || drop(held))));
     }
 
     /// Sends an event after all events sent before.
@@ -48,9 +47,21 @@ struct Waiting {
     held: bool,
 }
 
+/// Releases the first held event when it is dropped. A thread that has ended drops the commands that it has not carried
+/// out, and nothing may wait for it for ever.
+struct Held(Arc<Order>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
 impl Order {
-    fn hold(&self, event: Event) {
-        self.lock().push_back(Waiting { event, held: true });
+    #[must_use]
+    fn hold(order: &Arc<Self>, event: Event) -> Held {
+        order.lock().push_back(Waiting { event, held: true });
+        Held(Arc::clone(order))
     }
 
     fn tell(&self, event: Event) {
@@ -98,19 +109,20 @@ mod tests {
             let Event::StopPrimary { code } = event else { panic!("{event:?}") };
             hearing.lock().unwrap().push(code);
         });
-        let order = Order { tell, waiting: Mutex::default() };
+        let order = Arc::new(Order { tell, waiting: Mutex::default() });
         let told = || std::mem::take(&mut *told.lock().unwrap());
         order.tell(event(1));
         assert_eq!(told(), [1], "nothing is held");
-        order.hold(event(2));
+        let second = Order::hold(&order, event(2));
         order.tell(event(3));
-        order.hold(event(4));
+        let fourth = Order::hold(&order, event(4));
         order.tell(event(5));
         order.tell(event(6));
         assert_eq!(told(), [0; 0]);
-        order.release();
+        drop(second);
         assert_eq!(told(), [2, 3]);
-        order.release();
+        // As by a thread that has ended.
+        drop(Barrier::new(move || drop(fourth)));
         assert_eq!(told(), [4, 5, 6]);
         order.tell(event(7));
         assert_eq!(told(), [7]);

@@ -24,7 +24,7 @@ use super::shared::Common;
 use super::sockets::Sockets;
 use super::template::{SuperviseSetup, Template};
 use super::workers::{Ended, Workers};
-use crate::io::dispatcher::{Command as ToDispatcher, DispatcherEvent};
+use crate::io::dispatcher::Command as ToDispatcher;
 use crate::io::store;
 use rcluster_core::control::supervise::{self, SpawnOrder, Stats};
 use rcluster_core::control::{Control, Input, Output};
@@ -116,6 +116,7 @@ impl Shell {
                 }
             }
             Command::Drain(worker, order) => self.input(Input::Drain(worker, order)),
+            Command::Broken(worker, why) => self.on_broken(worker, why),
             Command::CaptureStack { worker, limit, then } => {
                 self.workers.capture_stack(worker, limit, then);
             }
@@ -147,6 +148,11 @@ impl Shell {
         }
     }
 
+    fn on_broken(&mut self, worker: WorkerId, why: String) {
+        self.note_stderr(worker);
+        self.input(Input::Broke { worker, why });
+    }
+
     pub(super) fn on_event(&mut self, event: ThreadEvent) {
         match event {
             ThreadEvent::Ended(worker) => self.on_ended(worker),
@@ -170,11 +176,7 @@ impl Shell {
                 self.warn(store::open(request).err().map(|error| unshared(&error)));
             }
             ThreadEvent::HungUp(worker) => self.input(Input::HungUp(worker)),
-            ThreadEvent::Broke(worker, why)
-            | ThreadEvent::Dispatcher(DispatcherEvent::Broken(worker, why)) => {
-                self.note_stderr(worker);
-                self.input(Input::Broke { worker, why });
-            }
+            ThreadEvent::Broke(worker, why) => self.on_broken(worker, why),
             ThreadEvent::ReadyToDrain(worker, order) => self.input(Input::Drain(worker, order)),
             ThreadEvent::Flushed(done) => self.common.answer_behind_dispatcher(done),
             ThreadEvent::Unwatched(worker, error) => (self.tell)(unwatched(worker, &error)),
