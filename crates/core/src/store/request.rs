@@ -15,6 +15,9 @@ const INCREMENT: u8 = 4;
 const CHECK: u8 = 5;
 const CLEAR: u8 = 6;
 
+/// The longest lifetime, in ms: any time that is added to it is exact in JavaScript and has no overflow.
+const LONGEST: u64 = 1 << 52;
+
 /// Words before the key.
 const HEAD: usize = 5;
 
@@ -81,7 +84,7 @@ fn decode_one(bytes: &[u8]) -> Option<(Op<'_>, &[u8])> {
     let lifetime = match lifetime {
         0 => Lifetime::Forever,
         1 => Lifetime::Keep,
-        2 => Lifetime::Ms(word(2)?),
+        2 => Lifetime::Ms(word(2)?.min(LONGEST)),
         _ => return None,
     };
     let condition = match condition {
@@ -134,6 +137,14 @@ mod tests {
             encode(op, &mut words);
         }
         assert_eq!(decode(&bytes(&words)).unwrap(), ops);
+    }
+
+    #[test]
+    fn a_lifetime_is_limited_so_that_times_do_not_overflow() {
+        let mut words = Vec::new();
+        encode(&Op::Touch { key: b"key", lifetime: Lifetime::Ms(u64::MAX) }, &mut words);
+        let limited = Op::Touch { key: b"key", lifetime: Lifetime::Ms(LONGEST) };
+        assert_eq!(decode(&bytes(&words)).unwrap(), [limited]);
     }
 
     #[test]
