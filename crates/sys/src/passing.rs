@@ -39,6 +39,18 @@ pub enum Sent {
     TooManyOnTheirWay,
 }
 
+impl Sent {
+    /// For a message that is not tried again: everything but [`Sent::Done`] is an error.
+    pub fn done(self) -> Result<(), SysError> {
+        let doing = "sending descriptors";
+        match self {
+            Self::Done => Ok(()),
+            Self::Full => Err(SysError { doing, errno: Errno::EAGAIN }),
+            Self::TooManyOnTheirWay => Err(SysError { doing, errno: Errno::ETOOMANYREFS }),
+        }
+    }
+}
+
 /// The result of [`receive`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]

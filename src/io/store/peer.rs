@@ -139,7 +139,7 @@ fn prepare(
     // Announces that this thread sleeps before the process can make a request, so that the first one wakes
     // it.
     let _nothing_there = inbox.sleep();
-    if let Err(error) = send(socket.as_fd(), b"{}", &fds) {
+    if let Err(error) = send(socket.as_fd(), b"{}", &fds).and_then(Sent::done) {
         let _ = poller.remove(&bell);
         let _ = poller.remove(socket);
         return Err(error);

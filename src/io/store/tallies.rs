@@ -112,8 +112,8 @@ impl TallyRoom {
         let page = Unsealed::new(NAME, PAGE_WORDS)?;
         let fds: Vec<OwnedFd> = totals.into_iter().chain([duplicate(&page)?]).collect();
         poller.watch(socket, token + 1, Interest::ReadableEdge)?;
-        match send(socket.as_fd(), b"{}", &fds) {
-            Ok(_) => Ok(page),
+        match send(socket.as_fd(), b"{}", &fds).and_then(Sent::done) {
+            Ok(()) => Ok(page),
             Err(error) => {
                 // The socket is registered; an error while deregistering has no consequence.
                 let _ = poller.remove(socket);
