@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use thiserror::Error;
 
+pub use self::outbox::Flushed;
 use self::outbox::{MAX_WAITING, Outbox};
 use rcluster_core::channel::{
     ChannelError, Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer, batch_limit,
@@ -342,13 +343,13 @@ impl Link {
         self.channel.send(message.bytes(), Vec::new())
     }
 
-    /// Sends messages queued for the control socket. Returns true when the queue is empty.
-    pub fn flush_control(&self) -> Result<bool, LinkError> {
+    /// Sends messages queued for the control socket.
+    pub fn flush_control(&self) -> Result<Flushed, LinkError> {
         self.control.flush()
     }
 
-    /// Sends messages queued for the connection channel. Returns true when the queue is empty.
-    pub fn flush_channel(&self) -> Result<bool, LinkError> {
+    /// Sends messages queued for the connection channel.
+    pub fn flush_channel(&self) -> Result<Flushed, LinkError> {
         self.channel.flush()
     }
 }

@@ -1,19 +1,24 @@
 //! The link of a worker on the event loop: passes what its sockets receive to JavaScript.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use napi::Env;
 
 use super::slot_sockets::SlotSockets;
-use crate::io::link::{Accepted, Connections, Control, Link, LinkError, Passed, TURN};
+use crate::io::link::{Accepted, Connections, Control, Flushed, Link, LinkError, Passed, TURN};
 use rcluster_core::channel::Kept;
 use rcluster_js::callback::{Argument, EventCallback};
 use rcluster_js::uv::{Interest, Turn, UvPoll, UvTurns};
+use rcluster_sys::alarm::alarm;
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::error::SysError;
 use rcluster_sys::watch::Watch;
+
+/// The wait before messages are tried again that failed because this user has too many descriptors in flight.
+const JAM_PAUSE: Duration = Duration::from_millis(50);
 
 /// The callbacks into JavaScript.
 pub(super) struct Callbacks {
@@ -39,11 +44,37 @@ struct Sides {
     control: Side,
     channel: Side,
     _turns: UvTurns,
+    retry: Retry,
+}
+
+/// When messages are tried again that could not be sent, although there is room for them.
+struct Retry {
+    env: Env,
+    events: Weak<LinkEvents>,
+    /// Set while they wait.
+    timer: RefCell<Option<UvPoll>>,
+}
+
+impl Retry {
+    fn start(&self) -> Result<(), SysError> {
+        let mut timer = self.timer.borrow_mut();
+        if timer.is_none() {
+            let events = Weak::clone(&self.events);
+            let on_time = Box::new(move || {
+                if let Some(events) = events.upgrade() {
+                    events.on_retry();
+                }
+            });
+            *timer = Some(UvPoll::new(self.env, alarm(JAM_PAUSE)?, on_time)?);
+        }
+        Ok(())
+    }
 }
 
 /// One of the two sockets on the event loop.
 struct Side {
     poll: UvPoll,
+    reading: Cell<bool>,
     writing: Cell<bool>,
 }
 
@@ -57,15 +88,37 @@ impl Side {
     ) -> Result<Self, SysError> {
         let call = while_it_exists(events, move |events, ()| on_ready(events));
         let poll = UvPoll::new(env, fd, Box::new(move || call(())))?;
-        Ok(Self { poll, writing: Cell::new(false) })
+        Ok(Self { poll, reading: Cell::new(true), writing: Cell::new(false) })
     }
 
-    /// Also watches for room to write while something is left to send.
-    fn something_left(&self, left: bool) -> Result<(), SysError> {
-        if self.writing.replace(left) == left {
-            return Ok(());
-        }
-        self.poll.watch_for(if left { Interest::ReadAndWrite } else { Interest::Read })
+    /// Reads what comes, or leaves it in the socket for now.
+    fn read(&self, reading: bool) -> Result<(), SysError> {
+        if self.reading.replace(reading) == reading { Ok(()) } else { self.watch() }
+    }
+
+    /// Watches for room to write while the socket is full.
+    fn write(&self, writing: bool) -> Result<(), SysError> {
+        if self.writing.replace(writing) == writing { Ok(()) } else { self.watch() }
+    }
+
+    fn watch(&self) -> Result<(), SysError> {
+        let interest = match (self.reading.get(), self.writing.get()) {
+            (true, true) => Interest::ReadAndWrite,
+            (true, false) => Interest::Read,
+            (false, true) => Interest::Write,
+            (false, false) => {
+                self.poll.pause();
+                return Ok(());
+            }
+        };
+        self.poll.watch_for(interest)
+    }
+
+    /// The other end is gone.
+    fn stop(&self) {
+        self.reading.set(false);
+        self.writing.set(false);
+        self.poll.pause();
     }
 }
 
@@ -103,6 +156,7 @@ impl LinkEvents {
             control: Side::new(env, control, &events, Self::on_control)?,
             channel: Side::new(env, channel, &events, Self::on_channel)?,
             _turns: UvTurns::new(env, turned)?,
+            retry: Retry { env, events: Rc::downgrade(&events), timer: RefCell::default() },
         };
         let first = events.sides.set(sides);
         debug_assert!(first.is_ok(), "the sides are made once");
@@ -140,19 +194,31 @@ impl LinkEvents {
         Ok(())
     }
 
-    /// Sends what is queued for a full socket, and watches for room while something is left.
+    /// Sends what is queued. If something is left, it is sent when there is room, or tried again after a while.
     pub(super) fn send_rest(&self) -> Result<(), LinkError> {
-        if let Some(sides) = self.sides.get() {
-            sides.control.something_left(!self.link.flush_control()?)?;
-            sides.channel.something_left(!self.link.flush_channel()?)?;
+        let Some(sides) = self.sides.get() else { return Ok(()) };
+        let (control, channel) = (self.link.flush_control()?, self.link.flush_channel()?);
+        sides.control.write(control == Flushed::Full)?;
+        sides.channel.write(channel == Flushed::Full)?;
+        if [control, channel].contains(&Flushed::Jammed) {
+            sides.retry.start()?;
         }
         Ok(())
+    }
+
+    fn on_retry(&self) {
+        if let Some(sides) = self.sides.get() {
+            sides.retry.timer.take();
+        }
+        if let Err(error) = self.send_rest() {
+            self.gone(Some(&error));
+        }
     }
 
     /// Resumes reading connections.
     pub(super) fn resume(&self) -> Result<(), SysError> {
         self.sockets.resume_all()?;
-        self.sides.get().map_or(Ok(()), |sides| sides.channel.poll.watch_for(Interest::Read))
+        self.sides.get().map_or(Ok(()), |sides| sides.channel.read(true))
     }
 
     fn on_control(&self) {
@@ -179,6 +245,10 @@ impl LinkEvents {
         if let Err(error) = self.send_rest() {
             return self.gone(Some(&error));
         }
+        // There may only be room to write.
+        if !self.sides.get().is_some_and(|sides| sides.channel.reading.get()) {
+            return;
+        }
         let state = self.link.read_connections(|Passed { listener, fd, kept }| {
             self.kept.set(kept);
             let served = kept.is_some_and(|kept| kept.served);
@@ -188,11 +258,12 @@ impl LinkEvents {
         match state {
             Ok(Connections::Open) => {}
             Ok(Connections::NoRoom) => {
-                self.pause();
+                // If the watch cannot be changed, the next event has the same result.
+                let _unchanged = self.sides.get().map(|sides| sides.channel.read(false));
                 self.callbacks.no_room.call([]);
             }
             // The hang-up of the control socket reports the same, and is the one that is handled.
-            Ok(Connections::Closed) => self.pause(),
+            Ok(Connections::Closed) => self.stop_channel(),
             Err(error) => self.gone(Some(&error)),
         }
     }
@@ -222,17 +293,17 @@ impl LinkEvents {
         self.callbacks.connection.call([Argument::Number(listener), Argument::Descriptor(Some(fd)), served]);
     }
 
-    /// Stops reading connections.
-    fn pause(&self) {
+    fn stop_channel(&self) {
         if let Some(sides) = self.sides.get() {
-            sides.channel.poll.pause();
+            sides.channel.stop();
         }
     }
 
     fn gone(&self, error: Option<&LinkError>) {
-        self.pause();
+        self.stop_channel();
         if let Some(sides) = self.sides.get() {
-            sides.control.poll.pause();
+            sides.control.stop();
+            sides.retry.timer.take();
         }
         self.watch.reacted();
         let reason = error.map(ToString::to_string).unwrap_or_default();

@@ -4,6 +4,7 @@
 //! workers or listeners.
 #![allow(unsafe_code, reason = "system calls are made here and nowhere else")]
 
+pub mod alarm;
 pub mod async_fd;
 pub mod cgroup;
 pub mod client;

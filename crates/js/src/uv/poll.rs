@@ -20,6 +20,8 @@ const UV_WRITABLE: c_int = 2;
 pub enum Interest {
     /// There is something to read.
     Read,
+    /// There is room to write.
+    Write,
     /// There is something to read, or room to write.
     ReadAndWrite,
 }
@@ -50,6 +52,7 @@ impl UvPoll {
     pub fn watch_for(&self, interest: Interest) -> Result<(), SysError> {
         let events = match interest {
             Interest::Read => UV_READABLE,
+            Interest::Write => UV_WRITABLE,
             Interest::ReadAndWrite => UV_READABLE | UV_WRITABLE,
         };
         // SAFETY: an initialised handle of this thread's loop.
