@@ -2,11 +2,14 @@
 
 // The tools of the attacks.
 
-const { spawn } = require('node:child_process');
+const { spawn, spawnSync } = require('node:child_process');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const { setTimeout: pause } = require('node:timers/promises');
 const { descriptorsOf } = require('../../testing/processes.js');
+
+/** How many descriptors the primary has left when it has few. */
+const FEW = 120;
 
 /**
  * @typedef {object} Link the descriptors of the link to the primary, and Node's own channel
@@ -48,6 +51,15 @@ function createKit({ server, notes, helper, own, link }) {
     own,
     attempt,
     pause,
+
+    /** Leaves the primary so few descriptors that a message may carry more. */
+    narrow() {
+      const open = descriptorsOf(process.ppid);
+      let limit = 0;
+      for (let free = 0; free < FEW; limit++) if (!open.has(limit)) free++;
+      const { status, stderr } = spawnSync('prlimit', ['--pid', `${process.ppid}`, `--nofile=${limit}:`]);
+      if (status !== 0) throw new Error(`prlimit: ${stderr}`);
+    },
 
     /** Repeats the action, as fast as the event loop turns, until it returns false. @param {(round: number) => unknown} action */
     async forever(action) {

@@ -299,12 +299,13 @@ int main(int argc, char **argv) {
     size_t length = unhex(with[0], bytes, sizeof bytes);
     int count = with[3] ? fill(fds, with[3], number(with, 2)) : 0;
     send_all(TARGET, bytes, length, fds, count, number(with, 1));
-  } else if (!strcmp(what, "linger-sent")) { /* bytes, how many: each the last descriptor of its connection */
+  } else if (!strcmp(what, "linger-sent")) { /* bytes, how many: each the last descriptor of its connection; how many others before it */
     size_t length = unhex(with[0], bytes, sizeof bytes);
+    int others = fill(fds, "event", number(with, 2));
     for (int i = 0; i < number(with, 1); i++) {
-      int fd = unsent(600);
-      send_all(TARGET, bytes, length, &fd, 1, 1);
-      close(fd);
+      fds[others] = unsent(600);
+      send_all(TARGET, bytes, length, fds, others + 1, 1);
+      close(fds[others]);
     }
     done();
     pause();

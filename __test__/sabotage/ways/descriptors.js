@@ -68,13 +68,32 @@ module.exports = {
       forever(() => calls('send', [link.connections], gives('H', 1, 32), 20, 32, 'stream')),
   },
   'descriptors on the control socket whose closing blocks': {
-    act: ({ calls, link }) => calls('linger-sent', [link.control], READY, 8),
+    act: ({ calls, link }) => calls('linger-sent', [link.control], READY, 8, 0),
   },
   'descriptors on the lifeline whose closing blocks': {
-    act: ({ calls, link }) => calls('linger-sent', [link.lifeline], '54', 8),
+    act: ({ calls, link }) => calls('linger-sent', [link.lifeline], '54', 8, 0),
   },
   'descriptors on the connection channel whose closing blocks': {
-    act: ({ calls, link }) => calls('linger-sent', [link.connections], gives('N', 999_999), 8),
+    act: ({ calls, link }) => calls('linger-sent', [link.connections], gives('N', 999_999), 8, 0),
+  },
+  'descriptors on the control socket whose closing blocks, more than there is room for': {
+    act: ({ calls, link, narrow }) => {
+      narrow();
+      return calls('linger-sent', [link.control], READY, 8, 200);
+    },
+  },
+  'descriptors on the lifeline whose closing blocks, more than there is room for': {
+    act: ({ calls, link, narrow }) => {
+      narrow();
+      return calls('linger-sent', [link.lifeline], '54', 8, 200);
+    },
+  },
+  'descriptors on the connection channel whose closing blocks, more than there is room for': {
+    act: ({ calls, link, narrow }) => {
+      narrow();
+      // It names none of them.
+      return calls('linger-sent', [link.connections], Buffer.from('W').toString('hex'), 8, 200);
+    },
   },
   'descriptors in flight, read by nobody': {
     act: ({ calls }) => calls('in-flight', [], 15_000),

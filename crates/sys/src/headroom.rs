@@ -10,8 +10,9 @@ use nix::errno::Errno;
 use nix::libc::{self, c_int, nfds_t, pollfd};
 use nix::sys::resource::{Resource, getrlimit};
 
+use super::closer::Closer;
 use super::error::SysError;
-use super::passing::{MAX_FDS, MOST_FDS};
+use super::passing::{MOST_FDS, carries_more};
 
 /// A margin for code that opens something between the check and the use.
 const RESERVE: usize = 4;
@@ -66,14 +67,43 @@ pub fn largest_file() -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// Whether a message from an untrusted process can be received, which may contain as many descriptors as the
-/// kernel allows.
+/// Whether any message of an untrusted process can be received, which may contain as many descriptors as the kernel
+/// allows.
 ///
 /// The kernel closes those for which there is no room on the receiving thread, and close(2) may block: see
-/// [`crate::closer`]. With a low limit, room for a message of the usual size must suffice.
+/// [`crate::closer`].
 #[must_use]
 pub fn room_for_any_message() -> bool {
-    room_for(if limit() < 8 * MOST_FDS { MAX_FDS } else { MOST_FDS })
+    room_for(MOST_FDS)
+}
+
+/// Whether the next message of an untrusted process can be received now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Room {
+    /// There is room for its descriptors.
+    Enough,
+    /// There is none for now.
+    Lacking,
+    /// It carries more descriptors than it may, and must not be received: the kernel might close them on this thread.
+    TooMany,
+}
+
+/// Whether the next message of an untrusted process, which may carry `most` descriptors, can be received on a thread that
+/// must not block. What the message says is not believed.
+pub fn room_for_next(socket: BorrowedFd<'_>, most: usize, closer: &Closer) -> Result<Room, SysError> {
+    if room_for_any_message() {
+        return Ok(Room::Enough);
+    }
+    let most_now = if room_for(most) { most } else { 0 };
+    let mut copies = Vec::new();
+    let more = carries_more(socket, most_now, &mut copies);
+    closer.close_all(copies);
+    Ok(match more? {
+        false => Room::Enough,
+        true if most_now < most => Room::Lacking,
+        true => Room::TooMany,
+    })
 }
 
 /// Whether `count` more descriptors can be opened now.

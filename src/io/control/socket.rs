@@ -20,6 +20,7 @@ use rcluster_core::ids::WorkerId;
 use rcluster_sys::async_fd::watch;
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::error::{Doing, SysError};
+use rcluster_sys::headroom::{Room, room_for_next};
 use rcluster_sys::passing::{Received, Sent, is_message_socket, receive, send};
 
 /// The maximum number of frames queued for a worker that does not read them. Each answers a request, so a
@@ -172,6 +173,9 @@ impl Drop for ControlSocket {
     }
 }
 
+/// Why a worker is cut off.
+const UNASKED: &str = "it sends descriptors that nobody has asked for";
+
 /// The frames that a worker writes.
 struct Incoming {
     worker: WorkerId,
@@ -234,6 +238,15 @@ impl Incoming {
                 Ok(ready) => ready,
                 Err(error) => return ThreadEvent::Broke(self.worker, error.to_string()),
             };
+            match self.has_room() {
+                Ok(true) => {}
+                Ok(false) => {
+                    drop(ready);
+                    tokio::time::sleep(JAM_PAUSE).await;
+                    continue;
+                }
+                Err(why) => return ThreadEvent::Broke(self.worker, why),
+            }
             let mut fds = Vec::new();
             let received = receive(self.socket.as_fd(), &mut self.bytes, &mut fds);
             if received == Ok(Received::Empty) {
@@ -245,8 +258,23 @@ impl Incoming {
         }
     }
 
-    /// The next frame, or the event in its place; `None` if there is nothing to read.
+    /// Whether there is room for the descriptor of the next frame. The error is why the worker is cut off.
+    fn has_room(&self) -> Result<bool, String> {
+        match room_for_next(self.socket.as_fd(), 1, &self.closer) {
+            Ok(Room::Enough) => Ok(true),
+            Ok(Room::Lacking) => Ok(false),
+            Ok(Room::TooMany) => Err(UNASKED.into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// The next frame, or the event in its place; `None` if nothing can be read now.
     fn receive(&mut self) -> Option<ThreadEvent> {
+        match self.has_room() {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(why) => return Some(ThreadEvent::Broke(self.worker, why)),
+        }
         let mut fds = Vec::new();
         match receive(self.socket.as_fd(), &mut self.bytes, &mut fds) {
             Ok(Received::Empty) => None,
@@ -286,7 +314,7 @@ impl Incoming {
     fn read(&self, received: Result<Received, SysError>) -> ThreadEvent {
         let worker = self.worker;
         if self.closer.is_full() {
-            return ThreadEvent::Broke(worker, "it sends descriptors that nobody has asked for".into());
+            return ThreadEvent::Broke(worker, UNASKED.into());
         }
         match received {
             Ok(Received::Message { cut: true, .. }) => {
@@ -327,7 +355,7 @@ async fn write(
     }
 }
 
-/// The wait before a frame is retried that failed because this user has too many descriptors in flight.
+/// The wait before a frame is tried again for which there were no descriptors: here, or in flight for this user.
 const JAM_PAUSE: Duration = Duration::from_millis(50);
 
 async fn send_frame(

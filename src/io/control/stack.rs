@@ -15,6 +15,7 @@ use rcluster_core::lifeline::{ASK, Answer, AnswerError, MAX_ANSWER};
 use rcluster_sys::async_fd::watch;
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::error::{Doing, SysError};
+use rcluster_sys::headroom::{Room, room_for_next};
 use rcluster_sys::passing::{Received, Sent, receive, send};
 
 /// The maximum number of answers to earlier requests that are discarded before a request. There can be one; a
@@ -110,9 +111,10 @@ impl Lifeline {
     }
 
     fn read(&self, bytes: &mut [u8]) -> Result<Option<Answer>, NoStack> {
-        // Workers must not send descriptors here. While such descriptors wait to be closed, the lifeline is
-        // not read.
-        if self.closer.is_full() {
+        // Workers must not send descriptors here. While such descriptors wait to be closed, or if there is no room
+        // for them, the lifeline is not read.
+        let room = room_for_next(self.socket.as_fd(), 0, &self.closer)?;
+        if self.closer.is_full() || room != Room::Enough {
             return Err(NoStack::Exited);
         }
         let mut fds = Vec::new();

@@ -11,7 +11,7 @@ use rcluster_core::ids::{ListenerId, Slot, WorkerId};
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::epoll::{Interest, Poller};
 use rcluster_sys::error::SysError;
-use rcluster_sys::headroom::{limit, room_for, room_for_any_message};
+use rcluster_sys::headroom::{Room, limit, room_for, room_for_any_message, room_for_next};
 use rcluster_sys::passing::{Received, Sent, peek, receive, send, send_from};
 use rcluster_sys::scoreboard::Scoreboard;
 
@@ -219,14 +219,10 @@ impl WorkerChannel {
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
         let (mut all, mut whole) = (true, true);
-        loop {
-            match Self::has_room(&self.worker_end) {
-                Ok(true) => {}
-                Ok(false) => {
-                    all = false;
-                    break;
-                }
-                Err(_broken) => break,
+        while let Ok(named) = Self::named(&self.worker_end) {
+            if !room_for(named) {
+                all = false;
+                break;
             }
             // These are our own messages, so they are well-formed. One is truncated only if descriptors have
             // run out just now, and then its first descriptors are there.
@@ -280,17 +276,22 @@ impl WorkerChannel {
 
     /// Whether there are enough descriptors to receive the worker's next message.
     pub(super) fn can_read(&self) -> Result<bool, WorkerError> {
-        Ok(Self::has_room(&self.channel)?)
-    }
-
-    /// Whether there is room for all descriptors of the next message.
-    fn has_room(socket: &impl AsFd) -> Result<bool, SysError> {
         if room_for_any_message() {
             return Ok(true);
         }
+        let named = Self::named(&self.channel)?;
+        match room_for_next(self.channel.as_fd(), named, &self.closer)? {
+            Room::Enough => Ok(true),
+            Room::Lacking => Ok(false),
+            Room::TooMany => Err(WorkerError::new("a message carries more descriptors than it names")),
+        }
+    }
+
+    /// How many descriptors the next message of a socket names.
+    fn named(socket: &impl AsFd) -> Result<usize, SysError> {
         let mut bytes = [0; MAX_MESSAGE];
         let next = peek(socket.as_fd(), &mut bytes)?;
-        Ok(next.is_none_or(|len| room_for(Message::descriptors(&bytes[..len]))))
+        Ok(next.map_or(0, |len| Message::descriptors(&bytes[..len])))
     }
 
     /// Starts or stops watching the channel.

@@ -12,6 +12,7 @@ use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::epoll::{Interest, Poller};
 use rcluster_sys::error::SysError;
+use rcluster_sys::headroom::{Room, room_for_next};
 use rcluster_sys::passing::{MAX_FDS, Received, Sent, receive, send, send_from};
 use rcluster_sys::segment::{Segment, Unsealed, reserve};
 
@@ -142,6 +143,12 @@ impl TallyRoom {
     fn serve(&mut self, token: u64) -> Result<bool, Broken> {
         let Some(client) = self.clients.get_mut(&token) else { return Ok(false) };
         let (mut bytes, mut fds) = ([0; MAX_NAME + 1], Vec::new());
+        // The primary itself is trusted, and has no closer.
+        if let Some(closer) = &client.closer
+            && room_for_next(client.socket.as_fd(), 0, closer)? != Room::Enough
+        {
+            return Err(Broken);
+        }
         let received = receive(client.socket.as_fd(), &mut bytes, &mut fds);
         let sends_descriptors = !fds.is_empty();
         match &client.closer {
