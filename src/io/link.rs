@@ -22,7 +22,7 @@ use rcluster_core::frames::{MAX_FRAME, PING, StoreOptions};
 use rcluster_core::ids::{ListenerId, Slot};
 use rcluster_sys::error::SysError;
 use rcluster_sys::headroom::{limit, room_for};
-use rcluster_sys::listen::accept;
+use rcluster_sys::listen::{accept, has_client};
 use rcluster_sys::passing::{Received, peek, receive};
 use rcluster_sys::scoreboard::{CLASSES, Scoreboard};
 
@@ -244,7 +244,12 @@ impl Link {
     }
 
     /// Accepts a connection from the socket of this worker's slot.
+    ///
+    /// Looks first: another worker of the slot, which holds the socket as well, may have made it blocking.
     pub fn accept(&self, socket: &OwnedFd) -> Accepted {
+        if !has_client(socket) {
+            return Accepted::Nothing;
+        }
         match accept(socket) {
             Ok(Some(connection)) => {
                 self.board.accept();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use self::event_loop::EventLoopLines;
 pub use self::event_loop::{CLASSES, EventLoopLook};
 use super::error::SysError;
-use super::segment::Segment;
+use super::segment::{Segment, reserve};
 
 /// A page of 4 KiB.
 const WORDS: usize = 512;
@@ -67,9 +67,12 @@ pub struct Scoreboard(Segment);
 impl Scoreboard {
     /// Creates a zeroed page, and the descriptor with which a worker can map it.
     pub fn create() -> Result<(Self, OwnedFd), SysError> {
-        let page = Segment::create_shared(c"rcluster", WORDS);
-        let (page, fd) = page.map_err(|error| SysError { doing: "making a scoreboard", ..error })?;
-        Ok((Self(page), fd))
+        let page = Segment::create_shared(c"rcluster", WORDS).and_then(|(page, fd)| {
+            // Otherwise the first access would kill the process if there is no memory for it.
+            reserve(&fd, &(0..WORDS))?;
+            Ok((Self(page), fd))
+        });
+        page.map_err(|error| SysError { doing: "making a scoreboard", ..error })
     }
 
     /// Maps the page behind a descriptor that came from [`Scoreboard::create`].

@@ -201,6 +201,13 @@ pub struct Inbox<M> {
     answered: u64,
 }
 
+/// What the ring contains at a place.
+enum Entry {
+    Nothing,
+    Padding,
+    Request,
+}
+
 /// The process has written invalid data. Its ring is not read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the ring of requests is corrupt")]
@@ -229,33 +236,43 @@ impl<M: AsRef<[AtomicU64]>> Inbox<M> {
 
     /// Copies the next request, if there is one.
     pub fn next(&mut self, request: &mut Vec<u8>) -> Result<bool, Broken> {
-        loop {
-            let there = usize::try_from(self.produced().wrapping_sub(self.consumed)).map_err(|_| Broken)?;
-            if there == 0 {
-                return Ok(false);
-            }
-            let place = usize::try_from(self.consumed % self.capacity as u64).map_err(|_| Broken)?;
-            let rest = (self.capacity - place).min(there);
-            let head = self.word(DATA + place).load(Ordering::Relaxed);
-            let len = usize::try_from(head & !PAD).map_err(|_| Broken)?;
-            let words = if head & PAD == 0 { len.checked_add(1).ok_or(Broken)? } else { len };
-            if there > self.capacity || words == 0 || words > rest {
-                return Err(Broken);
-            }
-            let is_pad = head & PAD != 0;
-            if !is_pad {
-                request.clear();
-                for i in 0..len {
-                    let word = self.word(DATA + place + 1 + i).load(Ordering::Relaxed);
-                    request.extend_from_slice(&word.to_le_bytes());
-                }
-            }
-            self.consumed = self.consumed.wrapping_add(words as u64);
-            self.word(CONSUMED).store(self.consumed, Ordering::Release);
-            if !is_pad {
-                return Ok(true);
+        match self.entry(request)? {
+            Entry::Nothing => Ok(false),
+            Entry::Request => Ok(true),
+            // A process publishes padding together with the request behind it. Anything else could keep this busy for as
+            // long as the process goes on.
+            Entry::Padding => match self.entry(request)? {
+                Entry::Request => Ok(true),
+                Entry::Nothing | Entry::Padding => Err(Broken),
+            },
+        }
+    }
+
+    /// Takes the next entry of the ring. Copies it if it is a request.
+    fn entry(&mut self, request: &mut Vec<u8>) -> Result<Entry, Broken> {
+        let there = usize::try_from(self.produced().wrapping_sub(self.consumed)).map_err(|_| Broken)?;
+        if there == 0 {
+            return Ok(Entry::Nothing);
+        }
+        let place = usize::try_from(self.consumed % self.capacity as u64).map_err(|_| Broken)?;
+        let rest = (self.capacity - place).min(there);
+        let head = self.word(DATA + place).load(Ordering::Relaxed);
+        let len = usize::try_from(head & !PAD).map_err(|_| Broken)?;
+        let is_pad = head & PAD != 0;
+        let words = if is_pad { len } else { len.checked_add(1).ok_or(Broken)? };
+        if there > self.capacity || words == 0 || words > rest {
+            return Err(Broken);
+        }
+        if !is_pad {
+            request.clear();
+            for i in 0..len {
+                let word = self.word(DATA + place + 1 + i).load(Ordering::Relaxed);
+                request.extend_from_slice(&word.to_le_bytes());
             }
         }
+        self.consumed = self.consumed.wrapping_add(words as u64);
+        self.word(CONSUMED).store(self.consumed, Ordering::Release);
+        Ok(if is_pad { Entry::Padding } else { Entry::Request })
     }
 
     /// Answers the oldest unanswered request.

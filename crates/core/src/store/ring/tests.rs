@@ -57,6 +57,19 @@ fn requests_arrive(longest: usize) {
 }
 
 #[test]
+fn padding_without_a_request_behind_it_is_refused() {
+    // The first one may be published for ever, the second one is more of the same.
+    for words in [1_u64, 2] {
+        let (_, mut inbox, page) = pair(4);
+        for place in 0..words {
+            page[DATA + usize::try_from(place).unwrap()].store(PAD | 1, Ordering::Relaxed);
+        }
+        page[PRODUCED].store(words, Ordering::Release);
+        assert_eq!(inbox.next(&mut Vec::new()), Err(Broken));
+    }
+}
+
+#[test]
 fn the_number_of_unanswered_requests_is_limited() {
     let (mut requests, mut inbox, _) = pair(4);
     let mut bytes = Vec::new();
