@@ -204,6 +204,11 @@ impl Machines {
             (Topic::Requests, Content::LeaderNotice { name, .. }) if !is_own && !has_room => {
                 self.overrun(Topic::Handler(name.into()));
             }
+            // Of too many topics to name them all.
+            (Topic::Requests, Content::Lost(_)) if !is_own => {
+                let topics = self.subscriptions.of_processes();
+                out.extend(topics.map(|topic| Output::Lost { topic, count: 0 }));
+            }
             (Topic::Requests, content) => {
                 let (calls, mut cx) = self.context(now, out);
                 calls.on_broadcast((machine, session), content, has_room, &mut cx);

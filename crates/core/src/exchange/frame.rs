@@ -29,7 +29,8 @@ pub enum Kind {
     /// many; 0 means unknown, because the server was not reachable. The flag is [`COMMON`] if the channel
     /// spans machines.
     ChannelLag = 6,
-    /// Notices for a handler were dropped. The flag is [`COMMON`] if they came from other machines.
+    /// Notices for a handler were dropped. The flag is [`COMMON`] if they came from other machines, and [`ANY`] if messages
+    /// of more channels and handlers were dropped than can be named.
     HandlerLag = 7,
     /// There is room for requests again.
     Room = 8,
@@ -61,6 +62,9 @@ pub const TEXT: u8 = 0;
 
 /// The target is the leader under a name, on any machine.
 pub const LEADER: u8 = 4;
+
+/// Any channel or handler.
+pub const ANY: u8 = 8;
 
 /// The flag for the scope of a channel.
 pub(super) fn flag_of(scope: Scope) -> u8 {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::frame::{Head, Kind, Outgoing, flag_of};
+use super::frame::{ANY, Head, Kind, Outgoing, flag_of};
 use super::pairs::PairId;
 use super::{ClientId, MAX_QUEUED, MAX_QUEUED_OF_ONE, Scope};
 
@@ -19,7 +19,13 @@ const OVERHEAD: usize = 64;
 pub(super) enum Topic {
     Channel(Scope, Arc<[u8]>),
     Handler(Arc<[u8]>),
+    /// Topics beyond [`MAX_TOPICS`].
+    Others,
 }
+
+/// The largest number of topics that are counted for other machines. Senders choose the names; a process is only sent what
+/// it has subscribed to or handles.
+const MAX_TOPICS: usize = 4096;
 
 #[derive(Debug)]
 struct Queued {
@@ -47,11 +53,18 @@ pub(super) struct Outbox {
     answers: usize,
     /// The number of dropped frames since the last report to the process.
     dropped: BTreeMap<Topic, u64>,
+    /// Whether this is the outbox for other machines.
+    is_for_machines: bool,
     /// Marks for which there was no room. A later mark of the same pair replaces them.
     marks: BTreeMap<PairId, u64>,
 }
 
 impl Outbox {
+    /// The outbox for other machines.
+    pub(super) fn for_machines() -> Self {
+        Self { is_for_machines: true, ..Self::default() }
+    }
+
     /// Queues a frame of a sender. False if there is no room for it.
     #[must_use]
     pub(super) fn offer(&mut self, sender: ClientId, frame: Outgoing) -> bool {
@@ -72,6 +85,8 @@ impl Outbox {
     pub(super) fn offer_or_drop(&mut self, sender: ClientId, topic: &Topic, frame: Outgoing) {
         if let Some(count) = self.dropped.get_mut(topic) {
             *count += 1;
+        } else if self.is_for_machines && self.dropped.len() >= MAX_TOPICS {
+            *self.dropped.entry(Topic::Others).or_default() += 1;
         } else if !self.offer(sender, frame) {
             self.dropped.insert(topic.clone(), 1);
         }
@@ -149,12 +164,13 @@ impl Outbox {
         }
     }
 
-    /// Queues the lag frames. There are at most as many as the process has subscriptions and handlers.
+    /// Queues the lag frames. There are at most as many as the process has subscriptions and handlers, or [`MAX_TOPICS`].
     fn tell_dropped(&mut self) {
         for (topic, number) in std::mem::take(&mut self.dropped) {
             let (kind, flag, name) = match &topic {
                 Topic::Channel(scope, name) => (Kind::ChannelLag, flag_of(*scope), name),
                 Topic::Handler(name) => (Kind::HandlerLag, 0, name),
+                Topic::Others => (Kind::HandlerLag, ANY, &Arc::from([])),
             };
             self.answer(Outgoing::new(&Head { flag, number, name, ..Head::new(kind) }, &Arc::from([])));
         }
@@ -271,6 +287,22 @@ mod tests {
         assert_eq!(all, expected);
         outbox.offer_or_drop(ONE, &topic, frame(102, 0));
         assert_eq!(read_all(&mut outbox, 65_536), [(Kind::Message, 102)]);
+    }
+
+    #[test]
+    fn dropped_messages_of_any_number_of_topics_are_bounded_and_reported() {
+        let mut outbox = Outbox::for_machines();
+        while outbox.offer(ONE, frame(0, 1 << 20)) {}
+        while outbox.offer(ONE, frame(0, 0)) {}
+        let topics = u64::try_from(MAX_TOPICS).unwrap() + 1000;
+        for number in 0..topics {
+            let topic = Topic::Channel(Scope::All, Arc::from(number.to_le_bytes()));
+            outbox.offer_or_drop(ONE, &topic, frame(1, 0));
+        }
+        assert_eq!(outbox.dropped.len(), MAX_TOPICS + 1);
+        let all = read_all(&mut outbox, 65_536);
+        assert_eq!(all.iter().filter(|it| **it == (Kind::ChannelLag, 1)).count(), MAX_TOPICS);
+        assert_eq!(all.iter().filter(|it| **it == (Kind::HandlerLag, 1000)).count(), 1);
     }
 
     #[test]

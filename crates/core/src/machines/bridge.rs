@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{End, Input, Output, Topic};
 use crate::exchange::endpoint::PACKET;
-use crate::exchange::frame::{Assembler, Frame, Kind, LEADER, Status};
+use crate::exchange::frame::{ANY, Assembler, Frame, Kind, LEADER, Status};
 use crate::exchange::{CallId, Exchange, Leaders, OTHER_MACHINES, RequestId, Subscription};
 
 /// The largest number of bytes on their way to the server. The rest waits in the exchange, which bounds it.
@@ -150,6 +150,9 @@ fn input_of(frame: &Frame<'_>) -> Option<Input> {
         }
         Kind::Notice => Input::Post { topic: Topic::Handler(name), worker, data: frame.data.to_vec() },
         Kind::ChannelLag => Input::Dropped { topic: Topic::Channel(name), count: frame.number },
+        Kind::HandlerLag if frame.flag == ANY => {
+            Input::Dropped { topic: Topic::Requests, count: frame.number }
+        }
         Kind::HandlerLag => Input::Dropped { topic: Topic::Handler(name), count: frame.number },
         Kind::Request => {
             let (leader, data) = split()?;

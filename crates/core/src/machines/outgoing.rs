@@ -16,6 +16,9 @@ pub const MAX_HELD: usize = 16 << 20;
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
 
+/// The largest number of topics whose losses are counted. Processes choose the names, and a server may be away for long.
+const MAX_LOST: usize = 4096;
+
 /// The memory for a publication in addition to its bytes.
 const OVERHEAD: usize = 64;
 
@@ -69,7 +72,7 @@ pub(super) struct Outgoing {
     publishing: Option<Vec<Part>>,
     /// The room of entries that have left the queue. Processes get it back when the batch is complete.
     published: usize,
-    /// Losses that have not been published yet.
+    /// Losses that have not been published yet. Those of [`Topic::Requests`] are losses of topics that are not counted.
     unpublished: BTreeMap<Topic, u64>,
 }
 
@@ -101,6 +104,8 @@ impl Outgoing {
 
     /// Counts messages as lost.
     pub(super) fn lose(&mut self, topic: Topic, count: u64) {
+        let has_place = self.unpublished.len() < MAX_LOST || self.unpublished.contains_key(&topic);
+        let topic = if has_place { topic } else { Topic::Requests };
         let lost = self.unpublished.entry(topic).or_default();
         *lost = lost.saturating_add(count);
     }
@@ -210,6 +215,7 @@ impl Outgoing {
         assert_eq!(self.queued, self.queue.iter().map(|(_, it)| it.cost + OVERHEAD).sum::<usize>());
         let costs = self.queue.iter().map(|(_, it)| it.cost);
         assert!(costs.sum::<usize>() <= MAX_HELD, "what waits is bounded");
+        assert!(self.unpublished.len() <= MAX_LOST + 1, "what is lost is bounded");
         assert!(is_open || self.publishing.is_none());
         assert!(is_open || self.queue.iter().all(|(_, it)| it.purpose != Purpose::Answer));
     }

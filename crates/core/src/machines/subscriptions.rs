@@ -52,6 +52,11 @@ impl Subscriptions {
         self.wanted.contains(topic)
     }
 
+    /// The topics that processes of this machine have subscribed to.
+    pub(super) fn of_processes(&self) -> impl Iterator<Item = Topic> {
+        self.wanted.iter().filter(|topic| !self.own.contains(topic)).cloned()
+    }
+
     /// Whether this machine receives what others send to it.
     pub(super) fn is_ready(&self) -> bool {
         self.own.iter().all(|topic| self.heard.contains(topic))

@@ -199,6 +199,41 @@ fn unpublished_messages_are_counted_and_reported_to_others() {
 }
 
 #[test]
+fn losses_of_any_number_of_topics_are_bounded_and_reported() {
+    let mut world = World::new();
+    for number in 0..10_000 {
+        world.input(Input::Dropped { topic: channel(&format!("news {number}")), count: 1 });
+    }
+    let (mut named, mut others) = (0, 0);
+    let mut out = world.open();
+    while !published(&out).is_empty() {
+        for output in &out {
+            let Output::Publish(batch) = output else { continue };
+            for (topic, bytes) in batch {
+                let Content::Lost(count) = Publication::decode(bytes).unwrap().content else { panic!() };
+                if *topic == Topic::Requests { others += count } else { named += count }
+            }
+        }
+        let counts = vec![1; published(&out).len()];
+        out = world.published(&counts);
+    }
+    assert!(named > 1000 && others > 1000, "{named} and {others}");
+    assert_eq!(named + others, 10_000);
+}
+
+#[test]
+fn a_loss_of_topics_that_are_not_named_may_concern_all() {
+    let mut world = World::new();
+    world.input(Input::Subscribe(channel("news")));
+    world.input(Input::Subscribe(Topic::Handler(b"name"[..].into())));
+    world.open();
+    let out = world.heard(Topic::Requests, other(), Content::Lost(7));
+    let told = [channel("news"), Topic::Handler(b"name"[..].into())];
+    assert_eq!(out, told.map(|topic| Output::Lost { topic, count: 0 }));
+    assert_eq!(world.heard(Topic::Requests, this(), Content::Lost(7)), [], "its own are told by the outbox");
+}
+
+#[test]
 fn the_queue_is_bounded() {
     let mut world = World::new();
     let data = vec![0; 1 << 20];
