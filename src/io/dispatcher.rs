@@ -17,6 +17,7 @@ mod preread;
 mod recognise;
 mod sampler;
 mod shell;
+mod socket;
 mod token;
 mod tools;
 mod watched;

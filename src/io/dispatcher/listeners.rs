@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
-use super::listening::{Accepted, Listening, Tokens};
-use super::outcomes::Outcomes;
+use super::listening::Listening;
+use super::outcomes::{Outcomes, SocketNumber};
+use super::socket::{Accepted, Tokens};
 use super::token::Token;
 use super::tools::Tools;
 use super::workers::Workers;
@@ -219,7 +220,7 @@ impl Listeners {
     /// Starts accepting waiting clients from the sockets that workers also hold.
     pub(super) fn order(&mut self, listener: ListenerId, outcomes: &Outcomes, tools: &mut Tools) {
         let Some(listening) = self.all.get_mut(&listener) else { return };
-        if let Err(error) = listening.order(|slot| outcomes.of(listener, slot)) {
+        if let Err(error) = listening.order(|slot, socket| outcomes.of(listener, slot, socket)) {
             tools.try_later(error);
         }
         // While an acceptor is busy, its socket need not be watched.
@@ -231,11 +232,10 @@ impl Listeners {
         self.all.get(&listener).is_some_and(Listening::is_busy)
     }
 
-    /// The order to accept for this slot has been answered. Returns false if the listener has been removed.
-    pub(super) fn answered(&mut self, listener: ListenerId, slot: Slot) -> bool {
-        let Some(listening) = self.all.get_mut(&listener) else { return false };
-        listening.answered(slot);
-        true
+    /// The order to accept from a slot's socket has been answered. Returns false if the socket has been replaced, or the
+    /// listener removed.
+    pub(super) fn answered(&mut self, listener: ListenerId, slot: Slot, socket: SocketNumber) -> bool {
+        self.all.get_mut(&listener).is_some_and(|listening| listening.answered(slot, socket))
     }
 
     /// Takes a connection accepted from a socket that workers also hold. `None` if the listener has been

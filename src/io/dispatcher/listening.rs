@@ -5,67 +5,19 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::SocketsReport;
-use super::acceptor::{Acceptor, Outcome};
+use super::acceptor::Outcome;
+use super::outcomes::SocketNumber;
+use super::socket::{Accepted, Socket, Tokens, Watch};
 use super::watched::Watched;
 use rcluster_core::accept_watch::Sample;
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::schedule::Plan;
 use rcluster_sys::closer::{Closer, Descriptor};
-use rcluster_sys::epoll::{Interest, Poller};
+use rcluster_sys::epoll::Poller;
 use rcluster_sys::error::SysError;
 use rcluster_sys::listen::group::{Group, steer};
-use rcluster_sys::listen::{Backlog, BoundPath, Look, accept, backlog, has_client, listening_address, look};
+use rcluster_sys::listen::{Backlog, BoundPath, Look, backlog, listening_address, look};
 use rcluster_sys::scoreboard::Scoreboard;
-
-/// The result of accepting.
-pub(super) enum Accepted {
-    Connection(OwnedFd),
-    /// No client waits, or it has given up meanwhile.
-    Nothing,
-    /// There is no descriptor or memory for the waiting client.
-    Exhausted(SysError),
-    /// The socket cannot be used now, and is ignored until [`Listening::try_again`].
-    Refused(SysError),
-}
-
-/// A listening socket.
-struct Socket {
-    fd: Watched,
-    /// The slot whose workers accept from it while there are any. They hold the socket as well.
-    slot: Option<Slot>,
-    watch: Watch,
-    /// Accepts on behalf of the workers. Started on first use.
-    acceptor: Option<Acceptor>,
-    /// Whether accepting failed, so that the socket is ignored until [`Listening::try_again`].
-    resting: bool,
-}
-
-impl Socket {
-    fn new(fd: Descriptor, slot: Option<Slot>) -> Self {
-        Self { fd: Watched::new(fd), slot, watch: Watch::Nothing, acceptor: None, resting: false }
-    }
-
-    fn is_busy(&self) -> bool {
-        self.acceptor.as_ref().is_some_and(Acceptor::is_busy)
-    }
-}
-
-/// What a socket is watched for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Watch {
-    Nothing,
-    /// The dispatcher accepts all clients.
-    Clients,
-    /// A worker accepts; the poller reports once that a client has arrived.
-    FirstClient,
-}
-
-/// The tokens of its events.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Tokens {
-    pub(super) clients: u64,
-    pub(super) first_client: u64,
-}
 
 /// The backlog of a replacement socket: Node's default. The backlog of a socket that was shut down cannot be
 /// read.
@@ -82,6 +34,8 @@ struct Member {
 pub(super) struct Listening {
     /// If there is one for each slot, in the order of their indices in the kernel's group.
     sockets: Vec<Socket>,
+    /// The number of the latest socket of a slot.
+    latest: SocketNumber,
     path: Option<BoundPath>,
     /// Closes what workers also hold: the sockets of slots, and connections accepted from them.
     closer: Closer,
@@ -102,9 +56,9 @@ pub(super) struct Listening {
 impl Listening {
     pub(super) fn new(socket: Option<OwnedFd>, path: Option<BoundPath>, name: String, plan: Plan) -> Self {
         let answer = plan.overload.action.response();
-        let sockets = socket.into_iter().map(|fd| Socket::new(Descriptor::own(fd), None)).collect();
         Self {
-            sockets,
+            sockets: socket.into_iter().map(Socket::own).collect(),
+            latest: SocketNumber::default(),
             path,
             closer: Closer::new(),
             reported_shut: false,
@@ -121,13 +75,14 @@ impl Listening {
     /// followed by [`Listening::arrange`].
     pub(super) fn add_slot(&mut self, slot: Slot, fd: OwnedFd, poller: &Poller) -> bool {
         let replaced = self.take_out(slot, poller).is_some();
-        self.sockets.push(Socket::new(Descriptor::foreign(fd, &self.closer), Some(slot)));
+        self.latest.0 = self.latest.0.wrapping_add(1);
+        self.sockets.push(Socket::of_slot(self.foreign(fd), slot, self.latest));
         replaced
     }
 
     /// From now on a worker accepts from the socket of its slot. Must be followed by [`Listening::arrange`].
     pub(super) fn occupy(&mut self, worker: WorkerId, slot: Slot) {
-        if self.sockets.iter().any(|socket| socket.slot == Some(slot)) {
+        if self.sockets.iter().any(|socket| socket.slot() == Some(slot)) {
             self.members.entry(worker).or_insert(Member { slot, on_behalf: false });
         }
     }
@@ -158,7 +113,7 @@ impl Listening {
         let occupied: Vec<(&Watched, Slot)> = self
             .sockets
             .iter()
-            .filter_map(|socket| Some((&socket.fd, socket.slot?)))
+            .filter_map(|socket| Some((socket.fd(), socket.slot()?)))
             .filter(|(_, slot)| self.is_occupied(Some(*slot)))
             .collect();
         let looks = look(occupied.iter().map(|(fd, _)| *fd))?;
@@ -189,20 +144,19 @@ impl Listening {
         token: u64,
         wanted: bool,
     ) -> Result<(), SysError> {
-        let interest = if wanted { Interest::ReadableOnce } else { Interest::Nothing };
-        let watching = self.sockets.iter_mut().filter(|socket| socket.watch == Watch::FirstClient);
-        first_error(watching.map(|socket| socket.fd.watch(poller, token, interest)))
+        let watching = self.sockets.iter_mut().filter(|socket| socket.watch() == Watch::FirstClient);
+        first_error(watching.map(|socket| socket.watch_first_client(poller, token, wanted)))
     }
 
     /// The addresses of the sockets, and the clients in their backlogs.
     pub(super) fn report(&self) -> SocketsReport {
-        let each = || self.sockets.iter().map(|socket| backlog(&socket.fd));
+        let each = || self.sockets.iter().map(|socket| backlog(socket.fd()));
         let sum = |sum: Backlog, it: Backlog| Backlog {
             waiting: sum.waiting.saturating_add(it.waiting),
             limit: sum.limit.saturating_add(it.limit),
         };
         SocketsReport {
-            address: self.sockets.first().and_then(|socket| listening_address(&socket.fd)),
+            address: self.sockets.first().and_then(|socket| listening_address(socket.fd())),
             policy: self.plan.policy,
             backlog: each().try_fold(Backlog::default(), |all, one| Some(sum(all, one?))),
         }
@@ -223,18 +177,18 @@ impl Listening {
 
     /// Whether clients of this socket are accepted now, and not by workers.
     fn is_open(&self, socket: &Socket) -> bool {
-        let is_last_call = self.is_last_call && !socket.resting && !self.is_occupied(socket.slot);
-        socket.watch == Watch::Clients || is_last_call
+        let is_last_call = self.is_last_call && !socket.is_resting() && !self.is_occupied(socket.slot());
+        socket.watch() == Watch::Clients || is_last_call
     }
 
     /// Whether the dispatcher's own thread accepts from this socket.
     fn is_ours(&self, socket: &Socket) -> bool {
-        socket.slot.is_none() && self.is_open(socket)
+        socket.slot().is_none() && self.is_open(socket)
     }
 
     /// Whether the acceptor of this socket is ordered to accept when a client has arrived.
     fn is_for_acceptor(&self, socket: &Socket) -> bool {
-        socket.slot.is_some() && self.is_open(socket)
+        socket.slot().is_some() && self.is_open(socket)
     }
 
     /// Whether the dispatcher's own thread accepts from any socket.
@@ -254,59 +208,44 @@ impl Listening {
 
     /// Whether a client waits at a socket from which this thread accepts.
     pub(super) fn has_client(&self) -> bool {
-        self.sockets.iter().any(|socket| self.is_ours(socket) && has_client(&socket.fd))
+        self.sockets.iter().any(|socket| self.is_ours(socket) && socket.has_client())
     }
 
     /// Accepts from the sockets that no worker holds and that are watched.
     pub(super) fn accept(&mut self) -> Accepted {
         for index in 0..self.sockets.len() {
-            let socket = &self.sockets[index];
-            if !self.is_ours(socket) {
+            if !self.is_ours(&self.sockets[index]) {
                 continue;
             }
-            match accept(&socket.fd) {
-                Ok(Some(conn)) => return Accepted::Connection(conn),
-                Ok(None) => {}
-                Err(error) if error.is_shortage() => return Accepted::Exhausted(error),
-                Err(error) => {
-                    self.sockets[index].resting = true;
-                    return Accepted::Refused(error);
-                }
+            match self.sockets[index].accept() {
+                Accepted::Nothing => {}
+                accepted => return accepted,
             }
         }
         Accepted::Nothing
     }
 
-    /// Starts accepting waiting clients from the sockets that workers also hold. `tell(slot)` returns the
-    /// callback for the outcomes of that slot. Must be followed by [`Listening::watch`].
+    /// Starts accepting waiting clients from the sockets that workers also hold. `tell` returns the callback for the
+    /// outcomes of a slot's socket. Must be followed by [`Listening::watch`].
     pub(super) fn order<T: Fn(Outcome) + Send + 'static>(
         &mut self,
-        tell: impl Fn(Slot) -> T,
+        tell: impl Fn(Slot, SocketNumber) -> T,
     ) -> Result<(), SysError> {
         for index in 0..self.sockets.len() {
-            let socket = &self.sockets[index];
-            let Some(slot) = socket.slot.filter(|_| self.is_open(socket)) else { continue };
-            if socket.is_busy() || !has_client(&socket.fd) {
-                continue;
+            if self.is_for_acceptor(&self.sockets[index]) {
+                self.sockets[index].order(&tell)?;
             }
-            let socket = &mut self.sockets[index];
-            let acceptor = match socket.acceptor.take() {
-                Some(acceptor) => acceptor,
-                None => {
-                    Acceptor::start(socket.fd.share(), tell(slot)).inspect_err(|_| socket.resting = true)?
-                }
-            };
-            socket.acceptor.insert(acceptor).order();
         }
         Ok(())
     }
 
-    /// The order to accept for this slot has been answered.
-    pub(super) fn answered(&mut self, slot: Slot) {
-        let mut acceptors = self.sockets.iter_mut().filter(|socket| socket.slot == Some(slot));
-        if let Some(acceptor) = acceptors.find_map(|socket| socket.acceptor.as_mut()) {
-            acceptor.answered();
-        }
+    /// The order to accept from a slot's socket has been answered. Returns false if that socket has been replaced.
+    pub(super) fn answered(&mut self, slot: Slot, number: SocketNumber) -> bool {
+        let Some(socket) = self.sockets.iter_mut().find(|socket| socket.is(slot, number)) else {
+            return false;
+        };
+        socket.answered();
+        true
     }
 
     /// A connection accepted from a socket whose options workers can set.
@@ -316,14 +255,14 @@ impl Listening {
 
     /// Clears earlier failures, so that the sockets are tried again.
     pub(super) fn try_again(&mut self) {
-        self.sockets.iter_mut().for_each(|socket| socket.resting = false);
+        self.sockets.iter_mut().for_each(Socket::try_again);
     }
 
     /// The slots whose sockets do not listen any more.
     pub(super) fn shut(&self) -> Result<Vec<Slot>, SysError> {
-        let looks = look(self.sockets.iter().map(|socket| &socket.fd))?;
+        let looks = look(self.sockets.iter().map(Socket::fd))?;
         let shut = self.sockets.iter().zip(looks).filter(|(_, look)| *look == Look::Shut);
-        Ok(shut.filter_map(|(socket, _)| socket.slot).collect())
+        Ok(shut.filter_map(|(socket, _)| socket.slot()).collect())
     }
 
     /// Replaces a socket that a worker has shut down by one from which only the dispatcher accepts: it passes
@@ -331,17 +270,17 @@ impl Listening {
     /// followed by [`Listening::arrange`].
     pub(super) fn replace(&mut self, slot: Slot, poller: &Poller) -> Option<Result<(), SysError>> {
         let shut = self.take_out(slot, poller)?;
-        let opened = Group::of(&shut.fd, REPLACEMENT_BACKLOG).and_then(|group| group.open());
-        Some(opened.map(|fd| self.sockets.push(Socket::new(Descriptor::own(fd), None))))
+        let opened = Group::of(shut.fd(), REPLACEMENT_BACKLOG).and_then(|group| group.open());
+        Some(opened.map(|fd| self.sockets.push(Socket::own(fd))))
     }
 
     /// Removes the socket of a slot. Its workers accept nothing by themselves any more.
     fn take_out(&mut self, slot: Slot, poller: &Poller) -> Option<Socket> {
-        let index = self.sockets.iter().position(|socket| socket.slot == Some(slot))?;
+        let index = self.sockets.iter().position(|socket| socket.slot() == Some(slot))?;
         // When a socket leaves the group, the kernel gives its index to the last one; `swap_remove` does the
         // same.
         let mut shut = self.sockets.swap_remove(index);
-        shut.fd.forget(poller);
+        shut.forget(poller);
         self.members.retain(|_, member| member.slot != slot);
         Some(shut)
     }
@@ -353,50 +292,38 @@ impl Listening {
         let wants: Vec<Watch> = self
             .sockets
             .iter()
-            .map(|socket| match self.is_occupied(socket.slot) {
-                _ if socket.resting => Watch::Nothing,
+            .map(|socket| match self.is_occupied(socket.slot()) {
+                _ if socket.is_resting() => Watch::Nothing,
                 true if self.members.len() > 1 => Watch::FirstClient,
                 false if able && self.wanted => Watch::Clients,
                 _ => Watch::Nothing,
             })
             .collect();
-        first_error(self.sockets.iter_mut().zip(wants).map(|(socket, want)| {
-            let watched = match want {
-                Watch::Nothing => socket.fd.watch(poller, 0, Interest::Nothing),
-                // The acceptor is already at work.
-                Watch::Clients if socket.is_busy() => socket.fd.watch(poller, 0, Interest::Nothing),
-                Watch::Clients => socket.fd.watch(poller, tokens.clients, Interest::Readable),
-                // It may have reported already, and is not re-armed before that report has been handled.
-                Watch::FirstClient if socket.watch == want => Ok(()),
-                Watch::FirstClient => socket.fd.watch(poller, tokens.first_client, Interest::ReadableOnce),
-            };
-            // A failed change is tried again.
-            socket.watch = if watched.is_ok() { want } else { Watch::Nothing };
-            watched
-        }))
+        let sockets = self.sockets.iter_mut().zip(wants);
+        first_error(sockets.map(|(socket, want)| socket.watch_for(want, poller, tokens)))
     }
 
     /// Tells the kernel to choose among the sockets that have workers. Without workers, the dispatcher
     /// accepts from all.
     pub(super) fn arrange(&self) -> Result<(), SysError> {
-        let occupied = (0..).zip(&self.sockets).filter(|(_, socket)| self.is_occupied(socket.slot));
+        let occupied = (0..).zip(&self.sockets).filter(|(_, socket)| self.is_occupied(socket.slot()));
         let numbers: Vec<u32> = occupied.map(|(number, _)| number).collect();
         match self.sockets.first() {
-            Some(first) if !numbers.is_empty() => steer(&first.fd, &numbers),
+            Some(first) if !numbers.is_empty() => steer(first.fd(), &numbers),
             _ => Ok(()),
         }
     }
 
     /// Closes the sockets that no worker holds. Those of slots belong to their workers as well.
     pub(super) fn close_sockets(&mut self, poller: &Poller) {
-        let own = self.sockets.iter_mut().filter(|socket| socket.slot.is_none());
-        own.for_each(|socket| socket.fd.forget(poller));
-        self.sockets.retain(|socket| socket.slot.is_some());
+        let own = self.sockets.iter_mut().filter(|socket| socket.slot().is_none());
+        own.for_each(|socket| socket.forget(poller));
+        self.sockets.retain(|socket| socket.slot().is_some());
     }
 
     /// Closes the sockets and removes the file.
     pub(super) fn close(mut self, poller: &Poller) {
-        self.sockets.iter_mut().for_each(|socket| socket.fd.forget(poller));
+        self.sockets.iter_mut().for_each(|socket| socket.forget(poller));
         drop(self.path.take());
     }
 }
@@ -404,4 +331,24 @@ impl Listening {
 /// Runs all of them, and returns the first error.
 fn first_error(all: impl Iterator<Item = Result<(), SysError>>) -> Result<(), SysError> {
     all.fold(Ok(()), Result::and)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_for_a_replaced_socket_is_not_taken_for_one_of_the_new_socket() {
+        let poller = Poller::new().unwrap();
+        let mut listening = Listening::new(None, None, "80".into(), Plan::default());
+        let socket = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
+        assert!(!listening.add_slot(Slot(0), socket(), &poller));
+        let old = listening.latest;
+        assert!(listening.add_slot(Slot(0), socket(), &poller), "it replaces one");
+        let new = listening.latest;
+        assert!(!listening.answered(Slot(0), old));
+        assert!(listening.answered(Slot(0), new));
+    }
 }

@@ -11,8 +11,13 @@ use rcluster_sys::epoll::Waker;
 pub(super) struct SlotOutcome {
     pub(super) listener: ListenerId,
     pub(super) slot: Slot,
+    pub(super) socket: SocketNumber,
     pub(super) outcome: Outcome,
 }
+
+/// Tells the sockets of a slot apart. One may be replaced while its thread is blocked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SocketNumber(pub(super) u32);
 
 pub(super) struct Outcomes {
     tell: Sender<SlotOutcome>,
@@ -27,12 +32,17 @@ impl Outcomes {
         Self { tell, told, waker }
     }
 
-    /// The callback for the outcomes of this slot's thread.
-    pub(super) fn of(&self, listener: ListenerId, slot: Slot) -> impl Fn(Outcome) + Send + use<> {
+    /// The callback for the outcomes of the thread of a slot's socket.
+    pub(super) fn of(
+        &self,
+        listener: ListenerId,
+        slot: Slot,
+        socket: SocketNumber,
+    ) -> impl Fn(Outcome) + Send + use<> {
         let (tell, waker) = (self.tell.clone(), self.waker.clone());
         move |outcome| {
             // If the dispatcher has ended, the connection is dropped, which closes it.
-            let _ended = tell.send(SlotOutcome { listener, slot, outcome });
+            let _ended = tell.send(SlotOutcome { listener, slot, socket, outcome });
             waker.wake();
         }
     }

@@ -7,8 +7,9 @@ use crate::io::dispatcher::DispatcherEvent;
 use crate::io::dispatcher::acceptor::Outcome;
 use crate::io::dispatcher::arrivals::Arrived;
 use crate::io::dispatcher::hook_batch::{HookBatch, HookConnection, HookListener};
-use crate::io::dispatcher::listening::Accepted;
+
 use crate::io::dispatcher::outcomes::SlotOutcome;
+use crate::io::dispatcher::socket::Accepted;
 use rcluster_core::dispatch::Input;
 use rcluster_core::hook::{Answer, Batch};
 use rcluster_core::ids::{ListenerId, WorkerId};
@@ -104,14 +105,14 @@ impl Shell {
         }
     }
 
-    fn on_slot_outcome(&mut self, SlotOutcome { listener, slot, outcome }: SlotOutcome) {
+    fn on_slot_outcome(&mut self, SlotOutcome { listener, slot, socket, outcome }: SlotOutcome) {
         if let Outcome::Connection(fd) = outcome {
             if let Some(fd) = self.listeners.foreign(listener, fd) {
                 self.on_client(listener, fd);
             }
             return;
         }
-        if !self.listeners.answered(listener, slot) {
+        if !self.listeners.answered(listener, slot, socket) {
             return;
         }
         match outcome {
