@@ -17,7 +17,10 @@ export interface ConnectOptions {
 export interface ControlEvent {
   /** Its name: `ready`, `restart`, `exit` … */
   event: string;
-  /** The arguments that listeners of the event get in the primary; signals as numbers, and without `pid`. */
+  /**
+   * The arguments that listeners of the event get in the primary, with signals as numbers and without `pid`; `stopping` and
+   * `shutdown` have no `signal`. `exit` has `worker`, `code` and `signal`.
+   */
   facts: Record<string, any>;
 }
 

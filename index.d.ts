@@ -27,8 +27,7 @@ import superviseTypes = require('./types/supervise.js');
  *
  * On Linux, loading it throws `ERR_RCLUSTER_BINDING` in a primary whose installation lacks the native part or has one of
  * another version. Elsewhere it is the built-in module, and the primary emits one process warning with the
- * code
- * `RCLUSTER_FALLBACK`.
+ * code `RCLUSTER_FALLBACK`.
  */
 declare const cluster: cluster.Cluster;
 

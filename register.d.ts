@@ -27,6 +27,13 @@ declare module 'cluster' {
     | 'schedule'
     | 'schedulingStats'
     | 'stickyId'
+    | 'shared'
+    | 'locks'
+    | 'lead'
+    | 'BroadcastChannel'
+    | 'handle'
+    | 'request'
+    | 'notify'
   > {}
 
   interface Worker extends Pick<rcluster.Worker, 'slot' | 'retire' | 'ready'> {}

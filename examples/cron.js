@@ -20,10 +20,12 @@ if (cluster.isPrimary) {
   // If the leader's machine fails, another worker leads after 5 seconds. The lease is renewed natively.
   cluster.lead('reports', { scope: 'all', ttl: 5_000 }, ({ signal, token }) => {
     const report = async () => {
-      const last = await reports.read('last');
+      await reports.read('last');
+      const last = reports.entry('last');
       // A leader that was suspended and resumes after another one took over is refused because of its token.
-      if (last !== undefined && last.token > token) return;
-      const { ok } = await reports.set('last', { token, pid: process.pid, time: Date.now() });
+      if (last !== undefined && last.value.token > token) return;
+      const value = { token, pid: process.pid, time: Date.now() };
+      const { ok } = await reports.set('last', value, { ifRevision: last?.revision ?? 0 });
       if (ok) await reports.increment('count');
     };
     const onError = (/** @type {Error} */ error) => console.error(error.message);

@@ -2,7 +2,7 @@
 
 // Workers of several machines that ask each other. Needs Redis or Valkey. Start it twice, with two ports; then
 // `curl localhost:3000` asks all workers of both clusters how many requests they have had, and
-// `curl localhost:3000/reset` tells the one that leads, on whichever machine, to begin anew.
+// `curl localhost:3000/reset` has the leader, on whichever machine, reset the counts of all.
 //
 //   REDIS=redis://localhost:6379 PORT=3000 node examples/machines.js
 //   REDIS=redis://localhost:6379 PORT=3001 node examples/machines.js

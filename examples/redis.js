@@ -7,7 +7,7 @@
 //   REDIS=redis://127.0.0.1:6390 node examples/redis.js
 
 const { fork } = require('node:child_process');
-const cluster = require('..');
+const cluster = require('rcluster');
 
 const backend = process.env.REDIS ?? 'redis://127.0.0.1:6379';
 

@@ -30,7 +30,7 @@ if (cluster.isPrimary) {
       grace: 600_000,
       negativeTtl: 1_000,
     });
-    response.end(`report ${report.number}, made by process ${report.by}, told by process ${process.pid}\n`);
+    response.end(`report ${report.number}, made by process ${report.by}, sent by process ${process.pid}\n`);
   });
   server.listen(Number(PORT));
 }

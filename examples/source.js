@@ -17,7 +17,7 @@ async function loadPrices() {
 async function serve() {
   const prices = cluster.shared('prices', { size: '1MB', source: { load: loadPrices, every: 2_000 } });
   prices.on('change', ({ type, key, value }) => {
-    console.log(`worker ${cluster.worker?.id} is told: ${type} ${key} ${value}`);
+    console.log(`worker ${cluster.worker?.id} received: ${type} ${key} ${value}`);
   });
   // Resolves once a worker has loaded the prices for the first time.
   await prices.ready;

@@ -125,7 +125,7 @@ function defineLazy(cluster, name, load) {
  * @param {string} what
  */
 function unsupported(what) {
-  const message = `${what} needs the native part of rcluster, which there is on Linux only`;
+  const message = `${what} needs the native part of rcluster, which exists on Linux only`;
   return refuse('ERR_RCLUSTER_UNSUPPORTED_PLATFORM', message);
 }
 

@@ -171,7 +171,11 @@ export interface WorkerConstructor {
 /** A worker: in the primary one of `cluster.workers`, in the worker itself `cluster.worker`. */
 export interface Worker extends WorkerMembers {}
 
-/** The cluster object. In a worker it has only the members marked "In workers, too" or "Only in workers"; the others are undefined there. */
+/**
+ * The cluster object. In a worker, these members are undefined: `fork`, `setupPrimary`, `setupMaster`, `disconnect`, `workers`,
+ * `settings`, `schedulingPolicy`, `SCHED_…`, `forwarding` and `schedulingStats`; `supervise` and `schedule` throw. In the primary,
+ * those marked "Only in workers" are.
+ */
 export interface Cluster extends TypedEmitter<ClusterEventMap> {
   /** Whether this process is a worker. In workers, too. */
   readonly isWorker: boolean;
@@ -258,13 +262,13 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
 
   /**
    * Calls `disconnect()` on all workers.
-   * @param callback Called without arguments, and never synchronously, when a worker has ended and none is listed any more.
+   * @param callback Called without arguments, and never synchronously, once `cluster.workers` is empty.
    */
   disconnect(callback?: () => void): void;
 
   /**
-   * Starts workers and keeps them running: those that die, hang, grow too big or throw are replaced, within
-   * limits. This is decided and done on a native thread, even while the primary's JavaScript is busy. Not in
+   * Starts workers and keeps them running: those that die, become unresponsive, use too much memory or
+   * throw are replaced, within limits. This is decided and done on a native thread, even while the primary's JavaScript is busy. Not in
    * the built-in.
    *
    * ```js
@@ -424,8 +428,8 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
 
   /**
    * Calls the handlers of all workers of all machines that use the server of `setupPrimary({ backend })`, and
-   * resolves to one result for each: first those of this machine, then those of others, in the order of their
-   * names. If some machines have not answered, or cannot be reached, the last result says so. See
+   * resolves to one result for each: first those of this machine, then those of others, in the order of the
+   * machines' ids. If some machines have not answered, or cannot be reached, the last result says so. See
    * docs/redis.md.
    *
    * ```js
@@ -567,9 +571,9 @@ interface WorkerMembers extends TypedEmitter<WorkerEventMap> {
   readonly slot: number | undefined;
 
   /**
-   * Makes the worker take no more connections, finish the work that has begun, and end. No request of a
-   * client fails: idle HTTP connections are handed over to other workers where possible, pending responses
-   * say `Connection: close`, and HTTP/2 sessions get GOAWAY. A supervised worker is replaced first. It can be
+   * Makes the worker take no more connections, finish the work that has begun, and end. Idle HTTP
+   * connections are handed over to other workers where possible, pending responses have `Connection: close`, and HTTP/2
+   * sessions get GOAWAY, so that requests of clients do not fail; docs/lifecycle.md lists the exceptions. A supervised worker is replaced first. It can be
    * called on either side; a second call, or a call after `disconnect()`, has no effect. Not in the built-in.
    *
    * ```js

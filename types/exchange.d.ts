@@ -51,7 +51,7 @@ export type RequestResult<T = unknown> =
  */
 export type MachinesRequestResult<T = unknown> =
   | {
-      /** The name of the other machine; `undefined` for this one. */
+      /** The id of the other machine, 32 hexadecimal digits; `undefined` for this one. */
       machine: string | undefined;
       worker: number;
       status: 'fulfilled';

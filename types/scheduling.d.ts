@@ -112,7 +112,7 @@ export interface HookOptions {
 export interface OverloadOptions {
   /** How many connections may wait for a worker in the primary, 0 (with another `action` than `'wait'`) to 65,536. Default: 128. */
   queue?: number | undefined;
-  /** How long a connection may wait there before `action` is taken, in ms. Default: forever. */
+  /** How long a connection may wait there before `action` is taken, in ms. Not with the action `'wait'`. Default: forever. */
   deadline?: number | undefined;
   /**
    * What is done with a connection that is one too many: it stays in the kernel's backlog, is reset, or is

@@ -357,7 +357,10 @@ export interface SharedStore<V = any> {
    * ```
    */
   on<T = V>(event: 'change', listener: SharedListener<T>): this;
-  /** Calls a listener when the source has been loaded. This process must have opened the store with the source. */
+  /**
+   * Calls a listener when the source has been loaded. Throws `ERR_RCLUSTER_SHARED` unless this process has opened the store with
+   * a source; the same applies to `'loadError'`, and to the three events of a `backend` without one.
+   */
   on(event: 'load', listener: (facts: { revision: number; loadedAt: number }) => void): this;
   /** Calls a listener when a load has failed, in any process. */
   on(event: 'loadError', listener: (error: any) => void): this;

@@ -51,7 +51,7 @@ export interface SuperviseOptions {
         factor?: number | undefined;
         /** The fraction by which it varies at random, 0 to 1. Default: 0.2. */
         jitter?: number | undefined;
-        /** After so many failures in a row of workers that had been ready, restarts are still immediate. Default: 5. */
+        /** How many failures in a row of workers that had been ready are each followed by an immediate restart. Default: 5. */
         immediate?: number | undefined;
         /** After a worker has been ready for this long, the count of failures is reset. Default: 1,000. */
         resetAfter?: number | undefined;
@@ -83,7 +83,7 @@ export interface SuperviseOptions {
   drainTimeout?: number | undefined;
   /** How long after SIGTERM the worker gets SIGKILL. Default: 1,000. */
   killTimeout?: number | undefined;
-  /** How long the event loop of a worker may be blocked before the worker is replaced; 0 means forever. Default: 0. */
+  /** How long the event loop of a worker may be blocked before the worker is replaced: at least 100, or 0 for no limit. Default: 0. */
   unresponsiveAfter?: number | undefined;
   /** Limits at which a healthy worker is replaced; 0 means never. */
   recycle?:
@@ -95,7 +95,7 @@ export interface SuperviseOptions {
         memory?: number | `${number}%` | undefined;
         /** Its age. Default: 0. */
         age?: number | undefined;
-        /** The number of connections that it has received. Default: 0. */
+        /** The number of clients that it has accepted; connections handed over by other workers do not count. Default: 0. */
         connections?: number | undefined;
         /** The fraction by which these limits vary from worker to worker, 0 to 1. Default: 0.1. */
         jitter?: number | undefined;
@@ -375,7 +375,9 @@ export interface Supervisor extends EventEmitter {
   /**
    * Changes the number of workers: starts some, or drains those with the highest slots.
    * @param workers 1 to 1,024.
-   * @returns Resolves when the new workers are ready, or the surplus ones have ended.
+   * @returns Resolves when the new workers are ready, or the surplus ones have ended. Rejects with `ERR_OUT_OF_RANGE`,
+   * `ERR_RCLUSTER_NOT_READY`, `ERR_RCLUSTER_SUPERSEDED` or `ERR_RCLUSTER_SHUT_DOWN`. It turns `workers: 'auto'` off; only
+   * `rcluster scale auto` turns that on again.
    */
   scale(workers: number): Promise<void>;
 
@@ -396,8 +398,8 @@ export interface Supervisor extends EventEmitter {
   /**
    * Drains all workers and starts no more.
    * @param options `timeout`: how long the drains may take, in ms, before workers are forced to end. `delay`: the time in
-   * ms before the drains begin; until then, the cluster accepts connections, and the event `stopping` announces the shutdown. A second call
-   * ends the delay.
+   * ms before the drains begin; until then, the cluster accepts connections, and the event `stopping` announces the shutdown. A
+   * second call ends the delay. Default: 0; `shutdownDelay` is for SIGTERM and `rcluster stop` only.
    * @returns Resolves when all workers have ended.
    */
   shutdown(options?: { timeout?: number | undefined; delay?: number | undefined }): Promise<void>;

@@ -59,7 +59,7 @@ test('single-flight.js creates one report for all', { skip }, () =>
     // Each time, some requests reach the other worker.
     await until('both workers have told it', async () => {
       for (const { body } of await many(20, () => ask())) {
-        const [, number, , teller] = /^report (\d+), made by process (\d+), told by process (\d+)\n$/.exec(
+        const [, number, , teller] = /^report (\d+), made by process (\d+), sent by process (\d+)\n$/.exec(
           body,
         );
         assert.strictEqual(number, '1');

@@ -31,7 +31,7 @@ function watch({ app, paths, envFile }, reload) {
   function onChange(file) {
     if (file === '') {
       writeLine(
-        'rcluster: the folders can no longer be watched, so changes are not seen: restart, or use `rcluster reload`',
+        'rcluster: the folders can no longer be watched, so changes are not detected: restart, or use `rcluster reload`',
       );
       return;
     }
@@ -53,9 +53,7 @@ function watch({ app, paths, envFile }, reload) {
         writeLine('rcluster: reloaded');
       } catch (error) {
         const { message } = /** @type {Error} */ (error);
-        writeLine(
-          `rcluster: the new code does not start, and the workers with the old code serve on: ${message}`,
-        );
+        writeLine(`rcluster: the new code does not start; the workers keep running the old code: ${message}`);
       }
     }
     isReloading = false;

@@ -36,7 +36,7 @@ function tooLarge(what) {
 
 /** @param {string} what */
 function tooBusy(what) {
-  return failure('ERR_RCLUSTER_BUSY', `${what}: too much waits to be sent by this process`);
+  return failure('ERR_RCLUSTER_BUSY', `${what}: too many messages of this process are queued`);
 }
 
 /** @param {number} count of machines */
@@ -68,7 +68,7 @@ function noAnswer({ flag, worker, name: machine, value }, request) {
     case STATUS.UNSENT:
       return failure(
         'ERR_RCLUSTER_BUSY',
-        `The request ${name} was not sent to other machines: too much waits for them`,
+        `The request ${name} was not sent to other machines: too many messages are queued for them`,
       );
     case STATUS.LATE: {
       const by = worker === 0 ? 'other machines, if there are any' : otherMachines(worker);
@@ -82,12 +82,12 @@ function noAnswer({ flag, worker, name: machine, value }, request) {
     case STATUS.GONE:
       return failure('ERR_RCLUSTER_GONE', `The target of the request ${name} is gone: ${to}`);
     case STATUS.BUSY:
-      return failure('ERR_RCLUSTER_BUSY', `Too much waits for the target of the request ${name}: ${to}`);
-    case STATUS.NO_LEADER:
       return failure(
-        'ERR_RCLUSTER_NO_LEADER',
-        `Nobody answers the request ${name}, as there is no ${described}`,
+        'ERR_RCLUSTER_BUSY',
+        `Too many messages are queued for the target of the request ${name}: ${to}`,
       );
+    case STATUS.NO_LEADER:
+      return failure('ERR_RCLUSTER_NO_LEADER', `The request ${name} has no target: there is no ${described}`);
     case STATUS.LIMIT:
       return failure('ERR_RCLUSTER_REQUEST_LIMIT', 'This process has too many requests under way');
     case STATUS.CANCELLED:

@@ -150,7 +150,7 @@ function refresh(plan) {
   const tell = (/** @type {unknown} */ error) => {
     if (hasWarned) return;
     hasWarned = true;
-    const message = `A value is stale and could not be made anew, which is tried again: ${describe(error)}`;
+    const message = `A stale value could not be computed again, and is retried: ${describe(error)}`;
     process.emitWarning(message, { code: 'RCLUSTER_SHARED_REFRESH' });
   };
   void flight.then((outcome) => {

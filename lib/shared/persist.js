@@ -43,7 +43,7 @@ function onFailure() {
     if (saved.error === undefined) failing.delete(name);
     else if (!failing.has(name)) {
       failing.add(name);
-      const message = `The shared store ${JSON.stringify(name)} cannot be saved, which is tried again: ${saved.error}`;
+      const message = `The shared store ${JSON.stringify(name)} cannot be saved, and is retried: ${saved.error}`;
       process.emitWarning(message, { code: 'RCLUSTER_SHARED_SAVE' });
     }
   }

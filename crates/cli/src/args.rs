@@ -93,7 +93,7 @@ Example:
     #[command(after_help = "Example:
   rcluster drain 2 --timeout 30s")]
     Drain(OfSlot),
-    /// Print the JavaScript stack of a worker or the primary, also while its event loop is blocked
+    /// Print the JavaScript stack of a worker or the primary, even while its event loop is blocked
     #[command(
         aliases = ["thread-backtraces", "backtrace"],
         after_help = "Example:
@@ -300,7 +300,7 @@ pub(crate) struct Stop {
     /// How long to keep accepting connections first [default: the option shutdownDelay of the cluster]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) delay: Option<Duration>,
-    /// How long the workers may take to drain before they are killed [default: the option shutdownTimeout of the cluster]
+    /// How long the workers may take to drain before they get SIGTERM [default: the option shutdownTimeout of the cluster]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) drain_timeout: Option<Duration>,
     #[command(flatten)]

@@ -196,7 +196,7 @@ class PolledStore extends Listened {
     this.#status = { ...this.#status, failures, failedAt: wallClock(), error };
     this.#emit('loadError', error);
     if (failures > 1) return;
-    const message = `The polled store ${JSON.stringify(this.#name)} could not be loaded from its source, which is tried again: ${describe(error)}`;
+    const message = `The polled store ${JSON.stringify(this.#name)} could not be loaded from its source, and is retried: ${describe(error)}`;
     process.emitWarning(message, { code: 'RCLUSTER_SHARED_SOURCE' });
   }
 }

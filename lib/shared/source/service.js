@@ -248,7 +248,7 @@ class Service {
     this.#hasWarned = true;
     const { file } = this.#plan;
     const source = file === undefined ? 'its source' : `the file ${JSON.stringify(file)}`;
-    const message = `The shared store ${JSON.stringify(this.#name)} could not be loaded from ${source}, which is tried again: ${describe(error)}`;
+    const message = `The shared store ${JSON.stringify(this.#name)} could not be loaded from ${source}, and is retried: ${describe(error)}`;
     process.emitWarning(message, { code: 'RCLUSTER_SHARED_SOURCE' });
   }
 }

@@ -14,7 +14,7 @@ pub(crate) struct Start {
     /// Number of workers; auto: one per CPU, adjusted when that number changes [default: auto]
     #[arg(short, short_alias = 'i', long, alias = "instances", value_name = "N|auto", value_parser = workers)]
     pub(crate) workers: Option<String>,
-    /// Number of booted workers that wait to take over
+    /// Number of standbys: started workers that wait to take over
     #[arg(long, value_name = "N")]
     pub(crate) standby: Option<u32>,
     /// Address of the control socket: a path, @name, or off [default: $RUNTIME_DIRECTORY/rcluster.sock,
@@ -33,10 +33,10 @@ pub(crate) struct Start {
     /// Replace a worker whose event loop has been blocked for this long [default: off]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) unresponsive_after: Option<Duration>,
-    /// Replace a worker that uses more memory: a size, or a share of all memory, divided among the workers [default: off]
+    /// Replace a worker that uses more memory than this: a size, or a share of all memory, divided among the workers [default: off]
     #[arg(long, alias = "max-memory-restart", value_name = "SIZE|PERCENT", value_parser = units::memory)]
     pub(crate) max_memory: Option<serde_json::Value>,
-    /// How long a worker may take to drain before it is killed [default: 8s]
+    /// How long a worker may take to drain before it gets SIGTERM [default: 8s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) drain_timeout: Option<Duration>,
     /// How long to keep accepting connections after SIGTERM [default: 0]

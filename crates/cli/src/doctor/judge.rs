@@ -168,7 +168,7 @@ fn temporary(readings: &Readings) -> Check {
 fn control(readings: &Readings) -> Check {
     let name = "control socket";
     let Some((place, _)) = readings.socket_places.iter().find(|(_, usable)| *usable) else {
-        return Check::warn(name, "there is no place for it", "name one by --control");
+        return Check::warn(name, "no default location is available", "name one by --control");
     };
     if !readings.lists_sockets {
         let advice = "mount /proc; or name the cluster by --control in each command";
@@ -184,7 +184,7 @@ fn control(readings: &Readings) -> Check {
     if refused.is_empty() {
         return Check::ok(name, place.to_string());
     }
-    let found = format!("{place}, because there is no writing at {}", refused.join(" and "));
+    let found = format!("{place}, because these are not writable: {}", refused.join(", "));
     Check::warn(name, found, "make the directory writable for this user: RuntimeDirectory= in the unit")
 }
 
@@ -200,7 +200,7 @@ fn proc_files(readings: &Readings) -> Check {
 fn systemd(readings: &Readings) -> Check {
     let name = "service manager";
     match (&readings.notify_socket, &readings.watchdog) {
-        (None, None) => Check::ok(name, "none that wants to be notified"),
+        (None, None) => Check::ok(name, "none to notify"),
         (None, Some(_)) => Check::warn(
             name,
             "it has a watchdog and cannot be notified",
@@ -234,7 +234,7 @@ fn clock(readings: &Readings) -> Check {
             "choose tsc or kvm-clock: /sys/devices/system/clocksource/clocksource0/current_clocksource",
         ),
         Some(source) => Check::ok(name, source),
-        None => Check::ok(name, "its source is not told"),
+        None => Check::ok(name, "its source is unknown"),
     }
 }
 

@@ -14,7 +14,7 @@ const SHORT: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The backlog on this side is full.
-    #[error("too much waits to be sent")]
+    #[error("too many messages are queued")]
     Busy,
     /// The message is too long.
     #[error("a message is too long")]

@@ -121,7 +121,7 @@ pub enum Status {
     /// The time limit of the process is over before other machines have answered. The worker field is their
     /// number; 0 if none is known.
     Late = 12,
-    /// The request was not published, because too much waits for the server.
+    /// The request was not published, because too many messages are queued for the server.
     Unsent = 13,
 }
 

@@ -116,7 +116,7 @@ pub enum End {
     Late(u32),
     /// There is no connection to the server.
     Disconnected,
-    /// Too much waits to be published.
+    /// Too many messages are queued to be published.
     Busy,
 }
 
