@@ -15,6 +15,9 @@ use crate::store::ops;
 /// The interval at which the server is polled for its revision and its time, in ms.
 const BEAT: u64 = 1000;
 
+/// How many beats may find the server ahead of the same position. Changes may take long to arrive.
+const STALLED: u32 = 3;
+
 /// The shortest interval between requests to the server to remove expired keys, in ms.
 const EXPIRY: u64 = 50;
 
@@ -27,6 +30,24 @@ const MAX_CHANGES: u64 = 100_000;
 struct Expiry {
     is_due: bool,
     next: u64,
+}
+
+/// The server has been ahead of the position for some beats, and no change has come. It has removed a change from the stream
+/// that was not read yet, and only the next one would show the gap.
+#[derive(Debug, Default)]
+struct Stall {
+    position: u64,
+    beats: u32,
+}
+
+impl Stall {
+    /// A beat has found the server at `revision`.
+    fn is_stalled(&mut self, position: u64, revision: u64) -> bool {
+        let is_same = revision > position && self.position == position;
+        self.beats = if is_same { self.beats + 1 } else { 0 };
+        self.position = position;
+        self.beats >= STALLED
+    }
 }
 
 /// The link of one store: see the module.
@@ -43,6 +64,7 @@ pub struct Link {
     is_beating: bool,
     /// The revision applied here when the last beat was sent. Its answer may arrive after later changes.
     beat_from: u64,
+    stall: Stall,
     expiry: Expiry,
     /// The last batch failed in the middle. Its error is shown until another one succeeds, because connecting does.
     is_torn: bool,
@@ -66,6 +88,7 @@ impl Link {
             next_beat: 0,
             is_beating: false,
             beat_from: 0,
+            stall: Stall::default(),
             expiry: Expiry::default(),
             is_torn: false,
             status: Status { url: backend.to_string(), ..Status::default() },
@@ -289,6 +312,9 @@ impl Link {
         }
         if revision == self.position.revision() {
             self.status.synced_at = now;
+        }
+        if self.stall.is_stalled(self.position.revision(), revision) {
+            self.load_again(now, out);
         }
     }
 
