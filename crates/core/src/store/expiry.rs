@@ -10,6 +10,9 @@ use super::record::{Change, read_bytes};
 use super::view::{Hit, Key};
 use super::writer::{REMOVAL, Store};
 
+/// How long to wait, in ms, after there was no memory for the record of a removal.
+const NO_ROOM_PAUSE: u64 = 1000;
+
 /// The largest number of expired keys that one call removes.
 const EXPIRE_AT_ONCE: usize = 256;
 
@@ -26,6 +29,9 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
 
     /// Removes expired keys. Some may be left over for the next call.
     pub fn expire(&mut self, now: u64) {
+        if now < self.expire_from {
+            return;
+        }
         let mut bytes = std::mem::take(&mut self.bytes);
         for _ in 0..EXPIRE_AT_ONCE {
             let Some(entry @ Reverse((expires, address))) = self.expiries.pop() else { break };
@@ -36,6 +42,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
             if current_at(&self.memory, address, &mut bytes).is_some() && self.drop_expired(&bytes).is_err() {
                 // Readers no longer see it. It is removed when there is room for the record.
                 self.expiries.push(entry);
+                self.expire_from = now + NO_ROOM_PAUSE;
                 break;
             }
         }
@@ -46,7 +53,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
     /// Removes expired values of the keys of these operations. So their expiry is a change of its own, before
     /// the operations' changes.
     pub(super) fn expire_keys(&mut self, ops: &[Op<'_>], now: u64) -> Result<(), NoRoom> {
-        if self.next_expiry().is_none_or(|expires| expires > now) {
+        if self.expiries.peek().is_none_or(|Reverse((expires, _))| *expires > now) {
             return Ok(());
         }
         for op in ops {
@@ -93,10 +100,10 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         has
     }
 
-    /// The time of the next expiry, in ms. It may belong to a value that was overwritten.
+    /// When [`Store::expire`] has something to do, in ms. The time may belong to a value that was overwritten.
     #[must_use]
     pub fn next_expiry(&self) -> Option<u64> {
-        self.expiries.peek().map(|Reverse((expires, _))| *expires)
+        self.expiries.peek().map(|Reverse((expires, _))| (*expires).max(self.expire_from))
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Store<W> {
     pub(super) expiries: BinaryHeap<Reverse<(u64, u64)>>,
     /// The number of keys whose value expires.
     pub(super) mortal: usize,
+    /// Until then, expired keys are not removed, because there was no memory for that. In ms.
+    pub(super) expire_from: u64,
     /// A reused buffer for keys.
     pub(super) bytes: Vec<u8>,
 }
@@ -48,7 +50,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
     ) -> Result<Self, Corrupt> {
         let memory = Memory::create(words, geometry, hash_keys, eviction, reserve)?;
         let (expiries, bytes) = (BinaryHeap::new(), Vec::new());
-        Ok(Self { memory, eviction, revision: 0, expiries, mortal: 0, bytes })
+        Ok(Self { memory, eviction, revision: 0, expiries, mortal: 0, expire_from: 0, bytes })
     }
 
     /// Fills an empty store from a snapshot. The revisions are set beyond those of all changes made after the

@@ -191,6 +191,8 @@ impl World {
             0 => self.now += below(&mut self.random, 30),
             1 => {
                 self.store.expire(self.now);
+                // Also if there was no memory: the thread would try without pause.
+                assert!(self.store.next_expiry().is_none_or(|at| at > self.now), "it is done for now");
                 tally.expired += self.model.check_expiry(&self.view, self.now);
             }
             2 => self.watch(),
