@@ -66,6 +66,7 @@ pub use shared::{InspectorCount, LeavingWorkers, WorkerNumbers};
 use shell::Shell;
 pub use stack::NoStack;
 use stack::OnStack;
+use systemd::Manager;
 pub use template::SuperviseSetup;
 
 /// The capacity of the queue of events from workers to the control thread. When it is full, the tasks that
@@ -257,9 +258,9 @@ impl ControlThread {
         &self.common.leaving
     }
 
-    /// Starts supervision: starts the workers of the setup and keeps them up.
+    /// Starts supervision: starts the workers of the setup and keeps them up. Must be called on the thread of JavaScript.
     pub fn supervise(&self, setup: SuperviseSetup) {
-        self.tell(Command::Supervise(Box::new(setup)));
+        self.tell(Command::Supervise { setup: Box::new(setup), manager: Manager::from_environment() });
     }
 
     /// Replaces all supervised workers by new ones, which are started with `launch`, as are all later ones.

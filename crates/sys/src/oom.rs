@@ -16,8 +16,8 @@ pub struct OomKills {
 impl OomKills {
     /// `None` if no counter can be read: without control groups, or in the root group, which has no limit.
     #[must_use]
-    pub fn of_this_process() -> Option<Self> {
-        let file = Cgroups::of_this_process().oom_file()?;
+    pub fn of(groups: &Cgroups) -> Option<Self> {
+        let file = groups.oom_file()?;
         let seen = parse_oom_kills(&fs::read_to_string(&file).ok()?)?;
         Some(Self { file, seen })
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::launch::{Launch, Link};
 use super::messages::ClusterStats;
 use super::stack::OnStack;
+use super::systemd::Manager;
 use super::template::SuperviseSetup;
 use rcluster_core::control::supervise;
 use rcluster_core::frames::Drain;
@@ -39,7 +40,10 @@ pub(super) enum Command {
         done: Sender<()>,
     },
     ExitReported(WorkerId),
-    Supervise(Box<SuperviseSetup>),
+    Supervise {
+        setup: Box<SuperviseSetup>,
+        manager: Manager,
+    },
     Reload {
         launch: Box<Launch>,
         concurrency: u32,

@@ -14,6 +14,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use super::messages::Event;
+use super::systemd::Manager;
 use rcluster_core::control::listeners::ListenAddress;
 use rcluster_core::ids::ListenerId;
 use rcluster_core::notify::{is_stored, passed_descriptors, stored_name};
@@ -64,11 +65,9 @@ impl Passed {
     }
 
     /// From now on, listeners are put into the manager's store.
-    pub(super) fn begin_to_store(&mut self) {
-        // From systemd 254 on, this variable is the size of the store.
-        let keeps = var_os("FDSTORE").is_none_or(|most| most != "0");
-        let Some(name) = var_os("NOTIFY_SOCKET").filter(|_| keeps) else { return };
-        match Notifier::to(&name, None) {
+    pub(super) fn begin_to_store(&mut self, manager: &Manager) {
+        let Some(socket) = manager.socket.as_ref().filter(|_| manager.stores) else { return };
+        match Notifier::to(socket, None) {
             Ok(notifier) => self.store = Some(notifier),
             // The notification code uses the same socket, and reports its errors.
             Err(_) => self.store = None,

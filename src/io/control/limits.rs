@@ -22,6 +22,11 @@ impl Limits {
         Self { groups: Cgroups::of_this_process(), looked: None }
     }
 
+    /// The control groups of this process.
+    pub(super) fn groups(&self) -> &Cgroups {
+        &self.groups
+    }
+
     /// When to call [`Self::look`], if the limits are needed.
     pub(super) fn next_deadline(&self, needed: bool) -> Option<Duration> {
         needed.then(|| self.looked.map_or(Duration::ZERO, |at| at + PERIOD))

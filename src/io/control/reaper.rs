@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::messages::Event;
 use rcluster_core::control::supervise::ExitKind;
 use rcluster_core::ids::WorkerId;
+use rcluster_sys::cgroup::Cgroups;
 use rcluster_sys::exit::{Exit, SIGKILL, reap};
 use rcluster_sys::oom::OomKills;
 
@@ -26,8 +27,8 @@ pub(super) struct Reaper {
 
 impl Reaper {
     /// From now on, supervised workers that the kernel's OOM killer has killed are recognized.
-    pub(super) fn count_oom_kills(&mut self) {
-        self.oom_kills = OomKills::of_this_process();
+    pub(super) fn count_oom_kills(&mut self, groups: &Cgroups) {
+        self.oom_kills = OomKills::of(groups);
     }
 
     /// Reaps a worker whose process has ended.

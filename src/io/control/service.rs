@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::liveness::Threads;
 use super::messages::Event;
-use super::systemd::Systemd;
+use super::systemd::{Manager, Systemd};
 use rcluster_core::control::supervise::{self, Stats};
 use rcluster_sys::error::SysError;
 
@@ -14,8 +14,8 @@ pub(super) struct Service(Option<Systemd>);
 
 impl Service {
     /// Starts notifying the service manager. Returns a warning for the app if that is impossible.
-    pub(super) fn begin(&mut self, now: Duration) -> Option<Event> {
-        match Systemd::from_environment(now) {
+    pub(super) fn begin(&mut self, manager: &Manager, now: Duration) -> Option<Event> {
+        match Systemd::connect(manager, now) {
             Ok(systemd) => {
                 self.0 = systemd;
                 None

@@ -22,6 +22,7 @@ use super::orphans::OrphanWatch;
 use super::service::Service;
 use super::shared::Common;
 use super::sockets::Sockets;
+use super::systemd::Manager;
 use super::template::{SuperviseSetup, Template};
 use super::workers::{Ended, Workers};
 use crate::io::dispatcher::Command as ToDispatcher;
@@ -132,7 +133,7 @@ impl Shell {
                 }
             }
             Command::ExitReported(worker) => self.input(Input::ExitReported(worker)),
-            Command::Supervise(setup) => self.begin(*setup),
+            Command::Supervise { setup, manager } => self.begin_supervision(*setup, &manager),
             Command::Reload { launch, concurrency, request } => self.reload(*launch, concurrency, request),
             Command::AddInspectPorts(ports) => {
                 if let Some(template) = &mut self.template {
@@ -298,13 +299,12 @@ impl Shell {
         self.warn(warning);
     }
 
-    /// Starts supervision.
-    fn begin(&mut self, setup: SuperviseSetup) {
-        let warning = self.service.begin(self.start.elapsed());
+    fn begin_supervision(&mut self, setup: SuperviseSetup, manager: &Manager) {
+        let warning = self.service.begin(manager, self.start.elapsed());
         self.warn(warning);
-        self.sockets.passed.begin_to_store();
+        self.sockets.passed.begin_to_store(manager);
         self.tell_store_failure();
-        self.workers.count_oom_kills();
+        self.workers.count_oom_kills(self.limits.groups());
         let SuperviseSetup { options, launch, seed, operator } = setup;
         self.begin_logs(options.logs, &launch);
         self.template = Some(Template::new(options.clone(), launch));

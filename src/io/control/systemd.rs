@@ -1,6 +1,7 @@
 //! Notifications about a supervised cluster to the service manager.
 
-use std::ffi::OsStr;
+use std::env::var_os;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
@@ -23,14 +24,35 @@ pub(super) struct Systemd {
     unreachable: bool,
 }
 
+/// What the environment says about the service manager.
+#[derive(Debug)]
+pub(super) struct Manager {
+    /// Where it expects notifications.
+    pub(super) socket: Option<OsString>,
+    watchdog: Option<Duration>,
+    /// Whether it stores sockets.
+    pub(super) stores: bool,
+}
+
+impl Manager {
+    /// Reads the environment. Must be called on the thread of JavaScript, which may change it.
+    pub(super) fn from_environment() -> Self {
+        let (usec, pid) = (var_os("WATCHDOG_USEC"), var_os("WATCHDOG_PID"));
+        let (usec, pid) = (usec.as_deref().map(OsStr::as_bytes), pid.as_deref().map(OsStr::as_bytes));
+        Self {
+            socket: var_os("NOTIFY_SOCKET"),
+            watchdog: watchdog_period(usec, pid, std::process::id()),
+            // From systemd 254 on, this variable is the size of the store.
+            stores: var_os("FDSTORE").is_none_or(|most| most != "0"),
+        }
+    }
+}
+
 impl Systemd {
     /// `None` if no notifications are expected.
-    pub(super) fn from_environment(now: Duration) -> Result<Option<Self>, SysError> {
-        let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(None) };
-        let (usec, pid) = (std::env::var_os("WATCHDOG_USEC"), std::env::var_os("WATCHDOG_PID"));
-        let (usec, pid) = (usec.as_deref().map(OsStr::as_bytes), pid.as_deref().map(OsStr::as_bytes));
-        let watchdog = watchdog_period(usec, pid, std::process::id());
-        Ok(Some(Self::new(Notifier::to(&name, watchdog)?, now)))
+    pub(super) fn connect(manager: &Manager, now: Duration) -> Result<Option<Self>, SysError> {
+        let Some(socket) = &manager.socket else { return Ok(None) };
+        Ok(Some(Self::new(Notifier::to(socket, manager.watchdog)?, now)))
     }
 
     fn new(notifier: Notifier, now: Duration) -> Self {

@@ -18,6 +18,7 @@ use rcluster_core::control::supervise::{ExitKind, KillSignal, Stats, Vitals};
 use rcluster_core::frames::ToWorker;
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::metrics::Spent;
+use rcluster_sys::cgroup::Cgroups;
 use rcluster_sys::error::SysError;
 
 /// A worker that has been reaped.
@@ -47,8 +48,8 @@ impl Workers {
     }
 
     /// From now on, supervised workers that the kernel's OOM killer has killed are recognized.
-    pub(super) fn count_oom_kills(&mut self) {
-        self.reaper.count_oom_kills();
+    pub(super) fn count_oom_kills(&mut self, groups: &Cgroups) {
+        self.reaper.count_oom_kills(groups);
     }
 
     /// Starts to read from a worker and to wait for its end. Returns the error if its link cannot be used.
