@@ -85,14 +85,25 @@ test('an end is announced once, and its requests are answered at the end', () =>
   const run = new Run();
   let ends = 0;
   const onEnd = () => void (ends += Number(run.end(undefined)));
-  assert.strictEqual(run.announce(60_000, 1, onEnd), true);
-  assert.strictEqual(run.announce(60_000, 2, onEnd), false);
+  assert.strictEqual(run.announce(60_000, 9, 1, onEnd), true);
+  assert.strictEqual(run.announce(60_000, 9, 2, onEnd), false);
   assert.deepStrictEqual([run.isAnnounced, run.isEnding, ends], [true, false, 0]);
-  assert.strictEqual(run.announce(0, 3, onEnd), false);
+  assert.strictEqual(run.announce(0, 9, 3, onEnd), false);
   assert.deepStrictEqual([run.isAnnounced, run.isEnding, ends], [false, true, 1]);
-  assert.strictEqual(run.announce(60_000, 4, onEnd), false, 'the end has begun');
+  assert.strictEqual(run.announce(60_000, 9, 4, onEnd), false, 'the end has begun');
   assert.strictEqual(ends, 1);
   assert.deepStrictEqual(run.finish(), { requests: [1, 2, 3, 4], exitCode: undefined });
+});
+
+test('an announced end only gets earlier, and its drains shorter', async () => {
+  const run = new Run();
+  const timeout = await new Promise((resolve) => {
+    run.announce(1, 700, 1, resolve);
+    run.announce(60_000, 500, 2, resolve);
+    run.announce(60_000, 900, 3, resolve);
+    assert.ok(run.isStopping && !run.isEnding);
+  });
+  assert.strictEqual(timeout, 500);
 });
 
 test('the first exit code applies, and is returned once', () => {

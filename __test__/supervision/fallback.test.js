@@ -8,18 +8,10 @@ const { test } = require('node:test');
 const { HttpLoad } = require('../../testing/http-load.js');
 const { until } = require('../../testing/processes.js');
 const { isBuiltin } = require('../../testing/subject.js');
-const { fatal, withSupervised } = require('../../testing/supervised.js');
+const { fatal } = require('../../testing/supervised.js');
+const { withFallback } = require('../helpers/fallback.js');
 
 const skip = isBuiltin && 'the built-in has no supervision';
-
-/**
- * @param {Record<string, unknown> & { workers: number }} options
- * @param {(app: import('../../testing/supervised.js').Supervised) => Promise<unknown>} body
- * @param {{ listen?: boolean, env?: NodeJS.ProcessEnv }} [others]
- */
-function withFallback(options, body, { env, ...others } = {}) {
-  return withSupervised(options, body, { ...others, env: { ...env, RCLUSTER_FALLBACK: '1' } });
-}
 
 test('a worker that dies is replaced in its slot', { skip }, () =>
   withFallback({ workers: 2 }, async (app) => {

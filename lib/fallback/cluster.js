@@ -129,7 +129,7 @@ class Cluster {
   }
 
   /**
-   * Starts no further worker, and drains all.
+   * Starts no further worker, and drains all. Those that drain already get at most this time from now on.
    * @param {number} timeout in ms
    */
   close(timeout) {
@@ -138,6 +138,7 @@ class Cluster {
     for (const member of this.members) {
       if (member.stage === 'starting') member.terminate();
       else if (member.isReady) member.drain('shutdown', timeout);
+      else member.shortenDrain(timeout);
     }
   }
 
@@ -152,11 +153,14 @@ class Cluster {
     return isOver ? this.slots.find(({ failure }) => failure !== null)?.failure : undefined;
   }
 
-  /** The statistics of the slots. */
-  slotStats() {
+  /**
+   * The statistics of the slots.
+   * @param {boolean} isEnding
+   */
+  slotStats(isEnding) {
     return this.slots.map(({ state, restarts, failures }, slot) => ({
       slot,
-      state: this.isServing(slot) && state !== 'emptying' ? 'serving' : state,
+      state: isEnding || state === 'emptying' ? 'emptying' : this.isServing(slot) ? 'serving' : state,
       worker: this.at(slot, 'current')?.worker.id ?? null,
       successor: this.at(slot, 'successor')?.worker.id ?? null,
       restarts,

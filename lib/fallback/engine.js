@@ -78,7 +78,7 @@ class Engine {
    * @param {number} request
    */
   reload(template, concurrency, request) {
-    if (this.#run.isEnding) return this.#cluster.answer([request], shutDown());
+    if (this.#run.isStopping) return this.#cluster.answer([request], shutDown());
     if (!this.#reload.ask(concurrency, request)) return;
     this.#cluster.template = template;
     this.#startUp.begin();
@@ -90,27 +90,31 @@ class Engine {
    * @param {number} request
    */
   scale(workers, request) {
-    if (this.#run.isEnding) return this.#cluster.answer([request], shutDown());
+    if (this.#run.isStopping) return this.#cluster.answer([request], shutDown());
     if (this.#scale.ask(workers, request)) this.#advance();
   }
 
   /**
-   * A second call can only shorten the delay.
+   * A second call can only shorten the delay and the drains.
    * @param {number} delay how long workers continue as before, in ms
    * @param {number} timeout how long they may take to drain after that, in ms
    * @param {number} request
    */
   shutdown(delay, timeout, request) {
-    const end = () => {
-      this.#end(timeout, undefined);
+    const end = (/** @type {number} */ limit) => {
+      this.#end(limit, undefined);
       this.#advance();
     };
-    if (this.#run.announce(delay, request, end)) this.#cluster.event('stopping', { delay });
+    if (!this.#run.announce(delay, timeout, request, end)) return;
+    this.#cluster.event('stopping', { delay });
+    this.#abandon();
   }
 
   force() {
+    this.#run.cancel();
     this.#end(0, undefined);
     for (const member of this.#cluster.members) member.kill();
+    this.#advance();
   }
 
   stats() {
@@ -124,9 +128,9 @@ class Engine {
       standby: { ready: 0, starting: 0 },
       restarts: this.#restarts,
       reloading: this.#reload.isRunning,
-      stopping: this.#run.isAnnounced,
+      stopping: this.#run.isStopping,
       shuttingDown: this.#run.isEnding,
-      slots: cluster.slotStats(),
+      slots: cluster.slotStats(this.#run.isEnding),
     });
   }
 
@@ -336,13 +340,19 @@ class Engine {
    * @param {string} [reason] the last failure in that case
    */
   #end(timeout, code, reason) {
-    if (!this.#run.end(code)) return;
-    const gaveUp = code !== undefined;
-    const why = { reason: gaveUp ? reason : null, exitCode: code ?? null };
-    this.#cluster.event('shutdown', { gaveUp, ...why, timeout });
+    if (this.#run.end(code)) {
+      const gaveUp = code !== undefined;
+      const why = { reason: gaveUp ? reason : null, exitCode: code ?? null };
+      this.#cluster.event('shutdown', { gaveUp, ...why, timeout });
+      this.#abandon();
+    }
+    this.#cluster.close(timeout);
+  }
+
+  /** Requests that need other workers fail. */
+  #abandon() {
     this.#reload.abandon(shutDown());
     this.#scale.end(shutDown());
-    this.#cluster.close(timeout);
   }
 
   #finishEnd() {

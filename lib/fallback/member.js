@@ -37,6 +37,8 @@ class Member {
   #timer;
   /** @type {NodeJS.Timeout | undefined} */
   #age;
+  /** When its drain is forced to end, in ms. */
+  #drainsUntil = 0;
   #killTimeout;
   #handlers;
 
@@ -92,6 +94,19 @@ class Member {
   drain(reason, timeout) {
     this.#leave('draining');
     sendDrain(this.worker, reason, timeout);
+    this.#endDrainIn(timeout);
+  }
+
+  /** @param {number} timeout in ms; if less time is left, nothing changes */
+  shortenDrain(timeout) {
+    if (this.stage !== 'draining' || this.#drainsUntil <= monotonic() + timeout) return;
+    clearTimeout(this.#timer);
+    this.#endDrainIn(timeout);
+  }
+
+  /** @param {number} timeout in ms */
+  #endDrainIn(timeout) {
+    this.#drainsUntil = monotonic() + timeout;
     this.#timer = setTimeout(() => {
       this.#handlers.onDrainTimeout(this);
       this.terminate();

@@ -2,7 +2,16 @@
 
 // supervise() and related functions, on top of the built-in cluster.
 
-const { Map, Object, Reflect, clearInterval, process, setImmediate, setInterval } = require('../globals');
+const {
+  Map,
+  Object,
+  Reflect,
+  clearInterval,
+  nextTick,
+  process,
+  setImmediate,
+  setInterval,
+} = require('../globals');
 const os = require('node:os');
 
 const { noReport, unsupported } = require('../extras');
@@ -37,7 +46,9 @@ function createPrimary(cluster) {
   /** @type {string | false | undefined} the environment variable with a worker's slot */
   let variable;
 
-  const engine = new Engine(start, (message) => native.audience?.onMessage(message));
+  // As with the native part, messages come after the call that causes them: a request is recorded before it is
+  // answered, and what a listener throws does not interrupt a decision.
+  const engine = new Engine(start, (message) => nextTick(() => native.audience?.onMessage(message)));
   const native = {
     /** @type {any} */
     audience: undefined,

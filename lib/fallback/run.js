@@ -1,6 +1,6 @@
 'use strict';
 
-const { clearTimeout, setTimeout } = require('../globals');
+const { Math, clearTimeout, monotonic, setTimeout } = require('../globals');
 
 /** Whether the cluster runs, is about to end, or ends. */
 class Run {
@@ -9,6 +9,10 @@ class Run {
   #requests = [];
   /** @type {NodeJS.Timeout | undefined} Set between the announcement and the end. */
   #announced;
+  /** When the announced end begins, in ms. */
+  #begins = Infinity;
+  /** How long the drains of the announced end may take, in ms. */
+  #timeout = Infinity;
   /** @type {number | undefined} The exit code of the primary, if supervision has given up. */
   #exitCode;
 
@@ -16,25 +20,36 @@ class Run {
     return this.#announced !== undefined;
   }
 
+  /** Whether requests for other workers are refused. */
+  get isStopping() {
+    return this.isAnnounced || this.isEnding;
+  }
+
   /**
-   * Calls back after the delay, at once if there is none or if the end has begun.
+   * Calls back after the delay, at once if there is none or if the end has begun. A further announcement can only
+   * make the end earlier and its drains shorter.
    * @param {number} delay in ms
+   * @param {number} timeout in ms
    * @param {number} request Answered at the end.
-   * @param {() => void} end
+   * @param {(timeout: number) => void} end
    * @returns {boolean} whether the end is announced now, and was not before
    */
-  announce(delay, request, end) {
+  announce(delay, timeout, request, end) {
     this.#requests.push(request);
     const isNew = !this.isAnnounced;
-    this.cancel();
     if (this.isEnding || delay === 0) {
-      end();
+      this.cancel();
+      end(timeout);
       return false;
     }
+    const now = monotonic();
+    this.#begins = Math.min(this.#begins, now + delay);
+    this.#timeout = Math.min(this.#timeout, timeout);
+    clearTimeout(this.#announced);
     this.#announced = setTimeout(() => {
       this.cancel();
-      end();
-    }, delay);
+      end(this.#timeout);
+    }, this.#begins - now);
     return isNew;
   }
 
