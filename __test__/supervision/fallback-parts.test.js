@@ -72,7 +72,7 @@ function ready(cluster, slot) {
 
 /** @param {InstanceType<typeof import('../../lib/fallback/member.js').Member>} member */
 function end(member) {
-  member.worker.emit('exit', 0, null);
+  member.worker?.process.emit('exit', 0, null);
 }
 
 /** Ends all workers, and with them their timers. @param {InstanceType<typeof Cluster>} cluster */

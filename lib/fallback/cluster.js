@@ -95,11 +95,12 @@ class Cluster {
    */
   start(slot, place, cause) {
     if (this.#isClosed || this.slots[slot] === undefined) return;
-    const worker = this.#fork(this.template, slot);
     const role = { slot, place, generation: this.generation, cause };
-    this.members.add(new Member(worker, role, this.options, this.#handlers));
+    const member = new Member(role, this.options, this.#handlers);
+    this.members.add(member);
     if (place === 'current') this.slots[slot].state = 'filling';
-    this.event('spawn', { worker: worker.id, slot, cause });
+    member.spawn(() => this.#fork(this.template, slot));
+    if (member.id !== null) this.event('spawn', { worker: member.id, slot, cause });
   }
 
   /**
@@ -161,8 +162,8 @@ class Cluster {
     return this.slots.map(({ state, restarts, failures }, slot) => ({
       slot,
       state: isEnding || state === 'emptying' ? 'emptying' : this.isServing(slot) ? 'serving' : state,
-      worker: this.at(slot, 'current')?.worker.id ?? null,
-      successor: this.at(slot, 'successor')?.worker.id ?? null,
+      worker: this.at(slot, 'current')?.id ?? null,
+      successor: this.at(slot, 'successor')?.id ?? null,
       restarts,
       failures: failures.count,
       uptime: ageOf(this.at(slot, 'current')),

@@ -44,9 +44,9 @@ class Engine {
     this.#cluster = new Cluster(fork, tell, {
       onReady: (member) => this.#onReady(member),
       onLate: (member) => this.#onLate(member),
-      onRetire: ({ worker }, reason) => void this.retire(worker.id, reason, 'worker'),
-      onDrainTimeout: ({ worker, slot }) => {
-        this.#cluster.event('drain-timeout', { worker: worker.id, slot, connections: null });
+      onRetire: ({ id }, reason) => void this.retire(/** @type {number} */ (id), reason, 'worker'),
+      onDrainTimeout: ({ id, slot }) => {
+        this.#cluster.event('drain-timeout', { worker: id, slot, connections: null });
       },
       onExit: (member, end) => this.#onExit(member, end),
     });
@@ -142,7 +142,7 @@ class Engine {
    * @returns {boolean} whether it is a supervised worker
    */
   retire(id, reason, by) {
-    const member = [...this.#cluster.members].find(({ worker }) => worker.id === id);
+    const member = [...this.#cluster.members].find((one) => one.id === id);
     if (member === undefined) return false;
     if (member.place === 'former' || member.leaves !== undefined) return true;
     const { slot } = member;
@@ -154,12 +154,12 @@ class Engine {
 
   /** @param {Member} member */
   #onReady(member) {
-    const { worker, slot } = member;
+    const { id, slot } = member;
     const { options } = this.#cluster;
     const now = monotonic();
     member.stage = 'ready';
     this.#startUp.onReady();
-    this.#cluster.event('ready', { worker: worker.id, slot, bootMs: Math.round(now - member.since) });
+    this.#cluster.event('ready', { worker: id, slot, bootMs: Math.round(now - member.since) });
     member.since = now;
     const { age, jitter } = options.recycle;
     if (age > 0) {
@@ -195,8 +195,8 @@ class Engine {
   #onAge(member, limit) {
     if (member.place !== 'current' || member.leaves !== undefined || this.#run.isEnding) return;
     const value = Math.round(monotonic() - member.since);
-    const { worker, slot } = member;
-    this.#cluster.event('recycle', { worker: worker.id, slot, cause: 'age', value, limit });
+    const { id, slot } = member;
+    this.#cluster.event('recycle', { worker: id, slot, cause: 'age', value, limit });
     this.#cluster.replace(member, 'recycle', 'recycle');
   }
 
@@ -225,7 +225,7 @@ class Engine {
    */
   #lost(member, place, end, wasReady) {
     const { slot } = member;
-    const facts = { worker: member.worker.id, slot, ...end };
+    const facts = { worker: member.id, slot, ...end };
     if (!wasReady) this.#failStart(slot, member, end);
     const current = this.#cluster.at(slot, 'current');
     if (place === 'successor') {
@@ -250,7 +250,7 @@ class Engine {
   /**
    * Starts another worker after a failure, at once or after a wait, if the budgets allow it.
    * @param {number} slot
-   * @param {End & { worker: number }} facts
+   * @param {End & { worker: number | null }} facts
    * @param {boolean} wasReady
    * @param {'current' | 'successor'} place
    * @param {Cause} cause
@@ -281,7 +281,7 @@ class Engine {
 
   /**
    * @param {number} slot
-   * @param {End & { worker: number }} facts
+   * @param {End & { worker: number | null }} facts
    * @param {{ scope: 'slot' | 'total' | 'start-up', restarts: number, period: number }} limit
    */
   #giveUp(slot, facts, limit) {

@@ -1,6 +1,6 @@
 'use strict';
 
-const { String, clearTimeout, monotonic, setTimeout } = require('../globals');
+const { String, clearTimeout, monotonic, nextTick, setTimeout } = require('../globals');
 const os = require('node:os');
 
 /**
@@ -25,6 +25,10 @@ const COMMAND = 'NODE_RCLUSTER';
 
 /** A supervised worker from its start to its end. */
 class Member {
+  /** @type {Worker | undefined} */
+  worker;
+  /** @type {number | null} The id of its worker; null if it could not be started. */
+  id = null;
   /** @type {'starting' | 'ready' | 'draining' | 'terminating'} */
   stage = 'starting';
   /** When it was started, and after that when it became ready, in ms. */
@@ -39,33 +43,54 @@ class Member {
   #age;
   /** When its drain is forced to end, in ms. */
   #drainsUntil = 0;
+  #ready;
   #killTimeout;
   #handlers;
 
   /**
-   * @param {Worker} worker
    * @param {{ slot: number, place: 'current' | 'successor', generation: number, cause: Cause }} role
    * @param {{ ready: string, readyTimeout: number, killTimeout: number }} options
    * @param {Handlers} handlers
    */
-  constructor(worker, { slot, place, generation, cause }, { ready, readyTimeout, killTimeout }, handlers) {
-    this.worker = worker;
+  constructor({ slot, place, generation, cause }, { ready, readyTimeout, killTimeout }, handlers) {
     this.slot = slot;
     /** @type {'current' | 'successor' | 'former'} */
     this.place = place;
     this.generation = generation;
     this.cause = cause;
+    this.#ready = ready;
     this.#killTimeout = killTimeout;
     this.#handlers = handlers;
     this.#timer = setTimeout(() => handlers.onLate(this), readyTimeout);
-    if (ready !== 'explicit') worker.once(ready === 'online' ? 'online' : 'listening', () => this.#onReady());
-    worker.process.on('internalMessage', (message) => this.#onMessage(message));
-    worker.once('exit', (code, signal) => this.#onExit(endOf(code, signal)));
-    // A process that could not be started emits no 'exit'.
-    worker.process.once('error', (/** @type {Error} */ error) => {
-      const reason = `it could not be spawned: ${error.message}`;
-      if (worker.process.pid === undefined) this.#onExit({ code: null, signal: null, reason });
-    });
+  }
+
+  /**
+   * Its process has been started, or could not be: then it gets no id, and its end is reported later.
+   * @param {() => Worker} fork
+   */
+  spawn(fork) {
+    try {
+      const worker = fork();
+      if (worker.process.pid !== undefined) this.#watch(worker);
+      // Without a listener, the error would end the primary.
+      else worker.once('error', (error) => this.#onNotSpawned(error));
+    } catch (error) {
+      nextTick(() => this.#onNotSpawned(/** @type {Error} */ (error)));
+    }
+  }
+
+  /** @param {Worker} worker */
+  #watch(worker) {
+    this.worker = worker;
+    this.id = worker.id;
+    const { process: child } = worker;
+    if (this.#ready !== 'explicit') {
+      worker.once(this.#ready === 'online' ? 'online' : 'listening', () => this.#onReady());
+    }
+    child.on('internalMessage', (message) => this.#onMessage(message));
+    // At the process, because the app may remove all listeners of the worker. First, because a listener of the app may
+    // throw.
+    child.prependOnceListener('exit', (code, signal) => this.#onExit(endOf(code, signal)));
   }
 
   get isReady() {
@@ -93,7 +118,7 @@ class Member {
    */
   drain(reason, timeout) {
     this.#leave('draining');
-    sendDrain(this.worker, reason, timeout);
+    if (this.worker) sendDrain(this.worker, reason, timeout);
     this.#endDrainIn(timeout);
   }
 
@@ -118,13 +143,13 @@ class Member {
     this.#leave('terminating');
     const { worker } = this;
     // A draining worker takes SIGTERM alone for one sent to the whole process group.
-    if (worker.isConnected()) worker.send({ cmd: COMMAND, act: 'terminate' }, ignoreClosed);
-    worker.process.kill('SIGTERM');
+    if (worker?.isConnected()) worker.send({ cmd: COMMAND, act: 'terminate' }, ignoreClosed);
+    worker?.process.kill('SIGTERM');
     this.#timer = setTimeout(() => this.kill(), this.#killTimeout);
   }
 
   kill() {
-    this.worker.process.kill('SIGKILL');
+    this.worker?.process.kill('SIGKILL');
   }
 
   /** @param {'draining' | 'terminating'} stage */
@@ -146,6 +171,11 @@ class Member {
     if (message?.cmd !== COMMAND) return;
     if (message.act === 'ready') this.#onReady();
     else if (message.act === 'retire') this.#handlers.onRetire(this, String(message.reason));
+  }
+
+  /** @param {Error} error */
+  #onNotSpawned({ message }) {
+    this.#onExit({ code: null, signal: null, reason: `it could not be spawned: ${message}` });
   }
 
   /** @param {End} end */

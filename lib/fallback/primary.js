@@ -67,8 +67,13 @@ function createPrimary(cluster) {
   function start(env, slot) {
     /** @type {Worker} */
     const worker = cluster.fork({ ...env, [SLOT]: `${slot}`, ...(variable && { [variable]: `${slot}` }) });
+    if (worker.process.pid === undefined) {
+      // The built-in lists it until its channel is closed, and in vain if it has none.
+      delete cluster.workers[worker.id];
+      return worker;
+    }
     known.set(worker.id, worker);
-    worker.once('exit', () => setImmediate(() => known.delete(worker.id)));
+    worker.process.once('exit', () => setImmediate(() => known.delete(worker.id)));
     native.audience.onSpawned({ id: worker.id, slot });
     return worker;
   }
