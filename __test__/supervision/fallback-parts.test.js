@@ -7,7 +7,7 @@ const { EventEmitter } = require('node:events');
 const { test } = require('node:test');
 const { Cluster } = require('../../lib/fallback/cluster.js');
 const { Reload } = require('../../lib/fallback/reload.js');
-const { StartUp } = require('../../lib/fallback/restarts.js');
+const { Budget, Failures, StartUp } = require('../../lib/fallback/restarts.js');
 const { Run } = require('../../lib/fallback/run.js');
 const { Scale } = require('../../lib/fallback/scale.js');
 const { monotonic } = require('../../lib/globals.js');
@@ -39,7 +39,7 @@ function createCluster(slots = 2) {
   cluster.options = OPTIONS;
   for (let slot = 0; slot < slots; slot++) {
     cluster.setSlot(slot);
-    cluster.start(slot, 'current', 'start');
+    cluster.start(slot, 'start');
     ready(cluster, slot);
   }
   told.length = 0;
@@ -51,7 +51,7 @@ function createCluster(slots = 2) {
 /** @param {number} id */
 function fakeWorker(id) {
   const child = Object.assign(new EventEmitter(), { kill: () => true, pid: 1 });
-  const worker = { id, process: child, isConnected: () => false };
+  const worker = { id, process: child, isConnected: () => false, isDead: () => false };
   return /** @type {any} */ (Object.assign(new EventEmitter(), worker));
 }
 
@@ -122,21 +122,36 @@ test('starting is given up only if no worker has ever been ready', () => {
   assert.strictEqual(startUp.isOver(late, 3, 5000), false);
 });
 
+test('restarts that are scheduled for later count, until their period has passed', () => {
+  const budget = new Budget({ max: 2, period: 10 });
+  budget.spend(0, 4);
+  budget.spend(0, 9);
+  assert.deepStrictEqual([budget.admits(1), budget.admits(13), budget.admits(14)], [false, false, true]);
+  assert.deepStrictEqual([budget.used(1), budget.roomAt(1), budget.roomAt(14)], [2, 14, undefined]);
+  assert.strictEqual(new Budget({ max: 0, period: 10 }).roomAt(1), undefined, 'there never is room');
+});
+
+test('without a first wait there is none, however many failures there are', () => {
+  const failures = new Failures({ ...OPTIONS.backoff, initial: 0, factor: 100 });
+  for (let count = 0; count < 200; count++) assert.strictEqual(failures.add(true, 0.5), 0);
+});
+
 test('slots are added, and a request for another number fails', () => {
   const { cluster, answers } = createCluster();
   const scale = new Scale(cluster);
   assert.deepStrictEqual([scale.ask(3, 1), scale.ask(3, 2), scale.ask(4, 3)], [true, false, true]);
-  const failure = { code: 'ERR_RCLUSTER_SUPERSEDED', message: 'another call wants 4 workers' };
+  const message = 'scaling to 3 workers was overtaken by scaling to 4';
+  const failure = { code: 'ERR_RCLUSTER_SUPERSEDED', message };
   assert.deepStrictEqual(answers(), [
     [1, failure],
     [2, failure],
   ]);
-  scale.advance();
+  scale.begin();
   ready(cluster, 2);
-  scale.advance();
-  assert.deepStrictEqual([cluster.wanted, answers().length], [4, 2], 'the last one is not ready');
+  scale.answer();
+  assert.deepStrictEqual([cluster.wanted.length, answers().length], [4, 2], 'the last one is not ready');
   ready(cluster, 3);
-  scale.advance();
+  scale.answer();
   assert.deepStrictEqual(answers().at(-1), [3, null]);
   endAll(cluster);
 });
@@ -145,12 +160,15 @@ test('a slot is removed once its worker has ended', () => {
   const { cluster, answers } = createCluster();
   const scale = new Scale(cluster);
   scale.ask(1, 1);
-  scale.advance();
-  assert.deepStrictEqual([cluster.wanted, cluster.slots.length, answers()], [1, 2, []]);
+  scale.begin();
+  scale.answer();
+  cluster.forgetEmpty();
+  assert.deepStrictEqual([cluster.wanted, cluster.slots.length, answers()], [[0], 2, []]);
   const [member] = [...cluster.members].filter(({ slot }) => slot === 1);
   assert.strictEqual(member.stage, 'draining');
   end(member);
-  scale.advance();
+  scale.answer();
+  cluster.forgetEmpty();
   assert.deepStrictEqual([cluster.slots.length, answers()], [1, [[1, null]]]);
   endAll(cluster);
 });
@@ -162,7 +180,7 @@ test('a failure to start fails a request for slots only if the slot is new', () 
   scale.ask(3, 1);
   scale.onFailure(2, failure);
   assert.deepStrictEqual(answers(), [], 'it has not begun');
-  scale.advance();
+  scale.begin();
   scale.onFailure(1, failure);
   assert.deepStrictEqual(answers(), []);
   scale.onFailure(2, failure);
@@ -224,6 +242,6 @@ test('a closed cluster starts no more workers', () => {
   cluster.close(60_000);
   assert.ok([...cluster.members].every(({ stage }) => stage === 'draining'));
   endAll(cluster);
-  cluster.start(0, 'current', 'restart');
+  cluster.start(0, 'restart');
   assert.strictEqual(cluster.members.size, 0);
 });

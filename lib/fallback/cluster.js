@@ -14,13 +14,18 @@ const { Budget, Failures } = require('./restarts');
 
 /** A slot of the cluster and its state. */
 class Slot {
-  /** @type {'filling' | 'serving' | 'backing-off' | 'given-up' | 'stopped' | 'emptying'} */
+  /** @type {'filling' | 'serving' | 'backing-off' | 'given-up' | 'stopped' | 'ending' | 'emptying'} */
   state = 'filling';
+  /** @type {Member | undefined} In the state 'ending' the worker that drains; its end decides what follows. */
+  last;
   /** @type {string | null} the failure after which it was given up or stopped */
   failure = null;
   restarts = 0;
-  /** @type {NodeJS.Timeout | undefined} */
+  /** @type {NodeJS.Timeout | undefined} Until its next worker is started. */
   wait;
+  /** @type {NodeJS.Timeout | undefined} Until its worker may be recycled. */
+  recycling;
+  noRecycleBefore = 0;
 
   /**
    * @param {Options} options
@@ -31,6 +36,18 @@ class Slot {
     this.reloaded = generation;
     this.failures = new Failures(backoff);
     this.budget = new Budget(restartIntensity);
+    this.recycles = new Budget({ ...restartIntensity, max: Math.max(1, restartIntensity.max) });
+  }
+
+  /** Whether it has a worker. */
+  get isHeld() {
+    return this.state === 'filling' || this.state === 'serving';
+  }
+
+  /** No worker is to be started for it. */
+  cancel() {
+    clearTimeout(this.wait);
+    clearTimeout(this.recycling);
   }
 }
 
@@ -62,9 +79,9 @@ class Cluster {
     this.#handlers = handlers;
   }
 
-  /** The number of slots, without those that are being removed. */
+  /** The slots, without those that are being removed, which are the last ones. */
   get wanted() {
-    return this.slots.filter(({ state }) => state !== 'emptying').length;
+    return [...this.slots.keys()].filter((slot) => this.slots[slot].state !== 'emptying');
   }
 
   /**
@@ -89,16 +106,17 @@ class Cluster {
   }
 
   /**
+   * Starts a worker for a slot: its current one, or a successor if there is one.
    * @param {number} slot
-   * @param {'current' | 'successor'} place
    * @param {Cause} cause
    */
-  start(slot, place, cause) {
-    if (this.#isClosed || this.slots[slot] === undefined) return;
+  start(slot, cause) {
+    if (this.#isClosed) return;
+    const place = this.at(slot, 'current') ? 'successor' : 'current';
     const role = { slot, place, generation: this.generation, cause };
-    const member = new Member(role, this.options, this.#handlers);
+    const member = new Member(/** @type {any} */ (role), this.options, this.#handlers);
     this.members.add(member);
-    if (place === 'current') this.slots[slot].state = 'filling';
+    this.slots[slot].state = 'filling';
     member.spawn(() => this.#fork(this.template, slot));
     if (member.id !== null) this.event('spawn', { worker: member.id, slot, cause });
   }
@@ -110,8 +128,48 @@ class Cluster {
    * @param {string} reason
    */
   replace(member, cause, reason) {
-    member.leaves = reason;
-    if (!this.at(member.slot, 'successor')) this.start(member.slot, 'successor', cause);
+    member.leave(reason);
+    if (!this.at(member.slot, 'successor')) this.start(member.slot, cause);
+  }
+
+  /**
+   * A worker is no longer needed. One that is not ready has nothing to finish.
+   * @param {Member} member
+   * @param {string} reason
+   */
+  sendOff(member, reason) {
+    this.noteHealth(member);
+    if (member.isReady) member.drain(reason, this.options.drainTimeout);
+    else member.terminate();
+  }
+
+  /**
+   * A worker that has been healthy for long enough resets the failures of its slot.
+   * @param {Member} member
+   */
+  noteHealth({ slot, place, isReady, since }) {
+    const { backoff } = this.options;
+    if (place !== 'current' || !isReady || monotonic() - since < backoff.resetAfter) return;
+    this.slots[slot].failures = new Failures(backoff);
+  }
+
+  /**
+   * New code may work, so a slot that was given up, is stopped or waits is tried again.
+   * @param {number} slot
+   */
+  revive(slot) {
+    const its = this.slots[slot];
+    clearTimeout(its.wait);
+    if (its.isHeld) return;
+    its.failures = new Failures(this.options.backoff);
+    its.budget = new Budget(this.options.restartIntensity);
+  }
+
+  /** Forgets the last slots if they are to be removed and have no worker any more. */
+  forgetEmpty() {
+    const isInUse = (/** @type {number} */ slot) => [...this.members].some((it) => it.slot === slot);
+    const { slots } = this;
+    while (slots.at(-1)?.state === 'emptying' && !isInUse(slots.length - 1)) slots.pop();
   }
 
   /**
@@ -121,11 +179,9 @@ class Cluster {
   empty(slot) {
     const its = this.slots[slot];
     its.state = 'emptying';
-    clearTimeout(its.wait);
+    its.cancel();
     for (const member of this.members) {
-      if (member.slot !== slot || member.place === 'former') continue;
-      if (member.stage === 'starting') member.terminate();
-      else member.drain('scale', this.options.drainTimeout);
+      if (member.slot === slot && member.place !== 'former') this.sendOff(member, 'scale');
     }
   }
 
@@ -135,7 +191,7 @@ class Cluster {
    */
   close(timeout) {
     this.#isClosed = true;
-    for (const { wait } of this.slots) clearTimeout(wait);
+    for (const slot of this.slots) slot.cancel();
     for (const member of this.members) {
       if (member.stage === 'starting') member.terminate();
       else if (member.isReady) member.drain('shutdown', timeout);
@@ -148,10 +204,11 @@ class Cluster {
    * @returns {string | null | undefined}
    */
   hopeless() {
-    const isOver = this.slots.every(({ state }, slot) => {
-      return (state === 'given-up' || state === 'stopped') && !this.at(slot, 'current');
+    const isOver = this.wanted.every((slot) => {
+      return ['given-up', 'stopped'].includes(this.slots[slot].state) && !this.at(slot, 'current');
     });
-    return isOver ? this.slots.find(({ failure }) => failure !== null)?.failure : undefined;
+    if (!isOver) return undefined;
+    return this.wanted.map((slot) => this.slots[slot].failure).find((failure) => failure !== null);
   }
 
   /**
@@ -161,7 +218,7 @@ class Cluster {
   slotStats(isEnding) {
     return this.slots.map(({ state, restarts, failures }, slot) => ({
       slot,
-      state: isEnding || state === 'emptying' ? 'emptying' : this.isServing(slot) ? 'serving' : state,
+      state: isEnding ? 'emptying' : this.#stateOf(slot, state),
       worker: this.at(slot, 'current')?.id ?? null,
       successor: this.at(slot, 'successor')?.id ?? null,
       restarts,
@@ -171,6 +228,15 @@ class Cluster {
       memory: null,
       busy: null,
     }));
+  }
+
+  /**
+   * @param {number} slot
+   * @param {Slot['state']} state
+   */
+  #stateOf(slot, state) {
+    if (state !== 'emptying' && this.isServing(slot)) return 'serving';
+    return state === 'ending' ? 'stopped' : state;
   }
 
   /**

@@ -1,6 +1,6 @@
 'use strict';
 
-const { String, clearTimeout, monotonic, nextTick, setTimeout } = require('../globals');
+const { Math, String, clearTimeout, monotonic, nextTick, setTimeout } = require('../globals');
 const os = require('node:os');
 
 /**
@@ -14,6 +14,7 @@ const os = require('node:os');
  * @property {(member: Member) => void} onReady
  * @property {(member: Member) => void} onLate Called if it was not ready in time.
  * @property {(member: Member, reason: string) => void} onRetire Called when it requests its replacement.
+ * @property {(member: Member) => void} onLeft Called when it has disconnected by itself or because the app told it to.
  * @property {(member: Member) => void} onDrainTimeout
  * @property {(member: Member, end: End) => void} onExit
  */
@@ -37,10 +38,14 @@ class Member {
   started = monotonic();
   /** @type {string | undefined} Why it drains as soon as its successor is ready. */
   leaves;
+  /** Whether it leaves even if its successor fails: it gets another one. */
+  leavesSoon = false;
   /** @type {NodeJS.Timeout | undefined} The timeout of the current stage. */
   #timer;
   /** @type {NodeJS.Timeout | undefined} */
   #age;
+  /** The limit of its age that it has reached, in ms. */
+  #ageLimit = 0;
   /** When its drain is forced to end, in ms. */
   #drainsUntil = 0;
   #ready;
@@ -90,7 +95,11 @@ class Member {
     child.on('internalMessage', (message) => this.#onMessage(message));
     // At the process, because the app may remove all listeners of the worker. First, because a listener of the app may
     // throw.
-    child.prependOnceListener('exit', (code, signal) => this.#onExit(endOf(code, signal)));
+    child.prependOnceListener('exit', (code, signal) => {
+      this.#onLeft(worker);
+      this.#onExit(endOf(code, signal));
+    });
+    child.once('disconnect', () => this.#onLeft(worker));
   }
 
   get isReady() {
@@ -99,11 +108,35 @@ class Member {
 
   /**
    * Calls back when it has been ready for the given time.
-   * @param {number} age in ms
+   * @param {number} limit in ms
    * @param {() => void} onAge
    */
-  limitAge(age, onAge) {
-    this.#age = setTimeout(onAge, age);
+  limitAge(limit, onAge) {
+    this.#age = setTimeout(() => {
+      this.#ageLimit = limit;
+      onAge();
+    }, limit);
+  }
+
+  /** Its age and the limit in ms, if it has reached the limit. */
+  excess() {
+    const limit = this.#ageLimit;
+    // A timer may come a little early.
+    return limit === 0 ? undefined : { value: Math.max(limit, Math.round(monotonic() - this.since)), limit };
+  }
+
+  /**
+   * It leaves once its successor is ready, unless it leaves for another reason.
+   * @param {string} reason
+   */
+  leave(reason) {
+    this.leaves ??= reason;
+  }
+
+  /** @param {string} reason */
+  leaveSoon(reason) {
+    this.leaves = reason;
+    this.leavesSoon = true;
   }
 
   /** It does not have to be replaced any more. */
@@ -166,6 +199,11 @@ class Member {
     this.#handlers.onReady(this);
   }
 
+  /** Its channel is closed, on purpose or not. @param {Worker} worker */
+  #onLeft({ exitedAfterDisconnect }) {
+    if (exitedAfterDisconnect && this.place !== 'former') this.#handlers.onLeft(this);
+  }
+
   /** @param {any} message */
   #onMessage(message) {
     if (message?.cmd !== COMMAND) return;
@@ -183,6 +221,7 @@ class Member {
     clearTimeout(this.#timer);
     clearTimeout(this.#age);
     this.#handlers.onExit(this, end);
+    this.place = 'former';
   }
 }
 
@@ -193,7 +232,7 @@ class Member {
  * @param {number | null} timeoutMs
  */
 function sendDrain(worker, reason, timeoutMs) {
-  if (!worker.isConnected()) return;
+  if (!worker.isConnected() || worker.isDead()) return;
   // First the reason, then the built-in's order, which a worker without rcluster obeys as well.
   worker.send({ cmd: COMMAND, act: 'drain', reason, timeoutMs }, ignoreClosed);
   worker.disconnect();
@@ -210,7 +249,8 @@ function ignoreClosed() {}
 function endOf(code, signal) {
   if (signal === null) return { code, signal: null, reason: `it ended with exit code ${code}` };
   const number = os.constants.signals[/** @type {NodeJS.Signals} */ (signal)];
-  return { code: null, signal: number, reason: `it ended by ${signal}` };
+  const hint = signal === 'SIGABRT' ? ', as V8 does when its heap is out of memory' : '';
+  return { code: null, signal: number, reason: `it ended by ${signal}${hint}` };
 }
 
 module.exports = { COMMAND, Member, sendDrain };

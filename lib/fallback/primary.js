@@ -91,7 +91,7 @@ function createPrimary(cluster) {
   Object.defineProperty(cluster.Worker.prototype, 'retire', {
     /** @param {string} [reason] */
     value(reason = 'retire') {
-      if (!engine.retire(this.id, `${reason}`, 'primary')) sendDrain(this, `${reason}`, null);
+      if (!engine.retire(this.id, `${reason}`)) sendDrain(this, `${reason}`, null);
       return this;
     },
     writable: true,

@@ -1,6 +1,6 @@
 'use strict';
 
-const { Math, clearTimeout, monotonic } = require('../globals');
+const { Math, monotonic } = require('../globals');
 
 /**
  * @typedef {InstanceType<typeof import('./cluster').Cluster>} Cluster
@@ -36,7 +36,7 @@ class Reload {
     }
     this.#cluster.generation++;
     this.#running = { requests: [request], concurrency, started: monotonic() };
-    this.#cluster.event('reload', { phase: 'start', slots: this.#cluster.slots.length, concurrency });
+    this.#cluster.event('reload', { phase: 'start', slots: this.#cluster.wanted.length, concurrency });
     return true;
   }
 
@@ -44,7 +44,7 @@ class Reload {
   advance() {
     if (!this.#running) return;
     const { requests, concurrency, started } = this.#running;
-    const slots = [...this.#cluster.slots.keys()];
+    const slots = this.#cluster.wanted;
     let free = concurrency - slots.filter((slot) => this.#isStarting(slot)).length;
     for (const slot of slots) {
       if (free <= 0 || this.#isNew(slot) || this.#isStarting(slot)) continue;
@@ -63,16 +63,19 @@ class Reload {
    * @param {NonNullable<Failure>} failure
    */
   onFailure(member, failure) {
-    const { generation, members, slots } = this.#cluster;
+    const { generation, members, wanted } = this.#cluster;
     if (!this.#running || member.generation !== generation) return;
     const { requests } = this.#running;
     this.#running = undefined;
-    const { length: reloaded } = slots.filter((slot) => slot.reloaded === generation);
+    const { length: reloaded } = wanted.filter((slot) => this.#isNew(slot));
     this.#cluster.event('reload', { phase: 'failed', reason: failure.message, reloaded });
     this.#cluster.answer(requests, failure);
     for (const other of members) {
-      if (other === member || other.place !== 'successor' || other.cause !== 'reload') continue;
-      this.#cluster.at(other.slot, 'current')?.stay();
+      if (other === member || other.place !== 'successor' || other.generation !== generation) continue;
+      const current = this.#cluster.at(other.slot, 'current');
+      // A worker that must leave still needs its successor.
+      if (!current || current.leavesSoon) continue;
+      current.stay();
       other.terminate();
     }
   }
@@ -86,12 +89,11 @@ class Reload {
   /** @param {number} slot */
   #begin(slot) {
     const cluster = this.#cluster;
-    clearTimeout(cluster.slots[slot].wait);
     cluster.at(slot, 'successor')?.terminate();
+    cluster.revive(slot);
     const current = cluster.at(slot, 'current');
-    if (current?.stage === 'starting') current.terminate();
-    if (current?.isReady) cluster.replace(current, 'reload', 'reload');
-    else cluster.start(slot, 'current', 'reload');
+    if (current) cluster.replace(current, 'reload', 'reload');
+    else cluster.start(slot, 'reload');
   }
 
   /** @param {number} slot */

@@ -19,11 +19,11 @@ class Budget {
   }
 
   /**
-   * The number of restarts in the period before a time, in ms.
+   * The number of restarts in the period that ends then, including those scheduled for later, in ms.
    * @param {number} at
    */
   used(at) {
-    return this.#times.filter((time) => time > at - this.period && time <= at).length;
+    return this.#counted(at).length;
   }
 
   /** @param {number} at */
@@ -31,10 +31,28 @@ class Budget {
     return this.used(at) < this.max;
   }
 
-  /** @param {number} at */
-  spend(at) {
-    this.#times = this.#times.filter((time) => time > at - this.period);
+  /**
+   * When there is room again; undefined if there is room now, or never will be.
+   * @param {number} now
+   */
+  roomAt(now) {
+    const counted = this.#counted(now).sort((a, b) => a - b);
+    const tooMany = counted[counted.length - this.max];
+    return tooMany === undefined ? undefined : tooMany + this.period;
+  }
+
+  /**
+   * @param {number} now
+   * @param {number} at When it is scheduled.
+   */
+  spend(now, at) {
+    this.#times = this.#counted(now);
     this.#times.push(at);
+  }
+
+  /** @param {number} at */
+  #counted(at) {
+    return this.#times.filter((time) => time + this.period > at);
   }
 }
 
@@ -59,7 +77,8 @@ class Failures {
     const { initial, max, factor, jitter, immediate } = this.#backoff;
     this.count++;
     if (wasReady && this.count <= immediate) return 0;
-    const wait = Math.min(max, initial * factor ** this.#waits++);
+    // Without a first wait there is none: 0 times infinity would be no number.
+    const wait = initial === 0 ? 0 : Math.min(max, initial * factor ** this.#waits++);
     const varied = Math.min(max, wait * (1 + jitter * (2 * random - 1)));
     // A program that cannot start must not keep the primary busy.
     return Math.max(wasReady ? 0 : 1, Math.round(varied));

@@ -27,32 +27,37 @@ class Scale {
       this.#asked.requests.push(request);
       return false;
     }
-    this.end({ code: 'ERR_RCLUSTER_SUPERSEDED', message: `another call wants ${workers} workers` });
+    const message = `scaling to ${this.#asked?.workers} workers was overtaken by scaling to ${workers}`;
+    this.end({ code: 'ERR_RCLUSTER_SUPERSEDED', message });
     this.#asked = { requests: [request], workers, from: -1 };
     return true;
   }
 
-  /** Begins if it has not, and ends when the slots are there, or are gone. */
-  advance() {
+  /** Adds or removes slots, unless it has been done. */
+  begin() {
     const [cluster, asked] = [this.#cluster, this.#asked];
-    if (!asked) return;
-    const { slots } = cluster;
-    if (asked.from < 0) {
-      asked.from = cluster.wanted;
-      for (const slot of slots.keys()) if (slot >= asked.workers) cluster.empty(slot);
-      for (let slot = asked.from; slot < asked.workers; slot++) {
-        cluster.setSlot(slot);
-        cluster.start(slot, 'current', 'scale');
-      }
+    if (!asked || asked.from >= 0) return;
+    asked.from = cluster.wanted.length;
+    for (const slot of cluster.wanted.slice(asked.workers)) cluster.empty(slot);
+    for (let slot = asked.from; slot < asked.workers; slot++) {
+      cluster.setSlot(slot);
+      cluster.start(slot, 'scale');
     }
-    const isGone = (/** @type {number} */ slot) => ![...cluster.members].some((it) => it.slot === slot);
-    while (slots.length > asked.workers && isGone(slots.length - 1)) slots.pop();
-    const areUp = [...slots.keys()].slice(asked.from).every((slot) => cluster.isServing(slot));
-    if (slots.length === asked.workers && areUp) this.end(null);
+  }
+
+  /** Answers if the new slots have ready workers, and the removed ones are empty. */
+  answer() {
+    const [{ slots, members }, asked] = [this.#cluster, this.#asked];
+    if (!asked || asked.from < 0) return;
+    const areUp = [...slots.keys()]
+      .slice(asked.from, asked.workers)
+      .every((slot) => this.#cluster.isServing(slot));
+    const areGone = ![...members].some(({ slot }) => slot >= asked.workers);
+    if (areUp && areGone) this.end(null);
   }
 
   /**
-   * A worker has failed to start. If its slot is a new one, the requests fail.
+   * A slot is without a worker after a failure. If it is a new one, the requests fail.
    * @param {number} slot
    * @param {Failure} failure
    */
