@@ -8,7 +8,8 @@
 const { process } = require('../globals');
 const os = require('node:os');
 const cluster = require('../builtin');
-const { addExtras, noReport, unsupported } = require('../extras');
+const { EXTRAS, addExtras, noReport, unsupported } = require('../extras');
+const { CONSTANTS } = require('../primary/policies');
 const { createPrimary } = require('./primary');
 const { attach } = require('./worker');
 
@@ -23,6 +24,7 @@ if (cluster.isPrimary) {
 if (cluster.worker) attach(cluster.worker);
 
 module.exports = addExtras(cluster, {
+  ...(cluster.isPrimary && CONSTANTS),
   BroadcastChannel: unsupported('cluster.BroadcastChannel'),
   availableParallelism: os.availableParallelism,
   forwarding: () => [],
@@ -35,5 +37,5 @@ module.exports = addExtras(cluster, {
   schedulingStats: noReport,
   shared: unsupported('cluster.shared()'),
   stickyId: unsupported('cluster.stickyId()'),
-  supervise: cluster.isPrimary ? createPrimary(cluster) : undefined,
+  supervise: cluster.isPrimary ? createPrimary(cluster) : EXTRAS.supervise,
 });

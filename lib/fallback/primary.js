@@ -15,7 +15,10 @@ const {
 const os = require('node:os');
 
 const { noReport, unsupported } = require('../extras');
+const { CONSTANTS } = require('../primary/policies');
+const { checkSettings } = require('../primary/settings');
 const { createSupervise } = require('../primary/supervise/index');
+const { parseOptions } = require('../primary/supervise/options');
 const { Engine } = require('./engine');
 const { sendDrain } = require('./member');
 const { SLOT } = require('./worker');
@@ -80,12 +83,17 @@ function createPrimary(cluster) {
 
   /** @param {ClusterSettings} [settings] */
   function setupPortable(settings) {
+    checkSettings(settings);
     for (const name of NATIVE) {
       if (settings?.[name] !== undefined) unsupported(`setupPrimary({ ${name} })`)();
     }
+    const policy = Object.keys(CONSTANTS).find((name) => CONSTANTS[name] === cluster.schedulingPolicy);
+    if (policy !== undefined) unsupported(`cluster.${policy}`)();
     const { supervise, ...others } = settings ?? {};
-    if (supervise !== undefined) defaults = supervise;
+    // Validated here rather than in supervise(), so that the error occurs where the mistake is.
+    if (supervise !== undefined) parseOptions({}, 1, supervise);
     Reflect.apply(setupPrimary, cluster, [settings === undefined ? undefined : others]);
+    if (supervise !== undefined) defaults = supervise;
   }
 
   Object.defineProperty(cluster.Worker.prototype, 'retire', {
@@ -119,7 +127,8 @@ function createPrimary(cluster) {
   cluster.disconnect = (callback) => {
     const supervisor = supervised.current();
     if (supervisor === undefined) return Reflect.apply(disconnect, cluster, [callback]);
-    void supervisor.shutdown().then(callback);
+    // Then those that the app has forked itself.
+    void supervisor.shutdown().then(() => Reflect.apply(disconnect, cluster, [callback]));
   };
 
   return (options) => {
