@@ -19,6 +19,6 @@ if (isMainThread && !hasNativePart()) {
 } else if (isMainThread && cluster.isPrimary) {
   load('seam/options').nameRegisterAnywhere();
   load('primary/index').takeOver(cluster);
-  // Updates `import { fork } from 'node:cluster'`.
-  syncBuiltinESMExports();
 }
+// Updates `import { fork } from 'node:cluster'`.
+if (isMainThread && cluster.isPrimary) syncBuiltinESMExports();

@@ -42,4 +42,14 @@ describe('an ECMAScript module', { skip }, () => {
         play({ isBuiltin: true }, { env: { IMPORT }, execArgv: [option, 'rcluster/register'], cwd: OURS }));
     }
   }
+
+  for (const [label, env] of [
+    ['', {}],
+    [' and there is no native part', { RCLUSTER_FALLBACK: '1' }],
+  ]) {
+    test(`imports the names of rcluster from 'node:cluster' if it imports rcluster/register${label}`, () =>
+      withFixture('api/registered.mjs', { env }, async (fixture) =>
+        assert.deepStrictEqual(await fixture.marker('differ'), []),
+      ));
+  }
 });
