@@ -1,6 +1,6 @@
 'use strict';
 
-const { Math, Set, clearTimeout, monotonic } = require('../globals');
+const { Math, Set, clearTimeout, monotonic, wallClock } = require('../globals');
 const { Member } = require('./member');
 const { Budget, Failures } = require('./restarts');
 
@@ -63,6 +63,8 @@ class Cluster {
   slots = [];
   /** @type {Set<Member>} */
   members = new Set();
+  /** @type {Record<number, object>} How the last worker of each slot has ended. */
+  lastExits = {};
   #isClosed = false;
   #fork;
   #tell;
@@ -130,6 +132,18 @@ class Cluster {
   replace(member, cause, reason) {
     member.leave(reason);
     if (!this.at(member.slot, 'successor')) this.start(member.slot, cause);
+  }
+
+  /**
+   * Remembers how a worker has ended.
+   * @param {Member} member
+   * @param {import('./member').End} end
+   */
+  noteExit({ id, slot, why }, { code, signal, reason: detail }) {
+    if (id === null) return;
+    const reason = signal === null ? 'exit' : 'signal';
+    const exit = { worker: id, code, signal, reason, detail, at: wallClock(), stderrTail: null, ...why };
+    this.lastExits[slot] = exit;
   }
 
   /**

@@ -136,6 +136,7 @@ class Engine {
       stopping: this.#run.isStopping,
       shuttingDown: this.#run.isEnding,
       slots: cluster.slotStats(this.#run.isEnding),
+      lastExits: cluster.lastExits,
     });
   }
 
@@ -212,6 +213,7 @@ class Engine {
   #onExit(member, end) {
     if (!this.#cluster.members.delete(member)) return;
     if (!this.#run.isEnding) this.#replacement.onExit(member, end);
+    this.#cluster.noteExit(member, end);
     this.#advance();
   }
 

@@ -40,6 +40,8 @@ class Member {
   leaves;
   /** Whether it leaves even if its successor fails: it gets another one. */
   leavesSoon = false;
+  /** @type {{ reason?: string, detail?: string }} Why it has ended or is about to, if more is known than how. */
+  why = {};
   /** @type {NodeJS.Timeout | undefined} The timeout of the current stage. */
   #timer;
   /** @type {NodeJS.Timeout | undefined} */

@@ -20,6 +20,9 @@ const { Budget, StartUp } = require('./restarts');
  * @property {boolean} [retires]
  */
 
+/** The reasons of a worker that retires after an exception. */
+const THROWN = ['uncaughtException', 'unhandledRejection'];
+
 /** What happens to a slot when its worker has ended or is about to. */
 class Replacement {
   /** The total number of restarts. */
@@ -65,6 +68,7 @@ class Replacement {
     const end = { code: null, signal: null, reason: `it retired (${reason})` };
     const loss = { member, end, wasReady, retires: true };
     cluster.noteHealth(member);
+    member.why = { detail: end.reason, ...(THROWN.includes(reason) && { reason: 'exception' }) };
     if (place === 'current' && !member.leavesSoon && this.#isForGood(slot, hasLeft)) {
       if (!wasReady) this.#changes.reload.onFailure(member, notReady(loss));
       const its = cluster.slots[slot];
@@ -104,8 +108,9 @@ class Replacement {
    */
   lose(loss, place) {
     const cluster = this.#cluster;
-    const { member, wasReady } = loss;
+    const { member, end, wasReady, retires = false } = loss;
     const { slot } = member;
+    if (!wasReady && !retires) member.why = { reason: 'startup', detail: end.reason };
     if (!wasReady) this.#changes.reload.onFailure(member, notReady(loss));
     if (place === 'successor') return this.#loseSuccessor(loss);
     if (!wasReady) this.#changes.scale.onFailure(slot, notReady(loss));
@@ -114,7 +119,7 @@ class Replacement {
     // If its end was expected, it was handled when that was decided.
     if (member.leavesSoon) return;
     if (!successor) this.#replaceByPolicy(loss);
-    else if (!loss.retires) this.#tellRestart(loss, 0);
+    else if (!retires) this.#tellRestart(loss, 0);
   }
 
   /**

@@ -226,7 +226,6 @@ class Supervisor extends EventEmitter {
     if (typeof facts.stack === 'string' && hasSourceMaps(this.#cluster.execArgv(), process.env)) {
       facts.stack = mapStack(facts.stack);
     }
-    this.#history.onEvent(name, facts, worker?.isDead() === false);
     if (typeof facts.signal === 'number') facts.signal = signalNames.get(facts.signal) ?? facts.signal;
     if (name === 'promote') this.#cluster.promote(facts.worker, facts.slot);
     if ((name === 'spawn' || name === 'promote') && facts.slot !== null) this.workers[facts.slot] = worker;
