@@ -79,8 +79,8 @@ class Member {
     try {
       const worker = fork();
       if (worker.process.pid !== undefined) this.#watch(worker);
-      // Without a listener, the error would end the primary.
-      else worker.once('error', (error) => this.#onNotSpawned(error));
+      // Without a listener, the error would end the primary; so would a further one, of its channel.
+      else worker.on('error', (error) => this.#onNotSpawned(error));
     } catch (error) {
       nextTick(() => this.#onNotSpawned(/** @type {Error} */ (error)));
     }
