@@ -209,9 +209,7 @@ impl Exchange {
 
     /// A process opens a link.
     pub fn join(&mut self, client: ClientId, process: Process) {
-        let is_for_machines = process == Process::OtherMachines;
-        let outbox = if is_for_machines { Outbox::for_machines() } else { Outbox::default() };
-        let handles = BTreeSet::new();
+        let (outbox, handles) = (Outbox::of(process), BTreeSet::new());
         self.clients.insert(client, Client { process, outbox, handles });
         let links = self.links.entry(process).or_default();
         let others: Vec<ClientId> = links.iter().copied().collect();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::frame::{ANY, Head, Kind, Outgoing, flag_of};
 use super::pairs::PairId;
-use super::{ClientId, MAX_QUEUED, MAX_QUEUED_OF_ONE, Scope};
+use super::{ClientId, MAX_QUEUED, MAX_QUEUED_OF_ONE, Process, Scope};
 
 /// The overhead of a frame in bytes.
 const OVERHEAD: usize = 64;
@@ -60,9 +60,9 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// The outbox for other machines.
-    pub(super) fn for_machines() -> Self {
-        Self { is_for_machines: true, ..Self::default() }
+    /// The outbox of a process, or of all other machines.
+    pub(super) fn of(process: Process) -> Self {
+        Self { is_for_machines: process == Process::OtherMachines, ..Self::default() }
     }
 
     /// Queues a frame of a sender. False if there is no room for it.
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn dropped_messages_of_any_number_of_topics_are_bounded_and_reported() {
-        let mut outbox = Outbox::for_machines();
+        let mut outbox = Outbox::of(Process::OtherMachines);
         while outbox.offer(ONE, frame(0, 1 << 20)) {}
         while outbox.offer(ONE, frame(0, 0)) {}
         let topics = u64::try_from(MAX_TOPICS).unwrap() + 1000;
