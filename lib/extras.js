@@ -2,7 +2,8 @@
 
 const { Error, Object } = require('./globals');
 const { defineHidden } = require('./define');
-const { loadBinding } = require('./load-binding');
+const { keep, keepFolders, load } = require('./later');
+const { isInPlace, loadBinding } = require('./load-binding');
 
 /** The number of workers that makes sense on this machine. */
 function availableParallelism() {
@@ -34,44 +35,78 @@ function forThePrimary(what) {
   );
 }
 
+/** Whether the modules of the shared state, of the locks and of the messages are in memory. */
+let isRead = false;
+
 /**
- * Loads the module only when it is used.
+ * Gives a module of the shared state, of the locks or of the messages. Most processes use none of these. The
+ * first use of one reads all of them: a release may be removed, or updated in place, before the process needs
+ * another.
+ * @param {string} name
+ * @returns {any} the exports of the module
+ * @throws {Error} ERR_RCLUSTER_TOO_LATE
+ */
+function use(name) {
+  if (!isRead) {
+    checkFiles();
+    keep(['errors', 'option-keys', 'stderr', 'text']);
+    keepFolders(['shared', 'shared/source', 'locks', 'exchange']);
+    isRead = true;
+  }
+  return load(name);
+}
+
+/** @throws {Error} ERR_RCLUSTER_TOO_LATE */
+function checkFiles() {
+  if (isInPlace()) return;
+  const message =
+    'The files of rcluster have been removed or replaced since this process started, and it had not used shared ' +
+    'state, locks or messages before. Restart it.';
+  throw Object.assign(new Error(message), { code: 'ERR_RCLUSTER_TOO_LATE' });
+}
+
+/**
  * @param {string} name
  * @param {object} [options]
  */
 function shared(name, options) {
-  return require('./shared/index').shared(name, options);
+  return use('shared/index').shared(name, options);
 }
 
 /** @param {any[]} args */
 function lead(...args) {
-  return require('./locks/lead').leadWith(.../** @type {[any, any]} */ (args));
+  return use('locks/lead').leadWith(...args);
 }
 
 const locks = {
   /** @param {any[]} args */
-  request: (...args) => require('./locks/index').request(.../** @type {[any, any]} */ (args)),
-  query: () => require('./locks/index').query(),
+  request: (...args) => use('locks/index').request(...args),
+  query: () => use('locks/index').query(),
 };
 
 /** @param {any[]} args */
 function handle(...args) {
-  return require('./exchange/handlers').handle(.../** @type {[any, any]} */ (args));
+  return use('exchange/handlers').handle(...args);
 }
 
 /** @param {any[]} args */
 function request(...args) {
-  return require('./exchange/index').request(.../** @type {[any, any]} */ (args));
+  return use('exchange/index').request(...args);
 }
 
 /** @param {any[]} args */
 function notify(...args) {
-  return require('./exchange/index').notify(.../** @type {[any, any]} */ (args));
+  return use('exchange/index').notify(...args);
 }
 
 /** Properties whose module is loaded on first access. @type {Record<string, () => unknown>} */
 const LAZY = {
-  BroadcastChannel: () => require('./exchange/channel').BroadcastChannel,
+  // An ECMAScript module that imports anything from rcluster also reads this property, so only the class is
+  // loaded. The first channel reads the rest.
+  BroadcastChannel() {
+    checkFiles();
+    return load('exchange/channel').BroadcastChannel;
+  },
 };
 
 /** The additions of rcluster to the cluster object of a worker. */
@@ -129,4 +164,4 @@ function unsupported(what) {
   return refuse('ERR_RCLUSTER_UNSUPPORTED_PLATFORM', message);
 }
 
-module.exports = { EXTRAS, LAZY, addExtras, availableParallelism, noReport, unsupported };
+module.exports = { EXTRAS, LAZY, addExtras, availableParallelism, noReport, unsupported, use };

@@ -9,7 +9,7 @@
 // start and run on first use. Reading them only then would be too late: a release may be removed, or updated
 // in place, while its processes run, and the remaining ones drain at that very moment.
 
-const { readFileSync } = require('node:fs');
+const { readFileSync, readdirSync } = require('node:fs');
 const path = require('node:path');
 
 /** The prototype of Node's modules. (Requiring node:module would load everything that ES modules need.) */
@@ -40,6 +40,28 @@ function keep(names) {
     texts[file] = read(file);
     // Only Node's loader can find it, in an archive for example, so it is loaded at once.
     if (texts[file] === undefined) require(file);
+  }
+}
+
+/**
+ * Reads all modules of folders for later use. Where a folder cannot be listed, Node's loader finds its modules.
+ *
+ * @param {readonly string[]} folders relative to this one
+ */
+function keepFolders(folders) {
+  for (const folder of folders) {
+    for (const file of list(`${FOLDER}${folder}`)) {
+      if (file.endsWith('.js')) keep([`${folder}/${file.slice(0, -3)}`]);
+    }
+  }
+}
+
+/** @param {string} folder @returns {string[]} */
+function list(folder) {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
   }
 }
 
@@ -133,4 +155,4 @@ function nameOf(folder, request) {
   return from + rest;
 }
 
-module.exports = { keep, later, load };
+module.exports = { keep, keepFolders, later, load };

@@ -128,4 +128,14 @@ function manifest() {
   return JSON.parse(fs.readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
 }
 
-module.exports = { closeAddon, loadBinding, loadBindingFrom, packageFiles };
+/** Whether the files of this package are there, and of the version that this process has started with. */
+function isInPlace() {
+  try {
+    const { version } = manifest();
+    return binding === undefined || binding.version() === version;
+  } catch {
+    return false;
+  }
+}
+
+module.exports = { closeAddon, isInPlace, loadBinding, loadBindingFrom, packageFiles };

@@ -24,6 +24,41 @@ const WORKER = `
     throw() {
       throw new Error('as it is meant to be');
     },
+    async share() {
+      const locked = await cluster.locks.request('lock', ({ name }) => name);
+      const created = await store.getOrCreate('key', () => 'created');
+      const counted = await store.increment('count');
+      const asked = await cluster.request('primary', 'double', 21);
+      const refused = await cluster.request('primary', 'fail').catch(({ message }) => message);
+      const leadership = cluster.lead('lead', ({ token }) => process.send({ locked, created, counted, asked, refused, led: token > 0 }));
+      await leadership.done;
+    },
+    async post() {
+      const answer = once(channel, 'message');
+      channel.postMessage({ from: 'worker' });
+      const [{ data }] = await answer;
+      process.send(data);
+    },
+    async late() {
+      const codes = [];
+      const uses = [
+        () => cluster.shared('store'),
+        () => cluster.locks.query(),
+        () => cluster.handle('name', () => {}),
+        () => cluster.request('primary', 'name'),
+        () => cluster.lead('name', () => {}),
+        () => new cluster.BroadcastChannel('name'),
+      ];
+      for (const use of uses) {
+        try {
+          await use();
+          codes.push(undefined);
+        } catch ({ code }) {
+          codes.push(code);
+        }
+      }
+      process.send(codes);
+    },
     retire: () => cluster.worker.retire(),
     disconnect: () => cluster.worker.disconnect(),
   };
@@ -69,8 +104,9 @@ const PRIMARY = `
 /**
  * @param {string} folder
  * @param {string} main The code of the primary.
+ * @param {string} [uses] What the worker does before its server listens.
  */
-function runApp(folder, main) {
+function runApp(folder, main, uses = '') {
   install(folder);
   const app = `
     const fs = require('node:fs');
@@ -83,6 +119,7 @@ function runApp(folder, main) {
       ${PRIMARY}
       (async () => {${main}})().then(end, stop);
     } else {
+      ${uses}
       ${WORKER}
     }`;
   fs.writeFileSync(path.join(folder, 'app.js'), app);
@@ -166,5 +203,91 @@ test('the primary begins to supervise, and reports its events', { skip }, () =>
       `,
     );
     assert.deepStrictEqual(found, { stats: 1, forwarding: [], code: 'ERR_RCLUSTER_TOO_LATE', slots: 1 });
+  }),
+);
+
+/**
+ * A process that has used one of the parts can use all others for the first time.
+ * @param {string} name
+ * @param {string} uses
+ * @param {string} deed
+ * @param {unknown} expected
+ */
+function testShared(name, uses, deed, expected) {
+  test(name, { skip }, () =>
+    inFolder((folder) => {
+      const { found, stderr } = runApp(
+        folder,
+        `
+        const channel = new cluster.BroadcastChannel('channel');
+        channel.onmessage = ({ data }) => channel.postMessage({ to: data.from });
+        cluster.handle('double', (value) => value * 2);
+        cluster.handle('fail', () => { throw new Error('refused'); });
+        const worker = cluster.fork();
+        await once(worker, 'listening');
+        remove();
+        found.answer = await answers(worker, '${deed}', 1);
+        channel.close();
+        `,
+        uses,
+      );
+      assert.deepStrictEqual(found.answer, expected);
+      assert.strictEqual(stderr, '');
+    }),
+  );
+}
+
+testShared(
+  'a worker with a store requests locks and sends requests',
+  "const store = cluster.shared('store');",
+  'share',
+  { locked: 'lock', created: 'created', counted: 1, asked: 42, refused: 'refused', led: true },
+);
+
+testShared(
+  'a worker with a channel sends and receives its first messages',
+  "const channel = new cluster.BroadcastChannel('channel');",
+  'post',
+  { to: 'worker' },
+);
+
+testShared(
+  'a worker that has used none of them gets an error with a code',
+  '',
+  'late',
+  Array(6).fill('ERR_RCLUSTER_TOO_LATE'),
+);
+
+test('files of another version are an error, too', { skip }, () =>
+  inFolder((folder) => {
+    const { found } = runApp(
+      folder,
+      `
+      const worker = cluster.fork();
+      await once(worker, 'listening');
+      const file = base + '/node_modules/rcluster/package.json';
+      fs.writeFileSync(file, JSON.stringify({ ...JSON.parse(fs.readFileSync(file)), version: '999.0.0' }));
+      found.answer = await answers(worker, 'late', 1);
+      `,
+    );
+    assert.deepStrictEqual(found.answer, Array(6).fill('ERR_RCLUSTER_TOO_LATE'));
+  }),
+);
+
+test('the primary names the server of all machines', { skip }, () =>
+  inFolder((folder) => {
+    const { found } = runApp(
+      folder,
+      `
+      await once(cluster.fork(), 'listening');
+      remove();
+      try {
+        cluster.setupPrimary({ backend: 'http://127.0.0.1' });
+      } catch ({ code }) {
+        found.code = code;
+      }
+      `,
+    );
+    assert.deepStrictEqual(found, { code: 'ERR_INVALID_ARG_VALUE' });
   }),
 );

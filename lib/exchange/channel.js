@@ -4,6 +4,7 @@
 // index.d.ts.
 
 const { JSON, Map, Object, Reflect, Set, Symbol, TypeError } = require('../globals');
+const { use } = require('../extras');
 const { inspect } = require('node:util');
 const { getEventListeners } = require('node:events');
 const { checkName, checkScope } = require('../locks/check');
@@ -21,12 +22,13 @@ let connection;
 
 function connect() {
   if (connection !== undefined) return connection;
-  connection = require('./connection');
-  const { KIND, onEnds, takers } = connection;
+  const opened = /** @type {typeof import('./connection')} */ (use('exchange/connection'));
+  connection = opened;
+  const { KIND, onEnds, takers } = opened;
   takers[KIND.MESSAGE] = onMessage;
   takers[KIND.CHANNEL_LAG] = onLag;
   onEnds.push(() => channels.clear());
-  return connection;
+  return opened;
 }
 
 /** Bits of a frame's flag. The native side has the same numbers. */

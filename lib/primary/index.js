@@ -40,6 +40,9 @@ const LATER = [
   'seam/gather',
   'seam/handles',
   'seam/signals',
+  'shared/backend',
+  'shared/errors',
+  'shared/members',
   'stderr',
   'text',
 ];
