@@ -5,7 +5,7 @@
 const builtin = require('../builtin');
 const { setImmediate } = require('../globals');
 const { failure, sharedError } = require('../shared/errors');
-const { checkMembership, openerOf } = require('../shared/opener');
+const { checkMembership, onLeave, openerOf } = require('../shared/opener');
 const { warnOfLoss } = require('../shared/lost');
 
 /** The kinds of frames. The native side has the same numbers. */
@@ -65,7 +65,7 @@ function link() {
     throw sharedError(/** @type {Error} */ (error));
   }
   native.hold(holds > 0);
-  builtin.worker?.once('disconnect', () => {
+  onLeave(() => {
     native?.stop();
     end(failure('ERR_RCLUSTER_GONE', 'This worker has left its cluster, and exchanges no messages any more'));
   });

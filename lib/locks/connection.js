@@ -5,7 +5,7 @@
 const { JSON, Map, Object, Promise, process } = require('../globals');
 const builtin = require('../builtin');
 const { failure, noBackend, sharedError } = require('../shared/errors');
-const { checkMembership, openerOf } = require('../shared/opener');
+const { checkMembership, onLeave, openerOf } = require('../shared/opener');
 
 /** The separate name spaces of locks. */
 const SPACE = { LOCK: 0, LEAD: 1, FLIGHT: 2, LEASED_LOCK: 3, LEASED_LEAD: 4 };
@@ -128,7 +128,7 @@ function connect() {
     throw sharedError(/** @type {Error} */ (error));
   }
   // A worker's locks end when it has been drained, whatever it still does.
-  builtin.worker?.once('disconnect', () => {
+  onLeave(() => {
     for (const id of requests.keys()) native?.end(id);
     end(failure('ERR_RCLUSTER_GONE', 'This worker has left its cluster, and holds no locks any more'));
   });

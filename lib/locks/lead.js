@@ -4,6 +4,7 @@
 
 const { Object, Promise, Set, Symbol } = require('../globals');
 const builtin = require('../builtin');
+const { defineHidden } = require('../define');
 const { invalidType } = require('../shared/errors');
 const { members } = require('../shared/members');
 const { checkLease, checkName } = require('./check');
@@ -11,6 +12,9 @@ const { SPACE, acquire } = require('./connection');
 
 /** @typedef {InstanceType<typeof import('./connection').Grant>} Grant */
 /** @typedef {(facts: { signal: AbortSignal, token: number }) => unknown} Leader */
+
+/** The symbol under which the worker has the function that ends its leadership. The part of rcluster that retires it calls that. */
+const BEFORE_RETIRING = Symbol.for('rcluster.retiring');
 
 /** All candidates of this process. @type {Set<Candidate>} */
 const candidates = new Set();
@@ -168,7 +172,9 @@ let watches = false;
 function watchRetirement() {
   if (watches) return;
   watches = true;
-  builtin.worker?.on('retire', () => Promise.all([...candidates].map((candidate) => candidate.stop())));
+  const stop = () => Promise.all([...candidates].map((candidate) => candidate.stop()));
+  // Not a listener: the app may remove all listeners from the worker.
+  if (builtin.worker) defineHidden(builtin.worker, BEFORE_RETIRING, { value: stop });
 }
 
 module.exports = { lead, leadWith };

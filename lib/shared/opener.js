@@ -1,6 +1,6 @@
 'use strict';
 
-const { Symbol } = require('../globals');
+const { Symbol, process } = require('../globals');
 const builtin = require('../builtin');
 const { loadBinding } = require('../load-binding');
 const { isMainThread } = require('../system');
@@ -40,13 +40,22 @@ function membership() {
   checkMembership();
   if (leaving === undefined) {
     const controller = (leaving = new AbortController());
-    builtin.worker?.once('disconnect', () => controller.abort(left()));
+    onLeave(() => controller.abort(left()));
   }
   return leaving.signal;
+}
+
+/**
+ * Calls a function when this worker leaves its cluster; never in another process.
+ * @param {() => void} leave
+ */
+function onLeave(leave) {
+  // Not on the worker: the app may remove all listeners from that.
+  if (builtin.isWorker) process.prependListener('disconnect', leave);
 }
 
 function left() {
   return failure('ERR_RCLUSTER_GONE', 'This worker has left its cluster');
 }
 
-module.exports = { checkMembership, membership, openerOf };
+module.exports = { checkMembership, membership, onLeave, openerOf };

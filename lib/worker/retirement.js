@@ -5,6 +5,7 @@ const {
   Promise,
   Reflect,
   String,
+  Symbol,
   clearTimeout,
   nextTick,
   process,
@@ -37,6 +38,9 @@ const MAX_DETAIL = 4096;
 
 /** The exit code that a shell reports for a process that SIGTERM has ended. */
 const TERMINATED = 143;
+
+/** The symbol under which the worker has the function that ends its leadership. See ../locks/lead.js. */
+const BEFORE_RETIRING = Symbol.for('rcluster.retiring');
 
 /** @type {() => typeof import('../errors')} */
 const errors = later('errors');
@@ -252,7 +256,9 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   function announce(facts) {
     /** @type {any[]} */
     const results = [];
-    for (const listener of worker.rawListeners('retire')) {
+    const own = /** @type {any} */ (worker)[BEFORE_RETIRING];
+    const listeners = worker.rawListeners('retire');
+    for (const listener of own === undefined ? listeners : [own, ...listeners]) {
       try {
         results.push(Reflect.apply(listener, worker, [facts]));
       } catch (error) {

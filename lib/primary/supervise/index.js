@@ -125,7 +125,8 @@ function createSupervise(primary) {
       onSpawned(event) {
         const worker = primary.adopt(settings, event);
         started.onSpawned(worker);
-        const ended = new Promise((resolve) => worker.once('exit', resolve));
+        // Not on the worker: the app may remove all listeners from that.
+        const ended = new Promise((resolve) => worker.process.prependOnceListener('exit', resolve));
         members.set(event.id, ended);
         void ended.then(() => members.delete(event.id));
         if (Object.hasOwn(event, 'slot')) setSlot(worker, /** @type {number} */ (event.slot));
