@@ -3,6 +3,7 @@
 // cluster.lead(): one process leads, and another one takes over when it stops, dies, retires or fails.
 
 const assert = require('node:assert');
+const { spawnSync } = require('node:child_process');
 const { once } = require('node:events');
 const { describe, test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
@@ -78,6 +79,23 @@ describe('in one process', { skip }, () => {
     assert(stopped.leading);
     await stopped.stop();
     await stopped.done;
+  });
+
+  test('an error that nobody handles is an unhandled rejection', () => {
+    const program = `
+      const cluster = require(${JSON.stringify(OURS)});
+      process.on('unhandledRejection', ({ message }) => console.log('unhandled', message));
+      cluster.lead('ignored', () => { throw new Error('ignored'); });
+      const stopped = cluster.lead('stopped', ({ signal }) => new Promise((resolve, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason));
+        void stopped.stop();
+      }));
+      const handled = cluster.lead('handled', () => { throw new Error('handled'); });
+      handled.done.catch(({ message }) => console.log(message));
+    `;
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8' });
+    assert.deepStrictEqual([status, stderr], [0, '']);
+    assert.deepStrictEqual(stdout.trim().split('\n').sort(), ['handled', 'unhandled ignored']);
   });
 
   test('invalid arguments are refused', () => {

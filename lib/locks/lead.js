@@ -48,13 +48,12 @@ class Candidate {
     this.name = name;
     this.#ttl = ttl;
     this.#isBackground = isBackground;
-    this.done = this.#run(leader);
     candidates.add(this);
+    const run = this.#run(leader);
     const onOver = () => void candidates.delete(this);
-    // A rejection of `done` must still be handled by the caller.
-    this.#over = new Promise((/** @type {(value: void) => void} */ resolve) => {
-      void this.done.finally(resolve).catch(() => {});
-    }).then(onOver);
+    this.#over = run.then(onOver, onOver);
+    // A promise of its own, so that a rejection is unhandled unless the caller handles it.
+    this.done = run.then(() => {});
   }
 
   get leading() {
