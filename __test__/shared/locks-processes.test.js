@@ -4,6 +4,8 @@
 // locks of others.
 
 const assert = require('node:assert');
+const { spawnSync } = require('node:child_process');
+const path = require('node:path');
 const { describe, test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
 const { isBuiltin } = require('../../testing/subject.js');
@@ -133,6 +135,12 @@ describe('locks', { skip }, () => {
       await fixture.marker(`granted seat ${second.id}`);
       assert.strictEqual((await fixture.marker(`exit ${first.id}`)).code, 0);
     }));
+
+  test('are not reported to a worker that has left', () => {
+    const program = path.join(__dirname, '..', 'fixtures', 'locks-left.js');
+    const { status, stdout, stderr } = spawnSync(process.execPath, [program], { encoding: 'utf8' });
+    assert.deepStrictEqual([status, stdout, stderr], [0, 'ERR_RCLUSTER_GONE\n', '']);
+  });
 
   test('are not released by a worker that names locks of others', () =>
     withFixture('locks.js', { env: { COUNT: '3' } }, async (fixture) => {

@@ -248,6 +248,8 @@ function onRequest(kind, id, token, text) {
  */
 function onListed(rest, text) {
   const [query] = queries;
+  // This process has left its cluster in the meantime, which has rejected the query.
+  if (query === undefined) return;
   query.listed.push(...JSON.parse(text));
   if (rest > 0) return;
   queries.shift();
