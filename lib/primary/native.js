@@ -70,7 +70,7 @@ class NativePrimary {
   #answers;
 
   /**
-   * @param {() => Schedule} readScheduling Called once, at the first spawn.
+   * @param {() => Schedule} readScheduling Called when the threads are started, at the first spawn.
    * @param {() => InstanceType<typeof import('./hook').HookAnswers>} createAnswers
    */
   constructor(readScheduling, createAnswers) {
@@ -112,10 +112,12 @@ class NativePrimary {
 
   #start() {
     const { Primary } = loadBinding();
-    this.scheduling = this.#readScheduling();
-    const plans = JSON.stringify(this.scheduling.plans);
+    const scheduling = this.#readScheduling();
+    const plans = JSON.stringify(scheduling.plans);
     try {
-      return new Primary(plans, packageFiles(), (event) => this.#onEvent(event));
+      const primary = new Primary(plans, packageFiles(), (event) => this.#onEvent(event));
+      this.scheduling = scheduling;
+      return primary;
     } catch (error) {
       const failure = /** @type {NodeJS.ErrnoException} */ (error);
       const errno = errnoOf(failure.code);
@@ -204,7 +206,9 @@ class NativePrimary {
 
   /** One more living child keeps the event loop alive. */
   hold() {
-    if (this.#holds++ === 0) this.primary.ref();
+    // Counted only afterwards: it may fail, for lack of descriptors.
+    if (this.#holds === 0) this.primary.ref();
+    this.#holds++;
   }
 
   release() {

@@ -133,7 +133,13 @@ function createSupervise(primary) {
       },
       onMessage: (message) => started.onMessage(message),
     };
-    native.primary.supervise(toNative(options), launch, (random() * 2 ** 32) >>> 0);
+    try {
+      native.primary.supervise(toNative(options), launch, (random() * 2 ** 32) >>> 0);
+    } catch (error) {
+      // The next call tries again, with another supervisor.
+      Supervisor.abandon(started);
+      throw error;
+    }
     process.once('exit', () => {
       native.flushLogs();
       native.removeSockets();

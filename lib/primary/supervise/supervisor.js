@@ -264,6 +264,14 @@ class Supervisor extends EventEmitter {
     this.#close();
   }
 
+  /**
+   * Ends a supervisor whose supervision could not be started.
+   * @param {Supervisor} supervisor
+   */
+  static abandon(supervisor) {
+    supervisor.#end();
+  }
+
   /** @param {NodeJS.Signals} signal */
   #onSignal(signal) {
     this.#exits.hold();
