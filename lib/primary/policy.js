@@ -1,6 +1,7 @@
 'use strict';
 
-const { Error, Object } = require('../globals');
+const path = require('node:path');
+const { Error, Map, Object } = require('../globals');
 const { later } = require('../later');
 const { policyName, policyNumber } = require('./policies');
 const { checkPolicy, initialPolicy } = require('./settings');
@@ -24,6 +25,12 @@ class ClusterPolicy {
   /** @type {import('../../index').ScheduleHook | undefined} The hook, if the policy is 'hook'. */
   #hook;
   #isFixed = false;
+  /**
+   * The absolute paths of listeners. Each fork reads the setting again, perhaps in another working directory,
+   * where a relative path would be another one.
+   * @type {Map<string, string>}
+   */
+  #paths = new Map();
 
   /** @param {{ schedulingPolicy: number }} cluster */
   constructor(cluster) {
@@ -59,7 +66,17 @@ class ClusterPolicy {
     if (scheduling === undefined && typeof byDefault === 'string') {
       return { plans: { default: { policy: byDefault }, listeners: {} }, hooks: [] };
     }
-    return schedules().readScheduling(scheduling === undefined ? byDefault : scheduling, byDefault);
+    const given = scheduling === undefined ? byDefault : scheduling;
+    return schedules().readScheduling(given, byDefault, (where) => this.#absolute(where));
+  }
+
+  /** @param {string} where */
+  #absolute(where) {
+    const known = this.#paths.get(where);
+    if (known !== undefined) return known;
+    const resolved = path.resolve(where);
+    this.#paths.set(where, resolved);
+    return resolved;
   }
 
   /**
@@ -70,6 +87,7 @@ class ClusterPolicy {
    */
   applyScheduling(settings, inForce) {
     if (settings.scheduling === undefined) return;
+    if (inForce === undefined) this.#paths.clear();
     const wanted = this.plans(settings);
     if (inForce === undefined) {
       const { policy, hook } = wanted.plans.default;

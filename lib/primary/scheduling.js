@@ -1,7 +1,6 @@
 'use strict';
 
 const { Buffer, JSON, Number, Object, TypeError } = require('../globals');
-const path = require('node:path');
 const { inspect } = require('node:util');
 
 const { isOptions, nameInGroup, refuseUnknownKeys } = require('../option-keys');
@@ -237,13 +236,14 @@ function readSticky(name, sticky) {
  * @param {any} listeners
  * @param {string | ScheduleHook} policyByDefault
  * @param {ScheduleHook[]} hooks
+ * @param {(path: string) => string} absolute
  */
-function readListeners(name, listeners, policyByDefault, hooks) {
+function readListeners(name, listeners, policyByDefault, hooks, absolute) {
   if (!isOptions(listeners)) throw wrongType(name, 'an object', listeners);
   return Object.fromEntries(
     Object.entries(listeners).map(([where, options]) => [
       // A path is resolved in the primary's directory; workers send theirs already absolute.
-      /^\d+$/.test(where) ? where : path.resolve(where),
+      /^\d+$/.test(where) ? where : absolute(where),
       readPlan(`${name}['${where}']`, options, [], policyByDefault, hooks),
     ]),
   );
@@ -257,17 +257,18 @@ function readListeners(name, listeners, policyByDefault, hooks) {
 /**
  * @param {unknown} scheduling The option.
  * @param {string | ScheduleHook} policyByDefault The policy if the option names none.
+ * @param {(path: string) => string} absolute Resolves the path of a listener.
  * @returns {Schedule}
  * @throws {TypeError} ERR_INVALID_ARG_TYPE or ERR_INVALID_ARG_VALUE, with the name of the invalid option.
  */
-function readScheduling(scheduling, policyByDefault) {
+function readScheduling(scheduling, policyByDefault, absolute) {
   /** @type {ScheduleHook[]} */
   const hooks = [];
   const plan = readPlan('scheduling', scheduling, ['listeners'], policyByDefault, hooks);
   const { listeners = {}, policy = policyByDefault } = isOptions(scheduling)
     ? scheduling
     : { policy: scheduling };
-  const byListener = readListeners('scheduling.listeners', listeners, policy, hooks);
+  const byListener = readListeners('scheduling.listeners', listeners, policy, hooks, absolute);
   return { plans: { default: plan, listeners: byListener }, hooks };
 }
 
