@@ -261,7 +261,7 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   fork(env?: any): Worker;
 
   /**
-   * Calls `disconnect()` on all workers.
+   * Calls `disconnect()` on all workers. A supervised cluster is shut down, and `disconnect()` called on its other workers.
    * @param callback Called without arguments, and never synchronously, once `cluster.workers` is empty.
    */
   disconnect(callback?: () => void): void;

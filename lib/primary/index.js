@@ -2,7 +2,7 @@
 
 const EventEmitter = require('node:events');
 const os = require('node:os');
-const { Error, Map, Object, WeakSet, nextTick, process, setImmediate } = require('../globals');
+const { Error, Map, Object, Promise, WeakSet, nextTick, process, setImmediate } = require('../globals');
 
 const { defineHidden } = require('../define');
 const { EXTRAS, LAZY, addExtras } = require('../extras');
@@ -278,15 +278,19 @@ function createPrimary(target) {
 
   /** @param {() => void} [callback] */
   function disconnect(callback) {
-    const supervisor = supervised?.current();
-    // Workers of a supervised cluster would be replaced, so it is shut down.
-    if (supervisor !== undefined) return void supervisor.shutdown().then(callback);
-    const workers = /** @type {Worker[]} */ (Object.values(cluster.workers ?? {}));
+    const all = /** @type {Worker[]} */ (Object.values(cluster.workers ?? {}));
+    // Supervised workers would be replaced, so their cluster is shut down.
+    const shutdown = supervised?.current()?.shutdown();
+    const workers = all.filter(({ id }) => !supervised?.has(id));
     if (workers.length === 0) nextTick(() => intercom.emit('disconnect'));
     for (const worker of workers) {
       if (worker.isConnected()) worker.disconnect();
     }
-    if (typeof callback === 'function') intercom.once('disconnect', callback);
+    if (typeof callback !== 'function') return;
+    if (shutdown === undefined) return void intercom.once('disconnect', callback);
+    const disconnected = workers.length > 0 && new Promise((resolve) => intercom.once('disconnect', resolve));
+    // By nextTick(), an exception of it is uncaught, as without supervision.
+    void Promise.all([shutdown, disconnected]).then(() => nextTick(callback));
   }
 
   /** @param {[options?: import('../../index').SuperviseOptions]} args */
