@@ -3,7 +3,9 @@
 // The JavaScript client of the control socket, if requests end without an answer.
 
 const assert = require('node:assert');
+const { once } = require('node:events');
 const fs = require('node:fs');
+const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
@@ -120,3 +122,26 @@ test('a process id never leads to another cluster, and one without a cluster is 
     }
   }),
 );
+
+for (const line of ['HTTP/1.1 400 Bad Request', 'null', '{"id":null}', '{"id":1,"ok":false}', '{"id":1,"o']) {
+  test(`a program that answers ${line}`, async () => {
+    const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-client-'));
+    const control = path.join(directory, 'other.sock');
+    const server = net.createServer((socket) => socket.on('data', () => socket.write(`${line}\n`)));
+    try {
+      server.listen(control);
+      await once(server, 'listening');
+      const client = await connect({ control });
+      const requests = [client.status(), client.scale(2), client.events().next()];
+      for (const { status, reason } of await within('the ends', Promise.allSettled(requests))) {
+        assert.deepStrictEqual([status, reason?.code], ['rejected', 'ERR_RCLUSTER_NOT_RUNNING']);
+        assert.match(reason.message, /other\.sock/);
+      }
+      await assert.rejects(client.status(), { code: 'ERR_RCLUSTER_NOT_RUNNING' });
+      client.close();
+    } finally {
+      server.close();
+      fs.rmSync(directory, { recursive: true });
+    }
+  });
+}

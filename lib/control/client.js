@@ -294,7 +294,14 @@ class ControlClient {
   #onData(text) {
     const lines = (this.#rest + text).split('\n');
     this.#rest = /** @type {string} */ (lines.pop());
-    for (const line of lines) this.#onLine(JSON.parse(line));
+    try {
+      for (const line of lines) this.#onLine(JSON.parse(line));
+    } catch (error) {
+      // The address may be that of any other program.
+      const message = `What listens at ${this.#place} is not the control socket of a cluster`;
+      this.#end(failure('ERR_RCLUSTER_NOT_RUNNING', message, /** @type {Error} */ (error)));
+      this.#socket.destroy();
+    }
   }
 
   /** @param {any} message */
@@ -314,9 +321,11 @@ class ControlClient {
       }
       return;
     }
+    // Made first: a line without an error is not from a cluster, and ends all requests, also this one.
+    const failed = ok ? undefined : Object.assign(failure(error.code, error.message), tailOf(error));
     if (id !== this.#watch || !ok) this.#waiting.delete(id);
-    if (ok) waiting?.resolve(result);
-    else waiting?.reject(Object.assign(failure(error.code, error.message), tailOf(error)));
+    if (failed === undefined) waiting?.resolve(result);
+    else waiting?.reject(failed);
   }
 
   /** @param {Error} [cause] */
