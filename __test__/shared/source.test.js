@@ -182,6 +182,25 @@ test('further openers must name the same source, or none', { skip }, async () =>
   assert.strictEqual(plain.get('a'), 1);
 });
 
+test('a store whose source could not be attached is refused again', { skip }, () => {
+  // A cluster has 256 stores at the most, and the first source opens one for the states of all sources.
+  const program = `
+    const { shared } = require(${JSON.stringify(OURS)});
+    for (let i = 1; i < 256; i++) shared('store ' + i, { size: '1MB' });
+    for (let i = 0; i < 2; i++) {
+      try {
+        shared('last', { size: '1MB', source: { load: () => ({ key: 1 }), every: 1000 } });
+        console.log('opened');
+      } catch ({ code }) {
+        console.log(code);
+      }
+    }
+  `;
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8' });
+  assert.deepStrictEqual([status, stderr], [0, '']);
+  assert.strictEqual(stdout, 'ERR_RCLUSTER_SHARED\n'.repeat(2));
+});
+
 test('invalid options are refused', { skip }, () => {
   const load = () => ({});
   const wrong = [

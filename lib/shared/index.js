@@ -35,16 +35,17 @@ function shared(name, options) {
       () => onLost(name),
       name,
     );
+    const opened = known ?? { store, options: new Set(), isLocal: false };
     if (known === undefined) {
-      stores.set(name, { store, options: new Set([json]), isLocal: false });
+      stores.set(name, opened);
       if (native.persist && !builtin.isWorker) store.keptBy(require('./persist').keep(name));
-      if (plan !== undefined) store.attach(plan);
-      return store;
+    } else {
+      store.release();
     }
-    store.release();
-    known.options.add(json);
-    if (plan !== undefined) known.store.attach(plan);
-    return known.store;
+    // If the source cannot be attached, a call with the same options tries it again.
+    if (plan !== undefined) opened.store.attach(plan);
+    opened.options.add(json);
+    return opened.store;
   } catch (error) {
     throw sharedError(/** @type {Error} */ (error));
   }
