@@ -140,6 +140,19 @@ describe('Socket.IO in all workers', { skip }, () => {
       });
     }));
 
+  test('warns of an acknowledgement that is too large, and passes on the others', () =>
+    withClients(async ({ fixture, clients: [a, b, c] }) => {
+      for (const client of [b, c]) await client.ask('join', 'room');
+      answerWith(b, 'x'.repeat(5 * 1024 * 1024));
+      answerWith(c, 'c');
+      assert.deepStrictEqual(await a.ask('ask', ['room', 3000, 'who']), {
+        error: 'operation has timed out',
+        responses: ['c'],
+      });
+      await until('it is warned of', () => fixture.stderr.includes('RCLUSTER_SOCKET_IO'));
+      assert.strictEqual(await b.ask('worker'), b.worker);
+    }));
+
   test('emits to servers, with and without answers', () =>
     withClients(async ({ clients: [a, b, c] }) => {
       assert.deepStrictEqual(await a.ask('askServers', 'who'), [b.worker, c.worker].toSorted());

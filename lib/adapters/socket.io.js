@@ -280,7 +280,12 @@ class ExchangeAdapter extends ClusterAdapter {
    * @param {object} ack
    */
   #passOn(worker, ack) {
-    rcluster().notify(worker === 0 ? 'primary' : worker, this.#name, ack);
+    try {
+      rcluster().notify(worker === 0 ? 'primary' : worker, this.#name, ack);
+    } catch (error) {
+      // A client decides what it answers, and Socket.IO would not catch the error.
+      this.#warn(error);
+    }
   }
 
   /** @param {any} opts @returns {Promise<any[]>} */
