@@ -366,7 +366,7 @@ export interface Supervisor extends EventEmitter {
   ): this;
   emit<E extends keyof SupervisorEventMap>(event: E, ...args: Arguments<SupervisorEventMap[E]>): boolean;
 
-  /** The workers by slot. */
+  /** The workers by slot; undefined for a slot without one at the moment. */
   readonly workers: (Worker | undefined)[];
 
   /** Resolves when the cluster has been shut down and all workers have ended. */

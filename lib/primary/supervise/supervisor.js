@@ -170,6 +170,22 @@ class Supervisor extends EventEmitter {
   /** @param {Worker} worker */
   onSpawned(worker) {
     this.#history.onSpawned(worker);
+    worker.process.prependOnceListener('exit', () => this.#onExit(worker));
+  }
+
+  /** @param {Worker} worker */
+  #onExit(worker) {
+    const slot = this.workers.indexOf(worker);
+    // A standby has no slot, and the slot of an old worker has a new one.
+    if (slot === -1) return;
+    this.workers[slot] = undefined;
+    if (slot === this.workers.length - 1) this.#removeSlots();
+  }
+
+  /** Removes the slots from `workers` that no longer exist, unless they still have a worker. */
+  #removeSlots() {
+    const { workers } = this.#stats();
+    while (this.workers.length > workers && this.workers.at(-1) === undefined) this.workers.length -= 1;
   }
 
   #stats() {
@@ -231,6 +247,7 @@ class Supervisor extends EventEmitter {
     if ((name === 'spawn' || name === 'promote') && facts.slot !== null) this.workers[facts.slot] = worker;
     if (name === 'shutdown' || name === 'stopping') facts.signal = this.#signal ?? null;
     if (name === 'shutdown') this.#isWaiting = false;
+    if (name === 'follow') this.#removeSlots();
     if (name === 'stopped') this.#releaseIfStopped();
     this.#log.on(name, facts);
     this.emit(name, facts);
@@ -238,6 +255,8 @@ class Supervisor extends EventEmitter {
 
   /** @param {{ request: number, failure: Failure | null }} answer */
   #onAnswer({ request, failure }) {
+    // A slot without a worker may have been removed.
+    this.#removeSlots();
     const waiting = this.#waiting.get(request);
     this.#waiting.delete(request);
     if (failure === null) waiting?.resolve();
