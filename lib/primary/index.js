@@ -210,7 +210,8 @@ function createPrimary(target) {
     const child = forkNative(id, native, file, settings.args ?? [], options, started);
     const worker = /** @type {Worker} */ (new Worker({ id, process: child }));
     if (programOf(settings) !== undefined) external.add(worker);
-    known.set(id, worker);
+    // One that could not be started never emits 'exit', which removes it.
+    if (child.pid !== undefined) known.set(id, worker);
 
     worker.on('message', (message, handle) => {
       guardHandle(id, handle);
