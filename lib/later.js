@@ -20,7 +20,7 @@ const FOLDER = typeof __dirname === 'string' ? path.join(__dirname, '/') : '';
 
 const PARAMETERS = ['exports', 'require', 'module', '__filename', '__dirname'];
 
-/** @type {{ [file: string]: Buffer | undefined }} the text of modules that have not been used yet */
+/** @type {{ [file: string]: Buffer | string | undefined }} the text of modules that have not been used yet */
 const texts = /** @type {any} */ ({ __proto__: null });
 
 /** @param {string} name Relative to this folder; of a module without its extension. */
@@ -108,15 +108,13 @@ let compile;
  * @param {string} text
  */
 function run(name, file, text) {
-  const folder = name.slice(0, name.lastIndexOf('/') + 1);
-  const place = file.slice(0, file.lastIndexOf('/'));
   // Built by hand instead of by the constructor, which uses functions of `path` that an app may have
   // replaced.
   const made = /** @type {NodeJS.Module} */ (
     /** @type {unknown} */ ({
       __proto__: PROTOTYPE,
       id: file,
-      path: place,
+      path: file.slice(0, file.lastIndexOf('/')),
       filename: file,
       exports: {},
       loaded: false,
@@ -126,18 +124,36 @@ function run(name, file, text) {
   );
   // So that require() gives the same module.
   require.cache[file] = made;
+  try {
+    fill(made, name, text);
+  } catch (error) {
+    // As Node's loader does: the next use must not get what there is of it so far.
+    delete require.cache[file];
+    texts[file] = text;
+    throw error;
+  }
+  made.loaded = true;
+  return made.exports;
+}
+
+/**
+ * @param {NodeJS.Module} made
+ * @param {string} name
+ * @param {string} text
+ */
+function fill(made, name, text) {
+  const { filename: file, path: place } = made;
   if (name.endsWith('.json')) {
     made.exports = load('globals').JSON.parse(text);
   } else {
     compile ??= require('node:vm').compileFunction;
+    const folder = name.slice(0, name.lastIndexOf('/') + 1);
     const body = /** @type {Function} */ (compile(text, PARAMETERS, { filename: file }));
     const requireFrom = (/** @type {string} */ request) =>
       request.startsWith('.') ? load(nameOf(folder, request)) : require(request);
     requireFrom.cache = require.cache;
     body(made.exports, requireFrom, made, file, place);
   }
-  made.loaded = true;
-  return made.exports;
 }
 
 /**

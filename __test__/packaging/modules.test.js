@@ -6,6 +6,7 @@ const assert = require('node:assert');
 const fs = require('node:fs');
 const path = require('node:path');
 const { test } = require('node:test');
+const { inFolder } = require('../helpers/installed.js');
 
 const LIB = path.join(__dirname, '..', '..', 'lib');
 
@@ -35,3 +36,22 @@ test('a module is named by its file, not by its folder', () => {
   }
   assert.deepStrictEqual(folders, []);
 });
+
+test('a module that has thrown is run again at its next use, as by the loader of Node', () =>
+  inFolder((folder) => {
+    for (const name of ['later.js', 'globals.js']) {
+      fs.copyFileSync(path.join(LIB, name), path.join(folder, name));
+    }
+    const file = path.join(folder, 'late.js');
+    fs.writeFileSync(
+      file,
+      "exports.half = true; if (require('./globals').process.env.TOO_EARLY) throw new Error('early');",
+    );
+    const { keep, load } = require(path.join(folder, 'later.js'));
+    keep(['late']);
+    fs.rmSync(file);
+    process.env.TOO_EARLY = '1';
+    for (let count = 0; count < 2; count++) assert.throws(() => load('late'), { message: 'early' });
+    delete process.env.TOO_EARLY;
+    assert.deepStrictEqual(load('late'), { half: true });
+  }));
