@@ -114,7 +114,8 @@ function createExitHold(signals, onHeld) {
   function exit(code) {
     const stands = numbers.some((number) => Number(code ?? process.exitCode) === 128 + number);
     if (stands || sameTurn) return onHeld(stands ? undefined : code);
-    return originals && Reflect.apply(originals.exit, realProcess, [code]);
+    // Other code may have kept our function, and call it after the hold.
+    return Reflect.apply(originals?.exit ?? process.exit, realProcess, [code]);
   }
 
   /**
