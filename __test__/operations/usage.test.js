@@ -99,6 +99,9 @@ test('a file that is missing or not a program is named before anything starts', 
     write('number.json', '2');
     write('text.json', '{ workers: 2 }');
     write('type.json', '{ "unresponsiveAfter": "5s" }');
+    for (const [name, value] of Object.entries({ number: '5', text: '"80%"', list: '[]', null: 'null' })) {
+      write(`recycle-${name}.json`, `{ "recycle": ${value} }`);
+    }
     write('unknown.mjs', 'export default { worker: 2 };');
     write('nothing.mjs', 'export const workers = 2;');
     for (const [args, text] of /** @type {const} */ ([
@@ -109,6 +112,13 @@ test('a file that is missing or not a program is named before anything starts', 
       [['--config', 'no.json', 'app.js'], `--config: there is no file ${path.join(directory, 'no.json')}`],
       [['--config', 'text.json', 'app.js'], 'cannot read text.json: SyntaxError'],
       [['--config', 'type.json', 'app.js'], 'type.json: The "options.unresponsiveAfter" option must be'],
+      ...['number', 'text', 'list', 'null'].map(
+        (name) =>
+          /** @type {[string[], string]} */ ([
+            ['--config', `recycle-${name}.json`, 'app.js'],
+            `recycle-${name}.json: The "options.recycle" option must be`,
+          ]),
+      ),
       [
         ['--config', 'unknown.mjs', 'app.js'],
         'unknown.mjs: The "options.worker" option does not exist. Did you',

@@ -7,6 +7,7 @@ const { pathToFileURL } = require('node:url');
 const cluster = require('../..');
 const { Array, Error, JSON, realProcess: process } = require('../globals');
 const { later } = require('../later');
+const { isOptions } = require('../option-keys');
 
 /** @type {() => typeof import('../stderr')} */
 const stderr = later('stderr');
@@ -44,7 +45,9 @@ async function start({ app, args, cwd, config, envFile, watch, options }) {
       const { paths } = watch;
       watches.push(...require('./watch').watch({ app, paths, envFile }, () => supervisor.reload()));
     }
-    const recycle = { ...given.recycle, ...options.recycle };
+    // Anything else than an object is for supervise() to refuse.
+    const isObject = given.recycle === undefined || isOptions(given.recycle);
+    const recycle = isObject ? { ...given.recycle, ...options.recycle } : given.recycle;
     const supervisor = cluster.supervise({ ...given, ...options, recycle });
     // Supervision logs failures.
     process.on('SIGHUP', () => supervisor.reload().catch(() => {}));
