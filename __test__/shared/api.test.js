@@ -436,6 +436,14 @@ test('invalid arguments are refused with a code', { skip }, async () => {
   assert.strictEqual(store.has('a'), false);
 });
 
+test('an error of a watch names the option', { skip }, () => {
+  const store = open();
+  for (const [name, value] of Object.entries({ history: 1, signal: {} })) {
+    const message = new RegExp(`"options\\.${name}" argument`);
+    assert.throws(() => store.watch({ [name]: value }), { code: 'ERR_INVALID_ARG_TYPE', message });
+  }
+});
+
 test('a name refers to one store, and other options for it are refused', { skip }, () => {
   const store = cluster.shared('one', { size: '2MB' });
   assert.strictEqual(cluster.shared('one'), store);

@@ -40,9 +40,11 @@ function createWatch(native, watchers, isClosed, options) {
   if (key !== undefined && prefix !== undefined) {
     throw invalidValue('options.prefix', 'cannot be given together with key', prefix);
   }
-  if (history !== undefined && typeof history !== 'boolean') throw invalidType('history', 'boolean', history);
+  if (history !== undefined && typeof history !== 'boolean') {
+    throw invalidType('options.history', 'boolean', history);
+  }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw invalidType('signal', 'AbortSignal', signal);
+    throw invalidType('options.signal', 'AbortSignal', signal);
   }
   const from = since === undefined ? -1 : checkRevision(since, 'since');
   return new Watch(native, watchers, isClosed, {
@@ -61,7 +63,7 @@ class Watch {
   #isClosed;
   #options;
 
-  /** @type {NativeWatch | null} null before the watch begins */
+  /** @type {NativeWatch | null} null if the history does not go back to where it should begin */
   #cursor = null;
 
   #done = false;
