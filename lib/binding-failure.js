@@ -79,4 +79,4 @@ function libc() {
   return report.header?.glibcVersionRuntime ? 'gnu' : 'musl';
 }
 
-module.exports = { explain };
+module.exports = { explain, libc };

@@ -21,13 +21,18 @@ function findExecutable() {
   }
   const found = ['gnu', 'musl'].flatMap(inPackage);
   // Installers that ignore the C library have installed both.
-  const file = found.length > 1 ? found.find((name) => name.endsWith(libc())) : found[0];
+  const file = found.length > 1 ? found.find((name) => name.endsWith(libcOfNode())) : found[0];
   if (file !== undefined) return file;
   const error = new Error(
     `The command rcluster has no executable for ${process.platform} on ${process.arch}: it comes in an optional ` +
       'dependency of the package, for Linux on x64 and arm64. Install without --omit=optional, on the same kind of system.',
   );
   throw Object.assign(error, { code: 'ERR_RCLUSTER_BINDING' });
+}
+
+/** Loaded only here: it is rarely needed. */
+function libcOfNode() {
+  return require('../binding-failure').libc();
 }
 
 /** @param {string} libc */
@@ -40,11 +45,6 @@ function inPackage(libc) {
     // Not installed. Of the two packages, only one is.
     return [];
   }
-}
-
-function libc() {
-  const report = /** @type {{ header: Record<string, unknown> }} */ (process.report.getReport());
-  return report.header.glibcVersionRuntime ? 'gnu' : 'musl';
 }
 
 module.exports = { findExecutable };
