@@ -34,7 +34,6 @@ const LATER = [
   'primary/supervise/options',
   'primary/supervise/options.json',
   'primary/supervise/rules',
-  'primary/supervise/signal-names',
   'primary/supervise/source-maps',
   'primary/supervise/supervisor',
   'seam/gather',

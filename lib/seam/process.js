@@ -5,10 +5,11 @@
 const { AsyncResource } = require('node:async_hooks');
 const fs = require('node:fs');
 const os = require('node:os');
-const { Error, Map, Object, Reflect, String, process, setImmediate, setTimeout } = require('../globals');
+const { Error, Reflect, String, process, setImmediate, setTimeout } = require('../globals');
 
 const { later } = require('../later');
 const { loadBinding } = require('../load-binding');
+const { signalNames } = require('../signal-names');
 const { toRequest, toSpawnOptions, withChanges } = require('./request');
 
 /** @type {() => typeof import('../text')} */
@@ -33,16 +34,6 @@ const GRACE = 2000;
 
 /** The longest reason in a warning, in bytes: part of it is what the worker wrote. */
 const LONGEST_REASON = 200;
-
-/**
- * The names of the signals by number; of two names for one number Node reports the first.
- * @type {Map<number, string>}
- */
-const signalNames = new Map(
-  Object.entries(os.constants.signals)
-    .toReversed()
-    .map(([name, number]) => [number, name]),
-);
 
 /**
  * @typedef {import('./request').Request} Request

@@ -1,7 +1,7 @@
 'use strict';
 
 const { Map, Math } = require('../../globals');
-const { signalNames } = require('./signal-names');
+const { signalNames } = require('../../signal-names');
 const { MOST_WORKERS } = require('./options');
 
 /**

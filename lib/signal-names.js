@@ -1,7 +1,7 @@
 'use strict';
 
 const os = require('node:os');
-const { Map, Object } = require('../../globals');
+const { Map, Object } = require('./globals');
 
 /**
  * The names of the signals by number; of two names for one number Node reports the first.
