@@ -25,7 +25,7 @@ export interface ForwardOptions {
   policy?: 'round-robin' | 'least-connections' | 'sticky' | undefined;
   /** The version of the PROXY protocol header with the client's address that is sent first; `false` for none. Default: `false`. */
   proxyProtocol?: false | 1 | 2 | undefined;
-  /** How long a client waits until a worker accepts it; then it is reset. Default: 10000. */
+  /** How long a client waits until a worker accepts it; then it is reset. At least 1. Default: 10000. */
   connectTimeout?: number | undefined;
   /** How long a connection may be idle before it is closed. Default: 0, forever. */
   idleTimeout?: number | undefined;

@@ -52,11 +52,12 @@ function invalid(name, value, expected) {
  * @param {string} name
  * @param {number} standard
  * @param {number} [max]
+ * @param {number} [min]
  */
-function number(options, name, standard, max = MAX_NUMBER) {
+function number(options, name, standard, max = MAX_NUMBER, min = 0) {
   const value = options[name] ?? standard;
-  if (!Number.isInteger(value) || value < 0 || value > max) {
-    throw invalid(name, value, `a whole number from 0 to ${max}`);
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw invalid(name, value, `a whole number from ${min} to ${max}`);
   }
   return value;
 }
@@ -96,7 +97,8 @@ function toSpec(options) {
     env,
     policy,
     proxyProtocol: proxyProtocol || 0,
-    connectTimeout: number(options, 'connectTimeout', CONNECT_TIMEOUT) || CONNECT_TIMEOUT,
+    // Not 0, which is "forever" elsewhere: a client always gets an end.
+    connectTimeout: number(options, 'connectTimeout', CONNECT_TIMEOUT, MAX_NUMBER, 1),
     idleTimeout: number(options, 'idleTimeout', 0),
     halfOpenTimeout: number(options, 'halfOpenTimeout', HALF_OPEN_TIMEOUT),
     maxConnections: number(options, 'maxConnections', 0),
