@@ -76,8 +76,6 @@ class Watch {
 
   #look = () => this.#deliver();
 
-  #onAbort = () => this.#deliver();
-
   /**
    * @param {NativeStore} native
    * @param {Set<() => void>} watchers
@@ -137,10 +135,10 @@ class Watch {
     const { signal } = this.#options;
     if (follows) {
       this.#watchers.add(this.#look);
-      signal?.addEventListener('abort', this.#onAbort);
+      signal?.addEventListener('abort', this.#look);
     } else {
       this.#watchers.delete(this.#look);
-      signal?.removeEventListener('abort', this.#onAbort);
+      signal?.removeEventListener('abort', this.#look);
     }
   }
 
