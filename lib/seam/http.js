@@ -110,6 +110,18 @@ function connectionsOf(server) {
     .filter(Boolean);
 }
 
+/** Node publishes each request whose head it has read on this channel, with its response. */
+const REQUEST_START = 'http.server.request.start';
+
+/**
+ * A listener for that channel.
+ *
+ * @param {unknown} message
+ */
+function closeOnRequest(message) {
+  closeAfter(/** @type {{ response: any }} */ (message).response);
+}
+
 /** @type {WeakMap<object, any>} by socket: the answer after which it is to be closed */
 const closing = new WeakMap();
 
@@ -177,7 +189,19 @@ function descriptorOf(socket) {
   return socket._handle?.fd ?? -1;
 }
 
+/**
+ * Whether no byte has arrived on a connection that Node has not read.
+ *
+ * @param {any} socket
+ * @param {import('../../binding').WorkerLink} link
+ */
+function nothingWaits(socket, link) {
+  const fd = descriptorOf(socket);
+  return fd < 0 || link.unread(fd) === 0;
+}
+
 module.exports = {
+  REQUEST_START,
   isHttp1,
   isHttp2,
   closeServer,
@@ -187,5 +211,7 @@ module.exports = {
   openStreams,
   connectionsOf,
   closeAfter,
+  closeOnRequest,
   descriptorOf,
+  nothingWaits,
 };

@@ -4,14 +4,6 @@ const diagnostics = require('node:diagnostics_channel');
 const { setTimeout } = require('../globals');
 const seamHttp = require('../seam/http');
 
-/** Node publishes the start of each response on this channel. */
-const REQUEST_START = 'http.server.request.start';
-
-/** @param {unknown} message */
-function onRequest(message) {
-  seamHttp.closeAfter(/** @type {{ response: any }} */ (message).response);
-}
-
 /**
  * Closes a server as the built-in does in `disconnect()`, with the server's own close(), but closes no http
  * connection with a request in transit: neither one without any bytes yet, which http closes since Node 26,
@@ -27,7 +19,7 @@ module.exports = function createDisconnect(link) {
   return function close({ owner, handle }, closed) {
     if (!owner) return handle.close(closed);
     if (!seamHttp.isHttp1(owner)) return owner.close(closed);
-    diagnostics.subscribe(REQUEST_START, onRequest);
+    diagnostics.subscribe(seamHttp.REQUEST_START, seamHttp.closeOnRequest);
     seamHttp.withIdleConnections(owner, closeIdle, () => owner.close(closed));
     waitForFirstRequests(owner);
   };
@@ -36,7 +28,7 @@ module.exports = function createDisconnect(link) {
   function closeIdle(server) {
     for (const { socket, response, idle } of seamHttp.connectionsOf(server)) {
       if (response) seamHttp.closeAfter(response);
-      if (idle && socket.bytesRead > 0 && nothingWaits(socket)) socket.destroy();
+      if (idle && socket.bytesRead > 0 && seamHttp.nothingWaits(socket, link)) socket.destroy();
     }
   }
 
@@ -49,15 +41,9 @@ module.exports = function createDisconnect(link) {
     if (!(server.headersTimeout > 0)) return;
     const timer = setTimeout(() => {
       for (const { socket } of seamHttp.connectionsOf(server)) {
-        if (socket.bytesRead === 0 && nothingWaits(socket)) socket.destroy();
+        if (socket.bytesRead === 0 && seamHttp.nothingWaits(socket, link)) socket.destroy();
       }
     }, server.headersTimeout);
     timer.unref();
-  }
-
-  /** @param {any} socket */
-  function nothingWaits(socket) {
-    const fd = seamHttp.descriptorOf(socket);
-    return fd < 0 || link.unread(fd) === 0;
   }
 };

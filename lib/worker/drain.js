@@ -30,14 +30,6 @@ const PACE = 5;
 /** How many are handed over at a time. */
 const BATCH = 32;
 
-/** Node publishes the start of each response on this channel. */
-const REQUEST_START = 'http.server.request.start';
-
-/** @param {unknown} message */
-function onRequest(message) {
-  seamHttp.closeAfter(/** @type {{ response: any }} */ (message).response);
-}
-
 /**
  * Finishes the connections and requests of a worker.
  *
@@ -71,7 +63,7 @@ module.exports = function createDrain(listening, link) {
     sessionGrace = grace;
     const patience = Math.min(handOver ? PATIENCE : GRACE, timeout / 2);
     const members = listening.members();
-    diagnostics.subscribe(REQUEST_START, onRequest);
+    diagnostics.subscribe(seamHttp.REQUEST_START, seamHttp.closeOnRequest);
 
     /** @type {Idle[]} the connections that may be handed over, as of the last check */
     let movable = [];
@@ -92,7 +84,7 @@ module.exports = function createDrain(listening, link) {
       for (const idle of members.flatMap(idleConnections)) {
         const isLate = idleFor(idle, now) >= patience;
         if (handOver && now < last && !(isLate && failing) && canMove(idle)) movable.push(idle);
-        else if (isLate && nothingWaits(idle.socket)) idle.socket.destroySoon();
+        else if (isLate && seamHttp.nothingWaits(idle.socket, link)) idle.socket.destroySoon();
       }
       pump();
     };
@@ -111,7 +103,7 @@ module.exports = function createDrain(listening, link) {
         () => {
           clearInterval(timer);
           clearTimeout(pace);
-          diagnostics.unsubscribe(REQUEST_START, onRequest);
+          diagnostics.unsubscribe(seamHttp.REQUEST_START, seamHttp.closeOnRequest);
           done();
         },
         (member, closed) => close(member, grace, closed),
@@ -203,12 +195,6 @@ module.exports = function createDrain(listening, link) {
    */
   function canMove({ socket, member: { listener, looks } }) {
     return listener !== undefined && link.handOverRoom() >= 0 && seamKept.isMovable(socket, listener, looks);
-  }
-
-  /** @param {any} socket */
-  function nothingWaits(socket) {
-    const fd = seamHttp.descriptorOf(socket);
-    return fd < 0 || link.unread(fd) === 0;
   }
 
   /**

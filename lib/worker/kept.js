@@ -6,9 +6,6 @@ const seam = require('../seam/worker');
 const seamHttp = require('../seam/http');
 const seamKept = require('../seam/kept');
 
-/** Node publishes each request whose head it has read on this channel. */
-const REQUEST_START = 'http.server.request.start';
-
 /**
  * Connections that may later be handed over to another worker, and those that another worker has handed over.
  *
@@ -23,7 +20,7 @@ module.exports = function createKept(link) {
   function rememberRequests() {
     if (remembers) return;
     remembers = true;
-    diagnostics.subscribe(REQUEST_START, (message) => {
+    diagnostics.subscribe(seamHttp.REQUEST_START, (message) => {
       const { socket, request } = /** @type {any} */ (message);
       requests.set(socket, request);
     });
