@@ -9,7 +9,7 @@ const { improveChannel } = require('../seam/channel');
 const { isHttp2 } = require('../seam/servers');
 const seam = require('../seam/worker');
 const createListening = require('./listening');
-const { linkExchange, linkLocks, linkShared, linkTallies, linked } = require('./extras');
+const { linked } = require('./extras');
 
 /** Modules needed only for draining, supervision or heavy messaging; none is needed at start. */
 const LATER = [
@@ -118,11 +118,7 @@ module.exports = function attach(firstFd, own, settings) {
   defineHidden(worker, 'ready', { value: ready });
   defineHidden(worker, 'retire', { value: retire });
   if (settings !== undefined) retirement().configure(JSON.parse(settings));
-  linked(() => link.slot());
-  linkShared(link);
-  linkTallies(link);
-  linkLocks(link);
-  linkExchange(link);
+  linked(link);
 
   /**
    * The primary's native side is gone. If the primary is dead, its end of Node's IPC channel is closed as

@@ -11,50 +11,21 @@ const { EXTRAS, LAZY, addExtras } = require('../extras');
  */
 const SLOT = Symbol.for('rcluster.slot');
 
-/** @param {() => number} slot */
-function linked(slot) {
-  Object.defineProperty(builtin, SLOT, { value: slot, configurable: true });
-}
-
-/**
- * The symbol of the function that opens a shared store over this worker's link.
- */
-const OPEN = Symbol.for('rcluster.shared');
+/** The symbols of the functions that open the parts of the shared state over this worker's link, by native name. */
+const OPENERS = /** @type {const} */ ({
+  openShared: 'rcluster.shared',
+  openTallies: 'rcluster.tallies',
+  openLocks: 'rcluster.locks',
+  openExchange: 'rcluster.exchange',
+});
 
 /** @param {import('../../binding').WorkerLink} link */
-function linkShared(link) {
-  /** @type {import('../../binding').WorkerLink['openShared']} */
-  const value = (...args) => link.openShared(...args);
-  Object.defineProperty(builtin, OPEN, { value, configurable: true });
-}
-
-/** The symbol of the function that opens the tallies of a store over this worker's link. */
-const OPEN_TALLIES = Symbol.for('rcluster.tallies');
-
-/** @param {import('../../binding').WorkerLink} link */
-function linkTallies(link) {
-  const value = (/** @type {string} */ name) => link.openTallies(name);
-  Object.defineProperty(builtin, OPEN_TALLIES, { value, configurable: true });
-}
-
-/** The symbol of the function that opens the locks over this worker's link. */
-const OPEN_LOCKS = Symbol.for('rcluster.locks');
-
-/** @param {import('../../binding').WorkerLink} link */
-function linkLocks(link) {
-  /** @type {import('../../binding').WorkerLink['openLocks']} */
-  const value = (...args) => link.openLocks(...args);
-  Object.defineProperty(builtin, OPEN_LOCKS, { value, configurable: true });
-}
-
-/** The symbol of the function that opens the exchange over this worker's link. */
-const OPEN_EXCHANGE = Symbol.for('rcluster.exchange');
-
-/** @param {import('../../binding').WorkerLink} link */
-function linkExchange(link) {
-  /** @type {import('../../binding').WorkerLink['openExchange']} */
-  const value = (...args) => link.openExchange(...args);
-  Object.defineProperty(builtin, OPEN_EXCHANGE, { value, configurable: true });
+function linked(link) {
+  Object.defineProperty(builtin, SLOT, { value: () => link.slot(), configurable: true });
+  for (const name of /** @type {(keyof typeof OPENERS)[]} */ (Object.keys(OPENERS))) {
+    const value = (/** @type {any[]} */ ...args) => /** @type {any} */ (link)[name](...args);
+    Object.defineProperty(builtin, Symbol.for(OPENERS[name]), { value, configurable: true });
+  }
 }
 
 /**
@@ -76,4 +47,4 @@ function addWorkerExtras(cluster) {
   return addExtras(cluster, { ...EXTRAS, stickyId }, LAZY);
 }
 
-module.exports = { addWorkerExtras, linkExchange, linkLocks, linkShared, linkTallies, linked };
+module.exports = { addWorkerExtras, linked };
