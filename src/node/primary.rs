@@ -177,14 +177,20 @@ impl Primary {
     /// Starts supervision: the workers are started with `template`, whose `id` is ignored, and kept up.
     #[napi(catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands strings over by value")]
-    pub fn supervise(&self, env: Env, options: String, template: SpawnOptions, seed: u32) -> Result<()> {
+    pub fn supervise(
+        &self,
+        env: Env,
+        options: String,
+        template: SpawnOptions,
+        seed: u32,
+    ) -> Result<(), String> {
         let options = Options::from_json(&options)
-            .map_err(|invalid| Error::new(Status::InvalidArg, invalid.to_string()))?;
+            .map_err(|invalid| Error::new(Status::InvalidArg.to_string(), invalid.to_string()))?;
         let (turns, blocked) = UvTurns::clock(env).ok().unzip();
         *self.turns.borrow_mut() = turns;
         let setup = SuperviseSetup {
             options,
-            launch: launch(template, self.package.as_ref()).map_err(failure)?,
+            launch: launch(template, self.package.as_ref()).map_err(system_failure)?,
             seed: u64::from(seed),
             operator: operator(env, blocked),
         };
@@ -201,8 +207,8 @@ impl Primary {
     /// Replaces all workers by new ones, which are started with `template`, as are all later ones. The answer
     /// arrives as an event.
     #[napi(catch_unwind)]
-    pub fn reload(&self, template: SpawnOptions, concurrency: u32, request: u32) -> Result<()> {
-        let launch = launch(template, self.package.as_ref()).map_err(failure)?;
+    pub fn reload(&self, template: SpawnOptions, concurrency: u32, request: u32) -> Result<(), String> {
+        let launch = launch(template, self.package.as_ref()).map_err(system_failure)?;
         self.threads.reload(launch, concurrency, Request(request.into()));
         Ok(())
     }
