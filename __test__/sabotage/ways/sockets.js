@@ -105,6 +105,18 @@ Object.assign(ways, {
     policies: 'listening',
     holds: true,
   },
+  'servers at all descriptors of the primary': {
+    // A server that gets one listens on a socket of the primary or of another worker, and ends its clients.
+    act: async () => {
+      for (let fd = 3; fd < 300; fd++) {
+        const server = require('node:net').createServer((socket) => socket.destroy());
+        await new Promise((resolve) =>
+          server.once('error', resolve).listen({ fd }, () => resolve(undefined)),
+        );
+      }
+    },
+    brief: true,
+  },
 });
 
 module.exports = ways;

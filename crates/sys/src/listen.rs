@@ -4,7 +4,9 @@
 //! each departure from the plain system calls is libuv's, and is explained.
 
 mod backlog;
+mod given;
 pub mod group;
+mod own;
 mod path;
 pub mod private;
 
@@ -13,19 +15,19 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::net::if_::{if_indextoname, if_nametoindex};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, accept4, bind, getpeername,
-    getsockname, getsockopt, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, accept4, bind, getsockname, setsockopt, socket,
+    sockopt,
 };
-use nix::sys::stat::{SFlag, fstat};
 
 use super::client::internet;
 use super::error::{Doing, SysError};
 pub use backlog::{Backlog, backlog, listening_address};
+pub use given::{adopt_datagram, adopt_stream};
+use own::OWN;
 pub use path::BoundPath;
 
 /// The type of a listening socket, in Node's terms.
@@ -157,41 +159,6 @@ pub fn unix(path: &Path, everybody: Access, backlog: Option<i32>) -> Result<Boun
     Ok(Bound { kind: Kind::Pipe, sockname: None, path, fd })
 }
 
-/// Uses a listening socket of the app, or one that can listen, given by its number, and listens if there is a
-/// `backlog`.
-///
-/// The number stays the app's: the result is a duplicate. A worker chooses the number, so it may be anything;
-/// `EINVAL` for everything that is not such a socket, as in Node.
-pub fn adopt_stream(number: RawFd, backlog: Option<i32>) -> Result<Bound, SysError> {
-    let doing = "listening on a given descriptor";
-    let invalid = SysError { doing, errno: Errno::EINVAL };
-    let fd = duplicate(number, doing)?;
-    let (kind, sockname) = match identify(&fd, doing)? {
-        (SockType::Stream, AddressFamily::Inet | AddressFamily::Inet6) => (Kind::Tcp, local_address(&fd)?),
-        (SockType::Stream, AddressFamily::Unix) => (Kind::Pipe, None),
-        _ => return Err(invalid),
-    };
-    // The kernel would not let a connection listen either. But a shared socket goes to the worker before it
-    // tries, and a connection of the primary must not be passed on: another worker's message channel is one.
-    if getpeername::<SockaddrStorage>(fd.as_raw_fd()).is_ok() {
-        return Err(invalid);
-    }
-    make_nonblocking(&fd, doing)?;
-    start(&fd, backlog)?;
-    Ok(Bound { kind, sockname, path: None, fd })
-}
-
-/// Uses a UDP socket by its number in the app. See [`adopt_stream`].
-pub fn adopt_datagram(number: RawFd) -> Result<Bound, SysError> {
-    let doing = "receiving from a given descriptor";
-    let fd = duplicate(number, doing)?;
-    if !matches!(identify(&fd, doing)?, (SockType::Datagram, AddressFamily::Inet | AddressFamily::Inet6)) {
-        return Err(SysError { doing, errno: Errno::EINVAL });
-    }
-    make_nonblocking(&fd, doing)?;
-    Ok(Bound { kind: Kind::Udp, sockname: local_address(&fd)?, path: None, fd })
-}
-
 /// The maximum number of clients that one call of [`accept`] skips because of an error of theirs.
 const SKIPPED: usize = 64;
 
@@ -303,8 +270,11 @@ fn family(address: &SocketAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
+/// A socket of rcluster itself, which no worker may name.
 fn new_socket(family: AddressFamily, kind: SockType) -> nix::Result<OwnedFd> {
-    socket(family, kind, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)
+    let fd = socket(family, kind, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
+    OWN.add(&fd)?;
+    Ok(fd)
 }
 
 fn bind_tcp(address: SocketAddr, ipv6_only: bool) -> Result<OwnedFd, SysError> {
@@ -343,42 +313,4 @@ fn start(fd: &OwnedFd, backlog: Option<i32>) -> Result<(), SysError> {
 fn local_address(fd: &OwnedFd) -> Result<Option<SocketAddr>, SysError> {
     let name: SockaddrStorage = getsockname(fd.as_raw_fd()).doing("asking a socket for its address")?;
     Ok(internet(&name))
-}
-
-/// Duplicates a descriptor of another owner. Uses plain numbers rather than types that guarantee an open
-/// descriptor, because the number may not be open.
-fn duplicate(number: RawFd, doing: &'static str) -> Result<OwnedFd, SysError> {
-    // SAFETY: this fcntl uses plain numbers and touches no memory.
-    let answer = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
-    match Errno::result(answer) {
-        // SAFETY: fcntl has just created this descriptor, so it has no other owner. The OwnedFd owns it from
-        // here on and closes it.
-        Ok(number) => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
-        Err(Errno::EBADF) => Err(Errno::EINVAL).doing(doing),
-        Err(errno) => Err(errno).doing(doing),
-    }
-}
-
-/// The type of a socket. `EINVAL` if it is not one that Node supports.
-fn identify(fd: &OwnedFd, doing: &'static str) -> Result<(SockType, AddressFamily), SysError> {
-    let invalid = SysError { doing, errno: Errno::EINVAL };
-    let kind = match getsockopt(fd, sockopt::SockType) {
-        Ok(kind) => kind,
-        // Node treats a FIFO as a pipe, and only the system call fails because it cannot listen.
-        Err(Errno::ENOTSOCK) if is_fifo(fd, doing)? => return Err(Errno::ENOTSOCK).doing(doing),
-        Err(_) => return Err(invalid),
-    };
-    let name: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(|_| invalid)?;
-    Ok((kind, name.family().ok_or(invalid)?))
-}
-
-fn is_fifo(fd: &OwnedFd, doing: &'static str) -> Result<bool, SysError> {
-    let mode = SFlag::from_bits_truncate(fstat(fd).doing(doing)?.st_mode);
-    Ok(mode & SFlag::S_IFMT == SFlag::S_IFIFO)
-}
-
-/// This makes the app's own descriptor non-blocking as well, as libuv does.
-fn make_nonblocking(fd: &OwnedFd, doing: &'static str) -> Result<(), SysError> {
-    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).doing(doing)?);
-    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop).doing(doing)
 }
