@@ -12,10 +12,13 @@ use rcluster_core::exchange::frame::{Frame, InvalidFrame};
 use rcluster_core::exchange::pairs::PairId;
 use rcluster_core::exchange::wire::Ask;
 use rcluster_core::store::ring::Pushed;
+use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::epoll::Poller;
 use rcluster_sys::error::SysError;
-use rcluster_sys::passing::{Received, Sent, is_message_socket, receive, send};
+use rcluster_sys::passing::{
+    Received, Sent, accepts_descriptors, is_message_socket, next_has_descriptors, receive, send,
+};
 
 /// The token of the link. The token of a pair is its number plus one.
 const LINK: u64 = 0;
@@ -35,9 +38,51 @@ struct Parts {
 struct Sockets {
     line: Line,
     poller: Poller,
-    pairs: BTreeMap<PairId, OwnedFd>,
+    pairs: BTreeMap<PairId, Pair>,
     /// The descriptors that came with the last packet of the link.
     arrived: Vec<OwnedFd>,
+    closer: Closer,
+}
+
+/// This process's end of a pair, of whose other end nothing is trusted.
+///
+/// # Design
+/// The event loop must not close a descriptor that the other process has sent, because that may block. No packet of a
+/// pair has any, and from Linux 6.16 on the kernel refuses them. On older kernels, each packet is looked at before it is
+/// received, and the socket, whose queue may contain descriptors, is closed by a [`Closer`].
+#[derive(Debug)]
+struct Pair {
+    socket: Descriptor,
+    /// Whether descriptors can come.
+    is_open_to_descriptors: bool,
+}
+
+impl Pair {
+    fn new(socket: OwnedFd, closer: &Closer) -> Self {
+        let is_open_to_descriptors = accepts_descriptors(&socket);
+        let socket = if is_open_to_descriptors {
+            Descriptor::foreign(socket, closer)
+        } else {
+            Descriptor::own(socket)
+        };
+        Self { socket, is_open_to_descriptors }
+    }
+
+    fn receive(&self, packet: &mut [u8], closer: &Closer) -> Found {
+        if self.is_open_to_descriptors {
+            match next_has_descriptors(self.socket.as_fd()) {
+                Ok(false) => {}
+                // An empty packet is invalid, which ends the pair.
+                Ok(true) => return Found::Packet(0),
+                Err(_) => return Found::End,
+            }
+        }
+        let mut fds = Vec::new();
+        let received = receive(self.socket.as_fd(), packet, &mut fds);
+        // There are none, unless the kernel has not kept what it was told.
+        closer.close_all(fds);
+        if matches!(received, Ok(Received::Message { cut: true, .. })) { Found::End } else { found(received) }
+    }
 }
 
 impl ExchangeClient {
@@ -46,7 +91,8 @@ impl ExchangeClient {
         let (line, []) = Line::connect(socket)?;
         let poller = Poller::new()?;
         poller.add(&line, LINK)?;
-        let sockets = Sockets { line, poller, pairs: BTreeMap::new(), arrived: Vec::new() };
+        let (pairs, arrived, closer) = (BTreeMap::new(), Vec::new(), Closer::new());
+        let sockets = Sockets { line, poller, pairs, arrived, closer };
         Ok(Self(RefCell::new(Parts { endpoint: Endpoint::default(), sockets })))
     }
 
@@ -95,13 +141,14 @@ impl Transport for Sockets {
     }
 
     fn receive(&mut self, packet: &mut [u8]) -> Found {
-        self.arrived.clear();
+        // A pair that was not taken: the other process may have sent something over it already.
+        self.arrived.drain(..).for_each(|socket| drop(Pair::new(socket, &self.closer)));
         found(self.line.receive_with(packet, &mut self.arrived))
     }
 
     fn send_to(&mut self, pair: PairId, packet: &[u8]) -> Put {
-        let Some(socket) = self.pairs.get(&pair) else { return Put::Full };
-        match send(socket.as_fd(), packet, &[]) {
+        let Some(pair) = self.pairs.get(&pair) else { return Put::Full };
+        match send(pair.socket.as_fd(), packet, &[]) {
             Ok(Sent::Done) => Put::Done,
             Ok(Sent::Full | Sent::TooManyOnTheirWay) => Put::Full,
             Err(_) => Put::End,
@@ -109,10 +156,8 @@ impl Transport for Sockets {
     }
 
     fn receive_from(&mut self, pair: PairId, packet: &mut [u8]) -> Found {
-        let Some(socket) = self.pairs.get(&pair) else { return Found::Nothing };
-        // Any descriptors that arrive are closed.
-        let received = receive(socket.as_fd(), packet, &mut Vec::new());
-        if matches!(received, Ok(Received::Message { cut: true, .. })) { Found::End } else { found(received) }
+        let Some(pair) = self.pairs.get(&pair) else { return Found::Nothing };
+        pair.receive(packet, &self.closer)
     }
 
     fn poll(&mut self, pairs: &mut Vec<PairId>) -> bool {
@@ -130,15 +175,18 @@ impl Transport for Sockets {
 
     fn adopt(&mut self, pair: PairId) -> bool {
         let Some(socket) = self.arrived.pop().filter(is_message_socket) else { return false };
-        let is_watched = self.poller.add(&socket, u64::from(pair.0) + 1).is_ok();
+        let end = Pair::new(socket, &self.closer);
+        // Sockets that cannot be closed must not become more.
+        let is_watched =
+            !self.closer.is_full() && self.poller.add(&end.socket, u64::from(pair.0) + 1).is_ok();
         if is_watched {
-            self.pairs.insert(pair, socket);
+            self.pairs.insert(pair, end);
         }
         is_watched
     }
 
     fn watch(&mut self, pair: PairId, watch: bool) {
-        if let Some(socket) = self.pairs.get(&pair) {
+        if let Some(Pair { socket, .. }) = self.pairs.get(&pair) {
             // A pair that cannot be watched is read when it ends.
             let _ = if watch {
                 self.poller.add(socket, u64::from(pair.0) + 1)
@@ -149,7 +197,7 @@ impl Transport for Sockets {
     }
 
     fn close(&mut self, pair: PairId) {
-        if let Some(socket) = self.pairs.remove(&pair) {
+        if let Some(Pair { socket, .. }) = self.pairs.remove(&pair) {
             // The socket is or was registered; an error while deregistering has no consequence.
             let _ = self.poller.remove(&socket);
         }

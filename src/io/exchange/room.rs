@@ -16,7 +16,7 @@ use rcluster_core::store::ring::WINDOW;
 use rcluster_sys::closer::Descriptor;
 use rcluster_sys::epoll::Poller;
 use rcluster_sys::error::SysError;
-use rcluster_sys::passing::{Sent, message_pair};
+use rcluster_sys::passing::{Sent, accept_descriptors, message_pair};
 
 /// The maximum number of requests served for one process before the next process gets its turn.
 const TURN: usize = 128;
@@ -308,6 +308,10 @@ impl ExchangeRoom {
             return false;
         }
         let Ok((one, other)) = message_pair() else { return false };
+        for end in [&one, &other] {
+            // An older kernel does not know the option. Then each process looks at packets before it receives them.
+            let _unknown = accept_descriptors(end, false);
+        }
         introduction.packets.iter().zip([one, other]).all(|((ClientId(token), packet), socket)| {
             let client = self.clients.get(token).filter(|client| !client.waits);
             client.is_some_and(|client| matches!(client.peer.send_with(packet, &[socket]), Ok(Sent::Done)))

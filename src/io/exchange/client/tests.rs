@@ -1,10 +1,12 @@
 use super::*;
 use crate::io::store::{Open, Resource, on_exit, on_slot, on_started, open};
+use nix::errno::Errno;
 use rcluster_core::exchange::frame::{Kind, Status};
 use rcluster_core::exchange::{CallId, MAX_DATA, RequestId, Scope, Target};
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_sys::closer::Closer;
-use rcluster_sys::passing::{message_pair, wait_for_message};
+use rcluster_sys::passing::{accept_descriptors, message_pair, wait_for_message};
+use rcluster_testing::lingering;
 
 /// An owned copy of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,8 +213,22 @@ fn pair(from: &ExchangeClient, to: &ExchangeClient, worker: u32) -> u64 {
 }
 
 /// The first pair's socket.
-fn with_socket(client: &ExchangeClient, act: impl FnOnce(&OwnedFd)) {
-    act(client.0.borrow().sockets.pairs.values().next().unwrap());
+fn with_socket(client: &ExchangeClient, act: impl FnOnce(&Descriptor)) {
+    act(&client.0.borrow().sockets.pairs.values().next().unwrap().socket);
+}
+
+/// As if the kernel did not know how to refuse descriptors.
+fn open_to_descriptors(client: &ExchangeClient) {
+    let sockets = &mut client.0.borrow_mut().sockets;
+    let (closer, id) = (sockets.closer.clone(), *sockets.pairs.keys().next().unwrap());
+    // Only a kernel that knows the option can have set it.
+    let pair = sockets.pairs.get_mut(&id).unwrap();
+    let _unknown = accept_descriptors(&pair.socket, true);
+    let token = u64::from(id.0) + 1;
+    sockets.poller.remove(&pair.socket).unwrap();
+    *pair = Pair::new(duplicate(&pair.socket).unwrap(), &closer);
+    sockets.poller.add(&pair.socket, token).unwrap();
+    assert!(pair.is_open_to_descriptors);
 }
 
 #[test]
@@ -266,4 +282,35 @@ fn a_process_that_writes_garbage_to_a_pair_loses_only_the_pair() {
         }
         assert_eq!([one.pairs(), two.pairs()], [(0, 0); 2], "by way of the thread");
     }
+}
+
+/// Closing one of these would block the event loop for an hour.
+#[test]
+fn a_process_that_sends_descriptors_over_a_pair_blocks_nobody() {
+    let workers = [5_000_091, 5_000_092, 5_000_093];
+    let [one, two, three] = workers.map(connect);
+    let id = pair(&one, &two, workers[1]);
+    // An older kernel passes them, which is what the rest of this test is about.
+    if !one.0.borrow().sockets.pairs.values().next().unwrap().is_open_to_descriptors {
+        with_socket(&two, |socket| {
+            let sent = send(socket.as_fd(), b"x", &[duplicate(socket).unwrap()]);
+            assert_eq!(sent.unwrap_err().errno, Errno::EPERM);
+        });
+        call(&one, id, &two, workers[1]);
+        assert_eq!([one.pairs(), two.pairs()], [(1, 1); 2], "nothing has come");
+    }
+    open_to_descriptors(&one);
+    // The second one stays in the queue of the socket.
+    let ((first, _reader), (second, _other)) = (lingering(), lingering());
+    with_socket(&two, |socket| {
+        for fd in [first, second] {
+            assert_eq!(send(socket.as_fd(), b"x", &[fd]).unwrap(), Sent::Done);
+        }
+    });
+    request(&one, id + 1, Target::Worker(WorkerId(workers[1])), b"x");
+    assert_eq!(outcome(&next(&one).unwrap()), (Kind::Outcome, id + 1, Status::Gone as u8));
+    // The other one may or may not have received the request before the socket was closed.
+    assert_eq!(one.pairs(), (0, 0));
+    handle(&three, workers[2]);
+    call(&one, id + 2, &three, workers[2]);
 }
