@@ -42,7 +42,7 @@ use rcluster_core::frames::StoreOptions;
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::machines::MachineId;
 use rcluster_core::store::remote::backend::Backend;
-use rcluster_sys::closer::Closer;
+use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::epoll::Waker;
 use rcluster_sys::error::{Doing, SysError};
 
@@ -86,16 +86,30 @@ pub enum Resource {
 pub struct Open {
     /// What to open.
     pub resource: Resource,
-    /// Receives the answer.
-    pub socket: OwnedFd,
+    /// Receives the answer. Wherever the request is dropped, a worker's socket is closed by the worker's closer.
+    socket: Descriptor,
     /// The worker that sent the socket, with the closer for its descriptors; `None` for this process.
     pub worker: Option<(WorkerId, Closer)>,
+}
+
+impl Open {
+    /// A request of a worker, or of this process.
+    #[must_use]
+    pub fn new(resource: Resource, socket: OwnedFd, worker: Option<(WorkerId, Closer)>) -> Self {
+        let socket = match &worker {
+            Some((_, closer)) => Descriptor::foreign(socket, closer),
+            None => Descriptor::own(socket),
+        };
+        Self { resource, socket, worker }
+    }
 }
 
 /// A command for the thread.
 #[derive(Debug)]
 enum Command {
     Open(Open),
+    /// The other thread has refused to open a store with this name, and has none.
+    Refused(String),
     /// A worker has started; `None` for a standby, which has no slot.
     Started(WorkerId, Option<Slot>),
     /// A worker has been given a slot, or has lost it.

@@ -68,7 +68,7 @@ fn target(kind: u32, number: u32, leader: &str) -> Result<Target<'_>> {
 #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
 pub fn open_exchange(env: Env, on_news: Function<'_, (), ()>) -> Result<ExchangeLink> {
     let (ours, theirs) = message_pair().map_err(failure)?;
-    open(Open { resource: Resource::Exchange, socket: theirs, worker: None }).map_err(failure)?;
+    open(Open::new(Resource::Exchange, theirs, None)).map_err(failure)?;
     ExchangeLink::connect(env, ours, &on_news)
 }
 

@@ -55,7 +55,7 @@ const END: u32 = 7;
 #[allow(clippy::needless_pass_by_value, reason = "napi hands functions over by value")]
 pub fn open_locks(env: Env, on_news: Function<'_, (), ()>) -> Result<LockLink> {
     let (ours, theirs) = message_pair().map_err(failure)?;
-    open(Open { resource: Resource::Locks, socket: theirs, worker: None }).map_err(failure)?;
+    open(Open::new(Resource::Locks, theirs, None)).map_err(failure)?;
     LockLink::connect(env, ours, &on_news)
 }
 

@@ -110,7 +110,7 @@ pub fn open_shared(
         }
     };
     let (ours, theirs) = message_pair().map_err(failure)?;
-    open(Open { resource, socket: theirs, worker: None }).map_err(failure)?;
+    open(Open::new(resource, theirs, None)).map_err(failure)?;
     SharedStore::connect(env, ours, &on_news, &on_end)
 }
 

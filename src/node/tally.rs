@@ -32,7 +32,7 @@ pub(super) fn options() -> StoreOptions {
 pub fn open_tallies(name: String) -> Result<SharedTallies> {
     let (ours, theirs) = message_pair().map_err(failure)?;
     let resource = Resource::Store { name, options: options() };
-    open(Open { resource, socket: theirs, worker: None }).map_err(failure)?;
+    open(Open::new(resource, theirs, None)).map_err(failure)?;
     SharedTallies::connect(ours)
 }
 

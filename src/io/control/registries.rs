@@ -112,7 +112,7 @@ impl Link {
         let doing = "watching the exchange of messages";
         let (ours, theirs) = message_pair().ok()?;
         let answer = watch(Arc::new(duplicate(&ours).ok()?), Interest::READABLE, doing).ok()?;
-        store::open(Open { resource: Resource::Exchange, socket: theirs, worker: None }).ok()?;
+        store::open(Open::new(Resource::Exchange, theirs, None)).ok()?;
         // Connecting would block this thread until the answer arrives.
         let deadline = Instant::now() + LIMIT;
         timeout_at(deadline, answer.readable()).await.ok()?.ok()?.retain_ready();

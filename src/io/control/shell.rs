@@ -169,7 +169,7 @@ impl Shell {
                 self.give_answers();
             }
             // A request of a worker that has exited meanwhile is dropped: its end would not be reported to
-            // the store.
+            // the store. The worker's closer closes the socket.
             ThreadEvent::OpenShared(store::Open { worker: Some((worker, _)), .. })
                 if !self.workers.contains(worker) => {}
             // If it fails, the socket is closed, which tells the worker.

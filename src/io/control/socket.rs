@@ -300,11 +300,9 @@ impl Incoming {
             }
         };
         match socket {
-            Some(socket) => ThreadEvent::OpenShared(Open {
-                resource,
-                socket,
-                worker: Some((worker, self.closer.clone())),
-            }),
+            Some(socket) => {
+                ThreadEvent::OpenShared(Open::new(resource, socket, Some((worker, self.closer.clone()))))
+            }
             None => {
                 ThreadEvent::Broke(worker, "it wants to use what processes share, and sends no socket".into())
             }

@@ -142,7 +142,7 @@ mod tests {
     fn connect(name: &str, options: Options) -> Result<Client, ConnectError> {
         let (ours, theirs) = message_pair().unwrap();
         let resource = Resource::Store { name: name.into(), options };
-        open(Open { resource, socket: theirs, worker: None }).unwrap();
+        open(Open::new(resource, theirs, None)).unwrap();
         Client::connect(ours)
     }
 

@@ -77,7 +77,7 @@ mod tests {
     fn connect(worker: Option<u32>) -> LockClient {
         let (ours, theirs) = message_pair().unwrap();
         let worker = worker.map(|worker| (WorkerId(worker), Closer::new()));
-        open(Open { resource: Resource::Locks, socket: theirs, worker }).unwrap();
+        open(Open::new(Resource::Locks, theirs, worker)).unwrap();
         LockClient::connect(ours).unwrap()
     }
 

@@ -7,7 +7,7 @@
 //! Both threads run a [`Shell`]. Every request to open a store goes to the thread of the stores, which forwards it if the
 //! store has a server.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -31,6 +31,7 @@ use rcluster_core::exchange::roster::Roster;
 use rcluster_core::store::remote::messages::Output;
 use rcluster_sys::async_fd::watch;
 use rcluster_sys::clock::since_boot;
+use rcluster_sys::closer::Descriptor;
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::epoll::Waker;
 use rcluster_sys::error::{Doing, SysError};
@@ -55,29 +56,62 @@ pub(super) type Deliveries = UnboundedSender<Served>;
 #[derive(Debug)]
 pub(super) enum Place {
     /// The thread of the stores, with the names of the stores on the other thread.
-    Stores { elsewhere: HashSet<String>, hub: Option<Hub> },
-    /// The thread of the connections to servers, whose answers and events go into this channel.
-    Servers(Deliveries),
+    Stores { elsewhere: Elsewhere, hub: Option<Hub> },
+    /// The thread of the connections to servers, whose answers and events go into this channel, and the thread of the
+    /// stores.
+    Servers { deliveries: Deliveries, stores: Hub },
+}
+
+/// The names of stores that are, or are about to be, on the other thread, with the number of requests for each that
+/// were forwarded and not refused for lack of a store.
+///
+/// A request may be forwarded while the refusal of an earlier one is on its way back. So a refusal takes back one
+/// request, and the name goes with the last of them.
+#[derive(Debug, Default)]
+pub(super) struct Elsewhere(HashMap<String, u64>);
+
+impl Elsewhere {
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.len() >= MAX_STORES
+    }
+
+    fn on_forwarded(&mut self, name: String) {
+        *self.0.entry(name).or_default() += 1;
+    }
+
+    fn on_refused(&mut self, name: &str) {
+        if let Some(requests) = self.0.get_mut(name) {
+            *requests -= 1;
+            if *requests == 0 {
+                self.0.remove(name);
+            }
+        }
+    }
 }
 
 impl Default for Place {
     fn default() -> Self {
-        Self::Stores { elsewhere: HashSet::new(), hub: None }
+        Self::Stores { elsewhere: Elsewhere::default(), hub: None }
     }
 }
 
 impl Place {
     /// Whether a store is on the other thread.
     pub(super) fn has(&self, name: &str) -> bool {
-        matches!(self, Self::Stores { elsewhere, .. } if elsewhere.contains(name))
+        matches!(self, Self::Stores { elsewhere, .. } if elsewhere.has(name))
     }
 
     /// Forwards a request for a store that belongs to the other thread, and returns any other.
     pub(super) fn forward(
         &mut self,
         open: Open,
+        here: &Hub,
         has_here: impl Fn(&str) -> bool,
-    ) -> Result<Option<Open>, (OwnedFd, Refusal)> {
+    ) -> Result<Option<Open>, (Descriptor, Refusal)> {
         let Self::Stores { elsewhere, hub } = self else { return Ok(Some(open)) };
         let (name, options) = match &open.resource {
             Resource::Store { name, options } | Resource::Kept { name, options, .. } => (name, options),
@@ -87,24 +121,38 @@ impl Place {
         if options.tallies || has_here(name) || name.len() > MAX_NAME {
             return Ok(Some(open));
         }
-        if !elsewhere.contains(name) {
+        if !elsewhere.has(name) {
             if options.backend.is_none() {
                 return Ok(Some(open));
             }
-            if elsewhere.len() >= MAX_STORES {
+            if elsewhere.is_full() {
                 return Err((open.socket, Refusal::too_many_stores("The cluster", MAX_STORES)));
             }
         }
         let hub = match hub {
             Some(hub) => hub,
-            None => match start() {
+            None => match start(here.clone()) {
                 Ok(started) => hub.insert(started),
                 Err(error) => return Err((open.socket, error.into())),
             },
         };
-        elsewhere.insert(name.clone());
+        elsewhere.on_forwarded(name.clone());
         hub.tell(Command::Open(open));
         Ok(None)
+    }
+
+    /// A request for a store was refused on this thread, which has no store with this name.
+    pub(super) fn on_refused(&self, name: String) {
+        if let Self::Servers { stores, .. } = self {
+            stores.tell(Command::Refused(name));
+        }
+    }
+
+    /// The other thread has refused a request, and has no store with this name.
+    pub(super) fn on_refused_elsewhere(&mut self, name: &str) {
+        if let Self::Stores { elsewhere, .. } = self {
+            elsewhere.on_refused(name);
+        }
     }
 
     /// Answers with these stores and those of the other thread.
@@ -123,20 +171,20 @@ impl Place {
     /// The channel for answers and events of servers.
     pub(super) fn deliveries(&self) -> Result<Deliveries, SysError> {
         match self {
-            Self::Servers(deliveries) => Ok(deliveries.clone()),
+            Self::Servers { deliveries, .. } => Ok(deliveries.clone()),
             Self::Stores { .. } => Err(SysError::invalid("making a store with a server")),
         }
     }
 }
 
-/// Starts the shell on the thread of the connections.
-fn start() -> Result<Hub, SysError> {
+/// Starts the shell on the thread of the connections. `stores` is the thread of the stores.
+fn start(stores: Hub) -> Result<Hub, SysError> {
     let waker = Waker::new()?;
     let (commands, queue) = channel();
     let hub = Hub { commands, waker };
     let (deliveries, served) = unbounded_channel();
     // The exchange of messages is on the thread of the stores only.
-    let shell = Shell::new(hub.clone(), queue, Roster::new(), Place::Servers(deliveries))?;
+    let shell = Shell::new(hub.clone(), queue, Roster::new(), Place::Servers { deliveries, stores })?;
     let runtime = runtime()?;
     let news = {
         let _entered = runtime.enter();
@@ -209,5 +257,81 @@ async fn work(shell: &mut Shell, served: &mut UnboundedReceiver<Served>) -> bool
         }
         // The connections to servers are on this thread as well.
         yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use rcluster_core::frames::StoreOptions;
+    use rcluster_core::ids::WorkerId;
+    use rcluster_sys::closer::Closer;
+    use rcluster_sys::passing::{Received, Sent, message_pair, receive, send, wait_for_message};
+    use rcluster_testing::lingering;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::io::store::open;
+
+    /// Asks for a store with a server as a worker, in vain, and returns its end of the socket and the message.
+    fn refused(name: &str, options: &Value) -> (OwnedFd, String) {
+        let (ours, theirs) = message_pair().unwrap();
+        let options: StoreOptions = serde_json::from_value(options.clone()).unwrap();
+        let worker = Some((WorkerId(6_000_001), Closer::new()));
+        open(Open::new(Resource::Store { name: name.into(), options }, theirs, worker)).unwrap();
+        let mut bytes = [0; 4096];
+        assert!(wait_for_message(ours.as_fd(), Duration::from_secs(30)).unwrap(), "an answer");
+        let received = receive(ours.as_fd(), &mut bytes, &mut Vec::new()).unwrap();
+        let Received::Message { len, .. } = received else { panic!("{name}: {received:?}") };
+        (ours, serde_json::from_slice::<Value>(&bytes[..len]).unwrap()["message"].to_string())
+    }
+
+    #[test]
+    fn a_name_is_taken_back_when_its_last_request_is_refused() {
+        let mut elsewhere = Elsewhere::default();
+        elsewhere.on_forwarded("a".into());
+        elsewhere.on_forwarded("a".into());
+        elsewhere.on_refused("a");
+        assert!(elsewhere.has("a"), "the second request may be accepted");
+        elsewhere.on_refused("a");
+        elsewhere.on_refused("a");
+        assert!(!elsewhere.has("a"));
+        for number in 0..MAX_STORES {
+            assert!(!elsewhere.is_full());
+            elsewhere.on_forwarded(number.to_string());
+        }
+        assert!(elsewhere.is_full());
+        elsewhere.on_refused("0");
+        assert!(!elsewhere.is_full());
+    }
+
+    #[test]
+    fn refused_requests_do_not_use_up_the_limit_of_stores() {
+        let options = json!({ "size": 5, "backend": { "servers": { "socket": "/nowhere/rcluster" } } });
+        for number in 0..2 * MAX_STORES {
+            let (_, message) = refused(&format!("served-{number}"), &options);
+            assert!(!message.contains("may have no more"), "{number}: {message}");
+        }
+    }
+
+    /// Its end has a connection in its queue that blocks close(2) for an hour.
+    #[test]
+    fn a_refused_socket_is_not_closed_by_the_caller() {
+        let mut place = Place::default();
+        let Place::Stores { elsewhere, .. } = &mut place else { return };
+        (0..MAX_STORES).for_each(|number| elsewhere.on_forwarded(number.to_string()));
+        let (ours, theirs) = message_pair().unwrap();
+        let (fd, _reader) = lingering();
+        assert_eq!(send(ours.as_fd(), b"x", &[fd]).unwrap(), Sent::Done);
+        let options = json!({ "backend": { "servers": { "socket": "/nowhere/rcluster" } } });
+        let resource =
+            Resource::Store { name: "one more".into(), options: serde_json::from_value(options).unwrap() };
+        let worker = Some((WorkerId(6_000_002), Closer::new()));
+        let hub = Hub { commands: channel().0, waker: Waker::new().unwrap() };
+        let forwarded = place.forward(Open::new(resource, theirs, worker), &hub, |_| false);
+        let (socket, refusal) = forwarded.unwrap_err();
+        assert!(refusal.message.contains("may have no more"));
+        drop(socket);
     }
 }

@@ -105,6 +105,7 @@ impl Shell {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Open(open) => self.open(open),
+            Command::Refused(name) => self.place.on_refused_elsewhere(&name),
             Command::Started(worker, slot) => self.exchange.on_started(worker, slot),
             Command::HasSlot(worker, slot) => self.exchange.on_slot(worker, slot),
             Command::Exited(worker) => {
@@ -183,16 +184,12 @@ impl Shell {
 
     fn open(&mut self, open: Open) {
         let has_here = |name: &str| self.stores.has(name);
-        let open = match self.place.forward(open, has_here) {
+        let open = match self.place.forward(open, &self.hub, has_here) {
             Ok(None) => return,
             Ok(Some(open)) => open,
-            Err((socket, refusal)) => return refusal.tell(&Descriptor::own(socket)),
+            Err((socket, refusal)) => return refusal.tell(&socket),
         };
         let Open { resource, socket, worker } = open;
-        let socket = match &worker {
-            Some((_, closer)) => Descriptor::foreign(socket, closer),
-            None => Descriptor::own(socket),
-        };
         if let Resource::Store { name, options: StoreOptions { tallies: true, .. } } = resource {
             return self.open_tallies(name, socket, worker);
         }
@@ -231,8 +228,12 @@ impl Shell {
         socket: Descriptor,
         worker: Option<WorkerId>,
     ) -> Result<(), (Descriptor, Refusal)> {
-        let token = self.token();
-        self.stores.admit(&self.poller, &self.place, token, open, (socket, worker))
+        let (token, name) = (self.token(), open.name.clone());
+        let admitted = self.stores.admit(&self.poller, &self.place, token, open, (socket, worker));
+        if admitted.is_err() && !self.stores.has(&name) {
+            self.place.on_refused(name);
+        }
+        admitted
     }
 
     fn open_locks(

@@ -139,15 +139,14 @@ mod tests {
         let (ours, theirs) = message_pair().unwrap();
         let options = StoreOptions { tallies: true, ..StoreOptions::default() };
         let worker = worker.map(|worker| (WorkerId(worker), Closer::new()));
-        open(Open { resource: Resource::Store { name: name.into(), options }, socket: theirs, worker })
-            .unwrap();
+        open(Open::new(Resource::Store { name: name.into(), options }, theirs, worker)).unwrap();
         TallyClient::connect(ours)
     }
 
     fn make(name: &str) -> Client {
         let (ours, theirs) = message_pair().unwrap();
         let resource = Resource::Store { name: name.into(), options: StoreOptions::default() };
-        open(Open { resource, socket: theirs, worker: None }).unwrap();
+        open(Open::new(resource, theirs, None)).unwrap();
         Client::connect(ours).unwrap()
     }
 

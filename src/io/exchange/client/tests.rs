@@ -22,7 +22,7 @@ fn connect(worker: u32) -> ExchangeClient {
     let (ours, theirs) = message_pair().unwrap();
     on_started(WorkerId(worker), Some(Slot(worker)));
     let worker = Some((WorkerId(worker), Closer::new()));
-    open(Open { resource: Resource::Exchange, socket: theirs, worker }).unwrap();
+    open(Open::new(Resource::Exchange, theirs, worker)).unwrap();
     ExchangeClient::connect(ours).unwrap()
 }
 
