@@ -1,5 +1,6 @@
 //! The Node-API boundary: it converts values and makes no decisions.
 
+mod event_queue;
 mod events;
 pub mod exchange;
 pub mod file_watch;

@@ -9,6 +9,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, 
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 
+use super::event_queue::EventQueue;
 use super::events::{AnyEvent, convert};
 use super::launch::{PackageFiles, SpawnOptions, launch, numbers};
 use super::processes::Processes;
@@ -51,7 +52,8 @@ pub fn replace_descriptor(number: i32, source: i32) -> Result<()> {
 const STACK_LIMIT: Duration = Duration::from_millis(500);
 
 type StackAnswer = FnArgs<(Option<String>, Option<String>)>;
-type Listener = ThreadsafeFunction<AnyEvent, UnknownReturnValue, AnyEvent, Status, false, true>;
+/// Called for each event, which is in the queue.
+type Listener = ThreadsafeFunction<(), UnknownReturnValue, AnyEvent, Status, false, true>;
 
 /// The native part of a primary: the threads that spawn, reap, accept and pass.
 #[napi]
@@ -80,19 +82,26 @@ impl Primary {
         on_event: Function<'_, AnyEvent, UnknownReturnValue>,
     ) -> std::result::Result<Self, Error<String>> {
         let scheduling = Scheduling::parse(&scheduling).map_err(coded)?;
+        let processes = Arc::new(Processes::default());
+        let (known, events) = (Arc::clone(&processes), EventQueue::default());
+        let queue = events.clone();
         let listener = on_event
             .build_threadsafe_function()
             .callee_handled::<false>()
             .weak::<true>()
-            .build()
+            .build_callback(move |_| {
+                let event = events.take().ok_or_else(|| Error::from_reason("an event is missing"))?;
+                Ok(convert(event, &known))
+            })
             .map_err(coded)?;
         let listener = Arc::new(listener);
         let tell = Arc::clone(&listener);
-        let processes = Arc::new(Processes::default());
-        let known = Arc::clone(&processes);
         let threads = ControlThread::start(scheduling, move |event| {
+            queue.push(event);
             // Refused only while the environment is being torn down.
-            let _ending = tell.call(convert(event, &known), ThreadsafeFunctionCallMode::NonBlocking);
+            if tell.call((), ThreadsafeFunctionCallMode::NonBlocking) != Status::Ok {
+                queue.clear();
+            }
         })
         .map_err(system_failure)?;
         Ok(Self { threads, listener, processes, package: package.keep(), turns: RefCell::default() })
