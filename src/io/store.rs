@@ -8,8 +8,8 @@
 //! A process that wants to use a store creates a socket pair and sends one end to the thread: the primary by
 //! a function call, a worker by a message on its control socket. The thread answers on that socket with the
 //! read-only memory of the store, a page for requests, and an eventfd that wakes the thread. Afterwards it
-//! wakes the process with messages of one byte. It never reads from a descriptor that a worker also holds, so
-//! a worker cannot block it.
+//! wakes the process with messages of one byte. Of descriptors that a worker also holds, it reads only the
+//! sockets of tallies, and with `MSG_DONTWAIT`, so a worker cannot block it by making one blocking.
 
 mod client;
 mod leases;

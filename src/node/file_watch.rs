@@ -23,13 +23,17 @@ pub struct FileWatch {
 #[napi(catch_unwind)]
 #[allow(clippy::needless_pass_by_value, reason = "napi hands strings and functions over by value")]
 pub fn watch_file(env: Env, path: String, on_change: Function<'_, u32, ()>) -> Result<FileWatch> {
-    let mut watch = Watch::new(Path::new(&path)).map_err(failure)?;
+    let watch = Watch::new(Path::new(&path)).map_err(failure)?;
     let watched = watch.watched().map_err(failure)?;
+    let watch = RefCell::new(watch);
     let callback = EventCallback::new(env, &on_change, "RCLUSTERFILE").map_err(failure)?;
-    let on_ready = move || match watch.changed() {
-        Ok(false) => {}
-        Ok(true) => callback.call([Argument::Number(0)]),
-        Err(_) => callback.call([Argument::Number(1)]),
+    let on_ready = move || {
+        let changed = watch.borrow_mut().changed();
+        match changed {
+            Ok(false) => {}
+            Ok(true) => callback.call([Argument::Number(0)]),
+            Err(_) => callback.call([Argument::Number(1)]),
+        }
     };
     let poll = UvPoll::new(env, watched, Box::new(on_ready)).map_err(failure)?;
     Ok(FileWatch { poll: RefCell::new(Some(poll)) })

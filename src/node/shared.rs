@@ -1,6 +1,6 @@
 //! A shared store, for JavaScript.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -136,13 +136,13 @@ impl SharedStore {
             requests: Requests::default(),
         });
         let weak = Rc::downgrade(&shared);
-        let mut ended = false;
+        let ended = Cell::new(false);
         let on_ready = move || {
             let Some(shared) = weak.upgrade() else { return };
             match shared.client.woken() {
                 Ok(Woken::Ready) => callbacks.news.call([]),
                 Ok(Woken::End) | Err(_) => {
-                    if !std::mem::replace(&mut ended, true) {
+                    if !ended.replace(true) {
                         callbacks.end.call([]);
                     }
                 }

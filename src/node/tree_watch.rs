@@ -35,13 +35,17 @@ pub fn watch_folders(
 ) -> Result<TreeWatch> {
     let roots: Vec<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
     let counts: Counts = if all_files { is_source } else { is_code };
-    let mut watch = Watch::new(&roots, counts).map_err(failure)?;
+    let watch = Watch::new(&roots, counts).map_err(failure)?;
     let watched = watch.watched().map_err(failure)?;
+    let watch = RefCell::new(watch);
     let callback = EventCallback::new(env, &on_change, "RCLUSTERFILE").map_err(failure)?;
-    let on_ready = move || match watch.changed() {
-        Ok(None) => {}
-        Ok(Some(path)) => callback.call([Argument::Text(&path.to_string_lossy())]),
-        Err(_) => callback.call([Argument::Text("")]),
+    let on_ready = move || {
+        let changed = watch.borrow_mut().changed();
+        match changed {
+            Ok(None) => {}
+            Ok(Some(path)) => callback.call([Argument::Text(&path.to_string_lossy())]),
+            Err(_) => callback.call([Argument::Text("")]),
+        }
     };
     let poll = UvPoll::new(env, watched, Box::new(on_ready)).map_err(failure)?;
     Ok(TreeWatch { poll: RefCell::new(Some(poll)) })

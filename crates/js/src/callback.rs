@@ -132,8 +132,8 @@ impl EventCallback {
 
 impl Drop for EventCallback {
     fn drop(&mut self) {
-        // SAFETY: created in `new`, freed once. While the environment is being torn down these calls fail
-        // with a status, and the environment frees the objects.
+        // SAFETY: created in `new`, freed once. The environment is alive: an EventCallback belongs to a handle of its
+        // event loop, which its cleanup hook closes, or to an object, whose finalizer it runs, before it ends.
         unsafe { sys::napi_delete_reference(self.env, self.function) };
         // SAFETY: as above.
         unsafe { sys::napi_async_destroy(self.env, self.context) };

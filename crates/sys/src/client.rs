@@ -76,7 +76,12 @@ pub fn peek(connection: &impl AsFd, bytes: &mut [u8]) -> Peeked {
 /// room.
 pub fn write_at_once(number: RawFd, bytes: &[u8]) -> Result<bool, SysError> {
     let doing = "writing to a connection";
-    // SAFETY: the descriptor is borrowed for this call only; the caller that names it has it open.
+    // The number of a handle that has been closed.
+    if number < 0 {
+        return Err(Errno::EBADF).doing(doing);
+    }
+    // SAFETY: the descriptor is borrowed for this call only, and its number is not -1. The caller that names it has it
+    // open; if it has not, poll(2) says so, and nothing is written.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     // A socket that polls as writable has room for a third of its buffer.
     let mut polled = [PollFd::new(fd, PollFlags::POLLOUT)];
@@ -150,6 +155,19 @@ mod tests {
         let (one, _other) = UnixStream::pair().unwrap();
         let one = OwnedFd::from(one);
         assert_eq!((peer(&one), local(&one)), (None, None));
+    }
+
+    #[test]
+    fn writing_at_once_writes_all_or_nothing_and_survives_any_number() {
+        let (mut one, other) = UnixStream::pair().unwrap();
+        assert!(write_at_once(other.as_raw_fd(), b"abc").unwrap());
+        let mut got = [0; 3];
+        one.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"abc");
+        for number in [-1, i32::MIN] {
+            assert_eq!(write_at_once(number, b"x").unwrap_err().errno, Errno::EBADF);
+        }
+        assert!(!write_at_once(i32::MAX, b"x").unwrap(), "no descriptor has this number");
     }
 
     #[test]

@@ -157,11 +157,11 @@ impl Waker {
         Ok(Self(Arc::new(EventFd::from_flags(flags).doing("making an eventfd")?)))
     }
 
-    /// A waker whose poller is in another process, which has sent a descriptor of it.
+    /// A waker whose poller is in another process, which has sent a descriptor of it. The descriptor must be from a
+    /// process that is trusted: 8 bytes are written to whatever it is, which may block if it is no eventfd.
     #[must_use]
     pub fn adopt(fd: OwnedFd) -> Self {
-        // SAFETY: the descriptor is owned here alone. If it is not an eventfd, writing to it fails, and that
-        // error is ignored.
+        // SAFETY: the descriptor is owned here alone, and comes from `new` in this process or in the primary.
         Self(Arc::new(unsafe { EventFd::from_owned_fd(fd) }))
     }
 

@@ -1,6 +1,7 @@
 //! The memory of a libuv handle, from its creation to its close callback.
 
 use std::alloc::Layout;
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,12 +16,18 @@ use rcluster_sys::error::{Doing, SysError};
 
 /// The value in the handle's `data`. Freed by the handle's close callback.
 struct Attached {
-    on_event: Box<dyn FnMut()>,
+    on_event: Box<dyn Fn()>,
+    /// How many calls of `on_event` are on the call stack. More than one if JavaScript has run the event loop in a
+    /// callback, as some packages do in order to wait.
+    calls: Cell<u32>,
+    /// Whether the close callback has come, during one of these calls.
+    closed: Cell<bool>,
     /// The watched descriptor; it must stay open as long as libuv uses it.
     fd: Option<OwnedFd>,
     hook: napi_async_cleanup_hook_handle,
     layout: Layout,
-    dropped: bool,
+    /// Whether the value is gone that points to the handle.
+    dropped: Cell<bool>,
 }
 
 /// A handle of this thread's event loop, which does not keep the loop alive. Dropping it closes it.
@@ -39,7 +46,7 @@ impl UvHandle {
         env: Env,
         kind: c_int,
         fd: Option<OwnedFd>,
-        on_event: Box<dyn FnMut()>,
+        on_event: Box<dyn Fn()>,
         init: impl FnOnce(&Libuv, *mut Loop, *mut Handle, Option<&OwnedFd>) -> c_int,
     ) -> Result<Self, SysError> {
         let doing = "making a handle of the event loop";
@@ -58,7 +65,9 @@ impl UvHandle {
             unsafe { std::alloc::dealloc(memory, layout) };
             return Err(Errno::from_raw(-status)).doing(doing);
         }
-        let attached = Attached { on_event, fd, hook: std::ptr::null_mut(), layout, dropped: false };
+        let hook = std::ptr::null_mut();
+        let (calls, closed, dropped) = (Cell::new(0), Cell::new(false), Cell::new(false));
+        let attached = Attached { on_event, calls, closed, fd, hook, layout, dropped };
         let attached = Box::into_raw(Box::new(attached));
         // SAFETY: the handle is initialised. It owns the Box from now on, until `on_closed`.
         unsafe { (uv.uv_handle_set_data)(handle.as_ptr(), attached.cast()) };
@@ -88,26 +97,36 @@ impl Drop for UvHandle {
     fn drop(&mut self) {
         // SAFETY: an initialised handle, whose data was set in `new`.
         let attached = unsafe { (self.uv.uv_handle_get_data)(self.handle.as_ptr()) }.cast::<Attached>();
-        // SAFETY: it lives until the close callback has run. Only this field is written, because `on_event`
-        // may be what drops us.
-        unsafe { (*attached).dropped = true };
+        // SAFETY: it lives until the close callback has run and no `on_event` is running, which may be what drops
+        // us. If the environment has ended first, it stays allocated.
+        unsafe { &*attached }.dropped.set(true);
         // SAFETY: an initialised handle of this thread's loop, closed once.
         unsafe { close(self.uv, self.handle.as_ptr()) };
     }
 }
 
-/// Calls the `on_event` of the handle. Returns true if it panicked: then the handle should be stopped.
+/// Calls the `on_event` of the handle. Returns true if it panicked and the handle should be stopped.
 ///
 /// # Safety
 /// `handle` must have been created by [`UvHandle::new`], and libuv must be calling one of its callbacks.
 pub(super) unsafe fn call(uv: &Libuv, handle: *mut Handle) -> bool {
     // SAFETY: data is the attached value until the close callback has run.
     let attached = unsafe { (uv.uv_handle_get_data)(handle) }.cast::<Attached>();
+    // SAFETY: it is freed by on_closed, or by the last of these calls. They may run the event loop, and so come back to
+    // here, to Drop and to on_closed on this thread, where all use shared references only.
+    let running = unsafe { &*attached };
+    running.calls.set(running.calls.get() + 1);
     // A panic must not unwind into libuv. The state that the callback shares is behind locks or cells, which
     // stay consistent or are poisoned.
-    // SAFETY: libuv calls one callback of a handle at a time; the attached value outlives it, since the close
-    // callback runs in a later phase of the loop. `on_event` is the only field used.
-    catch_unwind(AssertUnwindSafe(|| unsafe { ((*attached).on_event)() })).is_err()
+    let panicked = catch_unwind(AssertUnwindSafe(|| (running.on_event)())).is_err();
+    running.calls.set(running.calls.get() - 1);
+    if running.calls.get() == 0 && running.closed.get() {
+        // SAFETY: the close callback has come, and this was the last call.
+        unsafe { free(handle, attached) };
+        return false;
+    }
+    // SAFETY: an initialised handle, which has not been freed.
+    panicked && unsafe { (uv.uv_is_closing)(handle) } == 0
 }
 
 /// Closes a handle unless it is closing already.
@@ -133,15 +152,31 @@ unsafe extern "C" fn on_closed(handle: *mut Handle) {
     let Ok(uv) = uv() else { return };
     // SAFETY: an initialised handle, whose data was set in `new`.
     let data = unsafe { (uv.uv_handle_get_data)(handle) };
-    // SAFETY: it was made by Box::into_raw in `new`, and this runs once.
-    let mut attached = unsafe { Box::from_raw(data.cast::<Attached>()) };
+    let attached = data.cast::<Attached>();
+    // SAFETY: it is freed below, or by the last call that is still running.
+    let running = unsafe { &*attached };
+    if running.calls.get() > 0 {
+        running.closed.set(true);
+        return;
+    }
+    // SAFETY: libuv has closed the handle, and no call is running.
+    unsafe { free(handle, attached) };
+}
+
+/// Frees what belongs to a handle.
+///
+/// # Safety
+/// The close callback must have come, no call of `on_event` may be running, and this must be called once.
+unsafe fn free(handle: *mut Handle, attached: *mut Attached) {
+    // SAFETY: it was made by Box::into_raw in `new`, and is freed once by contract.
+    let mut attached = unsafe { Box::from_raw(attached) };
     // libuv no longer polls it, so it may be closed now.
     drop(attached.fd.take());
     if !attached.hook.is_null() {
         // SAFETY: the hook came from napi_add_async_cleanup_hook and is removed once.
         unsafe { napi::sys::napi_remove_async_cleanup_hook(attached.hook) };
     }
-    if attached.dropped {
+    if attached.dropped.get() {
         // SAFETY: allocated with this layout in `new`; libuv does not use it any more.
         unsafe { std::alloc::dealloc(handle.cast(), attached.layout) };
     } else {

@@ -36,7 +36,7 @@ pub struct UvPoll(UvHandle);
 impl UvPoll {
     /// Watches `fd` on the event loop of `env` and calls `on_ready` while the condition holds. The initial
     /// condition is that there is something to read.
-    pub fn new(env: Env, fd: OwnedFd, on_ready: Box<dyn FnMut()>) -> Result<Self, SysError> {
+    pub fn new(env: Env, fd: OwnedFd, on_ready: Box<dyn Fn()>) -> Result<Self, SysError> {
         let handle = UvHandle::new(env, UV_POLL, Some(fd), on_ready, |uv, event_loop, handle, fd| {
             let number = fd.map_or(-1, AsRawFd::as_raw_fd);
             // SAFETY: `handle` is memory of the right size, `event_loop` is this thread's. On success

@@ -70,7 +70,7 @@ impl UvTurns {
         Ok((turns, BlockedClock(last)))
     }
 
-    fn start(env: Env, clock: &Cell<Option<Clock>>, on_event: Box<dyn FnMut()>) -> Result<Self, SysError> {
+    fn start(env: Env, clock: &Cell<Option<Clock>>, on_event: Box<dyn Fn()>) -> Result<Self, SysError> {
         let handle = UvHandle::new(env, UV_PREPARE, None, on_event, |uv, event_loop, handle, _| {
             clock.set(Some(Clock::start(uv, event_loop)));
             // SAFETY: `handle` is memory of the right size, `event_loop` is this thread's. On success
