@@ -19,7 +19,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socketpair
 use super::error::{Doing, SysError};
 use control::Control;
 pub use peek::{carries_more, peek};
-pub use rights::{accept_descriptors, accepts_descriptors, next_has_descriptors};
+pub use rights::{accept_descriptors, accepts_descriptors};
 
 /// The maximum number of descriptors in one message. The kernel's limit is 253; a smaller one bounds what a
 /// receiver that runs out of descriptors can lose at once.

@@ -3,7 +3,7 @@
 //! A received descriptor has to be closed, and so has what is in the queue of a socket that closes. Both may block: see
 //! [`crate::closer`].
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -50,52 +50,11 @@ pub fn accepts_descriptors(socket: &impl AsFd) -> bool {
     answer != 0 || value != 0
 }
 
-/// Whether the next message has descriptors, or other control data. The message stays in the socket, and no descriptor is
-/// received. False if nothing is waiting.
-pub fn next_has_descriptors(socket: BorrowedFd<'_>) -> Result<bool, SysError> {
-    loop {
-        // SAFETY: all-zero is a valid msghdr (null pointers with zero lengths).
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        // SAFETY: `message` has no buffers, so the kernel only writes to its own fields.
-        let looked = unsafe {
-            libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_PEEK | libc::MSG_DONTWAIT)
-        };
-        match Errno::result(looked) {
-            // Control data for which there is no buffer is cut off.
-            Ok(_) => return Ok(message.msg_flags & libc::MSG_CTRUNC != 0),
-            Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN | Errno::ECONNRESET) => return Ok(false),
-            Err(errno) => return Err(errno).doing("looking at a message"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::fd::OwnedFd;
-
     use super::*;
-    use crate::passing::{Received, Sent, message_pair, receive, send};
-
-    fn pipe_end() -> OwnedFd {
-        std::io::pipe().unwrap().0.into()
-    }
-
-    #[test]
-    fn a_message_with_descriptors_is_recognised_before_it_is_received() {
-        let (one, other) = message_pair().unwrap();
-        assert!(!next_has_descriptors(other.as_fd()).unwrap());
-        assert_eq!(send(one.as_fd(), b"plain", &[]).unwrap(), Sent::Done);
-        assert_eq!(send(one.as_fd(), b"x", &[pipe_end()]).unwrap(), Sent::Done);
-        for (has, len) in [(false, 5), (true, 1)] {
-            assert_eq!(next_has_descriptors(other.as_fd()).unwrap(), has);
-            let mut fds = Vec::new();
-            let received = receive(other.as_fd(), &mut [0; 8], &mut fds).unwrap();
-            assert_eq!((received, fds.len()), (Received::Message { len, cut: false }, usize::from(has)));
-        }
-        drop(one);
-        assert!(!next_has_descriptors(other.as_fd()).unwrap());
-    }
+    use crate::passing::tests::pipe_end;
+    use crate::passing::{Sent, message_pair, send};
 
     #[test]
     fn a_socket_that_accepts_no_descriptors_gets_none() {
