@@ -86,10 +86,10 @@ test('new code and new variables are served, and code that does not start change
     await until('the reload is over', () => count(/reloaded/g) === 1);
 
     write('app.js', 'const const;');
-    await until('it says so', () => count(/the workers with the old code serve on/g) === 1);
+    await until('it says so', () => count(/the workers keep running the old code/g) === 1);
     assert.strictEqual(await answer(), 'two a');
     write('lib/new.js', 'module.exports = 1;');
-    await until('it tries again', () => count(/the workers with the old code serve on/g) === 2);
+    await until('it tries again', () => count(/the workers keep running the old code/g) === 2);
     write('app.js', app('three'));
     await until('the new code serves', async () => (await answer()) === 'three a');
     await until('the reload is over', () => count(/reloaded/g) === 2);
