@@ -262,7 +262,8 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
 
   /**
    * Calls `disconnect()` on all workers. A supervised cluster is shut down, and `disconnect()` called on its other workers.
-   * @param callback Called without arguments, and never synchronously, once `cluster.workers` is empty.
+   * @param callback Called without arguments, and never synchronously: when a worker has ended and `cluster.workers` is empty;
+   * of a supervised cluster, when all workers have ended.
    */
   disconnect(callback?: () => void): void;
 

@@ -288,9 +288,12 @@ function createPrimary(target) {
     }
     if (typeof callback !== 'function') return;
     if (shutdown === undefined) return void intercom.once('disconnect', callback);
-    const disconnected = workers.length > 0 && new Promise((resolve) => intercom.once('disconnect', resolve));
+    const ended = workers.map(
+      (worker) =>
+        worker.isDead() || new Promise((resolve) => worker.process.prependOnceListener('exit', resolve)),
+    );
     // By nextTick(), an exception of it is uncaught, as without supervision.
-    void Promise.all([shutdown, disconnected]).then(() => nextTick(callback));
+    void Promise.all([shutdown, ...ended]).then(() => nextTick(callback));
   }
 
   /** @param {[options?: import('../../index').SuperviseOptions]} args */
