@@ -74,6 +74,18 @@ const SPINS = 0.5;
  * @property {string[]} problems
  */
 
+/** The limit of a process for open files. @param {number} pid */
+function filesOf(pid) {
+  return Number(/^Max open files\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/limits`, 'utf8'))[1]);
+}
+
+/** @param {number} pid @param {number} limit */
+function limitFilesOf(pid, limit) {
+  if (filesOf(pid) === limit) return;
+  const { status, stderr } = spawnSync('prlimit', ['--pid', `${pid}`, `--nofile=${limit}:`]);
+  if (status !== 0) throw new Error(`prlimit: ${stderr}`);
+}
+
 /** @param {Policy} policy @param {string} name */
 function fits(policy, name) {
   const isForward = policy.startsWith('forward');
@@ -272,13 +284,14 @@ async function tryWay(app, way) {
   const problem = (/** @type {string} */ text) => void row.problems.push(text);
   const { records } = app.clients;
   const honest = new Set(app.listening.keys());
-  let [before, base] = [0, 0];
+  let [before, base, limit] = [0, 0, NaN];
   /** When the primary reported the end of the saboteur. */
   let diedAt = NaN;
   let killedAt = Infinity;
   let [id, pid, from, to] = [NaN, NaN, Infinity, Infinity];
   try {
     base = await app.settledDescriptors();
+    limit = filesOf(app.pid);
     app.isPaused = false;
     await app.busy(quiet);
     before = residentOf(app.pid);
@@ -308,6 +321,8 @@ async function tryWay(app, way) {
     }
     killedAt = now();
     app.fixture.tell('kill', id);
+    // A saboteur may lower the primary's limit, which would hold for the ways after it.
+    limitFilesOf(app.pid, limit);
     await app.heard('the end of the saboteur is told', () => app.exits.some((it) => it.id === id));
     diedAt = app.exits.find((it) => it.id === id).at;
     to = now();
