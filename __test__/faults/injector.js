@@ -4,9 +4,9 @@
 // kind.
 
 const { execFile } = require('node:child_process');
-const fs = require('node:fs');
 const { setTimeout: pause } = require('node:timers/promises');
 const { promisify } = require('node:util');
+const { limitOfFiles } = require('../../testing/files.js');
 const { createRandom } = require('../../testing/random.js');
 const { descriptorsOf, isAlive, statusOf, until } = require('../../testing/processes.js');
 const { now } = require('./clock.js');
@@ -72,9 +72,8 @@ const FAULTS = {
     const [whom, which, spare, time] = [random(), random(), random(), random()];
     const pid = whom < 0.5 ? world.primary : pick(world.workers(), which);
     if (!pid || !isAlive(pid)) return;
-    const limits = fs.readFileSync(`/proc/${pid}/limits`, 'utf8');
-    const before = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
-    const limit = async (/** @type {number | string | undefined} */ files) => {
+    const before = limitOfFiles(pid);
+    const limit = async (/** @type {number} */ files) => {
       if (statusOf(pid)?.session !== world.primary) return;
       // A worker may end in between.
       await run('prlimit', ['--pid', `${pid}`, `--nofile=${files}:`]).catch((error) => {

@@ -2,10 +2,11 @@
 
 // The tools of the attacks.
 
-const { spawn, spawnSync } = require('node:child_process');
+const { spawn } = require('node:child_process');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const { setTimeout: pause } = require('node:timers/promises');
+const { limitFiles } = require('../../testing/files.js');
 const { descriptorsOf } = require('../../testing/processes.js');
 
 /** How many descriptors the primary has left when it has few. */
@@ -57,8 +58,7 @@ function createKit({ server, notes, helper, own, link }) {
       const open = descriptorsOf(process.ppid);
       let limit = 0;
       for (let free = 0; free < FEW; limit++) if (!open.has(limit)) free++;
-      const { status, stderr } = spawnSync('prlimit', ['--pid', `${process.ppid}`, `--nofile=${limit}:`]);
-      if (status !== 0) throw new Error(`prlimit: ${stderr}`);
+      limitFiles(process.ppid, limit);
     },
 
     /** Repeats the action, as fast as the event loop turns, until it returns false. @param {(round: number) => unknown} action */

@@ -7,6 +7,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { setTimeout: pause } = require('node:timers/promises');
+const { limitFiles, limitOfFiles } = require('../../testing/files.js');
 const { createRandom } = require('../../testing/random.js');
 const { percentile } = require('../../testing/stats.js');
 const { threadTimes } = require('../../testing/proc.js');
@@ -73,18 +74,6 @@ const SPINS = 0.5;
  * @property {boolean} noticed whether the primary warned of the saboteur
  * @property {string[]} problems
  */
-
-/** The limit of a process for open files. @param {number} pid */
-function filesOf(pid) {
-  return Number(/^Max open files\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/limits`, 'utf8'))[1]);
-}
-
-/** @param {number} pid @param {number} limit */
-function limitFilesOf(pid, limit) {
-  if (filesOf(pid) === limit) return;
-  const { status, stderr } = spawnSync('prlimit', ['--pid', `${pid}`, `--nofile=${limit}:`]);
-  if (status !== 0) throw new Error(`prlimit: ${stderr}`);
-}
 
 /** @param {Policy} policy @param {string} name */
 function fits(policy, name) {
@@ -291,7 +280,7 @@ async function tryWay(app, way) {
   let [id, pid, from, to] = [NaN, NaN, Infinity, Infinity];
   try {
     base = await app.settledDescriptors();
-    limit = filesOf(app.pid);
+    limit = limitOfFiles(app.pid);
     app.isPaused = false;
     await app.busy(quiet);
     before = residentOf(app.pid);
@@ -322,7 +311,7 @@ async function tryWay(app, way) {
     killedAt = now();
     app.fixture.tell('kill', id);
     // A saboteur may lower the primary's limit, which would hold for the ways after it.
-    limitFilesOf(app.pid, limit);
+    if (limitOfFiles(app.pid) !== limit) limitFiles(app.pid, limit);
     await app.heard('the end of the saboteur is told', () => app.exits.some((it) => it.id === id));
     diedAt = app.exits.find((it) => it.id === id).at;
     to = now();
