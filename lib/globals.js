@@ -226,11 +226,15 @@ function takeClock() {
 
 const math = statics('Math');
 
+/** The longest delay of a timer, in ms: 25 days. */
+const LONGEST_DELAY = 2 ** 31 - 1;
+
 module.exports = {
   setTimeout: timers.setTimeout,
   clearTimeout: timers.clearTimeout,
   setInterval: timers.setInterval,
   clearInterval: timers.clearInterval,
+  LONGEST_DELAY,
   setImmediate: timers.setImmediate,
   nextTick: /** @type {typeof process.nextTick} */ (own.nextTick),
   monotonic: takeClock(),

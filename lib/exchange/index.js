@@ -2,7 +2,7 @@
 
 // cluster.request() and cluster.notify(). See index.d.ts.
 
-const { JSON, Map, Number, Object, Promise, clearTimeout, setTimeout } = require('../globals');
+const { JSON, LONGEST_DELAY, Map, Number, Object, Promise, clearTimeout, setTimeout } = require('../globals');
 const { invalidType, noBackend, outOfRange } = require('../shared/errors');
 const { members } = require('../shared/members');
 const { checkName, checkScope } = require('../locks/check');
@@ -12,9 +12,6 @@ const { TO, checkTargetOf } = require('./target');
 const { decode, encode } = require('./values');
 
 /** @typedef {import('./connection').Frame} Frame */
-
-/** The longest delay of a timer, in ms. */
-const LONGEST = 2 ** 31 - 1;
 
 /** @typedef {{ timeout?: number, signal?: AbortSignal, scope?: 'machine' | 'all' }} Options */
 
@@ -140,8 +137,8 @@ function checkOptions(options) {
   if (timeout !== undefined && typeof timeout !== 'number') {
     throw invalidType('options.timeout', 'number', timeout);
   }
-  if (timeout !== undefined && timeout !== Infinity && !(timeout > 0 && timeout <= LONGEST)) {
-    throw outOfRange('options.timeout', `> 0 and <= ${LONGEST} ms, or Infinity`, timeout);
+  if (timeout !== undefined && timeout !== Infinity && !(timeout > 0 && timeout <= LONGEST_DELAY)) {
+    throw outOfRange('options.timeout', `> 0 and <= ${LONGEST_DELAY} ms, or Infinity`, timeout);
   }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw invalidType('options.signal', 'AbortSignal', signal);

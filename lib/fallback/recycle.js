@@ -1,14 +1,11 @@
 'use strict';
 
-const { Math, clearTimeout, monotonic, random, setTimeout } = require('../globals');
+const { LONGEST_DELAY, Math, clearTimeout, monotonic, random, setTimeout } = require('../globals');
 
 /**
  * @typedef {InstanceType<typeof import('./cluster').Cluster>} Cluster
  * @typedef {import('./cluster').Member} Member
  */
-
-/** The longest delay of a timer, in ms. */
-const LONGEST = 2 ** 31 - 1;
 
 /** The replacement of healthy workers that have reached their age. */
 class Recycling {
@@ -28,7 +25,7 @@ class Recycling {
   watch(member) {
     const { age, jitter } = this.#cluster.options.recycle;
     if (age === 0) return;
-    const limit = Math.min(LONGEST, Math.round(age * (1 + jitter * (2 * random() - 1))));
+    const limit = Math.min(LONGEST_DELAY, Math.round(age * (1 + jitter * (2 * random() - 1))));
     member.limitAge(limit, this.#onDue);
   }
 
@@ -90,7 +87,7 @@ class Recycling {
     const its = this.#cluster.slots[slot];
     its.noRecycleBefore = until;
     clearTimeout(its.recycling);
-    its.recycling = setTimeout(this.#onDue, Math.min(LONGEST, until - monotonic()));
+    its.recycling = setTimeout(this.#onDue, Math.min(LONGEST_DELAY, until - monotonic()));
   }
 }
 

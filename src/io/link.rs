@@ -11,7 +11,6 @@ use std::time::Duration;
 use serde_json::json;
 use thiserror::Error;
 
-pub use self::outbox::Flushed;
 use self::outbox::{MAX_WAITING, Outbox};
 use rcluster_core::channel::{
     ChannelError, Kept, MAX_CONNECTIONS, MAX_MESSAGE, Message, Tag, Writer, batch_limit,
@@ -23,7 +22,7 @@ use rcluster_core::ids::{ListenerId, Slot};
 use rcluster_sys::error::SysError;
 use rcluster_sys::headroom::{limit, room_for};
 use rcluster_sys::listen::{accept, has_client};
-use rcluster_sys::passing::{Received, peek, receive};
+use rcluster_sys::passing::{Received, Sent, peek, receive};
 use rcluster_sys::scoreboard::{CLASSES, Scoreboard};
 
 const _: () = assert!(CLASSES == event_loop::CLASSES, "the page has room for all classes");
@@ -349,12 +348,12 @@ impl Link {
     }
 
     /// Sends messages queued for the control socket.
-    pub fn flush_control(&self) -> Result<Flushed, LinkError> {
+    pub fn flush_control(&self) -> Result<Sent, LinkError> {
         self.control.flush()
     }
 
     /// Sends messages queued for the connection channel.
-    pub fn flush_channel(&self) -> Result<Flushed, LinkError> {
+    pub fn flush_channel(&self) -> Result<Sent, LinkError> {
         self.channel.flush()
     }
 }

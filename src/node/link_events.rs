@@ -3,22 +3,19 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
-use std::time::Duration;
 
 use napi::Env;
 
 use super::slot_sockets::SlotSockets;
-use crate::io::link::{Accepted, Connections, Control, Flushed, Link, LinkError, Passed, TURN};
+use crate::io::link::{Accepted, Connections, Control, Link, LinkError, Passed, TURN};
 use rcluster_core::channel::Kept;
 use rcluster_js::callback::{Argument, EventCallback};
 use rcluster_js::uv::{Interest, Turn, UvPoll, UvTurns};
 use rcluster_sys::alarm::alarm;
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::error::SysError;
+use rcluster_sys::passing::{JAM_PAUSE, Sent};
 use rcluster_sys::watch::Watch;
-
-/// The wait before messages are tried again that failed because this user has too many descriptors in flight.
-const JAM_PAUSE: Duration = Duration::from_millis(50);
 
 /// The callbacks into JavaScript.
 pub(super) struct Callbacks {
@@ -198,9 +195,9 @@ impl LinkEvents {
     pub(super) fn send_rest(&self) -> Result<(), LinkError> {
         let Some(sides) = self.sides.get() else { return Ok(()) };
         let (control, channel) = (self.link.flush_control()?, self.link.flush_channel()?);
-        sides.control.write(control == Flushed::Full)?;
-        sides.channel.write(channel == Flushed::Full)?;
-        if [control, channel].contains(&Flushed::Jammed) {
+        sides.control.write(control == Sent::Full)?;
+        sides.channel.write(channel == Sent::Full)?;
+        if [control, channel].contains(&Sent::TooManyOnTheirWay) {
             sides.retry.start()?;
         }
         Ok(())

@@ -67,16 +67,6 @@ pub fn largest_file() -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// Whether any message of an untrusted process can be received, which may contain as many descriptors as the kernel
-/// allows.
-///
-/// The kernel closes those for which there is no room on the receiving thread, and close(2) may block: see
-/// [`crate::closer`].
-#[must_use]
-pub fn room_for_any_message() -> bool {
-    room_for(MOST_FDS)
-}
-
 /// Whether the next message of an untrusted process can be received now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -89,12 +79,20 @@ pub enum Room {
     TooMany,
 }
 
-/// Whether the next message of an untrusted process, which may carry `most` descriptors, can be received on a thread that
-/// must not block. What the message says is not believed.
-pub fn room_for_next(socket: BorrowedFd<'_>, most: usize, closer: &Closer) -> Result<Room, SysError> {
-    if room_for_any_message() {
+/// Whether the next message of an untrusted process can be received on a thread that must not block. It may carry as many
+/// descriptors as `most` says, which is called if it matters, and what it says itself is not believed.
+///
+/// The kernel closes descriptors for which there is no room on the receiving thread, and close(2) may block: see
+/// [`crate::closer`].
+pub fn room_for_next(
+    socket: BorrowedFd<'_>,
+    closer: &Closer,
+    most: impl FnOnce() -> Result<usize, SysError>,
+) -> Result<Room, SysError> {
+    if room_for(MOST_FDS) {
         return Ok(Room::Enough);
     }
+    let most = most()?;
     let most_now = if room_for(most) { most } else { 0 };
     let mut copies = Vec::new();
     let more = carries_more(socket, most_now, &mut copies);

@@ -43,6 +43,10 @@ pub enum Sent {
     TooManyOnTheirWay,
 }
 
+/// The wait before a message is tried again for which there were no descriptors, here or in flight: nothing reports when
+/// that ends.
+pub const JAM_PAUSE: Duration = Duration::from_millis(50);
+
 impl Sent {
     /// For a message that is not tried again: everything but [`Sent::Done`] is an error.
     pub fn done(self) -> Result<(), SysError> {

@@ -2,7 +2,7 @@
 
 // Checks values by the rules of options.json. The native part validates its input by the same rules.
 
-const { Array, Number, Object, TypeError } = require('../../globals');
+const { Array, LONGEST_DELAY, Number, Object, TypeError } = require('../../globals');
 const net = require('node:net');
 const { inspect } = require('node:util');
 
@@ -10,9 +10,6 @@ const errors = require('../../errors');
 const { isOptions, refuseUnknownKeys } = require('../../option-keys');
 
 /** @typedef {{ kind: string, min: number, max: number, least: number, words: string[] }} Rule */
-
-/** The longest delay of a timer, in ms: 25 days. */
-const LONGEST = 2 ** 31 - 1;
 
 /** The prefix of a Unix socket's path where other addresses are possible too. */
 const UNIX = 'unix:';
@@ -98,7 +95,7 @@ function memory(name, value, { max }) {
  * @param {number} [least]
  */
 function time(name, value, least = 1) {
-  return whole(name, value, least, LONGEST);
+  return whole(name, value, least, LONGEST_DELAY);
 }
 
 /**

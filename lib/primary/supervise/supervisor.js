@@ -179,13 +179,16 @@ class Supervisor extends EventEmitter {
     // A standby has no slot, and the slot of an old worker has a new one.
     if (slot === -1) return;
     this.workers[slot] = undefined;
-    if (slot === this.workers.length - 1) this.#removeSlots();
+    this.#removeSlots();
   }
 
   /** Removes the slots from `workers` that no longer exist, unless they still have a worker. */
   #removeSlots() {
+    const isLastEmpty = () => this.workers.length > 0 && this.workers.at(-1) === undefined;
+    // Asking the control thread takes time, and usually there is nothing to remove.
+    if (!isLastEmpty()) return;
     const { workers } = this.#stats();
-    while (this.workers.length > workers && this.workers.at(-1) === undefined) this.workers.length -= 1;
+    while (this.workers.length > workers && isLastEmpty()) this.workers.length -= 1;
   }
 
   #stats() {

@@ -3,15 +3,12 @@
 // The option `source` of shared(): where the content of a store comes from. See types/shared.d.ts.
 
 const path = require('node:path');
-const { JSON } = require('../../globals');
+const { JSON, LONGEST_DELAY } = require('../../globals');
 const { invalidType, invalidValue, outOfRange } = require('../errors');
 const { members } = require('../members');
 
 /** The default time limit of a load, in ms. */
 const TIMEOUT = 30_000;
-
-/** The longest delay of a timer, in ms. */
-const LONGEST = 2 ** 31 - 1;
 
 /**
  * @typedef {object} Plan
@@ -82,8 +79,8 @@ function checkSource(source) {
  */
 function duration(name, value) {
   if (typeof value !== 'number') throw invalidType(`options.source.${name}`, 'number', value);
-  if (!(value >= 1 && value <= LONGEST)) {
-    throw outOfRange(`options.source.${name}`, `1 to ${LONGEST} ms`, value);
+  if (!(value >= 1 && value <= LONGEST_DELAY)) {
+    throw outOfRange(`options.source.${name}`, `1 to ${LONGEST_DELAY} ms`, value);
   }
   return value;
 }

@@ -5,15 +5,16 @@
 
 const {
   Buffer,
+  JSON,
+  LONGEST_DELAY,
   Map,
   Math,
   Object,
   Promise,
   Set,
-  JSON,
+  clearTimeout,
   process,
   setTimeout,
-  clearTimeout,
   wallClock,
 } = require('../../globals');
 const { Listened } = require('../changes');
@@ -23,9 +24,6 @@ const { members } = require('../members');
 const { checkKey } = require('../options');
 const { KIND, decode, isSame } = require('../values');
 const { loadAgainAndAgain } = require('./loop');
-
-/** The longest delay of a timer, in ms. */
-const LONGEST = 2 ** 31 - 1;
 
 /**
  * @typedef {import('./plan').Plan} Plan
@@ -132,7 +130,7 @@ class PolledStore extends Listened {
   get ready() {
     if (this.#status.loadedAt !== undefined) return Promise.resolve();
     // The timer keeps the process alive, which a promise does not.
-    const timer = setTimeout(() => {}, LONGEST);
+    const timer = setTimeout(() => {}, LONGEST_DELAY);
     return new Promise((/** @type {(value: void) => void} */ resolve) => {
       this.#waiting.push(() => {
         clearTimeout(timer);

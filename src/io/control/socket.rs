@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::Interest;
@@ -21,7 +20,7 @@ use rcluster_sys::async_fd::watch;
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::error::{Doing, SysError};
 use rcluster_sys::headroom::{Room, room_for_next};
-use rcluster_sys::passing::{Received, Sent, is_message_socket, receive, send};
+use rcluster_sys::passing::{JAM_PAUSE, Received, Sent, is_message_socket, receive, send};
 
 /// The maximum number of frames queued for a worker that does not read them. Each answers a request, so a
 /// worker that reads its answers stays far below it.
@@ -260,7 +259,7 @@ impl Incoming {
 
     /// Whether there is room for the descriptor of the next frame. The error is why the worker is cut off.
     fn has_room(&self) -> Result<bool, String> {
-        match room_for_next(self.socket.as_fd(), 1, &self.closer) {
+        match room_for_next(self.socket.as_fd(), &self.closer, || Ok(1)) {
             Ok(Room::Enough) => Ok(true),
             Ok(Room::Lacking) => Ok(false),
             Ok(Room::TooMany) => Err(UNASKED.into()),
@@ -352,9 +351,6 @@ async fn write(
         unsent.one_less();
     }
 }
-
-/// The wait before a frame is tried again for which there were no descriptors: here, or in flight for this user.
-const JAM_PAUSE: Duration = Duration::from_millis(50);
 
 async fn send_frame(
     socket: &AsyncFd<Arc<Descriptor>>,

@@ -113,7 +113,7 @@ impl Lifeline {
     fn read(&self, bytes: &mut [u8]) -> Result<Option<Answer>, NoStack> {
         // Workers must not send descriptors here. While such descriptors wait to be closed, or if there is no room
         // for them, the lifeline is not read.
-        let room = room_for_next(self.socket.as_fd(), 0, &self.closer)?;
+        let room = room_for_next(self.socket.as_fd(), &self.closer, || Ok(0))?;
         if self.closer.is_full() || room != Room::Enough {
             return Err(NoStack::Exited);
         }

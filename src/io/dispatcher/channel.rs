@@ -11,7 +11,7 @@ use rcluster_core::ids::{ListenerId, Slot, WorkerId};
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::epoll::{Interest, Poller};
 use rcluster_sys::error::SysError;
-use rcluster_sys::headroom::{Room, limit, room_for, room_for_any_message, room_for_next};
+use rcluster_sys::headroom::{Room, limit, room_for, room_for_next};
 use rcluster_sys::passing::{Received, Sent, peek, receive, send, send_from};
 use rcluster_sys::scoreboard::Scoreboard;
 
@@ -276,11 +276,7 @@ impl WorkerChannel {
 
     /// Whether there are enough descriptors to receive the worker's next message.
     pub(super) fn can_read(&self) -> Result<bool, WorkerError> {
-        if room_for_any_message() {
-            return Ok(true);
-        }
-        let named = Self::named(&self.channel)?;
-        match room_for_next(self.channel.as_fd(), named, &self.closer)? {
+        match room_for_next(self.channel.as_fd(), &self.closer, || Self::named(&self.channel))? {
             Room::Enough => Ok(true),
             Room::Lacking => Ok(false),
             Room::TooMany => Err(WorkerError::new("a message carries more descriptors than it names")),

@@ -11,17 +11,6 @@ use rcluster_sys::passing::{Sent, send};
 /// only a few ever wait unless the primary is stopped.
 pub(super) const MAX_WAITING: usize = 4096;
 
-/// The result of sending what waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flushed {
-    /// Nothing waits any more.
-    All,
-    /// The socket is full: it reports when there is room.
-    Full,
-    /// This user has too many descriptors in flight. The socket counts as writable, and nothing reports when that ends.
-    Jammed,
-}
-
 /// A message that waits.
 #[derive(Debug)]
 struct Unsent {
@@ -60,17 +49,16 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends queued messages in order, as far as possible.
-    pub(super) fn flush(&self) -> Result<Flushed, LinkError> {
+    /// Sends queued messages in order. Returns the result of the last one: [`Sent::Done`] if none waits any more.
+    pub(super) fn flush(&self) -> Result<Sent, LinkError> {
         let mut waiting = self.waiting.borrow_mut();
         while let Some(first) = waiting.front() {
             match send(self.as_fd(), &first.bytes, &first.fds)? {
                 Sent::Done => drop(waiting.pop_front()),
-                Sent::Full => return Ok(Flushed::Full),
-                Sent::TooManyOnTheirWay => return Ok(Flushed::Jammed),
+                unsent => return Ok(unsent),
             }
         }
-        Ok(Flushed::All)
+        Ok(Sent::Done)
     }
 }
 
@@ -103,9 +91,9 @@ mod tests {
         let outbox = Outbox::new(ours);
         fill(&outbox);
         outbox.send(&u32::MAX.to_le_bytes(), Vec::new()).unwrap();
-        assert_eq!(outbox.flush().unwrap(), Flushed::Full, "nobody has read");
+        assert_eq!(outbox.flush().unwrap(), Sent::Full, "nobody has read");
         let mut all = arrived(&theirs);
-        assert_eq!(outbox.flush().unwrap(), Flushed::All);
+        assert_eq!(outbox.flush().unwrap(), Sent::Done);
         all.extend(arrived(&theirs));
         assert_eq!(all.pop(), Some(u32::MAX), "it has waited behind the other one");
         assert!(all.iter().copied().eq(0..u32::try_from(all.len()).unwrap()));

@@ -145,7 +145,7 @@ impl TallyRoom {
         let (mut bytes, mut fds) = ([0; MAX_NAME + 1], Vec::new());
         // The primary itself is trusted, and has no closer.
         if let Some(closer) = &client.closer
-            && room_for_next(client.socket.as_fd(), 0, closer)? != Room::Enough
+            && room_for_next(client.socket.as_fd(), closer, || Ok(0))? != Room::Enough
         {
             return Err(Broken);
         }
@@ -194,10 +194,7 @@ impl TallyRoom {
         let head = [&[PAGES][..], &tallies.ledger.generation().to_le_bytes(), &count.to_le_bytes()].concat();
         answer(&client.socket, &head)?;
         for some in pages.chunks(MAX_FDS) {
-            match send_from(client.socket.as_fd(), &[PAGES], some)? {
-                Sent::Done => {}
-                Sent::Full | Sent::TooManyOnTheirWay => return Err(Broken),
-            }
+            send_from(client.socket.as_fd(), &[PAGES], some)?.done()?;
         }
         Ok(())
     }
@@ -252,9 +249,6 @@ impl Tallies {
 }
 
 fn answer(socket: &Descriptor, message: &[u8]) -> Result<(), Broken> {
-    match send(socket.as_fd(), message, &[])? {
-        Sent::Done => Ok(()),
-        // The process does not read its answers.
-        Sent::Full | Sent::TooManyOnTheirWay => Err(Broken),
-    }
+    // An error if the process does not read its answers.
+    Ok(send(socket.as_fd(), message, &[])?.done()?)
 }
