@@ -15,6 +15,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 const { until } = require('../../testing/processes.js');
 const { withSupervised } = require('../../testing/supervised.js');
 const { COMMAND } = require('../helpers/command-line.js');
+const { request } = require('../helpers/control-lines.js');
 
 const skip = isBuiltin && 'the built-in does not supervise';
 
@@ -125,10 +126,7 @@ test(
   { skip },
   () =>
     withClient({ workers: 1 }, async (client, app, control) => {
-      const other = await connect({ control });
-      const long = other.profile(0, { duration: 600_000 });
-      // Requests of one client are taken in order: when this is answered, the profile has been requested.
-      await other.hello();
+      const long = await request(control, { id: 'long', verb: 'profile', slot: 0, duration: 600_000 });
       const second = () =>
         client.profile(0, { duration: 1 }).then(
           () => 'taken',
@@ -136,8 +134,10 @@ test(
         );
       assert.strictEqual(await second(), 'ERR_RCLUSTER_EXAMINATION');
       process.kill(app.workers[0].pid, 'SIGKILL');
-      await assert.rejects(long, { code: 'ERR_RCLUSTER_EXAMINATION', message: /ended/ });
-      other.close();
+      const { id, error } = await long.next();
+      assert.deepStrictEqual([id, error.code], ['long', 'ERR_RCLUSTER_EXAMINATION']);
+      assert.match(error.message, /ended/);
+      long.close();
 
       await until('there is another one', async () => {
         const [{ state, pid }] = (await client.status()).slots;

@@ -15,6 +15,7 @@ const { isBuiltin } = require('../../testing/subject.js');
 const { whileOneFloods } = require('../../testing/flood.js');
 const { until, isAlive } = require('../../testing/processes.js');
 const { withSupervised } = require('../../testing/supervised.js');
+const { request } = require('../helpers/control-lines.js');
 
 const skip = isBuiltin && 'the built-in does not supervise';
 
@@ -142,8 +143,7 @@ test('stop drains all workers, and the primary exits with 0 and removes its sock
 test('while the primary is blocked, all requests are answered', { skip }, () =>
   withSocket({ workers: 1 }, async (app, control) => {
     const client = await connect({ control });
-    const events = client.events();
-    const first = events.next();
+    const events = await request(control, { id: 'events', verb: 'watch' });
     const file = app.inDirectory('go');
     app.tell('block', file);
     await app.marker('blocked');
@@ -157,7 +157,7 @@ test('while the primary is blocked, all requests are answered', { skip }, () =>
       ['serving', 'serving'],
     );
     assert.ok(!isAlive(app.workers[0].pid) || slots[0].pid !== app.workers[0].pid);
-    assert.strictEqual((await first).value.event, 'reload');
+    assert.strictEqual((await events.next()).event, 'reload');
     assert.doesNotMatch(app.output, /"unblocked"/, 'nothing of this has waited for it');
     // The stack of a worker that hangs can be captured as well.
     const hung = app.ask('hang').catch(() => {});
@@ -168,7 +168,7 @@ test('while the primary is blocked, all requests are answered', { skip }, () =>
     assert.match(stacks.join('\n'), /at .*hang|at pages/);
     fs.writeFileSync(file, '');
     await app.marker('unblocked');
-    await events.return();
+    events.close();
     await client.stop({ timeout: 0 });
     await hung;
   }),
