@@ -268,8 +268,15 @@ impl Listening {
     /// Replaces a socket that a worker has shut down by one from which only the dispatcher accepts: it passes
     /// connections to the workers of this slot from now on. `None` if there is no such socket. Must be
     /// followed by [`Listening::arrange`].
+    ///
+    /// # Design
+    /// There is one replacement for all slots. It stays when the slots have sockets of their own again, because closing it
+    /// would reset clients that are connecting.
     pub(super) fn replace(&mut self, slot: Slot, poller: &Poller) -> Option<Result<(), SysError>> {
         let shut = self.take_out(slot, poller)?;
+        if self.sockets.iter().any(|socket| socket.slot().is_none()) {
+            return Some(Ok(()));
+        }
         let opened = Group::of(shut.fd(), REPLACEMENT_BACKLOG).and_then(|group| group.open());
         Some(opened.map(|fd| self.sockets.push(Socket::own(fd))))
     }
@@ -350,5 +357,22 @@ mod tests {
         let new = listening.latest;
         assert!(!listening.answered(Slot(0), old));
         assert!(listening.answered(Slot(0), new));
+    }
+
+    #[test]
+    fn however_often_workers_shut_down_their_sockets_there_is_one_replacement() {
+        let poller = Poller::new().unwrap();
+        let mut listening = Listening::new(None, None, "80".into(), Plan::default());
+        let group = Group::new("127.0.0.1:0".parse().unwrap(), false, REPLACEMENT_BACKLOG).unwrap();
+        for _ in 0..3 {
+            for slot in [Slot(0), Slot(1)] {
+                listening.add_slot(slot, group.open().unwrap(), &poller);
+            }
+            for slot in [Slot(0), Slot(1)] {
+                listening.replace(slot, &poller).unwrap().unwrap();
+            }
+            assert_eq!(listening.sockets.len(), 1);
+        }
+        assert!(listening.replace(Slot(0), &poller).is_none(), "the slot has no socket");
     }
 }
