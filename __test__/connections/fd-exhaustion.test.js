@@ -77,6 +77,18 @@ for (const policy of ['round-robin', 'kernel']) {
     }));
 }
 
+for (const [policy, expected] of [
+  ['round-robin', 'listening'],
+  ['kernel', 'bind EMFILE -24'],
+  ['none', 'bind EMFILE -24'],
+]) {
+  test(`a worker without room for the socket of its listen(), ${policy}: ${expected}`, () =>
+    withFixture('connections/late-listen.js', { env: { SCHEDULING: policy } }, async (fixture) => {
+      assert.deepStrictEqual(await fixture.marker('outcomes'), [expected, 'listening']);
+      assert.deepStrictEqual(await fixture.marker('exit'), { code: null, signal: 'SIGTERM' });
+    }));
+}
+
 // The number of clients that the built-in serves with so few descriptors.
 for (const [limit, workers, count] of [
   [64, 2, 20],

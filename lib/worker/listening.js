@@ -47,6 +47,11 @@ const debug = debuglog('rcluster');
  * @property {any} [owner] the net.Server or dgram.Socket, if it has taken the handle
  */
 
+/** The numbers of errors. node:os is loaded only when one is needed. */
+function errors() {
+  return require('node:os').constants.errno;
+}
+
 /**
  * Sends something to the primary, if the link still works. A broken link needs no handling here: this worker
  * ends when it detects that.
@@ -134,6 +139,13 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
         return;
       }
       const { listener } = reply;
+      if (reply.shared && fd < 0) {
+        // It came along, and this process had no room for it.
+        index.release();
+        tell({ act: 'close', listener });
+        callback(-errors().EMFILE, null);
+        return;
+      }
       onOwner(owner);
       callback(0, join(owner, listener, reply.kind, reply, fd, index.release));
       // Only now can a connection be received. net may also have closed the server at once.
@@ -189,7 +201,7 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
     } catch {
       // Either the frame is too long, which only custom data or an address can cause, or the link is broken,
       // which ends this worker anyway.
-      const errno = -require('node:os').constants.errno.EMSGSIZE;
+      const errno = -errors().EMSGSIZE;
       nextTick(answer, { act: 'reply', seq, errno, listener: null, kind: null, shared: false }, -1);
     }
   }

@@ -22,7 +22,7 @@ use rcluster_core::ids::{ListenerId, Slot};
 use rcluster_sys::error::SysError;
 use rcluster_sys::headroom::{limit, room_for};
 use rcluster_sys::listen::{accept, has_client};
-use rcluster_sys::passing::{Received, Sent, peek, receive};
+use rcluster_sys::passing::{Loss, Received, Sent, peek, receive};
 use rcluster_sys::scoreboard::{CLASSES, Scoreboard};
 
 const _: () = assert!(CLASSES == event_loop::CLASSES, "the page has room for all classes");
@@ -52,7 +52,7 @@ pub enum LinkError {
 #[derive(Debug)]
 #[must_use]
 pub enum Control {
-    /// A frame, and the descriptor that came with it.
+    /// A frame, and the descriptor that came with it; without one, also if this process had no room for it.
     Frame(String, Option<OwnedFd>),
     /// A ping, which was only sent to make the event loop turn.
     Ping,
@@ -166,9 +166,9 @@ impl Link {
         match receive(self.control.as_fd(), &mut bytes, &mut fds)? {
             Received::Empty => Ok(Control::Empty),
             Received::Closed => Ok(Control::Closed),
-            Received::Message { cut: true, .. } => Err(LinkError::Frame),
+            Received::Message { loss: Loss::Bytes, .. } => Err(LinkError::Frame),
             Received::Message { len, .. } if &bytes[..len] == PING.as_bytes() => Ok(Control::Ping),
-            Received::Message { len, cut: false } => {
+            Received::Message { len, .. } => {
                 let text = std::str::from_utf8(&bytes[..len]).map_err(|_| LinkError::Frame)?;
                 Ok(Control::Frame(text.to_owned(), fds.pop()))
             }
@@ -229,11 +229,12 @@ impl Link {
         match receive(self.channel.as_fd(), bytes, fds)? {
             Received::Empty => Ok(Read::Empty),
             Received::Closed => Ok(Read::Closed),
-            Received::Message { len, cut } => {
+            Received::Message { len, loss } => {
                 // A message that was truncated for lack of descriptors contains the first ones; the kernel
                 // has closed the other connections.
                 let bytes = &bytes[..len];
-                let count = if cut { Message::descriptors(bytes) } else { fds.len() };
+                let is_whole = loss == Loss::Nothing;
+                let count = if is_whole { fds.len() } else { Message::descriptors(bytes) };
                 let message = Message::parse(bytes, count)?;
                 let connections = message.connections().zip(fds.drain(..));
                 into.extend(connections.map(|((listener, kept), fd)| Passed { listener, fd, kept }));

@@ -34,6 +34,12 @@ impl SysError {
         Self { doing, errno: Errno::EALREADY }
     }
 
+    /// A descriptor that another process has sent is lost, because this process had no room for it (EMFILE).
+    #[must_use]
+    pub const fn lost() -> Self {
+        Self { doing: "receiving a descriptor", errno: Errno::EMFILE }
+    }
+
     /// Whether the other end of a socket is closed.
     #[must_use]
     pub fn is_peer_gone(&self) -> bool {

@@ -71,7 +71,9 @@ pub fn largest_file() -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Room {
-    /// There is room for its descriptors.
+    /// There is room for any message.
+    Ample,
+    /// There is room for the descriptors of this message.
     Enough,
     /// There is none for now.
     Lacking,
@@ -79,27 +81,42 @@ pub enum Room {
     TooMany,
 }
 
+impl Room {
+    /// Whether the message can be received.
+    #[must_use]
+    pub fn is_enough(self) -> bool {
+        matches!(self, Self::Ample | Self::Enough)
+    }
+}
+
 /// Whether the next message of an untrusted process can be received on a thread that must not block. It may carry as many
 /// descriptors as `most` says, which is called if it matters, and what it says itself is not believed.
 ///
 /// The kernel closes descriptors for which there is no room on the receiving thread, and close(2) may block: see
 /// [`crate::closer`].
+///
+/// Descriptors that other code opens between the check and the use can take the room away. Then some of the message are lost,
+/// which is not the fault of its sender: see [`crate::passing::Loss::Descriptors`].
 pub fn room_for_next(
     socket: BorrowedFd<'_>,
     closer: &Closer,
     most: impl FnOnce() -> Result<usize, SysError>,
 ) -> Result<Room, SysError> {
     if room_for(MOST_FDS) {
-        return Ok(Room::Enough);
+        return Ok(Room::Ample);
     }
     let most = most()?;
     let most_now = if room_for(most) { most } else { 0 };
     let mut copies = Vec::new();
     let more = carries_more(socket, most_now, &mut copies);
+    // Other code may have taken the room since. A worker can make the kernel add control data, so the number of copies
+    // does not show that.
+    let missing = most.saturating_sub(copies.len());
+    let is_lacking = most_now < most || (missing > 0 && !room_for(missing));
     closer.close_all(copies);
     Ok(match more? {
         false => Room::Enough,
-        true if most_now < most => Room::Lacking,
+        true if is_lacking => Room::Lacking,
         true => Room::TooMany,
     })
 }

@@ -67,14 +67,25 @@ pub enum Received {
     Message {
         /// The number of bytes it fills in the buffer.
         len: usize,
-        /// Whether it was longer than the buffer, or this process had no room for all its descriptors. What
-        /// did not fit is lost.
-        cut: bool,
+        /// What of it did not fit, and is lost.
+        loss: Loss,
     },
     /// No message is waiting.
     Empty,
     /// The peer has closed its end.
     Closed,
+}
+
+/// What of a message was lost when it was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Loss {
+    /// It is complete.
+    Nothing,
+    /// It was longer than the buffer.
+    Bytes,
+    /// This process had no room for all its descriptors: the first ones are there.
+    Descriptors,
 }
 
 /// A connected pair for messages with descriptors; both ends are close-on-exec and non-blocking.
@@ -161,8 +172,15 @@ pub fn receive(
     if len == 0 {
         return Ok(Received::Closed);
     }
-    let cut = message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0;
-    Ok(Received::Message { len, cut })
+    let has_flag = |flag| message.msg_flags & flag != 0;
+    let loss = if has_flag(libc::MSG_TRUNC) {
+        Loss::Bytes
+    } else if has_flag(libc::MSG_CTRUNC) {
+        Loss::Descriptors
+    } else {
+        Loss::Nothing
+    };
+    Ok(Received::Message { len, loss })
 }
 
 /// Waits for a message or the end of the stream. Returns false if there is none within `limit`.
@@ -209,7 +227,7 @@ mod tests {
         let mut bytes = [0; 64];
         let mut got = Vec::new();
         let received = receive(b.as_fd(), &mut bytes, &mut got).unwrap();
-        assert_eq!(received, Received::Message { len: 5, cut: false });
+        assert_eq!(received, Received::Message { len: 5, loss: Loss::Nothing });
         assert_eq!(&bytes[..5], b"hello");
         assert_eq!(got.len(), MAX_FDS);
         for fd in &got {
@@ -246,7 +264,7 @@ mod tests {
         let (a, b) = message_pair().unwrap();
         assert_eq!(send(a.as_fd(), &[1; 100], &[]).unwrap(), Sent::Done);
         let received = receive(b.as_fd(), &mut [0; 10], &mut Vec::new()).unwrap();
-        assert_eq!(received, Received::Message { len: 10, cut: true });
+        assert_eq!(received, Received::Message { len: 10, loss: Loss::Bytes });
     }
 
     fn open_descriptors() -> usize {
@@ -279,7 +297,7 @@ mod tests {
             drop(fds);
             let mut got = Vec::new();
             let received = receive(b.as_fd(), &mut [0; 8], &mut got).unwrap();
-            assert_eq!(received, Received::Message { len: 1, cut: false });
+            assert_eq!(received, Received::Message { len: 1, loss: Loss::Nothing });
             assert_eq!(got.len(), count);
             drop(got);
             assert_eq!(open_descriptors(), before, "with {count}");
@@ -312,7 +330,7 @@ mod tests {
         drop(fds);
         for _ in 0..sent {
             let received = receive(b.as_fd(), &mut [0; 8], &mut Vec::new()).unwrap();
-            assert_eq!(received, Received::Message { len: 1, cut: false });
+            assert_eq!(received, Received::Message { len: 1, loss: Loss::Nothing });
         }
         assert_eq!(send(a.as_fd(), b"x", &[pipe_end()]).unwrap(), Sent::Done);
     }
@@ -328,7 +346,7 @@ mod tests {
         nix::sys::socket::sendmsg::<()>(a.as_raw_fd(), &bytes, &control, flags, None).unwrap();
         let mut got = Vec::new();
         let received = receive(b.as_fd(), &mut [0; 8], &mut got).unwrap();
-        assert_eq!(received, Received::Message { len: 1, cut: false });
+        assert_eq!(received, Received::Message { len: 1, loss: Loss::Nothing });
         assert_eq!(got.len(), MOST_FDS);
     }
 
@@ -345,7 +363,7 @@ mod tests {
         drop(b);
         for byte in 1..4_u8 {
             let got = receive(kept.as_fd(), &mut bytes, &mut fds).unwrap();
-            assert_eq!(got, Received::Message { len: 1, cut: false });
+            assert_eq!(got, Received::Message { len: 1, loss: Loss::Nothing });
             assert_eq!(bytes[0], byte);
         }
         assert_eq!(fds.len(), 4);

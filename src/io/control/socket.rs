@@ -20,7 +20,7 @@ use rcluster_sys::async_fd::watch;
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::error::{Doing, SysError};
 use rcluster_sys::headroom::{Room, room_for_next};
-use rcluster_sys::passing::{JAM_PAUSE, Received, Sent, is_message_socket, receive, send};
+use rcluster_sys::passing::{JAM_PAUSE, Loss, Received, Sent, is_message_socket, receive, send};
 
 /// The maximum number of frames queued for a worker that does not read them. Each answers a request, so a
 /// worker that reads its answers stays far below it.
@@ -253,14 +253,16 @@ impl Incoming {
                 continue;
             }
             drop(ready);
-            return self.interpret(received, fds);
+            if let Some(event) = self.interpret(received, fds) {
+                return event;
+            }
         }
     }
 
     /// Whether there is room for the descriptor of the next frame. The error is why the worker is cut off.
     fn has_room(&self) -> Result<bool, String> {
         match room_for_next(self.socket.as_fd(), &self.closer, || Ok(1)) {
-            Ok(Room::Enough) => Ok(true),
+            Ok(Room::Ample | Room::Enough) => Ok(true),
             Ok(Room::Lacking) => Ok(false),
             Ok(Room::TooMany) => Err(UNASKED.into()),
             Err(error) => Err(error.to_string()),
@@ -269,20 +271,27 @@ impl Incoming {
 
     /// The next frame, or the event in its place; `None` if nothing can be read now.
     fn receive(&mut self) -> Option<ThreadEvent> {
-        match self.has_room() {
-            Ok(true) => {}
-            Ok(false) => return None,
-            Err(why) => return Some(ThreadEvent::Broke(self.worker, why)),
-        }
-        let mut fds = Vec::new();
-        match receive(self.socket.as_fd(), &mut self.bytes, &mut fds) {
-            Ok(Received::Empty) => None,
-            received => Some(self.interpret(received, fds)),
+        loop {
+            match self.has_room() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(why) => return Some(ThreadEvent::Broke(self.worker, why)),
+            }
+            let mut fds = Vec::new();
+            let received = receive(self.socket.as_fd(), &mut self.bytes, &mut fds);
+            if received == Ok(Received::Empty) {
+                return None;
+            }
+            if let Some(event) = self.interpret(received, fds) {
+                return Some(event);
+            }
         }
     }
 
-    fn interpret(&self, received: Result<Received, SysError>, mut fds: Vec<OwnedFd>) -> ThreadEvent {
+    /// The event for what was received; `None` if there is nothing to do.
+    fn interpret(&self, received: Result<Received, SysError>, mut fds: Vec<OwnedFd>) -> Option<ThreadEvent> {
         let worker = self.worker;
+        let is_socket_lost = matches!(received, Ok(Received::Message { loss: Loss::Descriptors, .. }));
         // A worker sends a descriptor only to use shared state: the socket for the answer.
         let socket = fds.pop_if(|socket| is_message_socket(socket));
         self.closer.close_all(fds);
@@ -295,15 +304,19 @@ impl Incoming {
             (ThreadEvent::Frame(_, FromWorker::Exchange), socket) => (Resource::Exchange, socket),
             (events, socket) => {
                 self.closer.close_all(socket);
-                return events;
+                return Some(events);
             }
         };
         match socket {
             Some(socket) => {
-                ThreadEvent::OpenShared(Open::new(resource, socket, Some((worker, self.closer.clone()))))
+                let open = Open::new(resource, socket, Some((worker, self.closer.clone())));
+                Some(ThreadEvent::OpenShared(open))
             }
+            // This process had no room for the socket, and the worker finds its other end closed.
+            None if is_socket_lost => None,
             None => {
-                ThreadEvent::Broke(worker, "it wants to use what processes share, and sends no socket".into())
+                let why = "it wants to use what processes share, and sends no socket";
+                Some(ThreadEvent::Broke(worker, why.into()))
             }
         }
     }
@@ -314,10 +327,10 @@ impl Incoming {
             return ThreadEvent::Broke(worker, UNASKED.into());
         }
         match received {
-            Ok(Received::Message { cut: true, .. }) => {
+            Ok(Received::Message { loss: Loss::Bytes, .. }) => {
                 ThreadEvent::Broke(worker, format!("a control frame of more than {MAX_FRAME} bytes"))
             }
-            Ok(Received::Message { len, cut: false }) => match FromWorker::parse(&self.bytes[..len]) {
+            Ok(Received::Message { len, .. }) => match FromWorker::parse(&self.bytes[..len]) {
                 Ok(frame) => ThreadEvent::Frame(worker, frame),
                 Err(error) => match error.refusal() {
                     Some(reply) => ThreadEvent::Refused(worker, reply),

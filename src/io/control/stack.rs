@@ -15,8 +15,8 @@ use rcluster_core::lifeline::{ASK, Answer, AnswerError, MAX_ANSWER};
 use rcluster_sys::async_fd::watch;
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::error::{Doing, SysError};
-use rcluster_sys::headroom::{Room, room_for_next};
-use rcluster_sys::passing::{Received, Sent, receive, send};
+use rcluster_sys::headroom::room_for_next;
+use rcluster_sys::passing::{Loss, Received, Sent, receive, send};
 
 /// The maximum number of answers to earlier requests that are discarded before a request. There can be one; a
 /// worker that writes more is not waited for.
@@ -114,7 +114,7 @@ impl Lifeline {
         // Workers must not send descriptors here. While such descriptors wait to be closed, or if there is no room
         // for them, the lifeline is not read.
         let room = room_for_next(self.socket.as_fd(), &self.closer, || Ok(0))?;
-        if self.closer.is_full() || room != Room::Enough {
+        if self.closer.is_full() || !room.is_enough() {
             return Err(NoStack::Exited);
         }
         let mut fds = Vec::new();
@@ -123,8 +123,8 @@ impl Lifeline {
         match received? {
             Received::Empty => Ok(None),
             Received::Closed => Err(NoStack::Exited),
-            Received::Message { cut: true, .. } => Err(AnswerError::TooLong.into()),
-            Received::Message { len, cut: false } => Ok(Some(Answer::parse(&bytes[..len])?)),
+            Received::Message { loss: Loss::Bytes, .. } => Err(AnswerError::TooLong.into()),
+            Received::Message { len, .. } => Ok(Some(Answer::parse(&bytes[..len])?)),
         }
     }
 }
@@ -152,7 +152,7 @@ mod tests {
                     match receive(theirs.as_fd(), &mut [0; 4], &mut Vec::new()).unwrap() {
                         Received::Empty => ready.clear_ready(),
                         received => {
-                            assert_eq!(received, Received::Message { len: 1, cut: false });
+                            assert_eq!(received, Received::Message { len: 1, loss: Loss::Nothing });
                             break;
                         }
                     }

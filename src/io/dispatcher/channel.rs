@@ -12,7 +12,7 @@ use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::epoll::{Interest, Poller};
 use rcluster_sys::error::SysError;
 use rcluster_sys::headroom::{Room, limit, room_for, room_for_next};
-use rcluster_sys::passing::{Received, Sent, peek, receive, send, send_from};
+use rcluster_sys::passing::{Loss, Received, Sent, peek, receive, send, send_from};
 use rcluster_sys::scoreboard::Scoreboard;
 
 /// Connections that are sent in one message: either all new, or all handed over.
@@ -99,6 +99,14 @@ pub(super) struct Reclaimed {
     pub(super) conns: Vec<Unreceived>,
     /// Whether nothing had to stay in the channel.
     pub(super) all: bool,
+}
+
+/// A message of a worker.
+pub(super) struct Incoming {
+    /// In bytes.
+    pub(super) length: usize,
+    /// The number of descriptors with which it was sent; for lack of room, fewer may have been received.
+    pub(super) descriptors: usize,
 }
 
 /// One worker, seen by the dispatcher.
@@ -229,8 +237,8 @@ impl WorkerChannel {
             let received = receive(self.worker_end.as_fd(), &mut bytes, &mut fds);
             // The worker may have peeked at the message, which gave it these descriptors as well.
             let mut conns = self.foreign(&mut fds);
-            let Ok(Received::Message { len, cut }) = received else { break };
-            whole &= !cut;
+            let Ok(Received::Message { len, loss }) = received else { break };
+            whole &= loss == Loss::Nothing;
             let bytes = &bytes[..len];
             if let Ok(message) = Message::parse(bytes, Message::descriptors(bytes)) {
                 let entries = message.connections().zip(conns.drain(..));
@@ -250,13 +258,21 @@ impl WorkerChannel {
         &self,
         bytes: &mut [u8],
         fds: &mut Vec<Descriptor>,
-    ) -> Result<Option<usize>, WorkerError> {
+    ) -> Result<Option<Incoming>, WorkerError> {
         let mut received = Vec::new();
         let outcome = receive(self.channel.as_fd(), bytes, &mut received);
         fds.extend(self.foreign(&mut received));
         match outcome? {
-            Received::Message { len, cut: false } => Ok(Some(len)),
-            Received::Message { cut: true, .. } => Err(WorkerError::new("a worker's message was cut short")),
+            Received::Message { len, loss: Loss::Nothing } => {
+                Ok(Some(Incoming { length: len, descriptors: fds.len() }))
+            }
+            // Other code of this process has used up the descriptors since `room()`. The worker is not to blame.
+            Received::Message { len, loss: Loss::Descriptors } => {
+                Ok(Some(Incoming { length: len, descriptors: Message::descriptors(&bytes[..len]) }))
+            }
+            Received::Message { loss: Loss::Bytes, .. } => {
+                Err(WorkerError::new(format!("it sent more than {MAX_MESSAGE} bytes")))
+            }
             // This process holds the other end itself, so this is an empty message and not the end of the
             // stream.
             Received::Closed => Err(WorkerError::new("a worker sent an empty message")),
@@ -274,12 +290,11 @@ impl WorkerChannel {
         self.closer.is_full()
     }
 
-    /// Whether there are enough descriptors to receive the worker's next message.
-    pub(super) fn can_read(&self) -> Result<bool, WorkerError> {
+    /// Whether there are enough descriptors to receive the worker's next message. The error concerns the worker.
+    pub(super) fn room(&self) -> Result<Room, WorkerError> {
         match room_for_next(self.channel.as_fd(), &self.closer, || Self::named(&self.channel))? {
-            Room::Enough => Ok(true),
-            Room::Lacking => Ok(false),
             Room::TooMany => Err(WorkerError::new("a message carries more descriptors than it names")),
+            room => Ok(room),
         }
     }
 
@@ -304,11 +319,43 @@ impl WorkerChannel {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::net::UnixStream;
 
     use super::*;
     use rcluster_sys::descriptor::duplicate;
     use rcluster_sys::passing::message_pair;
+    use rcluster_testing::alone_with_limit;
+
+    #[test]
+    fn a_worker_is_not_to_blame_for_descriptors_that_are_lost_here() {
+        if !alone_with_limit(
+            "io::dispatcher::channel::tests::a_worker_is_not_to_blame_for_descriptors_that_are_lost_here",
+            100,
+        ) {
+            return;
+        }
+        let (channel, worker_end) = message_pair().unwrap();
+        let worker = duplicate(&worker_end).unwrap();
+        let (board, _page) = Scoreboard::create().unwrap();
+        let channel = WorkerChannel::new(Slot(0), 0, channel, worker_end, board.into());
+        let mut message = Writer::new(Tag::NotListening);
+        message.push(ListenerId(1), None);
+        message.push(ListenerId(1), None);
+        let clients: Vec<OwnedFd> = (0..2).map(|_| UnixStream::pair().unwrap().0.into()).collect();
+        assert_eq!(
+            rcluster_sys::passing::send(worker.as_fd(), message.bytes(), &clients).unwrap(),
+            Sent::Done
+        );
+        drop(clients);
+
+        let mut all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        all.pop();
+        let (mut bytes, mut fds) = ([0; MAX_MESSAGE], Vec::new());
+        let read = channel.read(&mut bytes, &mut fds).unwrap().unwrap();
+        assert_eq!((read.descriptors, fds.len()), (2, 1));
+        assert!(Message::parse(&bytes[..read.length], read.descriptors).is_ok());
+    }
 
     #[test]
     fn what_comes_back_is_the_latest_and_keeps_what_the_app_has_chosen() {

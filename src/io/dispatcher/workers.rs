@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::channel::{Reclaimed, Sending, WorkerChannel};
+use super::channel::{Incoming, Reclaimed, Sending, WorkerChannel};
 use super::connection::Conn;
 use super::failure::WorkerError;
 use super::token::Token;
@@ -11,6 +11,7 @@ use super::tools::Tools;
 use rcluster_core::dispatch::Board;
 use rcluster_core::ids::{ListenerId, Slot, WorkerId};
 use rcluster_sys::closer::Descriptor;
+use rcluster_sys::headroom::Room;
 use rcluster_sys::scoreboard::Scoreboard;
 
 #[derive(Default)]
@@ -38,8 +39,7 @@ impl Board for Workers {
 
 /// The result of reading from a channel.
 pub(super) enum Read {
-    /// A message of this length, with its descriptors.
-    Message(usize),
+    Message(Incoming),
     Nothing,
     /// Not read: descriptors that this worker has sent before must be closed first.
     HeldUp,
@@ -161,11 +161,11 @@ impl Workers {
         self.channels.get(&worker).map_or(Ok(()), WorkerChannel::probe)
     }
 
-    /// Reads one message. With `look`, only if there is room for its descriptors.
+    /// Reads one message, if there is room for its descriptors. `is_ample`: there is known to be room for any message.
     pub(super) fn read(
         &self,
         worker: WorkerId,
-        look: bool,
+        is_ample: &mut bool,
         bytes: &mut [u8],
         fds: &mut Vec<Descriptor>,
     ) -> Read {
@@ -175,13 +175,18 @@ impl Workers {
         if channel.is_held_up() {
             return Read::HeldUp;
         }
-        match if look { channel.can_read() } else { Ok(true) } {
-            Ok(true) => {}
-            Ok(false) => return Read::NoRoom,
-            Err(error) => return Read::Broken(error),
+        if !*is_ample {
+            match channel.room() {
+                Ok(room) if room.is_enough() => *is_ample = room == Room::Ample,
+                Ok(_) => return Read::NoRoom,
+                Err(error) => return Read::Broken(error),
+            }
         }
-        match channel.read(bytes, fds) {
-            Ok(Some(length)) => Read::Message(length),
+        let read = channel.read(bytes, fds);
+        // Only a message with descriptors takes up room.
+        *is_ample &= fds.is_empty();
+        match read {
+            Ok(Some(message)) => Read::Message(message),
             Ok(None) => Read::Nothing,
             Err(error) => Read::Broken(error),
         }
@@ -213,7 +218,49 @@ impl Workers {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use rcluster_core::channel::{MAX_MESSAGE, Tag, Writer};
+    use rcluster_sys::descriptor::duplicate;
+    use rcluster_sys::passing::{Sent, message_pair, send};
+    use rcluster_testing::alone_with_limit;
+
     use super::*;
+
+    #[test]
+    fn without_descriptors_no_message_that_brings_some_is_received() {
+        if !alone_with_limit(
+            "io::dispatcher::workers::tests::without_descriptors_no_message_that_brings_some_is_received",
+            100,
+        ) {
+            return;
+        }
+        let (channel, worker_end) = message_pair().unwrap();
+        let worker = duplicate(&worker_end).unwrap();
+        let (board, _page) = Scoreboard::create().unwrap();
+        let mut workers = Workers::default();
+        workers.insert(WorkerId(1), WorkerChannel::new(Slot(0), 0, channel, worker_end, board.into()));
+
+        let mut returned = Writer::new(Tag::NotListening);
+        returned.push(ListenerId(1), None);
+        let woke = Writer::new(Tag::Woke);
+        assert_eq!(send(worker.as_fd(), woke.bytes(), &[]).unwrap(), Sent::Done);
+        let client = [UnixStream::pair().unwrap().0.into()];
+        assert_eq!(send(worker.as_fd(), returned.bytes(), &client).unwrap(), Sent::Done);
+        drop(client);
+
+        let mut all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        let (mut bytes, mut fds, mut is_ample) = ([0; MAX_MESSAGE], Vec::new(), false);
+        let mut read = || workers.read(WorkerId(1), &mut is_ample, &mut bytes, &mut fds);
+        assert!(matches!(read(), Read::Message(Incoming { length: 1, descriptors: 0 })), "it brings none");
+        assert!(matches!(read(), Read::NoRoom));
+        all.truncate(all.len() - 6);
+        assert!(matches!(read(), Read::Message(Incoming { descriptors: 1, .. })));
+        assert!(matches!(read(), Read::Nothing));
+        assert_eq!(fds.len(), 1);
+    }
 
     #[test]
     fn a_standby_that_leaves_without_a_channel_is_not_remembered() {

@@ -17,7 +17,7 @@ use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::epoll::Poller;
 use rcluster_sys::error::SysError;
 use rcluster_sys::passing::{
-    Received, Sent, accepts_descriptors, carries_more, is_message_socket, receive, send,
+    Loss, Received, Sent, accepts_descriptors, carries_more, is_message_socket, receive, send,
 };
 
 /// The token of the link. The token of a pair is its number plus one.
@@ -81,7 +81,11 @@ impl Pair {
         let received = receive(self.socket.as_fd(), packet, &mut fds);
         // There are none, unless the kernel has not kept what it was told.
         closer.close_all(fds);
-        if matches!(received, Ok(Received::Message { cut: true, .. })) { Found::End } else { found(received) }
+        if matches!(received, Ok(Received::Message { loss: Loss::Bytes | Loss::Descriptors, .. })) {
+            Found::End
+        } else {
+            found(received)
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use rcluster_core::store::ring::{Pushed, Requests, Wanted};
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::epoll::Waker;
 use rcluster_sys::error::SysError;
-use rcluster_sys::passing::{Received, receive, wait_for_message};
+use rcluster_sys::passing::{Loss, Received, receive, wait_for_message};
 use rcluster_sys::segment::Segment;
 
 /// The time limit for the primary's answer.
@@ -177,8 +177,10 @@ fn await_answer(socket: &OwnedFd) -> Result<Vec<OwnedFd>, ConnectError> {
     if !wait_for_message(socket.as_fd(), PATIENCE)? {
         return Err(ConnectError::NoAnswer);
     }
-    let Received::Message { len, cut: false } = receive(socket.as_fd(), &mut bytes, &mut fds)? else {
-        return Err(ConnectError::NoAnswer);
+    let len = match receive(socket.as_fd(), &mut bytes, &mut fds)? {
+        Received::Message { len, loss: Loss::Nothing } => len,
+        Received::Message { loss: Loss::Descriptors, .. } => return Err(SysError::lost().into()),
+        _ => return Err(ConnectError::NoAnswer),
     };
     if !fds.is_empty() {
         return Ok(fds);

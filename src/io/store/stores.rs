@@ -141,7 +141,7 @@ mod tests {
 
     use super::*;
     use rcluster_core::store::geometry::MIN_SIZE;
-    use rcluster_sys::passing::{Received, message_pair, receive};
+    use rcluster_sys::passing::{Loss, Received, message_pair, receive};
 
     const WORKER: Option<WorkerId> = Some(WorkerId(1));
 
@@ -182,7 +182,7 @@ mod tests {
         let socket = world.open("a", MIN_SIZE, WORKER).unwrap();
         let (mut bytes, mut fds) = ([0; 64], Vec::new());
         let received = receive(socket.as_fd(), &mut bytes, &mut fds).unwrap();
-        assert!(matches!(received, Received::Message { len: 2, cut: false }), "{received:?}");
+        assert!(matches!(received, Received::Message { len: 2, loss: Loss::Nothing }), "{received:?}");
         assert_eq!((&bytes[..2], fds.len()), (&b"{}"[..], 3));
         assert!(world.room.has("a") && !world.room.has("b"));
     }

@@ -12,8 +12,8 @@ use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::epoll::{Interest, Poller};
 use rcluster_sys::error::SysError;
-use rcluster_sys::headroom::{Room, room_for_next};
-use rcluster_sys::passing::{MAX_FDS, Received, Sent, receive, send, send_from};
+use rcluster_sys::headroom::room_for_next;
+use rcluster_sys::passing::{Loss, MAX_FDS, Received, Sent, receive, send, send_from};
 use rcluster_sys::segment::{Segment, Unsealed, reserve};
 
 /// The maximum number of connections of one worker: one for each store and each copy of this package that it
@@ -145,7 +145,7 @@ impl TallyRoom {
         let (mut bytes, mut fds) = ([0; MAX_NAME + 1], Vec::new());
         // The primary itself is trusted, and has no closer.
         if let Some(closer) = &client.closer
-            && room_for_next(client.socket.as_fd(), closer, || Ok(0))? != Room::Enough
+            && !room_for_next(client.socket.as_fd(), closer, || Ok(0))?.is_enough()
         {
             return Err(Broken);
         }
@@ -158,7 +158,7 @@ impl TallyRoom {
         let len = match received? {
             // The poller reports the hang-up.
             Received::Empty | Received::Closed => return Ok(false),
-            Received::Message { len, cut: false } if !sends_descriptors => len,
+            Received::Message { len, loss: Loss::Nothing } if !sends_descriptors => len,
             Received::Message { .. } => return Err(Broken),
         };
         let tallies = self.stores.get_mut(&client.store).ok_or(Broken)?;

@@ -9,7 +9,7 @@ use super::line::{ConnectError, await_descriptors};
 use super::tallies::{FULL, MAPPED, NAMED, PAGES};
 use rcluster_core::store::tally::{Totals, add, added};
 use rcluster_sys::error::SysError;
-use rcluster_sys::passing::{Received, receive, send, wait_for_message};
+use rcluster_sys::passing::{Loss, Received, receive, send, wait_for_message};
 use rcluster_sys::segment::{Published, Segment};
 
 /// The time limit for the primary's answer.
@@ -120,7 +120,8 @@ impl TallyClient {
             return Err(ConnectError::NoAnswer);
         }
         match receive(self.socket.as_fd(), &mut bytes, fds)? {
-            Received::Message { len, cut: false } => Ok(bytes[..len].to_vec()),
+            Received::Message { len, loss: Loss::Nothing } => Ok(bytes[..len].to_vec()),
+            Received::Message { loss: Loss::Descriptors, .. } => Err(SysError::lost().into()),
             Received::Message { .. } | Received::Empty | Received::Closed => Err(ConnectError::NoAnswer),
         }
     }

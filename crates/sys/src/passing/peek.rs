@@ -67,7 +67,7 @@ pub fn carries_more(
 #[cfg(test)]
 mod tests {
     use super::super::tests::pipe_end;
-    use super::super::{Received, Sent, message_pair, receive, send};
+    use super::super::{Loss, Received, Sent, message_pair, receive, send};
     use super::*;
     use std::os::fd::AsFd;
 
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(copies.len(), 1 + 2 + 3 + 3);
         let mut got = Vec::new();
         let received = receive(theirs.as_fd(), &mut [0; 8], &mut got).unwrap();
-        assert_eq!((received, got.len()), (Received::Message { len: 3, cut: false }, 3));
+        assert_eq!((received, got.len()), (Received::Message { len: 3, loss: Loss::Nothing }, 3));
         assert_eq!(send(ours.as_fd(), b"two", &[]).unwrap(), Sent::Done);
         assert!(!carries_more(theirs.as_fd(), 0, &mut copies).unwrap());
         let _ = receive(theirs.as_fd(), &mut [0; 8], &mut got).unwrap();
@@ -102,7 +102,7 @@ mod tests {
         }
         let mut fds = Vec::new();
         let received = receive(theirs.as_fd(), &mut bytes, &mut fds).unwrap();
-        assert_eq!(received, Received::Message { len: 3, cut: false });
+        assert_eq!(received, Received::Message { len: 3, loss: Loss::Nothing });
         assert_eq!(fds.len(), 2);
         drop(ours);
         assert_eq!(peek(theirs.as_fd(), &mut bytes).unwrap(), None);

@@ -2,7 +2,7 @@
 
 use super::{BURST, Shell};
 use crate::io::dispatcher::DispatcherEvent;
-use crate::io::dispatcher::channel::{Reclaimed, Sending};
+use crate::io::dispatcher::channel::{Incoming, Reclaimed, Sending};
 use crate::io::dispatcher::connection::Conn;
 use crate::io::dispatcher::failure::WorkerError;
 use crate::io::dispatcher::recognise;
@@ -68,15 +68,13 @@ impl Shell {
     pub(super) fn read_channel(&mut self, worker: WorkerId) -> ReadOutcome {
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
-        let mut look = true;
+        let mut is_ample = false;
         // Bounded, so that a worker that sends endlessly does not delay the others: if there is more, there
         // is another event.
         for _ in 0..BURST {
-            // Only a message with descriptors reduces the room for them.
-            match self.workers.read(worker, std::mem::take(&mut look), &mut bytes, &mut fds) {
-                Read::Message(length) => {
-                    look = !fds.is_empty();
-                    let outcome = match Message::parse(&bytes[..length], fds.len()) {
+            match self.workers.read(worker, &mut is_ample, &mut bytes, &mut fds) {
+                Read::Message(Incoming { length, descriptors }) => {
+                    let outcome = match Message::parse(&bytes[..length], descriptors) {
                         Ok(message) => self.on_message(worker, message, fds.drain(..)),
                         Err(error) => Err(WorkerError::new(error)),
                     };
@@ -134,7 +132,7 @@ impl Shell {
             }
         };
         if why == Refusal::HandedOver {
-            self.workers.on_handed_over(worker, fds.len());
+            self.workers.on_handed_over(worker, message.listeners().len());
         }
         let from = self.workers.slot(worker);
         for ((listener, kept), conn) in message.connections().zip(fds) {
