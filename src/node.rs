@@ -3,6 +3,7 @@
 mod event_queue;
 mod events;
 pub mod exchange;
+mod exchange_calls;
 pub mod file_watch;
 pub mod forward;
 pub mod launch;

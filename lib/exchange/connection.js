@@ -3,13 +3,14 @@
 // The link of this process to the exchange. It is opened at the first use.
 
 const builtin = require('../builtin');
-const { setImmediate } = require('../globals');
+const { Object, setImmediate } = require('../globals');
 const { failure, sharedError } = require('../shared/errors');
 const { checkMembership, onLeave, openerOf } = require('../shared/opener');
 const { warnOfLoss } = require('../shared/lost');
 
 /** The kinds of frames. The native side has the same numbers. */
 const KIND = {
+  NOTHING: -1,
   END: 0,
   MESSAGE: 1,
   REQUEST: 2,
@@ -31,9 +32,13 @@ const KIND = {
  * @property {number} number the origin of a message, the number of a call or request, or the number of dropped messages, 0 if that
  * is unknown
  * @property {string} name of the channel or handler; of an outcome: the id of the machine, if it is another one
- * @property {string | Buffer | null | undefined} value text is JSON, bytes are a structured clone
+ * @property {string | Buffer | undefined} value text is JSON, bytes are a structured clone
  */
-/** @typedef {import('../../binding').ExchangeLink} Link */
+/** @typedef {import('../../binding').ExchangeLink} NativeLink */
+/** @typedef {NativeLink & ReturnType<NativeLink['calls']>} Link */
+
+/** What the native side tells of a frame: all but its name and its value. */
+const told = new Float64Array(6);
 
 /** @type {Link | undefined} */
 let native;
@@ -60,7 +65,8 @@ function link() {
   const open = openerOf('openExchange', 'rcluster.exchange', refusal);
   checkMembership();
   try {
-    native = open(onNews);
+    const opened = open(onNews);
+    native = Object.assign(opened, opened.calls(told));
   } catch (error) {
     throw sharedError(/** @type {Error} */ (error));
   }
@@ -76,7 +82,7 @@ function onNews() {
   let drained = false;
   try {
     let more = true;
-    while (more) more = native?.drain(onFrame) === true && ended === undefined;
+    while (more) more = native !== undefined && ended === undefined && take(native);
     drained = true;
   } finally {
     // A listener has thrown. The rest of the same packet is not announced again, so it is read later.
@@ -84,11 +90,21 @@ function onNews() {
   }
 }
 
-/** @type {Parameters<Link['drain']>[0]} */
-function onFrame(kind, flag, worker, rest, number, name, value) {
-  if (ended !== undefined) return;
-  if (kind === KIND.END) return onEnd();
-  takers[kind]?.({ kind, flag, worker, rest, number, name, value });
+/**
+ * Takes the next frame. Returns false if there is none.
+ * @param {Link} link
+ */
+function take(link) {
+  const value = link.take();
+  const kind = told[0];
+  if (kind === KIND.NOTHING) return false;
+  if (kind === KIND.END) onEnd();
+  else {
+    // Not destructured, because the iterator of an array of numbers is slow.
+    const name = told[5] > 0 ? link.name() : '';
+    takers[kind]?.({ kind, flag: told[1], worker: told[2], rest: told[3], number: told[4], name, value });
+  }
+  return true;
 }
 
 /** The primary is gone, or has cut off this process. */

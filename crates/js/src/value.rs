@@ -4,10 +4,13 @@
 use std::ptr::null_mut;
 
 use napi::bindgen_prelude::{Float64Array, Unknown};
-use napi::sys::{self, napi_value};
+use napi::sys::{self, Status, napi_value};
 use napi::{Env, JsValue};
 
 use super::callback::{NapiStatus, check};
+
+/// The room that is enough for most strings, in bytes.
+const SHORT: usize = 512;
 
 /// Reads a string as UTF-8 into `bytes`, which must be at least five bytes longer than the longest string to
 /// be read. Returns the length; `None` if the string may have been truncated. An unpaired surrogate becomes
@@ -27,6 +30,34 @@ pub fn read_utf8(env: Env, text: &Unknown<'_>, bytes: &mut [u8]) -> Result<Optio
     // A truncated string ends within the last character, of up to four bytes.
     check(status)?;
     Ok((len + 4 < bytes.len()).then_some(len))
+}
+
+/// Appends a string as UTF-8. Returns false, and appends nothing, if it is not a string. An unpaired surrogate becomes
+/// U+FFFD.
+pub fn append_utf8(env: Env, text: &Unknown<'_>, bytes: &mut Vec<u8>) -> Result<bool, NapiStatus> {
+    let (env, text) = (env.raw(), text.raw());
+    bytes.reserve(SHORT);
+    loop {
+        let (spare, mut len) = (bytes.spare_capacity_mut(), 0);
+        let room = spare.len();
+        // SAFETY: env is live and `text` one of its values. At most as many bytes are written as there is room for.
+        let status = unsafe {
+            sys::napi_get_value_string_utf8(env, text, spare.as_mut_ptr().cast(), room, &raw mut len)
+        };
+        if status == Status::napi_string_expected {
+            return Ok(false);
+        }
+        check(status)?;
+        // A truncated string ends within the last character, of up to four bytes.
+        if len + 4 < room {
+            // SAFETY: the call has written `len` bytes behind those that were there.
+            unsafe { bytes.set_len(bytes.len() + len) };
+            return Ok(true);
+        }
+        // SAFETY: as above; without a buffer only the length is returned.
+        check(unsafe { sys::napi_get_value_string_utf8(env, text, null_mut(), 0, &raw mut len) })?;
+        bytes.reserve(len + 5);
+    }
 }
 
 /// Reads a string as UTF-16. `units` is overwritten.

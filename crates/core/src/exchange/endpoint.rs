@@ -42,6 +42,8 @@ pub struct Endpoint {
     backlog: Backlog,
     declared: Declared,
     packet: Vec<u8>,
+    /// The buffer for a packet to be sent.
+    outgoing: Vec<u8>,
     /// Packets that carry a mark which has not arrived. Nothing else is read from these pairs until then.
     held: BTreeMap<PairId, Vec<u8>>,
     /// A pair that has ended, the status of its requests, and how many of its packets are read first.
@@ -59,6 +61,7 @@ impl Default for Endpoint {
             backlog: Backlog::default(),
             declared: Declared::default(),
             packet: vec![0; PACKET],
+            outgoing: Vec::new(),
             held: BTreeMap::new(),
             ending: None,
             turn: TURN,
@@ -94,9 +97,9 @@ impl Endpoint {
 
     /// Sends on the socket of the pair. False if that was not possible.
     fn send_to(&mut self, transport: &mut impl Transport, pair: PairId, ask: &Ask<'_>) -> bool {
-        let mut packet = Vec::new();
-        self.direct.encode(pair, ask, &mut packet);
-        match transport.send_to(pair, &packet) {
+        self.outgoing.clear();
+        self.direct.encode(pair, ask, &mut self.outgoing);
+        match transport.send_to(pair, &self.outgoing) {
             Put::Done => {
                 self.direct.on_sent(pair, ask);
                 self.publish(transport, pair);
