@@ -20,6 +20,9 @@ const { publish } = require('./lib/section');
 /** The number of listeners of a broadcast. */
 const LISTENERS = 16;
 
+/** Runs an app and its workers on one core. */
+const PINNED = { execPath: 'taskset', execArgv: ['--cpu-list', '0', process.execPath] };
+
 run(async () => {
   const options = readOptions('Requests between two workers, and broadcasts to sixteen.', {
     rounds: { ...flags.rounds, default: 7 },
@@ -29,7 +32,12 @@ run(async () => {
   });
   const machine = circumstances();
   print(describe(machine));
-  const apps = { cluster: await start('cluster'), rcluster: await start('rcluster') };
+  const apps = {
+    cluster: await start('cluster'),
+    rcluster: await start('rcluster'),
+    pinnedCluster: await start('cluster', PINNED),
+    pinned: await start('rcluster', PINNED),
+  };
   /** @type {Record<string, number[]>} */
   const figures = {};
   const measure = async (
@@ -45,6 +53,9 @@ run(async () => {
   for (let round = 0; round <= options.rounds; round++) {
     const requests = { measure: 'requests', count: options.requests };
     const broadcast = { measure: 'broadcast', count: options.messages };
+    await measure('pinned, cluster', apps.pinnedCluster, requests, round);
+    await measure('pinned', apps.pinned, requests, round);
+    await measure('pinned, blocked', apps.pinned, { ...requests, blocked: true }, round);
     await measure('request, cluster', apps.cluster, requests, round);
     await measure('request', apps.rcluster, requests, round);
     await measure('request, blocked', apps.rcluster, { ...requests, blocked: true }, round);
@@ -72,20 +83,26 @@ run(async () => {
       about:
         'A small object is sent from worker to worker: as a request that is answered, one at a time, and as a broadcast to ' +
         `${LISTENERS} workers. With the built-in the primary relays them. *Blocked*: the primary's JavaScript does not run ` +
-        `meanwhile. Medians of ${options.rounds} interleaved rounds.`,
+        'meanwhile. Processes that take turns on several cores mostly wait for a core to wake up, which is why requests are also ' +
+        `measured with all processes on one core. Medians of ${options.rounds} interleaved rounds.`,
       tables: [
         {
           header: ['', 'rcluster', 'primary blocked', 'built-in, relayed'],
           rows: [
             row('request and answer, µs', 'request', 1),
+            row('request and answer on one core, µs', 'pinned', 1),
             row('broadcast, messages a second', 'broadcast', 0),
           ],
         },
       ],
       targets: [
-        { name: 'request, relayed × direct', value: ratio('request, cluster', 'request'), atLeast: 2 },
+        {
+          name: 'request on one core, relayed × direct',
+          value: ratio('pinned, cluster', 'pinned'),
+          atLeast: 2,
+        },
         { name: 'broadcast, direct × relayed', value: ratio('broadcast', 'broadcast, cluster'), atLeast: 3 },
-        { name: 'request, primary blocked × not', value: ratio('request, blocked', 'request'), atMost: 1.2 },
+        { name: 'request, primary blocked × not', value: ratio('pinned, blocked', 'pinned'), atMost: 1.2 },
         {
           name: 'broadcast, not × primary blocked',
           value: ratio('broadcast', 'broadcast, blocked'),
@@ -97,9 +114,13 @@ run(async () => {
   );
 });
 
-/** @param {string} subject */
-async function start(subject) {
+/**
+ * @param {string} subject
+ * @param {import('node:child_process').ForkOptions} [how]
+ */
+async function start(subject, how) {
   const app = fork(path.join(__dirname, 'fixtures', 'exchange-app.js'), {
+    ...how,
     env: { ...process.env, BENCH_SUBJECT: subject, BENCH_WORKERS: `${LISTENERS + 1}` },
   });
   await once(app, 'message');
@@ -112,8 +133,14 @@ async function start(subject) {
  * @returns {Promise<number>}
  */
 async function ask(app, what) {
+  const over = new AbortController();
+  const exit = once(app, 'exit', { signal: over.signal }).then(
+    () => [],
+    () => [],
+  );
   app.send(what);
-  const [message] = await Promise.race([once(app, 'message'), once(app, 'exit').then(() => [])]);
+  const [message] = await Promise.race([once(app, 'message'), exit]);
+  over.abort();
   if (message === undefined) throw new Error('the cluster has ended without a result');
   return message.result;
 }
