@@ -271,7 +271,7 @@ fn worker_directory(
 ) -> Result<WorkerDirectory, SysError> {
     let mut parent = lock(parent);
     if !parent.is_in_place() {
-        *parent = SocketDirectory::new()?;
+        *parent = parent.another()?;
     }
     parent.make(&worker.0.to_string(), owner)
 }

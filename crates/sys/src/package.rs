@@ -57,12 +57,17 @@ pub struct Package {
     addon: File,
     /// The files that show whether the package is unchanged.
     watched: Vec<(PathBuf, Identity)>,
+    /// Where a copy may be stored, in this order.
+    places: Vec<PathBuf>,
     copy: Mutex<Option<PathBuf>>,
 }
 
 impl Package {
     /// Reads the files `names` and those in `folder`, except those in the folders `except`: all paths are
     /// relative to `root`. `first` is one of the files.
+    ///
+    /// Must be called by the thread of JavaScript, which alone changes the environment: it names the directory for temporary
+    /// files.
     pub fn keep(
         root: &Path,
         names: &[&str],
@@ -91,7 +96,8 @@ impl Package {
         });
         let watched = watched.collect::<io::Result<_>>().doing(doing)?;
         let addon = File::open(addon).doing(doing)?;
-        Ok(Self { files, first: first.into(), addon, watched, copy: Mutex::new(None) })
+        let places = [std::env::temp_dir()].into_iter().chain(PLACES.map(PathBuf::from)).collect();
+        Ok(Self { files, first: first.into(), addon, watched, places, copy: Mutex::new(None) })
     }
 
     /// Whether the files are still in place and unchanged.
@@ -145,8 +151,7 @@ impl Package {
         if largest > headroom::largest_file() {
             return Err(Errno::EFBIG).doing(doing);
         }
-        let places = [std::env::temp_dir()].into_iter().chain(PLACES.map(PathBuf::from));
-        for place in places {
+        for place in &self.places {
             let folder = match nix::unistd::mkdtemp(&place.join("rcluster-XXXXXX")) {
                 Ok(folder) => folder,
                 Err(errno) => {

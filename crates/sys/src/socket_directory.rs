@@ -51,20 +51,29 @@ impl Owner {
 pub struct SocketDirectory {
     path: PathBuf,
     fd: Arc<OwnedFd>,
+    /// Where it may be, in this order.
+    places: Vec<PathBuf>,
 }
 
 impl SocketDirectory {
     /// Creates one in the directory for temporary files or, if that path is too long for a socket's name or
     /// is not writable, in `$XDG_RUNTIME_DIR`, `/dev/shm` or `/tmp`. The error is that of the first attempt.
+    ///
+    /// Must be called by the thread of JavaScript, which alone changes the environment.
     pub fn new() -> Result<Self, SysError> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let places = [Some(std::env::temp_dir()), runtime, Some("/dev/shm".into()), Some("/tmp".into())];
-        Self::in_one_of(places.into_iter().flatten())
+        Self::in_one_of(places.into_iter().flatten().collect())
     }
 
-    fn in_one_of(places: impl IntoIterator<Item = PathBuf>) -> Result<Self, SysError> {
+    /// Creates another one in one of the same places.
+    pub fn another(&self) -> Result<Self, SysError> {
+        Self::in_one_of(self.places.clone())
+    }
+
+    fn in_one_of(places: Vec<PathBuf>) -> Result<Self, SysError> {
         let mut first = None;
-        for place in places {
+        for place in &places {
             let template = place.join("rcluster-own-XXXXXX");
             let length = template.as_os_str().len() + 1 + LONGEST_NAMES;
             let made = if length > LONGEST_UNIX_PATH {
@@ -72,11 +81,11 @@ impl SocketDirectory {
             } else {
                 nix::unistd::mkdtemp(&template).and_then(|path| {
                     let fd = Arc::new(open(&path, directory(), Mode::empty())?);
-                    Ok(Self { path, fd })
+                    Ok((path, fd))
                 })
             };
             match made {
-                Ok(made) => return Ok(made),
+                Ok((path, fd)) => return Ok(Self { path, fd, places }),
                 Err(errno) => first = first.or(Some(errno)),
             }
         }
@@ -213,12 +222,12 @@ mod tests {
     fn an_unsuitable_place_for_sockets_is_skipped() {
         let long = PathBuf::from("/tmp").join("d".repeat(80));
         let missing = PathBuf::from("/nowhere/at/all");
-        let made = SocketDirectory::in_one_of([long.clone(), missing.clone(), "/tmp".into()]).unwrap();
+        let made = SocketDirectory::in_one_of(vec![long.clone(), missing.clone(), "/tmp".into()]).unwrap();
         assert_eq!(made.path().parent(), Some(Path::new("/tmp")));
         for (places, errno) in
             [([long.clone(), missing.clone()], Errno::ENAMETOOLONG), ([missing, long], Errno::ENOENT)]
         {
-            assert_eq!(SocketDirectory::in_one_of(places).unwrap_err().errno, errno);
+            assert_eq!(SocketDirectory::in_one_of(places.to_vec()).unwrap_err().errno, errno);
         }
     }
 
