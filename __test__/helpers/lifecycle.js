@@ -71,7 +71,16 @@ class Client {
           }),
         );
       });
-      request.on('error', reject);
+      let port = NaN;
+      request.on('socket', (socket) => {
+        if (socket.connecting) socket.once('connect', () => (port = socket.localPort));
+        else port = socket.localPort;
+      });
+      request.on('error', (error) => {
+        const { reusedSocket } = request;
+        error.message += ` (${reusedSocket ? 'a kept' : 'a new'} connection, from port ${port}, at ${Date.now()})`;
+        reject(error);
+      });
       request.end('a body');
     });
   }
