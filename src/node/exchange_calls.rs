@@ -43,8 +43,15 @@ struct Texts {
 }
 
 impl Texts {
-    fn read_leader(&mut self, env: Env, text: &Unknown<'_>) -> Result<()> {
-        read_text(env, text, &mut self.leader)
+    /// Reads a message to a target, of which [`Texts::target`] needs the leader.
+    fn read_message(&mut self, env: Env, [leader, name, value]: [&Unknown<'_>; 3]) -> Result<()> {
+        read_text(env, leader, &mut self.leader)?;
+        self.read_name(env, name)?;
+        self.read_value(env, value)
+    }
+
+    fn target(&self, env: Env, kind: &Unknown<'_>, number: &Unknown<'_>) -> Result<Target<'_>> {
+        target(number_of(env, kind)?, number_of(env, number)?, &self.leader)
     }
 
     fn read_name(&mut self, env: Env, text: &Unknown<'_>) -> Result<()> {
@@ -87,10 +94,8 @@ pub(super) fn calls(
     let (link, buffers) = sender();
     let request = function(env, c"request", move |env, [id, kind, number, leader, name, value]| {
         let texts = &mut *buffers.borrow_mut();
-        texts.read_leader(env, &leader)?;
-        texts.read_name(env, &name)?;
-        texts.read_value(env, &value)?;
-        let target = target(number_of(env, &kind)?, number_of(env, &number)?, &texts.leader)?;
+        texts.read_message(env, [&leader, &name, &value])?;
+        let target = texts.target(env, &kind, &number)?;
         let id = RequestId(whole(shared_value::read_number(env, &id)?));
         sent(env, &link, texts, &Ask::Request { id, target, name: &texts.name, data: &texts.data })
     });
@@ -99,10 +104,8 @@ pub(super) fn calls(
     let (link, buffers) = sender();
     let notify = function(env, c"notify", move |env, [kind, number, leader, name, value]| {
         let texts = &mut *buffers.borrow_mut();
-        texts.read_leader(env, &leader)?;
-        texts.read_name(env, &name)?;
-        texts.read_value(env, &value)?;
-        let target = target(number_of(env, &kind)?, number_of(env, &number)?, &texts.leader)?;
+        texts.read_message(env, [&leader, &name, &value])?;
+        let target = texts.target(env, &kind, &number)?;
         sent(env, &link, texts, &Ask::Notify { target, name: &texts.name, data: &texts.data })
     });
     calls.set("notify", notify.map_err(failure)?)?;

@@ -318,13 +318,22 @@ impl WorkerChannel {
 }
 
 #[cfg(test)]
+impl WorkerChannel {
+    /// A channel, and the end of its worker.
+    pub(super) fn with_worker() -> (Self, OwnedFd) {
+        let (channel, worker_end) = rcluster_sys::passing::message_pair().unwrap();
+        let worker = rcluster_sys::descriptor::duplicate(&worker_end).unwrap();
+        let (board, _page) = Scoreboard::create().unwrap();
+        (Self::new(Slot(0), 0, channel, worker_end, board.into()), worker)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use rcluster_sys::descriptor::duplicate;
-    use rcluster_sys::passing::message_pair;
     use rcluster_testing::alone_with_limit;
 
     #[test]
@@ -335,10 +344,7 @@ mod tests {
         ) {
             return;
         }
-        let (channel, worker_end) = message_pair().unwrap();
-        let worker = duplicate(&worker_end).unwrap();
-        let (board, _page) = Scoreboard::create().unwrap();
-        let channel = WorkerChannel::new(Slot(0), 0, channel, worker_end, board.into());
+        let (channel, worker) = WorkerChannel::with_worker();
         let mut message = Writer::new(Tag::NotListening);
         message.push(ListenerId(1), None);
         message.push(ListenerId(1), None);
@@ -359,10 +365,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_is_the_latest_and_keeps_what_the_app_has_chosen() {
-        let (channel, worker_end) = message_pair().unwrap();
-        let worker = duplicate(&worker_end).unwrap();
-        let (board, _fd) = Scoreboard::create().unwrap();
-        let mut channel = WorkerChannel::new(Slot(0), 0, channel, worker_end, board.into());
+        let (mut channel, worker) = WorkerChannel::with_worker();
         let send = |channel: &mut WorkerChannel, chosen: &[Option<u32>]| {
             for chosen in chosen {
                 let conn = Descriptor::own(UnixStream::pair().unwrap().0.into());

@@ -223,8 +223,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use rcluster_core::channel::{MAX_MESSAGE, Tag, Writer};
-    use rcluster_sys::descriptor::duplicate;
-    use rcluster_sys::passing::{Sent, message_pair, send};
+    use rcluster_sys::passing::{Sent, send};
     use rcluster_testing::alone_with_limit;
 
     use super::*;
@@ -237,11 +236,9 @@ mod tests {
         ) {
             return;
         }
-        let (channel, worker_end) = message_pair().unwrap();
-        let worker = duplicate(&worker_end).unwrap();
-        let (board, _page) = Scoreboard::create().unwrap();
+        let (channel, worker) = WorkerChannel::with_worker();
         let mut workers = Workers::default();
-        workers.insert(WorkerId(1), WorkerChannel::new(Slot(0), 0, channel, worker_end, board.into()));
+        workers.insert(WorkerId(1), channel);
 
         let mut returned = Writer::new(Tag::NotListening);
         returned.push(ListenerId(1), None);
