@@ -4,10 +4,10 @@
 // would ignore are ignored here, too.
 
 const assert = require('node:assert');
-const { spawnSync } = require('node:child_process');
 const path = require('node:path');
 const { test } = require('node:test');
 const { nearest, isOptions } = require('../../lib/option-keys.js');
+const { runProgram } = require('../../testing/directories.js');
 const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no such options';
@@ -145,7 +145,7 @@ test('settings: ours are known by name, all others are ignored', { skip }, () =>
 test(
   'the methods of a supervisor reject; in a worker, the error of supervise() says why it cannot run',
   { skip },
-  () => {
+  async () => {
     const source = `
     const cluster = require(process.env.PACKAGE);
     const told = (error) => error.code + ' ' + error.message;
@@ -165,29 +165,19 @@ test(
     } else {
       try { cluster.supervise(); } catch (error) { process.send(told(error)); }
     }`;
-    const file = path.join(require('node:os').tmpdir(), `rcluster-option-keys-${process.pid}.js`);
-    require('node:fs').writeFileSync(file, source);
-    try {
-      const { stdout, stderr } = spawnSync(process.execPath, [file], {
-        encoding: 'utf8',
-        env: { ...process.env, PACKAGE },
-        timeout: 60_000,
-      });
-      const lines = stdout.trim().split('\n');
-      for (const [line, wanted] of [
-        [lines[0], /^ERR_RCLUSTER_NOT_PRIMARY .*this is a worker.*`if \(cluster\.isPrimary\)`/],
-        [lines[1], /^ERR_OUT_OF_RANGE/],
-        [lines[2], /^ERR_INVALID_ARG_TYPE/],
-        [lines[3], /^ERR_INVALID_ARG_VALUE .*Did you mean "concurrency"\?/],
-        [lines[4], /^ERR_INVALID_ARG_TYPE/],
-        [lines[5], /^ERR_INVALID_ARG_VALUE .*Did you mean "timeout"\?/],
-        [lines[6], /^ERR_INVALID_ARG_TYPE/],
-      ]) {
-        assert.match(/** @type {string} */ (line), /** @type {RegExp} */ (wanted), stdout + stderr);
-      }
-      assert.strictEqual(lines.length, 7);
-    } finally {
-      require('node:fs').rmSync(file);
+    const { stdout, stderr } = await runProgram(source, { ...process.env, PACKAGE });
+    const lines = stdout.trim().split('\n');
+    for (const [line, wanted] of [
+      [lines[0], /^ERR_RCLUSTER_NOT_PRIMARY .*this is a worker.*`if \(cluster\.isPrimary\)`/],
+      [lines[1], /^ERR_OUT_OF_RANGE/],
+      [lines[2], /^ERR_INVALID_ARG_TYPE/],
+      [lines[3], /^ERR_INVALID_ARG_VALUE .*Did you mean "concurrency"\?/],
+      [lines[4], /^ERR_INVALID_ARG_TYPE/],
+      [lines[5], /^ERR_INVALID_ARG_VALUE .*Did you mean "timeout"\?/],
+      [lines[6], /^ERR_INVALID_ARG_TYPE/],
+    ]) {
+      assert.match(/** @type {string} */ (line), /** @type {RegExp} */ (wanted), stdout + stderr);
     }
+    assert.strictEqual(lines.length, 7);
   },
 );

@@ -9,6 +9,7 @@ const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
 const { withForward } = require('../helpers/forward.js');
+const { withDirectory } = require('../../testing/directories.js');
 const { until } = require('../../testing/processes.js');
 
 for (const to of /** @type {const} */ (['port', 'path'])) {
@@ -47,12 +48,12 @@ test('the own port of a worker belongs to it alone, and is open to this machine 
     assert.strictEqual((await new Promise((resolve) => refused.once('error', resolve))).code, 'ECONNREFUSED');
   }));
 
-test('clients of a Unix socket are forwarded', () => {
-  const file = path.join(os.tmpdir(), `rcluster-test-${process.pid}.sock`);
-  return withForward({ path: file, to: 'path' }, {}, async (app) => {
-    assert.match(await app.get('/unix'), /^[12] \/unix 0$/);
-  });
-});
+test('clients of a Unix socket are forwarded', () =>
+  withDirectory((directory) =>
+    withForward({ path: path.join(directory, 'app.sock'), to: 'path' }, {}, async (app) => {
+      assert.match(await app.get('/unix'), /^[12] \/unix 0$/);
+    }),
+  ));
 
 test('keep-alive and an upgrade work, with bytes in both directions', () =>
   withForward({ to: 'path' }, {}, async ({ target }) => {

@@ -4,12 +4,9 @@
 // meanwhile.
 
 const assert = require('node:assert');
-const { spawnSync } = require('node:child_process');
-const fs = require('node:fs');
-const os = require('node:os');
-const path = require('node:path');
 const { describe, test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
+const { runProgram } = require('../../testing/directories.js');
 const { OURS, isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no shared stores';
@@ -41,7 +38,7 @@ describe('a shared store', { skip }, () => {
       }));
   }
 
-  test('cannot be opened when the primary is gone, and the error says so', () => {
+  test('cannot be opened when the primary is gone, and the error says so', async () => {
     const program = `
       const cluster = require(${JSON.stringify(OURS)});
       if (cluster.isPrimary) {
@@ -55,11 +52,7 @@ describe('a shared store', { skip }, () => {
         });
         process.send('ready');
       }`;
-    const file = path.join(os.tmpdir(), `rcluster-gone-${process.pid}.js`);
-    fs.writeFileSync(file, program);
-    // Its output ends with the worker, which has inherited it.
-    const { stdout, signal } = spawnSync(process.execPath, [file], { encoding: 'utf8', timeout: 60_000 });
-    fs.rmSync(file);
+    const { stdout, signal } = await runProgram(program);
     assert.strictEqual(signal, 'SIGKILL');
     assert.deepStrictEqual(stdout.trim().split('\n'), ['ERR_RCLUSTER_GONE', 'ERR_RCLUSTER_GONE']);
   });

@@ -4,12 +4,9 @@
 // one takes over when it dies.
 
 const assert = require('node:assert');
-const { spawnSync } = require('node:child_process');
-const fs = require('node:fs');
-const os = require('node:os');
-const path = require('node:path');
 const { describe, test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
+const { runProgram } = require('../../testing/directories.js');
 const { OURS, isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no shared stores';
@@ -89,7 +86,7 @@ describe('a source', { skip }, () => {
     ['a source that never loads', '{ source: { load: () => new Promise(() => {}), every: 1000 } }'],
     ['a server that is never reached', "{ backend: 'redis://127.0.0.1:1' }"],
   ]) {
-    test(`a worker that has left no longer waits for ${what}`, () => {
+    test(`a worker that has left no longer waits for ${what}`, async () => {
       const program = `
         const cluster = require(${JSON.stringify(OURS)});
         if (cluster.isPrimary) {
@@ -103,10 +100,7 @@ describe('a source', { skip }, () => {
           process.on('disconnect', () => store.ready.catch(rejected));
           process.send('waits');
         }`;
-      const file = path.join(os.tmpdir(), `rcluster-left-${process.pid}.js`);
-      fs.writeFileSync(file, program);
-      const { stdout } = spawnSync(process.execPath, [file], { encoding: 'utf8', timeout: 60_000 });
-      fs.rmSync(file);
+      const { stdout } = await runProgram(program);
       const codes = ['ERR_RCLUSTER_GONE', 'ERR_RCLUSTER_GONE', 'exit 0'];
       assert.deepStrictEqual(stdout.trim().split('\n'), codes);
     });
