@@ -84,7 +84,7 @@ impl Closer {
             return;
         }
         match state.thread {
-            // Without a thread the closer counts as full, and the next descriptor tries again to start it.
+            // Without a thread the closer counts as full, and this is tried again.
             Thread::Absent => state.start(queue),
             // Notifying is a system call, so it is done only if the thread waits.
             Thread::Idle => {
@@ -118,12 +118,22 @@ impl Closer {
         state.waiting.len() + usize::from(state.thread == Thread::Closing)
     }
 
-    /// Whether no further descriptors should be taken from this origin: [`LIMIT`] or more wait, or no thread
-    /// could be started for those that do.
+    /// Whether no further descriptors should be taken from this origin: [`LIMIT`] or more wait, or there is no thread for
+    /// those that do. Tries to start a thread that could not be started before.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let state = self.0.0.lock();
+        let queue = &self.0.0;
+        let mut state = queue.lock();
+        if state.thread == Thread::Absent && !state.waiting.is_empty() {
+            state.start(queue);
+        }
         state.waiting.len() >= LIMIT || (state.thread == Thread::Absent && !state.waiting.is_empty())
+    }
+
+    /// Whether [`LIMIT`] or more descriptors wait.
+    #[must_use]
+    pub fn has_reached_limit(&self) -> bool {
+        self.0.0.lock().waiting.len() >= LIMIT
     }
 }
 
@@ -243,11 +253,13 @@ impl Drop for Descriptor {
 mod tests {
     use std::io::{ErrorKind, Read};
     use std::net::{Shutdown, TcpStream};
+    use std::os::unix::net::UnixStream;
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
     use super::*;
-    use rcluster_testing::lingering;
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    use rcluster_testing::{alone_as_user, lingering};
 
     fn read_to_the_end(mut stream: &TcpStream) -> std::io::Result<usize> {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -257,8 +269,8 @@ mod tests {
     #[test]
     fn a_descriptor_is_closed_by_the_thread_even_after_the_closer_was_dropped() {
         let closer = Closer::new();
-        let (a, b) = std::os::unix::net::UnixStream::pair().unwrap();
-        let (c, d) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (a, b) = UnixStream::pair().unwrap();
+        let (c, d) = UnixStream::pair().unwrap();
         closer.close(a.into());
         assert_eq!((&b).read(&mut [0]).unwrap(), 0);
         drop(Descriptor::foreign(c.into(), &closer));
@@ -291,6 +303,24 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
 
+    /// In a separate process, because it changes the limit, and for a user without the privilege that is exempt from it.
+    #[test]
+    fn a_thread_that_could_not_be_started_is_started_later() {
+        if !alone_as_user("closer::tests::a_thread_that_could_not_be_started_is_started_later", 54322) {
+            return;
+        }
+        let (limit, most) = getrlimit(Resource::RLIMIT_NPROC).unwrap();
+        setrlimit(Resource::RLIMIT_NPROC, 0, most).unwrap();
+        let closer = Closer::new();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        closer.close(ours.into());
+        assert!(closer.is_full(), "nobody closes it");
+        assert!(!closer.has_reached_limit());
+        setrlimit(Resource::RLIMIT_NPROC, limit, most).unwrap();
+        assert!(!closer.is_full());
+        assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
+    }
+
     /// As if the other holder had won the race for the option: the thread is busy until it is released.
     #[test]
     fn a_blocked_closer_accepts_descriptors_and_reports_when_it_is_full() {
@@ -302,7 +332,7 @@ mod tests {
             wait.recv().unwrap();
             queue.run();
         });
-        let (kept, end) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (kept, end) = UnixStream::pair().unwrap();
         for _ in 0..LIMIT {
             assert!(!closer.is_full());
             closer.close(kept.try_clone().unwrap().into());
@@ -312,7 +342,7 @@ mod tests {
         // It still takes what was in flight, and another origin's descriptors are closed meanwhile.
         closer.close(kept.into());
         let other = Closer::new();
-        let (a, b) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (a, b) = UnixStream::pair().unwrap();
         other.close(a.into());
         assert_eq!((&b).read(&mut [0]).unwrap(), 0);
         assert_eq!(closer.pending(), LIMIT + 1);

@@ -197,8 +197,9 @@ impl WorkerChannel {
                     self.batch.message.clear();
                     self.batch.entries.clear();
                     self.closer.close_sent(self.batch.conns.drain(..));
-                    let held_up = self.is_held_up();
-                    let broken = held_up
+                    let broken = self
+                        .closer
+                        .has_reached_limit()
                         .then(|| WorkerError::new("closing the connections that it shares takes too long"));
                     return Sending { broken, ..Sending::default() };
                 }

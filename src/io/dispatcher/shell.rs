@@ -1,6 +1,8 @@
 //! The dispatcher's thread: turns events into inputs, and carries out the brain's outputs.
 
 mod clients;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use std::collections::VecDeque;
@@ -118,11 +120,11 @@ impl Shell {
     }
 
     fn on_time(&mut self) {
-        if self.tools.is_retry_due() {
+        let is_retry_due = self.tools.is_retry_due();
+        if is_retry_due {
             self.listeners.try_again();
-            self.watch_all();
         }
-        if self.tools.has_pause_ended() {
+        if self.tools.has_pause_ended() || is_retry_due {
             self.watch_all();
             for worker in self.workers.dead() {
                 self.reap(worker);

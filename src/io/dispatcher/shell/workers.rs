@@ -86,11 +86,11 @@ impl Shell {
                 Read::HeldUp => {
                     self.tools.retry_later();
                     self.watch_worker(worker);
-                    return ReadOutcome::All;
+                    return ReadOutcome::Later;
                 }
                 Read::NoRoom => {
                     self.pause();
-                    return ReadOutcome::NoRoom;
+                    return ReadOutcome::Later;
                 }
                 Read::Broken(error) => {
                     self.cut_off(worker, &error);
@@ -162,8 +162,8 @@ impl Shell {
         self.tools.tell(DispatcherEvent::Broken(worker, why.to_string()));
     }
 
-    /// Reclaims what a dead worker has not received, and takes in what it has returned. If there are no
-    /// descriptors for that, it stays in the channel until there are.
+    /// Reclaims what a dead worker has not received, and takes in what it has returned. What cannot be read now stays in the
+    /// channel until it can.
     pub(super) fn reap(&mut self, worker: WorkerId) {
         if !self.workers.set_dead(worker) {
             return;
@@ -178,10 +178,12 @@ impl Shell {
         let Some(Reclaimed { conns, all }) = self.workers.reclaim(worker) else { return };
         let conns = recognise::unreceived(&self.listeners, conns);
         // Descriptors may have become available only after the reads above.
-        if !all || outcome == ReadOutcome::NoRoom {
+        if !all || outcome == ReadOutcome::Later {
+            if !all {
+                self.pause();
+            }
             self.input(Input::WorkerLeaving { worker });
-            self.input(Input::Reclaimed { worker, conns });
-            return self.pause();
+            return self.input(Input::Reclaimed { worker, conns });
         }
         self.input(Input::WorkerExited { worker, conns });
         self.workers.remove(worker, &self.tools);
@@ -194,6 +196,6 @@ impl Shell {
 pub(super) enum ReadOutcome {
     All,
     More,
-    /// Not all, for lack of descriptors.
-    NoRoom,
+    /// Not all: there are no descriptors for it, or too many of the worker wait to be closed. The rest can be read later.
+    Later,
 }
