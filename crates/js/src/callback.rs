@@ -140,6 +140,29 @@ impl Drop for EventCallback {
     }
 }
 
+/// Whether JavaScript has ended for good: its event loop is empty, or its thread is terminated.
+///
+/// # Safety
+/// `env` must be live, and this must be its thread.
+pub(super) unsafe fn is_ending(env: napi_env) -> bool {
+    let mut scope = null_mut();
+    // SAFETY: by contract; the same for all calls here.
+    if unsafe { sys::napi_open_handle_scope(env, &raw mut scope) } != Status::napi_ok {
+        return true;
+    }
+    let (mut undefined, mut is_same, mut is_thrown) = (null_mut(), false, false);
+    // SAFETY: see above.
+    unsafe { sys::napi_get_undefined(env, &raw mut undefined) };
+    // Node-API has no function that tells this. Those that may run JavaScript refuse to, even if, as here, they need not.
+    // SAFETY: see above; `undefined` is a value of this scope.
+    let status = unsafe { sys::napi_strict_equals(env, undefined, undefined, &raw mut is_same) };
+    // SAFETY: see above. It is only asked whether an exception is pending, for which they refuse as well.
+    unsafe { sys::napi_is_exception_pending(env, &raw mut is_thrown) };
+    // SAFETY: opened above.
+    unsafe { sys::napi_close_handle_scope(env, scope) };
+    status != Status::napi_ok && !is_thrown
+}
+
 /// A Node-API status that is not ok.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Node-API answered with status {0}")]

@@ -8,14 +8,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use napi::Env;
-use napi::sys::napi_async_cleanup_hook_handle;
+use napi::sys::{napi_async_cleanup_hook_handle, napi_env};
 use nix::errno::Errno;
 
 use super::library::{Handle, Libuv, Loop, event_loop, uv};
+use crate::callback::is_ending;
 use rcluster_sys::error::{Doing, SysError};
 
 /// The value in the handle's `data`. Freed by the handle's close callback.
 struct Attached {
+    env: napi_env,
     on_event: Box<dyn Fn()>,
     /// How many calls of `on_event` are on the call stack. More than one if JavaScript has run the event loop in a
     /// callback, as some packages do in order to wait.
@@ -67,7 +69,7 @@ impl UvHandle {
         }
         let hook = std::ptr::null_mut();
         let (calls, closed, dropped) = (Cell::new(0), Cell::new(false), Cell::new(false));
-        let attached = Attached { on_event, calls, closed, fd, hook, layout, dropped };
+        let attached = Attached { env, on_event, calls, closed, fd, hook, layout, dropped };
         let attached = Box::into_raw(Box::new(attached));
         // SAFETY: the handle is initialised. It owns the Box from now on, until `on_closed`.
         unsafe { (uv.uv_handle_set_data)(handle.as_ptr(), attached.cast()) };
@@ -103,6 +105,20 @@ impl Drop for UvHandle {
         // SAFETY: an initialised handle of this thread's loop, closed once.
         unsafe { close(self.uv, self.handle.as_ptr()) };
     }
+}
+
+/// Whether the JavaScript of the handle's environment has ended. The event loop turns once more then, until all handles are
+/// closed.
+///
+/// # Safety
+/// `handle` must have been created by [`UvHandle::new`], and libuv must be calling one of its callbacks.
+pub(super) unsafe fn has_ended(uv: &Libuv, handle: *mut Handle) -> bool {
+    // SAFETY: data is the attached value until the close callback has run.
+    let attached = unsafe { (uv.uv_handle_get_data)(handle) }.cast::<Attached>();
+    // SAFETY: it lives as long as the handle.
+    let env = unsafe { (*attached).env };
+    // SAFETY: the environment closes the handle before it ends.
+    unsafe { is_ending(env) }
 }
 
 /// Calls the `on_event` of the handle. Returns true if it panicked and the handle should be stopped.

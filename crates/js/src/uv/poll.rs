@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use napi::Env;
 use nix::errno::Errno;
 
-use super::handle::{UvHandle, call};
+use super::handle::{UvHandle, call, has_ended};
 use super::library::{Handle, uv};
 use rcluster_sys::error::{Doing, SysError};
 
@@ -36,6 +36,9 @@ pub struct UvPoll(UvHandle);
 impl UvPoll {
     /// Watches `fd` on the event loop of `env` and calls `on_ready` while the condition holds. The initial
     /// condition is that there is something to read.
+    ///
+    /// `on_ready` is not called any more once JavaScript has ended. The event loop still turns then, and what was received
+    /// could not be passed on: a connection would be lost that another process can still serve.
     pub fn new(env: Env, fd: OwnedFd, on_ready: Box<dyn Fn()>) -> Result<Self, SysError> {
         let handle = UvHandle::new(env, UV_POLL, Some(fd), on_ready, |uv, event_loop, handle, fd| {
             let number = fd.map_or(-1, AsRawFd::as_raw_fd);
@@ -87,9 +90,11 @@ unsafe extern "C" fn on_event(handle: *mut Handle, status: c_int, _events: c_int
     let Ok(uv) = uv() else { return };
     // An error (EBADF) is also reported as readable: reading returns it.
     let _ = status;
-    // SAFETY: libuv calls back for a handle that UvHandle::new created.
-    if unsafe { call(uv, handle) } {
-        // The panic hook has printed the message. The watch is stopped, because it would spin.
+    // SAFETY: libuv calls back for a handle that UvHandle::new created. The same for `call`.
+    let has_ended = unsafe { has_ended(uv, handle) };
+    // After a panic, whose message the panic hook has printed, the watch is stopped as well, because it would spin.
+    // SAFETY: see above.
+    if has_ended || unsafe { call(uv, handle) } {
         // SAFETY: an initialised handle of this thread's loop.
         unsafe { (uv.uv_poll_stop)(handle) };
     }
