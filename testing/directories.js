@@ -1,6 +1,5 @@
 'use strict';
 
-const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
@@ -22,18 +21,4 @@ async function withDirectory(body) {
   }
 }
 
-/**
- * Runs a program in a process of its own, from a file, because its workers run the same file. Its output ends when the last
- * worker that has inherited it ends.
- * @param {string} source
- * @param {NodeJS.ProcessEnv} [env]
- */
-function runProgram(source, env = process.env) {
-  return withDirectory((directory) => {
-    const file = path.join(directory, 'program.js');
-    fs.writeFileSync(file, source);
-    return spawnSync(process.execPath, [file], { encoding: 'utf8', timeout: 60_000, env });
-  });
-}
-
-module.exports = { withDirectory, runProgram };
+module.exports = { withDirectory };

@@ -7,7 +7,7 @@ const assert = require('node:assert');
 const path = require('node:path');
 const { test } = require('node:test');
 const { nearest, isOptions } = require('../../lib/option-keys.js');
-const { runProgram } = require('../../testing/directories.js');
+const { runProgram } = require('../../testing/run-program.js');
 const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no such options';

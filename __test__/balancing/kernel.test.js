@@ -10,10 +10,7 @@ const env = { WORKERS: '4', REFORK: '1', SCHEDULING: '"kernel"' };
 
 test('connections are distributed evenly', () =>
   withApp({ env }, async (app) => {
-    const accepted = async () => {
-      app.tell('stats');
-      return (await app.marker('stats')).listeners[0].accepted;
-    };
+    const accepted = async () => (await app.listenerStats()).accepted;
     const shares = {};
     // None of the connections goes through the primary. On a busy machine, it does accept on behalf of a worker that
     // gets no CPU for a while, and what happens then is no evidence.

@@ -24,11 +24,6 @@ async function fill(app) {
   return clients;
 }
 
-async function statsOf(app) {
-  app.tell('stats');
-  return (await app.marker('stats')).listeners[0];
-}
-
 test('surplus clients get an HTTP response after a time in the queue', () =>
   withApp(
     full({ queue: 3, deadline: 50, action: { status: 503, retryAfter: 3, body: 'later' } }),
@@ -42,7 +37,7 @@ test('surplus clients get an HTTP response after a time in the queue', () =>
       for (const client of clients) await client.close();
       const { text } = await app.ask();
       assert.match(text, /^(\d hello|HTTP)/);
-      const { accepted, passed, returned, reclaimed, handedOver, shed, waiting } = await statsOf(app);
+      const { accepted, passed, returned, reclaimed, handedOver, shed, waiting } = await app.listenerStats();
       assert.strictEqual(accepted + returned + reclaimed + handedOver, passed + shed + waiting);
       assert.ok(shed >= 5);
     },
@@ -63,5 +58,5 @@ test('by default clients wait', () =>
     await Promise.all(waiting.map((client) => client.connected));
     for (const client of clients) await client.close();
     for (const { text } of await Promise.all(waiting)) assert.match(text, /^\d hello$/);
-    assert.strictEqual('shed' in (await statsOf(app)), false);
+    assert.strictEqual('shed' in (await app.listenerStats()), false);
   }));

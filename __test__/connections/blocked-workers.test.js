@@ -76,10 +76,7 @@ test('clients behind one that blocks its worker are served by other workers', ()
     const clients = [];
     for (let count = 1; count <= 5; count++) {
       clients.push(app.ask());
-      await until('the client is passed', async () => {
-        app.tell('stats');
-        return (await app.marker('stats')).listeners[0].passed === count;
-      });
+      await until('the client is passed', async () => (await app.listenerStats()).passed === count);
     }
     process.kill(worker.pid, 'SIGCONT');
     await until('the worker is blocked', () => fs.existsSync(blocked));

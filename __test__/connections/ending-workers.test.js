@@ -26,10 +26,10 @@ for (const policy of ['round-robin', 'kernel']) {
       const clients = Array.from({ length: CLIENTS }, () => app.ask());
       for (const client of clients) await client.connected;
       if (policy === 'round-robin') {
-        await until('they are in the channels of the workers', async () => {
-          app.tell('stats');
-          return (await app.marker('stats')).listeners[0].passed === CLIENTS;
-        });
+        await until(
+          'they are in the channels of the workers',
+          async () => (await app.listenerStats()).passed === CLIENTS,
+        );
       }
       fs.writeFileSync(file('end'), '');
       await app.marker('exit');

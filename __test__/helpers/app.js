@@ -9,6 +9,7 @@ const { exchange, hold } = require('../../testing/clients.js');
  *   workers: { id: number, pid: number }[],
  *   ask: (what?: string) => ReturnType<typeof exchange>,
  *   stay: () => ReturnType<typeof hold>,
+ *   listenerStats: () => Promise<any>,
  * }} App
  */
 
@@ -32,6 +33,10 @@ function withApp(options, body) {
       const client = hold(app.target);
       client.socket.write('stay');
       return client;
+    };
+    app.listenerStats = async () => {
+      app.tell('stats');
+      return (await app.marker('stats')).listeners[0];
     };
     return body(app);
   });

@@ -10,6 +10,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { after, test } = require('node:test');
+const { runProgram } = require('../../testing/run-program.js');
 const { OURS, isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no shared stores';
@@ -88,7 +89,6 @@ test('after a kill, the last save is restored, also for workers', { skip }, asyn
   assert.strictEqual(run(file, codeOf()), 'ERR_RCLUSTER_PERSIST_LOCKED');
   child.kill('SIGKILL');
   await once(child, 'exit');
-  const app = path.join(directory, 'app.js');
   const inWorker = `
     if (cluster.isPrimary) {
       try { open(); } catch ({ message }) { say(message); }
@@ -102,8 +102,7 @@ test('after a kill, the last save is restored, also for workers', { skip }, asyn
         code('other', { persist: ${JSON.stringify(`${file} other`)} })]);
       process.disconnect();
     }`;
-  fs.writeFileSync(app, program(file, inWorker));
-  const { stdout, stderr } = spawnSync(process.execPath, [app], { encoding: 'utf8', timeout: 60_000 });
+  const { stdout, stderr } = await runProgram(program(file, inWorker));
   assert.strictEqual(stderr, '');
   assert.deepStrictEqual(JSON.parse(stdout), [
     'value',

@@ -6,7 +6,7 @@
 const assert = require('node:assert');
 const { describe, test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
-const { runProgram } = require('../../testing/directories.js');
+const { runProgram } = require('../../testing/run-program.js');
 const { OURS, isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no shared stores';

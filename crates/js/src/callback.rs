@@ -144,7 +144,7 @@ impl Drop for EventCallback {
 ///
 /// # Safety
 /// `env` must be live, and this must be its thread.
-pub(super) unsafe fn is_ending(env: napi_env) -> bool {
+pub(super) unsafe fn has_ended(env: napi_env) -> bool {
     let mut scope = null_mut();
     // SAFETY: by contract; the same for all calls here.
     if unsafe { sys::napi_open_handle_scope(env, &raw mut scope) } != Status::napi_ok {
@@ -156,8 +156,11 @@ pub(super) unsafe fn is_ending(env: napi_env) -> bool {
     // Node-API has no function that tells this. Those that may run JavaScript refuse to, even if, as here, they need not.
     // SAFETY: see above; `undefined` is a value of this scope.
     let status = unsafe { sys::napi_strict_equals(env, undefined, undefined, &raw mut is_same) };
-    // SAFETY: see above. It is only asked whether an exception is pending, for which they refuse as well.
-    unsafe { sys::napi_is_exception_pending(env, &raw mut is_thrown) };
+    if status != Status::napi_ok {
+        // They also refuse while an exception is pending.
+        // SAFETY: see above.
+        unsafe { sys::napi_is_exception_pending(env, &raw mut is_thrown) };
+    }
     // SAFETY: opened above.
     unsafe { sys::napi_close_handle_scope(env, scope) };
     status != Status::napi_ok && !is_thrown

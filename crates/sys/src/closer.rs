@@ -124,16 +124,13 @@ impl Closer {
     pub fn is_full(&self) -> bool {
         let queue = &self.0.0;
         let mut state = queue.lock();
-        if state.thread == Thread::Absent && !state.waiting.is_empty() {
-            state.start(queue);
-        }
-        state.waiting.len() >= LIMIT || (state.thread == Thread::Absent && !state.waiting.is_empty())
+        state.lacks_thread(queue) || state.has_reached_limit()
     }
 
     /// Whether [`LIMIT`] or more descriptors wait.
     #[must_use]
     pub fn has_reached_limit(&self) -> bool {
-        self.0.0.lock().waiting.len() >= LIMIT
+        self.0.0.lock().has_reached_limit()
     }
 }
 
@@ -141,18 +138,28 @@ impl Drop for Handle {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.ended = true;
-        if state.thread == Thread::Absent && !state.waiting.is_empty() {
-            // The last attempt. If there still is no thread, they leak: blocking would be worse.
-            state.start(&self.0);
-            if state.thread == Thread::Absent {
-                std::mem::take(&mut state.waiting).into_iter().for_each(std::mem::forget);
-            }
+        // The last attempt. If there still is no thread, they leak: blocking would be worse.
+        if state.lacks_thread(&self.0) {
+            std::mem::take(&mut state.waiting).into_iter().for_each(std::mem::forget);
         }
         self.0.changed.notify_one();
     }
 }
 
 impl State {
+    fn has_reached_limit(&self) -> bool {
+        self.waiting.len() >= LIMIT
+    }
+
+    /// Whether descriptors wait without a thread, and none can be started now.
+    fn lacks_thread(&mut self, queue: &Arc<Queue>) -> bool {
+        let is_missing = |state: &Self| state.thread == Thread::Absent && !state.waiting.is_empty();
+        if is_missing(self) {
+            self.start(queue);
+        }
+        is_missing(self)
+    }
+
     fn start(&mut self, queue: &Arc<Queue>) {
         let queue = Arc::clone(queue);
         let thread = std::thread::Builder::new().name("rcluster-close".into()).stack_size(64 * 1024);
@@ -258,8 +265,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    use rcluster_testing::{alone_as_user, lingering};
+    use rcluster_testing::{alone_as_user, lingering, without_new_threads};
 
     fn read_to_the_end(mut stream: &TcpStream) -> std::io::Result<usize> {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -309,14 +315,13 @@ mod tests {
         if !alone_as_user("closer::tests::a_thread_that_could_not_be_started_is_started_later", 54322) {
             return;
         }
-        let (limit, most) = getrlimit(Resource::RLIMIT_NPROC).unwrap();
-        setrlimit(Resource::RLIMIT_NPROC, 0, most).unwrap();
         let closer = Closer::new();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        closer.close(ours.into());
-        assert!(closer.is_full(), "nobody closes it");
-        assert!(!closer.has_reached_limit());
-        setrlimit(Resource::RLIMIT_NPROC, limit, most).unwrap();
+        without_new_threads(|| {
+            closer.close(ours.into());
+            assert!(closer.is_full(), "nobody closes it");
+            assert!(!closer.has_reached_limit());
+        });
         assert!(!closer.is_full());
         assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
     }

@@ -12,7 +12,7 @@ use napi::sys::{napi_async_cleanup_hook_handle, napi_env};
 use nix::errno::Errno;
 
 use super::library::{Handle, Libuv, Loop, event_loop, uv};
-use crate::callback::is_ending;
+use crate::callback;
 use rcluster_sys::error::{Doing, SysError};
 
 /// The value in the handle's `data`. Freed by the handle's close callback.
@@ -118,7 +118,7 @@ pub(super) unsafe fn has_ended(uv: &Libuv, handle: *mut Handle) -> bool {
     // SAFETY: it lives as long as the handle.
     let env = unsafe { (*attached).env };
     // SAFETY: the environment closes the handle before it ends.
-    unsafe { is_ending(env) }
+    unsafe { callback::has_ended(env) }
 }
 
 /// Calls the `on_event` of the handle. Returns true if it panicked and the handle should be stopped.

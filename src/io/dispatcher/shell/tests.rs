@@ -2,12 +2,11 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::channel;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rcluster_core::channel::{Tag, Writer};
 use rcluster_core::ids::{ListenerId, WorkerId};
 use rcluster_sys::epoll::Waker;
 use rcluster_sys::passing::{Sent, send};
-use rcluster_testing::alone_as_user;
+use rcluster_testing::{alone_as_user, without_new_threads};
 
 use super::{Shell, WorkerChannel};
 
@@ -33,12 +32,9 @@ fn what_a_dead_worker_has_returned_is_kept_while_it_cannot_be_read() {
         assert_eq!(send(theirs.as_fd(), message.bytes(), &client).unwrap(), Sent::Done);
     }
 
-    let (limit, most) = getrlimit(Resource::RLIMIT_NPROC).unwrap();
     // No thread can be started that closes the first one, which the worker has never been sent.
-    setrlimit(Resource::RLIMIT_NPROC, 0, most).unwrap();
-    shell.reap(WORKER);
+    without_new_threads(|| shell.reap(WORKER));
     assert_eq!(shell.workers.dead(), [WORKER]);
-    setrlimit(Resource::RLIMIT_NPROC, limit, most).unwrap();
     shell.reap(WORKER);
     assert_eq!(shell.workers.dead(), []);
 }
