@@ -31,6 +31,8 @@ async function start(t, redis = {}, options = {}) {
 function note({ kept }) {
   const { store } = kept;
   kept.told = [];
+  kept.reasons = [];
+  store.on('disconnect', ({ message }) => kept.reasons.push(message));
   for (const name of ['connect', 'disconnect', 'resync']) store.on(name, () => kept.told.push(name));
   // Resolves when the store has emitted this event so many times.
   kept.until = (name, times = 1) =>
@@ -210,6 +212,13 @@ test(
     const before = await members[0].run(async ({ kept: { store } }) => (await store.set('key', 1)).revision);
     await server.command('FLUSHALL');
     await Promise.all(members.map((member) => member.run(({ kept }) => kept.until('resync'))));
+    // By now it is connected again, without an error.
+    for (const member of members) {
+      assert.match(
+        (await member.run(({ kept }) => kept.reasons)).join(),
+        /was lost: the store on the server was emptied/,
+      );
+    }
     assert.deepStrictEqual(await assertEqual(members), []);
     const behind = await members[1].run(async ({ kept: { store } }) => (await store.set('key', 2)).revision);
     assert.ok(behind > before, `${behind} > ${before}`);

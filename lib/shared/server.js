@@ -37,12 +37,14 @@ function stats(native) {
 }
 
 /**
+ * The error of a write that the server has not carried out, or may not have.
  * @param {NativeStore} native
  * @param {number} status the status in the native answer
  */
 function refusal(native, status) {
-  const { url, error } = native.server();
-  const why = error === undefined ? '' : `: ${error}`;
+  const { url, error, lost } = native.server();
+  const cause = error ?? lost;
+  const why = cause === undefined ? '' : `: ${cause}`;
   if (status === 7) {
     // The server's error may be cleared by now, because another write has succeeded.
     return failure(
@@ -58,6 +60,15 @@ function refusal(native, status) {
   }
   const message = `There is no connection to the server ${url}${why}. A write that was sent may or may not have been carried out`;
   return failure('ERR_RCLUSTER_DISCONNECTED', message);
+}
+
+/**
+ * The error of the event `disconnect`. The store may be connected again by now.
+ * @param {NativeStore} native
+ */
+function loss(native) {
+  const { url, lost } = native.server();
+  return failure('ERR_RCLUSTER_DISCONNECTED', `The connection to the server ${url} was lost: ${lost}`);
 }
 
 /**
@@ -110,7 +121,7 @@ function follow(name, native, watchers, event, emit) {
     for (const now = count(); seen < now; seen += 1) emit(argument());
   };
   const argument = () => {
-    if (event === 'disconnect') return refusal(native, 6);
+    if (event === 'disconnect') return loss(native);
     return event === 'resync' ? { revision: native.field(FIELD.REVISION) } : { url: native.server().url };
   };
   watchers.add(look);

@@ -46,6 +46,8 @@ pub struct SharedServer {
     pub url: String,
     /// The last entry of the stream that has arrived.
     pub last_id: String,
+    /// Why the last connection was lost.
+    pub lost: Option<String>,
     /// The last error.
     pub error: Option<String>,
 }
@@ -250,7 +252,7 @@ impl SharedStore {
     pub fn server(&self) -> SharedServer {
         // A write takes only a moment.
         let told = (0..TRIES).find_map(|_| read_told(self.shared.client.view())).unwrap_or_default();
-        SharedServer { url: told.url, last_id: told.place, error: told.error }
+        SharedServer { url: told.url, last_id: told.place, lost: told.lost, error: told.error }
     }
 
     /// Requests one call of `on_news` at the next change.

@@ -163,7 +163,9 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
             (Field::ServerState, status.state.number()),
         ];
         let error = status.error.as_deref().unwrap_or_default();
-        let text = format!("{}\n{}\n{error}", status.url, status.place);
+        // The error comes last, because it may have several lines.
+        let lost = status.lost.replace('\n', " ");
+        let text = format!("{}\n{}\n{lost}\n{error}", status.url, status.place);
         let mut end = text.len().min(SERVER_TEXT);
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -179,6 +181,8 @@ pub struct Told {
     pub url: String,
     /// The last entry of the stream that was applied.
     pub place: String,
+    /// Why the last connection was lost.
+    pub lost: Option<String>,
     /// The last error.
     pub error: Option<String>,
 }
@@ -196,9 +200,10 @@ pub fn read_told(view: &View<impl Words>) -> Option<Told> {
     }
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let text = String::from_utf8_lossy(&bytes[..end]);
-    let mut lines = text.splitn(3, '\n').map(ToOwned::to_owned);
+    let mut lines = text.splitn(4, '\n').map(ToOwned::to_owned);
     let mut next = || lines.next().unwrap_or_default();
-    Some(Told { url: next(), place: next(), error: Some(next()).filter(|error| !error.is_empty()) })
+    let filled = |text: String| Some(text).filter(|text| !text.is_empty());
+    Some(Told { url: next(), place: next(), lost: filled(next()), error: filled(next()) })
 }
 
 #[cfg(all(test, not(rcluster_loom)))]
@@ -303,12 +308,14 @@ mod tests {
         let status = Status {
             url: "redis://host".into(),
             place: "1-0".into(),
+            lost: "two\nlines".into(),
             error: Some("ü".repeat(2000)),
             ..Status::default()
         };
         store.tell(&status);
         let read = read_told(&view).unwrap();
         assert_eq!((read.url.as_str(), read.place.as_str()), ("redis://host", "1-0"));
+        assert_eq!(read.lost.as_deref(), Some("two lines"));
         assert!(read.error.unwrap().starts_with('ü'));
         store.tell(&Status::default());
         assert_eq!(read_told(&view), Some(Told::default()));

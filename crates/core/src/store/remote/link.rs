@@ -281,8 +281,9 @@ impl Link {
                 return self.fail_with_nonsense(now, out);
             };
             if !self.position.advance(place, epoch, &groups) {
-                // Changes have been trimmed, or the server has another store under this name.
-                return self.load_again(now, out);
+                let why =
+                    "changes are missing: the stream was trimmed, or the store on the server is another one";
+                return self.load_again(why, now, out);
             }
             self.status.synced_at = now;
             out.push(Output::Apply { payload, ahead: self.clock.ahead() });
@@ -308,24 +309,26 @@ impl Link {
         self.connection.on_success();
         self.clock.on_time(time, asked_at, now);
         if !self.position.is_known_to(epoch, revision, self.beat_from) {
-            return self.load_again(now, out);
+            let why = "the store on the server was emptied, replaced, or set back to an earlier revision";
+            return self.load_again(why, now, out);
         }
         if revision == self.position.revision() {
             self.status.synced_at = now;
         }
         if self.stall.is_stalled(self.position.revision(), revision) {
-            self.load_again(now, out);
+            self.load_again("the server has made changes that are not in its stream", now, out);
         }
     }
 
-    fn load_again(&mut self, now: u64, out: &mut Vec<Output>) {
+    fn load_again(&mut self, why: &str, now: u64, out: &mut Vec<Output>) {
         self.position.invalidate();
-        self.disconnect(now, out);
+        self.disconnect(why, now, out);
     }
 
-    fn disconnect(&mut self, now: u64, out: &mut Vec<Output>) {
+    fn disconnect(&mut self, why: &str, now: u64, out: &mut Vec<Output>) {
         if self.status.state == State::Following {
             self.status.disconnects += 1;
+            why.clone_into(&mut self.status.lost);
         }
         self.status.state = if self.status.loads == 0 { State::Connecting } else { State::Offline };
         self.connection.close(now);
@@ -341,14 +344,13 @@ impl Link {
         if !self.connection.is_open() {
             return;
         }
-        self.disconnect(now, out);
-        let (why, is_refused) = match failure {
-            Failure::Unknown => return,
-            Failure::Lost(why) => (why, false),
-            Failure::Refused(why) | Failure::Full(why) | Failure::Script(why) | Failure::Torn(why) => {
-                (why, true)
-            }
-        };
+        let is_unknown = failure == Failure::Unknown;
+        let is_refused = !matches!(failure, Failure::Unknown | Failure::Lost(_));
+        let why = failure.into_text();
+        self.disconnect(&why, now, out);
+        if is_unknown {
+            return;
+        }
         self.status.error = Some(why);
         if is_refused {
             self.status.state = State::Offline;

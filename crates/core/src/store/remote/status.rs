@@ -44,6 +44,8 @@ pub struct Status {
     pub connects: u64,
     /// The number of lost connections.
     pub disconnects: u64,
+    /// Why the last connection was lost, or was given up to load everything again.
+    pub lost: String,
     /// The number of full loads.
     pub loads: u64,
     /// The last error, until the next connection or successful write.

@@ -80,6 +80,13 @@ fn a_beat_that_was_overtaken_by_changes_is_no_loss() {
     link.input(Input::Tick, 2 * BEAT, &mut out);
     link.input(beat(7), 2 * BEAT, &mut out);
     assert!(out.contains(&Output::Close), "{out:?}");
+    // Connecting again ends the error, but not the reason for the loss, which is reported later.
+    link.input(Input::Tick, 2 * BEAT, &mut out);
+    link.input(greeting(false), 2 * BEAT, &mut out);
+    link.input(loaded(), 2 * BEAT, &mut out);
+    assert_eq!(link.status.state, State::Following);
+    assert_eq!(link.status.error, None);
+    assert!(link.status.lost.contains("earlier revision"), "{}", link.status.lost);
 }
 
 #[test]
