@@ -48,9 +48,17 @@ const EVENTS = [
   [
     'retire',
     { ...about, reason: 'uncaughtException', detail: 'Error: a\n at b', by: 'worker' },
-    'info',
-    /Error: a/,
+    'warn',
+    /worker 3 .* retires because of an uncaught exception: Error: a$/,
   ],
+  [
+    'retire',
+    { ...about, reason: 'unhandledRejection', detail: 'Error: a', by: 'worker' },
+    'warn',
+    /an unhandled rejection: Error: a$/,
+  ],
+  ['retire', { ...about, reason: 'old', detail: 'a\nb', by: 'primary' }, 'info', /retires: old\na\nb$/],
+  ['retire', { ...about, reason: 'toString', detail: '', by: 'worker' }, 'info', /retires: toString$/],
   [
     'drain-timeout',
     { ...about, connections: 2, resources: { Timeout: 3 } },
@@ -137,6 +145,22 @@ test('equal failures are written once and then counted, even if they alternate',
   assert.match(lines[4], /worker 3/);
   assert.strictEqual(lines.length, 5);
   log.end();
+});
+
+test('equal exceptions are written once and then counted', () => {
+  const { log, lines, clock } = written('warn');
+  const thrown = { ...about, reason: 'uncaughtException', by: 'worker' };
+  for (let slot = 0; slot < 4; slot++) {
+    log.on('retire', { ...thrown, slot, detail: `Error: a\n at worker ${slot}` });
+    log.on('retire', { ...thrown, slot: 0, detail: 'TypeError: b' });
+  }
+  assert.strictEqual(lines.length, 2);
+  clock.now = 10_000;
+  log.end();
+  assert.deepStrictEqual(lines.slice(2), [
+    'rcluster: 3 more such failures (Error: a) of 3 slots in 10 s',
+    'rcluster: 3 more such failures (TypeError: b) of slot 0 in 10 s',
+  ]);
 });
 
 test('counted failures are written before their consequence', () => {

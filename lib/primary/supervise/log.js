@@ -64,6 +64,22 @@ function held(resources) {
   return list.length === 0 ? '' : `, held by ${list.join(', ')}`;
 }
 
+/**
+ * The reasons to retire that are failures. Without a prototype, because a reason can also be any text of the app.
+ * @type {Record<string, string | undefined>}
+ */
+const THROWN = /** @type {any} */ ({
+  __proto__: null,
+  uncaughtException: 'an uncaught exception',
+  unhandledRejection: 'an unhandled rejection',
+});
+
+/** The worker has printed the stack. @param {Facts} facts of 'retire' */
+function summaryOfThrown({ detail }) {
+  const [line] = `${detail}`.split('\n', 1);
+  return line;
+}
+
 /** @type {Record<string, (facts: Facts) => Line>} */
 const LINES = {
   spawn: (facts) => info(`${subject(facts)} is started: ${facts.cause}`),
@@ -79,7 +95,13 @@ const LINES = {
       `gave up on ${place(facts.slot)}: ${why(facts)}; the last failure was that of ${subject(facts)}: ${facts.reason}`,
     ),
   stopped: (facts) => (facts.code === 0 ? info : warn)(`${subject(facts)} is not replaced: ${facts.reason}`),
-  retire: (facts) => info(`${subject(facts)} retires: ${facts.reason}${facts.detail && `\n${facts.detail}`}`),
+  retire: (facts) => {
+    const thrown = THROWN[facts.reason];
+    if (thrown === undefined) {
+      return info(`${subject(facts)} retires: ${facts.reason}${facts.detail && `\n${facts.detail}`}`);
+    }
+    return warn(`${subject(facts)} retires because of ${thrown}: ${summaryOfThrown(facts)}`);
+  },
   'drain-timeout': (facts) => {
     const open = facts.connections === null ? '' : `, with ${counted(facts.connections, 'connection')} open`;
     return warn(`${subject(facts)} has not drained in time and is ended${open}${held(facts.resources)}`);
@@ -171,6 +193,11 @@ class Log {
       this.#onRepeatable(`${name} ${facts.phase} ${facts.reason}`, line.text, facts);
       return;
     }
+    if (name === 'retire' && line.level === 'warn') {
+      const what = summaryOfThrown(facts);
+      this.#onRepeatable(`${name} ${facts.reason} ${what}`, line.text, { slot: facts.slot, reason: what });
+      return;
+    }
     // The counts so far are written first.
     if (line.level === 'warn') this.flush();
     this.#print(line.text);
@@ -231,7 +258,8 @@ function summary({ count, since, slots, facts }, now) {
   const where = slots.size === 1 ? place([...slots][0]) : `${slots.size} slots`;
   const what = counted(count, facts.reason === undefined ? 'more such wait' : 'more such failure');
   const reason = facts.reason === undefined ? '' : ` (${facts.reason})`;
-  return `${what}${reason} of ${where} in ${time(Math.round(now - since))}; ${next(facts)}`;
+  const then = facts.delay === undefined ? '' : `; ${next(facts)}`;
+  return `${what}${reason} of ${where} in ${time(Math.round(now - since))}${then}`;
 }
 
 module.exports = { Log };
