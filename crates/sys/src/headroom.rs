@@ -1,7 +1,4 @@
 //! How many more descriptors this process can open, and how large its files may be.
-//!
-//! The kernel does not keep a message whose descriptors the receiver has no room for: it delivers those that
-//! fit and closes the others. So receivers check for room first.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,9 +7,7 @@ use nix::errno::Errno;
 use nix::libc::{self, c_int, nfds_t, pollfd};
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::closer::Closer;
 use super::error::SysError;
-use super::passing::{MOST_FDS, carries_more};
 
 /// A margin for code that opens something between the check and the use.
 const RESERVE: usize = 4;
@@ -65,60 +60,6 @@ pub fn limit() -> usize {
 pub fn largest_file() -> usize {
     let limit = getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft);
     usize::try_from(limit).unwrap_or(usize::MAX)
-}
-
-/// Whether the next message of an untrusted process can be received now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Room {
-    /// There is room for any message.
-    Ample,
-    /// There is room for the descriptors of this message.
-    Enough,
-    /// There is none for now.
-    Lacking,
-    /// It carries more descriptors than it may, and must not be received: the kernel might close them on this thread.
-    TooMany,
-}
-
-impl Room {
-    /// Whether the message can be received.
-    #[must_use]
-    pub fn is_enough(self) -> bool {
-        matches!(self, Self::Ample | Self::Enough)
-    }
-}
-
-/// Whether the next message of an untrusted process can be received on a thread that must not block. It may carry as many
-/// descriptors as `most` says, which is called if it matters, and what it says itself is not believed.
-///
-/// The kernel closes descriptors for which there is no room on the receiving thread, and close(2) may block: see
-/// [`crate::closer`].
-///
-/// Descriptors that other code opens between the check and the use can take the room away. Then some of the message are lost,
-/// which is not the fault of its sender: see [`crate::passing::Loss::Descriptors`].
-pub fn room_for_next(
-    socket: BorrowedFd<'_>,
-    closer: &Closer,
-    most: impl FnOnce() -> Result<usize, SysError>,
-) -> Result<Room, SysError> {
-    if room_for(MOST_FDS) {
-        return Ok(Room::Ample);
-    }
-    let most = most()?;
-    let most_now = if room_for(most) { most } else { 0 };
-    let mut copies = Vec::new();
-    let more = carries_more(socket, most_now, &mut copies);
-    // Other code may have taken the room since. A worker can make the kernel add control data, so the number of copies
-    // does not show that.
-    let missing = most.saturating_sub(copies.len());
-    let is_lacking = most_now < most || (missing > 0 && !room_for(missing));
-    closer.close_all(copies);
-    Ok(match more? {
-        false => Room::Enough,
-        true if is_lacking => Room::Lacking,
-        true => Room::TooMany,
-    })
 }
 
 /// Whether `count` more descriptors can be opened now.

@@ -4,7 +4,7 @@
 //! whole or not at all.
 
 mod control;
-mod peek;
+mod lossless;
 mod rights;
 
 use std::io::{IoSlice, IoSliceMut};
@@ -18,7 +18,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socketpair
 
 use super::error::{Doing, SysError};
 use control::Control;
-pub use peek::{carries_more, peek};
+pub use lossless::{Next, carries_descriptors, receive_next};
 pub use rights::{accept_descriptors, accepts_descriptors};
 
 /// The maximum number of descriptors in one message. The kernel's limit is 253; a smaller one bounds what a
@@ -142,20 +142,37 @@ pub fn send_from(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[impl AsFd]) -> Res
 
 /// Receives one message into `bytes`, appending the descriptors that came with it to `fds`.
 ///
-/// Received descriptors are close-on-exec and owned by the caller.
+/// Received descriptors are close-on-exec and owned by the caller. Those for which this process has no room are lost:
+/// see [`receive_next`].
 pub fn receive(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
     fds: &mut Vec<OwnedFd>,
 ) -> Result<Received, SysError> {
-    let mut slices = [IoSliceMut::new(bytes)];
     let mut control = Control::new();
+    receive_with(socket, bytes, Some((&mut control, fds)))
+}
+
+/// Receives one message into `bytes`, without its descriptors. The kernel closes them, which may block, unless
+/// this process has copies of them.
+fn receive_bytes(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Received, SysError> {
+    receive_with(socket, bytes, None)
+}
+
+fn receive_with(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    mut descriptors: Option<(&mut Control, &mut Vec<OwnedFd>)>,
+) -> Result<Received, SysError> {
+    let mut slices = [IoSliceMut::new(bytes)];
     // SAFETY: all-zero is a valid msghdr (null pointers with zero lengths).
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = slices.as_mut_ptr().cast();
     message.msg_iovlen = slices.len();
     let len = loop {
-        control.offer(&mut message);
+        if let Some((control, _)) = &mut descriptors {
+            control.offer(&mut message);
+        }
         // SAFETY: `message` points to live buffers for the length of the call.
         let received = unsafe {
             libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT)
@@ -168,14 +185,17 @@ pub fn receive(
             Err(errno) => return Err(errno).doing("receiving a message"),
         }
     };
-    Control::take(&message, fds);
+    let wants_descriptors = descriptors.is_some();
+    if let Some((_, fds)) = descriptors {
+        Control::take(&message, fds);
+    }
     if len == 0 {
         return Ok(Received::Closed);
     }
     let has_flag = |flag| message.msg_flags & flag != 0;
     let loss = if has_flag(libc::MSG_TRUNC) {
         Loss::Bytes
-    } else if has_flag(libc::MSG_CTRUNC) {
+    } else if wants_descriptors && has_flag(libc::MSG_CTRUNC) {
         Loss::Descriptors
     } else {
         Loss::Nothing

@@ -19,8 +19,7 @@ use rcluster_core::ids::WorkerId;
 use rcluster_sys::async_fd::watch;
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::error::{Doing, SysError};
-use rcluster_sys::headroom::{Room, room_for_next};
-use rcluster_sys::passing::{JAM_PAUSE, Loss, Received, Sent, is_message_socket, receive, send};
+use rcluster_sys::passing::{JAM_PAUSE, Loss, Next, Received, Sent, is_message_socket, receive_next, send};
 
 /// The maximum number of frames queued for a worker that does not read them. Each answers a request, so a
 /// worker that reads its answers stays far below it.
@@ -237,21 +236,21 @@ impl Incoming {
                 Ok(ready) => ready,
                 Err(error) => return ThreadEvent::Broke(self.worker, error.to_string()),
             };
-            match self.has_room() {
-                Ok(true) => {}
-                Ok(false) => {
+            let mut fds = Vec::new();
+            let received = match receive_frame(&self.socket, &self.closer, &mut self.bytes, &mut fds) {
+                Ok(Next::Received(Received::Empty)) => {
+                    ready.clear_ready();
+                    continue;
+                }
+                Ok(Next::Received(received)) => Ok(received),
+                Ok(Next::NoRoom) => {
                     drop(ready);
                     tokio::time::sleep(JAM_PAUSE).await;
                     continue;
                 }
-                Err(why) => return ThreadEvent::Broke(self.worker, why),
-            }
-            let mut fds = Vec::new();
-            let received = receive(self.socket.as_fd(), &mut self.bytes, &mut fds);
-            if received == Ok(Received::Empty) {
-                ready.clear_ready();
-                continue;
-            }
+                Ok(Next::TooMany) => return ThreadEvent::Broke(self.worker, UNASKED.into()),
+                Err(error) => Err(error),
+            };
             drop(ready);
             if let Some(event) = self.interpret(received, fds) {
                 return event;
@@ -259,29 +258,16 @@ impl Incoming {
         }
     }
 
-    /// Whether there is room for the descriptor of the next frame. The error is why the worker is cut off.
-    fn has_room(&self) -> Result<bool, String> {
-        match room_for_next(self.socket.as_fd(), &self.closer, || Ok(1)) {
-            Ok(Room::Ample | Room::Enough) => Ok(true),
-            Ok(Room::Lacking) => Ok(false),
-            Ok(Room::TooMany) => Err(UNASKED.into()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
     /// The next frame, or the event in its place; `None` if nothing can be read now.
     fn receive(&mut self) -> Option<ThreadEvent> {
         loop {
-            match self.has_room() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(why) => return Some(ThreadEvent::Broke(self.worker, why)),
-            }
             let mut fds = Vec::new();
-            let received = receive(self.socket.as_fd(), &mut self.bytes, &mut fds);
-            if received == Ok(Received::Empty) {
-                return None;
-            }
+            let received = match receive_frame(&self.socket, &self.closer, &mut self.bytes, &mut fds) {
+                Ok(Next::Received(Received::Empty) | Next::NoRoom) => return None,
+                Ok(Next::Received(received)) => Ok(received),
+                Ok(Next::TooMany) => return Some(ThreadEvent::Broke(self.worker, UNASKED.into())),
+                Err(error) => Err(error),
+            };
             if let Some(event) = self.interpret(received, fds) {
                 return Some(event);
             }
@@ -341,6 +327,16 @@ impl Incoming {
             Err(error) => ThreadEvent::Broke(worker, error.to_string()),
         }
     }
+}
+
+/// Receives the next frame, which may carry one descriptor.
+fn receive_frame(
+    socket: &impl AsFd,
+    closer: &Closer,
+    bytes: &mut [u8],
+    fds: &mut Vec<OwnedFd>,
+) -> Result<Next, SysError> {
+    receive_next(socket.as_fd(), Some(closer), &mut false, |_| 1, bytes, fds)
 }
 
 async fn write(

@@ -15,8 +15,7 @@ use rcluster_core::lifeline::{ASK, Answer, AnswerError, MAX_ANSWER};
 use rcluster_sys::async_fd::watch;
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::error::{Doing, SysError};
-use rcluster_sys::headroom::room_for_next;
-use rcluster_sys::passing::{Loss, Received, Sent, receive, send};
+use rcluster_sys::passing::{Loss, Next, Received, Sent, receive_next, send};
 
 /// The maximum number of answers to earlier requests that are discarded before a request. There can be one; a
 /// worker that writes more is not waited for.
@@ -113,14 +112,14 @@ impl Lifeline {
     fn read(&self, bytes: &mut [u8]) -> Result<Option<Answer>, NoStack> {
         // Workers must not send descriptors here. While such descriptors wait to be closed, or if there is no room
         // for them, the lifeline is not read.
-        let room = room_for_next(self.socket.as_fd(), &self.closer, || Ok(0))?;
-        if self.closer.is_full() || !room.is_enough() {
+        if self.closer.is_full() {
             return Err(NoStack::Exited);
         }
         let mut fds = Vec::new();
-        let received = receive(self.socket.as_fd(), bytes, &mut fds);
+        let next = receive_next(self.socket.as_fd(), Some(&self.closer), &mut false, |_| 0, bytes, &mut fds);
         self.closer.close_all(fds);
-        match received? {
+        let Next::Received(received) = next? else { return Err(NoStack::Exited) };
+        match received {
             Received::Empty => Ok(None),
             Received::Closed => Err(NoStack::Exited),
             Received::Message { loss: Loss::Bytes, .. } => Err(AnswerError::TooLong.into()),
@@ -132,7 +131,7 @@ impl Lifeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rcluster_sys::passing::message_pair;
+    use rcluster_sys::passing::{message_pair, receive};
 
     const LONG: Duration = Duration::from_secs(30);
 

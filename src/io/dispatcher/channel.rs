@@ -11,8 +11,8 @@ use rcluster_core::ids::{ListenerId, Slot, WorkerId};
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::epoll::{Interest, Poller};
 use rcluster_sys::error::SysError;
-use rcluster_sys::headroom::{Room, limit, room_for, room_for_next};
-use rcluster_sys::passing::{Loss, Received, Sent, peek, receive, send, send_from};
+use rcluster_sys::headroom::limit;
+use rcluster_sys::passing::{Loss, Next, Received, Sent, receive_next, send, send_from};
 use rcluster_sys::scoreboard::Scoreboard;
 
 /// Connections that are sent in one message: either all new, or all handed over.
@@ -99,6 +99,17 @@ pub(super) struct Reclaimed {
     pub(super) conns: Vec<Unreceived>,
     /// Whether nothing had to stay in the channel.
     pub(super) all: bool,
+}
+
+/// The result of reading from a channel.
+pub(super) enum Read {
+    Message(Incoming),
+    Nothing,
+    /// Not read: descriptors that this worker has sent before must be closed first.
+    HeldUp,
+    /// Not read, for lack of descriptors.
+    NoRoom,
+    Broken(WorkerError),
 }
 
 /// A message of a worker.
@@ -228,17 +239,22 @@ impl WorkerChannel {
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
         let (mut all, mut whole) = (true, true);
-        while let Ok(named) = Self::named(&self.worker_end) {
-            if !room_for(named) {
-                all = false;
-                break;
-            }
-            // These are our own messages, so they are well-formed. One is truncated only if descriptors have
-            // run out just now, and then its first descriptors are there.
-            let received = receive(self.worker_end.as_fd(), &mut bytes, &mut fds);
+        loop {
+            let socket = self.worker_end.as_fd();
+            let closer = Some(&self.closer);
+            let next = receive_next(socket, closer, &mut false, Message::descriptors, &mut bytes, &mut fds);
             // The worker may have peeked at the message, which gave it these descriptors as well.
             let mut conns = self.foreign(&mut fds);
-            let Ok(Received::Message { len, loss }) = received else { break };
+            let (len, loss) = match next {
+                Ok(Next::Received(Received::Message { len, loss })) => (len, loss),
+                Ok(Next::NoRoom) => {
+                    all = false;
+                    break;
+                }
+                _ => break,
+            };
+            // These are our own messages, so they are well-formed. One is truncated only if the limit was
+            // lowered just now, and then its first descriptors are there.
             whole &= loss == Loss::Nothing;
             let bytes = &bytes[..len];
             if let Ok(message) = Message::parse(bytes, Message::descriptors(bytes)) {
@@ -254,30 +270,43 @@ impl WorkerChannel {
         Reclaimed { conns: self.unreceived(taken), all }
     }
 
-    /// Reads one message of the worker; `None` if there is none.
-    pub(super) fn read(
-        &self,
-        bytes: &mut [u8],
-        fds: &mut Vec<Descriptor>,
-    ) -> Result<Option<Incoming>, WorkerError> {
+    /// Reads one message of the worker. `is_ample`: there is known to be room for the descriptors of any message.
+    pub(super) fn read(&self, is_ample: &mut bool, bytes: &mut [u8], fds: &mut Vec<Descriptor>) -> Read {
+        if self.closer.is_full() {
+            return Read::HeldUp;
+        }
         let mut received = Vec::new();
-        let outcome = receive(self.channel.as_fd(), bytes, &mut received);
+        let socket = self.channel.as_fd();
+        let closer = Some(&self.closer);
+        let next = receive_next(socket, closer, is_ample, Message::descriptors, bytes, &mut received);
         fds.extend(self.foreign(&mut received));
-        match outcome? {
-            Received::Message { len, loss: Loss::Nothing } => {
-                Ok(Some(Incoming { length: len, descriptors: fds.len() }))
+        match next {
+            Ok(Next::Received(received)) => Self::interpret(received, bytes, fds.len()),
+            Ok(Next::NoRoom) => Read::NoRoom,
+            Ok(Next::TooMany) => {
+                Read::Broken(WorkerError::new("a message carries more descriptors than it names"))
             }
-            // Other code of this process has used up the descriptors since `room()`. The worker is not to blame.
+            Err(error) => Read::Broken(error.into()),
+        }
+    }
+
+    fn interpret(received: Received, bytes: &[u8], descriptors: usize) -> Read {
+        match received {
+            Received::Message { len, loss: Loss::Nothing } => {
+                Read::Message(Incoming { length: len, descriptors })
+            }
+            // The limit of this process was lowered just now. The worker is not to blame.
             Received::Message { len, loss: Loss::Descriptors } => {
-                Ok(Some(Incoming { length: len, descriptors: Message::descriptors(&bytes[..len]) }))
+                let descriptors = Message::descriptors(&bytes[..len]);
+                Read::Message(Incoming { length: len, descriptors })
             }
             Received::Message { loss: Loss::Bytes, .. } => {
-                Err(WorkerError::new(format!("it sent more than {MAX_MESSAGE} bytes")))
+                Read::Broken(WorkerError::new(format!("it sent more than {MAX_MESSAGE} bytes")))
             }
             // This process holds the other end itself, so this is an empty message and not the end of the
             // stream.
-            Received::Closed => Err(WorkerError::new("a worker sent an empty message")),
-            Received::Empty => Ok(None),
+            Received::Closed => Read::Broken(WorkerError::new("a worker sent an empty message")),
+            Received::Empty => Read::Nothing,
         }
     }
 
@@ -289,21 +318,6 @@ impl WorkerChannel {
     /// Whether too many of the worker's descriptors wait to be closed, so that no more must be received from it.
     pub(super) fn is_held_up(&self) -> bool {
         self.closer.is_full()
-    }
-
-    /// Whether there are enough descriptors to receive the worker's next message. The error concerns the worker.
-    pub(super) fn room(&self) -> Result<Room, WorkerError> {
-        match room_for_next(self.channel.as_fd(), &self.closer, || Self::named(&self.channel))? {
-            Room::TooMany => Err(WorkerError::new("a message carries more descriptors than it names")),
-            room => Ok(room),
-        }
-    }
-
-    /// How many descriptors the next message of a socket names.
-    fn named(socket: &impl AsFd) -> Result<usize, SysError> {
-        let mut bytes = [0; MAX_MESSAGE];
-        let next = peek(socket.as_fd(), &mut bytes)?;
-        Ok(next.map_or(0, |len| Message::descriptors(&bytes[..len])))
     }
 
     /// Starts or stops watching the channel.
@@ -330,69 +344,4 @@ impl WorkerChannel {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs::File;
-    use std::os::unix::net::UnixStream;
-
-    use super::*;
-    use rcluster_testing::alone_with_limit;
-
-    #[test]
-    fn a_worker_is_not_to_blame_for_descriptors_that_are_lost_here() {
-        if !alone_with_limit(
-            "io::dispatcher::channel::tests::a_worker_is_not_to_blame_for_descriptors_that_are_lost_here",
-            100,
-        ) {
-            return;
-        }
-        let (channel, worker) = WorkerChannel::with_worker();
-        let mut message = Writer::new(Tag::NotListening);
-        message.push(ListenerId(1), None);
-        message.push(ListenerId(1), None);
-        let clients: Vec<OwnedFd> = (0..2).map(|_| UnixStream::pair().unwrap().0.into()).collect();
-        assert_eq!(
-            rcluster_sys::passing::send(worker.as_fd(), message.bytes(), &clients).unwrap(),
-            Sent::Done
-        );
-        drop(clients);
-
-        let mut all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
-        all.pop();
-        let (mut bytes, mut fds) = ([0; MAX_MESSAGE], Vec::new());
-        let read = channel.read(&mut bytes, &mut fds).unwrap().unwrap();
-        assert_eq!((read.descriptors, fds.len()), (2, 1));
-        assert!(Message::parse(&bytes[..read.length], read.descriptors).is_ok());
-    }
-
-    #[test]
-    fn what_comes_back_is_the_latest_and_keeps_what_the_app_has_chosen() {
-        let (mut channel, worker) = WorkerChannel::with_worker();
-        let send = |channel: &mut WorkerChannel, chosen: &[Option<u32>]| {
-            for chosen in chosen {
-                let conn = Descriptor::own(UnixStream::pair().unwrap().0.into());
-                channel.push(ListenerId(1), conn, chosen.map(WorkerId), None);
-            }
-        };
-        send(&mut channel, &[Some(1), None]);
-        assert!(channel.send_batch().unsent.is_empty());
-        send(&mut channel, &[Some(2), None, Some(3)]);
-        assert!(channel.send_batch().unsent.is_empty());
-        send(&mut channel, &[Some(4)]);
-        let mut received = Vec::new();
-        assert!(matches!(
-            receive(worker.as_fd(), &mut [0; MAX_MESSAGE], &mut received),
-            Ok(Received::Message { .. })
-        ));
-        assert_eq!(received.len(), 2);
-        let chosen =
-            |back: Reclaimed| back.conns.into_iter().map(|it| it.chosen.map(|it| it.0)).collect::<Vec<_>>();
-        assert_eq!(chosen(channel.reclaim()), [Some(2), None, Some(3), Some(4)]);
-        send(&mut channel, &[None, Some(5)]);
-        assert_eq!(chosen(channel.reclaim()), [None, Some(5)]);
-        // More connections than are remembered: only the choices of the latest are known.
-        send(&mut channel, &[Some(6)]);
-        channel.chosen.clear();
-        send(&mut channel, &[Some(7)]);
-        assert_eq!(chosen(channel.reclaim()), [None, Some(7)]);
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::channel::{Incoming, Reclaimed, Sending, WorkerChannel};
+use super::channel::{Read, Reclaimed, Sending, WorkerChannel};
 use super::connection::Conn;
 use super::failure::WorkerError;
 use super::token::Token;
@@ -11,7 +11,6 @@ use super::tools::Tools;
 use rcluster_core::dispatch::Board;
 use rcluster_core::ids::{ListenerId, Slot, WorkerId};
 use rcluster_sys::closer::Descriptor;
-use rcluster_sys::headroom::Room;
 use rcluster_sys::scoreboard::Scoreboard;
 
 #[derive(Default)]
@@ -35,17 +34,6 @@ impl Board for Workers {
     fn busy(&self, worker: WorkerId) -> Duration {
         self.board(worker).map_or(Duration::ZERO, Scoreboard::busy)
     }
-}
-
-/// The result of reading from a channel.
-pub(super) enum Read {
-    Message(Incoming),
-    Nothing,
-    /// Not read: descriptors that this worker has sent before must be closed first.
-    HeldUp,
-    /// Not read, for lack of descriptors.
-    NoRoom,
-    Broken(WorkerError),
 }
 
 /// The result of queueing a connection.
@@ -172,24 +160,7 @@ impl Workers {
         let Some(channel) = self.channels.get(&worker).filter(|channel| !channel.cut_off) else {
             return Read::Nothing;
         };
-        if channel.is_held_up() {
-            return Read::HeldUp;
-        }
-        if !*is_ample {
-            match channel.room() {
-                Ok(room) if room.is_enough() => *is_ample = room == Room::Ample,
-                Ok(_) => return Read::NoRoom,
-                Err(error) => return Read::Broken(error),
-            }
-        }
-        let read = channel.read(bytes, fds);
-        // Only a message with descriptors takes up room.
-        *is_ample &= fds.is_empty();
-        match read {
-            Ok(Some(message)) => Read::Message(message),
-            Ok(None) => Read::Nothing,
-            Err(error) => Read::Broken(error),
-        }
+        channel.read(is_ample, bytes, fds)
     }
 
     /// Reclaims the connections that the worker has not received. `None` if there is no such worker.
@@ -226,6 +197,7 @@ mod tests {
     use rcluster_sys::passing::{Sent, send};
     use rcluster_testing::alone_with_limit;
 
+    use super::super::channel::Incoming;
     use super::*;
 
     #[test]

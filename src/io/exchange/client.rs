@@ -17,7 +17,7 @@ use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::epoll::Poller;
 use rcluster_sys::error::SysError;
 use rcluster_sys::passing::{
-    Loss, Received, Sent, accepts_descriptors, carries_more, is_message_socket, receive, send,
+    Loss, Received, Sent, accepts_descriptors, carries_descriptors, is_message_socket, receive, send,
 };
 
 /// The token of the link. The token of a pair is its number plus one.
@@ -70,7 +70,7 @@ impl Pair {
 
     fn receive(&self, packet: &mut [u8], closer: &Closer) -> Found {
         if self.is_open_to_descriptors {
-            match carries_more(self.socket.as_fd(), 0, &mut Vec::new()) {
+            match carries_descriptors(self.socket.as_fd()) {
                 Ok(false) => {}
                 // An empty packet is invalid, which ends the pair.
                 Ok(true) => return Found::Packet(0),

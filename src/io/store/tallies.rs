@@ -12,8 +12,7 @@ use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::epoll::{Interest, Poller};
 use rcluster_sys::error::SysError;
-use rcluster_sys::headroom::room_for_next;
-use rcluster_sys::passing::{Loss, MAX_FDS, Received, Sent, receive, send, send_from};
+use rcluster_sys::passing::{Loss, MAX_FDS, Next, Received, Sent, receive_next, send, send_from};
 use rcluster_sys::segment::{Segment, Unsealed, reserve};
 
 /// The maximum number of connections of one worker: one for each store and each copy of this package that it
@@ -144,18 +143,15 @@ impl TallyRoom {
         let Some(client) = self.clients.get_mut(&token) else { return Ok(false) };
         let (mut bytes, mut fds) = ([0; MAX_NAME + 1], Vec::new());
         // The primary itself is trusted, and has no closer.
-        if let Some(closer) = &client.closer
-            && !room_for_next(client.socket.as_fd(), closer, || Ok(0))?.is_enough()
-        {
-            return Err(Broken);
-        }
-        let received = receive(client.socket.as_fd(), &mut bytes, &mut fds);
+        let (socket, closer) = (client.socket.as_fd(), client.closer.as_ref());
+        let next = receive_next(socket, closer, &mut false, |_| 0, &mut bytes, &mut fds);
         let sends_descriptors = !fds.is_empty();
         match &client.closer {
             Some(closer) => closer.close_all(fds),
             None => drop(fds),
         }
-        let len = match received? {
+        let Next::Received(received) = next? else { return Err(Broken) };
+        let len = match received {
             // The poller reports the hang-up.
             Received::Empty | Received::Closed => return Ok(false),
             Received::Message { len, loss: Loss::Nothing } if !sends_descriptors => len,

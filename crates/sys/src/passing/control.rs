@@ -69,15 +69,6 @@ impl Control {
         message.msg_controllen = CONTROL_LEN;
     }
 
-    /// Makes the message point to a part of the buffer with room for exactly `most` descriptors.
-    pub(super) fn offer_for(&mut self, most: usize, message: &mut libc::msghdr) {
-        let most = u32::try_from(most.min(MOST_FDS) * size_of::<RawFd>()).unwrap_or(0);
-        message.msg_control = self.0.as_mut_ptr().cast();
-        // Without the padding at its end, where another one would have room.
-        // SAFETY: pure arithmetic.
-        message.msg_controllen = if most == 0 { 0 } else { unsafe { libc::CMSG_LEN(most) as usize } };
-    }
-
     /// Moves the descriptors of a message that `recvmsg` has just filled in into `fds`, and closes unexpected
     /// ones.
     pub(super) fn take(message: &libc::msghdr, fds: &mut Vec<OwnedFd>) {

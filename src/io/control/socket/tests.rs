@@ -5,7 +5,7 @@ use super::*;
 use crate::io::store::Resource;
 use rcluster_core::ids::ListenerId;
 use rcluster_sys::descriptor::duplicate;
-use rcluster_sys::passing::message_pair;
+use rcluster_sys::passing::{message_pair, receive};
 use rcluster_testing::lingering;
 
 const WORKER: WorkerId = WorkerId(1);

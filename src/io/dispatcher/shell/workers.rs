@@ -2,11 +2,11 @@
 
 use super::{BURST, Shell};
 use crate::io::dispatcher::DispatcherEvent;
-use crate::io::dispatcher::channel::{Incoming, Reclaimed, Sending};
+use crate::io::dispatcher::channel::{Incoming, Read, Reclaimed, Sending};
 use crate::io::dispatcher::connection::Conn;
 use crate::io::dispatcher::failure::WorkerError;
 use crate::io::dispatcher::recognise;
-use crate::io::dispatcher::workers::{Queued, Read};
+use crate::io::dispatcher::workers::Queued;
 use rcluster_core::channel::{MAX_MESSAGE, Message, Tag};
 use rcluster_core::dispatch::{Input, Refusal};
 use rcluster_core::ids::{ListenerId, WorkerId};
