@@ -182,7 +182,7 @@ export interface SharedResult {
 /** A value with its metadata. */
 export interface SharedEntry<T = unknown> {
   value: T;
-  /** The revision of the change that set the value. */
+  /** The revision of the last change of the key: the write of the value, or a later `touch()`. */
   revision: number;
   /** When the value expires, in ms since the epoch; `undefined` if it does not. */
   expiresAt: number | undefined;

@@ -95,7 +95,8 @@ function checked(store, name, key, loader, options) {
   return {
     store,
     key,
-    id: `${name}\0${key}`,
+    // Names and keys can contain any character.
+    id: `${name.length}:${name}${key}`,
     loader,
     ttl: life,
     negativeTtl: duration('negativeTtl', negativeTtl),

@@ -4,9 +4,9 @@
 
 const { JSON, Map, Set } = require('../globals');
 const builtin = require('../builtin');
-const { checkOptions } = require('./options');
+const { checkKey, checkOptions } = require('./options');
 const { SharedStore } = require('./store');
-const { failure, invalidType, sharedError } = require('./errors');
+const { failure, sharedError } = require('./errors');
 const { warnOfLoss } = require('./lost');
 const { openerOf } = require('./opener');
 
@@ -21,7 +21,7 @@ const stores = new Map();
  * @param {import('../../index').SharedOptions} [options]
  */
 function shared(name, options) {
-  if (typeof name !== 'string') throw invalidType('name', 'string', name);
+  checkKey(name, 'name');
   const { native, plan } = checkOptions(options);
   const json = JSON.stringify(native);
   const known = stores.get(name);

@@ -6,20 +6,19 @@ const { Array, Number, Object, Set } = require('../globals');
 const DEPTH = 100;
 
 /**
- * Whether JSON reproduces the value exactly: only numbers that JSON has, no holes, and nothing that JSON
- * omits or converts.
+ * Whether JSON reproduces the value exactly: only numbers that JSON has, no holes, nothing that JSON omits or
+ * converts, and no object that occurs twice, which JSON would duplicate.
  *
  * @param {unknown} value
- * @param {{ once?: boolean }} [options] `once`: and no object occurs twice, because JSON would duplicate it
  */
-function isJson(value, { once = false } = {}) {
-  return check(value, DEPTH, once ? undefined : null);
+function isJson(value) {
+  return check(value, DEPTH, undefined);
 }
 
 /**
  * @param {unknown} value
  * @param {number} depth
- * @param {Set<object> | undefined | null} seen the objects found so far; null if repetition is allowed
+ * @param {Set<object> | undefined} seen the objects found so far
  * @returns {boolean}
  */
 function check(value, depth, seen) {

@@ -1,6 +1,6 @@
 'use strict';
 
-const { refuseUnknownKeys } = require('../option-keys');
+const { isOptions, refuseUnknownKeys } = require('../option-keys');
 const { invalidType } = require('./errors');
 
 /**
@@ -12,7 +12,7 @@ const { invalidType } = require('./errors');
  */
 function members(options, names, argument = 'options') {
   if (options === undefined) return {};
-  if (options === null || typeof options !== 'object') throw invalidType(argument, 'object', options);
+  if (!isOptions(options)) throw invalidType(argument, 'object', options);
   refuseUnknownKeys(options, names, (name) => `The argument '${argument}.${name}'`);
   return /** @type {Record<string, any>} */ (options);
 }

@@ -1,6 +1,6 @@
 'use strict';
 
-const v8 = require('node:v8');
+const { deserialize, serialize } = require('./clone');
 const { Buffer, JSON, Object } = require('../globals');
 const { failure, invalidValue } = require('./errors');
 const { isJson } = require('./json');
@@ -42,7 +42,7 @@ function encode(value) {
   if (Buffer.isBuffer(value)) return [KIND.BUFFER, value];
   if (isJson(value)) return [KIND.JSON, JSON.stringify(value)];
   try {
-    return [KIND.CLONE, v8.serialize(value)];
+    return [KIND.CLONE, serialize(value)];
   } catch (cause) {
     const { message } = /** @type {Error} */ (cause);
     throw Object.assign(failure('ERR_RCLUSTER_SHARED_VALUE', `The value cannot be stored: ${message}`), {
@@ -58,7 +58,7 @@ function encode(value) {
  */
 function decode(kind, raw) {
   if (kind === KIND.JSON || kind === KIND.JSON_UTF16) return parse(raw);
-  if (kind === KIND.CLONE) return v8.deserialize(raw);
+  if (kind === KIND.CLONE) return cloned(raw);
   return raw;
 }
 
@@ -82,7 +82,19 @@ function isSame([kind, raw], [keptKind, kept]) {
  * @returns {any}
  */
 function made(rest) {
-  return typeof rest === 'string' ? parse(rest) : v8.deserialize(rest);
+  return typeof rest === 'string' ? parse(rest) : cloned(rest);
+}
+
+/** @param {Buffer} raw */
+function cloned(raw) {
+  try {
+    return deserialize(raw);
+  } catch (cause) {
+    // It comes from another version of Node, or from a process that does not use this code.
+    const { message } = /** @type {Error} */ (cause);
+    const error = failure('ERR_RCLUSTER_SHARED_VALUE', `The value cannot be read: ${message}`);
+    throw Object.assign(error, { cause });
+  }
 }
 
 module.exports = { KIND, decode, encode, isSame, made };

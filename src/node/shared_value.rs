@@ -43,15 +43,25 @@ pub(super) fn read_number(env: Env, number: &Unknown<'_>) -> Result<f64> {
     value::read_number(env, number).map_err(failure)
 }
 
-/// A key as bytes; `None` if it is too long.
+/// A key as bytes; `None` if no value can have it: it is too long, or not well-formed.
 pub(super) fn read_key<'room>(
     env: Env,
     key: &Unknown<'_>,
     room: &'room mut [u8; KEY_ROOM],
 ) -> Result<Option<&'room [u8]>> {
     let len = value::read_utf8(env, key, room).map_err(failure)?;
-    Ok(len.filter(|len| *len <= MAX_KEY).map(|len| &room[..len]))
+    let Some(len) = len.filter(|len| *len <= MAX_KEY) else { return Ok(None) };
+    // An unpaired surrogate has become this character: it would be the key of another value.
+    let is_replaced = room[..len].contains(&REPLACEMENT[0])
+        && room[..len].windows(REPLACEMENT.len()).any(|bytes| *bytes == REPLACEMENT);
+    if is_replaced && !value::is_well_formed(env, key).map_err(failure)? {
+        return Ok(None);
+    }
+    Ok(Some(&room[..len]))
 }
+
+/// U+FFFD in UTF-8.
+const REPLACEMENT: [u8; 3] = *b"\xef\xbf\xbd";
 
 pub(super) fn key(env: Env, bytes: &[u8]) -> Result<Unknown<'static>> {
     value::utf8(env, bytes).map_err(failure)

@@ -60,6 +60,13 @@ pub fn append_utf8(env: Env, text: &Unknown<'_>, bytes: &mut Vec<u8>) -> Result<
     }
 }
 
+/// Whether a string has no unpaired surrogates.
+pub fn is_well_formed(env: Env, text: &Unknown<'_>) -> Result<bool, NapiStatus> {
+    let mut units = Vec::new();
+    read_utf16(env, text, &mut units)?;
+    Ok(char::decode_utf16(units).all(|unit| unit.is_ok()))
+}
+
 /// Reads a string as UTF-16. `units` is overwritten.
 pub fn read_utf16(env: Env, text: &Unknown<'_>, units: &mut Vec<u16>) -> Result<(), NapiStatus> {
     let mut len = 0;
