@@ -183,17 +183,19 @@ for (const name of [
 ]) {
   if (typeof real[name] === 'function') own[name] = bound(real[name], process);
 }
-for (const name of [
-  'emit',
-  'listenerCount',
-  'listeners',
-  'on',
-  'once',
-  'prependListener',
-  'removeListener',
-]) {
+for (const name of ['emit', 'listenerCount', 'listeners', 'on', 'prependListener', 'removeListener']) {
   own[name] = bound(emitter[name], process);
 }
+// Node's own calls `process.on`, which may be replaced.
+own.once = (/** @type {string} */ name, /** @type {Function} */ listener) => {
+  const once = (/** @type {any[]} */ ...args) => {
+    own.removeListener(name, once);
+    return apply(listener, process, args);
+  };
+  // So that removeListener() finds it.
+  once.listener = listener;
+  return own.on(name, once);
+};
 own.exit = exitProcess;
 if (typeof real._send === 'function') {
   // As Node's own send() and disconnect() do.

@@ -104,6 +104,11 @@ test('a file that is missing or not a program is named before anything starts', 
     }
     write('unknown.mjs', 'export default { worker: 2 };');
     write('nothing.mjs', 'export const workers = 2;');
+    write('never.mjs', 'await new Promise(() => {}); export default {};');
+    write('never-settled.mjs', 'export default new Promise(() => {});');
+    write('promise.mjs', 'export default Promise.resolve("text");');
+    write('promise.js', 'module.exports = Promise.resolve(null);');
+    write('array.json', '[]');
     for (const [args, text] of /** @type {const} */ ([
       [['missing.js'], `there is no program ${path.join(directory, 'missing.js')}`],
       [['package.json'], 'is no program: name the file that Node runs'],
@@ -127,6 +132,16 @@ test('a file that is missing or not a program is named before anything starts', 
         ['--config', 'nothing.mjs', 'app.js'],
         'nothing.mjs must export an object with options of supervise(): it has no default export',
       ],
+      ...['never.mjs', 'never-settled.mjs'].map(
+        (name) =>
+          /** @type {[string[], string]} */ ([
+            ['--config', name, 'app.js'],
+            `${name} never exports its options: it awaits something that does not happen`,
+          ]),
+      ),
+      [['--config', 'promise.mjs', 'app.js'], 'options of supervise(): it exports a string'],
+      [['--config', 'promise.js', 'app.js'], 'options of supervise(): it exports null'],
+      [['--config', 'array.json', 'app.js'], 'options of supervise(): it contains an array'],
       [['--config', 'function.js', 'app.js'], 'options of supervise(): it exports a function'],
       [['--config', 'number.json', 'app.js'], 'options of supervise(): it contains a number'],
       [['--config', 'ecosystem.config.js', 'app.js'], 'ecosystem.config.js is a configuration of pm2'],

@@ -4,6 +4,7 @@
 // another one of the same worker is finished.
 
 const assert = require('node:assert');
+const { once } = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
 const path = require('node:path');
@@ -35,8 +36,9 @@ async function ask(target, place) {
 /**
  * @param {string} framework
  * @param {string} place
+ * @param {Record<string, string>} [env]
  */
-function finds(framework, place) {
+function finds(framework, place, env = {}) {
   const options = { workers: 1, drainTimeout: 60_000 };
   return withSupervised(
     options,
@@ -50,7 +52,7 @@ function finds(framework, place) {
       assert.deepStrictEqual({ code, exitedAfterDisconnect }, { code: 1, exitedAfterDisconnect: true });
       await app.written(/Error: thrown in /);
     },
-    { env: { SCRIPT, FRAMEWORK: framework } },
+    { env: { SCRIPT, FRAMEWORK: framework, ...env } },
   );
 }
 
@@ -61,6 +63,10 @@ for (const place of PLACES) {
   const unknown = place === 'a microtask' && !knowsMicrotasks && 'this Node does not tell';
   test(`thrown in ${place}`, { skip: skip || unknown }, () => finds('http', place));
 }
+
+test('thrown while the class of requests cannot be changed', { skip }, () =>
+  finds('http', 'handler', { FROZEN: '1' }),
+);
 
 /**
  * Sends requests for these places together, on one connection, and checks the parts of the answers that match.
@@ -77,7 +83,8 @@ function answersInOrder(places, pattern, expected) {
         (place) => `GET /${encodeURIComponent(place)} HTTP/1.1\r\nHost: test\r\n\r\n`,
       );
       socket.write(requests.join(''));
-      assert.deepStrictEqual((await text(socket)).match(pattern), expected);
+      const answers = (await text(socket)).replaceAll(/^Date: .*GMT/gm, 'Date: now');
+      assert.deepStrictEqual(answers.match(pattern), expected);
     },
     { env: { SCRIPT } },
   );
@@ -100,6 +107,36 @@ test('a request that fails behind an unfinished one of its connection is answere
     'held',
     'HTTP/1.1 500',
     'Connection: close',
+  ]),
+);
+
+test('a handler that has answered loses its connection, whose parser is aborted', { skip }, () =>
+  withSupervised(
+    { workers: 1, drainTimeout: 60_000 },
+    async (app) => {
+      const socket = net.connect(app.target);
+      let answers = '';
+      socket.on('data', (data) => {
+        // The next request comes on its own, as from a client that keeps its connection.
+        if (answers === '') socket.write('GET /held HTTP/1.1\r\nHost: test\r\n\r\n');
+        answers += data;
+      });
+      // The connection may be gone before that request arrives.
+      socket.on('error', ({ code }) => assert.match(code, /^(ECONNRESET|EPIPE)$/));
+      socket.write('GET /answered HTTP/1.1\r\nHost: test\r\n\r\n');
+      await once(socket, 'close');
+      assert.deepStrictEqual(answers.match(/HTTP\/1.1 \d+|answered$/gm), ['HTTP/1.1 200', 'answered']);
+      await app.marker('exit');
+    },
+    { env: { SCRIPT } },
+  ),
+);
+
+test('an answer that fails has none of the headers that the app has set', { skip }, () =>
+  answersInOrder(['a handler with headers'], /HTTP\/1.1 \d+|^Connection: .*|^Date: .*/gm, [
+    'HTTP/1.1 500',
+    'Connection: close',
+    'Date: now',
   ]),
 );
 

@@ -37,7 +37,7 @@ async function start({ app, args, cwd, config, envFile, watch, options }) {
   /** @type {import('../../index').SuperviseOptions} */
   let given = {};
   try {
-    if (config !== null) given = await readConfig(config);
+    if (config !== null) given = await settled(readConfig(config), path.relative('', config));
     const execArgv = [...process.execArgv, ...(envFile === null ? [] : [`--env-file=${envFile}`])];
     cluster.setupPrimary({ exec: app, args, execArgv, ...(cwd === null ? {} : { cwd }) });
     // First, because a cluster must not start without its watches.
@@ -71,6 +71,28 @@ async function start({ app, args, cwd, config, envFile, watch, options }) {
 }
 
 /**
+ * Waits for a configuration. If this process ends before, because nothing is left that could settle the promise, that
+ * is an error.
+ * @template T
+ * @param {Promise<T>} promise
+ * @param {string} name of the file
+ */
+async function settled(promise, name) {
+  const onExit = () => {
+    stderr().writeLine(
+      `rcluster: ${name} never exports its options: it awaits something that does not happen`,
+    );
+    process.exitCode = 2;
+  };
+  process.once('exit', onExit);
+  try {
+    return await promise;
+  } finally {
+    process.removeListener('exit', onExit);
+  }
+}
+
+/**
  * @param {string} file
  * @returns {Promise<import('../../index').SuperviseOptions>}
  */
@@ -82,12 +104,14 @@ async function readConfig(file) {
       path.extname(file) === '.json'
         ? // Editors of some systems begin a file with a byte order mark.
           JSON.parse(fs.readFileSync(file, 'utf8').replace(/^\uFEFF/, ''))
-        : (await import(pathToFileURL(file).href)).default;
+        : await (
+            await import(pathToFileURL(file).href)
+          ).default;
   } catch (error) {
     throw new Error(`cannot read ${name}: ${text().summaryOf(error)}`, { cause: error });
   }
-  if (typeof value !== 'object' || value === null) {
-    const kind = value === null ? 'null' : `a ${typeof value}`;
+  if (!isOptions(value)) {
+    const kind = value === null ? 'null' : Array.isArray(value) ? 'an array' : `a ${typeof value}`;
     const [must, but] =
       path.extname(file) === '.json'
         ? ['contain', `it contains ${kind}`]

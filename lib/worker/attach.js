@@ -81,7 +81,10 @@ module.exports = function attach(firstFd, own, settings) {
     },
     gone,
   );
+  /** Whether a server has listened. It may be closed by now, and still have connections. */
+  let hasListened = false;
   const listening = createListening(cluster, link, own, (owner) => {
+    hasListened = true;
     retiring?.watchServer(owner);
     if (!isHttp2(owner)) return;
     http().trackSessions(owner, (session) => {
@@ -94,7 +97,7 @@ module.exports = function attach(firstFd, own, settings) {
   function retirement() {
     retiring ??= createRetirement()(worker, {
       tell: listening.tell,
-      serves: () => listening.members().length > 0,
+      serves: () => hasListened || listening.members().length > 0,
       drain(options, done) {
         draining = createDrain()(listening, link);
         draining.begin(options, done);

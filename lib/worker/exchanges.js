@@ -94,15 +94,28 @@ module.exports = function createExchanges() {
       const next = own ?? parent.emit;
       const exchange = exchangeOf(this, arguments);
       if (exchange === KEEP || current.getStore() === exchange) return Reflect.apply(next, this, arguments);
+      // An exception that was caught is no longer on its way.
+      thrown = null;
       try {
         return within(exchange, next, this, arguments);
       } catch (error) {
-        // The outermost emit() wins, because the code that it called was aborted.
-        thrown = { error, exchange };
+        onThrown(error, exchange);
         throw error;
       }
     }
     defineHidden(target, 'emit', { value: emit });
+  }
+
+  /**
+   * The outermost exchange wins, because the code that it called was aborted. An event of a socket aborts none: Node
+   * emits the response's 'drain' and 'timeout' inside of it.
+   *
+   * @param {unknown} error
+   * @param {any} exchange
+   */
+  function onThrown(error, exchange) {
+    const isKnown = thrown !== null && Object.is(/** @type {Thrown} */ (thrown).error, error);
+    if (exchange !== undefined || !isKnown) thrown = { error, exchange };
   }
 
   /**
@@ -165,6 +178,7 @@ module.exports = function createExchanges() {
   function belongs(object, name, exchange) {
     const prototype = prototypeOf(object, name);
     if (prototype === null) return;
+    if (!Object.isExtensible(prototype)) return watch(object, () => exchange);
     watch(prototype, markOf);
     Mark.put(object, exchange);
   }
@@ -209,10 +223,11 @@ module.exports = function createExchanges() {
     if (!exchange || exchange.destroyed) return;
     try {
       if (exchange.session) failStream(exchange);
+      else if (exchange.writableEnded) failAnswered(exchange, passed);
       else failResponse(exchange);
     } catch {
       // The application has replaced these functions. Then the exchange is just destroyed.
-      exchange.destroy();
+      destroy(exchange);
     }
   }
 
@@ -230,15 +245,41 @@ function isInterval(resource) {
   return typeof resource?._repeat === 'number';
 }
 
+/** @param {any} exchange */
+function destroy(exchange) {
+  try {
+    exchange.destroy();
+  } catch {
+    // This is replaced as well, and nothing is left to try: the client waits until this worker ends.
+  }
+}
+
+/**
+ * The answer is complete. But an exception that passed through an event has also aborted the parser, if that has called
+ * the listeners: no further request would be read from this connection, nor would it become idle.
+ *
+ * @param {any} response
+ * @param {boolean} passed
+ */
+function failAnswered(response, passed) {
+  const { socket } = response.req;
+  const isBusy = socket._httpMessage != null && socket._httpMessage !== response;
+  if (!passed || isBusy) return;
+  if (response.writableFinished) socket.destroySoon();
+  else response.once('finish', () => socket.destroySoon());
+}
+
 /** @param {any} response */
 function failResponse(response) {
-  if (response.writableEnded) return;
   // A partial answer must not look complete.
   if (response.headersSent) return response.destroy();
   for (const name of response.getHeaderNames()) response.removeHeader(name);
   response.statusCode = 500;
   response.statusMessage = '';
   closeAfter(response);
+  // Node sends neither of a header that was removed.
+  response.sendDate = true;
+  if (!response.shouldKeepAlive) response.setHeader('Connection', 'close');
   response.setHeader('Content-Length', 0);
   response.end();
 }

@@ -23,6 +23,7 @@ mod tools;
 mod watched;
 mod workers;
 
+use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel as command_queue};
@@ -90,8 +91,8 @@ pub enum Command {
         /// A duplicate of the slot's socket.
         socket: OwnedFd,
     },
-    /// The listener must be closed.
-    RemoveListener(ListenerId),
+    /// The listener must be closed. The sender is dropped when it is, so that the receiver can wait for it.
+    RemoveListener(ListenerId, Sender<Infallible>),
     /// All workers are about to leave: accept all waiting clients, pass them to workers, and close the
     /// sockets. The listeners stay until they are removed.
     AcceptAllAndClose,

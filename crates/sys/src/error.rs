@@ -46,6 +46,12 @@ impl SysError {
         matches!(self.errno, Errno::EPIPE | Errno::ECONNRESET)
     }
 
+    /// Whether another socket has the address.
+    #[must_use]
+    pub fn is_address_in_use(&self) -> bool {
+        self.errno == Errno::EADDRINUSE
+    }
+
     /// Whether a resource was short that may be available later: descriptors, memory, entries in a table.
     #[must_use]
     pub fn is_shortage(&self) -> bool {

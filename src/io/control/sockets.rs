@@ -5,9 +5,12 @@
 //! slot, here and in the dispatcher.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::env::current_dir;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
+use std::time::{Duration, Instant};
 
 use super::inherited::Passed;
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher};
@@ -43,8 +46,13 @@ pub(super) struct Sockets {
     /// Listeners with one inherited socket that would otherwise have one for each slot. The dispatcher knows
     /// them.
     passed_per_slot: HashSet<ListenerId>,
+    /// Listeners that the dispatcher was told to close. A receiver ends when its listener is closed.
+    closing: Vec<Receiver<Infallible>>,
     pub(super) passed: Passed,
 }
+
+/// The longest wait for the dispatcher to close listeners. It never blocks, so one of its turns is usually enough.
+const CLOSING: Duration = Duration::from_millis(500);
 
 impl Sockets {
     pub(super) fn new(dispatcher: Arc<Dispatcher>) -> Self {
@@ -53,21 +61,44 @@ impl Sockets {
             shared: HashMap::new(),
             per_slot: HashMap::new(),
             passed_per_slot: HashSet::new(),
+            closing: Vec::new(),
             passed: Passed::from_environment(),
         }
     }
 
     /// Opens a socket. The error is the negative errno that the worker will see.
     pub(super) fn open(&mut self, listener: ListenerId, spec: &ListenerSpec) -> Result<Opened, i32> {
+        let mut opened = self.try_open(listener, spec);
+        // The address may be that of a listener that was just closed here.
+        if opened.as_ref().is_err_and(SysError::is_address_in_use) && self.finish_closing() {
+            opened = self.try_open(listener, spec);
+        }
+        opened.map_err(|error| error.negative_errno())
+    }
+
+    fn try_open(&mut self, listener: ListenerId, spec: &ListenerSpec) -> Result<Opened, SysError> {
         if let Some(number) = self.passed.claim(listener, &spec.address) {
-            return self.open_passed(listener, spec, number).map_err(|error| error.negative_errno());
+            return self.open_passed(listener, spec, number);
         }
         if spec.sharing == Sharing::PerSlot {
-            return self.open_group(listener, spec).map_err(|error| error.negative_errno());
+            return self.open_group(listener, spec);
         }
-        let bound = bind(spec).map_err(|error| error.negative_errno())?;
+        let bound = bind(spec)?;
         self.passed.store(listener, &spec.address, &bound);
         Ok(self.give_out(listener, spec, bound))
+    }
+
+    /// Waits until the dispatcher has closed what it was told to. Returns false if there was nothing.
+    fn finish_closing(&mut self) -> bool {
+        let deadline = Instant::now() + CLOSING;
+        let mut closing = std::mem::take(&mut self.closing);
+        let was_closing = !closing.is_empty();
+        closing.retain(|it| {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            it.recv_timeout(rest) == Err(RecvTimeoutError::Timeout)
+        });
+        self.closing = closing;
+        was_closing
     }
 
     /// Uses a socket that the service manager has passed.
@@ -143,7 +174,10 @@ impl Sockets {
         self.passed.on_closed(listener, is_end);
         self.per_slot.remove(&listener);
         if self.shared.remove(&listener).is_none() || self.passed_per_slot.remove(&listener) {
-            self.dispatcher.tell(ToDispatcher::RemoveListener(listener));
+            let (closed, closing) = channel();
+            self.closing.retain(|it| it.try_recv() == Err(TryRecvError::Empty));
+            self.closing.push(closing);
+            self.dispatcher.tell(ToDispatcher::RemoveListener(listener, closed));
         }
     }
 

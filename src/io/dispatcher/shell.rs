@@ -185,10 +185,11 @@ impl Shell {
             Command::AddSlot { listener, slot, socket } => {
                 self.listeners.add_slot(listener, slot, socket, &mut self.tools);
             }
-            Command::RemoveListener(listener) => {
+            Command::RemoveListener(listener, closed) => {
                 self.sampler.forget(listener);
                 self.input(Input::ListenerRemoved { listener });
                 self.listeners.remove(listener, &self.tools);
+                drop(closed);
             }
             Command::AcceptAllAndClose => self.accept_all_and_close(),
             Command::Join(worker, listener) => {
