@@ -67,7 +67,7 @@ fn a_listener_that_cannot_be_watched_does_not_end_the_others() {
     primary.dispatcher.tell(Command::Join(other.id, listener));
     assert!(matches!(primary.events.recv_timeout(DEADLINE), Ok(DispatcherEvent::Exhausted(_))));
     others_are_served(&primary, &other);
-    primary.dispatcher.tell(Command::RemoveListener(listener));
+    primary.dispatcher.tell(Command::RemoveListener(listener, std::sync::mpsc::channel().0));
     others_are_served(&primary, &other);
 }
 
@@ -173,7 +173,7 @@ fn sockets_that_workers_have_made_blocking_hold_up_nobody() {
     }
     // It also ends, whatever state its threads are in.
     primary.dispatcher.tell(Command::AcceptAllAndClose);
-    primary.dispatcher.tell(Command::RemoveListener(listener));
+    primary.dispatcher.tell(Command::RemoveListener(listener, std::sync::mpsc::channel().0));
     primary.settle();
 }
 

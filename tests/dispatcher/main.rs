@@ -189,7 +189,7 @@ fn closing_a_listener_closes_what_waits_for_it() {
     primary.settle();
     primary.dispatcher.tell(Command::Leave(worker.id, LISTENER));
     let waiting = primary.connect();
-    primary.dispatcher.tell(Command::RemoveListener(LISTENER));
+    primary.dispatcher.tell(Command::RemoveListener(LISTENER, std::sync::mpsc::channel().0));
     primary.settle();
     let refused = TcpStream::connect(primary.address).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
@@ -218,7 +218,7 @@ fn no_descriptor_is_left_behind() {
         for worker in &workers {
             primary.dispatcher.tell(Command::WorkerExited(worker.id));
         }
-        primary.dispatcher.tell(Command::RemoveListener(LISTENER));
+        primary.dispatcher.tell(Command::RemoveListener(LISTENER, std::sync::mpsc::channel().0));
         primary.settle();
     }
     // Descriptors that workers also held are closed on other threads.

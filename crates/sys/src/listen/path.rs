@@ -5,6 +5,7 @@ use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
@@ -20,8 +21,13 @@ use crate::error::{Doing, SysError};
 /// Only the file that was created here is removed. If another service has taken over the path since, like a
 /// restarted one that removes the old file first, its file stays. To tell them apart, this must be dropped
 /// before the socket is closed: until then the system does not reuse the inode.
+///
+/// It is also removed when this process ends with this value in place, if [`remove_files_at_exit`] was called.
 #[derive(Debug)]
-pub struct BoundPath {
+pub struct BoundPath(Arc<File>);
+
+#[derive(Debug)]
+struct File {
     /// The directory itself, because its path may lead elsewhere by the time it is used again.
     directory: OwnedFd,
     name: OsString,
@@ -82,7 +88,8 @@ fn bind_and(
     if !is_ours {
         return Err(stale());
     }
-    let bound = BoundPath { directory, name: name.to_owned(), device: made.st_dev, inode: made.st_ino };
+    let bound =
+        BoundPath::new(File { directory, name: name.to_owned(), device: made.st_dev, inode: made.st_ino });
     open_to(&file, everybody).doing("opening a socket to everybody")?;
     Ok(Some(bound))
 }
@@ -149,17 +156,56 @@ fn open_to(file: &OwnedFd, everybody: Access) -> nix::Result<()> {
     fchmodat(AT_FDCWD, link.as_str(), mode, FchmodatFlags::FollowSymlink)
 }
 
+/// The files of all sockets that are open. A native thread that owns one does not end before the process does.
+static FILES: Mutex<Vec<Weak<File>>> = Mutex::new(Vec::new());
+
+fn files() -> MutexGuard<'static, Vec<Weak<File>>> {
+    // Nothing panics while it is locked.
+    FILES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the files of the sockets that are still open when this process ends by exit(3): nothing drops what native
+/// threads own then. The file of a socket that nobody has open any more would keep others from its path.
+pub fn remove_files_at_exit() {
+    extern "C" fn remove() {
+        for file in files().iter().filter_map(Weak::upgrade) {
+            file.remove();
+        }
+    }
+    static ONCE: Once = Once::new();
+    // SAFETY: the function is that of a library which stays loaded, or which runs it when it is unloaded. It unwinds nowhere.
+    ONCE.call_once(|| drop(unsafe { libc::atexit(remove) }));
+}
+
 impl BoundPath {
+    fn new(file: File) -> Self {
+        let file = Arc::new(file);
+        let mut files = files();
+        files.retain(|file| file.strong_count() > 0);
+        files.push(Arc::downgrade(&file));
+        Self(file)
+    }
+
     /// Whether the file is still there, and no other one in its place.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
-        let found = fstatat(&self.directory, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
-        found.is_ok_and(|found| (found.st_dev, found.st_ino) == (self.device, self.inode))
+        self.0.is_in_place()
     }
 }
 
 impl Drop for BoundPath {
     fn drop(&mut self) {
+        self.0.remove();
+    }
+}
+
+impl File {
+    fn is_in_place(&self) -> bool {
+        let found = fstatat(&self.directory, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
+        found.is_ok_and(|found| (found.st_dev, found.st_ino) == (self.device, self.inode))
+    }
+
+    fn remove(&self) {
         if self.is_in_place() {
             // An error cannot be reported any more, and the socket itself closes in any case.
             let _ = unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
