@@ -26,7 +26,6 @@ use rcluster_sys::cgroup::{Cgroups, usable_cpus};
 use rcluster_sys::descriptor::{adopt, replace};
 use rcluster_sys::error::SysError;
 use rcluster_sys::listen::private::own_user;
-use rcluster_sys::listen::remove_files_at_exit;
 use rcluster_sys::orphans::reap_own;
 use rcluster_sys::package::Package;
 
@@ -83,7 +82,6 @@ impl Primary {
         on_event: Function<'_, AnyEvent, UnknownReturnValue>,
     ) -> std::result::Result<Self, Error<String>> {
         let scheduling = Scheduling::parse(&scheduling).map_err(coded)?;
-        remove_files_at_exit();
         let processes = Arc::new(Processes::default());
         let (known, events) = (Arc::clone(&processes), EventQueue::default());
         let queue = events.clone();

@@ -28,7 +28,7 @@ use super::error::{Doing, SysError};
 pub use backlog::{Backlog, backlog, listening_address};
 pub use given::{adopt_datagram, adopt_stream};
 use own::OWN;
-pub use path::{BoundPath, remove_files_at_exit};
+pub use path::BoundPath;
 
 /// The type of a listening socket, in Node's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,8 +24,8 @@ struct Attached {
     calls: Cell<u32>,
     /// Whether the close callback has come, during one of these calls.
     closed: Cell<bool>,
-    /// The watched descriptor; it must stay open as long as libuv uses it.
-    fd: Option<OwnedFd>,
+    /// The watched descriptor; it must stay open as long as libuv, or `on_event`, uses it.
+    fd: Cell<Option<OwnedFd>>,
     hook: napi_async_cleanup_hook_handle,
     layout: Layout,
     /// Whether the value is gone that points to the handle.
@@ -43,7 +43,7 @@ pub(super) struct UvHandle {
 
 impl UvHandle {
     /// Creates a handle of libuv's type number `kind` on the event loop of `env`. `init` initialises its
-    /// memory. [`call`] calls `on_event`. `fd` is kept open until libuv has closed the handle.
+    /// memory. [`call`] calls `on_event`. `fd` is kept open until the handle is closed.
     pub(super) fn new(
         env: Env,
         kind: c_int,
@@ -69,6 +69,7 @@ impl UvHandle {
         }
         let hook = std::ptr::null_mut();
         let (calls, closed, dropped) = (Cell::new(0), Cell::new(false), Cell::new(false));
+        let fd = Cell::new(fd);
         let attached = Attached { env, on_event, calls, closed, fd, hook, layout, dropped };
         let attached = Box::into_raw(Box::new(attached));
         // SAFETY: the handle is initialised. It owns the Box from now on, until `on_closed`.
@@ -154,6 +155,14 @@ unsafe fn close(uv: &Libuv, handle: *mut Handle) {
     if unsafe { (uv.uv_is_closing)(handle) } == 0 {
         // SAFETY: by contract; on_closed frees what belongs to it.
         unsafe { (uv.uv_close)(handle, Some(on_closed)) };
+        // SAFETY: an initialised handle, whose data was set in `new`.
+        let attached = unsafe { (uv.uv_handle_get_data)(handle) }.cast::<Attached>();
+        // SAFETY: the close callback comes in a later phase of the loop.
+        let attached = unsafe { &*attached };
+        // libuv no longer polls it. A listening socket's address is free only when all have closed it.
+        if attached.calls.get() == 0 {
+            drop(attached.fd.take());
+        }
     }
 }
 
@@ -185,8 +194,7 @@ unsafe extern "C" fn on_closed(handle: *mut Handle) {
 /// The close callback must have come, no call of `on_event` may be running, and this must be called once.
 unsafe fn free(handle: *mut Handle, attached: *mut Attached) {
     // SAFETY: it was made by Box::into_raw in `new`, and is freed once by contract.
-    let mut attached = unsafe { Box::from_raw(attached) };
-    // libuv no longer polls it, so it may be closed now.
+    let attached = unsafe { Box::from_raw(attached) };
     drop(attached.fd.take());
     if !attached.hook.is_null() {
         // SAFETY: the hook came from napi_add_async_cleanup_hook and is removed once.

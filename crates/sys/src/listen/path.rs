@@ -22,7 +22,7 @@ use crate::error::{Doing, SysError};
 /// restarted one that removes the old file first, its file stays. To tell them apart, this must be dropped
 /// before the socket is closed: until then the system does not reuse the inode.
 ///
-/// It is also removed when this process ends with this value in place, if [`remove_files_at_exit`] was called.
+/// It is also removed when this process ends by exit(3) with this value in place.
 #[derive(Debug)]
 pub struct BoundPath(Arc<File>);
 
@@ -166,19 +166,23 @@ fn files() -> MutexGuard<'static, Vec<Weak<File>>> {
 
 /// Removes the files of the sockets that are still open when this process ends by exit(3): nothing drops what native
 /// threads own then. The file of a socket that nobody has open any more would keep others from its path.
-pub fn remove_files_at_exit() {
+fn remove_files_at_exit() {
     extern "C" fn remove() {
         for file in files().iter().filter_map(Weak::upgrade) {
             file.remove();
         }
     }
     static ONCE: Once = Once::new();
-    // SAFETY: the function is that of a library which stays loaded, or which runs it when it is unloaded. It unwinds nowhere.
-    ONCE.call_once(|| drop(unsafe { libc::atexit(remove) }));
+    ONCE.call_once(|| {
+        // SAFETY: the function belongs to a library that stays loaded, or runs it when it is unloaded, and does not
+        // unwind. If there is no memory for it, the files stay.
+        let _ = unsafe { libc::atexit(remove) };
+    });
 }
 
 impl BoundPath {
     fn new(file: File) -> Self {
+        remove_files_at_exit();
         let file = Arc::new(file);
         let mut files = files();
         files.retain(|file| file.strong_count() > 0);
