@@ -46,6 +46,7 @@ use tokio::sync::mpsc;
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher, DispatcherEvent, Report};
 use crate::io::forward::{BoundFront, Report as Forwarded};
 use crate::io::store;
+use rcluster_core::control::operator::THREAD;
 use rcluster_core::control::supervise::Input;
 use rcluster_core::frames::{Drain, milliseconds};
 use rcluster_core::hook::Answer;
@@ -151,7 +152,7 @@ impl ControlThread {
             .build()
             .doing("starting the control thread's runtime")?;
         let thread = std::thread::Builder::new()
-            .name("rcluster-ctl".into())
+            .name(THREAD.into())
             .spawn(move || thread::run(shell, &runtime, queue, receiver))
             .doing("starting the control thread")?;
         Ok(Self { commands: Some(commands), common, tell, thread: Some(thread) })

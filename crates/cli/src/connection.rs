@@ -1,19 +1,19 @@
 //! A connection to a control socket.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, ErrorKind, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::time::{Duration, Instant};
 
 use rcluster_core::control::operator::{Place, VERSION};
-use rcluster_sys::listen::private::{Peer, own_user};
+use rcluster_sys::listen::private::{Peer, connect_at_once, own_user};
 use serde_json::{Value, json};
 
 use crate::output::{Failure, reason};
 
 /// The maximum length of a line: enough for the status of more than a thousand slots.
-const MAX_LINE: u64 = 16 << 20;
+const MAX_LINE: usize = 16 << 20;
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -39,6 +39,17 @@ pub(crate) enum Message {
 impl Connection {
     /// Connects, and checks that the listener belongs to this user or root.
     pub(crate) fn open(place: &Place) -> Result<Self, Failure> {
+        let full = || {
+            Failure::Refused(format!(
+                "cannot connect to {place}: the queue of its clients is full, so its primary is stopped or cannot keep up"
+            ))
+        };
+        Self::open_at_once(place)?.ok_or_else(full)
+    }
+
+    /// The same; `None` if its queue of clients is full, which would otherwise be waited for: whoever listens there need
+    /// not ever accept one.
+    pub(crate) fn open_at_once(place: &Place) -> Result<Option<Self>, Failure> {
         let failed = |error: std::io::Error| {
             let why = reason(&error);
             match error.kind() {
@@ -52,7 +63,12 @@ impl Connection {
             Place::Path(path) => SocketAddr::from_pathname(OsStr::new(path)),
             Place::Abstract(name) => SocketAddr::from_abstract_name(name),
         };
-        let stream = address.and_then(|address| UnixStream::connect_addr(&address)).map_err(failed)?;
+        let connected =
+            address.and_then(|address| Ok(connect_at_once(&address).map_err(|error| error.errno)?));
+        let stream = match connected {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            connected => connected.map_err(failed)?,
+        };
         let peer = Peer::of(&stream).map_err(|error| Failure::Refused(error.to_string()))?;
         let user = own_user();
         if user != 0 && peer.uid != user && peer.uid != 0 {
@@ -62,7 +78,7 @@ impl Connection {
             )));
         }
         let lines = BufReader::new(stream.try_clone().map_err(failed)?);
-        Ok(Self { place: place.clone(), stream, lines, peer, requests: 0 })
+        Ok(Some(Self { place: place.clone(), stream, lines, peer, requests: 0 }))
     }
 
     /// The address of the cluster.
@@ -119,30 +135,9 @@ impl Connection {
 
     /// The next message from the cluster.
     pub(crate) fn receive(&mut self, deadline: Option<Instant>) -> Result<Message, Failure> {
-        let mut line = Vec::new();
-        loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Err(timed_out());
-            }
-            self.stream.set_read_timeout(left).map_err(|error| Failure::Refused(error.to_string()))?;
-            // A partial line is kept, and continued by the next read.
-            let room = MAX_LINE.saturating_sub(line.len() as u64);
-            match self.lines.by_ref().take(room).read_until(b'\n', &mut line) {
-                Ok(0) => return Ok(Message::End),
-                Ok(_) => break,
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(timed_out()),
-                    ErrorKind::ConnectionReset => return Ok(Message::End),
-                    ErrorKind::Interrupted => {}
-                    _ => {
-                        return Err(Failure::Refused(format!(
-                            "cannot read from the control socket: {}",
-                            reason(&error)
-                        )));
-                    }
-                },
-            }
+        let line = self.line(deadline)?;
+        if line.is_empty() {
+            return Ok(Message::End);
         }
         let wrong = |error| Failure::Refused(format!("the cluster has sent invalid JSON: {error}"));
         let mut message: Value = serde_json::from_slice(&line).map_err(wrong)?;
@@ -156,6 +151,38 @@ impl Connection {
         let mut failure = format!("{} ({})", text("message"), text("code"));
         failure.extend(last_lines(&message["error"]));
         Ok(Message::Done(Err(Failure::Refused(failure))))
+    }
+
+    /// The next line; empty at the end.
+    fn line(&mut self, deadline: Option<Instant>) -> Result<Vec<u8>, Failure> {
+        let mut line = Vec::new();
+        // The deadline is for all of the line: a process that sends it byte by byte does not prolong it.
+        while line.last() != Some(&b'\n') && line.len() < MAX_LINE {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(timed_out());
+            }
+            self.stream.set_read_timeout(left).map_err(|error| Failure::Refused(error.to_string()))?;
+            let bytes = match self.lines.fill_buf() {
+                Ok([]) => break,
+                Ok(bytes) => bytes,
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(timed_out()),
+                    ErrorKind::ConnectionReset => return Ok(Vec::new()),
+                    ErrorKind::Interrupted => continue,
+                    _ => {
+                        return Err(Failure::Refused(format!(
+                            "cannot read from the control socket: {}",
+                            reason(&error)
+                        )));
+                    }
+                },
+            };
+            let length = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+            line.extend_from_slice(&bytes[..length]);
+            self.lines.consume(length);
+        }
+        Ok(line)
     }
 }
 
@@ -177,4 +204,33 @@ fn timed_out() -> Failure {
 
 pub(crate) fn ended() -> Failure {
     Failure::NotRunning("the cluster has ended before it answered".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_sends_byte_by_byte_does_not_prolong_the_wait() {
+        let name = format!("rcluster-slow-{}", std::process::id());
+        let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let mut connection = Connection::open(&Place::Abstract(name)).unwrap();
+        let (mut slow, _) = listener.accept().unwrap();
+        let sender = thread::spawn(move || {
+            // It ends some time, so that the test does, too.
+            for _ in 0..500 {
+                if slow.write_all(b" ").is_err() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let answer = connection.hello(Duration::from_millis(200));
+        assert!(matches!(answer, Err(Failure::TimedOut(_))), "{answer:?}");
+        drop(connection);
+        sender.join().unwrap();
+    }
 }

@@ -1,6 +1,6 @@
 //! The readings for the checks, as seen by this process. Any of them may be missing.
 
-use std::fs::read_to_string;
+use std::fs::{read, read_to_string};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -81,7 +81,8 @@ impl Readings {
             memory_limit: groups.memory_limit(),
             temporary: Some(directory(std::env::temp_dir())),
             socket_places: socket_places(&variable),
-            lists_sockets: read_to_string("/proc/net/unix").is_ok(),
+            // Not as text: a socket may have any bytes as its name.
+            lists_sockets: read("/proc/net/unix").is_ok(),
             shows_processes: read_to_string("/proc/self/stat").is_ok(),
             notify_socket: variable("NOTIFY_SOCKET"),
             watchdog: variable("WATCHDOG_USEC"),
@@ -125,4 +126,20 @@ fn socket_places(variable: &dyn Fn(&str) -> Option<String>) -> Vec<(Place, bool)
     };
     let places = Place::candidates("auto", &surroundings);
     places.into_iter().map(|place| (place.clone(), usable(&place))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+
+    use super::*;
+
+    #[test]
+    fn sockets_are_listed_whatever_their_names_are() {
+        let mut name = format!("rcluster-doctor-{}-", std::process::id()).into_bytes();
+        name.push(0xff);
+        let _other = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        assert!(Readings::take().lists_sockets);
+    }
 }

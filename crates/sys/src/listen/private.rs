@@ -1,11 +1,13 @@
-//! A listening Unix socket that only its own user and root can connect to.
+//! A listening Unix socket that only its own user and root can connect to, and its clients.
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, hard_link, remove_file, rename, symlink_metadata};
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -42,6 +44,23 @@ impl Peer {
         let peer = getsockopt(socket, PeerCredentials).doing("asking who is at the other end of a socket")?;
         Ok(Self { uid: peer.uid(), pid: peer.pid() })
     }
+}
+
+/// Connects without waiting, because the kernel tells only then who listens, and it may be anybody: `EAGAIN` if its queue
+/// of clients is full. Reading and writing wait.
+pub fn connect_at_once(address: &SocketAddr) -> Result<UnixStream, SysError> {
+    let doing = "connecting to a unix socket";
+    let name = match (address.as_pathname(), address.as_abstract_name()) {
+        (Some(path), _) => UnixAddr::new(path),
+        (None, Some(name)) => UnixAddr::new_abstract(name),
+        (None, None) => Err(Errno::EINVAL),
+    };
+    let name = name.doing(doing)?;
+    let socket = new_socket(AddressFamily::Unix, SockType::Stream).doing(doing)?;
+    connect(socket.as_raw_fd(), &name).doing(doing)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false).doing(doing)?;
+    Ok(stream)
 }
 
 /// The effective user id of this process.
@@ -136,15 +155,15 @@ fn is_left_behind(path: &Path) -> bool {
     }
     let probe = || {
         let socket = new_socket(AddressFamily::Unix, SockType::Stream)?;
-        connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &UnixAddr::new(path)?)
+        connect(socket.as_raw_fd(), &UnixAddr::new(path)?)
     };
     probe() == Err(Errno::ECONNREFUSED)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::os::unix::fs::PermissionsExt;
-    use std::os::unix::net::UnixStream;
 
     use super::*;
 
@@ -178,6 +197,25 @@ mod tests {
         drop(bound);
         drop(fd);
         assert!(symlink_metadata(&path).is_err());
+    }
+
+    #[test]
+    fn connecting_waits_for_no_listener_and_reading_waits_for_its_answer() {
+        let name = format!("rcluster-at-once-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        assert_eq!(connect_at_once(&address).unwrap_err().errno, Errno::ECONNREFUSED);
+        let listener = super::super::unix(Path::new(&format!("\0{name}")), NOBODY, Some(0)).unwrap();
+        let mut first = connect_at_once(&address).unwrap();
+        assert_eq!(connect_at_once(&address).unwrap_err().errno, Errno::EAGAIN, "nobody accepts");
+        std::thread::scope(|scope| {
+            let answer = scope.spawn(move || {
+                let mut byte = [0];
+                first.read_exact(&mut byte).map(|()| byte)
+            });
+            let client = super::super::accept(&listener.fd).unwrap().unwrap();
+            UnixStream::from(client).write_all(b"x").unwrap();
+            assert_eq!(answer.join().unwrap().unwrap(), *b"x");
+        });
     }
 
     #[test]
