@@ -214,15 +214,30 @@ async function heap(answer) {
   for await (const piece of require('node:v8').getHeapSnapshot()) await answer.data(piece);
 }
 
+let isOpening = false;
+
+/**
+ * Whether the inspector is being opened for an operator, who has asked for that of this process alone.
+ */
+function opensInspector() {
+  return isOpening;
+}
+
 /** @returns {string} the address of the inspector, which may already have been open */
 function openInspector() {
   const { open, url } = inspector();
   const known = url();
   if (known !== undefined) return known;
-  open(0, HOST);
+  // Whatever opens an inspector, Node reports it before open() returns, and a primary then opens its workers'.
+  isOpening = true;
+  try {
+    open(0, HOST);
+  } finally {
+    isOpening = false;
+  }
   const opened = url();
   if (opened === undefined) throw new Error(`its inspector cannot listen at ${HOST}`);
   return opened;
 }
 
-module.exports = { examine };
+module.exports = { examine, opensInspector };

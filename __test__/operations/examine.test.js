@@ -25,8 +25,9 @@ const skip = isBuiltin && 'the built-in does not supervise';
  *
  * @param {Record<string, unknown> & { workers: number }} options
  * @param {(client: ControlClient, app: Supervised, control: string) => Promise<void>} body
+ * @param {import('../../testing/fixture.js').FixtureOptions} [fixtureOptions]
  */
-async function withClient(options, body) {
+async function withClient(options, body, fixtureOptions = {}) {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-examine-'));
   const control = path.join(directory, 'control.sock');
   const run = async (/** @type {Supervised} */ app) => {
@@ -35,7 +36,7 @@ async function withClient(options, body) {
     client.close();
   };
   try {
-    await withSupervised({ ...options, control }, run);
+    await withSupervised({ ...options, control }, run, fixtureOptions);
   } finally {
     fs.rmSync(directory, { recursive: true });
   }
@@ -101,6 +102,30 @@ test(
       assert.doesNotMatch(app.output, /Warning/);
     }),
 );
+
+test('the inspector of the primary opens without those of workers, which follow a signal', { skip }, () => {
+  const env = {
+    SCRIPT: require.resolve('../fixtures/operations/signalled.js'),
+    SETTINGS: JSON.stringify({ execArgv: [] }),
+  };
+  const run = async (/** @type {ControlClient} */ client, /** @type {Supervised} */ app) => {
+    const told = async (/** @type {number} */ slot) => {
+      // A worker handles a signal at the end of the turn in which it notices it, which may be that of this answer.
+      await client.env(slot);
+      return (await client.env(slot)).includes('TOLD_TO_OPEN_INSPECTOR');
+    };
+    const url = await client.inspect('primary');
+    assert.strictEqual((await targetsOf(url))[0].webSocketDebuggerUrl, url);
+    assert.deepStrictEqual(await Promise.all([told(0), told(1)]), [false, false]);
+    await client.inspect('primary', { off: true });
+    await assert.rejects(targetsOf(url), { code: 'ECONNREFUSED' });
+
+    process.kill(app.pid, 'SIGUSR1');
+    await until('the workers follow', async () => (await told(0)) && (await told(1)));
+  };
+  // For the inspector that the signal opens, any port will do.
+  return withClient({ workers: 2 }, run, { env, execArgv: ['--inspect-port=0'] });
+});
 
 test('a worker whose event loop is blocked is refused, and its stack says where it is', { skip }, () =>
   withClient({ workers: 1 }, async (client, app) => {

@@ -48,6 +48,8 @@ const LATER = [
 
 /** @type {() => typeof import('../text')} */
 const text = later('text');
+/** @type {() => typeof import('../examine')} */
+const examine = later('examine');
 /** @type {() => typeof import('./forward')} */
 const forwarder = later('primary/forward');
 /** @type {() => typeof import('./backend')} */
@@ -176,12 +178,13 @@ function createPrimary(target) {
   }
 
   /**
-   * The first SIGUSR1 starts the primary's inspector, which Node reports with this message. The workers'
-   * inspectors follow.
+   * The first SIGUSR1 starts the primary's inspector, as the app can with `inspector.open()`. Node reports
+   * both with this message, and the workers' inspectors follow. They do not follow an operator's `inspect`, which
+   * names one process: nobody would know of their ports, and nobody would close them.
    * @param {{ cmd: string }} message
    */
   function onDebuggerEnabled(message) {
-    if (message.cmd !== 'NODE_DEBUG_ENABLED') return;
+    if (message.cmd !== 'NODE_DEBUG_ENABLED' || examine().opensInspector()) return;
     for (const worker of /** @type {Worker[]} */ (Object.values(cluster.workers ?? {}))) {
       const enable = () => native.kill(worker.id, os.constants.signals.SIGUSR1);
       if (worker.state === 'online' || worker.state === 'listening') enable();
