@@ -6,6 +6,7 @@ const assert = require('node:assert');
 const { spawn } = require('node:child_process');
 const fs = require('node:fs');
 const http = require('node:http');
+const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
 const { once } = require('node:events');
@@ -177,8 +178,43 @@ test(
     }),
 );
 
-test('a signal to the command leaves no incomplete file behind', { skip }, () =>
-  withClient({ workers: 1 }, async (_client, app, control) => {
+/** @param {ControlClient} client @param {number | 'primary'} slot */
+async function canProfile(client, slot) {
+  return client.profile(slot, { duration: 1 }).then(
+    () => true,
+    ({ code }) => assert.strictEqual(code, 'ERR_RCLUSTER_EXAMINATION'),
+  );
+}
+
+test('a profile ends with its client, to which nothing is being written', { skip }, () =>
+  withClient({ workers: 1 }, async (client, _app, control) => {
+    for (const slot of /** @type {const} */ ([0, 'primary'])) {
+      const long = await request(control, { id: 'long', verb: 'profile', slot, duration: 600_000 });
+      assert.ok(!(await canProfile(client, slot)), 'it is being taken');
+      long.close();
+      await until('another can be taken', () => canProfile(client, slot));
+    }
+  }),
+);
+
+test('a client that has only shut down writing gets its profile', { skip }, () =>
+  withClient({ workers: 1 }, async (_client, _app, control) => {
+    const socket = net.connect(control);
+    socket.end('{"id":"half","verb":"profile","slot":0,"duration":300}\n');
+    let text = '';
+    for await (const piece of socket.setEncoding('utf8')) text += piece;
+    const lines = text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const profile = lines.slice(0, -1).map(({ facts }) => Buffer.from(facts.base64, 'base64'));
+    assert.ok(JSON.parse(`${Buffer.concat(profile)}`).nodes.length > 0);
+    assert.deepStrictEqual([lines.at(-1).id, lines.at(-1).ok], ['half', true]);
+  }),
+);
+
+test('a signal to the command leaves neither an incomplete file nor its profile behind', { skip }, () =>
+  withClient({ workers: 1 }, async (client, app, control) => {
     const folder = app.inDirectory('profiles');
     fs.mkdirSync(folder);
     const args = ['profile', '0', '10m', '-o', path.join(folder, 'a.cpuprofile'), '--control', control];
@@ -187,5 +223,6 @@ test('a signal to the command leaves no incomplete file behind', { skip }, () =>
     await until('it has begun', () => fs.readdirSync(folder).length === 1);
     command.kill('SIGINT');
     assert.deepStrictEqual([await exit, fs.readdirSync(folder)], [[130, null], []]);
+    await until('another can be taken', () => canProfile(client, 0));
   }),
 );

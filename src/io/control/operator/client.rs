@@ -1,9 +1,11 @@
 //! One client: a task that reads its lines, and one that writes the answers and events.
 
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc};
@@ -13,6 +15,8 @@ use super::{OperatorEvent, send};
 use crate::io::control::messages::ThreadEvent;
 use crate::io::fairness::fairly;
 use rcluster_core::control::operator::{ClientId, Lines, TooLong};
+use rcluster_sys::async_fd::watch;
+use rcluster_sys::error::{Doing, SysError};
 
 /// The maximum number of bytes queued for one client before it is cut off.
 const MAX_WAITING: usize = 4 << 20;
@@ -241,5 +245,83 @@ async fn read(id: ClientId, from: OwnedReadHalf, outbox: Arc<Outbox>, events: mp
             Err(_) => break OperatorEvent::Gone(id),
         }
     };
-    send(events, end).await;
+    let may_wait = matches!(end, OperatorEvent::Ended(_));
+    send(events.clone(), end).await;
+    // Without a descriptor for it, the next write notices.
+    if may_wait && until_closed(&from).await.is_ok() {
+        send(events, OperatorEvent::Gone(id)).await;
+    }
+}
+
+/// Waits until a client that sends nothing more does not read either.
+///
+/// A closed connection and one that is only shut down for writing read the same, and without anything to write, no
+/// write fails. The kernel reports the difference once, to those who wait for it. The stream cannot wait: it counts
+/// as ready until a write is refused. A registration of its own can.
+async fn until_closed(from: &OwnedReadHalf) -> Result<(), SysError> {
+    let doing = "watching a client of the control socket";
+    let socket = from.as_ref().as_fd().try_clone_to_owned().doing(doing)?;
+    let socket = watch(Arc::new(socket), Interest::WRITABLE, doing)?;
+    loop {
+        let mut ready = fairly(socket.writable()).await.doing(doing)?;
+        if ready.ready().is_write_closed() {
+            return Ok(());
+        }
+        ready.clear_ready();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream as StdStream;
+
+    use super::*;
+
+    const ID: ClientId = ClientId(1);
+
+    /// Starts a client that has shut down writing, and waits until that is noticed.
+    async fn ended() -> (Client, mpsc::Receiver<ThreadEvent>, StdStream) {
+        let (ours, theirs) = StdStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let (events, mut hearing) = mpsc::channel(64);
+        let client = Client::start(ID, UnixStream::from_std(ours).unwrap(), &events);
+        theirs.shutdown(Shutdown::Write).unwrap();
+        let end = hearing.recv().await;
+        assert!(matches!(end, Some(ThreadEvent::Operator(OperatorEvent::Ended(ID)))), "{end:?}");
+        (client, hearing, theirs)
+    }
+
+    fn on_runtime<T>(body: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, body)
+    }
+
+    #[test]
+    fn a_client_that_closes_is_gone_though_nothing_is_written_to_it() {
+        on_runtime(async {
+            let (_client, mut hearing, theirs) = ended().await;
+            drop(theirs);
+            let gone = hearing.recv().await;
+            assert!(matches!(gone, Some(ThreadEvent::Operator(OperatorEvent::Gone(ID)))), "{gone:?}");
+        });
+    }
+
+    #[test]
+    fn a_client_that_still_reads_is_written_to() {
+        on_runtime(async {
+            let (client, mut hearing, theirs) = ended().await;
+            for line in ["one", "two"] {
+                assert!(client.send(line));
+                client.outbox().until_written().await;
+                let mut read = [0; 4];
+                std::io::Read::read_exact(&mut &theirs, &mut read).unwrap();
+                assert_eq!(read, *format!("{line}\n").as_bytes());
+            }
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert!(hearing.try_recv().is_err());
+        });
+    }
 }

@@ -86,8 +86,10 @@ impl Shell {
             events: self.events.clone(),
             _place: Arc::clone(&self.operators.examinations),
         };
+        let is_streamed = examining.what.is_streamed();
         let task = tokio::task::spawn_local(examining.run(socket)).abort_handle();
-        if let Some(client) = self.operators.clients.get_mut(&client) {
+        // The others take no time, and whether an inspector is open matters without the client, too.
+        if is_streamed && let Some(client) = self.operators.clients.get_mut(&client) {
             client.add_task(task);
         }
     }
