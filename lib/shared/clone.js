@@ -7,7 +7,7 @@
 
 const v8 = require('node:v8');
 const { types } = require('node:util');
-const { Buffer, Map, Object, Reflect, Set, String, Symbol } = require('../globals');
+const { Array, Buffer, Map, Object, RangeError, Reflect, Set, String, Symbol } = require('../globals');
 
 /**
  * The deepest nesting. V8 needs more stack to read an object than to write it, and the reader may have less of it
