@@ -22,7 +22,7 @@ use rcluster_core::ids::{ListenerId, Slot};
 use rcluster_sys::error::SysError;
 use rcluster_sys::headroom::{limit, room_for};
 use rcluster_sys::listen::{accept, has_client};
-use rcluster_sys::passing::{Loss, Next, Received, Sent, receive, receive_next};
+use rcluster_sys::passing::{Loss, Received, Sent, peek, receive};
 use rcluster_sys::scoreboard::{CLASSES, Scoreboard};
 
 const _: () = assert!(CLASSES == event_loop::CLASSES, "the page has room for all classes");
@@ -183,13 +183,14 @@ impl Link {
         let (mut bytes, mut fds) = ([0; MAX_MESSAGE], Vec::with_capacity(MAX_CONNECTIONS));
         let mut passed = Vec::new();
         let mut taken = 0;
-        // Usually there are descriptors for everything that one turn can bring.
-        let is_ample = room_for(MAX_CONNECTIONS + TURN);
+        // Usually there are descriptors for everything that one turn can bring. Otherwise each message is
+        // checked.
+        let ample = room_for(MAX_CONNECTIONS + TURN);
         let state = loop {
             if taken >= TURN {
                 break Connections::Open;
             }
-            match self.read_message(is_ample, (&mut bytes, &mut fds), &mut passed)? {
+            match self.read_message(ample, (&mut bytes, &mut fds), &mut passed)? {
                 Read::Message(count) => {
                     taken += count;
                     // Fewer than the message named if descriptors were lost on the way.
@@ -215,21 +216,17 @@ impl Link {
     /// Reads the next message of the channel. The buffers are reused within a turn.
     fn read_message(
         &self,
-        is_ample: bool,
+        ample: bool,
         (bytes, fds): (&mut [u8; MAX_MESSAGE], &mut Vec<OwnedFd>),
         into: &mut Vec<Passed>,
     ) -> Result<Read, LinkError> {
-        let socket = self.channel.as_fd();
-        let received = if is_ample {
-            receive(socket, bytes, fds)?
-        } else {
-            match receive_next(socket, None, &mut false, Message::descriptors, bytes, fds)? {
-                Next::Received(received) => received,
-                Next::NoRoom => return Ok(Read::NoRoom),
-                Next::TooMany => return Err(LinkError::Frame),
-            }
-        };
-        match received {
+        if !ample
+            && let Some(len) = peek(self.channel.as_fd(), bytes)?
+            && !room_for(Message::descriptors(&bytes[..len]))
+        {
+            return Ok(Read::NoRoom);
+        }
+        match receive(self.channel.as_fd(), bytes, fds)? {
             Received::Empty => Ok(Read::Empty),
             Received::Closed => Ok(Read::Closed),
             Received::Message { len, loss } => {

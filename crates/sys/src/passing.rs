@@ -18,7 +18,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socketpair
 
 use super::error::{Doing, SysError};
 use control::Control;
-pub use lossless::{Next, carries_descriptors, receive_next};
+pub use lossless::{Next, carries_descriptors, peek, receive_next};
 pub use rights::{accept_descriptors, accepts_descriptors};
 
 /// The maximum number of descriptors in one message. The kernel's limit is 253; a smaller one bounds what a

@@ -11,8 +11,8 @@ use rcluster_core::ids::{ListenerId, Slot, WorkerId};
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::epoll::{Interest, Poller};
 use rcluster_sys::error::SysError;
-use rcluster_sys::headroom::limit;
-use rcluster_sys::passing::{Loss, Next, Received, Sent, receive_next, send, send_from};
+use rcluster_sys::headroom::{limit, room_for};
+use rcluster_sys::passing::{Loss, Next, Received, Sent, peek, receive, receive_next, send, send_from};
 use rcluster_sys::scoreboard::Scoreboard;
 
 /// Connections that are sent in one message: either all new, or all handed over.
@@ -239,22 +239,18 @@ impl WorkerChannel {
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
         let (mut all, mut whole) = (true, true);
-        loop {
-            let socket = self.worker_end.as_fd();
-            let closer = Some(&self.closer);
-            let next = receive_next(socket, closer, &mut false, Message::descriptors, &mut bytes, &mut fds);
+        // The worker receives from the same socket, so a message must be taken in one step.
+        while let Ok(next) = peek(self.worker_end.as_fd(), &mut bytes) {
+            if !room_for(next.map_or(0, |len| Message::descriptors(&bytes[..len]))) {
+                all = false;
+                break;
+            }
+            let received = receive(self.worker_end.as_fd(), &mut bytes, &mut fds);
             // The worker may have peeked at the message, which gave it these descriptors as well.
             let mut conns = self.foreign(&mut fds);
-            let (len, loss) = match next {
-                Ok(Next::Received(Received::Message { len, loss })) => (len, loss),
-                Ok(Next::NoRoom) => {
-                    all = false;
-                    break;
-                }
-                _ => break,
-            };
-            // These are our own messages, so they are well-formed. One is truncated only if the limit was
-            // lowered just now, and then its first descriptors are there.
+            let Ok(Received::Message { len, loss }) = received else { break };
+            // These are our own messages, so they are well-formed. One is truncated only if descriptors have
+            // run out just now, and then its first descriptors are there.
             whole &= loss == Loss::Nothing;
             let bytes = &bytes[..len];
             if let Ok(message) = Message::parse(bytes, Message::descriptors(bytes)) {

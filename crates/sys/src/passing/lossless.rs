@@ -38,7 +38,7 @@ pub enum Next {
 /// room for any message, and is updated: keep it between calls that follow each other at once. Copies that are not
 /// needed go to `closer`, which only a trusted sender can do without.
 ///
-/// No other thread may receive from this socket.
+/// No other thread or process may receive from this socket: it could take the message in between.
 pub fn receive_next(
     socket: BorrowedFd<'_>,
     closer: Option<&Closer>,
@@ -75,7 +75,7 @@ pub fn receive_next(
 
 /// The length of the next message, up to that of `bytes`, into which it is copied. It stays in the socket,
 /// with its descriptors. 0 if the peer has closed its end, or the message is empty. `None` if there is none.
-fn peek(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Option<usize>, SysError> {
+pub fn peek(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Option<usize>, SysError> {
     loop {
         // SAFETY: the buffer is ours, and its length is correct. Without a control buffer, descriptors are
         // not duplicated.

@@ -46,7 +46,7 @@ fn what_comes_back_is_the_latest_and_keeps_what_the_app_has_chosen() {
     send(&mut channel, &[Some(4)]);
     let mut received = Vec::new();
     assert!(matches!(
-        rcluster_sys::passing::receive(worker.as_fd(), &mut [0; MAX_MESSAGE], &mut received),
+        receive(worker.as_fd(), &mut [0; MAX_MESSAGE], &mut received),
         Ok(Received::Message { .. })
     ));
     assert_eq!(received.len(), 2);
