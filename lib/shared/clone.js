@@ -200,4 +200,4 @@ function deserialize(bytes) {
   return deserializer.readValue();
 }
 
-module.exports = { cloneError, deserialize, serialize };
+module.exports = { deserialize, serialize };

@@ -268,7 +268,7 @@ impl WorkerChannel {
 
     /// Reads one message of the worker. `is_ample`: there is known to be room for the descriptors of any message.
     pub(super) fn read(&self, is_ample: &mut bool, bytes: &mut [u8], fds: &mut Vec<Descriptor>) -> Read {
-        if self.closer.is_full() {
+        if self.is_held_up() {
             return Read::HeldUp;
         }
         let mut received = Vec::new();
