@@ -20,7 +20,7 @@ use rcluster_core::event_loop::{self, class};
 use rcluster_core::frames::{MAX_FRAME, PING, StoreOptions};
 use rcluster_core::ids::{ListenerId, Slot};
 use rcluster_sys::error::SysError;
-use rcluster_sys::headroom::{limit, room_for};
+use rcluster_sys::headroom::{Room, limit, room_for};
 use rcluster_sys::listen::{accept, has_client};
 use rcluster_sys::passing::{Loss, Received, Sent, peek, receive};
 use rcluster_sys::scoreboard::{CLASSES, Scoreboard};
@@ -183,14 +183,13 @@ impl Link {
         let (mut bytes, mut fds) = ([0; MAX_MESSAGE], Vec::with_capacity(MAX_CONNECTIONS));
         let mut passed = Vec::new();
         let mut taken = 0;
-        // Usually there are descriptors for everything that one turn can bring. Otherwise each message is
-        // checked.
-        let ample = room_for(MAX_CONNECTIONS + TURN);
+        // Usually there is room for everything that one turn can bring. Otherwise each message is checked.
+        let room = Room::of(MAX_CONNECTIONS + TURN);
         let state = loop {
             if taken >= TURN {
                 break Connections::Open;
             }
-            match self.read_message(ample, (&mut bytes, &mut fds), &mut passed)? {
+            match self.read_message(room, (&mut bytes, &mut fds), &mut passed)? {
                 Read::Message(count) => {
                     taken += count;
                     // Fewer than the message named if descriptors were lost on the way.
@@ -216,11 +215,11 @@ impl Link {
     /// Reads the next message of the channel. The buffers are reused within a turn.
     fn read_message(
         &self,
-        ample: bool,
+        room: Option<Room>,
         (bytes, fds): (&mut [u8; MAX_MESSAGE], &mut Vec<OwnedFd>),
         into: &mut Vec<Passed>,
     ) -> Result<Read, LinkError> {
-        if !ample
+        if !room.is_some_and(Room::is_left)
             && let Some(len) = peek(self.channel.as_fd(), bytes)?
             && !room_for(Message::descriptors(&bytes[..len]))
         {
@@ -358,3 +357,6 @@ impl Link {
         self.channel.flush()
     }
 }
+
+#[cfg(test)]
+mod tests;

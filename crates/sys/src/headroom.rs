@@ -65,7 +65,28 @@ pub fn largest_file() -> usize {
 /// Whether `count` more descriptors can be opened now.
 #[must_use]
 pub fn room_for(count: usize) -> bool {
-    count == 0 || free(count + RESERVE, limit()) >= count + RESERVE
+    count == 0 || Room::of(count).is_some()
+}
+
+/// Room for some descriptors, as long as the limit is not lowered: cheaper to check again than [`room_for`].
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    limit: usize,
+}
+
+impl Room {
+    /// The room for `count` more descriptors. `None` if there is less.
+    #[must_use]
+    pub fn of(count: usize) -> Option<Self> {
+        let limit = limit();
+        (free(count + RESERVE, limit) >= count + RESERVE).then_some(Self { limit })
+    }
+
+    /// Whether the limit is still as it was. Another process may lower it at any time (`prlimit`).
+    #[must_use]
+    pub fn is_left(self) -> bool {
+        limit() >= self.limit
+    }
 }
 
 /// The maximum number of descriptors for all clients together.
@@ -160,6 +181,20 @@ mod tests {
         all.drain(20..24);
         assert!(room_for(1));
         assert!(!room_for(2));
+    }
+
+    #[test]
+    fn room_is_lost_when_the_limit_is_lowered() {
+        if !alone_with_limit("headroom::tests::room_is_lost_when_the_limit_is_lowered", 400) {
+            return;
+        }
+        assert!(Room::of(400).is_none());
+        let room = Room::of(200).unwrap();
+        assert!(room.is_left());
+        setrlimit(Resource::RLIMIT_NOFILE, 399, 400).unwrap();
+        assert!(!room.is_left());
+        setrlimit(Resource::RLIMIT_NOFILE, 400, 400).unwrap();
+        assert!(room.is_left());
     }
 
     #[test]
