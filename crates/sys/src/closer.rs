@@ -7,8 +7,10 @@
 //! block gives such descriptors to a [`Closer`].
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use nix::libc;
@@ -46,6 +48,8 @@ struct State {
     thread: Thread,
     /// Set when no more descriptors will be queued.
     ended: bool,
+    /// Dropped with the queue, when everything has been closed.
+    done: Option<Sender<Infallible>>,
 }
 
 /// The state of the thread.
@@ -109,6 +113,12 @@ impl Closer {
                 sent.closer = Some(self.clone());
             }
         }
+    }
+
+    /// Drops the sender when all clones of the closer are dropped and everything is closed, so that its receiver can
+    /// wait for that. Replaces an earlier sender.
+    pub fn drop_when_done(&self, done: Sender<Infallible>) {
+        self.0.0.lock().done = Some(done);
     }
 
     /// The number of descriptors that have not been closed yet.
@@ -261,7 +271,7 @@ mod tests {
     use std::io::{ErrorKind, Read};
     use std::net::{Shutdown, TcpStream};
     use std::os::unix::net::UnixStream;
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{RecvError, TryRecvError, channel};
     use std::time::Duration;
 
     use super::*;
@@ -282,6 +292,24 @@ mod tests {
         drop(Descriptor::foreign(c.into(), &closer));
         drop(closer);
         assert_eq!((&d).read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_end_of_a_closer_can_be_waited_for() {
+        let closer = Closer::new();
+        let (done, end) = channel();
+        closer.drop_when_done(done);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let kept = Descriptor::foreign(ours.into(), &closer);
+        drop(closer);
+        assert_eq!(end.try_recv(), Err(TryRecvError::Empty), "a descriptor is open");
+        drop(kept);
+        assert_eq!(end.recv(), Err(RecvError));
+        theirs.set_nonblocking(true).unwrap();
+        assert_eq!((&theirs).read(&mut [0]).unwrap(), 0, "it has been closed before");
+        let (done, end) = channel();
+        Closer::new().drop_when_done(done);
+        assert_eq!(end.try_recv(), Err(TryRecvError::Disconnected), "there was nothing to close");
     }
 
     #[test]

@@ -51,7 +51,8 @@ pub(super) struct Sockets {
     pub(super) passed: Passed,
 }
 
-/// The longest wait for the dispatcher to close listeners. It never blocks, so one of its turns is usually enough.
+/// The longest wait for listeners to be closed. The dispatcher never blocks, so one of its turns is usually enough; what
+/// workers hold as well is closed by a thread that may block.
 const CLOSING: Duration = Duration::from_millis(500);
 
 impl Sockets {
@@ -88,7 +89,7 @@ impl Sockets {
         Ok(self.give_out(listener, spec, bound))
     }
 
-    /// Waits until the dispatcher has closed what it was told to. Returns false if there was nothing.
+    /// Waits until what the dispatcher was told to close is closed. Returns false if there was nothing.
     fn finish_closing(&mut self) -> bool {
         let deadline = Instant::now() + CLOSING;
         let mut closing = std::mem::take(&mut self.closing);

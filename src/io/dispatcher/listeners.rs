@@ -1,7 +1,9 @@
 //! All listeners of the dispatcher.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::Sender;
 
 use super::listening::Listening;
 use super::outcomes::{Outcomes, SocketNumber};
@@ -34,9 +36,10 @@ impl Listeners {
         self.all.insert(listener, listening);
     }
 
-    pub(super) fn remove(&mut self, listener: ListenerId, tools: &Tools) {
+    /// Closes it. The sender is dropped when it is closed.
+    pub(super) fn remove(&mut self, listener: ListenerId, closed: Sender<Infallible>, tools: &Tools) {
         if let Some(listening) = self.all.remove(&listener) {
-            listening.close(tools.poller());
+            listening.close(closed, tools.poller());
         }
     }
 

@@ -1,7 +1,9 @@
 //! One listener inside the dispatcher: a socket, or one for each slot.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::SocketsReport;
@@ -37,8 +39,10 @@ pub(super) struct Listening {
     /// The number of the latest socket of a slot.
     latest: SocketNumber,
     path: Option<BoundPath>,
-    /// Closes what workers also hold: the sockets of slots, and connections accepted from them.
+    /// Closes the sockets of slots, which workers also hold.
     closer: Closer,
+    /// Closes the connections accepted from them.
+    connections: Closer,
     /// Whether the app has been warned that a worker has shut down a socket.
     pub(super) reported_shut: bool,
     pub(super) name: String,
@@ -61,6 +65,7 @@ impl Listening {
             latest: SocketNumber::default(),
             path,
             closer: Closer::new(),
+            connections: Closer::new(),
             reported_shut: false,
             name,
             plan,
@@ -76,7 +81,8 @@ impl Listening {
     pub(super) fn add_slot(&mut self, slot: Slot, fd: OwnedFd, poller: &Poller) -> bool {
         let replaced = self.take_out(slot, poller).is_some();
         self.latest.0 = self.latest.0.wrapping_add(1);
-        self.sockets.push(Socket::of_slot(self.foreign(fd), slot, self.latest));
+        let socket = Descriptor::foreign(fd, &self.closer);
+        self.sockets.push(Socket::of_slot(socket, slot, self.latest));
         replaced
     }
 
@@ -250,7 +256,7 @@ impl Listening {
 
     /// A connection accepted from a socket whose options workers can set.
     pub(super) fn foreign(&self, fd: OwnedFd) -> Descriptor {
-        Descriptor::foreign(fd, &self.closer)
+        Descriptor::foreign(fd, &self.connections)
     }
 
     /// Clears earlier failures, so that the sockets are tried again.
@@ -328,8 +334,9 @@ impl Listening {
         self.sockets.retain(|socket| socket.slot().is_some());
     }
 
-    /// Closes the sockets and removes the file.
-    pub(super) fn close(mut self, poller: &Poller) {
+    /// Closes the sockets and removes the file. The sender is dropped when that has been done.
+    pub(super) fn close(mut self, closed: Sender<Infallible>, poller: &Poller) {
+        self.closer.drop_when_done(closed);
         self.sockets.iter_mut().for_each(|socket| socket.forget(poller));
         drop(self.path.take());
     }

@@ -188,8 +188,7 @@ impl Shell {
             Command::RemoveListener(listener, closed) => {
                 self.sampler.forget(listener);
                 self.input(Input::ListenerRemoved { listener });
-                self.listeners.remove(listener, &self.tools);
-                drop(closed);
+                self.listeners.remove(listener, closed, &self.tools);
             }
             Command::AcceptAllAndClose => self.accept_all_and_close(),
             Command::Join(worker, listener) => {
