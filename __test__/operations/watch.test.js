@@ -33,7 +33,7 @@ async function ask(port) {
 /**
  * Runs an app in a folder of its own.
  * @param {string[]} args
- * @param {(run: { write: (name: string, text: string) => void, ask: () => Promise<string>, count: (what: RegExp) => number }) => Promise<void>} body
+ * @param {(run: { directory: string, write: (name: string, text: string) => void, ask: () => Promise<string>, count: (what: RegExp) => number }) => Promise<void>} body
  */
 async function watching(args, body) {
   const directory = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-watch-')));
@@ -43,7 +43,7 @@ async function watching(args, body) {
   };
   write('app.js', app('one'));
   write('variables', 'VARIABLE=a\n');
-  fs.mkdirSync(path.join(directory, 'other'));
+  for (const name of ['other', 'dist/server']) fs.mkdirSync(path.join(directory, name), { recursive: true });
   const control = path.join(directory, '.sock');
   const child = spawn(
     process.execPath,
@@ -65,7 +65,7 @@ async function watching(args, body) {
     });
     const port = Number(JSON.parse(status.stdout).dispatcher.listeners[0].name);
     const count = (/** @type {RegExp} */ what) => [...text.matchAll(what)].length;
-    await body({ write, ask: () => ask(port), count });
+    await body({ directory, write, ask: () => ask(port), count });
   } finally {
     const exit = child.exitCode === null && child.signalCode === null && once(child, 'exit');
     child.kill('SIGKILL');
@@ -106,5 +106,31 @@ test('named paths are watched, with all files in them, and nothing else', { skip
     write('other/page.html', 'changed');
     await until('the new code serves', async () => (await answer()) === 'two undefined');
     assert.deepStrictEqual([count(/page\.html has changed/g), count(/app\.js has changed/g)], [1, 0]);
+  }),
+);
+
+test('a folder that has been replaced as a whole is watched again', { skip }, () =>
+  watching(['--watch-path', 'dist/server'], async ({ directory, write, count }) => {
+    const at = (/** @type {string} */ name) => path.join(directory, name);
+    write('dist/server/a.js', 'one');
+    await until('the change is noticed', () => count(/dist\/server\/a\.js has changed/g) === 1);
+    // As a build does that begins with an empty folder.
+    fs.rmSync(at('dist'), { recursive: true });
+    write('dist/server/b.js', 'two');
+    await until('the build is noticed', () => count(/dist\/server(\/b\.js)? has changed/g) > 0);
+    write('dist/server/c.js', 'three');
+    await until('a change in the new folder is noticed', () => count(/\/c\.js has changed/g) === 1);
+    // As a deployment does that switches a link.
+    const before = count(/server has changed/g);
+    write('release/server/d.js', 'four');
+    fs.renameSync(at('dist'), at('old'));
+    fs.symlinkSync('release', at('dist'));
+    await until('the new folder is noticed', () => count(/server has changed/g) > before);
+    write('release/server/e.js', 'five');
+    await until('a change behind the link is noticed', () => count(/\/e\.js has changed/g) === 1);
+    write('old/server/f.js', 'not watched any more');
+    write('release/server/g.js', 'watched');
+    await until('the next change is noticed', () => count(/g\.js has changed/g) === 1);
+    assert.strictEqual(count(/(f\.js has changed|no longer be watched)/g), 0);
   }),
 );

@@ -27,14 +27,15 @@ function watch({ app, paths, envFile }, reload) {
   // Its directory may be removed while the primary runs.
   const directory = process.cwd();
 
+  /** @param {string} place */
+  function onLost(place) {
+    writeLine(
+      `rcluster: ${place} can no longer be watched, so changes in it are not detected: restart, or use \`rcluster reload\``,
+    );
+  }
+
   /** @param {string} file */
   function onChange(file) {
-    if (file === '') {
-      writeLine(
-        'rcluster: the folders can no longer be watched, so changes are not detected: restart, or use `rcluster reload`',
-      );
-      return;
-    }
     changed = file;
     clearTimeout(quiet);
     quiet = setTimeout(() => void begin(), QUIET);
@@ -59,20 +60,93 @@ function watch({ app, paths, envFile }, reload) {
     isReloading = false;
   }
 
-  const isFolder = (/** @type {string} */ file) => fs.statSync(file).isDirectory();
-  const { watchFile, watchFolders } = loadBinding();
-  const own = fs.existsSync(app) && isFolder(app) ? app : path.dirname(app);
-  // The folder itself is watched, not a link to it.
-  const folders = (paths.length === 0 ? [own] : paths.filter(isFolder)).map((folder) =>
-    fs.realpathSync(folder),
-  );
-  const files = paths.filter((file) => !isFolder(file));
+  const own = isFolder(app) ? app : path.dirname(app);
+  const folders = paths.length === 0 ? [own] : paths.filter(isFolder);
+  const files = paths.filter((file) => !folders.includes(file));
   if (envFile !== null) files.push(envFile);
   // A watch lives as long as it is referenced.
   return [
-    watchFolders(folders, paths.length > 0, onChange),
-    ...files.map((file) => watchFile(file, (lost) => onChange(lost === 1 ? '' : file))),
+    ...folders.map((folder) => watchFolder(folder, paths.length > 0, onChange, onLost)),
+    ...files.map((file) => watchPath(file, onChange, onLost)),
   ];
+}
+
+/** @param {string} place */
+const isFolder = (place) => fs.statSync(place, { throwIfNoEntry: false })?.isDirectory() ?? false;
+
+/**
+ * @param {string} place a file or a folder, absolute; it need not exist
+ * @param {(place: string) => void} onChange
+ * @param {(place: string) => void} onLost called once
+ */
+function watchPath(place, onChange, onLost) {
+  const watched = loadBinding().watchFile(place, (lost) => {
+    if (lost !== 1) return onChange(place);
+    watched.close();
+    onLost(place);
+  });
+  return watched;
+}
+
+/**
+ * Watches what is in a folder, also after the folder itself, or a link on its path, has been replaced.
+ *
+ * @param {string} folder absolute
+ * @param {boolean} allFiles
+ * @param {(file: string) => void} onChange
+ * @param {(folder: string) => void} onLost called once
+ */
+function watchFolder(folder, allFiles, onChange, onLost) {
+  /** @type {string | undefined} */
+  let identity;
+  /** @type {{ close(): void } | undefined} */
+  let tree;
+  /** Distinguishes folders: the number of a removed inode is used again. What cannot be read counts as missing. */
+  function identify() {
+    try {
+      const facts = fs.statSync(folder, { bigint: true });
+      return facts.isDirectory() ? `${facts.dev} ${facts.ino} ${facts.birthtimeNs}` : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  function lose() {
+    tree?.close();
+    way.close();
+    onLost(folder);
+  }
+
+  /** @returns {boolean} whether there is another folder than before */
+  function enter() {
+    const found = identify();
+    if (found === identity) return false;
+    tree?.close();
+    tree = undefined;
+    identity = found;
+    if (found === undefined) return false;
+    const opened = loadBinding().watchFolders([fs.realpathSync(folder)], allFiles, (file) => {
+      // It may have been replaced since.
+      if (tree === opened) file === '' ? lose() : onChange(file);
+    });
+    tree = opened;
+    return true;
+  }
+
+  const way = watchPath(
+    folder,
+    () => {
+      try {
+        if (enter()) onChange(folder);
+      } catch {
+        // It has been replaced once more, which is reported next; or the system allows no more watches.
+        if (identify() === identity) lose();
+      }
+    },
+    lose,
+  );
+  enter();
+  return { close: () => (tree?.close(), way.close()) };
 }
 
 module.exports = { watch };
