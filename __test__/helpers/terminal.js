@@ -37,6 +37,10 @@ while child.poll() is None:
                 if "keys" in command: os.write(ours, command["keys"].encode())
                 if "size" in command: resize(*command["size"])
                 if "signal" in command: child.send_signal(command["signal"])
+                if "close" in command:
+                    os.close(ours)
+                    print(json.dumps({"code": child.wait()}), file=sys.stderr)
+                    sys.exit()
 relay(0)
 print(json.dumps({"code": child.returncode, "same": termios.tcgetattr(theirs) == before}), file=sys.stderr)
 `;
@@ -160,6 +164,11 @@ class Terminal {
     this.#tell({ size: [rows, columns] });
   }
 
+  /** Closes the terminal: its programs get SIGHUP. */
+  close() {
+    this.#tell({ close: true });
+  }
+
   /**
    * Waits until a line of the screen matches.
    * @param {RegExp} pattern
@@ -174,7 +183,8 @@ class Terminal {
 
   /**
    * Waits for the end of the program.
-   * @returns {Promise<{ code: number, same: boolean }>} its exit code, and whether the terminal has been restored
+   * @returns {Promise<{ code: number, same?: boolean }>} its exit code, and whether the terminal has been restored, unless
+   * it was closed
    */
   async ended() {
     await this.closed;

@@ -94,14 +94,15 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   let over = false;
   /** Whether an exit of the process was held back. */
   let exitIsDue = false;
-  const hold = createExitHold(['SIGTERM', 'SIGINT'], onHeldExit);
+  const hold = createExitHold(['SIGTERM', 'SIGINT', 'SIGHUP'], onHeldExit);
 
   /** @param {Settings} given */
   function configure(given) {
     settings = given;
     standby(given.standby);
-    // The terminal signals the whole process group. The primary decides what SIGINT means.
+    // The terminal signals the whole process group. The primary decides what these signals mean.
     listenBeside('SIGINT', (hasOthers) => hasOthers && hold.hold());
+    listenBeside('SIGHUP', (hasOthers) => hasOthers && hold.hold());
     listenBeside('SIGTERM', onTerminate);
     if (!settings.retireOnException && !settings.retry) return;
     if (settings.retireOnException) exchanges = exchangesModule()();
