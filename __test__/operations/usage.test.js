@@ -96,6 +96,7 @@ test('a file that is missing or not a program is named before anything starts', 
     write('package.json', '{}');
     write('ecosystem.config.js', 'module.exports = { apps: [] };');
     write('function.js', 'module.exports = () => ({ workers: 2 });');
+    write('map.js', 'module.exports = new Map([["workers", 2]]);');
     write('number.json', '2');
     write('text.json', '{ workers: 2 }');
     write('type.json', '{ "unresponsiveAfter": "5s" }');
@@ -143,6 +144,7 @@ test('a file that is missing or not a program is named before anything starts', 
       [['--config', 'promise.js', 'app.js'], 'options of supervise(): it exports null'],
       [['--config', 'array.json', 'app.js'], 'options of supervise(): it contains an array'],
       [['--config', 'function.js', 'app.js'], 'options of supervise(): it exports a function'],
+      [['--config', 'map.js', 'app.js'], 'options of supervise(): it exports an instance of a class'],
       [['--config', 'number.json', 'app.js'], 'options of supervise(): it contains a number'],
       [['--config', 'ecosystem.config.js', 'app.js'], 'ecosystem.config.js is a configuration of pm2'],
       [['--max-memory', '500', 'app.js'], 'the unit is missing: write 500M'],

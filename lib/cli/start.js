@@ -50,7 +50,10 @@ async function start({ app, args, cwd, config, envFile, watch, options }) {
     const recycle = isObject ? { ...given.recycle, ...options.recycle } : given.recycle;
     const supervisor = cluster.supervise({ ...given, ...options, recycle });
     // Supervision logs failures.
-    process.on('SIGHUP', () => supervisor.reload().catch(() => {}));
+    const ignore = () => {};
+    process.on('SIGHUP', () =>
+      hasLostTerminal() ? supervisor.shutdown() : supervisor.reload().catch(ignore),
+    );
     tellWhenReady(supervisor, app);
     supervisor.once('shutdown', ({ gaveUp, timeout }) => {
       // Otherwise the log says why it ends.
@@ -68,6 +71,13 @@ async function start({ app, args, cwd, config, envFile, watch, options }) {
     stderr().writeLine(`rcluster: ${isOfFile ? `${path.relative('', config)}: ` : ''}${message}`);
     process.exitCode = 2;
   }
+}
+
+/** Whether stderr is a terminal that has been closed. */
+function hasLostTerminal() {
+  const facts = fs.fstatSync(2);
+  // Devices with the major number 1, such as /dev/null, have never been terminals.
+  return facts.isCharacterDevice() && facts.rdev >> 8 !== 1 && !require('node:tty').isatty(2);
 }
 
 /**
@@ -111,7 +121,7 @@ async function readConfig(file) {
     throw new Error(`cannot read ${name}: ${text().summaryOf(error)}`, { cause: error });
   }
   if (!isOptions(value)) {
-    const kind = value === null ? 'null' : Array.isArray(value) ? 'an array' : `a ${typeof value}`;
+    const kind = kindOf(value);
     const [must, but] =
       path.extname(file) === '.json'
         ? ['contain', `it contains ${kind}`]
@@ -123,6 +133,13 @@ async function readConfig(file) {
     throw new Error(`${name} is a configuration of pm2: ${advice}`);
   }
   return value;
+}
+
+/** @param {unknown} value that is not a plain object */
+function kindOf(value) {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'an array';
+  return typeof value === 'object' ? 'an instance of a class' : `a ${typeof value}`;
 }
 
 /**
