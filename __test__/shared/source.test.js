@@ -123,7 +123,16 @@ test('a load may return an object, a Map, or items with a key', { skip }, async 
     await store.ready;
     assert.deepStrictEqual(Object.fromEntries(store.entries()), expected);
   }
-  for (const loaded of [undefined, null, 'text', items, new Date(), [['a', 1]]]) {
+  for (const loaded of [
+    undefined,
+    null,
+    'text',
+    items,
+    new Date(),
+    [['a', 1]],
+    new Set(['a']),
+    Buffer.of(1),
+  ]) {
     const [error] = await events.once(open({ load: () => loaded, every: 60_000 }), 'loadError');
     assert.strictEqual(error.code, 'ERR_RCLUSTER_SOURCE', `${loaded}`);
   }

@@ -1,7 +1,7 @@
 'use strict';
 
 const { Array, Buffer, Map, Number, Object, String, Symbol } = require('../../globals');
-const { inspect } = require('node:util');
+const { inspect, types } = require('node:util');
 const { checkKey } = require('../options');
 const { MAX_KEY } = require('../steps');
 const { failure } = require('../errors');
@@ -44,7 +44,7 @@ function entriesOf(loaded, key) {
     if (!isIterable) throw invalid('With the option key it has to be an array, or an iterable, of items');
     return Array.from(loaded, (item) => [key(item), item]);
   }
-  if (typeof loaded?.entries === 'function' && !Array.isArray(loaded)) return loaded.entries();
+  if (types.isMap(loaded)) return loaded.entries();
   const prototype = isObject ? Object.getPrototypeOf(loaded) : undefined;
   // At most one prototype, so that plain objects of another context also count: a parser may have created
   // them.

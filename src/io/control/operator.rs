@@ -32,6 +32,7 @@ use rcluster_core::control::operator::{
 };
 use rcluster_core::control::supervise::{Event, ExitKind};
 use rcluster_core::examine::Examination;
+use rcluster_core::frames::ToWorker;
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_js::uv::BlockedClock;
 
@@ -91,6 +92,15 @@ impl Operators {
         stderr: Option<&[String]>,
     ) {
         self.exits.on_exit(worker, slot, exit, status::wall_clock(), stderr);
+    }
+
+    /// A frame is being sent to a worker.
+    pub(super) fn on_order(&mut self, worker: WorkerId, frame: &ToWorker, workers: &Workers) {
+        if let ToWorker::Drain(order) = frame
+            && workers.contains(worker)
+        {
+            self.exits.on_drain(worker, &order.reason);
+        }
     }
 
     /// How the last worker of a slot exited.

@@ -288,9 +288,7 @@ impl Shell {
     }
 
     fn warn(&self, warning: Option<Event>) {
-        if let Some(warning) = warning {
-            (self.tell)(warning);
-        }
+        warning.into_iter().for_each(|warning| (self.tell)(warning));
     }
 
     /// Warns once that the service manager cannot store sockets.
@@ -338,6 +336,7 @@ impl Shell {
 
     /// Sends a frame to a worker, unless it has exited or is cut off.
     pub(super) fn send(&mut self, worker: WorkerId, frame: &ToWorker, fd: Option<OwnedFd>) {
+        self.operators.on_order(worker, frame, &self.workers);
         if let Err(error) = self.workers.send(worker, frame, fd) {
             self.answers.push_back(Input::Broke { worker, why: error.to_string() });
         }

@@ -1,6 +1,7 @@
 //! How the last worker of each slot ended, and the reason as far as supervision knows it.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use serde::Serialize;
 
@@ -117,6 +118,11 @@ impl Exits {
         self.last.insert(slot, last);
     }
 
+    /// A worker has been ordered to drain. Not every order is announced by an event: a reload is one for all workers.
+    pub fn on_drain(&mut self, worker: WorkerId, reason: &str) {
+        self.reasons.entry(worker).or_insert_with(|| (None, retired(reason)));
+    }
+
     /// Takes the reason for a worker's end from an event of supervision, which comes before the end or just
     /// after it. `is_alive` says which.
     pub fn on_event(&mut self, event: &Event, is_alive: impl FnOnce(WorkerId) -> bool) {
@@ -127,7 +133,7 @@ impl Exits {
                 (*worker, *slot, ExitReason::of_failure(why, *phase), why.to_string())
             }
             Event::Retire { worker, slot, reason, .. } => {
-                (*worker, *slot, ExitReason::of_retirement(reason), format!("it retired ({reason})"))
+                (*worker, *slot, ExitReason::of_retirement(reason), retired(reason))
             }
             _ => return,
         };
@@ -139,6 +145,10 @@ impl Exits {
             self.reasons.insert(worker, (reason, detail));
         }
     }
+}
+
+fn retired(reason: impl Display) -> String {
+    format!("it retired ({reason})")
 }
 
 #[cfg(test)]
@@ -178,6 +188,22 @@ mod tests {
         assert_eq!(exits.of(SLOT).unwrap().detail, "its event loop stopped");
         exits.on_event(&stopped(1, Why::NotReady { missed: None }), |_| false);
         assert_eq!(exits.of(SLOT).unwrap().worker, WorkerId(2), "an older one changes nothing");
+        assert!(exits.reasons.is_empty());
+    }
+
+    #[test]
+    fn an_order_to_drain_is_the_reason_unless_there_is_a_better_one() {
+        let mut exits = Exits::default();
+        let detail = |exits: &Exits| exits.of(SLOT).unwrap().detail.clone();
+        exits.on_drain(WorkerId(1), "reload");
+        exits.on_exit(WorkerId(1), Some(SLOT), ExitKind::Code(0), 5, None);
+        assert_eq!(detail(&exits), "it retired (reload)");
+        exits.on_event(&stopped(2, Why::Unresponsive), |_| true);
+        exits.on_drain(WorkerId(2), "shutdown");
+        exits.on_exit(WorkerId(2), Some(SLOT), ExitKind::Signal(9), 6, None);
+        assert_eq!(detail(&exits), "its event loop stopped");
+        exits.on_drain(WorkerId(3), "reload");
+        exits.on_exit(WorkerId(3), None, ExitKind::Code(0), 7, None);
         assert!(exits.reasons.is_empty());
     }
 
