@@ -63,7 +63,15 @@ function executable() {
  * @param {NodeJS.Signals | null} signal
  */
 function end(text, status, signal) {
-  process.stdout.write(text);
+  if (text !== '') {
+    process.stdout.on('error', ({ message, code }) => {
+      // A reader that has closed the pipe, as `head` does, has read enough.
+      if (code === 'EPIPE') return;
+      process.stderr.write(`rcluster: cannot print: ${message}\n`);
+      process.exitCode = 1;
+    });
+    process.stdout.write(text);
+  }
   if (signal !== null) process.kill(process.pid, signal);
   process.exitCode = status ?? 1;
 }

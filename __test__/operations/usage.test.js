@@ -3,6 +3,7 @@
 // What the command prints if a request fails: what happened, why, and what to do, on one or two lines.
 
 const assert = require('node:assert');
+const { spawnSync } = require('node:child_process');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
@@ -10,7 +11,7 @@ const path = require('node:path');
 const { test } = require('node:test');
 const { isBuiltin } = require('../../testing/subject.js');
 const { statusOf, until } = require('../../testing/processes.js');
-const { withCommand } = require('../helpers/command-line.js');
+const { COMMAND, withCommand } = require('../helpers/command-line.js');
 
 const skip = isBuiltin && 'the built-in has no command';
 
@@ -274,3 +275,19 @@ test('the command explains where output is that does not go through the primary'
     }
   }),
 );
+
+test('output that cannot be written is an error in one line', { skip }, () => {
+  const full = fs.openSync('/dev/full', 'w');
+  try {
+    for (const args of [['start', '--help'], ['doctor']]) {
+      const { status, stderr } = spawnSync(process.execPath, [COMMAND, ...args], {
+        stdio: ['ignore', full, 'pipe'],
+        encoding: 'utf8',
+      });
+      assert.match(stderr, /^rcluster: cannot print: .*no space left on device.*\n$/i, args.join(' '));
+      assert.strictEqual(status, 1, args.join(' '));
+    }
+  } finally {
+    fs.closeSync(full);
+  }
+});
