@@ -161,9 +161,10 @@ function variable(name, value) {
  */
 function log(name, value, words) {
   if (value === false || typeof value === 'function') return value;
-  const list = words.map((word) => `'${word}'`).join(', ');
-  if (typeof value !== 'string') throw wrongType(name, `false, ${list} or a function`, value);
-  return oneOf(name, value, words);
+  const list = `false, ${words.map((word) => `'${word}'`).join(', ')} or a function`;
+  if (typeof value !== 'string') throw wrongType(name, list, value);
+  if (!words.includes(value)) throw badValue(name, `must be ${list}`, value);
+  return value;
 }
 
 /**

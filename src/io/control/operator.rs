@@ -240,7 +240,7 @@ impl Shell {
         tokio::task::spawn_local(async move {
             let stack = tokio::time::timeout(STACK_LIMIT, stack).await;
             let stack =
-                stack.unwrap_or_else(|_| Err("it runs no JavaScript: it is idle, or in native code".into()));
+                stack.unwrap_or_else(|_| Err("it runs no JavaScript: it is idle, in native code, or stopped".into()));
             let result = stack
                 .map(Value::String)
                 .map_err(|message| Unavailable { code: "ERR_RCLUSTER_NO_STACK", message });

@@ -170,7 +170,7 @@ impl Examining {
 
 fn blocked(has_turned: bool) -> Unavailable {
     let why = if has_turned {
-        "its event loop is blocked; `rcluster stack` shows where"
+        "its event loop is blocked, and `rcluster stack` shows where; or it is stopped"
     } else {
         "it is still starting, or is not Node"
     };
