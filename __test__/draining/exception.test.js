@@ -3,6 +3,10 @@
 // An uncaught exception costs the request that threw it, and its worker, but no other request.
 
 const assert = require('node:assert');
+const { once } = require('node:events');
+const http = require('node:http');
+const http2 = require('node:http2');
+const { text: textOf } = require('node:stream/consumers');
 const { test } = require('node:test');
 const { isBuiltin } = require('../../testing/subject.js');
 const { withLifecycle, clientOf } = require('../helpers/lifecycle.js');
@@ -52,7 +56,6 @@ test('an incomplete answer is cut off, and does not look complete', { skip }, ()
 for (const path of ['/later', '/end']) {
   test(`a request of HTTP/2 (${path})`, { skip }, () =>
     withLifecycle({ SUPERVISED: '1', SERVER: 'http2', WORKERS: '1' }, async (app) => {
-      const http2 = require('node:http2');
       const session = http2.connect(`http://${app.target.host}:${app.target.port}`);
       // The worker may end before it has read the last frames; errors of requests are errors of their streams.
       session.on('error', () => {});
@@ -72,6 +75,21 @@ for (const path of ['/later', '/end']) {
       assert.strictEqual(await held, 200);
       assert.strictEqual((await app.marker('exit')).code, 1);
       session.close();
+    }),
+  );
+}
+
+for (const SERVER of ['http', 'http2']) {
+  test(`an answer that is complete is sent to its end (${SERVER})`, { skip }, () =>
+    withLifecycle({ SUPERVISED: '1', SERVER, WORKERS: '1' }, async (app) => {
+      const url = `http://${app.target.host}:${app.target.port}`;
+      const session = SERVER === 'http2' ? http2.connect(url) : undefined;
+      session?.on('error', () => {});
+      const ask = async () => (await once(http.get(`${url}/whole`, { agent: false }), 'response'))[0];
+      const answer = session?.request({ ':path': '/whole' }) ?? (await ask());
+      assert.strictEqual((await textOf(answer)).length, 2 ** 24);
+      assert.strictEqual((await app.marker('exit')).code, 1);
+      session?.close();
     }),
   );
 }

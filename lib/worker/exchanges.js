@@ -286,6 +286,8 @@ function failResponse(response) {
 
 /** @param {any} stream */
 function failStream(stream) {
+  // The answer is complete, and other streams share the connection.
+  if (stream.writableEnded) return;
   if (stream.headersSent) stream.close(INTERNAL_ERROR);
   else stream.respond({ ':status': 500 }, { endStream: true });
 }
