@@ -45,6 +45,7 @@ play({
     if (plan.supervise) {
       supervisor = cluster.supervise({ workers: plan.workers, ...plan.supervise });
       supervisor.on('drain-timeout', ({ pid }) => mark('drain-timeout', { pid, at: now() }));
+      supervisor.on('restart', ({ pid, reason, phase }) => mark('restart', { pid, reason, phase }));
       supervisor.on('gave-up', (facts) => mark('gave-up', facts));
     } else {
       cluster.on('exit', fork);

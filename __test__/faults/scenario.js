@@ -212,6 +212,11 @@ class Watched {
     return [...this.#listening].filter(([, servers]) => servers === 2).map(([pid]) => pid);
   }
 
+  /** Whether a fault of this run ends the process. @param {number} pid */
+  #isOurs(pid) {
+    return [...this.killed, ...this.overdue].some((it) => it.pid === pid);
+  }
+
   /**
    * @param {string} mark
    * @param {any} data
@@ -229,10 +234,14 @@ class Watched {
       }
       case 'exit': {
         this.#listening.delete(data.pid);
-        const ours = [...this.killed, ...this.overdue].some(({ pid }) => pid === data.pid);
-        if (!ours && data.code !== 0) this.remarks.push(`a worker ended: ${JSON.stringify(data)}`);
+        if (!this.#isOurs(data.pid) && data.code !== 0) {
+          this.remarks.push(`a worker ended: ${JSON.stringify(data)}`);
+        }
         return true;
       }
+      case 'restart':
+        if (!this.#isOurs(data.pid)) this.remarks.push(`a restart: ${JSON.stringify(data)}`);
+        return true;
       case 'drain-timeout':
         this.overdue.push(data);
         this.remarks.push('a worker had not finished within its drain timeout');

@@ -127,7 +127,9 @@ function watchFolder(folder, allFiles, onChange, onLost) {
     if (found === undefined) return false;
     const opened = loadBinding().watchFolders([fs.realpathSync(folder)], allFiles, (file) => {
       // It may have been replaced since.
-      if (tree === opened) file === '' ? lose() : onChange(file);
+      if (tree !== opened) return;
+      if (file === '') lose();
+      else onChange(file);
     });
     tree = opened;
     return true;

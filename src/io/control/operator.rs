@@ -239,8 +239,9 @@ impl Shell {
         let (events, stack) = (self.events.clone(), setup.stack.ask());
         tokio::task::spawn_local(async move {
             let stack = tokio::time::timeout(STACK_LIMIT, stack).await;
-            let stack =
-                stack.unwrap_or_else(|_| Err("it runs no JavaScript: it is idle, in native code, or stopped".into()));
+            let stack = stack.unwrap_or_else(|_| {
+                Err("it runs no JavaScript: it is idle, in native code, or stopped".into())
+            });
             let result = stack
                 .map(Value::String)
                 .map_err(|message| Unavailable { code: "ERR_RCLUSTER_NO_STACK", message });

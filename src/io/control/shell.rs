@@ -205,9 +205,8 @@ impl Shell {
             self.input(Input::Tick);
         }
         self.look_at_limits();
-        if let Some(event) = self.orphans.on_tick(self.start.elapsed()) {
-            (self.tell)(event);
-        }
+        let warning = self.orphans.on_tick(self.start.elapsed());
+        self.warn(warning);
     }
 
     /// Tells the brain the available CPUs and memory, if it is time.
@@ -288,7 +287,9 @@ impl Shell {
     }
 
     fn warn(&self, warning: Option<Event>) {
-        warning.into_iter().for_each(|warning| (self.tell)(warning));
+        if let Some(warning) = warning {
+            (self.tell)(warning);
+        }
     }
 
     /// Warns once that the service manager cannot store sockets.

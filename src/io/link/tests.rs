@@ -25,7 +25,9 @@ fn nothing_is_lost_if_the_limit_is_lowered_in_the_middle_of_a_turn() {
     for _ in 0..MESSAGES {
         let mut message = Writer::new(Tag::Connections);
         let fds: Vec<OwnedFd> = (0..EACH).map(|_| UnixStream::pair().unwrap().0.into()).collect();
-        fds.iter().for_each(|_| message.push(ListenerId(1), None));
+        for _ in &fds {
+            message.push(ListenerId(1), None);
+        }
         assert_eq!(send(primary.as_fd(), message.bytes(), &fds).unwrap(), Sent::Done);
     }
     let mut passed = Vec::new();
