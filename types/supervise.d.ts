@@ -376,15 +376,16 @@ export interface Supervisor extends EventEmitter {
    * Changes the number of workers: starts some, or drains those with the highest slots.
    * @param workers 1 to 1,024.
    * @returns Resolves when the new workers are ready, or the surplus ones have ended. Rejects with `ERR_OUT_OF_RANGE`,
-   * `ERR_RCLUSTER_NOT_READY`, `ERR_RCLUSTER_SUPERSEDED` or `ERR_RCLUSTER_SHUT_DOWN`. It turns `workers: 'auto'` off; only
+   * `ERR_RCLUSTER_NOT_READY`, `ERR_RCLUSTER_SUPERSEDED` or `ERR_RCLUSTER_SHUT_DOWN`; with `ERR_RCLUSTER_LAST_SLOT` if none
+   * of the slots that would stay has a worker, and another one serves. It turns `workers: 'auto'` off; only
    * `rcluster scale auto` turns that on again.
    */
   scale(workers: number): Promise<void>;
 
   /**
    * Replaces all workers by new ones, without downtime: each old one drains when its successor is ready. They are started
-   * with the environment, the settings and the files as they are now. If one does not become ready, the reload stops,
-   * and the remaining old workers stay. A call during a reload joins it, and changes neither its settings nor its
+   * with the environment, the settings and the files as they are now. If one does not become ready, or crashes before all are replaced, the reload
+   * stops, and the remaining old workers stay. A call during a reload joins it, and changes neither its settings nor its
    * environment.
    *
    * ```js

@@ -100,18 +100,25 @@ fn readiness(status: &Value) -> Readiness {
         return Readiness::Never("the cluster is being stopped".into());
     }
     let slots = status["slots"].as_array().map_or(&[][..], Vec::as_slice);
-    let mut all = true;
+    let (mut all, mut any) = (true, false);
     for slot in slots {
         match slot["state"].as_str() {
             Some("given-up") => {
                 let reason = slot["lastExit"]["detail"].as_str().unwrap_or("it did not get ready");
                 return Readiness::Never(format!("slot {} was given up: {reason}", slot["slot"]));
             }
-            Some("serving" | "stopped" | "emptying") => {}
+            Some("serving") => any = true,
+            Some("stopped" | "emptying") => {}
             _ => all = false,
         }
     }
-    if all && !slots.is_empty() { Readiness::Ready } else { Readiness::NotYet }
+    match (all, any) {
+        (true, true) => Readiness::Ready,
+        (true, false) if !slots.is_empty() => {
+            Readiness::Never("no slot has a worker: `rcluster restart SLOT`, or reload, starts one".into())
+        }
+        _ => Readiness::NotYet,
+    }
 }
 
 fn headline(status: &Value) -> String {
@@ -237,6 +244,9 @@ mod tests {
     fn readiness_is_reached_pending_or_impossible() {
         assert_eq!(readiness(&status(&["serving", "stopped"], false)), Readiness::Ready);
         assert_eq!(readiness(&status(&["serving", "filling"], false)), Readiness::NotYet);
+        assert_eq!(readiness(&status(&["stopped", "filling"], false)), Readiness::NotYet);
+        assert_eq!(readiness(&status(&[], false)), Readiness::NotYet);
+        assert!(matches!(readiness(&status(&["stopped", "emptying"], false)), Readiness::Never(_)));
         assert_eq!(readiness(&status(&["backing-off"], false)), Readiness::NotYet);
         assert!(matches!(readiness(&status(&["given-up"], false)), Readiness::Never(_)));
         assert!(matches!(readiness(&status(&["serving"], true)), Readiness::Never(_)));

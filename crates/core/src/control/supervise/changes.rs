@@ -89,6 +89,12 @@ impl Changes {
         self.operations.on_failure(cluster, slot, failure);
     }
 
+    /// A worker has crashed after it was ready: if it is one of the running reload, that fails, before the others have the
+    /// new code as well.
+    pub(super) fn on_crash(&mut self, cluster: &mut Cluster, slot: Slot, failure: &WorkerFailure) {
+        self.reload.on_failure(cluster, slot, failure);
+    }
+
     /// A slot is without a worker: if it is a new one, the request for it fails.
     pub(super) fn on_vacated(&mut self, cluster: &mut Cluster, slot: Slot, failure: &WorkerFailure) {
         self.scale.on_failure(cluster, slot, failure);

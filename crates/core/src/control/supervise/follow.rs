@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::cluster::Cluster;
+use super::scale::Change;
 use super::worker::Worker;
 use super::{Event, MAX_WORKERS, Time};
 
@@ -79,7 +80,7 @@ impl Follow {
         } else {
             !cluster.workers().iter().filter_map(Worker::slot).any(|slot| slot.0 >= slots)
         };
-        if is_done {
+        if is_done && cluster.can_have(workers) == Change::Now {
             cluster.tell(Event::Follow { cpus, workers });
             cluster.change_slots(workers);
         }

@@ -116,7 +116,7 @@ impl Reload {
         cluster.revive(None);
     }
 
-    /// A worker has failed to start. If it was a new one, the reload fails.
+    /// A worker has failed to start, or crashed. If it was a new one, the reload fails.
     pub(super) fn on_failure(&mut self, cluster: &mut Cluster, slot: Slot, failure: &WorkerFailure) {
         if failure.generation != self.generation {
             return;

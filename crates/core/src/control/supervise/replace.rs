@@ -102,6 +102,9 @@ impl Supervise {
             self.changes.on_vacated(&mut self.cluster, slot, &failure);
         }
         let expected = going.is_some_and(Going::is_soon);
+        if failure.is_crash() && !expected {
+            self.changes.on_crash(&mut self.cluster, slot, &failure);
+        }
         if let Some(successor) = self.cluster.successor(slot) {
             self.cluster.worker_mut(successor).take_slot(slot);
             if !expected {

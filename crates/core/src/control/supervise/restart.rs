@@ -27,7 +27,17 @@ pub(super) struct WorkerFailure {
 impl WorkerFailure {
     /// The answer to requests that waited for a worker in this slot.
     pub(super) fn at(&self, slot: Slot) -> Failure {
-        Failure::NotReady { slot, why: self.why.clone(), stderr: self.stderr.clone() }
+        let (why, stderr) = (self.why.clone(), self.stderr.clone());
+        match self.phase {
+            Phase::StartUp => Failure::NotReady { slot, why, stderr },
+            Phase::Service => Failure::Crashed { slot, why, stderr },
+        }
+    }
+
+    /// Whether the program has ended itself with an error, after it was ready.
+    pub(super) fn is_crash(&self) -> bool {
+        let has_failed = matches!(self.why, Why::Exited(ExitKind::Code(code)) if code != 0);
+        has_failed && self.phase == Phase::Service
     }
 
     pub(super) fn of(worker: &Worker, why: Why) -> Self {

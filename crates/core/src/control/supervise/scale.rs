@@ -29,7 +29,7 @@ impl Scale {
         (overtaken, failure)
     }
 
-    /// The new number of slots, if it is to change from `before`.
+    /// The requested number of slots, if the change from `before` has not begun.
     fn begin(&mut self, before: u32) -> Option<u32> {
         if !std::mem::take(&mut self.waits) {
             return None;
@@ -62,8 +62,18 @@ impl Scale {
 
     /// Adds or removes slots, if requested.
     pub(super) fn apply(&mut self, cluster: &mut Cluster) {
-        let Some(workers) = self.begin(cluster.slots().wanted()) else { return };
-        cluster.change_slots(workers);
+        match cluster.can_have(self.workers) {
+            Change::Now => {
+                let Some(workers) = self.begin(cluster.slots().wanted()) else { return };
+                cluster.change_slots(workers);
+            }
+            Change::Later => {}
+            Change::Never { serving } if self.waits => {
+                let failure = Failure::NoneLeft { slot: serving, workers: self.workers };
+                self.end(cluster, &Err(failure));
+            }
+            Change::Never { .. } => {}
+        }
     }
 
     /// Whether a request is unanswered.
@@ -98,7 +108,34 @@ impl Scale {
     }
 }
 
+/// When the number of slots can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Now,
+    /// When a slot that stays has a ready worker.
+    Later,
+    /// Not before another slot is restarted than the one that serves.
+    Never {
+        serving: Slot,
+    },
+}
+
 impl Cluster {
+    /// Whether a number of slots would leave a worker that serves, if one serves now.
+    pub(super) fn can_have(&self, workers: u32) -> Change {
+        let stays = |slot: &Slot| slot.0 < workers;
+        let serving = self.all_slots().find(|slot| !stays(slot) && self.has_ready(*slot));
+        let Some(serving) = serving else { return Change::Now };
+        let left = || self.all_slots().filter(stays);
+        if left().any(|slot| self.has_ready(slot)) {
+            Change::Now
+        } else if left().any(|slot| self.current(slot).is_some()) {
+            Change::Later
+        } else {
+            Change::Never { serving }
+        }
+    }
+
     /// Adds slots, or drains the workers of the slots that are to be removed.
     pub(super) fn change_slots(&mut self, workers: u32) {
         for slot in (workers..self.slots().wanted()).map(Slot) {

@@ -311,6 +311,26 @@ pub enum Failure {
         /// The slot that serves alone.
         slot: Slot,
     },
+    /// None of the slots that would stay has a worker.
+    #[error(
+        "{slot} serves, and none of the first {workers} slots does: restart one of them first, or reload"
+    )]
+    NoneLeft {
+        /// A slot that serves and would be removed.
+        slot: Slot,
+        /// The requested number of slots.
+        workers: u32,
+    },
+    /// A new worker has crashed during the reload, after it was ready.
+    #[error("the new worker of {slot} did not stay up: {why}")]
+    Crashed {
+        /// The slot.
+        slot: Slot,
+        /// What happened to it.
+        why: Why,
+        /// The last lines of its stderr.
+        stderr: StderrTail,
+    },
     /// A reload is running, or ran meanwhile and failed.
     #[error("a reload is running, or has just failed: try again after it")]
     Reloading,
@@ -327,7 +347,7 @@ impl Failure {
     #[must_use]
     pub fn stderr(&self) -> Option<&[String]> {
         match self {
-            Self::NotReady { stderr, .. } => stderr.as_deref(),
+            Self::NotReady { stderr, .. } | Self::Crashed { stderr, .. } => stderr.as_deref(),
             _ => None,
         }
     }
@@ -336,13 +356,13 @@ impl Failure {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NotReady { .. } => "ERR_RCLUSTER_NOT_READY",
+            Self::NotReady { .. } | Self::Crashed { .. } => "ERR_RCLUSTER_NOT_READY",
             Self::ShutDown => "ERR_RCLUSTER_SHUT_DOWN",
             Self::NotStarted => "ERR_RCLUSTER_NOT_STARTED",
             Self::Superseded { .. } => "ERR_RCLUSTER_SUPERSEDED",
             Self::NoSlot { .. } => "ERR_RCLUSTER_NO_SLOT",
             Self::NoWorker { .. } => "ERR_RCLUSTER_NO_WORKER",
-            Self::LastSlot { .. } => "ERR_RCLUSTER_LAST_SLOT",
+            Self::LastSlot { .. } | Self::NoneLeft { .. } => "ERR_RCLUSTER_LAST_SLOT",
             Self::Reloading => "ERR_RCLUSTER_RELOADING",
             Self::OutOfRange { .. } => "ERR_OUT_OF_RANGE",
         }

@@ -48,6 +48,20 @@ fn a_slot_at_a_time_is_removed_once_the_worker_of_the_one_before_has_ended() {
 }
 
 #[test]
+fn the_only_slot_that_serves_is_not_removed() {
+    play(
+        following(2),
+        &[
+            TWO,
+            ("drain-slot 0 5; exit 1 0", "retire 1@0 drain by Operator, drain 1 drain 500, done 5"),
+            ("limits 2 0; at 1; limits 1 0; at 30001; limits 1 0; states", "Stopped, Serving"),
+            ("restart 0 6", "spawn 0 Operator, (3@0)"),
+            ("online 3", "ready 3 in 0, follow 1: 1, drain 2 scale 500, done 6"),
+        ],
+    );
+}
+
+#[test]
 fn an_explicit_number_ends_following() {
     play(
         following(1),

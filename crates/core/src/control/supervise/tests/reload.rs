@@ -65,6 +65,31 @@ fn if_a_new_worker_fails_the_old_ones_stay() {
 }
 
 #[test]
+fn a_new_worker_that_crashes_while_others_are_still_to_be_replaced_fails_the_reload() {
+    let begun = (
+        "reload 1 5; online 3",
+        "reload 2/1, spawn 0 Reload, (3@0), ready 3 in 0, drain 1 reload 500, spawn 1 Reload, (4@1)",
+    );
+    let failure = "the new worker of slot 0 did not stay up: it ended with exit code 3";
+    let failed = format!(
+        "reload failed after 1: {failure}, failed 5: {failure}, term 4, restart 3@0: it ended with exit code 3, +0, #1, spawn 0 Restart, (5@0)"
+    );
+    play(options(2), &[TWO, begun, ("exit 3 3", &failed), ("states", "Filling, Serving")]);
+    // A signal is not the program's own fault.
+    play(
+        options(2),
+        &[
+            TWO,
+            begun,
+            (
+                "signal 3 9; online 4",
+                "restart 3@0: it ended by SIGKILL, +0, #1, spawn 0 Restart, (5@0), ready 4 in 0, drain 2 reload 500, reloaded in 0, done 5",
+            ),
+        ],
+    );
+}
+
+#[test]
 fn a_new_worker_that_is_not_ready_in_time_fails_the_reload() {
     play(
         options(1),

@@ -103,3 +103,20 @@ fn impossible_numbers_are_refused() {
         ],
     );
 }
+
+#[test]
+fn the_only_slot_that_serves_is_not_removed() {
+    let refused =
+        "failed 6: slot 1 serves, and none of the first 1 slots does: restart one of them first, or reload";
+    play(
+        options(2),
+        &[
+            TWO,
+            ("drain-slot 0 5; exit 1 0", "retire 1@0 drain by Operator, drain 1 drain 500, done 5"),
+            ("scale 1 6; states", &format!("{refused}, Stopped, Serving")),
+            ("restart 0 7; scale 1 8", "spawn 0 Operator, (3@0)"),
+            ("online 3", "ready 3 in 0, drain 2 scale 500, done 7"),
+            ("exit 2 0; states", "done 8, Serving"),
+        ],
+    );
+}
