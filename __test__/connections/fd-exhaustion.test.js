@@ -7,6 +7,7 @@ const { test } = require('node:test');
 const { withApp } = require('../helpers/app.js');
 const { withFixture } = require('../helpers/run-fixture.js');
 const { membersOf } = require('../../testing/processes.js');
+const { isBuiltin } = require('../../testing/subject.js');
 
 const DESCRIPTORS = 200;
 
@@ -126,3 +127,17 @@ test('wherever the first fork runs out of descriptors, its error has a code and 
     assert.deepStrictEqual(await fixture.exited, { code: 0, signal: null });
     assert.deepStrictEqual(membersOf(fixture.pid), []);
   }));
+
+test('clients that wait do not take the descriptors that starting a worker needs', { skip: isBuiltin }, () =>
+  withApp({ descriptors: 128, env: { REFORK: '1' } }, async (app) => {
+    for (const { pid } of app.workers) process.kill(pid, 'SIGSTOP');
+    const clients = Array.from({ length: 300 }, () => app.ask());
+    await Promise.all(clients.map((client) => client.connected));
+    assert.match((await app.marker('warning')).message, /keeping descriptors for starting workers/);
+    for (const { pid } of app.workers) process.kill(pid, 'SIGKILL');
+    assert.deepStrictEqual(
+      (await Promise.all(clients)).filter(({ outcome }) => outcome !== 'answered'),
+      [],
+    );
+  }),
+);

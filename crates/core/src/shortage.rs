@@ -12,6 +12,8 @@ pub const PAUSE: Duration = Duration::from_millis(100);
 pub struct Shortage {
     /// Nothing that receives descriptors is done before this time.
     paused_until: Option<Duration>,
+    /// No clients are accepted before this time, unless [`Shortage::release`] comes first.
+    held_until: Option<Duration>,
     /// When failed watches and accepts are retried.
     retry_at: Option<Duration>,
     exhausted: WarningLimit,
@@ -19,10 +21,10 @@ pub struct Shortage {
 }
 
 impl Shortage {
-    /// When [`Shortage::has_pause_ended`] or [`Shortage::is_retry_due`] may change.
+    /// When [`Shortage::has_pause_ended`], [`Shortage::has_hold_ended`] or [`Shortage::is_retry_due`] may change.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        [self.paused_until, self.retry_at].into_iter().flatten().min()
+        [self.paused_until, self.held_until, self.retry_at].into_iter().flatten().min()
     }
 
     /// Pauses everything that receives descriptors, from now on.
@@ -39,6 +41,27 @@ impl Shortage {
     /// Whether a pause has ended. True once.
     pub fn has_pause_ended(&mut self, now: Duration) -> bool {
         self.paused_until.take_if(|until| *until <= now).is_some()
+    }
+
+    /// Accepts no clients for a while: the rest of the descriptors is reserved.
+    pub fn hold(&mut self, now: Duration) {
+        self.held_until = Some(now + PAUSE);
+    }
+
+    /// Whether clients may be accepted.
+    #[must_use]
+    pub fn admits_clients(&self) -> bool {
+        self.paused_until.is_none() && self.held_until.is_none()
+    }
+
+    /// Ends a hold before its time. True if there was one.
+    pub fn release(&mut self) -> bool {
+        self.held_until.take().is_some()
+    }
+
+    /// Whether a hold has ended. True once.
+    pub fn has_hold_ended(&mut self, now: Duration) -> bool {
+        self.held_until.take_if(|until| *until <= now).is_some()
     }
 
     /// A single operation has failed: schedules a retry.
@@ -67,6 +90,23 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_hold_concerns_only_clients_and_ends_by_time_or_when_it_is_released() {
+        let mut shortage = Shortage::default();
+        shortage.hold(MS);
+        assert_eq!(shortage.next_deadline(), Some(MS + PAUSE));
+        assert!(!shortage.is_paused() && !shortage.admits_clients());
+        assert!(!shortage.has_hold_ended(PAUSE));
+        assert!(shortage.has_hold_ended(MS + PAUSE));
+        assert!(!shortage.has_hold_ended(MS + PAUSE));
+        assert!(shortage.admits_clients());
+        shortage.hold(MS);
+        assert!(shortage.release());
+        assert!(!shortage.release());
+        shortage.pause(MS);
+        assert!(!shortage.admits_clients());
+    }
 
     #[test]
     fn a_pause_ends_once_and_begins_anew_with_each_failure() {

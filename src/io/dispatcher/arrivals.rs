@@ -24,6 +24,11 @@ pub(super) struct Arrivals {
 }
 
 impl Arrivals {
+    /// Whether no connection waits for its content or for the app's choice.
+    pub(super) fn is_empty(&self) -> bool {
+        self.preread.is_empty() && self.hook.waiting() == 0
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         [self.preread.next_deadline(), self.hook.next_deadline()].into_iter().flatten().min()
     }

@@ -11,7 +11,7 @@ use rcluster_core::ids::{ListenerId, Slot, WorkerId};
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::epoll::{Interest, Poller};
 use rcluster_sys::error::SysError;
-use rcluster_sys::headroom::{limit, room_for};
+use rcluster_sys::headroom::{limit, room_for, room_for_clients};
 use rcluster_sys::passing::{Loss, Next, Received, Sent, peek, receive, receive_next, send, send_from};
 use rcluster_sys::scoreboard::Scoreboard;
 
@@ -231,17 +231,19 @@ impl WorkerChannel {
     }
 
     /// Reclaims everything that the worker has not received, in order, and empties the batch. Connections for
-    /// which this process has no descriptors stay in the channel.
+    /// which this process has no descriptors stay in the channel; if `others_wait`, also those for which only reserved
+    /// ones are left.
     ///
     /// If the worker has broken the channel, nothing more can be reclaimed.
-    pub(super) fn reclaim(&mut self) -> Reclaimed {
+    pub(super) fn reclaim(&mut self, others_wait: bool) -> Reclaimed {
         let mut taken = Vec::new();
         let mut bytes = [0; MAX_MESSAGE];
         let mut fds = Vec::new();
         let (mut all, mut whole) = (true, true);
         // The worker receives from the same socket, so a message must be taken in one step.
         while let Ok(next) = peek(self.worker_end.as_fd(), &mut bytes) {
-            if !room_for(next.map_or(0, |len| Message::descriptors(&bytes[..len]))) {
+            let count = next.map_or(0, |len| Message::descriptors(&bytes[..len]));
+            if !room_for(count) || (others_wait && room_for_clients(count).is_err()) {
                 all = false;
                 break;
             }

@@ -78,7 +78,7 @@ impl Listeners {
     /// Watches the sockets as wanted, or none during a shortage of descriptors.
     pub(super) fn watch(&mut self, listener: ListenerId, tools: &mut Tools) {
         let Some(listening) = self.all.get_mut(&listener) else { return };
-        let able = !tools.is_paused();
+        let able = tools.admits_clients();
         if let Err(error) = listening.watch(tools.poller(), tokens(listener), able) {
             tools.try_later(error);
         }

@@ -33,6 +33,10 @@ struct Client {
 pub(super) struct Preread(Pending<Client>);
 
 impl Preread {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Makes a client wait until `until`. Returns the number of one that must not wait: because there are too
     /// many, or because the poller cannot add this one.
     pub(super) fn enter(

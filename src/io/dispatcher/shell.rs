@@ -45,6 +45,8 @@ pub(super) struct Shell {
     /// Inputs that the brain has not handled yet, and whether it is handling one now.
     inputs: VecDeque<Input<Conn>>,
     telling: bool,
+    /// Whether all workers are about to leave, and none will be started.
+    is_ending: bool,
     outputs: Vec<Output<Conn>>,
 }
 
@@ -79,6 +81,7 @@ impl Shell {
             sampler: Sampler::default(),
             inputs: VecDeque::new(),
             telling: false,
+            is_ending: false,
             outputs: Vec::new(),
         })
     }
@@ -115,6 +118,7 @@ impl Shell {
             self.on_time();
             self.call_hook();
             self.flush();
+            self.release_clients();
             self.workers.limit_hand_over(|worker| self.brain.hand_over_room(worker));
         }
     }
@@ -123,6 +127,9 @@ impl Shell {
         let is_retry_due = self.tools.is_retry_due();
         if is_retry_due {
             self.listeners.try_again();
+        }
+        if self.tools.has_hold_ended() {
+            self.listeners.watch_all(&mut self.tools);
         }
         if self.tools.has_pause_ended() || is_retry_due {
             self.watch_all();

@@ -73,6 +73,26 @@ impl Tools {
         ended
     }
 
+    /// Accepts no clients for a while, or until [`Tools::release_clients`].
+    pub(super) fn hold_clients(&mut self) {
+        self.shortage.hold(self.now());
+    }
+
+    /// Whether clients may be accepted.
+    pub(super) fn admits_clients(&self) -> bool {
+        self.shortage.admits_clients()
+    }
+
+    /// Returns false if clients were not held.
+    pub(super) fn release_clients(&mut self) -> bool {
+        self.shortage.release()
+    }
+
+    /// Whether the time for which clients were held has just ended.
+    pub(super) fn has_hold_ended(&mut self) -> bool {
+        self.shortage.has_hold_ended(self.now())
+    }
+
     /// Warns that clients must wait for a resource that the process or the system is short of, unless it has
     /// done so recently.
     pub(super) fn warn(&mut self, error: SysError) {

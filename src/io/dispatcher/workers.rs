@@ -163,9 +163,10 @@ impl Workers {
         channel.read(is_ample, bytes, fds)
     }
 
-    /// Reclaims the connections that the worker has not received. `None` if there is no such worker.
-    pub(super) fn reclaim(&mut self, worker: WorkerId) -> Option<Reclaimed> {
-        self.channels.get_mut(&worker).map(WorkerChannel::reclaim)
+    /// Reclaims the connections that the worker has not received: see [`WorkerChannel::reclaim`]. `None` if there is no
+    /// such worker.
+    pub(super) fn reclaim(&mut self, worker: WorkerId, others_wait: bool) -> Option<Reclaimed> {
+        self.channels.get_mut(&worker).map(|channel| channel.reclaim(others_wait))
     }
 
     /// The worker has handed over this many connections.

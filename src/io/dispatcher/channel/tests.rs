@@ -52,12 +52,12 @@ fn what_comes_back_is_the_latest_and_keeps_what_the_app_has_chosen() {
     assert_eq!(received.len(), 2);
     let chosen =
         |back: Reclaimed| back.conns.into_iter().map(|it| it.chosen.map(|it| it.0)).collect::<Vec<_>>();
-    assert_eq!(chosen(channel.reclaim()), [Some(2), None, Some(3), Some(4)]);
+    assert_eq!(chosen(channel.reclaim(false)), [Some(2), None, Some(3), Some(4)]);
     send(&mut channel, &[None, Some(5)]);
-    assert_eq!(chosen(channel.reclaim()), [None, Some(5)]);
+    assert_eq!(chosen(channel.reclaim(false)), [None, Some(5)]);
     // More connections than are remembered: only the choices of the latest are known.
     send(&mut channel, &[Some(6)]);
     channel.chosen.clear();
     send(&mut channel, &[Some(7)]);
-    assert_eq!(chosen(channel.reclaim()), [None, Some(7)]);
+    assert_eq!(chosen(channel.reclaim(false)), [None, Some(7)]);
 }

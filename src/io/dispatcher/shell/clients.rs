@@ -16,6 +16,7 @@ use rcluster_core::ids::{ListenerId, WorkerId};
 use rcluster_sys::client::reset;
 use rcluster_sys::closer::Descriptor;
 use rcluster_sys::error::SysError;
+use rcluster_sys::headroom::room_for_clients;
 
 /// The maximum number of bursts accepted before a socket is closed: more than a backlog holds.
 const LAST_BURSTS: usize = 128;
@@ -27,12 +28,20 @@ const CLOSE_WAIT: Duration = Duration::from_millis(500);
 impl Shell {
     /// Clients have arrived at a listener.
     pub(super) fn accept_burst(&mut self, listener: ListenerId) {
+        if self.must_wait() {
+            return;
+        }
         if self.listeners.is_ordered(listener) {
             self.listeners.order(listener, &self.outcomes, &mut self.tools);
         }
         for turn in 0..BURST {
             match self.listeners.accept(listener, turn == 0) {
-                Some(Accepted::Connection(fd)) => self.on_client(listener, Descriptor::own(fd)),
+                Some(Accepted::Connection(fd)) => {
+                    self.on_client(listener, Descriptor::own(fd));
+                    if self.must_wait() {
+                        return;
+                    }
+                }
                 None | Some(Accepted::Nothing) => return,
                 Some(Accepted::Exhausted(error)) => return self.on_exhausted(listener, error),
                 Some(Accepted::Refused(error)) => {
@@ -40,6 +49,35 @@ impl Shell {
                     return self.listeners.watch(listener, &mut self.tools);
                 }
             }
+        }
+    }
+
+    /// Whether some descriptors are reserved for starting workers. Connections that wait here keep theirs until a worker
+    /// takes them, and without a worker nobody does: so they must not have those that starting one needs.
+    pub(super) fn must_keep_descriptors(&self) -> bool {
+        !self.is_ending && !self.has_none_waiting()
+    }
+
+    /// Whether further clients must wait in the backlog, because only reserved descriptors are left.
+    fn must_wait(&mut self) -> bool {
+        if !self.must_keep_descriptors() {
+            return false;
+        }
+        let Err(error) = room_for_clients(1) else { return false };
+        self.tools.warn(error);
+        self.tools.hold_clients();
+        self.listeners.watch_all(&mut self.tools);
+        true
+    }
+
+    fn has_none_waiting(&self) -> bool {
+        self.brain.waiting() == 0 && self.arrivals.is_empty()
+    }
+
+    /// Accepts clients again once no others wait here.
+    pub(super) fn release_clients(&mut self) {
+        if self.has_none_waiting() && self.tools.release_clients() {
+            self.listeners.watch_all(&mut self.tools);
         }
     }
 
@@ -62,6 +100,7 @@ impl Shell {
     /// Accepts all waiting clients and closes the sockets. On return, the accepted connections are on their
     /// way to workers, or wait for one.
     pub(super) fn accept_all_and_close(&mut self) {
+        self.is_ending = true;
         let all = self.listeners.ids();
         for &listener in &all {
             self.listeners.begin_last_call(listener);

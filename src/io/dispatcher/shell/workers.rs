@@ -52,7 +52,7 @@ impl Shell {
 
     /// Reclaims the connections that the worker has not received.
     pub(super) fn reclaim(&mut self, worker: WorkerId) {
-        let reclaimed = self.workers.reclaim(worker);
+        let reclaimed = self.workers.reclaim(worker, self.must_keep_descriptors());
         let conns = reclaimed.map(|reclaimed| recognise::unreceived(&self.listeners, reclaimed.conns));
         self.input(Input::Reclaimed { worker, conns: conns.unwrap_or_default() });
     }
@@ -175,7 +175,8 @@ impl Shell {
                 outcome => break outcome,
             }
         };
-        let Some(Reclaimed { conns, all }) = self.workers.reclaim(worker) else { return };
+        let reclaimed = self.workers.reclaim(worker, self.must_keep_descriptors());
+        let Some(Reclaimed { conns, all }) = reclaimed else { return };
         let conns = recognise::unreceived(&self.listeners, conns);
         // Descriptors may have become available only after the reads above.
         if !all || outcome == ReadOutcome::Later {
