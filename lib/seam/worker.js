@@ -258,15 +258,35 @@ function openHandle(kind, fd, type) {
  * @param {'tcp' | 'pipe' | 'udp'} kind
  * @param {number} fd
  * @param {() => void} onClose called once, when the handle is closed
+ * @param {number | undefined} listener to which the connection can be returned
  */
-function connectionHandle(kind, fd, onClose) {
+function connectionHandle(kind, fd, onClose, listener) {
   const handle = classes.has(kind) ? openHandle(kind, fd, SOCKET) : firstHandle(kind, fd);
   handle[onCloseSymbol] = onClose;
+  handle[listenerSymbol] = listener;
   handle.close = closeOnce;
   return handle;
 }
 
 const onCloseSymbol = Symbol('rcluster.onClose');
+const listenerSymbol = Symbol('rcluster.listener');
+
+/**
+ * The open connections of {@link connectionHandle} of which nothing has been read, and to which nothing was written.
+ *
+ * @returns {{ listener: number, handle: any }[]}
+ */
+function untouchedConnections() {
+  const untouched = [];
+  for (const socket of /** @type {any} */ (process)._getActiveHandles()) {
+    const handle = socket._handle;
+    const listener = handle?.[listenerSymbol];
+    if (listener === undefined || socket.destroyed || socket.writableEnded) continue;
+    if (handle.bytesRead + handle.bytesWritten + socket.bytesWritten > 0) continue;
+    untouched.push({ listener, handle });
+  }
+  return untouched;
+}
 
 /**
  * One function for all connections instead of a closure for each: this is the hot path.
@@ -362,6 +382,7 @@ module.exports = {
   learnDatagramClass,
   learnHandleClass,
   connectionHandle,
+  untouchedConnections,
   sharedHandle,
   boundHandle,
 };

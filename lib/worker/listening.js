@@ -3,7 +3,7 @@
 const fs = require('node:fs');
 const path = require('node:path');
 const { debuglog } = require('node:util');
-const { JSON, Map, nextTick } = require('../globals');
+const { JSON, Map, nextTick, process } = require('../globals');
 const { later } = require('../later');
 const seam = require('../seam/worker');
 const createFauxHandle = require('./faux-handle');
@@ -90,6 +90,12 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
     tell({ act: 'listensAlone' });
   });
   let closing = false;
+  /**
+   * The handle whose 'connection' event is being emitted, or has thrown; null before the first, so that a worker without
+   * connections has no listener that its app did not add.
+   * @type {any}
+   */
+  let delivering = null;
 
   function kept() {
     keptConnections ??= createKept()(link);
@@ -290,16 +296,25 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
    *
    * @param {number} listener
    * @param {number} fd
-   * @param {number} served 1 if another worker has answered requests on it before it handed it over
+   * @param {number} history see {@link HISTORY}
    */
-  function connection(listener, fd, served) {
+  function connection(listener, fd, history) {
     const member = members.get(listener);
     // The server was closed while the connection was in flight: another worker takes it.
     if (member === undefined) return returnConnection(listener, fd, false);
     if (!admission.admit(listener, member.handle)) return returnConnection(listener, fd, true);
-    const handle = seam.connectionHandle(member.kind, fd, closed);
+    // At most one other worker gets a connection that could be the reason why this one ends: see untouched().
+    const handle = seam.connectionHandle(
+      member.kind,
+      fd,
+      closed,
+      history === HISTORY.none ? listener : undefined,
+    );
+    if (delivering === null) process.on('exit', giveBack);
+    delivering = handle;
     member.handle.onconnection(0, admission.watch(listener, member.handle, handle));
-    if (member.handOver) kept().opened(member, handle, served === 1);
+    delivering = undefined;
+    if (member.handOver) kept().opened(member, handle, history === HISTORY.served);
     // A worker that accepts by itself must report it before the next connection, unless this one has closed
     // the server.
     if (member.perSlot && members.get(listener) === member) admission.admit(listener, member.handle);
@@ -356,5 +371,22 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
     one();
   }
 
+  /**
+   * This process ends by itself, perhaps in the middle of a burst of connections. Those from which nothing has been read,
+   * and to which nothing was written, can still be served by another worker; not the one whose 'connection' event has
+   * thrown.
+   */
+  function giveBack() {
+    whileLinked(() => {
+      link.returnUndelivered();
+      for (const { listener, handle } of seam.untouchedConnections()) {
+        if (handle !== delivering) link.returnUntouched(listener, handle.fd);
+      }
+    });
+  }
+
   return { getServer, answer, connection, closeAll, handOver, tell, members: all };
 };
+
+/** What other workers have done with a connection before. With 2, one has had it, and has answered nothing. */
+const HISTORY = { none: 0, served: 1 };

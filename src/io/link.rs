@@ -5,6 +5,7 @@
 mod outbox;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -121,6 +122,8 @@ pub struct Link {
     frame: RefCell<Vec<u8>>,
     /// The number of connections handed over so far.
     handed_over: Cell<u64>,
+    /// Received connections that have not been delivered yet.
+    undelivered: RefCell<VecDeque<Passed>>,
 }
 
 impl Link {
@@ -132,6 +135,7 @@ impl Link {
             board: Scoreboard::open(board)?,
             frame: RefCell::new(vec![0; MAX_FRAME]),
             handed_over: Cell::new(0),
+            undelivered: RefCell::default(),
         })
     }
 
@@ -197,7 +201,10 @@ impl Link {
                     self.board
                         .add_clients(passed.iter().filter(|passed| passed.kept.is_none()).count() as u64);
                     self.board.add_received(count as u64);
-                    passed.drain(..).for_each(&mut deliver);
+                    self.undelivered.borrow_mut().extend(passed.drain(..));
+                    while let Some(passed) = self.next_undelivered() {
+                        deliver(passed);
+                    }
                 }
                 Read::Empty => break Connections::Open,
                 Read::Closed => break Connections::Closed,
@@ -210,6 +217,19 @@ impl Link {
             self.channel.send(Writer::new(Tag::Woke).bytes(), Vec::new())?;
         }
         Ok(state)
+    }
+
+    fn next_undelivered(&self) -> Option<Passed> {
+        self.undelivered.borrow_mut().pop_front()
+    }
+
+    /// Returns the connections of the current message that have not been delivered, because the app ends this process
+    /// while it handles one of them.
+    pub fn return_undelivered(&self) -> Result<(), LinkError> {
+        while let Some(passed) = self.next_undelivered() {
+            self.return_connection(passed, Refusal::NotListening)?;
+        }
+        Ok(())
     }
 
     /// Reads the next message of the channel. The buffers are reused within a turn.

@@ -119,6 +119,23 @@ impl Side {
     }
 }
 
+/// What other workers have done with a connection before.
+#[derive(Clone, Copy)]
+enum History {
+    /// None has had it.
+    None = 0,
+    /// One has answered requests on it.
+    Served = 1,
+    /// One has had it, and has answered nothing.
+    Had = 2,
+}
+
+impl History {
+    fn of(kept: Option<Kept>) -> Self {
+        kept.map_or(Self::None, |kept| if kept.served { Self::Served } else { Self::Had })
+    }
+}
+
 /// Wraps a callback of the event loop, so that it does not keep the link alive.
 fn while_it_exists<A, F: Fn(&LinkEvents, A)>(events: &Rc<LinkEvents>, call: F) -> impl Fn(A) + use<A, F> {
     let weak = Rc::downgrade(events);
@@ -248,8 +265,7 @@ impl LinkEvents {
         }
         let state = self.link.read_connections(|Passed { listener, fd, kept }| {
             self.kept.set(kept);
-            let served = kept.is_some_and(|kept| kept.served);
-            self.tell_connection(listener.0, fd, served);
+            self.tell_connection(listener.0, fd, History::of(kept));
         });
         self.kept.set(None);
         match state {
@@ -275,7 +291,7 @@ impl LinkEvents {
                 return;
             }
             match self.link.accept(socket.fd()) {
-                Accepted::Connection(fd) => self.tell_connection(listener, fd, false),
+                Accepted::Connection(fd) => self.tell_connection(listener, fd, History::None),
                 Accepted::Nothing => return,
                 Accepted::NoRoom => {
                     socket.wait_for_descriptors();
@@ -285,9 +301,9 @@ impl LinkEvents {
         }
     }
 
-    fn tell_connection(&self, listener: u32, fd: OwnedFd, served: bool) {
-        let served = Argument::Number(served.into());
-        self.callbacks.connection.call([Argument::Number(listener), Argument::Descriptor(Some(fd)), served]);
+    fn tell_connection(&self, listener: u32, fd: OwnedFd, history: History) {
+        let history = Argument::Number(history as u32);
+        self.callbacks.connection.call([Argument::Number(listener), Argument::Descriptor(Some(fd)), history]);
     }
 
     fn stop_channel(&self) {

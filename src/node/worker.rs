@@ -55,8 +55,8 @@ impl WorkerLink {
     /// Takes over four descriptors, starting with `first_fd`: control socket, connection channel, scoreboard,
     /// lifeline.
     ///
-    /// `on_connection(listener, fd, served)` gets each connection, and must close the descriptor. `served` is
-    /// 1 if another worker has answered requests on it, else 0.
+    /// `on_connection(listener, fd, history)` gets each connection, and must close the descriptor. `history` is 0 for a
+    /// new one, 1 if another worker has answered requests on it, and 2 if another worker has had it and answered nothing.
     /// `on_frame(text, fd)` gets each control frame; fd is -1 if none came with it.
     /// `on_no_room()` is called when reading connections has paused for lack of descriptors, until
     /// `resume()`. `on_gone(reason)` is called once when the primary is gone or has cut off this worker.
@@ -159,6 +159,21 @@ impl WorkerLink {
         let why = if full { Refusal::Full } else { Refusal::NotListening };
         self.events.link().return_connection(passed, why).map_err(failure)?;
         self.events.send_rest().map_err(failure)
+    }
+
+    /// Returns the connections that have been received and not passed to `on_connection` yet.
+    #[napi(catch_unwind)]
+    pub fn return_undelivered(&self) -> Result<()> {
+        self.events.link().return_undelivered().map_err(failure)
+    }
+
+    /// Returns a connection of which nothing has been read, and to which nothing was written. Its client has been
+    /// counted here, so to the next worker it is no new one. The descriptor is duplicated, and stays the caller's.
+    #[napi(catch_unwind)]
+    pub fn return_untouched(&self, listener: u32, fd: i32) -> Result<()> {
+        let fd = duplicate_number(fd).map_err(failure)?;
+        let passed = Passed { listener: ListenerId(listener), fd, kept: Some(Kept::default()) };
+        self.events.link().return_connection(passed, Refusal::NotListening).map_err(failure)
     }
 
     /// Hands over open connections to other workers, at most 32 at a time. The descriptors are duplicated:
