@@ -67,12 +67,11 @@ impl Scale {
                 let Some(workers) = self.begin(cluster.slots().wanted()) else { return };
                 cluster.change_slots(workers);
             }
-            Change::Later => {}
             Change::Never { serving } if self.waits => {
                 let failure = Failure::NoneLeft { slot: serving, workers: self.workers };
                 self.end(cluster, &Err(failure));
             }
-            Change::Never { .. } => {}
+            Change::Later | Change::Never { .. } => {}
         }
     }
 
