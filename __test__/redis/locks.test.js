@@ -108,6 +108,20 @@ describe('a lock', { skip }, () => {
     assert.ok((await waiting) > first);
   });
 
+  test('does not wait for a time that was written before the clock of the server was set back', async () => {
+    const [one] = await machines(server.url);
+    await acquire(one, 'back', { ttl: 200 });
+    await release(one);
+    // What a machine that has failed left, and the server, an hour ahead of what is the time now.
+    const future = Date.now() + 3_600_000;
+    const left = ['owner', 'gone', 'until', future, 'turn', 'other', 'turn_until', future];
+    await server.command('HSET', 'rcluster:{leases}:lock:back', ...left);
+    await server.command('HSET', 'rcluster:{leases}:server', 'changed', future);
+    assert.strictEqual(await acquire(one, 'back', { ttl: 200, ifAvailable: true }), null);
+    assert.ok((await acquire(one, 'back', { ttl: 200 })) > 0);
+    assert.strictEqual(await release(one), 'released');
+  });
+
   test('is renewed while the JavaScript of the machine is blocked', async () => {
     const [one, other] = await machines(server.url, server.url);
     await acquire(one, 'blocked', { ttl: 2000 });

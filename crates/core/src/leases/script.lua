@@ -47,7 +47,24 @@ if known ~= run then
   changed = (known or was_replica) and now or now - uptime
   redis.call('HSET', KEYS[3], 'run', run, 'changed', text(changed))
 end
+if tonumber(changed) > now then
+  -- The clock was set back.
+  changed = now
+  redis.call('HSET', KEYS[3], 'changed', text(changed))
+end
 local ready = tonumber(changed) + longest
+
+-- A time that is further in the future than any that is written now was written before the clock was set back. What ends then
+-- has at most its whole length left, so it is moved to there: nobody waits longer for it, and it does not end early.
+local function limit(field, most)
+  if number(field) > now + most then
+    has[field] = text(now + most)
+    redis.call('HSET', key, field, has[field])
+  end
+end
+limit('until', longest)
+limit('turn_until', longest + TURN)
+limit('waiting', 2 * longest + TURN)
 
 local function keep(...)
   redis.call('HSET', key, 'ttl', text(longest), ...)

@@ -74,6 +74,8 @@ struct World {
     next_connection: u64,
     next_lease: u64,
     has_steals: bool,
+    /// The server's clock is set back, and the server loses nothing: if both happen, tokens may fall.
+    sets_clock: bool,
     /// The last token reported, by name.
     tokens: BTreeMap<Vec<u8>, u64>,
     grants: u64,
@@ -85,7 +87,7 @@ impl World {
         let mut random = Random::new(seed);
         let server = Server::new(&mut random);
         let machines = (0..MACHINES).map(|_| Machine::new(&mut random)).collect();
-        let has_steals = random.one_in(2);
+        let (has_steals, sets_clock) = (random.one_in(2), random.one_in(3));
         Self {
             time: 1,
             random,
@@ -97,6 +99,7 @@ impl World {
             next_connection: 1,
             next_lease: 1,
             has_steals,
+            sets_clock,
             tokens: BTreeMap::new(),
             grants: 0,
             losses: 0,
@@ -290,6 +293,7 @@ impl World {
             84..=85 if self.server.is_up => {
                 self.server.is_up = false;
                 let how = [Back::Whole, Back::Older, Back::Empty][self.random.below(3)];
+                let how = if self.sets_clock { Back::Whole } else { how };
                 let at = self.time + u64::from(self.random.number(1, 800));
                 self.at(at, Event::BackUp(how));
                 for machine in 0..MACHINES {
@@ -298,6 +302,9 @@ impl World {
                 }
             }
             86..=92 => self.server.replicate(),
+            93 if self.sets_clock => {
+                self.server.set_back += u64::from(self.random.number(1, 4_000_000));
+            }
             _ => {}
         }
         self.at(self.time, Event::Wake { machine });

@@ -49,6 +49,8 @@ pub(crate) struct Server {
     was_replica: bool,
     /// The ms per second by which its clock is fast; may be negative.
     drift: i64,
+    /// By how much its clock was set back, in ms.
+    pub(crate) set_back: u64,
     pub(crate) is_up: bool,
     pub(crate) paused_until: u64,
 }
@@ -62,6 +64,7 @@ impl Server {
             run: 1,
             started: 0,
             was_replica: false,
+            set_back: 0,
             drift: i64::from(random.number(0, 20)) - 10,
             is_up: true,
             paused_until: 0,
@@ -70,7 +73,7 @@ impl Server {
 
     fn now(&self, time: u64) -> u64 {
         let time = i64::try_from(time).unwrap();
-        u64::try_from(1_700_000_000_000 + time + time * self.drift / 1000).unwrap()
+        u64::try_from(1_700_000_000_000 + time + time * self.drift / 1000).unwrap() - self.set_back
     }
 
     pub(crate) fn replicate(&mut self) {
@@ -100,12 +103,18 @@ impl Server {
         let mut kept = self.names.get(&ask.name).cloned().unwrap_or_default();
         let longest = kept.ttl.max(ttl);
         let changed = match self.known {
-            Some((known, changed)) if known == run => changed,
+            Some((known, changed)) if known == run => changed.min(now),
             None if !self.was_replica => now - uptime,
             Some(_) | None => now,
         };
         self.known = Some((run, changed));
         let ready = changed + longest;
+        kept.until = kept.until.min(now + longest);
+        kept.turn_until = kept.turn_until.min(now + longest + TURN);
+        kept.waiting = kept.waiting.min(now + 2 * longest + TURN);
+        if let Some(known) = self.names.get_mut(&ask.name) {
+            known.clone_from(&kept);
+        }
         let is_free = kept.owner.is_none() || kept.until <= now;
         let owner = (machine, ask.id.0);
         let is_mine = kept.owner == Some(owner);
