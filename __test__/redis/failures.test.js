@@ -205,6 +205,52 @@ test('a watch that has missed changes that the server no longer has gets a resyn
 });
 
 test(
+  'what a server has lost does not remain on any machine, and its revision is not used again',
+  { skip },
+  async (t) => {
+    const server = await startRedis();
+    t.after(() => server.close());
+    const members = await startMembers(2);
+    t.after(() => Promise.all(members.map((member) => member.stop())));
+    const [one, other] = members;
+    await one.open('store', { backend: server.url });
+    await one.run(note);
+    await one.run(({ kept: { store } }) => store.set('key', 'saved'));
+    await server.command('SAVE');
+    const lost = await one.run(async ({ kept: { store } }) => (await store.set('key', 'lost')).revision);
+    // The other machine is the first to connect again, and knows nothing of the write that was lost.
+    one.child.kill('SIGSTOP');
+    await until('all its threads are stopped', () => isStopped(one.child.pid));
+    await server.kill();
+    await server.restart();
+    await other.open('store', { backend: server.url });
+    const later = await other.run(async ({ kept: { store } }) => (await store.set('key', 'later')).revision);
+    assert.ok(later > lost, `${later} > ${lost}`);
+    one.child.kill('SIGCONT');
+    await one.run(({ kept }) => kept.until('resync'));
+    assert.deepStrictEqual(await assertEqual(members), [['key', 'later']]);
+    const written = await one.run(
+      ({ kept: { store } }, ifRevision) => store.set('key', 'derived', { ifRevision }),
+      lost,
+    );
+    assert.strictEqual(written.ok, false);
+  },
+);
+
+test('machines that reconnect without a loss read on', { skip }, async (t) => {
+  const { server, members } = await start(t, { appendonly: true });
+  await members[0].run(({ kept: { store } }) => store.set('key', 1));
+  await assertEqual(members);
+  await server.kill();
+  await server.restart();
+  await Promise.all(members.map((member) => member.run(({ kept }) => kept.until('connect'))));
+  assert.deepStrictEqual(await assertEqual(members), [['key', 1]]);
+  for (const member of members) {
+    assert.deepStrictEqual(await member.run(({ kept }) => kept.told), ['disconnect', 'connect']);
+  }
+});
+
+test(
   'a server that is emptied empties all stores, whose revisions continue to increase',
   { skip },
   async (t) => {

@@ -10,7 +10,7 @@ use super::plan::{Planned, removal};
 use super::record::{Change, read_bytes};
 use super::remote::payload::{self, Group, read_kept};
 use super::remote::status::Status;
-use super::view::View;
+use super::view::{Value, View};
 use super::writer::{EFFORT, Store};
 
 /// This store has less room than the one that it follows, and no longer equals it.
@@ -123,15 +123,20 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         }
         let mut wanted: Vec<_> = wanted.into_iter().collect();
         wanted.sort_unstable_by_key(|(_, kept)| kept.revision);
+        let mut known = Value::default();
         for (key, kept) in wanted {
             let key = self.memory.view.key(key);
-            let known = self.memory.find(key).map_or(0, |hit| self.memory.view.times(&hit.located).0);
-            if known == kept.revision {
+            let expires = until(kept.expires, ahead);
+            // The revision alone does not say that a value is the same: the server may be another one.
+            let is_same = self.memory.view.get(key, || 0, &mut known) == Ok(true)
+                && (known.revision, known.kind, known.expires) == (kept.revision, kept.kind, expires)
+                && known.bytes == kept.value;
+            if is_same {
                 continue;
             }
             self.revision = kept.revision.saturating_sub(1);
             let value = Some((kept.kind, kept.value.into()));
-            self.write_all(&[Planned { key, value, expires: until(kept.expires, ahead) }])?;
+            self.write_all(&[Planned { key, value, expires }])?;
         }
         Ok(())
     }
@@ -252,14 +257,14 @@ mod tests {
     fn changes_come_with_their_revisions() {
         let (mut store, view) = store();
         let set = [told(Change::Set, b"a", b"1", 0), told(Change::Set, b"b", b"2", 1_000)];
-        store.follow(&Group { revision: 500, changes: set.to_vec() }, -400).unwrap();
+        store.follow(&Group { before: 499, revision: 500, changes: set.to_vec() }, -400).unwrap();
         assert_eq!(view.revision_of(view.key(b"a")), Ok(500));
         assert_eq!(store.next_expiry(), Some(600));
         assert!(!store.has_expired(599) && store.has_expired(600));
-        let expired = Group { revision: 501, changes: vec![told(Change::Expire, b"b", b"", 0)] };
+        let expired = Group { before: 500, revision: 501, changes: vec![told(Change::Expire, b"b", b"", 0)] };
         store.follow(&expired, 0).unwrap();
         assert!(!store.has_expired(600));
-        let clear = Group { revision: 502, changes: vec![told(Change::Clear, b"x", b"", 0)] };
+        let clear = Group { before: 501, revision: 502, changes: vec![told(Change::Clear, b"x", b"", 0)] };
         store.follow(&clear, 0).unwrap();
         assert_eq!((store.revision(), view.field(Field::Revision)), (502, 502));
         assert_eq!(view.revision_of(view.key(b"a")), Ok(500));
@@ -294,10 +299,21 @@ mod tests {
     }
 
     #[test]
+    fn a_reload_replaces_what_differs_with_the_same_revision() {
+        let (mut store, view) = store();
+        let (mut value, all) = (Value::default(), |bytes| [(b"key".to_vec(), raw(7.0, bytes))]);
+        store.reload(8, &all(b"lost"), 0, true).unwrap();
+        store.reload(8, &all(b"kept"), 0, false).unwrap();
+        assert_eq!(view.get(view.key(b"key"), || 0, &mut value), Ok(true));
+        assert_eq!((value.revision, value.bytes.as_slice()), (7, &b"kept"[..]));
+        store.check();
+    }
+
+    #[test]
     fn overflow_is_reported() {
         let (mut store, _) = store();
         let large = vec![0; 8 * 256];
-        let group = Group { revision: 1, changes: vec![told(Change::Set, b"a", &large, 0)] };
+        let group = Group { before: 0, revision: 1, changes: vec![told(Change::Set, b"a", &large, 0)] };
         assert_eq!(store.follow(&group, 0), Err(Overflow));
         store.check();
     }

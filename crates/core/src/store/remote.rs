@@ -15,6 +15,8 @@
 //!   wrote as soon as it has the answer.
 //! - **Revisions have no gaps.** If there is a gap, if the last entry read is no longer in the stream, or if
 //!   the epoch of the store has changed, everything is loaded again.
+//! - **A revision is given once**, even if the server loses the write that had it, of which a server cannot know. So each
+//!   greeting leaps beyond all that may have been given, and an entry of the stream says so.
 //!
 //! [`link`] is the state machine, with its [`messages`], its public [`status`] and the [`failure`]s of the server.
 //! Its parts are the [`connection`], the [`clock`] of the server, the [`position`] up to which changes are applied,

@@ -46,8 +46,8 @@ struct Call {
     answer: Option<Input>,
 }
 
-/// The keys of a process' unanswered requests, in order.
-type Asked = std::collections::VecDeque<Vec<u8>>;
+/// The keys of a process' unanswered requests, in order, and by how much each of them increments.
+type Asked = std::collections::VecDeque<(Vec<u8>, u64)>;
 
 struct Machine {
     link: Link,
@@ -71,7 +71,9 @@ struct World {
     /// Nothing is lost any more.
     is_healed: bool,
     machines: Vec<Machine>,
-    /// By key: the number of executed requests, and of those whose outcome is unknown.
+    /// How many machines have started.
+    started: u64,
+    /// By key: the sum of what executed requests have added, and of those whose outcome is unknown.
     done: HashMap<Vec<u8>, u64>,
     unknown: HashMap<Vec<u8>, u64>,
     /// The server has lost acknowledged writes.
@@ -96,7 +98,7 @@ impl Machine {
         let store =
             Store::create(Arc::clone(&words), geometry, (seed, !seed), Eviction::None, Box::new(|_| true))
                 .unwrap();
-        let wait = 300 * number;
+        let wait = 300 * (1 + number % 2);
         let backend: Backend =
             serde_json::from_str(&format!(r#"{{"servers":{{"socket":"/s"}},"wait":{wait}}}"#)).unwrap();
         Self {
@@ -123,6 +125,7 @@ impl World {
             is_down: false,
             is_healed: false,
             machines: (1..=2).map(|number| Machine::new(seed, number)).collect(),
+            started: 2,
             done: HashMap::new(),
             unknown: HashMap::new(),
             has_lost: false,
@@ -162,15 +165,16 @@ impl World {
                     .expect("there is room");
             }
             Output::Answer { peer, outcome } => {
-                let key = machine.asked[usize::try_from(peer).unwrap()].pop_front().expect("it was asked");
+                let asked = machine.asked[usize::try_from(peer).unwrap()].pop_front();
+                let (key, by) = asked.expect("it was asked");
                 match outcome.status {
                     Status::Done => {
                         assert!(outcome.revision <= machine.store.revision(), "what was written can be read");
-                        *self.done.entry(key).or_default() += 1;
+                        *self.done.entry(key).or_default() += by;
                         self.seen.done += 1;
                     }
                     Status::Disconnected => {
-                        *self.unknown.entry(key).or_default() += 1;
+                        *self.unknown.entry(key).or_default() += by;
                         self.seen.given_up += 1;
                     }
                     status => panic!("{status:?}"),
@@ -244,6 +248,12 @@ impl World {
                 for place in 0..self.machines.len() {
                     self.input(place, Input::Failed(Failure::Lost("set back".into())));
                 }
+                // One that has started meanwhile knows nothing of what the server has lost.
+                let place = self.random.below(3);
+                if place < self.machines.len() {
+                    self.started += 1;
+                    self.machines[place] = Machine::new(self.now, self.started);
+                }
                 self.has_lost = true;
             }
             8 => self.earlier = self.server.clone(),
@@ -258,10 +268,12 @@ impl World {
     fn ask(&mut self) {
         let (place, peer) = (self.random.below(self.machines.len()), self.random.below(PEERS));
         let key = format!("key {}", self.random.below(KEYS)).into_bytes();
-        let mut words = Vec::new();
-        encode(&Op::Increment { key: &key, by: 1.0, initial: 0.0, lifetime: Lifetime::Forever }, &mut words);
+        // Different ones, so that another order of writes gives another value.
+        let (by, mut words) = (self.random.number(1, 9), Vec::new());
+        let lifetime = Lifetime::Forever;
+        encode(&Op::Increment { key: &key, by: f64::from(by), initial: 0.0, lifetime }, &mut words);
         let request = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        self.machines[place].asked[peer].push_back(key);
+        self.machines[place].asked[peer].push_back((key, u64::from(by)));
         self.input(place, Input::Request { peer: peer as u64, request });
     }
 

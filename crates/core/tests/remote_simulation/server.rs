@@ -6,6 +6,7 @@ use rcluster_core::store::remote::failure::Failure;
 use rcluster_core::store::remote::messages::{Greeting, Input, Loaded, Output};
 
 const NUMBER: u8 = 1;
+const LEAP: u64 = 1_000_000;
 
 #[derive(Clone, Default)]
 struct Writer {
@@ -49,6 +50,7 @@ impl Server {
         self.stream.clear();
     }
 
+    #[allow(clippy::cast_precision_loss, reason = "they are small")]
     pub(crate) fn greet(&mut self, open: &Output, time: u64) -> Greeting {
         let Output::Open { connection, new_epoch, epoch, revision, place } = open else {
             panic!("it greets")
@@ -64,12 +66,25 @@ impl Server {
             } else {
                 self.revision >= *revision && self.stream.iter().any(|(id, _)| *id == place)
             };
-        if self.epoch.is_none() || (same && !goes_on && self.revision <= *revision) {
+        let before = self.revision;
+        if self.epoch.is_none() || (same && !goes_on && before <= *revision) {
             self.epoch = Some(new_epoch.clone());
-            self.revision = self.revision.max(*revision).max(time * 1000) + 1;
         }
+        let goes_on = goes_on && self.epoch.as_ref() == Some(epoch);
+        self.revision = (before.max(*revision) + LEAP).max(time * 1000);
         let epoch = self.epoch.clone().unwrap();
-        Greeting { epoch, revision: self.revision, time, goes_on, last }
+        let mut leap = epoch.clone();
+        number(&mut leap, self.revision as f64);
+        leap.extend_from_slice(&0_u32.to_le_bytes());
+        number(&mut leap, before as f64);
+        self.add(leap, time);
+        Greeting { epoch, revision: before, time, goes_on, last }
+    }
+
+    fn add(&mut self, payload: Vec<u8>, time: u64) {
+        // As on a real server: after a reset to an earlier state, entry names are not used again.
+        self.last_id = (self.last_id + 1).max(time * 100);
+        self.stream.push_back((self.last_id, payload));
     }
 
     pub(crate) fn load(&self) -> Input {
@@ -140,9 +155,7 @@ impl Server {
         number(&mut answer, time as f64);
         answer.extend_from_slice(&results);
         if payload.len() > before {
-            // As on a real server: after a reset to an earlier state, entry names are not used again.
-            self.last_id = (self.last_id + 1).max(time * 100);
-            self.stream.push_back((self.last_id, payload));
+            self.add(payload, time);
             self.writers.get_mut(&writer).unwrap().last = Some((*batch, answer.clone()));
         }
         Input::Answered(answer)

@@ -3,8 +3,8 @@
 -- KEYS: as in write.lua.
 -- ARGV: 1 the connection, 2 the epoch of a new store, 3 the epoch that the writer knows or '', 4 the last revision that it
 -- has applied, 5 the last entry of the changes that it has applied or ''.
--- Returns the epoch, the revision, the time, whether the stream still has the changes after the writer's position, its last
--- batch and the answer to that.
+-- Returns the epoch, the revision that the server had reached, the time, whether the stream still has the changes after the
+-- writer's position, its last batch and the answer to that.
 local VALUES, FACTS, ENDS, CHANGES, WRITER = unpack(KEYS)
 for place, kind in ipairs({ 'hash', 'hash', 'zset', 'stream', 'hash' }) do
   local found = redis.call('TYPE', KEYS[place]).ok
@@ -60,16 +60,28 @@ else
   redis.call('DEL', VALUES, ENDS, CHANGES)
   redis.call('HSET', FACTS, 'used', 0, 'average', 128, 'ends', 0)
 end
-if not epoch or not is_whole or (epoch == ARGV[3] and not goes_on and revision <= reached) then
-  -- The store is new, or the server has lost acknowledged writes. Revisions increase in any case, because
-  -- they start with the time in microseconds.
+-- A server that has lost its latest writes, as after a restart or a failover, has also lost their revisions, and cannot know
+-- that. So each greeting leaps over those that may have been given out: all writes since begin beyond them. They begin with
+-- the time in microseconds. If they are ahead of it, as when the clock was set back, the microseconds of the second make it
+-- unlikely that a leap that was lost as well has led to the same ones.
+local reached_here = revision or 0
+local LEAP = 1000000
+revision = math.max(time[1] * 1000000 + time[2], math.max(reached, reached_here) + LEAP + time[2])
+local is_new = not epoch or not is_whole or (epoch == ARGV[3] and not goes_on and reached_here <= reached)
+if is_new then
+  -- The store is new, or the server has lost acknowledged writes of which this writer knows.
   epoch, goes_on = ARGV[2], false
-  revision = math.max(time[1] * 1000000 + time[2], reached, revision or 0) + 1
+end
+-- An entry without changes: the leap, and where it begins.
+local leap = epoch .. struct.pack('<dId', revision, 0, reached_here)
+local told = redis.pcall('XADD', CHANGES, '*', 'd', leap)
+-- Without a right to add to the stream there is no leap: machines would wait for it, and no write succeeds either.
+if is_new or not (type(told) == 'table' and told.err) then
   redis.call('HSET', FACTS, 'epoch', epoch, 'revision', string.format('%.0f', revision))
 end
 return {
   epoch,
-  string.format('%.0f', revision),
+  string.format('%.0f', reached_here),
   string.format('%.0f', now),
   goes_on and '1' or '0',
   batch or '',

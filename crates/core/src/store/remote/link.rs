@@ -25,6 +25,9 @@ const EXPIRY: u64 = 50;
 const MIN_HISTORY: u64 = 1 << 20;
 const MAX_CHANGES: u64 = 100_000;
 
+/// Why everything is loaded again.
+const REPLACED: &str = "the store on the server was emptied, replaced, or set back to an earlier revision";
+
 /// Whether the server should remove expired keys, and the earliest time of the next request to do so.
 #[derive(Clone, Copy, Debug, Default)]
 struct Expiry {
@@ -281,9 +284,12 @@ impl Link {
                 return self.fail_with_nonsense(now, out);
             };
             if !self.position.advance(place, epoch, &groups) {
-                let why =
-                    "changes are missing: the stream was trimmed, or the store on the server is another one";
+                let is_same = epoch == self.position.epoch();
+                let why = if is_same { "changes are missing: the stream was trimmed" } else { REPLACED };
                 return self.load_again(why, now, out);
+            }
+            for leap in groups.iter().filter(|group| group.changes.is_empty()) {
+                self.queue.on_leap(leap.before, leap.revision);
             }
             self.status.synced_at = now;
             out.push(Output::Apply { payload, ahead: self.clock.ahead() });
@@ -309,8 +315,7 @@ impl Link {
         self.connection.on_success();
         self.clock.on_time(time, asked_at, now);
         if !self.position.is_known_to(epoch, revision, self.beat_from) {
-            let why = "the store on the server was emptied, replaced, or set back to an earlier revision";
-            return self.load_again(why, now, out);
+            return self.load_again(REPLACED, now, out);
         }
         if revision == self.position.revision() {
             self.status.synced_at = now;

@@ -9,7 +9,7 @@ use crate::store::ops::Outcome;
 pub struct Greeting {
     /// The incarnation of the store.
     pub epoch: Vec<u8>,
-    /// The revision of the store.
+    /// The revision that the store had reached. The next write gets a much greater one.
     pub revision: u64,
     /// The time in ms since 1970.
     pub time: u64,

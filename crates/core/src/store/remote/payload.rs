@@ -26,12 +26,15 @@ pub struct Told<'bytes> {
     pub expires: u64,
 }
 
-/// The changes of one revision.
+/// The changes of one revision, or a leap to a greater one. The server does not know the revisions in between: it may have
+/// given them to writes that it has lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group<'bytes> {
+    /// The revision that it follows.
+    pub before: u64,
     /// The revision.
     pub revision: u64,
-    /// The changes.
+    /// The changes; none for a leap.
     pub changes: Vec<Told<'bytes>>,
 }
 
@@ -102,12 +105,16 @@ fn number(reader: &mut Reader<'_>) -> Option<u64> {
 fn group<'bytes>(reader: &mut Reader<'bytes>) -> Option<Group<'bytes>> {
     let revision = number(reader)?;
     let count = u32::from_le_bytes(reader.take()?) as usize;
+    if count == 0 {
+        let before = number(reader)?;
+        return (before < revision).then_some(Group { before, revision, changes: Vec::new() });
+    }
     // A change takes at least 16 bytes, so a malformed count cannot cause a large allocation.
     let mut changes = Vec::with_capacity(count.min(reader.rest().len() / 16));
     for _ in 0..count {
         changes.push(change(reader)?);
     }
-    (!changes.is_empty()).then_some(Group { revision, changes })
+    Some(Group { before: revision.checked_sub(1)?, revision, changes })
 }
 
 fn change<'bytes>(reader: &mut Reader<'bytes>) -> Option<Told<'bytes>> {
@@ -164,6 +171,22 @@ mod tests {
         let Told { change, kind, key, value, expires } = groups[0].changes[0];
         assert_eq!((change, kind, key, value, expires), (Change::Set, 2, &b"key"[..], &b"value"[..], 5));
         assert_eq!(groups[1].changes[0].change, Change::Clear);
+    }
+
+    #[test]
+    fn a_leap_says_where_it_begins() {
+        let leap = |revision, before| {
+            let mut bytes = b"0123456789abcdef".to_vec();
+            number(&mut bytes, revision);
+            bytes.extend_from_slice(&0_u32.to_le_bytes());
+            number(&mut bytes, before);
+            bytes
+        };
+        let bytes = leap(90.0, 7.0);
+        let (_, groups) = read_entry(&bytes).unwrap();
+        assert_eq!(groups, [Group { before: 7, revision: 90, changes: Vec::new() }]);
+        assert_eq!(read_entry(&leap(90.0, 90.0)), None);
+        assert_eq!(read_entry(&bytes[..bytes.len() - 1]), None);
     }
 
     #[test]

@@ -49,8 +49,9 @@ impl Position {
         let mut revision = self.revision;
         let is_next = epoch == self.epoch
             && groups.iter().all(|group| {
-                revision += 1;
-                group.revision == revision
+                let is_next = group.before == revision;
+                revision = group.revision;
+                is_next
             });
         if is_next {
             (self.revision, self.place) = (revision, place);
@@ -71,7 +72,8 @@ mod tests {
     const EPOCH: &[u8] = b"0123456789abcdef";
 
     fn groups(revisions: &[u64]) -> Vec<Group<'static>> {
-        revisions.iter().map(|&revision| Group { revision, changes: Vec::new() }).collect()
+        let group = |&revision| Group { before: revision - 1, revision, changes: Vec::new() };
+        revisions.iter().map(group).collect()
     }
 
     fn at(revision: u64) -> Position {
@@ -104,6 +106,15 @@ mod tests {
             assert!(!position.advance("8-0".into(), epoch, &groups(revisions)), "{revisions:?}");
             assert_eq!((position.revision(), position.place()), (3, "7-0"));
         }
+    }
+
+    #[test]
+    fn a_leap_moves_only_a_machine_that_has_everything_before_it() {
+        let leap = [Group { before: 5, revision: 90, changes: Vec::new() }];
+        assert!(!at(4).advance("8-0".into(), EPOCH, &leap) && !at(6).advance("8-0".into(), EPOCH, &leap));
+        let mut position = at(5);
+        assert!(position.advance("8-0".into(), EPOCH, &leap));
+        assert!(position.advance("9-0".into(), EPOCH, &groups(&[91])));
     }
 
     #[test]

@@ -144,10 +144,16 @@ impl Queue {
         }
     }
 
-    /// The server is at this revision. It has lost any acknowledged changes beyond it.
+    /// The server had reached this revision. It has lost any acknowledged changes beyond it.
     pub(super) fn on_greeting(&mut self, revision: u64) {
-        for held in self.held.iter_mut().filter(|held| held.revision > revision) {
-            held.revision = revision;
+        self.on_leap(revision, u64::MAX);
+    }
+
+    /// The server has no changes after the revision `before`, and continues at `after`.
+    pub(super) fn on_leap(&mut self, before: u64, after: u64) {
+        let is_lost = |held: &&mut Held| before < held.revision && held.revision < after;
+        for held in self.held.iter_mut().filter(is_lost) {
+            held.revision = before;
             for (_, outcome) in &mut held.answers {
                 *outcome = Outcome::refused(Status::Disconnected, 0);
             }
@@ -235,6 +241,20 @@ mod tests {
         assert!(queue.take_answers(7).is_empty());
         queue.on_greeting(7);
         assert_eq!(queue.take_answers(7), [(1, Outcome::refused(Status::Disconnected, 0))]);
+    }
+
+    #[test]
+    fn what_a_leap_skips_was_lost() {
+        let mut queue = Queue::default();
+        for (peer, revision) in [(1, 7), (2, 8), (3, 90)] {
+            queue.push(peer, asked(), 10);
+            queue.send();
+            queue.on_answer(revision, vec![done(revision)]);
+        }
+        queue.on_leap(7, 90);
+        let answers = queue.take_answers(90);
+        let statuses: Vec<_> = answers.iter().map(|(peer, outcome)| (*peer, outcome.status)).collect();
+        assert_eq!(statuses, [(1, Status::Done), (2, Status::Disconnected), (3, Status::Done)]);
     }
 
     #[test]
