@@ -206,7 +206,9 @@ impl Link {
         if !self.connection.is_open() || greeting.epoch.len() != EPOCH {
             return self.fail_with_nonsense(now, out);
         }
-        self.clock.on_time(greeting.time, asked_at, now);
+        if self.clock.on_time(greeting.time, asked_at, now) {
+            self.position.invalidate();
+        }
         self.queue.on_greeting(greeting.revision);
         if let Some(sent) = self.queue.sent() {
             match &greeting.last {
@@ -313,7 +315,9 @@ impl Link {
         self.next_beat = now + BEAT;
         // Until now, the server might have accepted each connection and refused each use of it.
         self.connection.on_success();
-        self.clock.on_time(time, asked_at, now);
+        if self.clock.on_time(time, asked_at, now) {
+            return self.load_again("the server's clock was set", now, out);
+        }
         if !self.position.is_known_to(epoch, revision, self.beat_from) {
             return self.load_again(REPLACED, now, out);
         }

@@ -106,3 +106,35 @@ fn requests_of_a_batch_that_failed_in_the_middle_are_not_sent_again() {
     assert!(!out.iter().any(|it| matches!(it, Output::Write { .. })), "{out:?}");
     assert_eq!(link.status.error.as_deref(), Some("torn"));
 }
+
+/// Sends a beat, whose answer says this time.
+fn beat_at(link: &mut Link, now: u64, time: u64) -> Vec<Output> {
+    let mut out = Vec::new();
+    link.input(Input::Tick, now, &mut out);
+    assert!(out.contains(&Output::Beat), "{out:?}");
+    out.clear();
+    let beat = Input::Beat { epoch: Some(vec![b'e'; EPOCH]), revision: 7, time, asked_at: now };
+    link.input(beat, now + 20, &mut out);
+    out
+}
+
+#[test]
+fn after_a_clock_was_set_everything_is_loaded_with_the_new_offset() {
+    let (mut link, mut out) = (link(), Vec::new());
+    for input in [Input::Tick, greeting(false), loaded()] {
+        link.input(input, 5_000, &mut out);
+    }
+    assert!(!beat_at(&mut link, 6_000, 1_003_510).contains(&Output::Close));
+    assert!(beat_at(&mut link, 7_020, 404_530).contains(&Output::Close));
+    out.clear();
+    link.input(Input::Tick, 7_100, &mut out);
+    let greeting =
+        Greeting { epoch: vec![b'e'; EPOCH], revision: 7, time: 404_590, goes_on: true, last: None };
+    link.input(Input::Greeted { greeting, asked_at: 7_100 }, 7_100, &mut out);
+    link.input(loaded(), 7_110, &mut out);
+    let ahead = out.iter().find_map(|output| match output {
+        Output::Reload { ahead, .. } => Some(*ahead),
+        _ => None,
+    });
+    assert_eq!(ahead, Some(7_100 - 404_590), "{out:?}");
+}
