@@ -21,7 +21,8 @@ if (cluster.isPrimary) {
   );
 }
 
-if (cluster.worker) attach(cluster.worker);
+// Another copy of rcluster, such as that of the command, may have done so before.
+if (cluster.worker && !('slot' in cluster.worker)) attach(cluster.worker);
 
 module.exports = addExtras(cluster, {
   ...(cluster.isPrimary && CONSTANTS),

@@ -24,6 +24,9 @@ const os = require('node:os');
  */
 const COMMAND = 'NODE_RCLUSTER';
 
+/** The errors of writing to a process that has ended. */
+const CLOSED = ['EPIPE', 'ECONNRESET', 'ENOTCONN'];
+
 /** A supervised worker from its start to its end. */
 class Member {
   /** @type {Worker | undefined} */
@@ -91,6 +94,7 @@ class Member {
     this.worker = worker;
     this.id = worker.id;
     const { process: child } = worker;
+    worker.on('error', (error) => onError(worker, error));
     if (this.#ready !== 'explicit') {
       worker.once(this.#ready === 'online' ? 'online' : 'listening', () => this.#onReady());
     }
@@ -238,6 +242,17 @@ function sendDrain(worker, reason, timeoutMs) {
   // First the reason, then the built-in's order, which a worker without rcluster obeys as well.
   worker.send({ cmd: COMMAND, act: 'drain', reason, timeoutMs }, ignoreClosed);
   worker.disconnect();
+}
+
+/**
+ * The built-in writes orders and connections to a worker that may just have ended, and the error would end the primary.
+ * @param {Worker} worker
+ * @param {NodeJS.ErrnoException} error
+ */
+function onError(worker, error) {
+  if (error.syscall === 'write' && CLOSED.includes(`${error.code}`)) return;
+  // As if there were no listener.
+  if (worker.listenerCount('error') === 1) throw error;
 }
 
 /** A worker whose channel is closing is about to end, and its exit is reported. */

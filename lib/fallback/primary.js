@@ -12,6 +12,7 @@ const {
   setImmediate,
   setInterval,
 } = require('../globals');
+const fs = require('node:fs');
 const os = require('node:os');
 
 const { noReport, unsupported } = require('../extras');
@@ -31,6 +32,9 @@ const { SLOT } = require('./worker');
 
 /** The settings that the built-in would ignore. */
 const NATIVE = /** @type {const} */ (['backend', 'forward', 'scheduling', 'execPath']);
+
+/** The preload of supervised workers. */
+const PRELOAD = require.resolve('./preload');
 
 /** The longest delay of a timer, in ms. The timer only keeps the event loop alive. */
 const LONG = 2 ** 31 - 1;
@@ -64,12 +68,30 @@ function createPrimary(cluster) {
   };
 
   /**
+   * Forks a worker with our preload after those of the app.
+   * @param {NodeJS.ProcessEnv} env
+   * @returns {Worker}
+   */
+  function fork(env) {
+    const { execArgv } = cluster.settings;
+    // Without it, a release that has been removed still starts workers.
+    if (!fs.existsSync(PRELOAD)) return cluster.fork(env);
+    const end = execArgv.indexOf('--');
+    // The built-in takes the options from its settings, which show the app its own again before 'setup' is emitted.
+    cluster.settings.execArgv = execArgv.toSpliced(end === -1 ? execArgv.length : end, 0, '-r', PRELOAD);
+    try {
+      return cluster.fork(env);
+    } finally {
+      cluster.settings.execArgv = execArgv;
+    }
+  }
+
+  /**
    * @param {NodeJS.ProcessEnv} env
    * @param {number} slot
    */
   function start(env, slot) {
-    /** @type {Worker} */
-    const worker = cluster.fork({ ...env, [SLOT]: `${slot}`, ...(variable && { [variable]: `${slot}` }) });
+    const worker = fork({ ...env, [SLOT]: `${slot}`, ...(variable && { [variable]: `${slot}` }) });
     if (worker.process.pid === undefined) {
       // The built-in lists it until its channel is closed, and in vain if it has none.
       delete cluster.workers[worker.id];
