@@ -53,7 +53,7 @@ impl Exposition {
 
     /// Writes a family that is a histogram.
     pub fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
-        self.describe(name, "histogram", help);
+        self.describe(name, name, "histogram", help);
         let bucket = format!("{name}_bucket");
         for (limit, count) in histogram.buckets() {
             self.sample(&bucket, &[("le", &decimal(limit, self.format))], whole(count));
@@ -78,17 +78,17 @@ impl Exposition {
         self.format
     }
 
-    /// Begins a family whose samples follow, unless the name is in use.
-    pub(super) fn begin(&mut self, name: &str, kind: &str, help: &str) -> bool {
-        let is_new = self.names.add(name);
+    /// Begins a family whose samples follow, unless its name is in use, or one of those that its samples have instead.
+    pub(super) fn begin(&mut self, name: &str, samples: &[&str], kind: &str, help: &str) -> bool {
+        let is_new = self.names.add(name, samples);
         if is_new {
             self.write_head(name, kind, help);
         }
         is_new
     }
 
-    fn describe(&mut self, name: &str, kind: &str, help: &str) {
-        self.names.add(name);
+    fn describe(&mut self, name: &str, sample: &str, kind: &str, help: &str) {
+        self.names.add(name, &[sample]);
         self.write_head(name, kind, help);
     }
 
@@ -134,7 +134,7 @@ impl Family<'_> {
                 (Format::Prometheus, Kind::Counter) => (sample.as_str(), "counter"),
                 (_, Kind::Info | Kind::Gauge) => (sample.as_str(), "gauge"),
             };
-            self.to.describe(name, kind, self.help);
+            self.to.describe(name, &sample, kind, self.help);
         }
         self.to.sample(&sample, labels, value);
         self

@@ -142,6 +142,10 @@ impl Family {
         self.kind == other.kind && self.aggregator == other.aggregator
     }
 
+    fn is_shown(&self) -> bool {
+        self.aggregator != Aggregator::Omit
+    }
+
     /// The same metric without samples.
     fn emptied(&self) -> Self {
         let Self { kind, aggregator, .. } = *self;
@@ -235,6 +239,29 @@ impl Families {
         }
     }
 
+    /// Whether a metric other than `name` is shown under another name.
+    fn has_other(&self, name: &str, other: &str) -> bool {
+        name != other && self.0.get(other).is_some_and(Family::is_shown)
+    }
+
+    /// Begins a metric. `OpenMetrics` names a counter without `_total`, and its samples with it; if another metric has one of
+    /// these names, the type is `unknown` there, which keeps the name.
+    ///
+    /// Returns the suffix that its samples get there, and nothing if the name is in use.
+    fn begin(&self, name: &str, family: &Family, to: &mut Exposition) -> Option<&'static str> {
+        let mut kind = family.kind.name();
+        if to.format() == Format::OpenMetrics && family.kind == Kind::Counter {
+            let base = name.strip_suffix("_total").unwrap_or(name);
+            let total = format!("{base}_total");
+            let clashes = self.has_other(name, base) || self.has_other(name, &total);
+            if !clashes && to.begin(base, &[&total], kind, &family.help) {
+                return Some(if name == base { "_total" } else { "" });
+            }
+            kind = "unknown";
+        }
+        to.begin(name, &[], kind, &family.help).then_some("")
+    }
+
     /// Keeps only what never falls.
     fn kept(mut self) -> Self {
         self.0.values_mut().for_each(Family::keep_rising);
@@ -293,23 +320,13 @@ impl Registries {
         for families in self.workers.values() {
             all.add(families);
         }
-        for (name, family) in &all.0 {
-            let shown = match (to.format(), family.kind) {
-                (Format::OpenMetrics, Kind::Counter) => name.strip_suffix("_total").unwrap_or(name),
-                _ => name,
-            };
-            if family.aggregator == Aggregator::Omit || !to.begin(shown, family.kind.name(), &family.help) {
-                continue;
-            }
+        for (name, family) in all.0.iter().filter(|(_, family)| family.is_shown()) {
+            let Some(suffix) = all.begin(name, family, to) else { continue };
             for (key, value) in family.samples() {
                 let (sample, labels) = &**key;
                 let labels: Vec<(&str, &str)> =
                     labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-                if to.format() == Format::OpenMetrics && family.kind == Kind::Counter {
-                    to.sample(&format!("{shown}_total"), &labels, value);
-                } else {
-                    to.sample(sample, &labels, value);
-                }
+                to.sample(&format!("{sample}{suffix}"), &labels, value);
             }
         }
     }
@@ -358,14 +375,19 @@ fn is_name(name: &str, colon: bool) -> bool {
     name.bytes().all(is_part) && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit())
 }
 
-/// The names of the families written so far, which must be unique.
+/// The names of the families written so far, and of samples that have other names: all must be unique.
 #[derive(Debug, Default)]
 pub(super) struct Names(BTreeSet<String>);
 
 impl Names {
-    /// False if the name is in use, with or without the suffix of counters.
-    pub(super) fn add(&mut self, name: &str) -> bool {
-        self.0.insert(name.strip_suffix("_total").unwrap_or(name).to_owned())
+    /// False if one of the names is in use; then none is added.
+    pub(super) fn add(&mut self, family: &str, samples: &[&str]) -> bool {
+        let all = [family].into_iter().chain(samples.iter().copied());
+        let are_free = !all.clone().any(|name| self.0.contains(name));
+        if are_free {
+            self.0.extend(all.map(str::to_owned));
+        }
+        are_free
     }
 }
 

@@ -102,6 +102,39 @@ fn a_name_that_is_taken_is_not_used_again() {
     }
 }
 
+#[test]
+fn a_counter_is_shown_beside_another_metric_that_differs_only_by_total() {
+    type Case = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+    let report = |metrics: &[(&str, &str)]| {
+        let metric = |(name, kind): &(&str, &str)| {
+            format!(r#"{{"name":"{name}","type":"{kind}","values":[{{"value":1}}]}}"#)
+        };
+        format!("[{}]", metrics.iter().map(metric).collect::<Vec<_>>().join(","))
+    };
+    let cases: [Case; 5] = [
+        (&[("a", "gauge"), ("a_total", "counter")], &["a gauge\na 1", "a_total unknown\na_total 1"]),
+        (&[("a_total", "gauge"), ("a", "counter")], &["a_total gauge\na_total 1", "a unknown\na 1"]),
+        (&[("a_total", "counter"), ("a", "counter")], &["a unknown\na 1", "a_total unknown\na_total 1"]),
+        (
+            &[("a_total", "counter"), ("a_total_total", "counter")],
+            &["a counter\na_total 1", "a_total_total unknown\na_total_total 1"],
+        ),
+        (&[("a", "counter")], &["a counter\na_total 1"]),
+    ];
+    for (metrics, expected) in cases {
+        let mut registries = Registries::default();
+        assert!(registries.on_report(WorkerId(1), &report(metrics)));
+        let text = registries.text(Format::OpenMetrics);
+        for lines in expected {
+            assert!(text.contains(&format!("# TYPE {lines}\n")), "{lines}: {text}");
+        }
+        let text = registries.text(Format::Prometheus);
+        for (name, kind) in metrics {
+            assert!(text.contains(&format!("# TYPE {name} {kind}\n{name} 1\n")), "{name}: {text}");
+        }
+    }
+}
+
 /// Reports of metrics with these numbers of samples, each with a label of this length.
 fn report(name: &str, samples: usize, length: usize) -> String {
     let text = "x".repeat(length);
