@@ -116,3 +116,15 @@ test('code is watched through a link, even if the directory of the start has bee
     assert.deepStrictEqual(await releases.exit, [0, null]);
   }),
 );
+
+test('the switch of the link that is the working directory is noticed', { skip }, () =>
+  withReleases(async (releases) => {
+    await releases.start(releases.current, '--watch', 'app.js');
+    releases.switchTo('2');
+    await until('it has reloaded', () => /has changed, reloading[^]*rcluster: reloaded/.test(releases.text));
+    const second = path.join(releases.root, '2');
+    assert.deepStrictEqual(await releases.ask(), [second, second]);
+    fs.writeFileSync(path.join(second, 'other.js'), '');
+    await until('a change in the new one is noticed', () => /other\.js has changed/.test(releases.text));
+  }),
+);

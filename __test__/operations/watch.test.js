@@ -34,14 +34,15 @@ async function ask(port) {
  * Runs an app in a folder of its own.
  * @param {string[]} args
  * @param {(run: { directory: string, write: (name: string, text: string) => void, ask: () => Promise<string>, count: (what: RegExp) => number }) => Promise<void>} body
+ * @param {string} [broken] a program that does not start, instead of one that serves
  */
-async function watching(args, body) {
+async function watching(args, body, broken) {
   const directory = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-watch-')));
   const write = (/** @type {string} */ name, /** @type {string} */ text) => {
     fs.mkdirSync(path.dirname(path.join(directory, name)), { recursive: true });
     fs.writeFileSync(path.join(directory, name), text);
   };
-  write('app.js', app('one'));
+  write('app.js', broken ?? app('one'));
   write('variables', 'VARIABLE=a\n');
   for (const name of ['other', 'dist/server']) fs.mkdirSync(path.join(directory, name), { recursive: true });
   const control = path.join(directory, '.sock');
@@ -59,12 +60,13 @@ async function watching(args, body) {
     text += piece;
   });
   try {
+    const count = (/** @type {RegExp} */ what) => [...text.matchAll(what)].length;
+    if (broken !== undefined) return await body({ directory, write, ask: () => ask(0), count });
     await until('it is ready', () => /(is|are) ready/.test(text));
     const status = spawnSync(process.execPath, [COMMAND, 'status', '--json', '--control', control], {
       encoding: 'utf8',
     });
     const port = Number(JSON.parse(status.stdout).dispatcher.listeners[0].name);
-    const count = (/** @type {RegExp} */ what) => [...text.matchAll(what)].length;
     await body({ directory, write, ask: () => ask(port), count });
   } finally {
     const exit = child.exitCode === null && child.signalCode === null && once(child, 'exit');
@@ -133,4 +135,29 @@ test('a folder that has been replaced as a whole is watched again', { skip }, ()
     await until('the next change is noticed', () => count(/g\.js has changed/g) === 1);
     assert.strictEqual(count(/(f\.js has changed|no longer be watched)/g), 0);
   }),
+);
+
+test('a file that is written all the time does not postpone the reload for ever', { skip }, () =>
+  watching(['--watch-path', 'other'], async ({ write, count }) => {
+    const writer = setInterval(() => write('other/page.html', 'changed'), 20);
+    try {
+      await until('it reloads', () => count(/reloaded/g) > 0);
+    } finally {
+      clearInterval(writer);
+    }
+  }),
+);
+
+test('a program that starts broken is started again when it changes', { skip }, () =>
+  watching(
+    ['--watch'],
+    async ({ write, count }) => {
+      await until('it has failed', () => count(/cannot start|SyntaxError/g) > 0);
+      write('app.js', 'const const const;');
+      await until('the new code fails', () => count(/does not start; no worker runs/g) === 1);
+      write('app.js', app('mended'));
+      await until('it starts', () => count(/1 worker of app\.js is ready/g) === 1);
+    },
+    'const const;',
+  ),
 );

@@ -32,6 +32,17 @@ const text = later('text');
  */
 const watches = [];
 
+/**
+ * The defaults of options while code is watched: a program that does not start is about to be changed, so the primary
+ * does not give up.
+ * @type {import('../../index').SuperviseOptions}
+ */
+const WHILE_WATCHING = {
+  startUpLimit: 0,
+  restartIntensity: { max: 1_000_000 },
+  totalIntensity: { max: 1_000_000 },
+};
+
 /** @param {Plan} plan */
 async function start({ app, args, cwd, config, envFile, watch, options }) {
   /** @type {import('../../index').SuperviseOptions} */
@@ -43,12 +54,13 @@ async function start({ app, args, cwd, config, envFile, watch, options }) {
     // First, because a cluster must not start without its watches.
     if (watch !== null) {
       const { paths } = watch;
-      watches.push(...require('./watch').watch({ app, paths, envFile }, () => supervisor.reload()));
+      watches.push(...require('./watch').watch({ app, paths, envFile }, () => supervisor));
     }
     // Anything else than an object is for supervise() to refuse.
     const isObject = given.recycle === undefined || isOptions(given.recycle);
     const recycle = isObject ? { ...given.recycle, ...options.recycle } : given.recycle;
-    const supervisor = cluster.supervise({ ...given, ...options, recycle });
+    const defaults = watch === null ? {} : WHILE_WATCHING;
+    const supervisor = cluster.supervise({ ...defaults, ...given, ...options, recycle });
     // Supervision logs failures.
     const ignore = () => {};
     process.on('SIGHUP', () =>

@@ -2,12 +2,15 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
-const { clearTimeout, setTimeout, realProcess: process } = require('../globals');
+const { Math, clearTimeout, monotonic, setTimeout, realProcess: process } = require('../globals');
 const { loadBinding } = require('../load-binding');
 const { writeLine } = require('../stderr');
 
 /** How long, in ms, files must be unchanged before a reload: an editor or a checkout writes several files. */
 const QUIET = 200;
+
+/** How long after the first change, in ms, a reload begins at the latest: some files are written all the time. */
+const PATIENCE = 2000;
 
 /**
  * Reloads when the code changes. Workers are only stopped once their replacements are ready, so code that
@@ -17,12 +20,13 @@ const QUIET = 200;
  * @param {string} what.app the program
  * @param {readonly string[]} what.paths files and folders that are watched instead of the program's folder
  * @param {string | null} what.envFile
- * @param {() => Promise<void>} reload
+ * @param {() => import('../../index').Supervisor} supervisor called when something has changed
  */
-function watch({ app, paths, envFile }, reload) {
+function watch({ app, paths, envFile }, supervisor) {
   /** @type {NodeJS.Timeout | undefined} */
   let quiet;
   let changed = '';
+  let changedSince = 0;
   let isReloading = false;
   // Its directory may be removed while the primary runs.
   const directory = process.cwd();
@@ -36,9 +40,11 @@ function watch({ app, paths, envFile }, reload) {
 
   /** @param {string} file */
   function onChange(file) {
+    if (changed === '') changedSince = monotonic();
     changed = file;
     clearTimeout(quiet);
-    quiet = setTimeout(() => void begin(), QUIET);
+    const left = changedSince + PATIENCE - monotonic();
+    quiet = setTimeout(() => void begin(), Math.max(0, Math.min(QUIET, left)));
   }
 
   async function begin() {
@@ -50,11 +56,13 @@ function watch({ app, paths, envFile }, reload) {
       changed = '';
       writeLine(`rcluster: ${file} has changed, reloading`);
       try {
-        await reload();
+        await supervisor().reload();
         writeLine('rcluster: reloaded');
       } catch (error) {
         const { message } = /** @type {Error} */ (error);
-        writeLine(`rcluster: the new code does not start; the workers keep running the old code: ${message}`);
+        const serves = supervisor().stats().ready > 0;
+        const but = serves ? 'the workers keep running the old code' : 'no worker runs';
+        writeLine(`rcluster: the new code does not start; ${but}: ${message}`);
       }
     }
     isReloading = false;
