@@ -48,7 +48,7 @@ pub(super) fn failure(error: &RedisError) -> Failure {
     match error.code() {
         Some(
             "READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN" | "MOVED" | "ASK" | "TRYAGAIN" | "BUSY"
-            | "NOREPLICAS" | "UNKILLABLE",
+            | "UNKILLABLE",
         ) => Failure::Lost(text),
         Some("NOAUTH" | "WRONGPASS" | "NOPERM" | "RCLUSTERTYPE") => Failure::Refused(text),
         Some(_) => Failure::Script(text),
@@ -63,6 +63,22 @@ pub(super) fn failure(error: &RedisError) -> Failure {
 /// Whether the server does not know the script, as after its restart.
 pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.code() == Some("NOSCRIPT")
+}
+
+/// The answers to commands that were sent together, where nothing depends on those that write: the server may refuse all
+/// writes for now, because it cannot save them or has too few replicas.
+pub(super) fn without_refused_writes(answers: Value) -> Value {
+    let is_refusal = |answer: &Value| {
+        let error = answer.clone().extract_error().err();
+        matches!(error.as_ref().and_then(RedisError::code), Some("MISCONF" | "NOREPLICAS"))
+    };
+    match answers {
+        Value::Array(answers) => {
+            let sound = |answer| if is_refusal(&answer) { Value::Nil } else { answer };
+            Value::Array(answers.into_iter().map(sound).collect())
+        }
+        other => other,
+    }
 }
 
 /// Whether the user may not run a command of a script, or use its key. Servers have no error code for that.
@@ -152,9 +168,11 @@ fn parsed<T: FromStr>(bytes: &[u8]) -> Option<T> {
 }
 
 pub(super) fn beat(value: Value, asked_at: u64, name: &str) -> Option<Input> {
-    let [_, facts, exists, now] = fixed(value)?;
+    let [_, facts, exists, facts_after, now] = fixed(value)?;
+    // What was written in between may have been the first value, or have deleted the last one.
+    let exists = number(exists)? == 1 || facts != facts_after;
     let [epoch, revision, used] = fixed(facts)?;
-    let (time, exists) = (time(now)?, number(exists)? == 1);
+    let time = time(now)?;
     let read = || {
         // A store whose values are gone, or have not been counted, is none: the greeting makes it one. See `greet.lua`.
         let is_counted = [&epoch, &revision, &used].into_iter().all(|fact| *fact != Value::Nil);
@@ -168,7 +186,11 @@ pub(super) fn beat(value: Value, asked_at: u64, name: &str) -> Option<Input> {
 }
 
 pub(super) fn loaded(value: Value, name: &str) -> Option<Input> {
-    let [facts, values, last] = fixed(value)?;
+    let [facts, values, last, facts_after] = fixed(value)?;
+    if facts != facts_after {
+        let why = "the store has changed while it was being loaded";
+        return Some(Input::Failed(Failure::Lost(why.into())));
+    }
     let [epoch, revision] = fixed(facts)?;
     let values = array(values)?;
     let mut pairs = Vec::with_capacity(values.len() / 2);
@@ -237,15 +259,55 @@ mod tests {
         assert_eq!(entries(Value::Array(vec![bulk("changes")])), None);
     }
 
+    /// The epoch in the answers to a heartbeat.
+    fn epoch_of_beat(
+        renewed: Value,
+        facts: Value,
+        exists: i64,
+        after: Value,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let time = Value::Array(vec![bulk("1"), bulk("0")]);
+        let answers = Value::Array(vec![renewed, facts, Value::Int(exists), after, time]);
+        let answers = without_refused_writes(answers).extract_error().map_err(|error| failure(&error))?;
+        match beat(answers, 0, "facts") {
+            Some(Input::Beat { epoch, .. }) => Ok(epoch),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn error(text: &str) -> Value {
+        redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_server_that_refuses_all_writes_is_not_lost() {
+        let facts = || Value::Array(["0123456789abcdef", "7", "9"].map(bulk).to_vec());
+        for refusal in ["MISCONF it cannot save", "NOREPLICAS Not enough good replicas to write."] {
+            assert!(epoch_of_beat(error(refusal), facts(), 1, facts()).unwrap().is_some(), "{refusal}");
+            let refused = failure(&error(refusal).extract_error().unwrap_err());
+            assert!(matches!(refused, Failure::Script(_)), "{refused:?}");
+        }
+        for refusal in ["READONLY it is a replica", "NOPERM it is forbidden"] {
+            assert!(epoch_of_beat(error(refusal), facts(), 1, facts()).is_err(), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_write_between_the_commands_of_a_heartbeat_is_no_loss_and_one_during_a_load_repeats_it() {
+        let facts = |revision, used| Value::Array(["0123456789abcdef", revision, used].map(bulk).to_vec());
+        let epoch = epoch_of_beat(Value::Int(1), facts("7", "9"), 0, facts("8", "0"));
+        assert!(epoch.unwrap().is_some());
+        let facts = |revision| Value::Array(["0123456789abcdef", revision].map(bulk).to_vec());
+        let nothing = || Value::Array(Vec::new());
+        let answers = Value::Array(vec![facts("7"), nothing(), nothing(), facts("8")]);
+        assert!(matches!(loaded(answers, "facts"), Some(Input::Failed(Failure::Lost(_)))));
+    }
+
     #[test]
     fn a_store_without_values_or_their_size_is_missing() {
         let epoch_of = |used: Value, exists: i64| {
             let facts = Value::Array(vec![bulk("0123456789abcdef"), bulk("7"), used]);
-            let time = Value::Array(vec![bulk("1"), bulk("0")]);
-            match beat(Value::Array(vec![Value::Int(1), facts, Value::Int(exists), time]), 0, "facts") {
-                Some(Input::Beat { epoch, .. }) => epoch,
-                other => panic!("{other:?}"),
-            }
+            epoch_of_beat(Value::Int(1), facts.clone(), exists, facts).unwrap()
         };
         let epoch = Some(b"0123456789abcdef".to_vec());
         assert_eq!([epoch_of(bulk("9"), 1), epoch_of(bulk("0"), 0)], [epoch.clone(), epoch]);
@@ -277,7 +339,8 @@ mod tests {
         let read = |epoch, revision| {
             let facts = Value::Array(vec![bulk(epoch), bulk(revision)]);
             let values = Value::Array(vec![bulk("key"), bulk("raw")]);
-            loaded(Value::Array(vec![facts, values, Value::Array(Vec::new())]), "facts").unwrap()
+            let answers = vec![facts.clone(), values, Value::Array(Vec::new()), facts];
+            loaded(Value::Array(answers), "facts").unwrap()
         };
         let Input::Loaded(loaded) = read("0123456789abcdef", "7") else { panic!("it is sound") };
         assert_eq!((loaded.revision, loaded.place.as_str(), loaded.values.len()), (7, "", 1));

@@ -68,10 +68,13 @@ impl Session {
     pub(super) async fn load(mut self, keys: &Keys) -> Input {
         let [values, facts, _, changes, _] = keys;
         let mut all = pipe();
-        all.atomic();
+        // Not a transaction, which a server that is out of memory refuses whatever is in it. Equal facts before and after
+        // show that nothing has been written in between.
+        all.ignore_errors();
         all.cmd("HMGET").arg(facts).arg("epoch").arg("revision");
         all.cmd("HGETALL").arg(values);
         all.cmd("XREVRANGE").arg(changes).arg("+").arg("-").arg("COUNT").arg(1);
+        all.cmd("HMGET").arg(facts).arg("epoch").arg("revision");
         self.0.commands.set_response_timeout(LOADING);
         let answer = all.query_async::<Value>(&mut self.0.commands).await;
         or_failed(answer, |value| convert::loaded(value, facts))
@@ -83,13 +86,17 @@ impl Session {
 
     pub(super) async fn beat(mut self, keys: &Keys, asked_at: u64) -> Input {
         let mut beat = pipe();
-        beat.atomic();
+        // As for a load: not a transaction.
+        beat.ignore_errors();
         beat.cmd("PEXPIRE").arg(&keys[4]).arg(WRITER);
         beat.cmd("HMGET").arg(&keys[1]).arg("epoch").arg("revision").arg("used");
         beat.cmd("EXISTS").arg(&keys[0]);
+        beat.cmd("HMGET").arg(&keys[1]).arg("epoch").arg("revision").arg("used");
         beat.cmd("TIME");
         let answer = beat.query_async::<Value>(&mut self.0.commands).await;
-        or_failed(answer, |value| convert::beat(value, asked_at, &keys[1]))
+        or_failed(answer.map(convert::without_refused_writes), |value| {
+            convert::beat(value, asked_at, &keys[1])
+        })
     }
 
     pub(super) async fn write(mut self, keys: &Keys, batch: Batch) -> Input {
@@ -123,7 +130,7 @@ impl Session {
 }
 
 fn or_failed(answer: Result<Value, RedisError>, read: impl FnOnce(Value) -> Option<Input>) -> Input {
-    match answer {
+    match answer.and_then(Value::extract_error) {
         Ok(value) => read(value).unwrap_or_else(|| Input::Failed(convert::invalid_answer())),
         Err(error) => Input::Failed(failure(&error)),
     }
