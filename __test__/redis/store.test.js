@@ -241,3 +241,24 @@ test('stores, and databases, are separate', { skip }, async () => {
   assert.deepStrictEqual(values, [1, 2, `${server.url}/3`]);
   assert.match(await server.info('INFO', 'keyspace'), /db3:keys=4,/);
 });
+
+test('expired values leave their room to new ones, however many there are', { skip }, async () => {
+  const [one] = await open('mortals', { size: '4MB' });
+  const counts = await one.run(async ({ kept: { store } }) => {
+    const counts = { done: 0 };
+    const value = 'x'.repeat(1000);
+    for (let round = 0; round < 24; round += 1) {
+      const names = Array.from({ length: 500 }, (_, place) => `${round}-${place}`);
+      await Promise.all(
+        names.map((name) =>
+          store.set(name, value, { ttl: 1 }).then(
+            () => (counts.done += 1),
+            ({ code }) => (counts[code] = (counts[code] ?? 0) + 1),
+          ),
+        ),
+      );
+    }
+    return counts;
+  });
+  assert.deepStrictEqual(counts, { done: 12_000 });
+});

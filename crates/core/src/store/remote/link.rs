@@ -28,11 +28,12 @@ const MAX_CHANGES: u64 = 100_000;
 /// Why everything is loaded again.
 const REPLACED: &str = "the store on the server was emptied, replaced, or set back to an earlier revision";
 
-/// Whether the server should remove expired keys, and the earliest time of the next request to do so.
+/// Whether the server should remove expired keys, the earliest time of the next request to do so, and whether one is sent.
 #[derive(Clone, Copy, Debug, Default)]
 struct Expiry {
     is_due: bool,
     next: u64,
+    is_sent: bool,
 }
 
 /// The server has been ahead of the position for some beats, and no change has come. It has removed a change from the stream
@@ -188,6 +189,7 @@ impl Link {
             return self.answer(out);
         }
         let (number, arguments) = (batch.number, batch.arguments());
+        self.expiry.is_sent = expire;
         if expire {
             self.expiry.is_due = false;
             self.expiry.next = now + EXPIRY;
@@ -264,9 +266,13 @@ impl Link {
 
     fn on_answered(&mut self, answer: &[u8], now: u64, out: &mut Vec<Output>) {
         let Some(sent) = self.queue.sent() else { return };
-        let Some((revision, _, outcomes)) = read_answer(answer, sent.asked()) else {
+        let Some((revision, has_expired, outcomes)) = read_answer(answer, sent.asked()) else {
             return self.fail_with_nonsense(now, out);
         };
+        if has_expired {
+            // A script removes some at a time, so that others are served in between.
+            self.expiry = Expiry { is_due: true, next: now, is_sent: false };
+        }
         if !outcomes.is_empty() {
             self.is_torn = false;
             self.status.error = None;
@@ -380,6 +386,14 @@ impl Link {
             }
             failure => return self.on_failed(failure, now, out),
         };
+        if std::mem::take(&mut self.expiry.is_sent) {
+            // What it refuses may be the removal of expired keys, which are not part of any request.
+            self.expiry.next = now + BEAT;
+            if self.queue.sent().is_some_and(|batch| batch.asked() > 0) {
+                self.expiry.is_due = true;
+                return self.queue.unsend();
+            }
+        }
         if self.queue.on_refusal(status) {
             self.status.error = Some(why);
             self.answer(out);

@@ -72,12 +72,12 @@ pub fn read_kept(raw: &[u8]) -> Option<Kept<'_>> {
     Some(Kept { revision, expires, kind, value: reader.rest() })
 }
 
-/// Decodes the answer to a batch: the revision of the store, the server's time in ms since 1970, and an
-/// outcome for each of `count` requests. `None` if it is malformed.
+/// Decodes the answer to a batch: the revision of the store, whether there are more expired keys to remove, and an outcome
+/// for each of `count` requests. `None` if it is malformed.
 #[must_use]
-pub(super) fn read_answer(bytes: &[u8], count: usize) -> Option<(u64, u64, Vec<Outcome>)> {
+pub(super) fn read_answer(bytes: &[u8], count: usize) -> Option<(u64, bool, Vec<Outcome>)> {
     let mut reader = Reader::new(bytes);
-    let (revision, now) = (number(&mut reader)?, number(&mut reader)?);
+    let (revision, expired) = (number(&mut reader)?, number(&mut reader)?);
     let mut outcomes = Vec::with_capacity(count);
     for _ in 0..count {
         let [status] = reader.take()?;
@@ -91,7 +91,7 @@ pub(super) fn read_answer(bytes: &[u8], count: usize) -> Option<(u64, u64, Vec<O
         let (revision, number) = (number(&mut reader)?, f64::from_le_bytes(reader.take()?));
         outcomes.push(Outcome { status, revision, number });
     }
-    reader.rest().is_empty().then_some((revision, now, outcomes))
+    reader.rest().is_empty().then_some((revision, expired > 0, outcomes))
 }
 
 /// An integer, which scripts write as a floating-point number.
@@ -210,15 +210,15 @@ mod tests {
     #[test]
     fn an_answer_has_an_outcome_for_each_request_and_nothing_else() {
         let mut bytes = Vec::new();
-        for it in [9.0, 1000.0] {
+        for it in [9.0, 1.0] {
             number(&mut bytes, it);
         }
         bytes.push(1);
         for it in [4.0, 0.5] {
             number(&mut bytes, it);
         }
-        let (revision, now, outcomes) = read_answer(&bytes, 1).unwrap();
-        assert_eq!((revision, now), (9, 1000));
+        let (revision, has_expired, outcomes) = read_answer(&bytes, 1).unwrap();
+        assert_eq!((revision, has_expired), (9, true));
         assert_eq!(outcomes, [Outcome { status: Status::Unmet, revision: 4, number: 0.5 }]);
         assert_eq!(read_answer(&bytes, 0), None);
         assert_eq!(read_answer(&bytes, 2), None);

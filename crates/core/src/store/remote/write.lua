@@ -12,6 +12,8 @@
 local VALUES, FACTS, ENDS, CHANGES, WRITER = unpack(KEYS)
 local LIMIT, HISTORY, MOST = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local ABSENT = 0
+-- How many expired keys are removed at a time, and how often for writes that do not fit: others wait meanwhile.
+local SOME, ROUNDS = 256, 16
 
 if redis.call('HGET', WRITER, 'connection') ~= ARGV[1] then
   return redis.error_reply('RCLUSTERGREET this connection is not the one of this writer')
@@ -30,6 +32,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local groups, results = {}, {}
 local has_written, has_changed_ends = false, false
+-- Whether there may be more expired keys.
+local has_expired = false
 
 -- Executes a command that writes.
 local function put(command, key, ...)
@@ -78,7 +82,9 @@ local function restore_ends()
 end
 
 local function remove_expired()
-  for _, key in ipairs(redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, 256)) do
+  local keys = redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, SOME)
+  has_expired = #keys == SOME
+  for _, key in ipairs(keys) do
     local raw, _, expires = stored(key)
     if raw and expires > now then
       put('ZADD', ENDS, expires, key)
@@ -92,6 +98,15 @@ local function remove_expired()
       tell({ change(3, 0, key, '', 0) })
     end
   end
+end
+
+-- Removes expired keys for a write that does not fit. Returns whether it may fit now.
+local function make_room()
+  if ROUNDS == 0 then return false end
+  ROUNDS = ROUNDS - 1
+  local before = used
+  remove_expired()
+  return has_expired or used < before
 end
 
 local function clear(prefix)
@@ -193,7 +208,10 @@ local function write(first, last)
     end
   end
   if count == 0 then return answer(0, revision, number) end
-  if added > 0 and used + added - replaced > LIMIT then return answer(3, revision, 0) end
+  if added > 0 and used + added - replaced > LIMIT then
+    if make_room() then return write(first, last) end
+    return answer(3, revision, 0)
+  end
 
   revision, used = revision + 1, used + added - replaced
   local changes = {}
@@ -257,9 +275,9 @@ local function execute()
       has_changed_ends and redis.call('EXISTS', ENDS) or facts.ends
     )
     -- If the answer is lost, this writer gets it when it reconnects.
-    put('HSET', WRITER, 'batch', ARGV[2], 'answer', struct.pack('<dd', revision, now) .. all)
+    put('HSET', WRITER, 'batch', ARGV[2], 'answer', struct.pack('<dd', revision, 0) .. all)
   end
-  return struct.pack('<dd', revision, now) .. all
+  return struct.pack('<dd', revision, has_expired and 1 or 0) .. all
 end
 
 local is_done, result = pcall(execute)

@@ -138,3 +138,55 @@ fn after_a_clock_was_set_everything_is_loaded_with_the_new_offset() {
     });
     assert_eq!(ahead, Some(7_100 - 404_590), "{out:?}");
 }
+
+/// A link that is following, with one waiting request.
+fn following() -> (Link, Vec<Output>) {
+    let (mut link, mut out) = (link(), Vec::new());
+    for input in [Input::Tick, greeting(false), loaded()] {
+        link.input(input, 0, &mut out);
+    }
+    link.queue.push(5, Checked::Arguments(vec![Vec::new(); 3]), 1000);
+    out.clear();
+    (link, out)
+}
+
+/// Whether the output is a batch, and if so whether expired keys are removed with it, and its number of arguments.
+fn batch(out: &[Output]) -> Option<(bool, usize)> {
+    out.iter().find_map(|output| match output {
+        Output::Write { expire, arguments, .. } => Some((*expire, arguments.len())),
+        _ => None,
+    })
+}
+
+#[test]
+fn while_there_are_more_expired_keys_they_are_removed_at_once() {
+    let (mut link, mut out) = following();
+    link.input(Input::Expired, 0, &mut out);
+    assert_eq!(batch(&out), Some((true, 3)));
+    for (has_more, next) in [(1.0_f64, Some((true, 0))), (0.0, None)] {
+        let mut answer = [7_f64.to_le_bytes(), has_more.to_le_bytes()].concat();
+        if link.queue.sent().unwrap().asked() == 1 {
+            answer.extend_from_slice(&[0; 17]);
+        }
+        out.clear();
+        link.input(Input::Answered(answer), 0, &mut out);
+        assert_eq!(batch(&out), next);
+    }
+}
+
+#[test]
+fn a_request_is_not_refused_because_the_removal_of_expired_keys_is() {
+    let (mut link, mut out) = following();
+    link.input(Input::Expired, 0, &mut out);
+    assert_eq!(batch(&out), Some((true, 3)));
+    let refused = || Input::WriteFailed(Failure::Script("MISCONF".into()));
+    for next in [Some((false, 3)), None] {
+        out.clear();
+        link.input(refused(), 0, &mut out);
+        assert_eq!(batch(&out), next);
+    }
+    assert!(out.iter().any(|it| matches!(it, Output::Answer { peer: 5, .. })), "{out:?}");
+    out.clear();
+    link.input(Input::Tick, BEAT, &mut out);
+    assert_eq!(batch(&out), Some((true, 0)), "later it is tried again");
+}
